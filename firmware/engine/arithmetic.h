@@ -8,15 +8,14 @@
 #include "dsp.h"
 #include "engine.h"
 
-/// GCC calls functions that it finds too large to inline twice; structures then pass through
-/// memory.
+/// Without it GCC does not inline a large function twice, and passes structures through memory.
 #if M3NET_ENGINE_DSP || M3NET_ENGINE_HELIUM
 #define M3NET_INLINE static inline __attribute__((always_inline))
 #else
 #define M3NET_INLINE static inline
 #endif
 
-/// Sum that wraps, as the processor's does.
+/// A sum that wraps around.
 static inline int32_t m3net_sum(int32_t a, int32_t b) {
   return (int32_t)((uint32_t)a + (uint32_t)b);
 }
@@ -32,7 +31,7 @@ static inline int32_t m3net_clamp(int32_t value, int32_t minimum, int32_t maximu
   return value > maximum ? maximum : value;
 }
 
-/// a * b / 2^31, rounded to the nearest, halves up; one factor is not the smallest number.
+/// a * b / 2^31, rounded to the nearest, halves up; not both are INT32_MIN.
 static inline int32_t m3net_product(int32_t a, int32_t b) {
   return (int32_t)(((int64_t)a * b + (1 << 30)) >> 31);
 }
@@ -55,7 +54,7 @@ static inline int32_t m3net_scale(int32_t value, m3net_factor factor) {
 typedef struct {
   int32_t multiplier;
   int32_t half;  ///< Half a step of the result.
-  int32_t sign;  ///< All bits set if the shift is not 0: halves go away from zero.
+  int32_t sign;  ///< All bits set if the shift is not 0: halves round away from zero.
   int32_t shift;
 } m3net_reducer;
 
@@ -73,8 +72,8 @@ static inline int32_t m3net_reduce(int32_t value, m3net_reducer factor) {
 }
 
 /// A sum of a narrow layer in steps of the output. Equals m3net_scale where no bit is lost: the
-/// upper word of a doubled product is the rounded product, and the halves of a division go away
-/// from zero when one is taken off negative numbers.
+/// upper word of a doubled product is the rounded product, and subtracting one from negative
+/// numbers rounds halves away from zero.
 static inline int32_t m3net_requantize_narrow(int32_t sum, const m3net_channel* channel) {
   const int32_t product = m3net_high_product(m3net_shift_left(sum, 1), channel->multiplier);
   return (product + (product >> 31) + channel->offset) >> channel->right;

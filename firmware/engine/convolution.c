@@ -4,75 +4,38 @@
 #include "arithmetic.h"
 #include "engine.h"
 #include "memory.h"
+#include "pixels.h"
 
 #if !M3NET_ENGINE_HELIUM
 
-/// Widens bytes to 16 bits.
-static void widen(const int8_t* bytes, int32_t count, int16_t* wide) {
-  for (; count >= 4; count -= 4, bytes += 4, wide += 4) {
+/// Widens items to 16 bits.
+static int8_t* widen(int8_t* patch, const int8_t* items, int32_t count) {
+  int16_t* wide = (int16_t*)(void*)patch;
+  for (; count >= 4; count -= 4, items += 4, wide += 4) {
 #if M3NET_ENGINE_DSP
-    const uint32_t word = m3net_load_word(bytes);
+    const uint32_t word = m3net_load_word(items);
     const uint32_t even = m3net_even_bytes(word), odd = m3net_odd_bytes(word);
     const uint32_t pairs[2] = {m3net_pack_low(even, odd), m3net_pack_high(even, odd)};
     M3NET_MEMCPY(wide, pairs, sizeof(pairs));
 #else
-    wide[0] = bytes[0];
-    wide[1] = bytes[1];
-    wide[2] = bytes[2];
-    wide[3] = bytes[3];
+    wide[0] = items[0];
+    wide[1] = items[1];
+    wide[2] = items[2];
+    wide[3] = items[3];
 #endif
   }
   for (int32_t i = 0; i < count; ++i) {
-    wide[i] = bytes[i];
+    wide[i] = items[i];
   }
+  return (int8_t*)(wide + count);
 }
 
-static int16_t* pad(int16_t* patch, int32_t count, int16_t value) {
+static int8_t* fill(int8_t* patch, int32_t value, int32_t count) {
+  int16_t* wide = (int16_t*)(void*)patch;
   for (int32_t i = 0; i < count; ++i) {
-    patch[i] = value;
+    wide[i] = (int16_t)value;
   }
-  return patch + count;
-}
-
-/// Gathers one row of a window whose first column is `column`; returns the end of the patch.
-static int16_t* gather_row(const m3net_convolution* layer, const int8_t* row, int32_t column,
-                           int16_t* patch) {
-  const m3net_image* image = &layer->input;
-  const int32_t channels = image->channels, step = layer->window.column_dilation;
-  const int32_t taps = layer->window.columns;
-  if (step == 1 && image->column_step == channels && column >= 0 &&
-      column + taps <= image->columns) {
-    widen(row + column * channels, taps * channels, patch);
-    return patch + taps * channels;
-  }
-  for (int32_t tap = 0; tap < taps; ++tap, column += step) {
-    if (column < 0 || column >= image->columns) {
-      patch = pad(patch, channels, layer->padding);
-      continue;
-    }
-    widen(row + column * image->column_step, channels, patch);
-    patch += channels;
-  }
-  return patch;
-}
-
-/// Gathers a window whose first pixel is (row, column), and zeros up to a multiple of four.
-static int32_t gather(const m3net_convolution* layer, const int8_t* input, int32_t row,
-                      int32_t column, int16_t* patch) {
-  const m3net_image* image = &layer->input;
-  const int32_t row_items = layer->window.columns * image->channels;
-  int16_t* end = patch;
-  for (int32_t tap = 0; tap < layer->window.rows; ++tap, row += layer->window.row_dilation) {
-    if (row < 0 || row >= image->rows) {
-      end = pad(end, row_items, layer->padding);
-    } else {
-      end = gather_row(layer, input + row * image->row_step, column, end);
-    }
-  }
-  const int32_t items = layer->window.rows * row_items;
-  const int32_t padded = (items + 3) & ~3;
-  pad(end, padded - items, 0);
-  return padded;
+  return (int8_t*)(wide + count);
 }
 
 #if M3NET_ENGINE_DSP
@@ -92,10 +55,11 @@ static int32_t gather(const m3net_convolution* layer, const int8_t* input, int32
   "smlad %[d], r9, r10, %[d]\n\t"
 
 /// Adds the products of a patch with the weights of four channels. Each pair of items has four
-/// pairs of weights, one for each channel. Eight items a round, and four before if they are left.
+/// pairs of weights, one for each channel. An iteration takes eight items; four that are left over
+/// come first.
 static inline m3net_four_sums multiply(const int16_t* patch, int32_t items,
                                        const m3net_block* blocks, m3net_four_sums sums) {
-  // Fixed registers: with an FPU, GCC finds no allocation for so many operands itself.
+  // Fixed registers: with an FPU, GCC cannot allocate so many operands itself.
   register int32_t a __asm__("r0") = sums.a;
   register int32_t b __asm__("r1") = sums.b;
   register int32_t c __asm__("r2") = sums.c;
@@ -143,8 +107,8 @@ static inline m3net_four_sums multiply(const int16_t* patch, int32_t items,
   "]\n\t"                                   \
   "smlad %[" #sum "], r9, " #word ", %[" #sum "]\n\t"
 
-/// As multiply, with weights of bytes. Four items a round, whose word of weights SXTB16 widens to
-/// the pairs of the first two and of the last two.
+/// As multiply, with weights of bytes. An iteration takes four items; SXTB16 widens a channel's
+/// word of weights to two pairs.
 static inline m3net_four_sums multiply_bytes(const int16_t* patch, int32_t items,
                                              const m3net_byte_block* blocks, m3net_four_sums sums) {
   register int32_t a __asm__("r0") = sums.a;
@@ -174,7 +138,7 @@ static inline m3net_four_sums multiply_bytes(const int16_t* patch, int32_t items
 
 #else
 
-/// The lower of two sums that stand in one long sum.
+/// The lower of the two sums that one number of 64 bits holds.
 static inline int32_t low_lane(int64_t sum) {
   const int32_t unused = 32 - M3NET_LANE_BITS;
   return m3net_shift_left((int32_t)(uint32_t)(uint64_t)sum, unused) >> unused;
@@ -186,7 +150,7 @@ static inline int32_t high_lane(int64_t sum) {
 
 #if defined(__ARM_ARCH_7M__) && defined(__thumb2__)
 
-/// Adds products of four items a round to the sums of channels a and b, and of c and d.
+/// Sums of channels a and b in one number, and of c and d in another; four items an iteration.
 static inline const m3net_block* multiply_lanes(const int16_t* patch, const int16_t* end,
                                                 const m3net_block* blocks, int64_t sums[2]) {
   int64_t ab = 0, cd = 0;
@@ -218,7 +182,7 @@ static inline const m3net_block* multiply_lanes(const int16_t* patch, const int1
 
 #else
 
-/// Adds products of two items a round to the sums of channels a and b, and of c and d.
+/// As above; two items an iteration.
 static inline const m3net_block* multiply_lanes(const int16_t* patch, const int16_t* end,
                                                 const m3net_block* blocks, int64_t sums[2]) {
   int64_t ab = 0, cd = 0;
@@ -256,7 +220,8 @@ static inline m3net_four_sums multiply(const int16_t* patch, int32_t items,
 #define multiply_bytes multiply  // one form of weights
 #endif
 
-/// All output channels of one pixel. `in_bytes` is a constant: each form has a loop of its own.
+/// All output channels of one pixel. `in_bytes` is a constant, so that each form of weights gets a
+/// loop of its own.
 M3NET_INLINE void convolve_pixel(const m3net_convolution* layer, const int16_t* patch,
                                  int32_t items, int8_t* output, int32_t in_bytes) {
   const m3net_block* blocks = layer->blocks;
@@ -274,25 +239,36 @@ M3NET_INLINE void convolve_pixel(const m3net_convolution* layer, const int16_t* 
   }
 }
 
+typedef struct {
+  const m3net_convolution* layer;
+  const int8_t* input;
+  int16_t* patch;
+} convolution_state;
+
+/// Gathers a window, with zeros up to a multiple of four items, and computes its pixel.
+M3NET_INLINE void convolve_window(const void* any_state, int32_t row, int32_t column,
+                                  int8_t* output) {
+  const convolution_state* state = (const convolution_state*)any_state;
+  const m3net_convolution* layer = state->layer;
+  const m3net_gatherer gatherer = {widen, fill, 1, layer->padding};
+  int8_t* end = m3net_gather(&layer->input, &layer->window, state->input, row, column, gatherer,
+                             (int8_t*)state->patch);
+  const int32_t items = (int32_t)((int16_t*)(void*)end - state->patch);
+  const int32_t padded = (items + 3) & ~3;
+  fill(end, 0, padded - items);
+  if (M3NET_ENGINE_BYTES && layer->in_bytes) {
+    convolve_pixel(layer, state->patch, padded, output, 1);
+  } else {
+    convolve_pixel(layer, state->patch, padded, output, 0);
+  }
+}
+
 void m3net_convolve(const m3net_convolution* layer, const int8_t* input, int8_t* output,
                     int16_t* patch) {
-  const m3net_image* image = &layer->output;
   for (int32_t batch = 0; batch < layer->batches; ++batch) {
-    int32_t row = -layer->window.top;
-    for (int32_t y = 0; y < image->rows; ++y, row += layer->window.row_stride) {
-      int8_t* pixel = output + batch * image->batch_step + y * image->row_step;
-      int32_t column = -layer->window.left;
-      for (int32_t x = 0; x < image->columns; ++x, column += layer->window.column_stride) {
-        const int32_t items =
-            gather(layer, input + batch * layer->input.batch_step, row, column, patch);
-        if (M3NET_ENGINE_BYTES && layer->in_bytes) {
-          convolve_pixel(layer, patch, items, pixel, 1);
-        } else {
-          convolve_pixel(layer, patch, items, pixel, 0);
-        }
-        pixel += image->column_step;
-      }
-    }
+    const convolution_state state = {layer, input + batch * layer->input.batch_step, patch};
+    m3net_for_each_pixel(&layer->output, &layer->window, output + batch * layer->output.batch_step,
+                         convolve_window, &state);
   }
 }
 

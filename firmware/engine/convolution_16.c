@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// Convolutions of 16-bit inputs with 8-bit weights. Products of a part of a window fit 32 bits;
-// parts are added in 64 bits.
+// Convolutions of 16-bit inputs with 8-bit weights. The sum over a part of a window fits 32 bits;
+// the sum over all parts has 64 bits.
 #include "dsp.h"
 #include "engine.h"
 #include "memory.h"
+#include "pixels.h"
 #include "wide.h"
 
 /// Output channels that are computed at once.
 #define GROUP 4
-/// Items whose products of 23 bits fit a sum of 32 bits; an even number.
+/// So many products of 23 bits fit a sum of 32 bits; an even number.
 #define PART_ITEMS 510
 
 static int32_t requantize(const m3net_convolution_16* layer, int64_t sum,
@@ -20,43 +21,18 @@ static int32_t requantize(const m3net_convolution_16* layer, int64_t sum,
   return m3net_clamp(value, layer->minimum, layer->maximum);
 }
 
-/// Gathers one row of a window whose first column is `column`; returns the end of the patch.
-static int16_t* gather_row(const m3net_convolution_16* layer, const int8_t* row, int32_t column,
-                           int16_t* patch) {
-  const m3net_image* image = &layer->input;
-  const uint32_t bytes = 2u * (uint32_t)image->channels;
-  for (int32_t tap = 0; tap < layer->window.columns; ++tap) {
-    if (column < 0 || column >= image->columns) {
-      M3NET_MEMSET(patch, 0, bytes);
-    } else {
-      M3NET_MEMCPY(patch, row + column * image->column_step, bytes);
-    }
-    patch += image->channels;
-    column += layer->window.column_dilation;
-  }
-  return patch;
+static int8_t* copy(int8_t* patch, const int8_t* items, int32_t count) {
+  M3NET_MEMCPY(patch, items, 2u * (uint32_t)count);
+  return patch + 2 * count;
 }
 
-/// Gathers a window whose first pixel is (row, column), and a zero if its items are odd in number.
-static int32_t gather(const m3net_convolution_16* layer, const int8_t* input, int32_t row,
-                      int32_t column, int16_t* patch) {
-  int16_t* end = patch;
-  for (int32_t tap = 0; tap < layer->window.rows; ++tap, row += layer->window.row_dilation) {
-    // A row outside the image has no column inside.
-    const int32_t inside = row >= 0 && row < layer->input.rows;
-    const int32_t first = inside ? column : layer->input.columns;
-    end = gather_row(layer, inside ? input + row * layer->input.row_step : input, first, end);
-  }
-  int32_t items = (int32_t)(end - patch);
-  if (items & 1) {
-    *end = 0;
-    ++items;
-  }
-  return items;
+static int8_t* fill(int8_t* patch, int32_t value, int32_t count) {
+  M3NET_MEMSET(patch, value, 2u * (uint32_t)count);  // whose value is 0
+  return patch + 2 * count;
 }
 
 /// Adds the products of a patch with the weights of four channels. Each pair of items has eight
-/// weights: the first item's of channels a and b, the second item's of both, and those of c and d.
+/// weights in the order a0 b0 a1 b1 c0 d0 c1 d1: a letter for the channel, a digit for the item.
 static void multiply(const int16_t* patch, int32_t items, const int8_t* weights, int64_t* sums) {
   while (items > 0) {
     const int32_t count = items < PART_ITEMS ? items : PART_ITEMS;
@@ -111,9 +87,29 @@ static tap_range see(int32_t position, int32_t taps, int32_t step, int32_t size)
   return range;
 }
 
-/// A pixel of a depthwise convolution whose window begins at (row, column).
-static void convolve_channels(const m3net_convolution_16* layer, const int8_t* input, int32_t row,
-                              int32_t column, int8_t* output) {
+typedef struct {
+  const m3net_convolution_16* layer;
+  const int8_t* input;
+  int16_t* patch;
+} convolution_state;
+
+/// Gathers a window, with a zero after an odd number of items, and computes its pixel.
+static void convolve_window(const void* any_state, int32_t row, int32_t column, int8_t* output) {
+  const convolution_state* state = (const convolution_state*)any_state;
+  const m3net_convolution_16* layer = state->layer;
+  const m3net_gatherer gatherer = {copy, fill, 2, 0};
+  int8_t* end = m3net_gather(&layer->input, &layer->window, state->input, row, column, gatherer,
+                             (int8_t*)state->patch);
+  const int32_t items = (int32_t)((int16_t*)(void*)end - state->patch);
+  fill(end, 0, items & 1);
+  convolve_pixel(layer, state->patch, (items + 1) & ~1, output);
+}
+
+/// Computes a pixel of a depthwise convolution.
+static void convolve_channels(const void* any_state, int32_t row, int32_t column, int8_t* output) {
+  const convolution_state* state = (const convolution_state*)any_state;
+  const m3net_convolution_16* layer = state->layer;
+  const int8_t* input = state->input;
   const m3net_window* window = &layer->window;
   const m3net_image* image = &layer->input;
   const tap_range rows = see(row, window->rows, window->row_dilation, image->rows);
@@ -137,34 +133,21 @@ static void convolve_channels(const m3net_convolution_16* layer, const int8_t* i
   }
 }
 
-/// All pixels: by a patch, or of a depthwise convolution if there is none.
 static inline void convolve(const m3net_convolution_16* layer, const int8_t* input, int8_t* output,
-                            int16_t* patch) {
-  const m3net_image* image = &layer->output;
-  const m3net_window* window = &layer->window;
-  const int32_t rows = layer->batches * image->rows;
-  for (int32_t i = 0; i < rows; ++i) {
-    const int32_t batch = i / image->rows, y = i % image->rows;
-    const int8_t* source = input + batch * layer->input.batch_step;
-    int8_t* pixel = output + batch * image->batch_step + y * image->row_step;
-    const int32_t row = y * window->row_stride - window->top;
-    for (int32_t x = 0; x < image->columns; ++x, pixel += image->column_step) {
-      const int32_t column = x * window->column_stride - window->left;
-      if (patch == 0) {
-        convolve_channels(layer, source, row, column, pixel);
-      } else {
-        convolve_pixel(layer, patch, gather(layer, source, row, column, patch), pixel);
-      }
-    }
+                            int16_t* patch, m3net_pixel_function compute) {
+  for (int32_t batch = 0; batch < layer->batches; ++batch) {
+    const convolution_state state = {layer, input + batch * layer->input.batch_step, patch};
+    m3net_for_each_pixel(&layer->output, &layer->window, output + batch * layer->output.batch_step,
+                         compute, &state);
   }
 }
 
 void m3net_convolve_16(const m3net_convolution_16* layer, const int8_t* input, int8_t* output,
                        int16_t* patch) {
-  convolve(layer, input, output, patch);
+  convolve(layer, input, output, patch, convolve_window);
 }
 
 void m3net_convolve_depthwise_16(const m3net_convolution_16* layer, const int8_t* input,
                                  int8_t* output) {
-  convolve(layer, input, output, 0);
+  convolve(layer, input, output, 0, convolve_channels);
 }

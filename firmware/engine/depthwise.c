@@ -1,52 +1,42 @@
 // SPDX-License-Identifier: Apache-2.0
-// Depthwise convolution: for each output pixel, the places of its window's pixels, then four
-// channels at a time through all of them. Outside the image stands a pixel of zero points.
+// Depthwise convolution: each output pixel lists the places of its window's pixels, then sums four
+// channels at a time over all of them. A pixel of zero points stands for those outside the image.
 #include "arithmetic.h"
 #include "engine.h"
 #include "memory.h"
+#include "pixels.h"
 
 #if !M3NET_ENGINE_HELIUM
 
-/// Stands behind the places of a window, in the first of two words.
+/// Marks the end of a window's places, in the first of two words.
 #define LAST_PLACE INT32_MIN
 
 /// Where the pixels of a window are.
 typedef struct {
+  const m3net_convolution* layer;
   int32_t* places;  ///< Relative to the input.
-  int32_t taps;     ///< Number of places, rounded up to an even one.
+  int32_t taps;     ///< Number of places, rounded up to an even number.
   int8_t* outside;  ///< A pixel of zero points.
   const int8_t* input;
 } window_places;
 
-/// Fills in the places of a window whose first pixel is (row, column).
+/// Lists the places of a window, an even number, with LAST_PLACE after them.
 static void place_window(const m3net_convolution* layer, const window_places* parts, int32_t row,
                          int32_t column) {
-  const m3net_window* window = &layer->window;
   const int32_t outside = (int32_t)(parts->outside - parts->input);
-  const int32_t step = layer->input.column_step * window->column_dilation;
-  int32_t* place = parts->places;
-  for (int32_t i = 0; i < window->rows; ++i, row += window->row_dilation) {
-    const int32_t inside = row >= 0 && row < layer->input.rows;
-    int32_t x = column;
-    int32_t at = row * layer->input.row_step + column * layer->input.column_step;
-    for (int32_t j = 0; j < window->columns; ++j, x += window->column_dilation, at += step) {
-      *place++ = inside && x >= 0 && x < layer->input.columns ? at : outside;
-    }
-  }
-  if (place != parts->places + parts->taps) {
-    *place++ = outside;
-  }
-  *place = LAST_PLACE;
+  int32_t* end =
+      m3net_place_window(&layer->input, &layer->window, row, column, outside, parts->places);
+  *end = outside;
+  parts->places[parts->taps] = LAST_PLACE;
 }
 
 #if M3NET_ENGINE_DSP
 
 /// Adds the products of four channels with all taps. Each pair of taps has four pairs of weights,
-/// of channels 0, 2, 1 and 3: SXTB16 widens every other byte. The last place is followed by
-/// LAST_PLACE.
+/// in the order of channels 0, 2, 1 and 3, because SXTB16 widens every other byte.
 static inline m3net_four_sums multiply(const window_places* parts, const int8_t* input,
                                        const m3net_tap* weights, m3net_four_sums sums) {
-  // Fixed registers: with an FPU, GCC finds no allocation for so many operands itself.
+  // Fixed registers: with an FPU, GCC cannot allocate so many operands itself.
   register int32_t a __asm__("r0") = sums.a;
   register int32_t b __asm__("r1") = sums.b;
   register int32_t c __asm__("r2") = sums.c;
@@ -145,12 +135,14 @@ static inline m3net_four_sums multiply(const window_places* parts, const int8_t*
 
 #endif
 
-/// All channels of one pixel.
-static void convolve_pixel(const m3net_convolution* layer, const window_places* parts,
-                           int8_t* output) {
+/// Computes all channels of one pixel.
+static void convolve_pixel(const void* any_parts, int32_t row, int32_t column, int8_t* output) {
+  const window_places* parts = (const window_places*)any_parts;
+  const m3net_convolution* layer = parts->layer;
   const m3net_tap* weights = layer->taps;
   const m3net_channel* channel = layer->channels;
   const int8_t* input = parts->input;
+  place_window(layer, parts, row, column);
   for (int32_t left = layer->output.channels; left > 0; left -= 4) {
     m3net_finish(layer, multiply(parts, input, weights, m3net_four_biases(channel)), channel, left,
                  output);
@@ -163,21 +155,15 @@ static void convolve_pixel(const m3net_convolution* layer, const window_places* 
 
 void m3net_convolve_depthwise(const m3net_convolution* layer, const int8_t* input, int8_t* output,
                               int32_t* scratch) {
-  const m3net_image* image = &layer->output;
   const m3net_window* window = &layer->window;
-  window_places parts = {.places = scratch, .taps = (window->rows * window->columns + 1) & ~1};
-  parts.outside = (int8_t*)(scratch + parts.taps + 2);
-  M3NET_MEMSET(parts.outside, layer->padding, (uint32_t)((layer->input.channels + 3) & ~3));
+  const int32_t taps = (window->rows * window->columns + 1) & ~1;
+  int8_t* outside = (int8_t*)(scratch + taps + 2);
+  M3NET_MEMSET(outside, layer->padding, (uint32_t)((layer->input.channels + 3) & ~3));
   for (int32_t batch = 0; batch < layer->batches; ++batch) {
-    parts.input = input + batch * layer->input.batch_step;
-    for (int32_t y = 0; y < image->rows; ++y) {
-      int8_t* pixel = output + batch * image->batch_step + y * image->row_step;
-      for (int32_t x = 0; x < image->columns; ++x, pixel += image->column_step) {
-        place_window(layer, &parts, y * window->row_stride - window->top,
-                     x * window->column_stride - window->left);
-        convolve_pixel(layer, &parts, pixel);
-      }
-    }
+    const window_places parts = {layer, scratch, taps, outside,
+                                 input + batch * layer->input.batch_step};
+    m3net_for_each_pixel(&layer->output, window, output + batch * layer->output.batch_step,
+                         convolve_pixel, &parts);
   }
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Instructions of Armv7-M and Armv7E-M that C has no operator for, and their portable forms.
+// Instructions of Armv7-M and Armv7E-M for which C has no operator, and their portable forms.
 #ifndef M3NET_ENGINE_DSP_H_
 #define M3NET_ENGINE_DSP_H_
 
@@ -45,14 +45,14 @@ static inline uint32_t m3net_pack_low(uint32_t low, uint32_t high) {
   return result;
 }
 
-/// The upper halves of both, that of `low` in the lower half.
+/// The upper halves of both, `low` in the lower half.
 static inline uint32_t m3net_pack_high(uint32_t low, uint32_t high) {
   uint32_t result;
   __asm__("pkhtb %0, %1, %2, asr #16" : "=r"(result) : "r"(high), "r"(low));
   return result;
 }
 
-/// Sum with the products of the lower halves and of the upper halves.
+/// `sum` plus the product of the lower halves and the product of the upper halves.
 static inline int32_t m3net_add_products(uint32_t a, uint32_t b, int32_t sum) {
   int32_t result;
   __asm__("smlad %0, %1, %2, %3" : "=r"(result) : "r"(a), "r"(b), "r"(sum));
@@ -67,7 +67,7 @@ static inline int32_t m3net_high_product(int32_t a, int32_t b) {
 
 #endif
 
-/// The nearest number from -128 to 127.
+/// Saturates to -128 ... 127.
 static inline int32_t m3net_saturate(int32_t value) {
 #if defined(__ARM_FEATURE_SAT) && defined(__thumb2__)
   int32_t result;

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Operators that compute each output from one item of each of two inputs; a step of zero repeats
-// an item along a dimension.
+// Elementwise operators of two inputs; a step of zero broadcasts an input along a dimension.
 #include "arithmetic.h"
 #include "engine.h"
 #include "helium_rows.h"
@@ -45,7 +44,7 @@ static void multiply(const void* layer, const m3net_row* row) {
 
 #else
 
-/// An input of a sum in common units.
+/// An input in the scale that both inputs share.
 static inline int32_t enlarge(int8_t value, int32_t offset, int32_t bits, m3net_factor factor) {
   return m3net_scale((value + offset) * (1 << bits), factor);
 }
@@ -55,8 +54,8 @@ static inline int8_t finish(const m3net_binary* layer, int32_t value) {
   return (int8_t)m3net_clamp(scaled, layer->minimum, layer->maximum);
 }
 
-/// The factors of an addition are at most one, and its inputs below 2^28. Whatever the loop needs
-/// lies in variables: an output byte might be part of a structure.
+/// The factors of an addition are at most one, and its inputs below 2^28. All that the loop reads
+/// is copied to variables: an output of int8_t may alias any structure.
 static inline void add_row(const m3net_binary* layer, const m3net_row* operands, int32_t sign) {
   const m3net_reducer first_factor = m3net_prepare(layer->first);
   const m3net_reducer second_factor = m3net_prepare(layer->second);

@@ -1,11 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Operators that compute each 16-bit output from one item of each of two inputs.
+// Elementwise operators of two 16-bit inputs.
 #include "engine.h"
 #include "loops.h"
 #include "wide.h"
-
-/// Bits by which add and subtract enlarge their inputs.
-#define SUM_BITS 15
 
 typedef int32_t (*item_function)(const m3net_binary_16* layer, int32_t first, int32_t second);
 
@@ -26,9 +23,9 @@ static inline void for_each_item(const m3net_binary_16* layer, const int8_t* fir
   }
 }
 
-/// An input of a sum in common units.
+/// An input in the scale that both inputs share.
 static inline int32_t enlarge(int32_t value, m3net_factor factor) {
-  return m3net_scale(value * (1 << SUM_BITS), factor);
+  return m3net_scale(value * (1 << M3NET_SUM_BITS_16), factor);
 }
 
 static int32_t add(const m3net_binary_16* layer, int32_t first, int32_t second) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Kernels that compiled networks call. Their output bytes are those of TensorFlow Lite Micro's
+// Kernels that compiled networks call. They give the output bytes of TensorFlow Lite Micro's
 // reference kernels. Layers are constants that `m3net compile` writes; no kernel keeps state, and
 // each uses only the memory that it is given. libc: memcpy and memset.
 #ifndef M3NET_ENGINE_ENGINE_H_
@@ -13,16 +13,21 @@
 extern "C" {
 #endif
 
+/// What generated C requires of the engine: sizes of structures, and constants that both use.
+#define M3NET_REQUIRE(condition)            \
+  M3NET_EXTENSION _Static_assert(condition, \
+                                 "network and engine are from different versions of m3net")
+
 /// Dimensions of strided loops; smaller tensors have leading ones.
 #define M3NET_DIMENSIONS 4
 
 /// How a sum becomes an int8 output of one channel.
 typedef struct {
-  int32_t bias;        ///< Starts the sum: the layer's bias, and what the input's zero point adds.
+  int32_t bias;        ///< Starts the sum: the layer's bias with the input's zero point in it.
   int32_t multiplier;  ///< In units of 2^-31.
   int32_t offset;      ///< Zero point; narrow layers: shifted left by `right`, plus half a step.
   int16_t left;        ///< Shift before the product; 0 in narrow layers.
-  int16_t right;       ///< Shift behind the product.
+  int16_t right;       ///< Shift after the product.
 } m3net_channel;
 
 /// Where the pixels of an image are. A negative step reads a mirrored image.
@@ -36,12 +41,12 @@ typedef struct {
   int16_t rows, columns;
   int16_t row_stride, column_stride;
   int16_t row_dilation, column_dilation;
-  int16_t top, left;  ///< Rows and columns that the window begins outside the image.
+  int16_t top, left;  ///< Rows and columns by which it begins before the image.
 } m3net_window;
 
 /// A convolution, depthwise convolution or fully connected layer.
 typedef struct {
-  M3NET_UNNAMED union {
+  M3NET_EXTENSION union {
     const m3net_block* blocks;            ///< Of a convolution; see m3net_tf/compiler/weights.py.
     const m3net_byte_block* byte_blocks;  ///< The same if `in_bytes`.
     const m3net_tap* taps;                ///< Of a depthwise convolution.
@@ -73,11 +78,16 @@ typedef struct {
   int32_t second[M3NET_DIMENSIONS];  ///< Unused by kernels of one input.
 } m3net_loop;
 
-/// Multiplier and shift that TensorFlow Lite makes of a real factor; a negative shift divides.
+/// TensorFlow Lite's form of a real factor: multiplier * 2^(shift - 31).
 typedef struct {
   int32_t multiplier;
   int32_t shift;
 } m3net_factor;
+
+/// Bits by which sums and squared differences enlarge their inputs.
+#define M3NET_SUM_BITS 20
+#define M3NET_SUM_BITS_16 15
+#define M3NET_DIFFERENCE_BITS 7
 
 /// A layer of two inputs.
 typedef struct {
@@ -112,7 +122,7 @@ typedef struct {
 /// How a sum becomes a 16-bit output of one channel.
 typedef struct {
   int64_t bias;
-  int32_t multiplier, shift;  ///< As those of m3net_factor.
+  int32_t multiplier, shift;  ///< As in m3net_factor.
 } m3net_channel_16;
 
 /// A convolution, depthwise convolution or fully connected layer of 16-bit inputs and outputs.
@@ -141,7 +151,7 @@ typedef struct {
   int16_t minimum, maximum;
   int8_t input_bytes, output_bytes;  ///< Of an item, 1 or 2.
   int8_t mirrored;                   ///< Products of negative numbers change their sign.
-  int8_t absolute;                   ///< Negative numbers change their sign before.
+  int8_t absolute;                   ///< Negative inputs change their sign first.
 } m3net_rescaling;
 
 /// Reciprocal square root of 16-bit numbers.
@@ -158,7 +168,7 @@ typedef struct {
   int32_t shift;          ///< To the right.
 } m3net_sigmoid;
 
-/// Softmax over rows of `depth` 16-bit items that lie side by side.
+/// Softmax over contiguous rows of `depth` 16-bit items.
 typedef struct {
   const int16_t* exponentials;  ///< Of -10 to 0 in 512 steps.
   const int16_t* reciprocals;   ///< 1 / (1 + x) of 0 to 1 in 512 steps.
@@ -166,7 +176,7 @@ typedef struct {
   m3net_factor factor;  ///< From inputs to steps of 10 / 65535.
 } m3net_softmax_layer_16;
 
-/// Softmax over rows of `depth` items that lie side by side.
+/// Softmax over contiguous rows of `depth` items.
 typedef struct {
   const int32_t* exponentials;  ///< Of 0, -1, ... input steps, in units of 2^-31.
   int32_t rows, depth;
@@ -177,7 +187,7 @@ typedef struct {
 typedef struct {
   const int8_t* input_weights;  ///< (cells, inputs).
   const int8_t* state_weights;  ///< (cells, cells).
-  M3NET_UNNAMED union {
+  M3NET_EXTENSION union {
     const int32_t* input_bias;
     const int64_t* long_bias;  ///< Of m3net_lstm_16.
   };
@@ -187,38 +197,38 @@ typedef struct {
 
 /// Long short-term memory.
 typedef struct {
-  m3net_gate forget, accept, value, emit;
-  const uint16_t* table;              ///< As that of m3net_sigmoid.
-  m3net_factor kept, added, emitted;  ///< Of the products of gates.
+  m3net_gate input, forget, cell, output;
+  const uint16_t* table;  ///< As in m3net_sigmoid.
+  /// Of the products of a gate: with the cell gate, the cell, and the cell's hyperbolic tangent.
+  m3net_factor input_factor, forget_factor, output_factor;
   int32_t batches, steps, inputs, cells;
   int32_t input_batch_step, input_step, output_batch_step, output_step;  ///< Bytes.
   int32_t cell_multiplier, cell_shift;  ///< From cells to steps of the table.
   int16_t clip;                         ///< Largest absolute value of a cell.
-  int8_t unclipped;                     ///< 1 if a cell can have the smallest number of 16 bits.
+  int8_t unclipped;                     ///< 1 if a cell may be INT16_MIN.
   int8_t output_offset;
 } m3net_lstm_layer;
 
 // What all kernels expect:
 //
-// - Layers, weights and tables are as `m3net compile` writes them; nothing is checked. Layers,
-// inputs
-//   and outputs may lie anywhere, inputs also in flash.
+// - Layers, weights and tables are as `m3net compile` writes them; nothing is checked. They may lie
+//   anywhere, and so may inputs and outputs; inputs also in flash.
 // - The item (batch, y, x, channel) of an image is `batch * batch_step + y * row_step + x *
-//   column_step + channel * item bytes` behind its pointer: channels lie side by side. Loops have
-//   their steps for each operand and dimension. Steps may be negative, of inputs also zero.
-// - Inputs and outputs are int8_t, or int16_t in the byte order of the target where a name ends in
-//   `_16`. Neither needs an alignment: cores that can trap unaligned words must not.
-// - Scratch memory and sums are aligned to four bytes. An arena in which they lie has a declared
-// type
-//   with members of int16_t and int32_t, as the union of the generated header, or none (malloc).
-// - Inputs and outputs lie apart from scratch memory, and from each other except where a kernel
-// says
-//   how they may overlap.
-// - A kernel reads and writes nothing else, but may read up to M3NET_READ_BEYOND bytes behind the
-// last
-//   channel of a pixel, and so behind the input, where it says so. What they hold does not matter.
+//   column_step + channel * item bytes` after its pointer: the channels of a pixel are contiguous.
+//   Loops have a step for each operand and dimension. Steps may be negative; those of inputs may be
+//   zero.
+// - Inputs and outputs are int8_t, or int16_t in the target's byte order where a name ends in
+// `_16`.
+//   They need no alignment: the core must not trap unaligned words.
+// - Scratch memory and sums are aligned to four bytes. They lie in memory of a declared type that
+// has
+//   members of int16_t and int32_t, such as the union of the generated header, or of none (malloc).
+// - Inputs and outputs do not overlap scratch memory, and do not overlap each other except where a
+//   kernel says how they may.
+// - A kernel reads and writes nothing else. Where it says so, it may read up to M3NET_READ_BEYOND
+//   bytes after the last channel of a pixel, and so after the input; their content does not matter.
 
-/// Bytes behind an input that must be readable.
+/// Bytes after an input that must be readable.
 #define M3NET_READ_BEYOND 3
 
 /// Convolution, also a fully connected layer (1 x 1 pixels, a window of one): input (batches, rows,
@@ -240,13 +250,12 @@ void m3net_convolve_depthwise(const m3net_convolution* layer, const int8_t* inpu
 void m3net_pool_average(const m3net_pooling* layer, const int8_t* input, int8_t* output);
 void m3net_pool_max(const m3net_pooling* layer, const int8_t* input, int8_t* output);
 
-/// Outputs that depend on one input number alone: `table` has those of -128 to 127. The output may
-/// be the input, or begin before it, if all steps are equal and not negative; with negative ones
-/// behind.
+/// Looks up each item in `table`, which has the outputs for -128 to 127. If both operands have the
+/// same steps, the output may be the input, or begin before it; with negative steps, after it.
 void m3net_look_up(const m3net_loop* loop, const int8_t* table, const int8_t* input,
                    int8_t* output);
 
-// Operators of two inputs, an item each. The output may be an input whose steps are its own.
+// Elementwise operators of two inputs. The output may be an input that has the same steps.
 
 void m3net_add(const m3net_binary* layer, const int8_t* first, const int8_t* second,
                int8_t* output);
@@ -261,7 +270,7 @@ void m3net_minimum(const m3net_loop* loop, const int8_t* first, const int8_t* se
 void m3net_maximum(const m3net_loop* loop, const int8_t* first, const int8_t* second,
                    int8_t* output);
 
-/// Products of matrices (rows, depth) and (depth, columns), for each item of a loop over them.
+/// Products of matrices (rows, depth) and (depth, columns), for each pair in a loop over them.
 void m3net_multiply_matrices(const m3net_matmul* layer, const int8_t* first, const int8_t* second,
                              int8_t* output);
 
@@ -269,7 +278,7 @@ void m3net_multiply_matrices(const m3net_matmul* layer, const int8_t* first, con
 void m3net_reduce_mean(const m3net_reduction* layer, const int8_t* input, int8_t* output);
 void m3net_reduce_max(const m3net_reduction* layer, const int8_t* input, int8_t* output);
 
-/// Softmax of (rows, depth) items, packed. The output may be the input.
+/// Softmax of contiguous (rows, depth) items. The output may be the input.
 void m3net_softmax(const m3net_softmax_layer* layer, const int8_t* input, int8_t* output);
 
 /// As m3net_convolve, for 16-bit inputs and outputs. `patch` holds a window's items, rounded up to
@@ -284,7 +293,7 @@ void m3net_convolve_depthwise_16(const m3net_convolution_16* layer, const int8_t
 void m3net_pool_average_16(const m3net_pooling* layer, const int8_t* input, int8_t* output);
 void m3net_pool_max_16(const m3net_pooling* layer, const int8_t* input, int8_t* output);
 
-// As those of int8. The output may be an input whose steps are its own.
+// As for int8. The output may be an input that has the same steps.
 
 void m3net_add_16(const m3net_binary_16* layer, const int8_t* first, const int8_t* second,
                   int8_t* output);
@@ -299,7 +308,7 @@ void m3net_minimum_16(const m3net_binary_16* layer, const int8_t* first, const i
 void m3net_maximum_16(const m3net_binary_16* layer, const int8_t* first, const int8_t* second,
                       int8_t* output);
 
-// Functions of one item. The output may be the input if all steps are equal.
+// Elementwise functions. The output may be the input if all steps are equal.
 
 /// Inputs and outputs of 8 or 16 bits.
 void m3net_rescale(const m3net_rescaling* layer, const int8_t* input, int8_t* output);
@@ -317,7 +326,7 @@ void m3net_multiply_matrices_16(const m3net_matmul* layer, const int8_t* first,
 /// As m3net_reduce_mean.
 void m3net_reduce_mean_16(const m3net_reduction* layer, const int8_t* input, int8_t* output);
 
-/// As m3net_softmax; the output keeps numbers in between, and may not be the input.
+/// As m3net_softmax; the output holds intermediate numbers, and must not be the input.
 void m3net_softmax_16(const m3net_softmax_layer_16* layer, const int8_t* input, int8_t* output);
 
 /// Input (batches, steps, inputs), output (batches, steps, cells); items of a step lie side by
@@ -330,22 +339,23 @@ void m3net_lstm_16(const m3net_lstm_layer* layer, const int8_t* input, int8_t* o
 
 // Calls that run together, a line of an image at a time: a row, or a column.
 
-/// Moves a window on by one line of its output. Returns how many lines of the input it has left
-/// behind: `before` are the lines that it begins before the image, `lines` those that are left.
+/// Advances a window by one line of its output. `before` counts the lines by which it begins before
+/// the image, `lines` the input's lines from there on. Returns how many lines of the input it has
+/// passed.
 int32_t m3net_next_line(int16_t* before, int16_t* lines, int32_t stride);
 
-/// Drops the first bytes of those that `lines`, which is aligned to four bytes, holds. Returns how
-/// many it still holds.
+/// Drops the first `dropped` of the bytes that `lines`, aligned to four bytes, holds, and moves the
+/// others to its start. Returns how many it still holds.
 int32_t m3net_drop_lines(int8_t* lines, int32_t held, int32_t dropped);
 
-/// Adds a line to the sums of its channels, which lie apart from it.
+/// Adds the pixels of a line to the sums of their channels, which do not overlap it.
 void m3net_add_line(const m3net_pooling* layer, const int8_t* line, int32_t* sums);
-/// The averages when all lines have been added.
+/// The averages once all lines have been added.
 void m3net_average_lines(const m3net_pooling* layer, const int32_t* sums, int8_t* output);
 
-/// Copies bytes, one item of the loop each.
+/// Copies a byte for each item of the loop.
 void m3net_copy(const m3net_loop* loop, const int8_t* input, int8_t* output);
-/// Fills bytes that lie side by side.
+/// Fills contiguous bytes.
 void m3net_fill(int8_t value, int32_t bytes, int8_t* output);
 
 #ifdef __cplusplus

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Functions of one 16-bit number.
+// Elementwise functions of one 16-bit input.
 #include "engine.h"
 #include "loops.h"
 #include "sigmoid.h"
 #include "wide.h"
 
-/// Bits behind the binary point of a reciprocal root.
+/// Fraction bits of a reciprocal root.
 #define ROOT_BITS 20
 
 typedef int32_t (*item_function)(const void* layer, int32_t value);
@@ -38,13 +38,13 @@ static int32_t rescale(const void* any_layer, int32_t value) {
   return m3net_clamp(m3net_sum(scaled, layer->output_offset), layer->minimum, layer->maximum);
 }
 
-/// An input in steps of the table.
+/// The place of an input in the table.
 static inline int32_t to_table(const m3net_sigmoid* layer, int32_t value) {
   const int32_t half = layer->shift > 0 ? (int32_t)(1u << (layer->shift - 1)) : 0;
   return m3net_sum(value * layer->multiplier, half) >> layer->shift;
 }
 
-/// A shift left by a few bits that ends at the largest and smallest number.
+/// Shifts left and saturates.
 static int32_t enlarge(int32_t value, int32_t bits) {
   const int32_t most = INT32_MAX >> bits;
   if (value > most) {
@@ -74,7 +74,7 @@ static m3net_factor inverse_root(int32_t value) {
   return root;
 }
 
-/// The root of 1 is the largest multiplier. `ROOT_BITS` keep what stands behind the binary point.
+/// ROOT_BITS are kept between the two factors, so that the fraction of the root is not lost.
 static int32_t reciprocal_root(const void* any_layer, int32_t value) {
   const m3net_root* layer = (const m3net_root*)any_layer;
   if (value <= 0) {

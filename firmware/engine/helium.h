@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the kernels for Helium share: requantisation of four channels at once, and moves of bytes.
+// Shared by the kernels for Helium: requantisation of four channels at once, copies and fills.
 #ifndef M3NET_ENGINE_HELIUM_H_
 #define M3NET_ENGINE_HELIUM_H_
 
@@ -22,14 +22,14 @@ static inline int32x4_t m3net_vector_of(int32_t a, int32_t b, int32_t c, int32_t
   return sums;
 }
 
-/// As m3net_divide, by 2 to the power of `-shift`. Halves go away from zero when one is taken off
-/// negative numbers; a shift of zero takes nothing off, and the smallest number stays as it is.
+/// As m3net_divide, by 2 to the power of `-shift`. Subtracting one from negative numbers rounds
+/// halves away from zero; a shift of zero subtracts nothing, and the subtraction saturates.
 static inline int32x4_t m3net_divide_vector(int32x4_t value, int32x4_t shift) {
   const int32x4_t one = vshrq_n_s32(vandq_s32(value, shift), 31);
   return vrshlq_s32(vqaddq_s32(value, one), shift);
 }
 
-/// Limits of a layer's outputs, once for each of four channels.
+/// Limits of a layer's outputs, repeated for four channels.
 typedef struct {
   int32x4_t minimum, maximum;
 } m3net_limits;
@@ -76,9 +76,9 @@ static inline int8_t* m3net_copy_bytes(int8_t* target, const int8_t* source, int
 }
 
 /// Fills bytes; returns the end of the target.
-static inline int8_t* m3net_fill_bytes(int8_t* target, int8_t value, int32_t count) {
+static inline int8_t* m3net_fill_bytes(int8_t* target, int32_t value, int32_t count) {
   int8_t* end = target + count;
-  const int8x16_t values = vdupq_n_s8(value);
+  const int8x16_t values = vdupq_n_s8((int8_t)value);
   __asm__ volatile(
       "wlstp.8 lr, %[count], 2f\n\t"
       "1:\n\t"

@@ -1,57 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-// Convolution for Helium: four output channels at a time multiply 16 bytes of a window with their
-// weights. A window whose bytes lie side by side, apart from the outputs, is read where it is;
+// Convolution for Helium: multiplies 16 bytes of a window with the weights of four output channels
+// at a time. A window that is contiguous and does not overlap the outputs is read where it is;
 // others are gathered first.
 #include "helium.h"
+#include "pixels.h"
 
 #if M3NET_ENGINE_HELIUM
 
-/// Copies one row of a window whose first column is `column`; returns the end of the patch.
-static int8_t* gather_row(const m3net_convolution* layer, const int8_t* row, int32_t column,
-                          int8_t* patch) {
-  const m3net_image* image = &layer->input;
-  const int32_t channels = image->channels, step = layer->window.column_dilation;
-  const int32_t taps = layer->window.columns;
-  if (step == 1 && image->column_step == channels) {
-    const int32_t before = column < 0 ? (-column < taps ? -column : taps) : 0;
-    const int32_t beyond = column + taps - image->columns;
-    const int32_t after = beyond > 0 ? (beyond < taps ? beyond : taps) : 0;
-    if (before + after < taps) {
-      patch = m3net_fill_bytes(patch, layer->padding, before * channels);
-      patch = m3net_copy_bytes(patch, row + (column + before) * channels,
-                               (taps - before - after) * channels);
-      return m3net_fill_bytes(patch, layer->padding, after * channels);
-    }
-    return m3net_fill_bytes(patch, layer->padding, taps * channels);
-  }
-  for (int32_t tap = 0; tap < taps; ++tap, column += step) {
-    patch = column < 0 || column >= image->columns
-                ? m3net_fill_bytes(patch, layer->padding, channels)
-                : m3net_copy_bytes(patch, row + column * image->column_step, channels);
-  }
-  return patch;
-}
-
-/// Gathers a window whose first pixel is (row, column).
-static void gather(const m3net_convolution* layer, const int8_t* input, int32_t row, int32_t column,
-                   int8_t* patch) {
-  const m3net_image* image = &layer->input;
-  const int32_t row_items = layer->window.columns * image->channels;
-  for (int32_t tap = 0; tap < layer->window.rows; ++tap, row += layer->window.row_dilation) {
-    patch = row < 0 || row >= image->rows
-                ? m3net_fill_bytes(patch, layer->padding, row_items)
-                : gather_row(layer, input + row * image->row_step, column, patch);
-  }
-}
-
-/// Whether the outputs of a pixel lie among the items that they are computed from.
+/// Whether the outputs of a pixel overlap the items that they are computed from.
 static inline int32_t overlaps(const int8_t* items, int32_t count, const int8_t* pixel,
                                int32_t channels) {
   return (uintptr_t)pixel < (uintptr_t)(items + count) &&
          (uintptr_t)items < (uintptr_t)(pixel + channels);
 }
 
-/// Sums of the products of a window with the weights of four channels; moves on behind these.
+/// Sums of the products of a window with the weights of four channels; advances `blocks` past them.
 static inline int32x4_t multiply(const int8_t* items, int32_t count, const m3net_block** blocks) {
   int32_t a = 0, b = 0, c = 0, d = 0;
   const int8_t* weights = (*blocks)->items;
@@ -76,7 +39,7 @@ static inline int32x4_t multiply(const int8_t* items, int32_t count, const m3net
   return m3net_vector_of(a, b, c, d);
 }
 
-/// All output channels of one pixel.
+/// Computes all output channels of one pixel.
 static inline void convolve_channels(const m3net_convolution* layer, const int8_t* items,
                                      int32_t count, int8_t* output, int32_t narrow) {
   const m3net_limits limits = m3net_limits_of(layer);
@@ -106,7 +69,7 @@ M3NET_SEPARATE static void convolve_wide(const m3net_convolution* layer, const i
   convolve_channels(layer, items, count, output, 0);
 }
 
-/// Where a layer's windows can be read without gathering: first pixels within rows and columns.
+/// Windows that begin in these first rows and columns of the image are contiguous.
 typedef struct {
   int32_t rows, columns;
 } packed_windows;
@@ -124,33 +87,43 @@ static packed_windows find_packed(const m3net_convolution* layer) {
   return windows;
 }
 
+typedef struct {
+  const m3net_convolution* layer;
+  const int8_t* input;
+  int8_t* patch;
+  packed_windows packed;
+  int32_t count;  ///< Items of a window.
+} convolution_state;
+
+/// Computes a pixel from its window, or from a patch into which the window is gathered.
+static inline void convolve_window(const void* any_state, int32_t row, int32_t column,
+                                   int8_t* output) {
+  const convolution_state* state = (const convolution_state*)any_state;
+  const m3net_convolution* layer = state->layer;
+  const m3net_image* image = &layer->input;
+  const int8_t* items = state->input + row * image->row_step + column * image->column_step;
+  if (row < 0 || row >= state->packed.rows || column < 0 || column >= state->packed.columns ||
+      overlaps(items, state->count, output, layer->output.channels)) {
+    const m3net_gatherer gatherer = {m3net_copy_bytes, m3net_fill_bytes, 1, layer->padding};
+    m3net_gather(image, &layer->window, state->input, row, column, gatherer, state->patch);
+    items = state->patch;
+  }
+  if (layer->narrow) {
+    convolve_narrow(layer, items, state->count, output);
+  } else {
+    convolve_wide(layer, items, state->count, output);
+  }
+}
+
 void m3net_convolve(const m3net_convolution* layer, const int8_t* input, int8_t* output,
                     int16_t* patch) {
-  const m3net_image *image = &layer->output, *from = &layer->input;
   const m3net_window* window = &layer->window;
-  const packed_windows packed = find_packed(layer);
-  const int32_t count = window->rows * window->columns * from->channels;
   for (int32_t batch = 0; batch < layer->batches; ++batch) {
-    const int8_t* source = input + batch * from->batch_step;
-    int32_t row = -window->top;
-    for (int32_t y = 0; y < image->rows; ++y, row += window->row_stride) {
-      int8_t* pixel = output + batch * image->batch_step + y * image->row_step;
-      int32_t column = -window->left;
-      for (int32_t x = 0; x < image->columns; ++x, column += window->column_stride) {
-        const int8_t* items = source + row * from->row_step + column * from->column_step;
-        if (row < 0 || row >= packed.rows || column < 0 || column >= packed.columns ||
-            overlaps(items, count, pixel, image->channels)) {
-          gather(layer, source, row, column, (int8_t*)patch);
-          items = (const int8_t*)patch;
-        }
-        if (layer->narrow) {
-          convolve_narrow(layer, items, count, pixel);
-        } else {
-          convolve_wide(layer, items, count, pixel);
-        }
-        pixel += image->column_step;
-      }
-    }
+    const convolution_state state = {layer, input + batch * layer->input.batch_step, (int8_t*)patch,
+                                     find_packed(layer),
+                                     window->rows * window->columns * layer->input.channels};
+    m3net_for_each_pixel(&layer->output, window, output + batch * layer->output.batch_step,
+                         convolve_window, &state);
   }
 }
 

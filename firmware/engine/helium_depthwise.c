@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Depthwise convolution for Helium. The taps of four channels are gathered a word each and taken
-// apart, so that one instruction multiplies 16 taps of a channel with their weights.
+// Depthwise convolution for Helium. Words of four channels are gathered from 16 taps and
+// deinterleaved, so that one instruction multiplies 16 taps of a channel with their weights.
 #include "helium.h"
 #include "memory.h"
+#include "pixels.h"
 
 #if M3NET_ENGINE_HELIUM
 
@@ -12,42 +13,29 @@
 
 /// Where the pixels of a window are.
 typedef struct {
-  int32_t* places;        ///< Relative to the input; filled up with places outside.
+  const m3net_convolution* layer;
+  const int8_t* input;
+  int32_t* places;        ///< Relative to the input; places outside fill a group.
   int32_t taps;           ///< Of the window.
   int32_t outside;        ///< Place of a pixel of zero points.
-  int32_t aligned;        ///< Whether every place is that of a word.
+  int32_t last_row;       ///< Of the first pixel of a window inside the image.
+  int32_t last_column;    ///< As `last_row`.
+  int32_t aligned;        ///< Whether every place is aligned to a word.
   int32_t group_weights;  ///< Weights of four channels.
-  int32_t* last_words;    ///< For up to 16 taps of four channels; those of missing taps are zero.
+  int32_t* last_words;    ///< For up to 16 taps of four channels; missing taps are zero.
 } window_places;
 
-/// Fills in the places of a window whose first pixel is (row, column).
+/// Lists the places of a window; places outside fill the last group.
 static void place_window(const m3net_convolution* layer, const window_places* parts, int32_t row,
                          int32_t column) {
-  const m3net_window* window = &layer->window;
-  const m3net_image* image = &layer->input;
-  const int32_t step = window->column_dilation, bytes = step * image->column_step;
-  int32_t* place = parts->places;
-  for (int32_t i = 0; i < window->rows; ++i) {
-    const int32_t y = row + i * window->row_dilation;
-    const int32_t columns = y >= 0 && y < image->rows ? image->columns : 0;
-    const int32_t last = column + (window->columns - 1) * step;
-    int32_t at = y * image->row_step + column * image->column_step;
-    if (column >= 0 && last < columns) {
-      for (int32_t j = 0; j < window->columns; ++j, at += bytes) {
-        *place++ = at;
-      }
-      continue;
-    }
-    for (int32_t x = column; x <= last; x += step, at += bytes) {
-      *place++ = x >= 0 && x < columns ? at : parts->outside;
-    }
-  }
-  while ((place - parts->places) % WORDS_AT_ONCE != 0) {
-    *place++ = parts->outside;
+  int32_t* end =
+      m3net_place_window(&layer->input, &layer->window, row, column, parts->outside, parts->places);
+  while ((end - parts->places) % WORDS_AT_ONCE != 0) {
+    *end++ = parts->outside;
   }
 }
 
-/// Moves the places inside the image on by some bytes.
+/// Advances the places inside the image by some bytes.
 static void move_places(const window_places* parts, int32_t bytes) {
   int32_t* place = parts->places;
   for (int32_t tap = 0; tap < parts->taps; tap += WORDS_AT_ONCE, place += WORDS_AT_ONCE) {
@@ -57,8 +45,8 @@ static void move_places(const window_places* parts, int32_t bytes) {
   }
 }
 
-/// Sums of the products of four channels with up to 16 taps, whose places are those of words. Each
-/// tap's channels are gathered as a word; words of missing taps are zero.
+/// Sums of the products of four channels with up to 16 taps at aligned places. Each tap's channels
+/// are gathered as a word; words of missing taps are zero.
 static inline int32x4_t multiply_words(const int8_t* input, const int32_t* places, int32_t count,
                                        int32_t* words, const m3net_tap* weights) {
   int32_t a, b, c, d;
@@ -89,7 +77,7 @@ static inline int32x4_t multiply_words(const int8_t* input, const int32_t* place
   return m3net_vector_of(a, b, c, d);
 }
 
-/// As multiply_words, with places of any bytes.
+/// As multiply_words, with places of any alignment.
 static inline int32x4_t multiply_bytes(const int8_t* input, const int32_t* places, int32_t count,
                                        int32_t* words, const m3net_tap* weights) {
   for (int32_t tap = 0; tap < count; ++tap) {
@@ -115,7 +103,7 @@ static inline void write(const m3net_convolution* layer, int32x4_t sums, int32_t
   }
 }
 
-/// All channels of one pixel of a layer of up to 16 taps, whose places are those of words.
+/// Computes all channels of one pixel of a layer of up to 16 taps at aligned places.
 M3NET_SEPARATE static void convolve_small(const m3net_convolution* layer,
                                           const window_places* parts, const int8_t* input,
                                           int8_t* output) {
@@ -129,7 +117,7 @@ M3NET_SEPARATE static void convolve_small(const m3net_convolution* layer,
   }
 }
 
-/// All channels of one pixel of any layer.
+/// Computes all channels of one pixel of any layer.
 M3NET_SEPARATE static void convolve_large(const m3net_convolution* layer,
                                           const window_places* parts, const int8_t* input,
                                           int8_t* output) {
@@ -153,51 +141,51 @@ M3NET_SEPARATE static void convolve_large(const m3net_convolution* layer,
   }
 }
 
+/// Computes a pixel. Inside the image it advances the places of the pixel before.
+static inline void convolve_window(const void* any_parts, int32_t row, int32_t column,
+                                   int8_t* output) {
+  const window_places* parts = (const window_places*)any_parts;
+  const m3net_convolution* layer = parts->layer;
+  const m3net_window* window = &layer->window;
+  if (column >= window->column_stride && column <= parts->last_column) {
+    move_places(parts, layer->input.column_step * window->column_stride);
+  } else if (layer->output.columns == 1 && row >= window->row_stride && row <= parts->last_row) {
+    move_places(parts, layer->input.row_step * window->row_stride);
+  } else {
+    place_window(layer, parts, row, column);
+  }
+  if (parts->aligned && parts->taps <= TAPS_AT_ONCE) {
+    convolve_small(layer, parts, parts->input, output);
+  } else {
+    convolve_large(layer, parts, parts->input, output);
+  }
+}
+
 void m3net_convolve_depthwise(const m3net_convolution* layer, const int8_t* input, int8_t* output,
                               int32_t* scratch) {
-  const m3net_image* image = &layer->output;
+  const m3net_image* image = &layer->input;
   const m3net_window* window = &layer->window;
   const int32_t taps = window->rows * window->columns;
   int32_t last_words[TAPS_AT_ONCE] = {0};
   int8_t* outside = (int8_t*)(scratch + ((taps + WORDS_AT_ONCE - 1) & -WORDS_AT_ONCE));
-  M3NET_MEMSET(outside, layer->padding, (uint32_t)((layer->input.channels + 3) & ~3));
-  const int32_t last_inside =
-      layer->input.columns - 1 - (window->columns - 1) * window->column_dilation;
-  const int32_t last_row = layer->input.rows - 1 - (window->rows - 1) * window->row_dilation;
-  const int32_t step = layer->input.column_step * window->column_stride;
-  const int32_t row_step = layer->input.row_step * window->row_stride;
+  M3NET_MEMSET(outside, layer->padding, (uint32_t)((image->channels + 3) & ~3));
   for (int32_t batch = 0; batch < layer->batches; ++batch) {
-    const int8_t* source = input + batch * layer->input.batch_step;
+    const int8_t* source = input + batch * image->batch_step;
+    const uint32_t steps = (uint32_t)image->row_step | (uint32_t)image->column_step;
     const window_places parts = {
+        .layer = layer,
+        .input = source,
         .places = scratch,
         .taps = taps,
         .outside = (int32_t)(outside - source),
-        .aligned = (((uintptr_t)source | (uint32_t)layer->input.row_step |
-                     (uint32_t)layer->input.column_step) &
-                    3u) == 0,
+        .last_row = image->rows - 1 - (window->rows - 1) * window->row_dilation,
+        .last_column = image->columns - 1 - (window->columns - 1) * window->column_dilation,
+        .aligned = (((uintptr_t)source | steps) & 3u) == 0,
         .group_weights = 4 * ((taps + 1) & ~1),
         .last_words = last_words,
     };
-    for (int32_t y = 0; y < image->rows; ++y) {
-      int8_t* pixel = output + batch * image->batch_step + y * image->row_step;
-      const int32_t row = y * window->row_stride - window->top;
-      int32_t column = -window->left;
-      for (int32_t x = 0; x < image->columns; ++x, pixel += image->column_step) {
-        if (column >= window->column_stride && column <= last_inside) {
-          move_places(&parts, step);
-        } else if (image->columns == 1 && row >= window->row_stride && row <= last_row) {
-          move_places(&parts, row_step);  // the window before was that of the row above
-        } else {
-          place_window(layer, &parts, row, column);
-        }
-        if (parts.aligned && taps <= TAPS_AT_ONCE) {
-          convolve_small(layer, &parts, source, pixel);
-        } else {
-          convolve_large(layer, &parts, source, pixel);
-        }
-        column += window->column_stride;
-      }
-    }
+    m3net_for_each_pixel(&layer->output, window, output + batch * layer->output.batch_step,
+                         convolve_window, &parts);
   }
 }
 

@@ -25,11 +25,11 @@ M3NET_INLINE int32x4_t m3net_reduce_vector(int32x4_t value, m3net_vector_reducer
   return m3net_divide_vector(vqrdmulhq_n_s32(value, factor.multiplier), factor.shift);
 }
 
-/// A layer in registers: an output byte might be part of the layer.
+/// A copy of a layer in registers: an output of int8_t may alias the layer.
 typedef struct {
   m3net_vector_reducer first, second, output;
   int32_t first_offset, second_offset, output_offset;
-  int32_t left;  ///< Shift in front of the output's factor; sums need none.
+  int32_t left;  ///< Shift before the output's factor; sums need none.
   int32x4_t minimum, maximum;
 } m3net_vector_layer;
 
@@ -48,7 +48,7 @@ M3NET_INLINE m3net_vector_layer m3net_vector_layer_of(const m3net_binary* layer)
   return result;
 }
 
-/// Outputs of four items of both inputs.
+/// Computes four outputs from four items of each input.
 typedef int32x4_t (*m3net_four_items)(const m3net_vector_layer* layer, int32x4_t first,
                                       int32x4_t second);
 
@@ -86,7 +86,7 @@ M3NET_INLINE int32x4_t m3net_multiply_items(const m3net_vector_layer* layer, int
   return m3net_finish_items(layer, vshlq_r_s32(vmulq_s32(first, second), layer->left));
 }
 
-/// Runs through a row. Items that do not lie side by side are gathered.
+/// Computes a row. Items that are not contiguous are gathered.
 M3NET_INLINE void m3net_run_row(const m3net_binary* layer, const m3net_row* operands,
                                 m3net_four_items compute, int32_t side_by_side) {
   const m3net_vector_layer constants = m3net_vector_layer_of(layer);

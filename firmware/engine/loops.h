@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Strided loops: the outer three dimensions, and rows of the innermost one.
+// Strided loops: over the outer three dimensions, whose items are rows of the innermost one.
 #ifndef M3NET_ENGINE_LOOPS_H_
 #define M3NET_ENGINE_LOOPS_H_
 
@@ -7,12 +7,12 @@
 
 #include "engine.h"
 
-/// Where a row of the innermost dimension begins in each operand, in bytes.
+/// Offset of a row in each operand, in bytes.
 typedef struct {
   int32_t output, first, second;
 } m3net_places;
 
-/// One row of the innermost dimension, with the step of each operand.
+/// A row of the innermost dimension, with the step of each operand.
 typedef struct {
   const int8_t *first, *second;
   int8_t* output;
@@ -40,10 +40,5 @@ static inline void m3net_next_row(const m3net_loop* loop, int32_t row, m3net_pla
     inner *= loop->size[dimension];
   }
 }
-
-/// Bits by which add and subtract enlarge their inputs.
-#define M3NET_SUM_BITS 20
-/// Bits by which the squared difference enlarges its inputs.
-#define M3NET_DIFFERENCE_BITS 7
 
 #endif  // M3NET_ENGINE_LOOPS_H_

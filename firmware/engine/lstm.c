@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Long short-term memory over a sequence: weights of 8 bits, inputs and outputs of 8 or
-// 16 bits, cells of 16 bits.
+// Long short-term memory over a sequence: 8-bit weights, 8-bit or 16-bit inputs and outputs, 16-bit
+// cells.
 #include "engine.h"
 #include "memory.h"
 #include "sigmoid.h"
 #include "wide.h"
 
-/// Steps of the table in a step of a gate.
+/// Steps of the table for each step of a gate.
 #define GATE_STEPS 3
 
 static int32_t saturate_16(int32_t value) { return m3net_clamp(value, INT16_MIN, INT16_MAX); }
@@ -30,10 +30,10 @@ static int32_t multiply_16(const int8_t* weights, const int8_t* vector, int32_t 
   return saturate_16(m3net_scale_long(sum, factor));
 }
 
-/// A gate of one cell before its function, in steps of the function's table. Inputs and outputs
-/// have so many bytes, a constant.
-static inline int32_t open_gate(const m3net_lstm_layer* layer, const m3net_gate* gate, int32_t cell,
-                                const int8_t* input, const int8_t* state, int32_t bytes) {
+/// A gate of one cell before its activation function, in steps of the function's table. `bytes` is
+/// the constant size of an input's or output's item.
+static inline int32_t gate_sum(const m3net_lstm_layer* layer, const m3net_gate* gate, int32_t cell,
+                               const int8_t* input, const int8_t* state, int32_t bytes) {
   const int8_t* weights = gate->input_weights + cell * layer->inputs;
   const int8_t* recurrent = gate->state_weights + cell * layer->cells;
   int32_t sum;
@@ -47,26 +47,26 @@ static inline int32_t open_gate(const m3net_lstm_layer* layer, const m3net_gate*
   return GATE_STEPS * saturate_16(sum);
 }
 
-/// One step of one cell; returns the output.
+/// Computes one time step of one cell; returns the output.
 static inline int32_t step_cell(const m3net_lstm_layer* layer, int32_t index, const int8_t* input,
                                 const int8_t* state, int16_t* cell, int32_t bytes) {
   const uint16_t* table = layer->table;
-  const int32_t forget =
-      m3net_logistic(table, open_gate(layer, &layer->forget, index, input, state, bytes));
-  const int32_t accept =
-      m3net_logistic(table, open_gate(layer, &layer->accept, index, input, state, bytes));
-  const int32_t value =
-      m3net_tanh(table, open_gate(layer, &layer->value, index, input, state, bytes));
-  const int32_t emit =
-      m3net_logistic(table, open_gate(layer, &layer->emit, index, input, state, bytes));
-  const int32_t kept = saturate_16(m3net_scale(forget * cell[index], layer->kept));
-  const int32_t added = saturate_16(m3net_scale(accept * value, layer->added));
+  const int32_t forget_gate =
+      m3net_logistic(table, gate_sum(layer, &layer->forget, index, input, state, bytes));
+  const int32_t input_gate =
+      m3net_logistic(table, gate_sum(layer, &layer->input, index, input, state, bytes));
+  const int32_t cell_gate =
+      m3net_tanh(table, gate_sum(layer, &layer->cell, index, input, state, bytes));
+  const int32_t output_gate =
+      m3net_logistic(table, gate_sum(layer, &layer->output, index, input, state, bytes));
+  const int32_t kept = saturate_16(m3net_scale(forget_gate * cell[index], layer->forget_factor));
+  const int32_t added = saturate_16(m3net_scale(input_gate * cell_gate, layer->input_factor));
   const int32_t sum = saturate_16(kept + added);
   cell[index] = (int16_t)m3net_clamp(sum, -layer->clip - layer->unclipped, layer->clip);
   const int32_t half = layer->cell_shift > 0 ? 1 << (layer->cell_shift - 1) : 0;
   const int32_t place = (cell[index] * layer->cell_multiplier + half) >> layer->cell_shift;
-  const int32_t output =
-      m3net_scale(m3net_tanh(table, place) * emit, layer->emitted) + layer->output_offset;
+  const int32_t output = m3net_scale(m3net_tanh(table, place) * output_gate, layer->output_factor) +
+                         layer->output_offset;
   return bytes == 1 ? m3net_clamp(output, INT8_MIN, INT8_MAX) : saturate_16(output);
 }
 

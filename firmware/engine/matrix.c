@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Products of matrices that are both computed.
+// Products of two computed matrices.
 #include "arithmetic.h"
 #include "engine.h"
 #include "loops.h"
 #include "wide.h"
 
-/// One item of a product, of a row and a column.
+/// Computes one item of a product from a row and a column.
 static void multiply_item(const m3net_matmul* layer, const int8_t* row, const int8_t* column,
                           int8_t* output) {
   int32_t sum = 0;

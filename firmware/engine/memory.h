@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The two functions of the C library that the kernels use, and addresses of words. Compilers know
-// them without its headers, which a target such as WebAssembly may lack.
+// The two functions of the C library that the kernels use, as builtins: a target such as
+// WebAssembly may lack the library's headers.
 #ifndef M3NET_ENGINE_MEMORY_H_
 #define M3NET_ENGINE_MEMORY_H_
 

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// Kernels that move items, or replace each by that of a table.
+// Kernels that copy items, or look them up in a table.
 #include "engine.h"
 #include "helium.h"
 #include "loops.h"
 #include "memory.h"
 
-/// Bytes that are copied by loads and stores of words, without a call.
+/// So many bytes are copied by loads and stores of words, without a call.
 #define COPY_BYTES 16
 
 #if M3NET_ENGINE_HELIUM
 
-/// Looks up 16 items that lie side by side at a time; with a step of -1, from the last one on.
+/// Looks up 16 contiguous items at a time; with a step of -1, from the last one on.
 static void look_up_row(const int8_t* table, const int8_t* source, int8_t* target, int32_t count,
                         int32_t step) {
   const uint8x16_t middle = vdupq_n_u8(128);  // index of 0

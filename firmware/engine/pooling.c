@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Average and maximum over windows. What lies outside the image does not count.
+// Average and maximum over windows. Pixels outside the image do not count.
 #include "arithmetic.h"
 #include "engine.h"
 #include "helium.h"
+#include "pixels.h"
 #include "wide.h"
 
 /// The part of a window that lies inside the image.
@@ -24,12 +25,12 @@ static visible_window see(const m3net_pooling* layer, const int8_t* input, int32
   return window;
 }
 
-/// A sum of so many items as their average, rounded to the nearest.
+/// The average of `count` items from their sum, rounded to the nearest.
 static inline int32_t divide(int32_t sum, int32_t count) {
   return (sum > 0 ? sum + count / 2 : sum - count / 2) / count;
 }
 
-/// `place` is that of the channel, `bytes` the size of an item.
+/// The average of a channel, whose offset is `place`; an item has `bytes`.
 static inline int32_t average(const m3net_image* image, const visible_window* window, int32_t place,
                               int32_t bytes) {
   int32_t sum = 0;
@@ -58,7 +59,7 @@ static inline int32_t maximum(const m3net_image* image, const visible_window* wi
 typedef int32_t (*summary)(const m3net_image* image, const visible_window* window, int32_t place,
                            int32_t bytes);
 
-/// All channels of one output pixel.
+/// Computes all channels of one output pixel.
 static inline void pool_pixel(const m3net_pooling* layer, const visible_window* window,
                               summary summarise, int8_t* pixel, int32_t bytes) {
   for (int32_t place = 0; place < bytes * layer->output.channels; place += bytes) {
@@ -69,7 +70,7 @@ static inline void pool_pixel(const m3net_pooling* layer, const visible_window* 
 
 #if M3NET_ENGINE_HELIUM
 
-/// Of four channels.
+/// As summary, of four channels.
 typedef int32x4_t (*vector_summary)(const m3net_image* image, const visible_window* window,
                                     int32_t channel);
 
@@ -101,7 +102,7 @@ static int32x4_t vector_maximum(const m3net_image* image, const visible_window* 
   return largest;
 }
 
-/// All channels of one output pixel.
+/// Computes all channels of one output pixel.
 static inline void pool_vectors(const m3net_pooling* layer, const visible_window* window,
                                 vector_summary summarise, int8_t* pixel) {
   const int32x4_t smallest = vdupq_n_s32(layer->minimum), largest = vdupq_n_s32(layer->maximum);
@@ -150,20 +151,24 @@ static inline void maximum_pixel_16(const m3net_pooling* layer, const visible_wi
 typedef void (*pixel_writer)(const m3net_pooling* layer, const visible_window* window,
                              int8_t* pixel);
 
+typedef struct {
+  const m3net_pooling* layer;
+  const int8_t* input;
+  pixel_writer write_pixel;
+} pooling_state;
+
+static inline void pool_window(const void* any_state, int32_t row, int32_t column, int8_t* output) {
+  const pooling_state* state = (const pooling_state*)any_state;
+  const visible_window window = see(state->layer, state->input, row, column);
+  state->write_pixel(state->layer, &window, output);
+}
+
 static inline void pool(const m3net_pooling* layer, const int8_t* input, int8_t* output,
                         pixel_writer write_pixel) {
-  const m3net_image* image = &layer->output;
   for (int32_t batch = 0; batch < layer->batches; ++batch) {
-    const int8_t* source = input + batch * layer->input.batch_step;
-    for (int32_t y = 0; y < image->rows; ++y) {
-      int8_t* pixel = output + batch * image->batch_step + y * image->row_step;
-      for (int32_t x = 0; x < image->columns; ++x, pixel += image->column_step) {
-        const visible_window window =
-            see(layer, source, y * layer->window.row_stride - layer->window.top,
-                x * layer->window.column_stride - layer->window.left);
-        write_pixel(layer, &window, pixel);
-      }
-    }
+    const pooling_state state = {layer, input + batch * layer->input.batch_step, write_pixel};
+    m3net_for_each_pixel(&layer->output, &layer->window, output + batch * layer->output.batch_step,
+                         pool_window, &state);
   }
 }
 

@@ -12,7 +12,7 @@ static inline int32_t take_larger(int32_t value, int32_t item) {
   return item > value ? item : value;
 }
 
-/// One output: all items, of so many bytes, of the reduced dimensions.
+/// Reduces all items of the reduced dimensions to one output.
 static inline int32_t reduce_item(const m3net_reduction* layer, const int8_t* input, int32_t value,
                                   step_function step, int32_t item_bytes) {
   const int32_t* size = layer->reduced_size;

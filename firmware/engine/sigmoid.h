@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Logistic function and hyperbolic tangent from one table, between whose entries values are
-// interpolated. Results are in units of 2^-15.
+// Logistic function and hyperbolic tangent, both interpolated between the entries of one table.
+// Results are in units of 2^-15.
 #ifndef M3NET_ENGINE_SIGMOID_H_
 #define M3NET_ENGINE_SIGMOID_H_
 
@@ -11,8 +11,8 @@
 /// Entries of the table; see m3net_sigmoid.
 #define M3NET_TABLE_ENTRIES 256
 
-/// The table's value at a place whose lower bits stand between two entries; what is beyond it has
-/// the value `most`.
+/// Interpolates the table at a place, whose lower `bits` are the fraction between two entries;
+/// beyond the table the value is `most`.
 static inline int32_t m3net_interpolate(const uint16_t* table, int32_t place, int32_t bits,
                                         int32_t most) {
   const uint32_t distance = place < 0 ? 0u - (uint32_t)place : (uint32_t)place;

@@ -3,14 +3,14 @@
 #include "arithmetic.h"
 #include "engine.h"
 
-/// Bits in front of the binary point of the sum of exponentials.
+/// Integer bits of the sum of exponentials.
 #define SUM_INTEGER_BITS 12
-/// Sums from here on, 512, leave each item less than half a step of the output.
+/// A sum of 512: from here on, each item is less than half a step of the output.
 #define SUM_LIMIT (512 << (31 - SUM_INTEGER_BITS))
-/// 48/17 and -32/17 with two bits in front of the binary point: the first guess of a reciprocal.
+/// 48/17 and -32/17 with two integer bits: the first guess of a reciprocal.
 #define GUESS_CONSTANT 1515870810
 #define GUESS_SLOPE (-1010580540)
-/// One with two bits in front of the binary point.
+/// One, with two integer bits.
 #define ONE (1 << 29)
 
 static int32_t leading_zeros(uint32_t value) {
@@ -21,7 +21,7 @@ static int32_t leading_zeros(uint32_t value) {
   return zeros;
 }
 
-/// A shift left by two bits that ends at the largest and smallest number.
+/// Shifts left by two bits and saturates.
 static int32_t enlarge_four_times(int32_t value) {
   if (value > (1 << 29) - 1) {
     return INT32_MAX;
@@ -37,11 +37,11 @@ static int32_t reciprocal(int32_t x) {
     const int32_t rest = m3net_sum(ONE, -m3net_product(half_denominator, guess));
     guess = m3net_sum(guess, enlarge_four_times(m3net_product(guess, rest)));
   }
-  // Half of the guess, with no bit in front of the binary point.
+  // Half of the guess, without integer bits.
   return guess > (1 << 30) - 1 ? INT32_MAX : guess * 2;
 }
 
-/// Exponential of how much an item lies below the largest; 0 where it is negligible.
+/// Exponential of an item's distance below the largest; 0 where it is negligible.
 static inline int32_t exponential(const m3net_softmax_layer* layer, int32_t below) {
   return below < layer->steps ? layer->exponentials[below] : 0;
 }

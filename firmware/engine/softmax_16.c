@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Softmax of 16-bit numbers: exponentials and the reciprocal of their sum from tables of 512 steps,
-// between whose entries values are interpolated.
+// Softmax of 16-bit numbers: exponentials, and the reciprocal of their sum, are interpolated
+// between the entries of tables of 512 steps.
 #include "engine.h"
 #include "wide.h"
 
-/// Steps of a table lie this many bits apart.
+/// Two entries of a table are 2^7 inputs apart.
 #define STEP_BITS 7
 
-/// A table's value for a number that is clamped to 16 bits.
+/// Interpolates a table for a number, which is clamped to 16 bits.
 static int32_t look_up(const int16_t* table, int32_t value) {
   const int32_t clamped = m3net_clamp(value, INT16_MIN, INT16_MAX);
   const int16_t* entry = table + ((clamped - INT16_MIN) >> STEP_BITS);
@@ -16,7 +16,7 @@ static int32_t look_up(const int16_t* table, int32_t value) {
   return (int16_t)(entry[0] + ((step * rest + (1 << (STEP_BITS - 1))) >> STEP_BITS));
 }
 
-/// Number of bits up to the highest one that is set.
+/// Number of bits up to the highest set bit.
 static int32_t bit_length(int32_t value) {
   int32_t bits = 0;
   for (; value > 0; value >>= 1) {
@@ -39,7 +39,7 @@ static void softmax_row(const m3net_softmax_layer_16* layer, const int8_t* input
     m3net_store_16(output + i, exponential);
     sum += exponential;
   }
-  // The sum becomes 1 + x by a shift; 1 / (1 + x) has 15 bits behind the binary point.
+  // A shift turns the sum into 1 + x; 1 / (1 + x) has 15 fraction bits.
   const int32_t length = bit_length(sum);
   const int64_t aligned = (((int64_t)sum << (31 - length)) + (1 << 13)) >> 14;
   const int32_t fraction = (int32_t)aligned - (1 << 16) + INT16_MIN;

@@ -6,11 +6,12 @@
 
 #include <stdint.h>
 
-// Both are of C11; compilers with the extensions of GNU have them in C99, too.
+// Unnamed unions, assertions and alignment are of C11; compilers with the extensions of GNU have
+// them in C99, too.
 #if defined(__GNUC__)
-#define M3NET_UNNAMED __extension__
+#define M3NET_EXTENSION __extension__
 #else
-#define M3NET_UNNAMED
+#define M3NET_EXTENSION
 #endif
 /// Kernels load weights by the word.
 #if defined(__STDC_VERSION__) && __STDC_VERSION__ < 201112L
@@ -55,8 +56,7 @@
 #define M3NET_ZEROS_8 M3NET_ZEROS_4, M3NET_ZEROS_4
 #define M3NET_ZEROS_12 M3NET_ZEROS_8, M3NET_ZEROS_4
 
-/// Weights of four channels for 16 items, one channel behind the other; those of missing items are
-/// zero.
+/// Weights of four channels for 16 items, channel by channel; weights of missing items are zero.
 typedef struct {
   int8_t items[4 * M3NET_VECTOR_BYTES];
 } m3net_block;
@@ -99,16 +99,16 @@ typedef struct {
     }                                                                                              \
   }
 
-/// Weights of a depthwise convolution: four channels of a tap side by side. A vector load may read
-/// behind the last ones.
+/// Weights of a depthwise convolution, tap by tap, four channels each. M3NET_TAPS_END is for vector
+/// loads that read beyond the last tap.
 typedef int8_t m3net_tap;
 #define M3NET_TAPS(a0, a1, b0, b1, c0, c1, d0, d1) a0, b0, c0, d0, a1, b1, c1, d1
 #define M3NET_TAPS_END M3NET_ZEROS_12, M3NET_ZEROS_12, M3NET_ZEROS_12, M3NET_ZEROS_12, M3NET_ZEROS_8
 
 #else
 
-/// Weights of four channels for two items: pairs for SMLAD, else two channels in one word, which
-/// one long product multiplies at once.
+/// Weights of four channels for two items: pairs for SMLAD, else two channels in one word, so that
+/// one long product multiplies both.
 #if M3NET_ENGINE_DSP
 typedef struct {
   int16_t pairs[8];
@@ -119,7 +119,8 @@ typedef struct {
   }
 typedef int16_t m3net_tap;
 #else
-/// Distance of two channels' sums in a long sum. The lower one holds M3NET_LANE_ITEMS products.
+/// Distance in bits of two channels' sums in a long sum; the lower one can hold M3NET_LANE_ITEMS
+/// products.
 #define M3NET_LANE_BITS 23
 #define M3NET_LANE_ITEMS 252
 typedef struct {
@@ -165,8 +166,8 @@ typedef int8_t m3net_tap;
 
 #if M3NET_ENGINE_BYTES
 
-/// Weights of four channels for four items in half the flash, in the order in which SXTB16 makes
-/// pairs of them.
+/// Weights of four channels for four items in half the flash, in the order that SXTB16 turns into
+/// pairs.
 typedef struct {
   int8_t items[16];
 } m3net_byte_block;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// 16-bit items at byte addresses, and sums of 64 bits.
+// 16-bit items at any address, and sums of 64 bits.
 #ifndef M3NET_ENGINE_WIDE_H_
 #define M3NET_ENGINE_WIDE_H_
 
@@ -32,7 +32,7 @@ static inline void m3net_store(int8_t* place, int32_t value, int32_t bytes) {
   }
 }
 
-/// TensorFlow Lite's MultiplyByQuantizedMultiplier of 64 bits: the multiplier has 16 bits.
+/// TensorFlow Lite's MultiplyByQuantizedMultiplier for 64 bits, whose multiplier has 16 bits.
 static inline int32_t m3net_scale_long(int64_t value, m3net_factor factor) {
   const int32_t most = INT16_MAX;
   const int32_t multiplier =

@@ -7,23 +7,15 @@ All functions work on arrays as well as on numbers, in int64, where nothing over
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from m3net_tf.compiler.structures import Factor
 from m3net_tf.system.errors import ModelError
 
 Integers = npt.NDArray[np.int64]
 INT32_MIN, INT32_MAX = -(1 << 31), (1 << 31) - 1
-
-
-@dataclass(frozen=True)
-class Factor:
-    """A real factor: multiplier * 2^(shift - 31)."""
-
-    multiplier: int
-    shift: int
 
 
 def quantize_factor(real: float) -> Factor:
@@ -60,7 +52,8 @@ def wrap(value: npt.ArrayLike) -> Integers:
 def product(a: npt.ArrayLike, b: npt.ArrayLike) -> Integers:
     """``a * b / 2^31`` rounded to the nearest, halves up; int32 arguments."""
     result = (np.asarray(a, np.int64) * np.asarray(b, np.int64) + (1 << 30)) >> 31
-    return np.minimum(result, INT32_MAX)  # the smallest number times itself
+    saturated: Integers = np.minimum(result, INT32_MAX)  # the smallest number times itself
+    return saturated
 
 
 def divide(value: npt.ArrayLike, bits: int) -> Integers:

@@ -6,12 +6,8 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-DIMENSIONS = 4  # of the kernels' loops: M3NET_DIMENSIONS in firmware/engine/engine.h
+from m3net_tf.compiler.structures import DIMENSIONS, Array, Loop, Structure
 
 
 @dataclasses.dataclass(eq=False)
@@ -117,40 +113,7 @@ def packed(block: Block, shape: tuple[int, ...], item: int = 1) -> View:
     return View(block, 0, shape, packed_strides(shape, item), item)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Array:
-    """A constant array of the C source.
-
-    Attributes:
-        label: start of its name.
-        ctype: type of an item.
-        values: whole numbers, one row for each structure if items are structures.
-        item_bytes: size of an item on the device.
-    """
-
-    label: str
-    ctype: str
-    values: npt.NDArray[Any]
-    item_bytes: int
-
-    @property
-    def size(self) -> int:
-        """Bytes in flash."""
-        return len(self.values) * self.item_bytes
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Layer:
-    """A constant structure of the C source: type and members, in order.
-
-    A member is a number, an :class:`Array`, a list of numbers, or a dictionary for a structure.
-    """
-
-    ctype: str
-    members: dict[str, Any]
-
-
-Argument = Layer | Array | View | Block | int
+Argument = Structure | Array | View | Block | int
 
 
 @dataclasses.dataclass(eq=False)
@@ -159,7 +122,9 @@ class Call:
 
     Attributes:
         kernel: its name without the prefix ``m3net_``.
-        comment: layer and shapes.
+        operator: kind of the operator that it is, or is a part of.
+        layer: name of the operator's first output.
+        note: shapes, for a comment.
         arguments: in the order of the kernel's parameters. A :class:`Block` is scratch memory.
         inputs: views that it reads.
         output: view that it writes.
@@ -171,7 +136,9 @@ class Call:
     """
 
     kernel: str
-    comment: str
+    operator: str
+    layer: str
+    note: str
     arguments: list[Argument]
     inputs: list[View]
     output: View
@@ -185,18 +152,16 @@ class Call:
         return [self]
 
     @property
-    def operation(self) -> str:
-        """Kind of the operator that it is, or is a part of."""
-        return self.comment.split()[0]
+    def comment(self) -> str:
+        """What the generated C says about it."""
+        return f"{self.operator} {self.layer!r}: {self.note}"
 
-    @property
-    def layer(self) -> str:
-        """Name of the layer."""
-        return self.comment.partition("'")[2].rpartition("'")[0]
-
-    def marked_backward(self) -> Call:
-        """This call, with a comment that says which way it goes."""
-        return dataclasses.replace(self, comment=f"{self.comment}, from the last item on")
+    def reversed(self, arguments: list[Argument], source: View, output: View) -> Call:
+        """The same call with views that go from the last item to the first."""
+        note = f"{self.note}, from the last item on"
+        return dataclasses.replace(
+            self, note=note, arguments=arguments, inputs=[source], output=output
+        )
 
     @property
     def scratch(self) -> list[Block]:
@@ -205,27 +170,25 @@ class Call:
 
 
 @dataclasses.dataclass(frozen=True)
-class Loop:
+class LoopOverViews:
     """A loop over views of one shape.
 
     Attributes:
-        members: of ``m3net_loop``.
-        strides: of output and inputs along the remaining dimensions.
+        layer: sizes and steps.
         output: what it writes.
         inputs: what it reads.
     """
 
-    members: dict[str, list[int]]
-    strides: list[tuple[int, ...]]
+    layer: Loop
     output: View
     inputs: list[View]
 
 
-def loops(output: View, inputs: Sequence[View]) -> list[Loop]:
+def loops(output: View, inputs: Sequence[View]) -> list[LoopOverViews]:
     """The loop over views of one shape, or several where it would have too many dimensions."""
-    found = loop_members(output, inputs)
-    if found is not None:
-        return [Loop(*found, output, list(inputs))]
+    layer = loop_layer(output, inputs)
+    if layer is not None:
+        return [LoopOverViews(layer, output, list(inputs))]
     axis = min(
         (axis for axis, size in enumerate(output.shape) if size > 1), key=output.shape.__getitem__
     )
@@ -235,20 +198,20 @@ def loops(output: View, inputs: Sequence[View]) -> list[Loop]:
     return [loop for first, *others in parts for loop in loops(first, others)]
 
 
-def loop_members(
-    output: View, inputs: Sequence[View]
-) -> tuple[dict[str, list[int]], list[tuple[int, ...]]] | None:
-    """Members of ``m3net_loop`` for views of one shape, with as few dimensions as possible.
+def loop_layer(output: View, inputs: Sequence[View]) -> Loop | None:
+    """The loop over views of one shape, with as few dimensions as possible.
+
+    Args:
+        output: what it writes.
+        inputs: one or two.
 
     Returns:
-        The members, and the strides of output and inputs along the remaining dimensions; None if
-        more than four dimensions remain.
+        None if more than four dimensions remain.
     """
     views = [output, *inputs]
     sizes: list[int] = []
-    strides: list[list[int]] = []
-    for axis in range(len(output.shape)):
-        size = output.shape[axis]
+    strides: list[list[int]] = []  # of each view along each remaining dimension
+    for axis, size in enumerate(output.shape):
         steps = [view.strides[axis] for view in views]
         if size == 1:
             continue
@@ -260,13 +223,8 @@ def loop_members(
         else:
             sizes.append(size)
             strides.append(steps)
-    if len(sizes) > DIMENSIONS:
-        return None
     missing = DIMENSIONS - len(sizes)
-    sizes = [1] * missing + sizes
-    columns = np.array([[0] * len(views)] * missing + strides, dtype=np.int64).T
-    names = ["output", "first", "second"]
-    members = {"size": sizes}
-    for name, column in zip(names, columns.reshape(len(views), -1), strict=False):
-        members[name] = [int(step) for step in column]
-    return members, [tuple(int(step) for step in column) for column in columns]
+    if missing < 0:
+        return None
+    padded = [[0] * len(views)] * missing + strides
+    return Loop((*[1] * missing, *sizes), *zip(*padded, strict=True))

@@ -14,17 +14,12 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.compiler.calls import Array
+from m3net_tf.compiler.structures import ITEM_STRUCTURES, Array
 from m3net_tf.compiler.weights import BLOCKS, BYTE_BLOCK, PAIR
 
 #: Layouts of weights: for Helium, for the DSP extension with and without weights in bytes, and for
 #: all other targets.
 LAYOUTS = ("helium", "bytes", "dsp", "portable")
-_ROWS = {  # types of structures
-    "m3net_channel": [("bias", "<i4"), ("multiplier", "<i4"), ("offset", "<i4"),
-                      ("left", "<i2"), ("right", "<i2")],
-    "m3net_channel_16": [("bias", "<i8"), ("multiplier", "<i4"), ("shift", "<i4")],
-}  # fmt: skip
 _LANE_BITS = 23  # M3NET_LANE_BITS
 _LANES = ((0, 2), (4, 6), (1, 3), (5, 7))  # M3NET_BLOCK: the items of each word, low and high
 _WIDENED = [0, 2, 1, 3]  # M3NET_TAPS: order in which SXTB16 widens the bytes of a word
@@ -41,9 +36,9 @@ def array_bytes(array: Array, layout: str) -> bytes:
         array: constant of the C source.
         layout: one of :data:`LAYOUTS`.
     """
-    if array.ctype in _ROWS:
+    if array.ctype in ITEM_STRUCTURES:
         rows = [tuple(row) for row in array.values.tolist()]
-        return np.array(rows, _ROWS[array.ctype]).tobytes()
+        return np.array(rows, ITEM_STRUCTURES[array.ctype].row_type()).tobytes()
     if array.ctype in BLOCKS:
         return _block_bytes(array.values, layout, in_bytes=array.ctype == BYTE_BLOCK)
     if array.ctype == "m3net_tap":

@@ -6,19 +6,20 @@ from __future__ import annotations
 import dataclasses
 import re
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.compiler.calls import Array, Block, Call, Layer, View
+from m3net_tf.compiler.calls import Block, Call, View
 from m3net_tf.compiler.checksum import intact_declaration, intact_definition
-from m3net_tf.compiler.emit_stripes import StripeWriter
 from m3net_tf.compiler.ends import end_notes
 from m3net_tf.compiler.graph import Tensor
 from m3net_tf.compiler.network import CompiledNetwork
-from m3net_tf.compiler.stripes import Stripe
+from m3net_tf.compiler.stripes import LINE_MEMBERS, ROWS, Lines, Stage, Stripe, line_layer
+from m3net_tf.compiler.structures import ITEM_STRUCTURES, Array, Structure, number_text
 from m3net_tf.compiler.weights import BLOCKS
 from m3net_tf.system.artifacts import write_text
 from m3net_tf.system.csource import blocks, c_linkage, defines, float_literal, guarded, notice
@@ -27,22 +28,6 @@ from m3net_tf.system.errors import ConfigError
 
 _LINE = 100
 _ORIGIN = "by m3net compile; do not edit"
-_LAYER_BYTES = {  # on a device with pointers of 32 bits
-    "m3net_binary": 96,
-    "m3net_binary_16": 92,
-    "m3net_convolution": 72,
-    "m3net_convolution_16": 72,
-    "m3net_loop": 64,
-    "m3net_lstm_layer": 200,
-    "m3net_matmul": 116,
-    "m3net_pooling": 64,
-    "m3net_reduction": 96,
-    "m3net_rescaling": 92,
-    "m3net_root": 72,
-    "m3net_sigmoid": 76,
-    "m3net_softmax_layer": 16,
-    "m3net_softmax_layer_16": 24,
-}
 _INT16_SCRATCH = (
     "convolve",
     "convolve_16",
@@ -107,7 +92,9 @@ def emit(network: CompiledNetwork, name: str, hook: str = "") -> CSource:
     top = notice(_ORIGIN, line_comments=True) + "\n"
     includes = f'#include "{name}.h"\n\n#include "{_ENGINE_HEADER}"'
     intact = intact_definition(name, writer.arrays)
-    source = top + blocks(includes, *writer.constants, writer.reset(), function, intact)
+    source = top + blocks(
+        includes, *writer.requirements(), *writer.constants, writer.reset(), function, intact
+    )
     return CSource(top + _header(network, name, hook), source, writer.constant_bytes)
 
 
@@ -120,6 +107,7 @@ class _Writer:
         self._hook = hook
         self._known: dict[tuple[str, bytes], str] = {}
         self._layers: dict[tuple[str, str], str] = {}
+        self._kinds: dict[str, type[Structure]] = {}
         self.arrays: dict[str, Array] = {}
         self.constants: list[str] = []
         self.constant_bytes = 0
@@ -127,14 +115,20 @@ class _Writer:
     def call(self, index: int, call: Call) -> str:
         """A comment, a call, and the call of the hook if there is one."""
         if isinstance(call, Stripe):
-            text = StripeWriter(self, index, call).statement()
+            text = _StripeWriter(self, index, call).statement()
         else:
             arguments = [self._argument(index, call, item) for item in call.arguments]
             line = self.statement(2, call.kernel, arguments)
-            text = f"  // {index}: {self.comment(call.comment)}\n{line}"
+            text = f"  // {index}: {_comment(call.comment)}\n{line}"
         if self._hook:
-            text += f"\n  {self._hook}({text_literal(call.operation)});"
+            text += f"\n  {self._hook}({text_literal(call.operator)});"
         return text
+
+    def requirements(self) -> list[str]:
+        """What the engine must have in common with this compiler, if there is anything."""
+        conditions = [each for kind in self._kinds.values() for each in kind.requirements()]
+        lines = "\n".join(f"M3NET_REQUIRE({condition});" for condition in conditions)
+        return [lines] if lines else []
 
     def reset(self) -> str:
         """The function that empties the states."""
@@ -156,14 +150,10 @@ class _Writer:
             line = prefix + (",\n" + " " * len(prefix)).join(arguments) + ");"
         return line
 
-    def comment(self, text: str) -> str:
-        """Text that cannot end a comment or the line."""
-        return _comment(text)
-
     def _argument(self, index: int, call: Call, item: Any) -> str:
         if isinstance(item, int):
             return str(item)
-        if isinstance(item, Layer):
+        if isinstance(item, Structure):
             return "&" + self.constant_layer(str(index), item)
         if isinstance(item, Array):
             return self.array(item)
@@ -181,7 +171,7 @@ class _Writer:
         """Where a view begins."""
         if view.block.data is not None:
             values = np.frombuffer(view.block.data + b"\0\0\0", np.int8).astype(np.int64)
-            return _sum(self.array(Array("constant", "int8_t", values, 1)), view.offset)
+            return _sum(self.array(Array("constant", "int8_t", values)), view.offset)
         return _sum("arena", self._network.plan.places[view.block] + view.offset)
 
     def array(self, array: Array) -> str:
@@ -191,6 +181,8 @@ class _Writer:
             name = f"{self._name}_{array.label}_{len(self._known)}"
             self._known[key] = name
             self.arrays[name] = array
+            if array.ctype in ITEM_STRUCTURES:
+                self._kinds[array.ctype] = ITEM_STRUCTURES[array.ctype]
             align = "M3NET_WORD_ALIGNED " if array.ctype in (*BLOCKS, "m3net_tap") else ""
             # The number of items of a layer's weights depends on the target.
             size = "" if align else len(array.values)
@@ -200,29 +192,140 @@ class _Writer:
             self.constant_bytes += array.size
         return self._known[key]
 
-    def constant_layer(self, tag: str, layer: Layer) -> str:
+    def constant_layer(self, tag: str, layer: Structure) -> str:
         """Name of a structure; equal structures are one."""
         members = "\n".join(
-            _wrapped(f"    .{member} = {self._member(value)},")
-            for member, value in layer.members.items()
+            _wrapped(f"    .{name} = {value},") for name, value in layer.members(self.array).items()
         )
         key = (layer.ctype, members)
         if key not in self._layers:
             name = f"{self._name}_layer_{tag}"
             self._layers[key] = name
             self.constants.append(f"static const {layer.ctype} {name} = {{\n{members}\n}};")
-            self.constant_bytes += _LAYER_BYTES[layer.ctype]
+            self._kinds[layer.ctype] = type(layer)
+            self.constant_bytes += layer.device_bytes()
         return self._layers[key]
 
-    def _member(self, value: Any) -> str:
-        if isinstance(value, Array):
-            return self.array(value)
-        if isinstance(value, dict):
-            parts = ", ".join(f".{member} = {self._member(v)}" for member, v in value.items())
-            return f"{{{parts}}}"
-        if isinstance(value, list):
-            return "{" + ", ".join(_number(item) for item in value) + "}"
-        return _number(value)
+
+class _StripeWriter:
+    """The statement of a stripe: a loop over the steps of its order, line by line."""
+
+    def __init__(self, writer: _Writer, index: int, stripe: Stripe) -> None:
+        self._writer, self._index, self._stripe = writer, index, stripe
+        self._counters: list[str] = []
+        self._layers: list[str] = []
+
+    def statement(self) -> str:
+        """A block with the loop."""
+        stripe = self._stripe
+        order = Array("order", "uint8_t", np.array(stripe.order, np.int64))
+        name = self._writer.array(order)
+        cases = [self._case(number, stage) for number, stage in enumerate(stripe.stages)]
+        last = stripe.stages[-1]
+        clear = []
+        if last.sums is not None:
+            cases.append(self._average(last, last.sums))
+            sums = View(last.sums, 0, (last.sums.size,), (1,))
+            size = [str(last.sums.size), self._writer.place(sums)]
+            clear.append(self._writer.statement(4, "fill", ["0", *size]))
+        labels = [f"case {number}" for number in range(len(cases) - 1)] + ["default"]
+        lines = [
+            f"  // {self._index}: {len(stripe.stages)} calls run together, a "
+            f"{'row' if stripe.axis == ROWS else 'column'} at a time",
+            "  {",
+            *self._layers,
+            *(f"    int32_t {counter} = 0;" for counter in self._counters),
+            *clear,
+            f"    for (int32_t step = 0; step < {len(stripe.order)}; ++step) {{",
+            f"      switch ({name}[step]) {{",
+        ]
+        for label, (comment, *statements) in zip(labels, cases, strict=True):
+            lines.append(f"        {label}:  // {comment}")
+            lines += [*statements, "          break;"]
+        return "\n".join([*lines, "      }", "    }", "  }"])
+
+    def _case(self, number: int, stage: Stage) -> list[str]:
+        """Comment and statements of a stage."""
+        call, layer = stage.call, line_layer(stage, self._stripe.axis)
+        constant = self._writer.constant_layer(f"{self._index}_{number}", layer)
+        pointer, after = f"&{constant}", list[str]()
+        if stage.windows[0].moves:
+            pointer = f"&layer_{number}"
+            self._layers.append(f"    {layer.ctype} layer_{number} = {constant};")
+            after.append(self._next_line(number, stage))
+        sources = [self._source(number, place, stage, after) for place in range(len(stage.sources))]
+        if stage.sums is not None:
+            sums = self._writer.scratch("add_line", stage.sums)
+            run = self._writer.statement(10, "add_line", [pointer, *sources, sums])
+        else:
+            views = iter([*sources, self._target(number, stage, after)])
+            arguments = [
+                pointer,
+                *(self._argument(call, item, views) for item in call.arguments[1:]),
+            ]
+            run = self._writer.statement(10, call.kernel, arguments)
+        return [_comment(call.comment), run, *after]
+
+    def _argument(self, call: Call, item: object, views: Iterator[str]) -> str:
+        if isinstance(item, View):
+            return next(views)
+        if isinstance(item, Block):
+            return self._writer.scratch(call.kernel, self._stripe.shared)
+        assert isinstance(item, Array)
+        return self._writer.array(item)
+
+    def _average(self, stage: Stage, sums: Block) -> list[str]:
+        """Comment and statement of the averages, when all lines have been added."""
+        layer = line_layer(stage, self._stripe.axis)
+        constant = self._writer.constant_layer(f"{self._index}_average", layer)
+        arguments = [f"&{constant}", self._writer.scratch("average_lines", sums)]
+        arguments.append(self._writer.place(stage.target.view))
+        return ["averages", self._writer.statement(10, "average_lines", arguments)]
+
+    def _next_line(self, number: int, stage: Stage) -> str:
+        """Statement that moves a window on and counts the lines that it has left behind."""
+        size, before = LINE_MEMBERS[self._stripe.axis]
+        window, layer, result = stage.windows[0], f"layer_{number}", ""
+        if stage.sources[0].producer is None or window.kept > 1:
+            self._counters.append(f"left_{number}")
+            result = f"left_{number} = "
+        return (
+            f"          {result}m3net_next_line(&{layer}.window.{before}, "
+            f"&{layer}.input.{size}, {window.stride});"
+        )
+
+    def _source(self, number: int, place: int, stage: Stage, after: list[str]) -> str:
+        """Address of an input's first line that the window sees; ``after`` gets what moves it."""
+        source, window = stage.sources[place], stage.windows[place]
+        address = self._writer.place(source.view)
+        step = source.view.strides[self._stripe.axis]
+        moved = f"{step} * left_{number}" if window.moves else str(step)
+        if source.producer is not None:
+            if window.kept > 1:
+                held = f"held_{source.producer}"
+                after.append(f"          {held} = m3net_drop_lines({address}, {held}, {moved});")
+            return address
+        if step == 0:
+            return address
+        counter = f"from_{number}_{place}"
+        self._counters.append(counter)
+        after.append(f"          {counter} += {moved};")
+        return f"{address} + {counter}"
+
+    def _target(self, number: int, stage: Stage, after: list[str]) -> str:
+        """Address of the next line of the output."""
+        target: Lines = stage.target
+        address = self._writer.place(target.view)
+        step = target.view.strides[self._stripe.axis]
+        if target.producer is None:
+            counter = f"to_{number}"
+        elif target.view.shape[self._stripe.axis] > 1:
+            counter = f"held_{number}"
+        else:
+            return address
+        self._counters.append(counter)
+        after.append(f"          {counter} += {step};")
+        return f"{address} + {counter}"
 
 
 def _wrapped(line: str) -> str:
@@ -238,11 +341,6 @@ def _sum(base: str, offset: int) -> str:
     return f"{base} + {offset}" if offset > 0 else f"{base} - {-offset}"
 
 
-def _number(value: int) -> str:
-    """A literal; the smallest int32 has none of its own."""
-    return "INT32_MIN" if int(value) == -(1 << 31) else str(int(value))
-
-
 def _items(array: Array) -> str:
     """Items of an array, wrapped."""
     values = array.values
@@ -252,10 +350,10 @@ def _items(array: Array) -> str:
     if array.ctype == "m3net_tap":
         return "\n".join(line for group in values for line in _tap_lines(group)) + _TAPS_END
     if values.ndim == 2:
-        return "\n".join("    {" + ", ".join(_number(v) for v in row) + "}," for row in values)
+        return "\n".join("    {" + ", ".join(number_text(v) for v in row) + "}," for row in values)
     lines, line = [], "   "
     for value in values:
-        text = f" {_number(value)},"
+        text = f" {number_text(value)},"
         if len(line) + len(text) > _LINE:
             lines.append(line)
             line = "   "

@@ -129,12 +129,17 @@ class Operation:
         return self.outputs[0]
 
     @property
-    def name(self) -> str:
-        """Operator and output, as messages and comments name it.
+    def layer(self) -> str:
+        """Name of the first output.
 
-        The converter joins the names of all that it fuses; the first one is enough.
+        The converter joins the names of all that it fuses; this is the first one.
         """
-        return f"{self.kind} {self.output.name.partition(';')[0]!r}"
+        return self.output.name.partition(";")[0]
+
+    @property
+    def name(self) -> str:
+        """Operator and layer, as messages name them."""
+        return f"{self.kind} {self.layer!r}"
 
     def error(self, what: str) -> ModelError:
         """An error that names operator and tensor."""

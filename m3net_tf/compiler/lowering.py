@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from m3net_tf.compiler.calls import Block, Call, Layer, State, View, loops, packed
+from m3net_tf.compiler.calls import Argument, Block, Call, State, View, loops, packed
 from m3net_tf.compiler.graph import Graph, Operation, Tensor
 from m3net_tf.system.errors import ModelError
 
@@ -76,15 +76,8 @@ class Lowering:
     def copy(self, op: Operation, source: View, target: View) -> None:
         """Call the kernel that copies."""
         for loop in loops(target.as_bytes(), [source.as_bytes()]):
-            self.calls.append(
-                Call(
-                    kernel="copy",
-                    comment=f"{op.name}: {shape_text(target)}",
-                    arguments=[Layer("m3net_loop", loop.members), *loop.inputs, loop.output],
-                    inputs=loop.inputs,
-                    output=loop.output,
-                )
-            )
+            arguments: list[Argument] = [loop.layer, *loop.inputs, loop.output]
+            self.call(op, "copy", arguments, loop.inputs, loop.output, note=shape_text(target))
 
     def packed_input(self, op: Operation, view: View) -> View:
         """The view, or a copy of it whose items lie side by side."""
@@ -101,9 +94,33 @@ class Lowering:
         self.states.append(State(block, start))
         return block
 
-    def call(self, call: Call) -> None:
-        """Add a call."""
+    def call(
+        self,
+        op: Operation,
+        kernel: str,
+        arguments: Sequence[Argument],
+        inputs: Sequence[View],
+        output: View,
+        *,
+        slack: dict[int, int] | None = None,
+        note: str = "",
+    ) -> Call:
+        """Add a call of a kernel that computes an operator or a part of it; see :class:`.Call`.
+
+        Args:
+            op: the operator.
+            kernel: see :class:`.Call`.
+            arguments: see :class:`.Call`.
+            inputs: see :class:`.Call`.
+            output: see :class:`.Call`.
+            slack: see :class:`.Call`; by default no input may share memory with the output.
+            note: by default the shapes of inputs and output.
+        """
+        note = note or shapes_note(inputs, output)
+        call = Call(kernel, op.kind, op.layer, note, list(arguments), list(inputs), output)
+        call.slack = slack or {}
         self.calls.append(call)
+        return call
 
 
 def view_size(view: View) -> int:
@@ -116,9 +133,9 @@ def shape_text(view: View) -> str:
     return "x".join(str(size) for size in view.shape) or "scalar"
 
 
-def shapes_comment(op: Operation, inputs: Sequence[View], output: View) -> str:
-    """Operator, layer and shapes."""
-    return f"{op.name}: {', '.join(map(shape_text, inputs))} -> {shape_text(output)}"
+def shapes_note(inputs: Sequence[View], output: View) -> str:
+    """Shapes as the comment of a call shows them."""
+    return f"{', '.join(map(shape_text, inputs))} -> {shape_text(output)}"
 
 
 def _item_bytes(tensor: Tensor) -> int:

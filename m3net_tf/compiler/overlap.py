@@ -12,19 +12,18 @@ import numpy as np
 import numpy.typing as npt
 
 from m3net_tf.compiler.calls import View
+from m3net_tf.compiler.structures import Window
 
 Places = npt.NDArray[np.int64]
 
 
-def window_slack(
-    input_view: View, output: View, window: dict[str, int], channels_at_once: bool
-) -> int:
+def window_slack(input_view: View, output: View, window: Window, channels_at_once: bool) -> int:
     """Bytes from the output's start to the input's, for convolutions and pooling.
 
     Args:
         input_view: shape (batches, rows, columns, channels), channels side by side.
         output: as the input.
-        window: members of ``m3net_window``.
+        window: of the layer.
         channels_at_once: whether a pixel is written after its whole window has been read; if not,
             each channel is written after it has been read.
 
@@ -52,23 +51,23 @@ def _pixel_places(view: View, rows: int, columns: int) -> Places:
     return (view.offset + batches + y + x).reshape(-1)
 
 
-def _first_reads(view: View, output_shape: tuple[int, ...], window: dict[str, int]) -> Places:
+def _first_reads(view: View, output_shape: tuple[int, ...], window: Window) -> Places:
     """Lowest place that each output pixel reads."""
     y = _lowest(
         output_shape[1],
-        window["row_stride"],
-        window["top"],
-        window["rows"],
-        window["row_dilation"],
+        window.row_stride,
+        window.top,
+        window.rows,
+        window.row_dilation,
         view.shape[1],
         view.strides[1],
     )
     x = _lowest(
         output_shape[2],
-        window["column_stride"],
-        window["left"],
-        window["columns"],
-        window["column_dilation"],
+        window.column_stride,
+        window.left,
+        window.columns,
+        window.column_dilation,
         view.shape[2],
         view.strides[2],
     )
@@ -83,4 +82,6 @@ def _lowest(
     positions = np.arange(count)[:, None] * stride - before + np.arange(taps)[None] * dilation
     places = positions * step
     far = np.iinfo(np.int64).max // 4
-    return np.where((positions >= 0) & (positions < size), places, far).min(axis=1)
+    visible = np.where((positions >= 0) & (positions < size), places, far)
+    lowest: Places = visible.min(axis=1)
+    return lowest

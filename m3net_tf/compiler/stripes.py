@@ -13,7 +13,8 @@ import dataclasses
 import math
 from collections.abc import Collection, Sequence
 
-from m3net_tf.compiler.calls import Argument, Block, Call, Layer, View, loop_members, packed_strides
+from m3net_tf.compiler.calls import Argument, Block, Call, View, loop_layer, packed_strides
+from m3net_tf.compiler.structures import Image, Loop, LoopLayer, Structure, WindowLayer
 
 ROWS, COLUMNS = 1, 2  # dimensions of images
 KIND = "STRIPE"
@@ -29,11 +30,8 @@ _WINDOWS = {
     for kernel in ("convolve", "convolve_depthwise", "pool_average", "pool_max")
     for width in ("", "_16")
 }
-#: Members of a layer: size of image or window, first line and stride of a window, dilation.
-LINE_MEMBERS = {
-    ROWS: ("rows", "top", "row_stride", "row_dilation"),
-    COLUMNS: ("columns", "left", "column_stride", "column_dilation"),
-}
+#: Members in C: lines of an image, and lines of a window before the image.
+LINE_MEMBERS = {ROWS: ("rows", "top"), COLUMNS: ("columns", "left")}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,16 +118,6 @@ class Stripe(Call):
     shared: Block = dataclasses.field(default_factory=lambda: Block("scratch", 0))
 
     @property
-    def operation(self) -> str:
-        """Kind of all stripes."""
-        return KIND
-
-    @property
-    def layer(self) -> str:
-        """Name of the last layer."""
-        return self.stages[-1].call.layer
-
-    @property
     def members(self) -> Sequence[Call]:
         """The calls on whole tensors."""
         return [stage.call for stage in self.stages]
@@ -165,7 +153,7 @@ def _has_lines(call: Call, axis: int) -> bool:
     if isinstance(call, Stripe) or any(len(view.shape) != _DIMENSIONS for view in views):
         return False
     layer = call.arguments[0]
-    if not isinstance(layer, Layer) or any(view.shape[0] != 1 for view in views):
+    if not isinstance(layer, Structure) or any(view.shape[0] != 1 for view in views):
         return False
     if averages_all(call, axis):
         return True
@@ -173,7 +161,7 @@ def _has_lines(call: Call, axis: int) -> bool:
         return False
     if call.kernel in _WINDOWS:
         return True
-    is_loop = layer.ctype == "m3net_loop" or "loop" in layer.members
+    is_loop = isinstance(layer, Loop | LoopLayer)
     return is_loop and all(view.shape == call.output.shape for view in views)
 
 
@@ -182,29 +170,28 @@ def averages_all(call: Call, axis: int) -> bool:
     if call.kernel != "pool_average":
         return False
     (source,) = call.inputs
-    window = _members(call)["window"]
+    window = _window_layer(call).window
     return (
         call.output.shape[1:3] == (1, 1)
-        and (window["rows"], window["columns"]) == source.shape[1:3]
-        and (window["top"], window["left"]) == (0, 0)
+        and (window.rows, window.columns) == source.shape[1:3]
+        and (window.top, window.left) == (0, 0)
         and source.shape[axis] > 1
     )
 
 
-def _members(call: Call) -> dict[str, dict[str, int]]:
+def _window_layer(call: Call) -> WindowLayer:
     layer = call.arguments[0]
-    assert isinstance(layer, Layer)
-    return layer.members
+    assert isinstance(layer, WindowLayer)
+    return layer
 
 
 def _window(call: Call, view: View, axis: int) -> Window:
     if call.kernel not in _WINDOWS or averages_all(call, axis):
         return Window(1, 1, 0, view.shape[axis], view.shape[axis])
-    size, before, stride, dilation = LINE_MEMBERS[axis]
-    window = _members(call)["window"]
-    reach = (window[size] - 1) * window[dilation] + 1
-    lines, outputs = view.shape[axis], call.output.shape[axis]
-    return Window(reach, window[stride], window[before], lines, outputs)
+    window, lines, outputs = _window_layer(call).window, view.shape[axis], call.output.shape[axis]
+    if axis == ROWS:
+        return Window(window.row_reach, window.row_stride, window.top, lines, outputs)
+    return Window(window.column_reach, window.column_stride, window.left, lines, outputs)
 
 
 def _stages(calls: Sequence[Call], axis: int, writers: dict[Block, int]) -> list[Stage] | None:
@@ -315,7 +302,9 @@ def _stripe(stages: list[Stage], axis: int) -> Stripe:
     scratch += [shared] if sizes else []
     return Stripe(
         kernel="stripe",
-        comment=last.call.comment,
+        operator=KIND,
+        layer=last.call.layer,
+        note=last.call.note,
         arguments=scratch,
         inputs=whole_inputs(stages),
         output=last.call.output,
@@ -327,29 +316,30 @@ def _stripe(stages: list[Stage], axis: int) -> Stripe:
     )
 
 
-def line_layer(stage: Stage, axis: int) -> Layer:
+def line_layer(stage: Stage, axis: int) -> Structure:
     """The constants of a stage's call on a line."""
     layer = stage.call.arguments[0]
-    assert isinstance(layer, Layer)
-    members = dict(layer.members)
-    if stage.call.kernel in _WINDOWS:
-        size = LINE_MEMBERS[axis][0]
-        source, target = stage.sources[0].view, stage.target.view
-        members["input"] = {**members["input"], **_steps(source)}
+    if isinstance(layer, WindowLayer):
+        source = _with_steps(layer.input, stage.sources[0].view)
+        target = _with_lines(_with_steps(layer.output, stage.target.view), axis, 1)
         if stage.sums is not None:
-            members["input"][size] = 1
-        members["output"] = {**members["output"], **_steps(target), size: 1}
-        return Layer(layer.ctype, members)
+            source = _with_lines(source, axis, 1)
+        return dataclasses.replace(layer, input=source, output=target)
     views = [source.view.part(axis, 0, 1) for source in stage.sources]
-    loop = loop_members(stage.target.view.part(axis, 0, 1), views)
+    loop = loop_layer(stage.target.view.part(axis, 0, 1), views)
     assert loop is not None  # at most four dimensions
-    if "loop" not in members:
-        return Layer(layer.ctype, loop[0])
-    return Layer(layer.ctype, {**members, "loop": loop[0]})
+    return dataclasses.replace(layer, loop=loop) if isinstance(layer, LoopLayer) else loop
 
 
-def _steps(view: View) -> dict[str, int]:
-    return {"row_step": view.strides[ROWS], "column_step": view.strides[COLUMNS]}
+def _with_steps(image: Image, view: View) -> Image:
+    steps = view.strides
+    return dataclasses.replace(image, row_step=steps[ROWS], column_step=steps[COLUMNS])
+
+
+def _with_lines(image: Image, axis: int, count: int) -> Image:
+    if axis == ROWS:
+        return dataclasses.replace(image, rows=count)
+    return dataclasses.replace(image, columns=count)
 
 
 def work(stripe: Stripe) -> tuple[float, float]:
@@ -373,6 +363,6 @@ def _products(call: Call) -> int:
     """Products of a kernel for one item of its output."""
     if call.kernel not in _WINDOWS:
         return 0
-    window = _members(call)["window"]
+    window = _window_layer(call).window
     channels = call.inputs[0].shape[3] if call.kernel in ("convolve", "convolve_16") else 1
-    return window["rows"] * window["columns"] * channels
+    return window.rows * window.columns * channels

@@ -13,16 +13,15 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.compiler.arithmetic import Factor, wrap
-from m3net_tf.compiler.calls import Array, Call, Layer
+from m3net_tf.compiler.arithmetic import wrap
+from m3net_tf.compiler.calls import Call
+from m3net_tf.compiler.structures import Array, Convolution, Factor
 
 GROUP = 4  # channels that a kernel computes at once
 PAIR = 2  # items that one SMLAD multiplies
 BYTE_BLOCK = "m3net_byte_block"
 BLOCKS = ("m3net_block", BYTE_BLOCK)
 """Types of items of arrays of a convolution's weights."""
-_CHANNEL_BYTES = 16
-_WEIGHT_BYTES = 2  # on cores with SMLAD
 
 Weights = npt.NDArray[np.int64]
 
@@ -67,34 +66,25 @@ def shrink_weights(calls: list[Call], rule: WeightRule) -> None:
     equal: dict[tuple[bytes, tuple[int, ...]], list[Call]] = {}  # they share one array
     for call in calls:
         if call.kernel == "convolve":
-            values = _blocks(call).values
+            values = _layer(call).weights.values
             equal.setdefault((values.tobytes(), values.shape), []).append(call)
     uses = {key: sum(math.prod(c.output.shape[:-1]) for c in equal[key]) for key in equal}
-    total = sum(_blocks(sharing[0]).size for sharing in equal.values())
+    total = sum(_layer(sharing[0]).weights.size for sharing in equal.values())
     for key in sorted(equal, key=lambda key: uses[key]):
         if uses[key] > rule.few_uses and total <= rule.most_bytes:
             break
-        pairs = _blocks(equal[key][0])
-        packed = dataclasses.replace(pairs, ctype=BYTE_BLOCK, item_bytes=pairs.item_bytes // 2)
+        pairs = _layer(equal[key][0]).weights
+        packed = dataclasses.replace(pairs, ctype=BYTE_BLOCK)
         total -= pairs.size - packed.size
         for call in equal[key]:
-            call.arguments[0] = _in_bytes(call, packed)
+            layer = _layer(call)
+            call.arguments[0] = dataclasses.replace(layer, weights=packed, in_bytes=True)
 
 
-def _blocks(call: Call) -> Array:
+def _layer(call: Call) -> Convolution:
     layer = call.arguments[0]
-    assert isinstance(layer, Layer)
-    blocks = layer.members["blocks"]
-    assert isinstance(blocks, Array)
-    return blocks
-
-
-def _in_bytes(call: Call, packed: Array) -> Layer:
-    """The layer of a convolution with weights of bytes."""
-    layer = call.arguments[0]
-    assert isinstance(layer, Layer)
-    others = {name: value for name, value in layer.members.items() if name != "blocks"}
-    return Layer(layer.ctype, {"byte_blocks": packed, **others, "in_bytes": 1})
+    assert isinstance(layer, Convolution)
+    return layer
 
 
 def depthwise_taps(weights: Weights) -> Array:
@@ -116,7 +106,7 @@ def _grouped(ctype: str, weights: Weights, multiple: int) -> Array:
     padded = np.zeros((_up(channels, GROUP), _up(items, multiple)), np.int64)
     padded[:channels, :items] = weights
     groups = padded.reshape(-1, GROUP, padded.shape[1])
-    return Array("weights", ctype, groups, GROUP * padded.shape[1] * _WEIGHT_BYTES)
+    return Array("weights", ctype, groups)
 
 
 def convolution_bytes(weights: Weights) -> Array:
@@ -139,7 +129,7 @@ def convolution_bytes(weights: Weights) -> Array:
 
 def plain_bytes(weights: Weights) -> Array:
     """Weights of one byte in the order in which they are."""
-    return Array("weights", "int8_t", weights.reshape(-1), 1)
+    return Array("weights", "int8_t", weights.reshape(-1))
 
 
 def long_channel_rows(bias: Weights, factors: list[Factor]) -> Array:
@@ -148,7 +138,7 @@ def long_channel_rows(bias: Weights, factors: list[Factor]) -> Array:
         (int(start), factor.multiplier, factor.shift)
         for start, factor in zip(bias, factors, strict=True)
     ]
-    return Array("channels", "m3net_channel_16", np.array(rows, np.int64), _CHANNEL_BYTES)
+    return Array("channels", "m3net_channel_16", np.array(rows, np.int64))
 
 
 def channel_rows(
@@ -175,7 +165,7 @@ def channel_rows(
     ]
     missing = _up(len(rows), GROUP) - len(rows)
     rows += [(0, 0, 0, 0, 0)] * missing
-    return Array("channels", "m3net_channel", np.array(rows, np.int64), _CHANNEL_BYTES), narrow
+    return Array("channels", "m3net_channel", np.array(rows, np.int64)), narrow
 
 
 def _up(number: int, multiple: int) -> int:

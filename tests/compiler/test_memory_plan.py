@@ -21,7 +21,7 @@ def random_calls(rng, most=14):
         inputs = [views[int(rng.integers(max(0, len(views) - 3), len(views)))] for _ in range(2)]
         output = packed(Block(f"tensor{number}", int(rng.integers(4, 400))), (1,))
         scratch = [Block("scratch", int(rng.integers(1, 64)))] if rng.random() < 0.3 else []
-        calls.append(Call("copy", "", [*inputs, output, *scratch], inputs, output))
+        calls.append(Call("copy", "", "", "", [*inputs, output, *scratch], inputs, output))
         views.append(output)
     return calls, [first], [views[-1]]
 

@@ -144,8 +144,8 @@ def test_mirrors_are_reading_orders(tmp_path):
     mirror, b = reverse(a, 1, 2)
     network = check([first, mirror, depthwise(b)[0]], tmp_path)
     assert kernels(network) == ["convolve", "convolve_depthwise"]
-    image = network.calls[1].arguments[0].members["input"]
-    assert (image["row_step"], image["column_step"]) == (-40, -8)
+    image = network.calls[1].arguments[0].input
+    assert (image.row_step, image.column_step) == (-40, -8)
 
 
 def test_a_depthwise_layer_reads_each_concatenated_part_where_it_is(tmp_path):

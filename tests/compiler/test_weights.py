@@ -13,9 +13,10 @@ from typer.testing import CliRunner
 
 from m3net_tf.boards.builds.boards import load_board
 from m3net_tf.cli import app
-from m3net_tf.compiler.calls import Block, Call, Layer, packed
+from m3net_tf.compiler.calls import Block, Call, packed
 from m3net_tf.compiler.emit import emit
 from m3net_tf.compiler.network import compile_network
+from m3net_tf.compiler.structures import Convolution, Image, Window
 from m3net_tf.compiler.weights import WeightRule, convolution_blocks, shrink_weights
 
 PIXELS = (3, 1, 2, 40)
@@ -26,12 +27,15 @@ def convolution(pixels: int, value: int) -> Call:
     """A pointwise convolution of eight channels to four."""
     blocks = convolution_blocks(np.full((4, 8), value))
     view = packed(Block("pixels", 4 * pixels), (1, pixels, 1, 4))
-    layer = Layer("m3net_convolution", {"blocks": blocks, "in_bytes": 0})
-    return Call("convolve", "CONV_2D", [layer], [view], view)
+    image = Image(pixels, 1, 4, *view.strides[:3])
+    flags = {"padding": 0, "in_bytes": False, "narrow": True, "full": True}
+    limits = {"batches": 1, "minimum": -128, "maximum": 127}
+    layer = Convolution(blocks, blocks, image, image, Window(1, 1), **flags, **limits)
+    return Call("convolve", "CONV_2D", "", "", [layer], [view], view)
 
 
 def in_bytes(calls: list[Call]) -> list[int]:
-    return [call.arguments[0].members["in_bytes"] for call in calls]
+    return [call.arguments[0].in_bytes for call in calls]
 
 
 @pytest.mark.parametrize(
@@ -51,8 +55,7 @@ def test_weights_with_few_uses_are_bytes_and_more_where_flash_is_short(rule, exp
     shrink_weights(calls, rule)
     assert in_bytes(calls) == expected
     for call, flag in zip(calls, expected, strict=True):
-        name = "byte_blocks" if flag else "blocks"
-        assert call.arguments[0].members[name].size == PAIR_BYTES // (1 + flag)
+        assert call.arguments[0].weights.size == PAIR_BYTES // (1 + flag)
 
 
 def test_equal_weights_of_two_layers_have_one_form_and_count_once():

@@ -36,11 +36,11 @@ from m3net_tf.boards.builds.sources import FIRMWARE_DIR, UnreachableError, conte
 from m3net_tf.boards.emulation import find_machine, run_job
 from m3net_tf.boards.emulation.qemu import run_image
 from m3net_tf.boards.emulation.starting import firmware_folder, why_no_emulation
-from m3net_tf.compiler.calls import Array, Layer
 from m3net_tf.compiler.checksum import array_bytes
 from m3net_tf.compiler.engines import DEFAULT_ENGINE, ENGINES
 from m3net_tf.compiler.host import WARNINGS, engine_folder, engine_sources
 from m3net_tf.compiler.network import CompiledNetwork
+from m3net_tf.compiler.structures import Array, Structure
 from m3net_tf.export.carray import CModel
 from m3net_tf.export.compiled import ARENA_SOURCE, compile_model, network_files, write_network
 from m3net_tf.runtime.interpreter import run_reference
@@ -157,7 +157,7 @@ def test_the_interface_on_the_host(model: CModel, tmp_path: Path):
     # Argument 5 times, memory, arena, ok: the order of HOST_MAIN.
     assert lines[0] == f"init 1 1 1 1 1 2 6 0 used {arena}"
     calls = networks["m3net_network"].calls
-    names = [call.comment.split()[0] for call in calls]
+    names = [call.operator for call in calls]
     assert lines[1:-1] == [f"{index} {name} 1" for index, name in enumerate(names)]
     scores = np.array(lines[-1].split(), int)
     np.testing.assert_array_equal(scores, run_reference(model.tflite, features[..., None])[0])
@@ -176,8 +176,8 @@ def largest_array(network: CompiledNetwork, layout: str) -> bytes:
         value
         for call in network.calls
         for layer in call.arguments
-        if isinstance(layer, Layer)
-        for value in layer.members.values()
+        if isinstance(layer, Structure)
+        for value in vars(layer).values()
         if isinstance(value, Array)
     ]
     return max((array_bytes(array, layout) for array in arrays), key=len)

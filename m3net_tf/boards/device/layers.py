@@ -80,14 +80,14 @@ def calls_in_order(tflite: bytes) -> list[Operator]:
     sizes = collections.Counter[tuple[str, str]]()
     for call in calls:
         for member in call.members:
-            sizes[member.operation, member.layer] += math.prod(member.output.shape)
+            sizes[member.operator, member.layer] += math.prod(member.output.shape)
 
     def macs_of(member: Call) -> int:
-        key = (member.operation, member.layer)
+        key = (member.operator, member.layer)
         return macs.get(key, 0) * math.prod(member.output.shape) // sizes[key]
 
     return [
-        Operator(call.operation, call.output.shape, sum(map(macs_of, call.members)), call.layer)
+        Operator(call.operator, call.output.shape, sum(map(macs_of, call.members)), call.layer)
         for call in calls
     ]
 

@@ -14,6 +14,7 @@ from m3net_tf.compiler.operators import (
     matrix,
     movement,
     pooling,
+    softmax,
     tables,
 )
 
@@ -49,7 +50,7 @@ OPERATORS: dict[str, Lower] = {
     "REVERSE_V2": movement.reverse,
     "RSQRT": tables.lookup,
     "SLICE": movement.take_slice,
-    "SOFTMAX": matrix.softmax,
+    "SOFTMAX": softmax.softmax,
     "SPACE_TO_BATCH_ND": movement.space_to_batch,
     "SPLIT": movement.split,
     "SPLIT_V": movement.split,
@@ -74,17 +75,8 @@ VIEWS = frozenset(
 #: Operators that have kernels for int16 tensors.
 WIDE = (
     VIEWS
-    | {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"}
-    | {
-        "ABS",
-        "ADD",
-        "RSQRT",
-        "AVERAGE_POOL_2D",
-        "BATCH_MATMUL",
-        "CONCATENATION",
-        "LEAKY_RELU",
-        "LOGISTIC",
-    }
+    | {"ABS", "ADD", "AVERAGE_POOL_2D", "BATCH_MATMUL", "CONCATENATION", "CONV_2D"}
+    | {"DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "LEAKY_RELU", "LOGISTIC", "RSQRT"}
     | {"MAXIMUM", "MAX_POOL_2D", "MEAN", "MINIMUM", "MUL", "PAD", "PADV2", "QUANTIZE", "RELU"}
     | {"RELU6", "SOFTMAX", "SQUARED_DIFFERENCE", "SUB", "SUM", "TANH"}
     | {"UNIDIRECTIONAL_SEQUENCE_LSTM"}

@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from m3net_tf.compiler.arithmetic import round_half_away
 from m3net_tf.compiler.calls import View
 from m3net_tf.compiler.graph import Operation, Tensor
+from m3net_tf.compiler.structures import Image, Window
 
 _SAME, _VALID = 0, 1  # schema.Padding
 _INT16_MAX = (1 << 15) - 1
@@ -57,8 +60,8 @@ def quantized(value: float, tensor: Tensor) -> int:
     return tensor.zero_point + int(max(min(steps, 1e6), -1e6))
 
 
-def image_members(op: Operation, view: View) -> dict[str, int]:
-    """Members of ``m3net_image`` of a view of shape (batches, rows, columns, channels).
+def image_of(op: Operation, view: View) -> Image:
+    """The image that a view of shape (batches, rows, columns, channels) is.
 
     Raises:
         ModelError: the image is too large.
@@ -66,23 +69,7 @@ def image_members(op: Operation, view: View) -> dict[str, int]:
     if max(view.shape) > _INT16_MAX:
         raise op.error(f"has a dimension of {max(view.shape)}; at most {_INT16_MAX} is supported")
     _, rows, columns, channels = view.shape
-    return {
-        "rows": rows,
-        "columns": columns,
-        "channels": channels,
-        "batch_step": view.strides[0],
-        "row_step": view.strides[1],
-        "column_step": view.strides[2],
-    }
-
-
-def image_pair(op: Operation, view: View, target: View) -> dict[str, dict[str, int]]:
-    """Members of a layer for its input and its output.
-
-    Raises:
-        ModelError: they are too large.
-    """
-    return {"input": image_members(op, view), "output": image_members(op, target)}
+    return Image(rows, columns, channels, *view.strides[:3])
 
 
 def has_pixels(view: View) -> bool:
@@ -90,25 +77,21 @@ def has_pixels(view: View) -> bool:
     return len(view.shape) == 4 and (view.shape[3] == 1 or view.strides[3] == view.item)
 
 
-def _window_steps(op: Operation, rows: int, columns: int) -> dict[str, int]:
-    """Members of ``m3net_window`` but the padding.
+def _unpadded_window(op: Operation, rows: int, columns: int) -> Window:
+    """The window of an operator without its padding.
 
     Raises:
         ModelError: one is not positive, or too large.
     """
     options = op.options
-    window = {
-        "rows": rows,
-        "columns": columns,
-        "row_stride": options["strideH"],
-        "column_stride": options["strideW"],
-        "row_dilation": options.get("dilationHFactor", 1),
-        "column_dilation": options.get("dilationWFactor", 1),
-    }
-    if min(window.values()) < 1 or max(window.values()) > _INT16_MAX:
+    sizes = (
+        *(rows, columns, options["strideH"], options["strideW"]),
+        *(options.get("dilationHFactor", 1), options.get("dilationWFactor", 1)),
+    )
+    if min(sizes) < 1 or max(sizes) > _INT16_MAX:
         raise op.error("has a window, stride or dilation outside 1 to 32767")
     require(op, options["padding"] in (_SAME, _VALID), "has an unknown padding")
-    return window
+    return Window(*sizes)
 
 
 def window_counts(op: Operation, rows: int, columns: int) -> tuple[int, int]:
@@ -117,24 +100,18 @@ def window_counts(op: Operation, rows: int, columns: int) -> tuple[int, int]:
     Raises:
         ModelError: a window, stride or dilation is not positive, or too large.
     """
-    window, shape = _window_steps(op, rows, columns), op.input(0).shape
-    counts = []
-    for size, length in (("row", shape[1]), ("column", shape[2])):
-        stride = window[f"{size}_stride"]
-        inside = (length - _reach(window, size)) // stride + 1
-        counts.append(-(-length // stride) if op.options["padding"] == _SAME else inside)
-    return counts[0], counts[1]
+    window = _unpadded_window(op, rows, columns)
+    _, height, width, _ = op.input(0).shape
+    if op.options["padding"] == _SAME:
+        return -(-height // window.row_stride), -(-width // window.column_stride)
+    return (
+        (height - window.row_reach) // window.row_stride + 1,
+        (width - window.column_reach) // window.column_stride + 1,
+    )
 
 
-def _reach(window: dict[str, int], size: str) -> int:
-    """Rows or columns from the first to the last of a window."""
-    return (window[f"{size}s"] - 1) * window[f"{size}_dilation"] + 1
-
-
-def window_members(
-    op: Operation, rows: int, columns: int, input_shape: tuple[int, ...]
-) -> dict[str, int]:
-    """Members of ``m3net_window`` of an operator with strides and padding.
+def window_of(op: Operation, rows: int, columns: int, input_shape: tuple[int, ...]) -> Window:
+    """The window of an operator with strides and padding.
 
     Args:
         op: the operator, whose output has the shape that the windows give.
@@ -145,15 +122,17 @@ def window_members(
     Raises:
         ModelError: a stride is not positive, or a number is too large.
     """
-    window = _window_steps(op, rows, columns)
-    for name, size, axis in (("top", "row", 1), ("left", "column", 2)):
-        span = (op.output.shape[axis] - 1) * window[f"{size}_stride"] + _reach(window, size)
-        is_same = op.options["padding"] == _SAME
-        window[name] = max(span - input_shape[axis], 0) // 2 if is_same else 0
+    window = _unpadded_window(op, rows, columns)
+    top = left = 0
     if "explicit_padding" in op.options:
-        window["top"], window["left"] = op.options["explicit_padding"]
-    require(op, max(window.values()) <= _INT16_MAX, "has a padding above 32767")
-    return window
+        top, left = op.options["explicit_padding"]
+    elif op.options["padding"] == _SAME:
+        _, height, width, _ = op.output.shape
+        last_row, last_column = (height - 1) * window.row_stride, (width - 1) * window.column_stride
+        top = max(last_row + window.row_reach - input_shape[1], 0) // 2
+        left = max(last_column + window.column_reach - input_shape[2], 0) // 2
+    require(op, max(top, left) <= _INT16_MAX, "has a padding above 32767")
+    return dataclasses.replace(window, top=top, left=left)
 
 
 def require(op: Operation, condition: bool, what: str) -> None:

@@ -10,36 +10,45 @@ from functools import partial
 
 import numpy as np
 
-from m3net_tf.compiler.arithmetic import wrap
-from m3net_tf.compiler.calls import Argument, Array, Block, Call, Layer, View
+from m3net_tf.compiler.arithmetic import quantize_factor, wrap
+from m3net_tf.compiler.calls import Argument, Block, View
 from m3net_tf.compiler.graph import Operation, Tensor
-from m3net_tf.compiler.lowering import Lowering, shapes_comment
-from m3net_tf.compiler.operators.channels import layer_bias, layer_factors
+from m3net_tf.compiler.lowering import Lowering
 from m3net_tf.compiler.operators.common import (
     INT8_MAX,
     INT8_MIN,
+    LARGEST_LONG_BIAS,
+    LARGEST_LONG_SHIFT,
     activation_range,
     has_pixels,
-    image_pair,
+    image_of,
     is_wide,
     require,
-    window_members,
+    window_of,
 )
-from m3net_tf.compiler.operators.convolution_16 import layer_16
 from m3net_tf.compiler.overlap import window_slack
+from m3net_tf.compiler.structures import (
+    Array,
+    Convolution,
+    Convolution16,
+    Factor,
+    Structure,
+    Window,
+)
 from m3net_tf.compiler.weights import (
     Weights,
     channel_rows,
     convolution_blocks,
     convolution_bytes,
     depthwise_taps,
+    long_channel_rows,
     plain_bytes,
 )
 
 _PATCH_BYTES = 2
 _PLACE_BYTES = 4
 _LARGEST_INPUT = 128
-_MEMBERS = {"m3net_block": "blocks", "m3net_tap": "taps"}
+_NO_LONG_SUMS = 2  # schema.TensorType.INT32
 
 
 def convolution(lowering: Lowering, op: Operation) -> None:
@@ -48,7 +57,7 @@ def convolution(lowering: Lowering, op: Operation) -> None:
     weights = _weights(op, filters)
     channels, rows, columns, depth = weights.shape
     groups = source.shape[-1] // depth
-    window = window_members(op, rows, columns, source.shape)
+    window = window_of(op, rows, columns, source.shape)
     view, target = _pixels(lowering, op, lowering.read(source)), lowering.write(op.output)
     per_group = channels // groups
     for group in range(groups):
@@ -71,33 +80,30 @@ def _call_convolution(
     part: slice,
     view: View,
     target: View,
-    window: dict[str, int],
+    window: Window,
 ) -> None:
     """One call of the kernel for some of the output channels; weights (channels, items)."""
     patch = Block("patch", -(-weights.shape[1] // 4) * 4 * _PATCH_BYTES)
-    layer_of: Callable[[View, View], Layer]
+    layer_of: Callable[[View, View], Structure]
     if is_wide(op):
-        layer_of = partial(layer_16, op, convolution_bytes(weights), part, window)
+        layer_of = partial(_layer_16, op, convolution_bytes(weights), part, window)
     else:
         packed, channels = convolution_blocks(weights), _channels(op, weights, part)
         layer_of = partial(_layer, op, packed, channels, window)
 
-    def make(source: View, goal: View) -> Call:
-        return Call(
-            kernel="convolve_16" if is_wide(op) else "convolve",
-            comment=shapes_comment(op, [source], goal),
-            arguments=[layer_of(source, goal), source, goal, patch],
-            inputs=[source],
-            output=goal,
-            slack={0: window_slack(view, target, window, channels_at_once=True)},
-        )
-
-    call = make(view, target)
+    call = lowering.call(
+        op,
+        "convolve_16" if is_wide(op) else "convolve",
+        [layer_of(view, target), view, target, patch],
+        [view],
+        target,
+        slack={0: window_slack(view, target, window, channels_at_once=True)},
+    )
     is_pointwise = view.shape[:3] == target.shape[:3] and weights.shape[1] == view.shape[3]
     if is_pointwise and view.contiguous and target.contiguous:
-        call.backward = make(_from_last_pixel(view), _from_last_pixel(target)).marked_backward()
+        source, goal = _from_last_pixel(view), _from_last_pixel(target)
+        call.backward = call.reversed([layer_of(source, goal), source, goal, patch], source, goal)
         call.backward_slack = _pointwise_backward_slack(view, target)
-    lowering.call(call)
 
 
 def _from_last_pixel(view: View) -> View:
@@ -123,7 +129,7 @@ def depthwise(lowering: Lowering, op: Operation) -> None:
     source, filters = op.input(0), op.input(1)
     weights = _weights(op, filters)
     _, rows, columns, channels = weights.shape
-    window = window_members(op, rows, columns, source.shape)
+    window = window_of(op, rows, columns, source.shape)
     view, target = _pixels(lowering, op, lowering.read(source)), lowering.write(op.output)
     taps = weights.reshape(rows * columns, channels)
     multiplier = channels // source.shape[-1]
@@ -137,22 +143,15 @@ def depthwise(lowering: Lowering, op: Operation) -> None:
     part = slice(0, channels)
     scratch: list[Argument] = []
     if is_wide(op):
-        layer = layer_16(op, plain_bytes(taps), part, window, view, target)
+        layer: Structure = _layer_16(op, plain_bytes(taps), part, window, view, target)
     else:
         rows_of_channels = _channels(op, taps.T, part)
         layer = _layer(op, depthwise_taps(taps), rows_of_channels, window, view, target)
         places = ((rows * columns + 1) // 2 * 2 + 2) * _PLACE_BYTES
         scratch.append(Block("places and padding", places + -(-channels // 4) * 4))
-    lowering.call(
-        Call(
-            kernel="convolve_depthwise_16" if is_wide(op) else "convolve_depthwise",
-            comment=shapes_comment(op, [view], target),
-            arguments=[layer, view, target, *scratch],
-            inputs=[view],
-            output=target,
-            slack={0: window_slack(view, target, window, channels_at_once=False)},
-        )
-    )
+    kernel = "convolve_depthwise_16" if is_wide(op) else "convolve_depthwise"
+    slack = window_slack(view, target, window, channels_at_once=False)
+    lowering.call(op, kernel, [layer, view, target, *scratch], [view], target, slack={0: slack})
 
 
 def fully_connected(lowering: Lowering, op: Operation) -> None:
@@ -163,17 +162,8 @@ def fully_connected(lowering: Lowering, op: Operation) -> None:
     pixels = source.size // depth
     view = lowering.packed_input(op, lowering.read(source)).reshaped((1, pixels, 1, depth))
     target = lowering.write(op.output).reshaped((1, pixels, 1, channels))
-    window = {
-        "rows": 1,
-        "columns": 1,
-        "row_stride": 1,
-        "column_stride": 1,
-        "row_dilation": 1,
-        "column_dilation": 1,
-        "top": 0,
-        "left": 0,
-    }
-    _call_convolution(lowering, op, weights, slice(0, channels), view, target, window)
+    part = slice(0, channels)
+    _call_convolution(lowering, op, weights, part, view, target, Window(rows=1, columns=1))
 
 
 def _weights(op: Operation, filters: Tensor) -> Weights:
@@ -188,11 +178,11 @@ def _pixels(lowering: Lowering, op: Operation, view: View) -> View:
 def _channels(op: Operation, weights: Weights, part: slice) -> tuple[Array, bool]:
     """Rows of ``m3net_channel`` of some output channels; weights (channels, items)."""
     source = op.input(0)
-    bias = layer_bias(op, part)
+    bias = _bias(op, part)
     # The sum of weights times (input - zero point) is that of weights times inputs, less this.
     start = wrap(bias - source.zero_point * weights.sum(axis=1))
     reach = np.abs(start) + _LARGEST_INPUT * np.abs(weights).sum(axis=1)
-    factors = layer_factors(op, part)
+    factors = _factors(op, part)
     return channel_rows(start, factors, reach, op.output.zero_point)
 
 
@@ -200,24 +190,90 @@ def _layer(
     op: Operation,
     weights: Array,
     channels: tuple[Array, bool],
-    window: dict[str, int],
+    window: Window,
     view: View,
     target: View,
-) -> Layer:
+) -> Convolution:
     minimum, maximum = activation_range(op, op.output)
-    return Layer(
-        "m3net_convolution",
-        {
-            _MEMBERS[weights.ctype]: weights,
-            "channels": channels[0],
-            **image_pair(op, view, target),
-            "window": window,
-            "batches": view.shape[0],
-            "padding": op.input(0).zero_point,
-            "in_bytes": 0,
-            "narrow": int(channels[1]),
-            "full": int((minimum, maximum) == (INT8_MIN, INT8_MAX)),
-            "minimum": minimum,
-            "maximum": maximum,
-        },
+    return Convolution(
+        weights=weights,
+        channels=channels[0],
+        input=image_of(op, view),
+        output=image_of(op, target),
+        window=window,
+        batches=view.shape[0],
+        padding=op.input(0).zero_point,
+        in_bytes=False,
+        narrow=channels[1],
+        full=(minimum, maximum) == (INT8_MIN, INT8_MAX),
+        minimum=minimum,
+        maximum=maximum,
     )
+
+
+def _layer_16(
+    op: Operation, weights: Array, part: slice, window: Window, view: View, target: View
+) -> Convolution16:
+    """Constants of one call, for some of the output channels."""
+    minimum, maximum = activation_range(op, op.output)
+    return Convolution16(
+        weights=weights,
+        channels=_long_channels(op, part),
+        input=image_of(op, view),
+        output=image_of(op, target),
+        window=window,
+        batches=view.shape[0],
+        minimum=minimum,
+        maximum=maximum,
+        long_sums=_has_long_sums(op),
+    )
+
+
+def _has_long_sums(op: Operation) -> bool:
+    """Whether sums have 64 bits; the type of the bias says it, or an option if there is none."""
+    bias = op.inputs[2] if len(op.inputs) > 2 else None
+    if bias is not None:
+        return bias.dtype == "int64"
+    return op.options.get("quantizedBiasType") != _NO_LONG_SUMS
+
+
+def _long_channels(op: Operation, part: slice) -> Array:
+    """Rows of ``m3net_channel_16`` of some output channels."""
+    bias = _bias(op, part)
+    factors = _factors(op, part)
+    long_sums = _has_long_sums(op)
+    require(op, bool((np.abs(bias) < LARGEST_LONG_BIAS).all()), "has a bias above 2^46")
+    require(
+        op,
+        not long_sums or all(factor.shift <= LARGEST_LONG_SHIFT for factor in factors),
+        "has an output scale too small for its input: quantise the network again",
+    )
+    return long_channel_rows(bias if long_sums else wrap(bias), factors)
+
+
+def _bias(op: Operation, part: slice) -> Weights:
+    """Bias of some output channels, one-dimensional; zeros if the layer has none."""
+    if len(op.inputs) < 3 or op.inputs[2] is None:
+        return np.zeros(part.stop - part.start, np.int64)
+    return np.asarray(op.constant(2), np.int64).reshape(-1)[part]
+
+
+def _factors(op: Operation, part: slice) -> list[Factor]:
+    """Factors of some output channels from sums to outputs, computed as TFLite Micro does."""
+    source, filters = op.input(0), op.input(1)
+    scales = filters.scales
+    count = part.stop - part.start
+    to = float(op.output.scale)
+    if op.kind == "FULLY_CONNECTED" and len(scales) == 1:
+        # A product in single precision, unlike that of convolutions.
+        real = float(np.float32(source.scale * np.float32(scales[0]))) / to
+        return [quantize_factor(real)] * count
+    if len(scales) == 1:
+        return [quantize_factor(float(source.scale) * float(scales[0]) / to)] * count
+    axis = 3 if op.kind == "DEPTHWISE_CONV_2D" else 0
+    require(
+        op,
+        filters.channel_axis == axis and len(scales) == filters.shape[axis],
+        "has weights with scales along another dimension than its outputs",
+    )
+    return [quantize_factor(float(source.scale) * float(scale) / to) for scale in scales[part]]

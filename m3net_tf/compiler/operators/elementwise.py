@@ -3,19 +3,23 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from m3net_tf.compiler.arithmetic import Factor, quantize_factor
-from m3net_tf.compiler.calls import Call, Layer, loops
+from m3net_tf.compiler.arithmetic import quantize_factor
+from m3net_tf.compiler.calls import loops
 from m3net_tf.compiler.graph import Operation
-from m3net_tf.compiler.lowering import Lowering, shapes_comment
+from m3net_tf.compiler.lowering import Lowering, shapes_note
 from m3net_tf.compiler.operators.common import activation_range, is_wide, item_range
+from m3net_tf.compiler.structures import (
+    DIFFERENCE_BITS,
+    SUM_BITS,
+    Binary,
+    Binary16,
+    Factor,
+    Loop,
+    Structure,
+)
 
-#: Bits by which the kernels enlarge inputs of sums and of squared differences.
-SUM_BITS = {"int8": 20, "int16": 15}
-DIFFERENCE_BITS = {"int8": 7, "int16": 0}
 _KERNELS = {
     "ADD": "add",
     "SUB": "subtract",
@@ -31,44 +35,41 @@ def binary(lowering: Lowering, op: Operation) -> None:
     target = lowering.write(op.output)
     sources = [lowering.read(op.input(index)) for index in (0, 1)]
     for loop in loops(target, [view.broadcast(target.shape) for view in sources]):
-        strides = loop.strides
+        steps = enumerate((loop.layer.first, loop.layer.second))
         lowering.call(
-            Call(
-                kernel=_KERNELS[op.kind] + ("_16" if is_wide(op) else ""),
-                comment=shapes_comment(op, sources, target),
-                arguments=[_layer(op, loop.members), *loop.inputs, loop.output],
-                inputs=loop.inputs,
-                output=loop.output,
-                slack={index: 0 for index in (0, 1) if strides[1 + index] == strides[0]},
-            )
+            op,
+            _KERNELS[op.kind] + ("_16" if is_wide(op) else ""),
+            [_layer(op, loop.layer), *loop.inputs, loop.output],
+            loop.inputs,
+            loop.output,
+            slack={index: 0 for index, step in steps if step == loop.layer.output},
+            note=shapes_note(sources, target),
         )
 
 
-def _layer(op: Operation, loop: dict[str, list[int]]) -> Layer:
-    first, second, output = op.input(0), op.input(1), op.output
-    if op.kind in ("MINIMUM", "MAXIMUM") and not is_wide(op):
-        return Layer("m3net_loop", loop)
-    minimum, maximum = item_range(output)
-    members: dict[str, Any] = {"loop": loop}
-    if op.kind not in ("MINIMUM", "MAXIMUM"):
-        factors = map(factor_members, binary_factors(op))
-        members |= dict(zip(("first", "second", "output"), factors, strict=True))
-        if op.kind != "SQUARED_DIFFERENCE":
-            minimum, maximum = activation_range(op, output)
-    limits = {"minimum": minimum, "maximum": maximum}
+def _layer(op: Operation, loop: Loop) -> Structure:
+    chooses = op.kind in ("MINIMUM", "MAXIMUM")
+    if chooses and not is_wide(op):
+        return loop
+    minimum, maximum = item_range(op.output)
+    if not chooses and op.kind != "SQUARED_DIFFERENCE":
+        minimum, maximum = activation_range(op, op.output)
+    if chooses:
+        return Binary16(loop, None, None, None, minimum, maximum)
+    first, second, output = binary_factors(op)
     if is_wide(op):
-        return Layer("m3net_binary_16", members | limits)
-    offsets = {
-        "first_offset": -first.zero_point,
-        "second_offset": -second.zero_point,
-        "output_offset": output.zero_point,
-    }
-    return Layer("m3net_binary", members | offsets | limits)
-
-
-def factor_members(factor: Factor) -> dict[str, int]:
-    """Members of ``m3net_factor``."""
-    return {"multiplier": factor.multiplier, "shift": factor.shift}
+        return Binary16(loop, first, second, output, minimum, maximum)
+    return Binary(
+        loop=loop,
+        first=first,
+        second=second,
+        output=output,
+        first_offset=-op.input(0).zero_point,
+        second_offset=-op.input(1).zero_point,
+        output_offset=op.output.zero_point,
+        minimum=minimum,
+        maximum=maximum,
+    )
 
 
 def binary_factors(op: Operation) -> tuple[Factor, Factor, Factor]:

@@ -4,16 +4,23 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
-from m3net_tf.compiler.arithmetic import Factor, quantize_factor
-from m3net_tf.compiler.calls import Array, Call, Layer, loops
+from m3net_tf.compiler.arithmetic import quantize_factor
+from m3net_tf.compiler.calls import loops
 from m3net_tf.compiler.graph import Operation
-from m3net_tf.compiler.lowering import Lowering, shapes_comment
+from m3net_tf.compiler.lowering import Lowering, shapes_note
 from m3net_tf.compiler.operators.common import item_range, quantized, require
-from m3net_tf.compiler.operators.elementwise import factor_members
+from m3net_tf.compiler.structures import (
+    Array,
+    Factor,
+    Loop,
+    Rescaling,
+    Root,
+    Sigmoid,
+    Structure,
+)
 
 _IDENTITY = Factor(1 << 30, 1)
 _INT16_MAX = (1 << 15) - 1
@@ -30,18 +37,17 @@ def function(lowering: Lowering, op: Operation) -> None:
     make = {"RSQRT": _root, "LOGISTIC": _sigmoid, "TANH": _sigmoid}.get(op.kind, _rescaling)
     for loop in loops(target, [view]):
         lowering.call(
-            Call(
-                kernel=_KERNELS.get(op.kind, "rescale"),
-                comment=shapes_comment(op, [view], target),
-                arguments=[make(op, loop.members), *loop.inputs, loop.output],
-                inputs=loop.inputs,
-                output=loop.output,
-                slack={0: 0} if loop.strides[0] == loop.strides[1] else {},
-            )
+            op,
+            _KERNELS.get(op.kind, "rescale"),
+            [make(op, loop.layer), *loop.inputs, loop.output],
+            loop.inputs,
+            loop.output,
+            slack={0: 0} if loop.layer.first == loop.layer.output else {},
+            note=shapes_note([view], target),
         )
 
 
-def _rescaling(op: Operation, loop: dict[str, list[int]]) -> Layer:
+def _rescaling(op: Operation, loop: Loop) -> Structure:
     positive = negative = double_factor(op)
     minimum, maximum = item_range(op.output)
     is_mirrored = False
@@ -56,26 +62,23 @@ def _rescaling(op: Operation, loop: dict[str, list[int]]) -> Layer:
     elif op.kind == "LEAKY_RELU":
         positive, negative = leaky_factors(op)
         is_mirrored = op.options["alpha"] < 0
-    return Layer(
-        "m3net_rescaling",
-        {
-            "loop": loop,
-            "positive": factor_members(positive),
-            "negative": factor_members(negative),
-            "input_offset": -op.input(0).zero_point,
-            "output_offset": op.output.zero_point,
-            "minimum": minimum,
-            "maximum": maximum,
-            "input_bytes": op.input(0).item_bytes,
-            "output_bytes": op.output.item_bytes,
-            "mirrored": int(is_mirrored),
-            "absolute": int(op.kind == "ABS"),
-        },
+    return Rescaling(
+        loop=loop,
+        positive=positive,
+        negative=negative,
+        input_offset=-op.input(0).zero_point,
+        output_offset=op.output.zero_point,
+        minimum=minimum,
+        maximum=maximum,
+        input_bytes=op.input(0).item_bytes,
+        output_bytes=op.output.item_bytes,
+        mirrored=is_mirrored,
+        absolute=op.kind == "ABS",
     )
 
 
-def _root(op: Operation, loop: dict[str, list[int]]) -> Layer:
-    return Layer("m3net_root", {"loop": loop, "factor": factor_members(root_factor(op))})
+def _root(op: Operation, loop: Loop) -> Structure:
+    return Root(loop, root_factor(op))
 
 
 def root_factor(op: Operation) -> Factor:
@@ -123,14 +126,12 @@ def logistic_table() -> Array:
     here, middle, beyond = halves[:-1:2], halves[1::2], halves[2::2]
     entries = np.floor(here + (middle - (here + beyond) / 2) / 2 + 0.5).astype(np.int64)
     entries[-1] = 65535
-    return Array("logistic", "uint16_t", entries, 2)
+    return Array("logistic", "uint16_t", entries)
 
 
-def _sigmoid(op: Operation, loop: dict[str, list[int]]) -> Layer:
+def _sigmoid(op: Operation, loop: Loop) -> Structure:
     require(op, _power_of_two(op.output.scale) == -15, "has an output scale other than 2^-15")
-    multiplier, shift = _table_steps(op)
-    members: dict[str, Any] = {"multiplier": multiplier, "shift": shift}
-    return Layer("m3net_sigmoid", {"loop": loop, "table": logistic_table(), **members})
+    return Sigmoid(loop, logistic_table(), *_table_steps(op))
 
 
 def _power_of_two(scale: np.float32) -> int | None:

@@ -7,27 +7,25 @@ Cells and the latest output outlast a run, as TensorFlow Lite Micro's variables 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
-from m3net_tf.compiler.arithmetic import INT32_MAX, Factor, quantize_factor
-from m3net_tf.compiler.calls import Array, Call, Layer
+from m3net_tf.compiler.arithmetic import INT32_MAX, quantize_factor
 from m3net_tf.compiler.graph import Operation, Tensor
-from m3net_tf.compiler.lowering import Lowering, shapes_comment
+from m3net_tf.compiler.lowering import Lowering
 from m3net_tf.compiler.operators.common import (
     LARGEST_LONG_BIAS,
     LARGEST_LONG_SHIFT,
     is_wide,
     require,
 )
-from m3net_tf.compiler.operators.elementwise import factor_members
 from m3net_tf.compiler.operators.functions import logistic_table
+from m3net_tf.compiler.structures import Array, Factor, Gate, Lstm
 
 _INPUTS = 24
 _STATE, _CELLS = 18, 19  # places of the inputs that are variables
 _ABSENT = (9, 10, 11, 16, 17, 20, 21, 22, 23)  # peepholes, projection, normalisation
-_GATES = {"accept": 0, "forget": 1, "value": 2, "emit": 3}  # by the order of the weights
+_GATES = ("input", "forget", "cell", "output")  # in the order of the weights
 _FIRST_WEIGHTS, _FIRST_STATE_WEIGHTS, _FIRST_BIAS = 1, 5, 12
 _TANH = 4  # schema.ActivationFunctionType
 _GATE_SCALE, _UNIT = np.float32(2.0**-12), np.float32(2.0**-15)
@@ -47,40 +45,31 @@ def lstm(lowering: Lowering, op: Operation) -> None:
     count = state.shape[1]
     multiplier, shift = _cell_steps(op, cells)
     clip = _clip(op, cells)
-    members: dict[str, Any] = {name: _gate(op, index) for name, index in _GATES.items()}
     unit, cell_scale = float(_UNIT), float(cells.scale)
-    members |= {
-        "table": logistic_table(),
-        "kept": factor_members(quantize_factor(unit * cell_scale / cell_scale)),
-        "added": factor_members(quantize_factor(unit * unit / cell_scale)),
-        "emitted": factor_members(quantize_factor(unit * unit / float(state.scale))),
-        "batches": source.shape[batch],
-        "steps": source.shape[time],
-        "inputs": source.shape[2],
-        "cells": count,
-        "input_batch_step": view.strides[batch],
-        "input_step": view.strides[time],
-        "output_batch_step": target.strides[batch],
-        "output_step": target.strides[time],
-        "cell_multiplier": multiplier,
-        "cell_shift": shift,
-        "clip": _INT16_MAX if clip is None else clip,
-        "unclipped": int(clip is None),
-        "output_offset": state.zero_point,
-    }
-    start = (0, cells.size * _CELL_BYTES), (state.zero_point, state.size * target.item)
-    lowering.call(
-        Call(
-            kernel="lstm_16" if is_wide(op) else "lstm",
-            comment=shapes_comment(op, [view], target),
-            arguments=[
-                Layer("m3net_lstm_layer", members),
-                *(view, target, lowering.keep(f"{op.output.name} (state)", start)),
-            ],
-            inputs=[view],
-            output=target,
-        )
+    layer = Lstm(
+        **{name: _gate(op, index) for index, name in enumerate(_GATES)},
+        table=logistic_table(),
+        input_factor=quantize_factor(unit * unit / cell_scale),
+        forget_factor=quantize_factor(unit * cell_scale / cell_scale),
+        output_factor=quantize_factor(unit * unit / float(state.scale)),
+        batches=source.shape[batch],
+        steps=source.shape[time],
+        inputs=source.shape[2],
+        cells=count,
+        input_batch_step=view.strides[batch],
+        input_step=view.strides[time],
+        output_batch_step=target.strides[batch],
+        output_step=target.strides[time],
+        cell_multiplier=multiplier,
+        cell_shift=shift,
+        clip=_INT16_MAX if clip is None else clip,
+        unclipped=clip is None,
+        output_offset=state.zero_point,
     )
+    start = (0, cells.size * _CELL_BYTES), (state.zero_point, state.size * target.item)
+    kept = lowering.keep(f"{op.output.name} (state)", start)
+    kernel = "lstm_16" if is_wide(op) else "lstm"
+    lowering.call(op, kernel, [layer, view, target, kept], [view], target)
 
 
 def _require_form(lowering: Lowering, op: Operation) -> None:
@@ -109,42 +98,44 @@ def _require_form(lowering: Lowering, op: Operation) -> None:
     )
 
 
-def _gate(op: Operation, index: int) -> dict[str, Any]:
-    """Members of ``m3net_gate``."""
+def _gate(op: Operation, index: int) -> Gate:
+    """The weights, biases and factors of a gate."""
     source, state = op.input(0), op.input(_STATE)
     bias, bias_type = op.input(_FIRST_BIAS + index), "int64" if is_wide(op) else "int32"
     require(op, bias.dtype == bias_type, f"has a bias {bias.name!r} that is not {bias_type}")
     start = np.asarray(op.constant(_FIRST_BIAS + index), np.int64)
-    parts = {
-        "input": (source, op.input(_FIRST_WEIGHTS + index), start),
-        "state": (state, op.input(_FIRST_STATE_WEIGHTS + index), np.zeros_like(start)),
-    }
-    members: dict[str, Any] = {}
-    for name, (vector, weights, initial) in parts.items():
-        values = _weights(op, weights, (state.shape[1], vector.shape[-1]))
+    parts = (
+        (source, op.input(_FIRST_WEIGHTS + index), start),
+        (state, op.input(_FIRST_STATE_WEIGHTS + index), np.zeros_like(start)),
+    )
+    weights, biases, factors = [], [], []
+    for vector, tensor, initial in parts:
+        values = _weights(op, tensor, (state.shape[1], vector.shape[-1]))
         require(op, initial.shape == (len(values),), f"has a bias of shape {initial.shape}")
         sums = initial - vector.zero_point * values.sum(axis=1)
-        members[f"{name}_weights"] = Array("weights", "int8_t", values.reshape(-1), 1)
-        members[f"{name}_bias"] = _sums(op, sums, values)
-        factor = _gate_factor(vector, weights)
+        factor = _gate_factor(vector, tensor)
         require(op, not is_wide(op) or factor.shift <= LARGEST_LONG_SHIFT, "has weights too large")
-        members[f"{name}_factor"] = factor_members(factor)
-    if is_wide(op):
-        members["long_bias"] = members.pop("input_bias")
-        del members["state_bias"]
-    order = ("input_weights", "state_weights", "input_bias", "long_bias", "state_bias")
-    chosen = (*order, "input_factor", "state_factor")
-    return {key: members[key] for key in chosen if key in members}
+        weights.append(Array("weights", "int8_t", values.reshape(-1)))
+        biases.append(_sums(op, sums, values))
+        factors.append(factor)
+    return Gate(
+        input_weights=weights[0],
+        state_weights=weights[1],
+        input_bias=biases[0],
+        state_bias=None if is_wide(op) else biases[1],
+        input_factor=factors[0],
+        state_factor=factors[1],
+    )
 
 
 def _sums(op: Operation, sums: np.ndarray, weights: np.ndarray) -> Array:
     """What the sums of cells start with; those of int16 inputs have 64 bits."""
     if is_wide(op):
         require(op, bool((np.abs(sums) < LARGEST_LONG_BIAS).all()), "has a bias above 2^46")
-        return Array("biases", "int64_t", sums, 8)
+        return Array("biases", "int64_t", sums)
     reach = np.abs(sums) + _LARGEST_ITEM * np.abs(weights).sum(axis=1)
     require(op, bool((reach <= INT32_MAX).all()), "has sums above 32 bits")
-    return Array("biases", "int32_t", sums, 4)
+    return Array("biases", "int32_t", sums)
 
 
 def _weights(op: Operation, tensor: Tensor, shape: tuple[int, int]) -> np.ndarray:

@@ -1,25 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Products of computed matrices, sums over dimensions, and softmax."""
+"""Products of computed matrices, and reductions over dimensions."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
-from m3net_tf.compiler import arithmetic
-from m3net_tf.compiler.arithmetic import Factor, quantize_factor, scale, wrap
-from m3net_tf.compiler.calls import DIMENSIONS, Array, Call, Layer, View, loops, packed_strides
+from m3net_tf.compiler.arithmetic import quantize_factor, wrap
+from m3net_tf.compiler.calls import Argument, View, loops, packed_strides
 from m3net_tf.compiler.graph import Operation
-from m3net_tf.compiler.lowering import Lowering, shapes_comment
-from m3net_tf.compiler.operators.common import INT8_MIN, LARGEST_LONG_SHIFT, is_wide, require
-from m3net_tf.compiler.operators.elementwise import factor_members
+from m3net_tf.compiler.lowering import Lowering, shapes_note
+from m3net_tf.compiler.operators.common import LARGEST_LONG_SHIFT, is_wide, require
 from m3net_tf.compiler.operators.forms import numbers
-from m3net_tf.compiler.operators.softmax_16 import softmax_layer_16
-
-_SOFTMAX_BITS = 5  # in front of the binary point of its inputs
-_INT32_BYTES = 4
+from m3net_tf.compiler.structures import (
+    DIMENSIONS,
+    Factor,
+    Matmul,
+    Reduction,
+)
 
 
 def batch_matmul(lowering: Lowering, op: Operation) -> None:
@@ -32,35 +33,28 @@ def batch_matmul(lowering: Lowering, op: Operation) -> None:
     require(
         op, not is_wide(op) or factor.shift <= LARGEST_LONG_SHIFT, "has an output scale too small"
     )
-    members: dict[str, object] = {
-        "rows": op.output.shape[-2],
-        "columns": op.output.shape[-1],
-        "depth": first.shape[-1],
-        "output_step": list(target.strides[-2:]),
-        "first_step": list(first.strides[-2:]),
-        "second_step": list(second.strides[-2:]),
-        "factor": factor_members(factor),
-        "first_offset": -op.input(0).zero_point,
-        "second_offset": -op.input(1).zero_point,
-        "output_offset": op.output.zero_point,
-    }
     shapes = [(*leading, *view.shape[-2:]) for view in (first, second)]
     views = [first.broadcast(shapes[0]), second.broadcast(shapes[1])]
     # The loop is over the matrices, by their first items.
     starts = [dataclasses.replace(view, shape=(*leading, 1, 1)) for view in (target, *views)]
     for loop in loops(starts[0], starts[1:]):
-        lowering.call(
-            Call(
-                kernel="multiply_matrices_16" if is_wide(op) else "multiply_matrices",
-                comment=shapes_comment(op, [first, second], target),
-                arguments=[
-                    Layer("m3net_matmul", {"matrices": loop.members, **members}),
-                    *(*loop.inputs, loop.output),
-                ],
-                inputs=views,
-                output=target,
-            )
+        layer = Matmul(
+            matrices=loop.layer,
+            rows=op.output.shape[-2],
+            columns=op.output.shape[-1],
+            depth=first.shape[-1],
+            output_step=target.strides[-2:],
+            first_step=first.strides[-2:],
+            second_step=second.strides[-2:],
+            factor=factor,
+            first_offset=-op.input(0).zero_point,
+            second_offset=-op.input(1).zero_point,
+            output_offset=op.output.zero_point,
         )
+        kernel = "multiply_matrices_16" if is_wide(op) else "multiply_matrices"
+        arguments: list[Argument] = [layer, *loop.inputs, loop.output]
+        note = shapes_note([first, second], target)
+        lowering.call(op, kernel, arguments, views, target, note=note)
 
 
 def _factors(lowering: Lowering, op: Operation) -> tuple[View, View]:
@@ -89,32 +83,21 @@ def reduction(lowering: Lowering, op: Operation) -> None:
     if op.kind == "REDUCE_MAX":
         require(op, source.same_quantization(op.output), "has another scale at its output")
         kernel = "reduce_max"
-    layer = Layer(
-        "m3net_reduction",
-        {
-            "size": _four([view.shape[axis] for axis in kept], 1),
-            "output": _four(list(out_strides), 0),
-            "input": _four([view.strides[axis] for axis in kept], 0),
-            "reduced_size": _four([view.shape[axis] for axis in sorted(axes)], 1),
-            "reduced_input": _four([view.strides[axis] for axis in sorted(axes)], 0),
-            "factor": factor_members(_reduction_factor(op, count)),
-            "sum_offset": int(wrap(-source.zero_point * count)),
-            "output_offset": op.output.zero_point,
-        },
+    layer = Reduction(
+        size=_four([view.shape[axis] for axis in kept], 1),
+        output=_four(out_strides, 0),
+        input=_four([view.strides[axis] for axis in kept], 0),
+        reduced_size=_four([view.shape[axis] for axis in sorted(axes)], 1),
+        reduced_input=_four([view.strides[axis] for axis in sorted(axes)], 0),
+        factor=_reduction_factor(op, count),
+        sum_offset=int(wrap(-source.zero_point * count)),
+        output_offset=op.output.zero_point,
     )
-    lowering.call(
-        Call(
-            kernel=kernel,
-            comment=shapes_comment(op, [view], target),
-            arguments=[layer, view, target],
-            inputs=[view],
-            output=target,
-        )
-    )
+    lowering.call(op, kernel, [layer, view, target], [view], target)
 
 
-def _four(values: list[int], filler: int) -> list[int]:
-    return [filler] * (DIMENSIONS - len(values)) + values
+def _four(values: Sequence[int], filler: int) -> tuple[int, ...]:
+    return (*[filler] * (DIMENSIONS - len(values)), *values)
 
 
 def _reduction_factor(op: Operation, count: int) -> Factor:
@@ -124,49 +107,3 @@ def _reduction_factor(op: Operation, count: int) -> Factor:
         return factor
     shift = min(count.bit_length() - 1, 32, 31 + factor.shift)
     return Factor((factor.multiplier << shift) // count, factor.shift - shift)
-
-
-def softmax(lowering: Lowering, op: Operation) -> None:
-    """SOFTMAX over the last dimension."""
-    source = op.input(0)
-    view = lowering.packed_input(op, lowering.read(source))
-    target = lowering.write(op.output)
-    require(op, target.contiguous, "writes into a concatenation, which is not supported")
-    depth = source.shape[-1] if source.shape else 1
-    sizes = {"rows": source.size // depth, "depth": depth}
-    layer = softmax_layer_16(op, sizes) if is_wide(op) else _softmax_layer(op, sizes)
-    lowering.call(
-        Call(
-            kernel="softmax_16" if is_wide(op) else "softmax",
-            comment=shapes_comment(op, [view], target),
-            arguments=[layer, view, target],
-            inputs=[view],
-            output=target,
-            slack={0: 0},
-        )
-    )
-
-
-def _softmax_layer(op: Operation, sizes: dict[str, int]) -> Layer:
-    require(
-        op,
-        op.output.zero_point == INT8_MIN and op.output.scale == np.float32(1 / 256),
-        "has an output scale other than 1/256 and -128",
-    )
-    table = _exponentials(op)
-    exponentials = Array("exponentials", "int32_t", table, _INT32_BYTES)
-    return Layer(
-        "m3net_softmax_layer", {"exponentials": exponentials, **sizes, "steps": len(table)}
-    )
-
-
-def _exponentials(op: Operation) -> arithmetic.Integers:
-    """Exponentials of 0, -1, ... steps of the input, as far as they count."""
-    beta = float(np.float32(op.options["beta"]))
-    largest = float((1 << 31) - 1)
-    real = min(beta * float(op.input(0).scale) * (1 << (31 - _SOFTMAX_BITS)), largest)
-    require(op, real > 1, "has an input scale too small: quantise the network again")
-    factor = quantize_factor(real)
-    reach = 31 * (1 << (31 - _SOFTMAX_BITS)) // 2**factor.shift
-    steps = -np.arange(min(reach, 255) + 1)
-    return arithmetic.exponential(scale(steps, factor), _SOFTMAX_BITS)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from m3net_tf.compiler.calls import Argument, Block, Call, View, packed
+from m3net_tf.compiler.calls import Block, View, packed
 from m3net_tf.compiler.graph import Operation, Tensor
 from m3net_tf.compiler.lowering import Lowering
 from m3net_tf.compiler.operators.common import require
@@ -110,16 +110,13 @@ def pad(lowering: Lowering, op: Operation) -> None:
         filler = packed(Block("padding", view.item, struct.pack("<h", value)), (1,), view.item)
         lowering.copy(op, filler.broadcast(target.shape), target)
     else:
-        lowering.call(
-            Call(
-                kernel="fill",
-                comment=f"{op.name}: padding",
-                arguments=[value, op.output.size * view.item, target],
-                inputs=[],
-                output=target,
-            )
-        )
+        _fill(lowering, op, value, target)
     lowering.copy(op, view, place)
+
+
+def _fill(lowering: Lowering, op: Operation, value: int, target: View) -> None:
+    size = op.output.size * target.item
+    lowering.call(op, "fill", [value, size, target], [], target, note="padding")
 
 
 def unpack(lowering: Lowering, op: Operation) -> None:
@@ -148,8 +145,7 @@ def space_to_batch(lowering: Lowering, op: Operation) -> None:
     pads = op.constant(2).reshape(-1, 2)
     if pads.any():
         require(op, target.contiguous, "pads into a concatenation, which is not supported")
-        arguments: list[Argument] = [op.output.zero_point, op.output.size, target]
-        lowering.call(Call("fill", f"{op.name}: padding", arguments, [], target))
+        _fill(lowering, op, op.output.zero_point, target)
     _interleave(lowering, op, lowering.read(op.input(0)), target, pads[:, 0], is_spread=True)
 
 

@@ -9,13 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from m3net_tf.compiler import arithmetic
-from m3net_tf.compiler.arithmetic import Factor, Integers, quantize_factor, scale
-from m3net_tf.compiler.calls import Array, Call, Layer, Loop, View, loops
+from m3net_tf.compiler.arithmetic import Integers, quantize_factor, scale
+from m3net_tf.compiler.calls import Argument, LoopOverViews, loops
 from m3net_tf.compiler.graph import Operation
-from m3net_tf.compiler.lowering import Lowering, shapes_comment
+from m3net_tf.compiler.lowering import Lowering
 from m3net_tf.compiler.operators import functions
 from m3net_tf.compiler.operators.common import INT8_MAX, INT8_MIN, activation_range, require
-from m3net_tf.compiler.operators.elementwise import DIFFERENCE_BITS, SUM_BITS, binary_factors
+from m3net_tf.compiler.operators.elementwise import binary_factors
 from m3net_tf.compiler.operators.functions import (
     double_factor,
     leaky_factors,
@@ -23,6 +23,7 @@ from m3net_tf.compiler.operators.functions import (
     single_factor,
     six,
 )
+from m3net_tf.compiler.structures import DIFFERENCE_BITS, SUM_BITS, Array, Factor, Loop
 
 Table = npt.NDArray[np.int8]
 _INPUTS = np.arange(INT8_MIN, INT8_MAX + 1, dtype=np.int64)
@@ -59,33 +60,23 @@ def lookup(lowering: Lowering, op: Operation) -> None:
     assert table is not None, op.kind
     source = op.input(op.options.get("variable", 0))
     view, target = lowering.read(source), lowering.write(op.output)
-    array = Array("table", "int8_t", np.asarray(table, np.int64), 1)
+    array = Array("table", "int8_t", np.asarray(table, np.int64))
     for loop in loops(target, [view]):
-        lowering.call(_look_up(op, loop, array))
+        _look_up(lowering, op, loop, array)
 
 
-def _look_up(op: Operation, loop: Loop, table: Array) -> Call:
+def _look_up(lowering: Lowering, op: Operation, loop: LoopOverViews, table: Array) -> None:
     """A call that can work backward if input and output lie in the same way."""
-    is_alike = loop.strides[0] == loop.strides[1]
-
-    def make(source: View, goal: View, members: dict[str, list[int]]) -> Call:
-        return Call(
-            kernel="look_up",
-            comment=shapes_comment(op, [source], goal),
-            arguments=[Layer("m3net_loop", members), table, source, goal],
-            inputs=[source],
-            output=goal,
-            slack={0: 0} if is_alike else {},
-        )
-
-    source, members = loop.inputs[0], loop.members
-    call = make(source, loop.output, members)
-    if is_alike:
-        backward = {name: [-step for step in steps] for name, steps in members.items()}
-        backward["size"] = members["size"]
-        mirrored = make(source.mirrored(), loop.output.mirrored(), backward)
-        call.backward = mirrored.marked_backward()
-    return call
+    (source,), layer = loop.inputs, loop.layer
+    arguments: list[Argument] = [layer, table, source, loop.output]
+    call = lowering.call(op, "look_up", arguments, [source], loop.output)
+    if layer.first != layer.output:
+        return
+    call.slack = {0: 0}
+    steps = tuple(-step for step in layer.output)
+    backward = Loop(layer.size, steps, steps)
+    last, goal = source.mirrored(), loop.output.mirrored()
+    call.backward = call.reversed([backward, table, last, goal], last, goal)
 
 
 def _clamped(values: Integers, minimum: int = INT8_MIN, maximum: int = INT8_MAX) -> Table:

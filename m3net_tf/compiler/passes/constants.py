@@ -101,7 +101,7 @@ def _pack(op: Operation) -> Values:
 def _product(op: Operation) -> Values | None:
     if op.output.dtype not in _WHOLE_TYPES:
         return None
-    return np.prod(op.constant(0), axis=tuple(op.constant(1).reshape(-1)))
+    return np.asarray(np.prod(op.constant(0), axis=tuple(op.constant(1).reshape(-1))))
 
 
 _MOVEMENTS: dict[str, Callable[[Operation], Values]] = {

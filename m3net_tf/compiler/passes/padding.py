@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from m3net_tf.compiler.graph import Graph, Operation
-from m3net_tf.compiler.operators.common import window_members
+from m3net_tf.compiler.operators.common import window_of
 
 _READERS = ("CONV_2D", "DEPTHWISE_CONV_2D")
 
@@ -41,9 +41,9 @@ def _is_foldable(op: Operation) -> bool:
 def _fold(reader: Operation, pad: Operation, top: int, left: int) -> None:
     """Let a convolution read a padding's input."""
     filters = reader.input(1)
-    window = window_members(reader, filters.shape[1], filters.shape[2], pad.output.shape)
+    window = window_of(reader, filters.shape[1], filters.shape[2], pad.output.shape)
     reader.inputs[0] = pad.input(0)
     reader.options = {
         **reader.options,
-        "explicit_padding": (window["top"] + top, window["left"] + left),
+        "explicit_padding": (window.top + top, window.left + left),
     }

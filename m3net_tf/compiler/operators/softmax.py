@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Softmax: tables of exponentials, and for int16 of reciprocals.
+
+The kernel of int16 interpolates between the entries of tables of 512 steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from m3net_tf.compiler import arithmetic
+from m3net_tf.compiler.arithmetic import quantize_factor, scale
+from m3net_tf.compiler.graph import Operation
+from m3net_tf.compiler.lowering import Lowering
+from m3net_tf.compiler.operators.common import INT8_MIN, is_wide, require
+from m3net_tf.compiler.structures import Array, Softmax, Softmax16, Structure
+
+_INTEGER_BITS = 5  # of the exponents
+_STEPS = 512
+_LARGEST_DEPTH = 1 << 16  # items of a row, so that their exponentials' sum fits 32 bits
+_RANGE = np.float32(65535)
+_REACH = 10.0  # how far below the largest input exponentials are told apart
+_SCALE, _NEAR = 2.0**-15, 1e-3  # of outputs, and how near it must be
+
+Single = npt.NDArray[np.float32]
+
+
+def softmax(lowering: Lowering, op: Operation) -> None:
+    """SOFTMAX over the last dimension."""
+    source = op.input(0)
+    view = lowering.packed_input(op, lowering.read(source))
+    target = lowering.write(op.output)
+    require(op, target.contiguous, "writes into a concatenation, which is not supported")
+    depth = source.shape[-1] if source.shape else 1
+    make = _layer_16 if is_wide(op) else _layer
+    layer = make(op, source.size // depth, depth)
+    kernel = "softmax_16" if is_wide(op) else "softmax"
+    lowering.call(op, kernel, [layer, view, target], [view], target, slack={0: 0})
+
+
+def _layer(op: Operation, rows: int, depth: int) -> Structure:
+    require(
+        op,
+        op.output.zero_point == INT8_MIN and op.output.scale == np.float32(1 / 256),
+        "has an output scale other than 1/256 and -128",
+    )
+    table = _exponentials(op)
+    return Softmax(Array("exponentials", "int32_t", table), rows, depth, len(table))
+
+
+def _exponentials(op: Operation) -> arithmetic.Integers:
+    """Exponentials of 0, -1, ... steps of the input, as far as they count."""
+    beta = float(np.float32(op.options["beta"]))
+    largest = float((1 << 31) - 1)
+    real = min(beta * float(op.input(0).scale) * (1 << (31 - _INTEGER_BITS)), largest)
+    require(op, real > 1, "has an input scale too small: quantise the network again")
+    factor = quantize_factor(real)
+    reach = 31 * (1 << (31 - _INTEGER_BITS)) // 2**factor.shift
+    steps = -np.arange(min(reach, 255) + 1)
+    return arithmetic.exponential(scale(steps, factor), _INTEGER_BITS)
+
+
+def _layer_16(op: Operation, rows: int, depth: int) -> Structure:
+    """Constants of a softmax over ``rows`` of ``depth`` items."""
+    error = abs(float(op.output.scale) / _SCALE - 1)
+    require(op, error <= _NEAR, "has an output scale other than 2^-15")
+    require(op, depth < _LARGEST_DEPTH, "has rows of too many items")
+    beta = float(np.float32(op.options["beta"]))
+    factor = quantize_factor(float(op.input(0).scale) * beta / (_REACH / 65535))
+    exponentials = _table(np.exp, np.float32(_REACH) / _RANGE, 32767)
+    reciprocals = _table(lambda x: 1 / (1 + x), np.float32(1) / _RANGE, -32768)
+    return Softmax16(
+        exponentials=Array("exponentials", "int16_t", exponentials),
+        reciprocals=Array("reciprocals", "int16_t", reciprocals),
+        rows=rows,
+        depth=depth,
+        factor=factor,
+    )
+
+
+def _table(
+    function: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]],
+    scale: np.float32,
+    zero_point: int,
+) -> npt.NDArray[np.int64]:
+    """A function at 513 inputs from end to end, in units of 2^-15.
+
+    Each entry is moved by half of the error in the middle of the step behind it. All steps of the
+    computation are in single precision, as TensorFlow Lite's.
+    """
+    lowest = scale * np.float32(-32768 - zero_point)
+    highest = scale * np.float32(32767 - zero_point)
+    step = (highest - lowest) / np.float32(_STEPS)
+    output_scale = np.float32(2) / _RANGE
+    ends = output_scale * np.float32(-32768), output_scale * np.float32(32767)
+    units = np.float32(65536) / (ends[1] - ends[0])
+
+    def at(inputs: Single) -> Single:
+        values: Single = function(inputs.astype(np.float64)).astype(np.float32) * units
+        return values
+
+    indices = np.arange(_STEPS, dtype=np.float32)
+    here = _round(at(lowest + indices * step))
+    middle = _round(at(lowest + indices * step + step / np.float32(2)))
+    beyond = at(lowest + (indices + np.float32(1)) * step)
+    error = _round((beyond + here) / np.float32(2)) - middle
+    last = _round(at(np.array([highest], np.float32)))
+    entries = np.concatenate([here - _round(error / np.float32(2)), last])
+    saturated: npt.NDArray[np.float32] = np.clip(entries, -32768, 32767)
+    return saturated.astype(np.int64)
+
+
+def _round(values: Single) -> Single:
+    """The nearest whole numbers, halves away from zero."""
+    return np.copysign(np.floor(np.abs(values) + np.float32(0.5)), values).astype(np.float32)

@@ -1,0 +1,495 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The structures of ``firmware/engine/engine.h``: constants that the compiler writes in C.
+
+Each class has the members of its structure, in the same order, so that it knows its size on a
+device with pointers of 32 bits. Generated C requires that size of the engine.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import types
+import typing
+from collections.abc import Callable
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+DIMENSIONS = 4
+"""Dimensions of a loop, ``M3NET_DIMENSIONS`` in C; smaller tensors have leading ones."""
+
+#: Bits by which the kernels enlarge the inputs of sums and of squared differences.
+SUM_BITS = {"int8": 20, "int16": 15}
+DIFFERENCE_BITS = {"int8": 7, "int16": 0}
+
+_POINTER_BYTES = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class _Member:
+    """The C type of a member: bytes of an item, and how many items."""
+
+    item_bytes: int
+    count: int = 1
+
+
+Int8 = Annotated[int, _Member(1)]
+Int16 = Annotated[int, _Member(2)]
+Int32 = Annotated[int, _Member(4)]
+Int64 = Annotated[int, _Member(8)]
+Bool8 = Annotated[bool, _Member(1)]
+Pair = Annotated[tuple[int, ...], _Member(4, 2)]
+PerDimension = Annotated[tuple[int, ...], _Member(4, DIMENSIONS)]
+
+_ITEM_BYTES = {
+    "int8_t": 1,
+    "uint8_t": 1,
+    "int16_t": 2,
+    "uint16_t": 2,
+    "int32_t": 4,
+    "int64_t": 8,
+    # Weights, on a core with the DSP extension.
+    "m3net_block": 2,
+    "m3net_byte_block": 1,
+    "m3net_tap": 2,
+}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Array:
+    """A constant array of the C source.
+
+    Attributes:
+        label: start of its name.
+        ctype: type of an item.
+        values: whole numbers, one row for each structure if items are structures.
+    """
+
+    label: str
+    ctype: str
+    values: npt.NDArray[Any]
+
+    @property
+    def size(self) -> int:
+        """Bytes in flash."""
+        if self.ctype in ITEM_STRUCTURES:
+            return len(self.values) * ITEM_STRUCTURES[self.ctype].device_bytes()
+        return self.values.size * _ITEM_BYTES[self.ctype]
+
+
+Pointer = Annotated[Array, _Member(_POINTER_BYTES)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Structure:
+    """A constant structure of the C source.
+
+    Attributes:
+        ctype: its type in C.
+    """
+
+    ctype: ClassVar[str]
+
+    @classmethod
+    @functools.cache
+    def device_bytes(cls) -> int:
+        """Bytes on a device with pointers of 32 bits."""
+        return _layout(cls)[0]
+
+    @classmethod
+    def requirements(cls) -> list[str]:
+        """Conditions in C that hold if the engine has this structure."""
+        return [f"sizeof(void *) != 4 || sizeof({cls.ctype}) == {cls.device_bytes()}"]
+
+    @classmethod
+    def row_type(cls) -> list[tuple[str, str]]:
+        """The members as fields of a NumPy array, if all are numbers."""
+        hints = typing.get_type_hints(cls, include_extras=True)
+        names = [field.name for field in dataclasses.fields(cls)]
+        return [(name, f"<i{_space(hints[name])[0]}") for name in names]
+
+    def member(self, field: str) -> str:
+        """Name in C of the member that a field is."""
+        return field
+
+    def members(self, name_of: Callable[[Array], str]) -> dict[str, str]:
+        """The members' initial values in C; None leaves a member out.
+
+        Args:
+            name_of: gives the name of a constant array.
+        """
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {
+            self.member(field): _text(value, name_of)
+            for field, value in values.items()
+            if value is not None
+        }
+
+
+def _text(value: object, name_of: Callable[[Array], str]) -> str:
+    if isinstance(value, Array):
+        return name_of(value)
+    if isinstance(value, Structure):
+        parts = ", ".join(f".{name} = {text}" for name, text in value.members(name_of).items())
+        return f"{{{parts}}}"
+    if isinstance(value, tuple):
+        return "{" + ", ".join(map(number_text, value)) + "}"
+    assert isinstance(value, int | np.integer), value
+    return number_text(value)
+
+
+def number_text(value: int | np.integer[Any]) -> str:
+    """A literal of C; the smallest int32 has none of its own."""
+    return "INT32_MIN" if int(value) == -(1 << 31) else str(int(value))
+
+
+def _layout(kind: type[Structure]) -> tuple[int, int]:
+    """Size and alignment of a structure."""
+    place, widest = 0, 1
+    for hint in typing.get_type_hints(kind, include_extras=True).values():
+        if typing.get_origin(hint) is ClassVar:
+            continue
+        size, alignment = _space(hint)
+        place = _up(place, alignment) + size
+        widest = max(widest, alignment)
+    return _up(place, widest), widest
+
+
+def _space(hint: Any) -> tuple[int, int]:
+    """Size and alignment of a member."""
+    if typing.get_origin(hint) is types.UnionType or typing.get_origin(hint) is typing.Union:
+        (hint,) = [kind for kind in typing.get_args(hint) if kind is not type(None)]
+    if typing.get_origin(hint) is Annotated:
+        member = hint.__metadata__[0]
+        return member.item_bytes * member.count, member.item_bytes
+    return _layout(hint)
+
+
+def _up(place: int, alignment: int) -> int:
+    return -(-place // alignment) * alignment
+
+
+@dataclasses.dataclass(frozen=True)
+class Factor(Structure):
+    """A real factor: multiplier * 2^(shift - 31)."""
+
+    ctype = "m3net_factor"
+    multiplier: Int32
+    shift: Int32
+
+
+@dataclasses.dataclass(frozen=True)
+class Channel(Structure):
+    """How a sum becomes an int8 output of one channel."""
+
+    ctype = "m3net_channel"
+    bias: Int32
+    multiplier: Int32
+    offset: Int32
+    left: Int16
+    right: Int16
+
+
+@dataclasses.dataclass(frozen=True)
+class Channel16(Structure):
+    """How a sum becomes an int16 output of one channel."""
+
+    ctype = "m3net_channel_16"
+    bias: Int64
+    multiplier: Int32
+    shift: Int32
+
+
+#: Structures that are items of arrays.
+ITEM_STRUCTURES: dict[str, type[Structure]] = {kind.ctype: kind for kind in (Channel, Channel16)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Image(Structure):
+    """Where the pixels of an image are; steps are in bytes."""
+
+    ctype = "m3net_image"
+    rows: Int16
+    columns: Int16
+    channels: Int16
+    batch_step: Int32
+    row_step: Int32
+    column_step: Int32
+
+
+@dataclasses.dataclass(frozen=True)
+class Window(Structure):
+    """Window of a convolution or pooling; ``top`` and ``left`` lie before the image."""
+
+    ctype = "m3net_window"
+    rows: Int16
+    columns: Int16
+    row_stride: Int16 = 1
+    column_stride: Int16 = 1
+    row_dilation: Int16 = 1
+    column_dilation: Int16 = 1
+    top: Int16 = 0
+    left: Int16 = 0
+
+    @property
+    def row_reach(self) -> int:
+        """Rows from its first to its last."""
+        return (self.rows - 1) * self.row_dilation + 1
+
+    @property
+    def column_reach(self) -> int:
+        """Columns from its first to its last."""
+        return (self.columns - 1) * self.column_dilation + 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Convolution(Structure):
+    """A convolution, depthwise convolution or fully connected layer of int8."""
+
+    ctype = "m3net_convolution"
+    weights: Pointer
+    channels: Pointer
+    input: Image
+    output: Image
+    window: Window
+    batches: Int16
+    padding: Int8
+    in_bytes: Bool8
+    narrow: Bool8
+    full: Bool8
+    minimum: Int8
+    maximum: Int8
+
+    def member(self, field: str) -> str:
+        """The weights are a union, by their form."""
+        return _WEIGHTS[self.weights.ctype] if field == "weights" else field
+
+
+_WEIGHTS = {"m3net_block": "blocks", "m3net_byte_block": "byte_blocks", "m3net_tap": "taps"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Convolution16(Structure):
+    """As :class:`Convolution`, of int16."""
+
+    ctype = "m3net_convolution_16"
+    weights: Pointer
+    channels: Pointer
+    input: Image
+    output: Image
+    window: Window
+    batches: Int16
+    minimum: Int16
+    maximum: Int16
+    long_sums: Bool8
+
+
+@dataclasses.dataclass(frozen=True)
+class Pooling(Structure):
+    """A pooling layer."""
+
+    ctype = "m3net_pooling"
+    input: Image
+    output: Image
+    window: Window
+    batches: Int16
+    minimum: Int16
+    maximum: Int16
+
+
+@dataclasses.dataclass(frozen=True)
+class Loop(Structure):
+    """A loop over up to four dimensions with the steps of each operand in bytes."""
+
+    ctype = "m3net_loop"
+    size: PerDimension
+    output: PerDimension
+    first: PerDimension
+    second: PerDimension | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Binary(Structure):
+    """A layer of two int8 inputs."""
+
+    ctype = "m3net_binary"
+    loop: Loop
+    first: Factor
+    second: Factor
+    output: Factor
+    first_offset: Int16
+    second_offset: Int16
+    output_offset: Int16
+    minimum: Int8
+    maximum: Int8
+
+    @classmethod
+    def requirements(cls) -> list[str]:
+        """Also of the bits by which the kernels enlarge inputs."""
+        sums, differences = SUM_BITS["int8"], DIFFERENCE_BITS["int8"]
+        bits = f"M3NET_SUM_BITS == {sums} && M3NET_DIFFERENCE_BITS == {differences}"
+        return [*super().requirements(), bits]
+
+
+@dataclasses.dataclass(frozen=True)
+class Binary16(Structure):
+    """A layer of two int16 inputs; minimum and maximum have no factors."""
+
+    ctype = "m3net_binary_16"
+    loop: Loop
+    first: Factor | None
+    second: Factor | None
+    output: Factor | None
+    minimum: Int16
+    maximum: Int16
+
+    @classmethod
+    def requirements(cls) -> list[str]:
+        """Also of the bits by which the kernels enlarge inputs."""
+        return [*super().requirements(), f"M3NET_SUM_BITS_16 == {SUM_BITS['int16']}"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Matmul(Structure):
+    """Products of matrices."""
+
+    ctype = "m3net_matmul"
+    matrices: Loop
+    rows: Int32
+    columns: Int32
+    depth: Int32
+    output_step: Pair
+    first_step: Pair
+    second_step: Pair
+    factor: Factor
+    first_offset: Int16
+    second_offset: Int16
+    output_offset: Int16
+
+
+@dataclasses.dataclass(frozen=True)
+class Reduction(Structure):
+    """A sum or maximum over some dimensions of a tensor."""
+
+    ctype = "m3net_reduction"
+    size: PerDimension
+    output: PerDimension
+    input: PerDimension
+    reduced_size: PerDimension
+    reduced_input: PerDimension
+    factor: Factor
+    sum_offset: Int32
+    output_offset: Int16
+
+
+@dataclasses.dataclass(frozen=True)
+class Rescaling(Structure):
+    """A function of one number that is linear on either side of zero."""
+
+    ctype = "m3net_rescaling"
+    loop: Loop
+    positive: Factor
+    negative: Factor
+    input_offset: Int16
+    output_offset: Int16
+    minimum: Int16
+    maximum: Int16
+    input_bytes: Int8
+    output_bytes: Int8
+    mirrored: Bool8
+    absolute: Bool8
+
+
+@dataclasses.dataclass(frozen=True)
+class Root(Structure):
+    """Reciprocal square root of int16 numbers."""
+
+    ctype = "m3net_root"
+    loop: Loop
+    factor: Factor
+
+
+@dataclasses.dataclass(frozen=True)
+class Sigmoid(Structure):
+    """Logistic function or hyperbolic tangent of int16 numbers."""
+
+    ctype = "m3net_sigmoid"
+    loop: Loop
+    table: Pointer
+    multiplier: Int32
+    shift: Int32
+
+
+@dataclasses.dataclass(frozen=True)
+class Softmax(Structure):
+    """Softmax over rows of int8 items."""
+
+    ctype = "m3net_softmax_layer"
+    exponentials: Pointer
+    rows: Int32
+    depth: Int32
+    steps: Int32
+
+
+@dataclasses.dataclass(frozen=True)
+class Softmax16(Structure):
+    """Softmax over rows of int16 items."""
+
+    ctype = "m3net_softmax_layer_16"
+    exponentials: Pointer
+    reciprocals: Pointer
+    rows: Int32
+    depth: Int32
+    factor: Factor
+
+
+@dataclasses.dataclass(frozen=True)
+class Gate(Structure):
+    """A gate of an LSTM; of int16 inputs, one bias of 64 bits is for both vectors."""
+
+    ctype = "m3net_gate"
+    input_weights: Pointer
+    state_weights: Pointer
+    input_bias: Pointer
+    state_bias: Pointer | None
+    input_factor: Factor
+    state_factor: Factor
+
+    def member(self, field: str) -> str:
+        """The bias of the input is a union, by its type."""
+        is_long = self.input_bias.ctype == "int64_t"
+        return "long_bias" if field == "input_bias" and is_long else field
+
+
+@dataclasses.dataclass(frozen=True)
+class Lstm(Structure):
+    """Long short-term memory."""
+
+    ctype = "m3net_lstm_layer"
+    input: Gate
+    forget: Gate
+    cell: Gate
+    output: Gate
+    table: Pointer
+    input_factor: Factor
+    forget_factor: Factor
+    output_factor: Factor
+    batches: Int32
+    steps: Int32
+    inputs: Int32
+    cells: Int32
+    input_batch_step: Int32
+    input_step: Int32
+    output_batch_step: Int32
+    output_step: Int32
+    cell_multiplier: Int32
+    cell_shift: Int32
+    clip: Int16
+    unclipped: Bool8
+    output_offset: Int8
+
+
+WindowLayer = Convolution | Convolution16 | Pooling
+LoopLayer = Binary | Binary16 | Rescaling | Root | Sigmoid
