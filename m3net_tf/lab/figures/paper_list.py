@@ -14,7 +14,7 @@ from m3net_tf.system.artifacts import read_json
 from m3net_tf.system.checkout import require_sources
 from m3net_tf.system.yaml_files import read_yaml
 
-_COMMANDS = {"m3net table": "table", "m3net figure": "figure"}
+_COMMANDS = {"m3net table": "table", "m3net lab figure": "figure"}
 
 
 def paper_items() -> dict[str, str]:

@@ -360,7 +360,7 @@ def test_a_run_that_fails_is_reported_and_the_others_continue(
         cli.main()
     assert stop.value.code == 2
     assert "2 of the runs of" in capsys.readouterr().err
-    assert f"`m3net deployment {grid} --scale tiny --board {BOARD}`" in read(tmp_path, "md")
+    assert f"`m3net lab deployment {grid} --scale tiny --board {BOARD}`" in read(tmp_path, "md")
 
 
 def test_without_an_emulator_the_table_says_why(world, make, tmp_path):
