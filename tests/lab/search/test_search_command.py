@@ -32,7 +32,7 @@ def m3net(monkeypatch, capsys, tmp_path, base, space_file, train_at_once):
 
     def run(*arguments, work=None):
         works[0] = work or train_at_once[0]
-        line = ["m3net", "search", "recipe.yaml", *map(str, arguments)]
+        line = ["m3net", "lab", "search", "recipe.yaml", *map(str, arguments)]
         monkeypatch.setattr(sys, "argv", line)
         with pytest.raises(SystemExit) as stop:
             entry.main()

@@ -354,7 +354,7 @@ def test_a_run_that_fails_is_reported_and_the_others_continue(
     assert "- Ours, seed 0: no int8 form" in text and row(text, "Known")[1] == "failed"
     assert ours["against_reference"] is None
 
-    words = ["deployment", grid, "--scale", "tiny", "--runs", tmp_path / "runs"]
+    words = ["lab", "deployment", grid, "--scale", "tiny", "--runs", tmp_path / "runs"]
     monkeypatch.setattr(sys, "argv", ["m3net", *map(str, words), "--out", str(tmp_path / "out")])
     with pytest.raises(SystemExit) as stop:
         cli.main()

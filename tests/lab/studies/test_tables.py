@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from m3net_tf import cli, training
-from m3net_tf.cli.options import results_folder
+from m3net_tf.lab.commands.options import results_folder
 from m3net_tf.lab.figures.catalogue import FIGURES
 from m3net_tf.lab.studies import footprint, report_files, tables
 from m3net_tf.lab.studies.grid import Cell, Grid
