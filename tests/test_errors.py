@@ -12,73 +12,29 @@ from typing import Any
 
 import numpy as np
 import pytest
-import yaml
 
 from m3net_tf.audio.shards import index
 from m3net_tf.compiler import network
-from m3net_tf.lab.studies import grid_file
-from m3net_tf.lab.studies.grid_file import find_grid, load_grid
 from m3net_tf.runtime.metadata import has_metadata
-from m3net_tf.system.errors import DAMAGED, ConfigError, DataError, ModelError
+from m3net_tf.system.errors import DAMAGED, DataError, ModelError
 from m3net_tf.training.state import TrainingState
 
 BUGS = (AttributeError, MemoryError, NameError, RuntimeError, TypeError)
 
 
 @pytest.mark.parametrize("bug", BUGS)
-@pytest.mark.parametrize("swallowed", [DAMAGED, network._FAULTS, grid_file._FAULTS])
+@pytest.mark.parametrize("swallowed", [DAMAGED, network._FAULTS])
 def test_programming_errors_are_not_among_the_faults_of_files(bug, swallowed):
     assert not issubclass(bug, swallowed)
 
 
 @pytest.mark.parametrize("bug", BUGS)
-def test_a_bug_in_an_operator_or_a_table_keeps_its_traceback(bug, monkeypatch):
+def test_a_bug_in_an_operator_keeps_its_traceback(bug):
     def broken(*arguments: Any) -> None:
         raise bug("a bug")
 
     with pytest.raises(bug, match="a bug"):
         network._rewrite(None, broken)
-    monkeypatch.setattr(grid_file, "make_cell", broken)
-    with pytest.raises(bug, match="a bug"):
-        load_grid(find_grid("m3net/table4"), "tiny")
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"axes": {"a": 3}},
-        {"axes": {"a": ["x"]}},
-        {"axes": {"a": {"x": 3}}},
-        {"axes": [1]},
-        {"skip": 3},
-        {"skip": ["x"]},
-        {"exceptions": {"where": 1}},
-        {"exceptions": [3]},
-        {"exceptions": [{"where": 3, "patch": {}}]},
-        {"reference": ["a"]},
-        {"base": {"dataset": 3}},
-        {"base": {"dataset": {"name": "esc50", "options": 3}}},
-        {"base": {"fine_tuning": "x"}},
-        {"resources": 3},
-        {"steps": {"first": 3}},
-        {"scales": {"tiny": {"axes": 3}}},
-        {"scales": {"tiny": {"only": 3}}},
-        {"scales": {"tiny": {"steps": 3}}},
-        {"paper_protocol": "x", "base": {"dataset": {"name": ["x"]}}},
-    ],
-    ids=str,
-)
-def test_a_table_of_another_form_is_one_line(changes: dict[str, Any], tmp_path: Path):
-    grid = {
-        **{"title": "t", "paper": "p", "table": 1, "scales": {"tiny": {}}},
-        "base": {"dataset": {"name": "synth"}, "model": {"name": "m3net", "preset": "s"}},
-        "axes": {"a": {"x": {}}},
-    }
-    path = tmp_path / "grid.yaml"
-    path.write_text(yaml.safe_dump({**grid, **changes}))
-    with pytest.raises(ConfigError, match=str(path)) as caught:
-        load_grid(path, "tiny")
-    assert "\n" not in str(caught.value)
 
 
 def saved(**arrays: Any) -> bytes:

@@ -12,11 +12,11 @@ from m3net_tf import __version__
 from m3net_tf.cli.output import say
 
 _SECTIONS = {
-    "Train": ("init", "train", "evaluate", "quantize", "search", "report", "model"),
+    "Train": ("init", "train", "evaluate", "quantize", "report", "model"),
     "Deploy": ("demo", "export", "compile", "firmware", "emulate", "fit", "classify"),
     "Boards": ("flash", "monitor", "device", "matrix"),
-    "Papers": ("table", "runs", "figure", "deployment"),
     "Data": ("data",),
+    "Research": ("table", "bench", "lab"),
 }
 _REST = "This installation"
 _HELP_LIMIT = 200  # characters: whole sentences, wrapped
@@ -59,12 +59,17 @@ class _Sections(_Sentences):
     """A group whose help lists the commands by subject."""
 
     def sections(self) -> dict[str, tuple[str, ...]]:
-        """The subjects; the commands of none come last."""
-        rest = tuple(name for name in self.commands if name not in sum(_SECTIONS.values(), ()))
-        return {**_SECTIONS, _REST: rest}
+        """The subjects that have commands; the commands of none come last."""
+        known = {
+            heading: tuple(name for name in names if name in self.commands)
+            for heading, names in _SECTIONS.items()
+        }
+        rest = tuple(name for name in self.commands if name not in sum(known.values(), ()))
+        return {heading: names for heading, names in {**known, _REST: rest}.items() if names}
 
 
-def _group(words: str) -> typer.Typer:
+def group(words: str) -> typer.Typer:
+    """A group of commands with this help."""
     return typer.Typer(cls=_Sentences, help=words, callback=show_help, invoke_without_command=True)
 
 
@@ -78,13 +83,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-data_app = _group("List, describe, download and check data sets.")
-model_app = _group("List, describe and pack networks.")
-bench_app = _group("Measure speed, size and cost; print JSON.")
-runs_app = _group("Query and prune the index of many runs.")
-device_app = _group("Query, measure and record on a board that runs the firmware.")
+data_app = group("List, describe, download and check data sets.")
+model_app = group("List, describe and pack networks.")
+device_app = group("Query, measure and record on a board that runs the firmware.")
 app.add_typer(data_app, name="data")
-app.add_typer(bench_app, name="bench")
 app.add_typer(device_app, name="device")
 app.add_typer(model_app, name="model")
-app.add_typer(runs_app, name="runs")

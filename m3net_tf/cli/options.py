@@ -95,31 +95,6 @@ EngineOfExport = Annotated[
         help="Engine of the firmware.  [default: the one that the export was made for]",
     ),
 ]
-
-TableName = Annotated[str, typer.Argument(help="<paper>/<table>, or the path of its YAML file.")]
-OptionalTableName = Annotated[
-    str | None, typer.Argument(help="<paper>/<table>, or the path of its YAML file.")
+Address = Annotated[
+    str, typer.Option(help="Ray cluster: auto, HOST:PORT or ray://HOST:10001.  [default: none]")
 ]
-TableScale = Annotated[str, typer.Option(help="tiny, small or paper.")]
-TableData = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="NAME=FOLDER", help="Folder of a data set; FOLDER alone for all others (DATA_DIR)."
-    ),
-]
-TableOut = Annotated[
-    Path | None,
-    typer.Option(help="Folder for the table; default: experiments/results; tiny: --runs."),
-]
-TableRuns = Annotated[Path, typer.Option(help="Folder of the runs of all tables.")]
-KeepResults = Annotated[
-    bool,
-    typer.Option("--keep-results", help="Keep results in written tables whose runs --runs lacks."),
-]
-DEFAULT_RESULTS = Path("experiments/results")
-DEFAULT_TABLE_RUNS = Path("runs/tables")
-
-
-def results_folder(out: Path | None, scale: str, runs: Path) -> Path:
-    """The given folder, else that of kept results; a tiny result is not kept: beside its runs."""
-    return out or (runs if scale == "tiny" else DEFAULT_RESULTS)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from m3net_tf.cli.app import app
-from m3net_tf.cli.options import AsJson, DataDir, RunFolder
+from m3net_tf.cli.options import Address, AsJson, DataDir, RunFolder
 from m3net_tf.cli.output import (
     console,
     print_result,
@@ -19,7 +19,6 @@ from m3net_tf.cli.output import (
     say_json,
     say_next,
 )
-from m3net_tf.cli.pool_options import Address
 from m3net_tf.system.errors import ConfigError, M3NetError
 
 if TYPE_CHECKING:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import importlib.util
 import io
 import json
 import re
@@ -30,7 +31,7 @@ from m3net_tf.training import Run
 from m3net_tf.training.recipe import Recipe
 
 RECIPE = {"dataset": {"name": "synth"}, "model": {"name": "m3net", "preset": "mcu"}}
-GROUPS = ("data", "bench", "device", "model", "runs")
+LAB = importlib.util.find_spec("m3net_tf.lab") is not None  # it can be left out
 
 
 @pytest.fixture
@@ -81,7 +82,18 @@ def test_the_help_has_every_command_once_in_80_columns(run, monkeypatch):
     assert max(map(len, output.splitlines())) <= 80
 
 
-@pytest.mark.parametrize("words", [(), *((group,) for group in GROUPS)])
+def commands(group: typer.Typer = app, words: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    """The words of every command."""
+    own = [
+        (*words, command.name or command.callback.__name__.split("_")[-1])
+        for command in group.registered_commands
+    ]
+    for inner in group.registered_groups:
+        own += commands(inner.typer_instance, (*words, inner.name))
+    return own
+
+
+@pytest.mark.parametrize("words", sorted({words[:-1] for words in commands()}))
 def test_without_a_command_there_is_the_help(run, words):
     status, output, error = run(*words)
     assert (status, error) == (0, "")
@@ -89,17 +101,6 @@ def test_without_a_command_there_is_the_help(run, words):
     assert ("Commands:" if words else "Deploy:") in output
     assert run(*words, "--help")[1] == output
     assert "..." not in output.partition("Options:")[2]  # no sentence is cut
-
-
-def commands() -> list[tuple[str, ...]]:
-    """The words of every command."""
-    own = [(command.name or command.callback.__name__,) for command in app.registered_commands]
-    for group in app.registered_groups:
-        own += [
-            (group.name, command.name or command.callback.__name__.split("_")[-1])
-            for command in group.typer_instance.registered_commands
-        ]
-    return own
 
 
 @pytest.mark.parametrize("words", [words for words in commands() if words != ("classify",)])
@@ -302,34 +303,39 @@ def test_export_in_json(run, monkeypatch, tmp_path, make_manifest):
     }
 
 
+LAB_JSON = [
+    ("lab figure", "", None),
+    (
+        "lab figure curves",
+        "lab.figures.catalogue.draw_figure",
+        {"figure": "curves", "files": ["a"]},
+    ),
+    ("table a/b", "lab.studies.tables.make_table", {"failed": 0, "runs": 2}),
+    ("table --list --out r", "", None),
+    ("table m3net/table4 --dry-run --scale tiny --out r --runs r", "", None),
+    (
+        "table m3net/table4 --print-recipe m3net --scale tiny",
+        "lab.studies.cell_recipe.find_cell",
+        None,
+    ),
+    ("lab deployment a/b", "lab.studies.deployment.make_deployment", {"failed": 0, "runs": 2}),
+]
+
+
 @pytest.mark.parametrize(
     ("words", "function", "expected"),
     [
         ("version", "", {"version": __version__}),
         ("train recipe.yaml --run r", "training.train", {"folder": "r", "accuracy": 0.5}),
         ("demo recipe.yaml --run r", "boards.deployment.chain.run_chain", {"drift": []}),
-        ("figure", "", None),
-        (
-            "figure curves",
-            "lab.figures.catalogue.draw_figure",
-            {"figure": "curves", "files": ["a"]},
-        ),
         ("matrix --if-possible", "boards.deployment.matrix.possible_engines", {"cells": []}),
         ("matrix", "boards.deployment.matrix.run_matrix", {"cells": []}),
-        ("table a/b", "lab.studies.tables.make_table", {"failed": 0, "runs": 2}),
-        ("table --list --out r", "", None),
-        ("table m3net/table4 --dry-run --scale tiny --out r --runs r", "", None),
-        (
-            "table m3net/table4 --print-recipe m3net --scale tiny",
-            "lab.studies.cell_recipe.find_cell",
-            None,
-        ),
-        ("deployment a/b", "lab.studies.deployment.make_deployment", {"failed": 0, "runs": 2}),
         (
             "device capture /dev/port --label a --folder f --no-ask",
             "boards.device.capture.capture_port",
             {"label": "a", "files": ["a"]},
         ),
+        *(LAB_JSON if LAB else ()),
     ],
 )
 def test_standard_output_is_one_json_value(run, monkeypatch, tmp_path, words, function, expected):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import hashlib
+import importlib.util
 import io
 import json
 import os
@@ -339,4 +340,5 @@ OPERATIONS = {
         ),
         Operation("search", _search, _search_digest, ("space.yaml",), _lost_trials, locks=False),
     )
+    if operation.name not in ("table", "search") or importlib.util.find_spec("m3net_tf.lab")
 }

@@ -35,10 +35,12 @@ from fault_operations import OPERATIONS, Operation
 from fault_places import Child, Disk, own_mounts
 
 import m3net_tf.export.bundle
-import m3net_tf.lab.search.candidates
-import m3net_tf.lab.studies.tables
-import m3net_tf.training.trainer  # noqa: F401
+import m3net_tf.training.trainer
 from m3net_tf.system.artifacts import sha256_of, write_json
+
+if "table" in OPERATIONS:
+    import m3net_tf.lab.search.candidates
+    import m3net_tf.lab.studies.tables  # noqa: F401
 
 LOG = Path("build/faults.json")
 #: Kills are the most frequent fault; the operations that take seconds are less frequent.
@@ -70,6 +72,8 @@ class Templates:
         for name in ("features", "train", "quantize", "export", "table", "shards"):
             if not needed - self.facts.keys():
                 return
+            if name not in OPERATIONS:
+                continue
             if name == "train":
                 shutil.rmtree(place / "cache")
                 self._act(OPERATIONS["train"], place)  # computes the features: not measured

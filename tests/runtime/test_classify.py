@@ -18,7 +18,6 @@ import pytest
 from m3net_tf import cli
 from m3net_tf.audio.frontend import FrontendConfig, features_int8, quantize_features
 from m3net_tf.export import export_run
-from m3net_tf.lab.bench.classify import run_bench_classify
 from m3net_tf.quantization.ptq import quantize_int8
 from m3net_tf.runtime import (
     Classifier,
@@ -41,7 +40,7 @@ from m3net_tf.runtime.interpreter import (
 from m3net_tf.runtime.network import Int8Network
 from m3net_tf.runtime.warp import WarpConfig
 from m3net_tf.system.artifacts import sha256_of
-from m3net_tf.system.errors import ConfigError, ModelError
+from m3net_tf.system.errors import ModelError
 from m3net_tf.system.keras import keras
 from m3net_tf.training import Run
 
@@ -374,18 +373,6 @@ def test_numpy_and_an_interpreter_are_enough(exported, vectors, tmp_path, write_
     assert printed[0] == printed[1]
     scores = np.array(list(printed[0]["scores"].values()))
     np.testing.assert_array_equal(scores * 256 - 128, vectors[1][0])
-
-
-def test_the_start_up_is_timed_and_its_imports_named(exported):
-    timings = run_bench_classify(exported.folder, starts=1)
-    for kind in ("start_up", "first_answer"):  # the elapsed time also depends on other work
-        assert 0 < timings["bare_python_cpu_s"] < timings[f"{kind}_cpu_s"]
-        assert timings[f"{kind}_s"] > 0
-    assert timings["within_limit"] == (timings["start_up_s"] < timings["limit_s"] == 1.0)
-    assert {"m3net_tf", "numpy"} < set(timings["imports"]) and not HEAVY & set(timings["imports"])
-    assert all(seconds >= 0 for seconds in timings["imports"].values())
-    with pytest.raises(ConfigError, match="starts is 0: give at least 1"):
-        run_bench_classify(exported.folder, starts=0)
 
 
 def test_an_interpreter_that_is_too_old_says_so(exported, monkeypatch):

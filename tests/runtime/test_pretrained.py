@@ -12,7 +12,6 @@ import pytest
 
 from m3net_tf import Classifier
 from m3net_tf.audio.datasets import dataset_info, load_dataset
-from m3net_tf.lab.many.plan import linked_key
 from m3net_tf.networks.models import build_model
 from m3net_tf.networks.pretrained import CARD, CARD_TEXT, FOLDER, find_pretrained, pretrained_names
 from m3net_tf.pages.report.card import ABOUT, FILES, pack
@@ -82,12 +81,6 @@ def test_they_recognise_a_sound(name, write_wav, classify, capsys, tmp_path):
     assert next(iter(Classifier(name).predict(clip))) == HEARD[name]
     assert classify("--model", name, clip) == 0
     assert f"clip.wav: {HEARD[name]} " in capsys.readouterr().out
-
-
-def test_recipes_that_start_from_different_networks_are_different_trainings():
-    values = {"dataset": {"name": "synth"}, "model": {"name": "m3net", "preset": "s"}}
-    recipes = [Recipe.from_dict({**values, "fine_tuning": {"from": name}}) for name in NAMES]
-    assert len({linked_key(recipe) for recipe in recipes} - {"outdated"}) == len(NAMES)
 
 
 def test_a_path_wins_and_an_unknown_name_lists_what_there_is(tmp_path, monkeypatch):

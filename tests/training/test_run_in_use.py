@@ -59,12 +59,6 @@ def listen(folder, _):
     firmware_of(folder, print)("mps2_an386")
 
 
-def bench(folder, _):
-    from m3net_tf.lab.bench.run import run_bench
-
-    run_bench(Run(folder), "mps2_an386")
-
-
 @pytest.mark.parametrize(
     "write",
     [
@@ -77,11 +71,10 @@ def bench(folder, _):
         build,
         certify,
         listen,
-        bench,
     ],
     ids=[
         *("train", "quantize", "export", "emulate", "fit", "detect", "build"),
-        *("certify", "listen", "bench"),
+        *("certify", "listen"),
     ],
 )
 def test_a_second_writer_is_refused(write, tiny_recipe, tmp_path):

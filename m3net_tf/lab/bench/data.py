@@ -11,41 +11,21 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
+from typing import Any
 
 import numpy as np
 
 from m3net_tf.audio.datasets import AudioDataset, Clip, load_dataset
 from m3net_tf.audio.datasets.audio import fit_length
 from m3net_tf.audio.frontend import FrontendConfig, frontend_preset, graph
-from m3net_tf.audio.frontend.store import FeatureRows
 from m3net_tf.lab.studies.machine import load_average
 from m3net_tf.system.artifacts import Provenance, provenance
 from m3net_tf.system.errors import ConfigError, DataError
 from m3net_tf.system.keras import tf
 from m3net_tf.system.progress import Log, silent
-from m3net_tf.training import train
 from m3net_tf.training.features import compute_features
-from m3net_tf.training.recipe import Recipe
-from m3net_tf.training.sections import DatasetSection, ModelSection, TrainingSection
 
 _ROUNDS = 5
-
-
-class EpochTimes(TypedDict):
-    """The second epoch of a training.
-
-    Attributes:
-        epoch_s: its seconds.
-        batch_reads: number of batches.
-        input_s: seconds spent on reading them.
-        input_share: the same as a share of the epoch.
-    """
-
-    epoch_s: float
-    batch_reads: int
-    input_s: float
-    input_share: float
 
 
 class DataSpeed(Provenance):
@@ -62,7 +42,6 @@ class DataSpeed(Provenance):
         clips_per_s: clips per second by route; None if a route failed.
         missing: why a route failed.
         ratio_to_librosa: speed of the pipeline, without and with its cache, compared with librosa.
-        epoch: times of an epoch; absent if none was trained.
     """
 
     dataset: str
@@ -75,7 +54,6 @@ class DataSpeed(Provenance):
     clips_per_s: dict[str, float | None]
     missing: dict[str, str]
     ratio_to_librosa: dict[str, float]
-    epoch: NotRequired[EpochTimes]
 
 
 def run_bench_data(
@@ -83,7 +61,6 @@ def run_bench_data(
     data_dir: Path | None = None,
     *,
     clips: int = 1000,
-    epoch: bool = True,
     log: Log = silent,
 ) -> DataSpeed:
     """Measure the speed from sound files to features, on the same clips by each route.
@@ -96,8 +73,6 @@ def run_bench_data(
         name: data set.
         data_dir: its folder.
         clips: number of clips, spread over the data set; all if it has fewer.
-        epoch: also train M3Net ``mcu`` on the data set's training clips for two epochs, and
-            measure the share of the second one that is spent on reading batches.
         log: receives lines of progress.
 
     Raises:
@@ -132,10 +107,6 @@ def run_bench_data(
     for route, rate in _pipeline_rates(dataset, config, log).items():
         rates[route] = rate
         result["ratio_to_librosa"][route] = round(rate / librosa_rate, 2)
-    if epoch:
-        log("an epoch of M3Net mcu")
-        with _temporary_cache():
-            result["epoch"] = _epoch(name, data_dir, config)
     result["load_average_after"] = load_average()
     return result
 
@@ -243,51 +214,6 @@ def _tf_io(dataset: AudioDataset, config: FrontendConfig) -> None:
     )
     for _ in stream:
         pass
-
-
-def _epoch(name: str, data_dir: Path | None, config: FrontendConfig) -> EpochTimes:
-    """Share of the second epoch's time that the training loop spends on reading batches."""
-    recipe = Recipe(
-        dataset=DatasetSection(name),
-        model=ModelSection("m3net", "mcu"),
-        frontend=config,
-        training=TrainingSection(epochs=2),
-    )
-    spans: list[float] = []
-    with tempfile.TemporaryDirectory() as scratch, _timed_batches(spans):
-        folder = Path(scratch) / "run"
-        train(recipe, folder, data_dir)
-        rows = (folder / "history.csv").read_text().splitlines()
-    columns = dict(zip(rows[0].split(","), rows[2].split(","), strict=True))
-    seconds = float(columns["seconds"])
-    # Both epochs read the same number of batches; the test clips are read after them.
-    batches = len(spans)
-    reading = sum(spans[batches // 2 :])
-    return {
-        "epoch_s": seconds,
-        "batch_reads": batches - batches // 2,
-        "input_s": round(reading, 4),
-        "input_share": round(reading / seconds, 4),
-    }
-
-
-@contextlib.contextmanager
-def _timed_batches(spans: list[float]) -> Iterator[None]:
-    """Record the duration of each read of feature maps."""
-    plain = FeatureRows.__getitem__
-
-    def timed(self: FeatureRows, index: Any) -> Any:
-        start = time.perf_counter()
-        try:
-            return plain(self, index)
-        finally:
-            spans.append(time.perf_counter() - start)
-
-    FeatureRows.__getitem__ = timed  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        FeatureRows.__getitem__ = plain  # type: ignore[method-assign]
 
 
 @contextlib.contextmanager

@@ -9,7 +9,6 @@ import tempfile
 from pathlib import Path
 from typing import TypedDict
 
-from m3net_tf.lab.bench.classify import LOADED
 from m3net_tf.lab.bench.start_up import imported_packages, time_python
 from m3net_tf.system.artifacts import Provenance, provenance
 from m3net_tf.system.checkout import require_sources
@@ -21,6 +20,11 @@ START_LIMIT_S = 0.3
 """Limit of the processor time until a light command is ready."""
 WHEEL_LIMIT_BYTES = 5_000_000
 """Limit of the wheel's size."""
+_LOADED = """
+import pathlib, sys
+from m3net_tf.runtime import Classifier
+Classifier(pathlib.Path(sys.argv[1]))
+"""
 COMMANDS = {
     "import m3net_tf": ["-c", "import m3net_tf"],
     "m3net --help": ["-m", "m3net_tf", "--help"],
@@ -85,7 +89,7 @@ def run_bench_package(
             raise ConfigError(f"{path}: no such file; check the path")
     commands = dict(COMMANDS)
     if model is not None:
-        commands["m3net classify"] = ["-c", LOADED, str(model)]
+        commands["m3net classify"] = ["-c", _LOADED, str(model)]
     measured = {
         name: _start(
             arguments, IMPORT_LIMIT_S if name.startswith("import") else START_LIMIT_S, starts

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from m3net_tf.cli.app import bench_app
+from m3net_tf.cli.app import group
 from m3net_tf.cli.options import (
     DEFAULT_BOARD,
     AlwaysJson,
@@ -17,13 +17,14 @@ from m3net_tf.cli.options import (
     DataDir,
     EngineName,
     RunFolder,
-    TableName,
     WeightsFlash,
 )
 from m3net_tf.cli.output import console, progress_beside, say, say_json, say_progress
-from m3net_tf.cli.pool_options import Address
 from m3net_tf.compiler.engines import DEFAULT_ENGINE
+from m3net_tf.lab.commands.options import TableName
 from m3net_tf.system.errors import M3NetError
+
+bench_app = group("Measure speed, size and cost; print JSON.")
 
 
 @bench_app.command("run")
@@ -45,44 +46,12 @@ def bench_data(
     name: Annotated[str, typer.Argument(help="Data set.")] = "synth",
     data_dir: DataDir = None,
     clips: Annotated[int, typer.Option(help="Clips to time.")] = 1000,
-    epoch: Annotated[bool, typer.Option(help="Also time an epoch of M3Net mcu.")] = True,
     as_json: AlwaysJson = True,
 ) -> None:
     """Time the input pipeline in clips per second, cold and warm, against librosa and tf.io."""
     from m3net_tf.lab.bench.data import run_bench_data
 
-    say_json(run_bench_data(name, data_dir, clips=clips, epoch=epoch))
-
-
-@bench_app.command("shards")
-def bench_shards(
-    name: Annotated[str, typer.Argument(help="Data set.")] = "synth",
-    data_dir: DataDir = None,
-    clips_per_shard: Annotated[int, typer.Option(min=1, help="Clips in each file.")] = 256,
-    as_json: AlwaysJson = True,
-) -> None:
-    """Time sound files to shards, and shards to sound and to features, in clips per second."""
-    from m3net_tf.lab.bench.shards import run_bench_shards
-
-    log = progress_beside(True)
-    say_json(run_bench_shards(name, data_dir, clips_per_shard=clips_per_shard, log=log))
-
-
-@bench_app.command("train")
-def bench_train(
-    model: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME", help="NETWORK/PRESET or diffres_layer; repeatable; default: all."
-        ),
-    ] = None,
-    steps: Annotated[int, typer.Option(help="Timed steps of each.")] = 10,
-    as_json: AlwaysJson = True,
-) -> None:
-    """Time a training step of each network, and of the same network in stock Keras layers."""
-    from m3net_tf.lab.bench.training import run_bench_train
-
-    say_json(run_bench_train(model or (), steps=steps, log=progress_beside(True)))
+    say_json(run_bench_data(name, data_dir, clips=clips))
 
 
 @bench_app.command("table")
@@ -122,42 +91,6 @@ def bench_table(
         say_progress(f"written: {keep_hours(result, out)}")
 
 
-@bench_app.command("grid")
-def bench_grid(
-    runs: Annotated[int, typer.Option(help="Runs of each kind.")] = 8,
-    jobs: Annotated[int, typer.Option(help="Runs at once.")] = 2,
-    epochs: Annotated[int, typer.Option(min=1, help="Epochs of each run.")] = 20,
-    address: Address = "",
-    as_json: AlwaysJson = True,
-) -> None:
-    """Time small trainings one by one and several at once: overhead per run, throughput."""
-    from m3net_tf.lab.bench.grid import run_bench_grid
-
-    log = progress_beside(True)
-    say_json(run_bench_grid(runs=runs, jobs=jobs, epochs=epochs, address=address, log=log))
-
-
-@bench_app.command("conversion")
-def bench_conversion(
-    network: Annotated[
-        list[str] | None, typer.Argument(help="NETWORK/PRESET, one or several; default: all.")
-    ] = None,
-    board: Annotated[
-        str | None, typer.Option(help="Also count instructions on this emulated board.")
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Compare our networks with stock Keras layers in the plain converter: operators, cost."""
-    from m3net_tf.lab.bench.conversion import conversion_table, run_bench_conversion
-
-    result = run_bench_conversion(network or (), board, progress_beside(True))
-    if as_json:
-        say_json(result)
-    else:
-        for label, conversion in result["networks"].items():
-            console.print(conversion_table(label, conversion))
-
-
 @bench_app.command("engine")
 def bench_engine(
     network: Annotated[
@@ -193,18 +126,6 @@ def bench_engine(
         console.print(engine_table(name, networks))
         for engine, reason in result["missing"][name].items():
             say(f"{engine} is not measured: {reason}")
-
-
-@bench_app.command("classify")
-def bench_classify(
-    model: Annotated[Path, typer.Argument(help="Exported .tflite, or folder of export or run.")],
-    starts: Annotated[int, typer.Option(min=1, help="Timed starts; the median counts.")] = 7,
-    as_json: AlwaysJson = True,
-) -> None:
-    """Time the start of m3net classify in new processes, and list the packages it imports."""
-    from m3net_tf.lab.bench.classify import run_bench_classify
-
-    say_json(run_bench_classify(model, starts))
 
 
 @bench_app.command("package")

@@ -9,38 +9,36 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from m3net_tf.cli.app import app
-from m3net_tf.cli.options import (
-    DEFAULT_BOARD,
-    DEFAULT_RESULTS,
-    DEFAULT_TABLE_RUNS,
-    AsJson,
-    Board,
-    KeepResults,
-    OptionalTableName,
-    TableData,
-    TableOut,
-    TableRuns,
-    TableScale,
-    results_folder,
-)
+from m3net_tf.cli.app import app, group
+from m3net_tf.cli.options import DEFAULT_BOARD, Address, AsJson, Board
 from m3net_tf.cli.output import console, progress_beside, say, say_exactly, say_json
-from m3net_tf.cli.pool_options import (
-    Address,
+from m3net_tf.lab.commands.live_standing import live_standing
+from m3net_tf.lab.commands.options import (
+    DEFAULT_RESULTS,
+    DEFAULT_RUNS,
     Cache,
     Cpus,
     Gpus,
     Jobs,
+    KeepResults,
     Memory,
+    OptionalTableName,
     Retries,
+    TableData,
+    TableOut,
+    TableRuns,
+    TableScale,
     pool_options,
+    results_folder,
 )
-from m3net_tf.lab.commands.live_standing import live_standing
 from m3net_tf.system.errors import M3NetError
 
 if TYPE_CHECKING:
     from m3net_tf.lab.studies.tables import TablePlan
     from m3net_tf.training.cluster.data import DataFolders
+
+
+lab_app = group("Draw figures, measure on boards, search networks; list the runs of tables.")
 
 
 @app.command()
@@ -56,7 +54,7 @@ def table(
     cache: Cache = None,
     data_dir: TableData = None,
     out: TableOut = None,
-    runs: TableRuns = DEFAULT_TABLE_RUNS,
+    runs: TableRuns = DEFAULT_RUNS,
     keep_results: KeepResults = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print runs, recipes and missing data; write nothing.")
@@ -148,7 +146,7 @@ def _say_recipe(name: str, scale: str, cell: str, runs: Path, as_json: bool) -> 
         say_exactly(text)
 
 
-@app.command()
+@lab_app.command()
 def deployment(
     name: Annotated[str, typer.Argument(help="Finished grid, such as mcu/keywords.")],
     scale: TableScale = "small",
@@ -159,7 +157,7 @@ def deployment(
     ] = None,
     data_dir: TableData = None,
     out: TableOut = None,
-    runs: TableRuns = DEFAULT_TABLE_RUNS,
+    runs: TableRuns = DEFAULT_RUNS,
     keep_results: KeepResults = False,
     as_json: AsJson = False,
 ) -> None:
@@ -177,7 +175,7 @@ def deployment(
         runs_folder=runs,
         out=results_folder(out, scale, runs),
         keep_results=keep_results,
-        command=f"m3net deployment {name} {' '.join(options)}",
+        command=f"m3net lab deployment {name} {' '.join(options)}",
         log=progress_beside(as_json),
     )
     if as_json:
@@ -185,7 +183,7 @@ def deployment(
     _require_success(report["failed"], name)
 
 
-@app.command()
+@lab_app.command()
 def figure(
     name: Annotated[
         str | None, typer.Argument(help="Figure, such as diffres/fig4; without it, list all.")
@@ -198,7 +196,7 @@ def figure(
     ] = None,
     scale: TableScale = "small",
     data_dir: TableData = None,
-    runs: TableRuns = DEFAULT_TABLE_RUNS,
+    runs: TableRuns = DEFAULT_RUNS,
     clips: Annotated[
         int | None, typer.Option(help="Number of clips shown; default: the figure's own.")
     ] = None,
@@ -235,7 +233,7 @@ def figure(
         data_folders=parse_data_folders(data_dir or []),
         clips=clips,
         keep_results=keep_results,
-        command=f"m3net figure {name}" + ("" if run else f" --scale {scale}"),
+        command=f"m3net lab figure {name}" + ("" if run else f" --scale {scale}"),
         log=progress_beside(as_json),
     )
     if as_json:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands ``m3net runs …``: the index of finished, failed and running trainings."""
+"""The commands ``m3net lab runs …``: the finished and unfinished runs in a folder of runs."""
 
 from __future__ import annotations
 
-import datetime
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,28 +11,28 @@ import typer
 from rich import box
 from rich.table import Table
 
-from m3net_tf.cli.app import runs_app
-from m3net_tf.cli.options import DEFAULT_TABLE_RUNS, AsJson
+from m3net_tf.cli.app import group
+from m3net_tf.cli.options import AsJson
 from m3net_tf.cli.output import console, progress_beside, say, say_json
+from m3net_tf.lab.commands.options import DEFAULT_RUNS
 
 if TYPE_CHECKING:  # a light command does not need the room
-    from m3net_tf.lab.many.store import Event
+    from m3net_tf.lab.many.listing import ListedRun
+
+runs_app = group("List, compare and remove the runs in a folder of runs.")
 
 Root = Annotated[Path, typer.Option("--runs", help="Folder of the runs.")]
 Network = Annotated[str | None, typer.Option(help="Only this network, as NAME or NAME/PRESET.")]
 Dataset = Annotated[str | None, typer.Option("--data-set", help="Only this data set.")]
 RecipeHash = Annotated[str | None, typer.Option(help="Only recipes whose hash starts with this.")]
-State = Annotated[
-    str | None,
-    typer.Option(help="Only this state: started, finished, failed, lost, stopped or removed."),
-]
+State = Annotated[str | None, typer.Option(help="Only this state: finished or unfinished.")]
 RunName = Annotated[str, typer.Argument(help="Folder of the run, or the start of its hash.")]
 RunNames = Annotated[list[str], typer.Argument(help="Folders of runs, or starts of hashes.")]
 
 
 @runs_app.command("list")
 def runs_list(
-    runs: Root = DEFAULT_TABLE_RUNS,
+    runs: Root = DEFAULT_RUNS,
     network: Network = None,
     data_set: Dataset = None,
     recipe: RecipeHash = None,
@@ -40,45 +40,39 @@ def runs_list(
     as_json: AsJson = False,
 ) -> None:
     """List runs with their state and accuracy."""
-    from m3net_tf.lab.many.catalogue import Filters, list_runs
-    from m3net_tf.lab.many.catalogue import as_json as values_of
+    from m3net_tf.lab.many.listing import Filters, list_runs
 
-    events = list_runs(runs, Filters(network, data_set, recipe, state))
-    if as_json:
-        say_json([values_of(event) for event in events])
-    else:
-        console.print(_listing(events))
+    filters = Filters(network, data_set, recipe, state)
+    _say_runs(list_runs(runs, filters, progress_beside(as_json)), as_json)
 
 
 @runs_app.command("show")
-def runs_show(run: RunName, runs: Root = DEFAULT_TABLE_RUNS, as_json: AsJson = False) -> None:
-    """Show one run: its figures, and what happened to it."""
-    from m3net_tf.lab.many.catalogue import run_details
+def runs_show(run: RunName, runs: Root = DEFAULT_RUNS, as_json: AsJson = False) -> None:
+    """Show one run: its figures and, as JSON, its recipe and metrics, too."""
+    from m3net_tf.lab.many.listing import run_details
 
     details = run_details(runs, run)
     if as_json:
         say_json(details)
         return
-    shown = _grid()
+    shown = Table.grid(padding=(0, 2, 0, 0))
+    shown.add_column(no_wrap=True)
+    shown.add_column(overflow="fold")
     for key in ("place", "state", "recipe", "network", "preset", "dataset", "seed", "fold"):
-        if details.get(key) is not None:
+        if details[key] is not None:
             shown.add_row(key, str(details[key]))
     for split in ("validation", "test"):
-        for key, value in details.get(split, {}).items():
+        for key, value in details[split].items():
             shown.add_row(f"{split} {key.replace('_', ' ')}", _percent(value))
-    for key in ("parameters", "macs", "training_s", "host", "git_commit", "error"):
-        if key in details:
-            shown.add_row(key.replace("_", " "), str(details[key]))
-    for event in details["events"]:
-        text = f"{_clock(event['time_s'])} by {event['driver']}"
-        shown.add_row(event["state"], text + (f": {event['error']}" if "error" in event else ""))
+    for key, value in details["facts"].items():
+        shown.add_row(key.replace("_", " "), str(value))
     console.print(shown)
 
 
 @runs_app.command("compare")
-def runs_compare(names: RunNames, runs: Root = DEFAULT_TABLE_RUNS, as_json: AsJson = False) -> None:
+def runs_compare(names: RunNames, runs: Root = DEFAULT_RUNS, as_json: AsJson = False) -> None:
     """Compare the figures of several runs, and the settings in which they differ."""
-    from m3net_tf.lab.many.catalogue import compare_runs
+    from m3net_tf.lab.many.listing import compare_runs
 
     result = compare_runs(runs, names)
     if as_json:
@@ -99,65 +93,46 @@ def runs_compare(names: RunNames, runs: Root = DEFAULT_TABLE_RUNS, as_json: AsJs
 
 @runs_app.command("prune")
 def runs_prune(
-    runs: Root = DEFAULT_TABLE_RUNS,
+    runs: Root = DEFAULT_RUNS,
     network: Network = None,
     data_set: Dataset = None,
     recipe: RecipeHash = None,
     state: State = None,
     older_than: Annotated[
-        float | None, typer.Option(metavar="DAYS", help="Only runs without events for this long.")
+        float | None, typer.Option(metavar="DAYS", help="Only runs unchanged for this long.")
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Remove them; otherwise only list.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Remove run folders that failed or stopped; finished ones only with --state finished."""
-    from m3net_tf.lab.many.catalogue import Filters, prune
-    from m3net_tf.lab.many.catalogue import as_json as values_of
+    """Remove folders of unfinished runs; finished ones only with --state finished."""
+    from m3net_tf.lab.many.listing import Filters, prune
 
     filters = Filters(network, data_set, recipe, state, older_than)
-    events = prune(runs, filters, really=yes, log=progress_beside(as_json))
-    if as_json:
-        say_json([values_of(event) for event in events])
-        return
-    if not events:
+    pruned = prune(runs, filters, really=yes, log=progress_beside(as_json))
+    if not pruned and not as_json:
         say("no run matches")
         return
-    console.print(_listing(events))
-    say(f"removed {len(events)} runs" if yes else f"--yes removes these {len(events)} runs")
+    _say_runs(pruned, as_json)
+    if not as_json:
+        say(f"removed {len(pruned)} runs" if yes else f"--yes removes these {len(pruned)} runs")
 
 
-@runs_app.command("rebuild")
-def runs_rebuild(runs: Root = DEFAULT_TABLE_RUNS, as_json: AsJson = False) -> None:
-    """Complete the index from the run folders."""
-    from m3net_tf.lab.many.catalogue import rebuild
+def _say_runs(runs: list[ListedRun], as_json: bool) -> None:
+    from m3net_tf.lab.many.listing import score
 
-    added = rebuild(runs, progress_beside(as_json))
     if as_json:
-        say_json({"runs": str(runs), "events_added": added})
-    else:
-        say(f"{added} events added to the index of {runs}")
-
-
-def _listing(events: list[Event]) -> Table:
-    from m3net_tf.lab.many.catalogue import score
-
+        say_json([dataclasses.asdict(run) for run in runs])
+        return
     shown = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for title, right in (
         *(("state", False), ("recipe", False), ("valid.", True), ("test", True)),
         *(("data set", False), ("run", False)),
     ):
         shown.add_column(title, justify="right" if right else "left", overflow="fold")
-    for event in events:
-        scores = [_percent(score(event, split)) for split in ("validation", "test")]
-        shown.add_row(event.state_now, event.recipe[:8], *scores, event.dataset, event.place)
-    return shown
-
-
-def _grid() -> Table:
-    shown = Table.grid(padding=(0, 2, 0, 0))
-    shown.add_column(no_wrap=True)
-    shown.add_column(overflow="fold")
-    return shown
+    for run in runs:
+        scores = [_percent(score(run, split)) for split in ("validation", "test")]
+        shown.add_row(run.state, run.recipe[:8], *scores, run.dataset, run.place)
+    console.print(shown)
 
 
 def _percent(value: Any) -> str:
@@ -166,7 +141,3 @@ def _percent(value: Any) -> str:
 
 def _text(value: Any) -> str:
     return "" if value is None else str(value)
-
-
-def _clock(time_s: float) -> str:
-    return datetime.datetime.fromtimestamp(time_s).isoformat(" ", "seconds")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command that searches networks for a board: ``m3net search``."""
+"""The command that searches networks for a board: ``m3net lab search``."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from m3net_tf.cli import pool_options as pool
-from m3net_tf.cli.app import app
-from m3net_tf.cli.options import DEFAULT_BOARD, AsJson, Board, DataDir
+from m3net_tf.cli.options import DEFAULT_BOARD, Address, AsJson, Board, DataDir
 from m3net_tf.cli.output import print_table, progress_beside, say, say_json
+from m3net_tf.lab.commands import options as shared
+from m3net_tf.lab.commands.papers import lab_app
 from m3net_tf.system.checkout import require_sources
 from m3net_tf.system.errors import ConfigError, M3NetError
 
@@ -52,7 +52,7 @@ PickFile = Annotated[
 ]
 
 
-@app.command()
+@lab_app.command()
 def search(
     recipe: Annotated[Path, typer.Argument(help="Recipe to start from, a YAML file.")],
     board: Board = DEFAULT_BOARD,
@@ -69,13 +69,13 @@ def search(
     out: Out = None,
     pick: Pick = None,
     to: PickFile = None,
-    jobs: pool.Jobs = 0,
-    address: pool.Address = "",
-    cpus: pool.Cpus = None,
-    gpus: pool.Gpus = None,
-    memory: pool.Memory = None,
-    retries: pool.Retries = 3,
-    cache: pool.Cache = None,
+    jobs: shared.Jobs = 0,
+    address: Address = "",
+    cpus: shared.Cpus = None,
+    gpus: shared.Gpus = None,
+    memory: shared.Memory = None,
+    retries: shared.Retries = 3,
+    cache: shared.Cache = None,
     as_json: AsJson = False,
 ) -> None:
     """Search for the most accurate networks at each cost on a board; resumes after a stop."""
@@ -102,7 +102,7 @@ def search(
         folder,
         Budget(trials, hours),
         data_dir,
-        pool.pool_options(jobs, address, cpus, gpus, memory, retries, cache),
+        shared.pool_options(jobs, address, cpus, gpus, memory, retries, cache),
         progress_beside(as_json),
     )
     result = write_result(folder, finished)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypedDict
@@ -14,7 +15,8 @@ from m3net_tf.system.artifacts import read_json
 from m3net_tf.system.checkout import require_sources
 from m3net_tf.system.yaml_files import read_yaml
 
-_COMMANDS = {"m3net table": "table", "m3net figure": "figure"}
+_WRITING = re.compile(r"m3net (table|lab figure) (\S+)")
+"""A command that writes results; with --dry-run or --print-recipe it writes none."""
 
 
 def paper_items() -> dict[str, str]:
@@ -65,12 +67,10 @@ def list_items(out: Path) -> list[PaperItem]:
     items |= {name: f"m3net table {name}" for name in grid_names() if name not in named}
     listed: list[PaperItem] = []
     for item, command in items.items():
-        kind, name = _kind(command), command.split()[2]
         results = None
-        if kind == "table":
-            results = tables.get(name, [])
-        elif kind == "figure":
-            results = _figure_results(name, out)
+        if writing := _WRITING.fullmatch(command):
+            kind, name = writing.groups()
+            results = tables.get(name, []) if kind == "table" else _figure_results(name, out)
         listed.append({"item": item, "command": command, "results": results})
     return listed
 
@@ -87,12 +87,6 @@ def list_lines(out: Path) -> list[str]:
         else:
             lines.append("    no results")
     return lines
-
-
-def _kind(command: str) -> str:
-    """``table`` or ``figure`` for commands that write results, otherwise ''."""
-    writes = not {"--dry-run", "--print-recipe"} & set(command.split())
-    return _COMMANDS.get(" ".join(command.split()[:2]), "") if writes else ""
 
 
 def _table_results(out: Path) -> dict[str, list[ItemResult]]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs trained in the order of their needs; lost ones are tried again, events are stored."""
+"""Runs trained in the order of their needs; lost ones are tried again."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from m3net_tf.lab.many.catalogue import open_store
 from m3net_tf.lab.many.plan import Outcome, Plan, Training, resolved, run_folder, why_blocked
-from m3net_tf.lab.many.standing import Standing
-from m3net_tf.lab.many.store import RunStore, event_of, facts_of
-from m3net_tf.system.errors import DataError, M3NetError, one_line
+from m3net_tf.lab.many.standing import SCORES, Standing
+from m3net_tf.system.errors import M3NetError, one_line
 from m3net_tf.system.progress import Log, silent
 from m3net_tf.training.cluster.data import DataFolders, source_of
 from m3net_tf.training.cluster.pools import IN_PROCESS, Lost, Pool, PoolOptions, open_pool
@@ -46,8 +44,7 @@ def run_trainings(
     """Train the runs that are not finished; a failure does not stop the others.
 
     A run whose process or computer was lost is tried again, and continues after its last epoch. A
-    run that another process trains is awaited. Each event goes to the :class:`RunStore` of
-    ``root``.
+    run that another process trains is awaited.
 
     Args:
         plan: the runs, and which are finished.
@@ -62,21 +59,18 @@ def run_trainings(
         Outcomes by the trainings' keys.
 
     Raises:
-        DataError: Ray is not installed, its cluster cannot be reached, or the store is damaged.
+        DataError: Ray is not installed, or its cluster cannot be reached.
     """
     outcomes = {key: Outcome(folder) for key, folder in plan.finished.items()}
     waiting = plan.waiting
     log(f"{len(plan.runs)} runs: {len(outcomes)} finished, {len(waiting)} to train")
     if not waiting:
         return outcomes
-    root.mkdir(parents=True, exist_ok=True)
-    store = open_store(root, log)
-    store.create()
     if len(waiting) == 1 and not options.address:  # no need for Ray
         options = dataclasses.replace(options, jobs=1)
     start, standing = time.perf_counter(), Standing(waiting)
     with open_pool(options) as pool, watch(standing):
-        call = _Call(pool, options, root, data_folders, store, standing, outcomes, log)
+        call = _Call(pool, options, root, data_folders, standing, outcomes, log)
         for count, (training, report) in enumerate(call.results(waiting), start=1):
             outcome = outcomes[training.key]
             result = f"failed: {outcome.error}" if outcome.error else _result(outcome.folder)
@@ -113,7 +107,6 @@ class _Call:
         options: options of the pool.
         root: folder of all runs.
         data_folders: folders of the data sets.
-        store: receives the events.
         standing: is kept up to date.
         outcomes: receives the outcomes.
         log: receives lines about attempts.
@@ -123,7 +116,6 @@ class _Call:
     options: PoolOptions
     root: Path
     data_folders: DataFolders
-    store: RunStore
     standing: Standing
     outcomes: dict[str, Outcome]
     log: Log
@@ -133,20 +125,16 @@ class _Call:
     def results(self, waiting: list[Training]) -> Iterator[tuple[Training, Report]]:
         """Train all; yields each when it has ended, after adding its outcome."""
         self._jobs = [_Job(training) for training in waiting]
-        try:
-            while self._jobs or self._running:
-                yield from self._start_ready()
-                if not self._running:
-                    if self._jobs:
-                        time.sleep(self._pause_s())
-                    continue
-                for handle, report in self.pool.wait(_POLL_S):
-                    job, folder = self._running.pop(handle)
-                    if ended := self._take(job, folder, report):
-                        yield job.training, ended
-        finally:
-            for job, folder in self._running.values():
-                self._note(job.training, folder, "stopped")
+        while self._jobs or self._running:
+            yield from self._start_ready()
+            if not self._running:
+                if self._jobs:
+                    time.sleep(self._pause_s())
+                continue
+            for handle, report in self.pool.wait(_POLL_S):
+                job, folder = self._running.pop(handle)
+                if ended := self._take(job, folder, report):
+                    yield job.training, ended
 
     def _start_ready(self) -> Iterator[tuple[Training, Report]]:
         """Start runs while there is room; yields those that cannot start."""
@@ -168,17 +156,19 @@ class _Call:
                     self._start(job, folder, resources)
 
     def _start(self, job: _Job, folder: Path, resources: Resources) -> None:
-        training, options = job.training, self.options
-        source, own_process = source_of(training.recipe, self.data_folders), not options.in_process
+        training = job.training
+        own_process = not self.options.in_process
+        data = source_of(training.recipe, self.data_folders)
+        if own_process:  # a worker that does not see the folder refuses the order
+            folder.mkdir(parents=True, exist_ok=True)
         order = Order(
             recipe=resolved(training, self.outcomes),
             folder=folder.resolve() if own_process else folder,
-            data=source.absolute() if own_process and isinstance(source, Path) else source,
-            features=options.features,
-            witness=self.store.path.resolve() if own_process else None,
+            data=data.absolute() if own_process and isinstance(data, Path) else data,
+            features=self.options.features,
+            witness=folder.resolve() if own_process else None,
         )
         self.standing.start(training, folder)
-        self._note(training, folder, "started", attempt=1 + job.losses)
         handle = self.pool.start(order, resources)
         self._running[handle] = job, folder
 
@@ -193,7 +183,6 @@ class _Call:
                     f"{training.place}: lost ({report.reason}); attempt {job.losses + 1} of "
                     f"{self.options.retries + 1} in {pause:.0f} s"
                 )
-                self._note(training, folder, "lost", error=report.reason, attempt=job.losses)
                 return None
             report = Report(f"lost {job.losses} times, at last by {report.reason}", 0.0)
         elif report.in_use:
@@ -220,25 +209,13 @@ class _Call:
         error, score = report.error, None
         if not error:
             try:
-                facts = facts_of(Run(folder).metrics())
-                score = float(next(iter(facts["validation"].values()), math.nan))
+                validation = Run(folder).metrics().validation
+                score = next((validation[key] for key in SCORES if key in validation), math.nan)
             except M3NetError as problem:  # its files are incomplete or damaged
                 error = one_line(problem)
         self.outcomes[training.key] = Outcome(folder, error)
         self.standing.end(training, None if error else score)
-        if error:
-            self._note(training, folder, "failed", error=error, host=report.host)
-        else:
-            self._note(training, folder, "finished", host=report.host, **facts)
         return report
-
-    def _note(self, training: Training, folder: Path, state: str, **facts: object) -> None:
-        """Store an event; the runs continue without the index if that fails."""
-        place = folder.relative_to(self.root).as_posix()
-        try:
-            self.store.add(event_of(training.recipe, training.key, place, state, **facts))
-        except DataError as error:
-            self.log(f"{one_line(error)}; m3net runs rebuild adds what is missing")
 
 
 def _result(folder: Path) -> str:

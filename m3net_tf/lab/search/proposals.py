@@ -28,7 +28,7 @@ def require_optuna() -> None:
     Raises:
         ConfigError: it is not; the message names the installation.
     """
-    require_modules("m3net search", "search", "optuna")
+    require_modules("m3net lab search", "search", "optuna")
 
 
 def propose(

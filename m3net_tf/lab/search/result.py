@@ -131,7 +131,8 @@ def pick(folder: Path, number: int, path: Path | None = None) -> Path:
     trial = trials[number]
     assert trial.accuracy is not None and trial.cost is not None  # as it is finished
     lines = [
-        f"# Trial {number} of m3net search: {choices_text(trial.choices) or 'its first recipe'}.",
+        f"# Trial {number} of m3net lab search: "
+        f"{choices_text(trial.choices) or 'its first recipe'}.",
         f"# Validation {100 * trial.accuracy:.2f} %; on {trial.cost['board']} "
         f"{trial.cost['instructions']:,} instructions, arena {trial.cost['arena_bytes']:,} bytes, "
         f"flash {trial.cost['flash_bytes']:,} bytes.",

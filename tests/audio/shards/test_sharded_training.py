@@ -12,7 +12,6 @@ from m3net_tf import cli
 from m3net_tf.audio.datasets import load_dataset
 from m3net_tf.audio.shards import open_shards
 from m3net_tf.audio.shards.writing import write_shards
-from m3net_tf.lab.bench import shards as bench
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.training import Run, load_recipe, start, train
 
@@ -80,14 +79,6 @@ def test_a_stopped_run_continues_with_its_shards(written, recipe_path, tmp_path,
     dataset, again = start._data_of(recipe, run, None, "")
     assert again == source and dataset.clip_list_hash()
     assert start._data_of(recipe, run, tmp_path, "")[1].folder == tmp_path  # --data-dir prevails
-
-
-@pytest.mark.slow
-def test_the_speed_of_shards(monkeypatch):
-    monkeypatch.setattr(bench, "load_dataset", lambda *_: load_dataset("synth", clips_per_class=24))
-    speed = bench.run_bench_shards("synth", clips_per_shard=50)
-    assert set(speed["clips_per_s"]) == {"write", "check", "read", "features"}
-    assert 32_000 < speed["bytes_per_clip"] < 32_500
 
 
 @pytest.mark.slow

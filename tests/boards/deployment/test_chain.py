@@ -11,13 +11,13 @@ from firmware_helpers import skip_or_fail
 from rich.console import Console
 
 from m3net_tf.audio.datasets import Clip, load_dataset
+from m3net_tf.audio.datasets.selection import spread_clips
 from m3net_tf.boards.builds.build import build_firmware
 from m3net_tf.boards.deployment import chain
-from m3net_tf.boards.deployment.cost import COST_KEYS
+from m3net_tf.boards.deployment.cost import COST_KEYS, Clips, measure
 from m3net_tf.boards.emulation import find_machine, run_job, starting
 from m3net_tf.export import Bundle, export_run
 from m3net_tf.export.reading import pcm_and_features
-from m3net_tf.lab.bench.run import run_bench
 from m3net_tf.runtime.interpreter import tflm_unavailable_reason
 from m3net_tf.system.errors import FirmwareError
 from m3net_tf.training import Run, train
@@ -70,13 +70,18 @@ def test_board_hears_what_python_computes(summary):
 
 
 def test_cost_is_within_its_limits_and_repeatable(run, summary):
-    board = run_bench(run, BOARD)["cost"]
+    bundle = Bundle.load(run.folder / "export")
+    image = starting.prove_arena(
+        bundle, BOARD, starting.firmware_folder(run.folder, BOARD, "compiled"), print
+    )
+    dataset = run.dataset(None)
+    clips = Clips(*pcm_and_features(dataset, spread_clips(dataset, 32), bundle.frontend))
+    board = measure(bundle, image, clips).cost.to_dict()
     assert board["frontend_instructions"] <= 45_000
     assert board["instructions"] <= 4_600_000
     assert board["arena_bytes"] <= 20 * 1024
-    again = run_bench(run, BOARD)["cost"]
-    assert again == board
-    assert summary["model_bytes"] == Bundle.load(run.folder / "export").network.size_bytes
+    assert measure(bundle, image, clips).cost.to_dict() == board
+    assert summary["model_bytes"] == bundle.network.size_bytes
     for key in {*COST_KEYS} - {"instructions", "frontend_instructions"}:  # these vary with clips
         assert summary[key] == board[key]
 

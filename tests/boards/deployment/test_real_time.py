@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from m3net_tf.audio.frontend import FrontendConfig
-from m3net_tf.boards.builds.boards import list_boards, load_board
+from m3net_tf.boards.builds.boards import list_boards
 from m3net_tf.boards.builds.sources import FIRMWARE_DIR
 from m3net_tf.boards.deployment.proposals import PROPOSALS, propose
 from m3net_tf.boards.deployment.real_time import Pace, measured_pace, pace_lines, pace_of, pace_on
@@ -94,23 +94,3 @@ def test_each_core_was_measured_and_stands_for_the_boards_that_have_it():
     cores = {path.stem for path in (FIRMWARE_DIR / "cmake" / "cores").iterdir()}
     assert all(set(proposal.costs) == cores for proposal in PROPOSALS)
     assert [emulated_board(board) for board in (BOARD, SAME_CORE)] == [BOARD, BOARD]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("proposal", PROPOSALS, ids=lambda proposal: proposal.preset)
-def test_a_proposal_costs_what_its_table_says(proposal, private_cache):
-    from m3net_tf.audio.datasets import load_dataset
-    from m3net_tf.boards.emulation.starting import why_no_emulation
-    from m3net_tf.lab.search.candidates import candidate
-    from m3net_tf.training.recipe import Recipe
-
-    if reason := why_no_emulation(BOARD):
-        pytest.skip(reason)
-    info = load_dataset("synth").info
-    info = dataclasses.replace(info, clip_s=1.0, labels=info.labels[:4])
-    recipe = Recipe.from_dict({"dataset": {"name": "synth"}, **proposal.sections(16_000)})
-    with candidate(recipe, info) as untrained:
-        cost = untrained.measure(BOARD)
-    run, _, frame = proposal.costs[load_board(BOARD).core]
-    assert cost["instructions"] == pytest.approx(run, rel=0.05)
-    assert cost["frontend_instructions"] == pytest.approx(frame, rel=0.05)

@@ -30,7 +30,7 @@ def folder(tmp_path):
 def test_all_routes_are_measured(folder, monkeypatch):
     monkeypatch.delenv("M3NET_CACHE", raising=False)
     lines: list[str] = []
-    result = bench_data.run_bench_data("folder", folder, clips=8, epoch=False, log=lines.append)
+    result = bench_data.run_bench_data("folder", folder, clips=8, log=lines.append)
     assert result["clips"] == 8 and result["dataset"] == "folder"
     assert set(result["clips_per_s"]) == {"librosa", "tf_io", "cold", "warm"}
     assert all(rate > 0 for rate in result["clips_per_s"].values())
@@ -45,7 +45,7 @@ def test_what_tf_io_cannot_read_is_said(folder):
     for path in folder.rglob("*.wav"):
         audio, rate = soundfile.read(path)
         soundfile.write(path, audio, rate, subtype="PCM_24")
-    result = bench_data.run_bench_data("folder", folder, clips=8, epoch=False)
+    result = bench_data.run_bench_data("folder", folder, clips=8)
     assert result["clips_per_s"]["tf_io"] is None
     assert "16" in result["missing"]["tf_io"]
 

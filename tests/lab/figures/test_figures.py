@@ -307,7 +307,7 @@ def test_clips_are_spread_over_the_classes():
 
 def test_command(monkeypatch, capsys, with_reduction, tmp_path):
     def call(*arguments: object) -> str:
-        monkeypatch.setattr(sys, "argv", ["m3net", "figure", *map(str, arguments)])
+        monkeypatch.setattr(sys, "argv", ["m3net", "lab", "figure", *map(str, arguments)])
         with pytest.raises(SystemExit) as stop:
             cli.main()
         assert not stop.value.code

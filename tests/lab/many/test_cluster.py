@@ -13,7 +13,6 @@ import pytest
 
 from m3net_tf.lab.many.plan import plan_trainings
 from m3net_tf.lab.many.scheduling import run_trainings
-from m3net_tf.lab.many.store import RunStore
 from m3net_tf.system.processes import keeps_signal_handlers
 from m3net_tf.training.cluster.pools import PoolOptions
 
@@ -84,11 +83,7 @@ def test_a_cluster_survives_lost_computers_and_processes(two_nodes, trainings, f
     )
     killer.join()
     assert [outcomes[run.key].error for run in runs] == [""] * 6, lines
-    states = [
-        event.state for run in runs for event in RunStore(tmp_path / "runs").events(run.place)
-    ]
-    assert states.count("finished") == 6 and states.count("lost") == 2
-    assert states.count("started") == 8  # each loss has cost one run
+    assert sum("lost (" in line for line in lines) == 2  # each loss has cost one run
 
 
 DRIVER = """
@@ -129,7 +124,6 @@ def test_a_killed_driver_leaves_no_worker(tmp_path):
         driver.wait()
     workers = [int(path.stem) for path in tmp_path.glob("*.pid")]
     wait_for(lambda: not any(map(is_alive, workers)))
-    assert [event.state_now for event in RunStore(tmp_path).newest()] == ["stopped"] * 2
 
 
 def test_sigterm_tidies_up_after_ray_has_been_closed():

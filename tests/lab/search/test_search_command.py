@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("fake_networks")
 
 @pytest.fixture
 def m3net(monkeypatch, capsys, tmp_path, base, space_file, train_at_once):
-    """Run ``m3net search`` on the small space; returns status, output and errors."""
+    """Run ``m3net lab search`` on the small space; returns status, output and errors."""
     save_recipe(base, tmp_path / "recipe.yaml")
     real = driver.open_pool
     works = [train_at_once[0]]
@@ -32,7 +32,7 @@ def m3net(monkeypatch, capsys, tmp_path, base, space_file, train_at_once):
 
     def run(*arguments, work=None):
         works[0] = work or train_at_once[0]
-        line = ["m3net", "search", "recipe.yaml", *map(str, arguments)]
+        line = ["m3net", "lab", "search", "recipe.yaml", *map(str, arguments)]
         monkeypatch.setattr(sys, "argv", line)
         with pytest.raises(SystemExit) as stop:
             entry.main()

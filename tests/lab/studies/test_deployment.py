@@ -354,13 +354,13 @@ def test_a_run_that_fails_is_reported_and_the_others_continue(
     assert "- Ours, seed 0: no int8 form" in text and row(text, "Known")[1] == "failed"
     assert ours["against_reference"] is None
 
-    words = ["deployment", grid, "--scale", "tiny", "--runs", tmp_path / "runs"]
+    words = ["lab", "deployment", grid, "--scale", "tiny", "--runs", tmp_path / "runs"]
     monkeypatch.setattr(sys, "argv", ["m3net", *map(str, words), "--out", str(tmp_path / "out")])
     with pytest.raises(SystemExit) as stop:
         cli.main()
     assert stop.value.code == 2
     assert "2 of the runs of" in capsys.readouterr().err
-    assert f"`m3net deployment {grid} --scale tiny --board {BOARD}`" in read(tmp_path, "md")
+    assert f"`m3net lab deployment {grid} --scale tiny --board {BOARD}`" in read(tmp_path, "md")
 
 
 def test_without_an_emulator_the_table_says_why(world, make, tmp_path):

@@ -369,7 +369,7 @@ def test_shipped_headers_say_what_a_reader_needs(name):
 @pytest.mark.parametrize("name", SHIPPED)
 def test_the_command_of_a_header_has_the_tables_data(name):
     header = "".join(re.findall(r"^#(.*)\n", find_grid(name).read_text(), re.MULTILINE))
-    command = re.search(r"Command: m3net table.*?(?=m3net figure|$)", header)[0]
+    command = re.search(r"Command: m3net table.*?(?=m3net lab figure|$)", header)[0]
     scale = re.search(r"--scale (\w+)|$", command)[1] or "paper"
     grid, needed = load_grid(find_grid(name), scale), set()
     for cell in (cell for cell in grid.cells if cell.trained):

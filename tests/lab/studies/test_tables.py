@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from m3net_tf import cli, training
-from m3net_tf.cli.options import results_folder
+from m3net_tf.lab.commands.options import results_folder
 from m3net_tf.lab.figures.catalogue import FIGURES
 from m3net_tf.lab.studies import footprint, report_files, tables
 from m3net_tf.lab.studies.grid import Cell, Grid
@@ -519,7 +519,7 @@ def test_the_list_says_which_results_are_of_an_older_recipe(tmp_path, monkeypatc
         lines = capsys.readouterr().out.splitlines()
         commands = " ".join(lines)
         assert all(f" m3net table {grid}" in commands for grid in grid_names())
-        assert all(f" m3net figure {key}" in commands for key in FIGURES if "/" in key)
+        assert all(f" m3net lab figure {key}" in commands for key in FIGURES if "/" in key)
         above = next(i for i, line in enumerate(lines) if line.endswith(f": m3net table {name}"))
         return " ".join(lines[above + 1].split())
 

@@ -240,7 +240,7 @@ _MCU_S = {
 }
 
 # Without mirrors: the whole spectrum of 20 mel bins in one row, so that a wide map costs little.
-# Chosen on the validation split of Speech Commands by m3net search.
+# Chosen on the validation split of Speech Commands by m3net lab search.
 _MCU_PLAIN = {
     **_MCU,
     "sfp": (

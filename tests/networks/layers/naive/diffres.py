@@ -6,14 +6,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from m3net_tf.lab.bench.naive.efficientnet_attention import efficientnet_attention
-from m3net_tf.lab.bench.naive.m3net import m3net
-from m3net_tf.lab.bench.naive.warp import Warp, warp_by_matrix
 from m3net_tf.networks.layers.diffres.warp import frames_after
 from m3net_tf.networks.models import presets_of
 from m3net_tf.networks.positions import positional_encoding
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras, tf
+from naive.efficientnet_attention import efficientnet_attention
+from naive.m3net import m3net
+from naive.warp import Warp, warp_by_matrix
 
 _LEAK = 0.01
 

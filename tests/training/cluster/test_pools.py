@@ -7,7 +7,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from m3net_tf.cli.pool_options import pool_options
 from m3net_tf.system.errors import ConfigError, DataError
 from m3net_tf.training.cluster import worker
 from m3net_tf.training.cluster.fetching import RemoteFolder
@@ -36,14 +35,6 @@ def test_resources_are_whole_cores_shares_and_bytes():
     ):
         with pytest.raises(ConfigError, match=reason):
             parse(values, "here")
-
-
-def test_options_become_a_pool():
-    options = pool_options(2, "", 1, None, "1GB", 3, "s3://bucket/features")
-    assert options.features == RemoteFolder("s3://bucket/features") and not options.in_process
-    assert options.resources == Resources(1, None, 10**9)
-    assert pool_options(0, "", None, None, None, 3, None).in_process
-    assert pool_options(1, "auto", None, None, None, 3, "cache").features is None
 
 
 class Fault(Exception):  # noqa: N818

@@ -16,7 +16,7 @@ from m3net_tf.lab.bench.package import COMMANDS, build_wheel, run_bench_package
 from m3net_tf.lab.bench.start_up import imported_packages
 from m3net_tf.system.errors import ConfigError
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[3]
 HEAVY = ("tensorflow", "librosa", "scikit-learn", "matplotlib", "scipy", "ray")
 
 

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Options of commands that train many runs."""
+"""Options that several of the lab's commands have."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,12 +11,38 @@ import typer
 if TYPE_CHECKING:  # a light command does not need the room
     from m3net_tf.training.cluster.pools import PoolOptions
 
+TableName = Annotated[str, typer.Argument(help="<paper>/<table>, or the path of its YAML file.")]
+OptionalTableName = Annotated[
+    str | None, typer.Argument(help="<paper>/<table>, or the path of its YAML file.")
+]
+TableScale = Annotated[str, typer.Option(help="tiny, small or paper.")]
+TableData = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=FOLDER", help="Folder of a data set; FOLDER alone for all others (DATA_DIR)."
+    ),
+]
+TableOut = Annotated[
+    Path | None,
+    typer.Option(help="Folder for the table; default: experiments/results; tiny: --runs."),
+]
+TableRuns = Annotated[Path, typer.Option(help="Folder of the runs of all tables.")]
+KeepResults = Annotated[
+    bool,
+    typer.Option("--keep-results", help="Keep results in written tables whose runs --runs lacks."),
+]
+DEFAULT_RESULTS = Path("experiments/results")
+DEFAULT_RUNS = Path("runs/tables")
+
+
+def results_folder(out: Path | None, scale: str, runs: Path) -> Path:
+    """The given folder, else that of kept results; a tiny result is not kept: beside its runs."""
+    return out or (runs if scale == "tiny" else DEFAULT_RESULTS)
+
+
 Jobs = Annotated[
     int,
     typer.Option(min=0, help="Runs at once.  [default: 1; on a cluster as many as fit]"),
-]
-Address = Annotated[
-    str, typer.Option(help="Ray cluster: auto, HOST:PORT or ray://HOST:10001.  [default: none]")
 ]
 Cpus = Annotated[
     int | None, typer.Option(min=1, help="Cores of each run.  [default: the grid's, or 1]")

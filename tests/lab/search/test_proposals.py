@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The costs of the networks that ``m3net init`` proposes, measured like a search's candidates."""
+
+import dataclasses
+
+import pytest
+
+from m3net_tf.audio.datasets import load_dataset
+from m3net_tf.boards.builds.boards import load_board
+from m3net_tf.boards.deployment.proposals import PROPOSALS
+from m3net_tf.boards.emulation.starting import why_no_emulation
+from m3net_tf.lab.search.candidates import candidate
+from m3net_tf.training.recipe import Recipe
+
+BOARD = "mps2_an386"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("proposal", PROPOSALS, ids=lambda proposal: proposal.preset)
+def test_a_proposal_costs_what_its_table_says(proposal, private_cache):
+    if reason := why_no_emulation(BOARD):
+        pytest.skip(reason)
+    info = load_dataset("synth").info
+    info = dataclasses.replace(info, clip_s=1.0, labels=info.labels[:4])
+    recipe = Recipe.from_dict({"dataset": {"name": "synth"}, **proposal.sections(16_000)})
+    with candidate(recipe, info) as untrained:
+        cost = untrained.measure(BOARD)
+    run, _, frame = proposal.costs[load_board(BOARD).core]
+    assert cost["instructions"] == pytest.approx(run, rel=0.05)
+    assert cost["frontend_instructions"] == pytest.approx(frame, rel=0.05)
