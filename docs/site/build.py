@@ -117,7 +117,7 @@ def navigation() -> dict[str, list[Path]]:
 
 
 def python_page() -> str:
-    """The names of the package, then those of its public rooms."""
+    """The names of the package, then the names of its public rooms."""
     public = [name for name in m3net_tf.__all__ if not name.startswith("_")]
     rooms = [name for name in public if isinstance(getattr(m3net_tf, name), ModuleType)]
     lines = ["Python API", "==========", "", "``m3net_tf``", "------------", ""]

@@ -121,5 +121,5 @@ DEFAULT_TABLE_RUNS = Path("runs/tables")
 
 
 def results_folder(out: Path | None, scale: str, runs: Path) -> Path:
-    """The given folder, else that of kept results; a tiny result is not kept: beside its runs."""
+    """The given folder; by default tiny results lie beside their runs, others among those kept."""
     return out or (runs if scale == "tiny" else DEFAULT_RESULTS)

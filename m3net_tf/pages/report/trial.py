@@ -70,7 +70,7 @@ def _module(bundle: Bundle) -> bytes:
 
 
 def _sounds(clips: HeldOutClips, rate_hz: int) -> list[tuple[str, str]]:
-    """Words and sound of test clips of all classes; the samples are those of the data set."""
+    """Description and sound of test clips of all classes, with the data set's samples."""
     count = max(1, min(CLIPS, int(_CLIPS_S / clips.dataset.info.clip_s)))
     chosen = [
         clips.features.clips[index] for index in spread_over_classes(clips.features.labels, count)
