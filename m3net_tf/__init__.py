@@ -17,6 +17,7 @@ _HOMES = {
     "Classifier": "runtime.classifier",
     "M3NetError": "system.errors",
     "Run": "training.run",
+    "keras": "system.keras",
     "load": "training.run",
 }
 

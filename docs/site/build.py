@@ -8,7 +8,6 @@ come from docstrings and headers.
 
 from __future__ import annotations
 
-import importlib
 import os
 import re
 import runpy
@@ -119,15 +118,16 @@ def navigation() -> dict[str, list[Path]]:
 def python_page() -> str:
     """The names of the package, then the names of its public rooms."""
     public = [name for name in m3net_tf.__all__ if not name.startswith("_")]
-    rooms = [name for name in public if isinstance(getattr(m3net_tf, name), ModuleType)]
+    modules = [name for name in public if isinstance(getattr(m3net_tf, name), ModuleType)]
+    rooms = {name: getattr(m3net_tf, name).__name__ for name in modules if name != "keras"}
     lines = ["Python API", "==========", "", "``m3net_tf``", "------------", ""]
     lines += [":doc:`../python` lists the stable ones and shows them in use.", ""]
     lines += [".. currentmodule:: m3net_tf", ""]
-    for name in [name for name in public if name not in rooms]:
+    for name in [name for name in public if name not in modules]:
         kind = "class" if isinstance(getattr(m3net_tf, name), type) else "function"
         lines += [f".. auto{kind}:: {name}", *(["   :members:"] if kind == "class" else []), ""]
-    for room in [f"m3net_tf.{name}" for name in rooms]:
-        title, names = f"``{room}``", ", ".join(importlib.import_module(room).__all__)
+    for name, room in rooms.items():
+        title, names = f"``m3net_tf.{name}``", ", ".join(getattr(m3net_tf, name).__all__)
         lines += [title, "-" * len(title), ""]
         lines += [f".. automodule:: {room}", f"   :members: {names}", ""]
     return "\n".join(lines)

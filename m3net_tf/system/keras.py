@@ -73,5 +73,5 @@ def keras_3_error(fact: str) -> ConfigError:
     """The error for a mixture of Keras 2 and 3; it says what to do."""
     return ConfigError(
         f"{fact}, but this project uses Keras 2 (tf_keras): take all layers and tensors from it, "
-        "`from m3net_tf.system.keras import keras`"
+        "`from m3net_tf import keras`"
     )

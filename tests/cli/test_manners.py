@@ -307,23 +307,27 @@ def test_export_in_json(run, monkeypatch, tmp_path, make_manifest):
     [
         ("version", "", {"version": __version__}),
         ("train recipe.yaml --run r", "training.train", {"folder": "r", "accuracy": 0.5}),
-        ("demo recipe.yaml --run r", "deployment.chain.run_chain", {"drift": []}),
+        ("demo recipe.yaml --run r", "boards.deployment.chain.run_chain", {"drift": []}),
         ("figure", "", None),
-        ("figure curves", "figures.catalogue.draw_figure", {"figure": "curves", "files": ["a"]}),
-        ("matrix --if-possible", "deployment.matrix.possible_engines", {"cells": []}),
-        ("matrix", "deployment.matrix.run_matrix", {"cells": []}),
-        ("table a/b", "studies.tables.make_table", {"failed": 0, "runs": 2}),
+        (
+            "figure curves",
+            "lab.figures.catalogue.draw_figure",
+            {"figure": "curves", "files": ["a"]},
+        ),
+        ("matrix --if-possible", "boards.deployment.matrix.possible_engines", {"cells": []}),
+        ("matrix", "boards.deployment.matrix.run_matrix", {"cells": []}),
+        ("table a/b", "lab.studies.tables.make_table", {"failed": 0, "runs": 2}),
         ("table --list --out r", "", None),
         ("table m3net/table4 --dry-run --scale tiny --out r --runs r", "", None),
         (
             "table m3net/table4 --print-recipe m3net --scale tiny",
-            "studies.cell_recipe.find_cell",
+            "lab.studies.cell_recipe.find_cell",
             None,
         ),
-        ("deployment a/b", "studies.deployment.make_deployment", {"failed": 0, "runs": 2}),
+        ("deployment a/b", "lab.studies.deployment.make_deployment", {"failed": 0, "runs": 2}),
         (
             "device capture /dev/port --label a --folder f --no-ask",
-            "device.capture.capture_port",
+            "boards.device.capture.capture_port",
             {"label": "a", "files": ["a"]},
         ),
     ],
@@ -382,7 +386,7 @@ def test_a_monitor_prints_a_line_of_json_for_each_event(run, monkeypatch):
     [
         ("quantize", "quantization.pipeline.quantize_run"),
         ("evaluate", "evaluation.clips.evaluate_clips"),
-        ("emulate", "deployment.chain.run_chain"),
+        ("emulate", "boards.deployment.chain.run_chain"),
     ],
 )
 def test_progress_beside_json_goes_to_standard_error(run, monkeypatch, tmp_path, command, function):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -91,7 +92,9 @@ def plane(values: Values, seed: int) -> Values:
 
     components = min(_COMPONENTS, *values.shape)
     perplexity = min(_PERPLEXITY, (len(values) - 1) / 3)
-    with threadpool_limits(1):  # the same order of sums
+    with threadpool_limits(1), warnings.catch_warnings():  # the same order of sums
+        # Containers hide them; with one thread nothing depends on them.
+        warnings.filterwarnings("ignore", "Could not find the number of physical cores")
         if values.shape[1] > components:
             values = PCA(components, svd_solver="randomized", random_state=seed).fit_transform(
                 values

@@ -21,9 +21,7 @@ def refused(call: Callable[[], Any]) -> None:
     with pytest.raises(ConfigError, match="project uses Keras 2") as caught:
         call()
     text = str(caught.value)
-    assert (
-        "from m3net_tf.system.keras import keras" in text and "Keras 3" in text and "\n" not in text
-    )
+    assert "from m3net_tf import keras" in text and "Keras 3" in text and "\n" not in text
 
 
 def test_at_the_entries():
