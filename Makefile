@@ -31,7 +31,7 @@ PIP_INSTALL := pip install --quiet --disable-pip-version-check --no-deps
 # the headers of the C library, which gcc alone only recommends.
 TOOLS := git:git g++:g++ cmake:cmake ninja:ninja-build arm-none-eabi-gcc:gcc-arm-none-eabi \
   arm-none-eabi-g++:libstdc++-arm-none-eabi-newlib qemu-system-arm:qemu-system-arm
-# Those of the test of the WebAssembly module, which is skipped without them, and a compiler cache.
+# Tools of the WebAssembly module's test, which is skipped without them, and a compiler cache.
 TOOLS += $(if $(CI),clang:clang wasm-ld:lld node:nodejs ccache:ccache)
 
 # Says that the system's packages were declined on a terminal; make clean forgets it.
@@ -148,12 +148,14 @@ faults: setup ## kill, fill disks, truncate files ..., then resume: the same res
 fuzz: setup ## hostile input for all that reads files or lines, FUZZ_SECONDS for each target, or until it had FUZZ_INPUTS
 	$(VENV)/bin/python tests/fuzz/fuzz.py $(if $(FUZZ_INPUTS),--inputs $(FUZZ_INPUTS))
 
-lint: setup ## check style and types, and the compiled engine for bugs
+lint: setup ## check style, spelling and types, and the compiled engine for bugs
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/clang-format --dry-run -Werror $$(git ls-files '*.c' '*.h' '*.cc' '*.cpp' '*.ino')
+	$(VENV)/bin/codespell $$(git ls-files)
+	git grep -niEf .ci/phrases.txt; [ $$? = 1 ] # none found
 	$(VENV)/bin/python tests/compiler/tidy.py
 
 format: setup # rewrite sources to the style

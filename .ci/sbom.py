@@ -22,7 +22,7 @@ def release_bom(environment: dict[str, Any], lock: dict[str, Any]) -> dict[str, 
     """Bill of materials of the release.
 
     Args:
-        environment: that of the Python environment, with the project among its components.
+        environment: bill of materials of the Python environment, with the project in it.
         lock: content of ``third_party.lock``.
     """
     (project,) = (part for part in environment["components"] if part["name"] == PROJECT)

@@ -14,7 +14,7 @@ _WIDTH, _ROW, _GAP, _MARGIN = 900, 58, 10, 12
 
 
 def layers(contract: str) -> list[list[str]]:
-    """Packages of a contract from the top down, those of one height in one list."""
+    """Packages of a contract from the top down, packages of one height in one list."""
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg")
     section = f"importlinter:contract:{contract}"

@@ -43,7 +43,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_collection_finish() -> None:
     """Exclude TensorFlow's hundreds of thousands of objects from garbage collection.
 
-    Collecting them takes a tenth of the time, and a third of that in which tests are collected.
+    Its collection takes a tenth of the tests' time, and a third of the time to collect the tests.
     """
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)

@@ -98,7 +98,7 @@ def test_a_forked_child_holds_nothing(tmp_path):
 
 @pytest.mark.parametrize("leftover", ["", "of a killed process"])
 def test_a_holder_is_named_that_has_only_just_taken_the_lock(tmp_path, leftover):
-    """It writes its name after it took the lock, over that of a killed process."""
+    """It writes its name after it took the lock, over the name of a killed process."""
     path = tmp_path / LOCK_NAME
     holder = {"pid": os.getpid(), "host": socket.gethostname(), "command": "m3net", "since": "1"}
     ended = subprocess.Popen([sys.executable, "-S", "-c", ""])

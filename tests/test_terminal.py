@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 
 import pytest
 from rich.table import Table
@@ -15,7 +16,7 @@ from m3net_tf.boards.device.screen import Screen
 from m3net_tf.cli import output
 from m3net_tf.runtime import command
 from m3net_tf.system.errors import ModelError
-from m3net_tf.system.terminal import printable, run_command
+from m3net_tf.system.terminal import printable, run_command, say_loading
 
 HOSTILE = "a\x1b]0;title\x07\x1b[2J\x9b31m\r\x08\x7f\u202eb"
 ESCAPED = r"a\x1b]0;title\x07\x1b[2J\x9b31m\r\x08\x7f\u202eb"
@@ -43,6 +44,15 @@ def test_errors_are_printed_so(capsys):
     error = capsys.readouterr().err
     assert r"\x1b]0;title\x07\x1b[2J\x9b31m" in error
     assert error.strip().isprintable()
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_command_says_on_a_terminal_what_it_loads(terminal, monkeypatch):
+    stream = io.StringIO()
+    stream.isatty = lambda: terminal
+    monkeypatch.setattr(sys, "stderr", stream)
+    run_command(lambda: say_loading("TensorFlow"))
+    assert ("TensorFlow" in stream.getvalue()) is terminal
 
 
 @pytest.mark.parametrize("terminal", [False, True])

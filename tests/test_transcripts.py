@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The transcripts: their commands are those of the README, and print what they show.
+"""The transcripts have the README's commands, and the commands print what the transcripts show.
 
 The figures of a training depend on the computer, and the tests train for moments. So each line of a
 transcript must be printed with other figures.

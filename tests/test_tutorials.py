@@ -102,7 +102,7 @@ def test_a_network_trains(tree):
 def test_a_data_set_is_split_by_machine(tmp_path, monkeypatch):
     (tmp_path / "m3net_tf" / "audio" / "datasets").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
-    registry.dataset_names()  # registers those of the package
+    registry.dataset_names()  # registers the package's data sets
     monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))
     make_sounds, source = save_files(PAGES["add_a_dataset.md"], tmp_path)
     module_of(make_sounds)

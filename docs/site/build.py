@@ -116,7 +116,7 @@ def navigation() -> dict[str, list[Path]]:
 
 
 def python_page() -> str:
-    """The names of the package, then those of its public rooms."""
+    """The names of the package, then the names of its public rooms."""
     public = [name for name in m3net_tf.__all__ if not name.startswith("_")]
     modules = [name for name in public if isinstance(getattr(m3net_tf, name), ModuleType)]
     rooms = {name: getattr(m3net_tf, name).__name__ for name in modules if name != "keras"}

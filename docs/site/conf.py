@@ -30,7 +30,7 @@ extensions = [
 # Plain Markdown as file browsers show it, with their anchors of headings.
 myst_enable_extensions = ["html_image"]
 myst_heading_anchors = 6
-smartquotes = False  # quotes and dashes are often those of code, as in --streaming
+smartquotes = False  # quotes and dashes often belong to code, as in --streaming
 # Code blocks without a language are output of commands.
 highlight_language = "none"
 

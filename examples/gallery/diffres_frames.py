@@ -17,7 +17,7 @@ from m3net_tf.audio.frontend import dequantize_features, features_int8
 from m3net_tf.networks.layers.diffres.warp import warp_matrix
 from m3net_tf.networks.models.diffres import probe
 from m3net_tf.networks.pretrained import find_pretrained
-from m3net_tf.pages.plots.plotting import COLOURS, new_figure
+from m3net_tf.pages.plotting import COLOURS, new_figure
 
 FOLDER = Path("build/gallery")
 FOLDER.mkdir(parents=True, exist_ok=True)

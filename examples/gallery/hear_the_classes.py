@@ -13,7 +13,7 @@ import soundfile
 
 from m3net_tf.audio.datasets import load_dataset
 from m3net_tf.audio.frontend import frontend_preset, log_mel
-from m3net_tf.pages.plots.plotting import COLOURS, new_figure
+from m3net_tf.pages.plotting import COLOURS, new_figure
 
 FOLDER = Path("build/gallery")
 FOLDER.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ from m3net_tf import Run
 from m3net_tf.audio.datasets import load_dataset
 from m3net_tf.audio.frontend import features_int8
 from m3net_tf.networks.pretrained import find_pretrained
-from m3net_tf.pages.plots.plotting import new_figure
+from m3net_tf.pages.plotting import new_figure
 from m3net_tf.quantization.comparison import compare_tensors
 from m3net_tf.quantization.methods import Method, Quantizer
 

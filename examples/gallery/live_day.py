@@ -16,7 +16,7 @@ from m3net_tf.audio.datasets import load_dataset
 from m3net_tf.evaluation.scenes import SceneSettings, make_scenes
 from m3net_tf.evaluation.tuning import with_threshold
 from m3net_tf.export import export_run
-from m3net_tf.pages.plots.plotting import new_figure
+from m3net_tf.pages.plotting import new_figure
 from m3net_tf.runtime import detect, event_time_s, listen
 from m3net_tf.training import Run, train
 from m3net_tf.training.recipe import Recipe

@@ -34,7 +34,8 @@ def main() -> None:
 
 def _run() -> int | None:
     try:
-        return app(prog_name="m3net", standalone_mode=False)
+        status: int | None = app(prog_name="m3net", standalone_mode=False)
+        return status
     except typer.TyperException as error:
         context = getattr(error, "ctx", None)  # only usage errors have one
         path = context.command_path if context else "m3net"

@@ -18,7 +18,7 @@ from m3net_tf.system.errors import ModelError
 @app.command("compile")
 def compile_command(
     model: Annotated[Path, typer.Argument(help="A full-int8 .tflite file, of any origin.")],
-    out: Annotated[Path, typer.Option(help="Folder for the C files and those of the engine.")],
+    out: Annotated[Path, typer.Option(help="Folder for the generated C and the engine's sources.")],
     name: Annotated[str, typer.Option(help="Prefix of all names in C, and name of the files.")] = (
         "model"
     ),

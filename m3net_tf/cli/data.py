@@ -101,7 +101,7 @@ def data_subset(
 
 @data_app.command("shard")
 def data_shard(
-    name: Annotated[str, typer.Argument(help="Data set, or a recipe, for that of the recipe.")],
+    name: Annotated[str, typer.Argument(help="Data set, or a recipe that names one.")],
     out: Annotated[str, typer.Option(help="Folder or URL of the shards.")],
     clips_per_shard: Annotated[int, typer.Option(min=1, help="Clips in each file.")] = 1024,
     data_dir: DataDir = None,

@@ -139,7 +139,7 @@ def _trained(
 
 
 def _exportable(plan: Recipe) -> bool:
-    """Whether devices have the front end of a recipe; those of papers often are for computers."""
+    """Whether the firmware has the recipe's front end; papers' often run on computers only."""
     from m3net_tf.audio.frontend.fixed import require_device_form
 
     try:

@@ -43,8 +43,8 @@ class NetworkFacts:
 
     Attributes:
         name: network and preset.
-        sha256: of the ``.tflite`` without metadata.
-        bytes: size of that.
+        sha256: hash of the ``.tflite`` without metadata.
+        bytes: size of the ``.tflite`` without metadata.
         input_shape: bins, frames, channels.
         input_quantization: scale and zero point.
         output_quantization: scale and zero point.
@@ -63,8 +63,8 @@ class ImportanceFacts:
     """DiffRes's network that scores frames.
 
     Attributes:
-        sha256: of the ``.tflite``.
-        bytes: size of that.
+        sha256: hash of the ``.tflite``.
+        bytes: size of the ``.tflite``.
     """
 
     sha256: str

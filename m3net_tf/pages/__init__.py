@@ -3,6 +3,7 @@
 
 - ``rendering.py``: templates, and the hashes that let a page's policy run only its own scripts;
 - ``colours.py``: colours of a map of int8 features;
+- ``plotting.py``: figures, and files of a picture with its numbers;
 - ``templates/``: the style ``page.css``, and the scripts ``drawing.js`` (features and scores) and
   ``sound.js`` (the microphone).
 """

@@ -21,7 +21,9 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.native import native_stderr
+from m3net_tf.system.terminal import say_loading
 
+say_loading("TensorFlow")
 with native_stderr():
     import tensorflow as tf
     import tf_keras as keras

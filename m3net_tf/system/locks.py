@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Folder locks and scratch folders that are released when their process releases.
+"""Locks on folders, and scratch folders that are removed later if their process was killed.
 
-Both use ``flock``, which the system releases however the process releases. So a killed process does
-not block the next one, and its scratch folders are removed later.
+Both use ``flock``. The system releases such a lock however its process ends, so a killed process
+does not block the next one.
 """
 
 from __future__ import annotations

@@ -42,6 +42,7 @@ _UNPRINTABLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]"
 )
 _STOPPED = (Status.INTERRUPTED, Status.HUNG_UP, Status.TERMINATED)
+_runs_command = False
 
 
 def run_command(command: Callable[[], int | None]) -> int:
@@ -53,6 +54,8 @@ def run_command(command: Callable[[], int | None]) -> int:
     Args:
         command: returns its exit status; None means 0.
     """
+    global _runs_command
+    _runs_command = True
     _print_all_names()
     try:
         with ends_cleanly():
@@ -78,6 +81,12 @@ def run_command(command: Callable[[], int | None]) -> int:
         if end.code not in ENDED:
             raise
         return end.code
+
+
+def say_loading(library: str) -> None:
+    """Say that a command loads a library, which may take seconds; only on a terminal."""
+    if _runs_command and sys.stderr.isatty():
+        print(f"loading {library}", file=sys.stderr, flush=True)
 
 
 def printable(text: str) -> str:

@@ -49,7 +49,8 @@ def register(
 
     Args:
         info: description; its ``fit``, ``sample_rate_hz`` and ``clip_s`` are the defaults.
-        adjustable: those of the three that are options, too; see :func:`.clips.delivered`.
+        adjustable: which of these three defaults a recipe may change by an option of the same
+            name; see :func:`.clips.delivered`.
     """
 
     def decorate(build: Callable[..., AudioDataset]) -> Callable[..., AudioDataset]:

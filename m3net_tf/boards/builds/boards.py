@@ -239,7 +239,7 @@ def board_sources(board: Board) -> tuple[Source, ...]:
 
 
 def _with_family(facts: dict[str, Any], file: Path) -> tuple[dict[str, Any], str]:
-    """A board's facts and those of its family; of a table that both have, the keys of both.
+    """Complete a board's facts with its family's; where both have a table, merge its keys.
 
     Returns:
         The facts, and the names of their files, for messages.

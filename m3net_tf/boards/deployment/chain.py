@@ -283,7 +283,7 @@ def _with_board(
 
 
 def drift_file(run: Path, summary: ChainSummary) -> str:
-    """File of a run that has the drift of a summary, relative to the run's folder."""
+    """File with the differences that a summary counts, relative to the run's folder."""
     manifest = Bundle.load(run / "export").manifest
     if summary["engine"] == manifest.engine:
         return "export/certificate.md"

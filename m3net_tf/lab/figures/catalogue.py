@@ -11,6 +11,7 @@ from typing import Any
 
 from m3net_tf.lab.figures.activation_maps import draw_activation_maps
 from m3net_tf.lab.figures.clips_to_accuracy import draw_clips_to_accuracy
+from m3net_tf.lab.figures.curves import draw_by_frame_rate, draw_confusion, draw_curves, draw_fusion
 from m3net_tf.lab.figures.durations import draw_durations
 from m3net_tf.lab.figures.feature_maps import draw_feature_maps, draw_signals
 from m3net_tf.lab.figures.leakage import draw_leakage
@@ -24,10 +25,9 @@ from m3net_tf.lab.figures.resolution import (
 )
 from m3net_tf.lab.figures.shown import Shown, facts_of, shown_cells, shown_runs
 from m3net_tf.lab.figures.throughput import draw_throughput
+from m3net_tf.lab.figures.tsne import draw_tsne
 from m3net_tf.lab.figures.warp import draw_warp
-from m3net_tf.pages.plots.curves import draw_by_frame_rate, draw_confusion, draw_curves, draw_fusion
-from m3net_tf.pages.plots.plotting import Drawing
-from m3net_tf.pages.plots.tsne import draw_tsne
+from m3net_tf.pages.plotting import Drawing
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.progress import Log, silent
 from m3net_tf.training.cluster.data import DataFolders

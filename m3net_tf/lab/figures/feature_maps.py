@@ -14,7 +14,7 @@ from m3net_tf.audio.datasets import Clip
 from m3net_tf.audio.frontend import FrontendConfig, features
 from m3net_tf.lab.figures.shown import Shown
 from m3net_tf.lab.figures.signal_values import signal_values
-from m3net_tf.pages.plots.plotting import Drawing, draw_map, new_figure
+from m3net_tf.pages.plotting import Drawing, draw_map, new_figure
 from m3net_tf.system.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from m3net_tf.lab.figures.shown import Shown
-from m3net_tf.pages.plots.plotting import Drawing, new_figure
+from m3net_tf.pages.plotting import Drawing, new_figure
 from m3net_tf.system.errors import ConfigError
 
 _AXES = ("Data set", "Network", "Split")

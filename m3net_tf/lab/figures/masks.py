@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from m3net_tf.audio.frontend import features
+from m3net_tf.lab.figures.curves import history_column
 from m3net_tf.lab.figures.shown import Shown
 from m3net_tf.networks.models import design_defaults, presets_of
 from m3net_tf.networks.models.spectromasknet.block_mask import BlockMask
-from m3net_tf.pages.plots.curves import history_column
-from m3net_tf.pages.plots.plotting import Drawing, draw_map, new_figure
+from m3net_tf.pages.plotting import Drawing, draw_map, new_figure
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import tf
 

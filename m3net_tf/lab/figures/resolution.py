@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from m3net_tf.lab.figures.curves import history_column
+from m3net_tf.lab.figures.samples import maps_of
 from m3net_tf.lab.figures.shown import Shown
 from m3net_tf.networks.layers.diffres import WARP
 from m3net_tf.networks.layers.diffres.warp import warp_matrix
-from m3net_tf.pages.plots.curves import history_column, read_history
-from m3net_tf.pages.plots.plotting import COLOURS, Drawing, draw_map, new_figure
-from m3net_tf.pages.plots.samples import maps_of, spread_over_classes
+from m3net_tf.pages.plotting import COLOURS, Drawing, draw_map, new_figure
+from m3net_tf.pages.report.projection import spread_over_classes
+from m3net_tf.pages.report.run_files import read_history
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras, tf
 from m3net_tf.training.features import original_features

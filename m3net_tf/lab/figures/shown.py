@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from m3net_tf.audio.datasets import AudioDataset, Clip, split_facts
+from m3net_tf.lab.figures.samples import recorded
 from m3net_tf.lab.many.plan import fingerprint
 from m3net_tf.lab.many.scheduling import run_trainings
 from m3net_tf.lab.studies.grid import Grid
 from m3net_tf.lab.studies.tables import RESULTS_DIR, plan_table
-from m3net_tf.pages.plots.samples import recorded
 from m3net_tf.system.errors import ConfigError, DataError, ModelError
 from m3net_tf.system.progress import Log
 from m3net_tf.training.cluster.data import DataFolders, local_folder, require_data, source_of

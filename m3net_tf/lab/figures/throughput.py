@@ -18,7 +18,7 @@ from m3net_tf.networks.layers.diffres.warp import frames_after
 from m3net_tf.networks.models import build_model
 from m3net_tf.networks.models.learnable_frontend import FRONTENDS
 from m3net_tf.networks.models.stacking import put_in_front
-from m3net_tf.pages.plots.plotting import Drawing, new_figure
+from m3net_tf.pages.plotting import Drawing, new_figure
 from m3net_tf.system.keras import keras, tf
 from m3net_tf.system.progress import Log, silent
 

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from m3net_tf.lab.figures.samples import maps_of
 from m3net_tf.networks.layers.diffres.warp import warp_matrix
 from m3net_tf.networks.models.diffres import probe
-from m3net_tf.pages.plots.plotting import Drawing, draw_map, new_figure
-from m3net_tf.pages.plots.samples import maps_of, spread_over_classes
+from m3net_tf.pages.plotting import Drawing, draw_map, new_figure
+from m3net_tf.pages.report.projection import spread_over_classes
 from m3net_tf.training.features import original_features
 from m3net_tf.training.run import Run
 

@@ -13,7 +13,7 @@ from m3net_tf.lab.search.costs import COSTS, Limits
 from m3net_tf.lab.search.front import front_of
 from m3net_tf.lab.search.space import choices_text
 from m3net_tf.lab.search.trials import SETTINGS, STATES, Trial, TrialFolder
-from m3net_tf.pages.plots.plotting import Drawing, new_figure
+from m3net_tf.pages.plotting import Drawing, new_figure
 from m3net_tf.system.artifacts import read_json, write_text
 from m3net_tf.system.errors import ConfigError
 

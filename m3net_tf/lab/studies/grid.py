@@ -41,8 +41,8 @@ class Step:
     Attributes:
         name: its name in the grid.
         values: the recipe as plain values, without seed and fold.
-        fold: test fold, where its data set is not that of the cell.
-        seeds: its seeds; none means that of the run that needs it.
+        fold: test fold, if its data set is not the cell's.
+        seeds: its seeds; empty for the seed of the run that needs it.
         resources: the share of a computer that it reserves.
     """
 

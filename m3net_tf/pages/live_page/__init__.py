@@ -5,5 +5,5 @@
 - ``clips.py``: the newest sound of the stream, and the sounds that pages label;
 - ``server.py``: the page and its WebSocket, on 127.0.0.1 only;
 - ``command.py``: the command, from the port to the end of the stream;
-- ``templates/``: the page; its look and its drawing are those of ``pages``.
+- ``templates/``: the page; its look and its drawing come from ``pages``.
 """

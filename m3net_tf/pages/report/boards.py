@@ -10,11 +10,10 @@ import altair as alt
 
 from m3net_tf.boards.device.layers import PROFILE_SUFFIX
 from m3net_tf.compiler.engines import DEFAULT_BOARD
+from m3net_tf.pages.report.charts import layer_bars
 from m3net_tf.pages.report.content import Block, Chart, Note, Section, Table, side_by_side
 from m3net_tf.pages.report.gather import RunData
 from m3net_tf.pages.report.words import number, percent
-
-_ROW = 20  # pixels
 
 
 def layer_costs(runs: Sequence[RunData]) -> Section:
@@ -72,26 +71,17 @@ def _profile_blocks(profile: Mapping[str, Any]) -> list[Block]:
         f"{profile['board']}: {number(profile['total'])} {unit} per inference, "
         f"{number(profile['macs'])} multiply-accumulates."
     )
-    return [Chart(_cost_chart(rows, unit), text, caption)]
-
-
-def _cost_chart(rows: Sequence[Mapping[str, Any]], unit: str) -> dict[str, Any]:
-    chart = (
-        alt.Chart(alt.Data(values=list(rows)))
-        .mark_bar()
-        .encode(
-            x=alt.X("cost:Q", title=unit, axis=alt.Axis(format="~s", tickCount=5)),
-            y=alt.Y("layer:N", sort=None, title=None, axis=alt.Axis(labelLimit=170)),
-            tooltip=[
-                "layer:N",
-                "output:N",
-                alt.Tooltip("cost:Q", format=","),
-                alt.Tooltip("share:Q", format=".1%"),
-                alt.Tooltip("macs:Q", title="MACs", format=","),
-            ],
-        )
+    bars = layer_bars(
+        rows,
+        alt.X("cost:Q", title=unit, axis=alt.Axis(format="~s", tickCount=5)),
+        [
+            "output:N",
+            alt.Tooltip("cost:Q", format=","),
+            alt.Tooltip("share:Q", format=".1%"),
+            alt.Tooltip("macs:Q", title="MACs", format=","),
+        ],
     )
-    return chart.properties(width="container", height=_ROW * len(rows)).to_dict()
+    return [Chart(bars, text, caption)]
 
 
 def fit(runs: Sequence[RunData]) -> Section:

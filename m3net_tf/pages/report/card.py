@@ -12,9 +12,9 @@ from typing import Any
 from m3net_tf.audio.datasets import dataset_info, protocol_statement
 from m3net_tf.export import Bundle
 from m3net_tf.networks.pretrained import CARD, CARD_TEXT, RUN_FILES
-from m3net_tf.pages.plots.curves import read_confusion
 from m3net_tf.pages.report.card_facts import About, BoardCosts, Card, ClassFigures, DataFacts
 from m3net_tf.pages.report.card_text import card_markdown
+from m3net_tf.pages.report.run_files import read_confusion
 from m3net_tf.system.artifacts import read_json, sha256_of, write_bytes, write_json, write_text
 from m3net_tf.system.errors import ConfigError, ModelError, require_known_keys
 from m3net_tf.system.yaml_files import read_yaml

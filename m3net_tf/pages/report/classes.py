@@ -11,7 +11,7 @@ import altair as alt
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.pages.plots.curves import read_confusion
+from m3net_tf.pages.report.charts import chart_of, drawn, run_legend
 from m3net_tf.pages.report.clips import no_clips
 from m3net_tf.pages.report.content import (
     Block,
@@ -20,10 +20,10 @@ from m3net_tf.pages.report.content import (
     Part,
     Section,
     Table,
-    run_legend,
     side_by_side,
 )
 from m3net_tf.pages.report.gather import RunData
+from m3net_tf.pages.report.run_files import read_confusion
 from m3net_tf.pages.report.words import difference, percent, with_interval
 from m3net_tf.system.errors import DataError
 from m3net_tf.training.metrics import confusion_matrix, wilson_interval
@@ -69,8 +69,8 @@ def _matrix(run: RunData) -> Counts | None:
             return counts
     if run.clips is None:
         return None
-    answers = run.clips.probabilities.argmax(1)
-    return confusion_matrix(run.clips.features.labels, answers, len(run.labels))
+    scores, truth = run.clips.whole()
+    return confusion_matrix(truth.argmax(1), scores.argmax(1), len(run.labels))
 
 
 def _confusion_of(run: RunData) -> list[Block]:
@@ -126,7 +126,7 @@ def _matrix_chart(
     }
     band = alt.Scale(paddingInner=0.06)
     order = list(labels)
-    base = alt.Chart(alt.Data(values=rows)).encode(
+    base = chart_of(rows).encode(
         x=alt.X(
             "answer:N",
             sort=order,
@@ -152,7 +152,7 @@ def _matrix_chart(
             numbers = base.transform_filter(f"datum.clips !== 0 && {test}")
             layers.append(numbers.mark_text(fontSize=11, style=style).encode(text="clips:Q"))
     height = max(160, min(1200, (_CELL if few else _SMALL_CELL) * len(labels)))
-    return alt.layer(*layers).properties(width="container", height=height).to_dict()
+    return drawn(alt.layer(*layers), height)
 
 
 def per_class(runs: Sequence[RunData]) -> Section:
@@ -212,7 +212,7 @@ def _class_chart(rows: Sequence[dict[str, Any]], figure: str, runs: int) -> dict
     labels = list(dict.fromkeys(row["label"] for row in shown))
     names = list(dict.fromkeys(row["run"] for row in shown))
     legend = run_legend(runs)
-    base = alt.Chart(alt.Data(values=shown)).encode(
+    base = chart_of(shown).encode(
         y=alt.Y("label:N", sort=labels, title=None, axis=alt.Axis(labelLimit=130)),
         yOffset=alt.YOffset("run:N", sort=names),
         color=alt.Color("run:N", scale=alt.Scale(domain=names), legend=legend),
@@ -231,7 +231,7 @@ def _class_chart(rows: Sequence[dict[str, Any]], figure: str, runs: int) -> dict
         shape=alt.Shape("run:N", scale=alt.Scale(domain=names), legend=legend),
     )
     height = max(120, min(1500, (14 + 10 * runs) * len(labels)))
-    return alt.layer(lines, points).properties(width="container", height=height).to_dict()
+    return drawn(alt.layer(lines, points), height)
 
 
 def _class_table(run: RunData) -> list[Block]:

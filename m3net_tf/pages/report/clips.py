@@ -12,8 +12,7 @@ import numpy.typing as npt
 
 from m3net_tf.audio.datasets.audio import Audio
 from m3net_tf.audio.frontend import FrontendConfig, dequantize_features, feature_hz
-from m3net_tf.pages.plots.samples import spread_over_classes
-from m3net_tf.pages.plots.tsne import FEWEST, plane
+from m3net_tf.pages.report.charts import drawn
 from m3net_tf.pages.report.content import (
     Block,
     Chart,
@@ -24,7 +23,8 @@ from m3net_tf.pages.report.content import (
     Section,
     side_by_side,
 )
-from m3net_tf.pages.report.gather import Floats, HeldOutClips, RunData
+from m3net_tf.pages.report.gather import Floats, HeldOutClips, RunData, hits
+from m3net_tf.pages.report.projection import FEWEST, plane, spread_over_classes
 from m3net_tf.pages.report.sounds import map_uri, saliency_uri, sound_uri
 from m3net_tf.pages.report.words import percent
 
@@ -64,15 +64,19 @@ def _worst_of(run: RunData) -> list[Block]:
     losses = clip_losses(clips)
     order = np.argsort(-losses, kind="stable")[:WORST]
     cards = [_card(run, clips, config, int(index)) for index in order]
-    return [Gallery(cards, (*frequency_range(config), f"{clips.dataset.info.clip_s:g} s"))]
+    gallery = Gallery(cards, (*frequency_range(config), f"{clips.dataset.info.clip_s:g} s"))
+    return [Note(f"Each of these is one of the {clips.unit}."), gallery] if clips.cut else [gallery]
 
 
 def clip_losses(clips: HeldOutClips) -> Floats:
     """Cross-entropy of each clip, shape (clips,); the mean over the classes of several labels."""
     likely = np.clip(clips.probabilities, 1e-7, 1 - 1e-7)
     if clips.features.matrix is None:
-        return -np.log(likely[clips.truth])
-    return -np.log(np.where(clips.truth, likely, 1 - likely)).mean(1)
+        likely = likely[clips.truth][:, None]
+    else:
+        likely = np.where(clips.truth, likely, 1 - likely)
+    losses: Floats = -np.log(likely).mean(1)
+    return losses
 
 
 def _card(run: RunData, clips: HeldOutClips, config: FrontendConfig, index: int) -> ClipCard:
@@ -142,7 +146,8 @@ def occlusion(clips: HeldOutClips, index: int, answer: int) -> npt.NDArray[np.fl
     drops = float(clips.probabilities[index, answer]) - scores
     counts = np.sum(masks, axis=0)
     sums = np.tensordot(drops, np.array(masks, float), axes=1)
-    return np.maximum(sums / counts, 0)
+    falls: npt.NDArray[np.float64] = np.maximum(sums / counts, 0)
+    return falls
 
 
 def _spectrogram(
@@ -188,6 +193,7 @@ def _map_of(run: RunData) -> list[Block]:
     if len(chosen) < FEWEST:
         return [Note(f"A map needs {FEWEST} test clips; there are {len(chosen)}.")]
     points = plane(embeddings(clips, chosen), seed=0)
+    right = hits(clips.probabilities, clips.truth)
     rows, sounds = [], []
     for index, (x, y) in zip(chosen, points.tolist(), strict=True):
         clip, key = clips.features.clips[index], f"{run.name}/{index}"
@@ -199,7 +205,7 @@ def _map_of(run: RunData) -> list[Block]:
                 "label": clip.label,
                 "clip": clip.clip_id,
                 "answer": answer,
-                "right": "right" if clips.right[index] else "wrong",
+                "right": "right" if right[index] else "wrong",
                 "sound": key,
             }
         )
@@ -207,14 +213,12 @@ def _map_of(run: RunData) -> list[Block]:
         sounds.append((key, f"{clip.label}: {clip.clip_id} (answer {answer})", uri))
     wrong = sum(row["right"] == "wrong" for row in rows)
     text = (
-        f"Scatter plot of {len(rows)} test clips of {run.name} in the plane, coloured by class; "
+        f"Scatter plot of {len(rows)} {clips.unit} of {run.name} in the plane, coloured by class; "
         f"{wrong} of them are answered wrong."
     )
     labels = [label for label in run.labels if any(row["label"] == label for row in rows)]
     return [
-        Chart(
-            _map_chart(rows, labels), text, f"{len(rows)} of {len(clips.right)} test clips.", True
-        ),
+        Chart(_map_chart(rows, labels), text, f"{len(rows)} of {len(right)} {clips.unit}.", True),
         Playlist("Clips of the map", sorted(sounds, key=lambda sound: sound[1])),
     ]
 
@@ -257,8 +261,7 @@ def _map_chart(rows: Sequence[dict[str, Any]], labels: Sequence[str]) -> dict[st
             .encode(*position, tooltip=tooltip, stroke=alt.value("#d55e00"))
         )
         layers.insert(0, rings)
-    chart = alt.layer(*layers, data=alt.Data(values=rows))
-    return chart.properties(width="container", height=420).to_dict()
+    return drawn(alt.layer(*layers, data=alt.InlineData(values=rows)), 420)
 
 
 def embeddings(clips: HeldOutClips, chosen: npt.NDArray[np.int64]) -> Floats:
@@ -284,4 +287,5 @@ def embeddings(clips: HeldOutClips, chosen: npt.NDArray[np.int64]) -> Floats:
         np.asarray(clips.features.features[np.zeros_like(chosen), chosen])[..., None],
         None if lengths is None else lengths[0, chosen],
     )
-    return values.reshape(len(values), -1, values.shape[-1]).mean(1)
+    means: Floats = values.reshape(len(values), -1, values.shape[-1]).mean(1)
+    return means

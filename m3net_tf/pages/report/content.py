@@ -7,8 +7,6 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
-import altair as alt
-
 from m3net_tf.pages.report.gather import RunData
 
 
@@ -211,8 +209,3 @@ def side_by_side(
 ) -> tuple[Part, ...]:
     """A part for each run."""
     return tuple(Part(run.name if len(runs) > 1 else "", blocks(run)) for run in runs)
-
-
-def run_legend(runs: int) -> alt.Legend | None:
-    """Legend of the runs' colours; None for a single run."""
-    return alt.Legend(title=None, orient="top", symbolOpacity=1) if runs > 1 else None

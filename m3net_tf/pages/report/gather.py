@@ -17,6 +17,7 @@ from m3net_tf.export import Bundle
 from m3net_tf.system.artifacts import read_json
 from m3net_tf.system.errors import ConfigError, M3NetError
 from m3net_tf.system.progress import Log, silent
+from m3net_tf.training.metrics import whole_scores
 from m3net_tf.training.run import Run
 from m3net_tf.training.run_metrics import RunMetrics
 
@@ -24,12 +25,13 @@ if TYPE_CHECKING:
     from m3net_tf.system.keras import keras
     from m3net_tf.training.features import FeatureSet
 
-Floats = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.floating]
+Truth = npt.NDArray[np.bool_]
 
 
 @dataclasses.dataclass(frozen=True)
 class HeldOutClips:
-    """Test clips and what the trained network makes of them.
+    """Test clips and what the trained network makes of them; long clips are cut into windows.
 
     Attributes:
         dataset: their data set.
@@ -44,17 +46,29 @@ class HeldOutClips:
     probabilities: Floats
 
     @property
-    def truth(self) -> npt.NDArray[np.bool_]:
+    def truth(self) -> Truth:
         """Whether a clip has a class, shape (clips, classes)."""
         if self.features.matrix is not None:
-            return self.features.matrix != 0
-        return np.eye(len(self.dataset.info.labels), dtype=bool)[self.features.labels]
+            return self.features.matrix.astype(bool)
+        return np.equal(self.features.labels[:, None], np.arange(self.probabilities.shape[1]))
+
+    def whole(self) -> tuple[Floats, Truth]:
+        """Probabilities and truth, shape (clips, classes); windows of a long clip count as one."""
+        if self.features.matrix is not None:
+            return self.probabilities, self.truth
+        labels = self.dataset.info.labels
+        scores, first = whole_scores(self.probabilities, self.features.clips, labels)
+        return scores, self.truth[first]
 
     @property
-    def right(self) -> npt.NDArray[np.bool_]:
-        """Whether the likeliest class is one of the clip's, shape (clips,)."""
-        answers = self.probabilities.argmax(1)
-        return self.truth[np.arange(len(answers)), answers]
+    def cut(self) -> bool:
+        """Whether some rows are windows of a longer clip."""
+        return any(clip.whole for clip in self.features.clips)
+
+    @property
+    def unit(self) -> str:
+        """What the rows are, in words."""
+        return "windows of test clips" if self.cut else "test clips"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +97,8 @@ class RunData:
     @property
     def exported_sha256(self) -> str | None:
         """SHA-256 of the exported network; None without an export."""
-        return (self.file("export/manifest.json") or {}).get("model", {}).get("sha256")
+        manifest = self.file("export/manifest.json")
+        return None if manifest is None else str(manifest["model"]["sha256"])
 
     def bundle(self) -> Bundle | None:
         """The export; None without one.
@@ -118,6 +133,11 @@ class RunData:
         """
         path = self.run.folder / name
         return read_json(path) if path.is_file() else None
+
+
+def hits(probabilities: Floats, truth: Truth) -> Truth:
+    """Whether the likeliest class is one of the clip's: (clips, classes) to (clips,)."""
+    return np.take_along_axis(truth, probabilities.argmax(1)[:, None], 1)[:, 0]
 
 
 def gather(

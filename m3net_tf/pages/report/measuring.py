@@ -17,7 +17,7 @@ _ORDER = ("quantize", "export", "emulate", "device", "fit")
 
 
 def measuring_commands(commands: Iterable[str]) -> list[str]:
-    """Those of the named commands that measure a run, each once, in the order to run them."""
+    """Choose the commands that measure a run, each once, in the order to run them."""
     words = {command: shlex.split(command) for command in commands}
     chosen = [
         text for text, [program, name, *_] in words.items() if program == "m3net" and name in _ORDER

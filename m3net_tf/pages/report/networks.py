@@ -8,13 +8,13 @@ from typing import Any
 
 import altair as alt
 
+from m3net_tf.pages.report.charts import layer_bars
 from m3net_tf.pages.report.content import Block, Chart, Drawing, Note, Section, Table, side_by_side
 from m3net_tf.pages.report.gather import RunData
 from m3net_tf.pages.report.words import difference, percent
 from m3net_tf.system.errors import M3NetError
 
 MOST_LAYERS = 20
-_ROW = 20  # pixels
 
 
 def int8_loss(runs: Sequence[RunData]) -> Section:
@@ -23,9 +23,9 @@ def int8_loss(runs: Sequence[RunData]) -> Section:
         "int8",
         "Loss by int8",
         "Divergence is the mean Kullback-Leibler divergence of the answers from the float "
-        "network's, in nats, if only this layer is int8. The signal-to-noise ratio (SQNR) is that "
-        "of each layer's output with all layers before it in int8; low bars are where detail is "
-        "lost.",
+        "network's, in nats, if only this layer is int8. The signal-to-noise ratio (SQNR) "
+        "belongs to each layer's output, with all layers before it in int8; low bars are where "
+        "detail is lost.",
         side_by_side(runs, _int8_of),
     )
 
@@ -81,20 +81,14 @@ def _ranking_chart(ranking: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         }
         for cost in ranking
     ]
-    chart = (
-        alt.Chart(alt.Data(values=rows))
-        .mark_bar()
-        .encode(
-            x=alt.X("divergence:Q", title="divergence alone, nats", axis=alt.Axis(tickCount=4)),
-            y=alt.Y("layer:N", sort=None, title=None, axis=alt.Axis(labelLimit=200)),
-            tooltip=[
-                "layer:N",
-                alt.Tooltip("divergence:Q", format=".3g"),
-                alt.Tooltip("points:Q", title="accuracy, points", format=".2f"),
-            ],
-        )
+    return layer_bars(
+        rows,
+        alt.X("divergence:Q", title="divergence alone, nats", axis=alt.Axis(tickCount=4)),
+        [
+            alt.Tooltip("divergence:Q", format=".3g"),
+            alt.Tooltip("points:Q", title="accuracy, points", format=".2f"),
+        ],
     )
-    return chart.properties(width="container", height=_ROW * len(rows)).to_dict()
 
 
 def _tensor_chart(tensors: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -107,21 +101,15 @@ def _tensor_chart(tensors: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         }
         for index, tensor in enumerate(tensors)
     ]
-    chart = (
-        alt.Chart(alt.Data(values=rows))
-        .mark_bar()
-        .encode(
-            x=alt.X("sqnr:Q", title="signal to quantisation noise, dB"),
-            y=alt.Y("layer:N", sort=None, title=None, axis=alt.Axis(labelLimit=200)),
-            tooltip=[
-                "layer:N",
-                "operator:N",
-                alt.Tooltip("sqnr:Q", title="dB", format=".1f"),
-                alt.Tooltip("clipped:Q", format=".3%"),
-            ],
-        )
+    return layer_bars(
+        rows,
+        alt.X("sqnr:Q", title="signal to quantisation noise, dB"),
+        [
+            "operator:N",
+            alt.Tooltip("sqnr:Q", title="dB", format=".1f"),
+            alt.Tooltip("clipped:Q", format=".3%"),
+        ],
     )
-    return chart.properties(width="container", height=min(1500, _ROW * len(rows))).to_dict()
 
 
 def arena(runs: Sequence[RunData]) -> Section:

@@ -9,10 +9,11 @@ from typing import Any
 
 import altair as alt
 
-from m3net_tf.pages.plots.curves import read_history
 from m3net_tf.pages.report.added import before_and_after
+from m3net_tf.pages.report.charts import chart_of, drawn
 from m3net_tf.pages.report.content import Block, Chart, Note, Part, Section, Table, Tiles
-from m3net_tf.pages.report.gather import RunData
+from m3net_tf.pages.report.gather import RunData, hits
+from m3net_tf.pages.report.run_files import read_history
 from m3net_tf.pages.report.words import difference, interval, number, percent
 from m3net_tf.system.errors import DataError
 from m3net_tf.training.cross_validation import RESULT
@@ -173,15 +174,16 @@ def _same_clips(runs: Sequence[RunData]) -> Part | None:
         return Part("Clip by clip", [Note("The runs have different test clips or classes.")])
     from scipy.stats import binomtest  # takes a second to import
 
-    only_first = int((first.right & ~second.right).sum())
-    only_second = int((second.right & ~first.right).sum())
+    right_1, right_2 = (hits(*clips.whole()) for clips in (first, second))
+    only_first = int((right_1 & ~right_2).sum())
+    only_second = int((right_2 & ~right_1).sum())
     changed = only_first + only_second
     chance = binomtest(only_second, changed).pvalue if changed else 1.0
     rows = [
-        ("right in both", number(int((first.right & second.right).sum()))),
+        ("right in both", number(int((right_1 & right_2).sum()))),
         (f"right only in {runs[0].name}", number(only_first)),
         (f"right only in {runs[1].name}", number(only_second)),
-        ("wrong in both", number(int((~first.right & ~second.right).sum()))),
+        ("wrong in both", number(int((~right_1 & ~right_2).sum()))),
     ]
     verdict = (
         f"If the networks were equally good, a difference of this size or larger would have a "
@@ -252,8 +254,7 @@ def _curve_chart(rows: Sequence[dict[str, Any]], figure: str, runs: int) -> dict
     }
     if runs > 1 and len(splits) > 1:
         encodings["strokeDash"] = alt.StrokeDash("split:N", legend=None)
-    chart = alt.Chart(alt.Data(values=list(rows))).mark_line(point=True).encode(**encodings)
-    return chart.properties(width="container", height=220).to_dict()
+    return drawn(chart_of(rows).mark_line(point=True).encode(**encodings), 220)
 
 
 def _curve_text(rows: Sequence[dict[str, Any]], figure: str) -> str:

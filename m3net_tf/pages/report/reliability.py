@@ -10,13 +10,15 @@ import altair as alt
 import numpy as np
 import numpy.typing as npt
 
+from m3net_tf.pages.report.charts import chart_of, drawn, run_legend
 from m3net_tf.pages.report.clips import no_clips
-from m3net_tf.pages.report.content import Chart, Part, Section, run_legend
-from m3net_tf.pages.report.gather import RunData
+from m3net_tf.pages.report.content import Chart, Part, Section
+from m3net_tf.pages.report.gather import RunData, hits
 from m3net_tf.pages.report.words import percent
 from m3net_tf.training.metrics import wilson_interval
 
 _BINS = 10
+_HEIGHT = 300  # pixels
 
 
 def reliability(runs: Sequence[RunData]) -> Section:
@@ -27,10 +29,11 @@ def reliability(runs: Sequence[RunData]) -> Section:
         if run.clips is None:
             parts.append(Part(run.name if len(runs) > 1 else "", [no_clips(run)]))
             continue
+        sure, right = run.clips.whole()
         if run.multi_label:
-            sure, right = run.clips.probabilities.ravel(), run.clips.truth.ravel()
+            sure, right = sure.ravel(), right.ravel()
         else:
-            sure, right = run.clips.probabilities.max(1), run.clips.right
+            sure, right = sure.max(1), hits(sure, right)
         rows += [{"run": run.name, **row} for row in reliability_bins(sure, right)]
     if rows:
         errors = {run.name: _calibration_error(rows, run.name) for run in runs if run.clips}
@@ -68,19 +71,19 @@ def reliability_bins(
     for index in range(_BINS):
         inside = numbers == index
         if count := int(inside.sum()):
-            hits = int(right[inside].sum())
-            low, high = wilson_interval(hits, count)
+            true = int(right[inside].sum())
+            low, high = wilson_interval(true, count)
             mean = float(sure[inside].mean())
             rows.append(
-                {"sure": mean, "right": hits / count, "low": low, "high": high, "clips": count}
+                {"sure": mean, "right": true / count, "low": low, "high": high, "clips": count}
             )
     return rows
 
 
 def _calibration_error(rows: Sequence[dict[str, Any]], name: str) -> float:
     own = [row for row in rows if row["run"] == name]
-    total = sum(row["clips"] for row in own)
-    return sum(row["clips"] * abs(row["sure"] - row["right"]) for row in own) / total
+    gaps = [abs(row["sure"] - row["right"]) for row in own]
+    return float(np.average(gaps, weights=[row["clips"] for row in own]))
 
 
 def _reliability_chart(rows: Sequence[dict[str, Any]], runs: int) -> dict[str, Any]:
@@ -89,11 +92,11 @@ def _reliability_chart(rows: Sequence[dict[str, Any]], runs: int) -> dict[str, A
     axis = alt.Axis(format="%", tickCount=5, labelFlush=False)
     ends = [{"sure": 0, "right": 0}, {"sure": 1, "right": 1}]
     ideal = (
-        alt.Chart(alt.Data(values=ends))
+        chart_of(ends)
         .mark_line(strokeDash=[5, 4], color="#888888")
         .encode(x=alt.X("sure:Q", scale=share), y=alt.Y("right:Q", scale=share))
     )
-    base = alt.Chart(alt.Data(values=list(rows))).encode(
+    base = chart_of(rows).encode(
         x=alt.X("sure:Q", title="probability of the answer", axis=axis, scale=share),
         color=alt.Color("run:N", legend=legend),
         tooltip=[
@@ -106,14 +109,14 @@ def _reliability_chart(rows: Sequence[dict[str, Any]], runs: int) -> dict[str, A
     points = base.mark_line(point=alt.OverlayMarkDef(size=60, filled=True)).encode(
         y=alt.Y("right:Q", title="share that is right", axis=axis, scale=share)
     )
-    return alt.layer(ideal, lines, points).properties(width="container", height=300).to_dict()
+    return drawn(alt.layer(ideal, lines, points), _HEIGHT)
 
 
 def _confidence_chart(rows: Sequence[dict[str, Any]], runs: int) -> dict[str, Any]:
     binned = [{**row, "bin": min(int(row["sure"] * _BINS), _BINS - 1) / _BINS} for row in rows]
     legend = run_legend(runs)
     chart = (
-        alt.Chart(alt.Data(values=binned))
+        chart_of(binned)
         .mark_bar()
         .encode(
             x=alt.X(
@@ -127,4 +130,4 @@ def _confidence_chart(rows: Sequence[dict[str, Any]], runs: int) -> dict[str, An
             tooltip=["run:N", "clips:Q"],
         )
     )
-    return chart.properties(width="container", height=300).to_dict()
+    return drawn(chart, _HEIGHT)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import soundfile
 
 from m3net_tf.audio.datasets.audio import Audio, resampled, wav_bytes
-from m3net_tf.pages.plots.plotting import COLOURS
+from m3net_tf.pages.plotting import COLOURS
 
 _MP3_RATES_HZ = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
 _SALIENCY_RGB = (1.0, 0.45, 0.0)
@@ -59,8 +59,9 @@ def saliency_uri(values: npt.NDArray[np.floating], saliency: npt.NDArray[np.floa
 
 
 def _stretched(values: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
-    low, high = np.min(values), np.max(values)
-    return (values - low) / max(float(high - low), 1e-9)
+    low, high = float(np.min(values)), float(np.max(values))
+    stretched: npt.NDArray[np.floating] = (values - low) / max(high - low, 1e-9)
+    return stretched
 
 
 def _png(picture: npt.NDArray[np.floating]) -> str:

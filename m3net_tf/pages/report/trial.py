@@ -13,10 +13,10 @@ from m3net_tf.compiler.wasm import build_module, missing_tools
 from m3net_tf.export import Bundle
 from m3net_tf.export.compiled import compile_model
 from m3net_tf.pages import feature_colours
-from m3net_tf.pages.plots.samples import spread_over_classes
 from m3net_tf.pages.report.clips import frequency_range
 from m3net_tf.pages.report.content import Block, Note, Section, Trial, side_by_side
 from m3net_tf.pages.report.gather import HeldOutClips, RunData
+from m3net_tf.pages.report.projection import spread_over_classes
 from m3net_tf.pages.report.sounds import wave_uri
 from m3net_tf.system.errors import M3NetError
 
@@ -70,7 +70,7 @@ def _module(bundle: Bundle) -> bytes:
 
 
 def _sounds(clips: HeldOutClips, rate_hz: int) -> list[tuple[str, str]]:
-    """Words and sound of test clips of all classes; the samples are those of the data set."""
+    """Description and sound of test clips of all classes, with the data set's samples."""
     count = max(1, min(CLIPS, int(_CLIPS_S / clips.dataset.info.clip_s)))
     chosen = [
         clips.features.clips[index] for index in spread_over_classes(clips.features.labels, count)

@@ -15,7 +15,7 @@ from m3net_tf.lab.figures import catalogue as figures
 from m3net_tf.lab.figures import throughput
 from m3net_tf.networks.layers.diffres.warp import warp_matrix
 from m3net_tf.networks.models.diffres import probe
-from m3net_tf.pages.plots.samples import spread_over_classes
+from m3net_tf.pages.report.projection import spread_over_classes
 from m3net_tf.system.artifacts import write_json, write_text
 from m3net_tf.system.errors import ConfigError, DataError, ModelError
 from m3net_tf.system.keras import keras

@@ -30,7 +30,7 @@ from m3net_tf.pages.report import (
     trial,
 )
 from m3net_tf.pages.report.content import Chart, Gallery, Note, Playlist, Section, Table, Tiles
-from m3net_tf.pages.report.gather import HeldOutClips, RunData, gather
+from m3net_tf.pages.report.gather import HeldOutClips, RunData, gather, hits
 from m3net_tf.pages.report.origin import leak_warnings
 from m3net_tf.pages.report.words import difference
 from m3net_tf.system.artifacts import read_json, write_json, write_text
@@ -159,10 +159,23 @@ def test_two_runs_are_compared_clip_by_clip(gathered):
     perfect = HeldOutClips(first.dataset, first.features, first.model, better)
     pair = [gathered[0], RunData(gathered[1].run, "perfect", gathered[0].metrics, perfect, "")]
     part = overview._same_clips(pair)
-    wrong, count = int((~first.right).sum()), len(first.right)
+    right = hits(first.probabilities, first.truth)
+    wrong, count = int((~right).sum()), len(right)
     numbers = [int(row[1]) for row in part.blocks[0].rows]
     assert wrong and numbers == [count - wrong, 0, wrong, 0]
     assert f"probability of {0.5 ** (wrong - 1):.2g}" in part.blocks[1].text
+
+
+def test_windows_of_a_long_clip_count_once():
+    windows = [SimpleNamespace(clip_id=f"a{i}", whole="a") for i in range(3)]
+    short = SimpleNamespace(clip_id="b", whole="")
+    features = SimpleNamespace(matrix=None, labels=np.array([0, 0, 0, 1]), clips=[*windows, short])
+    dataset = SimpleNamespace(info=SimpleNamespace(labels=("x", "y")))
+    scores = np.array([[0.9, 0.1], [0.9, 0.1], [0.3, 0.7], [0.2, 0.8]])
+    held_out = HeldOutClips(dataset, features, None, scores)
+    assert held_out.unit == "windows of test clips"
+    assert hits(held_out.probabilities, held_out.truth).tolist() == [True, True, False, True]
+    assert hits(*held_out.whole()).tolist() == [True, True]
 
 
 def test_learning_curves_have_the_history(gathered, tiny_run):
@@ -183,7 +196,7 @@ def test_confusion_is_counted_again_without_its_file(gathered, tmp_path):
     (tmp_path / "run" / "confusion_matrix.csv").unlink()
     (again,) = gather([tmp_path / "run"])
     np.testing.assert_array_equal(classes._matrix(again), whole)
-    assert whole.sum() == len(run.clips.right)
+    assert whole.sum() == len(run.clips.truth)
     change = classes.confusion([run, again]).parts[-1].blocks[0]
     assert change.text.endswith("0 clips in other cells.")
 
@@ -301,7 +314,7 @@ def test_the_map_shows_clips_whose_sounds_it_has(gathered):
     rows = values(blocks(section, Chart)[0])
     playlist = blocks(section, Playlist)[0]
     assert {row["sound"] for row in rows} == set(playlist.by_key)
-    assert len(rows) == len(gathered[1].clips.right)
+    assert len(rows) == len(gathered[1].clips.truth)
     chosen = np.arange(len(rows))
     before = clips.embeddings(gathered[1].clips, chosen)
     dense = gathered[1].clips.model.get_layer("dense")

@@ -17,11 +17,11 @@ from m3net_tf.audio.frontend import fixed_features_int8
 from m3net_tf.compiler import wasm
 from m3net_tf.export import Bundle, export_run
 from m3net_tf.pages import feature_colours
-from m3net_tf.pages.plots.samples import spread_over_classes
 from m3net_tf.pages.report import trial
 from m3net_tf.pages.report.content import Note, Trial
 from m3net_tf.pages.report.gather import RunData, gather
 from m3net_tf.pages.report.page import render
+from m3net_tf.pages.report.projection import spread_over_classes
 from m3net_tf.runtime import Detector, DetectorConfig
 from m3net_tf.runtime.detector_config import save_detector
 from m3net_tf.runtime.recognizer import event_time_s
@@ -197,7 +197,7 @@ def test_without_compiler_or_export_a_line_says_why(run, monkeypatch, tmp_path):
 def test_colours_are_those_of_the_figures():
     from matplotlib import colormaps
 
-    from m3net_tf.pages.plots.plotting import COLOURS
+    from m3net_tf.pages.plotting import COLOURS
 
     channels = np.array([list(bytes.fromhex(colour[1:])) for colour in feature_colours()])
     expected = 255 * colormaps[COLOURS](np.arange(256))[:, :3]

@@ -112,7 +112,7 @@
     say(facts.clips);
   });
 
-  // Keys act on the selected sound; those of sliders and menus stay theirs.
+  // Keys act on the selected sound, except while a slider or a menu has the focus.
   document.addEventListener("keydown", (event) => {
     const row = selected();
     if (!facts || !row || event.ctrlKey || event.altKey || event.metaKey) return;

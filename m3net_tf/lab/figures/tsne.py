@@ -3,22 +3,20 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.pages.plots.plotting import Drawing, new_figure
-from m3net_tf.pages.plots.samples import maps_of, spread_over_classes
+from m3net_tf.lab.figures.samples import maps_of
+from m3net_tf.pages.plotting import Drawing, new_figure
+from m3net_tf.pages.report.projection import FEWEST, Values, plane, spread_over_classes
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras, tf
 from m3net_tf.training.features import original_features
 from m3net_tf.training.run import Run
 
-Values = npt.NDArray[np.float32]
 CLIPS = 500
-FEWEST = 8
 PANELS = {
     "bilateral": {"detail": "detail branch", "semantic": "semantic branch", "pool": "last layer"},
     "spectromasknet": {
@@ -29,8 +27,6 @@ PANELS = {
 }
 """Network -> layer -> title of its panel; the panel of the input comes first."""
 _BATCH = 8
-_COMPONENTS = 50  # to which the t-SNE paper first reduces wide data
-_PERPLEXITY = 30.0
 
 
 def draw_tsne(run: Run, data_dir: Path | None = None, clips: int = CLIPS, seed: int = 0) -> Drawing:
@@ -81,27 +77,6 @@ def draw_tsne(run: Run, data_dir: Path | None = None, clips: int = CLIPS, seed: 
     return _scatter(points, test.labels[chosen], clip_ids, dataset.info.labels)
 
 
-def plane(values: Values, seed: int) -> Values:
-    """t-SNE (van der Maaten and Hinton, 2008): (clips, any number) to (clips, 2).
-
-    The same values and seed give the same points on any number of cores.
-    """
-    from sklearn.decomposition import PCA
-    from sklearn.manifold import TSNE
-    from threadpoolctl import threadpool_limits
-
-    components = min(_COMPONENTS, *values.shape)
-    perplexity = min(_PERPLEXITY, (len(values) - 1) / 3)
-    with threadpool_limits(1), warnings.catch_warnings():  # the same order of sums
-        # Containers hide them; with one thread nothing depends on them.
-        warnings.filterwarnings("ignore", "Could not find the number of physical cores")
-        if values.shape[1] > components:
-            values = PCA(components, svd_solver="randomized", random_state=seed).fit_transform(
-                values
-            )
-        return TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(values)
-
-
 def _scatter(
     points: dict[str, Values],
     labels: npt.NDArray[np.int32],
@@ -115,22 +90,22 @@ def _scatter(
     colours = colormaps["tab20"](np.arange(len(present)) % 20)
     figure = new_figure(8.5, 7)
     rows, facts = [], {}
-    for axes, (title, plane) in zip(np.ravel(figure.subplots(2, 2)), points.items(), strict=True):
+    for axes, (title, plotted) in zip(np.ravel(figure.subplots(2, 2)), points.items(), strict=True):
         if 1 < len(present) < len(labels):
-            facts[title] = round(float(silhouette_score(plane, labels)), 4)
+            facts[title] = round(float(silhouette_score(plotted, labels)), 4)
             title_text = f"{title} (silhouette {facts[title]:.2f})"
         else:
             title_text = title
         for colour, label in zip(colours, present, strict=True):
             axes.scatter(
-                *plane[labels == label].T, s=12, color=colour, label=names[label], linewidths=0
+                *plotted[labels == label].T, s=12, color=colour, label=names[label], linewidths=0
             )
         axes.set_title(title_text)
         axes.set_xticks([])
         axes.set_yticks([])
         rows += [
             (title, clip, names[label], float(x), float(y))
-            for clip, label, (x, y) in zip(clip_ids, labels, plane, strict=True)
+            for clip, label, (x, y) in zip(clip_ids, labels, plotted, strict=True)
         ]
     handles, texts = axes.get_legend_handles_labels()
     legend = figure.legend(

@@ -79,7 +79,7 @@ def draw_map(
         values: shape (rows, columns).
         width: right end of the horizontal axis, such as the clip's end in seconds.
         height: upper end of the vertical axis; None is the number of rows.
-        limits: ``vmin`` and ``vmax`` of the colours; default: those of the values.
+        limits: ``vmin`` and ``vmax`` of the colours; default: the values' range.
     """
     return axes.imshow(
         values,

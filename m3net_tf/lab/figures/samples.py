@@ -18,12 +18,6 @@ def recorded(dataset: AudioDataset) -> Iterator[Clip]:
     return (clip for clip in dataset.clips if not (clip.synthetic and clip.path))
 
 
-def spread_over_classes(labels: npt.NDArray[np.int32], count: int) -> npt.NDArray[np.int64]:
-    """Indices of at most ``count`` clips, spread evenly over the sorted classes."""
-    order = np.argsort(labels, kind="stable")
-    return order[np.linspace(0, len(order) - 1, min(count, len(order))).round().astype(int)]
-
-
 def maps_of(test: FeatureSet, chosen: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
     """Feature maps of some clips as a network's input, float32, shape (clips, bins, frames, 1)."""
     return dequantize_features(test.features[np.zeros_like(chosen), chosen])[..., None]
