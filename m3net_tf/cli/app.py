@@ -13,7 +13,7 @@ from m3net_tf.cli.output import say
 
 _SECTIONS = {
     "Train": ("init", "train", "evaluate", "quantize", "search", "report", "model"),
-    "Deploy": ("demo", "export", "compile", "firmware", "emulate", "fit", "classify"),
+    "Deploy": ("demo", "export", "compile", "firmware", "emulate", "footprint", "classify"),
     "Boards": ("flash", "monitor", "device", "matrix"),
     "Papers": ("table", "runs", "figure", "deployment"),
     "Data": ("data",),
@@ -60,7 +60,12 @@ class _Sections(_Sentences):
 
     def sections(self) -> dict[str, tuple[str, ...]]:
         """The subjects; the commands of none come last."""
-        rest = tuple(name for name in self.commands if name not in sum(_SECTIONS.values(), ()))
+        listed = {name for names in _SECTIONS.values() for name in names}
+        rest = tuple(
+            name
+            for name, command in self.commands.items()
+            if name not in listed and not command.hidden
+        )
         return {**_SECTIONS, _REST: rest}
 
 

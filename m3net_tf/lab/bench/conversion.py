@@ -19,9 +19,10 @@ import numpy as np
 from rich.table import Table
 
 from m3net_tf.audio.frontend import dequantize_features
+from m3net_tf.boards.builds.boards import find_machine
 from m3net_tf.boards.builds.build import build_firmware
 from m3net_tf.boards.device.layers import operators_in_order
-from m3net_tf.boards.emulation import find_machine, run_job
+from m3net_tf.boards.emulation.qemu import run_job
 from m3net_tf.boards.emulation.starting import why_no_emulation
 from m3net_tf.compiler.engines import TFLM
 from m3net_tf.export.operators import TFLM_OPERATORS
