@@ -21,7 +21,6 @@ import yaml
 from m3net_tf.audio.datasets import DatasetInfo, dataset_info, dataset_names, dataset_options
 from m3net_tf.audio.frontend.presets import PRESETS
 from m3net_tf.boards.builds.boards import list_boards, load_board
-from m3net_tf.boards.builds.cores import load_core
 from m3net_tf.cli import app
 from m3net_tf.runtime.command import make_parser
 from m3net_tf.system.artifacts import write_text
@@ -66,6 +65,8 @@ def commands_page() -> str:
 def _commands(path: str, command: Any) -> Iterator[tuple[str, Any]]:
     """Commands below a group, each with the words that call it."""
     for name, child in command.commands.items():
+        if child.hidden:
+            continue
         if hasattr(child, "commands"):
             yield from _commands(f"{path} {name}", child)
         else:
@@ -249,7 +250,7 @@ def boards_page() -> str:
     rows = []
     for name in list_boards():
         board = load_board(name)
-        qemu = board.qemu
+        qemu = board.machine
         emulator = f"QEMU `{qemu.machine}`{' (in part)' if qemu.partial else ''}" if qemu else ""
         storage = board.storage
         kept = _kib(storage.sectors * storage.sector_bytes) if storage else ""
@@ -264,7 +265,7 @@ def boards_page() -> str:
                 kept,
                 _kib(board.ram_bytes),
                 _kib(board.stack_bytes),
-                "integer" if load_core(board.core).fixed_frontend else "float",
+                "integer" if board.fixed_frontend else "float",
                 emulator,
                 ", ".join([*tools, *(["UF2"] if board.uf2 else [])]),
             )

@@ -154,6 +154,16 @@ def tiny_run(
 
 
 @pytest.fixture
+def no_emulator(monkeypatch: pytest.MonkeyPatch) -> str:
+    """No QEMU is installed; the package that brings it."""
+    which = shutil.which
+    monkeypatch.setattr(
+        "shutil.which", lambda tool: None if tool == "qemu-system-arm" else which(tool)
+    )
+    return "qemu-system-arm"
+
+
+@pytest.fixture
 def eager() -> Iterator[None]:
     """Functions run eagerly, for a few steps: tracing takes longer; other tests cover the graph."""
     from m3net_tf.system.keras import keras, tf

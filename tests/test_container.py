@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from m3net_tf.boards.builds.boards import machines
 from m3net_tf.boards.builds.toolchain import LIBRARIES, TOOLS
-from m3net_tf.boards.emulation.machines import machines
 
 ROOT = Path(__file__).parents[1]
 #: Package -> package of the Makefile that depends on it.

@@ -11,10 +11,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from m3net_tf.boards.builds.packages import package_dir, read_package, why_package_unavailable
-from m3net_tf.boards.builds.sources import library_sources, why_sources_unavailable
+from m3net_tf.boards.builds.boards import machines
+from m3net_tf.boards.builds.sources import (
+    library_sources,
+    package_dir,
+    read_package,
+    why_package_unavailable,
+    why_sources_unavailable,
+)
 from m3net_tf.boards.builds.toolchain import compiler_version, missing_packages
-from m3net_tf.boards.emulation.machines import machines
 from m3net_tf.system.artifacts import cache_folder
 from m3net_tf.system.checkout import require_sources
 from m3net_tf.system.errors import M3NetError

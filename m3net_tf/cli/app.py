@@ -13,7 +13,7 @@ from m3net_tf.cli.output import say
 
 _SECTIONS = {
     "Train": ("init", "train", "evaluate", "quantize", "report", "model"),
-    "Deploy": ("demo", "export", "compile", "firmware", "emulate", "fit", "classify"),
+    "Deploy": ("demo", "export", "compile", "firmware", "emulate", "footprint", "classify"),
     "Boards": ("flash", "monitor", "device", "matrix"),
     "Data": ("data",),
     "Research": ("table", "bench", "lab"),
@@ -64,7 +64,12 @@ class _Sections(_Sentences):
             heading: tuple(name for name in names if name in self.commands)
             for heading, names in _SECTIONS.items()
         }
-        rest = tuple(name for name in self.commands if name not in sum(known.values(), ()))
+        listed = {name for names in known.values() for name in names}
+        rest = tuple(
+            name
+            for name, command in self.commands.items()
+            if name not in listed and not command.hidden
+        )
         return {heading: names for heading, names in {**known, _REST: rest}.items() if names}
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands that bring an exported run to a board: build, emulate, fit, flash."""
+"""Commands that bring an exported run to a board: build, emulate, footprint, flash."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from m3net_tf.cli.output import (
     say,
     say_json,
     say_next,
+    say_progress,
 )
 from m3net_tf.compiler.engines import DEFAULT_ENGINE, ENGINES
 from m3net_tf.system.checkout import require_sources
@@ -45,6 +46,10 @@ MlperfMode = Annotated[
 ]
 MlperfModelId = Annotated[
     str | None, typer.Option(help="MLPerf Tiny's id of the model, such as ic01.  [default: kws01]")
+]
+Boards = Annotated[
+    list[str] | None,
+    typer.Option("--board", metavar="NAME", help="Board; repeatable; default: all."),
 ]
 Define = Annotated[
     list[str] | None,
@@ -65,7 +70,7 @@ def firmware(
 ) -> None:
     """Build the firmware of an exported run for a board."""
     require_sources("firmware")
-    from m3net_tf.boards.builds.summary import image_facts, summary_lines
+    from m3net_tf.boards.builds.image import image_facts, summary_lines
 
     log = progress_beside(as_json)
     image = _build(run, board, mlperf_mode, mlperf_model_id, define, engine, log)
@@ -209,25 +214,30 @@ def _check_costs(cells: Sequence[MatrixCell], out: Console, *, update: bool) -> 
 
 
 @app.command()
-def fit(
+def footprint(
     run: RunFolder,
-    boards: Annotated[
-        list[str] | None,
-        typer.Option("--board", metavar="NAME", help="Board; repeatable; default: all."),
-    ] = None,
+    boards: Boards = None,
     engine: EngineOfExport = None,
     as_json: AsJson = False,
 ) -> None:
     """Show the memory and processor time that a run needs on each board, and whether it fits."""
     require_sources("firmware")
-    from m3net_tf.boards.deployment.fit import run_fit
-    from m3net_tf.boards.deployment.fit_text import fit_report
+    from m3net_tf.boards.deployment.footprint import footprint_table, measure_footprint
 
-    result = run_fit(run, boards or (), progress_beside(True), engine)
+    result = measure_footprint(run, boards or (), progress_beside(True), engine)
     if as_json:
         say_json(result.to_dict())
     else:
-        console.print(fit_report(result))
+        console.print(footprint_table(result))
+
+
+@app.command(hidden=True)
+def fit(
+    run: RunFolder, boards: Boards = None, engine: EngineOfExport = None, as_json: AsJson = False
+) -> None:
+    """The former name of m3net footprint."""
+    say_progress("note: m3net fit is m3net footprint now")
+    footprint(run, boards, engine, as_json)
 
 
 @app.command()
@@ -244,7 +254,7 @@ def flash(
     """Build the firmware of an exported run and write it to a board."""
     require_sources("firmware")
     from m3net_tf.boards.builds.flash import flash_image, flash_way
-    from m3net_tf.boards.builds.summary import image_facts
+    from m3net_tf.boards.builds.image import image_facts
 
     flash_way(board)  # a missing tool is reported before the build
     log = progress_beside(as_json)
@@ -285,7 +295,7 @@ def _build(
     log: Log,
 ) -> FirmwareImage:
     """Build the firmware of an exported run with the options of the command line."""
-    from m3net_tf.boards.builds.mlperf import mlperf_settings
+    from m3net_tf.boards.builds.build import mlperf_settings
     from m3net_tf.boards.emulation.starting import build_run
 
     settings = [*mlperf_settings(mlperf_mode, mlperf_model_id), *(define or ())]

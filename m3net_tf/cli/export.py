@@ -32,7 +32,7 @@ from m3net_tf.system.progress import Log
 
 if TYPE_CHECKING:
     from m3net_tf.export import Bundle
-    from m3net_tf.export.certificate_file import Certificate
+    from m3net_tf.export.certificate import Certificate
 
 
 Frontend = Annotated[
@@ -115,8 +115,8 @@ def export_command(
 
 def _certified(bundle: Bundle, board: str, folder: Path, engine: Engine, log: Log) -> Certificate:
     """The certificate of an export on a board or, if nothing emulates it, on one with its core."""
+    from m3net_tf.boards.builds.boards import emulated_board
     from m3net_tf.boards.deployment.certification import certify_export
-    from m3net_tf.boards.emulation import emulated_board
     from m3net_tf.boards.emulation.starting import firmware_folder
 
     emulated = emulated_board(board) or board
@@ -125,10 +125,10 @@ def _certified(bundle: Bundle, board: str, folder: Path, engine: Engine, log: Lo
 
 def _next_words(source: Path, folder: Path, board: str) -> tuple[str | Path, ...]:
     """The command after an export; one of a file has no clips to emulate."""
-    from m3net_tf.boards.emulation import emulated_board
+    from m3net_tf.boards.builds.boards import emulated_board
 
     if _is_file(source):
-        return "fit", folder
+        return "footprint", folder
     return "emulate" if emulated_board(board) == board else "flash", folder, "--board", board
 
 

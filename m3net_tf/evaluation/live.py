@@ -14,7 +14,7 @@ from m3net_tf.evaluation.scenes import SceneSettings, TrueEvent, make_scenes
 from m3net_tf.evaluation.scoring import TallyFigures
 from m3net_tf.evaluation.tuning import Recording, operating_points, total, tune
 from m3net_tf.export import Bundle
-from m3net_tf.export.bundle import detector_of_run
+from m3net_tf.export.from_run import detector_of_run
 from m3net_tf.runtime.detector_config import DetectorConfig, save_detector
 from m3net_tf.runtime.recognizer import Pcm, listen
 from m3net_tf.system.artifacts import Provenance, provenance, write_json, write_text

@@ -1,241 +1,281 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The export folder: everything that a firmware project needs from a trained network."""
+"""Reading an export folder, for builds, boards and reports; needs no TensorFlow."""
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from m3net_tf.audio.datasets import DatasetInfo, dataset_info
-from m3net_tf.audio.frontend import column_count
-from m3net_tf.compiler.engines import DEFAULT_ENGINE
-from m3net_tf.export.manifest import (
-    FORMAT,
-    Arena,
-    Calibration,
-    DatasetFacts,
-    ImportanceFacts,
-    Manifest,
-    NetworkFacts,
-    Quantization,
+import numpy as np
+import numpy.typing as npt
+
+from m3net_tf.audio.datasets import AudioDataset, Clip
+from m3net_tf.audio.datasets.audio import to_pcm16
+from m3net_tf.audio.frontend import FrontendConfig, column_count, features_int8
+from m3net_tf.compiler.engines import COMPILED
+from m3net_tf.compiler.folder import NetworkFacts
+from m3net_tf.export.c_files import (
+    REPORT,
+    CModel,
+    compile_model,
+    compiled_files,
+    engine_arena,
+    exported_files,
+    kernels_sha256,
+    network_files,
+    remove_compiled,
+    write_compiled,
 )
-from m3net_tf.export.operators import operators_of_parts
-from m3net_tf.export.reading import Bundle
-from m3net_tf.export.writing import (
-    Vectors,
-    built_in_vectors,
-    existing_export,
-    saved_detector,
-    update_export,
-    vectors_of,
-    write_export,
-)
-from m3net_tf.quantization.diffres import quantize_network
-from m3net_tf.quantization.pipeline import Choice, chosen_network, deployable_dataset
-from m3net_tf.quantization.ptq import choose_calibration
-from m3net_tf.runtime.detector_config import DetectorConfig
-from m3net_tf.runtime.interpreter import tensor_quantization
+from m3net_tf.export.manifest import Arena, Manifest, read_manifest
+from m3net_tf.runtime.detector_config import DetectorConfig, write_c_header
+from m3net_tf.runtime.engines import run_compiled
+from m3net_tf.runtime.interpreter import Int8, activation_bits, run_reference, run_tflm
+from m3net_tf.runtime.metadata import attach_metadata, network_of
 from m3net_tf.runtime.network import Int8Network
-from m3net_tf.system.artifacts import provenance, sha256_of
-from m3net_tf.system.errors import DataError
-from m3net_tf.system.keras import keras
-from m3net_tf.system.locks import writes_into
+from m3net_tf.system.artifacts import read_json, sha256_of, write_bytes, write_json
+from m3net_tf.system.errors import ModelError
 from m3net_tf.system.progress import Log, silent
-from m3net_tf.training.features import compute_features
-from m3net_tf.training.recipe import Recipe
-from m3net_tf.training.run import Run
+
+VECTOR_FILES = ("pcm_int16.bin", "features_int8.bin", "outputs_int8.bin")
+"""Sounds with the expected features and scores, in the folder ``vectors``."""
+_FILES = (
+    "model.tflite",
+    "model.h",
+    "model.cc",
+    "frontend_config.h",
+    "frontend_tables.c",
+    "detector_config.h",
+    "labels.txt",
+    "vectors/vectors.json",
+    *(f"vectors/{name}" for name in VECTOR_FILES),
+)
+_WARP_FILES = ("importance.tflite", "warp_config.h", "warp_tables.c")  # where there is DiffRes
 
 
-@dataclasses.dataclass(frozen=True)
-class _Content:
-    """What an export takes from a run.
+@dataclasses.dataclass
+class Bundle:
+    """An export folder that was read back.
 
     Attributes:
-        network: the int8 network.
-        calibration: clips that it was calibrated with.
-        method: how it was quantised.
-        info: description of the run's data set.
-        vectors: sounds for the test vectors.
+        folder: its path.
+        manifest: contents of ``manifest.json``; a change is written there.
     """
 
-    network: Int8Network
-    calibration: Calibration
-    method: str
-    info: DatasetInfo
-    vectors: Vectors
+    folder: Path
+    manifest: Manifest
+
+    @classmethod
+    def load(cls, folder: Path) -> Bundle:
+        """Read an export folder and check that it is complete.
+
+        Raises:
+            ModelError: it is not an export, its manifest lacks a key or has a value of the
+                wrong kind, or its network is not that of the manifest.
+            DataError: its manifest is damaged.
+        """
+        path = folder / "manifest.json"
+        if not path.exists():
+            raise ModelError(
+                f"{folder} is not an export (no manifest.json): run m3net export first"
+            )
+        manifest = read_manifest(path)
+        files = _FILES + (_WARP_FILES if manifest.warp else ())
+        if manifest.engine == COMPILED:
+            files += compiled_files(warp=manifest.warp is not None)
+        if missing := [name for name in files if not (folder / name).is_file()]:
+            raise ModelError(f"{folder} lacks {', '.join(missing)}: export again")
+        hashes = {"model.tflite": manifest.model.sha256}
+        if manifest.importance:
+            hashes["importance.tflite"] = manifest.importance.sha256
+        for name, sha256 in hashes.items():
+            if sha256_of(network_of((folder / name).read_bytes())) != sha256:
+                raise ModelError(
+                    f"{folder / name} is not the network of manifest.json: export again"
+                )
+        return cls(folder, manifest)
+
+    @property
+    def tflite(self) -> bytes:
+        """The network without its metadata; with DiffRes, the classifying network."""
+        return network_of((self.folder / "model.tflite").read_bytes())
+
+    @property
+    def network(self) -> Int8Network:
+        """Everything that the device runs after the front end."""
+        if self.manifest.warp is None:
+            return Int8Network(self.tflite)
+        importance = (self.folder / "importance.tflite").read_bytes()
+        return Int8Network(self.tflite, importance, self.manifest.warp)
+
+    def run_reference(self, features: Int8) -> Int8:
+        """Scores of int8 features by TFLite's reference kernels: the bytes that a device gives."""
+        return self.network.run(run_reference, features)
+
+    def run_tflm(self, features: Int8) -> Int8:
+        """Scores of int8 features by TFLite Micro on the host."""
+        return self.network.run(run_tflm, features)
+
+    def run_compiled(self, features: Int8) -> Int8:
+        """Scores of int8 features by the compiled engine on the host."""
+        return self.network.run(run_compiled, features)
+
+    def describe(self) -> None:
+        """Write the manifest's facts into the metadata of ``model.tflite``."""
+        write_tflite(self.network, self.manifest, self.folder)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Class names in the order of the outputs."""
+        return self.manifest.labels
+
+    @property
+    def frontend(self) -> FrontendConfig:
+        """Front-end settings."""
+        return self.manifest.frontend
+
+    @property
+    def detector(self) -> DetectorConfig:
+        """Settings of live detection."""
+        return self.manifest.detector
+
+    def set_detector(self, config: DetectorConfig) -> None:
+        """Change the settings of live detection, in the manifest and in ``detector_config.h``.
+
+        Raises:
+            ConfigError: they do not fit the network.
+        """
+        window_columns = column_count(self.frontend, self.manifest.frames)
+        config.check_fits(self.frontend, window_columns, self.labels)
+        if config == self.detector:
+            return
+        self.manifest = dataclasses.replace(self.manifest, detector=config)
+        write_c_header(config, self.folder)
+        self.describe()
+        write_json(self.folder / "manifest.json", self.manifest.to_dict())
+
+    @property
+    def compiled(self) -> dict[str, NetworkFacts]:
+        """The compiler's report of each network, by its name in C; empty with another engine."""
+        if self.manifest.engine != COMPILED:
+            return {}
+        facts: dict[str, NetworkFacts] = read_json(self.folder / REPORT)
+        return facts
+
+    @property
+    def c_model(self) -> CModel:
+        """The facts of the network for its C files."""
+        return c_model(self.network, self.manifest)
+
+    def code(self, log: Log = silent) -> dict[str, str]:
+        """The files of a build with the export's compiled engine: its C as it is, and ``model.h``.
+
+        If the kernels have another interface than at the export, the C is written anew, and a line
+        says so.
+
+        Raises:
+            ModelError: a file has changed since the export.
+        """
+        code = self.manifest.code
+        if code is not None:
+            files = exported_files(self.c_model, code, self.folder)
+            if code.kernels_sha256 == kernels_sha256():
+                return files
+        log(f"{self.folder} is of another release: its C is written anew; export again to keep it")
+        return network_files(self.c_model, compile_model(self.c_model))
+
+    def _has_current_code(self) -> bool:
+        lines: list[str] = []
+        try:
+            self.code(lines.append)
+        except ModelError:
+            return False
+        return not lines
+
+    def set_arena(self, arena_bytes: int, source: str) -> None:
+        """Record an arena that was measured on a target, in the manifest and in ``model.h``."""
+        self._set(arena=Arena(arena_bytes, source))
+
+    def set_engine(
+        self, engine: str, log: Log = silent, weights_flash_bytes: int | None = None
+    ) -> None:
+        """Change the engine: its arena, ``model.h``, and the files that the engine needs.
+
+        Generated C that has changed since the export, or is of another release, is written again.
+
+        Args:
+            engine: one of :data:`m3net_tf.compiler.engines.ENGINES`.
+            log: receives lines of progress.
+            weights_flash_bytes: flash that weights may take in compiled C; None: as it is.
+
+        Raises:
+            ModelError: the compiler does not support an operator of the network.
+        """
+        before = self.manifest
+        flash = before.weights_flash_bytes if weights_flash_bytes is None else weights_flash_bytes
+        if engine == before.engine and (
+            engine != COMPILED or (flash == before.weights_flash_bytes and self._has_current_code())
+        ):
+            return
+        model = dataclasses.replace(self.c_model, weights_flash_bytes=flash)
+        arena, networks = engine_arena(model, self.network, engine, log)
+        code = write_compiled(model, networks, self.folder) if networks else None
+        self._set(engine=engine, arena=arena, weights_flash_bytes=flash, code=code)
+        if not networks:
+            remove_compiled(self.folder, warp=self.manifest.warp is not None)
+
+    def _set(self, **facts: Any) -> None:
+        changed = dataclasses.replace(self.manifest, **facts)
+        if changed == self.manifest:
+            return
+        self.manifest = changed
+        self.c_model.write(self.folder)
+        write_json(self.folder / "manifest.json", self.manifest.to_dict())
 
 
-@writes_into("run")
-def export_run(
-    run: Run,
-    data_dir: Path | None,
-    folder: Path | None = None,
-    log: Log = silent,
-    engine: str = DEFAULT_ENGINE,
-    weights_flash_bytes: int | None = None,
-) -> Bundle:
-    """Quantise a trained run and write everything that a device needs.
-
-    If the run's folder has a network of ``m3net quantize``, it is exported unchanged; then the test
-    vectors are built-in sounds if the data set is not available.
-
-    The folder holds ``model.tflite``, ``model.h`` and ``model.cc``, ``frontend_config.h`` and
-    ``frontend_tables.c``, ``detector_config.h``, ``labels.txt``, ``vectors/`` and
-    ``manifest.json``; with DiffRes ``importance.tflite``, ``warp_config.h`` and
-    ``warp_tables.c``, too; with the compiled engine the files of :mod:`.compiled`. It appears whole
-    or not at all, and the same run gives the same bytes. An existing export of the same network is
-    kept; only its engine is changed, and its settings of live detection are updated, from the run's
-    ``detector.yaml`` or, without one, to the defaults.
+def pcm_and_features(
+    dataset: AudioDataset, clips: tuple[Clip, ...], config: FrontendConfig
+) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.int8]]:
+    """Clips as samples, and the features that a device should compute from them.
 
     Args:
-        run: finished run.
-        data_dir: folder of its data set, which gives calibration clips and test vectors.
-        folder: destination; default: ``export`` in the run's folder.
-        log: takes lines of progress.
-        engine: one of :data:`m3net_tf.compiler.engines.ENGINES`, which the firmware uses by
-            default.
-        weights_flash_bytes: flash for weights in compiled C; None: the old export's, or 64 KiB.
+        dataset: where the clips come from.
+        clips: which ones.
+        config: front-end settings.
 
-    Raises:
-        InUseError: another process writes into the run.
-        ModelError: the run is unfinished, the network has no int8 form for the device, or the
-            engine does not support it.
-        ConfigError: the front end has a form that the device code lacks.
-        DataError: the data set is missing or broken, and the export needs it.
+    Returns:
+        int16 samples, shape (clips, samples), and the reference's int8 features of exactly these
+        samples, shape (clips, bins, frames, 1).
     """
-    folder = folder or run.folder / "export"
-    model = run.load_model()
-    trained_sha256, choice = sha256_of(run.model_path.read_bytes()), chosen_network(run)
-    if bundle := _current_export(folder, trained_sha256, choice, log):
-        log(f"{folder} is already exported")
-        detector = detector_of_run(run, bundle.manifest.frames, bundle.labels)
-        return update_export(bundle, detector, engine, log, weights_flash_bytes)
-    if choice:
-        content = _chosen(run, model, data_dir, choice, log)
-    else:
-        content = _quantized(run, model, data_dir, log)
-    unplanned = Manifest(
-        arena=Arena(0, "nobody"),
-        engine=engine,
-        calibration=content.calibration,
-        detector=detector_of_run(run, model.input_shape[2], content.info.labels),
-        quantization=Quantization(content.method, chosen=choice is not None),
-        trained_model_sha256=trained_sha256,
-        **describe(run.recipe(), model, content.info, content.network),
-        **provenance(),
+    pcm = np.stack([to_pcm16(dataset.load(clip)) for clip in clips])
+    features = np.stack([features_int8(config, wave / 32768.0) for wave in pcm])
+    return pcm, features[..., None]
+
+
+def c_model(network: Int8Network, manifest: Manifest) -> CModel:
+    """The facts of the network for its C files."""
+    model = manifest.model
+    bins, frames, channels = model.input_shape
+    return CModel(
+        name=model.name,
+        tflite=network.tflite,
+        labels=manifest.labels,
+        operators=manifest.operators,
+        input_bytes=bins * frames * channels,
+        input_quantization=model.input_quantization,
+        output_quantization=model.output_quantization,
+        arena_bytes=manifest.arena.bytes,
+        arena_source=manifest.arena.source,
+        activation_bits=activation_bits(network.tflite),
+        licence=manifest.licence,
+        importance=network.importance,
+        weights_flash_bytes=manifest.weights_flash_bytes,
     )
-    return write_export(
-        folder, unplanned, content.network, content.vectors, log, weights_flash_bytes
-    )
 
 
-def _current_export(
-    folder: Path, trained_sha256: str, choice: Choice | None, log: Log
-) -> Bundle | None:
-    """The export in a folder, if it is of this network; None if there is none or it is stale."""
-    bundle = existing_export(folder, log)
-    return bundle if bundle and _is_current(bundle, trained_sha256, choice) else None
-
-
-def _chosen(
-    run: Run, model: keras.Model, data_dir: Path | None, choice: Choice, log: Log
-) -> _Content:
-    """The network of ``m3net quantize``, with built-in sounds if its data set is not available.
-
-    Raises:
-        DataError: the data set is missing or broken, and ``data_dir`` names it.
-    """
-    report, frontend = choice.report, run.recipe().frontend
-    log(f"using the network in {run.quantized_path.parent}: {report['method']}")
-    try:
-        dataset = deployable_dataset(run, model, data_dir)
-        info, vectors = dataset.info, vectors_of(dataset, frontend)
-    except DataError as error:
-        if data_dir is not None:
-            raise
-        log(f"the test vectors are built-in sounds: {error}")
-        info = dataclasses.replace(
-            dataset_info(report["dataset"]["name"]),
-            protocol=report["dataset"]["protocol"],
-            fold=report["dataset"]["fold"],
-            labels=tuple(report["labels"]),
-        )
-        vectors = built_in_vectors(frontend, model.input_shape[2])
-    clips = report["calibration"]
-    calibration = Calibration(tuple(clips["clips"]), clips["features_sha256"])
-    return _Content(choice.network, calibration, report["method"], info, vectors)
-
-
-def _quantized(run: Run, model: keras.Model, data_dir: Path | None, log: Log) -> _Content:
-    """The network after post-training quantisation.
-
-    Raises:
-        DataError: the data set, which calibrates it, is missing or broken.
-    """
-    recipe, dataset = run.recipe(), deployable_dataset(run, model, data_dir)
-    train_set = compute_features(dataset, "train", recipe.frontend, log=log)
-    chosen = choose_calibration(
-        train_set.labels, recipe.quantization.calibration_clips, recipe.quantization.seed
-    )
-    log(f"quantising {model.name} with {len(chosen)} calibration clips")
-    features = train_set.clean[chosen]
-    calibration = Calibration(
-        tuple(train_set.clips[i].clip_id for i in chosen),
-        hashlib.sha256(features.tobytes()).hexdigest(),
-    )
-    network = quantize_network(model, features)
-    vectors = vectors_of(dataset, recipe.frontend)
-    return _Content(network, calibration, "ptq", dataset.info, vectors)
-
-
-def describe(
-    recipe: Recipe, model: keras.Model, info: DatasetInfo, network: Int8Network
-) -> dict[str, Any]:
-    """Entries of the manifest about network, front end and data."""
-    tflite = network.tflite
-    importance = None
-    if network.warp:
-        importance = ImportanceFacts(sha256_of(network.importance), len(network.importance))
-    return {
-        "dataset": DatasetFacts(info.name, info.protocol, info.fold),
-        "frontend": recipe.frontend,
-        "labels": tuple(info.labels),
-        "licence": f"Apache-2.0; trained on {info.name} ({info.licence})",
-        "model": NetworkFacts(
-            name=f"{recipe.model.name}-{recipe.model.preset}",
-            sha256=sha256_of(tflite),
-            bytes=len(tflite),
-            input_shape=tuple(model.input_shape[1:]),
-            input_quantization=tensor_quantization(tflite, "input"),
-            output_quantization=tensor_quantization(tflite, "output"),
-        ),
-        "operators": operators_of_parts(network.parts),
-        "importance": importance,
-        "warp": network.warp,
-    }
-
-
-def _is_current(bundle: Bundle, trained_sha256: str, choice: Choice | None) -> bool:
-    """Whether an export is of the run's current network in its current quantisation."""
-    manifest = bundle.manifest
-    if manifest.format != FORMAT or manifest.trained_model_sha256 != trained_sha256:
-        return False
-    if choice:
-        return bundle.network.parts == choice.network.parts
-    return not manifest.quantization.chosen
-
-
-def detector_of_run(run: Run, frames: int, labels: Sequence[str]) -> DetectorConfig:
-    """Settings of live detection of a run: its ``detector.yaml``, else the defaults.
-
-    Raises:
-        ConfigError: the file is damaged or was made for another network, or a device cannot cut
-            its input of this many frames into columns.
-    """
-    frontend = run.recipe().frontend
-    return saved_detector(run.detector_path, frontend, frames, labels) or DetectorConfig.default(
-        frontend, column_count(frontend, frames), labels
-    )
+def write_tflite(network: Int8Network, manifest: Manifest, folder: Path) -> None:
+    """Write ``model.tflite`` with its metadata, unless the file is up to date."""
+    path = folder / "model.tflite"
+    data = attach_metadata(network.tflite, manifest.to_dict(), network.importance)
+    if not path.exists() or path.read_bytes() != data:
+        write_bytes(path, data)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from m3net_tf.audio.frontend import FrontendConfig
 from m3net_tf.compiler.engines import DEFAULT_ENGINE
+from m3net_tf.export.bundle import Bundle
 from m3net_tf.export.manifest import FORMAT, Manifest
 from m3net_tf.export.operators import operators_of_parts
-from m3net_tf.export.reading import Bundle
 from m3net_tf.export.writing import (
     built_in_vectors,
     existing_export,

@@ -16,9 +16,9 @@ from m3net_tf.audio.datasets import DatasetInfo
 from m3net_tf.audio.datasets.audio import to_pcm16
 from m3net_tf.audio.frontend import column_count, dequantize_features, features_int8
 from m3net_tf.compiler.engines import DEFAULT_ENGINE
-from m3net_tf.export.bundle import describe
+from m3net_tf.export.bundle import Bundle
+from m3net_tf.export.from_run import describe
 from m3net_tf.export.manifest import Arena, Calibration, Manifest, Quantization
-from m3net_tf.export.reading import Bundle
 from m3net_tf.export.writing import Vectors, write_export
 from m3net_tf.quantization.diffres import quantize_network
 from m3net_tf.runtime.detector_config import DetectorConfig

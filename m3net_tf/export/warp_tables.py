@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from m3net_tf.export.carray import NOTICE
+from m3net_tf.export.c_files import NOTICE
 from m3net_tf.runtime.warp import WarpConfig, log2_table
 from m3net_tf.system.artifacts import write_text
 from m3net_tf.system.csource import array, blocks, c_linkage, defines, guarded, struct

@@ -13,16 +13,15 @@ import numpy.typing as npt
 from m3net_tf.audio.datasets import AudioDataset, load_dataset
 from m3net_tf.audio.datasets.selection import spread_clips
 from m3net_tf.audio.frontend import FrontendConfig, column_count, write_c_tables
-from m3net_tf.export.arena import engine_arena
-from m3net_tf.export.compiled import write_compiled
-from m3net_tf.export.manifest import Manifest
-from m3net_tf.export.reading import (
+from m3net_tf.export.bundle import (
     VECTOR_FILES,
     Bundle,
     c_model,
     pcm_and_features,
     write_tflite,
 )
+from m3net_tf.export.c_files import engine_arena, write_compiled
+from m3net_tf.export.manifest import Manifest
 from m3net_tf.export.warp_tables import write_warp_tables
 from m3net_tf.runtime.detector_config import DetectorConfig, load_detector, write_c_header
 from m3net_tf.runtime.interpreter import run_reference

@@ -37,7 +37,7 @@ ROOMS = (
     "m3net_tf.boards.device.monitor",
     "m3net_tf.pages.live_page.command",
     "m3net_tf.boards.builds.flash",
-    "m3net_tf.boards.deployment.fit",
+    "m3net_tf.boards.deployment.footprint",
     "m3net_tf.boards.deployment.starter",
     "m3net_tf.training.added",
 )

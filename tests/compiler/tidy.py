@@ -21,7 +21,7 @@ from single_operators import MAKERS
 from m3net_tf.boards.builds.sources import FIRMWARE_DIR
 from m3net_tf.compiler.emit import emit
 from m3net_tf.compiler.network import compile_network
-from m3net_tf.export.carray import CModel
+from m3net_tf.export.c_files import CModel
 
 ROOT = Path(__file__).parents[2]
 DSP, PORTABLE = ("thumbv7em-none-eabihf", "cortex-m4"), ("thumbv7m-none-eabi", "cortex-m3")

@@ -15,8 +15,8 @@ import pytest
 from m3net_tf.audio.frontend import features_int8
 from m3net_tf.boards.emulation import starting
 from m3net_tf.compiler.engines import DEFAULT_ENGINE
-from m3net_tf.export import Bundle, arena, bundle, compiled, export_run, writing
-from m3net_tf.export.carray import CModel
+from m3net_tf.export import Bundle, c_files, export_run, from_run, writing
+from m3net_tf.export.c_files import CModel
 from m3net_tf.export.manifest import Arena
 from m3net_tf.export.operators import operators_of
 from m3net_tf.quantization.ptq import choose_calibration
@@ -48,7 +48,7 @@ def fixed_commit():
     """Fixed versions and commit, independent of changes in the tree."""
     made_with = artifacts.provenance()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bundle, "provenance", lambda: made_with)
+        patch.setattr(from_run, "provenance", lambda: made_with)
         yield made_with
 
 
@@ -67,7 +67,7 @@ def copy(exported, tmp_path) -> Path:
 @pytest.fixture
 def quantized(exported, monkeypatch) -> None:
     """Skip the slow part of an export: return the network that it would give."""
-    monkeypatch.setattr(bundle, "quantize_network", lambda *_: exported.network)
+    monkeypatch.setattr(from_run, "quantize_network", lambda *_: exported.network)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -220,7 +220,7 @@ def test_an_export_is_not_repeated(exported, tiny_run, monkeypatch):
     def fail(*_: object) -> None:
         raise AssertionError("quantised again")
 
-    monkeypatch.setattr(bundle, "quantize_network", fail)
+    monkeypatch.setattr(from_run, "quantize_network", fail)
     lines: list[str] = []
     again = export_run(Run(tiny_run), None, exported.folder, lines.append)
     assert again.manifest == exported.manifest
@@ -248,7 +248,7 @@ def test_the_arena_is_the_planners_and_the_report_has_what_each_rewrite_saved(ex
 
 
 def test_another_engine_changes_its_files_alone(copy, exported, tiny_run, monkeypatch):
-    monkeypatch.setattr(bundle, "quantize_network", None)
+    monkeypatch.setattr(from_run, "quantize_network", None)
     other = export_run(Run(tiny_run), None, copy, engine="tflm")
     assert other.manifest.engine == "tflm" and other.compiled == {}
     assert other.manifest.arena.bytes > exported.manifest.arena.bytes
@@ -323,7 +323,7 @@ def test_a_network_that_the_compiler_lacks_names_the_other_engine(
     def refuse(*_):
         raise ModelError("operator SVDF of 'cell'")
 
-    monkeypatch.setattr(compiled, "compile_network", refuse)
+    monkeypatch.setattr(c_files, "compile_network", refuse)
     with pytest.raises(ModelError, match="SVDF of 'cell'.*: use --engine tflm") as error:
         export_run(Run(tiny_run), None, tmp_path / "export")
     assert "\n" not in str(error.value) and not list(tmp_path.iterdir())
@@ -452,7 +452,7 @@ def test_a_front_end_that_the_device_lacks(tiny_run, tmp_path, quantized):
 
 
 def test_without_tflm_the_arena_is_a_guess(tiny_run, tmp_path, quantized, monkeypatch):
-    monkeypatch.setattr(arena, "tflm_unavailable_reason", lambda: "the wheel is missing")
+    monkeypatch.setattr(c_files, "tflm_unavailable_reason", lambda: "the wheel is missing")
     lines: list[str] = []
     guessed = export_run(Run(tiny_run), None, tmp_path / "export", lines.append, "tflm")
     assert "the wheel is missing" in lines

@@ -17,8 +17,7 @@ from m3net_tf.boards.builds.sources import FIRMWARE_DIR
 from m3net_tf.boards.device.layers import Operator, operators_in_order, profile
 from m3net_tf.boards.device.messages import Message, Reply
 from m3net_tf.export import Bundle, export_run
-from m3net_tf.export.arena import tflm_arena
-from m3net_tf.export.compiled import arena_bytes, compile_model
+from m3net_tf.export.c_files import arena_bytes, compile_model, tflm_arena
 from m3net_tf.export.operators import operators_of
 from m3net_tf.networks.models import build_model
 from m3net_tf.quantization.diffres import warp_of

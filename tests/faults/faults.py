@@ -34,7 +34,7 @@ import sklearn.metrics  # noqa: F401
 from fault_operations import OPERATIONS, Operation
 from fault_places import Child, Disk, own_mounts
 
-import m3net_tf.export.bundle
+import m3net_tf.export.from_run
 import m3net_tf.training.trainer
 from m3net_tf.system.artifacts import sha256_of, write_json
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from firmware_helpers import skip_or_fail
 
-from m3net_tf.boards.builds.schema import schema_flags
+from m3net_tf.boards.builds.library import schema_flags
 from m3net_tf.boards.builds.sources import (
     FIRMWARE_DIR,
     Source,
@@ -22,7 +22,7 @@ from m3net_tf.boards.builds.sources import (
     read_lock,
     why_sources_unavailable,
 )
-from m3net_tf.boards.emulation.uart import UartLog
+from m3net_tf.boards.emulation.qemu import UartLog
 from m3net_tf.system.artifacts import cache_folder
 
 _SOURCES = ("tflite-micro", "flatbuffers", "gemmlowp", "ruy", "cmsis-dsp")

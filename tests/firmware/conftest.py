@@ -23,8 +23,8 @@ from firmware_helpers import (
 from monitor_host import build_monitor
 
 from m3net_tf.audio.frontend import FrontendConfig
+from m3net_tf.boards.builds.boards import find_machine
 from m3net_tf.boards.builds.build import build_firmware
-from m3net_tf.boards.emulation import find_machine
 from m3net_tf.boards.emulation.starting import why_no_emulation
 from m3net_tf.export import Bundle
 from m3net_tf.export.manifest import Manifest

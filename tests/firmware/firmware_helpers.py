@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from m3net_tf.audio.frontend import FrontendConfig, write_c_tables
+from m3net_tf.boards.builds.boards import Machine
 from m3net_tf.boards.builds.image import FirmwareImage
 from m3net_tf.boards.builds.sources import fetch_source, read_lock, why_sources_unavailable
-from m3net_tf.boards.emulation import Machine
-from m3net_tf.export.carray import CModel
+from m3net_tf.export.c_files import CModel
 from m3net_tf.export.operators import operators_of
 from m3net_tf.runtime.detector_config import DetectorConfig, write_c_header
 from m3net_tf.runtime.interpreter import activation_bits

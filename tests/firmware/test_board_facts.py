@@ -4,21 +4,19 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 
 from m3net_tf.boards.builds import boards
-from m3net_tf.boards.builds.board_files import (
+from m3net_tf.boards.builds.generated import (
     header_text,
     linker_text,
     settings_text,
     write_board_files,
 )
-from m3net_tf.boards.builds.cores import list_cores, load_core
 from m3net_tf.boards.builds.sources import FIRMWARE_DIR
-from m3net_tf.boards.emulation import machines
-from m3net_tf.boards.emulation.machines import partial_machines
 from m3net_tf.system.errors import ConfigError, FirmwareError
 
 ODD = """\
@@ -40,6 +38,7 @@ def odd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     file = tmp_path / "boards" / "odd" / "board.toml"
     file.parent.mkdir(parents=True)
     file.write_text(ODD)
+    shutil.copytree(FIRMWARE_DIR / "cmake", tmp_path / "cmake")
     monkeypatch.setattr(boards, "FIRMWARE_DIR", tmp_path)
     return file
 
@@ -49,7 +48,7 @@ def test_facts_have_types_and_defaults(odd: Path):
     assert (board.name, board.file, board.core) == ("odd", odd, "cortex-m4f")
     assert board.memory["ram"] == boards.Memory(0x2000_0000, 32 << 10)
     assert board.flash_commands == ("a {elf}", "b (c) {hex}")
-    assert (board.drivers, board.pdm, board.uf2, board.qemu) == ((), False, None, None)
+    assert (board.drivers, board.pdm, board.uf2, board.machine) == ((), False, None, None)
 
 
 @pytest.mark.parametrize(
@@ -167,7 +166,6 @@ def test_a_source_that_is_not_pinned_is_named(odd: Path):
 @pytest.mark.parametrize("name", boards.list_boards())
 def test_what_a_board_names_exists(name: str):
     board = boards.load_board(name)
-    assert board.core in list_cores()
     assert (FIRMWARE_DIR / "arch" / board.arch).is_dir()
     further = (source for values in board.choices.values() for source in values.values())
     own = {*board.sources, *(file for files in further for file in files)}
@@ -181,25 +179,26 @@ def test_what_a_board_names_exists(name: str):
 
 def test_facts_of_a_core_are_those_of_its_compiler_flags():
     folder = FIRMWARE_DIR / "cmake" / "cores"
-    assert list_cores() == sorted(path.stem for path in folder.glob("*.cmake"))
-    for name in list_cores():
-        flags = (folder / f"{name}.cmake").read_text()
-        core = load_core(name)
-        assert core.fixed_frontend == ("M3NET_FRONTEND_FIXED=1" in flags)
-        assert (core.kernels == "helium") == ("__MVE_PRESENT=1" in flags)
+    cores = {path.stem for path in folder.glob("*.cmake")}
+    assert {path.stem for path in folder.glob("*.toml")} == cores
+    for board in map(boards.load_board, boards.list_boards()):
+        flags = (folder / f"{board.core}.cmake").read_text()
+        assert board.fixed_frontend == ("M3NET_FRONTEND_FIXED=1" in flags)
+        assert (board.kernels == "helium") == ("__MVE_PRESENT=1" in flags)
 
 
-def test_an_unknown_core_lists_the_known_ones():
+def test_an_unknown_core_lists_the_known_ones(odd: Path):
+    odd.write_text(ODD.replace("cortex-m4f", "z80"))
     with pytest.raises(ConfigError, match="unknown core 'z80'; cores that exist: cortex-m3, cort"):
-        load_core("z80")
+        boards.load_board("odd")
 
 
 def test_job_memory_of_machines_is_that_of_the_firmware():
-    for machine in (*machines(), *partial_machines()):
-        header = header_text(boards.load_board(machine.board))
-        values = dict(re.findall(r"#define (BOARD_JOB_\w+) (\w+)u\n", header))
-        assert int(values["BOARD_JOB_ADDRESS"], 16) == machine.job_address
-        assert int(values["BOARD_JOB_CAPACITY_BYTES"]) == machine.job_bytes
+    for board in map(boards.load_board, boards.list_boards()):
+        if board.machine:
+            values = dict(re.findall(r"#define (BOARD_JOB_\w+) (\w+)u\n", header_text(board)))
+            assert int(values["BOARD_JOB_ADDRESS"], 16) == board.machine.job_address
+            assert int(values["BOARD_JOB_CAPACITY_BYTES"]) == board.machine.job_bytes
 
 
 def test_constants_are_macros():

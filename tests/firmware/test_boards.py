@@ -19,14 +19,11 @@ from firmware_helpers import APPS, BOARD, FRAMES, BuiltFirmware, random_features
 
 from m3net_tf.audio.frontend import FrontendConfig
 from m3net_tf.boards.builds import boards
+from m3net_tf.boards.builds.boards import find_machine, load_board, machines
 from m3net_tf.boards.builds.build import build_firmware
-from m3net_tf.boards.builds.cores import load_core
-from m3net_tf.boards.builds.image import FirmwareImage
+from m3net_tf.boards.builds.image import FirmwareImage, read_hex
 from m3net_tf.boards.builds.sources import library_sources, read_lock
-from m3net_tf.boards.builds.uf2 import read_hex
-from m3net_tf.boards.emulation import find_machine, machines, run_job
-from m3net_tf.boards.emulation.machines import partial_machines
-from m3net_tf.boards.emulation.qemu import emulator_command, run_image
+from m3net_tf.boards.emulation.qemu import emulator_command, run_image, run_job
 from m3net_tf.system.errors import FirmwareError
 
 EMULATED = [machine.board for machine in machines()]
@@ -171,7 +168,7 @@ def test_each_core_gives_the_same_bytes(
     assert np.abs(result.features.astype(int) - expected.features).max() <= 1
     assert result.frontend_bytes - RING_BYTES <= FRONTEND_RAM_BYTES
     m4 = expected.frontend_instructions_per_frame
-    fixed = load_core(boards.load_board(board).core).fixed_frontend
+    fixed = load_board(board).fixed_frontend
     limit = m4 / 2 if board == "mps3_an547" else FIXED_FRONTEND_LIMIT if fixed else FRONTEND_LIMIT
     assert 5_000 < result.frontend_instructions_per_frame <= limit
     assert result.stack_used_bytes < 4096
@@ -267,7 +264,7 @@ def test_clocks_sleep_reception_and_resets(
 
 def test_a_clock_that_never_comes_is_an_error_not_a_hang(images: Callable[..., FirmwareImage]):
     """QEMU has a part of the STM32F4: flash, RAM and console, but no crystal."""
-    (machine,) = partial_machines()
+    machine = load_board("stm32f4_discovery").machine
     with pytest.raises(FirmwareError) as caught:
         run_image(images(machine.board).elf, machine, bytes(32))
     assert str(caught.value).endswith("clock: the crystal does not start; value=0")

@@ -11,8 +11,7 @@ import pytest
 
 from m3net_tf.boards.builds import boards
 from m3net_tf.boards.builds.flash import flash_command, flash_image, flash_way
-from m3net_tf.boards.builds.image import FirmwareImage
-from m3net_tf.boards.builds.uf2 import read_hex, uf2_blocks
+from m3net_tf.boards.builds.image import FirmwareImage, read_hex, uf2_blocks
 from m3net_tf.system.errors import FirmwareError
 
 HARDWARE = [board for board in boards.list_boards() if boards.load_board(board).flash_commands]

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from m3net_tf.boards.builds import build, library
-from m3net_tf.boards.emulation import find_machine
+from m3net_tf.boards.builds.boards import find_machine
 from m3net_tf.boards.emulation.qemu import run_image
 from m3net_tf.system.errors import FirmwareError, InUseError
 from m3net_tf.system.locks import LOCK_NAME, locked

@@ -27,22 +27,19 @@ from firmware_helpers import (
 )
 
 from m3net_tf.audio.frontend import FrontendConfig, features_int8, fixed_features_int8
-from m3net_tf.boards.builds import compiled, packages
-from m3net_tf.boards.builds.boards import list_boards, load_board
-from m3net_tf.boards.builds.compiled import build_compiled, needs_dsp, why_not_compiled
+from m3net_tf.boards.builds import build, sources
+from m3net_tf.boards.builds.boards import find_machine, list_boards, load_board
+from m3net_tf.boards.builds.build import build_compiled, why_unreachable
 from m3net_tf.boards.builds.image import FirmwareImage
-from m3net_tf.boards.builds.packages import Package
-from m3net_tf.boards.builds.sources import FIRMWARE_DIR, UnreachableError, content_digest
-from m3net_tf.boards.emulation import find_machine, run_job
-from m3net_tf.boards.emulation.qemu import run_image
+from m3net_tf.boards.builds.sources import FIRMWARE_DIR, Package, UnreachableError, content_digest
+from m3net_tf.boards.emulation.qemu import run_image, run_job
 from m3net_tf.boards.emulation.starting import firmware_folder, why_no_emulation
 from m3net_tf.compiler.checksum import array_bytes
-from m3net_tf.compiler.engines import DEFAULT_ENGINE, ENGINES
+from m3net_tf.compiler.engines import COMPILED, DEFAULT_ENGINE, ENGINES
 from m3net_tf.compiler.host import WARNINGS, engine_folder, engine_sources
 from m3net_tf.compiler.network import CompiledNetwork
 from m3net_tf.compiler.structures import Array, Structure
-from m3net_tf.export.carray import CModel
-from m3net_tf.export.compiled import ARENA_SOURCE, compile_model, network_files, write_network
+from m3net_tf.export.c_files import ARENA_SOURCE, CModel, compile_model, network_files
 from m3net_tf.runtime.interpreter import run_reference
 from m3net_tf.system.artifacts import sha256_of
 from m3net_tf.system.errors import FirmwareError, ModelError
@@ -139,7 +136,8 @@ def test_the_kernels_compile_at_all_settings(core: str, optimisation: str, tmp_p
 def test_the_interface_on_the_host(model: CModel, tmp_path: Path):
     """Errors of init, a run, and the profile with a line for each kernel."""
     networks = compile_model(model)
-    write_network(network_files(model, networks), tmp_path)
+    for name, text in network_files(model, networks).items():
+        (tmp_path / name).write_text(text)
     program = tmp_path / "program"
     core = FIRMWARE_DIR / "core"
     includes = [f"-I{folder}" for folder in (tmp_path, core, engine_folder())]
@@ -202,10 +200,9 @@ def test_a_flipped_bit_of_the_weights_is_reported(
         run_job(damaged, find_machine(BOARD), random_features(1, seed=1))
 
 
-def test_generated_model_header_has_the_arena_of_the_plan(model: CModel, tmp_path: Path):
+def test_generated_model_header_has_the_arena_of_the_plan(model: CModel):
     networks = compile_model(model)
-    write_network(network_files(model, networks), tmp_path)
-    text = (tmp_path / "model.h").read_text()
+    text = network_files(model, networks)["model.h"]
     assert f"// Measured by: {ARENA_SOURCE}." in text
     arena = networks["m3net_network"].plan.arena_bytes
     assert f"#define M3NET_MODEL_ARENA_BYTES {arena}\n" in text
@@ -218,7 +215,7 @@ def test_a_network_that_cannot_be_compiled_is_one_line(model: CModel):
 
 
 def test_which_boards_need_a_package():
-    integer = {name for name in list_boards() if not needs_dsp(load_board(name))}
+    integer = {name for name in list_boards() if not load_board(name).needs_dsp}
     assert integer == {"mps2_an385", "mps2_an505"}
 
 
@@ -229,7 +226,7 @@ def unreachable(*_):
 def test_without_its_package_the_front_end_computes_in_whole_numbers(
     model: CModel, firmware: FirmwareImage, sounds, tmp_path: Path, monkeypatch
 ):
-    monkeypatch.setattr(compiled, "fetch_package", unreachable)
+    monkeypatch.setattr(build, "fetch_package", unreachable)
     lines: list[str] = []
     bundle = firmware.elf.parent.parent / "bundle"
     image = build_compiled(bundle, model, BOARD, tmp_path, report=lines.append)
@@ -245,12 +242,10 @@ def test_without_its_package_the_front_end_computes_in_whole_numbers(
 
 
 def test_unreachable_headers_of_a_vendor_are_a_reason(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(compiled, "why_package_unavailable", lambda _: None)
-    monkeypatch.setattr(
-        compiled, "why_sources_unavailable", lambda sources: f"no {sources[0].name}"
-    )
-    assert why_not_compiled(BOARD) == ""
-    assert why_not_compiled("nrf52840dk").startswith("no ")
+    monkeypatch.setattr(build, "why_package_unavailable", lambda _: None)
+    monkeypatch.setattr(build, "why_sources_unavailable", lambda sources: f"no {sources[0].name}")
+    assert why_unreachable(load_board(BOARD), COMPILED) == ""
+    assert why_unreachable(load_board("nrf52840dk"), COMPILED).startswith("no ")
 
 
 def test_builds_of_the_engines_lie_apart():
@@ -291,7 +286,7 @@ def pip(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimpleNamespace:
             (folder / "dsp-1.tar.gz").write_bytes(state.archive)
         return SimpleNamespace(returncode=int(bool(state.error)), stderr=state.error)
 
-    monkeypatch.setattr(packages.subprocess, "run", run)
+    monkeypatch.setattr(sources.subprocess, "run", run)
     state.archive = archive_of(tmp_path, ("Source/a.c", "LICENSE", "tests/b.c"))
     return state
 
@@ -299,9 +294,9 @@ def pip(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimpleNamespace:
 def test_a_package_is_fetched_once_and_checked(pip: SimpleNamespace, tmp_path: Path):
     package = Package("dsp", "1", sha256_of(pip.archive), folders=("Source",))
     said: list[str] = []
-    folder = packages.fetch_package(package, tmp_path, said.append)
+    folder = sources.fetch_package(package, tmp_path, said.append)
     assert sorted(path.name for path in folder.iterdir()) == ["LICENSE", "Source"]
-    assert packages.fetch_package(package, tmp_path, said.append) == folder
+    assert sources.fetch_package(package, tmp_path, said.append) == folder
     assert said == ["fetching dsp 1 from the Python package index"]
     assert len(pip.commands) == 1 and pip.commands[0][:4] == [
         sys.executable,
@@ -317,22 +312,22 @@ def test_a_package_is_unpacked_without_the_filter_that_pythons_first_releases_la
 ):
     monkeypatch.setattr(tarfile.TarFile, "extractall", lambda self, path=".": None)  # 3.11.2
     package = Package("dsp", "1", sha256_of(pip.archive), folders=("Source",))
-    folder = packages.fetch_package(package, tmp_path)
+    folder = sources.fetch_package(package, tmp_path)
     assert (folder / "Source" / "a.c").is_file()
 
 
 def test_a_package_is_checked_at_every_use(pip: SimpleNamespace, tmp_path: Path):
     sha256 = sha256_of(pip.archive)
-    folder = packages.fetch_package(Package("dsp", "1", sha256, folders=("Source",)), tmp_path)
+    folder = sources.fetch_package(Package("dsp", "1", sha256, folders=("Source",)), tmp_path)
     pinned = Package("dsp", "1", sha256, content_digest(folder), folders=("Source",))
-    assert packages.fetch_package(pinned, tmp_path) == folder
+    assert sources.fetch_package(pinned, tmp_path) == folder
     (folder / "Source" / "a.c").write_text("changed")
     with pytest.raises(FirmwareError, match="delete this folder"):
-        packages.fetch_package(pinned, tmp_path)
+        sources.fetch_package(pinned, tmp_path)
     shutil.rmtree(folder)
     other = dataclasses.replace(pinned, content="0" * 64)
     with pytest.raises(FirmwareError, match="fetched content .* instead of 000000000000"):
-        packages.fetch_package(other, tmp_path)
+        sources.fetch_package(other, tmp_path)
     assert not folder.exists()
 
 
@@ -356,10 +351,10 @@ def test_a_package_that_cannot_be_had(
     pip.error = error
     package = Package("dsp", "1", sha256 or sha256_of(pip.archive), folders=folders)
     with pytest.raises(FirmwareError, match=words) as caught:
-        packages.fetch_package(package, tmp_path)
+        sources.fetch_package(package, tmp_path)
     assert "\n" not in str(caught.value)
-    assert packages.why_package_unavailable(package, tmp_path) == str(caught.value)
-    assert not packages.package_dir(package, tmp_path).exists()
+    assert sources.why_package_unavailable(package, tmp_path) == str(caught.value)
+    assert not sources.package_dir(package, tmp_path).exists()
 
 
 @pytest.mark.parametrize(
@@ -377,9 +372,9 @@ def test_damaged_lock_file(tmp_path: Path, text: str, words: str):
     path = tmp_path / "third_party.lock"
     path.write_text(text)
     with pytest.raises(FirmwareError, match=words):
-        packages.read_package("dsp", path)
+        sources.read_package("dsp", path)
 
 
 def test_the_lock_file_pins_the_package():
-    package = packages.read_package("cmsisdsp")
+    package = sources.read_package("cmsisdsp")
     assert package.licence and package.folders == ("Include", "PrivateInclude", "Source")

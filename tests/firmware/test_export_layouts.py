@@ -36,10 +36,10 @@ from m3net_tf.audio.frontend.fixed import fixed_features_int8
 from m3net_tf.boards.builds.layouts import LAYOUTS, library_name, write_layout
 from m3net_tf.boards.builds.sources import FIRMWARE_DIR
 from m3net_tf.compiler.host import engine_sources
-from m3net_tf.export import Bundle, compiled, export_run
-from m3net_tf.export.compiled import arena_bytes, compile_model
+from m3net_tf.export import Bundle, c_files, export_run
+from m3net_tf.export.bundle import c_model
+from m3net_tf.export.c_files import arena_bytes, compile_model
 from m3net_tf.export.manifest import DatasetFacts
-from m3net_tf.export.reading import c_model
 from m3net_tf.runtime import DetectorConfig, write_c_header
 from m3net_tf.system.errors import ConfigError, ModelError
 from m3net_tf.training import Run
@@ -265,7 +265,7 @@ def test_wrong_names_and_exports(library_bundle, tmp_path, monkeypatch):
     def refuse(*_):
         raise ModelError("operator SVDF of 'cell'")
 
-    monkeypatch.setattr(compiled, "compile_network", refuse)
+    monkeypatch.setattr(c_files, "compile_network", refuse)
     with pytest.raises(ModelError, match="m3net-mcu cannot be compiled .*SVDF.*: docs/engine"):
         write_layout(library_bundle, "zephyr", tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["old"]

@@ -12,9 +12,8 @@ import pytest
 from firmware_helpers import BOARD, BuiltFirmware, write_bundle
 
 from m3net_tf.boards.builds import boards, build, image, library, toolchain
+from m3net_tf.boards.builds.boards import list_boards, load_board, machines
 from m3net_tf.boards.builds.sources import FIRMWARE_DIR, UnreachableError, fetch_sources
-from m3net_tf.boards.emulation import machines
-from m3net_tf.boards.emulation.machines import partial_machines
 from m3net_tf.export.operators import TFLM_OPERATORS, resolver_method
 from m3net_tf.system.errors import FirmwareError
 
@@ -27,7 +26,8 @@ def symbols(elf: Path) -> str:
 def test_the_emulated_boards():
     names = ["mps2_an385", "mps2_an386", "mps2_an500", "mps2_an505", "mps3_an547"]
     assert [machine.board for machine in machines()] == names
-    assert [machine.board for machine in partial_machines()] == ["stm32f4_discovery"]
+    qemu = [machine for name in list_boards() if (machine := load_board(name).machine)]
+    assert [machine.board for machine in qemu if machine.partial] == ["stm32f4_discovery"]
 
 
 def test_portable_code_names_no_board():
@@ -72,7 +72,7 @@ def test_without_sources_the_other_engine_is_named(board, works, monkeypatch, tm
     def unreachable(*_):
         raise UnreachableError("cannot fetch tflite-micro")
 
-    monkeypatch.setattr(build, "check_toolchain", lambda: None)
+    monkeypatch.setattr(build, "check_tools", lambda *_, **__: None)
     monkeypatch.setattr(build, "build_library", unreachable)
     with pytest.raises(FirmwareError) as caught:
         build.build_firmware(tmp_path, board, tmp_path / "build")

@@ -15,8 +15,7 @@ from firmware_helpers import BuiltFirmware
 
 from m3net_tf import cli
 from m3net_tf.boards.builds import flash
-from m3net_tf.boards.builds.image import FirmwareImage
-from m3net_tf.boards.builds.summary import image_files, memory_bytes, summary_lines
+from m3net_tf.boards.builds.image import FirmwareImage, image_files, memory_bytes, summary_lines
 from m3net_tf.boards.emulation import starting
 from m3net_tf.export import Bundle
 from m3net_tf.export.manifest import Arena
@@ -52,12 +51,12 @@ def built_with(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[Pa
     """Folder and choices of each build of an export for the compiled engine."""
     calls: list[tuple[Path, list[str]]] = []
 
-    def build(bundle, board, folder, log, *, settings):
+    def build(bundle, board, folder, log, *, settings, emulated=False):
         calls.append((folder, list(settings)))
         log("compiling")
         return FirmwareImage(write_image(folder, board), board, {}, 186_848, 95_296)
 
-    def build_tflm(bundle, board, folder, arena_bytes, *, settings, report):
+    def build_tflm(bundle, board, folder, arena_bytes, *, settings, report, emulated=False):
         assert arena_bytes == 54_321  # the export's is not TensorFlow Lite Micro's
         return build(bundle, board, folder, report, settings=settings)
 
@@ -138,7 +137,7 @@ def test_an_emulated_board_gets_an_arena_that_the_network_starts_with(
     least_bytes = 24_000
     builds: list[tuple[int | None, list[str]]] = []
 
-    def build(bundle, board, folder, arena_bytes=None, *, settings, report):
+    def build(bundle, board, folder, arena_bytes=None, *, settings, report, emulated=False):
         builds.append((arena_bytes, list(settings)))
         return FirmwareImage(write_image(folder, board), board, {}, 1, 1)
 

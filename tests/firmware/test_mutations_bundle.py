@@ -15,7 +15,7 @@ import pytest
 from firmware_helpers import BOARD, skip_or_fail, write_bundle
 
 from m3net_tf.boards.builds.build import build_firmware
-from m3net_tf.export.carray import CModel
+from m3net_tf.export.c_files import CModel
 
 LABELS = ("yes", "no", "up", "silence")
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from m3net_tf.boards.builds.schema import schema_flags, without_object_api
+from m3net_tf.boards.builds.library import schema_flags, without_object_api
 
 HEADER = """\
 #ifndef GUARD

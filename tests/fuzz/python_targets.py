@@ -434,7 +434,7 @@ class _Clock:
 
 def _uart() -> Take:
     from m3net_tf.boards.device import client
-    from m3net_tf.boards.emulation.uart import UartLog
+    from m3net_tf.boards.emulation.qemu import UartLog
 
     clock = _Clock()
     orders: tuple[Callable[[client.Device], object], ...] = (

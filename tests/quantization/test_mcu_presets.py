@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from m3net_tf.audio.frontend import FrontendConfig, write_c_tables
+from m3net_tf.boards.builds.boards import find_machine
 from m3net_tf.boards.builds.build import build_firmware
 from m3net_tf.boards.deployment.arena_estimate import estimate_arena
-from m3net_tf.boards.emulation import find_machine, run_job
+from m3net_tf.boards.emulation.qemu import run_job
 from m3net_tf.boards.emulation.starting import why_no_emulation
-from m3net_tf.export.carray import CModel
+from m3net_tf.export.c_files import CModel
 from m3net_tf.export.operators import operators_of
 from m3net_tf.networks.models import build_model, presets_of
 from m3net_tf.quantization.ptq import quantize_int8

@@ -147,7 +147,7 @@ def test_only_one_spelling_at_once(tiny_recipe):
 
 @pytest.fixture
 def measured(tiny_run, exported, tmp_path) -> Path:
-    """A run with an export, and the files of its emulation and of m3net fit."""
+    """A run with an export, and the files of its emulation and of m3net footprint."""
     folder = Path(shutil.copytree(tiny_run, tmp_path / "run"))
     shutil.copytree(exported.folder, folder / "export", dirs_exist_ok=True)
     sha256 = exported.manifest.model.sha256
@@ -203,5 +203,5 @@ def test_words_that_are_missing(measured, tmp_path, about, message):
 def test_a_measurement_of_another_network(measured, tmp_path):
     (tmp_path / ABOUT).write_text(ABOUT_TEXT)
     (measured / "fit.json").write_text('{"model_sha256": "0"}')
-    with pytest.raises(M3NetError, match=r"fit.json is of another network .* m3net fit"):
+    with pytest.raises(M3NetError, match=r"fit.json is of another network .* m3net footprint"):
         pack(Run(measured), tmp_path)

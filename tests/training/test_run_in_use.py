@@ -30,9 +30,9 @@ def emulate(folder, _):
 
 
 def fit(folder, _):
-    from m3net_tf.boards.deployment.fit import run_fit
+    from m3net_tf.boards.deployment.footprint import measure_footprint
 
-    run_fit(folder)
+    measure_footprint(folder)
 
 
 def detect(folder, _):

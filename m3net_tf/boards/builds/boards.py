@@ -2,21 +2,26 @@
 """The boards of ``firmware/boards``: one folder each, with all facts in its ``board.toml``.
 
 Boards of a family share a file: ``family = "mps2"`` takes what ``firmware/boards/mps2.toml`` has
-and the board's own file does not.
+and the board's own file does not. The facts of a board's core are in
+``firmware/cmake/cores/<core>.toml``, beside the compiler flags of the core.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import tomllib
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from m3net_tf.boards.builds.facts import check_table, read_toml, require_keys
 from m3net_tf.boards.builds.sources import FIRMWARE_DIR, Source, library_sources, read_lock
 from m3net_tf.system.checkout import require_sources
-from m3net_tf.system.errors import ConfigError, FirmwareError
+from m3net_tf.system.errors import ConfigError, FirmwareError, require_known_keys
+
+KERNELS = ("plain", "dsp", "helium")
+"""Forms of CMSIS-NN's kernels: for cores with neither, with the DSP extension, with Helium."""
 
 _REQUIRED: Mapping[str, type] = {
     "title": str,
@@ -40,6 +45,16 @@ _OPTIONAL: Mapping[str, type] = {
     "uf2": dict,
     "qemu": dict,
     "constants": dict,
+}
+_STORAGE = dict.fromkeys(("start", "sector_bytes", "sectors", "word_bytes"), int)
+_UF2 = {"family": int, "first_address": int}
+_QEMU_OPTIONAL: Mapping[str, type] = {"uart": int, "partial": bool}
+_TYPE_NAMES: Mapping[type, str] = {
+    bool: "true or false",
+    dict: "a table",
+    int: "a whole number",
+    list: "a list of strings",
+    str: "a string",
 }
 _FILE_NAME = "board.toml"
 
@@ -86,18 +101,33 @@ class Uf2:
 
 
 @dataclass(frozen=True)
-class Qemu:
-    """QEMU's model of a board.
+class Machine:
+    """An emulated board.
 
     Attributes:
-        machine: QEMU's name for it.
+        board: name of the board whose ELF it runs.
+        machine: the emulator's name for it.
+        job_address: where the job image goes in the board's memory.
+        job_bytes: room there.
         uart: index of the serial port that is the console.
-        partial: it lacks parts of the board that the firmware needs to start.
+        partial: it lacks a part of the board that the firmware needs to start.
+        emulator: program that emulates it.
+        package: Debian package that brings the emulator.
+        arguments: further arguments for the emulator.
+        stall_timeout_s: longest wait for the next console line, in seconds of the host's clock.
     """
 
+    board: str
     machine: str
+    job_address: int
+    job_bytes: int
     uart: int = 0
     partial: bool = False
+    emulator: str = "qemu-system-arm"
+    package: str = "qemu-system-arm"
+    # One nanosecond an instruction: timers of the board advance with the instructions.
+    arguments: tuple[str, ...] = ("-icount", "shift=0")
+    stall_timeout_s: float = 120.0
 
 
 @dataclass(frozen=True)
@@ -109,11 +139,15 @@ class Board:
         file: its ``board.toml``.
         title: the maker's name for it.
         core: a file of ``firmware/cmake/cores``.
+        kernels: form of CMSIS-NN's kernels on the core, one of :data:`KERNELS`.
+        fixed_frontend: whether the front end computes in whole numbers on the core.
+        needs_dsp: whether front end or microphone compute with CMSIS-DSP.
         arch: a folder of ``firmware/arch``.
         clock_hz: clock of the core.
         stack_bytes: size of the stack.
         memory: memories of the linker script by name: ``flash``, ``ram``, and any for which the
             code has a section of the same name.
+        flash_bytes: flash for the image and a boot loader, without the sectors for thresholds.
         job: memory for a job image, outside of those.
         sources: files of its folder.
         drivers: files of ``firmware/drivers``, without ``.c``.
@@ -126,7 +160,7 @@ class Board:
             first value is the default.
         storage: the sectors of its flash that keep thresholds.
         uf2: its UF2 boot loaders; with one, the setting ``M3NET_FLASH_START`` moves the image.
-        qemu: QEMU's model of it.
+        machine: QEMU's model of it; None without.
         constants: numbers, strings and truth values for the C code.
     """
 
@@ -134,10 +168,14 @@ class Board:
     file: Path
     title: str
     core: str
+    kernels: str
+    fixed_frontend: bool
+    needs_dsp: bool
     arch: str
     clock_hz: int
     stack_bytes: int
     memory: Mapping[str, Memory]
+    flash_bytes: int
     job: Memory
     sources: tuple[str, ...] = ()
     drivers: tuple[str, ...] = ()
@@ -148,14 +186,8 @@ class Board:
     choices: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
     storage: Storage | None = None
     uf2: Uf2 | None = None
-    qemu: Qemu | None = None
+    machine: Machine | None = None
     constants: Mapping[str, int | float | str] = field(default_factory=dict)
-
-    @property
-    def flash_bytes(self) -> int:
-        """Size of the flash for the image, that of a boot loader included."""
-        flash = self.memory["flash"]
-        return self.storage.start - flash.start if self.storage else flash.bytes
 
     @property
     def weights_flash_bytes(self) -> int:
@@ -166,14 +198,6 @@ class Board:
     def ram_bytes(self) -> int:
         """Size of all memories but flash."""
         return sum(memory.bytes for region, memory in self.memory.items() if region != "flash")
-
-
-_RECORDS: Mapping[type, tuple[Mapping[str, type], Mapping[str, type]]] = {
-    Memory: ({"start": int, "bytes": int}, {}),
-    Storage: (dict.fromkeys(("start", "sector_bytes", "sectors", "word_bytes"), int), {}),
-    Uf2: ({"family": int, "first_address": int}, {}),
-    Qemu: ({"machine": str}, {"uart": int, "partial": bool}),
-}
 
 
 def list_boards() -> list[str]:
@@ -187,7 +211,7 @@ def list_boards() -> list[str]:
 
 
 def load_board(name: str) -> Board:
-    """Read a board's facts from its ``board.toml`` and its family's file.
+    """Read a board's facts from its ``board.toml``, the file of its family and that of its core.
 
     Raises:
         FirmwareError: there is no such board; the message lists those that exist.
@@ -198,31 +222,89 @@ def load_board(name: str) -> Board:
             f"unknown board {name!r}; boards that exist: {', '.join(list_boards())}"
         )
     file = FIRMWARE_DIR / "boards" / name / _FILE_NAME
-    facts, place = _with_family(read_toml(file), file)
-    check_table(facts, _REQUIRED, _OPTIONAL, f"in {place}")
-    facts.pop("family", None)
-    lists = {key: tuple(value) for key, value in facts.items() if isinstance(value, list)}
-    require_keys(facts["memory"], ("flash", "ram"), f"in table 'memory' of {place}")
-    tables = {
-        "memory": {
-            region: _record(Memory, table, f"memory.{region}", place)
-            for region, table in facts["memory"].items()
-        },
-        "job": _record(Memory, facts["job"], "job", place),
-        "third_party": _lists(facts.get("third_party", {}), "third_party", place),
-        "choices": {
+    facts, place = _with_family(_read_toml(file), file)
+    _check_table(facts, _REQUIRED, _OPTIONAL, f"in {place}")
+    _require_keys(facts["memory"], ("flash", "ram"), f"in table 'memory' of {place}")
+    kernels, fixed_frontend = _core_facts(facts["core"])
+    pdm = facts.get("pdm", False)
+    memory = {
+        region: _memory(table, f"memory.{region}", place)
+        for region, table in facts["memory"].items()
+    }
+    flash = memory["flash"]
+    storage = _storage(facts["storage"], flash, place) if "storage" in facts else None
+    job = _memory(facts["job"], "job", place)
+    machine = None
+    if "qemu" in facts:
+        qemu = _record(facts["qemu"], "qemu", place, {"machine": str}, _QEMU_OPTIONAL)
+        machine = Machine(name, job_address=job.start, job_bytes=job.bytes, **qemu)
+    uf2 = _record(facts["uf2"], "uf2", place, _UF2) if "uf2" in facts else None
+    return Board(
+        name=name,
+        file=file,
+        title=facts["title"],
+        core=facts["core"],
+        kernels=kernels,
+        fixed_frontend=fixed_frontend,
+        needs_dsp=pdm or not fixed_frontend,
+        arch=facts["arch"],
+        clock_hz=facts["clock_hz"],
+        stack_bytes=facts["stack_bytes"],
+        memory=memory,
+        flash_bytes=storage.start - flash.start if storage else flash.bytes,
+        job=job,
+        sources=tuple(facts.get("sources", ())),
+        drivers=tuple(facts.get("drivers", ())),
+        pdm=pdm,
+        definitions=tuple(facts.get("definitions", ())),
+        flash_commands=tuple(facts.get("flash_commands", ())),
+        third_party=_lists(facts.get("third_party", {}), "third_party", place),
+        choices={
             setting: _lists(values, f"choices.{setting}", place)
             for setting, values in facts.get("choices", {}).items()
         },
-        **{
-            name: _record(kind, facts[name], name, place) if name in facts else None
-            for name, kind in (("storage", Storage), ("uf2", Uf2), ("qemu", Qemu))
-        },
-        "constants": _constants(facts.get("constants", {}), place),
-    }
-    if storage := tables["storage"]:
-        _check_storage(storage, tables["memory"]["flash"], place)
-    return Board(name=name, file=file, **{**facts, **lists, **tables})
+        storage=storage,
+        uf2=Uf2(**uf2) if uf2 else None,
+        machine=machine,
+        constants=_constants(facts.get("constants", {}), place),
+    )
+
+
+def machines() -> tuple[Machine, ...]:
+    """The emulated boards whose firmware starts, ordered by name.
+
+    Raises:
+        ConfigError: there is no source checkout, or a ``board.toml`` has a wrong key.
+    """
+    boards = (load_board(name) for name in list_boards())
+    return tuple(board.machine for board in boards if board.machine and not board.machine.partial)
+
+
+def find_machine(board: str) -> Machine:
+    """The emulated machine for a board.
+
+    Raises:
+        FirmwareError: there is no such board, or no machine emulates it; the message lists those
+            that exist.
+        ConfigError: as :func:`machines`.
+    """
+    machine = load_board(board).machine
+    if machine is None or machine.partial:
+        emulated = ", ".join(machine.board for machine in machines())
+        raise FirmwareError(f"{board}: no emulator runs this board; emulated boards: {emulated}")
+    return machine
+
+
+def emulated_board(board: str) -> str:
+    """The board itself if it is emulated, else one with the same core; '' if there is none.
+
+    Raises:
+        FirmwareError: there is no such board.
+        ConfigError: as :func:`machines`.
+    """
+    core = load_board(board).core
+    names = [machine.board for machine in machines() if load_board(machine.board).core == core]
+    return board if board in names else next(iter(names), "")
 
 
 def board_sources(board: Board) -> tuple[Source, ...]:
@@ -238,6 +320,26 @@ def board_sources(board: Board) -> tuple[Source, ...]:
     return (*library_sources(), *(pinned[name] for name in board.third_party))
 
 
+def _core_facts(core: str) -> tuple[str, bool]:
+    """``kernels`` and ``fixed_frontend`` of a core.
+
+    Raises:
+        ConfigError: there is no such core, or a key is unknown, missing or of a wrong type.
+    """
+    folder = FIRMWARE_DIR / "cmake" / "cores"
+    file = folder / f"{core}.toml"
+    if not file.is_file():
+        cores = sorted(path.stem for path in folder.glob("*.toml"))
+        raise ConfigError(f"unknown core {core!r}; cores that exist: {', '.join(cores)}")
+    facts = _read_toml(file)
+    _check_table(facts, {"kernels": str, "fixed_frontend": bool}, {}, f"in {file}")
+    if facts["kernels"] not in KERNELS:
+        raise ConfigError(
+            f"key 'kernels' in {file} is {facts['kernels']!r}: choose {', '.join(KERNELS)}"
+        )
+    return facts["kernels"], facts["fixed_frontend"]
+
+
 def _with_family(facts: dict[str, Any], file: Path) -> tuple[dict[str, Any], str]:
     """Complete a board's facts with its family's; where both have a table, merge its keys.
 
@@ -249,8 +351,8 @@ def _with_family(facts: dict[str, Any], file: Path) -> tuple[dict[str, Any], str
     family_file = file.parent.parent / f"{family}.toml"
     if not family_file.is_file():
         raise ConfigError(f"key 'family' in {file} is {family!r}: there is no {family_file}")
-    shared = read_toml(family_file)
-    check_table(shared, {}, {**_REQUIRED, **_OPTIONAL}, f"in {family_file}")
+    shared = _read_toml(family_file)
+    _check_table(shared, {}, {**_REQUIRED, **_OPTIONAL}, f"in {family_file}")
     merged = {**shared, **facts}
     for key, value in facts.items():
         if isinstance(value, dict) and isinstance(shared.get(key), dict):
@@ -258,32 +360,28 @@ def _with_family(facts: dict[str, Any], file: Path) -> tuple[dict[str, Any], str
     return merged, f"{file} with {family_file}"
 
 
-def _record(kind: type, table: object, name: str, place: str) -> Any:
-    """A table of required and optional keys as the type that has them."""
-    required, optional = _RECORDS[kind]
-    values = _table(table, name, place)
-    check_table(values, required, optional, f"in table {name!r} of {place}")
-    return kind(**values)
+def _memory(table: object, name: str, place: str) -> Memory:
+    return Memory(**_record(table, name, place, {"start": int, "bytes": int}))
 
 
-def _check_storage(storage: Storage, flash: Memory, place: str) -> None:
-    """Refuse sectors that the driver or the linker script cannot use."""
+def _storage(table: object, flash: Memory, place: str) -> Storage:
+    """The sectors for thresholds.
+
+    Raises:
+        ConfigError: the driver or the linker script cannot use them.
+    """
+    storage = Storage(**_record(table, "storage", place, _STORAGE))
     where = f"table 'storage' of {place}"
     word, sector = storage.word_bytes, storage.sector_bytes
     if word not in (4, 8, 16, 32) or sector < word or sector % word:
         raise ConfigError(
             f"{where}: give words of 4, 8, 16 or 32 bytes, and sectors of whole words"
         )
-    first, end = storage.start - flash.start, storage.start - flash.start + storage.sectors * sector
+    first = storage.start - flash.start
+    end = first + storage.sectors * sector
     if first <= 0 or first % sector or end > flash.bytes or storage.sectors < 2:
         raise ConfigError(f"{where}: give at least 2 whole sectors behind an image, in the flash")
-
-
-def _lists(table: object, name: str, place: str) -> dict[str, tuple[str, ...]]:
-    """A table of lists of strings under any keys."""
-    values = _table(table, name, place)
-    check_table(values, {}, dict.fromkeys(values, list), f"in table {name!r} of {place}")
-    return {key: tuple(items) for key, items in values.items()}
+    return storage
 
 
 def _constants(table: dict[str, Any], place: str) -> dict[str, int | float | str]:
@@ -300,7 +398,75 @@ def _constants(table: dict[str, Any], place: str) -> dict[str, int | float | str
     return table
 
 
+def _lists(table: object, name: str, place: str) -> dict[str, tuple[str, ...]]:
+    """A table of lists of strings under any keys."""
+    values = _table(table, name, place)
+    _check_table(values, {}, dict.fromkeys(values, list), f"in table {name!r} of {place}")
+    return {key: tuple(items) for key, items in values.items()}
+
+
+def _record(
+    table: object,
+    name: str,
+    place: str,
+    required: Mapping[str, type],
+    optional: Mapping[str, type] = MappingProxyType({}),
+) -> dict[str, Any]:
+    """A table of required and optional keys."""
+    values = _table(table, name, place)
+    _check_table(values, required, optional, f"in table {name!r} of {place}")
+    return values
+
+
 def _table(value: object, name: str, place: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ConfigError(f"key {name!r} in {place} is {value!r}: give a table")
     return value
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    """The tables of a TOML file.
+
+    Raises:
+        ConfigError: the file cannot be read, or is not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read ({error.strerror}): check the path") from None
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML ({error}): correct it") from None
+
+
+def _check_table(
+    table: Mapping[str, Any],
+    required: Mapping[str, type],
+    optional: Mapping[str, type],
+    where: str,
+) -> None:
+    """Refuse a table with an unknown key, without a required one, or with a value of a wrong type.
+
+    Args:
+        table: the table.
+        required: type of the value of each key that must be there, one of ``_TYPE_NAMES``.
+        optional: the same for the keys that may be there.
+        where: the place of the table, as ``in board.toml`` or ``in table 'uf2' of board.toml``.
+
+    Raises:
+        ConfigError: naming the first such key and its place.
+    """
+    kinds = {**required, **optional}
+    require_known_keys(table, kinds, where)
+    _require_keys(table, required, where)
+    for key, value in table.items():
+        is_right = type(value) is kinds[key]
+        if isinstance(value, list):
+            is_right = is_right and all(isinstance(item, str) for item in value)
+        if not is_right:
+            raise ConfigError(f"key {key!r} {where} is {value!r}: give {_TYPE_NAMES[kinds[key]]}")
+
+
+def _require_keys(table: Mapping[str, Any], required: Collection[str], where: str) -> None:
+    for key in required:
+        if key not in table:
+            raise ConfigError(f"key {key!r} is missing {where}: add it")

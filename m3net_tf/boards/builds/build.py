@@ -1,30 +1,44 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Build a firmware image from an export with CMake, Ninja and the GNU Arm toolchain."""
+"""Build a firmware image from an export with CMake, Ninja and the GNU Arm toolchain.
+
+With the compiled engine the network is C: no interpreter, no C++, few third-party sources.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypedDict, Unpack
 
-from m3net_tf.boards.builds.board_files import write_board_files
 from m3net_tf.boards.builds.boards import Board, board_sources, load_board
-from m3net_tf.boards.builds.image import FirmwareImage, inspect_elf
-from m3net_tf.boards.builds.library import build_library
-from m3net_tf.boards.builds.pdm import write_pdm_filter
-from m3net_tf.boards.builds.schema import schema_flags
-from m3net_tf.boards.builds.sources import FIRMWARE_DIR, UnreachableError, fetch_sources
-from m3net_tf.boards.builds.toolchain import check_toolchain, cmake_command, run_step
-from m3net_tf.boards.builds.uf2 import read_hex, uf2_blocks
-from m3net_tf.compiler.engines import TFLM
-from m3net_tf.system.artifacts import write_bytes, write_text
+from m3net_tf.boards.builds.generated import write_generated
+from m3net_tf.boards.builds.image import FirmwareImage, inspect_elf, write_uf2
+from m3net_tf.boards.builds.library import build_library, schema_flags
+from m3net_tf.boards.builds.sources import (
+    FIRMWARE_DIR,
+    MissingError,
+    Source,
+    UnreachableError,
+    fetch_package,
+    fetch_sources,
+    read_package,
+    why_package_unavailable,
+    why_sources_unavailable,
+)
+from m3net_tf.boards.builds.toolchain import check_tools, cmake_command, run_step
+from m3net_tf.compiler.engines import COMPILED, TFLM
+from m3net_tf.export.c_files import CModel, compile_model, network_files
+from m3net_tf.system.artifacts import update_text, write_text
 from m3net_tf.system.errors import FirmwareError
 from m3net_tf.system.locks import writes_into
 from m3net_tf.system.progress import Log
 
 #: Added to the arena for a measurement: the host does not count the kernels' scratch memory.
 ARENA_SLACK_BYTES = 64 * 1024
+MLPERF_MODES = ("performance", "energy")
+
+_DSP = "cmsisdsp"
 
 
 class BuildOptions(TypedDict, total=False):
@@ -33,12 +47,14 @@ class BuildOptions(TypedDict, total=False):
     Attributes:
         app_dir: folder of the application; default: ``firmware/app``.
         settings: ``NAME=VALUE``, as ``board.toml`` and ``cmake/eembc.cmake`` define them.
+        emulated: the emulator of the board must be installed, too.
         cache: cache folder; :func:`m3net_tf.system.artifacts.cache_folder` by default.
         report: called with a line for each slow step.
     """
 
     app_dir: Path | None
     settings: Sequence[str]
+    emulated: bool
     cache: Path | None
     report: Log | None
 
@@ -55,7 +71,7 @@ def build_firmware(
 
     Args:
         bundle_dir: folder that the export wrote (``model.h``, ``model.cc``, ...).
-        board: a name of :func:`list_boards`.
+        board: a name of :func:`.boards.list_boards`.
         build_dir: folder for CMake's files; reused if it has the same settings.
         arena_bytes: size of the tensor arena; by default the export's.
         options: see :class:`BuildOptions`.
@@ -63,18 +79,18 @@ def build_firmware(
     Raises:
         InUseError: another process builds in ``build_dir``.
         ConfigError: a key of the board's ``board.toml`` is unknown, missing or of a wrong type.
-        FirmwareError: unknown board or setting, missing tool, unreachable sources, or code that
-            fails to compile or to fit.
+        MissingError: a tool is not installed, or a source is unreachable.
+        FirmwareError: unknown board or setting, or code that fails to compile or to fit.
     """
+    _check_settings(options)
     facts = load_board(board)
-    check_settings(options)
-    check_toolchain()
+    check_tools(facts, TFLM, emulated=options.get("emulated", False))
     cache, report = options.get("cache"), options.get("report")
     try:
         library = build_library(facts.core, cache, report)
         folders = fetch_sources(board_sources(facts), cache=cache, report=report)
     except UnreachableError as error:
-        raise FirmwareError(f"{error}{other_engine_hint(facts)}") from None
+        raise MissingError(f"{error}{_other_engine_hint(facts)}") from None
     generated = write_generated(facts, build_dir)
     engine = [
         f"-DM3NET_ENGINE={TFLM}",
@@ -82,46 +98,77 @@ def build_firmware(
         f"-DM3NET_ARENA_BYTES={'' if arena_bytes is None else arena_bytes}",
         f"-DCMAKE_CXX_FLAGS={schema_flags(folders['tflite-micro'], generated)}",
     ]
-    return run_build(facts, bundle_dir, build_dir, engine, folders, options)
+    return _build(facts, bundle_dir, build_dir, engine, folders, options)
 
 
-def other_engine_hint(board: Board) -> str:
-    """What to do without the sources of TensorFlow Lite Micro, as the end of an error.
+@writes_into("build_dir", makes=True)
+def build_compiled(
+    bundle_dir: Path,
+    model: CModel,
+    board: str,
+    build_dir: Path,
+    code: Mapping[str, str] | None = None,
+    **options: Unpack[BuildOptions],
+) -> FirmwareImage:
+    """Build the firmware of one exported model for one board with the compiled engine.
 
-    It is empty for boards whose vendor's headers are such sources, too.
-    """
-    if any(source.boards for source in board_sources(board)):
-        return ""
-    return "; or use --engine compiled, which needs none of these sources"
+    Without CMSIS-DSP the front end computes in whole numbers.
 
-
-def check_settings(options: BuildOptions) -> None:
-    """Reject settings that are not ``NAME=VALUE``.
+    Args:
+        bundle_dir: folder that the export wrote.
+        model: its networks and their facts.
+        board: a name of :func:`.boards.list_boards`.
+        build_dir: folder for CMake's files and the network's C.
+        code: the network's C, as of :meth:`m3net_tf.export.Bundle.code`; None: compile the model.
+        options: see :class:`BuildOptions`.
 
     Raises:
-        FirmwareError: a setting has another form.
+        ModelError: the compiler does not support an operator of the network.
+        InUseError, ConfigError, MissingError, FirmwareError: as :func:`build_firmware`. CMSIS-DSP
+            is missing only if the board's microphone needs it.
     """
+    _check_settings(options)
+    facts = load_board(board)
+    check_tools(facts, COMPILED, emulated=options.get("emulated", False))
+    files = code or network_files(model, compile_model(model))
+    cache, report = options.get("cache"), options.get("report")
+    dsp, dsp_missing = None, ""
+    if facts.needs_dsp:
+        try:
+            dsp = fetch_package(read_package(_DSP), cache, report)
+        except UnreachableError as error:
+            if facts.pdm:
+                raise
+            dsp_missing = str(error)
+            if report:
+                report(f"{error}; the front end computes in whole numbers instead")
+    engine = [
+        f"-DM3NET_ENGINE={COMPILED}",
+        f"-DM3NET_SRC_CMSISDSP={dsp or ''}",
+        f"-DM3NET_FIXED_FRONTEND={'ON' if dsp_missing else 'OFF'}",
+    ]
+    sources = _vendor_sources(facts) if facts.third_party else []
+    folders = fetch_sources(sources, cache=cache, report=report) if sources else {}
+    generated = write_generated(facts, build_dir)
+    for name, text in files.items():
+        update_text(generated / name, text)
+    return _build(facts, bundle_dir, build_dir, engine, folders, options, dsp_missing)
+
+
+def _check_settings(options: BuildOptions) -> None:
     for setting in options.get("settings", ()):
         if not re.fullmatch(r"\w+=.*", setting):
             raise FirmwareError(f"{setting!r} is not a setting: give NAME=VALUE")
 
 
-def write_generated(board: Board, build_dir: Path) -> Path:
-    """Write the files of a board for a build; returns their folder."""
-    generated = build_dir.resolve() / "generated"
-    generated.mkdir(parents=True, exist_ok=True)
-    write_board_files(board, generated)
-    write_pdm_filter(generated)
-    return generated
-
-
-def run_build(
+def _build(
     board: Board,
     bundle_dir: Path,
     build_dir: Path,
     engine: Sequence[str],
     folders: dict[str, Path],
     options: BuildOptions,
+    dsp_missing: str = "",
 ) -> FirmwareImage:
     """Configure, compile and link.
 
@@ -132,13 +179,19 @@ def run_build(
         engine: CMake's arguments for what runs the network.
         folders: checkouts of third-party sources, by name.
         options: see :class:`BuildOptions`.
+        dsp_missing: as in :class:`FirmwareImage`.
 
     Raises:
         FirmwareError: a setting is unknown, or the code fails to compile or to fit.
     """
     build_dir = build_dir.resolve()
     app_dir, settings = options.get("app_dir") or FIRMWARE_DIR / "app", options.get("settings", ())
-    _drop_stale_cache(build_dir, settings)
+    # CMake keeps earlier settings, and rejects a cache of another checkout or of a moved folder.
+    saved = build_dir / "settings.txt"
+    current = "\n".join([str(FIRMWARE_DIR), str(build_dir), *settings])
+    if not saved.is_file() or saved.read_text(encoding="utf-8") != current:
+        (build_dir / "CMakeCache.txt").unlink(missing_ok=True)
+        write_text(saved, current)
     arguments = [
         f"-DM3NET_BUNDLE_DIR={bundle_dir.resolve()}",
         f"-DM3NET_GENERATED_DIR={build_dir / 'generated'}",
@@ -149,39 +202,7 @@ def run_build(
     configure = cmake_command(FIRMWARE_DIR, build_dir, arguments, folders)
     log = build_dir / "configure.log"
     run_step(configure, log, f"configuring the firmware for {board.name}")
-    _refuse_unused(settings, log, board)
-    log = build_dir / "build.log"
-    run_step(["ninja", "-C", build_dir], log, f"building the firmware for {board.name}")
-    elf = build_dir / "m3net_firmware.elf"
-    _write_uf2(elf, board)
-    return inspect_elf(elf, board.name)
-
-
-def _drop_stale_cache(build_dir: Path, settings: Sequence[str]) -> None:
-    """Delete CMake's cache if it has different settings.
-
-    CMake keeps earlier settings, and rejects a cache of another checkout or of a moved folder.
-    """
-    path = build_dir / "settings.txt"
-    current = "\n".join([str(FIRMWARE_DIR), str(build_dir), *settings])
-    if not path.is_file() or path.read_text(encoding="utf-8") != current:
-        (build_dir / "CMakeCache.txt").unlink(missing_ok=True)
-        write_text(path, current)
-
-
-def _write_uf2(elf: Path, board: Board) -> None:
-    """Write the image as ``.uf2`` if it starts after the board's UF2 boot loader."""
-    uf2 = elf.with_suffix(".uf2")
-    uf2.unlink(missing_ok=True)
-    if board.uf2:
-        image = read_hex(elf.with_suffix(".hex"))
-        # The boot loader occupies the flash below that address and would skip that part.
-        if min(image) >= board.uf2.first_address:
-            write_bytes(uf2, uf2_blocks(image, board.uf2.family))
-
-
-def _refuse_unused(settings: Sequence[str], log: Path, board: Board) -> None:
-    """Reject settings that the board does not have; CMake only warns about them."""
+    # CMake only warns about settings that the board does not have.
     text = log.read_text(encoding="utf-8", errors="replace")
     unused = text.partition("Manually-specified variables were not used by the project:")[2].split()
     for setting in settings:
@@ -189,3 +210,55 @@ def _refuse_unused(settings: Sequence[str], log: Path, board: Board) -> None:
             raise FirmwareError(
                 f"{board.name} has no setting {name}: {board.file} lists the existing ones"
             )
+    log = build_dir / "build.log"
+    run_step(["ninja", "-C", build_dir], log, f"building the firmware for {board.name}")
+    elf = build_dir / "m3net_firmware.elf"
+    write_uf2(elf, board)
+    return inspect_elf(elf, board.name, dsp_missing)
+
+
+def why_unreachable(board: Board, engine: str) -> str:
+    """The reason why the sources of a board's firmware cannot be had; '' if they can."""
+    if engine != COMPILED:
+        reason = why_sources_unavailable(board_sources(board))
+        return f"{reason}{_other_engine_hint(board)}" if reason else ""
+    # The front end of a board without a PDM microphone can do without CMSIS-DSP.
+    if board.pdm and (reason := why_package_unavailable(read_package(_DSP))):
+        return reason
+    if not board.third_party:
+        return ""
+    return why_sources_unavailable(_vendor_sources(board)) or ""
+
+
+def mlperf_settings(mode: str, model_id: str | None) -> list[str]:
+    """Settings of a build for the MLPerf Tiny benchmark; empty for the defaults.
+
+    Args:
+        mode: mode after a reset, one of ``MLPERF_MODES``.
+        model_id: the benchmark's id of the model; its runner selects a data set by it.
+
+    Raises:
+        FirmwareError: there is no such mode.
+    """
+    if mode not in MLPERF_MODES:
+        raise FirmwareError(
+            f"MLPerf Tiny has no mode {mode!r}: choose one of {', '.join(MLPERF_MODES)}"
+        )
+    settings = [] if mode == MLPERF_MODES[0] else [f"M3NET_EEMBC_MODE={mode}"]
+    return settings + ([f"M3NET_EEMBC_MODEL_ID={model_id}"] if model_id is not None else [])
+
+
+def _vendor_sources(board: Board) -> list[Source]:
+    """Checkouts that a board needs: its vendor's headers, and CMSIS-Core, which they include."""
+    names = {*board.third_party, "cmsis-6"}
+    return [source for source in board_sources(board) if source.name in names]
+
+
+def _other_engine_hint(board: Board) -> str:
+    """What to do without the sources of TensorFlow Lite Micro, as the end of an error.
+
+    It is empty for boards whose vendor's headers are such sources, too.
+    """
+    if board.third_party:
+        return ""
+    return "; or use --engine compiled, which needs none of these sources"

@@ -23,8 +23,8 @@ from m3net_tf.boards.builds.sources import FIRMWARE_DIR
 from m3net_tf.compiler.engines import COMPILED
 from m3net_tf.compiler.host import engine_folder
 from m3net_tf.export import Bundle
-from m3net_tf.export.compiled import arena_bytes, compile_model, network_files
-from m3net_tf.export.reading import c_model
+from m3net_tf.export.bundle import c_model
+from m3net_tf.export.c_files import arena_bytes, compile_model, network_files
 from m3net_tf.runtime.metadata import stored_archive
 from m3net_tf.system.artifacts import write_bytes
 from m3net_tf.system.errors import ConfigError

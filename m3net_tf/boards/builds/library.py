@@ -1,13 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The third-party library: compiled once per core, kept in the cache.
+"""TensorFlow Lite Micro and CMSIS as a library, compiled once per core, and TFLite's schema.
 
-Its key in the cache covers everything that can change its bytes: the lock file, the core's flags,
-the CMake files and the compiler's version.
+The library's key in the cache covers everything that can change its bytes: the lock file, the
+core's flags, the CMake files and the compiler's version.
+
+TFLite's schema comes without its object API, for builds that take half the time. Its generated
+header also defines a C++ object for each table, with functions that convert to and from it.
+TensorFlow Lite Micro calls none of them, but a compiler instantiates their templates in every file
+that includes the header. Code from the shorter header is the same.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 from pathlib import Path
 
@@ -19,11 +25,18 @@ from m3net_tf.boards.builds.toolchain import (
     compiler_version,
     run_step,
 )
-from m3net_tf.system.artifacts import cache_folder
+from m3net_tf.system.artifacts import cache_folder, update_text
 from m3net_tf.system.locks import locked, scratch_folder
 from m3net_tf.system.progress import Log, silent
 
 _LIBRARY_FILE = "libm3net_thirdparty.a"
+_SCHEMA = Path("tensorflow", "lite", "schema", "schema_generated.h")
+#: First line of a definition that belongs to the object API; it ends with a brace in column 0.
+_OBJECT_API = re.compile(
+    r"struct \w+T : public ::flatbuffers::NativeTable"
+    r"|struct \w+Union \{"
+    r"|inline .*(\w+T::|\w+Union::|\bUnPack|\bPack\(|const \w+T \*_o)"
+)
 
 
 def library_key(core: str) -> str:
@@ -79,3 +92,30 @@ def build_library(core: str, cache: Path | None = None, report: Log | None = Non
             shutil.rmtree(final.parent, ignore_errors=True)
             finished.rename(final.parent)
     return final
+
+
+def without_object_api(header: str) -> str:
+    """A header that ``flatc`` generated, without the definitions of its object API."""
+    kept = ["#pragma GCC system_header\n"]  # not our code: no warnings
+    dropping = False
+    for line in header.splitlines(keepends=True):
+        dropping = dropping or _OBJECT_API.match(line) is not None
+        if not dropping:
+            kept.append(line)
+        ends = line.startswith("}") or (not line.startswith(" ") and line.rstrip().endswith("}"))
+        dropping = dropping and not ends
+    return "".join(kept)
+
+
+def schema_flags(tflite_micro: Path, folder: Path) -> str:
+    """Write the shorter schema below ``folder``; returns the flags that put it before the full one.
+
+    Args:
+        tflite_micro: checkout of TensorFlow Lite Micro.
+        folder: a build's folder; a header there that is up to date stays untouched.
+    """
+    text = without_object_api((tflite_micro / _SCHEMA).read_text(encoding="utf-8"))
+    path = folder / _SCHEMA
+    path.parent.mkdir(parents=True, exist_ok=True)
+    update_text(path, text)
+    return f'-iquote "{folder}"'

@@ -6,10 +6,12 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from m3net_tf.boards.builds.sources import FIRMWARE_DIR, read_lock
+from m3net_tf.boards.builds.boards import Board
+from m3net_tf.boards.builds.sources import FIRMWARE_DIR, MissingError, cmake_variable
+from m3net_tf.compiler.engines import COMPILED
 from m3net_tf.system.errors import FirmwareError
 from m3net_tf.system.processes import run_group
 
@@ -34,10 +36,13 @@ LIBRARIES: dict[str, str] = {
 TOOLCHAIN_FILE = FIRMWARE_DIR / "cmake" / "toolchain-arm-none-eabi.cmake"
 
 
-def missing_packages(tools: dict[str, str] | None = None) -> list[str]:
-    """Debian packages of the tools that are not in PATH, in a stable order, each once."""
-    absent = [package for tool, package in (tools or TOOLS).items() if shutil.which(tool) is None]
-    if tools is None:
+def missing_packages(tools: Mapping[str, str] = TOOLS) -> list[str]:
+    """Debian packages of the tools that are not in PATH, in a stable order, each once.
+
+    With the C++ compiler its libraries must be there, too.
+    """
+    absent = [package for tool, package in tools.items() if shutil.which(tool) is None]
+    if "arm-none-eabi-g++" in tools:
         absent += [package for name, package in LIBRARIES.items() if not _compiler_has(name)]
     return list(dict.fromkeys(absent))
 
@@ -51,17 +56,38 @@ def _compiler_has(library: str) -> bool:
     return Path(done.stdout.strip()).is_absolute()
 
 
-def check_toolchain(tools: dict[str, str] | None = None) -> None:
+def check_toolchain(tools: Mapping[str, str] = TOOLS) -> None:
     """Check that everything that a build needs is installed.
 
     Raises:
-        FirmwareError: something is missing; the message gives the command that installs it.
+        MissingError: something is missing; the message gives the command that installs it.
     """
     packages = missing_packages(tools)
     if packages:
-        raise FirmwareError(
+        raise MissingError(
             "firmware tools are missing; install them: apt-get install " + " ".join(packages)
         )
+
+
+def check_tools(board: Board, engine: str, *, emulated: bool = False) -> None:
+    """Check that the tools are installed that a build for a board calls.
+
+    Args:
+        board: the board.
+        engine: one of :data:`m3net_tf.compiler.engines.ENGINES`.
+        emulated: whether the board's emulator is needed, too.
+
+    Raises:
+        MissingError: as :func:`check_toolchain`.
+    """
+    tools = dict(TOOLS)
+    if engine == COMPILED:
+        del tools["arm-none-eabi-g++"]
+        if not board.third_party:
+            del tools["git"]
+    if emulated and board.machine:
+        tools[board.machine.emulator] = board.machine.package
+    check_toolchain(tools)
 
 
 def compiler_version() -> str:
@@ -77,16 +103,8 @@ def cmake_command(
 ) -> list[str | Path]:
     """Command that configures a CMake project with Ninja and the cross compiler."""
     command: list[str | Path] = ["cmake", "-G", "Ninja", "-S", source, "-B", build]
-    command += ["--toolchain", TOOLCHAIN_FILE, *settings, *_source_arguments(folders)]
-    return command
-
-
-def _source_arguments(folders: dict[str, Path]) -> list[str]:
-    return [
-        f"-D{source.cmake_variable}={folders[source.name]}"
-        for source in read_lock()
-        if source.name in folders
-    ]
+    checkouts = [f"-D{cmake_variable(name)}={folder}" for name, folder in folders.items()]
+    return [*command, "--toolchain", TOOLCHAIN_FILE, *settings, *checkouts]
 
 
 def run_step(command: Sequence[str | Path], log: Path, what: str) -> None:

@@ -10,22 +10,21 @@ from pathlib import Path
 import numpy as np
 
 from m3net_tf.audio.frontend import FrontendConfig, fixed_features_int8
-from m3net_tf.boards.builds.boards import load_board
-from m3net_tf.boards.builds.cores import load_core
+from m3net_tf.boards.builds.boards import find_machine, load_board
 from m3net_tf.boards.builds.image import FirmwareImage
+from m3net_tf.boards.builds.sources import MissingError
 from m3net_tf.boards.deployment.cost import Clips, Measurement, measure
-from m3net_tf.boards.emulation import find_machine
-from m3net_tf.boards.emulation.starting import prove_arena, why_no_emulation
+from m3net_tf.boards.emulation.starting import prove_arena
 from m3net_tf.export import Bundle
 from m3net_tf.export.certificate import (
     BoardAnswer,
+    Certificate,
     Expected,
     read_vectors,
     require_parity,
     valid_certificate,
     write_certificate,
 )
-from m3net_tf.export.certificate_file import Certificate
 from m3net_tf.runtime.engines import compiled_unavailable_reason
 from m3net_tf.runtime.interpreter import tflm_unavailable_reason
 from m3net_tf.system.artifacts import sha256_of
@@ -52,12 +51,15 @@ def certify_export(bundle: Bundle, board: str, folder: Path, log: Log = silent) 
     Raises:
         FirmwareError: the firmware does not build or run, or its numbers drift from Python's.
     """
+    find_machine(board)  # refuses a board without an emulator
     expected = read_vectors(bundle)
-    if reason := why_no_emulation(board, bundle.manifest.engine):
-        log(f"nothing is proven on a board, the certificate is of the host only: {reason}")
-        certificate = write_certificate(bundle, with_host(bundle, expected, log), None, reason)
-    else:
+    try:
         image = prove_arena(bundle, board, folder, log)
+    except MissingError as error:
+        log(f"nothing is proven on a board, the certificate is of the host only: {error}")
+        expected = with_host(bundle, expected, log)
+        certificate = write_certificate(bundle, expected, None, str(error))
+    else:
         if valid := valid_certificate(bundle, board, _image_sha256(image)):
             return valid
         log(f"running {len(expected.pcm)} test vectors on the emulated {board}")
@@ -90,7 +92,7 @@ def with_fixed_features(
     """Add the fixed-point features that a firmware computes; waveforms are such in all."""
     if frontend.kind == "waveform":
         return dataclasses.replace(expected, fixed_features=expected.features[..., 0])
-    if not (load_core(load_board(image.board).core).fixed_frontend or image.dsp_missing):
+    if not (load_board(image.board).fixed_frontend or image.dsp_missing):
         return expected
     fixed = np.stack([fixed_features_int8(frontend, wave) for wave in expected.pcm])
     return dataclasses.replace(expected, fixed_features=fixed)

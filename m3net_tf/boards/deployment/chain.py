@@ -13,7 +13,8 @@ from rich.table import Table
 
 from m3net_tf.audio.datasets import AudioDataset, Clip, protocol_statement
 from m3net_tf.audio.datasets.selection import spread_clips
-from m3net_tf.boards.builds.boards import load_board
+from m3net_tf.boards.builds.boards import find_machine, load_board
+from m3net_tf.boards.builds.sources import MissingError
 from m3net_tf.boards.deployment.certification import board_answer, with_fixed_features, with_host
 from m3net_tf.boards.deployment.cost import (
     COST_KEYS,
@@ -24,23 +25,22 @@ from m3net_tf.boards.deployment.cost import (
     measure,
 )
 from m3net_tf.boards.deployment.real_time import pace_on
-from m3net_tf.boards.emulation import EmulationResult, find_machine
+from m3net_tf.boards.emulation.qemu import EmulationResult
 from m3net_tf.boards.emulation.starting import (
     firmware_folder,
     prove_arena,
     starting_firmware,
-    why_no_emulation,
 )
 from m3net_tf.compiler.engines import COMPILED, TFLM
 from m3net_tf.export import Bundle
+from m3net_tf.export.bundle import pcm_and_features
+from m3net_tf.export.c_files import ARENA_SOURCE
 from m3net_tf.export.certificate import (
     Expected,
     compare,
     write_certificate,
 )
-from m3net_tf.export.compiled import ARENA_SOURCE
 from m3net_tf.export.manifest import Manifest
-from m3net_tf.export.reading import pcm_and_features
 from m3net_tf.runtime.interpreter import tflm_unavailable_reason
 from m3net_tf.system.artifacts import Provenance, provenance, read_json, write_json
 from m3net_tf.system.locks import writes_into
@@ -233,11 +233,12 @@ def run_chain(
         equal.append(np.array_equal(expected.host_scores, scores))
     if expected.compiled_scores is not None:
         equal.append(np.array_equal(expected.compiled_scores, scores))
-    if reason := why_no_emulation(board, engine):
-        summary["emulation_missing"] = reason
-        log(f"no emulation: {reason}")
-    else:
+    try:
         measured = _measure(run, bundle, board, engine, clips, log)
+    except MissingError as error:
+        summary["emulation_missing"] = str(error)
+        log(f"no emulation: {error}")
+    else:
         equal.append(np.array_equal(measured.from_features.outputs, scores))
         summary = _with_board(summary, bundle, measured, clips)
         expected = with_fixed_features(bundle.frontend, measured.image, expected)

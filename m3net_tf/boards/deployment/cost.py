@@ -10,8 +10,9 @@ from typing import Any, TypedDict, cast
 import numpy as np
 import numpy.typing as npt
 
+from m3net_tf.boards.builds.boards import find_machine
 from m3net_tf.boards.builds.image import FirmwareImage
-from m3net_tf.boards.emulation import EmulationResult, find_machine, run_job
+from m3net_tf.boards.emulation.qemu import EmulationResult, run_job
 from m3net_tf.export import Bundle
 from m3net_tf.system.errors import FirmwareError
 from m3net_tf.system.progress import Log, silent

@@ -15,15 +15,15 @@ import numpy.typing as npt
 from rich.table import Table
 
 from m3net_tf.audio.datasets.selection import spread_clips
+from m3net_tf.boards.builds.boards import machines
 from m3net_tf.boards.builds.build import ARENA_SLACK_BYTES, build_firmware
 from m3net_tf.boards.deployment.cost import BoardCost, Clips, feature_parity, measure
 from m3net_tf.boards.deployment.cost_baselines import Place
-from m3net_tf.boards.emulation import machines
 from m3net_tf.boards.emulation.starting import compiled_firmware, firmware_folder, why_no_emulation
 from m3net_tf.compiler.engines import COMPILED, DEFAULT_ENGINE, ENGINES
 from m3net_tf.export import Bundle, export_run
-from m3net_tf.export.arena import tflm_arena
-from m3net_tf.export.reading import pcm_and_features
+from m3net_tf.export.bundle import pcm_and_features
+from m3net_tf.export.c_files import tflm_arena
 from m3net_tf.system.artifacts import provenance, write_json
 from m3net_tf.system.checkout import require_sources
 from m3net_tf.system.errors import ConfigError, FirmwareError

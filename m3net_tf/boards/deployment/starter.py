@@ -23,10 +23,9 @@ from m3net_tf.audio.datasets.folder import FOLDED
 from m3net_tf.audio.datasets.inspection import UNEVEN, FolderSounds
 from m3net_tf.audio.datasets.protocols import UnsuitedProtocolError
 from m3net_tf.audio.datasets.report import Table, split_table
-from m3net_tf.boards.builds.boards import load_board
+from m3net_tf.boards.builds.boards import emulated_board, load_board
 from m3net_tf.boards.deployment.proposals import propose
 from m3net_tf.boards.deployment.real_time import Pace, pace_lines
-from m3net_tf.boards.emulation import emulated_board
 from m3net_tf.compiler.engines import DEFAULT_BOARD
 from m3net_tf.runtime.detector_config import SILENCE_LABELS, label_word
 from m3net_tf.system.artifacts import write_json, write_text
@@ -201,7 +200,7 @@ def starter_commands(recipe: Path, board: str) -> dict[str, str]:
             "accuracy on the emulated board" if emulated else "build the firmware and write it"
         ),
         f"m3net report {run}": "one page: report.html",
-        f"m3net fit {run}": "memory and speed on every board",
+        f"m3net footprint {run}": "memory and speed on every board",
     }
 
 

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.live import Live
 
 from m3net_tf.audio.frontend import FrontendConfig
+from m3net_tf.boards.builds.boards import find_machine
 from m3net_tf.boards.device import live as streams
 from m3net_tf.boards.device.client import Device
 from m3net_tf.boards.device.live import LiveView, Recorder
@@ -23,8 +24,7 @@ from m3net_tf.boards.device.mirror import event_thresholds, read_detector
 from m3net_tf.boards.device.ports import is_emulated
 from m3net_tf.boards.device.screen import Screen
 from m3net_tf.boards.device.session import connect, emulated_sound, read_sound
-from m3net_tf.boards.emulation import find_machine
-from m3net_tf.boards.emulation.job import HEADER
+from m3net_tf.boards.emulation.qemu import HEADER
 from m3net_tf.export import Bundle
 from m3net_tf.runtime import DetectorConfig
 from m3net_tf.system.errors import M3NetError

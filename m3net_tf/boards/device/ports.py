@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from m3net_tf.boards.emulation import Machine, find_machine
+from m3net_tf.boards.builds.boards import Machine, find_machine
 from m3net_tf.boards.emulation.qemu import SCRATCH, console_command
 from m3net_tf.system.artifacts import naming
 from m3net_tf.system.errors import FirmwareError
@@ -224,7 +224,7 @@ def _open_emulator(
     name: str, machine: Machine, elf: Path, sound: bytes | None, arguments: tuple[str, ...] | None
 ) -> Port:
     """Start QEMU, which connects its console to a socket of this process."""
-    from m3net_tf.boards.emulation.job import stream_image
+    from m3net_tf.boards.emulation.qemu import stream_image
 
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(scratch_folder(SCRATCH))

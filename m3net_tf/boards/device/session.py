@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from m3net_tf.audio.datasets.audio import read_audio, to_pcm16
+from m3net_tf.boards.builds.boards import find_machine
 from m3net_tf.boards.device.client import Device
 from m3net_tf.boards.device.ports import DEFAULT_BAUD, is_emulated, open_port
-from m3net_tf.boards.emulation import find_machine
 from m3net_tf.boards.emulation.starting import firmware_folder, starting_firmware
 from m3net_tf.export import Bundle
 from m3net_tf.system.errors import FirmwareError

@@ -1,30 +1,251 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run a firmware on an emulated board and collect its results for each clip."""
+"""The firmware on an emulated board: a job image with clips goes in, console lines come out.
+
+A job image is what the firmware reads from the board's memory. Little endian: magic ``M3NJ``,
+u16 version, u16 kind, u32 clip count, u32 bytes of one clip, u32 CRC-32 of the payload, u32 flags,
+two reserved u32; then the clips.
+
+Console lines have the form ``m3net <word> key=value ...`` and end with CR LF.
+"""
 
 from __future__ import annotations
 
 import math
+import re
 import shutil
+import struct
 import subprocess
 import time
+import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from m3net_tf.boards.emulation import job
-from m3net_tf.boards.emulation.machines import Machine
-from m3net_tf.boards.emulation.uart import ClipLine, UartLog
+from m3net_tf.boards.builds.boards import Machine
+from m3net_tf.boards.builds.sources import MissingError
 from m3net_tf.system.artifacts import naming
 from m3net_tf.system.errors import FirmwareError
 from m3net_tf.system.locks import scratch_folder
 from m3net_tf.system.processes import with_parent
 from m3net_tf.system.progress import Log, Task, silent, track
 
+MAGIC = b"M3NJ"
+VERSION = 1
+KIND_FEATURES = 0
+KIND_PCM = 1
+KIND_STREAM = 2
+FLAG_FEATURES = 1
+FLAG_INSTRUCTIONS = 2
+HEADER = struct.Struct("<4sHHIIII2I")
+
+PREFIX = "m3net "
+_MAX_LINE_BYTES = 1 << 20
 SCRATCH = "m3net-emulation-"
 """Prefix of the temporary folders of emulations."""
 _POLL_S = 0.02
+
+
+def clip_kind(clips: npt.NDArray[Any]) -> int:
+    """Kind of job for an array of clips.
+
+    Raises:
+        FirmwareError: the array is neither int8 features nor int16 PCM, or has no clips.
+    """
+    kinds = {np.dtype(np.int8): KIND_FEATURES, np.dtype(np.int16): KIND_PCM}
+    if clips.dtype not in kinds:
+        raise FirmwareError(
+            f"clips are {clips.dtype}: give int8 features or int16 samples (n, values)"
+        )
+    if clips.ndim < 2 or clips.shape[0] == 0 or clips[0].size == 0:
+        raise FirmwareError(f"clips have shape {clips.shape}: give at least one clip (n, values)")
+    return kinds[clips.dtype]
+
+
+def job_image(
+    clips: npt.NDArray[Any], *, report_features: bool, report_instructions: bool
+) -> bytes:
+    """The image of clips, shape (n, ...), int8 features or int16 PCM.
+
+    Raises:
+        FirmwareError: as :func:`clip_kind`.
+    """
+    kind = clip_kind(clips)
+    payload = np.ascontiguousarray(clips, dtype=clips.dtype.newbyteorder("<")).tobytes()
+    flags = FLAG_FEATURES * report_features + FLAG_INSTRUCTIONS * report_instructions
+    clip_bytes = len(payload) // len(clips)
+    header = HEADER.pack(
+        MAGIC, VERSION, kind, len(clips), clip_bytes, zlib.crc32(payload), flags, 0, 0
+    )
+    return header + payload
+
+
+def stream_image(samples: bytes, capacity_bytes: int) -> bytes:
+    """The image of a long sound, the input of an emulated board's microphone.
+
+    Args:
+        samples: little-endian int16 samples.
+        capacity_bytes: size of the board's job memory.
+
+    Raises:
+        FirmwareError: the sound is empty, ends within a sample, or does not fit.
+    """
+    if not samples or len(samples) % 2:
+        raise FirmwareError("the sound has no whole 16-bit samples: give int16 PCM")
+    if HEADER.size + len(samples) > capacity_bytes:
+        raise FirmwareError(
+            f"a sound of {len(samples)} bytes exceeds the board's job memory of {capacity_bytes} "
+            "bytes; shorten it"
+        )
+    crc = zlib.crc32(samples)
+    return HEADER.pack(MAGIC, VERSION, KIND_STREAM, 1, len(samples), crc, 0, 0, 0) + samples
+
+
+def split_clips(clips: npt.NDArray[Any], capacity_bytes: int) -> list[npt.NDArray[Any]]:
+    """Split clips into batches whose images fit ``capacity_bytes``.
+
+    Raises:
+        FirmwareError: a single clip does not fit, or as :func:`clip_kind`.
+    """
+    clip_kind(clips)
+    per_image = (capacity_bytes - HEADER.size) // clips[0].nbytes
+    if per_image < 1:
+        raise FirmwareError(
+            f"a clip of {clips[0].nbytes} bytes exceeds the board's job memory of "
+            f"{capacity_bytes} bytes; shorten the clip"
+        )
+    return [clips[start : start + per_image] for start in range(0, len(clips), per_image)]
+
+
+@dataclass(frozen=True)
+class ClipLine:
+    """The firmware's result for one clip."""
+
+    index: int
+    label: int
+    output: bytes
+    features: bytes | None
+    frontend_instructions: int | None
+    model_instructions: int | None
+    frames: int
+
+
+@dataclass
+class UartLog:
+    """Collects the console's bytes and parses each complete line.
+
+    Attributes:
+        boot: fields of the boot line.
+        memory: fields of the memory line, as numbers.
+        clips: clip lines in order.
+        error: ``(code, text)`` of the first error line.
+        done: fields of the success line.
+        lines: all complete lines.
+        noise: lines of an emulator or a boot loader, and lines with an unknown word.
+    """
+
+    boot: dict[str, str] = field(default_factory=dict)
+    memory: dict[str, int] = field(default_factory=dict)
+    clips: list[ClipLine] = field(default_factory=list)
+    error: tuple[str, str] | None = None
+    done: dict[str, str] | None = None
+    lines: list[str] = field(default_factory=list)
+    noise: list[str] = field(default_factory=list)
+    _rest: bytes = b""
+
+    def feed(self, data: bytes) -> int:
+        """Add received bytes; return how many lines they completed.
+
+        Raises:
+            FirmwareError: a line with the prefix is damaged, or a line is too long.
+        """
+        pieces = (self._rest + data).split(b"\n")
+        self._rest = pieces.pop()
+        if len(self._rest) > _MAX_LINE_BYTES:
+            raise FirmwareError(
+                "the console sends a line without end; build the firmware of this release"
+            )
+        for piece in pieces:
+            self._line(piece.decode("ascii", errors="replace").strip("\r"))
+        return len(pieces)
+
+    def tail(self, count: int = 3) -> str:
+        """The last lines, shortened and joined for an error message."""
+        lines = [*self.lines[-count:], self._rest.decode("ascii", errors="replace")]
+        shown = [line if len(line) <= 160 else line[:157] + "..." for line in lines if line]
+        return " | ".join(shown) if shown else "nothing"
+
+    def _line(self, line: str) -> None:
+        self.lines.append(line)
+        if not line.startswith(PREFIX):
+            if line:
+                self.noise.append(line)
+            return
+        word, _, rest = line[len(PREFIX) :].partition(" ")
+        try:
+            if word == "boot":
+                self.boot = _fields(rest)
+            elif word == "memory":
+                self.memory = {key: int(value) for key, value in _fields(rest).items()}
+            elif word == "clip":
+                self._clip(rest)
+            elif word == "error":
+                code, _, text = rest.partition(" ")
+                self.error = self.error or (code, text)
+            elif word == "done":
+                self._done(rest)
+            else:
+                self.noise.append(line)
+        except (KeyError, ValueError):
+            shown = line if len(line) <= 120 else line[:117] + "..."
+            raise FirmwareError(
+                f"damaged console line {shown!r}; build the firmware and run it again"
+            ) from None
+
+    def _clip(self, rest: str) -> None:
+        index, _, fields_text = rest.partition(" ")
+        if " error " in f" {rest} " or not fields_text.strip():
+            raise ValueError(rest)
+        values = _fields(fields_text)
+
+        def number(key: str) -> int | None:
+            return int(values[key]) if key in values else None
+
+        clip = ClipLine(
+            index=int(index),
+            label=int(values["label"]),
+            output=bytes.fromhex(values["out"]),
+            features=bytes.fromhex(values["feat"]) if "feat" in values else None,
+            frontend_instructions=number("frontend_instr"),
+            model_instructions=number("model_instr"),
+            frames=int(values["frames"]),
+        )
+        if clip.index != len(self.clips) or not clip.output:
+            raise ValueError(rest)
+        self.clips.append(clip)
+
+    def _done(self, rest: str) -> None:
+        values = _fields(rest)
+        crc = 0
+        for clip in self.clips:
+            crc = zlib.crc32(clip.output, crc)
+        if int(values["clips"]) != len(self.clips) or int(values["crc"], 16) != crc:
+            raise ValueError(rest)
+        self.done = values
+
+
+def _fields(text: str) -> dict[str, str]:
+    """``a=1 b=2`` as a dictionary."""
+    fields: dict[str, str] = {}
+    for item in text.split():
+        match = re.fullmatch(r"(\w+)=(.*)", item)
+        if not match:
+            raise ValueError(item)
+        fields[match.group(1)] = match.group(2)
+    return fields
 
 
 @dataclass(frozen=True)
@@ -47,11 +268,11 @@ class EmulationResult:
         boot: fields of the firmware's boot line (board, model, sha256, frames, bins, classes).
     """
 
-    labels: np.ndarray
-    outputs: np.ndarray
-    features: np.ndarray | None
-    frontend_instructions: np.ndarray
-    clip_model_instructions: np.ndarray
+    labels: npt.NDArray[np.int64]
+    outputs: npt.NDArray[np.int8]
+    features: npt.NDArray[np.int8] | None
+    frontend_instructions: npt.NDArray[np.int64]
+    clip_model_instructions: npt.NDArray[np.int64]
     frontend_instructions_per_frame: int
     model_instructions: int
     arena_used_bytes: int
@@ -64,7 +285,7 @@ class EmulationResult:
 def run_job(
     elf: Path,
     machine: Machine,
-    clips: np.ndarray,
+    clips: npt.NDArray[Any],
     *,
     report_features: bool = False,
     report_instructions: bool = True,
@@ -87,8 +308,8 @@ def run_job(
     uart_logs: list[UartLog] = []
     kind = "features" if clips.dtype == np.int8 else "sound"
     with track(log, f"{kind} on {machine.board}", len(clips), "clips") as task:
-        for part in job.split_clips(clips, machine.job_bytes):
-            image = job.job_image(
+        for part in split_clips(clips, machine.job_bytes):
+            image = job_image(
                 part, report_features=report_features, report_instructions=report_instructions
             )
             uart_logs.append(run_image(elf, machine, image, task))
@@ -158,7 +379,7 @@ def console_command(
     if not elf.is_file():
         raise FirmwareError(f"{elf}: no such firmware; build it first")
     if shutil.which(machine.emulator) is None:
-        raise FirmwareError(
+        raise MissingError(
             f"{machine.emulator} not found; install it: apt-get install {machine.package}"
         )
     serial: list[str] = []

@@ -35,7 +35,7 @@ import numpy.typing as npt
 
 from m3net_tf.boards.builds.boards import load_board
 from m3net_tf.boards.builds.sources import FIRMWARE_DIR
-from m3net_tf.boards.emulation import job
+from m3net_tf.boards.emulation import qemu
 from m3net_tf.boards.emulation.starting import export_firmware
 from m3net_tf.export import Bundle
 from m3net_tf.export.manifest import read_manifest
@@ -116,8 +116,8 @@ def write_session(folder: Path, vectors: Vectors, capacity_bytes: int) -> None:
     Raises:
         FirmwareError: a clip of features does not fit.
     """
-    clips = job.split_clips(vectors.features, capacity_bytes)[0]
-    image = job.job_image(clips, report_features=False, report_instructions=True)
+    clips = qemu.split_clips(vectors.features, capacity_bytes)[0]
+    image = qemu.job_image(clips, report_features=False, report_instructions=True)
     write_bytes(folder / "features.bin", image)
     write_bytes(folder / "damaged.bin", image[:-1] + bytes([image[-1] ^ 1]))
     outputs = vectors.outputs[: len(clips)]
@@ -130,9 +130,9 @@ def write_session(folder: Path, vectors: Vectors, capacity_bytes: int) -> None:
     _write_lines(folder / "features.db", _commands(vectors.features[0].tobytes()))
     _write_lines(folder / "results.txt", [results_line(outputs[0], *vectors.output_quantization)])
     clip_bytes = vectors.pcm[0].nbytes
-    if job.HEADER.size + clip_bytes <= capacity_bytes:
-        sound = job.split_clips(vectors.pcm, capacity_bytes)[0]
-        image = job.job_image(sound, report_features=True, report_instructions=True)
+    if qemu.HEADER.size + clip_bytes <= capacity_bytes:
+        sound = qemu.split_clips(vectors.pcm, capacity_bytes)[0]
+        image = qemu.job_image(sound, report_features=True, report_instructions=True)
         write_bytes(folder / "sound.bin", image)
         rows = zip(vectors.outputs, vectors.features, strict=True)
         lines = [f"{_label(scores)} {features.tobytes().hex()}" for scores, features in rows]

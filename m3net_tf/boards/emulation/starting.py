@@ -10,18 +10,21 @@ from pathlib import Path
 
 import numpy as np
 
-from m3net_tf.boards.builds.boards import load_board
-from m3net_tf.boards.builds.build import ARENA_SLACK_BYTES, build_firmware, other_engine_hint
-from m3net_tf.boards.builds.compiled import build_compiled, needed_tools, why_not_compiled
+from m3net_tf.boards.builds.boards import find_machine, load_board
+from m3net_tf.boards.builds.build import (
+    ARENA_SLACK_BYTES,
+    build_compiled,
+    build_firmware,
+    why_unreachable,
+)
 from m3net_tf.boards.builds.image import FirmwareImage
 from m3net_tf.boards.builds.library import library_path
-from m3net_tf.boards.builds.sources import why_sources_unavailable
-from m3net_tf.boards.builds.toolchain import TOOLS, check_toolchain
-from m3net_tf.boards.emulation.machines import find_machine, machines
+from m3net_tf.boards.builds.sources import MissingError
+from m3net_tf.boards.builds.toolchain import check_tools
 from m3net_tf.boards.emulation.qemu import EmulationResult, run_job
 from m3net_tf.compiler.engines import COMPILED, DEFAULT_ENGINE, TFLM
 from m3net_tf.export import Bundle
-from m3net_tf.export.arena import tflm_arena
+from m3net_tf.export.c_files import tflm_arena
 from m3net_tf.system.artifacts import read_json, write_json
 from m3net_tf.system.errors import FirmwareError
 from m3net_tf.system.progress import Log, silent
@@ -39,22 +42,19 @@ def why_no_emulation(board: str, engine: str = DEFAULT_ENGINE) -> str:
     Raises:
         FirmwareError: there is no such emulated board.
     """
-    machine = find_machine(board)
-    tools = needed_tools(load_board(board)) if engine == COMPILED else TOOLS
+    find_machine(board)
+    facts = load_board(board)
     try:
-        check_toolchain({**tools, machine.emulator: machine.package})
-    except FirmwareError as error:
+        check_tools(facts, engine, emulated=True)
+    except MissingError as error:
         return str(error)
-    if engine == COMPILED:
-        return why_not_compiled(board)
-    reason = why_sources_unavailable()
-    return f"{reason}{other_engine_hint(load_board(board))}" if reason else ""
+    return why_unreachable(facts, engine)
 
 
 def prove_arena(bundle: Bundle, board: str, folder: Path, log: Log) -> FirmwareImage:
     """Build the firmware with the export's engine and the smallest arena.
 
-    That of the compiled engine is known. With TensorFlow Lite Micro, the first build has a larger
+    The compiled engine's arena is known. With TensorFlow Lite Micro, the first build has a larger
     arena and reports how much it used; the second has that much, or the smallest larger size with
     which the network starts. The size goes into the export's manifest and ``model.h``.
 
@@ -68,16 +68,16 @@ def prove_arena(bundle: Bundle, board: str, folder: Path, log: Log) -> FirmwareI
         The firmware with that arena.
 
     Raises:
-        FirmwareError: the firmware does not build or does not run.
+        MissingError: a tool is not installed, or a source is unreachable.
+        FirmwareError: no emulator runs the board, or the firmware does not build or does not run.
     """
     if bundle.manifest.engine == COMPILED:
-        return compiled_firmware(bundle, board, folder, log)
+        return compiled_firmware(bundle, board, folder, log, emulated=True)
     source = f"TFLite Micro on {board}"
-    if bundle.manifest.arena.source == source:
-        return build_firmware(bundle.folder, board, folder, report=log)
-    size, _ = least_arena(bundle, board, folder, log)
-    bundle.set_arena(size, source)
-    return build_firmware(bundle.folder, board, folder, report=log)
+    if bundle.manifest.arena.source != source:
+        size, _ = least_arena(bundle, board, folder, log)
+        bundle.set_arena(size, source)
+    return build_firmware(bundle.folder, board, folder, emulated=True, report=log)
 
 
 def least_arena(
@@ -91,12 +91,24 @@ def least_arena(
     Raises:
         FirmwareError: the firmware does not build or does not run.
     """
-    spare = _tflm_arena_bytes(bundle) + ARENA_SLACK_BYTES
-    image = build_firmware(bundle.folder, board, folder, spare, settings=settings, report=log)
+
+    def build(arena_bytes: int) -> FirmwareImage:
+        return build_firmware(
+            bundle.folder,
+            board,
+            folder,
+            arena_bytes,
+            settings=settings,
+            emulated=True,
+            report=log,
+        )
+
+    spare = (_override_arena_bytes(bundle) or bundle.manifest.arena.bytes) + ARENA_SLACK_BYTES
+    image = build(spare)
     used = _run_silence(bundle, image).arena_used_bytes
     # Memory planning may temporarily need more than the network uses afterwards.
     for size in range(-(-used // 16) * 16, used + ARENA_SLACK_BYTES, ARENA_STEP_BYTES):
-        image = build_firmware(bundle.folder, board, folder, size, settings=settings, report=log)
+        image = build(size)
         if _starts(bundle, image):
             return size, image
     raise FirmwareError(
@@ -133,11 +145,17 @@ def starting_firmware(
         FirmwareError: the firmware does not build or does not run.
     """
     if (engine or bundle.manifest.engine) == COMPILED:
-        return compiled_firmware(bundle, board, folder, log, settings=settings)
+        return compiled_firmware(bundle, board, folder, log, settings=settings, emulated=True)
 
     def build(arena_bytes: int | None = None) -> FirmwareImage:
         return build_firmware(
-            bundle.folder, board, folder, arena_bytes, settings=settings, report=log
+            bundle.folder,
+            board,
+            folder,
+            arena_bytes,
+            settings=settings,
+            emulated=True,
+            report=log,
         )
 
     arena = bundle.manifest.arena
@@ -183,8 +201,8 @@ def build_run(
     bundle = Bundle.load(run / "export")
     engine = engine or bundle.manifest.engine
     folder = firmware_folder(run, board, engine, custom=bool(settings))
-    machine = next((machine for machine in machines() if machine.board == board), None)
-    if machine and shutil.which(machine.emulator):
+    machine = load_board(board).machine
+    if machine and not machine.partial and shutil.which(machine.emulator):
         return starting_firmware(bundle, board, folder, report, settings=settings, engine=engine)
     return export_firmware(bundle, board, folder, engine, report, settings)
 
@@ -205,18 +223,34 @@ def export_firmware(
 
 
 def compiled_firmware(
-    bundle: Bundle, board: str, folder: Path, log: Log = silent, *, settings: Sequence[str] = ()
+    bundle: Bundle,
+    board: str,
+    folder: Path,
+    log: Log = silent,
+    *,
+    settings: Sequence[str] = (),
+    emulated: bool = False,
 ) -> FirmwareImage:
     """As :func:`export_firmware` with the compiled engine, whose arena is exact.
 
-    An export for this engine is built from its own C, any other from C for this board.
+    An export for this engine is built from its own C, any other from C for this board. With
+    ``emulated`` the emulator must be installed, too.
     """
-    model = bundle.c_model
     code = bundle.code(log) if bundle.manifest.engine == COMPILED else None
+    model = bundle.c_model
     if code is None:
         flash = load_board(board).weights_flash_bytes
         model = dataclasses.replace(model, weights_flash_bytes=flash)
-    return build_compiled(bundle.folder, model, board, folder, code, settings=settings, report=log)
+    return build_compiled(
+        bundle.folder,
+        model,
+        board,
+        folder,
+        code,
+        settings=settings,
+        emulated=emulated,
+        report=log,
+    )
 
 
 def firmware_folder(run: Path, board: str, engine: str, *, custom: bool = False) -> Path:
@@ -228,10 +262,6 @@ def firmware_folder(run: Path, board: str, engine: str, *, custom: bool = False)
 def _override_arena_bytes(bundle: Bundle) -> int | None:
     """TensorFlow Lite Micro's arena for an export of another engine; None: the export's."""
     return None if bundle.manifest.engine == TFLM else tflm_arena(bundle.network).bytes
-
-
-def _tflm_arena_bytes(bundle: Bundle) -> int:
-    return _override_arena_bytes(bundle) or bundle.manifest.arena.bytes
 
 
 def _run_silence(bundle: Bundle, image: FirmwareImage) -> EmulationResult:

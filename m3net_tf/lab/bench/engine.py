@@ -22,15 +22,14 @@ import numpy as np
 from rich.table import Table
 from rich.text import Text
 
-from m3net_tf.boards.builds.boards import load_board
-from m3net_tf.boards.builds.build import build_firmware
-from m3net_tf.boards.builds.compiled import build_compiled
+from m3net_tf.boards.builds.boards import find_machine, load_board
+from m3net_tf.boards.builds.build import build_compiled, build_firmware
 from m3net_tf.boards.builds.image import FirmwareImage
-from m3net_tf.boards.emulation import EmulationResult, find_machine, run_job
+from m3net_tf.boards.emulation.qemu import EmulationResult, run_job
 from m3net_tf.boards.emulation.starting import why_no_emulation
 from m3net_tf.compiler.engines import COMPILED, ENGINES, TFLM, Engine
 from m3net_tf.compiler.network import compile_network
-from m3net_tf.export.carray import CModel
+from m3net_tf.export.c_files import CModel
 from m3net_tf.export.untrained import quantize_untrained
 from m3net_tf.lab.bench.untrained import write_untrained
 from m3net_tf.networks.models import build_model, presets_of

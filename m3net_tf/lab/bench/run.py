@@ -16,7 +16,7 @@ from m3net_tf.audio.frontend import features_int8, graph
 from m3net_tf.boards.deployment.cost import Clips, CostFigures, measure
 from m3net_tf.boards.emulation.starting import firmware_folder, prove_arena, why_no_emulation
 from m3net_tf.export import Bundle
-from m3net_tf.export.reading import pcm_and_features
+from m3net_tf.export.bundle import pcm_and_features
 from m3net_tf.system.artifacts import Provenance, provenance, write_json
 from m3net_tf.system.locks import writes_into
 from m3net_tf.system.progress import silent

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from m3net_tf.audio.frontend import FrontendConfig, write_c_tables
 from m3net_tf.boards.builds.build import ARENA_SLACK_BYTES
-from m3net_tf.export.carray import CModel
+from m3net_tf.export.c_files import CModel
 from m3net_tf.export.operators import operators_of
 from m3net_tf.export.warp_tables import write_warp_tables
 from m3net_tf.runtime.detector_config import DetectorConfig, write_c_header

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from m3net_tf.audio.datasets import DatasetInfo
 from m3net_tf.boards.deployment.cost import CostFigures
-from m3net_tf.boards.deployment.fit import run_fit
+from m3net_tf.boards.deployment.footprint import measure_footprint
 from m3net_tf.export.untrained import export_untrained
 from m3net_tf.networks.models.complexity import work_of
 from m3net_tf.system.artifacts import sha256_of
@@ -59,7 +59,7 @@ class Candidate:
         """
         with scratch_folder("m3net-search-") as scratch:
             export_untrained(self._model, self._recipe, self._info, scratch / "export", log)
-            row = run_fit(scratch, [board], log).boards[0]
+            row = measure_footprint(scratch, [board], log).boards[0]
         if row.figures is None:
             raise FirmwareError(f"it cannot be measured for {board}: {row.missing}")
         if not row.figures.fits:

@@ -14,7 +14,7 @@ from m3net_tf.boards.deployment.cost import BoardCost
 from m3net_tf.boards.emulation.starting import firmware_folder
 from m3net_tf.compiler.engines import TFLM
 from m3net_tf.export import Bundle, export_run
-from m3net_tf.export.certificate_file import Certificate
+from m3net_tf.export.certificate import Certificate
 from m3net_tf.lab.studies.deployment_record import (
     BoardFigures,
     BoardMissing,

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from m3net_tf.boards.deployment.size_limits import SIZE_LIMITS
+from m3net_tf.boards.deployment.footprint import SIZE_LIMITS
 from m3net_tf.lab.studies.deployment_record import (
     AgainstReference,
     BoardFigures,

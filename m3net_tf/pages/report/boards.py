@@ -98,7 +98,7 @@ def fit(runs: Sequence[RunData]) -> Section:
 
 def _fit_of(run: RunData) -> list[Block]:
     result = run.file("fit.json")
-    command = f"m3net fit {run.path}"
+    command = f"m3net footprint {run.path}"
     if result is None:
         return [Note("The boards were not measured.", command)]
     columns = ("board", "arena", "RAM", "flash", "of the clock", "fits", "real time")

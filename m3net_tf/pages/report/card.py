@@ -35,7 +35,7 @@ def pack(run: Run, folder: Path) -> Card:
     """Write a network's folder with its card, from a run that was exported and measured.
 
     Args:
-        run: a run after ``m3net export``, ``m3net emulate`` and ``m3net fit``.
+        run: a run after ``m3net export``, ``m3net emulate`` and ``m3net footprint``.
         folder: folder that has ``about.yaml`` (:class:`About`); its name becomes the network's.
 
     Raises:
@@ -94,7 +94,7 @@ def _card(run: Run, name: str, about: About, contents: Mapping[str, bytes]) -> C
         if values.get("model_sha256") != bundle.manifest.model.sha256:
             raise ModelError(
                 f"{run.folder / file} is of another network than the export: run "
-                f"m3net {'fit' if file == 'fit.json' else 'emulate'} {run.folder} again"
+                f"m3net {'footprint' if file == 'fit.json' else 'emulate'} {run.folder} again"
             )
     summary, values, recipe = measured["summary.json"], metrics.values, run.recipe()
     return {

@@ -104,8 +104,9 @@ def _cost_lines(card: Card) -> list[str]:
         "",
         f"{network['name']} {network['preset']} has {number(card['parameters'])} parameters and "
         f"takes {number(card['macs'])} multiply-accumulates per inference. On boards, with the "
-        f"engine `{card['engine']}` (`m3net fit`): instructions of the emulated core, flash and "
-        "RAM of the whole firmware, and the share of the board's clock that live detection takes.",
+        f"engine `{card['engine']}` (`m3net footprint`): instructions of the emulated core, flash "
+        "and RAM of the whole firmware, and the share of the board's clock that live detection "
+        "takes.",
         "",
         *markdown_table((*head, "share of the clock", "measured on"), rows),
     ]

@@ -13,7 +13,7 @@ from pathlib import Path
 from m3net_tf.system.progress import Log
 
 #: Commands of m3net in the order in which one needs the other's result.
-_ORDER = ("quantize", "export", "emulate", "device", "fit")
+_ORDER = ("quantize", "export", "emulate", "device", "footprint")
 
 
 def measuring_commands(commands: Iterable[str]) -> list[str]:

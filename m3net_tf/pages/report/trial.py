@@ -11,7 +11,7 @@ from pathlib import Path
 from m3net_tf.audio.datasets.audio import to_pcm16
 from m3net_tf.compiler.wasm import build_module, missing_tools
 from m3net_tf.export import Bundle
-from m3net_tf.export.compiled import compile_model
+from m3net_tf.export.c_files import compile_model
 from m3net_tf.pages import feature_colours
 from m3net_tf.pages.report.clips import frequency_range
 from m3net_tf.pages.report.content import Block, Note, Section, Trial, side_by_side

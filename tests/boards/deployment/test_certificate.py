@@ -13,6 +13,7 @@ from firmware_helpers import skip_or_fail
 
 from m3net_tf.boards.builds.image import FirmwareImage
 from m3net_tf.boards.deployment import certification, cost
+from m3net_tf.boards.emulation.starting import why_no_emulation
 from m3net_tf.export import Bundle, certificate, export_run
 from m3net_tf.export.certificate import (
     BoardAnswer,
@@ -249,14 +250,11 @@ def exported(tiny_run, tmp_path_factory) -> Bundle:
     return export_run(Run(tiny_run), None, tmp_path_factory.mktemp("certified") / "export")
 
 
-def test_an_export_without_an_emulator(exported, monkeypatch, tmp_path):
-    monkeypatch.setattr(certification, "why_no_emulation", lambda *_: "the emulator is missing")
+def test_an_export_without_an_emulator(exported, no_emulator, tmp_path):
     lines: list[str] = []
     certificate = certification.certify_export(exported, BOARD, tmp_path, lines.append)
-    assert (
-        certificate["scope"] == "host only" and certificate["missing"] == "the emulator is missing"
-    )
-    assert any("the emulator is missing" in line for line in lines)
+    assert certificate["scope"] == "host only" and no_emulator in certificate["missing"]
+    assert any(no_emulator in line for line in lines)
     assert certificate["clips"]["count"] == 10 and certificate["outputs"]["bytes"] == 100
     assert certificate["outputs"]["different_in_compiled_on_the_host"] == 0
 
@@ -280,7 +278,7 @@ def refuse(_):
 
 @pytest.mark.slow
 def test_an_export_is_certified_on_the_emulated_board(exported, monkeypatch, tmp_path):
-    if reason := certification.why_no_emulation(BOARD):
+    if reason := why_no_emulation(BOARD):
         skip_or_fail(reason)
     certificate = certification.certify_export(exported, BOARD, tmp_path)
     assert certificate["scope"] == "emulated board" and certificate["holds"]

@@ -12,12 +12,14 @@ from rich.console import Console
 
 from m3net_tf.audio.datasets import Clip, load_dataset
 from m3net_tf.audio.datasets.selection import spread_clips
+from m3net_tf.boards.builds.boards import find_machine
 from m3net_tf.boards.builds.build import build_firmware
 from m3net_tf.boards.deployment import chain
 from m3net_tf.boards.deployment.cost import COST_KEYS, Clips, measure
-from m3net_tf.boards.emulation import find_machine, run_job, starting
+from m3net_tf.boards.emulation import starting
+from m3net_tf.boards.emulation.qemu import run_job
 from m3net_tf.export import Bundle, export_run
-from m3net_tf.export.reading import pcm_and_features
+from m3net_tf.export.bundle import pcm_and_features
 from m3net_tf.runtime.interpreter import tflm_unavailable_reason
 from m3net_tf.system.errors import FirmwareError
 from m3net_tf.training import Run, train
@@ -29,7 +31,7 @@ PARITY_CLIPS = 100
 @pytest.fixture(scope="module")
 def emulation():
     """Skip where the board cannot be emulated; fail there if M3NET_REQUIRE_TFLM=1."""
-    if reason := chain.why_no_emulation(BOARD):
+    if reason := starting.why_no_emulation(BOARD):
         skip_or_fail(reason)
 
 
@@ -99,7 +101,7 @@ def test_summary_file_has_the_promised_keys(run, summary):
 @pytest.fixture(scope="module")
 def tflm_summary(run, summary):
     """The chain with another engine than the export's, which does not change the export."""
-    if reason := chain.why_no_emulation(BOARD, "tflm"):
+    if reason := starting.why_no_emulation(BOARD, "tflm"):
         pytest.skip(reason)
     export, saved = run.folder / "export", (run.folder / "summary.json").read_bytes()
     before = {path: path.read_bytes() for path in export.rglob("*") if path.is_file()}
@@ -144,16 +146,16 @@ def test_arena_of_tflm_is_proven_and_one_step_less_is_refused(run, tflm_summary,
     assert "\n" not in str(error.value)
 
 
-def test_without_sources_the_rest_still_works(run, monkeypatch):
-    monkeypatch.setattr(starting, "why_not_compiled", lambda _: "the sources are out of reach")
+def test_without_an_emulator_the_rest_still_works(run, no_emulator):
+    assert no_emulator in starting.why_no_emulation(BOARD)
     summary = chain.run_chain(run, BOARD, count=20)
-    assert summary["emulation_missing"] == "the sources are out of reach"
+    assert no_emulator in summary["emulation_missing"]
     assert summary["accuracy"]["emulated"] is None and summary["instructions"] is None
     assert summary["accuracy"]["int8_desktop"] is not None
     assert chain.saved_summary(run, BOARD) is None
     terminal = Console(record=True, width=100)
     terminal.print(chain.chain_table(summary))
-    assert "out of reach" in terminal.export_text()
+    assert no_emulator in terminal.export_text()
 
 
 @pytest.mark.parametrize(
@@ -214,20 +216,11 @@ def test_windows_of_a_clip_are_recognised_together():
     assert alone.accuracy(scores[::2], np.array([2, 1])) == 1.0
 
 
-def test_a_missing_emulator_is_a_reason_not_an_error(monkeypatch):
-    installed = shutil.which
-    monkeypatch.setattr(
-        "shutil.which", lambda tool: None if tool == "qemu-system-arm" else installed(tool)
-    )
-    assert "qemu-system-arm" in chain.why_no_emulation(BOARD)
-
-
 def test_the_compiled_engine_needs_neither_git_nor_cpp(monkeypatch):
     absent = {"git", "arm-none-eabi-g++"}
     monkeypatch.setattr("shutil.which", lambda tool: None if tool in absent else f"/bin/{tool}")
-    monkeypatch.setattr(starting, "why_not_compiled", lambda _: "")
-    assert chain.why_no_emulation(BOARD) == ""
-    assert "git" in chain.why_no_emulation(BOARD, "tflm")
+    assert starting.why_no_emulation(BOARD) == ""
+    assert "git" in starting.why_no_emulation(BOARD, "tflm")
 
 
 def test_unknown_board_lists_those_that_exist(run):

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from m3net_tf.boards.builds.boards import machines
 from m3net_tf.boards.deployment import cost_baselines
 from m3net_tf.boards.deployment.cost import BoardCost
 from m3net_tf.boards.deployment.cost_baselines import COSTS, Place
-from m3net_tf.boards.emulation import machines
 from m3net_tf.compiler.engines import ENGINES
 from m3net_tf.system.errors import ConfigError
 

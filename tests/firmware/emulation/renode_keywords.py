@@ -21,7 +21,8 @@ from pathlib import Path
 
 from robot.utils import DotDict
 
-from m3net_tf.boards.emulation import find_machine, job
+from m3net_tf.boards.builds.boards import find_machine
+from m3net_tf.boards.emulation import qemu
 from m3net_tf.boards.emulation.qemu import console_command
 
 BOARD = "mps2_an386"
@@ -117,7 +118,7 @@ class renode_keywords:  # noqa: N801 Robot Framework wants the module's name
         """QEMU's board reads its microphone's sound at start, so it starts again."""
         machine = find_machine(BOARD)
         self._image = sound.with_name("microphone.bin")
-        self._image.write_bytes(job.stream_image(sound.read_bytes(), machine.job_bytes))
+        self._image.write_bytes(qemu.stream_image(sound.read_bytes(), machine.job_bytes))
         self._stop()
         self._rest = b""
         self._start()

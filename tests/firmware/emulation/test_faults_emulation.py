@@ -20,9 +20,7 @@ from firmware_helpers import APPS, BOARD, BuiltFirmware, random_features
 
 from m3net_tf.boards.builds.build import build_firmware
 from m3net_tf.boards.device import Port, open_port
-from m3net_tf.boards.emulation import run_job
-from m3net_tf.boards.emulation.job import stream_image
-from m3net_tf.boards.emulation.qemu import console_command, run_image
+from m3net_tf.boards.emulation.qemu import console_command, run_image, run_job, stream_image
 from m3net_tf.system.errors import FirmwareError
 
 #: A hundred times as many go through the host build (test_faults_host.py).

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from m3net_tf.boards.emulation import find_machine, job
-from m3net_tf.boards.emulation.uart import UartLog
+from m3net_tf.boards.builds.boards import find_machine
+from m3net_tf.boards.emulation import qemu
+from m3net_tf.boards.emulation.qemu import UartLog
 from m3net_tf.system.errors import FirmwareError
 
 OUTPUTS = (b"\x01\x80", b"\x7f\xff")
@@ -28,20 +29,20 @@ GOOD = (
 
 def test_image_layout():
     clips = np.array([[1, -2], [300, -400]], np.int16)
-    image = job.job_image(clips, report_features=True, report_instructions=False)
+    image = qemu.job_image(clips, report_features=True, report_instructions=False)
     payload = image[32:]
     assert image[:4] == b"M3NJ"
     assert struct.unpack("<HHIIII2I", image[4:32]) == (
-        1, 1, 2, 4, zlib.crc32(payload), job.FLAG_FEATURES, 0, 0,
+        1, 1, 2, 4, zlib.crc32(payload), qemu.FLAG_FEATURES, 0, 0,
     )  # fmt: skip
     assert payload == struct.pack("<4h", 1, -2, 300, -400)
 
 
 def test_image_of_features_keeps_order():
     clips = np.arange(12, dtype=np.int8).reshape(2, 3, 2)
-    image = job.job_image(clips, report_features=False, report_instructions=True)
+    image = qemu.job_image(clips, report_features=False, report_instructions=True)
     assert image[32:] == bytes(range(12))
-    assert struct.unpack_from("<HHII", image, 4) == (1, job.KIND_FEATURES, 2, 6)
+    assert struct.unpack_from("<HHII", image, 4) == (1, qemu.KIND_FEATURES, 2, 6)
 
 
 @pytest.mark.parametrize(
@@ -50,19 +51,19 @@ def test_image_of_features_keeps_order():
 )
 def test_clips_that_are_none(clips):
     with pytest.raises(FirmwareError, match="clips"):
-        job.job_image(clips, report_features=False, report_instructions=False)
+        qemu.job_image(clips, report_features=False, report_instructions=False)
 
 
 def test_split_fits_the_memory():
     clips = np.zeros((10, 100), np.int8)
-    parts = job.split_clips(clips, 32 + 399)
+    parts = qemu.split_clips(clips, 32 + 399)
     assert [len(part) for part in parts] == [3, 3, 3, 1]
     with pytest.raises(FirmwareError, match="exceeds"):
-        job.split_clips(clips, 100)
+        qemu.split_clips(clips, 100)
 
 
 def test_unknown_machine_lists_the_known_ones():
-    with pytest.raises(FirmwareError, match="no emulator runs this board; .*mps2_an386"):
+    with pytest.raises(FirmwareError, match="toaster.*mps2_an386"):
         find_machine("toaster")
 
 

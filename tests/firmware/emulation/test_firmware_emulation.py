@@ -14,8 +14,9 @@ import pytest
 from firmware_helpers import APPS, BOARD, CLASSES, FRAMES, BuiltFirmware, random_features
 
 from m3net_tf.audio.frontend import FrontendConfig, features_int8
-from m3net_tf.boards.emulation import find_machine, job, run_job
-from m3net_tf.boards.emulation.qemu import run_image
+from m3net_tf.boards.builds.boards import find_machine
+from m3net_tf.boards.emulation import qemu
+from m3net_tf.boards.emulation.qemu import run_image, run_job
 from m3net_tf.system.errors import FirmwareError
 
 #: Executed instructions a frame at 40 mel bins; the requirement is 45 000.
@@ -55,7 +56,7 @@ def assert_features_agree(actual: np.ndarray, expected: np.ndarray) -> None:
 def image_of(clips: np.ndarray, **changes: int) -> bytes:
     """A job image, some fields of its header changed."""
     fields = dict(
-        magic=int.from_bytes(job.MAGIC, "little"), version=1, kind=0, count=len(clips),
+        magic=int.from_bytes(qemu.MAGIC, "little"), version=1, kind=0, count=len(clips),
         clip_bytes=clips[0].nbytes, crc=zlib.crc32(clips.tobytes()), flags=0, spare=0, spare2=0,
     )  # fmt: skip
     fields.update(changes)

@@ -23,10 +23,10 @@ from firmware_helpers import BOARD, CLASSES, BuiltFirmware
 from robot import running
 
 from m3net_tf.audio.frontend import FrontendConfig, features_int8
-from m3net_tf.boards.builds.boards import list_boards, load_board
+from m3net_tf.boards.builds.boards import find_machine, list_boards, load_board
 from m3net_tf.boards.builds.image import FirmwareImage
 from m3net_tf.boards.builds.sources import FIRMWARE_DIR
-from m3net_tf.boards.emulation import find_machine, renode
+from m3net_tf.boards.emulation import renode
 from m3net_tf.runtime.interpreter import run_reference
 
 SUITES = renode.list_boards()

@@ -11,7 +11,7 @@ import pytest
 from firmware_helpers import APPS, skip_or_fail
 
 from m3net_tf.boards.builds import boards
-from m3net_tf.boards.builds.board_files import HEADER, LINKER_SCRIPT, header_text, linker_text
+from m3net_tf.boards.builds.generated import HEADER, LINKER_SCRIPT, header_text, linker_text
 from m3net_tf.boards.builds.sources import (
     FIRMWARE_DIR,
     fetch_source,

@@ -10,11 +10,11 @@ import pytest
 from firmware_helpers import BOARD, FRAMES, random_features
 
 from m3net_tf.audio.frontend import FrontendConfig, write_c_tables
-from m3net_tf.boards.builds.build import build_firmware
-from m3net_tf.boards.builds.compiled import build_compiled
+from m3net_tf.boards.builds.boards import find_machine
+from m3net_tf.boards.builds.build import build_compiled, build_firmware
 from m3net_tf.boards.builds.image import FirmwareImage
-from m3net_tf.boards.emulation import find_machine, run_job
-from m3net_tf.export.carray import CModel
+from m3net_tf.boards.emulation.qemu import run_job
+from m3net_tf.export.c_files import CModel
 from m3net_tf.export.operators import operators_of
 from m3net_tf.export.warp_tables import write_warp_tables
 from m3net_tf.quantization.methods import Method, Quantizer

@@ -10,9 +10,9 @@ import pytest
 from firmware_helpers import BOARD, CLASSES, FRAMES, random_features, small_model, write_bundle
 
 from m3net_tf.audio.frontend import FrontendConfig
-from m3net_tf.boards.builds.build import build_firmware
-from m3net_tf.boards.builds.compiled import build_compiled
-from m3net_tf.boards.emulation import find_machine, run_job
+from m3net_tf.boards.builds.boards import find_machine
+from m3net_tf.boards.builds.build import build_compiled, build_firmware
+from m3net_tf.boards.emulation.qemu import run_job
 from m3net_tf.runtime.interpreter import activation_bits, run_reference
 
 # Mirrors, gate, product and sums; normalisations and their reciprocal roots.

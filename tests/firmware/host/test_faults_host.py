@@ -20,8 +20,7 @@ from app_host import build_app, run_app
 from firmware_helpers import CLASSES, random_features, write_bundle
 
 from m3net_tf.audio.frontend import FrontendConfig, features_int8
-from m3net_tf.boards.emulation.job import job_image, stream_image
-from m3net_tf.boards.emulation.uart import UartLog
+from m3net_tf.boards.emulation.qemu import UartLog, job_image, stream_image
 from m3net_tf.export.operators import operators_of
 
 CUSTOM = schema.BuiltinOperator.CUSTOM

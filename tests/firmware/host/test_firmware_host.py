@@ -18,7 +18,7 @@ from m3net_tf.audio.frontend import FrontendConfig, features_int8, write_c_table
 from m3net_tf.boards.builds.sources import (
     FIRMWARE_DIR,
 )
-from m3net_tf.boards.emulation import job
+from m3net_tf.boards.emulation import qemu
 
 CONFIGS = {
     "default": FrontendConfig(),
@@ -135,7 +135,7 @@ def test_random_and_mutated_job_images(build_host):
     capacity, feature_bytes, min_clip_bytes = 512, 24, 20
     rng = np.random.default_rng(3)
     good = [
-        job.job_image(clips, report_features=True, report_instructions=False)
+        qemu.job_image(clips, report_features=True, report_instructions=False)
         for clips in (
             rng.integers(-128, 128, (20, feature_bytes)).astype(np.int8),
             rng.integers(-128, 128, (1, feature_bytes)).astype(np.int8),

@@ -15,10 +15,11 @@ import pytest
 from firmware_helpers import FRAMES, BuiltFirmware, random_features, skip_or_fail
 
 from m3net_tf.audio.frontend import FrontendConfig, fixed_features_int8, write_c_tables
+from m3net_tf.boards.builds.boards import find_machine
 from m3net_tf.boards.builds.build import build_firmware
 from m3net_tf.boards.builds.image import FirmwareImage
 from m3net_tf.boards.builds.sources import FIRMWARE_DIR
-from m3net_tf.boards.emulation import find_machine, run_job
+from m3net_tf.boards.emulation.qemu import run_job
 
 #: They run the same code; the second one takes another build.
 BOARDS = ("mps2_an385", pytest.param("mps2_an505", marks=pytest.mark.slow))

@@ -14,10 +14,11 @@ from firmware_helpers import ARENA_BYTES, CLASSES, skip_or_fail
 from monitor_host import expected_output
 
 from m3net_tf.audio.frontend import FrontendConfig, features_int8, frontend_preset, write_c_tables
+from m3net_tf.boards.builds.boards import find_machine
 from m3net_tf.boards.builds.build import build_firmware
 from m3net_tf.boards.builds.sources import FIRMWARE_DIR
-from m3net_tf.boards.emulation import find_machine, run_job
-from m3net_tf.export.carray import CModel
+from m3net_tf.boards.emulation.qemu import run_job
+from m3net_tf.export.c_files import CModel
 from m3net_tf.export.operators import operators_of
 from m3net_tf.runtime import ClassSettings, DetectorConfig, StreamingRecognizer
 from m3net_tf.runtime.detector_config import write_c_header

@@ -68,11 +68,11 @@ def test_the_verdict_has_accuracy_board_and_real_time(run: Path):
 def test_what_can_be_measured_is_measured_in_the_order_of_need():
     named = [
         *("m3net emulate runs/a", "apt-get install lld", "m3net report runs/a --data-dir FOLDER"),
-        *("m3net fit 'runs/my run'", "m3net export runs/a", "m3net quantize runs/a"),
+        *("m3net footprint 'runs/my run'", "m3net export runs/a", "m3net quantize runs/a"),
     ]
     assert measuring_commands(named) == [
         *("m3net quantize runs/a", "m3net export runs/a", "m3net emulate runs/a"),
-        "m3net fit 'runs/my run'",
+        "m3net footprint 'runs/my run'",
     ]
 
 
@@ -82,7 +82,7 @@ def lacking(run: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[
     done: list[str] = []
 
     def section(runs) -> Section:
-        command = f"m3net fit {runs[0].path}"
+        command = f"m3net footprint {runs[0].path}"
         notes = [] if command in done else [Note("There is no fit.", command)]
         return Section("fit", "Boards", "", [Part("", notes)])
 
@@ -99,7 +99,7 @@ def _data(folder: Path) -> SimpleNamespace:
 
 def test_what_is_missing_is_listed_with_a_way_on_or_measured(lacking, run, tmp_path, capsys):
     words = ["report", str(run), "--out", str(tmp_path / "page.html")]
-    command = f"m3net fit {shlex.quote(str(run))}"
+    command = f"m3net footprint {shlex.quote(str(run))}"
     assert not cli.app(words, standalone_mode=False)
     said = capsys.readouterr().out
     assert "--measure" in said and f"\n  {command}\n" in said and "incomplete" not in said
@@ -111,8 +111,8 @@ def test_what_is_missing_is_listed_with_a_way_on_or_measured(lacking, run, tmp_p
 
 def test_a_command_is_run_with_its_lines_and_its_error(run: Path, tmp_path: Path):
     lines: list[str] = []
-    run_command(f"m3net fit {shlex.quote(str(tmp_path / 'no run'))}", None, lines.append)
-    assert lines[0].startswith("$ m3net fit ") and lines[-1].startswith("error: ")
+    run_command(f"m3net footprint {shlex.quote(str(tmp_path / 'no run'))}", None, lines.append)
+    assert lines[0].startswith("$ m3net footprint ") and lines[-1].startswith("error: ")
 
 
 def test_an_unreachable_source_is_said_in_words_not_by_git(monkeypatch, tmp_path):

@@ -340,7 +340,7 @@ def test_sections_of_network_and_boards(gathered):
     assert table.rows == [row, ("other", "~9", "", "", "", "", "")]
     write_json(run[0].run.folder / "fit.json", fit_result("another"))
     notes = [note.text for note in blocks(boards.fit(run), Note)]
-    command = f"m3net fit {run[0].path}"
+    command = f"m3net footprint {run[0].path}"
     assert notes == [
         "These figures are of an earlier export.",
         f"Not measured: other: no compiler. Then: {command}",
@@ -354,7 +354,7 @@ def test_what_is_missing_is_named_with_its_command(gathered):
         [f"m3net quantize {run.run.folder}"],
         [f"m3net export {run.run.folder}"],
         [f"m3net device profile qemu:{BOARD} --run {run.run.folder}"],
-        [f"m3net fit {run.run.folder}"],
+        [f"m3net footprint {run.run.folder}"],
     ]
 
 

@@ -12,19 +12,16 @@ import pytest
 from rich.console import Console
 
 from m3net_tf import cli
-from m3net_tf.boards.builds.boards import list_boards
-from m3net_tf.boards.builds.cores import load_core
+from m3net_tf.boards.builds.boards import list_boards, load_board
 from m3net_tf.boards.builds.image import FirmwareImage
 from m3net_tf.boards.builds.sources import FIRMWARE_DIR
-from m3net_tf.boards.deployment import cost, fit, real_time
-from m3net_tf.boards.deployment.fit_result import Room
-from m3net_tf.boards.deployment.fit_text import fit_report
-from m3net_tf.boards.deployment.size_limits import largest_preset
+from m3net_tf.boards.deployment import cost, footprint, real_time
 from m3net_tf.boards.device.session import firmware_of
-from m3net_tf.boards.emulation import EmulationResult, starting
+from m3net_tf.boards.emulation import starting
+from m3net_tf.boards.emulation.qemu import EmulationResult
 from m3net_tf.boards.emulation.starting import why_no_emulation
 from m3net_tf.export import Bundle, export_run
-from m3net_tf.export.compiled import compile_model
+from m3net_tf.export.c_files import compile_model
 from m3net_tf.runtime.interpreter import tflm_unavailable_reason
 from m3net_tf.system.errors import FirmwareError, ModelError
 from m3net_tf.training import Run
@@ -68,7 +65,7 @@ def boards(run, monkeypatch, tmp_path):
     """Stand-ins for compiler and emulator, with figures that tests change."""
     figures = {"model": MODEL, "frame": FRAME, "overflow": "", "starts": True, "built": []}
 
-    def build(bundle, board, folder, arena_bytes=None, *, settings=(), report=None):
+    def build(bundle, board, folder, arena_bytes=None, *, settings=(), emulated=False, report=None):
         figures["built"].append((board, folder, arena_bytes))
         if figures["overflow"] and board == OTHER:
             folder.mkdir(parents=True, exist_ok=True)
@@ -85,15 +82,14 @@ def boards(run, monkeypatch, tmp_path):
         size = figures["exported"] if arena_bytes is None else arena_bytes
         return answer(model=figures["model"], frame=figures["frame"], arena=size)
 
-    monkeypatch.setattr(fit, "why_no_emulation", lambda board, engine: "")
-    monkeypatch.setattr(fit, "why_sources_unavailable", lambda sources: None)
-    monkeypatch.setattr(fit, "why_not_compiled", lambda board: "")
+    monkeypatch.setattr(footprint, "why_no_emulation", lambda board, engine: "")
+    monkeypatch.setattr(footprint, "why_unreachable", lambda board, engine: "")
     monkeypatch.setattr(starting, "library_path", lambda core: tmp_path / core / "lib.a")
 
-    def compiled(bundle, board, folder, log, *, settings=()):
+    def compiled(bundle, board, folder, log, *, settings=(), emulated=False):
         return build(bundle, board, folder, figures["planned"], settings=settings, report=log)
 
-    for builder, runner in ((fit, cost), (starting, starting)):
+    for builder, runner in ((footprint, cost), (starting, starting)):
         monkeypatch.setattr(builder, "build_firmware", build)
         monkeypatch.setattr(builder, "compiled_firmware", compiled)
         monkeypatch.setattr(runner, "run_job", run_job)
@@ -108,7 +104,7 @@ def text_of(result):
 
 def shown(result, width=80):
     console = Console(width=width, file=io.StringIO())
-    console.print(fit_report(result))
+    console.print(footprint.footprint_table(result))
     return console.file.getvalue()
 
 
@@ -132,16 +128,20 @@ def changed(result, **changes):
 
 
 def test_the_facts_of_a_board_are_those_of_its_files():
-    assert fit.read_board(OTHER) == fit.BoardFacts(
-        OTHER, "cortex-m4f", 64_000_000, 0xF_2000, 192 << 10, 0, 8 << 10
-    )
-    h7 = fit.read_board("nucleo_h753zi")
-    assert (h7.clock_hz, h7.ram_bytes, h7.dma_bytes) == (400_000_000, 352 << 10, 32 << 10)
-    for board in list_boards():
-        facts = fit.read_board(board)
-        assert facts.stack_bytes < facts.ram_bytes and facts.flash_bytes >= 512 << 10
-    names = [f"cortex-{core}" for core in ("m3", "m4f", "m7", "m33", "m55")]
-    assert [load_core(name).kernels for name in names] == ["plain", "dsp", "dsp", "dsp", "helium"]
+    nrf, h7 = load_board(OTHER), load_board("nucleo_h753zi")
+    assert (nrf.clock_hz, nrf.flash_bytes, nrf.stack_bytes) == (64_000_000, 0xF_2000, 8 << 10)
+    assert (nrf.ram_bytes, "dma" in nrf.memory) == (192 << 10, False)
+    assert (h7.ram_bytes, h7.memory["dma"].bytes) == (352 << 10, 32 << 10)
+    for board in map(load_board, list_boards()):
+        assert board.stack_bytes < board.ram_bytes and board.flash_bytes >= 512 << 10
+    kernels = {board.core: board.kernels for board in map(load_board, list_boards())}
+    assert kernels == {
+        "cortex-m3": "plain",
+        "cortex-m4f": "dsp",
+        "cortex-m7": "dsp",
+        "cortex-m33": "dsp",
+        "cortex-m55": "helium",
+    }
 
 
 def test_the_queue_of_live_detection_is_the_firmwares():
@@ -150,7 +150,7 @@ def test_the_queue_of_live_detection_is_the_firmwares():
 
 
 def test_a_board_is_reported_with_the_costs_of_its_core(run, boards):
-    result = fit.run_fit(run, [OTHER])
+    result = footprint.measure_footprint(run, [OTHER])
     assert json.loads((run / "fit.json").read_text()) == result.to_dict()
     assert result.to_dict()["sound"] == {"frames_per_s": 50.0, "runs_per_s": 10.0}
     (row,) = rows(result)
@@ -170,7 +170,7 @@ def test_a_board_is_reported_with_the_costs_of_its_core(run, boards):
 
 def test_ram_is_all_that_the_linked_firmware_takes(run, boards):
     """With the DMA's buffers, which are in a separate memory on this board."""
-    (row,) = rows(fit.run_fit(run, ["nucleo_h753zi"]))
+    (row,) = rows(footprint.measure_footprint(run, ["nucleo_h753zi"]))
     assert (row["cost"]["ram_bytes"], row["ram_bytes"]) == (RAM_BYTES, 352 << 10)
     free_bytes = (320 << 10) - (RAM_BYTES - SECTIONS[".dma"])
     assert row["room"]["arena_bytes"] == free_bytes + boards["exported"]
@@ -178,7 +178,7 @@ def test_ram_is_all_that_the_linked_firmware_takes(run, boards):
 
 def test_it_is_the_build_of_the_other_commands(run, boards):
     """One folder and one arena, so that no command builds again what another has built."""
-    fit.run_fit(run, [EMULATED, OTHER])
+    footprint.measure_footprint(run, [EMULATED, OTHER])
     assert boards["built"] == [
         (board, run / "firmware" / f"{board}-tflm", None) for board in (EMULATED, OTHER)
     ]
@@ -189,7 +189,7 @@ def test_it_is_the_build_of_the_other_commands(run, boards):
 
 def test_a_core_that_wants_more_arena_gets_the_least_that_it_starts_with(run, boards):
     boards["starts"] = False
-    result = fit.run_fit(run, [EMULATED, OTHER])
+    result = footprint.measure_footprint(run, [EMULATED, OTHER])
     tried = [size for board, _, size in boards["built"]]
     least = 20_000  # the used bytes, up to the next multiple of 16
     assert tried == [None, boards["exported"] + starting.ARENA_SLACK_BYTES, least, least]
@@ -203,7 +203,7 @@ def test_a_core_that_wants_more_arena_gets_the_least_that_it_starts_with(run, bo
 
 def test_progress_is_printed_with_the_board_and_its_number(run, boards):
     lines = []
-    fit.run_fit(run, [EMULATED, OTHER], lines.append)
+    footprint.measure_footprint(run, [EMULATED, OTHER], lines.append)
     assert lines == [
         "[1/2] mps2_an386: building its firmware",
         "[1/2] mps2_an386: compiling for mps2_an386",
@@ -216,10 +216,12 @@ def test_progress_is_printed_with_the_board_and_its_number(run, boards):
 def test_a_reason_for_all_boards_is_computed_and_printed_once(run, boards, monkeypatch):
     asked = []
     reason = "sources are unreachable"
-    monkeypatch.setattr(fit, "why_no_emulation", lambda board, _: asked.append(board) or reason)
-    monkeypatch.setattr(fit, "tflm_unavailable_reason", lambda: "")
-    monkeypatch.setattr(fit, "_estimate", lambda *_: 12_345)
-    result = fit.run_fit(run)
+    monkeypatch.setattr(
+        footprint, "why_no_emulation", lambda board, _: asked.append(board) or reason
+    )
+    monkeypatch.setattr(footprint, "tflm_unavailable_reason", lambda: "")
+    monkeypatch.setattr(footprint, "_estimate", lambda *_: 12_345)
+    result = footprint.measure_footprint(run)
     assert len(asked) == 2  # with and without the package of the front end
     assert [row["missing"] for row in rows(result)] == [reason] * len(list_boards())
     text = text_of(result)
@@ -230,18 +232,18 @@ def test_a_reason_for_all_boards_is_computed_and_printed_once(run, boards, monke
 def test_sources_of_a_chip_that_are_missing_stop_no_other_board(run, boards, monkeypatch):
     unreachable = "nrfx is unreachable"
     monkeypatch.setattr(
-        fit,
-        "why_sources_unavailable",
-        lambda sources: unreachable if sources[-1].name == "nrfx" else None,
+        footprint,
+        "why_unreachable",
+        lambda board, engine: unreachable if board.name == OTHER else "",
     )
-    first, second = rows(fit.run_fit(run, [OTHER, EMULATED]))
+    first, second = rows(footprint.measure_footprint(run, [OTHER, EMULATED]))
     assert first["missing"] == unreachable and second["fits"]
 
 
 def test_the_compiled_engine_has_its_own_builds_and_the_planned_arena(run, boards, monkeypatch):
     bundle = Bundle.load(run / "export")
     boards["planned"] = compile_model(bundle.c_model)["m3net_network"].plan.arena_bytes
-    result = fit.run_fit(run, [EMULATED, OTHER], engine="compiled")
+    result = footprint.measure_footprint(run, [EMULATED, OTHER], engine="compiled")
     assert boards["built"] == [
         (board, run / "firmware" / board, boards["planned"]) for board in (EMULATED, OTHER)
     ]
@@ -250,21 +252,21 @@ def test_the_compiled_engine_has_its_own_builds_and_the_planned_arena(run, board
     assert values["arena"] == {"bytes": boards["planned"], "source": "m3net compile"}
     assert Bundle.load(run / "export").manifest == bundle.manifest
     # Weights take more flash than in the .tflite, so that less of it has room.
-    interpreted = fit.run_fit(run, [OTHER])
+    interpreted = footprint.measure_footprint(run, [OTHER])
     ours, theirs = (
         row.figures.room.network_bytes for row in (result.boards[1], *interpreted.boards)
     )
     assert ours < theirs
     # Without tools the arena is still exact.
-    monkeypatch.setattr(fit, "why_no_emulation", lambda board, engine: "install the tools")
-    text = text_of(fit.run_fit(run, [OTHER], engine="compiled"))
+    monkeypatch.setattr(footprint, "why_no_emulation", lambda board, engine: "install the tools")
+    text = text_of(footprint.measure_footprint(run, [OTHER], engine="compiled"))
     assert f"{boards['planned']:,}" in text and "~" not in text and "estimated" not in text
 
 
 def test_the_report_keeps_to_80_columns(run, boards):
     """All boards with long figures: nothing is cut, in a terminal and in a pipe."""
     boards["model"] = 60_000_000
-    result = fit.run_fit(run)
+    result = footprint.measure_footprint(run)
     sizes = {"arena_bytes": 226_544, "ram_bytes": 226_544, "flash_bytes": 1_565_016}
     result = changed(result, cost=lambda figures: dataclasses.replace(figures.cost, **sizes))
     lines = shown(result).splitlines()
@@ -280,16 +282,16 @@ def test_the_report_keeps_to_80_columns(run, boards):
 def test_a_preset_that_fits_is_not_denied(run, boards):
     """The limits cover four networks: a smaller board may still hold this one."""
     boards["overflow"] = ""
-    room = Room(arena_bytes=63_984, network_bytes=800_000)
+    room = footprint.Room(arena_bytes=63_984, network_bytes=800_000)
     bundle = Bundle.load(run / "export")
     assert bundle.manifest.model.name == "m3net-mcu"
-    assert fit._preset(bundle, room, fits=True) is None
+    assert footprint._preset(bundle, room, fits=True) is None
     model = dataclasses.replace(bundle.manifest.model, name="m3net-s")
     bundle.manifest = dataclasses.replace(bundle.manifest, model=model)
-    assert fit._preset(bundle, room, fits=True) == "s"
-    assert fit._preset(bundle, room, fits=False) is None
+    assert footprint._preset(bundle, room, fits=True) == "s"
+    assert footprint._preset(bundle, room, fits=False) is None
     result = changed(
-        fit.run_fit(run, [OTHER]),
+        footprint.measure_footprint(run, [OTHER]),
         preset=lambda figures: None,
         pace=lambda figures: dataclasses.replace(figures.pace, real_time=True),
     )
@@ -300,29 +302,29 @@ def test_a_preset_that_fits_is_not_denied(run, boards):
 
 def test_real_time_is_half_of_the_clock(run, boards):
     boards["model"] = 3_000_000
-    assert rows(fit.run_fit(run, [OTHER]))[0]["real_time"]
+    assert rows(footprint.measure_footprint(run, [OTHER]))[0]["real_time"]
     boards["model"] += 1
-    result = fit.run_fit(run, [OTHER])
+    result = footprint.measure_footprint(run, [OTHER])
     assert not rows(result)[0]["real_time"]
     assert "no; with run_columns 6" in text_of(result)
 
 
 def test_a_run_longer_than_the_queue_is_never_real_time(run, boards):
     boards["model"] = 64_000_000 * 3 // 20  # half of 15 hops of 20 ms
-    assert rows(fit.run_fit(run, [OTHER]))[0]["least_run_columns"] == 16
+    assert rows(footprint.measure_footprint(run, [OTHER]))[0]["least_run_columns"] == 16
     boards["model"] += 1
-    assert rows(fit.run_fit(run, [OTHER]))[0]["least_run_columns"] is None
+    assert rows(footprint.measure_footprint(run, [OTHER]))[0]["least_run_columns"] is None
 
 
 def test_a_front_end_that_takes_all_leaves_nothing(run, boards):
     boards["frame"] = 640_000
-    row = rows(fit.run_fit(run, [OTHER]))[0]
+    row = rows(footprint.measure_footprint(run, [OTHER]))[0]
     assert not row["real_time"] and row["least_run_columns"] is None
 
 
 def test_a_board_without_room_reports_how_much_is_missing(run, boards):
     boards["overflow"] = "ld: region `RAM' overflowed by 1234 bytes"
-    result = fit.run_fit(run, [OTHER])
+    result = footprint.measure_footprint(run, [OTHER])
     (row,) = rows(result)
     assert not row["fits"] and row["cost"]["sections"] == {}
     assert row["cost"]["ram_bytes"] == (192 << 10) + 1234 and row["preset"] is None
@@ -333,13 +335,13 @@ def test_a_board_without_room_reports_how_much_is_missing(run, boards):
 def test_other_failures_of_a_build_end_it(run, boards):
     boards["overflow"] = "main.c:3: error: no such thing"
     with pytest.raises(FirmwareError, match="no such thing"):
-        fit.run_fit(run, [OTHER])
+        footprint.measure_footprint(run, [OTHER])
 
 
 @pytest.mark.skipif(bool(tflm_unavailable_reason()), reason=tflm_unavailable_reason() or "there")
 def test_without_tools_the_arena_is_estimated(run, monkeypatch):
-    monkeypatch.setattr(fit, "why_no_emulation", lambda board, engine: "install the tools")
-    result = fit.run_fit(run, [OTHER, "mps3_an547"])
+    monkeypatch.setattr(footprint, "why_no_emulation", lambda board, engine: "install the tools")
+    result = footprint.measure_footprint(run, [OTHER, "mps3_an547"])
     first, second = rows(result)
     assert first["missing"] == "install the tools"
     assert first["cost"] is first["preset"] is first["real_time"] is None
@@ -360,32 +362,35 @@ def test_without_tools_the_arena_is_estimated(run, monkeypatch):
     ],
 )
 def test_the_largest_preset(arena_bytes, network_bytes, expected):
-    assert largest_preset(arena_bytes, network_bytes) == expected
+    assert footprint.largest_preset(arena_bytes, network_bytes) == expected
 
 
 def test_no_export_names_the_command(tmp_path):
     with pytest.raises(ModelError, match=rf"has no export: run m3net export {tmp_path}"):
-        fit.run_fit(tmp_path)
+        footprint.measure_footprint(tmp_path)
 
 
 def test_an_unknown_board_lists_those_that_exist(run):
     with pytest.raises(FirmwareError, match="boards that exist: .*nrf52840dk"):
-        fit.run_fit(run, ["esp32"])
+        footprint.measure_footprint(run, ["esp32"])
 
 
-def test_the_command_prints_json(run, boards, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["m3net", "fit", str(run), "--board", OTHER, "--json"])
+@pytest.mark.parametrize("name", ["footprint", "fit"])
+def test_the_command_prints_json(name, run, boards, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["m3net", name, str(run), "--board", OTHER, "--json"])
     with pytest.raises(SystemExit) as stop:
         cli.main()
     assert not stop.value.code
-    assert json.loads(capsys.readouterr().out)["boards"][0]["board"] == OTHER
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["boards"][0]["board"] == OTHER
+    assert ("m3net footprint" in printed.err) == (name == "fit")
 
 
 def test_the_estimate_is_right_within_2_percent(run):
     if reason := why_no_emulation(EMULATED, "tflm"):
         pytest.skip(reason)
     before = Bundle.load(run / "export").manifest.arena
-    (row,) = rows(fit.run_fit(run, [EMULATED]))
+    (row,) = rows(footprint.measure_footprint(run, [EMULATED]))
     assert Bundle.load(run / "export").manifest.arena == before
     measured = row["cost"]
     assert measured["arena_used_bytes"] == pytest.approx(row["arena_estimate_bytes"], rel=0.02)

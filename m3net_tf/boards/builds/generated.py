@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from m3net_tf.boards.builds.boards import Board, Memory, board_sources
+from m3net_tf.boards.builds.boards import Board, Memory
+from m3net_tf.boards.builds.pdm import write_pdm_filter
+from m3net_tf.boards.builds.sources import cmake_variable
 from m3net_tf.system.artifacts import update_text
 from m3net_tf.system.csource import defines, float_literal, guarded, notice, string_literal
 from m3net_tf.system.errors import ConfigError
@@ -20,6 +22,23 @@ _PERMISSIONS = {"flash": "rx", "ram": "rwx"}
 """Of a memory in the linker script; ``rw`` for the others."""
 
 
+def write_generated(board: Board, build_dir: Path) -> Path:
+    """Write the files of a board for a build, with a PDM microphone its filter, too.
+
+    Returns:
+        Their folder.
+
+    Raises:
+        ConfigError: as :func:`write_board_files`.
+    """
+    folder = build_dir.resolve() / "generated"
+    folder.mkdir(parents=True, exist_ok=True)
+    write_board_files(board, folder)
+    if board.pdm:
+        write_pdm_filter(folder)
+    return folder
+
+
 def write_board_files(board: Board, folder: Path) -> None:
     """Write a board's header, CMake settings and linker script.
 
@@ -27,7 +46,6 @@ def write_board_files(board: Board, folder: Path) -> None:
 
     Raises:
         ConfigError: a constant has the name of another fact.
-        FirmwareError: the board names a third-party source that is not pinned.
     """
     texts = {
         HEADER: header_text(board),
@@ -74,9 +92,8 @@ def header_text(board: Board) -> str:
 
 def settings_text(board: Board) -> str:
     """``board.cmake``: what the firmware's ``CMakeLists.txt`` reads, as variables."""
-    variables = {source.name: source.cmake_variable for source in board_sources(board)}
     includes = [
-        f"${{{variables[name]}}}/{folder}"
+        f"${{{cmake_variable(name)}}}/{folder}"
         for name, folders in board.third_party.items()
         for folder in folders
     ]

@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The export folder: everything that a firmware project needs from a trained network."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from m3net_tf.audio.datasets import DatasetInfo, dataset_info
+from m3net_tf.audio.frontend import column_count
+from m3net_tf.compiler.engines import DEFAULT_ENGINE
+from m3net_tf.export.bundle import Bundle
+from m3net_tf.export.manifest import (
+    FORMAT,
+    Arena,
+    Calibration,
+    DatasetFacts,
+    ImportanceFacts,
+    Manifest,
+    NetworkFacts,
+    Quantization,
+)
+from m3net_tf.export.operators import operators_of_parts
+from m3net_tf.export.writing import (
+    Vectors,
+    built_in_vectors,
+    existing_export,
+    saved_detector,
+    update_export,
+    vectors_of,
+    write_export,
+)
+from m3net_tf.quantization.diffres import quantize_network
+from m3net_tf.quantization.pipeline import Choice, chosen_network, deployable_dataset
+from m3net_tf.quantization.ptq import choose_calibration
+from m3net_tf.runtime.detector_config import DetectorConfig
+from m3net_tf.runtime.interpreter import tensor_quantization
+from m3net_tf.runtime.network import Int8Network
+from m3net_tf.system.artifacts import provenance, sha256_of
+from m3net_tf.system.errors import DataError
+from m3net_tf.system.keras import keras
+from m3net_tf.system.locks import writes_into
+from m3net_tf.system.progress import Log, silent
+from m3net_tf.training.features import compute_features
+from m3net_tf.training.recipe import Recipe
+from m3net_tf.training.run import Run
+
+
+@dataclasses.dataclass(frozen=True)
+class _Content:
+    """What an export takes from a run.
+
+    Attributes:
+        network: the int8 network.
+        calibration: clips that it was calibrated with.
+        method: how it was quantised.
+        info: description of the run's data set.
+        vectors: sounds for the test vectors.
+    """
+
+    network: Int8Network
+    calibration: Calibration
+    method: str
+    info: DatasetInfo
+    vectors: Vectors
+
+
+@writes_into("run")
+def export_run(
+    run: Run,
+    data_dir: Path | None,
+    folder: Path | None = None,
+    log: Log = silent,
+    engine: str = DEFAULT_ENGINE,
+    weights_flash_bytes: int | None = None,
+) -> Bundle:
+    """Quantise a trained run and write everything that a device needs.
+
+    If the run's folder has a network of ``m3net quantize``, it is exported unchanged; then the test
+    vectors are built-in sounds if the data set is not available.
+
+    The folder holds ``model.tflite``, ``model.h`` and ``model.cc``, ``frontend_config.h`` and
+    ``frontend_tables.c``, ``detector_config.h``, ``labels.txt``, ``vectors/`` and
+    ``manifest.json``; with DiffRes ``importance.tflite``, ``warp_config.h`` and
+    ``warp_tables.c``, too; with the compiled engine the files of
+    :func:`.c_files.write_compiled`. It appears whole or not at all, and the same run gives the
+    same bytes. An existing export of the same network is
+    kept; only its engine is changed, and its settings of live detection are updated, from the run's
+    ``detector.yaml`` or, without one, to the defaults.
+
+    Args:
+        run: finished run.
+        data_dir: folder of its data set, which gives calibration clips and test vectors.
+        folder: destination; default: ``export`` in the run's folder.
+        log: takes lines of progress.
+        engine: one of :data:`m3net_tf.compiler.engines.ENGINES`, which the firmware uses by
+            default.
+        weights_flash_bytes: flash for weights in compiled C; None: the old export's, or 64 KiB.
+
+    Raises:
+        InUseError: another process writes into the run.
+        ModelError: the run is unfinished, the network has no int8 form for the device, or the
+            engine does not support it.
+        ConfigError: the front end has a form that the device code lacks.
+        DataError: the data set is missing or broken, and the export needs it.
+    """
+    folder = folder or run.folder / "export"
+    model = run.load_model()
+    trained_sha256, choice = sha256_of(run.model_path.read_bytes()), chosen_network(run)
+    if bundle := _current_export(folder, trained_sha256, choice, log):
+        log(f"{folder} is already exported")
+        detector = detector_of_run(run, bundle.manifest.frames, bundle.labels)
+        return update_export(bundle, detector, engine, log, weights_flash_bytes)
+    if choice:
+        content = _chosen(run, model, data_dir, choice, log)
+    else:
+        content = _quantized(run, model, data_dir, log)
+    unplanned = Manifest(
+        arena=Arena(0, "nobody"),
+        engine=engine,
+        calibration=content.calibration,
+        detector=detector_of_run(run, model.input_shape[2], content.info.labels),
+        quantization=Quantization(content.method, chosen=choice is not None),
+        trained_model_sha256=trained_sha256,
+        **describe(run.recipe(), model, content.info, content.network),
+        **provenance(),
+    )
+    return write_export(
+        folder, unplanned, content.network, content.vectors, log, weights_flash_bytes
+    )
+
+
+def _current_export(
+    folder: Path, trained_sha256: str, choice: Choice | None, log: Log
+) -> Bundle | None:
+    """The export in a folder, if it is of this network; None if there is none or it is stale."""
+    bundle = existing_export(folder, log)
+    return bundle if bundle and _is_current(bundle, trained_sha256, choice) else None
+
+
+def _chosen(
+    run: Run, model: keras.Model, data_dir: Path | None, choice: Choice, log: Log
+) -> _Content:
+    """The network of ``m3net quantize``, with built-in sounds if its data set is not available.
+
+    Raises:
+        DataError: the data set is missing or broken, and ``data_dir`` names it.
+    """
+    report, frontend = choice.report, run.recipe().frontend
+    log(f"using the network in {run.quantized_path.parent}: {report['method']}")
+    try:
+        dataset = deployable_dataset(run, model, data_dir)
+        info, vectors = dataset.info, vectors_of(dataset, frontend)
+    except DataError as error:
+        if data_dir is not None:
+            raise
+        log(f"the test vectors are built-in sounds: {error}")
+        info = dataclasses.replace(
+            dataset_info(report["dataset"]["name"]),
+            protocol=report["dataset"]["protocol"],
+            fold=report["dataset"]["fold"],
+            labels=tuple(report["labels"]),
+        )
+        vectors = built_in_vectors(frontend, model.input_shape[2])
+    clips = report["calibration"]
+    calibration = Calibration(tuple(clips["clips"]), clips["features_sha256"])
+    return _Content(choice.network, calibration, report["method"], info, vectors)
+
+
+def _quantized(run: Run, model: keras.Model, data_dir: Path | None, log: Log) -> _Content:
+    """The network after post-training quantisation.
+
+    Raises:
+        DataError: the data set, which calibrates it, is missing or broken.
+    """
+    recipe, dataset = run.recipe(), deployable_dataset(run, model, data_dir)
+    train_set = compute_features(dataset, "train", recipe.frontend, log=log)
+    chosen = choose_calibration(
+        train_set.labels, recipe.quantization.calibration_clips, recipe.quantization.seed
+    )
+    log(f"quantising {model.name} with {len(chosen)} calibration clips")
+    features = train_set.clean[chosen]
+    calibration = Calibration(
+        tuple(train_set.clips[i].clip_id for i in chosen),
+        hashlib.sha256(features.tobytes()).hexdigest(),
+    )
+    network = quantize_network(model, features)
+    vectors = vectors_of(dataset, recipe.frontend)
+    return _Content(network, calibration, "ptq", dataset.info, vectors)
+
+
+def describe(
+    recipe: Recipe, model: keras.Model, info: DatasetInfo, network: Int8Network
+) -> dict[str, Any]:
+    """Entries of the manifest about network, front end and data."""
+    tflite = network.tflite
+    importance = None
+    if network.warp:
+        importance = ImportanceFacts(sha256_of(network.importance), len(network.importance))
+    return {
+        "dataset": DatasetFacts(info.name, info.protocol, info.fold),
+        "frontend": recipe.frontend,
+        "labels": tuple(info.labels),
+        "licence": f"Apache-2.0; trained on {info.name} ({info.licence})",
+        "model": NetworkFacts(
+            name=f"{recipe.model.name}-{recipe.model.preset}",
+            sha256=sha256_of(tflite),
+            bytes=len(tflite),
+            input_shape=tuple(model.input_shape[1:]),
+            input_quantization=tensor_quantization(tflite, "input"),
+            output_quantization=tensor_quantization(tflite, "output"),
+        ),
+        "operators": operators_of_parts(network.parts),
+        "importance": importance,
+        "warp": network.warp,
+    }
+
+
+def _is_current(bundle: Bundle, trained_sha256: str, choice: Choice | None) -> bool:
+    """Whether an export is of the run's current network in its current quantisation."""
+    manifest = bundle.manifest
+    if manifest.format != FORMAT or manifest.trained_model_sha256 != trained_sha256:
+        return False
+    if choice:
+        return bundle.network.parts == choice.network.parts
+    return not manifest.quantization.chosen
+
+
+def detector_of_run(run: Run, frames: int, labels: Sequence[str]) -> DetectorConfig:
+    """Settings of live detection of a run: its ``detector.yaml``, else the defaults.
+
+    Raises:
+        ConfigError: the file is damaged or was made for another network, or a device cannot cut
+            its input of this many frames into columns.
+    """
+    frontend = run.recipe().frontend
+    return saved_detector(run.detector_path, frontend, frames, labels) or DetectorConfig.default(
+        frontend, column_count(frontend, frames), labels
+    )
