@@ -4,8 +4,8 @@
 import pytest
 import yaml
 
+from m3net_tf.system.conversion import convert
 from m3net_tf.system.errors import ConfigError
-from m3net_tf.system.plain_values import convert
 from m3net_tf.system.yaml_files import DEEPEST, parse_yaml, read_yaml
 
 

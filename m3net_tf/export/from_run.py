@@ -11,7 +11,7 @@ from typing import Any
 
 from m3net_tf.audio.datasets import DatasetInfo, dataset_info
 from m3net_tf.audio.frontend import column_count
-from m3net_tf.compiler.engines import DEFAULT_ENGINE
+from m3net_tf.compiler.engines import DEFAULT_ENGINE, Engine
 from m3net_tf.export.bundle import Bundle
 from m3net_tf.export.manifest import (
     FORMAT,
@@ -74,7 +74,7 @@ def export_run(
     data_dir: Path | None,
     folder: Path | None = None,
     log: Log = silent,
-    engine: str = DEFAULT_ENGINE,
+    engine: Engine = DEFAULT_ENGINE,
     weights_flash_bytes: int | None = None,
 ) -> Bundle:
     """Quantise a trained run and write everything that a device needs.

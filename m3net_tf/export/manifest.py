@@ -10,13 +10,13 @@ from typing import Any
 
 from m3net_tf import __version__
 from m3net_tf.audio.frontend import FrontendConfig
-from m3net_tf.compiler.engines import ENGINES, TFLM
+from m3net_tf.compiler.engines import TFLM, Engine
 from m3net_tf.compiler.weights import WeightRule
 from m3net_tf.runtime.detector_config import DetectorConfig
 from m3net_tf.runtime.warp import WarpConfig
 from m3net_tf.system.artifacts import read_json
+from m3net_tf.system.conversion import from_plain, to_plain
 from m3net_tf.system.errors import M3NetError, ModelError
-from m3net_tf.system.plain_values import build_section, to_plain
 
 FORMAT = 2
 """Format of new exports, raised when the firmware needs something that older exports lack."""
@@ -126,29 +126,7 @@ class GeneratedCode:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _Facts:
-    """Entries of a manifest that are plain values."""
-
-    arena: Arena
-    calibration: Calibration
-    dataset: DatasetFacts
-    labels: tuple[str, ...]
-    licence: str
-    model: NetworkFacts
-    operators: tuple[str, ...]
-    quantization: Quantization
-    trained_model_sha256: str
-    versions: dict[str, str]
-    git_commit: str
-    code: GeneratedCode | None = None
-    importance: ImportanceFacts | None = None
-    weights_flash_bytes: int = WeightRule.most_bytes
-    engine: str = TFLM  # of exports that do not say: then there was no choice
-    format: int = FORMAT
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Manifest(_Facts):
+class Manifest:
     """All that ``manifest.json`` says of an export.
 
     Attributes:
@@ -173,6 +151,22 @@ class Manifest(_Facts):
         warp: DiffRes's, between ``importance`` and the network.
     """
 
+    arena: Arena
+    calibration: Calibration
+    dataset: DatasetFacts
+    labels: tuple[str, ...]
+    licence: str
+    model: NetworkFacts
+    operators: tuple[str, ...]
+    quantization: Quantization
+    trained_model_sha256: str
+    versions: dict[str, str]
+    git_commit: str
+    code: GeneratedCode | None = None
+    importance: ImportanceFacts | None = None
+    weights_flash_bytes: int = WeightRule.most_bytes
+    engine: Engine = TFLM  # of exports that do not say: then there was no choice
+    format: int = FORMAT
     frontend: FrontendConfig
     detector: DetectorConfig
     warp: WarpConfig | None = None
@@ -185,9 +179,6 @@ class Manifest(_Facts):
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as ``manifest.json`` has them."""
         values = dataclasses.asdict(self)
-        for name in _CONFIGS:
-            config = getattr(self, name)
-            values[name] = config and config.to_dict()
         return {key: to_plain(value) for key, value in values.items() if value is not None}
 
     @classmethod
@@ -198,30 +189,7 @@ class Manifest(_Facts):
             ConfigError, ModelError: a key is unknown, missing or of the wrong kind; the message
                 names it.
         """
-        facts = build_section(_Facts, _without(values, _CONFIGS), "manifest")
-        configs = {
-            name: kind.from_dict(values[name]) for name, kind in _CONFIGS.items() if name in values
-        }
-        if facts.engine not in ENGINES:
-            raise ModelError(f"engine is {facts.engine!r}: choose from {', '.join(ENGINES)}")
-        if missing := [name for name in ("frontend", "detector") if name not in configs]:
-            raise ModelError(f"key {missing[0]!r} is missing")
-        own = {field.name: getattr(facts, field.name) for field in dataclasses.fields(facts)}
-        return cls(**own, **configs)
-
-
-_CONFIGS: dict[str, Any] = {
-    "frontend": FrontendConfig,
-    "detector": DetectorConfig,
-    "warp": WarpConfig,
-}
-"""Sections with classes of their own, which read and write themselves."""
-
-
-def _without(values: Any, keys: Mapping[str, object]) -> Any:
-    if not isinstance(values, Mapping):
-        return values
-    return {key: value for key, value in values.items() if key not in keys}
+        return from_plain(cls, values, "manifest")
 
 
 def _require_format(path: Path, values: Any) -> None:

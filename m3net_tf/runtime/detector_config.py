@@ -5,14 +5,17 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from msgspec import Meta
 
 from m3net_tf.audio.frontend import FrontendConfig, column_bins
 from m3net_tf.system.artifacts import write_text
+from m3net_tf.system.conversion import ShareAboveZero, check_values, from_plain
 from m3net_tf.system.csource import defines, guarded, notice
-from m3net_tf.system.errors import ConfigError, require_known_keys
+from m3net_tf.system.errors import ConfigError
 
 FULL_SCALE = 65_536
 """Full scale of scores in the detector: an int8 score q is 256 * (q + 128)."""
@@ -20,17 +23,14 @@ FULL_SCALE = 65_536
 SILENCE_LABELS = frozenset({"silence", "background", "background_noise", "noise"})
 OTHER_LABELS = frozenset({"unknown", "other"})
 LEAST_HISTORY_RUNS = 16  # so that a monitor can lengthen a window on the device
-_LARGEST = {"window_runs": 255, "hits": 255, "suppression_columns": 65_535}
+_Runs = Annotated[int, Meta(ge=1, le=255)]
+_Columns = Annotated[int, Meta(ge=0, le=65_535)]
+_AtLeastOneColumn = Annotated[int, Meta(ge=1, le=65_535)]
 
 
 def label_word(label: str) -> str:
     """A class name without underscores at its ends: ``_silence_`` becomes ``silence``."""
     return label.strip("_").lower()
-
-
-def _require_whole(name: str, value: Any, low: int, high: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise ConfigError(f"{name} is {value!r}: give a whole number from {low} to {high}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,27 +53,18 @@ class ClassSettings:
 
     label: str
     event: bool = True
-    threshold: float = 0.6
-    release: float = 0.4
-    suppression_columns: int = 50
-    window_runs: int = 3
-    hits: int = 2
+    threshold: ShareAboveZero = 0.6
+    release: ShareAboveZero = 0.4
+    suppression_columns: _Columns = 50
+    window_runs: _Runs = 3
+    hits: _Runs = 2
 
     def __post_init__(self) -> None:
         name = f"detector.classes.{self.label}"
-        if not isinstance(self.label, str) or not isinstance(self.event, bool):
-            raise ConfigError(f"{name}: give label as text and event as true or false")
-        for key in ("threshold", "release"):
-            value = getattr(self, key)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1:
-                raise ConfigError(f"{name}.{key} is {value!r}: give more than 0 and at most 1")
+        check_values(self, name)
         if self.release > self.threshold:
             raise ConfigError(
                 f"{name}.release is {self.release}: give at most threshold ({self.threshold})"
-            )
-        for key, high in _LARGEST.items():
-            _require_whole(
-                f"{name}.{key}", getattr(self, key), int(key != "suppression_columns"), high
             )
 
     @functools.cached_property
@@ -108,19 +99,15 @@ class DetectorConfig:
         ConfigError: a value is out of range.
     """
 
-    window_columns: int
-    gate_bins: int
+    window_columns: _AtLeastOneColumn
+    gate_bins: _AtLeastOneColumn
     classes: tuple[ClassSettings, ...]
-    run_columns: int = 5
-    gate_level: int | None = None
-    gate_hold_columns: int = 50
+    run_columns: _AtLeastOneColumn = 5
+    gate_level: Annotated[int, Meta(ge=-128, le=127)] | None = None
+    gate_hold_columns: _Columns = 50
 
     def __post_init__(self) -> None:
-        for name, low in (("window_columns", 1), ("run_columns", 1), ("gate_hold_columns", 0)):
-            _require_whole(f"detector.{name}", getattr(self, name), low, 65_535)
-        _require_whole("detector.gate_bins", self.gate_bins, 1, 65_535)
-        if self.gate_level is not None:
-            _require_whole("detector.gate_level", self.gate_level, -128, 127)
+        check_values(self, "detector")
         if not self.classes or len(set(self.labels)) < len(self.classes):
             raise ConfigError("detector.classes: give each class once, and at least one")
 
@@ -162,10 +149,7 @@ class DetectorConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """All settings as plain values."""
-        return {
-            **dataclasses.asdict(self),
-            "classes": [dataclasses.asdict(c) for c in self.classes],
-        }
+        return {**dataclasses.asdict(self), "classes": [*map(dataclasses.asdict, self.classes)]}
 
     @classmethod
     def from_dict(cls, values: Any) -> DetectorConfig:
@@ -174,15 +158,7 @@ class DetectorConfig:
         Raises:
             ConfigError: an unknown or missing key, or a value that the config refuses.
         """
-        settings = _checked_keys(cls, values, "detector")
-        classes = settings["classes"]
-        if not isinstance(classes, list | tuple):
-            raise ConfigError(f"detector.classes is {classes!r}: give a list")
-        settings["classes"] = tuple(
-            ClassSettings(**_checked_keys(ClassSettings, row, "detector.classes"))
-            for row in classes
-        )
-        return cls(**settings)
+        return from_plain(cls, values, "detector")
 
     def check_fits(
         self, frontend: FrontendConfig, window_columns: int, labels: Sequence[str]
@@ -207,17 +183,6 @@ class DetectorConfig:
                 f"detector.gate_bins is {self.gate_bins}: a column has {column_bins(frontend)} "
                 "features"
             )
-
-
-def _checked_keys(kind: type, values: Any, section: str) -> dict[str, Any]:
-    if not isinstance(values, Mapping):
-        raise ConfigError(f"section {section!r} is {values!r}: give keys and values")
-    fields = {field.name: field for field in dataclasses.fields(kind)}
-    require_known_keys(values, fields, f"in section {section!r}")
-    for name, field in fields.items():
-        if field.default is dataclasses.MISSING and name not in values:
-            raise ConfigError(f"key {name!r} is missing in section {section!r}: add it")
-    return dict(values)
 
 
 def load_detector(path: Path) -> DetectorConfig:

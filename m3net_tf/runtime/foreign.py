@@ -23,8 +23,8 @@ from m3net_tf.runtime.detector_config import DetectorConfig
 from m3net_tf.runtime.interpreter import OpResolverType, load_interpreter, tensor_quantization
 from m3net_tf.runtime.metadata import Metadata, has_metadata, network_of, read_file, read_metadata
 from m3net_tf.system.artifacts import sha256_of
+from m3net_tf.system.conversion import from_plain
 from m3net_tf.system.errors import ConfigError, ModelError
-from m3net_tf.system.plain_values import build_section
 from m3net_tf.system.progress import Log, silent
 
 _UNKNOWN = "unknown"
@@ -101,7 +101,7 @@ def _read_frontend(recipe: str | Path | FrontendConfig) -> FrontendConfig:
     section = values.get("frontend", {})
     try:
         expanded = named_frontend(section) if isinstance(section, Mapping) else section
-        config: FrontendConfig = build_section(FrontendConfig, expanded, "frontend")
+        config: FrontendConfig = from_plain(FrontendConfig, expanded, "frontend")
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
     return config

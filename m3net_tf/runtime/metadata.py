@@ -20,8 +20,8 @@ from m3net_tf.audio.frontend import FrontendConfig
 from m3net_tf.runtime.detector_config import DetectorConfig
 from m3net_tf.runtime.warp import WarpConfig
 from m3net_tf.system.artifacts import opened_archive, sha256_of
+from m3net_tf.system.conversion import from_plain
 from m3net_tf.system.errors import DAMAGED, ModelError
-from m3net_tf.system.plain_values import build_section
 
 FORMAT = 1
 _NAME = "m3net.json"
@@ -193,10 +193,10 @@ def read_metadata(path: Path) -> tuple[bytes, Metadata]:
             name=values["model"]["name"],
             licence=values["licence"],
             labels=tuple(values["labels"]),
-            frontend=build_section(FrontendConfig, values["frontend"], "frontend"),
+            frontend=from_plain(FrontendConfig, values["frontend"], "frontend"),
             frames=values["model"]["input_shape"][1],
             detector=DetectorConfig.from_dict(values["detector"]),
-            warp=build_section(WarpConfig, values["warp"], "warp") if "warp" in values else None,
+            warp=from_plain(WarpConfig, values["warp"], "warp") if "warp" in values else None,
             importance=archive.read(_IMPORTANCE) if "warp" in values else b"",
             manifest={key: values[key] for key in (*_FROM_MANIFEST, "warp") if key in values},
         )

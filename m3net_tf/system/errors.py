@@ -8,6 +8,7 @@ folder the same way (:func:`os_error_line`). Any other exception is a bug and ke
 
 from __future__ import annotations
 
+import difflib
 import errno
 import os
 import struct
@@ -118,9 +119,13 @@ def require_known_keys(keys: Iterable[object], known: Iterable[str], where: str)
         where: location of the keys, such as ``in section 'model'``.
 
     Raises:
-        ConfigError: a key is unknown; the message lists the keys that exist.
+        ConfigError: a key is unknown; the message names the nearest key and lists all that exist.
     """
     known = tuple(known)
     for key in keys:
         if key not in known:
-            raise ConfigError(f"unknown key {key!r} {where}: known keys are {', '.join(known)}")
+            nearest = difflib.get_close_matches(str(key), known, n=1)
+            hint = f"did you mean {nearest[0]!r}? " if nearest else ""
+            raise ConfigError(
+                f"unknown key {key!r} {where}: {hint}known keys are {', '.join(known)}"
+            )

@@ -5,10 +5,8 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import re
-import sys
 from collections.abc import Iterable
-from importlib.metadata import PackageNotFoundError, requires
+from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 
 from m3net_tf.system.checkout import own_checkout
@@ -73,17 +71,20 @@ def packages_by_extra() -> dict[str, list[str]]:
 
     It is empty if ``m3net_tf`` is not installed, only imported from its source folder.
     """
-    packages: dict[str, list[str]] = {}
     try:
-        lines = requires("m3net_tf") or []
+        facts = metadata("m3net_tf")
     except PackageNotFoundError:
         return {}
-    for line in lines:
-        name = re.match(r"[\w.-]+", line)
-        extra = re.search(r"extra == ['\"](.+?)['\"]", line)
-        if name and _for_this_python(line):
-            key = extra[1] if extra else ""
-            packages.setdefault(key, []).append(name[0].lower().replace("_", "-"))
+    from packaging.requirements import Requirement  # the runtime does without it
+    from packaging.utils import canonicalize_name
+
+    requirements = [Requirement(line) for line in facts.get_all("Requires-Dist") or ()]
+    packages: dict[str, list[str]] = {"": []}
+    for requirement in requirements:
+        for extra in ("", *(facts.get_all("Provides-Extra") or ())):
+            if requirement.marker is None or requirement.marker.evaluate({"extra": extra}):
+                packages.setdefault(extra, []).append(canonicalize_name(requirement.name))
+                break
     return packages
 
 
@@ -100,10 +101,3 @@ def module_of(package: str) -> str:
 def is_installed(package: str) -> bool:
     """Whether a package's module can be imported; its variants count, such as tensorflow-cpu."""
     return importlib.util.find_spec(module_of(package)) is not None
-
-
-def _for_this_python(line: str) -> bool:
-    version = re.search(r"python_version (<|>=) ['\"]3\.(\d+)['\"]", line)
-    if version is None:
-        return True
-    return (sys.version_info.minor < int(version[2])) == (version[1] == "<")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,10 @@ class _RefusedError(Exception):
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """PyYAML's safe loader, which itself accepts duplicate keys and any alias."""
+    """PyYAML's safe loader, which itself accepts duplicate keys and any alias.
+
+    It reads 2e-3 as a number, as YAML 1.2 does; PyYAML takes it for text.
+    """
 
     def __init__(self, stream: str) -> None:
         super().__init__(stream)
@@ -112,3 +116,10 @@ class _StrictLoader(yaml.SafeLoader):
                 where = f"lines {first} and {line}" if first != line else f"line {line}"
                 raise _RefusedError(f"duplicate key {key!r} in {where}: remove one")
             first_lines[key] = line
+
+
+_StrictLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+"),
+    list("-+0123456789"),
+)

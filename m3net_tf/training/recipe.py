@@ -5,15 +5,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from m3net_tf.audio.frontend import FrontendConfig, named_frontend
+from m3net_tf.system.conversion import from_plain, to_plain
 from m3net_tf.system.errors import ConfigError
-from m3net_tf.system.plain_values import EXPANDED, build_section, to_plain
 from m3net_tf.system.yaml_files import read_yaml
 from m3net_tf.training.run_sections import DistillationSection, FineTuningSection
 from m3net_tf.training.sections import (
@@ -40,9 +40,7 @@ class Recipe:
 
     dataset: DatasetSection
     model: ModelSection
-    frontend: FrontendConfig = dataclasses.field(
-        default_factory=FrontendConfig, metadata={EXPANDED: named_frontend}
-    )
+    frontend: FrontendConfig = dataclasses.field(default_factory=FrontendConfig)
     augmentation: AugmentationSection = dataclasses.field(default_factory=AugmentationSection)
     training: TrainingSection = dataclasses.field(default_factory=TrainingSection)
     distillation: DistillationSection = dataclasses.field(default_factory=DistillationSection)
@@ -81,7 +79,22 @@ class Recipe:
             ConfigError: an unknown or missing key, or a value of the wrong type; the message
                 names the section and the keys that exist.
         """
-        return build_section(cls, values, "recipe")
+        if isinstance(values, Mapping):
+            values = {key: _without_short_forms(key, section) for key, section in values.items()}
+        return from_plain(cls, values, "recipe")
+
+
+def _without_short_forms(name: str, section: Any) -> Any:
+    """A section with ``preset`` of a front end and ``from`` of fine-tuning replaced."""
+    if not isinstance(section, Mapping):
+        return section
+    if name == "frontend":
+        return named_frontend(section)
+    if name == "fine_tuning" and "from" in section:
+        if "run" in section:
+            raise ConfigError("section 'fine_tuning' has 'from' and 'run': remove one")
+        return {"run" if key == "from" else key: value for key, value in section.items()}
+    return section
 
 
 def recipe_with_added(recipe: Recipe, run: Path, folders: Sequence[Path]) -> Recipe:

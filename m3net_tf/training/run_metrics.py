@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from m3net_tf.system.artifacts import read_json
-from m3net_tf.system.errors import ModelError
+from m3net_tf.system.conversion import convert
+from m3net_tf.system.errors import ConfigError, ModelError
 
 Figures = Mapping[str, Any]
 """How well a split is recognised: what ``Evaluation.to_dict`` gives."""
@@ -63,21 +64,27 @@ class RunMetrics:
         Raises:
             ModelError: a key is missing or of the wrong kind; the message names file and key.
         """
-        top = _Reader(values, source, "")
-        data = _Reader(top.value("dataset", Mapping), source, "dataset.")
-        return cls(
-            dataset=TrainedData(
-                name=data.value("name", str),
-                labels=tuple(data.value("labels", list)),
-                clip_list_sha256=data.values.get("clip_list_sha256") or {},
-                facts=data.values,
-            ),
-            parameters=top.value("parameters", int),
-            macs=top.value("macs", int),
-            validation=top.value("validation", Mapping),
-            test=top.value("test", Mapping),
-            values=top.values,
-        )
+        try:
+            values = convert(dict[str, Any], values, "content")
+            data = convert(dict[str, Any], values["dataset"], "dataset")
+            return cls(
+                dataset=TrainedData(
+                    name=convert(str, data["name"], "dataset.name"),
+                    labels=convert(tuple[str, ...], data["labels"], "dataset.labels"),
+                    clip_list_sha256=data.get("clip_list_sha256") or {},
+                    facts=data,
+                ),
+                parameters=convert(int, values["parameters"], "parameters"),
+                macs=convert(int, values["macs"], "macs"),
+                validation=convert(dict[str, Any], values["validation"], "validation"),
+                test=convert(dict[str, Any], values["test"], "test"),
+                values=values,
+            )
+        except (ConfigError, KeyError) as error:
+            problem = f"key {error} is missing" if isinstance(error, KeyError) else error
+            raise ModelError(
+                f"{source}: {problem}: restore it, or delete {source.parent} and train again"
+            ) from None
 
     @classmethod
     def read(cls, path: Path) -> RunMetrics:
@@ -88,26 +95,3 @@ class RunMetrics:
             ModelError: as :meth:`from_dict` raises.
         """
         return cls.from_dict(read_json(path), path)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Reader:
-    """Checked look-ups in a section of the file."""
-
-    values: Any
-    source: Path
-    prefix: str
-
-    def value(self, key: str, kind: type) -> Any:
-        """The value of a key, checked against its kind."""
-        if not isinstance(self.values, Mapping) or key not in self.values:
-            raise self._error(f"key {self.prefix + key!r} is missing")
-        value = self.values[key]
-        if not isinstance(value, kind):
-            raise self._error(f"{self.prefix}{key} is {value!r}")
-        return value
-
-    def _error(self, problem: str) -> ModelError:
-        return ModelError(
-            f"{self.source}: {problem}: restore it, or delete {self.source.parent} and train again"
-        )

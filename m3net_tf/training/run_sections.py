@@ -5,9 +5,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from m3net_tf.system.conversion import Positive, Share, check_values
 from m3net_tf.system.errors import ConfigError
-from m3net_tf.system.plain_values import SPELLING
-from m3net_tf.training.limits import require_positive, require_range
 from m3net_tf.training.sections import newer
 
 
@@ -24,15 +23,14 @@ class DistillationSection:
     """
 
     run: str | None = None
-    weight: float = 0.5
-    temperature: float = 3.0
+    weight: Share = 0.5
+    temperature: Positive = 3.0
     ensemble: tuple[str, ...] = newer(())
 
     def __post_init__(self) -> None:
         if self.ensemble and not self.run:
             raise ConfigError("distillation.ensemble adds teachers: name distillation.run too")
-        require_range("distillation", "weight", self.weight, 0, 1)
-        require_positive("distillation", "temperature", self.temperature)
+        check_values(self, "distillation")
 
     @property
     def runs(self) -> tuple[str, ...]:
@@ -52,7 +50,7 @@ class FineTuningSection:
             clips. The classes are the run's, so the head is kept. See ``m3net train --add``.
     """
 
-    run: str | None = dataclasses.field(default=None, metadata={SPELLING: "from"})
+    run: str | None = None
     freeze: tuple[str, ...] = ()
     add: tuple[str, ...] = newer(())
 

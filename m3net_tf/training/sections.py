@@ -4,24 +4,26 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from msgspec import Meta
+
+from m3net_tf.system.conversion import (
+    AtLeastOne,
+    Count,
+    NotNegative,
+    Positive,
+    Seed,
+    Share,
+    ShareAboveZero,
+    ShareBelowOne,
+    check_values,
+)
 from m3net_tf.system.errors import ConfigError
-from m3net_tf.training.limits import require_choice, require_positive, require_range
 
-OPTIMIZERS = ("adam", "adamw", "sgd")
-SCHEDULES = ("cosine", "one_cycle", "plateau", "step", "constant")
-CLASS_WEIGHTS = ("none", "balanced")
-SAMPLING = ("uniform", "balanced")
-KEPT_EPOCHS = ("best", "last")
-LOSSES = ("cross_entropy", "binary_cross_entropy")
-FEATURES = ("int8", "float32")
-HALF_PRECISIONS = ("auto", "float16", "bfloat16")
-NOISE_KINDS = ("white", "pink", "brown", "blue", "violet")
+NoiseKind = Literal["white", "pink", "brown", "blue", "violet"]
 HASHED_IF_CHANGED = "hashed_if_changed"
 """Metadata of keys that are newer than published results: see :meth:`.Recipe.hashed_values`."""
-_MOST_THREADS = 1024
-_LARGEST_SEED = 2**32 - 1  # of NumPy's global generator, which Keras seeds too
 
 
 def newer(default: Any) -> Any:
@@ -49,13 +51,10 @@ class DatasetSection:
     fold: int | None = None
     seed: int = 0
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
-    training_share: float = newer(1.0)
+    training_share: ShareAboveZero = newer(1.0)
 
     def __post_init__(self) -> None:
-        if not 0 < self.training_share <= 1:
-            raise ConfigError(
-                f"dataset.training_share is {self.training_share}: give more than 0, at most 1"
-            )
+        check_values(self, "dataset")
         for key in self.options:
             if key in ("name", "data_dir", "protocol", "fold", "seed", "training_share"):
                 raise ConfigError(
@@ -132,58 +131,50 @@ class AugmentationSection:
             instead of applying all of them in turn.
     """
 
-    copies: int = 0
+    copies: Count = 0
     fresh: bool = False
     random_crop: bool = False
-    stretch_probability: float = 0.0
+    stretch_probability: Share = 0.0
     stretch: tuple[float, float] = (0.8, 1.25)
-    pitch_probability: float = 0.0
+    pitch_probability: Share = 0.0
     pitch_semitones: tuple[float, float] = (-2.0, 2.0)
-    room_probability: float = 0.0
+    room_probability: Share = 0.0
     room_s: tuple[float, float] = (0.1, 0.6)
     room_direct_db: tuple[float, float] = (0.0, 15.0)
     room_folder: str | None = None
-    speed_probability: float = 0.0
+    speed_probability: Share = 0.0
     speed: tuple[float, float] = (0.9, 1.12)
-    shift_s: float = 0.1
+    shift_s: NotNegative = 0.1
     gain_db: tuple[float, float] = (-12.0, 8.0)
-    noise_probability: float = 0.8
+    noise_probability: Share = 0.8
     noise_snr_db: tuple[float, float] = (0.0, 30.0)
-    time_masks: int = 0
-    time_mask_frames: int = 10
-    frequency_masks: int = 0
-    frequency_mask_bins: int = 6
-    mixup_probability: float = 0.0
-    mixup_min: float = 0.6
-    between_class_probability: float = 0.0
-    cutmix_probability: float = 0.0
-    cutmix_min: float = 0.5
-    noise_kinds: tuple[str, ...] = newer(())
+    time_masks: Count = 0
+    time_mask_frames: Count = 10
+    frequency_masks: Count = 0
+    frequency_mask_bins: Count = 6
+    mixup_probability: Share = 0.0
+    mixup_min: Share = 0.6
+    between_class_probability: Share = 0.0
+    cutmix_probability: Share = 0.0
+    cutmix_min: Share = 0.5
+    noise_kinds: tuple[NoiseKind, ...] = newer(())
     one_mixture: bool = newer(False)
-    time_mask_share: float = newer(0.0)
-    frequency_mask_share: float = newer(0.0)
+    time_mask_share: Share = newer(0.0)
+    frequency_mask_share: Share = newer(0.0)
 
     def __post_init__(self) -> None:
-        counts = ("copies", "time_masks", "time_mask_frames", "frequency_masks")
-        for name in (*counts, "frequency_mask_bins", "shift_s"):
-            require_range("augmentation", name, getattr(self, name), 0)
+        check_values(self, "augmentation")
         for name in ("copies", "stretch_probability", "pitch_probability", "speed_probability"):
             if self.fresh and getattr(self, name):
                 raise ConfigError(
                     f"augmentation.{name} is {getattr(self, name)} with fresh: set it to 0, or "
                     "set fresh to false"
                 )
-        for kind in self.noise_kinds:
-            require_choice("augmentation", "noise_kinds", kind, NOISE_KINDS)
         if self.noise_kinds and not self.fresh:
             raise ConfigError(
                 f"augmentation.noise_kinds is {', '.join(self.noise_kinds)} without fresh, which "
                 "draws a kind in each step: set fresh to true, or remove noise_kinds"
             )
-        shares = [field.name for field in dataclasses.fields(self) if "probability" in field.name]
-        shares += ["time_mask_share", "frequency_mask_share"]
-        for name in (*shares, "mixup_min", "cutmix_min"):
-            require_range("augmentation", name, getattr(self, name), 0, 1)
         # float32 samples overflow beyond 200 dB, and almost no sound is left at speed 10.
         limits = {
             "speed": (0.1, 10),
@@ -270,37 +261,37 @@ class TrainingSection:
             device computes it, or ``float32``. Quantisation and export always use int8.
     """
 
-    epochs: int = 60
-    batch_size: int = 64
-    optimizer: str = "adam"
-    momentum: float = 0.9
-    weight_decay: float = 0.0
-    gradient_norm: float = 0.0
-    learning_rate: float = 2e-3
-    learning_rate_floor: float = 0.0
-    schedule: str = "cosine"
-    warm_up_epochs: float | None = None
-    plateau_patience: int = 5
-    step_start: int = 11
-    step_factor: float = 0.5
-    step_every: int = 5
-    label_smoothing: float = 0.1
-    class_weights: str = "none"
-    weight_average: float = 0.0
-    keep: str = "best"
-    early_stopping: int = 0
-    exit_weight: float = 0.3
-    exit_temperature: float = 3.0
+    epochs: AtLeastOne = 60
+    batch_size: AtLeastOne = 64
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    momentum: ShareBelowOne = 0.9
+    weight_decay: NotNegative = 0.0
+    gradient_norm: NotNegative = 0.0
+    learning_rate: Positive = 2e-3
+    learning_rate_floor: NotNegative = 0.0
+    schedule: Literal["cosine", "one_cycle", "plateau", "step", "constant"] = "cosine"
+    warm_up_epochs: NotNegative | None = None
+    plateau_patience: AtLeastOne = 5
+    step_start: AtLeastOne = 11
+    step_factor: ShareAboveZero = 0.5
+    step_every: AtLeastOne = 5
+    label_smoothing: ShareBelowOne = 0.1
+    class_weights: Literal["none", "balanced"] = "none"
+    weight_average: ShareBelowOne = 0.0
+    keep: Literal["best", "last"] = "best"
+    early_stopping: Count = 0
+    exit_weight: Share = 0.3
+    exit_temperature: Positive = 3.0
     mixed_precision: bool = False
     tensorboard: bool = False
-    seed: int = 0
-    loss: str = newer("cross_entropy")
-    features: str = newer("int8")
-    sampling: str = newer("uniform")
-    half_precision: str = newer("auto")
-    accumulate: int = newer(1)
+    seed: Seed = 0
+    loss: Literal["cross_entropy", "binary_cross_entropy"] = newer("cross_entropy")
+    features: Literal["int8", "float32"] = newer("int8")
+    sampling: Literal["uniform", "balanced"] = newer("uniform")
+    half_precision: Literal["auto", "float16", "bfloat16"] = newer("auto")
+    accumulate: AtLeastOne = newer(1)
     xla: bool = newer(False)
-    threads: int = newer(1)
+    threads: Annotated[int, Meta(ge=1, le=1024)] = newer(1)
     cross_validation: str = newer("")
 
     @property
@@ -309,14 +300,7 @@ class TrainingSection:
         return self.batch_size * self.accumulate
 
     def __post_init__(self) -> None:
-        require_choice("training", "optimizer", self.optimizer, OPTIMIZERS)
-        require_choice("training", "schedule", self.schedule, SCHEDULES)
-        require_choice("training", "class_weights", self.class_weights, CLASS_WEIGHTS)
-        require_choice("training", "keep", self.keep, KEPT_EPOCHS)
-        require_choice("training", "loss", self.loss, LOSSES)
-        require_choice("training", "features", self.features, FEATURES)
-        require_choice("training", "sampling", self.sampling, SAMPLING)
-        require_choice("training", "half_precision", self.half_precision, HALF_PRECISIONS)
+        check_values(self, "training")
         if self.half_precision != "auto" and not self.mixed_precision:
             raise ConfigError(
                 f"training.half_precision is {self.half_precision} without mixed_precision: set "
@@ -327,40 +311,21 @@ class TrainingSection:
                 f"training.early_stopping is {self.early_stopping} with keep last, which needs the "
                 "whole schedule: remove one of them"
             )
-        require_range("training", "exit_weight", self.exit_weight, 0, 1)
-        for name in ("exit_temperature", "learning_rate"):
-            require_positive("training", name, getattr(self, name))
-        for name in ("epochs", "batch_size", "plateau_patience", "step_start", "step_every"):
-            require_range("training", name, getattr(self, name), 1)
-        require_range("training", "accumulate", self.accumulate, 1)
-        require_range("training", "threads", self.threads, 1, _MOST_THREADS)
-        for name in ("weight_decay", "gradient_norm", "early_stopping"):
-            require_range("training", name, getattr(self, name), 0)
         if self.weight_decay and self.optimizer == "adam":
             raise ConfigError(
                 f"training.weight_decay is {self.weight_decay} with optimizer adam: choose adamw "
                 "or sgd, or remove it"
             )
-        if self.warm_up_epochs is not None:
-            require_range("training", "warm_up_epochs", self.warm_up_epochs, 0)
-            if self.schedule == "one_cycle":
-                raise ConfigError(
-                    f"training.warm_up_epochs is {self.warm_up_epochs} with schedule one_cycle, "
-                    "which has its own warm-up: remove it"
-                )
-        if not 0 < self.step_factor <= 1:
+        if self.warm_up_epochs is not None and self.schedule == "one_cycle":
             raise ConfigError(
-                f"training.step_factor is {self.step_factor}: give more than 0 and at most 1"
+                f"training.warm_up_epochs is {self.warm_up_epochs} with schedule one_cycle, "
+                "which has its own warm-up: remove it"
             )
-        require_range(
-            "training", "learning_rate_floor", self.learning_rate_floor, 0, self.learning_rate
-        )
-        for name in ("momentum", "label_smoothing", "weight_average"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ConfigError(
-                    f"training.{name} is {getattr(self, name)}: give at least 0, below 1"
-                )
-        require_range("training", "seed", self.seed, 0, _LARGEST_SEED)
+        if self.learning_rate_floor > self.learning_rate:
+            raise ConfigError(
+                f"training.learning_rate_floor is {self.learning_rate_floor}: give at most "
+                f"learning_rate ({self.learning_rate})"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -375,13 +340,10 @@ class QuantizationSection:
         learning_rate: peak rate of these epochs, with Adam and half a cosine down.
     """
 
-    calibration_clips: int = 200
-    seed: int = 0
-    epochs: int = 5
-    learning_rate: float = 5e-4
+    calibration_clips: AtLeastOne = 200
+    seed: Seed = 0
+    epochs: AtLeastOne = 5
+    learning_rate: Positive = 5e-4
 
     def __post_init__(self) -> None:
-        require_range("quantization", "calibration_clips", self.calibration_clips, 1)
-        require_range("quantization", "epochs", self.epochs, 1)
-        require_positive("quantization", "learning_rate", self.learning_rate)
-        require_range("quantization", "seed", self.seed, 0, _LARGEST_SEED)
+        check_values(self, "quantization")

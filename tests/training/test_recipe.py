@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 import dataclasses
+import re
 
 import pytest
-import yaml
 
 from m3net_tf.system.errors import ConfigError
+from m3net_tf.system.yaml_files import parse_yaml
 from m3net_tf.training import Recipe, load_recipe, save_recipe
 
 LEAST = {"dataset": {"name": "synth"}, "model": {"name": "m3net"}}
@@ -27,7 +28,7 @@ def test_defaults():
 def test_an_unknown_key_names_the_section_and_its_keys(section):
     kind = type(getattr(Recipe.from_dict(LEAST), section))
     keys = ", ".join(field.name for field in dataclasses.fields(kind))
-    message = f"unknown key 'epoch' in section '{section}': known keys are {keys}$"
+    message = f"unknown key 'epoch' in section '{section}': .*known keys are {keys}$"
     with pytest.raises(ConfigError, match=message):
         Recipe.from_dict(with_(section, epoch=3))
 
@@ -50,93 +51,94 @@ def test_an_unknown_section():
         ([1], r"section 'recipe' is \[1\]"),
         ({**LEAST, "training": 3}, "section 'training' is 3: give keys and values"),
         ({**LEAST, "training": None}, "section 'training' is None"),
-        (with_("dataset", name=3), r"dataset\.name is 3: give a value of type str"),
-        (with_("dataset", fold="one"), r"dataset\.fold is 'one': give a value of type int"),
+        (with_("dataset", name=3), r"dataset\.name is 3"),
+        (with_("dataset", fold="one"), r"dataset\.fold is 'one'"),
         (with_("dataset", options={"seed": 1}), r"dataset\.options\.seed is not a data set option"),
-        (with_("dataset", training_share=0), r"dataset\.training_share is 0\.0: give more than 0"),
-        (with_("dataset", options=[1]), r"dataset\.options is \[1\]: give keys and values"),
-        (with_("training", epochs="many"), r"training\.epochs is 'many': .* type int"),
-        (with_("training", epochs=2.0), r"training\.epochs is 2\.0: .* type int"),
-        (with_("training", epochs=True), r"training\.epochs is True: .* type int"),
-        (with_("training", learning_rate="fast"), r"training\.learning_rate is 'fast': .* float"),
-        (with_("training", learning_rate=True), r"training\.learning_rate is True: .* float"),
-        (with_("training", epochs=0), r"training\.epochs is 0: give at least 1"),
-        (with_("training", batch_size=0), r"training\.batch_size is 0: give at least 1"),
-        (with_("training", learning_rate=0), r"training\.learning_rate is 0\.0: give more than 0"),
-        (with_("training", learning_rate=-1), r"training\.learning_rate is -1\.0"),
+        (with_("dataset", training_share=0), r"dataset\.training_share is 0"),
+        (with_("dataset", options=[1]), r"dataset\.options is \[1\]"),
+        (with_("training", epochs="many"), r"training\.epochs is 'many'"),
+        (with_("training", epochs=2.0), r"training\.epochs is 2"),
+        (with_("training", epochs=True), r"training\.epochs is True"),
+        (with_("training", learning_rate="fast"), r"training\.learning_rate is 'fast'"),
+        (with_("training", learning_rate=True), r"training\.learning_rate is True"),
+        (with_("training", epochs=0), r"training\.epochs is 0"),
+        (with_("training", batch_size=0), r"training\.batch_size is 0"),
+        (with_("training", learning_rate=0), r"training\.learning_rate is 0"),
+        (with_("training", learning_rate=-1), r"training\.learning_rate is -1"),
         (with_("training", learning_rate=float("inf")), r"training\.learning_rate is inf"),
-        (with_("training", learning_rate_floor=-1), r"training\.learning_rate_floor is -1\.0"),
-        (with_("training", label_smoothing=1), r"training\.label_smoothing is 1\.0"),
+        (with_("training", learning_rate_floor=-1), r"training\.learning_rate_floor is -1"),
+        (with_("training", label_smoothing=1), r"training\.label_smoothing is 1"),
         (with_("training", weight_average=-0.1), r"training\.weight_average is -0\.1"),
         (with_("training", seed=-1), r"training\.seed is -1"),
-        (with_("training", schedule="steps"), r"training\.schedule is 'steps': choose one of cos"),
+        (with_("training", schedule="steps"), r"training\.schedule is 'steps'"),
         (
             with_("training", optimizer="lion"),
-            r"training\.optimizer is 'lion': .* adam, adamw, sgd",
+            r"training\.optimizer is 'lion'",
         ),
-        (with_("training", momentum=1), r"training\.momentum is 1\.0: give at least 0, below 1"),
-        (with_("training", weight_decay=-1), r"training\.weight_decay is -1\.0: give at least 0"),
+        (with_("training", momentum=1), r"training\.momentum is 1"),
+        (with_("training", weight_decay=-1), r"training\.weight_decay is -1"),
         (with_("training", weight_decay=0.1), r"weight_decay is 0\.1 with optimizer adam: choose"),
-        (with_("training", gradient_norm=-1), r"training\.gradient_norm is -1\.0: give at least 0"),
-        (with_("training", warm_up_epochs=-1), r"training\.warm_up_epochs is -1\.0"),
+        (with_("training", gradient_norm=-1), r"training\.gradient_norm is -1"),
+        (with_("training", warm_up_epochs=-1), r"training\.warm_up_epochs is -1"),
         (
             with_("training", warm_up_epochs=2, schedule="one_cycle"),
             r"warm_up_epochs is 2\.0 with schedule one_cycle, which has its own warm-up",
         ),
-        (with_("training", step_start=0), r"training\.step_start is 0: give at least 1"),
-        (with_("training", step_every=0), r"training\.step_every is 0: give at least 1"),
+        (with_("training", step_start=0), r"training\.step_start is 0"),
+        (with_("training", step_every=0), r"training\.step_every is 0"),
         (
             with_("training", step_factor=0),
-            r"training\.step_factor is 0\.0: give more than 0 and at",
+            r"training\.step_factor is 0",
         ),
-        (with_("training", class_weights="even"), r"class_weights is 'even': .* none, balanced"),
-        (with_("training", early_stopping=-1), r"training\.early_stopping is -1: give at least 0"),
-        (with_("training", keep="first"), r"training\.keep is 'first': .* best, last"),
+        (with_("training", class_weights="even"), r"class_weights is 'even'"),
+        (with_("training", early_stopping=-1), r"training\.early_stopping is -1"),
+        (with_("training", keep="first"), r"training\.keep is 'first'"),
         (
             with_("training", keep="last", early_stopping=3),
             r"early_stopping is 3 with keep last, which needs the whole",
         ),
-        (with_("training", mixed_precision=1), r"training\.mixed_precision is 1: .* type bool"),
-        (with_("distillation", run=1), r"distillation\.run is 1: give a value of type str"),
-        (with_("distillation", weight=2), r"distillation\.weight is 2\.0: give 0 to 1"),
-        (with_("distillation", temperature=0), r"distillation\.temperature is 0\.0: give more th"),
-        (with_("fine_tuning", run="a", freeze="b"), r"fine_tuning\.freeze is 'b': give a list"),
-        (with_("fine_tuning", run="a", freeze=[1]), r"fine_tuning\.freeze is 1: .* type str"),
+        (with_("training", mixed_precision=1), r"training\.mixed_precision is 1"),
+        (with_("distillation", run=1), r"distillation\.run is 1"),
+        (with_("distillation", weight=2), r"distillation\.weight is 2"),
+        (with_("distillation", temperature=0), r"distillation\.temperature is 0"),
+        (with_("fine_tuning", run="a", freeze="b"), r"fine_tuning\.freeze is 'b'"),
+        (with_("fine_tuning", run="a", freeze=[1]), r"fine_tuning\.freeze\[0\] is 1"),
         (with_("distillation", ensemble=["b"]), r"ensemble adds teachers: name distillation.run"),
         (with_("fine_tuning", freeze=["b"]), r"fine_tuning\.freeze needs trained layers: name"),
         (with_("quantization", calibration_clips=0), r"quantization\.calibration_clips is 0"),
         (with_("quantization", seed=-1), r"quantization\.seed is -1"),
-        (with_("quantization", epochs=0), r"quantization\.epochs is 0: give at least 1"),
+        (with_("quantization", epochs=0), r"quantization\.epochs is 0"),
         (with_("quantization", learning_rate=0), r"quantization\.learning_rate is 0"),
-        (with_("augmentation", gain_db=3), r"augmentation\.gain_db is 3: give a list of 2 values"),
+        (with_("augmentation", gain_db=3), r"augmentation\.gain_db is 3"),
         (with_("augmentation", gain_db=[1, 2, 3]), r"augmentation\.gain_db is \[1, 2, 3\]"),
-        (with_("augmentation", gain_db=["a", 2]), r"augmentation\.gain_db is 'a': .* float"),
+        (with_("augmentation", gain_db=["a", 2]), r"augmentation\.gain_db\[0\] is 'a'"),
         (with_("augmentation", gain_db=[2, 1]), r"augmentation\.gain_db is \(2\.0, 1\.0\)"),
         (with_("augmentation", noise_snr_db=[9, 1]), r"augmentation\.noise_snr_db is \(9\.0, 1\."),
         (with_("augmentation", speed=[0, 1]), r"augmentation\.speed is \(0\.0, 1\.0\)"),
-        (with_("augmentation", speed_probability=2), r"augmentation\.speed_probability is 2\.0"),
+        (with_("augmentation", speed_probability=2), r"augmentation\.speed_probability is 2"),
         (with_("augmentation", copies=-1), r"augmentation\.copies is -1"),
         (with_("augmentation", shift_s=-0.1), r"augmentation\.shift_s is -0\.1"),
         (with_("augmentation", time_masks=-1), r"augmentation\.time_masks is -1"),
         (with_("augmentation", time_mask_frames=-1), r"augmentation\.time_mask_frames is -1"),
         (with_("augmentation", frequency_masks=-1), r"augmentation\.frequency_masks is -1"),
         (with_("augmentation", frequency_mask_bins=-1), r"augmentation\.frequency_mask_bins is -1"),
-        (with_("augmentation", noise_probability=2), r"augmentation\.noise_probability is 2\.0"),
-        (with_("augmentation", mixup_probability=-1), r"augmentation\.mixup_probability is -1\.0"),
+        (with_("augmentation", noise_probability=2), r"augmentation\.noise_probability is 2"),
+        (with_("augmentation", mixup_probability=-1), r"augmentation\.mixup_probability is -1"),
         (with_("augmentation", mixup_min=1.5), r"augmentation\.mixup_min is 1\.5"),
         (with_("frontend", mel_bins=0), r"frontend\.mel_bins is 0"),
-        (with_("frontend", mel_min_hz="low"), r"frontend\.mel_min_hz is 'low': .* float"),
+        (with_("frontend", mel_min_hz="low"), r"frontend\.mel_min_hz is 'low'"),
     ],
 )
 def test_wrong_values(values, message):
     with pytest.raises(ConfigError, match=message) as caught:
         Recipe.from_dict(values)
-    assert "\n" not in str(caught.value)
+    remedy = r": (give|choose|set|name|remove|use)|add it|not a data set option"
+    assert re.search(remedy, str(caught.value)) and "\n" not in str(caught.value)
 
 
 def test_whole_numbers_and_yamls_exponents_may_stand_for_floats():
     text = "learning_rate: 2e-3\nlabel_smoothing: 0\n"
-    recipe = Recipe.from_dict({**LEAST, "training": yaml.safe_load(text)})
+    recipe = Recipe.from_dict({**LEAST, "training": parse_yaml(text, "recipe")})
     assert recipe.training.learning_rate == 0.002
     assert isinstance(recipe.training.label_smoothing, float)
 

@@ -35,7 +35,7 @@ def test_the_saved_recipe_has_all_keys(tmp_path):
     ("values", "message"),
     [
         ({"preset": "leaf"}, "front end 'leaf' is unknown; choose from mcu, kaldi_fbank"),
-        ({"preset": 3}, r"frontend\.preset is 3: give a value of type str"),
+        ({"preset": 3}, r"frontend\.preset is 3: give text"),
         ({"preset": "mcu", "sample_rate_hz": "cd"}, r"frontend\.sample_rate_hz is 'cd'"),
         ({"preset": "mcu", "hop_ms": "x"}, r"frontend\.hop_ms is 'x'"),
         ({"preset": "mcu", "hop": 3}, "unknown key 'hop' in section 'frontend'"),

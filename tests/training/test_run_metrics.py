@@ -28,9 +28,9 @@ def test_values_and_all_that_is_recorded():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ([], r"metrics\.json: key 'dataset' is missing: restore it, or delete runs/mine and train"),
-        ({**VALUES, "dataset": {"name": "synth"}}, r"metrics\.json: key 'dataset\.labels' is miss"),
-        ({**VALUES, "macs": "many"}, r"metrics\.json: macs is 'many': restore it"),
+        ([], r"metrics\.json: content is \[\].*delete runs/mine"),
+        ({**VALUES, "dataset": {"name": "synth"}}, r"metrics\.json: key 'labels' is miss"),
+        ({**VALUES, "macs": "many"}, r"metrics\.json: macs is 'many': .*restore it"),
     ],
 )
 def test_a_damaged_file_is_named_with_its_key(values, message):

@@ -6,11 +6,21 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from m3net_tf.system.errors import ConfigError, require_known_keys
+from msgspec import Meta
+
+from m3net_tf.system.conversion import (
+    AtLeastOne,
+    Count,
+    NotNegative,
+    Positive,
+    Share,
+    check_values,
+    from_plain,
+)
+from m3net_tf.system.errors import ConfigError
 
 FEATURE_SCALE = 1.0 / 128.0
 """Real value of one int8 step at the network's input (its zero point is 0)."""
@@ -71,57 +81,31 @@ class FrontendConfig:
         ConfigError: a value is out of range or conflicts with another one.
     """
 
-    sample_rate_hz: int = 16_000
-    frame_samples: int = 512
-    hop_samples: int = 320
-    fft_samples: int = 512
-    kind: str = "mel"
-    window: str = "hann"
+    sample_rate_hz: AtLeastOne = 16_000
+    frame_samples: AtLeastOne = 512
+    hop_samples: AtLeastOne = 320
+    fft_samples: AtLeastOne = 512
+    kind: Literal["mel", "spectrogram", "waveform"] = "mel"
+    window: Literal["hann", "hamming", "povey"] = "hann"
     centred: bool = False
-    level_db: float | None = None
+    level_db: Annotated[float, Meta(ge=-120, le=0)] | None = None
     remove_mean: bool = False
-    preemphasis: float = 0.0
-    power: int = 2
-    mel_bins: int = 40
-    mel_scale: str = "slaney"
-    mel_norm: str = "slaney"
+    preemphasis: Share = 0.0
+    power: Literal[1, 2] = 2
+    mel_bins: AtLeastOne = 40
+    mel_scale: Literal["slaney", "htk", "kaldi"] = "slaney"
+    mel_norm: Literal["slaney", "none"] = "slaney"
     mel_min_hz: float = 20.0
     mel_max_hz: float = 7600.0
-    log: str = "ln"
-    log_floor: float = 1e-6
-    clip_range_db: float = 0.0
-    mfcc_coefficients: int = 0
+    log: Literal["ln", "db", "none", "mu"] = "ln"
+    log_floor: Positive = 1e-6
+    clip_range_db: NotNegative = 0.0
+    mfcc_coefficients: Count = 0
     feature_min: float = -14.0
     feature_max: float = 5.0
 
     def __post_init__(self) -> None:
-        self._check_numbers()
-        self._require_choice("kind", ("mel", "spectrogram", "waveform"))
-        self._require_choice("window", ("hann", "hamming", "povey"))
-        self._require_choice("power", (1, 2))
-        self._require_choice("mel_scale", ("slaney", "htk", "kaldi"))
-        self._require_choice("mel_norm", ("slaney", "none"))
-        self._require_choice("log", ("ln", "db", "none", "mu"))
-        self._check_framing()
-        self._check_ranges()
-        self._check_cepstra()
-
-    def _check_numbers(self) -> None:
-        for name in ("sample_rate_hz", "frame_samples", "hop_samples", "fft_samples", "mel_bins"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ConfigError(f"frontend.{name} is {value!r}: give a whole number above 0")
-        numbers = ("mel_min_hz", "mel_max_hz", "log_floor", "feature_min", "feature_max")
-        for name in (*numbers, "preemphasis", "clip_range_db", "level_db"):
-            value = getattr(self, name)
-            if name == "level_db" and value is None:
-                continue
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                raise ConfigError(f"frontend.{name} is {value!r}: give a number")
-            if not math.isfinite(value):
-                raise ConfigError(f"frontend.{name} is {value!r}: give a finite number")
-
-    def _check_framing(self) -> None:
+        check_values(self, "frontend")
         if self.fft_samples < self.frame_samples or self.fft_samples & (self.fft_samples - 1):
             raise ConfigError(
                 f"frontend.fft_samples is {self.fft_samples}: give a power of two of at least "
@@ -132,8 +116,6 @@ class FrontendConfig:
                 f"frontend.hop_samples is {self.hop_samples}: give at most frame_samples "
                 f"({self.frame_samples}), or samples between frames would be skipped"
             )
-
-    def _check_ranges(self) -> None:
         if self.log == "mu" and self.kind != "waveform":
             raise ConfigError(
                 f"frontend.log is 'mu' with kind {self.kind!r}: companding is for waveforms; give "
@@ -144,47 +126,26 @@ class FrontendConfig:
                 f"frontend.mel_min_hz and mel_max_hz are {self.mel_min_hz} and {self.mel_max_hz}: "
                 f"they must satisfy 0 <= min < max <= {self.sample_rate_hz / 2}"
             )
-        if not 0 <= self.preemphasis <= 1:
-            raise ConfigError(f"frontend.preemphasis is {self.preemphasis}: give 0 to 1")
-        if self.level_db is not None and not -120 <= self.level_db <= 0:
-            raise ConfigError(
-                f"frontend.level_db is {self.level_db}: give -120 to 0 dB of full scale, or null"
-            )
-        if self.clip_range_db < 0 or (self.clip_range_db > 0 and self.log != "db"):
+        if self.clip_range_db > 0 and self.log != "db":
             raise ConfigError(
                 f"frontend.clip_range_db is {self.clip_range_db} with log {self.log!r}: give "
                 "0 (none), or more than 0 with log db"
             )
-        if not self.log_floor > 0:
-            raise ConfigError(f"frontend.log_floor is {self.log_floor}: give a value above 0")
         if not self.feature_min < self.feature_max:
             raise ConfigError(
                 f"frontend.feature_min and feature_max are {self.feature_min} and "
                 f"{self.feature_max}: min must be below max"
             )
-
-    def _check_cepstra(self) -> None:
-        coefficients = self.mfcc_coefficients
-        if (
-            isinstance(coefficients, bool)
-            or not isinstance(coefficients, int)
-            or not 0 <= coefficients <= self.mel_bins
-        ):
+        if self.mfcc_coefficients > self.mel_bins:
             raise ConfigError(
-                f"frontend.mfcc_coefficients is {coefficients!r}: give a whole number from 0 "
-                f"(log-mel) to mel_bins ({self.mel_bins})"
+                f"frontend.mfcc_coefficients is {self.mfcc_coefficients}: give a whole number from "
+                f"0 (log-mel) to mel_bins ({self.mel_bins})"
             )
-        if coefficients and self.kind != "mel":
+        if self.mfcc_coefficients and self.kind != "mel":
             raise ConfigError(
-                f"frontend.mfcc_coefficients is {coefficients} with kind {self.kind!r}: "
+                f"frontend.mfcc_coefficients is {self.mfcc_coefficients} with kind {self.kind!r}: "
                 "cepstra are computed from mel bins; give 0 or kind mel"
             )
-
-    def _require_choice(self, name: str, choices: tuple[Any, ...]) -> None:
-        value = getattr(self, name)
-        if value not in choices or isinstance(value, bool):
-            listed = ", ".join(map(str, choices))
-            raise ConfigError(f"frontend.{name} is {value!r}: choose one of {listed}")
 
     @property
     def feature_bins(self) -> int:
@@ -254,9 +215,7 @@ class FrontendConfig:
         Raises:
             ConfigError: an unknown key, or a value that the config refuses.
         """
-        names = [field.name for field in dataclasses.fields(cls)]
-        require_known_keys(values, names, "in section 'frontend'")
-        return cls(**values)
+        return from_plain(cls, values, "frontend")
 
     def fingerprint(self) -> str:
         """SHA-256 of all settings, in hex: equal configs give equal features."""

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from m3net_tf.audio.frontend.config import FrontendConfig
+from m3net_tf.system.conversion import convert
 from m3net_tf.system.errors import ConfigError
-from m3net_tf.system.plain_values import convert
 
 _KALDI = {
     # Kaldi's feature-window.h and mel-computations.h with its defaults, but without dither.

@@ -16,8 +16,8 @@ from m3net_tf.audio.datasets.clips import DatasetInfo
 from m3net_tf.audio.datasets.registry import checked_protocol
 from m3net_tf.audio.shards.files import read_pcm
 from m3net_tf.system.artifacts import sha256_of
+from m3net_tf.system.conversion import from_plain
 from m3net_tf.system.errors import DAMAGED, ConfigError, DataError
-from m3net_tf.system.plain_values import build_section
 from m3net_tf.system.urls import absolute_url, open_url, reaching, small_file
 
 FORMAT = 1
@@ -124,7 +124,7 @@ def open_shards(url: str) -> Shards:
                 f"{url}/{INDEX} has format {values['format']}, this m3net_tf reads {FORMAT}: write "
                 "the shards again, or install the version that wrote them"
             )
-        files = tuple(build_section(Shard, row, "shards") for row in values["shards"])
+        files = tuple(from_plain(Shard, row, "shards") for row in values["shards"])
         names = [PurePosixPath(shard.file).name == shard.file for shard in files]
         if not files or not all(names):
             raise ValueError

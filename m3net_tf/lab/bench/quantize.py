@@ -10,7 +10,7 @@ from typing import TypedDict
 from m3net_tf.boards.deployment import cost_baselines
 from m3net_tf.boards.deployment.chain import run_chain, saved_summary
 from m3net_tf.boards.deployment.cost import BoardCost, CostFigures
-from m3net_tf.compiler.engines import DEFAULT_ENGINE
+from m3net_tf.compiler.engines import DEFAULT_ENGINE, Engine
 from m3net_tf.export import export_run
 from m3net_tf.quantization.method_accuracy import MethodFigures, method_figures
 from m3net_tf.quantization.methods import Method
@@ -57,7 +57,7 @@ def run_bench_quantize(
     data_dir: Path | None = None,
     methods: Sequence[str] = (),
     log: Log = silent,
-    engine: str = DEFAULT_ENGINE,
+    engine: Engine = DEFAULT_ENGINE,
 ) -> QuantizedRuns:
     """Measure finished runs; missing exports are made, and summaries that are up to date reused.
 
@@ -89,7 +89,7 @@ def _cell(
     data_dir: Path | None,
     methods: Sequence[Method],
     log: Log,
-    engine: str,
+    engine: Engine,
 ) -> QuantizedRun:
     export_run(run, data_dir, log=log, engine=engine)
     summary = saved_summary(run, board) or run_chain(run, board, data_dir, log=log)
