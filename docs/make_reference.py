@@ -182,8 +182,10 @@ def _field_default(field: dataclasses.Field[Any]) -> str:
 def _kind(hint: Any) -> str:
     """A type annotation in words."""
     origin, parts = typing.get_origin(hint), typing.get_args(hint)
-    if origin is types.UnionType:
+    if origin in (types.UnionType, typing.Union):
         return " or ".join(_kind(part) for part in parts if part is not types.NoneType)
+    if origin is typing.Literal:
+        return _KINDS[type(parts[0])]
     if origin in (list, tuple):
         fixed = origin is tuple and Ellipsis not in parts
         return f"list of {len(parts)} {_kind(parts[0])}s" if fixed else f"list of {_kind(parts[0])}"
