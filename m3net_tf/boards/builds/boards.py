@@ -148,7 +148,7 @@ class Board:
         memory: memories of the linker script by name: ``flash``, ``ram``, and any for which the
             code has a section of the same name.
         flash_bytes: flash for the image and a boot loader, without the sectors for thresholds.
-        job: memory for a job image, outside of those.
+        job: memory for a job image, outside of ``memory``.
         sources: files of its folder.
         drivers: files of ``firmware/drivers``, without ``.c``.
         pdm: whether it decimates the bits of a PDM microphone.
@@ -211,7 +211,7 @@ def list_boards() -> list[str]:
 
 
 def load_board(name: str) -> Board:
-    """Read a board's facts from its ``board.toml``, the file of its family and that of its core.
+    """Read a board's facts from its ``board.toml``, its family's file and its core's file.
 
     Raises:
         FirmwareError: there is no such board; the message lists those that exist.

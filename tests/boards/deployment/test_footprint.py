@@ -165,7 +165,7 @@ def test_a_board_is_reported_with_the_costs_of_its_core(run, boards):
     assert row["preset"] == "s"
     text = text_of(result)
     assert "34.4 % of 64 MHz" in text
-    assert "nrf52840dk: instructions, arena and stack are those of the emulated mps2_an386" in text
+    assert "nrf52840dk: instructions, arena and stack were measured on mps2_an386" in text
 
 
 def test_ram_is_all_that_the_linked_firmware_takes(run, boards):
