@@ -216,7 +216,7 @@ class Footprint:
 def measure_footprint(
     folder: Path, boards: Sequence[str] = (), log: Log = silent, engine: str | None = None
 ) -> Footprint:
-    """Measure the resources that a run's export needs on boards, and write ``fit.json``.
+    """Measure the resources that a run's export needs on boards, and write ``footprint.json``.
 
     The firmware of each board is built as by ``m3net firmware`` and ``m3net device``, in the same
     folder below ``firmware`` of the run.
@@ -264,7 +264,7 @@ def measure_footprint(
             figures = _figures(subject, board, measured, report)
             rows.append(BoardFootprint(board, network_bytes, estimate, figures))
     result = _result(subject, rows)
-    write_json(folder / "fit.json", result.to_dict())
+    write_json(folder / "footprint.json", result.to_dict())
     return result
 
 
