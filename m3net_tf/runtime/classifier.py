@@ -49,7 +49,7 @@ def mean_of_windows(
     labels: Sequence[str],
     distances: npt.NDArray[np.int64] | None = None,
 ) -> npt.NDArray[np.float64]:
-    """Scores of a sound, shape (classes,), from those of its windows.
+    """Scores of a sound, shape (classes,), from the scores of its windows.
 
     Windows are weighted by the square of one minus their score for silence, so that the pauses
     around a short sound do not outvote it.
@@ -240,7 +240,7 @@ def _step(length: int) -> int:
 
 
 def find_model(path: Path) -> Path:
-    """Path of the ``.tflite``: the file itself, or that of an export, a run or a trained network.
+    """Path of the ``.tflite``: ``path`` itself, or in an export, a run or a trained network.
 
     Raises:
         ModelError: the folder has none, or there is neither a path nor a network of that name.

@@ -46,7 +46,7 @@ def whole_scores(
         labels: names of the classes.
 
     Returns:
-        Scores of the whole clips, shape (whole clips, classes): of windows, those of
+        Scores of the whole clips, shape (whole clips, classes), from windows by
         :func:`.classifier.mean_of_windows`; and the index of the first row of each.
     """
     rows: dict[str, list[int]] = {}
