@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cutmix and between-class mixing: eager, traced and inside tf.data alike."""
 
-
 import numpy as np
 import pytest
 
