@@ -90,7 +90,7 @@ def crc32_of(arrays: Mapping[str, Array], layout: str) -> int:
 def intact_declaration(name: str) -> str:
     """C declaration of the function of a network with this name."""
     return f"""\
-/// Whether weights, tables and other constant arrays are those of the export.
+/// Whether weights, tables and other constant arrays are as exported.
 ///
 /// @param crc32  continues the CRC-32 of earlier bytes, which starts with 0, as zlib's does.
 int {name}_intact(uint32_t (*crc32)(uint32_t crc, const void *bytes, size_t count));"""

@@ -20,7 +20,7 @@ _FLOAT, _UNSIGNED = schema.TensorType.FLOAT32, schema.TensorType.UINT8
 _QUANTIZED = {schema.TensorType.INT8: "int8", schema.TensorType.INT16: "int16"}
 _NAMES = {_FLOAT: "float32", _UNSIGNED: "uint8"}
 _TO_OUTPUT = ("DEQUANTIZE", "QUANTIZE")
-_SIGN = 128  # from the zero point of int8 to that of uint8
+_SIGN = 128  # added to a zero point of int8, gives the zero point of uint8
 
 
 def strip_ends(model: Any, *, unsigned: bool = False) -> dict[int, str]:

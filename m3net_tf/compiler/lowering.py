@@ -89,7 +89,7 @@ class Lowering:
         return target
 
     def keep(self, label: str, start: tuple[tuple[int, int], ...]) -> Block:
-        """Memory that outlasts a run; ``start`` as that of :class:`.State`."""
+        """Memory that outlasts a run; ``start`` as in :class:`.State`."""
         block = Block(label, sum(count for _, count in start))
         self.states.append(State(block, start))
         return block

@@ -43,7 +43,7 @@ class Window:
         stride: lines from a window to the next.
         before: lines of the first window that lie before the image.
         lines: of the input.
-        outputs: lines of the output; more than those of the input if it is padded behind.
+        outputs: lines of the output; more than ``lines`` if the image is padded behind.
     """
 
     reach: int

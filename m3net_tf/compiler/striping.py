@@ -26,7 +26,7 @@ class StripeRule:
 
     Attributes:
         least_saved: part of the arena that the stripes of a network must save.
-        most_added: instructions that a stripe may add, for those of its calls on whole tensors.
+        most_added: instructions that a stripe may add, as a share of its calls' on whole tensors.
     """
 
     least_saved: float = 0.05

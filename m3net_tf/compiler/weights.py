@@ -60,7 +60,7 @@ def shrink_weights(calls: list[Call], rule: WeightRule) -> None:
     """Store some weights of convolutions as bytes.
 
     Args:
-        calls: of a network; those of convolutions may get other layers.
+        calls: of a network; calls of convolutions may get other layers.
         rule: which weights.
     """
     equal: dict[tuple[bytes, tuple[int, ...]], list[Call]] = {}  # they share one array
@@ -116,8 +116,8 @@ def convolution_bytes(weights: Weights) -> Array:
         weights: shape (output channels, items of a window).
 
     Returns:
-        Array of ``int8_t``: for each four channels, for each pair of items, those of the first two
-        channels and then those of the others, item by item, with zeros as in
+        Array of ``int8_t``: for each four channels, for each pair of items, the pair of the first
+        two channels and then of the other two, item by item, with zeros as in
         :func:`convolution_blocks`.
     """
     channels, items = weights.shape
@@ -173,7 +173,7 @@ def _up(number: int, multiple: int) -> int:
 
 
 def _shifts(factor: Factor, zero_point: int, narrow: bool) -> tuple[int, int, int]:
-    """Offset, left and right of a channel; those of narrow layers have no left shift."""
+    """Offset, left and right shift of a channel; narrow layers have no left shift."""
     left, right = max(factor.shift, 0), max(-factor.shift, 0)
     if narrow:
         return (1 << (right - 1)) + zero_point * (1 << right), 0, right

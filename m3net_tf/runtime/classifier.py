@@ -240,7 +240,7 @@ def _step(length: int) -> int:
 
 
 def find_model(path: Path) -> Path:
-    """Path of the ``.tflite``: a file, or in an export, a run or a trained network.
+    """Path of the ``.tflite``: ``path`` itself, or in an export, a run or a trained network.
 
     Raises:
         ModelError: the folder has none, or there is neither a path nor a network of this name.

@@ -21,7 +21,7 @@ from m3net_tf.system.terminal import Status, print_error, printable, run_command
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line, as in all commands."""
+    """A parser whose errors are one line, as the errors of all commands are."""
 
     def error(self, message: str) -> NoReturn:
         print_error(f"{message} (see {self.prog} --help)")

@@ -22,7 +22,7 @@ from m3net_tf.audio.datasets import (
 from m3net_tf.audio.datasets.folder import FOLDED
 from m3net_tf.audio.datasets.inspection import UNEVEN, FolderSounds
 from m3net_tf.audio.datasets.protocols import UnsuitedProtocolError
-from m3net_tf.audio.datasets.report import Table, split_table
+from m3net_tf.audio.datasets.tables import Table, split_table
 from m3net_tf.boards.builds.boards import emulated_board, load_board
 from m3net_tf.boards.deployment.proposals import propose
 from m3net_tf.boards.deployment.real_time import Pace, pace_lines

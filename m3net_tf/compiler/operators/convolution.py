@@ -179,7 +179,7 @@ def _channels(op: Operation, weights: Weights, part: slice) -> tuple[Array, bool
     """Rows of ``m3net_channel`` of some output channels; weights (channels, items)."""
     source = op.input(0)
     bias = _bias(op, part)
-    # The sum of weights times (input - zero point) is that of weights times inputs, less this.
+    # sum(weight * (input - zero point)) = sum(weight * input) - zero point * sum(weight)
     start = wrap(bias - source.zero_point * weights.sum(axis=1))
     reach = np.abs(start) + _LARGEST_INPUT * np.abs(weights).sum(axis=1)
     factors = _factors(op, part)
@@ -265,7 +265,7 @@ def _factors(op: Operation, part: slice) -> list[Factor]:
     count = part.stop - part.start
     to = float(op.output.scale)
     if op.kind == "FULLY_CONNECTED" and len(scales) == 1:
-        # A product in single precision, unlike that of convolutions.
+        # A product in single precision; convolutions take it in double precision.
         real = float(np.float32(source.scale * np.float32(scales[0]))) / to
         return [quantize_factor(real)] * count
     if len(scales) == 1:

@@ -49,7 +49,7 @@ class Form:
 
 
 def require_form(op: Operation) -> None:
-    """Refuse an operator whose tensors are not those of its form.
+    """Refuse an operator whose tensors do not match its form.
 
     Raises:
         ModelError: the message names operator, and tensor or shape.

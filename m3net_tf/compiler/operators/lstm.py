@@ -129,7 +129,7 @@ def _gate(op: Operation, index: int) -> Gate:
 
 
 def _sums(op: Operation, sums: np.ndarray, weights: np.ndarray) -> Array:
-    """What the sums of cells start with; those of int16 inputs have 64 bits."""
+    """What the sums of cells start with: 64 bits for int16 inputs, else 32."""
     if is_wide(op):
         require(op, bool((np.abs(sums) < LARGEST_LONG_BIAS).all()), "has a bias above 2^46")
         return Array("biases", "int64_t", sums)

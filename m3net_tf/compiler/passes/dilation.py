@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A convolution between SPACE_TO_BATCH_ND and BATCH_TO_SPACE_ND becomes one with dilation.
 
-So the converter writes dilated convolutions of an unknown batch size; those of sequences have a
-reshape on either side of the convolution.
+The converter writes dilated convolutions of an unknown batch size in this form; convolutions of
+sequences have a reshape on either side.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ def resolve_shapes(op: Operation) -> None:
 
 
 def _batch(op: Operation) -> Shape:
-    """The batch size of the first input, if it is the only unknown size; else that of the file."""
+    """The output's shape with the first input's batch size, if no other size is unknown."""
     source, output = op.inputs[0], op.outputs[0]
     if source is None or len(source.shape) != len(output.shape) or output.unknown != (0,):
         return output.shape

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from m3net_tf.audio.datasets import cut_statement, load_dataset
 from m3net_tf.audio.datasets.captured import CapturedClips, recordings
 from m3net_tf.audio.datasets.inspection import inspect_folder, sounds_lines
-from m3net_tf.audio.datasets.report import suggestions
+from m3net_tf.audio.datasets.tables import suggestions
 from m3net_tf.boards.deployment.starter import README, recipe_lines, starter_recipe, write_starter
 from m3net_tf.cli import app, output
 from m3net_tf.system.errors import ConfigError, DataError

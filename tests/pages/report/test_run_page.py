@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shutil
@@ -229,12 +230,32 @@ def test_bins_of_reliability():
 def test_the_worst_clips_come_first_and_can_be_heard(gathered):
     run = gathered[1]
     gallery = blocks(clips.worst_clips([run]), Gallery)[0]
-    losses = clips.clip_losses(run.clips)
+    losses = clips.clip_losses(*run.clips.whole(), several_labels=False)
     worst = run.clips.features.clips[int(losses.argmax())]
     assert gallery.clips[0].name == worst.clip_id and worst.label in gallery.clips[0].truth
     assert gallery.axes[1].endswith("Hz") and gallery.axes[2] == "1 s"
     assert gallery.clips[0].sound.startswith("data:audio/mpeg;base64,")
     assert gallery.clips[0].saliency_picture.startswith("data:image/png;base64,")
+
+
+def test_a_long_clip_is_listed_once_by_its_worst_window(gathered):
+    run = gathered[1]
+    features, truth = run.clips.features, run.clips.truth
+    share = np.full(len(truth), 0.9)
+    share[:2] = 0.02, 0.01
+    rest = (1 - share) / (truth.shape[1] - 1)
+    scores = np.where(truth, share[:, None], rest[:, None])
+    windows = list(features.clips)
+    for row in range(2):
+        windows[row] = dataclasses.replace(windows[row], whole="long")
+    cut = dataclasses.replace(
+        run.clips,
+        features=dataclasses.replace(features, clips=tuple(windows)),
+        probabilities=scores,
+    )
+    section = clips.worst_clips([dataclasses.replace(run, clips=cut)])
+    names = [card.name for card in blocks(section, Gallery)[0].clips]
+    assert names[0] == windows[1].clip_id and windows[0].clip_id not in names
 
 
 @pytest.mark.parametrize("rate_hz", [16_000, 96_000, 7_000])
@@ -306,7 +327,9 @@ def test_clips_with_several_labels():
     rows = values(blocks(reliability.reliability([run]), Chart)[0])
     assert rows  # the dashed line
     expected = np.where(matrix, scores, 1 - scores)
-    np.testing.assert_allclose(clips.clip_losses(held_out), -np.log(expected).mean(1), rtol=1e-5)
+    losses = clips.clip_losses(*held_out.whole(), several_labels=True)
+    np.testing.assert_allclose(losses, -np.log(expected).mean(1), rtol=1e-5)
+    assert held_out.rows() == [[row] for row in range(40)]
 
 
 def test_the_map_shows_clips_whose_sounds_it_has(gathered):
