@@ -80,8 +80,8 @@ def quantisation_report() -> dict:
     }
 
 
-def fit_result(model_sha256: str) -> dict:
-    """The part of ``fit.json`` that the page reads: a board with figures, and one without."""
+def footprint_result(model_sha256: str) -> dict:
+    """The part of ``footprint.json`` that the page reads: a board with figures, and one without."""
     costs = {"arena_bytes": 1000, "ram_bytes": 5000, "flash_bytes": 9000}
     board = {"board": BOARD, "ram_bytes": 10_000, "flash_bytes": 90_000, "arena_estimate_bytes": 9}
     measured = {**board, "cost": costs, "cpu_share": 0.25, "fits": True, "real_time": True}
@@ -98,7 +98,7 @@ def complete(tiny_run: Path, private_cache: Path, tmp_path_factory) -> Path:
     layers = (LayerCost(Operator("CONV_2D", (1, 4, 4, 8), 100), 900),)
     save_profile(Profile(BOARD, COMPILED, "instructions", layers, 950), sha256, folder)
     write_json(folder / "quantized" / "report.json", quantisation_report())
-    write_json(folder / "fit.json", fit_result(sha256))
+    write_json(folder / "footprint.json", footprint_result(sha256))
     rename_class(folder, 3, HOSTILE)
     return folder
 
@@ -358,11 +358,11 @@ def test_sections_of_network_and_boards(gathered):
     assert blocks(networks.arena(run), networks.Drawing)[0].svg.startswith("<svg")
     cost = blocks(boards.layer_costs(run), Chart)[0]
     assert values(cost)[0]["cost"] == 900 and "950 instructions" in cost.caption
-    table = blocks(boards.fit(run), Table)[0]
+    table = blocks(boards.footprint(run), Table)[0]
     row = (BOARD, "1,000", "5,000 (50 %)", "9,000 (10 %)", "25.0 %", "yes", "yes")
     assert table.rows == [row, ("other", "~9", "", "", "", "", "")]
-    write_json(run[0].run.folder / "fit.json", fit_result("another"))
-    notes = [note.text for note in blocks(boards.fit(run), Note)]
+    write_json(run[0].run.folder / "footprint.json", footprint_result("another"))
+    notes = [note.text for note in blocks(boards.footprint(run), Note)]
     command = f"m3net footprint {run[0].path}"
     assert notes == [
         "These figures are of an earlier export.",
@@ -372,7 +372,7 @@ def test_sections_of_network_and_boards(gathered):
 
 def test_what_is_missing_is_named_with_its_command(gathered):
     run = gathered[1]
-    makers = (networks.int8_loss, networks.arena, boards.layer_costs, boards.fit)
+    makers = (networks.int8_loss, networks.arena, boards.layer_costs, boards.footprint)
     assert [make([run]).missing for make in makers] == [
         [f"m3net quantize {run.run.folder}"],
         [f"m3net export {run.run.folder}"],
