@@ -74,7 +74,7 @@ def bench_table(
     as_json: AlwaysJson = True,
 ) -> None:
     """Estimate the training hours of a table, on this machine or at a rate; needs no data."""
-    from m3net_tf.audio.datasets.report import parse_options
+    from m3net_tf.audio.datasets.tables import parse_options
     from m3net_tf.lab.bench.table import keep_hours, run_bench_table, total_line
 
     result = run_bench_table(
