@@ -18,7 +18,7 @@ from m3net_tf.compiler.striping import TOGETHER
 from m3net_tf.system.artifacts import write_text
 
 ENGINE = "engine"  # folder of the kernels beside the network
-PICTURE = "arena.svg"  # what lies where in the arena, from call to call
+PICTURE = "arena.svg"  # the arena's blocks over the calls
 
 
 class NetworkFacts(TypedDict):
@@ -26,7 +26,7 @@ class NetworkFacts(TypedDict):
 
     Attributes:
         arena_bytes: size of the arena.
-        lower_bound_bytes: size below which no plan of the arena exists.
+        lower_bound_bytes: no arena can be smaller.
         ratio: arena to lower bound.
         planner: what found the places in the arena; a solver with its version.
         constant_bytes: weights, biases and tables.
@@ -76,11 +76,11 @@ def write_network(network: CompiledNetwork, folder: Path, name: str) -> NetworkF
 
     Args:
         network: see :func:`.network.compile_network` and :func:`.streaming.network.stream_network`.
-        folder: is made if it is not there.
-        name: start of all names of C, and the files' name.
+        folder: created if it is missing.
+        name: prefix of all names in C, and name of the files.
 
     Raises:
-        ConfigError: the name is no name of C, or there is no source checkout.
+        ConfigError: the name is not a valid C identifier, or there is no source checkout.
     """
     source = emit(network, name)
     engine = engine_folder()

@@ -97,7 +97,7 @@ def list_sha256(clips: Iterable[AddedClip]) -> str:
 def find_added(
     folders: Sequence[str], former: Path, labels: Sequence[str], group_pattern: str, log: Log
 ) -> list[AddedClip]:
-    """List the clips that a fine-tuning adds, those of the run that it starts from included.
+    """List the clips that a fine-tuning adds, with the added clips of the run it starts from.
 
     Args:
         folders: folders of labelled clips.

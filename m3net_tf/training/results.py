@@ -41,7 +41,7 @@ class Trained:
         fine_tuning: the weights at the start; None if they were random.
         build: builds the untrained network.
         features: computes the features of a split of a data set.
-        validation: those of the validation clips.
+        validation: features of the validation clips.
     """
 
     state: TrainingState

@@ -155,7 +155,7 @@ class Run:
         return RunMetrics.read(self.metrics_path)
 
     def data_folder(self, data_dir: Path | None) -> Path | None:
-        """Folder of the data set: ``data_dir``, or that of the training; None for the cache.
+        """Folder of the data set: ``data_dir``, or the training's; None for the cache.
 
         Raises:
             DataError: the folder of the training no longer exists.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Clips that are added to those of a finished run, and the run that is trained with them."""
+"""Clips that are added to a finished run's clips, and the run that is trained with them."""
 
 from __future__ import annotations
 

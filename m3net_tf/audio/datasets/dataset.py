@@ -26,7 +26,7 @@ class AudioDataset:
         info: description, with the protocol in use.
         clips: all clips of all splits.
         synthesise: computes the float samples of a clip without a file.
-        noise: background noise that training may mix in (never that of the test split).
+        noise: background noise that training may mix in (never noise of the test split).
     """
 
     info: DatasetInfo

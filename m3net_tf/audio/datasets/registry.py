@@ -33,7 +33,7 @@ class _Entry:
 
     @property
     def options(self) -> tuple[str, ...]:
-        """Names of the data set's own options, then those of its delivery."""
+        """Names of the data set's own options, then its options of delivery."""
         parameters = inspect.signature(self.build).parameters.values()
         own = (p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY)
         return (*own, *self.adjustable)

@@ -70,8 +70,8 @@ def protocol_statement(source: AudioDataset | Mapping[str, Any]) -> str:
     """A protocol in words that state whether its figures are reliable.
 
     Args:
-        source: a data set; or the facts stored in a result: those of :func:`split_facts`, or only
-            ``protocol`` in older results.
+        source: a data set; or the facts stored in a result: the result of :func:`split_facts`, or
+            only ``protocol`` in older results.
     """
     facts = split_facts(source) if isinstance(source, AudioDataset) else source
     return str(facts.get("statement") or _statement(facts))

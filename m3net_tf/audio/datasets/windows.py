@@ -86,7 +86,7 @@ def loudest_windows(clips: Sequence[Clip], load: Callable[[Clip], Audio]) -> tup
 
 
 def start_with_sound(audio: Audio, drawn: npt.NDArray[np.integer], window: int) -> int:
-    """The first of some drawn starts whose window has sound; else that of the loudest window.
+    """The first of some drawn starts whose window has sound; else the start of the loudest window.
 
     Args:
         audio: samples, shape (samples,), at least one window.
@@ -101,10 +101,10 @@ def start_with_sound(audio: Audio, drawn: npt.NDArray[np.integer], window: int) 
 
 
 def in_windows(clips: Sequence[Clip], window_s: float) -> list[Clip]:
-    """The clips with windows in place of those that are longer than ``window_s``.
+    """The clips; each one longer than ``window_s`` is replaced by its windows.
 
     Args:
-        clips: clips with their splits. Those of files that cannot be read stay as they are.
+        clips: clips with their splits. Clips whose files cannot be read stay as they are.
         window_s: length of a window.
     """
     with ThreadPoolExecutor(READERS) as pool:

@@ -262,5 +262,5 @@ class _Folder:
                 return ""
 
     def _reaching(self, verb: str) -> contextlib.AbstractContextManager[None]:
-        """Errors of a server in one line; those of this computer's disk stay."""
+        """Errors of a server in one line; errors of this computer's disk pass through."""
         return contextlib.nullcontext() if self.local else reaching(self.url, verb)

@@ -22,7 +22,7 @@ from m3net_tf.audio.datasets import (
 from m3net_tf.audio.datasets.folder import FOLDED
 from m3net_tf.audio.datasets.inspection import UNEVEN, FolderSounds
 from m3net_tf.audio.datasets.protocols import UnsuitedProtocolError
-from m3net_tf.audio.datasets.report import Table, split_table
+from m3net_tf.audio.datasets.tables import Table, split_table
 from m3net_tf.boards.builds.boards import emulated_board, load_board
 from m3net_tf.boards.deployment.proposals import propose
 from m3net_tf.boards.deployment.real_time import Pace, pace_lines
@@ -241,7 +241,7 @@ def write_starter(
 
 
 def _readme(path: Path, folder: str, recipe: dict[str, Any], board: str) -> str:
-    """The project's README; ``path`` is that of the recipe, as its commands name it."""
+    """The project's README; ``path`` is the recipe's path in the commands."""
     options = " ".join(
         f"--option {shlex.quote(f'{key}={value}')}"
         for key, value in recipe["dataset"]["options"].items()
