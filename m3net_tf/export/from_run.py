@@ -200,6 +200,10 @@ def describe(
     importance = None
     if network.warp:
         importance = ImportanceFacts(sha256_of(network.importance), len(network.importance))
+    tested = None
+    if recipe.dataset.in_windows:
+        clip_s = recipe.dataset.options.get("clip_s", info.clip_s)
+        tested = round(clip_s * recipe.frontend.sample_rate_hz)
     return {
         "dataset": DatasetFacts(info.name, info.protocol, info.fold),
         "frontend": recipe.frontend,
@@ -215,6 +219,7 @@ def describe(
         ),
         "operators": operators_of_parts(network.parts),
         "importance": importance,
+        "tested_samples": tested,
         "warp": network.warp,
     }
 

@@ -55,7 +55,15 @@ def whole_scores(
     first = np.array([members[0] for members in rows.values()], np.int64)
     if len(rows) == len(clips):
         return scores, first
-    means = [mean_of_windows(scores[members], labels) for members in rows.values()]
+    means = [
+        mean_of_windows(
+            scores[members],
+            labels,
+            [clips[i].start_s for i in members],
+            clips[members[0]].duration_s or 1.0,
+        )
+        for members in rows.values()
+    ]
     return np.array(means), first
 
 
