@@ -215,8 +215,8 @@ typedef struct {
 //   anywhere, and so may inputs and outputs; inputs also in flash.
 // - The item (batch, y, x, channel) of an image is `batch * batch_step + y * row_step + x *
 //   column_step + channel * item bytes` after its pointer: the channels of a pixel are contiguous.
-//   Loops have a step for each operand and dimension. Steps may be negative; those of inputs may be
-//   zero.
+//   Loops have a step for each operand and dimension. Steps may be negative; an input's step may
+//   be zero.
 // - Inputs and outputs are int8_t, or int16_t in the target's byte order where a name ends in
 // `_16`.
 //   They need no alignment: the core must not trap unaligned words.

@@ -33,7 +33,7 @@ def init(
     """Set up a project for a folder of your own sounds: a recipe, and the commands to train it."""
     from m3net_tf.audio.datasets import load_dataset
     from m3net_tf.audio.datasets.inspection import inspect_folder, sounds_lines, sounds_table
-    from m3net_tf.audio.datasets.report import split_table
+    from m3net_tf.audio.datasets.tables import split_table
     from m3net_tf.boards.deployment.starter import (
         new_project,
         recipe_lines,

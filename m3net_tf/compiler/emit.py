@@ -33,7 +33,7 @@ _INT16_SCRATCH = (
     "convolve_16",
     "lstm",
     "lstm_16",
-)  # kernels whose scratch memory is not of int32
+)  # kernels whose scratch memory does not consist of int32
 _ENGINE_HEADER = "engine.h"
 _STATES = (
     "/// Empties the states in the arena, which outlast a run: the next run continues the sequence",
@@ -41,7 +41,7 @@ _STATES = (
     "/// between, write nothing but the inputs into the arena.",
 )
 _NO_STATES = ("/// Does nothing: no run of this network depends on the one before.",)
-_BLOCK_ITEMS = 16  # most items of a macro of weights
+_BLOCK_ITEMS = 16  # that a macro of weights takes at most
 _TAPS_END = "\n    M3NET_TAPS_END"
 
 Items = npt.NDArray[np.int64]
@@ -73,12 +73,12 @@ def emit(network: CompiledNetwork, name: str, hook: str = "") -> CSource:
 
     Args:
         network: see :func:`m3net_tf.compiler.network.compile_network`.
-        name: start of all names of C, and the files' name.
+        name: prefix of all names in C, and name of the files.
         hook: name of a C function ``void (const char *operation)`` to call after each kernel;
             the header declares it. '' for none.
 
     Raises:
-        ConfigError: the name is no name of C.
+        ConfigError: the name is not a valid C identifier.
     """
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
         raise ConfigError(f"{name!r} is no name in C: use letters, digits and underscores")
@@ -113,7 +113,7 @@ class _Writer:
         self.constant_bytes = 0
 
     def call(self, index: int, call: Call) -> str:
-        """A comment, a call, and the call of the hook if there is one."""
+        """A comment, the kernel's call, and the hook's call if there is one."""
         if isinstance(call, Stripe):
             text = _StripeWriter(self, index, call).statement()
         else:
@@ -125,13 +125,13 @@ class _Writer:
         return text
 
     def requirements(self) -> list[str]:
-        """What the engine must have in common with this compiler, if there is anything."""
+        """Lines that refuse to compile with an engine of other structures."""
         conditions = [each for kind in self._kinds.values() for each in kind.requirements()]
         lines = "\n".join(f"M3NET_REQUIRE({condition});" for condition in conditions)
         return [lines] if lines else []
 
     def reset(self) -> str:
-        """The function that empties the states."""
+        """The function that resets the states."""
         lines = []
         for state in self._network.states:
             place = self._network.plan.places[state.block]
@@ -184,7 +184,7 @@ class _Writer:
             if array.ctype in ITEM_STRUCTURES:
                 self._kinds[array.ctype] = ITEM_STRUCTURES[array.ctype]
             align = "M3NET_WORD_ALIGNED " if array.ctype in (*BLOCKS, "m3net_tap") else ""
-            # The number of items of a layer's weights depends on the target.
+            # The size of a layer's weights depends on the target.
             size = "" if align else len(array.values)
             self.constants.append(
                 f"{align}static const {array.ctype} {name}[{size}] = {{\n{_items(array)}\n}};"
@@ -208,7 +208,7 @@ class _Writer:
 
 
 class _StripeWriter:
-    """The statement of a stripe: a loop over the steps of its order, line by line."""
+    """The loop of a stripe: one step for each line of a stage."""
 
     def __init__(self, writer: _Writer, index: int, stripe: Stripe) -> None:
         self._writer, self._index, self._stripe = writer, index, stripe
@@ -216,7 +216,7 @@ class _StripeWriter:
         self._layers: list[str] = []
 
     def statement(self) -> str:
-        """A block with the loop."""
+        """The C block with the loop."""
         stripe = self._stripe
         order = Array("order", "uint8_t", np.array(stripe.order, np.int64))
         name = self._writer.array(order)
@@ -245,7 +245,7 @@ class _StripeWriter:
         return "\n".join([*lines, "      }", "    }", "  }"])
 
     def _case(self, number: int, stage: Stage) -> list[str]:
-        """Comment and statements of a stage."""
+        """The ``case`` of a stage, with its comment."""
         call, layer = stage.call, line_layer(stage, self._stripe.axis)
         constant = self._writer.constant_layer(f"{self._index}_{number}", layer)
         pointer, after = f"&{constant}", list[str]()
@@ -275,7 +275,7 @@ class _StripeWriter:
         return self._writer.array(item)
 
     def _average(self, stage: Stage, sums: Block) -> list[str]:
-        """Comment and statement of the averages, when all lines have been added."""
+        """The ``case`` that divides the sums, once all lines are added."""
         layer = line_layer(stage, self._stripe.axis)
         constant = self._writer.constant_layer(f"{self._index}_average", layer)
         arguments = [f"&{constant}", self._writer.scratch("average_lines", sums)]
@@ -283,7 +283,7 @@ class _StripeWriter:
         return ["averages", self._writer.statement(10, "average_lines", arguments)]
 
     def _next_line(self, number: int, stage: Stage) -> str:
-        """Statement that moves a window on and counts the lines that it has left behind."""
+        """Statement that moves a window by a line and counts the lines that it leaves."""
         size, before = LINE_MEMBERS[self._stripe.axis]
         window, layer, result = stage.windows[0], f"layer_{number}", ""
         if stage.sources[0].producer is None or window.kept > 1:
@@ -295,7 +295,7 @@ class _StripeWriter:
         )
 
     def _source(self, number: int, place: int, stage: Stage, after: list[str]) -> str:
-        """Address of an input's first line that the window sees; ``after`` gets what moves it."""
+        """Address of the first line in an input's window; ``after`` gets the update."""
         source, window = stage.sources[place], stage.windows[place]
         address = self._writer.place(source.view)
         step = source.view.strides[self._stripe.axis]
@@ -329,7 +329,7 @@ class _StripeWriter:
 
 
 def _wrapped(line: str) -> str:
-    """A line, broken at spaces where it is too long."""
+    """A long line, broken at spaces."""
     return textwrap.fill(
         line, _LINE, subsequent_indent=" " * 8, break_long_words=False, break_on_hyphens=False
     )

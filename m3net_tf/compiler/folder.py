@@ -18,7 +18,7 @@ from m3net_tf.compiler.weights import WeightRule
 from m3net_tf.system.artifacts import write_text
 
 ENGINE = "engine"  # folder of the kernels beside the network
-PICTURE = "arena.svg"  # what lies where in the arena, from call to call
+PICTURE = "arena.svg"  # the arena's blocks over the calls
 
 
 class NetworkFacts(TypedDict):
@@ -26,7 +26,7 @@ class NetworkFacts(TypedDict):
 
     Attributes:
         arena_bytes: size of the arena.
-        lower_bound_bytes: size below which no plan of the arena exists.
+        lower_bound_bytes: no arena can be smaller.
         ratio: arena to lower bound.
         planner: what found the places in the arena; a solver with its version.
         constant_bytes: weights, biases and tables.
@@ -58,14 +58,14 @@ def write_network(
 
     Args:
         tflite: content of a full-int8 ``.tflite`` file.
-        folder: is made if it is not there.
-        name: start of all names of C, and the files' name.
+        folder: created if it is missing.
+        name: prefix of all names in C, and name of the files.
         improve: improves the plan of the memory, such as :func:`.solver.solve`.
         rule: which weights are stored as bytes.
 
     Raises:
-        ModelError: the compiler cannot take the network.
-        ConfigError: the name is no name of C, or there is no source checkout.
+        ModelError: the compiler does not support the network.
+        ConfigError: the name is not a valid C identifier, or there is no source checkout.
     """
     network = compile_network(tflite, rule or WeightRule(), improve=improve)
     source = emit(network, name)

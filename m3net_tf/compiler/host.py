@@ -20,7 +20,7 @@ from m3net_tf.system.errors import FirmwareError
 
 Items = npt.NDArray[np.int8] | npt.NDArray[np.int16]
 
-#: Warnings that neither kernels nor generated C may give.
+#: Warnings that are errors in kernels and generated C.
 WARNINGS = ("-Wall", "-Wextra", "-Wconversion", "-Wdouble-promotion", "-Wshadow", "-Werror")
 _TIMEOUT_S = 300.0
 _COMPILERS = ("gcc", "cc", "clang")
@@ -39,7 +39,7 @@ class HostNetwork:
         self.reset()
 
     def reset(self) -> None:
-        """Begin a new sequence: empty the states, which outlast a run."""
+        """Begin a new sequence: reset the states."""
         self._reset(self._arena.ctypes.data)
 
     def run(self, *inputs: Items) -> list[Items]:
@@ -88,7 +88,7 @@ def build_library(
     for name, network in networks.items():
         emit(network, name).write(folder, name)
     engine = engine_folder()
-    # One source for all: a compiler starts far slower than it reads.
+    # One translation unit: starting the compiler takes longer than compiling a kernel.
     source, library = folder / "networks_all.c", folder / "networks.so"
     write_text(source, "".join(f'#include "{name}.c"\n' for name in networks))
     command = [

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All stages in a row: a ``.tflite`` becomes a compiled network."""
+"""The stages of the compiler in order: a ``.tflite`` becomes a compiled network."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class CompiledNetwork:
         calls: in the order in which they run.
         inputs: where the caller writes.
         outputs: where the caller reads.
-        states: what outlasts a run.
+        states: buffers that keep their content between runs.
         plan: places in the arena.
         saved: what each rewrite saved, by its name.
     """
@@ -71,7 +71,7 @@ def compile_network(
     graph = read_network(tflite)
     _require_kinds(graph, OPERATORS.keys() | FOLDED)
     require_order(graph)
-    # Scales of a damaged file may leave the range of float32; the error names the operator.
+    # A damaged file's scales may overflow float32; the error then names the operator.
     with np.errstate(over="raise", divide="raise", invalid="raise"):
         saved = {name: _rewrite(graph, step) for name, step in FOLDS.items()}
         _require_supported(graph)
@@ -117,7 +117,7 @@ def _require_supported(graph: Graph) -> None:
 
 
 def _rewrite(graph: Graph, step: Pass) -> int:
-    """Run a pass; what it trips over is a network whose parts do not fit together."""
+    """Run a pass; its exceptions mean that parts of the network do not fit together."""
     try:
         return step(graph)
     except _FAULTS as error:
@@ -158,9 +158,10 @@ def _require_symmetry(op: Operation) -> None:
 
 
 def _place_concatenations(lowering: Lowering) -> None:
-    """Let the inputs of concatenations be parts of the outputs where their producers can write so.
+    """Make the inputs of concatenations alias parts of the outputs.
 
-    From the last one backwards, so that a concatenation of concatenations is in place throughout.
+    Their producers must be able to write there. The last concatenation comes first, so that a
+    concatenation of concatenations is in place throughout.
     """
     graph = lowering.graph
     producers = graph.producers()
@@ -176,7 +177,7 @@ def _place_concatenations(lowering: Lowering) -> None:
 
 
 def _output(lowering: Lowering, graph: Graph, index: int) -> View:
-    """An output of the network, packed and in memory of its own."""
+    """An output of the network: contiguous, in a buffer of its own."""
     tensor = graph.outputs[index]
     view = lowering.read(tensor)
     is_input = any(view.block is lowering.views[source].block for source in graph.inputs)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A picture of the arena: what lies where, from call to call."""
+"""A picture of the arena: its blocks over the calls."""
 
 from __future__ import annotations
 

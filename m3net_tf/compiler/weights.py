@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Weights and channels of convolutions.
 
-Weights come in groups of channels; macros of firmware/engine/weights.h put the weights of a group
-in the order that the target's kernels read.
+Weights are written in groups of channels; macros of firmware/engine/weights.h put a group into the
+order in which the target's kernels read it.
 """
 
 from __future__ import annotations
@@ -128,12 +128,12 @@ def convolution_bytes(weights: Weights) -> Array:
 
 
 def plain_bytes(weights: Weights) -> Array:
-    """Weights of one byte in the order in which they are."""
+    """Weights of one byte in the given order."""
     return Array("weights", "int8_t", weights.reshape(-1))
 
 
 def long_channel_rows(bias: Weights, factors: list[Factor]) -> Array:
-    """How sums become int16 outputs: an array of ``m3net_channel_16``."""
+    """Bias and requantisation of int16 outputs: an array of ``m3net_channel_16``."""
     rows = [
         (int(start), factor.multiplier, factor.shift)
         for start, factor in zip(bias, factors, strict=True)
@@ -144,11 +144,11 @@ def long_channel_rows(bias: Weights, factors: list[Factor]) -> Array:
 def channel_rows(
     bias: Weights, factors: list[Factor], reach: Weights, zero_point: int
 ) -> tuple[Array, bool]:
-    """How sums become outputs, one row for each channel.
+    """Bias and requantisation of int8 outputs, one row for each channel.
 
     Args:
-        bias: what each channel's sum starts with.
-        factors: from sums to outputs.
+        bias: initial value of each channel's accumulator.
+        factors: from accumulators to outputs.
         reach: largest absolute value of each channel's sum.
         zero_point: of the output.
 

@@ -28,8 +28,8 @@ from m3net_tf.export.c_files import (
     write_compiled,
 )
 from m3net_tf.export.manifest import Arena, Manifest, read_manifest
+from m3net_tf.runtime.desktop import run_compiled
 from m3net_tf.runtime.detector_config import DetectorConfig, write_c_header
-from m3net_tf.runtime.engines import run_compiled
 from m3net_tf.runtime.interpreter import Int8, activation_bits, run_reference, run_tflm
 from m3net_tf.runtime.metadata import attach_metadata, network_of
 from m3net_tf.runtime.network import Int8Network
@@ -71,7 +71,7 @@ class Bundle:
 
         Raises:
             ModelError: it is not an export, its manifest lacks a key or has a value of the
-                wrong kind, or its network is not that of the manifest.
+                wrong kind, or its network is not the manifest's.
             DataError: its manifest is damaged.
         """
         path = folder / "manifest.json"

@@ -289,7 +289,7 @@ def compare(
 
 
 def _outputs(expected: Expected, drift: list[str]) -> OutputFigures:
-    """Output bytes on the host; those of the board are added later."""
+    """Output bytes on the host; the board's are added later."""
     scores = expected.scores
     return {
         "bytes": scores.size,

@@ -46,9 +46,9 @@ def export_file(
     """Write everything that a device needs from a ``.tflite`` alone.
 
     The network's bytes stay as they are, except that float and uint8 inputs and outputs of an int8
-    network become int8. Front end and labels are those of the file's metadata, or
-    else the given ones. Settings of live detection are read from ``detector_path`` if it exists,
-    and otherwise from the metadata. The test vectors are built-in sounds of the package. An
+    network become int8. Front end and labels are read from the file's metadata; without metadata
+    they are the given ones. Settings of live detection are read from ``detector_path`` if it
+    exists, and otherwise from the metadata. The test vectors are built-in sounds of the package. An
     existing export of the same network is kept, as in :func:`.bundle.export_run`.
 
     Args:

@@ -15,7 +15,7 @@ from m3net_tf.audio.frontend import FrontendConfig, features_int8
 from m3net_tf.audio.frontend.windows import windows_of_chunks
 from m3net_tf.audio.labels import is_silence
 from m3net_tf.networks.pretrained import find_pretrained
-from m3net_tf.runtime.engines import ENGINES, load_engine
+from m3net_tf.runtime.desktop import ENGINES, load_engine
 from m3net_tf.runtime.foreign import read_network
 from m3net_tf.runtime.interpreter import Int8
 from m3net_tf.runtime.recognizer import StreamingRecognizer
@@ -78,7 +78,7 @@ class Classifier:
             end, or its settings.
         labels: for a ``.tflite`` from elsewhere: its class names in the order of the outputs, or a
             text file that has one on each line.
-        engine: one of :data:`.engines.ENGINES`; all give the same bytes.
+        engine: one of :data:`.desktop.ENGINES`; all give the same bytes.
         fast: use XNNPACK's kernels instead of TFLite's reference kernels, which give the device's
             bytes.
 
@@ -86,7 +86,7 @@ class Classifier:
         metadata: metadata of the file.
 
     Raises:
-        ModelError, ConfigError: as :func:`.foreign.read_network` and :func:`.engines.load_engine`.
+        ModelError, ConfigError: as :func:`.foreign.read_network` and :func:`.desktop.load_engine`.
         FirmwareError: as the latter.
     """
 
@@ -215,7 +215,7 @@ def find_model(path: Path) -> Path:
     """Path of the ``.tflite``: ``path`` itself, or in an export, a run or a trained network.
 
     Raises:
-        ModelError: the folder has none, or there is neither a path nor a network of that name.
+        ModelError: the folder has none, or there is neither a path nor a network of this name.
     """
     path = find_pretrained(path)
     if not path.is_dir():

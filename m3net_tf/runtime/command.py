@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from m3net_tf.runtime.classifier import Classifier, Pcm
+from m3net_tf.runtime.desktop import ENGINES
 from m3net_tf.runtime.detector_config import FULL_SCALE
-from m3net_tf.runtime.engines import ENGINES
 from m3net_tf.runtime.recognizer import event_time_s
 from m3net_tf.runtime.sound import microphone_chunks, pcm_chunks, sound_files
 from m3net_tf.system.errors import DataError

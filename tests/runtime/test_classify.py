@@ -33,7 +33,7 @@ from m3net_tf.runtime import (
     save_detector,
 )
 from m3net_tf.runtime import interpreter as runtime
-from m3net_tf.runtime.engines import load_engine
+from m3net_tf.runtime.desktop import load_engine
 from m3net_tf.runtime.interpreter import (
     run_reference,
     run_tflm,

@@ -20,7 +20,7 @@ from m3net_tf.audio.datasets.dataset import READERS
 from m3net_tf.audio.datasets.folder import SUFFIXES, grouped, list_folders
 from m3net_tf.audio.datasets.grouping import Suggestion, given_groups, suggest_groups
 from m3net_tf.audio.datasets.noise import NOISE_FOLDER
-from m3net_tf.audio.datasets.report import Table
+from m3net_tf.audio.datasets.tables import Table
 from m3net_tf.system.errors import DataError
 from m3net_tf.system.progress import Log, silent, track
 

@@ -71,7 +71,7 @@ class EndToEnd(FeatureParity):
 
 
 class ChainSummary(Provenance):
-    """Content of ``summary.json``; the board's figures are those of :class:`.cost.BoardCost`.
+    """Content of ``summary.json``; the board's figures have the names of :class:`.cost.BoardCost`.
 
     Attributes:
         run: name of the run's folder.
@@ -292,7 +292,7 @@ def drift_file(run: Path, summary: ChainSummary) -> str:
 
 
 def _summary_path(run: Path, manifest: Manifest, engine: str) -> Path:
-    """That of an engine; ``summary.json`` is that of the export's engine."""
+    """The summary of an engine; the export's engine has ``summary.json``."""
     return run / ("summary.json" if engine == manifest.engine else f"summary_{engine}.json")
 
 
@@ -304,7 +304,7 @@ def _source(dataset: AudioDataset) -> str:
 def _desktop_summary(
     run: Run, bundle: Bundle, board: str, engine: str, dataset: AudioDataset, clips: _Clips
 ) -> ChainSummary:
-    """The summary with the figures of the desktop; those of TFLM and the board are None."""
+    """The summary with the figures of the desktop; figures of TFLM and the board are None."""
     from m3net_tf.training.evaluation import predict  # TensorFlow takes seconds to import
 
     accuracy = clips.accuracy(clips.scores)

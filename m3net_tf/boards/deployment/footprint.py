@@ -181,7 +181,7 @@ class Footprint:
         network: network and preset.
         model_sha256: of the network that classifies.
         engine: one of :data:`m3net_tf.compiler.engines.ENGINES`.
-        arena: that of the export, or of this engine if it is not the export's.
+        arena: the export's, or this engine's if the export has another engine.
         frames_per_s: frames of the front end for a second of sound.
         runs_per_s: runs of the network for a second of sound, with the gate open.
         boards: a row for each board.
@@ -216,7 +216,7 @@ class Footprint:
 def measure_footprint(
     folder: Path, boards: Sequence[str] = (), log: Log = silent, engine: str | None = None
 ) -> Footprint:
-    """Measure the resources that a run's export needs on boards, and write ``fit.json``.
+    """Measure the resources that a run's export needs on boards, and write ``footprint.json``.
 
     The firmware of each board is built as by ``m3net firmware`` and ``m3net device``, in the same
     folder below ``firmware`` of the run.
@@ -264,7 +264,7 @@ def measure_footprint(
             figures = _figures(subject, board, measured, report)
             rows.append(BoardFootprint(board, network_bytes, estimate, figures))
     result = _result(subject, rows)
-    write_json(folder / "fit.json", result.to_dict())
+    write_json(folder / "footprint.json", result.to_dict())
     return result
 
 
@@ -517,8 +517,8 @@ def _remarks(result: Footprint) -> list[str]:
     for emulated, names in _grouped((done.measured_on, board) for board, done in measured).items():
         if same_core := [name for name in names if name != emulated]:
             remarks.append(
-                f"{', '.join(same_core)}: instructions, arena and stack are those of the emulated "
-                f"{emulated}, which has the same core."
+                f"{', '.join(same_core)}: instructions, arena and stack were measured on "
+                f"{emulated} in emulation, which has the same core."
             )
     larger = [
         done.measured_on

@@ -96,8 +96,8 @@ def pace_on(bundle: Bundle, clock_hz: int, cost: Mapping[str, Any]) -> Pace:
 def measured_pace(run: Path, board: str) -> Pace | None:
     """The pace of a run's export on a board, from what earlier commands have measured.
 
-    The certificate, ``summary.json`` and ``fit.json`` count if they are of this export, on the
-    board or on another one with its core.
+    The certificate, ``summary.json`` and ``footprint.json`` count if they are of this export, on
+    the board or on another one with its core.
 
     Returns:
         The pace; None without an export or a measurement.
@@ -119,15 +119,15 @@ def _costs(run: Path, bundle: Bundle) -> Iterator[Mapping[str, Any]]:
     """Costs of this export's network and engine in the files of a run."""
     manifest = bundle.manifest
     subject = manifest.model.sha256, manifest.engine
-    names = ("export/certificate.json", "summary.json", "fit.json")
+    names = ("export/certificate.json", "summary.json", "footprint.json")
     files = [read_json(run / name) if (run / name).is_file() else {} for name in names]
-    certificate, summary, fit = files
+    certificate, summary, footprint = files
     if (certificate.get("network", {}).get("sha256"), certificate.get("engine")) == subject:
         yield from ([certificate["board"]["cost"]] if "board" in certificate else [])
     if (summary.get("model_sha256"), summary.get("engine")) == subject:
         yield from ([summary] if summary.get("instructions") else [])
-    if (fit.get("model_sha256"), fit.get("engine")) == subject:
-        yield from (row["cost"] for row in fit["boards"] if row["cost"])
+    if (footprint.get("model_sha256"), footprint.get("engine")) == subject:
+        yield from (row["cost"] for row in footprint["boards"] if row["cost"])
 
 
 def figures_text(board: Board, pace: Pace) -> str:

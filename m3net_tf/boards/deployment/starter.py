@@ -242,7 +242,7 @@ def write_starter(
 
 
 def _readme(path: Path, folder: str, recipe: dict[str, Any], board: str) -> str:
-    """The project's README; ``path`` is that of the recipe, as its commands name it."""
+    """The project's README; ``path`` is the recipe's path in the commands."""
     options = " ".join(
         f"--option {shlex.quote(f'{key}={value}')}"
         for key, value in recipe["dataset"]["options"].items()

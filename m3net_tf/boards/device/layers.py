@@ -173,7 +173,7 @@ def profile(device: Device, *networks: bytes) -> Profile:
             an operator between its two networks.
 
     Raises:
-        FirmwareError: the board does not answer, or its operators are not those of ``networks``.
+        FirmwareError: the board does not answer, or it runs other operators than ``networks``.
     """
     reply = device.request("profile", timeout_s=60.0)
     lines = [line for line in reply.lines if line.word == "layer"]
@@ -187,8 +187,8 @@ def profile(device: Device, *networks: bytes) -> Profile:
             break
     else:
         raise FirmwareError(
-            f"{device.port.name}: the board runs {len(names)} operators that are not those of the "
-            "run's network: flash that run's firmware"
+            f"{device.port.name}: the board runs {len(names)} operators, which the run's network "
+            "does not have: flash the run's firmware"
         )
     return Profile(
         board=device.info().board,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Products of computed matrices, and reductions over dimensions."""
+"""Matrix products of two computed tensors, and reductions."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def batch_matmul(lowering: Lowering, op: Operation) -> None:
     )
     shapes = [(*leading, *view.shape[-2:]) for view in (first, second)]
     views = [first.broadcast(shapes[0]), second.broadcast(shapes[1])]
-    # The loop is over the matrices, by their first items.
+    # The loop runs over the first items of the matrices.
     starts = [dataclasses.replace(view, shape=(*leading, 1, 1)) for view in (target, *views)]
     for loop in loops(starts[0], starts[1:]):
         layer = Matmul(
@@ -58,7 +58,7 @@ def batch_matmul(lowering: Lowering, op: Operation) -> None:
 
 
 def _factors(lowering: Lowering, op: Operation) -> tuple[View, View]:
-    """Views of the matrices that are multiplied, transposed where the options say so."""
+    """Views of the two factors, transposed as the options say."""
     views = []
     for index, option in enumerate(("adjX", "adjY")):
         view = lowering.read(op.input(index))
@@ -101,7 +101,7 @@ def _four(values: Sequence[int], filler: int) -> tuple[int, ...]:
 
 
 def _reduction_factor(op: Operation, count: int) -> Factor:
-    """From a sum to the output; a mean's has the division in it."""
+    """Factor from a sum to the output; for a mean it includes the division."""
     factor = quantize_factor(float(op.input(0).scale) / float(op.output.scale))
     if op.kind != "MEAN":
         return factor

@@ -51,7 +51,7 @@ def _chain(graph: Graph, spread: Operation) -> _Chain | None:
 
 
 def _follow(graph: Graph, op: Operation) -> tuple[list[Operation], Operation | None]:
-    """At most one reshape behind an operator, and what alone reads it then."""
+    """The reshape after an operator, if there is one, and the only reader after it."""
     reshapes: list[Operation] = []
     while True:
         readers = graph.readers(op.output)

@@ -16,7 +16,7 @@ from m3net_tf.audio.datasets import cut_statement, load_dataset
 from m3net_tf.audio.datasets.checking import check
 from m3net_tf.audio.datasets.clips import Clip
 from m3net_tf.audio.datasets.protocols import UnsuitedProtocolError, grouped_fold_split
-from m3net_tf.audio.datasets.report import split_table
+from m3net_tf.audio.datasets.tables import split_table
 from m3net_tf.audio.datasets.windows import (
     in_windows,
     is_silent,

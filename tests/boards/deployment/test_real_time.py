@@ -72,7 +72,7 @@ def test_the_pace_of_a_run_is_that_of_its_newest_export(run: Path, tmp_path: Pat
     assert faster == pace_on(bundle, 64_000_000, COST)
     assert measured_pace(run, OTHER_CORE) is None
     rows = [{"cost": None}, {"cost": {**COST, "board": OTHER_CORE}}]
-    write_json(run / "fit.json", {**subject, "boards": rows})
+    write_json(run / "footprint.json", {**subject, "boards": rows})
     assert measured_pace(run, OTHER_CORE) == expected
     assert Pace(**dataclasses.asdict(expected)) == expected
     write_json(run / "summary.json", {**subject, "model_sha256": "another", **COST})

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from m3net_tf.audio.datasets import cut_statement, load_dataset
 from m3net_tf.audio.datasets.captured import CapturedClips, recordings
 from m3net_tf.audio.datasets.inspection import inspect_folder, sounds_lines
-from m3net_tf.audio.datasets.report import suggestions
+from m3net_tf.audio.datasets.tables import suggestions
 from m3net_tf.boards.deployment.starter import README, recipe_lines, starter_recipe, write_starter
 from m3net_tf.cli import app, output
 from m3net_tf.system import progress
@@ -174,7 +174,7 @@ def test_a_guess_that_cannot_be_split_is_not_used(tmp_path: Path):
         load_dataset("folder", tmp_path, **options, group_pattern=facts.groups.pattern)
 
 
-#: Names like those of ESC-50: the fold, the recording at Freesound, the take, the class.
+#: Names like ESC-50's: the fold, the recording at Freesound, the take, the class.
 FREESOUND = [
     f"{c}/{n % 5 + 1}-{20_000 + n // 2}-{'AB'[n % 2]}-0.wav" for c in "ab" for n in range(6)
 ]

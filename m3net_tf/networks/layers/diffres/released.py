@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where the DiffRes authors' released code differs from the paper's text.
 
-The code is https://github.com/haoheliu/diffres-python (MIT). ``reading: released`` of
+The code is https://github.com/haoheliu/diffres-python. ``reading: released`` of
 :class:`~m3net_tf.networks.models.diffres.Design` selects these formulas; docs/decisions.md compares
 both.
 """
