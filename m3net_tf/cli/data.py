@@ -162,7 +162,13 @@ def data_check(
 
     options = tables.parse_options(option or [])
     checked = checking.check(
-        name, data_dir, decode=decode, seed=seed, skip_broken=skip_broken, **options
+        name,
+        data_dir,
+        decode=decode,
+        seed=seed,
+        log=progress_beside(as_json),
+        skip_broken=skip_broken,
+        **options,
     )
     suggested = tables.suggestions(name, data_dir, seed=seed, **options) if suggest else (None, [])
     if as_json:
