@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import re
 import runpy
@@ -110,6 +111,27 @@ def test_splits_of_subsets_share_no_speaker():
     assert set(speakers) == {"train", "validation", "test"}
     for first, second in itertools.combinations(speakers.values(), 2):
         assert not first & second
+
+
+def results_page() -> str:
+    return (ROOT / "experiments/results/README.md").read_text()
+
+
+def test_results_name_each_subset_by_sha256sum():
+    page = results_page()
+    for path in (ROOT / "experiments/subsets").glob("*.txt"):
+        assert f"`{hashlib.sha256(path.read_bytes()).hexdigest()}`" in page, path.name
+
+
+def test_each_table_begins_with_its_recipe():
+    tables = results_page().split("\n## The papers' tables\n")[1].split("\n## ")[0]
+    for section in tables.split("\n### ")[1:]:
+        title, _, text = section.partition("\n\n")
+        if "table" not in title and "figure 8" not in title:
+            continue
+        opening = text.split("\n\n")[0]
+        assert "recipe" in opening or "Nothing is trained" in opening, title
+        assert re.search(r"augment|with shift|Nothing is trained", opening), title
 
 
 def test_tests_that_prove_a_decision_exist():

@@ -127,7 +127,7 @@ static void load_clip(const m3net_job* job, const uint8_t* clip) {
   }
 }
 
-// Returns the CRC of all outputs up to this clip, given that of those before it.
+// Returns the CRC of all outputs up to this clip, given the CRC of the outputs before it.
 static uint32_t run_clip(const m3net_job* job, uint32_t index, uint32_t crc) {
   const uint8_t* clip = job->payload + (size_t)index * job->clip_bytes;
   uint32_t frames = M3NET_FRONTEND_FRAMES;

@@ -117,7 +117,7 @@ static void widen(int8_t* input, size_t count) {
 #endif
 }
 
-// Makes a network's output int8 scores, in place; those of 16 bits are not negative.
+// Makes a network's output int8 scores, in place; scores of 16 bits are not negative.
 static void narrow(int8_t* output, size_t count) {
 #if M3NET_MODEL_ACTIVATION_BITS == 16
   for (size_t i = 0; i < count; ++i) {

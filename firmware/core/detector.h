@@ -100,7 +100,7 @@ bool m3net_detector_wants_inference(m3net_detector* detector, const int8_t* colu
 
 /// Takes the scores of a run, M3NET_DETECTOR_CLASS_COUNT of them.
 ///
-/// A run makes at most one event: that of the class with the highest smoothed score (the first
+/// A run makes at most one event: for the class with the highest smoothed score (the first
 /// of equals). Others that are due follow in the next runs if they are still due.
 ///
 /// @param event  written if there is one.

@@ -10,8 +10,8 @@
 #define MEL M3NET_FRONTEND_MEL_BINS
 #define BINS M3NET_FRONTEND_FEATURE_BINS
 
-// Each file defines frontend_work (the working memory of one column) and work_init(). That of the
-// waveform has work_column() (samples to features), the others the steps of the one below. The
+// Each file defines frontend_work (the working memory of one column) and work_init(). The file
+// for waveforms has work_column() (samples to features), the others the steps of the one below. The
 // export chooses the waveform; otherwise the core's file chooses (firmware/cmake/cores).
 #if defined(M3NET_FRONTEND_WAVEFORM)
 #include "frontend_waveform.h"

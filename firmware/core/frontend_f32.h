@@ -12,7 +12,7 @@
 #endif
 
 // The size of the FFT is part of the name of the function that sets it up, so that only the tables
-// of that size are linked.
+// of this size are linked.
 #define FFT_INIT_NAME(points) arm_cfft_init_##points##_f32
 #define FFT_INIT(points) FFT_INIT_NAME(points)
 
@@ -83,7 +83,7 @@ static inline int8_t quantize(float value) {
 
 // multiply_window() writes windowed samples. inner_powers() writes the squared magnitudes of bins
 // 1 .. FFT/2 - 1 of twice the samples' spectrum, which the bin and its mirror image in the complex
-// FFT's give. Those of the mirror image need the same products.
+// FFT's give. The mirror image's magnitudes need the same products.
 #if defined(__ARM_FEATURE_MVE) && (__ARM_FEATURE_MVE & 2)
 #include "frontend_helium.h"
 #else

@@ -102,28 +102,6 @@ static void command_stat(m3net_monitor* monitor, const m3net_monitor_words* word
   m3net_console_end();
 }
 
-// --- the buffer ------------------------------------------------------------------------------
-
-static void command_read(m3net_monitor* monitor, const m3net_monitor_words* words) {
-  uint32_t offset = 0, bytes = 0;
-  if (m3net_monitor_number(words->word[1], &offset) != M3NET_OK ||
-      m3net_monitor_number(words->word[2], &bytes) != M3NET_OK || bytes == 0u ||
-      bytes > M3NET_MONITOR_BLOCK_BYTES || offset > monitor->buffer_bytes ||
-      bytes > monitor->buffer_bytes - offset) {
-    m3net_monitor_bad_number(monitor);
-    return;
-  }
-  m3net_console_begin("data");
-  m3net_console_field("offset", offset);
-  m3net_console_field("bytes", bytes);
-  m3net_monitor_crc_field(monitor->buffer + offset, bytes);
-  m3net_console_end();
-  m3net_board_write((const char*)monitor->buffer + offset, bytes);
-  m3net_console_end();
-  m3net_monitor_ok("read");
-  m3net_console_end();
-}
-
 // --- the board -------------------------------------------------------------------------------
 
 // Asks the board for a speed, then returns to the present one.
@@ -204,7 +182,7 @@ static const command commands[] = {
     {"threshold", 1, 4, m3net_monitor_threshold, "threshold [LABEL VALUE [RELEASE]]"},
     {"save", 1, 2, m3net_monitor_save, M3NET_CAN_SAVE_THRESHOLDS ? "save [clear]" : "save"},
     {"record", 2, 2, m3net_monitor_record, "record SAMPLES"},
-    {"read", 3, 3, command_read, "read OFFSET BYTES"},
+    {"read", 3, 3, m3net_monitor_read, "read OFFSET BYTES"},
     {"baud", 2, 2, command_baud, "baud SPEED"},
     {"mode", 2, 2, command_mode, "mode performance|energy"},
     {"help", 1, 1, command_help, "help"},

@@ -58,6 +58,31 @@ void m3net_monitor_load(m3net_monitor* monitor, const m3net_monitor_words* words
   m3net_console_end();
 }
 
+void m3net_monitor_drain(m3net_monitor* monitor, const char* code, const char* text) {
+  monitor->state = M3NET_MONITOR_DRAIN;
+  monitor->drain_code = code;
+  monitor->drain_text = text;
+}
+
+void m3net_monitor_drain_block(m3net_monitor* monitor) {
+  m3net_monitor_drain(monitor, "block_header", "say block OFFSET BYTES CRC, up to 256 bytes");
+}
+
+void m3net_monitor_block(m3net_monitor* monitor, const m3net_monitor_words* words) {
+  const bool good = words->count == 4u &&
+                    m3net_monitor_number(words->word[1], &monitor->block_offset) == M3NET_OK &&
+                    m3net_monitor_number(words->word[2], &monitor->block_bytes) == M3NET_OK &&
+                    m3net_monitor_number(words->word[3], &monitor->block_crc) == M3NET_OK &&
+                    monitor->block_bytes > 0u && monitor->block_bytes <= M3NET_MONITOR_BLOCK_BYTES;
+  if (!good) {
+    ++monitor->bad_blocks;
+    m3net_monitor_drain_block(monitor);
+    return;
+  }
+  monitor->block_filled = 0;
+  monitor->state = M3NET_MONITOR_BLOCK;
+}
+
 // Passes the hop that was put together from blocks to the stream or to the front end.
 static void take_hop(m3net_monitor* monitor) {
   monitor->hop_bytes = 0;

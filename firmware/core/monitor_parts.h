@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the files of the monitor share; private to monitor_*.c.
+// What the files of the monitor share; private to monitor_*.c. Each file calls only files that are
+// declared below it here: bytes become lines, lines become commands, and commands use the rest.
 #ifndef M3NET_CORE_MONITOR_PARTS_H_
 #define M3NET_CORE_MONITOR_PARTS_H_
 
@@ -23,6 +24,68 @@ typedef struct {
   char* word[M3NET_MONITOR_MAX_WORDS];
   uint32_t count;  ///< M3NET_MONITOR_MAX_WORDS + 1 if there were more.
 } m3net_monitor_words;
+
+// --- monitor_commands.c: the table of commands -----------------------------------------------
+
+/// Carries out the line that was received.
+void m3net_monitor_run_line(m3net_monitor* monitor);
+
+// --- monitor_recording.c: sound from the microphone ------------------------------------------
+
+/// The command `record`.
+void m3net_monitor_record(m3net_monitor* monitor, const m3net_monitor_words* words);
+
+/// The command `read`.
+void m3net_monitor_read(m3net_monitor* monitor, const m3net_monitor_words* words);
+
+// --- monitor_inference.c: runs of the model on the input -------------------------------------
+
+/// The command `infer`.
+void m3net_monitor_infer(m3net_monitor* monitor, const m3net_monitor_words* words);
+
+/// The command `results`.
+void m3net_monitor_results(m3net_monitor* monitor, const m3net_monitor_words* words);
+
+/// The command `profile`.
+void m3net_monitor_profile(m3net_monitor* monitor, const m3net_monitor_words* words);
+
+// --- monitor_input.c: blocks of features and samples -----------------------------------------
+
+/// The command `load`.
+void m3net_monitor_load(m3net_monitor* monitor, const m3net_monitor_words* words);
+
+/// The command `block`: the bytes that its header announces follow.
+void m3net_monitor_block(m3net_monitor* monitor, const m3net_monitor_words* words);
+
+/// Drops everything until no byte has come for a while, then answers by an error.
+void m3net_monitor_drain(m3net_monitor* monitor, const char* code, const char* text);
+
+/// Drains after the damaged header of a block, whose bytes must not be taken for commands.
+void m3net_monitor_drain_block(m3net_monitor* monitor);
+
+/// Takes a block that was received in full, whatever its checksum.
+void m3net_monitor_take_block(m3net_monitor* monitor);
+
+/// Forgets the input. Call it before anything else writes into the buffer, which both protocols
+/// and recordings share.
+void m3net_monitor_forget_input(m3net_monitor* monitor);
+
+/// Whether an input was loaded in full.
+bool m3net_monitor_has_input(const m3net_monitor* monitor);
+
+// --- monitor_streaming.c: live detection -----------------------------------------------------
+
+/// The command `stream`.
+void m3net_monitor_stream(m3net_monitor* monitor, const m3net_monitor_words* words);
+
+/// The command `threshold`.
+void m3net_monitor_threshold(m3net_monitor* monitor, const m3net_monitor_words* words);
+
+/// The commands `save` and `save clear`.
+void m3net_monitor_save(m3net_monitor* monitor, const m3net_monitor_words* words);
+
+/// Processes the next hop of the stream and reports it; returns whether one was waiting.
+bool m3net_monitor_work_on_hop(m3net_monitor* monitor);
 
 // --- monitor_text.c: words in, answers out ---------------------------------------------------
 
@@ -58,62 +121,5 @@ void m3net_monitor_hex_field(const char* name, const void* bytes, size_t count);
 
 /// Writes " crc=" and the CRC-32 of the bytes.
 void m3net_monitor_crc_field(const void* bytes, size_t count);
-
-// --- monitor_transport.c: bytes to lines and blocks ------------------------------------------
-
-/// The command `block`: the bytes that its header announces follow.
-void m3net_monitor_block(m3net_monitor* monitor, const m3net_monitor_words* words);
-
-/// Drops everything until no byte has come for a while, then answers by an error: the header of a
-/// block was damaged, and its bytes must not be taken for commands.
-void m3net_monitor_drain_block(m3net_monitor* monitor);
-
-// --- monitor_commands.c: the table of commands -----------------------------------------------
-
-/// Carries out the line that was received.
-void m3net_monitor_run_line(m3net_monitor* monitor);
-
-// --- monitor_input.c: features and samples for the model -------------------------------------
-
-/// The command `load`.
-void m3net_monitor_load(m3net_monitor* monitor, const m3net_monitor_words* words);
-
-/// Takes a block that was received in full, whatever its checksum.
-void m3net_monitor_take_block(m3net_monitor* monitor);
-
-/// Forgets the input. Call it before anything else writes into the buffer, which both protocols
-/// and recordings share.
-void m3net_monitor_forget_input(m3net_monitor* monitor);
-
-/// Whether an input was loaded in full.
-bool m3net_monitor_has_input(const m3net_monitor* monitor);
-
-// --- monitor_inference.c: runs of the model on the input -------------------------------------
-
-/// The command `infer`.
-void m3net_monitor_infer(m3net_monitor* monitor, const m3net_monitor_words* words);
-
-/// The command `results`.
-void m3net_monitor_results(m3net_monitor* monitor, const m3net_monitor_words* words);
-
-/// The command `profile`.
-void m3net_monitor_profile(m3net_monitor* monitor, const m3net_monitor_words* words);
-
-// --- monitor_streaming.c: live detection and recordings --------------------------------------
-
-/// The command `stream`.
-void m3net_monitor_stream(m3net_monitor* monitor, const m3net_monitor_words* words);
-
-/// The command `threshold`.
-void m3net_monitor_threshold(m3net_monitor* monitor, const m3net_monitor_words* words);
-
-/// The commands `save` and `save clear`.
-void m3net_monitor_save(m3net_monitor* monitor, const m3net_monitor_words* words);
-
-/// The command `record`.
-void m3net_monitor_record(m3net_monitor* monitor, const m3net_monitor_words* words);
-
-/// Processes the next hop of the stream and reports it; returns whether one was waiting.
-bool m3net_monitor_work_on_hop(m3net_monitor* monitor);
 
 #endif  // M3NET_CORE_MONITOR_PARTS_H_

@@ -9,31 +9,6 @@
 #include "platform.h"
 #include "saved_thresholds.h"
 
-static void drain(m3net_monitor* monitor, const char* code, const char* text) {
-  monitor->state = M3NET_MONITOR_DRAIN;
-  monitor->drain_code = code;
-  monitor->drain_text = text;
-}
-
-void m3net_monitor_drain_block(m3net_monitor* monitor) {
-  drain(monitor, "block_header", "say block OFFSET BYTES CRC, up to 256 bytes");
-}
-
-void m3net_monitor_block(m3net_monitor* monitor, const m3net_monitor_words* words) {
-  const bool good = words->count == 4u &&
-                    m3net_monitor_number(words->word[1], &monitor->block_offset) == M3NET_OK &&
-                    m3net_monitor_number(words->word[2], &monitor->block_bytes) == M3NET_OK &&
-                    m3net_monitor_number(words->word[3], &monitor->block_crc) == M3NET_OK &&
-                    monitor->block_bytes > 0u && monitor->block_bytes <= M3NET_MONITOR_BLOCK_BYTES;
-  if (!good) {
-    ++monitor->bad_blocks;
-    m3net_monitor_drain_block(monitor);
-    return;
-  }
-  monitor->block_filled = 0;
-  monitor->state = M3NET_MONITOR_BLOCK;
-}
-
 static bool line_starts_block(const m3net_monitor* monitor) {
   const size_t length = sizeof(M3NET_MONITOR_BLOCK_WORD) - 1u;
   return monitor->line_length >= length &&
@@ -65,7 +40,7 @@ static void receive_in_line(m3net_monitor* monitor, char byte) {
     return;
   } else if (monitor->line_length == M3NET_MONITOR_LINE_BYTES) {
     monitor->line_length = 0;
-    drain(monitor, "line", "a line was too long, or its end got lost: send it again");
+    m3net_monitor_drain(monitor, "line", "a line was too long, or its end got lost: send it again");
   } else {
     monitor->line[monitor->line_length++] = byte;
   }

@@ -21,7 +21,7 @@ typedef struct {
   const char* counter_unit;   ///< What m3net_board_counter() counts: "instructions" or "cycles".
   uint32_t counter_scale;     ///< Units for each step of the counter.
   const uint8_t* job;         ///< Where emulator or debugger put a job image.
-  size_t job_capacity_bytes;  ///< Of that memory.
+  size_t job_capacity_bytes;  ///< Of the memory at `job`.
   uint32_t clock_hz;          ///< Of the core.
   uint32_t uart_baud;         ///< Of the console, at start.
   bool has_audio;             ///< Whether m3net_board_audio_start() can succeed.
@@ -103,7 +103,7 @@ m3net_reset_reason m3net_board_reset_reason(void);
 const char* m3net_reset_reason_name(m3net_reset_reason reason);
 
 /// Starts the watchdog: the board restarts if it is not fed for `timeout_ms`, which may be up to
-/// 30 s. Some watchdogs raise an interrupt after half of that, which a board may report as a fault.
+/// 30 s. Some watchdogs raise an interrupt after half of it, which a board may report as a fault.
 void m3net_board_watchdog_start(uint32_t timeout_ms);
 
 /// Feeds the watchdog. The application's loops do this, never the code that they call to compute:

@@ -17,7 +17,7 @@ extern "C" {
 
 /// A record; m3net_board_storage_read() reads its content.
 typedef struct {
-  uint32_t number;  ///< Higher than those of all earlier records; from 1.
+  uint32_t number;  ///< Higher than the number of every earlier record; from 1.
   uint32_t owner;   ///< As given to m3net_record_log_append().
   uint32_t offset;  ///< Of its content, from the start of the storage.
   uint32_t bytes;   ///< Of its content.

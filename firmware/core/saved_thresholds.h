@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Thresholds that outlast a reset, in the board's storage. They belong to one export: those of
+// Thresholds that outlast a reset, in the board's storage. They belong to one export: thresholds of
 // another model, or of the same model with other exported settings of the detector, are ignored.
 #ifndef M3NET_CORE_SAVED_THRESHOLDS_H_
 #define M3NET_CORE_SAVED_THRESHOLDS_H_
@@ -24,7 +24,7 @@ extern "C" {
 bool m3net_saved_thresholds_exist(void);
 
 /// Gives a detector the saved thresholds and releases; returns whether there were any. If not, the
-/// detector has those of the export.
+/// detector keeps the export's.
 bool m3net_saved_thresholds_load(m3net_detector* detector);
 
 /// Saves the thresholds and releases of a detector. Nothing is written if they are saved already.

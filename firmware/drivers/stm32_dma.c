@@ -7,7 +7,7 @@
 
 #define STREAM BOARD_DMA_STREAM
 
-// Flags of the stream, in the places of those of stream 0.
+// Flags of the stream, shifted to the bits of stream 0's flags.
 #define FLAGS (DMA_LISR_TCIF0 | DMA_LISR_HTIF0 | DMA_LISR_TEIF0 | DMA_LISR_DMEIF0 | DMA_LISR_FEIF0)
 
 #ifdef BOARD_DMA_REQUESTS  // STM32H7: DMAMUX 1

@@ -20,6 +20,7 @@ DataOptions = Annotated[
         help="Option of the data set, such as clip_s=2; repeatable.",
     ),
 ]
+DatasetName = Annotated[str, typer.Argument(help="Data set, one of m3net data list.")]
 Protocol = Annotated[str | None, typer.Option(help="Protocol; default: the data set's own.")]
 Fold = Annotated[int | None, typer.Option(help="Test fold.")]
 Seed = Annotated[int, typer.Option(help="Seed of random splits.")]
@@ -29,29 +30,29 @@ SkipBroken = Annotated[bool, typer.Option(help="Leave out files that cannot be d
 @data_app.command("list")
 def data_list(as_json: AsJson = False) -> None:
     """List the data sets."""
-    from m3net_tf.audio.datasets import report
+    from m3net_tf.audio.datasets import tables
 
     if as_json:
-        say_json(report.list_facts())
+        say_json(tables.list_facts())
     else:
-        print_table(report.list_table())
+        print_table(tables.list_table())
 
 
 @data_app.command("info")
-def data_info(name: str, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+def data_info(name: DatasetName, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Describe a data set and how to fetch it; with its folder, also the clips in it."""
-    from m3net_tf.audio.datasets import report
+    from m3net_tf.audio.datasets import tables
 
     if as_json:
-        say_json(report.info_facts(name, data_dir))
+        say_json(tables.info_facts(name, data_dir))
         return
-    for line in report.info_lines(name, data_dir):
+    for line in tables.info_lines(name, data_dir):
         say(line)
 
 
 @data_app.command("fetch")
 def data_fetch(
-    name: str,
+    name: DatasetName,
     data_dir: DataDir = None,
     url: Annotated[
         str | None, typer.Option(help="Mirror: an archive, or a folder of them ending in /.")
@@ -114,7 +115,7 @@ def data_shard(
     """Write a data set as TFRecord files for m3net train --shards; resumes after a stop."""
     import dataclasses
 
-    from m3net_tf.audio.datasets.report import parse_options
+    from m3net_tf.audio.datasets.tables import parse_options
     from m3net_tf.training.recipe import load_recipe
     from m3net_tf.training.run import load_section, recorded_data_folder
     from m3net_tf.training.sections import DatasetSection
@@ -144,7 +145,7 @@ def data_shard(
 
 @data_app.command("check")
 def data_check(
-    name: str,
+    name: DatasetName,
     data_dir: DataDir = None,
     decode: Annotated[bool, typer.Option(help="Decode every file, not only its header.")] = False,
     seed: Seed = 0,
@@ -155,21 +156,27 @@ def data_check(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check that no group is in two splits, list those that are, and find broken files."""
-    from m3net_tf.audio.datasets import checking, report
+    """Check that no group (speaker, recording) is in two splits and that all files can be read."""
+    from m3net_tf.audio.datasets import checking, tables
     from m3net_tf.system.errors import DataError
 
-    options = report.parse_options(option or [])
+    options = tables.parse_options(option or [])
     checked = checking.check(
-        name, data_dir, decode=decode, seed=seed, skip_broken=skip_broken, **options
+        name,
+        data_dir,
+        decode=decode,
+        seed=seed,
+        log=progress_beside(as_json),
+        skip_broken=skip_broken,
+        **options,
     )
-    suggested = report.suggestions(name, data_dir, seed=seed, **options) if suggest else (None, [])
+    suggested = tables.suggestions(name, data_dir, seed=seed, **options) if suggest else (None, [])
     if as_json:
         facts = checked.to_dict()
         say_json({**facts, "suggestions": suggested[1]} if suggest else facts)
     else:
-        print_table(report.check_table(checked))
-        for line in report.check_lines(checked):
+        print_table(tables.check_table(checked))
+        for line in tables.check_lines(checked):
             say(line)
         if suggested[0]:
             print_table(suggested[0])
@@ -181,7 +188,7 @@ def data_check(
 
 @data_app.command("stats")
 def data_stats(
-    name: str,
+    name: DatasetName,
     data_dir: DataDir = None,
     protocol: Protocol = None,
     fold: Fold = None,
@@ -191,9 +198,9 @@ def data_stats(
     as_json: AsJson = False,
 ) -> None:
     """Count the clips of each class and split; show lengths, rates, channels and formats."""
-    from m3net_tf.audio.datasets import report, statistics
+    from m3net_tf.audio.datasets import statistics, tables
 
-    options = report.parse_options(option or [])
+    options = tables.parse_options(option or [])
     facts = statistics.stats(
         name,
         data_dir,
@@ -206,6 +213,6 @@ def data_stats(
     if as_json:
         say_json(facts)
         return
-    print_table(report.stats_table(facts))
-    for line in report.stats_lines(facts):
+    print_table(tables.stats_table(facts))
+    for line in tables.stats_lines(facts):
         say(line)

@@ -64,7 +64,7 @@ def model_list(as_json: AsJson = False) -> None:
 
     Without TensorFlow only the trained networks are listed, which m3net classify runs.
     """
-    from m3net_tf.audio.datasets.report import Table as Columns
+    from m3net_tf.audio.datasets.tables import Table as Columns
 
     presets = _presets() if is_installed("tensorflow") else []
     if as_json:

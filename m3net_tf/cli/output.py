@@ -8,8 +8,8 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol, TypeVar
 
 from rich import box
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -19,8 +19,21 @@ from rich.table import Table
 from m3net_tf.system.progress import Bars, Log, TerminalLog, draws_bars, fitted
 from m3net_tf.system.terminal import printable
 
+Result = TypeVar("Result")
 _PIPE_WIDTH = 10_000  # columns; no table is as wide, so none is cut or wrapped
 _NUMBER = re.compile(r"[\d.,]*( %)?")
+
+
+class TextTable(Protocol):
+    """Rows of text under column names."""
+
+    @property
+    def columns(self) -> Sequence[str]:
+        """The column names."""
+
+    @property
+    def rows(self) -> Sequence[Sequence[str]]:
+        """A cell for each column in each row."""
 
 
 class _Console(Console):
@@ -91,7 +104,7 @@ def say_json(value: Any) -> None:
     say_exactly(json.dumps(value, indent=2, sort_keys=True))
 
 
-def print_result(value: Any, as_json: bool, draw: Callable[[Any], RenderableType]) -> None:
+def print_result(value: Result, as_json: bool, draw: Callable[[Result], RenderableType]) -> None:
     """Print a result as JSON, or as the table that ``draw`` makes of it."""
     if as_json:
         say_json(value)
@@ -99,8 +112,8 @@ def print_result(value: Any, as_json: bool, draw: Callable[[Any], RenderableType
         console.print(draw(value))
 
 
-def print_table(table: Any) -> None:
-    """Print a table with ``columns`` and ``rows``; a column is as wide as its longest word."""
+def print_table(table: TextTable) -> None:
+    """Print a table; a column is at least as wide as its longest word."""
     shown = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for i, column in enumerate(table.columns):
         cells = [row[i] for row in table.rows]

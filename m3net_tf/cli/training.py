@@ -99,7 +99,7 @@ def _with_options(
     """A recipe with the typed data set, its options and values of the training."""
     import dataclasses
 
-    from m3net_tf.audio.datasets.report import parse_options
+    from m3net_tf.audio.datasets.tables import parse_options
     from m3net_tf.training.sections import DatasetSection
 
     changes: dict[str, Any] = {key: value for key, value in values.items() if value is not None}
@@ -328,7 +328,7 @@ def evaluate(
     scenes = SceneSettings(hours=hours, seed=seed) if streaming else None
     finished = Run(run)
     finished.check(data_dir)
-    from m3net_tf.evaluation import clips, live, report  # loads TensorFlow
+    from m3net_tf.evaluation import clips, live, rendering  # loads TensorFlow
 
     log = progress_beside(as_json)
     if streaming:
@@ -340,7 +340,7 @@ def evaluate(
             scenes=scenes,
             log=log,
         )
-        print_result(detection, as_json, report.streaming_table)
+        print_result(detection, as_json, rendering.streaming_table)
     else:
         accuracy = clips.evaluate_clips(finished, data_dir, split, log)
-        print_result(accuracy, as_json, report.clips_table)
+        print_result(accuracy, as_json, rendering.clips_table)

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""TensorFlow Lite's whole-number arithmetic, bit by bit, and what it makes of real factors.
+"""TensorFlow Lite's fixed-point arithmetic, bit-exact.
 
-All functions work on arrays as well as on numbers, in int64, where nothing overflows.
+All functions take arrays or numbers and compute in int64, so that only the modelled operations wrap
+or saturate.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ INT32_MIN, INT32_MAX = -(1 << 31), (1 << 31) - 1
 
 
 def quantize_factor(real: float) -> Factor:
-    """The multiplier of 31 bits and the shift that are nearest to a factor.
+    """The 31-bit multiplier and the shift nearest to a real factor.
 
     Raises:
         ModelError: the factor is so large that no output would be meaningful.
@@ -39,25 +40,25 @@ def quantize_factor(real: float) -> Factor:
 
 
 def round_half_away(value: float) -> float:
-    """The nearest whole number, halves away from zero."""
+    """The nearest integer, ties away from zero."""
     return math.copysign(math.floor(abs(value) + 0.5), value)
 
 
 def wrap(value: npt.ArrayLike) -> Integers:
-    """Numbers as 32 bits hold them."""
+    """Integers as int32, with wrap-around."""
     wide = np.asarray(value, np.int64)
     return ((wide - INT32_MIN) & 0xFFFFFFFF) + INT32_MIN
 
 
 def product(a: npt.ArrayLike, b: npt.ArrayLike) -> Integers:
-    """``a * b / 2^31`` rounded to the nearest, halves up; int32 arguments."""
+    """``a * b / 2^31`` rounded to nearest, ties up, and saturated; int32 arguments."""
     result = (np.asarray(a, np.int64) * np.asarray(b, np.int64) + (1 << 30)) >> 31
-    saturated: Integers = np.minimum(result, INT32_MAX)  # the smallest number times itself
+    saturated: Integers = np.minimum(result, INT32_MAX)  # INT32_MIN * INT32_MIN
     return saturated
 
 
 def divide(value: npt.ArrayLike, bits: int) -> Integers:
-    """``value / 2^bits`` rounded to the nearest, halves away from zero."""
+    """``value / 2^bits`` rounded to nearest, ties away from zero."""
     wide = np.asarray(value, np.int64)
     mask = (1 << bits) - 1
     threshold = (mask >> 1) + (wide < 0)
@@ -71,7 +72,7 @@ def scale(value: npt.ArrayLike, factor: Factor) -> Integers:
 
 
 def _enlarge(value: Integers, bits: int) -> Integers:
-    """A shift left that ends at the largest and smallest number."""
+    """A saturating left shift to int32."""
     threshold = (1 << (31 - bits)) - 1
     shifted = np.where(value > threshold, INT32_MAX, value << bits)
     return np.where(value < -threshold, INT32_MIN, shifted)
@@ -81,11 +82,11 @@ _EXPONENTIALS = (1672461947, 1302514674, 790015084, 290630308, 39332535, 720401,
 
 
 def exponential(value: npt.ArrayLike, integer_bits: int) -> Integers:
-    """Exp of numbers that are not positive.
+    """exp(value) for values of at most 0.
 
     Args:
-        value: int32 with ``integer_bits`` in front of the binary point, at most 5.
-        integer_bits: see above.
+        value: int32 in fixed point.
+        integer_bits: bits of ``value`` before the binary point without the sign, at most 5.
 
     Returns:
         In units of 2^-31.
@@ -104,7 +105,7 @@ def exponential(value: npt.ArrayLike, integer_bits: int) -> Integers:
 
 
 def _exponential_of_quarter(value: Integers) -> Integers:
-    """Exp of -1/4 to 0, in units of 2^-31, by a series around -1/8."""
+    """exp(value) for values from -1/4 to 0, in units of 2^-31, by a Taylor series around -1/8."""
     at_eighth, third = 1895147668, 715827883
     x = value + (1 << 28)
     square = product(x, x)
@@ -115,7 +116,7 @@ def _exponential_of_quarter(value: Integers) -> Integers:
 
 
 def _newton_reciprocal(value: Integers) -> Integers:
-    """2 / (1 + x), with two bits in front of the binary point, for x in units of 2^-31."""
+    """2 / (1 + x) with two integer bits, for x in units of 2^-31."""
     half_denominator = (value + INT32_MAX + 1) // 2
     guess = wrap(1515870810 + product(half_denominator, -1010580540))
     for _ in range(3):

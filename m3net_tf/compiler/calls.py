@@ -12,22 +12,29 @@ from m3net_tf.compiler.structures import DIMENSIONS, Array, Loop, Structure
 
 @dataclasses.dataclass(eq=False)
 class Block:
-    """Memory that gets one place: in the arena, or in flash if it has data.
+    """A buffer: in the arena, or in flash if it has data.
 
     Attributes:
         label: what it holds, for messages and the plan.
         size: bytes.
         data: content of a constant.
+        parameter: name in C of the parameter that points to it, where the caller owns it.
     """
 
     label: str
     size: int
     data: bytes | None = None
+    parameter: str = ""
+
+    @property
+    def is_planned(self) -> bool:
+        """Whether it gets a place in the arena."""
+        return self.data is None and not self.parameter
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class State:
-    """Memory that keeps its content from one run to the next, so that nothing else may use it.
+    """A buffer that keeps its content between runs, so that no other may alias it.
 
     Attributes:
         block: its place.
@@ -46,8 +53,8 @@ class View:
         block: where they are.
         offset: of the first item, in bytes.
         shape: dimensions.
-        strides: bytes from one item to the next along each dimension; negative for a mirror, zero
-            for a repetition.
+        strides: bytes from one item to the next along each dimension; negative if it is reversed,
+            zero if it is broadcast.
         item: bytes of an item, 1 or 2.
     """
 
@@ -59,37 +66,37 @@ class View:
 
     @property
     def contiguous(self) -> bool:
-        """Whether the items lie side by side in the order of the dimensions."""
+        """Whether the items are contiguous, the last dimension fastest."""
         expected = packed_strides(self.shape, self.item)
         sizes = zip(self.shape, self.strides, expected, strict=True)
         return all(size == 1 or stride == packed for size, stride, packed in sizes)
 
     def reshaped(self, shape: tuple[int, ...]) -> View:
-        """The same contiguous items in other dimensions."""
+        """The same contiguous items in another shape."""
         return dataclasses.replace(self, shape=shape, strides=packed_strides(shape, self.item))
 
     def part(self, axis: int, start: int, size: int, step: int = 1) -> View:
-        """Items from a place along a dimension on; a negative step goes backwards."""
+        """A strided slice along one dimension; a negative step reverses it."""
         shape, strides = list(self.shape), list(self.strides)
         offset = self.offset + start * strides[axis]
         shape[axis], strides[axis] = size, strides[axis] * step
         return dataclasses.replace(self, offset=offset, shape=tuple(shape), strides=tuple(strides))
 
     def transposed(self, order: Sequence[int]) -> View:
-        """The dimensions in another order."""
+        """The transposed view."""
         shape = tuple(self.shape[axis] for axis in order)
         strides = tuple(self.strides[axis] for axis in order)
         return dataclasses.replace(self, shape=shape, strides=strides)
 
     def mirrored(self) -> View:
-        """The same items in the opposite order of all dimensions."""
+        """The view with all dimensions reversed."""
         steps = zip(self.shape, self.strides, strict=True)
         offset = self.offset + sum((size - 1) * stride for size, stride in steps)
         strides = tuple(-stride for stride in self.strides)
         return dataclasses.replace(self, offset=offset, strides=strides)
 
     def broadcast(self, shape: tuple[int, ...]) -> View:
-        """Repeated along dimensions of size 1, with leading dimensions added."""
+        """Broadcast to a shape: leading dimensions are added, dimensions of size 1 repeated."""
         missing = len(shape) - len(self.shape)
         strides = [0] * missing
         for size, stride, target in zip(self.shape, self.strides, shape[missing:], strict=True):
@@ -97,14 +104,14 @@ class View:
         return dataclasses.replace(self, shape=shape, strides=tuple(strides))
 
     def as_bytes(self) -> View:
-        """The bytes of the items, along one more dimension if an item has several."""
+        """The view in bytes, with one more dimension if an item has several."""
         if self.item == 1:
             return self
         return View(self.block, self.offset, (*self.shape, self.item), (*self.strides, 1))
 
 
 def packed_strides(shape: Sequence[int], item: int = 1) -> tuple[int, ...]:
-    """Strides, in bytes, of items that lie side by side."""
+    """Strides, in bytes, of contiguous items."""
     return tuple(item * math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
 
 
@@ -128,11 +135,11 @@ class Call:
         arguments: in the order of the kernel's parameters. A :class:`Block` is scratch memory.
         inputs: views that it reads.
         output: view that it writes.
-        slack: for an input, by its index, how many bytes it must start behind the output if they
-            share memory; without an entry they must not.
-        backward: the same work in the opposite order, if it can be done so.
-        backward_slack: how many bytes the output must start behind the first input if they share
-            memory and the work is done backward.
+        slack: by the index of an input, the least bytes from the output's start to the input's if
+            the output aliases this input. It must not alias an input without an entry.
+        backward: the same call from the last item to the first, if the kernel can do that.
+        backward_slack: the least bytes from the first input's start to the output's if they alias
+            and the call runs backward.
     """
 
     kernel: str

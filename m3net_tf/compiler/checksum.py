@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The function by which a compiled network finds damage of its constants in flash.
+"""The function with which a compiled network checks its constants in flash for damage.
 
 The layout of weights depends on the target (``firmware/engine/weights.h``), so there is a checksum
 for each layout.
@@ -88,16 +88,16 @@ def crc32_of(arrays: Mapping[str, Array], layout: str) -> int:
 
 
 def intact_declaration(name: str) -> str:
-    """C declaration of the function of a network with this name."""
+    """C declaration of the checking function of a network with this name."""
     return f"""\
-/// Whether weights, tables and other constant arrays are those of the export.
+/// Whether weights, tables and other constant arrays are as exported.
 ///
 /// @param crc32  continues the CRC-32 of earlier bytes, which starts with 0, as zlib's does.
 int {name}_intact(uint32_t (*crc32)(uint32_t crc, const void *bytes, size_t count));"""
 
 
 def intact_definition(name: str, arrays: Mapping[str, Array]) -> str:
-    """C definition of the function.
+    """C definition of the checking function.
 
     Args:
         name: start of the network's names of C.

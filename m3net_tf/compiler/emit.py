@@ -17,7 +17,7 @@ from m3net_tf.compiler.calls import Block, Call, View
 from m3net_tf.compiler.checksum import intact_declaration, intact_definition
 from m3net_tf.compiler.ends import end_notes
 from m3net_tf.compiler.graph import Tensor
-from m3net_tf.compiler.network import CompiledNetwork
+from m3net_tf.compiler.network import CompiledNetwork, Push
 from m3net_tf.compiler.stripes import LINE_MEMBERS, ROWS, Lines, Stage, Stripe, line_layer
 from m3net_tf.compiler.structures import ITEM_STRUCTURES, Array, Structure, number_text
 from m3net_tf.compiler.weights import BLOCKS
@@ -33,7 +33,7 @@ _INT16_SCRATCH = (
     "convolve_16",
     "lstm",
     "lstm_16",
-)  # kernels whose scratch memory is not of int32
+)  # kernels whose scratch memory does not consist of int32
 _ENGINE_HEADER = "engine.h"
 _STATES = (
     "/// Empties the states in the arena, which outlast a run: the next run continues the sequence",
@@ -41,7 +41,20 @@ _STATES = (
     "/// between, write nothing but the inputs into the arena.",
 )
 _NO_STATES = ("/// Does nothing: no run of this network depends on the one before.",)
-_BLOCK_ITEMS = 16  # most items of a macro of weights
+_RUN = (
+    "/// Computes the outputs from the inputs in the bytes of an arena, or in allocated memory",
+    "/// that is aligned to four bytes. The inputs are overwritten.",
+)
+_PUSH_RESET = (
+    "/// Begins a new stream in the bytes of an arena, or in allocated memory that is aligned to",
+    "/// four bytes. In between, write nothing into the arena.",
+)
+_PUSH = (
+    "/// Takes the next HOP lines of each input, and computes the outputs for the WINDOW lines",
+    "/// that end there. Returns 1, or 0 as long as no whole window has been pushed since the",
+    "/// reset: the outputs then mean nothing.",
+)
+_BLOCK_ITEMS = 16  # that a macro of weights takes at most
 _TAPS_END = "\n    M3NET_TAPS_END"
 
 Items = npt.NDArray[np.int64]
@@ -73,22 +86,21 @@ def emit(network: CompiledNetwork, name: str, hook: str = "") -> CSource:
 
     Args:
         network: see :func:`m3net_tf.compiler.network.compile_network`.
-        name: start of all names of C, and the files' name.
+        name: prefix of all names in C, and name of the files.
         hook: name of a C function ``void (const char *operation)`` to call after each kernel;
             the header declares it. '' for none.
 
     Raises:
-        ConfigError: the name is no name of C.
+        ConfigError: the name is not a valid C identifier.
     """
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
         raise ConfigError(f"{name!r} is no name in C: use letters, digits and underscores")
     writer = _Writer(network, name, hook)
     statements = [writer.call(index, call) for index, call in enumerate(network.calls)]
-    function = "\n".join(
-        [f"void {name}_run(int8_t *arena) {{", *statements, "}"]
-        if statements
-        else [f"void {name}_run(int8_t *arena) {{", "  (void)arena;", "}"]
-    )
+    function = f"{_prototype(network, name)} {{"
+    if network.push is not None:
+        statements.append(f"  return {writer.count_push(network.push)};")
+    function = "\n".join([function, *(statements or ["  (void)arena;"]), "}"])
     top = notice(_ORIGIN, line_comments=True) + "\n"
     includes = f'#include "{name}.h"\n\n#include "{_ENGINE_HEADER}"'
     intact = intact_definition(name, writer.arrays)
@@ -113,7 +125,7 @@ class _Writer:
         self.constant_bytes = 0
 
     def call(self, index: int, call: Call) -> str:
-        """A comment, a call, and the call of the hook if there is one."""
+        """A comment, the kernel's call, and the hook's call if there is one."""
         if isinstance(call, Stripe):
             text = _StripeWriter(self, index, call).statement()
         else:
@@ -125,13 +137,13 @@ class _Writer:
         return text
 
     def requirements(self) -> list[str]:
-        """What the engine must have in common with this compiler, if there is anything."""
+        """Lines that refuse to compile with an engine of other structures."""
         conditions = [each for kind in self._kinds.values() for each in kind.requirements()]
         lines = "\n".join(f"M3NET_REQUIRE({condition});" for condition in conditions)
         return [lines] if lines else []
 
     def reset(self) -> str:
-        """The function that empties the states."""
+        """The function that resets the states."""
         lines = []
         for state in self._network.states:
             place = self._network.plan.places[state.block]
@@ -141,6 +153,11 @@ class _Writer:
         return "\n".join(
             [f"void {self._name}_reset(int8_t *arena) {{", *(lines or ["  (void)arena;"]), "}"]
         )
+
+    def count_push(self, push: Push) -> str:
+        """Expression that says whether the outputs are those of a whole window."""
+        pushes = self._network.states[-1].block
+        return f"m3net_count_push({push.needed}, {self.scratch('count_push', pushes)})"
 
     def statement(self, indent: int, kernel: str, arguments: list[str]) -> str:
         """The call of a kernel."""
@@ -172,6 +189,8 @@ class _Writer:
         if view.block.data is not None:
             values = np.frombuffer(view.block.data + b"\0\0\0", np.int8).astype(np.int64)
             return _sum(self.array(Array("constant", "int8_t", values)), view.offset)
+        if view.block.parameter:
+            return _sum(view.block.parameter, view.offset)
         return _sum("arena", self._network.plan.places[view.block] + view.offset)
 
     def array(self, array: Array) -> str:
@@ -184,7 +203,7 @@ class _Writer:
             if array.ctype in ITEM_STRUCTURES:
                 self._kinds[array.ctype] = ITEM_STRUCTURES[array.ctype]
             align = "M3NET_WORD_ALIGNED " if array.ctype in (*BLOCKS, "m3net_tap") else ""
-            # The number of items of a layer's weights depends on the target.
+            # The size of a layer's weights depends on the target.
             size = "" if align else len(array.values)
             self.constants.append(
                 f"{align}static const {array.ctype} {name}[{size}] = {{\n{_items(array)}\n}};"
@@ -208,7 +227,7 @@ class _Writer:
 
 
 class _StripeWriter:
-    """The statement of a stripe: a loop over the steps of its order, line by line."""
+    """The loop of a stripe: one step for each line of a stage."""
 
     def __init__(self, writer: _Writer, index: int, stripe: Stripe) -> None:
         self._writer, self._index, self._stripe = writer, index, stripe
@@ -216,7 +235,7 @@ class _StripeWriter:
         self._layers: list[str] = []
 
     def statement(self) -> str:
-        """A block with the loop."""
+        """The C block with the loop."""
         stripe = self._stripe
         order = Array("order", "uint8_t", np.array(stripe.order, np.int64))
         name = self._writer.array(order)
@@ -245,7 +264,7 @@ class _StripeWriter:
         return "\n".join([*lines, "      }", "    }", "  }"])
 
     def _case(self, number: int, stage: Stage) -> list[str]:
-        """Comment and statements of a stage."""
+        """The ``case`` of a stage, with its comment."""
         call, layer = stage.call, line_layer(stage, self._stripe.axis)
         constant = self._writer.constant_layer(f"{self._index}_{number}", layer)
         pointer, after = f"&{constant}", list[str]()
@@ -275,7 +294,7 @@ class _StripeWriter:
         return self._writer.array(item)
 
     def _average(self, stage: Stage, sums: Block) -> list[str]:
-        """Comment and statement of the averages, when all lines have been added."""
+        """The ``case`` that divides the sums, once all lines are added."""
         layer = line_layer(stage, self._stripe.axis)
         constant = self._writer.constant_layer(f"{self._index}_average", layer)
         arguments = [f"&{constant}", self._writer.scratch("average_lines", sums)]
@@ -283,7 +302,7 @@ class _StripeWriter:
         return ["averages", self._writer.statement(10, "average_lines", arguments)]
 
     def _next_line(self, number: int, stage: Stage) -> str:
-        """Statement that moves a window on and counts the lines that it has left behind."""
+        """Statement that moves a window by a line and counts the lines that it leaves."""
         size, before = LINE_MEMBERS[self._stripe.axis]
         window, layer, result = stage.windows[0], f"layer_{number}", ""
         if stage.sources[0].producer is None or window.kept > 1:
@@ -295,7 +314,7 @@ class _StripeWriter:
         )
 
     def _source(self, number: int, place: int, stage: Stage, after: list[str]) -> str:
-        """Address of an input's first line that the window sees; ``after`` gets what moves it."""
+        """Address of the first line in an input's window; ``after`` gets the update."""
         source, window = stage.sources[place], stage.windows[place]
         address = self._writer.place(source.view)
         step = source.view.strides[self._stripe.axis]
@@ -329,7 +348,7 @@ class _StripeWriter:
 
 
 def _wrapped(line: str) -> str:
-    """A line, broken at spaces where it is too long."""
+    """A long line, broken at spaces."""
     return textwrap.fill(
         line, _LINE, subsequent_indent=" " * 8, break_long_words=False, break_on_hyphens=False
     )
@@ -394,13 +413,17 @@ def _header(network: CompiledNetwork, name: str, hook: str) -> str:
         "ARENA_LOWER_BOUND_BYTES": plan.lower_bound,
         "STATE_BYTES": sum(state.block.size for state in network.states),
     }
+    if network.push is not None:
+        push = network.push
+        settings |= {"HOP": push.hop, "WINDOW": push.window, "WINDOW_PUSHES": push.needed}
     for which, views, tensors in (
         ("INPUT", network.inputs, network.graph.inputs),
         ("OUTPUT", network.outputs, network.graph.outputs),
     ):
         settings[f"{which}_COUNT"] = len(views)
         for index, (view, tensor) in enumerate(zip(views, tensors, strict=True)):
-            settings.update(_end(f"{which}_{index}_", view, tensor, plan.places[view.block]))
+            place = plan.places.get(view.block)
+            settings.update(_end(f"{which}_{index}_", view, tensor, place))
     declaration = [
         "/// Memory that kernels also use as numbers of 16 and 32 bits.",
         "typedef union {",
@@ -409,12 +432,7 @@ def _header(network: CompiledNetwork, name: str, hook: str) -> str:
         f"  int32_t words[{prefix}ARENA_BYTES / 4];",
         f"}} {name}_arena;",
         "",
-        *(_STATES if network.states else _NO_STATES),
-        f"void {name}_reset(int8_t *arena);",
-        "",
-        "/// Computes the outputs from the inputs in the bytes of an arena, or in allocated memory",
-        "/// that is aligned to four bytes. The inputs are overwritten.",
-        f"void {name}_run(int8_t *arena);",
+        *_functions(network, name),
         "",
         intact_declaration(name),
     ]
@@ -433,10 +451,28 @@ def _header(network: CompiledNetwork, name: str, hook: str) -> str:
     )
 
 
-def _end(prefix: str, view: View, tensor: Tensor, place: int) -> dict[str, int | str]:
-    """Facts of an input or output."""
+def _prototype(network: CompiledNetwork, name: str) -> str:
+    """Start of the function that computes the outputs."""
+    if network.push is None:
+        return f"void {name}_run(int8_t *arena)"
+    frames = ", ".join(f"const int8_t *{view.block.parameter}" for view in network.inputs)
+    return f"int32_t {name}_push(int8_t *arena, {frames})"
+
+
+def _functions(network: CompiledNetwork, name: str) -> list[str]:
+    """Declarations of the functions that reset and run a network."""
+    reset = f"void {name}_reset(int8_t *arena);"
+    run = f"{_prototype(network, name)};"
+    if network.push is not None:
+        return [*_PUSH_RESET, reset, "", *_PUSH, run]
+    return [*(_STATES if network.states else _NO_STATES), reset, "", *_RUN, run]
+
+
+def _end(prefix: str, view: View, tensor: Tensor, place: int | None) -> dict[str, int | str]:
+    """Facts of an input or output; ``place`` is None if the caller owns its memory."""
+    offset = {} if place is None else {f"{prefix}OFFSET": place + view.offset}
     return {
-        f"{prefix}OFFSET": place + view.offset,
+        **offset,
         f"{prefix}BYTES": tensor.size * tensor.item_bytes,
         f"{prefix}SCALE": float_literal(tensor.scale),
         f"{prefix}ZERO_POINT": f"({tensor.zero_point})",

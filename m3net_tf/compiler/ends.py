@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Float and uint8 inputs and outputs around a quantised network.
 
-The converter puts a QUANTIZE behind such an input, and a DEQUANTIZE or a QUANTIZE before such an
-output. Without them the network computes the same, and its caller converts.
+The converter puts a QUANTIZE after such an input, and a DEQUANTIZE or a QUANTIZE before such an
+output. The compiler removes these operators: the caller converts instead.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ _FLOAT, _UNSIGNED = schema.TensorType.FLOAT32, schema.TensorType.UINT8
 _QUANTIZED = {schema.TensorType.INT8: "int8", schema.TensorType.INT16: "int16"}
 _NAMES = {_FLOAT: "float32", _UNSIGNED: "uint8"}
 _TO_OUTPUT = ("DEQUANTIZE", "QUANTIZE")
-_SIGN = 128  # from the zero point of int8 to that of uint8
+_SIGN = 128  # added to a zero point of int8, gives the zero point of uint8
 
 
 def strip_ends(model: Any, *, unsigned: bool = False) -> dict[int, str]:
-    """Take conversions away from the ends of the first subgraph.
+    """Remove the conversions at the inputs and outputs of the first subgraph.
 
     Args:
         model: a ``ModelT``, which changes.
-        unsigned: take those from and to uint8 too, where int8 has the same scale.
+        unsigned: also remove conversions from and to uint8, where int8 has the same scale.
 
     Returns:
-        The type in the file of each tensor that is an end instead, by its index.
+        By index of each tensor that is now an input or output: the type of the removed one.
     """
     graph = model.subgraphs[0]
     replaced: dict[int, int] = {}
@@ -52,7 +52,7 @@ def strip_ends(model: Any, *, unsigned: bool = False) -> dict[int, str]:
 
 
 def _conversion(model: Any, index: int, *, is_input: bool, unsigned: bool) -> Any:
-    """The operator that alone reads an input and quantises it, or that makes an output."""
+    """The conversion that alone reads an input, or that computes an output; None without one."""
     graph = model.subgraphs[0]
     used = [op for op in graph.operators if op.inputs is not None and index in op.inputs]
     used += [op for op in graph.operators if index in op.outputs]
@@ -67,7 +67,7 @@ def _conversion(model: Any, index: int, *, is_input: bool, unsigned: bool) -> An
 
 
 def _is_exact(outer: Any, inner: Any, *, unsigned: bool) -> bool:
-    """Whether a caller can do the conversion between an end and the tensor inside."""
+    """Whether the caller can do this conversion."""
     if outer.type == _FLOAT:
         return inner.type in _QUANTIZED
     if not unsigned or (outer.type, inner.type) != (_UNSIGNED, schema.TensorType.INT8):
@@ -78,10 +78,10 @@ def _is_exact(outer: Any, inner: Any, *, unsigned: bool) -> bool:
 
 
 def int8_network(tflite: bytes) -> tuple[bytes, list[str]]:
-    """A ``.tflite`` whose inputs and outputs are not float or uint8 where its body is int8.
+    """A ``.tflite`` with int8 inputs and outputs, if its body is int8.
 
     Returns:
-        The file, and a line for each end that it changed; without any, the same bytes.
+        The file, and a line for each input and output that changed; the same bytes without any.
 
     Raises:
         ModelError: the file is damaged.
@@ -106,7 +106,7 @@ def int8_network(tflite: bytes) -> tuple[bytes, list[str]]:
 
 
 def conversion_line(name: str, dtype: str, file_dtype: str, scale: float, zero_point: int) -> str:
-    """How a caller converts what an end has in the file; ``name`` is such as ``input 0``."""
+    """How the caller converts an input or output; ``name`` is for example ``input 0``."""
     rule = "128 less than there"
     if file_dtype == _NAMES[_FLOAT]:
         rule = f"(item - {zero_point}) * {scale:.7g} is the number".replace("- -", "+ ")
@@ -114,7 +114,7 @@ def conversion_line(name: str, dtype: str, file_dtype: str, scale: float, zero_p
 
 
 def end_notes(graph: Graph) -> list[str]:
-    """A line for each end of a network that is uint8, or that the file has as another type."""
+    """A line for each input and output that is uint8, or whose conversion was removed."""
     ends = [(f"input {i}", tensor) for i, tensor in enumerate(graph.inputs)]
     ends += [(f"output {i}", tensor) for i, tensor in enumerate(graph.outputs)]
     lines = []

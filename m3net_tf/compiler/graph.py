@@ -27,10 +27,10 @@ class Tensor:
         zero_points: as many as scales.
         channel_axis: dimension that several scales belong to.
         data: values of a constant, of ``shape``; None for a computed tensor.
-        is_state: whether an operator keeps its state in it.
+        is_state: whether an operator keeps its state in this tensor.
         unknown: dimensions whose sizes the file leaves open; ``shape`` has 1 there, or what the
             compiler found.
-        file_dtype: of an end of the network, its type in the file where that is another one.
+        file_dtype: type in the file of an input or output whose conversion was removed; else ''.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Tensor:
 
     @property
     def scale(self) -> np.float32:
-        """The one scale.
+        """The scale of a tensor quantised as a whole.
 
         Raises:
             ModelError: the tensor has none, or several.
@@ -69,7 +69,7 @@ class Tensor:
 
     @property
     def zero_point(self) -> int:
-        """The one zero point.
+        """The zero point of a tensor quantised as a whole.
 
         Raises:
             ModelError: the tensor has none, or several.

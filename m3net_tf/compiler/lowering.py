@@ -2,8 +2,8 @@
 """Which memory each tensor is a view of, and the calls that compute it.
 
 Reshapes, slices, splits, transpositions and mirrors become views of their inputs, which cost
-nothing; the inputs of a concatenation become views of its output, so that their producers write in
-place. Where a kernel cannot read a view, a copy is made.
+nothing. The inputs of a concatenation become views of its output, so that their producers write in
+place. A tensor is copied where a kernel cannot read its view.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from m3net_tf.system.errors import ModelError
 
 
 class Lowering:
-    """The calls of a network while they are made.
+    """The calls of a network, built operator by operator.
 
     Attributes:
         calls: so far.
         views: of the tensors that have a place.
-        states: what outlasts a run.
+        states: buffers that keep their content between runs.
         saved: what each rewrite saved, by its name.
     """
 
@@ -39,7 +39,7 @@ class Lowering:
         self.saved[rewrite] = self.saved.get(rewrite, 0) + number
 
     def read(self, tensor: Tensor) -> View:
-        """View of a tensor that is computed already, or is a constant.
+        """View of a constant, or of a tensor that is computed already.
 
         Raises:
             ModelError: it is neither int8 nor int16.
@@ -52,7 +52,7 @@ class Lowering:
         return self.views[tensor]
 
     def write(self, tensor: Tensor) -> View:
-        """View in which a call shall write a tensor: where a reader wants it, else a new block.
+        """View into which a call writes a tensor: inside its reader's buffer, else a new block.
 
         Raises:
             ModelError: it is neither int8 nor int16.
@@ -64,7 +64,7 @@ class Lowering:
         return self.views[tensor]
 
     def move(self, op: Operation, source: View, tensor: Tensor) -> None:
-        """Let a tensor be a view of another one, or copy it if it has a place already."""
+        """Make a tensor alias another view, or copy the view if the tensor has a place already."""
         if source.shape != tensor.shape:
             raise op.error(f"has the output shape {tensor.shape}, not {source.shape}")
         if tensor in self.views:
@@ -80,7 +80,7 @@ class Lowering:
             self.call(op, "copy", arguments, loop.inputs, loop.output, note=shape_text(target))
 
     def packed_input(self, op: Operation, view: View) -> View:
-        """The view, or a copy of it whose items lie side by side."""
+        """The view, or a contiguous copy of it."""
         if view.contiguous:
             return view
         block = Block(f"{op.output.name} (input)", view_size(view) * view.item)
@@ -89,7 +89,7 @@ class Lowering:
         return target
 
     def keep(self, label: str, start: tuple[tuple[int, int], ...]) -> Block:
-        """Memory that outlasts a run; ``start`` as that of :class:`.State`."""
+        """A buffer that keeps its content between runs; ``start`` as in :class:`.State`."""
         block = Block(label, sum(count for _, count in start))
         self.states.append(State(block, start))
         return block
@@ -113,7 +113,7 @@ class Lowering:
             arguments: see :class:`.Call`.
             inputs: see :class:`.Call`.
             output: see :class:`.Call`.
-            slack: see :class:`.Call`; by default no input may share memory with the output.
+            slack: see :class:`.Call`; by default the output must not alias an input.
             note: by default the shapes of inputs and output.
         """
         note = note or shapes_note(inputs, output)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How far an input must lie behind the output so that no item is overwritten before it is read.
+"""The least distance at which an output may alias an input without overwriting unread items.
 
-Kernels walk through their output pixel by pixel. If an output begins some bytes before the input
-that dies with the call, the output fills what has been read: a network in place costs little more
-than its largest tensor.
+Kernels compute their output pixel by pixel. If the output begins some bytes before an input that no
+later call reads, it overwrites only items that have been read. A chain of such calls needs little
+more memory than its largest tensor.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ Places = npt.NDArray[np.int64]
 
 
 def window_slack(input_view: View, output: View, window: Window, channels_at_once: bool) -> int:
-    """Bytes from the output's start to the input's, for convolutions and pooling.
+    """Least bytes from the output's start to the input's, for convolutions and pooling.
 
     Args:
-        input_view: shape (batches, rows, columns, channels), channels side by side.
+        input_view: shape (batches, rows, columns, channels), channels contiguous.
         output: as the input.
         window: of the layer.
         channels_at_once: whether a pixel is written after its whole window has been read; if not,
@@ -44,7 +44,7 @@ def window_slack(input_view: View, output: View, window: Window, channels_at_onc
 
 
 def _pixel_places(view: View, rows: int, columns: int) -> Places:
-    """Place of each pixel in the block, in the order of the loops."""
+    """Offset of each pixel in the block, in the order of the loops."""
     batches = np.arange(view.shape[0])[:, None, None] * view.strides[0]
     y = np.arange(rows)[None, :, None] * view.strides[1]
     x = np.arange(columns)[None, None, :] * view.strides[2]
@@ -52,7 +52,7 @@ def _pixel_places(view: View, rows: int, columns: int) -> Places:
 
 
 def _first_reads(view: View, output_shape: tuple[int, ...], window: Window) -> Places:
-    """Lowest place that each output pixel reads."""
+    """Lowest offset that each output pixel reads."""
     y = _lowest(
         output_shape[1],
         window.row_stride,
@@ -78,7 +78,7 @@ def _first_reads(view: View, output_shape: tuple[int, ...], window: Window) -> P
 def _lowest(
     count: int, stride: int, before: int, taps: int, dilation: int, size: int, step: int
 ) -> Places:
-    """Lowest offset along one dimension of what each output reads inside the input."""
+    """Lowest offset along one dimension that each output reads inside the input."""
     positions = np.arange(count)[:, None] * stride - before + np.arange(taps)[None] * dilation
     places = positions * step
     far = np.iinfo(np.int64).max // 4

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Memory: a place in one arena for each block, so that what is needed at once does not collide.
+"""The memory planner: an offset in one arena for each block.
 
-A block lives from the call that writes it first to the call that reads it last. Two blocks that
-live at once lie apart, with one exception: an output may begin before an input that dies with the
-same call, and run into it, if it stays behind what the kernel has read (overlap.py).
+A block is live from the call that first writes it to the call that last reads it. Blocks that are
+live at the same time do not overlap, with one exception: the output of a call may overlap an input
+that no later call reads, if it overwrites only items that the kernel has read (overlap.py).
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _MOVES = 400  # orders that are tried near the best one
 
 @dataclasses.dataclass
 class Life:
-    """A block and the calls between which it is needed.
+    """The live range of a block.
 
     Attributes:
         block: the memory.
-        first: index of the call that writes it first; -1 for the network's inputs.
-        last: index of the call that needs it last; the number of calls for the network's outputs.
+        first: index of the call that first writes it; -1 for the network's inputs.
+        last: index of the call that last uses it; the number of calls for the network's outputs.
     """
 
     block: Block
@@ -42,16 +42,16 @@ class Life:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """Where everything lies.
+    """The planned arena.
 
     Attributes:
         places: offset of each block in the arena.
-        calls: each forward or backward, as the places demand.
+        calls: each forward or backward, as the offsets demand.
         lives: of all blocks.
         arena_bytes: size of the arena.
-        lower_bound: bytes that no plan can do without: the largest sum of bytes that are needed at
-            once, where blocks that share memory count as they must, or what a solver proved.
-        planner: what found the places; a solver with its version.
+        lower_bound: no plan is smaller: the largest need of a single moment, with overlaps, or a
+            bound that a solver proved.
+        planner: name of the planner; a solver with its version.
     """
 
     places: dict[Block, int]
@@ -69,11 +69,12 @@ class Plan:
 
 @dataclasses.dataclass(frozen=True)
 class Distance:
-    """How a call's output and an input that dies with it may share memory.
+    """How a call's output may overlap an input that no later call reads.
 
     Attributes:
-        before: bytes that the output must begin before the input.
-        behind: bytes that it must begin behind the input instead, if the call can work backward.
+        before: least bytes from the output's start to the input's.
+        behind: least bytes from the input's start to the output's if the call runs backward; None
+            if it cannot.
     """
 
     before: int
@@ -86,7 +87,7 @@ Distances = dict[tuple[Block, Block], Distance]
 
 @dataclasses.dataclass(frozen=True)
 class Conflict:
-    """Where a block must not begin because of another one.
+    """The starts that another block forbids a block.
 
     Attributes:
         other: the other block.
@@ -101,12 +102,12 @@ class Conflict:
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
-    """What is to be placed.
+    """The blocks to place.
 
     Attributes:
         lives: of all blocks.
-        distances: which blocks may share memory.
-        lower_bound: bytes that no placing can do without.
+        distances: which blocks may overlap.
+        lower_bound: no placing is smaller.
     """
 
     lives: list[Life]
@@ -114,7 +115,7 @@ class Problem:
     lower_bound: int
 
     def conflicts(self) -> dict[Block, list[Conflict]]:
-        """What each block has to avoid, by the blocks that live at the same time."""
+        """The conflicts of each block with the blocks that are live at the same time."""
         conflicts: dict[Block, list[Conflict]] = {life.block: [] for life in self.lives}
         for life in self.lives:
             for other in self.lives:
@@ -133,8 +134,8 @@ class Placing:
     Attributes:
         places: offset of each block.
         size: end of the last block in bytes.
-        lower_bound: bytes that no placing can do without, as far as is known.
-        planner: what found the places; a solver with its version.
+        lower_bound: the best known bound; no placing is smaller.
+        planner: name of the planner; a solver with its version.
     """
 
     places: dict[Block, int]
@@ -159,7 +160,7 @@ def plan_memory(
         calls: in the order in which they run.
         inputs: views that the caller writes before.
         outputs: views that the caller reads afterwards.
-        improve: takes over from the planner's own search, such as :func:`.solver.solve`.
+        improve: improves the planner's own result, such as :func:`.solver.solve`.
     """
     lives = _lives(calls, inputs, outputs)
     distances = _distances(calls, lives)
@@ -174,7 +175,7 @@ def plan_memory(
 
 
 def _directed(call: Call, distances: Distances, places: dict[Block, int]) -> Call:
-    """The call, backward if its output does not begin far enough before its input."""
+    """The call; its backward form if its output does not begin far enough before its input."""
     if call.backward is None:
         return call
     output, source = call.output.block, call.inputs[0].block
@@ -190,7 +191,7 @@ def _lives(
     lives: dict[Block, Life] = {}
 
     def use(block: Block, moment: int) -> None:
-        if block.data is not None:
+        if not block.is_planned:
             return
         life = lives.setdefault(block, Life(block, moment, moment))
         life.last = max(life.last, moment)
@@ -208,15 +209,15 @@ def _lives(
 
 
 def _distances(calls: Sequence[Call], lives: dict[Block, Life]) -> Distances:
-    """Which blocks may share memory."""
+    """Which outputs may overlap which inputs."""
     distances: Distances = {}
     for moment, call in enumerate(calls):
         output = call.output.block
-        if output.data is not None or lives[output].first != moment:
+        if not output.is_planned or lives[output].first != moment:
             continue
         for index, view in enumerate(call.inputs):
             block = view.block
-            if block is output or block.data is not None or lives[block].last != moment:
+            if block is output or not block.is_planned or lives[block].last != moment:
                 continue
             if any(
                 other.block is block and place not in call.slack
@@ -224,7 +225,7 @@ def _distances(calls: Sequence[Call], lives: dict[Block, Life]) -> Distances:
             ):
                 continue
             if index in call.slack:
-                # From the views' starts to the blocks' starts.
+                # The slack counts from the starts of views, a distance from the starts of blocks.
                 distance = call.slack[index] + call.output.offset - view.offset
                 pair = (output, block)
                 behind = None
@@ -241,15 +242,15 @@ def _up(size: int) -> int:
 
 
 def _lower_bound(lives: Sequence[Life], distances: Distances, calls: int) -> int:
-    """Bytes that no placing can do without: the most that is needed at once."""
+    """The largest need of a single moment; no placing is smaller."""
     return max(_need(lives, distances, moment) for moment in range(-1, calls + 1))
 
 
 def _need(lives: Sequence[Life], distances: Distances, moment: int) -> int:
     """Bytes that are needed while a call runs.
 
-    An output and the inputs that it may run into need at least as much as the output, as these
-    inputs together, and as the distance and the input of each.
+    An output and the inputs that it may overlap need at least the output's bytes, the inputs' bytes
+    together, and for each input its distance plus its bytes.
     """
     alive = {life.block: life.size for life in lives if life.first <= moment <= life.last}
     shared = {pair: way for pair, way in distances.items() if set(pair) <= set(alive)}
@@ -269,17 +270,17 @@ def _need(lives: Sequence[Life], distances: Distances, moment: int) -> int:
 def needs(
     calls: Sequence[Call], inputs: Sequence[View], outputs: Sequence[View], moments: Sequence[int]
 ) -> list[int]:
-    """Bytes that no plan can do without at the moments of some calls, for :func:`plan_memory`."""
+    """The need at some moments (indices of calls); other arguments as :func:`plan_memory`."""
     lives = _lives(calls, inputs, outputs)
     distances = _distances(calls, lives)
     return [_need(list(lives.values()), distances, moment) for moment in moments]
 
 
 def _search(problem: Problem) -> Placing:
-    """The smallest arena that some order of placing gives; the same for equal input.
+    """The smallest arena over many orders of placing; deterministic.
 
-    Blocks that end too high go to an earlier turn, from several orders on. If that does not reach
-    the lower bound, a few blocks of the best order change their turns at random.
+    From several first orders, blocks that end above the lower bound are placed earlier. If no order
+    reaches the lower bound, random changes of the best order are tried, with a fixed seed.
     """
     lives, bound = problem.lives, problem.lower_bound
     orders = [
@@ -316,14 +317,14 @@ def _search(problem: Problem) -> Placing:
 
 
 def _promote(order: list[Life], placing: Placing, generator: random.Random) -> None:
-    """Give blocks that end above the lower bound an earlier turn."""
+    """Move blocks that end above the lower bound forward in the order."""
     for turn, life in enumerate(list(order)):
         if placing.places[life.block] + life.size > placing.lower_bound:
             order.insert(generator.randrange(turn + 1), order.pop(turn))
 
 
 def _place(order: Sequence[Life], conflicts: dict[Block, list[Conflict]], bound: int) -> Placing:
-    """Give each block in turn the lowest place that is free."""
+    """Greedy placing: each block in turn gets the lowest free offset."""
     places: dict[Block, int] = {}
     for life in order:
         place = 0
@@ -341,7 +342,7 @@ def _place(order: Sequence[Life], conflicts: dict[Block, list[Conflict]], bound:
 
 
 def _conflict(life: Life, other: Life, distances: Distances) -> Conflict:
-    """Where a block must not begin if another one lives at the same time."""
+    """The conflict of two blocks that are live at the same time."""
     below, above = -life.size, other.size
     if (way := distances.get((life.block, other.block))) is not None:
         below = max(below, -way.before)

@@ -132,7 +132,7 @@ def _operation(source: Any, model: Any, tensors: list[Tensor | None]) -> Operati
 
 
 def require_order(graph: Graph) -> None:
-    """Refuse a network in which an operator reads what is not computed yet.
+    """Refuse a network with operators out of topological order, or a tensor computed twice.
 
     Raises:
         ModelError: the message names operator and tensor.

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Memory planned by Google OR-Tools' CP-SAT, which finds the smallest arena or proves a bound.
 
-It starts from the planner's own places and runs in one thread, with a fixed seed and a limit of
-work instead of time: the same network gets the same places on every machine with this version.
+It starts from the planner's own placing and runs in one thread, with a fixed seed and a limit on
+work instead of time: one version of the solver gives one placing on all machines.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ _MOST_WORK = 60.0  # CP-SAT's deterministic time, which is about seconds
 
 
 def solve(problem: Problem, start: Placing) -> Placing:
-    """Places in the smallest arena that the solver finds, with the bound that it proved.
+    """The placing of the smallest arena that the solver finds, with the bound that it proved.
 
     Args:
-        problem: what is to be placed.
-        start: valid places, which are the result if the solver finds none better.
+        problem: the blocks.
+        start: a valid placing, which is the result if the solver finds none better.
 
     Raises:
         ModuleNotFoundError: OR-Tools is not installed.
@@ -54,7 +54,7 @@ def solve(problem: Problem, start: Placing) -> Placing:
 
 
 def _add_blocks(model: Any, problem: Problem, start: Placing, arena: Any) -> dict[Block, Any]:
-    """Add a place for each block, in words, and keep apart what is needed at once."""
+    """Add an offset, in words, for each block, and the constraints of its conflicts."""
     places: dict[Block, Any] = {}
     conflicts = problem.conflicts()
     for life in problem.lives:

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Calls that run together, a line of an image at a time, so that no tensor between them is whole.
+"""Fused calls that run line by line, so that no tensor between them is ever whole in memory.
 
-A line is a row or a column. Each call computes one line of its output when the lines that it reads
-are there. Of a tensor between two calls only the lines stay that the reader's window still needs:
-one for elementwise operators and windows of one pixel, three for a window of 3 x 3. Each line is
-computed once. The last output, and what the first calls read, are whole tensors.
+A line is a row or a column of an image. A call computes a line of its output as soon as the lines
+of its window are there. Of a tensor between two calls, only the lines in the reader's window are in
+memory: one for elementwise operators and 1 x 1 windows, three for a 3 x 3 window. Each line is
+computed once. The first inputs and the last output are whole tensors.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from m3net_tf.compiler.structures import Image, Loop, LoopLayer, Structure, Wind
 ROWS, COLUMNS = 1, 2  # dimensions of images
 KIND = "STRIPE"
 """Kind of the operator of calls that run together."""
-_MOST_STAGES = 200  # numbers of stages are bytes, and sums have a second one
+_MOST_STAGES = 200  # indices of stages are bytes, and a stage with sums has two
 _MOST_STEPS = 4096
 _DIMENSIONS = 4
 _SUM_BYTES = 4
@@ -36,14 +36,14 @@ LINE_MEMBERS = {ROWS: ("rows", "top"), COLUMNS: ("columns", "left")}
 
 @dataclasses.dataclass(frozen=True)
 class Window:
-    """Lines that a call reads for a line of its output.
+    """The window of a call along the lines.
 
     Attributes:
         reach: number of lines from the first one to the last one.
         stride: lines from a window to the next.
         before: lines of the first window that lie before the image.
         lines: of the input.
-        outputs: lines of the output; more than those of the input if it is padded behind.
+        outputs: lines of the output; more than ``lines`` if the image is padded at its end.
     """
 
     reach: int
@@ -53,24 +53,24 @@ class Window:
     outputs: int
 
     def span(self, line: int) -> tuple[int, int]:
-        """First line inside the image, and the one behind the last, for a line of the output."""
+        """First line inside the image, and one past the last, for a line of the output."""
         start = line * self.stride - self.before
         return max(start, 0), min(start + self.reach, self.lines)
 
     @property
     def kept(self) -> int:
-        """Lines that have to be there at once."""
+        """Number of lines in memory at once."""
         return min(self.reach, self.lines)
 
     @property
     def moves(self) -> bool:
-        """Whether a kernel has to know which line it computes."""
+        """Whether the window of a line depends on its index."""
         return (self.reach, self.stride, self.before) != (1, 1, 0) or self.outputs > self.lines
 
 
 @dataclasses.dataclass(frozen=True)
 class Lines:
-    """Where a call finds or leaves lines.
+    """Lines that a call reads or writes.
 
     Attributes:
         view: a whole tensor, or the lines that are kept.
@@ -83,7 +83,7 @@ class Lines:
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """A call of a stripe.
+    """A call inside a stripe.
 
     Attributes:
         call: the call on whole tensors.
@@ -107,8 +107,8 @@ class Stripe(Call):
     Attributes:
         axis: dimension along which the lines follow each other.
         stages: in the order of the calls.
-        order: index of the stage that runs at each step. Behind the indices, the averages of the
-            last stage's sums.
+        order: index of the stage that runs at each step. The number of stages stands for the
+            division of the last stage's sums.
         shared: scratch memory of the kernels, which run one after the other.
     """
 
@@ -124,12 +124,12 @@ class Stripe(Call):
 
 
 def make_stripe(calls: Sequence[Call], axis: int, private: Collection[Block]) -> Stripe | None:
-    """A stripe of calls, if they can run together.
+    """A stripe of calls; None if they cannot be fused.
 
     Args:
         calls: in order.
         axis: :data:`ROWS` or :data:`COLUMNS`.
-        private: memory that one call of the network writes and one call reads.
+        private: blocks that one call of the network writes and one call reads.
     """
     if not 2 <= len(calls) <= _MOST_STAGES or not all(_has_lines(call, axis) for call in calls):
         return None
@@ -148,7 +148,7 @@ def make_stripe(calls: Sequence[Call], axis: int, private: Collection[Block]) ->
 
 
 def _has_lines(call: Call, axis: int) -> bool:
-    """Whether a call can be made line by line."""
+    """Whether a call can run line by line."""
     views = [*call.inputs, call.output]
     if isinstance(call, Stripe) or any(len(view.shape) != _DIMENSIONS for view in views):
         return False
@@ -166,7 +166,7 @@ def _has_lines(call: Call, axis: int) -> bool:
 
 
 def averages_all(call: Call, axis: int) -> bool:
-    """Whether a call averages all pixels of int8, so that sums can grow line by line."""
+    """Whether a call is a global average of int8, which can accumulate line by line."""
     if call.kernel != "pool_average":
         return False
     (source,) = call.inputs
@@ -195,7 +195,7 @@ def _window(call: Call, view: View, axis: int) -> Window:
 
 
 def _stages(calls: Sequence[Call], axis: int, writers: dict[Block, int]) -> list[Stage] | None:
-    """Stages with memory for the lines between them; None if that cannot be."""
+    """Stages with memory for the lines between them; None if they cannot be fused."""
     targets = [Lines(call.output) for call in calls]
     stages = []
     for index, call in enumerate(calls):
@@ -205,7 +205,7 @@ def _stages(calls: Sequence[Call], axis: int, writers: dict[Block, int]) -> list
             producer = writers.get(view.block)
             if producer is not None:
                 if window.reach < window.stride:
-                    return None  # it would skip lines
+                    return None  # the window skips lines
                 targets[producer] = Lines(_kept_lines(view, window, axis), producer)
             sources.append(Lines(view) if producer is None else targets[producer])
         sums = None
@@ -219,7 +219,7 @@ def _stages(calls: Sequence[Call], axis: int, writers: dict[Block, int]) -> list
 
 
 def _kept_lines(view: View, window: Window, axis: int) -> View:
-    """Memory for some lines of a tensor, which follow each other."""
+    """A block for some consecutive lines of a tensor."""
     shape = list(view.shape)
     shape[axis] = window.kept
     line = math.prod(view.shape) // view.shape[axis] * view.item
@@ -232,18 +232,18 @@ def _kept_lines(view: View, window: Window, axis: int) -> View:
 
 
 class _Schedule:
-    """The order of stages: each runs when a later one needs its next line.
+    """The order of stages: a stage runs when a later one needs its next line.
 
     Attributes:
         order: see :class:`Stripe`.
-        slack: for each whole input of the stripe, how far it must begin behind the last output if
-            they share memory.
+        slack: for each whole input of the stripe, the least bytes from the last output's start to
+            the input's if they alias.
     """
 
     def __init__(self, stages: list[Stage], axis: int) -> None:
         self._stages, self._axis = stages, axis
         self._done = [0] * len(stages)
-        self._end = -_FAR  # of what is written of the last output
+        self._end = -_FAR  # offset past the items of the last output written so far
         self.order: list[int] = []
         self.slack = {index: -view.block.size for index, view in enumerate(whole_inputs(stages))}
         last = stages[-1]
@@ -254,7 +254,7 @@ class _Schedule:
             self.order.append(len(stages))
 
     def _run(self, index: int) -> None:
-        """Compute the next line of a stage, after those that it reads."""
+        """Compute the next line of a stage, after the lines that it reads."""
         stage, line = self._stages[index], self._done[index]
         spans = [window.span(line) for window in stage.windows]
         for source, (_, end) in zip(stage.sources, spans, strict=True):
@@ -268,7 +268,7 @@ class _Schedule:
             if source.producer is not None:
                 continue
             place = _extent(source.view, self._axis, *span)[0]
-            # An item that is read before the one in its place is written may be in place.
+            # An item may be overwritten in the step that reads it.
             by_item = stage.call.kernel not in _WINDOWS and source.view.strides == target.strides
             end = place if by_item and is_output else written
             self.slack[number] = max(self.slack[number], max(self._end, end) - place)
@@ -284,7 +284,7 @@ def whole_inputs(stages: Sequence[Stage]) -> list[View]:
 
 
 def _extent(view: View, axis: int, first: int, end: int) -> tuple[int, int]:
-    """Lowest place of some lines, and the one behind the highest, relative to the view's start."""
+    """Lowest offset of some lines, and one past the highest, relative to the view's start."""
     ranges = [
         (0, (size - 1) * stride) for size, stride in zip(view.shape, view.strides, strict=True)
     ]
@@ -343,9 +343,9 @@ def _with_lines(image: Image, axis: int, count: int) -> Image:
 
 
 def work(stripe: Stripe) -> tuple[float, float]:
-    """Instructions of a stripe's calls on whole tensors, and those that the stripe adds, roughly.
+    """Estimated instructions of a stripe's calls on whole tensors, and of the stripe's overhead.
 
-    It adds the calls for each line and the moving of lines that the next window needs again.
+    The overhead is one call for each line, and moving the lines that the next window needs again.
     """
     whole, added = 0.0, _CALL_INSTRUCTIONS * len(stripe.order)
     for stage in stripe.stages:
@@ -360,7 +360,7 @@ def work(stripe: Stripe) -> tuple[float, float]:
 
 
 def _products(call: Call) -> int:
-    """Products of a kernel for one item of its output."""
+    """Multiply-accumulates of a kernel for one item of its output."""
     if call.kernel not in _WINDOWS:
         return 0
     window = _window_layer(call).window

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which calls run together, line by line: those without which the arena would be larger.
+"""Chooses the calls to fuse into stripes, so that the arena becomes smaller.
 
-At the moment that needs the most memory, the stripe is taken that needs the least, and so on until
-no stripe helps. Then the stripes that the arena does not need are taken back.
+Greedy: at the moment that needs the most memory, the stripe that needs the least is made, until
+none helps. Then stripes without which the arena is no larger are undone.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from m3net_tf.compiler.calls import Block, Call, View
 from m3net_tf.compiler.plan import needs, plan_memory
 from m3net_tf.compiler.stripes import COLUMNS, ROWS, Stripe, make_stripe, work
 
-#: What is reported in any case.
+#: Names of the savings that are always reported.
 TOGETHER = "calls that run together, line by line"
 _MOST_CALLS = 16  # of a stripe
 
 
 @dataclasses.dataclass(frozen=True)
 class StripeRule:
-    """Which stripes pay.
+    """Limits for stripes.
 
     Attributes:
         least_saved: part of the arena that the stripes of a network must save.
-        most_added: instructions that a stripe may add, for those of its calls on whole tensors.
+        most_added: instructions that a stripe may add, as a share of its calls' on whole tensors.
     """
 
     least_saved: float = 0.05
@@ -56,7 +56,7 @@ class Striping:
         self._private = private_blocks(calls, inputs, outputs)
 
     def run(self) -> None:
-        """Make the stripes that pay."""
+        """Make the stripes."""
         if not self._relieve():
             return
         before = plan_memory(self._whole, *self._ends).arena_bytes
@@ -76,7 +76,7 @@ class Striping:
         return plan_memory(self.calls, *self._ends).arena_bytes
 
     def _relieve(self) -> bool:
-        """Make a stripe of the call that needs the most memory and its neighbours, if it helps."""
+        """Make a stripe around the call that needs the most memory, if it helps."""
         demands = needs(self.calls, *self._ends, range(len(self.calls)))
         most = max(demands, default=0)
         moment = demands.index(most) if demands else 0
@@ -108,7 +108,7 @@ class Striping:
                         yield first, last, stripe
 
     def _take_back(self) -> None:
-        """Leave out stripes without which the arena is no larger."""
+        """Undo stripes without which the arena is no larger."""
         for stripe in [call for call in self.calls if isinstance(call, Stripe)]:
             arena, kept = self._arena(), self.calls
             place = kept.index(stripe)
@@ -120,7 +120,7 @@ class Striping:
 def private_blocks(
     calls: Sequence[Call], inputs: Sequence[View], outputs: Sequence[View]
 ) -> set[Block]:
-    """Memory that one call writes and one call reads."""
+    """Blocks that one call writes and one call reads."""
     writes = Counter(call.output.block for call in calls)
     reads = Counter(view.block for call in calls for view in call.inputs)
     ends = {view.block for view in [*inputs, *outputs]}

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The structures of ``firmware/engine/engine.h``: constants that the compiler writes in C.
 
-Each class has the members of its structure, in the same order, so that it knows its size on a
-device with pointers of 32 bits. Generated C requires that size of the engine.
+Each class has the members of its structure in the same order, which gives its size on a device with
+32-bit pointers. Generated C asserts that the engine's structure has this size.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy.typing as npt
 DIMENSIONS = 4
 """Dimensions of a loop, ``M3NET_DIMENSIONS`` in C; smaller tensors have leading ones."""
 
-#: Bits by which the kernels enlarge the inputs of sums and of squared differences.
+#: Left shifts that kernels apply to the inputs of ADD, SUB and SQUARED_DIFFERENCE.
 SUM_BITS = {"int8": 20, "int16": 15}
 DIFFERENCE_BITS = {"int8": 7, "int16": 0}
 
@@ -29,7 +29,7 @@ _POINTER_BYTES = 4
 
 @dataclasses.dataclass(frozen=True)
 class _Member:
-    """The C type of a member: bytes of an item, and how many items."""
+    """The C type of a member: bytes of an item, and number of items."""
 
     item_bytes: int
     count: int = 1
@@ -50,7 +50,7 @@ _ITEM_BYTES = {
     "uint16_t": 2,
     "int32_t": 4,
     "int64_t": 8,
-    # Weights, on a core with the DSP extension.
+    # Weights on a core with the DSP extension.
     "m3net_block": 2,
     "m3net_byte_block": 1,
     "m3net_tap": 2,
@@ -62,9 +62,9 @@ class Array:
     """A constant array of the C source.
 
     Attributes:
-        label: start of its name.
+        label: prefix of its name.
         ctype: type of an item.
-        values: whole numbers, one row for each structure if items are structures.
+        values: integers; one row for each item if items are structures.
     """
 
     label: str
@@ -100,7 +100,7 @@ class Structure:
 
     @classmethod
     def requirements(cls) -> list[str]:
-        """Conditions in C that hold if the engine has this structure."""
+        """Conditions in C that hold if the engine's structure is this one."""
         return [f"sizeof(void *) != 4 || sizeof({cls.ctype}) == {cls.device_bytes()}"]
 
     @classmethod
@@ -111,7 +111,7 @@ class Structure:
         return [(name, f"<i{_space(hints[name])[0]}") for name in names]
 
     def member(self, field: str) -> str:
-        """Name in C of the member that a field is."""
+        """Name in C of a field."""
         return field
 
     def members(self, name_of: Callable[[Array], str]) -> dict[str, str]:
@@ -141,7 +141,7 @@ def _text(value: object, name_of: Callable[[Array], str]) -> str:
 
 
 def number_text(value: int | np.integer[Any]) -> str:
-    """A literal of C; the smallest int32 has none of its own."""
+    """A C literal; INT32_MIN has none of its own."""
     return "INT32_MIN" if int(value) == -(1 << 31) else str(int(value))
 
 
@@ -173,7 +173,7 @@ def _up(place: int, alignment: int) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class Factor(Structure):
-    """A real factor: multiplier * 2^(shift - 31)."""
+    """A factor in fixed point: multiplier * 2^(shift - 31)."""
 
     ctype = "m3net_factor"
     multiplier: Int32
@@ -182,7 +182,7 @@ class Factor(Structure):
 
 @dataclasses.dataclass(frozen=True)
 class Channel(Structure):
-    """How a sum becomes an int8 output of one channel."""
+    """Bias and requantisation of an int8 output channel."""
 
     ctype = "m3net_channel"
     bias: Int32
@@ -194,7 +194,7 @@ class Channel(Structure):
 
 @dataclasses.dataclass(frozen=True)
 class Channel16(Structure):
-    """How a sum becomes an int16 output of one channel."""
+    """Bias and requantisation of an int16 output channel."""
 
     ctype = "m3net_channel_16"
     bias: Int64
@@ -208,7 +208,7 @@ ITEM_STRUCTURES: dict[str, type[Structure]] = {kind.ctype: kind for kind in (Cha
 
 @dataclasses.dataclass(frozen=True)
 class Image(Structure):
-    """Where the pixels of an image are; steps are in bytes."""
+    """Layout of an image; steps are in bytes."""
 
     ctype = "m3net_image"
     rows: Int16
@@ -221,7 +221,7 @@ class Image(Structure):
 
 @dataclasses.dataclass(frozen=True)
 class Window(Structure):
-    """Window of a convolution or pooling; ``top`` and ``left`` lie before the image."""
+    """Window of a convolution or pooling; ``top`` and ``left`` are the padding before the image."""
 
     ctype = "m3net_window"
     rows: Int16
@@ -263,7 +263,7 @@ class Convolution(Structure):
     maximum: Int8
 
     def member(self, field: str) -> str:
-        """The weights are a union, by their form."""
+        """The weights are a union over their forms."""
         return _WEIGHTS[self.weights.ctype] if field == "weights" else field
 
 
@@ -386,7 +386,7 @@ class Reduction(Structure):
 
 @dataclasses.dataclass(frozen=True)
 class Rescaling(Structure):
-    """A function of one number that is linear on either side of zero."""
+    """A function that is linear on either side of zero."""
 
     ctype = "m3net_rescaling"
     loop: Loop
@@ -447,7 +447,7 @@ class Softmax16(Structure):
 
 @dataclasses.dataclass(frozen=True)
 class Gate(Structure):
-    """A gate of an LSTM; of int16 inputs, one bias of 64 bits is for both vectors."""
+    """A gate of an LSTM; with int16 inputs, one 64-bit bias serves both products."""
 
     ctype = "m3net_gate"
     input_weights: Pointer
@@ -458,7 +458,7 @@ class Gate(Structure):
     state_factor: Factor
 
     def member(self, field: str) -> str:
-        """The bias of the input is a union, by its type."""
+        """The bias of the input is a union over its types."""
         is_long = self.input_bias.ctype == "int64_t"
         return "long_bias" if field == "input_bias" and is_long else field
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The objects of a ``.tflite`` file of unknown origin.
 
-FlatBuffers lets many places refer to one table, and the schema's reader makes an object for each
-place: vectors of vectors of tables turn kilobytes into gigabytes. So the tables are counted where
-they lie before any object is made of them.
+FlatBuffers lets many fields refer to one table, and the schema's reader makes an object for each
+reference: nested vectors turn kilobytes into gigabytes. So the references are counted in the buffer
+before any object is made.
 """
 
 from __future__ import annotations
@@ -19,23 +19,22 @@ from ai_edge_litert import schema_py_generated as schema
 from m3net_tf.system.errors import DAMAGED, ModelError
 
 _SHARING = 4  # how often a file may refer to its parts on average; converters do so once
-_TABLE_BYTES = 8  # at least, of a table and the reference to it
+_TABLE_BYTES = 8  # least size of a table with its reference
 _MOST_TABLES = 1 << 17  # far above what a microcontroller holds
 _UNIONS = ("BuiltinOptions", "BuiltinOptions2")  # that hold strings
-# The schema's classes check nothing: a missing part is None, a type any number.
+# The schema's classes check nothing: a missing part is None, a type is any number.
 _UNCHECKED: tuple[type[Exception], ...] = (*DAMAGED, AttributeError, MemoryError, TypeError)
 _SUFFIXES = ("IsNone", "Length", "AsNumpy", "HasIdentifier")  # of methods that read no content
 
 
 def unpack(tflite: bytes) -> Any:
-    """The model as the schema's object API has it: a ``ModelT``.
+    """The model as a ``ModelT`` of the schema's object API.
 
     Args:
         tflite: content of a ``.tflite`` file.
 
     Raises:
-        ModelError: the file is no TFLite model, is damaged, or refers to its parts so often that
-            they would fill the memory.
+        ModelError: the file is not a TFLite model, is damaged, or would unpack to too many objects.
     """
     if tflite[4:8] != b"TFL3":
         raise ModelError(
@@ -49,7 +48,7 @@ def unpack(tflite: bytes) -> Any:
 
 @contextlib.contextmanager
 def refusing_damage() -> Iterator[None]:
-    """Turn what damaged content leads to into one error; flatbuffers checks nothing.
+    """Turn the exceptions of damaged content into one error; flatbuffers checks nothing.
 
     Raises:
         ModelError: as the code inside raises it, or instead of its errors of damaged bytes.
@@ -67,7 +66,7 @@ def refusing_damage() -> Iterator[None]:
 
 
 class _Count:
-    """Tables and bytes that a file may still unpack to."""
+    """The budget of tables and bytes that a file may still unpack to."""
 
     def __init__(self, size: int) -> None:
         self._tables = min(_SHARING * size // _TABLE_BYTES, _MOST_TABLES)

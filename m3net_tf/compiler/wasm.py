@@ -25,7 +25,7 @@ _CORE = ("crc32", "detector", "frontend", "recognizer", "ring", "warp")
 _DEFINITIONS = ("M3NET_ENGINE_COMPILED", "M3NET_FRONTEND_FIXED", "NDEBUG")
 _OPTIONS = (
     *("--target=wasm32", "-std=c11", "-O2", "-ffreestanding", "-nostdlib", "-nostdinc"),
-    "-mbulk-memory",  # copies and fills memory without a library
+    "-mbulk-memory",  # memcpy and memset without a library
     *("-ffunction-sections", "-fdata-sections", "-Wl,--gc-sections", "-Wl,--no-entry"),
     *("-Wl,--strip-all", "-Wl,-z,stack-size=16384"),
 )
@@ -33,7 +33,7 @@ _TIMEOUT_S = 300.0
 
 
 def missing_tools() -> dict[str, str]:
-    """The programs that modules need and this machine lacks, with their Debian packages."""
+    """The missing programs that a module needs, with their Debian packages."""
     return {tool: package for tool, package in _TOOLS.items() if shutil.which(tool) is None}
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Weights and channels of convolutions.
 
-Weights come in groups of channels; macros of firmware/engine/weights.h put the weights of a group
-in the order that the target's kernels read.
+Weights are written in groups of channels; macros of firmware/engine/weights.h put a group into the
+order in which the target's kernels read it.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def shrink_weights(calls: list[Call], rule: WeightRule) -> None:
     """Store some weights of convolutions as bytes.
 
     Args:
-        calls: of a network; those of convolutions may get other layers.
+        calls: of a network; calls of convolutions may get other layers.
         rule: which weights.
     """
     equal: dict[tuple[bytes, tuple[int, ...]], list[Call]] = {}  # they share one array
@@ -116,8 +116,8 @@ def convolution_bytes(weights: Weights) -> Array:
         weights: shape (output channels, items of a window).
 
     Returns:
-        Array of ``int8_t``: for each four channels, for each pair of items, those of the first two
-        channels and then those of the others, item by item, with zeros as in
+        Array of ``int8_t``: for each four channels, for each pair of items, the pair of the first
+        two channels and then of the other two, item by item, with zeros as in
         :func:`convolution_blocks`.
     """
     channels, items = weights.shape
@@ -128,12 +128,12 @@ def convolution_bytes(weights: Weights) -> Array:
 
 
 def plain_bytes(weights: Weights) -> Array:
-    """Weights of one byte in the order in which they are."""
+    """Weights of one byte in the given order."""
     return Array("weights", "int8_t", weights.reshape(-1))
 
 
 def long_channel_rows(bias: Weights, factors: list[Factor]) -> Array:
-    """How sums become int16 outputs: an array of ``m3net_channel_16``."""
+    """Bias and requantisation of int16 outputs: an array of ``m3net_channel_16``."""
     rows = [
         (int(start), factor.multiplier, factor.shift)
         for start, factor in zip(bias, factors, strict=True)
@@ -144,11 +144,11 @@ def long_channel_rows(bias: Weights, factors: list[Factor]) -> Array:
 def channel_rows(
     bias: Weights, factors: list[Factor], reach: Weights, zero_point: int
 ) -> tuple[Array, bool]:
-    """How sums become outputs, one row for each channel.
+    """Bias and requantisation of int8 outputs, one row for each channel.
 
     Args:
-        bias: what each channel's sum starts with.
-        factors: from sums to outputs.
+        bias: initial value of each channel's accumulator.
+        factors: from accumulators to outputs.
         reach: largest absolute value of each channel's sum.
         zero_point: of the output.
 
@@ -173,7 +173,7 @@ def _up(number: int, multiple: int) -> int:
 
 
 def _shifts(factor: Factor, zero_point: int, narrow: bool) -> tuple[int, int, int]:
-    """Offset, left and right of a channel; those of narrow layers have no left shift."""
+    """Offset, left and right shift of a channel; narrow layers have no left shift."""
     left, right = max(factor.shift, 0), max(-factor.shift, 0)
     if narrow:
         return (1 << (right - 1)) + zero_point * (1 << right), 0, right

@@ -39,7 +39,7 @@ class ClipsResult(Provenance):
         clips: its number of clips.
         int8_desktop: accuracy of the exported network; absent without one.
         float: accuracy of the trained network.
-        cross_validation: that of the run's cross-validation, on all clips; absent without one.
+        cross_validation: accuracy on all clips by the run's cross-validation; absent without one.
     """
 
     run: str

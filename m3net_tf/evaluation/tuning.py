@@ -211,7 +211,7 @@ def tune(
     """Settings with the fewest misses that meet a target on a recording.
 
     Args:
-        recording: validation scenes, never those of the test split.
+        recording: validation scenes, never scenes of the test split.
         config: window and rate of the runs; other settings are searched.
         target_false_accepts_per_hour: target for all classes together.
 

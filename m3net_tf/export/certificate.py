@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from m3net_tf.compiler.engines import Engine
 from m3net_tf.export.bundle import Bundle
 from m3net_tf.system.artifacts import (
     Provenance,
@@ -26,6 +27,7 @@ from m3net_tf.system.artifacts import (
 from m3net_tf.system.errors import FirmwareError, M3NetError
 
 Int8 = npt.NDArray[np.int8]
+_Item = TypeVar("_Item", np.int8, np.int16)
 FORMAT = 3  # raised when a key of the JSON changes
 #: Single precision against double: so many values may be a step apart, and none further.
 WITHIN_1_LSB_SHARE = 0.999
@@ -119,7 +121,7 @@ class Comparison(Provenance):
     frontend: Mapping[str, Any]
     frontend_sha256: str
     clips: ClipsFacts
-    engine: str
+    engine: Engine
     arena: ArenaFacts
     outputs: OutputFigures
     features: FeatureFigures | None
@@ -207,16 +209,16 @@ def read_vectors(bundle: Bundle) -> Expected:
     folder = bundle.folder / "vectors"
     index = read_json(folder / "vectors.json")
 
-    def load(name: str) -> npt.NDArray[Any]:
+    def load(name: str, kind: type[_Item]) -> npt.NDArray[_Item]:
         data = np.frombuffer((folder / name).read_bytes(), index[name]["dtype"])
-        return data.reshape(index[name]["shape"])
+        return data.reshape(index[name]["shape"]).astype(kind, copy=False)
 
     sounds = index.get("source", f"held-out clips of {bundle.manifest.dataset.name}")
     return Expected(
         source=f"the export's test vectors, {sounds}",
-        pcm=load("pcm_int16.bin").astype(np.int16),
-        features=load("features_int8.bin"),
-        scores=load("outputs_int8.bin"),
+        pcm=load("pcm_int16.bin", np.int16),
+        features=load("features_int8.bin", np.int8),
+        scores=load("outputs_int8.bin", np.int8),
     )
 
 
@@ -249,7 +251,7 @@ def compare(
         Contents of ``certificate.json``; ``drift`` lists the figures out of bounds.
     """
     drift: list[str] = []
-    manifest = bundle.manifest
+    manifest, made_with = bundle.manifest, provenance()
     compared: Comparison = {
         "format": FORMAT,
         "scope": "emulated board" if answer else "host only",
@@ -266,7 +268,8 @@ def compare(
         "outputs": _outputs(expected, drift),
         "features": None,
         "labels_equal_share": None,
-        **provenance(),
+        "versions": made_with["versions"],
+        "git_commit": made_with["git_commit"],
     }
     if answer is None:
         compared["missing"] = missing
@@ -289,7 +292,7 @@ def compare(
 
 
 def _outputs(expected: Expected, drift: list[str]) -> OutputFigures:
-    """Output bytes on the host; those of the board are added later."""
+    """Output bytes on the host; the board's are added later."""
     scores = expected.scores
     return {
         "bytes": scores.size,
@@ -384,7 +387,7 @@ def _markdown(certificate: Certificate) -> str:
     clips, outputs = certificate["clips"], certificate["outputs"]
     verdict = "holds" if certificate["holds"] else "DOES NOT HOLD"
     board = certificate.get("board")
-    rows: list[tuple[str, Any]] = [
+    rows: list[tuple[str, str | int]] = [
         (
             "network",
             f"{certificate['network']['name']}, SHA-256 {certificate['network']['sha256']}",
@@ -431,7 +434,7 @@ def _markdown(certificate: Certificate) -> str:
     return "\n".join(lines)
 
 
-def _cost_rows(cost: Mapping[str, Any]) -> list[tuple[str, Any]]:
+def _cost_rows(cost: Mapping[str, Any]) -> list[tuple[str, int]]:
     figures = {name: value for name, value in cost.items() if isinstance(value, int)}
     sections = {f"section {name} bytes": size for name, size in cost.get("sections", {}).items()}
     return [(name.replace("_", " "), value) for name, value in {**figures, **sections}.items()]
@@ -441,5 +444,5 @@ def _share(value: float) -> str:
     return f"{100 * value:.3f} %"
 
 
-def _shown(value: Any) -> str:
+def _shown(value: str | int) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value).replace("|", "\\|")

@@ -52,7 +52,7 @@ def packed_network(run: Run) -> Path | None:
     """The exported ``.tflite`` that was packed with a run's trained network; None without.
 
     ``m3net model pack`` puts both into one folder. A copy of a trained network of the package has
-    that of the package.
+    the package's ``.tflite``.
     """
     return packed_tflite(run.folder, _trained_sha256(run)) if run.finished else None
 

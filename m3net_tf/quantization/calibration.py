@@ -15,7 +15,7 @@ _STEPS = 255
 
 
 def set_full_ranges(tflite: bytes, calibration: Int8) -> bytes:
-    """Set each tensor's range to that of its values over the calibration clips.
+    """Set each tensor's range to the range of its values over the calibration clips.
 
     Args:
         tflite: float graph of :func:`.ptq.calibrate`, whose weights may have changed.

@@ -86,7 +86,7 @@ class _Factors:
                 self._fixed[self.channels(tensor)] = True
 
     def tie(self, target: int, source: int, start: int = 0) -> None:
-        """Tie the factors of ``source``'s channels to those of ``target`` from ``start`` on."""
+        """Tie the factors of ``source``'s channels to ``target``'s channels from ``start`` on."""
         for i, j in enumerate(range(self._first[source], self._end(source)), self._first[target]):
             a, b = self._root(i + start), self._root(j)
             self._parent[b] = a

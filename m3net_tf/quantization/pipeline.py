@@ -234,7 +234,7 @@ def _settle(
     fine_tuning: FineTuning,
     log: Log,
 ) -> tuple[Method, FineTuned | None, list[Attempt]]:
-    """The given method or that of a repair, its fine-tuned network, and the repair's attempts."""
+    """The given method or a repair's, its fine-tuned network, and the repair's attempts."""
     validation = material.splits["validation"]
 
     @functools.cache
@@ -316,7 +316,7 @@ def _compared(material: _Material, network: Int8Network, name: str) -> SplitFigu
 
 
 def _write(folder: Path, network: Int8Network, report: Report) -> None:
-    """Write network and report; they replace those of an earlier quantisation together."""
+    """Write network and report; both replace an earlier quantisation in one step."""
     with scratch_folder(unfinished_prefix(folder.name), folder.parent) as scratch:
         scratch.chmod(0o755)
         if network.warp:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from m3net_tf.runtime.classifier import Classifier, Pcm
+from m3net_tf.runtime.desktop import ENGINES
 from m3net_tf.runtime.detector_config import FULL_SCALE
-from m3net_tf.runtime.engines import ENGINES
 from m3net_tf.runtime.recognizer import event_time_s
 from m3net_tf.runtime.sound import microphone_chunks, pcm_chunks, sound_files
 from m3net_tf.system.errors import DataError
@@ -21,7 +21,7 @@ from m3net_tf.system.terminal import Status, print_error, printable, run_command
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line, as those of all commands."""
+    """A parser whose errors are one line, as the errors of all commands are."""
 
     def error(self, message: str) -> NoReturn:
         print_error(f"{message} (see {self.prog} --help)")

@@ -261,7 +261,7 @@ def event_runs(
 
 
 def detect(config: DetectorConfig, tape: Tape) -> list[Event]:
-    """Events of a whole recording, equal to those of a new :class:`Detector`."""
+    """Events of a whole recording; a new :class:`Detector` reports the same."""
     columns = due_columns(config, len(tape.levels))
     ran = gate_open(config, tape.levels)[columns]
     smoothed = [

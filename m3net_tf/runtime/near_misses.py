@@ -92,7 +92,7 @@ class NearMisses:
     """Follows a detector and reports near misses.
 
     Each time that a class's smoothed score rises above half of its threshold and falls again
-    without an event there is one near miss, that of the run with the highest score. If the score
+    without an event there is one near miss, at the run with the highest score. If the score
     stays up for longer than the model's window, the near miss is reported then. What follows an
     event until the score has fallen belongs to the event.
     """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Finds ``experiments/`` and ``firmware/``: those of a source checkout, or the wheel's copies."""
+"""Finds ``experiments/`` and ``firmware/`` in the source checkout, or the wheel's copies."""
 
 from __future__ import annotations
 

@@ -104,6 +104,11 @@ def convert(kind: Any, value: Any, key: str) -> Any:
     parts = typing.get_args(kind)
     if value is None and types.NoneType in parts:
         return None
+    if typing.get_origin(kind) is dict and isinstance(value, dict):
+        return {
+            convert(parts[0], name, f"a key of {key}"): convert(parts[1], item, f"{key}.{name}")
+            for name, item in value.items()
+        }
     for section in (kind, *parts):
         if dataclasses.is_dataclass(section) and isinstance(section, type):
             if isinstance(value, section):
@@ -138,7 +143,7 @@ def _message(kind: Any, value: Any, key: str, reason: str) -> str:
     if expected is None:
         return f"{key} is {value!r}: {reason}"
     words = " or ".join(_WORDS.get(word, word) for word in expected[1].split(" | "))
-    allowed = ", ".join([words + (expected[2] or ""), *_limits(kind)])
+    allowed = ", ".join(dict.fromkeys([words + (expected[2] or ""), *_limits(kind)]))
     return f"{key} is {value!r}: give {allowed}"
 
 

@@ -32,8 +32,8 @@ DAMAGED: tuple[type[Exception], ...] = (
 )
 """Exceptions of readers of zip archives, NumPy arrays and FlatBuffers for damaged bytes.
 
-Not those of a programming error: AttributeError, TypeError, RuntimeError except of an unknown zip
-method (NotImplementedError), MemoryError. A reader checks what would raise them before it uses it.
+Exceptions of a programming error are left out: AttributeError, TypeError, MemoryError, RuntimeError
+except of an unknown zip method (NotImplementedError). A reader checks first what would raise them.
 """
 
 _LONGEST_PATH = 120

@@ -67,7 +67,7 @@ def missing_with(package: str) -> tuple[str, list[str]]:
 
 
 def packages_by_extra() -> dict[str, list[str]]:
-    """Packages of this Python by extra; those of every installation stand under ''.
+    """Packages of this Python by extra; packages of every installation stand under ''.
 
     It is empty if ``m3net_tf`` is not installed, only imported from its source folder.
     """

@@ -69,8 +69,8 @@ def in_use(folder: Path) -> Iterator[None]:
 
     A missing folder is created, and removed at the end if it is still empty. A read-only folder is
     not locked, because no process can write to it. Unfinished files of killed processes are removed
-    from the folder and the folders in it, at the start and at the end: the end has those of worker
-    processes that were killed meanwhile.
+    from the folder and the folders in it: at the start, and at the end for worker processes that
+    were killed meanwhile.
 
     Raises:
         InUseError: another process holds the lock; the message names that process.

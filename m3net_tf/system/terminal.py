@@ -103,7 +103,7 @@ def print_error(text: str) -> None:
 
 
 def print_how_to_continue(status: int) -> None:
-    """Print the command that continues, if ``status`` is that of a stopped command."""
+    """Print the command that continues, if ``status`` says that this one was stopped."""
     if status in _STOPPED:
         command = shlex.join(["m3net", *sys.argv[1:]])
         print(f"stopped; to continue: {printable(command)}", file=sys.stderr, flush=True)

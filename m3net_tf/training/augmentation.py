@@ -165,7 +165,7 @@ def _keep_band(
 def mixup(
     features: tf.Tensor, targets: tf.Tensor, settings: AugmentationSection, seed: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Mix some clips with those of the reversed batch, and their targets likewise.
+    """Mix some clips with the clips of the reversed batch, and their targets likewise.
 
     Zhang et al., "mixup", ICLR 2018, equation 1, with a weight drawn uniformly from ``mixup_min``
     to 1, so that the first clip dominates.

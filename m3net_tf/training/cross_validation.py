@@ -159,11 +159,11 @@ def _figures(tested: Sequence[_Tested]) -> _Figures:
 
 
 def clustered_interval(right: npt.NDArray[np.bool_], groups: Sequence[str]) -> tuple[float, float]:
-    """95 % interval of an accuracy on clips of which those of a group resemble each other.
+    """95 % interval of an accuracy on clips, where clips of one group resemble each other.
 
-    Wilson's interval for the effective number of clips: theirs, divided by the ratio of the
-    variance between groups to that of independent clips (Kish, Survey Sampling, 1965, section
-    8.2), where the ratio is above 1.
+    Wilson's interval for the effective number of clips: their number, divided by the ratio of the
+    variance between groups to the variance of independent clips, where it is above 1 (Kish, Survey
+    Sampling, 1965, section 8.2).
 
     Args:
         right: whether each clip was recognised, shape (clips,).

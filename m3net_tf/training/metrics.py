@@ -35,10 +35,18 @@ def wilson_interval(hits: float, trials: float) -> tuple[float, float]:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
+def rows_of_whole(clips: Sequence[Clip]) -> list[list[int]]:
+    """Indices of the windows of each clip, in the order of their first windows."""
+    rows: dict[str, list[int]] = {}
+    for i, clip in enumerate(clips):
+        rows.setdefault(clip.whole or clip.clip_id, []).append(i)
+    return list(rows.values())
+
+
 def whole_scores(
     scores: npt.NDArray[np.floating], clips: Sequence[Clip], labels: Sequence[str]
 ) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.int64]]:
-    """Scores of the clips of which some are windows: each longer clip counts once.
+    """Scores of whole clips, some of which are cut into windows: each clip counts once.
 
     Args:
         scores: scores of ``clips``, 0 to 1, shape (clips, classes).
@@ -46,16 +54,22 @@ def whole_scores(
         labels: names of the classes.
 
     Returns:
-        Scores of the whole clips, shape (whole clips, classes): of windows, those of
+        Scores of the whole clips, shape (whole clips, classes), from windows by
         :func:`.classifier.mean_of_windows`; and the index of the first row of each.
     """
-    rows: dict[str, list[int]] = {}
-    for i, clip in enumerate(clips):
-        rows.setdefault(clip.whole or clip.clip_id, []).append(i)
-    first = np.array([members[0] for members in rows.values()], np.int64)
+    rows = rows_of_whole(clips)
+    first = np.array([windows[0] for windows in rows], np.int64)
     if len(rows) == len(clips):
         return scores, first
-    means = [mean_of_windows(scores[members], labels) for members in rows.values()]
+    means = [
+        mean_of_windows(
+            scores[windows],
+            labels,
+            [clips[i].start_s for i in windows],
+            clips[windows[0]].duration_s or 1.0,
+        )
+        for windows in rows
+    ]
     return np.array(means), first
 
 

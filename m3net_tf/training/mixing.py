@@ -59,7 +59,7 @@ def between_class(
     config: FrontendConfig,
     seed: tf.Tensor,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Mix some clips with those of the reversed batch by adding their energies.
+    """Mix some clips with the clips of the reversed batch by adding their energies.
 
     Tokozume et al., "Between-class learning", ICLR 2018, equation 2: a ratio r is drawn uniformly
     for the labels, and the louder clip is attenuated so that the sounds have this ratio. The paper

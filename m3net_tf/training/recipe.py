@@ -26,7 +26,7 @@ from m3net_tf.training.sections import (
 )
 
 ADDED_EPOCHS, ADDED_RATE = 1 / 3, 1 / 4
-"""Epochs and learning rate of a run with added clips, as shares of those of its former run."""
+"""Epochs and learning rate of a run with added clips, as shares of its former run's."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -41,7 +41,7 @@ class Trained:
         fine_tuning: the weights at the start; None if they were random.
         build: builds the untrained network.
         features: computes the features of a split of a data set.
-        validation: those of the validation clips.
+        validation: features of the validation clips.
     """
 
     state: TrainingState
@@ -71,7 +71,7 @@ def write_results(trained: Trained, run: Run) -> RunMetrics:
     evaluation, metrics["test"] = evaluate(final, trained.features(dataset, "test"), labels)
     if recipe.fine_tuning.add:
         metrics["added"] = before_and_after(
-            recipe.fine_tuning, run, dataset, final, lambda data: trained.features(data, "test")
+            recipe, run, dataset, final, lambda data: trained.features(data, "test")
         )
     if isinstance(evaluation, Evaluation):
         write_text(run.folder / "confusion_matrix.csv", evaluation.to_csv())

@@ -248,7 +248,7 @@ def _xla_errors(recipe: Recipe) -> Iterator[None]:
 
 
 def _batches(loop: _Loop, rng: np.random.Generator) -> Iterator[Batch]:
-    """The batches of the next epoch; from shards, those of this worker."""
+    """The batches of the next epoch; from shards, only this worker's."""
     recipe, epoch = loop.recipe, loop.state.epoch
     if loop.shards:
         steps = loop.state.steps_per_epoch

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Augmentation of waveforms in the graph, in every epoch and without stored copies or cache.
 
-The operations are those of :func:`m3net_tf.training.augmentation.augment_waveform` in TensorFlow
-with stateless seeds: eager, traced and ``tf.data`` execution give equal results. Effects that need
+The operations of :func:`m3net_tf.training.augmentation.augment_waveform`, in TensorFlow and with
+stateless seeds: eager, traced and ``tf.data`` execution give equal results. Effects that need
 resampling or a phase vocoder (speed, stretch, pitch) exist only for stored copies.
 """
 
@@ -30,7 +30,7 @@ def crop_waves(waves: tf.Tensor, samples: int, seed: tf.Tensor) -> tf.Tensor:
 
     Args:
         waves: float32, shape (..., longer).
-        samples: length of the excerpt, at most that of the waveforms.
+        samples: length of the excerpt, at most the waveforms' length.
         seed: int32, shape (2,).
 
     Returns:

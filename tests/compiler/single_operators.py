@@ -17,7 +17,7 @@ SAME, VALID = schema.Padding.SAME, schema.Padding.VALID
 
 @dataclasses.dataclass
 class Item:
-    """A tensor: of a type, or that of its values; states are variables."""
+    """A tensor, of a given type or the type of its values; states are variables."""
 
     shape: Sequence[int]
     scale: float | Sequence[float] = 1.0
@@ -35,7 +35,7 @@ Step = tuple[str, list[Item | None], list[Item], Any]
 def write_model(
     kind: str, inputs: Sequence[Item | None], outputs: Sequence[Item], options: Any = None
 ) -> bytes:
-    """The file of a network of one operator; inputs without values are those of the network."""
+    """The file of a network of one operator; inputs without values are inputs of the network."""
     return write_network([(kind, list(inputs), list(outputs), options)])
 
 
@@ -43,7 +43,7 @@ def write_network(
     operators: Sequence[Step],
     ends: Sequence[Item] = (),
 ) -> bytes:
-    """The file of a network; its outputs are ``ends``, or those of the last operator."""
+    """The file of a network; its outputs are ``ends``, or the last operator's."""
     buffers = [schema.BufferT()]
     tensors: list[Any] = []
     places: dict[int, int] = {}

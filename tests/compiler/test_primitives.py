@@ -86,7 +86,7 @@ def scale(value: int, multiplier: int, shift: int) -> int:
 
 
 def scale_long(value: int, multiplier: int, shift: int) -> int:
-    """That of sums of 64 bits, whose multiplier has 16 bits."""
+    """TensorFlow Lite's factor of 64-bit sums, whose multiplier has 16 bits."""
     short = min(halves_up(multiplier, 16), (1 << 15) - 1)
     return wrap(halves_up(value * short, 15 - shift))
 

@@ -11,7 +11,7 @@ from wide_operators import widen
 from m3net_tf.compiler.emit import emit
 from m3net_tf.compiler.host import build_host
 from m3net_tf.compiler.network import compile_network
-from m3net_tf.runtime.engines import load_compiled
+from m3net_tf.runtime.desktop import load_compiled
 from m3net_tf.runtime.interpreter import run_tflm, tflm_unavailable_reason
 from m3net_tf.system.native import native_stderr
 

@@ -31,7 +31,7 @@ KINDS = ("CONV_2D", "DEPTHWISE_CONV_2D", "ADD", "MEAN", "SOFTMAX", "LOGISTIC")
 
 
 def find_tool() -> str:
-    """Path of clang-tidy: the one of this virtual environment, or that of the system; or ''."""
+    """Path of clang-tidy: this virtual environment's, or the system's; or ''."""
     beside = Path(sys.executable).with_name("clang-tidy")
     return str(beside) if beside.exists() else shutil.which("clang-tidy") or ""
 

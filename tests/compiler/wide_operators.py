@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``.tflite`` files with 16-bit activations: those of 8 bits, widened."""
+"""``.tflite`` files with 16-bit activations: files of 8 bits, widened."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def quantize(rng: Random) -> bytes:
 
 
 def sigmoid(kind: str) -> Callable[[Random], bytes]:
-    """Inputs whose scale is that of the table, a power of two, or any."""
+    """Inputs whose scale is the table's, a power of two, or any."""
 
     def make(rng: Random) -> bytes:
         scale = float(rng.choice([2.0**-12, 2.0**-11, 2.0**-13, 2.0 ** rng.uniform(-17, -3)]))

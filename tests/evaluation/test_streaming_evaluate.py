@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from m3net_tf import cli
-from m3net_tf.evaluation import clips, live, report
+from m3net_tf.evaluation import clips, live, rendering
 from m3net_tf.evaluation.scenes import SceneSettings, make_scenes
 from m3net_tf.export import Bundle, export_run
 from m3net_tf.runtime import StreamingRecognizer, detect, load_detector, save_detector
@@ -55,7 +55,7 @@ def test_clip_accuracy_is_that_of_the_training(exported):
     assert low <= result["int8_desktop"]["accuracy"] <= high
     assert result["clips"] == 10 and result["split"] == "test"
     terminal = Console(record=True, width=100)
-    terminal.print(report.clips_table(result))
+    terminal.print(rendering.clips_table(result))
     text = terminal.export_text()
     assert "int8 on the desktop" in text and "Protocol: generated-split." in text
 
@@ -98,7 +98,7 @@ def test_curve_is_written_as_table_and_picture(tuned):
     assert thresholds == sorted(thresholds) and len(thresholds) > 20
     assert (run.folder / "streaming_curve.png").read_bytes().startswith(b"\x89PNG")
     terminal = Console(record=True, width=120)
-    terminal.print(report.streaming_table(result))
+    terminal.print(rendering.streaming_table(result))
     text = " ".join(terminal.export_text().split())  # the caption wraps
     assert "siren" in text and "false accepts" in text and "skips" in text
     assert "Protocol: generated-split." in " ".join(text.split())

@@ -127,7 +127,7 @@ def test_a_run_by_its_path_has_the_network_that_was_packed_with_it(
         cli.main()
     assert not stop.value.code, capsys.readouterr().err
     assert (trained / "export" / "model.tflite").read_bytes() == SHIPPED.read_bytes()
-    assert has_int8_network(Run(trained), trained / "export") is False  # that of the package
+    assert has_int8_network(Run(trained), trained / "export") is False  # the package has one
 
 
 def test_a_run_without_int8_network_says_what_its_clips_are_for(trained):

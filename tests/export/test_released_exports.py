@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Exports of released versions can be read; those of unknown formats are refused by name."""
+"""Exports of released versions can be read; unknown formats are refused by name."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def kept(request, tmp_path) -> Path:
 
 
 def test_each_released_version_has_an_export():
-    """``make demo`` of that version made it; later versions keep it."""
+    """``make demo`` of the version made it; later versions keep it."""
     headings = re.findall(r"^## (\S+)(.*)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     released = {name for name, state in headings if "unreleased" not in state}
     assert released <= set(KEPT) <= {name for name, _ in headings}

@@ -29,7 +29,7 @@ def build_monitor(
 ) -> Path:
     """Compile the monitor for the host under sanitisers; skips where that is not possible.
 
-    ``choices`` are CMake settings, ``NAME=VALUE``; those of earlier calls for the folder stay.
+    ``choices`` are CMake settings, ``NAME=VALUE``; settings of earlier calls for the folder stay.
     Another call compiles only what they change, and leaves the program of the call before as it
     is. ``target`` may be another program of ``firmware/host``.
     """

@@ -52,58 +52,39 @@ def test_facts_have_types_and_defaults(odd: Path):
 
 
 @pytest.mark.parametrize(
-    ("text", "replacement", "message"),
+    ("text", "replacement", "key", "remedy"),
     [
-        ("clock_hz", "clock", "unknown key 'clock' in {file}: known keys are title, core, "),
-        ('core = "cortex-m4f"\n', "", "key 'core' is missing in {file}: add it"),
-        ("job = {", "# ", "key 'job' is missing in {file}: add it"),
-        (", bytes = 0x1000 }", " }", "key 'bytes' is missing in table 'job' of {file}: add it"),
-        (
-            "0x8000 }",
-            '"32K" }',
-            "key 'bytes' in table 'memory.ram' of {file} is '32K': give a whole",
-        ),
-        ("memory.ram", "memory.RAM", "key 'ram' is missing in table 'memory' of {file}: add it"),
-        ("memory.ram = {", "memory.ram = 1 #", "key 'memory.ram' in {file} is 1: give a table"),
-        ("2048", "2048.0", "key 'stack_bytes' in {file} is 2048.0: give a whole number"),
-        ('["a {elf}", ', "[1, ", "key 'flash_commands' in {file} is .*: give a list of strings"),
-        (
-            "job",
-            "uf2.family = true\njob",
-            "key 'first_address' is missing in table 'uf2' of {file}",
-        ),
-        (
-            "job",
-            "qemu.name = 1\njob",
-            "unknown key 'name' in table 'qemu' of {file}: known keys are",
-        ),
-        (
-            "job",
-            "constants.a = []\njob",
-            "key 'a' in table 'constants' of {file} is .*: give a num",
-        ),
-        ("job", "constants.a = -1\njob", "key 'a' in table 'constants' of {file} is -1: give a n"),
-        ("job", "constants.A = 1\njob", "key 'A' in table 'constants' of {file}: use lower-case"),
-        ("job", "choices.A = 1\njob", "key 'choices.A' in {file} is 1: give a table"),
-        (
-            "job",
-            "third_party.a = 1\njob",
-            "key 'a' in table 'third_party' of {file} is 1: give a l",
-        ),
-        (
-            "job",
-            'family = "none"\njob',
-            "key 'family' in {file} is 'none': there is no .*none.toml",
-        ),
-        ("title = ", "title ", "{file} is not valid TOML .*: correct it"),
+        ("clock_hz", "clock", "'clock'", "did you mean 'clock_hz'"),
+        ('core = "cortex-m4f"\n', "", "'core'", "add it"),
+        ("job = {", "# ", "'job'", "add it"),
+        (", bytes = 0x1000 }", " }", "'bytes' is missing in section 'board.job'", "add it"),
+        ("0x8000 }", '"32K" }', "board.memory.ram.bytes is '32K'", "give a whole number"),
+        ("memory.ram", "memory.RAM", "'ram'", "add it"),
+        ("memory.ram = {", "memory.ram = 1 #", "'board.memory.ram' is 1", "give keys and values"),
+        ("2048", "2048.0", "board.stack_bytes is 2048.0", "give a whole number"),
+        ('["a {elf}", ', "[1, ", "board.flash_commands[0] is 1", "give text"),
+        ("job", "uf2.family = 1\njob", "'first_address'", "add it"),
+        ("job", "qemu.name = 1\njob", "'name'", "known keys are"),
+        ("job", "constants.a = []\njob", "board.constants.a is []", "give"),
+        ("job", "constants.a = -1\njob", "board.constants.a is -1", "at least 0"),
+        ("job", "constants.A = 1\njob", "board.constants.A", "lower-case"),
+        ("job", "choices.A = 1\njob", "board.choices.A is 1", "give keys and values"),
+        ("job", "third_party.a = 1\njob", "board.third_party.a is 1", "give a list"),
+        ("job", 'family = "none"\njob', "'family'", "there is no"),
+        ("title = ", "title ", "TOML", "correct it"),
     ],
 )
-def test_a_wrong_key_is_named_with_its_file(odd: Path, text: str, replacement: str, message: str):
+def test_a_wrong_key_is_named_with_its_file(
+    odd: Path, text: str, replacement: str, key: str, remedy: str
+):
     assert text in ODD
     odd.write_text(ODD.replace(text, replacement, 1))
-    with pytest.raises(ConfigError, match=message.replace("{file}", re.escape(str(odd)))) as caught:
+    with pytest.raises(ConfigError) as caught:
         boards.load_board("odd")
-    assert "\n" not in str(caught.value)
+    message = str(caught.value)
+    assert "\n" not in message
+    for part in (str(odd), key, remedy):
+        assert part in message
 
 
 STORAGE = "{ start = 0x800_E000, sector_bytes = 0x1000, sectors = 2, word_bytes = 4 }"
@@ -138,7 +119,7 @@ def test_a_storage_is_whole_sectors_of_the_flash_behind_an_image(
         assert f"#define BOARD_STORAGE_{macro}\n" in header_text(board)
     assert text in STORAGE
     odd.write_text(f"{ODD}storage = {STORAGE.replace(text, replacement)}\n")
-    with pytest.raises(ConfigError, match=f"table 'storage' of {re.escape(str(odd))}: give"):
+    with pytest.raises(ConfigError, match=f"{re.escape(str(odd))}: board.storage: give"):
         boards.load_board("odd")
 
 
@@ -150,10 +131,10 @@ def test_a_family_gives_what_its_boards_leave_out(odd: Path):
     assert (board.drivers, board.stack_bytes) == (("some",), 2048)
     assert board.constants == {"both": 2, "there": 4, "here": 1}
     kin.write_text("constants.bad = -1\n")
-    with pytest.raises(ConfigError, match=r"'bad' in table 'constants' of .*board.toml with .*kin"):
+    with pytest.raises(ConfigError, match=r"board.toml with .*kin.toml: board.constants.bad is -1"):
         boards.load_board("odd")
     kin.write_text("driver = []\n")
-    with pytest.raises(ConfigError, match="unknown key 'driver' in .*kin.toml: known keys are"):
+    with pytest.raises(ConfigError, match=r"kin.toml: .*'driver'"):
         boards.load_board("odd")
 
 

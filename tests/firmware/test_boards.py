@@ -47,7 +47,7 @@ def images(
     """Builds the small network's firmware for a board, with a choice or another application.
 
     Each board has one build folder, so that little is compiled again; its images are copied. The
-    first board's are those of the other tests.
+    first board's images are shared with other tests.
     """
     folder = tmp_path_factory.mktemp("boards")
     made: dict[tuple[str, tuple[str, ...], Path | None], FirmwareImage] = {

@@ -19,8 +19,6 @@ HEADERS = sorted(
     for path in (FIRMWARE_DIR / room).glob("*.h")
     if path.name not in PARTS
 )
-SOURCES = sorted(path for suffix in ("c", "cc", "h") for path in FIRMWARE_DIR.rglob(f"*.{suffix}"))
-MAX_LINES = 400
 
 #: Definitions of a header: macros, enumerators, types, functions and variables.
 NAMES = re.compile(
@@ -84,8 +82,3 @@ def test_exported_code_leaves_the_watchdog_to_the_application():
 @pytest.mark.parametrize("name", ["app/main.c", "core/monitor_inference.c", "core/eembc.c"])
 def test_loops_that_run_the_model_feed_the_watchdog(name: str):
     assert "m3net_board_watchdog_feed();" in code(FIRMWARE_DIR / name)
-
-
-def test_no_file_is_longer_than_one_subject():
-    lengths = {str(path): len(path.read_text().splitlines()) for path in SOURCES}
-    assert not {path: lines for path, lines in lengths.items() if lines > MAX_LINES}

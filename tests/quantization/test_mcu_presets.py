@@ -76,7 +76,7 @@ def converted(name: str, size: str) -> bytes:
     calibration = clips(name, size, 4, seed=2)
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
-            layer.momentum = 0.0  # one step makes the statistics those of these clips
+            layer.momentum = 0.0  # one step makes these clips' statistics the layer's
     model(calibration / np.float32(128), training=True)
     return quantize_int8(model, calibration)
 

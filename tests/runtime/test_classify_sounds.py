@@ -69,7 +69,7 @@ def joined(path: Path, rate_hz: int = 16_000) -> np.ndarray:
 
 
 def test_a_long_file_takes_little_memory(exported, tmp_path, write_wav, monkeypatch):
-    """Memory holds one piece of the file and one window; the scores are those of the whole file."""
+    """Memory holds one piece of the file and one window; the scores equal the whole file's."""
     monkeypatch.setattr("m3net_tf.audio.datasets.audio._CHUNK_VALUES", 1 << 14)
     pcm = noise(1_000_000)  # a minute, 2 MB
     path = write_wav(tmp_path / "long.wav", pcm)

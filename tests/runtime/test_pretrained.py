@@ -160,7 +160,7 @@ def measured(tiny_run, exported, tmp_path) -> Path:
     ]
     for name, values in (
         ("summary.json", summary),
-        ("fit.json", {"engine": "compiled", "boards": boards}),
+        ("footprint.json", {"engine": "compiled", "boards": boards}),
     ):
         (folder / name).write_text(json.dumps({"model_sha256": sha256, **values}))
     return folder
@@ -202,6 +202,6 @@ def test_words_that_are_missing(measured, tmp_path, about, message):
 
 def test_a_measurement_of_another_network(measured, tmp_path):
     (tmp_path / ABOUT).write_text(ABOUT_TEXT)
-    (measured / "fit.json").write_text('{"model_sha256": "0"}')
-    with pytest.raises(M3NetError, match=r"fit.json is of another network .* m3net footprint"):
+    (measured / "footprint.json").write_text('{"model_sha256": "0"}')
+    with pytest.raises(M3NetError, match=r"footprint.json .* run m3net footprint"):
         pack(Run(measured), tmp_path)

@@ -163,9 +163,12 @@ def test_a_random_crop_has_sound(tone):
         ("pitch_semitones", (-30.0, 0.0), "within -24 to 24"),
         ("room_s", (0.0, 0.5), "within 0.01 to 10"),
         ("room_direct_db", (0.0, 99.0), "within -60 to 60"),
-        ("room_probability", 1.5, "give 0 to 1"),
-        ("stretch_probability", -0.5, "give 0 to 1"),
-        ("pitch_probability", 2.0, "give 0 to 1"),
+        ("room_probability", 1.5, "at most 1"),
+        ("stretch_probability", -0.5, "at least 0"),
+        ("pitch_probability", 2.0, "at most 1"),
+        ("cutmix_probability", 1.5, "at most 1"),
+        ("cutmix_min", 1.5, "at most 1"),
+        ("between_class_probability", 1.5, "at most 1"),
     ],
 )
 def test_limits_name_the_key(key, value, limits):

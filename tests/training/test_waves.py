@@ -3,6 +3,7 @@
 
 import dataclasses
 import itertools
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from m3net_tf.audio.datasets import load_dataset
 from m3net_tf.audio.frontend import FrontendConfig, graph
 from m3net_tf.system.keras import tf
 from m3net_tf.training.rooms import reverberate
-from m3net_tf.training.sections import NOISE_KINDS, AugmentationSection
+from m3net_tf.training.sections import AugmentationSection, NoiseKind
 from m3net_tf.training.waves import (
     augment_waves,
     crop_waves,
@@ -108,9 +109,10 @@ def test_rooms_are_those_of_numpy(sounds):
 
 def test_noise_is_of_one_kind_in_a_step():
     wave = np.tile(np.sin(np.arange(4096, dtype=np.float32) / 9) / 4, (4, 1))
+    kinds = get_args(NoiseKind)
     slopes = []
     for seed in range(24):
-        settings = {"noise_probability": 1.0, "noise_snr_db": (0, 0), "noise_kinds": NOISE_KINDS}
+        settings = {"noise_probability": 1.0, "noise_snr_db": (0, 0), "noise_kinds": kinds}
         noisy = vary(wave, tf.constant([seed, 1]), fresh=True, **settings)
         spectrum = np.abs(np.fft.rfft(noisy - wave)) ** 2
         low, high = spectrum[:, 150:250].mean(1), spectrum[:, 1500:1700].mean(1)

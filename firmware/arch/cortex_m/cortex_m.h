@@ -58,7 +58,7 @@ void m3net_systick_start(uint32_t clock_hz);
 /// Microseconds since m3net_systick_start(); never goes back.
 uint64_t m3net_systick_time_us(void);
 
-/// Makes 2^size_log2 bytes from `base` (a multiple of that) uncached, for a DMA; PMSAv7 only.
+/// Makes 2^size_log2 bytes from `base`, a multiple of 2^size_log2, uncached for a DMA; PMSAv7 only.
 void m3net_mpu_uncached(uintptr_t base, uint32_t size_log2);
 
 #endif  // M3NET_ARCH_CORTEX_M_H_

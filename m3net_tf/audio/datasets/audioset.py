@@ -5,7 +5,7 @@ Classes: 527, in the order of ``class_labels_indices.csv``; multi-label, scored 
     precision.
 Clips: 22 160 in the balanced training list, 2 041 789 in the unbalanced one, 20 371 in the
     evaluation list; fewer exist today because videos are removed.
-Rate: that of your files; delivered mono at 16 kHz (soxr).
+Rate: as your files have it; delivered mono at 16 kHz (soxr).
 Licence: CC BY 4.0 for the lists and labels; the videos' owners hold the rights to the sounds.
 Citation: J. F. Gemmeke et al., "Audio Set: An ontology and human-labeled dataset for audio
     events", ICASSP 2017.

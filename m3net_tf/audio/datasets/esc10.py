@@ -8,10 +8,10 @@ Rate: 44.1 kHz, 16 bit, mono; delivered at 16 kHz (soxr).
 Licence: CC BY 3.0.
 Citation: K. J. Piczak, "ESC: Dataset for Environmental Sound Classification", ACM Multimedia 2015.
 Size: about 600 MB compressed, as part of ESC-50.
-Protocols: those of :mod:`m3net_tf.audio.datasets.esc50`, ``official-5fold`` first.
-Download: that of ESC-50, one folder ``esc50`` for both.
+Protocols: as :mod:`m3net_tf.audio.datasets.esc50`, ``official-5fold`` first.
+Download: as ESC-50, one folder ``esc50`` for both.
 
-Layout: that of ESC-50; clips of other classes may be missing.
+Layout: as ESC-50; clips of other classes may be missing.
 """
 
 import dataclasses

@@ -232,7 +232,7 @@ def _retrieve(
         if archive.checksum:
             expected, remedy = f"the published one ({checksum})", "fetch it again"
         else:
-            expected = f"that of the first download ({checksum}), recorded in {record.path}"
+            expected = f"the first download's ({checksum}), recorded in {record.path}"
             remedy = f"if its publisher has changed it, remove {name} from that file"
         raise DataError(
             f"{source}: its checksum is not {expected}, so it was deleted; {remedy}, choose "

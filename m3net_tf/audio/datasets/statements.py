@@ -70,8 +70,8 @@ def protocol_statement(source: AudioDataset | Mapping[str, Any]) -> str:
     """A protocol in words that state whether its figures are reliable.
 
     Args:
-        source: a data set; or the facts stored in a result: those of :func:`split_facts`, or only
-            ``protocol`` in older results.
+        source: a data set; or the facts stored in a result: the result of :func:`split_facts`, or
+            only ``protocol`` in older results.
     """
     facts = split_facts(source) if isinstance(source, AudioDataset) else source
     return str(facts.get("statement") or _statement(facts))
@@ -95,6 +95,17 @@ def _statement(facts: Mapping[str, Any]) -> str:
     if leak is None or group == "clip":
         return protocol
     return f"{protocol}: no {group} is in both training and test"
+
+
+def silence_statement(dataset: AudioDataset) -> str | None:
+    """A sentence on the clips that are left out because they have no sound; None if none is."""
+    silent = dataset.silent
+    if not silent:
+        return None
+    return (
+        f"{dataset.info.name}: {len(silent)} clips are digital zero, which is no example of their "
+        f"class, and are left out, such as {silent[0]}: replace or delete their files"
+    )
 
 
 def cut_statement(dataset: AudioDataset) -> str | None:

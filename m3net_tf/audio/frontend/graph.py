@@ -74,8 +74,7 @@ def features_float(
 ) -> tf.Tensor:
     """The network's input without rounding: waveforms to float32 features in [-1, 1].
 
-    Args and shapes are those of :func:`features_int8`, whose result divided by 128 differs by
-    rounding.
+    Args and shapes as :func:`features_int8`, whose result divided by 128 differs by rounding.
     """
     return tf.clip_by_value(_steps(config, audio, step) * FEATURE_SCALE, -1.0, 1.0)
 

@@ -97,7 +97,7 @@ def named_frontend(values: Mapping[str, Any]) -> Mapping[str, Any]:
 
     Args:
         values: the section: keys of :class:`FrontendConfig`, or ``preset`` with any of
-            ``hop_ms``, ``sample_rate_hz`` and keys that replace those of the preset.
+            ``hop_ms``, ``sample_rate_hz`` and keys that replace the preset's.
 
     Raises:
         ConfigError: unknown name, or a value that the preset refuses.

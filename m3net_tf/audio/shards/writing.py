@@ -172,6 +172,7 @@ def _row(clip: Clip, samples: int) -> dict[str, Any]:
         "group": clip.group,
         "synthetic": clip.synthetic,
         "samples": samples,
+        **({"whole": clip.whole, "start_s": clip.start_s} if clip.whole else {}),
     }
 
 
@@ -262,5 +263,5 @@ class _Folder:
                 return ""
 
     def _reaching(self, verb: str) -> contextlib.AbstractContextManager[None]:
-        """Errors of a server in one line; those of this computer's disk stay."""
+        """Errors of a server in one line; errors of this computer's disk pass through."""
         return contextlib.nullcontext() if self.local else reaching(self.url, verb)

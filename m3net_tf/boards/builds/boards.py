@@ -10,56 +10,19 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 from m3net_tf.boards.builds.sources import FIRMWARE_DIR, Source, library_sources, read_lock
 from m3net_tf.system.checkout import require_sources
-from m3net_tf.system.errors import ConfigError, FirmwareError, require_known_keys
+from m3net_tf.system.conversion import Count, NotNegative, from_plain
+from m3net_tf.system.errors import ConfigError, FirmwareError
 
-KERNELS = ("plain", "dsp", "helium")
+Kernels = Literal["plain", "dsp", "helium"]
 """Forms of CMSIS-NN's kernels: for cores with neither, with the DSP extension, with Helium."""
 
-_REQUIRED: Mapping[str, type] = {
-    "title": str,
-    "core": str,
-    "arch": str,
-    "clock_hz": int,
-    "stack_bytes": int,
-    "memory": dict,
-    "job": dict,
-}
-_OPTIONAL: Mapping[str, type] = {
-    "family": str,
-    "sources": list,
-    "drivers": list,
-    "pdm": bool,
-    "definitions": list,
-    "flash_commands": list,
-    "third_party": dict,
-    "choices": dict,
-    "storage": dict,
-    "uf2": dict,
-    "qemu": dict,
-    "constants": dict,
-}
-_STORAGE = dict.fromkeys(("start", "sector_bytes", "sectors", "word_bytes"), int)
-_UF2 = {"family": int, "first_address": int}
-_QEMU_OPTIONAL: Mapping[str, type] = {"uart": int, "partial": bool}
-_TYPE_NAMES: Mapping[type, str] = {
-    bool: "true or false",
-    dict: "a table",
-    int: "a whole number",
-    list: "a list of strings",
-    str: "a string",
-}
 _FILE_NAME = "board.toml"
-
-KEYS = (*_REQUIRED, *_OPTIONAL)
-"""Keys of a ``board.toml``."""
 
 
 @dataclass(frozen=True)
@@ -101,16 +64,28 @@ class Uf2:
 
 
 @dataclass(frozen=True)
-class Machine:
+class Qemu:
+    """QEMU's model of a board.
+
+    Attributes:
+        machine: QEMU's name for it.
+        uart: index of the serial port that is the console.
+        partial: it lacks a part of the board that the firmware needs to start.
+    """
+
+    machine: str
+    uart: int = 0
+    partial: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine(Qemu):
     """An emulated board.
 
     Attributes:
         board: name of the board whose ELF it runs.
-        machine: the emulator's name for it.
         job_address: where the job image goes in the board's memory.
         job_bytes: room there.
-        uart: index of the serial port that is the console.
-        partial: it lacks a part of the board that the firmware needs to start.
         emulator: program that emulates it.
         package: Debian package that brings the emulator.
         arguments: further arguments for the emulator.
@@ -118,11 +93,8 @@ class Machine:
     """
 
     board: str
-    machine: str
     job_address: int
     job_bytes: int
-    uart: int = 0
-    partial: bool = False
     emulator: str = "qemu-system-arm"
     package: str = "qemu-system-arm"
     # One nanosecond an instruction: timers of the board advance with the instructions.
@@ -130,25 +102,33 @@ class Machine:
     stall_timeout_s: float = 120.0
 
 
-@dataclass(frozen=True)
-class Board:
-    """The facts of a board.
+@dataclass(frozen=True, kw_only=True)
+class CoreFacts:
+    """The keys of a core's file.
 
     Attributes:
-        name: name of its folder.
-        file: its ``board.toml``.
-        title: the maker's name for it.
-        core: a file of ``firmware/cmake/cores``.
-        kernels: form of CMSIS-NN's kernels on the core, one of :data:`KERNELS`.
+        kernels: form of CMSIS-NN's kernels on the core.
         fixed_frontend: whether the front end computes in whole numbers on the core.
-        needs_dsp: whether front end or microphone compute with CMSIS-DSP.
+    """
+
+    kernels: Kernels
+    fixed_frontend: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoardFacts:
+    """The keys of a ``board.toml``.
+
+    Attributes:
+        title: the maker's name for the board.
+        core: a file of ``firmware/cmake/cores``.
         arch: a folder of ``firmware/arch``.
         clock_hz: clock of the core.
         stack_bytes: size of the stack.
         memory: memories of the linker script by name: ``flash``, ``ram``, and any for which the
             code has a section of the same name.
-        flash_bytes: flash for the image and a boot loader, without the sectors for thresholds.
-        job: memory for a job image, outside of those.
+        job: memory for a job image, outside of ``memory``.
+        family: a file of ``firmware/boards``, which has the keys that this one leaves out.
         sources: files of its folder.
         drivers: files of ``firmware/drivers``, without ``.c``.
         pdm: whether it decimates the bits of a PDM microphone.
@@ -160,34 +140,53 @@ class Board:
             first value is the default.
         storage: the sectors of its flash that keep thresholds.
         uf2: its UF2 boot loaders; with one, the setting ``M3NET_FLASH_START`` moves the image.
-        machine: QEMU's model of it; None without.
+        qemu: QEMU's model of it.
         constants: numbers, strings and truth values for the C code.
     """
 
-    name: str
-    file: Path
     title: str
     core: str
-    kernels: str
-    fixed_frontend: bool
-    needs_dsp: bool
     arch: str
     clock_hz: int
     stack_bytes: int
-    memory: Mapping[str, Memory]
-    flash_bytes: int
+    memory: dict[str, Memory]
     job: Memory
+    family: str = ""
     sources: tuple[str, ...] = ()
     drivers: tuple[str, ...] = ()
     pdm: bool = False
     definitions: tuple[str, ...] = ()
     flash_commands: tuple[str, ...] = ()
-    third_party: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    choices: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
+    third_party: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    choices: dict[str, dict[str, tuple[str, ...]]] = field(default_factory=dict)
     storage: Storage | None = None
     uf2: Uf2 | None = None
-    machine: Machine | None = None
-    constants: Mapping[str, int | float | str] = field(default_factory=dict)
+    qemu: Qemu | None = None
+    constants: dict[str, Count | NotNegative | str | bool] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Board(BoardFacts, CoreFacts):
+    """The facts of a board and its core.
+
+    Attributes:
+        name: name of its folder.
+        file: its ``board.toml``.
+    """
+
+    name: str
+    file: Path
+
+    @property
+    def needs_dsp(self) -> bool:
+        """Whether front end or microphone compute with CMSIS-DSP."""
+        return self.pdm or not self.fixed_frontend
+
+    @property
+    def flash_bytes(self) -> int:
+        """Flash for the image and a boot loader, without the sectors for thresholds."""
+        flash = self.memory["flash"]
+        return self.storage.start - flash.start if self.storage else flash.bytes
 
     @property
     def weights_flash_bytes(self) -> int:
@@ -198,6 +197,16 @@ class Board:
     def ram_bytes(self) -> int:
         """Size of all memories but flash."""
         return sum(memory.bytes for region, memory in self.memory.items() if region != "flash")
+
+    @property
+    def machine(self) -> Machine | None:
+        """The emulated machine; None without."""
+        if self.qemu is None:
+            return None
+        job = self.job
+        return Machine(
+            **vars(self.qemu), board=self.name, job_address=job.start, job_bytes=job.bytes
+        )
 
 
 def list_boards() -> list[str]:
@@ -211,7 +220,7 @@ def list_boards() -> list[str]:
 
 
 def load_board(name: str) -> Board:
-    """Read a board's facts from its ``board.toml``, the file of its family and that of its core.
+    """Read a board's facts from its ``board.toml``, its family's file and its core's file.
 
     Raises:
         FirmwareError: there is no such board; the message lists those that exist.
@@ -222,52 +231,13 @@ def load_board(name: str) -> Board:
             f"unknown board {name!r}; boards that exist: {', '.join(list_boards())}"
         )
     file = FIRMWARE_DIR / "boards" / name / _FILE_NAME
-    facts, place = _with_family(_read_toml(file), file)
-    _check_table(facts, _REQUIRED, _OPTIONAL, f"in {place}")
-    _require_keys(facts["memory"], ("flash", "ram"), f"in table 'memory' of {place}")
-    kernels, fixed_frontend = _core_facts(facts["core"])
-    pdm = facts.get("pdm", False)
-    memory = {
-        region: _memory(table, f"memory.{region}", place)
-        for region, table in facts["memory"].items()
-    }
-    flash = memory["flash"]
-    storage = _storage(facts["storage"], flash, place) if "storage" in facts else None
-    job = _memory(facts["job"], "job", place)
-    machine = None
-    if "qemu" in facts:
-        qemu = _record(facts["qemu"], "qemu", place, {"machine": str}, _QEMU_OPTIONAL)
-        machine = Machine(name, job_address=job.start, job_bytes=job.bytes, **qemu)
-    uf2 = _record(facts["uf2"], "uf2", place, _UF2) if "uf2" in facts else None
-    return Board(
-        name=name,
-        file=file,
-        title=facts["title"],
-        core=facts["core"],
-        kernels=kernels,
-        fixed_frontend=fixed_frontend,
-        needs_dsp=pdm or not fixed_frontend,
-        arch=facts["arch"],
-        clock_hz=facts["clock_hz"],
-        stack_bytes=facts["stack_bytes"],
-        memory=memory,
-        flash_bytes=storage.start - flash.start if storage else flash.bytes,
-        job=job,
-        sources=tuple(facts.get("sources", ())),
-        drivers=tuple(facts.get("drivers", ())),
-        pdm=pdm,
-        definitions=tuple(facts.get("definitions", ())),
-        flash_commands=tuple(facts.get("flash_commands", ())),
-        third_party=_lists(facts.get("third_party", {}), "third_party", place),
-        choices={
-            setting: _lists(values, f"choices.{setting}", place)
-            for setting, values in facts.get("choices", {}).items()
-        },
-        storage=storage,
-        uf2=Uf2(**uf2) if uf2 else None,
-        machine=machine,
-        constants=_constants(facts.get("constants", {}), place),
-    )
+    values, place = _with_family(_read_toml(file), file)
+    try:
+        facts = from_plain(BoardFacts, values, "board")
+        _check_facts(facts)
+    except ConfigError as error:
+        raise ConfigError(f"{place}: {error}") from None
+    return Board(**vars(facts), **vars(_core_facts(facts.core)), name=name, file=file)
 
 
 def machines() -> tuple[Machine, ...]:
@@ -320,8 +290,8 @@ def board_sources(board: Board) -> tuple[Source, ...]:
     return (*library_sources(), *(pinned[name] for name in board.third_party))
 
 
-def _core_facts(core: str) -> tuple[str, bool]:
-    """``kernels`` and ``fixed_frontend`` of a core.
+def _core_facts(core: str) -> CoreFacts:
+    """The facts of a core.
 
     Raises:
         ConfigError: there is no such core, or a key is unknown, missing or of a wrong type.
@@ -331,97 +301,58 @@ def _core_facts(core: str) -> tuple[str, bool]:
     if not file.is_file():
         cores = sorted(path.stem for path in folder.glob("*.toml"))
         raise ConfigError(f"unknown core {core!r}; cores that exist: {', '.join(cores)}")
-    facts = _read_toml(file)
-    _check_table(facts, {"kernels": str, "fixed_frontend": bool}, {}, f"in {file}")
-    if facts["kernels"] not in KERNELS:
-        raise ConfigError(
-            f"key 'kernels' in {file} is {facts['kernels']!r}: choose {', '.join(KERNELS)}"
-        )
-    return facts["kernels"], facts["fixed_frontend"]
+    try:
+        return from_plain(CoreFacts, _read_toml(file), "core")
+    except ConfigError as error:
+        raise ConfigError(f"{file}: {error}") from None
 
 
-def _with_family(facts: dict[str, Any], file: Path) -> tuple[dict[str, Any], str]:
-    """Complete a board's facts with its family's; where both have a table, merge its keys.
+def _with_family(values: dict[str, Any], file: Path) -> tuple[dict[str, Any], str]:
+    """Complete a board's keys with its family's; where both have a table, merge its keys.
 
     Returns:
-        The facts, and the names of their files, for messages.
+        The keys, and the names of their files, for messages.
     """
-    if not isinstance(family := facts.get("family"), str):
-        return facts, str(file)
+    if not isinstance(family := values.get("family"), str):
+        return values, str(file)
     family_file = file.parent.parent / f"{family}.toml"
     if not family_file.is_file():
         raise ConfigError(f"key 'family' in {file} is {family!r}: there is no {family_file}")
     shared = _read_toml(family_file)
-    _check_table(shared, {}, {**_REQUIRED, **_OPTIONAL}, f"in {family_file}")
-    merged = {**shared, **facts}
-    for key, value in facts.items():
+    merged = {**shared, **values}
+    for key, value in values.items():
         if isinstance(value, dict) and isinstance(shared.get(key), dict):
             merged[key] = {**shared[key], **value}
     return merged, f"{file} with {family_file}"
 
 
-def _memory(table: object, name: str, place: str) -> Memory:
-    return Memory(**_record(table, name, place, {"start": int, "bytes": int}))
-
-
-def _storage(table: object, flash: Memory, place: str) -> Storage:
-    """The sectors for thresholds.
+def _check_facts(facts: BoardFacts) -> None:
+    """Check what the types of a board's facts do not say.
 
     Raises:
-        ConfigError: the driver or the linker script cannot use them.
+        ConfigError: a memory is missing, a constant's name cannot end a macro's name, or the
+            driver or the linker script cannot use the storage.
     """
-    storage = Storage(**_record(table, "storage", place, _STORAGE))
-    where = f"table 'storage' of {place}"
+    for region in ("flash", "ram"):
+        if region not in facts.memory:
+            raise ConfigError(f"key {region!r} is missing in section 'board.memory': add it")
+    for name in facts.constants:
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+            raise ConfigError(
+                f"board.constants.{name}: use lower-case letters, digits, underscores"
+            )
+    storage, flash = facts.storage, facts.memory["flash"]
+    if storage is None:
+        return
     word, sector = storage.word_bytes, storage.sector_bytes
     if word not in (4, 8, 16, 32) or sector < word or sector % word:
-        raise ConfigError(
-            f"{where}: give words of 4, 8, 16 or 32 bytes, and sectors of whole words"
-        )
+        raise ConfigError("board.storage: give words of 4, 8, 16 or 32 bytes, whole ones a sector")
     first = storage.start - flash.start
     end = first + storage.sectors * sector
     if first <= 0 or first % sector or end > flash.bytes or storage.sectors < 2:
-        raise ConfigError(f"{where}: give at least 2 whole sectors behind an image, in the flash")
-    return storage
-
-
-def _constants(table: dict[str, Any], place: str) -> dict[str, int | float | str]:
-    """The constants, after checking that each key can end a macro's name."""
-    where = f"in table 'constants' of {place}"
-    for key, value in table.items():
-        if not re.fullmatch(r"[a-z][a-z0-9_]*", key):
-            raise ConfigError(f"key {key!r} {where}: use lower-case letters, digits, underscores")
-        is_number = type(value) in (int, float) and value >= 0
-        if not is_number and not isinstance(value, (str, bool)):
-            raise ConfigError(
-                f"key {key!r} {where} is {value!r}: give a number from 0, a string, true or false"
-            )
-    return table
-
-
-def _lists(table: object, name: str, place: str) -> dict[str, tuple[str, ...]]:
-    """A table of lists of strings under any keys."""
-    values = _table(table, name, place)
-    _check_table(values, {}, dict.fromkeys(values, list), f"in table {name!r} of {place}")
-    return {key: tuple(items) for key, items in values.items()}
-
-
-def _record(
-    table: object,
-    name: str,
-    place: str,
-    required: Mapping[str, type],
-    optional: Mapping[str, type] = MappingProxyType({}),
-) -> dict[str, Any]:
-    """A table of required and optional keys."""
-    values = _table(table, name, place)
-    _check_table(values, required, optional, f"in table {name!r} of {place}")
-    return values
-
-
-def _table(value: object, name: str, place: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise ConfigError(f"key {name!r} in {place} is {value!r}: give a table")
-    return value
+        raise ConfigError(
+            "board.storage: give at least 2 whole sectors behind an image in the flash"
+        )
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -436,37 +367,3 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} cannot be read ({error.strerror}): check the path") from None
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path} is not valid TOML ({error}): correct it") from None
-
-
-def _check_table(
-    table: Mapping[str, Any],
-    required: Mapping[str, type],
-    optional: Mapping[str, type],
-    where: str,
-) -> None:
-    """Refuse a table with an unknown key, without a required one, or with a value of a wrong type.
-
-    Args:
-        table: the table.
-        required: type of the value of each key that must be there, one of ``_TYPE_NAMES``.
-        optional: the same for the keys that may be there.
-        where: the place of the table, as ``in board.toml`` or ``in table 'uf2' of board.toml``.
-
-    Raises:
-        ConfigError: naming the first such key and its place.
-    """
-    kinds = {**required, **optional}
-    require_known_keys(table, kinds, where)
-    _require_keys(table, required, where)
-    for key, value in table.items():
-        is_right = type(value) is kinds[key]
-        if isinstance(value, list):
-            is_right = is_right and all(isinstance(item, str) for item in value)
-        if not is_right:
-            raise ConfigError(f"key {key!r} {where} is {value!r}: give {_TYPE_NAMES[kinds[key]]}")
-
-
-def _require_keys(table: Mapping[str, Any], required: Collection[str], where: str) -> None:
-    for key in required:
-        if key not in table:
-            raise ConfigError(f"key {key!r} is missing {where}: add it")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write a firmware to a board, with the first tool of those that its folder names."""
+"""Write a firmware to a board with the first installed tool that its board.toml names."""
 
 from __future__ import annotations
 

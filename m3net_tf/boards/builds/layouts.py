@@ -5,7 +5,7 @@ A library needs nothing else: it holds the network as generated C, the kernels o
 ``firmware/engine``, the portable code of ``firmware/core`` with its whole-number front end, and the
 tool's own description, whose text is in ``firmware/layouts``. All layouts have the same folder
 ``src``: ``m3net.h``, which applications include, and a folder with the rest, so that file names of
-the library and those of a project never meet. The same export gives the same bytes.
+the library and files of a project never have the same path. The same export gives the same bytes.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ class Source:
         name: short name, used in the cache and in CMake.
         url: address that git fetches from.
         commit: full hash of the pinned commit.
-        tree: hash of that commit's Git tree; empty if it is not checked.
+        tree: hash of the commit's Git tree; empty if it is not checked.
         content: :func:`content_digest` of the checkout; empty if it is not checked.
         licence: SPDX identifier of its licence.
         folders: folders that the build needs; empty for the whole tree.
@@ -152,12 +152,12 @@ def require_pinned(path: Path, kind: str, entry: Mapping[str, Any], keys: Sequen
 
 
 def library_sources() -> tuple[Source, ...]:
-    """The sources that every firmware needs: those of the library."""
+    """The sources of the library, which every firmware with TensorFlow Lite Micro needs."""
     return tuple(source for source in read_lock() if not source.boards)
 
 
 def lock_digest(sources: Sequence[Source] | None = None) -> str:
-    """SHA-256 of the names and commits of sources, by default of those of the library."""
+    """SHA-256 of the names and commits of sources, by default of the library's."""
     digest = hashlib.sha256()
     for source in sorted(sources or library_sources(), key=lambda source: source.name):
         digest.update(f"{source.name} {source.commit}\n".encode())
@@ -255,7 +255,7 @@ def _git(arguments: Sequence[str], cwd: Path | None, timeout_s: float) -> str:
 def _checkout(source: Source, scratch: Path) -> None:
     """Check out the needed folders of the pinned commit in the empty folder ``scratch``.
 
-    The fetch omits file contents, and the checkout requests those of the needed folders only. A
+    The fetch omits file contents, and the checkout requests them for the needed folders only. A
     server without partial clones sends everything; git accepts that, too.
     """
     _git(["init", "--quiet"], scratch, _PROBE_TIMEOUT_S)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from m3net_tf.boards.builds.boards import Board
 from m3net_tf.boards.builds.sources import FIRMWARE_DIR, MissingError, cmake_variable
-from m3net_tf.compiler.engines import COMPILED
+from m3net_tf.compiler.engines import COMPILED, Engine
 from m3net_tf.system.errors import FirmwareError
 from m3net_tf.system.processes import run_group
 
@@ -69,7 +69,7 @@ def check_toolchain(tools: Mapping[str, str] = TOOLS) -> None:
         )
 
 
-def check_tools(board: Board, engine: str, *, emulated: bool = False) -> None:
+def check_tools(board: Board, engine: Engine, *, emulated: bool = False) -> None:
     """Check that the tools are installed that a build for a board calls.
 
     Args:

@@ -25,7 +25,7 @@ from m3net_tf.export.certificate import (
     valid_certificate,
     write_certificate,
 )
-from m3net_tf.runtime.engines import compiled_unavailable_reason
+from m3net_tf.runtime.desktop import compiled_unavailable_reason
 from m3net_tf.runtime.interpreter import tflm_unavailable_reason
 from m3net_tf.system.artifacts import sha256_of
 from m3net_tf.system.errors import ModelError

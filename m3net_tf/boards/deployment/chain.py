@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
+from typing import NotRequired, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +31,7 @@ from m3net_tf.boards.emulation.starting import (
     prove_arena,
     starting_firmware,
 )
-from m3net_tf.compiler.engines import COMPILED, TFLM
+from m3net_tf.compiler.engines import COMPILED, TFLM, Engine
 from m3net_tf.export import Bundle
 from m3net_tf.export.bundle import pcm_and_features
 from m3net_tf.export.c_files import ARENA_SOURCE
@@ -71,7 +71,7 @@ class EndToEnd(FeatureParity):
 
 
 class ChainSummary(Provenance):
-    """Content of ``summary.json``; the board's figures are those of :class:`.cost.BoardCost`.
+    """Content of ``summary.json``; the board's figures have the names of :class:`.cost.BoardCost`.
 
     Attributes:
         run: name of the run's folder.
@@ -105,7 +105,7 @@ class ChainSummary(Provenance):
     parameters: int
     model_sha256: str
     arena_source: str
-    engine: str
+    engine: Engine
     board: str
     instructions: int | None
     frontend_instructions: int | None
@@ -122,11 +122,11 @@ class ChainSummary(Provenance):
     dsp_missing: NotRequired[str]
     emulation_missing: NotRequired[str]
     end_to_end: NotRequired[EndToEnd]
-    pace: NotRequired[dict[str, Any]]
+    pace: NotRequired[dict[str, float | None]]
     drift: NotRequired[list[str]]
 
 
-def saved_summary(run: Run, board: str, engine: str | None = None) -> ChainSummary | None:
+def saved_summary(run: Run, board: str, engine: Engine | None = None) -> ChainSummary | None:
     """The summary that :func:`run_chain` has written, if it is complete and of this network."""
     manifest = Bundle.load(run.folder / "export").manifest
     engine = engine or manifest.engine
@@ -162,16 +162,20 @@ class _Clips:
     labels: tuple[str, ...]
     scores: npt.NDArray[np.int8]
 
-    def accuracy(self, scores: npt.NDArray[Any], labels: npt.NDArray[Any] | None = None) -> float:
+    def accuracy(
+        self,
+        scores: npt.NDArray[np.int8] | npt.NDArray[np.float32],
+        labels: npt.NDArray[np.int64] | None = None,
+    ) -> float:
         """Share of the clips that are recognised; of windows, by their scores together.
 
         Args:
             scores: int8, or 0 to 1, shape (clips, classes).
             labels: answers where a clip is no window, shape (clips,); default: the best scores.
         """
-        if scores.dtype == np.int8:
-            scores = (scores + 128.0) / 256.0
-        wholes, first = whole_scores(scores, self.listed, self.labels)
+        quantized = scores.dtype == np.int8
+        shares = (scores + 128.0) / 256.0 if quantized else np.asarray(scores, np.float32)
+        wholes, first = whole_scores(shares, self.listed, self.labels)
         if labels is None or len(first) < len(self.listed):
             labels = wholes.argmax(1)
         return float((labels == self.truth[first]).mean())
@@ -194,7 +198,7 @@ def run_chain(
     data_dir: Path | None = None,
     count: int | None = None,
     log: Log = silent,
-    engine: str | None = None,
+    engine: Engine | None = None,
 ) -> ChainSummary:
     """Run held-out clips through every stage and compare.
 
@@ -252,7 +256,7 @@ def run_chain(
 
 
 def _measure(
-    run: Run, bundle: Bundle, board: str, engine: str, clips: _Clips, log: Log
+    run: Run, bundle: Bundle, board: str, engine: Engine, clips: _Clips, log: Log
 ) -> Measurement:
     """Build the firmware and run the clips on the emulated board."""
     folder = firmware_folder(run.folder, board, engine)
@@ -276,7 +280,7 @@ def _with_board(
     )
     summary = {**summary, "arena_source": arena_source, **measured.cost.to_dict()}
     summary["end_to_end"] = _end_to_end(measured.from_sound, clips)
-    pace = pace_on(bundle, load_board(summary["board"]).clock_hz, measured.cost.to_dict())
+    pace = pace_on(bundle, load_board(summary["board"]).clock_hz, measured.cost)
     summary["pace"] = dataclasses.asdict(pace)
     if measured.image.dsp_missing:
         summary["dsp_missing"] = measured.image.dsp_missing
@@ -291,8 +295,8 @@ def drift_file(run: Path, summary: ChainSummary) -> str:
     return _summary_path(run, manifest, summary["engine"]).name
 
 
-def _summary_path(run: Path, manifest: Manifest, engine: str) -> Path:
-    """That of an engine; ``summary.json`` is that of the export's engine."""
+def _summary_path(run: Path, manifest: Manifest, engine: Engine) -> Path:
+    """The summary of an engine; the export's engine has ``summary.json``."""
     return run / ("summary.json" if engine == manifest.engine else f"summary_{engine}.json")
 
 
@@ -302,13 +306,14 @@ def _source(dataset: AudioDataset) -> str:
 
 
 def _desktop_summary(
-    run: Run, bundle: Bundle, board: str, engine: str, dataset: AudioDataset, clips: _Clips
+    run: Run, bundle: Bundle, board: str, engine: Engine, dataset: AudioDataset, clips: _Clips
 ) -> ChainSummary:
-    """The summary with the figures of the desktop; those of TFLM and the board are None."""
+    """The summary with the figures of the desktop; figures of TFLM and the board are None."""
     from m3net_tf.training.evaluation import predict  # TensorFlow takes seconds to import
 
     accuracy = clips.accuracy(clips.scores)
     hits = round(accuracy * clips.wholes)
+    made_with = provenance()
     return {
         "run": run.folder.name,
         "dataset": dataset.info.name,
@@ -338,7 +343,8 @@ def _desktop_summary(
         "model_bytes": bundle.network.size_bytes,
         "sections": None,
         "int8_accuracy_95": list(wilson_interval(hits, clips.wholes)),
-        **provenance(),
+        "versions": made_with["versions"],
+        "git_commit": made_with["git_commit"],
     }
 
 
@@ -358,7 +364,7 @@ def chain_table(summary: ChainSummary) -> Table:
     title += f", engine {summary.get('engine', TFLM)}"
     table = Table("", "", title=title, show_header=False)
 
-    def row(name: str, value: Any) -> None:
+    def row(name: str, value: float | str | None) -> None:
         if isinstance(value, float):
             value = f"{100 * value:.2f} %"
         table.add_row(name, f"{value:,}" if isinstance(value, int) else str(value))

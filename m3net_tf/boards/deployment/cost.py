@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, TypedDict, cast
+from typing import Any, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -80,7 +80,19 @@ class BoardCost:
 
     def to_dict(self) -> CostFigures:
         """Plain values, as JSON has them."""
-        return cast(CostFigures, dataclasses.asdict(self))
+        return {
+            "arena_bytes": self.arena_bytes,
+            "arena_used_bytes": self.arena_used_bytes,
+            "board": self.board,
+            "flash_bytes": self.flash_bytes,
+            "frontend_bytes": self.frontend_bytes,
+            "frontend_instructions": self.frontend_instructions,
+            "instructions": self.instructions,
+            "model_bytes": self.model_bytes,
+            "ram_bytes": self.ram_bytes,
+            "sections": dict(self.sections),
+            "stack_bytes": self.stack_bytes,
+        }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> BoardCost:

@@ -127,7 +127,7 @@ def exceeded(changes: list[Change]) -> list[Change]:
 
 
 def update(measured: Measured, path: Path = PATH, *, keep: bool = False) -> None:
-    """Accept measured costs as those of their boards and engines; others are unchanged.
+    """Accept measured costs as the baselines of their boards and engines; others stay.
 
     Args:
         measured: the present costs.

@@ -224,7 +224,7 @@ def _measured(
 def nested_clips(dataset: AudioDataset, count: int | None) -> tuple[Clip, ...]:
     """The first ``count`` held-out clips of an order whose every prefix is spread evenly.
 
-    The clips of a smaller count are therefore among those of a larger one, and an evaluation of
+    A larger count therefore includes all clips of a smaller one, and an evaluation of
     one reuses the results of the other. None takes all clips.
 
     Raises:

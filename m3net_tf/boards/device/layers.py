@@ -16,7 +16,7 @@ from rich.table import Table
 
 from m3net_tf.boards.device.client import Device
 from m3net_tf.compiler.calls import Call
-from m3net_tf.compiler.engines import COMPILED, ENGINES
+from m3net_tf.compiler.engines import COMPILED, ENGINES, Engine
 from m3net_tf.compiler.network import compile_network
 from m3net_tf.compiler.tflite_names import builtin_name
 from m3net_tf.compiler.unpack import refusing_damage, unpack
@@ -92,7 +92,7 @@ def calls_in_order(tflite: bytes) -> list[Operator]:
     ]
 
 
-def steps_of(networks: Sequence[bytes], engine: str) -> list[Operator]:
+def steps_of(networks: Sequence[bytes], engine: Engine) -> list[Operator]:
     """Operators or calls of networks that run in this order; DiffRes's warp is between them.
 
     Raises:
@@ -158,7 +158,7 @@ class Profile:
     """
 
     board: str
-    engine: str
+    engine: Engine
     unit: str
     layers: tuple[LayerCost, ...]
     total: int
@@ -173,7 +173,7 @@ def profile(device: Device, *networks: bytes) -> Profile:
             an operator between its two networks.
 
     Raises:
-        FirmwareError: the board does not answer, or its operators are not those of ``networks``.
+        FirmwareError: the board does not answer, or it runs other operators than ``networks``.
     """
     reply = device.request("profile", timeout_s=60.0)
     lines = [line for line in reply.lines if line.word == "layer"]
@@ -187,8 +187,8 @@ def profile(device: Device, *networks: bytes) -> Profile:
             break
     else:
         raise FirmwareError(
-            f"{device.port.name}: the board runs {len(names)} operators that are not those of the "
-            "run's network: flash that run's firmware"
+            f"{device.port.name}: the board runs {len(names)} operators, which the run's network "
+            "does not have: flash the run's firmware"
         )
     return Profile(
         board=device.info().board,
@@ -224,7 +224,7 @@ class ProfileFacts(TypedDict):
     """
 
     board: str
-    engine: str
+    engine: Engine
     unit: str
     total: int
     macs: int

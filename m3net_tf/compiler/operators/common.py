@@ -55,13 +55,13 @@ def is_wide(op: Operation) -> bool:
 
 
 def quantized(value: float, tensor: Tensor) -> int:
-    """A real number in the steps of a tensor."""
+    """A real number quantised with a tensor's scale and zero point."""
     steps = round_half_away(float(np.float32(value) / tensor.scale))
     return tensor.zero_point + int(max(min(steps, 1e6), -1e6))
 
 
 def image_of(op: Operation, view: View) -> Image:
-    """The image that a view of shape (batches, rows, columns, channels) is.
+    """``m3net_image`` of a view of shape (batches, rows, columns, channels).
 
     Raises:
         ModelError: the image is too large.
@@ -73,7 +73,7 @@ def image_of(op: Operation, view: View) -> Image:
 
 
 def has_pixels(view: View) -> bool:
-    """Whether the channels of a pixel lie side by side."""
+    """Whether the channels of a pixel are contiguous."""
     return len(view.shape) == 4 and (view.shape[3] == 1 or view.strides[3] == view.item)
 
 

@@ -82,7 +82,7 @@ def _call_convolution(
     target: View,
     window: Window,
 ) -> None:
-    """One call of the kernel for some of the output channels; weights (channels, items)."""
+    """The kernel's call for some of the output channels; weights (channels, items)."""
     patch = Block("patch", -(-weights.shape[1] // 4) * 4 * _PATCH_BYTES)
     layer_of: Callable[[View, View], Structure]
     if is_wide(op):
@@ -107,7 +107,7 @@ def _call_convolution(
 
 
 def _from_last_pixel(view: View) -> View:
-    """The pixels in the opposite order, channels as they are."""
+    """The pixels in reversed order, channels unchanged."""
     mirrored = view.mirrored()
     offset = mirrored.offset - (view.shape[3] - 1) * view.strides[3]
     strides = (*mirrored.strides[:3], view.strides[3])
@@ -115,8 +115,10 @@ def _from_last_pixel(view: View) -> View:
 
 
 def _pointwise_backward_slack(view: View, target: View) -> int:
-    """Bytes from the input's start to the output's, if a packed pixel is made of a packed one from
-    the last on: what is not read yet ends before what is written."""
+    """Least bytes from the input's start to the output's, if the last pixel is computed first.
+
+    Both are contiguous. A pixel of the output must not overwrite a pixel that is still to be read.
+    """
     pixels = math.prod(view.shape[:3])
     excess = (view.shape[3] - target.shape[3]) * view.item
     if pixels == 1:
@@ -125,7 +127,7 @@ def _pointwise_backward_slack(view: View, target: View) -> int:
 
 
 def depthwise(lowering: Lowering, op: Operation) -> None:
-    """DEPTHWISE_CONV_2D; with several outputs for a channel it becomes a convolution."""
+    """DEPTHWISE_CONV_2D; with a depth multiplier above 1 it becomes a convolution."""
     source, filters = op.input(0), op.input(1)
     weights = _weights(op, filters)
     _, rows, columns, channels = weights.shape
@@ -155,7 +157,7 @@ def depthwise(lowering: Lowering, op: Operation) -> None:
 
 
 def fully_connected(lowering: Lowering, op: Operation) -> None:
-    """FULLY_CONNECTED: a convolution with a window of one pixel."""
+    """FULLY_CONNECTED, as a 1 x 1 convolution."""
     source, filters = op.input(0), op.input(1)
     weights = _weights(op, filters)
     channels, depth = weights.shape
@@ -179,7 +181,7 @@ def _channels(op: Operation, weights: Weights, part: slice) -> tuple[Array, bool
     """Rows of ``m3net_channel`` of some output channels; weights (channels, items)."""
     source = op.input(0)
     bias = _bias(op, part)
-    # The sum of weights times (input - zero point) is that of weights times inputs, less this.
+    # sum(weight * (input - zero point)) = sum(weight * input) - zero point * sum(weight)
     start = wrap(bias - source.zero_point * weights.sum(axis=1))
     reach = np.abs(start) + _LARGEST_INPUT * np.abs(weights).sum(axis=1)
     factors = _factors(op, part)
@@ -230,7 +232,7 @@ def _layer_16(
 
 
 def _has_long_sums(op: Operation) -> bool:
-    """Whether sums have 64 bits; the type of the bias says it, or an option if there is none."""
+    """Whether sums have 64 bits, by the type of the bias or, without a bias, by an option."""
     bias = op.inputs[2] if len(op.inputs) > 2 else None
     if bias is not None:
         return bias.dtype == "int64"
@@ -259,13 +261,13 @@ def _bias(op: Operation, part: slice) -> Weights:
 
 
 def _factors(op: Operation, part: slice) -> list[Factor]:
-    """Factors of some output channels from sums to outputs, computed as TFLite Micro does."""
+    """Requantisation factors of some output channels, computed as TFLite Micro does."""
     source, filters = op.input(0), op.input(1)
     scales = filters.scales
     count = part.stop - part.start
     to = float(op.output.scale)
     if op.kind == "FULLY_CONNECTED" and len(scales) == 1:
-        # A product in single precision, unlike that of convolutions.
+        # A product in single precision; convolutions take it in double precision.
         real = float(np.float32(source.scale * np.float32(scales[0]))) / to
         return [quantize_factor(real)] * count
     if len(scales) == 1:

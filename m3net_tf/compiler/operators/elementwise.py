@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Operators of two inputs that compute each output from one item of each."""
+"""Binary elementwise operators."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def binary_factors(op: Operation) -> tuple[Factor, Factor, Factor]:
     """Factors of both inputs and of the output, computed as TFLite Micro does.
 
     Raises:
-        ModelError: TFLite Micro would stop at them.
+        ModelError: TFLite Micro would refuse them.
     """
     first, second, output = (t.scale for t in (op.input(0), op.input(1), op.output))
     bits = SUM_BITS[op.output.dtype]

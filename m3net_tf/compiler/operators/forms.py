@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What tensors each operator takes: their number, their types, and the shapes of its outputs.
+"""The tensors that each operator takes: their number and types, and the shapes of its outputs.
 
-Each operator of a file is held against its form once, before anything else looks at it: passes,
-lowering and kernels rely on it. No memory is written that a shape does not account for.
+Each operator of a file is checked against its form before all passes. Passes, lowering and kernels
+rely on that check: a kernel never writes beyond the tensor that a shape describes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Shape = tuple[int, ...]
 
 
 class Role(enum.Enum):
-    """What an operator uses an input for."""
+    """The use of an input."""
 
     ITEMS = "items of the output's type"
     WEIGHTS = "int8 constants"
@@ -38,7 +38,7 @@ class Form:
     Attributes:
         roles: of its inputs.
         shapes: computes the shapes of its outputs; raises ModelError where inputs do not fit.
-        repeats: whether any number of inputs has the one role.
+        repeats: whether any number of inputs has the first role.
         converts: whether its inputs and outputs may have different types.
     """
 
@@ -49,7 +49,7 @@ class Form:
 
 
 def require_form(op: Operation) -> None:
-    """Refuse an operator whose tensors are not those of its form.
+    """Refuse an operator whose tensors do not match its form.
 
     Raises:
         ModelError: the message names operator, and tensor or shape.
@@ -102,17 +102,17 @@ def _require_type(op: Operation, tensor: Tensor) -> None:
 def _bias_types(op: Operation) -> tuple[str, ...]:
     if op.output.dtype != "int16":
         return ("int32",)
-    # TensorFlow Lite Micro's depthwise convolution takes biases of 64 bits only.
+    # TensorFlow Lite Micro's depthwise convolution of int16 takes only 64-bit biases.
     return ("int64",) if op.kind == "DEPTHWISE_CONV_2D" else ("int64", "int32")
 
 
 def numbers(op: Operation, index: int) -> list[int]:
-    """The whole numbers of a constant input."""
+    """The integers of a constant input."""
     return [int(number) for number in op.constant(index).reshape(-1)]
 
 
 def axis_of(op: Operation, axis: int, dimensions: int) -> int:
-    """An axis counted from the first one.
+    """An axis as an index from 0.
 
     Raises:
         ModelError: there is no such axis.
@@ -202,7 +202,7 @@ def _reshape(op: Operation) -> list[Shape]:
 
 
 def _ones(op: Operation) -> list[Shape]:
-    """EXPAND_DIMS and SQUEEZE: dimensions of one item come and go."""
+    """EXPAND_DIMS and SQUEEZE: dimensions of size 1 are added or removed."""
     sizes = [
         tuple(size for size in tensor.shape if size != 1) for tensor in (op.input(0), op.output)
     ]
@@ -234,7 +234,7 @@ def _slice(op: Operation) -> list[Shape]:
 
 
 def strides_of(op: Operation) -> list[range]:
-    """What a STRIDED_SLICE takes along each dimension that it names."""
+    """The slice along each dimension of a STRIDED_SLICE."""
     shape, options = op.input(0).shape, op.options
     unsupported = ("ellipsisMask", "newAxisMask", "offset")
     require(
@@ -303,7 +303,7 @@ def _unpack(op: Operation) -> list[Shape]:
 
 
 def _blocks(op: Operation) -> tuple[list[int], list[tuple[int, int]]]:
-    """Size of a block, and the items before and after the image, for each dimension in blocks."""
+    """For each blocked dimension, the block's size and the padding before and after the image."""
     block, ends = numbers(op, 1), numbers(op, 2)
     require(
         op,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Operators of one number that is int16, or becomes int16: no table has all their outputs."""
+"""Unary operators with int16 inputs or outputs, whose outputs do not fit a table."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _INT16_MAX = (1 << 15) - 1
 _ENTRIES = 256  # of the logistic function's table
 _ENTRIES_OF_ONE = 24  # entries up to an input of 1
 _STEPS_OF_ONE = 4096 * 3  # steps of an input of 1, of which the table has every 512th or 256th
-_NEAR = 1e-3  # to the whole exponent of a power of two
+_NEAR = 1e-3  # distance of a scale's logarithm from an integer
 _KERNELS = {"LOGISTIC": "logistic_16", "RSQRT": "inverse_root_16", "TANH": "tanh_16"}
 
 
@@ -82,29 +82,29 @@ def _root(op: Operation, loop: Loop) -> Structure:
 
 
 def root_factor(op: Operation) -> Factor:
-    """From the reciprocal root of the input to the output."""
+    """Factor from the reciprocal root of the input to the output."""
     root = np.float32(np.sqrt(op.input(0).scale))
     return quantize_factor(1.0 / float(np.float32(root * op.output.scale)))
 
 
 def double_factor(op: Operation) -> Factor:
-    """From input to output, by a quotient in double precision."""
+    """Factor from input to output, in double precision."""
     return quantize_factor(float(op.input(0).scale) / float(op.output.scale))
 
 
 def single_factor(op: Operation) -> Factor:
-    """From input to output, by a quotient in single precision."""
+    """Factor from input to output, in single precision."""
     return quantize_factor(float(np.float32(op.input(0).scale / op.output.scale)))
 
 
 def leaky_factors(op: Operation) -> tuple[Factor, Factor]:
-    """Factors of a leaky ReLU for positive numbers and, without its sign, for negative ones."""
+    """Factors of a leaky ReLU for positive inputs and, negated, for negative inputs."""
     slope = np.float32(op.input(0).scale * np.float32(op.options["alpha"]))
     return single_factor(op), quantize_factor(abs(float(np.float32(slope / op.output.scale))))
 
 
 def six(op: Operation) -> int:
-    """The number 6 in steps of the input.
+    """The number 6, quantised as the input.
 
     Raises:
         ModelError: the type has no such number.
@@ -135,13 +135,13 @@ def _sigmoid(op: Operation, loop: Loop) -> Structure:
 
 
 def _power_of_two(scale: np.float32) -> int | None:
-    """The exponent of a scale that is a power of two, as near as TensorFlow Lite looks at it."""
+    """The exponent of a scale that is a power of two within TensorFlow Lite's tolerance."""
     exponent = math.log2(scale)
     return round(exponent) if abs(exponent - round(exponent)) < _NEAR else None
 
 
 def _table_steps(op: Operation) -> tuple[int, int]:
-    """Multiplier of 15 bits and shift from inputs to steps of the table."""
+    """15-bit multiplier and shift from inputs to steps of the table."""
     power = _power_of_two(op.input(0).scale)
     if power == -12 or (power == -11 and op.kind == "TANH"):
         return 3 << (power + 12), 0

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """UNIDIRECTIONAL_SEQUENCE_LSTM: int8 or int16 inputs and outputs, int8 weights, int16 cells.
 
-Cells and the latest output outlast a run, as TensorFlow Lite Micro's variables do.
+Cell state and last output are kept between runs, as TensorFlow Lite Micro's variable tensors are.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from m3net_tf.compiler.operators.functions import logistic_table
 from m3net_tf.compiler.structures import Array, Factor, Gate, Lstm
 
 _INPUTS = 24
-_STATE, _CELLS = 18, 19  # places of the inputs that are variables
+_STATE, _CELLS = 18, 19  # indices of the variable inputs
 _ABSENT = (9, 10, 11, 16, 17, 20, 21, 22, 23)  # peepholes, projection, normalisation
 _GATES = ("input", "forget", "cell", "output")  # in the order of the weights
 _FIRST_WEIGHTS, _FIRST_STATE_WEIGHTS, _FIRST_BIAS = 1, 5, 12
@@ -73,7 +73,7 @@ def lstm(lowering: Lowering, op: Operation) -> None:
 
 
 def _require_form(lowering: Lowering, op: Operation) -> None:
-    """Refuse what TensorFlow Lite Micro refuses, and what the kernel lacks."""
+    """Refuse forms that TensorFlow Lite Micro refuses or the kernel lacks."""
     require(op, len(op.inputs) == _INPUTS, f"has {len(op.inputs)} inputs, not {_INPUTS}")
     require(
         op,
@@ -129,7 +129,7 @@ def _gate(op: Operation, index: int) -> Gate:
 
 
 def _sums(op: Operation, sums: np.ndarray, weights: np.ndarray) -> Array:
-    """What the sums of cells start with; those of int16 inputs have 64 bits."""
+    """Initial values of the cells' accumulators: 64 bits for int16 inputs, else 32."""
     if is_wide(op):
         require(op, bool((np.abs(sums) < LARGEST_LONG_BIAS).all()), "has a bias above 2^46")
         return Array("biases", "int64_t", sums)

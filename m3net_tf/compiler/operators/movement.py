@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Operators that only move items: views where possible."""
+"""Operators that only move items; they become views where possible."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def split(lowering: Lowering, op: Operation) -> None:
 
 
 def concatenation(lowering: Lowering, op: Operation) -> None:
-    """CONCATENATION; inputs that were written in place cost nothing."""
+    """CONCATENATION; inputs that were written in place are not copied."""
     for tensor, place in concatenation_places(lowering, op):
         require(op, tensor.same_quantization(op.output), "has inputs with other scales")
         view = lowering.read(tensor)
@@ -106,7 +106,7 @@ def pad(lowering: Lowering, op: Operation) -> None:
         place = place.part(axis, int(before), view.shape[axis])
     if not target.contiguous:
         raise op.error("pads into a concatenation, which is not supported")
-    if view.item > 1 and value != 0:  # a constant that is read again and again
+    if view.item > 1 and value != 0:  # a broadcast constant
         filler = packed(Block("padding", view.item, struct.pack("<h", value)), (1,), view.item)
         lowering.copy(op, filler.broadcast(target.shape), target)
     else:

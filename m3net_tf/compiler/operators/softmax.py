@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Softmax: tables of exponentials, and for int16 of reciprocals.
 
-The kernel of int16 interpolates between the entries of tables of 512 steps.
+The int16 kernel interpolates in tables of 513 entries.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from m3net_tf.compiler.structures import Array, Softmax, Softmax16, Structure
 
 _INTEGER_BITS = 5  # of the exponents
 _STEPS = 512
-_LARGEST_DEPTH = 1 << 16  # items of a row, so that their exponentials' sum fits 32 bits
+_LARGEST_DEPTH = 1 << 16  # items of a row: the sum of their exponentials fits 32 bits
 _RANGE = np.float32(65535)
-_REACH = 10.0  # how far below the largest input exponentials are told apart
+_REACH = 10.0  # below the largest input; exponentials of smaller inputs are 0
 _SCALE, _NEAR = 2.0**-15, 1e-3  # of outputs, and how near it must be
 
 Single = npt.NDArray[np.float32]
@@ -52,7 +52,7 @@ def _layer(op: Operation, rows: int, depth: int) -> Structure:
 
 
 def _exponentials(op: Operation) -> arithmetic.Integers:
-    """Exponentials of 0, -1, ... steps of the input, as far as they count."""
+    """Exponentials of 0, -1, ... steps of the input, up to the last one above 0."""
     beta = float(np.float32(op.options["beta"]))
     largest = float((1 << 31) - 1)
     real = min(beta * float(op.input(0).scale) * (1 << (31 - _INTEGER_BITS)), largest)
@@ -88,8 +88,8 @@ def _table(
 ) -> npt.NDArray[np.int64]:
     """A function at 513 inputs from end to end, in units of 2^-15.
 
-    Each entry is moved by half of the error in the middle of the step behind it. All steps of the
-    computation are in single precision, as TensorFlow Lite's.
+    Each entry is moved by half of the interpolation error in the middle of the next step. As in
+    TensorFlow Lite, all steps of the computation are in single precision.
     """
     lowest = scale * np.float32(-32768 - zero_point)
     highest = scale * np.float32(32767 - zero_point)

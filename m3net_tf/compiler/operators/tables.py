@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Operators whose outputs depend on one int8 number alone: tables of 256 outputs."""
+"""Unary int8 operators as tables of 256 outputs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _BYTE = 255
 
 
 def table_of(op: Operation) -> Table | None:
-    """Outputs of an operator for the inputs -128 to 127; None if they depend on more.
+    """Outputs of an operator for the inputs -128 to 127; None if it is not unary.
 
     Raises:
         ModelError: TFLite Micro would refuse the operator's numbers, or they leave the range of
@@ -66,7 +66,7 @@ def lookup(lowering: Lowering, op: Operation) -> None:
 
 
 def _look_up(lowering: Lowering, op: Operation, loop: LoopOverViews, table: Array) -> None:
-    """A call that can work backward if input and output lie in the same way."""
+    """The kernel's call; it can run backward if input and output have the same strides."""
     (source,), layer = loop.inputs, loop.layer
     arguments: list[Argument] = [layer, table, source, loop.output]
     call = lowering.call(op, "look_up", arguments, [source], loop.output)
@@ -90,10 +90,9 @@ def _centred(op: Operation) -> Integers:
 def _saturating(
     op: Operation, function: Callable[[Integers, int], Integers], bits: int
 ) -> Integers:
-    """Logistic and tanh: constant from a distance on.
+    """Logistic and tanh, which saturate.
 
-    In between, the function's input has 4 bits in front of the binary point, and its output is
-    rounded to ``bits`` behind it.
+    The function's input has 4 integer bits; its output is rounded to ``bits`` fractional bits.
     """
     factor = quantize_factor(float(op.input(0).scale) * (1 << (31 - _INTEGER_BITS)))
     radius = int(15 * (1 << (31 - _INTEGER_BITS)) / 2**factor.shift)
@@ -114,7 +113,7 @@ def _tanh(op: Operation) -> Integers:
 
 
 def _requantized(op: Operation) -> Integers:
-    """Of uint8, a table has the bytes as int8 on both sides."""
+    """Table of a requantisation; uint8 values are stored as the int8 with the same bits."""
     source, output = op.input(0), op.output
     values = _INPUTS & _BYTE if source.dtype == "uint8" else _INPUTS
     values = scale(values - source.zero_point, double_factor(op)) + output.zero_point
@@ -145,7 +144,7 @@ def _rsqrt(op: Operation) -> Integers:
     later = Factor(factor.multiplier, factor.shift - _RSQRT_BITS)
     values = []
     for value in _centred(op):
-        # TFLite Micro stops at numbers below zero; they get the same as zero.
+        # TFLite Micro refuses numbers below zero; here they give the same as zero.
         inverse = arithmetic.inverse_root(max(int(value), 1))
         shifted = Factor(inverse.multiplier, inverse.shift + _RSQRT_BITS)
         output = int(scale(scale(1, shifted), later)) + op.output.zero_point
@@ -175,7 +174,7 @@ _UNARY: dict[str, Callable[[Operation], Integers]] = {
 
 
 def _of_binary(op: Operation) -> Table | None:
-    """The table of an operator whose inputs are one tensor, or one of them a single constant."""
+    """Table of a binary operator on one tensor twice, or on a tensor and a scalar constant."""
     first, second = op.input(0), op.input(1)
     if first is second:
         return combine(op, _INPUTS, _INPUTS)

@@ -14,13 +14,13 @@ from m3net_tf.compiler.passes import constants, depthwise, dilation, padding, ta
 
 Pass = Callable[[Graph], int]
 
-#: Passes that take away operators that have no kernel, each by what it saves.
+#: Passes that remove operators without a kernel, by the name of what they save.
 FOLDS: dict[str, Pass] = {
     "operators of constants computed": constants.fold_constants,
     "operators that nothing reads": unused.drop_unused,
 }
 
-#: Passes on operators that all have kernels.
+#: Passes on operators with kernels.
 PASSES: dict[str, Pass] = {
     "dilated convolutions put together": dilation.fuse_dilation,
     "operators that became tables": tables.make_tables,

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Operators that read constants alone are computed when the network is compiled.
+"""Constant folding.
 
-So are the operators on shapes that a converter writes where it does not know the batch size.
+It includes the operators on shapes that a converter writes for an unknown batch size.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Values = npt.NDArray[Any]
 
 
 def fold_constants(graph: Graph) -> int:
-    """Compute what depends on no input of the network."""
+    """Compute the operators that depend on no input of the network."""
     count = 0
     for op in list(graph.operations):
         resolve_shapes(op)
@@ -43,7 +43,7 @@ def fold_constants(graph: Graph) -> int:
 
 
 def _value(op: Operation) -> Values | None:
-    """Output of an operator of constants; None if it is not one of those below."""
+    """Output of an operator on constants; None if it has no function below."""
     if op.kind in _MOVEMENTS:
         return _MOVEMENTS[op.kind](op)
     if op.kind in _ARITHMETIC:
@@ -72,7 +72,7 @@ def _concatenate(op: Operation) -> Values:
 
 
 def _of_shapes(op: Operation) -> Values | None:
-    """Output of an operator on shapes; None if it works on more than shapes."""
+    """Output of an operator on shapes; None if its inputs are too large for shapes."""
     inputs = [tensor for tensor in op.inputs if tensor is not None]
     if op.kind != "SHAPE" and sum(tensor.size for tensor in inputs) > _MOST_ITEMS:
         return None

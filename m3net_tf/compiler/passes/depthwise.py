@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A depthwise convolution of concatenated channels becomes one for each part.
 
-Each part then reads its input where it is, as a mirror if it is one, and nothing is concatenated
-before it; the parts of the output are written in place.
+Each part reads its own input in place, reversed if it is a mirror, so that the concatenation goes.
+The parts of the output are written in place.
 """
 
 from __future__ import annotations

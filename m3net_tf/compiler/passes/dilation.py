@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A convolution between SPACE_TO_BATCH_ND and BATCH_TO_SPACE_ND becomes one with dilation.
 
-So the converter writes dilated convolutions of an unknown batch size; those of sequences have a
-reshape on either side of the convolution.
+The converter writes dilated convolutions of an unknown batch size in this form; convolutions of
+sequences have a reshape on either side.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def _chain(graph: Graph, spread: Operation) -> _Chain | None:
 
 
 def _follow(graph: Graph, op: Operation) -> tuple[list[Operation], Operation | None]:
-    """At most one reshape behind an operator, and what alone reads it then."""
+    """The reshape after an operator, if there is one, and the only reader after it."""
     reshapes: list[Operation] = []
     while True:
         readers = graph.readers(op.output)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A padding with the zero point before convolutions becomes part of their windows."""
+"""Zero padding before convolutions becomes part of their windows."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def fold_padding(graph: Graph) -> int:
 
 
 def _is_foldable(op: Operation) -> bool:
-    """Whether an operator pads rows and columns with what reads as zero."""
+    """Whether an operator pads only rows and columns, with the zero point."""
     if op.kind not in ("PAD", "PADV2") or len(op.output.shape) != 4:
         return False
     if not op.input(0).same_quantization(op.output):

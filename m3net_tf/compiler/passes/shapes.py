@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Shapes that a converter with an unknown batch size left open.
 
-A file has the size 1 wherever a size is unknown. That is right for the batch itself, and wrong for
-sizes that are computed from it, as in a dense layer on a sequence or a dilated convolution.
+A file has the size 1 wherever a size is unknown. This is right for the batch itself, but wrong for
+sizes computed from it, as in a dense layer on a sequence or a dilated convolution.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Shape = tuple[int, ...]
 
 
 def resolve_shapes(op: Operation) -> None:
-    """Give the outputs with unknown sizes the shapes that the inputs tell.
+    """Infer the shapes of outputs with unknown sizes from the inputs.
 
     Raises:
         ModelError: a shape is empty or too large.
@@ -36,7 +36,7 @@ def resolve_shapes(op: Operation) -> None:
 
 
 def _batch(op: Operation) -> Shape:
-    """The batch size of the first input, if it is the only unknown size; else that of the file."""
+    """The output's shape with the first input's batch size, if no other size is unknown."""
     source, output = op.inputs[0], op.outputs[0]
     if source is None or len(source.shape) != len(output.shape) or output.unknown != (0,):
         return output.shape
@@ -76,7 +76,7 @@ _SHAPES: dict[str, Callable[[Operation], Shape]] = {
     "RESHAPE": _reshape,
 }
 
-#: Operators whose inputs alone tell the shape, as their forms do.
+#: Operators whose forms infer the shape from the inputs alone.
 _BY_FORM = frozenset(
     {"ABS", "LEAKY_RELU", "LOGISTIC", "QUANTIZE", "RELU", "RELU6", "RSQRT", "SOFTMAX", "TANH"}
     | {"ADD", "MAXIMUM", "MINIMUM", "MUL", "SQUARED_DIFFERENCE", "SUB"}

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Operators whose output depends on one int8 number become tables; tables of tables become one.
+"""Unary int8 operators become tables of 256 bytes; consecutive tables become one.
 
-Logistic, tanh, the ReLU family and requantisation are tables of 256 bytes; so are a tensor times
-itself and a tensor with a single constant. Two tables in a row are one table.
+They are logistic, tanh, the ReLU family and requantisation, and binary operators on one tensor
+twice or on a tensor and a scalar constant.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def make_tables(graph: Graph) -> int:
             continue
         variable = next(t for t in op.inputs if t is not None and t.data is None)
         if variable.shape != op.output.shape:
-            continue  # a constant with more dimensions
+            continue  # broadcasting adds dimensions
         op.inputs, op.options, op.kind = [variable], {"table": table, "was": op.kind}, "TABLE"
         count += 1
     return count

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Operators whose outputs nothing reads are left out."""
+"""Dead-code elimination."""
 
 from __future__ import annotations
 

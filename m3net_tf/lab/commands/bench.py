@@ -74,7 +74,7 @@ def bench_table(
     as_json: AlwaysJson = True,
 ) -> None:
     """Estimate the training hours of a table, on this machine or at a rate; needs no data."""
-    from m3net_tf.audio.datasets.report import parse_options
+    from m3net_tf.audio.datasets.tables import parse_options
     from m3net_tf.lab.bench.table import keep_hours, run_bench_table, total_line
 
     result = run_bench_table(
@@ -107,10 +107,16 @@ def bench_engine(
         int, typer.Option(min=2, help="Inputs whose output bytes are compared.")
     ] = 10,
     weights_flash: WeightsFlash = None,
+    cycles: Annotated[
+        bool,
+        typer.Option(
+            "--cycles", help="Also model the cycles of a Cortex-M4; needs the extra cycles."
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Compare the compiled engine with TensorFlow Lite Micro: instructions, arena, flash."""
-    from m3net_tf.lab.bench.engine import engine_table, run_bench_engine
+    from m3net_tf.lab.bench.engine import cycles_table, engine_table, run_bench_engine
 
     result = run_bench_engine(
         board or (DEFAULT_BOARD,),
@@ -118,12 +124,15 @@ def bench_engine(
         inputs,
         progress_beside(True),
         weights_flash_bytes=weights_flash,
+        cycles=cycles,
     )
     if as_json:
         say_json(result)
         return
     for name, networks in result["boards"].items():
         console.print(engine_table(name, networks))
+        if cycles:
+            console.print(cycles_table(networks))
         for engine, reason in result["missing"][name].items():
             say(f"{engine} is not measured: {reason}")
 

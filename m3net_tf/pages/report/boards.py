@@ -84,10 +84,10 @@ def _profile_blocks(profile: Mapping[str, Any]) -> list[Block]:
     return [Chart(bars, text, caption)]
 
 
-def fit(runs: Sequence[RunData]) -> Section:
+def footprint(runs: Sequence[RunData]) -> Section:
     """Boards on which the network fits."""
     return Section(
-        "fit",
+        "footprint",
         "Boards that it fits",
         "Memory of the whole firmware with its share of the board's, and whether the board keeps "
         "up with the sound. That requires half of the clock to be left: an instruction may take "
@@ -97,7 +97,7 @@ def fit(runs: Sequence[RunData]) -> Section:
 
 
 def _fit_of(run: RunData) -> list[Block]:
-    result = run.file("fit.json")
+    result = run.file("footprint.json")
     command = f"m3net footprint {run.path}"
     if result is None:
         return [Note("The boards were not measured.", command)]

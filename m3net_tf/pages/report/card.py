@@ -89,12 +89,12 @@ def _about(path: Path) -> About:
 def _card(run: Run, name: str, about: About, contents: Mapping[str, bytes]) -> Card:
     metrics = run.metrics()
     bundle = Bundle.load(run.folder / "export")
-    measured = {file: read_json(run.folder / file) for file in ("summary.json", "fit.json")}
+    measured = {file: read_json(run.folder / file) for file in ("summary.json", "footprint.json")}
     for file, values in measured.items():
         if values.get("model_sha256") != bundle.manifest.model.sha256:
             raise ModelError(
                 f"{run.folder / file} is of another network than the export: run "
-                f"m3net {'footprint' if file == 'fit.json' else 'emulate'} {run.folder} again"
+                f"m3net {'footprint' if file == 'footprint.json' else 'emulate'} {run.folder} again"
             )
     summary, values, recipe = measured["summary.json"], metrics.values, run.recipe()
     return {
@@ -107,7 +107,7 @@ def _card(run: Run, name: str, about: About, contents: Mapping[str, bytes]) -> C
         },
         "parameters": metrics.parameters,
         "macs": metrics.macs,
-        "engine": measured["fit.json"]["engine"],
+        "engine": measured["footprint.json"]["engine"],
         "about": about,
         "data": _data(metrics.dataset.facts),
         "training": {
@@ -124,7 +124,7 @@ def _card(run: Run, name: str, about: About, contents: Mapping[str, bytes]) -> C
             "int8_95": tuple(summary["int8_accuracy_95"]),
         },
         "classes": _classes(run),
-        "boards": [_board(row) for row in measured["fit.json"]["boards"] if row["cost"]],
+        "boards": [_board(row) for row in measured["footprint.json"]["boards"] if row["cost"]],
         "files": {name: sha256_of(data) for name, data in contents.items()},
         "versions": values["versions"],
         "git_commit": values["git_commit"],

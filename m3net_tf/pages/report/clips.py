@@ -23,7 +23,7 @@ from m3net_tf.pages.report.content import (
     Section,
     side_by_side,
 )
-from m3net_tf.pages.report.gather import Floats, HeldOutClips, RunData, hits
+from m3net_tf.pages.report.gather import Floats, HeldOutClips, RunData, Truth, hits
 from m3net_tf.pages.report.projection import FEWEST, plane, spread_over_classes
 from m3net_tf.pages.report.sounds import map_uri, saliency_uri, sound_uri
 from m3net_tf.pages.report.words import percent
@@ -33,7 +33,10 @@ MAP_CLIPS = 300
 _MAP_SOUND_S = 600.0  # of sound in a map; MP3 takes 5 kB a second
 _WINDOWS = (6, 8)  # steps of a hidden window over bins and frames; it is two steps wide
 _SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-left")
-_COLOURS = 6  # of the page's palette
+_CUT = (
+    "Answer and probabilities are of the whole clip; sound and pictures are of the window with the "
+    "largest loss."
+)
 
 
 def no_clips(run: RunData) -> Note:
@@ -61,26 +64,40 @@ def _worst_of(run: RunData) -> list[Block]:
     if clips is None:
         return [no_clips(run)]
     config = run.run.recipe().frontend
-    losses = clip_losses(clips)
-    order = np.argsort(-losses, kind="stable")[:WORST]
-    cards = [_card(run, clips, config, int(index)) for index in order]
+    scores, truth = clips.whole()
+    losses = clip_losses(scores, truth, several_labels=run.multi_label)
+    rows = clips.rows()
+    window_losses = clip_losses(clips.probabilities, clips.truth, several_labels=run.multi_label)
+    cards = []
+    for whole in np.argsort(-losses, kind="stable")[:WORST]:
+        worst_window = max(rows[whole], key=lambda row: window_losses[row])
+        cards.append(_card(run, clips, config, worst_window, scores[whole]))
     gallery = Gallery(cards, (*frequency_range(config), f"{clips.dataset.info.clip_s:g} s"))
-    return [Note(f"Each of these is one of the {clips.unit}."), gallery] if clips.cut else [gallery]
+    return [Note(_CUT), gallery] if clips.cut else [gallery]
 
 
-def clip_losses(clips: HeldOutClips) -> Floats:
-    """Cross-entropy of each clip, shape (clips,); the mean over the classes of several labels."""
-    likely = np.clip(clips.probabilities, 1e-7, 1 - 1e-7)
-    if clips.features.matrix is None:
-        likely = likely[clips.truth][:, None]
+def clip_losses(probabilities: Floats, truth: Truth, *, several_labels: bool) -> Floats:
+    """Cross-entropy of each clip, shape (clips,).
+
+    Args:
+        probabilities: shape (clips, classes).
+        truth: whether a clip has a class, same shape.
+        several_labels: whether clips may have several classes; then the mean over all classes.
+    """
+    likely = np.clip(probabilities, 1e-7, 1 - 1e-7)
+    losses: Floats
+    if several_labels:
+        losses = -np.log(np.where(truth, likely, 1 - likely)).mean(1)
     else:
-        likely = np.where(clips.truth, likely, 1 - likely)
-    losses: Floats = -np.log(likely).mean(1)
+        losses = -np.log(likely[truth])
     return losses
 
 
-def _card(run: RunData, clips: HeldOutClips, config: FrontendConfig, index: int) -> ClipCard:
-    clip, scores = clips.features.clips[index], clips.probabilities[index]
+def _card(
+    run: RunData, clips: HeldOutClips, config: FrontendConfig, index: int, scores: Floats
+) -> ClipCard:
+    """Sound and pictures of a row, with the answer to the whole clip by its scores."""
+    clip = clips.features.clips[index]
     answer = int(scores.argmax())
     truth = ", ".join(clip.all_labels)
     features = np.asarray(clips.features.features[0, index])

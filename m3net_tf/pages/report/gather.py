@@ -17,7 +17,7 @@ from m3net_tf.export import Bundle
 from m3net_tf.system.artifacts import read_json
 from m3net_tf.system.errors import ConfigError, M3NetError
 from m3net_tf.system.progress import Log, silent
-from m3net_tf.training.metrics import whole_scores
+from m3net_tf.training.metrics import rows_of_whole, whole_scores
 from m3net_tf.training.run import Run
 from m3net_tf.training.run_metrics import RunMetrics
 
@@ -59,6 +59,12 @@ class HeldOutClips:
         labels = self.dataset.info.labels
         scores, first = whole_scores(self.probabilities, self.features.clips, labels)
         return scores, self.truth[first]
+
+    def rows(self) -> list[list[int]]:
+        """Rows of each clip of :meth:`whole`: its windows, or the clip itself."""
+        if self.features.matrix is not None:
+            return [[row] for row in range(len(self.probabilities))]
+        return rows_of_whole(self.features.clips)
 
     @property
     def cut(self) -> bool:

@@ -110,7 +110,7 @@ def _makers() -> Sequence[Callable[[Sequence[RunData]], Section]]:
         networks.int8_loss,
         networks.arena,
         boards.layer_costs,
-        boards.fit,
+        boards.footprint,
         origin.origin,
     )
 

@@ -149,7 +149,7 @@ def test_trust_on_first_use(noise_archive, tmp_path):
     shutil.rmtree(tmp_path / "data/top")
     noise_archive(files=30)  # another file at the same address
     path = tmp_path / "data" / RECORD
-    message = rf"not that of the first download \(sha256:\w+\), recorded in {path}"
+    message = rf"not the first download's \(sha256:\w+\), recorded in {path}"
     with pytest.raises(DataError, match=message):
         fetch_archives((archive,), tmp_path / "data")
 

@@ -12,8 +12,8 @@ from m3net_tf.audio.datasets import (
     cut_statement,
     load_dataset,
     protocol_statement,
-    report,
     split_facts,
+    tables,
 )
 from m3net_tf.audio.datasets.clips import Clip
 from m3net_tf.audio.datasets.grouping import suggest_groups
@@ -66,7 +66,7 @@ def test_clips_longer_than_the_window_are_counted(make_layout, write_wav):
     assert "only their beginning is used; clip_s=4 keeps all clips whole, clip_s=2 ke" in said
     assert "their middle" in cut_statement(load_dataset("folder", root, fit="crop"))
     assert cut_statement(load_dataset("folder", root, clip_s=4)) is None
-    assert said in report.check_lines(checking.check("folder", root))
+    assert said in tables.check_lines(checking.check("folder", root))
 
 
 # The check as a first step
@@ -81,17 +81,17 @@ def test_check_skips_what_the_clips_do_not_allow(make_layout):
     )
     assert [*names] == ["stratified-random", "grouped-5fold"]
     assert all(line.leak is None for line in checked.protocols)
-    assert report.check_table(checked).rows[0][5:7] == ("unknown", "unknown")
-    lines = "\n".join(report.check_lines(checked))
+    assert tables.check_table(checked).rows[0][5:7] == ("unknown", "unknown")
+    lines = "\n".join(tables.check_lines(checked))
     assert "listed-split skipped:" in lines and "grouped skipped:" in lines
     assert (
-        report.check_lines(checked)[-1] == "passed; groups are unknown, so no leak can be measured"
+        tables.check_lines(checked)[-1] == "passed; groups are unknown, so no leak can be measured"
     )
 
 
 def test_check_with_groups_and_without_a_listed_split(make_layout):
     checked = checking.check("folder", make_layout("folder"), **GROUPS)
-    assert checked.passed and report.check_lines(checked)[-1] == "passed"
+    assert checked.passed and tables.check_lines(checked)[-1] == "passed"
     assert [(line.protocol, line.leak) for line in checked.protocols] == [
         ("grouped", 0.0),
         ("stratified-random", 1.0),
@@ -273,11 +273,11 @@ def test_running_numbers_are_no_groups():
 
 def test_a_guess_is_printed_as_it_is_used(make_layout):
     root = make_layout("folder")
-    table, lines = report.suggestions("folder", root)
+    table, lines = tables.suggestions("folder", root)
     assert table.rows[0][:4] == ("(speaker[0-9]+)", "5", "8", "2.0")
     assert lines[0].endswith("--option 'group_pattern=(speaker[0-9]+)'")
     assert "    group_pattern: (speaker[0-9]+)" in lines
-    options = report.parse_options(["group_pattern=(speaker[0-9]+)"])
+    options = tables.parse_options(["group_pattern=(speaker[0-9]+)"])
     assert load_dataset("folder", root, **options).info.protocol == "grouped"
     with pytest.raises(ConfigError, match="--suggest is for data set folder only"):
-        report.suggestions("synth")
+        tables.suggestions("synth")

@@ -73,7 +73,7 @@ def mean_features() -> dict[str, tuple[np.ndarray, np.ndarray]]:
     return features
 
 
-@pytest.mark.slow  # the clips are those of test_clips_never_change
+@pytest.mark.slow  # the clips of test_clips_never_change
 @pytest.mark.parametrize("ridge", [1e-3, 1.0, 100.0])
 def test_a_linear_model_on_mean_features_stays_below_75_percent(mean_features, ridge):
     (x, y), (x_test, y_test) = mean_features["train"], mean_features["test"]

@@ -103,7 +103,7 @@ def test_real_clips(real_data, dataset: str, folder: str, share: int):
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_the_spectrum_is_exact_to_a_sample_s_fraction(name: str):
-    """Compared with the FFT in double precision: the error is far below that of 16-bit samples."""
+    """The error against a double-precision FFT is far below the rounding of 16-bit samples."""
     config = CONFIGS[name]
     tables = fixed_tables(config)
     clip = sounds(config)["full noise"]

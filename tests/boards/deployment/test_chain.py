@@ -133,7 +133,7 @@ def test_the_compiled_engine_gives_the_same_bytes_at_less_cost(run, summary, tfl
 def test_arena_of_tflm_is_proven_and_one_step_less_is_refused(run, tflm_summary, tmp_path):
     copy = Run(shutil.copytree(run.folder, tmp_path / "run"))
     bundle = export_run(copy, None, engine="tflm")
-    assert chain.saved_summary(copy, BOARD) is None  # that of the export's engine until now
+    assert chain.saved_summary(copy, BOARD) is None  # until now the summary of the export's engine
     firmware = run.folder / "firmware" / f"{BOARD}-tflm"
     chain.prove_arena(bundle, BOARD, firmware, lambda _: None)
     assert bundle.manifest.arena.source == f"TFLite Micro on {BOARD}"

@@ -157,5 +157,5 @@ def test_names_and_figures_are_whole_at_80_columns():
 
 
 def test_profile_of_another_network(tflite: bytes):
-    with pytest.raises(FirmwareError, match="not those of the run's network"):
+    with pytest.raises(FirmwareError, match="the run's network does not have"):
         profile(Board(["CONV_2D", "SOFTMAX"]), tflite)  # type: ignore[arg-type]

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The PDM library of Arduino's boards; its samples are those of vectors.h.
+// The PDM library of Arduino's boards; its samples come from vectors.h.
 #ifndef M3NET_TESTS_PDM_H_
 #define M3NET_TESTS_PDM_H_
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Renode's keywords that firmware/renode uses, with Renode's arguments, run on QEMU.
 
-Names, order and defaults are those of Renode 1.16.1 (commit d66b0c2aa3d4, the classes
+Names, order and defaults are as in Renode 1.16.1 (commit d66b0c2aa3d4, the classes
 ``UartKeywords`` and ``RenodeKeywords`` of its RobotFrameworkEngine). The suites need 1.16.1 or
 later: before, the field of a line that came is ``line`` instead of ``Line``. A dry run sees the
 signatures only; a real one drives an emulated MPS2 board in the place of Renode's, so that all but

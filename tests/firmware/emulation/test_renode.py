@@ -53,7 +53,7 @@ PLATFORMS = {
     },
 }
 #: Renode's board files one of whose includes fetches registers' descriptions (``ApplySVD @https``)
-#: in an entry of ``sysbus``, and the tags of that entry.
+#: in an entry of ``sysbus``, and the tags of the entry.
 FETCHING = {
     "platforms/boards/stm32f4_discovery.repl": {
         '<0x40021000, 0x40021003> "GPIOE_MODER" 0xFFFFFFFF',
@@ -261,7 +261,7 @@ def description(board: str) -> tuple[str, dict[str, tuple[str, dict[str, int]]]]
 def bus_tags(board: str) -> list[str]:
     """Tags of the one ``init:`` of ``sysbus`` in a board's .repl, all of whose lines are tags.
 
-    Such an ``init:`` takes the place of those in the included files (``init add:`` would not).
+    Such an ``init:`` replaces each ``init:`` in the included files (``init add:`` would not).
     """
     inits = re.findall(r"^sysbus:\n {4}init:\n((?: {8}.+\n)+)", uncommented(board), re.MULTILINE)
     tag = r'Tag (<0x[0-9A-F]{8}, 0x[0-9A-F]{8}> "[\w:\[\]]+"(?: 0x[0-9A-F]+)?)'

@@ -17,7 +17,7 @@ SAVES, FORGETS = 13, 3
 
 @pytest.fixture(scope="module", params=[4, 32])
 def word_bytes(request: pytest.FixtureRequest) -> int:
-    """Words of the STM32F407 and the nRF52840, and those of the STM32H753, with check bits."""
+    """Words of the STM32F407 and the nRF52840, and the STM32H753's words with check bits."""
     return request.param
 
 

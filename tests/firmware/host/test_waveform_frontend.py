@@ -51,11 +51,10 @@ HOST = ("host/main.c", "app/job.c", *(f"core/{name}.c" for name in (
 )))  # fmt: skip
 MONITOR = (
     *(f"host/{name}.c" for name in ("monitor", "board", "model", "storage")),
+    *(f"core/{path.name}" for path in sorted((FIRMWARE_DIR / "core").glob("monitor_*.c"))),
     *(f"core/{name}.c" for name in (
-        "console", "crc32", "detector", "duty", "eembc", "frontend", "live", "monitor_commands",
-        "monitor_inference", "monitor_input", "monitor_streaming", "monitor_text",
-        "monitor_transport", "platform_defaults", "recognizer", "record_log", "ring",
-        "saved_thresholds", "status",
+        "console", "crc32", "detector", "duty", "eembc", "frontend", "live", "platform_defaults",
+        "recognizer", "record_log", "ring", "saved_thresholds", "status",
     )),
 )  # fmt: skip
 #: They need no FPU for this; the second one takes another build.

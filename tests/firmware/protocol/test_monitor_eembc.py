@@ -198,7 +198,7 @@ def test_sessions_with_the_host(runner: Runner):
 
 
 def test_sessions_with_the_emulated_board(built: BuiltFirmware):
-    """Accuracy and performance mode; the scores are those of the desktop."""
+    """Accuracy and performance mode; the scores equal the desktop's."""
     from m3net_tf.boards.device import open_port
     from m3net_tf.runtime.interpreter import run_reference
 

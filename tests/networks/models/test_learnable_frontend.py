@@ -23,7 +23,7 @@ SMALL = {
         "dropout": 0.0,  # the loss of a step must depend only on the weights
     },
 }
-# Origin: DiffRes, table 3; 64 filters are those of its AudioSet row.
+# Origin: DiffRes, table 3; its AudioSet row has 64 filters.
 PRINTED = {"leaf": "448", "sincnet": "256", "td_fbank": "51k"}
 
 

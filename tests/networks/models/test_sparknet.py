@@ -43,7 +43,7 @@ def test_gates_are_clipped_and_noisy_in_training_alone():
     many = tf.constant(np.repeat(MU, 4000, 0))
     gates = layer(many, training=True).numpy()
     assert gates.min() == 0 and gates.max() == 1
-    # Share of closed gates: that of a normal variable below -mu - 1/2.
+    # Share of closed gates: the probability that a normal variable is below -mu - 1/2.
     closed = [0.5 + 0.5 * math.erf((-mu - 0.5) / (0.5 * math.sqrt(2))) for mu in MU.ravel()]
     np.testing.assert_allclose((gates == 0).mean((0, 1, 3)), closed, atol=0.03)
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shutil
@@ -79,8 +80,8 @@ def quantisation_report() -> dict:
     }
 
 
-def fit_result(model_sha256: str) -> dict:
-    """The part of ``fit.json`` that the page reads: a board with figures, and one without."""
+def footprint_result(model_sha256: str) -> dict:
+    """The part of ``footprint.json`` that the page reads: a board with figures, and one without."""
     costs = {"arena_bytes": 1000, "ram_bytes": 5000, "flash_bytes": 9000}
     board = {"board": BOARD, "ram_bytes": 10_000, "flash_bytes": 90_000, "arena_estimate_bytes": 9}
     measured = {**board, "cost": costs, "cpu_share": 0.25, "fits": True, "real_time": True}
@@ -97,7 +98,7 @@ def complete(tiny_run: Path, private_cache: Path, tmp_path_factory) -> Path:
     layers = (LayerCost(Operator("CONV_2D", (1, 4, 4, 8), 100), 900),)
     save_profile(Profile(BOARD, COMPILED, "instructions", layers, 950), sha256, folder)
     write_json(folder / "quantized" / "report.json", quantisation_report())
-    write_json(folder / "fit.json", fit_result(sha256))
+    write_json(folder / "footprint.json", footprint_result(sha256))
     rename_class(folder, 3, HOSTILE)
     return folder
 
@@ -229,12 +230,32 @@ def test_bins_of_reliability():
 def test_the_worst_clips_come_first_and_can_be_heard(gathered):
     run = gathered[1]
     gallery = blocks(clips.worst_clips([run]), Gallery)[0]
-    losses = clips.clip_losses(run.clips)
+    losses = clips.clip_losses(*run.clips.whole(), several_labels=False)
     worst = run.clips.features.clips[int(losses.argmax())]
     assert gallery.clips[0].name == worst.clip_id and worst.label in gallery.clips[0].truth
     assert gallery.axes[1].endswith("Hz") and gallery.axes[2] == "1 s"
     assert gallery.clips[0].sound.startswith("data:audio/mpeg;base64,")
     assert gallery.clips[0].saliency_picture.startswith("data:image/png;base64,")
+
+
+def test_a_long_clip_is_listed_once_by_its_worst_window(gathered):
+    run = gathered[1]
+    features, truth = run.clips.features, run.clips.truth
+    share = np.full(len(truth), 0.9)
+    share[:2] = 0.02, 0.01
+    rest = (1 - share) / (truth.shape[1] - 1)
+    scores = np.where(truth, share[:, None], rest[:, None])
+    windows = list(features.clips)
+    for row in range(2):
+        windows[row] = dataclasses.replace(windows[row], whole="long")
+    cut = dataclasses.replace(
+        run.clips,
+        features=dataclasses.replace(features, clips=tuple(windows)),
+        probabilities=scores,
+    )
+    section = clips.worst_clips([dataclasses.replace(run, clips=cut)])
+    names = [card.name for card in blocks(section, Gallery)[0].clips]
+    assert names[0] == windows[1].clip_id and windows[0].clip_id not in names
 
 
 @pytest.mark.parametrize("rate_hz", [16_000, 96_000, 7_000])
@@ -306,7 +327,9 @@ def test_clips_with_several_labels():
     rows = values(blocks(reliability.reliability([run]), Chart)[0])
     assert rows  # the dashed line
     expected = np.where(matrix, scores, 1 - scores)
-    np.testing.assert_allclose(clips.clip_losses(held_out), -np.log(expected).mean(1), rtol=1e-5)
+    losses = clips.clip_losses(*held_out.whole(), several_labels=True)
+    np.testing.assert_allclose(losses, -np.log(expected).mean(1), rtol=1e-5)
+    assert held_out.rows() == [[row] for row in range(40)]
 
 
 def test_the_map_shows_clips_whose_sounds_it_has(gathered):
@@ -335,11 +358,11 @@ def test_sections_of_network_and_boards(gathered):
     assert blocks(networks.arena(run), networks.Drawing)[0].svg.startswith("<svg")
     cost = blocks(boards.layer_costs(run), Chart)[0]
     assert values(cost)[0]["cost"] == 900 and "950 instructions" in cost.caption
-    table = blocks(boards.fit(run), Table)[0]
+    table = blocks(boards.footprint(run), Table)[0]
     row = (BOARD, "1,000", "5,000 (50 %)", "9,000 (10 %)", "25.0 %", "yes", "yes")
     assert table.rows == [row, ("other", "~9", "", "", "", "", "")]
-    write_json(run[0].run.folder / "fit.json", fit_result("another"))
-    notes = [note.text for note in blocks(boards.fit(run), Note)]
+    write_json(run[0].run.folder / "footprint.json", footprint_result("another"))
+    notes = [note.text for note in blocks(boards.footprint(run), Note)]
     command = f"m3net footprint {run[0].path}"
     assert notes == [
         "These figures are of an earlier export.",
@@ -349,7 +372,7 @@ def test_sections_of_network_and_boards(gathered):
 
 def test_what_is_missing_is_named_with_its_command(gathered):
     run = gathered[1]
-    makers = (networks.int8_loss, networks.arena, boards.layer_costs, boards.fit)
+    makers = (networks.int8_loss, networks.arena, boards.layer_costs, boards.footprint)
     assert [make([run]).missing for make in makers] == [
         [f"m3net quantize {run.run.folder}"],
         [f"m3net export {run.run.folder}"],

@@ -75,7 +75,7 @@ def diffres(x: tf.Tensor, reduction: float, *, reading: str = "paper", **options
         x: feature map of shape (batch, F, T, 1).
         reduction: share of the frames that is removed, delta.
         reading: ``paper`` or ``released``.
-        options: as those of :func:`rescale_and_warp`.
+        options: as in :func:`rescale_and_warp`.
 
     Returns:
         Map of shape (batch, F, floor((1 - reduction) T), 3): mean, maximum, encoding.
@@ -98,7 +98,7 @@ class DiffRes(keras.layers.Layer):
         name: name of the layer.
         trainable: whether the score network is trained.
         dtype: type or policy of the score network.
-        options: as those of :func:`m3net_tf.networks.layers.diffres.front.rescale_and_warp`.
+        options: as in :func:`m3net_tf.networks.layers.diffres.front.rescale_and_warp`.
 
     Shapes:
         (batch, F, T, 1) to (batch, F, floor((1 - reduction) T), 3): mean, maximum, encoding.

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where the DiffRes authors' released code differs from the paper's text.
 
-The code is https://github.com/haoheliu/diffres-python (MIT). ``reading: released`` of
+The code is https://github.com/haoheliu/diffres-python. ``reading: released`` of
 :class:`~m3net_tf.networks.models.diffres.Design` selects these formulas; docs/decisions.md compares
 both.
 """
@@ -16,7 +16,7 @@ from m3net_tf.system.keras import tf
 
 READINGS = ("paper", "released")
 _LOWEST, _HIGHEST = 1e-4, 1.0 - 1e-4  # of a score that is raised
-_NEAR_MINIMUM = 1e-6  # mean mel power above that of the quietest frame
+_NEAR_MINIMUM = 1e-6  # mean mel power above the quietest frame's
 
 
 def require_reading(reading: str) -> str:
@@ -52,7 +52,7 @@ def fill_scores(scores: tf.Tensor, frames_out: int) -> tf.Tensor:
 
 
 def quietest_frames(power: tf.Tensor) -> tf.Tensor:
-    """Frames whose mean mel power is that of the batch's quietest frame.
+    """Frames whose mean mel power equals the quietest frame's of the batch.
 
     Args:
         power: mel powers, shape (batch, F, T).

@@ -103,7 +103,7 @@ class AdaptiveAveragePooling(_FewerFrames):
 class FrameSampling(_FewerFrames):
     """Keep frames at regular steps (change hop): frame i is frame floor(i T / t) of the input.
 
-    If T / t is a whole number, the result equals that of a front end with T / t times the hop.
+    If T / t is a whole number, the result equals the map of a front end with T / t times the hop.
     """
 
     def build(self, input_shape: tf.TensorShape) -> None:

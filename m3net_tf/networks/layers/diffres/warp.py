@@ -100,14 +100,14 @@ def warp_weights(
     """
     # Double precision: in single precision a sum of 3000 scores would lose those below 1e-4.
     ends = tf.cumsum(tf.cast(scores, tf.float64), axis=1)
-    # Rounding may exceed t: the excess is cut off, but the gradient remains that of the sum.
+    # Rounding may exceed t: the excess is cut off, but the gradient of the sum remains.
     ends -= tf.stop_gradient(tf.maximum(ends - float(frames_out), 0.0))
     starts = tf.pad(ends[:, :-1], [[0, 0], [1, 0]])
     last = tf.constant(frames_out - 1, tf.float64)
     if fill_rows:
         row = tf.minimum(tf.floor(starts), last)
         weight = tf.minimum(ends, row + 1.0) - starts
-        # With relu the gradient at 0, where a row is exactly full, is 0 and that of ``weight`` 1.
+        # Where a row is exactly full, relu's gradient is 0 and the gradient of ``weight`` is 1.
         next_weight = tf.nn.relu(ends - (row + 1.0))
     else:
         # A sum that rounding puts just above a whole number belongs to the row below.

@@ -64,7 +64,7 @@ class Design:
         classifier: the network that follows: ``name``, ``preset`` and optionally ``arguments``.
         frontend: ``leaf``, ``sincnet`` or ``td_fbank``.
         bins: number of filters.
-        sample_rate_hz: rate of the waveform; must equal that of the recipe's front end.
+        sample_rate_hz: rate of the waveform; must equal the rate of the recipe's front end.
         window_s: length of a pooling window; filters have its length rounded up to an odd number
             of samples.
         hop_s: time from one frame to the next.

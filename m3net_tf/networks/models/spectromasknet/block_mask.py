@@ -28,7 +28,7 @@ class BlockMask(RandomLayer):
       ``ratio`` of the map is masked; the pattern has a random offset.
 
     With ``learnable`` the block size and the ratio are randomly initialised weights. The mask is
-    hard; the gradient is that of a soft mask (straight-through), whose block edges are one bin or
+    hard; the gradient comes from a soft mask (straight-through), whose block edges are one bin or
     frame wide and whose selection of cells is blurred over a tenth of the map.
 
     Args:

@@ -82,7 +82,7 @@ class DiffResLayer(keras.layers.Layer):
         reduction: share of the frames that is removed, delta.
         warp: :func:`warp_by_loop` or :func:`warp_by_matrix`.
         feature_min: natural logarithm of the mel power that is the feature -1.
-        feature_max: that of the feature 127/128.
+        feature_max: natural logarithm of the mel power that is the feature 127/128.
 
     Shapes:
         [features (batch, F, T, 1), scores (batch, T)] to (batch, F, t, 3).

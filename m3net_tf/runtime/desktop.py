@@ -31,7 +31,7 @@ LITERT = "litert"
 ENGINES = (LITERT, TFLM, COMPILED)
 
 _NAME = "network"
-# Another compiler may warn where those of the tests do not.
+# A compiler that the tests do not use may warn where theirs do not.
 _COMPILER_OPTIONS = ("-O2", "-Wno-error")
 
 
