@@ -58,6 +58,8 @@ def compare(values: Sequence[float], reference: Sequence[float]) -> Comparison |
         low=spread["low"],
         high=spread["high"],
         # SciPy cannot rank nothing.
-        p=float(stats.wilcoxon(differences[differences != 0]).pvalue) if differences.any() else 1.0,
+        p=float(stats.wilcoxon(differences[differences != 0], correction=True).pvalue)
+        if differences.any()
+        else 1.0,
         smallest_p=2.0 ** (1 - pairs),
     )
