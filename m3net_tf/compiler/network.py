@@ -69,7 +69,7 @@ def compile_network(
             take; the message names operator and tensor.
     """
     graph = read_network(tflite)
-    _require_kinds(graph, OPERATORS.keys() | FOLDED)
+    _require_kinds(graph, OPERATORS.keys() | FOLDED | {"DEQUANTIZE"})
     require_order(graph)
     # A damaged file's scales may overflow float32; the error then names the operator.
     with np.errstate(over="raise", divide="raise", invalid="raise"):
