@@ -225,7 +225,7 @@ def test_dilated_convolutions_are_put_together(name, networks):
 
 
 def test_splits_in_float_are_taken_out(networks):
-    assert networks["reset_before"].saved["splits taken out of float"] == 2
+    assert networks["reset_before"].saved["splits taken out of float"] > 0
 
 
 def test_int16_of_unknown_batch_size_says_what_to_do():
