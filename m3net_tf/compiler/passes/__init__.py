@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from m3net_tf.compiler.graph import Graph
-from m3net_tf.compiler.passes import constants, depthwise, dilation, padding, tables, unused
+from m3net_tf.compiler.passes import constants, delays, depthwise, dilation, padding, tables, unused
 
 Pass = Callable[[Graph], int]
 
@@ -22,6 +22,7 @@ FOLDS: dict[str, Pass] = {
 
 #: Passes on operators with kernels.
 PASSES: dict[str, Pass] = {
+    "variables that became lines that stay": delays.keep_lines,
     "dilated convolutions put together": dilation.fuse_dilation,
     "operators that became tables": tables.make_tables,
     "tables joined with tables": tables.join_tables,
