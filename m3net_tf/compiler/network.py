@@ -147,7 +147,7 @@ def rewritten(tflite: bytes) -> tuple[Graph, dict[str, int]]:
         ModelError: see :func:`compile_network`.
     """
     graph = read_network(tflite)
-    _require_kinds(graph, OPERATORS.keys() | FOLDED)
+    _require_kinds(graph, OPERATORS.keys() | FOLDED | {"DEQUANTIZE"})
     require_order(graph)
     with _in_range():
         saved = {name: _rewrite(graph, step) for name, step in FOLDS.items()}
