@@ -30,9 +30,9 @@ PIP_INSTALL := pip install --quiet --disable-pip-version-check --no-deps
 # Each tool that the chain calls, with the Debian package that brings it; g++ brings gcc, too, and
 # the headers of the C library, which gcc alone only recommends.
 TOOLS := git:git g++:g++ cmake:cmake ninja:ninja-build arm-none-eabi-gcc:gcc-arm-none-eabi \
-  arm-none-eabi-g++:libstdc++-arm-none-eabi-newlib qemu-system-arm:qemu-system-arm ccache:ccache
-# Tools of the WebAssembly module's test, which is skipped without them.
-TOOLS += $(if $(CI),clang:clang wasm-ld:lld node:nodejs)
+  arm-none-eabi-g++:libstdc++-arm-none-eabi-newlib qemu-system-arm:qemu-system-arm
+# A compiler cache, and tools of the WebAssembly module's test, which is skipped without them.
+TOOLS += ccache:ccache $(if $(CI),clang:clang wasm-ld:lld node:nodejs)
 
 # Says that the system's packages were declined on a terminal; make clean forgets it.
 DECLINED := build/system-packages-declined
