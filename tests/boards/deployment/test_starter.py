@@ -124,7 +124,7 @@ def test_what_is_wrong_with_the_sounds_is_said(tmp_path: Path):
 def test_folders_without_sounds_are_refused(tmp_path: Path):
     with pytest.raises(DataError, match=str(tmp_path / "void")):
         inspect_folder(tmp_path / "void")
-    with pytest.raises(DataError, match=rf"{tmp_path} .*\.wav"):
+    with pytest.raises(DataError, match=rf"{tmp_path}: .*\.wav"):
         inspect_folder(tmp_path)
     (tmp_path / "clap").mkdir()
     (tmp_path / "clap" / "a.wav").write_bytes(b"RIFF")
