@@ -353,6 +353,21 @@ void m3net_add_line(const m3net_pooling* layer, const int8_t* line, int32_t* sum
 /// The averages once all lines have been added.
 void m3net_average_lines(const m3net_pooling* layer, const int32_t* sums, int8_t* output);
 
+// Windows that move on (`m3net compile --stream`): sums over lines of which most stay.
+
+/// Adds lines to the sums of all items but those of the reduced dimensions, or takes them away:
+/// `sign` is 1 or -1. The output's steps, factor and offsets of the layer are not used.
+void m3net_add_lines(const m3net_reduction* layer, const int8_t* input, int32_t sign,
+                     int32_t* sums);
+void m3net_add_lines_16(const m3net_reduction* layer, const int8_t* input, int32_t sign,
+                        int32_t* sums);
+/// The contiguous means of the sums; as m3net_reduce_mean of all lines.
+void m3net_mean_of_sums(const m3net_reduction* layer, const int32_t* sums, int8_t* output);
+void m3net_mean_of_sums_16(const m3net_reduction* layer, const int32_t* sums, int8_t* output);
+
+/// Counts a push. Returns 1 if there have been as many as needed since `pushes` was 0, else 0.
+int32_t m3net_count_push(int32_t needed, int32_t* pushes);
+
 /// Copies a byte for each item of the loop.
 void m3net_copy(const m3net_loop* loop, const int8_t* input, int8_t* output);
 /// Fills contiguous bytes.

@@ -18,11 +18,18 @@ class Block:
         label: what it holds, for messages and the plan.
         size: bytes.
         data: content of a constant.
+        parameter: name in C of the parameter that points to it, where the caller owns it.
     """
 
     label: str
     size: int
     data: bytes | None = None
+    parameter: str = ""
+
+    @property
+    def is_planned(self) -> bool:
+        """Whether it gets a place in the arena."""
+        return self.data is None and not self.parameter
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -43,14 +43,15 @@ def _graph(model: Any, sha256: str) -> Graph:
         )
     file_dtypes = strip_ends(model)
     subgraph = model.subgraphs[0]
-    used = {int(index) for index in [*subgraph.inputs, *subgraph.outputs]}
+    read = {int(index) for index in [*subgraph.inputs, *subgraph.outputs]}
+    written: set[int] = set()
     for operator in subgraph.operators:
-        used.update(int(index) for index in operator.outputs)
-        used.update(
+        written.update(int(index) for index in operator.outputs)
+        read.update(
             int(index) for index in (operator.inputs if operator.inputs is not None else ())
         )
     tensors = [  # an LSTM has others, which may be empty
-        _tensor(item, i, model.buffers) if i in used else None
+        _tensor(item, i, model.buffers, is_read=i in read) if i in read | written else None
         for i, item in enumerate(subgraph.tensors)
     ]
     for index, dtype in file_dtypes.items():
@@ -71,10 +72,11 @@ def _at(items: list[Any], index: int) -> Any:
     return items[index]
 
 
-def _tensor(source: Any, index: int, buffers: list[Any]) -> Tensor:
+def _tensor(source: Any, index: int, buffers: list[Any], *, is_read: bool) -> Tensor:
+    """A tensor; only one that nothing reads may be empty, such as the rest of a SPLIT_V."""
     name = source.name.decode() if source.name is not None else f"#{index}"
     shape = tuple(int(size) for size in (source.shape if source.shape is not None else ()))
-    if any(size < 1 for size in shape) or math.prod(shape) > LARGEST_TENSOR:
+    if any(size < is_read for size in shape) or math.prod(shape) > LARGEST_TENSOR:
         raise ModelError(f"tensor {name!r} has the shape {shape}; all sizes must be fixed")
     tensor = Tensor(name, shape, _TYPES[source.type], is_state=bool(source.isVariable))
     signature = source.shapeSignature if source.shapeSignature is not None else ()
@@ -97,7 +99,11 @@ def _require_quantization(tensor: Tensor) -> None:
     if len(tensor.scales) != len(tensor.zero_points):
         raise ModelError(f"tensor {tensor.name!r} has not one zero point for each scale")
     if not np.all(np.isfinite(tensor.scales) & (tensor.scales > 0)):
-        raise ModelError(f"tensor {tensor.name!r} has a scale that is not positive")
+        raise ModelError(
+            f"tensor {tensor.name!r} has a scale that is not positive: calibrate with other clips; "
+            "for an unrolled recurrent layer in int16 give the batch size, "
+            "keras.Input(shape, batch_size=1)"
+        )
     if tensor.dtype in ("int8", "uint8"):
         ends = np.iinfo(tensor.dtype)
         if not all(ends.min <= point <= ends.max for point in tensor.zero_points):

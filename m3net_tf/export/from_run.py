@@ -221,6 +221,10 @@ def unplanned_manifest(
     importance = None
     if network.warp:
         importance = ImportanceFacts(sha256_of(network.importance), len(network.importance))
+    tested_samples = None
+    if recipe.dataset.in_windows:
+        clip_s = recipe.dataset.options.get("clip_s", info.clip_s)
+        tested_samples = round(clip_s * recipe.frontend.sample_rate_hz)
     return Manifest(
         arena=Arena(0, "nobody"),
         calibration=calibration,
@@ -241,6 +245,7 @@ def unplanned_manifest(
         ),
         operators=operators_of_parts(network.parts),
         quantization=quantization,
+        tested_samples=tested_samples,
         trained_model_sha256=trained_model_sha256,
         warp=network.warp,
         **provenance(),

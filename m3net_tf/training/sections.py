@@ -61,6 +61,11 @@ class DatasetSection:
                     f"dataset.options.{key} is not a data set option: give dataset.{key}"
                 )
 
+    @property
+    def in_windows(self) -> bool:
+        """Whether clips that are longer than the delivered length are used window by window."""
+        return bool(self.options.get("long_clips") == "windows")
+
 
 @dataclasses.dataclass(frozen=True)
 class ModelSection:

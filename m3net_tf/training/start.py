@@ -6,7 +6,12 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from m3net_tf.audio.datasets import AudioDataset, cut_statement, protocol_statement
+from m3net_tf.audio.datasets import (
+    AudioDataset,
+    cut_statement,
+    protocol_statement,
+    silence_statement,
+)
 from m3net_tf.audio.shards import load_sharded_dataset, open_shards, require_section
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.locks import writes_into
@@ -114,9 +119,9 @@ def train_member(
         member: this worker.
     """
     run = Run(folder)
-    dataset, source = _data_of(recipe, run, data_dir, shards)
+    dataset, source = _data_of(recipe, run, data_dir, shards, log)
     if recipe.fine_tuning.add:
-        dataset = with_added(dataset, folder)
+        dataset = with_added(dataset, folder, windows=recipe.dataset.in_windows)
     from m3net_tf.system.keras import use_threads
     from m3net_tf.training.distribution import strategy_for
     from m3net_tf.training.trainer import run_epochs
@@ -158,19 +163,21 @@ def prepare(
             )
         log(f"{folder} is already trained")
         return None
-    dataset, source = _data_of(recipe, run, data_dir, shards)
+    dataset, source = _data_of(recipe, run, data_dir, shards, log)
     check_training(recipe, dataset)
     if added:
-        copy_added(added, dataset, folder, linked_run(recipe.fine_tuning.run).folder, log)
-        dataset = with_added(dataset, folder)
+        former, windows = linked_run(recipe.fine_tuning.run), recipe.dataset.in_windows
+        copy_added(added, dataset, folder, former.folder, log, windows=windows)
+        dataset = with_added(dataset, folder, windows=recipe.dataset.in_windows)
     log(f"{dataset.info.name}: {protocol_statement(dataset)}")
-    if cut := cut_statement(dataset):
-        log(cut)
+    for statement in (silence_statement(dataset), cut_statement(dataset)):
+        if statement:
+            log(statement)
     return dataset, source
 
 
 def _data_of(
-    recipe: Recipe, run: Run, data_dir: Path | None, shards: str
+    recipe: Recipe, run: Run, data_dir: Path | None, shards: str, log: Log
 ) -> tuple[AudioDataset, DataSource]:
     """The data set, from shards or from its folder."""
     opened = open_shards(shards) if shards else None
@@ -181,7 +188,7 @@ def _data_of(
         require_streamable(recipe)
         return load_sharded_dataset(opened), DataSource(shards=opened)
     data_dir = run.data_folder(data_dir)
-    return load_recipe_dataset(recipe, data_dir), DataSource(data_dir)
+    return load_recipe_dataset(recipe, data_dir, log), DataSource(data_dir)
 
 
 def _added_clips(recipe: Recipe, run: Run, log: Log) -> list[AddedClip]:

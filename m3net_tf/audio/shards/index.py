@@ -190,9 +190,11 @@ def _clips(shards: Shards, shard: Shard, info: DatasetInfo) -> list[Clip]:
             row["labels"][0],
             split,
             row["group"],
+            start_s=row.get("start_s", 0.0),
             duration_s=row["samples"] / info.sample_rate_hz,
             synthetic=row["synthetic"],
             labels=tuple(row["labels"]) if info.multi_label else (),
+            whole=row.get("whole", ""),
         )
         for row in json.loads(content)["clips"]
     ]

@@ -172,6 +172,7 @@ def _row(clip: Clip, samples: int) -> dict[str, Any]:
         "group": clip.group,
         "synthetic": clip.synthetic,
         "samples": samples,
+        **({"whole": clip.whole, "start_s": clip.start_s} if clip.whole else {}),
     }
 
 

@@ -71,19 +71,31 @@ def _factors(lowering: Lowering, op: Operation) -> tuple[View, View]:
 def reduction(lowering: Lowering, op: Operation) -> None:
     """MEAN, SUM and REDUCE_MAX over up to four dimensions."""
     view, target = lowering.read(op.input(0)), lowering.write(op.output)
-    dimensions = len(view.shape)
-    axes = {axis % dimensions for axis in numbers(op, 1)}
-    kept = [axis for axis in range(dimensions) if axis not in axes]
-    require(op, dimensions <= DIMENSIONS, "has more than four dimensions")
     require(op, target.contiguous, "writes into a concatenation, which is not supported")
-    count = math.prod(view.shape[axis] for axis in axes)
-    out_strides = packed_strides([view.shape[axis] for axis in kept], target.item)
-    source = op.input(0)
     kernel = "reduce_mean_16" if is_wide(op) else "reduce_mean"
     if op.kind == "REDUCE_MAX":
-        require(op, source.same_quantization(op.output), "has another scale at its output")
+        same = op.input(0).same_quantization(op.output)
+        require(op, same, "has another scale at its output")
         kernel = "reduce_max"
-    layer = Reduction(
+    lowering.call(op, kernel, [reduction_layer(op, view, target), view, target], [view], target)
+
+
+def reduction_layer(op: Operation, view: View, target: View) -> Reduction:
+    """Constants of a reduction of a view of the input, which may have a part of its lines.
+
+    Raises:
+        ModelError: it has more than four dimensions.
+    """
+    dimensions = len(view.shape)
+    axes = set(range(1, dimensions - 1))  # of an average of all pixels
+    if op.kind != "AVERAGE_POOL_2D":
+        axes = {axis % dimensions for axis in numbers(op, 1)}
+    kept = [axis for axis in range(dimensions) if axis not in axes]
+    require(op, dimensions <= DIMENSIONS, "has more than four dimensions")
+    source = op.input(0)
+    count = math.prod(source.shape[axis] for axis in axes)
+    out_strides = packed_strides([view.shape[axis] for axis in kept], target.item)
+    return Reduction(
         size=_four([view.shape[axis] for axis in kept], 1),
         output=_four(out_strides, 0),
         input=_four([view.strides[axis] for axis in kept], 0),
@@ -93,7 +105,6 @@ def reduction(lowering: Lowering, op: Operation) -> None:
         sum_offset=int(wrap(-source.zero_point * count)),
         output_offset=op.output.zero_point,
     )
-    lowering.call(op, kernel, [layer, view, target], [view], target)
 
 
 def _four(values: Sequence[int], filler: int) -> tuple[int, ...]:

@@ -6,12 +6,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from m3net_tf.audio.labels import is_silence
 from m3net_tf.boards.builds.boards import load_board
 from m3net_tf.boards.deployment.real_time import figures_text, measured_pace, verdict_text
 from m3net_tf.compiler.engines import DEFAULT_BOARD
 from m3net_tf.pages.report.gather import RunData
 from m3net_tf.pages.report.words import interval, percent
-from m3net_tf.runtime.detector_config import SILENCE_LABELS, label_word
 from m3net_tf.system.errors import M3NetError
 
 _NETWORKS = {"m3net": "M3Net", "spectromasknet": "SpectroMaskNet", "diffres": "DiffRes"}
@@ -27,7 +27,7 @@ def title_of(runs: Sequence[RunData]) -> str:
 
 def _title(run: RunData) -> str:
     name, data = run.run.recipe().model.name, run.metrics.dataset.name
-    sounds = [label for label in run.labels if label_word(label) not in SILENCE_LABELS]
+    sounds = [label for label in run.labels if not is_silence(label)]
     count = _NUMBERS[len(sounds)] if len(sounds) < len(_NUMBERS) else str(len(sounds))
     classes = f"{count} class{'es' * (len(sounds) != 1)}"
     silence = " and silence" if len(sounds) < len(run.labels) else ""

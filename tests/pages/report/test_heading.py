@@ -12,6 +12,7 @@ import pytest
 
 from m3net_tf import cli
 from m3net_tf.boards.builds import sources
+from m3net_tf.boards.deployment.cost import COST_KEYS
 from m3net_tf.export import Bundle, export_run
 from m3net_tf.pages.report import page
 from m3net_tf.pages.report.content import Note, Part, Section
@@ -51,9 +52,17 @@ def test_the_verdict_has_accuracy_board_and_real_time(run: Path):
     assert verdict(data).startswith(f"Right on {100 * test['accuracy']:.1f} % of {test['clips']} ")
     assert "not yet run on a board" in verdict(data) and "was not measured" in verdict(data)
     manifest = Bundle.load(run / "export").manifest
+    cost = {
+        **dict.fromkeys(COST_KEYS, 0),
+        "board": BOARD,
+        "sections": {},
+        "instructions": 3_263_720,
+        "frontend_instructions": 27_525,
+    }
     summary = {
-        **{"model_sha256": manifest.model.sha256, "engine": manifest.engine, "board": BOARD},
-        **{"instructions": 3_263_720, "frontend_instructions": 27_525},
+        **cost,
+        "model_sha256": manifest.model.sha256,
+        "engine": manifest.engine,
         "accuracy": {"emulated": 0.875},
     }
     write_json(run / "summary.json", summary)
