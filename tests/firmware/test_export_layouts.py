@@ -117,6 +117,7 @@ def test_a_library_compiles_completely(layout, kind, request, tmp_path):
     assert {n for n in names["U"] - names["TDRBVWC"] if not n.startswith("__")} <= {
         "memcpy", "memset", "memmove",
     }  # fmt: skip
+    assert "m3net_board_watchdog_feed" not in names["U"]  # the application feeds it
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -296,19 +297,19 @@ def test_a_network_on_samples_brings_their_arithmetic(arm_emulation, library_bun
 
 
 def test_wrong_names_and_exports(library_bundle, tmp_path, monkeypatch):
-    with pytest.raises(ConfigError, match="'keil' is unknown: choose from c, cmsis-pack, arduino"):
+    with pytest.raises(ConfigError, match="'keil'.* cmsis-pack, arduino"):
         write_layout(library_bundle, "keil", tmp_path)
     old = shutil.copytree(library_bundle.folder, tmp_path / "old")
     header = old / "frontend_config.h"
     header.write_text(re.sub(r"#define M3NET_FRONTEND_FIXED_.*\n", "", header.read_text()))
-    with pytest.raises(ConfigError, match="old: its front end has no integer tables; export again"):
+    with pytest.raises(ConfigError, match="old: .*export again"):
         write_layout(Bundle(old, library_bundle.manifest), "zephyr", tmp_path)
 
     def refuse(*_):
         raise ModelError("operator SVDF of 'cell'")
 
     monkeypatch.setattr(c_files, "compile_network", refuse)
-    with pytest.raises(ModelError, match="m3net-mcu cannot be compiled .*SVDF.*: docs/engine"):
+    with pytest.raises(ModelError, match="m3net-mcu .*SVDF.*docs/engine"):
         write_layout(library_bundle, "zephyr", tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["old"]
 

@@ -21,8 +21,8 @@ import numpy.typing as npt
 from m3net_tf.audio.datasets import AudioDataset, Clip
 from m3net_tf.audio.datasets.audio import fit_length, to_pcm16
 from m3net_tf.audio.datasets.clips import SPLITS
-from m3net_tf.audio.shards.files import file_sha256, is_local
-from m3net_tf.audio.shards.index import INDEX, NOISE, Shard, Shards, index_of, open_shards
+from m3net_tf.audio.shards.files import Shard, file_sha256, is_local
+from m3net_tf.audio.shards.index import INDEX, NOISE, Shards, index_of, open_shards
 from m3net_tf.system.artifacts import sha256_of
 from m3net_tf.system.errors import ConfigError, DataError
 from m3net_tf.system.keras import tf

@@ -23,7 +23,8 @@ from m3net_tf.system.urls import absolute_url
 from m3net_tf.training import Recipe, Run, train
 from m3net_tf.training.cluster.pools import Lost, PoolOptions, RayPool, open_pool
 from m3net_tf.training.cluster.resources import Resources
-from m3net_tf.training.cluster.worker import Member, Order, Report, log_name, train_run
+from m3net_tf.training.cluster.worker import Order, Report, log_name, train_run
+from m3net_tf.training.member import Member
 from m3net_tf.training.run_metrics import RunMetrics
 from m3net_tf.training.start import prepare
 
