@@ -66,7 +66,8 @@ def split(lowering: Lowering, op: Operation) -> None:
     start = 0
     for tensor in op.outputs:
         size = tensor.shape[axis]
-        lowering.move(op, view.part(axis, start, size), tensor)
+        if size:
+            lowering.move(op, view.part(axis, start, size), tensor)
         start += size
 
 

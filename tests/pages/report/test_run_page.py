@@ -167,6 +167,17 @@ def test_two_runs_are_compared_clip_by_clip(gathered):
     assert f"probability of {0.5 ** (wrong - 1):.2g}" in part.blocks[1].text
 
 
+def test_two_recipes_are_compared_key_by_key(gathered, tmp_path):
+    recipe = gathered[1].run.recipe_path.read_text()
+    write_text(tmp_path / "recipe.yaml", recipe.replace("clips_per_class", "other"))
+    other = dataclasses.replace(gathered[1], run=Run(tmp_path))
+    (table,) = overview._recipe_changes([gathered[1], other]).blocks
+    assert table.rows == [
+        ("dataset.options.clips_per_class", "6", "-"),
+        ("dataset.options.other", "-", "6"),
+    ]
+
+
 def test_windows_of_a_long_clip_count_once():
     windows = [SimpleNamespace(clip_id=f"a{i}", whole="a") for i in range(3)]
     short = SimpleNamespace(clip_id="b", whole="")
@@ -410,11 +421,11 @@ def test_leaks_are_said_at_the_top(gathered):
 
 
 def test_wrong_runs_are_refused(tiny_run, tmp_path, monkeypatch):
-    with pytest.raises(ConfigError, match="named twice"):
+    with pytest.raises(ConfigError, match="once"):
         page.write_report([tiny_run, tiny_run / ".." / tiny_run.name])
-    with pytest.raises(ModelError, match="is not a run folder"):
+    with pytest.raises(ModelError, match=re.escape(str(tmp_path))):
         page.write_report([tmp_path])
-    with pytest.raises(ConfigError, match="needs a run"):
+    with pytest.raises(ConfigError, match="name its folder"):
         page.write_report([])
     monkeypatch.setitem(sys.modules, "altair", None)
     with pytest.raises(ConfigError, match=r"needs the package altair: pip install"):
