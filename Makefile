@@ -31,8 +31,8 @@ PIP_INSTALL := pip install --quiet --disable-pip-version-check --no-deps
 # the headers of the C library, which gcc alone only recommends.
 TOOLS := git:git g++:g++ cmake:cmake ninja:ninja-build arm-none-eabi-gcc:gcc-arm-none-eabi \
   arm-none-eabi-g++:libstdc++-arm-none-eabi-newlib qemu-system-arm:qemu-system-arm
-# Tools of the WebAssembly module's test, which is skipped without them, and a compiler cache.
-TOOLS += $(if $(CI),clang:clang wasm-ld:lld node:nodejs ccache:ccache)
+# A compiler cache, and tools of the WebAssembly module's test, which is skipped without them.
+TOOLS += ccache:ccache $(if $(CI),clang:clang wasm-ld:lld node:nodejs)
 
 # Says that the system's packages were declined on a terminal; make clean forgets it.
 DECLINED := build/system-packages-declined

@@ -209,6 +209,17 @@ typedef struct {
   int8_t output_offset;
 } m3net_lstm_layer;
 
+/// Singular value decomposition filters: each unit sums `rank` filters over features and time.
+typedef struct {
+  const int8_t* features;  ///< (units * rank, inputs).
+  const int16_t* time;     ///< (units * rank, memory).
+  const int32_t* bias;
+  m3net_factor state_factor, output_factor;
+  int32_t batches, inputs, units, rank, memory;
+  int32_t state_bytes;                                ///< Of a result that is kept, 1 or 2.
+  int16_t input_offset, state_offset, output_offset;  ///< Added; of inputs, minus the zero point.
+} m3net_svdf_layer;
+
 // What all kernels expect:
 //
 // - Layers, weights and tables are as `m3net compile` writes them; nothing is checked. They may lie
@@ -336,6 +347,12 @@ void m3net_lstm(const m3net_lstm_layer* layer, const int8_t* input, int8_t* outp
 /// As m3net_lstm, for 16-bit inputs and outputs.
 void m3net_lstm_16(const m3net_lstm_layer* layer, const int8_t* input, int8_t* output,
                    int16_t* cells);
+
+/// Input (batches, inputs), output (batches, units), contiguous. `results` holds the latest results
+/// of each filter, (batches, units * rank, memory), and outlasts a run; a sequence begins with the
+/// state's zero point.
+void m3net_svdf(const m3net_svdf_layer* layer, const int8_t* input, int8_t* output,
+                int8_t* results);
 
 // Calls that run together, a line of an image at a time: a row, or a column.
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -14,9 +15,10 @@ import numpy.typing as npt
 
 from m3net_tf.compiler.emit import emit
 from m3net_tf.compiler.network import CompiledNetwork
-from m3net_tf.system.artifacts import write_text
+from m3net_tf.system.artifacts import cache_folder, write_text
 from m3net_tf.system.checkout import require_sources
 from m3net_tf.system.errors import FirmwareError
+from m3net_tf.system.locks import scratch_folder
 
 Items = npt.NDArray[np.int8] | npt.NDArray[np.int16]
 
@@ -126,22 +128,40 @@ def build_library(
     folder.mkdir(parents=True, exist_ok=True)
     for name, network in networks.items():
         emit(network, name).write(folder, name)
-    engine = engine_folder()
-    # One translation unit: starting the compiler takes longer than compiling a kernel.
+    # One source for all: a compiler starts far slower than it reads.
     source, library = folder / "networks_all.c", folder / "networks.so"
     write_text(source, "".join(f'#include "{name}.c"\n' for name in networks))
-    command = [
-        compiler,
-        *("-std=c11", "-O1", "-shared", "-fPIC", *WARNINGS, *options),
-        *(f"-I{engine}", f"-I{folder}"),
-        str(source),
-        *(str(path) for path in engine_sources()),
-        *("-o", str(library)),
-    ]
+    flags = ("-std=c11", "-O1", "-fPIC", *WARNINGS, *options, f"-I{engine_folder()}")
+    kernels = _kernels(compiler, flags)
+    _compile([compiler, *flags, "-shared", f"-I{folder}", source, kernels, "-o", library])
+    return library
+
+
+def _kernels(compiler: str, flags: Sequence[str]) -> Path:
+    """The kernels as one object file, which the cache keeps for a compiler and its flags."""
+    version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False)
+    digest = hashlib.sha256(" ".join([version.stdout, *flags]).encode())
+    for path in sorted(engine_folder().glob("*.[ch]")):
+        digest.update(path.read_bytes())
+    kernels = cache_folder() / "kernels" / f"{digest.hexdigest()[:16]}.o"
+    if not kernels.is_file():
+        kernels.parent.mkdir(parents=True, exist_ok=True)
+        with scratch_folder(".kernels-", kernels.parent) as scratch:
+            made = scratch / kernels.name
+            _compile([compiler, *flags, "-r", *engine_sources(), "-o", made])
+            made.replace(kernels)
+    return kernels
+
+
+def _compile(command: Sequence[str | Path]) -> None:
+    """Run the C compiler.
+
+    Raises:
+        FirmwareError: it refuses a source.
+    """
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_TIMEOUT_S)
     if done.returncode != 0:
         raise FirmwareError(f"the C compiler refuses the network: {done.stderr.strip()[:2000]}")
-    return library
 
 
 def engine_folder() -> Path:

@@ -491,5 +491,26 @@ class Lstm(Structure):
     output_offset: Int8
 
 
+@dataclasses.dataclass(frozen=True)
+class Svdf(Structure):
+    """Filters over features and time."""
+
+    ctype = "m3net_svdf_layer"
+    features: Pointer
+    time: Pointer
+    bias: Pointer
+    state_factor: Factor
+    output_factor: Factor
+    batches: Int32
+    inputs: Int32
+    units: Int32
+    rank: Int32
+    memory: Int32
+    state_bytes: Int32
+    input_offset: Int16
+    state_offset: Int16
+    output_offset: Int16
+
+
 WindowLayer = Convolution | Convolution16 | Pooling
 LoopLayer = Binary | Binary16 | Rescaling | Root | Sigmoid

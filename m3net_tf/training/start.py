@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 from m3net_tf.audio.datasets import (
@@ -24,23 +23,11 @@ from m3net_tf.training.added import (
     with_added,
 )
 from m3net_tf.training.checks import check_training, require_streamable
+from m3net_tf.training.member import Member
 from m3net_tf.training.recipe import Recipe, load_recipe
 from m3net_tf.training.run import DataSource, Run, linked_run, load_recipe_dataset
 from m3net_tf.training.run_metrics import RunMetrics
 from m3net_tf.training.stopping import AfterEpoch
-
-
-@dataclasses.dataclass(frozen=True)
-class Member:
-    """This process among the workers of a training.
-
-    Attributes:
-        addresses: ``HOST:PORT`` of each worker, the same in all of them.
-        number: index of this process's address; worker 0 writes the files.
-    """
-
-    addresses: tuple[str, ...]
-    number: int
 
 
 @writes_into("folder", makes=True)
@@ -192,7 +179,7 @@ def _data_of(
 
 
 def _added_clips(recipe: Recipe, run: Run, log: Log) -> list[AddedClip]:
-    """The clips that a recipe adds, which must be those with which the run was started."""
+    """The clips that a recipe adds, which must not have changed since the run was started."""
     settings = recipe.fine_tuning
     if not settings.add:
         return []

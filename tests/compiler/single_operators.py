@@ -553,6 +553,34 @@ def lstm_layer(rng: Random, source: Item, cells: int, is_time_major: bool = Fals
     return "UNIDIRECTIONAL_SEQUENCE_LSTM", inputs, [output], options
 
 
+def svdf(rng: Random) -> bytes:
+    batches, depth = (int(n) for n in rng.integers(1, [3, 12]))
+    source = Item((batches, depth), float(np.float32(2.0 ** rng.uniform(-8, -4))), _zero(rng))
+    return write_network([svdf_layer(rng, source)])
+
+
+def svdf_layer(rng: Random, source: Item) -> Step:
+    """Filters with random weights on a tensor, with a state of 8 or 16 bits."""
+    options = schema.SVDFOptionsT()
+    options.fusedActivationFunction = schema.ActivationFunctionType.RELU
+    options.rank = int(rng.integers(1, 4))
+    batches, depth = source.shape
+    units, memory = (int(n) for n in rng.integers(1, [8, 9]))
+    filters = units * options.rank
+    features = Item((filters, depth), float(np.float32(rng.uniform(0.005, 0.02))))
+    features.values = _int8(rng, features.shape)
+    dtype = str(rng.choice(["int8", "int16"]))
+    time = Item((filters, memory), float(np.float32(rng.uniform(0.005, 0.02))))
+    time.values = _int8(rng, time.shape).astype(dtype)
+    scale = 2.0**-4 if dtype == "int8" else 2.0**-10
+    state = Item((batches, filters * memory), scale, dtype=dtype, is_state=True)
+    bias = Item((units,), float(np.float32(scale * time.scale)))
+    bias.values = rng.integers(-5000, 5000, units).astype(np.int32)
+    output = Item((batches, units), 0.05, _zero(rng))
+    inputs: list[Item | None] = [source, features, time, bias, state]
+    return "SVDF", inputs, [output], options
+
+
 #: What makes a random model of each operator.
 MAKERS: dict[str, Callable[[Random], bytes]] = {
     "ABS": unary("ABS"),
@@ -589,6 +617,7 @@ MAKERS: dict[str, Callable[[Random], bytes]] = {
     "STRIDED_SLICE": strided_slice,
     "SUB": binary("SUB", schema.SubOptionsT),
     "SUM": reduction("SUM"),
+    "SVDF": svdf,
     "TANH": unary("TANH"),
     "TRANSPOSE": transpose,
     "UNIDIRECTIONAL_SEQUENCE_LSTM": lstm,

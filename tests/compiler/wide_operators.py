@@ -21,12 +21,18 @@ CONSTANTS = {"UNIDIRECTIONAL_SEQUENCE_LSTM": (12, 16)}
 #: TensorFlow Lite Micro takes biases of 64 bits only.
 LONG_BIAS = ("DEPTHWISE_CONV_2D", "UNIDIRECTIONAL_SEQUENCE_LSTM")
 NO_MAKER = {"EXPAND_DIMS", "QUANTIZE", "SQUEEZE", "PADV2"}
+NO_MAKER |= {"ASSIGN_VARIABLE", "MOVE_LINES", "READ_VARIABLE"}
 
 
 def widen(tflite: bytes, long_bias: bool = True) -> bytes:
     """The network with int16 instead of int8 activations, and biases of 64 bits or of 32."""
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(tflite, 0))
-    graph = model.subgraphs[0]
+    for graph in model.subgraphs:
+        _widen_graph(model, graph, long_bias)
+    return pack_model(model)
+
+
+def _widen_graph(model: Any, graph: Any, long_bias: bool) -> None:
     weights, biases = set(), set()
     for op in graph.operators:
         kind = BUILTINS[model.operatorCodes[op.opcodeIndex].builtinCode]
@@ -48,7 +54,6 @@ def widen(tflite: bytes, long_bias: bool = True) -> bytes:
             if tensor.buffer:
                 values = np.asarray(buffer.data, np.uint8).view(np.int8).astype(np.int16)
                 _store(buffer, values * STEPS + values)
-    return pack_model(model)
 
 
 def _widen_bias(tensor: Any, buffer: Any, is_long: bool) -> None:

@@ -15,7 +15,9 @@ from m3net_tf.compiler.operators import (
     movement,
     pooling,
     softmax,
+    svdf,
     tables,
+    variables,
 )
 
 Lower = Callable[[Lowering, Operation], None]
@@ -24,6 +26,7 @@ Lower = Callable[[Lowering, Operation], None]
 OPERATORS: dict[str, Lower] = {
     "ABS": tables.lookup,
     "ADD": elementwise.binary,
+    "ASSIGN_VARIABLE": variables.assign,
     "AVERAGE_POOL_2D": pooling.pooling,
     "BATCH_MATMUL": matrix.batch_matmul,
     "BATCH_TO_SPACE_ND": movement.batch_to_space,
@@ -38,11 +41,13 @@ OPERATORS: dict[str, Lower] = {
     "MAX_POOL_2D": pooling.pooling,
     "MEAN": matrix.reduction,
     "MINIMUM": elementwise.binary,
+    "MOVE_LINES": variables.move_lines,  # made by passes/delays.py
     "MUL": elementwise.binary,
     "PACK": movement.pack,
     "PAD": movement.pad,
     "PADV2": movement.pad,
     "QUANTIZE": tables.lookup,
+    "READ_VARIABLE": variables.read,
     "REDUCE_MAX": matrix.reduction,
     "RELU": tables.lookup,
     "RELU6": tables.lookup,
@@ -59,6 +64,7 @@ OPERATORS: dict[str, Lower] = {
     "STRIDED_SLICE": movement.strided_slice,
     "SUB": elementwise.binary,
     "SUM": matrix.reduction,
+    "SVDF": svdf.svdf,
     "TABLE": tables.lookup,  # made by passes/tables.py
     "TANH": tables.lookup,
     "TRANSPOSE": movement.transpose,
@@ -79,11 +85,11 @@ WIDE = (
     | {"DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "LEAKY_RELU", "LOGISTIC", "RSQRT"}
     | {"MAXIMUM", "MAX_POOL_2D", "MEAN", "MINIMUM", "MUL", "PAD", "PADV2", "QUANTIZE", "RELU"}
     | {"RELU6", "SOFTMAX", "SQUARED_DIFFERENCE", "SUB", "SUM", "TANH"}
-    | {"UNIDIRECTIONAL_SEQUENCE_LSTM"}
+    | {"ASSIGN_VARIABLE", "MOVE_LINES", "READ_VARIABLE", "UNIDIRECTIONAL_SEQUENCE_LSTM"}
 )
 
 #: Operators whose kernels write side by side only.
 PACKED_WRITERS = frozenset(
     {"MEAN", "PAD", "PADV2", "REDUCE_MAX", "SOFTMAX", "SUM", "FULLY_CONNECTED"}
-    | {"SPACE_TO_BATCH_ND", "UNIDIRECTIONAL_SEQUENCE_LSTM"}
+    | {"SPACE_TO_BATCH_ND", "SVDF", "UNIDIRECTIONAL_SEQUENCE_LSTM"}
 )

@@ -345,6 +345,12 @@ def _lstm(op: Operation) -> list[Shape]:
     return [(*op.input(0).shape[:2], op.input(18).shape[-1])]
 
 
+def _svdf(op: Operation) -> list[Shape]:
+    filters, rank = op.input(1).shape[0], max(int(op.options["rank"]), 1)
+    require(op, len(op.input(1).shape) == 2, "has weights that are not of two dimensions")
+    return [(op.input(0).shape[0], filters // rank)]
+
+
 _ITEMS, _NUMBERS = Role.ITEMS, Role.NUMBERS
 _LAYER = (_ITEMS, Role.WEIGHTS, Role.BIAS)
 _BINARY = Form((_ITEMS, _ITEMS), _broadcast)
@@ -360,6 +366,7 @@ FORMS: dict[str, Form] = {
     **dict.fromkeys(("AVERAGE_POOL_2D", "MAX_POOL_2D"), Form((_ITEMS,), _pooling)),
     "BATCH_MATMUL": Form((_ITEMS, _ITEMS), _matrices),
     "BATCH_TO_SPACE_ND": Form((_ITEMS, _NUMBERS, _NUMBERS), _batch_to_space),
+    "ASSIGN_VARIABLE": Form((Role.OTHER, _ITEMS), _same),
     "CONCATENATION": Form((_ITEMS,), _concatenation, repeats=True),
     "CONV_2D": Form(_LAYER, _convolution),
     "DEPTHWISE_CONV_2D": Form(_LAYER, _depthwise),
@@ -369,6 +376,7 @@ FORMS: dict[str, Form] = {
     "PAD": Form((_ITEMS, _NUMBERS), _pad),
     "PADV2": Form((_ITEMS, _NUMBERS, Role.VALUE), _pad),
     "QUANTIZE": Form((_ITEMS,), _same, converts=True),
+    "READ_VARIABLE": Form((Role.OTHER,), _same),
     "RESHAPE": Form((_ITEMS, Role.OTHER), _reshape),
     "REVERSE_V2": Form((_ITEMS, _NUMBERS), _reverse),
     "SLICE": Form((_ITEMS, _NUMBERS, _NUMBERS), _slice),
@@ -377,6 +385,7 @@ FORMS: dict[str, Form] = {
     "SPLIT_V": Form((_ITEMS, _NUMBERS, _NUMBERS), _split),
     "SQUEEZE": Form((_ITEMS,), _ones),
     "STRIDED_SLICE": Form((_ITEMS, _NUMBERS, _NUMBERS, _NUMBERS), _strided_slice),
+    "SVDF": Form((*_LAYER[:2], Role.OTHER, Role.BIAS, Role.OTHER), _svdf),
     "TRANSPOSE": Form((_ITEMS, _NUMBERS), _transpose),
     "UNIDIRECTIONAL_SEQUENCE_LSTM": Form((_ITEMS, *[Role.OTHER] * 23), _lstm),
     "UNPACK": Form((_ITEMS,), _unpack),

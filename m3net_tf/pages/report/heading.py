@@ -62,4 +62,4 @@ def _speed(run: RunData, board: str) -> str:
         return f"Its speed on {board} was not measured."
     words = verdict_text(pace)
     figures = figures_text(load_board(board), pace)
-    return f"{words[0].upper()}{words[1:]} on {board}: {figures}, as an emulator counts."
+    return f"On {board}, as an emulator counts: {figures}. {words[0].upper()}{words[1:]}."

@@ -87,7 +87,7 @@ def test_a_project_is_made_from_a_folder(tmp_path: Path, monkeypatch):
     assert "m3net emulate runs/own --board mps2_an386" in text
     assert recipe.model.preset == "plain_xs" and recipe.frontend.mel_bins == 20
     assert f"--data-dir '{folder}'" in text and "'group_pattern=(spk[0-9]+)'" in text
-    with pytest.raises(ConfigError, match="recipe.yaml exists: choose another folder by --out"):
+    with pytest.raises(ConfigError, match=r"recipe\.yaml .*--out"):
         CliRunner().invoke(app, ["init", str(folder)], catch_exceptions=False)
     words = ["init", str(folder), "--out", "other", "--board", "stm32f4_discovery", "--json"]
     facts = json.loads(CliRunner().invoke(app, words, catch_exceptions=False).output)
@@ -130,18 +130,18 @@ def test_what_is_wrong_with_the_sounds_is_said(tmp_path: Path, monkeypatch):
     facts = inspect_folder(folder)
     assert facts.classes["rain"].unreadable == 1
     assert f"unreadable: {folder / 'rain' / 'broken.wav'}" in "\n".join(sounds_lines(facts))
-    with pytest.raises(DataError, match="1 of 24 files cannot be read: move them out"):
+    with pytest.raises(DataError, match="1 of 24 files"):
         starter_recipe(facts)
 
 
 def test_folders_without_sounds_are_refused(tmp_path: Path):
-    with pytest.raises(DataError, match="void: is not a folder; name one that has a folder for"):
+    with pytest.raises(DataError, match=str(tmp_path / "void")):
         inspect_folder(tmp_path / "void")
-    with pytest.raises(DataError, match=r"has no sounds; put sound files \(.wav"):
+    with pytest.raises(DataError, match=rf"{tmp_path}: .*\.wav"):
         inspect_folder(tmp_path)
     (tmp_path / "clap").mkdir()
     (tmp_path / "clap" / "a.wav").write_bytes(b"RIFF")
-    with pytest.raises(DataError, match="none of the 1 can be read"):
+    with pytest.raises(DataError, match=str(tmp_path)):
         inspect_folder(tmp_path)
     sounds(tmp_path, "clap/a.wav", *numbered("clap", 4))
     with pytest.raises(DataError, match="only one class"):
@@ -170,7 +170,7 @@ def test_a_guess_that_cannot_be_split_is_not_used(tmp_path: Path):
     assert "group_pattern" not in options
     dataset = load_dataset("folder", tmp_path, **recipe["dataset"]["options"])
     assert any("the split ignores them" in line for line in recipe_lines(recipe, facts, dataset))
-    with pytest.raises(DataError, match="class 'c' has 4 clips of 4 groups"):
+    with pytest.raises(DataError, match="'c' has 4 clips of 4 groups"):
         load_dataset("folder", tmp_path, **options, group_pattern=facts.groups.pattern)
 
 

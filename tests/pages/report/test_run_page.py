@@ -410,11 +410,11 @@ def test_leaks_are_said_at_the_top(gathered):
 
 
 def test_wrong_runs_are_refused(tiny_run, tmp_path, monkeypatch):
-    with pytest.raises(ConfigError, match="named twice"):
+    with pytest.raises(ConfigError, match="once"):
         page.write_report([tiny_run, tiny_run / ".." / tiny_run.name])
-    with pytest.raises(ModelError, match="is not a run folder"):
+    with pytest.raises(ModelError, match=re.escape(str(tmp_path))):
         page.write_report([tmp_path])
-    with pytest.raises(ConfigError, match="needs a run"):
+    with pytest.raises(ConfigError, match="name its folder"):
         page.write_report([])
     monkeypatch.setitem(sys.modules, "altair", None)
     with pytest.raises(ConfigError, match=r"needs the package altair: pip install"):
