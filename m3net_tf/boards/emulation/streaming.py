@@ -25,11 +25,13 @@ from m3net_tf.compiler.engines import COMPILED, TFLM
 from m3net_tf.compiler.network import CompiledNetwork, Push, compile_network
 from m3net_tf.compiler.streaming.network import stream_network
 from m3net_tf.compiler.weights import WeightRule
+from m3net_tf.export import Bundle
 from m3net_tf.export.c_files import CModel
 from m3net_tf.runtime.desktop import load_compiled
 from m3net_tf.runtime.interpreter import Int8, run_tflm, tflm_unavailable_reason
 from m3net_tf.system.artifacts import write_text
 from m3net_tf.system.errors import FirmwareError, ModelError
+from m3net_tf.system.progress import Log, silent
 
 _NAME = "m3net_stream"
 _HOOK = "m3net_operation_done"  # as the whole network calls it
@@ -68,6 +70,12 @@ class StreamCost(TypedDict):
     references: list[str]
 
 
+HOPS = 2000
+"""The most hops of an export that are compared."""
+_PAYS = 0.8  # of the products of a whole window
+_TIME_AXIS = 2  # of the networks of exports
+
+
 @dataclasses.dataclass(frozen=True)
 class Recording:
     """Frames that a network hears hop by hop, and the outputs of all whole windows.
@@ -82,6 +90,50 @@ class Recording:
     push: Push
     pushes: Int8
     outputs: dict[str, Int8]
+
+
+def streamed_export(
+    bundle: Bundle, board: str, folder: Path, features: Int8, log: Log = silent
+) -> StreamCost | None:
+    """What a hop of an export costs on a board, if streaming pays.
+
+    Args:
+        bundle: the export.
+        board: emulated board.
+        folder: folder of the build files.
+        features: int8 of shape (clips, bins, frames, 1), which the network hears one after the
+            other.
+        log: receives lines of progress.
+
+    Returns:
+        None for a network of which more than 0.8 of the products remain, of raw samples, of
+        16-bit activations, or with DiffRes.
+
+    Raises:
+        FirmwareError: the firmware does not build or run.
+    """
+    push = _push_of(bundle)
+    if push is None:
+        return None
+    frames = np.concatenate(list(features), axis=1)[None, :, : (push.needed - 1 + HOPS) * push.hop]
+    if frames.shape[_TIME_AXIS] < push.needed * push.hop:
+        return None
+    recording = record(bundle.tflite, push, frames)
+    log(f"pushing {len(recording.pushes)} hops through the streamed network on the {board}")
+    return measure_stream(bundle.folder, bundle.c_model, board, folder, recording)
+
+
+def _push_of(bundle: Bundle) -> Push | None:
+    if bundle.network.importance or bundle.frontend.kind == "waveform":
+        return None
+    try:
+        streamed = stream_network(bundle.tflite, _TIME_AXIS)
+    except ModelError:
+        return None
+    push = streamed.push
+    if push is None or streamed.graph.inputs[0].dtype != "int8":
+        return None
+    return push if push.products <= _PAYS * push.window_products else None
 
 
 def record(tflite: bytes, push: Push, frames: Int8) -> Recording:
