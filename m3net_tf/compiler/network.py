@@ -15,6 +15,7 @@ from m3net_tf.compiler.lowering import Lowering
 from m3net_tf.compiler.operators import OPERATORS, PACKED_WRITERS, VIEWS, WIDE
 from m3net_tf.compiler.operators.forms import require_form
 from m3net_tf.compiler.operators.movement import concatenation_places
+from m3net_tf.compiler.operators.variables import place_moving_lines
 from m3net_tf.compiler.passes import FOLDS, PASSES, Pass
 from m3net_tf.compiler.passes.constants import FOLDED
 from m3net_tf.compiler.plan import Improve, Plan, plan_memory
@@ -132,6 +133,7 @@ def compile_network(
     with _in_range():
         lowering = Lowering(graph)
         inputs = [lowering.write(tensor) for tensor in graph.inputs]
+        place_moving_lines(lowering)
         place_concatenations(lowering)
         for op in graph.operations:
             lower(lowering, op)

@@ -124,7 +124,7 @@ def find_added(
         log: receives a line on clips that are left out.
 
     Returns:
-        The clips; those that the former run lacks are in no split yet.
+        The clips; clips that the former run lacks are in no split yet.
 
     Raises:
         ConfigError: a label is not a class of the run.

@@ -236,8 +236,8 @@ class TrainingSection:
             over its classes, of one divided by the class's number of training clips.
         weight_average: decay of an exponential moving average of the weights, which is validated
             and exported; 0 = no averaging.
-        keep: ``best``, the weights of the epoch with the best validation score, or ``last``, those
-            at the end of the schedule, for data sets with too few validation clips.
+        keep: ``best``, the weights of the epoch with the best validation score, or ``last``, the
+            weights at the end of the schedule, for data sets with too few validation clips.
         early_stopping: number of epochs without a better validation score after which training
             ends; 0 = never.
         exit_weight: weight of the last exit's output in the targets of early exits, in networks

@@ -179,7 +179,7 @@ def _data_of(
 
 
 def _added_clips(recipe: Recipe, run: Run, log: Log) -> list[AddedClip]:
-    """The clips that a recipe adds, which must be those with which the run was started."""
+    """The clips that a recipe adds, which must not have changed since the run was started."""
     settings = recipe.fine_tuning
     if not settings.add:
         return []

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Windows of clips that are longer than the delivered length.
 
-Windows overlap by half. Training omits those without sound, because a pause between two barks is no
-example of a bark. Validation and test keep all of them, as a recogniser hears them.
+Windows overlap by half. Training omits windows without sound, because a pause between two barks is
+no example of a bark. Validation and test keep all of them, as a recogniser hears them.
 """
 
 import contextlib

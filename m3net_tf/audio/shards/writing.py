@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes the shards of a data set; a stopped call continues with those that are missing."""
+"""Writes the shards of a data set; a stopped call continues with the missing ones."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def write_shards(
     clips_per_shard: int = CLIPS_PER_SHARD,
     log: Log = silent,
 ) -> Shards:
-    """Write a data set as shards; those that are there and undamaged are kept.
+    """Write a data set as shards; undamaged ones that exist are kept.
 
     The clips of a split are shuffled first, so that each shard has clips of all classes.
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from m3net_tf.compiler.graph import Graph
 from m3net_tf.compiler.passes import (
     constants,
+    delays,
     depthwise,
     dilation,
     padding,
@@ -31,6 +32,7 @@ FOLDS: dict[str, Pass] = {
 
 #: Passes on operators with kernels.
 PASSES: dict[str, Pass] = {
+    "variables that became lines that stay": delays.keep_lines,
     "dilated convolutions put together": dilation.fuse_dilation,
     "operators that became tables": tables.make_tables,
     "tables joined with tables": tables.join_tables,

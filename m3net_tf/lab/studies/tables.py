@@ -11,7 +11,7 @@ from pathlib import Path
 from m3net_tf.lab.many.plan import Plan, plan_trainings
 from m3net_tf.lab.many.scheduling import Watch, no_watch, run_trainings
 from m3net_tf.lab.studies.grid import Grid
-from m3net_tf.lab.studies.grid_file import find_grid, load_grid
+from m3net_tf.lab.studies.grid_cells import load_grid
 from m3net_tf.lab.studies.report_files import stem_to_write, write_report
 from m3net_tf.lab.studies.table_record import CellValues, RunValues, TableReport
 from m3net_tf.lab.studies.table_results import EarlierRuns, Trainings, table_report
@@ -61,7 +61,7 @@ def plan_table(
 
     Arguments and errors: see :func:`make_table`.
     """
-    grid = load_grid(find_grid(name), scale)
+    grid = load_grid(name, scale)
     stem = out / f"{grid.name}.{scale}"
     trainings = {
         (index, repeat): grid.training(cell, repeat)

@@ -69,7 +69,7 @@ def train_on_workers(
         options: ``jobs`` is the number of workers; ``retries`` limits the restarts.
         devices: GPUs of each worker.
         shards: URL of the data set's shards, which replace ``data_dir``.
-        log: receives the lines of the first worker, and those on restarts.
+        log: receives the lines of the first worker, and lines on restarts.
 
     Returns:
         The metrics, as in ``metrics.json``.

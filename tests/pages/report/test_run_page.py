@@ -167,6 +167,17 @@ def test_two_runs_are_compared_clip_by_clip(gathered):
     assert f"probability of {0.5 ** (wrong - 1):.2g}" in part.blocks[1].text
 
 
+def test_two_recipes_are_compared_key_by_key(gathered, tmp_path):
+    recipe = gathered[1].run.recipe_path.read_text()
+    write_text(tmp_path / "recipe.yaml", recipe.replace("clips_per_class", "other"))
+    other = dataclasses.replace(gathered[1], run=Run(tmp_path))
+    (table,) = overview._recipe_changes([gathered[1], other]).blocks
+    assert table.rows == [
+        ("dataset.options.clips_per_class", "6", "-"),
+        ("dataset.options.other", "-", "6"),
+    ]
+
+
 def test_windows_of_a_long_clip_count_once():
     windows = [SimpleNamespace(clip_id=f"a{i}", whole="a") for i in range(3)]
     short = SimpleNamespace(clip_id="b", whole="")
