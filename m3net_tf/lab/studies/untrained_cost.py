@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cost of an untrained network: parameters, MACs, and time and memory on this machine.
 
-As a program (``python -m m3net_tf.lab.studies.untrained_cost FILE.tflite``) it prints time and memory of
-one ``.tflite`` as JSON: in a separate process, only the interpreter is measured.
+As a program (``python -m m3net_tf.lab.studies.untrained_cost FILE.tflite``) it prints time and
+memory of one ``.tflite`` as JSON: in a separate process, only the interpreter is measured.
 """
 
 from __future__ import annotations
