@@ -180,7 +180,11 @@ def run_bench_engine(
             subject = known.get(label)
             if subject:
                 log(f"{label}: building and quantising")
-            network, noise, classes = _untrained(subject) if subject else _of_file(Path(label))
+            network, noise, classes = (
+                untrained_preset(subject.name, subject.preset)
+                if subject
+                else network_of_file(Path(label))
+            )
             clips = varied_inputs(noise[:_CLIPS], inputs)
             expected = network.run(run_tflm, clips).reshape(len(clips), -1) if tflm else None
             for board in boards:
@@ -195,19 +199,19 @@ def run_bench_engine(
     return {"boards": results, "missing": missing, **provenance()}
 
 
-def _untrained(subject: Subject) -> tuple[Int8Network, Int8, int]:
+def untrained_preset(name: str, preset: str) -> tuple[Int8Network, Int8, int]:
     """A preset in int8, its normalisations settled on noise; the noise; number of classes."""
     keras.backend.clear_session()
     keras.utils.set_random_seed(0)
-    model = build_model(subject.name, subject.preset)
+    model = build_model(name, preset)
     rng = np.random.default_rng(0)
-    shape = presets_of(subject.name)[subject.preset].input_shape
+    shape = presets_of(name)[preset].input_shape
     noise = rng.normal(0, 40, (_CALIBRATION_CLIPS, *shape))
     maps = np.clip(np.round(noise), -128, 127).astype(np.int8)
     return quantize_untrained(model, maps), maps, int(model.output_shape[1])
 
 
-def _of_file(path: Path) -> tuple[Int8Network, Int8, int]:
+def network_of_file(path: Path) -> tuple[Int8Network, Int8, int]:
     """The network of a file, noise for it, and the number of its outputs.
 
     Raises:
