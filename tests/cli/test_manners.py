@@ -303,9 +303,9 @@ def test_export_in_json(run, monkeypatch, tmp_path, make_manifest):
 LAB_JSON = [
     ("lab figure", "", None),
     (
-        "lab figure curves",
+        "lab figure diffres/fig6",
         "lab.figures.catalogue.draw_figure",
-        {"figure": "curves", "files": ["a"]},
+        {"figure": "diffres/fig6", "files": ["a"]},
     ),
     ("table a/b", "lab.studies.tables.make_table", {"failed": 0, "runs": 2}),
     ("table --list --out r", "", None),
