@@ -38,6 +38,16 @@
 #endif
 #endif
 
+// RISC-V of 32 bits has no multiply-accumulate, and its product of 64 bits is two instructions: one
+// product of 32 bits multiplies an input with the weights of two channels.
+#if !defined(M3NET_ENGINE_RV32)
+#if defined(__riscv) && __riscv_xlen == 32 && defined(__riscv_mul)
+#define M3NET_ENGINE_RV32 1
+#else
+#define M3NET_ENGINE_RV32 0
+#endif
+#endif
+
 // Weights in bytes save flash and cost instructions: the default where the flash is small.
 #if !defined(M3NET_ENGINE_BYTES)
 #if M3NET_ENGINE_DSP && !M3NET_ENGINE_HELIUM && defined(__ARM_ARCH_7EM__)
@@ -119,10 +129,14 @@ typedef struct {
   }
 typedef int16_t m3net_tap;
 #else
-/// Distance in bits of two channels' sums in a long sum; the lower one can hold M3NET_LANE_ITEMS
-/// products.
+/// Distance in bits of two channels' sums in one number. The lower one can hold M3NET_LANE_ITEMS
+/// products; that of RISC-V holds two.
+#if M3NET_ENGINE_RV32
+#define M3NET_LANE_BITS 16
+#else
 #define M3NET_LANE_BITS 23
 #define M3NET_LANE_ITEMS 252
+#endif
 typedef struct {
   int32_t lanes[4];
 } m3net_block;

@@ -17,10 +17,10 @@ import numpy.typing as npt
 from m3net_tf.compiler.structures import ITEM_STRUCTURES, Array
 from m3net_tf.compiler.weights import BLOCKS, BYTE_BLOCK, PAIR
 
-#: Layouts of weights: for Helium, for the DSP extension with and without weights in bytes, and for
-#: all other targets.
-LAYOUTS = ("helium", "bytes", "dsp", "portable")
-_LANE_BITS = 23  # M3NET_LANE_BITS
+#: Layouts of weights: for Helium, for the DSP extension with and without weights in bytes, for
+#: RISC-V of 32 bits, and for all other targets.
+LAYOUTS = ("helium", "bytes", "dsp", "rv32", "portable")
+_LANE_BITS = {"rv32": 16, "portable": 23}  # M3NET_LANE_BITS
 _LANES = ((0, 2), (4, 6), (1, 3), (5, 7))  # M3NET_BLOCK: the items of each word, low and high
 _WIDENED = [0, 2, 1, 3]  # M3NET_TAPS: order in which SXTB16 widens the bytes of a word
 _VECTOR = 16  # M3NET_VECTOR_BYTES
@@ -67,7 +67,7 @@ def _block_bytes(groups: Items, layout: str, *, in_bytes: bool) -> bytes:
         return bytes(pairs.astype("<i2").tobytes())
     rows = pairs.reshape(-1, channels * PAIR)
     low, high = rows[:, [low for low, _ in _LANES]], rows[:, [high for _, high in _LANES]]
-    return bytes((low + high * (1 << _LANE_BITS)).astype("<i4").tobytes())
+    return bytes((low + high * (1 << _LANE_BITS[layout])).astype("<i4").tobytes())
 
 
 def _tap_bytes(groups: Items, layout: str) -> bytes:
@@ -103,8 +103,11 @@ def intact_definition(name: str, arrays: Mapping[str, Array]) -> str:
         name: start of the network's names of C.
         arrays: all constant arrays by name.
     """
-    helium, in_bytes, dsp, portable = (f"{crc32_of(arrays, name):#010x}u" for name in LAYOUTS)
-    choice = f"M3NET_ENGINE_DSP ? {dsp} : {portable}"
+    helium, in_bytes, dsp, rv32, portable = (
+        f"{crc32_of(arrays, layout):#010x}u" for layout in LAYOUTS
+    )
+    choice = portable if rv32 == portable else f"M3NET_ENGINE_RV32 ? {rv32} : {portable}"
+    choice = f"M3NET_ENGINE_DSP ? {dsp} : {choice}"
     if in_bytes != dsp:
         choice = f"M3NET_ENGINE_BYTES ? {in_bytes} : {choice}"
     checksum = f"(M3NET_ENGINE_HELIUM ? {helium} : {choice})"

@@ -29,6 +29,7 @@ def build(folder, source: str, header: str, layout: str) -> ctypes.CDLL:
         "BYTES": layout == "bytes",
         "DSP": layout in ("bytes", "dsp"),
         "HELIUM": layout == "helium",
+        "RV32": layout == "rv32",
     }
     command = ["gcc", "-std=c11", "-shared", "-fPIC"]
     command += [f"-DM3NET_ENGINE_{name}={int(chosen)}" for name, chosen in defines.items()]
