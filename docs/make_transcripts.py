@@ -19,7 +19,10 @@ from pathlib import Path
 
 DOCS = Path(__file__).parent
 #: Names of the pages, in the order in which they are typed.
-PAGES = ("classify", "own_folder", "another_board", "long_clips", "paper_table", "fine_tune")
+PAGES = (
+    *("classify", "own_folder", "another_board", "plain_c"),
+    *("long_clips", "paper_table", "fine_tune"),
+)
 _BLOCK = re.compile(r"^```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _COMMAND = re.compile(r"^\$ (.*?)(?: +# .*)?$", re.MULTILINE)
 _LAST_EPOCH = re.compile(r"epoch (\d+)/\1\b")

@@ -41,7 +41,7 @@ def arguments(instructions: list[tuple[str, str]], keyword: str) -> list[str]:
 def system_packages(*, in_ci: bool = False) -> set[str]:
     """Packages that ``make system`` installs for firmware and emulation, or those for CI alone."""
     makefile = (ROOT / "Makefile").read_text().replace("\\\n", " ")
-    pattern = r"^TOOLS \+= \$\(if \$\(CI\),(.*)\)$" if in_ci else r"^TOOLS := (.*)$"
+    pattern = r"^TOOLS \+= .*\$\(if \$\(CI\),(.*)\)$" if in_ci else r"^TOOLS := (.*)$"
     (prefix,) = re.findall(r"^RISCV := (.*)$", makefile, re.MULTILINE)
     pairs = " ".join(re.findall(pattern, makefile, re.MULTILINE)).replace("$(RISCV)", prefix)
     return {pair.partition(":")[2] for pair in pairs.split()}

@@ -185,7 +185,7 @@ def test_a_damaged_lock_file_does_not_block(tmp_path, content, monkeypatch):
     with (tmp_path / LOCK_NAME).open("r+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         with (
-            pytest.raises(InUseError, match="is in use by another process; wait"),
+            pytest.raises(InUseError, match=str(tmp_path)),
             in_use(tmp_path),
         ):
             pass

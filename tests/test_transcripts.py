@@ -138,6 +138,10 @@ def type_page(page: str, after: Callable[[str], None] = lambda command: None) ->
         program, *words = shlex.split(command)
         if program == "m3net":
             printed += m3net(words)
+        elif program in ("cc", "./recognise"):
+            printed += subprocess.run(
+                ["sh", "-c", command], capture_output=True, text=True, check=True
+            ).stdout
         elif program in ("espeak-ng", "python", "sed"):
             program = sys.executable if program == "python" else program
             printed += subprocess.run(
@@ -227,6 +231,18 @@ def test_long_clips_are_cross_validated(checkout):
             recipe.write_text(yaml.safe_dump(values))
 
     type_page("long_clips", shorten)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler here")
+def test_plain_c_says_what_the_export_says(checkout):
+    if reason := why_no_emulation("mps2_an386") or tflm_unavailable_reason():
+        pytest.skip(reason)
+    label, score = type_page("plain_c").splitlines()[-1].split()
+    vectors = checkout / "runs" / "m3net-s-keywords" / "export" / "vectors"
+    scores = np.fromfile(vectors / "outputs_int8.bin", np.int8)[:12]
+    assert label == Classifier("m3net-s-keywords").labels[scores.argmax()]
+    assert abs(int(score) - scores.max()) <= 8  # the program's front end is in fixed point
 
 
 @pytest.mark.slow

@@ -19,14 +19,11 @@
 #define M3NET_ARENA_BYTES M3NET_MODEL_ARENA_BYTES
 #endif
 
-#define WINDOW_SAMPLES \
-  ((M3NET_FRONTEND_FRAMES - 1) * M3NET_FRONTEND_HOP_SAMPLES + M3NET_FRONTEND_FRAME_SAMPLES)
-
 // The monitor's buffer holds a second of sound, or a window if that is longer; if many boards have
 // less memory than that, it holds only features.
 #define MAX_PCM_BYTES 65536
 #define SECOND_BYTES (2 * M3NET_FRONTEND_SAMPLE_RATE_HZ)
-#define PCM_BYTES (2 * WINDOW_SAMPLES > SECOND_BYTES ? 2 * WINDOW_SAMPLES : SECOND_BYTES)
+#define PCM_BYTES (2 * M3NET_WINDOW_SAMPLES > SECOND_BYTES ? 2 * M3NET_WINDOW_SAMPLES : SECOND_BYTES)
 #define LEAST_BYTES (PCM_BYTES <= MAX_PCM_BYTES ? PCM_BYTES : 2)
 #define BUFFER_BYTES (M3NET_MODEL_INPUT_BYTES > LEAST_BYTES ? M3NET_MODEL_INPUT_BYTES : LEAST_BYTES)
 
@@ -135,7 +132,8 @@ static uint32_t run_clip(const m3net_job* job, uint32_t index, uint32_t crc) {
   if (job->kind == M3NET_JOB_PCM) {
     m3net_recognizer_reset(&recognizer);
     const uint32_t start = m3net_board_counter();
-    frames = m3net_recognizer_hear(&recognizer, clip, job->clip_bytes / 2u);
+    const int16_t* samples = (const int16_t*)(const void*)clip;
+    frames = m3net_recognizer_hear(&recognizer, samples, job->clip_bytes / 2u);
     frontend_cost = cost_since(start);
   }
   load_clip(job, clip);
@@ -199,7 +197,7 @@ static void run_job_image(void) {
   m3net_job_problem problem;
   const m3net_status status =
       m3net_job_read(image, m3net_board_info.job_capacity_bytes, M3NET_MODEL_INPUT_BYTES,
-                     2u * WINDOW_SAMPLES, &job, &problem);
+                     2u * M3NET_WINDOW_SAMPLES, &job, &problem);
   if (status != M3NET_OK) {
     print_job_problem(&problem);
     if (status != M3NET_ERROR_NO_JOB) m3net_platform_halt();

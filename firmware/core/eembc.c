@@ -20,8 +20,6 @@
 #define DEFAULT_RUNS 1
 #define DEFAULT_WARMUP 10
 #define MAX_SCORE 2000000.0f
-#define WINDOW_SAMPLES \
-  ((M3NET_FRONTEND_FRAMES - 1) * M3NET_FRONTEND_HOP_SAMPLES + M3NET_FRONTEND_FRAME_SAMPLES)
 
 static void line(const char* text) {
   m3net_console_text(text);
@@ -194,7 +192,7 @@ static void buffer_command(m3net_eembc* eembc, char** rest) {
 static bool is_features(const m3net_eembc* eembc) { return eembc->size == M3NET_MODEL_INPUT_BYTES; }
 
 static bool is_pcm(const m3net_eembc* eembc) {
-  return eembc->size % 2u == 0u && eembc->size >= 2u * WINDOW_SAMPLES;
+  return eembc->size % 2u == 0u && eembc->size >= 2u * M3NET_WINDOW_SAMPLES;
 }
 
 // One inference as the benchmark counts it, including the front end if samples were loaded.
@@ -203,7 +201,8 @@ static m3net_status infer_once(m3net_eembc* eembc) {
     m3net_recognizer_load_features(eembc->recognizer, (const int8_t*)eembc->buffer);
   } else {
     m3net_recognizer_reset(eembc->recognizer);
-    (void)m3net_recognizer_hear(eembc->recognizer, eembc->buffer, eembc->size / 2u);
+    const int16_t* samples = (const int16_t*)(const void*)eembc->buffer;
+    (void)m3net_recognizer_hear(eembc->recognizer, samples, eembc->size / 2u);
     m3net_recognizer_load_window(eembc->recognizer);
   }
   return m3net_recognizer_run(eembc->recognizer);

@@ -33,7 +33,7 @@ typedef struct {
   int8_t scores[M3NET_MODEL_CLASS_COUNT];
 } m3net_eembc;
 
-/// Sets up the protocol; the buffer has at least M3NET_MODEL_INPUT_BYTES bytes.
+/// Sets up the protocol; the buffer has at least M3NET_MODEL_INPUT_BYTES bytes and is aligned to 2.
 void m3net_eembc_init(m3net_eembc* eembc, m3net_recognizer* recognizer, uint8_t* buffer,
                       uint32_t capacity);
 

@@ -32,8 +32,9 @@ bool m3net_recognizer_push(m3net_recognizer* recognizer, const int16_t* hop) {
   return true;
 }
 
-uint32_t m3net_recognizer_hear(m3net_recognizer* recognizer, const uint8_t* clip,
+uint32_t m3net_recognizer_hear(m3net_recognizer* recognizer, const int16_t* clip,
                                uint32_t samples) {
+  if (samples < M3NET_FRONTEND_FRAME_SAMPLES) return 0;
   int16_t hop[M3NET_FRONTEND_HOP_SAMPLES];
   uint32_t columns = 0;
   const uint32_t frames =
@@ -41,7 +42,7 @@ uint32_t m3net_recognizer_hear(m3net_recognizer* recognizer, const uint8_t* clip
   for (uint32_t at = 0; at < samples && columns < frames; at += M3NET_FRONTEND_HOP_SAMPLES) {
     const uint32_t left = samples - at;
     const uint32_t count = left < M3NET_FRONTEND_HOP_SAMPLES ? left : M3NET_FRONTEND_HOP_SAMPLES;
-    memcpy(hop, clip + 2u * at, 2u * count);
+    memcpy(hop, clip + at, 2u * count);
     memset(&hop[count], 0, 2u * (M3NET_FRONTEND_HOP_SAMPLES - count));
     columns += m3net_recognizer_push(recognizer, hop) ? 1u : 0u;
   }

@@ -16,6 +16,10 @@
 extern "C" {
 #endif
 
+/// Samples of one window of the network.
+#define M3NET_WINDOW_SAMPLES \
+  ((M3NET_FRONTEND_FRAMES - 1u) * M3NET_FRONTEND_HOP_SAMPLES + M3NET_FRONTEND_FRAME_SAMPLES)
+
 /// A recognizer; all memory is the caller's, the arena is passed to m3net_recognizer_init().
 typedef struct {
   uint8_t frontend_memory[M3NET_FRONTEND_BYTES] __attribute__((aligned(M3NET_FRONTEND_ALIGNMENT)));
@@ -38,12 +42,12 @@ void m3net_recognizer_reset(m3net_recognizer* recognizer);
 /// Takes one hop of M3NET_FRONTEND_HOP_SAMPLES samples; returns whether it completed a column.
 bool m3net_recognizer_push(m3net_recognizer* recognizer, const int16_t* hop);
 
-/// Takes a whole clip of little-endian samples; call m3net_recognizer_reset() before. The last hop
-/// is padded with silence, which is in no complete frame of the clip.
+/// Takes a whole clip; call m3net_recognizer_reset() before. The last hop is padded with silence,
+/// which is in no complete frame of the clip.
 ///
-/// @param samples  at least M3NET_FRONTEND_FRAME_SAMPLES.
+/// @param samples  how many; fewer than M3NET_FRONTEND_FRAME_SAMPLES give no column.
 /// @return the number of columns.
-uint32_t m3net_recognizer_hear(m3net_recognizer* recognizer, const uint8_t* clip, uint32_t samples);
+uint32_t m3net_recognizer_hear(m3net_recognizer* recognizer, const int16_t* clip, uint32_t samples);
 
 /// Copies the columns so far into the model's input.
 void m3net_recognizer_load_window(m3net_recognizer* recognizer);

@@ -92,7 +92,8 @@ typedef struct {
 /// A layer of two inputs.
 typedef struct {
   m3net_loop loop;
-  m3net_factor first, second, output;  ///< `first` and `second` are unused by m3net_multiply.
+  m3net_factor first, second, output;  ///< `first` and `second` are unused by m3net_multiply, and
+                                       ///< `output` by m3net_scale_negatives.
   int16_t first_offset, second_offset, output_offset;  ///< Added; of inputs, minus the zero point.
   int8_t minimum, maximum;
 } m3net_binary;
@@ -116,6 +117,33 @@ typedef struct {
   int32_t sum_offset;  ///< Added to a sum: minus the input's zero point for each item.
   int16_t output_offset;
 } m3net_reduction;
+
+/// Contiguous runs of bytes at other places: the output follows three loops.
+typedef struct {
+  const int32_t *first, *second, *third;  ///< Bytes from the input's start, for each step of a loop.
+  int32_t size[3];
+  int32_t bytes;  ///< Of a run.
+} m3net_runs;
+
+/// A place between two rows or columns, in units of 2^-10 from the first to the second.
+typedef struct {
+  int32_t low, high;  ///< Bytes from the image's start.
+  int32_t weight;
+} m3net_between;
+
+/// A bilinear interpolation of an image, into contiguous pixels.
+typedef struct {
+  const m3net_between *rows, *columns;  ///< One for each row and column of the output.
+  int32_t size[2];                      ///< Rows and columns of the output.
+  int32_t batches, channels;
+  int32_t batch_step;  ///< Bytes, of the input.
+} m3net_resizing;
+
+/// Contiguous rows of `depth` items that become vectors of length one, in steps of 1/128.
+typedef struct {
+  int32_t rows, depth;
+  int16_t input_offset;  ///< Added: minus the zero point.
+} m3net_normalization;
 
 // Tensors of 16 bits. Their zero points are 0, their addresses and steps are in bytes.
 
@@ -209,6 +237,17 @@ typedef struct {
   int8_t output_offset;
 } m3net_lstm_layer;
 
+/// Singular value decomposition filters: each unit sums `rank` filters over features and time.
+typedef struct {
+  const int8_t* features;  ///< (units * rank, inputs).
+  const int16_t* time;     ///< (units * rank, memory).
+  const int32_t* bias;
+  m3net_factor state_factor, output_factor;
+  int32_t batches, inputs, units, rank, memory;
+  int32_t state_bytes;                                ///< Of a result that is kept, 1 or 2.
+  int16_t input_offset, state_offset, output_offset;  ///< Added; of inputs, minus the zero point.
+} m3net_svdf_layer;
+
 // What all kernels expect:
 //
 // - Layers, weights and tables are as `m3net compile` writes them; nothing is checked. They may lie
@@ -270,13 +309,31 @@ void m3net_minimum(const m3net_loop* loop, const int8_t* first, const int8_t* se
 void m3net_maximum(const m3net_loop* loop, const int8_t* first, const int8_t* second,
                    int8_t* output);
 
+/// Negative inputs times their slopes, and positive ones, in the scale of the output. The output may
+/// be the input if it has the same steps. Slopes are int8_t also of 16-bit inputs.
+void m3net_scale_negatives(const m3net_binary* layer, const int8_t* input, const int8_t* slopes,
+                           int8_t* output);
+void m3net_scale_negatives_16(const m3net_binary* layer, const int8_t* input, const int8_t* slopes,
+                              int8_t* output);
+
 /// Products of matrices (rows, depth) and (depth, columns), for each pair in a loop over them.
 void m3net_multiply_matrices(const m3net_matmul* layer, const int8_t* first, const int8_t* second,
                              int8_t* output);
 
-/// Sum or mean, and maximum, of the items of the reduced dimensions, for each item of the others.
+/// Sum or mean, maximum, and minimum of the items of the reduced dimensions, for each item of the
+/// others.
 void m3net_reduce_mean(const m3net_reduction* layer, const int8_t* input, int8_t* output);
 void m3net_reduce_max(const m3net_reduction* layer, const int8_t* input, int8_t* output);
+void m3net_reduce_min(const m3net_reduction* layer, const int8_t* input, int8_t* output);
+
+/// Copies runs of bytes; the output is contiguous.
+void m3net_copy_runs(const m3net_runs* layer, const int8_t* input, int8_t* output);
+
+/// Interpolates between pixels.
+void m3net_resize_bilinear(const m3net_resizing* layer, const int8_t* input, int8_t* output);
+
+/// Divides each row by its length. The output may be the input.
+void m3net_normalize(const m3net_normalization* layer, const int8_t* input, int8_t* output);
 
 /// Softmax of contiguous (rows, depth) items. The output may be the input.
 void m3net_softmax(const m3net_softmax_layer* layer, const int8_t* input, int8_t* output);
@@ -337,6 +394,12 @@ void m3net_lstm(const m3net_lstm_layer* layer, const int8_t* input, int8_t* outp
 void m3net_lstm_16(const m3net_lstm_layer* layer, const int8_t* input, int8_t* output,
                    int16_t* cells);
 
+/// Input (batches, inputs), output (batches, units), contiguous. `results` holds the latest results
+/// of each filter, (batches, units * rank, memory), and outlasts a run; a sequence begins with the
+/// state's zero point.
+void m3net_svdf(const m3net_svdf_layer* layer, const int8_t* input, int8_t* output,
+                int8_t* results);
+
 // Calls that run together, a line of an image at a time: a row, or a column.
 
 /// Advances a window by one line of its output. `before` counts the lines by which it begins before
@@ -352,6 +415,21 @@ int32_t m3net_drop_lines(int8_t* lines, int32_t held, int32_t dropped);
 void m3net_add_line(const m3net_pooling* layer, const int8_t* line, int32_t* sums);
 /// The averages once all lines have been added.
 void m3net_average_lines(const m3net_pooling* layer, const int32_t* sums, int8_t* output);
+
+// Windows that move on (`m3net compile --stream`): sums over lines of which most stay.
+
+/// Adds lines to the sums of all items but those of the reduced dimensions, or takes them away:
+/// `sign` is 1 or -1. The output's steps, factor and offsets of the layer are not used.
+void m3net_add_lines(const m3net_reduction* layer, const int8_t* input, int32_t sign,
+                     int32_t* sums);
+void m3net_add_lines_16(const m3net_reduction* layer, const int8_t* input, int32_t sign,
+                        int32_t* sums);
+/// The contiguous means of the sums; as m3net_reduce_mean of all lines.
+void m3net_mean_of_sums(const m3net_reduction* layer, const int32_t* sums, int8_t* output);
+void m3net_mean_of_sums_16(const m3net_reduction* layer, const int32_t* sums, int8_t* output);
+
+/// Counts a push. Returns 1 if there have been as many as needed since `pushes` was 0, else 0.
+int32_t m3net_count_push(int32_t needed, int32_t* pushes);
 
 /// Copies a byte for each item of the loop.
 void m3net_copy(const m3net_loop* loop, const int8_t* input, int8_t* output);

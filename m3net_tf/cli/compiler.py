@@ -26,6 +26,18 @@ def compile_command(
         bool,
         typer.Option("--solver", help="Plan the memory with OR-Tools, which proves the optimum."),
     ] = False,
+    stream: Annotated[
+        bool,
+        typer.Option("--stream", help="Take some frames at a time: NAME_push (docs/streaming.md)."),
+    ] = False,
+    axis: Annotated[
+        int | None,
+        typer.Option(help="Time axis of the input.  [default: that which leaves the least work]"),
+    ] = None,
+    hop: Annotated[
+        int | None,
+        typer.Option(min=1, help="Frames with each push.  [default: as few as the strides allow]"),
+    ] = None,
     board: Board = DEFAULT_BOARD,
     weights_flash: WeightsFlash = None,
     as_json: AsJson = False,
@@ -33,14 +45,23 @@ def compile_command(
     """Compile a .tflite file to C that gives the same output bytes as TFLite Micro."""
     require_sources("firmware")
     from m3net_tf.compiler.folder import report_lines, write_network
+    from m3net_tf.compiler.network import compile_network
     from m3net_tf.compiler.solver import solve
+    from m3net_tf.compiler.streaming.network import stream_network
     from m3net_tf.compiler.weights import WeightRule
 
-    rule = WeightRule(most_bytes=flash_for_weights(weights_flash, board))
+    if not stream and (axis is not None or hop is not None):
+        raise typer.BadParameter("--axis and --hop need --stream")
+    flash, improve = flash_for_weights(weights_flash, board), solve if solver else None
     try:
-        facts = write_network(model.read_bytes(), out, name, solve if solver else None, rule)
+        tflite = model.read_bytes()
+        if stream:
+            network = stream_network(tflite, axis, hop, flash, improve)
+        else:
+            network = compile_network(tflite, WeightRule(most_bytes=flash), improve)
     except ModelError as error:
         raise ModelError(f"{model}: {error}") from None
+    facts = write_network(network, out, name)
     if as_json:
         say_json({"folder": str(out), **facts})
         return

@@ -20,6 +20,7 @@ DataOptions = Annotated[
         help="Option of the data set, such as clip_s=2; repeatable.",
     ),
 ]
+DatasetName = Annotated[str, typer.Argument(help="Data set, one of m3net data list.")]
 Protocol = Annotated[str | None, typer.Option(help="Protocol; default: the data set's own.")]
 Fold = Annotated[int | None, typer.Option(help="Test fold.")]
 Seed = Annotated[int, typer.Option(help="Seed of random splits.")]
@@ -38,7 +39,7 @@ def data_list(as_json: AsJson = False) -> None:
 
 
 @data_app.command("info")
-def data_info(name: str, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+def data_info(name: DatasetName, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Describe a data set and how to fetch it; with its folder, also the clips in it."""
     from m3net_tf.audio.datasets import tables
 
@@ -51,7 +52,7 @@ def data_info(name: str, data_dir: DataDir = None, as_json: AsJson = False) -> N
 
 @data_app.command("fetch")
 def data_fetch(
-    name: str,
+    name: DatasetName,
     data_dir: DataDir = None,
     url: Annotated[
         str | None, typer.Option(help="Mirror: an archive, or a folder of them ending in /.")
@@ -144,7 +145,7 @@ def data_shard(
 
 @data_app.command("check")
 def data_check(
-    name: str,
+    name: DatasetName,
     data_dir: DataDir = None,
     decode: Annotated[bool, typer.Option(help="Decode every file, not only its header.")] = False,
     seed: Seed = 0,
@@ -155,13 +156,19 @@ def data_check(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check that no group is in two splits, list those that are, and find broken files."""
+    """Check that no group (speaker, recording) is in two splits and that all files can be read."""
     from m3net_tf.audio.datasets import checking, tables
     from m3net_tf.system.errors import DataError
 
     options = tables.parse_options(option or [])
     checked = checking.check(
-        name, data_dir, decode=decode, seed=seed, skip_broken=skip_broken, **options
+        name,
+        data_dir,
+        decode=decode,
+        seed=seed,
+        log=progress_beside(as_json),
+        skip_broken=skip_broken,
+        **options,
     )
     suggested = tables.suggestions(name, data_dir, seed=seed, **options) if suggest else (None, [])
     if as_json:
@@ -181,7 +188,7 @@ def data_check(
 
 @data_app.command("stats")
 def data_stats(
-    name: str,
+    name: DatasetName,
     data_dir: DataDir = None,
     protocol: Protocol = None,
     fold: Fold = None,

@@ -30,7 +30,7 @@ from m3net_tf.cli.output import (
     say_next,
     say_progress,
 )
-from m3net_tf.compiler.engines import DEFAULT_ENGINE, ENGINES
+from m3net_tf.compiler.engines import DEFAULT_ENGINE, ENGINES, Engine
 from m3net_tf.system.checkout import require_sources
 from m3net_tf.system.errors import M3NetError
 from m3net_tf.system.locks import writes_into
@@ -161,9 +161,9 @@ def matrix(
     require_sources("firmware")
     from m3net_tf.boards.deployment.matrix import matrix_table, run_matrix
 
-    chosen: Sequence[str] = engines or ENGINES
-    if unknown := [name for name in chosen if name not in ENGINES]:
+    if unknown := [name for name in engines or () if name not in ENGINES]:
         raise typer.BadParameter(f"engine {unknown[0]!r} is none of {', '.join(ENGINES)}")
+    chosen = [name for name in ENGINES if not engines or name in engines]
     log = progress_beside(as_json)
     cells = run_matrix(
         folder,
@@ -269,6 +269,7 @@ def _say_summary(run: Path, summary: ChainSummary, as_json: bool) -> None:
     """
     from m3net_tf.boards.deployment.chain import chain_table, drift_file
     from m3net_tf.boards.deployment.real_time import Pace, pace_lines
+    from m3net_tf.system.conversion import from_plain
 
     print_result(summary, as_json, chain_table)
     if drift := summary["drift"]:
@@ -276,7 +277,7 @@ def _say_summary(run: Path, summary: ChainSummary, as_json: bool) -> None:
     if as_json:
         return
     for line in pace_lines(
-        summary["board"], Pace(**summary["pace"]) if "pace" in summary else None
+        summary["board"], from_plain(Pace, summary["pace"], "pace") if "pace" in summary else None
     ):
         say(line)
     say_next("m3net", "report", run)
@@ -288,7 +289,7 @@ def _build(
     mlperf_mode: str,
     mlperf_model_id: str | None,
     define: list[str] | None,
-    engine: str | None,
+    engine: Engine | None,
     log: Log,
 ) -> FirmwareImage:
     """Build the firmware of an exported run with the options of the command line."""

@@ -49,7 +49,7 @@ Layouts = Annotated[
     list[str] | None,
     typer.Option(
         metavar="NAME",
-        help="Also a library: cmsis-pack, arduino, platformio or zephyr; repeatable.",
+        help="Also a library: c, cmsis-pack, arduino, esp-idf, platformio or zephyr; repeatable.",
     ),
 ]
 

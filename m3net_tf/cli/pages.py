@@ -24,7 +24,11 @@ def report(
     ] = None,
     data_dir: DataDir = None,
     measure: Annotated[
-        bool, typer.Option("--measure", help="Measure first what the page lacks: minutes.")
+        bool,
+        typer.Option(
+            "--measure",
+            help="First run the commands that measure what the page lacks; takes minutes.",
+        ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -36,7 +40,7 @@ def report(
         say_json(facts)
         return
     if missing := facts["missing"]:
-        say(f"without figures: {', '.join(missing)}; --measure makes what it can, or run")
+        say(f"without figures: {', '.join(missing)}; add --measure, or run")
         for command in dict.fromkeys(itertools.chain.from_iterable(missing.values())):
             say(f"  {command}")
     say(f"{facts['path']}: {facts['bytes'] / 1e6:.1f} MB")

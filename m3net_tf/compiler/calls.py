@@ -18,11 +18,18 @@ class Block:
         label: what it holds, for messages and the plan.
         size: bytes.
         data: content of a constant.
+        parameter: name in C of the parameter that points to it, where the caller owns it.
     """
 
     label: str
     size: int
     data: bytes | None = None
+    parameter: str = ""
+
+    @property
+    def is_planned(self) -> bool:
+        """Whether it gets a place in the arena."""
+        return self.data is None and not self.parameter
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -74,6 +81,13 @@ class View:
         offset = self.offset + start * strides[axis]
         shape[axis], strides[axis] = size, strides[axis] * step
         return dataclasses.replace(self, offset=offset, shape=tuple(shape), strides=tuple(strides))
+
+    def divided(self, axis: int, inner: int) -> View:
+        """The view with a dimension as two, the second one of size ``inner``."""
+        shape, strides = list(self.shape), list(self.strides)
+        shape[axis : axis + 1] = shape[axis] // inner, inner
+        strides[axis : axis + 1] = strides[axis] * inner, strides[axis]
+        return dataclasses.replace(self, shape=tuple(shape), strides=tuple(strides))
 
     def transposed(self, order: Sequence[int]) -> View:
         """The transposed view."""

@@ -17,7 +17,7 @@ from m3net_tf.compiler.calls import Block, Call, View
 from m3net_tf.compiler.checksum import intact_declaration, intact_definition
 from m3net_tf.compiler.ends import end_notes
 from m3net_tf.compiler.graph import Tensor
-from m3net_tf.compiler.network import CompiledNetwork
+from m3net_tf.compiler.network import CompiledNetwork, Push
 from m3net_tf.compiler.stripes import LINE_MEMBERS, ROWS, Lines, Stage, Stripe, line_layer
 from m3net_tf.compiler.structures import ITEM_STRUCTURES, Array, Structure, number_text
 from m3net_tf.compiler.weights import BLOCKS
@@ -41,6 +41,19 @@ _STATES = (
     "/// between, write nothing but the inputs into the arena.",
 )
 _NO_STATES = ("/// Does nothing: no run of this network depends on the one before.",)
+_RUN = (
+    "/// Computes the outputs from the inputs in the bytes of an arena, or in allocated memory",
+    "/// that is aligned to four bytes. The inputs are overwritten.",
+)
+_PUSH_RESET = (
+    "/// Begins a new stream in the bytes of an arena, or in allocated memory that is aligned to",
+    "/// four bytes. In between, write nothing into the arena.",
+)
+_PUSH = (
+    "/// Takes the next HOP lines of each input, and computes the outputs for the WINDOW lines",
+    "/// that end there. Returns 1, or 0 as long as no whole window has been pushed since the",
+    "/// reset: the outputs then mean nothing.",
+)
 _BLOCK_ITEMS = 16  # that a macro of weights takes at most
 _TAPS_END = "\n    M3NET_TAPS_END"
 
@@ -84,11 +97,10 @@ def emit(network: CompiledNetwork, name: str, hook: str = "") -> CSource:
         raise ConfigError(f"{name!r} is no name in C: use letters, digits and underscores")
     writer = _Writer(network, name, hook)
     statements = [writer.call(index, call) for index, call in enumerate(network.calls)]
-    function = "\n".join(
-        [f"void {name}_run(int8_t *arena) {{", *statements, "}"]
-        if statements
-        else [f"void {name}_run(int8_t *arena) {{", "  (void)arena;", "}"]
-    )
+    function = f"{_prototype(network, name)} {{"
+    if network.push is not None:
+        statements.append(f"  return {writer.count_push(network.push)};")
+    function = "\n".join([function, *(statements or ["  (void)arena;"]), "}"])
     top = notice(_ORIGIN, line_comments=True) + "\n"
     includes = f'#include "{name}.h"\n\n#include "{_ENGINE_HEADER}"'
     intact = intact_definition(name, writer.arrays)
@@ -142,6 +154,11 @@ class _Writer:
             [f"void {self._name}_reset(int8_t *arena) {{", *(lines or ["  (void)arena;"]), "}"]
         )
 
+    def count_push(self, push: Push) -> str:
+        """Expression that says whether the outputs are those of a whole window."""
+        pushes = self._network.states[-1].block
+        return f"m3net_count_push({push.needed}, {self.scratch('count_push', pushes)})"
+
     def statement(self, indent: int, kernel: str, arguments: list[str]) -> str:
         """The call of a kernel."""
         prefix = f"{' ' * indent}m3net_{kernel}("
@@ -172,6 +189,8 @@ class _Writer:
         if view.block.data is not None:
             values = np.frombuffer(view.block.data + b"\0\0\0", np.int8).astype(np.int64)
             return _sum(self.array(Array("constant", "int8_t", values)), view.offset)
+        if view.block.parameter:
+            return _sum(view.block.parameter, view.offset)
         return _sum("arena", self._network.plan.places[view.block] + view.offset)
 
     def array(self, array: Array) -> str:
@@ -394,13 +413,17 @@ def _header(network: CompiledNetwork, name: str, hook: str) -> str:
         "ARENA_LOWER_BOUND_BYTES": plan.lower_bound,
         "STATE_BYTES": sum(state.block.size for state in network.states),
     }
+    if network.push is not None:
+        push = network.push
+        settings |= {"HOP": push.hop, "WINDOW": push.window, "WINDOW_PUSHES": push.needed}
     for which, views, tensors in (
         ("INPUT", network.inputs, network.graph.inputs),
         ("OUTPUT", network.outputs, network.graph.outputs),
     ):
         settings[f"{which}_COUNT"] = len(views)
         for index, (view, tensor) in enumerate(zip(views, tensors, strict=True)):
-            settings.update(_end(f"{which}_{index}_", view, tensor, plan.places[view.block]))
+            place = plan.places.get(view.block)
+            settings.update(_end(f"{which}_{index}_", view, tensor, place))
     declaration = [
         "/// Memory that kernels also use as numbers of 16 and 32 bits.",
         "typedef union {",
@@ -409,12 +432,7 @@ def _header(network: CompiledNetwork, name: str, hook: str) -> str:
         f"  int32_t words[{prefix}ARENA_BYTES / 4];",
         f"}} {name}_arena;",
         "",
-        *(_STATES if network.states else _NO_STATES),
-        f"void {name}_reset(int8_t *arena);",
-        "",
-        "/// Computes the outputs from the inputs in the bytes of an arena, or in allocated memory",
-        "/// that is aligned to four bytes. The inputs are overwritten.",
-        f"void {name}_run(int8_t *arena);",
+        *_functions(network, name),
         "",
         intact_declaration(name),
     ]
@@ -433,10 +451,28 @@ def _header(network: CompiledNetwork, name: str, hook: str) -> str:
     )
 
 
-def _end(prefix: str, view: View, tensor: Tensor, place: int) -> dict[str, int | str]:
-    """Facts of an input or output."""
+def _prototype(network: CompiledNetwork, name: str) -> str:
+    """Start of the function that computes the outputs."""
+    if network.push is None:
+        return f"void {name}_run(int8_t *arena)"
+    frames = ", ".join(f"const int8_t *{view.block.parameter}" for view in network.inputs)
+    return f"int32_t {name}_push(int8_t *arena, {frames})"
+
+
+def _functions(network: CompiledNetwork, name: str) -> list[str]:
+    """Declarations of the functions that reset and run a network."""
+    reset = f"void {name}_reset(int8_t *arena);"
+    run = f"{_prototype(network, name)};"
+    if network.push is not None:
+        return [*_PUSH_RESET, reset, "", *_PUSH, run]
+    return [*(_STATES if network.states else _NO_STATES), reset, "", *_RUN, run]
+
+
+def _end(prefix: str, view: View, tensor: Tensor, place: int | None) -> dict[str, int | str]:
+    """Facts of an input or output; ``place`` is None if the caller owns its memory."""
+    offset = {} if place is None else {f"{prefix}OFFSET": place + view.offset}
     return {
-        f"{prefix}OFFSET": place + view.offset,
+        **offset,
         f"{prefix}BYTES": tensor.size * tensor.item_bytes,
         f"{prefix}SCALE": float_literal(tensor.scale),
         f"{prefix}ZERO_POINT": f"({tensor.zero_point})",

@@ -3,18 +3,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 from m3net_tf.compiler.emit import CSource, emit
 from m3net_tf.compiler.ends import end_notes
 from m3net_tf.compiler.host import engine_folder
-from m3net_tf.compiler.network import CompiledNetwork, compile_network
+from m3net_tf.compiler.network import CompiledNetwork, Push
 from m3net_tf.compiler.picture import draw_arena
-from m3net_tf.compiler.plan import Improve
 from m3net_tf.compiler.striping import TOGETHER
-from m3net_tf.compiler.weights import WeightRule
 from m3net_tf.system.artifacts import write_text
 
 ENGINE = "engine"  # folder of the kernels beside the network
@@ -34,6 +34,7 @@ class NetworkFacts(TypedDict):
         sha256: hash of the ``.tflite`` file.
         saved: what each rewrite saved, where it saved anything.
         ends: a line for each input and output that is not int8 or int16 in the file.
+        push: how a streamed network streams.
     """
 
     arena_bytes: int
@@ -45,42 +46,55 @@ class NetworkFacts(TypedDict):
     sha256: str
     saved: dict[str, int]
     ends: list[str]
+    push: NotRequired[PushFacts]
 
 
-def write_network(
-    tflite: bytes,
-    folder: Path,
-    name: str,
-    improve: Improve | None = None,
-    rule: WeightRule | None = None,
-) -> NetworkFacts:
-    """Compile a network and write its C, a picture of its memory, and a copy of the engine.
+class PushFacts(TypedDict):
+    """How a network streams.
+
+    Attributes:
+        axis: streamed dimension of its inputs.
+        hop: lines with each push.
+        window: lines of a window.
+        products: multiply-accumulate operations of a push.
+        window_products: of a whole window.
+        state_bytes: of the arena, what stays from push to push.
+        layers: what became of each operator.
+    """
+
+    axis: int
+    hop: int
+    window: int
+    products: int
+    window_products: int
+    state_bytes: int
+    layers: list[dict[str, str | int]]
+
+
+def write_network(network: CompiledNetwork, folder: Path, name: str) -> NetworkFacts:
+    """Write the C of a network, a picture of its memory, and a copy of the engine.
 
     Args:
-        tflite: content of a full-int8 ``.tflite`` file.
+        network: see :func:`.network.compile_network` and :func:`.streaming.network.stream_network`.
         folder: created if it is missing.
         name: prefix of all names in C, and name of the files.
-        improve: improves the plan of the memory, such as :func:`.solver.solve`.
-        rule: which weights are stored as bytes.
 
     Raises:
-        ModelError: the compiler does not support the network.
         ConfigError: the name is not a valid C identifier, or there is no source checkout.
     """
-    network = compile_network(tflite, rule or WeightRule(), improve=improve)
     source = emit(network, name)
     engine = engine_folder()
     (folder / ENGINE).mkdir(parents=True, exist_ok=True)
     for path in sorted([*engine.glob("*.c"), *engine.glob("*.h")]):
         shutil.copyfile(path, folder / ENGINE / path.name)
     source.write(folder, name)
-    write_text(folder / PICTURE, draw_arena(network.plan, name))
+    write_text(folder / PICTURE, draw_arena(network.plan, name, network.state_blocks))
     return network_facts(network, source)
 
 
 def network_facts(network: CompiledNetwork, source: CSource) -> NetworkFacts:
     """Facts of a network and its C."""
-    return {
+    facts: NetworkFacts = {
         "arena_bytes": network.plan.arena_bytes,
         "lower_bound_bytes": network.plan.lower_bound,
         "ratio": round(network.plan.ratio, 4),
@@ -93,6 +107,21 @@ def network_facts(network: CompiledNetwork, source: CSource) -> NetworkFacts:
         },
         "ends": end_notes(network.graph),
     }
+    if network.push is not None:
+        facts["push"] = _push_facts(network, network.push)
+    return facts
+
+
+def _push_facts(network: CompiledNetwork, push: Push) -> PushFacts:
+    return {
+        "axis": push.axis,
+        "hop": push.hop,
+        "window": push.window,
+        "products": push.products,
+        "window_products": push.window_products,
+        "state_bytes": sum(block.size for block in network.state_blocks),
+        "layers": [dataclasses.asdict(layer) for layer in push.layers],
+    }
 
 
 def report_lines(path: str, facts: NetworkFacts) -> list[str]:
@@ -103,4 +132,18 @@ def report_lines(path: str, facts: NetworkFacts) -> list[str]:
         f"{facts['constant_bytes']} bytes of flash",
         *(f"  {line}" for line in facts["ends"]),
         *(f"  {what}: {number}" for what, number in facts["saved"].items()),
+        *(_push_lines(facts["push"]) if "push" in facts else ()),
     ]
+
+
+def _push_lines(push: PushFacts) -> Iterator[str]:
+    """How a network streams: a line for each layer."""
+    share = push["products"] / max(push["window_products"], 1)
+    yield (
+        f"  streams along axis {push['axis']}, {push['hop']} of {push['window']} lines with each "
+        f"push: {push['products']} of {push['window_products']} MACs ({share:.3f}), state "
+        f"{push['state_bytes']} bytes"
+    )
+    for layer in push["layers"]:
+        lines = f", {layer['lines']} of {layer['window_lines']} lines" if layer["lines"] else ""
+        yield f"    {layer['name']}: {layer['state']}{lines}"

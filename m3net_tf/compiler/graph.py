@@ -31,6 +31,7 @@ class Tensor:
         unknown: dimensions whose sizes the file leaves open; ``shape`` has 1 there, or what the
             compiler found.
         file_dtype: type in the file of an input or output whose conversion was removed; else ''.
+        start: of a variable, what a reset sets it to.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Tensor:
     is_state: bool = False
     unknown: tuple[int, ...] = ()
     file_dtype: str = ""
+    start: npt.NDArray[Any] | None = None
 
     @property
     def size(self) -> int:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -14,9 +15,10 @@ import numpy.typing as npt
 
 from m3net_tf.compiler.emit import emit
 from m3net_tf.compiler.network import CompiledNetwork
-from m3net_tf.system.artifacts import write_text
+from m3net_tf.system.artifacts import cache_folder, write_text
 from m3net_tf.system.checkout import require_sources
 from m3net_tf.system.errors import FirmwareError
+from m3net_tf.system.locks import scratch_folder
 
 Items = npt.NDArray[np.int8] | npt.NDArray[np.int16]
 
@@ -26,21 +28,36 @@ _TIMEOUT_S = 300.0
 _COMPILERS = ("gcc", "cc", "clang")
 
 
-class HostNetwork:
-    """A network of a shared library."""
+class _Host:
+    """A network of a shared library, with its arena."""
 
     def __init__(self, library: ctypes.CDLL, name: str, network: CompiledNetwork) -> None:
-        self._run = getattr(library, f"{name}_run")
         self._reset = getattr(library, f"{name}_reset")
-        for function in (self._run, self._reset):
-            function.argtypes, function.restype = [ctypes.c_void_p], None
+        self._reset.argtypes, self._reset.restype = [ctypes.c_void_p], None
         self._network = network
-        self._arena = np.zeros(network.plan.arena_bytes, np.int8)
+        self.arena = np.zeros(network.plan.arena_bytes, np.int8)
         self.reset()
 
     def reset(self) -> None:
         """Begin a new sequence: reset the states."""
-        self._reset(self._arena.ctypes.data)
+        self._reset(self.arena.ctypes.data)
+
+    def _outputs(self) -> list[Items]:
+        results = []
+        for view, tensor in zip(self._network.outputs, self._network.graph.outputs, strict=True):
+            start = self._network.plan.places[view.block] + view.offset
+            content = self.arena[start : start + tensor.size * tensor.item_bytes].copy()
+            results.append(content.view(tensor.dtype).reshape(tensor.shape))
+        return results
+
+
+class HostNetwork(_Host):
+    """A network that gets whole inputs."""
+
+    def __init__(self, library: ctypes.CDLL, name: str, network: CompiledNetwork) -> None:
+        self._run = getattr(library, f"{name}_run")
+        self._run.argtypes, self._run.restype = [ctypes.c_void_p], None
+        super().__init__(library, name, network)
 
     def run(self, *inputs: Items) -> list[Items]:
         """Outputs for inputs of the network's shapes and types."""
@@ -48,14 +65,30 @@ class HostNetwork:
         for view, tensor, values in zip(self._network.inputs, graph.inputs, inputs, strict=True):
             start = plan.places[view.block]
             content = np.frombuffer(np.ascontiguousarray(values, tensor.dtype), np.int8)
-            self._arena[start : start + content.size] = content
-        self._run(self._arena.ctypes.data)
-        results = []
-        for view, tensor in zip(self._network.outputs, graph.outputs, strict=True):
-            start = plan.places[view.block] + view.offset
-            content = self._arena[start : start + tensor.size * tensor.item_bytes].copy()
-            results.append(content.view(tensor.dtype).reshape(tensor.shape))
-        return results
+            self.arena[start : start + content.size] = content
+        self._run(self.arena.ctypes.data)
+        return self._outputs()
+
+
+class HostStream(_Host):
+    """A streamed network."""
+
+    def __init__(self, library: ctypes.CDLL, name: str, network: CompiledNetwork) -> None:
+        self._push = getattr(library, f"{name}_push")
+        self._push.argtypes = [ctypes.c_void_p] * (1 + len(network.inputs))
+        self._push.restype = ctypes.c_int32
+        super().__init__(library, name, network)
+
+    def push(self, *frames: Items) -> list[Items] | None:
+        """Take the next lines of each input, of the input's shape with as many lines as the hop.
+
+        Returns:
+            The outputs of the window that ends there; None as long as no window is whole.
+        """
+        inputs = zip(frames, self._network.graph.inputs, strict=True)
+        packed = [np.ascontiguousarray(values, tensor.dtype) for values, tensor in inputs]
+        is_whole = self._push(self.arena.ctypes.data, *(each.ctypes.data for each in packed))
+        return self._outputs() if is_whole else None
 
 
 def build_host(
@@ -77,6 +110,14 @@ def build_host(
     return {name: HostNetwork(loaded, name, network) for name, network in networks.items()}
 
 
+def build_streams(
+    networks: Mapping[str, CompiledNetwork], folder: Path, options: Sequence[str] = ()
+) -> dict[str, HostStream]:
+    """As :func:`build_host`, of streamed networks."""
+    loaded = ctypes.CDLL(str(build_library(networks, folder, options)))
+    return {name: HostStream(loaded, name, network) for name, network in networks.items()}
+
+
 def build_library(
     networks: Mapping[str, CompiledNetwork], folder: Path, options: Sequence[str] = ()
 ) -> Path:
@@ -87,22 +128,40 @@ def build_library(
     folder.mkdir(parents=True, exist_ok=True)
     for name, network in networks.items():
         emit(network, name).write(folder, name)
-    engine = engine_folder()
-    # One translation unit: starting the compiler takes longer than compiling a kernel.
+    # One source for all: a compiler starts far slower than it reads.
     source, library = folder / "networks_all.c", folder / "networks.so"
     write_text(source, "".join(f'#include "{name}.c"\n' for name in networks))
-    command = [
-        compiler,
-        *("-std=c11", "-O1", "-shared", "-fPIC", *WARNINGS, *options),
-        *(f"-I{engine}", f"-I{folder}"),
-        str(source),
-        *(str(path) for path in engine_sources()),
-        *("-o", str(library)),
-    ]
+    flags = ("-std=c11", "-O1", "-fPIC", *WARNINGS, *options, f"-I{engine_folder()}")
+    kernels = _kernels(compiler, flags)
+    _compile([compiler, *flags, "-shared", f"-I{folder}", source, kernels, "-o", library])
+    return library
+
+
+def _kernels(compiler: str, flags: Sequence[str]) -> Path:
+    """The kernels as one object file, which the cache keeps for a compiler and its flags."""
+    version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False)
+    digest = hashlib.sha256(" ".join([version.stdout, *flags]).encode())
+    for path in sorted(engine_folder().glob("*.[ch]")):
+        digest.update(path.read_bytes())
+    kernels = cache_folder() / "kernels" / f"{digest.hexdigest()[:16]}.o"
+    if not kernels.is_file():
+        kernels.parent.mkdir(parents=True, exist_ok=True)
+        with scratch_folder(".kernels-", kernels.parent) as scratch:
+            made = scratch / kernels.name
+            _compile([compiler, *flags, "-r", *engine_sources(), "-o", made])
+            made.replace(kernels)
+    return kernels
+
+
+def _compile(command: Sequence[str | Path]) -> None:
+    """Run the C compiler.
+
+    Raises:
+        FirmwareError: it refuses a source.
+    """
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_TIMEOUT_S)
     if done.returncode != 0:
         raise FirmwareError(f"the C compiler refuses the network: {done.stderr.strip()[:2000]}")
-    return library
 
 
 def engine_folder() -> Path:

@@ -5,16 +5,17 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
 
 import numpy as np
 
-from m3net_tf.compiler.calls import Call, State, View, packed
+from m3net_tf.compiler.calls import Block, Call, State, View, packed
 from m3net_tf.compiler.graph import Graph, Operation
 from m3net_tf.compiler.lowering import Lowering
 from m3net_tf.compiler.operators import OPERATORS, PACKED_WRITERS, VIEWS, WIDE
 from m3net_tf.compiler.operators.forms import require_form
 from m3net_tf.compiler.operators.movement import concatenation_places
+from m3net_tf.compiler.operators.variables import place_moving_lines
 from m3net_tf.compiler.passes import FOLDS, PASSES, Pass
 from m3net_tf.compiler.passes.constants import FOLDED
 from m3net_tf.compiler.plan import Improve, Plan, plan_memory
@@ -25,6 +26,59 @@ from m3net_tf.system.errors import ModelError
 
 _FAULTS = (ArithmeticError, LookupError, ValueError)
 _RULE, _STRIPES = WeightRule(), StripeRule()
+
+
+@dataclasses.dataclass(frozen=True)
+class StreamedLayer:
+    """What became of an operator of a streamed network.
+
+    Attributes:
+        name: operator and layer.
+        state: ``streamed``, ``ends recomputed``, or ``whole`` and why.
+        lines: that are computed with each push.
+        window_lines: of the whole window; 0 if it has no lines.
+        products: multiply-accumulate operations of a push.
+        window_products: of the whole window.
+    """
+
+    name: str
+    state: str
+    lines: int
+    window_lines: int
+    products: int
+    window_products: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Push:
+    """How a streamed network gets its input.
+
+    Attributes:
+        axis: streamed dimension of the inputs.
+        hop: lines of each input with each push.
+        window: lines of a whole window.
+        layers: what became of each operator.
+    """
+
+    axis: int
+    hop: int
+    window: int
+    layers: list[StreamedLayer]
+
+    @property
+    def needed(self) -> int:
+        """Pushes after which the outputs are those of a window."""
+        return -(-self.window // self.hop)
+
+    @property
+    def products(self) -> int:
+        """Multiply-accumulate operations of a push."""
+        return sum(layer.products for layer in self.layers)
+
+    @property
+    def window_products(self) -> int:
+        """Multiply-accumulate operations of a whole window."""
+        return sum(layer.window_products for layer in self.layers)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +93,7 @@ class CompiledNetwork:
         states: buffers that keep their content between runs.
         plan: places in the arena.
         saved: what each rewrite saved, by its name.
+        push: of a streamed network, which takes some lines of its inputs at a time.
     """
 
     graph: Graph
@@ -48,6 +103,12 @@ class CompiledNetwork:
     states: list[State]
     plan: Plan
     saved: dict[str, int]
+    push: Push | None = None
+
+    @property
+    def state_blocks(self) -> list[Block]:
+        """Memory that outlasts a run."""
+        return [state.block for state in self.states]
 
 
 def compile_network(
@@ -68,22 +129,55 @@ def compile_network(
         ModelError: the file is damaged, or has an operator or a number that the compiler does not
             take; the message names operator and tensor.
     """
+    graph, saved = rewritten(tflite)
+    with _in_range():
+        lowering = Lowering(graph)
+        inputs = [lowering.write(tensor) for tensor in graph.inputs]
+        place_moving_lines(lowering)
+        place_concatenations(lowering)
+        for op in graph.operations:
+            lower(lowering, op)
+    return planned(lowering, inputs, saved, rule, improve, stripes)
+
+
+def rewritten(tflite: bytes) -> tuple[Graph, dict[str, int]]:
+    """The graph of a file after all passes, and what each pass saved.
+
+    Raises:
+        ModelError: see :func:`compile_network`.
+    """
     graph = read_network(tflite)
-    _require_kinds(graph, OPERATORS.keys() | FOLDED)
+    _require_kinds(graph, OPERATORS.keys() | FOLDED | {"DEQUANTIZE"})
     require_order(graph)
-    # A damaged file's scales may overflow float32; the error then names the operator.
-    with np.errstate(over="raise", divide="raise", invalid="raise"):
+    with _in_range():
         saved = {name: _rewrite(graph, step) for name, step in FOLDS.items()}
         _require_supported(graph)
         for op in graph.operations:
             with _fitting(op):
                 require_form(op)
         saved |= {name: _rewrite(graph, step) for name, step in PASSES.items()}
-        lowering = Lowering(graph)
-        inputs = [lowering.write(tensor) for tensor in graph.inputs]
-        _place_concatenations(lowering)
-        for op in graph.operations:
-            _lower(lowering, op)
+    return graph, saved
+
+
+def planned(
+    lowering: Lowering,
+    inputs: Sequence[View],
+    saved: dict[str, int],
+    rule: WeightRule = _RULE,
+    improve: Improve | None = None,
+    stripes: StripeRule = _STRIPES,
+) -> CompiledNetwork:
+    """The network of calls that have been made.
+
+    Args:
+        lowering: has the calls.
+        inputs: where the caller writes.
+        saved: what each pass saved.
+        rule: see :func:`compile_network`.
+        improve: see :func:`compile_network`.
+        stripes: see :func:`compile_network`.
+    """
+    graph = lowering.graph
     outputs = [_output(lowering, graph, index) for index in range(len(graph.outputs))]
     saved.update(lowering.saved)
     kept = [packed(state.block, (state.block.size,)) for state in lowering.states]
@@ -93,7 +187,13 @@ def compile_network(
     saved |= striping.saved
     plan = plan_memory(striping.calls, *ends, improve)
     shrink_weights([member for call in plan.calls for member in call.members], rule)
+    inputs = list(inputs)
     return CompiledNetwork(graph, plan.calls, inputs, outputs, lowering.states, plan, saved)
+
+
+def _in_range() -> contextlib.AbstractContextManager[object]:
+    """A damaged file's scales may overflow float32; the error then names the operator."""
+    return np.errstate(over="raise", divide="raise", invalid="raise")
 
 
 def _require_kinds(graph: Graph, kinds: Container[str]) -> None:
@@ -127,7 +227,12 @@ def _rewrite(graph: Graph, step: Pass) -> int:
         ) from None
 
 
-def _lower(lowering: Lowering, op: Operation) -> None:
+def lower(lowering: Lowering, op: Operation) -> None:
+    """Add the calls of an operator.
+
+    Raises:
+        ModelError: it is not supported.
+    """
     _require_symmetry(op)
     types = {tensor.dtype for tensor in [*op.inputs, *op.outputs] if tensor is not None}
     if "uint8" in types and op.kind not in VIEWS | {"TABLE"}:
@@ -157,7 +262,7 @@ def _require_symmetry(op: Operation) -> None:
             raise op.error(f"has the int16 tensor {tensor.name!r} with a zero point other than 0")
 
 
-def _place_concatenations(lowering: Lowering) -> None:
+def place_concatenations(lowering: Lowering) -> None:
     """Make the inputs of concatenations alias parts of the outputs.
 
     Their producers must be able to write there. The last concatenation comes first, so that a

@@ -191,7 +191,7 @@ def _lives(
     lives: dict[Block, Life] = {}
 
     def use(block: Block, moment: int) -> None:
-        if block.data is not None:
+        if not block.is_planned:
             return
         life = lives.setdefault(block, Life(block, moment, moment))
         life.last = max(life.last, moment)
@@ -213,11 +213,11 @@ def _distances(calls: Sequence[Call], lives: dict[Block, Life]) -> Distances:
     distances: Distances = {}
     for moment, call in enumerate(calls):
         output = call.output.block
-        if output.data is not None or lives[output].first != moment:
+        if not output.is_planned or lives[output].first != moment:
             continue
         for index, view in enumerate(call.inputs):
             block = view.block
-            if block is output or block.data is not None or lives[block].last != moment:
+            if block is output or not block.is_planned or lives[block].last != moment:
                 continue
             if any(
                 other.block is block and place not in call.slack

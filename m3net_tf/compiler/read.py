@@ -13,10 +13,16 @@ from m3net_tf.compiler.ends import strip_ends
 from m3net_tf.compiler.graph import LARGEST_TENSOR, Graph, Operation, Tensor
 from m3net_tf.compiler.tflite_names import names_of, operator_name
 from m3net_tf.compiler.unpack import refusing_damage, unpack
+from m3net_tf.compiler.variables import WITHOUT_OUTPUT, bind_variables
 from m3net_tf.system.artifacts import sha256_of
 from m3net_tf.system.errors import ModelError
 
-STATEFUL = ("UNIDIRECTIONAL_SEQUENCE_LSTM",)  # operators that keep states
+STATEFUL = (
+    "ASSIGN_VARIABLE",
+    "READ_VARIABLE",
+    "SVDF",
+    "UNIDIRECTIONAL_SEQUENCE_LSTM",
+)  # operators that keep states
 
 _TYPES = {number: name.lower() for number, name in names_of(schema.TensorType).items()}
 
@@ -36,32 +42,46 @@ def read_network(tflite: bytes) -> Graph:
 
 
 def _graph(model: Any, sha256: str) -> Graph:
-    if len(model.subgraphs or ()) != 1:
-        raise ModelError(
-            f"the network has {len(model.subgraphs or ())} subgraphs; the compiler takes one: "
-            "replace loops, conditions and variables"
-        )
+    if not model.subgraphs:
+        raise ModelError("the network has no subgraph: the file is damaged")
     file_dtypes = strip_ends(model)
     subgraph = model.subgraphs[0]
-    used = {int(index) for index in [*subgraph.inputs, *subgraph.outputs]}
-    for operator in subgraph.operators:
-        used.update(int(index) for index in operator.outputs)
-        used.update(
-            int(index) for index in (operator.inputs if operator.inputs is not None else ())
-        )
-    tensors = [  # an LSTM has others, which may be empty
-        _tensor(item, i, model.buffers) if i in used else None
-        for i, item in enumerate(subgraph.tensors)
-    ]
+    operations, tensors = _operations(model, subgraph)
     for index, dtype in file_dtypes.items():
         _at(tensors, index).file_dtype = dtype
-    operations = [_operation(item, model, tensors) for item in subgraph.operators]
+    once = [int(op.options["initSubgraphIndex"]) for op in operations if op.kind == "CALL_ONCE"]
+    if len(model.subgraphs) != 1 + len(once) or len(once) > 1:
+        raise ModelError(
+            f"the network has {len(model.subgraphs)} subgraphs; the compiler takes one, and one "
+            "that sets variables: replace loops and conditions"
+        )
+    initial = [op for index in once for op in _operations(model, _at(model.subgraphs, index))[0]]
     return Graph(
-        operations=operations,
+        operations=bind_variables(operations, initial),
         inputs=[_at(tensors, index) for index in subgraph.inputs],
         outputs=[_at(tensors, index) for index in subgraph.outputs],
         sha256=sha256,
     )
+
+
+def _operations(model: Any, subgraph: Any) -> tuple[list[Operation], list[Any]]:
+    """The operators and the tensors of a subgraph."""
+    ends = (*_indices(subgraph.inputs), *_indices(subgraph.outputs))
+    read = {int(index) for index in ends}
+    written: set[int] = set()
+    for operator in subgraph.operators:
+        written.update(int(index) for index in _indices(operator.outputs))
+        read.update(int(index) for index in _indices(operator.inputs))
+    tensors = [  # an LSTM has others, which may be empty
+        _tensor(item, i, model.buffers, is_read=i in read) if i in read | written else None
+        for i, item in enumerate(subgraph.tensors)
+    ]
+    return [_operation(item, model, tensors) for item in subgraph.operators], tensors
+
+
+def _indices(indices: Any) -> Any:
+    """Indices of tensors; a file may leave an empty list out."""
+    return indices if indices is not None else ()
 
 
 def _at(items: list[Any], index: int) -> Any:
@@ -71,10 +91,11 @@ def _at(items: list[Any], index: int) -> Any:
     return items[index]
 
 
-def _tensor(source: Any, index: int, buffers: list[Any]) -> Tensor:
+def _tensor(source: Any, index: int, buffers: list[Any], *, is_read: bool) -> Tensor:
+    """A tensor; only one that nothing reads may be empty, such as the rest of a SPLIT_V."""
     name = source.name.decode() if source.name is not None else f"#{index}"
     shape = tuple(int(size) for size in (source.shape if source.shape is not None else ()))
-    if any(size < 1 for size in shape) or math.prod(shape) > LARGEST_TENSOR:
+    if any(size < is_read for size in shape) or math.prod(shape) > LARGEST_TENSOR:
         raise ModelError(f"tensor {name!r} has the shape {shape}; all sizes must be fixed")
     tensor = Tensor(name, shape, _TYPES[source.type], is_state=bool(source.isVariable))
     signature = source.shapeSignature if source.shapeSignature is not None else ()
@@ -97,7 +118,11 @@ def _require_quantization(tensor: Tensor) -> None:
     if len(tensor.scales) != len(tensor.zero_points):
         raise ModelError(f"tensor {tensor.name!r} has not one zero point for each scale")
     if not np.all(np.isfinite(tensor.scales) & (tensor.scales > 0)):
-        raise ModelError(f"tensor {tensor.name!r} has a scale that is not positive")
+        raise ModelError(
+            f"tensor {tensor.name!r} has a scale that is not positive: calibrate with other clips; "
+            "for an unrolled recurrent layer in int16 give the batch size, "
+            "keras.Input(shape, batch_size=1)"
+        )
     if tensor.dtype in ("int8", "uint8"):
         ends = np.iinfo(tensor.dtype)
         if not all(ends.min <= point <= ends.max for point in tensor.zero_points):
@@ -120,13 +145,13 @@ def _values(tensor: Tensor, raw: np.ndarray) -> np.ndarray:
 def _operation(source: Any, model: Any, tensors: list[Tensor | None]) -> Operation:
     kind = operator_name(_at(model.operatorCodes, source.opcodeIndex))
     options = dict(vars(source.builtinOptions)) if source.builtinOptions is not None else {}
-    inputs = source.inputs if source.inputs is not None else ()
-    if not len(source.outputs):
+    inputs, outputs = _indices(source.inputs), _indices(source.outputs)
+    if not len(outputs) and kind not in WITHOUT_OUTPUT:
         raise ModelError(f"an operator {kind} has no output: the file is damaged")
     return Operation(
         kind=kind,
         inputs=[None if index == -1 else _at(tensors, index) for index in inputs],
-        outputs=[_at(tensors, index) for index in source.outputs],
+        outputs=[_at(tensors, index) for index in outputs],
         options=options,
     )
 

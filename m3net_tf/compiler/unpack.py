@@ -120,7 +120,7 @@ def _require_small(options: Any, count: _Count) -> None:
 
 @functools.cache
 def _fields(kind: type) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Methods of a table of the schema that read a field, and those that read a vector's item."""
+    """Methods of a table of the schema that read a field, and methods that read a vector's item."""
     methods = [name for name in vars(kind) if name[0].isupper() and name != "Init"]
     vectors = tuple(name for name in methods if f"{name}IsNone" in methods)
     plain = tuple(

@@ -36,7 +36,7 @@ class WeightRule:
     Attributes:
         few_uses: weights with no more uses in one inference are bytes.
         most_bytes: flash that the weights of all convolutions may take, as far as weights of bytes
-            can reach it. Above it, those with the fewest uses become bytes first. More is faster.
+            can reach it. Above it, weights with few uses become bytes first. More is faster.
     """
 
     few_uses: int = 32

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from m3net_tf.audio.datasets import AudioDataset
-from m3net_tf.evaluation.rendering import curve_csv, plot_curve
+from m3net_tf.evaluation.curve import curve_csv, plot_curve
 from m3net_tf.evaluation.scenes import SceneSettings, TrueEvent, make_scenes
 from m3net_tf.evaluation.scoring import TallyFigures
 from m3net_tf.evaluation.tuning import Recording, operating_points, total, tune

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from m3net_tf.audio.datasets import AudioDataset, Clip, to_pcm16
 from m3net_tf.audio.datasets.noise import coloured_noise
 from m3net_tf.audio.datasets.windows import loudest_windows
-from m3net_tf.runtime.detector_config import SILENCE_LABELS, label_word
+from m3net_tf.audio.labels import is_silence
 from m3net_tf.system.errors import ConfigError, DataError
 
 Audio = npt.NDArray[np.float32]
@@ -137,7 +137,7 @@ def make_scenes(
             f"data set {dataset.info.name} has several labels per clip: scenes need one per clip"
         )
     clips = loudest_windows(dataset.split(split), dataset.load)
-    quiet = [clip for clip in clips if label_word(clip.label) in SILENCE_LABELS]
+    quiet = [clip for clip in clips if is_silence(clip.label)]
     event_clips = [clip for clip in clips if clip.label in events]
     others = [clip for clip in clips if clip.label not in events and clip not in quiet]
     if not event_clips:

@@ -28,7 +28,7 @@ class TallyFigures(TypedDict):
 
     Attributes:
         true_events: number of true events.
-        missed: number of those that were not detected.
+        missed: number of true events that were not detected.
         miss_rate: their share.
         miss_rate_95: its 95 % interval, low and high.
         false_accepts: number of events without a true one.

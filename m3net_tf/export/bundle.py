@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +12,7 @@ import numpy.typing as npt
 from m3net_tf.audio.datasets import AudioDataset, Clip
 from m3net_tf.audio.datasets.audio import to_pcm16
 from m3net_tf.audio.frontend import FrontendConfig, column_count, features_int8
-from m3net_tf.compiler.engines import COMPILED
+from m3net_tf.compiler.engines import COMPILED, Engine
 from m3net_tf.compiler.folder import NetworkFacts
 from m3net_tf.export.c_files import (
     REPORT,
@@ -194,10 +193,10 @@ class Bundle:
 
     def set_arena(self, arena_bytes: int, source: str) -> None:
         """Record an arena that was measured on a target, in the manifest and in ``model.h``."""
-        self._set(arena=Arena(arena_bytes, source))
+        self._set(dataclasses.replace(self.manifest, arena=Arena(arena_bytes, source)))
 
     def set_engine(
-        self, engine: str, log: Log = silent, weights_flash_bytes: int | None = None
+        self, engine: Engine, log: Log = silent, weights_flash_bytes: int | None = None
     ) -> None:
         """Change the engine: its arena, ``model.h``, and the files that the engine needs.
 
@@ -220,12 +219,15 @@ class Bundle:
         model = dataclasses.replace(self.c_model, weights_flash_bytes=flash)
         arena, networks = engine_arena(model, self.network, engine, log)
         code = write_compiled(model, networks, self.folder) if networks else None
-        self._set(engine=engine, arena=arena, weights_flash_bytes=flash, code=code)
+        self._set(
+            dataclasses.replace(
+                before, engine=engine, arena=arena, weights_flash_bytes=flash, code=code
+            )
+        )
         if not networks:
             remove_compiled(self.folder, warp=self.manifest.warp is not None)
 
-    def _set(self, **facts: Any) -> None:
-        changed = dataclasses.replace(self.manifest, **facts)
+    def _set(self, changed: Manifest) -> None:
         if changed == self.manifest:
             return
         self.manifest = changed

@@ -13,7 +13,7 @@ import zlib
 from pathlib import Path
 
 from m3net_tf.compiler.emit import emit
-from m3net_tf.compiler.engines import COMPILED
+from m3net_tf.compiler.engines import COMPILED, Engine
 from m3net_tf.compiler.folder import NetworkFacts, network_facts
 from m3net_tf.compiler.host import engine_folder
 from m3net_tf.compiler.network import CompiledNetwork, compile_network
@@ -327,7 +327,7 @@ def tflm_arena(network: Int8Network, log: Log = silent) -> Arena:
 
 
 def engine_arena(
-    model: CModel, network: Int8Network, engine: str, log: Log = silent
+    model: CModel, network: Int8Network, engine: Engine, log: Log = silent
 ) -> tuple[Arena, dict[str, CompiledNetwork]]:
     """The arena of an engine, and the compiled networks if it is the compiled one.
 

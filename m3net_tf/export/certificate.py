@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from m3net_tf.compiler.engines import Engine
 from m3net_tf.export.bundle import Bundle
 from m3net_tf.system.artifacts import (
     Provenance,
@@ -26,6 +27,7 @@ from m3net_tf.system.artifacts import (
 from m3net_tf.system.errors import FirmwareError, M3NetError
 
 Int8 = npt.NDArray[np.int8]
+_Item = TypeVar("_Item", np.int8, np.int16)
 FORMAT = 3  # raised when a key of the JSON changes
 #: Single precision against double: so many values may be a step apart, and none further.
 WITHIN_1_LSB_SHARE = 0.999
@@ -119,13 +121,14 @@ class Comparison(Provenance):
     frontend: Mapping[str, Any]
     frontend_sha256: str
     clips: ClipsFacts
-    engine: str
+    engine: Engine
     arena: ArenaFacts
     outputs: OutputFigures
     features: FeatureFigures | None
     labels_equal_share: float | None
     missing: NotRequired[str]
     board: NotRequired[BoardFigures]
+    stream: NotRequired[Mapping[str, Any]]
 
 
 class Certificate(Comparison):
@@ -147,6 +150,8 @@ class Certificate(Comparison):
             as ``features``.
         missing: why the board cannot be emulated.
         board: the board; absent if it cannot be emulated.
+        stream: the network that takes frames as they come: its hops on the board, each compared
+            with the whole window; absent if the network does not stream.
         drift: figures out of bounds, in words.
         holds: whether there is no drift.
     """
@@ -191,6 +196,7 @@ class BoardAnswer:
             takes samples as they are.
         labels: classes from the samples, shape (clips,); None as ``features``.
         cost: memory and instructions, by name, and ``sections``: bytes of each by name.
+        stream: of a network that streams, its hops and their cost by name.
     """
 
     board: str
@@ -200,6 +206,7 @@ class BoardAnswer:
     features: Int8 | None
     labels: npt.NDArray[np.int64] | None
     cost: Mapping[str, Any]
+    stream: Mapping[str, Any] | None = None
 
 
 def read_vectors(bundle: Bundle) -> Expected:
@@ -207,16 +214,16 @@ def read_vectors(bundle: Bundle) -> Expected:
     folder = bundle.folder / "vectors"
     index = read_json(folder / "vectors.json")
 
-    def load(name: str) -> npt.NDArray[Any]:
+    def load(name: str, kind: type[_Item]) -> npt.NDArray[_Item]:
         data = np.frombuffer((folder / name).read_bytes(), index[name]["dtype"])
-        return data.reshape(index[name]["shape"])
+        return data.reshape(index[name]["shape"]).astype(kind, copy=False)
 
     sounds = index.get("source", f"held-out clips of {bundle.manifest.dataset.name}")
     return Expected(
         source=f"the export's test vectors, {sounds}",
-        pcm=load("pcm_int16.bin").astype(np.int16),
-        features=load("features_int8.bin"),
-        scores=load("outputs_int8.bin"),
+        pcm=load("pcm_int16.bin", np.int16),
+        features=load("features_int8.bin", np.int8),
+        scores=load("outputs_int8.bin", np.int8),
     )
 
 
@@ -249,7 +256,7 @@ def compare(
         Contents of ``certificate.json``; ``drift`` lists the figures out of bounds.
     """
     drift: list[str] = []
-    manifest = bundle.manifest
+    manifest, made_with = bundle.manifest, provenance()
     compared: Comparison = {
         "format": FORMAT,
         "scope": "emulated board" if answer else "host only",
@@ -266,7 +273,8 @@ def compare(
         "outputs": _outputs(expected, drift),
         "features": None,
         "labels_equal_share": None,
-        **provenance(),
+        "versions": made_with["versions"],
+        "git_commit": made_with["git_commit"],
     }
     if answer is None:
         compared["missing"] = missing
@@ -280,6 +288,10 @@ def compare(
             "firmware_sha256": answer.firmware_sha256,
             "cost": answer.cost,
         }
+        if answer.stream is not None:
+            compared["stream"] = answer.stream
+            if not answer.stream["bytes_equal"]:
+                drift.append("network: a hop on the board has not the bytes of the whole window")
         if answer.features is not None and answer.labels is not None:
             compared["features"] = _features(answer.features, expected, drift)
             same = answer.labels == expected.scores.argmax(1)
@@ -384,7 +396,7 @@ def _markdown(certificate: Certificate) -> str:
     clips, outputs = certificate["clips"], certificate["outputs"]
     verdict = "holds" if certificate["holds"] else "DOES NOT HOLD"
     board = certificate.get("board")
-    rows: list[tuple[str, Any]] = [
+    rows: list[tuple[str, str | int]] = [
         (
             "network",
             f"{certificate['network']['name']}, SHA-256 {certificate['network']['sha256']}",
@@ -414,6 +426,13 @@ def _markdown(certificate: Certificate) -> str:
         ("different on the board", outputs["different_on_the_board"]),
     ):
         rows.append((where, "not compared" if different is None else different))
+    if stream := certificate.get("stream"):
+        equal = "yes" if stream["bytes_equal"] else "NO"
+        rows += [
+            ("hops on the board compared with the whole window", stream["hops"]),
+            ("equal bytes in all of them", equal),
+            ("instructions per hop, streamed", stream["hop_instructions"]),
+        ]
     arena = certificate["arena"]
     rows.append((f"tensor arena, bytes ({arena['source']})", arena["bytes"]))
     if board:
@@ -431,7 +450,7 @@ def _markdown(certificate: Certificate) -> str:
     return "\n".join(lines)
 
 
-def _cost_rows(cost: Mapping[str, Any]) -> list[tuple[str, Any]]:
+def _cost_rows(cost: Mapping[str, Any]) -> list[tuple[str, int]]:
     figures = {name: value for name, value in cost.items() if isinstance(value, int)}
     sections = {f"section {name} bytes": size for name, size in cost.get("sections", {}).items()}
     return [(name.replace("_", " "), value) for name, value in {**figures, **sections}.items()]
@@ -441,5 +460,5 @@ def _share(value: float) -> str:
     return f"{100 * value:.3f} %"
 
 
-def _shown(value: Any) -> str:
+def _shown(value: str | int) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value).replace("|", "\\|")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from m3net_tf.audio.frontend import FrontendConfig
-from m3net_tf.compiler.engines import DEFAULT_ENGINE
+from m3net_tf.compiler.engines import DEFAULT_ENGINE, Engine
 from m3net_tf.export.bundle import Bundle
 from m3net_tf.export.manifest import FORMAT, Manifest
 from m3net_tf.export.operators import operators_of_parts
@@ -36,7 +36,7 @@ def export_file(
     path: Path,
     folder: Path,
     log: Log = silent,
-    engine: str = DEFAULT_ENGINE,
+    engine: Engine = DEFAULT_ENGINE,
     *,
     recipe: str | Path | FrontendConfig | None = None,
     labels: str | Path | Sequence[str] | None = None,
@@ -96,7 +96,7 @@ def _is_current(bundle: Bundle, network: Int8Network, metadata: Metadata) -> boo
 
 
 def _manifest(
-    path: Path, network: Int8Network, metadata: Metadata, detector: DetectorConfig, engine: str
+    path: Path, network: Int8Network, metadata: Metadata, detector: DetectorConfig, engine: Engine
 ) -> Manifest:
     """The manifest, whose arena is not known yet."""
     try:

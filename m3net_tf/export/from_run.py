@@ -7,7 +7,6 @@ import dataclasses
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from m3net_tf.audio.datasets import DatasetInfo, dataset_info
 from m3net_tf.audio.frontend import column_count
@@ -118,15 +117,16 @@ def export_run(
         content = _chosen(run, model, data_dir, choice, log)
     else:
         content = _quantized(run, model, data_dir, log)
-    unplanned = Manifest(
-        arena=Arena(0, "nobody"),
-        engine=engine,
+    unplanned = unplanned_manifest(
+        run.recipe(),
+        model,
+        content.info,
+        content.network,
         calibration=content.calibration,
         detector=detector_of_run(run, model.input_shape[2], content.info.labels),
         quantization=Quantization(content.method, chosen=choice is not None),
         trained_model_sha256=trained_sha256,
-        **describe(run.recipe(), model, content.info, content.network),
-        **provenance(),
+        engine=engine,
     )
     return write_export(
         folder, unplanned, content.network, content.vectors, log, weights_flash_bytes
@@ -192,20 +192,50 @@ def _quantized(run: Run, model: keras.Model, data_dir: Path | None, log: Log) ->
     return _Content(network, calibration, "ptq", dataset.info, vectors)
 
 
-def describe(
-    recipe: Recipe, model: keras.Model, info: DatasetInfo, network: Int8Network
-) -> dict[str, Any]:
-    """Entries of the manifest about network, front end and data."""
+def unplanned_manifest(
+    recipe: Recipe,
+    model: keras.Model,
+    info: DatasetInfo,
+    network: Int8Network,
+    *,
+    calibration: Calibration,
+    detector: DetectorConfig,
+    quantization: Quantization,
+    trained_model_sha256: str,
+    engine: Engine = DEFAULT_ENGINE,
+) -> Manifest:
+    """The manifest of an export whose arena is not known yet.
+
+    Args:
+        recipe: the network's recipe.
+        model: the network that was trained.
+        info: description of its data set.
+        network: its int8 form.
+        calibration: as in the manifest, like the arguments after it.
+        detector: settings of live detection.
+        quantization: how it was quantised.
+        trained_model_sha256: of the trained ``model.keras``.
+        engine: one of :data:`m3net_tf.compiler.engines.ENGINES`.
+    """
     tflite = network.tflite
     importance = None
     if network.warp:
         importance = ImportanceFacts(sha256_of(network.importance), len(network.importance))
-    return {
-        "dataset": DatasetFacts(info.name, info.protocol, info.fold),
-        "frontend": recipe.frontend,
-        "labels": tuple(info.labels),
-        "licence": f"Apache-2.0; trained on {info.name} ({info.licence})",
-        "model": NetworkFacts(
+    tested_samples = None
+    if recipe.dataset.in_windows:
+        clip_s = recipe.dataset.options.get("clip_s", info.clip_s)
+        tested_samples = round(clip_s * recipe.frontend.sample_rate_hz)
+    return Manifest(
+        arena=Arena(0, "nobody"),
+        calibration=calibration,
+        dataset=DatasetFacts(info.name, info.protocol, info.fold),
+        detector=detector,
+        engine=engine,
+        frontend=recipe.frontend,
+        importance=importance,
+        labels=tuple(info.labels),
+        licence=f"Apache-2.0; trained on {info.name} ({info.licence})",
+        model=NetworkFacts(
             name=f"{recipe.model.name}-{recipe.model.preset}",
             sha256=sha256_of(tflite),
             bytes=len(tflite),
@@ -213,10 +243,13 @@ def describe(
             input_quantization=tensor_quantization(tflite, "input"),
             output_quantization=tensor_quantization(tflite, "output"),
         ),
-        "operators": operators_of_parts(network.parts),
-        "importance": importance,
-        "warp": network.warp,
-    }
+        operators=operators_of_parts(network.parts),
+        quantization=quantization,
+        tested_samples=tested_samples,
+        trained_model_sha256=trained_model_sha256,
+        warp=network.warp,
+        **provenance(),
+    )
 
 
 def _is_current(bundle: Bundle, trained_sha256: str, choice: Choice | None) -> bool:

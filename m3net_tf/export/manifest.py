@@ -148,6 +148,8 @@ class Manifest:
         format: :data:`FORMAT` of the release that exported it.
         frontend: front-end settings.
         detector: settings of live detection.
+        tested_samples: samples of the windows by which the network was tested on longer clips;
+            None if it was tested on one part of each.
         warp: DiffRes's, between ``importance`` and the network.
     """
 
@@ -169,6 +171,7 @@ class Manifest:
     format: int = FORMAT
     frontend: FrontendConfig
     detector: DetectorConfig
+    tested_samples: int | None = None
     warp: WarpConfig | None = None
 
     @property

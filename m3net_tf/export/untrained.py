@@ -15,16 +15,14 @@ import numpy as np
 from m3net_tf.audio.datasets import DatasetInfo
 from m3net_tf.audio.datasets.audio import to_pcm16
 from m3net_tf.audio.frontend import column_count, dequantize_features, features_int8
-from m3net_tf.compiler.engines import DEFAULT_ENGINE
 from m3net_tf.export.bundle import Bundle
-from m3net_tf.export.from_run import describe
-from m3net_tf.export.manifest import Arena, Calibration, Manifest, Quantization
+from m3net_tf.export.from_run import unplanned_manifest
+from m3net_tf.export.manifest import Calibration, Quantization
 from m3net_tf.export.writing import Vectors, write_export
 from m3net_tf.quantization.diffres import quantize_network
 from m3net_tf.runtime.detector_config import DetectorConfig
 from m3net_tf.runtime.interpreter import Int8
 from m3net_tf.runtime.network import Int8Network
-from m3net_tf.system.artifacts import provenance
 from m3net_tf.system.keras import keras
 from m3net_tf.system.progress import Log, silent
 from m3net_tf.training.recipe import Recipe
@@ -51,17 +49,17 @@ def export_untrained(
     vectors = _noise(recipe, info)
     network = quantize_untrained(model, vectors.features)
     columns = column_count(recipe.frontend, model.input_shape[2])
-    manifest = Manifest(
-        arena=Arena(0, "nobody"),
-        engine=DEFAULT_ENGINE,
+    manifest = unplanned_manifest(
+        recipe,
+        model,
+        info,
+        network,
         calibration=Calibration(
             tuple(vectors.origin["clips"]), hashlib.sha256(vectors.features.tobytes()).hexdigest()
         ),
         detector=DetectorConfig.default(recipe.frontend, columns, info.labels),
         quantization=Quantization("ptq", chosen=False),
         trained_model_sha256="",
-        **describe(recipe, model, info, network),
-        **provenance(),
     )
     return write_export(folder, manifest, network, vectors, log)
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from m3net_tf.audio.datasets import AudioDataset, load_dataset
 from m3net_tf.audio.datasets.selection import spread_clips
 from m3net_tf.audio.frontend import FrontendConfig, column_count, write_c_tables
+from m3net_tf.compiler.engines import Engine
 from m3net_tf.export.bundle import (
     VECTOR_FILES,
     Bundle,
@@ -101,7 +102,7 @@ def existing_export(folder: Path, log: Log) -> Bundle | None:
 def update_export(
     bundle: Bundle,
     detector: DetectorConfig,
-    engine: str,
+    engine: Engine,
     log: Log,
     weights_flash_bytes: int | None = None,
 ) -> Bundle:

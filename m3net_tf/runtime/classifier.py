@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from m3net_tf.audio.frontend import FrontendConfig, features_int8
+from m3net_tf.audio.frontend.windows import windows_of_chunks
+from m3net_tf.audio.labels import is_silence
 from m3net_tf.networks.pretrained import find_pretrained
 from m3net_tf.runtime.desktop import ENGINES, load_engine
-from m3net_tf.runtime.detector_config import SILENCE_LABELS, label_word
 from m3net_tf.runtime.foreign import read_network
 from m3net_tf.runtime.interpreter import Int8
 from m3net_tf.runtime.recognizer import StreamingRecognizer
@@ -45,26 +46,25 @@ class Classification:
 
 
 def mean_of_windows(
-    scores: npt.NDArray[np.floating],
-    labels: Sequence[str],
-    distances: npt.NDArray[np.int64] | None = None,
+    scores: npt.NDArray[np.floating], labels: Sequence[str], starts: npt.ArrayLike, window: float
 ) -> npt.NDArray[np.float64]:
     """Scores of a sound, shape (classes,), from the scores of its windows.
 
     Windows are weighted by the square of one minus their score for silence, so that the pauses
-    around a short sound do not outvote it.
+    around a short sound do not outvote it; and by their distance from the window before, because
+    the last one may overlap it by more than half.
 
     Args:
         scores: 0 to 1, shape (windows, classes).
         labels: names of the classes.
-        distances: of each window from the one before, in samples; None for equal ones. A window
-            counts by its distance, since the last one may overlap the one before by more.
+        starts: start of each window, in seconds or samples, shape (windows,).
+        window: length of a window, in the same unit.
     """
-    silence = [label_word(label) in SILENCE_LABELS for label in labels]
+    silence = [is_silence(label) for label in labels]
     sounding = 1.0 - scores[:, silence].sum(axis=1, dtype=np.float64)
-    weights = np.square(np.maximum(sounding, _LEAST_SOUNDING))
-    if distances is not None:
-        weights *= distances
+    starts = np.asarray(starts, np.float64)
+    distances = np.diff(starts, prepend=starts[0] - window / 2)
+    weights = np.square(np.maximum(sounding, _LEAST_SOUNDING)) * distances
     return np.asarray(np.average(scores, axis=0, weights=weights), np.float64)
 
 
@@ -177,13 +177,14 @@ class Classifier:
         starts: list[int] = []
         scores: list[Int8] = []
         long_enough = _long_enough(chunks, frontend.frame_samples, name)
-        for start, window in _windows(long_enough, self.window_samples, frontend.hop_samples):
+        for start, window in windows_of_chunks(
+            long_enough, self.window_samples, self.metadata.tail_samples
+        ):
             starts.append(start)
             features = features_int8(frontend, window / 32768.0)
             scores.append(self.run(features[None, ..., None]))
         window_scores = (np.concatenate(scores).astype(np.float64) + 128.0) / 256.0
-        distances = np.diff(starts, prepend=-_step(self.window_samples))
-        mean = mean_of_windows(window_scores, self.labels, distances)
+        mean = mean_of_windows(window_scores, self.labels, starts, self.window_samples)
         starts_s = np.array(starts) / frontend.sample_rate_hz
         return Classification(int(mean.argmax()), mean, starts_s, window_scores)
 
@@ -208,35 +209,6 @@ def _long_enough(chunks: Iterable[Pcm], least_samples: int, name: str) -> Iterat
             f"{name}: has {samples} samples at the network's rate, less than a frame of "
             f"{least_samples}: give a longer recording"
         )
-
-
-def _windows(chunks: Iterable[Pcm], length: int, hop: int) -> Iterator[tuple[int, Pcm]]:
-    """Windows of a sound with their starts, in samples.
-
-    Each begins half a window after the previous one. If at least ``hop`` samples follow the last
-    one, an additional window ends with the sound.
-    """
-    step = _step(length)
-    first = 0  # index of the first buffered sample
-    buffer = np.zeros(0, np.int16)
-    start = 0  # start of the next window
-    for chunk in chunks:
-        buffer = np.concatenate([buffer, chunk])
-        while start + length <= first + len(buffer):
-            yield start, buffer[start - first : start - first + length]
-            start += step
-        # The window that ends with the sound may begin right after the start of the previous one.
-        kept_from = max(start - step, 0)
-        buffer, first = buffer[kept_from - first :], kept_from
-    if not start:
-        yield 0, np.pad(buffer, (0, length - len(buffer)))
-    elif (last := first + len(buffer) - length) - (start - step) >= hop:
-        yield last, buffer[last - first :]
-
-
-def _step(length: int) -> int:
-    """Samples between the starts of two windows of this length."""
-    return max(length // 2, 1)
 
 
 def find_model(path: Path) -> Path:

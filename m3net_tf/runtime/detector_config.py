@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from m3net_tf.audio.frontend import FrontendConfig, column_bins
+from m3net_tf.audio.labels import OTHER_LABELS, SILENCE_LABELS, label_word
 from m3net_tf.system.artifacts import write_text
 from m3net_tf.system.conversion import ShareAboveZero, check_values, from_plain
 from m3net_tf.system.csource import defines, guarded, notice
@@ -20,17 +21,10 @@ from m3net_tf.system.errors import ConfigError
 FULL_SCALE = 65_536
 """Full scale of scores in the detector: an int8 score q is 256 * (q + 128)."""
 
-SILENCE_LABELS = frozenset({"silence", "background", "background_noise", "noise"})
-OTHER_LABELS = frozenset({"unknown", "other"})
 LEAST_HISTORY_RUNS = 16  # so that a monitor can lengthen a window on the device
 _Runs = Annotated[int, Meta(ge=1, le=255)]
 _Columns = Annotated[int, Meta(ge=0, le=65_535)]
 _AtLeastOneColumn = Annotated[int, Meta(ge=1, le=65_535)]
-
-
-def label_word(label: str) -> str:
-    """A class name without underscores at its ends: ``_silence_`` becomes ``silence``."""
-    return label.strip("_").lower()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from m3net_tf.audio.frontend import FrontendConfig
+from m3net_tf.audio.frontend.windows import TAIL_S
 from m3net_tf.runtime.detector_config import DetectorConfig
 from m3net_tf.runtime.warp import WarpConfig
 from m3net_tf.system.artifacts import opened_archive, sha256_of
@@ -27,6 +28,7 @@ FORMAT = 1
 _NAME = "m3net.json"
 _IMPORTANCE = "importance.tflite"
 _FROM_MANIFEST = ("dataset", "detector", "frontend", "labels", "licence", "model")
+_OPTIONAL = ("tested_samples", "warp")
 _DATE = (1980, 1, 1, 0, 0, 0)  # ZIP's earliest date, so that equal input gives equal bytes
 
 
@@ -41,6 +43,8 @@ class Metadata:
         frontend: front-end settings.
         frames: columns of the network's input.
         detector: settings of live detection.
+        tested_samples: samples of the windows by which the network was tested on longer clips;
+            None if it was tested on one part of each.
         warp: DiffRes's warp between ``importance`` and the network.
         importance: DiffRes's frame-importance network; empty without DiffRes.
         manifest: the entries of the export's manifest that the file has.
@@ -52,14 +56,26 @@ class Metadata:
     frontend: FrontendConfig
     frames: int
     detector: DetectorConfig
+    tested_samples: int | None = None
     warp: WarpConfig | None = None
     importance: bytes = b""
     manifest: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
 
     @property
     def window_samples(self) -> int:
-        """Samples in one window of the network."""
-        return self.frontend.sample_count(self.frames)
+        """Samples in one window of a longer sound."""
+        return self.tested_samples or self.frontend.sample_count(self.frames)
+
+    @property
+    def tail_samples(self) -> int:
+        """Least rest of a sound, in samples, for which a further window ends with it.
+
+        Without ``tested_samples`` it is a hop, since a network's input covers almost a hop less
+        than some clips of its training.
+        """
+        if self.tested_samples:
+            return round(TAIL_S * self.frontend.sample_rate_hz)
+        return self.frontend.hop_samples
 
 
 def stored_archive(files: Mapping[str, bytes], before: bytes = b"") -> bytes:
@@ -89,7 +105,7 @@ def attach_metadata(network: bytes, manifest: Mapping[str, Any], importance: byt
     """
     frontend = FrontendConfig.from_dict(manifest["frontend"])
     scale, zero_point = manifest["model"]["input_quantization"]
-    values = {key: manifest[key] for key in (*_FROM_MANIFEST, "warp") if key in manifest}
+    values = {key: manifest[key] for key in (*_FROM_MANIFEST, *_OPTIONAL) if key in manifest}
     values["format"] = FORMAT
     values["normalisation"] = {
         "formula": "q = floor((feature - minimum) / step + 0.5) - 128, limited to int8; the "
@@ -154,6 +170,7 @@ def _require_types(values: Any) -> None:
     fits = isinstance(values, dict)
     fits = fits and all(isinstance(values.get(key), kind) for key, kind in kinds.items())
     fits = fits and isinstance(values["model"].get("input_shape"), list)
+    fits = fits and isinstance(values.get("tested_samples", 1), int)
     if not fits or not all(isinstance(label, str) for label in values["labels"]):
         raise ValueError("another form")
 
@@ -196,10 +213,13 @@ def read_metadata(path: Path) -> tuple[bytes, Metadata]:
             frontend=from_plain(FrontendConfig, values["frontend"], "frontend"),
             frames=values["model"]["input_shape"][1],
             detector=DetectorConfig.from_dict(values["detector"]),
+            tested_samples=values.get("tested_samples"),
             warp=from_plain(WarpConfig, values["warp"], "warp") if "warp" in values else None,
             importance=archive.read(_IMPORTANCE) if "warp" in values else b"",
-            manifest={key: values[key] for key in (*_FROM_MANIFEST, "warp") if key in values},
+            manifest={key: values[key] for key in (*_FROM_MANIFEST, *_OPTIONAL) if key in values},
         )
+        if metadata.frontend.frame_count(metadata.window_samples) != metadata.frames:
+            raise ValueError("windows of another length")
     except DAMAGED:
         raise ModelError(f"{path} has damaged metadata: export again") from None
     return network, metadata

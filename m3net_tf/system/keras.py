@@ -61,7 +61,7 @@ def require_keras_2(where: str, *values: Any) -> None:
 
     Args:
         where: what was given the values, for the message.
-        values: any objects; those in lists and dictionaries are found, too.
+        values: any objects; lists and dictionaries are searched, too.
 
     Raises:
         ConfigError: one is a tensor, layer, model or another object of Keras 3.

@@ -94,7 +94,7 @@ def _pids_of_session(session: int) -> list[int]:
 
 @contextlib.contextmanager
 def ends_groups() -> Iterator[None]:
-    """End all programs of :func:`run_group` on Ctrl-C, also those that other threads wait for."""
+    """End all programs of :func:`run_group` on Ctrl-C, also in other threads."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit):

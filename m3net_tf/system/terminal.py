@@ -37,7 +37,7 @@ MEANINGS = {
     Status.PIPE_CLOSED: "the reader of the output closed it, as `head` does; nothing is printed",
     Status.TERMINATED: "stopped by `kill` or the system's shutdown (SIGTERM)",
 }
-# Control characters except tab and line feed; and those that reorder what stands beside them.
+# Control characters except tab and line feed, and characters that reorder their neighbours.
 _UNPRINTABLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]"
 )

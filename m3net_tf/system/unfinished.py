@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files and folders that replace others when they are complete.
 
-Until then they have names that no user chooses, so the next writer into a folder can remove those
-of killed processes; see :func:`m3net_tf.system.locks.in_use`.
+Until then they have names that no user chooses, so the next writer into a folder can remove what
+killed processes left; see :func:`m3net_tf.system.locks.in_use`.
 """
 
 from __future__ import annotations

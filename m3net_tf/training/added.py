@@ -20,8 +20,9 @@ from m3net_tf.audio.datasets.captured import CapturedClip, CapturedClips, record
 from m3net_tf.audio.datasets.dataset import READERS
 from m3net_tf.audio.datasets.files import read_table
 from m3net_tf.audio.datasets.protocols import held_out_groups
+from m3net_tf.audio.datasets.windows import in_windows, silent_files
 from m3net_tf.audio.frontend.store import content_hashes
-from m3net_tf.runtime.detector_config import OTHER_LABELS, SILENCE_LABELS, label_word
+from m3net_tf.audio.labels import OTHER_LABELS, SILENCE_LABELS, is_silence, label_word
 from m3net_tf.system.artifacts import sha256_of, write_bytes, write_text
 from m3net_tf.system.errors import ConfigError, DataError
 from m3net_tf.system.locks import scratch_folder
@@ -72,19 +73,34 @@ def read_added(run: Path) -> tuple[AddedClip, ...]:
     return tuple(AddedClip(**{name: row[name] for name in names}) for row in rows)
 
 
-def with_added(dataset: AudioDataset, run: Path) -> AudioDataset:
-    """A run's data set with its added training clips; validation and test are unchanged."""
-    added = _clips(run, "train")
+def with_added(dataset: AudioDataset, run: Path, *, windows: bool = False) -> AudioDataset:
+    """A run's data set with its added training clips; validation and test are unchanged.
+
+    Args:
+        dataset: the data set.
+        run: folder of the run.
+        windows: use longer clips window by window, as the data set does.
+    """
+    added = _clips(run, "train", dataset.info.clip_s if windows else None)
     if not added:
         return dataset
-    protocol = f"{dataset.info.protocol} (with {len(added)} added training clips)"
+    clips = len({clip.whole or clip.clip_id for clip in added})
+    protocol = f"{dataset.info.protocol} (with {clips} added training clips)"
     info = dataclasses.replace(dataset.info, protocol=protocol)
     return dataclasses.replace(dataset, info=info, clips=(*dataset.clips, *added))
 
 
-def held_out_added(dataset: AudioDataset, run: Path) -> AudioDataset | None:
-    """The added clips that a run holds out, as test clips of its data set; None without any."""
-    held_out = _clips(run, "test")
+def held_out_added(
+    dataset: AudioDataset, run: Path, *, windows: bool = False
+) -> AudioDataset | None:
+    """The added clips that a run holds out, as test clips of its data set; None without any.
+
+    Args:
+        dataset: the data set.
+        run: folder of the run.
+        windows: as for :func:`with_added`.
+    """
+    held_out = _clips(run, "test", dataset.info.clip_s if windows else None)
     return dataclasses.replace(dataset, clips=held_out) if held_out else None
 
 
@@ -108,7 +124,7 @@ def find_added(
         log: receives a line on clips that are left out.
 
     Returns:
-        The clips; those that the former run lacks are in no split yet.
+        The clips; clips that the former run lacks are in no split yet.
 
     Raises:
         ConfigError: a label is not a class of the run.
@@ -165,6 +181,13 @@ def _labelled(folder: Path, labels: Sequence[str], group_pattern: str, log: Log)
         )
     if len(clips) < len(captured):
         log(f"{folder}: {len(captured) - len(clips)} clips without a label are left out")
+    silent = silent_files([clip.path for clip in clips if not is_silence(str(clip.label))])
+    if silent:
+        log(
+            f"{folder}: {len(silent)} clips are digital zero, which is no example of their class, "
+            f"and are left out, such as {min(silent).name}"
+        )
+        clips = [clip for clip in clips if clip.path not in silent]
     return [
         AddedClip(
             source=str(clip.path),
@@ -210,7 +233,13 @@ def _class_of(label: str, labels: Sequence[str], path: Path) -> str:
 
 
 def copy_added(
-    clips: Sequence[AddedClip], dataset: AudioDataset, run: Path, former: Path, log: Log
+    clips: Sequence[AddedClip],
+    dataset: AudioDataset,
+    run: Path,
+    former: Path,
+    log: Log,
+    *,
+    windows: bool = False,
 ) -> None:
     """Copy added clips into a run, at the data set's rate; a run that has them keeps them.
 
@@ -220,6 +249,7 @@ def copy_added(
         run: folder of the run.
         former: the run that it starts from, which has the clips that were added before.
         log: receives a line on clips that are cut.
+        windows: use longer clips window by window instead.
 
     Raises:
         ConfigError: clips of the data set may have several labels.
@@ -247,7 +277,7 @@ def copy_added(
         write_text(scratch / _TABLE, _table(clips))
         scratch.chmod(0o755)
         scratch.rename(run / _FOLDER)
-    if cut:
+    if cut and not windows:
         log(
             f"{cut} of {len(clips)} added clips are longer than the window of "
             f"{dataset.info.clip_s:g} s, so only a part of them is used"
@@ -284,12 +314,13 @@ def _require_new(clips: Sequence[AddedClip], dataset: AudioDataset) -> None:
             )
 
 
-def _clips(run: Path, split: str) -> tuple[Clip, ...]:
-    return tuple(
+def _clips(run: Path, split: str, window_s: float | None) -> tuple[Clip, ...]:
+    clips = [
         Clip(f"{_FOLDER}/{clip.path}", clip.label, split, clip.group, run / _FOLDER / clip.path)
         for clip in read_added(run)
         if clip.split == split
-    )
+    ]
+    return tuple(in_windows(clips, window_s) if window_s else clips)
 
 
 def _table(clips: Sequence[AddedClip]) -> str:

@@ -10,7 +10,7 @@ import soxr
 
 from m3net_tf.audio.datasets.windows import DRAWS, start_with_sound
 from m3net_tf.system.keras import tf
-from m3net_tf.training.rooms import Wave, make_room, reverberate
+from m3net_tf.training.reverberation import Wave, make_room, reverberate
 from m3net_tf.training.sections import AugmentationSection
 
 

@@ -18,7 +18,7 @@ from m3net_tf.system.keras import tf
 from m3net_tf.training.distribution import current_share
 from m3net_tf.training.features import FeatureSet
 from m3net_tf.training.recipe import Recipe
-from m3net_tf.training.rooms import read_rooms
+from m3net_tf.training.reverberation import read_rooms
 from m3net_tf.training.sampling import epoch_order, occurrences
 from m3net_tf.training.steps import Batch
 from m3net_tf.training.waves import epoch_stream, feature_stream

@@ -13,8 +13,8 @@ from m3net_tf.training.added import held_out_added, list_sha256, read_added
 from m3net_tf.training.evaluation import evaluate
 from m3net_tf.training.features import FeatureSet
 from m3net_tf.training.metrics import LabelFigures, MultiLabelFigures
+from m3net_tf.training.recipe import Recipe
 from m3net_tf.training.run import Run, linked_run
-from m3net_tf.training.run_sections import FineTuningSection
 
 _Figures = LabelFigures | MultiLabelFigures
 
@@ -48,7 +48,7 @@ class AddedFigures(TypedDict):
 
 
 def before_and_after(
-    settings: FineTuningSection,
+    recipe: Recipe,
     run: Run,
     dataset: AudioDataset,
     model: keras.Model,
@@ -57,12 +57,13 @@ def before_and_after(
     """Measure the former and the new network on the test clips and on the held-out added clips.
 
     Args:
-        settings: the former run and the added folders.
+        recipe: names the former run and the added folders.
         run: the new run.
         dataset: its data set.
         model: its network.
         test_features: computes the features of a data set's test clips.
     """
+    settings = recipe.fine_tuning
     former = linked_run(settings.run).load_model()
     clips, labels = read_added(run.folder), dataset.info.labels
     figures: AddedFigures = {
@@ -75,7 +76,7 @@ def before_and_after(
         "reasons": dict(Counter(clip.reason for clip in clips if clip.reason)),
         "test_before": evaluate(former, test_features(dataset), labels)[1],
     }
-    held_out = held_out_added(dataset, run.folder)
+    held_out = held_out_added(dataset, run.folder, windows=recipe.dataset.in_windows)
     if held_out is not None:
         features = test_features(held_out)
         figures["held_out_before"] = evaluate(former, features, labels)[1]

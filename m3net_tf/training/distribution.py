@@ -18,7 +18,7 @@ from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras, tf
 from m3net_tf.training.evaluation import predict, predict_originals
 from m3net_tf.training.features import FeatureSet
-from m3net_tf.training.start import Member
+from m3net_tf.training.member import Member
 
 
 @dataclasses.dataclass(frozen=True)

@@ -38,7 +38,7 @@ from m3net_tf.system.threads import WORKERS, map_ahead
 from m3net_tf.training.augmentation import augment_waveform, cut_at_random
 from m3net_tf.training.checks import input_shape
 from m3net_tf.training.recipe import Recipe
-from m3net_tf.training.rooms import read_rooms, room_paths
+from m3net_tf.training.reverberation import read_rooms, room_paths
 from m3net_tf.training.sections import AugmentationSection
 
 _IN_GRAPH = ("time_", "frequency_", "mixup_", "cutmix_", "between_class_", "one_mixture")

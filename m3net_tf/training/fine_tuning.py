@@ -105,7 +105,7 @@ def _copy_weights(
     """Copy weights layer by layer; ``wider`` has one class more, which identifies the head.
 
     Returns:
-        The layers with copied weights, and the names of those that keep their random weights.
+        The layers with copied weights, and the names of layers that keep their random weights.
     """
     source = {layer.name: layer for layer in trained.layers}
     wider_shapes = {layer.name: _shapes(layer) for layer in wider.layers}

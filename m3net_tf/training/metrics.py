@@ -61,7 +61,15 @@ def whole_scores(
     first = np.array([windows[0] for windows in rows], np.int64)
     if len(rows) == len(clips):
         return scores, first
-    means = [mean_of_windows(scores[windows], labels) for windows in rows]
+    means = [
+        mean_of_windows(
+            scores[windows],
+            labels,
+            [clips[i].start_s for i in windows],
+            clips[windows[0]].duration_s or 1.0,
+        )
+        for windows in rows
+    ]
     return np.array(means), first
 
 

@@ -71,7 +71,7 @@ def write_results(trained: Trained, run: Run) -> RunMetrics:
     evaluation, metrics["test"] = evaluate(final, trained.features(dataset, "test"), labels)
     if recipe.fine_tuning.add:
         metrics["added"] = before_and_after(
-            recipe.fine_tuning, run, dataset, final, lambda data: trained.features(data, "test")
+            recipe, run, dataset, final, lambda data: trained.features(data, "test")
         )
     if isinstance(evaluation, Evaluation):
         write_text(run.folder / "confusion_matrix.csv", evaluation.to_csv())

@@ -15,6 +15,7 @@ from m3net_tf.networks.models import design_sha256, model_names, presets_of
 from m3net_tf.networks.pretrained import find_pretrained
 from m3net_tf.system.artifacts import read_json, write_json
 from m3net_tf.system.errors import DAMAGED, ConfigError, DataError, ModelError
+from m3net_tf.system.progress import Log, silent
 from m3net_tf.training.added import with_added
 from m3net_tf.training.archive import check_archive
 from m3net_tf.training.recipe import Recipe, load_recipe
@@ -28,12 +29,12 @@ if TYPE_CHECKING:  # TensorFlow takes seconds to import, and most readers do not
 DATA_RECORD = "data.json"
 
 
-def load_recipe_dataset(recipe: Recipe, data_dir: Path | None) -> AudioDataset:
+def load_recipe_dataset(recipe: Recipe, data_dir: Path | None, log: Log = silent) -> AudioDataset:
     """The data set that a recipe names, split by its protocol."""
-    return load_section(recipe.dataset, data_dir)
+    return load_section(recipe.dataset, data_dir, log)
 
 
-def load_section(section: DatasetSection, data_dir: Path | None) -> AudioDataset:
+def load_section(section: DatasetSection, data_dir: Path | None, log: Log = silent) -> AudioDataset:
     """The data set of a recipe's section."""
     dataset = load_dataset(
         section.name,
@@ -41,6 +42,7 @@ def load_section(section: DatasetSection, data_dir: Path | None) -> AudioDataset
         protocol=section.protocol,
         fold=section.fold,
         seed=section.seed,
+        log=log,
         **section.options,
     )
     return with_training_share(dataset, section.training_share, section.seed)
@@ -192,7 +194,8 @@ class Run:
                 dataset = load_sharded_dataset(shards)
             else:
                 dataset = load_recipe_dataset(self.recipe(), self.data_folder(data_dir))
-            self._loaded[data_dir] = with_added(dataset, self.folder)
+            windows = self.recipe().dataset.in_windows
+            self._loaded[data_dir] = with_added(dataset, self.folder, windows=windows)
         return self._loaded[data_dir]
 
     def check(self, data_dir: Path | None) -> None:

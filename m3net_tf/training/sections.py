@@ -61,6 +61,11 @@ class DatasetSection:
                     f"dataset.options.{key} is not a data set option: give dataset.{key}"
                 )
 
+    @property
+    def in_windows(self) -> bool:
+        """Whether clips that are longer than the delivered length are used window by window."""
+        return bool(self.options.get("long_clips") == "windows")
+
 
 @dataclasses.dataclass(frozen=True)
 class ModelSection:
@@ -231,8 +236,8 @@ class TrainingSection:
             over its classes, of one divided by the class's number of training clips.
         weight_average: decay of an exponential moving average of the weights, which is validated
             and exported; 0 = no averaging.
-        keep: ``best``, the weights of the epoch with the best validation score, or ``last``, those
-            at the end of the schedule, for data sets with too few validation clips.
+        keep: ``best``, the weights of the epoch with the best validation score, or ``last``, the
+            weights at the end of the schedule, for data sets with too few validation clips.
         early_stopping: number of epochs without a better validation score after which training
             ends; 0 = never.
         exit_weight: weight of the last exit's output in the targets of early exits, in networks

@@ -3,10 +3,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
-from m3net_tf.audio.datasets import AudioDataset, cut_statement, protocol_statement
+from m3net_tf.audio.datasets import (
+    AudioDataset,
+    cut_statement,
+    protocol_statement,
+    silence_statement,
+)
 from m3net_tf.audio.shards import load_sharded_dataset, open_shards, require_section
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.locks import writes_into
@@ -19,23 +23,11 @@ from m3net_tf.training.added import (
     with_added,
 )
 from m3net_tf.training.checks import check_training, require_streamable
+from m3net_tf.training.member import Member
 from m3net_tf.training.recipe import Recipe, load_recipe
 from m3net_tf.training.run import DataSource, Run, linked_run, load_recipe_dataset
 from m3net_tf.training.run_metrics import RunMetrics
 from m3net_tf.training.stopping import AfterEpoch
-
-
-@dataclasses.dataclass(frozen=True)
-class Member:
-    """This process among the workers of a training.
-
-    Attributes:
-        addresses: ``HOST:PORT`` of each worker, the same in all of them.
-        number: index of this process's address; worker 0 writes the files.
-    """
-
-    addresses: tuple[str, ...]
-    number: int
 
 
 @writes_into("folder", makes=True)
@@ -114,9 +106,9 @@ def train_member(
         member: this worker.
     """
     run = Run(folder)
-    dataset, source = _data_of(recipe, run, data_dir, shards)
+    dataset, source = _data_of(recipe, run, data_dir, shards, log)
     if recipe.fine_tuning.add:
-        dataset = with_added(dataset, folder)
+        dataset = with_added(dataset, folder, windows=recipe.dataset.in_windows)
     from m3net_tf.system.keras import use_threads
     from m3net_tf.training.distribution import strategy_for
     from m3net_tf.training.trainer import run_epochs
@@ -158,19 +150,21 @@ def prepare(
             )
         log(f"{folder} is already trained")
         return None
-    dataset, source = _data_of(recipe, run, data_dir, shards)
+    dataset, source = _data_of(recipe, run, data_dir, shards, log)
     check_training(recipe, dataset)
     if added:
-        copy_added(added, dataset, folder, linked_run(recipe.fine_tuning.run).folder, log)
-        dataset = with_added(dataset, folder)
+        former, windows = linked_run(recipe.fine_tuning.run), recipe.dataset.in_windows
+        copy_added(added, dataset, folder, former.folder, log, windows=windows)
+        dataset = with_added(dataset, folder, windows=recipe.dataset.in_windows)
     log(f"{dataset.info.name}: {protocol_statement(dataset)}")
-    if cut := cut_statement(dataset):
-        log(cut)
+    for statement in (silence_statement(dataset), cut_statement(dataset)):
+        if statement:
+            log(statement)
     return dataset, source
 
 
 def _data_of(
-    recipe: Recipe, run: Run, data_dir: Path | None, shards: str
+    recipe: Recipe, run: Run, data_dir: Path | None, shards: str, log: Log
 ) -> tuple[AudioDataset, DataSource]:
     """The data set, from shards or from its folder."""
     opened = open_shards(shards) if shards else None
@@ -181,11 +175,11 @@ def _data_of(
         require_streamable(recipe)
         return load_sharded_dataset(opened), DataSource(shards=opened)
     data_dir = run.data_folder(data_dir)
-    return load_recipe_dataset(recipe, data_dir), DataSource(data_dir)
+    return load_recipe_dataset(recipe, data_dir, log), DataSource(data_dir)
 
 
 def _added_clips(recipe: Recipe, run: Run, log: Log) -> list[AddedClip]:
-    """The clips that a recipe adds, which must be those with which the run was started."""
+    """The clips that a recipe adds, which must not have changed since the run was started."""
     settings = recipe.fine_tuning
     if not settings.add:
         return []

@@ -123,7 +123,7 @@ def coloured_noise(shape: tf.Tensor, kinds: Sequence[str], seed: tf.Tensor) -> t
 def make_rooms(
     count: tf.Tensor | int, settings: AugmentationSection, sample_rate_hz: int, seed: tf.Tensor
 ) -> tf.Tensor:
-    """Room responses of decaying noise, shape (count, longest); see :mod:`.rooms`."""
+    """Room responses of decaying noise, shape (count, longest); see :mod:`.reverberation`."""
     seeds = tf.random.experimental.stateless_split(seed, 3)
     samples = max(2, round(settings.room_s[1] * sample_rate_hz))
     decay_s = tf.random.stateless_uniform([count, 1], seeds[0], *settings.room_s)

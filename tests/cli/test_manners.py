@@ -105,15 +105,11 @@ def test_without_a_command_there_is_the_help(run, words):
 
 
 @pytest.mark.parametrize("words", [words for words in commands() if words != ("classify",)])
-def test_every_command_takes_h(run, words):
+def test_every_command_takes_h_and_json(run, words):
     status, output, error = run(*words, "-h")
     assert (status, error) == (0, "")
-    assert output.startswith(" ".join(("Usage: m3net", *words))) and "-h, --help" in output
-
-
-@pytest.mark.parametrize("words", [words for words in commands() if words != ("classify",)])
-def test_every_command_prints_json_if_asked(run, words):
-    assert "--json" in run(*words, "-h")[1]
+    assert output.startswith(" ".join(("Usage: m3net", *words)))
+    assert "-h, --help" in output and "--json" in output
 
 
 def test_the_shell_completes(run, monkeypatch):

@@ -23,6 +23,7 @@ from m3net_tf.compiler.host import build_host
 from m3net_tf.compiler.network import compile_network
 from m3net_tf.compiler.tflite_names import operator_name
 from m3net_tf.runtime.interpreter import tflm_unavailable_reason
+from m3net_tf.system.errors import ModelError
 from m3net_tf.system.keras import keras, tf
 
 CALIBRATION, INPUTS = 4, 4
@@ -63,6 +64,13 @@ def recurrent():
     source = keras.Input((4, 3))
     sequence = layers.LSTM(5, unroll=True, return_sequences=True)(source)
     hidden = layers.GRU(4, unroll=True)(sequence)
+    return keras.Model(source, layers.Dense(3, activation="softmax")(hidden))
+
+
+def reset_before():
+    """SPLIT_V with an empty rest, and splits in float where nothing reads one of the parts."""
+    source = keras.Input((4, 3))
+    hidden = layers.GRU(4, unroll=True, reset_after=False)(source)
     return keras.Model(source, layers.Dense(3, activation="softmax")(hidden))
 
 
@@ -164,7 +172,7 @@ def blocks():
 def models():
     """The files by name; conversion takes a second each."""
     files = {"blocks": blocks()}
-    for make in (convolutions, attention, recurrent):
+    for make in (convolutions, attention, recurrent, reset_before):
         keras.utils.set_random_seed(1)
         files[make.__name__] = convert(make())
     keras.utils.set_random_seed(1)
@@ -198,9 +206,11 @@ def test_a_model_of_unknown_batch_size_gives_the_bytes_of_tflite_micro(
     assert len(answers) > 1
 
 
-@pytest.mark.parametrize("name", ["blocks", "convolutions", "wide"])
-def test_blocks_and_dilation_give_the_bytes_of_litert(name, models, networks, hosts):
-    """TFLite Micro has no SPACE_TO_BATCH_ND of int16, and none that pads with the zero point."""
+@pytest.mark.parametrize("name", ["blocks", "convolutions", "wide", "reset_before"])
+def test_what_tflite_micro_refuses_gives_the_bytes_of_litert(name, models, networks, hosts):
+    """TFLite Micro has no SPACE_TO_BATCH_ND of int16, none that pads with the zero point, and no
+    split of a float tensor into empty parts.
+    """
     rng = np.random.default_rng(0)
     for _ in range(INPUTS):
         (values,) = random_inputs(rng, networks[name])
@@ -212,3 +222,13 @@ def test_blocks_and_dilation_give_the_bytes_of_litert(name, models, networks, ho
 @pytest.mark.parametrize("name", ["convolutions", "wide"])
 def test_dilated_convolutions_are_put_together(name, networks):
     assert networks[name].saved["dilated convolutions put together"] == 4
+
+
+def test_splits_in_float_are_taken_out(networks):
+    assert networks["reset_before"].saved["splits taken out of float"] > 0
+
+
+def test_int16_of_unknown_batch_size_says_what_to_do():
+    """The converter gives the state before the first step, which is zero, the scale 0."""
+    with pytest.raises(ModelError, match=r"zeros.* scale .*batch_size=1"):
+        compile_network(convert(reset_before(), tf.int16))

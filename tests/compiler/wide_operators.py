@@ -15,25 +15,38 @@ from m3net_tf.compiler.operators import WIDE
 STEPS = 256  # 16-bit steps of an 8-bit step
 BUILTINS = {number: name for name, number in vars(schema.BuiltinOperator).items()}
 INT8, INT16 = schema.TensorType.INT8, schema.TensorType.INT16
-WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "UNIDIRECTIONAL_SEQUENCE_LSTM")
-#: Index of the first bias, and that behind the last one; weights stand before them.
-CONSTANTS = {"UNIDIRECTIONAL_SEQUENCE_LSTM": (12, 16)}
+LAYER = slice(1, 2), slice(2, 3)
+#: The inputs that are weights, and those that are biases.
+CONSTANTS = {
+    "CONV_2D": LAYER,
+    "DEPTHWISE_CONV_2D": LAYER,
+    "FULLY_CONNECTED": LAYER,
+    "PRELU": LAYER,
+    "TRANSPOSE_CONV": (slice(1, 2), slice(3, 4)),
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": (slice(1, 12), slice(12, 16)),
+}
 #: TensorFlow Lite Micro takes biases of 64 bits only.
-LONG_BIAS = ("DEPTHWISE_CONV_2D", "UNIDIRECTIONAL_SEQUENCE_LSTM")
+LONG_BIAS = ("DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "UNIDIRECTIONAL_SEQUENCE_LSTM")
 NO_MAKER = {"EXPAND_DIMS", "QUANTIZE", "SQUEEZE", "PADV2"}
+NO_MAKER |= {"ASSIGN_VARIABLE", "MOVE_LINES", "READ_VARIABLE"}
 
 
 def widen(tflite: bytes, long_bias: bool = True) -> bytes:
     """The network with int16 instead of int8 activations, and biases of 64 bits or of 32."""
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(tflite, 0))
-    graph = model.subgraphs[0]
+    for graph in model.subgraphs:
+        _widen_graph(model, graph, long_bias)
+    return pack_model(model)
+
+
+def _widen_graph(model: Any, graph: Any, long_bias: bool) -> None:
     weights, biases = set(), set()
     for op in graph.operators:
         kind = BUILTINS[model.operatorCodes[op.opcodeIndex].builtinCode]
-        if kind in WEIGHTED:
-            first_bias, end = CONSTANTS.get(kind, (2, 3))
-            weights |= set(op.inputs[1:first_bias])
-            biases |= {index for index in op.inputs[first_bias:end] if index >= 0}
+        if kind in CONSTANTS:
+            weighing, adding = CONSTANTS[kind]
+            weights |= set(op.inputs[weighing])
+            biases |= {index for index in op.inputs[adding] if index >= 0}
     for index, tensor in enumerate(graph.tensors):
         buffer = model.buffers[tensor.buffer]
         if index in biases:
@@ -48,7 +61,6 @@ def widen(tflite: bytes, long_bias: bool = True) -> bytes:
             if tensor.buffer:
                 values = np.asarray(buffer.data, np.uint8).view(np.int8).astype(np.int16)
                 _store(buffer, values * STEPS + values)
-    return pack_model(model)
 
 
 def _widen_bias(tensor: Any, buffer: Any, is_long: bool) -> None:

@@ -82,9 +82,7 @@ def test_diffres_brings_its_second_network(tmp_path):
 def test_files_that_cannot_be_exported(exported, tmp_path):
     plain = tmp_path / "plain.tflite"
     plain.write_bytes(network_of(SHIPPED.read_bytes()))
-    with pytest.raises(
-        ModelError, match=r"plain\.tflite has no metadata .*: name the model\.tflite"
-    ):
+    with pytest.raises(ModelError, match=r"plain\.tflite .*name the model\.tflite"):
         export_file(plain, tmp_path / "out")
     with pytest.raises(ModelError, match="No such file or directory"):
         export_file(tmp_path / "absent.tflite", tmp_path / "out")

@@ -59,9 +59,9 @@ def test_operators_of_our_layers():
 def test_what_is_no_network(cut):
     whole = convert(tf.nn.relu)
     assert operators_of(whole)
-    with pytest.raises(ModelError, match="no TFLite model|damaged.*: export or convert it again"):
+    with pytest.raises(ModelError, match="export or convert it again"):
         operators_of(whole[:cut])
-    with pytest.raises(ModelError, match="no TFLite model"):
+    with pytest.raises(ModelError, match="export or convert it again"):
         operators_of(b"nonsense" * 99)
 
 

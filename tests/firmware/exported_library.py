@@ -28,6 +28,7 @@ NAME = "m3net_mcu_speech_commands"
 WARP = WarpConfig(40, FRAMES, 24, -14.0, 5.0)
 EXAMPLES = FIRMWARE_DIR.parent / "examples"
 ARDUINO = Path(__file__).parent / "arduino"  # stand-ins for Arduino's core and libraries
+ESP_IDF = Path(__file__).parent / "esp_idf"  # stand-ins for its drivers
 WARNINGS = ("-Wall", "-Wextra", "-Werror")
 #: Settings by which a network that was never trained recognises something.
 DETECTOR = DetectorConfig(
@@ -37,12 +38,23 @@ DETECTOR = DetectorConfig(
         ClassSettings(label, threshold=0.2, release=0.1, suppression_columns=20) for label in LABELS
     ),
 )
+ARM = ("-mthumb", "-mfloat-abi=soft")
 #: Options of the compiler with which each layout is compiled: cores, standards, optimisation.
 OPTIONS = {
-    "arduino": ("-mcpu=cortex-m4", "-mfloat-abi=soft", "-std=gnu11", "-Os"),
-    "platformio": ("-mcpu=cortex-m4", "-mfloat-abi=soft", "-std=gnu99", "-O2"),
-    "zephyr": ("-mcpu=cortex-m33", "-mfloat-abi=softfp", "-mfpu=fpv5-sp-d16", "-std=c17", "-Os"),
-    "cmsis-pack": ("-mcpu=cortex-m0plus", "-mfloat-abi=soft", "-std=c11", "-O1"),
+    "arduino": (*ARM, "-mcpu=cortex-m4", "-std=gnu11", "-Os"),
+    "c": (*ARM, "-mcpu=cortex-m3", "-std=c11", "-O2"),
+    "esp-idf": ("--specs=picolibc.specs", "-march=rv32imc", "-mabi=ilp32", "-std=gnu17", "-Og"),
+    "platformio": (*ARM, "-mcpu=cortex-m4", "-std=gnu99", "-O2"),
+    "zephyr": (
+        *("-mthumb", "-mfloat-abi=softfp", "-mcpu=cortex-m33", "-mfpu=fpv5-sp-d16"),
+        *("-std=c17", "-Os"),
+    ),
+    "cmsis-pack": (*ARM, "-mcpu=cortex-m0plus", "-std=c11", "-O1"),
+}
+#: First part of the names of each layout's compiler and its tools; ESP-IDF's is as for ESP32-C3.
+TOOLS = {
+    layout: "riscv64-unknown-elf-" if layout == "esp-idf" else "arm-none-eabi-"
+    for layout in OPTIONS
 }
 
 
@@ -81,6 +93,15 @@ def build_description(layout: str, folder: Path) -> tuple[list[Path], Path]:
         names = re.search(r"zephyr_library_sources\(([^)]*)\)", cmake)[1].split()
         includes = re.search(r"zephyr_include_directories\(([^)]*)\)", cmake)[1]
         return [(module / name).resolve() for name in names], (module / includes).resolve()
+    if layout == "c":
+        cmake = (folder / "CMakeLists.txt").read_text()
+        names = re.search(r"add_library\(m3net STATIC([^)]*)\)", cmake)[1].split()
+        includes = re.search(r"target_include_directories\(m3net PUBLIC (\w+)\)", cmake)[1]
+        return [folder / name for name in names], folder / includes
+    if layout == "esp-idf":
+        cmake = (folder / "CMakeLists.txt").read_text()
+        places = re.search(r'\(SRC_DIRS "(.*)" INCLUDE_DIRS "(.*)"\)', cmake)
+        return sorted((folder / places[1]).glob("*.c")), folder / places[2]
     if layout == "cmsis-pack":
         package = ElementTree.parse(next(folder.glob("*.pdsc")))
         files = package.findall("components/component/files/file")
@@ -111,8 +132,8 @@ def compile_layout(bundle: Bundle, layout: str, folder: Path) -> Path:
     sources, headers = build_description(layout, library)
     objects = folder / "objects"
     objects.mkdir()
-    command = ["arm-none-eabi-gcc", "-mthumb", *OPTIONS[layout], *WARNINGS, f"-I{headers}", "-c"]
-    run_tool(*command, *sources, cwd=objects)
+    options = [*OPTIONS[layout], *WARNINGS, f"-I{headers}"]
+    run_tool(f"{TOOLS[layout]}gcc", *options, "-c", *sources, cwd=objects)
     return objects
 
 
@@ -120,7 +141,7 @@ def link(objects: Path, layout: str, sources: Sequence[Path], folders: Sequence[
     """Link a program of C++ or Arduino sources with a compiled layout, for the emulator."""
     headers = next((objects.parent / "layouts").rglob("m3net.h")).parent
     target = [option for option in OPTIONS[layout] if option.startswith("-m")]
-    compiler = ["arm-none-eabi-g++", "-mthumb", *target, "-std=gnu++14", "-Os", *WARNINGS]
+    compiler = ["arm-none-eabi-g++", *target, "-std=gnu++14", "-Os", *WARNINGS]
     for source in [*sources, APPS / "library" / "start.cc"]:
         language = ["-x", "c++", "-include", "Arduino.h"] if source.suffix == ".ino" else []
         includes = [f"-I{folder}" for folder in (headers, *folders)]

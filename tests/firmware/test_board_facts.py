@@ -141,7 +141,7 @@ def test_a_family_gives_what_its_boards_leave_out(odd: Path):
 
 def test_a_source_that_is_not_pinned_is_named(odd: Path):
     odd.write_text(f"{ODD}third_party.nowhere = []\nthird_party.other = []\n")
-    with pytest.raises(FirmwareError, match=r"odd.board\.toml: third_party\.lock has no nowhere"):
+    with pytest.raises(FirmwareError, match=r"odd.board\.toml: .*nowhere; pin it"):
         boards.board_sources(boards.load_board("odd"))
 
 
@@ -171,7 +171,7 @@ def test_facts_of_a_core_are_those_of_its_compiler_flags():
 
 def test_an_unknown_core_lists_the_known_ones(odd: Path):
     odd.write_text(ODD.replace("cortex-m4f", "z80"))
-    with pytest.raises(ConfigError, match="unknown core 'z80'; cores that exist: cortex-m3, cort"):
+    with pytest.raises(ConfigError, match="'z80'.* cortex-m3, cortex-m33"):
         boards.load_board("odd")
     odd.write_text(ODD.replace("cortex_m", "mips"))
     with pytest.raises(ConfigError, match="'mips'; architectures that exist: cortex_m, riscv"):
@@ -197,7 +197,7 @@ def test_constants_are_macros():
 
 def test_a_constant_with_the_name_of_another_fact_is_refused(odd: Path):
     odd.write_text(f"{ODD}constants.clock_hz = 1\n")
-    with pytest.raises(ConfigError, match="'clock_hz' in table 'constants' of .* another fact"):
+    with pytest.raises(ConfigError, match="'clock_hz'.*rename it"):
         header_text(boards.load_board("odd"))
 
 

@@ -178,7 +178,7 @@ def test_each_core_gives_the_same_bytes(
 def test_a_stack_overflow_is_caught_on_each_core(images: Callable[..., FirmwareImage], board: str):
     """By an MPU region on some, by the stack limit of ARMv8-M on others."""
     image = images(board, app_dir=APPS / "faults")
-    with pytest.raises(FirmwareError, match="stack_overflow: the stack of 8192 bytes overflowed"):
+    with pytest.raises(FirmwareError, match="stack_overflow: .*8192 bytes"):
         run_image(image.elf, find_machine(board), bytes([3]) + bytes(31))
 
 

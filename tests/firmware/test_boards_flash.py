@@ -75,7 +75,7 @@ def test_no_tool_lists_those_that_would_do(board: str, tools: Path):
 
 
 def test_emulated_boards_say_how_to_run_them(tools: Path):
-    with pytest.raises(FirmwareError, match="mps2_an386 is not flashed.*make emulate"):
+    with pytest.raises(FirmwareError, match="mps2_an386.*make emulate"):
         flash_way("mps2_an386")
 
 

@@ -196,7 +196,7 @@ def test_a_flipped_bit_of_the_weights_is_reported(
     damaged = tmp_path / "damaged.elf"
     weights = largest_array(compile_model(model)["m3net_network"], "bytes")
     flip_a_bit(firmware.elf, damaged, weights, place)
-    with pytest.raises(FirmwareError, match="reports model_crc: the model's bytes have changed"):
+    with pytest.raises(FirmwareError, match="model_crc"):
         run_job(damaged, find_machine(BOARD), random_features(1, seed=1))
 
 
@@ -209,7 +209,7 @@ def test_generated_model_header_has_the_arena_of_the_plan(model: CModel):
 
 
 def test_a_network_that_cannot_be_compiled_is_one_line(model: CModel):
-    with pytest.raises(ModelError, match="small cannot be compiled .*use --engine tflm") as error:
+    with pytest.raises(ModelError, match="small .*use --engine tflm") as error:
         compile_model(dataclasses.replace(model, tflite=b"no network"))
     assert "\n" not in str(error.value)
 
@@ -326,7 +326,7 @@ def test_a_package_is_checked_at_every_use(pip: SimpleNamespace, tmp_path: Path)
         sources.fetch_package(pinned, tmp_path)
     shutil.rmtree(folder)
     other = dataclasses.replace(pinned, content="0" * 64)
-    with pytest.raises(FirmwareError, match="fetched content .* instead of 000000000000"):
+    with pytest.raises(FirmwareError, match="content .* 000000000000"):
         sources.fetch_package(other, tmp_path)
     assert not folder.exists()
 

@@ -4,13 +4,28 @@
 from __future__ import annotations
 
 import configparser
+import shutil
 from pathlib import Path
 
 import numpy as np
-from exported_library import ARDUINO, EXAMPLES, c_array, compile_layout, emulate, link, sound
+import pytest
+from exported_library import (
+    ARDUINO,
+    ESP_IDF,
+    EXAMPLES,
+    WARNINGS,
+    c_array,
+    compile_layout,
+    emulate,
+    link,
+    run_tool,
+    sound,
+)
 from firmware_helpers import FRAMES
 
 from m3net_tf.audio.frontend.fixed import fixed_features_int8
+from m3net_tf.boards.builds.layouts import write_layout
+from m3net_tf.export import Bundle
 from m3net_tf.runtime import Detector
 
 
@@ -21,13 +36,14 @@ def run_example(bundle, layout: str, source: Path, folder: Path, pcm: np.ndarray
     return emulate(link(objects, layout, [source, ARDUINO / "board.cc"], [ARDUINO, folder]))
 
 
-def test_the_arduino_sketch_prints_the_events_of_the_desktop(
-    arm_emulation, warped_bundle, tmp_path
-):
-    bundle = warped_bundle
+def recording(hop: int) -> np.ndarray:
+    """Sounds with several events, in whole hops."""
     pcm = np.concatenate([sound(seed, 20_000)[:: (-1) ** seed] for seed in range(4)])
-    sketch = EXAMPLES / "arduino" / "listen" / "listen.ino"
-    printed = run_example(bundle, "arduino", sketch, tmp_path, pcm)
+    return pcm[: len(pcm) // hop * hop]
+
+
+def desktop_events(bundle: Bundle, pcm: np.ndarray) -> list[str]:
+    """What an example that listens prints, by the desktop's detector."""
     features = fixed_features_int8(bundle.frontend, pcm)
     detector = Detector(bundle.detector)
     events = []
@@ -35,10 +51,32 @@ def test_the_arduino_sketch_prints_the_events_of_the_desktop(
         if detector.wants_inference(features[:, end - 1]):
             window = features[None, :, end - FRAMES : end, None]
             events.append(detector.step(bundle.run_reference(window)[0]))
-    expected = [
+    return [
         f"{bundle.labels[event.label]} {100 * event.score // 65536} %" for event in events if event
     ]
-    assert printed == expected and len(set(printed)) > 1
+
+
+@pytest.mark.parametrize("sketch", ["listen", "listen_esp32"])
+def test_the_arduino_sketches_print_the_events_of_the_desktop(
+    arm_emulation, warped_bundle, tmp_path, sketch
+):
+    pcm = recording(warped_bundle.frontend.hop_samples)
+    source = EXAMPLES / "arduino" / sketch / f"{sketch}.ino"
+    printed = run_example(warped_bundle, "arduino", source, tmp_path, pcm)
+    assert printed == desktop_events(warped_bundle, pcm) and len(set(printed)) > 1
+
+
+@pytest.mark.skipif(not shutil.which("gcc"), reason="no gcc: apt install gcc")
+def test_the_application_for_esp_idf_prints_the_events_of_the_desktop(warped_bundle, tmp_path):
+    pcm = recording(warped_bundle.frontend.hop_samples)
+    (tmp_path / "vectors.h").write_text("#include <stdint.h>\n" + c_array("pcm", pcm))
+    library = write_layout(warped_bundle, "esp-idf", tmp_path)
+    sources = [*(library / "src" / "m3net").glob("*.c"), library / "examples/listen/main/main.c"]
+    folders = [f"-I{folder}" for folder in (library / "src", ESP_IDF, tmp_path)]
+    program = tmp_path / "listen"
+    run_tool("gcc", *WARNINGS, *folders, *sources, ESP_IDF / "board.c", "-o", program)
+    printed = run_tool(program).splitlines()
+    assert printed == desktop_events(warped_bundle, pcm) and len(set(printed)) > 1
 
 
 def test_the_platformio_project_times_the_library(arm_emulation, library_bundle, tmp_path):

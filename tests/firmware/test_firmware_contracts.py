@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from m3net_tf.boards.builds import layouts
 from m3net_tf.boards.builds.sources import FIRMWARE_DIR
 
 #: Parts of ``frontend.c``, which no other file includes.
@@ -71,14 +70,3 @@ def test_callbacks_carry_a_context_and_failures_are_statuses(path: Path):
     parameters = re.findall(r"\(\*\w+\)\(([^)]*)\)", text)
     assert all(first.startswith("void* context") for first in parameters)
     assert not re.findall(r"\bint (\w+)\(", text)
-
-
-def test_exported_code_leaves_the_watchdog_to_the_application():
-    for name in (*layouts._CORE, *layouts._WARP):
-        text = code(FIRMWARE_DIR / "core" / name)
-        assert "watchdog_feed" not in text or name == "platform.h", name
-
-
-@pytest.mark.parametrize("name", ["app/main.c", "core/monitor_inference.c", "core/eembc.c"])
-def test_loops_that_run_the_model_feed_the_watchdog(name: str):
-    assert "m3net_board_watchdog_feed();" in code(FIRMWARE_DIR / name)

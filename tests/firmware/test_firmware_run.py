@@ -201,7 +201,7 @@ def test_an_image_below_a_uf2_boot_loader_says_why_it_has_no_uf2(tmp_path: Path,
 def test_memories_are_those_of_the_linker(built: BuiltFirmware, tmp_path: Path):
     assert memory_bytes(built.image) == {"FLASH": 4 << 20, "RAM": 4 << 20}
     elsewhere = FirmwareImage(tmp_path / "m3net_firmware.elf", "mps2_an386", {}, 1, 1)
-    with pytest.raises(FirmwareError, match=r"m3net_firmware\.map: no table of memories; build"):
+    with pytest.raises(FirmwareError, match=r"m3net_firmware\.map: .*build"):
         memory_bytes(elsewhere)
 
 

@@ -119,7 +119,7 @@ def test_second_fetch_needs_no_network(tmp_path, upstream):
 def test_unknown_commit_leaves_nothing(tmp_path, upstream):
     folder, _ = upstream
     source = Source("lib", str(folder), "f" * 40)
-    with pytest.raises(FirmwareError, match="cannot fetch lib") as caught:
+    with pytest.raises(FirmwareError, match="lib") as caught:
         sources.fetch_source(source, tmp_path / "cache")
     assert str(folder) in str(caught.value) and "\n" not in str(caught.value)
     assert list((tmp_path / "cache" / "sources").iterdir()) == []
@@ -135,7 +135,7 @@ def test_unreachable_repository_is_said(tmp_path):
 def test_missing_folder_is_refused(tmp_path, upstream):
     folder, commits = upstream
     source = Source("lib", str(folder), commits[0], folders=("code", "include"))
-    with pytest.raises(FirmwareError, match="has no include"):
+    with pytest.raises(FirmwareError, match="include; correct third_party.lock"):
         sources.fetch_source(source, tmp_path / "cache")
     assert not sources.is_fetched(source, tmp_path / "cache")
 
@@ -216,7 +216,7 @@ def test_a_changed_checkout_is_refused_until_it_is_deleted(tmp_path, pinned, tam
 @pytest.mark.parametrize("key", ["tree", "content"])
 def test_files_other_than_the_pinned_ones_are_not_kept(tmp_path, pinned, key):
     source = dataclasses.replace(pinned, **{key: "0" * 64})
-    with pytest.raises(FirmwareError, match=f"fetched {key} {getattr(pinned, key)} instead of 0"):
+    with pytest.raises(FirmwareError, match=f"{key} {getattr(pinned, key)} instead of 0"):
         sources.fetch_source(source, tmp_path / "new")
     assert list((tmp_path / "new" / "sources").iterdir()) == []
 

@@ -14,8 +14,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from m3net_tf import cli
+from m3net_tf.audio.datasets import AudioDataset, Clip, dataset_info
+from m3net_tf.audio.datasets.windows import in_windows
 from m3net_tf.audio.frontend import FrontendConfig, features_int8, quantize_features
 from m3net_tf.export import export_run
 from m3net_tf.quantization.ptq import quantize_int8
@@ -43,6 +46,7 @@ from m3net_tf.system.artifacts import sha256_of
 from m3net_tf.system.errors import ModelError
 from m3net_tf.system.keras import keras
 from m3net_tf.training import Run
+from m3net_tf.training.metrics import whole_scores
 
 pytestmark = pytest.mark.usefixtures("private_cache")
 
@@ -210,6 +214,28 @@ def test_a_moment_more_of_sound_changes_the_mean_by_little(exported, vectors):
     before, after = classifier.classify(whole), classifier.classify(longer)
     assert len(after.starts_s) == len(before.starts_s) + 1
     assert np.abs(after.scores - before.scores).max() < 0.02
+
+
+@pytest.mark.parametrize("seconds", [0.7, 1.0, 1.004, 2.0, 2.33, 2.508])
+def test_a_test_on_windows_measures_what_is_answered(seconds, vectors, tmp_path, with_metadata):
+    """The clips of the training last 1 s, of which the network's input covers 0.992 s."""
+
+    def tested(manifest: dict) -> None:
+        manifest["tested_samples"] = 16_000
+
+    classifier = Classifier(with_metadata(tmp_path / "model.tflite", tested))
+    pcm = np.concatenate([sound[:16_000] for sound in vectors[0]])[: round(seconds * 16_000)]
+    path = tmp_path / "a.wav"
+    soundfile.write(path, pcm, 16_000)
+    clips = in_windows([Clip("a", classifier.labels[0], "test", "a", path)], 1.0)
+    info = dataclasses.replace(
+        dataset_info("folder"), labels=classifier.labels, sample_rate_hz=16_000, clip_s=1.0
+    )
+    dataset = AudioDataset(info, tuple(clips))
+    maps = [features_int8(classifier.metadata.frontend, dataset.load(clip)) for clip in clips]
+    scores = (classifier.run(np.stack(maps)[..., None]) + 128.0) / 256.0
+    (measured,), _ = whole_scores(scores, clips, classifier.labels)
+    np.testing.assert_allclose(classifier.classify(pcm).scores, measured, rtol=1e-12)
 
 
 def test_a_short_sound_ends_in_silence(exported, vectors):

@@ -176,6 +176,28 @@ def test_clips_by_which_the_run_is_measured_are_not_trained_on(tmp_path: Path):
         copy_added(found, several, tmp_path / "run", tmp_path, silent)
 
 
+def test_added_clips_are_used_as_the_clips_of_the_run(tmp_path: Path):
+    """In windows if these are; a clip of digital zero is left out and said."""
+    root, run = tmp_path / "sounds", tmp_path / "run"
+    for index in range(8):
+        write_tone(root / "clap" / f"{index}.wav", 300 + index)
+        write_tone(root / "snap" / f"{index}.wav", 900 + index)
+    dataset = load_dataset("folder", root, clip_s=0.1, long_clips="windows")
+    for index in range(4):
+        write_tone(tmp_path / "more" / "clap" / f"{index}.wav", 340 + index)
+    soundfile.write(tmp_path / "more" / "clap" / "zero.wav", np.zeros(3200), 16_000)
+    lines: list[str] = []
+    found = find_added([str(tmp_path / "more")], run, dataset.info.labels, "", lines.append)
+    assert len(found) == 4
+    assert len(lines) == 1 and "1 clips are digital zero" in lines[0] and "zero.wav" in lines[0]
+    copy_added(found, dataset, run, tmp_path, lines.append, windows=True)
+    assert len(lines) == 1  # nothing is cut
+    added = with_added(dataset, run, windows=True).clips[len(dataset.clips) :]
+    held_out = held_out_added(dataset, run, windows=True).clips
+    assert {clip.start_s for clip in (*added, *held_out)} == {0.0, 0.05, 0.1}
+    assert len(added) + len(held_out) == 4 * 3
+
+
 def test_the_recipe_continues_the_run(tiny_recipe, tmp_path: Path):
     first = tiny_recipe(training={"epochs": 7, "schedule": "step", "early_stopping": 3})
     second = recipe_with_added(first, tmp_path / "run", [Path("captured")])
@@ -199,11 +221,12 @@ def test_the_former_and_the_new_network_are_measured_on_old_and_new_clips(
     section = settings(tiny_run, captured)
     clips = find_added(section.add, tiny_run, dataset.info.labels, "", silent)
     copy_added(clips, dataset, run, tiny_run, silent)
-    config, former = tiny_recipe().frontend, Run(tiny_run)
+    recipe = dataclasses.replace(tiny_recipe(), fine_tuning=section)
+    config, former = recipe.frontend, Run(tiny_run)
 
     def measure(model):
         return before_and_after(
-            section, Run(run), dataset, model, lambda clips: compute_features(clips, "test", config)
+            recipe, Run(run), dataset, model, lambda clips: compute_features(clips, "test", config)
         )
 
     figures = measure(former.load_model())

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,18 +30,28 @@ from m3net_tf.training.recipe import recipe_with_added
 LABELS = ("_silence_", "bark", "sneeze")
 
 
+def mean_of(scores: list[list[float]], labels: Sequence[str] = LABELS) -> np.ndarray:
+    """Mean of windows of one second that overlap by half."""
+    return mean_of_windows(np.array(scores), labels, 0.5 * np.arange(len(scores)), 1.0)
+
+
 def test_a_short_sound_is_not_outvoted_by_its_pauses():
     sneeze, pause = [0.01, 0.1, 0.89], [0.8, 0.1, 0.1]
     for pauses in (1, 4, 9):
-        scores = mean_of_windows(np.array([sneeze, *[pause] * pauses]), LABELS)
+        scores = mean_of([sneeze, *[pause] * pauses])
         assert scores.argmax() == 2 and scores.sum() == pytest.approx(1)
-    assert mean_of_windows(np.array([pause, pause]), LABELS) == pytest.approx(pause)
+    assert mean_of([pause, pause]) == pytest.approx(pause)
     # One false alarm in a minute of silence does not decide either.
-    assert mean_of_windows(np.array([[0.4, 0.0, 0.6], *[pause] * 58]), LABELS).argmax() == 0
-    certain = np.array([[1.0, 0.0, 0.0], [1.0, 0.0, 0.0]])
-    assert mean_of_windows(certain, LABELS).tolist() == [1.0, 0.0, 0.0]
-    plain = mean_of_windows(np.array([[0.2, 0.8], [0.4, 0.6]]), ("a", "b"))
-    assert plain == pytest.approx([0.3, 0.7])
+    assert mean_of([[0.4, 0.0, 0.6], *[pause] * 58]).argmax() == 0
+    assert mean_of([[1.0, 0.0, 0.0], [1.0, 0.0, 0.0]]).tolist() == [1.0, 0.0, 0.0]
+    assert mean_of([[0.2, 0.8], [0.4, 0.6]], ("a", "b")) == pytest.approx([0.3, 0.7])
+
+
+def test_the_last_window_counts_by_what_it_adds():
+    """Of a sound of 2.05 windows, the last tenth of a window weighs a tenth."""
+    scores = np.array([[1.0, 0.0], [1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    mean = mean_of_windows(scores, ("a", "b"), [0.0, 0.5, 1.0, 1.05], 1.0)
+    assert mean == pytest.approx([3 / 3.1, 0.1 / 3.1])
 
 
 def windowed() -> FeatureSet:

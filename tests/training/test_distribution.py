@@ -19,7 +19,7 @@ from m3net_tf.system.errors import ConfigError, ModelError
 from m3net_tf.system.keras import keras, tf
 from m3net_tf.training import train
 from m3net_tf.training.distribution import current_share, strategy_for
-from m3net_tf.training.start import Member
+from m3net_tf.training.member import Member
 from m3net_tf.training.state import TrainingState
 from m3net_tf.training.steps import make_step
 from m3net_tf.training.trainer import _xla_errors, half_precision

@@ -12,7 +12,7 @@ from m3net_tf.training.augmentation import (
     change_tempo,
     cut_at_random,
 )
-from m3net_tf.training.rooms import make_room, read_rooms, reverberate
+from m3net_tf.training.reverberation import make_room, read_rooms, reverberate
 from m3net_tf.training.sections import AugmentationSection
 
 RATE_HZ = 16_000

@@ -12,7 +12,7 @@ import soundfile
 from m3net_tf.audio.datasets import load_dataset
 from m3net_tf.audio.frontend import FrontendConfig, graph
 from m3net_tf.system.keras import tf
-from m3net_tf.training.rooms import reverberate
+from m3net_tf.training.reverberation import reverberate
 from m3net_tf.training.sections import AugmentationSection, NoiseKind
 from m3net_tf.training.waves import (
     augment_waves,

@@ -16,7 +16,12 @@ from m3net_tf.audio.datasets.registry import (
     load_dataset,
     register,
 )
-from m3net_tf.audio.datasets.statements import cut_statement, protocol_statement, split_facts
+from m3net_tf.audio.datasets.statements import (
+    cut_statement,
+    protocol_statement,
+    silence_statement,
+    split_facts,
+)
 
 __all__ = [
     "SPLITS",
@@ -35,6 +40,7 @@ __all__ = [
     "protocol_statement",
     "read_audio",
     "register",
+    "silence_statement",
     "split_facts",
     "to_pcm16",
 ]

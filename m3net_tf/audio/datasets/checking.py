@@ -3,7 +3,6 @@
 
 import dataclasses
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,10 @@ from m3net_tf.audio.datasets.clips import SPLITS, Clip
 from m3net_tf.audio.datasets.dataset import READERS, AudioDataset
 from m3net_tf.audio.datasets.protocols import MissingFoldError, UnsuitedProtocolError
 from m3net_tf.audio.datasets.registry import dataset_info, load_dataset
-from m3net_tf.audio.datasets.statements import cut_statement
+from m3net_tf.audio.datasets.statements import cut_statement, silence_statement
 from m3net_tf.system.errors import DataError
+from m3net_tf.system.progress import Log, silent, track
+from m3net_tf.system.threads import map_ahead
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +86,7 @@ def check(
     *,
     decode: bool = False,
     seed: int = 0,
+    log: Log = silent,
     **options: Any,
 ) -> DatasetCheck:
     """Load every protocol and fold, count shared groups and read every file.
@@ -94,6 +96,7 @@ def check(
         data_dir: its folder.
         decode: decode every file; otherwise read only the headers.
         seed: seed of the protocols' random draws.
+        log: receives progress.
         options: the data set's own.
 
     Raises:
@@ -101,21 +104,26 @@ def check(
     """
     attempts = _Attempts()
     for protocol in dataset_info(name).protocols:
-        _try_protocol(attempts, name, data_dir, protocol, seed, options)
+        _try_protocol(attempts, name, data_dir, protocol, seed, {**options, "log": log})
     loaded = attempts.loaded
     if loaded is None:
         raise DataError(attempts.errors[0].split(": ", 1)[1])
     absent = [
         f"{protocol}: no fold {', '.join(folds)}" for protocol, folds in attempts.no_fold.items()
     ]
-    remarks = [*attempts.notes, *attempts.skipped, *absent, *filter(None, [cut_statement(loaded)])]
+    remarks = [
+        *attempts.notes,
+        *attempts.skipped,
+        *absent,
+        *filter(None, [silence_statement(loaded), cut_statement(loaded)]),
+    ]
     errors = attempts.errors
     try:
         loaded.check_trainable()
     except DataError as error:
         partial = any(note.startswith("partial copy") for note in attempts.notes)
         (remarks if partial else errors).append(str(error))
-    broken = loaded.broken() if decode else bad_headers(loaded.clips)
+    broken = loaded.broken() if decode else bad_headers(loaded.clips, log)
     return DatasetCheck(
         dataset_info(name).group, tuple(attempts.checks), tuple(remarks), broken, tuple(errors)
     )
@@ -183,8 +191,13 @@ def _protocol_check(dataset: AudioDataset) -> ProtocolCheck:
     )
 
 
-def bad_headers(clips: Sequence[Clip]) -> dict[str, str]:
-    """Files whose header is broken or promises more data than the file has; clip -> reason."""
+def bad_headers(clips: Sequence[Clip], log: Log = silent) -> dict[str, str]:
+    """Files whose header is broken or promises more data than the file has; clip -> reason.
+
+    Args:
+        clips: the clips.
+        log: receives progress.
+    """
 
     def reason(path: Path) -> str:
         try:
@@ -198,6 +211,11 @@ def bad_headers(clips: Sequence[Clip]) -> dict[str, str]:
             return f"{path}: is not a readable sound file; delete it or fetch it again"
 
     clip_of = {clip.path: clip.clip_id for clip in clips if clip.path}
-    with ThreadPoolExecutor(READERS) as pool:
-        reasons = pool.map(reason, clip_of)
-        return {c: r for c, r in zip(clip_of.values(), reasons, strict=True) if r}
+    bad = {}
+    with track(log, "headers of sounds", len(clip_of), "files") as task:
+        reasons = map_ahead(reason, iter(clip_of), READERS)
+        for clip_id, why in zip(clip_of.values(), reasons, strict=True):
+            if why:
+                bad[clip_id] = why
+            task.advance()
+    return bad

@@ -27,12 +27,14 @@ class AudioDataset:
         clips: all clips of all splits.
         synthesise: computes the float samples of a clip without a file.
         noise: background noise that training may mix in (never noise of the test split).
+        silent: names of listed clips that are left out because they are digital zero.
     """
 
     info: DatasetInfo
     clips: tuple[Clip, ...]
     synthesise: Callable[[Clip], Audio] | None = None
     noise: tuple[Clip, ...] = ()
+    silent: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse repeated clips and unknown labels or splits."""

@@ -31,6 +31,7 @@ folders. Excerpts become the class ``_silence_``, a tenth of the other clips in 
 (``silence_percentage``), and training mixes them into other sounds. Without such recordings
 ``silence_percentage=10`` creates the class from artificial noise. Classes named silence,
 background, noise, unknown or other (also as ``_unknown_``) trigger no events in live detection.
+A file of digital zero is no example of a class, so it is left out, except in a class for silence.
 """
 
 import dataclasses
@@ -53,8 +54,10 @@ from m3net_tf.audio.datasets.noise import (
 from m3net_tf.audio.datasets.protocols import UnsuitedProtocolError
 from m3net_tf.audio.datasets.registry import register
 from m3net_tf.audio.datasets.statements import UNKNOWN_GROUPS
-from m3net_tf.audio.datasets.windows import in_windows
+from m3net_tf.audio.datasets.windows import in_windows, silent_files
+from m3net_tf.audio.labels import is_silence
 from m3net_tf.system.errors import ConfigError, DataError
+from m3net_tf.system.progress import Log
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif")
 SPLIT_NAMES = {name: name for name in SPLITS} | {"val": "validation", "valid": "validation"}
@@ -82,6 +85,7 @@ def build(
     info: DatasetInfo,
     root: Path,
     seed: int,
+    log: Log,
     *,
     table: str = "",
     classes: Sequence[str] = (),
@@ -110,6 +114,7 @@ def build(
         )
     if group_pattern:
         clips = grouped(clips, group_pattern)
+    clips, silent = _with_sound(clips, root, log)
     protocol, groups_known = _chosen_protocol(clips, info.protocol, root / table)
     clips = [c if c.group else dataclasses.replace(c, group=c.clip_id) for c in clips]
     clips, notes = _split(clips, protocol, seed, info.fold, groups_known=groups_known)
@@ -118,7 +123,7 @@ def build(
     if not groups_known:
         protocol += f" {UNKNOWN_GROUPS}"
     if long_clips == "windows":
-        clips = in_windows(clips, info.clip_s)
+        clips = in_windows(clips, info.clip_s, log)
     noise = noise_parts(root / NOISE_FOLDER, info.sample_rate_hz, info.clip_samples)
     silence = silence_clips(clips, noise, silence_percentage, seed, info)
     labels = tuple(sorted({clip.label for clip in (*clips, *silence)}))
@@ -130,7 +135,25 @@ def build(
         (*clips, *silence),
         synthesise=functools.partial(synthesise_silence, info.clip_samples),
         noise=tuple(clip for clip in noise if clip.split == "train"),
+        silent=silent,
     )
+
+
+def _with_sound(clips: list[Clip], root: Path, log: Log) -> tuple[list[Clip], tuple[str, ...]]:
+    """The clips that are not digital zero unless that is their class, and the names of the others.
+
+    Raises:
+        DataError: a class has no other clips.
+    """
+    named = [clip.path for clip in clips if clip.path and not is_silence(clip.label)]
+    zero = silent_files(named, log)
+    kept = [clip for clip in clips if clip.path not in zero]
+    for label in sorted({clip.label for clip in clips} - {clip.label for clip in kept}):
+        raise DataError(
+            f"{root}: all clips of class {label!r} are digital zero: replace their files, or "
+            "remove the class"
+        )
+    return kept, tuple(clip.clip_id for clip in clips if clip.path in zero)
 
 
 def _chosen_protocol(clips: list[Clip], protocol: str, source: Path) -> tuple[str, bool]:

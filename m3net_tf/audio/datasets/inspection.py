@@ -22,6 +22,7 @@ from m3net_tf.audio.datasets.grouping import Suggestion, given_groups, suggest_g
 from m3net_tf.audio.datasets.noise import NOISE_FOLDER
 from m3net_tf.audio.datasets.tables import Table
 from m3net_tf.system.errors import DataError
+from m3net_tf.system.progress import Log, silent, track
 
 _SHOWN = 3
 UNEVEN = 3.0
@@ -88,12 +89,13 @@ class FolderSounds:
         return {**dataclasses.asdict(self), "folder": str(self.folder), "clips": self.clips}
 
 
-def inspect_folder(folder: Path, group_pattern: str = "") -> FolderSounds:
+def inspect_folder(folder: Path, group_pattern: str = "", log: Log = silent) -> FolderSounds:
     """Read the names and headers of all sounds below a folder of class folders.
 
     Args:
         folder: the folder.
         group_pattern: pattern of the groups; default: it is guessed.
+        log: receives progress.
 
     Raises:
         DataError: the folder is missing or has no class folders with sounds, or the pattern finds
@@ -108,7 +110,7 @@ def inspect_folder(folder: Path, group_pattern: str = "") -> FolderSounds:
             f"{folder}: has no sounds; put sound files ({', '.join(SUFFIXES)}) into one folder for "
             "each class"
         )
-    unreadable = bad_headers(clips)
+    unreadable = bad_headers(clips, log)
     readable = [clip for clip in clips if clip.clip_id not in unreadable]
     if not readable:
         raise DataError(f"{next(iter(unreadable.values()))}; none of the {len(clips)} can be read")
@@ -129,7 +131,7 @@ def inspect_folder(folder: Path, group_pattern: str = "") -> FolderSounds:
         longest_s=max(lengths_s.values()),
         rates_hz=dict(Counter(int(header.samplerate) for header in headers).most_common()),
         unreadable=tuple(unreadable.values()),
-        repeated=_repeated(readable),
+        repeated=_repeated(readable, log),
         groups=groups,
         noise=any((folder / NOISE_FOLDER).glob("*.wav")),
         split=all(clip.split for clip in clips),
@@ -146,16 +148,18 @@ def _class_sounds(clips: Sequence[Clip], lengths_s: dict[str, float]) -> ClassSo
     )
 
 
-def _repeated(clips: Sequence[Clip]) -> tuple[tuple[str, ...], ...]:
+def _repeated(clips: Sequence[Clip], log: Log) -> tuple[tuple[str, ...], ...]:
     """Names of clips whose files have the same bytes; only files of equal size are read."""
     of_size: defaultdict[int, list[Clip]] = defaultdict(list)
     for clip in clips:
         of_size[Path(str(clip.path)).stat().st_size].append(clip)
     of_content: defaultdict[bytes, list[str]] = defaultdict(list)
-    for twins in of_size.values():
-        for clip in twins if len(twins) > 1 else ():
+    alike = [clip for twins in of_size.values() if len(twins) > 1 for clip in twins]
+    with track(log, "repeated sounds", len(alike), "files") as task:
+        for clip in alike:
             with Path(str(clip.path)).open("rb") as file:
                 of_content[hashlib.file_digest(file, "sha256").digest()].append(clip.clip_id)
+            task.advance()
     return tuple(tuple(names) for names in of_content.values() if len(names) > 1)
 
 

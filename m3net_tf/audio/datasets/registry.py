@@ -5,8 +5,8 @@ A data set is one module of this package: a docstring (classes, clips, rate, lic
 size, protocols), a :class:`DatasetInfo` and a function that is decorated with :func:`register`
 and returns an :class:`AudioDataset`. No other file needs a change. The function is called as
 ``build(info, root, seed, **options)``, where ``info`` has the protocol, fold and delivery in use.
-Its keyword arguments are the data set's own options; only its signature defines their names and
-defaults.
+Its keyword-only arguments are the data set's own options; only its signature defines their names
+and defaults. If it reads sounds, it has a further argument ``log``, which receives the progress.
 """
 
 import dataclasses
@@ -23,6 +23,7 @@ from m3net_tf.audio.datasets.dataset import AudioDataset
 from m3net_tf.audio.datasets.subset_lists import with_subset
 from m3net_tf.system.artifacts import cache_folder
 from m3net_tf.system.errors import ConfigError, DataError
+from m3net_tf.system.progress import Log, silent
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +31,11 @@ class _Entry:
     info: DatasetInfo
     adjustable: tuple[str, ...]
     build: Callable[..., AudioDataset]
+
+    @property
+    def logs(self) -> bool:
+        """Whether the builder reports progress."""
+        return "log" in inspect.signature(self.build).parameters
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -123,6 +129,7 @@ def load_dataset(
     fold: int | None = None,
     seed: int = 0,
     skip_broken: bool = False,
+    log: Log = silent,
     **options: Any,
 ) -> AudioDataset:
     """List a data set's clips under a protocol.
@@ -136,6 +143,7 @@ def load_dataset(
         seed: seed of the protocol's random draws.
         skip_broken: decode every file now and omit broken ones, which ``info.notes`` lists. If
             False, a broken file is an error when it is read.
+        log: receives progress of reading sounds.
         options: the data set's own options; see its module.
 
     Raises:
@@ -156,7 +164,8 @@ def load_dataset(
     root = _existing_folder(info, data_dir) if info.needs_folder else None
     delivery = {name: options.pop(name) for name in entry.adjustable if name in options}
     info = dataclasses.replace(delivered(info, **delivery), protocol=protocol, fold=fold)
-    dataset = entry.build(info, root, seed, **options)
+    logs = (log,) if entry.logs else ()
+    dataset = entry.build(info, root, seed, *logs, **options)
     if root:
         dataset = with_subset(dataset, root)
     if skip_broken:

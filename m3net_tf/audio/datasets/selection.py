@@ -31,8 +31,8 @@ def spread_clips(dataset: AudioDataset, count: int | None) -> tuple[Clip, ...]:
 def with_training_share(dataset: AudioDataset, share: float, seed: int = 0) -> AudioDataset:
     """The data set with a share of the training clips of each class, at least one.
 
-    A clip of several classes counts in its first one. The clips of a smaller share are among those
-    of a larger one. Validation and test clips stay.
+    A clip of several classes counts in its first one. A larger share
+    contains the clips of a smaller one. Validation and test clips stay.
 
     Args:
         dataset: the data set.

@@ -28,7 +28,7 @@ files at a random gain: the first 80 % of each file train, the next 10 % validat
 test. They are marked ``synthetic``, so accuracy can also be reported for the listed clips only.
 Validation and test are the same for every seed; ``seed`` draws only training clips. The publisher's
 separate 12-class test archive has its own 408 unknown and 408 silence clips; figures on it differ
-slightly from those here.
+slightly from figures on these clips.
 """
 
 import dataclasses

@@ -97,6 +97,17 @@ def _statement(facts: Mapping[str, Any]) -> str:
     return f"{protocol}: no {group} is in both training and test"
 
 
+def silence_statement(dataset: AudioDataset) -> str | None:
+    """A sentence on the clips that are left out because they have no sound; None if none is."""
+    silent = dataset.silent
+    if not silent:
+        return None
+    return (
+        f"{dataset.info.name}: {len(silent)} clips are digital zero, which is no example of their "
+        f"class, and are left out, such as {silent[0]}: replace or delete their files"
+    )
+
+
 def cut_statement(dataset: AudioDataset) -> str | None:
     """A sentence on what becomes of clips that are longer than the window; None if none is.
 

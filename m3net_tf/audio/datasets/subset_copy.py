@@ -29,7 +29,7 @@ def make_subset(
 
     Files are hard links where the file system allows them, otherwise copies. They are gathered in a
     hidden folder beside the target, which takes its name at the end. A second call after a stop
-    keeps the files that are there, and one on a finished folder adds those that were deleted.
+    keeps the files that are there, and a call on a finished folder adds the deleted ones.
 
     Args:
         name: one of :func:`.subset_lists.subset_names`.

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Windows of clips that are longer than the delivered length.
 
-Windows overlap by half. Training omits those without sound, because a pause between two barks is no
-example of a bark. Validation and test keep all of them, as a recogniser hears them.
+Windows overlap by half. Training omits windows without sound, because a pause between two barks is
+no example of a bark. Validation and test keep all of them, as a recogniser hears them.
 """
 
 import contextlib
 import dataclasses
+import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -18,15 +18,18 @@ import soundfile
 from m3net_tf.audio.datasets.audio import Audio, header_of, read_audio
 from m3net_tf.audio.datasets.clips import Clip
 from m3net_tf.audio.datasets.dataset import READERS
+from m3net_tf.audio.frontend.windows import TAIL_S, window_starts
 from m3net_tf.system.errors import DataError
+from m3net_tf.system.progress import Log, silent, track
+from m3net_tf.system.threads import map_ahead
 
 ROUNDING_S = 0.005
 DRAWS = 8
 """Positions that are drawn for a part with sound."""
 SILENCE_BELOW_DB = -40.0
 """Level below which a part of a sound is silence, relative to the sound's loudest window."""
+_BLOCK_FRAMES = 4096
 _SILENCE_RMS = 1 / 32768  # the smallest step of 16 bits: nothing but digital silence is below it
-_TAIL_S = 0.01
 
 
 def length_s(clip: Clip) -> float:
@@ -41,14 +44,30 @@ def length_s(clip: Clip) -> float:
         return 0.0
 
 
-def window_starts(samples: int, window: int, tail: int) -> list[int]:
-    """First samples of half-overlapping windows of a sound that is at least one window long.
+def silent_files(paths: Sequence[Path], log: Log = silent) -> set[Path]:
+    """The sound files that have nothing but digital zero; reading reports the broken ones.
 
-    A further window ends with the sound if at least ``tail`` samples follow the last one.
+    Args:
+        paths: the files.
+        log: receives progress.
     """
-    starts = list(range(0, samples - window + 1, max(1, window // 2)))
-    last = samples - window
-    return [*starts, last] if last - starts[-1] >= tail else starts
+
+    def is_zero(path: Path) -> bool:
+        with (
+            contextlib.suppress(soundfile.LibsndfileError, RuntimeError),
+            soundfile.SoundFile(os.fsencode(path)) as file,
+        ):
+            blocks = file.blocks(_BLOCK_FRAMES, dtype="float32")
+            return file.frames > 0 and all(np.abs(block).max() < _SILENCE_RMS for block in blocks)
+        return False
+
+    with track(log, "starts of sounds", len(paths), "files") as task:
+        zeros = set()
+        for path, zero in zip(paths, map_ahead(is_zero, iter(paths), READERS), strict=True):
+            if zero:
+                zeros.add(path)
+            task.advance()
+    return zeros
 
 
 def is_silent(levels: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
@@ -100,16 +119,20 @@ def start_with_sound(audio: Audio, drawn: npt.NDArray[np.integer], window: int) 
     return int(starts[sounding[0] if len(sounding) else levels.argmax()])
 
 
-def in_windows(clips: Sequence[Clip], window_s: float) -> list[Clip]:
+def in_windows(clips: Sequence[Clip], window_s: float, log: Log = silent) -> list[Clip]:
     """The clips; each one longer than ``window_s`` is replaced by its windows.
 
     Args:
         clips: clips with their splits. Clips whose files cannot be read stay as they are.
         window_s: length of a window.
+        log: receives progress.
     """
-    with ThreadPoolExecutor(READERS) as pool:
-        parts = pool.map(lambda clip: _windows(clip, window_s), clips)
-        return [window for windows in parts for window in windows]
+    windows: list[Clip] = []
+    with track(log, "windows of sounds", len(clips), "clips") as task:
+        for of_clip in map_ahead(lambda clip: _windows(clip, window_s), iter(clips), READERS):
+            windows += of_clip
+            task.advance()
+    return windows
 
 
 def _windows(clip: Clip, window_s: float) -> list[Clip]:
@@ -118,7 +141,7 @@ def _windows(clip: Clip, window_s: float) -> list[Clip]:
     rate_hz = header_of(clip.path).samplerate
     window = round(window_s * rate_hz)
     samples = int(length_s(clip) * rate_hz)
-    starts = window_starts(samples, window, round(_TAIL_S * rate_hz))
+    starts = window_starts(samples, window, round(TAIL_S * rate_hz))
     kept = [True] * len(starts)
     if clip.split == "train":
         with contextlib.suppress(DataError):  # reading the windows reports a broken file

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import struct
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,13 +21,31 @@ from m3net_tf.system.progress import silent
 from m3net_tf.system.unfinished import unfinished_prefix
 from m3net_tf.system.urls import open_url, reaching
 
-if TYPE_CHECKING:
-    from m3net_tf.audio.shards.index import Shard
-
 _LENGTH = struct.Struct("<QI")  # of a record, and its checksum
 _CHECKSUM_BYTES = 4
 _copying = threading.Lock()
 _verified: dict[tuple[str, str], Path] = {}
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """One file of clips.
+
+    Attributes:
+        file: its name; the list of its clips is ``<file>.json``.
+        split: ``train``, ``validation``, ``test`` or ``noise``.
+        clips: number of its clips.
+        bytes: its size.
+        sha256: its checksum.
+        list_sha256: checksum of the list.
+    """
+
+    file: str
+    split: str
+    clips: int
+    bytes: int
+    sha256: str
+    list_sha256: str
 
 
 def local_shard(url: str, index: str, shard: Shard) -> Path:

@@ -14,7 +14,7 @@ from m3net_tf.audio.datasets import AudioDataset, Clip, dataset_info
 from m3net_tf.audio.datasets.audio import from_pcm16
 from m3net_tf.audio.datasets.clips import DatasetInfo
 from m3net_tf.audio.datasets.registry import checked_protocol
-from m3net_tf.audio.shards.files import read_pcm
+from m3net_tf.audio.shards.files import Shard, read_pcm
 from m3net_tf.system.artifacts import sha256_of
 from m3net_tf.system.conversion import from_plain
 from m3net_tf.system.errors import DAMAGED, ConfigError, DataError
@@ -31,27 +31,6 @@ _INFO = (
     "held_out_may_share subset subset_sha256"
 ).split()
 _OTHER_FORM: tuple[type[Exception], ...] = (*DAMAGED, ConfigError)
-
-
-@dataclasses.dataclass(frozen=True)
-class Shard:
-    """One file of clips.
-
-    Attributes:
-        file: its name; the list of its clips is ``<file>.json``.
-        split: ``train``, ``validation``, ``test`` or ``noise``.
-        clips: number of its clips.
-        bytes: its size.
-        sha256: its checksum.
-        list_sha256: checksum of the list.
-    """
-
-    file: str
-    split: str
-    clips: int
-    bytes: int
-    sha256: str
-    list_sha256: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -190,9 +169,11 @@ def _clips(shards: Shards, shard: Shard, info: DatasetInfo) -> list[Clip]:
             row["labels"][0],
             split,
             row["group"],
+            start_s=row.get("start_s", 0.0),
             duration_s=row["samples"] / info.sample_rate_hz,
             synthetic=row["synthetic"],
             labels=tuple(row["labels"]) if info.multi_label else (),
+            whole=row.get("whole", ""),
         )
         for row in json.loads(content)["clips"]
     ]

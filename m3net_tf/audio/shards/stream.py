@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.audio.shards.files import local_shard
-from m3net_tf.audio.shards.index import Shard, Shards
+from m3net_tf.audio.shards.files import Shard, local_shard
+from m3net_tf.audio.shards.index import Shards
 from m3net_tf.system.errors import ConfigError, M3NetError
 from m3net_tf.system.keras import tf
 

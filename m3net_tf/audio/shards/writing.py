@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes the shards of a data set; a stopped call continues with those that are missing."""
+"""Writes the shards of a data set; a stopped call continues with the missing ones."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ import numpy.typing as npt
 from m3net_tf.audio.datasets import AudioDataset, Clip
 from m3net_tf.audio.datasets.audio import fit_length, to_pcm16
 from m3net_tf.audio.datasets.clips import SPLITS
-from m3net_tf.audio.shards.files import file_sha256, is_local
-from m3net_tf.audio.shards.index import INDEX, NOISE, Shard, Shards, index_of, open_shards
+from m3net_tf.audio.shards.files import Shard, file_sha256, is_local
+from m3net_tf.audio.shards.index import INDEX, NOISE, Shards, index_of, open_shards
 from m3net_tf.system.artifacts import sha256_of
 from m3net_tf.system.errors import ConfigError, DataError
 from m3net_tf.system.keras import tf
@@ -43,7 +43,7 @@ def write_shards(
     clips_per_shard: int = CLIPS_PER_SHARD,
     log: Log = silent,
 ) -> Shards:
-    """Write a data set as shards; those that are there and undamaged are kept.
+    """Write a data set as shards; undamaged ones that exist are kept.
 
     The clips of a split are shuffled first, so that each shard has clips of all classes.
 
@@ -172,6 +172,7 @@ def _row(clip: Clip, samples: int) -> dict[str, Any]:
         "group": clip.group,
         "synthetic": clip.synthetic,
         "samples": samples,
+        **({"whole": clip.whole, "start_s": clip.start_s} if clip.whole else {}),
     }
 
 

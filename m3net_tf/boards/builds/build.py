@@ -27,7 +27,7 @@ from m3net_tf.boards.builds.sources import (
     why_sources_unavailable,
 )
 from m3net_tf.boards.builds.toolchain import check_tools, cmake_command, run_step
-from m3net_tf.compiler.engines import COMPILED, TFLM
+from m3net_tf.compiler.engines import COMPILED, TFLM, Engine
 from m3net_tf.export.c_files import CModel, compile_model, network_files
 from m3net_tf.system.artifacts import update_text, write_text
 from m3net_tf.system.errors import FirmwareError
@@ -217,7 +217,7 @@ def _build(
     return inspect_elf(elf, board.name, dsp_missing)
 
 
-def why_unreachable(board: Board, engine: str) -> str:
+def why_unreachable(board: Board, engine: Engine) -> str:
     """The reason why the sources of a board's firmware cannot be had; '' if they can."""
     if engine != COMPILED:
         reason = why_sources_unavailable(board_sources(board))

@@ -34,6 +34,7 @@ from m3net_tf.system.markdown import markdown_text
 Files = dict[str, bytes]
 
 _TEMPLATES = FIRMWARE_DIR / "layouts"
+_EXAMPLES = FIRMWARE_DIR.parent / "examples"
 _CORE = (
     "crc32.c", "crc32.h", "detector.c", "detector.h", "frontend.c", "frontend.h",
     "frontend_fixed.h",
@@ -133,6 +134,10 @@ def _sources(files: Files) -> list[str]:
     return [path for path in files if path.endswith(".c")]
 
 
+def _example(path: str) -> bytes:
+    return (_EXAMPLES / path).read_bytes()
+
+
 def _sentence(bundle: Bundle) -> str:
     manifest = bundle.manifest
     return (
@@ -161,10 +166,33 @@ def _arduino(bundle: Bundle, name: str, files: Files) -> Files:
         version=__version__,
         sentence=_sentence(bundle),
     )
-    sketch = FIRMWARE_DIR.parent / "examples" / "arduino" / "listen" / "listen.ino"
+    sketches = [f"{name}/{name}.ino" for name in ("listen", "listen_esp32")]
     return {
         "library.properties": properties.encode(),
-        "examples/listen/listen.ino": sketch.read_bytes(),
+        **{f"examples/{path}": _example(f"arduino/{path}") for path in sketches},
+    }
+
+
+def _c(bundle: Bundle, name: str, files: Files) -> Files:
+    description = _text(
+        "c/CMakeLists.txt.in",
+        name=name,
+        sources="\n".join(f"  {path}" for path in _sources(files)),
+    )
+    return {"CMakeLists.txt": description.encode(), "main.c": _example("c/main.c")}
+
+
+def _esp_idf(bundle: Bundle, name: str, files: Files) -> Files:
+    component = _text(
+        "esp-idf/idf_component.yml.in",
+        version=__version__,
+        description=json.dumps(_sentence(bundle)),
+    )
+    project = ("CMakeLists.txt", "main/CMakeLists.txt", "main/main.c")
+    return {
+        "idf_component.yml": component.encode(),
+        "CMakeLists.txt": _text("esp-idf/CMakeLists.txt").encode(),
+        **{f"examples/listen/{path}": _example(f"esp-idf/listen/{path}") for path in project},
     }
 
 
@@ -211,8 +239,10 @@ def _cmsis_pack(bundle: Bundle, name: str, files: Files) -> Files:
 
 
 LAYOUTS: Mapping[str, Callable[[Bundle, str, Files], Files]] = {
+    "c": _c,
     "cmsis-pack": _cmsis_pack,
     "arduino": _arduino,
+    "esp-idf": _esp_idf,
     "platformio": _platformio,
     "zephyr": _zephyr,
 }

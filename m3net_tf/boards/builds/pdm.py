@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from m3net_tf.system.artifacts import write_text
 from m3net_tf.system.csource import array, blocks, float_literal, notice
@@ -19,6 +20,8 @@ from m3net_tf.system.csource import array, blocks, float_literal, notice
 CIC_ORDER = 5
 CIC_FACTOR = 16
 FIR_FACTOR = 4
+
+Values = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -51,13 +54,14 @@ class PdmFilter:
         """Pole of the DC blocker, y[n] = x[n] - x[n-1] + pole * y[n-1]."""
         return 1.0 - 2.0 * np.pi * self.dc_hz / self.sample_rate_hz
 
-    def cic_gain(self, frequency_hz: np.ndarray) -> np.ndarray:
+    def cic_gain(self, frequency_hz: Values) -> Values:
         """Magnitude of the CIC, 1 at zero frequency."""
         turns = np.maximum(frequency_hz, 1e-9) / (self.fir_rate_hz * CIC_FACTOR)
         gain = np.sin(np.pi * CIC_FACTOR * turns) / (CIC_FACTOR * np.sin(np.pi * turns))
-        return np.abs(gain) ** CIC_ORDER
+        magnitude: Values = np.abs(gain) ** CIC_ORDER
+        return magnitude
 
-    def fir(self) -> np.ndarray:
+    def fir(self) -> npt.NDArray[np.float32]:
         """Taps as float32, shape (taps,), by least squares over pass and stop band.
 
         Their sum, the gain at zero frequency, is 1.
@@ -70,7 +74,7 @@ class PdmFilter:
         gains = [*np.repeat(levels, 2)[1:-1], 0.0, 0.0]
         weights = [1.0] * (len(edges_hz) - 1) + [self.stop_weight]
         taps = signal.firls(self.taps, bands_hz, gains, weight=weights, fs=self.fir_rate_hz)
-        return (taps / taps.sum()).astype(np.float32)
+        return np.asarray(taps / taps.sum(), np.float32)
 
 
 def write_pdm_filter(folder: Path, settings: PdmFilter | None = None) -> Path:

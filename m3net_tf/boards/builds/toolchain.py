@@ -11,7 +11,7 @@ from pathlib import Path
 
 from m3net_tf.boards.builds.boards import Architecture, Board
 from m3net_tf.boards.builds.sources import MissingError, cmake_variable
-from m3net_tf.compiler.engines import COMPILED, TFLM
+from m3net_tf.compiler.engines import COMPILED, TFLM, Engine
 from m3net_tf.system.errors import FirmwareError
 from m3net_tf.system.processes import run_group
 
@@ -23,7 +23,7 @@ _CXX = ("g++", "libstdc++.a")
 
 
 def missing_packages(
-    architecture: Architecture, engine: str = TFLM, tools: Mapping[str, str] = TOOLS
+    architecture: Architecture, engine: Engine = TFLM, tools: Mapping[str, str] = TOOLS
 ) -> list[str]:
     """Debian packages of what a build needs and is not installed, in a stable order, each once.
 
@@ -63,7 +63,7 @@ def _compiler_has(compiler: str, library: str) -> bool:
 
 
 def check_toolchain(
-    architecture: Architecture, engine: str = TFLM, tools: Mapping[str, str] = TOOLS
+    architecture: Architecture, engine: Engine = TFLM, tools: Mapping[str, str] = TOOLS
 ) -> None:
     """Check that everything that a build needs is installed; arguments as :func:`missing_packages`.
 
@@ -77,7 +77,7 @@ def check_toolchain(
         )
 
 
-def check_tools(board: Board, engine: str, *, emulated: bool = False) -> None:
+def check_tools(board: Board, engine: Engine, *, emulated: bool = False) -> None:
     """Check that a board can have an engine, and that the tools of its build are installed.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
+from typing import NotRequired, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,12 @@ from m3net_tf.audio.datasets import AudioDataset, Clip, protocol_statement
 from m3net_tf.audio.datasets.selection import spread_clips
 from m3net_tf.boards.builds.boards import find_machine, load_board
 from m3net_tf.boards.builds.sources import MissingError
-from m3net_tf.boards.deployment.certification import board_answer, with_fixed_features, with_host
+from m3net_tf.boards.deployment.certification import (
+    board_answer,
+    stream_folder,
+    with_fixed_features,
+    with_host,
+)
 from m3net_tf.boards.deployment.cost import (
     COST_KEYS,
     Clips,
@@ -31,7 +36,8 @@ from m3net_tf.boards.emulation.starting import (
     prove_arena,
     starting_firmware,
 )
-from m3net_tf.compiler.engines import COMPILED, TFLM
+from m3net_tf.boards.emulation.streaming import StreamCost, streamed_export
+from m3net_tf.compiler.engines import COMPILED, TFLM, Engine
 from m3net_tf.export import Bundle
 from m3net_tf.export.bundle import pcm_and_features
 from m3net_tf.export.c_files import ARENA_SOURCE
@@ -92,6 +98,7 @@ class ChainSummary(Provenance):
         emulation_missing: why the board was not emulated.
         end_to_end: results from samples; absent if the board was not emulated.
         pace: the :class:`.real_time.Pace` on the board; absent as ``end_to_end``.
+        stream: the network hop by hop on the board; absent if streaming does not pay.
         drift: as in the certificate.
     """
 
@@ -105,7 +112,7 @@ class ChainSummary(Provenance):
     parameters: int
     model_sha256: str
     arena_source: str
-    engine: str
+    engine: Engine
     board: str
     instructions: int | None
     frontend_instructions: int | None
@@ -122,11 +129,12 @@ class ChainSummary(Provenance):
     dsp_missing: NotRequired[str]
     emulation_missing: NotRequired[str]
     end_to_end: NotRequired[EndToEnd]
-    pace: NotRequired[dict[str, Any]]
+    pace: NotRequired[dict[str, float | None]]
+    stream: NotRequired[StreamCost]
     drift: NotRequired[list[str]]
 
 
-def saved_summary(run: Run, board: str, engine: str | None = None) -> ChainSummary | None:
+def saved_summary(run: Run, board: str, engine: Engine | None = None) -> ChainSummary | None:
     """The summary that :func:`run_chain` has written, if it is complete and of this network."""
     manifest = Bundle.load(run.folder / "export").manifest
     engine = engine or manifest.engine
@@ -162,16 +170,20 @@ class _Clips:
     labels: tuple[str, ...]
     scores: npt.NDArray[np.int8]
 
-    def accuracy(self, scores: npt.NDArray[Any], labels: npt.NDArray[Any] | None = None) -> float:
+    def accuracy(
+        self,
+        scores: npt.NDArray[np.int8] | npt.NDArray[np.float32],
+        labels: npt.NDArray[np.int64] | None = None,
+    ) -> float:
         """Share of the clips that are recognised; of windows, by their scores together.
 
         Args:
             scores: int8, or 0 to 1, shape (clips, classes).
             labels: answers where a clip is no window, shape (clips,); default: the best scores.
         """
-        if scores.dtype == np.int8:
-            scores = (scores + 128.0) / 256.0
-        wholes, first = whole_scores(scores, self.listed, self.labels)
+        quantized = scores.dtype == np.int8
+        shares = (scores + 128.0) / 256.0 if quantized else np.asarray(scores, np.float32)
+        wholes, first = whole_scores(shares, self.listed, self.labels)
         if labels is None or len(first) < len(self.listed):
             labels = wholes.argmax(1)
         return float((labels == self.truth[first]).mean())
@@ -194,7 +206,7 @@ def run_chain(
     data_dir: Path | None = None,
     count: int | None = None,
     log: Log = silent,
-    engine: str | None = None,
+    engine: Engine | None = None,
 ) -> ChainSummary:
     """Run held-out clips through every stage and compare.
 
@@ -242,7 +254,14 @@ def run_chain(
         equal.append(np.array_equal(measured.from_features.outputs, scores))
         summary = _with_board(summary, bundle, measured, clips)
         expected = with_fixed_features(bundle.frontend, measured.image, expected)
-        answer = board_answer(measured)
+        stream = None
+        if engine == COMPILED:
+            builds = stream_folder(firmware_folder(run.folder, board, engine))
+            stream = streamed_export(bundle, board, builds, features, log)
+        if stream is not None:
+            summary["stream"] = stream
+            equal.append(stream["bytes_equal"])
+        answer = board_answer(measured, stream)
     summary["bytes_equal"] = all(equal) if equal else None
     certify = write_certificate if engine == bundle.manifest.engine else compare
     reason = summary.get("emulation_missing", "")
@@ -252,7 +271,7 @@ def run_chain(
 
 
 def _measure(
-    run: Run, bundle: Bundle, board: str, engine: str, clips: _Clips, log: Log
+    run: Run, bundle: Bundle, board: str, engine: Engine, clips: _Clips, log: Log
 ) -> Measurement:
     """Build the firmware and run the clips on the emulated board."""
     folder = firmware_folder(run.folder, board, engine)
@@ -276,7 +295,7 @@ def _with_board(
     )
     summary = {**summary, "arena_source": arena_source, **measured.cost.to_dict()}
     summary["end_to_end"] = _end_to_end(measured.from_sound, clips)
-    pace = pace_on(bundle, load_board(summary["board"]).clock_hz, measured.cost.to_dict())
+    pace = pace_on(bundle, load_board(summary["board"]).clock_hz, measured.cost)
     summary["pace"] = dataclasses.asdict(pace)
     if measured.image.dsp_missing:
         summary["dsp_missing"] = measured.image.dsp_missing
@@ -291,7 +310,7 @@ def drift_file(run: Path, summary: ChainSummary) -> str:
     return _summary_path(run, manifest, summary["engine"]).name
 
 
-def _summary_path(run: Path, manifest: Manifest, engine: str) -> Path:
+def _summary_path(run: Path, manifest: Manifest, engine: Engine) -> Path:
     """The summary of an engine; the export's engine has ``summary.json``."""
     return run / ("summary.json" if engine == manifest.engine else f"summary_{engine}.json")
 
@@ -302,13 +321,14 @@ def _source(dataset: AudioDataset) -> str:
 
 
 def _desktop_summary(
-    run: Run, bundle: Bundle, board: str, engine: str, dataset: AudioDataset, clips: _Clips
+    run: Run, bundle: Bundle, board: str, engine: Engine, dataset: AudioDataset, clips: _Clips
 ) -> ChainSummary:
     """The summary with the figures of the desktop; figures of TFLM and the board are None."""
     from m3net_tf.training.evaluation import predict  # TensorFlow takes seconds to import
 
     accuracy = clips.accuracy(clips.scores)
     hits = round(accuracy * clips.wholes)
+    made_with = provenance()
     return {
         "run": run.folder.name,
         "dataset": dataset.info.name,
@@ -338,7 +358,8 @@ def _desktop_summary(
         "model_bytes": bundle.network.size_bytes,
         "sections": None,
         "int8_accuracy_95": list(wilson_interval(hits, clips.wholes)),
-        **provenance(),
+        "versions": made_with["versions"],
+        "git_commit": made_with["git_commit"],
     }
 
 
@@ -358,7 +379,7 @@ def chain_table(summary: ChainSummary) -> Table:
     title += f", engine {summary.get('engine', TFLM)}"
     table = Table("", "", title=title, show_header=False)
 
-    def row(name: str, value: Any) -> None:
+    def row(name: str, value: float | str | None) -> None:
         if isinstance(value, float):
             value = f"{100 * value:.2f} %"
         table.add_row(name, f"{value:,}" if isinstance(value, int) else str(value))
@@ -385,6 +406,12 @@ def chain_table(summary: ChainSummary) -> Table:
         row("tensor arena, bytes", summary["arena_bytes"])
         row("instructions per frame, front end", summary["frontend_instructions"])
         row("instructions per run, network", summary["instructions"])
+        if stream := summary.get("stream"):
+            same = "same" if stream["bytes_equal"] else "OTHER"
+            row(
+                f"instructions per hop of {stream['hop']} frames, streamed",
+                f"{stream['hop_instructions']:,}, {same} bytes in {stream['hops']:,} hops",
+            )
     row("parameters", summary["parameters"])
     table.caption = "\n".join(caption)
     return table

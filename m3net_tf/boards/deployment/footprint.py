@@ -36,13 +36,13 @@ from m3net_tf.boards.emulation.starting import (
     starting_firmware,
     why_no_emulation,
 )
-from m3net_tf.compiler.engines import COMPILED, TFLM
+from m3net_tf.compiler.engines import COMPILED, TFLM, Engine
 from m3net_tf.export import Bundle
 from m3net_tf.export.c_files import engine_arena
 from m3net_tf.export.certificate import read_vectors
 from m3net_tf.export.manifest import Arena
 from m3net_tf.runtime.interpreter import tflm_unavailable_reason
-from m3net_tf.system.artifacts import provenance, write_json
+from m3net_tf.system.artifacts import Provenance, provenance, write_json
 from m3net_tf.system.errors import FirmwareError, ModelError
 from m3net_tf.system.locks import writes_into
 from m3net_tf.system.progress import Log, silent
@@ -191,12 +191,12 @@ class Footprint:
     run: str
     network: str
     model_sha256: str
-    engine: str
+    engine: Engine
     arena: Arena
     frames_per_s: float
     runs_per_s: float
     boards: tuple[BoardFootprint, ...]
-    made_with: Mapping[str, Any]
+    made_with: Provenance
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -214,7 +214,7 @@ class Footprint:
 
 @writes_into("folder")
 def measure_footprint(
-    folder: Path, boards: Sequence[str] = (), log: Log = silent, engine: str | None = None
+    folder: Path, boards: Sequence[str] = (), log: Log = silent, engine: Engine | None = None
 ) -> Footprint:
     """Measure the resources that a run's export needs on boards, and write ``footprint.json``.
 
@@ -297,7 +297,7 @@ class _Subject:
 
     bundle: Bundle
     run: Path
-    engine: str
+    engine: Engine
     arena: Arena
 
     def folder(self, board: str) -> Path:
@@ -305,14 +305,14 @@ class _Subject:
         return firmware_folder(self.run, board, self.engine)
 
 
-def _subject(bundle: Bundle, run: Path, engine: str) -> _Subject:
+def _subject(bundle: Bundle, run: Path, engine: Engine) -> _Subject:
     if engine == TFLM == bundle.manifest.engine:  # the arena may be one that a board has proven
         return _Subject(bundle, run, engine, bundle.manifest.arena)
     arena, _ = engine_arena(bundle.c_model, bundle.network, engine)
     return _Subject(bundle, run, engine, arena)
 
 
-def _cached_reasons(engine: str) -> Callable[[str], str]:
+def _cached_reasons(engine: Engine) -> Callable[[str], str]:
     """:func:`why_no_emulation`, called once per emulator: without a network it is slow."""
     reasons: dict[tuple[str, bool], str] = {}
 
@@ -395,7 +395,7 @@ def _figures(subject: _Subject, board: Board, measured: BoardCost, log: Log) -> 
     return Figures(
         measured_on=measured.board,
         cost=cost,
-        pace=pace_on(bundle, board.clock_hz, cost.to_dict()),
+        pace=pace_on(bundle, board.clock_hz, cost),
         fits=not overflow,
         room=room,
         preset=_preset(bundle, room, fits=not overflow),

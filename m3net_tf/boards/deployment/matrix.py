@@ -20,7 +20,7 @@ from m3net_tf.boards.builds.build import ARENA_SLACK_BYTES, build_firmware
 from m3net_tf.boards.deployment.cost import BoardCost, Clips, feature_parity, measure
 from m3net_tf.boards.deployment.cost_baselines import Place
 from m3net_tf.boards.emulation.starting import compiled_firmware, firmware_folder, why_no_emulation
-from m3net_tf.compiler.engines import COMPILED, ENGINES
+from m3net_tf.compiler.engines import COMPILED, ENGINES, Engine
 from m3net_tf.export import Bundle, export_run
 from m3net_tf.export.bundle import pcm_and_features
 from m3net_tf.export.c_files import tflm_arena
@@ -66,7 +66,7 @@ class MatrixCell:
     """
 
     network: str
-    engine: str
+    engine: Engine
     cost: BoardCost
     bytes_equal: bool
     label: str
@@ -90,7 +90,7 @@ def run_matrix(
     *,
     recipes: Path | None = None,
     boards: Sequence[str] = (),
-    engines: Sequence[str] = ENGINES,
+    engines: Sequence[Engine] = ENGINES,
     if_possible: bool = False,
     data_dir: Path | None = None,
     jobs: int = 2,
@@ -128,7 +128,7 @@ def run_matrix(
         raise ConfigError(f"{recipes} has no recipe: name a folder of recipes")
     references = {plan.stem: _prepare(plan, folder / plan.stem, data_dir, log) for plan in plans}
 
-    def cell(board: str, network: str, engine: str) -> MatrixCell:
+    def cell(board: str, network: str, engine: Engine) -> MatrixCell:
         build = firmware_folder(folder / network, board, engine)
         done = _cell(board, network, engine, references[network], build)
         same = "same bytes" if done.bytes_equal else "OTHER BYTES"
@@ -155,8 +155,8 @@ def emulated_boards() -> tuple[str, ...]:
 
 
 def _pairs(
-    boards: Sequence[str], engines: Sequence[str], if_possible: bool, log: Log
-) -> list[tuple[str, str]]:
+    boards: Sequence[str], engines: Sequence[Engine], if_possible: bool, log: Log
+) -> list[tuple[str, Engine]]:
     """Boards with the engines that they run here.
 
     Raises:
@@ -189,7 +189,9 @@ def _prepare(plan: Path, folder: Path, data_dir: Path | None, log: Log) -> Refer
     return Reference(bundle, Clips(pcm, features), bundle.run_reference(features))
 
 
-def _cell(board: str, network: str, engine: str, reference: Reference, folder: Path) -> MatrixCell:
+def _cell(
+    board: str, network: str, engine: Engine, reference: Reference, folder: Path
+) -> MatrixCell:
     bundle, clips = reference.bundle, reference.clips
     if engine == COMPILED:
         image = compiled_firmware(bundle, board, folder)

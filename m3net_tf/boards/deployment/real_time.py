@@ -10,12 +10,12 @@ from __future__ import annotations
 import dataclasses
 import math
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from m3net_tf.audio.frontend import FrontendConfig
 from m3net_tf.boards.builds.boards import Board, load_board
+from m3net_tf.boards.deployment.cost import BoardCost
 from m3net_tf.export import Bundle
 from m3net_tf.system.artifacts import read_json
 
@@ -87,10 +87,15 @@ def pace_of(
     )
 
 
-def pace_on(bundle: Bundle, clock_hz: int, cost: Mapping[str, Any]) -> Pace:
-    """The pace of an export with a measured cost, which has the keys of a ``BoardCost``."""
-    figures = cost["instructions"], cost["frontend_instructions"]
-    return pace_of(bundle.frontend, bundle.detector.run_columns, clock_hz, *figures)
+def pace_on(bundle: Bundle, clock_hz: int, cost: BoardCost) -> Pace:
+    """The pace of an export with a measured cost."""
+    return pace_of(
+        bundle.frontend,
+        bundle.detector.run_columns,
+        clock_hz,
+        cost.instructions,
+        cost.frontend_instructions,
+    )
 
 
 def measured_pace(run: Path, board: str) -> Pace | None:
@@ -104,30 +109,32 @@ def measured_pace(run: Path, board: str) -> Pace | None:
 
     Raises:
         ModelError, DataError: the export is incomplete, or a file is damaged.
-        FirmwareError: there is no such board.
+        FirmwareError: there is no such board, or a file lacks a figure.
     """
     facts = load_board(board)
     if not (run / "export" / "manifest.json").is_file():
         return None
     bundle = Bundle.load(run / "export")
-    costs = [cost for cost in _costs(run, bundle) if load_board(cost["board"]).core == facts.core]
-    costs.sort(key=lambda cost: cost["board"] != board)  # stable: its own figures come first
+    costs = [cost for cost in _costs(run, bundle) if load_board(cost.board).core == facts.core]
+    costs.sort(key=lambda cost: cost.board != board)  # stable: its own figures come first
     return pace_on(bundle, facts.clock_hz, costs[0]) if costs else None
 
 
-def _costs(run: Path, bundle: Bundle) -> Iterator[Mapping[str, Any]]:
+def _costs(run: Path, bundle: Bundle) -> Iterator[BoardCost]:
     """Costs of this export's network and engine in the files of a run."""
     manifest = bundle.manifest
     subject = manifest.model.sha256, manifest.engine
     names = ("export/certificate.json", "summary.json", "footprint.json")
     files = [read_json(run / name) if (run / name).is_file() else {} for name in names]
     certificate, summary, footprint = files
-    if (certificate.get("network", {}).get("sha256"), certificate.get("engine")) == subject:
-        yield from ([certificate["board"]["cost"]] if "board" in certificate else [])
-    if (summary.get("model_sha256"), summary.get("engine")) == subject:
-        yield from ([summary] if summary.get("instructions") else [])
+    certified = certificate.get("network", {}).get("sha256"), certificate.get("engine")
+    if certified == subject and "board" in certificate:
+        yield BoardCost.from_dict(certificate["board"]["cost"])
+    emulated = summary.get("model_sha256"), summary.get("engine")
+    if emulated == subject and summary.get("instructions"):
+        yield BoardCost.from_dict(summary)
     if (footprint.get("model_sha256"), footprint.get("engine")) == subject:
-        yield from (row["cost"] for row in footprint["boards"] if row["cost"])
+        yield from (BoardCost.from_dict(row["cost"]) for row in footprint["boards"] if row["cost"])
 
 
 def figures_text(board: Board, pace: Pace) -> str:

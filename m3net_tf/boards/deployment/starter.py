@@ -18,18 +18,19 @@ from m3net_tf.audio.datasets import (
     dataset_info,
     load_dataset,
     protocol_statement,
+    silence_statement,
 )
 from m3net_tf.audio.datasets.folder import FOLDED
 from m3net_tf.audio.datasets.inspection import UNEVEN, FolderSounds
 from m3net_tf.audio.datasets.protocols import UnsuitedProtocolError
-from m3net_tf.audio.datasets.tables import Table, split_table
+from m3net_tf.audio.labels import is_silence
 from m3net_tf.boards.builds.boards import emulated_board, load_board
 from m3net_tf.boards.deployment.proposals import propose
 from m3net_tf.boards.deployment.real_time import Pace, pace_lines
 from m3net_tf.compiler.engines import DEFAULT_BOARD
-from m3net_tf.runtime.detector_config import SILENCE_LABELS, label_word
 from m3net_tf.system.artifacts import write_json, write_text
 from m3net_tf.system.errors import ConfigError, DataError
+from m3net_tf.system.progress import Log, silent
 from m3net_tf.training.recipe import Recipe
 from m3net_tf.training.run import DATA_RECORD
 
@@ -40,8 +41,15 @@ _FEW, _MANY = 200, 5000  # clips
 _FEW_TESTED = 20  # of a class: one clip is then more than five points of its recall
 
 
-def starter_recipe(sounds: FolderSounds, board: str = DEFAULT_BOARD) -> dict[str, Any]:
+def starter_recipe(
+    sounds: FolderSounds, board: str = DEFAULT_BOARD, log: Log = silent
+) -> dict[str, Any]:
     """The sections of a recipe that suits a folder of sounds, in real time on a board.
+
+    Args:
+        sounds: the sounds.
+        board: the board.
+        log: receives progress.
 
     Raises:
         FirmwareError: there is no such board.
@@ -54,12 +62,12 @@ def starter_recipe(sounds: FolderSounds, board: str = DEFAULT_BOARD) -> dict[str
         )
     options = _options(sounds)
     try:
-        dataset = load_dataset("folder", sounds.folder, **options)
+        dataset = load_dataset("folder", sounds.folder, log=log, **options)
     except DataError:
         if "group_pattern" not in options or (sounds.groups and sounds.groups.given):
             raise
         del options["group_pattern"]  # too few of these groups for three splits
-        dataset = load_dataset("folder", sounds.folder, **options)
+        dataset = load_dataset("folder", sounds.folder, log=log, **options)
     dataset.check_trainable()
     training = len(dataset.split("train"))
     longer = training / len({clip.whole or clip.clip_id for clip in dataset.split("train")})
@@ -79,7 +87,7 @@ def starter_recipe(sounds: FolderSounds, board: str = DEFAULT_BOARD) -> dict[str
         "weight_average": 0.99,
         "class_weights": "balanced" if sounds.imbalance > UNEVEN else "none",
     }
-    if not sounds.split and _tested(dataset) < _FEW_TESTED and _has_folds(sounds, options):
+    if not sounds.split and _tested(dataset) < _FEW_TESTED and _has_folds(sounds, options, log):
         recipe["training"]["cross_validation"] = FOLDED
     Recipe.from_dict(recipe)
     return recipe
@@ -91,12 +99,12 @@ def _tested(dataset: AudioDataset) -> int:
     return min(Counter(clip.label for clip in whole if not clip.synthetic).values(), default=0)
 
 
-def _has_folds(sounds: FolderSounds, options: dict[str, Any]) -> bool:
+def _has_folds(sounds: FolderSounds, options: dict[str, Any], log: Log) -> bool:
     """Whether there are groups enough for cross-validation."""
     options = {key: value for key, value in options.items() if key != "long_clips"}
     try:
         for fold in range(1, dataset_info("folder").folds[FOLDED] + 1):
-            load_dataset("folder", sounds.folder, protocol=FOLDED, fold=fold, **options)
+            load_dataset("folder", sounds.folder, protocol=FOLDED, fold=fold, log=log, **options)
     except UnsuitedProtocolError:
         return False
     return True
@@ -115,21 +123,19 @@ def _options(sounds: FolderSounds) -> dict[str, Any]:
     groups = sounds.groups
     if groups and (groups.given or (groups.likely and not sounds.split)):
         options["group_pattern"] = groups.pattern
-    if not sounds.noise and not any(label_word(name) in SILENCE_LABELS for name in sounds.classes):
+    if not sounds.noise and not any(map(is_silence, sounds.classes)):
         options["silence_percentage"] = 10
     return options
 
 
-def recipe_lines(recipe: dict[str, Any], sounds: FolderSounds) -> list[str]:
-    """Sentences on the choices of :func:`starter_recipe`."""
+def recipe_lines(recipe: dict[str, Any], sounds: FolderSounds, dataset: AudioDataset) -> list[str]:
+    """Sentences on the choices of :func:`starter_recipe`, and on its data set."""
     options = recipe["dataset"]["options"]
-    dataset = load_dataset("folder", sounds.folder, **options)
     lines = [
         f"split: {protocol_statement(dataset)}",
         f"window: {options['clip_s']:g} s at {options['sample_rate_hz']} Hz",
     ]
-    if cut := cut_statement(dataset):
-        lines.append(cut)
+    lines += filter(None, [silence_statement(dataset), cut_statement(dataset)])
     guessed = sounds.groups and sounds.groups.likely and not sounds.split
     if guessed and "group_pattern" not in options:
         lines.append("a class has too few of the guessed speakers: the split ignores them")
@@ -202,11 +208,6 @@ def starter_commands(recipe: Path, board: str) -> dict[str, str]:
         f"m3net report {run}": "one page: report.html",
         f"m3net footprint {run}": "memory and speed on every board",
     }
-
-
-def split_preview(recipe: dict[str, Any], sounds: FolderSounds) -> Table:
-    """Clips of each class in each split, for the choices of :func:`starter_recipe`."""
-    return split_table(load_dataset("folder", sounds.folder, **recipe["dataset"]["options"]))
 
 
 def write_starter(

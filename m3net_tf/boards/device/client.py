@@ -8,7 +8,6 @@ import time
 import zlib
 from collections import deque
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +21,7 @@ from m3net_tf.boards.device.messages import (
     Result,
 )
 from m3net_tf.boards.device.ports import Port, is_emulated
+from m3net_tf.boards.emulation.qemu import ClipArray
 from m3net_tf.system.errors import FirmwareError
 
 PROTOCOL = 1
@@ -289,7 +289,7 @@ class Device:
                 return
         raise FirmwareError(f"{self.port.name}: blocks arrive damaged; check cable and speed")
 
-    def load(self, clip: npt.NDArray[Any], progress: Callable[[int], None] | None = None) -> None:
+    def load(self, clip: ClipArray, progress: Callable[[int], None] | None = None) -> None:
         """Send an input to the board.
 
         Args:

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from m3net_tf.boards.device.client import Device
 from m3net_tf.compiler.calls import Call
-from m3net_tf.compiler.engines import COMPILED, ENGINES
+from m3net_tf.compiler.engines import COMPILED, ENGINES, Engine
 from m3net_tf.compiler.network import compile_network
 from m3net_tf.compiler.tflite_names import builtin_name
 from m3net_tf.compiler.unpack import refusing_damage, unpack
@@ -92,7 +92,7 @@ def calls_in_order(tflite: bytes) -> list[Operator]:
     ]
 
 
-def steps_of(networks: Sequence[bytes], engine: str) -> list[Operator]:
+def steps_of(networks: Sequence[bytes], engine: Engine) -> list[Operator]:
     """Operators or calls of networks that run in this order; DiffRes's warp is between them.
 
     Raises:
@@ -158,7 +158,7 @@ class Profile:
     """
 
     board: str
-    engine: str
+    engine: Engine
     unit: str
     layers: tuple[LayerCost, ...]
     total: int
@@ -224,7 +224,7 @@ class ProfileFacts(TypedDict):
     """
 
     board: str
-    engine: str
+    engine: Engine
     unit: str
     total: int
     macs: int

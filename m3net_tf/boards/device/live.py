@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -181,7 +181,7 @@ class Recorder:
         self._file = stem.with_name(stem.name + ".csv").open("w", newline="", encoding="utf-8")
         self._csv = csv.writer(self._file)
         self._csv.writerow(["time_s", *view.info.labels, "event", "latency_ms"])
-        self._row: list[Any] | None = None
+        self._row: list[str] | None = None
         self._wav: soundfile.SoundFile | None = None
         self._written = 0
         if audio:

@@ -15,6 +15,7 @@ from m3net_tf.boards.builds.boards import find_machine
 from m3net_tf.boards.device.client import Device
 from m3net_tf.boards.device.ports import DEFAULT_BAUD, is_emulated, open_port
 from m3net_tf.boards.emulation.starting import firmware_folder, starting_firmware
+from m3net_tf.compiler.engines import Engine
 from m3net_tf.export import Bundle
 from m3net_tf.system.errors import FirmwareError
 from m3net_tf.system.locks import in_use
@@ -26,7 +27,7 @@ LIVE_ARGUMENTS = ("-icount", "shift=3")
 Samples = npt.NDArray[np.int16]
 
 
-def firmware_of(run: Path, log: Log, engine: str | None = None) -> Callable[[str], Path]:
+def firmware_of(run: Path, log: Log, engine: Engine | None = None) -> Callable[[str], Path]:
     """A function that builds an exported run's firmware for an emulated board, if needed.
 
     It returns the path of the ELF. The engine is the export's if none is given.
@@ -80,7 +81,7 @@ def connect(
     sound: Samples | None = None,
     live: bool = False,
     log: Log = silent,
-    engine: str | None = None,
+    engine: Engine | None = None,
 ) -> Iterator[Device]:
     """Open a port and synchronise with its board.
 

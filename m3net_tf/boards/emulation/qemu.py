@@ -20,7 +20,6 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -48,8 +47,11 @@ SCRATCH = "m3net-emulation-"
 """Prefix of the temporary folders of emulations."""
 _POLL_S = 0.02
 
+ClipArray = npt.NDArray[np.int8] | npt.NDArray[np.int16]
+"""Clips as features or as samples."""
 
-def clip_kind(clips: npt.NDArray[Any]) -> int:
+
+def clip_kind(clips: ClipArray) -> int:
     """Kind of job for an array of clips.
 
     Raises:
@@ -65,9 +67,7 @@ def clip_kind(clips: npt.NDArray[Any]) -> int:
     return kinds[clips.dtype]
 
 
-def job_image(
-    clips: npt.NDArray[Any], *, report_features: bool, report_instructions: bool
-) -> bytes:
+def job_image(clips: ClipArray, *, report_features: bool, report_instructions: bool) -> bytes:
     """The image of clips, shape (n, ...), int8 features or int16 PCM.
 
     Raises:
@@ -104,7 +104,7 @@ def stream_image(samples: bytes, capacity_bytes: int) -> bytes:
     return HEADER.pack(MAGIC, VERSION, KIND_STREAM, 1, len(samples), crc, 0, 0, 0) + samples
 
 
-def split_clips(clips: npt.NDArray[Any], capacity_bytes: int) -> list[npt.NDArray[Any]]:
+def split_clips(clips: ClipArray, capacity_bytes: int) -> list[ClipArray]:
     """Split clips into batches whose images fit ``capacity_bytes``.
 
     Raises:
@@ -285,7 +285,7 @@ class EmulationResult:
 def run_job(
     elf: Path,
     machine: Machine,
-    clips: npt.NDArray[Any],
+    clips: ClipArray,
     *,
     report_features: bool = False,
     report_instructions: bool = True,

@@ -21,7 +21,7 @@ from m3net_tf.boards.builds.image import FirmwareImage
 from m3net_tf.boards.builds.library import library_path
 from m3net_tf.boards.builds.toolchain import check_tools
 from m3net_tf.boards.emulation.qemu import EmulationResult, run_job
-from m3net_tf.compiler.engines import COMPILED, DEFAULT_ENGINE, TFLM
+from m3net_tf.compiler.engines import COMPILED, DEFAULT_ENGINE, TFLM, Engine
 from m3net_tf.export import Bundle
 from m3net_tf.export.c_files import tflm_arena
 from m3net_tf.system.artifacts import read_json, write_json
@@ -31,7 +31,7 @@ from m3net_tf.system.progress import Log, silent
 ARENA_STEP_BYTES = 256
 
 
-def why_no_emulation(board: str, engine: str = DEFAULT_ENGINE) -> str:
+def why_no_emulation(board: str, engine: Engine = DEFAULT_ENGINE) -> str:
     """The reason why firmware for a board cannot be built and emulated here; '' if it can.
 
     Args:
@@ -123,7 +123,7 @@ def starting_firmware(
     log: Log = silent,
     *,
     settings: Sequence[str] = (),
-    engine: str | None = None,
+    engine: Engine | None = None,
 ) -> FirmwareImage:
     """Build the firmware for an emulated board, with an arena that the network starts with.
 
@@ -178,7 +178,7 @@ def starting_firmware(
 
 
 def build_run(
-    run: Path, board: str, settings: Sequence[str], report: Log, engine: str | None = None
+    run: Path, board: str, settings: Sequence[str], report: Log, engine: Engine | None = None
 ) -> FirmwareImage:
     """Build the firmware of an exported run, below ``RUN/firmware``.
 
@@ -207,7 +207,7 @@ def build_run(
 
 
 def export_firmware(
-    bundle: Bundle, board: str, folder: Path, engine: str, log: Log, settings: Sequence[str] = ()
+    bundle: Bundle, board: str, folder: Path, engine: Engine, log: Log, settings: Sequence[str] = ()
 ) -> FirmwareImage:
     """Build the firmware of an export without running it; arguments as :func:`starting_firmware`.
 
@@ -252,7 +252,7 @@ def compiled_firmware(
     )
 
 
-def firmware_folder(run: Path, board: str, engine: str, *, custom: bool = False) -> Path:
+def firmware_folder(run: Path, board: str, engine: Engine, *, custom: bool = False) -> Path:
     """Folder of a run's build for a board; the default engine's has the plain name."""
     name = board if engine == DEFAULT_ENGINE else f"{board}-{engine}"
     return run / "firmware" / (f"{name}-custom" if custom else name)

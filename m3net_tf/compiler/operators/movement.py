@@ -66,7 +66,8 @@ def split(lowering: Lowering, op: Operation) -> None:
     start = 0
     for tensor in op.outputs:
         size = tensor.shape[axis]
-        lowering.move(op, view.part(axis, start, size), tensor)
+        if size:
+            lowering.move(op, view.part(axis, start, size), tensor)
         start += size
 
 
@@ -137,6 +138,18 @@ def pack(lowering: Lowering, op: Operation) -> None:
         tensor, place = op.input(index), target.part(axis, index, 1).transposed(kept)
         require(op, tensor.same_quantization(op.output), "has inputs with other scales")
         lowering.copy(op, lowering.read(tensor), place)
+
+
+def exchange_blocks(lowering: Lowering, op: Operation) -> None:
+    """SPACE_TO_DEPTH and DEPTH_TO_SPACE: the pixels of a block are the channels of one pixel."""
+    require(op, op.input(0).same_quantization(op.output), "has another scale at its output")
+    views = [lowering.read(op.input(0)), lowering.write(op.output)]
+    block, image = int(op.options["blockSize"]), 0 if op.kind == "SPACE_TO_DEPTH" else 1
+    channels = views[image].shape[3]
+    blocks = views[image].divided(2, block).divided(1, block)
+    views[image] = blocks.transposed((0, 1, 3, 2, 4, 5))
+    views[1 - image] = views[1 - image].divided(3, channels).divided(3, block)
+    lowering.copy(op, *views)
 
 
 def space_to_batch(lowering: Lowering, op: Operation) -> None:

@@ -10,18 +10,29 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from m3net_tf.compiler.graph import Graph
-from m3net_tf.compiler.passes import constants, depthwise, dilation, padding, tables, unused
+from m3net_tf.compiler.passes import (
+    constants,
+    delays,
+    depthwise,
+    dilation,
+    padding,
+    splits,
+    tables,
+    unused,
+)
 
 Pass = Callable[[Graph], int]
 
 #: Passes that remove operators without a kernel, by the name of what they save.
 FOLDS: dict[str, Pass] = {
+    "splits taken out of float": splits.quantize_splits,
     "operators of constants computed": constants.fold_constants,
     "operators that nothing reads": unused.drop_unused,
 }
 
 #: Passes on operators with kernels.
 PASSES: dict[str, Pass] = {
+    "variables that became lines that stay": delays.keep_lines,
     "dilated convolutions put together": dilation.fuse_dilation,
     "operators that became tables": tables.make_tables,
     "tables joined with tables": tables.join_tables,

@@ -18,7 +18,7 @@ _VALID = 1  # schema.Padding
 
 @dataclasses.dataclass(frozen=True)
 class _Chain:
-    """The operators of a dilated convolution; those between are reshapes."""
+    """The operators of a dilated convolution, with reshapes between them or not."""
 
     spread: Operation
     before: list[Operation]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from m3net_tf.compiler.graph import LARGEST_TENSOR, Operation
+from m3net_tf.compiler.graph import LARGEST_TENSOR, Operation, Tensor
 from m3net_tf.compiler.operators.forms import FORMS
 
 Shape = tuple[int, ...]
@@ -29,15 +29,17 @@ def resolve_shapes(op: Operation) -> None:
             if op.kind in _BY_FORM:
                 (shape,) = FORMS[op.kind].shapes(op)
             else:
-                shape = _SHAPES.get(op.kind, _batch)(op)
-            if min(shape, default=1) < 1 or math.prod(shape) > LARGEST_TENSOR:
+                infer = _SHAPES.get(op.kind)
+                shape = infer(op) if infer else _with_batch(op, tensor)
+            least = 0 if 0 in tensor.shape else 1
+            if min(shape, default=1) < least or math.prod(shape) > LARGEST_TENSOR:
                 raise op.error(f"has an output whose inputs give it the shape {shape}")
             tensor.shape = shape
 
 
-def _batch(op: Operation) -> Shape:
-    """The output's shape with the first input's batch size, if no other size is unknown."""
-    source, output = op.inputs[0], op.outputs[0]
+def _with_batch(op: Operation, output: Tensor) -> Shape:
+    """An output's shape with the first input's batch size, if no other size is unknown."""
+    source = op.inputs[0]
     if source is None or len(source.shape) != len(output.shape) or output.unknown != (0,):
         return output.shape
     return (source.shape[0], *output.shape[1:])

@@ -7,11 +7,11 @@ from m3net_tf.compiler.graph import Graph
 
 
 def drop_unused(graph: Graph) -> int:
-    """Drop operators, from the last one on, that no output of the network depends on."""
+    """Drop operators, from the last one on, that no output and no variable depends on."""
     needed = set(graph.outputs)
     count = 0
     for op in reversed(list(graph.operations)):
-        if needed.isdisjoint(op.outputs):
+        if needed.isdisjoint(op.outputs) and op.kind != "ASSIGN_VARIABLE":
             graph.operations.remove(op)
             count += 1
         else:

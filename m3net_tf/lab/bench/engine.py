@@ -16,7 +16,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 from rich.table import Table
@@ -25,6 +25,7 @@ from rich.text import Text
 from m3net_tf.boards.builds.boards import find_machine, load_board
 from m3net_tf.boards.builds.build import build_compiled, build_firmware
 from m3net_tf.boards.builds.image import FirmwareImage
+from m3net_tf.boards.emulation.cycles import CORE, FLASHES, Cycles, run_cycles
 from m3net_tf.boards.emulation.qemu import EmulationResult, run_job
 from m3net_tf.boards.emulation.starting import why_no_emulation
 from m3net_tf.compiler.engines import COMPILED, ENGINES, TFLM, Engine
@@ -36,7 +37,8 @@ from m3net_tf.networks.models import build_model, presets_of
 from m3net_tf.runtime.interpreter import Int8, run_tflm, tflm_unavailable_reason
 from m3net_tf.runtime.network import Int8Network
 from m3net_tf.system.artifacts import Provenance, provenance
-from m3net_tf.system.errors import ConfigError, ModelError
+from m3net_tf.system.errors import ConfigError, FirmwareError, ModelError
+from m3net_tf.system.extras import require_modules
 from m3net_tf.system.keras import keras
 from m3net_tf.system.progress import Log, silent
 
@@ -89,11 +91,15 @@ class EngineCost(TypedDict):
         arena_bytes: memory of the network.
         flash_bytes: network and runtime in flash, without front end and application; with the
             objects of the compiler's libraries that only this engine needs.
+        stack_bytes: high-water mark of the firmware's stack.
+        modelled: modelled cycles of one run; only on request, on boards with a Cortex-M4.
     """
 
     instructions: int
     arena_bytes: int
     flash_bytes: int
+    stack_bytes: int
+    modelled: NotRequired[Cycles]
 
 
 class Comparison(TypedDict):
@@ -129,6 +135,7 @@ def run_bench_engine(
     log: Log = silent,
     *,
     weights_flash_bytes: int | None = None,
+    cycles: bool = False,
 ) -> EngineResult:
     """Measure both engines.
 
@@ -139,9 +146,11 @@ def run_bench_engine(
         log: receives lines of progress.
         weights_flash_bytes: flash that weights of convolutions may take in compiled C; by default
             that of each board.
+        cycles: also model the cycles of one run on a Cortex-M4.
 
     Raises:
-        ConfigError: an unknown label, or the compiled engine cannot be emulated.
+        ConfigError: an unknown label, the compiled engine cannot be emulated, or Unicorn is
+            missing for the model of cycles.
         ModelError: a file is missing, or a network that the firmware cannot run.
         FirmwareError: there is no such emulated board.
     """
@@ -152,6 +161,11 @@ def run_bench_engine(
                 f"there is no network {label!r} to measure: name a .tflite file, or choose from "
                 f"{', '.join(known)}"
             )
+    if cycles:
+        require_modules("the model of cycles", "cycles", "unicorn")
+        for board in boards:
+            if load_board(board).core != CORE:
+                raise ConfigError(f"cycles are modelled for a {CORE}; {board} has another core")
     missing: dict[str, dict[str, str]] = {
         board: {engine: reason for engine in ENGINES if (reason := why_no_emulation(board, engine))}
         for board in boards
@@ -166,7 +180,11 @@ def run_bench_engine(
             subject = known.get(label)
             if subject:
                 log(f"{label}: building and quantising")
-            network, noise, classes = _untrained(subject) if subject else _of_file(Path(label))
+            network, noise, classes = (
+                untrained_preset(subject.name, subject.preset)
+                if subject
+                else network_of_file(Path(label))
+            )
             clips = varied_inputs(noise[:_CLIPS], inputs)
             expected = network.run(run_tflm, clips).reshape(len(clips), -1) if tflm else None
             for board in boards:
@@ -175,25 +193,25 @@ def run_bench_engine(
                 flash = weights_flash_bytes
                 if flash is None:
                     flash = load_board(board).weights_flash_bytes
-                job = _Job(network, clips, classes, flash)
+                job = _Job(network, clips, classes, flash, cycles)
                 answers = _measure(job, board, engines, folder, log)
                 results[board][label] = _compare(subject, board, answers, expected)
     return {"boards": results, "missing": missing, **provenance()}
 
 
-def _untrained(subject: Subject) -> tuple[Int8Network, Int8, int]:
+def untrained_preset(name: str, preset: str) -> tuple[Int8Network, Int8, int]:
     """A preset in int8, its normalisations settled on noise; the noise; number of classes."""
     keras.backend.clear_session()
     keras.utils.set_random_seed(0)
-    model = build_model(subject.name, subject.preset)
+    model = build_model(name, preset)
     rng = np.random.default_rng(0)
-    shape = presets_of(subject.name)[subject.preset].input_shape
+    shape = presets_of(name)[preset].input_shape
     noise = rng.normal(0, 40, (_CALIBRATION_CLIPS, *shape))
     maps = np.clip(np.round(noise), -128, 127).astype(np.int8)
     return quantize_untrained(model, maps), maps, int(model.output_shape[1])
 
 
-def _of_file(path: Path) -> tuple[Int8Network, Int8, int]:
+def network_of_file(path: Path) -> tuple[Int8Network, Int8, int]:
     """The network of a file, noise for it, and the number of its outputs.
 
     Raises:
@@ -242,6 +260,7 @@ class _Job:
     clips: Int8
     classes: int
     weights_flash_bytes: int
+    cycles: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -268,6 +287,7 @@ def _measure(
     model = dataclasses.replace(model, weights_flash_bytes=job.weights_flash_bytes)
     results: dict[Engine, EmulationResult] = {}
     linked: dict[Engine, Mapping[str, int]] = {}
+    modelled: dict[Engine, Cycles] = {}
     for engine in engines:
         log(f"{board}, {engine}: building and running")
         image = _build(engine)(bundle, model, board, folder / engine)
@@ -275,17 +295,23 @@ def _measure(
         linked[engine] = flash_by_object(linker_map)
         part = columns if engine == COMPILED else columns[:_CLIPS]
         results[engine] = run_job(image.elf, find_machine(board), part)
-    return {
-        engine: _Answer(
-            {
-                "instructions": int(result.clip_model_instructions[:_CLIPS].max()),
-                "arena_bytes": result.arena_used_bytes,
-                "flash_bytes": flash_of_engine(linked, engine),
-            },
-            result.outputs,
-        )
-        for engine, result in results.items()
-    }
+        if job.cycles:
+            log(f"{board}, {engine}: modelling cycles")
+            modelled[engine], output = run_cycles(image.elf, board, columns[0])
+            if output != results[engine].outputs[0].tobytes():
+                raise FirmwareError(f"{image.elf}: QEMU and Unicorn give different outputs")
+    answers: dict[str, _Answer] = {}
+    for engine, result in results.items():
+        cost: EngineCost = {
+            "instructions": int(result.clip_model_instructions[:_CLIPS].max()),
+            "arena_bytes": result.arena_used_bytes,
+            "flash_bytes": flash_of_engine(linked, engine),
+            "stack_bytes": result.stack_used_bytes,
+        }
+        if engine in modelled:
+            cost["modelled"] = modelled[engine]
+        answers[engine] = _Answer(cost, result.outputs)
+    return answers
 
 
 def _build(engine: Engine) -> Callable[[Path, CModel, str, Path], FirmwareImage]:
@@ -355,12 +381,21 @@ def _compare(
         references.append(interpreted.outputs)
         ours, theirs = dict[str, Any](compiled.cost), dict[str, Any](interpreted.cost)
         comparison["ratios"] = {name: round(ours[name] / theirs[name], 3) for name in _NAMES}
+        if "modelled" in ours and "modelled" in theirs:
+            of, to = _modelled(ours["modelled"]), _modelled(theirs["modelled"])
+            comparison["ratios"] |= {name: round(of[name] / to[name], 3) for name in of}
     if references:
         comparison["inputs"] = max(map(len, references))
         comparison["bytes_equal"] = all(
             np.array_equal(compiled.outputs[: len(outputs)], outputs) for outputs in references
         )
     return comparison
+
+
+def _modelled(cycles: Cycles) -> dict[str, int]:
+    """Modelled figures by their name in the table."""
+    shown = {f"cycles, {name}": count for name, count in cycles["cycles"].items()}
+    return {**shown, "flash reads": cycles["flash_reads"]}
 
 
 def _targets(subject: Subject, board: str) -> dict[str, float]:
@@ -392,6 +427,25 @@ def engine_table(board: str, networks: dict[str, Comparison]) -> Table:
         equal = network["bytes_equal"]
         same = f"{'yes' if equal else 'NO'}, of {network['inputs']:,} inputs"
         table.add_row(label, *cells, "" if equal is None else same)
+    return table
+
+
+def cycles_table(networks: dict[str, Comparison]) -> Table:
+    """The modelled cycles and the reads of data from flash of a Cortex-M4, for the terminal."""
+    table = Table("network", title="Cortex-M4, modelled: compiled engine and TensorFlow Lite Micro")
+    names = [*(f"cycles, {name}" for name in FLASHES), "flash reads"]
+    for name in names:
+        for column in (name, "tflm", "ratio"):
+            table.add_column(column, justify="right")
+    for label, network in networks.items():
+        cells: list[str] = []
+        for name in names:
+            for engine in ENGINES:
+                cost = network["engines"].get(engine)
+                cells.append(f"{_modelled(cost['modelled'])[name]:,}" if cost else "")
+            ratio = network["ratios"].get(name)
+            cells.append("" if ratio is None else f"{ratio:.2f}")
+        table.add_row(label, *cells)
     return table
 
 

@@ -39,7 +39,7 @@ class QuantizedRun(CostFigures):
     """
 
     network: str
-    engine: str
+    engine: Engine
     clips: int
     accuracy: RunAccuracy
     methods: dict[str, MethodFigures]

@@ -15,6 +15,7 @@ from m3net_tf.audio.datasets.selection import spread_clips
 from m3net_tf.audio.frontend import features_int8, graph
 from m3net_tf.boards.deployment.cost import Clips, CostFigures, measure
 from m3net_tf.boards.emulation.starting import firmware_folder, prove_arena, why_no_emulation
+from m3net_tf.compiler.engines import Engine
 from m3net_tf.export import Bundle
 from m3net_tf.export.bundle import pcm_and_features
 from m3net_tf.system.artifacts import Provenance, provenance, write_json
@@ -50,7 +51,7 @@ class BenchResult(Provenance):
 
     run: str
     model_sha256: str
-    engine: str
+    engine: Engine
     cost: CostFigures | None
     host: HostSpeed
     emulation_missing: NotRequired[str]

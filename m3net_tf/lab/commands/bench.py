@@ -107,10 +107,16 @@ def bench_engine(
         int, typer.Option(min=2, help="Inputs whose output bytes are compared.")
     ] = 10,
     weights_flash: WeightsFlash = None,
+    cycles: Annotated[
+        bool,
+        typer.Option(
+            "--cycles", help="Also model the cycles of a Cortex-M4; needs the extra cycles."
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Compare the compiled engine with TensorFlow Lite Micro: instructions, arena, flash."""
-    from m3net_tf.lab.bench.engine import engine_table, run_bench_engine
+    from m3net_tf.lab.bench.engine import cycles_table, engine_table, run_bench_engine
 
     result = run_bench_engine(
         board or (DEFAULT_BOARD,),
@@ -118,14 +124,53 @@ def bench_engine(
         inputs,
         progress_beside(True),
         weights_flash_bytes=weights_flash,
+        cycles=cycles,
     )
     if as_json:
         say_json(result)
         return
     for name, networks in result["boards"].items():
         console.print(engine_table(name, networks))
+        if cycles:
+            console.print(cycles_table(networks))
         for engine, reason in result["missing"][name].items():
             say(f"{engine} is not measured: {reason}")
+
+
+@bench_app.command("stream")
+def bench_stream(
+    network: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="NETWORK/PRESET or .tflite file, one or several; default: m3net/plain, ds_cnn/mcu."
+        ),
+    ] = None,
+    board: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Emulated board; repeatable.  [default: mps2_an386]"),
+    ] = None,
+    hops: Annotated[int, typer.Option(min=1, help="Hops whose output bytes are compared.")] = 2000,
+    axis: Annotated[
+        int | None,
+        typer.Option(help="Time axis of a file's input.  [default: the one with the least work]"),
+    ] = None,
+    hop: Annotated[
+        int | None,
+        typer.Option(min=1, help="Frames with each push.  [default: as few as the strides allow]"),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure streamed networks: instructions of a hop and of the whole window, bytes compared."""
+    from m3net_tf.lab.bench.stream import run_bench_stream, stream_table
+
+    result = run_bench_stream(
+        board or (DEFAULT_BOARD,), network or (), hops, progress_beside(True), axis=axis, hop=hop
+    )
+    if as_json:
+        say_json(result)
+        return
+    for name, networks in result["boards"].items():
+        console.print(stream_table(name, networks))
 
 
 @bench_app.command("package")

@@ -3,12 +3,17 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from m3net_tf.system.errors import ConfigError
+
 if TYPE_CHECKING:  # a light command does not need the room
+    from m3net_tf.training.cluster.fetching import RemoteFolder
     from m3net_tf.training.cluster.pools import PoolOptions
 
 TableName = Annotated[str, typer.Argument(help="<paper>/<table>, or the path of its YAML file.")]
@@ -36,8 +41,35 @@ DEFAULT_RUNS = Path("runs/tables")
 
 
 def results_folder(out: Path | None, scale: str, runs: Path) -> Path:
-    """The given folder, else that of kept results; a tiny result is not kept: beside its runs."""
+    """The given folder, else the folder of results; a tiny result goes beside its runs."""
     return out or (runs if scale == "tiny" else DEFAULT_RESULTS)
+
+
+def parse_data_folders(texts: Sequence[str]) -> dict[str, Path | RemoteFolder]:
+    """Folders of data sets from ``NAME=FOLDER``, and the default from ``FOLDER`` or ``DATA_DIR``.
+
+    A folder may be a URL.
+
+    Raises:
+        ConfigError: there is no data set of a given name.
+    """
+    from m3net_tf.audio.datasets import dataset_names
+    from m3net_tf.system.urls import is_url
+    from m3net_tf.training.cluster.data import ANY_DATA
+    from m3net_tf.training.cluster.fetching import folder_or_url
+
+    folders: dict[str, Path | RemoteFolder] = {}
+    if default := os.environ.get("DATA_DIR"):
+        folders[ANY_DATA] = folder_or_url(default)
+    for text in texts:
+        name, equals, folder = ("", "", "") if is_url(text) else text.partition("=")
+        if equals and name not in dataset_names():
+            raise ConfigError(
+                f"--data-dir {text}: there is no data set {name!r}: choose from "
+                f"{', '.join(dataset_names())}"
+            )
+        folders[name if equals else ANY_DATA] = folder_or_url(folder if equals else text)
+    return folders
 
 
 Jobs = Annotated[

@@ -28,10 +28,13 @@ from m3net_tf.lab.commands.options import (
     TableOut,
     TableRuns,
     TableScale,
+    parse_data_folders,
     pool_options,
     results_folder,
 )
+from m3net_tf.system.artifacts import read_json
 from m3net_tf.system.errors import M3NetError
+from m3net_tf.system.extras import require_modules
 
 if TYPE_CHECKING:
     from m3net_tf.lab.studies.tables import TablePlan
@@ -63,6 +66,9 @@ def table(
         str | None,
         typer.Option(metavar="CELL", help="Print the recipe of a cell as YAML; train nothing."),
     ] = None,
+    latex: Annotated[
+        bool, typer.Option("--latex", help="Print the written table in LaTeX; train nothing.")
+    ] = False,
     list_tables: Annotated[
         bool,
         typer.Option("--list", help="List the papers' tables and figures: state and command."),
@@ -78,10 +84,13 @@ def table(
     if print_recipe is not None:
         _say_recipe(name, scale, print_recipe, runs, as_json)
         return
-    from m3net_tf.lab.many.scheduling import no_watch
-    from m3net_tf.lab.studies.tables import make_table, parse_data_folders, plan_table
-
     out = results_folder(out, scale, runs)
+    if latex:
+        _say_latex(name, scale, out, as_json)
+        return
+    from m3net_tf.lab.many.scheduling import no_watch
+    from m3net_tf.lab.studies.tables import make_table, plan_table
+
     folders = parse_data_folders(data_dir or [])
     if dry_run:
         plan = plan_table(name, scale, runs_folder=runs, out=out, keep_results=keep_results)
@@ -136,12 +145,25 @@ def _say_recipe(name: str, scale: str, cell: str, runs: Path, as_json: bool) -> 
     import yaml
 
     from m3net_tf.lab.studies.cell_recipe import cell_recipe_text, find_cell
-    from m3net_tf.lab.studies.grid_file import find_grid, load_grid
+    from m3net_tf.lab.studies.grid_cells import load_grid
 
-    grid = load_grid(find_grid(name), scale)
+    grid = load_grid(name, scale)
     text = cell_recipe_text(grid, find_cell(grid, cell), runs)
     if as_json:
         say_json(yaml.safe_load(text))
+    else:
+        say_exactly(text)
+
+
+def _say_latex(name: str, scale: str, out: Path, as_json: bool) -> None:
+    require_modules("m3net table --latex", "report", "jinja2")
+    from m3net_tf.lab.studies.grid_cells import load_grid
+    from m3net_tf.lab.studies.table_views import table_latex
+
+    grid = load_grid(name, scale)
+    text = table_latex(read_json(out / f"{grid.name}.{scale}.json"), list(grid.axes))
+    if as_json:
+        say_json({"latex": text})
     else:
         say_exactly(text)
 
@@ -163,7 +185,6 @@ def deployment(
 ) -> None:
     """Measure the int8 accuracy and board costs of a grid's runs, which m3net table trains."""
     from m3net_tf.lab.studies.deployment import make_deployment
-    from m3net_tf.lab.studies.tables import parse_data_folders
 
     options = [f"--scale {scale} --board {board}", *(f"--method {key}" for key in method or ())]
     report = make_deployment(
@@ -209,7 +230,6 @@ def figure(
 ) -> None:
     """Draw a paper's figure as PNG, with its numbers as CSV and JSON; trains missing runs."""
     from m3net_tf.lab.figures import catalogue as figures
-    from m3net_tf.lab.studies.tables import parse_data_folders
 
     if name is None:
         rows = [

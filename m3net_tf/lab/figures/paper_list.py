@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypedDict
 
-from m3net_tf.lab.studies.grid import SCALES, fingerprint
-from m3net_tf.lab.studies.grid_file import find_grid, grid_names, load_grid
+from m3net_tf.lab.many.plan import fingerprint
+from m3net_tf.lab.studies.grid import SCALES
+from m3net_tf.lab.studies.grid_cells import load_grid
+from m3net_tf.lab.studies.grid_file import grid_names
 from m3net_tf.lab.studies.table_list import estimated_tables, written_tables
 from m3net_tf.system.artifacts import read_json
 from m3net_tf.system.checkout import require_sources
@@ -145,7 +147,7 @@ def _state(scale: str, facts: Mapping[str, Any]) -> str:
     grid_name, cells = facts.get("grid"), facts.get("cells")
     if not cells or not grid_name or not scale:
         return "drawn"
-    grid = load_grid(find_grid(grid_name), scale)
+    grid = load_grid(grid_name, scale)
     needed = {fingerprint(grid.recipe(cell)) for cell in grid.cells if not cell.repeats}
     needed |= {grid.training(cell, repeat).key for cell in grid.cells for repeat in cell.repeats}
     drawn = {cell["recipe_sha256"] for cell in cells}

@@ -7,17 +7,16 @@ built, certified and emulated. Finished steps are skipped: their results are in 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
 
 from m3net_tf.lab.many.plan import finished_runs
 from m3net_tf.lab.studies.deployment_cells import Setup, is_incomplete, kept_runs, measure_cell
 from m3net_tf.lab.studies.deployment_record import DeployedCell, DeploymentReport
 from m3net_tf.lab.studies.deployment_summary import add_comparisons, lost_by_network, summary_of
-from m3net_tf.lab.studies.deployment_text import deployment_csv, deployment_markdown
+from m3net_tf.lab.studies.deployment_views import deployment_csv, deployment_markdown
 from m3net_tf.lab.studies.grid import Grid
-from m3net_tf.lab.studies.grid_file import find_grid, load_grid
+from m3net_tf.lab.studies.grid_cells import load_grid
 from m3net_tf.lab.studies.machine import machine
 from m3net_tf.lab.studies.report_files import stem_to_write, write_report
 from m3net_tf.lab.studies.tables import RESULTS_DIR, RUNS_DIR
@@ -71,7 +70,9 @@ def make_deployment(
             that must be measured is missing; nothing was exported or written.
         FirmwareError: there is no such emulated board.
     """
-    grid = load_grid(find_grid(name), scale)
+    grid = load_grid(name, scale)
+    if not any(cell.trained for cell in grid.cells):
+        raise ConfigError(f"{grid.name} trains no network: name a table that does")
     parsed = [Method.parse(text) for text in methods]
     stem = out / f"{grid.name}.{grid.scale}.deployment"
     kept = kept_runs(Path(f"{stem}.json"), grid, board, parsed) if keep_results else {}
@@ -84,7 +85,7 @@ def make_deployment(
     place = stem_to_write(stem, report["cells"], _finished)
     if place != stem:
         log(f"{stem}.md stays as it is: it has results of runs that have failed now")
-    markdown = deployment_markdown(grid, report, place)
+    markdown = deployment_markdown(report, grid.path, place)
     log(str(write_report(place, report, deployment_csv(report), markdown)))
     return report
 
@@ -96,7 +97,9 @@ def _measured(setup: Setup) -> list[DeployedCell]:
     with track(setup.log, "cells", len(trained), "cells") as task:
         for cell in trained:
             measured = measure_cell(cell, setup)
-            cells.append({**measured, **summary_of(measured)})
+            cells.append(
+                {**measured, **summary_of(measured), "against_reference": None, "dominated_by": []}
+            )
             task.advance()
     return cells
 
@@ -121,7 +124,7 @@ def _report(setup: Setup, cells: list[DeployedCell], command: str) -> Deployment
     }
 
 
-def _finished(cell: Mapping[str, Any]) -> int:
+def _finished(cell: DeployedCell) -> int:
     """Number of finished runs of a written cell."""
     return sum("error" not in run for run in cell["runs"])
 

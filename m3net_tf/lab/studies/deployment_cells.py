@@ -7,7 +7,6 @@ import dataclasses
 import gc
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import cast
 
 from m3net_tf.boards.deployment.certification import certify_export
 from m3net_tf.boards.deployment.cost import BoardCost
@@ -22,7 +21,6 @@ from m3net_tf.lab.studies.deployment_record import (
     MeasuredCell,
     Methods,
     ModelName,
-    RunFigures,
     RunRow,
 )
 from m3net_tf.lab.studies.grid import Cell, Grid
@@ -112,8 +110,9 @@ def kept_runs(path: Path, grid: Grid, board: str, methods: Sequence[Method]) -> 
             key = run.get("recipe_sha256", "")
             same = key in designs and designs[key] == run["design_sha256"]
             if same and {*names} <= {*run["methods"]}:
-                accuracies = {name: run["methods"][name] for name in names}
-                row = cast(RunRow, {**run, "methods": accuracies, "kept": True})
+                row: RunRow = run
+                row["methods"] = {name: row["methods"][name] for name in names}
+                row["kept"] = True
                 kept[key] = KeptRun(row, cell["board"] if run is finished[0] else None)
     return kept
 
@@ -153,7 +152,7 @@ def measure_cell(cell: Cell, setup: Setup) -> MeasuredCell:
             data = local_folder(source_of(run.recipe(), setup.data_folders), setup.log)
             # The tables' figures are TensorFlow Lite Micro's, which runs every network.
             bundle = export_run(run, data, log=setup.log, engine=TFLM)
-            row = {**row, **_run_figures(run, bundle, data, setup.methods, setup.log)}
+            _add_figures(row, run, bundle, data, setup)
             if board is None:
                 setup.log(f"{place}: on {setup.board}")
                 firmware = firmware_folder(run.folder, setup.board, TFLM)
@@ -169,23 +168,21 @@ def measure_cell(cell: Cell, setup: Setup) -> MeasuredCell:
     return {"labels": dict(cell.labels), "model": model, "runs": runs, "board": board}
 
 
-def _run_figures(
-    run: Run, bundle: Bundle, data_dir: Path | None, methods: Sequence[Method], log: Log
-) -> RunFigures:
-    """Size and accuracies of a run, in percent."""
+def _add_figures(
+    row: RunRow, run: Run, bundle: Bundle, data_dir: Path | None, setup: Setup
+) -> None:
+    """Add size and accuracies of a run, in percent."""
     metrics = run.metrics()
-    desktop = _desktop_accuracy(run, bundle, data_dir, log)
-    return {
-        "parameters": metrics.parameters,
-        "macs": metrics.macs,
-        "model_bytes": bundle.network.size_bytes,
-        "exported_by": bundle.manifest.quantization.method,
-        "clips": desktop["clips"],
-        "float": 100 * metrics.test["accuracy"],
-        "float_validation": 100 * metrics.validation["accuracy"],
-        "int8": desktop["int8"],
-        "methods": _method_accuracies(run, desktop, data_dir, methods, log),
-    }
+    desktop = _desktop_accuracy(run, bundle, data_dir, setup.log)
+    row["methods"] = _method_accuracies(run, desktop, data_dir, setup.methods, setup.log)
+    row["parameters"] = metrics.parameters
+    row["macs"] = metrics.macs
+    row["model_bytes"] = bundle.network.size_bytes
+    row["exported_by"] = bundle.manifest.quantization.method
+    row["clips"] = desktop["clips"]
+    row["float"] = 100 * metrics.test["accuracy"]
+    row["float_validation"] = 100 * metrics.validation["accuracy"]
+    row["int8"] = desktop["int8"]
 
 
 def _desktop_accuracy(run: Run, bundle: Bundle, data_dir: Path | None, log: Log) -> DesktopAccuracy:
@@ -213,7 +210,7 @@ def _desktop_accuracy(run: Run, bundle: Bundle, data_dir: Path | None, log: Log)
 def _method_accuracies(
     run: Run, kept: DesktopAccuracy, data_dir: Path | None, methods: Sequence[Method], log: Log
 ) -> Methods:
-    """Accuracies by method; those that ``kept`` lacks are measured and added to its file."""
+    """Accuracies by method; what ``kept`` lacks is measured and added to its file."""
     accuracies: Methods = {}
     for method in methods:
         name = str(method)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import NotRequired, TypedDict
+from typing import NotRequired, TypedDict, final
 
 from m3net_tf.boards.deployment.cost import CostFigures
 from m3net_tf.lab.studies.machine import Machine
@@ -39,11 +39,12 @@ class MethodFailure(TypedDict):
 Methods = dict[str, MethodFigures | MethodFailure]
 
 
-class RunFigures(TypedDict):
-    """Size and accuracies of a run.
+class RunFigures(TypedDict, total=False):
+    """Size and accuracies of a run; a run that failed has none of them.
 
     ``clips`` counts the test clips. ``float``, ``float_validation`` and ``int8`` are accuracies in
-    percent, those of ``methods`` are shares. ``exported_by`` is the method of the exported network.
+    percent, the accuracies of ``methods`` are shares. ``exported_by`` is the method of the exported
+    network.
     """
 
     parameters: int
@@ -57,29 +58,20 @@ class RunFigures(TypedDict):
     float: float
 
 
-class RunRow(TypedDict):
+class RunRow(RunFigures):
     """A run of a cell: its place and hashes, its :class:`RunFigures`, or the reason in ``error``.
 
-    ``run`` is its folder, relative to that of all runs. ``kept`` is True if the results come from
-    the written table.
+    ``run`` is its folder, relative to the folder of all runs. ``kept`` is True if the results come
+    from the written table.
     """
 
-    seed: int | None
+    seed: int
     fold: int | None
     run: str
     recipe_sha256: str
     design_sha256: str
-    parameters: NotRequired[int]
-    macs: NotRequired[int]
-    model_bytes: NotRequired[int]
-    exported_by: NotRequired[str]
-    clips: NotRequired[int]
-    float_validation: NotRequired[float]
-    int8: NotRequired[float]
-    methods: NotRequired[Methods]
     error: NotRequired[str]
     kept: NotRequired[bool]
-    float: NotRequired[float]
 
 
 class BoardMissing(TypedDict):
@@ -88,11 +80,12 @@ class BoardMissing(TypedDict):
     missing: str
 
 
+@final
 class BoardFigures(CostFigures):
     """Figures of a network on the board.
 
     Attributes:
-        bytes_equal: whether the outputs are those of the desktop.
+        bytes_equal: whether the outputs have the same bytes as on the desktop.
         clips: number of compared clips.
     """
 
@@ -180,8 +173,8 @@ class DeployedCell(MeasuredCell, CellSummary):
         dominated_by: labels of the rivals that are better.
     """
 
-    against_reference: NotRequired[AgainstReference | None]
-    dominated_by: NotRequired[list[str]]
+    against_reference: AgainstReference | None
+    dominated_by: list[str]
 
 
 class LostPoints(TypedDict):

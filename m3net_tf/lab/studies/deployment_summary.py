@@ -4,28 +4,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-import numpy as np
+import pandas as pd
 
 from m3net_tf.boards.deployment.footprint import SIZE_LIMITS
 from m3net_tf.lab.studies.deployment_record import (
     AgainstReference,
     BoardFigures,
-    BoardMissing,
     CellSummary,
     DeployedCell,
     LostPoints,
     MeasuredCell,
-    ModelName,
     SizeLimitFigures,
 )
 from m3net_tf.lab.studies.grid import Grid
-from m3net_tf.training.metrics import summarise_folds
+from m3net_tf.training.metrics import Spread, summarise_folds
 
 OURS = ("m3net", "spectromasknet", "bilateral", "diffres")
 """Networks of the papers; all others are rivals."""
-MEANS = ("float", "int8", "lost_points")
 
 
 def summary_of(cell: MeasuredCell) -> CellSummary:
@@ -33,9 +29,17 @@ def summary_of(cell: MeasuredCell) -> CellSummary:
     runs = [run for run in cell["runs"] if "error" not in run]
     if not runs:
         return {"summary": None, "size_limit": None}
-    figures = [{**run, "lost_points": run["float"] - run["int8"]} for run in runs]
-    keys = (*MEANS, "float_validation")
-    spread = summarise_folds([{key: run[key] for key in keys} for run in figures])
+    spread = summarise_folds(
+        [
+            {
+                "float": run["float"],
+                "int8": run["int8"],
+                "lost_points": run["float"] - run["int8"],
+                "float_validation": run["float_validation"],
+            }
+            for run in runs
+        ]
+    )
     methods = {
         name: summarise_folds([run["methods"][name] for run in runs])
         for name in runs[0]["methods"]
@@ -56,42 +60,48 @@ def summary_of(cell: MeasuredCell) -> CellSummary:
         "chosen_lost_points": (
             spread["float"]["mean"] - 100 * methods[chosen]["accuracy"]["mean"] if chosen else None
         ),
-        "size_limit": _size_limit(cell["model"], cell["board"], model_bytes),
+        "size_limit": _size_limit(cell, model_bytes),
     }
 
 
-def _chosen(methods: Mapping[str, Any]) -> str | None:
+def _chosen(methods: Mapping[str, Mapping[str, Spread]]) -> str | None:
     """The method with the best validation accuracy; the first of equal ones."""
     return max(methods, key=lambda name: methods[name]["validation_accuracy"]["mean"], default=None)
 
 
 def lost_by_network(cells: Sequence[DeployedCell]) -> dict[str, LostPoints]:
     """Points that the chosen methods lose on the test split: means over the cells of a network."""
-    lost: dict[str, list[float]] = {}
-    answers: dict[str, int] = {}
-    for cell in cells:
-        if (points := cell.get("chosen_lost_points")) is not None:
-            name = cell["model"]["name"]
-            lost.setdefault(name, []).append(points)
-            clips = sum(run["clips"] for run in cell["runs"] if "error" not in run)
-            answers[name] = answers.get(name, 0) + clips
+    rows = [
+        {
+            "network": cell["model"]["name"],
+            "points": points,
+            "answers": sum(run["clips"] for run in cell["runs"] if "error" not in run),
+        }
+        for cell in cells
+        if (points := cell.get("chosen_lost_points")) is not None
+    ]
+    frame = pd.DataFrame(rows, columns=["network", "points", "answers"])
     return {
-        name: {"cells": len(points), "answers": answers[name], "points": float(np.mean(points))}
-        for name, points in lost.items()
+        str(name): {
+            "cells": len(own),
+            "answers": int(own["answers"].sum()),
+            "points": float(own["points"].mean()),
+        }
+        for name, own in frame.groupby("network", sort=False)
     }
 
 
-def _size_limit(
-    model: ModelName, board: BoardFigures | BoardMissing | None, model_bytes: int
-) -> SizeLimitFigures | None:
+def _size_limit(cell: MeasuredCell, model_bytes: int) -> SizeLimitFigures | None:
     """Limits of a preset of ours, and whether they are kept; None if it has none."""
-    if model["name"] not in OURS or model["preset"] not in SIZE_LIMITS:
+    preset = cell["model"]["preset"]
+    if not is_ours(cell) or preset not in SIZE_LIMITS:
         return None
-    limit = SIZE_LIMITS[model["preset"]]
-    holds = None
-    if board and "missing" not in board:
-        holds = limit.holds(board["arena_bytes"], model_bytes)
-    return {"arena_bytes": limit.arena_bytes, "model_bytes": limit.model_bytes, "holds": holds}
+    limit, board = SIZE_LIMITS[preset], board_figures(cell)
+    return {
+        "arena_bytes": limit.arena_bytes,
+        "model_bytes": limit.model_bytes,
+        "holds": limit.holds(board["arena_bytes"], model_bytes) if board else None,
+    }
 
 
 def add_comparisons(grid: Grid, cells: Sequence[DeployedCell]) -> None:
@@ -114,12 +124,12 @@ def add_comparisons(grid: Grid, cells: Sequence[DeployedCell]) -> None:
 
 def _against(cell: DeployedCell, reference: DeployedCell) -> AgainstReference | None:
     """A cell compared with the reference; None if one of them was not measured."""
-    board, reference_board = _board_figures(cell), _board_figures(reference)
+    board, reference_board = board_figures(cell), board_figures(reference)
     summary, reference_summary = cell["summary"], reference["summary"]
     if not (board and reference_board and summary and reference_summary):
         return None
     return {
-        "int8_points": _int8(cell) - _int8(reference),
+        "int8_points": summary["int8"]["mean"] - reference_summary["int8"]["mean"],
         "instructions": board["instructions"] / reference_board["instructions"],
         "arena_bytes": board["arena_bytes"] / reference_board["arena_bytes"],
         "flash_bytes": board["flash_bytes"] / reference_board["flash_bytes"],
@@ -127,34 +137,26 @@ def _against(cell: DeployedCell, reference: DeployedCell) -> AgainstReference | 
     }
 
 
-def _board_figures(cell: DeployedCell) -> BoardFigures | None:
-    board = cell["board"]
-    return board if board and "missing" not in board else None
-
-
-def _dominates(rival: Mapping[str, Any], cell: Mapping[str, Any]) -> bool:
+def _dominates(rival: DeployedCell, cell: DeployedCell) -> bool:
     """Whether a rival is at least as accurate and as fast as a cell, and better in one."""
-    if is_ours(rival) or not (is_measured(rival) and is_measured(cell)):
+    against = None if is_ours(rival) else _against(rival, cell)
+    if against is None:
         return False
-    more = _int8(rival) - _int8(cell)
-    fewer = cell["board"]["instructions"] - rival["board"]["instructions"]
-    return more >= 0 and fewer >= 0 and (more > 0 or fewer > 0)
+    more, cost = against["int8_points"], against["instructions"]
+    return more >= 0 and cost <= 1 and (more > 0 or cost < 1)
 
 
-def is_ours(cell: Mapping[str, Any]) -> bool:
+def is_ours(cell: MeasuredCell) -> bool:
     """Whether a cell has a network of the papers."""
     return cell["model"]["name"] in OURS
 
 
-def is_measured(cell: Mapping[str, Any]) -> bool:
-    """Whether a cell has figures of the board."""
-    return bool(cell["summary"]) and bool(cell["board"]) and "missing" not in cell["board"]
+def board_figures(cell: MeasuredCell) -> BoardFigures | None:
+    """The figures of a cell on the board; None if it was not measured there."""
+    board = cell["board"]
+    return board if board and "missing" not in board else None
 
 
-def _int8(cell: Mapping[str, Any]) -> float:
-    return float(cell["summary"]["int8"]["mean"])
-
-
-def labels_text(cell: Mapping[str, Any]) -> str:
+def labels_text(cell: MeasuredCell) -> str:
     """A cell's labels in one line."""
     return " / ".join(cell["labels"].values())

@@ -7,16 +7,15 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from m3net_tf.system.artifacts import read_json, write_text
 
-Cells = Sequence[Mapping[str, Any]]
-Finished = Callable[[Mapping[str, Any]], int]
+Cell = TypeVar("Cell", bound=Mapping[str, Any])
 INCOMPLETE = ".incomplete"
 
 
-def stem_to_write(stem: Path, cells: Cells, finished: Finished) -> Path:
+def stem_to_write(stem: Path, cells: Sequence[Cell], finished: Callable[[Cell], int]) -> Path:
     """Path of a report's files: ``*.incomplete`` if the written report has results that failed now.
 
     Args:
@@ -73,10 +72,3 @@ def recipes_link(grid: Path, stem: Path) -> str:
 def kept_lines(count: int) -> list[str]:
     """Line of a report's provenance that counts the runs kept from an earlier call, if any."""
     return [f"- {count} of the runs: results kept from an earlier call"] if count else []
-
-
-def csv_value(value: Any) -> Any:
-    """A value as CSV has it: numbers in six digits, nothing for None."""
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    return "" if value is None else value

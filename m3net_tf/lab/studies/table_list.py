@@ -7,7 +7,8 @@ import dataclasses
 from pathlib import Path
 
 from m3net_tf.lab.studies.grid import SCALES
-from m3net_tf.lab.studies.grid_file import find_grid, grid_names, load_grid
+from m3net_tf.lab.studies.grid_cells import load_grid
+from m3net_tf.lab.studies.grid_file import grid_names
 from m3net_tf.system.artifacts import read_json
 from m3net_tf.training.run import built_otherwise
 
@@ -117,7 +118,7 @@ def estimated_tables(out: Path) -> list[EstimatedTable]:
 
 def _written(name: str, scale: str, path: Path) -> WrittenTable:
     report = read_json(path)
-    grid = load_grid(find_grid(name), scale)
+    grid = load_grid(name, scale)
     trainings = (grid.training(cell, repeat) for cell in grid.cells for repeat in cell.repeats)
     needed = {training.key: training.recipe for training in trainings}
     runs = [run for cell in report["cells"] for run in cell["runs"] if run["value"] is not None]

@@ -1,134 +1,161 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The results of a table's runs and cells, compared with its reference."""
+"""A table's JSON: the results of its runs and cells, compared with its reference."""
 
 from __future__ import annotations
 
 import dataclasses
+import datetime
+import hashlib
 import json
 import statistics
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from m3net_tf.lab.many.plan import Outcome, Training
 from m3net_tf.lab.studies.footprint import measure
 from m3net_tf.lab.studies.grid import Cell, Grid, Repeat
-from m3net_tf.lab.studies.statistics import Comparison, compare
+from m3net_tf.lab.studies.machine import machine
+from m3net_tf.lab.studies.statistics import compare
+from m3net_tf.lab.studies.table_record import (
+    CellValues,
+    RunValues,
+    TableReport,
+    paired_values,
+)
+from m3net_tf.system.artifacts import provenance
 from m3net_tf.system.errors import M3NetError
 from m3net_tf.system.progress import Log
 from m3net_tf.training.metrics import Spread, summarise_folds
 from m3net_tf.training.run import Run
 
-NOTED_DATA = ("name", "protocol", "leaking")
-"""Facts of a data set that a table has."""
+_DATA = ("name", "protocol", "leaking")
+_SUBSET = ("subset", "subset_sha256")
+_NOTED = (
+    "parameters", "macs", "best_epoch", "threads", "training_s", "git_commit", "design_sha256",
+)  # fmt: skip
 
-NOTED_SUBSET = ("subset", "subset_sha256")
-"""Those of a data set whose folder is a subset."""
+Trainings = Mapping[tuple[int, Repeat], Training]
+"""Training of each cell's number and repeat."""
 
-
-EarlierRuns = Mapping[str, Mapping[str, Mapping[str, Any]]]
+EarlierRuns = Mapping[str, Mapping[str, RunValues]]
 """Runs in the written table: key of the training -> metric -> run."""
 
 
-@dataclasses.dataclass(frozen=True)
-class RunRow:
-    """One run of a cell.
-
-    Attributes:
-        repeat: its seed and fold.
-        key: hash of its recipe.
-        value: the cell's metric, shares in percent; None if the run failed.
-        metrics: content of ``metrics.json``, or the part that a table keeps; None if the run
-            failed.
-        error: why it failed in this call; '' if it did not.
-        place: its folder, relative to the folder of all tables' runs.
-        kept: whether the result comes from the written table, because the run's folder is missing
-            or the run has failed now (see ``error``).
-    """
-
-    repeat: Repeat
-    key: str
-    value: float | None
-    metrics: Mapping[str, Any] | None
-    error: str
-    place: str
-    kept: bool = False
-
-
-@dataclasses.dataclass(frozen=True)
-class CellResult:
-    """The result of a cell.
-
-    Attributes:
-        cell: the cell.
-        runs: its runs, finished and failed; none where nothing is trained.
-        summary: ``runs``, ``mean``, ``std``, ``low`` and ``high`` over the finished runs.
-        comparison: test against the reference cell, over the runs that both have.
-        facts: ``parameters``, ``macs``, and the data set's ``name``, ``protocol``, ``leaking``,
-            ``subset`` and ``subset_sha256``, where known.
-        error: why a cell without runs has no value.
-    """
-
-    cell: Cell
-    runs: tuple[RunRow, ...]
-    summary: Spread | None
-    comparison: Comparison | None
-    facts: Mapping[str, Any]
-    error: str = ""
-
-
-def cell_results(
+def table_report(
     grid: Grid,
-    trainings: Mapping[tuple[int, Repeat], Training],
+    trainings: Trainings,
     outcomes: Mapping[str, Outcome],
     earlier: EarlierRuns,
     runs_folder: Path,
+    command: str,
+    start_s: float,
     log: Log,
-) -> list[CellResult]:
-    """Results of all cells, in the grid's order.
+) -> TableReport:
+    """Content of a table's JSON.
 
     Args:
         grid: the table.
-        trainings: one for each cell's number and repeat.
+        trainings: its trainings.
         outcomes: outcomes of the trainings, by key.
         earlier: runs in the written table that may be kept.
         runs_folder: folder of the runs of all tables.
+        command: the command line, quoted in the table.
+        start_s: start of this call, on the clock of ``time.perf_counter``.
         log: receives lines of progress.
     """
-    results = []
+    cells: list[CellValues] = []
     measured: dict[str, dict[str, float]] = {}
-    for index, cell in enumerate(grid.cells):
-        runs = tuple(
-            _run_row(cell, repeat, trainings[index, repeat], outcomes, earlier, runs_folder)
+    for number, cell in enumerate(grid.cells):
+        runs = [
+            _run_values(cell, repeat, trainings[number, repeat], outcomes, earlier, runs_folder)
             for repeat in cell.repeats
-        )
-        results.append(_trained(cell, runs) if cell.trained else _measured(cell, measured, log))
-    results = [_averaged(grid, results, result) for result in results]
-    return [_compared(grid, results, result) for result in results]
+        ]
+        cells.append(_trained(cell, runs) if runs else _untrained(cell, measured, log))
+    for cell, values in zip(grid.cells, cells, strict=True):
+        if cell.average_of:
+            _add_average(grid, cell.average_of, values, cells)
+    for cell, values in zip(grid.cells, cells, strict=True):
+        reference = grid.reference_of(cell)
+        if reference and cell.scored and not cell.average_of:
+            _compare(values, cells[grid.cells.index(reference)])
+    keys = sorted({training.key for training in trainings.values()})
+    runs = [run for cell in cells for run in cell["runs"]]
+    counted = _by_training(runs)
+    unmeasured = sum("error" in cell and not cell["runs"] for cell in cells)
+    return {
+        "table": grid.name,
+        "title": grid.title,
+        "paper": grid.paper,
+        "paper_table": grid.table,
+        "scale": grid.scale,
+        "axes": {axis: list(labels) for axis, labels in grid.axes.items()},
+        "reference": dict(grid.reference),
+        "command": command,
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "recipes_sha256": hashlib.sha256(json.dumps(keys).encode()).hexdigest(),
+        "subsets": _subsets(runs),
+        "runs": len(keys),
+        "kept": int(counted["kept"].sum()),
+        "failed": int(counted["failed"].sum()) + unmeasured,
+        "training_s": round(float(counted["training_s"].sum()), 1),
+        "machine": machine(),
+        "cells": cells,
+        "wall_s": round(time.perf_counter() - start_s, 1),
+        **provenance(),
+    }
 
 
-def _run_row(
+def _run_values(
     cell: Cell,
     repeat: Repeat,
     training: Training,
     outcomes: Mapping[str, Outcome],
     earlier: EarlierRuns,
     runs_folder: Path,
-) -> RunRow:
-    outcome = outcomes.get(training.key)
-    error = outcome.error if outcome else ""
-    if outcome and not error:
+) -> RunValues:
+    """A finished run, else its earlier result, else why it failed."""
+    outcome, kept = outcomes.get(training.key), earlier.get(training.key)
+    values: RunValues = {
+        "seed": repeat.seed,
+        "fold": repeat.fold,
+        "value": None,
+        "recipe_sha256": training.key,
+        "run": outcome.folder.relative_to(runs_folder).as_posix() if outcome else "",
+    }
+    if outcome and not outcome.error:
         metrics = Run(outcome.folder).metrics().values
-        place = outcome.folder.relative_to(runs_folder).as_posix()
-        value = _value(metrics, cell.metric)
-        error = "" if value is not None else f"its metrics.json has no {cell.metric}"
-        return RunRow(repeat, training.key, value, metrics, error, place)
-    if training.key in earlier:
-        run = earlier[training.key][cell.metric]
-        return RunRow(repeat, training.key, run["value"], run["metrics"], error, run["run"], True)
-    assert outcome is not None, "a training was neither run nor kept"
-    place = outcome.folder.relative_to(runs_folder).as_posix()
-    return RunRow(repeat, training.key, None, None, error, place)
+        values["metrics"] = _noted(metrics, cell.metric)
+        values["value"] = _value(metrics, cell.metric)
+        if values["value"] is None:
+            values["error"] = f"its metrics.json has no {cell.metric}"
+        return values
+    if outcome:
+        values["error"] = outcome.error
+    if kept:
+        run = kept[cell.metric]
+        values["metrics"] = _noted(run["metrics"], cell.metric)
+        values["value"] = run["value"]
+        values["run"] = run["run"]
+        values["kept"] = True
+    return values
+
+
+def _noted(metrics: Mapping[str, Any], metric: str) -> dict[str, Any]:
+    """The metrics of a run that a table needs to be written again without the run's folder."""
+    figures = (metric, "accuracy_95_low", "accuracy_95_high")
+    noted = _selected(metrics, _NOTED)
+    noted["dataset"] = _selected(metrics.get("dataset", {}), (*_DATA, *_SUBSET))
+    noted["test"] = _selected(metrics.get("test", {}), figures)
+    noted["validation"] = _selected(metrics.get("validation", {}), figures)
+    return noted
+
+
+def _selected(values: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
+    return {key: values[key] for key in keys if key in values}
 
 
 def _value(metrics: Mapping[str, Any], metric: str) -> float | None:
@@ -142,10 +169,50 @@ def _value(metrics: Mapping[str, Any], metric: str) -> float | None:
     return float(entry) if isinstance(entry, int | float) else None
 
 
-def _measured(cell: Cell, measured: dict[str, dict[str, float]], log: Log) -> CellResult:
-    """Result of an untrained network; ``measured`` caches the measurements of each network."""
+def _cell(cell: Cell) -> CellValues:
+    """A cell without results."""
+    return {
+        "labels": dict(cell.labels),
+        "metric": cell.metric,
+        "paper": cell.expected,
+        "paper_std": cell.expected_std,
+        "quoted": cell.quoted,
+        "other_split": cell.other_split,
+        "other_data": cell.other_data,
+        "ours": None,
+        "against_reference": None,
+        "runs": [],
+    }
+
+
+def _trained(cell: Cell, runs: list[RunValues]) -> CellValues:
+    values = _cell(cell)
+    values["runs"] = runs
+    finished = [run for run in runs if run["value"] is not None]
+    if not finished:
+        values["error"] = runs[0]["error"]
+        return values
+    summary = _summary([run["value"] for run in finished])
+    first = finished[0]["metrics"]
+    if len(finished) == 1 and cell.metric == "accuracy":  # the interval over the clips of the run
+        summary["low"] = 100 * first["test"]["accuracy_95_low"]
+        summary["high"] = 100 * first["test"]["accuracy_95_high"]
+    values["ours"] = summary
+    values["facts"] = {**_selected(first, ("parameters", "macs")), **first["dataset"]}
+    return values
+
+
+def _untrained(cell: Cell, measured: dict[str, dict[str, float]], log: Log) -> CellValues:
+    """A quoted cell, an average before the others are known, or a measured untrained network.
+
+    Args:
+        cell: the cell.
+        measured: measurements of the networks so far.
+        log: receives lines of progress.
+    """
+    values = _cell(cell)
     if cell.quoted or cell.average_of:
-        return CellResult(cell, (), None, None, {})
+        return values
     figure = cell.metric.removeprefix("model.")
     network = json.dumps(cell.values["model"], sort_keys=True)
     if figure not in measured.get(network, {}):
@@ -153,60 +220,54 @@ def _measured(cell: Cell, measured: dict[str, dict[str, float]], log: Log) -> Ce
         try:
             measured[network] = measure(cell.values["model"], figure)
         except M3NetError as error:
-            return CellResult(cell, (), None, None, {}, str(error))
-    facts = measured[network]
-    return CellResult(cell, (), _summary([facts[figure]]), None, facts)
+            values["error"] = str(error)
+            return values
+    values["facts"] = measured[network]
+    values["ours"] = _summary([measured[network][figure]])
+    return values
 
 
-def _averaged(grid: Grid, results: Sequence[CellResult], result: CellResult) -> CellResult:
-    """Mean of the cells along an axis: of their means, and of their standard deviations."""
-    axis = result.cell.average_of
-    if not axis:
-        return result
-    labels = [{**result.cell.labels, axis: label} for label in grid.axes[axis]]
-    parts = [part for part in results if not part.cell.average_of and part.cell.labels in labels]
-    summaries = [part.summary for part in parts if part.summary]
+def _add_average(grid: Grid, axis: str, values: CellValues, cells: Sequence[CellValues]) -> None:
+    """Add the mean of the cells along an axis: of their means, and of their standard deviations."""
+    labels = [{**values["labels"], axis: label} for label in grid.axes[axis]]
+    parts = [part for part in cells if part is not values and part["labels"] in labels]
+    summaries = [part["ours"] for part in parts if part["ours"]]
     if not parts or len(summaries) < len(parts):
-        return dataclasses.replace(result, error="a cell that it averages has no result")
+        values["error"] = "a cell that it averages has no result"
+        return
     deviations = [summary["std"] for summary in summaries if summary["std"] is not None]
-    summary = _summary([summary["mean"] for summary in summaries])
-    std = statistics.fmean(deviations) if len(deviations) == len(parts) else None
-    summary.update({"std": std, "low": None, "high": None})
-    return dataclasses.replace(result, summary=summary)
+    average = _summary([summary["mean"] for summary in summaries])
+    average["std"] = statistics.fmean(deviations) if len(deviations) == len(parts) else None
+    average["low"] = average["high"] = None
+    values["ours"] = average
 
 
-def _trained(cell: Cell, runs: tuple[RunRow, ...]) -> CellResult:
-    finished = [run for run in runs if run.value is not None and run.metrics is not None]
-    if not finished:
-        return CellResult(cell, runs, None, None, {}, runs[0].error)
-    summary = _summary([run.value for run in finished if run.value is not None])
-    first = finished[0].metrics or {}
-    if len(finished) == 1 and cell.metric == "accuracy":  # of one run: the interval over its clips
-        summary["low"] = 100 * first["test"]["accuracy_95_low"]
-        summary["high"] = 100 * first["test"]["accuracy_95_high"]
-    facts = {
-        "parameters": first["parameters"],
-        "macs": first["macs"],
-        **{key: first["dataset"][key] for key in NOTED_DATA},
-        **{key: first["dataset"][key] for key in NOTED_SUBSET if key in first["dataset"]},
-    }
-    return CellResult(cell, runs, summary, None, facts)
-
-
-def _summary(values: Sequence[float]) -> Spread:
+def _summary(values: Sequence[float | None]) -> Spread:
     return summarise_folds([{"value": value} for value in values])["value"]
 
 
-def _compared(grid: Grid, results: Sequence[CellResult], result: CellResult) -> CellResult:
-    reference = grid.reference_of(result.cell)
-    if reference is None or not result.cell.scored or result.cell.average_of:
-        return result
-    runs = next(candidate.runs for candidate in results if candidate.cell is reference)
-    reference_values = {run.repeat: run.value for run in runs if run.value is not None}
-    pairs = [
-        (run.value, reference_values[run.repeat])
-        for run in result.runs
-        if run.value is not None and run.repeat in reference_values
+def _compare(cell: CellValues, reference: CellValues) -> None:
+    """Add the test against the reference, paired by seed and fold."""
+    comparison = compare(*paired_values(cell, reference))
+    cell["against_reference"] = dataclasses.asdict(comparison) if comparison else None
+
+
+def _by_training(runs: Sequence[RunValues]) -> pd.DataFrame:
+    """Whether each training was kept or failed, and its seconds: cells share trainings."""
+    rows = [
+        {
+            "key": run["recipe_sha256"],
+            "kept": "kept" in run,
+            "failed": "error" in run,
+            "training_s": run.get("metrics", {}).get("training_s", 0.0),
+        }
+        for run in runs
     ]
-    values, paired = [value for value, _ in pairs], [value for _, value in pairs]
-    return dataclasses.replace(result, comparison=compare(values, paired))
+    frame = pd.DataFrame(rows, columns=["key", "kept", "failed", "training_s"])
+    return frame.groupby("key").agg({"kept": "any", "failed": "any", "training_s": "max"})
+
+
+def _subsets(runs: Sequence[RunValues]) -> dict[str, str]:
+    """Hash of each subset of a data set that finished runs were trained on, by name."""
+    data = [run["metrics"]["dataset"] for run in runs if "metrics" in run]
+    return {facts["subset"]: facts["subset_sha256"] for facts in data if "subset" in facts}

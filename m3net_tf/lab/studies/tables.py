@@ -4,26 +4,22 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from m3net_tf.audio.datasets import dataset_names
-from m3net_tf.lab.many.plan import Plan, Training, plan_trainings
+from m3net_tf.lab.many.plan import Plan, plan_trainings
 from m3net_tf.lab.many.scheduling import Watch, no_watch, run_trainings
-from m3net_tf.lab.studies.grid import Grid, Repeat
-from m3net_tf.lab.studies.grid_file import find_grid, load_grid
+from m3net_tf.lab.studies.grid import Grid
+from m3net_tf.lab.studies.grid_cells import load_grid
 from m3net_tf.lab.studies.report_files import stem_to_write, write_report
-from m3net_tf.lab.studies.table_report import TableReport, table_report
-from m3net_tf.lab.studies.table_results import cell_results
-from m3net_tf.lab.studies.table_text import cells_in_words, table_csv, table_markdown
+from m3net_tf.lab.studies.table_record import CellValues, RunValues, TableReport
+from m3net_tf.lab.studies.table_results import EarlierRuns, Trainings, table_report
+from m3net_tf.lab.studies.table_views import cells_in_words, table_csv, table_markdown
 from m3net_tf.system.artifacts import read_json
-from m3net_tf.system.errors import ConfigError, DataError
+from m3net_tf.system.errors import DataError
 from m3net_tf.system.progress import Log, silent
-from m3net_tf.training.cluster.data import ANY_DATA, DataFolders, require_data
-from m3net_tf.training.cluster.fetching import RemoteFolder, folder_or_url, is_url
+from m3net_tf.training.cluster.data import DataFolders, require_data
 from m3net_tf.training.cluster.pools import IN_PROCESS, PoolOptions
 from m3net_tf.training.run import built_otherwise
 
@@ -47,8 +43,8 @@ class TablePlan:
 
     grid: Grid
     stem: Path
-    trainings: Mapping[tuple[int, Repeat], Training]
-    earlier: Mapping[str, Mapping[str, Mapping[str, Any]]]
+    trainings: Trainings
+    earlier: EarlierRuns
     known: frozenset[str]
     runs: Plan
 
@@ -63,9 +59,9 @@ def plan_table(
 ) -> TablePlan:
     """Find out which runs of a table are missing; writes nothing.
 
-    Args and errors are those of :func:`make_table`.
+    Arguments and errors: see :func:`make_table`.
     """
-    grid = load_grid(find_grid(name), scale)
+    grid = load_grid(name, scale)
     stem = out / f"{grid.name}.{scale}"
     trainings = {
         (index, repeat): grid.training(cell, repeat)
@@ -73,13 +69,13 @@ def plan_table(
         for repeat in cell.repeats
     }
     written = [path for path in (Path(f"{stem}.json"),) if path.exists()]
-    if keep_results:  # the table's own results go before those of others
+    if keep_results:  # the table's own results go first
         written += [path for path in sorted(out.rglob(f"*.{scale}.json")) if path not in written]
         if not written:
             raise DataError(
                 f"{out} has no results of {scale} scale to keep: run it without --keep-results"
             )
-    earlier: dict[str, Mapping[str, Mapping[str, Any]]] = {}
+    earlier: dict[str, Mapping[str, RunValues]] = {}
     for path in written:
         earlier = {**_earlier_rows(path, grid, trainings), **earlier}
     known = frozenset(earlier if keep_results else ())
@@ -127,7 +123,7 @@ def make_table(
         DataError: a data set of a run that must be trained is missing, Ray is needed and not
             installed or reached, or ``keep_results`` is set and no table is written.
     """
-    start = time.perf_counter()
+    start_s = time.perf_counter()
     plan = plan_table(name, scale, runs_folder=runs_folder, out=out, keep_results=keep_results)
     grid, trainings = plan.grid, plan.trainings
     log(f"{grid.name} at {scale} scale: {len(grid.cells)} cells, {len(trainings)} runs in them")
@@ -136,48 +132,24 @@ def make_table(
     outcomes = run_trainings(
         plan.runs, runs_folder, data_folders, options=options, watch=watch, log=log
     )
-    results = cell_results(grid, trainings, outcomes, plan.earlier, runs_folder, log)
-    report = table_report(grid, results, trainings.values(), command)
-    report["wall_s"] = round(time.perf_counter() - start, 1)
+    report = table_report(
+        grid, trainings, outcomes, plan.earlier, runs_folder, command, start_s, log
+    )
     stem = stem_to_write(plan.stem, report["cells"], _finished)
     if stem != plan.stem:
         log(f"{plan.stem}.md stays as it is: it has results of runs that have failed now")
-    markdown = table_markdown(grid, results, report, stem)
-    log(str(write_report(stem, report, table_csv(grid, results), markdown)))
-    log(f"cells: {cells_in_words(grid)}")
+    markdown = table_markdown(report, grid.path, stem)
+    log(str(write_report(stem, report, table_csv(report), markdown)))
+    log(f"cells: {cells_in_words(report)}")
     return report
 
 
-def _finished(cell: Mapping[str, Any]) -> int:
+def _finished(cell: CellValues) -> int:
     """Number of values in a written cell."""
     return sum(run["value"] is not None for run in cell["runs"]) or int(cell["ours"] is not None)
 
 
-def parse_data_folders(texts: Sequence[str]) -> dict[str, Path | RemoteFolder]:
-    """Folders of data sets from ``NAME=FOLDER``, and the default from ``FOLDER`` or ``DATA_DIR``.
-
-    A folder may be a URL.
-
-    Raises:
-        ConfigError: there is no data set of a given name.
-    """
-    folders: dict[str, Path | RemoteFolder] = {}
-    if default := os.environ.get("DATA_DIR"):
-        folders[ANY_DATA] = folder_or_url(default)
-    for text in texts:
-        name, equals, folder = ("", "", "") if is_url(text) else text.partition("=")
-        if equals and name not in dataset_names():
-            raise ConfigError(
-                f"--data-dir {text}: there is no data set {name!r}: choose from "
-                f"{', '.join(dataset_names())}"
-            )
-        folders[name if equals else ANY_DATA] = folder_or_url(folder if equals else text)
-    return folders
-
-
-def _earlier_rows(
-    path: Path, grid: Grid, trainings: Mapping[tuple[int, Repeat], Training]
-) -> dict[str, dict[str, Mapping[str, Any]]]:
+def _earlier_rows(path: Path, grid: Grid, trainings: Trainings) -> dict[str, dict[str, RunValues]]:
     """Runs in a written table whose recipes and networks are unchanged: key -> metric -> run."""
     noted = {
         (run["recipe_sha256"], cell["metric"]): run
@@ -185,7 +157,7 @@ def _earlier_rows(
         for run in cell.get("runs", ())
         if "metrics" in run and run["value"] is not None
     }
-    rows: dict[str, dict[str, Mapping[str, Any]]] = {}
+    rows: dict[str, dict[str, RunValues]] = {}
     changed = set()
     for (index, _), training in trainings.items():
         metric = grid.cells[index].metric

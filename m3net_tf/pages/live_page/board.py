@@ -28,6 +28,18 @@ from m3net_tf.boards.device.mirror import (
 )
 from m3net_tf.boards.device.monitor import OpenStream
 from m3net_tf.pages.live_page.clips import Captures
+from m3net_tf.pages.live_page.requests import (
+    DiscardSound,
+    Forget,
+    KeepRecording,
+    LabelSound,
+    PlaySound,
+    Request,
+    Reset,
+    Save,
+    SetThreshold,
+    read_request,
+)
 from m3net_tf.runtime import ClassSettings, NearMiss, explain
 from m3net_tf.runtime.detector_config import FULL_SCALE
 from m3net_tf.system.errors import ConfigError, FirmwareError, M3NetError, os_error_line
@@ -39,7 +51,6 @@ SHOWN_S = 10.0  # of the stream; a page that opens later gets as much of the pas
 _KEPT = 50  # events and near misses
 _PUBLISH_EVERY_S = 0.05
 _STATISTICS_EVERY_S = 1.0
-_LEAST_THRESHOLD = 0.01
 _STATISTICS = (
     *("awake_ppm", "runs", "events", "lost_hops", "audio_overruns", "uart_overruns"),
     *("max_run_us", "latency_us"),
@@ -137,34 +148,37 @@ class LiveBoard:
             }
         )
 
-    def handle(self, request: Any, reply: Send) -> None:
+    def handle(self, text: str, reply: Send) -> None:
         """Carry out a page's request; its answer, or why it is refused, goes to ``reply``."""
-        kinds: dict[Any, Callable[[dict[str, Any], Send], None]] = {
-            "threshold": self._set_threshold,
-            "reset": self._reset,
-            "save": self._save,
-            "forget": self._forget,
-        }
-        if captures := self._captures:
-            publish = self._publish
-            kinds |= {
-                "wav": lambda asked, reply: reply(captures.wav(asked.get("clip"))),
-                "label": lambda asked, _: publish(
-                    captures.label(asked.get("clip"), asked.get("label"))
-                ),
-                "discard": lambda asked, _: publish(captures.discard(asked.get("clip"))),
-                "recording": lambda asked, _: publish(captures.take(asked.get("samples"))),
-            }
         try:
-            kind = request.get("type") if isinstance(request, dict) else None
-            if not isinstance(kind, str) or kind not in kinds:
-                raise ConfigError(f"a request has the type {', '.join(kinds)}")
-            kinds[kind](request, reply)
+            self._carry_out(read_request(text), reply)
         except M3NetError as error:
             reply({"type": "notice", "error": True, "text": str(error)})
         except OSError as error:  # such as a full disk; the stream continues
             text = os_error_line(error) or str(error)
             reply({"type": "notice", "error": True, "text": text})
+
+    def _carry_out(self, request: Request, reply: Send) -> None:
+        match request:
+            case SetThreshold(label, threshold):
+                self._set_threshold(label, threshold)
+            case Reset():
+                for label, settings in enumerate(self._initial):
+                    self._change(label, settings.threshold)
+            case Save():
+                self._save(reply)
+            case Forget():
+                self._forget(reply)
+            case _ if self._captures is None:
+                raise ConfigError("no sounds are kept: start m3net monitor with --capture FOLDER")
+            case PlaySound(clip):
+                reply(self._captures.wav(clip))
+            case LabelSound(clip, name):
+                self._publish(self._captures.label(clip, name))
+            case DiscardSound(clip):
+                self._publish(self._captures.discard(clip))
+            case KeepRecording(samples):
+                self._publish(self._captures.take(samples))
 
     def feed(self, message: Message) -> None:
         """Take a line of the stream; the view has it already."""
@@ -265,20 +279,11 @@ class LiveBoard:
             "threshold": settings.threshold,
         }
 
-    def _set_threshold(self, request: dict[str, Any], reply: Send) -> None:
-        label, value = request.get("label"), request.get("value")
+    def _set_threshold(self, label: int, threshold: float) -> None:
         classes = len(self._initial)
-        if isinstance(label, bool) or not isinstance(label, int) or not 0 <= label < classes:
-            raise ConfigError(f"class {label!r}: give a number from 0 to {classes - 1}")
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise ConfigError(f"threshold {value!r}: give a number")
-        if not _LEAST_THRESHOLD <= value <= 1:
-            raise ConfigError(f"threshold {value!r}: give {_LEAST_THRESHOLD:g} to 1")
-        self._change(label, float(value))
-
-    def _reset(self, request: dict[str, Any], reply: Send) -> None:
-        for label, settings in enumerate(self._initial):
-            self._change(label, settings.threshold)
+        if label >= classes:
+            raise ConfigError(f"class {label}: give a number from 0 to {classes - 1}")
+        self._change(label, threshold)
 
     def _change(self, label: int, threshold: float) -> None:
         """Change a threshold on the board and in the mirror, at the same place of the stream."""
@@ -305,12 +310,12 @@ class LiveBoard:
             self._stream.view.thresholds[label] = settings.threshold
         self._publish({"type": "threshold", **self._class(label)})
 
-    def _save(self, request: dict[str, Any], reply: Send) -> None:
+    def _save(self, reply: Send) -> None:
         save_thresholds(self._stream.device)
         self._set_saved(True)
         reply({"type": "notice", "error": False, "text": "The board keeps these thresholds."})
 
-    def _forget(self, request: dict[str, Any], reply: Send) -> None:
+    def _forget(self, reply: Send) -> None:
         forget_thresholds(self._stream.device)
         self._feed_before_answer()
         config, saved = read_detector(self._stream.device)

@@ -145,22 +145,18 @@ class Captures:
         provenance |= {"detected": detected, "score": score, "threshold": threshold}
         return self._add(_Sound(samples, facts, provenance))
 
-    def take(self, text: Any) -> dict[str, Any]:
+    def take(self, data: bytes) -> dict[str, Any]:
         """Keep a recording of the browser's microphone, at the board's rate.
 
         Args:
-            text: little-endian int16 samples as base64.
+            data: little-endian int16 samples.
 
         Returns:
             The message for pages.
 
         Raises:
-            ConfigError: it is not that, or has another length than a clip.
+            ConfigError: it has another length than a clip.
         """
-        try:
-            data = base64.b64decode(text, validate=True)
-        except (TypeError, ValueError):
-            raise ConfigError("a recording is 16-bit samples as base64") from None
         if len(data) != 2 * self._samples:
             raise ConfigError(f"a recording has {self._samples} samples of 16 bits")
         facts = {
@@ -172,7 +168,7 @@ class Captures:
         samples = np.frombuffer(data, "<i2").astype(np.int16)
         return self._add(_Sound(samples, facts, self._provenance("browser")))
 
-    def wav(self, number: Any) -> dict[str, Any]:
+    def wav(self, number: int) -> dict[str, Any]:
         """A sound as a WAV file in base64.
 
         Returns:
@@ -184,7 +180,7 @@ class Captures:
         wav = wav_bytes(self._sound(number).samples, self._rate_hz)
         return {"type": "wav", "clip": number, "wav": base64.b64encode(wav).decode()}
 
-    def label(self, number: Any, label: Any) -> dict[str, Any]:
+    def label(self, number: int, label: str) -> dict[str, Any]:
         """Save a sound under a label, in place of an earlier one.
 
         Returns:
@@ -210,7 +206,7 @@ class Captures:
         sound.label = label
         return {**self._shown(number), "clips": len(self._clips)}
 
-    def discard(self, number: Any) -> dict[str, Any]:
+    def discard(self, number: int) -> dict[str, Any]:
         """Forget a sound, and delete its file if it has one.
 
         Returns:
@@ -243,10 +239,10 @@ class Captures:
             self._sounds.popitem(last=False)
         return self._shown(self._number)
 
-    def _sound(self, number: Any) -> _Sound:
-        sound = self._sounds.get(number) if isinstance(number, int) else None
+    def _sound(self, number: int) -> _Sound:
+        sound = self._sounds.get(number)
         if sound is None:
-            raise ConfigError(f"sound {number!r} is no longer kept: choose a newer one")
+            raise ConfigError(f"sound {number} is no longer kept: choose a newer one")
         return sound
 
 

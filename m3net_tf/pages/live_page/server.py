@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import secrets
 import socket
@@ -176,12 +177,8 @@ async def _serve(connection: WebSocket, board: LiveBoard, pages: Pages) -> None:
     sender = asyncio.create_task(_send_messages(connection, page))
     try:
         while True:
-            request = _parsed(await connection.receive_text())
-            board.submit(
-                lambda request=request: board.handle(  # type: ignore[misc]
-                    request, lambda message: pages.send(page, message)
-                )
-            )
+            text = await connection.receive_text()
+            board.submit(functools.partial(board.handle, text, functools.partial(pages.send, page)))
     except (WebSocketDisconnect, KeyError, RuntimeError):
         pass  # closed, or bytes in place of text
     finally:
@@ -195,13 +192,6 @@ async def _send_messages(connection: WebSocket, page: asyncio.Queue[str | None])
     while (text := await page.get()) is not None:
         await connection.send_text(text)
     await connection.close(1013)
-
-
-def _parsed(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return None
 
 
 async def serve(

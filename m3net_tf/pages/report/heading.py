@@ -6,12 +6,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from m3net_tf.audio.labels import is_silence
 from m3net_tf.boards.builds.boards import load_board
 from m3net_tf.boards.deployment.real_time import figures_text, measured_pace, verdict_text
 from m3net_tf.compiler.engines import DEFAULT_BOARD
 from m3net_tf.pages.report.gather import RunData
 from m3net_tf.pages.report.words import interval, percent
-from m3net_tf.runtime.detector_config import SILENCE_LABELS, label_word
 from m3net_tf.system.errors import M3NetError
 
 _NETWORKS = {"m3net": "M3Net", "spectromasknet": "SpectroMaskNet", "diffres": "DiffRes"}
@@ -20,14 +20,17 @@ _NUMBERS = "no one two three four five six seven eight nine ten eleven twelve".s
 
 def title_of(runs: Sequence[RunData]) -> str:
     """Network, sounds and number of classes in words; several runs with their names."""
+    titles = [_title(run) for run in runs]
     if len(runs) == 1:
-        return _title(runs[0])
-    return " and ".join(f"{run.name} ({_title(run)})" for run in runs)
+        return titles[0]
+    if len(set(titles)) == 1:
+        return f"{' and '.join(run.name for run in runs)}: {titles[0]}"
+    return " and ".join(f"{run.name} ({title})" for run, title in zip(runs, titles, strict=True))
 
 
 def _title(run: RunData) -> str:
     name, data = run.run.recipe().model.name, run.metrics.dataset.name
-    sounds = [label for label in run.labels if label_word(label) not in SILENCE_LABELS]
+    sounds = [label for label in run.labels if not is_silence(label)]
     count = _NUMBERS[len(sounds)] if len(sounds) < len(_NUMBERS) else str(len(sounds))
     classes = f"{count} class{'es' * (len(sounds) != 1)}"
     silence = " and silence" if len(sounds) < len(run.labels) else ""
@@ -62,4 +65,4 @@ def _speed(run: RunData, board: str) -> str:
         return f"Its speed on {board} was not measured."
     words = verdict_text(pace)
     figures = figures_text(load_board(board), pace)
-    return f"{words[0].upper()}{words[1:]} on {board}: {figures}, as an emulator counts."
+    return f"On {board}, as an emulator counts: {figures}. {words[0].upper()}{words[1:]}."

@@ -23,7 +23,8 @@ from m3net_tf.system.urls import absolute_url
 from m3net_tf.training import Recipe, Run, train
 from m3net_tf.training.cluster.pools import Lost, PoolOptions, RayPool, open_pool
 from m3net_tf.training.cluster.resources import Resources
-from m3net_tf.training.cluster.worker import Member, Order, Report, log_name, train_run
+from m3net_tf.training.cluster.worker import Order, Report, log_name, train_run
+from m3net_tf.training.member import Member
 from m3net_tf.training.run_metrics import RunMetrics
 from m3net_tf.training.start import prepare
 
@@ -68,7 +69,7 @@ def train_on_workers(
         options: ``jobs`` is the number of workers; ``retries`` limits the restarts.
         devices: GPUs of each worker.
         shards: URL of the data set's shards, which replace ``data_dir``.
-        log: receives the lines of the first worker, and those on restarts.
+        log: receives the lines of the first worker, and lines on restarts.
 
     Returns:
         The metrics, as in ``metrics.json``.

@@ -17,8 +17,8 @@ from m3net_tf.system.errors import DataError, InUseError, M3NetError, one_line, 
 from m3net_tf.system.progress import Log
 from m3net_tf.training.cluster.data import local_folder
 from m3net_tf.training.cluster.fetching import RemoteFolder, fetch_folder
+from m3net_tf.training.member import Member
 from m3net_tf.training.recipe import Recipe
-from m3net_tf.training.start import Member
 from m3net_tf.training.stopping import AfterEpoch, TrainingStoppedError
 
 

@@ -13,6 +13,7 @@ import pytest
 import soundfile
 
 from m3net_tf.audio.datasets import cut_statement, load_dataset
+from m3net_tf.audio.datasets.checking import check
 from m3net_tf.audio.datasets.clips import Clip
 from m3net_tf.audio.datasets.protocols import UnsuitedProtocolError, grouped_fold_split
 from m3net_tf.audio.datasets.tables import split_table
@@ -21,9 +22,9 @@ from m3net_tf.audio.datasets.windows import (
     is_silent,
     levels_of,
     loudest_windows,
-    window_starts,
 )
-from m3net_tf.system.errors import ConfigError
+from m3net_tf.audio.frontend.windows import window_starts, windows_of_chunks
+from m3net_tf.system.errors import ConfigError, DataError
 
 RATE_HZ = 8000
 WINDOWS = {"clip_s": 1.0, "long_clips": "windows", "sample_rate_hz": RATE_HZ}
@@ -70,6 +71,14 @@ def test_the_last_window_ends_with_the_sound():
     assert window_starts(104, 40, 5) == [0, 20, 40, 60]
     assert window_starts(105, 40, 5) == [0, 20, 40, 60, 65]
     assert window_starts(40, 40, 1) == [0]
+    for samples in (100, 104, 105, 40):
+        sound = np.arange(samples, dtype=np.int16)
+        for chunks in ([sound], np.split(sound, [1, 7, 39]), np.split(sound, range(3, samples, 3))):
+            windows = list(windows_of_chunks(chunks, 40, 5))
+            assert [start for start, _ in windows] == window_starts(samples, 40, 5)
+            assert all((part == np.arange(start, start + 40)).all() for start, part in windows)
+    ((start, part),) = windows_of_chunks([np.ones(3, np.int16)], 5, 1)
+    assert (start, part.tolist()) == (0, [1, 1, 1, 0, 0])
 
 
 def test_silence_is_far_below_the_loudest_window():
@@ -101,6 +110,25 @@ def test_a_folder_with_long_clips(tmp_path: Path):
     assert "only their beginning" in cut_statement(load_dataset("folder", tmp_path))
     with pytest.raises(ConfigError, match="long_clips is 'all'; choose cut or windows"):
         load_dataset("folder", tmp_path, long_clips="all")
+
+
+def test_digital_zero_is_no_example_of_a_class(tmp_path: Path):
+    for label, number in itertools.product(("bark", "sneeze", "silence"), range(10)):
+        write(tmp_path / label / f"{number}.wav", 0.1, length_s=0.6)
+    write(tmp_path / "bark" / "zero.wav", length_s=0.6)
+    write(tmp_path / "sneeze" / "zero.wav", length_s=4.0)
+    write(tmp_path / "silence" / "zero.wav", length_s=0.6)
+    (tmp_path / "bark" / "broken.wav").write_bytes(b"RIFF")
+    for options in (WINDOWS, {}):
+        dataset = load_dataset("folder", tmp_path, **options)
+        assert dataset.silent == ("bark/zero.wav", "sneeze/zero.wav")
+        names = {clip.whole or clip.clip_id for clip in dataset.clips}
+        assert len(names) == 32 and {"silence/zero.wav", "bark/broken.wav"} < names
+    remark = next(line for line in check("folder", tmp_path).remarks if "digital zero" in line)
+    assert "2 clips" in remark and "bark/zero.wav" in remark
+    write(tmp_path / "zeros" / "a.wav")
+    with pytest.raises(DataError, match=r"class 'zeros' .*: replace their files, or remove"):
+        load_dataset("folder", tmp_path)
 
 
 def test_only_the_loudest_window_has_the_event(tmp_path: Path):

@@ -13,7 +13,9 @@ from m3net_tf.audio.datasets import load_dataset
 from m3net_tf.audio.shards import open_shards
 from m3net_tf.audio.shards.writing import write_shards
 from m3net_tf.system.errors import ConfigError
-from m3net_tf.training import Run, load_recipe, start, train
+from m3net_tf.system.progress import silent
+from m3net_tf.training import Run, load_recipe, train
+from m3net_tf.training.start import prepare
 
 pytestmark = pytest.mark.usefixtures("private_cache")
 
@@ -72,13 +74,14 @@ def test_keys_that_need_files_are_refused(written, tiny_recipe, tmp_path, sectio
 def test_a_stopped_run_continues_with_its_shards(written, recipe_path, tmp_path, monkeypatch):
     monkeypatch.chdir(written.parent)
     run, recipe = Run(tmp_path / "run"), load_recipe(recipe_path)
-    _, source = start._data_of(recipe, run, None, written.name)
+    _, source = prepare(recipe, run, None, written.name, silent)
     monkeypatch.chdir(tmp_path)
     run.remember_data(source)
     assert run.data_folder(None) is None
-    dataset, again = start._data_of(recipe, run, None, "")
+    dataset, again = prepare(recipe, run, None, "", silent)
     assert again == source and dataset.clip_list_hash()
-    assert start._data_of(recipe, run, tmp_path, "")[1].folder == tmp_path  # --data-dir prevails
+    _, given = prepare(recipe, run, tmp_path, "", silent)
+    assert given.folder == tmp_path  # --data-dir prevails
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ import json
 import fsspec
 import numpy as np
 import pytest
+import soundfile
 
 from m3net_tf.audio.datasets import load_dataset
 from m3net_tf.audio.shards import files, load_sharded_dataset, open_shards, require_section
@@ -252,3 +253,19 @@ def test_a_full_disk_is_one_line(sounds, tmp_path, monkeypatch):
     with pytest.raises(DataError, match=r"tfrecord cannot be written \(No space left on device\):"):
         write_shards(sounds, SECTION, str(tmp_path / "full"), 15)
     assert not list((tmp_path / "full").glob("*.tfrecord"))
+
+
+def test_windows_of_a_longer_clip_still_count_as_one(tmp_path):
+    sound = np.random.default_rng(1).uniform(-0.5, 0.5, 12_000)
+    for label in "ab":
+        for number in range(4):
+            path = tmp_path / "sounds" / label / f"{number}.wav"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            soundfile.write(path, sound, 8000)
+    options = {"sample_rate_hz": 8000, "clip_s": 1.0, "long_clips": "windows"}
+    dataset = load_dataset("folder", tmp_path / "sounds", **options)
+    section = {**SECTION, "name": "folder", "options": options}
+    write_shards(dataset, section, str(tmp_path / "shards"))
+    back = load_sharded_dataset(open_shards(str(tmp_path / "shards")))
+    places = {(clip.clip_id, clip.whole, clip.start_s, clip.duration_s) for clip in back.clips}
+    assert places == {(c.clip_id, c.whole, c.start_s, c.duration_s) for c in dataset.clips}

@@ -93,16 +93,12 @@ def test_networks_that_were_not_measured_are_kept_only_if_asked(path):
 )
 def test_a_damaged_file(path, text):
     path.write_text(text)
-    with pytest.raises(
-        ConfigError, match=r"baselines\.json is no file of accepted costs: restore it"
-    ):
+    with pytest.raises(ConfigError, match=r"baselines\.json .*restore it"):
         _compare(path, {PLACE: COST})
 
 
 def test_a_missing_file(tmp_path):
-    with pytest.raises(
-        ConfigError, match="is missing: make it with m3net matrix --update-baselines"
-    ):
+    with pytest.raises(ConfigError, match="m3net matrix --update-baselines"):
         _compare(tmp_path / "baselines.json", {PLACE: COST})
 
 

@@ -12,6 +12,7 @@ import pytest
 from m3net_tf.audio.frontend import FrontendConfig
 from m3net_tf.boards.builds.boards import emulated_board, list_boards
 from m3net_tf.boards.builds.sources import FIRMWARE_DIR
+from m3net_tf.boards.deployment.cost import BoardCost
 from m3net_tf.boards.deployment.proposals import PROPOSALS, propose
 from m3net_tf.boards.deployment.real_time import Pace, measured_pace, pace_lines, pace_of, pace_on
 from m3net_tf.export import Bundle, export_run
@@ -19,7 +20,19 @@ from m3net_tf.system.artifacts import write_json
 from m3net_tf.training import Run
 
 BOARD, SAME_CORE, OTHER_CORE = "mps2_an386", "nrf52840dk", "mps2_an385"
-COST = {"instructions": 3_000_000, "frontend_instructions": 20_000, "board": BOARD}
+COST = BoardCost(
+    board=BOARD,
+    instructions=3_000_000,
+    frontend_instructions=20_000,
+    arena_bytes=10_000,
+    arena_used_bytes=9_000,
+    stack_bytes=1_000,
+    frontend_bytes=3_000,
+    flash_bytes=100_000,
+    ram_bytes=30_000,
+    model_bytes=40_000,
+    sections={},
+)
 
 
 def pace(run: int, frame: int = 20_000, clock_hz: int = 25_000_000) -> Pace:
@@ -65,17 +78,17 @@ def test_the_pace_of_a_run_is_that_of_its_newest_export(run: Path, tmp_path: Pat
     bundle = Bundle.load(run / "export")
     subject = {"model_sha256": bundle.manifest.model.sha256, "engine": bundle.manifest.engine}
     assert measured_pace(run, BOARD) is None and measured_pace(tmp_path, BOARD) is None
-    write_json(run / "summary.json", {**subject, **COST})
+    write_json(run / "summary.json", {**subject, **COST.to_dict()})
     expected = pace_on(bundle, 25_000_000, COST)
     assert measured_pace(run, BOARD) == expected
     faster = measured_pace(run, SAME_CORE)
     assert faster == pace_on(bundle, 64_000_000, COST)
     assert measured_pace(run, OTHER_CORE) is None
-    rows = [{"cost": None}, {"cost": {**COST, "board": OTHER_CORE}}]
+    rows = [{"cost": None}, {"cost": {**COST.to_dict(), "board": OTHER_CORE}}]
     write_json(run / "footprint.json", {**subject, "boards": rows})
     assert measured_pace(run, OTHER_CORE) == expected
     assert Pace(**dataclasses.asdict(expected)) == expected
-    write_json(run / "summary.json", {**subject, "model_sha256": "another", **COST})
+    write_json(run / "summary.json", {**subject, "model_sha256": "another", **COST.to_dict()})
     assert measured_pace(run, BOARD) is None
 
 

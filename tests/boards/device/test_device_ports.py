@@ -19,12 +19,12 @@ from m3net_tf.training import Run
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("/dev/ttyNONE7", "no such port .*tcp:HOST:PORT or qemu:BOARD"),
-        ("tcp:localhost", "not an address; give tcp:HOST:PORT"),
-        ("tcp:localhost:http", "not an address"),
-        ("tcp::3456", "not an address"),
-        ("tcp:localhost:70000", "not an address"),
-        ("qemu:mps2_an386", "no firmware to emulate; name its run by --run RUN"),
+        ("/dev/ttyNONE7", "tcp:HOST:PORT or qemu:BOARD"),
+        ("tcp:localhost", "give tcp:HOST:PORT"),
+        ("tcp:localhost:http", "give tcp:HOST:PORT"),
+        ("tcp::3456", "give tcp:HOST:PORT"),
+        ("tcp:localhost:70000", "give tcp:HOST:PORT"),
+        ("qemu:mps2_an386", "--run RUN"),
     ],
 )
 def test_names_that_are_no_port(name: str, words: str):
@@ -36,14 +36,14 @@ def test_names_that_are_no_port(name: str, words: str):
 def test_a_file_is_no_serial_port(tmp_path: Path):
     path = tmp_path / "file"
     path.touch()
-    with pytest.raises(FirmwareError, match="cannot be opened as a serial port"):
+    with pytest.raises(FirmwareError, match=str(path)):
         open_port(str(path))
 
 
 def test_nobody_listens():
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    with pytest.raises(FirmwareError, match="no listener there .*start the emulator"):
+    with pytest.raises(FirmwareError, match=f"{port}.*start the emulator"):
         open_port(f"tcp:127.0.0.1:{port}")
 
 
@@ -58,7 +58,7 @@ def test_nothing_is_built_for_a_board_that_nothing_emulates():
     def build(board: str) -> Path:
         raise AssertionError("built")
 
-    words = "stm32f4_discovery: no emulator runs this board; emulated boards: mps2_an385, "
+    words = "stm32f4_discovery.*mps2_an385"
     with pytest.raises(FirmwareError, match=words):
         open_port("qemu:stm32f4_discovery", firmware=build)
     with pytest.raises(FirmwareError, match=words):
@@ -66,12 +66,12 @@ def test_nothing_is_built_for_a_board_that_nothing_emulates():
 
 
 def test_the_chain_refuses_such_a_board_before_its_slow_stages(tmp_path: Path):
-    with pytest.raises(FirmwareError, match="no emulator runs this board"):
+    with pytest.raises(FirmwareError, match="stm32f4_discovery.*mps2_an385"):
         run_chain(Run(tmp_path / "no_run"), "stm32f4_discovery")
 
 
 def test_an_emulated_board_hears_a_file_and_a_real_one_the_world():
-    with pytest.raises(FirmwareError, match="needs a sound: give --play FILE"):
+    with pytest.raises(FirmwareError, match="give --play FILE"):
         emulated_sound("qemu:mps2_an386", Path("no_run"), None)
     assert emulated_sound("/dev/ttyACM0", Path("no_run"), Path("no.wav")) is None
 
@@ -84,12 +84,12 @@ def test_what_is_built_is_said_first(tmp_path: Path):
 
 
 def test_missing_firmware(tmp_path: Path):
-    with pytest.raises(FirmwareError, match="no such firmware; build it first"):
+    with pytest.raises(FirmwareError, match=f"{tmp_path / 'mps2_an386'}.*build it first"):
         open_port("qemu:mps2_an386", firmware=lambda board: tmp_path / board)
 
 
 def test_only_emulated_boards_are_given_a_sound():
-    with pytest.raises(FirmwareError, match="only an emulated board"):
+    with pytest.raises(FirmwareError, match="tcp:localhost:1"):
         open_port("tcp:localhost:1", sound=bytes(2))
 
 

@@ -154,7 +154,7 @@ def test_an_arena_16_bytes_too_small_is_refused(
     enough = -(-run_job(built.image.elf, built.machine, clips).arena_used_bytes // 16) * 16
     fits = run_job(build_variant(arena_bytes=enough), built.machine, clips)
     assert fits.arena_size_bytes == enough and fits.arena_used_bytes > enough - 16
-    with pytest.raises(FirmwareError, match=rf"reports arena: the tensor arena of {enough - 16} "):
+    with pytest.raises(FirmwareError, match=rf"arena: .* {enough - 16} "):
         run_job(build_variant(arena_bytes=enough - 16), built.machine, clips)
 
 
@@ -168,7 +168,7 @@ def test_a_flipped_bit_of_the_model_is_reported(built: BuiltFirmware, tmp_path: 
     damaged = bytearray(elf)
     damaged[elf.index(built.tflite) + round(place * (len(built.tflite) - 1))] ^= 1 << 3
     (tmp_path / "damaged.elf").write_bytes(damaged)
-    with pytest.raises(FirmwareError, match="reports model_crc: the model's bytes have changed"):
+    with pytest.raises(FirmwareError, match="model_crc"):
         run_job(tmp_path / "damaged.elf", built.machine, random_features(1, seed=1))
 
 

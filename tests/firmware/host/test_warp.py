@@ -136,5 +136,5 @@ def test_refused(change, message):
     with pytest.raises(ModelError, match=message) as caught:
         WarpConfig.from_dict(values)
     assert "\n" not in str(caught.value)
-    with pytest.raises(ModelError, match="incomplete warp: export again"):
+    with pytest.raises(ModelError, match="export again"):
         WarpConfig.from_dict({"bins": 40})

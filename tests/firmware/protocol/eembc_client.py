@@ -45,28 +45,28 @@ class Runner:
     """The benchmark's runner on a wire; ``slow`` stretches its time-outs for emulated boards."""
 
     def __init__(self, wire: Wire, slow: float = 1.0) -> None:
-        self._wire = wire
+        self.wire = wire
         self._slow = slow
         self._bytes = b""
 
-    def _line(self, timeout_s: float) -> str:
+    def line(self, timeout_s: float) -> str:
         until_s = time.monotonic() + timeout_s * self._slow
         while b"\n" not in self._bytes:
             left_s = until_s - time.monotonic()
             assert left_s > 0, f"no line in time; so far {self._bytes!r}"
-            self._bytes += self._wire.read(left_s)
+            self._bytes += self.wire.read(left_s)
         line, _, self._bytes = self._bytes.partition(b"\n")
         return line.replace(b"\r", b"").replace(b"\0", b"").decode("ascii")
 
     def until_ready(self, timeout_s: float = LINE_TIMEOUT_S) -> list[str]:
-        lines = [self._line(timeout_s)]
+        lines = [self.line(timeout_s)]
         while "m-ready" not in lines[-1]:
-            lines.append(self._line(timeout_s))
+            lines.append(self.line(timeout_s))
         return lines[:-1]
 
     def command(self, text: str, timeout_s: float = LINE_TIMEOUT_S) -> list[str]:
         """Lines of the answer, without ``m-ready``."""
-        self._wire.write(text.encode("ascii") + b"%")
+        self.wire.write(text.encode("ascii") + b"%")
         return self.until_ready(timeout_s)
 
     def identify(self) -> tuple[str, str]:

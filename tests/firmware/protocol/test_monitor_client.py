@@ -89,7 +89,7 @@ def test_a_board_behind_a_pty(pty):
         assert device.request("stat").number("bad_blocks") == 0
         assert device.set_baud(57_600) and device.info().version["baud"] == "57600"
         assert not device.set_baud(4_000_000)
-    with pytest.raises(FirmwareError, match="another model"), Device(open_port(pty())) as device:
+    with pytest.raises(FirmwareError, match="runs/other"), Device(open_port(pty())) as device:
         device.require_model("0" * 64, "runs/other")
 
 
@@ -103,7 +103,7 @@ def test_a_board_behind_tcp(monitor_host: Path):
         assert device.info().board == "host"
         process.kill()
         process.wait()
-        with pytest.raises(FirmwareError, match="the connection broke .*connect again"):
+        with pytest.raises(FirmwareError, match="connect again"):
             device.request("version")
 
 
@@ -164,7 +164,7 @@ def test_nobody_there(impatient):
     host_end, device_end = os.openpty()
     try:
         with (
-            pytest.raises(FirmwareError, match="no answer; check port and speed"),
+            pytest.raises(FirmwareError, match="check port and speed"),
             Device(open_port(os.ttyname(device_end))),
         ):
             pass
@@ -180,7 +180,7 @@ def test_a_board_that_stopped_at_start_says_why(impatient):
     with board:
         board.sendall(b"m3net boot board=x\r\nm3net error arena too small: build with more\r\n")
         with (
-            pytest.raises(FirmwareError, match="stopped: too small: build with more$"),
+            pytest.raises(FirmwareError, match="too small: build with more$"),
             Device(port),
         ):
             pass
@@ -188,7 +188,7 @@ def test_a_board_that_stopped_at_start_says_why(impatient):
 
 def test_errors_of_the_board_have_its_code(pty):
     with Device(open_port(pty())) as device:
-        with pytest.raises(BoardError, match="the board reports no_audio: ") as caught:
+        with pytest.raises(BoardError, match="no_audio") as caught:
             device.request("stream mic")
         assert caught.value.code == "no_audio" and "\n" not in str(caught.value)
 
@@ -206,9 +206,9 @@ def test_clips_are_captured_into_a_data_set(pty, tmp_path: Path):
         first = capture(device, folder, "clap", 2, 0.5, lines.append)
         second = capture(device, folder, "clap", 1, 1.0)
         capture(device, folder, "quiet", 1, 1.0)
-        with pytest.raises(ConfigError, match="records up to 1 s at once"):
+        with pytest.raises(ConfigError, match="up to 1 s"):
             capture(device, folder, "clap", 1, 1.5)
-        with pytest.raises(ConfigError, match="a name that a folder can have"):
+        with pytest.raises(ConfigError, match="../clap"):
             capture(device, folder, "../clap", 1, 1.0)
     clips = {clip.path: clip for clip in CapturedClips(folder)}
     assert len({*first, *second}) == 3 and {clips[path].label for path in first} == {"clap"}
@@ -340,17 +340,17 @@ def test_the_monitor_of_an_emulated_board_ends_with_its_sound(pty, tmp_path: Pat
 def test_a_board_without_sound_is_advised_its_option(pty, tmp_path: Path):
     """The error names command-line options; the board's own advice names a protocol request."""
     path = pty()
-    with pytest.raises(FirmwareError, match="has no sound: give it a sound by --play FILE") as no:
+    with pytest.raises(FirmwareError, match="--play FILE") as no:
         run_monitor(path, tmp_path, Console(file=io.StringIO()), baud=115_200, log=print)
     assert "stream host" not in str(no.value)
     with Device(open_port(path)) as device:
-        with pytest.raises(FirmwareError, match="has no sound: check its microphone"):
+        with pytest.raises(FirmwareError, match="check its microphone"):
             capture(device, tmp_path, "clap", 1, 0.5)
         device.port.name = "qemu:some_board"
-        with pytest.raises(FirmwareError, match="give its microphone a sound by --play FILE"):
+        with pytest.raises(FirmwareError, match="--play FILE"):
             capture(device, tmp_path, "clap", 1, 0.5)
         device.info().version["audio"] = "0"
-        with pytest.raises(FirmwareError, match="has no sound: use a board with a microphone"):
+        with pytest.raises(FirmwareError, match="use a board with a microphone"):
             capture(device, tmp_path, "clap", 1, 0.5)
 
 
@@ -435,7 +435,7 @@ def test_only_an_emulated_board_records_a_file(tmp_path: Path):
     from m3net_tf import cli
 
     words = ["--label", "a", "--folder", str(tmp_path), "--play", "a.wav"]
-    with pytest.raises(FirmwareError, match="only an emulated board .* can record a sound file"):
+    with pytest.raises(FirmwareError, match="emulated board"):
         cli.app(["device", "capture", "/dev/ttyACM0", *words], standalone_mode=False)
 
 
@@ -444,7 +444,7 @@ def test_clips_must_fit_the_sound(pty, tmp_path: Path):
     (tmp_path / "pcm").write_bytes(pcm.tobytes())
     folder = tmp_path / "mine"
     with Device(open_port(pty(tmp_path / "pcm"))) as device:
-        with pytest.raises(ConfigError, match="1.00 s, enough for 2 clips of 0.5 s: .*--count"):
+        with pytest.raises(ConfigError, match="2 clips of 0.5 s.*--count"):
             capture(device, folder, "clap", 3, 0.5, sound_samples=16_000)
         assert not folder.exists()
         assert len(capture(device, folder, "clap", 2, 0.5, sound_samples=16_000)) == 2

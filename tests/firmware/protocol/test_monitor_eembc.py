@@ -153,13 +153,13 @@ def test_samples_instead_of_features(runner: Runner):
 
 
 def test_energy_mode_reports_time_by_the_pin_alone(runner: Runner):
-    runner._wire.write(b"mode energy\n")
+    runner.wire.write(b"mode energy\n")
     lines = runner.until_ready()
     assert lines == ["m3net ok mode baud=9600", "m-timestamp-mode-energy", "m-init-done"]
     assert runner.command("timestamp") == []
     runner.download(bytes(INPUT_BYTES))
     assert [line for line in runner.command("infer 1 1") if "lap" in line] == []
-    runner._wire.write(b"mode performance\n")
+    runner.wire.write(b"mode performance\n")
     assert runner.until_ready()[0] == "m3net ok mode baud=115200"
 
 
@@ -171,7 +171,7 @@ def test_a_build_starts_in_energy_mode(energy_monitor_host: Path):
     assert runner.until_ready() == ready
     assert runner.identify() == ("host", "ic01")
     pipe.write(b"version\n")
-    assert " baud=9600 reset=power" in runner._line(5)
+    assert " baud=9600 reset=power" in runner.line(5)
     assert runner.command("timestamp") == []
     runner.download(bytes(INPUT_BYTES))
     assert runner.infer(2, 1).laps_us == []
@@ -231,4 +231,4 @@ def test_a_build_for_a_board_starts_in_energy_mode(
         assert runner.until_ready()[2:] == ["m-timestamp-mode-energy", "m-init-done"]
         assert runner.identify() == ("mps2_an386", "ic01")
         port.write(b"version\n")
-        assert " baud=9600 " in runner._line(5)
+        assert " baud=9600 " in runner.line(5)

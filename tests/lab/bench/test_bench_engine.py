@@ -19,6 +19,7 @@ from m3net_tf.compiler.engines import ENGINES
 from m3net_tf.lab.bench import engine as bench
 from m3net_tf.runtime.interpreter import tflm_unavailable_reason
 from m3net_tf.system.errors import ConfigError, ModelError
+from m3net_tf.system.extras import is_installed
 
 BOARD = "mps2_an386"
 FLASH = ("--weights-flash", str(64 << 10))  # the targets are for weights in the least flash
@@ -50,8 +51,8 @@ def test_flash_counts_network_and_runtime_alone():
 
 def test_ratios_and_the_table():
     costs = [
-        {"instructions": 60, "arena_bytes": 30, "flash_bytes": 7_000},
-        {"instructions": 100, "arena_bytes": 100, "flash_bytes": 10_000},
+        {"instructions": 60, "arena_bytes": 30, "flash_bytes": 7_000, "stack_bytes": 9},
+        {"instructions": 100, "arena_bytes": 100, "flash_bytes": 10_000, "stack_bytes": 9},
     ]
     answers = {
         engine: bench._Answer(cost, [engine]) for engine, cost in zip(ENGINES, costs, strict=True)
@@ -109,12 +110,22 @@ def test_a_file_is_measured_without_targets(tmp_path, monkeypatch):
     options = schema.FullyConnectedOptionsT()
     steps = [("ABS", [source], [middle], None), ("FULLY_CONNECTED", dense, [output], options)]
     path.write_bytes(write_network(steps))
-    result = bench.run_bench_engine([BOARD], [str(path)], 12)
+    result = bench.run_bench_engine([BOARD], [str(path)], 12, cycles=is_installed("unicorn"))
     measured = result["boards"][BOARD][str(path)]
     assert measured["bytes_equal"] is (None if tflm_unavailable_reason() else True)
     assert measured["targets"] == {} and measured["engines"]["compiled"]["instructions"] > 0
     console = Console(record=True, width=200)
     console.print(bench.engine_table(BOARD, result["boards"][BOARD]))
+    if modelled := measured["engines"]["compiled"].get("modelled"):
+        # QEMU counts in steps of 40 and with the calls around the network.
+        counted = measured["engines"]["compiled"]["instructions"]
+        assert 0 <= counted - modelled["instructions"] <= 120
+        assert modelled["flash_reads"] >= 7 * 42 / 4
+        assert modelled["cycles"]["nRF52840"] >= (
+            modelled["cycles"]["0 wait states"] + 2 * modelled["flash_reads"]
+        )
+        console.print(bench.cycles_table(result["boards"][BOARD]))
+        assert "modelled" in console.export_text(clear=False)
     assert str(path) in console.export_text()
 
 
@@ -134,6 +145,12 @@ def test_unknown_names_and_a_board_without_an_emulator(monkeypatch):
     monkeypatch.setattr(bench, "why_no_emulation", lambda *_: "install the tools")
     with pytest.raises(ConfigError, match=r"cannot be emulated \(install the tools\)"):
         bench.run_bench_engine([BOARD])
+
+
+def test_cycles_are_modelled_for_one_core(monkeypatch):
+    monkeypatch.setattr(bench, "require_modules", lambda *_: None)
+    with pytest.raises(ConfigError, match="mps3_an547 has another core"):
+        bench.run_bench_engine(["mps3_an547"], cycles=True)
 
 
 @pytest.mark.long

@@ -12,7 +12,8 @@ from m3net_tf import cli
 from m3net_tf.audio.datasets import dataset_info
 from m3net_tf.lab.bench import table as bench_table
 from m3net_tf.lab.bench.table import run_bench_table
-from m3net_tf.lab.studies.grid_file import find_grid, grid_names, load_grid
+from m3net_tf.lab.studies.grid_cells import load_grid
+from m3net_tf.lab.studies.grid_file import grid_names
 from m3net_tf.lab.studies.table_list import estimated_tables
 from m3net_tf.networks.models.complexity import count_macs
 from m3net_tf.system.errors import ConfigError
@@ -126,7 +127,7 @@ def test_a_data_set_without_a_number_of_clips(grid):
 def test_data_sets_are_known_without_their_files(name):
     """Each recipe of the shipped tables has a data set with a number of clips, at its own rate."""
     for scale in ("small", "paper"):
-        loaded = load_grid(find_grid(name), scale)
+        loaded = load_grid(name, scale)
         for cell in loaded.cells:
             if cell.trained:
                 training = loaded.training(cell, cell.repeats[0])

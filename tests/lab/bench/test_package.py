@@ -56,7 +56,10 @@ def test_its_size_and_the_starts_are_measured(wheel, tmp_path, monkeypatch):
     [
         ("import m3net_tf", set()),
         ("m3net --help", {"rich", "typer", "shellingham", "annotated_doc", "click"}),
-        ("m3net classify --help", {"ai_edge_litert", "ai_edge_litert_sdk_intel", "numpy"}),
+        (
+            "m3net classify --help",
+            {"ai_edge_litert", "ai_edge_litert_sdk_intel", "msgspec", "numpy", "typing_extensions"},
+        ),
     ],
 )
 def test_light_commands_import_few_packages(command, packages):

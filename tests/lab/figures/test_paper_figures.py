@@ -21,7 +21,8 @@ from m3net_tf.lab.figures.feature_maps import draw_feature_maps, fbsp_spectrogra
 from m3net_tf.lab.figures.leakage import draw_leakage
 from m3net_tf.lab.figures.shown import Shown
 from m3net_tf.lab.figures.signal_values import entropy_bits, signal_values, zero_crossings_hz
-from m3net_tf.lab.studies.grid_file import find_grid, grid_names, load_grid
+from m3net_tf.lab.studies.grid_cells import load_grid
+from m3net_tf.lab.studies.grid_file import find_grid, grid_names
 from m3net_tf.networks.models import build_model
 from m3net_tf.system.artifacts import write_json, write_text
 from m3net_tf.system.errors import ConfigError, DataError
@@ -72,7 +73,7 @@ def test_every_table_and_figure_has_a_command():
 @pytest.mark.parametrize("name", grid_names("figure"))
 def test_grids_of_figures_are_recipes_at_each_scale(name):
     for scale in yaml.safe_load(find_grid(name).read_text())["scales"]:
-        grid = load_grid(find_grid(name), scale)
+        grid = load_grid(name, scale)
         for recipe in (grid.recipe(cell) for cell in grid.cells):
             rate_hz = dataset_info(recipe.dataset.name).sample_rate_hz
             rate_hz = recipe.dataset.options.get("sample_rate_hz", rate_hz)
@@ -93,7 +94,7 @@ def test_feature_maps_of_a_grid(tmp_path):
     picture, table, facts = figures.draw_figure("spectromasknet/fig8", [], tmp_path, scale="tiny")
     assert picture == tmp_path / "spectromasknet" / "fig8.tiny.png"
     rows = read_csv(table)
-    grid = load_grid(find_grid("spectromasknet/fig8"), "tiny")
+    grid = load_grid("spectromasknet/fig8", "tiny")
     for cell in grid.cells:
         own = [row for row in rows if row["column"] == cell.labels["Feature"]]
         shown = Shown(cell.labels, grid.recipe(cell), clip=cell.clip)
@@ -276,7 +277,7 @@ def test_figure_trains_its_runs(tmp_path):
 @pytest.mark.slow
 @pytest.mark.usefixtures("eager")
 def test_activation_maps_and_tsne_of_spectromasknet(tmp_path):
-    grid = load_grid(find_grid("spectromasknet/fig6"), "tiny")
+    grid = load_grid("spectromasknet/fig6", "tiny")
     arguments = grid.recipe(grid.cells[0]).model.arguments
     shape = {"input_shape": (20, 40, 1), "classes": 4}
     model = build_model("spectromasknet", "mcu", **shape, overrides=arguments)

@@ -6,7 +6,6 @@ test_tables_tiny.py has real ones.
 """
 
 import csv
-import dataclasses
 import json
 import re
 import shutil
@@ -15,16 +14,14 @@ from pathlib import Path
 import pytest
 
 from m3net_tf import cli, training
-from m3net_tf.lab.commands.options import results_folder
+from m3net_tf.lab.commands.options import parse_data_folders, results_folder
 from m3net_tf.lab.figures.catalogue import FIGURES
 from m3net_tf.lab.studies import footprint, report_files, tables
-from m3net_tf.lab.studies.grid import Cell, Grid
-from m3net_tf.lab.studies.grid_file import find_grid, grid_names, load_grid
+from m3net_tf.lab.studies.grid_cells import load_grid
+from m3net_tf.lab.studies.grid_file import grid_names
 from m3net_tf.lab.studies.table_list import written_tables
 from m3net_tf.lab.studies.table_plan import plan_facts
-from m3net_tf.lab.studies.table_results import CellResult, _averaged
-from m3net_tf.lab.studies.table_text import cells_in_words
-from m3net_tf.lab.studies.tables import make_table, parse_data_folders, plan_table
+from m3net_tf.lab.studies.tables import make_table, plan_table
 from m3net_tf.system.artifacts import read_json, write_json
 from m3net_tf.system.errors import ConfigError, DataError
 from m3net_tf.training import recipe as recipes
@@ -137,8 +134,9 @@ def run_table(tmp_path):
     path.write_text(GRID)
 
     def run(scale="small", **arguments):
-        arguments = {"data_folders": {}, "runs_folder": tmp_path / "runs", **arguments}
-        return make_table(str(path), scale, out=tmp_path / "out", command="m3net x", **arguments)
+        folders = {"runs_folder": tmp_path / "runs", "out": tmp_path / "out"}
+        arguments = {"data_folders": {}, **folders, **arguments}
+        return make_table(str(path), scale, command="m3net x", **arguments)
 
     return run
 
@@ -505,7 +503,7 @@ def test_a_value_of_other_data_is_not_printed_as_comparable(trainer, run_table, 
 
 def test_the_list_says_which_results_are_of_an_older_recipe(tmp_path, monkeypatch, capsys):
     name, scale = "m3net/table4", "tiny"
-    grid = load_grid(find_grid(name), scale)
+    grid = load_grid(name, scale)
     keys = sorted({grid.training(cell, cell.repeats[0]).key for cell in grid.cells})
     runs = [{"recipe_sha256": key, "value": 80.0} for key in keys]
     report = {"cells": [{"runs": runs}], "date": "2026-01-02", "git_commit": "0123456789ab"}
@@ -540,24 +538,35 @@ def test_committed_results_of_older_recipes_are_named():
     assert set(re.findall(r"`[^`]*` at \w+ scale", section)) == older
 
 
-def test_an_average_needs_all_of_its_cells():
-    labels = [{"Task": task, "Hop": "1"} for task in ("a", "b", "Average")]
-    cells = [Cell(row, "accuracy", None, None, False, False, False, {}, (), {}) for row in labels]
-    cells[2] = dataclasses.replace(cells[2], metric="mean", average_of="Task")
-    axes = {"Task": ("a", "b", "Average"), "Hop": ("1",)}
-    grid = Grid(Path(), "p/t", "tiny", "", "", "", axes, tuple(cells), {})
-    spreads = [
-        {"runs": 3, "mean": mean, "std": std, "low": 0.0, "high": 1.0}
-        for mean, std in ((80.0, 1.0), (90.0, 3.0))
-    ]
-    results = [CellResult(c, (), s, None, {}) for c, s in zip(cells[:2], spreads, strict=True)]
-    average = _averaged(grid, results, CellResult(cells[2], (), None, None, {}))
-    assert (average.summary["mean"], average.summary["std"]) == (85, 2)
-    assert average.summary["low"] is None
-    results[0] = dataclasses.replace(results[0], summary=None)
-    missing = _averaged(grid, results, CellResult(cells[2], (), None, None, {}))
-    assert missing.summary is None and "no result" in missing.error
-    assert _averaged(grid, results, results[1]) is results[1]
+def test_an_average_needs_all_of_its_cells(trainer, run_table, tmp_path):
+    path = tmp_path / "paper/table9.yaml"
+    averages = "expected:\n  Mean: {accuracy: [80, 1]}"
+    text = GRID.replace("expected:", averages).replace(
+        "reference", "averages: {Network: Mean}\nreference"
+    )
+    path.write_text(text.replace("patch: {seeds: [0]}", "patch: {seeds: [0, 1]}"))
+    cells = {tuple(cell["labels"].values()): cell for cell in run_table("tiny")["cells"]}
+    whole, less, mean = (cells[name, "accuracy"]["ours"] for name in ("whole", "less", "Mean"))
+    assert (mean["runs"], mean["mean"]) == (2, (whole["mean"] + less["mean"]) / 2)
+    assert mean["std"] == (whole["std"] + less["std"]) / 2 and mean["low"] is None
+    assert "| Mean | 77.97 ± 0.67 (80 ± 1) |" in read(tmp_path, "md", "tiny")
+    trainer.failing = {seed: DataError("gone: fetch it") for seed in (0, 1)}
+    report = run_table("tiny", runs_folder=tmp_path / "none", out=tmp_path / "nothing")
+    average = next(cell for cell in report["cells"] if cell["labels"]["Network"] == "Mean")
+    assert average["ours"] is None and "no result" in average["error"]
+
+
+def test_a_written_table_is_printed_in_latex(finished, monkeypatch, capsys):
+    folder = finished[0]
+    words = [str(folder / "paper/table9.yaml"), "--out", str(folder / "out"), "--latex"]
+    monkeypatch.setattr("sys.argv", ["m3net", "table", *words])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert not stop.value.code
+    text = capsys.readouterr().out
+    assert r"\caption{Table 9: Something left out}" in text
+    assert r"Network & accuracy & parameters \\" in text
+    assert r"whole & 82.50 ± 1.87 † (90 ± 0.5) & 31,469 (31,599) \\" in text
 
 
 def test_csv_has_a_line_for_each_run(finished):
@@ -636,6 +645,7 @@ def test_the_command_writes_the_table_and_reports_failures(
     assert not stop.value.code
     out = capsys.readouterr().out
     assert "2 runs: 0 finished, 2 to train" in out and "[2/2]" in out
+    assert "cells: accuracy (%)" in " ".join(out.split())
     trainer.failing = {0: DataError("gone: fetch it")}
     folders = ["--out", str(tmp_path / "out2"), "--runs", str(tmp_path / "runs2")]
     monkeypatch.setattr("sys.argv", ["m3net", "table", str(path), "--scale", "tiny", *folders])
@@ -694,9 +704,3 @@ def test_a_tiny_table_stays_with_its_runs():
     assert results_folder(None, "tiny", runs) == runs
     assert results_folder(None, "small", runs) == kept
     assert results_folder(Path("here"), "tiny", runs) == Path("here")
-
-
-def test_the_cells_of_a_table_are_told_in_words():
-    words = cells_in_words(load_grid(find_grid("m3net/table4"), "tiny"))
-    assert words.startswith("accuracy (%)") and "paper's value" in words
-    assert "only shows that everything runs" in words

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import http.client
+import json
 import threading
 import time
 from collections import deque
@@ -118,7 +119,7 @@ class Rig:
         return [entry for message in self.of("news") for entry in message[kind]]
 
     def ask(self, **request: Any) -> str:
-        self.board.handle(request, self.replies.append)
+        self.board.handle(json.dumps(request), self.replies.append)
         return self.replies.pop()["text"] if self.replies else ""
 
 

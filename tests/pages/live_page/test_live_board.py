@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -124,23 +125,32 @@ def test_a_board_without_flash_says_so_from_the_start():
 @pytest.mark.parametrize(
     ("request_", "words"),
     [
-        ("threshold", "a request has the type threshold, reset, save, forget"),
-        ({"type": "erase"}, "a request has the type"),
+        ("threshold", "request"),
+        ({"type": "erase"}, "erase"),
+        ({"type": "wav", "clip": 1}, "--capture"),
         ({"type": "threshold", "label": 3, "value": 0.5}, "class 3: give a number from 0 to 2"),
-        ({"type": "threshold", "label": True, "value": 0.5}, "class True"),
-        ({"type": "threshold", "label": "yes", "value": 0.5}, "class 'yes'"),
-        ({"type": "threshold", "label": 0, "value": "1"}, "threshold '1': give a number"),
-        ({"type": "threshold", "label": 0, "value": float("nan")}, "threshold nan: give 0.01 to 1"),
-        ({"type": "threshold", "label": 0, "value": 1.01}, "threshold 1.01: give 0.01 to 1"),
+        ({"type": "threshold", "label": -1, "value": 0.5}, "$.label"),
+        ({"type": "threshold", "label": True, "value": 0.5}, "$.label"),
+        ({"type": "threshold", "label": "yes", "value": 0.5}, "$.label"),
+        ({"type": "threshold", "label": 0, "value": "1"}, "$.value"),
+        ({"type": "threshold", "label": 0, "value": float("nan")}, "request"),
+        ({"type": "threshold", "label": 0, "value": 1.01}, "$.value"),
+        ({"type": "threshold", "label": 0}, "value"),
         ({"type": "save"}, "the board reports no_flash: there is no flash"),
     ],
 )
 def test_a_refused_request_changes_nothing(request_: Any, words: str):
     rig = Rig([])
-    rig.board.handle(request_, rig.replies.append)
+    rig.board.handle(json.dumps(request_), rig.replies.append)
     (notice,) = rig.replies
     assert notice["type"] == "notice" and notice["error"] and words in notice["text"]
     assert rig.published == [] and set(rig.device.requests) <= {"save"}
+
+
+def test_a_deep_request_is_refused():
+    rig = Rig([])
+    rig.board.handle('{"type": "reset", "a": ' + "[" * 100_000, rig.replies.append)
+    assert rig.replies[0]["error"] and rig.device.requests == []
 
 
 def test_a_board_that_keeps_silent_is_damage_not_the_end():

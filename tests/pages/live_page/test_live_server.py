@@ -80,7 +80,7 @@ def test_pages_get_all_messages_and_their_own_answers(served: Served):
         assert until(first, "hello")["board"] == "some_board"
         until(second, "hello")
         second.send("no JSON")
-        assert "a request has the type" in until(second, "notice")["text"]
+        assert until(second, "notice")["error"]
         second.send(json.dumps({"type": "threshold", "label": 1, "value": 0.3}))
         assert until(first, "threshold")["threshold"] == pytest.approx(0.3, abs=1e-4)
         assert until(second, "threshold")["label"] == 1

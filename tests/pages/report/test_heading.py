@@ -12,6 +12,7 @@ import pytest
 
 from m3net_tf import cli
 from m3net_tf.boards.builds import sources
+from m3net_tf.boards.deployment.cost import COST_KEYS
 from m3net_tf.export import Bundle, export_run
 from m3net_tf.pages.report import page
 from m3net_tf.pages.report.content import Note, Part, Section
@@ -41,6 +42,7 @@ def test_the_title_says_network_sounds_and_classes_in_words(run: Path, tmp_path:
     first, second = gather([run]), gather([own])
     assert title_of(first) == "M3Net on synth, ten classes"
     assert title_of(second) == "M3Net on your sounds, four classes and silence"
+    assert title_of([*first, *first]) == "my run and my run: M3Net on synth, ten classes"
     both = title_of([*first, *second])
     assert "my run (M3Net on synth" in both and "own (M3Net on your sounds" in both
 
@@ -51,15 +53,23 @@ def test_the_verdict_has_accuracy_board_and_real_time(run: Path):
     assert verdict(data).startswith(f"Right on {100 * test['accuracy']:.1f} % of {test['clips']} ")
     assert "not yet run on a board" in verdict(data) and "was not measured" in verdict(data)
     manifest = Bundle.load(run / "export").manifest
+    cost = {
+        **dict.fromkeys(COST_KEYS, 0),
+        "board": BOARD,
+        "sections": {},
+        "instructions": 3_263_720,
+        "frontend_instructions": 27_525,
+    }
     summary = {
-        **{"model_sha256": manifest.model.sha256, "engine": manifest.engine, "board": BOARD},
-        **{"instructions": 3_263_720, "frontend_instructions": 27_525},
+        **cost,
+        "model_sha256": manifest.model.sha256,
+        "engine": manifest.engine,
         "accuracy": {"emulated": 0.875},
     }
     write_json(run / "summary.json", summary)
     sentence = verdict(data)
     assert f"87.5 % on the emulated {BOARD}" in sentence
-    assert "Not real time; would be: run_columns 15 in detector.yaml" in sentence
+    assert "Not real time" in sentence and "run_columns 15 in detector.yaml" in sentence
     assert "130.5 ms an inference, 10 decisions a second, 136 % of 25 MHz" in sentence
     assert "emulator" in sentence
     (run / "summary.json").unlink()

@@ -24,8 +24,7 @@ int main() {
     print_scores();
   }
   m3net_recognizer_reset(&recognizer);
-  m3net_recognizer_hear(&recognizer, reinterpret_cast<const uint8_t*>(pcm),
-                        sizeof(pcm) / sizeof(pcm[0]));
+  m3net_recognizer_hear(&recognizer, pcm, sizeof(pcm) / sizeof(pcm[0]));
   m3net_recognizer_load_window(&recognizer);
   print_scores();
   return 0;

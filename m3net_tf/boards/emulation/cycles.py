@@ -1,0 +1,435 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Modelled clock cycles of a Cortex-M4: executed instructions times their published costs.
+
+Unicorn executes the firmware and records the basic blocks of one run of the network and the words
+that it reads from flash. Each instruction then costs what Arm's *Cortex-M4 Technical Reference
+Manual* (DDI 0439, r0p1) says, plus what the board's flash makes the core wait.
+
+Costs, by section 3.3 of the manual ("Instruction set summary"), in cycles:
+
+- data processing, multiplication (also ``SMLAD`` and the long ones), saturation, packing: 1
+  (table 3-1); division: 2 to 12, here 7;
+- one load: 2; 1 if the instruction before it is a load of one register that does not give its
+  address (3.3.3, "LDR [any] are pipelined when possible");
+- one store: 1 with an immediate offset (the write buffer), else 2, or 1 after a load (3.3.3);
+- ``LDM``, ``STM``, ``PUSH``, ``POP``, ``LDRD`` and ``STRD`` of N registers: 1 + N, never pipelined
+  with their neighbours (3.3.3);
+- one more for a load or store whose address the data-processing instruction before it computes
+  (3.3.3);
+- a branch that is not taken: 1; one that is taken: 1 + P, where P is 1 to 3 cycles in which the
+  pipeline is filled again (table 3-1). Here P is 2 for a branch to a fixed address, which the core
+  may fetch early, and 3 for one to an address in a register;
+- instructions of the FPU: 1, multiply-accumulate 3, division and square root 14, loads as above
+  (table 7-1).
+
+What the model leaves out: cycles of an unaligned access, contention between fetch and data, and
+that an instruction under ``IT`` may be skipped. Flash with lines is fully associative and replaces
+the line that was used least recently; the lines' number and width are those of the chip.
+"""
+
+from __future__ import annotations
+
+import collections
+import re
+import subprocess
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, TypedDict
+
+import numpy as np
+import numpy.typing as npt
+
+from m3net_tf.boards.builds.boards import Board, load_board
+from m3net_tf.boards.emulation.qemu import UartLog, job_image
+from m3net_tf.system.errors import FirmwareError
+from m3net_tf.system.extras import require_modules
+
+CORE = "cortex-m4f"
+_RUN = "m3net_recognizer_run"
+_PERIPHERALS = ((0x4000_0000, 0x2000_0000), (0xE000_0000, 0x0010_0000))
+_PAGE = 0x1000
+_UART_ROOM = 0x20
+_IF_THEN = 0x0600_FC00  # bits of the program status register
+_RESULT_TIMEOUT_US = 600_000_000
+
+
+@dataclass(frozen=True)
+class Flash:
+    """How long flash makes the core wait.
+
+    Attributes:
+        wait_states: cycles of an access, less one, of the flash itself.
+        line_bytes: bytes that one access gives to the lines below.
+        code_lines: lines that keep code; 0: code never waits.
+        data_lines: lines that keep data; 0: each read of a datum waits.
+    """
+
+    wait_states: int
+    line_bytes: int = 16
+    code_lines: int = 0
+    data_lines: int = 0
+
+
+FLASHES: Mapping[str, Flash] = {
+    "0 wait states": Flash(0),
+    # Product specification 1.7: two wait states, and a cache for instructions only, of 2 KiB.
+    "nRF52840": Flash(2, code_lines=128),
+    # RM0090, 3.5.2: at 168 MHz five wait states; the ART accelerator has 64 lines of 128 bits for
+    # instructions and 8 for data.
+    "STM32F4": Flash(5, code_lines=64, data_lines=8),
+}
+"""Flash settings by name."""
+
+
+class Cycles(TypedDict):
+    """Modelled cost of one run of a network on a Cortex-M4.
+
+    Attributes:
+        instructions: executed.
+        cycles: modelled cycles by name of the flash setting, see :data:`FLASHES`.
+        flash_reads: reads of data from flash.
+    """
+
+    instructions: int
+    cycles: dict[str, int]
+    flash_reads: int
+
+
+@dataclass(frozen=True)
+class _Instruction:
+    """An instruction of the disassembly; its mnemonic has no suffix of the width."""
+
+    address: int
+    size: int
+    name: str
+    operands: str
+
+    @cached_property
+    def registers(self) -> list[str]:
+        return re.findall(r"\b(?:r\d+|sl|fp|ip|sp|lr|pc|s\d+|d\d+)\b", self.operands)
+
+    @property
+    def listed(self) -> int:
+        """Number of registers of a list in braces."""
+        inside = self.operands.partition("{")[2].partition("}")[0]
+        count = 0
+        for part in filter(None, map(str.strip, inside.split(","))):
+            first, _, last = part.partition("-")
+            count += 1 if not last else _number(last) - _number(first) + 1
+        return count * (2 if "d" in inside and not re.search(r"\b(r|s)", inside) else 1)
+
+    @property
+    def address_registers(self) -> list[str]:
+        """Registers that give the address of a load or store."""
+        inside = self.operands.partition("[")[2].partition("]")[0]
+        if inside:
+            return re.findall(r"\b(?:r\d+|sl|fp|ip|sp|lr|pc)\b", inside)
+        return self.registers[:1]
+
+    @property
+    def is_single_load(self) -> bool:
+        return bool(re.match(r"(ldr(?!d|ex)|vldr)", self.name))
+
+    @property
+    def is_single_store(self) -> bool:
+        return bool(re.match(r"(str(?!d|ex)|vstr)", self.name))
+
+    @property
+    def is_multiple(self) -> bool:
+        return bool(re.match(r"(ldm|stm|push|pop|ldrd|strd|vldm|vstm|vpush|vpop)", self.name))
+
+    @property
+    def is_branch(self) -> bool:
+        return bool(re.match(r"(b(?!ic|fi|fc|kpt)|cbz|cbnz|tb[bh])", self.name)) or (
+            "pc" in self.registers and self.name.startswith(("ldr", "ldm", "pop", "mov", "add"))
+        )
+
+    @property
+    def is_indirect(self) -> bool:
+        return self.is_branch and not re.match(r"(b(?!x|lx)|cbz|cbnz|bl\b)", self.name)
+
+
+_NAMED = {"sl": 10, "fp": 11, "ip": 12, "sp": 13, "lr": 14, "pc": 15}
+
+
+def _number(register: str) -> int:
+    return _NAMED.get(register.strip()) or int(register.strip()[1:])
+
+
+_SLOW = {"sdiv": 7, "udiv": 7, "vdiv": 14, "vsqrt": 14, "vmla": 3, "vmls": 3, "vfma": 3, "vfms": 3}
+_REFILL, _INDIRECT_REFILL = 2, 3
+
+
+def _cost(instruction: _Instruction, before: _Instruction | None) -> int:
+    """Cycles of an instruction after another one, without the refill of a branch."""
+    if instruction.is_multiple:
+        words = 2 if instruction.name[:4] in ("ldrd", "strd") else instruction.listed
+        return 1 + words + _address_stall(instruction, before)
+    after_load = (
+        before is not None
+        and before.is_single_load
+        and before.registers[0] not in instruction.address_registers
+    )
+    if instruction.is_single_load:
+        return 1 if after_load else 2 + _address_stall(instruction, before)
+    if instruction.is_single_store:
+        buffered = after_load or len(instruction.address_registers) == 1
+        return (1 if buffered else 2) + _address_stall(instruction, before)
+    if instruction.name.startswith(("tbb", "tbh")):
+        return 3
+    return _SLOW.get(instruction.name.partition(".")[0], 1)
+
+
+def _address_stall(instruction: _Instruction, before: _Instruction | None) -> int:
+    """A cycle if the instruction before computes the address."""
+    if before is None or before.is_single_load or before.is_single_store or before.is_multiple:
+        return 0
+    if before.is_branch or before.name.startswith(("cmp", "cmn", "tst", "teq", "it", "nop")):
+        return 0
+    written = before.registers[:1]
+    return int(bool(written) and written[0] in instruction.address_registers)
+
+
+def _refill(last: _Instruction) -> int:
+    return _INDIRECT_REFILL if last.is_indirect else _REFILL
+
+
+_LINE = re.compile(r"^ *([0-9a-f]+):\t([0-9a-f ]+?) *\t(\S+)[ \t]*([^;@<\n]*)", re.M)
+
+
+class Disassembly:
+    """The instructions of a firmware by address."""
+
+    def __init__(self, text: str) -> None:
+        self._at: dict[int, _Instruction] = {}
+        for address, raw, name, operands in _LINE.findall(text):
+            start, size = int(address, 16), len(raw.replace(" ", "")) // 2
+            plain = name.removesuffix(".w").removesuffix(".n")
+            self._at[start] = _Instruction(start, size, plain, operands.strip())
+
+    def block(self, start: int, size: int) -> list[_Instruction]:
+        """Instructions of a basic block.
+
+        Raises:
+            FirmwareError: the block is not in the disassembly.
+        """
+        instructions, place = [], start
+        while place < start + size:
+            if place not in self._at:
+                raise FirmwareError(f"the firmware ran {place:#x}, which is no code of its ELF")
+            instructions.append(self._at[place])
+            place += self._at[place].size
+        return instructions
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What one run of a network executed.
+
+    Attributes:
+        blocks: start and bytes of each basic block, in their order.
+        reads: for each read of a datum from flash, the number of blocks before it, its address.
+        output: bytes of the network's output.
+    """
+
+    blocks: npt.NDArray[np.int64]
+    reads: npt.NDArray[np.int64]
+    output: bytes
+
+
+def cost_of(trace: Trace, code: Disassembly, flashes: Mapping[str, Flash]) -> Cycles:
+    """The modelled cost of a run."""
+    kinds, which, counts = np.unique(trace.blocks, axis=0, return_inverse=True, return_counts=True)
+    bodies = [code.block(int(start), int(size)) for start, size in kinds]
+    each = np.array([_body_cost(body) for body in bodies], np.int64)
+    refill = np.array([_refill(body[-1]) for body in bodies], np.int64)
+    ends = kinds[:, 0] + kinds[:, 1]
+    which = which.reshape(-1)
+    jumped = trace.blocks[1:, 0] != ends[which[:-1]]
+    cycles = int(counts @ each + refill[which[:-1]][jumped].sum())
+    return {
+        "instructions": int(counts @ np.array([len(body) for body in bodies])),
+        "cycles": {
+            name: cycles + flash.wait_states * _slow_accesses(trace, flash)
+            for name, flash in flashes.items()
+        },
+        "flash_reads": len(trace.reads),
+    }
+
+
+def _body_cost(body: Sequence[_Instruction]) -> int:
+    return sum(_cost(now, before) for before, now in pairwise([None, *body]) if now is not None)
+
+
+def _slow_accesses(trace: Trace, flash: Flash) -> int:
+    """Accesses that wait for the flash."""
+    if not flash.wait_states:
+        return 0
+    data = len(trace.reads)
+    if flash.data_lines:
+        data = _misses(trace.reads[:, 1] // flash.line_bytes, flash.data_lines)
+    if not flash.code_lines:
+        return data
+    first = trace.blocks[:, 0] // flash.line_bytes
+    last = (trace.blocks.sum(axis=1) - 1) // flash.line_bytes
+    lines = (
+        line
+        for start, end in zip(first.tolist(), last.tolist(), strict=True)
+        for line in range(start, end + 1)
+    )
+    return data + _misses(lines, flash.code_lines)
+
+
+def _misses(lines: Iterable[int], capacity: int) -> int:
+    """Lines that are not among those used last."""
+    kept: collections.OrderedDict[int, None] = collections.OrderedDict()
+    missed, latest = 0, None
+    for line in lines:
+        if line == latest:
+            continue
+        latest = line
+        if line in kept:
+            kept.move_to_end(line)
+            continue
+        missed += 1
+        kept[line] = None
+        if len(kept) > capacity:
+            kept.popitem(last=False)
+    return missed
+
+
+def run_cycles(elf: Path, board: str, clip: npt.NDArray[np.int8]) -> tuple[Cycles, bytes]:
+    """Run a network once and model its cycles.
+
+    Args:
+        elf: firmware of a board whose core is a Cortex-M4.
+        board: name of the board.
+        clip: int8 input of the network in the shape that the firmware takes.
+
+    Returns:
+        The modelled cost, and the bytes of the output.
+
+    Raises:
+        ConfigError: Unicorn is not installed.
+        FirmwareError: the board has another core, or the firmware does not finish.
+    """
+    require_modules("the model of cycles", "cycles", "unicorn")
+    facts = load_board(board)
+    if facts.core != CORE:
+        raise FirmwareError(f"{board} has no modelled cycles: name a board with {CORE}")
+    trace = _Execution(elf, facts).run(clip)
+    return cost_of(trace, Disassembly(_tool("objdump", "-d", elf)), FLASHES), trace.output
+
+
+def _tool(name: str, option: str, elf: Path) -> str:
+    done = subprocess.run(
+        [f"arm-none-eabi-{name}", option, str(elf)], capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        raise FirmwareError(f"{elf}: not a firmware ELF ({done.stderr.strip()}); build it again")
+    return done.stdout
+
+
+class _Execution:
+    """A firmware in Unicorn, whose peripherals are memory, with a console that is read."""
+
+    def __init__(self, elf: Path, board: Board) -> None:
+        import unicorn
+        from unicorn import arm_const
+
+        self._unicorn, self._arm, self._elf, self._board = unicorn, arm_const, elf, board
+        self._console = UartLog()
+        self._cpu = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS)
+        self._cpu.ctl_set_cpu_model(arm_const.UC_CPU_ARM_CORTEX_M4)
+
+    def run(self, clip: npt.NDArray[np.int8]) -> Trace:
+        """Run the firmware with one clip and record the network's run."""
+        cpu, arm, uc = self._cpu, self._arm, self._unicorn
+        self._load(clip)
+        symbols = _symbols(self._elf)
+        uart = int(self._board.constants["uart_base"])
+        cpu.hook_add(uc.UC_HOOK_MEM_WRITE, self._heard, begin=uart, end=uart + _UART_ROOM)
+        begin = symbols[_RUN] & ~1
+        self._start(self._word(self._flash.start + 4), begin)
+        blocks: list[tuple[int, int]] = []
+        reads: list[tuple[int, int]] = []
+        hooks = [
+            cpu.hook_add(uc.UC_HOOK_BLOCK, lambda _, at, size, __: blocks.append((at, size))),
+            cpu.hook_add(
+                uc.UC_HOOK_MEM_READ,
+                self._reader(blocks, reads),
+                begin=self._flash.start,
+                end=self._flash.start + self._flash.bytes - 1,
+            ),
+        ]
+        end = cpu.reg_read(arm.UC_ARM_REG_LR)
+        self._start(begin, end & ~1)
+        for hook in hooks:
+            cpu.hook_del(hook)
+        self._start(end, None)
+        if self._console.done is None:
+            raise FirmwareError(
+                f"the firmware does not finish; its last lines: {self._console.tail()}"
+            )
+        (line,) = self._console.clips
+        return Trace(
+            np.array(blocks, np.int64), np.array(reads, np.int64).reshape(-1, 2), line.output
+        )
+
+    def _reader(
+        self, blocks: list[tuple[int, int]], reads: list[tuple[int, int]]
+    ) -> Callable[..., None]:
+        """The callback for reads from flash."""
+        state = self._arm.UC_ARM_REG_XPSR
+
+        def read(cpu: Any, _: int, at: int, __: int, ___: int, ____: Any) -> None:
+            reads.append((len(blocks), at))
+            # Unicorn 2.1.4 sets the state of an IT block for the callback and does not take it
+            # back: the next basic block would run under its condition.
+            status = cpu.reg_read(state)
+            if status & _IF_THEN:
+                cpu.reg_write(state, status & ~_IF_THEN)
+
+        return read
+
+    @property
+    def _flash(self) -> Any:
+        return self._board.memory["flash"]
+
+    def _word(self, address: int) -> int:
+        return int.from_bytes(self._cpu.mem_read(address, 4), "little")
+
+    def _load(self, clip: npt.NDArray[np.int8]) -> None:
+        cpu, arm = self._cpu, self._arm
+        for memory in [*self._board.memory.values(), self._board.job]:
+            cpu.mem_map(memory.start, -(-memory.bytes // _PAGE) * _PAGE)
+        for start, size in _PERIPHERALS:
+            cpu.mem_map(start, size)
+        cpu.mem_write(self._flash.start, self._elf.with_suffix(".bin").read_bytes())
+        image = job_image(clip[None], report_features=False, report_instructions=False)
+        cpu.mem_write(self._board.job.start, image)
+        cpu.reg_write(arm.UC_ARM_REG_SP, self._word(self._flash.start))
+
+    def _start(self, begin: int, until: int | None) -> None:
+        stop = self._flash.start + self._flash.bytes if until is None else until
+        try:
+            self._cpu.emu_start(begin | 1, stop, timeout=_RESULT_TIMEOUT_US)
+        except self._unicorn.UcError as error:
+            place = self._cpu.reg_read(self._arm.UC_ARM_REG_PC)
+            raise FirmwareError(
+                f"the firmware stops at {place:#x} ({error}): {self._console.tail()}"
+            ) from None
+
+    def _heard(self, cpu: Any, _: int, at: int, __: int, value: int, ___: Any) -> None:
+        if at == int(self._board.constants["uart_base"]):
+            self._console.feed(bytes([value & 0xFF]))
+            if self._console.done or self._console.error:
+                cpu.emu_stop()
+
+
+def _symbols(elf: Path) -> dict[str, int]:
+    lines = (line.split() for line in _tool("nm", "--defined-only", elf).splitlines())
+    return {parts[2]: int(parts[0], 16) for parts in lines if len(parts) == 3}

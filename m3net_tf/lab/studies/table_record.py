@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The JSON of a table, with types: all that its CSV, Markdown and LaTeX show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NotRequired, TypedDict
+
+import pandas as pd
+
+from m3net_tf.lab.studies.machine import Machine
+from m3net_tf.system.artifacts import Provenance
+from m3net_tf.training.metrics import Spread
+
+
+class RunValues(TypedDict):
+    """A run of a cell.
+
+    Attributes:
+        seed: its seed.
+        fold: its test fold.
+        value: the cell's metric, shares in percent; None if the run failed.
+        recipe_sha256: hash of its recipe.
+        run: its folder, relative to the folder of all runs.
+        metrics: the part of ``metrics.json`` that the table needs.
+        kept: True if the result comes from the written table, because the run's folder is missing
+            or the run has failed now (see ``error``).
+        error: why it failed in this call.
+    """
+
+    seed: int
+    fold: int | None
+    value: float | None
+    recipe_sha256: str
+    run: str
+    metrics: NotRequired[Mapping[str, Any]]
+    kept: NotRequired[bool]
+    error: NotRequired[str]
+
+
+class CellValues(TypedDict):
+    """A cell of a table.
+
+    Attributes:
+        labels: its label on each axis.
+        metric: its metric.
+        paper: the paper's value; None if it has none.
+        paper_std: the paper's standard deviation.
+        quoted: whether the value is quoted, and nothing is trained.
+        other_split: whether the paper's value was measured with another split than ours.
+        other_data: whether it was measured on other data or classes, or by another metric.
+        ours: our value over the finished runs.
+        against_reference: test against the reference cell, over the runs that both have: fields of
+            :class:`.statistics.Comparison`.
+        facts: ``parameters``, ``macs``, and the data set's ``name``, ``protocol``, ``leaking``,
+            ``subset`` and ``subset_sha256``, where known.
+        error: why a cell without runs has no value.
+        runs: its runs, finished and failed; none where nothing is trained.
+    """
+
+    labels: dict[str, str]
+    metric: str
+    paper: float | None
+    paper_std: float | None
+    quoted: bool
+    other_split: bool
+    other_data: bool
+    ours: Spread | None
+    against_reference: dict[str, Any] | None
+    facts: NotRequired[Mapping[str, Any]]
+    error: NotRequired[str]
+    runs: list[RunValues]
+
+
+class TableReport(Provenance):
+    """Content of a table's JSON.
+
+    Attributes:
+        table: name of the grid.
+        title: its title.
+        paper: the paper.
+        paper_table: number of the table in it.
+        scale: scale of the grid.
+        axes: labels of each axis.
+        reference: labels of the reference.
+        command: the command line.
+        date: day on which it was written, ISO 8601, UTC.
+        recipes_sha256: hash of the recipes' hashes.
+        subsets: hash of the list of each subset of a data set that runs were trained on.
+        runs: number of trainings.
+        kept: number of trainings whose results come from the written table.
+        failed: number of runs and measurements that failed.
+        training_s: seconds of all trainings.
+        machine: the computer.
+        cells: the cells in the grid's order.
+        wall_s: seconds of this call.
+    """
+
+    table: str
+    title: str
+    paper: str
+    paper_table: str
+    scale: str
+    axes: dict[str, list[str]]
+    reference: dict[str, str]
+    command: str
+    date: str
+    recipes_sha256: str
+    subsets: dict[str, str]
+    runs: int
+    kept: int
+    failed: int
+    training_s: float
+    machine: Machine
+    cells: list[CellValues]
+    wall_s: float
+
+
+def is_scored(metric: str) -> bool:
+    """Whether a metric says how well the test clips are recognised, in percent."""
+    return "." not in metric
+
+
+def paper_differs(cell: CellValues) -> str:
+    """Why the paper's value says nothing about ours; '' if it does or there is none."""
+    if cell["paper"] is None:
+        return ""
+    if cell["other_data"]:
+        return "other data"
+    return "other split" if cell["other_split"] else ""
+
+
+def paired_values(cell: CellValues, reference: CellValues) -> tuple[list[float], list[float]]:
+    """Values of the finished runs that have the same seed and fold in both cells."""
+    pairs = _finished(cell).merge(_finished(reference), on=["seed", "fold"])
+    return pairs["value_x"].tolist(), pairs["value_y"].tolist()
+
+
+def _finished(cell: CellValues) -> pd.DataFrame:
+    """Seed, fold and value of the finished runs."""
+    frame = pd.DataFrame(cell["runs"], columns=["seed", "fold", "value"]).dropna(subset="value")
+    return frame.astype({"seed": "Int64", "fold": "Int64", "value": float})

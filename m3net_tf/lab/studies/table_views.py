@@ -1,0 +1,331 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A table's JSON as CSV, Markdown and LaTeX, beside the paper's values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from m3net_tf.lab.studies.frames import csv_text, labelled, markdown_lines
+from m3net_tf.lab.studies.report_files import kept_lines, recipes_link
+from m3net_tf.lab.studies.statistics import EXACT_PAIRS, FEWEST_PAIRS, holm, paired_t
+from m3net_tf.lab.studies.table_record import (
+    CellValues,
+    RunValues,
+    TableReport,
+    is_scored,
+    paired_values,
+    paper_differs,
+)
+from m3net_tf.system.errors import ConfigError
+
+_ABOUT = {
+    "tiny": "Built-in sounds, few clips, one epoch: it only shows that everything runs.",
+    "small": "Small real subsets, short trainings: compare within the table, not with the paper.",
+    "paper": "Data, protocol and training as in the paper, as far as it describes them.",
+}
+_UNTRAINED = "Nothing is trained. Compare networks, not machines."
+_NOT_COMPARABLE = " Values of another split or of other data say nothing about ours."
+_QUOTED = " Rivals are quoted from the paper, each with the split of its own paper."
+_CSV = [
+    *("metric", "paper", "paper_differs", "seed", "fold", "value", "validation"),
+    *("dataset", "protocol", "leaking", "parameters", "macs", "best_epoch", "threads"),
+    *("training_s", "git_commit", "recipe_sha256", "subset_sha256", "run", "error"),
+]
+_WHOLE_NUMBERS = ("seed", "fold", "parameters", "macs", "best_epoch", "threads")
+
+
+def cells_in_words(report: TableReport) -> str:
+    """What the cells of a table are, in one line."""
+    metrics = sorted({_title(cell["metric"]) for cell in report["cells"] if cell["runs"]})
+    if not metrics:
+        return f"in brackets the paper's value. {_UNTRAINED}"
+    about = _ABOUT[report["scale"]]
+    return f"{' or '.join(metrics)}, the mean of our runs; in brackets the paper's value. {about}"
+
+
+def table_csv(report: TableReport) -> str:
+    """One line per run, and one per cell without runs."""
+    rows, labels = [], []
+    for cell in report["cells"]:
+        own = [_csv_run(cell, run) for run in cell["runs"]] or [_csv_untrained(cell)]
+        paper = {"paper": cell["paper"], "paper_differs": paper_differs(cell)}
+        rows += [{"metric": cell["metric"], **paper, **row} for row in own]
+        labels += [cell["labels"]] * len(own)
+    frame = labelled(rows, labels, list(report["axes"]), _CSV)
+    return csv_text(frame.astype(dict.fromkeys(_WHOLE_NUMBERS, "Int64")))
+
+
+def _csv_run(cell: CellValues, run: RunValues) -> dict[str, object]:
+    metrics = run.get("metrics", {})
+    data = metrics.get("dataset", {})
+    validation = metrics.get("validation", {}).get(cell["metric"])
+    return {
+        **metrics,
+        **run,
+        "validation": None if validation is None else 100 * validation,
+        "dataset": data.get("name"),
+        "protocol": data.get("protocol"),
+        "leaking": data.get("leaking"),
+        "subset_sha256": data.get("subset_sha256"),
+    }
+
+
+def _csv_untrained(cell: CellValues) -> dict[str, object]:
+    """A measured, averaged or quoted cell."""
+    facts = cell.get("facts", {})
+    return {
+        "value": cell["ours"]["mean"] if cell["ours"] else None,
+        "parameters": facts.get("parameters"),
+        "macs": facts.get("macs"),
+        "error": cell.get("error") or ("quoted" if cell["quoted"] else ""),
+    }
+
+
+def table_markdown(report: TableReport, grid: Path, stem: Path) -> str:
+    """The table with the paper's values, its statistical tests, its failures and how it was made.
+
+    Args:
+        report: the table's JSON.
+        grid: file of the grid.
+        stem: the file's path without its ending; links are relative to it.
+    """
+    cells = report["cells"]
+    trained = any(cell["runs"] for cell in cells)
+    about = _ABOUT[report["scale"]] if trained else _UNTRAINED
+    lines = [
+        f"# {report['paper_table']}: {report['title']}",
+        "",
+        f"{report['paper']}. Scale `{report['scale']}`. {about}",
+        "",
+        ("Mean ± standard deviation over the runs; in" if trained else "In")
+        + " brackets the paper's value."
+        + (_NOT_COMPARABLE if any(map(paper_differs, cells)) else "")
+        + (_QUOTED if any(cell["quoted"] for cell in cells) else ""),
+        "",
+        *markdown_lines(_as_printed(report)),
+        "## Cells",
+        "",
+        *markdown_lines(_details(report)),
+        *_marks(cells),
+    ]
+    if report["reference"]:
+        labels = ", ".join(f"{axis}: {label}" for axis, label in report["reference"].items())
+        tests = [cell["against_reference"] for cell in cells]
+        many = any(test["pairs"] > EXACT_PAIRS for test in tests if test)
+        lines += [
+            f"Compared with {labels}, paired by seed and fold: mean difference with its 95 % "
+            "interval by Student's t, and p by Wilcoxon's signed-rank test (two-sided, exact"
+            f"{f' up to {EXACT_PAIRS} pairs' if many else ''}). "
+            f"With fewer than {FEWEST_PAIRS} pairs p cannot fall below 0.05; the smallest possible "
+            "value is then given in brackets. p, Holm: by Student's t test of the same pairs, "
+            "after Holm's correction over all comparisons of this table; below 0.05 a difference "
+            "counts.",
+            "",
+        ]
+    if trained:
+        lines += [
+            "95 %: confidence interval, by Student's t over the runs, or by Wilson over the clips "
+            "of a single run.",
+            "",
+        ]
+    lines += [*_failures(cells), "## How", "", *_provenance(report, recipes_link(grid, stem))]
+    return "\n".join(lines) + "\n"
+
+
+def table_latex(report: TableReport, axes: Sequence[str]) -> str:
+    """The table with the paper's values, in LaTeX; needs the package booktabs.
+
+    Args:
+        report: content of the table's JSON, whose keys are sorted.
+        axes: the table's axes in order.
+
+    Raises:
+        ConfigError: the written table has other axes.
+    """
+    if set(axes) != set(report["axes"]):
+        raise ConfigError(
+            f"{report['table']} was written with the axes {', '.join(report['axes'])}, and has "
+            f"{', '.join(axes)} now: write it again with m3net table {report['table']}"
+        )
+    ordered: TableReport = {**report, "axes": {axis: report["axes"][axis] for axis in axes}}
+    caption = f"{report['paper_table']}: {report['title']}"
+    frame = _as_printed(ordered).reset_index(allow_duplicates=True)
+    return frame.to_latex(index=False, escape=True, caption=caption)
+
+
+def _as_printed(report: TableReport) -> pd.DataFrame:
+    """Rows and columns as the paper prints them: the last of several axes goes across."""
+    cells, axes = report["cells"], report["axes"]
+    title = _title(cells[0]["metric"])
+    labels = [cell["labels"] for cell in cells]
+    frame = labelled([{title: _shown(cell)} for cell in cells], labels, list(axes))
+    if len(axes) == 1:
+        return frame
+    across = list(axes)[-1]
+    wide = frame[title].unstack(across, fill_value="", sort=False)
+    return wide.reindex(columns=axes[across], fill_value="")
+
+
+def _shown(cell: CellValues) -> str:
+    paper = _paper(cell)
+    beside = f" ({paper})" if paper else ""
+    if cell["quoted"]:
+        return beside.strip()
+    if cell["ours"] is None:
+        return f"failed{beside}"
+    failed = sum(run["value"] is None for run in cell["runs"])
+    failures = f", {failed} of {len(cell['runs'])} runs failed" if failed else ""
+    leaks = " †" if is_scored(cell["metric"]) and _leaks(cell) else ""
+    return f"{_ours(cell)}{failures}{leaks}{_kept_mark(cell)}{beside}"
+
+
+def _ours(cell: CellValues) -> str:
+    """Mean and standard deviation."""
+    if cell["ours"] is None:
+        return "failed"
+    figures = (cell["ours"]["mean"], cell["ours"]["std"])
+    return " ± ".join(_number(value, cell["metric"]) for value in figures if value is not None)
+
+
+def _leaks(cell: CellValues) -> bool:
+    return bool(cell.get("facts", {}).get("leaking"))
+
+
+def _kept_mark(cell: CellValues) -> str:
+    """Mark of a cell with a kept result of a run that has failed now."""
+    return " ‡" if any("kept" in run and "error" in run for run in cell["runs"]) else ""
+
+
+def _paper(cell: CellValues) -> str:
+    """The paper's value; marked where it cannot be compared with ours."""
+    value, deviation = cell["paper"], cell["paper_std"]
+    if value is None:
+        return ""
+    other = f"{difference}: " if (difference := paper_differs(cell)) else ""
+    spread = "" if deviation is None else f" ± {deviation:g}"
+    whole = value == round(value) and value >= 1000
+    return other + (f"{value:,.0f}" if whole else f"{value:g}") + spread
+
+
+def _number(value: float, metric: str) -> str:
+    if is_scored(metric):
+        return f"{value:.2f}"
+    return f"{round(value):,}" if metric.endswith(("parameters", "macs")) else f"{value:.4g}"
+
+
+def _title(metric: str) -> str:
+    name = metric.split(".")[-1].replace("_", " ")
+    return f"{name} (%)" if is_scored(metric) else name
+
+
+def _details(report: TableReport) -> pd.DataFrame:
+    """A row per cell that is not quoted, with its statistical test."""
+    cells = [cell for cell in report["cells"] if not cell["quoted"]]
+    labels = [cell["labels"] for cell in cells]
+    corrected = _corrected_p(report, cells)
+    rows = [_detail(report, cell, p) for cell, p in zip(cells, corrected, strict=True)]
+    return labelled(rows, labels, list(report["axes"]))
+
+
+def _corrected_p(report: TableReport, cells: Sequence[CellValues]) -> list[float | None]:
+    """P of each cell's difference, by Student's t with Holm's correction; None without a test."""
+    p_values = [_t_test(report, cell) for cell in cells]
+    corrected = iter(holm([p for p in p_values if p is not None]))
+    return [None if p is None else next(corrected) for p in p_values]
+
+
+def _t_test(report: TableReport, cell: CellValues) -> float | None:
+    if cell["against_reference"] is None:
+        return None
+    labels = {**cell["labels"], **report["reference"]}
+    reference = next(other for other in report["cells"] if other["labels"] == labels)
+    return paired_t(*paired_values(cell, reference))
+
+
+def _detail(report: TableReport, cell: CellValues, corrected: float | None) -> dict[str, str]:
+    metric, ours, facts = cell["metric"], cell["ours"], cell.get("facts", {})
+    ends = (ours["low"], ours["high"]) if ours else ()
+    counted = ours["runs"] if ours else f"0 of {len(cell['runs'])}"
+    row = {
+        "metric": _title(metric),
+        "paper": _paper(cell),
+        "ours": _ours(cell) + (_kept_mark(cell) if ours else ""),
+        "95 %": " to ".join(_number(end, metric) for end in ends if end is not None),
+        "runs": "" if ours and not cell["runs"] else str(counted),
+    }
+    if report["reference"]:
+        row |= _test(report, cell)
+        row["p, Holm"] = "" if corrected is None else f"{corrected:.2g}"
+    protocol = " ".join(str(facts[key]) for key in ("name", "protocol") if key in facts)
+    row["data and protocol"] = protocol + (" †" if _leaks(cell) else "")
+    for title, key in (("parameters", "parameters"), ("MACs", "macs")):
+        row[title] = f"{facts[key]:,}" if key in facts else ""
+    return row
+
+
+def _test(report: TableReport, cell: CellValues) -> dict[str, str]:
+    labels = {**cell["labels"], **report["reference"]}
+    if labels == cell["labels"] or all(other["labels"] != labels for other in report["cells"]):
+        return {"difference": "reference", "p": ""}
+    test = cell["against_reference"]
+    if test is None:
+        return {"difference": "", "p": ""}
+    interval = "" if test["low"] is None else f" ({test['low']:+.2f} to {test['high']:+.2f})"
+    least = f" (≥ {test['smallest_p']:.3g})" if test["pairs"] < FEWEST_PAIRS else ""
+    return {"difference": f"{test['difference']:+.2f}{interval}", "p": f"{test['p']:.3g}{least}"}
+
+
+def _marks(cells: Sequence[CellValues]) -> list[str]:
+    lines = []
+    if any(map(_leaks, cells)):
+        lines += ["† This split leaks: training and test clips share recordings or speakers.", ""]
+    if any(map(_kept_mark, cells)):
+        lines += ["‡ Some runs failed; their results are those of an earlier call.", ""]
+    return lines
+
+
+def _failures(cells: Sequence[CellValues]) -> list[str]:
+    failures = []
+    for cell in cells:
+        where = " / ".join(cell["labels"].values())
+        if "error" in cell and not cell["runs"]:
+            failures.append(f"- {where}: {cell['error']}")
+        for run in cell["runs"]:
+            if "error" in run:
+                fold = "" if run["fold"] is None else f"-fold{run['fold']}"
+                name = f"seed{run['seed']}{fold}"
+                failures.append(f"- {where}, {name}: {run['error']}{_kept_value(run)}")
+    return ["## Failed", "", *failures, ""] if failures else []
+
+
+def _kept_value(run: RunValues) -> str:
+    """The result kept from an earlier call, and its commit."""
+    if "kept" not in run or run["value"] is None:
+        return ""
+    commit = run["metrics"].get("git_commit")
+    return f" (kept: {run['value']:.6g}{f', of commit {commit}' if commit else ''})"
+
+
+def _provenance(report: TableReport, recipes: str) -> list[str]:
+    machine = report["machine"]
+    runs = [run.get("metrics", {}) for cell in report["cells"] for run in cell["runs"]]
+    threads = sorted({metrics["threads"] for metrics in runs if "threads" in metrics})
+    devices = ", ".join(machine["accelerators"]) or "no accelerator"
+    versions = ", ".join(f"{name} {value}" for name, value in report["versions"].items())
+    return [
+        f"- command: `{report['command']}`",
+        f"- {report['runs']} runs, {report['training_s']:.0f} s of training; this call took "
+        f"{report['wall_s']:.0f} s (finished runs are used again)",
+        *kept_lines(report["kept"]),
+        *([f"- threads of an operation: {', '.join(map(str, threads))}"] if threads else []),
+        f"- written on {report['date']}, {machine['processor']}, {machine['cores']} cores, "
+        f"{devices}",
+        f"- recipes come from the grid {recipes}",
+        f"- recipes: SHA-256 {report['recipes_sha256']}",
+        *(f"- subset `{name}`: SHA-256 {sha256}" for name, sha256 in report["subsets"].items()),
+        f"- commit: {report['git_commit'] or 'unknown'}",
+        f"- versions: {versions}",
+    ]

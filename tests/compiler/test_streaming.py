@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Networks that take some frames with each push give the bytes of the whole window."""
+
+import json
+
+import numpy as np
+import pytest
+from random_streams import Stream, random_stream
+from single_operators import Item, lstm, write_network
+from test_rewrites import conv, depthwise
+from typer.testing import CliRunner
+
+from m3net_tf.cli import app
+from m3net_tf.compiler.host import build_host, build_streams
+from m3net_tf.compiler.network import compile_network
+from m3net_tf.compiler.streaming.network import stream_network
+from m3net_tf.system.errors import ModelError
+
+FEW, MANY, PARTS = 48, 1200, 6
+WINDOWS = 7
+
+
+def frames_of(rng, network, count):
+    """Noise for each input: so many lines, after which the extreme values follow."""
+    push, series = network.push, []
+    for tensor in network.graph.inputs:
+        ends = np.iinfo(tensor.dtype)
+        shape = (*tensor.shape[: push.axis], count, *tensor.shape[push.axis + 1 :])
+        series.append(rng.integers(ends.min, ends.max + 1, shape).astype(tensor.dtype))
+    return series
+
+
+def lines(values, axis, first, end):
+    return np.take(values, range(first, end), axis)
+
+
+class Pair:
+    """A streamed network beside the network of the whole window, both on this machine."""
+
+    def __init__(self, stream: Stream, network, pushed, whole):
+        self.stream, self.network, self.pushed, self.whole = stream, network, pushed, whole
+
+    def is_equal(self, windows=WINDOWS, starts=(0, 1), after_push=None):
+        """Whether all outputs are equal, for a series from several places on, after resets."""
+        axis, hop, window = self.stream.axis, self.stream.hop, self.stream.window
+        rng = np.random.default_rng(3)
+        series = frames_of(rng, self.network, window + (windows + len(starts)) * hop)
+        equal = True
+        for start in starts:
+            self.pushed.reset()
+            for count, end in enumerate(range(start + hop, series[0].shape[axis] + 1, hop), 1):
+                outputs = self.pushed.push(*(lines(s, axis, end - hop, end) for s in series))
+                if after_push is not None:
+                    after_push(count)
+                assert (outputs is not None) == (count >= self.network.push.needed)
+                if outputs is not None:
+                    window_lines = [lines(s, axis, end - window, end) for s in series]
+                    pairs = zip(outputs, self.whole.run(*window_lines), strict=True)
+                    equal &= all(np.array_equal(mine, theirs) for mine, theirs in pairs)
+        return equal
+
+
+def build(streams: dict[str, Stream], folder):
+    """Those that stream, built."""
+    networks = {}
+    for name, stream in streams.items():
+        try:
+            networks[name] = stream_network(stream.tflite, stream.axis, stream.hop)
+        except ModelError as error:
+            assert "every layer needs the whole window" in str(error)
+    wholes = {name: compile_network(streams[name].tflite) for name in networks}
+    pushed = build_streams(networks, folder / "stream", ["-O0"])
+    hosts = build_host(wholes, folder / "whole", ["-O0"])
+    return {
+        name: Pair(streams[name], networks[name], pushed[name], hosts[name]) for name in networks
+    }
+
+
+def test_random_networks_give_the_bytes_of_the_whole_window(tmp_path):
+    pairs = build({f"network_{seed}": random_stream(seed) for seed in range(FEW)}, tmp_path)
+    assert [name for name, pair in pairs.items() if not pair.is_equal()] == []
+    assert len(pairs) > FEW / 2
+    layers = [layer for pair in pairs.values() for layer in pair.network.push.layers]
+    assert {"streamed", "ends recomputed"} < {layer.state for layer in layers}
+    kernels = {call.kernel for pair in pairs.values() for call in pair.network.calls}
+    assert {"add_lines", "add_lines_16", "mean_of_sums", "average_lines"} <= kernels
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("part", range(PARTS))
+def test_many_random_networks_give_the_bytes_of_the_whole_window(part, tmp_path):
+    seeds = range(FEW + part, FEW + MANY, PARTS)
+    pairs = build({f"network_{seed}": random_stream(seed) for seed in seeds}, tmp_path)
+    assert [name for name, pair in pairs.items() if not pair.is_equal()] == []
+
+
+def plain(padding):
+    """Two layers with windows in time and a mean over all pixels."""
+    source = Item((1, 4, 20, 3), 0.05, -4)
+    first, middle = conv(source, 8, window=3, padding=padding)
+    second, last = depthwise(middle)
+    return write_network([first, second, _mean(last)])
+
+
+def _mean(source):
+    from ai_edge_litert import schema_py_generated as schema
+
+    axes = Item((2,), values=np.array([1, 2], np.int32))
+    output = Item((1, source.shape[3]), 0.04, 3)
+    return ("MEAN", [source, axes], [output], schema.ReducerOptionsT())
+
+
+def test_a_changed_kept_byte_changes_an_output(tmp_path):
+    """The comparison sees any line that is wrong once, in the memory of each layer."""
+    pair = build({"one": Stream(plain(padding=0), 2, 1, 20)}, tmp_path)["one"]
+    assert pair.is_equal(windows=21)
+    states = pair.network.states[:-1]  # without the count of pushes
+    assert len(states) == 4
+    for state in states:
+        for part in (0.3, 0.5, 0.7):
+
+            def spoil(count, place=state.block, part=part):
+                if count == pair.network.push.needed:
+                    at = pair.network.plan.places[place] + int(place.size * part)
+                    pair.pushed.arena[at] ^= 0x55
+
+            is_equal = pair.is_equal(windows=21, starts=(0,), after_push=spoil)
+            assert not is_equal, (state.block.label, part)
+
+
+def test_padding_is_computed_at_the_ends_alone():
+    network = stream_network(plain(padding=0), 2, 1)
+    first, second, mean = network.push.layers
+    assert (first.state, first.lines, first.window_lines) == ("ends recomputed", 3, 20)
+    assert (second.state, second.lines) == ("ends recomputed", 5)
+    assert (mean.state, mean.lines) == ("ends recomputed", 2 + 4)
+    assert network.push.products * 20 == 3 * first.window_products + 5 * second.window_products
+
+
+def test_without_padding_only_the_new_lines_are_computed():
+    tflite = write_network(
+        [
+            (step := conv(Item((1, 1, 30, 4), 0.05, -4), 8, window=1, padding=1))[0],
+            _mean(step[1]),
+        ]
+    )
+    network = stream_network(tflite, 2, 3)
+    assert [layer.lines for layer in network.push.layers] == [3, 6]
+    assert {layer.state for layer in network.push.layers} == {"streamed"}
+
+
+def test_the_shortest_hop_that_strides_allow_and_the_cheapest_axis_are_chosen():
+    source = Item((1, 24, 4, 3), 0.05, -4)
+    step, middle = conv(source, 8, window=3, padding=1)
+    step[3].strideH = step[3].strideW = 2
+    middle.shape = (1, 11, 1, 8)
+    network = stream_network(write_network([step, _mean(middle)]))
+    assert (network.push.axis, network.push.hop) == (1, 2)
+    assert stream_network(write_network([step, _mean(middle)]), 1, 2).push.products == (
+        network.push.products
+    )
+    with pytest.raises(ModelError, match="every layer needs the whole window"):
+        stream_network(write_network([step, _mean(middle)]), 1, 3)
+
+
+@pytest.mark.parametrize(
+    ("tflite", "axis", "hop", "message"),
+    [
+        (plain(0), 0, None, "cannot stream along the axis 0"),
+        (plain(0), 2, 20, "a hop of 20 lines does not fit a window of 20"),
+        (lstm(np.random.default_rng(0)), None, None, "keeps a state of its own"),
+        (plain(0), 2, 19, "every layer needs the whole window"),
+    ],
+)
+def test_what_cannot_stream_is_refused(tflite, axis, hop, message):
+    with pytest.raises(ModelError, match=message):
+        stream_network(tflite, axis, hop)
+
+
+def test_the_command_reports_each_layer_and_draws_the_state(tmp_path):
+    model, out = tmp_path / "some.tflite", tmp_path / "out"
+    model.write_bytes(plain(padding=0))
+    command = ["compile", str(model), "--out", str(out), "--name", "kws", "--stream", "--axis", "2"]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    assert "MACs (0." in result.output
+    assert "ends recomputed, 3 of 20 lines" in result.output
+    facts = json.loads(CliRunner().invoke(app, [*command, "--json"]).stdout)
+    assert facts["push"]["hop"] == 1
+    assert facts["push"]["layers"][0]["lines"] == 3
+    assert "int32_t kws_push(int8_t *arena, const int8_t *frames_0);" in (out / "kws.h").read_text()
+    assert (out / "arena.svg").read_text().count("outlasts a run") == len(
+        stream_network(model.read_bytes(), 2).states
+    )
+
+
+def test_axis_and_hop_need_a_stream(tmp_path):
+    (tmp_path / "some.tflite").write_bytes(plain(0))
+    command = ["compile", str(tmp_path / "some.tflite"), "--out", str(tmp_path), "--hop", "2"]
+    assert CliRunner().invoke(app, command).exit_code == 2
