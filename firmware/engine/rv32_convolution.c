@@ -147,15 +147,17 @@ static void convolve_pixels(pixels_at_once* pixels) {
   const int8_t *patch = pixels->patch, *end = patch + pixels->items;
   const uint32_t offset = (uint32_t)(pixels->items / 2) * OFFSET;
   for (int32_t done = 0; done < layer->output.channels; done += 4) {
+    const int32_t left = layer->output.channels - done;
     pixel_sums sums[2];
     if (pixels->gathered == 2) {
       multiply_two(patch, end, blocks, sums);
+      m3net_finish_two(layer, unpacked(sums[0], channel, offset),
+                       unpacked(sums[1], channel, offset), channel, left, pixels->outputs[0] + done,
+                       pixels->outputs[1] + done);
     } else {
       multiply(patch, end, blocks, sums);
-    }
-    for (int32_t pixel = 0; pixel < pixels->gathered; ++pixel) {
-      m3net_finish(layer, unpacked(sums[pixel], channel, offset), channel,
-                   layer->output.channels - done, pixels->outputs[pixel] + done);
+      m3net_finish(layer, unpacked(sums[0], channel, offset), channel, left,
+                   pixels->outputs[0] + done);
     }
     blocks += pixels->items / 2;
     channel += 4;

@@ -12,7 +12,6 @@ from rich.table import Table
 from m3net_tf.cli.app import app, group
 from m3net_tf.cli.options import DEFAULT_BOARD, Address, AsJson, Board
 from m3net_tf.cli.output import console, progress_beside, say, say_exactly, say_json
-from m3net_tf.lab.commands.live_standing import live_standing
 from m3net_tf.lab.commands.options import (
     DEFAULT_RESULTS,
     DEFAULT_RUNS,
@@ -88,7 +87,6 @@ def table(
     if latex:
         _say_latex(name, scale, out, as_json)
         return
-    from m3net_tf.lab.many.scheduling import no_watch
     from m3net_tf.lab.studies.tables import make_table, plan_table
 
     folders = parse_data_folders(data_dir or [])
@@ -105,7 +103,6 @@ def table(
         out=out,
         keep_results=keep_results,
         command=f"m3net table {name} --scale {scale}",
-        watch=no_watch if as_json else live_standing,
         log=progress_beside(as_json),
     )
     if as_json:
@@ -124,15 +121,16 @@ def _require_success(failed: int, name: str) -> None:
 def _say_plan(plan: TablePlan, folders: DataFolders, runs: Path, as_json: bool) -> None:
     from m3net_tf.lab.studies.table_plan import plan_facts, plan_lines
 
+    facts = plan_facts(plan, folders, runs)
     if as_json:
-        say_json(plan_facts(plan, folders, runs))
+        say_json(facts)
         return
-    for line in plan_lines(plan, folders, runs):
+    for line in plan_lines(facts):
         say(line)
 
 
 def _list_results(out: Path, as_json: bool) -> None:
-    from m3net_tf.lab.figures.paper_list import list_items, list_lines
+    from m3net_tf.lab.studies.paper_list import list_items, list_lines
 
     if as_json:
         say_json(list_items(out))
