@@ -398,6 +398,32 @@ class Reduction(Structure):
 
 
 @dataclasses.dataclass(frozen=True)
+class Comparison(Structure):
+    """A comparison of two int8 inputs, and its outputs."""
+
+    ctype = "m3net_comparison"
+    loop: Loop
+    first: Factor
+    second: Factor
+    first_offset: Int16
+    second_offset: Int16
+    less: Bool8
+    equal: Bool8
+    greater: Bool8
+
+
+@dataclasses.dataclass(frozen=True)
+class Search(Structure):
+    """The index of the largest or smallest int8 item along a dimension."""
+
+    ctype = "m3net_search"
+    loop: Loop
+    count: Int32
+    step: Int32
+    smallest: Bool8
+
+
+@dataclasses.dataclass(frozen=True)
 class Runs(Structure):
     """Runs of bytes at the sums of three loops' places."""
 

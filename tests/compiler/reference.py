@@ -34,9 +34,12 @@ def run_lite(tflite: bytes, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 
 def random_inputs(rng: np.random.Generator, network: CompiledNetwork) -> list[np.ndarray]:
-    """Noise of int8 or int16, now and then the extreme values alone."""
+    """Noise of int8, int16 or bool, now and then the extreme values alone."""
     values = []
     for tensor in network.graph.inputs:
+        if tensor.dtype == "bool":
+            values.append(rng.integers(0, 2, tensor.shape).astype(bool))
+            continue
         ends = np.iinfo(tensor.dtype)
         if rng.random() < 0.2:
             values.append(rng.choice(np.array([ends.min, ends.max], tensor.dtype), tensor.shape))

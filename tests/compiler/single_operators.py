@@ -632,6 +632,53 @@ def transposed_convolution(rng: Random) -> bytes:
     return write_model("TRANSPOSE_CONV", inputs, [output], options)
 
 
+def comparison(kind: str) -> Callable[[Random], bytes]:
+    def make(rng: Random) -> bytes:
+        options = getattr(schema, f"{kind.title().replace('_', '')}OptionsT")()
+        shape = _any_shape(rng)
+        sides = [
+            _computed(rng, [1 if rng.random() < chance else size for size in shape])
+            for chance in (0.1, 0.25)
+        ]
+        for side in sides:
+            side.scale = float(np.float32(2.0 ** rng.uniform(-10, -1)))
+        if rng.random() < 0.5:
+            sides[1].scale, sides[1].zero_point = sides[0].scale, sides[0].zero_point
+        out_shape = np.broadcast_shapes(*(tuple(side.shape) for side in sides))
+        return write_model(kind, sides, [Item(out_shape, dtype="bool")], options)
+
+    return make
+
+
+def select(rng: Random) -> bytes:
+    shape = _any_shape(rng)
+    chosen = _computed(rng, [1 if rng.random() < 0.2 else size for size in shape])
+    other = dataclasses.replace(chosen, shape=[1 if rng.random() < 0.2 else n for n in shape])
+    flags = Item([1 if rng.random() < 0.2 else size for size in shape], dtype="bool")
+    sides = [flags, chosen, other]
+    out_shape = np.broadcast_shapes(*(tuple(side.shape) for side in sides))
+    output = dataclasses.replace(chosen, shape=out_shape)
+    return write_model("SELECT_V2", sides, [output], schema.SelectV2OptionsT())
+
+
+def search(kind: str, options_type: Any) -> Callable[[Random], bytes]:
+    def make(rng: Random) -> bytes:
+        options = options_type()
+        options.outputType = schema.TensorType.INT32
+        source = _computed(rng, _any_shape(rng))
+        axis = int(rng.integers(0, len(source.shape)))
+        shape = (*source.shape[:axis], *source.shape[axis + 1 :])
+        where = np.array([axis - len(source.shape) if rng.random() < 0.5 else axis], np.int32)
+        inputs = [source, Item(where.shape, values=where)]
+        return write_model(kind, inputs, [Item(shape, dtype="int32")], options)
+
+    return make
+
+
+#: Of operators whose outputs are bool.
+COMPARISONS = ("EQUAL", "GREATER", "GREATER_EQUAL", "LESS", "LESS_EQUAL", "NOT_EQUAL")
+
+
 def lstm(rng: Random) -> bytes:
     is_time_major = bool(rng.integers(0, 2))
     batches, steps, depth, cells = (int(n) for n in rng.integers(1, [3, 6, 10, 10]))
@@ -695,6 +742,8 @@ def svdf_layer(rng: Random, source: Item) -> Step:
 MAKERS: dict[str, Callable[[Random], bytes]] = {
     "ABS": unary("ABS"),
     "ADD": binary("ADD", schema.AddOptionsT),
+    "ARG_MAX": search("ARG_MAX", schema.ArgMaxOptionsT),
+    "ARG_MIN": search("ARG_MIN", schema.ArgMinOptionsT),
     "AVERAGE_POOL_2D": pooling("AVERAGE_POOL_2D"),
     "BATCH_MATMUL": batch_matmul,
     "BATCH_TO_SPACE_ND": blocks(is_spread=False),
@@ -729,6 +778,7 @@ MAKERS: dict[str, Callable[[Random], bytes]] = {
     ),
     "REVERSE_V2": reverse,
     "RSQRT": unary("RSQRT"),
+    "SELECT_V2": select,
     "SLICE": take_slice,
     "SOFTMAX": softmax,
     "SPACE_TO_BATCH_ND": blocks(is_spread=True),
@@ -746,4 +796,5 @@ MAKERS: dict[str, Callable[[Random], bytes]] = {
     "TRANSPOSE_CONV": transposed_convolution,
     "UNIDIRECTIONAL_SEQUENCE_LSTM": lstm,
     "UNPACK": unpack,
+    **{kind: comparison(kind) for kind in COMPARISONS},
 }
