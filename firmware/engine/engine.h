@@ -118,6 +118,15 @@ typedef struct {
   int16_t output_offset;
 } m3net_reduction;
 
+/// A quotient of two inputs.
+typedef struct {
+  m3net_loop loop;
+  const int32_t* reciprocals;  ///< Of -128 to 127 as the second input, as fractions of 1 to 2.
+  m3net_factor factor;
+  int16_t first_offset, second_offset, output_offset;
+  int8_t minimum, maximum;
+} m3net_division;
+
 /// A comparison of two inputs, in a scale that both share.
 typedef struct {
   m3net_loop loop;
@@ -331,6 +340,10 @@ void m3net_scale_negatives(const m3net_binary* layer, const int8_t* input, const
                            int8_t* output);
 void m3net_scale_negatives_16(const m3net_binary* layer, const int8_t* input, const int8_t* slopes,
                               int8_t* output);
+
+/// Divides; a second input of zero counts as one step.
+void m3net_divide_items(const m3net_division* layer, const int8_t* first, const int8_t* second,
+                        int8_t* output);
 
 /// Compares two inputs; outputs are 0 or 1.
 void m3net_compare(const m3net_comparison* layer, const int8_t* first, const int8_t* second,

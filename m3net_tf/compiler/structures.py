@@ -398,6 +398,21 @@ class Reduction(Structure):
 
 
 @dataclasses.dataclass(frozen=True)
+class Division(Structure):
+    """A quotient of two int8 inputs."""
+
+    ctype = "m3net_division"
+    loop: Loop
+    reciprocals: Pointer
+    factor: Factor
+    first_offset: Int16
+    second_offset: Int16
+    output_offset: Int16
+    minimum: Int8
+    maximum: Int8
+
+
+@dataclasses.dataclass(frozen=True)
 class Comparison(Structure):
     """A comparison of two int8 inputs, and its outputs."""
 

@@ -282,19 +282,26 @@ def binary(kind: str, options_type: Any) -> Callable[[Random], bytes]:
         out_shape = np.broadcast_shapes(first.shape, second.shape)
         if kind == "MUL":
             scale = first.scale * second.scale * 128
+        elif kind == "DIV":  # TFLite Micro shifts by more bits than a number has above 1 / 64
+            scale = first.scale / second.scale / 64
         elif kind == "SQUARED_DIFFERENCE":
             scale = max(first.scale, second.scale) ** 2 * 128
         else:
             scale = max(first.scale, second.scale) * 2
-        scale = float(np.float32(scale * 2.0 ** rng.uniform(-3, 3)))
+        scale = float(np.float32(scale * 2.0 ** rng.uniform(-3, 0 if kind == "DIV" else 3)))
         output = Item(out_shape, scale, _zero(rng))
         if kind in ("MINIMUM", "MAXIMUM"):
             second = dataclasses.replace(first, shape=second.shape)
             output = dataclasses.replace(first, shape=out_shape)
         if rng.random() < 0.2:
             second.values = rng.integers(-128, 128, second.shape).astype(np.int8)
+        if kind == "DIV":  # by anything but zero
+            values = rng.integers(1, 256, second.shape) + second.zero_point
+            second.values = np.where(values > 127, values - 256, values).astype(np.int8)
         inputs = (
-            [first, first] if rng.random() < 0.1 and out_shape == first.shape else [first, second]
+            [first, first]
+            if kind != "DIV" and rng.random() < 0.1 and out_shape == first.shape
+            else [first, second]
         )
         if inputs[1] is second and second.values is None and rng.random() < 0.3:
             inputs.reverse()
@@ -750,6 +757,7 @@ MAKERS: dict[str, Callable[[Random], bytes]] = {
     "CONCATENATION": concatenation,
     "CONV_2D": convolution,
     "DEPTHWISE_CONV_2D": depthwise,
+    "DIV": binary("DIV", schema.DivOptionsT),
     "DEPTH_TO_SPACE": depth_blocks(is_spread=False),
     "FULLY_CONNECTED": fully_connected,
     "GATHER": gather,

@@ -16,7 +16,7 @@ TYPES = schema.TensorType
 FLAT = "input: one dimension less"
 REPEATED = "input 1: longer"  # axes that stand twice
 BROADCASTING = {
-    *("ADD", "BATCH_MATMUL", "MAXIMUM", "MINIMUM", "MUL", "PRELU", "SELECT_V2"),
+    *("ADD", "BATCH_MATMUL", "DIV", "MAXIMUM", "MINIMUM", "MUL", "PRELU", "SELECT_V2"),
     *("SQUARED_DIFFERENCE", "SUB", *COMPARISONS),
 }
 REDUCTIONS = ("MEAN", "REDUCE_MAX", "REDUCE_MIN", "SUM")

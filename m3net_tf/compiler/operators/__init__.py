@@ -38,6 +38,7 @@ OPERATORS: dict[str, Lower] = {
     "CONV_2D": convolution.convolution,
     "DEPTHWISE_CONV_2D": convolution.depthwise,
     "DEPTH_TO_SPACE": movement.exchange_blocks,
+    "DIV": elementwise.divide,
     "EXPAND_DIMS": movement.reshape,
     "FULLY_CONNECTED": convolution.fully_connected,
     "GATHER": resampling.gather,

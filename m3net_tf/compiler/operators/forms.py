@@ -446,7 +446,8 @@ _REDUCTION = Form((_ITEMS, _NUMBERS), _reduction)
 
 #: The form of each operator that a file may have.
 FORMS: dict[str, Form] = {
-    **dict.fromkeys(("ADD", "MAXIMUM", "MINIMUM", "MUL", "SQUARED_DIFFERENCE", "SUB"), _BINARY),
+    **dict.fromkeys(("ADD", "DIV", "MAXIMUM", "MINIMUM", "MUL"), _BINARY),
+    **dict.fromkeys(("SQUARED_DIFFERENCE", "SUB"), _BINARY),
     **dict.fromkeys(("ABS", "LEAKY_RELU", "LOGISTIC", "RELU", "RELU6", "RSQRT"), _FUNCTION),
     **dict.fromkeys(
         ("EQUAL", "GREATER", "GREATER_EQUAL", "LESS", "LESS_EQUAL", "NOT_EQUAL"),
