@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypedDict
 
-from m3net_tf.lab.studies.grid import SCALES, fingerprint
+from m3net_tf.lab.many.plan import fingerprint
+from m3net_tf.lab.studies.grid import SCALES
 from m3net_tf.lab.studies.grid_file import find_grid, grid_names, load_grid
 from m3net_tf.lab.studies.table_list import estimated_tables, written_tables
 from m3net_tf.system.artifacts import read_json

@@ -110,7 +110,7 @@ def whole_numbers(values: Patch, key: str) -> list[int] | None:
     Raises:
         ConfigError: they are not different whole numbers.
     """
-    drawn = values.get(key)
+    drawn: list[int] | None = values.get(key)
     if drawn is None:
         return None
     whole = isinstance(drawn, list) and all(type(number) is int for number in drawn)
