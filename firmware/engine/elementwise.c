@@ -4,6 +4,7 @@
 #include "engine.h"
 #include "helium_rows.h"
 #include "loops.h"
+#include "wide.h"
 
 typedef void (*row_function)(const void* layer, const m3net_row* row);
 
@@ -123,6 +124,32 @@ static void multiply(const void* any_layer, const m3net_row* operands) {
 
 #endif
 
+static inline int32_t scale_negative(const m3net_binary* layer, int32_t input, int32_t slope) {
+  const int32_t value = input + layer->first_offset;
+  if (value >= 0) {
+    return m3net_sum(m3net_scale(value, layer->first), layer->output_offset);
+  }
+  const int32_t product = value * (slope + layer->second_offset);
+  return m3net_sum(m3net_scale(product, layer->second), layer->output_offset);
+}
+
+static void scale_negatives(const void* layer, const m3net_row* row) {
+  for (int32_t i = 0; i < row->count; ++i) {
+    const int32_t value = scale_negative((const m3net_binary*)layer, row->first[i * row->first_step],
+                                         row->second[i * row->second_step]);
+    row->output[i * row->output_step] = (int8_t)m3net_clamp(value, INT8_MIN, INT8_MAX);
+  }
+}
+
+static void scale_negatives_16(const void* layer, const m3net_row* row) {
+  for (int32_t i = 0; i < row->count; ++i) {
+    const int32_t value = scale_negative((const m3net_binary*)layer,
+                                         m3net_load_16(row->first + i * row->first_step),
+                                         row->second[i * row->second_step]);
+    m3net_store_16(row->output + i * row->output_step, m3net_clamp(value, INT16_MIN, INT16_MAX));
+  }
+}
+
 static void take_smaller(const void* layer, const m3net_row* row) {
   (void)layer;
   for (int32_t i = 0; i < row->count; ++i) {
@@ -157,6 +184,16 @@ void m3net_squared_difference(const m3net_binary* layer, const int8_t* first, co
 void m3net_multiply(const m3net_binary* layer, const int8_t* first, const int8_t* second,
                     int8_t* output) {
   for_each_row(&layer->loop, layer, first, second, output, multiply);
+}
+
+void m3net_scale_negatives(const m3net_binary* layer, const int8_t* input, const int8_t* slopes,
+                           int8_t* output) {
+  for_each_row(&layer->loop, layer, input, slopes, output, scale_negatives);
+}
+
+void m3net_scale_negatives_16(const m3net_binary* layer, const int8_t* input, const int8_t* slopes,
+                              int8_t* output) {
+  for_each_row(&layer->loop, layer, input, slopes, output, scale_negatives_16);
 }
 
 void m3net_minimum(const m3net_loop* loop, const int8_t* first, const int8_t* second,

@@ -47,16 +47,17 @@ typedef struct {
 /// A convolution, depthwise convolution or fully connected layer.
 typedef struct {
   M3NET_EXTENSION union {
-    const m3net_block* blocks;            ///< Of a convolution; see m3net_tf/compiler/weights.py.
-    const m3net_byte_block* byte_blocks;  ///< The same if `in_bytes`.
-    const m3net_tap* taps;                ///< Of a depthwise convolution.
+    const m3net_block* blocks;              ///< Of a convolution; see m3net_tf/compiler/weights.py.
+    const m3net_plain_block* plain_blocks;  ///< The same if `plain`.
+    const m3net_tap* taps;                  ///< Of a depthwise convolution.
   };
   const m3net_channel* channels;  ///< One for each output channel, padded to a multiple of four.
   m3net_image input, output;
   m3net_window window;
   int16_t batches;
   int8_t padding;           ///< The input's zero point.
-  int8_t in_bytes;          ///< The weights are in `byte_blocks`.
+  int8_t plain;             ///< The weights are in `plain_blocks`.
+  int8_t pixels;            ///< Windows that the patch has room for, 1 or 2.
   int8_t narrow;            ///< Every sum fits the short form of the requantisation.
   int8_t full;              ///< The outputs reach from -128 to 127.
   int8_t minimum, maximum;  ///< Of the outputs.
@@ -92,7 +93,8 @@ typedef struct {
 /// A layer of two inputs.
 typedef struct {
   m3net_loop loop;
-  m3net_factor first, second, output;  ///< `first` and `second` are unused by m3net_multiply.
+  m3net_factor first, second, output;  ///< `first` and `second` are unused by m3net_multiply, and
+                                       ///< `output` by m3net_scale_negatives.
   int16_t first_offset, second_offset, output_offset;  ///< Added; of inputs, minus the zero point.
   int8_t minimum, maximum;
 } m3net_binary;
@@ -116,6 +118,33 @@ typedef struct {
   int32_t sum_offset;  ///< Added to a sum: minus the input's zero point for each item.
   int16_t output_offset;
 } m3net_reduction;
+
+/// Contiguous runs of bytes at other places: the output follows three loops.
+typedef struct {
+  const int32_t *first, *second, *third;  ///< Bytes from the input's start, for each step of a loop.
+  int32_t size[3];
+  int32_t bytes;  ///< Of a run.
+} m3net_runs;
+
+/// A place between two rows or columns, in units of 2^-10 from the first to the second.
+typedef struct {
+  int32_t low, high;  ///< Bytes from the image's start.
+  int32_t weight;
+} m3net_between;
+
+/// A bilinear interpolation of an image, into contiguous pixels.
+typedef struct {
+  const m3net_between *rows, *columns;  ///< One for each row and column of the output.
+  int32_t size[2];                      ///< Rows and columns of the output.
+  int32_t batches, channels;
+  int32_t batch_step;  ///< Bytes, of the input.
+} m3net_resizing;
+
+/// Contiguous rows of `depth` items that become vectors of length one, in steps of 1/128.
+typedef struct {
+  int32_t rows, depth;
+  int16_t input_offset;  ///< Added: minus the zero point.
+} m3net_normalization;
 
 // Tensors of 16 bits. Their zero points are 0, their addresses and steps are in bytes.
 
@@ -244,8 +273,9 @@ typedef struct {
 
 /// Convolution, also a fully connected layer (1 x 1 pixels, a window of one): input (batches, rows,
 /// columns, channels), output (batches, rows, columns, output channels). Groups are one call each.
-/// `patch` holds a window's items in 16 bits, rounded up to a multiple of four. A pixel is written
-/// when its window has been read: the output may overwrite what no later window reads.
+/// `patch` holds the items of `pixels` windows in 16 bits, each window rounded up to a multiple of
+/// four. A pixel is written when its window has been read: the output may overwrite what no later
+/// window reads.
 void m3net_convolve(const m3net_convolution* layer, const int8_t* input, int8_t* output,
                     int16_t* patch);
 
@@ -281,13 +311,31 @@ void m3net_minimum(const m3net_loop* loop, const int8_t* first, const int8_t* se
 void m3net_maximum(const m3net_loop* loop, const int8_t* first, const int8_t* second,
                    int8_t* output);
 
+/// Negative inputs times their slopes, and positive ones, in the scale of the output. The output may
+/// be the input if it has the same steps. Slopes are int8_t also of 16-bit inputs.
+void m3net_scale_negatives(const m3net_binary* layer, const int8_t* input, const int8_t* slopes,
+                           int8_t* output);
+void m3net_scale_negatives_16(const m3net_binary* layer, const int8_t* input, const int8_t* slopes,
+                              int8_t* output);
+
 /// Products of matrices (rows, depth) and (depth, columns), for each pair in a loop over them.
 void m3net_multiply_matrices(const m3net_matmul* layer, const int8_t* first, const int8_t* second,
                              int8_t* output);
 
-/// Sum or mean, and maximum, of the items of the reduced dimensions, for each item of the others.
+/// Sum or mean, maximum, and minimum of the items of the reduced dimensions, for each item of the
+/// others.
 void m3net_reduce_mean(const m3net_reduction* layer, const int8_t* input, int8_t* output);
 void m3net_reduce_max(const m3net_reduction* layer, const int8_t* input, int8_t* output);
+void m3net_reduce_min(const m3net_reduction* layer, const int8_t* input, int8_t* output);
+
+/// Copies runs of bytes; the output is contiguous.
+void m3net_copy_runs(const m3net_runs* layer, const int8_t* input, int8_t* output);
+
+/// Interpolates between pixels.
+void m3net_resize_bilinear(const m3net_resizing* layer, const int8_t* input, int8_t* output);
+
+/// Divides each row by its length. The output may be the input.
+void m3net_normalize(const m3net_normalization* layer, const int8_t* input, int8_t* output);
 
 /// Softmax of contiguous (rows, depth) items. The output may be the input.
 void m3net_softmax(const m3net_softmax_layer* layer, const int8_t* input, int8_t* output);

@@ -2,6 +2,7 @@
 // Elementwise functions of one 16-bit input.
 #include "engine.h"
 #include "loops.h"
+#include "root.h"
 #include "sigmoid.h"
 #include "wide.h"
 
@@ -44,36 +45,6 @@ static inline int32_t to_table(const m3net_sigmoid* layer, int32_t value) {
   return m3net_sum(value * layer->multiplier, half) >> layer->shift;
 }
 
-/// Shifts left and saturates.
-static int32_t enlarge(int32_t value, int32_t bits) {
-  const int32_t most = INT32_MAX >> bits;
-  if (value > most) {
-    return INT32_MAX;
-  }
-  return value < -most ? INT32_MIN : m3net_shift_left(value, bits);
-}
-
-/// 1 / sqrt(value) by Newton's method, for 2 to INT16_MAX.
-static m3net_factor inverse_root(int32_t value) {
-  const int32_t half_of_three = (1 << 28) + (1 << 27), root_of_half = 1518500250;
-  int32_t shift = 11;
-  for (; value < 1 << 27; value *= 4) {
-    --shift;
-  }
-  const int32_t half = m3net_divide(value >> 1, 1);
-  int32_t x = 1 << 28;
-  for (int32_t i = 0; i < 5; ++i) {
-    const int32_t cube = enlarge(m3net_product(m3net_product(x, x), x), 6);
-    x = enlarge(m3net_sum(m3net_product(half_of_three, x), -m3net_product(half, cube)), 3);
-  }
-  m3net_factor root = {m3net_product(x, root_of_half), -shift};
-  if (shift < 0) {
-    root.multiplier = m3net_shift_left(root.multiplier, -shift);
-    root.shift = 0;
-  }
-  return root;
-}
-
 /// ROOT_BITS are kept between the two factors, so that the fraction of the root is not lost.
 static int32_t reciprocal_root(const void* any_layer, int32_t value) {
   const m3net_root* layer = (const m3net_root*)any_layer;
@@ -82,7 +53,7 @@ static int32_t reciprocal_root(const void* any_layer, int32_t value) {
   }
   m3net_factor root = {INT32_MAX, 0};
   if (value > 1) {
-    root = inverse_root(value);
+    root = m3net_inverse_root(value);
   }
   root.shift += ROOT_BITS;
   const m3net_factor factor = {layer->factor.multiplier, layer->factor.shift - ROOT_BITS};

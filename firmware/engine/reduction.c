@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Mean and maximum over dimensions of a tensor.
+// Mean, minimum and maximum over dimensions of a tensor.
 #include "arithmetic.h"
 #include "engine.h"
 #include "wide.h"
@@ -10,6 +10,10 @@ static inline int32_t add(int32_t value, int32_t item) { return m3net_sum(value,
 
 static inline int32_t take_larger(int32_t value, int32_t item) {
   return item > value ? item : value;
+}
+
+static inline int32_t take_smaller(int32_t value, int32_t item) {
+  return item < value ? item : value;
 }
 
 /// Reduces all items of the reduced dimensions to one output.
@@ -45,7 +49,7 @@ static int32_t finish_mean_16(const m3net_reduction* layer, int32_t value) {
   return m3net_clamp(scale_sum(layer, value), INT16_MIN, INT16_MAX);
 }
 
-static int32_t finish_max(const m3net_reduction* layer, int32_t value) {
+static int32_t finish_choice(const m3net_reduction* layer, int32_t value) {
   (void)layer;
   return value;
 }
@@ -75,7 +79,11 @@ void m3net_reduce_mean(const m3net_reduction* layer, const int8_t* input, int8_t
 }
 
 void m3net_reduce_max(const m3net_reduction* layer, const int8_t* input, int8_t* output) {
-  reduce(layer, input, output, INT8_MIN, take_larger, finish_max, 1);
+  reduce(layer, input, output, INT8_MIN, take_larger, finish_choice, 1);
+}
+
+void m3net_reduce_min(const m3net_reduction* layer, const int8_t* input, int8_t* output) {
+  reduce(layer, input, output, INT8_MAX, take_smaller, finish_choice, 1);
 }
 
 void m3net_reduce_mean_16(const m3net_reduction* layer, const int8_t* input, int8_t* output) {

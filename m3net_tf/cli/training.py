@@ -24,6 +24,7 @@ from m3net_tf.system.errors import ConfigError, M3NetError
 if TYPE_CHECKING:
     from m3net_tf.system.progress import Log
     from m3net_tf.training import Recipe
+    from m3net_tf.training.cluster.pools import PoolOptions
     from m3net_tf.training.cross_validation import CrossValidation
     from m3net_tf.training.run_metrics import RunMetrics
 
@@ -79,9 +80,12 @@ def train(
         raise typer.BadParameter("shards have no clips of --add: omit --shards")
     if dataset and former:
         raise typer.BadParameter("--from continues a run with its data set: omit --dataset")
+    from m3net_tf.training.cluster.pools import PoolOptions
+    from m3net_tf.training.cluster.resources import Resources
+
     plan, folder, data_dir = _planned(recipe, run, former, add or [], data_dir, dataset)
     plan = _with_options(plan, dataset, option or [], seed=seed, epochs=epochs)
-    pool = workers, address, cpus, retries
+    pool = PoolOptions(workers, address, Resources(cpus), retries=retries)
     log = progress_beside(as_json)
     metrics = _trained(plan, folder, data_dir, devices, shards, pool, log)
     validated = _cross_validated(plan, folder, data_dir, log)
@@ -119,23 +123,17 @@ def _trained(
     data_dir: Path | None,
     devices: int,
     shards: str,
-    pool: tuple[int, str, int | None, int],
+    pool: PoolOptions,
     log: Log,
 ) -> RunMetrics:
     """Train in this process, or in worker processes."""
     from m3net_tf import training
 
-    workers, address, cpus, retries = pool
-    if workers == 1 and not address:
+    if pool.in_process:
         return training.train(plan, folder, data_dir, log, devices, shards)
     from m3net_tf.training.cluster.members import train_on_workers
-    from m3net_tf.training.cluster.pools import PoolOptions
-    from m3net_tf.training.cluster.resources import Resources
 
-    options = PoolOptions(workers, address, Resources(cpus), retries=retries)
-    return train_on_workers(
-        plan, folder, data_dir, options, devices=devices, shards=shards, log=log
-    )
+    return train_on_workers(plan, folder, data_dir, pool, devices=devices, shards=shards, log=log)
 
 
 def _exportable(plan: Recipe) -> bool:

@@ -71,6 +71,18 @@ def scale(value: npt.ArrayLike, factor: Factor) -> Integers:
     return divide(product(shifted, factor.multiplier), max(-factor.shift, 0))
 
 
+def short_multiplier(factor: Factor) -> int:
+    """A factor's multiplier in units of 2^-15, rounded and saturated."""
+    return min((factor.multiplier + (1 << 15)) >> 16, (1 << 15) - 1)
+
+
+def short_product(a: npt.ArrayLike, b: npt.ArrayLike) -> Integers:
+    """``a * b / 2^15`` rounded to nearest, ties up, and saturated; int16 arguments."""
+    result = (np.asarray(a, np.int64) * np.asarray(b, np.int64) + (1 << 14)) >> 15
+    saturated: Integers = np.minimum(result, (1 << 15) - 1)
+    return saturated
+
+
 def _enlarge(value: Integers, bits: int) -> Integers:
     """A saturating left shift to int32."""
     threshold = (1 << (31 - bits)) - 1

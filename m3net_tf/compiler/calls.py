@@ -82,6 +82,13 @@ class View:
         shape[axis], strides[axis] = size, strides[axis] * step
         return dataclasses.replace(self, offset=offset, shape=tuple(shape), strides=tuple(strides))
 
+    def divided(self, axis: int, inner: int) -> View:
+        """The view with a dimension as two, the second one of size ``inner``."""
+        shape, strides = list(self.shape), list(self.strides)
+        shape[axis : axis + 1] = shape[axis] // inner, inner
+        strides[axis : axis + 1] = strides[axis] * inner, strides[axis]
+        return dataclasses.replace(self, shape=tuple(shape), strides=tuple(strides))
+
     def transposed(self, order: Sequence[int]) -> View:
         """The transposed view."""
         shape = tuple(self.shape[axis] for axis in order)

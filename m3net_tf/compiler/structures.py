@@ -41,6 +41,7 @@ Int32 = Annotated[int, _Member(4)]
 Int64 = Annotated[int, _Member(8)]
 Bool8 = Annotated[bool, _Member(1)]
 Pair = Annotated[tuple[int, ...], _Member(4, 2)]
+Triple = Annotated[tuple[int, ...], _Member(4, 3)]
 PerDimension = Annotated[tuple[int, ...], _Member(4, DIMENSIONS)]
 
 _ITEM_BYTES = {
@@ -51,8 +52,8 @@ _ITEM_BYTES = {
     "int32_t": 4,
     "int64_t": 8,
     # Weights on a core with the DSP extension.
-    "m3net_block": 2,
-    "m3net_byte_block": 1,
+    "m3net_block": 1,
+    "m3net_plain_block": 1,
     "m3net_tap": 2,
 }
 
@@ -202,8 +203,20 @@ class Channel16(Structure):
     shift: Int32
 
 
+@dataclasses.dataclass(frozen=True)
+class Between(Structure):
+    """A place between two rows or columns: bytes to both, and 1024ths from the first on."""
+
+    ctype = "m3net_between"
+    low: Int32
+    high: Int32
+    weight: Int32
+
+
 #: Structures that are items of arrays.
-ITEM_STRUCTURES: dict[str, type[Structure]] = {kind.ctype: kind for kind in (Channel, Channel16)}
+ITEM_STRUCTURES: dict[str, type[Structure]] = {
+    kind.ctype: kind for kind in (Channel, Channel16, Between)
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -256,7 +269,8 @@ class Convolution(Structure):
     window: Window
     batches: Int16
     padding: Int8
-    in_bytes: Bool8
+    plain: Bool8
+    pixels: Int8
     narrow: Bool8
     full: Bool8
     minimum: Int8
@@ -267,7 +281,7 @@ class Convolution(Structure):
         return _WEIGHTS[self.weights.ctype] if field == "weights" else field
 
 
-_WEIGHTS = {"m3net_block": "blocks", "m3net_byte_block": "byte_blocks", "m3net_tap": "taps"}
+_WEIGHTS = {"m3net_block": "blocks", "m3net_plain_block": "plain_blocks", "m3net_tap": "taps"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -312,18 +326,18 @@ class Loop(Structure):
 
 @dataclasses.dataclass(frozen=True)
 class Binary(Structure):
-    """A layer of two int8 inputs."""
+    """A layer of two int8 inputs, or of inputs and slopes, which needs fewer members."""
 
     ctype = "m3net_binary"
     loop: Loop
     first: Factor
     second: Factor
-    output: Factor
+    output: Factor | None
     first_offset: Int16
     second_offset: Int16
     output_offset: Int16
-    minimum: Int8
-    maximum: Int8
+    minimum: Int8 | None
+    maximum: Int8 | None
 
     @classmethod
     def requirements(cls) -> list[str]:
@@ -382,6 +396,41 @@ class Reduction(Structure):
     factor: Factor
     sum_offset: Int32
     output_offset: Int16
+
+
+@dataclasses.dataclass(frozen=True)
+class Runs(Structure):
+    """Runs of bytes at the sums of three loops' places."""
+
+    ctype = "m3net_runs"
+    first: Pointer
+    second: Pointer
+    third: Pointer
+    size: Triple
+    bytes: Int32
+
+
+@dataclasses.dataclass(frozen=True)
+class Resizing(Structure):
+    """A bilinear interpolation."""
+
+    ctype = "m3net_resizing"
+    rows: Pointer
+    columns: Pointer
+    size: Pair
+    batches: Int32
+    channels: Int32
+    batch_step: Int32
+
+
+@dataclasses.dataclass(frozen=True)
+class Normalization(Structure):
+    """Rows of int8 items that become vectors of length one."""
+
+    ctype = "m3net_normalization"
+    rows: Int32
+    depth: Int32
+    input_offset: Int16
 
 
 @dataclasses.dataclass(frozen=True)

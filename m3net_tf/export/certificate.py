@@ -128,6 +128,7 @@ class Comparison(Provenance):
     labels_equal_share: float | None
     missing: NotRequired[str]
     board: NotRequired[BoardFigures]
+    stream: NotRequired[Mapping[str, Any]]
 
 
 class Certificate(Comparison):
@@ -149,6 +150,8 @@ class Certificate(Comparison):
             as ``features``.
         missing: why the board cannot be emulated.
         board: the board; absent if it cannot be emulated.
+        stream: the network that takes frames as they come: its hops on the board, each compared
+            with the whole window; absent if the network does not stream.
         drift: figures out of bounds, in words.
         holds: whether there is no drift.
     """
@@ -193,6 +196,7 @@ class BoardAnswer:
             takes samples as they are.
         labels: classes from the samples, shape (clips,); None as ``features``.
         cost: memory and instructions, by name, and ``sections``: bytes of each by name.
+        stream: of a network that streams, its hops and their cost by name.
     """
 
     board: str
@@ -202,6 +206,7 @@ class BoardAnswer:
     features: Int8 | None
     labels: npt.NDArray[np.int64] | None
     cost: Mapping[str, Any]
+    stream: Mapping[str, Any] | None = None
 
 
 def read_vectors(bundle: Bundle) -> Expected:
@@ -283,6 +288,10 @@ def compare(
             "firmware_sha256": answer.firmware_sha256,
             "cost": answer.cost,
         }
+        if answer.stream is not None:
+            compared["stream"] = answer.stream
+            if not answer.stream["bytes_equal"]:
+                drift.append("network: a hop on the board has not the bytes of the whole window")
         if answer.features is not None and answer.labels is not None:
             compared["features"] = _features(answer.features, expected, drift)
             same = answer.labels == expected.scores.argmax(1)
@@ -417,6 +426,13 @@ def _markdown(certificate: Certificate) -> str:
         ("different on the board", outputs["different_on_the_board"]),
     ):
         rows.append((where, "not compared" if different is None else different))
+    if stream := certificate.get("stream"):
+        equal = "yes" if stream["bytes_equal"] else "NO"
+        rows += [
+            ("hops on the board compared with the whole window", stream["hops"]),
+            ("equal bytes in all of them", equal),
+            ("instructions per hop, streamed", stream["hop_instructions"]),
+        ]
     arena = certificate["arena"]
     rows.append((f"tensor arena, bytes ({arena['source']})", arena["bytes"]))
     if board:

@@ -181,8 +181,6 @@ LAB_LIGHT = {
     "lab deployment mcu/keywords": TRAIN,
     "lab figure": TRAIN,
     "lab runs list --runs no_runs": "no_runs",
-    "lab runs show no_run --runs no_runs": "no_runs",
-    "lab runs compare no_run no_run --runs no_runs": "no_runs",
     "lab runs prune --state unfinished --runs no_runs": "no_runs",
     "bench run run": TRAIN,
     "bench data": TRAIN,

@@ -171,7 +171,7 @@ static int32_t average(const int32_t* row) {
 
 /// A root's multiplier, and its shift in the lowest bits.
 static int32_t root_of(int32_t value) {
-  const m3net_factor root = inverse_root(value);
+  const m3net_factor root = m3net_inverse_root(value);
   return root.multiplier ^ (root.shift & 31);
 }
 

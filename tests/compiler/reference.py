@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""TFLite Micro's answers, by its wheel."""
+"""Answers of TFLite Micro's reference kernels, by its wheel, and of LiteRT's."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from m3net_tf.compiler.network import CompiledNetwork
-from m3net_tf.runtime.interpreter import ARENA_LIMIT_BYTES
+from m3net_tf.runtime.interpreter import ARENA_LIMIT_BYTES, OpResolverType, load_interpreter
 from m3net_tf.system.native import native_stderr
 
 
@@ -22,6 +22,15 @@ def run_micro(tflite: bytes, inputs: Sequence[np.ndarray], outputs: int) -> list
             interpreter.set_input(np.ascontiguousarray(values), index)
         interpreter.invoke()
     return [interpreter.get_output(index).copy() for index in range(outputs)]
+
+
+def run_lite(tflite: bytes, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """All outputs of a network for its inputs, by LiteRT: for operators that TFLite Micro lacks."""
+    interpreter = load_interpreter(tflite, OpResolverType.BUILTIN_REF)
+    for details, values in zip(interpreter.get_input_details(), inputs, strict=True):
+        interpreter.set_tensor(details["index"], values)
+    interpreter.invoke()
+    return [interpreter.get_tensor(item["index"]) for item in interpreter.get_output_details()]
 
 
 def random_inputs(rng: np.random.Generator, network: CompiledNetwork) -> list[np.ndarray]:

@@ -312,6 +312,8 @@ def unary(kind: str, options_type: Any = None) -> Callable[[Random], bytes]:
             output.scale, output.zero_point = 1 / 256, -128
         elif kind == "TANH":
             output.scale, output.zero_point = 1 / 128, 0
+        elif kind == "HARD_SWISH":
+            output.scale = float(np.float32(source.scale * rng.uniform(0.01, 4)))
         elif kind == "RELU6":
             source.scale = float(np.float32(rng.uniform(0.05, 0.2)))
             source.zero_point = int(rng.integers(-128, 0))
@@ -360,7 +362,7 @@ def reduction(kind: str) -> Callable[[Random], bytes]:
             kept = [size for axis, size in enumerate(shape) if axis not in axes]
         source = _computed(rng, shape)
         output = dataclasses.replace(source, shape=kept)
-        if kind != "REDUCE_MAX":
+        if kind not in ("REDUCE_MAX", "REDUCE_MIN"):
             output.scale = float(np.float32(source.scale * 2.0 ** rng.uniform(-2, 3)))
             output.zero_point = _zero(rng)
         return write_model(kind, [source, _axes(axes)], [output], options)
@@ -522,6 +524,114 @@ def pad(rng: Random) -> bytes:
     return write_model("PAD", inputs, [output], schema.PadOptionsT())
 
 
+def resize(kind: str, options_type: Any) -> Callable[[Random], bytes]:
+    def make(rng: Random) -> bytes:
+        options = options_type()
+        options.alignCorners, options.halfPixelCenters = [
+            (False, False),
+            (True, False),
+            (False, True),
+        ][int(rng.integers(0, 3))]
+        source = _computed(rng, rng.integers(1, 7, 4))
+        size = rng.integers(1, 14, 2).astype(np.int32)
+        output = dataclasses.replace(source, shape=(source.shape[0], *size, source.shape[3]))
+        return write_model(kind, [source, Item((2,), values=size)], [output], options)
+
+    return make
+
+
+def gather(rng: Random) -> bytes:
+    options = schema.GatherOptionsT()
+    source = _computed(rng, _any_shape(rng))
+    axis = int(rng.integers(0, len(source.shape)))
+    options.axis = axis if rng.random() < 0.5 else axis - len(source.shape)
+    indices = rng.integers(0, source.shape[axis], _any_shape(rng, 2)).astype(np.int32)
+    shape = (*source.shape[:axis], *indices.shape, *source.shape[axis + 1 :])
+    inputs = [source, Item(indices.shape, values=indices)]
+    return write_model("GATHER", inputs, [dataclasses.replace(source, shape=shape)], options)
+
+
+def tile(rng: Random) -> bytes:
+    source = _computed(rng, _any_shape(rng))
+    times = [int(n) for n in rng.integers(1, 4, len(source.shape))]
+    shape = [size * count for size, count in zip(source.shape, times, strict=True)]
+    output = dataclasses.replace(source, shape=shape)
+    return write_model("TILE", [source, _axes(times)], [output], schema.TileOptionsT())
+
+
+def mirror_pad(rng: Random) -> bytes:
+    options = schema.MirrorPadOptionsT()
+    options.mode = int(rng.integers(0, 2))
+    source = _computed(rng, _any_shape(rng))
+    most = np.array(source.shape) - (0 if options.mode else 1)
+    amounts = rng.integers(0, most[:, None] + 1, (len(most), 2)).astype(np.int32)
+    shape = [size + int(sum(pair)) for size, pair in zip(source.shape, amounts, strict=True)]
+    inputs = [source, Item(amounts.shape, values=amounts)]
+    return write_model("MIRROR_PAD", inputs, [dataclasses.replace(source, shape=shape)], options)
+
+
+def depth_blocks(is_spread: bool) -> Callable[[Random], bytes]:
+    """SPACE_TO_DEPTH, or the way back."""
+
+    def make(rng: Random) -> bytes:
+        batch, rows, columns, channels = (int(n) for n in rng.integers(1, 4, 4))
+        block = int(rng.integers(1, 4))
+        image = _computed(rng, (batch, rows * block, columns * block, channels))
+        deep = dataclasses.replace(image, shape=(batch, rows, columns, channels * block**2))
+        if is_spread:
+            options = schema.SpaceToDepthOptionsT()
+            options.blockSize = block
+            return write_model("SPACE_TO_DEPTH", [image], [deep], options)
+        options = schema.DepthToSpaceOptionsT()
+        options.blockSize = block
+        return write_model("DEPTH_TO_SPACE", [deep], [image], options)
+
+    return make
+
+
+def slopes(rng: Random) -> bytes:
+    shape = _any_shape(rng)
+    source, output = _computed(rng, shape), _computed(rng, shape)
+    output.scale = float(np.float32(source.scale * 2.0 ** rng.uniform(-2, 3)))
+    alpha = _computed(rng, [1 if rng.random() < 0.5 else size for size in shape])
+    alpha.scale = float(np.float32(rng.uniform(0.001, 0.02)))
+    alpha.values = rng.integers(-128, 128, alpha.shape).astype(np.int8)
+    return write_model("PRELU", [source, alpha], [output])
+
+
+def normalization(rng: Random) -> bytes:
+    options = schema.L2NormOptionsT()
+    options.fusedActivationFunction = 0
+    source = _computed(rng, _any_shape(rng))
+    output = Item(source.shape, 1 / 128, 0)
+    return write_model("L2_NORMALIZATION", [source], [output], options)
+
+
+def transposed_convolution(rng: Random) -> bytes:
+    options = schema.TransposeConvOptionsT()
+    rows, columns, height, width = _window(rng, options)
+    options.fusedActivationFunction = _activation(rng)
+    channels, depth = int(rng.integers(1, 7)), int(rng.integers(1, 7))
+    batches = int(rng.choice([1, 1, 1, 2]))
+    counts = [
+        _length(size, window, stride, 1, options.padding)
+        for size, window, stride in zip(
+            (height, width), (rows, columns), (options.strideH, options.strideW), strict=True
+        )
+    ]
+    source = _computed(rng, (batches, *counts, depth))
+    scales = rng.uniform(0.001, 0.02, channels if rng.random() < 0.8 else 1).astype(np.float32)
+    filters = Item((channels, rows, columns, depth), scales, 0)
+    filters.values = _int8(rng, filters.shape)
+    inputs = [_axes((batches, height, width, channels)), filters, source]
+    if rng.random() < 0.7:
+        bias = rng.integers(-5000, 5000, channels).astype(np.int32)
+        inputs.append(Item((channels,), values=bias))
+    reach = source.scale * float(scales.max()) * 9000 * np.sqrt(rows * columns * depth)
+    output = _conv_output(rng, source, reach, (batches, height, width, channels))
+    return write_model("TRANSPOSE_CONV", inputs, [output], options)
+
+
 def lstm(rng: Random) -> bytes:
     is_time_major = bool(rng.integers(0, 2))
     batches, steps, depth, cells = (int(n) for n in rng.integers(1, [3, 6, 10, 10]))
@@ -591,26 +701,38 @@ MAKERS: dict[str, Callable[[Random], bytes]] = {
     "CONCATENATION": concatenation,
     "CONV_2D": convolution,
     "DEPTHWISE_CONV_2D": depthwise,
+    "DEPTH_TO_SPACE": depth_blocks(is_spread=False),
     "FULLY_CONNECTED": fully_connected,
+    "GATHER": gather,
+    "HARD_SWISH": unary("HARD_SWISH", schema.HardSwishOptionsT),
+    "L2_NORMALIZATION": normalization,
     "LEAKY_RELU": unary("LEAKY_RELU", schema.LeakyReluOptionsT),
     "LOGISTIC": unary("LOGISTIC"),
     "MAXIMUM": binary("MAXIMUM", schema.MaximumMinimumOptionsT),
     "MAX_POOL_2D": pooling("MAX_POOL_2D"),
     "MEAN": reduction("MEAN"),
     "MINIMUM": binary("MINIMUM", schema.MaximumMinimumOptionsT),
+    "MIRROR_PAD": mirror_pad,
     "MUL": binary("MUL", schema.MulOptionsT),
     "PACK": pack,
     "PAD": pad,
+    "PRELU": slopes,
     "QUANTIZE": unary("QUANTIZE"),
     "REDUCE_MAX": reduction("REDUCE_MAX"),
+    "REDUCE_MIN": reduction("REDUCE_MIN"),
     "RELU": unary("RELU"),
     "RELU6": unary("RELU6"),
     "RESHAPE": reshape,
+    "RESIZE_BILINEAR": resize("RESIZE_BILINEAR", schema.ResizeBilinearOptionsT),
+    "RESIZE_NEAREST_NEIGHBOR": resize(
+        "RESIZE_NEAREST_NEIGHBOR", schema.ResizeNearestNeighborOptionsT
+    ),
     "REVERSE_V2": reverse,
     "RSQRT": unary("RSQRT"),
     "SLICE": take_slice,
     "SOFTMAX": softmax,
     "SPACE_TO_BATCH_ND": blocks(is_spread=True),
+    "SPACE_TO_DEPTH": depth_blocks(is_spread=True),
     "SPLIT": split,
     "SPLIT_V": split_v,
     "SQUARED_DIFFERENCE": binary("SQUARED_DIFFERENCE", schema.SquaredDifferenceOptionsT),
@@ -619,7 +741,9 @@ MAKERS: dict[str, Callable[[Random], bytes]] = {
     "SUM": reduction("SUM"),
     "SVDF": svdf,
     "TANH": unary("TANH"),
+    "TILE": tile,
     "TRANSPOSE": transpose,
+    "TRANSPOSE_CONV": transposed_convolution,
     "UNIDIRECTIONAL_SEQUENCE_LSTM": lstm,
     "UNPACK": unpack,
 }

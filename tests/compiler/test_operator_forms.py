@@ -16,10 +16,11 @@ TYPES = schema.TensorType
 FLAT = "input: one dimension less"
 REPEATED = "input 1: longer"  # axes that stand twice
 BROADCASTING = {"ADD", "BATCH_MATMUL", "MAXIMUM", "MINIMUM", "MUL", "SQUARED_DIFFERENCE", "SUB"}
+REDUCTIONS = ("MEAN", "REDUCE_MAX", "REDUCE_MIN", "SUM")
 #: What may stay a valid network: only items count, a size is of no account, or a kernel converts.
 VALID = {
     **{kind: {FLAT} for kind in BROADCASTING},  # if the dimension had one item
-    **{kind: {REPEATED, "input: larger"} for kind in ("MEAN", "REDUCE_MAX", "SUM")},
+    **{kind: {REPEATED, "input: larger"} for kind in REDUCTIONS},
     "FULLY_CONNECTED": {FLAT, "output: one dimension more"},
     "QUANTIZE": {"output: type", "input: type"},
     "RESHAPE": {FLAT, "output: reversed", "output: flat", "output: one dimension more"}

@@ -129,6 +129,8 @@ def reciprocal(x: int) -> int:
 def inverse_root(value: int) -> int:
     """TensorFlow Lite's GetInvSqrtQuantizedMultiplierExp; the shift is in the lowest bits."""
     shift = 11
+    while value >= 1 << 29:
+        value, shift = value // 4, shift + 1
     while value < 1 << 27:
         value, shift = 4 * value, shift - 1
     half, x = halves_away(value >> 1, 1), 1 << 28
@@ -271,7 +273,12 @@ def rows() -> dict[str, list[Row]]:
         "product": [(a, b, product(a, b)) for a, b in products],
         "reciprocal": [(x, reciprocal(x)) for x in (*range(0, MAX, 4_999_999), 1, 3, MAX - 1, MAX)],
         "root": [
-            (value, inverse_root(value)) for value in (*range(2, 400), *range(400, 32768, 61))
+            (value, inverse_root(value))
+            for value in (
+                *range(2, 400),
+                *range(400, 32768, 61),
+                *range(40_000, 1 << 31, 9_876_543),
+            )
         ],
         "table_place": [
             (value, multiplier, shift, halves_up(value * multiplier, shift))
@@ -549,9 +556,10 @@ CHANGES = (
     Change("softmax.c", "m3net_sum(guess, enlarge", "m3net_sum(0 * guess, enlarge", "reciprocal"),
     Change("convolution.c", "(sum - low_lane(sum)) >>", "sum >>", "high_lane", PORTABLE),
     Change("convolution.c", "sum, unused) >> unused", "sum, 0)", "low_lane", PORTABLE),
-    Change("functions_16.c", "i < 5; ++i", "i < 4; ++i", "root"),
-    Change("functions_16.c", "m3net_product(x, root_of_half)", "x", "root"),
-    Change("functions_16.c", "int32_t shift = 11;", "int32_t shift = 10;", "root"),
+    Change("root.h", "    ++shift;", "    shift += 2;", "root"),
+    Change("root.h", "i < 5; ++i", "i < 4; ++i", "root"),
+    Change("root.h", "m3net_product(x, root_of_half)", "x", "root"),
+    Change("root.h", "int32_t shift = 11;", "int32_t shift = 10;", "root"),
     Change("functions_16.c", "(int32_t)(1u << (layer->shift - 1)) : 0", "0 : 0", "table_place"),
     Change("functions_16.c", "half) >> layer->shift", "half) >> 1", "table_place"),
     Change("softmax_16.c", "step * rest + (1 << (STEP_BITS - 1))", "step * rest", "interpolated"),

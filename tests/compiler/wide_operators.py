@@ -15,11 +15,18 @@ from m3net_tf.compiler.operators import WIDE
 STEPS = 256  # 16-bit steps of an 8-bit step
 BUILTINS = {number: name for name, number in vars(schema.BuiltinOperator).items()}
 INT8, INT16 = schema.TensorType.INT8, schema.TensorType.INT16
-WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "UNIDIRECTIONAL_SEQUENCE_LSTM")
-#: Index of the first bias, and that behind the last one; weights stand before them.
-CONSTANTS = {"UNIDIRECTIONAL_SEQUENCE_LSTM": (12, 16)}
+LAYER = slice(1, 2), slice(2, 3)
+#: The inputs that are weights, and those that are biases.
+CONSTANTS = {
+    "CONV_2D": LAYER,
+    "DEPTHWISE_CONV_2D": LAYER,
+    "FULLY_CONNECTED": LAYER,
+    "PRELU": LAYER,
+    "TRANSPOSE_CONV": (slice(1, 2), slice(3, 4)),
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": (slice(1, 12), slice(12, 16)),
+}
 #: TensorFlow Lite Micro takes biases of 64 bits only.
-LONG_BIAS = ("DEPTHWISE_CONV_2D", "UNIDIRECTIONAL_SEQUENCE_LSTM")
+LONG_BIAS = ("DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "UNIDIRECTIONAL_SEQUENCE_LSTM")
 NO_MAKER = {"EXPAND_DIMS", "QUANTIZE", "SQUEEZE", "PADV2"}
 NO_MAKER |= {"ASSIGN_VARIABLE", "MOVE_LINES", "READ_VARIABLE"}
 
@@ -36,10 +43,10 @@ def _widen_graph(model: Any, graph: Any, long_bias: bool) -> None:
     weights, biases = set(), set()
     for op in graph.operators:
         kind = BUILTINS[model.operatorCodes[op.opcodeIndex].builtinCode]
-        if kind in WEIGHTED:
-            first_bias, end = CONSTANTS.get(kind, (2, 3))
-            weights |= set(op.inputs[1:first_bias])
-            biases |= {index for index in op.inputs[first_bias:end] if index >= 0}
+        if kind in CONSTANTS:
+            weighing, adding = CONSTANTS[kind]
+            weights |= set(op.inputs[weighing])
+            biases |= {index for index in op.inputs[adding] if index >= 0}
     for index, tensor in enumerate(graph.tensors):
         buffer = model.buffers[tensor.buffer]
         if index in biases:

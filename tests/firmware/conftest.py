@@ -18,13 +18,14 @@ from firmware_helpers import (
     BuiltFirmware,
     random_features,
     skip_or_fail,
+    small_model,
     write_bundle,
 )
 from monitor_host import build_monitor
 
 from m3net_tf.audio.frontend import FrontendConfig
 from m3net_tf.boards.builds.boards import find_machine
-from m3net_tf.boards.builds.build import build_firmware
+from m3net_tf.boards.builds.build import build_compiled, build_firmware
 from m3net_tf.boards.emulation.starting import why_no_emulation
 from m3net_tf.export import Bundle
 from m3net_tf.export.manifest import Manifest
@@ -34,7 +35,14 @@ from m3net_tf.system import progress
 
 @pytest.fixture(scope="session")
 def firmware_possible() -> None:
-    """Skip where tools or sources are not available; fail there if M3NET_REQUIRE_TFLM=1."""
+    """Skip where firmware with the compiled engine cannot be built and emulated."""
+    if reason := why_no_emulation(BOARD):
+        skip_or_fail(reason)
+
+
+@pytest.fixture(scope="session")
+def tflm_possible() -> None:
+    """Skip without tools or sources of TensorFlow Lite Micro; fail if M3NET_REQUIRE_TFLM=1."""
     if reason := why_no_emulation(BOARD, "tflm"):
         skip_or_fail(reason)
 
@@ -110,8 +118,19 @@ def warped_bundle(
 def built(
     firmware_possible: None, small_tflite: bytes, tmp_path_factory: pytest.TempPathFactory
 ) -> BuiltFirmware:
-    """The firmware of the small network on the first board."""
+    """The firmware of the small network on the first board, with the compiled engine."""
     folder = tmp_path_factory.mktemp("firmware")
+    bundle = write_bundle(folder / "bundle", small_tflite)
+    image = build_compiled(bundle, small_model(small_tflite), BOARD, folder / "build")
+    return BuiltFirmware(bundle, image, find_machine(BOARD), small_tflite)
+
+
+@pytest.fixture(scope="session")
+def built_tflm(
+    tflm_possible: None, small_tflite: bytes, tmp_path_factory: pytest.TempPathFactory
+) -> BuiltFirmware:
+    """The same with TensorFlow Lite Micro."""
+    folder = tmp_path_factory.mktemp("tflm")
     bundle = write_bundle(folder / "bundle", small_tflite)
     image = build_firmware(bundle, BOARD, folder / "build")
     return BuiltFirmware(bundle, image, find_machine(BOARD), small_tflite)
@@ -129,24 +148,47 @@ def build_variant(
         *,
         change: Callable[[Path], None] | None = None,
         config: FrontendConfig | None = None,
-        arena_bytes: int | None = None,
-        exported_arena_bytes: int = ARENA_BYTES,
-        operators: tuple[str, ...] | None = None,
         app_dir: Path | None = None,
         settings: tuple[str, ...] = (),
     ) -> Path:
+        bundle = write_bundle(folder / "bundle", built.tflite, config)
+        if change:
+            change(bundle)
+        model = small_model(built.tflite, config)
+        image = build_compiled(
+            bundle, model, BOARD, folder / "build", app_dir=app_dir, settings=settings
+        )
+        elf = folder / f"{next(elf_count)}.elf"
+        shutil.copyfile(image.elf, elf)
+        return elf
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def build_tflm(
+    built_tflm: BuiltFirmware, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Path]:
+    """As :func:`build_variant` with TensorFlow Lite Micro, its arena and its operators."""
+    folder = tmp_path_factory.mktemp("tflm_variants")
+    elf_count = iter(range(10_000))
+
+    def build(
+        *,
+        change: Callable[[Path], None] | None = None,
+        arena_bytes: int | None = None,
+        exported_arena_bytes: int = ARENA_BYTES,
+        operators: tuple[str, ...] | None = None,
+    ) -> Path:
         bundle = write_bundle(
             folder / "bundle",
-            built.tflite,
-            config,
+            built_tflm.tflite,
             arena_bytes=exported_arena_bytes,
             operators=operators,
         )
         if change:
             change(bundle)
-        image = build_firmware(
-            bundle, BOARD, folder / "build", arena_bytes, app_dir=app_dir, settings=settings
-        )
+        image = build_firmware(bundle, BOARD, folder / "build", arena_bytes)
         elf = folder / f"{next(elf_count)}.elf"
         shutil.copyfile(image.elf, elf)
         return elf

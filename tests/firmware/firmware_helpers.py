@@ -14,6 +14,7 @@ import pytest
 
 from m3net_tf.audio.frontend import FrontendConfig, write_c_tables
 from m3net_tf.boards.builds.boards import Machine
+from m3net_tf.boards.builds.build import build_compiled
 from m3net_tf.boards.builds.image import FirmwareImage
 from m3net_tf.boards.builds.sources import fetch_source, read_lock, why_sources_unavailable
 from m3net_tf.export.c_files import CModel
@@ -106,3 +107,7 @@ class BuiltFirmware:
     image: FirmwareImage
     machine: Machine
     tflite: bytes
+
+    def build(self, board: str, folder: Path, **options: Any) -> FirmwareImage:
+        """The network's firmware for a board, with the compiled engine; options of a build."""
+        return build_compiled(self.bundle, small_model(self.tflite), board, folder, **options)

@@ -20,7 +20,6 @@ from firmware_helpers import APPS, BOARD, FRAMES, BuiltFirmware, random_features
 from m3net_tf.audio.frontend import FrontendConfig
 from m3net_tf.boards.builds import boards
 from m3net_tf.boards.builds.boards import find_machine, load_board, machines
-from m3net_tf.boards.builds.build import build_firmware
 from m3net_tf.boards.builds.image import FirmwareImage, read_hex
 from m3net_tf.boards.builds.sources import library_sources, read_lock
 from m3net_tf.boards.emulation.qemu import emulator_command, run_image, run_job
@@ -59,9 +58,7 @@ def images(
         if key not in made and board == BOARD:
             made[key] = dataclasses.replace(built.image, elf=build_variant(app_dir=app_dir))
         elif key not in made:
-            image = build_firmware(
-                built.bundle, board, folder / board, settings=settings, app_dir=app_dir
-            )
+            image = built.build(board, folder / board, settings=settings, app_dir=app_dir)
             target = folder / f"{board}-{len(made)}"
             target.mkdir()
             for file in image.elf.parent.glob("m3net_firmware.*"):
@@ -144,7 +141,7 @@ def test_a_wrong_choice_is_named(
     built: BuiltFirmware, tmp_path: Path, board: str, choice: str, message: str
 ):
     with pytest.raises(FirmwareError, match=message) as caught:
-        build_firmware(built.bundle, board, tmp_path, settings=[choice])
+        built.build(board, tmp_path, settings=[choice])
     assert "\n" not in str(caught.value)
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import shutil
 import subprocess
@@ -43,7 +44,7 @@ def test_unknown_board_lists_the_known_ones(tmp_path):
     assert not (tmp_path / "build").exists()
 
 
-def test_cmake_says_what_writes_the_files_of_a_board(tmp_path, firmware_possible):
+def test_cmake_says_what_writes_the_files_of_a_board(tmp_path, tflm_possible):
     settings = ["-DM3NET_ENGINE=tflm"]
     command = toolchain.cmake_command(FIRMWARE_DIR, tmp_path, settings, fetch_sources())
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -52,7 +53,7 @@ def test_cmake_says_what_writes_the_files_of_a_board(tmp_path, firmware_possible
     assert "has no board.cmake: m3net firmware RUN --board <name> writes it" in words
 
 
-def test_incomplete_bundle_names_the_file(tmp_path, firmware_possible):
+def test_incomplete_bundle_names_the_file(tmp_path, tflm_possible):
     (tmp_path / "bundle").mkdir()
     with pytest.raises(FirmwareError, match=r"has no model\.h.*export") as caught:
         build.build_firmware(tmp_path / "bundle", BOARD, tmp_path / "build")
@@ -82,10 +83,10 @@ def test_without_sources_the_other_engine_is_named(board, works, monkeypatch, tm
 
 def test_compile_error_is_one_line(tmp_path, built: BuiltFirmware, small_tflite):
     bundle = write_bundle(tmp_path / "bundle", small_tflite)
-    with (bundle / "model.h").open("a") as stream:
+    with (bundle / "frontend_config.h").open("a") as stream:
         stream.write("#error broken on purpose\n")
     with pytest.raises(FirmwareError, match="broken on purpose") as caught:
-        build.build_firmware(bundle, BOARD, tmp_path / "build")
+        dataclasses.replace(built, bundle=bundle).build(BOARD, tmp_path / "build")
     assert "\n" not in str(caught.value) and "build.log" in str(caught.value)
 
 
@@ -96,17 +97,17 @@ def test_not_an_elf(tmp_path, firmware_possible):
         image.inspect_elf(path, BOARD)
 
 
-def test_sizes(built: BuiltFirmware):
-    image = built.image
+def test_sizes(built_tflm: BuiltFirmware):
+    image = built_tflm.image
     assert image.flash_bytes == image.sections[".text"] + image.sections[".data"]
-    assert len(built.tflite) < image.flash_bytes < len(built.tflite) + 150_000
+    assert len(built_tflm.tflite) < image.flash_bytes < len(built_tflm.tflite) + 150_000
     assert image.sections[".stack"] == 8192
     # Arena 48 kB, a second of sound for the monitor 32 kB, queues of live detection 12 kB.
     assert image.ram_bytes < 120_000
 
 
-def test_only_the_operators_of_the_model_are_linked(built: BuiltFirmware):
-    names = symbols(built.image.elf)
+def test_only_the_operators_of_the_model_are_linked(built_tflm: BuiltFirmware):
+    names = symbols(built_tflm.image.elf)
     assert "arm_convolve_wrapper_s8" in names
     for symbol in (
         "Register_TRANSPOSE",
@@ -124,7 +125,7 @@ def test_only_the_tables_of_one_fft_are_linked(built: BuiltFirmware):
     assert set(re.findall(r"twiddleCoef_\w+", names)) == {"twiddleCoef_256"}
 
 
-def test_library_is_reused(built: BuiltFirmware):
+def test_library_is_reused(built_tflm: BuiltFirmware):
     path = library.library_path("cortex-m4f")
     before = path.stat().st_mtime_ns
     lines: list[str] = []
@@ -136,12 +137,12 @@ def test_a_moved_build_folder_is_configured_again(tmp_path, built: BuiltFirmware
     """CMake refuses a cache of another folder, as it does one of another checkout."""
     moved = tmp_path / "moved"
     shutil.copytree(built.image.elf.parent, moved)
-    again = build.build_firmware(built.bundle, BOARD, moved)
+    again = built.build(BOARD, moved)
     assert again.elf == moved / built.image.elf.name
     assert again.flash_bytes == built.image.flash_bytes
 
 
-def test_exporter_knows_what_the_pinned_resolver_can_register(firmware_possible):
+def test_exporter_knows_what_the_pinned_resolver_can_register(tflm_possible):
     """The operator table of the exporter is TFLM's own, method by method."""
     header = fetch_sources()["tflite-micro"] / "tensorflow/lite/micro/micro_mutable_op_resolver.h"
     pairs = re.findall(

@@ -65,7 +65,7 @@ def test_the_header_has_each_scale_in_its_place(model: CModel, tmp_path: Path):
     assert int(macros["CLASS_COUNT"]) == len(LABELS)
 
 
-def test_a_firmware_links_with_its_library(firmware_possible: None, tmp_path: Path):
+def test_a_firmware_links_with_its_library(tflm_possible: None, tmp_path: Path):
     """The whole product for the first board, over bytes that are no network."""
     bundle = write_bundle(tmp_path / "bundle", b"no network", operators=("SOFTMAX",))
     elf = build_firmware(bundle, BOARD, tmp_path / "build").elf

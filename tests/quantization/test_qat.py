@@ -9,11 +9,10 @@ from m3net_tf.audio.frontend import dequantize_features
 from m3net_tf.cli import training
 from m3net_tf.networks.models import build_model, presets_of
 from m3net_tf.networks.models.bilateral.sequence import UnrolledBiLSTM
-from m3net_tf.quantization import pipeline, repair
+from m3net_tf.quantization import repair
 from m3net_tf.quantization.graph import Graph
-from m3net_tf.quantization.methods import FineTuning, Method, Quantized, Quantizer
+from m3net_tf.quantization.methods import Method, Quantized, Quantizer
 from m3net_tf.quantization.observation import watch
-from m3net_tf.quantization.pipeline import quantize_run
 from m3net_tf.quantization.qat import LEFT_OUT, SIMULATED, ChannelQuantizer, simulate_int8
 from m3net_tf.quantization.repair import Repair, first_expensive_layer
 from m3net_tf.quantization.wrapping import copy_wrapped, plain_copy
@@ -189,13 +188,15 @@ def test_where_a_repair_by_training_begins():
 
 @pytest.fixture(scope="module")
 def run(tiny_run, tmp_path_factory) -> Run:
-    """A run that was pruned, rounded and clustered, with itself as its teacher."""
+    """A run that m3net quantize pruned, rounded and clustered, with itself as its teacher."""
     folder = tmp_path_factory.mktemp("qat") / "tiny"
     shutil.copytree(tiny_run, folder)
-    quantize_run(
-        Run(folder),
-        method=Method.parse("qat+cluster8+prune50"),
-        fine_tuning=FineTuning(1, str(folder), "dfp_cb_pw"),
+    training.quantize(
+        folder,
+        method="qat+cluster8+prune50",
+        epochs=1,
+        teacher=folder,
+        first_layer="dfp_cb_pw",
         ranking_clips=0,
     )
     return Run(folder)
@@ -257,13 +258,3 @@ def test_repair_trains_where_nothing_else_holds(run, monkeypatch):
     assert attempted.by_training(Method(), train) == (Method(qat=True), made)
     assert trained == ["ds_pw", None]
     assert [attempt["drop_points"] for attempt in tried] == [3.0, None, 2.0, 1.0]
-
-
-def test_command_passes_the_settings_on(run, monkeypatch):
-    calls = []
-    report = read_json(run.folder / "quantized" / "report.json")
-    monkeypatch.setattr(
-        pipeline, "quantize_run", lambda *a, **k: calls.append((a[2], k["fine_tuning"])) or report
-    )
-    training.quantize(run.folder, method="qat+prune50", epochs=3, teacher=run.folder)
-    assert calls == [(Method(qat=True, prune=50), FineTuning(3, str(run.folder), None))]

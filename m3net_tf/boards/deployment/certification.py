@@ -15,6 +15,7 @@ from m3net_tf.boards.builds.image import FirmwareImage
 from m3net_tf.boards.builds.sources import MissingError
 from m3net_tf.boards.deployment.cost import Clips, Measurement, measure
 from m3net_tf.boards.emulation.starting import prove_arena
+from m3net_tf.boards.emulation.streaming import StreamCost, streamed_export
 from m3net_tf.export import Bundle
 from m3net_tf.export.certificate import (
     BoardAnswer,
@@ -65,7 +66,8 @@ def certify_export(bundle: Bundle, board: str, folder: Path, log: Log = silent) 
         log(f"running {len(expected.pcm)} test vectors on the emulated {board}")
         measured = measure(bundle, image, Clips(expected.pcm, expected.features), log)
         expected = with_fixed_features(bundle.frontend, image, with_host(bundle, expected, log))
-        certificate = write_certificate(bundle, expected, board_answer(measured))
+        stream = streamed_export(bundle, board, stream_folder(folder), expected.features, log)
+        certificate = write_certificate(bundle, expected, board_answer(measured, stream))
     require_parity(bundle, certificate)
     return certificate
 
@@ -102,7 +104,12 @@ def _image_sha256(image: FirmwareImage) -> str:
     return sha256_of(image.elf.with_suffix(".bin").read_bytes())
 
 
-def board_answer(measured: Measurement) -> BoardAnswer:
+def stream_folder(folder: Path) -> Path:
+    """Folder of the streaming firmware beside that of another one."""
+    return folder.with_name(f"{folder.name}-stream")
+
+
+def board_answer(measured: Measurement, stream: StreamCost | None = None) -> BoardAnswer:
     """A board's outputs for features and for samples, and its cost, for a certificate."""
     image, from_sound = measured.image, measured.from_sound
     emulator = find_machine(image.board).emulator
@@ -115,4 +122,5 @@ def board_answer(measured: Measurement) -> BoardAnswer:
         features=from_sound.features,
         labels=from_sound.labels,
         cost=measured.cost.to_dict(),
+        stream=stream,
     )

@@ -15,7 +15,12 @@ from m3net_tf.audio.datasets import AudioDataset, Clip, protocol_statement
 from m3net_tf.audio.datasets.selection import spread_clips
 from m3net_tf.boards.builds.boards import find_machine, load_board
 from m3net_tf.boards.builds.sources import MissingError
-from m3net_tf.boards.deployment.certification import board_answer, with_fixed_features, with_host
+from m3net_tf.boards.deployment.certification import (
+    board_answer,
+    stream_folder,
+    with_fixed_features,
+    with_host,
+)
 from m3net_tf.boards.deployment.cost import (
     COST_KEYS,
     Clips,
@@ -31,6 +36,7 @@ from m3net_tf.boards.emulation.starting import (
     prove_arena,
     starting_firmware,
 )
+from m3net_tf.boards.emulation.streaming import StreamCost, streamed_export
 from m3net_tf.compiler.engines import COMPILED, TFLM, Engine
 from m3net_tf.export import Bundle
 from m3net_tf.export.bundle import pcm_and_features
@@ -92,6 +98,7 @@ class ChainSummary(Provenance):
         emulation_missing: why the board was not emulated.
         end_to_end: results from samples; absent if the board was not emulated.
         pace: the :class:`.real_time.Pace` on the board; absent as ``end_to_end``.
+        stream: the network hop by hop on the board; absent if streaming does not pay.
         drift: as in the certificate.
     """
 
@@ -123,6 +130,7 @@ class ChainSummary(Provenance):
     emulation_missing: NotRequired[str]
     end_to_end: NotRequired[EndToEnd]
     pace: NotRequired[dict[str, float | None]]
+    stream: NotRequired[StreamCost]
     drift: NotRequired[list[str]]
 
 
@@ -246,7 +254,14 @@ def run_chain(
         equal.append(np.array_equal(measured.from_features.outputs, scores))
         summary = _with_board(summary, bundle, measured, clips)
         expected = with_fixed_features(bundle.frontend, measured.image, expected)
-        answer = board_answer(measured)
+        stream = None
+        if engine == COMPILED:
+            builds = stream_folder(firmware_folder(run.folder, board, engine))
+            stream = streamed_export(bundle, board, builds, features, log)
+        if stream is not None:
+            summary["stream"] = stream
+            equal.append(stream["bytes_equal"])
+        answer = board_answer(measured, stream)
     summary["bytes_equal"] = all(equal) if equal else None
     certify = write_certificate if engine == bundle.manifest.engine else compare
     reason = summary.get("emulation_missing", "")
@@ -391,6 +406,12 @@ def chain_table(summary: ChainSummary) -> Table:
         row("tensor arena, bytes", summary["arena_bytes"])
         row("instructions per frame, front end", summary["frontend_instructions"])
         row("instructions per run, network", summary["instructions"])
+        if stream := summary.get("stream"):
+            same = "same" if stream["bytes_equal"] else "OTHER"
+            row(
+                f"instructions per hop of {stream['hop']} frames, streamed",
+                f"{stream['hop_instructions']:,}, {same} bytes in {stream['hops']:,} hops",
+            )
     row("parameters", summary["parameters"])
     table.caption = "\n".join(caption)
     return table

@@ -14,6 +14,7 @@ from m3net_tf.compiler.operators import (
     matrix,
     movement,
     pooling,
+    resampling,
     softmax,
     svdf,
     tables,
@@ -33,8 +34,12 @@ OPERATORS: dict[str, Lower] = {
     "CONCATENATION": movement.concatenation,
     "CONV_2D": convolution.convolution,
     "DEPTHWISE_CONV_2D": convolution.depthwise,
+    "DEPTH_TO_SPACE": movement.exchange_blocks,
     "EXPAND_DIMS": movement.reshape,
     "FULLY_CONNECTED": convolution.fully_connected,
+    "GATHER": resampling.gather,
+    "HARD_SWISH": tables.lookup,
+    "L2_NORMALIZATION": matrix.normalize,
     "LEAKY_RELU": tables.lookup,
     "LOGISTIC": tables.lookup,
     "MAXIMUM": elementwise.binary,
@@ -42,21 +47,27 @@ OPERATORS: dict[str, Lower] = {
     "MEAN": matrix.reduction,
     "MINIMUM": elementwise.binary,
     "MOVE_LINES": variables.move_lines,  # made by passes/delays.py
+    "MIRROR_PAD": resampling.mirror_pad,
     "MUL": elementwise.binary,
     "PACK": movement.pack,
     "PAD": movement.pad,
     "PADV2": movement.pad,
+    "PRELU": elementwise.scale_negatives,
     "QUANTIZE": tables.lookup,
     "READ_VARIABLE": variables.read,
     "REDUCE_MAX": matrix.reduction,
+    "REDUCE_MIN": matrix.reduction,
     "RELU": tables.lookup,
     "RELU6": tables.lookup,
     "RESHAPE": movement.reshape,
+    "RESIZE_BILINEAR": resampling.bilinear,
+    "RESIZE_NEAREST_NEIGHBOR": resampling.nearest,
     "REVERSE_V2": movement.reverse,
     "RSQRT": tables.lookup,
     "SLICE": movement.take_slice,
     "SOFTMAX": softmax.softmax,
     "SPACE_TO_BATCH_ND": movement.space_to_batch,
+    "SPACE_TO_DEPTH": movement.exchange_blocks,
     "SPLIT": movement.split,
     "SPLIT_V": movement.split,
     "SQUARED_DIFFERENCE": elementwise.binary,
@@ -67,7 +78,9 @@ OPERATORS: dict[str, Lower] = {
     "SVDF": svdf.svdf,
     "TABLE": tables.lookup,  # made by passes/tables.py
     "TANH": tables.lookup,
+    "TILE": resampling.tile,
     "TRANSPOSE": movement.transpose,
+    "TRANSPOSE_CONV": convolution.transposed,
     "UNIDIRECTIONAL_SEQUENCE_LSTM": lstm.lstm,
     "UNPACK": movement.unpack,
 }
@@ -84,12 +97,15 @@ WIDE = (
     | {"ABS", "ADD", "AVERAGE_POOL_2D", "BATCH_MATMUL", "CONCATENATION", "CONV_2D"}
     | {"DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "LEAKY_RELU", "LOGISTIC", "RSQRT"}
     | {"MAXIMUM", "MAX_POOL_2D", "MEAN", "MINIMUM", "MUL", "PAD", "PADV2", "QUANTIZE", "RELU"}
-    | {"RELU6", "SOFTMAX", "SQUARED_DIFFERENCE", "SUB", "SUM", "TANH"}
+    | {"PRELU", "RELU6", "RESIZE_NEAREST_NEIGHBOR", "SOFTMAX", "TRANSPOSE_CONV"}
+    | {"SQUARED_DIFFERENCE", "SUB", "SUM", "TANH"}
     | {"ASSIGN_VARIABLE", "MOVE_LINES", "READ_VARIABLE", "UNIDIRECTIONAL_SEQUENCE_LSTM"}
 )
 
 #: Operators whose kernels write side by side only.
 PACKED_WRITERS = frozenset(
-    {"MEAN", "PAD", "PADV2", "REDUCE_MAX", "SOFTMAX", "SUM", "FULLY_CONNECTED"}
+    {"MEAN", "PAD", "PADV2", "REDUCE_MAX", "REDUCE_MIN", "SOFTMAX", "SUM", "FULLY_CONNECTED"}
+    | {"GATHER", "L2_NORMALIZATION", "MIRROR_PAD", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"}
+    | {"TILE"}
     | {"SPACE_TO_BATCH_ND", "SVDF", "UNIDIRECTIONAL_SEQUENCE_LSTM"}
 )

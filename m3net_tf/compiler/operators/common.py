@@ -94,14 +94,22 @@ def _unpadded_window(op: Operation, rows: int, columns: int) -> Window:
     return Window(*sizes)
 
 
-def window_counts(op: Operation, rows: int, columns: int) -> tuple[int, int]:
-    """Rows and columns of the output of an operator with windows, from its four-dimensional input.
+def window_counts(
+    op: Operation, rows: int, columns: int, shape: tuple[int, ...] | None = None
+) -> tuple[int, int]:
+    """Rows and columns of windows on the image of an operator.
+
+    Args:
+        op: the operator.
+        rows: of the window.
+        columns: of the window.
+        shape: (batches, rows, columns, channels) of the image; by default the first input's.
 
     Raises:
         ModelError: a window, stride or dilation is not positive, or too large.
     """
     window = _unpadded_window(op, rows, columns)
-    _, height, width, _ = op.input(0).shape
+    _, height, width, _ = shape or op.input(0).shape
     if op.options["padding"] == _SAME:
         return -(-height // window.row_stride), -(-width // window.column_stride)
     return (
@@ -110,14 +118,22 @@ def window_counts(op: Operation, rows: int, columns: int) -> tuple[int, int]:
     )
 
 
-def window_of(op: Operation, rows: int, columns: int, input_shape: tuple[int, ...]) -> Window:
+def window_of(
+    op: Operation,
+    rows: int,
+    columns: int,
+    input_shape: tuple[int, ...],
+    output_shape: tuple[int, ...] | None = None,
+) -> Window:
     """The window of an operator with strides and padding.
 
     Args:
-        op: the operator, whose output has the shape that the windows give.
+        op: the operator.
         rows: of the window.
         columns: of the window.
         input_shape: (batches, rows, columns, channels).
+        output_shape: (batches, rows, columns, channels) that the windows give; by default the
+            first output's.
 
     Raises:
         ModelError: a stride is not positive, or a number is too large.
@@ -127,7 +143,7 @@ def window_of(op: Operation, rows: int, columns: int, input_shape: tuple[int, ..
     if "explicit_padding" in op.options:
         top, left = op.options["explicit_padding"]
     elif op.options["padding"] == _SAME:
-        _, height, width, _ = op.output.shape
+        _, height, width, _ = output_shape or op.output.shape
         last_row, last_column = (height - 1) * window.row_stride, (width - 1) * window.column_stride
         top = max(last_row + window.row_reach - input_shape[1], 0) // 2
         left = max(last_column + window.column_reach - input_shape[2], 0) // 2

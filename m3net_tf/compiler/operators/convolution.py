@@ -7,6 +7,7 @@ import dataclasses
 import math
 from collections.abc import Callable
 from functools import partial
+from itertools import product
 
 import numpy as np
 
@@ -36,6 +37,7 @@ from m3net_tf.compiler.structures import (
     Window,
 )
 from m3net_tf.compiler.weights import (
+    PLAIN_BLOCK,
     Weights,
     channel_rows,
     convolution_blocks,
@@ -156,6 +158,52 @@ def depthwise(lowering: Lowering, op: Operation) -> None:
     lowering.call(op, kernel, [layer, view, target, *scratch], [view], target, slack={0: slack})
 
 
+def transposed(lowering: Lowering, op: Operation) -> None:
+    """TRANSPOSE_CONV: for each place within a stride, a convolution of its part of the weights."""
+    filters, source = op.input(1), op.input(2)
+    bias = op.inputs[3] if len(op.inputs) > 3 else None
+    layer = dataclasses.replace(
+        op,
+        inputs=[source, filters, bias],
+        options={**op.options, "quantizedBiasType": 0},  # without a bias, sums have 64 bits, too
+    )
+    weights = _weights(layer, filters)
+    channels, rows, columns, _ = weights.shape
+    window = window_of(op, rows, columns, op.output.shape, source.shape)
+    view, target = _pixels(lowering, op, lowering.read(source)), lowering.write(op.output)
+    row_phases = _phases(rows, window.row_stride, window.top, target.shape[1])
+    column_phases = _phases(columns, window.column_stride, window.left, target.shape[2])
+    for (y, top, row_taps), (x, left, column_taps) in product(row_phases, column_phases):
+        part = weights[:, row_taps][:, :, column_taps]
+        if part.size == 0:
+            part = np.zeros((channels, 1, 1, weights.shape[3]), np.int64)
+        goal = target.part(1, y, -(-(target.shape[1] - y) // window.row_stride), window.row_stride)
+        count = -(-(target.shape[2] - x) // window.column_stride)
+        goal = goal.part(2, x, count, window.column_stride)
+        place = Window(part.shape[1], part.shape[2], top=max(top, 0), left=max(left, 0))
+        begin = view.part(1, max(-top, 0), view.shape[1] - max(-top, 0))
+        begin = begin.part(2, max(-left, 0), view.shape[2] - max(-left, 0))
+        flat = part.reshape(channels, -1)
+        _call_convolution(lowering, layer, flat, slice(0, channels), begin, goal, place)
+
+
+def _phases(taps: int, stride: int, before: int, size: int) -> list[tuple[int, int, list[int]]]:
+    """For each place in a stride: first line, lines of its window before the image, and its taps.
+
+    Args:
+        taps: lines of the weights.
+        stride: lines of the output from one line of the input to the next.
+        before: lines of the output that its padding removes.
+        size: lines of the output.
+    """
+    phases = []
+    for line in range(min(stride, size)):
+        last, first_tap = divmod(line + before, stride)  # the last line that it reads
+        chosen = [*range(first_tap, taps, stride)][::-1]
+        phases.append((line, max(len(chosen), 1) - 1 - last, chosen))
+    return phases
+
+
 def fully_connected(lowering: Lowering, op: Operation) -> None:
     """FULLY_CONNECTED, as a 1 x 1 convolution."""
     source, filters = op.input(0), op.input(1)
@@ -205,7 +253,8 @@ def _layer(
         window=window,
         batches=view.shape[0],
         padding=op.input(0).zero_point,
-        in_bytes=False,
+        plain=weights.ctype == PLAIN_BLOCK,
+        pixels=1,
         narrow=channels[1],
         full=(minimum, maximum) == (INT8_MIN, INT8_MAX),
         minimum=minimum,

@@ -47,6 +47,35 @@ def binary(lowering: Lowering, op: Operation) -> None:
         )
 
 
+def scale_negatives(lowering: Lowering, op: Operation) -> None:
+    """PRELU, whose slopes are constants of int8."""
+    source, slopes = op.input(0), op.input(1)
+    view, target = lowering.read(source), lowering.write(op.output)
+    ratio = float(source.scale) / float(op.output.scale)
+    product = float(source.scale) * float(slopes.scale) / float(op.output.scale)
+    for loop in loops(target, [view, lowering.read(slopes).broadcast(target.shape)]):
+        layer = Binary(
+            loop=loop.layer,
+            first=quantize_factor(ratio),
+            second=quantize_factor(product),
+            output=None,
+            first_offset=-source.zero_point,
+            second_offset=-slopes.zero_point,
+            output_offset=op.output.zero_point,
+            minimum=None,
+            maximum=None,
+        )
+        lowering.call(
+            op,
+            "scale_negatives_16" if is_wide(op) else "scale_negatives",
+            [layer, *loop.inputs, loop.output],
+            loop.inputs,
+            loop.output,
+            slack={0: 0} if loop.layer.first == loop.layer.output else {},
+            note=shapes_note([view], target),
+        )
+
+
 def _layer(op: Operation, loop: Loop) -> Structure:
     chooses = op.kind in ("MINIMUM", "MAXIMUM")
     if chooses and not is_wide(op):

@@ -102,8 +102,9 @@ def _require_type(op: Operation, tensor: Tensor) -> None:
 def _bias_types(op: Operation) -> tuple[str, ...]:
     if op.output.dtype != "int16":
         return ("int32",)
-    # TensorFlow Lite Micro's depthwise convolution of int16 takes only 64-bit biases.
-    return ("int64",) if op.kind == "DEPTHWISE_CONV_2D" else ("int64", "int32")
+    # TensorFlow Lite Micro's kernels of int16 take only 64-bit biases for these.
+    only_long = op.kind in ("DEPTHWISE_CONV_2D", "TRANSPOSE_CONV")
+    return ("int64",) if only_long else ("int64", "int32")
 
 
 def numbers(op: Operation, index: int) -> list[int]:
@@ -341,6 +342,65 @@ def _pad(op: Operation) -> list[Shape]:
     return [tuple(size + int(before) + int(after) for size, (before, after) in pairs)]
 
 
+def _gather(op: Operation) -> list[Shape]:
+    shape, indices = op.input(0).shape, op.constant(1)
+    axis = axis_of(op, int(op.options["axis"]), len(shape))
+    require(op, not op.options.get("batchDims"), "has batches of indices, which is not supported")
+    require(op, bool((indices >= 0).all() and (indices < shape[axis]).all()), "reads outside")
+    return [(*shape[:axis], *indices.shape, *shape[axis + 1 :])]
+
+
+def _tile(op: Operation) -> list[Shape]:
+    shape, times = op.input(0).shape, numbers(op, 1)
+    require(op, len(times) == len(shape) and min(times) > 0, "has not a count for each dimension")
+    return [tuple(size * count for size, count in zip(shape, times, strict=True))]
+
+
+def _mirror_pad(op: Operation) -> list[Shape]:
+    (padded,) = _pad(op)
+    edge = 0 if op.options["mode"] else 1
+    for size, amounts in zip(op.input(0).shape, op.constant(1), strict=True):
+        require(op, max(amounts) <= size - edge, "has a padding larger than its input")
+    return [padded]
+
+
+def _resize(op: Operation) -> list[Shape]:
+    shape, sizes = op.input(0).shape, numbers(op, 1)
+    require(op, len(shape) == 4, "has a tensor that is not of four dimensions")
+    require(op, len(sizes) == 2 and min(sizes) > 0, "has not a height and a width")
+    return [(shape[0], *sizes, shape[3])]
+
+
+def _space_to_depth(op: Operation) -> list[Shape]:
+    batch, rows, columns, channels, block = _image_and_block(op)
+    require(op, rows % block == columns % block == 0, "has an image that is not of whole blocks")
+    return [(batch, rows // block, columns // block, channels * block * block)]
+
+
+def _depth_to_space(op: Operation) -> list[Shape]:
+    batch, rows, columns, channels, block = _image_and_block(op)
+    require(op, channels % (block * block) == 0, "has channels that are not of whole blocks")
+    return [(batch, rows * block, columns * block, channels // (block * block))]
+
+
+def _image_and_block(op: Operation) -> tuple[int, ...]:
+    shape, block = op.input(0).shape, int(op.options["blockSize"])
+    require(op, len(shape) == 4, "has a tensor that is not of four dimensions")
+    require(op, block > 0, f"has the block {block}")
+    return (*shape, block)
+
+
+def _transposed_convolution(op: Operation) -> list[Shape]:
+    shape, weights, source = numbers(op, 0), op.input(1).shape, op.input(2).shape
+    require(op, len(shape) == len(weights) == len(source) == 4, "has not four dimensions")
+    channels, rows, columns, depth = weights
+    require(op, depth == source[3], f"has weights of shape {weights} for its input {source}")
+    require(op, min(shape) > 0, f"has the shape {shape}")
+    counts = window_counts(op, rows, columns, tuple(shape))
+    require(op, counts == source[1:3], f"makes {tuple(shape)} of its input {source}")
+    return [(source[0], *shape[1:3], channels)]
+
+
 def _lstm(op: Operation) -> list[Shape]:
     return [(*op.input(0).shape[:2], op.input(18).shape[-1])]
 
@@ -361,32 +421,42 @@ _REDUCTION = Form((_ITEMS, _NUMBERS), _reduction)
 FORMS: dict[str, Form] = {
     **dict.fromkeys(("ADD", "MAXIMUM", "MINIMUM", "MUL", "SQUARED_DIFFERENCE", "SUB"), _BINARY),
     **dict.fromkeys(("ABS", "LEAKY_RELU", "LOGISTIC", "RELU", "RELU6", "RSQRT"), _FUNCTION),
-    **dict.fromkeys(("SOFTMAX", "TANH"), _FUNCTION),
-    **dict.fromkeys(("MEAN", "REDUCE_MAX", "SUM"), _REDUCTION),
+    **dict.fromkeys(("HARD_SWISH", "L2_NORMALIZATION", "SOFTMAX", "TANH"), _FUNCTION),
+    **dict.fromkeys(("MEAN", "REDUCE_MAX", "REDUCE_MIN", "SUM"), _REDUCTION),
+    **dict.fromkeys(
+        ("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"), Form((_ITEMS, _NUMBERS), _resize)
+    ),
     **dict.fromkeys(("AVERAGE_POOL_2D", "MAX_POOL_2D"), Form((_ITEMS,), _pooling)),
     "BATCH_MATMUL": Form((_ITEMS, _ITEMS), _matrices),
     "BATCH_TO_SPACE_ND": Form((_ITEMS, _NUMBERS, _NUMBERS), _batch_to_space),
     "ASSIGN_VARIABLE": Form((Role.OTHER, _ITEMS), _same),
     "CONCATENATION": Form((_ITEMS,), _concatenation, repeats=True),
     "CONV_2D": Form(_LAYER, _convolution),
+    "DEPTH_TO_SPACE": Form((_ITEMS,), _depth_to_space),
     "DEPTHWISE_CONV_2D": Form(_LAYER, _depthwise),
     "EXPAND_DIMS": Form((_ITEMS, _NUMBERS), _ones),
     "FULLY_CONNECTED": Form(_LAYER, _fully_connected),
+    "GATHER": Form((_ITEMS, _NUMBERS), _gather),
+    "MIRROR_PAD": Form((_ITEMS, _NUMBERS), _mirror_pad),
     "PACK": Form((_ITEMS,), _pack, repeats=True),
     "PAD": Form((_ITEMS, _NUMBERS), _pad),
     "PADV2": Form((_ITEMS, _NUMBERS, Role.VALUE), _pad),
+    "PRELU": Form((_ITEMS, Role.WEIGHTS), _broadcast),
     "QUANTIZE": Form((_ITEMS,), _same, converts=True),
     "READ_VARIABLE": Form((Role.OTHER,), _same),
     "RESHAPE": Form((_ITEMS, Role.OTHER), _reshape),
     "REVERSE_V2": Form((_ITEMS, _NUMBERS), _reverse),
     "SLICE": Form((_ITEMS, _NUMBERS, _NUMBERS), _slice),
     "SPACE_TO_BATCH_ND": Form((_ITEMS, _NUMBERS, _NUMBERS), _space_to_batch),
+    "SPACE_TO_DEPTH": Form((_ITEMS,), _space_to_depth),
     "SPLIT": Form((_NUMBERS, _ITEMS), _split),
     "SPLIT_V": Form((_ITEMS, _NUMBERS, _NUMBERS), _split),
     "SQUEEZE": Form((_ITEMS,), _ones),
     "STRIDED_SLICE": Form((_ITEMS, _NUMBERS, _NUMBERS, _NUMBERS), _strided_slice),
     "SVDF": Form((*_LAYER[:2], Role.OTHER, Role.BIAS, Role.OTHER), _svdf),
+    "TILE": Form((_ITEMS, _NUMBERS), _tile),
     "TRANSPOSE": Form((_ITEMS, _NUMBERS), _transpose),
+    "TRANSPOSE_CONV": Form((_NUMBERS, Role.WEIGHTS, _ITEMS, Role.BIAS), _transposed_convolution),
     "UNIDIRECTIONAL_SEQUENCE_LSTM": Form((_ITEMS, *[Role.OTHER] * 23), _lstm),
     "UNPACK": Form((_ITEMS,), _unpack),
 }

@@ -19,8 +19,11 @@ from m3net_tf.compiler.structures import (
     DIMENSIONS,
     Factor,
     Matmul,
+    Normalization,
     Reduction,
 )
+
+_MOST_SQUARES = 1 << 15  # of int8 distances, whose sum has 31 bits
 
 
 def batch_matmul(lowering: Lowering, op: Operation) -> None:
@@ -69,14 +72,14 @@ def _factors(lowering: Lowering, op: Operation) -> tuple[View, View]:
 
 
 def reduction(lowering: Lowering, op: Operation) -> None:
-    """MEAN, SUM and REDUCE_MAX over up to four dimensions."""
+    """MEAN, SUM, REDUCE_MAX and REDUCE_MIN over up to four dimensions."""
     view, target = lowering.read(op.input(0)), lowering.write(op.output)
     require(op, target.contiguous, "writes into a concatenation, which is not supported")
     kernel = "reduce_mean_16" if is_wide(op) else "reduce_mean"
-    if op.kind == "REDUCE_MAX":
+    if op.kind in ("REDUCE_MAX", "REDUCE_MIN"):
         same = op.input(0).same_quantization(op.output)
         require(op, same, "has another scale at its output")
-        kernel = "reduce_max"
+        kernel = op.kind.lower()
     lowering.call(op, kernel, [reduction_layer(op, view, target), view, target], [view], target)
 
 
@@ -105,6 +108,18 @@ def reduction_layer(op: Operation, view: View, target: View) -> Reduction:
         sum_offset=int(wrap(-source.zero_point * count)),
         output_offset=op.output.zero_point,
     )
+
+
+def normalize(lowering: Lowering, op: Operation) -> None:
+    """L2_NORMALIZATION along the last dimension."""
+    require(op, op.options.get("fusedActivationFunction", 0) == 0, "has a fused activation")
+    view = lowering.packed_input(op, lowering.read(op.input(0)))
+    target = lowering.write(op.output)
+    require(op, target.contiguous, "writes into a concatenation, which is not supported")
+    depth = view.shape[-1]
+    require(op, depth <= _MOST_SQUARES, f"has vectors of more than {_MOST_SQUARES} items")
+    layer = Normalization(op.output.size // depth, depth, -op.input(0).zero_point)
+    lowering.call(op, "normalize", [layer, view, target], [view], target, slack={0: 0})
 
 
 def _four(values: Sequence[int], filler: int) -> tuple[int, ...]:

@@ -140,6 +140,18 @@ def pack(lowering: Lowering, op: Operation) -> None:
         lowering.copy(op, lowering.read(tensor), place)
 
 
+def exchange_blocks(lowering: Lowering, op: Operation) -> None:
+    """SPACE_TO_DEPTH and DEPTH_TO_SPACE: the pixels of a block are the channels of one pixel."""
+    require(op, op.input(0).same_quantization(op.output), "has another scale at its output")
+    views = [lowering.read(op.input(0)), lowering.write(op.output)]
+    block, image = int(op.options["blockSize"]), 0 if op.kind == "SPACE_TO_DEPTH" else 1
+    channels = views[image].shape[3]
+    blocks = views[image].divided(2, block).divided(1, block)
+    views[image] = blocks.transposed((0, 1, 3, 2, 4, 5))
+    views[1 - image] = views[1 - image].divided(3, channels).divided(3, block)
+    lowering.copy(op, *views)
+
+
 def space_to_batch(lowering: Lowering, op: Operation) -> None:
     """SPACE_TO_BATCH_ND: the output is filled with zeros, and gets the items of each place."""
     target = lowering.write(op.output)

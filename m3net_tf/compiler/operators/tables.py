@@ -161,8 +161,30 @@ def _absolute(op: Operation) -> Integers:
     return scale(centred, factor) + op.output.zero_point
 
 
+def _hard_swish(op: Operation) -> Integers:
+    """Outputs of x * relu6(x + 3) / 6 in the 16-bit arithmetic of TFLite Micro."""
+    hires = np.float32(op.input(0).scale) * np.float32(1 / 128)
+    to_output = quantize_factor(float(np.float32(hires / op.output.scale)))
+    to_gate = quantize_factor(float(np.float32(hires / np.float32(3 / 32768))))
+    require(op, to_output.shift <= 0, "has an output scale too small for its input")
+    inputs = _centred(op) << 7
+    gate = _clip_16(inputs << max(to_gate.shift - 1, 0))
+    gate = arithmetic.short_product(gate, arithmetic.short_multiplier(to_gate))
+    gate = _clip_16(gate << 1) if to_gate.shift > 0 else arithmetic.divide(gate, -to_gate.shift)
+    gate = (gate + (1 << 15)) >> 1
+    values = arithmetic.short_product(inputs, arithmetic.short_multiplier(to_output))
+    products = gate * values
+    halves = np.sign(products) * (np.abs(products) >> 15)  # rounded towards zero
+    return arithmetic.divide(halves, -to_output.shift) + op.output.zero_point
+
+
+def _clip_16(values: Integers) -> Integers:
+    return np.clip(values, -(1 << 15), (1 << 15) - 1)
+
+
 _UNARY: dict[str, Callable[[Operation], Integers]] = {
     "ABS": _absolute,
+    "HARD_SWISH": _hard_swish,
     "LEAKY_RELU": _leaky_relu,
     "LOGISTIC": _logistic,
     "QUANTIZE": _requantized,

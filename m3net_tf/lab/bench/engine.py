@@ -134,7 +134,6 @@ def run_bench_engine(
     inputs: int = INPUTS,
     log: Log = silent,
     *,
-    weights_flash_bytes: int | None = None,
     cycles: bool = False,
 ) -> EngineResult:
     """Measure both engines.
@@ -144,8 +143,6 @@ def run_bench_engine(
         labels: labels of :data:`SUBJECTS`, or paths of ``.tflite`` files; default: all subjects.
         inputs: number of inputs whose output bytes are compared; at least two.
         log: receives lines of progress.
-        weights_flash_bytes: flash that weights of convolutions may take in compiled C; by default
-            that of each board.
         cycles: also model the cycles of one run on a Cortex-M4.
 
     Raises:
@@ -180,34 +177,35 @@ def run_bench_engine(
             subject = known.get(label)
             if subject:
                 log(f"{label}: building and quantising")
-            network, noise, classes = _untrained(subject) if subject else _of_file(Path(label))
+            network, noise, classes = (
+                untrained_preset(subject.name, subject.preset)
+                if subject
+                else network_of_file(Path(label))
+            )
             clips = varied_inputs(noise[:_CLIPS], inputs)
             expected = network.run(run_tflm, clips).reshape(len(clips), -1) if tflm else None
             for board in boards:
                 engines = [engine for engine in ENGINES if engine not in missing[board]]
                 folder = Path(scratch) / board
-                flash = weights_flash_bytes
-                if flash is None:
-                    flash = load_board(board).weights_flash_bytes
-                job = _Job(network, clips, classes, flash, cycles)
+                job = _Job(network, clips, classes, cycles)
                 answers = _measure(job, board, engines, folder, log)
                 results[board][label] = _compare(subject, board, answers, expected)
     return {"boards": results, "missing": missing, **provenance()}
 
 
-def _untrained(subject: Subject) -> tuple[Int8Network, Int8, int]:
+def untrained_preset(name: str, preset: str) -> tuple[Int8Network, Int8, int]:
     """A preset in int8, its normalisations settled on noise; the noise; number of classes."""
     keras.backend.clear_session()
     keras.utils.set_random_seed(0)
-    model = build_model(subject.name, subject.preset)
+    model = build_model(name, preset)
     rng = np.random.default_rng(0)
-    shape = presets_of(subject.name)[subject.preset].input_shape
+    shape = presets_of(name)[preset].input_shape
     noise = rng.normal(0, 40, (_CALIBRATION_CLIPS, *shape))
     maps = np.clip(np.round(noise), -128, 127).astype(np.int8)
     return quantize_untrained(model, maps), maps, int(model.output_shape[1])
 
 
-def _of_file(path: Path) -> tuple[Int8Network, Int8, int]:
+def network_of_file(path: Path) -> tuple[Int8Network, Int8, int]:
     """The network of a file, noise for it, and the number of its outputs.
 
     Raises:
@@ -255,7 +253,6 @@ class _Job:
     network: Int8Network
     clips: Int8
     classes: int
-    weights_flash_bytes: int
     cycles: bool
 
 
@@ -280,7 +277,6 @@ def _measure(
     shutil.rmtree(bundle, ignore_errors=True)
     bundle.mkdir(parents=True)
     model, columns = write_untrained(job.network, job.clips, job.classes, bundle)
-    model = dataclasses.replace(model, weights_flash_bytes=job.weights_flash_bytes)
     results: dict[Engine, EmulationResult] = {}
     linked: dict[Engine, Mapping[str, int]] = {}
     modelled: dict[Engine, Cycles] = {}

@@ -14,9 +14,9 @@ from typing import NotRequired, TypedDict
 
 from m3net_tf.audio.datasets import DatasetInfo, dataset_info
 from m3net_tf.lab.many.plan import LINKS, Training, in_order
-from m3net_tf.lab.studies.grid_file import find_grid, load_grid
+from m3net_tf.lab.studies.grid_cells import load_grid
 from m3net_tf.lab.studies.machine import load_average
-from m3net_tf.lab.studies.table_list import hours_path
+from m3net_tf.lab.studies.paper_list import hours_path
 from m3net_tf.system.artifacts import Provenance, provenance, write_json
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import tf
@@ -34,7 +34,7 @@ class NetworkTime(TypedDict):
     """Estimated time of the trainings of a network.
 
     Attributes:
-        place: folder of its runs, relative to that of all runs.
+        place: folder of its runs, relative to the folder of all runs.
         dataset: name of the data set.
         clips: its number of clips.
         runs: number of trainings.
@@ -113,7 +113,7 @@ def run_bench_table(
     """
     if not 0 <= tflops < math.inf:
         raise ConfigError(f"tflops is {tflops}: give a rate, or 0 to time this machine")
-    grid = load_grid(find_grid(name), scale)
+    grid = load_grid(name, scale)
     cells = [cell for cell in grid.cells if cell.trained]
     trainings = in_order(grid.training(cell, repeat) for cell in cells for repeat in cell.repeats)
     counts = _clip_counts(trainings, clips or {})

@@ -17,7 +17,6 @@ from m3net_tf.cli.options import (
     DataDir,
     EngineName,
     RunFolder,
-    WeightsFlash,
 )
 from m3net_tf.cli.output import console, progress_beside, say, say_json, say_progress
 from m3net_tf.compiler.engines import DEFAULT_ENGINE
@@ -106,7 +105,6 @@ def bench_engine(
     inputs: Annotated[
         int, typer.Option(min=2, help="Inputs whose output bytes are compared.")
     ] = 10,
-    weights_flash: WeightsFlash = None,
     cycles: Annotated[
         bool,
         typer.Option(
@@ -123,7 +121,6 @@ def bench_engine(
         network or (),
         inputs,
         progress_beside(True),
-        weights_flash_bytes=weights_flash,
         cycles=cycles,
     )
     if as_json:
@@ -135,6 +132,42 @@ def bench_engine(
             console.print(cycles_table(networks))
         for engine, reason in result["missing"][name].items():
             say(f"{engine} is not measured: {reason}")
+
+
+@bench_app.command("stream")
+def bench_stream(
+    network: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="NETWORK/PRESET or .tflite file, one or several; default: m3net/plain, ds_cnn/mcu."
+        ),
+    ] = None,
+    board: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Emulated board; repeatable.  [default: mps2_an386]"),
+    ] = None,
+    hops: Annotated[int, typer.Option(min=1, help="Hops whose output bytes are compared.")] = 2000,
+    axis: Annotated[
+        int | None,
+        typer.Option(help="Time axis of a file's input.  [default: the one with the least work]"),
+    ] = None,
+    hop: Annotated[
+        int | None,
+        typer.Option(min=1, help="Frames with each push.  [default: as few as the strides allow]"),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure streamed networks: instructions of a hop and of the whole window, bytes compared."""
+    from m3net_tf.lab.bench.stream import run_bench_stream, stream_table
+
+    result = run_bench_stream(
+        board or (DEFAULT_BOARD,), network or (), hops, progress_beside(True), axis=axis, hop=hop
+    )
+    if as_json:
+        say_json(result)
+        return
+    for name, networks in result["boards"].items():
+        console.print(stream_table(name, networks))
 
 
 @bench_app.command("package")

@@ -12,7 +12,6 @@ from rich.table import Table
 from m3net_tf.cli.app import app, group
 from m3net_tf.cli.options import DEFAULT_BOARD, Address, AsJson, Board
 from m3net_tf.cli.output import console, progress_beside, say, say_exactly, say_json
-from m3net_tf.lab.commands.live_standing import live_standing
 from m3net_tf.lab.commands.options import (
     DEFAULT_RESULTS,
     DEFAULT_RUNS,
@@ -88,7 +87,6 @@ def table(
     if latex:
         _say_latex(name, scale, out, as_json)
         return
-    from m3net_tf.lab.many.scheduling import no_watch
     from m3net_tf.lab.studies.tables import make_table, plan_table
 
     folders = parse_data_folders(data_dir or [])
@@ -105,7 +103,6 @@ def table(
         out=out,
         keep_results=keep_results,
         command=f"m3net table {name} --scale {scale}",
-        watch=no_watch if as_json else live_standing,
         log=progress_beside(as_json),
     )
     if as_json:
@@ -124,15 +121,16 @@ def _require_success(failed: int, name: str) -> None:
 def _say_plan(plan: TablePlan, folders: DataFolders, runs: Path, as_json: bool) -> None:
     from m3net_tf.lab.studies.table_plan import plan_facts, plan_lines
 
+    facts = plan_facts(plan, folders, runs)
     if as_json:
-        say_json(plan_facts(plan, folders, runs))
+        say_json(facts)
         return
-    for line in plan_lines(plan, folders, runs):
+    for line in plan_lines(facts):
         say(line)
 
 
 def _list_results(out: Path, as_json: bool) -> None:
-    from m3net_tf.lab.figures.paper_list import list_items, list_lines
+    from m3net_tf.lab.studies.paper_list import list_items, list_lines
 
     if as_json:
         say_json(list_items(out))
@@ -145,9 +143,9 @@ def _say_recipe(name: str, scale: str, cell: str, runs: Path, as_json: bool) -> 
     import yaml
 
     from m3net_tf.lab.studies.cell_recipe import cell_recipe_text, find_cell
-    from m3net_tf.lab.studies.grid_file import find_grid, load_grid
+    from m3net_tf.lab.studies.grid_cells import load_grid
 
-    grid = load_grid(find_grid(name), scale)
+    grid = load_grid(name, scale)
     text = cell_recipe_text(grid, find_cell(grid, cell), runs)
     if as_json:
         say_json(yaml.safe_load(text))
@@ -157,10 +155,10 @@ def _say_recipe(name: str, scale: str, cell: str, runs: Path, as_json: bool) -> 
 
 def _say_latex(name: str, scale: str, out: Path, as_json: bool) -> None:
     require_modules("m3net table --latex", "report", "jinja2")
-    from m3net_tf.lab.studies.grid_file import find_grid, load_grid
+    from m3net_tf.lab.studies.grid_cells import load_grid
     from m3net_tf.lab.studies.table_views import table_latex
 
-    grid = load_grid(find_grid(name), scale)
+    grid = load_grid(name, scale)
     text = table_latex(read_json(out / f"{grid.name}.{scale}.json"), list(grid.axes))
     if as_json:
         say_json({"latex": text})

@@ -3,9 +3,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich import box
@@ -17,17 +16,15 @@ from m3net_tf.cli.output import console, progress_beside, say, say_json
 from m3net_tf.lab.commands.options import DEFAULT_RUNS
 
 if TYPE_CHECKING:  # a light command does not need the room
-    from m3net_tf.lab.many.listing import ListedRun
+    import pandas as pd
 
-runs_app = group("List, compare and remove the runs in a folder of runs.")
+runs_app = group("List and remove the runs in a folder of runs; m3net report compares runs.")
 
 Root = Annotated[Path, typer.Option("--runs", help="Folder of the runs.")]
 Network = Annotated[str | None, typer.Option(help="Only this network, as NAME or NAME/PRESET.")]
 Dataset = Annotated[str | None, typer.Option("--data-set", help="Only this data set.")]
 RecipeHash = Annotated[str | None, typer.Option(help="Only recipes whose hash starts with this.")]
 State = Annotated[str | None, typer.Option(help="Only this state: finished or unfinished.")]
-RunName = Annotated[str, typer.Argument(help="Folder of the run, or the start of its hash.")]
-RunNames = Annotated[list[str], typer.Argument(help="Folders of runs, or starts of hashes.")]
 
 
 @runs_app.command("list")
@@ -44,51 +41,6 @@ def runs_list(
 
     filters = Filters(network, data_set, recipe, state)
     _say_runs(list_runs(runs, filters, progress_beside(as_json)), as_json)
-
-
-@runs_app.command("show")
-def runs_show(run: RunName, runs: Root = DEFAULT_RUNS, as_json: AsJson = False) -> None:
-    """Show one run: its figures and, as JSON, its recipe and metrics, too."""
-    from m3net_tf.lab.many.listing import run_details
-
-    details = run_details(runs, run)
-    if as_json:
-        say_json(details)
-        return
-    shown = Table.grid(padding=(0, 2, 0, 0))
-    shown.add_column(no_wrap=True)
-    shown.add_column(overflow="fold")
-    for key in ("place", "state", "recipe", "network", "preset", "dataset", "seed", "fold"):
-        if details[key] is not None:
-            shown.add_row(key, str(details[key]))
-    for split in ("validation", "test"):
-        for key, value in details[split].items():
-            shown.add_row(f"{split} {key.replace('_', ' ')}", _percent(value))
-    for key, value in details["facts"].items():
-        shown.add_row(key.replace("_", " "), str(value))
-    console.print(shown)
-
-
-@runs_app.command("compare")
-def runs_compare(names: RunNames, runs: Root = DEFAULT_RUNS, as_json: AsJson = False) -> None:
-    """Compare the figures of several runs, and the settings in which they differ."""
-    from m3net_tf.lab.many.listing import compare_runs
-
-    result = compare_runs(runs, names)
-    if as_json:
-        say_json(result)
-        return
-    for number, place in enumerate(result["runs"], start=1):
-        say(f"{number}: {place}")
-    shown = Table("", *map(str, range(1, len(names) + 1)), box=box.SIMPLE_HEAD, show_edge=False)
-    for key, values in result["figures"].items():
-        is_score = key.startswith(("validation ", "test "))
-        shown.add_row(key, *(_percent(value) if is_score else _text(value) for value in values))
-    for key, values in result["settings"].items():
-        shown.add_row(key, *map(_text, values))
-    for column in shown.columns:
-        column.overflow = "fold"
-    console.print(shown)
 
 
 @runs_app.command("prune")
@@ -109,7 +61,7 @@ def runs_prune(
 
     filters = Filters(network, data_set, recipe, state, older_than)
     pruned = prune(runs, filters, really=yes, log=progress_beside(as_json))
-    if not pruned and not as_json:
+    if pruned.empty and not as_json:
         say("no run matches")
         return
     _say_runs(pruned, as_json)
@@ -117,27 +69,19 @@ def runs_prune(
         say(f"removed {len(pruned)} runs" if yes else f"--yes removes these {len(pruned)} runs")
 
 
-def _say_runs(runs: list[ListedRun], as_json: bool) -> None:
-    from m3net_tf.lab.many.listing import score
-
+def _say_runs(runs: pd.DataFrame, as_json: bool) -> None:
+    rows = runs.astype(object).where(runs.notna(), None).to_dict("records")
     if as_json:
-        say_json([dataclasses.asdict(run) for run in runs])
+        say_json(rows)
         return
-    shown = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    for title, right in (
-        *(("state", False), ("recipe", False), ("valid.", True), ("test", True)),
-        *(("data set", False), ("run", False)),
-    ):
-        shown.add_column(title, justify="right" if right else "left", overflow="fold")
-    for run in runs:
-        scores = [_percent(score(run, split)) for split in ("validation", "test")]
-        shown.add_row(run.state, run.recipe[:8], *scores, run.dataset, run.place)
-    console.print(shown)
-
-
-def _percent(value: Any) -> str:
-    return "" if value is None else f"{100 * value:.2f}"
-
-
-def _text(value: Any) -> str:
-    return "" if value is None else str(value)
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    for title in ("state", "recipe", "valid.", "test", "data set", "run"):
+        right = title in ("valid.", "test")
+        table.add_column(title, justify="right" if right else "left", overflow="fold")
+    for row in rows:
+        scores = [
+            "" if row[split] is None else f"{100 * row[split]:.2f}"
+            for split in ("validation", "test")
+        ]
+        table.add_row(row["state"], row["recipe"][:8], *scores, row["dataset"], row["run"])
+    console.print(table)

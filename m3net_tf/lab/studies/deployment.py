@@ -16,7 +16,7 @@ from m3net_tf.lab.studies.deployment_record import DeployedCell, DeploymentRepor
 from m3net_tf.lab.studies.deployment_summary import add_comparisons, lost_by_network, summary_of
 from m3net_tf.lab.studies.deployment_views import deployment_csv, deployment_markdown
 from m3net_tf.lab.studies.grid import Grid
-from m3net_tf.lab.studies.grid_file import find_grid, load_grid
+from m3net_tf.lab.studies.grid_cells import load_grid
 from m3net_tf.lab.studies.machine import machine
 from m3net_tf.lab.studies.report_files import stem_to_write, write_report
 from m3net_tf.lab.studies.tables import RESULTS_DIR, RUNS_DIR
@@ -70,7 +70,7 @@ def make_deployment(
             that must be measured is missing; nothing was exported or written.
         FirmwareError: there is no such emulated board.
     """
-    grid = load_grid(find_grid(name), scale)
+    grid = load_grid(name, scale)
     if not any(cell.trained for cell in grid.cells):
         raise ConfigError(f"{grid.name} trains no network: name a table that does")
     parsed = [Method.parse(text) for text in methods]

@@ -1,87 +1,172 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cells and steps of a grid from their merged values."""
+"""A table's cells and steps, merged from the patches of its file."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from m3net_tf.audio.datasets import dataset_info
 from m3net_tf.lab.many.plan import LINKS
-from m3net_tf.lab.studies.grid import Cell, Patch, Repeat, Step
+from m3net_tf.lab.studies.grid import Cell, Grid, Patch, Repeat, Step, merge
+from m3net_tf.lab.studies.grid_file import (
+    CELL_KEYS,
+    SECTIONS,
+    Axes,
+    GridFile,
+    Labels,
+    find_grid,
+    read_grid,
+)
+from m3net_tf.system.conversion import from_plain
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.training.cluster.resources import Resources
-from m3net_tf.training.recipe import Recipe
-
-SECTIONS = tuple(field.name for field in dataclasses.fields(Recipe))
-"""Keys of a patch that are sections of the recipe."""
 
 
-def make_cell(
-    labels: Mapping[str, str],
-    values: Patch,
-    papers: Patch,
-    steps: Mapping[str, Step],
-    expected: Any,
-) -> Cell:
-    """A cell from its merged values.
+@dataclasses.dataclass(frozen=True)
+class _CellKeys:
+    """The keys of a merged patch that belong to the cell."""
+
+    metric: str = "accuracy"
+    seeds: tuple[int, ...] | None = None
+    folds: tuple[int, ...] | None = None
+    quoted: bool = False
+    paper_protocol: str | None = None
+    clip: str | int | None = None
+    resources: dict[str, Any] | None = None
+
+    @classmethod
+    def of(cls, values: Patch) -> _CellKeys:
+        """The keys, checked.
+
+        Raises:
+            ConfigError: a key has another form.
+        """
+        keys = from_plain(cls, {key: values[key] for key in CELL_KEYS if key in values}, "cell")
+        for name, drawn in (("seeds", keys.seeds), ("folds", keys.folds)):
+            if drawn is not None and (not drawn or len(set(drawn)) != len(drawn)):
+                raise ConfigError(f"{name} is {[*drawn]}: give a list of different whole numbers")
+        return keys
+
+    @property
+    def share(self) -> Resources:
+        """The share of a computer that each run reserves."""
+        return Resources.parse(self.resources or {}, "in resources")
+
+
+def load_grid(name: str | Path, scale: str) -> Grid:
+    """Read a table and expand it to cells.
 
     Args:
-        labels: axis -> label.
-        values: sections of the recipe and keys of the cell.
-        papers: the same without the changes of the scale, as the paper has them.
-        steps: section of the recipe -> the step that it needs.
-        expected: the paper's value, or its mean and standard deviation; None if it has none.
+        name: ``<paper>/<table>``, or the path of its file.
+        scale: one of :data:`m3net_tf.lab.studies.grid.SCALES` that the table has.
 
     Raises:
-        ConfigError: a key of the cell is wrong.
+        ConfigError: there is no such table, or its file is no valid grid; the message names the
+            file and the key.
     """
-    seeds, folds = whole_numbers(values, "seeds"), whole_numbers(values, "folds")
-    drawn: list[int | None] = [*folds] if folds else [None]
-    mean, deviation = _mean_and_deviation(expected)
+    path = find_grid(str(name))
+    try:
+        return _expanded(read_grid(path, scale))
+    except ConfigError as error:
+        text = str(error)
+        raise ConfigError(text if text.startswith(str(path)) else f"{path}: {text}") from None
+
+
+def _expanded(file: GridFile) -> Grid:
+    shown = {
+        axis: [*labels, *([file.averages[axis]] if axis in file.averages else [])]
+        for axis, labels in file.axes.items()
+    }
+    kept = {
+        axis: tuple(
+            label
+            for label in labels
+            if label in file.only.get(axis, labels) or label == file.averages.get(axis)
+        )
+        for axis, labels in shown.items()
+    }
+    cells: list[Cell] = []
+    for combination in itertools.product(*kept.values()):
+        labels = dict(zip(kept, combination, strict=True))
+        if not any(_matches(labels, row) for row in file.skip):
+            averaged = [axis for axis, label in file.averages.items() if labels[axis] == label]
+            cells.append(
+                _average(file, labels, averaged[0], cells) if averaged else _cell(file, labels)
+            )
+    return Grid(
+        path=file.path,
+        name=f"{file.path.resolve().parent.name}/{file.path.stem}",
+        scale=file.scale,
+        title=file.title,
+        paper=file.paper,
+        table=file.table,
+        axes=kept,
+        cells=tuple(cells),
+        reference=file.reference,
+    )
+
+
+def _cell(file: GridFile, labels: Mapping[str, str]) -> Cell:
+    """The cell of some labels, merged from its patches."""
+    papers = merge(*_before(file, labels))  # without the changes of the scale
+    values = merge(papers, *_of_scale(file, labels))
+    keys = _CellKeys.of(values)
+    mean, deviation = _expected(file, labels)
     cell = Cell(
         labels=labels,
-        metric=str(values.get("metric", "accuracy")),
+        metric=keys.metric,
         expected=mean,
         expected_std=deviation,
-        quoted=bool(values.get("quoted", False)),
+        quoted=keys.quoted,
         other_split=False,
         other_data=False,
-        values={key: value for key, value in values.items() if key in SECTIONS},
-        repeats=tuple(Repeat(seed, fold) for fold in drawn for seed in seeds or [0]),
-        steps=steps,
-        clip=None if values.get("clip") is None else str(values["clip"]),
-        resources=_resources(values),
+        values=_sections(values),
+        repeats=tuple(
+            Repeat(seed, fold) for fold in keys.folds or (None,) for seed in keys.seeds or (0,)
+        ),
+        steps=_needed_steps(file, values, labels),
+        clip=None if keys.clip is None else str(keys.clip),
+        resources=keys.share,
     )
     if cell.scored and not cell.quoted:
-        other_data = _task(values) != _task(papers)
-        cell = dataclasses.replace(cell, other_split=_other_split(values), other_data=other_data)
+        cell = dataclasses.replace(
+            cell,
+            other_split=_other_split(values, keys.paper_protocol),
+            other_data=_task(values) != _task(papers),
+        )
     return cell if cell.trained else dataclasses.replace(cell, repeats=(), steps={})
 
 
-def average_cell(
-    labels: Mapping[str, str], axis: str, expected: Any, cells: Sequence[Cell]
-) -> Cell:
+def _average(file: GridFile, labels: Mapping[str, str], axis: str, cells: Sequence[Cell]) -> Cell:
     """A cell with the mean of the others along an axis, which are among the cells."""
-    mean, deviation = _mean_and_deviation(expected)
+    mean, deviation = _expected(file, labels)
     others = {name: label for name, label in labels.items() if name != axis}
     averaged = [cell for cell in cells if others.items() <= cell.labels.items()]
     data = any(cell.other_data for cell in averaged)
     return Cell(labels, "mean", mean, deviation, False, False, data, {}, (), {}, average_of=axis)
 
 
-def _mean_and_deviation(expected: Any) -> tuple[float | None, float | None]:
-    mean, deviation = expected if isinstance(expected, list) else (expected, None)
+def _expected(file: GridFile, labels: Mapping[str, str]) -> tuple[float | None, float | None]:
+    """The paper's mean and standard deviation."""
+    values = file.expected
+    for label in labels.values():
+        values = values.get(label) if values else None
+    mean, deviation = values if isinstance(values, list) else (values, None)
     return None if mean is None else float(mean), None if deviation is None else float(deviation)
 
 
-def _other_split(values: Patch) -> bool:
+def _other_split(values: Patch, paper: str | None) -> bool:
     """Whether the paper's value was measured with another split than the cell's."""
-    paper, dataset = values.get("paper_protocol"), values.get("dataset") or {}
+    dataset = values.get("dataset") or {}
     if paper is None:
         return False
-    return bool((dataset.get("protocol") or dataset_info(str(dataset["name"])).protocol) != paper)
+    return bool(
+        (dataset.get("protocol") or dataset_info(str(dataset.get("name"))).protocol) != paper
+    )
 
 
 def _task(values: Patch) -> tuple[Any, Any, Any]:
@@ -90,30 +175,59 @@ def _task(values: Patch) -> tuple[Any, Any, Any]:
     return dataset.get("name"), classes, values.get("metric")
 
 
-def make_step(name: str, values: Patch, seeds: Sequence[int] | None) -> Step:
-    """A step from its merged values; see :func:`make_cell`."""
-    folds = whole_numbers(values, "folds")
-    kept = {key: value for key, value in values.items() if key in SECTIONS and key not in LINKS}
-    return Step(name, kept, folds[0] if folds else None, tuple(seeds or ()), _resources(values))
-
-
-def _resources(values: Patch) -> Resources:
-    named = values.get("resources") or {}
-    if not isinstance(named, Mapping):
-        raise ConfigError(f"resources is {named!r}: give keys and values")
-    return Resources.parse(named, "in resources")
-
-
-def whole_numbers(values: Patch, key: str) -> list[int] | None:
-    """Seeds or folds; None if there are none.
+def _needed_steps(file: GridFile, cell: Patch, labels: Mapping[str, str]) -> dict[str, Step]:
+    """Section of a cell's recipe -> the step that it needs.
 
     Raises:
-        ConfigError: they are not different whole numbers.
+        ConfigError: a section asks for a step that the table does not have, or one to start
+            from has several seeds.
     """
-    drawn: list[int] | None = values.get(key)
-    if drawn is None:
-        return None
-    whole = isinstance(drawn, list) and all(type(number) is int for number in drawn)
-    if not whole or not drawn or len(set(drawn)) != len(drawn):
-        raise ConfigError(f"{key} is {drawn!r}: give a list of different whole numbers")
-    return drawn
+    needed = {}
+    for section in LINKS:
+        run = (cell.get(section) or {}).get("run")
+        if isinstance(run, Mapping):
+            name = str(run.get("step"))
+            if name not in file.steps:
+                raise ConfigError(
+                    f"{section}.run is {run}: known steps are {', '.join(file.steps)}"
+                )
+            step = _step(file, name, labels)
+            if section != "distillation" and len(step.seeds) > 1:
+                raise ConfigError(
+                    f"{section} starts from one run, but step {name} has {len(step.seeds)} "
+                    "seeds: give it one"
+                )
+            needed[section] = step
+    return needed
+
+
+def _step(file: GridFile, name: str, labels: Mapping[str, str]) -> Step:
+    own, scaled = file.steps[name]
+    values = merge(*_before(file, labels), own, *_of_scale(file, labels), scaled)
+    keys = _CellKeys.of(values)
+    seeds = _CellKeys.of(merge(own, scaled)).seeds or ()  # the cells have seeds of their own
+    kept = {key: value for key, value in _sections(values).items() if key not in LINKS}
+    return Step(name, kept, keys.folds[0] if keys.folds else None, seeds, keys.share)
+
+
+def _sections(values: Patch) -> Patch:
+    """The sections of the recipe."""
+    return {key: value for key, value in values.items() if key in SECTIONS}
+
+
+def _before(file: GridFile, labels: Mapping[str, str]) -> Iterable[Patch]:
+    """The patches before the patches of steps and of the scale."""
+    special = [patch for where, patch in file.exceptions if _matches(labels, where)]
+    return [file.base, *_of_labels(file.axes, labels), *special]
+
+
+def _of_scale(file: GridFile, labels: Mapping[str, str]) -> Iterable[Patch]:
+    return [file.last, *_of_labels(file.scaled, labels)]
+
+
+def _of_labels(axes: Axes, labels: Mapping[str, str]) -> list[Patch]:
+    return [axes.get(axis, {}).get(label, {}) for axis, label in labels.items()]
+
+
+def _matches(labels: Mapping[str, str], row: Labels) -> bool:
+    return all(labels[axis] in some for axis, some in row.items())

@@ -37,6 +37,33 @@ class Comparison:
     smallest_p: float
 
 
+def paired_t(values: Sequence[float], reference: Sequence[float]) -> float | None:
+    """Two-sided p of Student's t test of the differences; None for differences without spread."""
+    from scipy import stats  # takes a second to import
+
+    differences = np.round(np.subtract(values, reference), 9)
+    if len(differences) < 2 or (differences[0] and not np.ptp(differences)):
+        return None
+    if not differences.any():
+        return 1.0
+    return float(stats.ttest_1samp(differences, 0.0).pvalue)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P-values corrected for their number, in the same order.
+
+    Holm, "A simple sequentially rejective multiple test procedure", 1979: the smallest is
+    multiplied by the number of tests, the next by one less, and none becomes smaller than the one
+    before it.
+    """
+    order = np.argsort(p_values)
+    factors = np.arange(len(order), 0, -1)
+    corrected = np.maximum.accumulate(np.asarray(p_values, float)[order] * factors)
+    result = np.empty(len(order))
+    result[order] = np.minimum(corrected, 1.0)
+    return result.tolist()
+
+
 def compare(values: Sequence[float], reference: Sequence[float]) -> Comparison | None:
     """Test whether paired values differ; None without pairs.
 

@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NotRequired, TypedDict
 
+import pandas as pd
+
 from m3net_tf.lab.studies.machine import Machine
 from m3net_tf.system.artifacts import Provenance
 from m3net_tf.training.metrics import Spread
@@ -126,3 +128,15 @@ def paper_differs(cell: CellValues) -> str:
     if cell["other_data"]:
         return "other data"
     return "other split" if cell["other_split"] else ""
+
+
+def paired_values(cell: CellValues, reference: CellValues) -> tuple[list[float], list[float]]:
+    """Values of the finished runs that have the same seed and fold in both cells."""
+    pairs = _finished(cell).merge(_finished(reference), on=["seed", "fold"])
+    return pairs["value_x"].tolist(), pairs["value_y"].tolist()
+
+
+def _finished(cell: CellValues) -> pd.DataFrame:
+    """Seed, fold and value of the finished runs."""
+    frame = pd.DataFrame(cell["runs"], columns=["seed", "fold", "value"]).dropna(subset="value")
+    return frame.astype({"seed": "Int64", "fold": "Int64", "value": float})

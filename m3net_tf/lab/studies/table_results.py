@@ -16,11 +16,16 @@ from typing import Any
 import pandas as pd
 
 from m3net_tf.lab.many.plan import Outcome, Training
-from m3net_tf.lab.studies.footprint import measure
 from m3net_tf.lab.studies.grid import Cell, Grid, Repeat
 from m3net_tf.lab.studies.machine import machine
 from m3net_tf.lab.studies.statistics import compare
-from m3net_tf.lab.studies.table_record import CellValues, RunValues, TableReport
+from m3net_tf.lab.studies.table_record import (
+    CellValues,
+    RunValues,
+    TableReport,
+    paired_values,
+)
+from m3net_tf.lab.studies.untrained_cost import measure
 from m3net_tf.system.artifacts import provenance
 from m3net_tf.system.errors import M3NetError
 from m3net_tf.system.progress import Log
@@ -243,15 +248,8 @@ def _summary(values: Sequence[float | None]) -> Spread:
 
 def _compare(cell: CellValues, reference: CellValues) -> None:
     """Add the test against the reference, paired by seed and fold."""
-    pairs = _finished(cell).merge(_finished(reference), on=["seed", "fold"])
-    comparison = compare(pairs["value_x"].tolist(), pairs["value_y"].tolist())
+    comparison = compare(*paired_values(cell, reference))
     cell["against_reference"] = dataclasses.asdict(comparison) if comparison else None
-
-
-def _finished(cell: CellValues) -> pd.DataFrame:
-    """Seed, fold and value of the finished runs."""
-    frame = pd.DataFrame(cell["runs"], columns=["seed", "fold", "value"]).dropna(subset="value")
-    return frame.astype({"seed": "Int64", "fold": "Int64", "value": float})
 
 
 def _by_training(runs: Sequence[RunValues]) -> pd.DataFrame:

@@ -10,12 +10,13 @@ import pandas as pd
 
 from m3net_tf.lab.studies.frames import csv_text, labelled, markdown_lines
 from m3net_tf.lab.studies.report_files import kept_lines, recipes_link
-from m3net_tf.lab.studies.statistics import EXACT_PAIRS, FEWEST_PAIRS
+from m3net_tf.lab.studies.statistics import EXACT_PAIRS, FEWEST_PAIRS, holm, paired_t
 from m3net_tf.lab.studies.table_record import (
     CellValues,
     RunValues,
     TableReport,
     is_scored,
+    paired_values,
     paper_differs,
 )
 from m3net_tf.system.errors import ConfigError
@@ -119,7 +120,9 @@ def table_markdown(report: TableReport, grid: Path, stem: Path) -> str:
             "interval by Student's t, and p by Wilcoxon's signed-rank test (two-sided, exact"
             f"{f' up to {EXACT_PAIRS} pairs' if many else ''}). "
             f"With fewer than {FEWEST_PAIRS} pairs p cannot fall below 0.05; the smallest possible "
-            "value is then given in brackets.",
+            "value is then given in brackets. p, Holm: by Student's t test of the same pairs, "
+            "after Holm's correction over all comparisons of this table; below 0.05 a difference "
+            "counts.",
             "",
         ]
     if trained:
@@ -222,10 +225,27 @@ def _details(report: TableReport) -> pd.DataFrame:
     """A row per cell that is not quoted, with its statistical test."""
     cells = [cell for cell in report["cells"] if not cell["quoted"]]
     labels = [cell["labels"] for cell in cells]
-    return labelled([_detail(report, cell) for cell in cells], labels, list(report["axes"]))
+    corrected = _corrected_p(report, cells)
+    rows = [_detail(report, cell, p) for cell, p in zip(cells, corrected, strict=True)]
+    return labelled(rows, labels, list(report["axes"]))
 
 
-def _detail(report: TableReport, cell: CellValues) -> dict[str, str]:
+def _corrected_p(report: TableReport, cells: Sequence[CellValues]) -> list[float | None]:
+    """P of each cell's difference, by Student's t with Holm's correction; None without a test."""
+    p_values = [_t_test(report, cell) for cell in cells]
+    corrected = iter(holm([p for p in p_values if p is not None]))
+    return [None if p is None else next(corrected) for p in p_values]
+
+
+def _t_test(report: TableReport, cell: CellValues) -> float | None:
+    if cell["against_reference"] is None:
+        return None
+    labels = {**cell["labels"], **report["reference"]}
+    reference = next(other for other in report["cells"] if other["labels"] == labels)
+    return paired_t(*paired_values(cell, reference))
+
+
+def _detail(report: TableReport, cell: CellValues, corrected: float | None) -> dict[str, str]:
     metric, ours, facts = cell["metric"], cell["ours"], cell.get("facts", {})
     ends = (ours["low"], ours["high"]) if ours else ()
     counted = ours["runs"] if ours else f"0 of {len(cell['runs'])}"
@@ -238,6 +258,7 @@ def _detail(report: TableReport, cell: CellValues) -> dict[str, str]:
     }
     if report["reference"]:
         row |= _test(report, cell)
+        row["p, Holm"] = "" if corrected is None else f"{corrected:.2g}"
     protocol = " ".join(str(facts[key]) for key in ("name", "protocol") if key in facts)
     row["data and protocol"] = protocol + (" †" if _leaks(cell) else "")
     for title, key in (("parameters", "parameters"), ("MACs", "macs")):

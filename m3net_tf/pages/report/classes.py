@@ -45,7 +45,7 @@ def confusion(runs: Sequence[RunData]) -> Section:
                 f"Change of the confusion matrix from {runs[0].name} to {runs[1].name}: "
                 f"{np.abs(change).sum()} clips in other cells."
             )
-            chart = Chart(_matrix_chart(change, runs[0].labels, changed=True), text)
+            chart = Chart(matrix_chart(change, runs[0].labels, changed=True), text)
             parts.append(Part(f"{runs[1].name} minus {runs[0].name}", [chart]))
     return Section(
         "confusion",
@@ -94,17 +94,21 @@ def _confusion_of(run: RunData) -> list[Block]:
     )
     columns = ("true class", "answer", "clips", "of the class")
     return [
-        Chart(_matrix_chart(counts, run.labels), text, wide=len(run.labels) > _NUMBERED),
+        Chart(matrix_chart(counts, run.labels), text, wide=len(run.labels) > _NUMBERED),
         Table(columns, rows, "Most frequent confusions")
         if rows
         else Note("No test clip is confused."),
     ]
 
 
-def _matrix_chart(
-    counts: Counts, labels: Sequence[str], *, changed: bool = False
-) -> dict[str, Any]:
-    """Cells whose opacity is the share of the row, or of the largest change."""
+def matrix_chart(counts: Counts, labels: Sequence[str], *, changed: bool = False) -> dict[str, Any]:
+    """A confusion matrix whose cells' opacity is the share of the row, or of the largest change.
+
+    Args:
+        counts: clips, or changes of their number; rows are true classes.
+        labels: names of the classes.
+        changed: whether they are changes.
+    """
     totals = np.maximum(counts.sum(1), 1)
     largest = max(1, int(np.abs(counts).max()))
     rows = [

@@ -106,7 +106,7 @@ def _card(
     shown: npt.NDArray[np.floating] = dequantize_features(features)
     shown_drop = drop
     if config.kind == "waveform":
-        shown, shown_drop = _spectrogram(sound, drop)
+        shown, shown_drop = with_spectrogram(sound, drop)
     return ClipCard(
         name=clip.clip_id,
         truth=f"{truth} ({percent(scores[clips.truth[index]].mean())})",
@@ -114,12 +114,18 @@ def _card(
         sound=sound_uri(sound, clips.dataset.info.sample_rate_hz),
         map_picture=map_uri(shown),
         saliency_picture=saliency_uri(shown, shown_drop),
-        spoken=_spoken(run.labels[answer], drop, clips.dataset.info.clip_s),
+        spoken=saliency_words(run.labels[answer], drop, clips.dataset.info.clip_s),
     )
 
 
-def _spoken(answer: str, drop: npt.NDArray[np.float64], clip_s: float) -> str:
-    """Where the saliency is largest, in words."""
+def saliency_words(answer: str, drop: npt.NDArray[np.float64], clip_s: float) -> str:
+    """Where the saliency is largest, in words.
+
+    Args:
+        answer: name of the answer.
+        drop: result of :func:`occlusion`.
+        clip_s: length of the clip in seconds.
+    """
     if not drop.any():
         return f"No single part of the sound makes the answer {answer} likelier."
     bins, frames = np.unravel_index(drop.argmax(), drop.shape)
@@ -167,10 +173,15 @@ def occlusion(clips: HeldOutClips, index: int, answer: int) -> npt.NDArray[np.fl
     return falls
 
 
-def _spectrogram(
+def with_spectrogram(
     sound: Audio, drop: npt.NDArray[np.float64]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Level in dB, shape (bins, frames), for networks of raw samples, and their saliency there."""
+    """Spectrogram in dB of a clip of raw samples, and its saliency: both (bins, frames).
+
+    Args:
+        sound: the clip, shape (samples,).
+        drop: saliency over time, shape (1, any).
+    """
     from scipy.signal import spectrogram  # takes a second to import
 
     _, _, power = spectrogram(sound, nperseg=256, noverlap=128)
@@ -235,12 +246,18 @@ def _map_of(run: RunData) -> list[Block]:
     )
     labels = [label for label in run.labels if any(row["label"] == label for row in rows)]
     return [
-        Chart(_map_chart(rows, labels), text, f"{len(rows)} of {len(right)} {clips.unit}.", True),
+        Chart(map_chart(rows, labels), text, f"{len(rows)} of {len(right)} {clips.unit}.", True),
         Playlist("Clips of the map", sorted(sounds, key=lambda sound: sound[1])),
     ]
 
 
-def _map_chart(rows: Sequence[dict[str, Any]], labels: Sequence[str]) -> dict[str, Any]:
+def map_chart(rows: Sequence[dict[str, Any]], labels: Sequence[str]) -> dict[str, Any]:
+    """The clips as points, the wrong ones in rings.
+
+    Args:
+        rows: a clip each: ``x``, ``y``, ``label``, ``clip``, ``answer``, ``right``, ``sound``.
+        labels: names of the classes that have clips.
+    """
     shapes = [_SHAPES[index % len(_SHAPES)] for index in range(len(labels))]
     position = [
         alt.X("x:Q", axis=None, scale=alt.Scale(zero=False)),

@@ -20,9 +20,12 @@ _NUMBERS = "no one two three four five six seven eight nine ten eleven twelve".s
 
 def title_of(runs: Sequence[RunData]) -> str:
     """Network, sounds and number of classes in words; several runs with their names."""
+    titles = [_title(run) for run in runs]
     if len(runs) == 1:
-        return _title(runs[0])
-    return " and ".join(f"{run.name} ({_title(run)})" for run in runs)
+        return titles[0]
+    if len(set(titles)) == 1:
+        return f"{' and '.join(run.name for run in runs)}: {titles[0]}"
+    return " and ".join(f"{run.name} ({title})" for run, title in zip(runs, titles, strict=True))
 
 
 def _title(run: RunData) -> str:

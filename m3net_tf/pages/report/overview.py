@@ -140,7 +140,7 @@ def _recipe_changes(runs: Sequence[RunData]) -> Part:
     keys = list(dict.fromkeys(key for recipe in recipes for key in recipe))
     rows = []
     for key in keys:
-        values = [_short(recipe.get(key)) for recipe in recipes]
+        values = [_short(recipe[key]) if key in recipe else "-" for recipe in recipes]
         if len(set(values)) > 1:
             rows.append((key, *values))
     columns = ("key of the recipe", *(run.name for run in runs))
@@ -149,10 +149,10 @@ def _recipe_changes(runs: Sequence[RunData]) -> Part:
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested sections as one level: ``{"a": {"b": 1}}`` to ``{"a.b": 1}``."""
+    """Nested sections as one level: ``{"a": {"b": 1}, "c": {}}`` to ``{"a.b": 1}``."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
-        if isinstance(value, Mapping) and value:
+        if isinstance(value, Mapping):
             flat |= _flat(value, f"{prefix}{key}.")
         else:
             flat[prefix + key] = value

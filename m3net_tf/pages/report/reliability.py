@@ -25,6 +25,7 @@ def reliability(runs: Sequence[RunData]) -> Section:
     """Whether probabilities are shares: of answers with 80 %, are 80 % right?"""
     parts: list[Part] = []
     rows: list[dict[str, Any]] = []
+    errors: list[str] = []
     for run in runs:
         if run.clips is None:
             parts.append(Part(run.name if len(runs) > 1 else "", [no_clips(run)]))
@@ -34,10 +35,11 @@ def reliability(runs: Sequence[RunData]) -> Section:
             sure, right = sure.ravel(), right.ravel()
         else:
             sure, right = sure.max(1), hits(sure, right)
-        rows += [{"run": run.name, **row} for row in reliability_bins(sure, right)]
+        bins = reliability_bins(sure, right)
+        errors.append(f"{run.name}: {percent(calibration_error(bins))}")
+        rows += [{"run": run.name, **row} for row in bins]
     if rows:
-        errors = {run.name: _calibration_error(rows, run.name) for run in runs if run.clips}
-        words = "; ".join(f"{name}: {percent(error)}" for name, error in errors.items())
+        words = "; ".join(errors)
         text = (
             f"Reliability diagram. Mean gap between probability and share that is right: {words}."
         )
@@ -80,10 +82,10 @@ def reliability_bins(
     return rows
 
 
-def _calibration_error(rows: Sequence[dict[str, Any]], name: str) -> float:
-    own = [row for row in rows if row["run"] == name]
-    gaps = [abs(row["sure"] - row["right"]) for row in own]
-    return float(np.average(gaps, weights=[row["clips"] for row in own]))
+def calibration_error(bins: Sequence[dict[str, Any]]) -> float:
+    """Expected calibration error: the mean gap between probability and share, by answers."""
+    gaps = [abs(row["sure"] - row["right"]) for row in bins]
+    return float(np.average(gaps, weights=[row["clips"] for row in bins]))
 
 
 def _reliability_chart(rows: Sequence[dict[str, Any]], runs: int) -> dict[str, Any]:

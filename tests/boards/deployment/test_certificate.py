@@ -154,6 +154,11 @@ def other_whole_numbers(answer: BoardAnswer, expected: Expected):
     return answer, dataclasses.replace(expected, fixed_features=fixed)
 
 
+def other_hop(answer, expected):
+    stream = {"bytes_equal": False, "hops": 2000, "hop_instructions": 1}
+    return dataclasses.replace(answer, stream=stream), expected
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -163,6 +168,7 @@ def other_whole_numbers(answer: BoardAnswer, expected: Expected):
         (other_host, r"network: 1 of 15 output bytes of TFLite Micro on the host .* in clip 1"),
         (other_compiled, r"network: 3 of 15 output bytes of the compiled engine .* in clip 2"),
         (other_whole_numbers, r"front end: 1 of 9800 features are not those .* whole numbers"),
+        (other_hop, r"network: a hop on the board has not the bytes of the whole window"),
     ],
 )
 def test_drift_is_named(bundle, expected, answer, change, message):

@@ -64,6 +64,17 @@ def test_bytes_are_equal_on_desktop_host_and_board(summary):
         assert accuracy["tflm_host"] == accuracy["emulated"]
 
 
+def test_a_hop_costs_less_than_a_window_and_gives_its_bytes(run, summary):
+    stream = summary["stream"]
+    assert stream["bytes_equal"] is True and stream["hops"] > PARITY_CLIPS
+    assert stream["hop_instructions"] < 0.85 * summary["instructions"]
+    certificate = json.loads((run.folder / "export" / "certificate.json").read_text())
+    assert certificate["stream"] == stream
+    console = Console(record=True, width=200)
+    console.print(chain.chain_table(summary))
+    assert f"same bytes in {stream['hops']:,} hops" in console.export_text()
+
+
 def test_board_hears_what_python_computes(summary):
     end_to_end = summary["end_to_end"]
     assert end_to_end["features_within_1_lsb"] >= 0.999

@@ -18,7 +18,6 @@ import numpy as np
 import pytest
 from firmware_helpers import APPS, BOARD, BuiltFirmware, random_features
 
-from m3net_tf.boards.builds.build import build_firmware
 from m3net_tf.boards.device import Port, open_port
 from m3net_tf.boards.emulation.qemu import console_command, run_image, run_job, stream_image
 from m3net_tf.system.errors import FirmwareError
@@ -148,28 +147,31 @@ def test_the_watermark_is_the_deepest_use(built: BuiltFirmware, faults_elf: Path
 
 @pytest.mark.slow
 def test_an_arena_16_bytes_too_small_is_refused(
-    built: BuiltFirmware, build_variant: Callable[..., Path]
+    built_tflm: BuiltFirmware, build_tflm: Callable[..., Path]
 ):
     clips = random_features(1, seed=1)
-    enough = -(-run_job(built.image.elf, built.machine, clips).arena_used_bytes // 16) * 16
-    fits = run_job(build_variant(arena_bytes=enough), built.machine, clips)
+    used = run_job(built_tflm.image.elf, built_tflm.machine, clips).arena_used_bytes
+    enough = -(-used // 16) * 16
+    fits = run_job(build_tflm(arena_bytes=enough), built_tflm.machine, clips)
     assert fits.arena_size_bytes == enough and fits.arena_used_bytes > enough - 16
     with pytest.raises(FirmwareError, match=rf"arena: .* {enough - 16} "):
-        run_job(build_variant(arena_bytes=enough - 16), built.machine, clips)
+        run_job(build_tflm(arena_bytes=enough - 16), built_tflm.machine, clips)
 
 
 # --- model -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("place", [0.0, 0.5, 1.0])
-def test_a_flipped_bit_of_the_model_is_reported(built: BuiltFirmware, tmp_path: Path, place: float):
-    elf = built.image.elf.read_bytes()
-    assert elf.count(built.tflite) == 1
+def test_a_flipped_bit_of_the_model_is_reported(
+    built_tflm: BuiltFirmware, tmp_path: Path, place: float
+):
+    elf, tflite = built_tflm.image.elf.read_bytes(), built_tflm.tflite
+    assert elf.count(tflite) == 1
     damaged = bytearray(elf)
-    damaged[elf.index(built.tflite) + round(place * (len(built.tflite) - 1))] ^= 1 << 3
+    damaged[elf.index(tflite) + round(place * (len(tflite) - 1))] ^= 1 << 3
     (tmp_path / "damaged.elf").write_bytes(damaged)
     with pytest.raises(FirmwareError, match="model_crc"):
-        run_job(tmp_path / "damaged.elf", built.machine, random_features(1, seed=1))
+        run_job(tmp_path / "damaged.elf", built_tflm.machine, random_features(1, seed=1))
 
 
 # --- console -----------------------------------------------------------------------------------
@@ -297,7 +299,7 @@ def test_a_board_that_waits_is_left_alone(built: BuiltFirmware, tmp_path: Path, 
     """Minutes without a command."""
     elf = built.image.elf
     if board_name != BOARD:
-        elf = build_firmware(built.bundle, board_name, tmp_path).elf
+        elf = built.build(board_name, tmp_path).elf
     with console(elf, board_name, pace=FAST_TIME) as board:
         board.until("m-ready\r\n")
         while board.ask("stat")["uptime_ms"] < 180_000:
@@ -310,7 +312,7 @@ def test_a_board_that_works_is_left_alone(built: BuiltFirmware):
     with console(built.image.elf, pace=SLOW) as board:
         board.until("m-ready\r\n")
         board.load_features()
-        assert board.ask("infer 60")["us"] > 1.1 * WATCHDOG_US
+        assert board.ask("infer 120")["us"] > 1.1 * WATCHDOG_US
         assert " reset=power\r\n" in board.version()
 
 
@@ -324,7 +326,7 @@ def test_a_board_that_works_for_the_benchmark_is_left_alone(built: BuiltFirmware
         for command in commands:
             board.port.write(f"{command}%".encode())
             board.until("m-ready\r\n")
-        board.port.write(b"infer 60 0%")
+        board.port.write(b"infer 120 0%")
         laps = re.findall(r"m-lap-us-(\d+)", board.until("m-ready"))
         assert int(laps[1]) - int(laps[0]) > 1.1 * WATCHDOG_US
         assert " reset=power\r\n" in board.version()

@@ -138,21 +138,21 @@ def test_a_dry_run_catches_a_wrong_name(tmp_path: Path, right: str, wrong: str, 
 
 
 @pytest.fixture(scope="module")
-def vectors(built: BuiltFirmware) -> renode.Vectors:
+def vectors(built_tflm: BuiltFirmware) -> renode.Vectors:
     rng = np.random.default_rng(12)
     loudness = np.array([300, 3000, 12_000])[:, None]
     pcm = np.clip(rng.normal(0, 1, (3, 16_000)) * loudness, -32768, 32767).astype(np.int16)
     features = np.stack([features_int8(FrontendConfig(), clip / 32768) for clip in pcm])
-    outputs = run_reference(built.tflite, features[..., None])
+    outputs = run_reference(built_tflm.tflite, features[..., None])
     return renode.Vectors(features, outputs, pcm, (1 / 256, -128), 16_000)
 
 
 @pytest.fixture()
-def work(built: BuiltFirmware, vectors: renode.Vectors, tmp_path: Path) -> Path:
+def work(built_tflm: BuiltFirmware, vectors: renode.Vectors, tmp_path: Path) -> Path:
     """A work folder for the MPS2 board, which replaces Renode's boards."""
     folder = tmp_path / BOARD
     folder.mkdir()
-    (folder / "firmware.elf").symlink_to(built.image.elf)
+    (folder / "firmware.elf").symlink_to(built_tflm.image.elf)
     renode.write_session(folder, vectors, JOB_BYTES)
     return tmp_path
 

@@ -36,7 +36,7 @@ def clips(count: int, seed: int) -> np.ndarray:
 
 
 @pytest.fixture(scope="module", params=["ptq+least-error+equalize+bias", "int16x8"])
-def network(firmware_possible: None, request: pytest.FixtureRequest) -> Int8Network:
+def network(tflm_possible: None, request: pytest.FixtureRequest) -> Int8Network:
     """Preset ``s`` with weights as they start, its normalisations fitted to the clips."""
     from m3net_tf.networks.models import build_model
     from m3net_tf.system.keras import keras

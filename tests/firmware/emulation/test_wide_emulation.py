@@ -53,7 +53,7 @@ def wide_tflite(request: pytest.FixtureRequest) -> bytes:
 
 @pytest.mark.parametrize("engine", ["tflm", "compiled"])
 def test_the_board_gives_the_desktops_bytes(
-    firmware_possible: None, wide_tflite: bytes, engine: str, tmp_path: Path
+    tflm_possible: None, wide_tflite: bytes, engine: str, tmp_path: Path
 ):
     assert activation_bits(wide_tflite) == 16
     bundle = write_bundle(tmp_path / "bundle", wide_tflite)

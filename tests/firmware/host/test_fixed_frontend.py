@@ -16,7 +16,6 @@ from firmware_helpers import FRAMES, BuiltFirmware, random_features, skip_or_fai
 
 from m3net_tf.audio.frontend import FrontendConfig, fixed_features_int8, write_c_tables
 from m3net_tf.boards.builds.boards import find_machine
-from m3net_tf.boards.builds.build import build_firmware
 from m3net_tf.boards.builds.image import FirmwareImage
 from m3net_tf.boards.builds.sources import FIRMWARE_DIR
 from m3net_tf.boards.emulation.qemu import run_job
@@ -110,7 +109,7 @@ def images(
 
     def make(board: str) -> FirmwareImage:
         if board not in made:
-            made[board] = build_firmware(built.bundle, board, folder / board)
+            made[board] = built.build(board, folder / board)
         return made[board]
 
     return make

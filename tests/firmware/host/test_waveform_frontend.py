@@ -192,7 +192,7 @@ def test_live_detection_is_python_s_step_by_step(tmp_path: Path):
 
 
 @pytest.fixture(scope="module")
-def bundle(firmware_possible: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def bundle(tflm_possible: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small network that takes samples, quantised on random ones."""
     from m3net_tf.quantization.ptq import quantize_int8
     from m3net_tf.system.keras import keras

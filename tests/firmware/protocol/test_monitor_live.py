@@ -60,8 +60,12 @@ def lively(config: DetectorConfig, scores: np.ndarray) -> DetectorConfig:
 
 
 @pytest.fixture(scope="module")
-def live_session(built: BuiltFirmware, build_variant):
-    """The board's output for the scene: columns, scores and events, statistics and memory."""
+def live_session(built_tflm: BuiltFirmware, build_tflm):
+    """The board's output for the scene: columns, scores and events, statistics and memory.
+
+    The emulator's time jumps ahead by what other processes took while the core slept; with
+    TensorFlow Lite Micro it sleeps less.
+    """
     from m3net_tf.runtime.interpreter import run_reference
 
     pcm = scene()
@@ -69,11 +73,11 @@ def live_session(built: BuiltFirmware, build_variant):
     default = DetectorConfig.default(frontend, FRAMES, [f"label{i}" for i in range(CLASSES)])
 
     def model(windows: np.ndarray) -> np.ndarray:
-        return run_reference(built.tflite, windows)
+        return run_reference(built_tflm.tflite, windows)
 
     tape = listen(frontend, model, default, [pcm])
     config = lively(default, (tape.scores.astype(float) + 128) / 256)
-    elf = build_variant(change=lambda bundle: write_c_header(config, bundle))
+    elf = build_tflm(change=lambda bundle: write_c_header(config, bundle))
     column_count = 1 + (len(pcm) - 512) // 320
     columns: list[bytes] = []
     scores: dict[int, bytes] = {}

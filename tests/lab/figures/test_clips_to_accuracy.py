@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from m3net_tf.lab.figures import catalogue as figures
-from m3net_tf.lab.studies.grid_file import find_grid, load_grid
+from m3net_tf.lab.studies.grid_cells import load_grid
 from m3net_tf.system.artifacts import write_json
 from m3net_tf.system.errors import ConfigError
 
@@ -19,7 +19,7 @@ NAME = "mcu/clips_to_accuracy"
 @pytest.fixture
 def table(tmp_path) -> Path:
     """A folder of results with the table that the figure shows, without its runs."""
-    grid = load_grid(find_grid("mcu/clips"), "tiny")
+    grid = load_grid("mcu/clips", "tiny")
     cells = []
     for place, cell in enumerate(grid.cells):
         (repeat,) = cell.repeats

@@ -14,14 +14,15 @@ import yaml
 from m3net_tf.audio.datasets import AudioDataset, Clip, dataset_info, load_dataset
 from m3net_tf.audio.frontend import features, frontend_preset
 from m3net_tf.lab.figures import catalogue as figures
-from m3net_tf.lab.figures import paper_list
 from m3net_tf.lab.figures.activation_maps import gradient_maps, stage_layers
 from m3net_tf.lab.figures.durations import draw_durations
 from m3net_tf.lab.figures.feature_maps import draw_feature_maps, fbsp_spectrogram
 from m3net_tf.lab.figures.leakage import draw_leakage
 from m3net_tf.lab.figures.shown import Shown
 from m3net_tf.lab.figures.signal_values import entropy_bits, signal_values, zero_crossings_hz
-from m3net_tf.lab.studies.grid_file import find_grid, grid_names, load_grid
+from m3net_tf.lab.studies import paper_list
+from m3net_tf.lab.studies.grid_cells import load_grid
+from m3net_tf.lab.studies.grid_file import find_grid, grid_names
 from m3net_tf.networks.models import build_model
 from m3net_tf.system.artifacts import write_json, write_text
 from m3net_tf.system.errors import ConfigError, DataError
@@ -72,7 +73,7 @@ def test_every_table_and_figure_has_a_command():
 @pytest.mark.parametrize("name", grid_names("figure"))
 def test_grids_of_figures_are_recipes_at_each_scale(name):
     for scale in yaml.safe_load(find_grid(name).read_text())["scales"]:
-        grid = load_grid(find_grid(name), scale)
+        grid = load_grid(name, scale)
         for recipe in (grid.recipe(cell) for cell in grid.cells):
             rate_hz = dataset_info(recipe.dataset.name).sample_rate_hz
             rate_hz = recipe.dataset.options.get("sample_rate_hz", rate_hz)
@@ -93,7 +94,7 @@ def test_feature_maps_of_a_grid(tmp_path):
     picture, table, facts = figures.draw_figure("spectromasknet/fig8", [], tmp_path, scale="tiny")
     assert picture == tmp_path / "spectromasknet" / "fig8.tiny.png"
     rows = read_csv(table)
-    grid = load_grid(find_grid("spectromasknet/fig8"), "tiny")
+    grid = load_grid("spectromasknet/fig8", "tiny")
     for cell in grid.cells:
         own = [row for row in rows if row["column"] == cell.labels["Feature"]]
         shown = Shown(cell.labels, grid.recipe(cell), clip=cell.clip)
@@ -107,10 +108,10 @@ def test_feature_maps_of_a_grid(tmp_path):
     noted = json.loads(facts.read_text())
     assert noted["scale"] == "tiny" and noted["title"] == grid.title
     assert {cell["recipe_sha256"] for cell in noted["cells"]} == set(noted["recipes"])
-    (result,) = paper_list._figure_results("spectromasknet/fig8", tmp_path)
+    (result,) = paper_list.figure_results("spectromasknet/fig8", tmp_path)
     assert (result["scale"], result["state"]) == ("tiny", "current")
     write_json(facts, {**noted, "cells": [{**noted["cells"][0], "recipe_sha256": "older"}]})
-    (result,) = paper_list._figure_results("spectromasknet/fig8", tmp_path)
+    (result,) = paper_list.figure_results("spectromasknet/fig8", tmp_path)
     assert result["state"] == "older recipe"
 
 
@@ -269,14 +270,14 @@ def test_figure_trains_its_runs(tmp_path):
     assert parts == {"mel spectrogram", "DiffRes", "ConvAvgPool"}
     noted = json.loads(facts.read_text())
     assert len(noted["cells"]) == 2 and all("run_git_commit" in cell for cell in noted["cells"])
-    (result,) = paper_list._figure_results("diffres/fig9", tmp_path)
+    (result,) = paper_list.figure_results("diffres/fig9", tmp_path)
     assert (result["scale"], result["runs"], result["state"]) == ("tiny", 2, "current")
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("eager")
 def test_activation_maps_and_tsne_of_spectromasknet(tmp_path):
-    grid = load_grid(find_grid("spectromasknet/fig6"), "tiny")
+    grid = load_grid("spectromasknet/fig6", "tiny")
     arguments = grid.recipe(grid.cells[0]).model.arguments
     shape = {"input_shape": (20, 40, 1), "classes": 4}
     model = build_model("spectromasknet", "mcu", **shape, overrides=arguments)
@@ -290,6 +291,6 @@ def test_activation_maps_and_tsne_of_spectromasknet(tmp_path):
     _, table, _ = figures.draw_figure("spectromasknet/fig6", [], tmp_path, clips=1, **places)
     assert len(read_csv(table)) == 4 * 20  # two stages of two branches, 20 bins
     (run,) = (path.parent for path in (tmp_path / "runs").rglob("metrics.json"))
-    _, table, _ = figures.draw_figure("tsne", [run], tmp_path)
+    _, table, _ = figures.draw_figure("bilateral/fig7", [run], tmp_path)
     panels = ["features", "global branch", "local branch", "last layer"]
     assert list(dict.fromkeys(row["panel"] for row in read_csv(table))) == panels

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs are listed, shown, compared and removed by what their folders contain."""
+"""Runs are listed and removed by what their folders contain."""
 
 import json
 import os
@@ -58,6 +58,8 @@ def test_runs_are_listed_and_filtered(root, m3net, monkeypatch):
         (("--recipe", "ffffffffff"), 0),
     ):
         assert len(json.loads(m3net("list", *words, "--json")[1])) == count, words
+    (run,) = json.loads(m3net("list", "--state", "finished", "--json")[1])[1:]
+    assert (run["run"], run["seed"], run["fold"], run["test"]) == ("paper/seed1", 1, None, 0.89)
     status, text = m3net("list", "--state", "odd")
     assert status == 2 and "'odd'" in text and "finished, unfinished" in text
 
@@ -71,39 +73,13 @@ def test_a_damaged_run_is_named_and_skipped(root):
         list_runs(root / "no", Filters())
 
 
-def test_a_run_is_shown_by_its_folder_or_hash(root, m3net):
-    run = next(run for run in list_runs(root, Filters()) if run.seed == 1)
-    shown = json.loads(m3net("show", run.recipe[:8], "--json")[1])
-    assert shown["place"] == "paper/seed1" and shown["metrics"]["parameters"] == 1195
-    assert shown["settings"]["training"]["seed"] == 1
-    assert "89.00" in m3net("show", root / "paper/seed1")[1]
-    assert "unfinished" in m3net("show", "paper/seed2")[1]
-    status, text = m3net("show", "no")
-    assert status == 2 and "m3net lab runs list" in text
-    twice = next(run for run in list_runs(root, Filters()) if run.place == "own/seed7")
-    status, text = m3net("show", twice.recipe)
-    assert status == 2 and "own/seed7, paper/seed0" in text
-
-
-def test_runs_are_compared(m3net, monkeypatch):
-    words = ("compare", "paper/seed0", "paper/seed1")
-    result = json.loads(m3net(*words, "--json")[1])
-    assert result["settings"] == {"training.seed": [0, 1]}
-    assert result["figures"]["test accuracy"] == [0.9, 0.89]
-    monkeypatch.setenv("COLUMNS", "80")
-    text = m3net(*words)[1]
-    assert "1: paper/seed0" in text and "training.seed" in text and "89.00" in text
-    status, text = m3net(*words[:2])
-    assert status == 2 and "name two or more" in text
-
-
 def test_pruning_needs_a_filter_and_a_yes(root, m3net):
     status, text = m3net("prune", "--yes")
     assert status == 2 and "--state unfinished" in text
     words = ("prune", "--data-set", "synth")
     assert "--yes removes these 2 runs" in m3net(*words)[1] and (root / "paper/seed2").exists()
     removed = json.loads(m3net(*words, "--yes", "--json")[1])
-    assert {run["place"] for run in removed} == {"paper/seed2", "own/seed7"}
+    assert {run["run"] for run in removed} == {"paper/seed2", "own/seed7"}
     assert not (root / "paper/seed2").exists() and (root / "paper/seed0").exists()
     assert m3net(*words)[1] == "no run matches\n"
     for path in root.glob("paper/seed0/*"):
@@ -117,7 +93,7 @@ def test_a_run_that_another_process_holds_is_kept(root, monkeypatch):
 
     monkeypatch.setattr(listing, "in_use", held)
     lines = []
-    assert prune(root, Filters(state="unfinished"), really=True, log=lines.append) == []
+    assert prune(root, Filters(state="unfinished"), really=True, log=lines.append).empty
     assert "seed2 is in use by process 7" in lines and (root / "paper/seed2").exists()
 
 

@@ -9,7 +9,8 @@ import yaml
 from m3net_tf import cli
 from m3net_tf.lab.many.plan import fingerprint, finished_runs, with_runs
 from m3net_tf.lab.studies.cell_recipe import cell_recipe_text, find_cell
-from m3net_tf.lab.studies.grid_file import find_grid, grid_names, load_grid
+from m3net_tf.lab.studies.grid_cells import load_grid
+from m3net_tf.lab.studies.grid_file import grid_names
 from m3net_tf.system.artifacts import write_json
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.training.recipe import Recipe, load_recipe, save_recipe
@@ -18,12 +19,12 @@ from m3net_tf.training.run import Run
 
 @pytest.fixture(scope="module")
 def keywords():
-    return load_grid(find_grid("mcu/keywords"), "small")
+    return load_grid("mcu/keywords", "small")
 
 
 @pytest.mark.parametrize("name", grid_names())
 def test_it_loads_to_the_recipe_of_the_cell(name, tmp_path):
-    grid = load_grid(find_grid(name), "small")
+    grid = load_grid(name, "small")
     for cell in grid.cells:
         if not cell.repeats:
             continue
@@ -73,13 +74,13 @@ def test_a_run_of_it_counts_as_the_run_of_the_table(network, teachers, keywords,
     ],
 )
 def test_a_cell_is_named_by_its_slug_or_its_labels(text):
-    grid = load_grid(find_grid("m3net/table3"), "small")
+    grid = load_grid("m3net/table3", "small")
     labels = find_cell(grid, text).labels
     assert labels == {"Data set": "SCV2, official split", "Model": "w/o SFP"}
 
 
 def test_labels_are_enough_where_they_decide_the_recipe():
-    grid = load_grid(find_grid("bilateral/table5"), "paper")
+    grid = load_grid("bilateral/table5", "paper")
     labels = find_cell(grid, "ESC-50, random").labels
     assert labels == {"Data set": "ESC-50", "Split": "random", "Figure": "accuracy"}
     with pytest.raises(ConfigError, match="several cells match 'ESC-50': choose one of esc-50--h"):

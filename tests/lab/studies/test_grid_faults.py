@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from m3net_tf.lab.studies import grid_file
-from m3net_tf.lab.studies.grid_file import find_grid, load_grid
+from m3net_tf.lab.studies import grid_cells
+from m3net_tf.lab.studies.grid_cells import load_grid
 from m3net_tf.system.errors import ConfigError
 
 
@@ -19,9 +19,9 @@ def test_a_bug_in_a_table_keeps_its_traceback(bug, monkeypatch):
     def broken(*arguments: Any) -> None:
         raise bug("a bug")
 
-    monkeypatch.setattr(grid_file, "make_cell", broken)
+    monkeypatch.setattr(grid_cells, "merge", broken)
     with pytest.raises(bug, match="a bug"):
-        load_grid(find_grid("m3net/table4"), "tiny")
+        load_grid("m3net/table4", "tiny")
 
 
 @pytest.mark.parametrize(

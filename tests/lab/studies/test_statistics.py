@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from m3net_tf.lab.studies.statistics import compare
+from m3net_tf.lab.studies.statistics import compare, holm, paired_t
 
 
 @pytest.mark.parametrize("pairs", [1, 2, 6])
@@ -52,3 +52,20 @@ def test_equal_values_differ_in_nothing():
 
 def test_no_pairs_no_comparison():
     assert compare([], []) is None
+
+
+def test_holms_correction_of_worked_values():
+    # Multiplied in order by 4, 3, 2 and 1; the third, 0.06, may not fall below the second.
+    corrected = holm([0.04, 0.01, 0.03, 0.025])
+    assert corrected == pytest.approx([0.075, 0.04, 0.075, 0.075])
+    assert holm([0.6, 0.7]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_differences_without_spread_are_not_judged():
+    assert paired_t([0.5], [0.4]) is None
+    assert paired_t([0.5, 0.6], [0.4, 0.5]) is None
+    assert paired_t([0.5, 0.6], [0.5, 0.6]) == 1.0
+    assert paired_t([0.5, 0.7, 0.6], [0.4, 0.5, 0.3]) == pytest.approx(
+        stats.ttest_rel([0.5, 0.7, 0.6], [0.4, 0.5, 0.3]).pvalue
+    )

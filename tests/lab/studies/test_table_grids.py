@@ -11,7 +11,8 @@ import yaml
 from m3net_tf.audio.datasets import dataset_info
 from m3net_tf.audio.frontend import FrontendConfig
 from m3net_tf.lab.studies.grid import SCALES, Repeat, merge, slug
-from m3net_tf.lab.studies.grid_file import find_grid, grid_names, load_grid
+from m3net_tf.lab.studies.grid_cells import load_grid
+from m3net_tf.lab.studies.grid_file import find_grid, grid_names
 from m3net_tf.networks.models import design_defaults, model_names, presets_of
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.training.cluster.resources import Resources
@@ -230,7 +231,7 @@ def test_values_of_other_data_than_the_papers_are_known(write, change):
 
 def test_an_average_over_other_data_is_known():
     for scale, other in (("tiny", True), ("paper", False)):
-        averages = [c for c in load_grid(find_grid("diffres/table3"), scale).cells if c.average_of]
+        averages = [c for c in load_grid("diffres/table3", scale).cells if c.average_of]
         assert averages and all(cell.other_data == other for cell in averages)
 
 
@@ -293,7 +294,7 @@ def test_keys_are_equal_where_recipes_are(write):
         (("title:", "titel:"), "unknown key 'titel'"),
         (("seeds: [0, 1, 2]", "seeds: [0, 0]"), "seeds is [0, 0]"),
         (("seeds: [0, 1, 2]", "seeds: 3"), "seeds is 3"),
-        (("folds: null", "folds: [true]"), "folds is [True]"),
+        (("folds: null", "folds: [true]"), "folds[0] is True"),
         (("less: {model: {arguments: {dfp: false}}}", "less: {colour: red}"), "'colour'"),
         (("quoted: true", "quotes: true"), "unknown key 'quotes'"),
         (("step: before", "step: after"), "known steps are before"),
@@ -371,7 +372,7 @@ def test_the_command_of_a_header_has_the_tables_data(name):
     header = "".join(re.findall(r"^#(.*)\n", find_grid(name).read_text(), re.MULTILINE))
     command = re.search(r"Command: m3net table.*?(?=m3net lab figure|$)", header)[0]
     scale = re.search(r"--scale (\w+)|$", command)[1] or "paper"
-    grid, needed = load_grid(find_grid(name), scale), set()
+    grid, needed = load_grid(name, scale), set()
     for cell in (cell for cell in grid.cells if cell.trained):
         training = grid.training(cell, cell.repeats[0])
         needed |= {step.recipe.dataset.name for step in (training, *training.needed)}
@@ -381,7 +382,7 @@ def test_the_command_of_a_header_has_the_tables_data(name):
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_tables_expand_to_valid_recipes(name, scale):
-    grid = load_grid(find_grid(name), scale)
+    grid = load_grid(name, scale)
     folders = [cell.slug for cell in grid.cells]
     assert len(set(folders)) == len(folders)
     for cell in grid.cells:
@@ -405,10 +406,10 @@ def _require_known_arguments(model):
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_the_small_scale_leaves_cells_apart(name):
-    # Its patch follows those of the cells, and must keep mask ratios that a table compares.
+    # Its patch follows the patches of the cells, and must keep mask ratios that a table compares.
     full, small = (
         {tuple(cell.labels.items()): (cell.metric, cell.values) for cell in grid.cells}
-        for grid in (load_grid(find_grid(name), scale) for scale in ("paper", "small"))
+        for grid in (load_grid(name, scale) for scale in ("paper", "small"))
     )
     for first, second in itertools.combinations(small, 2):
         assert small[first] != small[second] or full[first] == full[second], (first, second)
@@ -436,7 +437,7 @@ def test_the_small_scale_compares_nothing_but_what_the_table_compares(name):
             for cell in grid.cells
             if cell.repeats
         }
-        for grid in (load_grid(find_grid(name), scale) for scale in ("paper", "small"))
+        for grid in (load_grid(name, scale) for scale in ("paper", "small"))
     )
     for first, second in itertools.combinations(small.keys() & full.keys(), 2):
         # Data sets and networks have settings of their own.
@@ -486,7 +487,7 @@ def test_diffres_has_the_papers_table_of_settings():
         "speech_commands": (2.5e-4, 60, 128, 25, 0.9, 1),
         "nsynth": (1.0e-4, 30, 48, 11, 0.85, 1),
     }
-    grid = load_grid(find_grid("diffres/table1"), "paper")
+    grid = load_grid("diffres/table1", "paper")
     settings = {}
     for cell in grid.cells:
         recipe = grid.training(cell, cell.repeats[0]).recipe
@@ -506,7 +507,7 @@ def test_diffres_has_the_papers_table_of_settings():
 
 
 def test_bilateral_has_the_papers_training():
-    grid = load_grid(find_grid("bilateral/table7"), "paper")
+    grid = load_grid("bilateral/table7", "paper")
     recipe = grid.training(grid.cells[-1], Repeat(0, 1)).recipe
     t = recipe.training
     assert (t.optimizer, t.learning_rate, t.schedule, t.weight_decay) == (
@@ -531,7 +532,7 @@ def test_bilateral_has_the_papers_clips_and_splits():
         "cremad": {"sample_rate_hz": 22_050},
     }
     for number in range(1, 8):
-        grid = load_grid(find_grid(f"bilateral/table{number}"), "paper")
+        grid = load_grid(f"bilateral/table{number}", "paper")
         for cell in (cell for cell in grid.cells if cell.trained):
             section = grid.training(cell, cell.repeats[0]).recipe.dataset
             assert section.options == options[section.name]
@@ -544,7 +545,7 @@ def test_bilateral_has_the_papers_clips_and_splits():
 
 @pytest.mark.parametrize("number", range(1, 6))
 def test_m3net_has_the_papers_rate_and_both_splits(number):
-    grid = load_grid(find_grid(f"m3net/table{number}"), "paper")
+    grid = load_grid(f"m3net/table{number}", "paper")
     splits = set()
     for cell in (cell for cell in grid.cells if cell.trained):
         recipe = grid.training(cell, cell.repeats[0]).recipe
@@ -558,7 +559,7 @@ def test_m3net_has_the_papers_rate_and_both_splits(number):
 @pytest.mark.parametrize("name", [name for name in SHIPPED if name.split("/")[0] in PAPERS])
 def test_features_are_rounded_only_as_a_device_rounds_them(name):
     for scale in ("paper", "small"):
-        grid = load_grid(find_grid(name), scale)
+        grid = load_grid(name, scale)
         for cell in (cell for cell in grid.cells if cell.trained):
             recipe = grid.training(cell, cell.repeats[0]).recipe
             precise = recipe.training.features == "float32"

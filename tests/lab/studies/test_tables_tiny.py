@@ -9,7 +9,8 @@ import sys
 import pytest
 
 from m3net_tf.lab.studies import tables
-from m3net_tf.lab.studies.grid_file import find_grid, grid_names, load_grid
+from m3net_tf.lab.studies.grid_cells import load_grid
+from m3net_tf.lab.studies.grid_file import grid_names
 from m3net_tf.training.features import input_shape
 from m3net_tf.training.run import load_recipe_dataset
 from m3net_tf.training.trainer import build_network
@@ -51,7 +52,7 @@ def chosen_cells(grid, trained):
 
 @pytest.mark.parametrize("name", grid_names())
 def test_table_runs(name, folder, built, trained, monkeypatch):
-    whole = load_grid(find_grid(name), "tiny")
+    whole = load_grid(name, "tiny")
     grid = chosen_cells(whole, trained)
     monkeypatch.setattr(tables, "load_grid", lambda path, scale: grid)
     report = tables.make_table(

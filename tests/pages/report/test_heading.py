@@ -42,6 +42,7 @@ def test_the_title_says_network_sounds_and_classes_in_words(run: Path, tmp_path:
     first, second = gather([run]), gather([own])
     assert title_of(first) == "M3Net on synth, ten classes"
     assert title_of(second) == "M3Net on your sounds, four classes and silence"
+    assert title_of([*first, *first]) == "my run and my run: M3Net on synth, ten classes"
     both = title_of([*first, *second])
     assert "my run (M3Net on synth" in both and "own (M3Net on your sounds" in both
 

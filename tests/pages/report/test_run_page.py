@@ -17,6 +17,7 @@ import pytest
 import soundfile
 
 from m3net_tf import cli
+from m3net_tf.audio.datasets.clips import Clip
 from m3net_tf.boards.device.layers import LayerCost, Operator, Profile, save_profile
 from m3net_tf.compiler.engines import COMPILED
 from m3net_tf.export import export_run
@@ -159,7 +160,7 @@ def test_two_runs_are_compared_clip_by_clip(gathered):
     better = np.where(first.truth, 1.0, 0.0).astype(np.float32)
     perfect = HeldOutClips(first.dataset, first.features, first.model, better)
     pair = [gathered[0], RunData(gathered[1].run, "perfect", gathered[0].metrics, perfect, "")]
-    part = overview._same_clips(pair)
+    part = overview.overview(pair).parts[-1]
     right = hits(first.probabilities, first.truth)
     wrong, count = int((~right).sum()), len(right)
     numbers = [int(row[1]) for row in part.blocks[0].rows]
@@ -167,9 +168,20 @@ def test_two_runs_are_compared_clip_by_clip(gathered):
     assert f"probability of {0.5 ** (wrong - 1):.2g}" in part.blocks[1].text
 
 
+def test_two_recipes_are_compared_key_by_key(gathered, tmp_path):
+    recipe = gathered[1].run.recipe_path.read_text()
+    write_text(tmp_path / "recipe.yaml", recipe.replace("clips_per_class", "other"))
+    other = dataclasses.replace(gathered[1], run=Run(tmp_path))
+    (table,) = overview.overview([gathered[1], other]).parts[1].blocks
+    assert table.rows == [
+        ("dataset.options.clips_per_class", "6", "-"),
+        ("dataset.options.other", "-", "6"),
+    ]
+
+
 def test_windows_of_a_long_clip_count_once():
-    windows = [SimpleNamespace(clip_id=f"a{i}", whole="a") for i in range(3)]
-    short = SimpleNamespace(clip_id="b", whole="")
+    windows = [Clip(f"a{i}", "x", "test", "a", whole="a", start_s=i) for i in range(3)]
+    short = Clip("b", "y", "test", "b")
     features = SimpleNamespace(matrix=None, labels=np.array([0, 0, 0, 1]), clips=[*windows, short])
     dataset = SimpleNamespace(info=SimpleNamespace(labels=("x", "y")))
     scores = np.array([[0.9, 0.1], [0.9, 0.1], [0.3, 0.7], [0.2, 0.8]])
@@ -192,20 +204,17 @@ def test_learning_curves_have_the_history(gathered, tiny_run):
 
 def test_confusion_is_counted_again_without_its_file(gathered, tmp_path):
     run = gathered[1]
-    whole = classes._matrix(run)
     shutil.copytree(run.run.folder, tmp_path / "run")
     (tmp_path / "run" / "confusion_matrix.csv").unlink()
     (again,) = gather([tmp_path / "run"])
-    np.testing.assert_array_equal(classes._matrix(again), whole)
-    assert whole.sum() == len(run.clips.truth)
-    change = classes.confusion([run, again]).parts[-1].blocks[0]
-    assert change.text.endswith("0 clips in other cells.")
+    section = classes.confusion([run, again])
+    first, second, change = (values(chart) for chart in blocks(section, Chart))
+    assert first == second and sum(cell["clips"] for cell in first) == len(run.clips.truth)
+    assert {cell["clips"] for cell in change} == {0}
 
 
 def test_cells_have_numbers_only_if_they_have_room():
-    few, many = (
-        classes._matrix_chart(np.eye(n, dtype=int), [*map(str, range(n))]) for n in (9, 21)
-    )
+    few, many = (classes.matrix_chart(np.eye(n, dtype=int), [*map(str, range(n))]) for n in (9, 21))
     marks = [[layer["mark"]["type"] for layer in chart["layer"]] for chart in (few, many)]
     assert marks == [["rect", "text", "text"], ["rect"]]
 
@@ -223,7 +232,7 @@ def test_bins_of_reliability():
     rows = reliability.reliability_bins(sure, np.array([False, True, True, False]))
     assert [row["clips"] for row in rows] == [1, 3]
     assert rows[1]["right"] == pytest.approx(2 / 3) and rows[1]["sure"] == pytest.approx(2.87 / 3)
-    error = reliability._calibration_error([{"run": "a", **row} for row in rows], "a")
+    error = reliability.calibration_error(rows)
     assert error == pytest.approx((0.05 + 2.87 - 2) / 4)
 
 
@@ -291,19 +300,17 @@ def test_saliency_is_where_the_answer_comes_from():
 
 def test_saliency_in_words():
     drop = np.zeros((4, 10))
-    assert (
-        clips._spoken("a", drop, 2.0) == "No single part of the sound makes the answer a likelier."
-    )
+    assert "No single part" in clips.saliency_words("a", drop, 2.0)
     drop[1, 5] = 0.5
-    assert clips._spoken("a", drop, 2.0).endswith("at 1.00 s, in bin 2 of 4 from the bottom.")
-    assert clips._spoken("a", drop[1:2], 2.0).endswith("part at 1.00 s.")
+    assert clips.saliency_words("a", drop, 2.0).endswith("1.00 s, in bin 2 of 4 from the bottom.")
+    assert clips.saliency_words("a", drop[1:2], 2.0).endswith("1.00 s.")
 
 
 def test_a_network_of_raw_samples_gets_a_spectrogram():
     tone = np.sin(np.arange(16_000) * 2 * np.pi / 8)  # an eighth of the rate: a quarter of the bins
     drop = np.zeros((1, 16_000))
     drop[:, 8000:] = 0.5
-    level, saliency = clips._spectrogram(tone, drop)
+    level, saliency = clips.with_spectrogram(tone, drop)
     assert level.shape == saliency.shape and set(level.argmax(0)) == {len(level) // 4}
     half = saliency.shape[1] // 2
     assert saliency[:, : half - 1].max() == 0 and saliency[:, half + 1 :].min() == 0.5
@@ -346,7 +353,7 @@ def test_the_map_shows_clips_whose_sounds_it_has(gathered):
         logits.argmax(1), gathered[1].clips.probabilities.argmax(1)
     )  # the values before the classifier decide its answers
     right = [{**row, "right": "right"} for row in rows]
-    layers = [clips._map_chart(some, ["a"])["layer"] for some in (right, [{"right": "wrong"}])]
+    layers = [clips.map_chart(some, ["a"])["layer"] for some in (right, [{"right": "wrong"}])]
     assert [*map(len, layers)] == [1, 2]  # rings only around wrong answers
 
 

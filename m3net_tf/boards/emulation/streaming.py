@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Streamed networks on emulated boards: what a hop costs beside the whole window.
+
+Each push of a recording runs on the board. Its output bytes are compared with those of the whole
+window on this machine, by the compiled network and by TensorFlow Lite Micro.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+import shutil
+from pathlib import Path
+from typing import TypedDict
+
+import numpy as np
+
+from m3net_tf.boards.builds.boards import find_machine
+from m3net_tf.boards.builds.build import build_compiled
+from m3net_tf.boards.builds.sources import FIRMWARE_DIR
+from m3net_tf.boards.emulation.qemu import UartLog, job_image, run_image
+from m3net_tf.compiler.emit import emit
+from m3net_tf.compiler.engines import COMPILED, TFLM
+from m3net_tf.compiler.network import CompiledNetwork, Push, compile_network
+from m3net_tf.compiler.streaming.network import stream_network
+from m3net_tf.export import Bundle
+from m3net_tf.export.c_files import CModel
+from m3net_tf.runtime.desktop import load_compiled
+from m3net_tf.runtime.interpreter import Int8, run_tflm, tflm_unavailable_reason
+from m3net_tf.system.artifacts import write_text
+from m3net_tf.system.errors import FirmwareError, ModelError
+from m3net_tf.system.progress import Log, silent
+
+_NAME = "m3net_stream"
+_HOOK = "m3net_operation_done"  # as the whole network calls it
+_WINDOW = re.compile(r"m3net window out=([0-9a-f]+) model_instr=(\d+)")
+
+
+class StreamCost(TypedDict):
+    """A network on a board, whole and streamed.
+
+    Attributes:
+        hop: frames with each push.
+        window: frames of the window.
+        window_instructions: of the whole window.
+        hop_instructions: of the most expensive push.
+        window_macs: multiply-accumulate operations of the whole window.
+        hop_macs: of a push.
+        window_arena_bytes: memory of the network of the whole window.
+        arena_bytes: memory of the streamed network.
+        state_bytes: the part of it that stays from push to push.
+        hops: pushes whose output bytes were compared.
+        bytes_equal: whether all outputs are those of the whole window.
+        references: what computed the whole windows on this machine.
+    """
+
+    hop: int
+    window: int
+    window_instructions: int
+    hop_instructions: int
+    window_macs: int
+    hop_macs: int
+    window_arena_bytes: int
+    arena_bytes: int
+    state_bytes: int
+    hops: int
+    bytes_equal: bool
+    references: list[str]
+
+
+HOPS = 2000
+"""The most hops of an export that are compared."""
+_PAYS = 0.8  # of the products of a whole window
+_TIME_AXIS = 2  # of the networks of exports
+
+
+@dataclasses.dataclass(frozen=True)
+class Recording:
+    """Frames that a network hears hop by hop, and the outputs of all whole windows.
+
+    Attributes:
+        push: how the network streams.
+        pushes: int8, shape (pushes, *shape of the input with the frames of a hop).
+        outputs: of the windows that end with a push, from the first whole one on, by what computed
+            them on this machine: int8, shape (windows, outputs).
+    """
+
+    push: Push
+    pushes: Int8
+    outputs: dict[str, Int8]
+
+
+def streamed_export(
+    bundle: Bundle, board: str, folder: Path, features: Int8, log: Log = silent
+) -> StreamCost | None:
+    """What a hop of an export costs on a board, if streaming pays.
+
+    Args:
+        bundle: the export.
+        board: emulated board.
+        folder: folder of the build files.
+        features: int8 of shape (clips, bins, frames, 1), which the network hears one after the
+            other.
+        log: receives lines of progress.
+
+    Returns:
+        None for a network of which more than 0.8 of the products remain, of raw samples, of
+        16-bit activations, or with DiffRes.
+
+    Raises:
+        FirmwareError: the firmware does not build or run.
+    """
+    push = _push_of(bundle)
+    if push is None:
+        return None
+    frames = np.concatenate(list(features), axis=1)[None, :, : (push.needed - 1 + HOPS) * push.hop]
+    if frames.shape[_TIME_AXIS] < push.needed * push.hop:
+        return None
+    recording = record(bundle.tflite, push, frames)
+    log(f"pushing {len(recording.pushes)} hops through the streamed network on the {board}")
+    return measure_stream(bundle.folder, bundle.c_model, board, folder, recording)
+
+
+def _push_of(bundle: Bundle) -> Push | None:
+    if bundle.network.importance or bundle.frontend.kind == "waveform":
+        return None
+    try:
+        streamed = stream_network(bundle.tflite, _TIME_AXIS)
+    except ModelError:
+        return None
+    push = streamed.push
+    if push is None or streamed.graph.inputs[0].dtype != "int8":
+        return None
+    return push if push.products <= _PAYS * push.window_products else None
+
+
+def record(tflite: bytes, push: Push, frames: Int8) -> Recording:
+    """Compute what a network gives for each window of a recording.
+
+    Args:
+        tflite: int8 network of one input.
+        push: how it streams.
+        frames: int8, of the shape of the input with any number of frames.
+
+    Raises:
+        ModelError: the recording is shorter than a window.
+    """
+    axis, hop, window = push.axis, push.hop, push.window
+    count = frames.shape[axis] // hop
+    if count < push.needed:
+        raise ModelError(
+            f"a recording of {frames.shape[axis]} frames has no window of {window}: give more"
+        )
+    pushes = np.stack([frames.take(range(i * hop, (i + 1) * hop), axis) for i in range(count)])
+    ends = range(push.needed * hop, count * hop + 1, hop)
+    windows = np.concatenate([frames.take(range(end - window, end), axis) for end in ends])
+    outputs: dict[str, Int8] = {COMPILED: load_compiled(tflite)(windows)}
+    if not tflm_unavailable_reason():
+        outputs[TFLM] = run_tflm(tflite, windows)
+    return Recording(push, pushes, outputs)
+
+
+def measure_stream(
+    bundle_dir: Path,
+    model: CModel,
+    board: str,
+    folder: Path,
+    recording: Recording,
+) -> StreamCost:
+    """Push a recording through the streamed network on an emulated board.
+
+    Args:
+        bundle_dir: folder that the export wrote.
+        model: its network of one input and its facts.
+        board: emulated board.
+        folder: folder of the build files.
+        recording: of this network.
+
+    Raises:
+        ModelError: the network does not stream.
+        FirmwareError: the firmware does not build or run.
+    """
+    push = recording.push
+    streamed = stream_network(model.tflite, push.axis, push.hop)
+    whole = compile_network(model.tflite)
+    app = folder / "app"
+    shutil.rmtree(app, ignore_errors=True)
+    app.mkdir(parents=True)
+    for source in (FIRMWARE_DIR / "stream" / "main.c", *(FIRMWARE_DIR / "app").glob("job.*")):
+        shutil.copyfile(source, app / source.name)
+    emit(streamed, _NAME, _HOOK).write(app, _NAME)
+    tensor = whole.graph.inputs[0]
+    outer, inner = math.prod(tensor.shape[: push.axis]), math.prod(tensor.shape[push.axis + 1 :])
+    facts = f"#define STREAM_OUTER {outer}\n#define STREAM_INNER {inner * tensor.item_bytes}\n"
+    write_text(app / "stream_facts.h", facts)
+    elf = build_compiled(bundle_dir, model, board, folder / "build", app_dir=app).elf
+    image = job_image(recording.pushes, report_features=False, report_instructions=True)
+    return _cost(streamed, whole, run_image(elf, find_machine(board), image), recording)
+
+
+def _cost(
+    streamed: CompiledNetwork, whole: CompiledNetwork, log: UartLog, recording: Recording
+) -> StreamCost:
+    """What the board has printed.
+
+    Raises:
+        FirmwareError: it has not printed all results.
+    """
+    push = recording.push
+    lines = [match for line in log.lines if (match := _WINDOW.fullmatch(line))]
+    if len(lines) != 1 or len(log.clips) != len(recording.pushes):
+        raise FirmwareError("the firmware's report is incomplete: build it from this checkout")
+    full = [clip for clip in log.clips if clip.frames]
+    ours = [clip.output for clip in full]
+    references = recording.outputs.values()
+    return {
+        "hop": push.hop,
+        "window": push.window,
+        "window_instructions": int(lines[0].group(2)),
+        "hop_instructions": max(clip.model_instructions or 0 for clip in full),
+        "window_macs": push.window_products,
+        "hop_macs": push.products,
+        "window_arena_bytes": whole.plan.arena_bytes,
+        "arena_bytes": streamed.plan.arena_bytes,
+        "state_bytes": sum(block.size for block in streamed.state_blocks),
+        "hops": len(ours),
+        "bytes_equal": all(ours == [row.tobytes() for row in rows] for rows in references)
+        and ours[-1].hex() == lines[0].group(1),
+        "references": list(recording.outputs),
+    }
