@@ -123,7 +123,9 @@ def run_matrix(
     plans = sorted(recipes.glob("*.yaml"))
     if not plans:
         raise ConfigError(f"{recipes} has no recipe: name a folder of recipes")
-    references = {plan.stem: _prepare(plan, folder / plan.stem, data_dir, log) for plan in plans}
+    references = {
+        plan.stem: make_reference(plan, folder / plan.stem, data_dir, log) for plan in plans
+    }
 
     def cell(board: str, network: str, engine: Engine) -> MatrixCell:
         build = firmware_folder(folder / network, board, engine)
@@ -177,7 +179,8 @@ def possible_engines(engines: Sequence[Engine], boards: Sequence[str], log: Log)
     return possible
 
 
-def _prepare(plan: Path, folder: Path, data_dir: Path | None, log: Log) -> Reference:
+def make_reference(plan: Path, folder: Path, data_dir: Path | None, log: Log) -> Reference:
+    """Train and export the network of a recipe, and run its clips on this computer."""
     log(f"{plan.stem}: training and export")
     train(load_recipe(plan), folder, data_dir, with_lines_to(silent, log))
     run = Run(folder)

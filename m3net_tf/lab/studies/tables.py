@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from m3net_tf.lab.many.plan import Plan, plan_trainings
-from m3net_tf.lab.many.scheduling import Watch, no_watch, run_trainings
+from m3net_tf.lab.many.scheduling import run_trainings
 from m3net_tf.lab.studies.grid import Grid
 from m3net_tf.lab.studies.grid_cells import load_grid
 from m3net_tf.lab.studies.report_files import stem_to_write, write_report
@@ -93,7 +93,6 @@ def make_table(
     out: Path = RESULTS_DIR,
     keep_results: bool = False,
     command: str = "",
-    watch: Watch = no_watch,
     log: Log = silent,
 ) -> TableReport:
     """Train the missing runs of a table and write the table.
@@ -112,7 +111,6 @@ def make_table(
         keep_results: do not train a run that ``runs_folder`` lacks if a table in ``out`` has its
             result and its recipe and network are unchanged.
         command: the command line, quoted in the table.
-        watch: shows the standing while runs are trained.
         log: receives lines of progress.
 
     Returns:
@@ -129,9 +127,7 @@ def make_table(
     log(f"{grid.name} at {scale} scale: {len(grid.cells)} cells, {len(trainings)} runs in them")
     waiting = [training.recipe for training in plan.runs.waiting]
     require_data(waiting, data_folders, f"{grid.name} at {scale} scale")
-    outcomes = run_trainings(
-        plan.runs, runs_folder, data_folders, options=options, watch=watch, log=log
-    )
+    outcomes = run_trainings(plan.runs, runs_folder, data_folders, options=options, log=log)
     report = table_report(
         grid, trainings, outcomes, plan.earlier, runs_folder, command, start_s, log
     )

@@ -42,7 +42,7 @@ def builds(monkeypatch, tmp_path):
     reference = matrix.Reference(bundle, clips, scores)
     parity = {"features_largest_lsb": 1, "features_equal": 0.5}
     monkeypatch.setattr(matrix, "why_no_emulation", lambda *_: "")
-    monkeypatch.setattr(matrix, "_prepare", lambda *_: reference)
+    monkeypatch.setattr(matrix, "make_reference", lambda *_: reference)
     monkeypatch.setattr(matrix, "compiled_firmware", compiled)
     monkeypatch.setattr(matrix, "build_firmware", interpreted)
     monkeypatch.setattr(matrix, "tflm_arena", lambda _: types.SimpleNamespace(bytes=1_000))
