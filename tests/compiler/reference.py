@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from m3net_tf.compiler.network import CompiledNetwork
-from m3net_tf.runtime.interpreter import ARENA_LIMIT_BYTES, OpResolverType, load_interpreter
+from m3net_tf.runtime.interpreter import ARENA_LIMIT_BYTES, load_interpreter
 from m3net_tf.system.native import native_stderr
 
 
@@ -26,7 +26,7 @@ def run_micro(tflite: bytes, inputs: Sequence[np.ndarray], outputs: int) -> list
 
 def run_lite(tflite: bytes, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
     """All outputs of a network for its inputs, by LiteRT: for operators that TFLite Micro lacks."""
-    interpreter = load_interpreter(tflite, OpResolverType.BUILTIN_REF)
+    interpreter = load_interpreter(tflite)
     for details, values in zip(interpreter.get_input_details(), inputs, strict=True):
         interpreter.set_tensor(details["index"], values)
     interpreter.invoke()
