@@ -132,8 +132,8 @@ def test_only_the_operators_of_the_model_are_linked(built_tflm: BuiltFirmware):
         assert symbol not in names
 
 
-def test_only_the_tables_of_one_fft_are_linked(built: BuiltFirmware):
-    names = symbols(built.image.elf)
+def test_only_the_tables_of_one_fft_are_linked(built_tflm: BuiltFirmware):
+    names = symbols(built_tflm.image.elf)
     assert set(re.findall(r"twiddleCoef_\w+", names)) == {"twiddleCoef_256"}
 
 
