@@ -38,6 +38,16 @@
 #endif
 #endif
 
+// RISC-V of 32 bits has no multiply-accumulate, and its product of 64 bits is two instructions: one
+// product of 32 bits multiplies an input with the weights of two channels.
+#if !defined(M3NET_ENGINE_RV32)
+#if defined(__riscv) && __riscv_xlen == 32 && defined(__riscv_mul)
+#define M3NET_ENGINE_RV32 1
+#else
+#define M3NET_ENGINE_RV32 0
+#endif
+#endif
+
 /// Weights of a depthwise convolution, tap by tap, four channels each.
 typedef int8_t m3net_tap;
 #define M3NET_TAPS(a0, a1, b0, b1, c0, c1, d0, d1) a0, b0, c0, d0, a1, b1, c1, d1
@@ -113,10 +123,14 @@ typedef struct {
     { M3NET_TWIN(a0, b0), M3NET_TWIN(a1, b1), M3NET_TWIN(c0, d0), M3NET_TWIN(c1, d1) } \
   }
 #else
-/// Distance in bits of two channels' sums in a long sum; the lower one can hold M3NET_LANE_ITEMS
-/// products.
+/// Distance in bits of two channels' sums in one number. The lower one can hold M3NET_LANE_ITEMS
+/// products; that of RISC-V holds two.
+#if M3NET_ENGINE_RV32
+#define M3NET_LANE_BITS 16
+#else
 #define M3NET_LANE_BITS 23
 #define M3NET_LANE_ITEMS 252
+#endif
 typedef struct {
   int32_t lanes[4];
 } m3net_block;
