@@ -330,7 +330,7 @@ def _estimate(subject: _Subject, board: Board) -> int | None:
     """Arena without a board: exact for a compiled network."""
     if subject.engine == COMPILED:
         return subject.arena.bytes
-    if tflm_unavailable_reason():
+    if board.kernels is None or tflm_unavailable_reason():
         return None
     return estimate_arena(subject.bundle.network.parts, board.kernels).needed_bytes
 
