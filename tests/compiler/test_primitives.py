@@ -245,7 +245,7 @@ def combinations(
 
 def slopes(rng: random.Random) -> Iterator[Row]:
     """Rows of inputs and slopes, in the form of a layer of two inputs."""
-    for number in range(200):
+    for number in range(100):
         ratios = [(rng.choice(FACTORS), shift - rng.randrange(3)) for shift in (1, -6)]
         offsets = [rng.randrange(-127, 129) for _ in range(3)]
         inputs = [[rng.randrange(-128, 128) for _ in range(4)] for _ in range(2)]
@@ -262,7 +262,7 @@ def slopes(rng: random.Random) -> Iterator[Row]:
 
 def interpolations(rng: random.Random) -> Iterator[Row]:
     """Rows of four items, two weights in 1024ths, and the item between, halves away from zero."""
-    for number in range(400):
+    for number in range(150):
         items = [rng.randrange(-128, 128) for _ in range(4)]
         below, right = (rng.randrange(0, 1025, 1 if number % 2 else 256) for _ in range(2))
         total = (items[0] * (1024 - right) + items[1] * right) * (1024 - below)
@@ -272,7 +272,7 @@ def interpolations(rng: random.Random) -> Iterator[Row]:
 
 def unit_vectors(rng: random.Random) -> Iterator[Row]:
     """Rows of four items, their offset, and the vector of length 128 in their direction."""
-    for number in range(300):
+    for number in range(100):
         offset = rng.choice((0, -127, 128, rng.randrange(-127, 129)))
         items = [rng.randrange(-128, 128) >> number % 7 for _ in range(4)]
         if number < 4:  # along an axis
