@@ -72,11 +72,13 @@ static inline int32_t m3net_reduce(int32_t value, m3net_reducer factor) {
 }
 
 /// A sum of a narrow layer in steps of the output. Equals m3net_scale where no bit is lost: the
-/// upper word of a doubled product is the rounded product, and subtracting one from negative
-/// numbers rounds halves away from zero.
+/// upper word of a doubled product is the rounded product, and subtracting one from those of
+/// negative sums rounds halves away from zero. A product that is rounded to zero stays zero,
+/// because the offset has half a step.
 static inline int32_t m3net_requantize_narrow(int32_t sum, const m3net_channel* channel) {
-  const int32_t product = m3net_high_product(m3net_shift_left(sum, 1), channel->multiplier);
-  return (product + (product >> 31) + channel->offset) >> channel->right;
+  const int32_t doubled = m3net_shift_left(sum, 1);
+  return (m3net_add_high_product(doubled, channel->multiplier, channel->offset) + (sum >> 31)) >>
+         channel->right;
 }
 
 /// A sum of any layer in steps of the output.
@@ -96,22 +98,56 @@ static inline m3net_four_sums m3net_four_biases(const m3net_channel* channel) {
   return sums;
 }
 
-/// Writes the outputs of up to four channels.
-M3NET_INLINE void m3net_finish(const m3net_convolution* layer, m3net_four_sums sums,
-                               const m3net_channel* channel, int32_t count, int8_t* output) {
-  if (layer->narrow && layer->full && count >= 4) {
-    output[0] = (int8_t)m3net_saturate(m3net_requantize_narrow(sums.a, channel));
-    output[1] = (int8_t)m3net_saturate(m3net_requantize_narrow(sums.b, channel + 1));
-    output[2] = (int8_t)m3net_saturate(m3net_requantize_narrow(sums.c, channel + 2));
-    output[3] = (int8_t)m3net_saturate(m3net_requantize_narrow(sums.d, channel + 3));
-    return;
-  }
+/// Writes the outputs of up to four channels of a layer that has no short form.
+static inline void m3net_finish_any(const m3net_convolution* layer, m3net_four_sums sums,
+                                    const m3net_channel* channel, int32_t count, int8_t* output) {
   const int32_t each[4] = {sums.a, sums.b, sums.c, sums.d};
   for (int32_t i = 0; i < 4 && i < count; ++i) {
     const int32_t value = layer->narrow ? m3net_requantize_narrow(each[i], channel + i)
                                         : m3net_requantize_wide(each[i], channel + i);
     output[i] = (int8_t)m3net_clamp(value, layer->minimum, layer->maximum);
   }
+}
+
+/// An output of a layer whose sums are short and whose outputs reach from -128 to 127.
+static inline int8_t m3net_finish_narrow(int32_t sum, const m3net_channel* channel) {
+  return (int8_t)m3net_saturate(m3net_requantize_narrow(sum, channel));
+}
+
+/// Writes the outputs of up to four channels.
+M3NET_INLINE void m3net_finish(const m3net_convolution* layer, m3net_four_sums sums,
+                               const m3net_channel* channel, int32_t count, int8_t* output) {
+  if (layer->narrow && layer->full && count >= 4) {
+    output[0] = m3net_finish_narrow(sums.a, channel);
+    output[1] = m3net_finish_narrow(sums.b, channel + 1);
+    output[2] = m3net_finish_narrow(sums.c, channel + 2);
+    output[3] = m3net_finish_narrow(sums.d, channel + 3);
+    return;
+  }
+  m3net_finish_any(layer, sums, channel, count, output);
+}
+
+/// As m3net_finish_narrow, for two pixels.
+M3NET_INLINE void m3net_finish_narrow_two(int32_t sum, int32_t other, const m3net_channel* channel,
+                                          int8_t* output, int8_t* other_output) {
+  const m3net_channel constants = *channel;  // loaded before the outputs are stored
+  *output = m3net_finish_narrow(sum, &constants);
+  *other_output = m3net_finish_narrow(other, &constants);
+}
+
+/// As m3net_finish, for two pixels, so that the constants of a channel are loaded once.
+M3NET_INLINE void m3net_finish_two(const m3net_convolution* layer, m3net_four_sums sums,
+                                   m3net_four_sums others, const m3net_channel* channel,
+                                   int32_t count, int8_t* output, int8_t* other_output) {
+  if (layer->narrow && layer->full && count >= 4) {
+    m3net_finish_narrow_two(sums.a, others.a, channel, output, other_output);
+    m3net_finish_narrow_two(sums.b, others.b, channel + 1, output + 1, other_output + 1);
+    m3net_finish_narrow_two(sums.c, others.c, channel + 2, output + 2, other_output + 2);
+    m3net_finish_narrow_two(sums.d, others.d, channel + 3, output + 3, other_output + 3);
+    return;
+  }
+  m3net_finish_any(layer, sums, channel, count, output);
+  m3net_finish_any(layer, others, channel, count, other_output);
 }
 
 #endif  // M3NET_ENGINE_ARITHMETIC_H_

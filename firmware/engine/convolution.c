@@ -40,101 +40,155 @@ static int8_t* fill(int8_t* patch, int32_t value, int32_t count) {
 
 #if M3NET_ENGINE_DSP
 
-/// Assembly that adds the products of the next four items with the weights of four channels.
-#define M3NET_MULTIPLY_FOUR_ITEMS           \
-  "ldrd r8, r9, [%[patch]], #8\n\t"         \
-  "ldmia %[blocks]!, {r4, r5, r6, r10}\n\t" \
-  "smlad %[a], r8, r4, %[a]\n\t"            \
-  "smlad %[b], r8, r5, %[b]\n\t"            \
-  "smlad %[c], r8, r6, %[c]\n\t"            \
-  "smlad %[d], r8, r10, %[d]\n\t"           \
-  "ldmia %[blocks]!, {r4, r5, r6, r10}\n\t" \
-  "smlad %[a], r9, r4, %[a]\n\t"            \
-  "smlad %[b], r9, r5, %[b]\n\t"            \
-  "smlad %[c], r9, r6, %[c]\n\t"            \
-  "smlad %[d], r9, r10, %[d]\n\t"
+/// Sums of four channels; `ab` is that of channel a plus 256 times that of channel b.
+typedef struct {
+  int32_t a, ab, c, cd;
+} twin_sums;
 
-/// Adds the products of a patch with the weights of four channels. Each pair of items has four
-/// pairs of weights, one for each channel. An iteration takes eight items; four that are left over
-/// come first.
-static inline m3net_four_sums multiply(const int16_t* patch, int32_t items,
-                                       const m3net_block* blocks, m3net_four_sums sums) {
+/// Assembly that adds the products of the next four items with the weights of four channels.
+#define M3NET_MULTIPLY_FOUR_ITEMS   \
+  "ldr r10, [%[patch], #4]\n\t"     \
+  "ldr r9, [%[patch]], #8\n\t"      \
+  "ldr r5, [%[blocks], #4]\n\t"     \
+  "ldr r6, [%[blocks], #8]\n\t"     \
+  "ldr r8, [%[blocks], #12]\n\t"    \
+  "ldr r4, [%[blocks]], #16\n\t"    \
+  "smlad %[ab], r9, r4, %[ab]\n\t"  \
+  "sxtb16 r4, r4\n\t"               \
+  "smlad %[cd], r9, r5, %[cd]\n\t"  \
+  "sxtb16 r5, r5\n\t"               \
+  "smlad %[ab], r10, r6, %[ab]\n\t" \
+  "sxtb16 r6, r6\n\t"               \
+  "smlad %[cd], r10, r8, %[cd]\n\t" \
+  "sxtb16 r8, r8\n\t"               \
+  "smlad %[a], r9, r4, %[a]\n\t"    \
+  "smlad %[c], r9, r5, %[c]\n\t"    \
+  "smlad %[a], r10, r6, %[a]\n\t"   \
+  "smlad %[c], r10, r8, %[c]\n\t"
+
+/// Products of a patch with the weights of four channels. An iteration takes 16 items; those that
+/// are left over come first.
+static inline twin_sums multiply_one(const int16_t* patch, int32_t items,
+                                     const m3net_block* blocks) {
   // Fixed registers: with an FPU, GCC cannot allocate so many operands itself.
-  register int32_t a __asm__("r0") = sums.a;
-  register int32_t b __asm__("r1") = sums.b;
-  register int32_t c __asm__("r2") = sums.c;
-  register int32_t d __asm__("r3") = sums.d;
+  register int32_t a __asm__("r0") = 0;
+  register int32_t ab __asm__("r1") = 0;
+  register int32_t c __asm__("r2") = 0;
+  register int32_t cd __asm__("r3") = 0;
   register const int16_t* from __asm__("r11") = patch;
   register const m3net_block* weights __asm__("r12") = blocks;
   register const int16_t* end __asm__("lr") = patch + items;
   __asm__ volatile(
-      "sub r8, %[end], %[patch]\n\t"
-      "tst r8, #8\n\t"
+      "sub r4, %[end], %[patch]\n\t"
+      "tst r4, #8\n\t"
       "beq 1f\n\t" M3NET_MULTIPLY_FOUR_ITEMS
-      "cmp %[patch], %[end]\n\t"
-      "beq 2f\n\t"
-      "1:\n\t" M3NET_MULTIPLY_FOUR_ITEMS
-      "ldrd r8, r9, [%[patch]], #8\n\t"
-      "ldmia %[blocks]!, {r4, r5, r6, r10}\n\t"
-      "smlad %[a], r8, r4, %[a]\n\t"
-      "smlad %[b], r8, r5, %[b]\n\t"
-      "smlad %[c], r8, r6, %[c]\n\t"
-      "smlad %[d], r8, r10, %[d]\n\t"
-      "ldmia %[blocks]!, {r4, r5, r6, r10}\n\t"
-      "cmp %[patch], %[end]\n\t"
-      "smlad %[a], r9, r4, %[a]\n\t"
-      "smlad %[b], r9, r5, %[b]\n\t"
-      "smlad %[c], r9, r6, %[c]\n\t"
-      "smlad %[d], r9, r10, %[d]\n\t"
-      "bne 1b\n\t"
+      "1:\n\t"
+      "sub r4, %[end], %[patch]\n\t"
+      "tst r4, #16\n\t"
+      "beq 2f\n\t" M3NET_MULTIPLY_FOUR_ITEMS M3NET_MULTIPLY_FOUR_ITEMS
       "2:\n\t"
-      : [patch] "+&r"(from), [blocks] "+&r"(weights), [a] "+&r"(a), [b] "+&r"(b), [c] "+&r"(c),
-        [d] "+&r"(d)
+      "cmp %[patch], %[end]\n\t"
+      "beq 4f\n\t"
+      "3:\n\t" M3NET_MULTIPLY_FOUR_ITEMS M3NET_MULTIPLY_FOUR_ITEMS M3NET_MULTIPLY_FOUR_ITEMS
+          M3NET_MULTIPLY_FOUR_ITEMS
+      "cmp %[patch], %[end]\n\t"
+      "bne 3b\n\t"
+      "4:\n\t"
+      : [patch] "+&r"(from), [blocks] "+&r"(weights), [a] "+&r"(a), [ab] "+&r"(ab), [c] "+&r"(c),
+        [cd] "+&r"(cd)
       : [end] "r"(end)
       : "r4", "r5", "r6", "r8", "r9", "r10", "cc", "memory");
-  return (m3net_four_sums){a, b, c, d};
+  return (twin_sums){a, ab, c, cd};
 }
 
-#if M3NET_ENGINE_BYTES
+/// Assembly that adds the products of the next two items of two windows with the weights of four
+/// channels. Each weight is loaded once.
+#define M3NET_MULTIPLY_TWO_PAIRS      \
+  "ldr r10, [%[patch], #4]\n\t"       \
+  "ldr r9, [%[patch]], #8\n\t"        \
+  "ldr r7, [%[blocks], #4]\n\t"       \
+  "ldr lr, [%[blocks]], #8\n\t"       \
+  "smlad %[ab0], r9, lr, %[ab0]\n\t"  \
+  "smlad %[ab1], r10, lr, %[ab1]\n\t" \
+  "sxtb16 lr, lr\n\t"                 \
+  "smlad %[cd0], r9, r7, %[cd0]\n\t"  \
+  "smlad %[cd1], r10, r7, %[cd1]\n\t" \
+  "sxtb16 r7, r7\n\t"                 \
+  "smlad %[a0], r9, lr, %[a0]\n\t"    \
+  "smlad %[a1], r10, lr, %[a1]\n\t"   \
+  "smlad %[c0], r9, r7, %[c0]\n\t"    \
+  "smlad %[c1], r10, r7, %[c1]\n\t"
 
-/// Assembly that widens the weights of one channel for four items, and adds the products.
-#define M3NET_WIDEN_AND_MULTIPLY(sum, word) \
-  "sxtb16 r10, " #word                      \
-  "\n\t"                                    \
-  "sxtb16 " #word ", " #word                \
-  ", ror #8\n\t"                            \
-  "smlad %[" #sum "], r8, r10, %[" #sum     \
-  "]\n\t"                                   \
-  "smlad %[" #sum "], r9, " #word ", %[" #sum "]\n\t"
-
-/// As multiply, with weights of bytes. An iteration takes four items; SXTB16 widens a channel's
-/// word of weights to two pairs.
-static inline m3net_four_sums multiply_bytes(const int16_t* patch, int32_t items,
-                                             const m3net_byte_block* blocks, m3net_four_sums sums) {
-  register int32_t a __asm__("r0") = sums.a;
-  register int32_t b __asm__("r1") = sums.b;
-  register int32_t c __asm__("r2") = sums.c;
-  register int32_t d __asm__("r3") = sums.d;
+/// As multiply_one, for two windows whose pairs of items alternate in the patch. An iteration takes
+/// eight items; four that are left over come first.
+static inline void multiply_two(const int16_t* patch, int32_t items, const m3net_block* blocks,
+                                twin_sums sums[2]) {
+  register int32_t a0 __asm__("r0") = 0;
+  register int32_t ab0 __asm__("r1") = 0;
+  register int32_t c0 __asm__("r2") = 0;
+  register int32_t cd0 __asm__("r3") = 0;
+  register int32_t a1 __asm__("r4") = 0;
+  register int32_t ab1 __asm__("r5") = 0;
+  register int32_t c1 __asm__("r6") = 0;
+  register int32_t cd1 __asm__("r8") = 0;
   register const int16_t* from __asm__("r11") = patch;
-  register const m3net_byte_block* weights __asm__("r12") = blocks;
-  register const int16_t* end __asm__("lr") = patch + items;
+  register const m3net_block* weights __asm__("r12") = blocks;
+  register const int16_t* end __asm__("lr") = patch + 2 * items;
+  // The stack keeps r7, which may be the frame pointer, and the end.
   __asm__ volatile(
-      "1:\n\t"
-      "ldrd r8, r9, [%[patch]], #8\n\t"
-      "ldrd r4, r5, [%[blocks]], #8\n\t"
-      M3NET_WIDEN_AND_MULTIPLY(a, r4) M3NET_WIDEN_AND_MULTIPLY(b, r5)
-      "ldrd r4, r5, [%[blocks]], #8\n\t"
-      "cmp %[patch], %[end]\n\t"
-      M3NET_WIDEN_AND_MULTIPLY(c, r4) M3NET_WIDEN_AND_MULTIPLY(d, r5)
+      "push {r7, lr}\n\t"
+      "sub lr, lr, %[patch]\n\t"
+      "tst lr, #16\n\t"
+      "beq 1f\n\t" M3NET_MULTIPLY_TWO_PAIRS M3NET_MULTIPLY_TWO_PAIRS
+      "ldr lr, [sp, #4]\n\t"
+      "cmp %[patch], lr\n\t"
+      "beq 2f\n\t"
+      "1:\n\t" M3NET_MULTIPLY_TWO_PAIRS M3NET_MULTIPLY_TWO_PAIRS M3NET_MULTIPLY_TWO_PAIRS
+          M3NET_MULTIPLY_TWO_PAIRS
+      "ldr lr, [sp, #4]\n\t"
+      "cmp %[patch], lr\n\t"
       "bne 1b\n\t"
-      : [patch] "+&r"(from), [blocks] "+&r"(weights), [a] "+&r"(a), [b] "+&r"(b), [c] "+&r"(c),
-        [d] "+&r"(d)
-      : [end] "r"(end)
-      : "r4", "r5", "r8", "r9", "r10", "cc", "memory");
-  return (m3net_four_sums){a, b, c, d};
+      "2:\n\t"
+      "pop {r7, lr}\n\t"
+      : [patch] "+&r"(from), [blocks] "+&r"(weights), [a0] "+&r"(a0), [ab0] "+&r"(ab0),
+        [c0] "+&r"(c0), [cd0] "+&r"(cd0), [a1] "+&r"(a1), [ab1] "+&r"(ab1), [c1] "+&r"(c1),
+        [cd1] "+&r"(cd1)
+      : "r"(end)
+      : "r9", "r10", "cc", "memory");
+  sums[0] = (twin_sums){a0, ab0, c0, cd0};
+  sums[1] = (twin_sums){a1, ab1, c1, cd1};
 }
 
-#endif
+/// The sum of the upper channel of two; the difference is 256 times it.
+static inline int32_t upper_sum(int32_t both, int32_t lower) {
+  return (int32_t)((uint32_t)both - (uint32_t)lower) >> M3NET_TWIN_BITS;
+}
+
+static inline m3net_four_sums four_sums(twin_sums sums, const m3net_channel* channel) {
+  const m3net_four_sums all = {
+      m3net_sum(sums.a, channel[0].bias),
+      m3net_sum(upper_sum(sums.ab, sums.a), channel[1].bias),
+      m3net_sum(sums.c, channel[2].bias),
+      m3net_sum(upper_sum(sums.cd, sums.c), channel[3].bias),
+  };
+  return all;
+}
+
+/// Products of a patch with the weights of four channels, one word for each.
+static m3net_four_sums multiply_plain(const int16_t* patch, int32_t items,
+                                      const m3net_plain_block* blocks, m3net_four_sums sums) {
+  int32_t each[4] = {sums.a, sums.b, sums.c, sums.d};
+  for (; items > 0; items -= 4, patch += 4, ++blocks) {
+    uint32_t pairs[2];
+    M3NET_MEMCPY(pairs, patch, sizeof(pairs));
+    for (int32_t i = 0; i < 4; ++i) {
+      const uint32_t word = m3net_load_word(blocks->items + 4 * i);
+      each[i] = m3net_add_products(pairs[0], m3net_even_bytes(word), each[i]);
+      each[i] = m3net_add_products(pairs[1], m3net_odd_bytes(word), each[i]);
+    }
+  }
+  return (m3net_four_sums){each[0], each[1], each[2], each[3]};
+}
 
 #else
 
@@ -216,24 +270,19 @@ static inline m3net_four_sums multiply(const int16_t* patch, int32_t items,
 
 #endif
 
-#if !M3NET_ENGINE_BYTES
-#define multiply_bytes multiply  // one form of weights
-#endif
-
-/// All output channels of one pixel. `in_bytes` is a constant, so that each form of weights gets a
-/// loop of its own.
+/// All output channels of one pixel.
 M3NET_INLINE void convolve_pixel(const m3net_convolution* layer, const int16_t* patch,
-                                 int32_t items, int8_t* output, int32_t in_bytes) {
+                                 int32_t items, int8_t* output) {
   const m3net_block* blocks = layer->blocks;
-  const m3net_byte_block* byte_blocks = layer->byte_blocks;
   const m3net_channel* channel = layer->channels;
   for (int32_t left = layer->output.channels; left > 0; left -= 4) {
-    const m3net_four_sums biases = m3net_four_biases(channel);
-    const m3net_four_sums sums = in_bytes ? multiply_bytes(patch, items, byte_blocks, biases)
-                                          : multiply(patch, items, blocks, biases);
+#if M3NET_ENGINE_DSP
+    const m3net_four_sums sums = four_sums(multiply_one(patch, items, blocks), channel);
+#else
+    const m3net_four_sums sums = multiply(patch, items, blocks, m3net_four_biases(channel));
+#endif
     m3net_finish(layer, sums, channel, left, output);
     blocks += items / 2;
-    byte_blocks += items / 4;
     channel += 4;
     output += 4;
   }
@@ -243,31 +292,137 @@ typedef struct {
   const m3net_convolution* layer;
   const int8_t* input;
   int16_t* patch;
+  int32_t items;   ///< Of a window, rounded up to a multiple of four.
+  int8_t** first;  ///< Output of the first of two pixels, when its window is in the patch; or NULL.
+  int32_t* pixels;  ///< Number of pixels whose windows are not in the patch yet.
 } convolution_state;
 
-/// Gathers a window, with zeros up to a multiple of four items, and computes its pixel.
+/// Gathers a window, with zeros up to a multiple of four items.
+M3NET_INLINE void gather(const convolution_state* state, int32_t row, int32_t column,
+                         m3net_gatherer gatherer, int8_t* patch) {
+  const m3net_convolution* layer = state->layer;
+  const m3net_window* window = &layer->window;
+  const int32_t items = window->rows * window->columns * layer->input.channels;
+  int8_t* end = m3net_gather(&layer->input, window, state->input, row, column, gatherer, patch);
+  gatherer.fill(end, 0, state->items - items);
+}
+
+#if M3NET_ENGINE_DSP
+
+/// All output channels of a pixel whose weights have the plain form.
+static void convolve_plain_pixel(const m3net_convolution* layer, const int16_t* patch,
+                                 int32_t items, int8_t* output) {
+  const m3net_plain_block* blocks = layer->plain_blocks;
+  const m3net_channel* channel = layer->channels;
+  for (int32_t left = layer->output.channels; left > 0; left -= 4) {
+    m3net_finish(layer, multiply_plain(patch, items, blocks, m3net_four_biases(channel)), channel,
+                 left, output);
+    blocks += items / 4;
+    channel += 4;
+    output += 4;
+  }
+}
+
+/// All output channels of two pixels.
+M3NET_INLINE void convolve_two_pixels(const m3net_convolution* layer, const int16_t* patch,
+                                      int32_t items, int8_t* first, int8_t* second) {
+  const m3net_block* blocks = layer->blocks;
+  const m3net_channel* channel = layer->channels;
+  for (int32_t left = layer->output.channels; left > 0; left -= 4) {
+    twin_sums sums[2];
+    multiply_two(patch, items, blocks, sums);
+    m3net_finish_two(layer, four_sums(sums[0], channel), four_sums(sums[1], channel), channel, left,
+                     first, second);
+    blocks += items / 2;
+    channel += 4;
+    first += 4;
+    second += 4;
+  }
+}
+
+/// The place of the next item of one of two windows, whose pairs of items alternate.
+static inline int16_t* next_of_two(int16_t* place) {
+  return place + (((uintptr_t)place & 2u) ? 3 : 1);
+}
+
+/// As widen, into one of two windows.
+static int8_t* widen_of_two(int8_t* patch, const int8_t* items, int32_t count) {
+  int16_t* wide = (int16_t*)(void*)patch;
+  if (((uintptr_t)wide & 2u) && count > 0) {
+    *wide = *items++;
+    wide += 3;
+    --count;
+  }
+  for (; count >= 4; count -= 4, items += 4, wide += 8) {
+    const uint32_t word = m3net_load_word(items);
+    const uint32_t even = m3net_even_bytes(word), odd = m3net_odd_bytes(word);
+    const uint32_t low = m3net_pack_low(even, odd), high = m3net_pack_high(even, odd);
+    M3NET_MEMCPY(wide, &low, sizeof(low));
+    M3NET_MEMCPY(wide + 4, &high, sizeof(high));
+  }
+  for (int32_t i = 0; i < count; ++i) {
+    *wide = items[i];
+    wide = next_of_two(wide);
+  }
+  return (int8_t*)wide;
+}
+
+static int8_t* fill_of_two(int8_t* patch, int32_t value, int32_t count) {
+  int16_t* wide = (int16_t*)(void*)patch;
+  for (int32_t i = 0; i < count; ++i) {
+    *wide = (int16_t)value;
+    wide = next_of_two(wide);
+  }
+  return (int8_t*)wide;
+}
+
+/// Gathers the window of one of two pixels; computes both when both windows are there.
+M3NET_INLINE void convolve_of_two(const convolution_state* state, int32_t row, int32_t column,
+                                  int8_t* output) {
+  const m3net_gatherer gatherer = {widen_of_two, fill_of_two, 1, state->layer->padding};
+  int8_t* first = *state->first;
+  gather(state, row, column, gatherer, (int8_t*)(state->patch + (first ? 2 : 0)));
+  *state->first = first ? 0 : output;
+  if (first) {
+    convolve_two_pixels(state->layer, state->patch, state->items, first, output);
+  }
+}
+
+#endif
+
+/// Gathers a window and computes its pixel, or leaves it to the next one.
 M3NET_INLINE void convolve_window(const void* any_state, int32_t row, int32_t column,
                                   int8_t* output) {
   const convolution_state* state = (const convolution_state*)any_state;
   const m3net_convolution* layer = state->layer;
   const m3net_gatherer gatherer = {widen, fill, 1, layer->padding};
-  int8_t* end = m3net_gather(&layer->input, &layer->window, state->input, row, column, gatherer,
-                             (int8_t*)state->patch);
-  const int32_t items = (int32_t)((int16_t*)(void*)end - state->patch);
-  const int32_t padded = (items + 3) & ~3;
-  fill(end, 0, padded - items);
-  if (M3NET_ENGINE_BYTES && layer->in_bytes) {
-    convolve_pixel(layer, state->patch, padded, output, 1);
-  } else {
-    convolve_pixel(layer, state->patch, padded, output, 0);
+#if M3NET_ENGINE_DSP
+  const int32_t pixels = (*state->pixels)--;
+  if (layer->pixels == 2 && (*state->first || pixels > 1)) {
+    convolve_of_two(state, row, column, output);
+    return;
   }
+#endif
+  gather(state, row, column, gatherer, (int8_t*)state->patch);
+#if M3NET_ENGINE_DSP
+  if (layer->plain) {
+    convolve_plain_pixel(layer, state->patch, state->items, output);
+    return;
+  }
+#endif
+  convolve_pixel(layer, state->patch, state->items, output);
 }
 
 void m3net_convolve(const m3net_convolution* layer, const int8_t* input, int8_t* output,
                     int16_t* patch) {
+  const m3net_window* window = &layer->window;
+  const int32_t items = window->rows * window->columns * layer->input.channels;
   for (int32_t batch = 0; batch < layer->batches; ++batch) {
-    const convolution_state state = {layer, input + batch * layer->input.batch_step, patch};
-    m3net_for_each_pixel(&layer->output, &layer->window, output + batch * layer->output.batch_step,
+    int8_t* first = 0;
+    int32_t pixels = layer->output.rows * layer->output.columns;
+    const convolution_state state = {
+        layer, input + batch * layer->input.batch_step, patch, (items + 3) & ~3, &first, &pixels};
+    m3net_for_each_pixel(&layer->output, window, output + batch * layer->output.batch_step,
                          convolve_window, &state);
   }
 }

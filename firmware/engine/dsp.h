@@ -17,6 +17,13 @@ static inline int32_t m3net_high_product(int32_t a, int32_t b) {
   return result;
 }
 
+/// As m3net_high_product, plus `offset`.
+static inline int32_t m3net_add_high_product(int32_t a, int32_t b, int32_t offset) {
+  int32_t result;
+  __asm__("smmlar %0, %1, %2, %3" : "=r"(result) : "r"(a), "r"(b), "r"(offset));
+  return result;
+}
+
 /// Four bytes from any address.
 static inline uint32_t m3net_load_word(const int8_t* bytes) {
   uint32_t word;
@@ -63,6 +70,11 @@ static inline int32_t m3net_add_products(uint32_t a, uint32_t b, int32_t sum) {
 
 static inline int32_t m3net_high_product(int32_t a, int32_t b) {
   return (int32_t)(((int64_t)a * b + (1LL << 31)) >> 32);
+}
+
+/// As m3net_high_product, plus `offset`.
+static inline int32_t m3net_add_high_product(int32_t a, int32_t b, int32_t offset) {
+  return (int32_t)(((int64_t)a * b + (1LL << 31) + (int64_t)offset * (1LL << 32)) >> 32);
 }
 
 #endif

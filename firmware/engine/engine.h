@@ -47,16 +47,17 @@ typedef struct {
 /// A convolution, depthwise convolution or fully connected layer.
 typedef struct {
   M3NET_EXTENSION union {
-    const m3net_block* blocks;            ///< Of a convolution; see m3net_tf/compiler/weights.py.
-    const m3net_byte_block* byte_blocks;  ///< The same if `in_bytes`.
-    const m3net_tap* taps;                ///< Of a depthwise convolution.
+    const m3net_block* blocks;              ///< Of a convolution; see m3net_tf/compiler/weights.py.
+    const m3net_plain_block* plain_blocks;  ///< The same if `plain`.
+    const m3net_tap* taps;                  ///< Of a depthwise convolution.
   };
   const m3net_channel* channels;  ///< One for each output channel, padded to a multiple of four.
   m3net_image input, output;
   m3net_window window;
   int16_t batches;
   int8_t padding;           ///< The input's zero point.
-  int8_t in_bytes;          ///< The weights are in `byte_blocks`.
+  int8_t plain;             ///< The weights are in `plain_blocks`.
+  int8_t pixels;            ///< Windows that the patch has room for, 1 or 2.
   int8_t narrow;            ///< Every sum fits the short form of the requantisation.
   int8_t full;              ///< The outputs reach from -128 to 127.
   int8_t minimum, maximum;  ///< Of the outputs.
@@ -272,8 +273,9 @@ typedef struct {
 
 /// Convolution, also a fully connected layer (1 x 1 pixels, a window of one): input (batches, rows,
 /// columns, channels), output (batches, rows, columns, output channels). Groups are one call each.
-/// `patch` holds a window's items in 16 bits, rounded up to a multiple of four. A pixel is written
-/// when its window has been read: the output may overwrite what no later window reads.
+/// `patch` holds the items of `pixels` windows in 16 bits, each window rounded up to a multiple of
+/// four. A pixel is written when its window has been read: the output may overwrite what no later
+/// window reads.
 void m3net_convolve(const m3net_convolution* layer, const int8_t* input, int8_t* output,
                     int16_t* patch);
 

@@ -38,15 +38,6 @@
 #endif
 #endif
 
-// Weights in bytes save flash and cost instructions: the default where the flash is small.
-#if !defined(M3NET_ENGINE_BYTES)
-#if M3NET_ENGINE_DSP && !M3NET_ENGINE_HELIUM && defined(__ARM_ARCH_7EM__)
-#define M3NET_ENGINE_BYTES 1
-#else
-#define M3NET_ENGINE_BYTES 0
-#endif
-#endif
-
 #if M3NET_ENGINE_HELIUM
 
 /// Bytes of a vector register.
@@ -107,15 +98,18 @@ typedef int8_t m3net_tap;
 
 #else
 
-/// Weights of four channels for two items: pairs for SMLAD, else two channels in one word, so that
-/// one long product multiplies both.
+/// Weights of four channels for two items. With the DSP extension a number of 16 bits holds two
+/// channels' weights: SMLAD sums the products with both, and with the lower one, which SXTB16 takes
+/// out. Elsewhere a number of 32 bits holds two, which one long product multiplies.
 #if M3NET_ENGINE_DSP
+#define M3NET_TWIN_BITS 8
+#define M3NET_TWIN(low, high) ((low) + (high) * (1 << M3NET_TWIN_BITS))
 typedef struct {
-  int16_t pairs[8];
+  int16_t twins[4];
 } m3net_block;
-#define M3NET_BLOCK(a0, a1, b0, b1, c0, c1, d0, d1) \
-  {                                                 \
-    { a0, a1, b0, b1, c0, c1, d0, d1 }              \
+#define M3NET_BLOCK(a0, a1, b0, b1, c0, c1, d0, d1)                                    \
+  {                                                                                    \
+    { M3NET_TWIN(a0, b0), M3NET_TWIN(a1, b1), M3NET_TWIN(c0, d0), M3NET_TWIN(c1, d1) } \
   }
 typedef int16_t m3net_tap;
 #else
@@ -164,29 +158,29 @@ typedef int8_t m3net_tap;
 
 #endif
 
-#if M3NET_ENGINE_BYTES
+#if M3NET_ENGINE_DSP && !M3NET_ENGINE_HELIUM
 
-/// Weights of four channels for four items in half the flash, in the order that SXTB16 turns into
-/// pairs.
+/// Weights of four channels for four items that do not fit the form above, in the order that SXTB16
+/// turns into pairs.
 typedef struct {
   int8_t items[16];
-} m3net_byte_block;
-#define M3NET_BYTE_BLOCKS_4(a0, a1, a2, a3, b0, b1, b2, b3, c0, c1, c2, c3, d0, d1, d2, d3) \
-  {                                                                                         \
-    { a0, a2, a1, a3, b0, b2, b1, b3, c0, c2, c1, c3, d0, d2, d1, d3 }                      \
+} m3net_plain_block;
+#define M3NET_PLAIN_BLOCKS_4(a0, a1, a2, a3, b0, b1, b2, b3, c0, c1, c2, c3, d0, d1, d2, d3) \
+  {                                                                                          \
+    { a0, a2, a1, a3, b0, b2, b1, b3, c0, c2, c1, c3, d0, d2, d1, d3 }                       \
   }
-#define M3NET_BYTE_BLOCKS_8(...) M3NET_SPLIT_8(M3NET_BYTE_BLOCKS_4, __VA_ARGS__)
-#define M3NET_BYTE_BLOCKS_12(...) M3NET_SPLIT_12(M3NET_BYTE_BLOCKS_4, __VA_ARGS__)
-#define M3NET_BYTE_BLOCKS_16(...) M3NET_SPLIT_16(M3NET_BYTE_BLOCKS_4, __VA_ARGS__)
+#define M3NET_PLAIN_BLOCKS_8(...) M3NET_SPLIT_8(M3NET_PLAIN_BLOCKS_4, __VA_ARGS__)
+#define M3NET_PLAIN_BLOCKS_12(...) M3NET_SPLIT_12(M3NET_PLAIN_BLOCKS_4, __VA_ARGS__)
+#define M3NET_PLAIN_BLOCKS_16(...) M3NET_SPLIT_16(M3NET_PLAIN_BLOCKS_4, __VA_ARGS__)
 
 #else
 
-/// Elsewhere weights have one form.
-typedef m3net_block m3net_byte_block;
-#define M3NET_BYTE_BLOCKS_4 M3NET_BLOCKS_4
-#define M3NET_BYTE_BLOCKS_8 M3NET_BLOCKS_8
-#define M3NET_BYTE_BLOCKS_12 M3NET_BLOCKS_12
-#define M3NET_BYTE_BLOCKS_16 M3NET_BLOCKS_16
+/// Elsewhere all weights fit.
+typedef m3net_block m3net_plain_block;
+#define M3NET_PLAIN_BLOCKS_4 M3NET_BLOCKS_4
+#define M3NET_PLAIN_BLOCKS_8 M3NET_BLOCKS_8
+#define M3NET_PLAIN_BLOCKS_12 M3NET_BLOCKS_12
+#define M3NET_PLAIN_BLOCKS_16 M3NET_BLOCKS_16
 
 #endif
 

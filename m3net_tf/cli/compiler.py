@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from m3net_tf.cli.app import app
-from m3net_tf.cli.options import DEFAULT_BOARD, AsJson, Board, WeightsFlash, flash_for_weights
+from m3net_tf.cli.options import AsJson
 from m3net_tf.cli.output import say, say_json
 from m3net_tf.system.checkout import require_sources
 from m3net_tf.system.errors import ModelError
@@ -38,8 +38,6 @@ def compile_command(
         int | None,
         typer.Option(min=1, help="Frames with each push.  [default: as few as the strides allow]"),
     ] = None,
-    board: Board = DEFAULT_BOARD,
-    weights_flash: WeightsFlash = None,
     as_json: AsJson = False,
 ) -> None:
     """Compile a .tflite file to C that gives the same output bytes as TFLite Micro."""
@@ -48,17 +46,16 @@ def compile_command(
     from m3net_tf.compiler.network import compile_network
     from m3net_tf.compiler.solver import solve
     from m3net_tf.compiler.streaming.network import stream_network
-    from m3net_tf.compiler.weights import WeightRule
 
     if not stream and (axis is not None or hop is not None):
         raise typer.BadParameter("--axis and --hop need --stream")
-    flash, improve = flash_for_weights(weights_flash, board), solve if solver else None
+    improve = solve if solver else None
     try:
         tflite = model.read_bytes()
         if stream:
-            network = stream_network(tflite, axis, hop, flash, improve)
+            network = stream_network(tflite, axis, hop, improve)
         else:
-            network = compile_network(tflite, WeightRule(most_bytes=flash), improve)
+            network = compile_network(tflite, improve)
     except ModelError as error:
         raise ModelError(f"{model}: {error}") from None
     facts = write_network(network, out, name)

@@ -118,7 +118,6 @@ def demo(
     """Train, quantise, export and emulate, without repeating finished steps."""
     require_sources("firmware")
     from m3net_tf import training
-    from m3net_tf.boards.builds.boards import load_board
     from m3net_tf.boards.deployment.chain import run_chain, saved_summary
     from m3net_tf.export import export_run
 
@@ -126,8 +125,7 @@ def demo(
     log = progress_beside(as_json)
     training.train(training.load_recipe(recipe), run, data_dir, log)
     finished = training.Run(run)
-    flash = load_board(board).weights_flash_bytes
-    export_run(finished, data_dir, log=log, engine=engine, weights_flash_bytes=flash)
+    export_run(finished, data_dir, log=log, engine=engine)
     summary = saved_summary(finished, board) or run_chain(finished, board, data_dir, log=log)
     _say_summary(run, summary, as_json)
 

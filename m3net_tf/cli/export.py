@@ -17,8 +17,6 @@ from m3net_tf.cli.options import (
     Board,
     DataDir,
     EngineName,
-    WeightsFlash,
-    flash_for_weights,
     is_trained_network,
     run_folder,
 )
@@ -72,7 +70,6 @@ def export_command(
     engine: EngineName = DEFAULT_ENGINE,
     recipe: Frontend = None,
     labels: ClassNames = None,
-    weights_flash: WeightsFlash = None,
     as_json: AsJson = False,
 ) -> None:
     """Quantise a trained run to int8, write everything that firmware needs, and certify it.
@@ -83,7 +80,6 @@ def export_command(
     require_sources("firmware")
     from m3net_tf.boards.builds.layouts import write_layout
 
-    flash = flash_for_weights(weights_flash, board)
     _check_layouts(layout or ())
     log = progress_beside(as_json)
     source, folder = _export_source(model, out, data_dir)
@@ -93,17 +89,9 @@ def export_command(
         if _is_file(source):
             from m3net_tf.export.from_file import export_file
 
-            bundle = export_file(
-                source,
-                folder,
-                log,
-                engine,
-                recipe=recipe,
-                labels=labels,
-                weights_flash_bytes=flash,
-            )
+            bundle = export_file(source, folder, log, engine, recipe=recipe, labels=labels)
         else:
-            bundle = _export_run(source, folder, data_dir, engine, log, flash)
+            bundle = _export_run(source, folder, data_dir, engine, log)
         certificate = _certified(bundle, board, folder, engine, log)
         layouts = [str(write_layout(bundle, name, folder / "layouts")) for name in layout or ()]
     if as_json:
@@ -204,7 +192,6 @@ def _export_run(
     data_dir: Path | None,
     engine: Engine,
     log: Log,
-    weights_flash: int,
 ) -> Bundle:
     from m3net_tf.export.ready import has_int8_network, packed_network, require_clips
     from m3net_tf.training import Run
@@ -216,15 +203,8 @@ def _export_run(
         if tflite := packed_network(run):
             from m3net_tf.export.from_file import export_file
 
-            return export_file(
-                tflite,
-                folder,
-                log,
-                engine,
-                detector_path=run.detector_path,
-                weights_flash_bytes=weights_flash,
-            )
+            return export_file(tflite, folder, log, engine, detector_path=run.detector_path)
         require_clips(run)
     from m3net_tf.export import export_run  # loads TensorFlow
 
-    return export_run(run, data_dir, target, log, engine, weights_flash)
+    return export_run(run, data_dir, target, log, engine)

@@ -55,28 +55,6 @@ RunFolder = Annotated[
 Board = Annotated[
     str, typer.Option(envvar="BOARD", help="Board: name of a folder in firmware/boards.")
 ]
-WeightsFlash = Annotated[
-    int | None,
-    typer.Option(
-        min=0,
-        metavar="BYTES",
-        help="Flash for weights in compiled C; on Cortex-M4 and M7 more is faster.  [default: a "
-        "quarter of the board's]",
-    ),
-]
-
-
-def flash_for_weights(given: int | None, board: str) -> int:
-    """The given bytes; without them what a board has for weights.
-
-    Raises:
-        FirmwareError: there is no such board.
-    """
-    from m3net_tf.boards.builds.boards import load_board
-
-    return load_board(board).weights_flash_bytes if given is None else given
-
-
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 AlwaysJson = Annotated[bool, typer.Option("--json", help="Print JSON, as it does without.")]
 EngineName = Annotated[

@@ -15,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from m3net_tf.compiler.structures import ITEM_STRUCTURES, Array
-from m3net_tf.compiler.weights import BLOCKS, BYTE_BLOCK, PAIR
+from m3net_tf.compiler.weights import BLOCKS, PAIR, PLAIN_BLOCK
 
-#: Layouts of weights: for Helium, for the DSP extension with and without weights in bytes, and for
-#: all other targets.
-LAYOUTS = ("helium", "bytes", "dsp", "portable")
+#: Layouts of weights: for Helium, for the DSP extension, and for all other targets.
+LAYOUTS = ("helium", "dsp", "portable")
+_TWIN_BITS = 8  # M3NET_TWIN_BITS
 _LANE_BITS = 23  # M3NET_LANE_BITS
 _LANES = ((0, 2), (4, 6), (1, 3), (5, 7))  # M3NET_BLOCK: the items of each word, low and high
 _WIDENED = [0, 2, 1, 3]  # M3NET_TAPS: order in which SXTB16 widens the bytes of a word
@@ -40,7 +40,7 @@ def array_bytes(array: Array, layout: str) -> bytes:
         rows = [tuple(row) for row in array.values.tolist()]
         return np.array(rows, ITEM_STRUCTURES[array.ctype].row_type()).tobytes()
     if array.ctype in BLOCKS:
-        return _block_bytes(array.values, layout, in_bytes=array.ctype == BYTE_BLOCK)
+        return _block_bytes(array.values, layout, plain=array.ctype == PLAIN_BLOCK)
     if array.ctype == "m3net_tap":
         return _tap_bytes(array.values, layout)
     number = re.fullmatch(r"(u?)int(\d+)_t", array.ctype)
@@ -49,10 +49,10 @@ def array_bytes(array: Array, layout: str) -> bytes:
     return bytes(array.values.astype(kind).tobytes())
 
 
-def _block_bytes(groups: Items, layout: str, *, in_bytes: bool) -> bytes:
+def _block_bytes(groups: Items, layout: str, *, plain: bool) -> bytes:
     """Weights of a convolution, groups of shape (4, items), as M3NET_BLOCKS_* lays them out.
 
-    With ``in_bytes`` it is M3NET_BYTE_BLOCKS_*, which differs in the layout ``bytes`` alone.
+    With ``plain`` it is M3NET_PLAIN_BLOCKS_*, which differs in the layout ``dsp`` alone.
     """
     count, channels, items = groups.shape
     if layout == "helium":
@@ -60,11 +60,12 @@ def _block_bytes(groups: Items, layout: str, *, in_bytes: bool) -> bytes:
         vectors = padded.reshape(count, channels, -1, _VECTOR).transpose(0, 2, 1, 3)
         return bytes(vectors.astype("<i1").tobytes())
     pairs = groups.reshape(count, channels, items // PAIR, PAIR).transpose(0, 2, 1, 3)
-    if layout == "bytes" and in_bytes:
+    if layout == "dsp" and plain:
         words = groups.reshape(count, channels, items // 4, 4).transpose(0, 2, 1, 3)
         return bytes(words[..., _WIDENED].astype("<i1").tobytes())
-    if layout in ("bytes", "dsp"):
-        return bytes(pairs.astype("<i2").tobytes())
+    if layout == "dsp":
+        twins = pairs[:, :, 0::2] + (pairs[:, :, 1::2] << _TWIN_BITS)
+        return bytes(twins.astype("<i2").tobytes())
     rows = pairs.reshape(-1, channels * PAIR)
     low, high = rows[:, [low for low, _ in _LANES]], rows[:, [high for _, high in _LANES]]
     return bytes((low + high * (1 << _LANE_BITS)).astype("<i4").tobytes())
@@ -76,7 +77,7 @@ def _tap_bytes(groups: Items, layout: str) -> bytes:
     if layout == "helium":
         return groups.transpose(0, 2, 1).astype("<i1").tobytes() + bytes(_ZEROS)
     pairs = groups[:, _WIDENED].reshape(count, channels, taps // PAIR, PAIR).transpose(0, 2, 1, 3)
-    return bytes(pairs.astype("<i2" if layout in ("bytes", "dsp") else "<i1").tobytes())
+    return bytes(pairs.astype("<i2" if layout == "dsp" else "<i1").tobytes())
 
 
 def crc32_of(arrays: Mapping[str, Array], layout: str) -> int:
@@ -103,12 +104,9 @@ def intact_definition(name: str, arrays: Mapping[str, Array]) -> str:
         name: start of the network's names of C.
         arrays: all constant arrays by name.
     """
-    helium, in_bytes, dsp, portable = (f"{crc32_of(arrays, name):#010x}u" for name in LAYOUTS)
-    choice = f"M3NET_ENGINE_DSP ? {dsp} : {portable}"
-    if in_bytes != dsp:
-        choice = f"M3NET_ENGINE_BYTES ? {in_bytes} : {choice}"
-    checksum = f"(M3NET_ENGINE_HELIUM ? {helium} : {choice})"
-    if helium == in_bytes == dsp == portable:
+    helium, dsp, portable = (f"{crc32_of(arrays, name):#010x}u" for name in LAYOUTS)
+    checksum = f"(M3NET_ENGINE_HELIUM ? {helium} : M3NET_ENGINE_DSP ? {dsp} : {portable})"
+    if helium == dsp == portable:
         checksum = portable
     parameters = "uint32_t (*crc32)(uint32_t crc, const void *bytes, size_t count)"
     function = f"int {name}_intact({parameters})"

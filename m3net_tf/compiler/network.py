@@ -18,14 +18,14 @@ from m3net_tf.compiler.operators.movement import concatenation_places
 from m3net_tf.compiler.operators.variables import place_moving_lines
 from m3net_tf.compiler.passes import FOLDS, PASSES, Pass
 from m3net_tf.compiler.passes.constants import FOLDED
-from m3net_tf.compiler.plan import Improve, Plan, plan_memory
+from m3net_tf.compiler.plan import Improve, Plan
 from m3net_tf.compiler.read import read_network, require_order
-from m3net_tf.compiler.striping import StripeRule, Striping
-from m3net_tf.compiler.weights import WeightRule, shrink_weights
+from m3net_tf.compiler.striping import SAVED, StripeRule, Striping
+from m3net_tf.compiler.two_pixels import share_weights
 from m3net_tf.system.errors import ModelError
 
 _FAULTS = (ArithmeticError, LookupError, ValueError)
-_RULE, _STRIPES = WeightRule(), StripeRule()
+_STRIPES = StripeRule()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,7 +113,6 @@ class CompiledNetwork:
 
 def compile_network(
     tflite: bytes,
-    rule: WeightRule = _RULE,
     improve: Improve | None = None,
     stripes: StripeRule = _STRIPES,
 ) -> CompiledNetwork:
@@ -121,7 +120,6 @@ def compile_network(
 
     Args:
         tflite: content of a ``.tflite`` file of int8, or of int16 with int8 weights.
-        rule: which weights are stored as bytes.
         improve: improves the plan of the memory, such as :func:`.solver.solve`.
         stripes: which calls run together, line by line.
 
@@ -137,7 +135,7 @@ def compile_network(
         place_concatenations(lowering)
         for op in graph.operations:
             lower(lowering, op)
-    return planned(lowering, inputs, saved, rule, improve, stripes)
+    return planned(lowering, inputs, saved, improve, stripes)
 
 
 def rewritten(tflite: bytes) -> tuple[Graph, dict[str, int]]:
@@ -163,7 +161,6 @@ def planned(
     lowering: Lowering,
     inputs: Sequence[View],
     saved: dict[str, int],
-    rule: WeightRule = _RULE,
     improve: Improve | None = None,
     stripes: StripeRule = _STRIPES,
 ) -> CompiledNetwork:
@@ -173,7 +170,6 @@ def planned(
         lowering: has the calls.
         inputs: where the caller writes.
         saved: what each pass saved.
-        rule: see :func:`compile_network`.
         improve: see :func:`compile_network`.
         stripes: see :func:`compile_network`.
     """
@@ -185,8 +181,9 @@ def planned(
     striping = Striping(lowering.calls, *ends, stripes)
     striping.run()
     saved |= striping.saved
-    plan = plan_memory(striping.calls, *ends, improve)
-    shrink_weights([member for call in plan.calls for member in call.members], rule)
+    plan = share_weights(striping.calls, *ends, improve)
+    if striping.whole_bytes is not None:
+        saved[SAVED] = striping.whole_bytes - plan.arena_bytes
     inputs = list(inputs)
     return CompiledNetwork(graph, plan.calls, inputs, outputs, lowering.states, plan, saved)
 

@@ -110,12 +110,14 @@ class Stripe(Call):
         order: index of the stage that runs at each step. The number of stages stands for the
             division of the last stage's sums.
         shared: scratch memory of the kernels, which run one after the other.
+        saved_bytes: by lines that share their memory with others.
     """
 
     axis: int = ROWS
     stages: list[Stage] = dataclasses.field(default_factory=list)
     order: list[int] = dataclasses.field(default_factory=list)
     shared: Block = dataclasses.field(default_factory=lambda: Block("scratch", 0))
+    saved_bytes: int = 0
 
     @property
     def members(self) -> Sequence[Call]:
@@ -294,8 +296,11 @@ def _extent(view: View, axis: int, first: int, end: int) -> tuple[int, int]:
 
 def _stripe(stages: list[Stage], axis: int) -> Stripe:
     schedule = _Schedule(stages, axis)
+    apart = sum(stage.target.view.block.size for stage in stages[:-1])
+    stages = _with_shared_lines(stages, schedule.order)
     last = stages[-1]
-    scratch: list[Argument] = [stage.target.view.block for stage in stages[:-1]]
+    lines = list(dict.fromkeys(stage.target.view.block for stage in stages[:-1]))
+    scratch: list[Argument] = [*lines]
     scratch += [last.sums] if last.sums else []
     sizes = [block.size for stage in stages for block in stage.call.scratch]
     shared = Block("scratch", max(sizes, default=0))
@@ -313,7 +318,64 @@ def _stripe(stages: list[Stage], axis: int) -> Stripe:
         stages=stages,
         order=schedule.order,
         shared=shared,
+        saved_bytes=apart - sum(block.size for block in lines),
     )
+
+
+def _with_shared_lines(stages: list[Stage], order: Sequence[int]) -> list[Stage]:
+    """The stages, where single lines that never exist at the same time have the same memory."""
+    groups: list[list[Block]] = []
+    together = _together(stages, order)
+    for stage in stages[:-1]:
+        block = stage.target.view.block
+        if block not in together:
+            continue
+        group = next((some for some in groups if not together[block] & set(some)), None)
+        if group is None:
+            groups.append([block])
+        else:
+            group.append(block)
+    shared: dict[Block, Block] = {}
+    for group in groups:
+        line = Block("a line", max(block.size for block in group))
+        shared |= {block: line for block in group}
+
+    def moved(lines: Lines) -> Lines:
+        block = shared.get(lines.view.block, lines.view.block)
+        return dataclasses.replace(lines, view=dataclasses.replace(lines.view, block=block))
+
+    return [
+        dataclasses.replace(
+            stage,
+            sources=tuple(map(moved, stage.sources)),
+            target=moved(stage.target),
+        )
+        for stage in stages
+    ]
+
+
+def _together(stages: list[Stage], order: Sequence[int]) -> dict[Block, set[Block]]:
+    """For the memory of each single line, that of the lines that exist while it does.
+
+    A line exists from the step that computes it to the one that reads it.
+    """
+    single = {
+        source.view.block
+        for stage in stages
+        for source, window in zip(stage.sources, stage.windows, strict=True)
+        if source.producer is not None and window.kept == 1
+    }
+    together: dict[Block, set[Block]] = {block: set() for block in single}
+    alive: set[Block] = set()
+    for index in order:
+        if index == len(stages):
+            continue  # the division of sums reads no line
+        stage = stages[index]
+        alive |= {stage.target.view.block} & single
+        for block in alive:
+            together[block] |= alive - {block}
+        alive -= {source.view.block for source in stage.sources}
+    return together
 
 
 def line_layer(stage: Stage, axis: int) -> Structure:
@@ -350,7 +412,7 @@ def work(stripe: Stripe) -> tuple[float, float]:
     whole, added = 0.0, _CALL_INSTRUCTIONS * len(stripe.order)
     for stage in stripe.stages:
         output = math.prod(stage.call.output.shape)
-        whole += output * (_ITEM_INSTRUCTIONS + _products(stage.call))
+        whole += output * (_ITEM_INSTRUCTIONS + products(stage.call))
         for source, window in zip(stage.sources, stage.windows, strict=True):
             if source.producer is not None and window.kept > window.stride:
                 line = source.view.block.size // window.kept
@@ -359,10 +421,15 @@ def work(stripe: Stripe) -> tuple[float, float]:
     return whole, added
 
 
-def _products(call: Call) -> int:
+def products(call: Call) -> int:
     """Multiply-accumulates of a kernel for one item of its output."""
     if call.kernel not in _WINDOWS:
         return 0
     window = _window_layer(call).window
     channels = call.inputs[0].shape[3] if call.kernel in ("convolve", "convolve_16") else 1
     return window.rows * window.columns * channels
+
+
+def line_pixels(stripe: Stripe, member: Call) -> int:
+    """Pixels of a line of a member's output."""
+    return member.output.shape[ROWS + COLUMNS - stripe.axis]

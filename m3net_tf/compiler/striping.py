@@ -17,6 +17,7 @@ from m3net_tf.compiler.stripes import COLUMNS, ROWS, Stripe, make_stripe, work
 
 #: Names of the savings that are always reported.
 TOGETHER = "calls that run together, line by line"
+SAVED = "bytes of the arena saved by lines instead of whole tensors"
 _MOST_CALLS = 16  # of a stripe
 
 
@@ -39,6 +40,7 @@ class Striping:
     Attributes:
         calls: so far; a stripe stands for its members.
         saved: what it saved, by name.
+        whole_bytes: arena without stripes; None if there are none.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Striping:
     ) -> None:
         self.calls = list(calls)
         self.saved = {TOGETHER: 0}
+        self.whole_bytes: int | None = None
         self._whole = list(calls)
         self._rule = rule
         self._ends = (inputs, outputs)
@@ -67,10 +70,8 @@ class Striping:
             return
         self._take_back()
         stripes = [call for call in self.calls if isinstance(call, Stripe)]
-        self.saved = {
-            TOGETHER: sum(len(call.stages) for call in stripes),
-            "bytes of the arena saved by lines instead of whole tensors": before - self._arena(),
-        }
+        self.saved = {TOGETHER: sum(len(call.stages) for call in stripes)}
+        self.whole_bytes = before
 
     def _arena(self) -> int:
         return plan_memory(self.calls, *self._ends).arena_bytes

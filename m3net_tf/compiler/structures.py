@@ -52,8 +52,8 @@ _ITEM_BYTES = {
     "int32_t": 4,
     "int64_t": 8,
     # Weights on a core with the DSP extension.
-    "m3net_block": 2,
-    "m3net_byte_block": 1,
+    "m3net_block": 1,
+    "m3net_plain_block": 1,
     "m3net_tap": 2,
 }
 
@@ -269,7 +269,8 @@ class Convolution(Structure):
     window: Window
     batches: Int16
     padding: Int8
-    in_bytes: Bool8
+    plain: Bool8
+    pixels: Int8
     narrow: Bool8
     full: Bool8
     minimum: Int8
@@ -280,7 +281,7 @@ class Convolution(Structure):
         return _WEIGHTS[self.weights.ctype] if field == "weights" else field
 
 
-_WEIGHTS = {"m3net_block": "blocks", "m3net_byte_block": "byte_blocks", "m3net_tap": "taps"}
+_WEIGHTS = {"m3net_block": "blocks", "m3net_plain_block": "plain_blocks", "m3net_tap": "taps"}
 
 
 @dataclasses.dataclass(frozen=True)

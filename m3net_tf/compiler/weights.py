@@ -8,83 +8,46 @@ order in which the target's kernels read it.
 from __future__ import annotations
 
 import dataclasses
-import math
 
 import numpy as np
 import numpy.typing as npt
 
 from m3net_tf.compiler.arithmetic import wrap
-from m3net_tf.compiler.calls import Call
-from m3net_tf.compiler.structures import Array, Convolution, Factor
+from m3net_tf.compiler.structures import Array, Factor
 
 GROUP = 4  # channels that a kernel computes at once
 PAIR = 2  # items that one SMLAD multiplies
-BYTE_BLOCK = "m3net_byte_block"
-BLOCKS = ("m3net_block", BYTE_BLOCK)
+PLAIN_BLOCK = "m3net_plain_block"
+BLOCKS = ("m3net_block", PLAIN_BLOCK)
 """Types of items of arrays of a convolution's weights."""
 
+_TWIN_BITS = 8  # M3NET_TWIN_BITS
+_LARGEST_TWIN_SUM = (1 << 31 - _TWIN_BITS) - 1
+_LARGEST_INPUT = 128
+
 Weights = npt.NDArray[np.int64]
-
-
-@dataclasses.dataclass(frozen=True)
-class WeightRule:
-    """Which weights of convolutions are stored as bytes; the others as pairs of 16 bits.
-
-    On Armv7E-M a weight takes two bytes, ready for use, or one byte and half an instruction more
-    for each use. The other code paths have one form.
-
-    Attributes:
-        few_uses: weights with no more uses in one inference are bytes.
-        most_bytes: flash that the weights of all convolutions may take, as far as weights of bytes
-            can reach it. Above it, weights with few uses become bytes first. More is faster.
-    """
-
-    few_uses: int = 32
-    most_bytes: int = 64 << 10
 
 
 def convolution_blocks(weights: Weights) -> Array:
     """Weights of a convolution.
 
+    With the DSP extension, two channels' weights for an item are one number of 16 bits: the lower
+    one plus 256 times the upper one. Few weights do not fit: an upper one of -128 beside a negative
+    one, and so many large ones that the upper sum would not fit 24 bits. They are ``plain``.
+
     Args:
         weights: shape (output channels, items of a window).
 
     Returns:
-        Array of ``m3net_block``, values of shape (groups of four channels, 4, items). Missing
-        channels and items, up to a multiple of four, have zeros.
+        Array of ``m3net_block`` or ``m3net_plain_block``, values of shape (groups of four channels,
+        4, items). Missing channels and items, up to a multiple of four, have zeros.
     """
-    return _grouped("m3net_block", weights, 2 * PAIR)
-
-
-def shrink_weights(calls: list[Call], rule: WeightRule) -> None:
-    """Store some weights of convolutions as bytes.
-
-    Args:
-        calls: of a network; calls of convolutions may get other layers.
-        rule: which weights.
-    """
-    equal: dict[tuple[bytes, tuple[int, ...]], list[Call]] = {}  # they share one array
-    for call in calls:
-        if call.kernel == "convolve":
-            values = _layer(call).weights.values
-            equal.setdefault((values.tobytes(), values.shape), []).append(call)
-    uses = {key: sum(math.prod(c.output.shape[:-1]) for c in equal[key]) for key in equal}
-    total = sum(_layer(sharing[0]).weights.size for sharing in equal.values())
-    for key in sorted(equal, key=lambda key: uses[key]):
-        if uses[key] > rule.few_uses and total <= rule.most_bytes:
-            break
-        pairs = _layer(equal[key][0]).weights
-        packed = dataclasses.replace(pairs, ctype=BYTE_BLOCK)
-        total -= pairs.size - packed.size
-        for call in equal[key]:
-            layer = _layer(call)
-            call.arguments[0] = dataclasses.replace(layer, weights=packed, in_bytes=True)
-
-
-def _layer(call: Call) -> Convolution:
-    layer = call.arguments[0]
-    assert isinstance(layer, Convolution)
-    return layer
+    blocks = _grouped("m3net_block", weights, 2 * PAIR)
+    lower, upper = blocks.values[:, 0::2], blocks.values[:, 1::2]
+    twins = lower + (upper << _TWIN_BITS)
+    sums = _LARGEST_INPUT * np.abs(upper).sum(axis=2)
+    fits = twins.min() >= -(1 << 15) and sums.max() <= _LARGEST_TWIN_SUM
+    return blocks if fits else dataclasses.replace(blocks, ctype=PLAIN_BLOCK)
 
 
 def depthwise_taps(weights: Weights) -> Array:

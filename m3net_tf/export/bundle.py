@@ -195,9 +195,7 @@ class Bundle:
         """Record an arena that was measured on a target, in the manifest and in ``model.h``."""
         self._set(dataclasses.replace(self.manifest, arena=Arena(arena_bytes, source)))
 
-    def set_engine(
-        self, engine: Engine, log: Log = silent, weights_flash_bytes: int | None = None
-    ) -> None:
+    def set_engine(self, engine: Engine, log: Log = silent) -> None:
         """Change the engine: its arena, ``model.h``, and the files that the engine needs.
 
         Generated C that has changed since the export, or is of another release, is written again.
@@ -205,25 +203,16 @@ class Bundle:
         Args:
             engine: one of :data:`m3net_tf.compiler.engines.ENGINES`.
             log: receives lines of progress.
-            weights_flash_bytes: flash that weights may take in compiled C; None: as it is.
 
         Raises:
             ModelError: the compiler does not support an operator of the network.
         """
         before = self.manifest
-        flash = before.weights_flash_bytes if weights_flash_bytes is None else weights_flash_bytes
-        if engine == before.engine and (
-            engine != COMPILED or (flash == before.weights_flash_bytes and self._has_current_code())
-        ):
+        if engine == before.engine and (engine != COMPILED or self._has_current_code()):
             return
-        model = dataclasses.replace(self.c_model, weights_flash_bytes=flash)
-        arena, networks = engine_arena(model, self.network, engine, log)
-        code = write_compiled(model, networks, self.folder) if networks else None
-        self._set(
-            dataclasses.replace(
-                before, engine=engine, arena=arena, weights_flash_bytes=flash, code=code
-            )
-        )
+        arena, networks = engine_arena(self.c_model, self.network, engine, log)
+        code = write_compiled(self.c_model, networks, self.folder) if networks else None
+        self._set(dataclasses.replace(before, engine=engine, arena=arena, code=code))
         if not networks:
             remove_compiled(self.folder, warp=self.manifest.warp is not None)
 
@@ -271,7 +260,6 @@ def c_model(network: Int8Network, manifest: Manifest) -> CModel:
         activation_bits=activation_bits(network.tflite),
         licence=manifest.licence,
         importance=network.importance,
-        weights_flash_bytes=manifest.weights_flash_bytes,
     )
 
 

@@ -18,7 +18,6 @@ from m3net_tf.compiler.folder import NetworkFacts, network_facts
 from m3net_tf.compiler.host import engine_folder
 from m3net_tf.compiler.network import CompiledNetwork, compile_network
 from m3net_tf.compiler.picture import draw_arena
-from m3net_tf.compiler.weights import WeightRule
 from m3net_tf.export.manifest import Arena, GeneratedCode
 from m3net_tf.export.operators import resolver_method
 from m3net_tf.runtime.interpreter import host_arena_bytes, tflm_unavailable_reason
@@ -75,7 +74,6 @@ class CModel:
         licence: licence of network and training data.
         importance: DiffRes's network that scores frames, which runs before ``tflite``; or empty.
         activation_bits: width of the network's activations, 8 or 16.
-        weights_flash_bytes: ``most_bytes`` of :class:`m3net_tf.compiler.weights.WeightRule`.
     """
 
     name: str
@@ -90,7 +88,6 @@ class CModel:
     licence: str
     importance: bytes = b""
     activation_bits: int = 8
-    weights_flash_bytes: int = WeightRule.most_bytes
 
     def write(self, folder: Path) -> None:
         """Write ``model.h`` and ``model.cc``."""
@@ -190,9 +187,8 @@ def compile_model(model: CModel, remedy: str = _TFLM) -> dict[str, CompiledNetwo
     files = {_NETWORK: model.tflite}
     if model.importance:
         files[_IMPORTANCE] = model.importance
-    rule = WeightRule(most_bytes=model.weights_flash_bytes)
     try:
-        return {name: compile_network(tflite, rule) for name, tflite in files.items()}
+        return {name: compile_network(tflite) for name, tflite in files.items()}
     except ModelError as error:
         raise ModelError(f"{model.name} cannot be compiled ({error}): {remedy}") from None
 

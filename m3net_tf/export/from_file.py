@@ -41,7 +41,6 @@ def export_file(
     recipe: str | Path | FrontendConfig | None = None,
     labels: str | Path | Sequence[str] | None = None,
     detector_path: Path | None = None,
-    weights_flash_bytes: int | None = None,
 ) -> Bundle:
     """Write everything that a device needs from a ``.tflite`` alone.
 
@@ -60,7 +59,6 @@ def export_file(
         recipe: front end of a file without metadata, as for :func:`.foreign.read_network`.
         labels: class names of a file without metadata, likewise.
         detector_path: settings of live detection; default: ``detector.yaml`` in the folder.
-        weights_flash_bytes: as for :func:`.bundle.export_run`.
 
     Raises:
         InUseError: another process writes into the folder.
@@ -79,10 +77,10 @@ def export_file(
     bundle = existing_export(target, log)
     if bundle and _is_current(bundle, network, metadata):
         log(f"{target} is already exported")
-        return update_export(bundle, detector, engine, log, weights_flash_bytes)
+        return update_export(bundle, detector, engine, log)
     unplanned = _manifest(path, network, metadata, detector, engine)
     vectors = built_in_vectors(metadata.frontend, metadata.frames)
-    return write_export(target, unplanned, network, vectors, log, weights_flash_bytes)
+    return write_export(target, unplanned, network, vectors, log)
 
 
 def _is_current(bundle: Bundle, network: Int8Network, metadata: Metadata) -> bool:

@@ -74,7 +74,6 @@ def export_run(
     folder: Path | None = None,
     log: Log = silent,
     engine: Engine = DEFAULT_ENGINE,
-    weights_flash_bytes: int | None = None,
 ) -> Bundle:
     """Quantise a trained run and write everything that a device needs.
 
@@ -97,7 +96,6 @@ def export_run(
         log: takes lines of progress.
         engine: one of :data:`m3net_tf.compiler.engines.ENGINES`, which the firmware uses by
             default.
-        weights_flash_bytes: flash for weights in compiled C; None: the old export's, or 64 KiB.
 
     Raises:
         InUseError: another process writes into the run.
@@ -112,7 +110,7 @@ def export_run(
     if bundle := _current_export(folder, trained_sha256, choice, log):
         log(f"{folder} is already exported")
         detector = detector_of_run(run, bundle.manifest.frames, bundle.labels)
-        return update_export(bundle, detector, engine, log, weights_flash_bytes)
+        return update_export(bundle, detector, engine, log)
     if choice:
         content = _chosen(run, model, data_dir, choice, log)
     else:
@@ -128,9 +126,7 @@ def export_run(
         trained_model_sha256=trained_sha256,
         engine=engine,
     )
-    return write_export(
-        folder, unplanned, content.network, content.vectors, log, weights_flash_bytes
-    )
+    return write_export(folder, unplanned, content.network, content.vectors, log)
 
 
 def _current_export(

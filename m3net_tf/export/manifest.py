@@ -11,7 +11,6 @@ from typing import Any
 from m3net_tf import __version__
 from m3net_tf.audio.frontend import FrontendConfig
 from m3net_tf.compiler.engines import TFLM, Engine
-from m3net_tf.compiler.weights import WeightRule
 from m3net_tf.runtime.detector_config import DetectorConfig
 from m3net_tf.runtime.warp import WarpConfig
 from m3net_tf.system.artifacts import read_json
@@ -143,7 +142,6 @@ class Manifest:
         git_commit: of the source tree; '' outside git.
         code: the generated C, with the compiled engine; None elsewhere and in old exports.
         importance: DiffRes's network that scores frames, if there is one.
-        weights_flash_bytes: flash that the weights of convolutions may take in compiled C.
         engine: one of :data:`m3net_tf.compiler.engines.ENGINES`, which runs the network by default.
         format: :data:`FORMAT` of the release that exported it.
         frontend: front-end settings.
@@ -166,7 +164,6 @@ class Manifest:
     git_commit: str
     code: GeneratedCode | None = None
     importance: ImportanceFacts | None = None
-    weights_flash_bytes: int = WeightRule.most_bytes
     engine: Engine = TFLM  # of exports that do not say: then there was no choice
     format: int = FORMAT
     frontend: FrontendConfig
@@ -192,6 +189,8 @@ class Manifest:
             ConfigError, ModelError: a key is unknown, missing or of the wrong kind; the message
                 names it.
         """
+        if isinstance(values, Mapping):  # earlier exports of this format chose a form of weights
+            values = {key: value for key, value in values.items() if key != "weights_flash_bytes"}
         return from_plain(cls, values, "manifest")
 
 

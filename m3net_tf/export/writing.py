@@ -104,10 +104,9 @@ def update_export(
     detector: DetectorConfig,
     engine: Engine,
     log: Log,
-    weights_flash_bytes: int | None = None,
 ) -> Bundle:
     """An existing export with another engine and other settings of live detection."""
-    bundle.set_engine(engine, log, weights_flash_bytes)
+    bundle.set_engine(engine, log)
     bundle.set_detector(detector)
     bundle.describe()  # exports of earlier releases have no metadata
     return bundle
@@ -138,7 +137,6 @@ def write_export(
     network: Int8Network,
     vectors: Vectors,
     log: Log,
-    weights_flash_bytes: int | None = None,
 ) -> Bundle:
     """Write the export atomically; it replaces an earlier one.
 
@@ -148,14 +146,11 @@ def write_export(
         network: the networks of the device.
         vectors: sounds for the test vectors.
         log: receives lines of progress.
-        weights_flash_bytes: flash that weights may take in compiled C; None: the manifest's.
 
     Raises:
         ModelError: the engine does not support an operator of the network.
         ConfigError: the front end has a form that the device code lacks.
     """
-    if weights_flash_bytes is not None:
-        unplanned = dataclasses.replace(unplanned, weights_flash_bytes=weights_flash_bytes)
     arena, compiled = engine_arena(c_model(network, unplanned), network, unplanned.engine, log)
     manifest = dataclasses.replace(unplanned, arena=arena)
     folder.parent.mkdir(parents=True, exist_ok=True)

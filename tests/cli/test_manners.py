@@ -275,7 +275,7 @@ def test_export_in_json(run, monkeypatch, tmp_path, make_manifest):
     compiled = {"m3net_network": {"arena_bytes": 5}}
     bundle = SimpleNamespace(folder=tmp_path / "export", manifest=manifest, compiled=compiled)
 
-    def export_run(_run, _data_dir, _folder, log, engine, _weights_flash):
+    def export_run(_run, _data_dir, _folder, log, engine):
         log(f"quantising for {engine}")
         return bundle
 

@@ -12,9 +12,6 @@ from wide_operators import WIDE_MAKERS
 
 from m3net_tf.compiler.host import build_host
 from m3net_tf.compiler.network import compile_network
-from m3net_tf.compiler.weights import WeightRule
-
-RULES = (WeightRule(0, 0), WeightRule(0))  # weights of bytes, of pairs
 
 
 def make_cases(count):
@@ -23,7 +20,7 @@ def make_cases(count):
     for kind, make in (MAKERS | WIDE_MAKERS).items():
         rng = np.random.default_rng(zlib.crc32(kind.encode()) + 1)
         for number in range(count if kind in MAKERS else count // 4):
-            network = compile_network(make(rng), RULES[number % len(RULES)])
+            network = compile_network(make(rng))
             name = f"{kind.lower()}_{number}"
             cases.append(Case(name, network, random_inputs(rng, network)))
     return cases

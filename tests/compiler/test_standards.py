@@ -15,7 +15,6 @@ from m3net_tf.compiler.emit import emit
 from m3net_tf.compiler.host import WARNINGS, engine_folder, engine_sources
 from m3net_tf.compiler.network import compile_network
 from m3net_tf.compiler.plan import SLACK_BYTES
-from m3net_tf.compiler.weights import WeightRule
 
 COMPILERS = {
     "gcc": ["gcc"],
@@ -32,11 +31,8 @@ def generated(tmp_path_factory):
     folder = tmp_path_factory.mktemp("generated")
     lines = []
     for number, make in enumerate([*MAKERS.values(), *WIDE_MAKERS.values()]):
-        name, rule = (
-            f"network_{number}",
-            WeightRule(number % 2 and 32, 0 if number % 2 else 1 << 20),
-        )
-        emit(compile_network(make(np.random.default_rng(0)), rule), name).write(folder, name)
+        name = f"network_{number}"
+        emit(compile_network(make(np.random.default_rng(0))), name).write(folder, name)
         lines += [f'#include "{name}.c"', f"{name}_arena memory_{number};"]
     (folder / "all.c").write_text("\n".join([*lines, ""]))
     return folder

@@ -295,15 +295,10 @@ def test_c_of_another_release_is_written_anew_and_said_so(copy, tiny_run, monkey
         assert contents(copy) == before
 
 
-def test_flash_for_weights_changes_the_c_and_is_kept(copy, tiny_run):
-    before = contents(copy)
-    export_run(Run(tiny_run), None, copy, weights_flash_bytes=0)
-    changed = contents(copy)
-    assert b"M3NET_BLOCKS_" not in changed["compiled/m3net_network.c"]
-    assert Bundle.load(copy).c_model.weights_flash_bytes == 0
-    export_run(Run(tiny_run), None, copy)
-    assert contents(copy) == changed
-    assert changed != before
+def test_a_manifest_may_say_how_much_flash_weights_may_take(copy):
+    path = copy / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "weights_flash_bytes": 65536}))
+    assert "weights_flash_bytes" not in Bundle.load(copy).manifest.to_dict()
 
 
 def test_a_manifest_without_an_engine_is_tflms(copy):

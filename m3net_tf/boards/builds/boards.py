@@ -189,11 +189,6 @@ class Board(BoardFacts, CoreFacts):
         return self.storage.start - flash.start if self.storage else flash.bytes
 
     @property
-    def weights_flash_bytes(self) -> int:
-        """Flash that weights of convolutions may take in their faster form: a quarter."""
-        return self.flash_bytes // 4
-
-    @property
     def ram_bytes(self) -> int:
         """Size of all memories but flash."""
         return sum(memory.bytes for region, memory in self.memory.items() if region != "flash")

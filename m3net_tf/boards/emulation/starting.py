@@ -237,13 +237,9 @@ def compiled_firmware(
     ``emulated`` the emulator must be installed, too.
     """
     code = bundle.code(log) if bundle.manifest.engine == COMPILED else None
-    model = bundle.c_model
-    if code is None:
-        flash = load_board(board).weights_flash_bytes
-        model = dataclasses.replace(model, weights_flash_bytes=flash)
     return build_compiled(
         bundle.folder,
-        model,
+        bundle.c_model,
         board,
         folder,
         code,

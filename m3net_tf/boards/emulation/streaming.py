@@ -16,7 +16,7 @@ from typing import TypedDict
 
 import numpy as np
 
-from m3net_tf.boards.builds.boards import find_machine, load_board
+from m3net_tf.boards.builds.boards import find_machine
 from m3net_tf.boards.builds.build import build_compiled
 from m3net_tf.boards.builds.sources import FIRMWARE_DIR
 from m3net_tf.boards.emulation.qemu import UartLog, job_image, run_image
@@ -24,7 +24,6 @@ from m3net_tf.compiler.emit import emit
 from m3net_tf.compiler.engines import COMPILED, TFLM
 from m3net_tf.compiler.network import CompiledNetwork, Push, compile_network
 from m3net_tf.compiler.streaming.network import stream_network
-from m3net_tf.compiler.weights import WeightRule
 from m3net_tf.export import Bundle
 from m3net_tf.export.c_files import CModel
 from m3net_tf.runtime.desktop import load_compiled
@@ -182,9 +181,9 @@ def measure_stream(
         ModelError: the network does not stream.
         FirmwareError: the firmware does not build or run.
     """
-    push, flash = recording.push, load_board(board).weights_flash_bytes
-    streamed = stream_network(model.tflite, push.axis, push.hop, flash)
-    whole = compile_network(model.tflite, WeightRule(most_bytes=flash))
+    push = recording.push
+    streamed = stream_network(model.tflite, push.axis, push.hop)
+    whole = compile_network(model.tflite)
     app = folder / "app"
     shutil.rmtree(app, ignore_errors=True)
     app.mkdir(parents=True)
@@ -195,7 +194,6 @@ def measure_stream(
     outer, inner = math.prod(tensor.shape[: push.axis]), math.prod(tensor.shape[push.axis + 1 :])
     facts = f"#define STREAM_OUTER {outer}\n#define STREAM_INNER {inner * tensor.item_bytes}\n"
     write_text(app / "stream_facts.h", facts)
-    model = dataclasses.replace(model, weights_flash_bytes=flash)
     elf = build_compiled(bundle_dir, model, board, folder / "build", app_dir=app).elf
     image = job_image(recording.pushes, report_features=False, report_instructions=True)
     return _cost(streamed, whole, run_image(elf, find_machine(board), image), recording)

@@ -37,6 +37,7 @@ from m3net_tf.compiler.structures import (
     Window,
 )
 from m3net_tf.compiler.weights import (
+    PLAIN_BLOCK,
     Weights,
     channel_rows,
     convolution_blocks,
@@ -252,7 +253,8 @@ def _layer(
         window=window,
         batches=view.shape[0],
         padding=op.input(0).zero_point,
-        in_bytes=False,
+        plain=weights.ctype == PLAIN_BLOCK,
+        pixels=1,
         narrow=channels[1],
         full=(minimum, maximum) == (INT8_MIN, INT8_MAX),
         minimum=minimum,

@@ -18,18 +18,15 @@ from m3net_tf.compiler.network import (
 from m3net_tf.compiler.plan import Improve
 from m3net_tf.compiler.streaming.flow import Stream
 from m3net_tf.compiler.streaming.push import PushMaker, products
-from m3net_tf.compiler.weights import WeightRule
 from m3net_tf.system.errors import ModelError
 
 _MOST_HOP = 64
-_LARGE_FLASH = 1 << 20
 
 
 def stream_network(
     tflite: bytes,
     axis: int | None = None,
     hop: int | None = None,
-    weights_flash_bytes: int = _LARGE_FLASH,
     improve: Improve | None = None,
 ) -> CompiledNetwork:
     """Compile a network that is given ``hop`` lines of its inputs with each push.
@@ -43,8 +40,6 @@ def stream_network(
             fewest products.
         hop: lines with each push; by default the smallest with which no layer is whole because
             of its stride.
-        weights_flash_bytes: flash that the weights of convolutions may take. Weights that fit are
-            pairs, which are faster: each push uses them anew.
         improve: improves the plan of the memory, such as :func:`..solver.solve`.
 
     Raises:
@@ -61,8 +56,7 @@ def stream_network(
     maker = PushMaker(graph, stream)
     with np.errstate(over="raise", divide="raise", invalid="raise"):
         maker.run()
-    rule = WeightRule(few_uses=0, most_bytes=weights_flash_bytes)
-    network = planned(maker.lowering, maker.frames, saved, rule, improve)
+    network = planned(maker.lowering, maker.frames, saved, improve)
     layers = [_layer(op, stream, maker) for op in graph.operations]
     window = graph.inputs[0].shape[axis]
     return dataclasses.replace(network, push=Push(axis, hop, window, layers))

@@ -134,7 +134,6 @@ def run_bench_engine(
     inputs: int = INPUTS,
     log: Log = silent,
     *,
-    weights_flash_bytes: int | None = None,
     cycles: bool = False,
 ) -> EngineResult:
     """Measure both engines.
@@ -144,8 +143,6 @@ def run_bench_engine(
         labels: labels of :data:`SUBJECTS`, or paths of ``.tflite`` files; default: all subjects.
         inputs: number of inputs whose output bytes are compared; at least two.
         log: receives lines of progress.
-        weights_flash_bytes: flash that weights of convolutions may take in compiled C; by default
-            that of each board.
         cycles: also model the cycles of one run on a Cortex-M4.
 
     Raises:
@@ -190,10 +187,7 @@ def run_bench_engine(
             for board in boards:
                 engines = [engine for engine in ENGINES if engine not in missing[board]]
                 folder = Path(scratch) / board
-                flash = weights_flash_bytes
-                if flash is None:
-                    flash = load_board(board).weights_flash_bytes
-                job = _Job(network, clips, classes, flash, cycles)
+                job = _Job(network, clips, classes, cycles)
                 answers = _measure(job, board, engines, folder, log)
                 results[board][label] = _compare(subject, board, answers, expected)
     return {"boards": results, "missing": missing, **provenance()}
@@ -259,7 +253,6 @@ class _Job:
     network: Int8Network
     clips: Int8
     classes: int
-    weights_flash_bytes: int
     cycles: bool
 
 
@@ -284,7 +277,6 @@ def _measure(
     shutil.rmtree(bundle, ignore_errors=True)
     bundle.mkdir(parents=True)
     model, columns = write_untrained(job.network, job.clips, job.classes, bundle)
-    model = dataclasses.replace(model, weights_flash_bytes=job.weights_flash_bytes)
     results: dict[Engine, EmulationResult] = {}
     linked: dict[Engine, Mapping[str, int]] = {}
     modelled: dict[Engine, Cycles] = {}

@@ -16,7 +16,7 @@ from m3net_tf.audio.datasets import DatasetInfo, dataset_info
 from m3net_tf.lab.many.plan import LINKS, Training, in_order
 from m3net_tf.lab.studies.grid_cells import load_grid
 from m3net_tf.lab.studies.machine import load_average
-from m3net_tf.lab.studies.table_list import hours_path
+from m3net_tf.lab.studies.paper_list import hours_path
 from m3net_tf.system.artifacts import Provenance, provenance, write_json
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import tf
@@ -34,7 +34,7 @@ class NetworkTime(TypedDict):
     """Estimated time of the trainings of a network.
 
     Attributes:
-        place: folder of its runs, relative to that of all runs.
+        place: folder of its runs, relative to the folder of all runs.
         dataset: name of the data set.
         clips: its number of clips.
         runs: number of trainings.

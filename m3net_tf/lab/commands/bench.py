@@ -17,7 +17,6 @@ from m3net_tf.cli.options import (
     DataDir,
     EngineName,
     RunFolder,
-    WeightsFlash,
 )
 from m3net_tf.cli.output import console, progress_beside, say, say_json, say_progress
 from m3net_tf.compiler.engines import DEFAULT_ENGINE
@@ -106,7 +105,6 @@ def bench_engine(
     inputs: Annotated[
         int, typer.Option(min=2, help="Inputs whose output bytes are compared.")
     ] = 10,
-    weights_flash: WeightsFlash = None,
     cycles: Annotated[
         bool,
         typer.Option(
@@ -123,7 +121,6 @@ def bench_engine(
         network or (),
         inputs,
         progress_beside(True),
-        weights_flash_bytes=weights_flash,
         cycles=cycles,
     )
     if as_json:

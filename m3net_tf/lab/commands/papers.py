@@ -124,15 +124,16 @@ def _require_success(failed: int, name: str) -> None:
 def _say_plan(plan: TablePlan, folders: DataFolders, runs: Path, as_json: bool) -> None:
     from m3net_tf.lab.studies.table_plan import plan_facts, plan_lines
 
+    facts = plan_facts(plan, folders, runs)
     if as_json:
-        say_json(plan_facts(plan, folders, runs))
+        say_json(facts)
         return
-    for line in plan_lines(plan, folders, runs):
+    for line in plan_lines(facts):
         say(line)
 
 
 def _list_results(out: Path, as_json: bool) -> None:
-    from m3net_tf.lab.figures.paper_list import list_items, list_lines
+    from m3net_tf.lab.studies.paper_list import list_items, list_lines
 
     if as_json:
         say_json(list_items(out))

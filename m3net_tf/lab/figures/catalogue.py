@@ -245,7 +245,7 @@ def draw_figure(
 
     Args:
         name: one of :data:`FIGURES`.
-        runs: folders of finished runs; without any, those of its grid, trained if missing.
+        runs: folders of finished runs; without any, the grid's runs, trained if missing.
         out: folder; ``diffres/fig4`` becomes ``<out>/diffres/fig4.<scale>.png`` and so on, and
             without ``.<scale>`` if it shows no grid.
         scale: scale of the grid.

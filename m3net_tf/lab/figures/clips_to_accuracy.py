@@ -21,7 +21,7 @@ def draw_clips_to_accuracy(shown: Sequence[Shown]) -> Drawing:
     means.
 
     Raises:
-        ConfigError: the runs are not those of a grid with network and teacher.
+        ConfigError: the runs do not come from a grid with network and teacher.
         DataError: the data of a run are missing.
     """
     if any(axis not in cell.labels for cell in shown for axis in _AXES):

@@ -25,7 +25,7 @@ def draw_leakage(shown: Sequence[Shown]) -> Drawing:
     training (``trained_share``). A legend calls both their source.
 
     Raises:
-        ConfigError: the runs are not those of a grid with data set, network and split.
+        ConfigError: the runs do not come from a grid with data set, network and split.
         DataError: the data of a run are missing.
     """
     if any(axis not in cell.labels for cell in shown for axis in _AXES):

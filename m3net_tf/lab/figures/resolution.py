@@ -147,8 +147,8 @@ def draw_improvement(shown: Sequence[Shown]) -> Drawing:
 def draw_hops(shown: Sequence[Shown]) -> Drawing:
     """Accuracy and multiplications of the network by hop, a line per front end.
 
-    Multiplications are relative to those of the first front end at 10 ms, or at its largest hop
-    below that.
+    Multiplications are relative to the first front end's at 10 ms, or at its largest hop below
+    10 ms.
     """
     points: dict[tuple[str, float], list[Shown]] = {}
     for cell in shown:

@@ -14,7 +14,7 @@ from m3net_tf.training.features import FeatureSet
 
 
 def recorded(dataset: AudioDataset) -> Iterator[Clip]:
-    """The clips, without those that were cut from other recordings, such as silence."""
+    """The clips that were not cut from other recordings, as silence was."""
     return (clip for clip in dataset.clips if not (clip.synthetic and clip.path))
 
 

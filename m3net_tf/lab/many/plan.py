@@ -51,7 +51,7 @@ def fingerprint(recipe: Recipe) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """All runs, and those that are finished.
+    """All runs, and which of them are finished.
 
     Attributes:
         runs: each training once, after all that it needs.
@@ -71,7 +71,7 @@ def plan_trainings(trainings: Iterable[Training], root: Path, known: Collection[
     """Find the finished trainings.
 
     Args:
-        trainings: the trainings of the cells, without those that they need.
+        trainings: the trainings of the cells, without the trainings that they need.
         root: folder of all tables' runs. A finished run of an equal recipe anywhere in it is used,
             unless a preset of its model has changed.
         known: keys of trainings with kept results; they are only run if another one needs them.

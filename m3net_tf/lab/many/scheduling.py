@@ -137,7 +137,7 @@ class _Call:
                     yield job.training, ended
 
     def _start_ready(self) -> Iterator[tuple[Training, Report]]:
-        """Start runs while there is room; yields those that cannot start."""
+        """Start runs while there is room; yields the trainings that cannot start."""
         slots: dict[Resources, int] = {}  # asked once in each pass: a cluster answers slowly
         for job in list(self._jobs):
             training = job.training

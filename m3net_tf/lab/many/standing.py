@@ -22,7 +22,7 @@ class Progress(NamedTuple):
     """Progress of a run in work.
 
     Attributes:
-        place: its folder, relative to that of all runs.
+        place: its folder, relative to the folder of all runs.
         epoch: epochs trained.
         resumed_at: epochs trained before this call.
         epochs: epochs in total.

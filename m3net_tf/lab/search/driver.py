@@ -123,7 +123,7 @@ def run_search(
 
 
 def _keep_settings(settings: Settings, folder: Path) -> None:
-    """Write the settings of a new search; refuse those of another one."""
+    """Write the settings of a new search; refuse the settings of another search."""
     path, values = folder / SETTINGS, settings.to_dict()
     if not path.exists():
         write_json(path, values)

@@ -57,8 +57,8 @@ def rungs_of(epochs: int) -> tuple[int, ...]:
 def goes_on(point: Point, others: Sequence[Point]) -> bool:
     """Whether a training goes on after a rung: asynchronous successive halving of a front.
 
-    Trainings are ranked by the number of those that dominate them at about the same costs. The best
-    third goes on, and all that have the same number as one of it.
+    Trainings are ranked by how many trainings dominate them at about the same costs. The best third
+    goes on, and all that have the same number as one of it.
 
     Args:
         point: the network with its accuracy at the rung.

@@ -97,7 +97,7 @@ def choices_text(choices: Mapping[str, str]) -> str:
 
 
 def find_space(path: Path | None, network: str) -> Path:
-    """A given file, or that of a network in ``experiments/search``.
+    """A given file, or the space of a network in ``experiments/search``.
 
     Raises:
         ConfigError: the network has none.

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import itertools
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TypedDict
 
@@ -19,39 +19,13 @@ from m3net_tf.training.run import Run
 _COLUMNS = 80
 
 
-def plan_lines(plan: TablePlan, data_folders: DataFolders, runs_folder: Path) -> list[str]:
-    """A plan for the terminal: the runs by cell, then missing data.
-
-    Args:
-        plan: result of :func:`m3net_tf.lab.studies.tables.plan_table`.
-        data_folders: folders of the data sets, by name.
-        runs_folder: folder of the runs of all tables.
-    """
-    runs = in_order(plan.trainings.values())
-    states = {run.key: _state(run, plan, runs_folder) for run in runs}
-    waiting = plan.runs.waiting
-    lines = [
-        f"{plan.grid.name} at {plan.grid.scale} scale: {len(plan.grid.cells)} cells, "
-        f"{len(runs)} runs, {len(waiting)} to train",
-        f"grid: {plan.grid.path}",
-        f"table: {plan.stem}.md{'' if Path(f'{plan.stem}.md').exists() else ' (not there yet)'}",
-    ]
-    for folder, group in itertools.groupby(runs, lambda run: run.place.rpartition("/")[0]):
-        members = list(group)
-        lines += ["", folder, *_wrapped(_recipe_text(members[0].recipe))]
-        for run in members:
-            name = run.place.rpartition("/")[2]
-            lines.append(f"  {name:<14} recipe {run.key[:12]}  {states[run.key]}")
-    missing = missing_data((run.recipe for run in waiting), data_folders)
-    return [*lines, "", *_data_lines(missing, waiting)]
-
-
 class PlannedRun(TypedDict):
-    """A run of a plan: its folder, the hash of its recipe, and its state."""
+    """A run of a plan: its folder, the hash of its recipe, its state, and its settings in words."""
 
     run: str
     recipe_sha256: str
     state: str
+    settings: str
 
 
 class PlanFacts(TypedDict):
@@ -63,7 +37,9 @@ class PlanFacts(TypedDict):
         grid: file of the grid.
         out: file of the table.
         cells: number of cells.
-        runs: the runs, each after those that it needs.
+        runs: the runs, each after the runs that it needs.
+        to_train: number of runs to train.
+        data: names of the data sets that these need.
         missing_data: one line for each data set that is missing.
     """
 
@@ -73,12 +49,20 @@ class PlanFacts(TypedDict):
     out: str
     cells: int
     runs: list[PlannedRun]
+    to_train: int
+    data: list[str]
     missing_data: list[str]
 
 
 def plan_facts(plan: TablePlan, data_folders: DataFolders, runs_folder: Path) -> PlanFacts:
-    """A plan as JSON has it; arguments as :func:`plan_lines`."""
-    runs = in_order(plan.trainings.values())
+    """A plan as JSON has it.
+
+    Args:
+        plan: result of :func:`m3net_tf.lab.studies.tables.plan_table`.
+        data_folders: folders of the data sets, by name.
+        runs_folder: folder of the runs of all tables.
+    """
+    waiting = [run.recipe for run in plan.runs.waiting]
     return {
         "table": plan.grid.name,
         "scale": plan.grid.scale,
@@ -90,11 +74,35 @@ def plan_facts(plan: TablePlan, data_folders: DataFolders, runs_folder: Path) ->
                 "run": run.place,
                 "recipe_sha256": run.key,
                 "state": _state(run, plan, runs_folder),
+                "settings": _recipe_text(run.recipe),
             }
-            for run in runs
+            for run in in_order(plan.trainings.values())
         ],
-        "missing_data": list(missing_data((r.recipe for r in plan.runs.waiting), data_folders)),
+        "to_train": len(waiting),
+        "data": sorted({recipe.dataset.name for recipe in waiting}),
+        "missing_data": list(missing_data(waiting, data_folders)),
     }
+
+
+def plan_lines(plan: PlanFacts) -> list[str]:
+    """A plan for the terminal: the runs by cell, then missing data."""
+    there = "" if Path(plan["out"]).exists() else " (not there yet)"
+    lines = [
+        f"{plan['table']} at {plan['scale']} scale: {plan['cells']} cells, "
+        f"{len(plan['runs'])} runs, {plan['to_train']} to train",
+        f"grid: {plan['grid']}",
+        f"table: {plan['out']}{there}",
+    ]
+    for folder, group in itertools.groupby(plan["runs"], lambda run: run["run"].rpartition("/")[0]):
+        for number, run in enumerate(group):
+            if not number:
+                lines += ["", folder, *_wrapped(run["settings"])]
+            name = run["run"].rpartition("/")[2]
+            lines.append(f"  {name:<14} recipe {run['recipe_sha256'][:12]}  {run['state']}")
+    if plan["missing_data"]:
+        return [*lines, "", "missing data:", *(f"  {line}" for line in plan["missing_data"])]
+    data = f"{', '.join(plan['data'])}: there" if plan["data"] else "none needed"
+    return [*lines, "", f"data: {data}"]
 
 
 def _state(training: Training, plan: TablePlan, runs_folder: Path) -> str:
@@ -127,10 +135,3 @@ def _settings(values: Mapping[str, object]) -> str:
 
 def _wrapped(text: str) -> list[str]:
     return textwrap.wrap(text, _COLUMNS - 2, initial_indent="  ", subsequent_indent="    ")
-
-
-def _data_lines(missing: Iterable[str], waiting: Iterable[Training]) -> list[str]:
-    if lines := [f"  {line}" for line in missing]:
-        return ["missing data:", *lines]
-    names = sorted({run.recipe.dataset.name for run in waiting})
-    return [f"data: {', '.join(names)}: there" if names else "data: none needed"]

@@ -16,7 +16,6 @@ from typing import Any
 import pandas as pd
 
 from m3net_tf.lab.many.plan import Outcome, Training
-from m3net_tf.lab.studies.footprint import measure
 from m3net_tf.lab.studies.grid import Cell, Grid, Repeat
 from m3net_tf.lab.studies.machine import machine
 from m3net_tf.lab.studies.statistics import compare
@@ -26,6 +25,7 @@ from m3net_tf.lab.studies.table_record import (
     TableReport,
     paired_values,
 )
+from m3net_tf.lab.studies.untrained_cost import measure
 from m3net_tf.system.artifacts import provenance
 from m3net_tf.system.errors import M3NetError
 from m3net_tf.system.progress import Log

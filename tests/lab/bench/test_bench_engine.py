@@ -22,7 +22,6 @@ from m3net_tf.system.errors import ConfigError, ModelError
 from m3net_tf.system.extras import is_installed
 
 BOARD = "mps2_an386"
-FLASH = ("--weights-flash", str(64 << 10))  # the targets are for weights in the least flash
 MAP = """
 Discarded input sections
  .text.unused   0x00000000       0x50 CMakeFiles/m3net_firmware.dir/engine/pooling.c.obj
@@ -158,7 +157,7 @@ def test_cycles_are_modelled_for_one_core(monkeypatch):
 def test_each_network_meets_its_targets(monkeypatch, capsys):
     if reason := "; ".join(filter(None, (why_no_emulation(BOARD, name) for name in ENGINES))):
         pytest.skip(reason)
-    monkeypatch.setattr(sys, "argv", ["m3net", "bench", "engine", "--json", *FLASH])
+    monkeypatch.setattr(sys, "argv", ["m3net", "bench", "engine", "--json"])
     with pytest.raises(SystemExit) as stop:
         cli.main()
     assert not stop.value.code

@@ -14,7 +14,7 @@ from m3net_tf.lab.bench import table as bench_table
 from m3net_tf.lab.bench.table import run_bench_table
 from m3net_tf.lab.studies.grid_cells import load_grid
 from m3net_tf.lab.studies.grid_file import grid_names
-from m3net_tf.lab.studies.table_list import estimated_tables
+from m3net_tf.lab.studies.paper_list import table_results
 from m3net_tf.networks.models.complexity import count_macs
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.training import pace
@@ -62,7 +62,7 @@ def test_hours_are_those_of_all_runs(grid, monkeypatch):
     result = run_bench_table(grid, "paper", log=lines.append)
     # Two seeds by two folds without a teacher; two distilled seeds, and their teachers.
     assert [row["runs"] for row in result["networks"]] == [4, 2, 2]
-    # The teacher's step is that of the network alone.
+    # The teacher's step is the step of the network alone.
     assert timed == [([], "esc10"), ([5], "esc10")]
     expected = [runs * epochs * 400 * 0.5 / 3600 for runs, epochs in ((4, 3), (2, 5), (2, 3))]
     assert [row["hours"] for row in result["networks"]] == pytest.approx(expected, abs=1e-3)
@@ -98,11 +98,13 @@ def test_hours_of_a_smaller_copy(grid):
 def test_kept_hours_stand_in_the_list_until_the_table_is_trained(tmp_path):
     result = run_bench_table("spectromasknet/table6", "small", tflops=0.02)
     bench_table.keep_hours(result, tmp_path)
-    (estimate,) = estimated_tables(tmp_path)
-    assert (estimate.name, estimate.scale, estimate.runs) == ("spectromasknet/table6", "small", 6)
-    assert estimate.hours == result["hours"] > 0 and estimate.machine == "0.02 TFLOP/s"
-    (tmp_path / "spectromasknet/table6.small.json").write_text("{}")
-    assert estimated_tables(tmp_path) == []
+    (estimate,) = table_results("spectromasknet/table6", tmp_path)
+    assert (estimate["scale"], estimate["runs"]) == ("small", 6)
+    hours = f"{result['hours']:.3g} h"
+    assert result["hours"] > 0 and estimate["state"] == f"not run: {hours}, 0.02 TFLOP/s"
+    (tmp_path / "spectromasknet/table6.small.json").write_text('{"cells": []}')
+    (written,) = table_results("spectromasknet/table6", tmp_path)
+    assert written["state"] == "older recipe"
 
 
 @pytest.mark.parametrize(

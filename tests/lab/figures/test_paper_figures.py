@@ -14,13 +14,13 @@ import yaml
 from m3net_tf.audio.datasets import AudioDataset, Clip, dataset_info, load_dataset
 from m3net_tf.audio.frontend import features, frontend_preset
 from m3net_tf.lab.figures import catalogue as figures
-from m3net_tf.lab.figures import paper_list
 from m3net_tf.lab.figures.activation_maps import gradient_maps, stage_layers
 from m3net_tf.lab.figures.durations import draw_durations
 from m3net_tf.lab.figures.feature_maps import draw_feature_maps, fbsp_spectrogram
 from m3net_tf.lab.figures.leakage import draw_leakage
 from m3net_tf.lab.figures.shown import Shown
 from m3net_tf.lab.figures.signal_values import entropy_bits, signal_values, zero_crossings_hz
+from m3net_tf.lab.studies import paper_list
 from m3net_tf.lab.studies.grid_cells import load_grid
 from m3net_tf.lab.studies.grid_file import find_grid, grid_names
 from m3net_tf.networks.models import build_model
@@ -108,10 +108,10 @@ def test_feature_maps_of_a_grid(tmp_path):
     noted = json.loads(facts.read_text())
     assert noted["scale"] == "tiny" and noted["title"] == grid.title
     assert {cell["recipe_sha256"] for cell in noted["cells"]} == set(noted["recipes"])
-    (result,) = paper_list._figure_results("spectromasknet/fig8", tmp_path)
+    (result,) = paper_list.figure_results("spectromasknet/fig8", tmp_path)
     assert (result["scale"], result["state"]) == ("tiny", "current")
     write_json(facts, {**noted, "cells": [{**noted["cells"][0], "recipe_sha256": "older"}]})
-    (result,) = paper_list._figure_results("spectromasknet/fig8", tmp_path)
+    (result,) = paper_list.figure_results("spectromasknet/fig8", tmp_path)
     assert result["state"] == "older recipe"
 
 
@@ -270,7 +270,7 @@ def test_figure_trains_its_runs(tmp_path):
     assert parts == {"mel spectrogram", "DiffRes", "ConvAvgPool"}
     noted = json.loads(facts.read_text())
     assert len(noted["cells"]) == 2 and all("run_git_commit" in cell for cell in noted["cells"])
-    (result,) = paper_list._figure_results("diffres/fig9", tmp_path)
+    (result,) = paper_list.figure_results("diffres/fig9", tmp_path)
     assert (result["scale"], result["runs"], result["state"]) == ("tiny", 2, "current")
 
 

@@ -73,7 +73,7 @@ def test_the_live_table_fits_the_terminal(trainings, tmp_path, monkeypatch):
     assert len(reads) == len(runs)  # each history is read once for a picture
     lines = console.file.getvalue().splitlines()
     assert lines[0].split() == ["in", "work", "epoch", "validation", "since"]
-    name, *figures = lines[1].split()  # the order is that of the starts, to the second
+    name, *figures = lines[1].split()  # in the order of the starts, to the second
     assert name.startswith("paper/seed") and figures[:3] == ["1/2", "50.00", "%"]
     assert [line.strip() for line in lines[13:]] == ["and 2 more", "0 of 14 runs done, 14 in work"]
     standing.end(runs[0], 0.5)

@@ -47,7 +47,7 @@ def space_file(tmp_path):
 
 @pytest.fixture
 def space(space_file, base):
-    """The space of that file."""
+    """The space in the file."""
     return load_space(space_file, base)
 
 

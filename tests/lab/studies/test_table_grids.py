@@ -406,7 +406,7 @@ def _require_known_arguments(model):
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_the_small_scale_leaves_cells_apart(name):
-    # Its patch follows those of the cells, and must keep mask ratios that a table compares.
+    # Its patch follows the patches of the cells, and must keep mask ratios that a table compares.
     full, small = (
         {tuple(cell.labels.items()): (cell.metric, cell.values) for cell in grid.cells}
         for grid in (load_grid(name, scale) for scale in ("paper", "small"))

@@ -16,10 +16,10 @@ import pytest
 from m3net_tf import cli, training
 from m3net_tf.lab.commands.options import parse_data_folders, results_folder
 from m3net_tf.lab.figures.catalogue import FIGURES
-from m3net_tf.lab.studies import footprint, report_files, tables
+from m3net_tf.lab.studies import report_files, tables, untrained_cost
 from m3net_tf.lab.studies.grid_cells import load_grid
 from m3net_tf.lab.studies.grid_file import grid_names
-from m3net_tf.lab.studies.table_list import written_tables
+from m3net_tf.lab.studies.paper_list import table_results
 from m3net_tf.lab.studies.table_plan import plan_facts
 from m3net_tf.lab.studies.tables import make_table, plan_table
 from m3net_tf.system.artifacts import read_json, write_json
@@ -533,8 +533,12 @@ def test_the_list_says_which_results_are_of_an_older_recipe(tmp_path, monkeypatc
 def test_committed_results_of_older_recipes_are_named():
     page = Path("docs/reproduction.md").read_text()
     section = page.split("## Results of older recipes")[1].split("\n## ")[0]
-    tables = written_tables(Path("experiments/results"))
-    older = {f"`{t.name}` at {t.scale} scale" for t in tables if t.state != "current"}
+    older = {
+        f"`{name}` at {result['scale']} scale"
+        for name in grid_names()
+        for result in table_results(name, Path("experiments/results"))
+        if result["state"] != "current" and not result["state"].startswith("not run")
+    }
     assert set(re.findall(r"`[^`]*` at \w+ scale", section)) == older
 
 
@@ -645,7 +649,7 @@ def test_the_command_writes_the_table_and_reports_failures(
     assert not stop.value.code
     out = capsys.readouterr().out
     assert "2 runs: 0 finished, 2 to train" in out and "[2/2]" in out
-    assert "cells: accuracy (%)" in " ".join(out.split())
+    assert "cells: accuracy (%) or parameters, the mean of our runs" in " ".join(out.split())
     trainer.failing = {0: DataError("gone: fetch it")}
     folders = ["--out", str(tmp_path / "out2"), "--runs", str(tmp_path / "runs2")]
     monkeypatch.setattr("sys.argv", ["m3net", "table", str(path), "--scale", "tiny", *folders])
@@ -692,7 +696,7 @@ scales: {paper: {}}
 
 def test_unknown_measures_are_reported():
     with pytest.raises(ConfigError, match=r"model.colour is unknown.*latency_ms"):
-        footprint.measure({"name": "m3net"}, "colour")
+        untrained_cost.measure({"name": "m3net"}, "colour")
 
 
 def test_tables_have_the_results_folder_of_the_repository():

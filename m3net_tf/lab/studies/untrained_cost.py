@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cost of an untrained network: parameters, MACs, and time and memory on this machine.
 
-As a program (``python -m m3net_tf.lab.studies.footprint FILE.tflite``) it prints time and memory of
-one ``.tflite`` as JSON: in a separate process, only the interpreter is measured.
+As a program (``python -m m3net_tf.lab.studies.untrained_cost FILE.tflite``) it prints time and
+memory of one ``.tflite`` as JSON: in a separate process, only the interpreter is measured.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def _measured(network: Any) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "model.tflite"
         path.write_bytes(content)
-        command = [sys.executable, "-m", "m3net_tf.lab.studies.footprint", str(path)]
+        command = [sys.executable, "-m", "m3net_tf.lab.studies.untrained_cost", str(path)]
         answer = subprocess.run(command, capture_output=True, text=True, check=False)
     if answer.returncode:
         text = " ".join(answer.stderr.split())[-200:]

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All tables and figures of the papers, with their commands and the state of their results."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TypedDict
+
+from m3net_tf.lab.many.plan import fingerprint
+from m3net_tf.lab.studies.grid import SCALES, Grid
+from m3net_tf.lab.studies.grid_cells import load_grid
+from m3net_tf.lab.studies.grid_file import grid_names
+from m3net_tf.lab.studies.table_record import TableReport
+from m3net_tf.system.artifacts import read_json
+from m3net_tf.system.checkout import require_sources
+from m3net_tf.system.yaml_files import read_yaml
+from m3net_tf.training.run import built_otherwise
+
+_WRITING = re.compile(r"m3net (table|lab figure) (\S+)")
+"""A command that writes results; with --dry-run or --print-recipe it writes none."""
+
+
+class ItemResult(TypedDict):
+    """Written results of a table or figure; texts that do not apply are empty.
+
+    Attributes:
+        scale: one of :data:`m3net_tf.lab.studies.grid.SCALES`.
+        runs: number of runs with a result, or that a table without results would have.
+        state: whether today's recipes would give the results.
+        date: day on which they were written, ISO 8601.
+        commit: commit that wrote them.
+    """
+
+    scale: str
+    runs: int
+    state: str
+    date: str
+    commit: str
+
+
+class PaperItem(TypedDict):
+    """A table or figure, its command, and its results; None if the command writes none."""
+
+    item: str
+    command: str
+    results: list[ItemResult] | None
+
+
+def paper_items() -> dict[str, str]:
+    """Paper and number of each table and figure -> its command, in the papers' order.
+
+    Raises:
+        ConfigError: there is no source checkout.
+    """
+    path = require_sources("experiments") / "papers.yaml"
+    papers = read_yaml(path)
+    return {
+        f"{paper}, {item.lower()}": str(command)
+        for paper, items in papers.items()
+        for item, command in items.items()
+    }
+
+
+def list_items(out: Path) -> list[PaperItem]:
+    """The papers' tables and figures; tables of no paper come last.
+
+    Args:
+        out: folder of the results.
+
+    Raises:
+        ConfigError: a grid is wrong, or there is no source checkout.
+        DataError: a result is damaged.
+    """
+    items = paper_items()
+    named = {word for command in items.values() for word in command.split()}
+    items |= {name: f"m3net table {name}" for name in grid_names() if name not in named}
+    listed: list[PaperItem] = []
+    for item, command in items.items():
+        results = None
+        if writing := _WRITING.fullmatch(command):
+            kind, name = writing.groups()
+            results = [*(table_results if kind == "table" else figure_results)(name, out)]
+        listed.append({"item": item, "command": command, "results": results})
+    return listed
+
+
+def list_lines(out: Path) -> list[str]:
+    """Each item with its command, and below it a line for each result; see :func:`list_items`."""
+    lines = []
+    for item in list_items(out):
+        lines.append(f"{item['item']}: {item['command']}")
+        if item["results"] is None:
+            lines.append("    in the code")
+        elif item["results"]:
+            lines += [f"    {_line(result)}" for result in item["results"]]
+        else:
+            lines.append("    no results")
+    return lines
+
+
+def _line(result: ItemResult) -> str:
+    runs = f"{result['runs']} run{'s' * (result['runs'] != 1)}" if result["runs"] else ""
+    facts = f"{result['scale']:<5}  {runs:<8}  {result['state']:<25}  {result['date']:<10}"
+    return f"{facts}  {result['commit']}".rstrip()
+
+
+def hours_path(out: Path, name: str, scale: str) -> Path:
+    """File of the estimated hours of a table, which ``m3net bench table --out`` writes."""
+    return out / f"{name}.{scale}.hours.json"
+
+
+def table_results(name: str, out: Path) -> Iterator[ItemResult]:
+    """The results of a table at each scale, else the hours that it would take.
+
+    Args:
+        name: ``<paper>/<table>``.
+        out: folder of the results.
+    """
+    for scale in SCALES:
+        path, estimate = out / f"{name}.{scale}.json", hours_path(out, name, scale)
+        if path.exists():
+            yield _table_result(load_grid(name, scale), read_json(path))
+        elif estimate.exists():
+            facts = read_json(estimate)
+            machine = (
+                f"{facts['cores']} cores" if "cores" in facts else f"{facts['tflops']} TFLOP/s"
+            )
+            yield {
+                "scale": scale,
+                "runs": facts["runs"],
+                "state": f"not run: {facts['hours']:.3g} h, {machine}",
+                "date": "",
+                "commit": (facts.get("git_commit") or "")[:9],
+            }
+
+
+def _table_result(grid: Grid, report: TableReport) -> ItemResult:
+    trainings = [grid.training(cell, repeat) for cell in grid.cells for repeat in cell.repeats]
+    needed = {training.key: training.recipe for training in trainings}
+    runs = [run for cell in report["cells"] for run in cell["runs"] if run["value"] is not None]
+    trained = {run["recipe_sha256"]: run.get("metrics", {}) for run in runs}
+    current = sum(
+        key in needed and not built_otherwise(metrics, needed[key])
+        for key, metrics in trained.items()
+    )
+    state = f"{current} of {len(needed)} runs current" if current else "older recipe"
+    return {
+        "scale": grid.scale,
+        "runs": len(trained),
+        "state": "current" if current == len(needed) == len(trained) else state,
+        "date": report.get("date", ""),
+        "commit": (report.get("git_commit") or "")[:9],
+    }
+
+
+def figure_results(name: str, out: Path) -> Iterator[ItemResult]:
+    """The results of a figure, of its own runs and at each scale; see :func:`table_results`."""
+    for scale in ("", *SCALES):
+        path = out / f"{name}{'.' * bool(scale)}{scale}.json"
+        if path.exists():
+            facts = read_json(path)
+            cells, grid = facts.get("cells", []), facts.get("grid")
+            state = "drawn"
+            if cells and grid and scale:
+                drawn = {cell["recipe_sha256"] for cell in cells}
+                state = "current" if drawn == _shown(load_grid(grid, scale)) else "older recipe"
+            yield {
+                "scale": scale,
+                "runs": sum("run_git_commit" in cell for cell in cells),
+                "state": state,
+                "date": facts.get("date", ""),
+                "commit": (facts.get("git_commit") or "")[:9],
+            }
+
+
+def _shown(grid: Grid) -> set[str]:
+    """Hashes of the recipes that a figure shows."""
+    untrained = {fingerprint(grid.recipe(cell)) for cell in grid.cells if not cell.repeats}
+    return untrained | {
+        grid.training(cell, repeat).key for cell in grid.cells for repeat in cell.repeats
+    }
