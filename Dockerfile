@@ -6,8 +6,8 @@ FROM debian:bookworm-slim AS tools
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 WORKDIR /setup
 COPY Makefile ./
-# make system installs the compilers and emulators that the Makefile names; with CI also the tools
-# for the WebAssembly module.
+# make system installs the compilers and emulators that the Makefile names; with CI also those for
+# the WebAssembly module and for RISC-V.
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends ca-certificates make python3 python3-venv \
     && CI=1 make system \

@@ -31,8 +31,12 @@ PIP_INSTALL := pip install --quiet --disable-pip-version-check --no-deps
 # the headers of the C library, which gcc alone only recommends.
 TOOLS := git:git g++:g++ cmake:cmake ninja:ninja-build arm-none-eabi-gcc:gcc-arm-none-eabi \
   arm-none-eabi-g++:libstdc++-arm-none-eabi-newlib qemu-system-arm:qemu-system-arm
-# A compiler cache, and tools of the WebAssembly module's test, which is skipped without them.
+# A compiler cache, and tools of tests that are skipped without them: for the WebAssembly module, and
+# for boards with RISC-V (1 GB).
+RISCV := riscv64-unknown-elf
 TOOLS += ccache:ccache $(if $(CI),clang:clang wasm-ld:lld node:nodejs)
+TOOLS += $(if $(CI),$(RISCV)-gcc:gcc-$(RISCV) qemu-system-riscv32:qemu-system-misc)
+TOOLS += $(if $(CI),/usr/lib/picolibc/$(RISCV)/picolibc.specs:picolibc-$(RISCV))
 
 # Says that the system's packages were declined on a terminal; make clean forgets it.
 DECLINED := build/system-packages-declined
@@ -56,7 +60,7 @@ setup: $(VENV)/.ready ## make the virtual environment with pinned packages
 # until they decline. INSTALL_SYSTEM=1 installs without asking, INSTALL_SYSTEM=0 never.
 system: # install the missing system packages of Debian and Ubuntu, or say how
 	@missing=""; for pair in $(TOOLS); do \
-	  command -v $${pair%%:*} >/dev/null 2>&1 || missing="$$missing $${pair#*:}"; done; \
+	  command -v $${pair%%:*} >/dev/null 2>&1 || [ -e $${pair%%:*} ] || missing="$$missing $${pair#*:}"; done; \
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "error: $(PYTHON) is older than 3.11: make PYTHON=python3.11"; exit 2; }; \
 	$(PYTHON) -c 'import ensurepip' 2>/dev/null || missing="$$missing python3-venv"; \

@@ -12,14 +12,16 @@ from pathlib import Path
 import pytest
 import yaml
 
-from m3net_tf.boards.builds.boards import machines
-from m3net_tf.boards.builds.toolchain import LIBRARIES, TOOLS
+from m3net_tf.boards.builds.boards import Architecture, list_boards, load_board
+from m3net_tf.boards.builds.toolchain import TOOLS
+from m3net_tf.compiler.engines import DEFAULT_BOARD
 
 ROOT = Path(__file__).parents[1]
 #: Package -> package of the Makefile that depends on it.
 IMPLIED = {
     "binutils-arm-none-eabi": "gcc-arm-none-eabi",
     "libnewlib-arm-none-eabi": "libstdc++-arm-none-eabi-newlib",
+    "binutils-riscv64-unknown-elf": "gcc-riscv64-unknown-elf",
 }
 
 
@@ -36,16 +38,28 @@ def arguments(instructions: list[tuple[str, str]], keyword: str) -> list[str]:
     return [" ".join(text.split()) for word, text in instructions if word == keyword]
 
 
-def system_packages() -> set[str]:
-    """Packages that ``make system`` installs for firmware and emulation."""
+def system_packages(*, in_ci: bool = False) -> set[str]:
+    """Packages that ``make system`` installs for firmware and emulation, or those for CI alone."""
     makefile = (ROOT / "Makefile").read_text().replace("\\\n", " ")
-    (pairs,) = re.findall(r"^TOOLS := (.*)$", makefile, re.MULTILINE)
+    pattern = r"^TOOLS \+= .*\$\(if \$\(CI\),(.*)\)$" if in_ci else r"^TOOLS := (.*)$"
+    (prefix,) = re.findall(r"^RISCV := (.*)$", makefile, re.MULTILINE)
+    pairs = " ".join(re.findall(pattern, makefile, re.MULTILINE)).replace("$(RISCV)", prefix)
     return {pair.partition(":")[2] for pair in pairs.split()}
 
 
+def packages_of(architecture: Architecture) -> set[str]:
+    """Packages of toolchain and emulator, without those that others depend on."""
+    packages = {*architecture.programs.values(), *architecture.libraries.values()}
+    packages |= {architecture.emulator.package, *TOOLS.values()}
+    return {IMPLIED.get(package, package) for package in packages}
+
+
 def test_the_makefile_names_what_the_doctor_looks_for():
-    needed = {*TOOLS.values(), *LIBRARIES.values(), *(machine.package for machine in machines())}
-    assert {IMPLIED.get(package, package) for package in needed} | {"g++"} == system_packages()
+    architectures = {board.arch: board.architecture for board in map(load_board, list_boards())}
+    default = packages_of(architectures.pop(load_board(DEFAULT_BOARD).arch))
+    assert default | {"g++"} == system_packages()
+    for architecture in architectures.values():
+        assert packages_of(architecture) - default <= system_packages(in_ci=True)
 
 
 def test_the_container_gets_its_tools_from_make_system(instructions):

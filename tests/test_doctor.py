@@ -31,7 +31,9 @@ def test_missing_things_have_a_fix(offline, monkeypatch, tmp_path):
     monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path and real(path, mode))
     checks = by_subject()
     assert checks["packages [train]"].fix.endswith("[train]'")
-    assert "gcc-arm-none-eabi" in checks["tools for firmware"].fix
+    assert "gcc-arm-none-eabi" in checks["tools for firmware (cortex_m)"].fix
+    assert checks["tools for firmware (cortex_m)"].state == "missing"
+    assert checks["tools for firmware (riscv)"].state == "optional"
     assert checks["qemu-system-arm"].fix == "apt-get install qemu-system-arm"
     assert checks["sources of TFLM"].detail == "nobody answers"
     assert checks["sources of TFLM"].state == checks["renode"].state == "optional"

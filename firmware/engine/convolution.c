@@ -6,7 +6,7 @@
 #include "memory.h"
 #include "pixels.h"
 
-#if !M3NET_ENGINE_HELIUM
+#if !M3NET_ENGINE_HELIUM && !M3NET_ENGINE_RV32
 
 /// Widens items to 16 bits.
 static int8_t* widen(int8_t* patch, const int8_t* items, int32_t count) {

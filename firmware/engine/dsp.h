@@ -66,6 +66,19 @@ static inline int32_t m3net_add_products(uint32_t a, uint32_t b, int32_t sum) {
   return result;
 }
 
+#elif M3NET_ENGINE_RV32
+
+/// Adds the highest bit of the lower word, because the carry of a sum costs more.
+static inline int32_t m3net_high_product(int32_t a, int32_t b) {
+  const int64_t product = (int64_t)a * b;
+  return (int32_t)(product >> 32) + (int32_t)((uint32_t)product >> 31);
+}
+
+/// As m3net_high_product, plus `offset`.
+static inline int32_t m3net_add_high_product(int32_t a, int32_t b, int32_t offset) {
+  return m3net_high_product(a, b) + offset;
+}
+
 #else
 
 static inline int32_t m3net_high_product(int32_t a, int32_t b) {
@@ -86,6 +99,11 @@ static inline int32_t m3net_saturate(int32_t value) {
   __asm__("ssat %0, #8, %1" : "=r"(result) : "r"(value));
   return result;
 #else
+#if M3NET_ENGINE_RV32  // one comparison where nothing is to be done
+  if ((uint32_t)value + 128u < 256u) {
+    return value;
+  }
+#endif
   if (value < INT8_MIN) {
     return INT8_MIN;
   }

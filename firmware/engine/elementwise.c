@@ -150,6 +150,37 @@ static void scale_negatives_16(const void* layer, const m3net_row* row) {
   }
 }
 
+/// Bits of a number that is not negative.
+static inline int32_t bits_of(int32_t value) {
+  int32_t bits = 0;
+  for (; value > 0; value /= 2) {
+    ++bits;
+  }
+  return bits;
+}
+
+static inline int32_t divide_item(const m3net_division* layer, int32_t first, int32_t second) {
+  const int32_t divisor = second + layer->second_offset;
+  const int32_t value = divisor < 0 ? -(first + layer->first_offset) : first + layer->first_offset;
+  // The numerator is enlarged as far as it fits, and the quotient is below it by the divisor's bits.
+  const int32_t left = 31 - bits_of(value < 0 ? ~value : value);
+  const int32_t below = divisor == 0 ? 0 : bits_of(divisor < 0 ? -divisor : divisor) - 1;
+  const int32_t right = left + below - layer->factor.shift;
+  const int32_t reciprocal = layer->reciprocals[second - INT8_MIN];
+  const int32_t quotient = m3net_product(m3net_shift_left(value, left), reciprocal);
+  const int32_t scaled = m3net_product(quotient, layer->factor.multiplier);
+  const int32_t result = right > 31 ? 0 : m3net_divide(scaled, right);
+  return m3net_clamp(result + layer->output_offset, layer->minimum, layer->maximum);
+}
+
+static void divide_row(const void* layer, const m3net_row* row) {
+  for (int32_t i = 0; i < row->count; ++i) {
+    row->output[i * row->output_step] =
+        (int8_t)divide_item((const m3net_division*)layer, row->first[i * row->first_step],
+                            row->second[i * row->second_step]);
+  }
+}
+
 static void take_smaller(const void* layer, const m3net_row* row) {
   (void)layer;
   for (int32_t i = 0; i < row->count; ++i) {
@@ -194,6 +225,11 @@ void m3net_scale_negatives(const m3net_binary* layer, const int8_t* input, const
 void m3net_scale_negatives_16(const m3net_binary* layer, const int8_t* input, const int8_t* slopes,
                               int8_t* output) {
   for_each_row(&layer->loop, layer, input, slopes, output, scale_negatives_16);
+}
+
+void m3net_divide_items(const m3net_division* layer, const int8_t* first, const int8_t* second,
+                        int8_t* output) {
+  for_each_row(&layer->loop, layer, first, second, output, divide_row);
 }
 
 void m3net_minimum(const m3net_loop* loop, const int8_t* first, const int8_t* second,

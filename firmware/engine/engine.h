@@ -119,6 +119,31 @@ typedef struct {
   int16_t output_offset;
 } m3net_reduction;
 
+/// A quotient of two inputs.
+typedef struct {
+  m3net_loop loop;
+  const int32_t* reciprocals;  ///< Of -128 to 127 as the second input, as fractions of 1 to 2.
+  m3net_factor factor;
+  int16_t first_offset, second_offset, output_offset;
+  int8_t minimum, maximum;
+} m3net_division;
+
+/// A comparison of two inputs, in a scale that both share.
+typedef struct {
+  m3net_loop loop;
+  m3net_factor first, second;
+  int16_t first_offset, second_offset;  ///< Added: minus the zero points.
+  int8_t less, equal, greater;          ///< The outputs, 0 or 1.
+} m3net_comparison;
+
+/// The index of the largest item along a dimension, or of the smallest one.
+typedef struct {
+  m3net_loop loop;  ///< Over the first items; outputs are int32_t.
+  int32_t count;
+  int32_t step;  ///< Bytes from an item to the next.
+  int8_t smallest;
+} m3net_search;
+
 /// Contiguous runs of bytes at other places: the output follows three loops.
 typedef struct {
   const int32_t *first, *second, *third;  ///< Bytes from the input's start, for each step of a loop.
@@ -317,6 +342,21 @@ void m3net_scale_negatives(const m3net_binary* layer, const int8_t* input, const
                            int8_t* output);
 void m3net_scale_negatives_16(const m3net_binary* layer, const int8_t* input, const int8_t* slopes,
                               int8_t* output);
+
+/// Divides; a second input of zero counts as one step.
+void m3net_divide_items(const m3net_division* layer, const int8_t* first, const int8_t* second,
+                        int8_t* output);
+
+/// Compares two inputs; outputs are 0 or 1.
+void m3net_compare(const m3net_comparison* layer, const int8_t* first, const int8_t* second,
+                   int8_t* output);
+
+/// Copies the items whose condition is not 0; the others stay.
+void m3net_copy_where(const m3net_loop* loop, const int8_t* condition, const int8_t* items,
+                      int8_t* output);
+
+/// The first index, if several items are equal.
+void m3net_find(const m3net_search* layer, const int8_t* input, int8_t* output);
 
 /// Products of matrices (rows, depth) and (depth, columns), for each pair in a loop over them.
 void m3net_multiply_matrices(const m3net_matmul* layer, const int8_t* first, const int8_t* second,

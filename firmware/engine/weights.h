@@ -38,6 +38,16 @@
 #endif
 #endif
 
+// RISC-V of 32 bits has no multiply-accumulate, and its product of 64 bits is two instructions: one
+// product of 32 bits multiplies an input with the weights of two channels.
+#if !defined(M3NET_ENGINE_RV32)
+#if defined(__riscv) && __riscv_xlen == 32 && defined(__riscv_mul)
+#define M3NET_ENGINE_RV32 1
+#else
+#define M3NET_ENGINE_RV32 0
+#endif
+#endif
+
 #if M3NET_ENGINE_HELIUM
 
 /// Bytes of a vector register.
@@ -113,10 +123,14 @@ typedef struct {
   }
 typedef int16_t m3net_tap;
 #else
-/// Distance in bits of two channels' sums in a long sum; the lower one can hold M3NET_LANE_ITEMS
-/// products.
+/// Distance in bits of two channels' sums in one number. The lower one can hold M3NET_LANE_ITEMS
+/// products; that of RISC-V holds two.
+#if M3NET_ENGINE_RV32
+#define M3NET_LANE_BITS 16
+#else
 #define M3NET_LANE_BITS 23
 #define M3NET_LANE_ITEMS 252
+#endif
 typedef struct {
   int32_t lanes[4];
 } m3net_block;

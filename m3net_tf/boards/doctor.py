@@ -11,7 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from m3net_tf.boards.builds.boards import machines
+from m3net_tf.boards.builds.boards import (
+    Architecture,
+    list_boards,
+    load_board,
+    machines,
+)
 from m3net_tf.boards.builds.sources import (
     library_sources,
     package_dir,
@@ -20,6 +25,7 @@ from m3net_tf.boards.builds.sources import (
     why_sources_unavailable,
 )
 from m3net_tf.boards.builds.toolchain import compiler_version, missing_packages
+from m3net_tf.compiler.engines import DEFAULT_BOARD
 from m3net_tf.system.artifacts import cache_folder
 from m3net_tf.system.checkout import require_sources
 from m3net_tf.system.errors import M3NetError
@@ -83,12 +89,14 @@ def _packages() -> Iterator[Check]:
 
 
 def _tools() -> Iterator[Check]:
-    packages = missing_packages()
-    fix = "apt-get install " + " ".join(packages)
-    if packages:
-        yield Check("tools for firmware", "missing", ", ".join(packages), fix)
-    else:
-        yield Check("tools for firmware", "ok", compiler_version())
+    for name, architecture in _architectures().items():
+        subject = f"tools for firmware ({name})"
+        packages = missing_packages(architecture)
+        fix = "apt-get install " + " ".join(packages)
+        if packages:
+            yield Check(subject, _need(name), ", ".join(packages), fix)
+        else:
+            yield Check(subject, "ok", compiler_version(architecture))
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler:
         yield Check("C compiler of this computer", "ok", compiler)
@@ -96,19 +104,36 @@ def _tools() -> Iterator[Check]:
         yield Check("C compiler of this computer", "missing", "cc", "apt-get install gcc libc6-dev")
 
 
+def _architectures() -> dict[str, Architecture]:
+    """Those of all boards, by name; none without a source checkout."""
+    try:
+        boards = [load_board(name) for name in list_boards()]
+    except M3NetError:
+        return {}  # reported with the emulators
+    return {board.arch: board.architecture for board in boards}
+
+
+def _need(architecture: str) -> State:
+    """How much the tools of an architecture matter: only the default board's are required."""
+    return "missing" if architecture == load_board(DEFAULT_BOARD).arch else "optional"
+
+
 def _emulators() -> Iterator[Check]:
     try:
-        known = machines()
+        known = [load_board(machine.board) for machine in machines()]
     except M3NetError as error:
         yield Check("firmware/", "missing", "no source checkout", str(error))
         return
-    for emulator, package in dict.fromkeys((each.emulator, each.package) for each in known):
-        path = shutil.which(emulator)
-        boards = sum(each.emulator == emulator for each in known)
+    for name, architecture in _architectures().items():
+        emulator = architecture.emulator
+        path = shutil.which(emulator.program)
+        count = sum(board.arch == name for board in known)
+        boards = f"for {count} board{'' if count == 1 else 's'}"
         if path:
-            yield Check(emulator, "ok", f"{path}, for {boards} boards")
+            yield Check(emulator.program, "ok", f"{path}, {boards}")
         else:
-            yield Check(emulator, "missing", f"for {boards} boards", f"apt-get install {package}")
+            fix = f"apt-get install {emulator.package}"
+            yield Check(emulator.program, _need(name), boards, fix)
     path = shutil.which("renode")
     if path:
         yield Check("renode", "ok", path)

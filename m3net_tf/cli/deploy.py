@@ -151,27 +151,24 @@ def matrix(
         bool, typer.Option("--update-baselines", help="Accept the figures as the new baselines.")
     ] = False,
     if_possible: Annotated[
-        bool, typer.Option("--if-possible", help="Leave out engines that cannot be built here.")
+        bool, typer.Option("--if-possible", help="Leave out what cannot be built or emulated here.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Emulate every network on every board; compare output bytes, and costs with the baselines."""
     require_sources("firmware")
-    from m3net_tf.boards.deployment.matrix import matrix_table, possible_engines, run_matrix
+    from m3net_tf.boards.deployment.matrix import matrix_table, run_matrix
 
     if unknown := [name for name in engines or () if name not in ENGINES]:
         raise typer.BadParameter(f"engine {unknown[0]!r} is none of {', '.join(ENGINES)}")
     chosen = [name for name in ENGINES if not engines or name in engines]
     log = progress_beside(as_json)
-    if if_possible and not (chosen := possible_engines(chosen, boards or (), log)):
-        if as_json:
-            say_json({"cells": []})
-        return
     cells = run_matrix(
         folder,
         recipes=recipes,
         boards=boards or (),
         engines=chosen,
+        if_possible=if_possible,
         data_dir=data_dir,
         jobs=jobs,
         log=log,

@@ -137,6 +137,13 @@ def _newton_reciprocal(value: Integers) -> Integers:
     return guess
 
 
+def reciprocal(value: int) -> int:
+    """1 / value of a positive int32, times the power of two that is at most value, times 2^31."""
+    bits = value.bit_length()
+    fraction = np.asarray((value << (32 - bits)) - (1 << 31), np.int64)
+    return int(_enlarge(_newton_reciprocal(fraction), 1))
+
+
 def logistic(value: npt.ArrayLike, integer_bits: int) -> Integers:
     """1 / (1 + exp(-x)), in units of 2^-31."""
     wide = np.asarray(value, np.int64)

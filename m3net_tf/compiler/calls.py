@@ -55,7 +55,7 @@ class View:
         shape: dimensions.
         strides: bytes from one item to the next along each dimension; negative if it is reversed,
             zero if it is broadcast.
-        item: bytes of an item, 1 or 2.
+        item: bytes of an item, 1, 2 or 4.
     """
 
     block: Block

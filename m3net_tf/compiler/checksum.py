@@ -17,10 +17,11 @@ import numpy.typing as npt
 from m3net_tf.compiler.structures import ITEM_STRUCTURES, Array
 from m3net_tf.compiler.weights import BLOCKS, PAIR, PLAIN_BLOCK
 
-#: Layouts of weights: for Helium, for the DSP extension, and for all other targets.
-LAYOUTS = ("helium", "dsp", "portable")
+#: Layouts of weights: for Helium, for the DSP extension, for RISC-V of 32 bits, and for all other
+#: targets.
+LAYOUTS = ("helium", "dsp", "rv32", "portable")
 _TWIN_BITS = 8  # M3NET_TWIN_BITS
-_LANE_BITS = 23  # M3NET_LANE_BITS
+_LANE_BITS = {"rv32": 16, "portable": 23}  # M3NET_LANE_BITS
 _LANES = ((0, 2), (4, 6), (1, 3), (5, 7))  # M3NET_BLOCK: the items of each word, low and high
 _WIDENED = [0, 2, 1, 3]  # M3NET_TAPS: order in which SXTB16 widens the bytes of a word
 _VECTOR = 16  # M3NET_VECTOR_BYTES
@@ -68,7 +69,7 @@ def _block_bytes(groups: Items, layout: str, *, plain: bool) -> bytes:
         return bytes(twins.astype("<i2").tobytes())
     rows = pairs.reshape(-1, channels * PAIR)
     low, high = rows[:, [low for low, _ in _LANES]], rows[:, [high for _, high in _LANES]]
-    return bytes((low + high * (1 << _LANE_BITS)).astype("<i4").tobytes())
+    return bytes((low + high * (1 << _LANE_BITS[layout])).astype("<i4").tobytes())
 
 
 def _tap_bytes(groups: Items, layout: str) -> bytes:
@@ -104,8 +105,9 @@ def intact_definition(name: str, arrays: Mapping[str, Array]) -> str:
         name: start of the network's names of C.
         arrays: all constant arrays by name.
     """
-    helium, dsp, portable = (f"{crc32_of(arrays, name):#010x}u" for name in LAYOUTS)
-    checksum = f"(M3NET_ENGINE_HELIUM ? {helium} : M3NET_ENGINE_DSP ? {dsp} : {portable})"
+    helium, dsp, rv32, portable = (f"{crc32_of(arrays, layout):#010x}u" for layout in LAYOUTS)
+    others = portable if rv32 == portable else f"M3NET_ENGINE_RV32 ? {rv32} : {portable}"
+    checksum = f"(M3NET_ENGINE_HELIUM ? {helium} : M3NET_ENGINE_DSP ? {dsp} : {others})"
     if helium == dsp == portable:
         checksum = portable
     parameters = "uint32_t (*crc32)(uint32_t crc, const void *bytes, size_t count)"

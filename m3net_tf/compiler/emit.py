@@ -17,6 +17,7 @@ from m3net_tf.compiler.calls import Block, Call, View
 from m3net_tf.compiler.checksum import intact_declaration, intact_definition
 from m3net_tf.compiler.ends import end_notes
 from m3net_tf.compiler.graph import Tensor
+from m3net_tf.compiler.lowering import UNSCALED_TYPES
 from m3net_tf.compiler.network import CompiledNetwork, Push
 from m3net_tf.compiler.stripes import LINE_MEMBERS, ROWS, Lines, Stage, Stripe, line_layer
 from m3net_tf.compiler.structures import ITEM_STRUCTURES, Array, Structure, number_text
@@ -471,9 +472,11 @@ def _functions(network: CompiledNetwork, name: str) -> list[str]:
 def _end(prefix: str, view: View, tensor: Tensor, place: int | None) -> dict[str, int | str]:
     """Facts of an input or output; ``place`` is None if the caller owns its memory."""
     offset = {} if place is None else {f"{prefix}OFFSET": place + view.offset}
+    facts: dict[str, int | str] = {**offset, f"{prefix}BYTES": tensor.size * tensor.item_bytes}
+    if tensor.dtype in UNSCALED_TYPES:
+        return facts
     return {
-        **offset,
-        f"{prefix}BYTES": tensor.size * tensor.item_bytes,
+        **facts,
         f"{prefix}SCALE": float_literal(tensor.scale),
         f"{prefix}ZERO_POINT": f"({tensor.zero_point})",
     }

@@ -16,6 +16,9 @@ from m3net_tf.compiler.calls import Argument, Block, Call, State, View, loops, p
 from m3net_tf.compiler.graph import Graph, Operation, Tensor
 from m3net_tf.system.errors import ModelError
 
+#: Types of items without a scale: results of comparisons, and indices.
+UNSCALED_TYPES = ("bool", "int32")
+
 
 class Lowering:
     """The calls of a network, built operator by operator.
@@ -42,7 +45,7 @@ class Lowering:
         """View of a constant, or of a tensor that is computed already.
 
         Raises:
-            ModelError: it is neither int8 nor int16.
+            ModelError: its type is not supported.
         """
         item = _item_bytes(tensor)
         if tensor not in self.views:
@@ -55,7 +58,7 @@ class Lowering:
         """View into which a call writes a tensor: inside its reader's buffer, else a new block.
 
         Raises:
-            ModelError: it is neither int8 nor int16.
+            ModelError: its type is not supported.
         """
         item = _item_bytes(tensor)
         if tensor not in self.views:
@@ -139,7 +142,7 @@ def shapes_note(inputs: Sequence[View], output: View) -> str:
 
 
 def _item_bytes(tensor: Tensor) -> int:
-    if tensor.dtype not in ("int8", "int16", "uint8"):
+    if tensor.dtype not in ("int8", "int16", "uint8", *UNSCALED_TYPES):
         raise ModelError(
             f"tensor {tensor.name!r} is {tensor.dtype}; the compiler takes networks of int8, or "
             "of int16 with int8 weights"

@@ -11,8 +11,8 @@ import numpy as np
 
 from m3net_tf.compiler.calls import Block, Call, State, View, packed
 from m3net_tf.compiler.graph import Graph, Operation
-from m3net_tf.compiler.lowering import Lowering
-from m3net_tf.compiler.operators import OPERATORS, PACKED_WRITERS, VIEWS, WIDE
+from m3net_tf.compiler.lowering import UNSCALED_TYPES, Lowering
+from m3net_tf.compiler.operators import OPERATORS, PACKED_WRITERS, UNSCALED, VIEWS, WIDE
 from m3net_tf.compiler.operators.forms import require_form
 from m3net_tf.compiler.operators.movement import concatenation_places
 from m3net_tf.compiler.operators.variables import place_moving_lines
@@ -206,7 +206,7 @@ def _require_supported(graph: Graph) -> None:
     if not graph.inputs or not graph.outputs:
         raise ModelError("the network has no input or no output")
     for tensor in [*graph.inputs, *graph.outputs]:
-        if len(tensor.scales) != 1:
+        if len(tensor.scales) != 1 and tensor.dtype not in UNSCALED_TYPES:
             raise ModelError(
                 f"the network's end {tensor.name!r} is {tensor.dtype} without a scale: convert the "
                 "network to int8, with representative data"
@@ -236,6 +236,11 @@ def lower(lowering: Lowering, op: Operation) -> None:
         raise op.error("computes with uint8, which is not supported: convert the network to int8")
     if op.output.dtype == "int16" and op.kind not in WIDE:
         raise op.error("is not supported for int16 tensors")
+    tensors = [*op.inputs, *op.outputs]
+    computed = {tensor.dtype for tensor in tensors if tensor is not None and tensor.data is None}
+    unscaled = computed & {*UNSCALED_TYPES}
+    if unscaled and op.kind not in VIEWS | UNSCALED:
+        raise op.error(f"computes with {' and '.join(sorted(unscaled))}, which is not supported")
     with _fitting(op):
         OPERATORS[op.kind](lowering, op)
 

@@ -399,6 +399,47 @@ class Reduction(Structure):
 
 
 @dataclasses.dataclass(frozen=True)
+class Division(Structure):
+    """A quotient of two int8 inputs."""
+
+    ctype = "m3net_division"
+    loop: Loop
+    reciprocals: Pointer
+    factor: Factor
+    first_offset: Int16
+    second_offset: Int16
+    output_offset: Int16
+    minimum: Int8
+    maximum: Int8
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison(Structure):
+    """A comparison of two int8 inputs, and its outputs."""
+
+    ctype = "m3net_comparison"
+    loop: Loop
+    first: Factor
+    second: Factor
+    first_offset: Int16
+    second_offset: Int16
+    less: Bool8
+    equal: Bool8
+    greater: Bool8
+
+
+@dataclasses.dataclass(frozen=True)
+class Search(Structure):
+    """The index of the largest or smallest int8 item along a dimension."""
+
+    ctype = "m3net_search"
+    loop: Loop
+    count: Int32
+    step: Int32
+    smallest: Bool8
+
+
+@dataclasses.dataclass(frozen=True)
 class Runs(Structure):
     """Runs of bytes at the sums of three loops' places."""
 

@@ -80,7 +80,7 @@ def evaluate_clips(
         "split": split,
         "clips": len({clip.whole or clip.clip_id for clip in held_out.clips}),
         "float": _accuracy(scores, held_out, dataset.info.labels),
-        **provenance(),
+        **provenance(),  # type: ignore[typeddict-item]  # the keys follow
     }
     if split == "test" and (run.folder / RESULT).exists():
         folds = read_json(run.folder / RESULT)

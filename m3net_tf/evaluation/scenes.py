@@ -186,7 +186,7 @@ def active_part_s(sound: Audio, rate_hz: int) -> tuple[float, float]:
 def _frame_powers(sound: Audio, rate_hz: int) -> npt.NDArray[np.float64]:
     step = round(_FRAME_S * rate_hz)
     padded = np.pad(sound.astype(np.float64), (0, -len(sound) % step))
-    return np.square(padded).reshape(-1, step).mean(axis=1)
+    return np.asarray(np.square(padded).reshape(-1, step).mean(axis=1))
 
 
 def _median_level_db(dataset: AudioDataset, clips: list[Clip]) -> float:

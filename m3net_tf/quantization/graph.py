@@ -85,7 +85,7 @@ class Graph:
 
     def name(self, tensor: int) -> str:
         """Name of a tensor; the converter joins the names of all its layers with ``;``."""
-        return self._tensors[tensor].name.decode()
+        return str(self._tensors[tensor].name, "utf-8")
 
     def layer(self, operator: Operator) -> str:
         """Keras's name of an operator's layer, without the network's name."""

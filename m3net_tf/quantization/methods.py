@@ -11,13 +11,13 @@ from m3net_tf.quantization.bias_correction import correct_biases
 from m3net_tf.quantization.calibration import clip_at_least_error, clip_at_percentile
 from m3net_tf.quantization.diffres import (
     FloatNetwork,
-    Int8Network,
     float_warp_of,
     quantize_parts,
 )
 from m3net_tf.quantization.equalization import equalize
 from m3net_tf.quantization.ptq import calibrate, quantize_calibrated, quantize_int16x8
 from m3net_tf.runtime.interpreter import Int8
+from m3net_tf.runtime.network import Int8Network
 from m3net_tf.system.artifacts import sha256_of
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras

@@ -176,7 +176,7 @@ def quantize_run(
         "tried": attempts,
         **_report(material, quantized),
         **_ranking(material, quantized, method, ranking_clips, log),
-        **provenance(),
+        **provenance(),  # type: ignore[typeddict-item]  # the keys follow
     }
     if bound_points is not None:
         report["within_bound"] = report["validation"]["drop_points"] <= bound_points

@@ -144,13 +144,14 @@ def _quantize(tflite: bytes, ends: tf.DType, float_tensors: Sequence[str]) -> by
     # TensorFlow's own QuantizationDebugger does the same; setup.cfg pins its minor version.
     from tensorflow.lite.python.convert import mlir_quantize
 
-    return mlir_quantize(
+    quantized: bytes = mlir_quantize(
         tflite,
         fully_quantize=ends == tf.int8,
         input_data_type=ends,
         output_data_type=ends,
         denylisted_nodes=list(float_tensors),
     )
+    return quantized
 
 
 def converter_of(model: keras.Model, shape: tuple[int | None, ...]) -> Any:
@@ -214,4 +215,5 @@ def _samples(calibration: npt.NDArray[np.int8]) -> Iterator[list[npt.NDArray[np.
 
 def evenly_spaced(values: npt.NDArray[Any], count: int) -> npt.NDArray[Any]:
     """At most ``count`` rows, evenly spaced from the first to the last."""
-    return values[np.linspace(0, len(values) - 1, min(count, len(values))).astype(int)]
+    chosen = np.linspace(0, len(values) - 1, min(count, len(values))).astype(int)
+    return np.asarray(values[chosen])

@@ -118,7 +118,7 @@ _BEFORE_RELU = (
 )
 
 
-class ChannelQuantizer(tfmot.quantization.keras.quantizers.LastValueQuantizer):
+class ChannelQuantizer(tfmot.quantization.keras.quantizers.LastValueQuantizer):  # type: ignore[misc]
     """Rounds weights like the converter.
 
     Args:
@@ -135,7 +135,9 @@ class ChannelQuantizer(tfmot.quantization.keras.quantizers.LastValueQuantizer):
         self, tensor_shape: tf.TensorShape, name: str, layer: keras.layers.Layer
     ) -> dict[str, Any]:
         """Create the ranges."""
-        return super().build(tf.TensorShape([self._channels(tensor_shape)]), name, layer)
+        shape = tf.TensorShape([self._channels(tensor_shape)])
+        ranges: dict[str, Any] = super().build(shape, name, layer)
+        return ranges
 
     def __call__(
         self, inputs: tf.Tensor, training: bool, weights: dict[str, Any], **kwargs: Any
@@ -155,7 +157,7 @@ class ChannelQuantizer(tfmot.quantization.keras.quantizers.LastValueQuantizer):
         return {"axes": self.axes, "mask": self.mask}
 
 
-class RangeQuantizer(tfmot.quantization.keras.quantizers.MovingAverageQuantizer):
+class RangeQuantizer(tfmot.quantization.keras.quantizers.MovingAverageQuantizer):  # type: ignore[misc]
     """Rounds a tensor to 256 steps of a range with given initial limits and a moving average.
 
     Args:
@@ -186,7 +188,7 @@ class RangeQuantizer(tfmot.quantization.keras.quantizers.MovingAverageQuantizer)
         return {"low": self.low, "high": self.high}
 
 
-class LayerConfig(tfmot.quantization.keras.QuantizeConfig):
+class LayerConfig(tfmot.quantization.keras.QuantizeConfig):  # type: ignore[misc]
     """Selects the weights and the output of a layer that tfmot's wrapper rounds.
 
     Args:
@@ -247,7 +249,7 @@ class LayerConfig(tfmot.quantization.keras.QuantizeConfig):
         return {"kernels": self.kernels, "output": self.output, "keep_zeros": self.keep_zeros}
 
 
-class _Simulated(tfmot.quantization.keras.QuantizeWrapperV2):
+class _Simulated(tfmot.quantization.keras.QuantizeWrapperV2):  # type: ignore[misc]
     """tfmot's wrapper with support for frozen layers."""
 
     @property

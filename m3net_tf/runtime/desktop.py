@@ -13,7 +13,6 @@ import numpy as np
 from m3net_tf.compiler.engines import COMPILED, TFLM
 from m3net_tf.runtime.interpreter import (
     Int8,
-    OpResolverType,
     as_input,
     int8_scores,
     load_interpreter,
@@ -55,9 +54,8 @@ def load_engine(tflite: bytes, engine: str, *, fast: bool = False) -> Engine:
         return load_compiled(tflite)
     if engine == TFLM:
         return functools.partial(run_tflm, tflite)
-    kernels = OpResolverType.AUTO if fast else OpResolverType.BUILTIN_REF
     with native_stderr():  # XNNPACK prints a message
-        interpreter = load_interpreter(tflite, kernels)
+        interpreter = load_interpreter(tflite, fast=fast)
 
     def run(features: Int8) -> Int8:
         return int8_scores(run_raw(interpreter, features))

@@ -205,7 +205,8 @@ def smooth(
     """Scores of a class averaged over the last runs, in 65536ths of full scale, (runs,)."""
     values = np.where(ran, scores.astype(np.int64) + 128, 0)
     total = np.concatenate([np.zeros(window_runs, np.int64), np.cumsum(values)])
-    return 256 * (total[window_runs:] - total[:-window_runs]) // window_runs
+    sums = total[window_runs:] - total[:-window_runs]
+    return np.asarray(256 * sums // window_runs, np.int64)
 
 
 class _ClassEvents:
@@ -232,7 +233,7 @@ class _ClassEvents:
         """The first run from ``at_least`` on at which an event is due."""
         while self._sequences:
             first, stop = self._sequences[0]
-            run = max(first, self._allowed, at_least)
+            run: int = max(first, self._allowed, at_least)
             if run < stop:
                 return run
             self._sequences.popleft()

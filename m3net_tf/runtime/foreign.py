@@ -20,7 +20,7 @@ from m3net_tf.audio.frontend import (
     named_frontend,
 )
 from m3net_tf.runtime.detector_config import DetectorConfig
-from m3net_tf.runtime.interpreter import OpResolverType, load_interpreter, tensor_quantization
+from m3net_tf.runtime.interpreter import load_interpreter, tensor_quantization
 from m3net_tf.runtime.metadata import Metadata, has_metadata, network_of, read_file, read_metadata
 from m3net_tf.system.artifacts import sha256_of
 from m3net_tf.system.conversion import from_plain
@@ -133,7 +133,7 @@ def _described(
 ) -> Metadata:
     """Metadata of a network, after the checks of its input and output."""
     try:
-        interpreter = load_interpreter(network, OpResolverType.BUILTIN_REF)
+        interpreter = load_interpreter(network)
         tensors = interpreter.get_input_details(), interpreter.get_output_details()
         _check_types(*tensors)
         (source,), (target,) = tensors

@@ -34,12 +34,12 @@ ARENA_LIMIT_BYTES = 64 << 20
 _ARENA_STEP_BYTES = 64
 
 
-def _reference(tflite: bytes) -> Interpreter:
-    return load_interpreter(tflite, OpResolverType.BUILTIN_REF)
+def load_interpreter(tflite: bytes, *, fast: bool = False) -> Interpreter:
+    """An interpreter with TFLite's reference kernels, ready to run on one thread.
 
-
-def load_interpreter(tflite: bytes, kernels: OpResolverType) -> Interpreter:
-    """An interpreter with the given kernels, ready to run on one thread.
+    Args:
+        tflite: the network.
+        fast: use XNNPACK's kernels instead.
 
     Raises:
         ModelError: the network cannot be loaded.
@@ -47,7 +47,9 @@ def load_interpreter(tflite: bytes, kernels: OpResolverType) -> Interpreter:
     try:
         interpreter = Interpreter(
             model_content=tflite,
-            experimental_op_resolver_type=kernels,
+            experimental_op_resolver_type=(
+                OpResolverType.AUTO if fast else OpResolverType.BUILTIN_REF
+            ),
             num_threads=1,
         )
         interpreter.allocate_tensors()
@@ -81,7 +83,7 @@ def tensor_quantization(tflite: bytes, which: str) -> tuple[float, int]:
     Raises:
         ModelError: the file is not a TFLite model.
     """
-    interpreter = _reference(tflite)
+    interpreter = load_interpreter(tflite)
     details = getattr(interpreter, f"get_{which}_details")()[0]
     scale, zero_point = (float(details["quantization"][0]), int(details["quantization"][1]))
     if details["dtype"] != np.int16:
@@ -95,7 +97,7 @@ def activation_bits(tflite: bytes) -> int:
     Raises:
         ModelError: the file is not a TFLite model.
     """
-    return 8 * np.dtype(_reference(tflite).get_input_details()[0]["dtype"]).itemsize
+    return 8 * int(np.dtype(load_interpreter(tflite).get_input_details()[0]["dtype"]).itemsize)
 
 
 def widen(features: Int8) -> npt.NDArray[np.int16]:
@@ -126,7 +128,7 @@ def run_reference(tflite: bytes, features: Int8) -> Int8:
     Raises:
         ModelError: the network cannot be loaded.
     """
-    return int8_scores(run_raw(_reference(tflite), features))
+    return int8_scores(run_raw(load_interpreter(tflite), features))
 
 
 def run_raw(interpreter: Interpreter, features: npt.NDArray[Any]) -> npt.NDArray[Any]:

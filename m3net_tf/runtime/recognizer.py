@@ -52,7 +52,7 @@ def column_levels(frontend: FrontendConfig, config: DetectorConfig, columns: Int
     gated = columns[: config.gate_bins].astype(np.int32)
     if frontend.kind == "waveform":  # samples are symmetric about zero
         gated = np.abs(gated)
-    return gated.sum(0, dtype=np.int32)
+    return np.asarray(gated.sum(0, dtype=np.int32))
 
 
 def _model_input(frontend: FrontendConfig, windows: Int8) -> Int8:

@@ -112,7 +112,7 @@ def pcm_of_array(samples: npt.ArrayLike, rate_hz: float, new_rate_hz: int) -> Pc
         audio = audio.mean(axis=1)
     if rate_hz != new_rate_hz:
         audio = _resampled(audio, rate_hz, new_rate_hz)
-    return np.clip(np.floor(audio * 32768.0 + 0.5), -32768, 32767).astype(np.int16)
+    return np.asarray(np.clip(np.floor(audio * 32768.0 + 0.5), -32768, 32767), np.int16)
 
 
 def _resampled(

@@ -98,7 +98,7 @@ class WarpConfig:
         # Round to 32 bits first: the last bits of an exponential differ between computers.
         mantissa, exponent = np.frexp(np.exp(-below_top))
         mantissa = np.round(mantissa * 2.0**32)
-        return np.round(np.ldexp(mantissa, exponent + self.top_bits - 32)).astype(np.uint64)
+        return np.asarray(np.round(np.ldexp(mantissa, exponent + self.top_bits - 32)), np.uint64)
 
     @functools.cached_property
     def positions(self) -> npt.NDArray[np.int16]:
@@ -190,7 +190,7 @@ def _log2(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
     fraction = (mantissa >> np.uint64(40)).astype(np.int64) & 0xFFFF
     table = log2_table().astype(np.int64)
     line = table[cell] + ((table[cell + 1] - table[cell]) * fraction >> 16)
-    return (exponent << _FRACTION_BITS) + line
+    return np.asarray((exponent << _FRACTION_BITS) + line, np.int64)
 
 
 def _features(

@@ -49,15 +49,15 @@ def _keras_3_calls() -> bool:
     return False
 
 
-class RandomLayer(keras.__internal__.layers.BaseRandomLayer):
+class RandomLayer(keras.__internal__.layers.BaseRandomLayer):  # type: ignore[misc]
     """Base of a layer that draws random numbers; it takes a ``seed``."""
 
-    def uniform(self, shape: tf.TensorShape | tf.Tensor | tuple) -> tf.Tensor:
+    def uniform(self, shape: tf.TensorShape | tf.Tensor | tuple[int, ...]) -> tf.Tensor:
         """Draw float32 numbers from 0 to 1."""
         return self._random_generator.random_uniform(shape, dtype=tf.float32)
 
     def normal(
-        self, shape: tf.TensorShape | tf.Tensor | tuple, stddev: float, dtype: tf.DType
+        self, shape: tf.TensorShape | tf.Tensor | tuple[int, ...], stddev: float, dtype: tf.DType
     ) -> tf.Tensor:
         """Draw numbers of mean 0 and this standard deviation."""
         return self._random_generator.random_normal(shape, stddev=stddev, dtype=dtype)

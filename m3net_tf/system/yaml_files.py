@@ -66,7 +66,7 @@ class _StrictLoader(yaml.SafeLoader):
         self._sizes: dict[yaml.Node, int] = {}  # values of a node and all its descendants
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        event = self.peek_event()
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
         line = event.start_mark.line + 1
         self._depth += 1
         if self._depth > DEEPEST:

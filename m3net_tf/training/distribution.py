@@ -128,7 +128,8 @@ def shared_predictions(model: keras.Model, features: FeatureSet) -> npt.NDArray[
         return context.all_reduce(tf.distribute.ReduceOp.SUM, tf.constant(outputs))
 
     strategy = tf.distribute.get_strategy()
-    return strategy.experimental_local_results(strategy.run(part))[0].numpy()
+    (outputs, *_) = strategy.experimental_local_results(strategy.run(part))
+    return np.asarray(outputs)
 
 
 def _average_statistics(model: keras.Model) -> None:

@@ -56,7 +56,7 @@ class Recipe:
 
     def to_dict(self) -> dict[str, Any]:
         """All sections as plain values; tuples become lists, as in YAML and JSON."""
-        return to_plain(dataclasses.asdict(self))
+        return {key: to_plain(value) for key, value in dataclasses.asdict(self).items()}
 
     def hashed_values(self) -> dict[str, Any]:
         """The plain values whose hash identifies a result.

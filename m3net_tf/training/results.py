@@ -168,5 +168,5 @@ def _facts(
         "devices": state.devices,
         "threads": recipe.training.threads,
         "training_s": round(sum(row["seconds"] for row in state.history), 1),
-        **provenance(),
+        **provenance(),  # type: ignore[typeddict-item]  # the keys follow
     }

@@ -50,4 +50,4 @@ def balanced_shares(
     if matrix is None:
         matrix = np.eye(int(labels.max()) + 1, dtype=np.uint8)[labels]
     weights = (matrix != 0) @ (1.0 / np.maximum((matrix != 0).sum(0), 1))
-    return weights / weights.sum()
+    return np.asarray(weights / weights.sum())

@@ -63,7 +63,6 @@ def make_step(
         return loss
 
     # No tensor decides a branch or a loop in here, so rewriting Python's own would only take time.
-    @tf.function(reduce_retracing=True, autograph=False)
     def step(batch: Batch, seed: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
         maps, labels = _network_input(batch["features"]), batch["labels"]
         multi_label = labels.shape.rank == 2
@@ -80,7 +79,8 @@ def make_step(
         _average_weights(state, done)
         return loss
 
-    return step
+    compiled: Step = tf.function(step, reduce_retracing=True, autograph=False)
+    return compiled
 
 
 def _average_weights(state: TrainingState, done: tf.Tensor) -> None:

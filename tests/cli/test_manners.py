@@ -303,9 +303,9 @@ def test_export_in_json(run, monkeypatch, tmp_path, make_manifest):
 LAB_JSON = [
     ("lab figure", "", None),
     (
-        "lab figure curves",
+        "lab figure diffres/fig6",
         "lab.figures.catalogue.draw_figure",
-        {"figure": "curves", "files": ["a"]},
+        {"figure": "diffres/fig6", "files": ["a"]},
     ),
     ("table a/b", "lab.studies.tables.make_table", {"failed": 0, "runs": 2}),
     ("table --list --out r", "", None),
@@ -325,7 +325,7 @@ LAB_JSON = [
         ("version", "", {"version": __version__}),
         ("train recipe.yaml --run r", "training.train", {"folder": "r", "accuracy": 0.5}),
         ("demo recipe.yaml --run r", "boards.deployment.chain.run_chain", {"drift": []}),
-        ("matrix --if-possible", "boards.deployment.matrix.possible_engines", {"cells": []}),
+        ("matrix --if-possible", "boards.deployment.matrix.run_matrix", {"cells": []}),
         ("matrix", "boards.deployment.matrix.run_matrix", {"cells": []}),
         (
             "device capture /dev/port --label a --folder f --no-ask",
@@ -341,7 +341,6 @@ def test_standard_output_is_one_json_value(run, monkeypatch, tmp_path, words, fu
         "run_chain": {"drift": []},
         "draw_figure": [Path("a")],
         "capture_port": [Path("a")],
-        "possible_engines": [],
         "run_matrix": [],
         "find_cell": None,
     }

@@ -30,8 +30,10 @@ class Machine:
         flash: first address.
         ram: first address.
         size: bytes of each.
-        instructions_per_tick: of the system timer, with ``-icount shift=0``: a nanosecond each.
-        options: of the compiler, beside the core's name.
+        instructions_per_tick: of the clock, with ``-icount shift=0``: a nanosecond each.
+        options: of the compiler, beside the name of a Cortex-M.
+        compiler: its name.
+        emulator: its name and options.
     """
 
     name: str
@@ -41,6 +43,8 @@ class Machine:
     size: int = 4 << 20
     instructions_per_tick: float = 40.0
     options: tuple[str, ...] = ()
+    compiler: str = COMPILER
+    emulator: tuple[str, ...] = (EMULATOR,)
 
 
 #: A board for each core.
@@ -52,6 +56,12 @@ MACHINES = {
     "cortex-m55": Machine(
         *("mps3-an547", 0x59303000, 0x10000000, 0x30000000, 512 << 10, 31.25),
         ("-mfloat-abi=hard",),  # else the compiler has no Helium
+    ),
+    "rv32imac": Machine(
+        *("virt", 0x10000000, 0x80000000, 0x80400000, 4 << 20, 1.0),
+        ("-march=rv32imac", "-mabi=ilp32", "-misa-spec=2.2", "-msmall-data-limit=0"),
+        "riscv64-unknown-elf-gcc",
+        ("qemu-system-riscv32", "-bios", "none"),
     ),
 }
 
@@ -73,10 +83,20 @@ class Outcome:
     instructions: int
 
 
-def why_not() -> str:
-    """Why nothing can be emulated here; '' if it can."""
-    missing = [name for name in (COMPILER, EMULATOR) if shutil.which(name) is None]
+def why_not(core: str = "cortex-m4") -> str:
+    """Why a core cannot be emulated here; '' if it can."""
+    machine = MACHINES[core]
+    programs = (machine.compiler, machine.emulator[0])
+    missing = [name for name in programs if shutil.which(name) is None]
     return f"{', '.join(missing)} not installed" if missing else ""
+
+
+def compiler_for(core: str) -> tuple[str, ...]:
+    """The compiler with its options for a core."""
+    machine = MACHINES[core]
+    if machine.compiler == COMPILER:
+        return (COMPILER, f"-mcpu={core}", "-mthumb", "--specs=nosys.specs", *machine.options)
+    return (machine.compiler, "-specs=picolibc.specs", *machine.options)
 
 
 def run_cases(cases: Sequence[Case], folder: Path, core: str) -> list[Outcome]:
@@ -96,21 +116,24 @@ def run_cases(cases: Sequence[Case], folder: Path, core: str) -> list[Outcome]:
 
 def run_image(elf: Path, core: str) -> str:
     """What a program prints, and after it what the emulator complains of."""
-    command = [EMULATOR, "-M", MACHINES[core].name, "-nographic", "-icount", "shift=0", "-monitor"]
-    command += ["none", "-semihosting", "-serial", "stdio", "-kernel", str(elf)]
+    machine = MACHINES[core]
+    command = [*machine.emulator, "-M", machine.name, "-nographic", "-icount", "shift=0"]
+    command += ["-monitor", "none", "-semihosting", "-serial", "stdio", "-kernel", str(elf)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
     return done.stdout + done.stderr
 
 
-def run_checked(cases: Sequence[Case], folder: Path) -> list[np.ndarray]:
+def run_checked(cases: Sequence[Case], folder: Path, *options: str) -> list[np.ndarray]:
     """Outputs on this machine under the sanitizers of addresses and of undefined behaviour.
+
+    With ``-DM3NET_ENGINE_RV32=1`` among the compiler's options they are of the path of RISC-V.
 
     Each arena is a block of memory of its own, so that reading behind it is found.
     """
     _write_sources(cases, folder)
     program = folder / "checked"
     command = ("gcc", "-std=c11", "-g", "-O1", "-fsanitize=address,undefined")
-    command += ("-fno-sanitize-recover=all", *WARNINGS, f"-I{engine_folder()}")
+    command += ("-fno-sanitize-recover=all", *WARNINGS, f"-I{engine_folder()}", *options)
     _compile(*command, f"-I{folder}", HERE / "checked.c", *_engine(command, folder), "-o", program)
     done = subprocess.run([program], capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -143,7 +166,7 @@ def build_program(
     folder.mkdir(parents=True, exist_ok=True)
     elf = folder / "image.elf"
     machine = MACHINES[core]
-    command = (COMPILER, f"-mcpu={core}", "-mthumb", "-std=c11", "-O2", *machine.options)
+    command = (*compiler_for(core), "-std=c11", "-O2")
     command += ("-ffunction-sections", "-fdata-sections", *WARNINGS)
     command += (f"-I{engine}", "-Wno-error") if engine else (f"-I{engine_folder()}",)
     script = (HERE / "board.ld").read_text()
@@ -151,7 +174,7 @@ def build_program(
         script = script.replace(f"@{name}@", hex(value))
     (folder / "board.ld").write_text(script)
     board = [f"-T{folder / 'board.ld'}", f"-DBOARD_UART={machine.uart:#x}u"]
-    board += ["-nostartfiles", "--specs=nosys.specs", "-Wl,--gc-sections"]
+    board += ["-nostartfiles", "-Wl,--gc-sections"]
     built = _engine(command, folder) if kernels is None else kernels
     sources = [f"-I{folder}", *(f"-I{path.parent}" for path in kernels or ()), f"-I{HERE}"]
     sources += [source, *built]

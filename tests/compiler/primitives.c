@@ -13,7 +13,9 @@
 #include "wide.h"
 
 // For the functions that only these files call.
-#if !M3NET_ENGINE_DSP && !M3NET_ENGINE_HELIUM
+#if M3NET_ENGINE_RV32
+#include "rv32_convolution.c"
+#elif !M3NET_ENGINE_DSP && !M3NET_ENGINE_HELIUM
 #include "convolution.c"
 #endif
 #include "functions_16.c"
@@ -211,7 +213,27 @@ static void check_portable(void) {
   check_tables();
 }
 
-#if !M3NET_ENGINE_DSP && !M3NET_ENGINE_HELIUM
+#if M3NET_ENGINE_RV32
+
+/// Sums of four channels, of which c and d have the weights of a and b, with two items.
+static m3net_four_sums two_items(const int32_t* row) {
+  static const m3net_channel channels[4];
+  const int32_t first = M3NET_LANES(row[0], row[1]), second = M3NET_LANES(row[2], row[3]);
+  const m3net_block block = {{first, first, second, second}};
+  const int8_t items[2] = {(int8_t)row[4], (int8_t)row[5]};
+  pixel_sums sums = {{0, 0}, {0, 0}};
+  add_two_items(&sums, &block, items);
+  return unpacked(sums, channels, OFFSET);
+}
+
+static void check_two_items(void) {
+  CHECK(lower_sum, two_items(row).a);
+  CHECK(upper_sum, two_items(row).b);
+  CHECK(other_lower_sum, two_items(row).c);
+  CHECK(other_upper_sum, two_items(row).d);
+}
+
+#elif !M3NET_ENGINE_DSP && !M3NET_ENGINE_HELIUM
 
 /// A long sum of two channels.
 static int64_t two_lanes(const int32_t* row) {
@@ -316,7 +338,9 @@ int main(void)
 #endif
 {
   check_portable();
-#if !M3NET_ENGINE_DSP && !M3NET_ENGINE_HELIUM
+#if M3NET_ENGINE_RV32
+  check_two_items();
+#elif !M3NET_ENGINE_DSP && !M3NET_ENGINE_HELIUM
   check_lanes();
 #endif
 #if M3NET_ENGINE_DSP

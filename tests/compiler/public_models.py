@@ -35,6 +35,8 @@ LIMIT_S = 300
 
 def values_of(tensor: Tensor, number: int, rng: np.random.Generator) -> np.ndarray:
     """An input: the smallest item alone, the largest, both, then noise from quiet to loud."""
+    if tensor.dtype == "bool":
+        return rng.integers(0, 2, tensor.shape).astype(bool)
     ends = np.iinfo(tensor.dtype)
     if number < 2:
         return np.full(tensor.shape, (ends.min, ends.max)[number], tensor.dtype)

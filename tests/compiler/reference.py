@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from m3net_tf.compiler.network import CompiledNetwork
-from m3net_tf.runtime.interpreter import ARENA_LIMIT_BYTES, OpResolverType, load_interpreter
+from m3net_tf.runtime.interpreter import ARENA_LIMIT_BYTES, load_interpreter
 from m3net_tf.system.native import native_stderr
 
 
@@ -26,7 +26,7 @@ def run_micro(tflite: bytes, inputs: Sequence[np.ndarray], outputs: int) -> list
 
 def run_lite(tflite: bytes, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
     """All outputs of a network for its inputs, by LiteRT: for operators that TFLite Micro lacks."""
-    interpreter = load_interpreter(tflite, OpResolverType.BUILTIN_REF)
+    interpreter = load_interpreter(tflite)
     for details, values in zip(interpreter.get_input_details(), inputs, strict=True):
         interpreter.set_tensor(details["index"], values)
     interpreter.invoke()
@@ -34,9 +34,12 @@ def run_lite(tflite: bytes, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 
 def random_inputs(rng: np.random.Generator, network: CompiledNetwork) -> list[np.ndarray]:
-    """Noise of int8 or int16, now and then the extreme values alone."""
+    """Noise of int8, int16 or bool, now and then the extreme values alone."""
     values = []
     for tensor in network.graph.inputs:
+        if tensor.dtype == "bool":
+            values.append(rng.integers(0, 2, tensor.shape).astype(bool))
+            continue
         ends = np.iinfo(tensor.dtype)
         if rng.random() < 0.2:
             values.append(rng.choice(np.array([ends.min, ends.max], tensor.dtype), tensor.shape))

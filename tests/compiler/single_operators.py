@@ -282,19 +282,26 @@ def binary(kind: str, options_type: Any) -> Callable[[Random], bytes]:
         out_shape = np.broadcast_shapes(first.shape, second.shape)
         if kind == "MUL":
             scale = first.scale * second.scale * 128
+        elif kind == "DIV":  # TFLite Micro shifts by more bits than a number has above 1 / 64
+            scale = first.scale / second.scale / 64
         elif kind == "SQUARED_DIFFERENCE":
             scale = max(first.scale, second.scale) ** 2 * 128
         else:
             scale = max(first.scale, second.scale) * 2
-        scale = float(np.float32(scale * 2.0 ** rng.uniform(-3, 3)))
+        scale = float(np.float32(scale * 2.0 ** rng.uniform(-3, 0 if kind == "DIV" else 3)))
         output = Item(out_shape, scale, _zero(rng))
         if kind in ("MINIMUM", "MAXIMUM"):
             second = dataclasses.replace(first, shape=second.shape)
             output = dataclasses.replace(first, shape=out_shape)
         if rng.random() < 0.2:
             second.values = rng.integers(-128, 128, second.shape).astype(np.int8)
+        if kind == "DIV":  # by anything but zero
+            values = rng.integers(1, 256, second.shape) + second.zero_point
+            second.values = np.where(values > 127, values - 256, values).astype(np.int8)
         inputs = (
-            [first, first] if rng.random() < 0.1 and out_shape == first.shape else [first, second]
+            [first, first]
+            if kind != "DIV" and rng.random() < 0.1 and out_shape == first.shape
+            else [first, second]
         )
         if inputs[1] is second and second.values is None and rng.random() < 0.3:
             inputs.reverse()
@@ -632,6 +639,53 @@ def transposed_convolution(rng: Random) -> bytes:
     return write_model("TRANSPOSE_CONV", inputs, [output], options)
 
 
+def comparison(kind: str) -> Callable[[Random], bytes]:
+    def make(rng: Random) -> bytes:
+        options = getattr(schema, f"{kind.title().replace('_', '')}OptionsT")()
+        shape = _any_shape(rng)
+        sides = [
+            _computed(rng, [1 if rng.random() < chance else size for size in shape])
+            for chance in (0.1, 0.25)
+        ]
+        for side in sides:
+            side.scale = float(np.float32(2.0 ** rng.uniform(-10, -1)))
+        if rng.random() < 0.5:
+            sides[1].scale, sides[1].zero_point = sides[0].scale, sides[0].zero_point
+        out_shape = np.broadcast_shapes(*(tuple(side.shape) for side in sides))
+        return write_model(kind, sides, [Item(out_shape, dtype="bool")], options)
+
+    return make
+
+
+def select(rng: Random) -> bytes:
+    shape = _any_shape(rng)
+    chosen = _computed(rng, [1 if rng.random() < 0.2 else size for size in shape])
+    other = dataclasses.replace(chosen, shape=[1 if rng.random() < 0.2 else n for n in shape])
+    flags = Item([1 if rng.random() < 0.2 else size for size in shape], dtype="bool")
+    sides = [flags, chosen, other]
+    out_shape = np.broadcast_shapes(*(tuple(side.shape) for side in sides))
+    output = dataclasses.replace(chosen, shape=out_shape)
+    return write_model("SELECT_V2", sides, [output], schema.SelectV2OptionsT())
+
+
+def search(kind: str, options_type: Any) -> Callable[[Random], bytes]:
+    def make(rng: Random) -> bytes:
+        options = options_type()
+        options.outputType = schema.TensorType.INT32
+        source = _computed(rng, _any_shape(rng))
+        axis = int(rng.integers(0, len(source.shape)))
+        shape = (*source.shape[:axis], *source.shape[axis + 1 :])
+        where = np.array([axis - len(source.shape) if rng.random() < 0.5 else axis], np.int32)
+        inputs = [source, Item(where.shape, values=where)]
+        return write_model(kind, inputs, [Item(shape, dtype="int32")], options)
+
+    return make
+
+
+#: Of operators whose outputs are bool.
+COMPARISONS = ("EQUAL", "GREATER", "GREATER_EQUAL", "LESS", "LESS_EQUAL", "NOT_EQUAL")
+
+
 def lstm(rng: Random) -> bytes:
     is_time_major = bool(rng.integers(0, 2))
     batches, steps, depth, cells = (int(n) for n in rng.integers(1, [3, 6, 10, 10]))
@@ -695,12 +749,15 @@ def svdf_layer(rng: Random, source: Item) -> Step:
 MAKERS: dict[str, Callable[[Random], bytes]] = {
     "ABS": unary("ABS"),
     "ADD": binary("ADD", schema.AddOptionsT),
+    "ARG_MAX": search("ARG_MAX", schema.ArgMaxOptionsT),
+    "ARG_MIN": search("ARG_MIN", schema.ArgMinOptionsT),
     "AVERAGE_POOL_2D": pooling("AVERAGE_POOL_2D"),
     "BATCH_MATMUL": batch_matmul,
     "BATCH_TO_SPACE_ND": blocks(is_spread=False),
     "CONCATENATION": concatenation,
     "CONV_2D": convolution,
     "DEPTHWISE_CONV_2D": depthwise,
+    "DIV": binary("DIV", schema.DivOptionsT),
     "DEPTH_TO_SPACE": depth_blocks(is_spread=False),
     "FULLY_CONNECTED": fully_connected,
     "GATHER": gather,
@@ -729,6 +786,7 @@ MAKERS: dict[str, Callable[[Random], bytes]] = {
     ),
     "REVERSE_V2": reverse,
     "RSQRT": unary("RSQRT"),
+    "SELECT_V2": select,
     "SLICE": take_slice,
     "SOFTMAX": softmax,
     "SPACE_TO_BATCH_ND": blocks(is_spread=True),
@@ -746,4 +804,5 @@ MAKERS: dict[str, Callable[[Random], bytes]] = {
     "TRANSPOSE_CONV": transposed_convolution,
     "UNIDIRECTIONAL_SEQUENCE_LSTM": lstm,
     "UNPACK": unpack,
+    **{kind: comparison(kind) for kind in COMPARISONS},
 }

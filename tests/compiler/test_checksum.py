@@ -24,7 +24,7 @@ def build(folder, source: str, header: str, layout: str) -> ctypes.CDLL:
     (folder / "one.c").write_text(source)
     (folder / "one.h").write_text(header)
     library = folder / f"{len(list(folder.iterdir()))}.so"
-    defines = {"DSP": layout == "dsp", "HELIUM": layout == "helium"}
+    defines = {name.upper(): layout == name for name in LAYOUTS if name != "portable"}
     command = ["gcc", "-std=c11", "-shared", "-fPIC"]
     command += [f"-DM3NET_ENGINE_{name}={int(chosen)}" for name, chosen in defines.items()]
     command += [f"-I{engine_folder()}", str(folder / "one.c"), "-Wl,-z,lazy", "-o", str(library)]

@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
-from single_operators import MAKERS, Item, pack_model, write_model
+from single_operators import COMPARISONS, MAKERS, Item, pack_model, write_model
 from wide_operators import WIDE_MAKERS, widen
 
 from m3net_tf.compiler.network import compile_network
@@ -15,12 +15,16 @@ from m3net_tf.system.errors import ModelError
 TYPES = schema.TensorType
 FLAT = "input: one dimension less"
 REPEATED = "input 1: longer"  # axes that stand twice
-BROADCASTING = {"ADD", "BATCH_MATMUL", "MAXIMUM", "MINIMUM", "MUL", "SQUARED_DIFFERENCE", "SUB"}
+BROADCASTING = {
+    *("ADD", "BATCH_MATMUL", "DIV", "MAXIMUM", "MINIMUM", "MUL", "PRELU", "SELECT_V2"),
+    *("SQUARED_DIFFERENCE", "SUB", *COMPARISONS),
+}
 REDUCTIONS = ("MEAN", "REDUCE_MAX", "REDUCE_MIN", "SUM")
 #: What may stay a valid network: only items count, a size is of no account, or a kernel converts.
 VALID = {
     **{kind: {FLAT} for kind in BROADCASTING},  # if the dimension had one item
     **{kind: {REPEATED, "input: larger"} for kind in REDUCTIONS},
+    **{kind: {"output: int32"} for kind in ("ARG_MAX", "ARG_MIN")},  # as before
     "FULLY_CONNECTED": {FLAT, "output: one dimension more"},
     "QUANTIZE": {"output: type", "input: type"},
     "RESHAPE": {FLAT, "output: reversed", "output: flat", "output: one dimension more"}

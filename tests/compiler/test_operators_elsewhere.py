@@ -41,9 +41,10 @@ def require_equal(cases, outputs, expected):
     assert different == []
 
 
-def test_operators_are_clean_under_sanitizers(tmp_path):
+@pytest.mark.parametrize("options", [(), ("-DM3NET_ENGINE_RV32=1",)], ids=["portable", "rv32"])
+def test_operators_are_clean_under_sanitizers(options, tmp_path):
     cases = make_cases(4)
-    outputs = run_checked(cases, tmp_path / "checked")
+    outputs = run_checked(cases, tmp_path / "checked", *options)
     require_equal(cases, outputs, host_outputs(cases, tmp_path / "host"))
 
 
@@ -54,9 +55,10 @@ def cases_and_outputs(tmp_path_factory):
     return cases, host_outputs(cases, tmp_path_factory.mktemp("host"))
 
 
-@pytest.mark.skipif(bool(why_not()), reason=why_not() or "an emulator is there")
-@pytest.mark.parametrize("core", ["cortex-m3", "cortex-m4", "cortex-m33", "cortex-m55"])
+@pytest.mark.parametrize("core", ["cortex-m3", "cortex-m4", "cortex-m33", "cortex-m55", "rv32imac"])
 def test_operators_on_an_emulated_core(core, cases_and_outputs, tmp_path):
+    if reason := why_not(core):
+        pytest.skip(reason)
     cases, expected = cases_and_outputs
     outputs = [outcome.output for outcome in run_cases(cases, tmp_path, core)]
     require_equal(cases, outputs, expected)

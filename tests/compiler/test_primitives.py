@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from emulated import COMPILER, HERE, MACHINES, build_program, run_image, why_not
+from emulated import HERE, build_program, compiler_for, run_image, why_not
 
 from m3net_tf.compiler.host import WARNINGS, engine_folder
 from m3net_tf.compiler.operators.functions import logistic_table
@@ -26,14 +26,17 @@ from m3net_tf.compiler.operators.functions import logistic_table
 Row = tuple[int, ...]
 
 HOST = "host"
-CORES = ("cortex-m3", "cortex-m4", "cortex-m33", "cortex-m55")
+RV32 = ("rv32imac",)
+CORTEX_M = ("cortex-m3", "cortex-m4", "cortex-m33", "cortex-m55")
+CORES = (*CORTEX_M, *RV32)
 PORTABLE = (HOST, "cortex-m3")
 DSP = ("cortex-m4", "cortex-m33", "cortex-m55")
 HELIUM = ("cortex-m55",)
-SCALAR = (HOST, "cortex-m3", "cortex-m4", "cortex-m33")
+SCALAR = (HOST, "cortex-m3", "cortex-m4", "cortex-m33", *RV32)
 ALL = (HOST, *CORES)
 A, D, W, S = "arithmetic.h", "dsp.h", "wide.h", "sigmoid.h"
 H, R, E = "helium.h", "helium_rows.h", "elementwise.c"
+V = "rv32_convolution.c"
 MIN, MAX = -(1 << 31), (1 << 31) - 1
 EDGES = (
     0,
@@ -329,6 +332,13 @@ def rows() -> dict[str, list[Row]]:
         "high_lane": [(low, high, high) for low, high in lanes],
         "load_word": [(w, place, w) for w in words for place in range(4)],
     }
+    extremes = (-128, -127, -1, 0, 1, 126, 127)
+    chosen = [tuple(rng.choice(extremes) for _ in range(6)) for _ in range(600)]
+    chosen += [(a, b, a, b, x, x) for a in extremes for b in extremes for x in (-128, 127)]
+    for name in ("lower_sum", "other_lower_sum"):
+        tables[name] = [(*r, r[0] * r[4] + r[2] * r[5]) for r in chosen]
+    for name in ("upper_sum", "other_upper_sum"):
+        tables[name] = [(*r, r[1] * r[4] + r[3] * r[5]) for r in chosen]
     tables["scale_long"] = [
         (m, s, wide >> 32, wrap(wide), scale_long(wide, m, s))
         for m in (*FACTORS, 0x7FFF0000, 0x7FFEFFFF)
@@ -368,9 +378,8 @@ def compile_rows(path: str, folder: Path) -> Path:
     pairs = zip(declarations, contents, strict=True)
     definitions = "".join(f"{name} = {{\n{values}\n}};\n" for name, values in pairs)
     (folder / "rows.c").write_text(f'#include "rows.h"\n{definitions}')
-    target = [f"-mcpu={path}", "-mthumb", *MACHINES[path].options] if path in CORES else []
-    tool = COMPILER if path in CORES else "gcc"
-    command = [tool, *target, "-fdata-sections", "-c", "rows.c", "-o", "rows.o"]
+    compiler = compiler_for(path) if path in CORES else ("gcc",)
+    command = [*compiler, "-fdata-sections", "-c", "rows.c", "-o", "rows.o"]
     subprocess.run(command, cwd=folder, check=True)
     return folder / "rows.o"
 
@@ -399,13 +408,14 @@ def compare(
 
 
 def skip_without(path: str) -> None:
-    reason = why_not() if path in CORES else "" if shutil.which("gcc") else "gcc not installed"
+    reason = why_not(path) if path in CORES else "" if shutil.which("gcc") else "gcc not installed"
     if reason:
         pytest.skip(reason)
 
 
 VECTORS = {"vector_divide", "vector_reduce", "vector_narrow", "vector_wide", "move_bytes"}
 LANES = {"low_lane", "high_lane"}
+TWO_ITEMS = {"lower_sum", "upper_sum", "other_lower_sum", "other_upper_sum"}
 PAIRS = {"load_word", "even_bytes", "odd_bytes", "pack_low", "pack_high", "add_products"}
 
 
@@ -416,6 +426,7 @@ def test_results_are_exact(path, tmp_path):
     assert {name: wrong for name, (wrong, _) in found.items() if wrong} == {}
     expected = {"look_up", *rows()} - (set() if path in DSP else PAIRS)
     expected -= set() if path in PORTABLE else LANES
+    expected -= set() if path in RV32 else TWO_ITEMS
     expected |= VECTORS if path in HELIUM else set()
     assert {name for name, (_, compared) in found.items() if compared > 10} == expected
 
@@ -492,9 +503,9 @@ CHANGES = (
     Change(D, "%2, asr #16", "%2", "pack_high", DSP),
     Change(D, "smlad %0, %1, %2, %3", "smladx %0, %1, %2, %3", "add_products", DSP),
     Change(D, "smlad %0, %1, %2, %3", "smuad %0, %1, %2", "add_products", DSP),
-    Change(D, "ssat %0, #8", "ssat %0, #9", "saturate", CORES),
-    Change(D, "if (value < INT8_MIN) {", "if (value < INT16_MIN) {", "saturate", (HOST,)),
-    Change(D, "value > INT8_MAX ? INT8_MAX : value", "value", "saturate", (HOST,)),
+    Change(D, "ssat %0, #8", "ssat %0, #9", "saturate", CORTEX_M),
+    Change(D, "if (value < INT8_MIN) {", "if (value < INT16_MIN) {", "saturate", (HOST, *RV32)),
+    Change(D, "value > INT8_MAX ? INT8_MAX : value", "value", "saturate", (HOST, *RV32)),
     Change(W, "(factor.multiplier + (1 << 15)) >> 16", "factor.multiplier >> 16", "scale_long"),
     Change(W, ">> 16 : most;", ">> 16 : most + 1;", "scale_long"),
     Change(W, " + ((int64_t)1 << (shift - 1))", "", "scale_long"),
@@ -554,6 +565,16 @@ CHANGES = (
     Change("softmax.c", "i < 3; ++i", "i < 2; ++i", "reciprocal"),
     Change("softmax.c", "? INT32_MAX : guess * 2", "? guess : guess * 2", "reciprocal"),
     Change("softmax.c", "m3net_sum(guess, enlarge", "m3net_sum(0 * guess, enlarge", "reciprocal"),
+    Change(D, "+ (int32_t)((uint32_t)product >> 31);", ";", "high_product", RV32),
+    Change(D, "(uint32_t)value + 128u < 256u", "(uint32_t)value + 128u < 300u", "saturate", RV32),
+    Change(V, "#define OFFSET 0x7FFFu", "#define OFFSET 0x7000u", "lower_sum", RV32),
+    Change(V, "#define OFFSET 0x7FFFu", "#define OFFSET 0x8000u", "upper_sum", RV32),
+    Change(V, "srli %[upper]", "srai %[upper]", "upper_sum", RV32),
+    Change(V, "add %[products], %[products], %[upper]", "nop", "lower_sum", RV32),
+    Change(V, "sums.ab.upper - offset", "sums.ab.upper", "upper_sum", RV32),
+    Change(V, "(sums.ab.upper << M3NET_LANE_BITS) - offset", "offset", "lower_sum", RV32),
+    Change(V, "sums.cd.upper - offset", "sums.cd.upper", "other_upper_sum", RV32),
+    Change(V, "(sums.cd.upper << M3NET_LANE_BITS) - offset", "offset", "other_lower_sum", RV32),
     Change("convolution.c", "(sum - low_lane(sum)) >>", "sum >>", "high_lane", PORTABLE),
     Change("convolution.c", "sum, unused) >> unused", "sum, 0)", "low_lane", PORTABLE),
     Change("root.h", "    ++shift;", "    shift += 2;", "root"),

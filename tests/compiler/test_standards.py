@@ -7,7 +7,7 @@ import subprocess
 
 import numpy as np
 import pytest
-from emulated import COMPILER
+from emulated import compiler_for
 from single_operators import MAKERS
 from wide_operators import WIDE_MAKERS
 
@@ -19,9 +19,7 @@ from m3net_tf.compiler.plan import SLACK_BYTES
 COMPILERS = {
     "gcc": ["gcc"],
     "clang": ["clang"],
-    "m3": [COMPILER, "-mcpu=cortex-m3", "-mthumb"],
-    "m4": [COMPILER, "-mcpu=cortex-m4", "-mthumb"],
-    "m55": [COMPILER, "-mcpu=cortex-m55", "-mthumb", "-mfloat-abi=hard"],
+    **{core: compiler_for(core) for core in ("cortex-m3", "cortex-m4", "cortex-m55", "rv32imac")},
 }
 
 

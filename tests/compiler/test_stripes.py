@@ -216,9 +216,10 @@ def test_chains_are_clean_under_sanitizers(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(bool(why_not()), reason=why_not() or "an emulator is there")
-@pytest.mark.parametrize("core", ["cortex-m3", "cortex-m4", "cortex-m55"])
+@pytest.mark.parametrize("core", ["cortex-m3", "cortex-m4", "cortex-m55", "rv32imac"])
 def test_chains_on_an_emulated_core(core, tmp_path, monkeypatch):
+    if reason := why_not(core):
+        pytest.skip(reason)
     models, networks = chains(range(FEW), monkeypatch)
     rng = np.random.default_rng(5)
     cases = [Case(name, each, random_inputs(rng, each)) for name, each in networks.items()]

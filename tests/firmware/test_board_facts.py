@@ -38,7 +38,8 @@ def odd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     file = tmp_path / "boards" / "odd" / "board.toml"
     file.parent.mkdir(parents=True)
     file.write_text(ODD)
-    shutil.copytree(FIRMWARE_DIR / "cmake", tmp_path / "cmake")
+    for folder in ("arch", "cmake"):
+        shutil.copytree(FIRMWARE_DIR / folder, tmp_path / folder)
     monkeypatch.setattr(boards, "FIRMWARE_DIR", tmp_path)
     return file
 
@@ -171,6 +172,9 @@ def test_facts_of_a_core_are_those_of_its_compiler_flags():
 def test_an_unknown_core_lists_the_known_ones(odd: Path):
     odd.write_text(ODD.replace("cortex-m4f", "z80"))
     with pytest.raises(ConfigError, match="'z80'.* cortex-m3, cortex-m33"):
+        boards.load_board("odd")
+    odd.write_text(ODD.replace("cortex_m", "mips"))
+    with pytest.raises(ConfigError, match="'mips'; architectures that exist: cortex_m, riscv"):
         boards.load_board("odd")
 
 

@@ -19,10 +19,11 @@ import pytest
 from firmware_helpers import (
     APPS,
     BOARD,
-    CLASSES,
     FRAMES,
+    BuiltFirmware,
     random_features,
     skip_or_fail,
+    small_model,
     write_bundle,
 )
 
@@ -30,7 +31,6 @@ from m3net_tf.audio.frontend import FrontendConfig, features_int8, fixed_feature
 from m3net_tf.boards.builds import build, sources
 from m3net_tf.boards.builds.boards import find_machine, list_boards, load_board
 from m3net_tf.boards.builds.build import build_compiled, why_unreachable
-from m3net_tf.boards.builds.image import FirmwareImage
 from m3net_tf.boards.builds.sources import FIRMWARE_DIR, Package, UnreachableError, content_digest
 from m3net_tf.boards.emulation.qemu import run_image, run_job
 from m3net_tf.boards.emulation.starting import firmware_folder, why_no_emulation
@@ -49,42 +49,17 @@ HOST_MAIN = Path(__file__).parent / "apps" / "compiled_host" / "main.c"
 
 @pytest.fixture(scope="module")
 def model(small_tflite: bytes) -> CModel:
-    return CModel(
-        name="small",
-        tflite=small_tflite,
-        labels=tuple(f"label{index}" for index in range(CLASSES)),
-        operators=("CONV_2D",),
-        input_bytes=FrontendConfig().feature_bins * FRAMES,
-        input_quantization=(1 / 128, 0),
-        output_quantization=(1 / 256, -128),
-        arena_bytes=1,
-        arena_source="nobody",
-        licence="Apache-2.0",
-    )
+    return small_model(small_tflite)
 
 
-@pytest.fixture(scope="module")
-def firmware(model: CModel, tmp_path_factory: pytest.TempPathFactory) -> FirmwareImage:
-    if reason := why_no_emulation(BOARD, "compiled"):
-        skip_or_fail(reason)
-    folder = tmp_path_factory.mktemp("compiled")
-    bundle = write_bundle(folder / "bundle", model.tflite)
-    return build_compiled(bundle, model, BOARD, folder / "build")
-
-
-def test_same_bytes_as_the_desktop_in_the_planned_arena(model: CModel, firmware: FirmwareImage):
-    features = random_features(20, seed=4)
-    features[-1], features[-2] = -128, 127
-    result = run_job(firmware.elf, find_machine(BOARD), features, report_features=True)
-    expected = run_reference(model.tflite, features[..., None])
-    np.testing.assert_array_equal(result.outputs, expected)
-    np.testing.assert_array_equal(result.features, features)
+def test_the_arena_is_the_planned_one(model: CModel, built: BuiltFirmware):
+    result = run_job(built.image.elf, built.machine, random_features(1, seed=4))
     planned = compile_model(model)["m3net_network"].plan.arena_bytes
     assert result.arena_used_bytes == result.arena_size_bytes == planned
 
 
-def test_the_image_is_c_alone(firmware: FirmwareImage):
-    command = ["arm-none-eabi-nm", "-C", str(firmware.elf)]
+def test_the_image_is_c_alone(built: BuiltFirmware):
+    command = ["arm-none-eabi-nm", "-C", str(built.image.elf)]
     symbols = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     assert "m3net_network_run" in symbols and "arm_cfft_f32" in symbols
     # Tables of one size of the FFT, and not those for real samples.
@@ -93,7 +68,7 @@ def test_the_image_is_c_alone(firmware: FirmwareImage):
         assert word not in symbols, word
     for name in ("strcmp", "strncmp", "printf", "arm_rfft_fast_f32"):  # large, and not needed
         assert name not in symbols, name
-    log = (firmware.elf.parent / "build.log").read_text()
+    log = (built.image.elf.parent / "build.log").read_text()
     assert "CXX" not in log and "warning" not in log
 
 
@@ -113,11 +88,11 @@ def test_front_end_with_helium(model: CModel, tmp_path: Path):
     assert difference.max() <= 1 and np.count_nonzero(difference) <= 2
 
 
-def test_a_second_build_compiles_nothing(model: CModel, firmware: FirmwareImage):
-    build = firmware.elf.parent
-    written = firmware.elf.stat().st_mtime_ns
-    build_compiled(build.parent / "bundle", model, BOARD, build)
-    assert firmware.elf.stat().st_mtime_ns == written
+def test_a_second_build_compiles_nothing(built: BuiltFirmware):
+    elf = built.image.elf
+    written = elf.stat().st_mtime_ns
+    built.build(BOARD, elf.parent)
+    assert elf.stat().st_mtime_ns == written
 
 
 @pytest.mark.parametrize("core", ["cortex-m4", "cortex-m4+nofp", "cortex-m7", "cortex-m3"])
@@ -191,11 +166,11 @@ def flip_a_bit(source: Path, target: Path, array: bytes, place: float) -> None:
 
 @pytest.mark.parametrize("place", [0.0, 1.0])
 def test_a_flipped_bit_of_the_weights_is_reported(
-    model: CModel, firmware: FirmwareImage, tmp_path: Path, place: float
+    model: CModel, built: BuiltFirmware, tmp_path: Path, place: float
 ):
     damaged = tmp_path / "damaged.elf"
     weights = largest_array(compile_model(model)["m3net_network"], "bytes")
-    flip_a_bit(firmware.elf, damaged, weights, place)
+    flip_a_bit(built.image.elf, damaged, weights, place)
     with pytest.raises(FirmwareError, match="model_crc"):
         run_job(damaged, find_machine(BOARD), random_features(1, seed=1))
 
@@ -216,7 +191,7 @@ def test_a_network_that_cannot_be_compiled_is_one_line(model: CModel):
 
 def test_which_boards_need_a_package():
     integer = {name for name in list_boards() if not load_board(name).needs_dsp}
-    assert integer == {"mps2_an385", "mps2_an505"}
+    assert integer == {"mps2_an385", "mps2_an505", "qemu_riscv32"}
 
 
 def unreachable(*_):
@@ -224,21 +199,20 @@ def unreachable(*_):
 
 
 def test_without_its_package_the_front_end_computes_in_whole_numbers(
-    model: CModel, firmware: FirmwareImage, sounds, tmp_path: Path, monkeypatch
+    built: BuiltFirmware, sounds, tmp_path: Path, monkeypatch
 ):
     monkeypatch.setattr(build, "fetch_package", unreachable)
     lines: list[str] = []
-    bundle = firmware.elf.parent.parent / "bundle"
-    image = build_compiled(bundle, model, BOARD, tmp_path, report=lines.append)
+    image = built.build(BOARD, tmp_path, report=lines.append)
     reason = "cannot fetch cmsisdsp"
-    assert image.dsp_missing == reason and firmware.dsp_missing == ""
+    assert image.dsp_missing == reason and built.image.dsp_missing == ""
     assert f"{reason}; the front end computes in whole numbers instead" in lines
     pcm = (sounds[:2] * 32768).astype(np.int16)
     result = run_job(image.elf, find_machine(BOARD), pcm, report_features=True)
     fixed = np.stack([fixed_features_int8(FrontendConfig(), wave) for wave in pcm])
     np.testing.assert_array_equal(result.features, fixed)
     with pytest.raises(FirmwareError, match=reason):  # its microphone needs the package
-        build_compiled(bundle, model, "nucleo_h753zi", tmp_path / "nucleo_h753zi")
+        built.build("nucleo_h753zi", tmp_path / "nucleo_h753zi")
 
 
 def test_unreachable_headers_of_a_vendor_are_a_reason(monkeypatch: pytest.MonkeyPatch):

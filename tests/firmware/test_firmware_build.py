@@ -25,7 +25,7 @@ def symbols(elf: Path) -> str:
 
 
 def test_the_emulated_boards():
-    names = ["mps2_an385", "mps2_an386", "mps2_an500", "mps2_an505", "mps3_an547"]
+    names = ["mps2_an385", "mps2_an386", "mps2_an500", "mps2_an505", "mps3_an547", "qemu_riscv32"]
     assert [machine.board for machine in machines()] == names
     qemu = [machine for name in list_boards() if (machine := load_board(name).machine)]
     assert [machine.board for machine in qemu if machine.partial] == ["stm32f4_discovery"]
@@ -46,7 +46,9 @@ def test_unknown_board_lists_the_known_ones(tmp_path):
 
 def test_cmake_says_what_writes_the_files_of_a_board(tmp_path, tflm_possible):
     settings = ["-DM3NET_ENGINE=tflm"]
-    command = toolchain.cmake_command(FIRMWARE_DIR, tmp_path, settings, fetch_sources())
+    architecture = load_board(BOARD).architecture
+    folders = fetch_sources()
+    command = toolchain.cmake_command(architecture, FIRMWARE_DIR, tmp_path, settings, folders)
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode != 0
     words = " ".join(done.stderr.split())
@@ -62,10 +64,20 @@ def test_incomplete_bundle_names_the_file(tmp_path, tflm_possible):
 
 def test_missing_tools_name_their_packages(monkeypatch):
     monkeypatch.setenv("PATH", "/nonexistent")
+    for board, package in ((BOARD, "gcc-arm-none-eabi"), ("qemu_riscv32", "gcc-riscv64-unknown")):
+        with pytest.raises(FirmwareError) as caught:
+            toolchain.check_toolchain(load_board(board).architecture)
+        assert f"apt-get install {package}" in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_an_engine_that_an_architecture_lacks_is_refused(tmp_path):
     with pytest.raises(FirmwareError) as caught:
-        toolchain.check_toolchain()
-    assert "apt-get install gcc-arm-none-eabi" in str(caught.value)
-    assert "\n" not in str(caught.value)
+        build.build_firmware(tmp_path, "qemu_riscv32", tmp_path / "build")
+    assert str(caught.value) == (
+        "qemu_riscv32 has no --engine tflm, which is for other cores than its rv32imac: choose "
+        "compiled"
+    )
 
 
 @pytest.mark.parametrize(("board", "works"), [(BOARD, True), ("nrf52840dk", False)])
@@ -120,8 +132,8 @@ def test_only_the_operators_of_the_model_are_linked(built_tflm: BuiltFirmware):
         assert symbol not in names
 
 
-def test_only_the_tables_of_one_fft_are_linked(built: BuiltFirmware):
-    names = symbols(built.image.elf)
+def test_only_the_tables_of_one_fft_are_linked(built_tflm: BuiltFirmware):
+    names = symbols(built_tflm.image.elf)
     assert set(re.findall(r"twiddleCoef_\w+", names)) == {"twiddleCoef_256"}
 
 

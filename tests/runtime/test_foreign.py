@@ -21,7 +21,7 @@ from m3net_tf.audio.frontend import features, frontend_preset
 from m3net_tf.boards.emulation.starting import why_no_emulation
 from m3net_tf.export import Bundle
 from m3net_tf.export.from_file import export_file
-from m3net_tf.runtime.interpreter import OpResolverType, load_interpreter, run_raw
+from m3net_tf.runtime.interpreter import load_interpreter, run_raw
 from m3net_tf.runtime.metadata import network_of
 from m3net_tf.system.errors import ConfigError, ModelError
 from m3net_tf.system.keras import keras, tf
@@ -254,7 +254,7 @@ def test_features_in_their_own_units(tmp_path):
     classifier = Classifier(path, recipe=recipe, labels=list("abc"))
     noise = np.random.default_rng(0).normal(0, 0.05, classifier.window_samples)
     pcm = (32768 * noise).astype(np.int16)
-    interpreter = load_interpreter(path.read_bytes(), OpResolverType.BUILTIN_REF)
+    interpreter = load_interpreter(path.read_bytes())
     scale, zero_point = interpreter.get_input_details()[0]["quantization"]
     real = features(frontend_preset("mcu"), pcm / 32768)
     int8 = np.clip(np.round(real / scale) + zero_point, -128, 127).astype(np.int8)

@@ -7,15 +7,9 @@
 #include "platform.h"
 
 extern uint32_t m3net_guard_start[], m3net_stack_bottom[], m3net_stack_top[];
-extern uint32_t m3net_data_start[], m3net_data_end[], m3net_data_load[];
-extern uint32_t m3net_bss_start[], m3net_bss_end[];
-extern void (*__init_array_start[])(void);
-extern void (*__init_array_end[])(void);
 
-int main(void);
 void m3net_reset(void);
 
-#define STACK_PAINT 0xA5A5A5A5u
 #define INTERRUPT_COUNT 240
 
 #define CPACR (*(volatile uint32_t*)0xE000ED88u)
@@ -31,11 +25,6 @@ void m3net_reset(void);
 #define CCR_TRAP_DIVISION_BY_ZERO (1u << 4)
 #define CCR_LOW_OVERHEAD_LOOPS (1u << 19)  // ARMv8.1-M
 
-// A board with interrupts defines this table in board.c. Only the declaration is weak: the compiler
-// would assume the zeros of a weak definition.
-#pragma weak m3net_board_interrupts
-#pragma weak m3net_board_interrupt_count
-
 // A jump: m3net_fault_entry needs the core's frame on top of the stack.
 __attribute__((weak, naked)) void m3net_nmi(void) { __asm volatile("b m3net_fault_entry"); }
 
@@ -44,8 +33,7 @@ static void other_interrupt(void);
 
 // The core reads words 0 and 1 at reset, the rest on exceptions; 16 core entries, then the
 // interrupts of the chip, all of which go through one dispatcher.
-__attribute__((section(".vectors"),
-               used)) static const m3net_vector vectors[16 + INTERRUPT_COUNT] = {
+__attribute__((section(".start"), used)) static const m3net_vector vectors[16 + INTERRUPT_COUNT] = {
     (m3net_vector)(uintptr_t)m3net_stack_top,
     m3net_reset,
     m3net_nmi,
@@ -68,13 +56,7 @@ __attribute__((section(".vectors"),
 static void other_interrupt(void) {
   uint32_t exception = 0;
   __asm volatile("mrs %0, ipsr" : "=r"(exception));
-  const uint32_t interrupt = (exception & 0x1FFu) - 16u;
-  if (&m3net_board_interrupt_count != NULL && interrupt < m3net_board_interrupt_count &&
-      m3net_board_interrupts[interrupt]) {
-    m3net_board_interrupts[interrupt]();
-    return;
-  }
-  m3net_platform_panic("interrupt", "an interrupt that no driver serves; see board.c", interrupt);
+  m3net_serve_interrupt((exception & 0x1FFu) - 16u);
 }
 
 // Blocks access below the stack, so that an overflow faults at once: by the stack limit if the core
@@ -114,27 +96,6 @@ __attribute__((noreturn)) void m3net_reset(void) {
 #if defined(__ARM_FEATURE_MVE)
   CCR |= CCR_LOW_OVERHEAD_LOOPS;
 #endif
-
-  const uint32_t* load = m3net_data_load;
-  for (uint32_t* word = m3net_data_start; word < m3net_data_end; ++word) *word = *load++;
-  for (uint32_t* word = m3net_bss_start; word < m3net_bss_end; ++word) *word = 0u;
-  uint32_t* top = 0;
-  __asm volatile("mov %0, sp" : "=r"(top));
-  for (uint32_t* word = m3net_stack_bottom; word < top - 8; ++word) *word = STACK_PAINT;
   guard_stack();
-
-  for (void (**one)(void) = __init_array_start; one < __init_array_end; ++one) (*one)();
-  (void)main();
-  for (;;) {
-  }
-}
-
-size_t m3net_platform_stack_size(void) {
-  return (size_t)((uintptr_t)m3net_stack_top - (uintptr_t)m3net_stack_bottom);
-}
-
-size_t m3net_platform_stack_used(void) {
-  const uint32_t* word = m3net_stack_bottom;
-  while (word < m3net_stack_top && *word == STACK_PAINT) ++word;
-  return (size_t)((uintptr_t)m3net_stack_top - (uintptr_t)word);
+  m3net_start();
 }

@@ -52,10 +52,3 @@ void m3net_cycles_start(void) {
   DWT_CYCCNT = 0;
   DWT_CTRL |= 1u;
 }
-
-bool m3net_wait_for(const volatile uint32_t* address, uint32_t mask, uint32_t value) {
-  for (uint32_t looks = 0; looks < 1000000u; ++looks) {
-    if ((*address & mask) == value) return true;
-  }
-  return false;
-}

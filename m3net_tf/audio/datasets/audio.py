@@ -11,7 +11,7 @@ import os
 import struct
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,7 @@ from m3net_tf.system.errors import ConfigError, DataError
 
 Audio = npt.NDArray[np.float32]
 FitRule = Literal["pad", "loop", "crop"]
+_Sample = TypeVar("_Sample", bound=np.generic)
 FIT_RULES: tuple[FitRule, ...] = ("pad", "loop", "crop")
 PCM16_SCALE = 32768.0
 LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 1_000, 768_000
@@ -213,7 +214,9 @@ def resampled(audio: Audio, rate_hz: float, new_rate_hz: int) -> Audio:
     return np.asarray(soxr.resample(audio, rate_hz, new_rate_hz), np.float32)
 
 
-def fit_length(audio: npt.NDArray, samples: int, rule: FitRule = "pad") -> npt.NDArray:
+def fit_length(
+    audio: npt.NDArray[_Sample], samples: int, rule: FitRule = "pad"
+) -> npt.NDArray[_Sample]:
     """Bring audio of shape (n,) to shape (samples,), keeping its dtype.
 
     ``pad`` appends zeros to a shorter sound and ``loop`` repeats it; both keep the beginning of a
@@ -240,7 +243,7 @@ def fit_length(audio: npt.NDArray, samples: int, rule: FitRule = "pad") -> npt.N
     return np.pad(audio, (0, missing))
 
 
-def to_pcm16(audio: npt.NDArray) -> npt.NDArray[np.int16]:
+def to_pcm16(audio: npt.NDArray[np.floating]) -> npt.NDArray[np.int16]:
     """Round samples to 16 bits: ``floor(32768 x + 0.5)``, clipped; inverts ``int16 / 32768``."""
     scaled = np.floor(np.asarray(audio, np.float64) * PCM16_SCALE + 0.5)
     return np.clip(scaled, -32768, 32767).astype(np.int16)

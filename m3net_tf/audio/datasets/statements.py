@@ -15,19 +15,7 @@ from m3net_tf.audio.datasets.windows import ROUNDING_S, length_s
 UNKNOWN_GROUPS = "(groups unknown)"
 
 
-class _Protocol(TypedDict):
-    """The keys of :class:`SplitFacts` without the statement."""
-
-    name: str
-    protocol: str
-    leaking: bool
-    fold: int | None
-    group: str
-    groups_known: bool
-    test_leak: float | None
-
-
-class SplitFacts(_Protocol):
+class SplitFacts(TypedDict):
     """Facts about a data set's split, for ``metrics.json``.
 
     Attributes:
@@ -43,6 +31,13 @@ class SplitFacts(_Protocol):
         subset_sha256: hash of the subset's list of files; absent with ``subset``.
     """
 
+    name: str
+    protocol: str
+    leaking: bool
+    fold: int | None
+    group: str
+    groups_known: bool
+    test_leak: float | None
     statement: str
     subset: NotRequired[str]
     subset_sha256: NotRequired[str]
@@ -51,7 +46,7 @@ class SplitFacts(_Protocol):
 def split_facts(dataset: AudioDataset) -> SplitFacts:
     """Facts about a data set's split, as plain values."""
     info = dataset.info
-    facts: _Protocol = {
+    facts: SplitFacts = {
         "name": info.name,
         "protocol": info.protocol,
         "leaking": info.leaking,
@@ -59,11 +54,12 @@ def split_facts(dataset: AudioDataset) -> SplitFacts:
         "group": info.group,
         "groups_known": info.groups_known,
         "test_leak": dataset.leak() if info.groups_known else None,
+        "statement": "",
     }
-    split: SplitFacts = {**facts, "statement": _statement(facts)}
+    facts["statement"] = _statement(facts)
     if info.subset:
-        split["subset"], split["subset_sha256"] = info.subset, info.subset_sha256
-    return split
+        facts["subset"], facts["subset_sha256"] = info.subset, info.subset_sha256
+    return facts
 
 
 def protocol_statement(source: AudioDataset | Mapping[str, Any]) -> str:

@@ -133,7 +133,8 @@ def _drilling(rng: Rng) -> Float:
     whine = _tone(rng, _pitch(rng) * 2 ** (speed - 0.5)) * (0.1 + speed)
     rattle_hz = rng.uniform(20, 24) * (0.5 + 0.5 * speed)
     rattle = 1 + np.sin(2 * np.pi * np.cumsum(rattle_hz) / RATE_HZ)
-    return whine + rng.uniform(0.3, 0.9) * speed * rattle * rng.standard_normal(SAMPLES)
+    rattling: Float = rng.uniform(0.3, 0.9) * speed * rattle * rng.standard_normal(SAMPLES)
+    return whine + rattling
 
 
 def _engine_idling(rng: Rng) -> Float:
@@ -176,7 +177,8 @@ def _street_music(rng: Rng) -> Float:
     onsets = np.flatnonzero(np.diff(note, prepend=note[0] - 1))
     since_s = (np.arange(SAMPLES) - onsets[note - note[0]]) / RATE_HZ
     pluck = -np.expm1(-since_s / 0.004) * np.exp(-since_s / rng.uniform(0.08, 0.25))
-    return pluck * _tone(rng, base_hz * scale[tune[note]])
+    plucked: Float = pluck * _tone(rng, base_hz * scale[tune[note]])
+    return plucked
 
 
 SOUNDS: dict[str, Callable[[Rng], Float]] = {

@@ -77,7 +77,7 @@ def is_silent(levels: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
         levels: root mean square of each window, full scale 1, shape (windows,).
     """
     floor = levels.max() * 10 ** (SILENCE_BELOW_DB / 20)
-    return levels < max(floor, _SILENCE_RMS)
+    return np.asarray(levels < max(floor, _SILENCE_RMS))
 
 
 def levels_of(audio: Audio, starts: Sequence[int], window: int) -> npt.NDArray[np.float64]:
@@ -85,7 +85,7 @@ def levels_of(audio: Audio, starts: Sequence[int], window: int) -> npt.NDArray[n
     energy = np.concatenate([[0.0], np.cumsum(np.square(audio, dtype=np.float64))])
     ends = np.minimum(np.asarray(starts) + window, len(audio))
     power = (energy[ends] - energy[np.asarray(starts)]) / window
-    return np.sqrt(np.maximum(power, 0.0))
+    return np.asarray(np.sqrt(np.maximum(power, 0.0)))
 
 
 def loudest_windows(clips: Sequence[Clip], load: Callable[[Clip], Audio]) -> tuple[Clip, ...]:

@@ -101,7 +101,7 @@ def _rounded(values: npt.ArrayLike, bits: int) -> Int64:
 
 
 def _rounded_q31(values: npt.ArrayLike) -> Int64:
-    return np.minimum(_rounded(values, _TABLE_BITS), 2**_TABLE_BITS - 1)
+    return np.asarray(np.minimum(_rounded(values, _TABLE_BITS), 2**_TABLE_BITS - 1), np.int64)
 
 
 def _turns(angles: npt.NDArray[np.float64]) -> Int64:
@@ -291,4 +291,4 @@ def fixed_features_int8(config: FrontendConfig, pcm: npt.ArrayLike) -> npt.NDArr
     if config.mfcc_coefficients:
         values = (values @ tables.dct.T) >> _DCT_BITS
     steps = (values * tables.quant_gain + tables.quant_offset) >> 32
-    return np.clip(steps, -128, 127).astype(np.int8).T
+    return np.asarray(np.clip(steps, -128, 127).T, np.int8)

@@ -27,24 +27,18 @@ def batch_features(
     Returns:
         Features, shape (batch, feature_bins, frames).
     """
-    return _compiled(config, dtype)(audio, np.float32(config.feature_step)).numpy()
+    return np.asarray(_compiled(config, dtype)(audio, np.float32(config.feature_step)))
 
 
 @functools.lru_cache(maxsize=16)
 def _compiled(config: FrontendConfig, dtype: str) -> tf.types.experimental.PolymorphicFunction:
     # The step is an argument because the graph optimiser turns a division by a constant into a
     # multiplication, which rounds one value in a million differently.
-    @tf.function(
-        input_signature=[
-            tf.TensorSpec((None, None), tf.float32),
-            tf.TensorSpec((), tf.float32),
-        ],
-        autograph=False,
-    )
-    def compiled(audio: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+    def compute(audio: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         return features_of(dtype)(config, audio, step)
 
-    return compiled
+    signature = [tf.TensorSpec((None, None), tf.float32), tf.TensorSpec((), tf.float32)]
+    return tf.function(compute, input_signature=signature, autograph=False)
 
 
 def features_of(dtype: str) -> Callable[..., tf.Tensor]:

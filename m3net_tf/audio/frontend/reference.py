@@ -80,7 +80,7 @@ def dct_matrix(config: FrontendConfig) -> Float:
     """Orthonormal DCT-II, shape (mfcc_coefficients, mel_bins)."""
     n = config.mel_bins
     row = np.arange(config.mfcc_coefficients)[:, None]
-    matrix = np.sqrt(2.0 / n) * np.cos(np.pi * row * (2 * np.arange(n) + 1) / (2 * n))
+    matrix: Float = np.sqrt(2.0 / n) * np.cos(np.pi * row * (2 * np.arange(n) + 1) / (2 * n))
     matrix[0] /= np.sqrt(2.0)
     matrix.setflags(write=False)
     return matrix
@@ -158,7 +158,7 @@ def features(config: FrontendConfig, audio: npt.ArrayLike) -> Float:
     if config.kind == "waveform":
         wave = _checked(config, audio)[None]
         if config.log == "mu":
-            return np.sign(wave) * np.log1p(MU * np.abs(wave)) / np.log1p(MU)
+            return np.asarray(np.sign(wave) * np.log1p(MU * np.abs(wave)) / np.log1p(MU))
         return wave
     values = (mel_spectrogram if config.kind == "mel" else spectrogram)(config, audio)
     if config.log != "none":

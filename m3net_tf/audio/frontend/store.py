@@ -54,7 +54,9 @@ class FeatureRows:
     Indexing the first two axes, as with an array, reads the selected maps.
     """
 
-    def __init__(self, files: Sequence[Rows], file: npt.NDArray, row: npt.NDArray) -> None:
+    def __init__(
+        self, files: Sequence[Rows], file: npt.NDArray[np.intp], row: npt.NDArray[np.intp]
+    ) -> None:
         self._files = files
         self._file = file
         self._row = row
@@ -82,7 +84,7 @@ class FeatureRows:
 
     def __array__(
         self, dtype: npt.DTypeLike | None = None, copy: bool | None = None
-    ) -> npt.NDArray:
+    ) -> npt.NDArray[Any]:
         return self[:].astype(dtype or self.dtype, copy=False)
 
     def copy(self) -> Rows:

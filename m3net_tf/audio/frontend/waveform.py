@@ -57,7 +57,8 @@ def waveform_levels(config: FrontendConfig) -> Int8:
             f"frontend.level_db is {config.level_db!r}: the firmware needs None because it never "
             "has a whole clip; train with a front end made for the device"
         )
-    return reference.features_int8(config, _SAMPLES / 32_768.0)[0]
+    levels: Int8 = reference.features_int8(config, _SAMPLES / 32_768.0)[0]
+    return levels
 
 
 def is_rounded(levels: Int8) -> bool:
@@ -71,4 +72,5 @@ def waveform_steps(levels: Int8) -> npt.NDArray[np.int16]:
     A sample's level is ``levels[0]`` plus the number of steps below the sample.
     """
     all_levels = levels[0] + np.arange(_STEPS)
-    return (np.searchsorted(levels.astype(int), all_levels, side="right") - 32_769).astype(np.int16)
+    steps = np.searchsorted(levels.astype(int), all_levels, side="right") - 32_769
+    return np.asarray(steps, np.int16)

@@ -3,18 +3,21 @@
 
 Boards of a family share a file: ``family = "mps2"`` takes what ``firmware/boards/mps2.toml`` has
 and the board's own file does not. The facts of a board's core are in
-``firmware/cmake/cores/<core>.toml``, beside the compiler flags of the core.
+``firmware/cmake/cores/<core>.toml``, beside the compiler flags of the core, and those of its
+architecture in ``firmware/arch/<arch>/arch.toml``, beside the code for start-up and traps.
 """
 
 from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from m3net_tf.boards.builds.sources import FIRMWARE_DIR, Source, library_sources, read_lock
+from m3net_tf.compiler.engines import Engine
 from m3net_tf.system.checkout import require_sources
 from m3net_tf.system.conversion import Count, NotNegative, from_plain
 from m3net_tf.system.errors import ConfigError, FirmwareError
@@ -23,6 +26,7 @@ Kernels = Literal["plain", "dsp", "helium"]
 """Forms of CMSIS-NN's kernels: for cores with neither, with the DSP extension, with Helium."""
 
 _FILE_NAME = "board.toml"
+_Facts = TypeVar("_Facts")
 
 
 @dataclass(frozen=True)
@@ -69,11 +73,13 @@ class Qemu:
 
     Attributes:
         machine: QEMU's name for it.
+        options: further options of the emulator.
         uart: index of the serial port that is the console.
         partial: it lacks a part of the board that the firmware needs to start.
     """
 
     machine: str
+    options: tuple[str, ...] = ()
     uart: int = 0
     partial: bool = False
 
@@ -88,15 +94,15 @@ class Machine(Qemu):
         job_bytes: room there.
         emulator: program that emulates it.
         package: Debian package that brings the emulator.
-        arguments: further arguments for the emulator.
+        arguments: how the emulator keeps time.
         stall_timeout_s: longest wait for the next console line, in seconds of the host's clock.
     """
 
     board: str
     job_address: int
     job_bytes: int
-    emulator: str = "qemu-system-arm"
-    package: str = "qemu-system-arm"
+    emulator: str
+    package: str
     # One nanosecond an instruction: timers of the board advance with the instructions.
     arguments: tuple[str, ...] = ("-icount", "shift=0")
     stall_timeout_s: float = 120.0
@@ -107,12 +113,48 @@ class CoreFacts:
     """The keys of a core's file.
 
     Attributes:
-        kernels: form of CMSIS-NN's kernels on the core.
         fixed_frontend: whether the front end computes in whole numbers on the core.
+        kernels: form of CMSIS-NN's kernels on the core; None without CMSIS-NN.
     """
 
-    kernels: Kernels
     fixed_frontend: bool
+    kernels: Kernels | None = None
+
+
+@dataclass(frozen=True)
+class Emulator:
+    """The program that emulates an architecture, and the Debian package that brings it."""
+
+    program: str
+    package: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """The keys of an architecture's ``arch.toml``.
+
+    Attributes:
+        toolchain: prefix of the toolchain's programs, and the end of the toolchain file's name.
+        engines: engines that its firmware can have.
+        emulator: what emulates its boards.
+        programs: programs of the toolchain, without the prefix, with their Debian packages.
+        libraries: libraries that the compiler must find, with their Debian packages.
+    """
+
+    toolchain: str
+    engines: tuple[Engine, ...]
+    emulator: Emulator
+    programs: dict[str, str]
+    libraries: dict[str, str]
+
+    @property
+    def toolchain_file(self) -> Path:
+        """The toolchain file for CMake."""
+        return FIRMWARE_DIR / "cmake" / f"toolchain-{self.toolchain}.cmake"
+
+    def program(self, name: str) -> str:
+        """A program of the toolchain, with its prefix."""
+        return f"{self.toolchain}-{name}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,10 +214,12 @@ class Board(BoardFacts, CoreFacts):
     Attributes:
         name: name of its folder.
         file: its ``board.toml``.
+        architecture: the facts of its core's architecture.
     """
 
     name: str
     file: Path
+    architecture: Architecture
 
     @property
     def needs_dsp(self) -> bool:
@@ -198,9 +242,13 @@ class Board(BoardFacts, CoreFacts):
         """The emulated machine; None without."""
         if self.qemu is None:
             return None
-        job = self.job
         return Machine(
-            **vars(self.qemu), board=self.name, job_address=job.start, job_bytes=job.bytes
+            **vars(self.qemu),
+            board=self.name,
+            job_address=self.job.start,
+            job_bytes=self.job.bytes,
+            emulator=self.architecture.emulator.program,
+            package=self.architecture.emulator.package,
         )
 
 
@@ -232,7 +280,23 @@ def load_board(name: str) -> Board:
         _check_facts(facts)
     except ConfigError as error:
         raise ConfigError(f"{place}: {error}") from None
-    return Board(**vars(facts), **vars(_core_facts(facts.core)), name=name, file=file)
+    return Board(
+        **vars(facts),
+        **vars(_core_facts(facts.core)),
+        name=name,
+        file=file,
+        architecture=load_architecture(facts.arch),
+    )
+
+
+def load_architecture(name: str) -> Architecture:
+    """Read the facts of an architecture, a folder of ``firmware/arch``.
+
+    Raises:
+        ConfigError: there is no such architecture, or a key is unknown, missing or of a wrong type.
+    """
+    found = (FIRMWARE_DIR / "arch").glob("*/arch.toml")
+    return _facts_of(Architecture, "architecture", name, {file.parent.name: file for file in found})
 
 
 def machines() -> tuple[Machine, ...]:
@@ -292,14 +356,29 @@ def _core_facts(core: str) -> CoreFacts:
         ConfigError: there is no such core, or a key is unknown, missing or of a wrong type.
     """
     folder = FIRMWARE_DIR / "cmake" / "cores"
-    file = folder / f"{core}.toml"
-    if not file.is_file():
-        cores = sorted(path.stem for path in folder.glob("*.toml"))
-        raise ConfigError(f"unknown core {core!r}; cores that exist: {', '.join(cores)}")
+    return _facts_of(CoreFacts, "core", core, {file.stem: file for file in folder.glob("*.toml")})
+
+
+def _facts_of(kind: type[_Facts], what: str, name: str, files: Mapping[str, Path]) -> _Facts:
+    """The facts in the file with a name.
+
+    Args:
+        kind: their dataclass.
+        what: what the files describe, for messages.
+        name: a key of ``files``.
+        files: the files that exist, by name.
+
+    Raises:
+        ConfigError: there is no such file, or a key is unknown, missing or of a wrong type.
+    """
+    if name not in files:
+        raise ConfigError(
+            f"unknown {what} {name!r}; {what}s that exist: {', '.join(sorted(files))}"
+        )
     try:
-        return from_plain(CoreFacts, _read_toml(file), "core")
+        return from_plain(kind, _read_toml(files[name]), what)
     except ConfigError as error:
-        raise ConfigError(f"{file}: {error}") from None
+        raise ConfigError(f"{files[name]}: {error}") from None
 
 
 def _with_family(values: dict[str, Any], file: Path) -> tuple[dict[str, Any], str]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Build a firmware image from an export with CMake, Ninja and the GNU Arm toolchain.
+"""Build a firmware image from an export with CMake, Ninja and the GNU toolchain of the board.
 
 With the compiled engine the network is C: no interpreter, no C++, few third-party sources.
 """
@@ -199,7 +199,7 @@ def _build(
         *engine,
         *(f"-D{setting}" for setting in settings),
     ]
-    configure = cmake_command(FIRMWARE_DIR, build_dir, arguments, folders)
+    configure = cmake_command(board.architecture, FIRMWARE_DIR, build_dir, arguments, folders)
     log = build_dir / "configure.log"
     run_step(configure, log, f"configuring the firmware for {board.name}")
     # CMake only warns about settings that the board does not have.

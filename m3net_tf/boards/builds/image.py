@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TypedDict
 
 from m3net_tf.boards.builds.boards import Board, load_board
-from m3net_tf.boards.builds.toolchain import TOOLS, check_toolchain
+from m3net_tf.boards.builds.toolchain import check_toolchain
+from m3net_tf.compiler.engines import COMPILED
 from m3net_tf.system.artifacts import write_bytes
 from m3net_tf.system.errors import FirmwareError
 
@@ -54,12 +55,12 @@ def inspect_elf(elf: Path, board: str, dsp_missing: str = "") -> FirmwareImage:
     """Read the section sizes of a linked firmware; the other arguments are attributes of the image.
 
     Raises:
-        FirmwareError: ``arm-none-eabi-size`` is missing or cannot read the file.
+        FirmwareError: the toolchain of the board is missing, or cannot read the file.
     """
-    check_toolchain({"arm-none-eabi-size": TOOLS["arm-none-eabi-size"]})
-    done = subprocess.run(
-        ["arm-none-eabi-size", "-A", str(elf)], capture_output=True, text=True, check=False
-    )
+    architecture = load_board(board).architecture
+    check_toolchain(architecture, COMPILED, tools={})
+    command = [architecture.program("size"), "-A", str(elf)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise FirmwareError(f"{elf}: not a firmware ELF ({done.stderr.strip()}); build it again")
     rows = re.findall(r"^(\.[\w.]+)\s+(\d+)\s+(\d+)\s*$", done.stdout, flags=re.MULTILINE)

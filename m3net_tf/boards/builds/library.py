@@ -17,9 +17,9 @@ import re
 import shutil
 from pathlib import Path
 
+from m3net_tf.boards.builds.boards import load_architecture
 from m3net_tf.boards.builds.sources import FIRMWARE_DIR, fetch_sources, lock_digest
 from m3net_tf.boards.builds.toolchain import (
-    TOOLCHAIN_FILE,
     check_toolchain,
     cmake_command,
     compiler_version,
@@ -29,6 +29,8 @@ from m3net_tf.system.artifacts import cache_folder, update_text
 from m3net_tf.system.locks import locked, scratch_folder
 from m3net_tf.system.progress import Log, silent
 
+_ARCHITECTURE = "cortex_m"
+"""The one for which TensorFlow Lite Micro is built."""
 _LIBRARY_FILE = "libm3net_thirdparty.a"
 _SCHEMA = Path("tensorflow", "lite", "schema", "schema_generated.h")
 #: First line of a definition that belongs to the object API; it ends with a brace in column 0.
@@ -42,14 +44,15 @@ _OBJECT_API = re.compile(
 def library_key(core: str) -> str:
     """Hash of everything that the library's bytes for ``core`` depend on."""
     digest = hashlib.sha256()
+    architecture = load_architecture(_ARCHITECTURE)
     digest.update(lock_digest().encode())
-    digest.update(compiler_version().encode())
+    digest.update(compiler_version(architecture).encode())
     for path in (
         *sorted((FIRMWARE_DIR / "library").iterdir()),
         FIRMWARE_DIR / "cmake" / "options.cmake",
         FIRMWARE_DIR / "cmake" / "tflm_sources.cmake",
         FIRMWARE_DIR / "cmake" / "cores" / f"{core}.cmake",
-        TOOLCHAIN_FILE,
+        architecture.toolchain_file,
     ):
         digest.update(path.read_bytes() if path.is_file() else b"")
     return digest.hexdigest()[:16]
@@ -66,7 +69,8 @@ def build_library(core: str, cache: Path | None = None, report: Log | None = Non
     Raises:
         FirmwareError: a tool is missing, or the sources cannot be fetched or do not compile.
     """
-    check_toolchain()
+    architecture = load_architecture(_ARCHITECTURE)
+    check_toolchain(architecture)
     final = library_path(core, cache)
     if final.is_file():
         return final
@@ -81,9 +85,9 @@ def build_library(core: str, cache: Path | None = None, report: Log | None = Non
         with scratch_folder(f".{core}-", libraries) as scratch:
             log = libraries / f"{core}.log"
             build = scratch / "build"
-            configure = cmake_command(
-                FIRMWARE_DIR / "library", build, [f"-DM3NET_CORE={core}"], folders
-            )
+            settings = [f"-DM3NET_CORE={core}"]
+            source = FIRMWARE_DIR / "library"
+            configure = cmake_command(architecture, source, build, settings, folders)
             run_step(configure, log, f"configuring the library for {core}")
             run_step(["ninja", "-C", build], log, f"compiling the library for {core}")
             finished = scratch / "finished"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The GNU Arm toolchain: the programs that a build needs, and running one build step."""
+"""The GNU toolchain of a board: the programs that a build needs, and running one build step."""
 
 from __future__ import annotations
 
@@ -9,60 +9,68 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from m3net_tf.boards.builds.boards import Board
-from m3net_tf.boards.builds.sources import FIRMWARE_DIR, MissingError, cmake_variable
-from m3net_tf.compiler.engines import COMPILED, Engine
+from m3net_tf.boards.builds.boards import Architecture, Board
+from m3net_tf.boards.builds.sources import MissingError, cmake_variable
+from m3net_tf.compiler.engines import COMPILED, TFLM, Engine
 from m3net_tf.system.errors import FirmwareError
 from m3net_tf.system.processes import run_group
 
-#: Program -> Debian package that contains it.
-TOOLS: dict[str, str] = {
-    "arm-none-eabi-gcc": "gcc-arm-none-eabi",
-    "arm-none-eabi-g++": "gcc-arm-none-eabi",
-    "arm-none-eabi-size": "binutils-arm-none-eabi",
-    "cmake": "cmake",
-    "ninja": "ninja-build",
-    "git": "git",
-}
+#: Program of this computer that builds call -> Debian package that contains it.
+TOOLS: dict[str, str] = {"cmake": "cmake", "ninja": "ninja-build", "git": "git"}
+
+#: Of the programs and libraries of an architecture, those of C++.
+_CXX = ("g++", "libstdc++.a")
 
 
-#: Library of the cross compiler -> Debian package that contains it, apart from the compiler's.
-LIBRARIES: dict[str, str] = {
-    "libc.a": "libnewlib-arm-none-eabi",
-    "libstdc++.a": "libstdc++-arm-none-eabi-newlib",
-}
+def missing_packages(
+    architecture: Architecture, engine: Engine = TFLM, tools: Mapping[str, str] = TOOLS
+) -> list[str]:
+    """Debian packages of what a build needs and is not installed, in a stable order, each once.
 
-
-TOOLCHAIN_FILE = FIRMWARE_DIR / "cmake" / "toolchain-arm-none-eabi.cmake"
-
-
-def missing_packages(tools: Mapping[str, str] = TOOLS) -> list[str]:
-    """Debian packages of the tools that are not in PATH, in a stable order, each once.
-
-    With the C++ compiler its libraries must be there, too.
+    Args:
+        architecture: has the toolchain.
+        engine: one of :data:`m3net_tf.compiler.engines.ENGINES`; only TensorFlow Lite Micro needs
+            C++.
+        tools: further programs, with their packages.
     """
-    absent = [package for tool, package in tools.items() if shutil.which(tool) is None]
-    if "arm-none-eabi-g++" in tools:
-        absent += [package for name, package in LIBRARIES.items() if not _compiler_has(name)]
+    unneeded = _CXX if engine == COMPILED else ()
+    programs = {
+        architecture.program(name): package
+        for name, package in architecture.programs.items()
+        if name not in unneeded
+    }
+    absent = [
+        package
+        for program, package in {**programs, **tools}.items()
+        if shutil.which(program) is None
+    ]
+    compiler = architecture.program("gcc")
+    absent += [
+        package
+        for name, package in architecture.libraries.items()
+        if name not in unneeded and not _compiler_has(compiler, name)
+    ]
     return list(dict.fromkeys(absent))
 
 
-def _compiler_has(library: str) -> bool:
+def _compiler_has(compiler: str, library: str) -> bool:
     """Whether the cross compiler finds a library; false if there is no compiler."""
-    if shutil.which("arm-none-eabi-gcc") is None:
+    if shutil.which(compiler) is None:
         return False
-    command = ["arm-none-eabi-gcc", f"-print-file-name={library}"]
+    command = [compiler, f"-print-file-name={library}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return Path(done.stdout.strip()).is_absolute()
 
 
-def check_toolchain(tools: Mapping[str, str] = TOOLS) -> None:
-    """Check that everything that a build needs is installed.
+def check_toolchain(
+    architecture: Architecture, engine: Engine = TFLM, tools: Mapping[str, str] = TOOLS
+) -> None:
+    """Check that everything that a build needs is installed; arguments as :func:`missing_packages`.
 
     Raises:
         MissingError: something is missing; the message gives the command that installs it.
     """
-    packages = missing_packages(tools)
+    packages = missing_packages(architecture, engine, tools)
     if packages:
         raise MissingError(
             "firmware tools are missing; install them: apt-get install " + " ".join(packages)
@@ -70,7 +78,7 @@ def check_toolchain(tools: Mapping[str, str] = TOOLS) -> None:
 
 
 def check_tools(board: Board, engine: Engine, *, emulated: bool = False) -> None:
-    """Check that the tools are installed that a build for a board calls.
+    """Check that a board can have an engine, and that the tools of its build are installed.
 
     Args:
         board: the board.
@@ -78,33 +86,40 @@ def check_tools(board: Board, engine: Engine, *, emulated: bool = False) -> None
         emulated: whether the board's emulator is needed, too.
 
     Raises:
+        FirmwareError: the board's architecture does not have the engine.
         MissingError: as :func:`check_toolchain`.
     """
+    if engine not in board.architecture.engines:
+        raise FirmwareError(
+            f"{board.name} has no --engine {engine}, which is for other cores than its "
+            f"{board.core}: choose {' or '.join(board.architecture.engines)}"
+        )
     tools = dict(TOOLS)
-    if engine == COMPILED:
-        del tools["arm-none-eabi-g++"]
-        if not board.third_party:
-            del tools["git"]
+    if engine == COMPILED and not board.third_party:
+        del tools["git"]
     if emulated and board.machine:
         tools[board.machine.emulator] = board.machine.package
-    check_toolchain(tools)
+    check_toolchain(board.architecture, engine, tools)
 
 
-def compiler_version() -> str:
+def compiler_version(architecture: Architecture) -> str:
     """First line of the cross compiler's version."""
-    done = subprocess.run(
-        ["arm-none-eabi-gcc", "--version"], capture_output=True, text=True, check=False
-    )
+    command = [architecture.program("gcc"), "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.stdout.partition("\n")[0]
 
 
 def cmake_command(
-    source: Path, build: Path, settings: Sequence[str], folders: dict[str, Path]
+    architecture: Architecture,
+    source: Path,
+    build: Path,
+    settings: Sequence[str],
+    folders: dict[str, Path],
 ) -> list[str | Path]:
     """Command that configures a CMake project with Ninja and the cross compiler."""
     command: list[str | Path] = ["cmake", "-G", "Ninja", "-S", source, "-B", build]
     checkouts = [f"-D{cmake_variable(name)}={folder}" for name, folder in folders.items()]
-    return [*command, "--toolchain", TOOLCHAIN_FILE, *settings, *checkouts]
+    return [*command, "--toolchain", architecture.toolchain_file, *settings, *checkouts]
 
 
 def run_step(command: Sequence[str | Path], log: Path, what: str) -> None:

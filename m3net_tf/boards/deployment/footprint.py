@@ -78,21 +78,6 @@ SIZE_LIMITS = {
 }
 
 
-def largest_preset(arena_bytes: int, network_bytes: int) -> str | None:
-    """Name of the largest preset of :data:`SIZE_LIMITS` that a board has room for.
-
-    Args:
-        arena_bytes: free RAM for the arena.
-        network_bytes: free flash for the network.
-    """
-    fitting = [
-        name
-        for name, limit in SIZE_LIMITS.items()
-        if limit.arena_bytes <= arena_bytes and limit.model_bytes <= network_bytes
-    ]
-    return fitting[-1] if fitting else None
-
-
 @dataclasses.dataclass(frozen=True)
 class Room:
     """The largest sizes that a board has memory for.
@@ -104,6 +89,22 @@ class Room:
 
     arena_bytes: int
     network_bytes: int
+
+
+def largest_preset(room: Room, own: str = "") -> str | None:
+    """Name of the largest preset of :data:`SIZE_LIMITS` that a board has room for.
+
+    Args:
+        room: the largest sizes that the board has memory for.
+        own: a preset that fits whatever its limits are, because its firmware does.
+    """
+    fitting = [
+        name
+        for name, limit in SIZE_LIMITS.items()
+        if name == own
+        or (limit.arena_bytes <= room.arena_bytes and limit.model_bytes <= room.network_bytes)
+    ]
+    return fitting[-1] if fitting else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -329,7 +330,7 @@ def _estimate(subject: _Subject, board: Board) -> int | None:
     """Arena without a board: exact for a compiled network."""
     if subject.engine == COMPILED:
         return subject.arena.bytes
-    if tflm_unavailable_reason():
+    if board.kernels is None or tflm_unavailable_reason():
         return None
     return estimate_arena(subject.bundle.network.parts, board.kernels).needed_bytes
 
@@ -392,13 +393,14 @@ def _figures(subject: _Subject, board: Board, measured: BoardCost, log: Log) -> 
         network_bytes=cost.model_bytes
         + (board.flash_bytes - cost.flash_bytes) // FLASH_OF_A_BYTE[subject.engine],
     )
+    own = bundle.manifest.model.name.rpartition("-")[2]
     return Figures(
         measured_on=measured.board,
         cost=cost,
         pace=pace_on(bundle, board.clock_hz, cost),
         fits=not overflow,
         room=room,
-        preset=_preset(bundle, room, fits=not overflow),
+        preset=largest_preset(room, "" if overflow else own),
     )
 
 
@@ -410,14 +412,6 @@ def _overflowing(cost: BoardCost, board: Board, overflow: Mapping[str, int]) -> 
     if "RAM" in overflow:
         ram_bytes = board.ram_bytes + overflow["RAM"]
     return dataclasses.replace(cost, flash_bytes=flash_bytes, ram_bytes=ram_bytes, sections={})
-
-
-def _preset(bundle: Bundle, room: Room, *, fits: bool) -> str | None:
-    """The largest preset that a board has room for; the export's own fits if its firmware does."""
-    largest = largest_preset(room.arena_bytes, room.network_bytes)
-    own = bundle.manifest.model.name.rpartition("-")[2]
-    fitting = [name for name in SIZE_LIMITS if name == largest or (fits and name == own)]
-    return fitting[-1] if fitting else None
 
 
 def _overflow(log: Path) -> dict[str, int]:

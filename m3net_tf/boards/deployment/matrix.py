@@ -15,12 +15,12 @@ import numpy.typing as npt
 from rich.table import Table
 
 from m3net_tf.audio.datasets.selection import spread_clips
-from m3net_tf.boards.builds.boards import machines
+from m3net_tf.boards.builds.boards import load_board, machines
 from m3net_tf.boards.builds.build import ARENA_SLACK_BYTES, build_firmware
 from m3net_tf.boards.deployment.cost import BoardCost, Clips, feature_parity, measure
 from m3net_tf.boards.deployment.cost_baselines import Place
 from m3net_tf.boards.emulation.starting import compiled_firmware, firmware_folder, why_no_emulation
-from m3net_tf.compiler.engines import COMPILED, DEFAULT_ENGINE, ENGINES, Engine
+from m3net_tf.compiler.engines import COMPILED, ENGINES, Engine
 from m3net_tf.export import Bundle, export_run
 from m3net_tf.export.bundle import pcm_and_features
 from m3net_tf.export.c_files import tflm_arena
@@ -91,6 +91,7 @@ def run_matrix(
     recipes: Path | None = None,
     boards: Sequence[str] = (),
     engines: Sequence[Engine] = ENGINES,
+    if_possible: bool = False,
     data_dir: Path | None = None,
     jobs: int = 2,
     log: Log = silent,
@@ -102,28 +103,32 @@ def run_matrix(
         recipes: folder of the networks' recipes, ``experiments/matrix`` by default; a recipe's
             file name is the network's name.
         boards: some of the emulated boards; all by default.
-        engines: some of :data:`m3net_tf.compiler.engines.ENGINES`; all by default.
+        engines: some of :data:`m3net_tf.compiler.engines.ENGINES`; all by default. A board runs
+            those of them that its architecture has.
+        if_possible: leave out what cannot be built or emulated here, and log why.
         data_dir: folder of the recipes' data set, if it needs one.
         jobs: number of boards that are built and emulated in parallel.
         log: receives lines of progress.
 
     Returns:
-        The cells, by board, network and engine; ``matrix.json`` has them and the provenance.
+        The cells, by board, network and engine; ``matrix.json`` has them and the provenance. They
+        are empty, and no network is trained, if nothing is possible.
 
     Raises:
         ConfigError: there is no recipe.
         FirmwareError: an unknown board, or a board cannot be built or emulated here.
         M3NetError: a stage failed.
     """
-    boards = boards or emulated_boards()
-    for engine in engines:
-        if reason := why_no_matrix(boards, engine):
-            raise FirmwareError(reason)
+    pairs = _pairs(boards or emulated_boards(), engines, if_possible, log)
+    if not pairs:
+        return []
     recipes = recipes or require_sources("experiments") / "matrix"
     plans = sorted(recipes.glob("*.yaml"))
     if not plans:
         raise ConfigError(f"{recipes} has no recipe: name a folder of recipes")
-    references = {plan.stem: _prepare(plan, folder / plan.stem, data_dir, log) for plan in plans}
+    references = {
+        plan.stem: make_reference(plan, folder / plan.stem, data_dir, log) for plan in plans
+    }
 
     def cell(board: str, network: str, engine: Engine) -> MatrixCell:
         build = firmware_folder(folder / network, board, engine)
@@ -133,7 +138,8 @@ def run_matrix(
         task.advance()
         return done
 
-    places = list(itertools.product(boards, references, engines))
+    every = itertools.product(dict(pairs), references, engines)
+    places = [place for place in every if (place[0], place[2]) in pairs]
     with (
         track(log, "emulation", len(places), "builds") as task,
         ThreadPoolExecutor(jobs) as pool,
@@ -150,34 +156,32 @@ def emulated_boards() -> tuple[str, ...]:
     return tuple(machine.board for machine in machines())
 
 
-def why_no_matrix(boards: Sequence[str] = (), engine: Engine = DEFAULT_ENGINE) -> str:
-    """Why the first of these boards that cannot run an engine here cannot; '' if all can.
+def _pairs(
+    boards: Sequence[str], engines: Sequence[Engine], if_possible: bool, log: Log
+) -> list[tuple[str, Engine]]:
+    """Boards with the engines that they run here.
 
     Raises:
-        FirmwareError: there is no such emulated board.
+        FirmwareError: there is no such emulated board, none of the boards has one of the engines,
+            or, without ``if_possible``, something cannot be built or emulated here.
     """
-    for board in boards or emulated_boards():
-        if reason := why_no_emulation(board, engine):
-            return f"{board} cannot be emulated with --engine {engine}: {reason}"
-    return ""
-
-
-def possible_engines(engines: Sequence[Engine], boards: Sequence[str], log: Log) -> list[Engine]:
-    """Those engines that all boards can run here; logs why the others cannot be run.
-
-    Raises:
-        FirmwareError: there is no such emulated board.
-    """
-    possible = []
-    for engine in engines:
-        if reason := why_no_matrix(boards, engine):
-            log(f"not emulated here: {reason}")
+    every = list(itertools.product(boards, engines))
+    had = [pair for pair in every if pair[1] in load_board(pair[0]).architecture.engines]
+    pairs = []
+    for board, engine in had or every:
+        reason = why_no_emulation(board, engine)
+        line = f"{board} cannot be emulated with --engine {engine}: {reason}"
+        if reason and not if_possible:
+            raise FirmwareError(line)
+        if reason:
+            log(f"not emulated here: {line}")
         else:
-            possible.append(engine)
-    return possible
+            pairs.append((board, engine))
+    return pairs
 
 
-def _prepare(plan: Path, folder: Path, data_dir: Path | None, log: Log) -> Reference:
+def make_reference(plan: Path, folder: Path, data_dir: Path | None, log: Log) -> Reference:
+    """Train and export the network of a recipe, and run its clips on this computer."""
     log(f"{plan.stem}: training and export")
     train(load_recipe(plan), folder, data_dir, with_lines_to(silent, log))
     run = Run(folder)

@@ -31,7 +31,7 @@ STREAM_WORDS = frozenset({"event", "column", "scores", "audio", "overrun", "stop
 REPLY_TIMEOUT_S = 5.0
 RUN_TIMEOUT_S = 60.0
 _SYNC_TRIES = 4
-_SYNC_TIMEOUT_S = 1.5
+SYNC_TIMEOUT_S = 1.5
 _QUIET_S = 0.15
 _BLOCK_TRIES = 5
 _MAX_LINE_BYTES = 1 << 16
@@ -194,7 +194,7 @@ class Device:
             last_words = self._drop_until_quiet() or last_words
             self.port.write(b"version\n")
             try:
-                reply = self._answer("version", _SYNC_TIMEOUT_S)
+                reply = self._answer("version", SYNC_TIMEOUT_S)
             except (BoardError, NoAnswerError):
                 continue  # the board may still have been handling an earlier command
             if (protocol := reply.number("protocol")) != PROTOCOL:
@@ -213,7 +213,7 @@ class Device:
 
     def _drop_until_quiet(self) -> str:
         """Discard all input; return the text of its last error line, or an empty string."""
-        until_s = time.monotonic() + _SYNC_TIMEOUT_S
+        until_s = time.monotonic() + SYNC_TIMEOUT_S
         while time.monotonic() < until_s and (data := self.port.read(_QUIET_S)):
             self._bytes += data
         errors = re.findall(r"m3net error \w+ ([^\r\n]+)", self._bytes.decode("ascii", "replace"))

@@ -390,6 +390,7 @@ def console_command(
         machine.emulator,
         "-machine",
         machine.machine,
+        *machine.options,
         *(machine.arguments if arguments is None else arguments),
         "-display",
         "none",

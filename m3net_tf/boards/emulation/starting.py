@@ -19,7 +19,6 @@ from m3net_tf.boards.builds.build import (
 )
 from m3net_tf.boards.builds.image import FirmwareImage
 from m3net_tf.boards.builds.library import library_path
-from m3net_tf.boards.builds.sources import MissingError
 from m3net_tf.boards.builds.toolchain import check_tools
 from m3net_tf.boards.emulation.qemu import EmulationResult, run_job
 from m3net_tf.compiler.engines import COMPILED, DEFAULT_ENGINE, TFLM, Engine
@@ -46,7 +45,7 @@ def why_no_emulation(board: str, engine: Engine = DEFAULT_ENGINE) -> str:
     facts = load_board(board)
     try:
         check_tools(facts, engine, emulated=True)
-    except MissingError as error:
+    except FirmwareError as error:
         return str(error)
     return why_unreachable(facts, engine)
 

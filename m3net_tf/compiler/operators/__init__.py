@@ -8,6 +8,7 @@ from collections.abc import Callable
 from m3net_tf.compiler.graph import Operation
 from m3net_tf.compiler.lowering import Lowering
 from m3net_tf.compiler.operators import (
+    comparison,
     convolution,
     elementwise,
     lstm,
@@ -27,6 +28,8 @@ Lower = Callable[[Lowering, Operation], None]
 OPERATORS: dict[str, Lower] = {
     "ABS": tables.lookup,
     "ADD": elementwise.binary,
+    "ARG_MAX": comparison.find,
+    "ARG_MIN": comparison.find,
     "ASSIGN_VARIABLE": variables.assign,
     "AVERAGE_POOL_2D": pooling.pooling,
     "BATCH_MATMUL": matrix.batch_matmul,
@@ -35,6 +38,7 @@ OPERATORS: dict[str, Lower] = {
     "CONV_2D": convolution.convolution,
     "DEPTHWISE_CONV_2D": convolution.depthwise,
     "DEPTH_TO_SPACE": movement.exchange_blocks,
+    "DIV": elementwise.divide,
     "EXPAND_DIMS": movement.reshape,
     "FULLY_CONNECTED": convolution.fully_connected,
     "GATHER": resampling.gather,
@@ -64,6 +68,7 @@ OPERATORS: dict[str, Lower] = {
     "RESIZE_NEAREST_NEIGHBOR": resampling.nearest,
     "REVERSE_V2": movement.reverse,
     "RSQRT": tables.lookup,
+    "SELECT_V2": comparison.select,
     "SLICE": movement.take_slice,
     "SOFTMAX": softmax.softmax,
     "SPACE_TO_BATCH_ND": movement.space_to_batch,
@@ -83,6 +88,7 @@ OPERATORS: dict[str, Lower] = {
     "TRANSPOSE_CONV": convolution.transposed,
     "UNIDIRECTIONAL_SEQUENCE_LSTM": lstm.lstm,
     "UNPACK": movement.unpack,
+    **dict.fromkeys(comparison.COMPARISONS, comparison.compare),
 }
 
 #: Operators that only move items and become views.
@@ -97,10 +103,13 @@ WIDE = (
     | {"ABS", "ADD", "AVERAGE_POOL_2D", "BATCH_MATMUL", "CONCATENATION", "CONV_2D"}
     | {"DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "LEAKY_RELU", "LOGISTIC", "RSQRT"}
     | {"MAXIMUM", "MAX_POOL_2D", "MEAN", "MINIMUM", "MUL", "PAD", "PADV2", "QUANTIZE", "RELU"}
-    | {"PRELU", "RELU6", "RESIZE_NEAREST_NEIGHBOR", "SOFTMAX", "TRANSPOSE_CONV"}
+    | {"PRELU", "RELU6", "RESIZE_NEAREST_NEIGHBOR", "SELECT_V2", "SOFTMAX", "TRANSPOSE_CONV"}
     | {"SQUARED_DIFFERENCE", "SUB", "SUM", "TANH"}
     | {"ASSIGN_VARIABLE", "MOVE_LINES", "READ_VARIABLE", "UNIDIRECTIONAL_SEQUENCE_LSTM"}
 )
+
+#: Operators that take or give computed bool or int32 items, beside those that only move items.
+UNSCALED = frozenset({"ARG_MAX", "ARG_MIN", "SELECT_V2", "TRANSPOSE_CONV", *comparison.COMPARISONS})
 
 #: Operators whose kernels write side by side only.
 PACKED_WRITERS = frozenset(

@@ -5,20 +5,31 @@ from __future__ import annotations
 
 import numpy as np
 
-from m3net_tf.compiler.arithmetic import quantize_factor
-from m3net_tf.compiler.calls import loops
+from m3net_tf.compiler.arithmetic import quantize_factor, reciprocal
+from m3net_tf.compiler.calls import Argument, loops
 from m3net_tf.compiler.graph import Operation
 from m3net_tf.compiler.lowering import Lowering, shapes_note
-from m3net_tf.compiler.operators.common import activation_range, is_wide, item_range
+from m3net_tf.compiler.operators.common import (
+    INT8_MAX,
+    INT8_MIN,
+    activation_range,
+    is_wide,
+    item_range,
+    require,
+)
 from m3net_tf.compiler.structures import (
     DIFFERENCE_BITS,
     SUM_BITS,
+    Array,
     Binary,
     Binary16,
+    Division,
     Factor,
     Loop,
     Structure,
 )
+
+_MOST_QUOTIENT_BITS = 22  # of a factor, so that every shift is to the right
 
 _KERNELS = {
     "ADD": "add",
@@ -74,6 +85,33 @@ def scale_negatives(lowering: Lowering, op: Operation) -> None:
             slack={0: 0} if loop.layer.first == loop.layer.output else {},
             note=shapes_note([view], target),
         )
+
+
+def divide(lowering: Lowering, op: Operation) -> None:
+    """DIV, with broadcasting."""
+    target = lowering.write(op.output)
+    sources = [lowering.read(op.input(index)) for index in (0, 1)]
+    first, second, output = (t.scale for t in (op.input(0), op.input(1), op.output))
+    factor = quantize_factor(float(np.float32(first / np.float32(second * output))))
+    require(op, factor.shift <= _MOST_QUOTIENT_BITS, "has an output scale too small for its inputs")
+    minimum, maximum = activation_range(op, op.output)
+    zero = op.input(1).zero_point
+    divisors = [max(abs(value - zero), 1) for value in range(INT8_MIN, INT8_MAX + 1)]
+    table = np.array([reciprocal(divisor) for divisor in divisors], np.int64)
+    for loop in loops(target, [view.broadcast(target.shape) for view in sources]):
+        layer = Division(
+            loop=loop.layer,
+            reciprocals=Array("reciprocals", "int32_t", table),
+            factor=factor,
+            first_offset=-op.input(0).zero_point,
+            second_offset=-zero,
+            output_offset=op.output.zero_point,
+            minimum=minimum,
+            maximum=maximum,
+        )
+        arguments: list[Argument] = [layer, *loop.inputs, loop.output]
+        note = shapes_note(sources, target)
+        lowering.call(op, "divide_items", arguments, loop.inputs, loop.output, note=note)
 
 
 def _layer(op: Operation, loop: Loop) -> Structure:

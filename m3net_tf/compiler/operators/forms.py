@@ -391,14 +391,41 @@ def _image_and_block(op: Operation) -> tuple[int, ...]:
 
 
 def _transposed_convolution(op: Operation) -> list[Shape]:
-    shape, weights, source = numbers(op, 0), op.input(1).shape, op.input(2).shape
+    weights, source = op.input(1).shape, op.input(2).shape
+    shape = op.output.shape  # TensorFlow Lite Micro does not read a computed one
+    if op.input(0).data is not None:
+        shape = tuple(numbers(op, 0))
     require(op, len(shape) == len(weights) == len(source) == 4, "has not four dimensions")
     channels, rows, columns, depth = weights
     require(op, depth == source[3], f"has weights of shape {weights} for its input {source}")
     require(op, min(shape) > 0, f"has the shape {shape}")
-    counts = window_counts(op, rows, columns, tuple(shape))
-    require(op, counts == source[1:3], f"makes {tuple(shape)} of its input {source}")
+    counts = window_counts(op, rows, columns, shape)
+    require(op, counts == source[1:3], f"makes {shape} of its input {source}")
     return [(source[0], *shape[1:3], channels)]
+
+
+def _comparison(op: Operation) -> list[Shape]:
+    types = op.input(0).dtype, op.input(1).dtype, op.output.dtype
+    require(op, types == ("int8", "int8", "bool"), f"has tensors of {' and of '.join(types)}")
+    return _broadcast(op)
+
+
+def _select(op: Operation) -> list[Shape]:
+    shapes = [op.input(index).shape for index in range(3)]
+    require(op, op.input(0).dtype == "bool", f"has a condition of {op.input(0).dtype}")
+    try:
+        return [np.broadcast_shapes(*shapes)]
+    except ValueError:
+        raise op.error(f"has inputs of shapes {shapes[0]}, {shapes[1]} and {shapes[2]}") from None
+
+
+def _search(op: Operation) -> list[Shape]:
+    shape, axes = op.input(0).shape, numbers(op, 1)
+    types = op.input(0).dtype, op.output.dtype
+    require(op, types == ("int8", "int32"), f"has tensors of {' and of '.join(types)}")
+    require(op, len(axes) == 1, "has not one axis")
+    axis = axis_of(op, axes[0], len(shape))
+    return [(*shape[:axis], *shape[axis + 1 :])]
 
 
 def _lstm(op: Operation) -> list[Shape]:
@@ -419,8 +446,14 @@ _REDUCTION = Form((_ITEMS, _NUMBERS), _reduction)
 
 #: The form of each operator that a file may have.
 FORMS: dict[str, Form] = {
-    **dict.fromkeys(("ADD", "MAXIMUM", "MINIMUM", "MUL", "SQUARED_DIFFERENCE", "SUB"), _BINARY),
+    **dict.fromkeys(("ADD", "DIV", "MAXIMUM", "MINIMUM", "MUL"), _BINARY),
+    **dict.fromkeys(("SQUARED_DIFFERENCE", "SUB"), _BINARY),
     **dict.fromkeys(("ABS", "LEAKY_RELU", "LOGISTIC", "RELU", "RELU6", "RSQRT"), _FUNCTION),
+    **dict.fromkeys(
+        ("EQUAL", "GREATER", "GREATER_EQUAL", "LESS", "LESS_EQUAL", "NOT_EQUAL"),
+        Form((_ITEMS, _ITEMS), _comparison, converts=True),
+    ),
+    **dict.fromkeys(("ARG_MAX", "ARG_MIN"), Form((_ITEMS, _NUMBERS), _search, converts=True)),
     **dict.fromkeys(("HARD_SWISH", "L2_NORMALIZATION", "SOFTMAX", "TANH"), _FUNCTION),
     **dict.fromkeys(("MEAN", "REDUCE_MAX", "REDUCE_MIN", "SUM"), _REDUCTION),
     **dict.fromkeys(
@@ -446,6 +479,7 @@ FORMS: dict[str, Form] = {
     "READ_VARIABLE": Form((Role.OTHER,), _same),
     "RESHAPE": Form((_ITEMS, Role.OTHER), _reshape),
     "REVERSE_V2": Form((_ITEMS, _NUMBERS), _reverse),
+    "SELECT_V2": Form((Role.OTHER, _ITEMS, _ITEMS), _select),
     "SLICE": Form((_ITEMS, _NUMBERS, _NUMBERS), _slice),
     "SPACE_TO_BATCH_ND": Form((_ITEMS, _NUMBERS, _NUMBERS), _space_to_batch),
     "SPACE_TO_DEPTH": Form((_ITEMS,), _space_to_depth),
@@ -456,7 +490,7 @@ FORMS: dict[str, Form] = {
     "SVDF": Form((*_LAYER[:2], Role.OTHER, Role.BIAS, Role.OTHER), _svdf),
     "TILE": Form((_ITEMS, _NUMBERS), _tile),
     "TRANSPOSE": Form((_ITEMS, _NUMBERS), _transpose),
-    "TRANSPOSE_CONV": Form((_NUMBERS, Role.WEIGHTS, _ITEMS, Role.BIAS), _transposed_convolution),
+    "TRANSPOSE_CONV": Form((Role.OTHER, Role.WEIGHTS, _ITEMS, Role.BIAS), _transposed_convolution),
     "UNIDIRECTIONAL_SEQUENCE_LSTM": Form((_ITEMS, *[Role.OTHER] * 23), _lstm),
     "UNPACK": Form((_ITEMS,), _unpack),
 }

@@ -87,7 +87,7 @@ def run_bench(run: Run, board: str, data_dir: Path | None = None) -> BenchResult
             "frontend_tensorflow_clips_per_s": _rate(lambda: graph.batch_features(config, waves)),
             "int8_reference_clips_per_s": _rate(lambda: bundle.run_reference(features)),
         },
-        **provenance(),
+        **provenance(),  # type: ignore[typeddict-item]  # the keys follow
     }
     engine = bundle.manifest.engine
     if reason := why_no_emulation(board, engine):

@@ -128,7 +128,7 @@ def run_bench_table(
         "runs": len(trainings),
         "hours": round(sum(row["hours"] for row in rows), 2),
         "networks": rows,
-        **provenance(),
+        **provenance(),  # type: ignore[typeddict-item]  # the keys follow
     }
     if tflops:
         return {**result, "tflops": tflops}

@@ -12,7 +12,6 @@ from rich.table import Table
 from m3net_tf.cli.app import app, group
 from m3net_tf.cli.options import DEFAULT_BOARD, Address, AsJson, Board
 from m3net_tf.cli.output import console, progress_beside, say, say_exactly, say_json
-from m3net_tf.lab.commands.live_standing import live_standing
 from m3net_tf.lab.commands.options import (
     DEFAULT_RESULTS,
     DEFAULT_RUNS,
@@ -88,7 +87,6 @@ def table(
     if latex:
         _say_latex(name, scale, out, as_json)
         return
-    from m3net_tf.lab.many.scheduling import no_watch
     from m3net_tf.lab.studies.tables import make_table, plan_table
 
     folders = parse_data_folders(data_dir or [])
@@ -105,7 +103,6 @@ def table(
         out=out,
         keep_results=keep_results,
         command=f"m3net table {name} --scale {scale}",
-        watch=no_watch if as_json else live_standing,
         log=progress_beside(as_json),
     )
     if as_json:

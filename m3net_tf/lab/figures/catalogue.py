@@ -11,7 +11,7 @@ from typing import Any
 
 from m3net_tf.lab.figures.activation_maps import draw_activation_maps
 from m3net_tf.lab.figures.clips_to_accuracy import draw_clips_to_accuracy
-from m3net_tf.lab.figures.curves import draw_by_frame_rate, draw_confusion, draw_curves, draw_fusion
+from m3net_tf.lab.figures.curves import draw_by_frame_rate, draw_fusion
 from m3net_tf.lab.figures.durations import draw_durations
 from m3net_tf.lab.figures.feature_maps import draw_feature_maps, draw_signals
 from m3net_tf.lab.figures.leakage import draw_leakage
@@ -211,19 +211,6 @@ FIGURES: dict[str, FigureKind] = {
         _cells(draw_clips_to_accuracy),
         "mcu/clips",
         kept=True,
-    ),
-    "curves": FigureKind(
-        "loss and validation figures of several runs over the epochs",
-        "many",
-        _cells(lambda shown: draw_curves(_runs(shown))),
-    ),
-    "confusion": FigureKind(
-        "confusion matrix of the test clips",
-        "one",
-        _cells(lambda shown: draw_confusion(_runs(shown))),
-    ),
-    "tsne": FigureKind(
-        "t-SNE of the input, each branch and the last layer", "one", _tsne, clips=True
     ),
 }
 

@@ -232,4 +232,5 @@ def _multi_label(cell: Shown) -> bool:
 
 def _by_class(cell: Shown) -> Mapping[str, float]:
     key = "average_precision" if _multi_label(cell) else "recall"
-    return cell.trained.metrics().test[key]
+    by_class: Mapping[str, float] = cell.trained.metrics().test[key]
+    return by_class

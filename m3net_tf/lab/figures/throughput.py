@@ -170,11 +170,12 @@ def _leaf(
 def _compiled(model: keras.Model, config: FrontendConfig | None, shape: tf.TensorShape) -> Classify:
     """A graph from waveforms to probabilities, with the mel front end if ``config`` is given."""
 
-    @tf.function
     def classify(sound: tf.Tensor) -> tf.Tensor:
         if config is None:
             return model(sound[:, None, :, None], training=False)
         maps = tf.cast(graph.features_int8(config, sound), tf.float32) / 128.0
         return model(maps[..., None], training=False)
 
-    return classify.get_concrete_function(tf.TensorSpec(shape, tf.float32))
+    compiled = tf.function(classify).get_concrete_function(tf.TensorSpec(shape, tf.float32))
+    traced: Classify = compiled
+    return traced

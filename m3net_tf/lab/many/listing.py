@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from m3net_tf.lab.many.history import SCORES
 from m3net_tf.lab.many.plan import fingerprint, linked_key
-from m3net_tf.lab.many.standing import SCORES
 from m3net_tf.system.errors import ConfigError, DataError, InUseError, M3NetError
 from m3net_tf.system.locks import in_use
 from m3net_tf.system.progress import Log, silent

@@ -3,17 +3,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
+from m3net_tf.lab.many.history import epoch_scores
 from m3net_tf.lab.many.plan import Outcome, Plan, Training, resolved, run_folder, why_blocked
-from m3net_tf.lab.many.standing import SCORES, Standing
 from m3net_tf.system.errors import M3NetError, one_line
-from m3net_tf.system.progress import Log, silent
+from m3net_tf.system.progress import Log, Task, silent, track
 from m3net_tf.training.cluster.data import DataFolders, source_of
 from m3net_tf.training.cluster.pools import IN_PROCESS, Lost, Pool, PoolOptions, open_pool
 from m3net_tf.training.cluster.resources import Resources
@@ -23,14 +21,6 @@ from m3net_tf.training.run import Run
 _POLL_S = 2.0
 _LONGEST_PAUSE_S = 60.0
 
-Watch = Callable[[Standing], contextlib.AbstractContextManager[object]]
-"""Shows the standing while the context is entered."""
-
-
-def no_watch(standing: Standing) -> contextlib.AbstractContextManager[object]:
-    """Show nothing."""
-    return contextlib.nullcontext()
-
 
 def run_trainings(
     plan: Plan,
@@ -38,7 +28,6 @@ def run_trainings(
     data_folders: DataFolders,
     *,
     options: PoolOptions = IN_PROCESS,
-    watch: Watch = no_watch,
     log: Log = silent,
 ) -> dict[str, Outcome]:
     """Train the runs that are not finished; a failure does not stop the others.
@@ -51,7 +40,6 @@ def run_trainings(
         root: folder of all tables' runs; on a cluster, a folder that all computers share.
         data_folders: folders of the data sets, by name.
         options: where the runs are trained, and how many at once.
-        watch: shows the standing while runs are trained.
         log: receives lines of progress. The lines of a training go to ``train.log`` in its
             folder.
 
@@ -68,15 +56,16 @@ def run_trainings(
         return outcomes
     if len(waiting) == 1 and not options.address:  # no need for Ray
         options = dataclasses.replace(options, jobs=1)
-    start, standing = time.perf_counter(), Standing(waiting)
-    with open_pool(options) as pool, watch(standing):
-        call = _Call(pool, options, root, data_folders, standing, outcomes, log)
+    start_s = time.perf_counter()
+    epochs = sum(training.recipe.training.epochs for training in waiting)
+    with open_pool(options) as pool, track(log, "all runs", epochs, "epochs") as task:
+        call = _Call(pool, options, root, data_folders, task, outcomes, log)
         for count, (training, report) in enumerate(call.results(waiting), start=1):
             outcome = outcomes[training.key]
             result = f"failed: {outcome.error}" if outcome.error else _result(outcome.folder)
             log(
                 f"[{count}/{len(waiting)}] {training.place}: {result} ({report.seconds:.0f} s; "
-                f"{time.perf_counter() - start:.0f} s in total)"
+                f"{time.perf_counter() - start_s:.0f} s in total)"
             )
     return outcomes
 
@@ -107,7 +96,7 @@ class _Call:
         options: options of the pool.
         root: folder of all runs.
         data_folders: folders of the data sets.
-        standing: is kept up to date.
+        task: counts the epochs of all runs.
         outcomes: receives the outcomes.
         log: receives lines about attempts.
     """
@@ -116,11 +105,12 @@ class _Call:
     options: PoolOptions
     root: Path
     data_folders: DataFolders
-    standing: Standing
+    task: Task
     outcomes: dict[str, Outcome]
     log: Log
     _jobs: list[_Job] = dataclasses.field(default_factory=list)
     _running: dict[object, tuple[_Job, Path]] = dataclasses.field(default_factory=dict)
+    _ended_epochs: int = 0
 
     def results(self, waiting: list[Training]) -> Iterator[tuple[Training, Report]]:
         """Train all; yields each when it has ended, after adding its outcome."""
@@ -135,6 +125,7 @@ class _Call:
                 job, folder = self._running.pop(handle)
                 if ended := self._take(job, folder, report):
                     yield job.training, ended
+            self._show()
 
     def _start_ready(self) -> Iterator[tuple[Training, Report]]:
         """Start runs while there is room; yields the trainings that cannot start."""
@@ -168,7 +159,6 @@ class _Call:
             features=self.options.features,
             witness=folder.resolve() if own_process else None,
         )
-        self.standing.start(training, folder)
         handle = self.pool.start(order, resources)
         self._running[handle] = job, folder
 
@@ -197,7 +187,6 @@ class _Call:
         pause_s = min(pause_s, _LONGEST_PAUSE_S)
         job.not_before_s = time.monotonic() + pause_s
         self._jobs.append(job)
-        self.standing.pause(job.training)
         return pause_s
 
     def _pause_s(self) -> float:
@@ -206,16 +195,21 @@ class _Call:
         return min(_POLL_S, max(0.01, left))
 
     def _end(self, training: Training, folder: Path, report: Report) -> Report:
-        error, score = report.error, None
+        error = report.error
         if not error:
             try:
-                validation = Run(folder).metrics().validation
-                score = next((validation[key] for key in SCORES if key in validation), math.nan)
+                Run(folder).metrics()
             except M3NetError as problem:  # its files are incomplete or damaged
                 error = one_line(problem)
         self.outcomes[training.key] = Outcome(folder, error)
-        self.standing.end(training, None if error else score)
+        self._ended_epochs += training.recipe.training.epochs
+        self._show()
         return report
+
+    def _show(self) -> None:
+        """Show how many epochs are trained."""
+        in_work = sum(len(epoch_scores(folder)) for _, folder in self._running.values())
+        self.task.reach(max(self.task.done, self._ended_epochs + in_work))
 
 
 def _result(folder: Path) -> str:

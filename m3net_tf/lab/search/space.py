@@ -222,7 +222,7 @@ def _refers(value: Any, option: str) -> bool:
         return any(_refers(item, option) for item in value.values())
     if isinstance(value, list):
         return any(_refers(item, option) for item in value)
-    return value == f"${option}"
+    return bool(value == f"${option}")
 
 
 def _mapping(value: Any, where: str) -> dict[Any, Any]:

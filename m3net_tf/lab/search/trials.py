@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from m3net_tf.lab.many.history import epoch_scores
 from m3net_tf.lab.many.plan import fingerprint
-from m3net_tf.lab.many.standing import epoch_scores
 from m3net_tf.lab.search.costs import COSTS
 from m3net_tf.lab.search.front import Point
 from m3net_tf.system.artifacts import read_json, write_json

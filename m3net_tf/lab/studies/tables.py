@@ -9,13 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from m3net_tf.lab.many.plan import Plan, plan_trainings
-from m3net_tf.lab.many.scheduling import Watch, no_watch, run_trainings
+from m3net_tf.lab.many.scheduling import run_trainings
 from m3net_tf.lab.studies.grid import Grid
 from m3net_tf.lab.studies.grid_cells import load_grid
-from m3net_tf.lab.studies.report_files import stem_to_write, write_report
-from m3net_tf.lab.studies.table_record import CellValues, RunValues, TableReport
+from m3net_tf.lab.studies.table_record import RunValues, TableReport
 from m3net_tf.lab.studies.table_results import EarlierRuns, Trainings, table_report
-from m3net_tf.lab.studies.table_views import cells_in_words, table_csv, table_markdown
+from m3net_tf.lab.studies.table_views import write_table
 from m3net_tf.system.artifacts import read_json
 from m3net_tf.system.errors import DataError
 from m3net_tf.system.progress import Log, silent
@@ -93,7 +92,6 @@ def make_table(
     out: Path = RESULTS_DIR,
     keep_results: bool = False,
     command: str = "",
-    watch: Watch = no_watch,
     log: Log = silent,
 ) -> TableReport:
     """Train the missing runs of a table and write the table.
@@ -112,7 +110,6 @@ def make_table(
         keep_results: do not train a run that ``runs_folder`` lacks if a table in ``out`` has its
             result and its recipe and network are unchanged.
         command: the command line, quoted in the table.
-        watch: shows the standing while runs are trained.
         log: receives lines of progress.
 
     Returns:
@@ -129,24 +126,12 @@ def make_table(
     log(f"{grid.name} at {scale} scale: {len(grid.cells)} cells, {len(trainings)} runs in them")
     waiting = [training.recipe for training in plan.runs.waiting]
     require_data(waiting, data_folders, f"{grid.name} at {scale} scale")
-    outcomes = run_trainings(
-        plan.runs, runs_folder, data_folders, options=options, watch=watch, log=log
-    )
+    outcomes = run_trainings(plan.runs, runs_folder, data_folders, options=options, log=log)
     report = table_report(
         grid, trainings, outcomes, plan.earlier, runs_folder, command, start_s, log
     )
-    stem = stem_to_write(plan.stem, report["cells"], _finished)
-    if stem != plan.stem:
-        log(f"{plan.stem}.md stays as it is: it has results of runs that have failed now")
-    markdown = table_markdown(report, grid.path, stem)
-    log(str(write_report(stem, report, table_csv(report), markdown)))
-    log(f"cells: {cells_in_words(report)}")
+    write_table(report, grid.path, plan.stem, log)
     return report
-
-
-def _finished(cell: CellValues) -> int:
-    """Number of values in a written cell."""
-    return sum(run["value"] is not None for run in cell["runs"]) or int(cell["ours"] is not None)
 
 
 def _earlier_rows(path: Path, grid: Grid, trainings: Trainings) -> dict[str, dict[str, RunValues]]:

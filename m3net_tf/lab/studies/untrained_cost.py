@@ -71,7 +71,8 @@ def _measured(network: Any) -> dict[str, float]:
     if answer.returncode:
         text = " ".join(answer.stderr.split())[-200:]
         raise ModelError(f"TensorFlow Lite cannot run {network.name} ({text}): leave the cell out")
-    return json.loads(answer.stdout)
+    measured: dict[str, float] = json.loads(answer.stdout)
+    return measured
 
 
 def _run_tflite(path: Path) -> dict[str, float]:

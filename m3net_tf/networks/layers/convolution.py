@@ -12,7 +12,13 @@ NORM_MOMENTUM = 0.9
 
 
 def conv_block(
-    x: tf.Tensor, filters: int, kernel: Pair = (3, 3), strides: Pair = (1, 1), name: str = "conv"
+    x: tf.Tensor,
+    filters: int,
+    kernel: Pair = (3, 3),
+    strides: Pair = (1, 1),
+    name: str = "conv",
+    *,
+    time_padding: bool = True,
 ) -> tf.Tensor:
     """Standard convolution, batch normalisation, ReLU.
 
@@ -22,13 +28,38 @@ def conv_block(
         kernel: kernel size in (frequency, time).
         strides: strides in (frequency, time).
         name: prefix of the layers' names.
+        time_padding: see :func:`pad_frequency`, which takes the place of padding without it.
 
     Returns:
         Map of shape (batch, ceil(F / strides[0]), ceil(T / strides[1]), filters).
     """
-    x = keras.layers.Conv2D(filters, kernel, strides, padding="same", name=f"{name}_conv")(x)
+    x, padding = (x, "same") if time_padding else pad_frequency(x, kernel[0], strides[0], name)
+    x = keras.layers.Conv2D(filters, kernel, strides, padding=padding, name=f"{name}_conv")(x)
     x = keras.layers.BatchNormalization(momentum=NORM_MOMENTUM, name=f"{name}_bn")(x)
     return keras.layers.ReLU(name=f"{name}_relu")(x)
+
+
+def pad_frequency(x: tf.Tensor, kernel: int, stride: int, name: str) -> tuple[tf.Tensor, str]:
+    """Pad a map in frequency as "same" does, and not in time, for a layer with "valid" padding.
+
+    No column of the output then depends on padding: when the window moves on in time, the columns
+    stay the same, and a network that streams computes the new ones alone (docs/streaming.md).
+
+    Args:
+        x: map of shape (batch, F, T, channels).
+        kernel: kernel size in frequency.
+        stride: stride in frequency.
+        name: prefix of the layer's name.
+
+    Returns:
+        The map, and the padding of the layer that reads it.
+    """
+    bins = x.shape[1]
+    missing = max((-(-bins // stride) - 1) * stride + kernel - bins, 0)
+    if missing:
+        ends = (missing // 2, missing - missing // 2)
+        x = keras.layers.ZeroPadding2D((ends, (0, 0)), name=f"{name}_pad")(x)
+    return x, "valid"
 
 
 def classifier(x: tf.Tensor, classes: int, dropout: float = 0.0) -> tf.Tensor:
@@ -59,6 +90,7 @@ def ds_conv(
     name: str = "ds",
     *,
     depthwise_norm: bool = False,
+    time_padding: bool = True,
 ) -> tf.Tensor:
     """Depthwise separable convolution: depthwise, pointwise, batch normalisation, ReLU.
 
@@ -72,6 +104,7 @@ def ds_conv(
         strides: strides of the depthwise part in (frequency, time).
         name: prefix of the layers' names.
         depthwise_norm: add normalisation and ReLU between the two parts.
+        time_padding: see :func:`pad_frequency`, which takes the place of padding without it.
 
     Returns:
         Map of shape (batch, ceil(F / strides[0]), ceil(T / strides[1]), filters).
@@ -79,7 +112,8 @@ def ds_conv(
     # Keras requires equal strides in both directions. It would silently ignore unequal ones.
     if strides[0] != strides[1]:
         raise ValueError(f"{name}: a depthwise convolution needs equal strides, not {strides}")
-    x = keras.layers.DepthwiseConv2D(kernel, strides, padding="same", name=f"{name}_dw")(x)
+    x, padding = (x, "same") if time_padding else pad_frequency(x, kernel[0], strides[0], name)
+    x = keras.layers.DepthwiseConv2D(kernel, strides, padding=padding, name=f"{name}_dw")(x)
     if depthwise_norm:
         x = keras.layers.BatchNormalization(momentum=NORM_MOMENTUM, name=f"{name}_dw_bn")(x)
         x = keras.layers.ReLU(name=f"{name}_dw_relu")(x)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from m3net_tf.networks.layers.configured import Layer
 from m3net_tf.networks.layers.precision import mean_pool
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras, tf
@@ -37,7 +38,7 @@ def map_mean(
 
 
 @keras.utils.register_keras_serializable("m3net_tf")
-class FrameMask(keras.layers.Layer):
+class FrameMask(Layer):
     """Mask of the frames of a padded map that belong to its clip.
 
     Args:
@@ -63,13 +64,9 @@ class FrameMask(keras.layers.Layer):
         valid = tf.range(tf.shape(inputs)[2])[None] < own_frames  # (batch, T)
         return tf.cast(valid, inputs.dtype)[:, None, :, None]
 
-    def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
-        return {**super().get_config(), "step": self.step}
-
 
 @keras.utils.register_keras_serializable("m3net_tf")
-class MapMean(keras.layers.Layer):
+class MapMean(Layer):
     """Mean over frequency, time or both, without padded frames.
 
     Args:
@@ -98,13 +95,9 @@ class MapMean(keras.layers.Layer):
         axes = tuple(axis for axis, chosen in ((1, self.frequency), (2, self.time)) if chosen)
         return map_mean(inputs, valid, axes, training)
 
-    def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
-        return {**super().get_config(), "frequency": self.frequency, "time": self.time}
-
 
 @keras.utils.register_keras_serializable("m3net_tf")
-class GroupNorm(keras.layers.Layer):
+class GroupNorm(Layer):
     """Group normalisation that ignores padded frames and uses operators with int8 kernels.
 
     Wu and He, "Group Normalization", ECCV 2018, equations 2 to 6. Maps stay four-dimensional: the
@@ -169,13 +162,9 @@ class GroupNorm(keras.layers.Layer):
             outputs *= valid
         return tf.cast(outputs, inputs.dtype)
 
-    def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
-        return {**super().get_config(), "groups": self.groups, "epsilon": self.epsilon}
-
 
 @keras.utils.register_keras_serializable("m3net_tf")
-class PointNorm(keras.layers.Layer):
+class PointNorm(Layer):
     """Layer normalisation over the channels of each point, with operators that have int8 kernels.
 
     Ba et al., "Layer Normalization", as ConvNeXt and NAFNet use it on maps. Keras's own layer
@@ -208,7 +197,3 @@ class PointNorm(keras.layers.Layer):
         outputs = centred * tf.math.rsqrt(variance + self.epsilon)
         outputs = outputs * tf.cast(self.gamma, tf.float32) + tf.cast(self.beta, tf.float32)
         return tf.cast(outputs, inputs.dtype)
-
-    def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
-        return {**super().get_config(), "epsilon": self.epsilon}

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from m3net_tf.networks.layers.configured import Layer
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras, tf
 
@@ -12,7 +13,7 @@ FREQUENCY_AXIS, TIME_AXIS = 1, 2
 
 
 @keras.utils.register_keras_serializable("m3net_tf")
-class Mirror(keras.layers.Layer):
+class Mirror(Layer):
     """Reverse a map along time, frequency or both; the layer is its own inverse.
 
     HMF (time), VMF (frequency) and CSF (both) of M3Net, section 2.2, equations 2, 3 and 5.
@@ -41,7 +42,3 @@ class Mirror(keras.layers.Layer):
         # which keeps a whole map in the arena until DFP.
         chosen = {FREQUENCY_AXIS: self.frequency, TIME_AXIS: self.time}
         return tf.reverse(inputs, [axis for axis, reverses in chosen.items() if reverses])
-
-    def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
-        return {**super().get_config(), "time": self.time, "frequency": self.frequency}

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from m3net_tf.networks.layers.configured import Layer
 from m3net_tf.system.keras import keras, tf
 
 
-class Float32Layer(keras.layers.Layer):
+class Float32Layer(Layer):
     """A layer that computes in single precision regardless of the policy.
 
     It casts its inputs; the next layer casts them again by its own policy.

@@ -75,23 +75,30 @@ def _kind_of(layer: keras.layers.Layer) -> str:
     return f"{type(layer).__name__}{' 1x1' if pointwise else ''}"
 
 
+def _points(layer: keras.layers.Layer) -> int:
+    """Points of a convolution's kernel."""
+    return math.prod(map(int, layer.kernel_size))
+
+
 def _macs_of(layer: keras.layers.Layer) -> int:
+    source: tuple[int, ...] = layer.input_shape
+    target: tuple[int, ...] = layer.output_shape
     if isinstance(layer, keras.layers.DepthwiseConv2D):
-        return math.prod(layer.output_shape[1:]) * math.prod(layer.kernel_size)
+        return math.prod(target[1:]) * _points(layer)
     if isinstance(layer, keras.layers.Conv2D) and not isinstance(
         layer, keras.layers.Conv2DTranspose
     ):
-        fan_in = math.prod(layer.kernel_size) * layer.input_shape[-1] // layer.groups
-        return math.prod(layer.output_shape[1:]) * fan_in
+        return math.prod(target[1:]) * (_points(layer) * source[-1] // int(layer.groups))
     if isinstance(layer, keras.layers.Dense):
-        return math.prod(layer.output_shape[1:]) * layer.input_shape[-1]
+        return math.prod(target[1:]) * source[-1]
     if isinstance(layer, keras.layers.LSTM):
-        steps, channels = layer.input_shape[1:]
-        return steps * 4 * layer.units * (channels + layer.units)
+        steps, channels = source[1:]
+        units = int(layer.units)
+        return steps * 4 * units * (channels + units)
     if hasattr(layer, "macs"):
-        return layer.macs(layer.input_shape, layer.output_shape)
+        return int(layer.macs(source, target))
     if isinstance(layer, EfficientChannelAttention):
-        return layer.input_shape[-1] * layer.kernel.shape[1]
+        return source[-1] * int(layer.kernel.shape[1])
     if layer.weights and not isinstance(layer, _SCALE_ONLY):
         raise ModelError(
             f"layer {layer.name!r} ({type(layer).__name__}) has weights of unknown cost: give it a "

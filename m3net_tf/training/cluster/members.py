@@ -42,7 +42,8 @@ class WorkerProcess:
 
         with socket.socket() as free:
             free.bind(("", 0))
-            return f"{ray.util.get_node_ip_address()}:{free.getsockname()[1]}"
+            host = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+            return f"{host}:{free.getsockname()[1]}"
 
     def train(self, order: Order) -> Report:
         """Train to the last epoch."""

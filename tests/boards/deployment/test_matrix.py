@@ -42,7 +42,7 @@ def builds(monkeypatch, tmp_path):
     reference = matrix.Reference(bundle, clips, scores)
     parity = {"features_largest_lsb": 1, "features_equal": 0.5}
     monkeypatch.setattr(matrix, "why_no_emulation", lambda *_: "")
-    monkeypatch.setattr(matrix, "_prepare", lambda *_: reference)
+    monkeypatch.setattr(matrix, "make_reference", lambda *_: reference)
     monkeypatch.setattr(matrix, "compiled_firmware", compiled)
     monkeypatch.setattr(matrix, "build_firmware", interpreted)
     monkeypatch.setattr(matrix, "tflm_arena", lambda _: types.SimpleNamespace(bytes=1_000))
@@ -76,15 +76,29 @@ def test_each_engine_is_a_cell(builds, tmp_path):
     assert console.export_text().count("tflm") == 2
 
 
-def test_an_engine_without_sources_is_left_out_only_if_asked(builds, tmp_path, monkeypatch):
+def test_what_is_not_possible_here_is_left_out_only_if_asked(builds, tmp_path, monkeypatch):
     monkeypatch.setattr(
         matrix, "why_no_emulation", lambda _, engine: "no sources" if engine == "tflm" else ""
     )
-    lines = []
-    assert matrix.possible_engines(("compiled", "tflm"), BOARDS, lines.append) == ["compiled"]
-    assert lines == [
-        "not emulated here: mps2_an386 cannot be emulated with --engine tflm: no sources"
-    ]
+    recipes, lines = tmp_path / "recipes", []
     with pytest.raises(FirmwareError, match="--engine tflm: no sources"):
-        matrix.run_matrix(tmp_path / "matrix", recipes=tmp_path / "recipes", boards=BOARDS)
+        matrix.run_matrix(tmp_path / "matrix", recipes=recipes, boards=BOARDS)
     assert builds == []
+    cells = matrix.run_matrix(
+        tmp_path / "matrix", recipes=recipes, boards=BOARDS, if_possible=True, log=lines.append
+    )
+    assert [cell.engine for cell in cells] == ["compiled"] * 2
+    assert lines[0] == (
+        "not emulated here: mps2_an386 cannot be emulated with --engine tflm: no sources"
+    )
+
+
+def test_a_board_runs_the_engines_of_its_architecture(builds, tmp_path, monkeypatch):
+    recipes, boards = tmp_path / "recipes", ("mps2_an386", "qemu_riscv32")
+    cells = matrix.run_matrix(tmp_path / "matrix", recipes=recipes, boards=boards)
+    places = [(cell.cost.board, cell.engine) for cell in cells]
+    both = [("mps2_an386", "compiled"), ("mps2_an386", "tflm")]
+    assert places == [*both, ("qemu_riscv32", "compiled")]
+    monkeypatch.setattr(matrix, "why_no_emulation", lambda *_: "no such engine")
+    with pytest.raises(FirmwareError, match="qemu_riscv32 cannot be .* tflm: no such engine"):
+        matrix.run_matrix(tmp_path, recipes=recipes, boards=boards[1:], engines=["tflm"])

@@ -69,6 +69,7 @@ def test_same_bytes_as_the_desktop_from_features(engine: str, request: pytest.Fi
 
     built = request.getfixturevalue(engine)
     clips = random_features(8, seed=2)
+    clips[-1], clips[-2] = -128, 127
     result = run_job(built.image.elf, built.machine, clips, report_features=True)
     expected = run_reference(built.tflite, clips[..., None])
     np.testing.assert_array_equal(result.outputs, expected)
@@ -185,17 +186,6 @@ def test_operator_missing_from_the_resolver(built_tflm: BuiltFirmware, build_tfl
     operators = tuple(name for name in operators_of(built_tflm.tflite) if name != "SOFTMAX")
     elf = build_tflm(operators=operators)
     with pytest.raises(FirmwareError, match="M3NET_MODEL_OPERATORS"):
-        run_job(elf, built_tflm.machine, random_features(1, seed=1))
-
-
-def test_damaged_model_is_refused(built_tflm: BuiltFirmware, build_tflm):
-    def damage(bundle: Path) -> None:
-        source = (bundle / "model.cc").read_text()
-        assert "0x54, 0x46, 0x4c, 0x33" in source  # TFL3, the file's identifier
-        (bundle / "model.cc").write_text(source.replace("0x54, 0x46", "0x58, 0x46", 1))
-
-    elf = build_tflm(change=damage)
-    with pytest.raises(FirmwareError, match="model_crc"):
         run_job(elf, built_tflm.machine, random_features(1, seed=1))
 
 

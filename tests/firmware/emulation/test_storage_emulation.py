@@ -23,7 +23,7 @@ from m3net_tf.boards.builds.sources import (
 STORAGE = boards.Storage(start=0x3_F800, sector_bytes=0x400, sectors=2, word_bytes=4)
 MEMORY = {"flash": boards.Memory(0, 0x4_0000), "ram": boards.Memory(0x2000_0000, 0x4000)}
 CORE = ("core/record_log.c", "core/crc32.c")
-CODE = ("boards/nrf52840dk/storage.c", "arch/cortex_m/timing.c", *CORE)
+CODE = ("boards/nrf52840dk/storage.c", "arch/interrupts.c", *CORE)
 
 
 @pytest.fixture()
@@ -34,7 +34,7 @@ def includes(arm_emulation: None) -> list[str]:
         skip_or_fail(reason)
     folders = {source.name: fetch_source(source) for source in sources}
     chip = [folders["nrfx"] / "bsp/stable/mdk", folders["cmsis-6"] / "CMSIS/Core/Include"]
-    own = [FIRMWARE_DIR / path for path in ("core", "arch/cortex_m", "boards/nrf52840dk")]
+    own = [FIRMWARE_DIR / path for path in ("core", "arch", "arch/cortex_m", "boards/nrf52840dk")]
     return [*(f"-isystem{path}" for path in chip), *(f"-I{path}" for path in own)]
 
 
@@ -47,7 +47,7 @@ def test_records_go_around_both_pages_and_outlast_a_reset(includes: list[str], t
     elf = tmp_path / "nvmc.elf"
     flags = ["-mcpu=cortex-m0", "-mthumb", "-O2", "-Wall", "-Werror", "-ffunction-sections"]
     flags += ["-DNRF52840_XXAA", "-DM3NET_HAS_STORAGE", f"-I{tmp_path}", *includes]
-    flags += ["-nostartfiles", "-Wl,--gc-sections", f"-L{FIRMWARE_DIR / 'arch/cortex_m'}"]
+    flags += ["-nostartfiles", "-Wl,--gc-sections", f"-L{FIRMWARE_DIR / 'arch'}"]
     code = [APPS / "nvmc" / "main.c", *(FIRMWARE_DIR / name for name in CODE)]
     link = [f"-T{tmp_path / LINKER_SCRIPT}", "-o", elf]
     done = subprocess.run(

@@ -25,7 +25,7 @@ def build(folder: Path, app: str, source: str) -> Path:
             "gcc", "-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror",
             "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-static-libasan",
             "-I", APPS / app,
-            *(f"-I{FIRMWARE_DIR / room}" for room in ("core", "drivers", "arch/cortex_m")),
+            *(f"-I{FIRMWARE_DIR / room}" for room in ("core", "drivers", "arch", "arch/cortex_m")),
             APPS / app / "main.c", FIRMWARE_DIR / source, "-o", program,
         ],
         check=True,

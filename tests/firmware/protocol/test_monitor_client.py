@@ -157,7 +157,7 @@ def test_it_finds_a_board_in_the_midst_of_something(pty):
 @pytest.fixture
 def impatient(monkeypatch):
     """The first answer of a board must come at once."""
-    monkeypatch.setattr(client, "_SYNC_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(client, "SYNC_TIMEOUT_S", 0.2)
 
 
 def test_nobody_there(impatient):

@@ -20,7 +20,6 @@ from m3net_tf.system.artifacts import write_json, write_text
 from m3net_tf.system.errors import ConfigError, DataError, ModelError
 from m3net_tf.system.keras import keras
 from m3net_tf.training.features import compute_features, input_shape
-from m3net_tf.training.metrics import Evaluation
 from m3net_tf.training.recipe import Recipe, save_recipe
 from m3net_tf.training.run import Run
 from m3net_tf.training.trainer import build_network
@@ -175,44 +174,10 @@ def test_activeness_and_guide_loss_by_frame_rate(with_reduction, tmp_path):
     assert again[0].read_bytes() == picture.read_bytes()
 
 
-def test_fusion_and_overlaid_curves(with_reduction, tmp_path):
-    runs = [with_reduction("a", 0.5), with_reduction("b", 0.5)]
-    _, table, _ = figures.draw_figure("spectromasknet/fig5", runs[:1], tmp_path)
+def test_fusion(with_reduction, tmp_path):
+    run = with_reduction("a", 0.5)
+    _, table, _ = figures.draw_figure("spectromasknet/fig5", [run], tmp_path)
     assert [row["lambda"] for row in read_csv(table)] == ["0.5", "0.6"]
-    (runs[1] / "history.csv").write_text("epoch,loss,seconds\n1,3,9\n")
-    picture, table, _ = figures.draw_figure("curves", runs, tmp_path)
-    assert is_picture(picture)
-    assert read_csv(table) == [
-        {"run": "a", "epoch": "1", "loss": "2.5"},
-        {"run": "a", "epoch": "2", "loss": "2"},
-        {"run": "b", "epoch": "1", "loss": "3"},
-    ]
-
-
-def test_confusion_matrix(with_reduction, tmp_path):
-    run = with_reduction("a", 0.5)
-    with pytest.raises(DataError, match="confusion_matrix.csv is missing"):
-        figures.draw_figure("confusion", [run], tmp_path)
-    (run / "confusion_matrix.csv").write_text("true\\predicted,hum,hiss\nhum,3,1\nhiss,0,0\n")
-    picture, table, _ = figures.draw_figure("confusion", [run], tmp_path)
-    assert is_picture(picture)
-    assert [(row["clips"], row["share"]) for row in read_csv(table)] == [
-        ("3", "0.75"),
-        ("1", "0.25"),
-        ("0", "0"),
-        ("0", "0"),
-    ]
-
-
-def test_confusion_matrix_of_strange_names(with_reduction, tmp_path):
-    """Commas must not make columns, nor dollars formulas."""
-    run = with_reduction("a", 0.5)
-    names = ("on, off", r"$\oops$", '"q"')
-    evaluation = Evaluation(np.eye(3, dtype=np.int64), names)
-    (run / "confusion_matrix.csv").write_text(evaluation.to_csv())
-    picture, table, _ = figures.draw_figure("confusion", [run], tmp_path)
-    assert is_picture(picture)
-    assert [row["true"] for row in read_csv(table)][::3] == list(names)
 
 
 @pytest.mark.slow
@@ -268,16 +233,12 @@ def test_throughput(tmp_path):
 def test_user_errors(diffres_run, with_reduction, tmp_path):
     with pytest.raises(ConfigError, match="'fig9' is unknown: choose one of m3net/fig3"):
         figures.draw_figure("fig9", [], tmp_path)
-    with pytest.raises(ConfigError, match="needs one finished run, not 0"):
-        figures.draw_figure("confusion", [], tmp_path)
     with pytest.raises(ConfigError, match="needs one finished run, not 2"):
         figures.draw_figure("diffres/fig4", [diffres_run, diffres_run], tmp_path)
     with pytest.raises(ConfigError, match="needs no run, not 1"):
         figures.draw_figure("diffres/fig5", [diffres_run], tmp_path)
-    with pytest.raises(ConfigError, match="needs one finished run or more, not 0"):
-        figures.draw_figure("curves", [], tmp_path)
     with pytest.raises(ConfigError, match="has no number of clips"):
-        figures.draw_figure("curves", [diffres_run], tmp_path, clips=3)
+        figures.draw_figure("diffres/fig6", [diffres_run], tmp_path, clips=3)
     with pytest.raises(ConfigError, match="clips is 0"):
         figures.draw_figure("diffres/fig4", [diffres_run], tmp_path, clips=0)
     with pytest.raises(ConfigError, match="no two branches"):
@@ -288,10 +249,10 @@ def test_user_errors(diffres_run, with_reduction, tmp_path):
         figures.draw_figure("diffres/fig6", [run], tmp_path)
     (run / "history.csv").write_text("epoch,loss\n1,high\n")
     with pytest.raises(DataError, match="damaged"):
-        figures.draw_figure("curves", [run], tmp_path)
+        figures.draw_figure("diffres/fig6", [run], tmp_path)
     (run / "metrics.json").unlink()
     with pytest.raises(ModelError, match="has not finished"):
-        figures.draw_figure("curves", [run], tmp_path)
+        figures.draw_figure("diffres/fig6", [run], tmp_path)
     without_warp = finish(tmp_path / "m3net", {"dataset": DATASET, "model": SMALL_M3NET})
     with pytest.raises(ConfigError, match="name runs of diffres"):
         figures.draw_figure("diffres/fig6", [without_warp], tmp_path)

@@ -291,6 +291,6 @@ def test_activation_maps_and_tsne_of_spectromasknet(tmp_path):
     _, table, _ = figures.draw_figure("spectromasknet/fig6", [], tmp_path, clips=1, **places)
     assert len(read_csv(table)) == 4 * 20  # two stages of two branches, 20 bins
     (run,) = (path.parent for path in (tmp_path / "runs").rglob("metrics.json"))
-    _, table, _ = figures.draw_figure("tsne", [run], tmp_path)
+    _, table, _ = figures.draw_figure("bilateral/fig7", [run], tmp_path)
     panels = ["features", "global branch", "local branch", "last layer"]
     assert list(dict.fromkeys(row["panel"] for row in read_csv(table))) == panels

@@ -9,8 +9,10 @@ from types import SimpleNamespace
 import pytest
 
 from m3net_tf.lab.many import scheduling
+from m3net_tf.lab.many.history import epoch_scores
 from m3net_tf.lab.many.plan import Training, fingerprint, plan_trainings
 from m3net_tf.lab.many.scheduling import run_trainings
+from m3net_tf.system import progress
 from m3net_tf.training.cluster.pools import Lost, PoolOptions
 from m3net_tf.training.cluster.worker import Report
 
@@ -120,24 +122,33 @@ def test_a_run_that_left_no_result_has_failed(run_all):
     assert "is not a run folder" in outcomes[0].error
 
 
-def test_without_ray_runs_are_trained_in_this_process(trainings, finish, tmp_path):
+def test_without_ray_runs_are_trained_in_this_process(trainings, finish, tmp_path, monkeypatch):
     orders = []
 
     def work(order):
         orders.append(order)
         return finish(order)
 
-    shown = []
-
-    @contextlib.contextmanager
-    def watch(standing):
-        yield
-        shown.append(standing.line(standing.in_work()))
-
+    monkeypatch.setattr(progress, "LINE_EVERY_S", 0.0)
     plan = plan_trainings(trainings(2), tmp_path)
     folders = {"": tmp_path / "data"}
     options = PoolOptions(work=work)
-    run_trainings(plan, tmp_path, folders, options=options, watch=watch)
+    lines = []
+    run_trainings(plan, tmp_path, folders, options=options, log=lines.append)
     assert [order.data for order in orders] == [tmp_path / "data"] * 2
-    assert shown[0].startswith("2 of 2 runs done, 0 in work, best validation 90.00 %, 0 s left")
+    epochs = [line for line in lines if line.startswith("all runs:")]
+    assert epochs[0].startswith("all runs: 2/4 epochs") and "left" in epochs[0]
+    assert epochs[-1].startswith("all runs: 4/4 epochs")
     assert dataclasses.replace(options, address="auto").in_process is False
+
+
+def test_a_history_that_is_missing_or_cut_off_has_no_scores(tmp_path):
+    assert epoch_scores(tmp_path) == []
+    for text, scores in (
+        ("epoch,validation_accuracy\n", []),
+        ("epoch,loss\n3,x\n", []),
+        ("epoch,validation_accuracy\n1,0.5\n2", []),
+        ("epoch,validation_map\n1,0.5\n2,0.6\n", [0.5, 0.6]),
+    ):
+        (tmp_path / "history.csv").write_text(text)
+        assert epoch_scores(tmp_path) == scores

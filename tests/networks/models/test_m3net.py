@@ -154,3 +154,21 @@ def test_branches_are_multiplied_and_the_input_added_twice():
     )
     np.testing.assert_allclose(summed, narrowed + x, rtol=1e-5)
     np.testing.assert_allclose(joined, x_mfp * x_dfp + x, rtol=1e-5)
+
+
+def test_without_padding_in_time_columns_stay_the_same_when_the_window_moves():
+    """`plain` differs: its first and last columns see padding."""
+    rng = np.random.default_rng(0)
+    sound = rng.normal(0, 1, (1, 20, 51, 1)).astype(np.float32)
+    for preset, equal in (("plain_stream", True), ("plain", False)):
+        model = build_model("m3net", preset)
+        columns = keras.Model(model.input, model.get_layer("tail1_relu").output)
+        before, after = columns(sound[:, :, :49]).numpy(), columns(sound[:, :, 2:]).numpy()
+        np.testing.assert_array_equal(
+            np.allclose(before[:, :, 1:], after[:, :, :-1], atol=1e-5), equal, preset
+        )
+
+
+def test_padding_in_time_is_kept_in_mirror_attention():
+    with pytest.raises(ConfigError, match="time_padding: false needs"):
+        tiny(time_padding=False)

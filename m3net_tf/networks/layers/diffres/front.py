@@ -86,7 +86,7 @@ def diffres(x: tf.Tensor, reduction: float, *, reading: str = "paper", **options
 
 
 @keras.utils.register_keras_serializable("m3net_tf")
-class DiffRes(keras.layers.Layer):
+class DiffRes(keras.layers.Layer):  # type: ignore[misc]
     """DiffRes as one layer, for a classifier of your own.
 
     The score network's weights and the guide loss are in the layer's ``weights`` and ``losses``.

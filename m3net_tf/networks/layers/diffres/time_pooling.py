@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from m3net_tf.networks.layers.configured import Layer
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras, tf
 
@@ -47,7 +48,7 @@ def check_frames_in(frames_out: int, frames: int | None) -> None:
         raise ConfigError(f"{frames} frames cannot give {frames_out}: give at most as many")
 
 
-class _FewerFrames(keras.layers.Layer):
+class _FewerFrames(Layer):
     """A layer that reduces the number of frames.
 
     Args:
@@ -68,10 +69,6 @@ class _FewerFrames(keras.layers.Layer):
         """Check that there are enough frames."""
         check_frames_in(self.frames_out, input_shape[2])
         super().build(input_shape)
-
-    def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
-        return {**super().get_config(), "frames_out": self.frames_out}
 
 
 @keras.utils.register_keras_serializable("m3net_tf")

@@ -237,11 +237,6 @@ class _LogFeatures(Float32Layer):
         floored = tf.math.log(tf.maximum(power, math.exp(self._lowest)))
         return (floored - self._lowest) / self._step - 1.0
 
-    def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
-        arguments = {key: getattr(self, key) for key in ("feature_min", "feature_max", "log")}
-        return {**super().get_config(), **arguments}
-
 
 @keras.utils.register_keras_serializable("m3net_tf")
 class FrameScores(_LogFeatures):
@@ -312,11 +307,6 @@ class FrameScores(_LogFeatures):
             self.add_loss(self.guide_weight * tf.reduce_mean(loss))
         return scores
 
-    def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
-        names = ("reduction", "guide_weight", "guide_threshold", "energy_floor", "reading")
-        return {**super().get_config(), **{key: getattr(self, key) for key in names}}
-
 
 @keras.utils.register_keras_serializable("m3net_tf")
 class FrameWarp(_LogFeatures):
@@ -385,8 +375,3 @@ class FrameWarp(_LogFeatures):
             channels.append(sums[..., bins:])
         maps = [tf.transpose(channel, (0, 2, 1)) for channel in channels]  # (batch, F, t)
         return tf.stack(maps, axis=-1)  # (batch, F, t, channels)
-
-    def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
-        names = ("frames_out", "fill_rows", "maximum", "encoding", "maximum_scale")
-        return {**super().get_config(), **{key: getattr(self, key) for key in names}}

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from m3net_tf.networks.layers.configured import Layer
 from m3net_tf.networks.layers.convolution import NORM_MOMENTUM
 from m3net_tf.networks.layers.precision import average_pooling
 from m3net_tf.system.errors import ConfigError
@@ -17,7 +18,7 @@ from m3net_tf.system.keras import keras, tf
 
 
 @keras.utils.register_keras_serializable("m3net_tf")
-class SubSpectralNorm(keras.layers.Layer):
+class SubSpectralNorm(Layer):
     """Batch normalisation of each channel in each of several frequency bands.
 
     Chang et al., "SubSpectral Normalization for Neural Audio Data Processing", ICASSP 2021, with a
@@ -94,11 +95,6 @@ class SubSpectralNorm(keras.layers.Layer):
             tf.gather(table, self._band_of_bin)[:, None] for table in (scale, shift)
         )  # (F, 1, channels)
         return tf.cast(x * scale + shift, inputs.dtype)
-
-    def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
-        arguments = {name: getattr(self, name) for name in ("bands", "momentum", "epsilon")}
-        return {**super().get_config(), **arguments}
 
 
 def broadcasted_residual(

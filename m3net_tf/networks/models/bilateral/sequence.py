@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from m3net_tf.networks.layers.configured import Layer
 from m3net_tf.networks.layers.convolution import NORM_MOMENTUM
 from m3net_tf.networks.layers.mirror import Mirror
 from m3net_tf.system.keras import keras, tf
@@ -45,7 +46,7 @@ def leaky_relu(x: tf.Tensor, name: str) -> tf.Tensor:
 
 
 @keras.utils.register_keras_serializable("m3net_tf")
-class LeakySum(keras.layers.Layer):
+class LeakySum(Layer):
     """LeakyReLU, with :data:`LEAK`, of the sum of two maps.
 
     It replaces ``Add`` and ``LeakyReLU``: after a convolution TensorFlow's graph optimiser fuses
@@ -122,7 +123,7 @@ def bidirectional_lstm(x: tf.Tensor, units: int, name: str = "bilstm") -> tf.Ten
 
 
 @keras.utils.register_keras_serializable("m3net_tf")
-class UnrolledBiLSTM(keras.layers.Layer):
+class UnrolledBiLSTM(Layer):
     """Unrolled BiLSTM with both directions in one state.
 
     TFLite's and TFLite Micro's int8 LSTMs round differently; the operators of this layer give the
@@ -192,10 +193,6 @@ class UnrolledBiLSTM(keras.layers.Layer):
         del output_shape
         _, _, steps, channels = input_shape
         return 2 * steps * (channels + self.units) * 4 * self.units
-
-    def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
-        return {**super().get_config(), "units": self.units}
 
 
 def _gates(values: Sequence[tf.Tensor]) -> tf.Tensor:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from m3net_tf.networks.layers.configured import Layer
 from m3net_tf.networks.layers.masked import PointNorm
 from m3net_tf.networks.positions import positional_encoding
 from m3net_tf.system.errors import ConfigError
@@ -20,7 +21,7 @@ _NORM_EPSILON = 1e-5
 
 
 @keras.utils.register_keras_serializable("m3net_tf")
-class DotProductAttention(keras.layers.Layer):
+class DotProductAttention(Layer):
     """softmax(Q K^T / sqrt(d)) V in each of several heads (equation 1 and section 3.2.2).
 
     The layer has no weights: :func:`self_attention` adds the projections.
@@ -77,13 +78,9 @@ class DotProductAttention(keras.layers.Layer):
         (_, _, queries, channels), (_, _, keys, _) = input_shape[0], input_shape[1]
         return 2 * queries * keys * channels
 
-    def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
-        return {**super().get_config(), "heads": self.heads}
-
 
 @keras.utils.register_keras_serializable("m3net_tf")
-class SinusoidalPositions(keras.layers.Layer):
+class SinusoidalPositions(Layer):
     """Add the sinusoidal positional encoding to each channel (section 3.5).
 
     Channel 2i gets sin(t / 10000^(2i / C)) and channel 2i + 1 the cosine of the same angle.

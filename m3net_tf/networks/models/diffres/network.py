@@ -213,7 +213,8 @@ def classifier_network(model: keras.Model) -> keras.Model:
 def _scores_layer(model: keras.Model) -> FrameScores:
     if not has_diffres(model):
         raise ConfigError(f"model {model.name} has no DiffRes: build it with method diffres")
-    return model.get_layer(SCORES)
+    layer: FrameScores = model.get_layer(SCORES)
+    return layer
 
 
 def _before_m3net(preset: str, *, frames: int, parameters: int, macs: int, summary: str) -> Preset:

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from m3net_tf.networks.layers.configured import Layer
 from m3net_tf.networks.layers.precision import average_pooling, mean_pool
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras, tf
 
 
 @keras.utils.register_keras_serializable("m3net_tf")
-class AttentionHeads(keras.layers.Layer):
+class AttentionHeads(Layer):
     """Average class scores over time, weighted by each head's attention, then over the heads.
 
     Gong et al., "PSLA: Improving Audio Tagging With Pretraining, Sampling, Labeling, and
@@ -60,10 +61,6 @@ class AttentionHeads(keras.layers.Layer):
         weights = tf.cast(self.head_weights, pooled.dtype)
         # Summed in pairs: ADD has an int8 kernel, ADD_N has none.
         return sum(part * weights[i] for i, part in enumerate(parts))
-
-    def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
-        return {**super().get_config(), "heads": self.heads}
 
 
 def attention_classifier(

@@ -6,7 +6,7 @@ from __future__ import annotations
 from m3net_tf.system.keras import keras, tf
 
 
-class Between(keras.constraints.Constraint):
+class Between(keras.constraints.Constraint):  # type: ignore[misc]
     """Keeps weights within a range."""
 
     def __init__(self, low: float, high: float) -> None:

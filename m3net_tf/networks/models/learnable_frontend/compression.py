@@ -91,11 +91,6 @@ class PCEN(Float32Layer):
         delta, exponent = parameters["delta"], 1.0 / parameters["root"]
         return tf.pow(energy * gain + delta, exponent) - tf.pow(delta, exponent)
 
-    def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
-        names = ("alpha", "smoothing", "delta", "root", "floor")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
-
 
 def exponential_average(x: tf.Tensor, smoothing: tf.Tensor) -> tf.Tensor:
     """M[t] = (1 - s) M[t - 1] + s x[t] with M[0] = x[0], in log2 T steps over all frames at once.
@@ -141,7 +136,3 @@ class LogEnergy(Float32Layer):
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Compute the logarithm."""
         return tf.math.log(inputs + self.offset)
-
-    def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
-        return {**super().get_config(), "offset": self.offset}

@@ -113,8 +113,3 @@ class LowpassPooling(Float32Layer):
         """Multiply-accumulates of one inference."""
         del input_shape
         return math.prod(output_shape[1:]) * self.window_samples
-
-    def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
-        names = ("window_samples", "hop_samples", "shape")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}

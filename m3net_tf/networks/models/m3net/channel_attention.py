@@ -6,13 +6,14 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from m3net_tf.networks.layers.configured import Layer
 from m3net_tf.networks.layers.precision import mean_pool
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras, tf
 
 
 @keras.utils.register_keras_serializable("m3net_tf")
-class EfficientChannelAttention(keras.layers.Layer):
+class EfficientChannelAttention(Layer):
     """ECA: weight each channel by a 1-D convolution over its neighbours' global averages.
 
     Wang et al., "ECA-Net", CVPR 2020, as used in M3Net's section 2.2: no bias, sigmoid.
@@ -55,7 +56,3 @@ class EfficientChannelAttention(keras.layers.Layer):
         mixed = tf.nn.conv2d(row, tf.cast(self.kernel, row.dtype), strides=1, padding="SAME")
         gate = tf.reshape(tf.sigmoid(mixed), [-1, 1, 1, channels])
         return inputs * gate  # (batch, F, T, C)
-
-    def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
-        return {**super().get_config(), "kernel_size": self.kernel_size}

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from m3net_tf.networks.layers.configured import Layer
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras, tf
 
@@ -15,7 +16,7 @@ CHANNELS = ("delta", "replicate", "colormap")
 
 
 @keras.utils.register_keras_serializable("m3net_tf")
-class SpectrogramImage(keras.layers.Layer):
+class SpectrogramImage(Layer):
     """Resize a one-channel map bilinearly and give it three channels.
 
     M3Net, "Training Details": the input is 256 x 256 x 3 although a mel map has one channel. The
@@ -62,11 +63,6 @@ class SpectrogramImage(keras.layers.Layer):
         else:
             inputs = tf.concat([inputs] * 3, axis=-1)
         return tf.image.resize(inputs, (self.height, self.width))  # (batch, height, width, 3)
-
-    def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
-        arguments = {"height": self.height, "width": self.width, "channels": self.channels}
-        return {**super().get_config(), **arguments}
 
 
 def _delta(x: tf.Tensor) -> tf.Tensor:

@@ -43,13 +43,15 @@ class Stage:
     pool: int = 1
     separable: bool = True
 
-    def __call__(self, x: tf.Tensor, name: str, *, depthwise_norm: bool = False) -> tf.Tensor:
+    def __call__(
+        self, x: tf.Tensor, name: str, *, depthwise_norm: bool = False, time_padding: bool = True
+    ) -> tf.Tensor:
         """Apply the stage; ``name`` is the prefix of its layers' names."""
         shape = (self.filters, self.kernel, self.strides, name)
         if self.separable:
-            x = ds_conv(x, *shape, depthwise_norm=depthwise_norm)
+            x = ds_conv(x, *shape, depthwise_norm=depthwise_norm, time_padding=time_padding)
         else:
-            x = conv_block(x, *shape)
+            x = conv_block(x, *shape, time_padding=time_padding)
         if self.pool > 1:
             x = keras.layers.MaxPooling2D(self.pool, name=f"{name}_pool")(x)
         return x
@@ -126,9 +128,12 @@ class Design:
         csf: centre-symmetric mirror in DFP (table 5).
         vmf: frequency mirror in MFP (table 5).
         hmf: time mirror in MFP (table 5).
+        time_padding: pad maps in time; without it the network streams at the cost of one column
+            of each layer (docs/streaming.md). The mirror attention needs it.
 
     Raises:
-        ConfigError: the mirror attention is on but both its branches are off.
+        ConfigError: the mirror attention is on but both its branches are off, or without
+            ``time_padding``.
     """
 
     sfp: Sequence[Stage | Mapping[str, Any]]
@@ -144,11 +149,17 @@ class Design:
     csf: bool = True
     vmf: bool = True
     hmf: bool = True
+    time_padding: bool = True
 
     def __post_init__(self) -> None:
         if self.mirror_attention and not (self.mfp or self.dfp):
             raise ConfigError(
                 "model.mfp and model.dfp are both off: set model.mirror_attention: false"
+            )
+        if self.mirror_attention and not self.time_padding:
+            raise ConfigError(
+                "model.time_padding: false needs model.mirror_attention: false, since the mirrors "
+                "add maps of one size"
             )
 
 
@@ -185,12 +196,13 @@ def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> ke
     inputs = x = keras.Input(input_shape, name="features")  # (F, T, channels)
     if design.image and input_shape != (*design.image, 3):
         x = SpectrogramImage(*design.image, design.image_channels, name="image")(x)
+    kinds = {"depthwise_norm": design.depthwise_norm, "time_padding": design.time_padding}
     for index, stage in enumerate(_stages(design.sfp, "sfp"), start=1):
-        x = stage(x, f"sfp{index}", depthwise_norm=design.depthwise_norm)
+        x = stage(x, f"sfp{index}", **kinds)
     if design.mirror_attention:
         x = mirror_attention(x, design)
     for index, stage in enumerate(_stages(design.tail, "tail"), start=1):
-        x = stage(x, f"tail{index}", depthwise_norm=design.depthwise_norm)
+        x = stage(x, f"tail{index}", **kinds)
     outputs = classifier(x, classes, design.dropout)
     return keras.Model(inputs, outputs, name="m3net")
 
@@ -326,6 +338,14 @@ PRESETS = {
         macs=1_198_336,
         summary="no mirror attention, 128 channels: 20 mel bins in one row, a column each 20 ms",
         arguments=_MCU_PLAIN,
+    ),
+    "plain_stream": Preset(
+        input_shape=(20, 49, 1),
+        classes=12,
+        parameters=52_620,
+        macs=997_376,
+        summary="`plain` without padding in time: streams at the cost of one column of each layer",
+        arguments={**_MCU_PLAIN, "time_padding": False},
     ),
     "plain_m": Preset(
         input_shape=(20, 49, 1),

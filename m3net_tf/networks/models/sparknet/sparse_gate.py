@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from m3net_tf.networks.layers.configured import Configured
 from m3net_tf.networks.layers.convolution import NORM_MOMENTUM
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras, tf
@@ -17,7 +18,7 @@ from m3net_tf.system.keras_internals import RandomLayer
 
 
 @keras.utils.register_keras_serializable("m3net_tf")
-class SparseGate(RandomLayer):
+class SparseGate(Configured, RandomLayer):
     """Gates z = min(max(mu + 1/2 + noise, 0), 1), with noise only in training.
 
     Gaussian noise drives mu away from the middle, where a gate would be open in one step and closed
@@ -58,11 +59,6 @@ class SparseGate(RandomLayer):
             x += self.normal(tf.shape(x), self.noise, inputs.dtype)
         # Not clip_by_value: TFLite Micro does not support its operator RELU_0_TO_1.
         return tf.minimum(tf.nn.relu(x + 0.5), 1.0)
-
-    def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
-        arguments = {name: getattr(self, name) for name in ("noise", "weight", "seed")}
-        return {**super().get_config(), **arguments}
 
 
 def time_channel_conv(

@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from m3net_tf.networks.layers.configured import Configured
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras, tf
 from m3net_tf.system.keras_internals import RandomLayer
@@ -16,7 +17,7 @@ _RATIO_SOFTNESS = 0.1  # width of a soft selection of blocks, as a share of the 
 
 
 @keras.utils.register_keras_serializable("m3net_tf")
-class BlockMask(RandomLayer):
+class BlockMask(Configured, RandomLayer):
     """Set square blocks of a map to zero, in training only.
 
     SpectroMaskNet, "Analysis of the impact of masking strategy", figures 9 and 10, table 3:
@@ -166,11 +167,6 @@ class BlockMask(RandomLayer):
         hard = tf.einsum(join, tf.cast(distance > 0, tf.float32), *hard_axes)
         soft = tf.einsum(join, tf.sigmoid(distance / _RATIO_SOFTNESS), *soft_axes)
         return hard, soft
-
-    def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
-        names = ("kind", "block", "ratio", "learnable", "smallest_block", "largest_block", "seed")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
 def _centres(size: tf.Tensor) -> tf.Tensor:

@@ -6,12 +6,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from m3net_tf.networks.layers.configured import Layer
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras, tf
 
 
 @keras.utils.register_keras_serializable("m3net_tf")
-class WeightedFusion(keras.layers.Layer):
+class WeightedFusion(Layer):
     """F = lambda F_G + (1 - lambda) F_L with a learnt scalar.
 
     SpectroMaskNet, "Feature fusion strategy". The L2 penalty is one of the model's losses.
@@ -58,7 +59,3 @@ class WeightedFusion(keras.layers.Layer):
         first, second = inputs
         weight = tf.cast(self.weight, first.dtype)
         return weight * first + (1.0 - weight) * second
-
-    def get_config(self) -> dict[str, Any]:
-        """Arguments that rebuild the layer."""
-        return {**super().get_config(), "start": self.start, "l2": self.l2}

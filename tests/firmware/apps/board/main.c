@@ -4,10 +4,22 @@
 
 #include "byte_ring.h"
 #include "console.h"
-#include "cortex_m.h"
 #include "crc32.h"
 #include "duty.h"
 #include "platform.h"
+
+#if defined(__riscv)
+#include "riscv.h"
+#define UNDEFINED_INSTRUCTION "unimp"
+// In emulation the core takes a nanosecond for each instruction.
+static void start_core_clock(void) {}
+static uint64_t core_clock_us(void) { return m3net_instructions() / 1000u; }
+#else
+#include "cortex_m.h"
+#define UNDEFINED_INSTRUCTION "udf #7"
+static void start_core_clock(void) { m3net_systick_start(m3net_board_info.clock_hz); }
+static uint64_t core_clock_us(void) { return m3net_systick_time_us(); }
+#endif
 
 #define WATCHDOG_MS 10u
 
@@ -31,18 +43,18 @@ static void start_line(void) {
   m3net_console_end();
 }
 
-// SysTick against the board's clock, awake and asleep; it also ends the sleep.
+// The core's clock against the board's, awake and asleep. SysTick also ends the sleep.
 static void report_clocks(void) {
   m3net_duty duty;
-  m3net_systick_start(m3net_board_info.clock_hz);
+  start_core_clock();
   const uint64_t board_us = m3net_board_time_us();
-  const uint64_t systick_us = m3net_systick_time_us();
+  const uint64_t core_us = core_clock_us();
   const uint32_t counter = m3net_board_counter();
   spin_us(20000);
   const uint32_t counted = m3net_board_counter() - counter;
   m3net_console_begin("awake");
   m3net_console_field("board_us", (uint32_t)(m3net_board_time_us() - board_us));
-  m3net_console_field("systick_us", (uint32_t)(m3net_systick_time_us() - systick_us));
+  m3net_console_field("core_us", (uint32_t)(core_clock_us() - core_us));
   m3net_console_field("counted", counted * m3net_board_info.counter_scale);
   m3net_console_end();
 
@@ -50,12 +62,12 @@ static void report_clocks(void) {
   const uint32_t state = m3net_platform_lock();
   m3net_duty_sleep(&duty);
   const uint64_t slept_us = m3net_board_time_us() - duty.start_us;
-  const uint64_t held_back_us = m3net_systick_time_us();
+  const uint64_t held_back_us = core_clock_us();
   m3net_platform_unlock(state);
   m3net_console_begin("asleep");
   m3net_console_field("slept_us", (uint32_t)slept_us);
   m3net_console_field("awake_ppm", m3net_duty_awake_ppm(&duty));
-  m3net_console_field("backwards", m3net_systick_time_us() < held_back_us);
+  m3net_console_field("backwards", core_clock_us() < held_back_us);
   m3net_console_end();
 }
 
@@ -90,7 +102,7 @@ int main(void) {
       m3net_board_reset();
     case M3NET_RESET_SOFTWARE:
       m3net_board_watchdog_start(WATCHDOG_MS);
-      __asm volatile("udf #7");
+      __asm volatile(UNDEFINED_INSTRUCTION);
       break;
     case M3NET_RESET_FAULT:
       m3net_board_watchdog_start(WATCHDOG_MS);

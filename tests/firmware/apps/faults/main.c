@@ -6,6 +6,12 @@
 #include "crc32.h"
 #include "platform.h"
 
+#if defined(__riscv)
+#define UNDEFINED_INSTRUCTION "unimp"
+#else
+#define UNDEFINED_INSTRUCTION "udf #7"
+#endif
+
 static volatile uint32_t sink;
 static volatile uint32_t bottomless = 1;
 
@@ -94,7 +100,7 @@ int main(void) {
   volatile uint32_t zero = 0;
   switch (m3net_board_info.job[0]) {
     case 1:
-      __asm volatile("udf #7");
+      __asm volatile(UNDEFINED_INSTRUCTION);
       break;
     case 2:
       sink = *(volatile uint32_t*)0xA0000000u;

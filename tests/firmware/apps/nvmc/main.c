@@ -20,8 +20,8 @@
 extern uint8_t m3net_stack_top[];
 void m3net_reset(void);
 
-__attribute__((section(".vectors"), used)) static const void* const vectors[] = {m3net_stack_top,
-                                                                                 m3net_reset};
+__attribute__((section(".start"), used)) static const void* const vectors[] = {m3net_stack_top,
+                                                                               m3net_reset};
 
 const m3net_storage m3net_board_storage = {
     .sector_bytes = BOARD_STORAGE_SECTOR_BYTES,
