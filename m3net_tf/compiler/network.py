@@ -236,7 +236,8 @@ def lower(lowering: Lowering, op: Operation) -> None:
         raise op.error("computes with uint8, which is not supported: convert the network to int8")
     if op.output.dtype == "int16" and op.kind not in WIDE:
         raise op.error("is not supported for int16 tensors")
-    tensors = [*op.inputs, *op.outputs]
+    # A TRANSPOSE_CONV has its shape from its output, whether or not the file computes it again.
+    tensors = [*op.inputs[op.kind == "TRANSPOSE_CONV" :], *op.outputs]
     computed = {tensor.dtype for tensor in tensors if tensor is not None and tensor.data is None}
     unscaled = computed & {*UNSCALED_TYPES}
     if unscaled and op.kind not in VIEWS | UNSCALED:
