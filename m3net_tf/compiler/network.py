@@ -18,10 +18,10 @@ from m3net_tf.compiler.operators.movement import concatenation_places
 from m3net_tf.compiler.operators.variables import place_moving_lines
 from m3net_tf.compiler.passes import FOLDS, PASSES, Pass
 from m3net_tf.compiler.passes.constants import FOLDED
+from m3net_tf.compiler.pixels import share_weights
 from m3net_tf.compiler.plan import Improve, Plan
 from m3net_tf.compiler.read import read_network, require_order
 from m3net_tf.compiler.striping import SAVED, StripeRule, Striping
-from m3net_tf.compiler.two_pixels import share_weights
 from m3net_tf.system.errors import ModelError
 
 _FAULTS = (ArithmeticError, LookupError, ValueError)
@@ -67,7 +67,7 @@ class Push:
 
     @property
     def needed(self) -> int:
-        """Pushes after which the outputs are those of a window."""
+        """Pushes until a whole window has been pushed."""
         return -(-self.window // self.hop)
 
     @property
