@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write ``docs/reference/{cli,recipes,datasets,boards}.md`` from the code.
+"""Write ``docs/reference/{cli,recipes,datasets,boards,operators}.md`` from the code.
 
-Run ``python docs/make_reference.py`` after changing a command, a recipe key, a data set or a board.
+Run ``python docs/make_reference.py`` after changing a command, a recipe key, a data set, a board or
+an operator.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
+import runpy
 import types
 import typing
 from collections.abc import Iterable, Iterator, Sequence
@@ -29,6 +31,10 @@ from m3net_tf.training.recipe import Recipe
 
 FOLDER = Path(__file__).parent / "reference"
 _NOTE = "`python docs/make_reference.py` writes this page from {source}."
+_OPERATORS_PAGE = runpy.run_path(str(Path(__file__).with_name("operators_page.py")))[
+    "operators_page"
+]
+_OPERATORS_SOURCE = "`m3net_tf/compiler/operators/` and `firmware/engine/`"
 _KINDS = {int: "integer", float: "number", str: "text", bool: "true or false", Path: "path"}
 
 
@@ -39,6 +45,7 @@ def pages() -> dict[str, str]:
         "recipes.md": recipes_page(),
         "datasets.md": datasets_page(),
         "boards.md": boards_page(),
+        "operators.md": _joined(_OPERATORS_PAGE(_NOTE.format(source=_OPERATORS_SOURCE))),
     }
 
 

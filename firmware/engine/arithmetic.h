@@ -109,30 +109,53 @@ static inline void m3net_finish_any(const m3net_convolution* layer, m3net_four_s
   }
 }
 
-/// An output of a layer whose sums are short and whose outputs reach from -128 to 127.
-static inline int8_t m3net_finish_narrow(int32_t sum, const m3net_channel* channel) {
-  return (int8_t)m3net_saturate(m3net_requantize_narrow(sum, channel));
-}
+#if M3NET_ENGINE_DSP
+
+/// Assembly that loads the constants of a channel, which lies `place` bytes after an address.
+/// Single loads in a row take a cycle each.
+#define M3NET_LOAD_CHANNEL(channel, place, multiplier, offset, right) \
+  "ldr " multiplier ", [" channel ", #" #place                        \
+  " + 4]\n\t"                                                         \
+  "ldr " offset ", [" channel ", #" #place                            \
+  " + 8]\n\t"                                                         \
+  "ldrsh " right ", [" channel ", #" #place " + 14]\n\t"
+
+/// Assembly that writes the output of a sum, as m3net_finish does for layers with the short form
+/// and the whole range; `x` is a register for it.
+#define M3NET_WRITE_OUTPUT(sum, output, place, multiplier, offset, right, x) \
+  "lsl " x ", " sum                                                          \
+  ", #1\n\t"                                                                 \
+  "smmlar " x ", " x ", " multiplier ", " offset                             \
+  "\n\t"                                                                     \
+  "add " x ", " x ", " sum                                                   \
+  ", asr #31\n\t"                                                            \
+  "asr " x ", " x ", " right                                                 \
+  "\n\t"                                                                     \
+  "ssat " x ", #8, " x                                                       \
+  "\n\t"                                                                     \
+  "strb " x ", [" output ", #" #place "]\n\t"
+
+#endif
 
 /// Writes the outputs of up to four channels.
 M3NET_INLINE void m3net_finish(const m3net_convolution* layer, m3net_four_sums sums,
                                const m3net_channel* channel, int32_t count, int8_t* output) {
   if (layer->narrow && layer->full && count >= 4) {
-    output[0] = m3net_finish_narrow(sums.a, channel);
-    output[1] = m3net_finish_narrow(sums.b, channel + 1);
-    output[2] = m3net_finish_narrow(sums.c, channel + 2);
-    output[3] = m3net_finish_narrow(sums.d, channel + 3);
+    output[0] = (int8_t)m3net_saturate(m3net_requantize_narrow(sums.a, channel));
+    output[1] = (int8_t)m3net_saturate(m3net_requantize_narrow(sums.b, channel + 1));
+    output[2] = (int8_t)m3net_saturate(m3net_requantize_narrow(sums.c, channel + 2));
+    output[3] = (int8_t)m3net_saturate(m3net_requantize_narrow(sums.d, channel + 3));
     return;
   }
   m3net_finish_any(layer, sums, channel, count, output);
 }
 
-/// As m3net_finish_narrow, for two pixels.
-M3NET_INLINE void m3net_finish_narrow_two(int32_t sum, int32_t other, const m3net_channel* channel,
-                                          int8_t* output, int8_t* other_output) {
+/// The outputs of a channel of two pixels, in the short form.
+M3NET_INLINE void m3net_finish_pair(int32_t sum, int32_t other, const m3net_channel* channel,
+                                    int8_t* output, int8_t* other_output) {
   const m3net_channel constants = *channel;  // loaded before the outputs are stored
-  *output = m3net_finish_narrow(sum, &constants);
-  *other_output = m3net_finish_narrow(other, &constants);
+  *output = (int8_t)m3net_saturate(m3net_requantize_narrow(sum, &constants));
+  *other_output = (int8_t)m3net_saturate(m3net_requantize_narrow(other, &constants));
 }
 
 /// As m3net_finish, for two pixels, so that the constants of a channel are loaded once.
@@ -140,10 +163,10 @@ M3NET_INLINE void m3net_finish_two(const m3net_convolution* layer, m3net_four_su
                                    m3net_four_sums others, const m3net_channel* channel,
                                    int32_t count, int8_t* output, int8_t* other_output) {
   if (layer->narrow && layer->full && count >= 4) {
-    m3net_finish_narrow_two(sums.a, others.a, channel, output, other_output);
-    m3net_finish_narrow_two(sums.b, others.b, channel + 1, output + 1, other_output + 1);
-    m3net_finish_narrow_two(sums.c, others.c, channel + 2, output + 2, other_output + 2);
-    m3net_finish_narrow_two(sums.d, others.d, channel + 3, output + 3, other_output + 3);
+    m3net_finish_pair(sums.a, others.a, channel, output, other_output);
+    m3net_finish_pair(sums.b, others.b, channel + 1, output + 1, other_output + 1);
+    m3net_finish_pair(sums.c, others.c, channel + 2, output + 2, other_output + 2);
+    m3net_finish_pair(sums.d, others.d, channel + 3, output + 3, other_output + 3);
     return;
   }
   m3net_finish_any(layer, sums, channel, count, output);

@@ -103,60 +103,132 @@ static inline twin_sums multiply_one(const int16_t* patch, int32_t items,
 
 /// Assembly that adds the products of the next two items of two windows with the weights of four
 /// channels. Each weight is loaded once.
-#define M3NET_MULTIPLY_TWO_PAIRS      \
-  "ldr r10, [%[patch], #4]\n\t"       \
-  "ldr r9, [%[patch]], #8\n\t"        \
-  "ldr r7, [%[blocks], #4]\n\t"       \
-  "ldr lr, [%[blocks]], #8\n\t"       \
-  "smlad %[ab0], r9, lr, %[ab0]\n\t"  \
-  "smlad %[ab1], r10, lr, %[ab1]\n\t" \
-  "sxtb16 lr, lr\n\t"                 \
-  "smlad %[cd0], r9, r7, %[cd0]\n\t"  \
-  "smlad %[cd1], r10, r7, %[cd1]\n\t" \
-  "sxtb16 r7, r7\n\t"                 \
-  "smlad %[a0], r9, lr, %[a0]\n\t"    \
-  "smlad %[a1], r10, lr, %[a1]\n\t"   \
-  "smlad %[c0], r9, r7, %[c0]\n\t"    \
-  "smlad %[c1], r10, r7, %[c1]\n\t"
+#define M3NET_MULTIPLY_TWO_PAIRS \
+  "ldr r10, [r11, #4]\n\t"       \
+  "ldr r9, [r11], #8\n\t"        \
+  "ldr r7, [r12, #4]\n\t"        \
+  "ldr lr, [r12], #8\n\t"        \
+  "smlad r1, r9, lr, r1\n\t"     \
+  "smlad r5, r10, lr, r5\n\t"    \
+  "sxtb16 lr, lr\n\t"            \
+  "smlad r3, r9, r7, r3\n\t"     \
+  "smlad r8, r10, r7, r8\n\t"    \
+  "sxtb16 r7, r7\n\t"            \
+  "smlad r0, r9, lr, r0\n\t"     \
+  "smlad r4, r10, lr, r4\n\t"    \
+  "smlad r2, r9, r7, r2\n\t"     \
+  "smlad r6, r10, r7, r6\n\t"
 
-/// As multiply_one, for two windows whose pairs of items alternate in the patch. An iteration takes
-/// eight items; four that are left over come first.
+/// Assembly that adds up the products of two windows in r0 to r6 and r8. The patch is at r11, the
+/// weights are at r12, and the stack has the patch's end in `end`. An iteration takes eight items;
+/// four that are left over come first.
+#define M3NET_MULTIPLY_TWO_WINDOWS(end)                                               \
+  "mov r0, #0\n\t"                                                                    \
+  "mov r1, #0\n\t"                                                                    \
+  "mov r2, #0\n\t"                                                                    \
+  "mov r3, #0\n\t"                                                                    \
+  "mov r4, #0\n\t"                                                                    \
+  "mov r5, #0\n\t"                                                                    \
+  "mov r6, #0\n\t"                                                                    \
+  "mov r8, #0\n\t"                                                                    \
+  "ldr lr, " end                                                                      \
+  "\n\t"                                                                              \
+  "sub lr, lr, r11\n\t"                                                               \
+  "tst lr, #16\n\t"                                                                   \
+  "beq 2f\n\t" M3NET_MULTIPLY_TWO_PAIRS M3NET_MULTIPLY_TWO_PAIRS "ldr lr, " end       \
+  "\n\t"                                                                              \
+  "cmp r11, lr\n\t"                                                                   \
+  "beq 3f\n\t"                                                                        \
+  "2:\n\t" M3NET_MULTIPLY_TWO_PAIRS M3NET_MULTIPLY_TWO_PAIRS M3NET_MULTIPLY_TWO_PAIRS \
+      M3NET_MULTIPLY_TWO_PAIRS "ldr lr, " end                                         \
+  "\n\t"                                                                              \
+  "cmp r11, lr\n\t"                                                                   \
+  "bne 2b\n\t"                                                                        \
+  "3:\n\t"
+
+/// Products of two windows whose pairs of items alternate in the patch, as multiply_one.
 static inline void multiply_two(const int16_t* patch, int32_t items, const m3net_block* blocks,
                                 twin_sums sums[2]) {
-  register int32_t a0 __asm__("r0") = 0;
-  register int32_t ab0 __asm__("r1") = 0;
-  register int32_t c0 __asm__("r2") = 0;
-  register int32_t cd0 __asm__("r3") = 0;
-  register int32_t a1 __asm__("r4") = 0;
-  register int32_t ab1 __asm__("r5") = 0;
-  register int32_t c1 __asm__("r6") = 0;
-  register int32_t cd1 __asm__("r8") = 0;
+  register int32_t a0 __asm__("r0");
+  register int32_t ab0 __asm__("r1");
+  register int32_t c0 __asm__("r2");
+  register int32_t cd0 __asm__("r3");
+  register int32_t a1 __asm__("r4");
+  register int32_t ab1 __asm__("r5");
+  register int32_t c1 __asm__("r6");
+  register int32_t cd1 __asm__("r8");
   register const int16_t* from __asm__("r11") = patch;
   register const m3net_block* weights __asm__("r12") = blocks;
   register const int16_t* end __asm__("lr") = patch + 2 * items;
   // The stack keeps r7, which may be the frame pointer, and the end.
-  __asm__ volatile(
-      "push {r7, lr}\n\t"
-      "sub lr, lr, %[patch]\n\t"
-      "tst lr, #16\n\t"
-      "beq 1f\n\t" M3NET_MULTIPLY_TWO_PAIRS M3NET_MULTIPLY_TWO_PAIRS
-      "ldr lr, [sp, #4]\n\t"
-      "cmp %[patch], lr\n\t"
-      "beq 2f\n\t"
-      "1:\n\t" M3NET_MULTIPLY_TWO_PAIRS M3NET_MULTIPLY_TWO_PAIRS M3NET_MULTIPLY_TWO_PAIRS
-          M3NET_MULTIPLY_TWO_PAIRS
-      "ldr lr, [sp, #4]\n\t"
-      "cmp %[patch], lr\n\t"
-      "bne 1b\n\t"
-      "2:\n\t"
-      "pop {r7, lr}\n\t"
-      : [patch] "+&r"(from), [blocks] "+&r"(weights), [a0] "+&r"(a0), [ab0] "+&r"(ab0),
-        [c0] "+&r"(c0), [cd0] "+&r"(cd0), [a1] "+&r"(a1), [ab1] "+&r"(ab1), [c1] "+&r"(c1),
-        [cd1] "+&r"(cd1)
-      : "r"(end)
-      : "r9", "r10", "cc", "memory");
+  __asm__ volatile("push {r7, lr}\n\t" M3NET_MULTIPLY_TWO_WINDOWS("[sp, #4]") "pop {r7, lr}\n\t"
+                   : "+&r"(from), "+&r"(weights), "=&r"(a0), "=&r"(ab0), "=&r"(c0), "=&r"(cd0),
+                     "=&r"(a1), "=&r"(ab1), "=&r"(c1), "=&r"(cd1)
+                   : "r"(end)
+                   : "r9", "r10", "cc", "memory");
   sums[0] = (twin_sums){a0, ab0, c0, cd0};
   sums[1] = (twin_sums){a1, ab1, c1, cd1};
+}
+
+/// Assembly that writes the outputs of two channels of two pixels, at r7 and lr, from the sums in
+/// r0 and r1, and in r4 and r5. The constants of the channels are at r11.
+#define M3NET_FINISH_TWO_CHANNELS(lower, upper, place, next)                    \
+  "ldr r9, [r11, #" #upper                                                      \
+  "]\n\t"                                                                       \
+  "ldr r10, [r11, #" #lower                                                     \
+  "]\n\t"                                                                       \
+  "sub r1, r1, r0\n\t"                                                          \
+  "sub r5, r5, r4\n\t"                                                          \
+  "add r1, r9, r1, asr #8\n\t"                                                  \
+  "add r5, r9, r5, asr #8\n\t"                                                  \
+  "add r0, r0, r10\n\t"                                                         \
+  "add r4, r4, r10\n\t" M3NET_LOAD_CHANNEL("r11", lower, "r9", "r10", "r2")     \
+      M3NET_WRITE_OUTPUT("r0", "r7", place, "r9", "r10", "r2", "r3")            \
+          M3NET_WRITE_OUTPUT("r4", "lr", place, "r9", "r10", "r2", "r3")        \
+              M3NET_LOAD_CHANNEL("r11", upper, "r9", "r10", "r2")               \
+                  M3NET_WRITE_OUTPUT("r1", "r7", next, "r9", "r10", "r2", "r3") \
+                      M3NET_WRITE_OUTPUT("r5", "lr", next, "r9", "r10", "r2", "r3")
+
+/// All output channels of two pixels, a multiple of four, of a layer with the short form and the
+/// whole range.
+static void convolve_two_narrow(const m3net_convolution* layer, const int16_t* patch, int32_t items,
+                                int8_t* first, int8_t* second) {
+  register int8_t* end __asm__("r6") = first + layer->output.channels;
+  register const m3net_channel* channel __asm__("r8") = layer->channels;
+  register int8_t* to __asm__("r9") = first;
+  register int8_t* other __asm__("r10") = second;
+  register const int16_t* from __asm__("r11") = patch;
+  register const m3net_block* weights __asm__("r12") = layer->blocks;
+  register const int16_t* patch_end __asm__("lr") = patch + 2 * items;
+  // On the stack: end of the outputs, channels, both outputs, patch, its end; and r7.
+  __asm__ volatile(
+      "push {r7}\n\t"
+      "push {r6, r8, r9, r10, r11, lr}\n\t"
+      "1:\n\t"
+      "ldr r11, [sp, #16]\n\t"                 //
+      M3NET_MULTIPLY_TWO_WINDOWS("[sp, #20]")  //
+      "push {r2, r3, r6, r8}\n\t"
+      "ldr r11, [sp, #20]\n\t"
+      "ldr r7, [sp, #24]\n\t"
+      "ldr lr, [sp, #28]\n\t"                  //
+      M3NET_FINISH_TWO_CHANNELS(0, 16, 0, 1)   //
+      "pop {r0, r1, r4, r5}\n\t"               //
+      M3NET_FINISH_TWO_CHANNELS(32, 48, 2, 3)  //
+      "add r11, r11, #64\n\t"
+      "add r7, r7, #4\n\t"
+      "add lr, lr, #4\n\t"
+      "str r11, [sp, #4]\n\t"
+      "str r7, [sp, #8]\n\t"
+      "str lr, [sp, #12]\n\t"
+      "ldr r9, [sp]\n\t"
+      "cmp r7, r9\n\t"
+      "bne 1b\n\t"
+      "pop {r6, r8, r9, r10, r11, lr}\n\t"
+      "pop {r7}\n\t"
+      : "+&r"(end), "+&r"(channel), "+&r"(to), "+&r"(other), "+&r"(from), "+&r"(weights),
+        "+&r"(patch_end)
+      :
+      : "r0", "r1", "r2", "r3", "r4", "r5", "cc", "memory");
 }
 
 /// The sum of the upper channel of two; the difference is 256 times it.
@@ -326,6 +398,10 @@ static void convolve_plain_pixel(const m3net_convolution* layer, const int16_t* 
 /// All output channels of two pixels.
 M3NET_INLINE void convolve_two_pixels(const m3net_convolution* layer, const int16_t* patch,
                                       int32_t items, int8_t* first, int8_t* second) {
+  if (layer->narrow && layer->full && layer->output.channels % 4 == 0) {
+    convolve_two_narrow(layer, patch, items, first, second);
+    return;
+  }
   const m3net_block* blocks = layer->blocks;
   const m3net_channel* channel = layer->channels;
   for (int32_t left = layer->output.channels; left > 0; left -= 4) {
@@ -345,6 +421,14 @@ static inline int16_t* next_of_two(int16_t* place) {
   return place + (((uintptr_t)place & 2u) ? 3 : 1);
 }
 
+/// Widens four items into one of two windows.
+static inline void widen_word(int16_t* wide, uint32_t word) {
+  const uint32_t even = m3net_even_bytes(word), odd = m3net_odd_bytes(word);
+  const uint32_t low = m3net_pack_low(even, odd), high = m3net_pack_high(even, odd);
+  M3NET_MEMCPY(wide, &low, sizeof(low));
+  M3NET_MEMCPY(wide + 4, &high, sizeof(high));
+}
+
 /// As widen, into one of two windows.
 static int8_t* widen_of_two(int8_t* patch, const int8_t* items, int32_t count) {
   int16_t* wide = (int16_t*)(void*)patch;
@@ -353,12 +437,16 @@ static int8_t* widen_of_two(int8_t* patch, const int8_t* items, int32_t count) {
     wide += 3;
     --count;
   }
-  for (; count >= 4; count -= 4, items += 4, wide += 8) {
-    const uint32_t word = m3net_load_word(items);
-    const uint32_t even = m3net_even_bytes(word), odd = m3net_odd_bytes(word);
-    const uint32_t low = m3net_pack_low(even, odd), high = m3net_pack_high(even, odd);
-    M3NET_MEMCPY(wide, &low, sizeof(low));
-    M3NET_MEMCPY(wide + 4, &high, sizeof(high));
+  for (; count >= 8; count -= 8, items += 8, wide += 16) {
+    const uint32_t first = m3net_load_word(items), second = m3net_load_word(items + 4);
+    widen_word(wide, first);
+    widen_word(wide + 8, second);
+  }
+  if (count >= 4) {
+    widen_word(wide, m3net_load_word(items));
+    count -= 4;
+    items += 4;
+    wide += 8;
   }
   for (int32_t i = 0; i < count; ++i) {
     *wide = items[i];

@@ -32,8 +32,32 @@ static void place_window(const m3net_convolution* layer, const window_places* pa
 
 #if M3NET_ENGINE_DSP
 
-/// Adds the products of four channels with all taps. Each pair of taps has four pairs of weights,
-/// in the order of channels 0, 2, 1 and 3, because SXTB16 widens every other byte.
+/// Assembly that adds the products of a tap; its four items are in `x`, its four weights in `w`.
+#define M3NET_MULTIPLY_TAP(x, w)   \
+  "sxtb16 r9, " #x                 \
+  ", ror #8\n\t"                   \
+  "sxtb16 r10, " #w                \
+  ", ror #8\n\t"                   \
+  "sxtb16 " #x ", " #x             \
+  "\n\t"                           \
+  "sxtb16 " #w ", " #w             \
+  "\n\t"                           \
+  "smlabb %[b], r9, r10, %[b]\n\t" \
+  "smlatt %[d], r9, r10, %[d]\n\t" \
+  "smlabb %[a], " #x ", " #w       \
+  ", %[a]\n\t"                     \
+  "smlatt %[c], " #x ", " #w ", %[c]\n\t"
+
+/// Assembly that adds the products of the next two taps.
+#define M3NET_MULTIPLY_TWO_TAPS  \
+  "ldr r4, [%[place], #4]\n\t"   \
+  "ldr r5, [%[weights], #4]\n\t" \
+  "ldr r6, [%[place]], #8\n\t"   \
+  "ldr r8, [%[weights]], #8\n\t" \
+  "ldr r4, [%[input], r4]\n\t"   \
+  "ldr r6, [%[input], r6]\n\t" M3NET_MULTIPLY_TAP(r6, r8) M3NET_MULTIPLY_TAP(r4, r5)
+
+/// Adds the products of four channels with all taps, an even number.
 static inline m3net_four_sums multiply(const window_places* parts, const int8_t* input,
                                        const m3net_tap* weights, m3net_four_sums sums) {
   // Fixed registers: with an FPU, GCC cannot allocate so many operands itself.
@@ -44,38 +68,80 @@ static inline m3net_four_sums multiply(const window_places* parts, const int8_t*
   register const int32_t* place __asm__("r11") = parts->places;
   register const m3net_tap* taps __asm__("r12") = weights;
   register const int8_t* from __asm__("lr") = input;
-  __asm__ volatile(
-      "ldrd r4, r5, [%[place]], #8\n\t"
-      "1:\n\t"
-      "ldr r4, [%[input], r4]\n\t"
-      "ldr r5, [%[input], r5]\n\t"
-      "sxtb16 r6, r4\n\t"
-      "sxtb16 r8, r5\n\t"
-      "pkhbt r9, r6, r8, lsl #16\n\t"
-      "pkhtb r8, r8, r6, asr #16\n\t"
-      "ldrd r6, r10, [%[weights]], #8\n\t"
-      "smlad %[a], r9, r6, %[a]\n\t"
-      "smlad %[c], r8, r10, %[c]\n\t"
-      "sxtb16 r4, r4, ror #8\n\t"
-      "sxtb16 r5, r5, ror #8\n\t"
-      "ldrd r6, r10, [%[weights]], #8\n\t"
-      "pkhbt r9, r4, r5, lsl #16\n\t"
-      "pkhtb r8, r5, r4, asr #16\n\t"
-      "ldrd r4, r5, [%[place]], #8\n\t"
-      "smlad %[b], r9, r6, %[b]\n\t"
-      "smlad %[d], r8, r10, %[d]\n\t"
-      "cmp r4, #0x80000000\n\t"
-      "bne 1b\n\t"
-      : [place] "+&r"(place), [weights] "+&r"(taps), [a] "+&r"(a), [b] "+&r"(b), [c] "+&r"(c),
-        [d] "+&r"(d)
-      : [input] "r"(from)
-      : "r4", "r5", "r6", "r8", "r9", "r10", "cc", "memory");
+  __asm__ volatile("1:\n\t" M3NET_MULTIPLY_TWO_TAPS
+                   "ldr r4, [%[place]]\n\t"
+                   "cmp r4, #0x80000000\n\t"
+                   "bne 1b\n\t"
+                   : [place] "+&r"(place), [weights] "+&r"(taps), [a] "+&r"(a), [b] "+&r"(b),
+                     [c] "+&r"(c), [d] "+&r"(d)
+                   : [input] "r"(from)
+                   : "r4", "r5", "r6", "r8", "r9", "r10", "cc", "memory");
   return (m3net_four_sums){a, b, c, d};
+}
+
+/// Assembly that writes an output.
+#define M3NET_FINISH(sum, channel, place)             \
+  M3NET_LOAD_CHANNEL("r7", channel, "r4", "r5", "r6") \
+  M3NET_WRITE_OUTPUT(sum, "r9", place, "r4", "r5", "r6", "r8")
+
+/// Computes all channels of a pixel, four at a time, with nine taps.
+static void convolve_nine_taps(const m3net_convolution* layer, const int32_t* places,
+                               const int8_t* input, int8_t* output) {
+  register int32_t a __asm__("r0");
+  register int32_t b __asm__("r1");
+  register int32_t c __asm__("r2");
+  register int32_t d __asm__("r3");
+  register const m3net_channel* channel __asm__("r8") = layer->channels;
+  register int8_t* to __asm__("r9") = output;
+  register int8_t* end __asm__("r10") = output + layer->output.channels;
+  register const int32_t* place __asm__("r11") = places;
+  register const m3net_tap* taps __asm__("r12") = layer->taps;
+  register const int8_t* from __asm__("lr") = input;
+  // The stack keeps the output, its end, the places, and r7, which may be the frame pointer.
+  __asm__ volatile(
+      "push {r7}\n\t"
+      "mov r7, r8\n\t"
+      "push {r9, r10, r11}\n\t"
+      "1:\n\t"
+      "ldr %[a], [r7]\n\t"
+      "ldr %[b], [r7, #16]\n\t"
+      "ldr %[c], [r7, #32]\n\t"
+      "ldr %[d], [r7, #48]\n\t"
+      "ldr %[place], [sp, #8]\n\t"  //
+      M3NET_MULTIPLY_TWO_TAPS M3NET_MULTIPLY_TWO_TAPS M3NET_MULTIPLY_TWO_TAPS
+          M3NET_MULTIPLY_TWO_TAPS
+      "ldr r6, [%[place]]\n\t"
+      "ldr r8, [%[weights]], #8\n\t"
+      "ldr r6, [%[input], r6]\n\t"  //
+      M3NET_MULTIPLY_TAP(r6, r8)    //
+      "ldr r9, [sp]\n\t"            //
+      M3NET_FINISH("%[a]", 0, 0) M3NET_FINISH("%[b]", 16, 1) M3NET_FINISH("%[c]", 32, 2)
+          M3NET_FINISH("%[d]", 48, 3)
+      "add r9, r9, #4\n\t"
+      "str r9, [sp]\n\t"
+      "ldr r4, [sp, #4]\n\t"
+      "add r7, r7, #64\n\t"
+      "add %[input], %[input], #4\n\t"
+      "cmp r9, r4\n\t"
+      "bne 1b\n\t"
+      "pop {r9, r10, r11}\n\t"
+      "pop {r7}\n\t"
+      : [a] "=&r"(a), [b] "=&r"(b), [c] "=&r"(c), [d] "=&r"(d), "+&r"(channel), "+&r"(to),
+        "+&r"(end), [place] "+&r"(place), [weights] "+&r"(taps), [input] "+&r"(from)
+      :
+      : "r4", "r5", "r6", "cc", "memory");
 }
 
 #elif defined(__ARM_ARCH_7M__) && defined(__thumb2__)
 
-/// Adds the products of four channels with all taps, in the order of the weights above.
+/// Assembly that adds the product of one item.
+#define M3NET_MULTIPLY_ITEM(sum, place) \
+  "ldrsb r6, " place                    \
+  "\n\t"                                \
+  "ldrsb r8, [%[weights]], #1\n\t"      \
+  "mla %[" #sum "], r6, r8, %[" #sum "]\n\t"
+
+/// Adds the products of four channels with all taps, two at a time.
 static inline m3net_four_sums multiply(const window_places* parts, const int8_t* input,
                                        const m3net_tap* weights, m3net_four_sums sums) {
   const int32_t* place = parts->places;
@@ -84,30 +150,10 @@ static inline m3net_four_sums multiply(const window_places* parts, const int8_t*
       "1:\n\t"
       "add r4, %[input]\n\t"
       "add r5, %[input]\n\t"
-      "ldrsb r6, [r4, #0]\n\t"
-      "ldrsb r8, [%[weights]], #1\n\t"
-      "mla %[a], r6, r8, %[a]\n\t"
-      "ldrsb r6, [r5, #0]\n\t"
-      "ldrsb r8, [%[weights]], #1\n\t"
-      "mla %[a], r6, r8, %[a]\n\t"
-      "ldrsb r6, [r4, #2]\n\t"
-      "ldrsb r8, [%[weights]], #1\n\t"
-      "mla %[c], r6, r8, %[c]\n\t"
-      "ldrsb r6, [r5, #2]\n\t"
-      "ldrsb r8, [%[weights]], #1\n\t"
-      "mla %[c], r6, r8, %[c]\n\t"
-      "ldrsb r6, [r4, #1]\n\t"
-      "ldrsb r8, [%[weights]], #1\n\t"
-      "mla %[b], r6, r8, %[b]\n\t"
-      "ldrsb r6, [r5, #1]\n\t"
-      "ldrsb r8, [%[weights]], #1\n\t"
-      "mla %[b], r6, r8, %[b]\n\t"
-      "ldrsb r6, [r4, #3]\n\t"
-      "ldrsb r8, [%[weights]], #1\n\t"
-      "mla %[d], r6, r8, %[d]\n\t"
-      "ldrsb r6, [r5, #3]\n\t"
-      "ldrsb r8, [%[weights]], #1\n\t"
-      "mla %[d], r6, r8, %[d]\n\t"
+      M3NET_MULTIPLY_ITEM(a, "[r4, #0]") M3NET_MULTIPLY_ITEM(b, "[r4, #1]")
+      M3NET_MULTIPLY_ITEM(c, "[r4, #2]") M3NET_MULTIPLY_ITEM(d, "[r4, #3]")
+      M3NET_MULTIPLY_ITEM(a, "[r5, #0]") M3NET_MULTIPLY_ITEM(b, "[r5, #1]")
+      M3NET_MULTIPLY_ITEM(c, "[r5, #2]") M3NET_MULTIPLY_ITEM(d, "[r5, #3]")
       "ldrd r4, r5, [%[place]], #8\n\t"
       "cmp r4, #0x80000000\n\t"
       "bne 1b\n\t"
@@ -122,13 +168,12 @@ static inline m3net_four_sums multiply(const window_places* parts, const int8_t*
 
 static inline m3net_four_sums multiply(const window_places* parts, const int8_t* input,
                                        const m3net_tap* weights, m3net_four_sums sums) {
-  for (int32_t tap = 0; tap < parts->taps; tap += 2, weights += 8) {
-    const int8_t* first = input + parts->places[tap];
-    const int8_t* second = input + parts->places[tap + 1];
-    sums.a = m3net_sum(m3net_sum(sums.a, first[0] * weights[0]), second[0] * weights[1]);
-    sums.c = m3net_sum(m3net_sum(sums.c, first[2] * weights[2]), second[2] * weights[3]);
-    sums.b = m3net_sum(m3net_sum(sums.b, first[1] * weights[4]), second[1] * weights[5]);
-    sums.d = m3net_sum(m3net_sum(sums.d, first[3] * weights[6]), second[3] * weights[7]);
+  for (int32_t tap = 0; tap < parts->taps; ++tap, weights += 4) {
+    const int8_t* items = input + parts->places[tap];
+    sums.a = m3net_sum(sums.a, items[0] * weights[0]);
+    sums.b = m3net_sum(sums.b, items[1] * weights[1]);
+    sums.c = m3net_sum(sums.c, items[2] * weights[2]);
+    sums.d = m3net_sum(sums.d, items[3] * weights[3]);
   }
   return sums;
 }
@@ -143,6 +188,13 @@ static void convolve_pixel(const void* any_parts, int32_t row, int32_t column, i
   const m3net_channel* channel = layer->channels;
   const int8_t* input = parts->input;
   place_window(layer, parts, row, column);
+#if M3NET_ENGINE_DSP
+  if (layer->narrow && layer->full && layer->output.channels % 4 == 0 &&
+      layer->window.rows * layer->window.columns == 9) {
+    convolve_nine_taps(layer, parts->places, input, output);
+    return;
+  }
+#endif
   for (int32_t left = layer->output.channels; left > 0; left -= 4) {
     m3net_finish(layer, multiply(parts, input, weights, m3net_four_biases(channel)), channel, left,
                  output);

@@ -48,6 +48,10 @@
 #endif
 #endif
 
+/// Weights of a depthwise convolution, tap by tap, four channels each.
+typedef int8_t m3net_tap;
+#define M3NET_TAPS(a0, a1, b0, b1, c0, c1, d0, d1) a0, b0, c0, d0, a1, b1, c1, d1
+
 #if M3NET_ENGINE_HELIUM
 
 /// Bytes of a vector register.
@@ -100,10 +104,7 @@ typedef struct {
     }                                                                                              \
   }
 
-/// Weights of a depthwise convolution, tap by tap, four channels each. M3NET_TAPS_END is for vector
-/// loads that read beyond the last tap.
-typedef int8_t m3net_tap;
-#define M3NET_TAPS(a0, a1, b0, b1, c0, c1, d0, d1) a0, b0, c0, d0, a1, b1, c1, d1
+/// After the weights of depthwise convolutions: vector loads read beyond the last tap.
 #define M3NET_TAPS_END M3NET_ZEROS_12, M3NET_ZEROS_12, M3NET_ZEROS_12, M3NET_ZEROS_12, M3NET_ZEROS_8
 
 #else
@@ -121,7 +122,6 @@ typedef struct {
   {                                                                                    \
     { M3NET_TWIN(a0, b0), M3NET_TWIN(a1, b1), M3NET_TWIN(c0, d0), M3NET_TWIN(c1, d1) } \
   }
-typedef int16_t m3net_tap;
 #else
 /// Distance in bits of two channels' sums in one number. The lower one can hold M3NET_LANE_ITEMS
 /// products; that of RISC-V holds two.
@@ -139,7 +139,6 @@ typedef struct {
   {                                                                                        \
     { M3NET_LANES(a0, b0), M3NET_LANES(c0, d0), M3NET_LANES(a1, b1), M3NET_LANES(c1, d1) } \
   }
-typedef int8_t m3net_tap;
 #endif
 #define M3NET_BLOCKS_4(a0, a1, a2, a3, b0, b1, b2, b3, c0, c1, c2, c3, d0, d1, d2, d3) \
   M3NET_BLOCK(a0, a1, b0, b1, c0, c1, d0, d1), M3NET_BLOCK(a2, a3, b2, b3, c2, c3, d2, d3)
@@ -166,8 +165,6 @@ typedef int8_t m3net_tap;
 #define M3NET_BLOCKS_12(...) M3NET_SPLIT_12(M3NET_BLOCKS_4, __VA_ARGS__)
 #define M3NET_BLOCKS_16(...) M3NET_SPLIT_16(M3NET_BLOCKS_4, __VA_ARGS__)
 
-/// Weights of a depthwise convolution for two taps; SXTB16 widens bytes 0 and 2, or 1 and 3.
-#define M3NET_TAPS(a0, a1, b0, b1, c0, c1, d0, d1) a0, a1, c0, c1, b0, b1, d0, d1
 #define M3NET_TAPS_END
 
 #endif

@@ -23,7 +23,7 @@ LAYOUTS = ("helium", "dsp", "rv32", "portable")
 _TWIN_BITS = 8  # M3NET_TWIN_BITS
 _LANE_BITS = {"rv32": 16, "portable": 23}  # M3NET_LANE_BITS
 _LANES = ((0, 2), (4, 6), (1, 3), (5, 7))  # M3NET_BLOCK: the items of each word, low and high
-_WIDENED = [0, 2, 1, 3]  # M3NET_TAPS: order in which SXTB16 widens the bytes of a word
+_WIDENED = [0, 2, 1, 3]  # M3NET_PLAIN_BLOCKS_4: order in which SXTB16 widens the bytes of a word
 _VECTOR = 16  # M3NET_VECTOR_BYTES
 _ZEROS = 56  # M3NET_TAPS_END
 
@@ -74,11 +74,8 @@ def _block_bytes(groups: Items, layout: str, *, plain: bool) -> bytes:
 
 def _tap_bytes(groups: Items, layout: str) -> bytes:
     """Weights of a depthwise convolution, as M3NET_TAPS lays them out."""
-    count, channels, taps = groups.shape
-    if layout == "helium":
-        return groups.transpose(0, 2, 1).astype("<i1").tobytes() + bytes(_ZEROS)
-    pairs = groups[:, _WIDENED].reshape(count, channels, taps // PAIR, PAIR).transpose(0, 2, 1, 3)
-    return bytes(pairs.astype("<i2" if layout == "dsp" else "<i1").tobytes())
+    end = bytes(_ZEROS if layout == "helium" else 0)
+    return groups.transpose(0, 2, 1).astype("<i1").tobytes() + end
 
 
 def crc32_of(arrays: Mapping[str, Array], layout: str) -> int:

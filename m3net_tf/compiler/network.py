@@ -18,10 +18,10 @@ from m3net_tf.compiler.operators.movement import concatenation_places
 from m3net_tf.compiler.operators.variables import place_moving_lines
 from m3net_tf.compiler.passes import FOLDS, PASSES, Pass
 from m3net_tf.compiler.passes.constants import FOLDED
+from m3net_tf.compiler.pixels import share_weights
 from m3net_tf.compiler.plan import Improve, Plan
 from m3net_tf.compiler.read import read_network, require_order
 from m3net_tf.compiler.striping import SAVED, StripeRule, Striping
-from m3net_tf.compiler.two_pixels import share_weights
 from m3net_tf.system.errors import ModelError
 
 _FAULTS = (ArithmeticError, LookupError, ValueError)
@@ -236,7 +236,8 @@ def lower(lowering: Lowering, op: Operation) -> None:
         raise op.error("computes with uint8, which is not supported: convert the network to int8")
     if op.output.dtype == "int16" and op.kind not in WIDE:
         raise op.error("is not supported for int16 tensors")
-    tensors = [*op.inputs, *op.outputs]
+    # A TRANSPOSE_CONV has its shape from its output, whether or not the file computes it again.
+    tensors = [*op.inputs[op.kind == "TRANSPOSE_CONV" :], *op.outputs]
     computed = {tensor.dtype for tensor in tensors if tensor is not None and tensor.data is None}
     unscaled = computed & {*UNSCALED_TYPES}
     if unscaled and op.kind not in VIEWS | UNSCALED:

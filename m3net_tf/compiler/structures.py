@@ -54,7 +54,7 @@ _ITEM_BYTES = {
     # Weights on a core with the DSP extension.
     "m3net_block": 1,
     "m3net_plain_block": 1,
-    "m3net_tap": 2,
+    "m3net_tap": 1,
 }
 
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.audio.frontend import FrontendConfig, features_int8
+from m3net_tf.audio.frontend import FrontendConfig, column_bins, features_int8
 from m3net_tf.audio.frontend.windows import windows_of_chunks
 from m3net_tf.audio.labels import is_silence
 from m3net_tf.networks.pretrained import find_pretrained
-from m3net_tf.runtime.desktop import ENGINES, load_engine
+from m3net_tf.runtime.desktop import ENGINES, load_engine, load_streamed
 from m3net_tf.runtime.foreign import read_network
 from m3net_tf.runtime.interpreter import Int8
 from m3net_tf.runtime.recognizer import StreamingRecognizer
@@ -101,6 +101,7 @@ class Classifier:
     ) -> None:
         network, self.metadata = read_network(find_model(Path(path)), recipe, labels)
         parts = [self.metadata.importance, network] if self.metadata.warp else [network]
+        self._network = network
         self._parts = [load_engine(part, engine, fast=fast) for part in parts]
 
     @property
@@ -195,6 +196,31 @@ class Classifier:
             ConfigError: the front end needs the whole clip.
         """
         return StreamingRecognizer(self.metadata.frontend, self.run, self.metadata.detector)
+
+    def stream(self) -> StreamingRecognizer:
+        """As :meth:`recognizer`, where each run costs the new columns of features alone.
+
+        Scores and events are equal. The energy gate keeps runs and their pushes away; the first run
+        behind it pushes its whole window (docs/streaming.md).
+
+        Raises:
+            ConfigError: the front end needs the whole clip, the network has DiffRes, or there is no
+                source checkout with the engine.
+            ModelError: nothing of the network streams.
+            FirmwareError: there is no C compiler.
+        """
+        if self.metadata.warp:
+            raise ConfigError("DiffRes warps the whole window: use recognizer()")
+        frontend, detector = self.metadata.frontend, self.metadata.detector
+        per_column = column_bins(frontend) if frontend.kind == "waveform" else 1
+        try:
+            model = load_streamed(self._network, detector.run_columns * per_column)
+        except ModelError as error:
+            raise ModelError(
+                f"nothing streams while the detector's run_columns is {detector.run_columns} "
+                f"({error}): give a multiple of the network's strides in time"
+            ) from None
+        return StreamingRecognizer(frontend, model, detector)
 
 
 def _long_enough(chunks: Iterable[Pcm], least_samples: int, name: str) -> Iterator[Pcm]:

@@ -30,6 +30,7 @@ LITERT = "litert"
 ENGINES = (LITERT, TFLM, COMPILED)
 
 _NAME = "network"
+_TIME_AXIS = 2  # of (batch, bins, frames, channels)
 # A compiler that the tests do not use may warn where theirs do not.
 _COMPILER_OPTIONS = ("-O2", "-Wno-error")
 
@@ -91,6 +92,49 @@ def load_compiled(tflite: bytes) -> Engine:
         for clip in features:
             host.reset()  # an LSTM's state must not affect the next clip
             outputs.append(host.run(as_input(clip, dtype))[0].reshape(-1))
+        return int8_scores(np.stack(outputs))
+
+    return run
+
+
+def load_streamed(tflite: bytes, hop: int) -> Engine:
+    """Compile a network for windows of one recording, each of which moves on by ``hop`` frames.
+
+    A window that continues the one before costs its new frames alone; any other is pushed from its
+    first frame on. The bytes are those of :func:`load_compiled`.
+
+    Args:
+        tflite: int8 network of one input, (1, bins, frames, channels).
+        hop: frames from a window to the next.
+
+    Raises:
+        ConfigError: there is no source checkout.
+        ModelError: the compiler does not support the network, or nothing of it streams.
+        FirmwareError: there is no C compiler.
+    """
+    from m3net_tf.compiler.host import build_streams
+    from m3net_tf.compiler.streaming.network import stream_network
+
+    network = stream_network(tflite, _TIME_AXIS, hop)
+    with tempfile.TemporaryDirectory(prefix="m3net-") as folder:
+        host = build_streams({_NAME: network}, Path(folder), _COMPILER_OPTIONS)[_NAME]
+    dtype = np.dtype(network.graph.inputs[0].dtype).type
+    latest: Int8 | None = None
+
+    def run(features: Int8) -> Int8:
+        nonlocal latest
+        outputs = []
+        for window in features:
+            frames = window[:, -hop:]
+            if latest is None or not np.array_equal(window[:, :-hop], latest[:, hop:]):
+                host.reset()
+                missing = -window.shape[1] % hop  # before the window: no output depends on them
+                frames = np.pad(window, ((0, 0), (missing, 0), (0, 0)))
+            latest = window
+            for start in range(0, frames.shape[1], hop):
+                pushed = host.push(as_input(frames[:, start : start + hop], dtype))
+            assert pushed is not None  # a whole window has been pushed
+            outputs.append(pushed[0].reshape(-1))
         return int8_scores(np.stack(outputs))
 
     return run

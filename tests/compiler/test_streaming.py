@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+from checked_streams import run_checked_streams
 from random_streams import Stream, random_stream
 from single_operators import Item, lstm, write_network
 from test_rewrites import conv, depthwise
@@ -17,6 +18,7 @@ from m3net_tf.compiler.streaming.network import stream_network
 from m3net_tf.system.errors import ModelError
 
 FEW, MANY, PARTS = 48, 1200, 6
+CHECKED = 20
 WINDOWS = 7
 
 
@@ -84,6 +86,43 @@ def test_random_networks_give_the_bytes_of_the_whole_window(tmp_path):
     assert {"streamed", "ends recomputed"} < {layer.state for layer in layers}
     kernels = {call.kernel for pair in pairs.values() for call in pair.network.calls}
     assert {"add_lines", "add_lines_16", "mean_of_sums", "average_lines"} <= kernels
+
+
+def test_random_networks_are_clean_under_sanitizers(tmp_path):
+    pairs = build({f"network_{seed}": random_stream(seed) for seed in range(CHECKED)}, tmp_path)
+    networks = {name: pair.network for name, pair in pairs.items()}
+    pushes, expected = {}, []
+    for name, pair in pairs.items():
+        push, shape = pair.network.push, pair.network.graph.inputs[0].shape
+        (series,) = frames_of(np.random.default_rng(4), pair.network, (push.needed + 3) * push.hop)
+        parts = [
+            lines(series, push.axis, i, i + push.hop)
+            for i in range(0, series.shape[push.axis], push.hop)
+        ]
+        pushes[name] = np.stack(parts).reshape(-1, *shape)
+        outputs = [pair.pushed.push(part) for part in parts]
+        expected.append(b"".join(out[0].tobytes() for out in outputs if out is not None))
+    assert run_checked_streams(networks, pushes, tmp_path / "checked") == expected
+
+
+def test_a_state_for_each_phase_decides_more_often(tmp_path):
+    """A stride of two needs a hop of two lines; two states, one line apart, give every window."""
+    source = Item((1, 1, 20, 3), 0.05, -4)
+    step, middle = conv(source, 8, window=1)
+    step[3].strideH = step[3].strideW = 2
+    middle.shape = (1, 1, 10, 8)
+    last, item = depthwise(middle)
+    tflite = write_network([step, last, _mean(item)])
+    network, whole = stream_network(tflite, 2), compile_network(tflite)
+    assert network.push.hop == 2
+    phases = list(build_streams({"even": network, "odd": network}, tmp_path / "s").values())
+    host = build_host({"whole": whole}, tmp_path / "w")["whole"]
+    series = np.random.default_rng(0).integers(-128, 128, (1, 1, 40, 3)).astype(np.int8)
+    for end in range(2, 41):
+        outputs = phases[end % 2].push(series[:, :, end - 2 : end])
+        if outputs is not None:
+            np.testing.assert_array_equal(outputs[0], host.run(series[:, :, end - 20 : end])[0])
+    assert outputs is not None
 
 
 @pytest.mark.exhaustive

@@ -9,7 +9,7 @@ from ai_edge_litert import schema_py_generated as schema
 from emulated import Case, run_cases, why_not
 from reference import random_inputs, run_micro
 from single_operators import SAME, Item, write_model, write_network
-from test_rewrites import conv
+from test_rewrites import conv, depthwise
 
 from m3net_tf.compiler.emit import emit
 from m3net_tf.compiler.host import build_host
@@ -75,12 +75,18 @@ CORES = ["cortex-m3", "cortex-m4", "cortex-m33", "cortex-m55"]
 def cases():
     """Convolutions of all lengths of windows and numbers of channels, with one and two pixels."""
     rng = np.random.default_rng(5)
+    found = []
+    for channels in (3, 4, 8, 12):  # by four, in a loop of its own
+        step, end = depthwise(Item((1, *rng.integers(1, 6, 2).tolist(), channels), 0.1, 5), 3)
+        tflite = write_network([step], [end])
+        network = compile_network(tflite)
+        case = Case(f"depthwise_{channels}", network, random_inputs(rng, network))
+        found.append((tflite, case))
     files = {"extreme": extreme_convolution()}
-    for number in range(24):
+    for number in range(20):
         shape = (*rng.integers(1, 11, 1), *rng.integers(1, 4, 2), *rng.integers(1, 24, 1))
         size = tuple(int(length) for length in rng.integers(1, 6, 2))
         files[f"convolution_{number}"] = convolution(rng.integers(-127, 128, shape), size)
-    found = []
     for name, tflite in files.items():
         for pixels in (1, 2):
             network = with_pixels(compile_network(tflite), pixels)

@@ -33,6 +33,13 @@ from m3net_tf.runtime.network import Int8Network
 from m3net_tf.system import progress
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of firmware with TensorFlow Lite Micro are slow: compiling it once takes minutes."""
+    for item in items:
+        if isinstance(item, pytest.Function) and "tflm_possible" in item.fixturenames:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def firmware_possible() -> None:
     """Skip where firmware with the compiled engine cannot be built and emulated."""

@@ -33,7 +33,7 @@ from m3net_tf.runtime import (
     save_detector,
 )
 from m3net_tf.runtime import interpreter as runtime
-from m3net_tf.runtime.desktop import load_engine
+from m3net_tf.runtime.desktop import compiled_unavailable_reason, load_engine
 from m3net_tf.runtime.interpreter import (
     run_reference,
     run_tflm,
@@ -270,6 +270,39 @@ def test_events_are_those_of_the_reference(exported, vectors, tmp_path, with_met
         exported.frontend, lambda windows: run_reference(exported.tflite, windows), config, [pcm]
     )
     assert events == detect(config, tape) and events
+
+
+@pytest.mark.skipif(bool(compiled_unavailable_reason()), reason="no C compiler")
+@pytest.mark.parametrize("gate_level", [None, -120])
+def test_a_stream_gives_the_scores_and_events_of_whole_windows(
+    exported, vectors, tmp_path, with_metadata, gate_level
+):
+    def low(manifest: dict) -> None:
+        manifest["detector"]["run_columns"] = 8  # the strides' product
+        if gate_level is not None:  # closed in silence: windows then begin anew
+            manifest["detector"] |= {"gate_level": gate_level, "gate_hold_columns": 3}
+        for settings in manifest["detector"]["classes"]:
+            settings |= {"threshold": 0.1, "release": 0.09, "hits": 1, "suppression_columns": 10}
+
+    classifier = Classifier(with_metadata(tmp_path / "low.tflite", low))
+    silence = np.zeros(9000, np.int16)
+    pcm = np.concatenate([part for clip in vectors[0] for part in (clip, silence)])
+    recorded = {}
+    for name, recognizer in (("whole", classifier.recognizer()), ("stream", classifier.stream())):
+        model, scores = recognizer._model, []
+
+        def run(windows, model=model, scores=scores):
+            scores.append(model(windows))
+            return scores[-1]
+
+        recognizer._model = run
+        events = [e for i in range(0, len(pcm), 1600) for e in recognizer.push(pcm[i : i + 1600])]
+        recorded[name] = events, np.concatenate(scores), recognizer.detector.skipped_runs
+    assert recorded["stream"][0] == recorded["whole"][0] != []
+    np.testing.assert_array_equal(recorded["stream"][1], recorded["whole"][1])
+    assert (recorded["stream"][2] > 0) is (gate_level is not None)
+    with pytest.raises(ModelError, match="run_columns is 5"):
+        Classifier(exported.folder).stream()
 
 
 def test_a_network_with_diffres_is_one_file(tmp_path):

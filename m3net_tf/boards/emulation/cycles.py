@@ -30,6 +30,7 @@ the line that was used least recently; the lines' number and width are those of 
 from __future__ import annotations
 
 import collections
+import importlib
 import re
 import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -337,13 +338,13 @@ class _Execution:
     """A firmware in Unicorn, whose peripherals are memory, with a console that is read."""
 
     def __init__(self, elf: Path, board: Board) -> None:
-        import unicorn
-        from unicorn import arm_const
-
-        self._unicorn, self._arm, self._elf, self._board = unicorn, arm_const, elf, board
-        self._console = UartLog()
-        self._cpu = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS)
-        self._cpu.ctl_set_cpu_model(arm_const.UC_CPU_ARM_CORTEX_M4)
+        # Unicorn has no types.
+        self._unicorn: Any = importlib.import_module("unicorn")
+        self._arm: Any = importlib.import_module("unicorn.arm_const")
+        self._elf, self._board, self._console = elf, board, UartLog()
+        mode = self._unicorn.UC_MODE_THUMB | self._unicorn.UC_MODE_MCLASS
+        self._cpu = self._unicorn.Uc(self._unicorn.UC_ARCH_ARM, mode)
+        self._cpu.ctl_set_cpu_model(self._arm.UC_CPU_ARM_CORTEX_M4)
 
     def run(self, clip: npt.NDArray[np.int8]) -> Trace:
         """Run the firmware with one clip and record the network's run."""

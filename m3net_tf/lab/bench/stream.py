@@ -31,7 +31,7 @@ from m3net_tf.system.progress import Log, silent
 
 HOPS = 2000
 """Hops whose output bytes are compared by default."""
-SUBJECTS = ("m3net/plain", "ds_cnn/mcu")
+SUBJECTS = ("streaming_ds_cnn/mlperf", "m3net/plain", "m3net/plain_stream", "ds_cnn/mcu")
 """Network and preset of the networks that are measured by default; they have random weights."""
 _TIME_AXIS = 2  # of our networks
 _STEADY_FRAMES = 8  # of one loudness

@@ -139,7 +139,7 @@ def bench_stream(
     network: Annotated[
         list[str] | None,
         typer.Argument(
-            help="NETWORK/PRESET or .tflite file, one or several; default: m3net/plain, ds_cnn/mcu."
+            help="NETWORK/PRESET or .tflite file, one or several; default: four presets."
         ),
     ] = None,
     board: Annotated[

@@ -24,7 +24,7 @@ from m3net_tf.lab.figures.resolution import (
     draw_learnt_features,
 )
 from m3net_tf.lab.figures.shown import Shown, facts_of, shown_cells, shown_runs
-from m3net_tf.lab.figures.throughput import draw_throughput
+from m3net_tf.lab.figures.throughput import CLIPS, draw_throughput
 from m3net_tf.lab.figures.tsne import draw_tsne
 from m3net_tf.lab.figures.warp import draw_warp
 from m3net_tf.pages.plotting import Drawing
@@ -33,7 +33,7 @@ from m3net_tf.system.progress import Log, silent
 from m3net_tf.training.cluster.data import DataFolders
 from m3net_tf.training.run import Run
 
-Draw = Callable[[Sequence[Shown], dict[str, Any], Log], Drawing]
+Draw = Callable[[Sequence[Shown], dict[str, int], Log], Drawing]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,11 +61,11 @@ def _runs(shown: Sequence[Shown]) -> list[Run]:
     return [cell.trained for cell in shown]
 
 
-def _warp(shown: Sequence[Shown], options: dict[str, Any], _: Log) -> Drawing:
+def _warp(shown: Sequence[Shown], options: dict[str, int], _: Log) -> Drawing:
     return draw_warp(shown[0].trained, shown[0].data_dir, **options)
 
 
-def _tsne(shown: Sequence[Shown], options: dict[str, Any], _: Log) -> Drawing:
+def _tsne(shown: Sequence[Shown], options: dict[str, int], _: Log) -> Drawing:
     return draw_tsne(shown[0].trained, shown[0].data_dir, **options)
 
 
@@ -147,7 +147,7 @@ FIGURES: dict[str, FigureKind] = {
     "diffres/fig5": FigureKind(
         "throughput of mel, LEAF and DiffRes by frames per second, measured here",
         "none",
-        lambda _, options, log: draw_throughput(**options, log=log),
+        lambda _, options, log: draw_throughput(clips=options.get("clips", CLIPS), log=log),
         clips=True,
     ),
     "diffres/fig6": FigureKind(
@@ -254,7 +254,8 @@ def draw_figure(
     """
     if name not in FIGURES:
         raise ConfigError(f"figure {name!r} is unknown: choose one of {', '.join(FIGURES)}")
-    kind, folders, options = FIGURES[name], data_folders or {}, {}
+    kind, folders = FIGURES[name], data_folders or {}
+    options: dict[str, int] = {}
     _check_runs(name, kind, len(runs), keep_results)
     if clips is not None:
         _check_clips(name, kind, clips)

@@ -108,7 +108,7 @@ def draw_signals(shown: Sequence[Shown]) -> Drawing:
         M3NetError: a clip cannot be read.
     """
     drawing = draw_feature_maps(shown)
-    facts: dict[str, Any] = {}
+    facts: dict[str, dict[str, float]] = {}
     for cell in shown:
         name = _place(cell)[0]
         if name not in facts:

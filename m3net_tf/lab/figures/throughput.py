@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 EFFICIENTNET_B2 = {"name": "efficientnet_attention", "preset": "paper"}
+CLIPS = 4
 CLASSES = 527
 """Classes of AudioSet, the paper's largest experiment."""
 
@@ -38,10 +39,10 @@ _COLUMNS = ("front_end", "frames_per_s", "parameters", "sound_s_per_s", "batch_m
 def draw_throughput(
     *,
     frames_per_s: Sequence[int] = (25, 50, 75, 100),
-    clips: int = 4,
+    clips: int = CLIPS,
     clip_s: float = 10.0,
     rounds: int = 5,
-    classifier: Mapping[str, Any] = EFFICIENTNET_B2,
+    classifier: Mapping[str, str] = EFFICIENTNET_B2,
     log: Log = silent,
 ) -> Drawing:
     """Measure the time from waveform to class probabilities on this machine for all front ends.
@@ -89,7 +90,7 @@ def _build(
     sound: tf.Tensor,
     front_end: str,
     rate: int,
-    classifier: Mapping[str, Any],
+    classifier: Mapping[str, str],
     log: Log,
 ) -> tuple[Classify, int]:
     """A compiled network after one run, and its number of parameters."""
@@ -135,7 +136,7 @@ def _with_mel(
     samples: int,
     share: float,
     front_end: str,
-    classifier: Mapping[str, Any],
+    classifier: Mapping[str, str],
 ) -> keras.Model:
     span = {"feature_min": config.feature_min, "feature_max": config.feature_max}
     method = "diffres" if front_end == "diffres" else "avgpool" if share else "none"
@@ -151,7 +152,7 @@ def _with_mel(
 
 
 def _leaf(
-    config: FrontendConfig, samples: int, share: float, classifier: Mapping[str, Any]
+    config: FrontendConfig, samples: int, share: float, classifier: Mapping[str, str]
 ) -> keras.Model:
     inputs = keras.Input((1, samples, 1))
     bank = {

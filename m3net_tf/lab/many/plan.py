@@ -8,7 +8,6 @@ import functools
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from m3net_tf.system.artifacts import read_json, sha256_of
 from m3net_tf.system.errors import ConfigError, DataError, ModelError
@@ -185,7 +184,7 @@ def with_runs(recipe: Recipe, section: str, runs: Sequence[str]) -> Recipe:
     return dataclasses.replace(recipe, **{section: link})
 
 
-def named_runs(runs: Sequence[str]) -> dict[str, Any]:
+def named_runs(runs: Sequence[str]) -> dict[str, str | tuple[str, ...]]:
     """The keys of a section that name runs."""
     first, *others = runs
     return {"run": first, "ensemble": tuple(others)} if others else {"run": first}

@@ -9,14 +9,25 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from m3net_tf.boards.deployment.cost import CostFigures
+
 COSTS = ("instructions", "arena_bytes", "flash_bytes")
 """Figures of a :class:`~m3net_tf.boards.deployment.cost.BoardCost` that a search minimises."""
 Costs = Mapping[str, float]
-"""A figure for each of :data:`COSTS`."""
+"""A figure for each of :data:`COSTS`, in their order."""
 SPARE = 4
 """Networks, in addition to one for each quantity, after which the linear model is used."""
 LEAST_MARGIN = 0.1
 """Least share by which a prediction must exceed a limit to reject a network."""
+
+
+def costs_of(figures: CostFigures) -> Costs:
+    """The costs that a search minimises."""
+    return {
+        "instructions": float(figures["instructions"]),
+        "arena_bytes": float(figures["arena_bytes"]),
+        "flash_bytes": float(figures["flash_bytes"]),
+    }
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,12 +10,11 @@ import dataclasses
 import itertools
 import json
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from m3net_tf.audio.datasets import DatasetInfo
-from m3net_tf.lab.search.costs import Limits, fit_costs
+from m3net_tf.lab.search.costs import Limits, costs_of, fit_costs
 from m3net_tf.lab.search.front import rungs_of
 from m3net_tf.lab.search.halving import Halving
 from m3net_tf.lab.search.proposals import propose, require_optuna
@@ -247,12 +246,12 @@ class _Search:
                         self.log(f"{title}: exceeds the limits by prediction")
                         return trial
                     self.log(f"{title}: measuring {choices_text(choices) or 'the recipe'}")
-                    cost: Mapping[str, Any] = network.measure(self.settings.board)
+                    cost = network.measure(self.settings.board)
                     trial = dataclasses.replace(trial, cost=cost)
         except M3NetError as error:
             self.log(f"{title}: {one_line(error)}")
             return dataclasses.replace(trial, state="invalid", error=one_line(error))
-        excess = limits.excess(trial.cost or {})
+        excess = limits.excess(costs_of(trial.cost)) if trial.cost else {}
         if number and any(share > 0 for share in excess.values()):
             names = [name for name, share in excess.items() if share > 0]
             self.log(f"{title}: exceeds the limit of {' and '.join(names)}")
@@ -263,7 +262,7 @@ class _Search:
         """The trial with costs by the linear model, and rejected if they clearly exceed a limit."""
         measured = {t.network_sha256: t for t in self.trials.values() if t.cost and t.work}
         works = [t.work for t in measured.values() if t.work]
-        model = fit_costs(works, [t.cost for t in measured.values() if t.cost])
+        model = fit_costs(works, [costs_of(t.cost) for t in measured.values() if t.cost])
         if model is None or trial.work is None:
             return trial
         rejected = trial.number > 0 and model.rejects(trial.work, self.settings.limits)

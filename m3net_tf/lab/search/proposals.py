@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from m3net_tf.lab.search.costs import COSTS, Limits
+from m3net_tf.lab.search.costs import COSTS, Limits, costs_of
 from m3net_tf.lab.search.trials import TRAINED, Trial
 from m3net_tf.system.extras import require_modules
 
@@ -82,7 +82,7 @@ def _former(
     for trial in trials:
         if not trial.choices or trial.state == "invalid":
             continue
-        costs = trial.cost or trial.predicted
+        costs = costs_of(trial.cost) if trial.cost else trial.predicted
         arguments: dict[str, Any] = {
             "params": dict(trial.choices),
             "distributions": values,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 
-from m3net_tf.lab.search.costs import COSTS, Limits
+from m3net_tf.lab.search.costs import COSTS, Limits, costs_of
 from m3net_tf.lab.search.front import front_of
 from m3net_tf.lab.search.space import choices_text
 from m3net_tf.lab.search.trials import SETTINGS, STATES, Trial, TrialFolder
@@ -39,7 +39,7 @@ def front_trials(trials: Sequence[Trial], limits: Limits) -> list[Trial]:
         for trial in trials
         if trial.state == "finished"
         and trial.cost
-        and all(share <= 0 for share in limits.excess(trial.cost).values())
+        and all(share <= 0 for share in limits.excess(costs_of(trial.cost)).values())
     ]
     points = [trial.point for trial in finished]
     chosen = [finished[i] for i in front_of([point for point in points if point is not None])]
@@ -146,7 +146,7 @@ def pick(folder: Path, number: int, path: Path | None = None) -> Path:
 
 def _facts(trial: Trial, on_front: bool) -> dict[str, Any]:
     """A trial as plain values."""
-    cost = trial.cost or {}
+    cost: dict[str, object] = {**trial.cost} if trial.cost else {}
     return {
         "trial": trial.number,
         "state": trial.state,
@@ -181,12 +181,15 @@ def _draw(trials: Sequence[Trial], front: Sequence[Trial], limits: Limits, board
     for axes, name in zip(figure.subplots(1, len(COSTS), sharey=True), COSTS, strict=True):
         unit, label = _SCALES.get(name, (_BYTES, f"{name.removesuffix('_bytes')} (kB)"))
         for kind, (shown, marker, colour) in kinds.items():
-            across = [(t.cost or {})[name] / unit for t in shown]
+            across = [costs_of(t.cost)[name] / unit for t in shown if t.cost]
             up = [100 * (t.accuracy or 0) for t in shown]
             axes.scatter(across, up, marker=marker, color=colour, label=kind)
         for trial in front:
-            place = (trial.cost or {})[name] / unit, 100 * (trial.accuracy or 0)
-            axes.annotate(str(trial.number), place, (3, 3), textcoords="offset points", fontsize=8)
+            if trial.cost:
+                place = costs_of(trial.cost)[name] / unit, 100 * (trial.accuracy or 0)
+                axes.annotate(
+                    str(trial.number), place, (3, 3), textcoords="offset points", fontsize=8
+                )
         if limit := getattr(limits, name):
             axes.axvline(limit / unit, color="tab:red", linewidth=0.8)
         axes.set(xlabel=label)

@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from m3net_tf.boards.deployment.cost import CostFigures
 from m3net_tf.lab.many.history import epoch_scores
 from m3net_tf.lab.many.plan import fingerprint
-from m3net_tf.lab.search.costs import COSTS
+from m3net_tf.lab.search.costs import costs_of
 from m3net_tf.lab.search.front import Point
 from m3net_tf.system.artifacts import read_json, write_json
 from m3net_tf.system.errors import DataError
@@ -39,8 +40,7 @@ class Trial:
         network_sha256: hash of all that decides the costs.
         work: quantities of the network for the linear model.
         predicted: costs by the linear model; None before that is used.
-        cost: measured costs, with the keys of a
-            :class:`~m3net_tf.boards.deployment.cost.BoardCost`.
+        cost: measured costs.
         accuracy: of the kept epoch on the validation clips, as a share.
         scores: the accuracy of each epoch.
         seconds: duration of the training.
@@ -56,12 +56,12 @@ class Trial:
     network_sha256: str = ""
     work: Mapping[str, int] | None = None
     predicted: Mapping[str, float] | None = None
-    cost: Mapping[str, Any] | None = None
+    cost: CostFigures | None = None
     accuracy: float | None = None
     scores: Sequence[float] = ()
     seconds: float = 0.0
     error: str = ""
-    made_with: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    made_with: Mapping[str, object] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def new(
@@ -69,7 +69,7 @@ class Trial:
         number: int,
         choices: Mapping[str, str],
         recipe: Recipe,
-        made_with: Mapping[str, Any],
+        made_with: Mapping[str, object],
     ) -> Trial:
         """A trial of a recipe, about to be measured."""
         values, key = recipe.to_dict(), fingerprint(recipe)
@@ -80,7 +80,7 @@ class Trial:
         """Accuracy and costs; None without one of them."""
         if self.accuracy is None or self.cost is None:
             return None
-        return Point(self.accuracy, tuple(float(self.cost[name]) for name in COSTS))
+        return Point(self.accuracy, tuple(costs_of(self.cost).values()))
 
     def trained_recipe(self) -> Recipe:
         """The recipe."""

@@ -18,7 +18,7 @@ from m3net_tf.lab.studies.deployment_views import deployment_csv, deployment_mar
 from m3net_tf.lab.studies.grid import Grid
 from m3net_tf.lab.studies.grid_cells import load_grid
 from m3net_tf.lab.studies.machine import machine
-from m3net_tf.lab.studies.report_files import stem_to_write, write_report
+from m3net_tf.lab.studies.report_files import write_report
 from m3net_tf.lab.studies.tables import RESULTS_DIR, RUNS_DIR
 from m3net_tf.quantization.methods import Method
 from m3net_tf.system.artifacts import provenance
@@ -82,11 +82,13 @@ def make_deployment(
     require_data(recipes, data_folders, f"{grid.name} at {grid.scale} scale")
     setup = Setup(grid, folders, kept, runs_folder, board, data_folders, parsed, log)
     report = _report(setup, _measured(setup), command)
-    place = stem_to_write(stem, report["cells"], _finished)
-    if place != stem:
-        log(f"{stem}.md stays as it is: it has results of runs that have failed now")
-    markdown = deployment_markdown(report, grid.path, place)
-    log(str(write_report(place, report, deployment_csv(report), markdown)))
+    write_report(
+        stem,
+        report,
+        deployment_csv(report),
+        lambda place: deployment_markdown(report, grid.path, place),
+        log,
+    )
     return report
 
 
@@ -122,11 +124,6 @@ def _report(setup: Setup, cells: list[DeployedCell], command: str) -> Deployment
         "chosen_lost_points": lost_by_network(cells),
         **provenance(),
     }
-
-
-def _finished(cell: DeployedCell) -> int:
-    """Number of finished runs of a written cell."""
-    return sum("error" not in run for run in cell["runs"])
 
 
 def _folders(grid: Grid, root: Path, kept: Collection[str]) -> dict[str, Path]:

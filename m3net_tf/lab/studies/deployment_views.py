@@ -15,8 +15,13 @@ from m3net_tf.lab.studies.deployment_record import (
     SizeLimitFigures,
 )
 from m3net_tf.lab.studies.deployment_summary import board_figures, is_ours, labels_text
-from m3net_tf.lab.studies.frames import csv_text, labelled, markdown_lines
-from m3net_tf.lab.studies.report_files import kept_lines, recipes_link
+from m3net_tf.lab.studies.report_files import (
+    csv_text,
+    kept_lines,
+    labelled,
+    markdown_lines,
+    recipes_link,
+)
 from m3net_tf.training.metrics import Spread
 
 _RUN = (

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writing the files of a report together; failures never replace results."""
+"""The files of a report: data frames as CSV and Markdown, and JSON, written together.
+
+The index of a frame has the labels of a cell, a level per axis.
+"""
 
 from __future__ import annotations
 
@@ -7,60 +10,114 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
+
+import pandas as pd
 
 from m3net_tf.system.artifacts import read_json, write_text
+from m3net_tf.system.markdown import markdown_table
+from m3net_tf.system.progress import Log
 
-Cell = TypeVar("Cell", bound=Mapping[str, Any])
 INCOMPLETE = ".incomplete"
 
+JsonCell = Mapping[str, Any]
+"""A cell of a report: ``labels`` and ``runs``, and where nothing is trained ``ours``."""
 
-def stem_to_write(stem: Path, cells: Sequence[Cell], finished: Callable[[Cell], int]) -> Path:
-    """Path of a report's files: ``*.incomplete`` if the written report has results that failed now.
+
+def labelled(
+    rows: Sequence[Mapping[str, object]],
+    labels: Sequence[Mapping[str, str]],
+    axes: list[str],
+    columns: list[str] | None = None,
+) -> pd.DataFrame:
+    """A frame of rows whose index has the labels of their cells.
+
+    Args:
+        rows: values by column.
+        labels: the labels of each row, by axis.
+        axes: the axes in order.
+        columns: the columns in order; default: as in the rows.
+    """
+    values = [[own[axis] for own in labels] for axis in axes]
+    index = pd.MultiIndex.from_arrays(values, names=axes) if axes else None
+    return pd.DataFrame(rows, index, columns)
+
+
+def csv_text(frame: pd.DataFrame) -> str:
+    """A frame as CSV: numbers in six digits, nothing for missing values."""
+    return frame.to_csv(float_format="%.6g", lineterminator="\n")
+
+
+def markdown_lines(frame: pd.DataFrame) -> list[str]:
+    """Lines of a frame as a Markdown table, with its index."""
+    plain = frame.reset_index(allow_duplicates=True)
+    return markdown_table(list(plain.columns), plain.to_numpy().tolist())
+
+
+def write_report(
+    stem: Path,
+    report: Mapping[str, Any],
+    csv: str,
+    markdown: Callable[[Path], str],
+    log: Log,
+) -> None:
+    """Write ``.json``, ``.csv`` and ``.md``; none replaces an older file before all are complete.
+
+    If the written report has results of runs that have failed now, it stays, and the new one goes
+    to ``*.incomplete.*``.
 
     Args:
         stem: the files' path without their endings.
-        cells: cells of the report.
-        finished: returns the number of finished runs of a cell.
+        report: content of the JSON, with ``cells``.
+        csv: content of the CSV.
+        markdown: makes the Markdown for a path without its ending.
+        log: receives the path of the Markdown file.
     """
-    path = Path(f"{stem}.json")
-    if not path.exists():
-        return stem
-    before = {_place(cell): finished(cell) for cell in read_json(path)["cells"]}
-    lost = (_failed(cell) and finished(cell) < before.get(_place(cell), 0) for cell in cells)
-    return Path(f"{stem}{INCOMPLETE}") if any(lost) else stem
-
-
-def _place(cell: Mapping[str, Any]) -> frozenset[tuple[str, str]]:
-    """Labels and metric, without order: the keys of the file are sorted."""
-    return frozenset({**cell["labels"], "": cell.get("metric", "")}.items())
-
-
-def _failed(cell: Mapping[str, Any]) -> bool:
-    return "error" in cell or any("error" in run for run in cell["runs"])
-
-
-def write_report(stem: Path, report: Mapping[str, Any], csv: str, markdown: str) -> Path:
-    """Write ``.json``, ``.csv`` and ``.md``; none replaces an older file before all are complete.
-
-    Returns:
-        Path of the Markdown file.
-    """
+    place = stem
+    if _loses(Path(f"{stem}.json"), report["cells"]):
+        place = Path(f"{stem}{INCOMPLETE}")
+        log(f"{stem}.md stays as it is: it has results of runs that have failed now")
     text = json.dumps(report, indent=2, sort_keys=True, allow_nan=False) + "\n"
     waiting = {}
     try:
-        for ending, content in (("json", text), ("csv", csv), ("md", markdown)):
-            path = Path(f"{stem}.{ending}")
+        for ending, content in (("json", text), ("csv", csv), ("md", markdown(place))):
+            path = Path(f"{place}.{ending}")
             waiting[path] = path.with_name(f".{path.name}.new")
             write_text(waiting[path], content)
         for path, new in waiting.items():
             new.replace(path)
-            if not stem.name.endswith(INCOMPLETE):  # the incomplete report is superseded
+            if place == stem:  # the incomplete report is superseded
                 Path(f"{stem}{INCOMPLETE}{path.suffix}").unlink(missing_ok=True)
     finally:
         for new in waiting.values():
             new.unlink(missing_ok=True)
-    return Path(f"{stem}.md")
+    log(f"{place}.md")
+
+
+def _loses(path: Path, cells: Sequence[JsonCell]) -> bool:
+    """Whether a written report has results of runs that have failed now."""
+    if not path.exists():
+        return False
+    before = {_place(cell): _finished(cell) for cell in read_json(path)["cells"]}
+    return any(_failed(cell) and _finished(cell) < before.get(_place(cell), 0) for cell in cells)
+
+
+def _place(cell: JsonCell) -> frozenset[tuple[str, str]]:
+    """Labels and metric, without order: the keys of the file are sorted."""
+    return frozenset({**cell["labels"], "": cell.get("metric", "")}.items())
+
+
+def _failed(cell: JsonCell) -> bool:
+    return "error" in cell or any("error" in run for run in cell["runs"])
+
+
+def _finished(cell: JsonCell) -> int:
+    """Number of runs with results; 1 for the result of a cell without runs."""
+    if not cell["runs"]:
+        return int(cell.get("ours") is not None)
+    return sum(
+        run["value"] is not None if "value" in run else "error" not in run for run in cell["runs"]
+    )
 
 
 def recipes_link(grid: Path, stem: Path) -> str:

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
+from typing import TypedDict
 
 import numpy as np
 
@@ -16,8 +16,7 @@ EXACT_PAIRS = 13
 """With more pairs, SciPy approximates the test where differences are equal."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Comparison:
+class Comparison(TypedDict):
     """Wilcoxon's signed-rank test of two cells, paired by runs.
 
     Attributes:
@@ -79,14 +78,14 @@ def compare(values: Sequence[float], reference: Sequence[float]) -> Comparison |
     pairs = spread["runs"]
     # Rounding errors would make differences of the same number of clips unequal.
     differences = np.round(differences, 9)
-    return Comparison(
-        pairs=pairs,
-        difference=spread["mean"],
-        low=spread["low"],
-        high=spread["high"],
+    return {
+        "pairs": pairs,
+        "difference": spread["mean"],
+        "low": spread["low"],
+        "high": spread["high"],
         # SciPy cannot rank nothing.
-        p=float(stats.wilcoxon(differences[differences != 0], correction=True).pvalue)
+        "p": float(stats.wilcoxon(differences[differences != 0], correction=True).pvalue)
         if differences.any()
         else 1.0,
-        smallest_p=2.0 ** (1 - pairs),
-    )
+        "smallest_p": 2.0 ** (1 - pairs),
+    }

@@ -9,6 +9,7 @@ from typing import Any, NotRequired, TypedDict
 import pandas as pd
 
 from m3net_tf.lab.studies.machine import Machine
+from m3net_tf.lab.studies.statistics import Comparison
 from m3net_tf.system.artifacts import Provenance
 from m3net_tf.training.metrics import Spread
 
@@ -50,8 +51,7 @@ class CellValues(TypedDict):
         other_split: whether the paper's value was measured with another split than ours.
         other_data: whether it was measured on other data or classes, or by another metric.
         ours: our value over the finished runs.
-        against_reference: test against the reference cell, over the runs that both have: fields of
-            :class:`.statistics.Comparison`.
+        against_reference: test against the reference cell, over the runs that both have.
         facts: ``parameters``, ``macs``, and the data set's ``name``, ``protocol``, ``leaking``,
             ``subset`` and ``subset_sha256``, where known.
         error: why a cell without runs has no value.
@@ -66,7 +66,7 @@ class CellValues(TypedDict):
     other_split: bool
     other_data: bool
     ours: Spread | None
-    against_reference: dict[str, Any] | None
+    against_reference: Comparison | None
     facts: NotRequired[Mapping[str, Any]]
     error: NotRequired[str]
     runs: list[RunValues]

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import hashlib
 import json
@@ -248,8 +247,7 @@ def _summary(values: Sequence[float | None]) -> Spread:
 
 def _compare(cell: CellValues, reference: CellValues) -> None:
     """Add the test against the reference, paired by seed and fold."""
-    comparison = compare(*paired_values(cell, reference))
-    cell["against_reference"] = dataclasses.asdict(comparison) if comparison else None
+    cell["against_reference"] = compare(*paired_values(cell, reference))
 
 
 def _by_training(runs: Sequence[RunValues]) -> pd.DataFrame:

@@ -8,8 +8,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from m3net_tf.lab.studies.frames import csv_text, labelled, markdown_lines
-from m3net_tf.lab.studies.report_files import kept_lines, recipes_link
+from m3net_tf.lab.studies.report_files import (
+    csv_text,
+    kept_lines,
+    labelled,
+    markdown_lines,
+    recipes_link,
+    write_report,
+)
 from m3net_tf.lab.studies.statistics import EXACT_PAIRS, FEWEST_PAIRS, holm, paired_t
 from m3net_tf.lab.studies.table_record import (
     CellValues,
@@ -20,6 +26,7 @@ from m3net_tf.lab.studies.table_record import (
     paper_differs,
 )
 from m3net_tf.system.errors import ConfigError
+from m3net_tf.system.progress import Log
 
 _ABOUT = {
     "tiny": "Built-in sounds, few clips, one epoch: it only shows that everything runs.",
@@ -37,7 +44,26 @@ _CSV = [
 _WHOLE_NUMBERS = ("seed", "fold", "parameters", "macs", "best_epoch", "threads")
 
 
-def cells_in_words(report: TableReport) -> str:
+def write_table(report: TableReport, grid: Path, stem: Path, log: Log) -> None:
+    """Write a table as JSON, CSV and Markdown.
+
+    Args:
+        report: the table.
+        grid: file of the grid.
+        stem: the files' path without their endings.
+        log: receives the path of the Markdown file, and what its cells are.
+    """
+    write_report(
+        stem,
+        report,
+        table_csv(report),
+        lambda place: table_markdown(report, grid, place),
+        log,
+    )
+    log(f"cells: {_cells_in_words(report)}")
+
+
+def _cells_in_words(report: TableReport) -> str:
     """What the cells of a table are, in one line."""
     metrics = sorted({_title(cell["metric"]) for cell in report["cells"] if cell["runs"]})
     if not metrics:

@@ -12,10 +12,9 @@ from m3net_tf.lab.many.plan import Plan, plan_trainings
 from m3net_tf.lab.many.scheduling import run_trainings
 from m3net_tf.lab.studies.grid import Grid
 from m3net_tf.lab.studies.grid_cells import load_grid
-from m3net_tf.lab.studies.report_files import stem_to_write, write_report
-from m3net_tf.lab.studies.table_record import CellValues, RunValues, TableReport
+from m3net_tf.lab.studies.table_record import RunValues, TableReport
 from m3net_tf.lab.studies.table_results import EarlierRuns, Trainings, table_report
-from m3net_tf.lab.studies.table_views import cells_in_words, table_csv, table_markdown
+from m3net_tf.lab.studies.table_views import write_table
 from m3net_tf.system.artifacts import read_json
 from m3net_tf.system.errors import DataError
 from m3net_tf.system.progress import Log, silent
@@ -131,18 +130,8 @@ def make_table(
     report = table_report(
         grid, trainings, outcomes, plan.earlier, runs_folder, command, start_s, log
     )
-    stem = stem_to_write(plan.stem, report["cells"], _finished)
-    if stem != plan.stem:
-        log(f"{plan.stem}.md stays as it is: it has results of runs that have failed now")
-    markdown = table_markdown(report, grid.path, stem)
-    log(str(write_report(stem, report, table_csv(report), markdown)))
-    log(f"cells: {cells_in_words(report)}")
+    write_table(report, grid.path, plan.stem, log)
     return report
-
-
-def _finished(cell: CellValues) -> int:
-    """Number of values in a written cell."""
-    return sum(run["value"] is not None for run in cell["runs"]) or int(cell["ours"] is not None)
 
 
 def _earlier_rows(path: Path, grid: Grid, trainings: Trainings) -> dict[str, dict[str, RunValues]]:

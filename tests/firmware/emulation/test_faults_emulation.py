@@ -6,7 +6,6 @@ from __future__ import annotations
 import itertools
 import random
 import re
-import struct
 import subprocess
 import time
 import zlib
@@ -16,7 +15,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from firmware_helpers import APPS, BOARD, BuiltFirmware, random_features
+from firmware_helpers import (
+    APPS,
+    BOARD,
+    BuiltFirmware,
+    function_address,
+    random_features,
+    with_bytes,
+)
 
 from m3net_tf.boards.device import Port, open_port
 from m3net_tf.boards.emulation.qemu import console_command, run_image, run_job, stream_image
@@ -33,29 +39,6 @@ SLOW = ("-icount", "shift=10")
 WATCHDOG_US = 30_000_000
 ENDLESS_LOOP = b"\xfe\xe7"
 UNDEFINED = b"\x07\xde"
-
-
-def with_bytes(elf: Path, target: Path, address: int, data: bytes) -> Path:
-    """A copy of a firmware with other bytes at an address of its flash."""
-    image = bytearray(elf.read_bytes())
-    (table,) = struct.unpack_from("<I", image, 28)
-    (entries,) = struct.unpack_from("<H", image, 44)
-    for index in range(entries):
-        kind, offset, _, start, file_bytes = struct.unpack_from("<5I", image, table + 32 * index)
-        if kind == 1 and start <= address < start + file_bytes:
-            at = offset + address - start
-            image[at : at + len(data)] = data
-            target.write_bytes(image)
-            return target
-    raise AssertionError(f"{elf} has nothing at {address:#x}")
-
-
-def function_address(elf: Path, name: str) -> int:
-    symbols = subprocess.run(
-        ["arm-none-eabi-nm", elf], capture_output=True, text=True, check=True
-    ).stdout
-    (address,) = re.findall(rf"^(\w+) [tT] {name}$", symbols, flags=re.MULTILINE)
-    return int(address, 16) & ~1
 
 
 def numbers(line: str) -> dict[str, int]:

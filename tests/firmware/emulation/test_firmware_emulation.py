@@ -63,7 +63,7 @@ def image_of(clips: np.ndarray, **changes: int) -> bytes:
     return struct.pack("<IHHIIIIII", *fields.values()) + clips.tobytes()
 
 
-@pytest.mark.parametrize("engine", ["built", "built_tflm"])
+@pytest.mark.parametrize("engine", ["built", pytest.param("built_tflm", marks=pytest.mark.slow)])
 def test_same_bytes_as_the_desktop_from_features(engine: str, request: pytest.FixtureRequest):
     from m3net_tf.runtime.interpreter import run_reference
 

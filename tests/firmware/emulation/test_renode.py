@@ -19,7 +19,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import renode_keywords
-from firmware_helpers import BOARD, CLASSES, BuiltFirmware
+from firmware_helpers import BOARD, CLASSES, BuiltFirmware, without_sleep
 from robot import running
 
 from m3net_tf.audio.frontend import FrontendConfig, features_int8
@@ -138,21 +138,21 @@ def test_a_dry_run_catches_a_wrong_name(tmp_path: Path, right: str, wrong: str, 
 
 
 @pytest.fixture(scope="module")
-def vectors(built_tflm: BuiltFirmware) -> renode.Vectors:
+def vectors(built: BuiltFirmware) -> renode.Vectors:
     rng = np.random.default_rng(12)
     loudness = np.array([300, 3000, 12_000])[:, None]
     pcm = np.clip(rng.normal(0, 1, (3, 16_000)) * loudness, -32768, 32767).astype(np.int16)
     features = np.stack([features_int8(FrontendConfig(), clip / 32768) for clip in pcm])
-    outputs = run_reference(built_tflm.tflite, features[..., None])
+    outputs = run_reference(built.tflite, features[..., None])
     return renode.Vectors(features, outputs, pcm, (1 / 256, -128), 16_000)
 
 
 @pytest.fixture()
-def work(built_tflm: BuiltFirmware, vectors: renode.Vectors, tmp_path: Path) -> Path:
+def work(built: BuiltFirmware, vectors: renode.Vectors, tmp_path: Path) -> Path:
     """A work folder for the MPS2 board, which replaces Renode's boards."""
     folder = tmp_path / BOARD
     folder.mkdir()
-    (folder / "firmware.elf").symlink_to(built_tflm.image.elf)
+    without_sleep(built.image.elf, folder / "firmware.elf")
     renode.write_session(folder, vectors, JOB_BYTES)
     return tmp_path
 

@@ -51,10 +51,11 @@ def wide_tflite(request: pytest.FixtureRequest) -> bytes:
     return quantize_int16x8(model, random_features(20, seed=1)[..., None])
 
 
-@pytest.mark.parametrize("engine", ["tflm", "compiled"])
+@pytest.mark.parametrize("engine", [pytest.param("tflm", marks=pytest.mark.slow), "compiled"])
 def test_the_board_gives_the_desktops_bytes(
-    tflm_possible: None, wide_tflite: bytes, engine: str, tmp_path: Path
+    wide_tflite: bytes, engine: str, tmp_path: Path, request: pytest.FixtureRequest
 ):
+    request.getfixturevalue("tflm_possible" if engine == "tflm" else "firmware_possible")
     assert activation_bits(wide_tflite) == 16
     bundle = write_bundle(tmp_path / "bundle", wide_tflite)
     assert "#define M3NET_MODEL_ACTIVATION_BITS 16" in (bundle / "model.h").read_text()

@@ -15,7 +15,7 @@ from monitor_host import expected_output
 
 from m3net_tf.audio.frontend import FrontendConfig, features_int8, frontend_preset, write_c_tables
 from m3net_tf.boards.builds.boards import find_machine
-from m3net_tf.boards.builds.build import build_firmware
+from m3net_tf.boards.builds.build import build_compiled
 from m3net_tf.boards.builds.sources import FIRMWARE_DIR
 from m3net_tf.boards.emulation.qemu import run_job
 from m3net_tf.export.c_files import CModel
@@ -81,10 +81,10 @@ def compile_host(bundle: Path, sources: tuple[str, ...]) -> Path:
     return program
 
 
-def write_bundle(folder: Path, tflite: bytes, operators: tuple[str, ...]) -> Path:
-    """The files of an export that a build reads."""
+def write_bundle(folder: Path, tflite: bytes, operators: tuple[str, ...]) -> CModel:
+    """The files of an export that a build reads; returns the facts of its network."""
     folder.mkdir()
-    CModel(
+    model = CModel(
         name="waves",
         tflite=tflite,
         labels=LABELS,
@@ -95,10 +95,11 @@ def write_bundle(folder: Path, tflite: bytes, operators: tuple[str, ...]) -> Pat
         arena_bytes=ARENA_BYTES,
         arena_source="the tests",
         licence="Apache-2.0",
-    ).write(folder)
+    )
+    model.write(folder)
     write_c_tables(COMPANDED, folder, frames=SAMPLES)
     write_c_header(DETECTOR, folder)
-    return folder
+    return model
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -150,7 +151,8 @@ def scene() -> np.ndarray:
 def test_live_detection_is_python_s_step_by_step(tmp_path: Path):
     """With a stand-in for a network, on the host: columns, scores and events."""
     # Never run, because firmware/host/model.c replaces it: any bytes and operators will do.
-    bundle = write_bundle(tmp_path / "bundle", b"no model", ("SOFTMAX",))
+    bundle = tmp_path / "bundle"
+    write_bundle(bundle, b"no model", ("SOFTMAX",))
     pcm, seen = scene(), []
     (tmp_path / "pcm").write_bytes(pcm.tobytes())
 
@@ -192,7 +194,7 @@ def test_live_detection_is_python_s_step_by_step(tmp_path: Path):
 
 
 @pytest.fixture(scope="module")
-def bundle(tflm_possible: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def network() -> bytes:
     """A small network that takes samples, quantised on random ones."""
     from m3net_tf.quantization.ptq import quantize_int8
     from m3net_tf.system.keras import keras
@@ -206,16 +208,12 @@ def bundle(tflm_possible: None, tmp_path_factory: pytest.TempPathFactory) -> Pat
     outputs = layers.Softmax()(layers.Flatten()(layers.Conv2D(CLASSES, 1)(x)))
     network = keras.Model(inputs, outputs)
     sounds = np.random.default_rng(1).integers(-128, 128, (20, 1, SAMPLES, 1)).astype(np.int8)
-    tflite = quantize_int8(network, sounds)
-    folder = tmp_path_factory.mktemp("waves") / "bundle"
-    write_bundle(folder, tflite, tuple(operators_of(tflite)))
-    (folder / "model.tflite").write_bytes(tflite)
-    return folder
+    return quantize_int8(network, sounds)
 
 
 @pytest.mark.parametrize("board", BOARDS)
 def test_an_emulated_core_gives_the_desktop_s_bytes_from_samples(
-    bundle: Path, tmp_path: Path, board: str
+    firmware_possible: None, network: bytes, tmp_path: Path, board: str
 ):
     from m3net_tf.runtime.interpreter import run_reference
 
@@ -226,9 +224,10 @@ def test_an_emulated_core_gives_the_desktop_s_bytes_from_samples(
     pcm = np.clip(np.round(clips), -32768, 32767).astype(np.int16)
     windows = pcm[:, 2 * HOP :][:, :SAMPLES]
     features = np.stack([features_int8(COMPANDED, clip / 32_768.0) for clip in windows])
-    scores = run_reference((bundle / "model.tflite").read_bytes(), features[..., None])
+    scores = run_reference(network, features[..., None])
     assert len(np.unique(scores, axis=0)) > 3
-    image = build_firmware(bundle, board, tmp_path / "build")
+    model = write_bundle(tmp_path / "bundle", network, tuple(operators_of(network)))
+    image = build_compiled(tmp_path / "bundle", model, board, tmp_path / "build")
     result = run_job(image.elf, find_machine(board), pcm, report_features=True)
     np.testing.assert_array_equal(result.features, features)
     np.testing.assert_array_equal(result.outputs, scores)

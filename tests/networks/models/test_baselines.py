@@ -81,17 +81,3 @@ class TestImageNet:
         message = r"MobileNetV3-Small cannot be loaded \(URL fetch failure .* no route\): connect"
         with pytest.raises(ConfigError, match=message):
             small((64, 64, 1), imagenet=True)
-
-
-@pytest.mark.parametrize(
-    ("shape", "changes", "message"),
-    [
-        (SHAPE, {"body": "vgg16"}, "'vgg16': choose one of efficientnet_b0, mobilenet_v2"),
-        (SHAPE, {"channels": "colour"}, "'colour': choose one of replicate, convolution"),
-        ((40, 49, 2), {}, "map of 2 channels cannot be repeated to three"),
-        (SHAPE, {"imagenet": "yes"}, "'imagenet' of model baselines is 'yes'"),
-    ],
-)
-def test_bad_arguments(shape, changes, message):
-    with pytest.raises(ConfigError, match=message):
-        small(shape, **changes)

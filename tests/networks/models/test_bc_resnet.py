@@ -6,7 +6,6 @@ import pytest
 from int8_model_helpers import check_int8
 
 from m3net_tf.networks.models import build_model
-from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras
 
 # Origin: the paper's table 3, trainable parameters for 12 classes.
@@ -49,10 +48,3 @@ def test_int8_on_the_operators_of_tflite_micro():
             *("MUL", "PAD", "RESHAPE", "SOFTMAX"),
         },
     )
-
-
-def test_bad_arguments():
-    with pytest.raises(ConfigError, match="at least 33 bins, not 32: change frontend.mel_bins"):
-        build_model("bc_resnet", "tau1", input_shape=(32, 98, 1))
-    with pytest.raises(ConfigError, match="model.tau is 0.1: give at least 0.125"):
-        build_model("bc_resnet", "tau1", overrides={"tau": 0.1})

@@ -9,7 +9,6 @@ from m3net_tf.export.operators import operators_of
 from m3net_tf.networks.models import build_model
 from m3net_tf.quantization.ptq import quantize_int8
 from m3net_tf.runtime.interpreter import run_reference, run_tflm, tflm_unavailable_reason
-from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras, tf
 from m3net_tf.training.self_distillation import self_distillation_loss
 
@@ -209,30 +208,3 @@ def test_int8_on_the_operators_of_tflite_micro(step):
     micro = np.concatenate([run_tflm(tflite, clip[None]) for clip in fresh])
     # The two LSTM kernels round differently by 1; further layers make it a few.
     np.testing.assert_allclose(micro.astype(int), scores.astype(int), atol=3)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"semantic": False, "detail": False}, "semantic and model.detail are both off"),
-        ({"fusion": "mean"}, "fusion is 'mean': choose one of gam, sum, concat"),
-        ({"fd_modules": "AAXBR"}, "fd_modules is 'AAXBR': give one of the letters A, B, R"),
-        ({"fd_modules": "AAB"}, "for each of the 5 semantic_filters"),
-        ({"detail_filters": [4, 4, 8]}, "detail_filters 3: give both the same number"),
-        ({"token_filters": 7}, "token_filters is 7: give an even number"),
-        ({"token_step": 0}, "token_step is 0: give 1 or more"),
-        ({"stem_step": 0}, "stem_step is 0: give 1 or more"),
-        ({"heads": 3}, "3 attention heads cannot share 8 channels: give a divisor"),
-        ({"heads": 0}, "attention heads is 0: give 1 or more"),
-        ({"garm": "yes"}, "'garm' of model bilateral is 'yes': give a value of type bool"),
-    ],
-)
-def test_bad_arguments(changes, message):
-    with pytest.raises(ConfigError, match=message):
-        tiny(**changes)
-
-
-@pytest.mark.parametrize("shape", [(40, 98, 1), (1, 4000, 2)])
-def test_maps_are_refused(shape):
-    with pytest.raises(ConfigError, match=r"waveform of shape \(1, samples, 1\), not .*kind"):
-        build_model("bilateral", "small", input_shape=shape)

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from m3net_tf.networks.models.bc_resnet.broadcasted import SubSpectralNorm, broadcasted_residual
-from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras, tf
 
 
@@ -41,13 +40,6 @@ def test_running_statistics_serve_at_inference():
     before = layer.moving_mean.numpy()
     np.testing.assert_array_equal(layer(x + 9, training=True), layer(x + 9))
     np.testing.assert_array_equal(layer.moving_mean, before)
-
-
-def test_bad_bands():
-    with pytest.raises(ConfigError, match="bands is 0: give at least 1"):
-        SubSpectralNorm(0)
-    with pytest.raises(ConfigError, match="a map of 4 bins cannot have 5 bands"):
-        SubSpectralNorm(5)(maps(4))
 
 
 def block(filters: int = 3, **changes: object) -> keras.Model:

@@ -95,11 +95,6 @@ class TestEveryMethod:
         assert model.output_shape == (None, CLASSES)
         np.testing.assert_allclose(tf.reduce_sum(model(real()), 1), 1, rtol=1e-5)
 
-    def test_eager_and_graph_agree(self, method):
-        model = tiny(method=method)
-        traced = tf.function(model)(real(), training=False)
-        np.testing.assert_allclose(traced, model(real()), rtol=1e-4, atol=1e-6)
-
     def test_trains(self, method):
         model = tiny(method=method)
         losses = train(model, 4)
@@ -243,32 +238,6 @@ class TestProbe:
         for function in (probe, importance_network, classifier_network):
             with pytest.raises(ConfigError, match="has no DiffRes"):
                 function(tiny(method="avgpool"))
-
-
-class TestErrors:
-    @pytest.mark.parametrize(
-        ("overrides", "message"),
-        [
-            ({"method": "maxpool"}, "'maxpool': choose one of diffres, avgpool, change_hop"),
-            ({"classifier": {"name": "m3net"}}, "'model.classifier' lacks 'preset'"),
-            ({"classifier": {**SMALL, "size": 3}}, "unknown key 'size' in section 'model.class"),
-            ({"classifier": {**SMALL, "name": "diffres"}}, "diffres itself"),
-            ({"classifier": {**SMALL, "name": "m4net"}}, "unknown model 'm4net'"),
-            ({"classifier": {**SMALL, "preset": "xxl"}}, "unknown preset 'xxl'"),
-            ({"reading": "code"}, "reading is 'code': choose one of paper, released"),
-            ({"reduction": 1.0}, "reduction is 1.0: give a share of the frames"),
-            ({"feature_range": {"min": 3}}, "unknown key 'min' in section 'model.feature_range'"),
-            ({"feature_range": {"log": "log2"}}, "'log2': choose one of ln, db"),
-        ],
-    )
-    def test_settings(self, overrides, message):
-        with pytest.raises(ConfigError, match=message) as caught:
-            tiny(**overrides)
-        assert "\n" not in str(caught.value)
-
-    def test_more_than_one_channel(self):
-        with pytest.raises(ConfigError, match="needs a map with 1 channel, not 3"):
-            build_model("diffres", "mcu", input_shape=(40, 50, 3))
 
 
 class TestWeights:

@@ -20,7 +20,6 @@ from m3net_tf.networks.models.learnable_frontend.filterbank import (
     mel_edges_hz,
 )
 from m3net_tf.networks.models.learnable_frontend.pooling import LowpassPooling
-from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras, tf
 
 RATE_HZ = 16_000
@@ -228,30 +227,3 @@ def test_log_energy():
     x = np.array([0.0, 1e-7, 1.0], np.float32).reshape(1, 1, 3, 1)
     expected = np.log(x.astype(np.float64) + ENERGY_FLOOR)
     np.testing.assert_allclose(LogEnergy()(x), expected, rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("layer", "message"),
-    [
-        (lambda: GaborEnergy(0), "bins is 0: give at least 1"),
-        (lambda: GaborEnergy(4, 40), "width_samples is 40: give an odd number"),
-        (
-            lambda: SincMagnitude(4, 41, sample_rate_hz=8000),
-            "max_hz 7800: give rising edges .* 4000",
-        ),
-        (lambda: GaborEnergy(4, 41)(noise(1, 8, 50, 1)), r"\(1, samples, 1\), not \(8, 50, 1\)"),
-        (lambda: LowpassPooling(400, 160, "mean"), "'mean': choose one of gaussian, hann_squared"),
-        (lambda: LowpassPooling(3), "windows of 3 samples"),
-        (lambda: LowpassPooling(400, 0), "at a hop of 0"),
-        (
-            lambda: LowpassPooling(400)(noise(1, 2, 399, 1)),
-            "clips of 399 samples are shorter than a window of 400",
-        ),
-        (lambda: PCEN(alpha=1.1), r"alpha 1.1 and smoothing 0.04: give both in \[0, 1\]"),
-        (lambda: PCEN(root=0.5), "root 0.5 and floor 1e-07: give delta"),
-        (lambda: LogEnergy(0.0), "offset is 0.0: give a number above 0"),
-    ],
-)
-def test_bad_arguments(layer, message):
-    with pytest.raises(ConfigError, match=message):
-        layer()

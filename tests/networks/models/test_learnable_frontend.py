@@ -10,7 +10,7 @@ from m3net_tf.networks.models import build_model
 from m3net_tf.networks.models.complexity import count_macs
 from m3net_tf.networks.models.learnable_frontend import FRONTENDS
 from m3net_tf.quantization.ptq import quantize_int8
-from m3net_tf.system.errors import ConfigError, ModelError
+from m3net_tf.system.errors import ModelError
 from m3net_tf.system.keras import keras, tf
 
 SAMPLES, CLASSES = 1600, 3
@@ -96,13 +96,6 @@ class TestEveryFrontend:
         changed = [np.abs(new - old).max() > 0 for old, new in zip(before, after, strict=True)]
         assert all(changed)
 
-    def test_saved_and_loaded(self, frontend, tmp_path):
-        model = tiny(frontend)
-        model.save(tmp_path / "model.keras")
-        loaded = keras.models.load_model(tmp_path / "model.keras", compile=False)
-        assert loaded.get_config() == model.get_config()
-        np.testing.assert_array_equal(loaded(real()), model(real()))
-
 
 def test_costs_are_those_of_the_convolutions():
     classifier = build_model(
@@ -121,26 +114,3 @@ def test_other_rates_and_hops():
 def test_int8_is_refused_in_one_line():
     with pytest.raises(ModelError, match="learnable_frontend has a layer without int8 form"):
         quantize_int8(tiny("leaf"), waves())
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"frontend": "mel"}, "'mel': choose one of leaf, sincnet, td_fbank"),
-        ({"classifier": {"name": "m3net"}}, "'model.classifier' lacks 'preset'"),
-        ({"classifier": {"name": "learnable_frontend", "preset": "leaf"}}, "frontend itself"),
-        ({"classifier": {"name": "diffres", "preset": "mcu"}}, "cannot follow learnable"),
-        ({"window_s": 0.2}, "windows of 3200 samples at a hop of 160 in clips of 1600"),
-        ({"hop_s": 0.0}, "at a hop of 0"),
-        ({"max_hz": 9000.0}, "at most half the sample rate, 8000"),
-        ({"bins": 0}, "bins is 0: give at least 1"),
-    ],
-)
-def test_bad_arguments(changes, message):
-    with pytest.raises(ConfigError, match=message):
-        tiny(**{"frontend": "leaf", **changes})
-
-
-def test_maps_are_refused():
-    with pytest.raises(ConfigError, match=r"\(1, samples, 1\), not \(40, 98, 1\): set frontend.k"):
-        build_model("learnable_frontend", "leaf", input_shape=(40, 98, 1))

@@ -112,13 +112,6 @@ def test_rows_of_the_table_from_a_recipe():
     assert layers["tail1_relu"].output_shape == (None, 6, 6, 12)
 
 
-@pytest.mark.parametrize("section", ["sfp", "tail"])
-def test_an_unknown_key_of_a_row(section):
-    message = f"unknown key 'width' in section 'model.{section}': known keys are filters, kernel"
-    with pytest.raises(ConfigError, match=message):
-        tiny(**{section: [{"filters": 8, "width": 3}]})
-
-
 def test_mirror_attention_without_either_branch():
     with pytest.raises(ConfigError, match="mfp and model.dfp are both off: set model.mirror_att"):
         tiny(mfp=False, dfp=False)

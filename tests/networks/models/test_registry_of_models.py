@@ -93,42 +93,6 @@ def test_a_design_is_its_arguments_whatever_the_preset_is_called(monkeypatch):
         design_sha256("m3net", "xl")
 
 
-def test_unknown_preset():
-    choices = ", ".join(presets_of("m3net"))
-    message = f"unknown preset 'huge' of model m3net: choose one of {choices}$"
-    with pytest.raises(ConfigError, match=message):
-        build_model("m3net", "huge")
-
-
-def test_unknown_argument():
-    message = "unknown argument 'mirrors' of model m3net: its arguments are sfp, tail, .*dropout, "
-    with pytest.raises(ConfigError, match=message):
-        build_model("m3net", "mcu", overrides={"mirrors": 3})
-    with pytest.raises(ConfigError, match="unknown argument 'classes' of model m3net"):
-        build_model("m3net", "mcu", overrides={"classes": 3})
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"overrides": {"sfp": [{"filters": 8, "pool": 64}]}},
-        {"overrides": {"sfp": 3}},
-        {"overrides": {"sfp": [3]}},
-        {"overrides": {"sfp": [{"kernel": [3, 3]}]}},
-        {"overrides": {"sfp": [{"filters": "many"}]}},
-        {"overrides": {"sfp": [{"filters": 8, "strides": [2, 1]}]}},
-        {"overrides": {"dropout": 1.5}},
-        {"overrides": {"dropout": "half"}},
-        {"overrides": {"dropout": True}},
-        {"overrides": {"mirror_attention": "off"}},
-    ],
-)
-def test_arguments_that_fit_no_network(changes):
-    with pytest.raises(ConfigError, match="model m3net") as caught:
-        build_model("m3net", **{"preset": "mcu", **changes})
-    assert "\n" not in str(caught.value)
-
-
 def test_macs_of_each_kind_of_layer():
     inputs = keras.Input((8, 10, 4))
     x = keras.layers.Conv2D(6, (3, 5), (2, 1), padding="same")(inputs)  # (4, 10, 6)

@@ -10,7 +10,6 @@ from int8_model_helpers import check_int8
 from m3net_tf.networks.models import build_model
 from m3net_tf.networks.models.complexity import count_macs
 from m3net_tf.networks.models.sparknet.sparse_gate import SparseGate
-from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras, tf
 
 
@@ -74,14 +73,3 @@ def test_int8_on_the_operators_of_tflite_micro():
         },
     )
     assert len(np.unique(scores, axis=0)) > 1
-
-
-def test_bad_arguments():
-    with pytest.raises(ConfigError, match="maps with one channel, not 3: change the front end"):
-        build_model("sparknet", "mcu", input_shape=(40, 49, 3))
-    with pytest.raises(ConfigError, match="model.filters is 0: give at least 1"):
-        build_model("sparknet", "mcu", overrides={"filters": 0})
-    with pytest.raises(ConfigError, match="SparseGate noise is 0.0: give more than 0"):
-        build_model("sparknet", "mcu", overrides={"noise": 0.0})
-    with pytest.raises(ConfigError, match="SparseGate weight is -1.0: give 0 or more"):
-        build_model("sparknet", "mcu", overrides={"sparsity": -1.0})

@@ -10,7 +10,6 @@ from m3net_tf.networks.models import build_model
 from m3net_tf.networks.models.spectromasknet import learnt_values
 from m3net_tf.quantization.ptq import quantize_int8
 from m3net_tf.runtime.interpreter import run_reference, run_tflm, tflm_unavailable_reason
-from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras, tf
 
 SHAPE, CLASSES = (24, 30, 1), 4
@@ -274,31 +273,6 @@ def test_int8():
     if reason := tflm_unavailable_reason():
         pytest.skip(reason)
     np.testing.assert_array_equal(run_tflm(tflite, features[:8]), scores[:8])
-
-
-@pytest.mark.parametrize(
-    ("overrides", "message"),
-    [
-        ({"complete": "loud"}, "model.complete is 'loud': choose one of global, local, se, none"),
-        ({"masked": "dense"}, "model.masked is 'dense': choose"),
-        ({"complete": "off", "masked": "off"}, "are both off: leave one on"),
-        ({"mask": "round"}, "mask is 'round': choose one of random, grid, high_energy"),
-        ({"mask_parameters": "free"}, "mask_parameters is 'free': choose fixed or learnable"),
-        ({"mask_ratio": 1.5}, "mask ratio is 1.5"),
-        ({"modules": [1, 1, 1]}, "modules has 3, model.channels has 2, model.strides has 2"),
-        ({"modules": [], "channels": [], "strides": []}, "give each the same, at least 1"),
-        ({"channels": [8, 0]}, r"channels is \[8, 0\]: give whole numbers"),
-        ({"strides": [1, 0.5]}, "strides is .*: give whole numbers of at least 1"),
-        ({"expansion": "wide"}, "'expansion' of model spectromasknet is 'wide'"),
-        (
-            {"masks": 3},
-            "unknown argument 'masks' of model spectromasknet: its arguments are modules",
-        ),
-    ],
-)
-def test_a_bad_argument(overrides, message):
-    with pytest.raises(ConfigError, match=message):
-        tiny(**overrides)
 
 
 def test_dropout():

@@ -168,22 +168,6 @@ def test_masks_in_a_graph_of_open_shape(kind):
         assert traced(maps(3, (F, total, C))).shape == (3, F, total, C)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"kind": "loud"}, "mask is 'loud': choose one of random, grid, high_energy"),
-        ({"block": 0}, "block is 0: give at least 1"),
-        ({"ratio": 0.0}, "ratio is 0.0: give a share between"),
-        ({"ratio": 1.0}, "ratio is 1.0: give a share between"),
-        ({"smallest_block": 5, "largest_block": 5}, "from 5 to 5: give a smaller number"),
-        ({"smallest_block": 0.5}, "from 0.5 to 20.0: give a smaller"),
-    ],
-)
-def test_a_bad_mask(arguments, message):
-    with pytest.raises(ConfigError, match=message):
-        BlockMask(**arguments)
-
-
 def test_a_map_too_low_for_learnt_blocks():
     with pytest.raises(ConfigError, match="4 bins is too small for learnt blocks of at least 2:"):
         BlockMask(learnable=True)(maps(1, (4, 50, 1)))
@@ -207,11 +191,6 @@ def test_means_count_own_frames_alone(axes, training):
     for mean, clip, length in zip(means, x.numpy(), lengths, strict=True):
         own = clip[:, :length].mean(tuple(axis - 1 for axis in axes), keepdims=True)
         np.testing.assert_allclose(mean[:, :length], own, rtol=1e-4, atol=1e-6)
-
-
-def test_a_mean_of_nothing():
-    with pytest.raises(ConfigError, match="averages nothing: set frequency, time or both"):
-        MapMean(frequency=False, time=False)
 
 
 @pytest.mark.parametrize("training", [False, True])
@@ -286,11 +265,6 @@ def test_frames_of_clips_after_strides():
         FrameMask(0)
 
 
-def test_bad_groups():
-    with pytest.raises(ConfigError, match="groups is 0: give at least 1"):
-        GroupNorm(0)
-
-
 # ------------------------------------------------------- attention and fusion
 
 
@@ -305,15 +279,6 @@ def test_fusion_weighs_two_branches():
     unbound = WeightedFusion(l2=0)
     unbound([a, b])
     assert not unbound.losses
-
-
-def test_a_bad_fusion():
-    with pytest.raises(ConfigError, match="start is 1.5: give a weight from 0 to 1"):
-        WeightedFusion(1.5)
-    with pytest.raises(ConfigError, match="l2 is -1: give 0 or more"):
-        WeightedFusion(l2=-1)
-    with pytest.raises(ConfigError, match="two branches of one shape"):
-        WeightedFusion()([maps(2), maps(2, (F, T, 3))])
 
 
 def test_three_way_attention_is_the_outer_product():

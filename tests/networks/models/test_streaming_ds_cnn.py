@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""MLPerf Tiny's streaming wake word: the published layers, and what a hop computes."""
+
+import numpy as np
+import pytest
+from int8_model_helpers import check_int8
+
+from m3net_tf.compiler.streaming.network import stream_network
+from m3net_tf.export.untrained import quantize_untrained
+from m3net_tf.networks.models import build_model
+from m3net_tf.system.errors import ConfigError
+
+
+def test_the_layers_are_those_of_the_published_file():
+    model = build_model("streaming_ds_cnn", "mlperf")
+    shapes = {layer.name: layer.output_shape[1:] for layer in model.layers}
+    # Origin: str_ww_ref_model.tflite, (frames, 1, channels) there.
+    expected = {"ds1_dw": (1, 28, 40), "ds2_dw": (1, 24, 128), "ds3_dw": (1, 15, 128)}
+    expected |= {"ds3_relu": (1, 15, 128), "last_dw": (1, 1, 128), "last_relu": (1, 1, 32)}
+    assert expected.items() <= shapes.items()
+
+
+def test_a_hop_computes_one_column_of_each_layer():
+    maps = np.random.default_rng(0).integers(-128, 128, (4, 40, 30, 1)).astype(np.int8)
+    network = quantize_untrained(build_model("streaming_ds_cnn", "mlperf"), maps)
+    push = stream_network(network.tflite, 2).push
+    assert (push.hop, push.window) == (1, 30)
+    assert (push.products, push.window_products) == (46_040, 826_368)
+
+
+def test_int8():
+    operators = {"AVERAGE_POOL_2D", "CONV_2D", "DEPTHWISE_CONV_2D", "RESHAPE", "SOFTMAX"}
+    check_int8(build_model("streaming_ds_cnn", "mlperf"), {*operators, "TRANSPOSE"})
+
+
+@pytest.mark.parametrize("shape", [(40, 15, 1), (40, 30, 2)])
+def test_shapes_that_do_not_fit(shape):
+    with pytest.raises(ConfigError, match="takes one channel of at least 16 frames"):
+        build_model("streaming_ds_cnn", "mlperf", input_shape=shape)
