@@ -24,7 +24,7 @@ from m3net_tf.compiler.operators.forms import FORMS
 _MODELS = 6  # of each operator, whose calls name its kernels
 _SHARED = ("arithmetic.h", "dsp.h", "engine.h", "weights.h")  # what all kernels use
 #: Macro of a code path, and what the page calls it.
-PATHS = {"DSP": "DSP", "HELIUM": "Helium"}
+PATHS = {"DSP": "DSP", "HELIUM": "Helium", "RV32": "RV32"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +67,7 @@ def operators_page(note: str) -> list[str]:
         "",
         "Every kernel has portable C, which all cores can use. The last column names the cores for",
         "which a kernel also has code of its own: DSP is Armv7E-M, and Armv8-M with its extension;",
-        "Helium is Armv8.1-M with vectors. bool and int32 have no scale.",
+        "Helium is Armv8.1-M with vectors; RV32 is RISC-V. bool and int32 have no scale.",
         "",
         "| operator | int8 | int16 | bool, int32 | kernels | own code |",
         "|---|---|---|---|---|---|",

@@ -24,3 +24,9 @@ def test_each_wing_imports_only_wings_below_it():
 def test_the_picture_shows_the_table_of_setup_cfg():
     drawing = runpy.run_path(str(ROOT / "docs" / "draw_rooms.py"))
     assert drawing["PICTURE"].read_text() == drawing["draw"](), "run python docs/draw_rooms.py"
+
+
+@pytest.mark.slow
+def test_the_picture_of_kept_lines_is_of_these_networks():
+    drawing = runpy.run_path(str(ROOT / "docs" / "draw_kept_lines.py"))
+    assert drawing["PICTURE"].read_text() == drawing["draw"](), "run python docs/draw_kept_lines.py"

@@ -98,8 +98,8 @@ typedef struct {
 
 /// Sets up a monitor, and gives the detector the thresholds that the board saved.
 ///
-/// @param buffer  at least M3NET_MODEL_INPUT_BYTES bytes, aligned to 2; if a window of samples fits,
-///                the board can also record and take the benchmark's audio.
+/// @param buffer  at least M3NET_MODEL_INPUT_BYTES bytes, aligned to 2; if a window of
+///                samples fits, the board can also record and take the benchmark's audio.
 void m3net_monitor_init(m3net_monitor* monitor, m3net_recognizer* recognizer, m3net_live* live,
                         uint8_t* buffer, uint32_t buffer_bytes, uint32_t arena_bytes);
 

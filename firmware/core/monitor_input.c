@@ -30,8 +30,8 @@ void m3net_monitor_load(m3net_monitor* monitor, const m3net_monitor_words* words
     monitor->load = M3NET_LOAD_FEATURES;
     monitor->load_bytes = M3NET_MODEL_INPUT_BYTES;
   } else if (m3net_monitor_is(words->word[1], "pcm") && words->count == 3u) {
-    if (m3net_monitor_number(words->word[2], &samples) != M3NET_OK || samples < M3NET_WINDOW_SAMPLES ||
-        samples > MAX_CLIP_SAMPLES) {
+    if (m3net_monitor_number(words->word[2], &samples) != M3NET_OK ||
+        samples < M3NET_WINDOW_SAMPLES || samples > MAX_CLIP_SAMPLES) {
       m3net_console_error_begin("number");
       m3net_console_text("the clip must have 2^24 samples at most, and at least ");
       m3net_console_u32(M3NET_WINDOW_SAMPLES);

@@ -72,8 +72,8 @@ static inline int32_t m3net_reduce(int32_t value, m3net_reducer factor) {
 }
 
 /// A sum of a narrow layer in steps of the output. Equals m3net_scale where no bit is lost: the
-/// upper word of a doubled product is the rounded product, and subtracting one from those of
-/// negative sums rounds halves away from zero. A product that is rounded to zero stays zero,
+/// upper word of a doubled product is the rounded product. For negative sums one is subtracted
+/// from it, which rounds halves away from zero. A product that is rounded to zero stays zero,
 /// because the offset has half a step.
 static inline int32_t m3net_requantize_narrow(int32_t sum, const m3net_channel* channel) {
   const int32_t doubled = m3net_shift_left(sum, 1);

@@ -21,8 +21,8 @@ void m3net_compare(const m3net_comparison* layer, const int8_t* first, const int
     for (int32_t x = 0; x < loop->size[3]; ++x) {
       const int32_t a =
           enlarged(first[places.first + x * loop->first[3]], layer->first_offset, layer->first);
-      const int32_t b =
-          enlarged(second[places.second + x * loop->second[3]], layer->second_offset, layer->second);
+      const int32_t b = enlarged(second[places.second + x * loop->second[3]], layer->second_offset,
+                                 layer->second);
       const int8_t unequal = a < b ? layer->less : layer->greater;
       output[places.output + x * loop->output[3]] = a == b ? layer->equal : unequal;
     }

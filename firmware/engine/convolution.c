@@ -40,7 +40,7 @@ static int8_t* fill(int8_t* patch, int32_t value, int32_t count) {
 
 #if M3NET_ENGINE_DSP
 
-/// Sums of four channels; `ab` is that of channel a plus 256 times that of channel b.
+/// Sums of four channels; `ab` is the sum of channel a plus 256 times the sum of channel b.
 typedef struct {
   int32_t a, ab, c, cd;
 } twin_sums;

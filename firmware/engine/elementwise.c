@@ -135,17 +135,18 @@ static inline int32_t scale_negative(const m3net_binary* layer, int32_t input, i
 
 static void scale_negatives(const void* layer, const m3net_row* row) {
   for (int32_t i = 0; i < row->count; ++i) {
-    const int32_t value = scale_negative((const m3net_binary*)layer, row->first[i * row->first_step],
-                                         row->second[i * row->second_step]);
+    const int32_t value =
+        scale_negative((const m3net_binary*)layer, row->first[i * row->first_step],
+                       row->second[i * row->second_step]);
     row->output[i * row->output_step] = (int8_t)m3net_clamp(value, INT8_MIN, INT8_MAX);
   }
 }
 
 static void scale_negatives_16(const void* layer, const m3net_row* row) {
   for (int32_t i = 0; i < row->count; ++i) {
-    const int32_t value = scale_negative((const m3net_binary*)layer,
-                                         m3net_load_16(row->first + i * row->first_step),
-                                         row->second[i * row->second_step]);
+    const int32_t value =
+        scale_negative((const m3net_binary*)layer, m3net_load_16(row->first + i * row->first_step),
+                       row->second[i * row->second_step]);
     m3net_store_16(row->output + i * row->output_step, m3net_clamp(value, INT16_MIN, INT16_MAX));
   }
 }
@@ -162,7 +163,7 @@ static inline int32_t bits_of(int32_t value) {
 static inline int32_t divide_item(const m3net_division* layer, int32_t first, int32_t second) {
   const int32_t divisor = second + layer->second_offset;
   const int32_t value = divisor < 0 ? -(first + layer->first_offset) : first + layer->first_offset;
-  // The numerator is enlarged as far as it fits, and the quotient is below it by the divisor's bits.
+  // The numerator is enlarged as far as it fits; the quotient has the divisor's bits less.
   const int32_t left = 31 - bits_of(value < 0 ? ~value : value);
   const int32_t below = divisor == 0 ? 0 : bits_of(divisor < 0 ? -divisor : divisor) - 1;
   const int32_t right = left + below - layer->factor.shift;

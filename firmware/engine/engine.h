@@ -146,7 +146,8 @@ typedef struct {
 
 /// Contiguous runs of bytes at other places: the output follows three loops.
 typedef struct {
-  const int32_t *first, *second, *third;  ///< Bytes from the input's start, for each step of a loop.
+  /// Bytes from the input's start, for each step of a loop.
+  const int32_t *first, *second, *third;
   int32_t size[3];
   int32_t bytes;  ///< Of a run.
 } m3net_runs;
@@ -336,8 +337,8 @@ void m3net_minimum(const m3net_loop* loop, const int8_t* first, const int8_t* se
 void m3net_maximum(const m3net_loop* loop, const int8_t* first, const int8_t* second,
                    int8_t* output);
 
-/// Negative inputs times their slopes, and positive ones, in the scale of the output. The output may
-/// be the input if it has the same steps. Slopes are int8_t also of 16-bit inputs.
+/// Negative inputs times their slopes, and positive ones, in the scale of the output. The output
+/// may be the input if it has the same steps. Slopes are int8_t also of 16-bit inputs.
 void m3net_scale_negatives(const m3net_binary* layer, const int8_t* input, const int8_t* slopes,
                            int8_t* output);
 void m3net_scale_negatives_16(const m3net_binary* layer, const int8_t* input, const int8_t* slopes,
@@ -460,8 +461,8 @@ void m3net_average_lines(const m3net_pooling* layer, const int32_t* sums, int8_t
 
 // Windows that move on (`m3net compile --stream`): sums over lines of which most stay.
 
-/// Adds lines to the sums of all items but those of the reduced dimensions, or takes them away:
-/// `sign` is 1 or -1. The output's steps, factor and offsets of the layer are not used.
+/// Adds lines to the sums over the reduced dimensions, or subtracts them: `sign` is 1 or -1. The
+/// output's steps, factor and offsets of the layer are not used.
 void m3net_add_lines(const m3net_reduction* layer, const int8_t* input, int32_t sign,
                      int32_t* sums);
 void m3net_add_lines_16(const m3net_reduction* layer, const int8_t* input, int32_t sign,

@@ -124,7 +124,7 @@ typedef struct {
   }
 #else
 /// Distance in bits of two channels' sums in one number. The lower one can hold M3NET_LANE_ITEMS
-/// products; on RISC-V it holds two.
+/// products, on RISC-V two.
 #if M3NET_ENGINE_RV32
 #define M3NET_LANE_BITS 16
 #else

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // An application that streams: each clip of the job image has the frames of one push. The console
-// prints outputs and cost of each push; then, for comparison, those of the whole window's network
-// on the last window.
+// prints outputs and cost of each push and then, for comparison, of the whole window's network on
+// the last window.
 //
 // m3net bench stream copies job.c and job.h beside it, and writes m3net_stream.{c,h} and:
 //   stream_facts.h   STREAM_OUTER and STREAM_INNER: items before a frame's axis, bytes behind it

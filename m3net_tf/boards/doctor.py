@@ -105,7 +105,7 @@ def _tools() -> Iterator[Check]:
 
 
 def _architectures() -> dict[str, Architecture]:
-    """Those of all boards, by name; none without a source checkout."""
+    """The architectures of all boards, by name; none without a source checkout."""
     try:
         boards = [load_board(name) for name in list_boards()]
     except M3NetError:

@@ -156,7 +156,7 @@ class _Writer:
         )
 
     def count_push(self, push: Push) -> str:
-        """Expression that says whether the outputs are those of a whole window."""
+        """Expression that is true once a whole window has been pushed."""
         pushes = self._network.states[-1].block
         return f"m3net_count_push({push.needed}, {self.scratch('count_push', pushes)})"
 

@@ -67,7 +67,7 @@ class Push:
 
     @property
     def needed(self) -> int:
-        """Pushes after which the outputs are those of a window."""
+        """Pushes until a whole window has been pushed."""
         return -(-self.window // self.hop)
 
     @property

@@ -355,7 +355,7 @@ def _with_shared_lines(stages: list[Stage], order: Sequence[int]) -> list[Stage]
 
 
 def _together(stages: list[Stage], order: Sequence[int]) -> dict[Block, set[Block]]:
-    """For the memory of each single line, that of the lines that exist while it does.
+    """For the block of each single line, the blocks of the lines that exist at the same time.
 
     A line exists from the step that computes it to the one that reads it.
     """

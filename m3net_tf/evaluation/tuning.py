@@ -120,7 +120,15 @@ def find_gate_level(recording: Recording, config: DetectorConfig) -> int:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Option:
+class Option:
+    """Settings of one class with what they cost on the recording.
+
+    Attributes:
+        false_accepts: number of false accepts of the class.
+        missed: number of its missed events.
+        settings: the settings.
+    """
+
     false_accepts: int
     missed: int
     settings: ClassSettings
@@ -141,12 +149,12 @@ class _Option:
 
 def _class_options(
     recording: Recording, config: DetectorConfig, label: int, ran: npt.NDArray[np.bool_]
-) -> Iterator[_Option]:
+) -> Iterator[Option]:
     """All settings of a class with their results; the first one never triggers events."""
     truth = ClassTruth.of(recording.truth, label)
     columns = due_columns(config, len(recording.tape.levels))
     plain = dataclasses.replace(config.classes[label], threshold=1.0, release=1.0)
-    yield _Option(0, len(truth.starts_s), plain)
+    yield Option(0, len(truth.starts_s), plain)
     for window_runs in WINDOW_RUNS:
         smoothed = smooth(recording.tape.scores[:, label], ran, window_runs)
         for hits, suppression_s in itertools.product(HITS, SUPPRESSION_S):
@@ -167,26 +175,26 @@ def _class_options(
                 tallies.append(truth.tally(times_s, recording.tolerance_s))
             for i, settings in enumerate(row):
                 neighbours = tallies[max(0, i - MARGIN_STEPS) : i + MARGIN_STEPS + 1]
-                yield _Option(
+                yield Option(
                     max(tally.false_accepts for tally in neighbours),
                     max(tally.missed for tally in neighbours),
                     settings,
                 )
 
 
-def _best_of_each_count(options: Sequence[_Option], most: int) -> list[_Option]:
+def best_of_each_count(options: Sequence[Option], most: int) -> list[Option]:
     """The best option for each number of false accepts, if it has fewer misses than with less."""
-    kept: list[_Option] = []
+    kept: list[Option] = []
     for option in sorted(options, key=lambda option: option.rank):
         if option.false_accepts <= most and (not kept or option.missed < kept[-1].missed):
             kept.append(option)
     return kept
 
 
-def _share(options: Sequence[Sequence[_Option]], allowed: int) -> list[_Option]:
+def share_false_accepts(options: Sequence[Sequence[Option]], allowed: int) -> list[Option]:
     """One option per class, with the fewest misses for at most ``allowed`` false accepts."""
     # best[n]: misses and choice with at most n false accepts among the classes so far
-    best: list[tuple[int, list[_Option]]] = [(0, [])] * (allowed + 1)
+    best: list[tuple[int, list[Option]]] = [(0, [])] * (allowed + 1)
     for class_options in options:
         best = [
             min(
@@ -224,10 +232,10 @@ def tune(
     allowed = int(target_false_accepts_per_hour * recording.hours + 1e-9)
     events = [label for label, settings in enumerate(gated.classes) if settings.event]
     options = [
-        _best_of_each_count(list(_class_options(recording, gated, label, ran)), allowed)
+        best_of_each_count(list(_class_options(recording, gated, label, ran)), allowed)
         for label in events
     ]
     classes = list(gated.classes)
-    for label, option in zip(events, _share(options, allowed), strict=True):
+    for label, option in zip(events, share_false_accepts(options, allowed), strict=True):
         classes[label] = option.settings
     return dataclasses.replace(gated, classes=tuple(classes))

@@ -101,7 +101,7 @@ def load_streamed(tflite: bytes, hop: int) -> Engine:
     """Compile a network for windows of one recording, each of which moves on by ``hop`` frames.
 
     A window that continues the one before costs its new frames alone; any other is pushed from its
-    first frame on. The bytes are those of :func:`load_compiled`.
+    first frame on. The bytes are the same as from :func:`load_compiled`.
 
     Args:
         tflite: int8 network of one input, (1, bins, frames, channels).

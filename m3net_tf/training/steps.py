@@ -67,7 +67,7 @@ def make_step(
         maps, labels = _network_input(batch["features"]), batch["labels"]
         multi_label = labels.shape.rank == 2
         targets = tf.cast(labels, tf.float32) if multi_label else tf.one_hot(labels, classes)
-        maps, targets, predictions, lengths = _augment(batch, maps, targets, recipe, seed)
+        maps, targets, predictions, lengths = augment_batch(batch, maps, targets, recipe, seed)
         if teacher is not None:
             predictions = teacher(maps, training=False)
         done = tf.cast(optimizer.iterations, tf.float32)
@@ -185,7 +185,7 @@ def _slice(tensor: tf.Tensor | None, number: int | tf.Tensor, parts: int) -> tf.
     return tensor[number * size : (number + 1) * size]
 
 
-def _augment(
+def augment_batch(
     batch: Batch, maps: tf.Tensor, targets: tf.Tensor, recipe: Recipe, seed: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor | None, tf.Tensor | None]:
     """Apply masks, then mixtures; mix targets, a teacher's predictions and lengths likewise.

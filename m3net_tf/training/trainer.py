@@ -150,7 +150,7 @@ def _run_epochs(loop: _Loop, run: Run, after_epoch: AfterEpoch | None = None) ->
         track(loop.log, "training", steps, "steps", done=done) as task,
     ):
         while not state.ended:
-            with _xla_errors(loop.recipe):
+            with xla_errors(loop.recipe):
                 row = _run_epoch(loop, task)
             state.save(run.state_path, run.previous_state_path)
             write(row)
@@ -233,7 +233,7 @@ def _features(
 
 
 @contextmanager
-def _xla_errors(recipe: Recipe) -> Iterator[None]:
+def xla_errors(recipe: Recipe) -> Iterator[None]:
     """Name ``training.xla`` in errors of operations that XLA cannot compile."""
     try:
         yield

@@ -18,6 +18,7 @@ from m3net_tf import __main__ as entry
 from m3net_tf.boards.builds import sources  # noqa: F401  (finds the checkout when imported)
 from m3net_tf.cli.app import app
 from m3net_tf.system import checkout, extras
+from m3net_tf.system.artifacts import cache_folder
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.extras import (
     how_to_install,
@@ -239,7 +240,12 @@ def light(tmp_path_factory, tiny_run) -> dict[str, tuple[int, str]]:
     done = subprocess.run(
         [sys.executable, "-c", ALONE, json.dumps([blocked, list(LIGHT)])],
         cwd=folder,
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(root), "HOME": str(folder)},
+        env={
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(root),
+            "HOME": str(folder),
+            "M3NET_CACHE": str(cache_folder()),  # the doctor looks for a source
+        },
         capture_output=True,
         text=True,
         check=False,

@@ -19,6 +19,8 @@
 #include "convolution.c"
 #endif
 #include "functions_16.c"
+#include "normalization.c"
+#include "resampling.c"
 #include "softmax.c"
 #define softmax_row softmax_row_16
 #include "softmax_16.c"
@@ -134,6 +136,25 @@ static int32_t combine(const int32_t* row,
   return packed(items) ^ (right ? 0 : 1);
 }
 
+/// Row: four items, two to a row, and the weights of the second row and column.
+static int32_t between(const int32_t* row) {
+  const int8_t items[4] = {(int8_t)row[0], (int8_t)row[1], (int8_t)row[2], (int8_t)row[3]};
+  const m3net_between rows[1] = {{0, 2, row[4]}}, columns[1] = {{0, 1, row[5]}};
+  const m3net_resizing layer = {rows, columns, {1, 1}, 1, 1, 4};
+  int8_t output;
+  m3net_resize_bilinear(&layer, items, &output);
+  return output;
+}
+
+/// Row: four items and the offset of all.
+static int32_t unit_vector(const int32_t* row) {
+  const int8_t items[4] = {(int8_t)row[0], (int8_t)row[1], (int8_t)row[2], (int8_t)row[3]};
+  const m3net_normalization layer = {1, 4, (int16_t)row[4]};
+  int8_t output[4];
+  m3net_normalize(&layer, items, output);
+  return packed(output);
+}
+
 /// Tables from the first item on and from the last one on, with the output in the input's memory.
 static void check_tables(void) {
   uint32_t wrong = 0, compared = 0;
@@ -205,6 +226,9 @@ static void check_portable(void) {
   CHECK(subtract, combine(row, m3net_subtract));
   CHECK(squared_difference, combine(row, m3net_squared_difference));
   CHECK(multiply, combine(row, m3net_multiply));
+  CHECK(scale_negatives, combine(row, m3net_scale_negatives));
+  CHECK(between, between(row));
+  CHECK(unit_vector, unit_vector(row));
   CHECK(average, average(row));
   CHECK(reciprocal, reciprocal(row[0]));
   CHECK(root, root_of(row[0]));

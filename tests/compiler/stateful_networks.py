@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``.tflite`` files with variables that a second subgraph sets, as those of streaming networks."""
+"""``.tflite`` files with variables that a second subgraph sets, as in streaming networks."""
 
 from __future__ import annotations
 

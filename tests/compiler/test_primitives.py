@@ -129,8 +129,10 @@ def reciprocal(x: int) -> int:
     return saturated(2 * guess)
 
 
-def inverse_root(value: int) -> int:
-    """TensorFlow Lite's GetInvSqrtQuantizedMultiplierExp; the shift is in the lowest bits."""
+def inverse_root(value: int) -> tuple[int, int]:
+    """Multiplier and shift of TensorFlow Lite's GetInvSqrtQuantizedMultiplierExp."""
+    if value <= 1:
+        return MAX, 0
     shift = 11
     while value >= 1 << 29:
         value, shift = value // 4, shift + 1
@@ -143,7 +145,7 @@ def inverse_root(value: int) -> int:
     multiplier, shift = product(x, 1518500250), -shift
     if shift > 0:
         multiplier, shift = wrap(multiplier << shift), 0
-    return wrap(multiplier ^ (shift & 31))
+    return multiplier, shift
 
 
 def interpolated(value: int) -> int:
@@ -241,6 +243,46 @@ def combinations(
         yield *head, *inputs[0], *inputs[1], packed(items)
 
 
+def slopes(rng: random.Random) -> Iterator[Row]:
+    """Rows of inputs and slopes, in the form of a layer of two inputs."""
+    for number in range(100):
+        ratios = [(rng.choice(FACTORS), shift - rng.randrange(3)) for shift in (1, -6)]
+        offsets = [rng.randrange(-127, 129) for _ in range(3)]
+        inputs = [[rng.randrange(-128, 128) for _ in range(4)] for _ in range(2)]
+        items = []
+        for value, slope in zip(*inputs, strict=True):
+            centred = value + offsets[0]
+            scaled = scale(centred, *ratios[0])
+            if centred < 0:
+                scaled = scale(centred * (slope + offsets[1]), *ratios[1])
+            items.append(clamp(wrap(scaled + offsets[2]), -128, 127))
+        head = (*ratios[0], *ratios[1], 0, 0, *offsets, -128, 127, 1 + number % 2)
+        yield *head, *inputs[0], *inputs[1], packed(items)
+
+
+def interpolations(rng: random.Random) -> Iterator[Row]:
+    """Rows of four items, two weights in 1024ths, and the item between, halves away from zero."""
+    for number in range(150):
+        items = [rng.randrange(-128, 128) for _ in range(4)]
+        below, right = (rng.randrange(0, 1025, 1 if number % 2 else 256) for _ in range(2))
+        total = (items[0] * (1024 - right) + items[1] * right) * (1024 - below)
+        total += (items[2] * (1024 - right) + items[3] * right) * below
+        yield *items, below, right, halves_away(total, 20)
+
+
+def unit_vectors(rng: random.Random) -> Iterator[Row]:
+    """Rows of four items, their offset, and the vector of length 128 in their direction."""
+    for number in range(100):
+        offset = rng.choice((0, -127, 128, rng.randrange(-127, 129)))
+        items = [rng.randrange(-128, 128) >> number % 7 for _ in range(4)]
+        if number < 4:  # along an axis
+            items, offset = [9 * (number == place) for place in range(4)], 0
+        centred = [item + offset for item in items]
+        multiplier, shift = inverse_root(sum(value * value for value in centred))
+        unit = [clamp(scale(value, multiplier, shift + 7), -128, 127) for value in centred]
+        yield *items, offset, packed(unit)
+
+
 def halfwords(word: int) -> tuple[int, int]:
     low = (word + (1 << 15)) % (1 << 16) - (1 << 15)
     return low, ((word >> 16) + (1 << 15)) % (1 << 16) - (1 << 15)
@@ -276,12 +318,13 @@ def rows() -> dict[str, list[Row]]:
         "product": [(a, b, product(a, b)) for a, b in products],
         "reciprocal": [(x, reciprocal(x)) for x in (*range(0, MAX, 4_999_999), 1, 3, MAX - 1, MAX)],
         "root": [
-            (value, inverse_root(value))
+            (value, wrap(multiplier ^ (shift & 31)))
             for value in (
                 *range(2, 400),
                 *range(400, 32768, 61),
                 *range(40_000, 1 << 31, 9_876_543),
             )
+            for multiplier, shift in (inverse_root(value),)
         ],
         "table_place": [
             (value, multiplier, shift, halves_up(value * multiplier, shift))
@@ -337,6 +380,9 @@ def rows() -> dict[str, list[Row]]:
     chosen += [(a, b, a, b, x, x) for a in extremes for b in extremes for x in (-128, 127)]
     for name in ("lower_sum", "other_lower_sum"):
         tables[name] = [(*r, r[0] * r[4] + r[2] * r[5]) for r in chosen]
+    tables["scale_negatives"] = list(slopes(rng))
+    tables["between"] = list(interpolations(rng))
+    tables["unit_vector"] = list(unit_vectors(rng))
     for name in ("upper_sum", "other_upper_sum"):
         tables[name] = [(*r, r[1] * r[4] + r[3] * r[5]) for r in chosen]
     tables["scale_long"] = [
@@ -577,6 +623,21 @@ CHANGES = (
     Change(V, "(sums.cd.upper << M3NET_LANE_BITS) - offset", "offset", "other_lower_sum", RV32),
     Change("convolution.c", "(sum - low_lane(sum)) >>", "sum >>", "high_lane", PORTABLE),
     Change("convolution.c", "sum, unused) >> unused", "sum, 0)", "low_lane", PORTABLE),
+    Change(
+        E, "m3net_sum(m3net_scale(value, layer->first), layer->output_offset)",
+        "m3net_scale(value, layer->first)", "scale_negatives",
+    ),
+    Change(E, "value * (slope + layer->second_offset)", "value * slope", "scale_negatives"),
+    Change(
+        E, "m3net_scale(product, layer->second), layer->output_offset",
+        "m3net_scale(product, layer->second), 0", "scale_negatives",
+    ),
+    Change("resampling.c", "upper[column.high] * column.weight", "0", "between"),
+    Change("resampling.c", "first * above", "first * one", "between"),
+    Change("resampling.c", "value > 0 ? half : -half", "half", "between"),
+    Change("normalization.c", "sum += value * value", "sum += value", "unit_vector"),
+    Change("normalization.c", "root.shift += BITS_OF_ONE", "root.shift += 6", "unit_vector"),
+    Change("normalization.c", "m3net_clamp(value, INT8_MIN, INT8_MAX)", "value", "unit_vector"),
     Change("root.h", "    ++shift;", "    shift += 2;", "root"),
     Change("root.h", "i < 5; ++i", "i < 4; ++i", "root"),
     Change("root.h", "m3net_product(x, root_of_half)", "x", "root"),

@@ -152,16 +152,16 @@ def test_false_accepts_are_shared_in_the_best_way():
     plain = ClassSettings("a")
     for _ in range(50):
         options = [
-            [tuning._Option(0, 60, plain)]
+            [tuning.Option(0, 60, plain)]
             + [
-                tuning._Option(int(rng.integers(0, 8)), int(rng.integers(0, 60)), plain)
+                tuning.Option(int(rng.integers(0, 8)), int(rng.integers(0, 60)), plain)
                 for _ in range(5)
             ]
             for _ in range(3)
         ]
         allowed = int(rng.integers(0, 12))
-        kept = [tuning._best_of_each_count(own, allowed) for own in options]
-        chosen = tuning._share(kept, allowed)
+        kept = [tuning.best_of_each_count(own, allowed) for own in options]
+        chosen = tuning.share_false_accepts(kept, allowed)
         best = min(
             sum(option.missed for option in way)
             for way in itertools.product(*options)

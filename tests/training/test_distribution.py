@@ -22,7 +22,7 @@ from m3net_tf.training.distribution import current_share, strategy_for
 from m3net_tf.training.member import Member
 from m3net_tf.training.state import TrainingState
 from m3net_tf.training.steps import make_step
-from m3net_tf.training.trainer import _xla_errors, half_precision
+from m3net_tf.training.trainer import half_precision, xla_errors
 
 # Devices are fixed once TensorFlow has started, so the trainings run in a separate process.
 _TRAIN = """
@@ -103,9 +103,9 @@ def test_xla_computes_the_same(tiny_recipe):
 def test_what_xla_cannot_compile_names_the_key(tiny_recipe):
     refused = tf.errors.InvalidArgumentError(None, None, "no kernel for Where\nstack")
     message = r"training\.xla is true, but m3net cannot be compiled \(no kernel for Where\): set"
-    with pytest.raises(ModelError, match=message), _xla_errors(tiny_recipe(training={"xla": True})):
+    with pytest.raises(ModelError, match=message), xla_errors(tiny_recipe(training={"xla": True})):
         raise refused
-    with pytest.raises(tf.errors.InvalidArgumentError), _xla_errors(tiny_recipe()):
+    with pytest.raises(tf.errors.InvalidArgumentError), xla_errors(tiny_recipe()):
         raise refused
 
 

@@ -24,7 +24,7 @@ from m3net_tf.training.mixing import cutmix
 from m3net_tf.training.run import load_recipe_dataset
 from m3net_tf.training.sections import AugmentationSection
 from m3net_tf.training.state import TrainingState
-from m3net_tf.training.steps import _augment
+from m3net_tf.training.steps import augment_batch
 
 pytestmark = pytest.mark.usefixtures("private_cache")
 
@@ -106,8 +106,10 @@ def test_mixing_mixes_a_teachers_answers_as_it_mixes_targets(tiny_recipe):
     targets = tf.constant(rng.dirichlet(np.ones(10), 16), tf.float32)
     lengths = tf.range(1, 17)
     seed = tf.constant([1, 2])
-    plain = _augment({}, maps, targets, recipe, seed)
-    augmented = _augment({"predictions": targets, "lengths": lengths}, maps, targets, recipe, seed)
+    plain = augment_batch({}, maps, targets, recipe, seed)
+    augmented = augment_batch(
+        {"predictions": targets, "lengths": lengths}, maps, targets, recipe, seed
+    )
     np.testing.assert_array_equal(augmented[0], plain[0])
     np.testing.assert_array_equal(augmented[1], plain[1])
     np.testing.assert_array_equal(augmented[2], plain[1])
@@ -128,7 +130,7 @@ def test_one_mixture_in_a_step(tiny_recipe):
     drawn = []
     for number in range(8):
         seed = tf.constant([number, 2])
-        mixed = _augment({}, maps, targets, recipe, seed)
+        mixed = augment_batch({}, maps, targets, recipe, seed)
         seeds = tf.random.experimental.stateless_split(seed, 2)
         alone = [
             mixup(maps, targets, recipe.augmentation, seeds[1]),

@@ -199,7 +199,7 @@ def _combined(re: Int64, im: Int64, twiddles: Int64 | None, quarter: int) -> tup
     return combined_re.reshape(re.shape), combined_im.reshape(im.shape)
 
 
-def _powers(config: FrontendConfig, tables: FixedTables, pcm: Int64) -> Int64:
+def spectral_powers(config: FrontendConfig, tables: FixedTables, pcm: Int64) -> Int64:
     """Squared magnitudes, shape (frames, fft_samples // 2 + 1)."""
     frames = config.frame_count(pcm.size)
     cut = np.lib.stride_tricks.sliding_window_view(pcm, config.frame_samples)
@@ -282,7 +282,7 @@ def fixed_features_int8(config: FrontendConfig, pcm: npt.ArrayLike) -> npt.NDArr
             f"audio has {samples.size} samples, less than one frame of {config.frame_samples}: "
             "pad it or leave it out"
         )
-    power = _powers(config, tables, samples.astype(np.int64)).astype(np.uint64)
+    power = spectral_powers(config, tables, samples.astype(np.int64)).astype(np.uint64)
     weights = tables.mel_weights.T.astype(np.uint64)  # (bins, mel)
     high = (power >> np.uint64(32)) @ weights
     low = (power & np.uint64(0xFFFFFFFF)) @ weights

@@ -3,8 +3,8 @@
 
 Boards of a family share a file: ``family = "mps2"`` takes what ``firmware/boards/mps2.toml`` has
 and the board's own file does not. The facts of a board's core are in
-``firmware/cmake/cores/<core>.toml``, beside the compiler flags of the core, and the facts of its
-architecture in ``firmware/arch/<arch>/arch.toml``, beside the code for start-up and traps.
+``firmware/cmake/cores/<core>.toml``, beside the compiler flags of the core. The facts of its
+architecture are in ``firmware/arch/<arch>/arch.toml``, beside the code for start-up and traps.
 """
 
 from __future__ import annotations

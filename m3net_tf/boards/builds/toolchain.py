@@ -18,7 +18,7 @@ from m3net_tf.system.processes import run_group
 #: Program of this computer that builds call -> Debian package that contains it.
 TOOLS: dict[str, str] = {"cmake": "cmake", "ninja": "ninja-build", "git": "git"}
 
-#: Of the programs and libraries of an architecture, those of C++.
+#: The programs and libraries of an architecture that C++ needs.
 _CXX = ("g++", "libstdc++.a")
 
 

@@ -105,7 +105,7 @@ def _image_sha256(image: FirmwareImage) -> str:
 
 
 def stream_folder(folder: Path) -> Path:
-    """Folder of the streaming firmware beside that of another one."""
+    """Folder of the streaming firmware, beside the folder of another firmware."""
     return folder.with_name(f"{folder.name}-stream")
 
 

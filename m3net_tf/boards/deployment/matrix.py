@@ -104,7 +104,7 @@ def run_matrix(
             file name is the network's name.
         boards: some of the emulated boards; all by default.
         engines: some of :data:`m3net_tf.compiler.engines.ENGINES`; all by default. A board runs
-            those of them that its architecture has.
+            the engines that its architecture has.
         if_possible: leave out what cannot be built or emulated here, and log why.
         data_dir: folder of the recipes' data set, if it needs one.
         jobs: number of boards that are built and emulated in parallel.

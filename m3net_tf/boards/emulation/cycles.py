@@ -24,7 +24,7 @@ Costs, by section 3.3 of the manual ("Instruction set summary"), in cycles:
 
 What the model leaves out: cycles of an unaligned access, contention between fetch and data, and
 that an instruction under ``IT`` may be skipped. Flash with lines is fully associative and replaces
-the line that was used least recently; the lines' number and width are those of the chip.
+the line that was used least recently; the lines have the chip's number and width.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Streamed networks on emulated boards: what a hop costs beside the whole window.
 
-Each push of a recording runs on the board. Its output bytes are compared with those of the whole
-window on this machine, by the compiled network and by TensorFlow Lite Micro.
+Each push of a recording runs on the board. Its output bytes are compared with the whole window's
+on this machine, computed by the compiled network and by TensorFlow Lite Micro.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class StreamCost(TypedDict):
         arena_bytes: memory of the streamed network.
         state_bytes: the part of it that stays from push to push.
         hops: pushes whose output bytes were compared.
-        bytes_equal: whether all outputs are those of the whole window.
+        bytes_equal: whether all outputs equal the whole window's.
         references: what computed the whole windows on this machine.
     """
 

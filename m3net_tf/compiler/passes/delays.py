@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A variable that holds the latest lines of a tensor becomes lines that stay in the tensor.
+"""A variable that holds the last lines of a tensor is merged with this tensor.
 
-A streaming layer reads its variable, concatenates new lines, and assigns the last lines. Instead
-the concatenated tensor itself is the state: its last lines move to its start before each run, and
-the new ones are written behind them.
+A streaming layer reads its variable, concatenates new lines, and assigns the last lines back. Here
+the concatenated tensor itself is the state: before each run its last lines move to its start, and
+the new lines are written after them.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which lines of each tensor are lines of the window before, and which must be computed and kept.
+"""Which lines of each tensor are reused from the previous window, and which are computed and kept.
 
-With each push the window moves on by a hop. A line is *same* if it equals a line of the window
-before, ``shift`` lines further on. The other lines are computed: those that are new, and those near
-the ends whose operators see padding.
+With each push the window moves on by a hop. Line j is *same* if it equals line ``j + shift`` of the
+previous window. The other lines are computed: the new ones, and the lines near the ends whose
+operators see padding.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from m3net_tf.compiler.streaming.reading import Reading, Rule, WholeError, rule_
 
 Mask = npt.NDArray[np.bool_]
 Run = tuple[int, int]
-"""The first line, and the one behind the last."""
+"""The first line, and one past the last."""
 
 AFTER = "comes after what needs the whole window"
 
@@ -35,7 +35,7 @@ class Flow:
     Attributes:
         axis: its streamed dimension.
         shift: lines by which it moves with each push.
-        same: for each line j, whether it is line ``j + shift`` of the window before.
+        same: for each line j, whether it equals line ``j + shift`` of the previous window.
     """
 
     axis: int
@@ -48,13 +48,13 @@ class Flow:
         return len(self.same)
 
     def moved(self, mask: Mask) -> Mask:
-        """Where the lines of a mask were in the window before."""
+        """The lines of a mask, by their index in the previous window."""
         result = np.zeros_like(mask)
         result[self.shift :] = mask[: self.lines - self.shift]
         return result
 
     def sources(self, needed: Mask) -> Mask:
-        """Lines that must be there so that the needed ones are, now or later."""
+        """Lines that must be kept so that the needed ones exist now and in later windows."""
         mask = needed.copy()
         for line in np.flatnonzero(self.same):
             mask[line + self.shift] |= mask[line]
@@ -63,12 +63,12 @@ class Flow:
 
 @dataclasses.dataclass(frozen=True)
 class RunningSum:
-    """The lines of a sum over all lines, some of which stay in it from window to window.
+    """The lines of a sum over all lines, most of which it keeps from window to window.
 
     Attributes:
-        leaving: runs that leave it, by their place in the window before.
+        leaving: runs that leave it, by their index in the previous window.
         entering: runs that enter it.
-        ends: runs that are added for one window alone.
+        ends: runs that are added for one window only.
     """
 
     leaving: list[Run]
@@ -82,7 +82,7 @@ class RunningSum:
 
 
 class Stream:
-    """What becomes of each operator and tensor.
+    """How each operator and tensor streams.
 
     Attributes:
         flows: of the tensors that move.

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The calls of a push: kept lines move on, and each operator computes the lines that are not there.
+"""The calls of a push: kept lines move on, and each operator computes the missing lines.
 
-Kept lines of a tensor lie in the order of time in memory that outlasts a push. Operators are
-restricted to some lines by views of it; the lowering and the kernels are those of whole windows.
+The kept lines of a tensor are in the order of time, in a buffer that keeps its content between
+pushes. Views of it restrict operators to some lines; lowering and kernels are the same as for whole
+windows.
 """
 
 from __future__ import annotations
@@ -103,7 +104,7 @@ class PushMaker:
         return self._views[tensor].part(axis, run[0] - first, run[1] - run[0])
 
     def _shift(self, tensor: Tensor) -> None:
-        """Let the kept lines of a tensor move on."""
+        """Move the kept lines of a tensor on."""
         view, flow = self._views[tensor], self._stream.flows[tensor]
         line, lines = view.strides[flow.axis], view.shape[flow.axis]
         if lines > flow.shift:
@@ -166,7 +167,7 @@ class PushMaker:
             self._add(each)
 
     def _is_scattered(self, op: Operation, lines: Tensor) -> bool:
-        """Whether an operator cannot write where its output shall be."""
+        """Whether an operator cannot write into its output's view."""
         place = self.lowering.views.get(lines)
         return place is not None and op.kind in PACKED_WRITERS and not place.contiguous
 

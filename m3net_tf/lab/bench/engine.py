@@ -2,9 +2,9 @@
 """The compiled engine compared with TensorFlow Lite Micro on emulated boards.
 
 Both run the same ``.tflite`` in the real firmware. The networks are presets with random weights,
-as cost depends only on their structure, or those of files. The compiled engine runs additional
-inputs, random and extreme ones, whose output bytes are compared with those of TensorFlow Lite Micro
-on this machine.
+as cost depends only on their structure, or given files. The compiled engine runs additional
+inputs, random and extreme ones, whose output bytes are compared with TensorFlow Lite Micro's on
+this machine.
 """
 
 from __future__ import annotations
@@ -231,7 +231,7 @@ def varied_inputs(first: Int8, count: int) -> Int8:
 
     Args:
         first: int8, shape (clips, bins, frames, channels).
-        count: number of inputs, at least that of ``first``.
+        count: number of inputs, at least the clips of ``first``.
 
     Returns:
         int8, shape (count, bins, frames, channels).

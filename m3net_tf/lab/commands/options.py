@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from m3net_tf.lab import RESULTS
 from m3net_tf.system.errors import ConfigError
 
 if TYPE_CHECKING:  # a light command does not need the room
@@ -36,13 +37,11 @@ KeepResults = Annotated[
     bool,
     typer.Option("--keep-results", help="Keep results in written tables whose runs --runs lacks."),
 ]
-DEFAULT_RESULTS = Path("experiments/results")
-DEFAULT_RUNS = Path("runs/tables")
 
 
 def results_folder(out: Path | None, scale: str, runs: Path) -> Path:
     """The given folder, else the folder of results; a tiny result goes beside its runs."""
-    return out or (runs if scale == "tiny" else DEFAULT_RESULTS)
+    return out or (runs if scale == "tiny" else RESULTS)
 
 
 def parse_data_folders(texts: Sequence[str]) -> dict[str, Path | RemoteFolder]:

@@ -12,9 +12,8 @@ from rich.table import Table
 from m3net_tf.cli.app import app, group
 from m3net_tf.cli.options import DEFAULT_BOARD, Address, AsJson, Board
 from m3net_tf.cli.output import console, progress_beside, say, say_exactly, say_json
+from m3net_tf.lab import RESULTS, RUNS
 from m3net_tf.lab.commands.options import (
-    DEFAULT_RESULTS,
-    DEFAULT_RUNS,
     Cache,
     Cpus,
     Gpus,
@@ -56,7 +55,7 @@ def table(
     cache: Cache = None,
     data_dir: TableData = None,
     out: TableOut = None,
-    runs: TableRuns = DEFAULT_RUNS,
+    runs: TableRuns = RUNS,
     keep_results: KeepResults = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print runs, recipes and missing data; write nothing.")
@@ -76,7 +75,7 @@ def table(
 ) -> None:
     """Train the missing runs of a paper's table, and write it beside the paper's values."""
     if list_tables:
-        _list_results(out or DEFAULT_RESULTS, as_json)
+        _list_results(out or RESULTS, as_json)
         return
     if name is None:
         raise M3NetError("no table is named: give <paper>/<table>, or --list for all")
@@ -177,7 +176,7 @@ def deployment(
     ] = None,
     data_dir: TableData = None,
     out: TableOut = None,
-    runs: TableRuns = DEFAULT_RUNS,
+    runs: TableRuns = RUNS,
     keep_results: KeepResults = False,
     as_json: AsJson = False,
 ) -> None:
@@ -215,7 +214,7 @@ def figure(
     ] = None,
     scale: TableScale = "small",
     data_dir: TableData = None,
-    runs: TableRuns = DEFAULT_RUNS,
+    runs: TableRuns = RUNS,
     clips: Annotated[
         int | None, typer.Option(help="Number of clips shown; default: the figure's own.")
     ] = None,

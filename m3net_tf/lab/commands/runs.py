@@ -13,7 +13,7 @@ from rich.table import Table
 from m3net_tf.cli.app import group
 from m3net_tf.cli.options import AsJson
 from m3net_tf.cli.output import console, progress_beside, say, say_json
-from m3net_tf.lab.commands.options import DEFAULT_RUNS
+from m3net_tf.lab import RUNS
 
 if TYPE_CHECKING:  # a light command does not need the room
     import pandas as pd
@@ -29,7 +29,7 @@ State = Annotated[str | None, typer.Option(help="Only this state: finished or un
 
 @runs_app.command("list")
 def runs_list(
-    runs: Root = DEFAULT_RUNS,
+    runs: Root = RUNS,
     network: Network = None,
     data_set: Dataset = None,
     recipe: RecipeHash = None,
@@ -45,7 +45,7 @@ def runs_list(
 
 @runs_app.command("prune")
 def runs_prune(
-    runs: Root = DEFAULT_RUNS,
+    runs: Root = RUNS,
     network: Network = None,
     data_set: Dataset = None,
     recipe: RecipeHash = None,

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from m3net_tf.lab import RUNS
 from m3net_tf.lab.figures.activation_maps import draw_activation_maps
 from m3net_tf.lab.figures.clips_to_accuracy import draw_clips_to_accuracy
 from m3net_tf.lab.figures.curves import draw_by_frame_rate, draw_fusion
@@ -221,7 +222,7 @@ def draw_figure(
     out: Path,
     *,
     scale: str = "small",
-    runs_folder: Path = Path("runs/tables"),
+    runs_folder: Path = RUNS,
     data_folders: DataFolders | None = None,
     clips: int | None = None,
     keep_results: bool = False,

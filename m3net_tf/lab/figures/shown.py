@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from m3net_tf.audio.datasets import AudioDataset, Clip, split_facts
+from m3net_tf.lab import RESULTS
 from m3net_tf.lab.figures.samples import recorded
 from m3net_tf.lab.many.plan import fingerprint
 from m3net_tf.lab.many.scheduling import run_trainings
 from m3net_tf.lab.studies.grid import Grid
-from m3net_tf.lab.studies.tables import RESULTS_DIR, plan_table
+from m3net_tf.lab.studies.tables import plan_table
 from m3net_tf.system.errors import ConfigError, DataError, ModelError
 from m3net_tf.system.progress import Log
 from m3net_tf.training.cluster.data import DataFolders, local_folder, require_data, source_of
@@ -182,7 +183,7 @@ def shown_cells(
         DataError: data or written tables are missing; nothing was trained.
         ModelError: a training failed.
     """
-    out = kept_in or RESULTS_DIR
+    out = kept_in or RESULTS
     table = plan_table(name, scale, runs_folder=runs_folder, out=out, keep_results=bool(kept_in))
     grid, runs = table.grid, table.runs
     untrained = [cell for cell in grid.cells if cell.metric == "data"]

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from m3net_tf.lab import RESULTS, RUNS
 from m3net_tf.lab.many.plan import finished_runs
 from m3net_tf.lab.studies.deployment_cells import Setup, is_incomplete, kept_runs, measure_cell
 from m3net_tf.lab.studies.deployment_record import DeployedCell, DeploymentReport
@@ -19,7 +20,6 @@ from m3net_tf.lab.studies.grid import Grid
 from m3net_tf.lab.studies.grid_cells import load_grid
 from m3net_tf.lab.studies.machine import machine
 from m3net_tf.lab.studies.report_files import write_report
-from m3net_tf.lab.studies.tables import RESULTS_DIR, RUNS_DIR
 from m3net_tf.quantization.methods import Method
 from m3net_tf.system.artifacts import provenance
 from m3net_tf.system.errors import ConfigError
@@ -35,8 +35,8 @@ def make_deployment(
     *,
     data_folders: DataFolders,
     methods: Sequence[str] = (),
-    runs_folder: Path = RUNS_DIR,
-    out: Path = RESULTS_DIR,
+    runs_folder: Path = RUNS,
+    out: Path = RESULTS,
     keep_results: bool = False,
     command: str = "",
     log: Log = silent,

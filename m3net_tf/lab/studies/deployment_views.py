@@ -82,7 +82,7 @@ def deployment_markdown(report: DeploymentReport, grid: Path, stem: Path) -> str
         "",
         f"Scale `{report['scale']}`, board `{report['board']}` (emulated).{tested} in percent: "
         "mean ± standard deviation over the seeds. int8 is the exported network, the one on the "
-        "board. The board's figures are those of the first seed: instructions of one run of the "
+        "board. The board's figures come from the first seed: instructions of one run of the "
         "network and of the front end for one frame, the arena proven on the board including what "
         "planning needs, and the stack of a run from sound to label.",
         "",

@@ -309,7 +309,7 @@ def _marks(cells: Sequence[CellValues]) -> list[str]:
     if any(map(_leaks, cells)):
         lines += ["† This split leaks: training and test clips share recordings or speakers.", ""]
     if any(map(_kept_mark, cells)):
-        lines += ["‡ Some runs failed; their results are those of an earlier call.", ""]
+        lines += ["‡ Some runs failed; their results come from an earlier call.", ""]
     return lines
 
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from m3net_tf.lab import RESULTS, RUNS
 from m3net_tf.lab.many.plan import Plan, plan_trainings
 from m3net_tf.lab.many.scheduling import run_trainings
 from m3net_tf.lab.studies.grid import Grid
@@ -21,9 +22,6 @@ from m3net_tf.system.progress import Log, silent
 from m3net_tf.training.cluster.data import DataFolders, require_data
 from m3net_tf.training.cluster.pools import IN_PROCESS, PoolOptions
 from m3net_tf.training.run import built_otherwise
-
-RESULTS_DIR = Path("experiments/results")
-RUNS_DIR = Path("runs/tables")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,8 +50,8 @@ def plan_table(
     name: str,
     scale: str,
     *,
-    runs_folder: Path = RUNS_DIR,
-    out: Path = RESULTS_DIR,
+    runs_folder: Path = RUNS,
+    out: Path = RESULTS,
     keep_results: bool = False,
 ) -> TablePlan:
     """Find out which runs of a table are missing; writes nothing.
@@ -88,8 +86,8 @@ def make_table(
     *,
     data_folders: DataFolders,
     options: PoolOptions = IN_PROCESS,
-    runs_folder: Path = RUNS_DIR,
-    out: Path = RESULTS_DIR,
+    runs_folder: Path = RUNS,
+    out: Path = RESULTS,
     keep_results: bool = False,
     command: str = "",
     log: Log = silent,

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The network of MLPerf Tiny's streaming wake word: a DS-CNN over time without padding.
 
-MLPerf Tiny 1.3, benchmark/training/streaming_wakeword at 1afd2c9. Layers and sizes are those of the
+MLPerf Tiny 1.3, benchmark/training/streaming_wakeword at 1afd2c9. Layers and sizes as in the
 published str_ww_ref_model.tflite.
 """
 

@@ -149,7 +149,7 @@ class _Workers:
                 ): number
                 for number, worker in enumerate(workers)
             }
-            with _followed(self.order.folder / log_name(0), self.log) as follow:
+            with followed(self.order.folder / log_name(0), self.log) as follow:
                 return self._wait(running, follow)
 
     def _wait(self, running: dict[Any, int], follow: Any) -> str:
@@ -203,7 +203,7 @@ def _bundle(reserved: Mapping[str, Any]) -> dict[str, float]:
 
 
 @contextlib.contextmanager
-def _followed(path: Path, log: Log) -> Iterator[Any]:
+def followed(path: Path, log: Log) -> Iterator[Any]:
     """Pass on the lines that another process adds to a file, whenever the result is called."""
     start = path.stat().st_size if path.exists() else 0
     rest = ""

@@ -15,7 +15,7 @@ from m3net_tf.audio.frontend import (
     reference,
     write_c_tables,
 )
-from m3net_tf.audio.frontend.fixed import _powers, fixed_tables
+from m3net_tf.audio.frontend.fixed import fixed_tables, spectral_powers
 from m3net_tf.system.errors import ConfigError, DataError
 
 CONFIGS = {
@@ -113,7 +113,7 @@ def test_the_spectrum_is_exact_to_a_sample_s_fraction(name: str):
     cut = np.pad(cut, ((0, 0), (0, config.fft_samples - config.frame_samples)))
     expected = np.abs(np.fft.rfft(cut * taper))
     fraction_bits = tables.sample_shift - 1 - len(tables.stages)
-    actual = np.sqrt(_powers(config, tables, clip.astype(np.int64)).astype(float))
+    actual = np.sqrt(spectral_powers(config, tables, clip.astype(np.int64)).astype(float))
     error = actual / 2.0**fraction_bits - expected
     rounding_of_samples = np.sqrt(np.sum(taper**2) / 12)
     assert np.sqrt(np.mean(error**2)) < rounding_of_samples / 8
@@ -131,7 +131,7 @@ def test_the_loudest_sounds_fit_their_words(name: str):
         for phase in (0.0, 0.25, 0.4):
             wave = np.cos(2 * np.pi * (number * at / config.fft_samples + phase))
             clip = np.where(wave >= 0, 32767, -32768)
-            largest = max(largest, int(_powers(config, tables, clip).max()))
+            largest = max(largest, int(spectral_powers(config, tables, clip).max()))
     # The sums before the halves are separated have one bit more than a magnitude.
     assert largest < 2**60
     assert largest > 2**54

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Runs a sketch in the emulator. The microphone of PDM delivers buffers of 256 samples, which are no
-// multiple of a hop; that of I2S 24 bits in words of 32. The first call of delay() ends the program.
+// Runs a sketch in the emulator. The PDM microphone delivers buffers of 256 samples, which are no
+// multiple of a hop; the I2S microphone delivers 24 bits in words of 32. The first call of delay()
+// ends the program.
 
 #include <ESP_I2S.h>
 #include <PDM.h>

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Hours of a table's trainings: the counted runs and the timed step."""
 
-import dataclasses
 import json
 import sys
 
@@ -17,7 +16,6 @@ from m3net_tf.lab.studies.grid_file import grid_names
 from m3net_tf.lab.studies.paper_list import table_results
 from m3net_tf.networks.models.complexity import count_macs
 from m3net_tf.system.errors import ConfigError
-from m3net_tf.training import pace
 from m3net_tf.training.features import input_shape
 from m3net_tf.training.recipe import Recipe
 from m3net_tf.training.trainer import build_network
@@ -136,50 +134,6 @@ def test_data_sets_are_known_without_their_files(name):
                 info = bench_table.delivered(training.recipe)
                 assert info.clips > 0 and info.classes > 1
                 assert info.sample_rate_hz == training.recipe.frontend.sample_rate_hz
-
-
-RECIPE = {
-    "dataset": {"name": "esc10"},
-    "model": {"name": "m3net", "arguments": {"sfp": [{"filters": 8, "strides": [4, 4]}]}},
-    "augmentation": {"time_masks": 1, "between_class_probability": 0.5},
-    "training": {"batch_size": 6, "weight_average": 0.9, "class_weights": "balanced"},
-}
-
-
-@pytest.mark.parametrize(
-    ("clips", "taken"),
-    [(2, 2), *(pytest.param(clips, 6, marks=pytest.mark.slow) for clips in (0, 9))],
-)
-def test_a_step_of_the_recipe_is_timed(monkeypatch, clips, taken):
-    seen = []
-    make_step = pace.make_step
-
-    def spy(state, recipe, loss, teacher):
-        step = make_step(state, recipe, loss, teacher)
-
-        def noted(batch, *rest):
-            seen.append((batch["features"].shape[0], teacher is not None))
-            return step(batch, *rest)
-
-        return noted
-
-    monkeypatch.setattr(pace, "make_step", spy)
-    recipe = Recipe.from_dict(RECIPE)
-    info = dataset_info("esc10")
-    assert pace.seconds_per_clip(recipe, info, teachers=[recipe], clips=clips, steps=2) > 0
-    assert seen == [(taken, True)] * 3
-
-
-@pytest.mark.slow
-def test_several_labels_and_lengths():
-    labels = dict(RECIPE, training={"batch_size": 2})
-    info = dataclasses.replace(dataset_info("esc10"), multi_label=True)
-    assert pace.seconds_per_clip(Recipe.from_dict(labels), info, steps=1) > 0
-    arguments = {"channels": [8], "modules": [1], "strides": [8], "expansion": 1, "lengths": True}
-    padded = dict(labels, model={"name": "spectromasknet", "arguments": arguments})
-    assert pace.seconds_per_clip(Recipe.from_dict(padded), dataset_info("esc10"), steps=1) > 0
-    with pytest.raises(ConfigError, match="steps is 0"):
-        pace.seconds_per_clip(Recipe.from_dict(labels), info, steps=0)
 
 
 def test_command(monkeypatch, capsys):

@@ -699,10 +699,6 @@ def test_unknown_measures_are_reported():
         untrained_cost.measure({"name": "m3net"}, "colour")
 
 
-def test_tables_have_the_results_folder_of_the_repository():
-    assert tables.RESULTS_DIR.as_posix() == "experiments/results"
-
-
 def test_a_tiny_table_stays_with_its_runs():
     kept, runs = Path("experiments/results"), Path("runs/tables")
     assert results_folder(None, "tiny", runs) == runs

@@ -343,11 +343,11 @@ class TestWarp:
         layer = FrameWarp(frames_out, encoding=False)
         fast = tf.function(lambda: with_gradient(lambda s: layer([x, s]), scores))
         outputs, gradient = fast()
-        power = tf.transpose(layer._power(x[..., 0]), (0, 2, 1))
+        power = tf.transpose(layer.power_of(x[..., 0]), (0, 2, 1))
 
         def loop(values: tf.Tensor) -> tf.Tensor:
             merged = warp_by_loop(power, values, frames_out)  # (clips, left, BINS, 2)
-            return tf.transpose(layer._features(merged), (0, 2, 1, 3))
+            return tf.transpose(layer.features_of(merged), (0, 2, 1, 3))
 
         expected, slow_gradient = with_gradient(loop, scores)
         np.testing.assert_allclose(outputs, expected, atol=1e-4)

@@ -108,7 +108,7 @@ def test_an_error_of_the_user_starts_nothing_again(attempt):
 def test_lines_of_the_first_worker_are_passed_on(tmp_path):
     path, lines = tmp_path / "train.log", []
     path.write_text("of an earlier attempt\n")
-    with rooms._followed(path, lines.append) as follow:
+    with rooms.followed(path, lines.append) as follow:
         with path.open("a") as file:
             file.write("epoch 1\nepo")
         follow()

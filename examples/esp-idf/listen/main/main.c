@@ -25,8 +25,7 @@ static i2s_chan_handle_t start_microphone(void) {
   channel.dma_desc_num = 8;  // hops that wait while the network runs
   const i2s_std_config_t format = {
       .clk_cfg = I2S_STD_CLK_DEFAULT_CONFIG(M3NET_FRONTEND_SAMPLE_RATE_HZ),
-      .slot_cfg =
-          I2S_STD_PHILIPS_SLOT_DEFAULT_CONFIG(I2S_DATA_BIT_WIDTH_32BIT, I2S_SLOT_MODE_MONO),
+      .slot_cfg = I2S_STD_PHILIPS_SLOT_DEFAULT_CONFIG(I2S_DATA_BIT_WIDTH_32BIT, I2S_SLOT_MODE_MONO),
       .gpio_cfg =
           {
               .mclk = I2S_GPIO_UNUSED,

@@ -230,10 +230,12 @@ class _LogFeatures(Float32Layer):
         self._step = (feature_max - feature_min) / 255.0 * 128.0 / LOGARITHMS[log]
         self._lowest = feature_min / LOGARITHMS[log]  # ln power of the feature -1
 
-    def _power(self, features: tf.Tensor) -> tf.Tensor:
+    def power_of(self, features: tf.Tensor) -> tf.Tensor:
+        """Power of each point of a map in the network's range."""
         return tf.exp((features + 1.0) * self._step + self._lowest)
 
-    def _features(self, power: tf.Tensor) -> tf.Tensor:
+    def features_of(self, power: tf.Tensor) -> tf.Tensor:
+        """The map of powers, the inverse of :meth:`power_of`."""
         floored = tf.math.log(tf.maximum(power, math.exp(self._lowest)))
         return (floored - self._lowest) / self._step - 1.0
 
@@ -284,7 +286,7 @@ class FrameScores(_LogFeatures):
 
     def empty(self, features: tf.Tensor) -> tf.Tensor:
         """Which frames of features (batch, F, T, 1) are empty: bool, shape (batch, T)."""
-        power = self._power(features[..., 0])
+        power = self.power_of(features[..., 0])
         if self.reading == "released":
             return quietest_frames(power)
         return tf.reduce_mean(tf.square(power), axis=1) < self.energy_floor**2
@@ -361,16 +363,16 @@ class FrameWarp(_LogFeatures):
         """Warp the features."""
         features, scores = inputs
         bins = features.shape[1]
-        power = tf.transpose(self._power(features[..., 0]), (0, 2, 1))  # (batch, T, F)
+        power = tf.transpose(self.power_of(features[..., 0]), (0, 2, 1))  # (batch, T, F)
         weights = warp_weights(scores, self.frames_out, self.fill_rows)
         columns = power
         if self.encoding:
             positions = tf.broadcast_to(self._positions, tf.shape(power))
             columns = tf.concat([power, positions], axis=2)  # (batch, T, 2 F)
         sums, maxima = warp(columns, weights, self.frames_out, bins if self.maximum else 0)
-        channels = [self._features(sums[..., :bins])]  # (batch, t, F)
+        channels = [self.features_of(sums[..., :bins])]  # (batch, t, F)
         if self.maximum:
-            channels.append(self._features(maxima * self.maximum_scale))
+            channels.append(self.features_of(maxima * self.maximum_scale))
         if self.encoding:
             channels.append(sums[..., bins:])
         maps = [tf.transpose(channel, (0, 2, 1)) for channel in channels]  # (batch, F, t)

@@ -38,9 +38,12 @@ typedef struct {
   } gpio_cfg;
 } i2s_std_config_t;
 
-#define I2S_CHANNEL_DEFAULT_CONFIG(port, kind) {(port), (kind), 6, 240}
-#define I2S_STD_CLK_DEFAULT_CONFIG(rate) {(rate)}
-#define I2S_STD_PHILIPS_SLOT_DEFAULT_CONFIG(bits, slots) {(bits), (slots)}
+#define I2S_CHANNEL_DEFAULT_CONFIG(port, kind) \
+  { (port), (kind), 6, 240 }
+#define I2S_STD_CLK_DEFAULT_CONFIG(rate) \
+  { (rate) }
+#define I2S_STD_PHILIPS_SLOT_DEFAULT_CONFIG(bits, slots) \
+  { (bits), (slots) }
 #define ESP_ERROR_CHECK(call) check_esp(call)
 #define portMAX_DELAY 0xffffffffu
 
