@@ -11,7 +11,7 @@ from pathlib import Path
 from m3net_tf.lab.many.history import epoch_scores
 from m3net_tf.lab.many.plan import Outcome, Plan, Training, resolved, run_folder, why_blocked
 from m3net_tf.system.errors import M3NetError, one_line
-from m3net_tf.system.progress import Log, Task, silent, track
+from m3net_tf.system.progress import Log, Task, silent, track, with_lines_to
 from m3net_tf.training.cluster.data import DataFolders, source_of
 from m3net_tf.training.cluster.pools import IN_PROCESS, Lost, Pool, PoolOptions, open_pool
 from m3net_tf.training.cluster.resources import Resources
@@ -58,7 +58,8 @@ def run_trainings(
         options = dataclasses.replace(options, jobs=1)
     start_s = time.perf_counter()
     epochs = sum(training.recipe.training.epochs for training in waiting)
-    with open_pool(options) as pool, track(log, "all runs", epochs, "epochs") as task:
+    bars = with_lines_to(silent, log)  # a pipe has the lines of finished runs
+    with open_pool(options) as pool, track(bars, "all runs", epochs, "epochs") as task:
         call = _Call(pool, options, root, data_folders, task, outcomes, log)
         for count, (training, report) in enumerate(call.results(waiting), start=1):
             outcome = outcomes[training.key]

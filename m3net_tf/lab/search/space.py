@@ -24,12 +24,12 @@ from typing import Any
 
 from m3net_tf.lab.studies.grid import merge
 from m3net_tf.system.checkout import require_sources
+from m3net_tf.system.conversion import from_plain
 from m3net_tf.system.errors import ConfigError, require_known_keys
 from m3net_tf.system.yaml_files import read_yaml
 from m3net_tf.training.recipe import Recipe
 
 TEACHER = "teacher"
-_KEYS = ("network", "options", "recipe", "start")
 _DEEPEST = 10
 
 
@@ -147,37 +147,39 @@ def load_space(path: Path, base: Recipe, teacher: str = "") -> Space:
     return space
 
 
+@dataclasses.dataclass(frozen=True)
+class _File:
+    """The keys of a file."""
+
+    network: str
+    options: dict[str, Any]
+    recipe: dict[str, Any] | list[dict[str, Any]]
+    start: tuple[dict[str, Any], ...] = ()
+
+
 def _read(path: Path, teacher: str) -> Space:
     if not path.exists():
         raise ConfigError(f"{path} is missing: name an existing file")
-    content = read_yaml(path)
-    require_known_keys(_mapping(content, "the file"), _KEYS, "of a search space")
-    for key in ("network", "options", "recipe"):
-        if key not in content:
-            raise ConfigError(f"key {key!r} is missing")
-    values = {
-        str(option): _values(option, listed, teacher)
-        for option, listed in _mapping(content["options"], "options").items()
-    }
-    recipe = content["recipe"]
-    patches = recipe if isinstance(recipe, list) else [recipe]
-    start = tuple(_start(row, values) for row in content.get("start") or [])
+    file = from_plain(_File, read_yaml(path), "search space")
+    values = {option: _values(option, listed, teacher) for option, listed in file.options.items()}
     return Space(
         path=path,
-        network=str(content["network"]),
+        network=file.network,
         values=values,
-        patches=tuple(_mapping(patch, "recipe") for patch in patches),
-        start=start,
+        patches=tuple(file.recipe if isinstance(file.recipe, list) else [file.recipe]),
+        start=tuple(_start(row, values) for row in file.start),
         teacher=teacher,
     )
 
 
-def _values(option: Any, listed: Any, teacher: str) -> dict[str, Any]:
+def _values(option: str, listed: Any, teacher: str) -> dict[str, Any]:
     if option == TEACHER:
         raise ConfigError(f"options.{TEACHER} stands for --teacher: choose another name")
     if isinstance(listed, list):
         listed = {str(value): value for value in listed}
-    named = {str(name): value for name, value in _mapping(listed, f"options.{option}").items()}
+    if not isinstance(listed, dict):
+        raise ConfigError(f"options.{option} is {listed!r}: give a list, or names and values")
+    named = {str(name): value for name, value in listed.items()}
     if not teacher:
         named = {name: value for name, value in named.items() if not _refers(value, TEACHER)}
     if not named:
@@ -185,8 +187,8 @@ def _values(option: Any, listed: Any, teacher: str) -> dict[str, Any]:
     return named
 
 
-def _start(row: Any, values: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    choices = {str(option): str(name) for option, name in _mapping(row, "start").items()}
+def _start(row: Mapping[str, Any], values: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    choices = {option: str(name) for option, name in row.items()}
     require_known_keys(choices, values, "in start")
     for option, names in values.items():
         if choices.get(option) not in names:
@@ -223,9 +225,3 @@ def _refers(value: Any, option: str) -> bool:
     if isinstance(value, list):
         return any(_refers(item, option) for item in value)
     return bool(value == f"${option}")
-
-
-def _mapping(value: Any, where: str) -> dict[Any, Any]:
-    if not isinstance(value, dict):
-        raise ConfigError(f"{where} is {value!r}: give keys and values")
-    return value

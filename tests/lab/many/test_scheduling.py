@@ -12,7 +12,7 @@ from m3net_tf.lab.many import scheduling
 from m3net_tf.lab.many.history import epoch_scores
 from m3net_tf.lab.many.plan import Training, fingerprint, plan_trainings
 from m3net_tf.lab.many.scheduling import run_trainings
-from m3net_tf.system import progress
+from m3net_tf.system.progress import TerminalLog
 from m3net_tf.training.cluster.pools import Lost, PoolOptions
 from m3net_tf.training.cluster.worker import Report
 
@@ -122,23 +122,23 @@ def test_a_run_that_left_no_result_has_failed(run_all):
     assert "is not a run folder" in outcomes[0].error
 
 
-def test_without_ray_runs_are_trained_in_this_process(trainings, finish, tmp_path, monkeypatch):
+def test_without_ray_runs_are_trained_in_this_process(trainings, finish, tmp_path):
     orders = []
 
     def work(order):
         orders.append(order)
         return finish(order)
 
-    monkeypatch.setattr(progress, "LINE_EVERY_S", 0.0)
+    counts, ignore = [], lambda task: None
+    bars = SimpleNamespace(
+        start=ignore, update=lambda task: counts.append(task.count), stop=ignore, console=None
+    )
     plan = plan_trainings(trainings(2), tmp_path)
-    folders = {"": tmp_path / "data"}
     options = PoolOptions(work=work)
-    lines = []
-    run_trainings(plan, tmp_path, folders, options=options, log=lines.append)
+    log = TerminalLog(bars, lambda line: None)
+    run_trainings(plan, tmp_path, {"": tmp_path / "data"}, options=options, log=log)
     assert [order.data for order in orders] == [tmp_path / "data"] * 2
-    epochs = [line for line in lines if line.startswith("all runs:")]
-    assert epochs[0].startswith("all runs: 2/4 epochs") and "left" in epochs[0]
-    assert epochs[-1].startswith("all runs: 4/4 epochs")
+    assert list(dict.fromkeys(counts)) == ["2/4 epochs", "4/4 epochs"]
     assert dataclasses.replace(options, address="auto").in_process is False
 
 

@@ -55,7 +55,7 @@ def test_a_value_may_refer_to_a_key_of_another(space_file, base):
         ("network: m3net\n", "", "key 'network' is missing"),
         ("mels: many,", "mels: most,", "start has mels most: choose one of few, many"),
         ("width: [4, 8, 12]", "width: []", "options.width has no values"),
-        ("width: [4, 8, 12]", "width: 4", "options.width is 4: give keys and values"),
+        ("width: [4, 8, 12]", "width: 4", "options.width is 4: give a list"),
         ("width: [4, 8, 12]", "teacher: [4]", "options.teacher stands for --teacher"),
         ("start:", "begin:", "begin"),
     ],
