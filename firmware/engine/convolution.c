@@ -364,9 +364,9 @@ typedef struct {
   const m3net_convolution* layer;
   const int8_t* input;
   int16_t* patch;
-  int32_t items;   ///< Of a window, rounded up to a multiple of four.
-  int8_t** first;  ///< Output of the first of two pixels, when its window is in the patch; or NULL.
-  int32_t* pixels;  ///< Number of pixels whose windows are not in the patch yet.
+  int32_t items;    ///< Of a window, rounded up to a multiple of four.
+  int8_t** first;   ///< Output of the first of two pixels, whose window is in the patch.
+  int32_t* pixels;  ///< Pixels left in pairs; an odd number if the next one is a second.
 } convolution_state;
 
 /// Gathers a window, with zeros up to a multiple of four items.
@@ -466,13 +466,13 @@ static int8_t* fill_of_two(int8_t* patch, int32_t value, int32_t count) {
 
 /// Gathers the window of one of two pixels; computes both when both windows are there.
 M3NET_INLINE void convolve_of_two(const convolution_state* state, int32_t row, int32_t column,
-                                  int8_t* output) {
+                                  int8_t* output, int32_t is_second) {
   const m3net_gatherer gatherer = {widen_of_two, fill_of_two, 1, state->layer->padding};
-  int8_t* first = *state->first;
-  gather(state, row, column, gatherer, (int8_t*)(state->patch + (first ? 2 : 0)));
-  *state->first = first ? 0 : output;
-  if (first) {
-    convolve_two_pixels(state->layer, state->patch, state->items, first, output);
+  gather(state, row, column, gatherer, (int8_t*)(state->patch + (is_second ? 2 : 0)));
+  if (is_second) {
+    convolve_two_pixels(state->layer, state->patch, state->items, *state->first, output);
+  } else {
+    *state->first = output;
   }
 }
 
@@ -486,8 +486,8 @@ M3NET_INLINE void convolve_window(const void* any_state, int32_t row, int32_t co
   const m3net_gatherer gatherer = {widen, fill, 1, layer->padding};
 #if M3NET_ENGINE_DSP
   const int32_t pixels = (*state->pixels)--;
-  if (layer->pixels == 2 && (*state->first || pixels > 1)) {
-    convolve_of_two(state, row, column, output);
+  if (layer->pixels == 2 && pixels > 0) {
+    convolve_of_two(state, row, column, output, pixels & 1);
     return;
   }
 #endif
@@ -506,8 +506,8 @@ void m3net_convolve(const m3net_convolution* layer, const int8_t* input, int8_t*
   const m3net_window* window = &layer->window;
   const int32_t items = window->rows * window->columns * layer->input.channels;
   for (int32_t batch = 0; batch < layer->batches; ++batch) {
-    int8_t* first = 0;
-    int32_t pixels = layer->output.rows * layer->output.columns;
+    int8_t* first = output;
+    int32_t pixels = (layer->output.rows * layer->output.columns) & ~1;
     const convolution_state state = {
         layer, input + batch * layer->input.batch_step, patch, (items + 3) & ~3, &first, &pixels};
     m3net_for_each_pixel(&layer->output, window, output + batch * layer->output.batch_step,

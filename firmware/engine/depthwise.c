@@ -164,6 +164,39 @@ static inline m3net_four_sums multiply(const window_places* parts, const int8_t*
   return sums;
 }
 
+#elif M3NET_ENGINE_RV32 && defined(__riscv)
+
+/// Assembly that adds the product of a channel with a tap; both have the same place in four.
+#define M3NET_MULTIPLY_ITEM(sum, place) \
+  "lb t1, " #place                      \
+  "(t0)\n\t"                            \
+  "lb t2, " #place                      \
+  "(%[weights])\n\t"                    \
+  "mul t1, t1, t2\n\t"                  \
+  "add %[" #sum "], %[" #sum "], t1\n\t"
+
+/// As below. In assembly, because compilers load all operands first and run out of registers.
+static inline m3net_four_sums multiply(const window_places* parts, const int8_t* input,
+                                       const m3net_tap* weights, m3net_four_sums sums) {
+  const m3net_window* window = &parts->layer->window;
+  const int32_t* place = parts->places;
+  const m3net_tap* end = weights + 4 * window->rows * window->columns;
+  __asm__ volatile(
+      "1:\n\t"
+      "lw t0, 0(%[place])\n\t"
+      "addi %[place], %[place], 4\n\t"
+      "add t0, t0, %[input]\n\t"
+      M3NET_MULTIPLY_ITEM(a, 0) M3NET_MULTIPLY_ITEM(b, 1)
+      M3NET_MULTIPLY_ITEM(c, 2) M3NET_MULTIPLY_ITEM(d, 3)
+      "addi %[weights], %[weights], 4\n\t"
+      "bne %[weights], %[end], 1b\n\t"
+      : [place] "+&r"(place), [weights] "+&r"(weights), [a] "+&r"(sums.a), [b] "+&r"(sums.b),
+        [c] "+&r"(sums.c), [d] "+&r"(sums.d)
+      : [input] "r"(input), [end] "r"(end)
+      : "t0", "t1", "t2", "memory");
+  return sums;
+}
+
 #else
 
 static inline m3net_four_sums multiply(const window_places* parts, const int8_t* input,

@@ -139,6 +139,10 @@ typedef struct {
   int32_t gathered;
 } pixels_at_once;
 
+typedef struct {
+  pixels_at_once* pixels;
+} convolution_state;
+
 /// All output channels of the pixels that were gathered.
 static void convolve_pixels(pixels_at_once* pixels) {
   const m3net_convolution* layer = pixels->layer;
@@ -167,7 +171,7 @@ static void convolve_pixels(pixels_at_once* pixels) {
 
 /// Gathers a window, with zeros up to a multiple of four items; computes two pixels at once.
 static void convolve_window(const void* any_state, int32_t row, int32_t column, int8_t* output) {
-  pixels_at_once* pixels = *(pixels_at_once* const*)any_state;
+  pixels_at_once* pixels = ((const convolution_state*)any_state)->pixels;
   const m3net_convolution* layer = pixels->layer;
   const m3net_gatherer gatherer = {copy, fill, 1, layer->padding};
   int8_t* start = pixels->patch + pixels->gathered * pixels->items;
@@ -185,7 +189,7 @@ static void convolve_window(const void* any_state, int32_t row, int32_t column, 
 void m3net_convolve(const m3net_convolution* layer, const int8_t* input, int8_t* output,
                     int16_t* patch) {
   pixels_at_once pixels = {layer, input, (int8_t*)patch, {output, output}, 0, 0};
-  const pixels_at_once* state = &pixels;
+  const convolution_state state = {&pixels};
   for (int32_t batch = 0; batch < layer->batches; ++batch) {
     m3net_for_each_pixel(&layer->output, &layer->window, output + batch * layer->output.batch_step,
                          convolve_window, &state);

@@ -26,6 +26,7 @@ from m3net_tf.export.c_files import CModel
 ROOT = Path(__file__).parents[2]
 DSP, PORTABLE = ("thumbv7em-none-eabihf", "cortex-m4"), ("thumbv7m-none-eabi", "cortex-m3")
 HELIUM = ("thumbv8.1m.main-none-eabihf", "cortex-m55")
+RV32 = ("riscv32-unknown-elf", "sifive-e31")
 #: Kinds of layers of the generated networks.
 KINDS = ("CONV_2D", "DEPTHWISE_CONV_2D", "ADD", "MEAN", "SOFTMAX", "LOGISTIC")
 
@@ -90,7 +91,9 @@ def main() -> int:
         both = [path for path in engine if path.stem in ("convolution", "depthwise")]
         vectors = [path for path in engine if "M3NET_ENGINE_HELIUM" in path.read_text()]
         files = [(path, DSP) for path in (*engine, *compiled, *written)]
+        riscv = [path for path in engine if "M3NET_ENGINE_RV32" in path.read_text()]
         files += [(path, PORTABLE) for path in both] + [(path, HELIUM) for path in vectors]
+        files += [(path, RV32) for path in riscv]
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # each waits for a process
             clean = list(pool.map(lambda file: check(tool, *file, folder), files))
         return 0 if all(clean) else 1

@@ -77,6 +77,19 @@ def check_toolchain(
         )
 
 
+def check_engine(board: Board, engine: Engine) -> None:
+    """Check that the architecture of a board's core has an engine.
+
+    Raises:
+        FirmwareError: it has not; the message names those that it has.
+    """
+    if engine not in board.architecture.engines:
+        raise FirmwareError(
+            f"{board.name} has no --engine {engine}, which is for other cores than its "
+            f"{board.core}: choose {' or '.join(board.architecture.engines)}"
+        )
+
+
 def check_tools(board: Board, engine: Engine, *, emulated: bool = False) -> None:
     """Check that a board can have an engine, and that the tools of its build are installed.
 
@@ -86,14 +99,10 @@ def check_tools(board: Board, engine: Engine, *, emulated: bool = False) -> None
         emulated: whether the board's emulator is needed, too.
 
     Raises:
-        FirmwareError: the board's architecture does not have the engine.
+        FirmwareError: as :func:`check_engine`.
         MissingError: as :func:`check_toolchain`.
     """
-    if engine not in board.architecture.engines:
-        raise FirmwareError(
-            f"{board.name} has no --engine {engine}, which is for other cores than its "
-            f"{board.core}: choose {' or '.join(board.architecture.engines)}"
-        )
+    check_engine(board, engine)
     tools = dict(TOOLS)
     if engine == COMPILED and not board.third_party:
         del tools["git"]

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import io
 import re
 from pathlib import Path
 
@@ -93,42 +94,45 @@ def test_a_piece_of_a_file(tmp_path, write_wav):
     refuse(path, "does not cover", start_s=9.0)
 
 
-def test_missing_file(tmp_path):
+NOTHING, NOISE = np.zeros(0, np.int16), np.random.default_rng(0).uniform(-1, 1, 16_000)
+
+
+def wav_of(samples: np.ndarray, kept: int | None = None, form: str = "WAV", **options) -> bytes:
+    """The first bytes of a file."""
+    file = io.BytesIO()
+    soundfile.write(file, samples, 16_000, format=form, **options)
+    return file.getvalue()[:kept]
+
+
+def with_value(value: float) -> bytes:
+    return wav_of(np.insert(np.zeros(1000), 500, value), subtype="FLOAT")
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (b"", "is empty"),
+        (wav_of(NOTHING), "no samples"),
+        *((wav_of(NOISE, kept), "is truncated .*32000 bytes") for kept in (45, 1000, 32_043)),
+        *((wav_of(NOISE, kept), "truncated|no samples|cannot be dec") for kept in (5, 12, 20, 43)),
+        (wav_of(NOISE, 9000, "FLAC"), "truncated|cannot be decoded"),
+        *((text, "cannot be dec") for text in (b"no sound", b"RIFF\0\0\0\0WAVEjunk", bytes(5000))),
+        *((with_value(value), "NaN or infinite") for value in (np.nan, np.inf, -np.inf)),
+    ],
+)
+def test_a_fault_of_a_file(content, fault, tmp_path):
+    path = tmp_path / "a.wav"
+    path.write_bytes(content)
+    refuse(path, fault)
+
+
+def test_what_is_no_file_or_needs_a_conversion(tmp_path, write_wav):
     refuse(tmp_path / "none.wav", "does not exist; check")
-
-
-def test_folder_instead_of_a_file(tmp_path):
     refuse(tmp_path, "is a folder")
-
-
-def test_empty_file(tmp_path):
-    (tmp_path / "a.wav").touch()
-    refuse(tmp_path / "a.wav", "is empty")
-
-
-def test_file_without_samples(tmp_path, write_wav):
-    refuse(write_wav(tmp_path / "a.wav", np.zeros(0, np.int16)), "no samples")
-
-
-@pytest.mark.parametrize("kept", [45, 1000, 32_043])
-def test_truncated_wav(tmp_path, write_wav, kept):
-    path = write_wav(tmp_path / "a.wav")
-    path.write_bytes(path.read_bytes()[:kept])
-    refuse(path, "is truncated .*32000 bytes")
-
-
-@pytest.mark.parametrize("kept", [5, 12, 20, 43])
-def test_wav_cut_in_its_header(tmp_path, write_wav, kept):
-    path = write_wav(tmp_path / "a.wav")
-    path.write_bytes(path.read_bytes()[:kept])
-    refuse(path, "truncated|contains no samples|cannot be decoded")
-
-
-def test_truncated_flac(tmp_path):
-    path = tmp_path / "a.flac"
-    soundfile.write(path, np.random.default_rng(0).uniform(-1, 1, 16_000), 16_000)
-    path.write_bytes(path.read_bytes()[:9000])
-    refuse(path, "truncated|cannot be decoded")
+    path = write_wav(tmp_path / "a.wav", rate_hz=22_050)
+    refuse(path, "22050 Hz, 16000 Hz is needed; convert", resample=False)
+    path = write_wav(tmp_path / "b.wav", np.zeros((100, 2), np.int16))
+    refuse(path, "has 2 channels.*convert", mix=False)
 
 
 def test_wav_of_unknown_length_is_read(tmp_path, write_wav):
@@ -136,32 +140,6 @@ def test_wav_of_unknown_length_is_read(tmp_path, write_wav):
     data = path.read_bytes()
     path.write_bytes(data[:40] + b"\xff\xff\xff\xff" + data[44:])  # as written to a pipe
     np.testing.assert_array_equal(read_audio(path, sample_rate_hz=16_000), ALL_PCM / 32768)
-
-
-@pytest.mark.parametrize(
-    "content", [b"hello, I am not a sound", b"RIFF\0\0\0\0WAVEjunk", b"\0" * 5000]
-)
-def test_not_audio(tmp_path, content):
-    (tmp_path / "a.wav").write_bytes(content)
-    refuse(tmp_path / "a.wav", "cannot be decoded as sound")
-
-
-def test_wrong_rate(tmp_path, write_wav):
-    path = write_wav(tmp_path / "a.wav", rate_hz=22_050)
-    refuse(path, "22050 Hz, 16000 Hz is needed; convert", resample=False)
-
-
-def test_wrong_channel_count(tmp_path, write_wav):
-    path = write_wav(tmp_path / "a.wav", np.zeros((100, 2), np.int16))
-    refuse(path, "has 2 channels.*convert", mix=False)
-
-
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_nan_and_infinity(tmp_path, bad):
-    wave = np.zeros(1000, np.float32)
-    wave[500] = bad
-    soundfile.write(tmp_path / "a.wav", wave, 16_000, subtype="FLOAT")
-    refuse(tmp_path / "a.wav", "NaN or infinite")
 
 
 def test_fit_length():
