@@ -236,14 +236,27 @@ static inline int32_t upper_sum(int32_t both, int32_t lower) {
   return (int32_t)((uint32_t)both - (uint32_t)lower) >> M3NET_TWIN_BITS;
 }
 
-static inline m3net_four_sums four_sums(twin_sums sums, const m3net_channel* channel) {
+static inline m3net_four_sums add_twins(m3net_four_sums sums, twin_sums twins) {
   const m3net_four_sums all = {
-      m3net_sum(sums.a, channel[0].bias),
-      m3net_sum(upper_sum(sums.ab, sums.a), channel[1].bias),
-      m3net_sum(sums.c, channel[2].bias),
-      m3net_sum(upper_sum(sums.cd, sums.c), channel[3].bias),
+      m3net_sum(sums.a, twins.a),
+      m3net_sum(sums.b, upper_sum(twins.ab, twins.a)),
+      m3net_sum(sums.c, twins.c),
+      m3net_sum(sums.d, upper_sum(twins.cd, twins.c)),
   };
   return all;
+}
+
+/// Adds the products of a patch with the weights of four channels.
+static inline m3net_four_sums multiply(const int16_t* patch, int32_t items,
+                                       const m3net_block* blocks, m3net_four_sums sums) {
+  while (items > 0) {
+    const int32_t count = items < M3NET_TWIN_ITEMS ? items : M3NET_TWIN_ITEMS;
+    sums = add_twins(sums, multiply_one(patch, count, blocks));
+    patch += count;
+    blocks += count / 2;
+    items -= count;
+  }
+  return sums;
 }
 
 /// Products of a patch with the weights of four channels, one word for each.
@@ -348,11 +361,7 @@ M3NET_INLINE void convolve_pixel(const m3net_convolution* layer, const int16_t* 
   const m3net_block* blocks = layer->blocks;
   const m3net_channel* channel = layer->channels;
   for (int32_t left = layer->output.channels; left > 0; left -= 4) {
-#if M3NET_ENGINE_DSP
-    const m3net_four_sums sums = four_sums(multiply_one(patch, items, blocks), channel);
-#else
     const m3net_four_sums sums = multiply(patch, items, blocks, m3net_four_biases(channel));
-#endif
     m3net_finish(layer, sums, channel, left, output);
     blocks += items / 2;
     channel += 4;
@@ -398,17 +407,24 @@ static void convolve_plain_pixel(const m3net_convolution* layer, const int16_t* 
 /// All output channels of two pixels.
 M3NET_INLINE void convolve_two_pixels(const m3net_convolution* layer, const int16_t* patch,
                                       int32_t items, int8_t* first, int8_t* second) {
-  if (layer->narrow && layer->full && layer->output.channels % 4 == 0) {
+  if (layer->narrow && layer->full && layer->output.channels % 4 == 0 &&
+      items <= M3NET_TWIN_ITEMS) {
     convolve_two_narrow(layer, patch, items, first, second);
     return;
   }
   const m3net_block* blocks = layer->blocks;
   const m3net_channel* channel = layer->channels;
   for (int32_t left = layer->output.channels; left > 0; left -= 4) {
-    twin_sums sums[2];
-    multiply_two(patch, items, blocks, sums);
-    m3net_finish_two(layer, four_sums(sums[0], channel), four_sums(sums[1], channel), channel, left,
-                     first, second);
+    m3net_four_sums one = m3net_four_biases(channel), two = one;
+    for (int32_t done = 0; done < items; done += M3NET_TWIN_ITEMS) {
+      const int32_t rest = items - done;
+      twin_sums sums[2];
+      multiply_two(patch + 2 * done, rest < M3NET_TWIN_ITEMS ? rest : M3NET_TWIN_ITEMS,
+                   blocks + done / 2, sums);
+      one = add_twins(one, sums[0]);
+      two = add_twins(two, sums[1]);
+    }
+    m3net_finish_two(layer, one, two, channel, left, first, second);
     blocks += items / 2;
     channel += 4;
     first += 4;

@@ -114,6 +114,8 @@ typedef struct {
 /// out. Elsewhere a number of 32 bits holds two, which one long product multiplies.
 #if M3NET_ENGINE_DSP
 #define M3NET_TWIN_BITS 8
+/// So many products of the upper one fit its sum of 24 bits.
+#define M3NET_TWIN_ITEMS 512
 #define M3NET_TWIN(low, high) ((low) + (high) * (1 << M3NET_TWIN_BITS))
 typedef struct {
   int16_t twins[4];

@@ -22,8 +22,6 @@ BLOCKS = ("m3net_block", PLAIN_BLOCK)
 """Types of items of arrays of a convolution's weights."""
 
 _TWIN_BITS = 8  # M3NET_TWIN_BITS
-_LARGEST_TWIN_SUM = (1 << 31 - _TWIN_BITS) - 1
-_LARGEST_INPUT = 128
 
 Weights = npt.NDArray[np.int64]
 
@@ -32,8 +30,8 @@ def convolution_blocks(weights: Weights) -> Array:
     """Weights of a convolution.
 
     With the DSP extension, two channels' weights for an item are one number of 16 bits: the lower
-    one plus 256 times the upper one. Few weights do not fit: an upper one of -128 beside a negative
-    one, and so many large ones that the upper sum would not fit 24 bits. They are ``plain``.
+    one plus 256 times the upper one. An upper one of -128 beside a negative one does not fit: such
+    weights are ``plain``.
 
     Args:
         weights: shape (output channels, items of a window).
@@ -45,8 +43,7 @@ def convolution_blocks(weights: Weights) -> Array:
     blocks = _grouped("m3net_block", weights, 2 * PAIR)
     lower, upper = blocks.values[:, 0::2], blocks.values[:, 1::2]
     twins = lower + (upper << _TWIN_BITS)
-    sums = _LARGEST_INPUT * np.abs(upper).sum(axis=2)
-    fits = twins.min() >= -(1 << 15) and sums.max() <= _LARGEST_TWIN_SUM
+    fits = twins.min() >= -(1 << 15)
     return blocks if fits else dataclasses.replace(blocks, ctype=PLAIN_BLOCK)
 
 
