@@ -86,10 +86,10 @@ def test_an_emulation_removes_what_killed_ones_left(tmp_path, temporary):
 @pytest.fixture
 def library_of_nothing(tmp_path, monkeypatch):
     """Let a library build run without compiler: ninja is a shell script."""
-    monkeypatch.setattr(library, "check_toolchain", lambda: None)
+    monkeypatch.setattr(library, "check_toolchain", lambda _: None)
     monkeypatch.setattr(library, "fetch_sources", lambda **_: {})
     monkeypatch.setattr(library, "library_key", lambda _: "key")
-    monkeypatch.setattr(library, "cmake_command", lambda _, folder, *__: ["mkdir", folder])
+    monkeypatch.setattr(library, "cmake_command", lambda _, __, folder, *___: ["mkdir", folder])
     (tmp_path / "programs").mkdir()
     monkeypatch.setenv("PATH", str(tmp_path / "programs"), prepend=os.pathsep)
     return tmp_path / "programs" / "ninja"

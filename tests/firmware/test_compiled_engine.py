@@ -169,7 +169,7 @@ def test_a_flipped_bit_of_the_weights_is_reported(
     model: CModel, built: BuiltFirmware, tmp_path: Path, place: float
 ):
     damaged = tmp_path / "damaged.elf"
-    weights = largest_array(compile_model(model)["m3net_network"], "bytes")
+    weights = largest_array(compile_model(model)["m3net_network"], "dsp")
     flip_a_bit(built.image.elf, damaged, weights, place)
     with pytest.raises(FirmwareError, match="model_crc"):
         run_job(damaged, find_machine(BOARD), random_features(1, seed=1))

@@ -152,10 +152,6 @@ class Architecture:
         """The toolchain file for CMake."""
         return FIRMWARE_DIR / "cmake" / f"toolchain-{self.toolchain}.cmake"
 
-    def program(self, name: str) -> str:
-        """A program of the toolchain, with its prefix."""
-        return f"{self.toolchain}-{name}"
-
 
 @dataclass(frozen=True, kw_only=True)
 class BoardFacts:

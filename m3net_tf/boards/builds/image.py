@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from m3net_tf.boards.builds.boards import Board, load_board
-from m3net_tf.boards.builds.toolchain import check_toolchain
+from m3net_tf.boards.builds.toolchain import check_toolchain, program
 from m3net_tf.compiler.engines import COMPILED
 from m3net_tf.system.artifacts import write_bytes
 from m3net_tf.system.errors import FirmwareError
@@ -59,7 +59,7 @@ def inspect_elf(elf: Path, board: str, dsp_missing: str = "") -> FirmwareImage:
     """
     architecture = load_board(board).architecture
     check_toolchain(architecture, COMPILED, tools={})
-    command = [architecture.program("size"), "-A", str(elf)]
+    command = [program(architecture, "size"), "-A", str(elf)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise FirmwareError(f"{elf}: not a firmware ELF ({done.stderr.strip()}); build it again")

@@ -35,7 +35,7 @@ def missing_packages(
     """
     unneeded = _CXX if engine == COMPILED else ()
     programs = {
-        architecture.program(name): package
+        program(architecture, name): package
         for name, package in architecture.programs.items()
         if name not in unneeded
     }
@@ -44,7 +44,7 @@ def missing_packages(
         for program, package in {**programs, **tools}.items()
         if shutil.which(program) is None
     ]
-    compiler = architecture.program("gcc")
+    compiler = program(architecture, "gcc")
     absent += [
         package
         for name, package in architecture.libraries.items()
@@ -111,9 +111,14 @@ def check_tools(board: Board, engine: Engine, *, emulated: bool = False) -> None
     check_toolchain(board.architecture, engine, tools)
 
 
+def program(architecture: Architecture, name: str) -> str:
+    """A program of an architecture's toolchain, with its prefix."""
+    return f"{architecture.toolchain}-{name}"
+
+
 def compiler_version(architecture: Architecture) -> str:
     """First line of the cross compiler's version."""
-    command = [architecture.program("gcc"), "--version"]
+    command = [program(architecture, "gcc"), "--version"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.stdout.partition("\n")[0]
 

@@ -17,7 +17,7 @@ from m3net_tf.lab.bench.start_up import imported_packages
 from m3net_tf.system.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[3]
-HEAVY = ("tensorflow", "librosa", "scikit-learn", "matplotlib", "scipy", "ray")
+HEAVY = ("tensorflow", "librosa", "scikit-learn", "matplotlib", "pandas", "scipy", "ray")
 
 
 @pytest.fixture(scope="module")
