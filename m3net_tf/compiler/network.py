@@ -18,10 +18,11 @@ from m3net_tf.compiler.operators.movement import concatenation_places
 from m3net_tf.compiler.operators.variables import place_moving_lines
 from m3net_tf.compiler.passes import FOLDS, PASSES, Pass
 from m3net_tf.compiler.passes.constants import FOLDED
-from m3net_tf.compiler.pixels import share_weights
+from m3net_tf.compiler.pixels import SHARED, share_weights
 from m3net_tf.compiler.plan import Improve, Plan
 from m3net_tf.compiler.read import read_network, require_order
 from m3net_tf.compiler.striping import SAVED, StripeRule, Striping
+from m3net_tf.compiler.structures import Convolution
 from m3net_tf.system.errors import ModelError
 
 _FAULTS = (ArithmeticError, LookupError, ValueError)
@@ -182,6 +183,11 @@ def planned(
     striping.run()
     saved |= striping.saved
     plan = share_weights(striping.calls, *ends, improve)
+    saved[SHARED] = sum(
+        isinstance(layer := member.arguments[0], Convolution) and layer.pixels > 1
+        for call in plan.calls
+        for member in call.members
+    )
     if striping.whole_bytes is not None:
         saved[SAVED] = striping.whole_bytes - plan.arena_bytes
     inputs = list(inputs)

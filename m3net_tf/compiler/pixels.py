@@ -16,6 +16,7 @@ from m3net_tf.compiler.plan import SLACK_BYTES, Improve, Plan, needs, plan_memor
 from m3net_tf.compiler.stripes import Stripe, line_pixels, products
 from m3net_tf.compiler.structures import Convolution
 
+SHARED = "convolutions that load a weight once for two pixels"
 _COUNTS = (2, 1)
 
 

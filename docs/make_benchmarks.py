@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Measures both engines on MLPerf Tiny's networks and our own, for docs/benchmarks.md and its CSV.
+
+``python docs/make_benchmarks.py TINY`` takes a checkout of https://github.com/mlcommons/tiny. It
+builds the firmware of each network for each emulated core with both engines, compares the output
+bytes, and replaces the tables of the page. Cycles are modelled (``m3net bench engine --cycles``).
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from m3net_tf.boards.builds.boards import load_board
+from m3net_tf.boards.emulation.cycles import CORE, FLASHES
+from m3net_tf.compiler.engines import COMPILED, ENGINES
+from m3net_tf.lab.bench.engine import SUBJECTS, Comparison, run_bench_engine
+
+PAGE = Path(__file__).parent / "benchmarks.md"
+TABLE = PAGE.with_suffix(".csv")
+BOARDS = ("mps2_an386", "mps2_an500", "mps2_an505", "mps2_an385", "mps3_an547")
+#: Networks of MLPerf Tiny, below benchmark/training.
+TINY = {
+    "DS-CNN": "keyword_spotting/trained_models/kws_ref_model.tflite",
+    "ResNet-8": "image_classification/trained_models/pretrainedResnet_quant.tflite",
+    "MobileNetV1 0.25": "visual_wake_words/trained_models/vww_96_int8.tflite",
+    "autoencoder": "anomaly_detection/trained_models/ad01_int8.tflite",
+    "streaming wake word": "streaming_wakeword/trained_models/str_ww_ref_model.tflite",
+}
+INPUTS = 10
+COLUMNS = (
+    *("core", "network", "engine", "instructions"),
+    *(f"modelled cycles, {name}" for name in FLASHES),
+    *("flash reads", "arena bytes", "flash bytes", "stack bytes"),
+)
+_MARKS = re.compile(r"(<!-- tables -->\n).*(<!-- end -->\n)", re.DOTALL)
+
+
+def main() -> None:
+    """Measure, and write both files."""
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    os.chdir(Path(sys.argv[1], "benchmark", "training"))
+    networks = {path: name for name, path in TINY.items()}
+    networks |= {subject.label: subject.label for subject in SUBJECTS}
+    rows: list[tuple[str, ...]] = []
+    for board in BOARDS:
+        facts = load_board(board)
+        result = run_bench_engine([board], list(networks), INPUTS, print, cycles=facts.core == CORE)
+        for label, comparison in result["boards"][board].items():
+            if not comparison["bytes_equal"]:
+                sys.exit(f"{label} on {board}: other bytes than TensorFlow Lite Micro")
+            rows += rows_of(facts.core, networks[label], comparison)
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([COLUMNS, *rows])
+    TABLE.write_text(text.getvalue(), encoding="utf-8")
+    page = PAGE.read_text(encoding="utf-8")
+    tables = "\n".join(table_lines(rows))
+    PAGE.write_text(
+        _MARKS.sub(lambda match: f"{match[1]}\n{tables}\n{match[2]}", page), encoding="utf-8"
+    )
+
+
+def rows_of(core: str, name: str, comparison: Comparison) -> Iterator[tuple[str, ...]]:
+    """A row for each engine."""
+    for engine in ENGINES:
+        cost = comparison["engines"][engine]
+        modelled = cost.get("modelled")
+        cycles = (
+            [modelled["cycles"][flash] for flash in FLASHES] if modelled else [""] * len(FLASHES)
+        )
+        reads = modelled["flash_reads"] if modelled else ""
+        sizes = (cost["arena_bytes"], cost["flash_bytes"], cost["stack_bytes"])
+        yield (core, name, engine, *map(str, (cost["instructions"], *cycles, reads, *sizes)))
+
+
+def table_lines(rows: list[tuple[str, ...]]) -> Iterator[str]:
+    """A table for each core, without the columns that are empty there."""
+    for core in dict.fromkeys(row[0] for row in rows):
+        those = [row for row in rows if row[0] == core]
+        used = [i for i in range(1, len(COLUMNS)) if any(row[i] for row in those)]
+        yield from (f"### {core}", "")
+        yield "| " + " | ".join(COLUMNS[i] for i in used) + " |"
+        yield "|" + "|".join("---" if i < 3 else "---:" for i in used) + "|"
+        for row in those:
+            cells = [f"{int(row[i]):,}".replace(",", " ") if i > 2 else row[i] for i in used]
+            yield "| " + " | ".join(cells) + " |"
+        yield from ("", f"{COMPILED} / tflm:", "")
+        yield "| network | " + " | ".join(COLUMNS[i] for i in used if i > 2) + " |"
+        yield "|---|" + "---:|" * (len(used) - 2)
+        for ours, theirs in zip(those[::2], those[1::2], strict=True):
+            ratios = (f"{int(ours[i]) / int(theirs[i]):.2f}" for i in used if i > 2)
+            yield f"| {ours[1]} | " + " | ".join(ratios) + " |"
+        yield ""
+
+
+if __name__ == "__main__":
+    main()
