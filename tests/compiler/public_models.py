@@ -30,7 +30,7 @@ from m3net_tf.system.native import native_stderr
 
 EQUAL, DIFFERENT, NO_REFERENCE = "equal bytes", "OTHER BYTES", "TFLite Micro refuses the file"
 FLOAT = "float weights or activations"
-LIMIT_S = 300
+LIMIT_S = 1800
 
 
 def values_of(tensor: Tensor, number: int, rng: np.random.Generator) -> np.ndarray:
