@@ -2,7 +2,7 @@
 """Writes small.tflite, full int8, from a classifier of log-mel maps in PyTorch.
 
 It needs the package litert-torch, which brings PyTorch and the quantiser. The weights are random:
-put a trained network in the place of NETWORK, and features of training clips in that of CLIPS.
+put a trained network in the place of NETWORK, and features of training clips in the place of CLIPS.
 """
 
 import litert_torch

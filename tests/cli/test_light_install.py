@@ -187,6 +187,7 @@ LAB_LIGHT = {
     "bench data": TRAIN,
     "bench table m3net/table4": TRAIN,
     "bench engine": TRAIN,
+    "bench stream model.tflite": TRAIN,
     "bench package --wheel no.whl": "no.whl: no such file",
     "bench quantize run": TRAIN,
 }

@@ -497,9 +497,9 @@ class Change:
 
 
 _SATURATED = "(int8_t)m3net_saturate(m3net_requantize_narrow(sums.{}, channel"
-_NARROW = "(product + (product >> 31) + channel->offset) >> channel->right"
+_NARROW = "channel->multiplier, channel->offset) + (sum >> 31)) >>\n         channel->right"
 _REDUCED = "(product + ((product >> 31) & factor.sign) + factor.half) >> factor.shift"
-_SELECTED = "layer->narrow && layer->full && count >= 4"
+_SELECTED = "layer->narrow && layer->full && count >= 4) {\n    output[0]"
 _LOGISTIC = "(place >= 0 ? positive + half : (1 << 25) - positive + half - 1) >> 10"
 _TANH = "(place >= 0 ? positive - one + half : one - positive + half - 1) >> 8"
 
@@ -520,9 +520,9 @@ CHANGES = (
     Change(A, _REDUCED, _REDUCED.replace(" + ((product >> 31) & factor.sign)", ""), "reduce"),
     Change(A, _REDUCED, _REDUCED.replace(" >> factor.shift", ""), "reduce"),
     Change(A, "m3net_shift_left(value, 1), factor", "value, factor", "reduce"),
-    Change(A, _NARROW, _NARROW.replace(" + (product >> 31)", ""), "narrow"),
-    Change(A, _NARROW, _NARROW.replace(" + channel->offset", ""), "narrow"),
-    Change(A, _NARROW, _NARROW.replace(" >> channel->right", ""), "narrow"),
+    Change(A, _NARROW, _NARROW.replace(" + (sum >> 31)", ""), "narrow"),
+    Change(A, _NARROW, _NARROW.replace("channel->offset", "0"), "narrow"),
+    Change(A, _NARROW, _NARROW.replace(">>\n         channel->right", ">> 0"), "narrow"),
     Change(A, "m3net_shift_left(sum, 1)", "sum", "narrow"),
     Change(A, "m3net_shift_left(sum, channel->left)", "sum", "wide"),
     Change(A, "m3net_divide(product, channel->right)", "product", "wide"),
@@ -541,6 +541,8 @@ CHANGES = (
     Change(A, "i < 4 && i < count", "i < 4", "finish"),
     Change(A, "m3net_clamp(value, layer->minimum, layer->maximum)", "value", "finish"),
     Change(D, "smmulr", "smmul", "high_product", DSP),
+    Change(D, "smmlar", "smmla", "narrow", DSP),
+    Change(D, " + (int64_t)offset * (1LL << 32)", "", "narrow", PORTABLE),
     Change(D, " + (1LL << 31)) >> 32", ") >> 32", "high_product", PORTABLE),
     Change(D, "M3NET_MEMCPY(&word, bytes,", "M3NET_MEMCPY(&word, bytes + 1,", "load_word", DSP),
     Change(D, '"sxtb16 %0, %1"', '"uxtb16 %0, %1"', "even_bytes", DSP),

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 
@@ -262,8 +262,3 @@ def products(op: Operation) -> int:
     if op.kind == "BATCH_MATMUL":
         return size * op.input(0).shape[-2 if op.options.get("adjX") else -1]
     return 0
-
-
-def products_of(ops: Sequence[Operation]) -> int:
-    """Multiply-accumulate operations of a network."""
-    return sum(map(products, ops))
