@@ -410,10 +410,8 @@ def chain_table(summary: ChainSummary) -> Table:
         row("instructions per run, network", summary["instructions"])
         if stream := summary.get("stream"):
             same = "same" if stream["bytes_equal"] else "OTHER"
-            row(
-                f"instructions per hop of {stream['hop']} frames, streamed",
-                f"{stream['hop_instructions']:,}, {same} bytes in {stream['hops']:,} hops",
-            )
+            row(f"instructions per hop ({stream['hop']} frames)", stream["hop_instructions"])
+            row(f"bytes of {stream['hops']:,} hops", f"{same} as the window's")
     row("parameters", summary["parameters"])
     table.caption = "\n".join(caption)
     return table
