@@ -17,6 +17,7 @@ from m3net_tf.boards.builds.library import schema_flags
 from m3net_tf.boards.builds.sources import (
     FIRMWARE_DIR,
     Source,
+    cmake_variable,
     fetch_source,
     lock_digest,
     read_lock,
@@ -41,6 +42,11 @@ def _sources() -> list[Source]:
     return sources
 
 
+def _checkouts() -> list[str]:
+    """CMake's settings for the folders of the sources."""
+    return [f"-D{cmake_variable(pinned.name)}={fetch_source(pinned)}" for pinned in _sources()]
+
+
 def run_steps(*commands: Sequence[str | Path]) -> None:
     """Run the steps of a build one after the other; each must succeed."""
     for command in commands:
@@ -50,7 +56,7 @@ def run_steps(*commands: Sequence[str | Path]) -> None:
 
 def host_library() -> Path:
     """TFLite Micro for the host: compiled once, into the cache (minutes)."""
-    folders = [f"-D{pinned.cmake_variable}={fetch_source(pinned)}" for pinned in _sources()]
+    folders = _checkouts()
     digest = hashlib.sha256(lock_digest().encode())
     version = subprocess.run(["g++", "--version"], capture_output=True, check=True).stdout
     digest.update(version.partition(b"\n")[0])
@@ -77,7 +83,7 @@ def host_library() -> Path:
 
 def build_app(bundle: Path, build: Path, arena_bytes: int | None = None) -> Path:
     """Compile the application of a bundle for the host; a second call compiles what changed."""
-    settings = [f"-D{pinned.cmake_variable}={fetch_source(pinned)}" for pinned in _sources()]
+    settings = _checkouts()
     settings += [f"-DM3NET_BUNDLE_DIR={bundle}", f"-DM3NET_HOST_LIBRARY={host_library()}"]
     settings += [f"-DM3NET_ARENA_BYTES={arena_bytes or ''}"]
     (tflite_micro,) = (
