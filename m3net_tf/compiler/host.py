@@ -140,7 +140,7 @@ def build_library(
 def _kernels(compiler: str, flags: Sequence[str]) -> Path:
     """The kernels as one object file, which the cache keeps for a compiler and its flags."""
     version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False)
-    digest = hashlib.sha256(" ".join([version.stdout, *flags]).encode())
+    digest = hashlib.sha256(" ".join([compiler, version.stdout, *flags]).encode())
     for path in sorted(engine_folder().glob("*.[ch]")):
         digest.update(path.read_bytes())
     kernels = cache_folder() / "kernels" / f"{digest.hexdigest()[:16]}.o"
