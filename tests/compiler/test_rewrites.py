@@ -250,3 +250,28 @@ def test_an_output_that_is_a_view_is_copied(tmp_path):
     first, a = conv(IMAGE, 8)
     network = check([first, reverse(a, 2)[0]], tmp_path)
     assert kernels(network) == ["convolve", "copy"]
+
+
+def test_splits_in_float_become_splits_of_int8(tmp_path):
+    """The converter leaves some in unrolled recurrent layers; which ones depends on its run."""
+    source, whole = Item((1, 4, 6), 0.05, -4), Item((1, 4, 6), 0.1, 3)
+    real = Item(whole.shape, dtype="float32")
+    parts = [Item((1, 4, 3), dtype="float32") for _ in range(2)]
+    halves = [like(whole, part.shape) for part in parts]
+    options = schema.SplitOptionsT()
+    options.numSplits = 2
+    axis = Item((), values=np.array(2, np.int32))
+    steps = [
+        ("ADD", [source, source], [whole], schema.AddOptionsT()),
+        ("DEQUANTIZE", [whole], [real], None),
+        ("SPLIT", [axis, real], parts, options),
+        *(("QUANTIZE", [part], [half], None) for part, half in zip(parts, halves, strict=True)),
+        ("ADD", halves, [Item(parts[0].shape, 0.2, -1)], schema.AddOptionsT()),
+    ]
+    tflite = write_network(steps)
+    network = compile_network(tflite)
+    assert network.saved["splits taken out of float"] == 1
+    assert not {"DEQUANTIZE", "QUANTIZE"} & {op.kind for op in network.graph.operations}
+    inputs = random_inputs(np.random.default_rng(0), network)
+    host = build_host({"network": network}, tmp_path)["network"]
+    np.testing.assert_array_equal(host.run(*inputs)[0], run_micro(tflite, inputs, 1)[0])

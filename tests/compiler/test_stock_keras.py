@@ -224,13 +224,6 @@ def test_dilated_convolutions_are_put_together(name, networks):
     assert networks[name].saved["dilated convolutions put together"] == 4
 
 
-def test_splits_in_float_are_taken_out(networks):
-    taken_out = networks["reset_before"].saved.get("splits taken out of float", 0)
-    if not taken_out:
-        pytest.skip("the converter left no split in float in this process")
-    assert taken_out > 0
-
-
 def test_int16_of_unknown_batch_size_says_what_to_do():
     """The converter gives the state before the first step, which is zero, the scale 0."""
     with pytest.raises(ModelError, match=r"zeros.* scale .*batch_size=1"):
