@@ -178,11 +178,11 @@ LIGHT = {
 }
 LAB_LIGHT = {
     "lab search recipe.yaml": "pip install",  # likewise
-    "table --list": TRAIN,
+    "table --list": "",
     "lab deployment mcu/keywords": TRAIN,
     "lab figure": TRAIN,
-    "lab runs list --runs no_runs": TRAIN,
-    "lab runs prune --state unfinished --runs no_runs": TRAIN,
+    "lab runs list --runs no_runs": "no_runs",
+    "lab runs prune --state unfinished --runs no_runs": "no_runs",
     "bench run run": TRAIN,
     "bench data": TRAIN,
     "bench table m3net/table4": TRAIN,

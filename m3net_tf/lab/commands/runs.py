@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,7 +17,7 @@ from m3net_tf.cli.output import console, progress_beside, say, say_json
 from m3net_tf.lab import RUNS
 
 if TYPE_CHECKING:  # a light command does not need the room
-    import pandas as pd
+    from m3net_tf.lab.many.listing import ListedRun
 
 runs_app = group("List and remove the runs in a folder of runs; m3net report compares runs.")
 
@@ -61,7 +62,7 @@ def runs_prune(
 
     filters = Filters(network, data_set, recipe, state, older_than)
     pruned = prune(runs, filters, really=yes, log=progress_beside(as_json))
-    if pruned.empty and not as_json:
+    if not pruned and not as_json:
         say("no run matches")
         return
     _say_runs(pruned, as_json)
@@ -69,19 +70,18 @@ def runs_prune(
         say(f"removed {len(pruned)} runs" if yes else f"--yes removes these {len(pruned)} runs")
 
 
-def _say_runs(runs: pd.DataFrame, as_json: bool) -> None:
-    rows = runs.astype(object).where(runs.notna(), None).to_dict("records")
+def _say_runs(runs: Sequence[ListedRun], as_json: bool) -> None:
     if as_json:
-        say_json(rows)
+        say_json(runs)
         return
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for title in ("state", "recipe", "valid.", "test", "data set", "run"):
         right = title in ("valid.", "test")
         table.add_column(title, justify="right" if right else "left", overflow="fold")
-    for row in rows:
+    for run in runs:
         scores = [
-            "" if row[split] is None else f"{100 * row[split]:.2f}"
-            for split in ("validation", "test")
+            "" if share is None else f"{100 * share:.2f}"
+            for share in (run["validation"], run["test"])
         ]
-        table.add_row(row["state"], row["recipe"][:8], *scores, row["dataset"], row["run"])
+        table.add_row(run["state"], run["recipe"][:8], *scores, run["dataset"], run["run"])
     console.print(table)

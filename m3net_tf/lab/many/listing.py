@@ -6,9 +6,9 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-
-import pandas as pd
+from typing import TypedDict
 
 from m3net_tf.lab.many.history import SCORES
 from m3net_tf.lab.many.plan import fingerprint, linked_key
@@ -19,11 +19,37 @@ from m3net_tf.training.recipe import Recipe, load_recipe
 from m3net_tf.training.run import Run
 
 STATES = ("finished", "unfinished")
-COLUMNS = (
-    *("run", "state", "recipe", "network", "preset", "dataset", "seed", "fold", "changed_s"),
-    *("validation", "test"),
-)
 _DAY_S = 86_400
+
+
+class ListedRun(TypedDict):
+    """A run of a folder of runs.
+
+    Attributes:
+        run: its folder, relative to the folder of the runs.
+        state: one of :data:`STATES`.
+        recipe: hash of its recipe.
+        network: name of its network.
+        preset: preset of the network.
+        dataset: name of the data set.
+        seed: its seed.
+        fold: its test fold, if the data set has folds.
+        changed_s: newest change of a file in its folder, in seconds since 1970.
+        validation: accuracy, or mean average precision, as a share; None if it is not finished.
+        test: the same of the test clips.
+    """
+
+    run: str
+    state: str
+    recipe: str
+    network: str
+    preset: str
+    dataset: str
+    seed: int
+    fold: int | None
+    changed_s: float
+    validation: float | None
+    test: float | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,23 +74,25 @@ class Filters:
         if self.state not in (None, *STATES):
             raise ConfigError(f"there is no state {self.state!r}: choose from {', '.join(STATES)}")
 
-    def select(self, runs: pd.DataFrame) -> pd.DataFrame:
+    def select(self, runs: Sequence[ListedRun]) -> list[ListedRun]:
         """The runs that are meant."""
+        return [run for run in runs if self._means(run)]
+
+    def _means(self, run: ListedRun) -> bool:
         if self.network is not None:
             name, _, preset = self.network.partition("/")
-            runs = runs[(runs["network"] == name) & (runs["preset"].isin([preset]) | (not preset))]
-        if self.dataset is not None:
-            runs = runs[runs["dataset"] == self.dataset]
-        if self.recipe is not None:
-            runs = runs[runs["recipe"].str.startswith(self.recipe)]
-        if self.state is not None:
-            runs = runs[runs["state"] == self.state]
-        if self.older_than_days is not None:
-            runs = runs[runs["changed_s"] <= time.time() - self.older_than_days * _DAY_S]
-        return runs
+            if run["network"] != name or (preset and run["preset"] != preset):
+                return False
+        newest_s = time.time() - (self.older_than_days or 0.0) * _DAY_S
+        return (
+            self.dataset in (None, run["dataset"])
+            and run["recipe"].startswith(self.recipe or "")
+            and self.state in (None, run["state"])
+            and (self.older_than_days is None or run["changed_s"] <= newest_s)
+        )
 
 
-def list_runs(root: Path, filters: Filters, log: Log = silent) -> pd.DataFrame:
+def list_runs(root: Path, filters: Filters, log: Log = silent) -> list[ListedRun]:
     """The runs in a folder, by their place.
 
     Args:
@@ -72,27 +100,21 @@ def list_runs(root: Path, filters: Filters, log: Log = silent) -> pd.DataFrame:
         filters: which runs.
         log: receives a line for each run that cannot be read.
 
-    Returns:
-        A row per run: its folder relative to ``root``; one of :data:`STATES`; hash of its recipe;
-        network, preset, data set, seed and test fold; newest change of a file in its folder, in
-        seconds since 1970; accuracy, or mean average precision, on both splits as a share.
-
     Raises:
         DataError: there is no such folder.
     """
     if not root.is_dir():
         raise DataError(f"{root} does not exist: name the folder of the runs by --runs")
-    rows = []
+    runs = []
     for path in sorted(root.rglob("recipe.yaml")):
-        place = path.parent.relative_to(root).as_posix()
         try:
-            rows.append({"run": place, **_facts(path.parent)})
+            runs.append(_listed(root, path.parent))
         except (M3NetError, KeyError) as error:  # of an older version, or damaged
             log(f"{path.parent} is skipped: {error}")
-    return filters.select(pd.DataFrame(rows, columns=list(COLUMNS)).astype({"recipe": str}))
+    return filters.select(runs)
 
 
-def prune(root: Path, filters: Filters, *, really: bool, log: Log = silent) -> pd.DataFrame:
+def prune(root: Path, filters: Filters, *, really: bool, log: Log = silent) -> list[ListedRun]:
     """Remove run folders.
 
     Args:
@@ -113,7 +135,7 @@ def prune(root: Path, filters: Filters, *, really: bool, log: Log = silent) -> p
     if filters.state is None:
         filters = dataclasses.replace(filters, state="unfinished")
     runs = list_runs(root, filters, log)
-    return runs[[_removed(root / place, log) for place in runs["run"]]] if really else runs
+    return [run for run in runs if _removed(root / run["run"], log)] if really else runs
 
 
 def _removed(folder: Path, log: Log) -> bool:
@@ -126,13 +148,13 @@ def _removed(folder: Path, log: Log) -> bool:
     return True
 
 
-def _facts(folder: Path) -> dict[str, object]:
+def _listed(root: Path, folder: Path) -> ListedRun:
     run = Run(folder)
     metrics = run.metrics() if run.finished else None
     recipe = Recipe.from_dict(metrics.values["recipe"]) if metrics else load_recipe(run.recipe_path)
     key = linked_key(recipe)
-    splits = {"validation": metrics.validation, "test": metrics.test} if metrics else {}
     return {
+        "run": folder.relative_to(root).as_posix(),
         "state": "finished" if metrics else "unfinished",
         "recipe": fingerprint(recipe) if key == "outdated" else key,
         "network": recipe.model.name,
@@ -141,8 +163,10 @@ def _facts(folder: Path) -> dict[str, object]:
         "seed": recipe.training.seed,
         "fold": recipe.dataset.fold,
         "changed_s": max(path.stat().st_mtime for path in folder.iterdir()),
-        **{
-            split: next((scores[name] for name in SCORES if name in scores), None)
-            for split, scores in splits.items()
-        },
+        "validation": _score(metrics.validation) if metrics else None,
+        "test": _score(metrics.test) if metrics else None,
     }
+
+
+def _score(scores: Mapping[str, float]) -> float | None:
+    return next((scores[name] for name in SCORES if name in scores), None)

@@ -6,8 +6,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NotRequired, TypedDict
 
-import pandas as pd
-
 from m3net_tf.lab.studies.machine import Machine
 from m3net_tf.lab.studies.statistics import Comparison
 from m3net_tf.system.artifacts import Provenance
@@ -132,11 +130,13 @@ def paper_differs(cell: CellValues) -> str:
 
 def paired_values(cell: CellValues, reference: CellValues) -> tuple[list[float], list[float]]:
     """Values of the finished runs that have the same seed and fold in both cells."""
-    pairs = _finished(cell).merge(_finished(reference), on=["seed", "fold"])
-    return pairs["value_x"].tolist(), pairs["value_y"].tolist()
+    own, other = _finished(cell), _finished(reference)
+    both = [key for key in own if key in other]
+    return [own[key] for key in both], [other[key] for key in both]
 
 
-def _finished(cell: CellValues) -> pd.DataFrame:
-    """Seed, fold and value of the finished runs."""
-    frame = pd.DataFrame(cell["runs"], columns=["seed", "fold", "value"]).dropna(subset="value")
-    return frame.astype({"seed": "Int64", "fold": "Int64", "value": float})
+def _finished(cell: CellValues) -> dict[tuple[int, int | None], float]:
+    """Values of the finished runs by seed and fold."""
+    return {
+        (run["seed"], run["fold"]): run["value"] for run in cell["runs"] if run["value"] is not None
+    }

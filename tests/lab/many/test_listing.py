@@ -93,7 +93,7 @@ def test_a_run_that_another_process_holds_is_kept(root, monkeypatch):
 
     monkeypatch.setattr(listing, "in_use", held)
     lines = []
-    assert prune(root, Filters(state="unfinished"), really=True, log=lines.append).empty
+    assert not prune(root, Filters(state="unfinished"), really=True, log=lines.append)
     assert "seed2 is in use by process 7" in lines and (root / "paper/seed2").exists()
 
 
