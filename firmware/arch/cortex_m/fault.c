@@ -121,16 +121,6 @@ __attribute__((naked)) void m3net_fault_entry(void) {
       "b m3net_fault_report            \n");
 }
 
-void m3net_platform_panic(const char* code, const char* text, uint32_t value) {
-  m3net_reset_note(M3NET_RESET_FAULT);
-  m3net_console_error_begin(code);
-  m3net_console_text(text);
-  m3net_console_text(" value=");
-  m3net_console_u32(value);
-  m3net_console_end();
-  m3net_platform_halt();
-}
-
 void m3net_platform_halt(void) {
   __asm volatile("cpsid i" ::: "memory");
   for (;;) __asm volatile("wfi");

@@ -104,16 +104,6 @@ __attribute__((weak)) void m3net_external_interrupt(void) {
                        M3NET_CAUSE_EXTERNAL);
 }
 
-void m3net_platform_panic(const char* code, const char* text, uint32_t value) {
-  m3net_reset_note(M3NET_RESET_FAULT);
-  m3net_console_error_begin(code);
-  m3net_console_text(text);
-  m3net_console_text(" value=");
-  m3net_console_u32(value);
-  m3net_console_end();
-  m3net_platform_halt();
-}
-
 void m3net_platform_halt(void) {
   M3NET_CSR_CLEAR(mie, ~(1u << M3NET_CAUSE_TIMER));  // it may be the watchdog
   m3net_platform_unlock(1);
