@@ -50,6 +50,12 @@ static inline int32_t m3net_scale(int32_t value, m3net_factor factor) {
   return m3net_divide(m3net_product(m3net_shift_left(value, left), factor.multiplier), right);
 }
 
+/// The mean of a sum, before it is clamped.
+static inline int32_t m3net_mean_of(const m3net_reduction* layer, int32_t sum) {
+  const int32_t mean = m3net_scale(m3net_sum(sum, layer->sum_offset), layer->factor);
+  return m3net_sum(mean, layer->output_offset);
+}
+
 /// A factor of at most one, prepared for values below 2^30.
 typedef struct {
   int32_t multiplier;

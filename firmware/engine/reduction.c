@@ -36,17 +36,12 @@ static inline int32_t reduce_item(const m3net_reduction* layer, const int8_t* in
 
 typedef int32_t (*finish_function)(const m3net_reduction* layer, int32_t value);
 
-static inline int32_t scale_sum(const m3net_reduction* layer, int32_t value) {
-  const int32_t mean = m3net_scale(m3net_sum(value, layer->sum_offset), layer->factor);
-  return m3net_sum(mean, layer->output_offset);
-}
-
 static int32_t finish_mean(const m3net_reduction* layer, int32_t value) {
-  return m3net_clamp(scale_sum(layer, value), INT8_MIN, INT8_MAX);
+  return m3net_clamp(m3net_mean_of(layer, value), INT8_MIN, INT8_MAX);
 }
 
 static int32_t finish_mean_16(const m3net_reduction* layer, int32_t value) {
-  return m3net_clamp(scale_sum(layer, value), INT16_MIN, INT16_MAX);
+  return m3net_clamp(m3net_mean_of(layer, value), INT16_MIN, INT16_MAX);
 }
 
 static int32_t finish_choice(const m3net_reduction* layer, int32_t value) {

@@ -51,8 +51,7 @@ static inline void finish(const m3net_reduction* layer, const int32_t* sums, int
                           int32_t smallest, int32_t largest, int32_t item_bytes) {
   const int32_t count = layer->size[0] * layer->size[1] * layer->size[2] * layer->size[3];
   for (int32_t i = 0; i < count; ++i) {
-    const int32_t sum = m3net_sum(sums[i], layer->sum_offset);
-    const int32_t mean = m3net_sum(m3net_scale(sum, layer->factor), layer->output_offset);
+    const int32_t mean = m3net_mean_of(layer, sums[i]);
     m3net_store(output + i * item_bytes, m3net_clamp(mean, smallest, largest), item_bytes);
   }
 }
