@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from m3net_tf.cli.app import app
-from m3net_tf.cli.options import AsJson
+from m3net_tf.cli.options import AsJson, Hop
 from m3net_tf.cli.output import say, say_json
 from m3net_tf.system.checkout import require_sources
 from m3net_tf.system.errors import ModelError
@@ -34,10 +34,7 @@ def compile_command(
         int | None,
         typer.Option(help="Time axis of the input.  [default: that which leaves the least work]"),
     ] = None,
-    hop: Annotated[
-        int | None,
-        typer.Option(min=1, help="Frames with each push.  [default: as few as the strides allow]"),
-    ] = None,
+    hop: Hop = None,
     as_json: AsJson = False,
 ) -> None:
     """Compile a .tflite file to C that gives the same output bytes as TFLite Micro."""

@@ -55,6 +55,10 @@ RunFolder = Annotated[
 Board = Annotated[
     str, typer.Option(envvar="BOARD", help="Board: name of a folder in firmware/boards.")
 ]
+Hop = Annotated[
+    int | None,
+    typer.Option(min=1, help="Frames with each push.  [default: as few as the strides allow]"),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 AlwaysJson = Annotated[bool, typer.Option("--json", help="Print JSON, as it does without.")]
 EngineName = Annotated[

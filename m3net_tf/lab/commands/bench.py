@@ -16,6 +16,7 @@ from m3net_tf.cli.options import (
     Board,
     DataDir,
     EngineName,
+    Hop,
     RunFolder,
 )
 from m3net_tf.cli.output import console, progress_beside, say, say_json, say_progress
@@ -24,6 +25,11 @@ from m3net_tf.lab.commands.options import TableName
 from m3net_tf.system.errors import M3NetError
 
 bench_app = group("Measure speed, size and cost; print JSON.")
+
+EmulatedBoards = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME", help="Emulated board; repeatable.  [default: mps2_an386]"),
+]
 
 
 @bench_app.command("run")
@@ -98,10 +104,7 @@ def bench_engine(
             help="NETWORK/PRESET or .tflite file, one or several; default: all presets."
         ),
     ] = None,
-    board: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="Emulated board; repeatable.  [default: mps2_an386]"),
-    ] = None,
+    board: EmulatedBoards = None,
     inputs: Annotated[
         int, typer.Option(min=2, help="Inputs whose output bytes are compared.")
     ] = 10,
@@ -142,19 +145,13 @@ def bench_stream(
             help="NETWORK/PRESET or .tflite file, one or several; default: four presets."
         ),
     ] = None,
-    board: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="Emulated board; repeatable.  [default: mps2_an386]"),
-    ] = None,
+    board: EmulatedBoards = None,
     hops: Annotated[int, typer.Option(min=1, help="Hops whose output bytes are compared.")] = 2000,
     axis: Annotated[
         int | None,
         typer.Option(help="Time axis of a file's input.  [default: the one with the least work]"),
     ] = None,
-    hop: Annotated[
-        int | None,
-        typer.Option(min=1, help="Frames with each push.  [default: as few as the strides allow]"),
-    ] = None,
+    hop: Hop = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure streamed networks: instructions of a hop and of the whole window, bytes compared."""
