@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
-from m3net_tf.compiler.network import CompiledNetwork
+from m3net_tf.compiler.host import build_host
+from m3net_tf.compiler.network import CompiledNetwork, compile_network
 from m3net_tf.runtime.interpreter import ARENA_LIMIT_BYTES, load_interpreter
 from m3net_tf.system.native import native_stderr
 
@@ -47,3 +49,47 @@ def random_inputs(rng: np.random.Generator, network: CompiledNetwork) -> list[np
             noise = rng.integers(ends.min, ends.max + 1, tensor.shape)
             values.append(noise.astype(tensor.dtype))
     return values
+
+
+def differing(
+    models: Mapping[str, bytes],
+    folder: Path,
+    runs: int,
+    resets: Sequence[int],
+    flags: Sequence[str] = (),
+) -> tuple[dict[str, int], dict[str, CompiledNetwork]]:
+    """Compare sequences of runs, in which states last, with TFLite Micro's.
+
+    Args:
+        models: networks by name.
+        folder: of the libraries.
+        runs: length of the sequence.
+        resets: runs before which both forget.
+        flags: of the compiler.
+
+    Returns:
+        The first run with other bytes, by name of the network; and the compiled networks.
+    """
+    from tflite_micro.python.tflite_micro import runtime
+
+    networks = {name: compile_network(tflite) for name, tflite in models.items()}
+    hosts = build_host(networks, folder, flags)
+    wrong: dict[str, int] = {}
+    for name, tflite in models.items():
+        rng = np.random.default_rng(1)
+        with native_stderr():
+            micro = runtime.Interpreter.from_bytes(tflite, arena_size=1 << 20)
+        for run in range(runs):
+            if run in resets:
+                micro.reset()
+                hosts[name].reset()
+            inputs = random_inputs(rng, networks[name])
+            for index, values in enumerate(inputs):
+                micro.set_input(values, index)
+            micro.invoke()
+            outputs = hosts[name].run(*inputs)
+            expected = [micro.get_output(index) for index in range(len(outputs))]
+            pairs = zip(outputs, expected, strict=True)
+            if any(mine.tobytes() != theirs.tobytes() for mine, theirs in pairs):
+                wrong.setdefault(name, run)
+    return wrong, networks

@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
-from reference import random_inputs
+from reference import differing
 from single_operators import Item, lstm, lstm_layer, write_network
 from wide_operators import widen
 
@@ -13,7 +13,6 @@ from m3net_tf.compiler.host import build_host
 from m3net_tf.compiler.network import compile_network
 from m3net_tf.runtime.desktop import load_compiled
 from m3net_tf.runtime.interpreter import run_tflm, tflm_unavailable_reason
-from m3net_tf.system.native import native_stderr
 
 RUNS, NEW_SEQUENCE = 9, (0, 4, 5)
 CELLS = 6
@@ -44,24 +43,7 @@ def models():
 
 
 def test_states_last_from_run_to_run_until_a_reset_as_in_tflite_micro(tmp_path):
-    from tflite_micro.python.tflite_micro import runtime
-
-    networks = {name: compile_network(tflite) for name, tflite in models().items()}
-    hosts = build_host(networks, tmp_path)
-    for name, tflite in models().items():
-        rng = np.random.default_rng(1)
-        with native_stderr():
-            micro = runtime.Interpreter.from_bytes(tflite, arena_size=1 << 20)
-        for run in range(RUNS):
-            if run in NEW_SEQUENCE:
-                micro.reset()
-                hosts[name].reset()
-            (values,) = random_inputs(rng, networks[name])
-            micro.set_input(values, 0)
-            micro.invoke()
-            (output,) = hosts[name].run(values)
-            expected = micro.get_output(0).reshape(output.shape)
-            np.testing.assert_array_equal(output, expected, f"{name}, run {run}")
+    assert differing(models(), tmp_path, RUNS, NEW_SEQUENCE)[0] == {}
 
 
 def test_a_reset_changes_what_follows(tmp_path):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from reference import random_inputs
+from reference import differing
 from single_operators import Item, pack_model, svdf_layer, write_network
 from stateful_networks import (
     StatefulNetwork,
@@ -24,9 +24,9 @@ from m3net_tf.compiler.host import build_host
 from m3net_tf.compiler.network import compile_network
 from m3net_tf.runtime.interpreter import tflm_unavailable_reason
 from m3net_tf.system.errors import ModelError
-from m3net_tf.system.native import native_stderr
 
 RUNS, NEW_SEQUENCE = 12, (5, 6)
+FAST = ("-O0",)  # to compile
 FRAMES, RESETS = 500, (170, 171, 333)
 FEW = 24
 FOLDER = os.environ.get("M3NET_MICRO_WAKE_WORD", "")
@@ -38,39 +38,12 @@ needs_micro = pytest.mark.skipif(
 )
 
 
-def differing(models, folder, runs=RUNS, resets=NEW_SEQUENCE):
-    """Names and first runs of the networks whose bytes are not TFLite Micro's."""
-    from tflite_micro.python.tflite_micro import runtime
-
-    networks = {name: compile_network(tflite) for name, tflite in models.items()}
-    hosts = build_host(networks, folder, ["-O0"])
-    wrong = {}
-    for name, tflite in models.items():
-        rng = np.random.default_rng(1)
-        with native_stderr():
-            micro = runtime.Interpreter.from_bytes(tflite, arena_size=1 << 20)
-        for run in range(runs):
-            if run in resets:
-                micro.reset()
-                hosts[name].reset()
-            inputs = random_inputs(rng, networks[name])
-            for index, values in enumerate(inputs):
-                micro.set_input(values, index)
-            micro.invoke()
-            outputs = hosts[name].run(*inputs)
-            expected = [micro.get_output(index) for index in range(len(outputs))]
-            pairs = zip(outputs, expected, strict=True)
-            if any(mine.tobytes() != theirs.tobytes() for mine, theirs in pairs):
-                wrong.setdefault(name, run)
-    return wrong, networks
-
-
 @needs_micro
 def test_random_networks_with_variables_give_the_bytes_of_tflite_micro(tmp_path):
     """Until a reset: TFLite Micro sets variables to the zero point then, and not to the file's."""
     models = {f"network_{seed}": random_stateful(seed) for seed in range(FEW)}
     models |= {f"wide_{name}": widen(tflite) for name, tflite in list(models.items())[: FEW // 3]}
-    wrong, networks = differing(models, tmp_path, resets=())
+    wrong, networks = differing(models, tmp_path, RUNS, (), FAST)
     assert wrong == {}
     kept = [network.saved.get(KEEPS_LINES, 0) for network in networks.values()]
     assert sum(kept) > FEW / 2
@@ -83,7 +56,8 @@ def test_a_reset_begins_a_new_sequence(tmp_path):
     network = StatefulNetwork()
     last = network.add(depthwise(delayed(network, np.random.default_rng(0), SOURCE), window=1))
     filters = write_network([svdf_layer(np.random.default_rng(2), Item((1, 9), 1 / 64, 3))])
-    assert differing({"lines": network.write(last), "svdf": filters}, tmp_path)[0] == {}
+    models = {"lines": network.write(last), "svdf": filters}
+    assert differing(models, tmp_path, RUNS, NEW_SEQUENCE, FAST)[0] == {}
 
 
 def test_a_reset_sets_the_values_of_the_file(tmp_path):
@@ -171,6 +145,6 @@ def test_the_public_wake_words_give_the_bytes_of_tflite_micro(tmp_path):
     files = sorted(Path(FOLDER).rglob("*.tflite"))
     models = {f"model_{number}": path.read_bytes() for number, path in enumerate(files)}
     assert len(models) > 0
-    wrong, networks = differing(models, tmp_path, FRAMES, RESETS)
+    wrong, networks = differing(models, tmp_path, FRAMES, RESETS, FAST)
     assert wrong == {}
     assert all(network.saved[KEEPS_LINES] > 0 for network in networks.values())
