@@ -6,6 +6,7 @@ import os
 import time
 
 import pytest
+from refusals import refuses
 
 from m3net_tf import cli
 from m3net_tf.lab.many import listing
@@ -69,7 +70,7 @@ def test_a_damaged_run_is_named_and_skipped(root):
     lines = []
     assert len(list_runs(root, Filters(), lines.append)) == 3
     assert len(lines) == 1 and "seed0" in lines[0]
-    with pytest.raises(DataError, match="--runs"):
+    with refuses(DataError, "--runs"):
         list_runs(root / "no", Filters())
 
 
@@ -98,5 +99,5 @@ def test_a_run_that_another_process_holds_is_kept(root, monkeypatch):
 
 
 def test_an_unknown_state_is_refused():
-    with pytest.raises(ConfigError, match="'done'"):
+    with refuses(ConfigError, "'done'"):
         Filters(state="done")
