@@ -182,8 +182,6 @@ LAB_LIGHT = {
     "table --list": "",
     "lab deployment mcu/keywords": TRAIN,
     "lab figure": TRAIN,
-    "lab runs list --runs no_runs": "no_runs",
-    "lab runs prune --state unfinished --runs no_runs": "no_runs",
     "bench data": TRAIN,
     "bench table m3net/table4": TRAIN,
     "bench engine": TRAIN,
