@@ -34,9 +34,7 @@ def drawn(chart: alt.Chart | alt.LayerChart | alt.FacetChart, height: int) -> Sp
     return specification
 
 
-def layer_bars(
-    rows: Sequence[Row], value: alt.X, tooltip: Sequence[str | alt.Tooltip]
-) -> Spec:
+def layer_bars(rows: Sequence[Row], value: alt.X, tooltip: Sequence[str | alt.Tooltip]) -> Spec:
     """A bar for each row in their order, named by its ``layer``.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 import altair as alt
 
@@ -238,7 +238,7 @@ def learning_curves(runs: Sequence[RunData]) -> Section:
 
 def _curve_chart(rows: Sequence[CurvePoint], figure: str, runs: int) -> Spec:
     splits = list(dict.fromkeys(row["split"] for row in rows))
-    colour = "run" if runs > 1 else "split"
+    colour: Literal["run", "split"] = "run" if runs > 1 else "split"
     several = len({row[colour] for row in rows}) > 1
     title = " ".join(["validation"] * (splits == ["validation"]) + figure.split("_"))
     encodings: dict[str, Any] = {

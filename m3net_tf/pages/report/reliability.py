@@ -75,9 +75,7 @@ def reliability(runs: Sequence[RunData]) -> Section:
     )
 
 
-def reliability_bins(
-    sure: npt.NDArray[np.floating], right: npt.NDArray[np.bool_]
-) -> list[Bin]:
+def reliability_bins(sure: npt.NDArray[np.floating], right: npt.NDArray[np.bool_]) -> list[Bin]:
     """Answers by their probability, in ten bins; empty bins are left out.
 
     Args:

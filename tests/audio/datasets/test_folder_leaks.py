@@ -188,7 +188,7 @@ def test_classes_may_be_named(make_layout, write_wav):
     assert load_dataset("folder", root, classes=["snap", "clap"]).info.labels == ("clap", "snap")
     with refuses(DataError, "'whistle'"):
         load_dataset("folder", root, classes=["clap", "whistle"])
-    with pytest.raises(ConfigError, match="give folder names"):
+    with refuses(ConfigError, "dataset.options.classes"):
         load_dataset("folder", root, classes=[True])
 
 

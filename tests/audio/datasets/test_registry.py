@@ -70,10 +70,10 @@ def test_import_needs_no_tensorflow():
         ({"name": "synth", "clips": 3}, "no option 'clips'; its options are clips_per_class"),
         ({"name": "us8k", "protocol": "mine"}, "'mine'; choose from official-10fold, grouped"),
         ({"name": "synth", "fold": 1}, "has no folds; leave fold out"),
-        ({"name": "us8k", "fold": 11}, "fold is 11; give a whole number from 1 to 10"),
+        ({"name": "us8k", "fold": 11}, "dataset.fold is 11: give .* at most 10"),
         ({"name": "synth", "seed": -1}, "seed is -1"),
         ({"name": "synth", "clips_per_class": "many"}, "clips_per_class is 'many'"),
-        ({"name": "synth", "clips_per_class": 5}, "clips_per_class is 5; .* from 6 to"),
+        ({"name": "synth", "clips_per_class": 5}, "clips_per_class is 5: .* at least 6"),
     ],
 )
 def test_wrong_settings(arguments, message):

@@ -16,6 +16,7 @@ from m3net_tf.lab.figures import catalogue as figures
 from m3net_tf.lab.figures import throughput
 from m3net_tf.networks.layers.diffres.warp import warp_matrix
 from m3net_tf.networks.models.diffres import probe
+from m3net_tf.networks.models.stacking import Classifier
 from m3net_tf.pages.report.projection import spread_over_classes
 from m3net_tf.system.artifacts import write_json, write_text
 from m3net_tf.system.errors import ConfigError, DataError, ModelError
@@ -208,7 +209,7 @@ def test_tsne_of_both_branches(bilateral_run, tmp_path):
 @pytest.mark.slow
 def test_throughput(tmp_path):
     drawing = throughput.draw_throughput(
-        frames_per_s=(50, 100), clips=1, clip_s=0.3, rounds=1, classifier=SMALL_M3NET
+        frames_per_s=(50, 100), clips=1, clip_s=0.3, rounds=1, classifier=Classifier(**SMALL_M3NET)
     )
     picture, table, facts = drawing.save(tmp_path / "fig5")
     assert is_picture(picture)

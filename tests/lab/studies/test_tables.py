@@ -690,7 +690,7 @@ scales: {paper: {}}
     assert 0 < cells["M3Net", "latency (ms)"]["ours"]["mean"] < 10_000
     # Memory of the measuring process, not of this one, which has imported TensorFlow.
     assert 10 < cells["M3Net", "latency (ms)"]["facts"]["memory_mb"] < 300
-    assert "unknown argument 'colour'" in cells["wrong", "parameters"]["error"]
+    assert "unknown key 'colour'" in cells["wrong", "parameters"]["error"]
     page = next((tmp_path / "out").rglob("sizes.paper.md")).read_text()
     assert "Nothing is trained." in page and "Mean ±" not in page and "95 %: " not in page
 
