@@ -144,11 +144,6 @@ def test_the_overview_has_the_runs_own_figures(gathered):
     assert [note.command for note in blocks(section, Note) if note.command] == [
         f"m3net emulate {run.path}" for run in gathered
     ]
-    old = {"instructions": {"model": 12}, "accuracy": {}}  # a summary of an early release
-    run = SimpleNamespace(
-        metrics=gathered[1].metrics, multi_label=False, file={"summary.json": old}.get
-    )
-    assert overview.figures_of(run)[-1].text == "12"
 
 
 def test_differences_have_a_sign_and_a_unit():
