@@ -139,10 +139,10 @@ def _read_key(read: Callable[[], Recipe]) -> str:
         recipe = read()
     except (ConfigError, DataError, KeyError):  # written by an older version
         return "unreadable"
-    return _linked_key(recipe)
+    return linked_key(recipe)
 
 
-def _linked_key(recipe: Recipe) -> str:
+def linked_key(recipe: Recipe) -> str:
     """Key of the :class:`Training` of a recipe that names the runs it needs; or ``outdated``."""
     for section in LINKS:
         keys = []
