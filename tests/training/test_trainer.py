@@ -253,7 +253,7 @@ def test_a_damaged_state_names_the_file(stopped, tiny_recipe, tmp_path):
         ({"dataset": {"name": "us8k", "options": {}}}, DataError, "needs its folder"),
         ({"model": {"name": "m4net"}}, ConfigError, "unknown model 'm4net'"),
         ({"model": {"preset": "huge"}}, ConfigError, "unknown preset 'huge'"),
-        ({"model": {"arguments": {"sfp": 3}}}, ConfigError, "model m3net"),
+        ({"model": {"arguments": {"sfp": 3}}}, ConfigError, "model.arguments.sfp is 3"),
         ({"frontend": {"sample_rate_hz": 44_100}}, ConfigError, "sample_rate_hz is 44100 but"),
     ],
 )
