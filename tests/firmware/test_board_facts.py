@@ -167,7 +167,6 @@ def test_facts_of_a_core_are_those_of_its_compiler_flags():
     for board in map(boards.load_board, boards.list_boards()):
         flags = (folder / f"{board.core}.cmake").read_text()
         assert board.fixed_frontend == ("M3NET_FRONTEND_FIXED=1" in flags)
-        assert (board.kernels == "helium") == ("__MVE_PRESENT=1" in flags)
 
 
 def test_an_unknown_core_lists_the_known_ones(odd: Path):

@@ -57,13 +57,11 @@ def test_a_run_leaves_its_files(tiny_run, tiny_recipe):
         "model.keras",
         "metrics.json",
         "history.csv",
-        "curves.png",
         "confusion_matrix.csv",
     }
     assert not (tiny_run / "state.npz").exists()  # it is no longer needed
     assert not list(tiny_run.glob(".*"))
     assert load_recipe(tiny_run / "recipe.yaml") == tiny_recipe()
-    assert (tiny_run / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_metrics_say_what_made_them(tiny_run, tiny_recipe):
