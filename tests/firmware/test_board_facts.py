@@ -142,7 +142,7 @@ def test_a_family_gives_what_its_boards_leave_out(odd: Path):
 
 def test_a_source_that_is_not_pinned_is_named(odd: Path):
     odd.write_text(f"{ODD}third_party.nowhere = []\nthird_party.other = []\n")
-    with refuses(FirmwareError, "odd.board.toml"):
+    with refuses(FirmwareError, "odd", "board.toml"):
         boards.board_sources(boards.load_board("odd"))
 
 
