@@ -55,6 +55,7 @@ typedef struct {
   bool ran;             ///< Whether the model ran; its output has the scores.
   bool has_event;       ///< Whether `event` is written.
   uint32_t latency_us;  ///< From the hop's last sample to `event`.
+  uint32_t run_steps;   ///< Cost of the run, in steps of m3net_board_counter().
   m3net_event event;
   int8_t column[M3NET_FRONTEND_FEATURE_BINS];
 } m3net_live_result;
