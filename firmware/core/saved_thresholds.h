@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Thresholds and enrolled words that outlast a reset, in the board's storage. They belong to one
-// export: those of another model, or of the same model with other exported settings of the
+// export: what another model saved, or the same model with other exported settings of the
 // detector, are ignored. `prototypes` has M3NET_PROTOTYPE_SLOTS places; it is not read where that
 // is 0.
 #ifndef M3NET_CORE_SAVED_THRESHOLDS_H_
