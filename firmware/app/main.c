@@ -194,7 +194,7 @@ static void print_live(const m3net_live_result* result) {
   m3net_console_begin("column values=");
   m3net_console_hex(result->column, sizeof(result->column));
   m3net_console_end();
-  if (!result->ran) return;
+  if (result->scores == NULL) return;
   m3net_console_begin("scores out=");
   m3net_console_hex(m3net_model_output(recognizer.model), M3NET_MODEL_CLASS_COUNT);
   m3net_console_field("model_instr", result->run_steps * m3net_board_info.counter_scale);

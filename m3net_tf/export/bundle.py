@@ -149,7 +149,7 @@ class Bundle:
             ConfigError: they do not fit the network.
         """
         window_columns = column_count(self.frontend, self.manifest.frames)
-        config.check_fits(self.frontend, window_columns, self.labels)
+        config.check_fits(self.frontend, window_columns, self.manifest.detected)
         before = self.detector
         if config == before:
             return
@@ -270,6 +270,7 @@ def c_model(network: Int8Network, manifest: Manifest) -> CModel:
         licence=manifest.licence,
         importance=network.importance,
         push_columns=manifest.push_columns,
+        enrolment_slots=manifest.enrolment_slots,
     )
 
 

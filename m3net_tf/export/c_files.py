@@ -78,6 +78,7 @@ class CModel:
         importance: DiffRes's network that scores frames, which runs before ``tflite``; or empty.
         activation_bits: width of the network's activations, 8 or 16.
         push_columns: columns that a run of live detection pushes; None if it runs whole windows.
+        enrolment_slots: places for words that the board learns, if it learns any.
     """
 
     name: str
@@ -93,6 +94,7 @@ class CModel:
     importance: bytes = b""
     activation_bits: int = 8
     push_columns: int | None = None
+    enrolment_slots: int | None = None
 
     def write(self, folder: Path) -> None:
         """Write ``model.h`` and ``model.cc``."""
@@ -143,6 +145,8 @@ class CModel:
             "CLASS_COUNT": len(self.labels),
             "OPERATOR_COUNT": len(self.operators),
         }
+        if self.enrolment_slots:
+            settings["ENROLMENT_SLOTS"] = self.enrolment_slots
         if self.importance:
             settings["IMPORTANCE_SIZE_BYTES"] = len(self.importance)
             settings["IMPORTANCE_CRC32"] = f"{zlib.crc32(self.importance):#010x}u"

@@ -112,12 +112,14 @@ def expected(bundle: Bundle, columns: Int8) -> tuple[Int8, list[Event]]:
     """
     detector, frames = Detector(bundle.detector), bundle.manifest.frames
     levels = column_levels(bundle.frontend, bundle.detector, columns)
+    slots = bundle.manifest.enrolment_slots or 0
+    no_words = np.full(slots, -128, np.int8)  # a board that has just started has learnt none
     runs, events = [], []
     for end, level in enumerate(levels.tolist(), 1):
         if detector.wants_inference_at(level):
             window = columns[:, end - frames : end]
             runs.append(bundle.run_reference(window[None, ..., None])[0])
-            if event := detector.step(runs[-1]):
+            if event := detector.step(no_words if slots else runs[-1]):
                 events.append(event)
     return np.array(runs), events
 

@@ -34,7 +34,7 @@ int main(int count, char** words) {
   while (fread(hop, sizeof(hop), 1, stdin) == 1) {
     if (m3net_live_hear(&live, hop) != M3NET_OK) return 1;
     if (!m3net_live_step(&live, &result) || result.status != M3NET_OK) return 1;
-    if (!result.ran) continue;
+    if (result.scores == NULL) continue;
     int8_t scores[CLASSES];
     memcpy(scores, m3net_model_output(recognizer.model), CLASSES);
     printf("%u:", (unsigned)live.statistics.columns);
