@@ -51,9 +51,10 @@ static m3net_status check_form(const header* head, m3net_job_problem* problem) {
                   M3NET_JOB_VERSION);
   }
   if (head->kind > M3NET_JOB_LIVE) {
-    return refuse(problem, "job_kind",
-                  "unknown kind of clips: 0 is int8 features, 1 is int16 PCM, 2 and 3 are one long PCM",
-                  head->kind, M3NET_JOB_LIVE);
+    return refuse(
+        problem, "job_kind",
+        "unknown kind of clips: 0 is int8 features, 1 is int16 PCM, 2 and 3 are one long PCM",
+        head->kind, M3NET_JOB_LIVE);
   }
   if ((head->flags & ~M3NET_JOB_FLAGS_KNOWN) != 0u || head->reserved[0] != 0u ||
       head->reserved[1] != 0u) {

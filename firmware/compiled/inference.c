@@ -44,7 +44,7 @@ _Static_assert(M3NET_NETWORK_STREAM_INPUT_0_BYTES ==
                    M3NET_NETWORK_STREAM_WINDOW_PUSHES == M3NET_MODEL_WINDOW_PUSHES,
                "the stream is not the network's: export both from one run");
 
-#define ARENA_BYTES                                                                              \
+#define ARENA_BYTES                                                                                \
   (M3NET_NETWORK_STREAM_ARENA_BYTES > M3NET_NETWORK_ARENA_BYTES ? M3NET_NETWORK_STREAM_ARENA_BYTES \
                                                                 : M3NET_NETWORK_ARENA_BYTES)
 

@@ -87,8 +87,8 @@ static void push_columns(m3net_recognizer* recognizer, uint32_t back) {
 
 m3net_status m3net_recognizer_run_newest(m3net_recognizer* recognizer) {
   const uint32_t heard = recognizer->ring.columns;
-  const bool continues = m3net_model_is_streaming(recognizer->model) &&
-                         heard - recognizer->streamed_columns == PUSH;
+  const bool continues =
+      m3net_model_is_streaming(recognizer->model) && heard - recognizer->streamed_columns == PUSH;
   uint32_t pushes = 1;
   if (!continues) {
     m3net_model_begin_stream(recognizer->model);

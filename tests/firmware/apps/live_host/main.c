@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Live detection on the host: int16 samples on standard input; the scores of each run and each event
-// on standard output. With an argument, every third run is followed by one of the whole window,
-// which must give the same scores and takes the arena.
+// Live detection on the host: int16 samples on standard input; the scores of each run and each
+// event on standard output. With an argument, every third run is followed by one of the whole
+// window, which must give the same scores and takes the arena.
 
 #include <stdio.h>
 #include <string.h>
