@@ -184,8 +184,8 @@ light-runtime: # scores of the kept exports with tflite-runtime, in an environme
 	build/light-runtime/bin/$(PIP_INSTALL) --require-hashes -r .ci/light_runtime.txt
 	PYTHONPATH=. build/light-runtime/bin/python .ci/light_runtime.py
 
-bench: setup ## cost of RUN on the emulated BOARD and on this machine, as JSON
-	$(M3NET) bench run $(RUN)
+bench: setup ## cost of RUN on the emulated BOARD, as JSON
+	$(M3NET) footprint $(RUN) --board $(BOARD) --json
 
 clean: ## remove the virtual environment and build folders; runs stay
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache runs/*/firmware
