@@ -38,7 +38,7 @@ _WORD_FILES = {
     "it": ("italian",),
 }
 _WORD_FOLDER = Path("/usr/share/dict")
-_SPELT_ALIKE = 1500  # words whose phonemes are compared with those of each word of a phrase
+_SPELT_ALIKE = 1500  # words for each word of a phrase whose phonemes are compared
 _NEAREST = 100  # words for each word of a phrase
 _LONGER = 2  # phonemes that a word which sounds alike has more or fewer
 _REPLACED = (0.2, 0.8)  # difference between a phoneme and the one that replaces it

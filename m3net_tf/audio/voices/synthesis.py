@@ -153,7 +153,7 @@ class Flite(Synthesiser):
         self._files = {path.stem: path for path in files}
 
     def voices(self, language: str) -> list[Voice]:
-        """The built-in voices, except one that only tells the time, and those of the files."""
+        """The built-in voices, except one that only tells the time, and the voices in files."""
         if language.partition("-")[0] != "en":
             return []
         listed = output_of(["flite", "-lv"]).decode().partition(":")[2].split()
