@@ -31,10 +31,10 @@ PIP_INSTALL := pip install --quiet --disable-pip-version-check --no-deps
 # the headers of the C library, which gcc alone only recommends.
 TOOLS := git:git g++:g++ cmake:cmake ninja:ninja-build arm-none-eabi-gcc:gcc-arm-none-eabi \
   arm-none-eabi-g++:libstdc++-arm-none-eabi-newlib qemu-system-arm:qemu-system-arm
-# A compiler cache, and tools of tests that are skipped without them: for the WebAssembly module, and
-# for boards with RISC-V (1 GB).
+# A compiler cache, and tools of tests that are skipped without them: for the WebAssembly module, for
+# spoken phrases, and for boards with RISC-V (1 GB).
 RISCV := riscv64-unknown-elf
-TOOLS += ccache:ccache $(if $(CI),clang:clang wasm-ld:lld node:nodejs)
+TOOLS += ccache:ccache $(if $(CI),clang:clang wasm-ld:lld node:nodejs espeak-ng:espeak-ng)
 TOOLS += $(if $(CI),$(RISCV)-gcc:gcc-$(RISCV) qemu-system-riscv32:qemu-system-misc)
 TOOLS += $(if $(CI),/usr/lib/picolibc/$(RISCV)/picolibc.specs:picolibc-$(RISCV))
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from monitor_host import CLASSES, expected_output
+from monitor_host import CLASSES, behind_pty, expected_output
 from refusals import refuses
 from rich.console import Console
 
@@ -46,27 +46,8 @@ from m3net_tf.system.errors import ConfigError, FirmwareError
 @pytest.fixture()
 def pty(monitor_host: Path) -> Iterator[Callable[..., str]]:
     """Starts a board behind a pty; gives the pty's path."""
-    processes, files = [], []
-
-    def start(*words: str | Path) -> str:
-        host_end, device_end = os.openpty()
-        files.extend([host_end, device_end])
-        processes.append(
-            subprocess.Popen(
-                [monitor_host, "serve", *words],
-                stdin=host_end,
-                stdout=host_end,
-                stderr=subprocess.PIPE,
-            )
-        )
-        return os.ttyname(device_end)
-
-    yield start
-    for process in processes:
-        process.kill()
-        process.communicate()
-    for file in files:
-        os.close(file)
+    with contextlib.ExitStack() as boards:
+        yield lambda *words: boards.enter_context(behind_pty(monitor_host, *words))
 
 
 def features_of(seed: int) -> np.ndarray:
