@@ -103,7 +103,7 @@ def is_float(tflite: bytes) -> bool:
 
 
 def has_custom_operators(tflite: bytes) -> bool:
-    """Whether a file has operators that TFLite does not define, such as those of an NPU."""
+    """Whether a file has operators that TFLite does not define, such as an NPU's."""
     try:
         model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(tflite, 0))
     except Exception:  # a damaged file
