@@ -125,7 +125,7 @@ def test_a_control_has_other_views_and_the_same_weights(kind):
     assert names(full) == names(model)
     model.set_weights(full.get_weights())
     assert np.abs(weighed(model) - weighed(full)).max() > 0.01
-    maps = tf.reshape(tf.range(24.0), (1, 4, 6, 1))
+    maps = tf.reshape(tf.range(80.0), (1, 8, 10, 1))
     for layer_name, axes in (("mfp_hmf", (2,)), ("mfp_vmf", (1,)), ("turn_csf", (1, 2))):
         view = model.get_layer(layer_name)(maps).numpy()
         for axis in (1, 2):
