@@ -128,8 +128,10 @@ def run_bench_table(
     gpus = len(tf.config.list_physical_devices("GPU"))
     timed = 0 if gpus else CLIPS_PER_STEP
     if tflops:
-        rates = {"flops": tflops * 1e12, "bytes_per_s": bandwidth * 1e9}
-        measure = functools.partial(_with_teachers, functools.partial(roofline_per_clip, **rates))
+        per_clip = functools.partial(
+            roofline_per_clip, flops=tflops * 1e12, bytes_per_s=bandwidth * 1e9
+        )
+        measure = functools.partial(_with_teachers, per_clip)
     else:
         timing = functools.partial(seconds_per_clip, clips=timed, steps=steps)
         measure = functools.partial(_with_teachers, timing)
@@ -143,8 +145,10 @@ def run_bench_table(
         **provenance(),  # type: ignore[typeddict-item]  # the keys follow
     }
     if tflops:
-        given = {} if math.isinf(bandwidth) else {"bandwidth": bandwidth}
-        return {**result, "tflops": tflops, **given}
+        result["tflops"] = tflops
+        if bandwidth < math.inf:
+            result["bandwidth"] = bandwidth
+        return result
     load = load_average()
     return {
         **result,

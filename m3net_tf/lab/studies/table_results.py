@@ -123,11 +123,12 @@ def _run_values(
     values: RunValues = {
         "seed": repeat.seed,
         "fold": repeat.fold,
-        **({} if repeat.split is None else {"split": repeat.split}),
         "value": None,
         "recipe_sha256": training.key,
         "run": outcome.folder.relative_to(runs_folder).as_posix() if outcome else "",
     }
+    if repeat.split is not None:
+        values["split"] = repeat.split
     if outcome and not outcome.error:
         metrics = Run(outcome.folder).metrics().values
         values["metrics"] = _noted(metrics, cell.metric)
@@ -197,12 +198,14 @@ def _trained(cell: Cell, runs: list[RunValues]) -> CellValues:
         if runs:
             values["error"] = runs[0]["error"]
         return values
-    summary = spread_of([run["value"] for run in finished], [data_of(run) for run in finished])
+    values["ours"] = summary = spread_of(
+        [run["value"] for run in finished if run["value"] is not None],
+        [data_of(run) for run in finished],
+    )
     first = finished[0]["metrics"]
     if len(finished) == 1 and cell.metric == "accuracy":  # the interval over the clips of the run
         summary["low"] = 100 * first["test"]["accuracy_95_low"]
         summary["high"] = 100 * first["test"]["accuracy_95_high"]
-    values["ours"] = summary
     values["facts"] = {**_selected(first, ("parameters", "macs")), **first["dataset"]}
     return values
 
