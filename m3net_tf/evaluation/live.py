@@ -72,7 +72,7 @@ class StreamingResult(_Facts, LiveFigures, Provenance):
         tuned_on_validation: figures on the validation split; None without a tuning.
     """
 
-    scenes: Mapping[str, Any]
+    scenes: Mapping[str, object]
     target_false_accepts_per_hour: float | None
     detector: Mapping[str, Any]
     tuned_on_validation: LiveFigures | None

@@ -187,7 +187,7 @@ class Manifest:
         """Frames that the network sees at once."""
         return self.model.input_shape[1]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Plain values, as ``manifest.json`` has them."""
         values = dataclasses.asdict(self)
         return {key: to_plain(value) for key, value in values.items() if value is not None}
