@@ -43,9 +43,7 @@ Sections = dict[str, dict[str, Any]]
 _FEW_TESTED = 20  # of a class: one clip is then more than five points of its recall
 
 
-def starter_recipe(
-    sounds: FolderSounds, board: str = DEFAULT_BOARD, log: Log = silent
-) -> Sections:
+def starter_recipe(sounds: FolderSounds, board: str = DEFAULT_BOARD, log: Log = silent) -> Sections:
     """The sections of a recipe that suits a folder of sounds, in real time on a board.
 
     Args:
