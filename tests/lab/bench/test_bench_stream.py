@@ -35,7 +35,7 @@ def test_each_hop_on_the_board_gives_the_bytes_of_the_whole_window(tmp_path, mon
     path = tmp_path / "small.tflite"
     path.write_bytes(small_network())
     result = bench.run_bench_stream([BOARD], [str(path)], HOPS, axis=2)
-    cost = result["boards"][BOARD][str(path)]
+    cost = result["boards"][BOARD]["streams"][str(path)]
     assert cost["bytes_equal"] is True and cost["hops"] == HOPS
     assert cost["references"][0] == "compiled"
     assert cost["hop_macs"] < 0.25 * cost["window_macs"]
@@ -48,7 +48,7 @@ def test_each_hop_on_the_board_gives_the_bytes_of_the_whole_window(tmp_path, mon
     record = streaming.record
     monkeypatch.setattr(bench, "record", lambda *args: _spoiled(record(*args)))
     spoiled = bench.run_bench_stream([BOARD], [str(path)], HOPS, axis=2)
-    assert spoiled["boards"][BOARD][str(path)]["bytes_equal"] is False
+    assert spoiled["boards"][BOARD]["streams"][str(path)]["bytes_equal"] is False
 
 
 def _spoiled(recording):
