@@ -11,7 +11,7 @@ from typing import Any
 from m3net_tf import __version__
 from m3net_tf.audio.frontend import FrontendConfig
 from m3net_tf.compiler.engines import TFLM, Engine
-from m3net_tf.runtime.detector_config import DetectorConfig
+from m3net_tf.runtime.detector_config import DetectorConfig, slot_labels
 from m3net_tf.runtime.warp import WarpConfig
 from m3net_tf.system.artifacts import read_json
 from m3net_tf.system.conversion import from_plain, to_plain
@@ -141,6 +141,8 @@ class Manifest:
         versions: of the packages that made the export.
         git_commit: of the source tree; '' outside git.
         code: the generated C, with the compiled engine; None elsewhere and in old exports.
+        push_columns: columns that a run of live detection pushes through the streamed network;
+            None if it runs whole windows.
         importance: DiffRes's network that scores frames, if there is one.
         engine: one of :data:`m3net_tf.compiler.engines.ENGINES`, which runs the network by default.
         format: :data:`FORMAT` of the release that exported it.
@@ -149,6 +151,8 @@ class Manifest:
         tested_samples: samples of the windows by which the network was tested on longer clips;
             None if it was tested on one part of each.
         warp: DiffRes's, between ``importance`` and the network.
+        enrolment_slots: places for words that the board learns; None for a network with classes
+            of its own.
     """
 
     arena: Arena
@@ -163,6 +167,7 @@ class Manifest:
     versions: dict[str, str]
     git_commit: str
     code: GeneratedCode | None = None
+    push_columns: int | None = None
     importance: ImportanceFacts | None = None
     engine: Engine = TFLM  # of exports that do not say: then there was no choice
     format: int = FORMAT
@@ -170,13 +175,19 @@ class Manifest:
     detector: DetectorConfig
     tested_samples: int | None = None
     warp: WarpConfig | None = None
+    enrolment_slots: int | None = None
+
+    @property
+    def detected(self) -> tuple[str, ...]:
+        """Classes of the detector: the network's, or a name for each place of a word."""
+        return slot_labels(self.enrolment_slots) if self.enrolment_slots else self.labels
 
     @property
     def frames(self) -> int:
         """Frames that the network sees at once."""
         return self.model.input_shape[1]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Plain values, as ``manifest.json`` has them."""
         values = dataclasses.asdict(self)
         return {key: to_plain(value) for key, value in values.items() if value is not None}

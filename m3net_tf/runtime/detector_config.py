@@ -141,7 +141,7 @@ class DetectorConfig:
         """Number of runs whose scores the detector keeps."""
         return max(LEAST_HISTORY_RUNS, *(settings.window_runs for settings in self.classes))
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """All settings as plain values."""
         return {**dataclasses.asdict(self), "classes": [*map(dataclasses.asdict, self.classes)]}
 
@@ -177,6 +177,11 @@ class DetectorConfig:
                 f"detector.gate_bins is {self.gate_bins}: a column has {column_bins(frontend)} "
                 "features"
             )
+
+
+def slot_labels(slots: int) -> tuple[str, ...]:
+    """Classes of a detector of enrolled words, one for each place (:mod:`.prototypes`)."""
+    return tuple(f"word{place}" for place in range(slots))
 
 
 def load_detector(path: Path) -> DetectorConfig:

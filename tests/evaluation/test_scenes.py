@@ -6,6 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
+from refusals import refuses
 
 from m3net_tf.audio.datasets import AudioDataset, Clip, load_dataset
 from m3net_tf.evaluation.scenes import Scene, SceneSettings, active_part_s, make_scenes
@@ -131,12 +132,12 @@ def test_active_part():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"hours": 0}, "scenes.hours is 0: give more than 0"),
+        ({"hours": 0}, "scenes.hours is 0"),
         ({"hours": float("nan")}, "scenes.hours is nan"),
         ({"scene_s": 601}, "scenes.scene_s is 601"),
         ({"gap_s": (-1, 2)}, r"scenes.gap_s is \(-1, 2\)"),
         ({"snr_db": (9, 3)}, r"scenes.snr_db is \(9, 3\)"),
-        ({"quiet_share": 1.5}, "scenes.quiet_share is 1.5: give 0 to 1"),
+        ({"quiet_share": 1.5}, "scenes.quiet_share is 1.5: .* at most 1"),
     ],
 )
 def test_settings_out_of_range(changes, message):
@@ -148,7 +149,7 @@ def test_what_cannot_be_mixed(dataset):
     with pytest.raises(DataError, match="no test clip of a class with events"):
         next(make_scenes(dataset, "test", frozenset(), SETTINGS))
     long = dataclasses.replace(dataset, info=dataclasses.replace(dataset.info, clip_s=30.0))
-    with pytest.raises(DataError, match="last 30 s: give a longer scenes.scene_s"):
+    with refuses(DataError, "30", "scenes.scene_s"):
         next(make_scenes(long, "test", frozenset({"siren"}), SETTINGS))
     several = dataclasses.replace(dataset, info=dataclasses.replace(dataset.info, multi_label=True))
     with pytest.raises(ConfigError, match="several labels per clip"):

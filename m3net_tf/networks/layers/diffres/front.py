@@ -36,7 +36,7 @@ def rescale_and_warp(
     maximum: bool = True,
     encoding: bool = True,
     reading: str = "paper",
-    feature_range: Mapping[str, Any] | None = None,
+    feature_range: Mapping[str, float | str] | None = None,
 ) -> tuple[FrameScores, FrameWarp]:
     """The layers that follow the scores.
 
@@ -144,6 +144,6 @@ class DiffRes(keras.layers.Layer):  # type: ignore[misc]
         scores = self._importance(inputs, training=training)
         return self._warp([inputs, self._rescale([inputs, scores])])
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> dict[str, object]:
         """Arguments that rebuild the layer."""
         return {**super().get_config(), **self._arguments}
