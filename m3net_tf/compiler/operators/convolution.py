@@ -18,6 +18,7 @@ from m3net_tf.compiler.lowering import Lowering
 from m3net_tf.compiler.operators.common import (
     INT8_MAX,
     INT8_MIN,
+    INT16_MAX,
     LARGEST_LONG_BIAS,
     LARGEST_LONG_SHIFT,
     activation_range,
@@ -37,6 +38,7 @@ from m3net_tf.compiler.structures import (
     Window,
 )
 from m3net_tf.compiler.weights import (
+    LARGEST_INPUT,
     PLAIN_BLOCK,
     Weights,
     channel_rows,
@@ -49,7 +51,6 @@ from m3net_tf.compiler.weights import (
 
 _PATCH_BYTES = 2
 _PLACE_BYTES = 4
-_LARGEST_INPUT = 128
 _NO_LONG_SUMS = 2  # schema.TensorType.INT32
 
 
@@ -205,15 +206,18 @@ def _phases(taps: int, stride: int, before: int, size: int) -> list[tuple[int, i
 
 
 def fully_connected(lowering: Lowering, op: Operation) -> None:
-    """FULLY_CONNECTED, as a 1 x 1 convolution."""
+    """FULLY_CONNECTED, as a 1 x 1 convolution, or of several rows if an item has many channels."""
     source, filters = op.input(0), op.input(1)
     weights = _weights(op, filters)
     channels, depth = weights.shape
     pixels = source.size // depth
-    view = lowering.packed_input(op, lowering.read(source)).reshaped((1, pixels, 1, depth))
-    target = lowering.write(op.output).reshaped((1, pixels, 1, channels))
+    rows = next(n for n in range(1, depth + 1) if depth % n == 0 and depth // n <= INT16_MAX)
+    batches, pixels = (1, pixels) if rows == 1 else (pixels, 1)
+    view = lowering.packed_input(op, lowering.read(source))
+    view = view.reshaped((batches, pixels * rows, 1, depth // rows))
+    target = lowering.write(op.output).reshaped((batches, pixels, 1, channels))
     part = slice(0, channels)
-    _call_convolution(lowering, op, weights, part, view, target, Window(rows=1, columns=1))
+    _call_convolution(lowering, op, weights, part, view, target, Window(rows=rows, columns=1))
 
 
 def _weights(op: Operation, filters: Tensor) -> Weights:
@@ -231,7 +235,7 @@ def _channels(op: Operation, weights: Weights, part: slice) -> tuple[Array, bool
     bias = _bias(op, part)
     # sum(weight * (input - zero point)) = sum(weight * input) - zero point * sum(weight)
     start = wrap(bias - source.zero_point * weights.sum(axis=1))
-    reach = np.abs(start) + _LARGEST_INPUT * np.abs(weights).sum(axis=1)
+    reach = np.abs(start) + LARGEST_INPUT * np.abs(weights).sum(axis=1)
     factors = _factors(op, part)
     return channel_rows(start, factors, reach, op.output.zero_point)
 
