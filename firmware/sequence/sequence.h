@@ -10,7 +10,8 @@
 extern "C" {
 #endif
 
-/// Begins a sequence; returns where the caller writes each input, NULL if the network does not start.
+/// Begins a sequence; returns where the caller writes each input, NULL if the network does not
+/// start.
 int8_t* sequence_begin(void);
 /// Runs the network on the input, after the runs before; returns its output, NULL on failure.
 const int8_t* sequence_run(void);
