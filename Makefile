@@ -31,10 +31,10 @@ PIP_INSTALL := pip install --quiet --disable-pip-version-check --no-deps
 # the headers of the C library, which gcc alone only recommends.
 TOOLS := git:git g++:g++ cmake:cmake ninja:ninja-build arm-none-eabi-gcc:gcc-arm-none-eabi \
   arm-none-eabi-g++:libstdc++-arm-none-eabi-newlib qemu-system-arm:qemu-system-arm
-# A compiler cache, and tools of tests that are skipped without them: for the WebAssembly module, and
-# for boards with RISC-V (1 GB).
+# A compiler cache, and tools of tests that are skipped without them: for the WebAssembly module, for
+# spoken phrases, and for boards with RISC-V (1 GB).
 RISCV := riscv64-unknown-elf
-TOOLS += ccache:ccache $(if $(CI),clang:clang wasm-ld:lld node:nodejs)
+TOOLS += ccache:ccache $(if $(CI),clang:clang wasm-ld:lld node:nodejs espeak-ng:espeak-ng)
 TOOLS += $(if $(CI),$(RISCV)-gcc:gcc-$(RISCV) qemu-system-riscv32:qemu-system-misc)
 TOOLS += $(if $(CI),/usr/lib/picolibc/$(RISCV)/picolibc.specs:picolibc-$(RISCV))
 
@@ -184,8 +184,8 @@ light-runtime: # scores of the kept exports with tflite-runtime, in an environme
 	build/light-runtime/bin/$(PIP_INSTALL) --require-hashes -r .ci/light_runtime.txt
 	PYTHONPATH=. build/light-runtime/bin/python .ci/light_runtime.py
 
-bench: setup ## cost of RUN on the emulated BOARD and on this machine, as JSON
-	$(M3NET) bench run $(RUN)
+bench: setup ## cost of RUN on the emulated BOARD, as JSON
+	$(M3NET) footprint $(RUN) --board $(BOARD) --json
 
 clean: ## remove the virtual environment and build folders; runs stay
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache runs/*/firmware

@@ -62,6 +62,20 @@ def test_elsewhere_lines_are_rare_and_have_the_time_left(clock):
     assert len(lines) == 6  # nobody waits for more than five seconds
 
 
+def test_a_chain_of_short_tasks_is_not_silent(clock):
+    lines: list[str] = []
+    for subject in ("reading", "grouping", "splitting"):
+        with track(lines.append, subject, 3, "files") as task:
+            for _ in range(3):
+                clock[0] += 1
+                task.advance()
+    assert [line.partition(":")[0] for line in lines] == ["grouping"]
+    clock[0] += 60  # work that is not counted
+    with track(lines.append, "writing", 3, "files") as task:
+        task.advance()
+    assert len(lines) == 1
+
+
 def test_a_terminal_breaks_prose_between_words_and_leaves_commands_whole():
     line = "[1/3] m3net/table4/tiny/us8k-official-folds--w-o-mfp/seed0: test accuracy 10.00 % (6 s)"
     command = "m3net train " + "a-very-long-path/" * 5 + "recipe.yaml --run runs/own"

@@ -3,6 +3,7 @@
 
 import pytest
 import yaml
+from refusals import refuses
 
 from m3net_tf.system.conversion import convert
 from m3net_tf.system.errors import ConfigError
@@ -54,7 +55,7 @@ def test_long_texts_are_no_numbers_and_long_numbers_of_json_are_refused():
     assert parse_yaml("a: " + "x" * 9000, "text")["a"] == "x" * 9000
     assert parse_yaml("'" + "9" * 9000 + "'", "text") == "9" * 9000
     assert parse_yaml("a: 1:59:59.5", "text")["a"] == 7199.5
-    with pytest.raises(ConfigError, match="training.lr has too many digits"):
+    with refuses(ConfigError, "training.lr"):
         convert(float, 10**400, "training.lr")
 
 

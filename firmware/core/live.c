@@ -11,7 +11,12 @@
 #define MAX_WAITING (QUEUE - 1u)  // the hop that was processed last keeps its place
 
 _Static_assert((QUEUE & (QUEUE - 1u)) == 0u, "the queue's counters wrap: use a power of two");
-_Static_assert(M3NET_DETECTOR_CLASS_COUNT == M3NET_MODEL_CLASS_COUNT,
+#if M3NET_PROTOTYPE_SLOTS > 0
+#define CLASSES M3NET_PROTOTYPE_SLOTS
+#else
+#define CLASSES M3NET_MODEL_CLASS_COUNT
+#endif
+_Static_assert(M3NET_DETECTOR_CLASS_COUNT == CLASSES,
                "the detector's classes are not the model's: export both from one run");
 
 // Interrupt and main loop each read the counter that the other one writes.
@@ -26,6 +31,34 @@ m3net_status m3net_live_init(m3net_live* live, m3net_recognizer* recognizer) {
   memset(live, 0, sizeof(*live));
   live->recognizer = recognizer;
   return m3net_detector_init(&live->detector, &m3net_detector_defaults);
+}
+
+m3net_prototype* m3net_live_prototypes(m3net_live* live) {
+#if M3NET_PROTOTYPE_SLOTS > 0
+  return live->prototypes;
+#else
+  (void)live;
+  return NULL;
+#endif
+}
+
+const char* m3net_live_label(const m3net_live* live, uint32_t label) {
+#if M3NET_PROTOTYPE_SLOTS > 0
+  return live->prototypes[label].examples > 0u ? live->prototypes[label].name : "-";
+#else
+  (void)live;
+  return m3net_model_labels[label];
+#endif
+}
+
+// The scores of the classes that the detector knows.
+static const int8_t* scores_of_run(m3net_live* live) {
+  const int8_t* output = m3net_model_output(live->recognizer->model);
+#if M3NET_PROTOTYPE_SLOTS > 0
+  m3net_prototypes_score(live->prototypes, output, live->scores);
+  output = live->scores;
+#endif
+  return output;
 }
 
 static void half_ready(void* context, const int16_t* half) {
@@ -79,9 +112,8 @@ static void run(m3net_live* live, uint64_t arrived_us, m3net_live_result* result
   const uint32_t run_us = (uint32_t)(m3net_board_time_us() - start_us);
   if (run_us > statistics->max_run_us) statistics->max_run_us = run_us;
   if (result->status != M3NET_OK) return;
-  result->ran = true;
-  const int8_t* scores = m3net_model_output(live->recognizer->model);
-  result->has_event = m3net_detector_step(&live->detector, scores, &result->event);
+  result->scores = scores_of_run(live);
+  result->has_event = m3net_detector_step(&live->detector, result->scores, &result->event);
   if (!result->has_event) return;
   result->latency_us = (uint32_t)(m3net_board_time_us() - arrived_us);
   ++statistics->events;

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "detector.h"
+#include "prototypes.h"
 #include "recognizer.h"
 #include "status.h"
 
@@ -36,6 +37,10 @@ typedef struct {
 typedef struct {
   m3net_recognizer* recognizer;
   m3net_detector detector;
+#if M3NET_PROTOTYPE_SLOTS > 0
+  m3net_prototype prototypes[M3NET_PROTOTYPE_SLOTS];  ///< Of the enrolled words.
+  int8_t scores[M3NET_PROTOTYPE_SLOTS];               ///< Of the last run.
+#endif
   m3net_live_statistics statistics;
   bool on;
   bool microphone;
@@ -49,18 +54,24 @@ typedef struct {
 
 /// The result of one hop.
 typedef struct {
-  m3net_status status;  ///< Of the run; M3NET_OK if there was none.
-  const int16_t* hop;   ///< Its samples; valid until the next step.
-  bool has_column;      ///< Whether `column` is written.
-  bool ran;             ///< Whether the model ran; its output has the scores.
-  bool has_event;       ///< Whether `event` is written.
-  uint32_t latency_us;  ///< From the hop's last sample to `event`.
+  m3net_status status;   ///< Of the run; M3NET_OK if there was none.
+  const int16_t* hop;    ///< Its samples; valid until the next step.
+  bool has_column;       ///< Whether `column` is written.
+  const int8_t* scores;  ///< M3NET_DETECTOR_CLASS_COUNT of them if the model ran, else null.
+  bool has_event;        ///< Whether `event` is written.
+  uint32_t latency_us;   ///< From the hop's last sample to `event`.
   m3net_event event;
   int8_t column[M3NET_FRONTEND_FEATURE_BINS];
 } m3net_live_result;
 
 /// Sets up live recognition with the exported settings of the detector; it is off.
 m3net_status m3net_live_init(m3net_live* live, m3net_recognizer* recognizer);
+
+/// Prototypes of the enrolled words; null if the export is not for enrolment.
+m3net_prototype* m3net_live_prototypes(m3net_live* live);
+
+/// Name of a class of the detector: the model's, or an enrolled word, or "-" if its place is free.
+const char* m3net_live_label(const m3net_live* live, uint32_t label);
 
 /// Forgets earlier audio and starts listening: to the board's microphone, or only to hops that
 /// m3net_live_hear() queues.

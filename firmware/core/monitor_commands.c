@@ -49,11 +49,11 @@ static void command_info(m3net_monitor* monitor, const m3net_monitor_words* word
   m3net_console_field("bins", M3NET_FRONTEND_FEATURE_BINS);
   m3net_console_field("frames", M3NET_FRONTEND_FRAMES);
   m3net_console_end();
-  for (uint32_t label = 0; label < M3NET_MODEL_CLASS_COUNT; ++label) {
+  for (uint32_t label = 0; label < M3NET_DETECTOR_CLASS_COUNT; ++label) {
     m3net_monitor_begin_item("label ");
     m3net_console_u32(label);
     m3net_console_text(" ");
-    m3net_console_text(m3net_model_labels[label]);
+    m3net_console_text(m3net_live_label(monitor->live, label));
     m3net_console_end();
   }
   m3net_monitor_ok("info");
@@ -181,6 +181,11 @@ static const command commands[] = {
     {"stream", 2, 5, m3net_monitor_stream, "stream mic|host|off [columns] [scores] [audio]"},
     {"threshold", 1, 4, m3net_monitor_threshold, "threshold [LABEL VALUE [RELEASE]]"},
     {"save", 1, 2, m3net_monitor_save, M3NET_CAN_SAVE_THRESHOLDS ? "save [clear]" : "save"},
+#if M3NET_PROTOTYPE_SLOTS > 0
+    {"enrol", 2, 2, m3net_monitor_enrol, "enrol NAME"},
+    {"forget", 2, 2, m3net_monitor_forget, "forget NAME"},
+    {"list", 1, 1, m3net_monitor_list, "list"},
+#endif
     {"record", 2, 2, m3net_monitor_record, "record SAMPLES"},
     {"read", 3, 3, m3net_monitor_read, "read OFFSET BYTES"},
     {"baud", 2, 2, command_baud, "baud SPEED"},

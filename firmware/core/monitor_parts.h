@@ -87,6 +87,17 @@ void m3net_monitor_save(m3net_monitor* monitor, const m3net_monitor_words* words
 /// Processes the next hop of the stream and reports it; returns whether one was waiting.
 bool m3net_monitor_work_on_hop(m3net_monitor* monitor);
 
+// --- monitor_enrolment.c: words that the user enrols -----------------------------------------
+
+/// The command `enrol`.
+void m3net_monitor_enrol(m3net_monitor* monitor, const m3net_monitor_words* words);
+
+/// The command `forget`.
+void m3net_monitor_forget(m3net_monitor* monitor, const m3net_monitor_words* words);
+
+/// The command `list`.
+void m3net_monitor_list(m3net_monitor* monitor, const m3net_monitor_words* words);
+
 // --- monitor_text.c: words in, answers out ---------------------------------------------------
 
 /// Splits a line at spaces and tabs; changes it.

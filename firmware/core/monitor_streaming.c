@@ -64,11 +64,10 @@ static void report_hop(m3net_monitor* monitor, const m3net_live_result* result) 
     m3net_console_end();
     return;
   }
-  if (result->ran && monitor->stream_scores) {
+  if (result->scores != NULL && monitor->stream_scores) {
     m3net_console_begin("scores");
     m3net_console_field("column", column);
-    m3net_monitor_hex_field("out", m3net_model_output(monitor->recognizer->model),
-                            M3NET_MODEL_CLASS_COUNT);
+    m3net_monitor_hex_field("out", result->scores, M3NET_DETECTOR_CLASS_COUNT);
     m3net_console_end();
   }
   if (result->has_event) report_event(result);
@@ -157,7 +156,7 @@ static void print_class(const m3net_monitor* monitor, uint32_t label) {
 void m3net_monitor_threshold(m3net_monitor* monitor, const m3net_monitor_words* words) {
   uint32_t label = 0, threshold = 0, release = 0;
   if (words->count == 1u) {
-    for (; label < M3NET_MODEL_CLASS_COUNT; ++label) {
+    for (; label < M3NET_DETECTOR_CLASS_COUNT; ++label) {
       m3net_monitor_begin_item("class");
       print_class(monitor, label);
     }
@@ -174,7 +173,7 @@ void m3net_monitor_threshold(m3net_monitor* monitor, const m3net_monitor_words* 
     return;
   }
   if (m3net_monitor_number(words->word[1], &label) != M3NET_OK ||
-      label >= M3NET_MODEL_CLASS_COUNT ||
+      label >= M3NET_DETECTOR_CLASS_COUNT ||
       m3net_monitor_number(words->word[2], &threshold) != M3NET_OK || threshold > UINT16_MAX) {
     m3net_monitor_bad_number(monitor);
     return;
@@ -210,8 +209,9 @@ void m3net_monitor_save(m3net_monitor* monitor, const m3net_monitor_words* words
   }
   m3net_board_watchdog_feed();  // the storage may hold the core for some seconds
   m3net_detector* detector = &monitor->live->detector;
-  const m3net_status status =
-      clear ? m3net_saved_thresholds_forget(detector) : m3net_saved_thresholds_save(detector);
+  m3net_prototype* prototypes = m3net_live_prototypes(monitor->live);
+  const m3net_status status = clear ? m3net_saved_thresholds_forget(detector, prototypes)
+                                    : m3net_saved_thresholds_save(detector, prototypes);
   if (status != M3NET_OK) {
     m3net_monitor_error(monitor, "flash",
                         "the flash does not take the thresholds: what was saved before stays");

@@ -16,6 +16,13 @@ typedef struct {
   uint16_t release;
 } saved_class;
 
+typedef struct {
+  saved_class classes[CLASSES];
+#if M3NET_PROTOTYPE_SLOTS > 0
+  m3net_prototype prototypes[M3NET_PROTOTYPE_SLOTS];
+#endif
+} saved_state;
+
 // The identity of the export.
 static uint32_t owner(void) {
   static const char sha256[] = M3NET_MODEL_SHA256;
@@ -25,30 +32,48 @@ static uint32_t owner(void) {
 
 static bool find(m3net_record* record) {
   return m3net_record_log_newest(record) && record->owner == owner() &&
-         record->bytes == CLASSES * sizeof(saved_class);
+         record->bytes == sizeof(saved_state);
 }
 
-static bool read_class(const m3net_record* record, uint32_t label, saved_class* saved) {
-  const uint32_t offset = record->offset + label * sizeof(*saved);
-  return m3net_board_storage_read(offset, saved, sizeof(*saved)) == M3NET_OK;
+static bool read(saved_state* state) {
+  m3net_record record;
+  return find(&record) &&
+         m3net_board_storage_read(record.offset, state, sizeof(*state)) == M3NET_OK;
 }
 
-static saved_class class_of(const m3net_detector_config* config, uint32_t label) {
-  return (saved_class){config->classes[label].threshold, config->classes[label].release};
-}
-
-static m3net_status set_class(m3net_detector* detector, uint32_t label, saved_class saved) {
-  m3net_detector_class settings = detector->config.classes[label];
-  settings.threshold = saved.threshold;
-  settings.release = saved.release;
-  return m3net_detector_set_class(detector, label, &settings);
-}
-
-static void set_exported(m3net_detector* detector) {
+static void read_classes(const m3net_detector_config* config, saved_state* state) {
   for (uint32_t label = 0; label < CLASSES; ++label) {
-    // It cannot fail: the detector was set up with these settings.
-    (void)set_class(detector, label, class_of(&m3net_detector_defaults, label));
+    state->classes[label] =
+        (saved_class){config->classes[label].threshold, config->classes[label].release};
   }
+}
+
+static m3net_status set_classes(m3net_detector* detector, const saved_state* state) {
+  for (uint32_t label = 0; label < CLASSES; ++label) {
+    m3net_detector_class settings = detector->config.classes[label];
+    settings.threshold = state->classes[label].threshold;
+    settings.release = state->classes[label].release;
+    const m3net_status status = m3net_detector_set_class(detector, label, &settings);
+    if (status != M3NET_OK) return status;
+  }
+  return M3NET_OK;
+}
+
+static void set_prototypes(m3net_prototype* prototypes, const saved_state* state) {
+#if M3NET_PROTOTYPE_SLOTS > 0
+  memcpy(prototypes, state->prototypes, sizeof(state->prototypes));
+#else
+  (void)prototypes;
+  (void)state;
+#endif
+}
+
+static void set_exported(m3net_detector* detector, m3net_prototype* prototypes) {
+  saved_state exported;
+  memset(&exported, 0, sizeof(exported));
+  read_classes(&m3net_detector_defaults, &exported);
+  (void)set_classes(detector, &exported);  // the detector was set up with these settings
+  set_prototypes(prototypes, &exported);
 }
 
 bool m3net_saved_thresholds_exist(void) {
@@ -56,47 +81,37 @@ bool m3net_saved_thresholds_exist(void) {
   return find(&record);
 }
 
-bool m3net_saved_thresholds_load(m3net_detector* detector) {
-  m3net_record record;
-  if (!find(&record)) return false;
-  for (uint32_t label = 0; label < CLASSES; ++label) {
-    saved_class saved;
-    if (!read_class(&record, label, &saved) || set_class(detector, label, saved) != M3NET_OK) {
-      set_exported(detector);
-      return false;
-    }
+bool m3net_saved_thresholds_load(m3net_detector* detector, m3net_prototype* prototypes) {
+  saved_state state;
+  if (!read(&state)) return false;
+  if (set_classes(detector, &state) != M3NET_OK) {
+    set_exported(detector, prototypes);
+    return false;
   }
+  set_prototypes(prototypes, &state);
   return true;
 }
 
-static bool is_saved(const saved_class* classes) {
-  m3net_record record;
-  if (!find(&record)) return false;
-  for (uint32_t label = 0; label < CLASSES; ++label) {
-    saved_class saved;
-    if (!read_class(&record, label, &saved) || saved.threshold != classes[label].threshold ||
-        saved.release != classes[label].release) {
-      return false;
-    }
-  }
-  return true;
+m3net_status m3net_saved_thresholds_save(const m3net_detector* detector,
+                                         const m3net_prototype* prototypes) {
+  saved_state state, saved;
+  memset(&state, 0, sizeof(state));
+  read_classes(&detector->config, &state);
+#if M3NET_PROTOTYPE_SLOTS > 0
+  memcpy(state.prototypes, prototypes, sizeof(state.prototypes));
+#else
+  (void)prototypes;
+#endif
+  if (read(&saved) && memcmp(&saved, &state, sizeof(state)) == 0) return M3NET_OK;
+  return m3net_record_log_append(owner(), &state, sizeof(state));
 }
 
-m3net_status m3net_saved_thresholds_save(const m3net_detector* detector) {
-  saved_class classes[CLASSES];
-  for (uint32_t label = 0; label < CLASSES; ++label) {
-    classes[label] = class_of(&detector->config, label);
-  }
-  if (is_saved(classes)) return M3NET_OK;
-  return m3net_record_log_append(owner(), classes, sizeof(classes));
-}
-
-m3net_status m3net_saved_thresholds_forget(m3net_detector* detector) {
+m3net_status m3net_saved_thresholds_forget(m3net_detector* detector, m3net_prototype* prototypes) {
   if (m3net_saved_thresholds_exist()) {
     // A record without content: the log has no other way to take one back.
     const m3net_status status = m3net_record_log_append(owner(), NULL, 0);
     if (status != M3NET_OK) return status;
   }
-  set_exported(detector);
+  set_exported(detector, prototypes);
   return M3NET_OK;
 }

@@ -46,7 +46,7 @@ static uint32_t value_of_detector(void) {
 // Starts as the firmware does; returns the value that the detector has then.
 static uint32_t start(void) {
   if (m3net_detector_init(&detector, &m3net_detector_defaults) != M3NET_OK) return DAMAGED;
-  (void)m3net_saved_thresholds_load(&detector);
+  (void)m3net_saved_thresholds_load(&detector, NULL);
   return value_of_detector();
 }
 
@@ -57,8 +57,8 @@ static m3net_status save(uint32_t value) {
     settings.release = (uint16_t)(value / 2u + label);
     (void)m3net_detector_set_class(&detector, label, &settings);
   }
-  return value == EXPORTED ? m3net_saved_thresholds_forget(&detector)
-                           : m3net_saved_thresholds_save(&detector);
+  return value == EXPORTED ? m3net_saved_thresholds_forget(&detector, NULL)
+                           : m3net_saved_thresholds_save(&detector, NULL);
 }
 
 // Saves a value while the power fails at a step, and starts again; returns the value then.

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -187,3 +188,67 @@ def device_capture(
     )
     if as_json:
         say_json({"label": label, "files": [str(path) for path in paths]})
+
+
+Word = Annotated[str, typer.Argument(help="The word, of at most 15 bytes.")]
+
+
+@device_app.command("enrol")
+def device_enrol(
+    port: PortName,
+    word: Word,
+    files: Annotated[list[Path], typer.Argument(help="Recordings of the word, 3 to 10.")],
+    run: DeviceRun = DEFAULT_RUN,
+    baud: Baud = DEFAULT_BAUD,
+    as_json: AsJson = False,
+) -> None:
+    """Teach the board a word from recordings, without training; its flash keeps the word."""
+    from m3net_tf.boards.device.enrolment import enrol
+    from m3net_tf.boards.device.session import connect
+
+    log = progress_beside(as_json)
+    with connect(port, run, baud=baud, log=log) as device:
+        words = enrol(device, word, files, log)
+    _say_words(words, as_json)
+
+
+@device_app.command("forget")
+def device_forget(
+    port: PortName,
+    word: Word,
+    run: DeviceRun = DEFAULT_RUN,
+    baud: Baud = DEFAULT_BAUD,
+    as_json: AsJson = False,
+) -> None:
+    """Make the board forget a word that it was taught."""
+    from m3net_tf.boards.device.enrolment import forget
+    from m3net_tf.boards.device.session import connect
+
+    log = progress_beside(as_json)
+    with connect(port, run, baud=baud, log=log) as device:
+        words = forget(device, word, log)
+    _say_words(words, as_json)
+
+
+@device_app.command("words")
+def device_words(
+    port: PortName,
+    run: DeviceRun = DEFAULT_RUN,
+    baud: Baud = DEFAULT_BAUD,
+    as_json: AsJson = False,
+) -> None:
+    """List the words that the board was taught."""
+    from m3net_tf.boards.device.enrolment import enrolled
+    from m3net_tf.boards.device.session import connect
+
+    with connect(port, run, baud=baud, log=progress_beside(as_json)) as device:
+        words = enrolled(device)
+    _say_words(words, as_json)
+
+
+def _say_words(words: Mapping[str, int], as_json: bool) -> None:
+    if as_json:
+        say_json(words)
+    else:
+        listed = ", ".join(f"{name} ({examples} examples)" for name, examples in words.items())
+        say(f"the board knows {listed or 'no word'}")

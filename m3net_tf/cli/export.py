@@ -70,6 +70,10 @@ def export_command(
     engine: EngineName = DEFAULT_ENGINE,
     recipe: Frontend = None,
     labels: ClassNames = None,
+    enrol: Annotated[
+        int | None,
+        typer.Option(min=1, max=16, help="Words that the board learns by m3net device enrol."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Quantise a trained run to int8, write everything that firmware needs, and certify it.
@@ -85,11 +89,17 @@ def export_command(
     source, folder = _export_source(model, out, data_dir)
     if (recipe or labels) and not _is_file(source):
         raise ConfigError(f"{source} is a run: --recipe and --labels are for a .tflite file")
+    if enrol and not _is_file(source):
+        raise ConfigError(
+            f"{source} is a run: --enrol is for its {source}/export/model.tflite, and --out"
+        )
     with in_use(folder):
         if _is_file(source):
             from m3net_tf.export.from_file import export_file
 
-            bundle = export_file(source, folder, log, engine, recipe=recipe, labels=labels)
+            bundle = export_file(
+                source, folder, log, engine, recipe=recipe, labels=labels, enrolment_slots=enrol
+            )
         else:
             bundle = _export_run(source, folder, data_dir, engine, log)
         certificate = _certified(bundle, board, folder, engine, log)

@@ -145,7 +145,7 @@ class Bundle:
             ConfigError: they do not fit the network.
         """
         window_columns = column_count(self.frontend, self.manifest.frames)
-        config.check_fits(self.frontend, window_columns, self.labels)
+        config.check_fits(self.frontend, window_columns, self.manifest.detected)
         if config == self.detector:
             return
         self.manifest = dataclasses.replace(self.manifest, detector=config)
@@ -260,6 +260,7 @@ def c_model(network: Int8Network, manifest: Manifest) -> CModel:
         activation_bits=activation_bits(network.tflite),
         licence=manifest.licence,
         importance=network.importance,
+        enrolment_slots=manifest.enrolment_slots,
     )
 
 

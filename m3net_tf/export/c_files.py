@@ -74,6 +74,7 @@ class CModel:
         licence: licence of network and training data.
         importance: DiffRes's network that scores frames, which runs before ``tflite``; or empty.
         activation_bits: width of the network's activations, 8 or 16.
+        enrolment_slots: places for words that the board learns, if it learns any.
     """
 
     name: str
@@ -88,6 +89,7 @@ class CModel:
     licence: str
     importance: bytes = b""
     activation_bits: int = 8
+    enrolment_slots: int | None = None
 
     def write(self, folder: Path) -> None:
         """Write ``model.h`` and ``model.cc``."""
@@ -136,6 +138,8 @@ class CModel:
             "CLASS_COUNT": len(self.labels),
             "OPERATOR_COUNT": len(self.operators),
         }
+        if self.enrolment_slots:
+            settings["ENROLMENT_SLOTS"] = self.enrolment_slots
         if self.importance:
             settings["IMPORTANCE_SIZE_BYTES"] = len(self.importance)
             settings["IMPORTANCE_CRC32"] = f"{zlib.crc32(self.importance):#010x}u"

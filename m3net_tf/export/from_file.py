@@ -9,6 +9,7 @@ from pathlib import Path
 from m3net_tf.audio.frontend import FrontendConfig
 from m3net_tf.compiler.engines import DEFAULT_ENGINE, Engine
 from m3net_tf.export.bundle import Bundle
+from m3net_tf.export.enrolment import enrolment_metadata, enrolment_network
 from m3net_tf.export.manifest import FORMAT, Manifest
 from m3net_tf.export.operators import operators_of_parts
 from m3net_tf.export.writing import (
@@ -41,6 +42,7 @@ def export_file(
     recipe: str | Path | FrontendConfig | None = None,
     labels: str | Path | Sequence[str] | None = None,
     detector_path: Path | None = None,
+    enrolment_slots: int | None = None,
 ) -> Bundle:
     """Write everything that a device needs from a ``.tflite`` alone.
 
@@ -59,6 +61,8 @@ def export_file(
         recipe: front end of a file without metadata, as for :func:`.foreign.read_network`.
         labels: class names of a file without metadata, likewise.
         detector_path: settings of live detection; default: ``detector.yaml`` in the folder.
+        enrolment_slots: places for words that the board learns; the export then has the network
+            without its softmax.
 
     Raises:
         InUseError: another process writes into the folder.
@@ -67,10 +71,16 @@ def export_file(
         ConfigError: the front end has a form that the device code lacks.
     """
     tflite, metadata = read_network(path, recipe, labels, log)
+    if enrolment_slots:
+        try:
+            tflite = enrolment_network(tflite)
+        except ModelError as error:
+            raise ModelError(f"{path}: {error}") from None
+        metadata = enrolment_metadata(metadata, tflite, enrolment_slots)
     network = Int8Network(tflite, metadata.importance, metadata.warp)
     detector_path = detector_path or Run(folder).detector_path
     detector = (
-        saved_detector(detector_path, metadata.frontend, metadata.frames, metadata.labels)
+        saved_detector(detector_path, metadata.frontend, metadata.frames, metadata.detector.labels)
         or metadata.detector
     )
     target = folder / "export"

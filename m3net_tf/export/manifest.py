@@ -11,7 +11,7 @@ from typing import Any
 from m3net_tf import __version__
 from m3net_tf.audio.frontend import FrontendConfig
 from m3net_tf.compiler.engines import TFLM, Engine
-from m3net_tf.runtime.detector_config import DetectorConfig
+from m3net_tf.runtime.detector_config import DetectorConfig, slot_labels
 from m3net_tf.runtime.warp import WarpConfig
 from m3net_tf.system.artifacts import read_json
 from m3net_tf.system.conversion import from_plain, to_plain
@@ -149,6 +149,8 @@ class Manifest:
         tested_samples: samples of the windows by which the network was tested on longer clips;
             None if it was tested on one part of each.
         warp: DiffRes's, between ``importance`` and the network.
+        enrolment_slots: places for words that the board learns; None for a network with classes
+            of its own.
     """
 
     arena: Arena
@@ -170,6 +172,12 @@ class Manifest:
     detector: DetectorConfig
     tested_samples: int | None = None
     warp: WarpConfig | None = None
+    enrolment_slots: int | None = None
+
+    @property
+    def detected(self) -> tuple[str, ...]:
+        """Classes of the detector: the network's, or a name for each place of a word."""
+        return slot_labels(self.enrolment_slots) if self.enrolment_slots else self.labels
 
     @property
     def frames(self) -> int:

@@ -18,6 +18,7 @@ from m3net_tf.runtime.detector_config import (
 )
 from m3net_tf.runtime.metadata import Metadata, attach_metadata, network_of, read_metadata
 from m3net_tf.runtime.near_misses import NearMiss, NearMisses, Reason, explain
+from m3net_tf.runtime.prototypes import Prototypes
 from m3net_tf.runtime.recognizer import StreamingRecognizer, event_time_s, listen
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "Metadata",
     "NearMiss",
     "NearMisses",
+    "Prototypes",
     "Reason",
     "Refusal",
     "StreamingRecognizer",

@@ -17,7 +17,8 @@ from m3net_tf.audio.labels import is_silence
 from m3net_tf.networks.pretrained import find_pretrained
 from m3net_tf.runtime.desktop import ENGINES, load_engine, load_streamed
 from m3net_tf.runtime.foreign import read_network
-from m3net_tf.runtime.interpreter import Int8
+from m3net_tf.runtime.interpreter import Int8, tensor_quantization
+from m3net_tf.runtime.prototypes import Prototypes
 from m3net_tf.runtime.recognizer import StreamingRecognizer
 from m3net_tf.runtime.sound import pcm_chunks, pcm_of_array, require_pcm
 from m3net_tf.runtime.warp import warp_int8
@@ -174,6 +175,8 @@ class Classifier:
         Raises:
             DataError: chunks of another type, or less than one frame of sound.
         """
+        if self.metadata.enrolment_slots:
+            raise ConfigError(f"{self.metadata.name} enrols words and has no scores: use run()")
         frontend = self.metadata.frontend
         starts: list[int] = []
         scores: list[Int8] = []
@@ -189,13 +192,38 @@ class Classifier:
         starts_s = np.array(starts) / frontend.sample_rate_hz
         return Classification(int(mean.argmax()), mean, starts_s, window_scores)
 
-    def recognizer(self) -> StreamingRecognizer:
-        """A new live detection with the settings of the file.
+    def prototypes(self) -> Prototypes:
+        """Places for words of a network that enrols words; give them to :meth:`recognizer`.
 
         Raises:
-            ConfigError: the front end needs the whole clip.
+            ConfigError: the network has classes of its own.
         """
-        return StreamingRecognizer(self.metadata.frontend, self.run, self.metadata.detector)
+        if not self.metadata.enrolment_slots:
+            raise ConfigError(
+                f"{self.metadata.name} enrols no words: export it with m3net export --enrol"
+            )
+        _, zero_point = tensor_quantization(self._network, "output")
+        return Prototypes(self.metadata.enrolment_slots, zero_point)
+
+    def recognizer(self, prototypes: Prototypes | None = None) -> StreamingRecognizer:
+        """A new live detection with the settings of the file.
+
+        Args:
+            prototypes: the words of a network that enrols words.
+
+        Raises:
+            ConfigError: the front end needs the whole clip, or a network that enrols words has no
+                ``prototypes``.
+        """
+        model = self.run
+        if self.metadata.enrolment_slots:
+            if prototypes is None:
+                raise ConfigError(f"{self.metadata.name} enrols words: give prototypes()")
+
+            def model(features: Int8) -> Int8:
+                return np.stack([prototypes.scores(output) for output in self.run(features)])
+
+        return StreamingRecognizer(self.metadata.frontend, model, self.metadata.detector)
 
     def stream(self) -> StreamingRecognizer:
         """As :meth:`recognizer`, where each run costs the new columns of features alone.

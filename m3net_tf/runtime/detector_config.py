@@ -179,6 +179,11 @@ class DetectorConfig:
             )
 
 
+def slot_labels(slots: int) -> tuple[str, ...]:
+    """Classes of a detector of enrolled words, one for each place (:mod:`.prototypes`)."""
+    return tuple(f"word{place}" for place in range(slots))
+
+
 def load_detector(path: Path) -> DetectorConfig:
     """Read a detector's settings from YAML.
 

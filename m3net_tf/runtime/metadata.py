@@ -28,7 +28,7 @@ FORMAT = 1
 _NAME = "m3net.json"
 _IMPORTANCE = "importance.tflite"
 _FROM_MANIFEST = ("dataset", "detector", "frontend", "labels", "licence", "model")
-_OPTIONAL = ("tested_samples", "warp")
+_OPTIONAL = ("enrolment_slots", "tested_samples", "warp")
 _DATE = (1980, 1, 1, 0, 0, 0)  # ZIP's earliest date, so that equal input gives equal bytes
 
 
@@ -47,6 +47,8 @@ class Metadata:
             None if it was tested on one part of each.
         warp: DiffRes's warp between ``importance`` and the network.
         importance: DiffRes's frame-importance network; empty without DiffRes.
+        enrolment_slots: places for words that are enrolled; None for a network whose outputs are
+            scores.
         manifest: the entries of the export's manifest that the file has.
     """
 
@@ -59,6 +61,7 @@ class Metadata:
     tested_samples: int | None = None
     warp: WarpConfig | None = None
     importance: bytes = b""
+    enrolment_slots: int | None = None
     manifest: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
 
     @property
@@ -171,6 +174,7 @@ def _require_types(values: Any) -> None:
     fits = fits and all(isinstance(values.get(key), kind) for key, kind in kinds.items())
     fits = fits and isinstance(values["model"].get("input_shape"), list)
     fits = fits and isinstance(values.get("tested_samples", 1), int)
+    fits = fits and isinstance(values.get("enrolment_slots", 1), int)
     if not fits or not all(isinstance(label, str) for label in values["labels"]):
         raise ValueError("another form")
 
@@ -216,6 +220,7 @@ def read_metadata(path: Path) -> tuple[bytes, Metadata]:
             tested_samples=values.get("tested_samples"),
             warp=from_plain(WarpConfig, values["warp"], "warp") if "warp" in values else None,
             importance=archive.read(_IMPORTANCE) if "warp" in values else b"",
+            enrolment_slots=values.get("enrolment_slots"),
             manifest={key: values[key] for key in (*_FROM_MANIFEST, *_OPTIONAL) if key in values},
         )
         if metadata.frontend.frame_count(metadata.window_samples) != metadata.frames:

@@ -38,7 +38,13 @@ _WORDS = {
     "array": "a list",
     "object": "keys and values",
 }
-_LIMITS = {"at least": "ge", "more than": "gt", "at most": "le", "below": "lt"}
+_LIMITS = {
+    "at least": "ge",
+    "more than": "gt",
+    "at most": "le",
+    "below": "lt",
+    "a multiple of": "multiple_of",
+}
 
 
 def to_plain(value: Any) -> Any:

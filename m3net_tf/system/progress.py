@@ -16,7 +16,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import IO, TYPE_CHECKING, Protocol, TextIO
+from typing import IO, TYPE_CHECKING, ClassVar, Protocol, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -158,13 +158,30 @@ class _Display(Protocol):
 
 
 class _Lines:
-    """Shows a task as lines, which are rare enough for a file."""
+    """Shows a task as lines, which are rare enough for a file.
+
+    Tasks of one log that follow each other share a clock: a chain of short tasks is not silent.
+    """
+
+    _latest: ClassVar[_Lines | None] = None
 
     def __init__(self, log: Log) -> None:
-        self._log, self._shown_s = log, 0.0
+        self._log = log
+        self._shown_s = 0.0
+        self._ended_s = math.inf
 
     def start(self, task: Task) -> None:
-        self._shown_s = time.monotonic()
+        now_s = time.monotonic()
+        latest = _Lines._latest
+        _Lines._latest = self
+        if (
+            latest is not None
+            and latest._log == self._log
+            and now_s - latest._ended_s < LINE_EVERY_S
+        ):
+            self._shown_s = latest._shown_s
+        else:
+            self._shown_s = now_s
 
     def update(self, task: Task) -> None:
         now_s = time.monotonic()
@@ -176,7 +193,7 @@ class _Lines:
         self._log(f"{task.subject}: {task.count}{end}")
 
     def stop(self, task: Task) -> None:
-        pass
+        self._ended_s = time.monotonic()
 
 
 class Bars:

@@ -10,6 +10,7 @@ import soxr
 
 from m3net_tf.audio.datasets.windows import DRAWS, start_with_sound
 from m3net_tf.system.keras import tf
+from m3net_tf.training.channels import change_vocal_tract, limit_band, through_telephone
 from m3net_tf.training.reverberation import Wave, make_room, reverberate
 from m3net_tf.training.sections import AugmentationSection
 
@@ -22,7 +23,7 @@ def augment_waveform(
     rng: np.random.Generator,
     rooms: Sequence[Wave] = (),
 ) -> Wave:
-    """Apply stretch, pitch, room, speed, shift, gain and noise.
+    """Apply stretch, pitch, vocal tract, room, speed, shift, gain, noise, band and telephone.
 
     Args:
         audio: waveform in [-1, 1), shape (samples,).
@@ -40,6 +41,8 @@ def augment_waveform(
         audio = change_tempo(audio, rng.uniform(*settings.stretch), rng)
     if settings.pitch_probability and rng.random() < settings.pitch_probability:
         audio = change_pitch(audio, rng.uniform(*settings.pitch_semitones), sample_rate_hz)
+    if settings.vocal_tract_probability and rng.random() < settings.vocal_tract_probability:
+        audio = change_vocal_tract(audio, rng.uniform(*settings.vocal_tract), sample_rate_hz)
     if settings.room_probability and rng.random() < settings.room_probability:
         if rooms:
             room = rooms[int(rng.integers(len(rooms)))]
@@ -63,6 +66,11 @@ def augment_waveform(
         snr = 10.0 ** (rng.uniform(*settings.noise_snr_db) / 20.0)
         power = np.sqrt(np.mean(shifted**2) / (np.mean(noise**2) + 1e-12) + 1e-12)
         shifted += noise * np.float32(power / snr)
+    if settings.band_probability and rng.random() < settings.band_probability:
+        low_hz, high_hz = rng.uniform(*settings.band_low_hz), rng.uniform(*settings.band_high_hz)
+        shifted = limit_band(shifted, low_hz, high_hz, sample_rate_hz)
+    if settings.telephone_probability and rng.random() < settings.telephone_probability:
+        shifted = through_telephone(shifted, sample_rate_hz)
     return np.clip(shifted, -1.0, 1.0)
 
 

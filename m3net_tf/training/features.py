@@ -39,7 +39,7 @@ from m3net_tf.training.augmentation import augment_waveform, cut_at_random
 from m3net_tf.training.checks import input_shape
 from m3net_tf.training.recipe import Recipe
 from m3net_tf.training.reverberation import read_rooms, room_paths
-from m3net_tf.training.sections import AugmentationSection
+from m3net_tf.training.sections import HASHED_IF_CHANGED, AugmentationSection
 
 _IN_GRAPH = ("time_", "frequency_", "mixup_", "cutmix_", "between_class_", "one_mixture")
 _IN_STREAM = ("fresh", "noise_kinds")
@@ -292,10 +292,16 @@ def row_keys(
     if not copies:
         return keys
     values = dataclasses.asdict(augmentation) if augmentation else {}
+    # Effects that are newer than stored maps leave their keys unchanged where they are not used.
+    unused = {
+        field.name
+        for field in dataclasses.fields(AugmentationSection)
+        if HASHED_IF_CHANGED in field.metadata and values.get(field.name) == field.default
+    }
     settings = {
         k: v
         for k, v in values.items()
-        if k != "copies" and not k.startswith((*_IN_GRAPH, *_IN_STREAM))
+        if k != "copies" and k not in unused and not k.startswith((*_IN_GRAPH, *_IN_STREAM))
     }
     if settings.get("random_crop"):
         settings["random_crop"] = "with sound"  # older maps have silent excerpts, too

@@ -22,6 +22,7 @@ from m3net_tf.system.conversion import (
 from m3net_tf.system.errors import ConfigError
 
 NoiseKind = Literal["white", "pink", "brown", "blue", "violet"]
+_IN_COPIES = ("stretch", "pitch", "vocal_tract", "speed", "band", "telephone")
 HASHED_IF_CHANGED = "hashed_if_changed"
 """Metadata of keys that are newer than published results: see :meth:`.Recipe.hashed_values`."""
 
@@ -86,14 +87,16 @@ class ModelSection:
 class AugmentationSection:
     """Augmentation of the training clips.
 
-    Waveforms are augmented in stored copies, in this order: random crop, stretch, pitch, room,
-    speed, shift, gain, noise. Masks and mixtures are drawn again in every step, on feature maps.
+    Waveforms are augmented in stored copies, in this order: random crop, stretch, pitch, vocal
+    tract, room, speed, shift, gain, noise, band, telephone. Masks and mixtures are drawn again in
+    every step, on feature maps.
 
     Attributes:
         copies: number of stored copies of each training clip, augmented as waveforms; each epoch
             uses one of them or the original clip at random. 0 trains only on original clips.
         fresh: augment the waveforms again in every epoch instead: slower, without the feature
-            cache, and without stretch, pitch and speed, which need stored copies.
+            cache, and without stretch, pitch, vocal tract, speed, band and telephone, which need
+            stored copies.
         random_crop: cut copies of clips that are longer than the delivered length at a random
             position, instead of by the data set's length rule. A position without sound is drawn
             again.
@@ -101,6 +104,9 @@ class AugmentationSection:
         stretch: lowest and highest tempo.
         pitch_probability: share of copies with another pitch at the same tempo.
         pitch_semitones: lowest and highest change of pitch.
+        vocal_tract_probability: share of copies by a longer or shorter vocal tract: other formants
+            at the same pitch, as of other speakers.
+        vocal_tract: shortest and longest vocal tract relative to the speaker's own.
         room_probability: share of copies with reverberation, at the same level.
         room_s: shortest and longest reverberation time (to -60 dB) of synthetic rooms, which are
             decaying noise.
@@ -117,6 +123,10 @@ class AugmentationSection:
         noise_kinds: artificial noise instead: one of these kinds is drawn for each step's batch.
             ``white``, ``pink``, ``brown``, ``blue`` and ``violet`` change by 0, -3, -6, 3 and 6 dB
             per octave. Needs ``fresh``.
+        band_probability: share of copies in a narrow band, as of a small microphone.
+        band_low_hz: lowest and highest lower edge of the band.
+        band_high_hz: lowest and highest upper edge.
+        telephone_probability: share of copies as 8-bit mu-law at 8 kHz (G.711).
         time_masks: number of SpecAugment masks along time, filled with the clip's mean.
         time_mask_frames: greatest length of a mask in frames.
         time_mask_share: greatest length of a mask as a share of the map's frames, so that masks
@@ -166,10 +176,16 @@ class AugmentationSection:
     one_mixture: bool = newer(False)
     time_mask_share: Share = newer(0.0)
     frequency_mask_share: Share = newer(0.0)
+    vocal_tract_probability: Share = newer(0.0)
+    vocal_tract: tuple[float, float] = newer((0.85, 1.18))
+    band_probability: Share = newer(0.0)
+    band_low_hz: tuple[float, float] = newer((50.0, 400.0))
+    band_high_hz: tuple[float, float] = newer((3000.0, 7500.0))
+    telephone_probability: Share = newer(0.0)
 
     def __post_init__(self) -> None:
         check_values(self, "augmentation")
-        for name in ("copies", "stretch_probability", "pitch_probability", "speed_probability"):
+        for name in ("copies", *(f"{effect}_probability" for effect in _IN_COPIES)):
             if self.fresh and getattr(self, name):
                 raise ConfigError(
                     f"augmentation.{name} is {getattr(self, name)} with fresh: set it to 0, or "
@@ -185,6 +201,9 @@ class AugmentationSection:
             "speed": (0.1, 10),
             "stretch": (0.1, 10),
             "pitch_semitones": (-24, 24),
+            "vocal_tract": (0.5, 2),
+            "band_low_hz": (1, 1e6),
+            "band_high_hz": (1, 1e6),
             "room_s": (0.01, 10),
             "room_direct_db": (-60, 60),
             "gain_db": (-200, 200),

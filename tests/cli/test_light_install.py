@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import typer
+from refusals import refuses
 
 from m3net_tf import __main__ as entry
 from m3net_tf.boards.builds import sources  # noqa: F401  (finds the checkout when imported)
@@ -78,13 +79,13 @@ def test_outside_a_checkout_the_need_is_one_line(outside, monkeypatch, capsys, c
 
 def test_a_checkout_is_named_or_stood_in(outside, monkeypatch):
     root = checkout.Path(__file__).resolve().parents[2]
-    with pytest.raises(ConfigError, match="needs experiments/"):
+    with refuses(ConfigError, "experiments/"):
         checkout.require_sources("experiments")
     monkeypatch.setenv(checkout.VARIABLE, str(root))
     assert checkout.require_sources("experiments") == root / "experiments"
     assert checkout.require_sources("firmware") == root / "firmware"
     monkeypatch.setenv(checkout.VARIABLE, str(outside))
-    with pytest.raises(ConfigError, match=rf"M3NET_SOURCES={outside} is no source checkout"):
+    with refuses(ConfigError, "M3NET_SOURCES=", outside):
         checkout.require_sources("firmware")
     monkeypatch.delenv(checkout.VARIABLE)
     monkeypatch.chdir(root)
@@ -124,7 +125,7 @@ def test_the_install_is_advised_from_where_the_user_stands(outside, monkeypatch)
 
 
 def test_all_missing_packages_are_named_at_once(monkeypatch):
-    with pytest.raises(ConfigError, match="a page needs the packages no-such-a, no-such-b: pip"):
+    with refuses(ConfigError, "no-such-a", "no-such-b", "pip"):
         require_modules("a page", "web", "json", "no_such_a", "no_such_b", "no_such_a.part")
     monkeypatch.setattr(extras, "is_installed", lambda name: name not in ("librosa", "tf-keras"))
     extra, packages = missing_with("tensorflow")
@@ -181,15 +182,10 @@ LAB_LIGHT = {
     "table --list": "",
     "lab deployment mcu/keywords": TRAIN,
     "lab figure": TRAIN,
-    "lab runs list --runs no_runs": "no_runs",
-    "lab runs prune --state unfinished --runs no_runs": "no_runs",
-    "bench run run": TRAIN,
     "bench data": TRAIN,
     "bench table m3net/table4": TRAIN,
     "bench engine": TRAIN,
     "bench stream model.tflite": TRAIN,
-    "bench package --wheel no.whl": "no.whl: no such file",
-    "bench quantize run": TRAIN,
 }
 if LAB:
     LIGHT |= LAB_LIGHT

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from emulated import Case, run_checked
 from reference import random_inputs
+from refusals import refuses
 from single_operators import MAKERS
 from wide_operators import WIDE_MAKERS
 
@@ -59,7 +60,7 @@ def test_a_scale_out_of_the_range_of_float32_names_its_operator():
     graph = read_network(tflite)
     broken = tflite.replace(graph.inputs[0].scales.tobytes(), np.float32(1e30).tobytes())
     broken = broken.replace(graph.outputs[0].scales.tobytes(), np.float32(1e-30).tobytes())
-    with pytest.raises(ModelError, match="operator RELU .*has scales that do not fit .overflow"):
+    with refuses(ModelError, "RELU"):
         compile_network(broken)
 
 

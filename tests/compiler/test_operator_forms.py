@@ -4,6 +4,7 @@
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
+from refusals import refuses
 from single_operators import COMPARISONS, MAKERS, Item, pack_model, write_model
 from wide_operators import WIDE_MAKERS, widen
 
@@ -176,5 +177,5 @@ def test_a_softmax_of_another_shape(source, output, widened):
     options = schema.SoftmaxOptionsT()
     options.beta = 1.0
     tflite = write_model("SOFTMAX", [Item(source, 0.1, 3)], [Item(output, 1 / 256, -128)], options)
-    with pytest.raises(ModelError, match=r"operator SOFTMAX 'tensor1' has the output shape"):
+    with refuses(ModelError, "SOFTMAX", "'tensor1'"):
         compile_network(widen(tflite) if widened else tflite)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 from reference import run_micro
+from refusals import refuses
 from single_operators import MAKERS, Item, changed, pack_model, write_model, write_network
 from wide_operators import widen
 
@@ -57,7 +58,7 @@ def test_wrong_offsets_end_in_one_error_or_none_at_all():
 
 def test_an_operator_outside_the_list_is_named_with_its_tensor():
     tflite = write_model("COS", [SOURCE], [dataclasses.replace(SOURCE)])
-    with pytest.raises(ModelError, match=r"operator COS 'tensor1' is not supported"):
+    with refuses(ModelError, "COS", "'tensor1'"):
         compile_network(tflite)
 
 
@@ -70,7 +71,7 @@ def test_a_cycle():
     )
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(tflite, 0))
     model.subgraphs[0].inputs = [0]
-    with pytest.raises(ModelError, match=r"ADD 'tensor2' reads tensor 'tensor1' before"):
+    with refuses(ModelError, "ADD", "'tensor2'", "'tensor1'"):
         compile_network(pack_model(model))
 
 
@@ -82,7 +83,7 @@ def set_input(graph, place, tensor):
 def test_an_operator_with_a_state_that_is_not_supported_is_named():
     state = Item((1, 4), 0.1, dtype="int16", is_state=True)
     tflite = write_model("RNN", [SOURCE, state], [dataclasses.replace(SOURCE)])
-    with pytest.raises(ModelError, match=r"operator RNN 'tensor2' is not supported"):
+    with refuses(ModelError, "RNN", "'tensor2'"):
         compile_network(tflite)
 
 
@@ -102,9 +103,7 @@ def test_types_that_do_not_fit(change, message):
 
 def test_an_operator_without_a_kernel_of_16_bits():
     tflite = MAKERS["REDUCE_MAX"](np.random.default_rng(0))
-    with pytest.raises(
-        ModelError, match=r"operator REDUCE_MAX 'tensor2' is not supported for int16"
-    ):
+    with refuses(ModelError, "REDUCE_MAX", "'tensor2'", "int16"):
         compile_network(widen(tflite))
 
 
@@ -117,7 +116,7 @@ def test_tflite_micro_has_no_maximum_of_16_bits_either():
 
 def test_an_lstm_of_16_bits_takes_biases_of_64():
     tflite = MAKERS["UNIDIRECTIONAL_SEQUENCE_LSTM"](np.random.default_rng(0))
-    with pytest.raises(ModelError, match="has a bias 'tensor9' that is not int64"):
+    with refuses(ModelError, "'tensor9'", "int64"):
         compile_network(widen(tflite, long_bias=False))
 
 
@@ -169,7 +168,7 @@ def test_a_streaming_network():
     tflite = write_model("RELU", [SOURCE], [dataclasses.replace(SOURCE)])
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(tflite, 0))
     model.subgraphs.append(model.subgraphs[0])
-    with pytest.raises(ModelError, match="2 subgraphs.*variables"):
+    with refuses(ModelError, "2 subgraphs"):
         compile_network(pack_model(model))
 
 
@@ -178,7 +177,7 @@ def test_a_float_network():
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(tflite, 0))
     for tensor in model.subgraphs[0].tensors:
         tensor.type = schema.TensorType.FLOAT32
-    with pytest.raises(ModelError, match=r"'tensor0' is float32"):
+    with refuses(ModelError, "'tensor0'", "float32"):
         compile_network(pack_model(model))
 
 

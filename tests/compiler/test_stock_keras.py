@@ -17,6 +17,7 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from reference import random_inputs, run_micro
+from refusals import refuses
 from single_operators import Item, write_model
 
 from m3net_tf.compiler.host import build_host
@@ -226,5 +227,5 @@ def test_dilated_convolutions_are_put_together(name, networks):
 
 def test_int16_of_unknown_batch_size_says_what_to_do():
     """The converter gives the state before the first step, which is zero, the scale 0."""
-    with pytest.raises(ModelError, match=r"zeros.* scale .*batch_size=1"):
+    with refuses(ModelError, "batch_size=1"):
         compile_network(convert(reset_before(), tf.int16))

@@ -6,6 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
+from refusals import refuses
 
 from m3net_tf.audio.datasets import AudioDataset, Clip, load_dataset
 from m3net_tf.audio.datasets.loudness import active_part_s
@@ -149,7 +150,7 @@ def test_what_cannot_be_mixed(dataset):
     with pytest.raises(DataError, match="no test clip of a class with events"):
         next(make_scenes(dataset, "test", frozenset(), SETTINGS))
     long = dataclasses.replace(dataset, info=dataclasses.replace(dataset.info, clip_s=30.0))
-    with pytest.raises(DataError, match="last 30 s: give a longer scenes.scene_s"):
+    with refuses(DataError, "30", "scenes.scene_s"):
         next(make_scenes(long, "test", frozenset({"siren"}), SETTINGS))
     several = dataclasses.replace(dataset, info=dataclasses.replace(dataset.info, multi_label=True))
     with pytest.raises(ConfigError, match="several labels per clip"):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from refusals import refuses
 from rich.console import Console
 
 from m3net_tf import cli
@@ -136,7 +137,7 @@ def test_a_file_of_another_network_is_named(copy):
     bundle = Bundle.load(copy.folder / "export")
     save_detector(dataclasses.replace(bundle.detector, window_columns=7), copy.detector_path)
     for work in (lambda: export_run(copy, None), lambda: live.evaluate_streaming(copy)):
-        with pytest.raises(ConfigError, match=r"detector\.yaml: detector.window_columns is 7"):
+        with refuses(ConfigError, "detector.yaml", "detector.window_columns", "7"):
             work()
 
 

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from refusals import refuses
 
 from m3net_tf.boards.builds.sources import FIRMWARE_DIR
 from m3net_tf.boards.device.layers import Operator, operators_in_order, profile
@@ -192,7 +193,7 @@ def test_networks_that_take_lengths_are_refused(tiny_run, tmp_path, monkeypatch)
         return build_model("spectromasknet", "mcu", overrides={"lengths": True})
 
     monkeypatch.setattr(Run, "load_model", with_lengths)
-    with pytest.raises(ModelError, match=r"train with model\.arguments\.lengths: false"):
+    with refuses(ModelError, "model.arguments.lengths"):
         export_run(Run(tiny_run), None, tmp_path / "export")
     assert not (tmp_path / "export").exists()
 
@@ -200,6 +201,6 @@ def test_networks_that_take_lengths_are_refused(tiny_run, tmp_path, monkeypatch)
 def test_several_labels_a_clip_are_refused(tiny_run, tmp_path, monkeypatch):
     info = SimpleNamespace(name="fsd50k", multi_label=True, labels=("a", "b"))
     monkeypatch.setattr(Run, "dataset", lambda *_: SimpleNamespace(info=info))
-    with pytest.raises(ModelError, match="fsd50k has clips with several labels, .* one label per"):
+    with refuses(ModelError, "fsd50k"):
         export_run(Run(tiny_run), None, tmp_path / "export")
     assert not (tmp_path / "export").exists()

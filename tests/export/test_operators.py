@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import numpy as np
 import pytest
+from refusals import refuses
 
 from m3net_tf.export.operators import TFLM_OPERATORS, operators_of, resolver_method
 from m3net_tf.networks.layers import Mirror, classifier, conv_block, ds_conv
@@ -33,9 +34,7 @@ def convert(function, *, flex: bool = False) -> bytes:
     ],
 )
 def test_an_operator_that_the_firmware_lacks(function, flex, operator):
-    with pytest.raises(
-        ModelError, match=rf"layer '.*odd_one.*' becomes operator {operator}, "
-    ) as e:
+    with refuses(ModelError, "odd_one", operator) as e:
         operators_of(convert(function, flex=flex))
     assert "\n" not in str(e.value)
 

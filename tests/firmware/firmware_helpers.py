@@ -65,6 +65,7 @@ def small_model(
     operators: tuple[str, ...] | None = None,
     classes: int = CLASSES,
     output_scale: float = 1 / 256,
+    enrolment_slots: int | None = None,
 ) -> CModel:
     """An export's network and its facts."""
     config = config or FrontendConfig()
@@ -79,6 +80,7 @@ def small_model(
         arena_bytes=arena_bytes,
         arena_source="the tests",
         licence="Apache-2.0",
+        enrolment_slots=enrolment_slots,
         # Some tests pass bytes that are no network, because they never run them.
         activation_bits=activation_bits(tflite) if tflite[4:8] == b"TFL3" else 8,
     )
@@ -90,14 +92,16 @@ def write_bundle(
     config: FrontendConfig | None = None,
     *,
     classes: int = CLASSES,
+    enrolment_slots: int | None = None,
     **facts: Any,
 ) -> Path:
     """The files of an export that a firmware build reads; ``facts`` as of :func:`small_model`."""
     config = config or FrontendConfig()
     folder.mkdir(parents=True, exist_ok=True)
-    small_model(tflite, config, classes=classes, **facts).write(folder)
+    model = small_model(tflite, config, classes=classes, enrolment_slots=enrolment_slots, **facts)
+    model.write(folder)
     write_c_tables(config, folder, frames=FRAMES)
-    labels = [f"label{index}" for index in range(classes)]
+    labels = [f"label{index}" for index in range(enrolment_slots or classes)]
     write_c_header(DetectorConfig.default(config, FRAMES, labels), folder)
     return folder
 

@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +20,14 @@ from m3net_tf.boards.builds.sources import (
 
 WINDOW_SAMPLES = (FRAMES - 1) * 320 + 512
 
-__all__ = ["CLASSES", "WINDOW_SAMPLES", "build_monitor", "expected_output", "host_features"]
+__all__ = [
+    "CLASSES",
+    "WINDOW_SAMPLES",
+    "behind_pty",
+    "build_monitor",
+    "expected_output",
+    "host_features",
+]
 
 
 def build_monitor(
@@ -26,6 +36,7 @@ def build_monitor(
     target: str = "m3net_monitor_host",
     classes: int = CLASSES,
     output_scale: float = 1 / 256,
+    enrolment_slots: int | None = None,
 ) -> Path:
     """Compile the monitor for the host under sanitisers; skips where that is not possible.
 
@@ -40,6 +51,7 @@ def build_monitor(
         operators=("SOFTMAX",),
         classes=classes,
         output_scale=output_scale,
+        enrolment_slots=enrolment_slots,
     )
     settings = [f"-DM3NET_BUNDLE_DIR={bundle}", f"-DM3NET_SRC_CMSIS_DSP={cmsis_dsp()}"]
     settings += [f"-D{choice}" for choice in choices]
@@ -53,6 +65,22 @@ def build_monitor(
     program = folder / "-".join([target, *choices])
     shutil.copy(folder / "build" / target, program)
     return program
+
+
+@contextlib.contextmanager
+def behind_pty(program: Path, *words: str | Path) -> Iterator[str]:
+    """A board behind a pty, whose path it gives."""
+    host_end, device_end = os.openpty()
+    process = subprocess.Popen(
+        [program, "serve", *words], stdin=host_end, stdout=host_end, stderr=subprocess.PIPE
+    )
+    try:
+        yield os.ttyname(device_end)
+    finally:
+        process.kill()
+        process.communicate()
+        os.close(host_end)
+        os.close(device_end)
 
 
 def expected_output(features: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from refusals import refuses
 
 from m3net_tf.boards.builds import boards
 from m3net_tf.boards.builds.generated import (
@@ -120,7 +121,7 @@ def test_a_storage_is_whole_sectors_of_the_flash_behind_an_image(
         assert f"#define BOARD_STORAGE_{macro}\n" in header_text(board)
     assert text in STORAGE
     odd.write_text(f"{ODD}storage = {STORAGE.replace(text, replacement)}\n")
-    with pytest.raises(ConfigError, match=f"{re.escape(str(odd))}: board.storage: give"):
+    with refuses(ConfigError, str(odd), "board.storage"):
         boards.load_board("odd")
 
 
@@ -132,16 +133,16 @@ def test_a_family_gives_what_its_boards_leave_out(odd: Path):
     assert (board.drivers, board.stack_bytes) == (("some",), 2048)
     assert board.constants == {"both": 2, "there": 4, "here": 1}
     kin.write_text("constants.bad = -1\n")
-    with pytest.raises(ConfigError, match=r"board.toml with .*kin.toml: board.constants.bad is -1"):
+    with refuses(ConfigError, "board.toml", "kin.toml", "board.constants.bad", "-1"):
         boards.load_board("odd")
     kin.write_text("driver = []\n")
-    with pytest.raises(ConfigError, match=r"kin.toml: .*'driver'"):
+    with refuses(ConfigError, "kin.toml", "'driver'"):
         boards.load_board("odd")
 
 
 def test_a_source_that_is_not_pinned_is_named(odd: Path):
     odd.write_text(f"{ODD}third_party.nowhere = []\nthird_party.other = []\n")
-    with pytest.raises(FirmwareError, match=r"odd.board\.toml: .*nowhere; pin it"):
+    with refuses(FirmwareError, "odd.board.toml"):
         boards.board_sources(boards.load_board("odd"))
 
 
@@ -171,10 +172,10 @@ def test_facts_of_a_core_are_those_of_its_compiler_flags():
 
 def test_an_unknown_core_lists_the_known_ones(odd: Path):
     odd.write_text(ODD.replace("cortex-m4f", "z80"))
-    with pytest.raises(ConfigError, match="'z80'.* cortex-m3, cortex-m33"):
+    with refuses(ConfigError, "'z80'", "cortex-m3", "cortex-m33"):
         boards.load_board("odd")
     odd.write_text(ODD.replace("cortex_m", "mips"))
-    with pytest.raises(ConfigError, match="'mips'; architectures that exist: cortex_m, riscv"):
+    with refuses(ConfigError, "'mips'", "cortex_m"):
         boards.load_board("odd")
 
 
@@ -197,7 +198,7 @@ def test_constants_are_macros():
 
 def test_a_constant_with_the_name_of_another_fact_is_refused(odd: Path):
     odd.write_text(f"{ODD}constants.clock_hz = 1\n")
-    with pytest.raises(ConfigError, match="'clock_hz'.*rename it"):
+    with refuses(ConfigError, "'clock_hz'"):
         header_text(boards.load_board("odd"))
 
 

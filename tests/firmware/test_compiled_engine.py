@@ -26,6 +26,7 @@ from firmware_helpers import (
     small_model,
     write_bundle,
 )
+from refusals import refuses
 
 from m3net_tf.audio.frontend import FrontendConfig, features_int8, fixed_features_int8
 from m3net_tf.boards.builds import build, sources
@@ -171,7 +172,7 @@ def test_a_flipped_bit_of_the_weights_is_reported(
     damaged = tmp_path / "damaged.elf"
     weights = largest_array(compile_model(model)["m3net_network"], "dsp")
     flip_a_bit(built.image.elf, damaged, weights, place)
-    with pytest.raises(FirmwareError, match="model_crc"):
+    with refuses(FirmwareError, "model_crc"):
         run_job(damaged, find_machine(BOARD), random_features(1, seed=1))
 
 
@@ -184,7 +185,7 @@ def test_generated_model_header_has_the_arena_of_the_plan(model: CModel):
 
 
 def test_a_network_that_cannot_be_compiled_is_one_line(model: CModel):
-    with pytest.raises(ModelError, match="small .*use --engine tflm") as error:
+    with refuses(ModelError, "--engine") as error:
         compile_model(dataclasses.replace(model, tflite=b"no network"))
     assert "\n" not in str(error.value)
 
@@ -300,7 +301,7 @@ def test_a_package_is_checked_at_every_use(pip: SimpleNamespace, tmp_path: Path)
         sources.fetch_package(pinned, tmp_path)
     shutil.rmtree(folder)
     other = dataclasses.replace(pinned, content="0" * 64)
-    with pytest.raises(FirmwareError, match="content .* 000000000000"):
+    with refuses(FirmwareError, "content", "000000000000"):
         sources.fetch_package(other, tmp_path)
     assert not folder.exists()
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from firmware_helpers import BOARD, BuiltFirmware, write_bundle
+from refusals import refuses
 
 from m3net_tf.boards.builds import boards, build, image, library, toolchain
 from m3net_tf.boards.builds.boards import list_boards, load_board, machines
@@ -39,7 +40,7 @@ def test_portable_code_names_no_board():
 
 
 def test_unknown_board_lists_the_known_ones(tmp_path):
-    with pytest.raises(FirmwareError, match=f"'toaster'.*{BOARD}"):
+    with refuses(FirmwareError, "'toaster'", BOARD):
         build.build_firmware(tmp_path, "toaster", tmp_path / "build")
     assert not (tmp_path / "build").exists()
 
@@ -57,7 +58,7 @@ def test_cmake_says_what_writes_the_files_of_a_board(tmp_path, tflm_possible):
 
 def test_incomplete_bundle_names_the_file(tmp_path, tflm_possible):
     (tmp_path / "bundle").mkdir()
-    with pytest.raises(FirmwareError, match=r"has no model\.h.*export") as caught:
+    with refuses(FirmwareError, "model.h") as caught:
         build.build_firmware(tmp_path / "bundle", BOARD, tmp_path / "build")
     assert "\n" not in str(caught.value)
 

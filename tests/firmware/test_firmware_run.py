@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 from firmware_helpers import BuiltFirmware
+from refusals import refuses
 
 from m3net_tf import cli
 from m3net_tf.boards.builds import flash
@@ -201,7 +202,7 @@ def test_an_image_below_a_uf2_boot_loader_says_why_it_has_no_uf2(tmp_path: Path,
 def test_memories_are_those_of_the_linker(built: BuiltFirmware, tmp_path: Path):
     assert memory_bytes(built.image) == {"FLASH": 4 << 20, "RAM": 4 << 20}
     elsewhere = FirmwareImage(tmp_path / "m3net_firmware.elf", "mps2_an386", {}, 1, 1)
-    with pytest.raises(FirmwareError, match=r"m3net_firmware\.map: .*build"):
+    with refuses(FirmwareError, "m3net_firmware.map"):
         memory_bytes(elsewhere)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from refusals import refuses
 
 from m3net_tf.networks.layers.diffres import DiffRes
 from m3net_tf.networks.layers.diffres.time_pooling import AdaptiveAveragePooling, FrameSampling
@@ -90,7 +91,7 @@ def test_a_layer(named):
 @pytest.mark.parametrize("reduction", [5, 0, 1, -0.5, float("nan"), "0.5", None, True])
 def test_a_reduction(reduction):
     for use in (DiffRes, FrameScores, lambda share: frames_after(10, share)):
-        with pytest.raises(ConfigError, match="reduction is .*: give a share"):
+        with refuses(ConfigError, "reduction"):
             use(reduction)
 
 
@@ -99,7 +100,7 @@ NETWORKS = {
         ({"body": "vgg16"}, "'vgg16'"),
         ({"channels": "colour"}, "'colour'"),
         ({"shape": (40, 49, 2)}, "map of 2 channels"),
-        ({"imagenet": "yes"}, "'imagenet' of model baselines is 'yes'"),
+        ({"imagenet": "yes"}, "model.arguments.imagenet is 'yes'"),
     ],
     "bc_resnet/tau1": [
         ({"shape": (32, 98, 1)}, "not 32: change frontend.mel_bins"),
@@ -116,28 +117,40 @@ NETWORKS = {
         ({"stem_step": 0}, "stem_step is 0"),
         ({"heads": 3}, "3 attention heads"),
         ({"heads": 0}, "attention heads is 0"),
-        ({"garm": "yes"}, "'garm' of model bilateral is 'yes'"),
+        ({"garm": "yes"}, "model.arguments.garm is 'yes'"),
         ({"shape": (40, 98, 1)}, "not (40, 98, 1)"),
         ({"shape": (1, 4000, 2)}, "not (1, 4000, 2)"),
         ({"early_exits": True, "head": "sigmoid"}, "early exits"),
     ],
     "diffres/mcu": [
         ({"method": "maxpool"}, "'maxpool'"),
-        ({"classifier": {"name": "m3net"}}, "'model.classifier' lacks 'preset'"),
-        ({"classifier": {**SMALL, "size": 3}}, "unknown key 'size' in section 'model.class"),
-        ({"classifier": {**SMALL, "name": "diffres"}}, "diffres itself"),
+        (
+            {"classifier": {"name": "m3net"}},
+            "'preset' is missing",
+        ),
+        (
+            {"classifier": {**SMALL, "size": 3}},
+            "unknown key 'size'",
+        ),
+        ({"classifier": {**SMALL, "name": "diffres"}}, "classifier.name is diffres"),
         ({"classifier": {**SMALL, "name": "m4net"}}, "unknown model 'm4net'"),
         ({"classifier": {**SMALL, "preset": "xxl"}}, "unknown preset 'xxl'"),
         ({"reading": "code"}, "reading is 'code'"),
         ({"reduction": 1.0}, "reduction is 1.0"),
-        ({"feature_range": {"min": 3}}, "unknown key 'min' in section 'model.feature_range'"),
+        ({"feature_range": {"min": 3}}, "unknown key 'min' in section 'model.arguments.feature"),
         ({"feature_range": {"log": "log2"}}, "'log2'"),
         ({"shape": (40, 50, 3)}, "1 channel, not 3"),
     ],
     "learnable_frontend/leaf": [
         ({"frontend": "mel"}, "'mel'"),
-        ({"classifier": {"name": "m3net"}}, "'model.classifier' lacks 'preset'"),
-        ({"classifier": {"name": "learnable_frontend", "preset": "leaf"}}, "frontend itself"),
+        (
+            {"classifier": {"name": "m3net"}},
+            "'preset' is missing",
+        ),
+        (
+            {"classifier": {"name": "learnable_frontend", "preset": "leaf"}},
+            "name is learnable_frontend",
+        ),
         ({"classifier": {"name": "diffres", "preset": "mcu"}}, "cannot follow learnable"),
         ({"window_s": 0.2, "shape": (1, 1600, 1)}, "windows of 3200 samples at a hop of 160"),
         ({"hop_s": 0.0}, "at a hop of 0"),
@@ -146,42 +159,48 @@ NETWORKS = {
         ({"shape": (40, 98, 1)}, "not (40, 98, 1): set frontend.kind"),
     ],
     "m3net/mcu": [
-        ({"sfp": [{"filters": 8, "width": 3}]}, "unknown key 'width' in section 'model.sfp'"),
-        ({"tail": [{"filters": 8, "width": 3}]}, "unknown key 'width' in section 'model.tail'"),
-        ({"mirrors": 3}, "unknown argument 'mirrors' of model m3net"),
-        ({"classes": 3}, "unknown argument 'classes' of model m3net"),
+        (
+            {"sfp": [{"filters": 8, "width": 3}]},
+            "section 'model.arguments.sfp[0]'",
+        ),
+        (
+            {"tail": [{"filters": 8, "width": 3}]},
+            "section 'model.arguments.tail[0]'",
+        ),
+        ({"mirrors": 3}, "unknown key 'mirrors' in section 'model.arguments'"),
+        ({"classes": 3}, "unknown key 'classes' in section 'model.arguments'"),
         ({"head": "linear"}, "'linear'"),
         ({"sfp": [{"filters": 8, "pool": 64}]}, "model m3net"),
-        ({"sfp": 3}, "model m3net"),
-        ({"sfp": [3]}, "model m3net"),
-        ({"sfp": [{"kernel": [3, 3]}]}, "model m3net"),
-        ({"sfp": [{"filters": "many"}]}, "model m3net"),
+        ({"sfp": 3}, "model.arguments.sfp is 3"),
+        ({"sfp": [3]}, "model.arguments.sfp[0]"),
+        ({"sfp": [{"kernel": [3, 3]}]}, "'filters' is missing in section 'model.arguments.sfp[0]'"),
+        ({"sfp": [{"filters": "many"}]}, "model.arguments.sfp[0].filters"),
         ({"sfp": [{"filters": 8, "strides": [2, 1]}]}, "model m3net"),
         ({"dropout": 1.5}, "model m3net"),
-        ({"dropout": "half"}, "'dropout' of model m3net"),
-        ({"dropout": True}, "'dropout' of model m3net"),
-        ({"mirror_attention": "off"}, "'mirror_attention' of model m3net"),
+        ({"dropout": "half"}, "model.arguments.dropout"),
+        ({"dropout": True}, "model.arguments.dropout"),
+        ({"mirror_attention": "off"}, "model.arguments.mirror_attention"),
     ],
     "m3net/huge": [({}, "unknown preset 'huge' of model m3net")],
     "sparknet/mcu": [
         ({"shape": (40, 49, 3)}, "one channel, not 3"),
-        ({"filters": 0}, "model.filters is 0"),
+        ({"filters": 0}, "filters is 0"),
         ({"noise": 0.0}, "noise is 0.0"),
         ({"sparsity": -1.0}, "weight is -1.0"),
     ],
     "spectromasknet/mcu": [
-        ({"complete": "loud"}, "model.complete is 'loud'"),
-        ({"masked": "dense"}, "model.masked is 'dense'"),
+        ({"complete": "loud"}, "complete is 'loud'"),
+        ({"masked": "dense"}, "masked is 'dense'"),
         ({"complete": "off", "masked": "off"}, "are both off"),
         ({"mask": "round"}, "mask is 'round'"),
         ({"mask_parameters": "free"}, "mask_parameters is 'free'"),
         ({"mask_ratio": 1.5}, "mask ratio is 1.5"),
         ({"modules": [1], "channels": [8, 16]}, "modules has 1, model.channels has 2"),
         ({"modules": [], "channels": [], "strides": []}, "at least 1"),
-        ({"channels": [8, 0], "modules": [1, 1], "strides": [1, 2]}, "channels is [8, 0]"),
-        ({"channels": [8, 8], "modules": [1, 1], "strides": [1, 0.5]}, "strides is [1, 0.5]"),
-        ({"expansion": "wide"}, "'expansion' of model spectromasknet is 'wide'"),
-        ({"masks": 3}, "unknown argument 'masks' of model spectromasknet"),
+        ({"channels": [8, 0], "modules": [1, 1], "strides": [1, 2]}, "channels[1] is 0"),
+        ({"channels": [8, 8], "modules": [1, 1], "strides": [1, 0.5]}, "strides[1] is 0.5"),
+        ({"expansion": "wide"}, "model.arguments.expansion is 'wide'"),
+        ({"masks": 3}, "unknown key 'masks' in section 'model.arguments'"),
     ],
 }
 SHAPES = {"bilateral": (1, 8000, 1), "learnable_frontend": (1, 16_000, 1)}

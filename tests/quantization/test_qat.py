@@ -4,6 +4,7 @@ import shutil
 import numpy as np
 import pytest
 from quantization_helpers import clips, outputs, separable
+from refusals import refuses
 
 from m3net_tf.audio.frontend import dequantize_features
 from m3net_tf.cli import training
@@ -129,14 +130,14 @@ def test_what_is_trained():
     assert len(simulate_int8(model, CALIBRATION).model.trainable_variables) == 2 * 4
     later = simulate_int8(model, CALIBRATION, "ds_pw").model.trainable_variables
     assert len(later) == 2 * 2
-    with pytest.raises(ConfigError, match="separable has no layer 'ds_px': choose one of"):
+    with refuses(ConfigError, "'ds_px'"):
         simulate_int8(model, CALIBRATION, "ds_px")
 
 
 def test_a_layer_that_is_in_neither_table():
     inputs = keras.Input((4, 4, 1))
     model = keras.Model(inputs, keras.layers.GaussianNoise(0.1, name="noise")(inputs), name="odd")
-    with pytest.raises(ConfigError, match="layer noise of odd is a GaussianNoise, which"):
+    with refuses(ConfigError, "GaussianNoise"):
         simulate_int8(model, np.zeros((1, 4, 4, 1), np.int8))
 
 

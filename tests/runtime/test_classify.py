@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from refusals import refuses
 
 from m3net_tf import cli
 from m3net_tf.audio.datasets import AudioDataset, Clip, dataset_info
@@ -109,7 +110,7 @@ def test_settings_of_the_detector_go_into_the_file(exported, tiny_run, tmp_path)
 def test_an_export_of_before_learns_to_speak(exported, tiny_run, tmp_path):
     folder = Path(shutil.copytree(exported.folder, tmp_path / "export"))
     (folder / "model.tflite").write_bytes(exported.tflite)
-    with pytest.raises(ModelError, match=r"model\.tflite has no metadata .* export again if it is"):
+    with refuses(ModelError, "model.tflite"):
         Classifier(folder)
     export_run(Run(tiny_run), None, folder)
     assert Classifier(folder).labels == exported.labels
@@ -118,9 +119,9 @@ def test_an_export_of_before_learns_to_speak(exported, tiny_run, tmp_path):
 def test_bad_files(exported, tmp_path):
     file = (exported.folder / "model.tflite").read_bytes()
     path = tmp_path / "model.tflite"
-    with pytest.raises(ModelError, match=r"cannot be read \(No such file"):
+    with refuses(ModelError, "No such file"):
         Classifier(path)
-    with pytest.raises(ModelError, match=r"has no model\.tflite: name an export's folder"):
+    with refuses(ModelError, "model.tflite"):
         Classifier(tmp_path)
     at = file.index(b'"labels"')
     path.write_bytes(file[:at] + b"?" + file[at + 1 :])
@@ -135,13 +136,13 @@ def test_bad_files(exported, tmp_path):
     values["format"] = 99
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("m3net.json", json.dumps(values))
-    with pytest.raises(ModelError, match="metadata of format 99, this release reads 1"):
+    with refuses(ModelError, "format 99"):
         Classifier(path)
     no_network = b"\0\0\0\0TFL3 no network"
     manifest = exported.manifest.to_dict()
     manifest["model"]["sha256"] = sha256_of(no_network)
     path.write_bytes(attach_metadata(no_network, manifest))
-    with pytest.raises(ModelError, match=r"the \.tflite file cannot be run"):
+    with refuses(ModelError, ".tflite"):
         Classifier(path)
 
 
@@ -183,7 +184,7 @@ def test_an_engine_that_cannot_run_the_network(exported, capsys, classify, monke
     assert capsys.readouterr().err == (
         "error: no C compiler found (gcc, cc, clang): install one, e.g. apt-get install gcc\n"
     )
-    with pytest.raises(ModelError, match=r"does not support .*: use --engine litert"):
+    with refuses(ModelError, "--engine"):
         load_engine(b"no network", "compiled")
 
 
@@ -301,7 +302,7 @@ def test_a_stream_gives_the_scores_and_events_of_whole_windows(
     assert recorded["stream"][0] == recorded["whole"][0] != []
     np.testing.assert_array_equal(recorded["stream"][1], recorded["whole"][1])
     assert (recorded["stream"][2] > 0) is (gate_level is not None)
-    with pytest.raises(ModelError, match="run_columns is 5"):
+    with refuses(ModelError, "run_columns", "5"):
         Classifier(exported.folder).stream()
 
 
@@ -440,11 +441,11 @@ def test_an_interpreter_that_is_too_old_says_so(exported, monkeypatch):
             raise ValueError("Didn't find op for builtin opcode 'REVERSE_V2' version '3'.")
 
     monkeypatch.setattr(runtime, "Interpreter", Old)
-    with pytest.raises(ModelError, match=r"lacks an operator .*REVERSE_V2.* -U ai-edge-litert"):
+    with refuses(ModelError, "REVERSE_V2"):
         Classifier(exported.folder)
 
 
 def test_a_runtime_that_reverses_one_axis_only_says_so(exported, monkeypatch):
     monkeypatch.setattr(runtime, "PREDECESSOR", True)
-    with pytest.raises(ModelError, match="reverses one axis .* pip install ai-edge-litert"):
+    with refuses(ModelError, "pip install ai-edge-litert"):
         Classifier(exported.folder)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from refusals import refuses
 
 from m3net_tf import Classifier
 from m3net_tf.runtime import sound
@@ -72,22 +73,22 @@ def test_refused_in_one_line(classifier, samples: Any, message: str):
 
 
 def test_the_rate_belongs_to_samples(classifier, tmp_path, monkeypatch):
-    with pytest.raises(ConfigError, match="give sample_rate_hz"):
+    with refuses(ConfigError, "sample_rate_hz"):
         classifier.predict(NOISE)
     with pytest.raises(ConfigError, match="leave it out"):
         classifier.predict(tmp_path / "a.wav", sample_rate_hz=16_000)
     for rate_hz in (0, -1, 999, 768_001, np.nan):
-        with pytest.raises(DataError, match="1000 to 768000 Hz"):
+        with refuses(DataError, "1000", "768000"):
             classifier.predict(NOISE, sample_rate_hz=rate_hz)
     monkeypatch.setattr(sound, "_can_decode", lambda: False)
     assert classifier.predict(NOISE, sample_rate_hz=16_000)
-    with pytest.raises(DataError, match="16000 Hz is needed; .* pip install soundfile"):
+    with refuses(DataError, "16000", "pip install soundfile"):
         classifier.predict(NOISE, sample_rate_hz=8000)
 
 
 def test_a_short_file_is_named(classifier, write_wav, tmp_path, classify, capsys, exported):
     path = write_wav(tmp_path / "short.wav", NOISE[:100])
-    with pytest.raises(DataError, match=f"{path}: has 100 samples"):
+    with refuses(DataError, path):
         classifier.predict(path)
     assert classify(path, "--model", exported.folder) == 2
     assert f"error: {path}: has 100 samples" in capsys.readouterr().err
@@ -96,7 +97,7 @@ def test_a_short_file_is_named(classifier, write_wav, tmp_path, classify, capsys
 def test_chunks_of_another_type_are_refused(classifier):
     for chunk in (NOISE / 32768.0, NOISE[:, None]):
         for take in (classifier.recognizer().push, lambda c: classifier.classify_chunks([c])):
-            with pytest.raises(M3NetError, match="give int16 of shape"):
+            with refuses(M3NetError, "int16"):
                 take(chunk)
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from refusals import refuses
 
 from m3net_tf.audio.datasets.audio import read_audio, to_pcm16
 from m3net_tf.runtime import Classifier, read_metadata, sound
@@ -225,9 +226,9 @@ def test_a_rate_that_no_recording_has_is_refused(tmp_path, write_wav, pipe, monk
     for rate_hz in (1, 999, 768_001):
         data[24:28] = struct.pack("<I", rate_hz)
         path.write_bytes(data)
-        with pytest.raises(DataError, match=f"is given as {rate_hz} Hz; 1000 to 768000 Hz can"):
+        with refuses(DataError, rate_hz):
             joined(path)
-        with pytest.raises(DataError, match=f"is given as {rate_hz} Hz"):
+        with refuses(DataError, rate_hz):
             read_audio(path, sample_rate_hz=16_000)
     if bare:
         monkeypatch.setattr(sound, "_can_decode", lambda: False)
@@ -240,7 +241,7 @@ def test_weights_are_checked_by_their_hash(exported, tmp_path):
     data[len(exported.tflite) // 2] ^= 1
     path = tmp_path / "model.tflite"
     path.write_bytes(data)
-    with pytest.raises(ModelError, match=r"model\.tflite is damaged: .* SHA-256 .* export again"):
+    with refuses(ModelError, "model.tflite", "SHA-256"):
         read_metadata(path)
 
 

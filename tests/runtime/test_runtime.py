@@ -3,6 +3,7 @@ import types
 
 import numpy as np
 import pytest
+from refusals import refuses
 
 from m3net_tf.networks.layers import classifier, conv_block
 from m3net_tf.quantization.ptq import quantize_int8
@@ -81,5 +82,5 @@ def test_without_the_wheel(monkeypatch, tflite):
         "does not load (No module named 'tflite_micro'): pip install" in tflm_unavailable_reason()
     )
     for use in (host_arena_bytes, lambda model: run_tflm(model, FEATURES)):
-        with pytest.raises(ModelError, match=r"pip install .*\[firmware\]"):
+        with refuses(ModelError, "pip install"):
             use(tflite)

@@ -4,9 +4,9 @@
 import dataclasses
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from refusals import refuses
 
 from m3net_tf.runtime import ClassSettings, Detector, DetectorConfig, Event, Tape, detect
 from m3net_tf.runtime.detector import due_columns, gate_open
@@ -128,7 +128,7 @@ def test_settings_of_a_class_may_change_while_it_listens():
     detector.step([0])
     detector.set_class(0, dataclasses.replace(PLAIN, threshold=0.9, release=0.9, window_runs=16))
     assert detector.score(0) == 2048
-    with pytest.raises(ConfigError, match="window_runs is 17: the detector keeps .* 16 runs"):
+    with refuses(ConfigError, "window_runs", "17", "16"):
         detector.set_class(0, dataclasses.replace(PLAIN, window_runs=17))
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from refusals import refuses
 
 from m3net_tf.audio.datasets import load_dataset
 from m3net_tf.audio.datasets.captured import CapturedClips
@@ -118,15 +119,15 @@ def test_sounds_that_are_no_event_go_to_the_class_for_them(tmp_path, label, labe
 
 def test_clips_that_cannot_be_added_are_named(tmp_path: Path):
     folder, run = tmp_path / "captured", tmp_path / "run"
-    with pytest.raises(DataError, match=r"captured: is not a folder; name one"):
+    with refuses(DataError, "captured"):
         find_added([str(folder)], run, LABELS, "", silent)
     clips = capture(folder, range(1), None)
-    with pytest.raises(DataError, match="captured: has no labelled clip; put sounds into"):
+    with refuses(DataError, "captured"):
         find_added([str(folder)], run, LABELS, "", silent)
     path = clips.relabel(clips.unlabelled()[0].path, "dog")
-    with pytest.raises(ConfigError, match=r"label 'dog' is not a class .*: choose one of clap, sn"):
+    with refuses(ConfigError, "'dog'", "clap", "sn"):
         find_added([str(folder)], run, LABELS, "", silent)
-    with pytest.raises(ConfigError, match="label 'false_alarm' is not a class of the run"):
+    with refuses(ConfigError, "'false_alarm'"):
         added = capture(tmp_path / "2", range(1), "false_alarm").folder
         find_added([str(added)], run, ("a",), "", silent)
     path = clips.relabel(path, "clap")
@@ -145,7 +146,7 @@ def test_clips_by_which_the_run_is_measured_are_not_trained_on(tmp_path: Path):
     (tmp_path / "more" / "clap").mkdir(parents=True)
     shutil.copy(dataset.split("test")[0].path, tmp_path / "more" / "clap" / "x.wav")
     found = find_added([str(tmp_path / "more")], tmp_path, dataset.info.labels, "", silent)
-    with pytest.raises(DataError, match=r"x.wav: is the test clip \w+/\d.wav, by which the run is"):
+    with refuses(DataError, "x.wav", ".wav"):
         copy_added(found, dataset, tmp_path / "run", tmp_path, silent)
     (tmp_path / "run").mkdir(exist_ok=True)
     lines: list[str] = []
@@ -242,7 +243,7 @@ def test_the_former_and_the_new_network_are_measured_on_old_and_new_clips(
 def test_a_damaged_list_of_added_clips_is_named_with_its_remedy(tmp_path):
     (tmp_path / "added").mkdir()
     (tmp_path / "added" / "clips.csv").write_text("source,label\n")
-    with pytest.raises(DataError, match=r"clips.csv: has no column 'split'; restore it, or train"):
+    with refuses(DataError, "clips.csv", "'split'"):
         read_added(tmp_path)
 
 

@@ -14,6 +14,7 @@ import sys
 import numpy as np
 import pytest
 import yaml
+from refusals import refuses
 
 from m3net_tf.system.errors import ConfigError, ModelError
 from m3net_tf.system.keras import keras, tf
@@ -111,7 +112,7 @@ def test_what_xla_cannot_compile_names_the_key(tiny_recipe):
 
 def test_a_step_needs_all_its_clips(tiny_recipe, tmp_path, private_cache):
     recipe = tiny_recipe(training={"batch_size": 16, "accumulate": 3})
-    with pytest.raises(ConfigError, match=r"accumulate is 3 with batches of 16, but there are 40 "):
+    with refuses(ConfigError, "accumulate", "3", "16", "40"):
         train(recipe, tmp_path / "run")
     assert not (tmp_path / "run/recipe.yaml").exists()
 
@@ -121,9 +122,7 @@ def test_the_recipe_names_the_half_precision(tiny_recipe):
         recipe = tiny_recipe(training={"mixed_precision": True, "half_precision": kind})
         with half_precision(recipe.training):
             assert keras.mixed_precision.global_policy().name == f"mixed_{kind}"
-    with pytest.raises(
-        ConfigError, match=r"half_precision is float16 without mixed_precision: set"
-    ):
+    with refuses(ConfigError, "half_precision", "float16", "mixed_precision"):
         tiny_recipe(training={"half_precision": "float16"})
 
 
@@ -167,7 +166,7 @@ def test_two_devices_learn_what_one_does(tiny_recipe, tmp_path):
 
 
 def test_more_devices_than_there_are(tiny_recipe, tmp_path):
-    with pytest.raises(ConfigError, match=r"3 devices were asked for and 1 CPU found: give --dev"):
+    with refuses(ConfigError, "3", "1", "CPU", "--dev"):
         train(tiny_recipe(), tmp_path / "run", devices=3)
 
 
@@ -179,7 +178,7 @@ def test_one_worker_is_no_strategy():
 
 def test_workers_need_gpus_for_devices_and_a_batch_that_divides():
     member = Member(("localhost:1", "localhost:2"), 0)
-    with pytest.raises(ConfigError, match=r"2 devices for each worker need GPUs: omit --devices"):
+    with refuses(ConfigError, "2", "GPUs", "--devices"):
         strategy_for(2, 8, member)
-    with pytest.raises(ConfigError, match=r"batch_size is 7, which does not divide among 2 device"):
+    with refuses(ConfigError, "batch_size", "7", "2"):
         strategy_for(1, 7, member)

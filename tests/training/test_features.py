@@ -5,6 +5,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from refusals import refuses
 
 from m3net_tf.audio.datasets import AudioDataset, load_dataset
 from m3net_tf.audio.frontend import (
@@ -169,7 +170,7 @@ def test_a_broken_clip_leaves_no_cache_file(cache, tmp_path):
     broken.path.write_bytes(b"RIFF")
     dataset = load_dataset("synth", clips_per_class=6)
     dataset = dataclasses.replace(dataset, clips=(clips[0], broken))
-    with pytest.raises(DataError, match=r"broken\.wav") as caught:
+    with refuses(DataError, "broken.wav") as caught:
         compute_features(dataset, "validation", CONFIG)
     assert "\n" not in str(caught.value)
     assert not list(cache.glob("features/*"))
@@ -177,14 +178,14 @@ def test_a_broken_clip_leaves_no_cache_file(cache, tmp_path):
 
 def test_an_empty_split(cache, dataset):
     training = dataclasses.replace(dataset, clips=dataset.split("train"))
-    with pytest.raises(DataError, match="synth has no test clips under protocol generated-split"):
+    with refuses(DataError, "synth", "test", "generated-split"):
         compute_features(training, "test", CONFIG)
 
 
 def test_data_set_and_front_end_must_fit(dataset):
     assert input_shape(dataset.info, CONFIG) == (40, 49, 1)
     assert input_shape(dataset.info, FrontendConfig(mfcc_coefficients=10)) == (10, 49, 1)
-    with pytest.raises(ConfigError, match=r"sample_rate_hz is 44100 but data set synth .* 16000"):
+    with refuses(ConfigError, "sample_rate_hz", "44100", "16000"):
         input_shape(dataset.info, FrontendConfig(sample_rate_hz=44_100))
-    with pytest.raises(ConfigError, match=r"frame_samples is 32768 but .* has only 16000 samples"):
+    with refuses(ConfigError, "frame_samples", "32768", "16000"):
         input_shape(dataset.info, FrontendConfig(frame_samples=32_768, fft_samples=32_768))

@@ -3,6 +3,7 @@
 
 import numpy as np
 import pytest
+from refusals import refuses
 
 from m3net_tf.networks.models import build_model
 from m3net_tf.system.errors import ConfigError
@@ -52,11 +53,9 @@ def begin(tiny_run, tiny_recipe, classes: int = 10, **settings: object) -> dict:
 
 
 def test_freezing_what_is_not_there(tiny_run, tiny_recipe):
-    with pytest.raises(
-        ConfigError, match="freeze has 'stem', but no layer's name begins with it: .*sfp"
-    ):
+    with refuses(ConfigError, "'stem'"):
         begin(tiny_run, tiny_recipe, freeze=("stem",))
-    with pytest.raises(ConfigError, match="freeze freezes all layers: freeze fewer"):
+    with refuses(ConfigError, "freeze"):
         begin(tiny_run, tiny_recipe, freeze=("",))
 
 
@@ -69,7 +68,7 @@ def test_a_run_of_another_network(tiny_run, tiny_recipe, tmp_path):
         layer._name = f"other_{layer.name}"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Run, "load_model", lambda _: source)
-        with pytest.raises(ConfigError, match="has no layer that fits ds_cnn by name and shape"):
+        with refuses(ConfigError, "ds_cnn"):
             train(recipe, tmp_path / "run")
 
 

@@ -3,6 +3,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from refusals import refuses
 
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras, tf
@@ -58,12 +59,12 @@ def test_binary_cross_entropy_for_single_labels():
     same = label_loss(TrainingSection(label_smoothing=0.2), clips(several=True), 4)
     targets, answers = tf.constant(MIXED), tf.constant(ANSWERS)
     assert loss(targets, answers) == same(targets, answers)
-    with pytest.raises(ConfigError, match="needs one label per clip and loss cross_entropy"):
+    with refuses(ConfigError, "cross_entropy"):
         label_loss(dataclasses.replace(settings, class_weights="balanced"), clips(), 4)
 
 
 def test_class_weights_need_one_label():
-    with pytest.raises(ConfigError, match="class_weights is 'balanced', which needs one label per"):
+    with refuses(ConfigError, "class_weights", "'balanced'"):
         label_loss(TrainingSection(class_weights="balanced"), clips(several=True), 4)
 
 

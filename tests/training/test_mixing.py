@@ -3,6 +3,7 @@
 
 import numpy as np
 import pytest
+from refusals import refuses
 
 from m3net_tf.audio.frontend import FrontendConfig, features, graph, quantize_features
 from m3net_tf.system.errors import ConfigError
@@ -148,7 +149,7 @@ def test_between_class_on_maps_is_near_that_on_waveforms(sounds):
 def test_between_class_needs_energies(frontend):
     values = {"dataset": {"name": "synth"}, "model": {"name": "m3net"}, "frontend": frontend}
     Recipe.from_dict(values)
-    with pytest.raises(ConfigError, match=r"it needs frontend\.log ln or db"):
+    with refuses(ConfigError, "frontend.log"):
         Recipe.from_dict({**values, "augmentation": {"between_class_probability": 0.5}})
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from refusals import refuses
 
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.training import Recipe, Run, train
@@ -118,6 +119,6 @@ def test_a_teacher_of_several_labels(run, recipe, sounds, tmp_path):
 def test_class_weights_are_refused(recipe, sounds, tmp_path):
     values = recipe.to_dict()
     values["training"]["class_weights"] = "balanced"
-    with pytest.raises(ConfigError, match="one label per clip and loss cross_entropy: set it to"):
+    with refuses(ConfigError, "cross_entropy"):
         train(Recipe.from_dict(values), tmp_path / "run", sounds)
     assert not (tmp_path / "run").exists()

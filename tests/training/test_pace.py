@@ -4,6 +4,7 @@
 import dataclasses
 
 import pytest
+from refusals import refuses
 
 from m3net_tf.audio.datasets import dataset_info
 from m3net_tf.system.errors import ConfigError
@@ -50,5 +51,5 @@ def test_several_labels_and_lengths():
     arguments = {"channels": [8], "modules": [1], "strides": [8], "expansion": 1, "lengths": True}
     padded = dict(labels, model={"name": "spectromasknet", "arguments": arguments})
     assert pace.seconds_per_clip(Recipe.from_dict(padded), dataset_info("esc10"), steps=1) > 0
-    with pytest.raises(ConfigError, match="steps is 0"):
+    with refuses(ConfigError, "steps", "0"):
         pace.seconds_per_clip(Recipe.from_dict(labels), info, steps=0)

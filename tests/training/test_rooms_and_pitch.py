@@ -4,6 +4,7 @@
 import numpy as np
 import pytest
 import soundfile
+from refusals import refuses
 
 from m3net_tf.system.errors import ConfigError, DataError
 from m3net_tf.training.augmentation import (
@@ -129,12 +130,12 @@ def test_recorded_rooms(tmp_path, sounds):
     expected = {np.clip(reverberate(sounds[0], room), -1, 1).tobytes() for room in rooms}
     assert variations == expected
     soundfile.write(tmp_path / "c.wav", np.zeros(100), RATE_HZ)
-    with pytest.raises(DataError, match=r"c\.wav: is silent"):
+    with refuses(DataError, "c.wav"):
         read_rooms(tmp_path, RATE_HZ)
-    with pytest.raises(DataError, match=r"none: is not a folder"):
+    with refuses(DataError, "none"):
         read_rooms(tmp_path / "none", RATE_HZ)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="has no WAV"):
+    with refuses(DataError, "WAV"):
         read_rooms(tmp_path / "empty", RATE_HZ)
 
 

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from refusals import refuses
 
 from m3net_tf.system.artifacts import write_json
 from m3net_tf.system.errors import ConfigError, DataError, ModelError
@@ -119,9 +120,7 @@ def test_a_finished_run_is_not_repeated(tiny_run, tiny_recipe):
 
 def test_another_recipe_in_the_same_folder(tiny_run, tiny_recipe):
     reseeded = tiny_recipe(training={"seed": 1})
-    with pytest.raises(
-        ConfigError, match="tiny contains a run of another recipe: choose another na"
-    ):
+    with refuses(ConfigError, "tiny"):
         train(reseeded, tiny_run)
     assert load_recipe(tiny_run / "recipe.yaml") == tiny_recipe()
 
@@ -133,7 +132,7 @@ def test_a_preset_that_has_changed_since(tiny_run, tiny_recipe, tmp_path):
     assert not Run(folder).outdated
     write_json(Run(folder).metrics_path, {**metrics, "design_sha256": "0" * 64})
     assert Run(folder).outdated
-    with pytest.raises(ConfigError, match="older was trained with another version of m3net"):
+    with refuses(ConfigError, "m3net"):
         train(tiny_recipe(), folder)
     metrics.pop("design_sha256")  # of a version that did not record it
     write_json(Run(folder).metrics_path, metrics)
@@ -153,7 +152,7 @@ def test_a_stopped_run_says_so(stopped):
     run = Run(stopped)
     assert not run.finished
     for read in (run.metrics, run.load_model):
-        with pytest.raises(ModelError, match="stopped has not finished training: run the same"):
+        with refuses(ModelError, "stopped"):
             read()
 
 
@@ -215,9 +214,7 @@ def test_two_damaged_states_name_both_files(stopped, tiny_recipe, tmp_path):
     run = Run(tmp_path / "run")
     for path in (run.state_path, run.previous_state_path):
         path.write_bytes(b"")
-    with pytest.raises(
-        ModelError, match=r"state\.npz and state\.previous\.npz are damaged: delete"
-    ):
+    with refuses(ModelError, "state.npz", "state.previous.npz"):
         train(tiny_recipe(), run.folder)
 
 
@@ -239,12 +236,12 @@ def test_a_damaged_state_names_the_file(stopped, tiny_recipe, tmp_path):
     whole = path.read_bytes()
     for damaged in (whole[:-10], b"not a zip file"):
         path.write_bytes(damaged)
-        with pytest.raises(ModelError, match=r"state\.npz is damaged .*: delete it") as caught:
+        with refuses(ModelError, "state.npz") as caught:
             train(tiny_recipe(), folder)
         assert "\n" not in str(caught.value)
     with np.load(io.BytesIO(whole)) as arrays:
         np.savez(path, **{key: arrays[key] for key in arrays if key != "optimizer_1"})
-    with pytest.raises(ModelError, match=r"state\.npz is damaged \(KeyError\)"):
+    with refuses(ModelError, "state.npz", "KeyError"):
         train(tiny_recipe(), folder)
 
 
@@ -270,12 +267,12 @@ def test_a_recipe_that_cannot_be_trained_leaves_no_folder(
 
 def test_a_loss_that_explodes(tiny_recipe, tmp_path, monkeypatch):
     monkeypatch.setattr(trainer, "make_step", lambda *_, **__: lambda *_: tf.constant(float("nan")))
-    with pytest.raises(ModelError, match=r"the loss is nan in epoch 1: lower training\.learn"):
+    with refuses(ModelError, "1", "training.learn"):
         train(tiny_recipe(), tmp_path / "run")
 
 
 def test_no_run_folder(tmp_path):
-    with pytest.raises(ModelError, match=r"is not a run folder \(no recipe\.yaml\)"):
+    with refuses(ModelError, "recipe.yaml"):
         Run(tmp_path).recipe()
     with pytest.raises(ModelError, match="is not a run folder"):
         Run(tmp_path / "nowhere").load_model()
@@ -288,7 +285,7 @@ def test_a_damaged_model_file(tiny_run, tmp_path):
     whole = path.read_bytes()
     for damaged in (whole[:1000], b"", b"nonsense"):
         path.write_bytes(damaged)
-        with pytest.raises(ModelError, match=r"model\.keras cannot be read .*: delete") as caught:
+        with refuses(ModelError, "model.keras") as caught:
             Run(folder).load_model()
         assert "\n" not in str(caught.value)
 
@@ -367,7 +364,7 @@ def test_fresh_waveforms_are_varied_in_every_epoch_and_repeatable(tiny_recipe, t
 
 @pytest.mark.parametrize("key", ["copies", "pitch_probability"])
 def test_fresh_refuses_what_needs_stored_copies(tiny_recipe, key):
-    with pytest.raises(ConfigError, match=f"augmentation.{key} .* fresh"):
+    with refuses(ConfigError, key):
         tiny_recipe(augmentation={"copies": 0, "fresh": True, key: 1})
 
 

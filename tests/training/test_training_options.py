@@ -9,6 +9,7 @@ import shutil
 import numpy as np
 import pytest
 import soundfile
+from refusals import refuses
 
 from m3net_tf.audio.frontend import FrontendConfig
 from m3net_tf.networks.models import build_model, learnt_figures
@@ -188,9 +189,9 @@ def test_teachers_that_do_not_fit(changes, frontend, message, tiny_recipe, copie
 @pytest.mark.parametrize("section", ["distillation", "fine_tuning"])
 def test_an_unfinished_run_is_no_teacher_and_no_start(section, tiny_recipe, tmp_path):
     save_recipe(tiny_recipe(), tmp_path / "begun/recipe.yaml")
-    with pytest.raises(ModelError, match="begun has not finished training"):
+    with refuses(ModelError, "begun"):
         train(tiny_recipe(**{section: {"run": str(tmp_path / "begun")}}), tmp_path / "run")
-    with pytest.raises(ModelError, match="nowhere is not a run folder"):
+    with refuses(ModelError, "nowhere"):
         train(tiny_recipe(**{section: {"run": str(tmp_path / "nowhere")}}), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -256,7 +257,7 @@ def test_own_lengths(short_recipe, short_clips):
     assert set(with_lengths(features, looped, config).lengths.flat) == {config.frame_count(4800)}
     missing = dataclasses.replace(features.clips[0], path=short_clips / "missing.wav")
     gone = dataclasses.replace(features, clips=(missing,))
-    with pytest.raises(DataError, match=r"missing\.wav: cannot be decoded"):
+    with refuses(DataError, "missing.wav"):
         with_lengths(gone, dataset, config)
 
 
@@ -358,7 +359,7 @@ def test_the_policy_is_reset_after_an_error(tiny_recipe, tmp_path):
     recipe = tiny_recipe(
         model={"arguments": {"sfp": 3}}, training={**ONE_EPOCH, "mixed_precision": True}
     )
-    with pytest.raises(ConfigError, match="model m3net"):
+    with refuses(ConfigError, "m3net"):
         train(recipe, tmp_path / "run")
     assert keras.mixed_precision.global_policy().name == "float32"
 

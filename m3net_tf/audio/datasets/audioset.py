@@ -28,13 +28,14 @@ import dataclasses
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 from m3net_tf.audio.datasets.clips import Clip, DatasetInfo, counted_copy
 from m3net_tf.audio.datasets.dataset import AudioDataset
 from m3net_tf.audio.datasets.files import files_below, find_root, read_table
 from m3net_tf.audio.datasets.protocols import rank
 from m3net_tf.audio.datasets.registry import register
-from m3net_tf.system.errors import ConfigError, DataError
+from m3net_tf.system.errors import DataError
 
 CLASSES, VALIDATION_SHARE = 527, 0.1
 VOCABULARY, SUFFIXES = "class_labels_indices.csv", (".wav", ".flac", ".ogg", ".mp3")
@@ -69,16 +70,18 @@ INFO = DatasetInfo(
 
 
 @register(INFO, adjustable=("fit", "sample_rate_hz"))
-def build(info: DatasetInfo, root: Path, seed: int, *, subset: str = "balanced") -> AudioDataset:
+def build(
+    info: DatasetInfo,
+    root: Path,
+    seed: int,
+    *,
+    subset: Literal["balanced", "unbalanced", "both"] = "balanced",
+) -> AudioDataset:
     """List the clips.
 
     Options:
         subset: training lists, ``balanced``, ``unbalanced`` or ``both``.
     """
-    if subset not in SUBSETS:
-        raise ConfigError(
-            f"audioset: subset {subset!r} is unknown; choose from balanced, unbalanced, both"
-        )
     root = find_root(root, VOCABULARY)
     vocabulary = read_table(root / VOCABULARY, ("mid", "display_name"))
     name_of = {row["mid"]: row["display_name"] for row in vocabulary}

@@ -5,9 +5,11 @@ import dataclasses
 import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated
 
-from m3net_tf.audio.datasets.audio import FIT_RULES, FitRule
-from m3net_tf.system.errors import ConfigError
+from msgspec import Meta
+
+from m3net_tf.audio.datasets.audio import FitRule
 
 SPLITS = ("train", "validation", "test")
 _NO_LABEL = frozenset({"Cc", "Cs", "Zl", "Zp"})  # controls, surrogates, line breaks
@@ -161,53 +163,12 @@ class DatasetInfo:
         return self.protocol.split(" (")[0] in self.leaking_protocols
 
 
-def check_number(
-    owner: str, name: str, value: object, low: float, high: float, *, whole: bool = True
-) -> None:
-    """Refuse an option that is not a (whole) number from ``low`` to ``high``.
-
-    Raises:
-        ConfigError: the message names the data set, the option and the range.
-    """
-    kind = int if whole else (int, float)
-    if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high:
-        raise ConfigError(
-            f"data set {owner}: {name} is {value!r}; "
-            f"give a {'whole ' if whole else ''}number from {low:g} to {high:g}"
-        )
-
-
-def delivered(
-    info: DatasetInfo,
-    *,
-    fit: FitRule | None = None,
-    sample_rate_hz: int | None = None,
-    clip_s: float | None = None,
-) -> DatasetInfo:
-    """The description with another length rule, rate or clip length, after checking them.
-
-    Args:
-        info: the description.
-        fit: ``pad``, ``loop`` or ``crop`` to the clip length.
-        sample_rate_hz: rate of delivery, in Hz.
-        clip_s: length of delivery, in seconds.
-
-    Raises:
-        ConfigError: unknown rule, or a number outside its range.
-    """
-    if fit is not None:
-        if fit not in FIT_RULES:
-            raise ConfigError(
-                f"{info.name}: fit {fit!r} is unknown; choose from {', '.join(FIT_RULES)}"
-            )
-        info = dataclasses.replace(info, fit=fit)
-    if sample_rate_hz is not None:
-        check_number(info.name, "sample_rate_hz", sample_rate_hz, 4_000, 192_000)
-        info = dataclasses.replace(info, sample_rate_hz=sample_rate_hz)
-    if clip_s is not None:
-        check_number(info.name, "clip_s", clip_s, 0.01, 3600, whole=False)
-        info = dataclasses.replace(info, clip_s=clip_s)
-    return info
+DELIVERY = {
+    "fit": FitRule,
+    "sample_rate_hz": Annotated[int, Meta(ge=4_000, le=192_000)],
+    "clip_s": Annotated[float, Meta(ge=0.01, le=3600)],
+}
+"""Fields of :class:`DatasetInfo` that an option of the same name may change, with their values."""
 
 
 def partial_copy(info: DatasetInfo, part: str, clips: int, total: int) -> DatasetInfo:

@@ -38,8 +38,9 @@ import dataclasses
 import functools
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 from m3net_tf.audio.datasets import protocols
 from m3net_tf.audio.datasets.clips import SPLITS, Clip, DatasetInfo
@@ -47,6 +48,7 @@ from m3net_tf.audio.datasets.dataset import AudioDataset
 from m3net_tf.audio.datasets.files import files_below, read_table
 from m3net_tf.audio.datasets.noise import (
     NOISE_FOLDER,
+    Percentage,
     noise_parts,
     silence_clips,
     synthesise_silence,
@@ -88,10 +90,10 @@ def build(
     log: Log,
     *,
     table: str = "",
-    classes: Sequence[str] = (),
+    classes: str | tuple[str, ...] = (),
     group_pattern: str = "",
-    silence_percentage: float | None = None,
-    long_clips: str = "cut",
+    silence_percentage: Percentage | None = None,
+    long_clips: Literal["cut", "windows"] = "cut",
 ) -> AudioDataset:
     """List the clips.
 
@@ -104,9 +106,8 @@ def build(
         long_clips: ``cut`` fits clips longer than ``clip_s`` to it by ``fit``; ``windows`` replaces
             them by half-overlapping windows, without the silent ones in training.
     """
-    if long_clips not in ("cut", "windows"):
-        raise ConfigError(f"folder: long_clips is {long_clips!r}; choose cut or windows")
-    clips = list(_table(root / table) if table else list_folders(root, _class_names(classes)))
+    names = tuple(filter(None, (classes,) if isinstance(classes, str) else classes))
+    clips = list(_table(root / table) if table else list_folders(root, names))
     if not clips:
         raise DataError(
             f"{root / table}: has no clips; put sound files ({', '.join(SUFFIXES)}) into one "
@@ -233,13 +234,6 @@ def _column_is_full(clips: list[Clip], column: str, source: Path) -> bool:
             f"{lacking[0].clip_id}; fill the column {column}, or leave it out"
         )
     return not lacking
-
-
-def _class_names(classes: Sequence[str]) -> tuple[str, ...]:
-    names = [classes] if isinstance(classes, str) else classes
-    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
-        raise ConfigError(f"folder: classes is {classes!r}; give folder names, as [yes, 'no']")
-    return tuple(name for name in names if name)
 
 
 def list_folders(root: Path, classes: tuple[str, ...] = ()) -> Iterator[Clip]:

@@ -8,17 +8,21 @@ moment to another class.
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import soundfile
+from msgspec import Meta
 
 from m3net_tf.audio.datasets.audio import Audio
-from m3net_tf.audio.datasets.clips import SPLITS, Clip, DatasetInfo, check_number
+from m3net_tf.audio.datasets.clips import SPLITS, Clip, DatasetInfo
 from m3net_tf.audio.datasets.protocols import rank
 from m3net_tf.system.errors import ConfigError, DataError
 
 SILENCE, NOISE_FOLDER = "_silence_", "_background_noise_"
 SILENCE_PERCENTAGE = 10.0
+Percentage = Annotated[float, Meta(ge=0, le=1000)]
+"""Silence clips, in percent of the others."""
 NOISE_PARTS = {"train": (0.0, 0.8), "validation": (0.8, 0.9), "test": (0.9, 1.0)}
 _SLOPES = (0.0, 1.5)  # synthetic noise: power falls as frequency to this power
 _SYNTHETIC_DB = (-90.0, -30.0)  # level of synthetic silence, from a quiet microphone to a loud room
@@ -118,11 +122,10 @@ def silence_clips(
         info: its description.
 
     Raises:
-        ConfigError: the percentage is out of range, or there is a class of this name.
+        ConfigError: there is a class of this name.
     """
     if percentage is None:
         percentage = SILENCE_PERCENTAGE if noise else 0.0
-    check_number(info.name, "silence_percentage", percentage, 0, 1000, whole=False)
     if percentage and any(clip.label == SILENCE for clip in clips):
         raise ConfigError(
             f"{info.name}: there is already a class {SILENCE}; set silence_percentage to 0, or "

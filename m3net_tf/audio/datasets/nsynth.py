@@ -23,6 +23,7 @@ inside it. A partial copy works with the available notes.
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 from m3net_tf.audio.datasets.clips import Archive, Clip, DatasetInfo, counted_copy
 from m3net_tf.audio.datasets.dataset import AudioDataset
@@ -30,7 +31,7 @@ from m3net_tf.audio.datasets.files import find_root
 from m3net_tf.audio.datasets.protocols import random_split
 from m3net_tf.audio.datasets.registry import register
 from m3net_tf.system.artifacts import read_json
-from m3net_tf.system.errors import ConfigError, DataError
+from m3net_tf.system.errors import DataError
 
 CLIPS = 305_979
 FOLDERS = {"train": "nsynth-train", "validation": "nsynth-valid", "test": "nsynth-test"}
@@ -59,14 +60,14 @@ INFO = DatasetInfo(
 
 
 @register(INFO)
-def build(info: DatasetInfo, root: Path, seed: int, *, task: str = "instrument") -> AudioDataset:
+def build(
+    info: DatasetInfo, root: Path, seed: int, *, task: Literal["instrument", "pitch"] = "instrument"
+) -> AudioDataset:
     """List the clips.
 
     Options:
         task: ``instrument`` (family) or ``pitch`` (MIDI number).
     """
-    if task not in FIELDS:
-        raise ConfigError(f"nsynth: task {task!r} is unknown; choose from {', '.join(FIELDS)}")
     root = find_root(root, "nsynth-*/examples.json")
     clips = [clip for split in FOLDERS for clip in _notes(root, split, FIELDS[task])]
     if not clips:

@@ -14,14 +14,18 @@ import functools
 import importlib
 import inspect
 import pkgutil
+import typing
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from m3net_tf.audio.datasets.clips import DatasetInfo, check_number, delivered
+from msgspec import Meta
+
+from m3net_tf.audio.datasets.clips import DELIVERY, DatasetInfo
 from m3net_tf.audio.datasets.dataset import AudioDataset
 from m3net_tf.audio.datasets.subset_lists import with_subset
 from m3net_tf.system.artifacts import cache_folder
+from m3net_tf.system.conversion import Seed, convert
 from m3net_tf.system.errors import ConfigError, DataError
 from m3net_tf.system.progress import Log, silent
 
@@ -56,7 +60,7 @@ def register(
     Args:
         info: description; its ``fit``, ``sample_rate_hz`` and ``clip_s`` are the defaults.
         adjustable: which of these three defaults a recipe may change by an option of the same
-            name; see :func:`.clips.delivered`.
+            name; see :data:`.clips.DELIVERY`.
     """
 
     def decorate(build: Callable[..., AudioDataset]) -> Callable[..., AudioDataset]:
@@ -153,7 +157,7 @@ def load_dataset(
     """
     entry = _entry(name)
     info = entry.info
-    check_number(name, "seed", seed, 0, 2**32 - 1)
+    convert(Seed, seed, "dataset.seed")
     for option in options:
         if option not in entry.options:
             raise ConfigError(
@@ -162,8 +166,11 @@ def load_dataset(
             )
     protocol, fold = checked_protocol(info, protocol, fold)
     root = _existing_folder(info, data_dir) if info.needs_folder else None
+    kinds = {**typing.get_type_hints(entry.build, include_extras=True), **DELIVERY}
+    for option, value in options.items():
+        options[option] = convert(kinds[option], value, f"dataset.options.{option}")
     delivery = {name: options.pop(name) for name in entry.adjustable if name in options}
-    info = dataclasses.replace(delivered(info, **delivery), protocol=protocol, fold=fold)
+    info = dataclasses.replace(info, **delivery, protocol=protocol, fold=fold)
     logs = (log,) if entry.logs else ()
     dataset = entry.build(info, root, seed, *logs, **options)
     if root:
@@ -191,7 +198,7 @@ def checked_protocol(
     folds = info.folds.get(protocol)
     if folds:
         fold = 1 if fold is None else fold
-        check_number(info.name, "fold", fold, 1, folds)
+        convert(Annotated[int, Meta(ge=1, le=folds)], fold, "dataset.fold")
     elif fold is not None:
         raise ConfigError(
             f"protocol {protocol} of data set {info.name} has no folds; leave fold out"

@@ -36,13 +36,22 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated, Literal
 
-from m3net_tf.audio.datasets.clips import SPLITS, Archive, Clip, DatasetInfo, check_number
+from msgspec import Meta
+
+from m3net_tf.audio.datasets.clips import SPLITS, Archive, Clip, DatasetInfo
 from m3net_tf.audio.datasets.dataset import AudioDataset
-from m3net_tf.audio.datasets.noise import NOISE_FOLDER, SILENCE, cut_silence, noise_parts
+from m3net_tf.audio.datasets.noise import (
+    NOISE_FOLDER,
+    SILENCE,
+    Percentage,
+    cut_silence,
+    noise_parts,
+)
 from m3net_tf.audio.datasets.protocols import random_split, rank
 from m3net_tf.audio.datasets.registry import register
-from m3net_tf.system.errors import ConfigError, DataError
+from m3net_tf.system.errors import DataError
 
 UNKNOWN = "_unknown_"
 WORDS_10 = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
@@ -88,9 +97,9 @@ def build(
     root: Path,
     seed: int,
     *,
-    classes: str | int = "12",
-    unknown_percentage: float = 10.0,
-    silence_percentage: float = 10.0,
+    classes: Literal["12", "35", 12, 35] = "12",
+    unknown_percentage: Annotated[float, Meta(ge=1, le=1000)] = 10.0,
+    silence_percentage: Percentage = 10.0,
     silence_test: bool = True,
     resample: bool = False,
 ) -> AudioDataset:
@@ -105,10 +114,6 @@ def build(
             another ``sample_rate_hz``.
     """
     task, protocol = str(classes), info.protocol
-    if task not in TASKS:
-        raise ConfigError(f"speech_commands: classes {task!r} is unknown; choose from 12, 35")
-    check_number("speech_commands", "unknown_percentage", unknown_percentage, 1, 1000, whole=False)
-    check_number("speech_commands", "silence_percentage", silence_percentage, 0, 1000, whole=False)
     root = _root(root)
     clips = _listed_clips(root, TASKS[task])
     notes: tuple[str, ...] = ()

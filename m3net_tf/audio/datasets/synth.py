@@ -25,12 +25,14 @@ import functools
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Meta
 
 from m3net_tf.audio.datasets.audio import Audio, from_pcm16, resampled, to_pcm16
-from m3net_tf.audio.datasets.clips import Clip, DatasetInfo, check_number
+from m3net_tf.audio.datasets.clips import Clip, DatasetInfo
 from m3net_tf.audio.datasets.dataset import AudioDataset
 from m3net_tf.audio.datasets.registry import register
 
@@ -213,7 +215,7 @@ def build(
     root: Path | None,
     seed: int,
     *,
-    clips_per_class: int = 240,
+    clips_per_class: Annotated[int, Meta(ge=6, le=60_000)] = 240,
 ) -> AudioDataset:
     """List the clips.
 
@@ -221,7 +223,6 @@ def build(
         clips_per_class: at least 6; four sixths train, one validates, one tests.
     """
     sixths = sum(SHARES.values())
-    check_number("synth", "clips_per_class", clips_per_class, sixths, 60_000)
     clips = []
     for split, share in SHARES.items():
         count = round(clips_per_class * share / sixths)

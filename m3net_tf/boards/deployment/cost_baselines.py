@@ -126,22 +126,19 @@ def exceeded(changes: list[Change]) -> list[Change]:
     return [change for change in changes if change.exceeds]
 
 
-def update(measured: Measured, path: Path = PATH, *, keep: bool = False) -> None:
+def update(measured: Measured, path: Path = PATH) -> None:
     """Accept measured costs as the baselines of their boards and engines; others stay.
 
     Args:
         measured: the present costs.
         path: file of the accepted costs.
-        keep: keep the figures of networks that were not measured on these boards.
 
     Raises:
         ConfigError: the file exists and is invalid.
     """
     accepted = _flat(read_baselines(path)) if path.exists() else {}
     measured_with = {place[:2] for place in measured}
-    kept = {
-        place: cost for place, cost in accepted.items() if keep or place[:2] not in measured_with
-    }
+    kept = {place: cost for place, cost in accepted.items() if place[:2] not in measured_with}
     values: dict[str, dict[str, dict[str, dict[str, int]]]] = {}
     for place, cost in {**kept, **{p: CostBaseline.of(c) for p, c in measured.items()}}.items():
         networks = values.setdefault(place.board, {}).setdefault(place.engine, {})

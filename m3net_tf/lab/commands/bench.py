@@ -9,20 +9,9 @@ from typing import Annotated
 import typer
 
 from m3net_tf.cli.app import group
-from m3net_tf.cli.options import (
-    DEFAULT_BOARD,
-    AlwaysJson,
-    AsJson,
-    Board,
-    DataDir,
-    EngineName,
-    Hop,
-    RunFolder,
-)
+from m3net_tf.cli.options import DEFAULT_BOARD, AlwaysJson, AsJson, DataDir, Hop
 from m3net_tf.cli.output import console, progress_beside, say, say_json, say_progress
-from m3net_tf.compiler.engines import DEFAULT_ENGINE
 from m3net_tf.lab.commands.options import TableName
-from m3net_tf.system.errors import M3NetError
 
 bench_app = group("Measure speed, size and cost; print JSON.")
 
@@ -30,20 +19,6 @@ EmulatedBoards = Annotated[
     list[str] | None,
     typer.Option(metavar="NAME", help="Emulated board; repeatable.  [default: mps2_an386]"),
 ]
-
-
-@bench_app.command("run")
-def bench_run(
-    run: RunFolder,
-    board: Board = DEFAULT_BOARD,
-    data_dir: DataDir = None,
-    as_json: AlwaysJson = True,
-) -> None:
-    """Measure a run: instructions and memory on the emulated board, speed on this machine."""
-    from m3net_tf.lab.bench.run import run_bench
-    from m3net_tf.training import Run
-
-    say_json(run_bench(Run(run), board, data_dir))
 
 
 @bench_app.command("data")
@@ -165,64 +140,6 @@ def bench_stream(
         return
     for name, networks in result["boards"].items():
         console.print(stream_table(name, networks))
-
-
-@bench_app.command("package")
-def bench_package(
-    wheel: Annotated[
-        Path | None, typer.Option(help="The wheel; default: built from the source checkout.")
-    ] = None,
-    model: Annotated[
-        Path | None, typer.Option(help="Export or run that m3net classify starts with.")
-    ] = None,
-    starts: Annotated[int, typer.Option(min=1, help="Timed starts; the median counts.")] = 7,
-    as_json: AlwaysJson = True,
-) -> None:
-    """Measure the size of the wheel, and the processor time until light commands have started."""
-    from m3net_tf.lab.bench.package import run_bench_package
-
-    say_json(run_bench_package(wheel, model, starts))
-
-
-@bench_app.command("quantize")
-def bench_quantize(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
-    board: Board = DEFAULT_BOARD,
-    data_dir: DataDir = None,
-    method: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="Additional method, such as int16x8; repeatable."),
-    ] = None,
-    against: Annotated[
-        Path | None, typer.Option(help="File of accepted costs to compare with.")
-    ] = None,
-    update: Annotated[
-        bool, typer.Option("--update", help="Accept the figures as that file's costs.")
-    ] = False,
-    engine: EngineName = DEFAULT_ENGINE,
-    as_json: AlwaysJson = True,
-) -> None:
-    """Measure quantised runs: accuracy, bytes, instructions; compare with earlier figures."""
-    from m3net_tf.boards.deployment import cost_baselines
-    from m3net_tf.lab.bench import quantize as report
-    from m3net_tf.training import Run
-
-    if update and against is None:
-        raise typer.BadParameter("--update needs --against")
-    result = report.run_bench_quantize(
-        [Run(run) for run in runs], board, data_dir, method or (), progress_beside(True), engine
-    )
-    say_json(result)
-    if against is None:
-        return
-    if update:
-        cost_baselines.update(report.costs_of(result), against, keep=True)
-    elif failing := report.costlier(result, against):
-        named = ", ".join(f"{change.cost} of {change.place.network}" for change in failing)
-        raise M3NetError(
-            f"above {against} by more than {100 * cost_baselines.ALLOWANCE:g} %: {named}; make "
-            "them cheaper, or accept them by --update"
-        )
 
 
 @bench_app.command("wake")

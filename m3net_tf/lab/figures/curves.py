@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from m3net_tf.networks.models import design_defaults, presets_of
+from m3net_tf.networks.models import network_design
 from m3net_tf.pages.plotting import Drawing, new_figure
 from m3net_tf.pages.report.run_files import read_history
 from m3net_tf.system.errors import ConfigError, DataError
@@ -23,10 +23,9 @@ def frames_per_second(run: Run) -> float:
     recipe = run.recipe()
     if recipe.model.name != "diffres":
         raise ConfigError(f"{run.folder} has network {recipe.model.name}: name runs of diffres")
-    preset = presets_of("diffres")[recipe.model.preset]
-    arguments = {**design_defaults("diffres"), **preset.arguments, **recipe.model.arguments}
+    design = network_design("diffres", recipe.model.preset, recipe.model.arguments)
     config = recipe.frontend
-    share = 1.0 - float(arguments["reduction"])
+    share = 1.0 - float(design.reduction)
     return share * config.sample_rate_hz / config.hop_samples
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from m3net_tf.audio.frontend import features
 from m3net_tf.lab.figures.curves import history_column
 from m3net_tf.lab.figures.shown import Shown
-from m3net_tf.networks.models import design_defaults, presets_of
+from m3net_tf.networks.models import network_design
 from m3net_tf.networks.models.spectromasknet.block_mask import BlockMask
 from m3net_tf.pages.plotting import Drawing, draw_map, new_figure
 from m3net_tf.system.errors import ConfigError
@@ -37,13 +37,12 @@ def draw_masks(shown: Sequence[Shown]) -> Drawing:
         section = cell.recipe.model
         if section.name != "spectromasknet":
             raise ConfigError(f"{cell.title} has network {section.name}: name spectromasknet")
-        preset = presets_of(section.name)[section.preset]
-        design = {**design_defaults(section.name), **preset.arguments, **section.arguments}
+        design = network_design(section.name, section.preset, section.arguments)
         clip, config = cell.find_clip(), cell.recipe.frontend
         values = features(config, cell.dataset.load(clip))
-        kind, hidden = design["mask"], np.zeros_like(values, bool)
+        kind, hidden = design.mask, np.zeros_like(values, bool)
         if kind != "none":
-            layer = BlockMask(kind, design["mask_block"], design["mask_ratio"], seed=_SEED)
+            layer = BlockMask(kind, design.mask_block, design.mask_ratio, seed=_SEED)
             maps = tf.constant(values[None, ..., None], tf.float32)
             layer.build(maps.shape)
             hidden = layer.mask(maps)[0, ..., 0].numpy() > 0

@@ -16,8 +16,8 @@ from m3net_tf.lab.studies.machine import load_average
 from m3net_tf.networks.layers.diffres.time_pooling import AdaptiveAveragePooling
 from m3net_tf.networks.layers.diffres.warp import frames_after
 from m3net_tf.networks.models import build_model
-from m3net_tf.networks.models.learnable_frontend import FRONTENDS
-from m3net_tf.networks.models.stacking import put_in_front
+from m3net_tf.networks.models.learnable_frontend import FRONTENDS, Bank
+from m3net_tf.networks.models.stacking import Classifier, put_in_front
 from m3net_tf.pages.plotting import Drawing, new_figure
 from m3net_tf.system.keras import keras, tf
 from m3net_tf.system.progress import Log, silent
@@ -25,7 +25,7 @@ from m3net_tf.system.progress import Log, silent
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-EFFICIENTNET_B2 = {"name": "efficientnet_attention", "preset": "paper"}
+EFFICIENTNET_B2 = Classifier("efficientnet_attention", "paper")
 CLIPS = 4
 CLASSES = 527
 """Classes of AudioSet, the paper's largest experiment."""
@@ -42,7 +42,7 @@ def draw_throughput(
     clips: int = CLIPS,
     clip_s: float = 10.0,
     rounds: int = 5,
-    classifier: Mapping[str, str] = EFFICIENTNET_B2,
+    classifier: Classifier = EFFICIENTNET_B2,
     log: Log = silent,
 ) -> Drawing:
     """Measure the time from waveform to class probabilities on this machine for all front ends.
@@ -77,7 +77,7 @@ def draw_throughput(
         "clips": clips,
         "clip_s": clip_s,
         "rounds": rounds,
-        "classifier": classifier["name"],
+        "classifier": classifier.name,
         "cores": os.cpu_count(),
         "gpus": len(tf.config.list_physical_devices("GPU")),
         "load_average_after": load_average(),
@@ -90,7 +90,7 @@ def _build(
     sound: tf.Tensor,
     front_end: str,
     rate: int,
-    classifier: Mapping[str, str],
+    classifier: Classifier,
     log: Log,
 ) -> tuple[Classify, int]:
     """A compiled network after one run, and its number of parameters."""
@@ -136,7 +136,7 @@ def _with_mel(
     samples: int,
     share: float,
     front_end: str,
-    classifier: Mapping[str, str],
+    classifier: Classifier,
 ) -> keras.Model:
     span = {"feature_min": config.feature_min, "feature_max": config.feature_max}
     method = "diffres" if front_end == "diffres" else "avgpool" if share else "none"
@@ -145,17 +145,17 @@ def _with_mel(
         "paper",
         input_shape=(config.feature_bins, config.frame_count(samples), 1),
         classes=CLASSES,
-        overrides={"method": method, "classifier": classifier}
+        overrides={"method": method, "classifier": vars(classifier)}
         | ({"reduction": share} if share else {}),
         feature_range=span,
     )
 
 
 def _leaf(
-    config: FrontendConfig, samples: int, share: float, classifier: Mapping[str, str]
+    config: FrontendConfig, samples: int, share: float, classifier: Classifier
 ) -> keras.Model:
     inputs = keras.Input((1, samples, 1))
-    bank = {
+    bank: Bank = {
         "bins": config.mel_bins,
         "width_samples": config.frame_samples + 1,
         "sample_rate_hz": config.sample_rate_hz,

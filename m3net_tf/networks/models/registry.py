@@ -21,6 +21,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from m3net_tf.system.artifacts import sha256_of
+from m3net_tf.system.conversion import from_plain
 from m3net_tf.system.errors import ConfigError, one_line
 
 if TYPE_CHECKING:  # names are available without TensorFlow, which the networks' modules import
@@ -47,7 +48,7 @@ class Preset:
     parameters: int
     macs: int
     summary: str
-    arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    arguments: Mapping[str, object] = dataclasses.field(default_factory=dict)
 
 
 def model_names() -> list[str]:
@@ -123,7 +124,7 @@ def presets_of(name: str) -> dict[str, Preset]:
     return dict(_module(name).PRESETS)
 
 
-def design_defaults(name: str) -> dict[str, Any]:
+def design_defaults(name: str) -> dict[str, object]:
     """Arguments of a network with their defaults (``dataclasses.MISSING``: required).
 
     Raises:
@@ -132,7 +133,22 @@ def design_defaults(name: str) -> dict[str, Any]:
     return {field.name: field.default for field in dataclasses.fields(_module(name).Design)}
 
 
-def design_sha256(name: str, preset: str, overrides: Mapping[str, Any] | None = None) -> str:
+def network_design(name: str, preset: str, overrides: Mapping[str, object] | None = None) -> Any:
+    """The ``Design`` of a network.
+
+    Args:
+        name: network, one of :func:`model_names`.
+        preset: one of its presets.
+        overrides: arguments that differ from the preset's.
+
+    Raises:
+        ConfigError: an unknown network, preset or argument, or a wrong value.
+    """
+    arguments = {**_preset(name, preset).arguments, **(overrides or {})}
+    return from_plain(_module(name).Design, arguments, "model.arguments")
+
+
+def design_sha256(name: str, preset: str, overrides: Mapping[str, object] | None = None) -> str:
     """Hash of a network's arguments, with presets expanded.
 
     It distinguishes runs of a preset from runs of its older version, which have the same recipe.
@@ -176,8 +192,8 @@ def build_model(
     *,
     input_shape: tuple[int, int, int] | None = None,
     classes: int | None = None,
-    overrides: Mapping[str, Any] | None = None,
-    feature_range: Mapping[str, Any] | None = None,
+    overrides: Mapping[str, object] | None = None,
+    feature_range: Mapping[str, float | str] | None = None,
     head: str = "softmax",
 ) -> keras.Model:
     """Build a network.
@@ -209,18 +225,16 @@ def build_model(
     if head not in HEADS:
         raise ConfigError(f"head is {head!r}: choose one of {', '.join(HEADS)}")
     module, chosen = _module(name), _preset(name, preset)
-    accepted = _require_arguments(name, overrides or {})
+    accepted = design_defaults(name)
     shape = tuple(input_shape or chosen.input_shape)
-    range_argument = {"feature_range": feature_range} if feature_range else {}
-    arguments = {
-        **chosen.arguments,
-        **{key: value for key, value in range_argument.items() if key in accepted},
-        **(overrides or {}),
-    }
+    arguments = dict(overrides or {})
+    if feature_range and "feature_range" in accepted:
+        arguments = {"feature_range": feature_range, **arguments}
     if head == "sigmoid" and "multi_label" in accepted:
         arguments["multi_label"] = True
+    design = network_design(name, preset, arguments)
     try:
-        model = module.build(shape, classes or chosen.classes, module.Design(**arguments))
+        model = module.build(shape, classes or chosen.classes, design)
     except (TypeError, ValueError) as error:  # Keras raises these if a layer does not fit
         text = one_line(error)
         raise ConfigError(
@@ -228,22 +242,6 @@ def build_model(
             "its arguments or the front end"
         ) from None
     return _with_head(model, head)
-
-
-def _require_arguments(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of a network; refuses unknown arguments and values of the wrong type."""
-    accepted = design_defaults(name)
-    for key, value in arguments.items():
-        if key not in accepted:
-            raise ConfigError(
-                f"unknown argument {key!r} of model {name}: its arguments are {', '.join(accepted)}"
-            )
-        if not _fits(value, accepted[key]):
-            kind = type(accepted[key]).__name__
-            raise ConfigError(
-                f"argument {key!r} of model {name} is {value!r}: give a value of type {kind}"
-            )
-    return accepted
 
 
 def _with_head(model: keras.Model, head: str) -> keras.Model:
@@ -281,11 +279,3 @@ def learnt_figures(name: str, model: keras.Model, features: tf.Tensor) -> dict[s
     """
     report = getattr(_module(name), "learnt", None)
     return report(model, features) if report else {}
-
-
-def _fits(value: Any, default: Any) -> bool:
-    """Whether a value has its default's type; Keras would treat ``"off"`` as true."""
-    if isinstance(default, bool) or not isinstance(default, int | float):
-        return isinstance(value, bool) or not isinstance(default, bool)
-    kind = int if isinstance(default, int) else (int, float)
-    return isinstance(value, kind) and not isinstance(value, bool)

@@ -3,20 +3,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import dataclasses
+from collections.abc import Sequence
 
 from m3net_tf.networks.models.registry import build_model
-from m3net_tf.system.errors import ConfigError, require_known_keys
+from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras, tf
 
-_CLASSIFIER_KEYS = ("name", "preset", "arguments")
+
+@dataclasses.dataclass(frozen=True)
+class Classifier:
+    """The network behind a first part.
+
+    Attributes:
+        name: network.
+        preset: one of its presets.
+        arguments: arguments of the network that differ from the preset's.
+    """
+
+    name: str
+    preset: str
+    arguments: dict[str, object] | None = None
 
 
 def put_in_front(
     inputs: tf.Tensor,
     x: tf.Tensor,
-    classifier: Mapping[str, Any],
+    classifier: Classifier,
     classes: int,
     *,
     name: str,
@@ -27,7 +40,7 @@ def put_in_front(
     Args:
         inputs: input of the first part.
         x: its output, a map of shape (batch, F, T, channels).
-        classifier: the network that follows: ``name``, ``preset`` and optionally ``arguments``.
+        classifier: the network that follows.
         classes: number of classes.
         name: name of the joined network, which cannot be its own classifier.
         refused: other networks that cannot be the classifier.
@@ -36,25 +49,19 @@ def put_in_front(
         Keras model with the layers of the first part and of the classifier.
 
     Raises:
-        ConfigError: the classifier is unknown, refused, or lacks a key.
+        ConfigError: the classifier is unknown or refused.
     """
-    require_known_keys(classifier, _CLASSIFIER_KEYS, "in section 'model.classifier'")
-    for key in ("name", "preset"):
-        if key not in classifier:
-            raise ConfigError(f"section 'model.classifier' lacks {key!r}: name a network")
-    if classifier["name"] == name:
-        raise ConfigError(f"model.classifier is {name} itself: name another network")
-    if classifier["name"] in refused:
+    if classifier.name == name or classifier.name in refused:
         raise ConfigError(
-            f"model.classifier is {classifier['name']}, which cannot follow {name}: name "
-            "another network"
+            f"model.arguments.classifier.name is {classifier.name}, which cannot follow {name}: "
+            "name another network"
         )
     network = build_model(
-        classifier["name"],
-        classifier["preset"],
+        classifier.name,
+        classifier.preset,
         input_shape=tuple(x.shape[1:]),
         classes=classes,
-        overrides=classifier.get("arguments"),
+        overrides=classifier.arguments,
     )
     # Called layer by layer, so that the classifier's layers belong to this network and are counted,
     # quantised and trained like any others.

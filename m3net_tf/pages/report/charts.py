@@ -8,16 +8,21 @@ from typing import Any
 
 import altair as alt
 
+Spec = dict[str, Any]
+"""A Vega-Lite specification: JSON for the page."""
+Row = Mapping[str, object]
+"""A row of a chart's data: value by field."""
+
 _BAR = 20  # pixels
 _TALLEST = 1500
 
 
-def chart_of(rows: Sequence[Mapping[str, Any]]) -> alt.Chart:
+def chart_of(rows: Sequence[Row]) -> alt.Chart:
     """A chart without marks of some rows."""
     return alt.Chart(alt.InlineData(values=list(rows)))
 
 
-def drawn(chart: alt.Chart | alt.LayerChart | alt.FacetChart, height: int) -> dict[str, Any]:
+def drawn(chart: alt.Chart | alt.LayerChart | alt.FacetChart, height: int) -> Spec:
     """Vega-Lite specification with its data, as wide as its place on the page.
 
     Args:
@@ -25,13 +30,11 @@ def drawn(chart: alt.Chart | alt.LayerChart | alt.FacetChart, height: int) -> di
         height: its height in pixels.
     """
     with alt.data_transformers.enable(consolidate_datasets=False):
-        specification: dict[str, Any] = chart.properties(width="container", height=height).to_dict()
+        specification: Spec = chart.properties(width="container", height=height).to_dict()
     return specification
 
 
-def layer_bars(
-    rows: Sequence[Mapping[str, Any]], value: alt.X, tooltip: Sequence[str | alt.Tooltip]
-) -> dict[str, Any]:
+def layer_bars(rows: Sequence[Row], value: alt.X, tooltip: Sequence[str | alt.Tooltip]) -> Spec:
     """A bar for each row in their order, named by its ``layer``.
 
     Args:

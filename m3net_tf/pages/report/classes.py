@@ -4,14 +4,15 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import altair as alt
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.pages.report.charts import chart_of, drawn, run_legend
+from m3net_tf.pages.report.charts import Spec, chart_of, drawn, run_legend
 from m3net_tf.pages.report.clips import no_clips
 from m3net_tf.pages.report.content import (
     Block,
@@ -32,6 +33,17 @@ Counts = npt.NDArray[np.int64]
 MOST_CONFUSED = 10
 _NUMBERED = 20  # classes up to which cells of the confusion matrix have numbers
 _CELL, _SMALL_CELL = 26, 18  # pixels of a row with and without numbers
+
+
+class ClassRow(TypedDict):
+    """A figure of a class of a run, with its interval: shares."""
+
+    run: str
+    label: str
+    figure: str
+    value: float
+    low: float
+    high: float
 
 
 def confusion(runs: Sequence[RunData]) -> Section:
@@ -101,7 +113,7 @@ def _confusion_of(run: RunData) -> list[Block]:
     ]
 
 
-def matrix_chart(counts: Counts, labels: Sequence[str], *, changed: bool = False) -> dict[str, Any]:
+def matrix_chart(counts: Counts, labels: Sequence[str], *, changed: bool = False) -> Spec:
     """A confusion matrix whose cells' opacity is the share of the row, or of the largest change.
 
     Args:
@@ -123,11 +135,7 @@ def matrix_chart(counts: Counts, labels: Sequence[str], *, changed: bool = False
         for j, answer in enumerate(labels)
     ]
     few = len(labels) <= _NUMBERED
-    axis: dict[str, Any] = {
-        "labelLimit": 110,
-        "ticks": False,
-        "domain": False,
-    }
+    axis_of = functools.partial(alt.Axis, labelLimit=110, ticks=False, domain=False)
     band = alt.Scale(paddingInner=0.06)
     order = list(labels)
     base = chart_of(rows).encode(
@@ -136,9 +144,9 @@ def matrix_chart(counts: Counts, labels: Sequence[str], *, changed: bool = False
             sort=order,
             title="answer",
             scale=band,
-            axis=alt.Axis(labelAngle=-60 if few else -90, labelOverlap=not few, **axis),
+            axis=axis_of(labelAngle=-60 if few else -90, labelOverlap=not few),
         ),
-        y=alt.Y("true:N", sort=order, title="true class", scale=band, axis=alt.Axis(**axis)),
+        y=alt.Y("true:N", sort=order, title="true class", scale=band, axis=axis_of()),
         tooltip=[alt.Tooltip("true:N", title="true class"), "answer:N", "clips:Q"],
     )
     cells = base.mark_rect(cornerRadius=2).encode(
@@ -180,7 +188,7 @@ def per_class(runs: Sequence[RunData]) -> Section:
     return Section("classes", "Classes", explanation, parts)
 
 
-def _class_rows(run: RunData) -> list[dict[str, Any]]:
+def _class_rows(run: RunData) -> list[ClassRow]:
     """A row for each class and figure, with its interval."""
     counts = _matrix(run)
     if counts is None:
@@ -200,7 +208,7 @@ def _class_rows(run: RunData) -> list[dict[str, Any]]:
 
 def _class_row(
     run: RunData, label: str, figure: str, value: float, interval: tuple[float, float]
-) -> dict[str, Any]:
+) -> ClassRow:
     return {
         "run": run.name,
         "label": label,
@@ -211,7 +219,7 @@ def _class_row(
     }
 
 
-def _class_chart(rows: Sequence[dict[str, Any]], figure: str, runs: int) -> dict[str, Any]:
+def _class_chart(rows: Sequence[ClassRow], figure: str, runs: int) -> Spec:
     shown = [row for row in rows if row["figure"] == figure]
     labels = list(dict.fromkeys(row["label"] for row in shown))
     names = list(dict.fromkeys(row["run"] for row in shown))

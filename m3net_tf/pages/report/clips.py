@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from m3net_tf.audio.datasets.audio import Audio
 from m3net_tf.audio.frontend import FrontendConfig, dequantize_features, feature_hz
-from m3net_tf.pages.report.charts import drawn
+from m3net_tf.pages.report.charts import Row, Spec, drawn
 from m3net_tf.pages.report.content import (
     Block,
     Chart,
@@ -251,7 +251,7 @@ def _map_of(run: RunData) -> list[Block]:
     ]
 
 
-def map_chart(rows: Sequence[dict[str, Any]], labels: Sequence[str]) -> dict[str, Any]:
+def map_chart(rows: Sequence[Row], labels: Sequence[str]) -> Spec:
     """The clips as points, the wrong ones in rings.
 
     Args:

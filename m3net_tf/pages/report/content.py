@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
+from m3net_tf.pages.report.charts import Spec
 from m3net_tf.pages.report.gather import RunData
 
 
@@ -23,7 +24,7 @@ class Chart:
     """
 
     kind: ClassVar[str] = "chart"
-    spec: Mapping[str, Any]
+    spec: Spec
     text: str
     caption: str = ""
     plays: bool = False

@@ -8,7 +8,7 @@ from typing import Any
 
 import altair as alt
 
-from m3net_tf.pages.report.charts import layer_bars
+from m3net_tf.pages.report.charts import Spec, layer_bars
 from m3net_tf.pages.report.content import Block, Chart, Drawing, Note, Section, Table, side_by_side
 from m3net_tf.pages.report.gather import RunData
 from m3net_tf.pages.report.words import difference, percent
@@ -72,7 +72,7 @@ def _accuracy_table(report: Mapping[str, Any]) -> Table:
     return Table(columns, rows, f"Method {report['method']}")
 
 
-def _ranking_chart(ranking: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _ranking_chart(ranking: Sequence[Mapping[str, Any]]) -> Spec:
     rows = [
         {
             "layer": f"{cost['layer']}: {cost['operator']}",
@@ -91,7 +91,7 @@ def _ranking_chart(ranking: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     )
 
 
-def _tensor_chart(tensors: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _tensor_chart(tensors: Sequence[Mapping[str, Any]]) -> Spec:
     rows = [
         {
             "layer": f"{index}: {tensor['layer']}",

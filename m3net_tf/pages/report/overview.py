@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, TypedDict
 
 import altair as alt
 
 from m3net_tf.pages.report.added import before_and_after
-from m3net_tf.pages.report.charts import chart_of, drawn
+from m3net_tf.pages.report.charts import Spec, chart_of, drawn
 from m3net_tf.pages.report.content import Block, Chart, Note, Part, Section, Table, Tiles
 from m3net_tf.pages.report.gather import RunData, hits
 from m3net_tf.pages.report.run_files import read_history
@@ -50,6 +50,16 @@ class Figure:
         return percent(self.value, 2) if self.share else number(self.value)
 
 
+class CurvePoint(TypedDict):
+    """A figure of a split after an epoch of a run."""
+
+    run: str
+    epoch: float
+    figure: str
+    split: str
+    value: float
+
+
 def figures_of(run: RunData) -> list[Figure]:
     """Accuracy, size and cost of a run, from its training, quantisation and board."""
     test = run.metrics.test
@@ -58,8 +68,8 @@ def figures_of(run: RunData) -> list[Figure]:
     else:
         bounds = interval((test["accuracy_95_low"], test["accuracy_95_high"]))
         first = Figure("test accuracy", test["accuracy"], True, f"({bounds})")
-    board: Mapping[str, Any] = run.file("summary.json") or {}
-    stages: Mapping[str, Any] = board.get("accuracy", {})
+    board = run.file("summary.json") or {}
+    stages = board.get("accuracy", {})
     return [
         _validated(run),
         first,
@@ -72,7 +82,7 @@ def figures_of(run: RunData) -> list[Figure]:
         Figure("arena, bytes", board.get("arena_bytes")),
         Figure("flash of the firmware, bytes", board.get("flash_bytes")),
         Figure("RAM of the firmware, bytes", board.get("ram_bytes")),
-        Figure("instructions per inference", _instructions(board)),
+        Figure("instructions per inference", board.get("instructions")),
     ]
 
 
@@ -84,12 +94,6 @@ def _validated(run: RunData) -> Figure:
     bounds = interval((result["accuracy_95_low"], result["accuracy_95_high"]))
     remark = f"({bounds}), all {result['clips']} clips"
     return Figure(name, result["accuracy"], True, remark)
-
-
-def _instructions(board: Mapping[str, Any]) -> float | None:
-    count = board.get("instructions")
-    # Summaries of early releases have an entry for each part.
-    return count.get("model") if isinstance(count, Mapping) else count
 
 
 def overview(runs: Sequence[RunData]) -> Section:
@@ -148,9 +152,9 @@ def _recipe_changes(runs: Sequence[RunData]) -> Part:
     return Part("Differences of the recipes", [block])
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def _flat(values: Mapping[str, object], prefix: str = "") -> dict[str, object]:
     """Nested sections as one level: ``{"a": {"b": 1}, "c": {}}`` to ``{"a.b": 1}``."""
-    flat: dict[str, Any] = {}
+    flat: dict[str, object] = {}
     for key, value in values.items():
         if isinstance(value, Mapping):
             flat |= _flat(value, f"{prefix}{key}.")
@@ -159,7 +163,7 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     text = str(value)
     return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}…"
 
@@ -194,7 +198,7 @@ def _same_clips(runs: Sequence[RunData]) -> Part | None:
 
 def learning_curves(runs: Sequence[RunData]) -> Section:
     """Loss, score and other columns of the histories over the epochs."""
-    rows: list[dict[str, Any]] = []
+    rows: list[CurvePoint] = []
     blocks: list[Block] = []
     for run in runs:
         try:
@@ -232,9 +236,9 @@ def learning_curves(runs: Sequence[RunData]) -> Section:
     return Section("curves", "Learning curves", explanation, [Part("", [*charts, *blocks])])
 
 
-def _curve_chart(rows: Sequence[dict[str, Any]], figure: str, runs: int) -> dict[str, Any]:
+def _curve_chart(rows: Sequence[CurvePoint], figure: str, runs: int) -> Spec:
     splits = list(dict.fromkeys(row["split"] for row in rows))
-    colour = "run" if runs > 1 else "split"
+    colour: Literal["run", "split"] = "run" if runs > 1 else "split"
     several = len({row[colour] for row in rows}) > 1
     title = " ".join(["validation"] * (splits == ["validation"]) + figure.split("_"))
     encodings: dict[str, Any] = {
@@ -257,7 +261,7 @@ def _curve_chart(rows: Sequence[dict[str, Any]], figure: str, runs: int) -> dict
     return drawn(chart_of(rows).mark_line(point=True).encode(**encodings), 220)
 
 
-def _curve_text(rows: Sequence[dict[str, Any]], figure: str) -> str:
+def _curve_text(rows: Sequence[CurvePoint], figure: str) -> str:
     words = []
     for name, split in dict.fromkeys((row["run"], row["split"]) for row in rows):
         values = [row["value"] for row in rows if (row["run"], row["split"]) == (name, split)]

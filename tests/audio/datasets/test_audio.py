@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from refusals import refuses
 
 from m3net_tf.audio.datasets.audio import FIT_RULES, fit_length, from_pcm16, read_audio, to_pcm16
 from m3net_tf.system.errors import ConfigError, DataError
@@ -154,7 +155,7 @@ def test_fit_length():
     for rule in FIT_RULES:
         assert fit_length(seven, 7, rule).tolist() == seven.tolist()
         assert fit_length(three, 5, rule).dtype == np.float32
-    with pytest.raises(ConfigError, match="'stretch' is unknown; choose from pad, loop, crop"):
+    with refuses(ConfigError, "'stretch'", "crop", "loop", "pad"):
         fit_length(three, 5, "stretch")
     with pytest.raises(DataError, match="cannot be looped"):
         fit_length(three[:0], 5, "loop")

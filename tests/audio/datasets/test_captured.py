@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from refusals import refuses
 
 from m3net_tf.audio.datasets import captured
 from m3net_tf.audio.datasets.captured import COLUMNS, TABLE, CapturedClips
@@ -65,10 +66,10 @@ def test_a_captured_clip_has_its_provenance_and_is_a_clip_of_the_folder_data_set
 @pytest.mark.parametrize("label", ["", "..", ".hidden", "a/b", "a\\b", "/clap", " clap", "a\nb"])
 def test_labels_that_cannot_be_class_folders_are_refused(tmp_path: Path, label: str):
     clips = CapturedClips(tmp_path)
-    with pytest.raises(ConfigError, match="a name that a folder can have"):
+    with refuses(ConfigError, "name"):
         clips.add(SOUND, 8000, label, {})
     path = clips.add(SOUND, 8000, None, {})
-    with pytest.raises(ConfigError, match="a name that a folder can have"):
+    with refuses(ConfigError, "name"):
         clips.relabel(path, label)
     assert len(clips.unlabelled()) == 1
 
@@ -83,10 +84,10 @@ def test_wrong_input_is_one_line_that_says_how_to_fix_it(tmp_path: Path):
     ):
         with pytest.raises(ConfigError, match=message):
             clips.add(SOUND, 8000, "clap", provenance)
-    with pytest.raises(ConfigError, match="give 1000 to 768000 Hz"):
+    with refuses(ConfigError, "1000", "768000"):
         clips.add(SOUND, 0, "clap", {})
     for sound in (SOUND[:0], SOUND[None], SOUND * np.float32(np.nan)):
-        with pytest.raises(DataError, match="give finite mono samples"):
+        with refuses(DataError, "mono"):
             clips.add(sound, 8000, "clap", {})
     (tmp_path / "outside.wav").write_bytes(b"")
     for path in (tmp_path / "outside.wav", tmp_path / "clap" / ".." / ".." / "x.wav"):
@@ -95,10 +96,10 @@ def test_wrong_input_is_one_line_that_says_how_to_fix_it(tmp_path: Path):
         with pytest.raises(DataError, match="is not a clip of"):
             clips.remove(path)
     (tmp_path / TABLE).write_text("file,label\n")
-    with pytest.raises(DataError, match=r"has no column 'detected'; restore it, or delete it"):
+    with refuses(DataError, "'detected'"):
         list(clips)
     (tmp_path / TABLE).write_bytes(b"\xff")
-    with pytest.raises(DataError, match="is not a CSV table in UTF-8"):
+    with refuses(DataError, "CSV", "UTF-8"):
         list(clips)
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
 
-import pytest
+from refusals import refuses
 
 from m3net_tf.audio.datasets import (
     checking,
@@ -30,12 +30,12 @@ def test_info_of_every_data_set(make_layout):
     here = tables.info_lines("us8k", make_layout("us8k"))
     assert "Here: official-10fold (folds 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 of 10), fold 1 tests" in here
     assert "  test: 40 clips" in here
-    with pytest.raises(ConfigError, match="'us9k' is unknown"):
+    with refuses(ConfigError, "'us9k'"):
         tables.info_lines("us9k")
 
 
 def test_info_of_a_broken_copy(make_layout, tmp_path):
-    with pytest.raises(DataError, match="void: does not exist; correct DATA_DIR"):
+    with refuses(DataError, "DATA_DIR"):
         tables.info_lines("us8k", tmp_path / "void")
     root = make_layout("us8k")
     (root / "UrbanSound8K/metadata/UrbanSound8K.csv").unlink()
@@ -91,7 +91,7 @@ def test_check_finds_a_group_on_both_sides(make_layout):
     assert not checked.passed
     assert any(f"group src_file {source} is in" in error for error in checked.errors)
     table.unlink()
-    with pytest.raises(DataError, match="metadata is missing"):
+    with refuses(DataError, "metadata"):
         checking.check("esc10", root)
 
 
@@ -128,7 +128,7 @@ def test_options_in_words():
         "silence_test": False,
     }
     for word in ("clip_s", "=3"):
-        with pytest.raises(ConfigError, match=r"is not NAME=VALUE; write it like clip_s=2.5"):
+        with refuses(ConfigError, "NAME=VALUE", "clip_s=2.5"):
             tables.parse_options([word])
-    with pytest.raises(ConfigError, match=r"option 'a=\[1' is not valid YAML: "):
+    with refuses(ConfigError, "'a=[1'", "YAML"):
         tables.parse_options(["a=[1"])

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from refusals import refuses
 
 from m3net_tf.audio.datasets import dataset_info, load_dataset, registry
 from m3net_tf.audio.datasets.fetch import RECORD, fetch
@@ -95,9 +96,9 @@ def test_fetch_a_real_layout(name, publish, server, tmp_path):
 
 
 def test_nothing_to_fetch(tmp_path):
-    with pytest.raises(DataError, match="cremad cannot be fetched by the program: git lfs clone"):
+    with refuses(DataError, "cremad", "git lfs clone"):
         fetch("cremad", tmp_path)
-    with pytest.raises(DataError, match="audioset cannot be fetched by the program: download"):
+    with refuses(DataError, "audioset"):
         fetch("audioset", tmp_path)
     lines: list[str] = []
     fetch("synth", log=lines.append)
@@ -112,7 +113,7 @@ def test_an_archive_of_ones_own(make_layout, tmp_path):
         folder = fetch("cremad", tmp_path / "data", url=url)
         assert len(load_dataset("cremad", tmp_path / "data").clips) == 546
         shutil.rmtree(folder)
-    with pytest.raises(DataError, match="ftp://x/y.tar: is neither a web address nor a file"):
+    with refuses(DataError, "ftp://x/y.tar"):
         fetch("cremad", tmp_path / "data", url="ftp://x/y.tar")
 
 
@@ -131,7 +132,7 @@ def test_mirror(publish, server, tmp_path):
     (server.folder / "mirror").mkdir()
     for path in server.folder.glob("*.tar.gz"):
         path.rename(server.folder / "mirror" / path.name)
-    with pytest.raises(DataError, match="the server returns 404 .*choose a mirror with --url"):
+    with refuses(DataError, "404", "--url"):
         fetch("nsynth", tmp_path / "data")
     with pytest.raises(ConfigError, match="is one file, but 3 archives are needed; .*ending in /"):
         fetch("nsynth", tmp_path / "data", url=server.url + "mirror/nsynth-test.jsonwav.tar.gz")

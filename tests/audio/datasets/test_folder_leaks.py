@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
+from refusals import refuses
 
 from m3net_tf.audio.datasets import (
     checking,
@@ -106,7 +107,7 @@ def test_a_column_that_is_half_empty_is_no_choice(make_layout):
         for i, path in enumerate(sorted(root.rglob("*.wav")))
     ]
     (root / "clips.csv").write_text("\n".join(["path,label,group", *rows]))
-    with pytest.raises(DataError, match=r"20 of 40 clips have no group, such as clap/speaker0_1"):
+    with refuses(DataError, "20", "40", "clap/speaker0_1"):
         load_dataset("folder", root, table="clips.csv")
 
 
@@ -116,7 +117,7 @@ def test_a_column_that_is_half_empty_is_no_choice(make_layout):
 def test_one_class_is_refused(make_layout):
     root = make_layout("folder")
     shutil.rmtree(root / "snap")
-    with pytest.raises(DataError, match=r"only one class, 'clap' \(20 clips\): add a folder"):
+    with refuses(DataError, "'clap'", "20"):
         load_dataset("folder", root).check_trainable()
     checked = checking.check("folder", root)
     assert not checked.passed and "only one class" in checked.errors[0]
@@ -166,9 +167,9 @@ def test_a_parent_folder_is_refused_with_the_data_sets_name(make_layout, write_w
     root = made.rename(made.with_name("sounds"))
     write_wav(tmp_path / "project" / ".venv" / "lib" / "tone.wav")
     (tmp_path / "project" / "docs").mkdir()
-    with pytest.raises(DataError, match=f"seems to be the data set: give DATA_DIR={root}"):
+    with refuses(DataError, "DATA_DIR=", root):
         load_dataset("folder", tmp_path / "project" / "data")
-    with pytest.raises(DataError, match=f"seems to be the data set: give DATA_DIR={root}"):
+    with refuses(DataError, "DATA_DIR=", root):
         load_dataset("folder", tmp_path / "project")
 
 
@@ -182,12 +183,12 @@ def test_folders_of_speakers_in_the_classes_are_fine(tmp_path, write_wav):
 def test_classes_may_be_named(make_layout, write_wav):
     root = make_layout("folder")
     (root / "notes").mkdir()
-    with pytest.raises(DataError, match="notes: class has no sound file.* by option classes"):
+    with refuses(DataError, "notes", "classes"):
         load_dataset("folder", root)
     assert load_dataset("folder", root, classes=["snap", "clap"]).info.labels == ("clap", "snap")
-    with pytest.raises(DataError, match="has no class folder 'whistle'"):
+    with refuses(DataError, "'whistle'"):
         load_dataset("folder", root, classes=["clap", "whistle"])
-    with pytest.raises(ConfigError, match="give folder names"):
+    with refuses(ConfigError, "dataset.options.classes"):
         load_dataset("folder", root, classes=[True])
 
 
@@ -207,7 +208,7 @@ def test_silence_is_cut_out_of_noise_recordings(make_layout, write_wav):
     assert zero == ["train"] and dataset.shared_groups() == {} and len(dataset.noise_clips()) == 1
     assert load_dataset("folder", root, silence_percentage=0).info.labels == ("clap", "snap")
     write_wav(root / "_background_noise_" / "short.wav", 16_000)
-    with pytest.raises(DataError, match=r"short.wav: is shorter than 10 s, too short for silence"):
+    with refuses(DataError, "short.wav", "10"):
         load_dataset("folder", root)
 
 
@@ -229,7 +230,7 @@ def test_silence_is_made_where_there_are_no_recordings(make_layout):
     assert np.array_equal(dataset.load(silence[0]), sounds[0])
     assert dataset.info.groups_known and dataset.leak() == 0
     (root / "clap").rename(root / "_silence_")
-    with pytest.raises(ConfigError, match="there is already a class _silence_"):
+    with refuses(ConfigError, "_silence_"):
         load_dataset("folder", root, silence_percentage=10)
 
 
@@ -279,5 +280,5 @@ def test_a_guess_is_printed_as_it_is_used(make_layout):
     assert "    group_pattern: (speaker[0-9]+)" in lines
     options = tables.parse_options(["group_pattern=(speaker[0-9]+)"])
     assert load_dataset("folder", root, **options).info.protocol == "grouped"
-    with pytest.raises(ConfigError, match="--suggest is for data set folder only"):
+    with refuses(ConfigError, "--suggest"):
         tables.suggestions("synth")

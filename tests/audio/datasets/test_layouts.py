@@ -9,6 +9,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from refusals import refuses
 
 from m3net_tf.audio.datasets import SPLITS, dataset_info, load_dataset
 from m3net_tf.system.errors import ConfigError, DataError
@@ -66,18 +67,18 @@ def test_partial_and_broken_esc(make_layout):
     dataset = load_dataset("esc10", root, fold=2)
     assert dataset.info.protocol == "official-5fold (folds 1, 2, 3 of 5)"
     assert sizes(dataset) == [40, 40, 40]
-    with pytest.raises(DataError, match=r"audio/5-\*.wav: folder of the test fold is missing"):
+    with refuses(DataError, "audio/5-*.wav"):
         load_dataset("esc10", root, fold=5)
     gone = next(root.glob("audio/3-*"))
     gone.unlink()
-    with pytest.raises(DataError, match=f"{gone.name}: is in the metadata but missing"):
+    with refuses(DataError, gone.name):
         load_dataset("esc10", root)
     table = root / "meta/esc50.csv"
     table.write_text(table.read_text().replace("helicopter", "hovercraft"))
-    with pytest.raises(DataError, match="unknown class or fold 'hovercraft'"):
+    with refuses(DataError, "'hovercraft'"):
         load_dataset("esc10", root)
     shutil.rmtree(root / "audio")
-    with pytest.raises(DataError, match="audio: has none of the WAV files"):
+    with refuses(DataError, "audio:"):
         load_dataset("esc10", root)
 
 
@@ -129,7 +130,7 @@ def test_strange_file_names(make_layout, name, old, new):
     root = make_layout(name)
     path = next(root.rglob(f"{old}.wav"))
     path.rename(path.with_name(f"{new.split('/')[-1]}.wav"))
-    with pytest.raises(DataError, match=f"{new}.wav: name is not .*; remove the file"):
+    with refuses(DataError, new, ".wav"):
         load_dataset(name, root)
 
 
@@ -150,7 +151,7 @@ def test_cremad_splits(make_layout):
 
 @pytest.mark.parametrize("name", ["ravdess", "cremad", "nsynth"])
 def test_empty_folder(name, tmp_path):
-    with pytest.raises(DataError, match=f"{tmp_path}: has no"):
+    with refuses(DataError, tmp_path):
         load_dataset(name, tmp_path)
 
 
@@ -168,7 +169,7 @@ def test_nsynth_tasks(make_layout):
     assert pitch.info.labels == ("60", "62")
     assert sizes(pitch) == [44, 10, 10]  # pitch 61 is never trained
     assert "20 notes of pitches without training are left out" in pitch.info.notes
-    with pytest.raises(ConfigError, match="task 'family' is unknown; choose from instrument"):
+    with refuses(ConfigError, "'family'"):
         load_dataset("nsynth", root, task="family")
 
 
@@ -178,7 +179,7 @@ def test_partial_and_broken_nsynth(make_layout):
     dataset = load_dataset("nsynth", root)
     assert dataset.info.protocol == "official-split (64 of 305979 clips)"
     (root / "nsynth-valid/audio/stray.wav").touch()
-    with pytest.raises(DataError, match=r"stray.wav: is not in examples.json with its"):
+    with refuses(DataError, "stray.wav", "examples.json"):
         load_dataset("nsynth", root)
 
 
@@ -207,10 +208,10 @@ def test_partial_and_broken_fsd50k(make_layout):
     assert load_dataset("fsd50k", root).info.protocol == "official-split (24 of 51197 clips)"
     table = root / "FSD50K.ground_truth/dev.csv"
     table.write_text(table.read_text().replace("train", "learn"))
-    with pytest.raises(DataError, match=r"dev.csv: line 2 has the unknown split 'learn'"):
+    with refuses(DataError, "dev.csv", "2", "'learn'"):
         load_dataset("fsd50k", root)
     (root / "FSD50K.ground_truth/vocabulary.csv").unlink()
-    with pytest.raises(DataError, match="vocabulary.csv: is missing; point DATA_DIR"):
+    with refuses(DataError, "vocabulary.csv", "DATA_DIR"):
         load_dataset("fsd50k", root)
 
 
@@ -237,16 +238,16 @@ def test_partial_and_broken_audioset(make_layout):
         path.unlink()
     part = load_dataset("audioset", root)
     assert part.info.protocol == "official-split (balanced) (65 of 70 clips)"
-    with pytest.raises(DataError, match="unbalanced_train_segments.csv: list of clips is missing"):
+    with refuses(DataError, "unbalanced_train_segments.csv"):
         load_dataset("audioset", root, subset="both")
-    with pytest.raises(ConfigError, match="subset 'all' is unknown; choose from balanced"):
+    with refuses(ConfigError, "'all'"):
         load_dataset("audioset", root, subset="all")
     path = root / "eval_segments.csv"
     path.write_text(path.read_text().replace("/m/c", "/m/d"))
-    with pytest.raises(DataError, match=r"line \d+ has the class '/m/d', which is not in class_"):
+    with refuses(DataError, "'/m/d'", "class_"):
         load_dataset("audioset", root)
     path.write_text("e, 30, 40\n")
-    with pytest.raises(DataError, match="line 1 is not: video, start, end, classes"):
+    with refuses(DataError, "line 1", "video, start, end, classes"):
         load_dataset("audioset", root)
 
 
@@ -260,7 +261,7 @@ def test_folder_says_what_it_does_not_know(make_layout):
     assert dataset.info.labels == ("clap", "snap")
     assert sizes(dataset) == [24, 8, 8]
     assert dataset.load(dataset.clips[0]).shape == (4000,)
-    with pytest.raises(ConfigError, match="protocol grouped needs groups.* set group_pattern"):
+    with refuses(ConfigError, "group_pattern"):
         load_dataset("folder", root, protocol="grouped")
 
 
@@ -285,7 +286,7 @@ def test_folder_with_folders_of_splits(make_layout, tmp_path):
     dataset = load_dataset("folder", tmp_path / "own")
     assert dataset.info.protocol == "listed-split (groups unknown)"
     assert sizes(dataset) == [40, 40, 40]
-    with pytest.raises(DataError, match="group speaker0 is in train and validation and test"):
+    with refuses(DataError, "speaker0"):
         load_dataset("folder", tmp_path / "own", group_pattern="(speaker[0-9])")
 
 
@@ -303,20 +304,20 @@ def test_folder_with_a_table(make_layout):
     assert {clip.group for clip in dataset.split("test")} == {"4"}
     assert len({clip.group for clip in dataset.split("validation")}) == 1
     table.write_text("\n".join(lines).replace(",test,", ",tset,"))
-    with pytest.raises(DataError, match="clips.csv: line .* an unknown split 'tset'"):
+    with refuses(DataError, "clips.csv", "'tset'"):
         load_dataset("folder", root, table="clips.csv")
     table.write_text("path,label\nclap/none.wav,clap\n")
-    with pytest.raises(DataError, match=r"none.wav: is in clips.csv but missing"):
+    with refuses(DataError, "none.wav", "clips.csv"):
         load_dataset("folder", root, table="clips.csv")
 
 
 def test_empty_class_folder(make_layout, tmp_path):
     root = make_layout("folder")
     (root / "whistle").mkdir()
-    with pytest.raises(DataError, match="whistle: class has no sound file; add some"):
+    with refuses(DataError, "whistle"):
         load_dataset("folder", root)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="empty: has no clips; put sound files"):
+    with refuses(DataError, "empty"):
         load_dataset("folder", tmp_path / "empty")
 
 

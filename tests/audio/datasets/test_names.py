@@ -7,6 +7,7 @@ import csv
 import os
 
 import pytest
+from refusals import refuses
 
 from m3net_tf.audio.datasets import load_dataset, statistics
 from m3net_tf.audio.datasets.clips import Clip, is_label
@@ -36,7 +37,7 @@ def test_a_table_cannot_bring_such_a_name(tmp_path, write_wav):
         for index in range(10):
             write_wav(tmp_path / f"{index}.wav", 100 + index)
             rows.writerow((f"{index}.wav", "a\nb" if index % 2 else "c"))
-    with pytest.raises(DataError, match=r"class 'a\\nb' has a line break"):
+    with refuses(DataError, "'a\\nb'"):
         load_dataset("folder", tmp_path, table="clips.csv")
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from refusals import refuses
 
 from m3net_tf.audio.datasets import load_dataset
 from m3net_tf.audio.datasets.noise import NOISE_PARTS, SILENCE
@@ -119,27 +120,27 @@ def test_noise_for_augmentation_is_the_training_part(folder):
 
 def test_missing_list(folder):
     (folder / "testing_list.txt").unlink()
-    with pytest.raises(DataError, match=r"testing_list.txt: list of the official split is missing"):
+    with refuses(DataError, "testing_list.txt"):
         load_dataset(NAME, folder)
 
 
 def test_listed_clip_that_is_missing(folder):
     gone = folder / "yes" / f"{12:08x}_nohash_0.wav"
     gone.unlink()
-    with pytest.raises(DataError, match=f"{gone}: is listed in testing_list.txt but missing"):
+    with refuses(DataError, gone, "testing_list.txt"):
         load_dataset(NAME, folder)
 
 
 def test_clip_on_both_lists(folder):
     with (folder / "testing_list.txt").open("a") as file:
         file.write(f"yes/{10:08x}_nohash_0.wav\n")
-    with pytest.raises(DataError, match=r"is also in validation_list.txt"):
+    with refuses(DataError, "validation_list.txt"):
         load_dataset(NAME, folder)
 
 
 def test_speaker_on_both_sides(folder, write_wav):
     write_wav(folder / "yes" / f"{12:08x}_nohash_9.wav", 100)  # unlisted, so it would train
-    with pytest.raises(DataError, match="group 0000000c is in train and test"):
+    with refuses(DataError, "0000000c"):
         load_dataset(NAME, folder)
 
 
@@ -149,26 +150,24 @@ def test_empty_class(folder, remove_folder):
         path.unlink()
     if remove_folder:
         (folder / "stop").rmdir()
-    with pytest.raises(DataError, match="stop: class has no WAV file; fetch the data again"):
+    with refuses(DataError, "stop"):
         load_dataset(NAME, folder)
 
 
 def test_missing_noise(folder):
     for path in (folder / "_background_noise_").iterdir():
         path.unlink()
-    with pytest.raises(
-        DataError, match=r"_background_noise_: class has no WAV file; .* set silence"
-    ):
+    with refuses(DataError, "_background_noise_", "WAV"):
         load_dataset(NAME, folder)
     assert load_dataset(NAME, folder, silence_percentage=0).noise_clips() == ()
 
 
 def test_broken_or_short_noise(folder, write_wav):
     write_wav(folder / "_background_noise_" / "noise_1.wav", 16_000 * 5)
-    with pytest.raises(DataError, match=r"noise_1.wav: is shorter than 10 s"):
+    with refuses(DataError, "noise_1.wav", "10"):
         load_dataset(NAME, folder)
     (folder / "_background_noise_" / "noise_1.wav").write_bytes(b"nothing")
-    with pytest.raises(DataError, match=r"noise_1.wav: is not a readable sound file") as caught:
+    with refuses(DataError, "noise_1.wav") as caught:
         load_dataset(NAME, folder)
     assert str(caught.value).endswith(f"; delete {folder} and run m3net data fetch {NAME}")
 
@@ -177,15 +176,15 @@ def test_wrong_rate_is_an_error_unless_allowed(folder, write_wav):
     path = write_wav(folder / "yes" / f"{0:08x}_nohash_0.wav", 4000, rate_hz=8000)
     dataset = load_dataset(NAME, folder)
     clip = next(clip for clip in dataset.clips if clip.path == path)
-    with pytest.raises(DataError, match="8000 Hz, 16000 Hz is needed"):
+    with refuses(DataError, "8000", "16000"):
         dataset.load(clip)
     assert load_dataset(NAME, folder, resample=True).read(clip).shape == (8000,)
 
 
 def test_wrong_options(folder):
-    with pytest.raises(ConfigError, match="classes '10' is unknown; choose from 12, 35"):
+    with refuses(ConfigError, "'10'", "12", "35"):
         load_dataset(NAME, folder, classes="10")
-    with pytest.raises(ConfigError, match="unknown_percentage is 'all'"):
+    with refuses(ConfigError, "unknown_percentage", "'all'"):
         load_dataset(NAME, folder, unknown_percentage="all")
 
 

@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from refusals import refuses
 
 from m3net_tf import cli
 from m3net_tf.audio.datasets import (
@@ -158,7 +159,7 @@ def test_lists_make_the_subsets_of_the_results(name, tmp_path, write_wav):
     assert "subset" not in split_facts(load(name, official))
     for path in subset.split_lists.values():
         (tmp_path / "made" / path).write_text("")
-        with pytest.raises(DataError, match=rf"{path}: is not the list of subset {name}; run "):
+        with refuses(DataError, path, name):
             load(name, tmp_path / "made")
         make_subset(name, tmp_path / "made", official)
 
@@ -226,23 +227,23 @@ def test_files_are_copied_where_links_are_impossible(tiny_list, tmp_path, monkey
 
 def test_what_cannot_be_made_is_refused(tiny_list, tmp_path):
     first, second, *_ = find_subset("tiny").files
-    with pytest.raises(ConfigError, match="'huge' is unknown; choose from tiny$"):
+    with refuses(ConfigError, "'huge'"):
         make_subset("huge", tmp_path / "made", tiny_list)
-    with pytest.raises(DataError, match="void: folder of data set us8k does not exist"):
+    with refuses(DataError, "us8k"):
         make_subset("tiny", tmp_path / "made", tmp_path / "void")
-    with pytest.raises(DataError, match="UrbanSound8K: exists and is not subset tiny"):
+    with refuses(DataError, "UrbanSound8K"):
         make_subset("tiny", tiny_list / "UrbanSound8K", tiny_list)
     table = tiny_list / "UrbanSound8K/metadata/UrbanSound8K.csv"
     rows = table.read_text()
     table.write_text("\n".join(row for row in rows.splitlines() if Path(second).name not in row))
-    with pytest.raises(DataError, match=rf"has no row of {Path(second).name}, the first of 1 "):
+    with refuses(DataError, Path(second).name):
         make_subset("tiny", tmp_path / "made", tiny_list)
     table.unlink()
-    with pytest.raises(DataError, match=r"UrbanSound8K\.csv: is missing; fetch"):
+    with refuses(DataError, "UrbanSound8K.csv"):
         make_subset("tiny", tmp_path / "made", tiny_list)
     for name in (first, second):
         (tiny_list / "UrbanSound8K" / name).unlink()
-    with pytest.raises(DataError, match=rf"{first}: is missing, the first of 2 of the 40 files"):
+    with refuses(DataError, first):
         make_subset("tiny", tmp_path / "made", tiny_list)
     assert not (tmp_path / "made").exists()
 
@@ -276,15 +277,15 @@ def test_a_changed_folder_is_no_subset(tiny_list, tmp_path):
     table = target / "metadata/UrbanSound8K.csv"
     rows = table.read_text().splitlines(keepends=True)
     table.write_text("".join(row for row in rows if file.name not in row))
-    with pytest.raises(DataError, match=rf"{file}: is missing"):
+    with refuses(DataError, file):
         load_dataset("us8k", target, protocol="paper-random")
     make_subset("tiny", target, tiny_list)
     shutil.copy(file, file.with_name("1-0-0-9.wav"))
     table.write_text(table.read_text() + "1-0-0-9.wav,1,1,0,air_conditioner\n")
-    with pytest.raises(DataError, match=r"1-0-0-9\.wav: is not in subset tiny of .*delete"):
+    with refuses(DataError, "1-0-0-9.wav"):
         load_dataset("us8k", target, protocol="paper-random")
     (target / MARKER).write_text("# Subset: tiny\n")
-    with pytest.raises(DataError, match="no comment 'Data set'; restore or delete the file"):
+    with refuses(DataError, "'Data set'"):
         load_dataset("us8k", target, protocol="paper-random")
     (target / MARKER).unlink()
     assert not load_dataset("us8k", target, protocol="paper-random").info.subset

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from refusals import refuses
 
 from m3net_tf.audio.datasets.files import read_table
 from m3net_tf.audio.datasets.unpack import Limits, unpack
@@ -77,5 +78,5 @@ def test_tables_of_any_bytes(data: bytes, quoted: bool):
 def test_a_cell_of_a_megabyte(tmp_path: Path):
     path = tmp_path / "meta.csv"
     path.write_text(f"file,class\n{'x' * (1 << 20)},dog\n")
-    with pytest.raises(DataError, match=r"meta\.csv: is not a CSV table"):
+    with refuses(DataError, "meta.csv", "CSV"):
         read_table(path, ("file", "class"))

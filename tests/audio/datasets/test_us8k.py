@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from refusals import refuses
 
 from m3net_tf.audio.datasets import SPLITS, dataset_info, load_dataset
 from m3net_tf.system.errors import ConfigError, DataError
@@ -106,17 +107,17 @@ def test_paper_random_leaks_and_says_so(make_folder):
 
 def test_missing_parts(make_folder):
     root = make_folder(2)
-    with pytest.raises(DataError, match=r"fold7: folder of the test fold is missing; .* 1, 2"):
+    with refuses(DataError, "fold7", "1", "2"):
         load_dataset("us8k", root, fold=7)
     gone = next((root / "audio/fold2").iterdir())
     gone.unlink()
-    with pytest.raises(DataError, match=f"{gone}: is in the metadata but missing"):
+    with refuses(DataError, gone):
         load_dataset("us8k", root)
     shutil.rmtree(root / "audio/fold2")
-    with pytest.raises(DataError, match="only fold 1 is available; fetch another one"):
+    with refuses(DataError, "fold 1"):
         load_dataset("us8k", root)
     shutil.rmtree(root / "audio/fold1")
-    with pytest.raises(DataError, match="audio: has none of the folders fold1 to fold10"):
+    with refuses(DataError, "fold1", "fold10"):
         load_dataset("us8k", root)
 
 
@@ -125,27 +126,27 @@ def test_broken_metadata(make_folder):
     table = root / "metadata/UrbanSound8K.csv"
     text = table.read_text()
     table.write_text(text.replace("dog_bark", "cat_meow"))
-    with pytest.raises(DataError, match=r"UrbanSound8K.csv: line \d+ has the unknown class"):
+    with refuses(DataError, "UrbanSound8K.csv"):
         load_dataset("us8k", root)
     table.write_text(text.replace("fsID", "id"))
-    with pytest.raises(DataError, match="has no column 'fsID'"):
+    with refuses(DataError, "'fsID'"):
         load_dataset("us8k", root)
     table.write_bytes(b"\xff\xfe\x00\x01")
-    with pytest.raises(DataError, match="has no column 'slice_file_name'"):
+    with refuses(DataError, "'slice_file_name'"):
         load_dataset("us8k", root)
     table.write_text("\n".join(line for line in text.splitlines() if "dog_bark" not in line))
-    with pytest.raises(DataError, match=f"{root}: class 'dog_bark' has no training clip; add"):
+    with refuses(DataError, root, "'dog_bark'"):
         load_dataset("us8k", root)
     table.unlink()
-    with pytest.raises(DataError, match="metadata is missing"):
+    with refuses(DataError, "metadata"):
         load_dataset("us8k", root)
 
 
 def test_wrong_options(make_folder):
     root = make_folder(1)
-    with pytest.raises(ConfigError, match="fit 'stretch' is unknown; choose from pad, loop, crop"):
+    with refuses(ConfigError, "'stretch'", "crop", "loop", "pad"):
         load_dataset("us8k", root, fit="stretch")
-    with pytest.raises(ConfigError, match="sample_rate_hz is 0"):
+    with refuses(ConfigError, "sample_rate_hz", "0"):
         load_dataset("us8k", root, sample_rate_hz=0)
 
 

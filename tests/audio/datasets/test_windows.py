@@ -9,8 +9,8 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-import pytest
 import soundfile
+from refusals import refuses
 
 from m3net_tf.audio.datasets import cut_statement, load_dataset
 from m3net_tf.audio.datasets.checking import check
@@ -108,7 +108,7 @@ def test_a_folder_with_long_clips(tmp_path: Path):
         "folder: 20 of 20 clips are longer than the window of 1 s: training uses"
     )
     assert "only their beginning" in cut_statement(load_dataset("folder", tmp_path))
-    with pytest.raises(ConfigError, match="long_clips is 'all'; choose cut or windows"):
+    with refuses(ConfigError, "long_clips", "'all'"):
         load_dataset("folder", tmp_path, long_clips="all")
 
 
@@ -127,7 +127,7 @@ def test_digital_zero_is_no_example_of_a_class(tmp_path: Path):
     remark = next(line for line in check("folder", tmp_path).remarks if "digital zero" in line)
     assert "2 clips" in remark and "bark/zero.wav" in remark
     write(tmp_path / "zeros" / "a.wav")
-    with pytest.raises(DataError, match=r"class 'zeros' .*: replace their files, or remove"):
+    with refuses(DataError, "'zeros'"):
         load_dataset("folder", tmp_path)
 
 
@@ -162,8 +162,8 @@ def test_folds_have_whole_groups_and_as_many_clips_of_each_class():
 
 
 def test_too_few_groups_for_folds_are_said():
-    with pytest.raises(UnsuitedProtocolError, match="class 'b' has too few groups for 5 folds"):
+    with refuses(UnsuitedProtocolError, "'b'", "5"):
         for fold in range(1, 6):
             grouped_fold_split([*named("a", 9), *named("b", 1, 9)], fold, 5, seed=0)
-    with pytest.raises(UnsuitedProtocolError, match="too few groups for fold 4 of 5"):
+    with refuses(UnsuitedProtocolError, "fold 4"):
         grouped_fold_split(named("a", 3, 5), 4, 5, seed=0)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from refusals import refuses
 
 from m3net_tf.audio.frontend import (
     FrontendConfig,
@@ -147,11 +148,11 @@ def test_the_logarithm_s_line_is_near():
 
 def test_a_form_that_the_device_lacks():
     clip = np.zeros(16_000, np.int16)
-    with pytest.raises(ConfigError, match=r"frontend\.log is 'db': the firmware needs 'ln'"):
+    with refuses(ConfigError, "frontend.log", "'db'", "'ln'"):
         fixed_features_int8(FrontendConfig(log="db"), clip)
     for size in (16, 8192):
         small = FrontendConfig(frame_samples=16, hop_samples=16, fft_samples=size, mel_bins=2)
-        with pytest.raises(ConfigError, match=rf"fft_samples is {size}: .* 32 to 4096"):
+        with refuses(ConfigError, "fft_samples", size):
             fixed_features_int8(small, clip)
 
 

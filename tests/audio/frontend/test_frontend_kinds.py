@@ -7,6 +7,7 @@ import librosa
 import numpy as np
 import pytest
 from graph_features import graph_and_reference
+from refusals import refuses
 
 from m3net_tf.audio.frontend import (
     PRESETS,
@@ -149,7 +150,7 @@ def test_waveform_is_itself(sounds):
         kept = np.clip(audio, -1, 127 / 128)
         assert np.abs(dequantize_features(levels)[0] - kept).max() <= 1 / 256
     assert not features_int8(config, sounds[5]).any()  # silence is 0
-    with pytest.raises(DataError, match="has 0 samples"):
+    with refuses(DataError, "0 samples"):
         features_int8(config, np.zeros(0))
 
 
@@ -168,7 +169,7 @@ def test_companded_waveform_keeps_quiet_sounds(sounds):
         levels = features_int8(config, audio).astype(int)
         assert np.abs(levels - graph.features_int8(config, audio).numpy()).max() <= 1
         np.testing.assert_array_equal(np.sign(levels[levels != 0]), np.sign(audio[levels[0] != 0]))
-    with pytest.raises(ConfigError, match="frontend.log is 'mu' with kind 'mel'"):
+    with refuses(ConfigError, "frontend.log", "'mu'", "'mel'"):
         FrontendConfig(log="mu")
 
 
@@ -218,7 +219,7 @@ def test_presets_round_trip_and_scale():
     assert (low.frame_samples, low.mel_max_hz) == (256, 4000)
     hops = [frontend_preset("diffres", hop_ms=ms).frame_count(16_000) for ms in (10, 6, 3, 1)]
     assert hops == [98, 163, 326, 976]
-    with pytest.raises(ConfigError, match="front end 'leaf' is unknown; choose from mcu, kaldi"):
+    with refuses(ConfigError, "'leaf'", "kaldi", "mcu"):
         frontend_preset("leaf")
-    with pytest.raises(ConfigError, match="unknown key 'mels'"):
+    with refuses(ConfigError, "'mels'"):
         frontend_preset("mcu", mels=3)

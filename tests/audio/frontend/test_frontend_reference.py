@@ -7,6 +7,7 @@ import pytest
 import scipy.fft
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from refusals import refuses
 
 from m3net_tf.audio.frontend import (
     FrontendConfig,
@@ -121,7 +122,7 @@ def test_bad_audio(audio, message):
 
 
 def test_empty_audio_is_too_short_for_a_centred_front_end_too():
-    with pytest.raises(DataError, match="has 0 samples"):
+    with refuses(DataError, "0 samples"):
         features_int8(FrontendConfig(centred=True), [])
 
 
@@ -159,7 +160,7 @@ def test_any_config_gives_features_of_the_promised_shape(config, samples, seed):
     audio = np.random.default_rng(seed).uniform(-1, 1, samples)
     frames = config.frame_count(samples)
     if frames == 0:
-        with pytest.raises(DataError, match=f"has {samples} samples"):
+        with refuses(DataError, samples):
             features_int8(config, audio)
         return
     features = features_int8(config, audio)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from refusals import refuses
 
 from m3net_tf.audio.frontend import store as store_module
 from m3net_tf.audio.frontend.store import RowStore, content_hashes
@@ -125,9 +126,7 @@ def test_a_full_disk_is_one_line(cache):
     store = RowStore("a", SHAPE)
     store.folder.parent.mkdir(parents=True)
     store.folder.write_text("a file stands where the folder should")
-    with pytest.raises(
-        DataError, match=r"cannot be written \(.*\): free some space, or set M3NET_CACHE"
-    ):
+    with refuses(DataError, "M3NET_CACHE"):
         put(store, [1])
 
 
@@ -249,5 +248,5 @@ def test_contents_are_read_once_until_they_change(tmp_path, cache, reads):
     for damage in (b"", b"[1]", b"\xff", json.dumps({"1.wav": 3, "2.wav": [1]}).encode()):
         notes.write_bytes(damage)
         assert content_hashes(paths, 2)[paths[3]] == first[paths[3]]
-    with pytest.raises(DataError, match=r"c\.wav: cannot be read \(No such file"):
+    with refuses(DataError, "c.wav"):
         content_hashes([tmp_path / "c.wav"], 1)

@@ -7,6 +7,7 @@ import json
 
 import pytest
 import yaml
+from refusals import refuses
 
 from m3net_tf import cli
 from m3net_tf.audio.datasets import load_dataset
@@ -54,7 +55,7 @@ def test_a_recipe_names_the_data_set(written, recipe_path, capsys):
 
 
 def test_a_recipe_has_its_own_options(recipe_path, tmp_path, capsys):
-    with pytest.raises(Exception, match=r"the recipe has protocol, fold, seed and options: omit"):
+    with refuses(Exception, "fold", "protocol", "seed"):
         cli.data.data_shard(str(recipe_path), str(tmp_path), seed=1)
 
 
@@ -66,7 +67,7 @@ def test_a_recipe_has_its_own_options(recipe_path, tmp_path, capsys):
     ],
 )
 def test_keys_that_need_files_are_refused(written, tiny_recipe, tmp_path, sections, key):
-    with pytest.raises(ConfigError, match=rf"^{key} with shards, .*: omit --shards, or remove"):
+    with refuses(ConfigError, key, "--shards"):
         train(tiny_recipe(**sections), tmp_path / "run", shards=str(written))
     assert not (tmp_path / "run/recipe.yaml").exists()
 

@@ -8,6 +8,7 @@ import fsspec
 import numpy as np
 import pytest
 import soundfile
+from refusals import refuses
 
 from m3net_tf.audio.datasets import load_dataset
 from m3net_tf.audio.shards import files, load_sharded_dataset, open_shards, require_section
@@ -135,7 +136,7 @@ def test_each_worker_has_its_own_shards(folder):
     shards = open_shards(str(folder))
     shares = [order_of(shards, size, worker=k, workers=2) for k, size in enumerate((25, 15))]
     assert sorted(shares[0] + shares[1]) == list(range(CLIPS))
-    with pytest.raises(ConfigError, match=r"4 workers cannot share 3 training shards of .*smaller"):
+    with refuses(ConfigError, "4 workers", "3 training shards"):
         order_of(shards, 1, workers=4)
 
 
@@ -167,14 +168,14 @@ def test_shards_of_others_are_refused(own, sounds):
         write_shards(sounds, SECTION, str(own), 14)
     with pytest.raises(ConfigError, match=r"has shards of another data set"):
         write_shards(sounds, {**SECTION, "seed": 1}, str(own), 15)
-    with pytest.raises(ConfigError, match=r"clips per shard are 0: give 1 or more"):
+    with refuses(ConfigError, "clips per shard"):
         write_shards(sounds, SECTION, str(own), 0)
 
 
 def test_a_recipe_of_another_protocol_is_refused(folder):
     shards = open_shards(str(folder))
     require_section(shards, {**SECTION, "protocol": "generated-split"})  # the default's name
-    with pytest.raises(ConfigError, match=r"has dataset\.seed 0, the recipe 3: write shards of"):
+    with refuses(ConfigError, "dataset.seed", "0", "3"):
         require_section(shards, {**SECTION, "seed": 3})
 
 
@@ -193,14 +194,14 @@ def test_a_damaged_shard_is_named(own, tiny_recipe):
         "again, which writes only what is missing"
     )
     shard.unlink()
-    with pytest.raises(DataError, match=r"train-00002-of-00003\.tfrecord is missing: run m3net d"):
+    with refuses(DataError, "train-00002-of-00003.tfrecord", "m3net"):
         files.local_shard(shards.url, shards.sha256, shards.of_split("train")[2])
 
 
 def test_a_damaged_index_or_list_is_named(own):
     path = own / "test-00000-of-00001.tfrecord.json"
     path.write_text("{}")
-    with pytest.raises(DataError, match=r"tfrecord\.json is damaged: delete it and run"):
+    with refuses(DataError, "tfrecord.json"):
         load_sharded_dataset(open_shards(str(own)))
     values = json.loads((own / INDEX).read_text())
     for change, message in (
@@ -212,7 +213,7 @@ def test_a_damaged_index_or_list_is_named(own):
         with pytest.raises(DataError, match=message):
             open_shards(str(own))
     (own / INDEX).unlink()
-    with pytest.raises(DataError, match=r"has no index\.json: write the shards by m3net data shar"):
+    with refuses(DataError, "index.json", "m3net data"):
         open_shards(str(own))
 
 
@@ -236,7 +237,7 @@ def test_shards_at_a_url_are_copied_once(sounds, folder, tmp_path, monkeypatch):
     assert len(dataset.load(dataset.split("train")[0])) == SAMPLES
     assert sha256_of((copies / names[0]).read_bytes()) == written.files[0].sha256
     memory.rm("/bucket/synth/train-00001-of-00003.tfrecord")
-    with pytest.raises(DataError, match=r"memory://bucket/synth cannot be read .FileNotFoundError"):
+    with refuses(DataError, "memory://bucket/synth", "FileNotFoundError"):
         dataset.load(dataset.split("train")[15])
 
 
@@ -250,7 +251,7 @@ def test_a_full_disk_is_one_line(sounds, tmp_path, monkeypatch):
             )
 
     monkeypatch.setattr(writing.tf.io, "TFRecordWriter", Full)
-    with pytest.raises(DataError, match=r"tfrecord cannot be written \(No space left on device\):"):
+    with refuses(DataError, "tfrecord", "No space left"):
         write_shards(sounds, SECTION, str(tmp_path / "full"), 15)
     assert not list((tmp_path / "full").glob("*.tfrecord"))
 

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from firmware_helpers import skip_or_fail
+from refusals import refuses
 
 from m3net_tf.boards.builds.image import FirmwareImage
 from m3net_tf.boards.deployment import certification, cost
@@ -302,5 +303,5 @@ def test_an_export_is_certified_on_the_emulated_board(exported, monkeypatch, tmp
     monkeypatch.undo()
     monkeypatch.setattr(certification, "read_vectors", lambda _: damaged)
     (exported.folder / "certificate.json").unlink()
-    with pytest.raises(FirmwareError, match=f"100 of 100 output bytes of {BOARD}"):
+    with refuses(FirmwareError, BOARD):
         certification.certify_export(exported, BOARD, tmp_path)

@@ -7,6 +7,7 @@ import types
 
 import numpy as np
 import pytest
+from refusals import refuses
 from rich.console import Console
 from test_cost_baselines import COST
 
@@ -81,7 +82,7 @@ def test_what_is_not_possible_here_is_left_out_only_if_asked(builds, tmp_path, m
         matrix, "why_no_emulation", lambda _, engine: "no sources" if engine == "tflm" else ""
     )
     recipes, lines = tmp_path / "recipes", []
-    with pytest.raises(FirmwareError, match="--engine tflm: no sources"):
+    with refuses(FirmwareError, "--engine"):
         matrix.run_matrix(tmp_path / "matrix", recipes=recipes, boards=BOARDS)
     assert builds == []
     cells = matrix.run_matrix(
@@ -100,5 +101,5 @@ def test_a_board_runs_the_engines_of_its_architecture(builds, tmp_path, monkeypa
     both = [("mps2_an386", "compiled"), ("mps2_an386", "tflm")]
     assert places == [*both, ("qemu_riscv32", "compiled")]
     monkeypatch.setattr(matrix, "why_no_emulation", lambda *_: "no such engine")
-    with pytest.raises(FirmwareError, match="qemu_riscv32 cannot be .* tflm: no such engine"):
+    with refuses(FirmwareError, "qemu_riscv32"):
         matrix.run_matrix(tmp_path, recipes=recipes, boards=boards[1:], engines=["tflm"])

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 import yaml
+from refusals import refuses
 from typer.testing import CliRunner
 
 from m3net_tf.audio.datasets import cut_statement, load_dataset
@@ -87,7 +88,7 @@ def test_a_project_is_made_from_a_folder(tmp_path: Path, monkeypatch):
     assert "m3net emulate runs/own --board mps2_an386" in text
     assert recipe.model.preset == "plain_xs" and recipe.frontend.mel_bins == 20
     assert f"--data-dir '{folder}'" in text and "'group_pattern=(spk[0-9]+)'" in text
-    with pytest.raises(ConfigError, match=r"recipe\.yaml .*--out"):
+    with refuses(ConfigError, "recipe.yaml", "--out"):
         CliRunner().invoke(app, ["init", str(folder)], catch_exceptions=False)
     words = ["init", str(folder), "--out", "other", "--board", "stm32f4_discovery", "--json"]
     facts = json.loads(CliRunner().invoke(app, words, catch_exceptions=False).output)
@@ -130,18 +131,18 @@ def test_what_is_wrong_with_the_sounds_is_said(tmp_path: Path, monkeypatch):
     facts = inspect_folder(folder)
     assert facts.classes["rain"].unreadable == 1
     assert f"unreadable: {folder / 'rain' / 'broken.wav'}" in "\n".join(sounds_lines(facts))
-    with pytest.raises(DataError, match="1 of 24 files"):
+    with refuses(DataError, "1 of 24"):
         starter_recipe(facts)
 
 
 def test_folders_without_sounds_are_refused(tmp_path: Path):
-    with pytest.raises(DataError, match=str(tmp_path / "void")):
+    with refuses(DataError, tmp_path / "void"):
         inspect_folder(tmp_path / "void")
-    with pytest.raises(DataError, match=rf"{tmp_path}: .*\.wav"):
+    with refuses(DataError, tmp_path, ".wav"):
         inspect_folder(tmp_path)
     (tmp_path / "clap").mkdir()
     (tmp_path / "clap" / "a.wav").write_bytes(b"RIFF")
-    with pytest.raises(DataError, match=str(tmp_path)):
+    with refuses(DataError, tmp_path):
         inspect_folder(tmp_path)
     sounds(tmp_path, "clap/a.wav", *numbered("clap", 4))
     with pytest.raises(DataError, match="only one class"):
@@ -170,7 +171,7 @@ def test_a_guess_that_cannot_be_split_is_not_used(tmp_path: Path):
     assert "group_pattern" not in options
     dataset = load_dataset("folder", tmp_path, **recipe["dataset"]["options"])
     assert any("the split ignores them" in line for line in recipe_lines(recipe, facts, dataset))
-    with pytest.raises(DataError, match="'c' has 4 clips of 4 groups"):
+    with refuses(DataError, "'c'", "4"):
         load_dataset("folder", tmp_path, **options, group_pattern=facts.groups.pattern)
 
 
@@ -217,7 +218,7 @@ def test_the_groups_can_be_given(tmp_path: Path, monkeypatch):
     ):
         with pytest.raises((ConfigError, DataError), match=message):
             inspect_folder(folder, pattern)
-    with pytest.raises(DataError, match="under protocol grouped"):
+    with refuses(DataError, "grouped"):
         starter_recipe(inspect_folder(folder, "/[0-9]-([ab])"))
 
 

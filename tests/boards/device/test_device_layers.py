@@ -7,6 +7,7 @@ import json
 
 import numpy as np
 import pytest
+from refusals import refuses
 from rich.console import Console
 
 from m3net_tf.boards.device.layers import (
@@ -60,7 +61,7 @@ def test_macs_follow_from_the_shapes(tflite: bytes):
 
 
 def test_no_tflite():
-    with pytest.raises(ModelError, match="no TFLite model.*: export or convert it again") as caught:
+    with refuses(ModelError, "TFLite") as caught:
         operators_in_order(b"nothing of the kind")
     assert "\n" not in str(caught.value)
 

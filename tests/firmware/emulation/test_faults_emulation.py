@@ -23,6 +23,7 @@ from firmware_helpers import (
     random_features,
     with_bytes,
 )
+from refusals import refuses
 
 from m3net_tf.boards.device import Port, open_port
 from m3net_tf.boards.emulation.qemu import console_command, run_image, run_job, stream_image
@@ -137,7 +138,7 @@ def test_an_arena_16_bytes_too_small_is_refused(
     enough = -(-used // 16) * 16
     fits = run_job(build_tflm(arena_bytes=enough), built_tflm.machine, clips)
     assert fits.arena_size_bytes == enough and fits.arena_used_bytes > enough - 16
-    with pytest.raises(FirmwareError, match=rf"arena: .* {enough - 16} "):
+    with refuses(FirmwareError, enough - 16):
         run_job(build_tflm(arena_bytes=enough - 16), built_tflm.machine, clips)
 
 
@@ -153,7 +154,7 @@ def test_a_flipped_bit_of_the_model_is_reported(
     damaged = bytearray(elf)
     damaged[elf.index(tflite) + round(place * (len(tflite) - 1))] ^= 1 << 3
     (tmp_path / "damaged.elf").write_bytes(damaged)
-    with pytest.raises(FirmwareError, match="model_crc"):
+    with refuses(FirmwareError, "model_crc"):
         run_job(tmp_path / "damaged.elf", built_tflm.machine, random_features(1, seed=1))
 
 

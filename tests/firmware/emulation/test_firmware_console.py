@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from refusals import refuses
 
 from m3net_tf.boards.builds.boards import find_machine
 from m3net_tf.boards.emulation import qemu
@@ -63,7 +64,7 @@ def test_split_fits_the_memory():
 
 
 def test_unknown_machine_lists_the_known_ones():
-    with pytest.raises(FirmwareError, match="toaster.*mps2_an386"):
+    with refuses(FirmwareError, "mps2_an386"):
         find_machine("toaster")
 
 

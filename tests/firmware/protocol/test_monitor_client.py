@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from monitor_host import CLASSES, expected_output
+from monitor_host import CLASSES, behind_pty, expected_output
+from refusals import refuses
 from rich.console import Console
 
 from m3net_tf.boards.device import Device, Port, client, monitor, open_port
@@ -45,27 +46,8 @@ from m3net_tf.system.errors import ConfigError, FirmwareError
 @pytest.fixture()
 def pty(monitor_host: Path) -> Iterator[Callable[..., str]]:
     """Starts a board behind a pty; gives the pty's path."""
-    processes, files = [], []
-
-    def start(*words: str | Path) -> str:
-        host_end, device_end = os.openpty()
-        files.extend([host_end, device_end])
-        processes.append(
-            subprocess.Popen(
-                [monitor_host, "serve", *words],
-                stdin=host_end,
-                stdout=host_end,
-                stderr=subprocess.PIPE,
-            )
-        )
-        return os.ttyname(device_end)
-
-    yield start
-    for process in processes:
-        process.kill()
-        process.communicate()
-    for file in files:
-        os.close(file)
+    with contextlib.ExitStack() as boards:
+        yield lambda *words: boards.enter_context(behind_pty(monitor_host, *words))
 
 
 def features_of(seed: int) -> np.ndarray:
@@ -89,7 +71,7 @@ def test_a_board_behind_a_pty(pty):
         assert device.request("stat").number("bad_blocks") == 0
         assert device.set_baud(57_600) and device.info().version["baud"] == "57600"
         assert not device.set_baud(4_000_000)
-    with pytest.raises(FirmwareError, match="runs/other"), Device(open_port(pty())) as device:
+    with refuses(FirmwareError, "runs/other"), Device(open_port(pty())) as device:
         device.require_model("0" * 64, "runs/other")
 
 
@@ -188,7 +170,7 @@ def test_a_board_that_stopped_at_start_says_why(impatient):
 
 def test_errors_of_the_board_have_its_code(pty):
     with Device(open_port(pty())) as device:
-        with pytest.raises(BoardError, match="no_audio") as caught:
+        with refuses(BoardError, "no_audio") as caught:
             device.request("stream mic")
         assert caught.value.code == "no_audio" and "\n" not in str(caught.value)
 
@@ -208,7 +190,7 @@ def test_clips_are_captured_into_a_data_set(pty, tmp_path: Path):
         capture(device, folder, "quiet", 1, 1.0)
         with pytest.raises(ConfigError, match="up to 1 s"):
             capture(device, folder, "clap", 1, 1.5)
-        with pytest.raises(ConfigError, match="../clap"):
+        with refuses(ConfigError, "../clap"):
             capture(device, folder, "../clap", 1, 1.0)
     clips = {clip.path: clip for clip in CapturedClips(folder)}
     assert len({*first, *second}) == 3 and {clips[path].label for path in first} == {"clap"}
@@ -340,14 +322,14 @@ def test_the_monitor_of_an_emulated_board_ends_with_its_sound(pty, tmp_path: Pat
 def test_a_board_without_sound_is_advised_its_option(pty, tmp_path: Path):
     """The error names command-line options; the board's own advice names a protocol request."""
     path = pty()
-    with pytest.raises(FirmwareError, match="--play FILE") as no:
+    with refuses(FirmwareError, "--play", "FILE") as no:
         run_monitor(path, tmp_path, Console(file=io.StringIO()), baud=115_200, log=print)
     assert "stream host" not in str(no.value)
     with Device(open_port(path)) as device:
         with pytest.raises(FirmwareError, match="check its microphone"):
             capture(device, tmp_path, "clap", 1, 0.5)
         device.port.name = "qemu:some_board"
-        with pytest.raises(FirmwareError, match="--play FILE"):
+        with refuses(FirmwareError, "--play", "FILE"):
             capture(device, tmp_path, "clap", 1, 0.5)
         device.info().version["audio"] = "0"
         with pytest.raises(FirmwareError, match="use a board with a microphone"):
@@ -444,7 +426,7 @@ def test_clips_must_fit_the_sound(pty, tmp_path: Path):
     (tmp_path / "pcm").write_bytes(pcm.tobytes())
     folder = tmp_path / "mine"
     with Device(open_port(pty(tmp_path / "pcm"))) as device:
-        with pytest.raises(ConfigError, match="2 clips of 0.5 s.*--count"):
+        with refuses(ConfigError, "2", "0.5", "--count"):
             capture(device, folder, "clap", 3, 0.5, sound_samples=16_000)
         assert not folder.exists()
         assert len(capture(device, folder, "clap", 2, 0.5, sound_samples=16_000)) == 2

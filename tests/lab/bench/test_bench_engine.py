@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
+from refusals import refuses
 from rich.console import Console
 from single_operators import Item, write_network
 
@@ -139,16 +140,16 @@ def test_a_file_that_the_firmware_cannot_take_is_named(tmp_path):
 
 
 def test_unknown_names_and_a_board_without_an_emulator(monkeypatch):
-    with pytest.raises(ConfigError, match=r"no network 'steam'.*choose from ds_cnn/mcu"):
+    with refuses(ConfigError, "'steam'", "ds_cnn/mcu"):
         bench.run_bench_engine([BOARD], ["steam"])
     monkeypatch.setattr(bench, "why_no_emulation", lambda *_: "install the tools")
-    with pytest.raises(ConfigError, match=r"cannot be emulated \(install the tools\)"):
+    with refuses(ConfigError, "install the tools"):
         bench.run_bench_engine([BOARD])
 
 
 def test_cycles_are_modelled_for_one_core(monkeypatch):
     monkeypatch.setattr(bench, "require_modules", lambda *_: None)
-    with pytest.raises(ConfigError, match="mps3_an547 has another core"):
+    with refuses(ConfigError, "mps3_an547"):
         bench.run_bench_engine(["mps3_an547"], cycles=True)
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
+from refusals import refuses
 from rich.console import Console
 from single_operators import Item, write_network
 from test_rewrites import conv, depthwise
@@ -61,5 +62,5 @@ def test_a_recording_without_a_window_and_a_board_without_an_emulator(monkeypatc
     with pytest.raises(ModelError, match="has no window of 24"):
         streaming.record(small_network(), push, np.zeros((1, 5, 23, 2), np.int8))
     monkeypatch.setattr(bench, "why_no_emulation", lambda *_: "install the tools")
-    with pytest.raises(ConfigError, match=r"cannot be emulated \(install the tools\)"):
+    with refuses(ConfigError, "install the tools"):
         bench.run_bench_stream([BOARD])

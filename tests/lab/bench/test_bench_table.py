@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import yaml
+from refusals import refuses
 
 from m3net_tf import cli
 from m3net_tf.audio.datasets import dataset_info
@@ -82,7 +83,7 @@ def test_hours_at_a_rate_are_those_of_the_operations(grid, monkeypatch):
         [count / 1e9 / 3600 for count in operations], abs=1e-3
     )
     assert result["tflops"] == 0.001 and "cores" not in result
-    with pytest.raises(ConfigError, match="tflops is -1"):
+    with refuses(ConfigError, "tflops", "-1"):
         run_bench_table(grid, "paper", tflops=-1)
 
 
@@ -119,7 +120,7 @@ def test_wrong_numbers_of_clips(clips, message, grid):
 
 
 def test_a_data_set_without_a_number_of_clips(grid):
-    with pytest.raises(ConfigError, match="synth has no fixed number of clips"):
+    with refuses(ConfigError, "synth"):
         run_bench_table(grid, "small")
 
 

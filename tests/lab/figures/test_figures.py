@@ -9,12 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from refusals import refuses
 
 from m3net_tf import cli
 from m3net_tf.lab.figures import catalogue as figures
 from m3net_tf.lab.figures import throughput
 from m3net_tf.networks.layers.diffres.warp import warp_matrix
 from m3net_tf.networks.models.diffres import probe
+from m3net_tf.networks.models.stacking import Classifier
 from m3net_tf.pages.report.projection import spread_over_classes
 from m3net_tf.system.artifacts import write_json, write_text
 from m3net_tf.system.errors import ConfigError, DataError, ModelError
@@ -207,7 +209,7 @@ def test_tsne_of_both_branches(bilateral_run, tmp_path):
 @pytest.mark.slow
 def test_throughput(tmp_path):
     drawing = throughput.draw_throughput(
-        frames_per_s=(50, 100), clips=1, clip_s=0.3, rounds=1, classifier=SMALL_M3NET
+        frames_per_s=(50, 100), clips=1, clip_s=0.3, rounds=1, classifier=Classifier(**SMALL_M3NET)
     )
     picture, table, facts = drawing.save(tmp_path / "fig5")
     assert is_picture(picture)
@@ -231,7 +233,7 @@ def test_throughput(tmp_path):
 
 
 def test_user_errors(diffres_run, with_reduction, tmp_path):
-    with pytest.raises(ConfigError, match="'fig9' is unknown: choose one of m3net/fig3"):
+    with refuses(ConfigError, "'fig9'", "m3net/fig3"):
         figures.draw_figure("fig9", [], tmp_path)
     with pytest.raises(ConfigError, match="needs one finished run, not 2"):
         figures.draw_figure("diffres/fig4", [diffres_run, diffres_run], tmp_path)
@@ -239,13 +241,13 @@ def test_user_errors(diffres_run, with_reduction, tmp_path):
         figures.draw_figure("diffres/fig5", [diffres_run], tmp_path)
     with pytest.raises(ConfigError, match="has no number of clips"):
         figures.draw_figure("diffres/fig6", [diffres_run], tmp_path, clips=3)
-    with pytest.raises(ConfigError, match="clips is 0"):
+    with refuses(ConfigError, "clips", "0"):
         figures.draw_figure("diffres/fig4", [diffres_run], tmp_path, clips=0)
     with pytest.raises(ConfigError, match="no two branches"):
         figures.draw_figure("bilateral/fig7", [diffres_run], tmp_path)
     run = with_reduction("a", 0.5)
     (run / "history.csv").write_text("epoch,loss\n1,2\n")
-    with pytest.raises(DataError, match="no column activeness.* has epoch, loss"):
+    with refuses(DataError, "epoch", "loss"):
         figures.draw_figure("diffres/fig6", [run], tmp_path)
     (run / "history.csv").write_text("epoch,loss\n1,high\n")
     with pytest.raises(DataError, match="damaged"):
@@ -254,7 +256,7 @@ def test_user_errors(diffres_run, with_reduction, tmp_path):
     with pytest.raises(ModelError, match="has not finished"):
         figures.draw_figure("diffres/fig6", [run], tmp_path)
     without_warp = finish(tmp_path / "m3net", {"dataset": DATASET, "model": SMALL_M3NET})
-    with pytest.raises(ConfigError, match="name runs of diffres"):
+    with refuses(ConfigError, "diffres"):
         figures.draw_figure("diffres/fig6", [without_warp], tmp_path)
     assert not list(tmp_path.rglob("*.png"))
 

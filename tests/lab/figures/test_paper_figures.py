@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from refusals import refuses
 
 from m3net_tf.audio.datasets import AudioDataset, Clip, dataset_info, load_dataset
 from m3net_tf.audio.frontend import features, frontend_preset
@@ -121,7 +122,7 @@ def test_clips_are_named_by_name_label_or_number():
     assert first.label == shown.dataset.info.labels[0]
     for name in (first.clip_id, first.label, "1"):
         assert dataclasses.replace(shown, clip=name).find_clip() == first
-    with pytest.raises(DataError, match="no clip or class '11': choose one of air_conditioner"):
+    with refuses(DataError, "'11'", "air_conditioner"):
         dataclasses.replace(shown, clip="11").find_clip()
     with pytest.raises(ConfigError, match="one axis or two"):
         draw_feature_maps([Shown(dict.fromkeys("abc", "x"), shown.recipe)])
@@ -154,7 +155,7 @@ def test_masks_hide_half_of_the_map(tmp_path):
     assert shares.pop("none") == 0
     assert set(shares) == {"random", "grid", "high_energy"}
     assert all(0.3 < share < 0.7 for share in shares.values())
-    with pytest.raises(ConfigError, match="has network diffres"):
+    with refuses(ConfigError, "diffres"):
         figures.draw_masks([Shown({"a": "b"}, Recipe.from_dict(PLAIN))])
 
 
@@ -232,7 +233,7 @@ def test_accuracy_by_split_says_what_share_of_the_test_was_trained_on(make_run):
     assert drawing.columns[7:] == ("trained_share", "accuracy")
     texts = [text.get_text() for text in drawing.figure.axes[0].get_legend().get_texts()]
     assert texts[0].startswith("random: 50 % of the test clips")
-    with pytest.raises(ConfigError, match="remove --run"):
+    with refuses(ConfigError, "--run"):
         draw_leakage([Shown({"run": "seed0"}, run.recipe(), None, run)])
 
 

@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 from fake_search import FakeNetwork, costs_of, write_epochs
+from refusals import refuses
 
 from m3net_tf.lab.many.plan import fingerprint
 from m3net_tf.lab.search import driver
@@ -121,7 +122,7 @@ def test_a_deleted_trial_is_made_again(search, tmp_path):
 def test_a_damaged_trial_is_named(search, tmp_path):
     search(1)
     (tmp_path / "search/trials/0000.json").write_text("{}")
-    with pytest.raises(DataError, match=r"0000.json is no trial of this version"):
+    with refuses(DataError, "0000.json"):
         search(1)
 
 
@@ -155,7 +156,7 @@ def test_no_trial_starts_after_the_time(search):
 
 def test_another_search_in_the_folder_is_refused(search):
     search(1)
-    with pytest.raises(ConfigError, match="another board and seed: name another folder by --out"):
+    with refuses(ConfigError, "--out"):
         search(1, board="c", seed=1)
 
 

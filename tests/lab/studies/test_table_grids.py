@@ -7,6 +7,7 @@ import re
 
 import pytest
 import yaml
+from refusals import refuses
 
 from m3net_tf.audio.datasets import dataset_info
 from m3net_tf.audio.frontend import FrontendConfig
@@ -129,7 +130,7 @@ def test_resources_are_those_of_a_cell_and_no_part_of_its_recipe(write):
             for need in training.needed:
                 assert need.resources == Resources(2, 1.0, 4 * 10**9)
     path.write_text(path.read_text().replace("gpus: 0.5", "gpus: many"))
-    with pytest.raises(ConfigError, match=r"table9.yaml: gpus is 'many' in resources"):
+    with refuses(ConfigError, "table9.yaml", "gpus", "'many'"):
         load_grid(path, "paper")
 
 
@@ -203,7 +204,7 @@ def test_a_grid_is_of_a_table_or_a_figure(write):
     assert grid.table == "Figure 9"
     quoted = grid.cells[3]
     assert quoted.quoted and grid.recipe(grid.cells[0]).training.seed == 5
-    with pytest.raises(ConfigError, match="key 'table' is missing"):
+    with refuses(ConfigError, "'table'"):
         load_grid(write(("table: Table 9\n", "")), "paper")
 
 
@@ -322,12 +323,12 @@ def test_wrong_grids_are_reported_in_one_line_that_names_the_file(write, replace
 
 def test_a_wrong_recipe_is_reported_with_its_cell(write):
     grid = load_grid(write(("epochs: 7", "epochs: 0")), "paper")
-    with pytest.raises(ConfigError, match=r"cell first--whole: training.epochs is 0"):
+    with refuses(ConfigError, "training.epochs", "0"):
         grid.training(grid.cells[0], Repeat(0, None))
 
 
 def test_unknown_tables_are_reported_with_those_that_exist():
-    with pytest.raises(ConfigError, match=r"m3net/table99.*m3net/table4"):
+    with refuses(ConfigError, "m3net/table99", "m3net/table4"):
         find_grid("m3net/table99")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from refusals import refuses
 
 from m3net_tf import load, models
 from m3net_tf.networks.layers import DiffRes
@@ -18,7 +19,7 @@ keras_3 = pytest.importorskip("keras", minversion="3")
 
 
 def refused(call: Callable[[], Any]) -> None:
-    with pytest.raises(ConfigError, match="project uses Keras 2") as caught:
+    with refuses(ConfigError, "Keras 2") as caught:
         call()
     text = str(caught.value)
     assert "from m3net_tf import keras" in text and "Keras 3" in text and "\n" not in text
@@ -56,9 +57,9 @@ def test_keras_3_alone_and_operations_of_tensorflow_stay_as_they_are():
 
 
 def test_diffres_refuses_other_arguments_at_construction():
-    with pytest.raises(ConfigError, match="choose one of paper, released"):
+    with refuses(ConfigError, "paper", "released"):
         DiffRes(0.5, reading="mine")
-    with pytest.raises(ConfigError, match="guide_weight is -1"):
+    with refuses(ConfigError, "guide_weight", "-1"):
         DiffRes(0.5, guide_weight=-1)
     with pytest.raises(TypeError, match="unknown"):
         DiffRes(0.5, unknown=1)

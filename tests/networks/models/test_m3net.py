@@ -3,6 +3,7 @@
 
 import numpy as np
 import pytest
+from refusals import refuses
 from shared_networks import built_once
 
 from m3net_tf.networks.models import build_model
@@ -113,7 +114,7 @@ def test_rows_of_the_table_from_a_recipe():
 
 
 def test_mirror_attention_without_either_branch():
-    with pytest.raises(ConfigError, match="mfp and model.dfp are both off: set model.mirror_att"):
+    with refuses(ConfigError, "model.dfp", "model.mirror_att"):
         tiny(mfp=False, dfp=False)
     without = tiny(mfp=False, dfp=False, mirror_attention=False)
     assert not any(name.startswith("ma_") for name in names(without))
@@ -129,9 +130,9 @@ def test_features_become_the_papers_image():
     assert model.get_layer("image").output_shape == (None, 256, 256, 3)
     assert model.count_params() == build_model("m3net", "paper").count_params()
     assert "image" not in names(build_model("m3net", "paper"))
-    with pytest.raises(ConfigError, match="map with 1 channel, not 2"):
+    with refuses(ConfigError, "channel"):
         build_model("m3net", "paper", input_shape=(40, 49, 2))
-    with pytest.raises(ConfigError, match="'rainbow': choose one of delta, replicate, colormap"):
+    with refuses(ConfigError, "'rainbow'", "colormap", "delta", "replicate"):
         tiny(image=[64, 64], image_channels="rainbow")
 
 
@@ -163,5 +164,5 @@ def test_without_padding_in_time_columns_stay_the_same_when_the_window_moves():
 
 
 def test_padding_in_time_is_kept_in_mirror_attention():
-    with pytest.raises(ConfigError, match="time_padding: false needs"):
+    with refuses(ConfigError, "time_padding"):
         tiny(time_padding=False)

@@ -3,6 +3,7 @@
 
 import numpy as np
 import pytest
+from refusals import refuses
 
 from m3net_tf.networks.models import (
     build_model,
@@ -66,10 +67,10 @@ def test_names():
 @pytest.mark.parametrize("function", [presets_of, lambda name: build_model(name, "mcu")])
 def test_unknown_model(function):
     choices = ", ".join(model_names())
-    with pytest.raises(ConfigError, match=f"unknown model 'm4net': choose one of {choices}$"):
+    with refuses(ConfigError, "'m4net'", choices):
         function("m4net")
     for helper in ("registry", "complexity", "stacking"):
-        with pytest.raises(ConfigError, match=f"unknown model '{helper}'"):
+        with refuses(ConfigError, helper):
             function(helper)
 
 
@@ -89,7 +90,7 @@ def test_a_design_is_its_arguments_whatever_the_preset_is_called(monkeypatch):
     monkeypatch.setattr(m3net, "PRESETS", changed)
     assert design_sha256("m3net", "s") == design_sha256("m3net", "mcu")
     assert design_sha256("diffres", "s") != before["diffres"]
-    with pytest.raises(ConfigError, match="unknown preset 'xl' of model m3net: choose one of"):
+    with refuses(ConfigError, "'xl'", "m3net"):
         design_sha256("m3net", "xl")
 
 
@@ -123,14 +124,14 @@ def test_macs_of_each_kind_of_layer():
 def test_macs_of_an_unknown_layer_are_not_taken_for_none(layer):
     inputs = keras.Input((8, 4))
     model = keras.Model(inputs, layer(inputs))
-    with pytest.raises(ModelError, match=rf"layer '{layer.name}' .* of unknown cost: give it"):
+    with refuses(ModelError, layer.name):
         count_macs(model)
 
 
 def test_macs_of_a_transposed_convolution_are_not_those_of_a_convolution():
     inputs = keras.Input((8, 4, 2))
     model = keras.Model(inputs, keras.layers.Conv2DTranspose(3, 2, 2)(inputs))
-    with pytest.raises(ModelError, match="Conv2DTranspose.* of unknown cost"):
+    with refuses(ModelError, "Conv2DTranspose"):
         count_macs(model)
 
 

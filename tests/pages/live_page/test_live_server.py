@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import typer
 from live_rig import TOKEN, Rig, Served, column
+from refusals import refuses
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection
 
@@ -59,7 +60,7 @@ def test_other_names_and_other_pages_are_refused(served: Served):
     assert served.get(Host=f"localhost:{served.port}").status == 200
     assert served.get(Host="board.example").status == 400
     for origin in ("http://board.example", f"http://127.0.0.1:{served.port + 1}", "null"):
-        with pytest.raises(InvalidStatus, match="403"):
+        with refuses(InvalidStatus, "403"):
             served.connect(origin)
 
 
@@ -69,7 +70,7 @@ def test_who_does_not_know_the_token_gets_nothing(served: Served):
         assert response.status == 404 and "board" not in response.body  # type: ignore[attr-defined]
         assert TOKEN not in response.body  # type: ignore[attr-defined]
     for path in ("/live", "//live", f"/{TOKEN[:-1]}/live", "/%C3%A4/live"):
-        with pytest.raises(InvalidStatus, match="403"):
+        with refuses(InvalidStatus, "403"):
             served.connect(path=path)
     with served.connect() as page:
         until(page, "hello")
@@ -145,7 +146,7 @@ def test_the_command_says_where_the_page_is_and_records(monkeypatch, tmp_path: P
 def test_a_port_in_use_and_missing_packages_are_one_line(monkeypatch):
     with listening_socket(0) as listener:
         port = listener.getsockname()[1]
-        with pytest.raises(FirmwareError, match=f"port {port} of 127.0.0.1 .* --web-port"):
+        with refuses(FirmwareError, port, "127.0.0.1", "--web-port"):
             run_live_page("none", Path("none"), baud=1, web_port=port, log=print)
     monkeypatch.setitem(sys.modules, "starlette", None)
     with pytest.raises(ConfigError, match=r"needs the package starlette: pip .*\[web\]"):
@@ -156,7 +157,7 @@ def test_the_options_of_the_command(tmp_path: Path):
     words = ["monitor", str(tmp_path / "no_port")]
     with pytest.raises(FirmwareError, match="no such port"):
         cli.app([*words, "--web", "--web-port", "0"], standalone_mode=False)
-    with pytest.raises(typer.BadParameter, match="--capture needs --web"):
+    with refuses(typer.BadParameter, "--capture", "--web"):
         cli.app([*words, "--capture", str(tmp_path)], standalone_mode=False)
 
 

@@ -15,6 +15,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import soundfile
+from refusals import refuses
 
 from m3net_tf import cli
 from m3net_tf.audio.datasets.clips import Clip
@@ -143,11 +144,6 @@ def test_the_overview_has_the_runs_own_figures(gathered):
     assert [note.command for note in blocks(section, Note) if note.command] == [
         f"m3net emulate {run.path}" for run in gathered
     ]
-    old = {"instructions": {"model": 12}, "accuracy": {}}  # a summary of an early release
-    run = SimpleNamespace(
-        metrics=gathered[1].metrics, multi_label=False, file={"summary.json": old}.get
-    )
-    assert overview.figures_of(run)[-1].text == "12"
 
 
 def test_differences_have_a_sign_and_a_unit():
@@ -419,12 +415,12 @@ def test_leaks_are_said_at_the_top(gathered):
 def test_wrong_runs_are_refused(tiny_run, tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match="once"):
         page.write_report([tiny_run, tiny_run / ".." / tiny_run.name])
-    with pytest.raises(ModelError, match=re.escape(str(tmp_path))):
+    with refuses(ModelError, str(tmp_path)):
         page.write_report([tmp_path])
     with pytest.raises(ConfigError, match="name its folder"):
         page.write_report([])
     monkeypatch.setitem(sys.modules, "altair", None)
-    with pytest.raises(ConfigError, match=r"needs the package altair: pip install"):
+    with refuses(ConfigError, "pip install"):
         page.write_report([tiny_run])
 
 

@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from refusals import refuses
 
 from m3net_tf.system.artifacts import cache_folder
 from m3net_tf.system.errors import DataError
@@ -84,14 +85,14 @@ def test_other_kinds_of_urls_and_an_own_target(tmp_path):
 
 def test_what_is_missing_is_one_line(remote, tmp_path, monkeypatch):
     nowhere = RemoteFolder(f"{remote.url}/no")
-    with pytest.raises(DataError, match="does not exist: check the URL"):
+    with refuses(DataError, "URL"):
         require_reachable(nowhere)
     with pytest.raises(DataError, match="has no files|cannot be read"):
         fetch_folder(nowhere)
-    with pytest.raises(DataError, match="odd://x cannot be opened: Protocol not known: odd"):
+    with refuses(DataError, "odd://x"):
         fetch_folder(RemoteFolder("odd://x"))
     monkeypatch.setitem(sys.modules, "fsspec", None)
-    with pytest.raises(DataError, match=r"needs fsspec: pip install .*\[many\]"):
+    with refuses(DataError, "pip install"):
         fetch_folder(remote)
 
 
@@ -127,7 +128,7 @@ def test_a_fault_of_the_server_is_one_line(server, reason, monkeypatch, tmp_path
     monkeypatch.setattr(fsspec.core, "url_to_fs", lambda url: (server, "root"))
     with pytest.raises(DataError, match=reason):
         fetch_folder(RemoteFolder("s3://bucket/x"))
-    with pytest.raises(DataError, match="403 Forbidden"):
+    with refuses(DataError, "403"):
         require_reachable(RemoteFolder("s3://bucket/x"))
     assert not list(tmp_path.rglob("a.wav"))
 

@@ -6,6 +6,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+from refusals import refuses
 
 from m3net_tf.system.errors import ConfigError, DataError
 from m3net_tf.training.cluster import worker
@@ -90,7 +91,7 @@ def test_a_cluster_holds_what_fits(tiny_recipe, tmp_path):
     assert variables["M3NET_CACHE"] == str(tmp_path)
     # The recipe decides, not the cores: another count in the same process would be refused.
     assert variables["TF_NUM_INTRAOP_THREADS"] == variables["OMP_NUM_THREADS"] == "3"
-    with pytest.raises(ConfigError, match="reserves 99 CPU of 8: reserve less, or use a cluster"):
+    with refuses(ConfigError, "99 CPU", "8"):
         pool.start(order_of(tiny_recipe(), tmp_path), Resources(cpus=99))
 
 
@@ -106,7 +107,7 @@ def test_a_lost_process_is_no_failure_but_broken_code_is(tiny_recipe, tmp_path):
     assert broken.error == (
         "the worker cannot run it (ModuleNotFoundError: no m3net_tf): check its installation"
     )
-    with pytest.raises(DataError, match=r"cluster at auto is lost \(gone\): start it again"):
+    with refuses(DataError, "auto", "gone"):
         pool.wait(0.0)
     ray.wait = lambda *_, **__: (_ for _ in ()).throw(ConnectionError("gone"))
     with pytest.raises(DataError, match="the same command continues"):
@@ -118,10 +119,10 @@ def test_missing_ray_and_a_missing_cluster_are_one_line(monkeypatch):
         raise ConnectionError("Could not find any running Ray instance.")
 
     monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=init))
-    with pytest.raises(DataError, match="no Ray cluster at auto .*: start one by ray start"):
+    with refuses(DataError, "auto", "ray start"):
         open_pool(PoolOptions(address="auto")).__enter__()
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(DataError, match=r"need Ray: pip install .*\[many\]"):
+    with refuses(DataError, "pip install"):
         open_pool(PoolOptions(jobs=2)).__enter__()
 
 

@@ -36,7 +36,7 @@ def rescale_and_warp(
     maximum: bool = True,
     encoding: bool = True,
     reading: str = "paper",
-    feature_range: Mapping[str, Any] | None = None,
+    feature_range: Mapping[str, float | str] | None = None,
 ) -> tuple[FrameScores, FrameWarp]:
     """The layers that follow the scores.
 

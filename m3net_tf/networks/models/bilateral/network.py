@@ -16,8 +16,9 @@ figure 7: ``keras.Model(model.input, model.get_layer("detail").output)``.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Annotated, Literal, NamedTuple
+
+from msgspec import Meta
 
 from m3net_tf.networks.layers.convolution import classifier
 from m3net_tf.networks.layers.precision import average_pooling
@@ -30,6 +31,7 @@ from m3net_tf.networks.models.bilateral.sequence import (
     conv1d_block,
 )
 from m3net_tf.networks.models.bilateral.transformer import transformer_encoder
+from m3net_tf.system.conversion import AtLeastOne
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras, tf
 
@@ -99,11 +101,11 @@ class Design:
     """
 
     fd_modules: str = "AABBR"
-    semantic_filters: Sequence[int] = (16, 32, 64, 128, 256)
-    detail_filters: Sequence[int] = (64, 64, 128, 128, 256)
-    token_filters: int = 128
-    token_step: int = 1
-    stem_step: int = 1
+    semantic_filters: tuple[int, ...] = (16, 32, 64, 128, 256)
+    detail_filters: tuple[int, ...] = (64, 64, 128, 128, 256)
+    token_filters: Annotated[int, Meta(ge=2, multiple_of=2)] = 128
+    token_step: AtLeastOne = 1
+    stem_step: AtLeastOne = 1
     unrolled_lstm: bool = False
     encoder_layers: int = 1
     heads: int = 4
@@ -114,7 +116,7 @@ class Design:
     macem_a: bool = True
     macem_b: bool = True
     garm: bool = True
-    fusion: str = "gam"
+    fusion: Literal["gam", "sum", "concat"] = "gam"
     early_exits: bool = False
 
     def __post_init__(self) -> None:
@@ -130,12 +132,6 @@ class Design:
                 f"model.semantic_filters has {semantic} values and model.detail_filters {detail}: "
                 "give both the same number, at least 2: each value halves a branch's sequence once"
             )
-        if self.token_filters % 2 or self.token_filters < 2:
-            raise ConfigError(f"model.token_filters is {self.token_filters}: give an even number")
-        if self.token_step < 1:
-            raise ConfigError(f"model.token_step is {self.token_step}: give 1 or more")
-        if self.stem_step < 1:
-            raise ConfigError(f"model.stem_step is {self.stem_step}: give 1 or more")
         if not (self.semantic or self.detail):
             raise ConfigError("model.semantic and model.detail are both off: leave one on")
 

@@ -9,12 +9,11 @@ the choices reproduce the published number of parameters (docs/decisions.md).
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Literal
 
 from m3net_tf.networks.layers.diffres import SCORES, WARP, diffres
 from m3net_tf.networks.layers.diffres.frame_importance import conv_encoder
-from m3net_tf.networks.layers.diffres.released import require_reading
 from m3net_tf.networks.layers.diffres.time_pooling import AdaptiveAveragePooling, FrameSampling
 from m3net_tf.networks.layers.diffres.warp import (
     FrameScores,
@@ -23,7 +22,7 @@ from m3net_tf.networks.layers.diffres.warp import (
     require_one_channel,
 )
 from m3net_tf.networks.models.registry import Preset
-from m3net_tf.networks.models.stacking import put_in_front
+from m3net_tf.networks.models.stacking import Classifier, put_in_front
 from m3net_tf.system.errors import ConfigError, require_known_keys
 from m3net_tf.system.keras import keras, tf
 
@@ -75,8 +74,8 @@ class Design:
             from the preset ``mcu``.
     """
 
-    classifier: Mapping[str, Any]
-    method: str = "diffres"
+    classifier: Classifier
+    method: Literal["diffres", "avgpool", "change_hop", "conv_avgpool", "none"] = "diffres"
     reduction: float = 0.5
     guide_weight: float = 1.0
     guide_threshold: float = 0.5
@@ -84,9 +83,9 @@ class Design:
     fill_rows: bool = True
     maximum: bool = True
     encoding: bool = True
-    reading: str = "paper"
+    reading: Literal["paper", "released"] = "paper"
     one_channel: bool = False
-    feature_range: Mapping[str, Any] | None = None
+    feature_range: dict[str, float | str] | None = None
 
 
 def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> keras.Model:
@@ -101,16 +100,13 @@ def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> ke
         Keras model, (batch, bins, frames, 1) to (batch, classes) probabilities.
 
     Raises:
-        ConfigError: an unknown method, classifier or key, a share of frames out of range, or
-            features with more than one channel.
+        ConfigError: an unknown classifier or key, a share of frames out of range, or features with
+            more than one channel.
     """
-    if design.method not in METHODS:
-        raise ConfigError(f"model.method is {design.method!r}: choose one of {', '.join(METHODS)}")
-    require_reading(design.reading)
     require_known_keys(
         design.feature_range or {},
         ("feature_min", "feature_max", "log"),
-        "in section 'model.feature_range'",
+        "in section 'model.arguments.feature_range'",
     )
     require_one_channel(input_shape[2])
     inputs = keras.Input(input_shape, name="features")  # (F, T, 1)

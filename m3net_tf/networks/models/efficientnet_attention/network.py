@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -36,7 +37,7 @@ class Design:
             weights are random.
     """
 
-    backbone: str = "b2"
+    backbone: Literal["b0", "b2"] = "b2"
     heads: int = 4
     multi_label: bool = False
     weights: str = ""
@@ -54,11 +55,9 @@ def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> ke
         Keras model, (batch, bins, frames, channels) to (batch, classes) probabilities.
 
     Raises:
-        ConfigError: an unknown backbone, a number of channels other than 1 or 3, or a weights
-            file that is missing or does not fit.
+        ConfigError: a number of channels other than 1 or 3, or a weights file that is missing or
+            does not fit.
     """
-    if design.backbone not in BACKBONES:
-        raise ConfigError(f"backbone is {design.backbone!r}: choose one of {', '.join(BACKBONES)}")
     if input_shape[2] not in (1, 3):
         raise ConfigError(f"EfficientNet needs 1 or 3 channels, not {input_shape[2]}")
     inputs = x = keras.Input(input_shape, name="features")  # (F, T, channels)

@@ -1,6 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Learnable front ends (TD-fbank, SincNet, LEAF) before a classifier."""
 
-from m3net_tf.networks.models.learnable_frontend.network import FRONTENDS, PRESETS, Design, build
+from m3net_tf.networks.models.learnable_frontend.network import (
+    FRONTENDS,
+    PRESETS,
+    Bank,
+    Design,
+    build,
+)
 
-__all__ = ["FRONTENDS", "PRESETS", "Design", "build"]
+__all__ = ["FRONTENDS", "PRESETS", "Bank", "Design", "build"]

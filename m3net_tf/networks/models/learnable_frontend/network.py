@@ -9,14 +9,14 @@ With the 64 filters of its AudioSet row they have the table's numbers of paramet
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from typing import Literal, TypedDict
 
 from m3net_tf.networks.models.learnable_frontend.compression import PCEN, LogEnergy
 from m3net_tf.networks.models.learnable_frontend.filterbank import GaborEnergy, SincMagnitude
 from m3net_tf.networks.models.learnable_frontend.pooling import LowpassPooling
 from m3net_tf.networks.models.registry import Preset
-from m3net_tf.networks.models.stacking import put_in_front
+from m3net_tf.networks.models.stacking import Classifier, put_in_front
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras, tf
 
@@ -24,14 +24,24 @@ LEAK = 0.2
 """Slope of SincNet's LeakyReLU below zero, from the authors' code."""
 
 
-def _leaf(x: tf.Tensor, window: int, hop: int, bank: Mapping[str, Any]) -> tf.Tensor:
+class Bank(TypedDict):
+    """Arguments of a filter bank: see :class:`.filterbank.GaborEnergy`."""
+
+    bins: int
+    width_samples: int
+    sample_rate_hz: int
+    min_hz: float
+    max_hz: float
+
+
+def _leaf(x: tf.Tensor, window: int, hop: int, bank: Bank) -> tf.Tensor:
     """Zeghidour et al., "LEAF", ICLR 2021: Gabor filters, Gaussian pooling, PCEN."""
     x = GaborEnergy(**bank, name="leaf_filters")(x)  # (bins, samples, 1)
     x = LowpassPooling(window, hop, name="leaf_pool")(x)  # (bins, frames, 1)
     return PCEN(name="leaf_pcen")(x)
 
 
-def _sincnet(x: tf.Tensor, window: int, hop: int, bank: Mapping[str, Any]) -> tf.Tensor:
+def _sincnet(x: tf.Tensor, window: int, hop: int, bank: Bank) -> tf.Tensor:
     """Ravanelli and Bengio, SLT 2018: sinc filters, maximum, layer normalisation, LeakyReLU."""
     x = SincMagnitude(**bank, name="sincnet_filters")(x)  # (bins, samples, 1)
     x = keras.layers.MaxPooling2D((1, window), (1, hop), name="sincnet_pool")(x)
@@ -42,14 +52,14 @@ def _sincnet(x: tf.Tensor, window: int, hop: int, bank: Mapping[str, Any]) -> tf
     return keras.layers.Permute((3, 2, 1), name="sincnet_map")(x)  # (bins, frames, 1)
 
 
-def _td_fbank(x: tf.Tensor, window: int, hop: int, bank: Mapping[str, Any]) -> tf.Tensor:
+def _td_fbank(x: tf.Tensor, window: int, hop: int, bank: Bank) -> tf.Tensor:
     """Zeghidour et al., ICASSP 2018: free complex filters, fixed squared Hann pooling, log."""
     x = GaborEnergy(**bank, free_taps=True, name="td_fbank_filters")(x)  # (bins, samples, 1)
     x = LowpassPooling(window, hop, "hann_squared", name="td_fbank_pool")(x)  # (bins, frames, 1)
     return LogEnergy(name="td_fbank_log")(x)
 
 
-FRONTENDS: dict[str, Callable[[tf.Tensor, int, int, Mapping[str, Any]], tf.Tensor]] = {
+FRONTENDS: dict[str, Callable[[tf.Tensor, int, int, Bank], tf.Tensor]] = {
     "leaf": _leaf,
     "sincnet": _sincnet,
     "td_fbank": _td_fbank,
@@ -61,8 +71,8 @@ class Design:
     """Design of a learnt filter bank with a classifier.
 
     Attributes:
-        classifier: the network that follows: ``name``, ``preset`` and optionally ``arguments``.
-        frontend: ``leaf``, ``sincnet`` or ``td_fbank``.
+        classifier: the network that follows.
+        frontend: kind of the filter bank.
         bins: number of filters.
         sample_rate_hz: rate of the waveform; must equal the rate of the recipe's front end.
         window_s: length of a pooling window; filters have its length rounded up to an odd number
@@ -72,8 +82,8 @@ class Design:
         max_hz: upper edge of these mel filters.
     """
 
-    classifier: Mapping[str, Any]
-    frontend: str = "leaf"
+    classifier: Classifier
+    frontend: Literal["leaf", "sincnet", "td_fbank"] = "leaf"
     bins: int = 40
     sample_rate_hz: int = 16_000
     window_s: float = 0.025
@@ -95,13 +105,9 @@ def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> ke
         a map (bins, frames, 1) with one frame per complete window.
 
     Raises:
-        ConfigError: an unknown front end or classifier, an input that is not a waveform, or a value
-            out of range.
+        ConfigError: an unknown classifier, an input that is not a waveform, or a value out of
+            range.
     """
-    if design.frontend not in FRONTENDS:
-        raise ConfigError(
-            f"model.frontend is {design.frontend!r}: choose one of {', '.join(FRONTENDS)}"
-        )
     if input_shape[0] != 1 or input_shape[2] != 1:
         raise ConfigError(
             f"a learnable front end needs a waveform of shape (1, samples, 1), not {input_shape}: "
@@ -117,7 +123,7 @@ def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> ke
             f"samples at a hop of {hop} in clips of {input_shape[1]}: give windows of at least 4 "
             "samples and at most a clip, and a hop of at least 1"
         )
-    bank = {
+    bank: Bank = {
         "bins": design.bins,
         "width_samples": window + 1 - window % 2,
         "sample_rate_hz": design.sample_rate_hz,

@@ -9,8 +9,6 @@ the choices reproduce the published number of parameters (docs/decisions.md).
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import Any
 
 from m3net_tf.networks.layers import (
     Mirror,
@@ -21,7 +19,7 @@ from m3net_tf.networks.layers import (
 from m3net_tf.networks.models.m3net.channel_attention import EfficientChannelAttention
 from m3net_tf.networks.models.m3net.image import SpectrogramImage
 from m3net_tf.networks.models.registry import Preset
-from m3net_tf.system.errors import ConfigError, require_known_keys
+from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras, tf
 
 
@@ -136,8 +134,8 @@ class Design:
             ``time_padding``.
     """
 
-    sfp: Sequence[Stage | Mapping[str, Any]]
-    tail: Sequence[Stage | Mapping[str, Any]]
+    sfp: tuple[Stage, ...]
+    tail: tuple[Stage, ...]
     image: tuple[int, int] | None = None
     image_channels: str = "delta"
     dropout: float = 0.0
@@ -197,30 +195,14 @@ def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> ke
     if design.image and input_shape != (*design.image, 3):
         x = SpectrogramImage(*design.image, design.image_channels, name="image")(x)
     kinds = {"depthwise_norm": design.depthwise_norm, "time_padding": design.time_padding}
-    for index, stage in enumerate(_stages(design.sfp, "sfp"), start=1):
+    for index, stage in enumerate(design.sfp, start=1):
         x = stage(x, f"sfp{index}", **kinds)
     if design.mirror_attention:
         x = mirror_attention(x, design)
-    for index, stage in enumerate(_stages(design.tail, "tail"), start=1):
+    for index, stage in enumerate(design.tail, start=1):
         x = stage(x, f"tail{index}", **kinds)
     outputs = classifier(x, classes, design.dropout)
     return keras.Model(inputs, outputs, name="m3net")
-
-
-def _stages(rows: Sequence[Stage | Mapping[str, Any]], section: str) -> list[Stage]:
-    """Convert the rows of a recipe, which are plain mappings, to stages."""
-    names = [field.name for field in dataclasses.fields(Stage)]
-    stages = []
-    for row in rows:
-        if not isinstance(row, Stage):
-            require_known_keys(row, names, f"in section 'model.{section}'")
-            plain: dict[str, Any] = {
-                key: tuple(value) if isinstance(value, list) else value
-                for key, value in row.items()
-            }
-            row = Stage(**plain)
-        stages.append(row)
-    return stages
 
 
 _PAPER = {

@@ -16,6 +16,7 @@ from m3net_tf.networks.layers import classifier
 from m3net_tf.networks.layers.convolution import NORM_MOMENTUM
 from m3net_tf.networks.models.registry import Preset
 from m3net_tf.networks.models.sparknet.sparse_gate import SparseGate, time_channel_conv
+from m3net_tf.system.conversion import AtLeastOne
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras
 
@@ -32,7 +33,7 @@ class Design:
         sparsity: weight of the share of open gates in the loss.
     """
 
-    filters: int = 32
+    filters: AtLeastOne = 32
     noise: float = 0.5
     sparsity: float = 0.01
 
@@ -49,15 +50,13 @@ def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> ke
         Keras model, (batch, bins, frames, 1) to (batch, classes) probabilities.
 
     Raises:
-        ConfigError: a map with several channels, or a value out of range.
+        ConfigError: a map with several channels.
     """
     bins, _, channels = input_shape
     if channels != 1:
         raise ConfigError(
             f"SparkNet needs maps with one channel, not {channels}: change the front end"
         )
-    if design.filters < 1:
-        raise ConfigError(f"model.filters is {design.filters}: give at least 1")
     inputs = keras.Input(input_shape, name="features")  # (F, T, 1)
     x = keras.layers.Permute((3, 2, 1), name="rows")(inputs)  # (1, T, F)
     for index, kernel in enumerate(KERNELS, start=1):

@@ -9,8 +9,8 @@ choices reproduce this number (docs/decisions.md).
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Literal
 
 from m3net_tf.networks.layers.masked import FrameMask, GroupNorm, MapMean
 from m3net_tf.networks.models.registry import Preset
@@ -18,11 +18,11 @@ from m3net_tf.networks.models.spectromasknet.block_mask import BlockMask
 from m3net_tf.networks.models.spectromasknet.fusion import WeightedFusion
 from m3net_tf.networks.models.spectromasknet.global_attention import global_attention
 from m3net_tf.networks.models.spectromasknet.local_attention import local_attention
+from m3net_tf.system.conversion import AtLeastOne
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras, tf
 
-ATTENTIONS = ("global", "local", "se", "none", "off")
-MASK_PARAMETERS = ("fixed", "learnable")
+Attention = Literal["global", "local", "se", "none", "off"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,16 +51,16 @@ class Design:
             their order may differ.
 
     Raises:
-        ConfigError: an unknown attention, tables of unequal length, or both branches off.
+        ConfigError: tables of unequal length, or both branches off.
     """
 
-    modules: Sequence[int] = (2, 3, 3, 2)
-    channels: Sequence[int] = (16, 32, 48, 64)
-    strides: Sequence[int] = (1, 2, 2, 1)
-    complete: str = "global"
-    masked: str = "local"
-    mask: str = "random"
-    mask_parameters: str = "fixed"
+    modules: tuple[AtLeastOne, ...] = (2, 3, 3, 2)
+    channels: tuple[AtLeastOne, ...] = (16, 32, 48, 64)
+    strides: tuple[AtLeastOne, ...] = (1, 2, 2, 1)
+    complete: Attention = "global"
+    masked: Attention = "local"
+    mask: Literal["random", "grid", "high_energy", "none"] = "random"
+    mask_parameters: Literal["fixed", "learnable"] = "fixed"
     mask_block: float = 10.0
     mask_ratio: float = 0.5
     fusion_l2: float = 1e-4
@@ -75,23 +75,8 @@ class Design:
         if len({len(table) for table in tables.values()}) != 1 or not self.modules:
             counts = ", ".join(f"model.{name} has {len(table)}" for name, table in tables.items())
             raise ConfigError(f"stages differ in number ({counts}): give each the same, at least 1")
-        for name, table in tables.items():
-            if any(not isinstance(value, int) or value < 1 for value in table):
-                raise ConfigError(
-                    f"model.{name} is {list(table)}: give whole numbers of at least 1"
-                )
-        for name, attention in (("complete", self.complete), ("masked", self.masked)):
-            if attention not in ATTENTIONS:
-                raise ConfigError(
-                    f"model.{name} is {attention!r}: choose one of {', '.join(ATTENTIONS)}"
-                )
         if self.complete == self.masked == "off":
             raise ConfigError("model.complete and model.masked are both off: leave one on")
-        if self.mask_parameters not in MASK_PARAMETERS:
-            raise ConfigError(
-                f"model.mask_parameters is {self.mask_parameters!r}: choose "
-                f"{' or '.join(MASK_PARAMETERS)}"
-            )
 
 
 def build(
@@ -111,8 +96,6 @@ def build(
         Keras model, (batch, bins, frames, channels) to (batch, classes) probabilities; with
         ``lengths`` from a dict of ``features`` and ``lengths``.
 
-    Raises:
-        ConfigError: an unknown mask.
     """
     inputs = x = keras.Input(input_shape, name="features")  # (F, T, channels)
     count = keras.Input((1,), dtype="int32", name="lengths") if design.lengths else None
@@ -120,13 +103,12 @@ def build(
     if design.lengths:
         valid = FrameMask(name="frames")(x, lengths=count)  # (batch, 1, T, 1)
         x = keras.layers.Multiply(name="features_keep")([x, valid])
-    size = {"expansion": design.expansion, "reduction": design.reduction, "groups": design.groups}
     stages = list(zip(design.modules, design.channels, design.strides, strict=True))
 
     branches = []
     if design.complete != "off":
         is_global = design.complete != "local"
-        y, y_valid = _stages(x, count, stages, design.complete, is_global, "complete", size)
+        y, y_valid = _stages(x, count, stages, design.complete, is_global, "complete", design)
         branches.append(MapMean(name="complete_pool")(y, valid=y_valid))  # (1, 1, 64)
     if design.masked != "off":
         if design.mask != "none":
@@ -135,7 +117,7 @@ def build(
                 design.mask, design.mask_block, design.mask_ratio, learnable=learnable, name="mask"
             )(x, valid=valid)
         is_global = design.masked == "global"
-        y, y_valid = _stages(x, count, stages, design.masked, is_global, "masked", size)
+        y, y_valid = _stages(x, count, stages, design.masked, is_global, "masked", design)
         branches.append(MapMean(name="masked_pool")(y, valid=y_valid))  # (1, 1, 64)
 
     fused = branches[0]
@@ -174,7 +156,7 @@ def _stages(
     attention: str,
     is_global: bool,
     branch: str,
-    size: Mapping[str, int],
+    design: Design,
 ) -> tuple[tf.Tensor, tf.Tensor | None]:
     """One branch: each stage has a convolution to more channels, then attention modules.
 
@@ -188,15 +170,16 @@ def _stages(
         x = _strided_conv(x, channels, 7 if is_global else 3, stride, f"{name}_in")
         if lengths is not None:
             valid = FrameMask(step, name=f"{name}_frames")(x, lengths=lengths)  # (1, T / step, 1)
-        x = GroupNorm(size["groups"], name=f"{name}_in_norm")(x, valid=valid)
+        x = GroupNorm(design.groups, name=f"{name}_in_norm")(x, valid=valid)
         x = keras.layers.ReLU(name=f"{name}_in_relu")(x)  # (F / step, T / step, channels)
         for index in range(1, modules + 1):
-            kind: dict[str, Any] = {"attention": attention, "valid": valid, **size}
+            sizes = {"reduction": design.reduction, "groups": design.groups}
+            module = f"{name}_{index}"
             if is_global:
-                del kind["expansion"]
-                x = global_attention(x, name=f"{name}_{index}", **kind)
+                x = global_attention(x, attention=attention, **sizes, valid=valid, name=module)
             else:
-                x = local_attention(x, name=f"{name}_{index}", **kind)
+                sizes["expansion"] = design.expansion
+                x = local_attention(x, attention=attention, **sizes, valid=valid, name=module)
     return x, valid
 
 

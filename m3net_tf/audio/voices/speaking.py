@@ -1,0 +1,438 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Speaks wake words and near phrases in many voices into a folder, as labelled clips."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from m3net_tf.audio.datasets.audio import Audio, resampled, to_pcm16, wav_bytes
+from m3net_tf.audio.datasets.protocols import rank
+from m3net_tf.audio.voices.near import Line, installed_words, near_phrases
+from m3net_tf.audio.voices.phonemes import (
+    Pronunciation,
+    distance,
+    ipa_text,
+    pronunciations,
+    respelled,
+)
+from m3net_tf.audio.voices.synthesis import Synthesiser, Voice, available
+from m3net_tf.audio.voices.variety import RATE_HZ, Float, distinct, timbre, variety
+from m3net_tf.system.artifacts import read_json, write_bytes, write_json
+from m3net_tf.system.errors import ConfigError, DataError
+from m3net_tf.system.locks import writes_into
+from m3net_tf.system.progress import Log, silent, track
+from m3net_tf.system.threads import WORKERS, map_ahead
+
+RECORD_NAME = "voices.json"
+NEAR_FOLDER = "_near_"
+_VALIDATION_SHARE = 0.2
+_RATES, _PITCHES = (0.8, 1.25), (0.85, 1.2)
+_LEVEL_DB = -26.0
+_LOUDEST = 0.98
+_SILENT_DB, _MARGIN_S = -45.0, 0.05  # of the loudest 10 ms; left at both ends
+_FEWEST_PHONEMES = 4
+_MISSAID = 0.3  # of the phonemes
+
+
+@dataclasses.dataclass(frozen=True)
+class SpokenClip:
+    """What is spoken in a file, and how.
+
+    Attributes:
+        path: file in the folder.
+        text: what is spoken.
+        phonemes: in IPA; '' if the synthesiser chose them.
+        kind: ``phrase``, or the kind of a near phrase.
+        synthesiser: program.
+        voice: its name of the voice.
+        speaker: who is heard; the group of the clip.
+        split: ``train`` or ``validation``, the same for all clips of a speaker.
+        rate: tempo relative to the voice's own.
+        pitch: pitch relative to the voice's own.
+        licence: of the synthesiser.
+    """
+
+    path: str
+    text: str
+    phonemes: str
+    kind: str
+    synthesiser: str
+    voice: str
+    speaker: str
+    split: str
+    rate: float
+    pitch: float
+    licence: str
+
+
+@dataclasses.dataclass(frozen=True)
+class SpokenVoices:
+    """What :func:`say_phrases` has written.
+
+    Attributes:
+        clips: the files.
+        phonemes: of each phrase, in IPA.
+        speakers: number of speakers that sound different.
+        variety: their effective number; see :func:`.variety.variety`.
+        left_out: a line for each synthesiser or speaker that does not speak, and why.
+    """
+
+    clips: tuple[SpokenClip, ...]
+    phonemes: dict[str, str]
+    speakers: int
+    variety: float
+    left_out: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Speaker:
+    """A speaker with its voices."""
+
+    synthesiser: Synthesiser
+    name: str
+    voices: tuple[Voice, ...]
+    split: str = "train"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Planned:
+    """A clip that is to be spoken; without phonemes the synthesiser pronounces the text."""
+
+    clip: SpokenClip
+    synthesiser: Synthesiser
+    voice: Voice
+    pronunciation: Pronunciation
+
+
+@writes_into("folder", makes=True)
+def say_phrases(
+    phrases: Sequence[str],
+    folder: Path,
+    *,
+    language: str = "en",
+    count: int = 1500,
+    near_count: int = 3000,
+    seed: int = 0,
+    say: Mapping[str, str] | None = None,
+    models: Sequence[Path] = (),
+    log: Log = silent,
+) -> SpokenVoices:
+    """Speak each phrase and texts near to them: ``FOLDER/<phrase>/*.wav``, ``FOLDER/_near_/*.wav``.
+
+    Files are mono, 16 kHz and 16 bits, with the level -26 dB and short pauses at both ends.
+    ``FOLDER/voices.json`` records each. A second call keeps the files whose record is unchanged,
+    speaks the others, and removes those that are no longer asked for.
+
+    Args:
+        phrases: wake words.
+        folder: folder of the clips.
+        language: as ``en`` (all its varieties) or ``en-us``.
+        count: clips of each phrase.
+        near_count: clips of other texts.
+        seed: draws voices, tempo, pitch, texts and the split.
+        say: respellings of phrases; see :func:`.phonemes.respelled`.
+        models: voices in files; see :func:`.synthesis.available`.
+        log: receives progress.
+
+    Raises:
+        ConfigError: espeak-ng is not installed, or a phrase cannot be spoken or is too short.
+        DataError: no voice speaks.
+    """
+    names = folder_names(phrases)
+    synthesisers = available(models)
+    wanted = _pronounced(phrases, language, say or {}, log)
+    left_out: list[str] = []
+    spoken_as = _ways(synthesisers, wanted, language, say or {}, left_out)
+    ready = [each for each in synthesisers if (each.name, phrases[0]) in spoken_as]
+    speakers, timbres = _audition(ready, phrases[0], spoken_as, language, left_out, log)
+    if not speakers:
+        raise DataError(f"no voice of {language!r} says {phrases[0]!r}: {'; '.join(left_out)}")
+    speakers = _with_splits(speakers, seed)
+    score = variety(timbres)
+    counts = Counter(speaker.synthesiser.name for speaker in speakers)
+    log(
+        f"voices: {', '.join(f'{number} of {name}' for name, number in counts.items())}; together "
+        f"as different as {score:.0f} voices that have nothing in common"
+    )
+    for line in left_out:
+        log(f"left out: {line}")
+
+    planned: list[_Planned] = []
+    for phrase, name in names.items():
+        rng = np.random.default_rng([seed, *phrase.encode()])
+        lines = [Line(phrase, "phrase")] * count
+        planned += _plan(lines, name, speakers, spoken_as, rng)
+    rng = np.random.default_rng([seed, near_count])
+    lines = near_phrases(wanted, language, near_count, rng, installed_words(language))
+    planned += _plan(lines, NEAR_FOLDER, speakers, spoken_as, rng)
+
+    facts: dict[str, Any] = {
+        "language": language,
+        "left_out": left_out,
+        "phonemes": {phrase: ipa_text(said) for phrase, said in wanted.items()},
+        "seed": seed,
+        "speakers": len(speakers),
+        "variety": round(score, 1),
+    }
+    record = folder / RECORD_NAME
+    _remove_changed(folder, planned)
+    _write_record(record, facts, [each.clip for each in planned])
+    clips = _spoken(planned, folder, log)
+    _write_record(record, facts, clips)
+    return SpokenVoices(tuple(clips), facts["phonemes"], len(speakers), score, tuple(left_out))
+
+
+def folder_names(phrases: Sequence[str]) -> dict[str, str]:
+    """The folder of each phrase: its letters in lower case, with ``_`` between words.
+
+    Raises:
+        ConfigError: there is no phrase, or one has other signs than letters, spaces, apostrophes
+            and hyphens, or has the folder of another.
+    """
+    names: dict[str, str] = {}
+    for phrase in phrases:
+        if not re.fullmatch(r"[^\W\d_]+(?:[ '-]+[^\W\d_]+)*", phrase):
+            raise ConfigError(f"the phrase {phrase!r} cannot be spoken: write it in letters")
+        name = re.sub(r"[^\w]+", "_", phrase.lower())
+        if name in names.values():
+            raise ConfigError(f"the phrase {phrase!r} is given twice: give it once")
+        names[phrase] = name
+    if not names:
+        raise ConfigError("no phrase is given: give one, such as 'computer'")
+    return names
+
+
+def _pronounced(
+    phrases: Sequence[str], language: str, say: Mapping[str, str], log: Log
+) -> dict[str, Pronunciation]:
+    """Phonemes of each phrase, by its respelling or espeak-ng."""
+    for phrase in say:
+        if phrase not in phrases:
+            raise ConfigError(f"{phrase!r} is respelled, but no phrase: give it as one")
+    found = dict(zip(phrases, pronunciations(phrases, language), strict=True))
+    found |= {phrase: respelled(text) for phrase, text in say.items()}
+    for phrase, pronunciation in found.items():
+        if len(pronunciation) < _FEWEST_PHONEMES:
+            raise ConfigError(
+                f"{phrase!r} has {len(pronunciation)} phonemes, which are often heard by mistake: "
+                f"choose a phrase of at least {_FEWEST_PHONEMES}"
+            )
+        log(f"{phrase}: {ipa_text(pronunciation)}")
+    return found
+
+
+def _ways(
+    synthesisers: Sequence[Synthesiser],
+    wanted: Mapping[str, Pronunciation],
+    language: str,
+    say: Mapping[str, str],
+    left_out: list[str],
+) -> dict[tuple[str, str], Pronunciation]:
+    """How each synthesiser says each phrase: () as it pronounces the text, or given phonemes.
+
+    A pair without entry is left out: the synthesiser says something else, or may do so, because
+    the phrase is respelled, and takes no phonemes.
+    """
+    ways: dict[tuple[str, str], Pronunciation] = {}
+    for synthesiser in synthesisers:
+        for phrase, pronunciation in wanted.items():
+            said = None
+            if synthesiser.name != "espeak-ng":
+                voices = synthesiser.voices(language)
+                said = synthesiser.pronounced(voices[0], phrase) if voices else None
+            elif phrase in say:
+                said = [each.ipa for each in pronunciations([phrase], language)[0]]
+            heard = [each.ipa for each in pronunciation]
+            if said is None:
+                right = phrase not in say
+            else:
+                right = distance(said, heard) <= _MISSAID * len(heard)
+            if right:
+                ways[synthesiser.name, phrase] = ()
+            elif synthesiser.takes_phonemes:
+                ways[synthesiser.name, phrase] = pronunciation
+            else:
+                heard_as = f"says {''.join(said)}" if said else "may say something else"
+                left_out.append(f"{synthesiser.name} {heard_as} for {phrase!r}")
+    return ways
+
+
+def _audition(
+    synthesisers: Sequence[Synthesiser],
+    phrase: str,
+    spoken_as: Mapping[tuple[str, str], Pronunciation],
+    language: str,
+    left_out: list[str],
+    log: Log,
+) -> tuple[list[_Speaker], list[Float]]:
+    """The speakers that sound different, and their timbres; those that fail are left out."""
+    speakers = []
+    for synthesiser in synthesisers:
+        by_name: dict[str, list[Voice]] = {}
+        for voice in synthesiser.voices(language):
+            by_name.setdefault(voice.speaker, []).append(voice)
+        speakers += [_Speaker(synthesiser, name, tuple(own)) for name, own in by_name.items()]
+
+    def hear(speaker: _Speaker) -> Float | str:
+        own = speaker.synthesiser
+        try:
+            audio, rate_hz = own.speak(speaker.voices[0], phrase, spoken_as[own.name, phrase])
+            return timbre(finished(audio, rate_hz))
+        except DataError as error:
+            return f"{own.name}, speaker {speaker.name}: {error}"
+
+    heard, timbres = [], []
+    with track(log, "voices", len(speakers), "speakers") as progress:
+        for speaker, result in zip(speakers, map_ahead(hear, iter(speakers), WORKERS), strict=True):
+            progress.advance()
+            if isinstance(result, str):
+                left_out.append(result)
+            else:
+                heard.append(speaker)
+                timbres.append(result)
+    kept = distinct(timbres)
+    if len(kept) < len(heard):
+        left_out.append(f"{len(heard) - len(kept)} speakers that sound like another")
+    return [heard[index] for index in kept], [timbres[index] for index in kept]
+
+
+def _with_splits(speakers: Sequence[_Speaker], seed: int) -> list[_Speaker]:
+    """Speakers with their splits: a fifth of each synthesiser's validate."""
+    placed = []
+    for name in dict.fromkeys(speaker.synthesiser.name for speaker in speakers):
+        own = [speaker for speaker in speakers if speaker.synthesiser.name == name]
+        own.sort(key=lambda speaker: rank((seed, speaker.name)))
+        validating = round(_VALIDATION_SHARE * len(own))
+        placed += [dataclasses.replace(each, split="validation") for each in own[:validating]]
+        placed += own[validating:]
+    return placed
+
+
+def _plan(
+    lines: Sequence[Line],
+    folder_name: str,
+    speakers: Sequence[_Speaker],
+    spoken_as: Mapping[tuple[str, str], Pronunciation],
+    rng: np.random.Generator,
+) -> Iterator[_Planned]:
+    """Draw the speaker, voice, tempo and pitch of each line.
+
+    A synthesiser speaks in proportion to the square root of its speakers, so that neither a few
+    natural voices nor a hundred similar ones are lost among the others.
+    """
+    sizes = Counter((each.synthesiser.name, each.split) for each in speakers)
+    for number, line in enumerate(lines):
+        split = "validation" if rng.random() < _VALIDATION_SHARE else "train"
+        cast = [
+            each
+            for each in speakers
+            if (each.synthesiser.takes_phonemes or not line.pronunciation)
+            and (line.kind != "phrase" or (each.synthesiser.name, line.text) in spoken_as)
+        ]
+        cast = [each for each in cast if each.split == split] or cast
+        weights = np.array([sizes[each.synthesiser.name, each.split] ** -0.5 for each in cast])
+        speaker = cast[int(rng.choice(len(cast), p=weights / weights.sum()))]
+        voice = speaker.voices[int(rng.integers(len(speaker.voices)))]
+        rate, pitch = (
+            round(low * (high / low) ** rng.random(), 2) for low, high in (_RATES, _PITCHES)
+        )
+        own = speaker.synthesiser
+        pronunciation = line.pronunciation
+        if line.kind == "phrase":
+            pronunciation = spoken_as[own.name, line.text]
+        voice_name = re.sub(r"[^\w+-]|_", "-", voice.name)
+        yield _Planned(
+            SpokenClip(
+                path=f"{folder_name}/{own.name}_{voice_name}_{number:05d}.wav",
+                text=line.text,
+                phonemes=ipa_text(pronunciation),
+                kind=line.kind,
+                synthesiser=own.name,
+                voice=voice.name,
+                speaker=f"{own.name}_{speaker.name}",
+                split=speaker.split,
+                rate=rate,
+                pitch=pitch,
+                licence=own.licence,
+            ),
+            own,
+            voice,
+            pronunciation,
+        )
+
+
+def _remove_changed(folder: Path, planned: Sequence[_Planned]) -> None:
+    """Remove the files of an earlier call whose record is no longer the same."""
+    record = folder / RECORD_NAME
+    if not record.exists():
+        return
+    asked = {each.clip.path: dataclasses.asdict(each.clip) for each in planned}
+    for clip in read_json(record).get("clips", []):
+        if asked.get(clip["path"]) != clip:
+            (folder / clip["path"]).unlink(missing_ok=True)
+
+
+def _write_record(path: Path, facts: Mapping[str, Any], clips: Sequence[SpokenClip]) -> None:
+    write_json(path, {**facts, "clips": [dataclasses.asdict(clip) for clip in clips]})
+
+
+def _spoken(planned: Sequence[_Planned], folder: Path, log: Log) -> list[SpokenClip]:
+    """Speak the clips that have no file; those without sound are left out."""
+    missing = [each for each in planned if not (folder / each.clip.path).exists()]
+    silent_ones: set[str] = set()
+
+    def speak(each: _Planned) -> str:
+        try:
+            audio, rate_hz = each.synthesiser.speak(
+                each.voice,
+                each.clip.text,
+                each.pronunciation,
+                rate=each.clip.rate,
+                pitch=each.clip.pitch,
+            )
+            pcm = to_pcm16(finished(audio, rate_hz))
+        except DataError:
+            return each.clip.path
+        write_bytes(folder / each.clip.path, wav_bytes(pcm, RATE_HZ))
+        return ""
+
+    done = len(planned) - len(missing)
+    with track(log, "speaking", len(planned), "clips", done=done) as progress:
+        for path in map_ahead(speak, iter(missing), WORKERS):
+            silent_ones.add(path)
+            progress.advance()
+    silent_ones.discard("")
+    if silent_ones:
+        log(f"{len(silent_ones)} of {len(planned)} clips could not be spoken")
+    return [each.clip for each in planned if each.clip.path not in silent_ones]
+
+
+def finished(audio: Audio, rate_hz: int) -> Audio:
+    """A spoken text at 16 kHz, without long pauses at its ends, at the level -26 dB.
+
+    Args:
+        audio: shape (samples,).
+        rate_hz: its rate.
+
+    Raises:
+        DataError: it is silent.
+    """
+    if rate_hz != RATE_HZ and audio.size:
+        audio = resampled(audio, rate_hz, RATE_HZ)
+    block = RATE_HZ // 100
+    blocks = audio[: audio.size // block * block].reshape(-1, block)
+    levels = np.sqrt(np.mean(blocks**2, axis=1))
+    if not levels.size or levels.max() < 1e-4:
+        raise DataError("the synthesiser says nothing")
+    loud = np.flatnonzero(levels > levels.max() * 10 ** (_SILENT_DB / 20)) * block
+    margin = round(_MARGIN_S * RATE_HZ)
+    audio = audio[max(0, loud[0] - margin) : loud[-1] + block + margin]
+    gain = 10 ** (_LEVEL_DB / 20) / np.sqrt(np.mean(audio**2))
+    return audio * np.float32(min(gain, _LOUDEST / np.abs(audio).max()))

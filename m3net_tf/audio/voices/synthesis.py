@@ -1,0 +1,353 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Installed speech synthesisers, an adapter each: a voice and a text → samples.
+
+espeak-ng is necessary, because its phonemes check what the others say; those add voices.
+"""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import functools
+import re
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import soundfile
+
+from m3net_tf.audio.datasets.audio import Audio, mixed
+from m3net_tf.audio.voices.phonemes import Pronunciation, cmu_phones, espeak_text, from_cmu
+from m3net_tf.audio.voices.programs import output_of
+from m3net_tf.system.errors import ConfigError, DataError
+
+_WORDS_PER_MINUTE = 165  # of espeak-ng at rate 1
+_FLITE_PITCH_HZ = {"kal": 95, "kal16": 95, "awb": 120, "rms": 95, "slt": 170}
+_FILE = "FILE"  # stands for the sound file in a command
+_MBROLA_DATA = Path("/usr/share/mbrola")
+_RHVOICE_DATA = Path("/usr/share/RHVoice/voices")
+_PICO_DATA = Path("/usr/share/pico/lang")
+
+
+@dataclasses.dataclass(frozen=True)
+class Voice:
+    """A voice of a synthesiser.
+
+    Attributes:
+        name: the synthesiser's name of the voice.
+        speaker: who is heard. Voices of one speaker, such as one throat in several accents, share
+            it and never stand on both sides of a split.
+    """
+
+    name: str
+    speaker: str
+
+
+class Synthesiser(abc.ABC):
+    """Speaks texts.
+
+    Attributes:
+        name: name of the program.
+        licence: licence of the program, or of its voices if those have another.
+        takes_phonemes: whether it speaks given phonemes.
+    """
+
+    name: str
+    licence: str
+    takes_phonemes = False
+
+    @abc.abstractmethod
+    def voices(self, language: str) -> list[Voice]:
+        """Voices of a language (``en``) or one of its varieties (``en-gb``)."""
+
+    @abc.abstractmethod
+    def speak(
+        self,
+        voice: Voice,
+        text: str,
+        pronunciation: Pronunciation = (),
+        *,
+        rate: float = 1.0,
+        pitch: float = 1.0,
+    ) -> tuple[Audio, int]:
+        """Speak a text.
+
+        Args:
+            voice: one of the synthesiser's voices.
+            text: what is spoken.
+            pronunciation: phonemes that are spoken instead, if the synthesiser takes them.
+            rate: tempo relative to the voice's own.
+            pitch: pitch relative to the voice's own, where the program has such a setting.
+
+        Returns:
+            float32 samples of shape (samples,), and their rate in Hz.
+
+        Raises:
+            DataError: the synthesiser fails.
+        """
+
+    def pronounced(self, voice: Voice, text: str) -> list[str] | None:
+        """Phonemes in IPA that the voice says for a text; None if the program does not tell."""
+        del voice, text
+        return None
+
+
+class Espeak(Synthesiser):
+    """espeak-ng: formant synthesis, each accent of a language with about a hundred throats."""
+
+    name, licence, takes_phonemes = "espeak-ng", "GPL-3.0-or-later", True
+
+    def voices(self, language: str) -> list[Voice]:
+        """Accents times variants; a variant is one speaker."""
+        # By the name of its file: espeak-ng 1.51 ignores variants of the code en-gb.
+        files = [file for _, file in _espeak_voices(language) if not file.startswith("mb/")]
+        accents = [file.rpartition("/")[2].lower() for file in files]
+        variants = ["", *(file.partition("/")[2] for _, file in _espeak_voices("variant"))]
+        return [
+            Voice(f"{accent}+{variant}" if variant else accent, variant or "default")
+            for variant in variants
+            for accent in accents
+        ]
+
+    def speak(
+        self,
+        voice: Voice,
+        text: str,
+        pronunciation: Pronunciation = (),
+        *,
+        rate: float = 1.0,
+        pitch: float = 1.0,
+    ) -> tuple[Audio, int]:
+        """See :meth:`Synthesiser.speak`."""
+        said = espeak_text(pronunciation) if pronunciation else text
+        tempo = str(round(_WORDS_PER_MINUTE * rate))
+        height = str(min(99, max(0, round(100 * pitch) - 50)))
+        return _spoken(
+            ["espeak-ng", "-v", voice.name, "-s", tempo, "-p", height, "-w", _FILE], said
+        )
+
+
+class Mbrola(Espeak):
+    """MBROLA: diphones of recorded speakers, driven by espeak-ng."""
+
+    name, licence = "mbrola", "AGPL-3.0-or-later; voices not for military use"
+
+    def voices(self, language: str) -> list[Voice]:
+        """Voices whose diphones are installed."""
+        names = [file.partition("/")[2] for _, file in _espeak_voices("mb", language)]
+        bases = {name: name.removeprefix("mb-").partition("-")[0] for name in names}
+        return [
+            Voice(name, base)
+            for name, base in bases.items()
+            if (_MBROLA_DATA / base / base).is_file()
+        ]
+
+
+class Flite(Synthesiser):
+    """Flite: diphones and cluster units of a few English speakers, and ``.flitevox`` files."""
+
+    name, licence, takes_phonemes = "flite", "MIT-CMU", True
+
+    def __init__(self, files: Sequence[Path] = ()) -> None:
+        self._files = {path.stem: path for path in files}
+
+    def voices(self, language: str) -> list[Voice]:
+        """The built-in voices, except one that only tells the time, and the voices in files."""
+        if language.partition("-")[0] != "en":
+            return []
+        listed = output_of(["flite", "-lv"]).decode().partition(":")[2].split()
+        names = [name for name in listed if not name.endswith("_time")]
+        # kal and kal16 are one speaker at two rates.
+        return [Voice(name, name.removesuffix("16")) for name in (*names, *self._files)]
+
+    def speak(
+        self,
+        voice: Voice,
+        text: str,
+        pronunciation: Pronunciation = (),
+        *,
+        rate: float = 1.0,
+        pitch: float = 1.0,
+    ) -> tuple[Audio, int]:
+        """See :meth:`Synthesiser.speak`."""
+        said = ["-t", text]
+        if pronunciation:
+            said = ["-p", " ".join(["pau", *cmu_phones(pronunciation), "pau"])]
+        settings = ["--setf", f"duration_stretch={1 / rate:.3f}"]
+        if voice.name in _FLITE_PITCH_HZ:
+            settings += ["--setf", f"int_f0_target_mean={_FLITE_PITCH_HZ[voice.name] * pitch:.0f}"]
+        return _spoken(["flite", *self._voice(voice), *settings, "-o", _FILE, *said])
+
+    def pronounced(self, voice: Voice, text: str) -> list[str] | None:
+        """See :meth:`Synthesiser.pronounced`."""
+        printed = output_of(["flite", *self._voice(voice), "-ps", "-o", "/dev/null", "-t", text])
+        return from_cmu(printed.decode().split())
+
+    def _voice(self, voice: Voice) -> list[str]:
+        return ["-voice", str(self._files.get(voice.name, voice.name))]
+
+
+class Festival(Synthesiser):
+    """Festival: every installed voice, from diphones to HTS."""
+
+    name, licence = "festival", "MIT-CMU; voices have their own"
+
+    def voices(self, language: str) -> list[Voice]:
+        """Voices in Festival's folders of a language."""
+        listed = output_of(["festival", "--pipe"], "(print voice-locations)").decode()
+        found = []
+        for name, folder in re.findall(r'\(([^\s()]+) \. "([^"]*)"\)', listed):
+            spoken = _FESTIVAL_LANGUAGES.get(Path(folder).parent.name, "")
+            if _covers(language, spoken):
+                found.append(Voice(name, name))
+        return found
+
+    def speak(
+        self,
+        voice: Voice,
+        text: str,
+        pronunciation: Pronunciation = (),
+        *,
+        rate: float = 1.0,
+        pitch: float = 1.0,
+    ) -> tuple[Audio, int]:
+        """See :meth:`Synthesiser.speak`; the pitch stays."""
+        stretch = f"(Parameter.set 'Duration_Stretch {1 / rate:.3f})"
+        script = f'{stretch} (utt.save.wave {_utterance(text)} "{_FILE}")'
+        return _spoken(["festival", "--pipe"], f"(voice_{voice.name}) {script}")
+
+    def pronounced(self, voice: Voice, text: str) -> list[str] | None:
+        """See :meth:`Synthesiser.pronounced`."""
+        items = f"(utt.relation.items {_utterance(text)} 'Segment)"
+        script = f"(voice_{voice.name}) (print (mapcar (lambda (s) (item.name s)) {items}))"
+        printed = output_of(["festival", "--pipe"], script).decode()
+        return from_cmu(re.findall(r'[^\s()"]+', printed))
+
+
+class RhVoice(Synthesiser):
+    """RHVoice: statistical parametric synthesis (HTS) of recorded speakers."""
+
+    name, licence = "RHVoice", "LGPL-2.1-or-later; voices have their own"
+
+    def voices(self, language: str) -> list[Voice]:
+        """Voices in RHVoice's folder."""
+        found = []
+        for info in sorted(_RHVOICE_DATA.glob("*/voice.info")):
+            facts = dict(re.findall(r"^(\w+)=(.*)$", info.read_text(), re.MULTILINE))
+            if _RHVOICE_LANGUAGES.get(facts.get("language", "")) == language.partition("-")[0]:
+                found.append(Voice(facts.get("name", info.parent.name), info.parent.name))
+        return found
+
+    def speak(
+        self,
+        voice: Voice,
+        text: str,
+        pronunciation: Pronunciation = (),
+        *,
+        rate: float = 1.0,
+        pitch: float = 1.0,
+    ) -> tuple[Audio, int]:
+        """See :meth:`Synthesiser.speak`."""
+        tempo, height = f"{100 * rate:.0f}", f"{100 * pitch:.0f}"
+        command = ["RHVoice-test", "-p", voice.name, "-r", tempo, "-t", height, "-o", _FILE]
+        return _spoken(command, text)
+
+
+class Pico(Synthesiser):
+    """SVOX Pico: one speaker for each of six varieties of languages."""
+
+    name, licence = "pico2wave", "Apache-2.0"
+
+    def voices(self, language: str) -> list[Voice]:
+        """The varieties whose resources are installed."""
+        names = sorted({path.name[:5] for path in _PICO_DATA.glob("*_sg.bin")})
+        return [Voice(name, name) for name in names if _covers(language, name.lower())]
+
+    def speak(
+        self,
+        voice: Voice,
+        text: str,
+        pronunciation: Pronunciation = (),
+        *,
+        rate: float = 1.0,
+        pitch: float = 1.0,
+    ) -> tuple[Audio, int]:
+        """See :meth:`Synthesiser.speak`."""
+        tempo, height = f"{100 * rate:.0f}", f"{100 * pitch:.0f}"
+        marked = f'<speed level="{tempo}"><pitch level="{height}">{text}</pitch></speed>'
+        return _spoken(["pico2wave", "-l", voice.name, "-w", _FILE, marked])
+
+
+_FESTIVAL_LANGUAGES = {"english": "en", "us": "en-us", "german": "de", "spanish": "es"}  # folders
+_RHVOICE_LANGUAGES = {"English": "en", "Esperanto": "eo", "Russian": "ru", "Ukrainian": "uk"}
+
+
+def available(models: Sequence[Path] = ()) -> list[Synthesiser]:
+    """The installed synthesisers.
+
+    Args:
+        models: voices in files: ``.flitevox`` for Flite, ``.onnx`` for Piper.
+
+    Raises:
+        ConfigError: espeak-ng is not installed, or a model's program is not, or a file is none.
+    """
+    if not shutil.which("espeak-ng"):
+        raise ConfigError(
+            "espeak-ng, which speaks the phrases, is missing: apt-get install espeak-ng"
+        )
+    for path in models:
+        if not path.is_file():
+            raise ConfigError(f"{path}: does not exist; name the file of a voice")
+    flitevox = [path for path in models if path.suffix == ".flitevox"]
+    programs: dict[str, Synthesiser] = {
+        "espeak-ng": Espeak(),
+        "mbrola": Mbrola(),
+        "flite": Flite(flitevox),
+        "festival": Festival(),
+        "RHVoice-test": RhVoice(),
+        "pico2wave": Pico(),
+    }
+    return [synthesiser for program, synthesiser in programs.items() if shutil.which(program)]
+
+
+def _covers(language: str, spoken: str) -> bool:
+    """Whether a voice of a variety speaks a language: ``en-us`` speaks ``en`` and ``en-us``."""
+    return spoken == language or spoken.startswith(f"{language}-")
+
+
+@functools.lru_cache
+def _espeak_voices(kind: str, language: str = "") -> list[tuple[str, str]]:
+    """Language codes and files of espeak-ng's voices.
+
+    Args:
+        kind: a language, ``variant`` or ``mb``.
+        language: language of the voices of MBROLA.
+    """
+    lines = output_of(["espeak-ng", f"--voices={kind}"]).decode().splitlines()[1:]
+    rows = [line.split() for line in lines]
+    wanted = language or ("" if kind in ("variant", "mb") else kind)
+    return [(row[1], row[4]) for row in rows if not wanted or _covers(wanted, row[1])]
+
+
+def _utterance(text: str) -> str:
+    """A text as an utterance in Festival's language."""
+    quoted = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'(utt.synth (Utterance Text "{quoted}"))'
+
+
+def _spoken(command: Sequence[str], text: str = "") -> tuple[Audio, int]:
+    """Samples that a program writes into a file, and their rate in Hz.
+
+    Args:
+        command: the program, with :data:`_FILE` where the file's path stands.
+        text: what it gets on standard input.
+    """
+    with tempfile.TemporaryDirectory(prefix="m3net-voice-") as folder:
+        path = str(Path(folder, "voice.wav"))
+        output_of([part.replace(_FILE, path) for part in command], text.replace(_FILE, path))
+        try:
+            audio, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
+        except (soundfile.LibsndfileError, RuntimeError):
+            raise DataError(f"{command[0]} writes no sound") from None
+    return mixed(audio), rate_hz

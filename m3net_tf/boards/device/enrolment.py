@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Words that a board learns from recordings (:mod:`m3net_tf.runtime.prototypes`)."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from m3net_tf.boards.device.client import Device
+from m3net_tf.boards.device.messages import BoardError
+from m3net_tf.boards.device.session import read_sound
+from m3net_tf.system.errors import FirmwareError
+from m3net_tf.system.progress import Log, silent
+
+
+def loudest_window(pcm: npt.NDArray[np.int16], samples: int, hop: int) -> npt.NDArray[np.int16]:
+    """The window of a sound with the most energy; a shorter sound has silence around it.
+
+    Args:
+        pcm: the sound, shape (samples,).
+        samples: length of the window.
+        hop: samples from one window to the next.
+    """
+    missing = max(samples - len(pcm), 0)
+    pcm = np.pad(pcm, (missing // 2, missing - missing // 2))
+    energy = np.concatenate([[0.0], np.cumsum(np.square(pcm, dtype=np.float64))])
+    starts = np.arange(0, len(pcm) - samples + 1, hop)
+    start = int(starts[(energy[starts + samples] - energy[starts]).argmax()])
+    return pcm[start : start + samples]
+
+
+def enrol(device: Device, name: str, files: Sequence[Path], log: Log = silent) -> dict[str, int]:
+    """Add recordings of a word to the words that a board knows, and save them in its flash.
+
+    Args:
+        device: the board; its firmware is of an export for enrolment.
+        name: the word.
+        files: a recording of the word in each.
+        log: receives a line for each recording, and one if the board has no flash for words.
+
+    Returns:
+        As :func:`enrolled`.
+
+    Raises:
+        DataError: a file is missing or broken; then no recording was added.
+        FirmwareError: the board refuses the word, or its network does not enrol words.
+    """
+    frontend = device.info().frontend
+    hop = frontend["hop_samples"]
+    samples = (frontend["frames"] - 1) * hop + frontend["frame_samples"]
+    sounds = [read_sound(path, frontend["rate_hz"]) for path in files]
+    enrolled(device)
+    for path, sound in zip(files, sounds, strict=True):
+        device.load(loudest_window(sound, samples, hop))
+        device.infer()
+        device.request(f"enrol {name}")
+        log(f"{path}: an example of {name}")
+    _save(device, log)
+    return enrolled(device)
+
+
+def forget(device: Device, name: str, log: Log = silent) -> dict[str, int]:
+    """Forget a word, also in the board's flash; returns :func:`enrolled`.
+
+    Raises:
+        FirmwareError: the board does not know it, or its network does not enrol words.
+    """
+    with _only_for_enrolment(device):
+        device.request(f"forget {name}")
+    _save(device, log)
+    return enrolled(device)
+
+
+def enrolled(device: Device) -> dict[str, int]:
+    """Number of examples of each word that a board knows, by its name.
+
+    Raises:
+        FirmwareError: the board's network does not enrol words.
+    """
+    with _only_for_enrolment(device):
+        lines = device.request("list").lines
+    return {line.fields.get("name", ""): line.number("examples") for line in lines}
+
+
+def _save(device: Device, log: Log) -> None:
+    try:
+        device.request("save")
+    except BoardError as error:
+        if error.code != "no_flash":
+            raise
+        log("the board has no flash for words: it forgets them at its next reset")
+
+
+@contextlib.contextmanager
+def _only_for_enrolment(device: Device) -> Iterator[None]:
+    try:
+        yield
+    except BoardError as error:
+        if error.code != "command":
+            raise
+        raise FirmwareError(
+            f"{device.port.name}: its network does not enrol words: flash an export of "
+            "m3net export --enrol"
+        ) from None

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Words that are learnt from a few examples, without training.
+
+The prototype of a word is the sum of a network's outputs for its examples. Its score for a new
+sound is the cosine between the sound's output and the prototype (J. Snell, K. Swersky and R. Zemel,
+"Prototypical Networks for Few-shot Learning", 2017, equation 1). ``firmware/core/prototypes.c``
+gives the same scores.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from m3net_tf.system.errors import DataError
+
+NAME_BYTES = 15
+"""Longest name of a word, in UTF-8."""
+MOST_EXAMPLES = 100
+"""Most examples of a word, so that the firmware's 16-bit sums do not overflow."""
+_TOP = 255  # score of a cosine of 1, above the lowest score
+_SQUARES_LIMIT = 1 << 46
+
+
+@dataclasses.dataclass
+class _Word:
+    name: str
+    examples: int
+    sums: npt.NDArray[np.int64]
+
+
+class Prototypes:
+    """The words that were enrolled.
+
+    Args:
+        slots: how many words have a place.
+        zero_point: of the network's output.
+    """
+
+    def __init__(self, slots: int, zero_point: int) -> None:
+        self._words: list[_Word | None] = [None] * slots
+        self._zero_point = zero_point
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The word in each place; empty where the place is free."""
+        return tuple(word.name if word else "" for word in self._words)
+
+    def add(self, name: str, output: npt.NDArray[np.int8]) -> None:
+        """Add an example of a word, which takes the first free place if it is new.
+
+        Args:
+            name: the word.
+            output: the network's output for the example, shape (classes,).
+
+        Raises:
+            DataError: the name is empty, too long or not one word, no place is free, or the word
+                has :data:`MOST_EXAMPLES` examples.
+        """
+        if not 0 < len(name.encode()) <= NAME_BYTES or name.split() != [name]:
+            raise DataError(f"{name!r} is no name: give one word of at most {NAME_BYTES} bytes")
+        if name not in self.names:
+            if "" not in self.names:
+                raise DataError(f"{name}: all {len(self._words)} places are taken: forget a word")
+            self._words[self.names.index("")] = _Word(name, 0, np.zeros(output.shape, np.int64))
+        word = self._words[self.names.index(name)]
+        assert word is not None
+        if word.examples == MOST_EXAMPLES:
+            raise DataError(f"{name} has {MOST_EXAMPLES} examples: forget it first")
+        word.examples += 1
+        word.sums += self._centred(output)
+
+    def forget(self, name: str) -> None:
+        """Forget a word.
+
+        Raises:
+            DataError: it is not known.
+        """
+        if not name or name not in self.names:
+            known = ", ".join(filter(None, self.names)) or "none"
+            raise DataError(f"{name} is not enrolled; known words: {known}")
+        self._words[self.names.index(name)] = None
+
+    def scores(self, output: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
+        """Score of each place for a sound: -128 + floor(255 * cosine), at least -128.
+
+        Args:
+            output: the network's output for the sound, shape (classes,).
+        """
+        scores = [_cosine(self._centred(output), word.sums) if word else 0 for word in self._words]
+        return (np.array(scores) - 128).astype(np.int8)
+
+    def _centred(self, output: npt.NDArray[np.int8]) -> npt.NDArray[np.int64]:
+        return output.astype(np.int64) - self._zero_point
+
+
+def _cosine(output: npt.NDArray[np.int64], sums: npt.NDArray[np.int64]) -> int:
+    """255 times the cosine, rounded down as the firmware does; 0 if it is negative."""
+    dot = int(output @ sums)
+    if dot <= 0:
+        return 0
+    squares = int(output @ output) * int(sums @ sums)
+    while squares >= _SQUARES_LIMIT:
+        squares //= 4
+        dot //= 2
+    return min(math.isqrt(dot * dot * _TOP * _TOP // squares), _TOP)

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An export that enrols words: logits in place of scores, and a detector class for each place."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+
+from m3net_tf.export import Bundle
+from m3net_tf.export.certificate import read_vectors
+from m3net_tf.export.from_file import export_file
+from m3net_tf.networks.pretrained import FOLDER
+from m3net_tf.runtime import Classifier
+from m3net_tf.system.errors import ConfigError, ModelError
+
+SHIPPED = FOLDER / "m3net-s-keywords" / "model.tflite"
+SLOTS = 2
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory) -> Bundle:
+    """An export of a trained network; do not write into it."""
+    return export_file(SHIPPED, tmp_path_factory.mktemp("enrolment"), enrolment_slots=SLOTS)
+
+
+def test_the_outputs_are_the_logits_of_the_networks_scores(exported):
+    features = read_vectors(exported).features
+    scale, zero_point = exported.manifest.model.output_quantization
+    logits = (exported.run_reference(features).astype(float) - zero_point) * scale
+    scores = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    int8_scores = np.clip(np.round(scores * 256) - 128, -128, 127)
+    assert np.abs(int8_scores - Classifier(SHIPPED).run(features)).max() <= 1
+    assert np.array_equal(exported.run_compiled(features), exported.run_reference(features))
+
+
+def test_a_word_is_heard_in_a_stream(exported):
+    vectors = read_vectors(exported)
+    classifier = Classifier(exported.folder)
+    words = classifier.prototypes()
+    words.add("own", classifier.run(vectors.features[:1])[0])
+    recognizer = classifier.recognizer(words)
+    silence = np.zeros(classifier.window_samples, np.int16)
+    events = recognizer.push(np.concatenate([silence, vectors.pcm[0], silence]))
+    assert exported.detector.labels == ("word0", "word1")
+    assert [event.label for event in events] == [0]
+
+
+def test_it_is_no_classifier(exported):
+    sound = np.zeros(16_000, np.int16)
+    for call in (Classifier(exported.folder).classify, Classifier(exported.folder).predict):
+        with pytest.raises(ConfigError):
+            call(sound, sample_rate_hz=16_000) if call.__name__ == "predict" else call(sound)
+    with pytest.raises(ConfigError):
+        Classifier(exported.folder).recognizer()
+    with pytest.raises(ConfigError, match="--enrol"):
+        Classifier(SHIPPED).prototypes()
+
+
+def test_a_network_without_softmax_at_its_end_is_refused(exported, tmp_path):
+    shutil.copy(exported.folder / "model.tflite", tmp_path / "logits.tflite")
+    with pytest.raises(ModelError, match=r"logits\.tflite"):
+        export_file(tmp_path / "logits.tflite", tmp_path, enrolment_slots=1)

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Words that a board enrols: its scores are Python's, and its storage keeps the words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from firmware_helpers import FRAMES
+from monitor_host import (
+    WINDOW_SAMPLES,
+    behind_pty,
+    build_monitor,
+    expected_output,
+)
+
+from m3net_tf.boards.device import Device, open_port
+from m3net_tf.boards.device.enrolment import enrol, enrolled, forget, loudest_window
+from m3net_tf.boards.device.live import play
+from m3net_tf.boards.device.messages import BoardError
+from m3net_tf.runtime import Prototypes
+from m3net_tf.system.errors import DataError, FirmwareError
+
+SLOTS = 3
+ZERO_POINT = -128  # of the stand-in for a network
+RATE_HZ = 16_000
+
+
+@pytest.fixture(scope="module")
+def enrolling_host(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The host's monitor of an export for enrolment, with a storage."""
+    folder = tmp_path_factory.mktemp("enrolling")
+    storage = "M3NET_HOST_STORAGE_WORD_BYTES=4"
+    return build_monitor(folder, storage, enrolment_slots=SLOTS)
+
+
+@pytest.fixture()
+def board(enrolling_host: Path) -> Iterator[Device]:
+    with behind_pty(enrolling_host) as pty, Device(open_port(pty)) as device:
+        yield device
+
+
+def sound_of(seed: int, samples: int = WINDOW_SAMPLES) -> np.ndarray:
+    """Loud noise, int16, whose level changes over time in another way for each seed."""
+    rng = np.random.default_rng(seed)
+    envelope = np.interp(np.arange(samples), np.linspace(0, samples, 9), rng.uniform(0.1, 1, 9))
+    return np.asarray(envelope * rng.integers(-32_000, 32_000, samples), np.int16)
+
+
+def files_of(folder: Path, seeds: range) -> list[Path]:
+    paths = [folder / f"{seed}.wav" for seed in seeds]
+    for path, seed in zip(paths, seeds, strict=True):
+        soundfile.write(path, sound_of(seed), RATE_HZ)
+    return paths
+
+
+def enrol_on_both(board: Device, folder: Path, words: dict[str, range]) -> Prototypes:
+    """Enrol words on the board, and in Python from the outputs that the board gives."""
+    prototypes = Prototypes(SLOTS, ZERO_POINT)
+    for name, seeds in words.items():
+        enrol(board, name, files_of(folder, seeds))
+        for seed in seeds:
+            board.load(sound_of(seed))
+            prototypes.add(name, board.infer().output)
+    return prototypes
+
+
+def test_the_board_scores_as_python_does(board: Device, tmp_path: Path):
+    prototypes = enrol_on_both(board, tmp_path, {"one": range(3), "two": range(3, 5)})
+    assert enrolled(board) == {"one": 3, "two": 2}
+    assert prototypes.names == ("one", "two", "")
+    board.request("stream host columns scores")
+    columns, runs = [], []
+    for message in play(board, np.concatenate([sound_of(seed) for seed in range(9)])):
+        if message.word == "column":
+            columns.append(np.frombuffer(bytes.fromhex(message.fields["values"]), np.int8))
+        elif message.word == "scores":
+            runs.append((len(columns), bytes.fromhex(message.fields["out"])))
+    assert len(runs) > 50
+    for end, scores in runs:
+        output = expected_output(np.stack(columns[end - FRAMES : end], axis=1))
+        assert scores == prototypes.scores(output).tobytes()
+    best = np.array([np.frombuffer(scores, np.int8) for _, scores in runs]).max(axis=0)
+    assert (best[:2] > 100).all() and best[2] == -128
+
+
+def test_words_outlast_a_reset_until_they_are_forgotten(board: Device, tmp_path: Path):
+    enrol(board, "one", files_of(tmp_path, range(2)))
+    enrol(board, "two", files_of(tmp_path, range(2, 3)))
+    board.request("reset")
+    board.connect()
+    assert enrolled(board) == {"one": 2, "two": 1}
+    assert forget(board, "one") == {"two": 1}
+    board.request("reset")
+    board.connect()
+    assert enrolled(board) == {"two": 1}
+    assert enrol(board, "three", files_of(tmp_path, range(1)))["three"] == 1
+    lines = board.request("info").lines
+    assert [line.rest for line in lines if line.word == "label"] == ["0 three", "1 two", "2 -"]
+    board.request("save clear")
+    assert enrolled(board) == {}
+
+
+def test_what_the_board_refuses(board: Device, tmp_path: Path):
+    files = files_of(tmp_path, range(1))
+    for name in ("one", "two", "three"):
+        enrol(board, name, files)
+    for name, code in (("four", "full"), ("a-name-of-16-bytes", "name"), ("two words", "usage")):
+        with pytest.raises(BoardError) as caught:
+            enrol(board, name, files)
+        assert caught.value.code == code
+    with pytest.raises(BoardError):
+        forget(board, "four")
+    with pytest.raises(DataError):
+        enrol(board, "one", [*files, tmp_path / "missing.wav"])
+    assert enrolled(board) == {"one": 1, "two": 1, "three": 1}
+
+
+def test_a_board_whose_network_has_classes_of_its_own(monitor_host: Path, tmp_path: Path):
+    files = files_of(tmp_path, range(1))
+    with (
+        behind_pty(monitor_host) as pty,
+        Device(open_port(pty)) as device,
+        pytest.raises(FirmwareError, match="--enrol"),
+    ):
+        enrol(device, "one", files)
+
+
+def test_the_loudest_window_of_a_recording_is_enrolled():
+    sound = sound_of(1)
+    quiet = np.zeros(WINDOW_SAMPLES, np.int16)
+    heard = loudest_window(np.concatenate([quiet, sound, quiet]), WINDOW_SAMPLES, 320)
+    assert np.corrcoef(heard, sound)[0, 1] > 0.9 or abs(heard).sum() > 0.95 * abs(sound).sum()
+    padded = loudest_window(sound[:6400], WINDOW_SAMPLES, 320)
+    assert len(padded) == WINDOW_SAMPLES and abs(padded).sum() == abs(sound[:6400]).sum()
+
+
+def test_prototypes_of_python():
+    """Integers as in the firmware, within one step of the cosine of real numbers."""
+    rng = np.random.default_rng(0)
+    for zero_point in (-128, 3, 127):
+        prototypes = Prototypes(2, zero_point)
+        outputs = rng.integers(-128, 128, (100, 64)).astype(np.int8)
+        for output in outputs:
+            prototypes.add("a", output)
+        centred = outputs.astype(float) - zero_point
+        mean = centred.sum(axis=0)
+        for output, vector in zip(outputs, centred, strict=True):
+            cosine = vector @ mean / np.linalg.norm(vector) / np.linalg.norm(mean)
+            score, free = prototypes.scores(output).astype(int)
+            assert abs(score + 128 - 255 * max(cosine, 0)) <= 1 and free == -128
+        with pytest.raises(DataError, match="100 examples"):
+            prototypes.add("a", outputs[0])
