@@ -85,8 +85,8 @@ def write_wake_sounds(
     """Write the data set.
 
     Args:
-        spoken: clips of phrases, of near phrases and of other speech; half of the speakers of the
-            validation test.
+        spoken: clips of phrases, of near phrases and of other speech; half of the speakers that
+            their record holds out for validation are the test's.
         voices: their folder; the folders in it are the phrases' classes.
         negatives: folders of any other sounds. The files of a folder are divided in the order of
             their names, so that recordings with the same beginning mostly stay together.
@@ -119,14 +119,17 @@ class _Said:
 
 
 def _said(spoken: Sequence[SpokenClip], voices: Path) -> list[_Said]:
-    held_out = {clip.speaker for clip in spoken if clip.split != "train"}
-    tested = set(sorted(held_out, key=rank)[::2])
+    split_of = {clip.speaker: clip.split for clip in spoken}
+    # Those of the validation come first; one more if there are not two.
+    ranked = sorted(split_of, key=lambda speaker: (split_of[speaker] == "train", rank(speaker)))
+    held_out = ranked[: max(2, sum(split != "train" for split in split_of.values()))]
+    split_of |= dict.fromkeys(held_out, "validation") | dict.fromkeys(held_out[1::2], "test")
     return [
         _Said(
             _trimmed(voices / clip.path),
             Path(clip.path).parent.name if clip.kind == "phrase" else OTHER,
             clip.speaker,
-            "test" if clip.speaker in tested else clip.split,
+            split_of[clip.speaker],
             clip.kind == "other",
         )
         for clip in spoken

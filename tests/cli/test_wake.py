@@ -50,7 +50,7 @@ def quick(monkeypatch) -> None:
 
 def test_from_a_phrase_to_an_emulated_board(quick, monkeypatch, tmp_path, capsys):
     project = tmp_path / "computer"
-    words = ["computer", "--count", 20, "--near-count", 20, "--hours", 0.04, "--out", project]
+    words = ["computer", "--count", 40, "--near-count", 20, "--hours", 0.04, "--out", project]
     assert wake(monkeypatch, *words) == 0
     printed = capsys.readouterr().out
     assert f"m3net flash {project / 'run'} --board mps2_an386" in " ".join(printed.split())

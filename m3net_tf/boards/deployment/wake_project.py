@@ -35,7 +35,8 @@ def wake_recipe(sounds: WakeSounds) -> dict[str, Any]:
         },
         "model": {"name": "streaming_ds_cnn", "preset": "wake"},
         "augmentation": {
-            "copies": 4,
+            "copies": 3,
+            "vocal_tract_probability": 0.6,
             "room_probability": 0.5,
             "room_s": [0.1, 0.8],
             "speed_probability": 0.7,
@@ -44,6 +45,8 @@ def wake_recipe(sounds: WakeSounds) -> dict[str, Any]:
             "gain_db": [-18, 6],
             "noise_probability": 0.8,
             "noise_snr_db": [0, 25],
+            "band_probability": 0.3,
+            "telephone_probability": 0.05,
             "time_masks": 1,
             "time_mask_share": 0.12,
             "frequency_masks": 1,

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from m3net_tf.cli.app import group
-from m3net_tf.cli.options import DEFAULT_BOARD, AlwaysJson, AsJson, DataDir, Hop
+from m3net_tf.cli.options import DEFAULT_BOARD, AlwaysJson, AsJson, DataDir, Hop, RunFolder
 from m3net_tf.cli.output import console, progress_beside, say, say_json, say_progress
 from m3net_tf.lab.commands.options import TableName
 
