@@ -50,10 +50,11 @@ static m3net_status check_form(const header* head, m3net_job_problem* problem) {
                   "job image of another version: write it with this release", head->version,
                   M3NET_JOB_VERSION);
   }
-  if (head->kind > M3NET_JOB_STREAM) {
-    return refuse(problem, "job_kind",
-                  "unknown kind of clips: 0 is int8 features, 1 is int16 PCM, 2 is one long PCM",
-                  head->kind, M3NET_JOB_STREAM);
+  if (head->kind > M3NET_JOB_LIVE) {
+    return refuse(
+        problem, "job_kind",
+        "unknown kind of clips: 0 is int8 features, 1 is int16 PCM, 2 and 3 are one long PCM",
+        head->kind, M3NET_JOB_LIVE);
   }
   if ((head->flags & ~M3NET_JOB_FLAGS_KNOWN) != 0u || head->reserved[0] != 0u ||
       head->reserved[1] != 0u) {
@@ -76,7 +77,7 @@ static m3net_status check_sizes(const header* head, size_t capacity_bytes, uint3
                   "a clip is an odd number of bytes or too short for one window: pad the audio",
                   bytes, min_clip_bytes);
   }
-  if (head->kind == M3NET_JOB_STREAM &&
+  if (head->kind >= M3NET_JOB_STREAM &&
       (head->clip_count != 1u || bytes == 0u || bytes % 2u != 0u)) {
     return refuse(problem, "job_clip_size",
                   "a stream is one clip of whole samples: write it as such", head->clip_count, 1u);

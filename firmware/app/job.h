@@ -22,6 +22,7 @@ typedef enum {
   M3NET_JOB_FEATURES = 0,
   M3NET_JOB_PCM = 1,
   M3NET_JOB_STREAM = 2,  // one clip of PCM, which an emulated board's microphone plays
+  M3NET_JOB_LIVE = 3,    // one clip of PCM, which live detection hears
 } m3net_job_kind;
 
 /// A job whose image is valid.

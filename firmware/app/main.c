@@ -125,6 +125,14 @@ static void load_clip(const m3net_job* job, const uint8_t* clip) {
   }
 }
 
+static void fail_run(m3net_status status) {
+  m3net_console_error_begin(m3net_status_name(status));
+  m3net_console_text("the model failed on a clip: export it again");
+  print_runtime_message();
+  m3net_console_end();
+  m3net_platform_halt();
+}
+
 // Returns the CRC of all outputs up to this clip, given the CRC of the outputs before it.
 static uint32_t run_clip(const m3net_job* job, uint32_t index, uint32_t crc) {
   const uint8_t* clip = job->payload + (size_t)index * job->clip_bytes;
@@ -141,13 +149,7 @@ static uint32_t run_clip(const m3net_job* job, uint32_t index, uint32_t crc) {
   const uint32_t start = m3net_board_counter();
   const m3net_status status = m3net_recognizer_run(&recognizer);
   const uint32_t model_cost = cost_since(start);
-  if (status != M3NET_OK) {
-    m3net_console_error_begin(m3net_status_name(status));
-    m3net_console_text("the model failed on a clip: export it again");
-    print_runtime_message();
-    m3net_console_end();
-    m3net_platform_halt();
-  }
+  if (status != M3NET_OK) fail_run(status);
   const int8_t* scores = m3net_model_output(recognizer.model);
   crc = m3net_crc32(crc, scores, M3NET_MODEL_CLASS_COUNT);
   m3net_console_begin("clip ");
@@ -169,19 +171,58 @@ static uint32_t run_clip(const m3net_job* job, uint32_t index, uint32_t crc) {
   return crc;
 }
 
-static void run_job(const m3net_job* job) {
+static void finish_job(uint32_t clips, uint32_t crc) {
+  print_memory();
+  m3net_console_begin("done");
+  m3net_console_field("clips", clips);
+  m3net_console_text(" crc=");
+  m3net_console_hex32(crc);
+  m3net_console_end();
+  m3net_platform_halt();
+}
+
+static void run_clips(const m3net_job* job) {
   uint32_t crc = 0;
   for (uint32_t index = 0; index < job->clip_count; ++index) {
     m3net_board_watchdog_feed();  // a debugger or boot loader may have started the watchdog
     crc = run_clip(job, index, crc);
   }
-  print_memory();
-  m3net_console_begin("done");
-  m3net_console_field("clips", job->clip_count);
-  m3net_console_text(" crc=");
-  m3net_console_hex32(crc);
+  finish_job(job->clip_count, crc);
+}
+
+static void print_live(const m3net_live_result* result) {
+  m3net_console_begin("column values=");
+  m3net_console_hex(result->column, sizeof(result->column));
   m3net_console_end();
-  m3net_platform_halt();
+  if (result->scores == NULL) return;
+  m3net_console_begin("scores out=");
+  m3net_console_hex(m3net_model_output(recognizer.model), M3NET_MODEL_CLASS_COUNT);
+  m3net_console_field("model_instr", result->run_steps * m3net_board_info.counter_scale);
+  m3net_console_end();
+  if (!result->has_event) return;
+  m3net_console_begin("event");
+  m3net_console_field("column", result->event.column);
+  m3net_console_field("label", result->event.label);
+  m3net_console_field("score", result->event.score);
+  m3net_console_end();
+}
+
+// Live detection hears a recording; each column, run and event is printed.
+static void run_live(const m3net_job* job) {
+  static m3net_live_result result;
+  m3net_status status = m3net_live_init(&live, &recognizer);
+  if (status == M3NET_OK) status = m3net_live_start(&live, false);
+  if (status != M3NET_OK) fail_init(status);
+  const int16_t* samples = (const int16_t*)(const void*)job->payload;
+  for (uint32_t left = job->clip_bytes / sizeof(*samples); left >= M3NET_FRONTEND_HOP_SAMPLES;
+       left -= M3NET_FRONTEND_HOP_SAMPLES, samples += M3NET_FRONTEND_HOP_SAMPLES) {
+    m3net_board_watchdog_feed();
+    (void)m3net_live_hear(&live, samples);
+    (void)m3net_live_step(&live, &result);
+    if (result.status != M3NET_OK) fail_run(result.status);
+    if (result.has_column) print_live(&result);
+  }
+  finish_job(0, 0);
 }
 
 // Runs the job image, if there is one. Cleared memory, as after power-up under an emulator, holds
@@ -202,8 +243,10 @@ static void run_job_image(void) {
   if (status != M3NET_OK) {
     print_job_problem(&problem);
     if (status != M3NET_ERROR_NO_JOB) m3net_platform_halt();
+  } else if (job.kind == M3NET_JOB_LIVE) {
+    run_live(&job);
   } else if (job.kind != M3NET_JOB_STREAM) {
-    run_job(&job);
+    run_clips(&job);
   }
 }
 

@@ -36,12 +36,30 @@ _Static_assert(M3NET_IMPORTANCE_INPUT_0_BYTES == ITEM_BYTES * M3NET_MODEL_INPUT_
 _Static_assert(M3NET_NETWORK_INPUT_0_BYTES == ITEM_BYTES * M3NET_MODEL_INPUT_BYTES,
                "the network's input is the features");
 
+#ifdef M3NET_MODEL_PUSH_COLUMNS
+
+_Static_assert(M3NET_NETWORK_STREAM_INPUT_0_BYTES ==
+                       M3NET_FRONTEND_FEATURE_BINS * M3NET_MODEL_PUSH_COLUMNS &&
+                   M3NET_NETWORK_STREAM_OUTPUT_0_BYTES == M3NET_MODEL_CLASS_COUNT &&
+                   M3NET_NETWORK_STREAM_WINDOW_PUSHES == M3NET_MODEL_WINDOW_PUSHES,
+               "the stream is not the network's: export both from one run");
+
+#define ARENA_BYTES                                                                                \
+  (M3NET_NETWORK_STREAM_ARENA_BYTES > M3NET_NETWORK_ARENA_BYTES ? M3NET_NETWORK_STREAM_ARENA_BYTES \
+                                                                : M3NET_NETWORK_ARENA_BYTES)
+
+#else
+
 #define ARENA_BYTES M3NET_NETWORK_ARENA_BYTES
 
+#endif
 #endif
 
 struct m3net_model {
   int8_t* arena;
+#ifdef M3NET_MODEL_PUSH_COLUMNS
+  bool is_streaming;  // the arena holds a stream's state
+#endif
 #ifdef M3NET_MODEL_IMPORTANCE_SIZE_BYTES
   // Features and scores have their own memory because the next network uses the arena by then.
   int8_t features[M3NET_MODEL_INPUT_BYTES];
@@ -73,6 +91,12 @@ static bool is_aligned(const void* pointer) {
   return (uintptr_t)pointer % M3NET_MODEL_ALIGNMENT == 0;
 }
 
+#ifdef M3NET_MODEL_PUSH_COLUMNS
+void m3net_model_end_stream(m3net_model* model) { model->is_streaming = false; }
+#else
+static void m3net_model_end_stream(m3net_model* model) { (void)model; }
+#endif
+
 size_t m3net_model_size(void) { return sizeof(m3net_model); }
 
 m3net_status m3net_model_init(void* memory, size_t memory_bytes, uint8_t* arena, size_t arena_bytes,
@@ -88,11 +112,13 @@ m3net_status m3net_model_init(void* memory, size_t memory_bytes, uint8_t* arena,
   if (arena_bytes < ARENA_BYTES) return M3NET_ERROR_ARENA;
   m3net_model* made = memory;
   made->arena = (int8_t*)arena;
+  m3net_model_end_stream(made);
   *model = made;
   return M3NET_OK;
 }
 
 int8_t* m3net_model_input(m3net_model* model) {
+  m3net_model_end_stream(model);
 #ifdef M3NET_MODEL_IMPORTANCE_SIZE_BYTES
   return model->features;
 #else
@@ -101,6 +127,9 @@ int8_t* m3net_model_input(m3net_model* model) {
 }
 
 const int8_t* m3net_model_output(const m3net_model* model) {
+#ifdef M3NET_MODEL_PUSH_COLUMNS
+  if (model->is_streaming) return model->arena + M3NET_NETWORK_STREAM_OUTPUT_0_OFFSET;
+#endif
   return model->arena + M3NET_NETWORK_OUTPUT_0_OFFSET;
 }
 
@@ -132,6 +161,7 @@ static void narrow(int8_t* output, size_t count) {
 }
 
 m3net_status m3net_model_run(m3net_model* model) {
+  m3net_model_end_stream(model);
 #ifdef M3NET_MODEL_IMPORTANCE_SIZE_BYTES
   memcpy(model->arena + M3NET_IMPORTANCE_INPUT_0_OFFSET, model->features, sizeof(model->features));
   widen(model->arena + M3NET_IMPORTANCE_INPUT_0_OFFSET, sizeof(model->features));
@@ -149,6 +179,21 @@ m3net_status m3net_model_run(m3net_model* model) {
   narrow(model->arena + M3NET_NETWORK_OUTPUT_0_OFFSET, M3NET_MODEL_CLASS_COUNT);
   return M3NET_OK;
 }
+
+#ifdef M3NET_MODEL_PUSH_COLUMNS
+
+void m3net_model_begin_stream(m3net_model* model) {
+  m3net_network_stream_reset(model->arena);
+  model->is_streaming = true;
+}
+
+bool m3net_model_is_streaming(const m3net_model* model) { return model->is_streaming; }
+
+void m3net_model_push(m3net_model* model, const int8_t* columns) {
+  (void)m3net_network_stream_push(model->arena, columns);
+}
+
+#endif
 
 m3net_status m3net_model_profile(m3net_model* model, m3net_layer_report report, void* context) {
   profile.report = report;

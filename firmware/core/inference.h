@@ -5,11 +5,16 @@
 #ifndef M3NET_CORE_INFERENCE_H_
 #define M3NET_CORE_INFERENCE_H_
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "model.h"
 #include "status.h"
+
+#ifdef M3NET_MODEL_PUSH_COLUMNS
+#include "frontend_config.h"
+#endif
 
 #ifdef M3NET_MODEL_IMPORTANCE_SIZE_BYTES
 #include "warp_config.h"
@@ -61,14 +66,35 @@ m3net_status m3net_model_init(void* memory, size_t memory_bytes, uint8_t* arena,
                               m3net_model** model);
 
 /// The int8 features, M3NET_MODEL_INPUT_BYTES long. Fill them before each run: the planner may use
-/// their memory for other tensors.
+/// their memory for other tensors, and it ends a stream.
 int8_t* m3net_model_input(m3net_model* model);
 
-/// The int8 scores, M3NET_MODEL_CLASS_COUNT of them, valid until the next run.
+/// The int8 scores, M3NET_MODEL_CLASS_COUNT of them, valid until the next run or push.
 const int8_t* m3net_model_output(const m3net_model* model);
 
 /// Runs the model once.
 m3net_status m3net_model_run(m3net_model* model);
+
+#ifdef M3NET_MODEL_PUSH_COLUMNS  // an export that streams
+
+/// Pushes until a whole window has been pushed.
+#define M3NET_MODEL_WINDOW_PUSHES \
+  ((M3NET_FRONTEND_FRAMES + M3NET_MODEL_PUSH_COLUMNS - 1u) / M3NET_MODEL_PUSH_COLUMNS)
+
+/// Begins a stream: what was pushed before is forgotten. The stream keeps its state in the arena.
+void m3net_model_begin_stream(m3net_model* model);
+
+/// Ends a stream, as m3net_model_input() and runs do, which take the arena.
+void m3net_model_end_stream(m3net_model* model);
+
+/// Whether a stream has begun and not ended.
+bool m3net_model_is_streaming(const m3net_model* model);
+
+/// Takes the next M3NET_MODEL_PUSH_COLUMNS columns of a stream, columns[bin * PUSH_COLUMNS +
+/// column]. Once a window has been pushed, the scores are of the window that ends with them.
+void m3net_model_push(m3net_model* model, const int8_t* columns);
+
+#endif
 
 /// Takes what one operator of the model cost.
 ///

@@ -107,8 +107,9 @@ bool m3net_live_waiting(const m3net_live* live) {
 static void run(m3net_live* live, uint64_t arrived_us, m3net_live_result* result) {
   m3net_live_statistics* statistics = &live->statistics;
   const uint64_t start_us = m3net_board_time_us();
-  m3net_recognizer_load_window(live->recognizer);
-  result->status = m3net_recognizer_run(live->recognizer);
+  const uint32_t start = m3net_board_counter();
+  result->status = m3net_recognizer_run_newest(live->recognizer);
+  result->run_steps = m3net_board_counter() - start;
   const uint32_t run_us = (uint32_t)(m3net_board_time_us() - start_us);
   if (run_us > statistics->max_run_us) statistics->max_run_us = run_us;
   if (result->status != M3NET_OK) return;

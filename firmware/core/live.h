@@ -60,6 +60,7 @@ typedef struct {
   const int8_t* scores;  ///< M3NET_DETECTOR_CLASS_COUNT of them if the model ran, else null.
   bool has_event;        ///< Whether `event` is written.
   uint32_t latency_us;   ///< From the hop's last sample to `event`.
+  uint32_t run_steps;    ///< Cost of the run, in steps of m3net_board_counter().
   m3net_event event;
   int8_t column[M3NET_FRONTEND_FEATURE_BINS];
 } m3net_live_result;

@@ -23,6 +23,9 @@ m3net_status m3net_recognizer_init(m3net_recognizer* recognizer, uint8_t* arena,
 void m3net_recognizer_reset(m3net_recognizer* recognizer) {
   m3net_frontend_reset(recognizer->frontend);
   m3net_ring_reset(&recognizer->ring);
+#ifdef M3NET_MODEL_PUSH_COLUMNS
+  m3net_model_end_stream(recognizer->model);
+#endif
 }
 
 bool m3net_recognizer_push(m3net_recognizer* recognizer, const int16_t* hop) {
@@ -60,6 +63,50 @@ void m3net_recognizer_load_features(m3net_recognizer* recognizer, const int8_t* 
 m3net_status m3net_recognizer_run(m3net_recognizer* recognizer) {
   return m3net_model_run(recognizer->model);
 }
+
+#ifdef M3NET_MODEL_PUSH_COLUMNS
+
+#define PUSH M3NET_MODEL_PUSH_COLUMNS
+
+// Pushes the columns of the ring that begin `back` columns before its end. Columns from before the
+// window, which the first push of a window may begin with, affect no score: any will do.
+static void push_columns(m3net_recognizer* recognizer, uint32_t back) {
+  const m3net_ring* ring = &recognizer->ring;
+  int8_t columns[M3NET_FRONTEND_FEATURE_BINS * PUSH];
+  int8_t* to = columns;
+  for (uint32_t bin = 0; bin < M3NET_FRONTEND_FEATURE_BINS; ++bin) {
+    const int8_t* row = &ring->values[bin * M3NET_FRONTEND_FRAMES];
+    uint32_t place = (ring->next + 2u * M3NET_FRONTEND_FRAMES - back) % M3NET_FRONTEND_FRAMES;
+    for (uint32_t column = 0; column < PUSH; ++column) {
+      *to++ = row[place];
+      place = place + 1u == M3NET_FRONTEND_FRAMES ? 0u : place + 1u;
+    }
+  }
+  m3net_model_push(recognizer->model, columns);
+}
+
+m3net_status m3net_recognizer_run_newest(m3net_recognizer* recognizer) {
+  const uint32_t heard = recognizer->ring.columns;
+  const bool continues =
+      m3net_model_is_streaming(recognizer->model) && heard - recognizer->streamed_columns == PUSH;
+  uint32_t pushes = 1;
+  if (!continues) {
+    m3net_model_begin_stream(recognizer->model);
+    pushes = M3NET_MODEL_WINDOW_PUSHES;
+  }
+  for (; pushes > 0u; --pushes) push_columns(recognizer, pushes * PUSH);
+  recognizer->streamed_columns = heard;
+  return M3NET_OK;
+}
+
+#else
+
+m3net_status m3net_recognizer_run_newest(m3net_recognizer* recognizer) {
+  m3net_recognizer_load_window(recognizer);
+  return m3net_recognizer_run(recognizer);
+}
+
+#endif
 
 uint32_t m3net_recognizer_label(const m3net_recognizer* recognizer) {
   const int8_t* scores = m3net_model_output(recognizer->model);

@@ -27,6 +27,9 @@ typedef struct {
   m3net_ring ring;
   m3net_frontend* frontend;
   m3net_model* model;
+#ifdef M3NET_MODEL_PUSH_COLUMNS
+  uint32_t streamed_columns;  ///< ring.columns when the stream was last pushed to
+#endif
 } m3net_recognizer;
 
 /// Bytes of front end and ring, which are needed in addition to the model's.
@@ -59,6 +62,13 @@ void m3net_recognizer_load_features(m3net_recognizer* recognizer, const int8_t* 
 /// Runs the model on its input; load that again before the next run. The caller's loop feeds the
 /// watchdog, if there is one.
 m3net_status m3net_recognizer_run(m3net_recognizer* recognizer);
+
+/// Runs the model on the columns so far, as live detection does.
+///
+/// An export that streams pushes the new columns, if they are as many as a push takes and continue
+/// the stream of the call before. Otherwise it begins a stream and pushes the whole window. The
+/// scores are the same bytes as after m3net_recognizer_load_window() and m3net_recognizer_run().
+m3net_status m3net_recognizer_run_newest(m3net_recognizer* recognizer);
 
 /// Index of the class with the highest score; the first one if several share it.
 uint32_t m3net_recognizer_label(const m3net_recognizer* recognizer);

@@ -23,7 +23,7 @@ void m3net_ring_push(m3net_ring* ring, const int8_t* column) {
   for (uint32_t bin = 0; bin < BINS; ++bin, place += FRAMES) *place = column[bin];
 #endif
   ring->next = ring->next + 1u == FRAMES ? 0u : ring->next + 1u;
-  if (ring->columns != UINT32_MAX) ++ring->columns;
+  if (++ring->columns == 0u) ring->columns = FRAMES;  // it stays full
 }
 
 void m3net_ring_copy(const m3net_ring* ring, int8_t* input) {

@@ -31,7 +31,7 @@ extern "C" {
 typedef struct {
   int8_t values[M3NET_RING_WINDOW_BYTES];  ///< values[bin * FRAMES + place]; [place * BINS + bin]
   uint32_t next;                           ///< place of the next column; holds the oldest one
-  uint32_t columns;                        ///< columns pushed since the reset
+  uint32_t columns;                        ///< columns pushed since the reset; full also after 2^32
 } m3net_ring;
 
 /// Bytes of a ring.

@@ -57,7 +57,7 @@ typedef struct {
   int16_t batches;
   int8_t padding;           ///< The input's zero point.
   int8_t plain;             ///< The weights are in `plain_blocks`.
-  int8_t pixels;            ///< Windows that the patch has room for, 1 or 2.
+  int8_t pixels;            ///< Windows that the patch has room for, 1 to 3.
   int8_t narrow;            ///< Every sum fits the short form of the requantisation.
   int8_t full;              ///< The outputs reach from -128 to 127.
   int8_t minimum, maximum;  ///< Of the outputs.

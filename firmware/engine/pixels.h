@@ -41,10 +41,23 @@ M3NET_INLINE int8_t* m3net_gather_row(const m3net_image* image, const m3net_wind
                                       const int8_t* row, int32_t column, m3net_gatherer gatherer,
                                       int8_t* patch) {
   const int32_t channels = image->channels, step = window->column_dilation;
-  const int32_t taps = window->columns;
-  if (step == 1 && image->column_step == channels * gatherer.item_bytes && column >= 0 &&
-      column + taps <= image->columns) {
-    return gatherer.copy(patch, row + column * image->column_step, taps * channels);
+  int32_t taps = window->columns;
+  if (step == 1 && image->column_step == channels * gatherer.item_bytes) {
+    if (column < 0) {
+      const int32_t before = -column < taps ? -column : taps;
+      patch = gatherer.fill(patch, gatherer.padding, before * channels);
+      taps -= before;
+      column = 0;
+    }
+    const int32_t inside = image->columns - column;
+    if (taps <= inside) {
+      return gatherer.copy(patch, row + column * image->column_step, taps * channels);
+    }
+    if (inside > 0) {
+      patch = gatherer.copy(patch, row + column * image->column_step, inside * channels);
+      taps -= inside;
+    }
+    return gatherer.fill(patch, gatherer.padding, taps * channels);
   }
   for (int32_t tap = 0; tap < taps; ++tap, column += step) {
     patch = column < 0 || column >= image->columns

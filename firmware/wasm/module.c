@@ -7,7 +7,7 @@
 //   for each hop:
 //     write hop_samples() samples to samples()     int16
 //     due = push()                                 COLUMN: column() has feature_bins() int8
-//     features if (due & RUN): load(), run(); if (detect()) event() has an m3net_event
+//     features if (due & RUN): run_newest(); if (detect()) event() has an m3net_event
 //
 // For a whole clip: reset(), push() its hops, load(), run(), and read class_count() int8 scores at
 // scores(). After load(), input() has the window of features, which may also be overwritten.
@@ -28,10 +28,15 @@
 // Bits of the result of push().
 enum { COLUMN = 1, RUN = 2 };
 
+#ifndef M3NET_MODEL_PUSH_COLUMNS
+#define M3NET_NETWORK_STREAM_ARENA_BYTES 0
+#endif
+
+#define LARGER(one, other) ((one) > (other) ? (one) : (other))
+
 enum {
-  ARENA_BYTES = M3NET_IMPORTANCE_ARENA_BYTES > M3NET_NETWORK_ARENA_BYTES
-                    ? M3NET_IMPORTANCE_ARENA_BYTES
-                    : M3NET_NETWORK_ARENA_BYTES
+  ARENA_BYTES = LARGER(M3NET_NETWORK_ARENA_BYTES,
+                       LARGER(M3NET_IMPORTANCE_ARENA_BYTES, M3NET_NETWORK_STREAM_ARENA_BYTES))
 };
 
 static _Alignas(M3NET_MODEL_ALIGNMENT) M3NET_MODEL_ARENA(ARENA_BYTES) arena;
@@ -77,6 +82,8 @@ uint32_t EXPORT(push)(void) {
 void EXPORT(load)(void) { m3net_recognizer_load_window(&recognizer); }
 
 m3net_status EXPORT(run)(void) { return m3net_recognizer_run(&recognizer); }
+
+m3net_status EXPORT(run_newest)(void) { return m3net_recognizer_run_newest(&recognizer); }
 
 bool EXPORT(detect)(void) {
   return m3net_detector_step(&detector, m3net_model_output(recognizer.model), &last_event);

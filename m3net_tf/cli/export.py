@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -163,7 +163,7 @@ def _say_export(
 
 def _export_facts(
     bundle: Bundle, certificate: Certificate, layouts: list[str], folder: Path, board: str
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """What ``m3net export --json`` prints."""
     from m3net_tf.boards.deployment.real_time import measured_pace
 

@@ -83,7 +83,7 @@ class CSource:
 
 
 def emit(network: CompiledNetwork, name: str, hook: str = "") -> CSource:
-    """The C of a network.
+    """The C of a network, and of its stream by the name ``<name>_stream``.
 
     Args:
         network: see :func:`m3net_tf.compiler.network.compile_network`.
@@ -96,34 +96,71 @@ def emit(network: CompiledNetwork, name: str, hook: str = "") -> CSource:
     """
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
         raise ConfigError(f"{name!r} is no name in C: use letters, digits and underscores")
-    writer = _Writer(network, name, hook)
-    statements = [writer.call(index, call) for index, call in enumerate(network.calls)]
-    function = f"{_prototype(network, name)} {{"
-    if network.push is not None:
-        statements.append(f"  return {writer.count_push(network.push)};")
-    function = "\n".join([function, *(statements or ["  (void)arena;"]), "}"])
+    constants = _Constants()
+    functions = _Writer(network, name, hook, constants).functions()
+    if network.stream is not None:
+        stream = _Writer(network.stream, _stream_name(name), hook, constants)
+        functions += stream.functions()
     top = notice(_ORIGIN, line_comments=True) + "\n"
     includes = f'#include "{name}.h"\n\n#include "{_ENGINE_HEADER}"'
-    intact = intact_definition(name, writer.arrays)
+    intact = intact_definition(name, constants.arrays)
     source = top + blocks(
-        includes, *writer.requirements(), *writer.constants, writer.reset(), function, intact
+        includes, *constants.requirements(), *constants.definitions, *functions, intact
     )
-    return CSource(top + _header(network, name, hook), source, writer.constant_bytes)
+    return CSource(top + _header(network, name, hook), source, constants.size)
+
+
+def _stream_name(name: str) -> str:
+    return f"{name}_stream"
+
+
+@dataclasses.dataclass
+class _Constants:
+    """The constants of a source file.
+
+    Attributes:
+        known: names of arrays by type and content.
+        layers: names of structures by type and content.
+        kinds: of the structures, by their type in C.
+        arrays: by name.
+        definitions: in C.
+        size: see :class:`CSource`.
+    """
+
+    known: dict[tuple[str, bytes], str] = dataclasses.field(default_factory=dict)
+    layers: dict[tuple[str, str], str] = dataclasses.field(default_factory=dict)
+    kinds: dict[str, type[Structure]] = dataclasses.field(default_factory=dict)
+    arrays: dict[str, Array] = dataclasses.field(default_factory=dict)
+    definitions: list[str] = dataclasses.field(default_factory=list)
+    size: int = 0
+
+    def requirements(self) -> list[str]:
+        """Lines that refuse to compile with an engine of other structures."""
+        conditions = [each for kind in self.kinds.values() for each in kind.requirements()]
+        lines = "\n".join(f"M3NET_REQUIRE({condition});" for condition in conditions)
+        return [lines] if lines else []
 
 
 class _Writer:
-    """The constants of a source file while its statements are made."""
+    """The functions of a network, and the constants that they need."""
 
-    def __init__(self, network: CompiledNetwork, name: str, hook: str) -> None:
+    def __init__(
+        self, network: CompiledNetwork, name: str, hook: str, constants: _Constants
+    ) -> None:
         self._network = network
         self._name = name
         self._hook = hook
-        self._known: dict[tuple[str, bytes], str] = {}
-        self._layers: dict[tuple[str, str], str] = {}
-        self._kinds: dict[str, type[Structure]] = {}
-        self.arrays: dict[str, Array] = {}
-        self.constants: list[str] = []
-        self.constant_bytes = 0
+        self._constants = constants
+
+    def functions(self) -> list[str]:
+        """The function that resets the states, and the one that computes the outputs."""
+        network = self._network
+        statements = [self.call(index, call) for index, call in enumerate(network.calls)]
+        if network.push is not None:
+            statements.append(f"  return {self.count_push(network.push)};")
+        prototype = f"{_prototype(network, self._name)} {{"
+        compute = "\n".join([prototype, *(statements or ["  (void)arena;"]), "}"])
+        return [self.reset(), compute]
 
     def call(self, index: int, call: Call) -> str:
         """A comment, the kernel's call, and the hook's call if there is one."""
@@ -136,12 +173,6 @@ class _Writer:
         if self._hook:
             text += f"\n  {self._hook}({text_literal(call.operator)});"
         return text
-
-    def requirements(self) -> list[str]:
-        """Lines that refuse to compile with an engine of other structures."""
-        conditions = [each for kind in self._kinds.values() for each in kind.requirements()]
-        lines = "\n".join(f"M3NET_REQUIRE({condition});" for condition in conditions)
-        return [lines] if lines else []
 
     def reset(self) -> str:
         """The function that resets the states."""
@@ -197,20 +228,21 @@ class _Writer:
     def array(self, array: Array) -> str:
         """Name of an array; equal arrays are one."""
         key = (array.ctype, array.values.tobytes() + str(array.values.shape).encode())
-        if key not in self._known:
-            name = f"{self._name}_{array.label}_{len(self._known)}"
-            self._known[key] = name
-            self.arrays[name] = array
+        constants = self._constants
+        if key not in constants.known:
+            name = f"{self._name}_{array.label}_{len(constants.known)}"
+            constants.known[key] = name
+            constants.arrays[name] = array
             if array.ctype in ITEM_STRUCTURES:
-                self._kinds[array.ctype] = ITEM_STRUCTURES[array.ctype]
+                constants.kinds[array.ctype] = ITEM_STRUCTURES[array.ctype]
             align = "M3NET_WORD_ALIGNED " if array.ctype in (*BLOCKS, "m3net_tap") else ""
             # The size of a layer's weights depends on the target.
             size = "" if align else len(array.values)
-            self.constants.append(
+            constants.definitions.append(
                 f"{align}static const {array.ctype} {name}[{size}] = {{\n{_items(array)}\n}};"
             )
-            self.constant_bytes += array.size
-        return self._known[key]
+            constants.size += array.size
+        return constants.known[key]
 
     def constant_layer(self, tag: str, layer: Structure) -> str:
         """Name of a structure; equal structures are one."""
@@ -218,13 +250,14 @@ class _Writer:
             _wrapped(f"    .{name} = {value},") for name, value in layer.members(self.array).items()
         )
         key = (layer.ctype, members)
-        if key not in self._layers:
+        constants = self._constants
+        if key not in constants.layers:
             name = f"{self._name}_layer_{tag}"
-            self._layers[key] = name
-            self.constants.append(f"static const {layer.ctype} {name} = {{\n{members}\n}};")
-            self._kinds[layer.ctype] = type(layer)
-            self.constant_bytes += layer.device_bytes()
-        return self._layers[key]
+            constants.layers[key] = name
+            constants.definitions.append(f"static const {layer.ctype} {name} = {{\n{members}\n}};")
+            constants.kinds[layer.ctype] = type(layer)
+            constants.size += layer.device_bytes()
+        return constants.layers[key]
 
 
 class _StripeWriter:
@@ -406,8 +439,32 @@ def _comment(text: str) -> str:
 
 
 def _header(network: CompiledNetwork, name: str, hook: str) -> str:
-    prefix = f"{name.upper()}_"
-    plan, notes = network.plan, end_notes(network.graph)
+    notes = end_notes(network.graph)
+    parts = [_facts(network, name)]
+    declaration = _declaration(network, name)
+    if network.stream is not None:
+        stream = _stream_name(name)
+        parts.append(_facts(network.stream, stream))
+        declaration += ["", *_declaration(network.stream, stream)]
+    declaration += ["", intact_declaration(name)]
+    if hook:
+        declaration += [
+            "",
+            "/// The caller defines it; it is called after each kernel.",
+            f"void {hook}(const char *operation);",
+        ]
+    return guarded(
+        f"{name.upper()}_H_",
+        "#include <stddef.h>\n#include <stdint.h>",
+        "\n".join([*(f"// {_comment(line)}." for line in notes), *parts]),
+        c_linkage(["\n".join(declaration)]),
+        name_guard_at_end=True,
+    )
+
+
+def _facts(network: CompiledNetwork, name: str) -> str:
+    """Macros with the sizes of a network."""
+    plan = network.plan
     settings: dict[str, int | str] = {
         "SHA256": text_literal(network.graph.sha256),
         "ARENA_BYTES": plan.arena_bytes,
@@ -425,7 +482,13 @@ def _header(network: CompiledNetwork, name: str, hook: str) -> str:
         for index, (view, tensor) in enumerate(zip(views, tensors, strict=True)):
             place = plan.places.get(view.block)
             settings.update(_end(f"{which}_{index}_", view, tensor, place))
-    declaration = [
+    return defines(f"{name.upper()}_", settings)
+
+
+def _declaration(network: CompiledNetwork, name: str) -> list[str]:
+    """The type of a network's arena, and its functions."""
+    prefix = f"{name.upper()}_"
+    return [
         "/// Memory that kernels also use as numbers of 16 and 32 bits.",
         "typedef union {",
         f"  int8_t bytes[{prefix}ARENA_BYTES];",
@@ -434,22 +497,7 @@ def _header(network: CompiledNetwork, name: str, hook: str) -> str:
         f"}} {name}_arena;",
         "",
         *_functions(network, name),
-        "",
-        intact_declaration(name),
     ]
-    if hook:
-        declaration += [
-            "",
-            "/// The caller defines it; it is called after each kernel.",
-            f"void {hook}(const char *operation);",
-        ]
-    return guarded(
-        f"{prefix}H_",
-        "#include <stddef.h>\n#include <stdint.h>",
-        "\n".join([*(f"// {_comment(line)}." for line in notes), defines(prefix, settings)]),
-        c_linkage(["\n".join(declaration)]),
-        name_guard_at_end=True,
-    )
 
 
 def _prototype(network: CompiledNetwork, name: str) -> str:

@@ -35,6 +35,7 @@ class NetworkFacts(TypedDict):
         saved: what each rewrite saved, where it saved anything.
         ends: a line for each input and output that is not int8 or int16 in the file.
         push: how a streamed network streams.
+        stream: the arena and the pushes of the same network streamed, where its C has both.
     """
 
     arena_bytes: int
@@ -47,6 +48,14 @@ class NetworkFacts(TypedDict):
     saved: dict[str, int]
     ends: list[str]
     push: NotRequired[PushFacts]
+    stream: NotRequired[StreamFacts]
+
+
+class StreamFacts(TypedDict):
+    """Size of the arena of a streamed network, and how the network streams."""
+
+    arena_bytes: int
+    push: PushFacts
 
 
 class PushFacts(TypedDict):
@@ -109,6 +118,9 @@ def network_facts(network: CompiledNetwork, source: CSource) -> NetworkFacts:
     }
     if network.push is not None:
         facts["push"] = _push_facts(network, network.push)
+    if (stream := network.stream) and stream.push:
+        push = _push_facts(stream, stream.push)
+        facts["stream"] = {"arena_bytes": stream.plan.arena_bytes, "push": push}
     return facts
 
 
@@ -133,17 +145,26 @@ def report_lines(path: str, facts: NetworkFacts) -> list[str]:
         *(f"  {line}" for line in facts["ends"]),
         *(f"  {what}: {number}" for what, number in facts["saved"].items()),
         *(_push_lines(facts["push"]) if "push" in facts else ()),
+        *([_stream_line(facts["stream"])] if "stream" in facts else ()),
     ]
 
 
-def _push_lines(push: PushFacts) -> Iterator[str]:
-    """How a network streams: a line for each layer."""
+def _stream_line(stream: StreamFacts) -> str:
+    return f"{_push_line(stream['push'])}, arena {stream['arena_bytes']} bytes"
+
+
+def _push_line(push: PushFacts) -> str:
     share = push["products"] / max(push["window_products"], 1)
-    yield (
+    return (
         f"  streams along axis {push['axis']}, {push['hop']} of {push['window']} lines with each "
         f"push: {push['products']} of {push['window_products']} MACs ({share:.3f}), state "
         f"{push['state_bytes']} bytes"
     )
+
+
+def _push_lines(push: PushFacts) -> Iterator[str]:
+    """How a network streams: a line for each layer."""
+    yield _push_line(push)
     for layer in push["layers"]:
         lines = f", {layer['lines']} of {layer['window_lines']} lines" if layer["lines"] else ""
         yield f"    {layer['name']}: {layer['state']}{lines}"

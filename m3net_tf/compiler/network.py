@@ -95,6 +95,7 @@ class CompiledNetwork:
         plan: places in the arena.
         saved: what each rewrite saved, by its name.
         push: of a streamed network, which takes some lines of its inputs at a time.
+        stream: the same network streamed, which is emitted with it and shares its constants.
     """
 
     graph: Graph
@@ -105,6 +106,13 @@ class CompiledNetwork:
     plan: Plan
     saved: dict[str, int]
     push: Push | None = None
+    stream: CompiledNetwork | None = None
+
+    @property
+    def arena_bytes(self) -> int:
+        """Memory in which the network runs, whole or streamed."""
+        streamed = self.stream.arena_bytes if self.stream else 0
+        return max(self.plan.arena_bytes, streamed)
 
     @property
     def state_blocks(self) -> list[Block]:

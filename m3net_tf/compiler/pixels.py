@@ -11,13 +11,16 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 from m3net_tf.compiler.calls import Call, View
 from m3net_tf.compiler.plan import SLACK_BYTES, Improve, Plan, needs, plan_memory
 from m3net_tf.compiler.stripes import Stripe, line_pixels, products
 from m3net_tf.compiler.structures import Convolution
+from m3net_tf.compiler.weights import GROUP, LARGEST_INPUT
 
-SHARED = "convolutions that load a weight once for two pixels"
-_COUNTS = (2, 1)
+SHARED = "convolutions that load a weight once for two or three pixels"
+_UPPER_LIMIT = 1 << 23  # of the sum of the upper one of two channels
 
 
 def share_weights(
@@ -58,6 +61,26 @@ def _patch(choice: _Choice) -> int:
     return choice.member.scratch[0].size
 
 
+def pixel_counts(layer: Convolution, pixels: int) -> list[int]:
+    """How many pixels a convolution may compute at a time, the most first.
+
+    The kernel of several pixels has sums of 24 bits for upper channels, and outputs with the whole
+    range of int8. It computes three pixels where their number is odd.
+
+    Args:
+        layer: of the convolution.
+        pixels: of an image or of a line.
+    """
+    fits = layer.narrow and layer.full and not layer.plain
+    if pixels == 1 or not fits or layer.output.channels % GROUP:
+        return [1]
+    biases = layer.channels.values[:, 0]
+    reach = np.abs(biases) + LARGEST_INPUT * np.abs(layer.weights.values).sum(axis=2).reshape(-1)
+    if reach[1::2].max() >= _UPPER_LIMIT:
+        return [1]
+    return [3, 2, 1] if pixels % 2 else [2, 1]
+
+
 class _Choice:
     """A convolution that may compute some pixels at a time.
 
@@ -71,13 +94,13 @@ class _Choice:
         self.call, self.member = call, member
         self.counts: list[int] = []
         layer = member.arguments[0]
-        if not isinstance(layer, Convolution) or member.kernel != "convolve" or layer.plain:
+        if not isinstance(layer, Convolution) or member.kernel != "convolve":
             return
         self._window_bytes = member.scratch[0].size
         pixels = math.prod(member.output.shape[1:3])
         if isinstance(call, Stripe):
             pixels = line_pixels(call, member)
-        self.counts = [count for count in _COUNTS if count <= pixels]
+        self.counts = pixel_counts(layer, pixels)
         self._set()
 
     def shrink(self) -> None:

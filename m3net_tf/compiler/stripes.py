@@ -14,7 +14,8 @@ import math
 from collections.abc import Collection, Sequence
 
 from m3net_tf.compiler.calls import Argument, Block, Call, View, loop_layer, packed_strides
-from m3net_tf.compiler.structures import Image, Loop, LoopLayer, Structure, WindowLayer
+from m3net_tf.compiler.overlap import window_slack
+from m3net_tf.compiler.structures import Convolution, Image, Loop, LoopLayer, Structure, WindowLayer
 
 ROWS, COLUMNS = 1, 2  # dimensions of images
 KIND = "STRIPE"
@@ -357,7 +358,8 @@ def _with_shared_lines(stages: list[Stage], order: Sequence[int]) -> list[Stage]
 def _together(stages: list[Stage], order: Sequence[int]) -> dict[Block, set[Block]]:
     """For the block of each single line, the blocks of the lines that exist at the same time.
 
-    A line exists from the step that computes it to the one that reads it.
+    A line exists from the step that computes it to the one that reads it. If this one overwrites
+    only items that it has read, its output and the line may have the same memory.
     """
     single = {
         source.view.block
@@ -371,11 +373,24 @@ def _together(stages: list[Stage], order: Sequence[int]) -> dict[Block, set[Bloc
         if index == len(stages):
             continue  # the division of sums reads no line
         stage = stages[index]
+        if _overwrites_line(stage):
+            alive -= {stage.sources[0].view.block}
         alive |= {stage.target.view.block} & single
         for block in alive:
             together[block] |= alive - {block}
         alive -= {source.view.block for source in stage.sources}
     return together
+
+
+def _overwrites_line(stage: Stage) -> bool:
+    """Whether a convolution may write its output over the line that it reads."""
+    layer = stage.call.arguments[0]
+    if stage.call.kernel != "convolve" or not isinstance(layer, Convolution):
+        return False
+    if stage.windows[0].moves:
+        return False
+    source, target = stage.sources[0].view, stage.target.view
+    return window_slack(source, target, layer.window, channels_at_once=True) <= 0
 
 
 def line_layer(stage: Stage, axis: int) -> Structure:

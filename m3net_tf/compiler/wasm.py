@@ -76,10 +76,17 @@ def build_module(networks: Mapping[str, CompiledNetwork], export: Path, module: 
         ]
         folders = [*(firmware / name for name in ("wasm", "core", "engine")), generated, export]
         command = ["clang", *_OPTIONS, "-isystem", _headers()]
-        command += [f"-D{name}" for name in _DEFINITIONS] + [f"-I{folder}" for folder in folders]
+        definitions = [*_DEFINITIONS, *_stream_definitions(networks)]
+        command += [f"-D{name}" for name in definitions] + [f"-I{folder}" for folder in folders]
         command += [*map(str, sources), "-o", str(linked)]
         _run(command)
         write_bytes(module, linked.read_bytes())
+
+
+def _stream_definitions(networks: Mapping[str, CompiledNetwork]) -> list[str]:
+    """What ``model.h`` of a firmware defines for an export that streams."""
+    streams = [network.stream for network in networks.values() if network.stream]
+    return [f"M3NET_MODEL_PUSH_COLUMNS={each.push.hop}" for each in streams if each.push]
 
 
 def _headers() -> str:

@@ -17,6 +17,7 @@ from m3net_tf.compiler.structures import Array, Factor
 
 GROUP = 4  # channels that a kernel computes at once
 PAIR = 2  # items that one SMLAD multiplies
+LARGEST_INPUT = 128  # absolute value of an int8 item
 PLAIN_BLOCK = "m3net_plain_block"
 BLOCKS = ("m3net_block", PLAIN_BLOCK)
 """Types of items of arrays of a convolution's weights."""

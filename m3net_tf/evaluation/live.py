@@ -74,7 +74,7 @@ class StreamingResult(_Facts, LiveFigures, Provenance):
         tuned_on_validation: figures on the validation split; None without a tuning.
     """
 
-    scenes: Mapping[str, Any]
+    scenes: Mapping[str, object]
     target_false_accepts_per_hour: float | None
     detector: Mapping[str, Any]
     tuned_on_validation: LiveFigures | None
@@ -122,7 +122,7 @@ def evaluate_streaming(
     bundle = Bundle.load(run.folder / "export")
     dataset = run.dataset(data_dir)
     frames = bundle.manifest.frames
-    config = detector_of_run(run, frames, bundle.labels)
+    config = detector_of_run(run, bundle.network, frames, bundle.labels)
     tuned_on = recording = None
     if target is not None:
         recording = record(

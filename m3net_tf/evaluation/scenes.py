@@ -12,15 +12,18 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Iterator
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Meta
 
 from m3net_tf.audio.datasets import AudioDataset, Clip, to_pcm16
 from m3net_tf.audio.datasets.loudness import active_part_s, at_level, decibels, loud_power
 from m3net_tf.audio.datasets.noise import coloured_noise
 from m3net_tf.audio.datasets.windows import loudest_windows
 from m3net_tf.audio.labels import is_silence
+from m3net_tf.system.conversion import Share, check_values
 from m3net_tf.system.errors import ConfigError, DataError
 
 Audio = npt.NDArray[np.float32]
@@ -49,25 +52,17 @@ class SceneSettings:
         ConfigError: a value is out of range.
     """
 
-    hours: float = 1.0
-    scene_s: float = 60.0
+    hours: Annotated[float, Meta(gt=0, le=1000)] = 1.0
+    scene_s: Annotated[float, Meta(gt=1, le=600)] = 60.0
     gap_s: tuple[float, float] = (1.0, 8.0)
     snr_db: tuple[float, float] = (5.0, 25.0)
     gain_db: tuple[float, float] = (-6.0, 6.0)
-    quiet_share: float = 0.2
-    other_share: float = 0.5
+    quiet_share: Share = 0.2
+    other_share: Share = 0.5
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, low, high in (("hours", 0.0, 1000.0), ("scene_s", 1.0, 600.0)):
-            if not low < getattr(self, name) <= high:
-                raise ConfigError(
-                    f"scenes.{name} is {getattr(self, name)}: give more than {low:g}, "
-                    f"at most {high:g}"
-                )
-        for name in ("quiet_share", "other_share"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"scenes.{name} is {getattr(self, name)}: give 0 to 1")
+        check_values(self, "scenes")
         for name, limit in (("gap_s", 600.0), ("snr_db", 100.0), ("gain_db", 100.0)):
             low, high = getattr(self, name)
             if not (0.0 if name == "gap_s" else -limit) <= low <= high <= limit:

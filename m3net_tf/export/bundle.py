@@ -27,6 +27,7 @@ from m3net_tf.export.c_files import (
     write_compiled,
 )
 from m3net_tf.export.manifest import Arena, Manifest, read_manifest
+from m3net_tf.export.pushes import push_columns
 from m3net_tf.runtime.desktop import run_compiled
 from m3net_tf.runtime.detector_config import DetectorConfig, write_c_header
 from m3net_tf.runtime.interpreter import Int8, activation_bits, run_reference, run_tflm
@@ -81,7 +82,8 @@ class Bundle:
         manifest = read_manifest(path)
         files = _FILES + (_WARP_FILES if manifest.warp else ())
         if manifest.engine == COMPILED:
-            files += compiled_files(warp=manifest.warp is not None)
+            streams = manifest.push_columns is not None
+            files += compiled_files(warp=manifest.warp is not None, streams=streams)
         if missing := [name for name in files if not (folder / name).is_file()]:
             raise ModelError(f"{folder} lacks {', '.join(missing)}: export again")
         hashes = {"model.tflite": manifest.model.sha256}
@@ -138,20 +140,25 @@ class Bundle:
         """Settings of live detection."""
         return self.manifest.detector
 
-    def set_detector(self, config: DetectorConfig) -> None:
+    def set_detector(self, config: DetectorConfig, log: Log = silent) -> None:
         """Change the settings of live detection, in the manifest and in ``detector_config.h``.
+
+        With other columns between runs, the C is written anew where it streams or now can.
 
         Raises:
             ConfigError: they do not fit the network.
         """
         window_columns = column_count(self.frontend, self.manifest.frames)
         config.check_fits(self.frontend, window_columns, self.manifest.detected)
-        if config == self.detector:
+        before = self.detector
+        if config == before:
             return
         self.manifest = dataclasses.replace(self.manifest, detector=config)
         write_c_header(config, self.folder)
         self.describe()
         write_json(self.folder / "manifest.json", self.manifest.to_dict())
+        if config.run_columns != before.run_columns:
+            self.set_engine(self.manifest.engine, log)
 
     @property
     def compiled(self) -> dict[str, NetworkFacts]:
@@ -208,11 +215,13 @@ class Bundle:
             ModelError: the compiler does not support an operator of the network.
         """
         before = self.manifest
-        if engine == before.engine and (engine != COMPILED or self._has_current_code()):
+        changed = with_pushes(dataclasses.replace(before, engine=engine), self.network)
+        if changed == before and (engine != COMPILED or self._has_current_code()):
             return
-        arena, networks = engine_arena(self.c_model, self.network, engine, log)
-        code = write_compiled(self.c_model, networks, self.folder) if networks else None
-        self._set(dataclasses.replace(before, engine=engine, arena=arena, code=code))
+        model = c_model(self.network, changed)
+        arena, networks = engine_arena(model, self.network, engine, log)
+        code = write_compiled(model, networks, self.folder) if networks else None
+        self._set(dataclasses.replace(changed, arena=arena, code=code))
         if not networks:
             remove_compiled(self.folder, warp=self.manifest.warp is not None)
 
@@ -260,8 +269,17 @@ def c_model(network: Int8Network, manifest: Manifest) -> CModel:
         activation_bits=activation_bits(network.tflite),
         licence=manifest.licence,
         importance=network.importance,
+        push_columns=manifest.push_columns,
         enrolment_slots=manifest.enrolment_slots,
     )
+
+
+def with_pushes(manifest: Manifest, network: Int8Network) -> Manifest:
+    """The manifest with the columns that each run pushes, which depend on engine and detector."""
+    columns = None
+    if manifest.engine == COMPILED:
+        columns = push_columns(network, manifest.frontend, manifest.detector.run_columns)
+    return dataclasses.replace(manifest, push_columns=columns)
 
 
 def write_tflite(network: Int8Network, manifest: Manifest, folder: Path) -> None:

@@ -18,8 +18,10 @@ from m3net_tf.compiler.folder import NetworkFacts, network_facts
 from m3net_tf.compiler.host import engine_folder
 from m3net_tf.compiler.network import CompiledNetwork, compile_network
 from m3net_tf.compiler.picture import draw_arena
+from m3net_tf.compiler.streaming.network import stream_network
 from m3net_tf.export.manifest import Arena, GeneratedCode
 from m3net_tf.export.operators import resolver_method
+from m3net_tf.export.pushes import TIME_AXIS
 from m3net_tf.runtime.interpreter import host_arena_bytes, tflm_unavailable_reason
 from m3net_tf.runtime.network import Int8Network
 from m3net_tf.system.artifacts import sha256_of, write_json, write_text
@@ -54,6 +56,7 @@ _NETWORK, _IMPORTANCE = "m3net_network", "m3net_importance"
 """Start of the C names of the network that classifies, and of DiffRes's that scores frames."""
 _INTERFACE = ("engine.h", "weights.h")  # headers of the kernels that generated C includes
 _PICTURES = {_NETWORK: "arena.svg", _IMPORTANCE: "arena_importance.svg"}
+_STREAM_PICTURE = "arena_stream.svg"
 _UNPROVEN_ARENA_FACTOR = 10  # bytes of arena per byte of network, if not measurable
 
 
@@ -74,6 +77,7 @@ class CModel:
         licence: licence of network and training data.
         importance: DiffRes's network that scores frames, which runs before ``tflite``; or empty.
         activation_bits: width of the network's activations, 8 or 16.
+        push_columns: columns that a run of live detection pushes; None if it runs whole windows.
         enrolment_slots: places for words that the board learns, if it learns any.
     """
 
@@ -89,6 +93,7 @@ class CModel:
     licence: str
     importance: bytes = b""
     activation_bits: int = 8
+    push_columns: int | None = None
     enrolment_slots: int | None = None
 
     def write(self, folder: Path) -> None:
@@ -106,6 +111,8 @@ class CModel:
         declarations = ["extern const char *const m3net_model_labels[M3NET_MODEL_CLASS_COUNT];"]
         if compiled:
             settings.append(defines("M3NET_", {"ENGINE_COMPILED": 1}))
+            if self.push_columns:
+                settings.append(defines(_PREFIX, {"PUSH_COLUMNS": self.push_columns}))
         else:
             methods = " ".join(f"ADD({resolver_method(name)})" for name in self.operators)
             settings += [
@@ -192,14 +199,18 @@ def compile_model(model: CModel, remedy: str = _TFLM) -> dict[str, CompiledNetwo
     if model.importance:
         files[_IMPORTANCE] = model.importance
     try:
-        return {name: compile_network(tflite) for name, tflite in files.items()}
+        networks = {name: compile_network(tflite) for name, tflite in files.items()}
+        if model.push_columns:
+            stream = stream_network(model.tflite, TIME_AXIS, model.push_columns)
+            networks[_NETWORK] = dataclasses.replace(networks[_NETWORK], stream=stream)
+        return networks
     except ModelError as error:
         raise ModelError(f"{model.name} cannot be compiled ({error}): {remedy}") from None
 
 
 def arena_bytes(networks: dict[str, CompiledNetwork]) -> int:
     """Arena of all networks, which run one after the other in the same memory."""
-    return max(network.plan.arena_bytes for network in networks.values())
+    return max(network.arena_bytes for network in networks.values())
 
 
 def network_files(model: CModel, networks: dict[str, CompiledNetwork]) -> dict[str, str]:
@@ -220,7 +231,7 @@ def exported_files(model: CModel, code: GeneratedCode, folder: Path) -> dict[str
         ModelError: a file has changed since the export.
     """
     texts = {}
-    for name in compiled_files(warp=bool(model.importance)):
+    for name in compiled_files(warp=bool(model.importance), streams=False):
         path = folder / name
         if path.parent.name != C_FOLDER:
             continue
@@ -246,15 +257,16 @@ def _c_files(model: CModel, networks: dict[str, CompiledNetwork]) -> dict[str, s
     return texts
 
 
-def compiled_files(*, warp: bool) -> tuple[str, ...]:
+def compiled_files(*, warp: bool, streams: bool) -> tuple[str, ...]:
     """Files that :func:`write_compiled` writes, relative to the export.
 
     Args:
         warp: whether the export has DiffRes's network.
+        streams: whether its live detection streams.
     """
     names = [_NETWORK, *([_IMPORTANCE] if warp else [])]
     code = [_LABELS, *(f"{name}{end}" for name in names for end in (".h", ".c"))]
-    pictures = [_PICTURES[name] for name in names]
+    pictures = [*(_PICTURES[name] for name in names), *([_STREAM_PICTURE] if streams else [])]
     return (*(f"{C_FOLDER}/{name}" for name in code), *pictures, REPORT, "compiled.md")
 
 
@@ -269,11 +281,15 @@ def write_compiled(
         What the manifest says of the C.
     """
     (folder / C_FOLDER).mkdir(exist_ok=True)
+    (folder / _STREAM_PICTURE).unlink(missing_ok=True)
     texts = _c_files(model, networks)
     for name, text in texts.items():
         write_text(folder / C_FOLDER / name, text)
     for name, network in networks.items():
         write_text(folder / _PICTURES[name], draw_arena(network.plan, name))
+        if stream := network.stream:
+            picture = draw_arena(stream.plan, f"{name}_stream", stream.state_blocks)
+            write_text(folder / _STREAM_PICTURE, picture)
     facts = compiled_facts(networks)
     write_json(folder / REPORT, facts)
     write_text(folder / "compiled.md", _markdown(facts))
@@ -283,7 +299,7 @@ def write_compiled(
 
 def remove_compiled(folder: Path, *, warp: bool) -> None:
     """Remove the files of :func:`write_compiled` from an export."""
-    for name in compiled_files(warp=warp):
+    for name in compiled_files(warp=warp, streams=True):
         (folder / name).unlink(missing_ok=True)
     if (folder / C_FOLDER).is_dir():
         (folder / C_FOLDER).rmdir()

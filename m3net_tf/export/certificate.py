@@ -195,7 +195,8 @@ class BoardAnswer:
         features: int8 features of the samples, shape (clips, bins, frames); None if the network
             takes samples as they are.
         labels: classes from the samples, shape (clips,); None as ``features``.
-        cost: memory and instructions, by name, and ``sections``: bytes of each by name.
+        cost: memory and instructions, by name; ``sections``: bytes of each by name; ``live``: live
+            detection of an export that streams.
         stream: of a network that streams, its hops and their cost by name.
     """
 
@@ -288,6 +289,10 @@ def compare(
             "firmware_sha256": answer.firmware_sha256,
             "cost": answer.cost,
         }
+        if not answer.cost.get("live", {"equal": True})["equal"]:
+            drift.append(
+                "live detection on the board has not the scores or events of whole windows"
+            )
         if answer.stream is not None:
             compared["stream"] = answer.stream
             if not answer.stream["bytes_equal"]:
@@ -436,7 +441,7 @@ def _markdown(certificate: Certificate) -> str:
     arena = certificate["arena"]
     rows.append((f"tensor arena, bytes ({arena['source']})", arena["bytes"]))
     if board:
-        rows += _cost_rows(board["cost"])
+        rows += [*_live_rows(board["cost"]), *_cost_rows(board["cost"])]
     lines = [
         f"# Parity certificate: {verdict} ({certificate['scope']})",
         "",
@@ -448,6 +453,20 @@ def _markdown(certificate: Certificate) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _live_rows(cost: Mapping[str, Any]) -> list[tuple[str, str | int]]:
+    """Live detection of an export that streams."""
+    if "live" not in cost:
+        return []
+    live = cost["live"]
+    return [
+        ("runs of live detection on the board compared with whole windows", live["runs"]),
+        ("events", live["events"]),
+        ("equal scores and events", "yes" if live["equal"] else "NO"),
+        (f"instructions of a run, {live['push_columns']} new columns", live["instructions"]),
+        ("of a run that begins a stream", live["start_instructions"]),
+    ]
 
 
 def _cost_rows(cost: Mapping[str, Any]) -> list[tuple[str, int]]:

@@ -23,6 +23,7 @@ from m3net_tf.export.manifest import (
     Quantization,
 )
 from m3net_tf.export.operators import operators_of_parts
+from m3net_tf.export.pushes import default_detector
 from m3net_tf.export.writing import (
     Vectors,
     built_in_vectors,
@@ -109,7 +110,7 @@ def export_run(
     trained_sha256, choice = sha256_of(run.model_path.read_bytes()), chosen_network(run)
     if bundle := _current_export(folder, trained_sha256, choice, log):
         log(f"{folder} is already exported")
-        detector = detector_of_run(run, bundle.manifest.frames, bundle.labels)
+        detector = detector_of_run(run, bundle.network, bundle.manifest.frames, bundle.labels)
         return update_export(bundle, detector, engine, log)
     if choice:
         content = _chosen(run, model, data_dir, choice, log)
@@ -121,7 +122,7 @@ def export_run(
         content.info,
         content.network,
         calibration=content.calibration,
-        detector=detector_of_run(run, model.input_shape[2], content.info.labels),
+        detector=detector_of_run(run, content.network, model.input_shape[2], content.info.labels),
         quantization=Quantization(content.method, chosen=choice is not None),
         trained_model_sha256=trained_sha256,
         engine=engine,
@@ -258,14 +259,16 @@ def _is_current(bundle: Bundle, trained_sha256: str, choice: Choice | None) -> b
     return not manifest.quantization.chosen
 
 
-def detector_of_run(run: Run, frames: int, labels: Sequence[str]) -> DetectorConfig:
-    """Settings of live detection of a run: its ``detector.yaml``, else the defaults.
+def detector_of_run(
+    run: Run, network: Int8Network, frames: int, labels: Sequence[str]
+) -> DetectorConfig:
+    """Settings of live detection of a run: its ``detector.yaml``, else its network's defaults.
 
     Raises:
         ConfigError: the file is damaged or was made for another network, or a device cannot cut
             its input of this many frames into columns.
     """
     frontend = run.recipe().frontend
-    return saved_detector(run.detector_path, frontend, frames, labels) or DetectorConfig.default(
-        frontend, column_count(frontend, frames), labels
+    return saved_detector(run.detector_path, frontend, frames, labels) or default_detector(
+        network, frontend, column_count(frontend, frames), labels
     )

@@ -141,6 +141,8 @@ class Manifest:
         versions: of the packages that made the export.
         git_commit: of the source tree; '' outside git.
         code: the generated C, with the compiled engine; None elsewhere and in old exports.
+        push_columns: columns that a run of live detection pushes through the streamed network;
+            None if it runs whole windows.
         importance: DiffRes's network that scores frames, if there is one.
         engine: one of :data:`m3net_tf.compiler.engines.ENGINES`, which runs the network by default.
         format: :data:`FORMAT` of the release that exported it.
@@ -165,6 +167,7 @@ class Manifest:
     versions: dict[str, str]
     git_commit: str
     code: GeneratedCode | None = None
+    push_columns: int | None = None
     importance: ImportanceFacts | None = None
     engine: Engine = TFLM  # of exports that do not say: then there was no choice
     format: int = FORMAT
@@ -184,7 +187,7 @@ class Manifest:
         """Frames that the network sees at once."""
         return self.model.input_shape[1]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Plain values, as ``manifest.json`` has them."""
         values = dataclasses.asdict(self)
         return {key: to_plain(value) for key, value in values.items() if value is not None}

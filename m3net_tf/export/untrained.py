@@ -18,9 +18,9 @@ from m3net_tf.audio.frontend import column_count, dequantize_features, features_
 from m3net_tf.export.bundle import Bundle
 from m3net_tf.export.from_run import unplanned_manifest
 from m3net_tf.export.manifest import Calibration, Quantization
+from m3net_tf.export.pushes import default_detector
 from m3net_tf.export.writing import Vectors, write_export
 from m3net_tf.quantization.diffres import quantize_network
-from m3net_tf.runtime.detector_config import DetectorConfig
 from m3net_tf.runtime.interpreter import Int8
 from m3net_tf.runtime.network import Int8Network
 from m3net_tf.system.keras import keras
@@ -57,7 +57,7 @@ def export_untrained(
         calibration=Calibration(
             tuple(vectors.origin["clips"]), hashlib.sha256(vectors.features.tobytes()).hexdigest()
         ),
-        detector=DetectorConfig.default(recipe.frontend, columns, info.labels),
+        detector=default_detector(network, recipe.frontend, columns, info.labels),
         quantization=Quantization("ptq", chosen=False),
         trained_model_sha256="",
     )

@@ -19,6 +19,7 @@ from m3net_tf.export.bundle import (
     Bundle,
     c_model,
     pcm_and_features,
+    with_pushes,
     write_tflite,
 )
 from m3net_tf.export.c_files import engine_arena, write_compiled
@@ -107,7 +108,7 @@ def update_export(
 ) -> Bundle:
     """An existing export with another engine and other settings of live detection."""
     bundle.set_engine(engine, log)
-    bundle.set_detector(detector)
+    bundle.set_detector(detector, log)
     bundle.describe()  # exports of earlier releases have no metadata
     return bundle
 
@@ -151,6 +152,7 @@ def write_export(
         ModelError: the engine does not support an operator of the network.
         ConfigError: the front end has a form that the device code lacks.
     """
+    unplanned = with_pushes(unplanned, network)
     arena, compiled = engine_arena(c_model(network, unplanned), network, unplanned.engine, log)
     manifest = dataclasses.replace(unplanned, arena=arena)
     folder.parent.mkdir(parents=True, exist_ok=True)

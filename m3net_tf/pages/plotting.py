@@ -39,7 +39,7 @@ class Drawing:
     figure: Figure
     columns: tuple[str, ...]
     rows: Sequence[Sequence[Any]]
-    facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    facts: Mapping[str, object] = dataclasses.field(default_factory=dict)
 
     def save(self, stem: Path) -> list[Path]:
         """Write ``<stem>.png``, ``<stem>.csv`` and, with versions and facts, ``<stem>.json``.

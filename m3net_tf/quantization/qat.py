@@ -133,14 +133,14 @@ class ChannelQuantizer(tfmot.quantization.keras.quantizers.LastValueQuantizer): 
 
     def build(
         self, tensor_shape: tf.TensorShape, name: str, layer: keras.layers.Layer
-    ) -> dict[str, Any]:
+    ) -> dict[str, object]:
         """Create the ranges."""
         shape = tf.TensorShape([self._channels(tensor_shape)])
-        ranges: dict[str, Any] = super().build(shape, name, layer)
+        ranges: dict[str, object] = super().build(shape, name, layer)
         return ranges
 
     def __call__(
-        self, inputs: tf.Tensor, training: bool, weights: dict[str, Any], **kwargs: Any
+        self, inputs: tf.Tensor, training: bool, weights: dict[str, object], **kwargs: Any
     ) -> tf.Tensor:
         """Round the weights."""
         if self.mask is not None:
@@ -152,7 +152,7 @@ class ChannelQuantizer(tfmot.quantization.keras.quantizers.LastValueQuantizer): 
     def _channels(self, shape: tf.TensorShape) -> int:
         return int(np.prod(shape[len(shape) - self.axes :], dtype=int))
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> dict[str, object]:
         """Arguments that rebuild the quantiser."""
         return {"axes": self.axes, "mask": self.mask}
 
@@ -172,7 +172,7 @@ class RangeQuantizer(tfmot.quantization.keras.quantizers.MovingAverageQuantizer)
 
     def build(
         self, tensor_shape: tf.TensorShape, name: str, layer: keras.layers.Layer
-    ) -> dict[str, Any]:
+    ) -> dict[str, object]:
         """Create the range."""
         del tensor_shape
         ends = {"min_var": min(self.low, 0.0), "max_var": max(self.high, 1e-6)}
@@ -183,7 +183,7 @@ class RangeQuantizer(tfmot.quantization.keras.quantizers.MovingAverageQuantizer)
             for key, end in ends.items()
         }
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> dict[str, object]:
         """Arguments that rebuild the quantiser."""
         return {"low": self.low, "high": self.high}
 
@@ -244,7 +244,7 @@ class LayerConfig(tfmot.quantization.keras.QuantizeConfig):  # type: ignore[misc
         del layer
         return [self.output] if self.output else []
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> dict[str, object]:
         """Arguments that rebuild the configuration."""
         return {"kernels": self.kernels, "output": self.output, "keep_zeros": self.keep_zeros}
 

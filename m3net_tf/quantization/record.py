@@ -161,7 +161,7 @@ class Ranking(TypedDict):
         ranking_clips: number of validation clips.
     """
 
-    ranking: list[Mapping[str, Any]]
+    ranking: list[Mapping[str, object]]
     ranking_clips: int
 
 
@@ -218,4 +218,4 @@ class Report(NetworkReport, Ranking, Provenance):
     tried: list[Attempt]
     within_bound: NotRequired[bool]
     importance_sha256: NotRequired[str]
-    warp: NotRequired[Mapping[str, Any]]
+    warp: NotRequired[Mapping[str, object]]

@@ -136,7 +136,7 @@ def _classify(
     result = classifier.classify_chunks(chunks, name)
     windows = list(zip(result.starts_s.tolist(), result.window_scores, strict=True))
     if options.json:
-        values: dict[str, Any] = {
+        values: dict[str, object] = {
             "file": name,
             "label": labels[result.label],
             "scores": dict(zip(labels, result.scores.tolist(), strict=True)),

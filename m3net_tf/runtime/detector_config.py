@@ -141,7 +141,7 @@ class DetectorConfig:
         """Number of runs whose scores the detector keeps."""
         return max(LEAST_HISTORY_RUNS, *(settings.window_runs for settings in self.classes))
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """All settings as plain values."""
         return {**dataclasses.asdict(self), "classes": [*map(dataclasses.asdict, self.classes)]}
 

@@ -118,7 +118,7 @@ def _is_known(name: str, module: str, registered_name: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, base) and not is_lambda
 
 
-def _objects(config: Any) -> Iterator[dict[str, Any]]:
+def _objects(config: Any) -> Iterator[dict[str, object]]:
     """All entries from which Keras makes an object."""
     pending = [config]
     while pending:

@@ -1,16 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Figures of each epoch as a table, as curves and for TensorBoard."""
+"""Figures of each epoch as a table and for TensorBoard."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from m3net_tf.system.artifacts import write_bytes, write_text
+from m3net_tf.system.artifacts import write_text
 from m3net_tf.system.keras import tf
-from m3net_tf.training.state import score_of
 
 Row = dict[str, float]
 
@@ -22,25 +20,6 @@ def write_history(history: list[Row], path: Path) -> None:
     for row in history:
         lines.append(",".join(f"{row[key]:.6g}" if key in row else "" for key in columns))
     write_text(path, "\n".join(lines) + "\n")
-
-
-def plot_curves(history: list[Row], path: Path) -> None:
-    """Plot losses and the validation score over the epochs (PNG)."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 3), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    epochs = [row["epoch"] for row in history]
-    for key, label in (("loss", "training"), ("validation_loss", "validation")):
-        left.plot(epochs, [row[key] for row in history], label=label)
-    right.plot(epochs, [100 * score_of(row) for row in history])
-    name = "accuracy" if "validation_accuracy" in history[0] else "mAP"
-    left.set(xlabel="epoch", ylabel="cross-entropy")
-    right.set(xlabel="epoch", ylabel=f"validation {name} (%)")
-    left.legend()
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=120)
-    write_bytes(path, buffer.getvalue())
 
 
 @contextmanager

@@ -210,22 +210,13 @@ def average_precision(
     Returns:
         Shape (classes,); NaN for classes without clips.
     """
-    order = np.argsort(-scores, axis=0, kind="stable")
-    ranked = np.take_along_axis(scores, order, axis=0)
-    hits = np.take_along_axis(np.asarray(truth) != 0, order, axis=0)
-    clips, classes = hits.shape
-    result = np.full(classes, np.nan)
-    for index in range(classes):
-        if not hits[:, index].any():
-            continue
-        last = np.append(
-            np.flatnonzero(np.diff(ranked[:, index])), clips - 1
-        )  # last of equal scores
-        true_positives = np.cumsum(hits[:, index])[last]
-        precision = true_positives / (last + 1)
-        new_positives = np.diff(true_positives, prepend=0)
-        result[index] = np.sum(new_positives * precision) / true_positives[-1]
-    return result
+    from sklearn.metrics import average_precision_score  # takes a second to import
+
+    hits = np.asarray(truth) != 0
+    columns = zip(hits.T, scores.T, strict=True)
+    return np.array(
+        [average_precision_score(*pair) if pair[0].any() else np.nan for pair in columns]
+    )
 
 
 def roc_auc(
@@ -243,16 +234,13 @@ def roc_auc(
     Returns:
         Shape (classes,); NaN for classes that all clips have or lack.
     """
+    from sklearn.metrics import roc_auc_score  # takes a second to import
+
     hits = np.asarray(truth) != 0
-    result = np.full(hits.shape[1], np.nan)
-    for index in range(hits.shape[1]):
-        values, ranks, counts = np.unique(scores[:, index], return_inverse=True, return_counts=True)
-        positives = np.bincount(ranks, hits[:, index], len(values))
-        negatives = counts - positives
-        below = np.cumsum(negatives) - negatives
-        if pairs := positives.sum() * negatives.sum():
-            result[index] = np.sum(positives * (below + negatives / 2)) / pairs
-    return result
+    columns = zip(hits.T, scores.T, strict=True)
+    return np.array(
+        [roc_auc_score(*pair) if 0 < pair[0].mean() < 1 else np.nan for pair in columns]
+    )
 
 
 def d_prime(auc: float | None) -> float | None:

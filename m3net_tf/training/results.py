@@ -19,7 +19,6 @@ from m3net_tf.training.before_after import AddedFigures, before_and_after
 from m3net_tf.training.evaluation import evaluate
 from m3net_tf.training.features import FeatureSet
 from m3net_tf.training.fine_tuning import StartedFrom
-from m3net_tf.training.logbook import plot_curves
 from m3net_tf.training.metrics import Evaluation, LabelFigures, MultiLabelFigures
 from m3net_tf.training.recipe import Recipe
 from m3net_tf.training.run import Run, design_of
@@ -76,7 +75,6 @@ def write_results(trained: Trained, run: Run) -> RunMetrics:
     if isinstance(evaluation, Evaluation):
         write_text(run.folder / "confusion_matrix.csv", evaluation.to_csv())
     write_archive(final, run.model_path)
-    plot_curves(state.history, run.folder / "curves.png")
     write_json(run.metrics_path, metrics)  # last, because it marks the run as finished
     for state_file in (run.state_path, run.previous_state_path):
         state_file.unlink(missing_ok=True)

@@ -74,8 +74,8 @@ class Run:
 
     Attributes:
         folder: ``runs/<name>`` with ``recipe.yaml``, ``model.keras`` (best epoch by validation),
-            ``metrics.json``, ``history.csv``, ``curves.png``, ``confusion_matrix.csv``; during
-            training ``state.npz`` and ``state.previous.npz``; ``added`` if clips were added to
+            ``metrics.json``, ``history.csv``, ``confusion_matrix.csv``; during training
+            ``state.npz`` and ``state.previous.npz``; ``added`` if clips were added to
             another run's; after tuning of live detection ``detector.yaml``; for a data set in a
             folder ``data.json``.
     """

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Forms of a convolution's weights, pixels that share them, and constants that are stored once."""
 
+import collections
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from test_rewrites import conv, depthwise
 from m3net_tf.compiler.emit import emit
 from m3net_tf.compiler.host import build_host
 from m3net_tf.compiler.network import CompiledNetwork, compile_network
+from m3net_tf.compiler.pixels import pixel_counts
 from m3net_tf.compiler.striping import StripeRule
 from m3net_tf.compiler.weights import BLOCKS, PLAIN_BLOCK, convolution_blocks
 from m3net_tf.runtime.interpreter import tflm_unavailable_reason
@@ -71,7 +74,7 @@ CORES = ["cortex-m3", "cortex-m4", "cortex-m33", "cortex-m55"]
 
 @pytest.fixture(scope="module")
 def cases():
-    """Convolutions of all lengths of windows and numbers of channels, with one and two pixels."""
+    """Convolutions of all lengths of windows, with each number of pixels that they may take."""
     rng = np.random.default_rng(5)
     found = []
     for channels in (3, 4, 8, 12):  # by four, in a loop of its own
@@ -83,26 +86,34 @@ def cases():
     files = {"extreme": extreme_convolution()}
     # Windows of 1152 items, whose upper sums do not fit 24 bits together.
     files["large"] = convolution(np.full((6, 3, 3, 128), 127), (3, 3))
-    for number in range(20):
-        shape = (*rng.integers(1, 11, 1), *rng.integers(1, 4, 2), *rng.integers(1, 24, 1))
+    for number in range(30):
+        channels = rng.integers(1, 11, 1) if number % 3 == 0 else 4 * rng.integers(1, 4, 1)
+        shape = (*channels, *rng.integers(1, 4, 2), *rng.integers(1, 24, 1))
         size = tuple(int(length) for length in rng.integers(1, 6, 2))
         files[f"convolution_{number}"] = convolution(rng.integers(-127, 128, shape), size)
+    most = collections.Counter[int]()
     for name, tflite in files.items():
-        for pixels in (1, 2):
+        for pixels in possible_pixels(compile_network(tflite)):
+            most[pixels] += 1
             network = with_pixels(compile_network(tflite), pixels)
             inputs = random_inputs(rng, network)
             if name == "large":
                 inputs = [np.full_like(inputs[0], 64)]
             found.append((tflite, Case(f"{name}_{pixels}", network, inputs)))
+    assert min(most[2], most[3]) > 3
     return found
+
+
+def possible_pixels(network: CompiledNetwork) -> list[int]:
+    (call,) = network.calls
+    return pixel_counts(call.arguments[0], math.prod(call.output.shape[1:3]))
 
 
 def with_pixels(network: CompiledNetwork, pixels: int) -> CompiledNetwork:
     """A convolution that computes some pixels at a time, with its patch behind the arena."""
     (call,) = network.calls
     layer, (patch,), plan = call.arguments[0], call.scratch, network.plan
-    if layer.plain:
-        return network
+    patch.size = -(-layer.weights.values.shape[2] // 4) * 4 * 2
     call.arguments[0] = dataclasses.replace(layer, pixels=pixels)
     plan.places[patch] = plan.arena_bytes
     patch.size *= pixels

@@ -12,7 +12,6 @@ import pytest
 from m3net_tf.audio.frontend import FrontendConfig, write_c_tables
 from m3net_tf.boards.builds.boards import find_machine
 from m3net_tf.boards.builds.build import build_firmware
-from m3net_tf.boards.deployment.arena_estimate import estimate_arena
 from m3net_tf.boards.emulation.qemu import run_job
 from m3net_tf.boards.emulation.starting import why_no_emulation
 from m3net_tf.export.c_files import CModel
@@ -116,8 +115,6 @@ def test_s_on_the_emulated_board(name, tmp_path):
     result = run_job(image.elf, find_machine(BOARD), columns)
     np.testing.assert_array_equal(result.outputs, expected)
     assert result.arena_used_bytes <= ARENA_BYTES["s"]
-    estimate = estimate_arena([tflite], "dsp").used_bytes
-    assert result.arena_used_bytes == pytest.approx(estimate, rel=0.02)
     if name == "m3net":  # 0.85 and 1.3 times what DS-CNN, MLPerf Tiny's, needs: 7.7 M, 22.8 kB
         assert result.model_instructions <= 0.85 * 7.7e6
         assert result.arena_used_bytes <= 1.3 * 22_800

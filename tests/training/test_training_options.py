@@ -359,7 +359,7 @@ def test_the_policy_is_reset_after_an_error(tiny_recipe, tmp_path):
     recipe = tiny_recipe(
         model={"arguments": {"sfp": 3}}, training={**ONE_EPOCH, "mixed_precision": True}
     )
-    with refuses(ConfigError, "m3net"):
+    with refuses(ConfigError, "model.arguments.sfp"):
         train(recipe, tmp_path / "run")
     assert keras.mixed_precision.global_policy().name == "float32"
 

@@ -9,7 +9,6 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -84,7 +83,7 @@ class FolderSounds:
         counts = [sounds.clips for sounds in self.classes.values()]
         return max(counts) / min(counts)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Plain values, for JSON."""
         return {**dataclasses.asdict(self), "folder": str(self.folder), "clips": self.clips}
 

@@ -7,7 +7,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from msgspec import Meta
 
@@ -187,7 +187,7 @@ class FrontendConfig:
         length = (frames - 1) * self.hop_samples
         return length if self.centred else length + self.frame_samples
 
-    def require(self, needed: Mapping[str, Any], user: str, reason: str) -> None:
+    def require(self, needed: Mapping[str, object], user: str, reason: str) -> None:
         """Require values of some settings.
 
         Args:
@@ -204,12 +204,12 @@ class FrontendConfig:
                     f"frontend.{name} is {getattr(self, name)!r}: {user} needs {value!r}{reason}"
                 )
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """All settings as plain values, for recipes, manifests and :meth:`from_dict`."""
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> FrontendConfig:
+    def from_dict(cls, values: Mapping[str, object]) -> FrontendConfig:
         """Build a config from plain values.
 
         Raises:

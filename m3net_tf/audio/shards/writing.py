@@ -38,7 +38,7 @@ _PCM = npt.NDArray[np.int16]
 
 def write_shards(
     dataset: AudioDataset,
-    section: Mapping[str, Any],
+    section: Mapping[str, object],
     url: str,
     clips_per_shard: int = CLIPS_PER_SHARD,
     log: Log = silent,
@@ -165,7 +165,7 @@ def _record(clip: Clip, pcm: _PCM, samples: int) -> bytes:
     return bytes(example.SerializeToString(deterministic=True))
 
 
-def _row(clip: Clip, samples: int) -> dict[str, Any]:
+def _row(clip: Clip, samples: int) -> dict[str, object]:
     return {
         "id": clip.clip_id,
         "labels": list(clip.all_labels),

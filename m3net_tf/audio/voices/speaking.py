@@ -22,7 +22,8 @@ from m3net_tf.audio.voices.phonemes import (
     pronunciations,
     respelled,
 )
-from m3net_tf.audio.voices.synthesis import Synthesiser, Voice, available
+from m3net_tf.audio.voices.synthesis import available
+from m3net_tf.audio.voices.synthesiser import Speech, Synthesiser, Voice
 from m3net_tf.audio.voices.variety import RATE_HZ, Float, distinct, timbre, variety
 from m3net_tf.system.artifacts import read_json, write_bytes, write_json
 from m3net_tf.system.errors import ConfigError, DataError
@@ -283,10 +284,11 @@ def _audition(
     def hear(speaker: _Speaker) -> Float | str:
         own = speaker.synthesiser
         try:
-            audio, rate_hz = own.speak(speaker.voices[0], phrase, spoken_as[own.name, phrase])
+            speech = Speech(phrase, spoken_as[own.name, phrase])
+            audio, rate_hz = own.speak(speaker.voices[0], speech)
             return timbre(finished(audio, rate_hz))
         except DataError as error:
-            return f"{own.name}, speaker {speaker.name}: {error}"
+            return f"{speaker.name}: {error}"
 
     heard, timbres = [], []
     with track(log, "voices", len(speakers), "speakers") as progress:
@@ -305,14 +307,13 @@ def _audition(
 
 def _with_splits(speakers: Sequence[_Speaker], seed: int) -> list[_Speaker]:
     """Speakers with their splits: a fifth of each synthesiser's validate."""
-    placed = []
-    for name in dict.fromkeys(speaker.synthesiser.name for speaker in speakers):
-        own = [speaker for speaker in speakers if speaker.synthesiser.name == name]
-        own.sort(key=lambda speaker: rank((seed, speaker.name)))
-        validating = round(_VALIDATION_SHARE * len(own))
-        placed += [dataclasses.replace(each, split="validation") for each in own[:validating]]
-        placed += own[validating:]
-    return placed
+    splits: dict[str, str] = {}
+    for program in dict.fromkeys(speaker.synthesiser.name for speaker in speakers):
+        names = [each.name for each in speakers if each.synthesiser.name == program]
+        validating = round(_VALIDATION_SHARE * len(names))
+        for place, name in enumerate(sorted(names, key=lambda name: rank((seed, name)))):
+            splits.setdefault(name, "validation" if place < validating else "train")
+    return [dataclasses.replace(each, split=splits[each.name]) for each in speakers]
 
 
 def _plan(
@@ -356,7 +357,7 @@ def _plan(
                 kind=line.kind,
                 synthesiser=own.name,
                 voice=voice.name,
-                speaker=f"{own.name}_{speaker.name}",
+                speaker=speaker.name,
                 split=speaker.split,
                 rate=rate,
                 pitch=pitch,
@@ -390,13 +391,9 @@ def _spoken(planned: Sequence[_Planned], folder: Path, log: Log) -> list[SpokenC
 
     def speak(each: _Planned) -> str:
         try:
-            audio, rate_hz = each.synthesiser.speak(
-                each.voice,
-                each.clip.text,
-                each.pronunciation,
-                rate=each.clip.rate,
-                pitch=each.clip.pitch,
-            )
+            clip = each.clip
+            speech = Speech(clip.text, each.pronunciation, clip.rate, clip.pitch)
+            audio, rate_hz = each.synthesiser.speak(each.voice, speech)
             pcm = to_pcm16(finished(audio, rate_hz))
         except DataError:
             return each.clip.path

@@ -14,16 +14,13 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from m3net_tf.boards.builds.sources import FIRMWARE_DIR, Source, library_sources, read_lock
 from m3net_tf.compiler.engines import Engine
 from m3net_tf.system.checkout import require_sources
 from m3net_tf.system.conversion import Count, NotNegative, from_plain
 from m3net_tf.system.errors import ConfigError, FirmwareError
-
-Kernels = Literal["plain", "dsp", "helium"]
-"""Forms of CMSIS-NN's kernels: for cores with neither, with the DSP extension, with Helium."""
 
 _FILE_NAME = "board.toml"
 _Facts = TypeVar("_Facts")
@@ -114,11 +111,9 @@ class CoreFacts:
 
     Attributes:
         fixed_frontend: whether the front end computes in whole numbers on the core.
-        kernels: form of CMSIS-NN's kernels on the core; None without CMSIS-NN.
     """
 
     fixed_frontend: bool
-    kernels: Kernels | None = None
 
 
 @dataclass(frozen=True)

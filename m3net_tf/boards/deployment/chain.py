@@ -31,6 +31,7 @@ from m3net_tf.boards.deployment.cost import (
     measure,
 )
 from m3net_tf.boards.deployment.real_time import pace_on
+from m3net_tf.boards.emulation.listening import LiveCost
 from m3net_tf.boards.emulation.qemu import EmulationResult
 from m3net_tf.boards.emulation.starting import (
     firmware_folder,
@@ -125,6 +126,7 @@ class ChainSummary(Provenance):
     ram_bytes: int | None
     model_bytes: int
     sections: dict[str, int] | None
+    live: NotRequired[LiveCost]
     int8_accuracy_95: list[float]
     tflm_host_missing: NotRequired[str]
     dsp_missing: NotRequired[str]
@@ -254,6 +256,8 @@ def run_chain(
         log(f"no emulation: {error}")
     else:
         equal.append(np.array_equal(measured.from_features.outputs, scores))
+        if measured.cost.live:
+            equal.append(measured.cost.live["equal"])
         summary = _with_board(summary, bundle, measured, clips)
         expected = with_fixed_features(bundle.frontend, measured.image, expected)
         stream = None

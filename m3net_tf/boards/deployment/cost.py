@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import numpy.typing as npt
 
 from m3net_tf.boards.builds.boards import find_machine
 from m3net_tf.boards.builds.image import FirmwareImage
+from m3net_tf.boards.emulation.listening import LiveCost, measure_live
 from m3net_tf.boards.emulation.qemu import EmulationResult, run_job
 from m3net_tf.export import Bundle
 from m3net_tf.system.errors import FirmwareError
@@ -32,6 +33,7 @@ class CostFigures(TypedDict):
     ram_bytes: int
     sections: dict[str, int]
     stack_bytes: int
+    live: NotRequired[LiveCost]
 
 
 class FeatureParity(TypedDict):
@@ -64,6 +66,7 @@ class BoardCost:
         ram_bytes: RAM of the whole firmware, the stack included.
         model_bytes: all ``.tflite`` files of the network.
         sections: bytes of each section of the firmware, by name; empty if it was not linked.
+        live: live detection of an export that streams.
     """
 
     board: str
@@ -77,10 +80,11 @@ class BoardCost:
     ram_bytes: int
     model_bytes: int
     sections: Mapping[str, int]
+    live: LiveCost | None = None
 
     def to_dict(self) -> CostFigures:
         """Plain values, as JSON has them."""
-        return {
+        figures: CostFigures = {
             "arena_bytes": self.arena_bytes,
             "arena_used_bytes": self.arena_used_bytes,
             "board": self.board,
@@ -93,6 +97,9 @@ class BoardCost:
             "sections": dict(self.sections),
             "stack_bytes": self.stack_bytes,
         }
+        if self.live is not None:
+            figures["live"] = self.live
+        return figures
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> BoardCost:
@@ -103,11 +110,11 @@ class BoardCost:
         """
         if missing := [name for name in COST_KEYS if name not in values]:
             raise FirmwareError(f"no {', '.join(missing)} of a board: measure it again")
-        return cls(**{name: values[name] for name in COST_KEYS})
+        return cls(**{name: values[name] for name in COST_KEYS}, live=values.get("live"))
 
 
-COST_KEYS = tuple(field.name for field in dataclasses.fields(BoardCost))
-"""Keys of a cost in JSON."""
+COST_KEYS = tuple(field.name for field in dataclasses.fields(BoardCost) if field.name != "live")
+"""Keys of every cost in JSON."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,6 +174,7 @@ def measure(bundle: Bundle, image: FirmwareImage, clips: Clips, log: Log = silen
         ram_bytes=image.ram_bytes,
         model_bytes=bundle.network.size_bytes,
         sections=image.sections,
+        live=measure_live(bundle, image.elf, machine, clips.pcm, log),
     )
     return Measurement(image, from_features, from_sound, cost)
 

@@ -2,7 +2,7 @@
 """The resources that an export needs on each board: arena, flash, RAM, stack, processor share.
 
 Instructions, arena and stack are measured on an emulated board with the same core, sizes on the
-board's own linked firmware. Without the firmware tools, only an estimate of the arena is given.
+board's own linked firmware. Without the firmware tools, only the arena is given.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ from m3net_tf.boards.builds.boards import (
 )
 from m3net_tf.boards.builds.build import build_firmware, why_unreachable
 from m3net_tf.boards.builds.image import FirmwareImage
-from m3net_tf.boards.deployment.arena_estimate import estimate_arena
 from m3net_tf.boards.deployment.cost import BoardCost, Clips, measure
 from m3net_tf.boards.deployment.real_time import BUSY_SHARE, Pace, pace_on
 from m3net_tf.boards.emulation.starting import (
@@ -41,7 +40,6 @@ from m3net_tf.export import Bundle
 from m3net_tf.export.c_files import engine_arena
 from m3net_tf.export.certificate import read_vectors
 from m3net_tf.export.manifest import Arena
-from m3net_tf.runtime.interpreter import tflm_unavailable_reason
 from m3net_tf.system.artifacts import Provenance, provenance, write_json
 from m3net_tf.system.errors import FirmwareError, ModelError
 from m3net_tf.system.locks import writes_into
@@ -135,15 +133,15 @@ class BoardFootprint:
     Attributes:
         board: the board.
         network_bytes: all ``.tflite`` files of the export.
-        arena_estimate_bytes: arena without a board: exact with the compiled engine, estimated on
-            this computer with TFLite Micro; None if that is missing.
+        arena_estimate_bytes: arena without a board: exact with the compiled engine; with TFLite
+            Micro the export's, which a core may exceed.
         figures: None if nothing can be built or emulated.
         missing: then, why.
     """
 
     board: Board
     network_bytes: int
-    arena_estimate_bytes: int | None
+    arena_estimate_bytes: int
     figures: Figures | None
     missing: str = ""
 
@@ -251,16 +249,14 @@ def measure_footprint(
             log(f"{owner}: {line}")
 
         report("building its firmware")
-        estimate = _estimate(subject, board)
+        estimate = subject.arena.bytes
         emulated = emulated_board(board.name)
         if emulated not in cores:
             cores[emulated] = _measure_core(subject, emulated, board.core, why_not, report)
         measured = cores[emulated]
         missing = measured if isinstance(measured, str) else why_unreachable(board, subject.engine)
         if missing or isinstance(measured, str):
-            unmeasured = tflm_unavailable_reason() if subject.engine == TFLM else ""
-            reason = "; ".join(filter(None, (missing, unmeasured)))
-            rows.append(BoardFootprint(board, network_bytes, estimate, None, reason))
+            rows.append(BoardFootprint(board, network_bytes, estimate, None, missing))
         else:
             figures = _figures(subject, board, measured, report)
             rows.append(BoardFootprint(board, network_bytes, estimate, figures))
@@ -324,15 +320,6 @@ def _cached_reasons(engine: Engine) -> Callable[[str], str]:
         return reasons[key]
 
     return why_not
-
-
-def _estimate(subject: _Subject, board: Board) -> int | None:
-    """Arena without a board: exact for a compiled network."""
-    if subject.engine == COMPILED:
-        return subject.arena.bytes
-    if board.kernels is None or tflm_unavailable_reason():
-        return None
-    return estimate_arena(subject.bundle.network.parts, board.kernels).needed_bytes
 
 
 def _measure_core(
@@ -497,8 +484,8 @@ def _verdict(figures: Figures) -> str:
     return f"no; with run_columns {columns}" if columns else "no"
 
 
-def _bytes(size: int | None, before: str = "") -> str:
-    return "" if size is None else f"{before}{size:,}"
+def _bytes(size: int, before: str = "") -> str:
+    return f"{before}{size:,}"
 
 
 def _share(used: int, size: int) -> str:
@@ -528,8 +515,8 @@ def _remarks(result: Footprint) -> list[str]:
     for reason, names in _grouped((row.missing, row.board.name) for row in missing).items():
         owner = "no board is measured" if len(names) == len(result.boards) > 1 else ", ".join(names)
         remarks.append(f"{owner}: {reason}")
-    if result.engine == TFLM and any(row.arena_estimate_bytes for row in missing):
-        remarks.append("~: estimated on this computer.")
+    if result.engine == TFLM and missing:
+        remarks.append("~: the export's arena; a core's kernels may need more.")
     if measured:
         limits = ", ".join(
             f"{name} {limit.arena_bytes:,} + {limit.model_bytes:,}"

@@ -8,7 +8,6 @@ import itertools
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -79,7 +78,7 @@ class MatrixCell:
         """Key of the cell's accepted cost."""
         return Place(self.cost.board, self.engine, self.network)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Plain values for JSON: the keys of the cost beside the cell's own."""
         values = dataclasses.asdict(self)
         return {**values.pop("cost"), **values}

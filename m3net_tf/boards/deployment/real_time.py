@@ -56,6 +56,7 @@ def pace_of(
     clock_hz: int,
     run_instructions: int,
     frame_instructions: int,
+    longest_instructions: int = 0,
 ) -> Pace:
     """The pace of a network on a board.
 
@@ -65,6 +66,7 @@ def pace_of(
         clock_hz: clock of the board.
         run_instructions: executed in one run of the network.
         frame_instructions: executed in the front end, per frame.
+        longest_instructions: executed in a run that begins a stream, if that costs more.
     """
     frames_per_s = frontend.sample_rate_hz / frontend.hop_samples
     runs_per_s = frames_per_s / run_columns
@@ -73,7 +75,7 @@ def pace_of(
     free_per_s = BUSY_SHARE * clock_hz - frame_instructions * frames_per_s
     # During a run the queue from microphone to main loop must hold the sound that arrives.
     longest_run_s = BUSY_SHARE * (LIVE_QUEUE_HOPS - 1) * frontend.hop_s
-    keeps_up = run_instructions / clock_hz <= longest_run_s
+    keeps_up = max(run_instructions, longest_instructions) / clock_hz <= longest_run_s
     possible = keeps_up and free_per_s > 0
     least = math.ceil(run_instructions * frames_per_s / free_per_s) if possible else None
     return Pace(
@@ -89,12 +91,16 @@ def pace_of(
 
 def pace_on(bundle: Bundle, clock_hz: int, cost: BoardCost) -> Pace:
     """The pace of an export with a measured cost."""
+    run, longest, live = cost.instructions, 0, cost.live
+    if live and live["push_columns"] == bundle.manifest.push_columns:
+        run, longest = live["instructions"], live["start_instructions"]
     return pace_of(
         bundle.frontend,
         bundle.detector.run_columns,
         clock_hz,
-        cost.instructions,
+        run,
         cost.frontend_instructions,
+        longest,
     )
 
 

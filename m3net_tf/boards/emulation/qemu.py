@@ -37,6 +37,7 @@ VERSION = 1
 KIND_FEATURES = 0
 KIND_PCM = 1
 KIND_STREAM = 2
+KIND_LIVE = 3
 FLAG_FEATURES = 1
 FLAG_INSTRUCTIONS = 2
 HEADER = struct.Struct("<4sHHIIII2I")
@@ -83,12 +84,13 @@ def job_image(clips: ClipArray, *, report_features: bool, report_instructions: b
     return header + payload
 
 
-def stream_image(samples: bytes, capacity_bytes: int) -> bytes:
+def stream_image(samples: bytes, capacity_bytes: int, kind: int = KIND_STREAM) -> bytes:
     """The image of a long sound, the input of an emulated board's microphone.
 
     Args:
         samples: little-endian int16 samples.
         capacity_bytes: size of the board's job memory.
+        kind: ``KIND_STREAM``, or ``KIND_LIVE`` for live detection without a microphone.
 
     Raises:
         FirmwareError: the sound is empty, ends within a sample, or does not fit.
@@ -101,7 +103,7 @@ def stream_image(samples: bytes, capacity_bytes: int) -> bytes:
             "bytes; shorten it"
         )
     crc = zlib.crc32(samples)
-    return HEADER.pack(MAGIC, VERSION, KIND_STREAM, 1, len(samples), crc, 0, 0, 0) + samples
+    return HEADER.pack(MAGIC, VERSION, kind, 1, len(samples), crc, 0, 0, 0) + samples
 
 
 def split_clips(clips: ClipArray, capacity_bytes: int) -> list[ClipArray]:

@@ -26,6 +26,7 @@ from m3net_tf.compiler.network import CompiledNetwork, Push, compile_network
 from m3net_tf.compiler.streaming.network import stream_network
 from m3net_tf.export import Bundle
 from m3net_tf.export.c_files import CModel
+from m3net_tf.export.pushes import TIME_AXIS
 from m3net_tf.runtime.desktop import load_compiled
 from m3net_tf.runtime.interpreter import Int8, run_tflm, tflm_unavailable_reason
 from m3net_tf.system.artifacts import write_text
@@ -72,7 +73,6 @@ class StreamCost(TypedDict):
 HOPS = 2000
 """The most hops of an export that are compared."""
 _PAYS = 0.8  # of the products of a whole window
-_TIME_AXIS = 2  # of the networks of exports
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,7 +115,7 @@ def streamed_export(
     if push is None:
         return None
     frames = np.concatenate(list(features), axis=1)[None, :, : (push.needed - 1 + HOPS) * push.hop]
-    if frames.shape[_TIME_AXIS] < push.needed * push.hop:
+    if frames.shape[TIME_AXIS] < push.needed * push.hop:
         return None
     recording = record(bundle.tflite, push, frames)
     log(f"pushing {len(recording.pushes)} hops through the streamed network on the {board}")
@@ -126,7 +126,7 @@ def _push_of(bundle: Bundle) -> Push | None:
     if bundle.network.importance or bundle.frontend.kind == "waveform":
         return None
     try:
-        streamed = stream_network(bundle.tflite, _TIME_AXIS)
+        streamed = stream_network(bundle.tflite, TIME_AXIS, bundle.manifest.push_columns)
     except ModelError:
         return None
     push = streamed.push

@@ -37,6 +37,7 @@ from m3net_tf.compiler.structures import (
     Window,
 )
 from m3net_tf.compiler.weights import (
+    LARGEST_INPUT,
     PLAIN_BLOCK,
     Weights,
     channel_rows,
@@ -49,7 +50,6 @@ from m3net_tf.compiler.weights import (
 
 _PATCH_BYTES = 2
 _PLACE_BYTES = 4
-_LARGEST_INPUT = 128
 _NO_LONG_SUMS = 2  # schema.TensorType.INT32
 
 
@@ -231,7 +231,7 @@ def _channels(op: Operation, weights: Weights, part: slice) -> tuple[Array, bool
     bias = _bias(op, part)
     # sum(weight * (input - zero point)) = sum(weight * input) - zero point * sum(weight)
     start = wrap(bias - source.zero_point * weights.sum(axis=1))
-    reach = np.abs(start) + _LARGEST_INPUT * np.abs(weights).sum(axis=1)
+    reach = np.abs(start) + LARGEST_INPUT * np.abs(weights).sum(axis=1)
     factors = _factors(op, part)
     return channel_rows(start, factors, reach, op.output.zero_point)
 

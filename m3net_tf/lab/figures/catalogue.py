@@ -7,7 +7,6 @@ import dataclasses
 import datetime
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from m3net_tf.lab import RUNS
 from m3net_tf.lab.figures.activation_maps import draw_activation_maps
@@ -262,7 +261,7 @@ def draw_figure(
         _check_clips(name, kind, clips)
         options["clips"] = clips
     stem, shown = out / name, shown_runs(runs, folders)
-    facts: dict[str, Any] = {"figure": name}
+    facts: dict[str, object] = {"figure": name}
     if kind.grid and not runs:
         kept = out if keep_results else None
         grid, shown = shown_cells(kind.grid, scale, runs_folder, folders, log, kept)

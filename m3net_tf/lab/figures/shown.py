@@ -41,7 +41,7 @@ class Shown:
     data_dir: Path | None = None
     run: Run | None = None
     clip: str | None = None
-    kept: Mapping[str, Any] | None = None
+    kept: Mapping[str, object] | None = None
 
     @property
     def title(self) -> str:
@@ -114,7 +114,7 @@ class Shown:
         """Hash of the recipe."""
         return fingerprint(self.recipe)
 
-    def data_facts(self) -> Mapping[str, Any]:
+    def data_facts(self) -> Mapping[str, object]:
         """Facts of the data set, as in ``metrics.json``."""
         if self.run is not None:
             return self.run.metrics().dataset.facts
@@ -123,7 +123,7 @@ class Shown:
         return {**split_facts(self.dataset), "labels": info.labels, "clip_list_sha256": hashes}
 
 
-def facts_of(shown: Sequence[Shown]) -> dict[str, Any]:
+def facts_of(shown: Sequence[Shown]) -> dict[str, object]:
     """Cells of a figure for its JSON, with their recipes, data, and the commits of their runs."""
     cells = []
     for cell in shown:

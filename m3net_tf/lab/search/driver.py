@@ -11,7 +11,6 @@ import itertools
 import json
 import time
 from pathlib import Path
-from typing import Any
 
 from m3net_tf.audio.datasets import DatasetInfo
 from m3net_tf.lab.search.costs import Limits, costs_of, fit_costs
@@ -54,7 +53,7 @@ class Settings:
     limits: Limits
     seed: int = 0
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Plain values."""
         return {
             "recipe": self.recipe.hashed_values(),

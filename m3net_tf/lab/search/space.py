@@ -48,8 +48,8 @@ class Space:
 
     path: Path
     network: str
-    values: Mapping[str, Mapping[str, Any]]
-    patches: tuple[Mapping[str, Any], ...]
+    values: Mapping[str, Mapping[str, object]]
+    patches: tuple[Mapping[str, object], ...]
     start: tuple[Mapping[str, str], ...]
     teacher: str = ""
 
@@ -85,7 +85,7 @@ class Space:
         except ConfigError as error:
             raise ConfigError(f"{self.path}, {choices_text(choices)}: {error}") from None
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, object]:
         """Plain values that identify the space."""
         values = dataclasses.asdict(self)
         return {**values, "path": self.path.name}
@@ -152,9 +152,9 @@ class _File:
     """The keys of a file."""
 
     network: str
-    options: dict[str, Any]
-    recipe: dict[str, Any] | list[dict[str, Any]]
-    start: tuple[dict[str, Any], ...] = ()
+    options: dict[str, object]
+    recipe: dict[str, object] | list[dict[str, object]]
+    start: tuple[dict[str, object], ...] = ()
 
 
 def _read(path: Path, teacher: str) -> Space:
@@ -172,7 +172,7 @@ def _read(path: Path, teacher: str) -> Space:
     )
 
 
-def _values(option: str, listed: Any, teacher: str) -> dict[str, Any]:
+def _values(option: str, listed: Any, teacher: str) -> dict[str, object]:
     if option == TEACHER:
         raise ConfigError(f"options.{TEACHER} stands for --teacher: choose another name")
     if isinstance(listed, list):
@@ -187,7 +187,7 @@ def _values(option: str, listed: Any, teacher: str) -> dict[str, Any]:
     return named
 
 
-def _start(row: Mapping[str, Any], values: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+def _start(row: Mapping[str, object], values: Mapping[str, Mapping[str, object]]) -> dict[str, str]:
     choices = {option: str(name) for option, name in row.items()}
     require_known_keys(choices, values, "in start")
     for option, names in values.items():
@@ -198,7 +198,7 @@ def _start(row: Mapping[str, Any], values: Mapping[str, Mapping[str, Any]]) -> d
     return {option: name for option, name in choices.items() if len(values[option]) > 1}
 
 
-def _filled(value: Any, named: Mapping[str, Any], depth: int = 0) -> Any:
+def _filled(value: Any, named: Mapping[str, object], depth: int = 0) -> Any:
     """A patch with the chosen values in place of ``$OPTION``."""
     if depth > _DEEPEST:
         raise ConfigError("its options refer to each other in a circle")

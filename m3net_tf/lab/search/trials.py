@@ -6,7 +6,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from m3net_tf.boards.deployment.cost import CostFigures
 from m3net_tf.lab.many.history import epoch_scores
@@ -51,7 +50,7 @@ class Trial:
     number: int
     choices: Mapping[str, str]
     state: str
-    recipe: Mapping[str, Any]
+    recipe: Mapping[str, object]
     recipe_sha256: str
     network_sha256: str = ""
     work: Mapping[str, int] | None = None

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
 
 from m3net_tf.system.keras import keras
 
@@ -17,9 +16,9 @@ class Configured:
     Each argument is an attribute of the same name. Stands before Keras's class among the bases.
     """
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> dict[str, object]:
         """Arguments that rebuild the layer."""
-        config: dict[str, Any] = super().get_config()  # type: ignore[misc]
+        config: dict[str, object] = super().get_config()  # type: ignore[misc]
         for kind in reversed(type(self).__mro__):
             if issubclass(kind, Configured) and "__init__" in vars(kind):
                 _, *arguments = inspect.signature(vars(kind)["__init__"]).parameters.values()

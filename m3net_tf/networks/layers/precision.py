@@ -23,7 +23,7 @@ class Float32Layer(Layer):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**{**kwargs, "dtype": "float32"})
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> dict[str, object]:
         """Arguments that rebuild the layer, without the type."""
         config = super().get_config()
         config.pop("dtype")

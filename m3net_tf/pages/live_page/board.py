@@ -44,7 +44,7 @@ from m3net_tf.runtime import ClassSettings, NearMiss, explain
 from m3net_tf.runtime.detector_config import FULL_SCALE
 from m3net_tf.system.errors import ConfigError, FirmwareError, M3NetError, os_error_line
 
-Send = Callable[[dict[str, Any]], None]
+Send = Callable[[dict[str, object]], None]
 """Takes a message for a page, or for all pages."""
 
 SHOWN_S = 10.0  # of the stream; a page that opens later gets as much of the past
@@ -100,7 +100,7 @@ class LiveBoard:
             "near_misses": deque(maxlen=_KEPT),
         }
         self._news: dict[str, list[Any]] = {key: [] for key in self._past}
-        self._statistics: dict[str, Any] = {}
+        self._statistics: dict[str, object] = {}
 
     # --- for other threads ----------------------------------------------------------------------
 
@@ -271,7 +271,7 @@ class LiveBoard:
 
     # --- thresholds -----------------------------------------------------------------------------
 
-    def _class(self, label: int) -> dict[str, Any]:
+    def _class(self, label: int) -> dict[str, object]:
         settings = self._mirror.detector.config.classes[label]
         return {
             "label": label,

@@ -96,15 +96,15 @@ class Pages:
         """Take the running loop as the server's."""
         self._loop = asyncio.get_running_loop()
 
-    def publish(self, message: dict[str, Any]) -> None:
+    def publish(self, message: dict[str, object]) -> None:
         """Send a message to all pages; any thread may call it."""
         self._call(self._send_all, json.dumps(message))
 
-    def join(self, page: asyncio.Queue[str | None], message: dict[str, Any]) -> None:
+    def join(self, page: asyncio.Queue[str | None], message: dict[str, object]) -> None:
         """Send a page its first message and then all that are published; from any thread."""
         self._call(self._open_page, page, json.dumps(message))
 
-    def send(self, page: asyncio.Queue[str | None], message: dict[str, Any]) -> None:
+    def send(self, page: asyncio.Queue[str | None], message: dict[str, object]) -> None:
         """Send a message to one page; any thread may call it."""
         self._call(self._send, page, json.dumps(message))
 

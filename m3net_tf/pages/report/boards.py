@@ -114,8 +114,7 @@ def _fit_of(run: RunData) -> list[Block]:
 def _fit_row(board: Mapping[str, Any]) -> tuple[str, ...]:
     cost = board["cost"]
     if cost is None:
-        estimate = board["arena_estimate_bytes"]
-        return (board["board"], f"~{estimate:,}" if estimate else "", "", "", "", "", "")
+        return (board["board"], f"~{board['arena_estimate_bytes']:,}", "", "", "", "", "")
     return (
         board["board"],
         number(cost["arena_bytes"]),

@@ -4,11 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import altair as alt
 
-Spec = dict[str, Any]
+Spec = dict[str, object]
 """A Vega-Lite specification: JSON for the page."""
 Row = Mapping[str, object]
 """A row of a chart's data: value by field."""

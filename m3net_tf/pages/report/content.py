@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from m3net_tf.pages.report.charts import Spec
 from m3net_tf.pages.report.gather import RunData
@@ -166,7 +166,7 @@ class Trial:
     clips: Sequence[tuple[str, str]]
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, object]:
         """What the page's script needs."""
         return dataclasses.asdict(self)
 

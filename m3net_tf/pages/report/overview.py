@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypedDict
+from typing import Literal, TypedDict
 
 import altair as alt
 
@@ -241,7 +241,7 @@ def _curve_chart(rows: Sequence[CurvePoint], figure: str, runs: int) -> Spec:
     colour: Literal["run", "split"] = "run" if runs > 1 else "split"
     several = len({row[colour] for row in rows}) > 1
     title = " ".join(["validation"] * (splits == ["validation"]) + figure.split("_"))
-    encodings: dict[str, Any] = {
+    encodings: dict[str, object] = {
         "x": alt.X(
             "epoch:Q",
             axis=alt.Axis(tickMinStep=1, grid=False),

@@ -8,7 +8,8 @@ import soundfile
 
 from m3net_tf.audio.voices import speaking
 from m3net_tf.audio.voices.speaking import finished, say_phrases
-from m3net_tf.audio.voices.synthesis import Espeak, Voice
+from m3net_tf.audio.voices.synthesis import Espeak
+from m3net_tf.audio.voices.synthesiser import Voice
 from m3net_tf.audio.voices.variety import distinct, variety
 from m3net_tf.system.errors import ConfigError, DataError
 

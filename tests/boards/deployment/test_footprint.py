@@ -23,7 +23,6 @@ from m3net_tf.boards.emulation.qemu import EmulationResult
 from m3net_tf.boards.emulation.starting import why_no_emulation
 from m3net_tf.export import Bundle, export_run
 from m3net_tf.export.c_files import compile_model
-from m3net_tf.runtime.interpreter import tflm_unavailable_reason
 from m3net_tf.system.errors import FirmwareError, ModelError
 from m3net_tf.training import Run
 
@@ -135,15 +134,6 @@ def test_the_facts_of_a_board_are_those_of_its_files():
     assert (h7.ram_bytes, h7.memory["dma"].bytes) == (352 << 10, 32 << 10)
     for board in map(load_board, list_boards()):
         assert board.stack_bytes < board.ram_bytes and board.flash_bytes >= 512 << 10
-    kernels = {board.core: board.kernels for board in map(load_board, list_boards())}
-    assert kernels == {
-        "cortex-m3": "plain",
-        "cortex-m4f": "dsp",
-        "cortex-m7": "dsp",
-        "cortex-m33": "dsp",
-        "cortex-m55": "helium",
-        "rv32imac": None,
-    }
 
 
 def test_the_queue_of_live_detection_is_the_firmwares():
@@ -226,7 +216,7 @@ def test_a_reason_for_all_boards_is_computed_and_printed_once(run, boards, monke
     assert [row["missing"] for row in rows(result)] == [reason] * len(list_boards())
     text = text_of(result)
     assert text.count(reason) == 1 and f"no board is measured: {reason}" in text
-    assert tflm_unavailable_reason() or "~" in text
+    assert "~" in text
     assert "of the clock" not in text
 
 
@@ -334,16 +324,16 @@ def test_other_failures_of_a_build_end_it(run, boards):
         footprint.measure_footprint(run, [OTHER])
 
 
-@pytest.mark.skipif(bool(tflm_unavailable_reason()), reason=tflm_unavailable_reason() or "there")
-def test_without_tools_the_arena_is_estimated(run, monkeypatch):
+def test_without_tools_the_arena_is_the_exports(run, monkeypatch):
     monkeypatch.setattr(footprint, "why_no_emulation", lambda board, engine: "install the tools")
     result = footprint.measure_footprint(run, [OTHER, "mps3_an547"])
     first, second = rows(result)
     assert first["missing"] == "install the tools"
     assert first["cost"] is first["preset"] is first["real_time"] is None
-    assert 0 < first["arena_estimate_bytes"] < second["arena_estimate_bytes"]
+    exported = Bundle.load(run / "export").manifest.arena.bytes
+    assert first["arena_estimate_bytes"] == second["arena_estimate_bytes"] == exported
     text = text_of(result)
-    assert f"~{first['arena_estimate_bytes']:,}" in text
+    assert f"~{exported:,}" in text
     assert "no board is measured: install the tools" in text
 
 
@@ -382,14 +372,13 @@ def test_the_command_prints_json(name, run, boards, monkeypatch, capsys):
     assert ("m3net footprint" in printed.err) == (name == "fit")
 
 
-def test_the_estimate_is_right_within_2_percent(run):
+def test_the_figures_of_a_real_emulation(run):
     if reason := why_no_emulation(EMULATED, "tflm"):
         pytest.skip(reason)
     before = Bundle.load(run / "export").manifest.arena
     (row,) = rows(footprint.measure_footprint(run, [EMULATED]))
     assert Bundle.load(run / "export").manifest.arena == before
     measured = row["cost"]
-    assert measured["arena_used_bytes"] == pytest.approx(row["arena_estimate_bytes"], rel=0.02)
     assert measured["arena_used_bytes"] <= measured["arena_bytes"]
     assert row["instructions_per_second"] == (
         10 * measured["instructions"] + 50 * measured["frontend_instructions"]

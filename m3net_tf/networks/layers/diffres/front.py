@@ -144,6 +144,6 @@ class DiffRes(keras.layers.Layer):  # type: ignore[misc]
         scores = self._importance(inputs, training=training)
         return self._warp([inputs, self._rescale([inputs, scores])])
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> dict[str, object]:
         """Arguments that rebuild the layer."""
         return {**super().get_config(), **self._arguments}

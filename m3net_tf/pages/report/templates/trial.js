@@ -43,8 +43,7 @@
     bytes(address, count) { return new Int8Array(this.memory.buffer, address, count).slice(); }
 
     run() {
-      this.module.load();
-      if (this.module.run() !== 0) throw new Error("the network fails");
+      if (this.module.run_newest() !== 0) throw new Error("the network fails");
       return { at: this.count - 1, scores: this.bytes(this.module.scores(), this.class_count) };
     }
 

@@ -23,8 +23,7 @@ for (let at = 0; at + facts.hop_samples <= samples.length; at += facts.hop_sampl
   const due = m3net.push();
   if (due & 1) columns.push(bytes(m3net.column(), facts.feature_bins));
   if (!(due & 2)) continue;
-  m3net.load();
-  if (m3net.run() !== 0) throw new Error("the network failed");
+  if (m3net.run_newest() !== 0) throw new Error("the network failed");
   runs.push(bytes(m3net.scores(), facts.class_count));
   if (!m3net.detect()) continue;
   const view = new DataView(memory.buffer, m3net.event(), 8);

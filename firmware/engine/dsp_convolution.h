@@ -1,0 +1,332 @@
+// SPDX-License-Identifier: Apache-2.0
+// Sums and outputs of a convolution with the DSP extension, whose windows are in a patch of 16-bit
+// numbers. SMLAD multiplies two items with weights.
+#ifndef M3NET_ENGINE_DSP_CONVOLUTION_H_
+#define M3NET_ENGINE_DSP_CONVOLUTION_H_
+
+#include <stdint.h>
+
+#include "arithmetic.h"
+#include "engine.h"
+#include "memory.h"
+
+#if M3NET_ENGINE_DSP && !M3NET_ENGINE_HELIUM
+
+/// Sums of four channels; `ab` is the sum of channel a plus 256 times the sum of channel b.
+typedef struct {
+  int32_t a, ab, c, cd;
+} twin_sums;
+
+/// Assembly that adds the products of the next four items with the weights of four channels.
+#define M3NET_MULTIPLY_FOUR_ITEMS   \
+  "ldr r10, [%[patch], #4]\n\t"     \
+  "ldr r9, [%[patch]], #8\n\t"      \
+  "ldr r5, [%[blocks], #4]\n\t"     \
+  "ldr r6, [%[blocks], #8]\n\t"     \
+  "ldr r8, [%[blocks], #12]\n\t"    \
+  "ldr r4, [%[blocks]], #16\n\t"    \
+  "smlad %[ab], r9, r4, %[ab]\n\t"  \
+  "sxtb16 r4, r4\n\t"               \
+  "smlad %[cd], r9, r5, %[cd]\n\t"  \
+  "sxtb16 r5, r5\n\t"               \
+  "smlad %[ab], r10, r6, %[ab]\n\t" \
+  "sxtb16 r6, r6\n\t"               \
+  "smlad %[cd], r10, r8, %[cd]\n\t" \
+  "sxtb16 r8, r8\n\t"               \
+  "smlad %[a], r9, r4, %[a]\n\t"    \
+  "smlad %[c], r9, r5, %[c]\n\t"    \
+  "smlad %[a], r10, r6, %[a]\n\t"   \
+  "smlad %[c], r10, r8, %[c]\n\t"
+
+/// Products of a patch with the weights of four channels. An iteration takes 16 items; those that
+/// are left over come first.
+static inline twin_sums multiply_one(const int16_t* patch, int32_t items,
+                                     const m3net_block* blocks) {
+  // Fixed registers: with an FPU, GCC cannot allocate so many operands itself.
+  register int32_t a __asm__("r0") = 0;
+  register int32_t ab __asm__("r1") = 0;
+  register int32_t c __asm__("r2") = 0;
+  register int32_t cd __asm__("r3") = 0;
+  register const int16_t* from __asm__("r11") = patch;
+  register const m3net_block* weights __asm__("r12") = blocks;
+  register const int16_t* end __asm__("lr") = patch + items;
+  __asm__ volatile(
+      "sub r4, %[end], %[patch]\n\t"
+      "tst r4, #8\n\t"
+      "beq 1f\n\t" M3NET_MULTIPLY_FOUR_ITEMS
+      "1:\n\t"
+      "sub r4, %[end], %[patch]\n\t"
+      "tst r4, #16\n\t"
+      "beq 2f\n\t" M3NET_MULTIPLY_FOUR_ITEMS M3NET_MULTIPLY_FOUR_ITEMS
+      "2:\n\t"
+      "cmp %[patch], %[end]\n\t"
+      "beq 4f\n\t"
+      "3:\n\t" M3NET_MULTIPLY_FOUR_ITEMS M3NET_MULTIPLY_FOUR_ITEMS M3NET_MULTIPLY_FOUR_ITEMS
+          M3NET_MULTIPLY_FOUR_ITEMS
+      "cmp %[patch], %[end]\n\t"
+      "bne 3b\n\t"
+      "4:\n\t"
+      : [patch] "+&r"(from), [blocks] "+&r"(weights), [a] "+&r"(a), [ab] "+&r"(ab), [c] "+&r"(c),
+        [cd] "+&r"(cd)
+      : [end] "r"(end)
+      : "r4", "r5", "r6", "r8", "r9", "r10", "cc", "memory");
+  return (twin_sums){a, ab, c, cd};
+}
+
+/// The sum of the upper channel of two; the difference is 256 times it.
+static inline int32_t upper_sum(int32_t both, int32_t lower) {
+  return (int32_t)((uint32_t)both - (uint32_t)lower) >> M3NET_TWIN_BITS;
+}
+
+static inline m3net_four_sums add_twins(m3net_four_sums sums, twin_sums twins) {
+  const m3net_four_sums all = {
+      m3net_sum(sums.a, twins.a),
+      m3net_sum(sums.b, upper_sum(twins.ab, twins.a)),
+      m3net_sum(sums.c, twins.c),
+      m3net_sum(sums.d, upper_sum(twins.cd, twins.c)),
+  };
+  return all;
+}
+
+/// Adds the products of a patch with the weights of four channels.
+static inline m3net_four_sums multiply(const int16_t* patch, int32_t items,
+                                       const m3net_block* blocks, m3net_four_sums sums) {
+  while (items > 0) {
+    const int32_t count = items < M3NET_TWIN_ITEMS ? items : M3NET_TWIN_ITEMS;
+    sums = add_twins(sums, multiply_one(patch, count, blocks));
+    patch += count;
+    blocks += count / 2;
+    items -= count;
+  }
+  return sums;
+}
+
+/// Products of a patch with the weights of four channels, one word for each.
+static m3net_four_sums multiply_plain(const int16_t* patch, int32_t items,
+                                      const m3net_plain_block* blocks, m3net_four_sums sums) {
+  int32_t each[4] = {sums.a, sums.b, sums.c, sums.d};
+  for (; items > 0; items -= 4, patch += 4, ++blocks) {
+    uint32_t pairs[2];
+    M3NET_MEMCPY(pairs, patch, sizeof(pairs));
+    for (int32_t i = 0; i < 4; ++i) {
+      const uint32_t word = m3net_load_word(blocks->items + 4 * i);
+      each[i] = m3net_add_products(pairs[0], m3net_even_bytes(word), each[i]);
+      each[i] = m3net_add_products(pairs[1], m3net_odd_bytes(word), each[i]);
+    }
+  }
+  return (m3net_four_sums){each[0], each[1], each[2], each[3]};
+}
+
+/// Assembly that adds the products of the next two items of two windows, whose pairs of items
+/// alternate in the patch at r11, with the weights of four channels at r12.
+#define M3NET_MULTIPLY_TWO_PAIRS \
+  "ldr r10, [r11, #4]\n\t"       \
+  "ldr r9, [r11], #8\n\t"        \
+  "ldr r7, [r12, #4]\n\t"        \
+  "ldr lr, [r12], #8\n\t"        \
+  "smlad r1, r9, lr, r1\n\t"     \
+  "smlad r5, r10, lr, r5\n\t"    \
+  "sxtb16 lr, lr\n\t"            \
+  "smlad r3, r9, r7, r3\n\t"     \
+  "smlad r8, r10, r7, r8\n\t"    \
+  "sxtb16 r7, r7\n\t"            \
+  "smlad r0, r9, lr, r0\n\t"     \
+  "smlad r4, r10, lr, r4\n\t"    \
+  "smlad r2, r9, r7, r2\n\t"     \
+  "smlad r6, r10, r7, r6\n\t"
+
+/// As above with three windows and two channels; the other two channels' weights are skipped.
+#define M3NET_MULTIPLY_THREE_PAIRS \
+  "ldr r7, [r11, #4]\n\t"          \
+  "ldr r8, [r11, #8]\n\t"          \
+  "ldr r9, [r11], #12\n\t"         \
+  "ldr r6, [r12], #8\n\t"          \
+  "smlad r1, r9, r6, r1\n\t"       \
+  "smlad r3, r7, r6, r3\n\t"       \
+  "smlad r5, r8, r6, r5\n\t"       \
+  "sxtb16 r6, r6\n\t"              \
+  "smlad r0, r9, r6, r0\n\t"       \
+  "smlad r2, r7, r6, r2\n\t"       \
+  "smlad r4, r8, r6, r4\n\t"
+
+#define M3NET_TWICE(assembly) assembly assembly
+
+/// Assembly that turns a sum into an output, as m3net_finish does for layers with the short form
+/// and the whole range. `doubled` is twice the sum and becomes the output; `x` is a register.
+#define M3NET_REQUANTIZE(doubled, multiplier, offset, right, x) \
+  "smmlar " x ", " doubled ", " multiplier ", " offset          \
+  "\n\t"                                                        \
+  "add " x ", " x ", " doubled                                  \
+  ", asr #31\n\t"                                               \
+  "asr " x ", " x ", " right                                    \
+  "\n\t"                                                        \
+  "ssat " doubled ", #8, " x "\n\t"
+
+/// The outputs of two channels of two pixels, from the sums in `a` and `ab` of each. The constants
+/// of the channels are at r11. The outputs of a pixel become the lower half of its `a`.
+#define M3NET_FINISH_TWO_PIXELS(place, a0, ab0, a1, ab1)                                      \
+  M3NET_LOAD_CHANNEL("r11", place, "r9", "r10", "r7")                                         \
+  "sub " ab0 ", " ab0 ", " a0                                                                 \
+  "\n\t"                                                                                      \
+  "sub " ab1 ", " ab1 ", " a1                                                                 \
+  "\n\t"                                                                                      \
+  "lsl " a0 ", " a0                                                                           \
+  ", #1\n\t"                                                                                  \
+  "lsl " a1 ", " a1 ", #1\n\t" M3NET_REQUANTIZE(a0, "r9", "r10", "r7", "lr")                  \
+      M3NET_REQUANTIZE(a1, "r9", "r10", "r7", "lr") M3NET_LOAD_CHANNEL(                       \
+          "r11", place + 16, "r9", "r10",                                                     \
+          "r7") "asr " ab0 ", " ab0                                                           \
+                ", #7\n\t"                                                                    \
+                "asr " ab1 ", " ab1 ", #7\n\t" M3NET_REQUANTIZE(ab0, "r9", "r10", "r7", "lr") \
+                    M3NET_REQUANTIZE(ab1, "r9", "r10", "r7", "lr") "bfi " a0 ", " ab0         \
+                                                                   ", #8, #8\n\t"             \
+                                                                   "bfi " a1 ", " ab1         \
+                                                                   ", #8, #8\n\t"
+
+/// All output channels of two pixels, a multiple of four; the layer's `pixels` is above one.
+static void convolve_two(const m3net_convolution* layer, const int16_t* patch, int32_t items,
+                         int8_t* const* outputs) {
+  register const int16_t* from __asm__("r0") = patch;
+  register const int16_t* patch_end __asm__("r1") = patch + 2 * items;
+  // An iteration takes 16 items; the first one begins where fewer are left. An item has 28 bytes of
+  // code. Loop and outputs are below 1 KiB, the code that an STM32F4 keeps.
+  register int32_t skipped __asm__("r2") = (-items & 15) * 28;
+  register const m3net_channel* channel __asm__("r3") = layer->channels;
+  register int8_t* first __asm__("r4") = outputs[0];
+  register int8_t* second __asm__("r5") = outputs[1];
+  register int8_t* end __asm__("r6") = outputs[0] + layer->output.channels;
+  register const m3net_block* weights __asm__("r12") = layer->blocks;
+  // The stack keeps r0 to r6, and r7, which may be the frame pointer.
+  __asm__ volatile(
+      "adr lr, 2f\n\t"
+      "add r2, r2, lr\n\t"
+      "orr r2, r2, #1\n\t"
+      "push {r0-r7}\n\t"
+      "1:\n\t"
+      "ldr r0, [r3]\n\t"
+      "ldr r1, [r3, #16]\n\t"
+      "ldr r2, [r3, #32]\n\t"
+      "ldr r3, [r3, #48]\n\t"
+      "ldr r11, [sp]\n\t"
+      "add r1, r0, r1, lsl #8\n\t"
+      "add r3, r2, r3, lsl #8\n\t"
+      "mov r4, r0\n\t"
+      "mov r5, r1\n\t"
+      "mov r6, r2\n\t"
+      "mov r8, r3\n\t"
+      "ldr pc, [sp, #8]\n\t"
+      "2:\n\t"  //
+      M3NET_TWICE(M3NET_TWICE(M3NET_TWICE(M3NET_MULTIPLY_TWO_PAIRS)))
+      "ldr lr, [sp, #4]\n\t"
+      "cmp r11, lr\n\t"
+      "bne 2b\n\t"
+      "ldr r11, [sp, #12]\n\t"  //
+      M3NET_FINISH_TWO_PIXELS(0, "r0", "r1", "r4", "r5")
+      M3NET_FINISH_TWO_PIXELS(32, "r2", "r3", "r6", "r8")
+      "ldr r7, [sp, #16]\n\t"
+      "ldr r9, [sp, #20]\n\t"
+      "ldr r10, [sp, #24]\n\t"
+      "add r3, r11, #64\n\t"
+      "bfi r0, r2, #16, #16\n\t"
+      "bfi r4, r6, #16, #16\n\t"
+      "str r0, [r7], #4\n\t"
+      "str r4, [r9], #4\n\t"
+      "str r3, [sp, #12]\n\t"
+      "str r7, [sp, #16]\n\t"
+      "str r9, [sp, #20]\n\t"
+      "cmp r7, r10\n\t"
+      "bne 1b\n\t"
+      "pop {r0-r7}\n\t"
+      : "+&r"(from), "+&r"(patch_end), "+&r"(skipped), "+&r"(channel), "+&r"(first),
+        "+&r"(second), "+&r"(end), "+&r"(weights)
+      :
+      : "r8", "r9", "r10", "r11", "lr", "cc", "memory");
+}
+
+/// All output channels of three pixels, as convolve_two.
+static void convolve_three(const m3net_convolution* layer, const int16_t* patch, int32_t items,
+                           int8_t* const* outputs) {
+  register const int16_t* from __asm__("r0") = patch;
+  register const int16_t* patch_end __asm__("r1") = patch + 3 * items;
+  // An iteration takes 16 items of 22 bytes of code.
+  register int32_t skipped __asm__("r2") = (-items & 15) * 22;
+  register const m3net_channel* channel __asm__("r3") = layer->channels;
+  register int8_t* first __asm__("r4") = outputs[0];
+  register int8_t* second __asm__("r5") = outputs[1];
+  register int8_t* third __asm__("r6") = outputs[2];
+  register const m3net_block* weights __asm__("r12") = layer->blocks;
+  register int8_t* end __asm__("r8") = outputs[0] + layer->output.channels;
+  // From the end of two channels' weights to the next two, and from these to those after them.
+  register int32_t back __asm__("r9") = 4 - 4 * items;
+  register int32_t both __asm__("r10") = -4 * items;
+  // The stack keeps r0 to r10, among them r7, which may be the frame pointer.
+  __asm__ volatile(
+      "adr lr, 2f\n\t"
+      "add r2, r2, lr\n\t"
+      "orr r2, r2, #1\n\t"
+      "push {r0-r10}\n\t"
+      "1:\n\t"
+      "ldr r0, [r3]\n\t"
+      "ldr r1, [r3, #16]\n\t"
+      "ldr r11, [sp]\n\t"
+      "ldr r10, [sp, #4]\n\t"
+      "add r1, r0, r1, lsl #8\n\t"
+      "mov r2, r0\n\t"
+      "mov r3, r1\n\t"
+      "mov r4, r0\n\t"
+      "mov r5, r1\n\t"
+      "ldr pc, [sp, #8]\n\t"
+      "2:\n\t"  //
+      M3NET_TWICE(M3NET_TWICE(M3NET_TWICE(M3NET_MULTIPLY_THREE_PAIRS)))
+      "cmp r11, r10\n\t"
+      "bne 2b\n\t"
+      "ldr r11, [sp, #12]\n\t"                         //
+      M3NET_LOAD_CHANNEL("r11", 0, "r6", "r7", "r8")  //
+      "sub r1, r1, r0\n\t"
+      "sub r3, r3, r2\n\t"
+      "sub r5, r5, r4\n\t"
+      "lsl r0, r0, #1\n\t"
+      "lsl r2, r2, #1\n\t"
+      "lsl r4, r4, #1\n\t"                             //
+      M3NET_REQUANTIZE("r0", "r6", "r7", "r8", "lr")   //
+      M3NET_REQUANTIZE("r2", "r6", "r7", "r8", "lr")   //
+      M3NET_REQUANTIZE("r4", "r6", "r7", "r8", "lr")   //
+      M3NET_LOAD_CHANNEL("r11", 16, "r6", "r7", "r8")  //
+      "asr r1, r1, #7\n\t"
+      "asr r3, r3, #7\n\t"
+      "asr r5, r5, #7\n\t"                             //
+      M3NET_REQUANTIZE("r1", "r6", "r7", "r8", "lr")   //
+      M3NET_REQUANTIZE("r3", "r6", "r7", "r8", "lr")   //
+      M3NET_REQUANTIZE("r5", "r6", "r7", "r8", "lr")   //
+      "bfi r0, r1, #8, #8\n\t"
+      "bfi r2, r3, #8, #8\n\t"
+      "bfi r4, r5, #8, #8\n\t"
+      "ldr r6, [sp, #16]\n\t"
+      "ldr r7, [sp, #20]\n\t"
+      "ldr r8, [sp, #24]\n\t"
+      "ldr r9, [sp, #36]\n\t"
+      "ldr r10, [sp, #40]\n\t"
+      "ldr lr, [sp, #32]\n\t"
+      "add r3, r11, #32\n\t"
+      "strh r0, [r6], #2\n\t"
+      "strh r2, [r7], #2\n\t"
+      "strh r4, [r8], #2\n\t"
+      "add r12, r12, r9\n\t"
+      "sub r9, r10, r9\n\t"
+      "str r3, [sp, #12]\n\t"
+      "str r6, [sp, #16]\n\t"
+      "str r7, [sp, #20]\n\t"
+      "str r8, [sp, #24]\n\t"
+      "str r9, [sp, #36]\n\t"
+      "cmp r6, lr\n\t"
+      "bne 1b\n\t"
+      "pop {r0-r10}\n\t"
+      : "+&r"(from), "+&r"(patch_end), "+&r"(skipped), "+&r"(channel), "+&r"(first),
+        "+&r"(second), "+&r"(third), "+&r"(weights), "+&r"(end), "+&r"(back), "+&r"(both)
+      :
+      : "r11", "lr", "cc", "memory");
+}
+
+#endif
+
+#endif  // M3NET_ENGINE_DSP_CONVOLUTION_H_

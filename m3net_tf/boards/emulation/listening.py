@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Live detection of an export on an emulated board, compared with whole windows on this machine."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+from typing import TypedDict
+
+import numpy as np
+import numpy.typing as npt
+
+from m3net_tf.boards.builds.boards import Machine
+from m3net_tf.boards.emulation.qemu import HEADER, KIND_LIVE, run_image, stream_image
+from m3net_tf.export import Bundle
+from m3net_tf.runtime.detector import Detector, Event
+from m3net_tf.runtime.interpreter import Int8
+from m3net_tf.runtime.recognizer import column_levels
+from m3net_tf.system.errors import FirmwareError
+from m3net_tf.system.progress import Log, silent
+
+_LINE = re.compile(
+    r"m3net (?:(column) values=([0-9a-f]+)|(scores) out=([0-9a-f]+) model_instr=(\d+)"
+    r"|(event) column=(\d+) label=(\d+) score=(\d+))"
+)
+_MOST_RUNS = 2000
+
+
+class LiveCost(TypedDict):
+    """Live detection on a board, compared with whole windows of the columns that it computed.
+
+    Attributes:
+        push_columns: columns that a run pushes.
+        runs: runs of the network.
+        events: events.
+        equal: whether the scores of all runs and all events are the whole windows'.
+        instructions: of the most expensive run that continues the stream.
+        start_instructions: of the most expensive run that begins one, and pushes a whole window.
+    """
+
+    push_columns: int
+    runs: int
+    events: int
+    equal: bool
+    instructions: int
+    start_instructions: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Heard:
+    """What live detection on a board made of a recording.
+
+    Attributes:
+        columns: of features, int8 of shape (bins, columns).
+        ends: number of columns at each run, shape (runs,).
+        scores: of the runs, int8 of shape (runs, classes).
+        instructions: of the runs, shape (runs,).
+        events: in order.
+    """
+
+    columns: Int8
+    ends: npt.NDArray[np.int64]
+    scores: Int8
+    instructions: npt.NDArray[np.int64]
+    events: list[Event]
+
+
+def hear(elf: Path, machine: Machine, pcm: npt.NDArray[np.int16]) -> Heard:
+    """Let a firmware's live detection hear a recording on an emulated board.
+
+    Args:
+        elf: the firmware.
+        machine: the board to emulate.
+        pcm: samples, shape (samples,).
+
+    Raises:
+        FirmwareError: as :func:`.qemu.run_job`, or nothing was heard.
+    """
+    image = stream_image(pcm.astype("<i2").tobytes(), machine.job_bytes, KIND_LIVE)
+    columns, ends, scores, instructions = list[bytes](), list[int](), list[bytes](), list[int]()
+    events = []
+    for match in filter(None, map(_LINE.fullmatch, run_image(elf, machine, image).lines)):
+        if match[1]:
+            columns.append(bytes.fromhex(match[2]))
+        elif match[3]:
+            ends.append(len(columns))
+            scores.append(bytes.fromhex(match[4]))
+            instructions.append(int(match[5]))
+        else:
+            events.append(Event(*map(int, match.group(7, 8, 9))))
+    if not ends:
+        raise FirmwareError(
+            f"live detection on {machine.board} ran no window: give a longer recording, and build "
+            "the firmware of this release"
+        )
+    return Heard(
+        np.frombuffer(b"".join(columns), np.int8).reshape(len(columns), -1).T,
+        np.array(ends),
+        np.frombuffer(b"".join(scores), np.int8).reshape(len(scores), -1),
+        np.array(instructions),
+        events,
+    )
+
+
+def expected(bundle: Bundle, columns: Int8) -> tuple[Int8, list[Event]]:
+    """Scores of the runs, and events, by TFLite's reference kernels on whole windows.
+
+    Args:
+        bundle: the export.
+        columns: as of :class:`Heard`.
+    """
+    detector, frames = Detector(bundle.detector), bundle.manifest.frames
+    levels = column_levels(bundle.frontend, bundle.detector, columns)
+    slots = bundle.manifest.enrolment_slots or 0
+    no_words = np.full(slots, -128, np.int8)  # a board that has just started has learnt none
+    runs, events = [], []
+    for end, level in enumerate(levels.tolist(), 1):
+        if detector.wants_inference_at(level):
+            window = columns[:, end - frames : end]
+            runs.append(bundle.run_reference(window[None, ..., None])[0])
+            if event := detector.step(no_words if slots else runs[-1]):
+                events.append(event)
+    return np.array(runs), events
+
+
+def measure_live(
+    bundle: Bundle, elf: Path, machine: Machine, pcm: npt.NDArray[np.int16], log: Log = silent
+) -> LiveCost | None:
+    """Cost and comparison of live detection where an export streams; None where it does not.
+
+    Args:
+        bundle: the export.
+        elf: its firmware.
+        machine: the board to emulate.
+        pcm: clips that are heard one after the other, shape (clips, samples).
+        log: receives lines of progress.
+
+    Raises:
+        FirmwareError: as :func:`hear`.
+    """
+    columns = bundle.manifest.push_columns
+    if columns is None:
+        return None
+    most = (_MOST_RUNS * columns + bundle.manifest.frames) * bundle.frontend.hop_samples
+    room = (machine.job_bytes - HEADER.size) // pcm.itemsize
+    recording = pcm.reshape(-1)[: min(most, room)]
+    log(f"live detection on {machine.board} hears {len(recording)} samples")
+    heard = hear(elf, machine, recording)
+    scores, events = expected(bundle, heard.columns)
+    continues = np.diff(heard.ends, prepend=0) == columns
+    return {
+        "push_columns": columns,
+        "runs": len(heard.ends),
+        "events": len(heard.events),
+        "equal": np.array_equal(heard.scores, scores) and heard.events == events,
+        "instructions": int(heard.instructions[continues].max(initial=0)),
+        "start_instructions": int(heard.instructions[~continues].max()),
+    }

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Live detection of an export that streams: the scores and events of whole windows."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from firmware_helpers import (
+    APPS,
+    CLASSES,
+    FRAMES,
+    random_features,
+    skip_or_fail,
+    small_model,
+    write_bundle,
+)
+
+from m3net_tf.audio.frontend import FrontendConfig
+from m3net_tf.boards.builds.boards import find_machine
+from m3net_tf.boards.builds.build import build_compiled
+from m3net_tf.boards.builds.sources import FIRMWARE_DIR
+from m3net_tf.boards.emulation.listening import hear
+from m3net_tf.boards.emulation.starting import why_no_emulation
+from m3net_tf.compiler.host import WARNINGS, engine_folder, engine_sources
+from m3net_tf.export.c_files import CModel, compile_model, network_files
+from m3net_tf.export.pushes import default_detector, push_columns
+from m3net_tf.runtime import DetectorConfig, write_c_header
+from m3net_tf.runtime.network import Int8Network
+
+CONFIG = FrontendConfig()
+RUN_COLUMNS = 4
+_CORE = (
+    "crc32",
+    "detector",
+    "frontend",
+    "live",
+    "platform_defaults",
+    "recognizer",
+    "ring",
+    "status",
+)
+
+
+@pytest.fixture(scope="module")
+def tflite() -> bytes:
+    """A network of stride two without padding in time."""
+    from m3net_tf.quantization.ptq import quantize_int8
+    from m3net_tf.system.keras import keras
+
+    keras.utils.set_random_seed(5)
+    layers = keras.layers
+    inputs = layers.Input((CONFIG.mel_bins, FRAMES, 1))
+    x = layers.Conv2D(8, (10, 3), strides=(4, 2), activation="relu")(inputs)
+    x = layers.DepthwiseConv2D(3, activation="relu")(x)
+    x = layers.Conv2D(16, 1, activation="relu")(x)
+    x = layers.AveragePooling2D((6, 22))(x)
+    head = layers.Conv2D(CLASSES, 1)
+    outputs = layers.Softmax()(layers.Flatten()(head(x)))
+    head.set_weights([8 * weights for weights in head.get_weights()])  # decided scores
+    network = keras.Model(inputs, outputs, name="streamed")
+    return quantize_int8(network, random_features(20, seed=1)[..., None])
+
+
+def detector(**changes: object) -> DetectorConfig:
+    """Many runs make an event, because the network is not trained."""
+    config = DetectorConfig.default(CONFIG, FRAMES, [f"label{index}" for index in range(CLASSES)])
+    easy = {"threshold": 0.2, "release": 0.15, "hits": 1, "suppression_columns": 10}
+    classes = tuple(dataclasses.replace(settings, **easy) for settings in config.classes)
+    return dataclasses.replace(config, classes=classes, run_columns=RUN_COLUMNS, **changes)
+
+
+def models(tflite: bytes) -> dict[str, CModel]:
+    """Live detection by pushes and by whole windows."""
+    model = small_model(tflite)
+    return {"pushes": dataclasses.replace(model, push_columns=RUN_COLUMNS), "windows": model}
+
+
+def recording(sounds: np.ndarray) -> np.ndarray:
+    """Sounds with silence between them, int16."""
+    silence = np.zeros(sounds.shape[1])
+    parts = [part for sound in sounds[[0, 4, 2, 7]] for part in (sound, silence)]
+    return (np.concatenate(parts) * 32767).astype("<i2")
+
+
+def test_the_default_detector_has_columns_that_the_network_streams(tflite: bytes):
+    network, labels = Int8Network(tflite), [f"label{index}" for index in range(CLASSES)]
+    config = default_detector(network, CONFIG, FRAMES, labels)
+    assert config == dataclasses.replace(
+        DetectorConfig.default(CONFIG, FRAMES, labels), run_columns=RUN_COLUMNS
+    )
+    assert push_columns(network, CONFIG, RUN_COLUMNS) == RUN_COLUMNS
+    assert push_columns(network, CONFIG, 5) is None  # no multiple of the stride
+
+
+def test_a_network_that_needs_its_window_keeps_its_detector(small_tflite: bytes):
+    network, labels = Int8Network(small_tflite), ["a", "b"]
+    default = DetectorConfig.default(CONFIG, FRAMES, labels)
+    assert default_detector(network, CONFIG, FRAMES, labels) == default
+
+
+def test_both_networks_share_their_weights(tflite: bytes):
+    streamed, whole = (compile_model(model)["m3net_network"] for model in models(tflite).values())
+    assert streamed.stream is not None and whole.stream is None
+    assert whole.arena_bytes <= streamed.arena_bytes <= 2 * whole.arena_bytes
+    texts = [network_files(model, compile_model(model)) for model in models(tflite).values()]
+    weights = [text["m3net_network.c"].count("M3NET_WORD_ALIGNED static const") for text in texts]
+    assert weights[0] == weights[1] > 0
+
+
+@pytest.mark.parametrize("gate", [{}, {"gate_level": -110, "gate_hold_columns": 3}])
+def test_the_host_gives_the_same_scores_and_events(
+    tflite: bytes, sounds: np.ndarray, gate: dict, tmp_path: Path
+):
+    said = {}
+    for name, model in models(tflite).items():
+        folder = write_bundle(tmp_path / name, tflite)
+        write_c_header(detector(**gate), folder)
+        for file, text in network_files(model, compile_model(model)).items():
+            (folder / file).write_text(text)
+        core = FIRMWARE_DIR / "core"
+        command = ["gcc", "-std=gnu11", "-O1", *WARNINGS, "-DM3NET_FRONTEND_FIXED"]
+        command += ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+        command += [f"-I{path}" for path in (folder, core, engine_folder())]
+        sources = [*(core / f"{part}.c" for part in _CORE), *engine_sources()]
+        sources += [FIRMWARE_DIR / "compiled" / "inference.c", APPS / "live_host" / "main.c"]
+        sources += [
+            folder / f"{part}.c" for part in ("m3net_network", "model_labels", "frontend_tables")
+        ]
+        program = folder / "program"
+        done = subprocess.run([*command, *sources, "-o", program], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-3000:]
+        pcm = recording(sounds).tobytes()
+        for words in ([], ["interrupted"]):
+            done = subprocess.run([program, *words], input=pcm, capture_output=True)
+            assert done.returncode == 0, done.stderr[-3000:]
+            said[" ".join([name, *words])] = done.stdout.decode()
+    assert len({*said.values()}) == 1
+    assert "event" in said["pushes"]
+    assert ("skipped 0\n" in said["pushes"]) is not bool(gate)
+
+
+@pytest.mark.parametrize("board", ["mps2_an386", "mps3_an547"])
+def test_a_board_gives_the_same_scores_and_events_for_less(
+    tflite: bytes, sounds: np.ndarray, board: str, tmp_path: Path
+):
+    if reason := why_no_emulation(board):
+        skip_or_fail(reason)
+    bundle = write_bundle(tmp_path / "bundle", tflite)
+    write_c_header(detector(gate_level=-110, gate_hold_columns=3), bundle)
+    heard = {}
+    for name, model in models(tflite).items():
+        image = build_compiled(bundle, model, board, tmp_path / "build")
+        heard[name] = hear(image.elf, find_machine(board), recording(sounds))
+    pushes, windows = heard["pushes"], heard["windows"]
+    np.testing.assert_array_equal(pushes.columns, windows.columns)
+    np.testing.assert_array_equal(pushes.ends, windows.ends)
+    np.testing.assert_array_equal(pushes.scores, windows.scores)
+    assert pushes.events == windows.events != []
+    begins = np.diff(pushes.ends, prepend=0) != RUN_COLUMNS
+    assert 1 < begins.sum() < len(begins)  # the gate was closed in between
+    assert pushes.instructions[~begins].max() < windows.instructions.min() / 3
