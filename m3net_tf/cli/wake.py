@@ -17,7 +17,6 @@ from m3net_tf.system.checkout import require_sources
 from m3net_tf.system.errors import ConfigError
 
 if TYPE_CHECKING:
-    from m3net_tf.audio.voices.speaking import SpokenVoices
     from m3net_tf.boards.deployment.chain import ChainSummary
     from m3net_tf.evaluation.live import StreamingResult
     from m3net_tf.evaluation.scenes import SceneSettings
@@ -74,6 +73,7 @@ def wake(
     A second call continues after the last finished step. recipe.yaml may be changed in between.
     """
     require_sources("firmware")
+    from m3net_tf.boards.deployment.real_time import measured_pace, pace_lines
     from m3net_tf.evaluation.scenes import SceneSettings
     from m3net_tf.system.artifacts import write_json
 
@@ -90,7 +90,7 @@ def wake(
         "seed": seed,
     }
     _require_settings(project, settings)
-    spoken, sounds, recipe = _prepared(project, settings, board, log)
+    sounds, recipe = _prepared(project, settings, board, log)
     run = _trained(recipe, project / "run", project / "sounds", log)
     if add is not None:
         run = _trained_on(run, add, project, sounds, log)
@@ -101,9 +101,6 @@ def wake(
     chain = _emulated(run, board, log)
     result = {
         "settings": settings,
-        "phonemes": spoken.phonemes,
-        "speakers": spoken.speakers,
-        "variety": spoken.variety,
         "sounds": dataclasses.asdict(sounds),
         "live": live,
         "emulated": chain,
@@ -112,7 +109,8 @@ def wake(
     if as_json:
         say_json(result)
         return
-    for line in (*_live_lines(live, sounds), *_cost_lines(chain, live)):
+    pace = pace_lines(board, measured_pace(run.folder, board))
+    for line in (*_live_lines(live), *_memory_lines(chain), *pace):
         say(line)
     say_next("m3net", "flash", run.folder, "--board", board)
 
@@ -156,54 +154,40 @@ def _require_settings(project: Path, settings: Mapping[str, Any]) -> None:
 
 def _prepared(
     project: Path, settings: Mapping[str, Any], board: str, log: Log
-) -> tuple[SpokenVoices, WakeSounds, Recipe]:
-    """Voices, sounds and recipe."""
+) -> tuple[WakeSounds, Recipe]:
+    """The sounds, from voices that speak them, and the recipe."""
     from m3net_tf.audio.voices.speaking import say_phrases
     from m3net_tf.boards.deployment.wake_project import write_wake_project
     from m3net_tf.training import load_recipe
     from m3net_tf.training.wake_sounds import read_wake_sounds, write_wake_sounds
 
-    spoken = say_phrases(
-        settings["phrases"],
-        project / "voices",
-        language=settings["language"],
-        count=settings["count"],
-        near_count=settings["near_count"],
-        seed=settings["seed"],
-        say=settings["say"],
-        models=[Path(path) for path in settings["voices"]],
-        log=log,
-    )
-    folder = project / "sounds"
+    folder, voices = project / "sounds", project / "voices"
     if not folder.is_dir():
-        write_wake_sounds(
-            spoken.clips,
-            project / "voices",
-            [Path(path) for path in settings["negatives"]],
-            folder,
+        spoken = say_phrases(
+            settings["phrases"],
+            voices,
+            language=settings["language"],
+            count=settings["count"],
+            near_count=settings["near_count"],
             seed=settings["seed"],
+            say=settings["say"],
+            models=[Path(path) for path in settings["voices"]],
             log=log,
         )
+        negatives = [Path(path) for path in settings["negatives"]]
+        write_wake_sounds(spoken, voices, negatives, folder, seed=settings["seed"], log=log)
     sounds = read_wake_sounds(folder)
-    return spoken, sounds, load_recipe(write_wake_project(project, folder, sounds, board))
+    return sounds, load_recipe(write_wake_project(project, folder, sounds, board))
 
 
 def _trained(recipe: Recipe, folder: Path, sounds: Path, log: Log) -> Run:
-    """A trained and exported run, which decides at each hop of the network."""
+    """A trained and exported run."""
     from m3net_tf import training
-    from m3net_tf.boards.deployment.wake_project import RUN_COLUMNS
     from m3net_tf.export import export_run
-    from m3net_tf.export.from_run import detector_of_run
-    from m3net_tf.runtime.detector_config import save_detector
 
     training.train(recipe, folder, sounds, log)
     run = training.Run(folder)
-    bundle = export_run(run, sounds, log=log)
-    if not run.detector_path.exists():
-        config = detector_of_run(run, bundle.manifest.frames, bundle.labels)
-        config = dataclasses.replace(config, run_columns=RUN_COLUMNS)
-        save_detector(config, run.detector_path)
-        bundle.set_detector(config)
+    export_run(run, sounds, log=log)
     return run
 
 
@@ -281,7 +265,7 @@ def _emulated(run: Run, board: str, log: Log) -> ChainSummary:
     return saved_summary(run, emulated) or run_chain(run, emulated, None, _EMULATED_CLIPS, log)
 
 
-def _live_lines(live: StreamingResult, sounds: WakeSounds) -> Iterator[str]:
+def _live_lines(live: StreamingResult) -> Iterator[str]:
     """Lines on misses and false accepts, and on what the hours can show."""
     from m3net_tf.evaluation.scoring import poisson_interval
 
@@ -309,24 +293,15 @@ def _live_lines(live: StreamingResult, sounds: WakeSounds) -> Iterator[str]:
         )
 
 
-def _cost_lines(chain: ChainSummary, live: StreamingResult) -> Iterator[str]:
-    """Lines on time and memory."""
-    stream = chain.get("stream")
-    if "emulation_missing" in chain or stream is None or chain["frontend_instructions"] is None:
-        yield f"not emulated: {chain.get('emulation_missing', 'the network does not stream')}"
+def _memory_lines(chain: ChainSummary) -> Iterator[str]:
+    """Lines on memory, and on what the board was compared with."""
+    if "emulation_missing" in chain:
+        yield f"not emulated: {chain['emulation_missing']}"
         return
-    pace = chain["pace"]
-    decisions = pace["runs_per_second"]
-    assert decisions is not None
-    columns = decisions * live["detector"]["run_columns"]
-    per_second = stream["hop_instructions"] * decisions
-    per_second += chain["frontend_instructions"] * columns
     yield (
-        f"{chain['board']}: {stream['hop_instructions']:,} instructions a decision, "
-        f"{per_second / 1e6:.1f} million a second with the front end; "
-        f"{'same' if stream['bytes_equal'] else 'OTHER'} bytes as the whole windows"
+        f"memory on {chain['board']}: network {chain['arena_bytes']:,} and front end "
+        f"{chain['frontend_bytes'] or 0:,} bytes of RAM, firmware {chain['flash_bytes'] or 0:,} "
+        "bytes of flash"
     )
-    yield (
-        f"memory: network {stream['arena_bytes']:,} and front end {chain['frontend_bytes'] or 0:,} "
-        f"bytes of RAM; the firmware {chain['flash_bytes'] or 0:,} bytes of flash"
-    )
+    heard = "the same" if chain["bytes_equal"] else "OTHER"
+    yield f"output bytes there, streamed and of whole windows: {heard} as on this computer"

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ from m3net_tf.runtime.detector_config import DetectorConfig, save_detector
 from m3net_tf.runtime.recognizer import Model, Pcm, listen
 from m3net_tf.runtime.sound import pcm_chunks
 from m3net_tf.system.artifacts import Provenance, provenance, write_json, write_text
-from m3net_tf.system.errors import ConfigError, FirmwareError, ModelError
+from m3net_tf.system.errors import ConfigError, FirmwareError
 from m3net_tf.system.locks import writes_into
 from m3net_tf.system.progress import Log, silent
 from m3net_tf.training.checks import HELD_OUT, require_held_out
@@ -221,12 +222,10 @@ def record(
 
 def fastest_engine(bundle: Bundle, config: DetectorConfig) -> Model:
     """The network hop by hop if it streams at the detector's pace; the bytes are the same."""
-    if bundle.network.importance or bundle.frontend.kind == "waveform":
-        return bundle.run_reference
-    try:
-        return load_streamed(bundle.tflite, config.run_columns)
-    except (ConfigError, FirmwareError, ModelError):
-        return bundle.run_reference
+    if bundle.manifest.push_columns == config.run_columns:
+        with contextlib.suppress(ConfigError, FirmwareError):  # no checkout or no C compiler
+            return load_streamed(bundle.tflite, config.run_columns)
+    return bundle.run_reference
 
 
 def _summary(recording: Recording, config: DetectorConfig) -> LiveFigures:

@@ -25,7 +25,7 @@ from m3net_tf.audio.datasets.folder import SUFFIXES
 from m3net_tf.audio.datasets.loudness import active_part_s, at_level
 from m3net_tf.audio.datasets.noise import NOISE_FOLDER, coloured_noise
 from m3net_tf.audio.datasets.protocols import rank
-from m3net_tf.audio.voices.speaking import SpokenClip
+from m3net_tf.audio.voices.speaking import SpokenClip, SpokenVoices
 from m3net_tf.system.artifacts import read_json, write_json, write_text
 from m3net_tf.system.conversion import from_plain
 from m3net_tf.system.errors import DataError
@@ -65,16 +65,22 @@ class WakeSounds:
         phrases: phrases by split.
         near: near phrases and parts of phrases by split.
         hours: hours without a phrase by split.
+        phonemes: of each phrase, in IPA.
+        speakers: number of voices that sound different.
+        variety: their effective number; see :func:`.variety.variety`.
     """
 
     clip_s: float
     phrases: Mapping[str, int]
     near: Mapping[str, int]
     hours: Mapping[str, float]
+    phonemes: Mapping[str, str]
+    speakers: int
+    variety: float
 
 
 def write_wake_sounds(
-    spoken: Sequence[SpokenClip],
+    spoken: SpokenVoices,
     voices: Path,
     negatives: Sequence[Path],
     folder: Path,
@@ -86,7 +92,7 @@ def write_wake_sounds(
 
     Args:
         spoken: clips of phrases, of near phrases and of other speech; half of the speakers that
-            their record holds out for validation are the test's.
+            it holds out for validation are the test's.
         voices: their folder; the folders in it are the phrases' classes.
         negatives: folders of any other sounds. The files of a folder are divided in the order of
             their names, so that recordings with the same beginning mostly stay together.
@@ -100,7 +106,7 @@ def write_wake_sounds(
     folder.parent.mkdir(parents=True, exist_ok=True)
     with scratch_folder(f".{folder.name}.", folder.parent) as scratch:
         writer = _Writer(scratch, np.random.default_rng([seed, 45]))
-        result = writer.write(_said(spoken, voices), _divided(negatives), log)
+        result = writer.write(_said(spoken.clips, voices), _divided(negatives), spoken, log)
         write_json(scratch / _RECORD, dataclasses.asdict(result))
         scratch.chmod(0o755)
         scratch.rename(folder)
@@ -178,6 +184,7 @@ class _Writer:
         self,
         said: Sequence[_Said],
         negatives: Mapping[str, Sequence[Path]],
+        spoken: SpokenVoices,
         log: Log,
     ) -> WakeSounds:
         """Write everything."""
@@ -213,7 +220,15 @@ class _Writer:
             if not name.startswith(HOURS):
                 kinds[label != OTHER][split] += 1
         hours = {split: seconds / 3600 for split, seconds in self._seconds.items()}
-        return WakeSounds(clip_s, kinds[True], kinds[False], hours)
+        return WakeSounds(
+            clip_s,
+            kinds[True],
+            kinds[False],
+            hours,
+            spoken.phonemes,
+            spoken.speakers,
+            spoken.variety,
+        )
 
     def _some(self, files: list[str], most: int) -> list[str]:
         """At most so many of the files, spread evenly."""

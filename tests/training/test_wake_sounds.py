@@ -9,7 +9,7 @@ import soundfile
 
 from m3net_tf.audio.datasets import load_dataset, read_audio
 from m3net_tf.audio.datasets.loudness import active_part_s
-from m3net_tf.audio.voices.speaking import SpokenClip
+from m3net_tf.audio.voices.speaking import SpokenClip, SpokenVoices
 from m3net_tf.system.errors import DataError
 from m3net_tf.training.wake_sounds import (
     OTHER,
@@ -52,7 +52,8 @@ def write(root: Path) -> Path:
         for kind, seconds in lengths_s.items()
         for speaker in range(10)
     ]
-    write_wake_sounds(clips, voices, [others], folder, seed=3)
+    voiced = SpokenVoices(tuple(clips), {"computer": "tone"}, 10, 7.5, ())
+    write_wake_sounds(voiced, voices, [others], folder, seed=3)
     return folder
 
 
@@ -118,4 +119,4 @@ def test_equal_seeds_give_equal_sounds(sounds, tmp_path):
 
 def test_a_folder_without_sounds_is_named(tmp_path):
     with pytest.raises(DataError, match="has no sound files: name a folder of sounds"):
-        write_wake_sounds([], tmp_path, [tmp_path], tmp_path / "out")
+        write_wake_sounds(SpokenVoices((), {}, 0, 0.0, ()), tmp_path, [tmp_path], tmp_path / "out")

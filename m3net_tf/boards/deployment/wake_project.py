@@ -16,9 +16,6 @@ from m3net_tf.training.recipe import Recipe
 from m3net_tf.training.run import DATA_RECORD
 from m3net_tf.training.wake_sounds import RATE_HZ, TABLE, WakeSounds
 
-RUN_COLUMNS = 2
-"""Columns of the front end from one decision to the next: the stride of the network in time."""
-
 
 def wake_recipe(sounds: WakeSounds) -> dict[str, Any]:
     """The sections of a recipe for a wake word's sounds."""
