@@ -220,7 +220,7 @@ def _require_supported(graph: Graph) -> None:
     if not graph.inputs or not graph.outputs:
         raise ModelError("the network has no input or no output")
     for tensor in [*graph.inputs, *graph.outputs]:
-        if len(tensor.scales) != 1 and tensor.dtype not in UNSCALED_TYPES:
+        if not len(tensor.scales) and tensor.dtype == "float32":
             raise ModelError(
                 f"the network's end {tensor.name!r} is {tensor.dtype} without a scale: convert the "
                 "network to int8, with representative data"

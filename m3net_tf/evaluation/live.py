@@ -123,7 +123,8 @@ def evaluate_streaming(
     bundle = Bundle.load(run.folder / "export")
     dataset = run.dataset(data_dir)
     frames = bundle.manifest.frames
-    config = detector_of_run(run, bundle.network, frames, bundle.labels)
+    stream = True if bundle.manifest.push_columns else None
+    config = detector_of_run(run, bundle.network, frames, bundle.labels, stream)
     tuned_on = recording = None
     if target is not None:
         recording = record(

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -43,6 +44,9 @@ def bench_table(
         float,
         typer.Option(help="Estimate for this many sustained TFLOP/s instead of timing."),
     ] = 0.0,
+    bandwidth: Annotated[
+        float, typer.Option(help="Sustained GB/s of its memory; default: no limit.")
+    ] = math.inf,
     clips: Annotated[
         list[str] | None,
         typer.Option(help="NAME=CLIPS of a smaller copy of a data set; several times."),
@@ -62,6 +66,7 @@ def bench_table(
         scale,
         steps=steps,
         tflops=tflops,
+        bandwidth=bandwidth,
         clips=parse_options(clips or ()),
         log=progress_beside(True),
     )

@@ -5,6 +5,7 @@ import pytest
 from m3net_tf.audio.voices.near import CHANGED, DIFFERENT, near_phrases
 from m3net_tf.audio.voices.phonemes import (
     cmu_phones,
+    corrected,
     difference,
     distance,
     espeak_text,
@@ -44,6 +45,13 @@ def test_phonemes_for_programs():
     assert espeak_text(said) == "[[k|0|m|p|j|'u:|t|@]]"
     assert cmu_phones(said) == ["k", "aa", "m", "p", "y", "uw", "t", "ax"]
     assert from_cmu(["pau", "k", "ax", "m", "pau"]) == ["k", "ə", "m"]
+
+
+def test_a_correction_in_another_language(espeak):
+    assert ipa_text(corrected("[[h'alo:]]", "de")) == "hˈaloː"
+    assert corrected("kom-PYOO-ter", "en-us") == respelled("kom-PYOO-ter")
+    with pytest.raises(ConfigError, match="only English"):
+        corrected("HA-loh", "de")
 
 
 def test_similar_phonemes_differ_less():

@@ -240,6 +240,26 @@ def test_results_are_kept_without_their_runs(trainer, run_table, tmp_path):
     assert step.startswith("not needed")
 
 
+def test_a_table_of_the_finished_runs(trainer, run_table, tmp_path):
+    run_table("tiny")  # seed 0 of whole and less
+    trainer.trained.clear()
+    report = run_table("small", train=False)
+    assert not trainer.trained and (report["runs"], report["failed"]) == (2, 0)
+    text = read(tmp_path, "md")
+    assert "| whole | 80.00, 5 of 6 runs not trained † (90 ± 0.5) | 31,469 (31,599) |" in text
+    assert "| taught | not trained | not trained |" in text and "## Failed" not in text
+    rows = list(csv.DictReader(read(tmp_path, "csv").splitlines()))
+    assert [row["error"] for row in rows if row["Network"] == "taught"] == ["not trained"] * 2
+    report = run_table("small")  # the rest
+    assert (report["runs"], len(trainer.trained)) == (18, 22)
+    assert "not trained" not in read(tmp_path, "md")
+
+
+def test_each_cell_gets_its_first_run_first(finished):
+    seeds = [recipe.training.seed for recipe, _, _ in finished[2].trained]
+    assert seeds == sorted(seeds)
+
+
 def test_results_of_another_network_or_recipe_are_not_kept(trainer, run_table, tmp_path):
     run_table("tiny")
     path = tmp_path / "out/paper/table9.tiny.json"
