@@ -126,7 +126,7 @@ class _Said:
 
 def _said(spoken: Sequence[SpokenClip], voices: Path) -> list[_Said]:
     split_of = {clip.speaker: clip.split for clip in spoken}
-    # Those of the validation come first; one more if there are not two.
+    # Held-out speakers come first, and one more if there are not two.
     ranked = sorted(split_of, key=lambda speaker: (split_of[speaker] == "train", rank(speaker)))
     held_out = ranked[: max(2, sum(split != "train" for split in split_of.values()))]
     split_of |= dict.fromkeys(held_out, "validation") | dict.fromkeys(held_out[1::2], "test")
