@@ -6,7 +6,6 @@ import dataclasses
 import functools
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,6 @@ import soundfile
 from refusals import refuses
 from rich.console import Console
 
-from m3net_tf import cli
 from m3net_tf.audio.datasets import to_pcm16
 from m3net_tf.audio.frontend import features_int8
 from m3net_tf.evaluation import clips, live, rendering
@@ -207,26 +205,15 @@ def test_recording_is_what_a_recognizer_hears_step_by_step(exported):
     assert recording.truth == scene.events
 
 
-def command(monkeypatch, capsys, *words) -> tuple[int, str, str]:
-    monkeypatch.setattr(sys, "argv", ["m3net", "evaluate", *map(str, words)])
-    try:
-        cli.main()
-        status = 0
-    except SystemExit as stop:
-        status = int(stop.code or 0)
-    caught = capsys.readouterr()
-    return status, caught.out, caught.err
-
-
-def test_command_prints_json(monkeypatch, capsys, exported):
-    status, out, _ = command(monkeypatch, capsys, exported, "--json")
+def test_command_prints_json(m3net, exported):
+    status, out, _ = m3net("evaluate", exported, "--json")
     assert status == 0
     assert json.loads(out)["int8_desktop"]["accuracy"] >= 0
 
 
-def test_command_measures_live_detection(monkeypatch, capsys, copy):
+def test_command_measures_live_detection(m3net, copy):
     words = (copy.folder, "--streaming", "--hours", 0.016, "--split", "validation")
-    status, out, _ = command(monkeypatch, capsys, *words)
+    status, out, _ = m3net("evaluate", *words)
     assert status == 0 and "validation scenes" in out
     assert (copy.folder / "streaming.json").exists()
     assert not copy.detector_path.exists()
@@ -241,14 +228,14 @@ def test_command_measures_live_detection(monkeypatch, capsys, copy):
         (["--streaming", "--hours", "0"], "scenes.hours is 0"),
     ],
 )
-def test_errors_are_one_line(monkeypatch, capsys, exported, words, named):
+def test_errors_are_one_line(m3net, exported, words, named):
     before = sorted(exported.rglob("*"))
-    status, _, err = command(monkeypatch, capsys, exported, *words)
+    status, _, err = m3net("evaluate", exported, *words)
     assert status == 2 and named in err
     assert err.startswith("error: ") and err.count("\n") == 1
     assert sorted(exported.rglob("*")) == before
 
 
-def test_without_an_export(monkeypatch, capsys, tiny_run):
-    status, _, err = command(monkeypatch, capsys, tiny_run, "--streaming")
+def test_without_an_export(m3net, tiny_run):
+    status, _, err = m3net("evaluate", tiny_run, "--streaming")
     assert status == 2 and "is not an export" in err

@@ -20,6 +20,10 @@ EmulatedBoards = Annotated[
     list[str] | None,
     typer.Option(metavar="NAME", help="Emulated board; repeatable.  [default: mps2_an386]"),
 ]
+Cycles = Annotated[
+    bool,
+    typer.Option("--cycles", help="Also model the cycles of a Cortex-M4; needs the extra cycles."),
+]
 
 
 @bench_app.command("data")
@@ -88,12 +92,7 @@ def bench_engine(
     inputs: Annotated[
         int, typer.Option(min=2, help="Inputs whose output bytes are compared.")
     ] = 10,
-    cycles: Annotated[
-        bool,
-        typer.Option(
-            "--cycles", help="Also model the cycles of a Cortex-M4; needs the extra cycles."
-        ),
-    ] = False,
+    cycles: Cycles = False,
     as_json: AsJson = False,
 ) -> None:
     """Compare the compiled engine with TensorFlow Lite Micro: instructions, arena, flash."""
@@ -132,19 +131,36 @@ def bench_stream(
         typer.Option(help="Time axis of a file's input.  [default: the one with the least work]"),
     ] = None,
     hop: Hop = None,
+    cycles: Cycles = False,
     as_json: AsJson = False,
 ) -> None:
     """Measure streamed networks: instructions of a hop and of the whole window, bytes compared."""
-    from m3net_tf.lab.bench.stream import run_bench_stream, stream_table
+    from m3net_tf.lab.bench.stream import (
+        run_bench_stream,
+        sequence_table,
+        stream_cycles_table,
+        stream_table,
+    )
 
     result = run_bench_stream(
-        board or (DEFAULT_BOARD,), network or (), hops, progress_beside(True), axis=axis, hop=hop
+        board or (DEFAULT_BOARD,),
+        network or (),
+        hops,
+        progress_beside(True),
+        axis=axis,
+        hop=hop,
+        cycles=cycles,
     )
     if as_json:
         say_json(result)
         return
-    for name, networks in result["boards"].items():
-        console.print(stream_table(name, networks))
+    for name, costs in result["boards"].items():
+        if costs["streams"]:
+            console.print(stream_table(name, costs))
+            if cycles:
+                console.print(stream_cycles_table(costs["streams"]))
+        if costs["sequences"]:
+            console.print(sequence_table(name, costs["sequences"]))
 
 
 @bench_app.command("wake")
