@@ -115,11 +115,16 @@ emulate-all: setup ## every network on every emulated board: same bytes, and cos
 renode: setup ## run RUN's firmware for the STM32 and nRF boards in Renode, if that is installed
 	$(VENV)/bin/python -m m3net_tf.boards.emulation.renode $(RUN)/export
 
+# Prints the boards whose cores have ENGINE.
+BOARDS_OF_ENGINE := from m3net_tf.boards.builds.boards import list_boards, load_board; \
+  print(*(board for board in list_boards() if '$(ENGINE)' in load_board(board).architecture.engines))
 dist: setup ## sdist, its wheel, and RUN's firmware for every board with their sizes, in dist/
 	rm -rf dist && mkdir dist
 	$(VENV)/bin/python setup.py -q sdist -d dist
 	$(VENV)/bin/pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation -w dist dist/*.tar.gz
+	@had="$$($(VENV)/bin/python -c "$(BOARDS_OF_ENGINE)")" || exit; \
 	for board in $(notdir $(patsubst %/,%,$(wildcard firmware/boards/*/))); do \
+	  case " $$had " in *" $$board "*) ;; *) echo "$$board: left out, it has no engine $(ENGINE)"; continue;; esac; \
 	  $(M3NET) firmware $(RUN) --board $$board && \
 	  cp $(RUN)/firmware/$$board$(ENGINE_SUFFIX)/m3net_firmware.elf dist/m3net_$(notdir $(RUN))_$$board.elf || exit; done
 	cd dist && arm-none-eabi-size *.elf >sizes.txt
@@ -143,7 +148,7 @@ docs: setup ## compare README and docs with the tree, and make the site build/si
 coverage: setup ## lines of the portable firmware that the tests on the host run, a table
 	$(VENV)/bin/python tests/firmware/host_coverage.py
 
-mutations: setup ## break the tree in ten ways, each of which its test must catch
+mutations: setup ## break the tree in eleven ways, each of which its test must catch
 	$(VENV)/bin/python tests/mutations.py
 
 faults: setup ## kill, fill disks, truncate files ..., then resume: the same results, or one line

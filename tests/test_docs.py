@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import typer.main
+import yaml
 
 import m3net_tf
 from m3net_tf.cli import app
@@ -169,10 +170,11 @@ def test_the_reference_is_what_the_code_says():
         assert page.read_text() == text, f"{ids(page)}: run python docs/make_reference.py"
 
 
-def test_the_version_is_the_same_wherever_a_release_takes_it_from():
-    cited = re.findall(r"^version: (\S+)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE)
-    sections = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
-    assert [sections[0]] == cited == [m3net_tf.__version__]
+def test_version_and_date_are_the_same_wherever_a_release_takes_them_from():
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    version, day = re.findall(r"(?m)^## (\S+) \((\S+)\)$", (ROOT / "CHANGELOG.md").read_text())[0]
+    assert version == cited["version"] == m3net_tf.__version__
+    assert day == str(cited.get("date-released", "unreleased"))
 
 
 def test_the_index_lists_every_page():

@@ -21,6 +21,13 @@ ACTIONS = sorted((ROOT / ".github" / "actions").glob("*/action.yml"))
 FORMS = sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"))
 #: What GitHub asks of the job that publishes a site.
 PAGES_RIGHTS = {"pages": "write", "id-token": "write"}
+#: What GitHub asks of the job that downloads the built files, signs their provenance and publishes.
+RELEASE_RIGHTS = {
+    "actions": "read",
+    "attestations": "write",
+    "contents": "write",
+    "id-token": "write",
+}
 PINNED = re.compile(r"[\w.-]+/[\w./-]+@[0-9a-f]{40}")
 
 
@@ -94,14 +101,17 @@ def test_a_workflow_has_no_secrets_and_few_rights(path: Path):
     assert content["env"]["M3NET_REQUIRE_TFLM"] == "1"
     for job in content["jobs"].values():
         assert job["timeout-minutes"] <= 90
-        # A job that may write runs no code of the tree or of packages: GitHub's client, or the
-        # one action that publishes the pages.
+        # A job that may write runs no code of the tree or of packages: GitHub's client and its
+        # action that signs, or the one action that publishes the pages.
         if "permissions" in job:
             publishes = any("deploy-pages" in step.get("uses", "") for step in job["steps"])
             if publishes:
                 assert job["permissions"] == PAGES_RIGHTS and len(job["steps"]) == 1
             else:
-                assert all(step["run"].startswith("gh ") for step in job["steps"])
+                assert job["permissions"] == RELEASE_RIGHTS
+                for step in job["steps"]:
+                    signs = step.get("uses", "").startswith("actions/attest@")
+                    assert signs or step["run"].startswith("gh ")
     # Text written by others (titles, branches) must not become part of a command.
     for step in steps(path):
         assert "${{" not in step.get("run", "")
@@ -110,7 +120,7 @@ def test_a_workflow_has_no_secrets_and_few_rights(path: Path):
             assert step["with"]["persist-credentials"] is False
 
 
-def test_a_release_contains_its_bill_of_materials():
+def test_a_release_contains_its_bill_of_materials_and_signs_all_files():
     jobs = read(ROOT / ".github" / "workflows" / "release.yml")["jobs"]
     runs = [step.get("run", "") for step in jobs["build"]["steps"]]
     assert runs.index("make sbom") > runs.index("make dist RUN=runs/demo")  # which empties dist/
@@ -118,7 +128,9 @@ def test_a_release_contains_its_bill_of_materials():
         step["with"] for step in jobs["build"]["steps"] if "upload" in step.get("uses", "")
     )
     assert upload["path"] == "dist" and jobs["publish"]["needs"] == "build"
-    assert f"--name {upload['name']} " in jobs["publish"]["steps"][0]["run"]
+    download, sign, publish = jobs["publish"]["steps"]
+    assert f"--name {upload['name']} --dir dist" in download["run"]
+    assert sign["with"] == {"subject-path": "dist/*"} and publish["run"].endswith(" dist/*")
 
 
 def test_compiled_libraries_are_kept_by_what_they_are_made_of():

@@ -17,7 +17,6 @@ from m3net_tf.compiler.calls import Block, Call, View
 from m3net_tf.compiler.checksum import intact_declaration, intact_definition
 from m3net_tf.compiler.ends import end_notes
 from m3net_tf.compiler.graph import Tensor
-from m3net_tf.compiler.lowering import UNSCALED_TYPES
 from m3net_tf.compiler.network import CompiledNetwork, Push
 from m3net_tf.compiler.stripes import LINE_MEMBERS, ROWS, Lines, Stage, Stripe, line_layer
 from m3net_tf.compiler.structures import ITEM_STRUCTURES, Array, Structure, number_text
@@ -521,7 +520,7 @@ def _end(prefix: str, view: View, tensor: Tensor, place: int | None) -> dict[str
     """Facts of an input or output; ``place`` is None if the caller owns its memory."""
     offset = {} if place is None else {f"{prefix}OFFSET": place + view.offset}
     facts: dict[str, int | str] = {**offset, f"{prefix}BYTES": tensor.size * tensor.item_bytes}
-    if tensor.dtype in UNSCALED_TYPES:
+    if not len(tensor.scales):  # indices, results of comparisons, and items that are only moved
         return facts
     return {
         **facts,

@@ -84,7 +84,8 @@ class Tensor:
 
     def same_quantization(self, other: Tensor) -> bool:
         """Whether equal bytes are equal numbers in both."""
-        return self.scale == other.scale and self.zero_point == other.zero_point
+        same_scales = np.array_equal(self.scales, other.scales)
+        return same_scales and self.zero_points == other.zero_points
 
 
 @dataclasses.dataclass(eq=False)

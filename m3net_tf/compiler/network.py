@@ -40,6 +40,7 @@ class StreamedLayer:
         window_lines: of the whole window; 0 if it has no lines.
         products: multiply-accumulate operations of a push.
         window_products: of the whole window.
+        kept_bytes: of its output's lines, which stay from push to push.
     """
 
     name: str
@@ -48,6 +49,7 @@ class StreamedLayer:
     window_lines: int
     products: int
     window_products: int
+    kept_bytes: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -220,7 +222,7 @@ def _require_supported(graph: Graph) -> None:
     if not graph.inputs or not graph.outputs:
         raise ModelError("the network has no input or no output")
     for tensor in [*graph.inputs, *graph.outputs]:
-        if len(tensor.scales) != 1 and tensor.dtype not in UNSCALED_TYPES:
+        if not len(tensor.scales) and tensor.dtype == "float32":
             raise ModelError(
                 f"the network's end {tensor.name!r} is {tensor.dtype} without a scale: convert the "
                 "network to int8, with representative data"

@@ -30,6 +30,7 @@ from m3net_tf.system.native import native_stderr
 
 EQUAL, DIFFERENT, NO_REFERENCE = "equal bytes", "OTHER BYTES", "TFLite Micro refuses the file"
 FLOAT = "float weights or activations"
+CUSTOM = "operators that TFLite does not define"
 LIMIT_S = 1800
 
 
@@ -62,6 +63,8 @@ def outcome(path: Path, count: int) -> str:
     try:
         network = compile_network(tflite)
     except ModelError as error:
+        if has_custom_operators(tflite):
+            return CUSTOM
         return FLOAT if is_float(tflite) else reason(str(error))
     with tempfile.TemporaryDirectory() as folder, native_stderr():
         host = build_host({"network": network}, Path(folder))["network"]
@@ -97,6 +100,16 @@ def is_float(tflite: bytes) -> bool:
     except Exception:  # a damaged file
         return False
     return not used & {types.INT8, types.INT16, types.UINT8} or types.FLOAT32 in stored
+
+
+def has_custom_operators(tflite: bytes) -> bool:
+    """Whether a file has operators that TFLite does not define, such as an NPU's."""
+    try:
+        model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(tflite, 0))
+    except Exception:  # a damaged file
+        return False
+    custom = schema.BuiltinOperator.CUSTOM
+    return any(code.deprecatedBuiltinCode == custom for code in model.operatorCodes)
 
 
 def reason(message: str) -> str:
@@ -147,7 +160,7 @@ def main() -> int:
             print(f"{path.relative_to(arguments.folder)}: {result}", flush=True)
     for result, number in counts.most_common():
         print(f"{number:5}  {result}")
-    quantised = len(files) - counts[FLOAT]
+    quantised = len(files) - counts[FLOAT] - counts[CUSTOM]
     compiled = counts[EQUAL] + counts[DIFFERENT] + counts[NO_REFERENCE]
     print(f"{compiled} of {quantised} quantised files compile; {counts[EQUAL]} give equal bytes")
     return 1 if counts[DIFFERENT] else 0

@@ -558,6 +558,16 @@ def gather(rng: Random) -> bytes:
     return write_model("GATHER", inputs, [dataclasses.replace(source, shape=shape)], options)
 
 
+def broadcast_to(rng: Random) -> bytes:
+    shape = _any_shape(rng)
+    goal = [*rng.integers(1, 3, 4 - len(shape)), *shape]
+    source = _computed(rng, [size if rng.integers(2) else 1 for size in shape])
+    output = dataclasses.replace(source, shape=[int(size) for size in goal])
+    return write_model(
+        "BROADCAST_TO", [source, _axes(goal)], [output], schema.BroadcastToOptionsT()
+    )
+
+
 def tile(rng: Random) -> bytes:
     source = _computed(rng, _any_shape(rng))
     times = [int(n) for n in rng.integers(1, 4, len(source.shape))]
@@ -754,6 +764,7 @@ MAKERS: dict[str, Callable[[Random], bytes]] = {
     "AVERAGE_POOL_2D": pooling("AVERAGE_POOL_2D"),
     "BATCH_MATMUL": batch_matmul,
     "BATCH_TO_SPACE_ND": blocks(is_spread=False),
+    "BROADCAST_TO": broadcast_to,
     "CONCATENATION": concatenation,
     "CONV_2D": convolution,
     "DEPTHWISE_CONV_2D": depthwise,

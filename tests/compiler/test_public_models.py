@@ -26,6 +26,8 @@ def test_the_outcomes_of_a_folder(tmp_path, monkeypatch, capsys):
     (tmp_path / "cut.tflite").write_bytes(MAKERS["ADD"](rng)[:50])
     unknown = write_model("NEG", [Item((2,))], [Item((2,))])
     (tmp_path / "unknown.tflite").write_bytes(unknown)
+    custom = write_model("CUSTOM", [Item((2,))], [Item((2,))])
+    (tmp_path / "custom.tflite").write_bytes(custom)
     monkeypatch.setattr(sys, "argv", ["public_models.py", str(tmp_path), "--inputs", "12"])
     assert public_models.main() == 0
     *lines, summary = capsys.readouterr().out.splitlines()
@@ -33,6 +35,7 @@ def test_the_outcomes_of_a_folder(tmp_path, monkeypatch, capsys):
     assert outcomes.pop(public_models.EQUAL) == "1"  # the two equal files are one
     assert outcomes.pop(public_models.NO_REFERENCE) == "1"
     assert outcomes.pop(public_models.FLOAT) == "1"
+    assert outcomes.pop(public_models.CUSTOM) == "1"
     assert outcomes.pop("operator NEG … is not supported: replace its layer, or use TFLite Micro")
     assert list(outcomes.values()) == ["1"]  # the damaged one
     assert summary == "2 of 4 quantised files compile; 1 give equal bytes"

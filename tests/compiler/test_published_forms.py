@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Networks of the forms of MLPerf Tiny's references, small and with random weights."""
+"""Networks of the forms of MLPerf Tiny's references and of public files, with random weights."""
 
 import numpy as np
 import pytest
@@ -137,7 +137,30 @@ def autoencoder():
     return write_network(net.steps)
 
 
-FORMS = {"residual": residual, "separable": separable, "autoencoder": autoencoder}
+def flattened_image():
+    """Two items of more channels than an image can have."""
+    network = Builder((2, 40_000))
+    filters = network.weights((3, 40_000), 0, 0)
+    options = schema.FullyConnectedOptionsT()
+    network.add("FULLY_CONNECTED", [network.latest, *filters], (2, 3), 0.5, 4, options)
+    return write_network(network.steps)
+
+
+def moved_without_a_scale():
+    """Items that are only moved need no scale."""
+    options = schema.ConcatenationOptionsT()
+    options.axis = 1
+    items = Item((2, 3)), Item((2, 1))
+    return write_network([("CONCATENATION", [*items], [Item((2, 4))], options)])
+
+
+FORMS = {
+    "residual": residual,
+    "separable": separable,
+    "autoencoder": autoencoder,
+    "flattened_image": flattened_image,
+    "moved_without_a_scale": moved_without_a_scale,
+}
 
 
 def test_published_forms_give_the_bytes_of_tflite_micro(tmp_path):

@@ -6,8 +6,6 @@ espeak-ng is necessary, because its phonemes check what the others say; those ad
 
 from __future__ import annotations
 
-import abc
-import dataclasses
 import functools
 import re
 import shutil
@@ -18,79 +16,18 @@ from pathlib import Path
 import soundfile
 
 from m3net_tf.audio.datasets.audio import Audio, mixed
-from m3net_tf.audio.voices.phonemes import Pronunciation, cmu_phones, espeak_text, from_cmu
+from m3net_tf.audio.voices.neural import Kokoro, Piper
+from m3net_tf.audio.voices.phonemes import cmu_phones, espeak_text, from_cmu
 from m3net_tf.audio.voices.programs import output_of
+from m3net_tf.audio.voices.synthesiser import Speech, Synthesiser, Voice, covers
 from m3net_tf.system.errors import ConfigError, DataError
 
-_WORDS_PER_MINUTE = 165  # of espeak-ng at rate 1
+_WORDS_PER_MINUTE = 150  # of espeak-ng at rate 1; single words are spoken slowly
 _FLITE_PITCH_HZ = {"kal": 95, "kal16": 95, "awb": 120, "rms": 95, "slt": 170}
 _FILE = "FILE"  # stands for the sound file in a command
 _MBROLA_DATA = Path("/usr/share/mbrola")
 _RHVOICE_DATA = Path("/usr/share/RHVoice/voices")
 _PICO_DATA = Path("/usr/share/pico/lang")
-
-
-@dataclasses.dataclass(frozen=True)
-class Voice:
-    """A voice of a synthesiser.
-
-    Attributes:
-        name: the synthesiser's name of the voice.
-        speaker: who is heard. Voices of one speaker, such as one throat in several accents, share
-            it and never stand on both sides of a split.
-    """
-
-    name: str
-    speaker: str
-
-
-class Synthesiser(abc.ABC):
-    """Speaks texts.
-
-    Attributes:
-        name: name of the program.
-        licence: licence of the program, or of its voices if those have another.
-        takes_phonemes: whether it speaks given phonemes.
-    """
-
-    name: str
-    licence: str
-    takes_phonemes = False
-
-    @abc.abstractmethod
-    def voices(self, language: str) -> list[Voice]:
-        """Voices of a language (``en``) or one of its varieties (``en-gb``)."""
-
-    @abc.abstractmethod
-    def speak(
-        self,
-        voice: Voice,
-        text: str,
-        pronunciation: Pronunciation = (),
-        *,
-        rate: float = 1.0,
-        pitch: float = 1.0,
-    ) -> tuple[Audio, int]:
-        """Speak a text.
-
-        Args:
-            voice: one of the synthesiser's voices.
-            text: what is spoken.
-            pronunciation: phonemes that are spoken instead, if the synthesiser takes them.
-            rate: tempo relative to the voice's own.
-            pitch: pitch relative to the voice's own, where the program has such a setting.
-
-        Returns:
-            float32 samples of shape (samples,), and their rate in Hz.
-
-        Raises:
-            DataError: the synthesiser fails.
-        """
-
-    def pronounced(self, voice: Voice, text: str) -> list[str] | None:
-        """Phonemes in IPA that the voice says for a text; None if the program does not tell."""
-        del voice, text
-        return None
 
 
 class Espeak(Synthesiser):
@@ -105,24 +42,16 @@ class Espeak(Synthesiser):
         accents = [file.rpartition("/")[2].lower() for file in files]
         variants = ["", *(file.partition("/")[2] for _, file in _espeak_voices("variant"))]
         return [
-            Voice(f"{accent}+{variant}" if variant else accent, variant or "default")
+            Voice(f"{accent}+{variant}" if variant else accent, f"espeak-ng_{variant or 'default'}")
             for variant in variants
             for accent in accents
         ]
 
-    def speak(
-        self,
-        voice: Voice,
-        text: str,
-        pronunciation: Pronunciation = (),
-        *,
-        rate: float = 1.0,
-        pitch: float = 1.0,
-    ) -> tuple[Audio, int]:
+    def speak(self, voice: Voice, speech: Speech) -> tuple[Audio, int]:
         """See :meth:`Synthesiser.speak`."""
-        said = espeak_text(pronunciation) if pronunciation else text
-        tempo = str(round(_WORDS_PER_MINUTE * rate))
-        height = str(min(99, max(0, round(100 * pitch) - 50)))
+        said = espeak_text(speech.pronunciation) if speech.pronunciation else speech.text
+        tempo = str(round(_WORDS_PER_MINUTE * speech.rate))
+        height = str(min(99, max(0, round(100 * speech.pitch) - 50)))
         return _spoken(
             ["espeak-ng", "-v", voice.name, "-s", tempo, "-p", height, "-w", _FILE], said
         )
@@ -138,7 +67,7 @@ class Mbrola(Espeak):
         names = [file.partition("/")[2] for _, file in _espeak_voices("mb", language)]
         bases = {name: name.removeprefix("mb-").partition("-")[0] for name in names}
         return [
-            Voice(name, base)
+            Voice(name, f"mbrola_{base}")
             for name, base in bases.items()
             if (_MBROLA_DATA / base / base).is_file()
         ]
@@ -158,25 +87,17 @@ class Flite(Synthesiser):
             return []
         listed = output_of(["flite", "-lv"]).decode().partition(":")[2].split()
         names = [name for name in listed if not name.endswith("_time")]
-        # kal and kal16 are one speaker at two rates.
-        return [Voice(name, name.removesuffix("16")) for name in (*names, *self._files)]
+        return [Voice(name, _person("flite", name)) for name in (*names, *self._files)]
 
-    def speak(
-        self,
-        voice: Voice,
-        text: str,
-        pronunciation: Pronunciation = (),
-        *,
-        rate: float = 1.0,
-        pitch: float = 1.0,
-    ) -> tuple[Audio, int]:
+    def speak(self, voice: Voice, speech: Speech) -> tuple[Audio, int]:
         """See :meth:`Synthesiser.speak`."""
-        said = ["-t", text]
-        if pronunciation:
-            said = ["-p", " ".join(["pau", *cmu_phones(pronunciation), "pau"])]
-        settings = ["--setf", f"duration_stretch={1 / rate:.3f}"]
+        said = ["-t", speech.text]
+        if speech.pronunciation:
+            said = ["-p", " ".join(["pau", *cmu_phones(speech.pronunciation), "pau"])]
+        settings = ["--setf", f"duration_stretch={1 / speech.rate:.3f}"]
         if voice.name in _FLITE_PITCH_HZ:
-            settings += ["--setf", f"int_f0_target_mean={_FLITE_PITCH_HZ[voice.name] * pitch:.0f}"]
+            pitch_hz = _FLITE_PITCH_HZ[voice.name] * speech.pitch
+            settings += ["--setf", f"int_f0_target_mean={pitch_hz:.0f}"]
         return _spoken(["flite", *self._voice(voice), *settings, "-o", _FILE, *said])
 
     def pronounced(self, voice: Voice, text: str) -> list[str] | None:
@@ -199,22 +120,14 @@ class Festival(Synthesiser):
         found = []
         for name, folder in re.findall(r'\(([^\s()]+) \. "([^"]*)"\)', listed):
             spoken = _FESTIVAL_LANGUAGES.get(Path(folder).parent.name, "")
-            if _covers(language, spoken):
-                found.append(Voice(name, name))
+            if covers(language, spoken):
+                found.append(Voice(name, _person("festival", name)))
         return found
 
-    def speak(
-        self,
-        voice: Voice,
-        text: str,
-        pronunciation: Pronunciation = (),
-        *,
-        rate: float = 1.0,
-        pitch: float = 1.0,
-    ) -> tuple[Audio, int]:
+    def speak(self, voice: Voice, speech: Speech) -> tuple[Audio, int]:
         """See :meth:`Synthesiser.speak`; the pitch stays."""
-        stretch = f"(Parameter.set 'Duration_Stretch {1 / rate:.3f})"
-        script = f'{stretch} (utt.save.wave {_utterance(text)} "{_FILE}")'
+        stretch = f"(Parameter.set 'Duration_Stretch {1 / speech.rate:.3f})"
+        script = f'{stretch} (utt.save.wave {_utterance(speech.text)} "{_FILE}")'
         return _spoken(["festival", "--pipe"], f"(voice_{voice.name}) {script}")
 
     def pronounced(self, voice: Voice, text: str) -> list[str] | None:
@@ -236,22 +149,15 @@ class RhVoice(Synthesiser):
         for info in sorted(_RHVOICE_DATA.glob("*/voice.info")):
             facts = dict(re.findall(r"^(\w+)=(.*)$", info.read_text(), re.MULTILINE))
             if _RHVOICE_LANGUAGES.get(facts.get("language", "")) == language.partition("-")[0]:
-                found.append(Voice(facts.get("name", info.parent.name), info.parent.name))
+                name = facts.get("name", info.parent.name)
+                found.append(Voice(name, _person("RHVoice", name)))
         return found
 
-    def speak(
-        self,
-        voice: Voice,
-        text: str,
-        pronunciation: Pronunciation = (),
-        *,
-        rate: float = 1.0,
-        pitch: float = 1.0,
-    ) -> tuple[Audio, int]:
+    def speak(self, voice: Voice, speech: Speech) -> tuple[Audio, int]:
         """See :meth:`Synthesiser.speak`."""
-        tempo, height = f"{100 * rate:.0f}", f"{100 * pitch:.0f}"
+        tempo, height = f"{100 * speech.rate:.0f}", f"{100 * speech.pitch:.0f}"
         command = ["RHVoice-test", "-p", voice.name, "-r", tempo, "-t", height, "-o", _FILE]
-        return _spoken(command, text)
+        return _spoken(command, speech.text)
 
 
 class Pico(Synthesiser):
@@ -262,35 +168,45 @@ class Pico(Synthesiser):
     def voices(self, language: str) -> list[Voice]:
         """The varieties whose resources are installed."""
         names = sorted({path.name[:5] for path in _PICO_DATA.glob("*_sg.bin")})
-        return [Voice(name, name) for name in names if _covers(language, name.lower())]
+        return [
+            Voice(name, f"pico2wave_{name}") for name in names if covers(language, name.lower())
+        ]
 
-    def speak(
-        self,
-        voice: Voice,
-        text: str,
-        pronunciation: Pronunciation = (),
-        *,
-        rate: float = 1.0,
-        pitch: float = 1.0,
-    ) -> tuple[Audio, int]:
+    def speak(self, voice: Voice, speech: Speech) -> tuple[Audio, int]:
         """See :meth:`Synthesiser.speak`."""
-        tempo, height = f"{100 * rate:.0f}", f"{100 * pitch:.0f}"
-        marked = f'<speed level="{tempo}"><pitch level="{height}">{text}</pitch></speed>'
-        return _spoken(["pico2wave", "-l", voice.name, "-w", _FILE, marked])
+        tempo, height = f"{100 * speech.rate:.0f}", f"{100 * speech.pitch:.0f}"
+        said = f'<speed level="{tempo}"><pitch level="{height}">{speech.text}</pitch></speed>'
+        return _spoken(["pico2wave", "-l", voice.name, "-w", _FILE, said])
 
 
 _FESTIVAL_LANGUAGES = {"english": "en", "us": "en-us", "german": "de", "spanish": "es"}  # folders
-_RHVOICE_LANGUAGES = {"English": "en", "Esperanto": "eo", "Russian": "ru", "Ukrainian": "uk"}
+_RHVOICE_LANGUAGES = {
+    "Albanian": "sq",
+    "Brazilian-Portuguese": "pt",
+    "Czech": "cs",
+    "English": "en",
+    "Esperanto": "eo",
+    "Georgian": "ka",
+    "Kyrgyz": "ky",
+    "Macedonian": "mk",
+    "Polish": "pl",
+    "Russian": "ru",
+    "Slovak": "sk",
+    "Tatar": "tt",
+    "Ukrainian": "uk",
+}
+_RECORDED = re.compile("awb|bdl|clb|kal|rms|slt")  # people whose recordings several programs use
 
 
 def available(models: Sequence[Path] = ()) -> list[Synthesiser]:
     """The installed synthesisers.
 
     Args:
-        models: voices in files: ``.flitevox`` for Flite, ``.onnx`` for Piper.
+        models: voices in files: ``.flitevox`` for Flite, ``.onnx`` for Piper, or for Kokoro if the
+            name begins with ``kokoro``.
 
     Raises:
-        ConfigError: espeak-ng is not installed, or a model's program is not, or a file is none.
+        ConfigError: espeak-ng or the package of a model is not installed, or a file is no voice.
     """
     if not shutil.which("espeak-ng"):
         raise ConfigError(
@@ -299,7 +215,15 @@ def available(models: Sequence[Path] = ()) -> list[Synthesiser]:
     for path in models:
         if not path.is_file():
             raise ConfigError(f"{path}: does not exist; name the file of a voice")
+        if path.suffix not in (".flitevox", ".onnx"):
+            raise ConfigError(
+                f"{path}: is no voice; name a file .flitevox (Flite) or .onnx (Piper)"
+            )
     flitevox = [path for path in models if path.suffix == ".flitevox"]
+    if flitevox and not shutil.which("flite"):
+        raise ConfigError(f"{flitevox[0]} needs flite, which is missing: apt-get install flite")
+    kokoro = [path for path in models if path.name.startswith("kokoro")]
+    piper = [path for path in models if path.suffix == ".onnx" and path not in kokoro]
     programs: dict[str, Synthesiser] = {
         "espeak-ng": Espeak(),
         "mbrola": Mbrola(),
@@ -308,12 +232,8 @@ def available(models: Sequence[Path] = ()) -> list[Synthesiser]:
         "RHVoice-test": RhVoice(),
         "pico2wave": Pico(),
     }
-    return [synthesiser for program, synthesiser in programs.items() if shutil.which(program)]
-
-
-def _covers(language: str, spoken: str) -> bool:
-    """Whether a voice of a variety speaks a language: ``en-us`` speaks ``en`` and ``en-us``."""
-    return spoken == language or spoken.startswith(f"{language}-")
+    found = [synthesiser for program, synthesiser in programs.items() if shutil.which(program)]
+    return [*found, *([Piper(piper)] if piper else []), *map(Kokoro, kokoro)]
 
 
 @functools.lru_cache
@@ -327,7 +247,13 @@ def _espeak_voices(kind: str, language: str = "") -> list[tuple[str, str]]:
     lines = output_of(["espeak-ng", f"--voices={kind}"]).decode().splitlines()[1:]
     rows = [line.split() for line in lines]
     wanted = language or ("" if kind in ("variant", "mb") else kind)
-    return [(row[1], row[4]) for row in rows if not wanted or _covers(wanted, row[1])]
+    return [(row[1], row[4]) for row in rows if not wanted or covers(wanted, row[1])]
+
+
+def _person(program: str, name: str) -> str:
+    """Who is heard in a voice."""
+    person = _RECORDED.search(name.lower())
+    return f"cmu_{person[0]}" if person else f"{program}_{name}"
 
 
 def _utterance(text: str) -> str:

@@ -34,6 +34,7 @@ OPERATORS: dict[str, Lower] = {
     "AVERAGE_POOL_2D": pooling.pooling,
     "BATCH_MATMUL": matrix.batch_matmul,
     "BATCH_TO_SPACE_ND": movement.batch_to_space,
+    "BROADCAST_TO": movement.broadcast,
     "CONCATENATION": movement.concatenation,
     "CONV_2D": convolution.convolution,
     "DEPTHWISE_CONV_2D": convolution.depthwise,
@@ -100,7 +101,7 @@ VIEWS = frozenset(
 #: Operators that have kernels for int16 tensors.
 WIDE = (
     VIEWS
-    | {"ABS", "ADD", "AVERAGE_POOL_2D", "BATCH_MATMUL", "CONCATENATION", "CONV_2D"}
+    | {"ABS", "ADD", "AVERAGE_POOL_2D", "BATCH_MATMUL", "BROADCAST_TO", "CONCATENATION", "CONV_2D"}
     | {"DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "LEAKY_RELU", "LOGISTIC", "RSQRT"}
     | {"MAXIMUM", "MAX_POOL_2D", "MEAN", "MINIMUM", "MUL", "PAD", "PADV2", "QUANTIZE", "RELU"}
     | {"PRELU", "RELU6", "RESIZE_NEAREST_NEIGHBOR", "SELECT_V2", "SOFTMAX", "TRANSPOSE_CONV"}

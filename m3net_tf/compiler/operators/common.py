@@ -13,11 +13,11 @@ from m3net_tf.compiler.graph import Operation, Tensor
 from m3net_tf.compiler.structures import Image, Window
 
 _SAME, _VALID = 0, 1  # schema.Padding
-_INT16_MAX = (1 << 15) - 1
+INT16_MAX = (1 << 15) - 1
 _RELU, _RELU_N1_TO_1, _RELU6 = 1, 2, 3  # schema.ActivationFunctionType
 INT8_MIN, INT8_MAX = -128, 127
 LARGEST_LONG_BIAS, LARGEST_LONG_SHIFT = 1 << 46, 7  # of 64-bit sums
-_LIMITS = {"int8": (INT8_MIN, INT8_MAX), "int16": (-1 - _INT16_MAX, _INT16_MAX)}
+_LIMITS = {"int8": (INT8_MIN, INT8_MAX), "int16": (-1 - INT16_MAX, INT16_MAX)}
 
 
 def activation_range(op: Operation, output: Tensor) -> tuple[int, int]:
@@ -66,8 +66,8 @@ def image_of(op: Operation, view: View) -> Image:
     Raises:
         ModelError: the image is too large.
     """
-    if max(view.shape) > _INT16_MAX:
-        raise op.error(f"has a dimension of {max(view.shape)}; at most {_INT16_MAX} is supported")
+    if max(view.shape) > INT16_MAX:
+        raise op.error(f"has a dimension of {max(view.shape)}; at most {INT16_MAX} is supported")
     _, rows, columns, channels = view.shape
     return Image(rows, columns, channels, *view.strides[:3])
 
@@ -88,7 +88,7 @@ def _unpadded_window(op: Operation, rows: int, columns: int) -> Window:
         *(rows, columns, options["strideH"], options["strideW"]),
         *(options.get("dilationHFactor", 1), options.get("dilationWFactor", 1)),
     )
-    if min(sizes) < 1 or max(sizes) > _INT16_MAX:
+    if min(sizes) < 1 or max(sizes) > INT16_MAX:
         raise op.error("has a window, stride or dilation outside 1 to 32767")
     require(op, options["padding"] in (_SAME, _VALID), "has an unknown padding")
     return Window(*sizes)
@@ -147,7 +147,7 @@ def window_of(
         last_row, last_column = (height - 1) * window.row_stride, (width - 1) * window.column_stride
         top = max(last_row + window.row_reach - input_shape[1], 0) // 2
         left = max(last_column + window.column_reach - input_shape[2], 0) // 2
-    require(op, max(top, left) <= _INT16_MAX, "has a padding above 32767")
+    require(op, max(top, left) <= INT16_MAX, "has a padding above 32767")
     return dataclasses.replace(window, top=top, left=left)
 
 

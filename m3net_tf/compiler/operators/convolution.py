@@ -18,6 +18,7 @@ from m3net_tf.compiler.lowering import Lowering
 from m3net_tf.compiler.operators.common import (
     INT8_MAX,
     INT8_MIN,
+    INT16_MAX,
     LARGEST_LONG_BIAS,
     LARGEST_LONG_SHIFT,
     activation_range,
@@ -205,15 +206,18 @@ def _phases(taps: int, stride: int, before: int, size: int) -> list[tuple[int, i
 
 
 def fully_connected(lowering: Lowering, op: Operation) -> None:
-    """FULLY_CONNECTED, as a 1 x 1 convolution."""
+    """FULLY_CONNECTED, as a 1 x 1 convolution, or of several rows if an item has many channels."""
     source, filters = op.input(0), op.input(1)
     weights = _weights(op, filters)
     channels, depth = weights.shape
     pixels = source.size // depth
-    view = lowering.packed_input(op, lowering.read(source)).reshaped((1, pixels, 1, depth))
-    target = lowering.write(op.output).reshaped((1, pixels, 1, channels))
+    rows = next(n for n in range(1, depth + 1) if depth % n == 0 and depth // n <= INT16_MAX)
+    batches, pixels = (1, pixels) if rows == 1 else (pixels, 1)
+    view = lowering.packed_input(op, lowering.read(source))
+    view = view.reshaped((batches, pixels * rows, 1, depth // rows))
+    target = lowering.write(op.output).reshaped((batches, pixels, 1, channels))
     part = slice(0, channels)
-    _call_convolution(lowering, op, weights, part, view, target, Window(rows=1, columns=1))
+    _call_convolution(lowering, op, weights, part, view, target, Window(rows=rows, columns=1))
 
 
 def _weights(op: Operation, filters: Tensor) -> Weights:

@@ -350,6 +350,14 @@ def _gather(op: Operation) -> list[Shape]:
     return [(*shape[:axis], *indices.shape, *shape[axis + 1 :])]
 
 
+def _broadcast_to(op: Operation) -> list[Shape]:
+    shape, wanted = op.input(0).shape, tuple(numbers(op, 1))
+    ends = zip(shape[::-1], wanted[::-1], strict=False)
+    fits = len(shape) <= len(wanted) and all(size in (1, goal) for size, goal in ends)
+    require(op, fits and min(wanted, default=1) > 0, f"repeats {shape} to {wanted}")
+    return [wanted]
+
+
 def _tile(op: Operation) -> list[Shape]:
     shape, times = op.input(0).shape, numbers(op, 1)
     require(op, len(times) == len(shape) and min(times) > 0, "has not a count for each dimension")
@@ -462,6 +470,7 @@ FORMS: dict[str, Form] = {
     **dict.fromkeys(("AVERAGE_POOL_2D", "MAX_POOL_2D"), Form((_ITEMS,), _pooling)),
     "BATCH_MATMUL": Form((_ITEMS, _ITEMS), _matrices),
     "BATCH_TO_SPACE_ND": Form((_ITEMS, _NUMBERS, _NUMBERS), _batch_to_space),
+    "BROADCAST_TO": Form((_ITEMS, _NUMBERS), _broadcast_to),
     "ASSIGN_VARIABLE": Form((Role.OTHER, _ITEMS), _same),
     "CONCATENATION": Form((_ITEMS,), _concatenation, repeats=True),
     "CONV_2D": Form(_LAYER, _convolution),

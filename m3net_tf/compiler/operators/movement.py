@@ -140,6 +140,13 @@ def pack(lowering: Lowering, op: Operation) -> None:
         lowering.copy(op, lowering.read(tensor), place)
 
 
+def broadcast(lowering: Lowering, op: Operation) -> None:
+    """BROADCAST_TO: a copy that reads repeated items again."""
+    require(op, op.input(0).same_quantization(op.output), "has another scale at its output")
+    view, target = lowering.read(op.input(0)), lowering.write(op.output)
+    lowering.copy(op, view.broadcast(target.shape), target)
+
+
 def exchange_blocks(lowering: Lowering, op: Operation) -> None:
     """SPACE_TO_DEPTH and DEPTH_TO_SPACE: the pixels of a block are the channels of one pixel."""
     require(op, op.input(0).same_quantization(op.output), "has another scale at its output")

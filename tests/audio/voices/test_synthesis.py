@@ -4,7 +4,7 @@ import pytest
 
 from m3net_tf.audio.voices import synthesis
 from m3net_tf.audio.voices.phonemes import respelled
-from m3net_tf.audio.voices.synthesis import Voice
+from m3net_tf.audio.voices.synthesiser import Speech, Voice
 from m3net_tf.system.errors import ConfigError, DataError
 
 WRITES = """
@@ -26,12 +26,12 @@ def heard(audio, rate_hz):
 def test_flite(play_program):
     log = play_program("flite", WRITES)
     flite = synthesis.Flite()
-    assert flite.voices("en") == [Voice("kal", "kal"), Voice("slt", "slt")]
+    assert flite.voices("en") == [Voice("kal", "cmu_kal"), Voice("slt", "cmu_slt")]
     assert flite.voices("de") == []
     slt = flite.voices("en")[1]
     assert flite.pronounced(slt, "computer") == ["k", "ə", "m", "p", "j", "uː", "t", "ɜː"]
-    assert heard(*flite.speak(slt, "-computer", rate=2.0, pitch=0.5))
-    assert heard(*flite.speak(slt, "computer", SAID))
+    assert heard(*flite.speak(slt, Speech("-computer", rate=2.0, pitch=0.5)))
+    assert heard(*flite.speak(slt, Speech("computer", SAID)))
     arguments = log.read_text().split("\n")
     assert {"duration_stretch=0.500", "int_f0_target_mean=85", "-computer"} <= {*arguments}
     assert "pau k aa m p y uw t ax pau" in arguments
@@ -44,7 +44,7 @@ def test_files_of_flite(play_program, tmp_path):
     path.touch()
     flite = next(each for each in synthesis.available([path]) if each.name == "flite")
     ann = flite.voices("en")[-1]
-    flite.speak(ann, "computer")
+    flite.speak(ann, Speech("computer"))
     assert str(path) in log.read_text().split("\n")
 
 
@@ -58,10 +58,10 @@ def test_festival(play_program):
         *) cp "$SOUND" "$(expr "$input" : '.*"\\([^"]*wav\\)"')";; esac""",
     )
     festival = synthesis.Festival()
-    assert festival.voices("en") == [Voice("ked_diphone", "ked_diphone")]
+    assert festival.voices("en") == [Voice("ked_diphone", "festival_ked_diphone")]
     ked = festival.voices("en")[0]
     assert festival.pronounced(ked, "computer") == ["k", "ə"]
-    assert heard(*festival.speak(ked, 'say "x"', rate=0.5))
+    assert heard(*festival.speak(ked, Speech('say "x"', rate=0.5)))
     assert r'(Utterance Text "say \"x\"")' in log.read_text()
     assert "'Duration_Stretch 2.000" in log.read_text()
 
@@ -73,8 +73,8 @@ def test_rhvoice(play_program, tmp_path, monkeypatch):
         (tmp_path / name).mkdir()
         (tmp_path / name / "voice.info").write_text(f"name={name.title()}\nlanguage={language}\n")
     rhvoice = synthesis.RhVoice()
-    assert rhvoice.voices("en-us") == [Voice("Alan", "alan")]
-    assert heard(*rhvoice.speak(Voice("Alan", "alan"), "computer", rate=1.2, pitch=0.9))
+    assert rhvoice.voices("en-us") == [Voice("Alan", "RHVoice_Alan")]
+    assert heard(*rhvoice.speak(Voice("Alan", ""), Speech("computer", rate=1.2, pitch=0.9)))
     assert {"Alan", "120", "90", "computer"} <= {*log.read_text().split("\n")}
 
 
@@ -84,8 +84,8 @@ def test_pico(play_program, tmp_path, monkeypatch):
     for name in ("en-GB_kh0_sg.bin", "en-GB_ta.bin", "de-DE_gl0_sg.bin"):
         (tmp_path / name).touch()
     pico = synthesis.Pico()
-    assert pico.voices("en") == [Voice("en-GB", "en-GB")]
-    assert heard(*pico.speak(Voice("en-GB", "en-GB"), "computer", pitch=1.1))
+    assert pico.voices("en") == [Voice("en-GB", "pico2wave_en-GB")]
+    assert heard(*pico.speak(Voice("en-GB", ""), Speech("computer", pitch=1.1)))
     assert '<speed level="100"><pitch level="110">computer</pitch></speed>' in log.read_text()
 
 
@@ -96,7 +96,7 @@ def test_pico(play_program, tmp_path, monkeypatch):
 def test_a_program_that_fails_is_named(play_program, script, message):
     play_program("flite", script)
     with pytest.raises(DataError, match=f"flite.*{message}"):
-        synthesis.Flite().speak(Voice("kal", "kal"), "computer")
+        synthesis.Flite().speak(Voice("kal", ""), Speech("computer"))
 
 
 def test_without_synthesiser(monkeypatch, tmp_path):
@@ -110,15 +110,15 @@ def test_espeak_has_accents_and_throats(espeak):
     voices = espeak_ng.voices("en")
     named = {each.name: each.speaker for each in voices}
     assert len(named) == len(voices) > 50
-    assert named["en"] == named["en-us"] == "default"
-    assert named["en+f1"] == named["en-us+f1"] == "f1"
+    assert named["en"] == named["en-us"] == "espeak-ng_default"
+    assert named["en+f1"] == named["en-us+f1"] == "espeak-ng_f1"
     assert all(each.name.startswith("de") for each in espeak_ng.voices("de"))
     assert espeak_ng.voices("xx") == []
-    plain, rate_hz = espeak_ng.speak(Voice("en", "default"), "computer")
-    other, _ = espeak_ng.speak(Voice("en+f1", "f1"), "computer")
-    slow, _ = espeak_ng.speak(Voice("en", "default"), "computer", rate=0.6)
+    plain, rate_hz = espeak_ng.speak(Voice("en", ""), Speech("computer"))
+    other, _ = espeak_ng.speak(Voice("en+f1", ""), Speech("computer"))
+    slow, _ = espeak_ng.speak(Voice("en", ""), Speech("computer", rate=0.6))
     assert rate_hz == 22_050
     assert not np.array_equal(plain, other)
     assert slow.size > 1.2 * plain.size
-    spoken, _ = espeak_ng.speak(Voice("en", "default"), "computer", SAID)
+    spoken, _ = espeak_ng.speak(Voice("en", ""), Speech("computer", SAID))
     assert not np.array_equal(plain, spoken)

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Neural voices in ONNX files, spoken by Python packages that the user installs."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from m3net_tf.audio.datasets.audio import Audio
+from m3net_tf.audio.voices.phonemes import ipa_text
+from m3net_tf.audio.voices.synthesiser import Speech, Synthesiser, Voice, covers
+from m3net_tf.system.artifacts import read_json
+from m3net_tf.system.errors import ConfigError, DataError
+
+# The first letter of a name of Kokoro's voices.
+_KOKORO_LANGUAGES = {
+    "a": "en-us",
+    "b": "en-gb",
+    "e": "es",
+    "f": "fr-fr",
+    "h": "hi",
+    "i": "it",
+    "p": "pt-br",
+}
+
+
+class Piper(Synthesiser):
+    """Piper: VITS voices in pairs of files, ``NAME.onnx`` and ``NAME.onnx.json``; some have
+    hundreds of speakers."""
+
+    name, licence, takes_phonemes = "piper", "GPL-3.0-or-later; voices have their own", True
+
+    def __init__(self, files: list[Path]) -> None:
+        _package("piper", "piper-tts")
+        self._files = {path.stem: path for path in files}
+        self._settings = {name: _settings(path) for name, path in self._files.items()}
+
+    def voices(self, language: str) -> list[Voice]:
+        """Each speaker of each file."""
+        found = []
+        for name, settings in self._settings.items():
+            if covers(language, settings["espeak"]["voice"]):
+                speakers = settings.get("num_speakers", 1)
+                names = [f"{name}#{number}" for number in range(speakers)]
+                found += [Voice(each, f"piper_{each}") for each in names]
+        return found
+
+    def speak(self, voice: Voice, speech: Speech) -> tuple[Audio, int]:
+        """See :meth:`.Synthesiser.speak`; the pitch stays."""
+        piper: Any = importlib.import_module("piper")
+        name, _, speaker = voice.name.rpartition("#")
+        number = int(speaker) if self._settings[name].get("num_speakers", 1) > 1 else None
+        settings = piper.SynthesisConfig(speaker_id=number, length_scale=1 / speech.rate)
+        said = f"[[ {ipa_text(speech.pronunciation)} ]]" if speech.pronunciation else speech.text
+        chunks = list(_loaded(self._files[name]).synthesize(said, settings))
+        if not chunks:
+            raise DataError(f"piper says nothing for {speech.text!r}")
+        audio = np.concatenate([chunk.audio_float_array for chunk in chunks])
+        return audio.astype(np.float32), int(chunks[0].sample_rate)
+
+
+class Kokoro(Synthesiser):
+    """Kokoro: dozens of voices in two files of one folder, ``kokoro*.onnx`` and ``voices*.bin``."""
+
+    name, licence, takes_phonemes = "kokoro", "Apache-2.0", True
+
+    def __init__(self, model: Path) -> None:
+        package = _package("kokoro_onnx", "kokoro-onnx")
+        styles = sorted(model.parent.glob("voices*.bin"))
+        if not styles:
+            raise ConfigError(f"{model}: has no voices*.bin beside it: put it there")
+        self._kokoro = package.Kokoro(str(model), str(styles[0]))
+
+    def voices(self, language: str) -> list[Voice]:
+        """Voices whose names begin with a language's letter."""
+        names = self._kokoro.get_voices()
+        spoken = {name: _KOKORO_LANGUAGES.get(name[0], "") for name in names}
+        return [Voice(name, f"kokoro_{name}") for name in names if covers(language, spoken[name])]
+
+    def speak(self, voice: Voice, speech: Speech) -> tuple[Audio, int]:
+        """See :meth:`.Synthesiser.speak`; the pitch stays."""
+        audio, rate_hz = self._kokoro.create(
+            ipa_text(speech.pronunciation) if speech.pronunciation else speech.text,
+            voice=voice.name,
+            speed=speech.rate,
+            lang=_KOKORO_LANGUAGES[voice.name[0]],
+            is_phonemes=bool(speech.pronunciation),
+        )
+        return np.asarray(audio, np.float32), int(rate_hz)
+
+
+def _settings(path: Path) -> Any:
+    settings = read_json(path.with_name(f"{path.name}.json"))
+    try:
+        settings["espeak"]["voice"]
+    except (LookupError, TypeError):
+        raise ConfigError(
+            f"{path}.json: names no voice of espeak: take the file of a voice"
+        ) from None
+    return settings
+
+
+@functools.cache
+def _loaded(path: Path) -> Any:
+    """A voice of Piper, loaded once."""
+    return _package("piper", "piper-tts").PiperVoice.load(path)
+
+
+def _package(module: str, package: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        raise ConfigError(f"the voice needs the package {package}: pip install {package}") from None
