@@ -10,14 +10,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from refusals import refuses
 from rich.console import Console
 
+from m3net_tf.audio.datasets import to_pcm16
+from m3net_tf.audio.frontend import features_int8
 from m3net_tf.evaluation import clips, live, rendering
+from m3net_tf.evaluation.own_phrases import cut_own_phrases
 from m3net_tf.evaluation.scenes import SceneSettings, make_scenes
 from m3net_tf.export import Bundle, export_run
 from m3net_tf.runtime import StreamingRecognizer, detect, load_detector, save_detector
 from m3net_tf.runtime.interpreter import run_reference
+from m3net_tf.runtime.recognizer import listen
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.training import Run
 
@@ -137,6 +142,41 @@ def test_a_file_of_another_network_is_named(copy):
     for work in (lambda: export_run(copy, None), lambda: live.evaluate_streaming(copy)):
         with refuses(ConfigError, "detector.yaml", "detector.window_columns", "7"):
             work()
+
+
+def test_sounds_without_events_follow_the_scenes(exported, tmp_path):
+    bundle = Bundle.load(exported / "export")
+    dataset = Run(exported).dataset(None)
+    short = dataclasses.replace(SCENES, hours=12 / 3600, scene_s=12.0)
+    alone = live.record(bundle, dataset, "test", bundle.detector, short)
+    noise = tmp_path / "noise.wav"
+    rate_hz = bundle.frontend.sample_rate_hz
+    soundfile.write(noise, np.random.default_rng(0).normal(0, 0.1, 6 * rate_hz), rate_hz)
+    longer = live.record(bundle, dataset, "test", bundle.detector, short, [noise])
+    assert longer.truth == alone.truth
+    assert np.array_equal(longer.tape.scores[: len(alone.tape.scores)], alone.tape.scores)
+    assert longer.hours == pytest.approx(18 / 3600, abs=0.1 / 3600)
+
+
+def test_a_phrase_is_cut_where_the_network_hears_it(exported, tmp_path):
+    bundle = Bundle.load(exported / "export")
+    rate_hz, label = bundle.frontend.sample_rate_hz, bundle.labels[0]
+    rng = np.random.default_rng(1)
+    said = rng.normal(0, 0.1, 3 * rate_hz)
+    soundfile.write(tmp_path / "said.wav", said, rate_hz)
+    own = tmp_path / "own"
+    assert cut_own_phrases(bundle, {label: [tmp_path / "said.wav"]}, own) == 1
+    (path,) = (own / label).iterdir()
+    cut, _ = soundfile.read(path, dtype="int16")
+    window = bundle.frontend.frame_samples + (bundle.manifest.frames - 1) * 320
+    assert len(cut) == window
+    features = features_int8(bundle.frontend, cut / 32768)[None, ..., None]
+    best = bundle.run_reference(features)[0, 0]
+    pcm = np.pad(to_pcm16(said.astype(np.float32)), (window, window // 2))
+    tape = listen(bundle.frontend, bundle.run_reference, bundle.detector, [pcm])
+    assert best == tape.scores[:, 0].max()
+    with refuses(ConfigError, "nothing", label):
+        cut_own_phrases(bundle, {"nothing": []}, tmp_path / "other")
 
 
 def test_recording_is_what_a_recognizer_hears_step_by_step(exported):
