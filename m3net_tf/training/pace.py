@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cost of a training step, timed on noise or counted in operations; needs no data."""
+"""Time of a training step, measured on noise or calculated from rates; needs no data."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from m3net_tf.audio.datasets import DatasetInfo
-from m3net_tf.networks.models.complexity import count_macs
+from m3net_tf.networks.models.complexity import roofline_s
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras, tf
 from m3net_tf.training.batches import TrainingClips
@@ -73,26 +73,31 @@ def seconds_per_clip(
     return statistics.median(times_s[1:]) / batch_size
 
 
-def operations_per_clip(
-    recipe: Recipe, info: DatasetInfo, *, teachers: Sequence[Recipe] = ()
+def roofline_per_clip(
+    recipe: Recipe,
+    info: DatasetInfo,
+    flops: float,
+    bytes_per_s: float,
+    *,
+    teachers: Sequence[Recipe] = (),
 ) -> float:
-    """Floating-point operations of a training step per clip.
+    """Seconds of a training step per clip on a machine of given rates.
 
-    A multiply-accumulate counts as two operations. A step costs three inferences: the forward pass,
-    the gradients of the weights and the gradients of the inputs. Each teacher adds one inference.
-    Normalisation, activations and the optimiser are not counted.
+    A step costs three inferences: the forward pass, the gradients of the weights and the gradients
+    of the inputs. Each teacher adds one inference. The optimiser is not counted.
 
     Args:
         recipe: recipe of the training.
         info: its data set with the recipe's rate, length and classes.
+        flops: see :func:`.complexity.roofline_s`.
+        bytes_per_s: see there.
         teachers: recipes of the teachers.
     """
     shape, classes = input_shape(info, recipe.frontend), info.classes
     keras.backend.clear_session()
-    operations = 6 * count_macs(build_network(recipe, shape, info.multi_label, classes))
-    for teacher in teachers:
-        operations += 2 * count_macs(build_network(teacher, shape, info.multi_label, classes))
-    return float(operations)
+    built = [build_network(each, shape, info.multi_label, classes) for each in (recipe, *teachers)]
+    network, *others = (roofline_s(model, flops, bytes_per_s) for model in built)
+    return 3 * network + sum(others)
 
 
 def _noise(

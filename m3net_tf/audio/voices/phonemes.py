@@ -216,11 +216,15 @@ _STRESSES = {"ˈ": "'", "ˌ": ","}
 
 
 def pronunciations(texts: Sequence[str], language: str) -> list[Pronunciation]:
-    """Phonemes of texts by espeak-ng, one line of text each.
+    """Phonemes of texts by espeak-ng.
 
     Args:
         texts: words or phrases without line breaks.
         language: as ``en`` or ``en-us``.
+
+    Returns:
+        Phonemes of each text; none if the signs of espeak-ng and of the phonetic alphabet differ,
+        as in languages with tones.
 
     Raises:
         ConfigError: espeak-ng has no such language.
@@ -235,6 +239,27 @@ def pronunciations(texts: Sequence[str], language: str) -> list[Pronunciation]:
     if not len(texts) == len(names) == len(sounds):
         raise ConfigError("espeak-ng says a text in several sentences: give single phrases")
     return [_from_espeak(*pair) for pair in zip(names, sounds, strict=True)]
+
+
+def corrected(text: str, language: str) -> Pronunciation:
+    """Phonemes that a user gives.
+
+    Args:
+        text: a respelling, see :func:`respelled`, or espeak-ng's own phonemes in two pairs of
+            brackets, as ``[[k@mpj'u:t@]]``, in any language.
+        language: as ``en``.
+
+    Raises:
+        ConfigError: the text has another form, or a respelling is not for English.
+    """
+    if text.startswith("[["):
+        return pronunciations([text], language)[0]
+    if language.partition("-")[0] != "en":
+        raise ConfigError(
+            f"{text!r} is a respelling, which only English has: give espeak-ng's phonemes, "
+            "[[...]], which espeak-ng -x prints"
+        )
+    return respelled(text)
 
 
 def respelled(text: str) -> Pronunciation:
@@ -276,12 +301,15 @@ def ipa_text(pronunciation: Pronunciation) -> str:
 def cmu_phones(pronunciation: Pronunciation) -> list[str]:
     """Phonemes as the phones of CMU's dictionary, in lower case and without stress.
 
-    Raises:
-        ConfigError: a phoneme is not English.
+    A phoneme that it lacks becomes the phone that sounds most like it.
     """
     phones: list[str] = []
     for phoneme in pronunciation:
-        for ipa in _split_ipa(phoneme.ipa, phoneme.ipa):
+        try:
+            sounds = _split_ipa(phoneme.ipa, phoneme.ipa)
+        except ConfigError:
+            sounds = [min(_ENGLISH, key=lambda ipa: difference(phoneme.ipa, ipa))]
+        for ipa in sounds:
             phones += _ENGLISH[ipa][1].split()
     return phones
 
@@ -369,6 +397,9 @@ def _from_espeak(mnemonics: str, sounds: str) -> Pronunciation:
     names, heard = (
         re.split(" +|_", _LANGUAGE_MARK.sub("", line).strip()) for line in (mnemonics, sounds)
     )
+    if len(names) != len(heard):
+        # In IPA a palatal consonant is one sign.
+        names = "_".join(names).replace("_;", ";").split("_")
     if len(names) != len(heard):
         return ()
     phonemes = []

@@ -21,7 +21,7 @@ from m3net_tf.system.artifacts import Provenance, provenance, write_json
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import tf
 from m3net_tf.system.progress import Log, silent
-from m3net_tf.training.pace import operations_per_clip, seconds_per_clip
+from m3net_tf.training.pace import roofline_per_clip, seconds_per_clip
 from m3net_tf.training.recipe import Recipe
 
 CLIPS_PER_STEP = 4
@@ -61,7 +61,8 @@ class TableTime(Provenance):
         runs: number of trainings.
         hours: hours of all trainings one after the other.
         networks: the same by network.
-        tflops: the given rate; the keys below are absent with it.
+        tflops: the given rate; the keys below ``bandwidth`` are absent with it.
+        bandwidth: the given rate of the memory; absent without ``tflops``.
         steps: timed steps of each network.
         cores: processor cores.
         gpus: number of GPUs.
@@ -74,6 +75,7 @@ class TableTime(Provenance):
     hours: float
     networks: list[NetworkTime]
     tflops: NotRequired[float]
+    bandwidth: NotRequired[float]
     steps: NotRequired[int]
     cores: NotRequired[int | None]
     gpus: NotRequired[int]
@@ -86,12 +88,14 @@ def run_bench_table(
     *,
     steps: int = 2,
     tflops: float = 0.0,
+    bandwidth: float = math.inf,
     clips: Mapping[str, int] | None = None,
     log: Log = silent,
 ) -> TableTime:
     """Time a step of each network that a table trains, and estimate the total from that.
 
-    With ``tflops`` nothing is timed. Small networks do not come near a machine's highest rate.
+    With ``tflops`` nothing is timed. Networks of depthwise convolutions do not come near a
+    machine's highest rate, because they wait for its memory: give ``bandwidth``, too.
 
     Each epoch is counted with all clips of the data set, including validation and test clips,
     because their share depends on the protocol. The hours are an upper bound, except that the
@@ -103,16 +107,19 @@ def run_bench_table(
         steps: timed steps of each network, after one to warm up.
         tflops: rate of another machine, in 10^12 floating-point operations per second; 0 times
             this one.
+        bandwidth: rate of its memory in 10^9 bytes per second, used with ``tflops``.
         clips: clips of smaller copies, by name of the data set; default: the complete ones.
         log: receives lines of progress.
 
     Raises:
-        ConfigError: ``tflops`` is negative, ``clips`` names a data set that the table does not use
+        ConfigError: a rate is negative, ``clips`` names a data set that the table does not use
             or more clips than it has, there is no such table or scale, the grid or one of its
             recipes is wrong, or a data set has no fixed number of clips.
     """
     if not 0 <= tflops < math.inf:
         raise ConfigError(f"tflops is {tflops}: give a rate, or 0 to time this machine")
+    if not bandwidth > 0:
+        raise ConfigError(f"bandwidth is {bandwidth}: give a rate above 0")
     grid = load_grid(name, scale)
     cells = [cell for cell in grid.cells if cell.trained]
     trainings = in_order(grid.training(cell, repeat) for cell in cells for repeat in cell.repeats)
@@ -120,7 +127,14 @@ def run_bench_table(
     tf.get_logger().setLevel("ERROR")  # it warns that each network traces its own step
     gpus = len(tf.config.list_physical_devices("GPU"))
     timed = 0 if gpus else CLIPS_PER_STEP
-    measure = functools.partial(_seconds_per_clip, clips=timed, steps=steps, tflops=tflops)
+    if tflops:
+        per_clip = functools.partial(
+            roofline_per_clip, flops=tflops * 1e12, bytes_per_s=bandwidth * 1e9
+        )
+        measure = functools.partial(_with_teachers, per_clip)
+    else:
+        timing = functools.partial(seconds_per_clip, clips=timed, steps=steps)
+        measure = functools.partial(_with_teachers, timing)
     rows = _network_rows(trainings, counts, measure, log)
     result: TableTime = {
         "table": grid.name,
@@ -131,7 +145,10 @@ def run_bench_table(
         **provenance(),  # type: ignore[typeddict-item]  # the keys follow
     }
     if tflops:
-        return {**result, "tflops": tflops}
+        result["tflops"] = tflops
+        if bandwidth < math.inf:
+            result["bandwidth"] = bandwidth
+        return result
     load = load_average()
     return {
         **result,
@@ -206,6 +223,8 @@ def total_line(result: TableTime) -> str:
     hours = result["hours"]
     if "tflops" in result:
         place = f"at {result['tflops']:g} TFLOP/s"
+        if "bandwidth" in result:
+            place += f" and {result['bandwidth']:g} GB/s"
     elif result["gpus"]:
         place = "on this machine, GPU" + (f"s: {result['gpus']}" if result["gpus"] > 1 else "")
     else:
@@ -217,14 +236,13 @@ def total_line(result: TableTime) -> str:
     )
 
 
-def _seconds_per_clip(training: Training, clips: int, steps: int, tflops: float) -> float:
+def _with_teachers(per_clip: Callable[..., float], training: Training) -> float:
+    """Seconds per clip of a training, with its teachers."""
     recipe, info = training.recipe, delivered(training.recipe)
     teachers = [need.recipe for need in training.needs.get("distillation", ())]
     if any(teacher.frontend != recipe.frontend for teacher in teachers):
         teachers = []  # they are evaluated before the training
-    if tflops:
-        return operations_per_clip(recipe, info, teachers=teachers) / (tflops * 1e12)
-    return seconds_per_clip(recipe, info, teachers=teachers, clips=clips, steps=steps)
+    return per_clip(recipe, info, teachers=teachers)
 
 
 def _row(runs: list[Training], counts: Mapping[str, int], clip_s: float) -> NetworkTime:

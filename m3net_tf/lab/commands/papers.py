@@ -57,6 +57,13 @@ def table(
     out: TableOut = None,
     runs: TableRuns = RUNS,
     keep_results: KeepResults = False,
+    overlay: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="YAML with recipe keys for all cells."),
+    ] = None,
+    no_training: Annotated[
+        bool, typer.Option("--no-training", help="Write the table of the runs that are finished.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print runs, recipes and missing data; write nothing.")
     ] = False,
@@ -90,7 +97,9 @@ def table(
 
     folders = parse_data_folders(data_dir or [])
     if dry_run:
-        plan = plan_table(name, scale, runs_folder=runs, out=out, keep_results=keep_results)
+        plan = plan_table(
+            name, scale, runs_folder=runs, out=out, keep_results=keep_results, overlay=overlay
+        )
         _say_plan(plan, folders, runs, as_json)
         return
     report = make_table(
@@ -101,6 +110,8 @@ def table(
         runs_folder=runs,
         out=out,
         keep_results=keep_results,
+        overlay=overlay,
+        train=not no_training,
         command=f"m3net table {name} --scale {scale}",
         log=progress_beside(as_json),
     )

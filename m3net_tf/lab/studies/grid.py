@@ -23,15 +23,26 @@ Patch = dict[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class Repeat:
-    """Seed and fold of one run of a cell; runs of other cells with the same ones are its pairs."""
+    """What one run of a cell draws; runs of other cells with the same draws are its pairs.
+
+    Attributes:
+        seed: seed of the training.
+        fold: test fold, if the cell has folds.
+        split: seed of the split, if the cell has several draws of it.
+    """
 
     seed: int
     fold: int | None
+    split: int | None = None
 
     @property
     def name(self) -> str:
         """Name of its folder."""
-        return f"seed{self.seed}" + ("" if self.fold is None else f"-fold{self.fold}")
+        fold, split = (
+            "" if number is None else f"-{title}{number}"
+            for title, number in (("fold", self.fold), ("split", self.split))
+        )
+        return f"seed{self.seed}{fold}{split}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,9 +176,10 @@ class Grid:
         for section, step in cell.steps.items():
             same_data = step.values["dataset"]["name"] == cell.values["dataset"]["name"]
             fold = repeat.fold if same_data else step.fold
+            split = repeat.split if same_data else None
             seeds = step.seeds or (repeat.seed,)
             needs[section] = tuple(
-                self._step_training(cell, step, Repeat(seed, fold)) for seed in seeds
+                self._step_training(cell, step, Repeat(seed, fold, split)) for seed in seeds
             )
             links[section] = named_runs([f"recipe {need.key}" for need in needs[section]])
         where = f"{self.name} ({self.scale}), cell {cell.slug}"
@@ -184,9 +196,11 @@ class Grid:
 
 
 def _recipe(values: Patch, repeat: Repeat, where: str) -> Recipe:
-    drawn: Patch = {"training": {"seed": repeat.seed}}
-    if repeat.fold is not None:
-        drawn["dataset"] = {"fold": repeat.fold}
+    data = {"fold": repeat.fold, "seed": repeat.split}
+    drawn: Patch = {
+        "training": {"seed": repeat.seed},
+        "dataset": {key: value for key, value in data.items() if value is not None},
+    }
     try:
         return Recipe.from_dict(merge(values, drawn))
     except ConfigError as error:

@@ -7,7 +7,7 @@ import dataclasses
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from m3net_tf.audio.datasets import dataset_info
 from m3net_tf.lab.many.plan import LINKS
@@ -33,6 +33,7 @@ class _CellKeys:
     metric: str = "accuracy"
     seeds: tuple[int, ...] | None = None
     folds: tuple[int, ...] | None = None
+    splits: tuple[int, ...] | Literal["by seed"] | None = None
     quoted: bool = False
     paper_protocol: str | None = None
     clip: str | int | None = None
@@ -46,10 +47,21 @@ class _CellKeys:
             ConfigError: a key has another form.
         """
         keys = from_plain(cls, {key: values[key] for key in CELL_KEYS if key in values}, "cell")
-        for name, drawn in (("seeds", keys.seeds), ("folds", keys.folds)):
-            if drawn is not None and (not drawn or len(set(drawn)) != len(drawn)):
+        for name in ("seeds", "folds", "splits"):
+            drawn = getattr(keys, name)
+            if isinstance(drawn, tuple) and (not drawn or len(set(drawn)) != len(drawn)):
                 raise ConfigError(f"{name} is {[*drawn]}: give a list of different whole numbers")
         return keys
+
+    @property
+    def repeats(self) -> tuple[Repeat, ...]:
+        """A run for each fold, draw of the split and seed."""
+        return tuple(
+            Repeat(seed, fold, split)
+            for fold in self.folds or (None,)
+            for seed in self.seeds or (0,)
+            for split in ((seed,) if self.splits == "by seed" else self.splits or (None,))
+        )
 
     @property
     def share(self) -> Resources:
@@ -57,12 +69,13 @@ class _CellKeys:
         return Resources.parse(self.resources or {}, "in resources")
 
 
-def load_grid(name: str | Path, scale: str) -> Grid:
+def load_grid(name: str | Path, scale: str, overlay: Path | None = None) -> Grid:
     """Read a table and expand it to cells.
 
     Args:
         name: ``<paper>/<table>``, or the path of its file.
         scale: one of :data:`m3net_tf.lab.studies.grid.SCALES` that the table has.
+        overlay: YAML with sections of a recipe and keys of a cell, merged last into all cells.
 
     Raises:
         ConfigError: there is no such table, or its file is no valid grid; the message names the
@@ -70,7 +83,7 @@ def load_grid(name: str | Path, scale: str) -> Grid:
     """
     path = find_grid(str(name))
     try:
-        return _expanded(read_grid(path, scale))
+        return _expanded(read_grid(path, scale, overlay))
     except ConfigError as error:
         text = str(error)
         raise ConfigError(text if text.startswith(str(path)) else f"{path}: {text}") from None
@@ -125,9 +138,7 @@ def _cell(file: GridFile, labels: Mapping[str, str]) -> Cell:
         other_split=False,
         other_data=False,
         values=_sections(values),
-        repeats=tuple(
-            Repeat(seed, fold) for fold in keys.folds or (None,) for seed in keys.seeds or (0,)
-        ),
+        repeats=keys.repeats,
         steps=_needed_steps(file, values, labels),
         clip=None if keys.clip is None else str(keys.clip),
         resources=keys.share,
@@ -222,7 +233,7 @@ def _before(file: GridFile, labels: Mapping[str, str]) -> Iterable[Patch]:
 
 
 def _of_scale(file: GridFile, labels: Mapping[str, str]) -> Iterable[Patch]:
-    return [file.last, *_of_labels(file.scaled, labels)]
+    return [file.last, *_of_labels(file.scaled, labels), file.overlay]
 
 
 def _of_labels(axes: Axes, labels: Mapping[str, str]) -> list[Patch]:

@@ -29,19 +29,20 @@ A grid has these keys:
     steps, and ``only`` with the labels that it keeps.
 
 A patch holds sections of a recipe, and these keys of a cell: ``metric``, ``seeds``, ``folds``,
-``quoted`` (a rival's value, printed and not run), ``paper_protocol`` (the split of the paper's
-value: where the cell has another one, the table says so; default: the cell's own), ``resources``
-(``cpus``, ``gpus`` and ``memory`` that each run reserves with ``--jobs``; not in the recipe) and,
-for a figure, ``clip`` (the clip that it shows, or the label of one). It may be the name of a file
-in the grid's folder, or a list of patches. They are merged key by key in the order base, axes,
-exceptions, step, scale, scale's axes, scale's step; a section that names another data set, network
-or front end replaces the former section as a whole.
+``splits``, ``quoted`` (a rival's value, printed and not run), ``paper_protocol`` (the split of the
+paper's value: where the cell has another one, the table says so; default: the cell's own),
+``resources`` (``cpus``, ``gpus`` and ``memory`` that each run reserves with ``--jobs``; not in the
+recipe) and, for a figure, ``clip`` (the clip that it shows, or the label of one). It may be the
+name of a file in the grid's folder, or a list of patches. They are merged key by key in the order
+base, axes, exceptions, step, scale, scale's axes, overlay of the command line, scale's step; a
+section that names another data set, network or front end replaces the former section as a whole.
 
-``seeds`` become ``training.seed`` and ``folds`` ``dataset.fold``; a cell has one run for each pair.
-A split that is drawn at random stays the same: ``dataset.seed`` is not touched. A step has the seed
+``seeds`` become ``training.seed``, ``folds`` ``dataset.fold`` and ``splits`` ``dataset.seed``; a
+cell has one run for each combination. Without ``splits`` a split that is drawn at random stays the
+same; with ``splits: by seed`` each seed has its own draw, of the same number. A step has the seed
 of the run that needs it, or its own ``seeds``, so that its runs serve all; several are an ensemble
-of teachers. On the same data set a step has that run's fold, so that no test clip is trained on, on
-another the first of its own ``folds``.
+of teachers. On the same data set a step has that run's fold and draw, so that no test clip is
+trained on, on another the first of its own ``folds``.
 """
 
 from __future__ import annotations
@@ -62,7 +63,9 @@ from m3net_tf.training.recipe import Recipe
 
 SECTIONS = tuple(field.name for field in dataclasses.fields(Recipe))
 """Keys of a patch that are sections of the recipe."""
-CELL_KEYS = ("metric", "seeds", "folds", "quoted", "paper_protocol", "clip", "resources")
+CELL_KEYS = (
+    *("metric", "seeds", "folds", "splits", "quoted", "paper_protocol", "clip", "resources"),
+)
 """Keys of a patch that belong to the cell."""
 
 Axes = Mapping[str, Mapping[str, Patch]]
@@ -133,6 +136,7 @@ class GridFile:
         only: the labels that the scale keeps, for axes that it restricts.
         last: the scale's patch for all cells.
         scaled: the scale's patches for single labels.
+        overlay: the user's patch for all cells and steps, merged last.
     """
 
     path: Path
@@ -151,6 +155,7 @@ class GridFile:
     only: Labels
     last: Patch
     scaled: Axes
+    overlay: Patch
 
 
 def find_grid(name: str) -> Path:
@@ -179,8 +184,8 @@ def grid_names(kind: str = "table") -> list[str]:
     )
 
 
-def read_grid(path: Path, scale: str) -> GridFile:
-    """Read the file of a table at one scale.
+def read_grid(path: Path, scale: str, overlay: Path | None = None) -> GridFile:
+    """Read the file of a table at one scale, with the file of a patch over all its cells.
 
     Raises:
         ConfigError: the file is missing or wrong, or the table does not have the scale; the message
@@ -232,6 +237,7 @@ def read_grid(path: Path, scale: str) -> GridFile:
         only=only,
         last=_patch(path, plan.patch),
         scaled=scaled,
+        overlay=_patch(path, _read(overlay)) if overlay else {},
     )
 
 

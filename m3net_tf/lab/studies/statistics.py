@@ -1,14 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Statistical comparison of two cells of a table."""
+"""Intervals of a table's cells and comparisons of two cells.
+
+Runs that share their test clips, as the seeds of one fold do, do not tell how much another fold
+would differ. So where a cell has several folds or draws of its split, the unit is the mean over the
+runs of each. With equally many runs of each this is the test of a mixed model with a random effect
+for the fold or draw. With a single split the unit is the run: the interval holds for this split.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import TypedDict
 
 import numpy as np
 
-from m3net_tf.training.metrics import summarise_folds
+from m3net_tf.training.metrics import Spread, summarise_folds
 
 FEWEST_PAIRS = 6
 """With fewer pairs, Wilcoxon's test can never fall below 0.05."""
@@ -20,7 +26,7 @@ class Comparison(TypedDict):
     """Wilcoxon's signed-rank test of two cells, paired by runs.
 
     Attributes:
-        pairs: runs of the same seed and fold in both.
+        pairs: runs of the same seed, fold and draw in both; of several folds or draws their number.
         difference: mean of the differences.
         low: lower end of its 95 % interval by Student's t; None for a single pair.
         high: its upper end; None for a single pair.
@@ -36,11 +42,44 @@ class Comparison(TypedDict):
     smallest_p: float
 
 
-def paired_t(values: Sequence[float], reference: Sequence[float]) -> float | None:
-    """Two-sided p of Student's t test of the differences; None for differences without spread."""
+def unit_means(values: Sequence[float], data: Sequence[Hashable]) -> list[float]:
+    """The mean of the values of each unit, in order; the values themselves with a single unit.
+
+    Args:
+        values: a value for each run.
+        data: the fold or draw of each run; none if all runs have the same.
+    """
+    if len(set(data)) < 2:
+        return [*values]
+    return [
+        float(np.mean([value for value, own in zip(values, data, strict=True) if own == unit]))
+        for unit in dict.fromkeys(data)
+    ]
+
+
+def spread_of(values: Sequence[float], data: Sequence[Hashable] = ()) -> Spread:
+    """Mean and standard deviation over the runs; the interval is over folds or draws, if several.
+
+    Arguments: see :func:`unit_means`.
+    """
+    spread = summarise_folds([{"value": value} for value in values])["value"]
+    units = unit_means(values, data)
+    if len(units) < len(values):
+        over_units = summarise_folds([{"value": value} for value in units])["value"]
+        spread["low"], spread["high"] = over_units["low"], over_units["high"]
+    return spread
+
+
+def paired_t(
+    values: Sequence[float], reference: Sequence[float], data: Sequence[Hashable] = ()
+) -> float | None:
+    """Two-sided p of Student's t test of the differences; None for differences without spread.
+
+    Arguments: see :func:`compare`.
+    """
     from scipy import stats  # takes a second to import
 
-    differences = np.round(np.subtract(values, reference), 9)
+    differences = np.round(unit_means(np.subtract(values, reference).tolist(), data), 9)
     if len(differences) < 2 or (differences[0] and not np.ptp(differences)):
         return None
     if not differences.any():
@@ -63,15 +102,22 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return result.tolist()
 
 
-def compare(values: Sequence[float], reference: Sequence[float]) -> Comparison | None:
+def compare(
+    values: Sequence[float], reference: Sequence[float], data: Sequence[Hashable] = ()
+) -> Comparison | None:
     """Test whether paired values differ; None without pairs.
 
     Pairs without a difference are left out of the test, as in Wilcoxon's paper; equal differences
     share their ranks.
+
+    Args:
+        values: a value for each run.
+        reference: the value of its pair.
+        data: the fold or draw of each pair; see :func:`unit_means`.
     """
     from scipy import stats  # takes a second to import
 
-    differences = np.subtract(values, reference)
+    differences = np.array(unit_means(np.subtract(values, reference).tolist(), data))
     if not len(differences):
         return None
     spread = summarise_folds([{"difference": value} for value in differences])["difference"]

@@ -18,6 +18,7 @@ class RunValues(TypedDict):
     Attributes:
         seed: its seed.
         fold: its test fold.
+        split: seed of its split, where the cell has several draws of it.
         value: the cell's metric, shares in percent; None if the run failed.
         recipe_sha256: hash of its recipe.
         run: its folder, relative to the folder of all runs.
@@ -29,6 +30,7 @@ class RunValues(TypedDict):
 
     seed: int
     fold: int | None
+    split: NotRequired[int]
     value: float | None
     recipe_sha256: str
     run: str
@@ -53,6 +55,7 @@ class CellValues(TypedDict):
         facts: ``parameters``, ``macs``, and the data set's ``name``, ``protocol``, ``leaking``,
             ``subset`` and ``subset_sha256``, where known.
         error: why a cell without runs has no value.
+        missing: number of its runs that have not been trained.
         runs: its runs, finished and failed; none where nothing is trained.
     """
 
@@ -67,6 +70,7 @@ class CellValues(TypedDict):
     against_reference: Comparison | None
     facts: NotRequired[Mapping[str, Any]]
     error: NotRequired[str]
+    missing: NotRequired[int]
     runs: list[RunValues]
 
 
@@ -128,15 +132,28 @@ def paper_differs(cell: CellValues) -> str:
     return "other split" if cell["other_split"] else ""
 
 
-def paired_values(cell: CellValues, reference: CellValues) -> tuple[list[float], list[float]]:
-    """Values of the finished runs that have the same seed and fold in both cells."""
+Data = tuple[int | None, int | None]
+"""Fold and draw of the split: the runs with equal ones share their test clips."""
+
+
+def data_of(run: RunValues) -> Data:
+    """The fold and the draw of the split of a run."""
+    return run["fold"], run.get("split")
+
+
+def paired_values(
+    cell: CellValues, reference: CellValues
+) -> tuple[list[float], list[float], list[Data]]:
+    """Values of the finished runs that have the same seed and data in both cells, and the data."""
     own, other = _finished(cell), _finished(reference)
     both = [key for key in own if key in other]
-    return [own[key] for key in both], [other[key] for key in both]
+    return [own[key] for key in both], [other[key] for key in both], [data for _, data in both]
 
 
-def _finished(cell: CellValues) -> dict[tuple[int, int | None], float]:
-    """Values of the finished runs by seed and fold."""
+def _finished(cell: CellValues) -> dict[tuple[int, Data], float]:
+    """Values of the finished runs by seed and data."""
     return {
-        (run["seed"], run["fold"]): run["value"] for run in cell["runs"] if run["value"] is not None
+        (run["seed"], data_of(run)): run["value"]
+        for run in cell["runs"]
+        if run["value"] is not None
     }

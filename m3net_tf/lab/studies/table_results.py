@@ -17,18 +17,18 @@ import pandas as pd
 from m3net_tf.lab.many.plan import Outcome, Training
 from m3net_tf.lab.studies.grid import Cell, Grid, Repeat
 from m3net_tf.lab.studies.machine import machine
-from m3net_tf.lab.studies.statistics import compare
+from m3net_tf.lab.studies.statistics import compare, spread_of
 from m3net_tf.lab.studies.table_record import (
     CellValues,
     RunValues,
     TableReport,
+    data_of,
     paired_values,
 )
 from m3net_tf.lab.studies.untrained_cost import measure
 from m3net_tf.system.artifacts import provenance
 from m3net_tf.system.errors import M3NetError
 from m3net_tf.system.progress import Log
-from m3net_tf.training.metrics import Spread, summarise_folds
 from m3net_tf.training.run import Run
 
 _DATA = ("name", "protocol", "leaking")
@@ -69,11 +69,13 @@ def table_report(
     cells: list[CellValues] = []
     measured: dict[str, dict[str, float]] = {}
     for number, cell in enumerate(grid.cells):
+        needed = {repeat: trainings[number, repeat] for repeat in cell.repeats}
         runs = [
-            _run_values(cell, repeat, trainings[number, repeat], outcomes, earlier, runs_folder)
-            for repeat in cell.repeats
+            _run_values(cell, repeat, training, outcomes, earlier, runs_folder)
+            for repeat, training in needed.items()
+            if training.key in outcomes or training.key in earlier
         ]
-        cells.append(_trained(cell, runs) if runs else _untrained(cell, measured, log))
+        cells.append(_trained(cell, runs) if needed else _untrained(cell, measured, log))
     for cell, values in zip(grid.cells, cells, strict=True):
         if cell.average_of:
             _add_average(grid, cell.average_of, values, cells)
@@ -97,7 +99,7 @@ def table_report(
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "recipes_sha256": hashlib.sha256(json.dumps(keys).encode()).hexdigest(),
         "subsets": _subsets(runs),
-        "runs": len(keys),
+        "runs": len(counted),
         "kept": int(counted["kept"].sum()),
         "failed": int(counted["failed"].sum()) + unmeasured,
         "training_s": round(float(counted["training_s"].sum()), 1),
@@ -125,6 +127,8 @@ def _run_values(
         "recipe_sha256": training.key,
         "run": outcome.folder.relative_to(runs_folder).as_posix() if outcome else "",
     }
+    if repeat.split is not None:
+        values["split"] = repeat.split
     if outcome and not outcome.error:
         metrics = Run(outcome.folder).metrics().values
         values["metrics"] = _noted(metrics, cell.metric)
@@ -187,16 +191,21 @@ def _cell(cell: Cell) -> CellValues:
 def _trained(cell: Cell, runs: list[RunValues]) -> CellValues:
     values = _cell(cell)
     values["runs"] = runs
+    if missing := len(cell.repeats) - len(runs):
+        values["missing"] = missing
     finished = [run for run in runs if run["value"] is not None]
     if not finished:
-        values["error"] = runs[0]["error"]
+        if runs:
+            values["error"] = runs[0]["error"]
         return values
-    summary = _summary([run["value"] for run in finished])
+    values["ours"] = summary = spread_of(
+        [run["value"] for run in finished if run["value"] is not None],
+        [data_of(run) for run in finished],
+    )
     first = finished[0]["metrics"]
     if len(finished) == 1 and cell.metric == "accuracy":  # the interval over the clips of the run
         summary["low"] = 100 * first["test"]["accuracy_95_low"]
         summary["high"] = 100 * first["test"]["accuracy_95_high"]
-    values["ours"] = summary
     values["facts"] = {**_selected(first, ("parameters", "macs")), **first["dataset"]}
     return values
 
@@ -222,7 +231,7 @@ def _untrained(cell: Cell, measured: dict[str, dict[str, float]], log: Log) -> C
             values["error"] = str(error)
             return values
     values["facts"] = measured[network]
-    values["ours"] = _summary([measured[network][figure]])
+    values["ours"] = spread_of([measured[network][figure]])
     return values
 
 
@@ -235,14 +244,10 @@ def _add_average(grid: Grid, axis: str, values: CellValues, cells: Sequence[Cell
         values["error"] = "a cell that it averages has no result"
         return
     deviations = [summary["std"] for summary in summaries if summary["std"] is not None]
-    average = _summary([summary["mean"] for summary in summaries])
+    average = spread_of([summary["mean"] for summary in summaries])
     average["std"] = statistics.fmean(deviations) if len(deviations) == len(parts) else None
     average["low"] = average["high"] = None
     values["ours"] = average
-
-
-def _summary(values: Sequence[float | None]) -> Spread:
-    return summarise_folds([{"value": value} for value in values])["value"]
 
 
 def _compare(cell: CellValues, reference: CellValues) -> None:

@@ -21,6 +21,7 @@ from m3net_tf.lab.studies.table_record import (
     CellValues,
     RunValues,
     TableReport,
+    data_of,
     is_scored,
     paired_values,
     paper_differs,
@@ -37,11 +38,11 @@ _UNTRAINED = "Nothing is trained. Compare networks, not machines."
 _NOT_COMPARABLE = " Values of another split or of other data say nothing about ours."
 _QUOTED = " Rivals are quoted from the paper, each with the split of its own paper."
 _CSV = [
-    *("metric", "paper", "paper_differs", "seed", "fold", "value", "validation"),
+    *("metric", "paper", "paper_differs", "seed", "fold", "split", "value", "validation"),
     *("dataset", "protocol", "leaking", "parameters", "macs", "best_epoch", "threads"),
     *("training_s", "git_commit", "recipe_sha256", "subset_sha256", "run", "error"),
 ]
-_WHOLE_NUMBERS = ("seed", "fold", "parameters", "macs", "best_epoch", "threads")
+_WHOLE_NUMBERS = ("seed", "fold", "split", "parameters", "macs", "best_epoch", "threads")
 
 
 def write_table(report: TableReport, grid: Path, stem: Path, log: Log) -> None:
@@ -81,7 +82,10 @@ def table_csv(report: TableReport) -> str:
         rows += [{"metric": cell["metric"], **paper, **row} for row in own]
         labels += [cell["labels"]] * len(own)
     frame = labelled(rows, labels, list(report["axes"]), _CSV)
-    return csv_text(frame.astype(dict.fromkeys(_WHOLE_NUMBERS, "Int64")))
+    frame = frame.astype(dict.fromkeys(_WHOLE_NUMBERS, "Int64"))
+    if frame["split"].isna().all():
+        frame = frame.drop(columns="split")
+    return csv_text(frame)
 
 
 def _csv_run(cell: CellValues, run: RunValues) -> dict[str, object]:
@@ -106,7 +110,8 @@ def _csv_untrained(cell: CellValues) -> dict[str, object]:
         "value": cell["ours"]["mean"] if cell["ours"] else None,
         "parameters": facts.get("parameters"),
         "macs": facts.get("macs"),
-        "error": cell.get("error") or ("quoted" if cell["quoted"] else ""),
+        "error": cell.get("error")
+        or ("quoted" if cell["quoted"] else "not trained" if "missing" in cell else ""),
     }
 
 
@@ -120,6 +125,8 @@ def table_markdown(report: TableReport, grid: Path, stem: Path) -> str:
     """
     cells = report["cells"]
     trained = any(cell["runs"] for cell in cells)
+    several = any(len(set(map(data_of, cell["runs"]))) > 1 for cell in cells)
+    drawn = any("split" in run for cell in cells for run in cell["runs"])
     about = _ABOUT[report["scale"]] if trained else _UNTRAINED
     lines = [
         f"# {report['paper_table']}: {report['title']}",
@@ -140,9 +147,10 @@ def table_markdown(report: TableReport, grid: Path, stem: Path) -> str:
     if report["reference"]:
         labels = ", ".join(f"{axis}: {label}" for axis, label in report["reference"].items())
         tests = [cell["against_reference"] for cell in cells]
+        pairs = "seed, fold and draw of the split" if drawn else "seed and fold"
         many = any(test["pairs"] > EXACT_PAIRS for test in tests if test)
         lines += [
-            f"Compared with {labels}, paired by seed and fold: mean difference with its 95 % "
+            f"Compared with {labels}, paired by {pairs}: mean difference with its 95 % "
             "interval by Student's t, and p by Wilcoxon's signed-rank test (two-sided, exact"
             f"{f' up to {EXACT_PAIRS} pairs' if many else ''}). "
             f"With fewer than {FEWEST_PAIRS} pairs p cannot fall below 0.05; the smallest possible "
@@ -152,8 +160,14 @@ def table_markdown(report: TableReport, grid: Path, stem: Path) -> str:
             "",
         ]
     if trained:
+        over = (
+            "over the folds or draws of a split, of which it takes the means, over the runs where "
+            "there is only one"
+            if several
+            else "over the runs"
+        )
         lines += [
-            "95 %: confidence interval, by Student's t over the runs, or by Wilson over the clips "
+            f"95 %: confidence interval, by Student's t {over}, or by Wilson over the clips "
             "of a single run.",
             "",
         ]
@@ -201,9 +215,11 @@ def _shown(cell: CellValues) -> str:
     if cell["quoted"]:
         return beside.strip()
     if cell["ours"] is None:
-        return f"failed{beside}"
+        return f"{_ours(cell)}{beside}"
     failed = sum(run["value"] is None for run in cell["runs"])
     failures = f", {failed} of {len(cell['runs'])} runs failed" if failed else ""
+    if missing := cell.get("missing"):
+        failures += f", {missing} of {len(cell['runs']) + missing} runs not trained"
     leaks = " †" if is_scored(cell["metric"]) and _leaks(cell) else ""
     return f"{_ours(cell)}{failures}{leaks}{_kept_mark(cell)}{beside}"
 
@@ -211,7 +227,7 @@ def _shown(cell: CellValues) -> str:
 def _ours(cell: CellValues) -> str:
     """Mean and standard deviation."""
     if cell["ours"] is None:
-        return "failed"
+        return "failed" if cell["runs"] or "error" in cell else "not trained"
     figures = (cell["ours"]["mean"], cell["ours"]["std"])
     return " ± ".join(_number(value, cell["metric"]) for value in figures if value is not None)
 
@@ -248,8 +264,12 @@ def _title(metric: str) -> str:
 
 
 def _details(report: TableReport) -> pd.DataFrame:
-    """A row per cell that is not quoted, with its statistical test."""
-    cells = [cell for cell in report["cells"] if not cell["quoted"]]
+    """A row per cell that is neither quoted nor untrained, with its statistical test."""
+    cells = [
+        cell
+        for cell in report["cells"]
+        if not cell["quoted"] and (cell["runs"] or "missing" not in cell)
+    ]
     labels = [cell["labels"] for cell in cells]
     corrected = _corrected_p(report, cells)
     rows = [_detail(report, cell, p) for cell, p in zip(cells, corrected, strict=True)]

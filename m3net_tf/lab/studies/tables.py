@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from m3net_tf.lab import RESULTS, RUNS
-from m3net_tf.lab.many.plan import Plan, plan_trainings
+from m3net_tf.lab.many.plan import Outcome, Plan, plan_trainings
 from m3net_tf.lab.many.scheduling import run_trainings
 from m3net_tf.lab.studies.grid import Grid
 from m3net_tf.lab.studies.grid_cells import load_grid
@@ -53,13 +53,14 @@ def plan_table(
     runs_folder: Path = RUNS,
     out: Path = RESULTS,
     keep_results: bool = False,
+    overlay: Path | None = None,
 ) -> TablePlan:
     """Find out which runs of a table are missing; writes nothing.
 
     Arguments and errors: see :func:`make_table`.
     """
-    grid = load_grid(name, scale)
-    stem = out / f"{grid.name}.{scale}"
+    grid = load_grid(name, scale, overlay)
+    stem = out / f"{grid.name}.{scale}{f'.{overlay.stem}' if overlay else ''}"
     trainings = {
         (index, repeat): grid.training(cell, repeat)
         for index, cell in enumerate(grid.cells)
@@ -76,7 +77,9 @@ def plan_table(
     for path in written:
         earlier = {**_earlier_rows(path, grid, trainings), **earlier}
     known = frozenset(earlier if keep_results else ())
-    runs = plan_trainings(trainings.values(), runs_folder, known)
+    # The first run of every cell before the second of any: a stopped table can be compared.
+    in_turn = sorted(trainings, key=lambda place: grid.cells[place[0]].repeats.index(place[1]))
+    runs = plan_trainings((trainings[place] for place in in_turn), runs_folder, known)
     return TablePlan(grid, stem, trainings, earlier, known, runs)
 
 
@@ -89,6 +92,8 @@ def make_table(
     runs_folder: Path = RUNS,
     out: Path = RESULTS,
     keep_results: bool = False,
+    overlay: Path | None = None,
+    train: bool = True,
     command: str = "",
     log: Log = silent,
 ) -> TableReport:
@@ -107,6 +112,8 @@ def make_table(
         out: folder for ``<paper>/<table>.<scale>.md``, ``.csv`` and ``.json``.
         keep_results: do not train a run that ``runs_folder`` lacks if a table in ``out`` has its
             result and its recipe and network are unchanged.
+        overlay: a patch over all cells; its name joins the names of the table's files.
+        train: False writes the table of the runs that are finished.
         command: the command line, quoted in the table.
         log: receives lines of progress.
 
@@ -119,12 +126,23 @@ def make_table(
             installed or reached, or ``keep_results`` is set and no table is written.
     """
     start_s = time.perf_counter()
-    plan = plan_table(name, scale, runs_folder=runs_folder, out=out, keep_results=keep_results)
+    plan = plan_table(
+        name,
+        scale,
+        runs_folder=runs_folder,
+        out=out,
+        keep_results=keep_results,
+        overlay=overlay,
+    )
     grid, trainings = plan.grid, plan.trainings
     log(f"{grid.name} at {scale} scale: {len(grid.cells)} cells, {len(trainings)} runs in them")
-    waiting = [training.recipe for training in plan.runs.waiting]
-    require_data(waiting, data_folders, f"{grid.name} at {scale} scale")
-    outcomes = run_trainings(plan.runs, runs_folder, data_folders, options=options, log=log)
+    outcomes: Mapping[str, Outcome]
+    if train:
+        waiting = [training.recipe for training in plan.runs.waiting]
+        require_data(waiting, data_folders, f"{grid.name} at {scale} scale")
+        outcomes = run_trainings(plan.runs, runs_folder, data_folders, options=options, log=log)
+    else:
+        outcomes = {key: Outcome(folder) for key, folder in plan.runs.finished.items()}
     report = table_report(
         grid, trainings, outcomes, plan.earlier, runs_folder, command, start_s, log
     )

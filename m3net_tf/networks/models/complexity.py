@@ -65,6 +65,27 @@ def work_of(model: keras.Model) -> dict[str, int]:
     return work
 
 
+def roofline_s(model: keras.Model, flops: float, bytes_per_s: float) -> float:
+    """Seconds of an inference if each layer computes or moves its values at a machine's rate.
+
+    A layer takes the longer of both (Williams, Waterman and Patterson, "Roofline", 2009): two
+    operations for a multiply-accumulate, and four bytes for a value that enters or leaves it. Its
+    weights, which a batch reads once, are not counted.
+
+    Args:
+        model: the network.
+        flops: sustained floating-point operations per second.
+        bytes_per_s: sustained bytes per second from and to memory; infinite counts operations only.
+    """
+    seconds = 0.0
+    for layer in model.layers:
+        if not isinstance(layer, keras.layers.InputLayer):
+            tensors = (*_tensors(layer.input), *_tensors(layer.output))
+            moved = 4 * sum(math.prod(tensor.shape[1:]) for tensor in tensors)
+            seconds += max(2 * _macs_of(layer) / flops, moved / bytes_per_s)
+    return seconds
+
+
 def _tensors(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list | tuple) else [value]
 

@@ -2,21 +2,21 @@
 """Hours of a table's trainings: the counted runs and the timed step."""
 
 import json
-import sys
+import math
 
 import pytest
 import yaml
 from refusals import refuses
 
-from m3net_tf import cli
 from m3net_tf.audio.datasets import dataset_info
 from m3net_tf.lab.bench import table as bench_table
 from m3net_tf.lab.bench.table import run_bench_table
 from m3net_tf.lab.studies.grid_cells import load_grid
 from m3net_tf.lab.studies.grid_file import grid_names
 from m3net_tf.lab.studies.paper_list import table_results
-from m3net_tf.networks.models.complexity import count_macs
+from m3net_tf.networks.models.complexity import count_macs, roofline_s
 from m3net_tf.system.errors import ConfigError
+from m3net_tf.system.keras import keras
 from m3net_tf.training.features import input_shape
 from m3net_tf.training.recipe import Recipe
 from m3net_tf.training.trainer import build_network
@@ -85,6 +85,17 @@ def test_hours_at_a_rate_are_those_of_the_operations(grid, monkeypatch):
     assert result["tflops"] == 0.001 and "cores" not in result
     with refuses(ConfigError, "tflops", "-1"):
         run_bench_table(grid, "paper", tflops=-1)
+    with pytest.raises(ConfigError, match="bandwidth is 0"):
+        run_bench_table(grid, "paper", tflops=1, bandwidth=0)
+
+
+def test_a_layer_takes_the_longer_of_computing_and_moving_its_values():
+    inputs = keras.Input((8, 8, 4))
+    x = keras.layers.DepthwiseConv2D(3, padding="same")(inputs)  # 512 values, 2,304 MACs
+    model = keras.Model(inputs, keras.layers.Conv2D(32, 1)(x))  # 2,304 values, 8,192 MACs
+    assert roofline_s(model, 2.0, math.inf) == 2_304 + 8_192
+    assert roofline_s(model, 1e30, 4.0) == 512 + 2_304
+    assert roofline_s(model, 2.0, 1.0) == 2_304 + 4 * 2_304
 
 
 def test_hours_of_a_smaller_copy(grid):
@@ -137,26 +148,24 @@ def test_data_sets_are_known_without_their_files(name):
                 assert info.sample_rate_hz == training.recipe.frontend.sample_rate_hz
 
 
-def test_command(monkeypatch, capsys):
-    def fake(name, scale, *, steps, tflops, clips, log):
+def test_command(monkeypatch, m3net):
+    def fake(name, scale, *, steps, tflops, bandwidth, clips, log):
         log("timing")
         result = {"table": name, "scale": scale, "steps": steps, "tflops": tflops, "clips": clips}
+        result["bandwidth"] = bandwidth
         return {**result, "hours": 72.0, "runs": 42}
 
     monkeypatch.setattr("m3net_tf.lab.bench.table.run_bench_table", fake)
-    line = "m3net bench table m3net/table4 --steps 1 --tflops 5 --clips us8k=2148"
-    monkeypatch.setattr(sys, "argv", line.split())
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
-    assert not stop.value.code
-    caught = capsys.readouterr()
+    line = "m3net bench table m3net/table4 --steps 1 --tflops 5 --bandwidth 500 --clips us8k=2148"
+    caught = m3net(*line.split()[1:])
+    assert caught.status == 0
     expected = {"table": "m3net/table4", "scale": "paper", "steps": 1, "tflops": 5}
-    expected["clips"] = {"us8k": 2148}
+    expected |= {"bandwidth": 500, "clips": {"us8k": 2148}}
     assert json.loads(caught.out) == {**expected, "hours": 72.0, "runs": 42}
     assert caught.err.splitlines() == [
         "timing",
         "m3net/table4 at paper scale, in all: 42 runs, at most 72.0 h (3.0 days) one after the "
-        "other at 5 TFLOP/s",
+        "other at 5 TFLOP/s and 500 GB/s",
     ]
 
 

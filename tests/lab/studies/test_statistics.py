@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from m3net_tf.lab.studies.statistics import compare, holm, paired_t
+from m3net_tf.lab.studies.statistics import compare, holm, paired_t, spread_of
 
 
 @pytest.mark.parametrize("pairs", [1, 2, 6])
@@ -71,3 +71,27 @@ def test_differences_without_spread_are_not_judged():
     assert paired_t([0.5, 0.7, 0.6], [0.4, 0.5, 0.3]) == pytest.approx(
         stats.ttest_rel([0.5, 0.7, 0.6], [0.4, 0.5, 0.3]).pvalue
     )
+
+
+def test_runs_of_one_fold_count_once():
+    """Five seeds of each of three folds are three independent values, not fifteen."""
+    rng = np.random.default_rng(0)
+    folds = np.repeat([1, 2, 3], 5)
+    reference = 50 + np.repeat([-9.0, 0, 9], 5) + rng.normal(0, 1, 15)
+    values = reference + np.repeat([4.0, 6, 9], 5) + rng.normal(0, 1, 15)
+    means = (values - reference).reshape(3, 5).mean(1)
+    expected = stats.ttest_1samp(means, 0)
+    test = compare(values, reference, folds)
+    assert (test["pairs"], test["smallest_p"]) == (3, 0.25)
+    assert (test["low"], test["high"]) == pytest.approx(tuple(expected.confidence_interval()))
+    assert paired_t(values, reference, folds) == pytest.approx(expected.pvalue)
+    spread = spread_of(values.tolist(), folds.tolist())
+    interval = stats.ttest_1samp(values.reshape(3, 5).mean(1), 0).confidence_interval()
+    assert (spread["low"], spread["high"]) == pytest.approx(tuple(interval))
+    assert (spread["runs"], spread["std"]) == (15, pytest.approx(values.std(ddof=1)))
+
+
+def test_seeds_of_a_single_fold_count_each():
+    values = [50.0, 52.0, 57.0]
+    assert spread_of(values, [2, 2, 2]) == spread_of(values)
+    assert compare(values, [50.0, 51.0, 52.0], [2, 2, 2])["pairs"] == 3

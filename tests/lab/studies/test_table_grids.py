@@ -4,6 +4,7 @@
 import dataclasses
 import itertools
 import re
+from pathlib import Path
 
 import pytest
 import yaml
@@ -158,6 +159,19 @@ def test_cells_come_in_order_with_what_the_paper_says(write):
     assert grid.reference_of(grid.cells[0]) is None
 
 
+def test_draws_of_a_split_are_apart_from_the_seeds(write):
+    both = load_grid(write(("seeds: [0, 1]\nbase", "seeds: [0, 1]\nsplits: [7, 8]\nbase")), "paper")
+    cell = both.cell({"Data": "second", "Network": "taught"})
+    drawn = [(repeat.seed, repeat.split) for repeat in cell.repeats]
+    assert drawn == [(0, 7), (0, 8), (1, 7), (1, 8)]
+    training = both.training(cell, cell.repeats[1])
+    assert (training.recipe.training.seed, training.recipe.dataset.seed) == (0, 8)
+    assert training.place.endswith("/second--taught/seed0-split8")
+    own = load_grid(write(("seeds: [0, 1]\nbase", "seeds: [0, 1]\nsplits: by seed\nbase")), "paper")
+    repeats = own.cell({"Data": "second", "Network": "whole"}).repeats
+    assert [(repeat.seed, repeat.split) for repeat in repeats] == [(0, 0), (1, 1)]
+
+
 def test_patches_reach_the_recipe(write):
     grid = load_grid(write(), "paper")
     recipe = grid.training(grid.cells[1], Repeat(5, 4)).recipe
@@ -168,6 +182,31 @@ def test_patches_reach_the_recipe(write):
     )
     assert (recipe.training.epochs, recipe.training.seed) == (7, 5)
     assert recipe.model.arguments == {"dfp": False}
+
+
+def test_an_overlay_has_the_last_word_in_all_cells_and_steps(write, tmp_path):
+    overlay = tmp_path / "mine.yaml"
+    overlay.write_text("training: {epochs: 9}")
+    grid = load_grid(write(), "small", overlay)
+    trainings = [grid.training(c, r) for c in grid.cells for r in c.repeats]
+    assert {training.recipe.training.epochs for training in trainings} == {9}
+    overlay.write_text("training: {epoks: 9}")
+    grid = load_grid(write(), "small", overlay)
+    with pytest.raises(ConfigError, match="unknown key 'epoks'"):
+        grid.recipe(grid.cells[0])
+
+
+@pytest.mark.parametrize("name", ["m3net/table4", "spectromasknet/table1", "diffres/table1"])
+def test_the_overlay_for_a_gpu_keeps_all_but_the_precision(name):
+    plain, fast = (load_grid(name, "paper", path) for path in (None, Path("experiments/gpu.yaml")))
+    for first, second in zip(plain.cells, fast.cells, strict=True):
+        if first.trained:
+            recipes = [dataclasses.asdict(g.recipe(c)) for g, c in ((plain, first), (fast, second))]
+            changed = _differences(*map(_settings, recipes))
+            assert changed <= {
+                f"training.{key}" for key in ("mixed_precision", "half_precision", "xla")
+            }
+            assert "training.xla" in changed
 
 
 def test_exceptions_change_single_combinations(write):
@@ -295,6 +334,7 @@ def test_keys_are_equal_where_recipes_are(write):
         (("title:", "titel:"), "unknown key 'titel'"),
         (("seeds: [0, 1, 2]", "seeds: [0, 0]"), "seeds is [0, 0]"),
         (("seeds: [0, 1, 2]", "seeds: 3"), "seeds is 3"),
+        (("seeds: [0, 1, 2]", "splits: [1, 1]"), "splits is [1, 1]"),
         (("folds: null", "folds: [true]"), "folds[0] is True"),
         (("less: {model: {arguments: {dfp: false}}}", "less: {colour: red}"), "'colour'"),
         (("quoted: true", "quotes: true"), "unknown key 'quotes'"),
@@ -347,9 +387,9 @@ def test_all_papers_tables_are_shipped():
     names |= {f"spectromasknet/table{n}" for n in range(1, 8)}
     names |= {f"bilateral/table{n}" for n in range(1, 8)}
     names |= {f"diffres/table{n}" for n in range(1, 4)}
-    names |= {"diffres/figure8", "diffres/readings"}
+    names |= {"diffres/figure8", "diffres/readings", "m3net/mirrors"}
     names |= {"mcu/clips", "mcu/keywords", "mcu/presets", "mcu/search_picks"}
-    names |= {"bilateral/efficiency", "leakage/splits"}
+    names |= {"bilateral/efficiency", "leakage/draws", "leakage/splits"}
     assert set(SHIPPED) == names
 
 

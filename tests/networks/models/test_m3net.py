@@ -120,6 +120,41 @@ def test_mirror_attention_without_either_branch():
     assert not any(name.startswith("ma_") for name in names(without))
 
 
+@pytest.mark.parametrize("kind", ["shuffle", "shift"])
+def test_a_control_has_other_views_and_the_same_weights(kind):
+    full, model = tiny(), tiny(views=kind)
+    assert names(full) == names(model)
+    model.set_weights(full.get_weights())
+    assert np.abs(weighed(model) - weighed(full)).max() > 0.01
+    maps = tf.reshape(tf.range(80.0), (1, 8, 10, 1))
+    for layer_name, axes in (("mfp_hmf", (2,)), ("mfp_vmf", (1,)), ("turn_csf", (1, 2))):
+        view = model.get_layer(layer_name)(maps).numpy()
+        for axis in (1, 2):
+            lines, old = (
+                [tuple(np.sort(np.take(x, i, axis).ravel())) for i in range(x.shape[axis])]
+                for x in (view, maps.numpy())
+            )
+            assert sorted(lines) == sorted(old)
+            assert (lines != old) == (axis in axes)
+    train_one_step(model)
+
+
+def test_the_plain_control_has_the_size_and_cost_of_m3net():
+    from m3net_tf.networks.models.complexity import count_macs
+
+    full, plain = (
+        build_model("m3net", "paper", overrides=overrides)
+        for overrides in ({}, {"mirror_attention": False, "tail": [{"filters": 64}] * 5})
+    )
+    assert plain.count_params() == pytest.approx(full.count_params(), rel=0.02)
+    assert count_macs(plain) == pytest.approx(count_macs(full), rel=0.001)
+
+
+def test_an_unknown_view():
+    with pytest.raises(ConfigError, match="views is 'turn': choose one of mirror, shuffle, shift"):
+        tiny(views="turn")
+
+
 def test_dropout():
     assert "dropout" in names(tiny(dropout=0.5))
     assert "dropout" not in names(tiny(dropout=0.0))

@@ -16,8 +16,10 @@ from m3net_tf.networks.layers import (
     conv_block,
     ds_conv,
 )
+from m3net_tf.networks.layers.configured import Layer
 from m3net_tf.networks.models.m3net.channel_attention import EfficientChannelAttention
 from m3net_tf.networks.models.m3net.image import SpectrogramImage
+from m3net_tf.networks.models.m3net.rearranged import Rearranged
 from m3net_tf.networks.models.registry import Preset
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras, tf
@@ -60,6 +62,7 @@ def mirror_feature_processing(
     *,
     horizontal: bool = True,
     vertical: bool = True,
+    views: str = "mirror",
     depthwise_norm: bool = False,
 ) -> tf.Tensor:
     """MFP (equation 4): concatenate both single mirrors, reduce to C channels, add X, convolve.
@@ -68,24 +71,28 @@ def mirror_feature_processing(
         x: map of shape (batch, F, T, C).
         horizontal: mirror time (HMF); if False, that view is X itself.
         vertical: mirror frequency (VMF); if False, that view is X itself.
+        views: see :class:`Design`.
         depthwise_norm: also normalise inside the DSConvs.
 
     Returns:
         X_MFP of the same shape.
     """
     channels = x.shape[-1]
-    hmf = Mirror(time=True, name="mfp_hmf")(x) if horizontal else x
-    vmf = Mirror(frequency=True, name="mfp_vmf")(x) if vertical else x
-    views = keras.layers.Concatenate(name="mfp_views")([hmf, vmf])  # (F, T, 2C)
-    narrowed = ds_conv(
-        views, channels, name="mfp_align", depthwise_norm=depthwise_norm
-    )  # (F, T, C)
+    hmf = _view(views, time=True, name="mfp_hmf")(x) if horizontal else x
+    vmf = _view(views, frequency=True, name="mfp_vmf")(x) if vertical else x
+    both = keras.layers.Concatenate(name="mfp_views")([hmf, vmf])  # (F, T, 2C)
+    narrowed = ds_conv(both, channels, name="mfp_align", depthwise_norm=depthwise_norm)  # (F, T, C)
     summed = keras.layers.Add(name="mfp_skip")([narrowed, x])
     return ds_conv(summed, channels, name="mfp_out", depthwise_norm=depthwise_norm)  # (F, T, C)
 
 
 def diagonal_feature_processing(
-    x: tf.Tensor, *, centre: bool = True, eca: bool = True, depthwise_norm: bool = False
+    x: tf.Tensor,
+    *,
+    centre: bool = True,
+    eca: bool = True,
+    views: str = "mirror",
+    depthwise_norm: bool = False,
 ) -> tf.Tensor:
     """DFP (equation 6): rotate the map by 180 degrees, convolve (CB), weight the channels (ECA).
 
@@ -93,6 +100,7 @@ def diagonal_feature_processing(
         x: map of shape (batch, F, T, C).
         centre: mirror both axes (CSF); if False, the branch gets X itself.
         eca: weight the channels.
+        views: see :class:`Design`.
         depthwise_norm: also normalise inside the DSConv.
 
     Returns:
@@ -100,9 +108,15 @@ def diagonal_feature_processing(
     """
     # The converter orders branches by name. "turn" sorts after "mfp", so this small branch runs
     # when MFP's wide maps have been freed, and the arena is a tenth smaller.
-    x_csf = Mirror(time=True, frequency=True, name="turn_csf")(x) if centre else x
+    x_csf = _view(views, time=True, frequency=True, name="turn_csf")(x) if centre else x
     features = ds_conv(x_csf, x.shape[-1], name="dfp_cb", depthwise_norm=depthwise_norm)
     return EfficientChannelAttention(name="dfp_eca")(features) if eca else features
+
+
+def _view(kind: str, *, time: bool = False, frequency: bool = False, name: str) -> Layer:
+    if kind == "mirror":
+        return Mirror(time=time, frequency=frequency, name=name)
+    return Rearranged(kind, time=time, frequency=frequency, name=name)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,6 +140,8 @@ class Design:
         csf: centre-symmetric mirror in DFP (table 5).
         vmf: frequency mirror in MFP (table 5).
         hmf: time mirror in MFP (table 5).
+        views: ``mirror``, or a control that puts the ``shuffle`` or the ``shift`` of
+            :class:`.Rearranged` in place of each mirror (docs/mirror_attention.md).
         time_padding: pad maps in time; without it the network streams at the cost of one column
             of each layer (docs/streaming.md). The mirror attention needs it.
 
@@ -147,6 +163,7 @@ class Design:
     csf: bool = True
     vmf: bool = True
     hmf: bool = True
+    views: str = "mirror"
     time_padding: bool = True
 
     def __post_init__(self) -> None:
@@ -163,17 +180,19 @@ class Design:
 
 def mirror_attention(x: tf.Tensor, design: Design) -> tf.Tensor:
     """MA: MFP times DFP (equation 7), plus X; (batch, F, T, C) throughout."""
-    norm = design.depthwise_norm
+    views, norm = design.views, design.depthwise_norm
     branches = []
     if design.mfp:
         branches.append(
             mirror_feature_processing(
-                x, horizontal=design.hmf, vertical=design.vmf, depthwise_norm=norm
+                x, horizontal=design.hmf, vertical=design.vmf, views=views, depthwise_norm=norm
             )
         )
     if design.dfp:
         branches.append(
-            diagonal_feature_processing(x, centre=design.csf, eca=design.eca, depthwise_norm=norm)
+            diagonal_feature_processing(
+                x, centre=design.csf, eca=design.eca, views=views, depthwise_norm=norm
+            )
         )
     if len(branches) == 2:
         branches = [keras.layers.Multiply(name="ma_product")(branches)]  # equation 7
