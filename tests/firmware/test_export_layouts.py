@@ -8,7 +8,6 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 import xml.etree.ElementTree as ElementTree
 import zipfile
 from pathlib import Path
@@ -33,7 +32,7 @@ from exported_library import (
 from firmware_helpers import APPS, FRAMES, random_features
 from refusals import refuses
 
-from m3net_tf import __version__, cli
+from m3net_tf import __version__
 from m3net_tf.audio.datasets.audio import to_pcm16
 from m3net_tf.audio.frontend import frontend_preset, write_c_tables
 from m3net_tf.audio.frontend.fixed import fixed_features_int8
@@ -340,13 +339,9 @@ def test_wrong_names_and_exports(library_bundle, tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["old"]
 
 
-def test_the_command_refuses_a_layout_before_it_works(tmp_path, monkeypatch, capsys):
-    words = ["m3net", "export", str(tmp_path / "no_run"), "--layout", "keil"]
-    monkeypatch.setattr(sys, "argv", words)
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
-    assert stop.value.code == 2
-    assert "'keil' is unknown: choose from c, cmsis-pack" in capsys.readouterr().err
+def test_the_command_refuses_a_layout_before_it_works(tmp_path, m3net):
+    status, _, error = m3net("export", tmp_path / "no_run", "--layout", "keil")
+    assert status == 2 and "'keil' is unknown: choose from c, cmsis-pack" in error
 
 
 def test_any_name_becomes_one_that_tools_take(library_bundle):

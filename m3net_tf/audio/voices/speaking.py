@@ -35,7 +35,8 @@ from m3net_tf.system.threads import WORKERS, map_ahead
 RECORD_NAME = "voices.json"
 NEAR_FOLDER = "_near_"
 _VALIDATION_SHARE = 0.2
-_RATES, _PITCHES = (0.8, 1.25), (0.85, 1.2)
+_RATES, _PITCHES = (0.75, 1.25), (0.85, 1.2)
+_INTONATIONS = ("", ".", "?", "!")  # signs that change the melody of most synthesisers
 _LEVEL_DB = -26.0
 _LOUDEST = 0.98
 _SILENT_DB, _MARGIN_S = -45.0, 0.05  # of the loudest 10 ms; left at both ends
@@ -49,7 +50,7 @@ class SpokenClip:
 
     Attributes:
         path: file in the folder.
-        text: what is spoken.
+        text: what is spoken, with a sign that draws its intonation.
         phonemes: in IPA; '' if the synthesiser chose them.
         kind: ``phrase``, or the kind of a near phrase.
         synthesiser: program.
@@ -340,7 +341,7 @@ def _plan(
     spoken_as: Mapping[tuple[str, str], Pronunciation],
     rng: np.random.Generator,
 ) -> Iterator[_Planned]:
-    """Draw the speaker, voice, tempo and pitch of each line.
+    """Draw the speaker, voice, tempo, pitch and intonation of each line.
 
     A synthesiser speaks in proportion to the square root of its speakers, so that neither a few
     natural voices nor a hundred similar ones are lost among the others.
@@ -361,6 +362,7 @@ def _plan(
         rate, pitch = (
             round(low * (high / low) ** rng.random(), 2) for low, high in (_RATES, _PITCHES)
         )
+        sign = _INTONATIONS[int(rng.integers(len(_INTONATIONS)))]
         own = speaker.synthesiser
         pronunciation = line.pronunciation
         if line.kind == "phrase":
@@ -369,7 +371,7 @@ def _plan(
         yield _Planned(
             SpokenClip(
                 path=f"{folder_name}/{own.name}_{voice_name}_{number:05d}.wav",
-                text=line.text,
+                text=line.text if pronunciation else line.text + sign,
                 phonemes=ipa_text(pronunciation),
                 kind=line.kind,
                 synthesiser=own.name,
