@@ -148,7 +148,7 @@ docs: setup ## compare README and docs with the tree, and make the site build/si
 coverage: setup ## lines of the portable firmware that the tests on the host run, a table
 	$(VENV)/bin/python tests/firmware/host_coverage.py
 
-mutations: setup ## break the tree in ten ways, each of which its test must catch
+mutations: setup ## break the tree in eleven ways, each of which its test must catch
 	$(VENV)/bin/python tests/mutations.py
 
 faults: setup ## kill, fill disks, truncate files ..., then resume: the same results, or one line

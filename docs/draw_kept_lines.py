@@ -48,6 +48,7 @@ def lines_of(stream: Stream, tensor: Tensor, new: list[tuple[int, int]]) -> list
 def rows_of(graph: Graph) -> list[tuple[str, list[str]]]:
     """A name and the kinds of lines for the input and each layer that streams."""
     stream = Stream(graph, AXIS, HOP)
+    stream.drop_cheap_lines()
     (source,) = graph.inputs
     flow = stream.flows[source]
     rows = [("input", lines_of(stream, source, [(flow.lines - HOP, flow.lines)]))]

@@ -9,11 +9,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 from browser import Page, find_chromium, opened_browser
 
+from m3net_tf import cli
 from m3net_tf.audio.frontend import FrontendConfig
 from m3net_tf.export.manifest import (
     Arena,
@@ -151,6 +153,32 @@ def tiny_run(
                 patch.setenv("M3NET_CACHE", str(session_cache))
                 train(tiny_recipe(), trained)
     return Path(shutil.copytree(trained, tmp_path_factory.mktemp("runs") / "tiny"))
+
+
+class Typed(NamedTuple):
+    """What a command ended with: its exit status, output and error output."""
+
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def m3net(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Typed]:
+    """Run ``m3net WORDS``."""
+
+    def call(*words: object) -> Typed:
+        monkeypatch.setattr(sys, "argv", ["m3net", *map(str, words)])
+        status: object = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            status = stop.code or 0
+        return Typed(status, *capsys.readouterr())
+
+    return call
 
 
 @pytest.fixture

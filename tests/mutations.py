@@ -119,6 +119,13 @@ MUTATIONS: tuple[Mutation, ...] = (
         "return at[1] | ((uint32_t)at[0] << 8);",
         f"{_HOST}test_random_and_mutated_job_images",
     ),
+    Mutation(
+        "kept-line", "a stream moves all kept lines of a tensor on but the newest",
+        "m3net_tf/compiler/streaming/push.py",
+        "[view, line * lines, line * flow.shift]",
+        "[view, line * (lines - 1), line * flow.shift]",
+        "tests/compiler/test_streaming.py::test_a_state_for_each_phase_decides_more_often",
+    ),
 )  # fmt: skip
 
 

@@ -35,6 +35,7 @@ def test_missing_things_have_a_fix(offline, monkeypatch, tmp_path):
     assert checks["tools for firmware (cortex_m)"].state == "missing"
     assert checks["tools for firmware (riscv)"].state == "optional"
     assert checks["qemu-system-arm"].fix == "apt-get install qemu-system-arm"
+    assert checks["speech"].fix == "apt-get install espeak-ng"
     assert checks["sources of TFLM"].detail == "nobody answers"
     assert checks["sources of TFLM"].state == checks["renode"].state == "optional"
     assert "not writable" in checks["cache"].detail

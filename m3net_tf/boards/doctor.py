@@ -62,8 +62,8 @@ class Check:
 
 
 def run_checks() -> list[Check]:
-    """Check packages, compilers, emulators, sources, serial ports and disk space."""
-    return [*_packages(), *_tools(), *_emulators(), *_sources(), _ports(), *_disk()]
+    """Check packages, compilers, emulators, sources, voices, serial ports and disk space."""
+    return [*_packages(), *_tools(), *_emulators(), *_sources(), _voices(), _ports(), *_disk()]
 
 
 def _packages() -> Iterator[Check]:
@@ -158,6 +158,16 @@ def _sources() -> Iterator[Check]:
     else:
         count = len(library_sources())
         yield Check("sources of TFLM", "ok", f"{count} repositories in the cache or reachable")
+
+
+def _voices() -> Check:
+    try:
+        from m3net_tf.audio.voices.synthesis import available
+
+        names = [synthesiser.name for synthesiser in available()]
+    except (M3NetError, ImportError):  # a package that is missing is reported with the packages
+        return Check("speech", "optional", "espeak-ng, for wake", "apt-get install espeak-ng")
+    return Check("speech", "ok", ", ".join(names))
 
 
 def _ports() -> Check:

@@ -17,7 +17,7 @@ __all__ = ["app", "main"]
 
 # Importing a group registers its commands, in the order of the help.
 for _group in (
-    *("starter", "training", "pages", "export", "deploy", "compiler", "device"),
+    *("starter", "wake", "training", "pages", "export", "deploy", "compiler", "device"),
     *("runtime", "data", "models", "doctor"),
 ):
     importlib.import_module(f"m3net_tf.cli.{_group}")

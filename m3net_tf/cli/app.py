@@ -12,7 +12,7 @@ from m3net_tf import __version__
 from m3net_tf.cli.output import say
 
 _SECTIONS = {
-    "Train": ("init", "train", "evaluate", "quantize", "report", "model"),
+    "Train": ("init", "wake", "train", "evaluate", "quantize", "report", "model"),
     "Deploy": ("demo", "export", "compile", "firmware", "emulate", "footprint", "classify"),
     "Boards": ("flash", "monitor", "device", "matrix"),
     "Data": ("data",),

@@ -74,6 +74,10 @@ def export_command(
         int | None,
         typer.Option(min=1, max=16, help="Words that the board learns by m3net device enrol."),
     ] = None,
+    stream: Annotated[
+        bool | None,
+        typer.Option("--stream/--no-stream", help="Live detection streams; default: if it pays."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Quantise a trained run to int8, write everything that firmware needs, and certify it.
@@ -98,10 +102,17 @@ def export_command(
             from m3net_tf.export.from_file import export_file
 
             bundle = export_file(
-                source, folder, log, engine, recipe=recipe, labels=labels, enrolment_slots=enrol
+                source,
+                folder,
+                log,
+                engine,
+                recipe=recipe,
+                labels=labels,
+                enrolment_slots=enrol,
+                stream=stream,
             )
         else:
-            bundle = _export_run(source, folder, data_dir, engine, log)
+            bundle = _export_run(source, folder, data_dir, engine, log, stream)
         certificate = _certified(bundle, board, folder, engine, log)
         layouts = [str(write_layout(bundle, name, folder / "layouts")) for name in layout or ()]
     if as_json:
@@ -202,6 +213,7 @@ def _export_run(
     data_dir: Path | None,
     engine: Engine,
     log: Log,
+    stream: bool | None,
 ) -> Bundle:
     from m3net_tf.export.ready import has_int8_network, packed_network, require_clips
     from m3net_tf.training import Run
@@ -213,8 +225,9 @@ def _export_run(
         if tflite := packed_network(run):
             from m3net_tf.export.from_file import export_file
 
-            return export_file(tflite, folder, log, engine, detector_path=run.detector_path)
+            path = run.detector_path
+            return export_file(tflite, folder, log, engine, detector_path=path, stream=stream)
         require_clips(run)
     from m3net_tf.export import export_run  # loads TensorFlow
 
-    return export_run(run, data_dir, target, log, engine)
+    return export_run(run, data_dir, target, log, engine, stream)

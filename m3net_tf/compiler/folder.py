@@ -167,4 +167,5 @@ def _push_lines(push: PushFacts) -> Iterator[str]:
     yield _push_line(push)
     for layer in push["layers"]:
         lines = f", {layer['lines']} of {layer['window_lines']} lines" if layer["lines"] else ""
-        yield f"    {layer['name']}: {layer['state']}{lines}"
+        kept = f", {layer['kept_bytes']} bytes stay" if layer["kept_bytes"] else ""
+        yield f"    {layer['name']}: {layer['state']}{lines}{kept}"

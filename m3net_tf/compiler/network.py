@@ -40,6 +40,7 @@ class StreamedLayer:
         window_lines: of the whole window; 0 if it has no lines.
         products: multiply-accumulate operations of a push.
         window_products: of the whole window.
+        kept_bytes: of its output's lines, which stay from push to push.
     """
 
     name: str
@@ -48,6 +49,7 @@ class StreamedLayer:
     window_lines: int
     products: int
     window_products: int
+    kept_bytes: int
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -15,10 +16,12 @@ from m3net_tf.evaluation.scoring import TallyFigures
 from m3net_tf.evaluation.tuning import Recording, operating_points, total, tune
 from m3net_tf.export import Bundle
 from m3net_tf.export.from_run import detector_of_run
+from m3net_tf.runtime.desktop import load_streamed
 from m3net_tf.runtime.detector_config import DetectorConfig, save_detector
-from m3net_tf.runtime.recognizer import Pcm, listen
+from m3net_tf.runtime.recognizer import Model, Pcm, listen
+from m3net_tf.runtime.sound import pcm_chunks
 from m3net_tf.system.artifacts import Provenance, provenance, write_json, write_text
-from m3net_tf.system.errors import ConfigError
+from m3net_tf.system.errors import ConfigError, FirmwareError
 from m3net_tf.system.locks import writes_into
 from m3net_tf.system.progress import Log, silent
 from m3net_tf.training.checks import HELD_OUT, require_held_out
@@ -86,6 +89,7 @@ def evaluate_streaming(
     split: str = "test",
     target_false_accepts_per_hour: float | None = None,
     scenes: SceneSettings | None = None,
+    hours_without: Mapping[str, Sequence[Path]] | None = None,
     log: Log = silent,
 ) -> StreamingResult:
     """Measure live detection; with a target, first tune its settings on the validation split.
@@ -99,6 +103,7 @@ def evaluate_streaming(
         split: split of the report, ``validation`` or ``test``.
         target_false_accepts_per_hour: None measures the run's current settings.
         scenes: settings of the recordings.
+        hours_without: by split, sound files without any event that follow the scenes.
         log: receives progress lines.
 
     Returns:
@@ -114,17 +119,21 @@ def evaluate_streaming(
             f"the target of {target} false accepts per hour is out of range: give 0 or more"
         )
     scenes = scenes or SceneSettings()
+    without = hours_without or {}
     bundle = Bundle.load(run.folder / "export")
     dataset = run.dataset(data_dir)
     frames = bundle.manifest.frames
-    config = detector_of_run(run, bundle.network, frames, bundle.labels)
+    stream = True if bundle.manifest.push_columns else None
+    config = detector_of_run(run, bundle.network, frames, bundle.labels, stream)
     tuned_on = recording = None
     if target is not None:
-        recording = record(bundle, dataset, "validation", config, scenes, log)
+        recording = record(
+            bundle, dataset, "validation", config, scenes, without.get("validation", ()), log
+        )
         config = _tuned(recording, config, target, log)
         tuned_on = _summary(recording, config)
     if recording is None or split != "validation":
-        recording = record(bundle, dataset, split, config, scenes, log)
+        recording = record(bundle, dataset, split, config, scenes, without.get(split, ()), log)
     result: StreamingResult = {
         **_facts(run, bundle, dataset, split),
         "scenes": dataclasses.asdict(scenes),
@@ -179,9 +188,10 @@ def record(
     split: str,
     config: DetectorConfig,
     scenes: SceneSettings,
+    without: Sequence[Path] = (),
     log: Log = silent,
 ) -> Recording:
-    """Mix scenes of a split and run the int8 network over them.
+    """Mix scenes of a split, and run the int8 network over them and over sounds without events.
 
     Raises:
         ConfigError: the front end has another rate than the data set, or needs a whole clip.
@@ -201,11 +211,22 @@ def record(
         for scene in make_scenes(dataset, split, events, scenes):
             truth.extend(scene.events)
             yield scene.pcm
+        for path in without:
+            yield from pcm_chunks(path, frontend.sample_rate_hz)
 
     ungated = dataclasses.replace(config, gate_level=None)
-    tape = listen(frontend, bundle.run_reference, ungated, chunks())
+    tape = listen(frontend, fastest_engine(bundle, config), ungated, chunks())
     tolerance_s = config.window_columns * frontend.hop_s
-    return Recording(frontend, tape, tuple(truth), scenes.total_hours, tolerance_s)
+    hours = len(tape.levels) * frontend.hop_s / 3600 if without else scenes.total_hours
+    return Recording(frontend, tape, tuple(truth), hours, tolerance_s)
+
+
+def fastest_engine(bundle: Bundle, config: DetectorConfig) -> Model:
+    """The network hop by hop if it streams at the detector's pace; the bytes are the same."""
+    if bundle.manifest.push_columns == config.run_columns:
+        with contextlib.suppress(ConfigError, FirmwareError):  # no checkout or no C compiler
+            return load_streamed(bundle.tflite, config.run_columns)
+    return bundle.run_reference
 
 
 def _summary(recording: Recording, config: DetectorConfig) -> LiveFigures:

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from msgspec import Meta
 
 from m3net_tf.audio.datasets import AudioDataset, Clip, to_pcm16
+from m3net_tf.audio.datasets.loudness import active_part_s, at_level, decibels, loud_power
 from m3net_tf.audio.datasets.noise import coloured_noise
 from m3net_tf.audio.datasets.windows import loudest_windows
 from m3net_tf.audio.labels import is_silence
@@ -28,8 +29,6 @@ from m3net_tf.system.errors import ConfigError, DataError
 Audio = npt.NDArray[np.float32]
 Rng = np.random.Generator
 
-_FRAME_S = 0.02
-_ACTIVE_DB = 20.0  # frames at most this far below the loudest one count as sound
 _LEVEL_CLIPS = 64  # clips for the median level, to which the background is relative
 _SILENT_DB = -90.0
 _FADE_S = 0.05  # cross-fade between excerpts of background
@@ -155,7 +154,7 @@ def make_scenes(
     for index in range(settings.count):
         is_quiet = rng.random() < settings.quiet_share
         level_db = _SILENT_DB if is_quiet else median_db - rng.uniform(*settings.snr_db)
-        mix = _at_level(background(samples), level_db).astype(np.float64)
+        mix = at_level(background(samples), level_db).astype(np.float64)
         true_events = []
         at = round(rng.uniform(*settings.gap_s) * rate_hz)
         while at + dataset.info.clip_samples <= samples:
@@ -170,33 +169,12 @@ def make_scenes(
         yield Scene(to_pcm16(mix), tuple(true_events))
 
 
-def active_part_s(sound: Audio, rate_hz: int) -> tuple[float, float]:
-    """Start of a clip's first and end of its last loud frame, in seconds."""
-    powers = _frame_powers(sound, rate_hz)
-    loud = np.flatnonzero(powers >= powers.max() * 10 ** (-_ACTIVE_DB / 10))
-    step_s = round(_FRAME_S * rate_hz) / rate_hz
-    return float(loud[0] * step_s), float(min((loud[-1] + 1) * step_s, len(sound) / rate_hz))
-
-
-def _frame_powers(sound: Audio, rate_hz: int) -> npt.NDArray[np.float64]:
-    step = round(_FRAME_S * rate_hz)
-    padded = np.pad(sound.astype(np.float64), (0, -len(sound) % step))
-    return np.asarray(np.square(padded).reshape(-1, step).mean(axis=1))
-
-
 def _median_level_db(dataset: AudioDataset, clips: list[Clip]) -> float:
     """Median over clips of the level of their loudest third, in dBFS."""
     indices = np.linspace(0, len(clips) - 1, min(len(clips), _LEVEL_CLIPS)).astype(int)
-    levels = []
-    for i in indices:
-        powers = np.sort(_frame_powers(dataset.load(clips[i]), dataset.info.sample_rate_hz))
-        levels.append(powers[-max(1, len(powers) // 3) :].mean())
-    return 10 * math.log10(max(float(np.median(levels)), 1e-9))
-
-
-def _at_level(sound: Audio, level_db: float) -> Audio:
-    rms = math.sqrt(float(np.mean(np.square(sound, dtype=np.float64))))
-    return sound * np.float32(10 ** (level_db / 20) / rms) if rms > 0 else sound
+    rate_hz = dataset.info.sample_rate_hz
+    powers = [loud_power(dataset.load(clips[i]), rate_hz) for i in indices]
+    return decibels(float(np.median(powers)))
 
 
 def _evenly(rng: Rng, clips: list[Clip]) -> Iterator[Clip]:
@@ -226,7 +204,7 @@ def _background(rng: Rng, dataset: AudioDataset, clips: tuple[Clip, ...]) -> Cal
         group = groups[int(rng.integers(len(groups)))]
         mix, at = np.zeros(samples, np.float32), 0
         while at < samples:
-            excerpt = _at_level(dataset.read(group[int(rng.integers(len(group)))]), 0.0)
+            excerpt = at_level(dataset.read(group[int(rng.integers(len(group)))]), 0.0)
             fade = min(round(_FADE_S * dataset.info.sample_rate_hz), len(excerpt) // 2)
             ramp = np.sqrt(np.arange(1, fade + 1, dtype=np.float32) / (fade + 1))
             excerpt = excerpt.copy()

@@ -202,7 +202,7 @@ class Bundle:
         """Record an arena that was measured on a target, in the manifest and in ``model.h``."""
         self._set(dataclasses.replace(self.manifest, arena=Arena(arena_bytes, source)))
 
-    def set_engine(self, engine: Engine, log: Log = silent) -> None:
+    def set_engine(self, engine: Engine, log: Log = silent, stream: bool | None = None) -> None:
         """Change the engine: its arena, ``model.h``, and the files that the engine needs.
 
         Generated C that has changed since the export, or is of another release, is written again.
@@ -210,12 +210,14 @@ class Bundle:
         Args:
             engine: one of :data:`m3net_tf.compiler.engines.ENGINES`.
             log: receives lines of progress.
+            stream: whether live detection streams; None: where it pays.
 
         Raises:
-            ModelError: the compiler does not support an operator of the network.
+            ModelError: the compiler does not support an operator of the network, or live detection
+                cannot stream.
         """
         before = self.manifest
-        changed = with_pushes(dataclasses.replace(before, engine=engine), self.network)
+        changed = with_pushes(dataclasses.replace(before, engine=engine), self.network, stream)
         if changed == before and (engine != COMPILED or self._has_current_code()):
             return
         model = c_model(self.network, changed)
@@ -274,11 +276,23 @@ def c_model(network: Int8Network, manifest: Manifest) -> CModel:
     )
 
 
-def with_pushes(manifest: Manifest, network: Int8Network) -> Manifest:
-    """The manifest with the columns that each run pushes, which depend on engine and detector."""
+def with_pushes(manifest: Manifest, network: Int8Network, stream: bool | None) -> Manifest:
+    """The manifest with the columns that each run pushes, which depend on engine and detector.
+
+    Args:
+        manifest: has the engine and the detector.
+        network: the networks of the device.
+        stream: as for :func:`.pushes.push_columns`.
+
+    Raises:
+        ModelError: live detection cannot stream, but ``stream`` is true.
+    """
     columns = None
     if manifest.engine == COMPILED:
-        columns = push_columns(network, manifest.frontend, manifest.detector.run_columns)
+        run_columns = manifest.detector.run_columns
+        columns = push_columns(network, manifest.frontend, run_columns, stream)
+    elif stream:
+        raise ModelError(f"the engine {manifest.engine} cannot stream: leave out --stream")
     return dataclasses.replace(manifest, push_columns=columns)
 
 

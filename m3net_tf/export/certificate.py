@@ -109,7 +109,7 @@ class BoardFigures(TypedDict):
     name: str
     emulator: str
     firmware_sha256: str
-    cost: Mapping[str, Any]
+    cost: Mapping[str, object]
 
 
 class Comparison(Provenance):
@@ -118,7 +118,7 @@ class Comparison(Provenance):
     format: int
     scope: str
     network: NetworkId
-    frontend: Mapping[str, Any]
+    frontend: Mapping[str, object]
     frontend_sha256: str
     clips: ClipsFacts
     engine: Engine
@@ -207,7 +207,7 @@ class BoardAnswer:
     features: Int8 | None
     labels: npt.NDArray[np.int64] | None
     cost: Mapping[str, Any]
-    stream: Mapping[str, Any] | None = None
+    stream: Mapping[str, object] | None = None
 
 
 def read_vectors(bundle: Bundle) -> Expected:

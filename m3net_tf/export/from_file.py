@@ -43,6 +43,7 @@ def export_file(
     labels: str | Path | Sequence[str] | None = None,
     detector_path: Path | None = None,
     enrolment_slots: int | None = None,
+    stream: bool | None = None,
 ) -> Bundle:
     """Write everything that a device needs from a ``.tflite`` alone.
 
@@ -63,6 +64,7 @@ def export_file(
         detector_path: settings of live detection; default: ``detector.yaml`` in the folder.
         enrolment_slots: places for words that the board learns; the export then has the network
             without its softmax.
+        stream: whether live detection streams; None: where it pays.
 
     Raises:
         InUseError: another process writes into the folder.
@@ -87,10 +89,10 @@ def export_file(
     bundle = existing_export(target, log)
     if bundle and _is_current(bundle, network, metadata):
         log(f"{target} is already exported")
-        return update_export(bundle, detector, engine, log)
+        return update_export(bundle, detector, engine, log, stream)
     unplanned = _manifest(path, network, metadata, detector, engine)
     vectors = built_in_vectors(metadata.frontend, metadata.frames)
-    return write_export(target, unplanned, network, vectors, log)
+    return write_export(target, unplanned, network, vectors, log, stream)
 
 
 def _is_current(bundle: Bundle, network: Int8Network, metadata: Metadata) -> bool:

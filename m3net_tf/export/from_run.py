@@ -75,6 +75,7 @@ def export_run(
     folder: Path | None = None,
     log: Log = silent,
     engine: Engine = DEFAULT_ENGINE,
+    stream: bool | None = None,
 ) -> Bundle:
     """Quantise a trained run and write everything that a device needs.
 
@@ -97,6 +98,7 @@ def export_run(
         log: takes lines of progress.
         engine: one of :data:`m3net_tf.compiler.engines.ENGINES`, which the firmware uses by
             default.
+        stream: whether live detection streams; None: where it pays.
 
     Raises:
         InUseError: another process writes into the run.
@@ -110,8 +112,9 @@ def export_run(
     trained_sha256, choice = sha256_of(run.model_path.read_bytes()), chosen_network(run)
     if bundle := _current_export(folder, trained_sha256, choice, log):
         log(f"{folder} is already exported")
-        detector = detector_of_run(run, bundle.network, bundle.manifest.frames, bundle.labels)
-        return update_export(bundle, detector, engine, log)
+        frames = bundle.manifest.frames
+        detector = detector_of_run(run, bundle.network, frames, bundle.labels, stream)
+        return update_export(bundle, detector, engine, log, stream)
     if choice:
         content = _chosen(run, model, data_dir, choice, log)
     else:
@@ -122,12 +125,14 @@ def export_run(
         content.info,
         content.network,
         calibration=content.calibration,
-        detector=detector_of_run(run, content.network, model.input_shape[2], content.info.labels),
+        detector=detector_of_run(
+            run, content.network, model.input_shape[2], content.info.labels, stream
+        ),
         quantization=Quantization(content.method, chosen=choice is not None),
         trained_model_sha256=trained_sha256,
         engine=engine,
     )
-    return write_export(folder, unplanned, content.network, content.vectors, log)
+    return write_export(folder, unplanned, content.network, content.vectors, log, stream)
 
 
 def _current_export(
@@ -260,7 +265,11 @@ def _is_current(bundle: Bundle, trained_sha256: str, choice: Choice | None) -> b
 
 
 def detector_of_run(
-    run: Run, network: Int8Network, frames: int, labels: Sequence[str]
+    run: Run,
+    network: Int8Network,
+    frames: int,
+    labels: Sequence[str],
+    stream: bool | None = None,
 ) -> DetectorConfig:
     """Settings of live detection of a run: its ``detector.yaml``, else its network's defaults.
 
@@ -270,5 +279,5 @@ def detector_of_run(
     """
     frontend = run.recipe().frontend
     return saved_detector(run.detector_path, frontend, frames, labels) or default_detector(
-        network, frontend, column_count(frontend, frames), labels
+        network, frontend, column_count(frontend, frames), labels, stream
     )

@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from m3net_tf.audio.frontend import FrontendConfig
-from m3net_tf.compiler.network import compile_network
+from m3net_tf.compiler.network import CompiledNetwork, compile_network
 from m3net_tf.compiler.streaming.network import stream_network
 from m3net_tf.runtime.detector_config import DetectorConfig
 from m3net_tf.runtime.network import Int8Network
@@ -24,38 +24,72 @@ _MOST_ARENAS = 2
 
 
 def push_columns(
-    network: Int8Network, frontend: FrontendConfig, run_columns: int | None = None
+    network: Int8Network,
+    frontend: FrontendConfig,
+    run_columns: int | None = None,
+    stream: bool | None = None,
 ) -> int | None:
-    """Columns that each run of live detection pushes.
+    """Columns that each run of live detection pushes; None if it runs whole windows.
 
     Args:
         network: the networks of the device.
         frontend: front-end settings.
         run_columns: columns of the detector from one run to the next; default: the fewest that all
             strides in time divide.
+        stream: whether it streams; None: where it pays.
 
-    Returns:
-        None if streaming does not pay; and for raw samples, for networks with 16-bit activations,
-        and for DiffRes, which warps the whole window.
+    Raises:
+        ModelError: it cannot stream, but ``stream`` is true.
     """
-    if network.warp or frontend.kind == "waveform":
+    if stream is False:
         return None
     try:
-        streamed = stream_network(network.tflite, TIME_AXIS, run_columns)
-    except ModelError:
+        streamed = _streamed(network, frontend, run_columns)
+    except ModelError as error:
+        if stream:
+            raise ModelError(
+                f"live detection cannot stream ({error}); without --stream it runs whole windows"
+            ) from None
         return None
+    assert streamed.push is not None
+    return streamed.push.hop if stream or _pays(streamed, network) else None
+
+
+def _streamed(
+    network: Int8Network, frontend: FrontendConfig, run_columns: int | None
+) -> CompiledNetwork:
+    if network.warp:
+        raise ModelError("DiffRes warps the whole window")
+    if frontend.kind == "waveform":
+        raise ModelError("the network takes raw samples")
+    streamed = stream_network(network.tflite, TIME_AXIS)
+    if streamed.graph.inputs[0].dtype != "int8":
+        raise ModelError("the network has 16-bit activations")
+    assert streamed.push is not None
+    if run_columns is None:
+        return streamed
+    if run_columns % streamed.push.hop:
+        raise ModelError(
+            f"the detector's run_columns is {run_columns}: give a multiple of {streamed.push.hop} "
+            "in detector.yaml"
+        )
+    return stream_network(network.tflite, TIME_AXIS, run_columns)
+
+
+def _pays(streamed: CompiledNetwork, network: Int8Network) -> bool:
     push = streamed.push
     assert push is not None
-    if streamed.graph.inputs[0].dtype != "int8":
-        return None
     if push.products > _MOST_SHARE * push.window_products:
-        return None
-    window_bytes = compile_network(network.tflite).arena_bytes
-    return push.hop if streamed.arena_bytes <= _MOST_ARENAS * window_bytes else None
+        return False
+    return streamed.arena_bytes <= _MOST_ARENAS * compile_network(network.tflite).arena_bytes
 
 
 def default_detector(
-    network: Int8Network, frontend: FrontendConfig, window_columns: int, labels: Sequence[str]
+    network: Int8Network,
+    frontend: FrontendConfig,
+    window_columns: int,
+    labels: Sequence[str],
+    stream: bool | None = None,
 ) -> DetectorConfig:
     """:meth:`.DetectorConfig.default`, with fewer columns between runs if the network then streams.
 
@@ -64,11 +98,15 @@ def default_detector(
         frontend: front-end settings.
         window_columns: columns of the network's input.
         labels: class names in the order of the outputs.
+        stream: as for :func:`push_columns`.
+
+    Raises:
+        ModelError: as :func:`push_columns`.
     """
     detector = DetectorConfig.default(frontend, window_columns, labels)
-    least = push_columns(network, frontend)
+    least = push_columns(network, frontend, stream=stream)
     if least is None:
         return detector
     multiple = max(least, detector.run_columns // least * least)
-    streams = push_columns(network, frontend, multiple) is not None
+    streams = push_columns(network, frontend, multiple, stream) is not None
     return dataclasses.replace(detector, run_columns=multiple) if streams else detector

@@ -105,10 +105,11 @@ def update_export(
     detector: DetectorConfig,
     engine: Engine,
     log: Log,
+    stream: bool | None = None,
 ) -> Bundle:
     """An existing export with another engine and other settings of live detection."""
-    bundle.set_engine(engine, log)
     bundle.set_detector(detector, log)
+    bundle.set_engine(engine, log, stream)
     bundle.describe()  # exports of earlier releases have no metadata
     return bundle
 
@@ -138,6 +139,7 @@ def write_export(
     network: Int8Network,
     vectors: Vectors,
     log: Log,
+    stream: bool | None = None,
 ) -> Bundle:
     """Write the export atomically; it replaces an earlier one.
 
@@ -147,12 +149,14 @@ def write_export(
         network: the networks of the device.
         vectors: sounds for the test vectors.
         log: receives lines of progress.
+        stream: whether live detection streams; None: where it pays.
 
     Raises:
-        ModelError: the engine does not support an operator of the network.
+        ModelError: the engine does not support an operator of the network, or live detection
+            cannot stream.
         ConfigError: the front end has a form that the device code lacks.
     """
-    unplanned = with_pushes(unplanned, network)
+    unplanned = with_pushes(unplanned, network, stream)
     arena, compiled = engine_arena(c_model(network, unplanned), network, unplanned.engine, log)
     manifest = dataclasses.replace(unplanned, arena=arena)
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -107,7 +107,7 @@ class WarpConfig:
         most = _POSITION_ONE - 1
         return np.clip(np.round(encoding * _POSITION_ONE), -most, most).astype(np.int16)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Plain values, for the manifest."""
         return dataclasses.asdict(self)
 

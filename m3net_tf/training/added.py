@@ -73,13 +73,16 @@ def read_added(run: Path) -> tuple[AddedClip, ...]:
     return tuple(AddedClip(**{name: row[name] for name in names}) for row in rows)
 
 
-def with_added(dataset: AudioDataset, run: Path, *, windows: bool = False) -> AudioDataset:
+def with_added(
+    dataset: AudioDataset, run: Path, *, windows: bool = False, times: int = 1
+) -> AudioDataset:
     """A run's data set with its added training clips; validation and test are unchanged.
 
     Args:
         dataset: the data set.
         run: folder of the run.
         windows: use longer clips window by window, as the data set does.
+        times: how often each added clip occurs, under names of its own.
     """
     added = _clips(run, "train", dataset.info.clip_s if windows else None)
     if not added:
@@ -87,7 +90,12 @@ def with_added(dataset: AudioDataset, run: Path, *, windows: bool = False) -> Au
     clips = len({clip.whole or clip.clip_id for clip in added})
     protocol = f"{dataset.info.protocol} (with {clips} added training clips)"
     info = dataclasses.replace(dataset.info, protocol=protocol)
-    return dataclasses.replace(dataset, info=info, clips=(*dataset.clips, *added))
+    again = [
+        dataclasses.replace(clip, clip_id=f"{clip.clip_id}#{time}")
+        for time in range(2, times + 1)
+        for clip in added
+    ]
+    return dataclasses.replace(dataset, info=info, clips=(*dataset.clips, *added, *again))
 
 
 def held_out_added(
@@ -151,8 +159,10 @@ def find_added(
     ]
 
 
-def _placed(clips: Sequence[AddedClip], dataset: AudioDataset) -> list[AddedClip]:
-    """The clips in their splits: a quarter of the new recordings is held out.
+def _placed(
+    clips: Sequence[AddedClip], dataset: AudioDataset, *, hold_out: bool
+) -> list[AddedClip]:
+    """The clips in their splits: with ``hold_out`` a quarter of the new recordings is held out.
 
     So is at least one recording of each class with several. A recording of the data set or of the
     former run stays on its side.
@@ -162,9 +172,10 @@ def _placed(clips: Sequence[AddedClip], dataset: AudioDataset) -> list[AddedClip
         if clip.split and split_of.get(clip.group) != "test":
             split_of[clip.group] = clip.split
     new = [clip for clip in clips if clip.group not in split_of]
-    held_out = held_out_groups(
-        [clip.group for clip in new], [clip.label for clip in new], HELD_OUT_SHARE, seed=0
-    )
+    held_out: set[str] = set()
+    if hold_out:
+        groups, labels = [clip.group for clip in new], [clip.label for clip in new]
+        held_out = held_out_groups(groups, labels, HELD_OUT_SHARE, seed=0)
     split_of |= {clip.group: "test" if clip.group in held_out else "train" for clip in new}
     return [dataclasses.replace(clip, split=clip.split or split_of[clip.group]) for clip in clips]
 
@@ -240,16 +251,18 @@ def copy_added(
     log: Log,
     *,
     windows: bool = False,
+    hold_out: bool = True,
 ) -> None:
     """Copy added clips into a run, at the data set's rate; a run that has them keeps them.
 
     Args:
-        clips: result of :func:`find_added`, of which whole recordings are held out.
+        clips: result of :func:`find_added`.
         dataset: data set of the run, without them.
         run: folder of the run.
         former: the run that it starts from, which has the clips that were added before.
         log: receives a line on clips that are cut.
         windows: use longer clips window by window instead.
+        hold_out: hold out a quarter of the new recordings.
 
     Raises:
         ConfigError: clips of the data set may have several labels.
@@ -262,7 +275,7 @@ def copy_added(
         )
     if (run / _FOLDER).is_dir():
         return
-    clips = _placed(clips, dataset)
+    clips = _placed(clips, dataset, hold_out=hold_out)
     _require_new(clips, dataset)
     run.mkdir(parents=True, exist_ok=True)
     rate_hz, cut = dataset.info.sample_rate_hz, 0

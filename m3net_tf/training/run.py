@@ -48,6 +48,13 @@ def load_section(section: DatasetSection, data_dir: Path | None, log: Log = sile
     return with_training_share(dataset, section.training_share, section.seed)
 
 
+def with_added_of(recipe: Recipe, dataset: AudioDataset, run: Path) -> AudioDataset:
+    """:func:`.with_added` with the settings of a recipe."""
+    return with_added(
+        dataset, run, windows=recipe.dataset.in_windows, times=recipe.fine_tuning.add_times
+    )
+
+
 @dataclasses.dataclass(frozen=True)
 class DataSource:
     """Where the clips of a training are.
@@ -194,8 +201,7 @@ class Run:
                 dataset = load_sharded_dataset(shards)
             else:
                 dataset = load_recipe_dataset(self.recipe(), self.data_folder(data_dir))
-            windows = self.recipe().dataset.in_windows
-            self._loaded[data_dir] = with_added(dataset, self.folder, windows=windows)
+            self._loaded[data_dir] = with_added_of(self.recipe(), dataset, self.folder)
         return self._loaded[data_dir]
 
     def check(self, data_dir: Path | None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from m3net_tf.system.conversion import Positive, Share, check_values
+from m3net_tf.system.conversion import AtLeastOne, Positive, Share, check_values
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.training.sections import newer
 
@@ -48,13 +48,19 @@ class FineTuningSection:
         freeze: name prefixes of layers that are not trained.
         add: folders of labelled clips, one folder for each class, that are added to the run's
             clips. The classes are the run's, so the head is kept. See ``m3net train --add``.
+        add_times: how often each added training clip is drawn in an epoch, each time with an
+            augmentation of its own, so that a few clips count beside thousands.
+        hold_out: hold out a quarter of the added recordings, which tests what was gained.
     """
 
     run: str | None = None
     freeze: tuple[str, ...] = ()
     add: tuple[str, ...] = newer(())
+    add_times: AtLeastOne = newer(1)
+    hold_out: bool = newer(True)
 
     def __post_init__(self) -> None:
+        check_values(self, "fine_tuning")
         for key in ("freeze", "add"):
             if getattr(self, key) and not self.run:
                 raise ConfigError(f"fine_tuning.{key} needs trained layers: name fine_tuning.run")

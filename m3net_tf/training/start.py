@@ -20,12 +20,17 @@ from m3net_tf.training.added import (
     copy_added,
     find_added,
     require_unchanged,
-    with_added,
 )
 from m3net_tf.training.checks import check_training, require_streamable
 from m3net_tf.training.member import Member
 from m3net_tf.training.recipe import Recipe, load_recipe
-from m3net_tf.training.run import DataSource, Run, linked_run, load_recipe_dataset
+from m3net_tf.training.run import (
+    DataSource,
+    Run,
+    linked_run,
+    load_recipe_dataset,
+    with_added_of,
+)
 from m3net_tf.training.run_metrics import RunMetrics
 from m3net_tf.training.stopping import AfterEpoch
 
@@ -108,7 +113,7 @@ def train_member(
     run = Run(folder)
     dataset, source = _data_of(recipe, run, data_dir, shards, log)
     if recipe.fine_tuning.add:
-        dataset = with_added(dataset, folder, windows=recipe.dataset.in_windows)
+        dataset = with_added_of(recipe, dataset, folder)
     from m3net_tf.system.keras import use_threads
     from m3net_tf.training.distribution import strategy_for
     from m3net_tf.training.trainer import run_epochs
@@ -153,9 +158,17 @@ def prepare(
     dataset, source = _data_of(recipe, run, data_dir, shards, log)
     check_training(recipe, dataset)
     if added:
-        former, windows = linked_run(recipe.fine_tuning.run), recipe.dataset.in_windows
-        copy_added(added, dataset, folder, former.folder, log, windows=windows)
-        dataset = with_added(dataset, folder, windows=recipe.dataset.in_windows)
+        former = linked_run(recipe.fine_tuning.run)
+        copy_added(
+            added,
+            dataset,
+            folder,
+            former.folder,
+            log,
+            windows=recipe.dataset.in_windows,
+            hold_out=recipe.fine_tuning.hold_out,
+        )
+        dataset = with_added_of(recipe, dataset, folder)
     log(f"{dataset.info.name}: {protocol_statement(dataset)}")
     for statement in (silence_statement(dataset), cut_statement(dataset)):
         if statement:

@@ -2,26 +2,10 @@
 """The command line as a user meets it: exit status, one line of error, nothing half-written."""
 
 import json
-import sys
 
 import numpy as np
 import pytest
 import soundfile
-
-from m3net_tf import cli
-
-
-def run(monkeypatch, capsys, *arguments):
-    """Run ``m3net ARGUMENTS``; returns exit status, output, error output."""
-    monkeypatch.setattr(sys, "argv", ["m3net", *map(str, arguments)])
-    try:
-        cli.main()
-        status = 0
-    except SystemExit as stop:
-        status = stop.code or 0
-    caught = capsys.readouterr()
-    return status, caught.out, caught.err
-
 
 RECIPE = """
 dataset: {name: synth, options: {clips_per_class: 12}}
@@ -56,12 +40,10 @@ def recipe(tmp_path):
         (["data", "info", "speech_commands", "--data-dir", "{tmp}/void"], ["void"]),
     ],
 )
-def test_user_errors_are_one_line_with_status_2(
-    monkeypatch, capsys, tmp_path, recipe, arguments, named
-):
+def test_user_errors_are_one_line_with_status_2(m3net, tmp_path, recipe, arguments, named):
     arguments = [text.format(tmp=tmp_path) for text in arguments]
     before = sorted(tmp_path.rglob("*"))
-    status, _, err = run(monkeypatch, capsys, *arguments)
+    status, _, err = m3net(*arguments)
     assert status == 2
     assert err.startswith("error: ") and err.count("\n") == 1
     for word in named:
@@ -80,56 +62,54 @@ def test_user_errors_are_one_line_with_status_2(
         ("quantization", "quantization: {colour: red}"),
     ],
 )
-def test_unknown_key_names_section_and_known_keys(monkeypatch, capsys, tmp_path, section, text):
+def test_unknown_key_names_section_and_known_keys(m3net, tmp_path, section, text):
     path = tmp_path / "bad.yaml"
     base = {line.split(":")[0]: line for line in RECIPE.strip().splitlines()}
     base[text.split(":")[0]] = text
     path.write_text("\n".join(base.values()))
-    status, _, err = run(monkeypatch, capsys, "train", path, "--run", tmp_path / "run")
+    status, _, err = m3net("train", path, "--run", tmp_path / "run")
     assert status == 2
     assert "'colour'" in err and f"'{section}'" in err and "known keys are" in err
     assert "bad.yaml" in err
     assert not (tmp_path / "run").exists()
 
 
-def test_dataset_errors_leave_nothing_that_looks_trained(monkeypatch, capsys, tmp_path):
+def test_dataset_errors_leave_nothing_that_looks_trained(m3net, tmp_path):
     path = tmp_path / "words.yaml"
     path.write_text("dataset: {name: speech_commands}\nmodel: {name: m3net}\n")
-    status, _, err = run(
-        monkeypatch, capsys, "train", path, "--run", tmp_path / "run", "--data-dir", tmp_path / "no"
-    )
+    status, _, err = m3net("train", path, "--run", tmp_path / "run", "--data-dir", tmp_path / "no")
     assert status == 2 and str(tmp_path / "no") in err
     assert not (tmp_path / "run").exists()
 
 
-def test_model_info_json(monkeypatch, capsys):
+def test_model_info_json(m3net):
     arguments = ["model", "info", "m3net", "--preset", "paper", "--json"]
-    status, out, _ = run(monkeypatch, capsys, *arguments)
+    status, out, _ = m3net(*arguments)
     facts = json.loads(out)
     assert status == 0
     assert facts["input_shape"] == [256, 256, 3]
     assert facts["parameters"] == sum(layer["parameters"] for layer in facts["layers"])
 
 
-def test_model_info_of_a_network_without_an_mcu_preset(monkeypatch, capsys):
-    status, out, _ = run(monkeypatch, capsys, "model", "info", "bc_resnet", "--json")
+def test_model_info_of_a_network_without_an_mcu_preset(m3net):
+    status, out, _ = m3net("model", "info", "bc_resnet", "--json")
     assert status == 0
     assert json.loads(out)["preset"] == "tau1"
 
 
-def test_lists(monkeypatch, capsys):
-    status, out, _ = run(monkeypatch, capsys, "model", "list")
+def test_lists(m3net):
+    status, out, _ = m3net("model", "list")
     assert status == 0 and "ds_cnn" in out and "m3net" in out
-    status, out, _ = run(monkeypatch, capsys, "data", "list")
+    status, out, _ = m3net("data", "list")
     assert status == 0 and "synth" in out and "us8k" in out
 
 
-def test_interrupted_training_says_how_to_go_on(monkeypatch, capsys, recipe, tmp_path):
+def test_interrupted_training_says_how_to_go_on(m3net, monkeypatch, recipe, tmp_path):
     def stop(*_args, **_kwargs):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("m3net_tf.training.train", stop)
-    status, _, err = run(monkeypatch, capsys, "train", recipe, "--run", tmp_path / "run")
+    status, _, err = m3net("train", recipe, "--run", tmp_path / "run")
     assert status == 130
     assert err == f"stopped; to continue: m3net train {recipe} --run {tmp_path / 'run'}\n"
 
@@ -189,13 +169,10 @@ def not_a_number(path):
     ],
     ids=["truncated", "text", "empty", "missing", "rate", "channels", "nan"],
 )
-def test_broken_audio_is_named_and_nothing_is_written(
-    monkeypatch, capsys, tmp_path, words, spoil, private_cache
-):
+def test_broken_audio_is_named_and_nothing_is_written(m3net, tmp_path, words, spoil, private_cache):
     victim = words / "stop" / "aa_nohash_0.wav"
     spoil(victim)
-    status, _, err = run(
-        monkeypatch, capsys, "train", tmp_path / "words.yaml", "--run", tmp_path / "run",
+    status, _, err = m3net("train", tmp_path / "words.yaml", "--run", tmp_path / "run",
         "--data-dir", words,
     )  # fmt: skip
     assert status == 2
@@ -204,37 +181,36 @@ def test_broken_audio_is_named_and_nothing_is_written(
     assert not (tmp_path / "run").exists()
 
 
-def test_empty_class_is_named(monkeypatch, capsys, tmp_path, words):
+def test_empty_class_is_named(m3net, tmp_path, words):
     for path in (words / "stop").iterdir():
         path.unlink()
-    status, _, err = run(
-        monkeypatch, capsys, "train", tmp_path / "words.yaml", "--run", tmp_path / "run",
+    status, _, err = m3net("train", tmp_path / "words.yaml", "--run", tmp_path / "run",
         "--data-dir", words,
     )  # fmt: skip
     assert status == 2 and "stop" in err and err.count("\n") == 1
     assert not (tmp_path / "run").exists()
 
 
-def test_dataset_option_replaces_the_recipes_data_set(monkeypatch, capsys, tmp_path, words):
+def test_dataset_option_replaces_the_recipes_data_set(m3net, monkeypatch, tmp_path, words):
     plans = []
     monkeypatch.setattr(
         "m3net_tf.training.train", lambda plan, *_: plans.append(plan) or {"test": {}}
     )
     path = tmp_path / "words.yaml"
     with pytest.raises(AttributeError):  # the stand-in's metrics are empty
-        run(monkeypatch, capsys, "train", path, "--dataset", "us8k", "--run", tmp_path / "run")
+        m3net("train", path, "--dataset", "us8k", "--run", tmp_path / "run")
     assert plans[0].dataset.name == "us8k" and plans[0].model.name == "m3net"
 
 
-def test_matrix_says_why_nothing_is_emulated(monkeypatch, capsys):
+def test_matrix_says_why_nothing_is_emulated(m3net, monkeypatch):
     """Without the tools: an error, or a skip with a reason where that is allowed."""
     monkeypatch.setenv("PATH", "")
-    status, _, error = run(monkeypatch, capsys, "matrix")
+    status, _, error = m3net("matrix")
     assert (status, error.count("\n")) == (2, 1)
     assert "mps2_an385 cannot be emulated with --engine compiled: firmware tools are" in error
-    status, _, error = run(monkeypatch, capsys, "matrix", "--engine", "steam")
+    status, _, error = m3net("matrix", "--engine", "steam")
     assert status == 2 and "engine 'steam' is none of compiled, tflm" in error
-    status, output, _ = run(monkeypatch, capsys, "matrix", "--if-possible")
+    status, output, _ = m3net("matrix", "--if-possible")
     assert status == 0
     for engine in ("compiled", "tflm"):
         assert f"not emulated here: mps2_an385 cannot be emulated with --engine {engine}" in output

@@ -4,21 +4,11 @@
 import errno
 import os
 import signal
-import sys
 import time
 
 import pytest
 
 from m3net_tf import cli
-
-
-def run(monkeypatch, capsys, *arguments):
-    """Run ``m3net ARGUMENTS``; returns exit status, output, error output."""
-    monkeypatch.setattr(sys, "argv", ["m3net", *map(str, arguments)])
-    with pytest.raises(SystemExit) as caught:
-        cli.main()
-    written = capsys.readouterr()
-    return caught.value.code or 0, written.out, written.err
 
 
 def app_that(monkeypatch, function):
@@ -55,9 +45,9 @@ def raiser(error):
         (OSError(errno.EMFILE, "Too many open files", 7), "a file: Too many open files; raise"),
     ],
 )
-def test_an_error_of_the_disk_is_one_line(monkeypatch, capsys, error, line):
+def test_an_error_of_the_disk_is_one_line(monkeypatch, m3net, error, line):
     app_that(monkeypatch, raiser(error))
-    status, _, err = run(monkeypatch, capsys)
+    status, _, err = m3net()
     assert (status, err.count("\n")) == (2, 1)
     assert err.startswith(f"error: {line}")
 
@@ -71,18 +61,18 @@ def test_a_bug_keeps_its_traceback(monkeypatch, error):
         cli.main()
 
 
-def test_a_name_that_is_too_long(monkeypatch, capsys, tmp_path):
-    status, _, err = run(monkeypatch, capsys, "train", tmp_path / ("a" * 300))
+def test_a_name_that_is_too_long(m3net, tmp_path):
+    status, _, err = m3net("train", tmp_path / ("a" * 300))
     assert (status, err.count("\n")) == (2, 1)
     assert "File name too long; use shorter names" in err
 
 
-def test_a_run_that_cannot_be_made_is_reported_before_training(monkeypatch, capsys, tmp_path):
+def test_a_run_that_cannot_be_made_is_reported_before_training(m3net, tmp_path):
     (tmp_path / "file").touch()
     recipe = tmp_path / "tiny.yaml"
     recipe.write_text("dataset: {name: synth}\nmodel: {name: m3net}\n")
     started = time.monotonic()
-    status, _, err = run(monkeypatch, capsys, "train", recipe, "--run", tmp_path / "file" / "run")
+    status, _, err = m3net("train", recipe, "--run", tmp_path / "file" / "run")
     assert (status, err.count("\n")) == (2, 1)
     assert f"{tmp_path / 'file' / 'run'}: Not a directory; check the path" in err
     assert time.monotonic() - started < 60
@@ -90,7 +80,7 @@ def test_a_run_that_cannot_be_made_is_reported_before_training(monkeypatch, caps
 
 @pytest.mark.usefixtures("hangup")
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
-def test_a_signal_ends_a_command_in_order(monkeypatch, capsys, number, status):
+def test_a_signal_ends_a_command_in_order(m3net, monkeypatch, number, status):
     tidied = []
 
     def work():
@@ -101,24 +91,24 @@ def test_a_signal_ends_a_command_in_order(monkeypatch, capsys, number, status):
             tidied.append(True)
 
     app_that(monkeypatch, work)
-    ended, _, err = run(monkeypatch, capsys, "train", "my sounds.yaml")
+    ended, _, err = m3net("train", "my sounds.yaml")
     assert (ended, tidied) == (status, [True])
     assert err == "stopped; to continue: m3net train 'my sounds.yaml'\n"
     assert signal.getsignal(number) == signal.SIG_DFL
 
 
-def test_a_status_of_its_own_is_kept(monkeypatch, capsys):
+def test_a_status_of_its_own_is_kept(monkeypatch, m3net):
     app_that(monkeypatch, raiser(SystemExit(7)))
-    assert run(monkeypatch, capsys) == (7, "", "")
+    assert m3net() == (7, "", "")
 
 
 @pytest.mark.parametrize("command", ["export", "firmware", "flash", "demo"])
-def test_a_command_holds_its_run_throughout(monkeypatch, capsys, tmp_path, command):
+def test_a_command_holds_its_run_throughout(m3net, tmp_path, command):
     from m3net_tf.system.locks import LOCK_NAME, locked
 
     recipe = [tmp_path / "absent.yaml", "--run"] if command == "demo" else []
     with locked(tmp_path / LOCK_NAME, "it"):
-        status, _, err = run(monkeypatch, capsys, command, *recipe, tmp_path)
+        status, _, err = m3net(command, *recipe, tmp_path)
     assert (status, err.count("\n")) == (2, 1)
     assert f"{tmp_path} is in use by process {os.getpid()} (" in err
     assert "wait for it or stop it" in err

@@ -18,7 +18,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from m3net_tf import __version__, cli
+from m3net_tf import __version__
 from m3net_tf.boards.device.live import Event
 from m3net_tf.cli import models as models_module
 from m3net_tf.cli import output as output_module
@@ -32,20 +32,6 @@ from m3net_tf.training.recipe import Recipe
 
 RECIPE = {"dataset": {"name": "synth"}, "model": {"name": "m3net", "preset": "mcu"}}
 LAB = importlib.util.find_spec("m3net_tf.lab") is not None  # it can be left out
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Run ``m3net WORDS``; returns exit status, output, error output."""
-
-    def call(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["m3net", *map(str, words)])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        caught = capsys.readouterr()
-        return stop.value.code, caught.out, caught.err
-
-    return call
 
 
 @pytest.fixture
@@ -70,13 +56,13 @@ def printed(monkeypatch):
 # --- help, version, completion -------------------------------------------------------------------
 
 
-def test_the_version(run):
-    assert run("--version") == (0, f"m3net {__version__}\n", "")
+def test_the_version(m3net):
+    assert m3net("--version") == (0, f"m3net {__version__}\n", "")
 
 
-def test_the_help_has_every_command_once_in_80_columns(run, monkeypatch):
+def test_the_help_has_every_command_once_in_80_columns(m3net, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    _, output, _ = run("--help")
+    _, output, _ = m3net("--help")
     commands = re.findall(r"^  ([a-z]+)  ", output, re.MULTILINE)
     shown = {name for name, it in typer.main.get_command(app).commands.items() if not it.hidden}
     assert sorted(commands) == sorted(shown) and len(shown) <= 25
@@ -95,32 +81,32 @@ def commands(group: typer.Typer = app, words: tuple[str, ...] = ()) -> list[tupl
 
 
 @pytest.mark.parametrize("words", sorted({words[:-1] for words in commands()}))
-def test_without_a_command_there_is_the_help(run, words):
-    status, output, error = run(*words)
+def test_without_a_command_there_is_the_help(m3net, words):
+    status, output, error = m3net(*words)
     assert (status, error) == (0, "")
     assert output.startswith(" ".join(("Usage: m3net", *words)))
     assert ("Commands:" if words else "Deploy:") in output
-    assert run(*words, "--help")[1] == output
+    assert m3net(*words, "--help")[1] == output
     assert "..." not in output.partition("Options:")[2]  # no sentence is cut
 
 
 @pytest.mark.parametrize("words", [words for words in commands() if words != ("classify",)])
-def test_every_command_takes_h_and_json(run, words):
-    status, output, error = run(*words, "-h")
+def test_every_command_takes_h_and_json(m3net, words):
+    status, output, error = m3net(*words, "-h")
     assert (status, error) == (0, "")
     assert output.startswith(" ".join(("Usage: m3net", *words)))
     assert "-h, --help" in output and "--json" in output
 
 
-def test_the_shell_completes(run, monkeypatch):
+def test_the_shell_completes(m3net, monkeypatch):
     monkeypatch.setenv("_M3NET_COMPLETE", "complete_bash")
     monkeypatch.setenv("COMP_WORDS", "m3net data ")
     monkeypatch.setenv("COMP_CWORD", "2")
-    status, output, _ = run()
+    status, output, _ = m3net()
     assert status == 0
     assert output.split() == ["list", "info", "fetch", "subset", "shard", "check", "stats"]
     monkeypatch.setenv("_M3NET_COMPLETE", "source_bash")
-    assert "complete -o default -F _m3net_completion m3net" in run()[1]
+    assert "complete -o default -F _m3net_completion m3net" in m3net()[1]
 
 
 # --- pipes and colours ---------------------------------------------------------------------------
@@ -156,7 +142,7 @@ def test_the_documentation_has_every_exit_status():
     assert {*ENDED} == {Status.TERMINATED, Status.HUNG_UP}
 
 
-def test_a_closed_pipe_is_quiet(run, monkeypatch):
+def test_a_closed_pipe_is_quiet(m3net, monkeypatch):
     """Typer would end with status 1."""
 
     def closed(_line: str) -> None:
@@ -168,7 +154,7 @@ def test_a_closed_pipe_is_quiet(run, monkeypatch):
         "m3net_tf.system.terminal.os.dup2", lambda *handles: duplicated.append(handles)
     )
     monkeypatch.setattr(sys.stdout, "fileno", lambda: 1)
-    assert run("version") == (Status.PIPE_CLOSED, "", "")
+    assert m3net("version") == (Status.PIPE_CLOSED, "", "")
     assert len(duplicated) == 1
 
 
@@ -189,26 +175,26 @@ def test_names_are_printed_as_they_are(printed, monkeypatch):
     assert all(name in output.getvalue() for name in [*NAMES, "[i]name"])
 
 
-def test_a_folder_of_such_names_is_shown(run, tmp_path):
+def test_a_folder_of_such_names_is_shown(m3net, tmp_path):
     names = [name for name in NAMES if "/" not in name]
     for name in names:
         (tmp_path / name).mkdir()
         for index in range(5):
             soundfile.write(tmp_path / name / f"{index}.wav", [0.1] * 800, 16_000)
-    status, output, _ = run("data", "stats", "folder", "--data-dir", tmp_path)
+    status, output, _ = m3net("data", "stats", "folder", "--data-dir", tmp_path)
     assert status == 0 and all(name in output for name in names)
 
 
 # --- JSON ----------------------------------------------------------------------------------------
 
 
-def test_model_list_fits_80_columns(run, monkeypatch):
+def test_model_list_fits_80_columns(m3net, monkeypatch):
     monkeypatch.setattr(output_module, "console", Console(width=80, markup=False))
-    status, output, _ = run("model", "list")
+    status, output, _ = m3net("model", "list")
     lines = output.splitlines()
     assert status == 0 and max(map(len, lines)) <= 80
     assert ["m3net", "mcu", "40", "x", "49"] in [line.split()[:5] for line in lines]
-    _, output, _ = run("model", "list", "--json")
+    _, output, _ = m3net("model", "list", "--json")
     presets = json.loads(output)
     trained = [row["trained"] for row in presets if "trained" in row]
     assert trained == sorted(pretrained_names()) == [line.split()[0] for line in lines[-3:]]
@@ -217,42 +203,42 @@ def test_model_list_fits_80_columns(run, monkeypatch):
         preset for preset in presets if (preset["network"], preset["preset"]) == ("m3net", "mcu")
     )
     assert mcu["input_shape"] == [40, 49, 1] and mcu["parameters"] == 31_599
-    assert mcu["summary"] in run("model", "info", "m3net")[1]
+    assert mcu["summary"] in m3net("model", "info", "m3net")[1]
 
 
-def test_model_list_without_tensorflow(run, monkeypatch):
+def test_model_list_without_tensorflow(m3net, monkeypatch):
     monkeypatch.setattr(models_module, "is_installed", lambda _: False)
-    status, output, _ = run("model", "list")
+    status, output, _ = m3net("model", "list")
     lines = output.splitlines()
     assert status == 0 and [line.split()[0] for line in lines[2:]] == list(pretrained_names())
-    trained = json.loads(run("model", "list", "--json")[1])
+    trained = json.loads(m3net("model", "list", "--json")[1])
     assert [row["trained"] for row in trained] == list(pretrained_names())
 
 
-def test_the_card_of_a_trained_network(run):
-    status, output, _ = run("model", "info", "m3net-s-keywords")
+def test_the_card_of_a_trained_network(m3net):
+    status, output, _ = m3net("model", "info", "m3net-s-keywords")
     assert status == 0 and output == (FOLDER / "m3net-s-keywords" / CARD_TEXT).read_text()
-    _, output, _ = run("model", "info", "m3net-s-keywords", "--json")
+    _, output, _ = m3net("model", "info", "m3net-s-keywords", "--json")
     assert json.loads(output) == json.loads((FOLDER / "m3net-s-keywords" / CARD).read_text())
-    status, _, error = run("model", "info", "m3net-s-keywords", "--preset", "s")
+    status, _, error = m3net("model", "info", "m3net-s-keywords", "--preset", "s")
     assert status == 2 and "omit --preset and --classes" in error
 
 
-def test_a_trained_network_is_a_run(run, monkeypatch, tmp_path):
+def test_a_trained_network_is_a_run(m3net, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DATA_DIR", raising=False)
-    status, _, error = run("evaluate", "m3net-s-keywords")
+    status, _, error = m3net("evaluate", "m3net-s-keywords")
     assert status == 2 and "speech_commands" in error  # its data set is not here
     copy = tmp_path / "runs" / "m3net-s-keywords"
     assert Run(copy).finished and not (copy / "model.tflite").exists()
     (copy / "mine").touch()
-    run("evaluate", "m3net-s-keywords")
+    m3net("evaluate", "m3net-s-keywords")
     assert (copy / "mine").exists()
 
 
-def test_data_commands_in_json(run, tmp_path):
+def test_data_commands_in_json(m3net, tmp_path):
     def value(*words: object) -> object:
-        status, output, _ = run("data", *words, "--json")
+        status, output, _ = m3net("data", *words, "--json")
         assert status == 0
         return json.loads(output)
 
@@ -269,7 +255,7 @@ def test_data_commands_in_json(run, tmp_path):
     assert stats["classes"]["siren"] == {"train": 160, "validation": 40, "test": 40}
 
 
-def test_export_in_json(run, monkeypatch, tmp_path, make_manifest):
+def test_export_in_json(m3net, monkeypatch, tmp_path, make_manifest):
     """One JSON value on standard output; progress goes to standard error."""
     manifest = make_manifest()
     compiled = {"m3net_network": {"arena_bytes": 5}}
@@ -285,7 +271,7 @@ def test_export_in_json(run, monkeypatch, tmp_path, make_manifest):
     )
     finished = SimpleNamespace(check=lambda *_: None)
     monkeypatch.setattr("m3net_tf.training.Run", lambda _folder: finished)
-    status, output, error = run("export", tmp_path, "--data-dir", tmp_path, "--json")
+    status, output, error = m3net("export", tmp_path, "--data-dir", tmp_path, "--json")
     assert (status, error) == (0, "quantising for compiled\n")
     facts = json.loads(output)
     assert facts.pop("folder") == str(tmp_path / "export")
@@ -335,7 +321,7 @@ LAB_JSON = [
         *(LAB_JSON if LAB else ()),
     ],
 )
-def test_standard_output_is_one_json_value(run, monkeypatch, tmp_path, words, function, expected):
+def test_standard_output_is_one_json_value(m3net, monkeypatch, tmp_path, words, function, expected):
     results = {
         "train": SimpleNamespace(values={"accuracy": 0.5}),
         "run_chain": {"drift": []},
@@ -364,20 +350,20 @@ def test_standard_output_is_one_json_value(run, monkeypatch, tmp_path, words, fu
         monkeypatch.setattr("m3net_tf.training.train", lambda *_: None)
         monkeypatch.setattr("m3net_tf.export.export_run", lambda *_, **__: None)
     monkeypatch.chdir(tmp_path)
-    status, output, _ = run(*words.split(), "--json")
+    status, output, _ = m3net(*words.split(), "--json")
     assert status == 0
     value = json.loads(output)
     assert value == expected if expected is not None else value
 
 
-def test_a_monitor_prints_a_line_of_json_for_each_event(run, monkeypatch):
+def test_a_monitor_prints_a_line_of_json_for_each_event(m3net, monkeypatch):
     def watch(*_, log, on_event, **__):
         log("building")
         on_event(Event(1.5, "siren", 0.75, 2.0))
         on_event(Event(2.5, "dog", 0.5, 1.0))
 
     monkeypatch.setattr("m3net_tf.boards.device.monitor.run_monitor", watch)
-    status, output, error = run("monitor", "/dev/port", "--json")
+    status, output, error = m3net("monitor", "/dev/port", "--json")
     lines = [json.loads(line) for line in output.splitlines()]
     assert (status, error, [line["label"] for line in lines]) == (0, "building\n", ["siren", "dog"])
     assert lines[0] == {"time_s": 1.5, "label": "siren", "score": 0.75, "latency_ms": 2.0}
@@ -391,7 +377,9 @@ def test_a_monitor_prints_a_line_of_json_for_each_event(run, monkeypatch):
         ("emulate", "boards.deployment.chain.run_chain"),
     ],
 )
-def test_progress_beside_json_goes_to_standard_error(run, monkeypatch, tmp_path, command, function):
+def test_progress_beside_json_goes_to_standard_error(
+    m3net, monkeypatch, tmp_path, command, function
+):
     def work(*arguments, log=None, **_):
         (log or arguments[-1])("working")
         return {"drift": []}
@@ -399,5 +387,5 @@ def test_progress_beside_json_goes_to_standard_error(run, monkeypatch, tmp_path,
     monkeypatch.setattr(f"m3net_tf.{function}", work)
     finished = SimpleNamespace(check=lambda *_: None)
     monkeypatch.setattr("m3net_tf.training.Run", lambda _folder: finished)
-    status, output, error = run(command, tmp_path, "--json")
+    status, output, error = m3net(command, tmp_path, "--json")
     assert (status, json.loads(output), error) == (0, {"drift": []}, "working\n")

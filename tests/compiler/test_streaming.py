@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 from checked_streams import run_checked_streams
 from random_streams import Stream, random_stream
 from single_operators import Item, lstm, write_network
@@ -142,8 +143,6 @@ def plain(padding):
 
 
 def _mean(source):
-    from ai_edge_litert import schema_py_generated as schema
-
     axes = Item((2,), values=np.array([1, 2], np.int32))
     output = Item((1, source.shape[3]), 0.04, 3)
     return ("MEAN", [source, axes], [output], schema.ReducerOptionsT())
@@ -174,6 +173,23 @@ def test_padding_is_computed_at_the_ends_alone():
     assert (second.state, second.lines) == ("ends recomputed", 5)
     assert (mean.state, mean.lines) == ("ends recomputed", 2 + 4)
     assert network.push.products * 20 == 3 * first.window_products + 5 * second.window_products
+
+
+def test_lines_that_are_cheap_to_compute_do_not_stay(tmp_path):
+    """The sum's first lines read older ones of the gate, which follow from lines that stay."""
+    first, wide = conv(Item((1, 4, 20, 3), 0.05, -4), 8, window=1, padding=1)
+    gate, total = Item(wide.shape, 1 / 256, -128), Item(wide.shape, 0.3, -11)
+    second, later = depthwise(wide)
+    options = schema.AddOptionsT()
+    options.fusedActivationFunction = 0
+    steps = [first, ("LOGISTIC", [wide], [gate], None), second]
+    steps += [("ADD", [gate, later], [total], options), _mean(total)]
+    pair = build({"one": Stream(write_network(steps), 2, 1, 20)}, tmp_path)["one"]
+    assert pair.is_equal()
+    _, logistic, padded, _, _ = pair.network.push.layers
+    assert (padded.lines, logistic.lines) == (3, 2)
+    state = sum(block.size for block in pair.network.state_blocks)
+    assert state < 2 * np.prod(total.shape)  # where all lines stay, three maps do
 
 
 def test_without_padding_only_the_new_lines_are_computed():
@@ -223,7 +239,7 @@ def test_the_command_reports_each_layer_and_draws_the_state(tmp_path):
     result = CliRunner().invoke(app, command)
     assert result.exit_code == 0, result.output
     assert "MACs (0." in result.output
-    assert "ends recomputed, 3 of 20 lines" in result.output
+    assert "ends recomputed, 3 of 20 lines, 640 bytes stay" in result.output
     facts = json.loads(CliRunner().invoke(app, [*command, "--json"]).stdout)
     assert facts["push"]["hop"] == 1
     assert facts["push"]["layers"][0]["lines"] == 3

@@ -9,7 +9,8 @@ import pytest
 from refusals import refuses
 
 from m3net_tf.audio.datasets import AudioDataset, Clip, load_dataset
-from m3net_tf.evaluation.scenes import Scene, SceneSettings, active_part_s, make_scenes
+from m3net_tf.audio.datasets.loudness import active_part_s
+from m3net_tf.evaluation.scenes import Scene, SceneSettings, make_scenes
 from m3net_tf.system.errors import ConfigError, DataError
 
 RATE_HZ = 16_000

@@ -6,20 +6,23 @@ import dataclasses
 import functools
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from refusals import refuses
 from rich.console import Console
 
-from m3net_tf import cli
+from m3net_tf.audio.datasets import to_pcm16
+from m3net_tf.audio.frontend import features_int8
 from m3net_tf.evaluation import clips, live, rendering
+from m3net_tf.evaluation.own_phrases import cut_own_phrases
 from m3net_tf.evaluation.scenes import SceneSettings, make_scenes
 from m3net_tf.export import Bundle, export_run
 from m3net_tf.runtime import StreamingRecognizer, detect, load_detector, save_detector
 from m3net_tf.runtime.interpreter import run_reference
+from m3net_tf.runtime.recognizer import listen
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.training import Run
 
@@ -141,6 +144,41 @@ def test_a_file_of_another_network_is_named(copy):
             work()
 
 
+def test_sounds_without_events_follow_the_scenes(exported, tmp_path):
+    bundle = Bundle.load(exported / "export")
+    dataset = Run(exported).dataset(None)
+    short = dataclasses.replace(SCENES, hours=12 / 3600, scene_s=12.0)
+    alone = live.record(bundle, dataset, "test", bundle.detector, short)
+    noise = tmp_path / "noise.wav"
+    rate_hz = bundle.frontend.sample_rate_hz
+    soundfile.write(noise, np.random.default_rng(0).normal(0, 0.1, 6 * rate_hz), rate_hz)
+    longer = live.record(bundle, dataset, "test", bundle.detector, short, [noise])
+    assert longer.truth == alone.truth
+    assert np.array_equal(longer.tape.scores[: len(alone.tape.scores)], alone.tape.scores)
+    assert longer.hours == pytest.approx(18 / 3600, abs=0.1 / 3600)
+
+
+def test_a_phrase_is_cut_where_the_network_hears_it(exported, tmp_path):
+    bundle = Bundle.load(exported / "export")
+    rate_hz, label = bundle.frontend.sample_rate_hz, bundle.labels[0]
+    rng = np.random.default_rng(1)
+    said = rng.normal(0, 0.1, 3 * rate_hz)
+    soundfile.write(tmp_path / "said.wav", said, rate_hz)
+    own = tmp_path / "own"
+    assert cut_own_phrases(bundle, {label: [tmp_path / "said.wav"]}, own) == 1
+    (path,) = (own / label).iterdir()
+    cut, _ = soundfile.read(path, dtype="int16")
+    window = bundle.frontend.frame_samples + (bundle.manifest.frames - 1) * 320
+    assert len(cut) == window
+    features = features_int8(bundle.frontend, cut / 32768)[None, ..., None]
+    best = bundle.run_reference(features)[0, 0]
+    pcm = np.pad(to_pcm16(said.astype(np.float32)), (window, window // 2))
+    tape = listen(bundle.frontend, bundle.run_reference, bundle.detector, [pcm])
+    assert best == tape.scores[:, 0].max()
+    with refuses(ConfigError, "nothing", label):
+        cut_own_phrases(bundle, {"nothing": []}, tmp_path / "other")
+
+
 def test_recording_is_what_a_recognizer_hears_step_by_step(exported):
     bundle = Bundle.load(exported / "export")
     dataset = Run(exported).dataset(None)
@@ -167,26 +205,15 @@ def test_recording_is_what_a_recognizer_hears_step_by_step(exported):
     assert recording.truth == scene.events
 
 
-def command(monkeypatch, capsys, *words) -> tuple[int, str, str]:
-    monkeypatch.setattr(sys, "argv", ["m3net", "evaluate", *map(str, words)])
-    try:
-        cli.main()
-        status = 0
-    except SystemExit as stop:
-        status = int(stop.code or 0)
-    caught = capsys.readouterr()
-    return status, caught.out, caught.err
-
-
-def test_command_prints_json(monkeypatch, capsys, exported):
-    status, out, _ = command(monkeypatch, capsys, exported, "--json")
+def test_command_prints_json(m3net, exported):
+    status, out, _ = m3net("evaluate", exported, "--json")
     assert status == 0
     assert json.loads(out)["int8_desktop"]["accuracy"] >= 0
 
 
-def test_command_measures_live_detection(monkeypatch, capsys, copy):
+def test_command_measures_live_detection(m3net, copy):
     words = (copy.folder, "--streaming", "--hours", 0.016, "--split", "validation")
-    status, out, _ = command(monkeypatch, capsys, *words)
+    status, out, _ = m3net("evaluate", *words)
     assert status == 0 and "validation scenes" in out
     assert (copy.folder / "streaming.json").exists()
     assert not copy.detector_path.exists()
@@ -201,14 +228,14 @@ def test_command_measures_live_detection(monkeypatch, capsys, copy):
         (["--streaming", "--hours", "0"], "scenes.hours is 0"),
     ],
 )
-def test_errors_are_one_line(monkeypatch, capsys, exported, words, named):
+def test_errors_are_one_line(m3net, exported, words, named):
     before = sorted(exported.rglob("*"))
-    status, _, err = command(monkeypatch, capsys, exported, *words)
+    status, _, err = m3net("evaluate", exported, *words)
     assert status == 2 and named in err
     assert err.startswith("error: ") and err.count("\n") == 1
     assert sorted(exported.rglob("*")) == before
 
 
-def test_without_an_export(monkeypatch, capsys, tiny_run):
-    status, _, err = command(monkeypatch, capsys, tiny_run, "--streaming")
+def test_without_an_export(m3net, tiny_run):
+    status, _, err = m3net("evaluate", tiny_run, "--streaming")
     assert status == 2 and "is not an export" in err

@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 from refusals import refuses
 
-from m3net_tf import cli
 from m3net_tf.boards.emulation.starting import why_no_emulation
 from m3net_tf.export import Bundle
 from m3net_tf.export.certificate import read_vectors
@@ -111,7 +110,7 @@ def trained(tmp_path, monkeypatch, private_cache) -> Path:
 
 @pytest.mark.parametrize("place", ["package", "own folder"])
 def test_a_run_by_its_path_has_the_network_that_was_packed_with_it(
-    place, trained, monkeypatch, capsys
+    m3net, place, trained, monkeypatch
 ):
     if place == "own folder":
         card = (SHIPPED.parent / "card.json").read_text()
@@ -121,10 +120,8 @@ def test_a_run_by_its_path_has_the_network_that_was_packed_with_it(
     monkeypatch.setattr(
         "m3net_tf.boards.deployment.certification.certify_export", lambda *_: {"scope": "host only"}
     )
-    monkeypatch.setattr(sys, "argv", ["m3net", "export", str(trained)])
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
-    assert not stop.value.code, capsys.readouterr().err
+    status, _, error = m3net("export", trained)
+    assert not status, error
     assert (trained / "export" / "model.tflite").read_bytes() == SHIPPED.read_bytes()
     assert has_int8_network(Run(trained), trained / "export") is False  # the package has one
 

@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from refusals import refuses
 
 from m3net_tf.audio.datasets import dataset_info
 from m3net_tf.boards.builds.boards import load_board
@@ -85,6 +86,19 @@ def test_another_engine_has_no_stream(copy: Bundle):
     assert copy.manifest.push_columns is None and not (copy.folder / "arena_stream.svg").exists()
     copy.set_engine("compiled")
     assert contents(Bundle.load(copy.folder)) == before
+
+
+def test_it_streams_or_not_as_asked(copy: Bundle):
+    before = contents(copy)
+    copy.set_engine("compiled", stream=False)
+    assert copy.manifest.push_columns is None and copy.detector.run_columns == 4
+    copy.set_engine("compiled")
+    assert contents(Bundle.load(copy.folder)) == before
+    with refuses(ModelError, "tflm", "--stream"):
+        copy.set_engine("tflm", stream=True)
+    copy.set_detector(dataclasses.replace(copy.detector, run_columns=5))
+    with refuses(ModelError, "run_columns is 5", "multiple of 2", "detector.yaml"):
+        copy.set_engine("compiled", stream=True)
 
 
 def test_a_lost_picture_is_missed(copy: Bundle):

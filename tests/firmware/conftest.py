@@ -75,6 +75,26 @@ def small_tflite() -> bytes:
 
 
 @pytest.fixture(scope="session")
+def streaming_tflite() -> bytes:
+    """An int8 network of stride two without padding in time, which streams."""
+    from m3net_tf.quantization.ptq import quantize_int8
+    from m3net_tf.system.keras import keras
+
+    keras.utils.set_random_seed(5)
+    layers = keras.layers
+    inputs = layers.Input((FrontendConfig().mel_bins, FRAMES, 1))
+    x = layers.Conv2D(8, (10, 3), strides=(4, 2), activation="relu")(inputs)
+    x = layers.DepthwiseConv2D(3, activation="relu")(x)
+    x = layers.Conv2D(16, 1, activation="relu")(x)
+    x = layers.AveragePooling2D((6, 22))(x)
+    head = layers.Conv2D(CLASSES, 1)
+    outputs = layers.Softmax()(layers.Flatten()(head(x)))
+    head.set_weights([60 * weights for weights in head.get_weights()])  # decided scores
+    network = keras.Model(inputs, outputs, name="streamed")
+    return quantize_int8(network, random_features(20, seed=1)[..., None])
+
+
+@pytest.fixture(scope="session")
 def arm_emulation() -> None:
     """Skip without compiler or emulator."""
     tools = ("arm-none-eabi-gcc", "arm-none-eabi-g++", "qemu-system-arm")
@@ -91,6 +111,17 @@ def library_bundle(
     """An export of the small network as far as libraries for other tools need it."""
     folder = tmp_path_factory.mktemp("library") / "export"
     return make_bundle(folder, make_manifest, Int8Network(small_tflite))
+
+
+@pytest.fixture(scope="session")
+def streaming_bundle(
+    tmp_path_factory: pytest.TempPathFactory,
+    make_manifest: Callable[..., Manifest],
+    streaming_tflite: bytes,
+) -> Bundle:
+    """The same of a network whose live detection streams."""
+    folder = tmp_path_factory.mktemp("streaming") / "export"
+    return make_bundle(folder, make_manifest, Int8Network(streaming_tflite), push_columns=4)
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import subprocess
@@ -16,6 +17,7 @@ from firmware_helpers import APPS, FRAMES
 from m3net_tf.audio.frontend import FrontendConfig, write_c_tables
 from m3net_tf.boards.builds.layouts import library_name, write_layout
 from m3net_tf.boards.builds.sources import FIRMWARE_DIR
+from m3net_tf.compiler.engines import COMPILED
 from m3net_tf.export import Bundle
 from m3net_tf.export.manifest import DatasetFacts, ImportanceFacts, Manifest
 from m3net_tf.export.warp_tables import write_warp_tables
@@ -59,7 +61,10 @@ TOOLS = {
 
 
 def make_bundle(
-    folder: Path, make_manifest: Callable[..., Manifest], network: Int8Network
+    folder: Path,
+    make_manifest: Callable[..., Manifest],
+    network: Int8Network,
+    push_columns: int | None = None,
 ) -> Bundle:
     """The attributes and files of an export that the layouts read."""
     folder.mkdir()
@@ -71,10 +76,15 @@ def make_bundle(
         write_warp_tables(network.warp, folder)
         facts["importance"] = ImportanceFacts("12" * 32, len(network.importance))
     write_c_tables(frontend, folder, frames=FRAMES)
-    write_c_header(DETECTOR, folder)
+    detector = DETECTOR
+    if push_columns:
+        classes = tuple(dataclasses.replace(each, release=0.2, hits=1) for each in detector.classes)
+        detector = dataclasses.replace(detector, run_columns=push_columns, classes=classes)
+        facts |= {"engine": COMPILED, "push_columns": push_columns}
+    write_c_header(detector, folder)
     manifest = make_manifest(
         dataset=DatasetFacts("speech_commands", "official", None),
-        detector=DETECTOR,
+        detector=detector,
         frontend=frontend,
         labels=LABELS,
         licence="Apache-2.0; trained on clips (CC-BY-4.0)",

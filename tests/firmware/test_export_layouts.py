@@ -8,7 +8,6 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 import xml.etree.ElementTree as ElementTree
 import zipfile
 from pathlib import Path
@@ -33,17 +32,20 @@ from exported_library import (
 from firmware_helpers import APPS, FRAMES, random_features
 from refusals import refuses
 
-from m3net_tf import __version__, cli
+from m3net_tf import __version__
+from m3net_tf.audio.datasets.audio import to_pcm16
 from m3net_tf.audio.frontend import frontend_preset, write_c_tables
 from m3net_tf.audio.frontend.fixed import fixed_features_int8
 from m3net_tf.boards.builds.layouts import LAYOUTS, library_name, write_layout
 from m3net_tf.boards.builds.sources import FIRMWARE_DIR
+from m3net_tf.boards.emulation.listening import expected
 from m3net_tf.compiler.host import engine_sources
 from m3net_tf.export import Bundle, c_files, export_run
 from m3net_tf.export.bundle import c_model
 from m3net_tf.export.c_files import arena_bytes, compile_model
 from m3net_tf.export.manifest import DatasetFacts
 from m3net_tf.runtime import DetectorConfig, write_c_header
+from m3net_tf.runtime.recognizer import event_time_s
 from m3net_tf.system.errors import ConfigError, ModelError
 from m3net_tf.training import Run
 
@@ -102,7 +104,7 @@ def test_the_library_of_a_trained_run_gives_the_test_vectors_of_its_export(
 
 @pytest.mark.parametrize(
     ("layout", "kind"),
-    [("zephyr", "warped_bundle"), ("cmsis-pack", "library_bundle"), ("esp-idf", "warped_bundle")],
+    [("zephyr", "warped_bundle"), ("cmsis-pack", "streaming_bundle"), ("esp-idf", "warped_bundle")],
 )
 def test_a_library_compiles_completely(layout, kind, request, tmp_path):
     if shutil.which(f"{TOOLS[layout]}gcc") is None:
@@ -225,6 +227,28 @@ def test_plain_c_prints_the_label_and_score_of_a_sound(warped_bundle, compiler, 
     assert subprocess.run([build / "recognise"], input=b"", check=False).returncode == 1
 
 
+@pytest.mark.skipif(not shutil.which("cmake"), reason="no cmake: apt install cmake")
+def test_live_detection_in_plain_c_streams_and_prints_the_events_of_whole_windows(
+    streaming_bundle, sounds, tmp_path
+):
+    bundle, config = streaming_bundle, streaming_bundle.frontend
+    folder = write_layout(bundle, "c", tmp_path)
+    assert "#define M3NET_MODEL_PUSH_COLUMNS 4" in (folder / "src/m3net/model.h").read_text()
+    assert "4 of the window's 49 columns" in (folder / "README.md").read_text()
+    build = tmp_path / "build"
+    run_tool("cmake", "-S", folder, "-B", build, "-G", "Ninja", "-DCMAKE_C_COMPILER=gcc")
+    run_tool("cmake", "--build", build, "--target", "listen")
+    pcm = to_pcm16(np.concatenate(sounds[[0, 4, 2, 7, 1, 5]]))
+    scores, events = expected(bundle, fixed_features_int8(config, pcm))
+    assert len(scores) > 50 and len(events) > 2
+    said = subprocess.run([build / "listen"], input=pcm.tobytes(), capture_output=True, check=True)
+    assert said.stdout.decode().splitlines() == [
+        f"{event_time_s(config, event.column):.2f} s: {LABELS[event.label]} "
+        f"{100 * event.score // 65536} %"
+        for event in events
+    ]
+
+
 def test_esp_idf(library_bundle, tmp_path):
     folder = write_layout(library_bundle, "esp-idf", tmp_path)
     component = yaml.safe_load((folder / "idf_component.yml").read_text())
@@ -315,13 +339,9 @@ def test_wrong_names_and_exports(library_bundle, tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["old"]
 
 
-def test_the_command_refuses_a_layout_before_it_works(tmp_path, monkeypatch, capsys):
-    words = ["m3net", "export", str(tmp_path / "no_run"), "--layout", "keil"]
-    monkeypatch.setattr(sys, "argv", words)
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
-    assert stop.value.code == 2
-    assert "'keil' is unknown: choose from c, cmsis-pack" in capsys.readouterr().err
+def test_the_command_refuses_a_layout_before_it_works(tmp_path, m3net):
+    status, _, error = m3net("export", tmp_path / "no_run", "--layout", "keil")
+    assert status == 2 and "'keil' is unknown: choose from c, cmsis-pack" in error
 
 
 def test_any_name_becomes_one_that_tools_take(library_bundle):

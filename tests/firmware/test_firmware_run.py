@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +13,6 @@ import pytest
 from firmware_helpers import BuiltFirmware
 from refusals import refuses
 
-from m3net_tf import cli
 from m3net_tf.boards.builds import flash
 from m3net_tf.boards.builds.image import FirmwareImage, image_files, memory_bytes, summary_lines
 from m3net_tf.boards.emulation import starting
@@ -71,13 +69,6 @@ def built_with(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[Pa
     return calls
 
 
-def m3net(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["m3net", *words])
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
-    return int(stop.value.code or 0)
-
-
 @pytest.mark.parametrize(
     ("options", "folder", "settings"),
     [
@@ -94,12 +85,18 @@ def m3net(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
 )
 @pytest.mark.parametrize("command", ["firmware", "flash"])
 def test_choices_reach_the_build(
-    monkeypatch, built_with, command: str, options: list[str], folder: str, settings: list[str]
+    m3net,
+    monkeypatch,
+    built_with,
+    command: str,
+    options: list[str],
+    folder: str,
+    settings: list[str],
 ):
     """A build with choices has its own folder: other commands build the plain one again."""
     monkeypatch.setattr(flash, "flash_image", lambda image, report: None)
     monkeypatch.setattr(flash, "flash_way", lambda board: ["tool"])
-    assert m3net(monkeypatch, command, "a_run", "--board", "nucleo_h753zi", *options) == 0
+    assert m3net(command, "a_run", "--board", "nucleo_h753zi", *options).status == 0
     assert built_with == [(Path("a_run/firmware") / folder, settings)]
 
 
@@ -113,25 +110,24 @@ def test_choices_reach_the_build(
 )
 @pytest.mark.parametrize("command", ["firmware", "flash"])
 def test_each_engine_has_its_own_builds(
-    monkeypatch, built_with, command: str, options: list[str], environment: str, folder: str
+    m3net, monkeypatch, built_with, command: str, options: list[str], environment: str, folder: str
 ):
     monkeypatch.setattr(flash, "flash_image", lambda image, report: None)
     monkeypatch.setattr(flash, "flash_way", lambda board: ["tool"])
     if environment:
         monkeypatch.setenv("ENGINE", environment)
-    assert m3net(monkeypatch, command, "a_run", "--board", "nrf52840dk", *options) == 0
+    assert m3net(command, "a_run", "--board", "nrf52840dk", *options).status == 0
     assert built_with == [(Path("a_run/firmware") / folder, options[3:])]
 
 
-def test_an_unknown_engine_is_refused(monkeypatch, built_with, capsys):
-    assert m3net(monkeypatch, "firmware", "a_run", "--engine", "steam") == 2
-    error = capsys.readouterr().err
-    assert "steam" in error and "compiled" in error and not built_with
+def test_an_unknown_engine_is_refused(m3net, built_with):
+    status, _, error = m3net("firmware", "a_run", "--engine", "steam")
+    assert status == 2 and "steam" in error and "compiled" in error and not built_with
 
 
 @pytest.mark.parametrize("options", [[], ["--define", "A=b"]])
 def test_an_emulated_board_gets_an_arena_that_the_network_starts_with(
-    monkeypatch, tmp_path: Path, options: list[str], make_manifest
+    m3net, monkeypatch, tmp_path: Path, options: list[str], make_manifest
 ):
     """The export's arena was measured on another board; this one's kernels need more."""
     manifest = make_manifest(arena=Arena(20_000, "TFLite Micro on mps2_an386"))
@@ -154,16 +150,16 @@ def test_an_emulated_board_gets_an_arena_that_the_network_starts_with(
     monkeypatch.setattr(Bundle, "load", lambda folder: Bundle(folder, manifest))
     monkeypatch.chdir(tmp_path)
     for _ in range(2):  # the second build uses the arena that the first one measured
-        assert m3net(monkeypatch, "firmware", "a_run", "--board", "mps3_an547", *options) == 0
+        assert m3net("firmware", "a_run", "--board", "mps3_an547", *options).status == 0
     settings = options[1:]
     spare = 20_000 + starting.ARENA_SLACK_BYTES
     assert builds == [(size, settings) for size in (None, spare, least_bytes, least_bytes)]
 
 
-def test_firmware_names_each_file_and_the_share_of_each_memory(monkeypatch, built_with, capsys):
-    assert m3net(monkeypatch, "firmware", "a_run", "--board", "nucleo_h753zi") == 0
+def test_firmware_names_each_file_and_the_share_of_each_memory(m3net, built_with):
+    status, output, _ = m3net("firmware", "a_run", "--board", "nucleo_h753zi")
     folder = "a_run/firmware/nucleo_h753zi"
-    assert capsys.readouterr().out.splitlines() == [
+    assert status == 0 and output.splitlines() == [
         "compiling",
         f"{folder}/m3net_firmware.elf: 1,000 bytes",
         f"{folder}/m3net_firmware.hex: 1,001 bytes",
@@ -174,11 +170,11 @@ def test_firmware_names_each_file_and_the_share_of_each_memory(monkeypatch, buil
 
 
 @pytest.mark.parametrize("command", ["firmware", "flash"])
-def test_an_image_in_json(monkeypatch, built_with, capsys, command: str):
+def test_an_image_in_json(m3net, monkeypatch, built_with, command: str):
     monkeypatch.setattr(flash, "flash_image", lambda image, report: report("written"))
     monkeypatch.setattr(flash, "flash_way", lambda board: ["tool"])
-    assert m3net(monkeypatch, command, "a_run", "--board", "nucleo_h753zi", "--json") == 0
-    caught = capsys.readouterr()
+    caught = m3net(command, "a_run", "--board", "nucleo_h753zi", "--json")
+    assert caught.status == 0
     facts = json.loads(caught.out)
     stem = "a_run/firmware/nucleo_h753zi/m3net_firmware"
     assert facts["files"] == {form: f"{stem}.{form}" for form in ("elf", "hex", "bin")}
@@ -220,9 +216,9 @@ def test_memories_are_those_of_the_linker(built: BuiltFirmware, tmp_path: Path):
     ],
 )
 def test_what_cannot_work_is_said_before_the_build(
-    monkeypatch, built_with, capsys, tmp_path: Path, words: list[str], message: str
+    m3net, monkeypatch, built_with, tmp_path: Path, words: list[str], message: str
 ):
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert m3net(monkeypatch, *words) == 2
-    assert capsys.readouterr().err.startswith(f"error: {message}")
+    status, _, error = m3net(*words)
+    assert status == 2 and error.startswith(f"error: {message}")
     assert built_with == []

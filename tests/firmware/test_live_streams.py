@@ -13,7 +13,6 @@ from firmware_helpers import (
     APPS,
     CLASSES,
     FRAMES,
-    random_features,
     skip_or_fail,
     small_model,
     write_bundle,
@@ -45,26 +44,6 @@ _CORE = (
 )
 
 
-@pytest.fixture(scope="module")
-def tflite() -> bytes:
-    """A network of stride two without padding in time."""
-    from m3net_tf.quantization.ptq import quantize_int8
-    from m3net_tf.system.keras import keras
-
-    keras.utils.set_random_seed(5)
-    layers = keras.layers
-    inputs = layers.Input((CONFIG.mel_bins, FRAMES, 1))
-    x = layers.Conv2D(8, (10, 3), strides=(4, 2), activation="relu")(inputs)
-    x = layers.DepthwiseConv2D(3, activation="relu")(x)
-    x = layers.Conv2D(16, 1, activation="relu")(x)
-    x = layers.AveragePooling2D((6, 22))(x)
-    head = layers.Conv2D(CLASSES, 1)
-    outputs = layers.Softmax()(layers.Flatten()(head(x)))
-    head.set_weights([8 * weights for weights in head.get_weights()])  # decided scores
-    network = keras.Model(inputs, outputs, name="streamed")
-    return quantize_int8(network, random_features(20, seed=1)[..., None])
-
-
 def detector(**changes: object) -> DetectorConfig:
     """Many runs make an event, because the network is not trained."""
     config = DetectorConfig.default(CONFIG, FRAMES, [f"label{index}" for index in range(CLASSES)])
@@ -86,8 +65,8 @@ def recording(sounds: np.ndarray) -> np.ndarray:
     return (np.concatenate(parts) * 32767).astype("<i2")
 
 
-def test_the_default_detector_has_columns_that_the_network_streams(tflite: bytes):
-    network, labels = Int8Network(tflite), [f"label{index}" for index in range(CLASSES)]
+def test_the_default_detector_has_columns_that_the_network_streams(streaming_tflite: bytes):
+    network, labels = Int8Network(streaming_tflite), [f"label{index}" for index in range(CLASSES)]
     config = default_detector(network, CONFIG, FRAMES, labels)
     assert config == dataclasses.replace(
         DetectorConfig.default(CONFIG, FRAMES, labels), run_columns=RUN_COLUMNS
@@ -102,22 +81,26 @@ def test_a_network_that_needs_its_window_keeps_its_detector(small_tflite: bytes)
     assert default_detector(network, CONFIG, FRAMES, labels) == default
 
 
-def test_both_networks_share_their_weights(tflite: bytes):
-    streamed, whole = (compile_model(model)["m3net_network"] for model in models(tflite).values())
+def test_both_networks_share_their_weights(streaming_tflite: bytes):
+    streamed, whole = (
+        compile_model(model)["m3net_network"] for model in models(streaming_tflite).values()
+    )
     assert streamed.stream is not None and whole.stream is None
     assert whole.arena_bytes <= streamed.arena_bytes <= 2 * whole.arena_bytes
-    texts = [network_files(model, compile_model(model)) for model in models(tflite).values()]
+    texts = [
+        network_files(model, compile_model(model)) for model in models(streaming_tflite).values()
+    ]
     weights = [text["m3net_network.c"].count("M3NET_WORD_ALIGNED static const") for text in texts]
     assert weights[0] == weights[1] > 0
 
 
 @pytest.mark.parametrize("gate", [{}, {"gate_level": -110, "gate_hold_columns": 3}])
 def test_the_host_gives_the_same_scores_and_events(
-    tflite: bytes, sounds: np.ndarray, gate: dict, tmp_path: Path
+    streaming_tflite: bytes, sounds: np.ndarray, gate: dict, tmp_path: Path
 ):
     said = {}
-    for name, model in models(tflite).items():
-        folder = write_bundle(tmp_path / name, tflite)
+    for name, model in models(streaming_tflite).items():
+        folder = write_bundle(tmp_path / name, streaming_tflite)
         write_c_header(detector(**gate), folder)
         for file, text in network_files(model, compile_model(model)).items():
             (folder / file).write_text(text)
@@ -145,14 +128,14 @@ def test_the_host_gives_the_same_scores_and_events(
 
 @pytest.mark.parametrize("board", ["mps2_an386", "mps3_an547"])
 def test_a_board_gives_the_same_scores_and_events_for_less(
-    tflite: bytes, sounds: np.ndarray, board: str, tmp_path: Path
+    streaming_tflite: bytes, sounds: np.ndarray, board: str, tmp_path: Path
 ):
     if reason := why_no_emulation(board):
         skip_or_fail(reason)
-    bundle = write_bundle(tmp_path / "bundle", tflite)
+    bundle = write_bundle(tmp_path / "bundle", streaming_tflite)
     write_c_header(detector(gate_level=-110, gate_hold_columns=3), bundle)
     heard = {}
-    for name, model in models(tflite).items():
+    for name, model in models(streaming_tflite).items():
         image = build_compiled(bundle, model, board, tmp_path / "build")
         heard[name] = hear(image.elf, find_machine(board), recording(sounds))
     pushes, windows = heard["pushes"], heard["windows"]

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from firmware_helpers import APPS, CLASSES, FRAMES, skip_or_fail, write_bundle
+from firmware_helpers import APPS, CLASSES, FRAMES, skip_or_fail, small_model, write_bundle
 
 from m3net_tf.audio.frontend import FrontendConfig, fixed_features_int8
-from m3net_tf.compiler.network import compile_network
 from m3net_tf.compiler.wasm import build_module, wasm_unavailable_reason
+from m3net_tf.export.c_files import compile_model
 from m3net_tf.runtime import Detector, DetectorConfig, write_c_header
 from m3net_tf.runtime.interpreter import run_reference
 from m3net_tf.system.errors import FirmwareError
@@ -32,20 +32,34 @@ def detector() -> DetectorConfig:
     return dataclasses.replace(config, classes=classes)
 
 
-def build(folder: Path, tflite: bytes, detector: DetectorConfig) -> Path:
+def build(
+    folder: Path, tflite: bytes, detector: DetectorConfig, push_columns: int | None = None
+) -> Path:
     bundle = write_bundle(folder / "bundle", tflite)
     write_c_header(detector, bundle)
-    build_module({"m3net_network": compile_network(tflite)}, bundle, folder / "m3net.wasm")
+    model = dataclasses.replace(small_model(tflite), push_columns=push_columns)
+    build_module(compile_model(model), bundle, folder / "m3net.wasm")
     return folder / "m3net.wasm"
 
 
+@pytest.mark.parametrize(
+    ("network", "push_columns"), [("small_tflite", None), ("streaming_tflite", 4)]
+)
 def test_features_scores_and_events_are_pythons(
-    small_tflite: bytes, detector: DetectorConfig, sounds: np.ndarray, tmp_path: Path
+    network: str,
+    push_columns: int | None,
+    detector: DetectorConfig,
+    sounds: np.ndarray,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
 ):
+    tflite: bytes = request.getfixturevalue(network)
+    if push_columns:
+        detector = dataclasses.replace(detector, run_columns=push_columns)
     missing = "" if shutil.which("node") else "node not found: apt-get install nodejs"
     if reason := wasm_unavailable_reason() or missing:
         skip_or_fail(reason)
-    module = build(tmp_path, small_tflite, detector)
+    module = build(tmp_path, tflite, detector, push_columns)
     pcm = (sounds[[0, 4, 2, 7]] * 32768).astype("<i2").reshape(-1)
     pcm = pcm[: len(pcm) // CONFIG.hop_samples * CONFIG.hop_samples]
     (tmp_path / "pcm").write_bytes(pcm.tobytes())
@@ -62,14 +76,14 @@ def test_features_scores_and_events_are_pythons(
     for place, column in enumerate(columns.T):
         if reference.wants_inference(column):
             window = columns[:, place + 1 - FRAMES : place + 1]
-            runs.append(run_reference(small_tflite, window[None, ..., None])[0])
+            runs.append(run_reference(tflite, window[None, ..., None])[0])
             if event := reference.step(runs[-1]):
                 events.append([event.column, event.label, event.score])
     np.testing.assert_array_equal(answer["runs"], runs)
     assert answer["events"] == events and len(events) > 2
     window = columns[:, -FRAMES:]
     np.testing.assert_array_equal(np.array(answer["input"]).reshape(window.shape), window)
-    expected = run_reference(small_tflite, window[None, ..., None])[0]
+    expected = run_reference(tflite, window[None, ..., None])[0]
     np.testing.assert_array_equal(answer["scores"], expected)
 
 

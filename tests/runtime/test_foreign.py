@@ -17,7 +17,7 @@ import pytest
 import yaml
 from refusals import refuses
 
-from m3net_tf import Classifier, cli
+from m3net_tf import Classifier
 from m3net_tf.audio.frontend import features, frontend_preset
 from m3net_tf.boards.emulation.starting import why_no_emulation
 from m3net_tf.export import Bundle
@@ -119,23 +119,18 @@ def test_its_export_has_front_end_and_labels(exported, other, names, recipe, tmp
     assert lines == [f"{bundle.folder} is already exported"]
 
 
-def test_a_run_takes_neither(tiny_run, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["m3net", "export", str(tiny_run), "--recipe", "mcu"])
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
-    assert stop.value.code == 2
-    assert "is a run: --recipe and --labels are for a .tflite file" in capsys.readouterr().err
+def test_a_run_takes_neither(tiny_run, m3net):
+    status, _, error = m3net("export", tiny_run, "--recipe", "mcu")
+    assert status == 2 and "is a run: --recipe and --labels are for a .tflite file" in error
 
 
 @pytest.mark.slow
-def test_a_board_recognises_with_it(other, names, recipe, tmp_path, monkeypatch, capsys):
+def test_a_board_recognises_with_it(other, names, recipe, tmp_path, m3net):
     if reason := why_no_emulation(BOARD):
         pytest.skip(reason)
     words = ["export", other, "--recipe", recipe, "--labels", names, "--out", tmp_path / "run"]
-    monkeypatch.setattr(sys, "argv", ["m3net", *map(str, words), "--board", BOARD])
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
-    assert not stop.value.code, capsys.readouterr().err
+    status, _, error = m3net(*words, "--board", BOARD)
+    assert not status, error
     folder = Bundle.load(tmp_path / "run" / "export").folder
     certificate = json.loads((folder / "certificate.json").read_text())
     assert certificate["holds"] and certificate["scope"] == "emulated board"

@@ -265,6 +265,20 @@ def test_a_finished_run_is_trained_again_only_with_its_own_clips(tiny_recipe, ti
         train(recipe, run)
 
 
+def test_few_clips_count_often_and_none_is_held_out(tiny_recipe, tmp_path):
+    captured, run = tmp_path / "captured", tmp_path / "run"
+    dataset = load_recipe_dataset(tiny_recipe(), None)
+    capture(captured, range(4), dataset.info.labels[0])
+    found = find_added([str(captured)], run, dataset.info.labels, "", silent)
+    copy_added(found, dataset, run, tmp_path, silent, hold_out=False)
+    assert held_out_added(dataset, run) is None
+    once, often = with_added(dataset, run), with_added(dataset, run, times=3)
+    assert len(once.clips) == len(dataset.clips) + 8
+    assert len(often.clips) == len(dataset.clips) + 24  # with names of their own
+    assert {clip.path for clip in often.clips} == {clip.path for clip in once.clips}
+    assert often.info.protocol == once.info.protocol
+
+
 def assert_report_shows(figures: dict, folder: Path, former: Path) -> None:
     """The report's table has the accuracies before and after, and their differences."""
     from m3net_tf.pages.report import added

@@ -72,7 +72,7 @@ class DatasetCheck:
         shared = any(line.shared_groups and not line.allowed for line in self.protocols)
         return not (self.broken or self.errors or shared)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """All fields as plain values."""
         values = dataclasses.asdict(self)
         for line in values["protocols"]:

@@ -62,7 +62,7 @@ def split_facts(dataset: AudioDataset) -> SplitFacts:
     return facts
 
 
-def protocol_statement(source: AudioDataset | Mapping[str, Any]) -> str:
+def protocol_statement(source: AudioDataset | Mapping[str, object]) -> str:
     """A protocol in words that state whether its figures are reliable.
 
     Args:

@@ -5,10 +5,10 @@ import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypedDict, final
+from typing import Any, TypedDict
 
 from m3net_tf.audio.datasets.checking import DatasetCheck
-from m3net_tf.audio.datasets.clips import SPLITS, Archive
+from m3net_tf.audio.datasets.clips import SPLITS
 from m3net_tf.audio.datasets.dataset import AudioDataset
 from m3net_tf.audio.datasets.grouping import suggest_groups
 from m3net_tf.audio.datasets.registry import (
@@ -49,154 +49,78 @@ def parse_options(words: Sequence[str]) -> dict[str, Any]:
     return options
 
 
-class DatasetFacts(TypedDict):
-    """Fields of :class:`.clips.DatasetInfo` that list and description share."""
-
-    name: str
-    sample_rate_hz: int
-    clip_s: float
-    protocols: tuple[str, ...]
-    licence: str
-    clips: int
-    multi_label: bool
+_LISTED = (
+    "name classes sample_rate_hz clip_s protocols licence clips multi_label needs_folder"
+).split()
+_DESCRIBED = (
+    "name labels sample_rate_hz clip_s protocols licence citation url folds clips multi_label "
+    "archives fetch_hint"
+).split()
 
 
-class ListedDataset(DatasetFacts):
-    """A data set in the list; ``classes`` is 0 if only the data define it."""
+class Here(TypedDict, total=False):
+    """The local copy: its protocol and test fold, clips per split, and notes; or only ``error``."""
 
-    classes: int
-    needs_folder: bool
-
-
-class ArchiveFacts(TypedDict):
-    """Fields of :class:`.clips.Archive`."""
-
-    url: str
-    checksum: str
-    size_bytes: int
-    unpack: bool
-
-
-@final
-class LocalCopy(TypedDict):
-    """The local copy: its protocol and test fold, clips per split, and notes."""
-
+    error: str
     protocol: str
     fold: int | None
     splits: dict[str, int]
     notes: tuple[str, ...]
 
 
-@final
-class UnusableCopy(TypedDict):
-    """Why the local copy is unusable."""
-
-    error: str
-
-
-class DescribedDataset(DatasetFacts):
-    """A data set with its source and the local copy.
-
-    Attributes:
-        description: docstring of its module.
-        options: names of its options.
-        here: the local copy; None without one.
-    """
-
-    description: str
-    labels: tuple[str, ...]
-    citation: str
-    url: str
-    folds: Mapping[str, int]
-    options: tuple[str, ...]
-    archives: list[ArchiveFacts]
-    fetch_hint: str
-    here: LocalCopy | UnusableCopy | None
-
-
-def list_facts() -> list[ListedDataset]:
-    """All data sets as plain values."""
-    return [
-        {
-            "name": name,
-            "classes": info.classes,
-            "sample_rate_hz": info.sample_rate_hz,
-            "clip_s": info.clip_s,
-            "protocols": info.protocols,
-            "licence": info.licence,
-            "clips": info.clips,
-            "multi_label": info.multi_label,
-            "needs_folder": info.needs_folder,
-        }
-        for name, info in ((name, dataset_info(name)) for name in dataset_names())
-    ]
+def list_facts() -> list[dict[str, object]]:
+    """All data sets as plain values: fields of :class:`.clips.DatasetInfo`."""
+    infos = map(dataset_info, dataset_names())
+    return [{key: getattr(info, key) for key in _LISTED} for info in infos]
 
 
 def list_table() -> Table:
     """All data sets, one per row."""
     rows = [
         (
-            facts["name"],
-            f"{facts['classes'] or 'yours'}{', multi' if facts['multi_label'] else ''}",
-            f"{facts['sample_rate_hz'] / 1000:g} kHz",
-            "\n".join(facts["protocols"]),
-            facts["licence"],
+            info.name,
+            f"{info.classes or 'yours'}{', multi' if info.multi_label else ''}",
+            f"{info.sample_rate_hz / 1000:g} kHz",
+            "\n".join(info.protocols),
+            info.licence,
         )
-        for facts in list_facts()
+        for info in map(dataset_info, dataset_names())
     ]
     return Table(("name", "classes", "rate", "protocols", "licence"), tuple(rows))
 
 
-def info_facts(name: str, data_dir: str | Path | None = None) -> DescribedDataset:
-    """A data set as plain values: its description and the splits of the local copy.
+def info_facts(name: str, data_dir: str | Path | None = None) -> dict[str, object]:
+    """A data set as plain values: fields of :class:`.clips.DatasetInfo`, and the local copy.
 
     Raises:
         DataError: ``data_dir`` does not exist.
         ConfigError: unknown name.
     """
-    info = dataset_info(name)
-    facts: DescribedDataset = {
-        "name": name,
+    info = dataclasses.asdict(dataset_info(name))
+    return {
+        **{key: info[key] for key in _DESCRIBED},
         "description": dataset_module(name),
-        "labels": info.labels,
-        "sample_rate_hz": info.sample_rate_hz,
-        "clip_s": info.clip_s,
-        "protocols": info.protocols,
-        "licence": info.licence,
-        "citation": info.citation,
-        "url": info.url,
-        "folds": info.folds,
-        "clips": info.clips,
-        "multi_label": info.multi_label,
         "options": dataset_options(name),
-        "archives": [_archive_facts(archive) for archive in info.archives],
-        "fetch_hint": info.fetch_hint,
-        "here": None,
+        "here": _here(name, data_dir),
     }
+
+
+def _here(name: str, data_dir: str | Path | None) -> Here | None:
+    """The local copy; None without one."""
     folder = data_folder(name, data_dir)
-    if info.needs_folder and not folder.is_dir():
+    if dataset_info(name).needs_folder and not folder.is_dir():
         if data_dir is not None:
             raise DataError(f"{folder}: does not exist; correct DATA_DIR")
-        return facts
+        return None
     try:
         dataset = load_dataset(name, data_dir)
     except DataError as error:
-        return {**facts, "here": {"error": str(error)}}
-    facts["here"] = {
+        return {"error": str(error)}
+    return {
         "protocol": dataset.info.protocol,
         "fold": dataset.info.fold,
         "splits": {split: len(dataset.split(split)) for split in SPLITS},
         "notes": dataset.info.notes,
-    }
-    return facts
-
-
-def _archive_facts(archive: Archive) -> ArchiveFacts:
-    return {
-        "url": archive.url,
-        "checksum": archive.checksum,
-        "size_bytes": archive.size_bytes,
-        "unpack": archive.unpack,
     }
 
 
@@ -207,16 +131,15 @@ def info_lines(name: str, data_dir: str | Path | None = None) -> list[str]:
         DataError: ``data_dir`` does not exist.
         ConfigError: unknown name.
     """
-    facts = info_facts(name, data_dir)
-    lines = [*facts["description"].splitlines(), ""]
-    lines.append(f"Options: {', '.join(facts['options']) or 'none'}")
-    for archive in facts["archives"]:
-        size = f"{archive['size_bytes'] / 1e6:.0f} MB, " if archive["size_bytes"] else ""
-        checksum = archive["checksum"] or "no published checksum"
-        lines.append(f"Archive: {archive['url']} ({size}{checksum})")
-    if not facts["archives"] and facts["fetch_hint"]:
-        lines.append(f"By hand: {facts['fetch_hint']}")
-    here = facts["here"]
+    info, here = dataset_info(name), _here(name, data_dir)
+    lines = [*dataset_module(name).splitlines(), ""]
+    lines.append(f"Options: {', '.join(dataset_options(name)) or 'none'}")
+    for archive in info.archives:
+        size = f"{archive.size_bytes / 1e6:.0f} MB, " if archive.size_bytes else ""
+        checksum = archive.checksum or "no published checksum"
+        lines.append(f"Archive: {archive.url} ({size}{checksum})")
+    if not info.archives and info.fetch_hint:
+        lines.append(f"By hand: {info.fetch_hint}")
     if here is None:
         return lines
     if "error" in here:

@@ -33,7 +33,7 @@ _KALDI = {
     "feature_max": 8.0,
 }
 
-PRESETS: dict[str, dict[str, Any]] = {
+PRESETS: dict[str, dict[str, object]] = {
     "mcu": {},
     # Kaldi uses int16 samples, so its values are ln(2^30) = 20.79 higher.
     "kaldi_fbank": {**_KALDI, "mel_bins": 80},
@@ -92,7 +92,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-def named_frontend(values: Mapping[str, Any]) -> Mapping[str, Any]:
+def named_frontend(values: Mapping[str, object]) -> Mapping[str, object]:
     """The keys of a recipe's section ``frontend``, whose ``preset`` names the others.
 
     Args:

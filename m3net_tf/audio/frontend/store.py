@@ -315,7 +315,7 @@ def _add_notes(path: Path, rows: dict[str, Any]) -> None:
     scratch.replace(path)
 
 
-def _read_notes(path: Path) -> dict[str, Any]:
+def _read_notes(path: Path) -> dict[str, object]:
     try:
         notes = json.loads(path.read_bytes())
     except (OSError, ValueError):

@@ -62,8 +62,8 @@ class Shards:
 
 
 def index_of(
-    section: Mapping[str, Any], info: DatasetInfo, digest: str, shards: Sequence[Shard]
-) -> dict[str, Any]:
+    section: Mapping[str, object], info: DatasetInfo, digest: str, shards: Sequence[Shard]
+) -> dict[str, object]:
     """Content of ``index.json``.
 
     Args:
@@ -179,7 +179,7 @@ def _clips(shards: Shards, shard: Shard, info: DatasetInfo) -> list[Clip]:
     ]
 
 
-def require_section(shards: Shards, section: Mapping[str, Any]) -> None:
+def require_section(shards: Shards, section: Mapping[str, object]) -> None:
     """Require that shards have the data set of a recipe.
 
     Args:
@@ -198,7 +198,7 @@ def require_section(shards: Shards, section: Mapping[str, Any]) -> None:
             )
 
 
-def _resolved(section: Mapping[str, Any]) -> dict[str, Any]:
+def _resolved(section: Mapping[str, Any]) -> dict[str, object]:
     """A data set's section with the protocol and the fold that are in use.
 
     Shards of older versions have no ``training_share``: they have all clips.

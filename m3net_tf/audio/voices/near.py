@@ -23,11 +23,12 @@ from m3net_tf.audio.voices.phonemes import (
 )
 
 Kind = Literal["phrase", "part", "word", "changed", "other"]
-DIFFERENT, CHANGED = 1.0, 2.0
-"""Smallest phoneme distances of other words, and of phrases with changed phonemes.
+DIFFERENT = 1.0
+"""Smallest phoneme distance of other words; accents of one word are nearer to each other."""
+CHANGED = 0.25
+"""Smallest distance of a phrase with changed phonemes, as a share of its phonemes.
 
-Accents of one word are nearer to each other than two words. A phrase with changed phonemes is no
-word, so that people hear the word which it resembles.
+It is no word, so that people hear the word which it resembles.
 """
 _SHARES: dict[Kind, float] = {"part": 0.15, "word": 0.25, "changed": 0.25}  # the rest is other
 _WORD_FILES = {
@@ -169,8 +170,10 @@ def _changed(
     for number in range(count):
         phrase = phrases[number % len(phrases)]
         changed = phrase
-        while apart(changed) < CHANGED:
-            changed = _with_a_change(changed if len(changed) > 1 else phrase, known, rng)
+        while apart(changed) < max(DIFFERENT, CHANGED * len(phrase)):
+            changed = _with_a_change(changed, known, rng)
+            if 2 * len(changed) < len(phrase):
+                changed = phrase
         yield Line(ipa_text(changed), "changed", changed)
 
 

@@ -237,6 +237,27 @@ def pronunciations(texts: Sequence[str], language: str) -> list[Pronunciation]:
     return [_from_espeak(*pair) for pair in zip(names, sounds, strict=True)]
 
 
+def corrected(text: str, language: str) -> Pronunciation:
+    """Phonemes that a user gives.
+
+    Args:
+        text: a respelling, see :func:`respelled`, or espeak-ng's own phonemes in two pairs of
+            brackets, as ``[[k@mpj'u:t@]]``, in any language.
+        language: as ``en``.
+
+    Raises:
+        ConfigError: the text has another form, or a respelling is not for English.
+    """
+    if text.startswith("[["):
+        return pronunciations([text], language)[0]
+    if language.partition("-")[0] != "en":
+        raise ConfigError(
+            f"{text!r} is a respelling, which only English has: give espeak-ng's phonemes, "
+            "[[...]], which espeak-ng -x prints"
+        )
+    return respelled(text)
+
+
 def respelled(text: str) -> Pronunciation:
     """Phonemes of an English respelling.
 

@@ -17,15 +17,16 @@ from m3net_tf.audio.datasets.protocols import rank
 from m3net_tf.audio.voices.near import Line, installed_words, near_phrases
 from m3net_tf.audio.voices.phonemes import (
     Pronunciation,
+    corrected,
     distance,
     ipa_text,
     pronunciations,
-    respelled,
 )
-from m3net_tf.audio.voices.synthesis import available
+from m3net_tf.audio.voices.synthesis import Espeak, available
 from m3net_tf.audio.voices.synthesiser import Speech, Synthesiser, Voice
 from m3net_tf.audio.voices.variety import RATE_HZ, Float, distinct, timbre, variety
 from m3net_tf.system.artifacts import read_json, write_bytes, write_json
+from m3net_tf.system.conversion import from_plain
 from m3net_tf.system.errors import ConfigError, DataError
 from m3net_tf.system.locks import writes_into
 from m3net_tf.system.progress import Log, silent, track
@@ -34,7 +35,8 @@ from m3net_tf.system.threads import WORKERS, map_ahead
 RECORD_NAME = "voices.json"
 NEAR_FOLDER = "_near_"
 _VALIDATION_SHARE = 0.2
-_RATES, _PITCHES = (0.8, 1.25), (0.85, 1.2)
+_RATES, _PITCHES = (0.75, 1.25), (0.85, 1.2)
+_INTONATIONS = ("", ".", "?", "!")  # signs that change the melody of most synthesisers
 _LEVEL_DB = -26.0
 _LOUDEST = 0.98
 _SILENT_DB, _MARGIN_S = -45.0, 0.05  # of the loudest 10 ms; left at both ends
@@ -48,7 +50,7 @@ class SpokenClip:
 
     Attributes:
         path: file in the folder.
-        text: what is spoken.
+        text: what is spoken, with a sign that draws its intonation.
         phonemes: in IPA; '' if the synthesiser chose them.
         kind: ``phrase``, or the kind of a near phrase.
         synthesiser: program.
@@ -128,8 +130,9 @@ def say_phrases(
     """Speak each phrase and texts near to them: ``FOLDER/<phrase>/*.wav``, ``FOLDER/_near_/*.wav``.
 
     Files are mono, 16 kHz and 16 bits, with the level -26 dB and short pauses at both ends.
-    ``FOLDER/voices.json`` records each. A second call keeps the files whose record is unchanged,
-    speaks the others, and removes those that are no longer asked for.
+    ``FOLDER/voices.json`` records each. A complete folder stays as it is, with the synthesisers of
+    its time. Otherwise, files with an unchanged record are kept, and those that are no longer
+    asked for are removed.
 
     Args:
         phrases: wake words.
@@ -138,7 +141,7 @@ def say_phrases(
         count: clips of each phrase.
         near_count: clips of other texts.
         seed: draws voices, tempo, pitch, texts and the split.
-        say: respellings of phrases; see :func:`.phonemes.respelled`.
+        say: how phrases are said; see :func:`.phonemes.corrected`.
         models: voices in files; see :func:`.synthesis.available`.
         log: receives progress.
 
@@ -147,10 +150,22 @@ def say_phrases(
         DataError: no voice speaks.
     """
     names = folder_names(phrases)
+    asked: dict[str, Any] = {
+        "phrases": list(phrases),
+        "language": language,
+        "count": count,
+        "near_count": near_count,
+        "seed": seed,
+        "say": dict(say or {}),
+        "models": [str(path) for path in models],
+    }
+    record = folder / RECORD_NAME
+    if earlier := _earlier(record, asked):
+        return earlier
     synthesisers = available(models)
     wanted = _pronounced(phrases, language, say or {}, log)
     left_out: list[str] = []
-    spoken_as = _ways(synthesisers, wanted, language, say or {}, left_out)
+    spoken_as = _ways(synthesisers, wanted, language, say or {}, left_out, log)
     ready = [each for each in synthesisers if (each.name, phrases[0]) in spoken_as]
     speakers, timbres = _audition(ready, phrases[0], spoken_as, language, left_out, log)
     if not speakers:
@@ -174,20 +189,18 @@ def say_phrases(
     lines = near_phrases(wanted, language, near_count, rng, installed_words(language))
     planned += _plan(lines, NEAR_FOLDER, speakers, spoken_as, rng)
 
-    facts: dict[str, Any] = {
-        "language": language,
-        "left_out": left_out,
-        "phonemes": {phrase: ipa_text(said) for phrase, said in wanted.items()},
-        "seed": seed,
-        "speakers": len(speakers),
-        "variety": round(score, 1),
-    }
-    record = folder / RECORD_NAME
+    result = SpokenVoices(
+        tuple(each.clip for each in planned),
+        {phrase: ipa_text(said) for phrase, said in wanted.items()},
+        len(speakers),
+        score,
+        tuple(left_out),
+    )
     _remove_changed(folder, planned)
-    _write_record(record, facts, [each.clip for each in planned])
-    clips = _spoken(planned, folder, log)
-    _write_record(record, facts, clips)
-    return SpokenVoices(tuple(clips), facts["phonemes"], len(speakers), score, tuple(left_out))
+    _write_record(record, asked, result, complete=False)
+    result = dataclasses.replace(result, clips=tuple(_spoken(planned, folder, log)))
+    _write_record(record, asked, result, complete=True)
+    return result
 
 
 def folder_names(phrases: Sequence[str]) -> dict[str, str]:
@@ -214,11 +227,13 @@ def _pronounced(
     phrases: Sequence[str], language: str, say: Mapping[str, str], log: Log
 ) -> dict[str, Pronunciation]:
     """Phonemes of each phrase, by its respelling or espeak-ng."""
+    if not Espeak().voices(language):
+        raise ConfigError(f"espeak-ng has no language {language!r}: espeak-ng --voices lists them")
     for phrase in say:
         if phrase not in phrases:
             raise ConfigError(f"{phrase!r} is respelled, but no phrase: give it as one")
     found = dict(zip(phrases, pronunciations(phrases, language), strict=True))
-    found |= {phrase: respelled(text) for phrase, text in say.items()}
+    found |= {phrase: corrected(text, language) for phrase, text in say.items()}
     for phrase, pronunciation in found.items():
         if len(pronunciation) < _FEWEST_PHONEMES:
             raise ConfigError(
@@ -235,6 +250,7 @@ def _ways(
     language: str,
     say: Mapping[str, str],
     left_out: list[str],
+    log: Log,
 ) -> dict[tuple[str, str], Pronunciation]:
     """How each synthesiser says each phrase: () as it pronounces the text, or given phonemes.
 
@@ -257,10 +273,12 @@ def _ways(
                 right = distance(said, heard) <= _MISSAID * len(heard)
             if right:
                 ways[synthesiser.name, phrase] = ()
-            elif synthesiser.takes_phonemes:
+                continue
+            heard_as = f"says {''.join(said)}" if said else "may say something else"
+            if synthesiser.takes_phonemes:
                 ways[synthesiser.name, phrase] = pronunciation
+                log(f"{synthesiser.name} {heard_as} for {phrase!r}: it gets the phonemes")
             else:
-                heard_as = f"says {''.join(said)}" if said else "may say something else"
                 left_out.append(f"{synthesiser.name} {heard_as} for {phrase!r}")
     return ways
 
@@ -323,7 +341,7 @@ def _plan(
     spoken_as: Mapping[tuple[str, str], Pronunciation],
     rng: np.random.Generator,
 ) -> Iterator[_Planned]:
-    """Draw the speaker, voice, tempo and pitch of each line.
+    """Draw the speaker, voice, tempo, pitch and intonation of each line.
 
     A synthesiser speaks in proportion to the square root of its speakers, so that neither a few
     natural voices nor a hundred similar ones are lost among the others.
@@ -344,6 +362,7 @@ def _plan(
         rate, pitch = (
             round(low * (high / low) ** rng.random(), 2) for low, high in (_RATES, _PITCHES)
         )
+        sign = _INTONATIONS[int(rng.integers(len(_INTONATIONS)))]
         own = speaker.synthesiser
         pronunciation = line.pronunciation
         if line.kind == "phrase":
@@ -352,7 +371,7 @@ def _plan(
         yield _Planned(
             SpokenClip(
                 path=f"{folder_name}/{own.name}_{voice_name}_{number:05d}.wav",
-                text=line.text,
+                text=line.text if pronunciation else line.text + sign,
                 phonemes=ipa_text(pronunciation),
                 kind=line.kind,
                 synthesiser=own.name,
@@ -380,8 +399,22 @@ def _remove_changed(folder: Path, planned: Sequence[_Planned]) -> None:
             (folder / clip["path"]).unlink(missing_ok=True)
 
 
-def _write_record(path: Path, facts: Mapping[str, Any], clips: Sequence[SpokenClip]) -> None:
-    write_json(path, {**facts, "clips": [dataclasses.asdict(clip) for clip in clips]})
+def _write_record(
+    path: Path, asked: Mapping[str, Any], result: SpokenVoices, *, complete: bool
+) -> None:
+    write_json(path, {**dataclasses.asdict(result), "asked": asked, "complete": complete})
+
+
+def _earlier(record: Path, asked: Mapping[str, Any]) -> SpokenVoices | None:
+    """The result of an earlier call with the same arguments, if it is complete."""
+    if not record.exists():
+        return None
+    facts = read_json(record)
+    if not facts.pop("complete", False) or facts.pop("asked", None) != asked:
+        return None
+    earlier = from_plain(SpokenVoices, facts, record.name)
+    lost = any(not (record.parent / clip.path).exists() for clip in earlier.clips)
+    return None if lost else earlier
 
 
 def _spoken(planned: Sequence[_Planned], folder: Path, log: Log) -> list[SpokenClip]:

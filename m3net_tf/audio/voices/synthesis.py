@@ -22,7 +22,7 @@ from m3net_tf.audio.voices.programs import output_of
 from m3net_tf.audio.voices.synthesiser import Speech, Synthesiser, Voice, covers
 from m3net_tf.system.errors import ConfigError, DataError
 
-_WORDS_PER_MINUTE = 165  # of espeak-ng at rate 1
+_WORDS_PER_MINUTE = 150  # of espeak-ng at rate 1; single words are spoken slowly
 _FLITE_PITCH_HZ = {"kal": 95, "kal16": 95, "awb": 120, "rms": 95, "slt": 170}
 _FILE = "FILE"  # stands for the sound file in a command
 _MBROLA_DATA = Path("/usr/share/mbrola")

@@ -372,7 +372,7 @@ def _facts_of(kind: type[_Facts], what: str, name: str, files: Mapping[str, Path
         raise ConfigError(f"{files[name]}: {error}") from None
 
 
-def _with_family(values: dict[str, Any], file: Path) -> tuple[dict[str, Any], str]:
+def _with_family(values: dict[str, object], file: Path) -> tuple[dict[str, object], str]:
     """Complete a board's keys with its family's; where both have a table, merge its keys.
 
     Returns:

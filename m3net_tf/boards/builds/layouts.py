@@ -156,6 +156,19 @@ def _readme(bundle: Bundle, name: str, arena: int) -> str:
         rate_hz=bundle.frontend.sample_rate_hz,
         hop_samples=bundle.frontend.hop_samples,
         arena_bytes=arena,
+        live=_live_text(bundle),
+    )
+
+
+def _live_text(bundle: Bundle) -> str:
+    """What a decision of live detection costs."""
+    columns, frames = bundle.manifest.push_columns, bundle.manifest.frames
+    if columns is None:
+        return "Each decision of live detection computes a whole window."
+    return (
+        f"Live detection streams: a decision computes only what {columns} of the window's {frames} "
+        "columns change. The first decision, and the first one behind the closed energy gate, "
+        "compute a whole window."
     )
 
 
@@ -179,7 +192,8 @@ def _c(bundle: Bundle, name: str, files: Files) -> Files:
         name=name,
         sources="\n".join(f"  {path}" for path in _sources(files)),
     )
-    return {"CMakeLists.txt": description.encode(), "main.c": _example("c/main.c")}
+    programs = {name: _example(f"c/{name}") for name in ("main.c", "live.c")}
+    return {"CMakeLists.txt": description.encode(), **programs}
 
 
 def _esp_idf(bundle: Bundle, name: str, files: Files) -> Files:

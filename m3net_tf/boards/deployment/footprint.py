@@ -145,7 +145,7 @@ class BoardFootprint:
     figures: Figures | None
     missing: str = ""
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Plain values for JSON: all keys side by side, None for figures that are missing."""
         board = self.board
         dma = board.memory.get("dma")
@@ -197,7 +197,7 @@ class Footprint:
     boards: tuple[BoardFootprint, ...]
     made_with: Provenance
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Plain values for JSON."""
         return {
             "run": self.run,

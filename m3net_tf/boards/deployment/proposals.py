@@ -33,8 +33,8 @@ class Proposal:
     """
 
     preset: str
-    frontend: Mapping[str, Any]
-    masks: Mapping[str, Any]
+    frontend: Mapping[str, object]
+    masks: Mapping[str, object]
     costs: Mapping[str, tuple[int, int, int]]
 
     def sections(self, sample_rate_hz: int) -> dict[str, Any]:

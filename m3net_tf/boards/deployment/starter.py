@@ -38,12 +38,12 @@ RECIPE, README = "recipe.yaml", "README.md"
 _SHORTEST_S, _LONGEST_S = 1.0, 2.0
 _RATE_HZ, _LOW_RATE_HZ = 16_000, 8_000
 _FEW, _MANY = 200, 5000  # clips
+Sections = dict[str, dict[str, Any]]
+"""Sections of a recipe as in its YAML: value by key."""
 _FEW_TESTED = 20  # of a class: one clip is then more than five points of its recall
 
 
-def starter_recipe(
-    sounds: FolderSounds, board: str = DEFAULT_BOARD, log: Log = silent
-) -> dict[str, Any]:
+def starter_recipe(sounds: FolderSounds, board: str = DEFAULT_BOARD, log: Log = silent) -> Sections:
     """The sections of a recipe that suits a folder of sounds, in real time on a board.
 
     Args:
@@ -71,7 +71,7 @@ def starter_recipe(
     dataset.check_trainable()
     training = len(dataset.split("train"))
     longer = training / len({clip.whole or clip.clip_id for clip in dataset.split("train")})
-    recipe: dict[str, Any] = {"dataset": {"name": "folder", "options": options}}
+    recipe: Sections = {"dataset": {"name": "folder", "options": options}}
     proposal, _ = propose(options["clip_s"], options["sample_rate_hz"], board)
     recipe |= proposal.sections(options["sample_rate_hz"])
     recipe["augmentation"] = {
@@ -128,7 +128,7 @@ def _options(sounds: FolderSounds) -> dict[str, Any]:
     return options
 
 
-def recipe_lines(recipe: dict[str, Any], sounds: FolderSounds, dataset: AudioDataset) -> list[str]:
+def recipe_lines(recipe: Sections, sounds: FolderSounds, dataset: AudioDataset) -> list[str]:
     """Sentences on the choices of :func:`starter_recipe`, and on its data set."""
     options = recipe["dataset"]["options"]
     lines = [
@@ -171,7 +171,7 @@ def new_project(out: Path, board: str) -> tuple[Path, ...]:
     return paths
 
 
-def starter_pace(recipe: dict[str, Any], board: str) -> Pace:
+def starter_pace(recipe: Sections, board: str) -> Pace:
     """The pace of the network of :func:`starter_recipe` on a board.
 
     Raises:
@@ -181,7 +181,7 @@ def starter_pace(recipe: dict[str, Any], board: str) -> Pace:
     return propose(options["clip_s"], options["sample_rate_hz"], board)[1]
 
 
-def speed_lines(recipe: dict[str, Any], board: str) -> list[str]:
+def speed_lines(recipe: Sections, board: str) -> list[str]:
     """Lines on the proposed network and its pace on a board."""
     return [
         f"network: m3net {recipe['model']['preset']}, proposed for this board",
@@ -211,7 +211,7 @@ def starter_commands(recipe: Path, board: str) -> dict[str, str]:
 
 
 def write_starter(
-    recipe: dict[str, Any], sounds: FolderSounds, out: Path, board: str
+    recipe: Sections, sounds: FolderSounds, out: Path, board: str
 ) -> tuple[Path, ...]:
     """Write the project.
 
@@ -241,7 +241,7 @@ def write_starter(
     return paths
 
 
-def _readme(path: Path, folder: str, recipe: dict[str, Any], board: str) -> str:
+def _readme(path: Path, folder: str, recipe: Sections, board: str) -> str:
     """The project's README; ``path`` is the recipe's path in the commands."""
     options = " ".join(
         f"--option {shlex.quote(f'{key}={value}')}"

@@ -233,7 +233,7 @@ class Trace:
     Attributes:
         blocks: start and bytes of each basic block, in their order.
         reads: for each read of a datum from flash, the number of blocks before it, its address.
-        output: bytes of the network's output.
+        output: bytes of the network's last output.
     """
 
     blocks: npt.NDArray[np.int64]
@@ -302,16 +302,20 @@ def _misses(lines: Iterable[int], capacity: int) -> int:
     return missed
 
 
-def run_cycles(elf: Path, board: str, clip: npt.NDArray[np.int8]) -> tuple[Cycles, bytes]:
-    """Run a network once and model its cycles.
+def run_cycles(
+    elf: Path, board: str, clips: npt.NDArray[np.int8], function: str = _RUN, call: int = 1
+) -> tuple[Cycles, bytes]:
+    """Run a firmware and model the cycles of one call of a function.
 
     Args:
         elf: firmware of a board whose core is a Cortex-M4.
         board: name of the board.
-        clip: int8 input of the network in the shape that the firmware takes.
+        clips: int8, shape (n, ...): inputs in the shape that the firmware takes.
+        function: its name; by default one run of the network.
+        call: which of its calls, from 1 on.
 
     Returns:
-        The modelled cost, and the bytes of the output.
+        The modelled cost, and the bytes of the last clip's output.
 
     Raises:
         ConfigError: Unicorn is not installed.
@@ -321,7 +325,7 @@ def run_cycles(elf: Path, board: str, clip: npt.NDArray[np.int8]) -> tuple[Cycle
     facts = load_board(board)
     if facts.core != CORE:
         raise FirmwareError(f"{board} has no modelled cycles: name a board with {CORE}")
-    trace = _Execution(elf, facts).run(clip)
+    trace = _Execution(elf, facts).run(clips, function, call)
     return cost_of(trace, Disassembly(_tool("objdump", "-d", elf)), FLASHES), trace.output
 
 
@@ -346,15 +350,19 @@ class _Execution:
         self._cpu = self._unicorn.Uc(self._unicorn.UC_ARCH_ARM, mode)
         self._cpu.ctl_set_cpu_model(self._arm.UC_CPU_ARM_CORTEX_M4)
 
-    def run(self, clip: npt.NDArray[np.int8]) -> Trace:
-        """Run the firmware with one clip and record the network's run."""
+    def run(self, clips: npt.NDArray[np.int8], function: str, call: int) -> Trace:
+        """Run the firmware with some clips and record one call of a function."""
         cpu, arm, uc = self._cpu, self._arm, self._unicorn
-        self._load(clip)
+        self._load(clips)
         symbols = _symbols(self._elf)
         uart = int(self._board.constants["uart_base"])
         cpu.hook_add(uc.UC_HOOK_MEM_WRITE, self._heard, begin=uart, end=uart + _UART_ROOM)
-        begin = symbols[_RUN] & ~1
+        begin = symbols[function] & ~1
         self._start(self._word(self._flash.start + 4), begin)
+        for _ in range(call - 1):
+            end = cpu.reg_read(arm.UC_ARM_REG_LR) & ~1
+            self._start(begin, end)
+            self._start(end, begin)
         blocks: list[tuple[int, int]] = []
         reads: list[tuple[int, int]] = []
         hooks = [
@@ -375,10 +383,8 @@ class _Execution:
             raise FirmwareError(
                 f"the firmware does not finish; its last lines: {self._console.tail()}"
             )
-        (line,) = self._console.clips
-        return Trace(
-            np.array(blocks, np.int64), np.array(reads, np.int64).reshape(-1, 2), line.output
-        )
+        output = self._console.clips[-1].output
+        return Trace(np.array(blocks, np.int64), np.array(reads, np.int64).reshape(-1, 2), output)
 
     def _reader(
         self, blocks: list[tuple[int, int]], reads: list[tuple[int, int]]
@@ -403,20 +409,21 @@ class _Execution:
     def _word(self, address: int) -> int:
         return int.from_bytes(self._cpu.mem_read(address, 4), "little")
 
-    def _load(self, clip: npt.NDArray[np.int8]) -> None:
+    def _load(self, clips: npt.NDArray[np.int8]) -> None:
         cpu, arm = self._cpu, self._arm
         for memory in [*self._board.memory.values(), self._board.job]:
             cpu.mem_map(memory.start, -(-memory.bytes // _PAGE) * _PAGE)
         for start, size in _PERIPHERALS:
             cpu.mem_map(start, size)
         cpu.mem_write(self._flash.start, self._elf.with_suffix(".bin").read_bytes())
-        image = job_image(clip[None], report_features=False, report_instructions=False)
+        image = job_image(clips, report_features=False, report_instructions=False)
         cpu.mem_write(self._board.job.start, image)
         cpu.reg_write(arm.UC_ARM_REG_SP, self._word(self._flash.start))
 
     def _start(self, begin: int, until: int | None) -> None:
         stop = self._flash.start + self._flash.bytes if until is None else until
         try:
+            self._cpu.ctl_flush_tb()  # code that was translated before would run past the end
             self._cpu.emu_start(begin | 1, stop, timeout=_RESULT_TIMEOUT_US)
         except self._unicorn.UcError as error:
             place = self._cpu.reg_read(self._arm.UC_ARM_REG_PC)

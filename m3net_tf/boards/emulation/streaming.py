@@ -12,13 +12,14 @@ import math
 import re
 import shutil
 from pathlib import Path
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 import numpy as np
 
 from m3net_tf.boards.builds.boards import find_machine
 from m3net_tf.boards.builds.build import build_compiled
 from m3net_tf.boards.builds.sources import FIRMWARE_DIR
+from m3net_tf.boards.emulation.cycles import Cycles, run_cycles
 from m3net_tf.boards.emulation.qemu import UartLog, job_image, run_image
 from m3net_tf.compiler.emit import emit
 from m3net_tf.compiler.engines import COMPILED, TFLM
@@ -54,6 +55,8 @@ class StreamCost(TypedDict):
         hops: pushes whose output bytes were compared.
         bytes_equal: whether all outputs equal the whole window's.
         references: what computed the whole windows on this machine.
+        window_modelled: modelled cycles of the whole window; only on request.
+        hop_modelled: modelled cycles of a push; only on request.
     """
 
     hop: int
@@ -68,6 +71,8 @@ class StreamCost(TypedDict):
     hops: int
     bytes_equal: bool
     references: list[str]
+    window_modelled: NotRequired[Cycles]
+    hop_modelled: NotRequired[Cycles]
 
 
 HOPS = 2000
@@ -167,6 +172,8 @@ def measure_stream(
     board: str,
     folder: Path,
     recording: Recording,
+    *,
+    cycles: bool = False,
 ) -> StreamCost:
     """Push a recording through the streamed network on an emulated board.
 
@@ -176,10 +183,12 @@ def measure_stream(
         board: emulated board.
         folder: folder of the build files.
         recording: of this network.
+        cycles: also model the cycles of a push and of the whole window.
 
     Raises:
         ModelError: the network does not stream.
-        FirmwareError: the firmware does not build or run.
+        ConfigError: Unicorn is missing for the model of cycles.
+        FirmwareError: the firmware does not build or run, or cycles are not modelled for the board.
     """
     push = recording.push
     streamed = stream_network(model.tflite, push.axis, push.hop)
@@ -196,7 +205,14 @@ def measure_stream(
     write_text(app / "stream_facts.h", facts)
     elf = build_compiled(bundle_dir, model, board, folder / "build", app_dir=app).elf
     image = job_image(recording.pushes, report_features=False, report_instructions=True)
-    return _cost(streamed, whole, run_image(elf, find_machine(board), image), recording)
+    cost = _cost(streamed, whole, run_image(elf, find_machine(board), image), recording)
+    if cycles:
+        first = recording.pushes[: push.needed]  # up to the first whole window
+        cost["hop_modelled"], output = run_cycles(elf, board, first, f"{_NAME}_push", len(first))
+        cost["window_modelled"], _ = run_cycles(elf, board, first, "m3net_network_run")
+        if output != recording.outputs[COMPILED][0].tobytes():
+            raise FirmwareError(f"{elf}: Unicorn gives another output than this machine")
+    return cost
 
 
 def _cost(

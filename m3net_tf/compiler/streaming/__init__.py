@@ -4,8 +4,7 @@
 - ``reading.py``: which lines of its inputs an operator reads for a line of its output;
 - ``flow.py``: which lines of each tensor are reused from the previous window;
 - ``push.py``: the calls that compute the other lines, and the memory of the kept ones;
-- ``network.py``: the stages in order;
-- ``report.py``: what became of each layer, for the terminal.
+- ``network.py``: the stages in order.
 
 A line is the slice of a tensor at one index of the streamed axis, which is time. docs/streaming.md
 explains it with a picture.

@@ -9,6 +9,7 @@ operators see padding.
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 import numpy.typing as npt
@@ -53,13 +54,6 @@ class Flow:
         result[self.shift :] = mask[: self.lines - self.shift]
         return result
 
-    def sources(self, needed: Mask) -> Mask:
-        """Lines that must be kept so that the needed ones exist now and in later windows."""
-        mask = needed.copy()
-        for line in np.flatnonzero(self.same):
-            mask[line + self.shift] |= mask[line]
-        return mask
-
 
 @dataclasses.dataclass(frozen=True)
 class RunningSum:
@@ -102,6 +96,7 @@ class Stream:
         self.kept: dict[Tensor, Run] = {}
         #: Whether only a hop of more lines lets an operator stream.
         self.needs_longer_hop = False
+        self._again: set[Tensor] = set()  # whose first half is computed in each push
         self._graph = graph
         for tensor in graph.inputs:
             lines = tensor.shape[axis]
@@ -129,46 +124,112 @@ class Stream:
             self.whole[op] = str(why)
             self.needs_longer_hop |= isinstance(why, StrideError)
 
+    def drop_cheap_lines(self) -> None:
+        """Compute lines again where that takes less work than the bytes that need not stay.
+
+        The lines that see the padding before the window read older lines of the layer before, and
+        these would stay from the window's end to its start. What a running sum subtracts must be
+        what it has added, also before the first whole window: its lines stay.
+        """
+        fixed = {*self._graph.inputs, *(op.input(0) for op in self.sums)}
+        for tensor in [*reversed(self.kept)]:
+            again, cost, former = set(self._again), self._cost(), set(self.kept)
+            more = {tensor} - fixed
+            while more:  # what must stay instead is tried, too
+                self._again |= more
+                self._choose_lines()
+                more = self.kept.keys() - former - self._again - fixed
+            if self._cost() >= cost:
+                self._again = again
+                self._choose_lines()
+
+    def kept_bytes(self, tensor: Tensor) -> int:
+        """Bytes of a tensor's lines that stay from push to push."""
+        if tensor not in self.kept:
+            return 0
+        first, end = self.kept[tensor]
+        return tensor.size * tensor.item_bytes // self.flows[tensor].lines * (end - first)
+
+    def _cost(self) -> int:
+        """Work of a push and bytes that stay, which each push moves: a product counts as a byte."""
+        return sum(map(self.kept_bytes, self.kept)) + sum(
+            (products(op) + op.output.size)
+            * sum(end - first for first, end in runs)
+            // self.flows[op.output].lines
+            for op, runs in self.runs.items()
+        )
+
     def _choose_lines(self) -> None:
         """From the outputs backwards: which lines are computed, and which stay."""
+        self.runs, self.kept = {}, {}
         needed = {tensor: np.zeros(flow.lines, np.bool_) for tensor, flow in self.flows.items()}
         before = {tensor: mask.copy() for tensor, mask in needed.items()}  # in the window before
+        spans: dict[Tensor, list[Run]] = {tensor: [] for tensor in self.flows}  # read together
+
+        def read(tensor: Tensor, run: Run) -> None:
+            needed[tensor][slice(*run)] = True
+            spans[tensor].append(run)
+
         for tensor in self._graph.outputs:
             if tensor in needed:
-                needed[tensor][:] = True
+                read(tensor, (0, self.flows[tensor].lines))
         for op in reversed(self._graph.operations):
             sources = {i: t for i, t in enumerate(op.inputs) if t is not None and t in self.flows}
             if op in self.rules:
-                self.runs[op] = self._runs(op, needed, before)
+                computed = np.zeros(self.flows[op.output].lines, np.bool_)
+                for tensor in op.outputs:
+                    computed |= self._computed(tensor, needed[tensor] | before[tensor])
+                self.runs[op] = runs_of(computed)
                 for index, reading in self.rules[op].readings.items():
-                    mask = needed[sources[index]]
+                    lines = self.flows[sources[index]].lines
                     for run in self.runs[op]:
-                        span = reading.span(*self.with_input(op, run), len(mask))
-                        mask[slice(*span)] = True
-                self._keep(op.outputs, self.runs[op], needed, before)
+                        read(sources[index], reading.span(*self.with_input(op, run), lines))
+                for tensor in op.outputs:
+                    wanted = needed[tensor] | before[tensor]
+                    self._keep(tensor, wanted, before[tensor], [*spans[tensor], *self.runs[op]])
             elif op in self.sums:
                 (tensor,) = sources.values()
                 for run in [*self.sums[op].entering, *self.sums[op].ends]:
-                    needed[tensor][slice(*run)] = True
+                    read(tensor, run)
                 for run in self.sums[op].leaving:
                     before[tensor][slice(*run)] = True
+                    spans[tensor].append(run)
             else:
                 for tensor in sources.values():
-                    needed[tensor][:] = True
+                    read(tensor, (0, self.flows[tensor].lines))
         for tensor in self._graph.inputs:
-            flow = self.flows[tensor]
-            new = (flow.lines - flow.shift, flow.lines)
-            self._keep([tensor], [new], needed, before)
+            lines, shift = self.flows[tensor].lines, self.flows[tensor].shift
+            runs = [*spans[tensor], (lines - shift, lines)]
+            self._keep(tensor, needed[tensor] | before[tensor], before[tensor], runs)
 
-    def _runs(
-        self, op: Operation, needed: dict[Tensor, Mask], before: dict[Tensor, Mask]
-    ) -> list[Run]:
-        """Lines that an operator computes."""
-        flow = self.flows[op.output]
-        mask = np.zeros(flow.lines, np.bool_)
-        for tensor in op.outputs:
-            mask |= flow.sources(needed[tensor] | before[tensor]) & ~flow.same
-        return runs_of(mask)
+    def _sources(self, tensor: Tensor, wanted: Mask) -> Mask:
+        """Lines that must exist now so that the wanted ones exist now and in later windows."""
+        mask, shift = wanted.copy(), self.flows[tensor].shift
+        for line in np.flatnonzero(self._reused(tensor)):
+            mask[line + shift] |= mask[line]
+        return mask
+
+    def _computed(self, tensor: Tensor, wanted: Mask) -> Mask:
+        """Lines of them that are computed."""
+        return self._sources(tensor, wanted) & ~self._reused(tensor)
+
+    def _reused(self, tensor: Tensor) -> Mask:
+        """Lines that are not computed again."""
+        flow = self.flows[tensor]
+        reused = flow.same.copy()
+        if tensor in self._again:
+            reused[: flow.lines // 2] = False
+        return reused
+
+    def _keep(self, tensor: Tensor, wanted: Mask, before: Mask, runs: list[Run]) -> None:
+        """Keep what later windows reuse, and the lines that are read or computed with it."""
+        flow = self.flows[tensor]
+        reused = self._sources(tensor, wanted) & self._reused(tensor)
+        stays = reused | before
+        stays[flow.shift :] |= reused[: flow.lines - flow.shift]
+        if stays.any():
+            first, end = np.flatnonzero(stays)[[0, -1]] + [0, 1]
+            self.kept[tensor] = _with_overlapping((int(first), int(end)), runs)
 
     def with_input(self, op: Operation, run: Run) -> Run:
         """The lines of a run, and others so that a kernel gets at least one line of each input.
@@ -185,21 +246,15 @@ class Stream:
             first, end = max(first - 1, 0), min(end + 1, self.flows[op.output].lines)
         return first, end
 
-    def _keep(
-        self,
-        tensors: list[Tensor],
-        runs: list[Run],
-        needed: dict[Tensor, Mask],
-        before: dict[Tensor, Mask],
-    ) -> None:
-        for tensor in tensors:
-            flow = self.flows[tensor]
-            computed = np.zeros(flow.lines, np.bool_)
-            for run in runs:
-                computed[slice(*run)] = True
-            if (needed[tensor] & ~computed).any() or before[tensor].any():
-                lines = np.flatnonzero(flow.sources(needed[tensor] | before[tensor]))
-                self.kept[tensor] = int(lines[0]), int(lines[-1]) + 1
+
+def _with_overlapping(kept: Run, runs: list[Run]) -> Run:
+    """From the first to the last line of a run and of those that overlap it, directly or not."""
+    while True:
+        joined = [kept, *(run for run in runs if run[0] < kept[1] and kept[0] < run[1])]
+        wider = min(run[0] for run in joined), max(run[1] for run in joined)
+        if wider == kept:
+            return kept
+        kept = wider
 
 
 def _is_empty(reading: Reading, first: int, end: int, lines: int) -> bool:
@@ -274,3 +329,15 @@ def averages_image(op: Operation) -> bool:
     _, rows, columns, _ = op.input(0).shape
     window = op.options["filterHeight"], op.options["filterWidth"]
     return op.output.shape[1:3] == (1, 1) and window == (rows, columns)
+
+
+def products(op: Operation) -> int:
+    """Multiply-accumulate operations of an operator."""
+    size = op.output.size
+    if op.kind in ("CONV_2D", "FULLY_CONNECTED"):
+        return size * math.prod(op.input(1).shape[1:])
+    if op.kind == "DEPTHWISE_CONV_2D":
+        return size * math.prod(op.input(1).shape[1:3])
+    if op.kind == "BATCH_MATMUL":
+        return size * op.input(0).shape[-2 if op.options.get("adjX") else -1]
+    return 0

@@ -16,8 +16,8 @@ from m3net_tf.compiler.network import (
     rewritten,
 )
 from m3net_tf.compiler.plan import Improve
-from m3net_tf.compiler.streaming.flow import Stream
-from m3net_tf.compiler.streaming.push import PushMaker, products
+from m3net_tf.compiler.streaming.flow import Stream, products
+from m3net_tf.compiler.streaming.push import PushMaker
 from m3net_tf.system.errors import ModelError
 
 _MOST_HOP = 64
@@ -53,6 +53,7 @@ def stream_network(
             "and run it once for each frame"
         )
     stream, axis, hop = _choose(graph, axis, hop)
+    stream.drop_cheap_lines()
     maker = PushMaker(graph, stream)
     with np.errstate(over="raise", divide="raise", invalid="raise"):
         maker.run()
@@ -129,4 +130,5 @@ def _layer(op: Operation, stream: Stream, maker: PushMaker) -> StreamedLayer:
     else:
         state, lines, window_lines = f"whole: {stream.whole[op]}", 0, 0
     made = maker.products.get(op, 0)
-    return StreamedLayer(op.name, state, lines, window_lines, made, products(op))
+    kept = sum(map(stream.kept_bytes, op.outputs))
+    return StreamedLayer(op.name, state, lines, window_lines, made, products(op), kept)

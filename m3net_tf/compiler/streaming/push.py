@@ -22,7 +22,7 @@ from m3net_tf.compiler.network import lower, place_concatenations
 from m3net_tf.compiler.operators import PACKED_WRITERS
 from m3net_tf.compiler.operators.matrix import reduction_layer
 from m3net_tf.compiler.operators.pooling import pooling_layer
-from m3net_tf.compiler.streaming.flow import Run, RunningSum, Stream
+from m3net_tf.compiler.streaming.flow import Run, RunningSum, Stream, products
 from m3net_tf.compiler.streaming.reading import part_of
 
 _SUM_BYTES = _COUNTER_BYTES = 4
@@ -103,6 +103,11 @@ class PushMaker:
         axis = self._stream.flows[tensor].axis
         return self._views[tensor].part(axis, run[0] - first, run[1] - run[0])
 
+    def _is_kept(self, tensor: Tensor, run: Run) -> bool:
+        """Whether some lines are among the kept ones; if not, none of them is."""
+        first, end = self._stream.kept.get(tensor, (0, 0))
+        return first <= run[0] and run[1] <= end
+
     def _shift(self, tensor: Tensor) -> None:
         """Move the kept lines of a tensor on."""
         view, flow = self._views[tensor], self._stream.flows[tensor]
@@ -118,7 +123,7 @@ class PushMaker:
         flow, source = self._stream.flows[tensor], self.frames[index]
         run = flow.lines - flow.shift, flow.lines
         lines = _with_lines(tensor, flow.axis, flow.shift)
-        if tensor in self._views:
+        if self._is_kept(tensor, run):
             self.lowering.views[lines] = self._lines(tensor, run)
         self._parts[tensor] = [(run, lines)]
         op = Operation("FRAMES", [], [tensor], {})
@@ -128,7 +133,7 @@ class PushMaker:
         """Some lines of a streamed tensor."""
         flow = self._stream.flows[tensor]
         lines = _with_lines(tensor, flow.axis, run[1] - run[0])
-        if tensor in self._views:
+        if self._is_kept(tensor, run):
             self.lowering.views[lines] = self._lines(tensor, run)
             return lines
         for (first, end), part in self._parts[tensor]:
@@ -156,7 +161,7 @@ class PushMaker:
             lines = _with_lines(tensor, axis, run[1] - run[0])
             outputs.append(lines)
             self._parts.setdefault(tensor, []).append((run, lines))
-            if tensor in self._views:
+            if self._is_kept(tensor, run):
                 self.lowering.views[lines] = self._lines(tensor, run)
             if made != run or self._is_scattered(op, lines):
                 outputs[-1] = _with_lines(tensor, axis, made[1] - made[0])
@@ -250,15 +255,3 @@ def _slice(source: Tensor, axis: int, first: int, lines: Tensor) -> Operation:
         for values in (begin, np.array(lines.shape, np.int32))
     ]
     return Operation("SLICE", [source, *numbers], [lines], {})
-
-
-def products(op: Operation) -> int:
-    """Multiply-accumulate operations of an operator."""
-    size = op.output.size
-    if op.kind in ("CONV_2D", "FULLY_CONNECTED"):
-        return size * math.prod(op.input(1).shape[1:])
-    if op.kind == "DEPTHWISE_CONV_2D":
-        return size * math.prod(op.input(1).shape[1:3])
-    if op.kind == "BATCH_MATMUL":
-        return size * op.input(0).shape[-2 if op.options.get("adjX") else -1]
-    return 0

@@ -28,6 +28,7 @@ from m3net_tf.boards.builds.image import FirmwareImage
 from m3net_tf.boards.emulation.cycles import CORE, FLASHES, Cycles, run_cycles
 from m3net_tf.boards.emulation.qemu import EmulationResult, run_job
 from m3net_tf.boards.emulation.starting import why_no_emulation
+from m3net_tf.compiler.ends import int8_network
 from m3net_tf.compiler.engines import COMPILED, ENGINES, TFLM, Engine
 from m3net_tf.compiler.network import compile_network
 from m3net_tf.export.c_files import CModel
@@ -159,10 +160,7 @@ def run_bench_engine(
                 f"{', '.join(known)}"
             )
     if cycles:
-        require_modules("the model of cycles", "cycles", "unicorn")
-        for board in boards:
-            if load_board(board).core != CORE:
-                raise ConfigError(f"cycles are modelled for a {CORE}; {board} has another core")
+        check_cycles(boards)
     missing: dict[str, dict[str, str]] = {
         board: {engine: reason for engine in ENGINES if (reason := why_no_emulation(board, engine))}
         for board in boards
@@ -193,6 +191,18 @@ def run_bench_engine(
     return {"boards": results, "missing": missing, **provenance()}
 
 
+def check_cycles(boards: Sequence[str]) -> None:
+    """Check that cycles can be modelled.
+
+    Raises:
+        ConfigError: a board has no Cortex-M4, or Unicorn is missing.
+    """
+    require_modules("the model of cycles", "cycles", "unicorn")
+    for board in boards:
+        if load_board(board).core != CORE:
+            raise ConfigError(f"cycles are modelled for a {CORE}; {board} has another core")
+
+
 def untrained_preset(name: str, preset: str) -> tuple[Int8Network, Int8, int]:
     """A preset in int8, its normalisations settled on noise; the noise; number of classes."""
     keras.backend.clear_session()
@@ -213,8 +223,8 @@ def network_of_file(path: Path) -> tuple[Int8Network, Int8, int]:
     """
     if not path.is_file():
         raise ModelError(f"{path} does not exist: name a .tflite file")
-    tflite = path.read_bytes()
     try:
+        tflite, _ = int8_network(path.read_bytes())
         graph = compile_network(tflite).graph
         ends = [*graph.inputs, *graph.outputs]
         if len(ends) != 2 or any(end.dtype != "int8" or end.shape[:1] != (1,) for end in ends):
@@ -289,7 +299,7 @@ def _measure(
         results[engine] = run_job(image.elf, find_machine(board), part)
         if job.cycles:
             log(f"{board}, {engine}: modelling cycles")
-            modelled[engine], output = run_cycles(image.elf, board, columns[0])
+            modelled[engine], output = run_cycles(image.elf, board, columns[:1])
             if output != results[engine].outputs[0].tobytes():
                 raise FirmwareError(f"{image.elf}: QEMU and Unicorn give different outputs")
     answers: dict[str, _Answer] = {}

@@ -1,17 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Streamed networks on emulated boards, with noise as the recording."""
+"""Streamed networks on emulated boards, with noise as the recording.
+
+A file whose network keeps a state of its own is not streamed: each run is a hop, and TensorFlow
+Lite Micro runs it, too.
+"""
 
 from __future__ import annotations
 
+import math
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
 from rich.table import Table
 
+from m3net_tf.audio.frontend import FrontendConfig
 from m3net_tf.boards.builds.boards import find_machine
+from m3net_tf.boards.builds.build import build_compiled
+from m3net_tf.boards.emulation.cycles import FLASHES
+from m3net_tf.boards.emulation.qemu import run_job
+from m3net_tf.boards.emulation.sequences import SequenceCost, measure_sequence
 from m3net_tf.boards.emulation.starting import why_no_emulation
 from m3net_tf.boards.emulation.streaming import (
     Recording,
@@ -19,28 +30,67 @@ from m3net_tf.boards.emulation.streaming import (
     measure_stream,
     record,
 )
-from m3net_tf.compiler.engines import COMPILED
+from m3net_tf.compiler.engines import COMPILED, TFLM
+from m3net_tf.compiler.network import compile_network
 from m3net_tf.compiler.streaming.network import stream_network
-from m3net_tf.lab.bench.engine import network_of_file, untrained_preset
+from m3net_tf.export.c_files import CModel
+from m3net_tf.lab.bench.engine import check_cycles, network_of_file, untrained_preset
 from m3net_tf.lab.bench.untrained import write_untrained
 from m3net_tf.runtime.interpreter import Int8
 from m3net_tf.runtime.network import Int8Network
 from m3net_tf.system.artifacts import Provenance, provenance
+from m3net_tf.system.checkout import require_sources
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.progress import Log, silent
+from m3net_tf.training.recipe import load_recipe
 
 HOPS = 2000
 """Hops whose output bytes are compared by default."""
-SUBJECTS = ("streaming_ds_cnn/mlperf", "m3net/plain", "m3net/plain_stream", "ds_cnn/mcu")
-"""Network and preset of the networks that are measured by default; they have random weights."""
+SUBJECTS: Mapping[str, str] = {
+    "streaming_ds_cnn/mlperf": "streaming_ds_cnn",
+    "m3net/plain": "m3net_plain",
+    "m3net/plain_stream": "m3net_plain_stream",
+    "ds_cnn/mcu": "ds_cnn",
+}
+"""Network and preset of the networks that are measured by default, which have random weights; the
+recipe in ``experiments/mcu/`` whose front end is measured with each."""
 _TIME_AXIS = 2  # of our networks
 _STEADY_FRAMES = 8  # of one loudness
+_LOUDNESS = 3000  # of the front end's noise
+
+
+class AlwaysOn(TypedDict):
+    """What a microphone that never stops costs with a network, which decides at each frame.
+
+    Attributes:
+        decisions_per_second: a hop of several frames needs as many states, pushed in turn.
+        frontend_instructions: of the front end, per frame.
+        instructions: of front end and network, for a second of sound.
+    """
+
+    decisions_per_second: float
+    frontend_instructions: int
+    instructions: int
+
+
+class BoardStreams(TypedDict):
+    """Costs on a board, by network.
+
+    Attributes:
+        streams: of the whole window and of a hop.
+        always_on: of the networks in :data:`SUBJECTS`, with the front ends of their recipes.
+        sequences: of the networks with a state of their own.
+    """
+
+    streams: dict[str, StreamCost]
+    always_on: dict[str, AlwaysOn]
+    sequences: dict[str, SequenceCost]
 
 
 class StreamResult(Provenance):
-    """Costs by board and network."""
+    """Costs by board."""
 
-    boards: dict[str, dict[str, StreamCost]]
+    boards: dict[str, BoardStreams]
 
 
 def run_bench_stream(
@@ -51,6 +101,7 @@ def run_bench_stream(
     *,
     axis: int | None = None,
     hop: int | None = None,
+    cycles: bool = False,
 ) -> StreamResult:
     """Measure streamed networks.
 
@@ -61,9 +112,10 @@ def run_bench_stream(
         log: receives lines of progress.
         axis: time axis of the files' inputs; by default the one that leaves the least work.
         hop: frames with each push; by default as few as the strides allow.
+        cycles: also model the cycles of a hop and of the whole window on a Cortex-M4.
 
     Raises:
-        ConfigError: a board cannot be emulated, or an unknown network.
+        ConfigError: a board cannot be emulated, an unknown network, or cycles cannot be modelled.
         ModelError: a file is missing, or its network does not stream.
         FirmwareError: there is no such emulated board.
     """
@@ -71,23 +123,71 @@ def run_bench_stream(
         find_machine(board)
         if reason := why_no_emulation(board, COMPILED):
             raise ConfigError(f"{board} cannot be emulated ({reason}): name another")
-    results: dict[str, dict[str, StreamCost]] = {board: {} for board in boards}
+    if cycles:
+        check_cycles(boards)
+    results: dict[str, BoardStreams] = {
+        board: {"streams": {}, "always_on": {}, "sequences": {}} for board in boards
+    }
     with tempfile.TemporaryDirectory() as scratch:
         for label in labels or SUBJECTS:
             log(f"{label}: compiling")
             network, maps, classes = _network(label)
-            time_axis = axis if label.endswith(".tflite") else _TIME_AXIS
-            log(f"{label}: {hops} whole windows on this machine")
-            recording = _record(network, time_axis, hop, hops)
-            for board in boards:
+            recording = None
+            if not compile_network(network.tflite).states:
+                log(f"{label}: {hops} whole windows on this machine")
+                time_axis = axis if label.endswith(".tflite") else _TIME_AXIS
+                recording = _record(network, time_axis, hop, hops)
+            for board, costs in results.items():
                 log(f"{label} on {board}: building and running")
                 folder = Path(scratch) / board
                 bundle = folder / "bundle"
                 shutil.rmtree(bundle, ignore_errors=True)
                 bundle.mkdir(parents=True)
-                model, _ = write_untrained(network, maps, classes, bundle)
-                results[board][label] = measure_stream(bundle, model, board, folder, recording)
+                frontend = _frontend(label)
+                model, _ = write_untrained(network, maps, classes, bundle, frontend)
+                place = (bundle, model, board, folder)
+                if recording is None:
+                    inputs = _noise((hops, *maps.shape[1:]))
+                    tflm = not why_no_emulation(board, TFLM)
+                    costs["sequences"][label] = measure_sequence(*place, inputs, tflm=tflm)
+                    continue
+                cost = costs["streams"][label] = measure_stream(*place, recording, cycles=cycles)
+                if frontend:
+                    costs["always_on"][label] = _always_on(*place, frontend, cost)
     return {"boards": results, **provenance()}
+
+
+def _noise(shape: Sequence[int]) -> Int8:
+    return np.random.default_rng(0).integers(-128, 128, shape).astype(np.int8)
+
+
+def _frontend(label: str) -> FrontendConfig | None:
+    """The front end of a network's recipe; None for other networks and files."""
+    if label not in SUBJECTS:
+        return None
+    folder = require_sources("experiments") / "mcu"
+    return load_recipe(folder / f"{SUBJECTS[label]}_speech_commands.yaml").frontend
+
+
+def _always_on(
+    bundle: Path,
+    model: CModel,
+    board: str,
+    folder: Path,
+    frontend: FrontendConfig,
+    cost: StreamCost,
+) -> AlwaysOn:
+    """The cost with the front end, which the ordinary firmware runs on a window of noise."""
+    image = build_compiled(bundle, model, board, folder / "sound")
+    samples = frontend.sample_count(model.input_bytes // frontend.feature_bins)
+    noise = np.random.default_rng(0).normal(0, _LOUDNESS, (1, samples)).astype(np.int16)
+    per_frame = run_job(image.elf, find_machine(board), noise).frontend_instructions_per_frame
+    frames = frontend.sample_rate_hz / frontend.hop_samples
+    return {
+        "decisions_per_second": frames,
+        "frontend_instructions": per_frame,
+        "instructions": math.ceil(frames * (per_frame + cost["hop_instructions"])),
+    }
 
 
 def _network(label: str) -> tuple[Int8Network, Int8, int]:
@@ -113,13 +213,16 @@ def _record(network: Int8Network, axis: int | None, hop: int | None, hops: int) 
     return record(network.tflite, push, items)
 
 
-def stream_table(board: str, networks: dict[str, StreamCost]) -> Table:
-    """The networks of a board for the terminal."""
+def stream_table(board: str, costs: BoardStreams) -> Table:
+    """The streamed networks of a board for the terminal."""
     table = Table("network", title=f"{board}: the whole window, and a hop of it")
     for name in ("hop", "instructions", "of a hop", "ratio", "MACs", "arena", "of a stream"):
         table.add_column(name, justify="right")
+    table.add_column("front end, a frame", justify="right")
+    table.add_column("a second", justify="right")
     table.add_column("same bytes")
-    for label, cost in networks.items():
+    for label, cost in costs["streams"].items():
+        always_on = costs["always_on"].get(label)
         table.add_row(
             label,
             f"{cost['hop']} of {cost['window']}",
@@ -129,6 +232,45 @@ def stream_table(board: str, networks: dict[str, StreamCost]) -> Table:
             f"{cost['hop_macs'] / max(cost['window_macs'], 1):.3f}",
             f"{cost['window_arena_bytes']:,}",
             f"{cost['arena_bytes']:,}",
+            f"{always_on['frontend_instructions']:,}" if always_on else "",
+            f"{always_on['instructions']:,}" if always_on else "",
             f"{'yes' if cost['bytes_equal'] else 'NO'}, in {cost['hops']:,} hops",
         )
+    return table
+
+
+def sequence_table(board: str, networks: dict[str, SequenceCost]) -> Table:
+    """The networks of a board that keep a state of their own, for the terminal."""
+    table = Table("network", title=f"{board}: a run of networks with a state of their own")
+    for name in ("instructions", "tflm", "ratio", "arena", "tflm", "state"):
+        table.add_column(name, justify="right")
+    table.add_column("same bytes")
+    for label, cost in networks.items():
+        theirs, same = cost.get("tflm_instructions"), cost.get("bytes_equal")
+        table.add_row(
+            Path(label).name,
+            f"{cost['instructions']:,}",
+            f"{theirs:,}" if theirs else "",
+            f"{cost['instructions'] / theirs:.2f}" if theirs else "",
+            f"{cost['arena_bytes']:,}",
+            f"{cost['tflm_arena_bytes']:,}" if theirs else "",
+            f"{cost['state_bytes']:,}",
+            "" if same is None else f"{'yes' if same else 'NO'}, in {cost['runs']:,} runs",
+        )
+    return table
+
+
+def stream_cycles_table(networks: dict[str, StreamCost]) -> Table:
+    """The modelled cycles of a Cortex-M4, for the terminal."""
+    table = Table("network", title="Cortex-M4, modelled cycles: the whole window, and a hop of it")
+    for flash in FLASHES:
+        table.add_column(flash, justify="right")
+        table.add_column("of a hop", justify="right")
+    for label, cost in networks.items():
+        pairs = zip(
+            cost["window_modelled"]["cycles"].values(),
+            cost["hop_modelled"]["cycles"].values(),
+            strict=True,
+        )
+        table.add_row(label, *(f"{count:,}" for pair in pairs for count in pair))
     return table

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 from m3net_tf.audio.frontend import FrontendConfig, write_c_tables
@@ -19,7 +18,11 @@ _MOST_BINS = 64
 
 
 def write_untrained(
-    network: Int8Network, clips: Int8, classes: int, folder: Path
+    network: Int8Network,
+    clips: Int8,
+    classes: int,
+    folder: Path,
+    frontend: FrontendConfig | None = None,
 ) -> tuple[CModel, Int8]:
     """Write what a firmware is built with.
 
@@ -29,19 +32,13 @@ def write_untrained(
             bin, or of any other shape.
         classes: number of its outputs.
         folder: an empty folder.
+        frontend: computes the network's inputs; by default one with as many bins.
 
     Returns:
         The facts of the network, and the clips as the firmware takes them: int8 of shape (clips,
         bins, columns).
     """
-    config = FrontendConfig()
-    size = clips[0].size
-    rows = clips.shape[1] if clips.ndim == 4 else 1
-    if rows > 1:
-        config = dataclasses.replace(config, mel_bins=rows)
-    elif size % config.mel_bins:
-        divisors = (bins for bins in range(_MOST_BINS, 1, -1) if size % bins == 0)
-        config = dataclasses.replace(config, mel_bins=next(divisors, size))
+    config = frontend or FrontendConfig(mel_bins=_bins_of(clips))
     # Other inputs are also sent as int8 features, in as many columns as their bytes fill.
     columns = clips.reshape(len(clips), config.feature_bins, -1)
     frames = columns.shape[2]
@@ -52,7 +49,7 @@ def write_untrained(
         tflite=network.tflite,
         labels=labels,
         operators=tuple(sorted(operators)),
-        input_bytes=size,
+        input_bytes=clips[0].size,
         input_quantization=(1 / 128, 0),
         output_quantization=(1 / 256, -128),
         arena_bytes=sum(map(host_arena_bytes, network.parts)) + ARENA_SLACK_BYTES,
@@ -66,3 +63,12 @@ def write_untrained(
     write_c_tables(config, folder, frames=frames)
     write_c_header(DetectorConfig.default(config, frames, labels), folder)
     return model, columns
+
+
+def _bins_of(clips: Int8) -> int:
+    """The rows of maps, or bins that fill columns with inputs of any other shape."""
+    if clips.ndim == 4 and clips.shape[1] > 1:
+        return int(clips.shape[1])
+    size = int(clips[0].size)
+    choices: tuple[int, ...] = (FrontendConfig().mel_bins, *range(_MOST_BINS, 1, -1), size)
+    return next(bins for bins in choices if size % bins == 0)

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from m3net_tf.cli.app import group
-from m3net_tf.cli.options import DEFAULT_BOARD, AlwaysJson, AsJson, DataDir, Hop
+from m3net_tf.cli.options import DEFAULT_BOARD, AlwaysJson, AsJson, DataDir, Hop, RunFolder
 from m3net_tf.cli.output import console, progress_beside, say, say_json, say_progress
 from m3net_tf.lab.commands.options import TableName
 
@@ -19,6 +19,10 @@ bench_app = group("Measure speed, size and cost; print JSON.")
 EmulatedBoards = Annotated[
     list[str] | None,
     typer.Option(metavar="NAME", help="Emulated board; repeatable.  [default: mps2_an386]"),
+]
+Cycles = Annotated[
+    bool,
+    typer.Option("--cycles", help="Also model the cycles of a Cortex-M4; needs the extra cycles."),
 ]
 
 
@@ -88,12 +92,7 @@ def bench_engine(
     inputs: Annotated[
         int, typer.Option(min=2, help="Inputs whose output bytes are compared.")
     ] = 10,
-    cycles: Annotated[
-        bool,
-        typer.Option(
-            "--cycles", help="Also model the cycles of a Cortex-M4; needs the extra cycles."
-        ),
-    ] = False,
+    cycles: Cycles = False,
     as_json: AsJson = False,
 ) -> None:
     """Compare the compiled engine with TensorFlow Lite Micro: instructions, arena, flash."""
@@ -132,16 +131,78 @@ def bench_stream(
         typer.Option(help="Time axis of a file's input.  [default: the one with the least work]"),
     ] = None,
     hop: Hop = None,
+    cycles: Cycles = False,
     as_json: AsJson = False,
 ) -> None:
     """Measure streamed networks: instructions of a hop and of the whole window, bytes compared."""
-    from m3net_tf.lab.bench.stream import run_bench_stream, stream_table
+    from m3net_tf.lab.bench.stream import (
+        run_bench_stream,
+        sequence_table,
+        stream_cycles_table,
+        stream_table,
+    )
 
     result = run_bench_stream(
-        board or (DEFAULT_BOARD,), network or (), hops, progress_beside(True), axis=axis, hop=hop
+        board or (DEFAULT_BOARD,),
+        network or (),
+        hops,
+        progress_beside(True),
+        axis=axis,
+        hop=hop,
+        cycles=cycles,
     )
     if as_json:
         say_json(result)
         return
-    for name, networks in result["boards"].items():
-        console.print(stream_table(name, networks))
+    for name, costs in result["boards"].items():
+        if costs["streams"]:
+            console.print(stream_table(name, costs))
+            if cycles:
+                console.print(stream_cycles_table(costs["streams"]))
+        if costs["sequences"]:
+            console.print(sequence_table(name, costs["sequences"]))
+
+
+@bench_app.command("wake")
+def bench_wake(
+    run: RunFolder,
+    recordings: Annotated[
+        list[Path], typer.Option(metavar="FOLDER", help="Recordings of the word; repeatable.")
+    ],
+    negatives: Annotated[
+        list[Path],
+        typer.Option(metavar="FOLDER", help="Recordings without the word; repeatable."),
+    ],
+    word: Annotated[str, typer.Option(help="Class of the word; default: the only one.")] = "",
+    noise: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FOLDER", help="Sounds that are mixed in; repeatable."),
+    ] = None,
+    snr_db: Annotated[float | None, typer.Option(help="Level of the word above the noise.")] = None,
+    target_false_accepts_per_hour: Annotated[
+        float, typer.Option(min=0, help="Of the point that is chosen on these recordings.")
+    ] = 0.5,
+    out: Annotated[Path | None, typer.Option(help="Folder for the curve.")] = None,
+    as_json: AlwaysJson = True,
+) -> None:
+    """Measure a wake word on real recordings: misses, and false accepts an hour."""
+    from m3net_tf.export import Bundle
+    from m3net_tf.lab.bench.wake import run_bench_wake
+
+    bundle = Bundle.load(run / "export")
+    words = [each.label for each in bundle.detector.classes if each.event]
+    if word not in words and (word or len(words) > 1):
+        raise typer.BadParameter(f"--word {word!r}: choose one of {', '.join(words)}")
+    say_json(
+        run_bench_wake(
+            bundle,
+            word or words[0],
+            recordings,
+            negatives,
+            noise=noise or (),
+            snr_db=snr_db,
+            target=target_false_accepts_per_hour,
+            out=out,
+            log=progress_beside(True),
+        )
+    )

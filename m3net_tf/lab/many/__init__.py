@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Many trainings: planned, run on this computer or a Ray cluster, and listed."""
+"""Many trainings: planned, and run on this computer or a Ray cluster."""

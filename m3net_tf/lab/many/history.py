@@ -6,8 +6,6 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-SCORES = ("accuracy", "mean_average_precision")
-"""Figures by which a run is judged, in ``metrics.json``."""
 _COLUMNS = ("validation_accuracy", "validation_map")
 
 

@@ -75,7 +75,7 @@ def propose(
 
 
 def _former(
-    optuna: Any, trials: Sequence[Trial], limits: Limits, values: Mapping[str, Any]
+    optuna: Any, trials: Sequence[Trial], limits: Limits, values: Mapping[str, object]
 ) -> Iterator[Any]:
     """The trials in Optuna's terms; a stopped one counts with its accuracy so far."""
     states = optuna.trial.TrialState
@@ -83,7 +83,7 @@ def _former(
         if not trial.choices or trial.state == "invalid":
             continue
         costs = costs_of(trial.cost) if trial.cost else trial.predicted
-        arguments: dict[str, Any] = {
+        arguments: dict[str, object] = {
             "params": dict(trial.choices),
             "distributions": values,
             "constraints": limits.excess(costs) if costs else {},

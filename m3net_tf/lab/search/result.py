@@ -46,7 +46,7 @@ def front_trials(trials: Sequence[Trial], limits: Limits) -> list[Trial]:
     return sorted(chosen, key=lambda trial: [_costs(trial), trial.number])
 
 
-def write_result(folder: Path, trials: Sequence[Trial]) -> dict[str, Any]:
+def write_result(folder: Path, trials: Sequence[Trial]) -> dict[str, object]:
     """Write ``front.json``, ``front.csv`` and ``front.png``.
 
     Args:
@@ -76,7 +76,7 @@ def write_result(folder: Path, trials: Sequence[Trial]) -> dict[str, Any]:
     rows = [[row[name] for name in _COLUMNS] for row in listed if row["trial"] in shown]
     figure = _draw(measured, front, limits, settings["board"])
     Drawing(figure, _COLUMNS, rows, facts).save(folder / "front")
-    result: dict[str, Any] = read_json(folder / "front.json")
+    result: dict[str, object] = read_json(folder / "front.json")
     return result
 
 
@@ -101,7 +101,7 @@ def front_table(result: Mapping[str, Any]) -> FrontTable:
     return FrontTable(["trial", "valid. %", "instructions", "arena", "flash", "choices"], rows)
 
 
-def _title(row: Mapping[str, Any]) -> str:
+def _title(row: Mapping[str, object]) -> str:
     if row["trial"]:
         return ""
     return "first recipe" if row["front"] else "first recipe (not on the front)"
@@ -144,7 +144,7 @@ def pick(folder: Path, number: int, path: Path | None = None) -> Path:
     return path
 
 
-def _facts(trial: Trial, on_front: bool) -> dict[str, Any]:
+def _facts(trial: Trial, on_front: bool) -> dict[str, object]:
     """A trial as plain values."""
     cost: dict[str, object] = {**trial.cost} if trial.cost else {}
     return {

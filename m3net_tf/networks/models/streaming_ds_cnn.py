@@ -1,20 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The network of MLPerf Tiny's streaming wake word: a DS-CNN over time without padding.
+"""A DS-CNN over time without padding: MLPerf Tiny's streaming wake word, and ours.
 
-MLPerf Tiny 1.3, benchmark/training/streaming_wakeword at 1afd2c9. Layers and sizes as in the
-published str_ww_ref_model.tflite.
+``mlperf`` is of MLPerf Tiny 1.3, benchmark/training/streaming_wakeword at 1afd2c9. Layers and sizes
+as in the published str_ww_ref_model.tflite.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 from m3net_tf.networks.layers import classifier, ds_conv
 from m3net_tf.networks.models.registry import Preset
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras
-
-KERNELS = (3, 5, 10)  # frames of the first blocks; the last one takes all that remain
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,12 +22,18 @@ class Design:
 
     Attributes:
         filters: channels of the blocks.
+        kernels: frames that each of the first blocks takes; the last block takes all that remain.
+        stride: stride in time of the first block.
         features: channels before the classifier.
+        depthwise_norm: see :func:`.layers.ds_conv`.
         dropout: share of these features dropped in training.
     """
 
     filters: int = 128
+    kernels: Sequence[int] = (3, 5, 10)
+    stride: int = 1
     features: int = 32
+    depthwise_norm: bool = False
     dropout: float = 0.0
 
 
@@ -49,17 +54,30 @@ def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> ke
         ConfigError: too few frames for the blocks, or several channels.
     """
     _, frames, channels = input_shape
-    remaining = frames - sum(kernel - 1 for kernel in KERNELS)
+    first, *others = design.kernels
+    shorter = sum(kernel - 1 for kernel in others)
+    remaining = (frames - first) // design.stride + 1 - shorter
     if remaining < 1 or channels != 1:
-        least = frames - remaining + 1
+        least = first + shorter * design.stride
         raise ConfigError(
             f"streaming_ds_cnn takes one channel of at least {least} frames, not {input_shape}"
         )
     inputs = keras.Input(input_shape, name="features")  # (F, T, 1)
     x = keras.layers.Permute((3, 2, 1), name="rows")(inputs)  # (1, T, F)
-    for index, kernel in enumerate(KERNELS, start=1):
-        x = ds_conv(x, design.filters, (1, kernel), name=f"ds{index}", time_padding=False)
-    x = ds_conv(x, design.features, (1, remaining), name="last", time_padding=False)  # (1, 1, C)
+    blocks = [(f"ds{i}", design.filters, kernel) for i, kernel in enumerate(design.kernels, 1)]
+    blocks.append(("last", design.features, remaining))  # (1, 1, features)
+    strides = (design.stride, design.stride)
+    for name, filters, kernel in blocks:
+        x = ds_conv(
+            x,
+            filters,
+            (1, kernel),
+            strides,
+            name,
+            depthwise_norm=design.depthwise_norm,
+            time_padding=False,
+        )
+        strides = (1, 1)
     return keras.Model(inputs, classifier(x, classes, design.dropout), name="streaming_ds_cnn")
 
 
@@ -70,5 +88,20 @@ PRESETS = {
         parameters=48_547,
         macs=826_368,
         summary="MLPerf Tiny's streaming wake word on 40 mel bins by 30 frames of 32 ms",
+    ),
+    "wake": Preset(
+        input_shape=(40, 69, 1),
+        classes=2,
+        parameters=35_506,
+        macs=634_472,
+        summary="wake words on 40 mel bins by frames of 20 ms; streams in hops of two frames",
+        arguments={
+            "filters": 96,
+            "kernels": (5, 5, 9),
+            "stride": 2,
+            "features": 64,
+            "depthwise_norm": True,
+            "dropout": 0.2,
+        },
     ),
 }

@@ -9,7 +9,7 @@ import datetime
 import math
 from collections import OrderedDict
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -54,21 +54,36 @@ class RecentSound:
         return self._samples[low:high].copy() if 0 <= low < high <= len(self._samples) else None
 
 
+class SoundFacts(TypedDict):
+    """What a page shows of a sound.
+
+    Attributes:
+        kind: ``near_miss``, ``event`` or ``microphone``.
+        detected: name of the detected class.
+        time_s: time of its end in the stream.
+        words: description.
+    """
+
+    kind: str
+    detected: str | None
+    time_s: float
+    words: str
+
+
 @dataclasses.dataclass
 class _Sound:
     """A sound that can be labelled.
 
     Attributes:
         samples: int16, shape (samples,).
-        facts: what a page shows of it: ``kind`` (``near_miss``, ``event`` or ``microphone``),
-            ``detected`` (name of a class, or None), ``time_s`` and ``words``.
+        facts: what a page shows of it.
         provenance: for :meth:`CapturedClips.add`, without the reason.
         label: what it was labelled as.
         path: its file, once it has a label.
     """
 
     samples: Pcm
-    facts: dict[str, Any]
+    facts: SoundFacts
     provenance: dict[str, str | float]
     label: str | None = None
     path: Path | None = None
@@ -101,7 +116,7 @@ class Captures:
         self._sounds: OrderedDict[int, _Sound] = OrderedDict()
         self._number = 0
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, object]:
         """What a page needs to start."""
         return {
             "folder": str(self.folder),
@@ -121,7 +136,7 @@ class Captures:
 
     def keep(
         self, kind: str, column: int, detected: str, score: float, threshold: float, words: str
-    ) -> dict[str, Any] | None:
+    ) -> dict[str, object] | None:
         """Keep the sound of the window that ends with a column.
 
         Args:
@@ -140,12 +155,12 @@ class Captures:
         samples = self._recent.cut(max(0, end - self._samples), end)
         if samples is None:
             return None
-        facts = {"kind": kind, "detected": detected, "time_s": time_s, "words": words}
+        facts: SoundFacts = {"kind": kind, "detected": detected, "time_s": time_s, "words": words}
         provenance = self._provenance(self._port)
         provenance |= {"detected": detected, "score": score, "threshold": threshold}
         return self._add(_Sound(samples, facts, provenance))
 
-    def take(self, data: bytes) -> dict[str, Any]:
+    def take(self, data: bytes) -> dict[str, object]:
         """Keep a recording of the browser's microphone, at the board's rate.
 
         Args:
@@ -159,7 +174,7 @@ class Captures:
         """
         if len(data) != 2 * self._samples:
             raise ConfigError(f"a recording has {self._samples} samples of 16 bits")
-        facts = {
+        facts: SoundFacts = {
             "kind": "microphone",
             "detected": None,
             "time_s": self._stream.view.audio_s,
@@ -168,7 +183,7 @@ class Captures:
         samples = np.frombuffer(data, "<i2").astype(np.int16)
         return self._add(_Sound(samples, facts, self._provenance("browser")))
 
-    def wav(self, number: int) -> dict[str, Any]:
+    def wav(self, number: int) -> dict[str, object]:
         """A sound as a WAV file in base64.
 
         Returns:
@@ -180,7 +195,7 @@ class Captures:
         wav = wav_bytes(self._sound(number).samples, self._rate_hz)
         return {"type": "wav", "clip": number, "wav": base64.b64encode(wav).decode()}
 
-    def label(self, number: int, label: str) -> dict[str, Any]:
+    def label(self, number: int, label: str) -> dict[str, object]:
         """Save a sound under a label, in place of an earlier one.
 
         Returns:
@@ -206,7 +221,7 @@ class Captures:
         sound.label = label
         return {**self._shown(number), "clips": len(self._clips)}
 
-    def discard(self, number: int) -> dict[str, Any]:
+    def discard(self, number: int) -> dict[str, object]:
         """Forget a sound, and delete its file if it has one.
 
         Returns:
@@ -228,11 +243,11 @@ class Captures:
         facts = {"time_utc": _now(), "source": source, "recording": recording}
         return {**facts, "model_sha256": self._model}
 
-    def _shown(self, number: int) -> dict[str, Any]:
+    def _shown(self, number: int) -> dict[str, object]:
         sound = self._sounds[number]
         return {"type": "sound", "clip": number, **sound.facts, "label": sound.label}
 
-    def _add(self, sound: _Sound) -> dict[str, Any]:
+    def _add(self, sound: _Sound) -> dict[str, object]:
         self._number += 1
         self._sounds[self._number] = sound
         while len(self._sounds) > _KEPT:

@@ -55,7 +55,7 @@ def _blocks(added: Mapping[str, Any], run: RunData, runs: Sequence[RunData]) -> 
     ]
 
 
-def _row(name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[str, ...]:
+def _row(name: str, before: Mapping[str, object], after: Mapping[str, Any]) -> tuple[str, ...]:
     change = 100 * (after["accuracy"] - before["accuracy"])
     return (
         name,

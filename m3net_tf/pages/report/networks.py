@@ -72,7 +72,7 @@ def _accuracy_table(report: Mapping[str, Any]) -> Table:
     return Table(columns, rows, f"Method {report['method']}")
 
 
-def _ranking_chart(ranking: Sequence[Mapping[str, Any]]) -> Spec:
+def _ranking_chart(ranking: Sequence[Mapping[str, object]]) -> Spec:
     rows = [
         {
             "layer": f"{cost['layer']}: {cost['operator']}",
@@ -91,7 +91,7 @@ def _ranking_chart(ranking: Sequence[Mapping[str, Any]]) -> Spec:
     )
 
 
-def _tensor_chart(tensors: Sequence[Mapping[str, Any]]) -> Spec:
+def _tensor_chart(tensors: Sequence[Mapping[str, object]]) -> Spec:
     rows = [
         {
             "layer": f"{index}: {tensor['layer']}",

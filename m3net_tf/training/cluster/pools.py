@@ -154,7 +154,7 @@ class RayPool:
             del self._running[handle]
         return ended
 
-    def reserved(self, resources: Resources, threads: int) -> dict[str, Any]:
+    def reserved(self, resources: Resources, threads: int) -> dict[str, object]:
         """Options of Ray for a process with these resources and threads of an operation."""
         return {
             "num_cpus": resources.cpus,

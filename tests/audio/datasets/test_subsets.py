@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from refusals import refuses
 
-from m3net_tf import cli
 from m3net_tf.audio.datasets import (
     AudioDataset,
     dataset_info,
@@ -291,14 +290,11 @@ def test_a_changed_folder_is_no_subset(tiny_list, tmp_path):
     assert not load_dataset("us8k", target, protocol="paper-random").info.subset
 
 
-def test_the_command_prints_the_hash(tiny_list, tmp_path, monkeypatch, capsys):
-    words = ["subset", "tiny", "--from", str(tiny_list), "--to", str(tmp_path / "made")]
+def test_the_command_prints_the_hash(tiny_list, tmp_path, m3net):
+    words = ["subset", "tiny", "--from", tiny_list, "--to", tmp_path / "made"]
     for extra in ([], ["--json"]):
-        monkeypatch.setattr("sys.argv", ["m3net", "data", *words, *extra])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        assert not stop.value.code
-        out, _ = capsys.readouterr()
+        status, out, _ = m3net("data", *words, *extra)
+        assert status == 0
         sha256 = find_subset("tiny").sha256
         assert sha256 in out
     assert json.loads(out) == {

@@ -31,12 +31,15 @@ def few_voices(espeak, monkeypatch):
     monkeypatch.setattr(speaking, "installed_words", lambda language: ["commuter", "window"])
 
 
-def test_phrases_become_clips(few_voices, tmp_path):
+def test_phrases_become_clips(few_voices, tmp_path, monkeypatch):
     lines = []
     settings = {"count": 12, "near_count": 12, "seed": 1}
     spoken = say_phrases(["hey computer"], tmp_path, log=lines.append, **settings)
     record = json.loads((tmp_path / "voices.json").read_text())
     assert record["clips"] == [dataclasses.asdict(each) for each in spoken.clips]
+    with monkeypatch.context() as patch:
+        patch.delattr(speaking, "available")  # a complete folder needs no synthesiser
+        assert say_phrases(["hey computer"], tmp_path, **settings) == spoken
     assert spoken.speakers == 6
     assert 3 < spoken.variety <= 6
     assert any("sound like another" in line for line in lines)
@@ -90,6 +93,11 @@ def test_a_phrase_that_cannot_wake_is_refused(few_voices, tmp_path, phrases, mes
     assert not (tmp_path / "voices").exists()
 
 
+def test_an_unknown_language_is_refused(espeak, tmp_path):
+    with pytest.raises(ConfigError, match="no language 'xx'"):
+        say_phrases(["computer"], tmp_path / "voices", language="xx")
+
+
 def test_a_voice_that_says_something_else_gets_phonemes_or_is_left_out(few_voices, monkeypatch):
     class Other(Espeak):
         name = "other"
@@ -102,7 +110,7 @@ def test_a_voice_that_says_something_else_gets_phonemes_or_is_left_out(few_voice
 
     wanted = speaking._pronounced(["computer"], "en", {}, lambda line: None)
     left_out: list[str] = []
-    ways = speaking._ways([Espeak(), Other(), Deaf()], wanted, "en", {}, left_out)
+    ways = speaking._ways([Espeak(), Other(), Deaf()], wanted, "en", {}, left_out, print)
     assert ways["espeak-ng", "computer"] == ()
     assert ways["other", "computer"] == wanted["computer"]
     assert ("deaf", "computer") not in ways

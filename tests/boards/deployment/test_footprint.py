@@ -5,14 +5,12 @@ import dataclasses
 import io
 import json
 import shutil
-import sys
 
 import numpy as np
 import pytest
 from refusals import refuses
 from rich.console import Console
 
-from m3net_tf import cli
 from m3net_tf.boards.builds.boards import list_boards, load_board
 from m3net_tf.boards.builds.image import FirmwareImage
 from m3net_tf.boards.builds.sources import FIRMWARE_DIR
@@ -362,12 +360,9 @@ def test_an_unknown_board_lists_those_that_exist(run):
 
 
 @pytest.mark.parametrize("name", ["footprint", "fit"])
-def test_the_command_prints_json(name, run, boards, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["m3net", name, str(run), "--board", OTHER, "--json"])
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
-    assert not stop.value.code
-    printed = capsys.readouterr()
+def test_the_command_prints_json(name, run, boards, m3net):
+    printed = m3net(name, run, "--board", OTHER, "--json")
+    assert printed.status == 0
     assert json.loads(printed.out)["boards"][0]["board"] == OTHER
     assert ("m3net footprint" in printed.err) == (name == "fit")
 

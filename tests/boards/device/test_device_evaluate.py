@@ -139,14 +139,9 @@ def test_every_beginning_of_the_clips_is_spread(dataset):
 
 
 @pytest.mark.parametrize("command", ["device evaluate qemu:mps2_an386", "emulate no_run"])
-def test_no_clips_are_refused_by_the_options_own_name(command: str, capsys, monkeypatch):
-    from m3net_tf import cli
-
-    monkeypatch.setattr("sys.argv", ["m3net", *command.split(), "--clips", "0"])
-    with pytest.raises(SystemExit) as stopped:
-        cli.main()
-    error = capsys.readouterr().err
-    assert stopped.value.code == 2 and error.startswith("error: Invalid value for '--clips': ")
+def test_no_clips_are_refused_by_the_options_own_name(command: str, m3net):
+    status, _, error = m3net(*command.split(), "--clips", 0)
+    assert status == 2 and error.startswith("error: Invalid value for '--clips': ")
 
 
 def test_what_cannot_be_evaluated(bundle: Bundle, dataset, tmp_path: Path):

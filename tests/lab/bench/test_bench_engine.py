@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,6 @@ from refusals import refuses
 from rich.console import Console
 from single_operators import Item, write_network
 
-from m3net_tf import cli
 from m3net_tf.boards.emulation.starting import why_no_emulation
 from m3net_tf.compiler.engines import ENGINES
 from m3net_tf.lab.bench import engine as bench
@@ -155,14 +153,12 @@ def test_cycles_are_modelled_for_one_core(monkeypatch):
 
 @pytest.mark.long
 @pytest.mark.slow
-def test_each_network_meets_its_targets(monkeypatch, capsys):
+def test_each_network_meets_its_targets(m3net):
     if reason := "; ".join(filter(None, (why_no_emulation(BOARD, name) for name in ENGINES))):
         pytest.skip(reason)
-    monkeypatch.setattr(sys, "argv", ["m3net", "bench", "engine", "--json"])
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
-    assert not stop.value.code
-    result = json.loads(capsys.readouterr().out)
+    status, output, _ = m3net("bench", "engine", "--json")
+    assert status == 0
+    result = json.loads(output)
     networks = result["boards"][BOARD]
     assert set(networks) == {subject.label for subject in bench.SUBJECTS}
     for label, network in networks.items():

@@ -9,12 +9,16 @@ from ai_edge_litert import schema_py_generated as schema
 from refusals import refuses
 from rich.console import Console
 from single_operators import Item, write_network
+from stateful_networks import StatefulNetwork, delayed
+from stateful_networks import depthwise as stateful_depthwise
 from test_rewrites import conv, depthwise
 
 from m3net_tf.boards.emulation import streaming
 from m3net_tf.boards.emulation.starting import why_no_emulation
+from m3net_tf.compiler.engines import TFLM
 from m3net_tf.lab.bench import stream as bench
 from m3net_tf.system.errors import ConfigError, ModelError
+from m3net_tf.system.extras import is_installed
 
 BOARD, HOPS = "mps2_an386", 20
 
@@ -35,8 +39,9 @@ def test_each_hop_on_the_board_gives_the_bytes_of_the_whole_window(tmp_path, mon
         pytest.skip(reason)
     path = tmp_path / "small.tflite"
     path.write_bytes(small_network())
-    result = bench.run_bench_stream([BOARD], [str(path)], HOPS, axis=2)
-    cost = result["boards"][BOARD][str(path)]
+    cycles = is_installed("unicorn")
+    result = bench.run_bench_stream([BOARD], [str(path)], HOPS, axis=2, cycles=cycles)
+    cost = result["boards"][BOARD]["streams"][str(path)]
     assert cost["bytes_equal"] is True and cost["hops"] == HOPS
     assert cost["references"][0] == "compiled"
     assert cost["hop_macs"] < 0.25 * cost["window_macs"]
@@ -45,16 +50,50 @@ def test_each_hop_on_the_board_gives_the_bytes_of_the_whole_window(tmp_path, mon
     console = Console(record=True, width=200)
     console.print(bench.stream_table(BOARD, result["boards"][BOARD]))
     assert f"yes, in {HOPS} hops" in console.export_text()
+    for part in ("hop", "window") if cycles else ():
+        counted = cost[f"{part}_instructions"]
+        assert cost[f"{part}_modelled"]["instructions"] == pytest.approx(counted, abs=200)
+        assert cost[f"{part}_modelled"]["cycles"]["0 wait states"] > counted
     # A single wrong byte of a reference is seen.
     record = streaming.record
     monkeypatch.setattr(bench, "record", lambda *args: _spoiled(record(*args)))
     spoiled = bench.run_bench_stream([BOARD], [str(path)], HOPS, axis=2)
-    assert spoiled["boards"][BOARD][str(path)]["bytes_equal"] is False
+    assert spoiled["boards"][BOARD]["streams"][str(path)]["bytes_equal"] is False
 
 
 def _spoiled(recording):
     recording.outputs["compiled"][HOPS // 2, 0] ^= 1
     return recording
+
+
+def test_a_hop_with_the_front_end_is_what_a_microphone_costs(tmp_path):
+    if reason := why_no_emulation(BOARD, "compiled"):
+        pytest.skip(reason)
+    label = "m3net/plain_stream"
+    costs = bench.run_bench_stream([BOARD], [label], 1)["boards"][BOARD]
+    always_on, stream = costs["always_on"][label], costs["streams"][label]
+    assert always_on["decisions_per_second"] == 50
+    both = always_on["frontend_instructions"] + stream["hop_instructions"]
+    assert always_on["instructions"] == 50 * both
+    assert 0 < always_on["instructions"] <= 8e6
+
+
+@pytest.mark.slow
+def test_a_network_with_a_state_of_its_own_runs_with_both_engines(tmp_path):
+    if reason := why_no_emulation(BOARD, TFLM):
+        pytest.skip(reason)
+    network = StatefulNetwork()
+    last = delayed(network, np.random.default_rng(0), Item((1, 2, 1, 4), 0.05, -4))
+    path = tmp_path / "own_state.tflite"
+    path.write_bytes(network.write(network.add(stateful_depthwise(last, window=1))))
+    costs = bench.run_bench_stream([BOARD], [str(path)], HOPS)["boards"][BOARD]
+    cost = costs["sequences"][str(path)]
+    assert (cost["runs"], cost["bytes_equal"]) == (HOPS, True)
+    assert 0 < cost["instructions"] < cost["tflm_instructions"]
+    assert 0 < cost["state_bytes"] <= cost["arena_bytes"] < cost["tflm_arena_bytes"]
+    console = Console(record=True, width=200)
+    console.print(bench.sequence_table(BOARD, costs["sequences"]))
+    assert f"yes, in {HOPS} runs" in console.export_text()
 
 
 def test_a_recording_without_a_window_and_a_board_without_an_emulator(monkeypatch):

@@ -3,13 +3,11 @@
 
 import json
 import math
-import sys
 
 import pytest
 import yaml
 from refusals import refuses
 
-from m3net_tf import cli
 from m3net_tf.audio.datasets import dataset_info
 from m3net_tf.lab.bench import table as bench_table
 from m3net_tf.lab.bench.table import run_bench_table
@@ -150,7 +148,7 @@ def test_data_sets_are_known_without_their_files(name):
                 assert info.sample_rate_hz == training.recipe.frontend.sample_rate_hz
 
 
-def test_command(monkeypatch, capsys):
+def test_command(monkeypatch, m3net):
     def fake(name, scale, *, steps, tflops, bandwidth, clips, log):
         log("timing")
         result = {"table": name, "scale": scale, "steps": steps, "tflops": tflops, "clips": clips}
@@ -159,11 +157,8 @@ def test_command(monkeypatch, capsys):
 
     monkeypatch.setattr("m3net_tf.lab.bench.table.run_bench_table", fake)
     line = "m3net bench table m3net/table4 --steps 1 --tflops 5 --bandwidth 500 --clips us8k=2148"
-    monkeypatch.setattr(sys, "argv", line.split())
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
-    assert not stop.value.code
-    caught = capsys.readouterr()
+    caught = m3net(*line.split()[1:])
+    assert caught.status == 0
     expected = {"table": "m3net/table4", "scale": "paper", "steps": 1, "tflops": 5}
     expected |= {"bandwidth": 500, "clips": {"us8k": 2148}}
     assert json.loads(caught.out) == {**expected, "hours": 72.0, "runs": 42}

@@ -3,7 +3,6 @@
 
 import csv
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +10,6 @@ import numpy as np
 import pytest
 from refusals import refuses
 
-from m3net_tf import cli
 from m3net_tf.lab.figures import catalogue as figures
 from m3net_tf.lab.figures import throughput
 from m3net_tf.networks.layers.diffres.warp import warp_matrix
@@ -268,13 +266,11 @@ def test_clips_are_spread_over_the_classes():
     assert sorted(spread_over_classes(labels, 100)) == list(range(30))
 
 
-def test_command(monkeypatch, capsys, with_reduction, tmp_path):
+def test_command(m3net, with_reduction, tmp_path):
     def call(*arguments: object) -> str:
-        monkeypatch.setattr(sys, "argv", ["m3net", "lab", "figure", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        assert not stop.value.code
-        return capsys.readouterr().out
+        status, output, _ = m3net("lab", "figure", *arguments)
+        assert status == 0
+        return output
 
     runs = [with_reduction("a", 0.5), with_reduction("b", 0.75)]
     out = call("diffres/fig6", "--run", runs[0], "--run", runs[1], "--out", tmp_path / "out")

@@ -7,7 +7,6 @@ import pytest
 import yaml
 from refusals import refuses
 
-from m3net_tf import cli
 from m3net_tf.lab.many.plan import fingerprint, finished_runs, with_runs
 from m3net_tf.lab.studies.cell_recipe import cell_recipe_text, find_cell
 from m3net_tf.lab.studies.grid_cells import load_grid
@@ -88,21 +87,17 @@ def test_labels_are_enough_where_they_decide_the_recipe():
         find_cell(grid, "ESC-50")
 
 
-def test_an_unknown_cell_is_one_line_with_the_choices(keywords, monkeypatch, capsys):
-    monkeypatch.setattr("sys.argv", ["m3net", "table", "mcu/keywords", "--print-recipe", "vgg"])
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
-    assert stop.value.code == 2
-    (line,) = capsys.readouterr().err.splitlines()
+def test_an_unknown_cell_is_one_line_with_the_choices(keywords, m3net):
+    status, _, error = m3net("table", "mcu/keywords", "--print-recipe", "vgg")
+    assert status == 2
+    (line,) = error.splitlines()
     assert line.endswith(f"choose one of {', '.join(cell.slug for cell in keywords.cells)}")
 
 
-def test_the_command_prints_it(monkeypatch, capsys, keywords, tmp_path):
-    monkeypatch.setattr("sys.argv", ["m3net", "table", "mcu/keywords", "--print-recipe", "DS-CNN"])
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
-    assert not stop.value.code
+def test_the_command_prints_it(m3net, keywords, tmp_path):
+    status, output, _ = m3net("table", "mcu/keywords", "--print-recipe", "DS-CNN")
+    assert status == 0
     path = tmp_path / "cell.yaml"
-    path.write_text(capsys.readouterr().out)
+    path.write_text(output)
     cell = find_cell(keywords, "ds-cnn")
     assert fingerprint(load_recipe(path)) == keywords.training(cell, cell.repeats[0]).key

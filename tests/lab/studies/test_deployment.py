@@ -7,7 +7,6 @@ Exports, boards and trainings are stand-ins, except for one export of the tiny r
 import csv
 import json
 import shutil
-import sys
 import types
 
 import numpy as np
@@ -15,7 +14,6 @@ import pytest
 import yaml
 from refusals import refuses
 
-from m3net_tf import cli
 from m3net_tf.boards.deployment.cost import BoardCost
 from m3net_tf.export.manifest import Quantization
 from m3net_tf.lab.studies import deployment_cells
@@ -338,9 +336,7 @@ def test_a_method_without_a_form_is_reported(world, make, tmp_path):
     assert world.tried[-4:] == ["int16x8"] * 4  # tried again, as runs that failed are
 
 
-def test_a_run_that_fails_is_reported_and_the_others_continue(
-    world, make, grid, tmp_path, monkeypatch, capsys
-):
+def test_a_run_that_fails_is_reported_and_the_others_continue(m3net, world, make, grid, tmp_path):
     world.failing = {
         ("m3net", 0): ModelError("no int8\nform"),
         ("ds_cnn", 0): FirmwareError("no room"),
@@ -356,11 +352,8 @@ def test_a_run_that_fails_is_reported_and_the_others_continue(
     assert ours["against_reference"] is None
 
     words = ["lab", "deployment", grid, "--scale", "tiny", "--runs", tmp_path / "runs"]
-    monkeypatch.setattr(sys, "argv", ["m3net", *map(str, words), "--out", str(tmp_path / "out")])
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
-    assert stop.value.code == 2
-    assert "2 of the runs of" in capsys.readouterr().err
+    status, _, error = m3net(*words, "--out", tmp_path / "out")
+    assert status == 2 and "2 of the runs of" in error
     assert f"`m3net lab deployment {grid} --scale tiny --board {BOARD}`" in read(tmp_path, "md")
 
 

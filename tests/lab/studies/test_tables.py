@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from refusals import refuses
 
-from m3net_tf import cli, training
+from m3net_tf import training
 from m3net_tf.lab.commands.options import parse_data_folders, results_folder
 from m3net_tf.lab.figures.catalogue import FIGURES
 from m3net_tf.lab.studies import report_files, table_views, tables, untrained_cost
@@ -432,7 +432,7 @@ def test_a_table_stopped_while_it_is_written_stays_whole(trainer, run_table, tmp
 
 
 def test_a_dry_run_tells_runs_recipes_and_data_and_writes_nothing(
-    trainer, run_table, tmp_path, monkeypatch, capsys, private_cache
+    m3net, trainer, run_table, tmp_path, monkeypatch, private_cache
 ):
     monkeypatch.delenv("DATA_DIR", raising=False)
     run_table("tiny")
@@ -440,11 +440,9 @@ def test_a_dry_run_tells_runs_recipes_and_data_and_writes_nothing(
     path.write_text(GRID.replace("less: {model:", "less: {dataset: {name: us8k}, model:"))
     before = sorted(tmp_path.rglob("*"))
     places = ["--out", str(tmp_path / "out"), "--runs", str(tmp_path / "runs"), "--dry-run"]
-    monkeypatch.setattr("sys.argv", ["m3net", "table", str(path), "--scale", "tiny", *places])
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
-    assert not stop.value.code
-    lines = capsys.readouterr().out.splitlines()
+    printed = m3net("table", str(path), "--scale", "tiny", *places)
+    assert printed.status == 0
+    lines = printed.out.splitlines()
     assert lines[0] == "paper/table9 at tiny scale: 4 cells, 2 runs, 1 to train"
     start = lines.index("paper/table9/tiny/whole--accuracy")
     assert lines[start + 1].startswith("  synth, generated-split; m3net mcu;")
@@ -522,7 +520,7 @@ def test_a_value_of_other_data_is_not_printed_as_comparable(trainer, run_table, 
     assert [cell["other_data"] for cell in report["cells"]] == [True, False, True, False]
 
 
-def test_the_list_says_which_results_are_of_an_older_recipe(tmp_path, monkeypatch, capsys):
+def test_the_list_says_which_results_are_of_an_older_recipe(m3net, tmp_path):
     name, scale = "m3net/table4", "tiny"
     grid = load_grid(name, scale)
     keys = sorted({grid.training(cell, cell.repeats[0]).key for cell in grid.cells})
@@ -531,11 +529,9 @@ def test_the_list_says_which_results_are_of_an_older_recipe(tmp_path, monkeypatc
 
     def listed(**changes):
         write_json(tmp_path / f"{name}.{scale}.json", {**report, **changes})
-        monkeypatch.setattr("sys.argv", ["m3net", "table", "--list", "--out", str(tmp_path)])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        assert not stop.value.code
-        lines = capsys.readouterr().out.splitlines()
+        printed = m3net("table", "--list", "--out", str(tmp_path))
+        assert printed.status == 0
+        lines = printed.out.splitlines()
         commands = " ".join(lines)
         assert all(f" m3net table {grid}" in commands for grid in grid_names())
         assert all(f" m3net lab figure {key}" in commands for key in FIGURES if "/" in key)
@@ -581,14 +577,12 @@ def test_an_average_needs_all_of_its_cells(trainer, run_table, tmp_path):
     assert average["ours"] is None and "no result" in average["error"]
 
 
-def test_a_written_table_is_printed_in_latex(finished, monkeypatch, capsys):
+def test_a_written_table_is_printed_in_latex(m3net, finished):
     folder = finished[0]
     words = [str(folder / "paper/table9.yaml"), "--out", str(folder / "out"), "--latex"]
-    monkeypatch.setattr("sys.argv", ["m3net", "table", *words])
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
-    assert not stop.value.code
-    text = capsys.readouterr().out
+    printed = m3net("table", *words)
+    assert printed.status == 0
+    text = printed.out
     assert r"\caption{Table 9: Something left out}" in text
     assert r"Network & accuracy & parameters \\" in text
     assert r"whole & 82.50 ± 1.87 † (90 ± 0.5) & 31,469 (31,599) \\" in text
@@ -659,25 +653,19 @@ def test_data_folders_go_by_name(trainer, run_table, tmp_path, monkeypatch):
         parse_data_folders(["cats=/c"])
 
 
-def test_the_command_writes_the_table_and_reports_failures(
-    trainer, run_table, tmp_path, monkeypatch, capsys
-):
+def test_the_command_writes_the_table_and_reports_failures(m3net, trainer, run_table, tmp_path):
     path = tmp_path / "paper/table9.yaml"
     places = ["--out", str(tmp_path / "out"), "--runs", str(tmp_path / "runs")]
-    monkeypatch.setattr("sys.argv", ["m3net", "table", str(path), "--scale", "tiny", *places])
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
-    assert not stop.value.code
-    out = capsys.readouterr().out
+    printed = m3net("table", str(path), "--scale", "tiny", *places)
+    assert printed.status == 0
+    out = printed.out
     assert "2 runs: 0 finished, 2 to train" in out and "[2/2]" in out
     assert "cells: accuracy (%) or parameters, the mean of our runs" in " ".join(out.split())
     trainer.failing = {0: DataError("gone: fetch it")}
     folders = ["--out", str(tmp_path / "out2"), "--runs", str(tmp_path / "runs2")]
-    monkeypatch.setattr("sys.argv", ["m3net", "table", str(path), "--scale", "tiny", *folders])
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
-    assert stop.value.code == 2
-    assert "2 of the runs of" in capsys.readouterr().err
+    printed = m3net("table", str(path), "--scale", "tiny", *folders)
+    assert printed.status == 2
+    assert "2 of the runs of" in printed.err
     assert "failed (90 ± 0.5)" in (tmp_path / "out2/paper/table9.tiny.md").read_text()
 
 

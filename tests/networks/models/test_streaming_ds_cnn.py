@@ -29,9 +29,18 @@ def test_a_hop_computes_one_column_of_each_layer():
     assert (push.products, push.window_products) == (46_040, 826_368)
 
 
-def test_int8():
+def test_a_stride_halves_the_decisions_and_each_computes_one_column():
+    maps = np.random.default_rng(0).integers(-128, 128, (4, 40, 69, 1)).astype(np.int8)
+    network = quantize_untrained(build_model("streaming_ds_cnn", "wake"), maps)
+    push = stream_network(network.tflite, 2).push
+    assert (push.hop, push.window) == (2, 69)
+    assert (push.products, push.window_products) == (32_104, 634_472)
+
+
+@pytest.mark.parametrize("preset", ["mlperf", "wake"])
+def test_int8(preset):
     operators = {"AVERAGE_POOL_2D", "CONV_2D", "DEPTHWISE_CONV_2D", "RESHAPE", "SOFTMAX"}
-    check_int8(build_model("streaming_ds_cnn", "mlperf"), {*operators, "TRANSPOSE"})
+    check_int8(build_model("streaming_ds_cnn", preset), {*operators, "TRANSPOSE"})
 
 
 @pytest.mark.parametrize("shape", [(40, 15, 1), (40, 30, 2)])

@@ -31,13 +31,14 @@ from m3net_tf.training.run import Run
 pytestmark = pytest.mark.usefixtures("private_cache")
 
 CLIPS = 3
+STRIDE = 8  # of the network in time
 TRIAL = "document.querySelector('.trial')"
 HEARD = f"new Promise((heard) => {TRIAL}.addEventListener('heard', (e) => heard(e.detail)))"
 
 
 @pytest.fixture(scope="module")
 def run(tiny_run: Path, private_cache: Path, tmp_path_factory) -> RunData:
-    """A run whose export makes events, although the network has hardly learned."""
+    """A run whose export streams and makes events, although the network has hardly learned."""
     folder = tmp_path_factory.mktemp("runs") / "tried"
     shutil.copytree(tiny_run, folder)
     trained = Run(folder)
@@ -46,8 +47,9 @@ def run(tiny_run: Path, private_cache: Path, tmp_path_factory) -> RunData:
     detector = DetectorConfig.default(config, frames, trained.metrics().dataset.labels)
     changes = {"threshold": 0.1, "release": 0.09, "hits": 1, "suppression_columns": 10}
     classes = tuple(dataclasses.replace(settings, **changes) for settings in detector.classes)
-    save_detector(dataclasses.replace(detector, classes=classes), folder / "detector.yaml")
-    export_run(trained, None)
+    detector = dataclasses.replace(detector, classes=classes, run_columns=STRIDE)
+    save_detector(detector, folder / "detector.yaml")
+    assert export_run(trained, None, stream=True).manifest.push_columns == STRIDE
     return gather([folder])[0]
 
 

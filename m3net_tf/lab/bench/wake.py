@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A wake word on real recordings: misses in one folder, false accepts in hours of others."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TypedDict
+
+import numpy as np
+import numpy.typing as npt
+
+from m3net_tf.audio.datasets import read_audio, to_pcm16
+from m3net_tf.audio.datasets.audio import Audio
+from m3net_tf.audio.datasets.files import files_below
+from m3net_tf.audio.datasets.folder import SUFFIXES
+from m3net_tf.audio.datasets.loudness import at_level, decibels, loud_power
+from m3net_tf.evaluation.curve import curve_csv, plot_curve
+from m3net_tf.evaluation.live import fastest_engine
+from m3net_tf.evaluation.scenes import TrueEvent
+from m3net_tf.evaluation.scoring import Tally, TallyFigures
+from m3net_tf.evaluation.tuning import THRESHOLDS, Recording, with_threshold
+from m3net_tf.export import Bundle
+from m3net_tf.runtime.detector_config import DetectorConfig
+from m3net_tf.runtime.recognizer import listen
+from m3net_tf.runtime.sound import pcm_chunks
+from m3net_tf.system.artifacts import Provenance, provenance, write_text
+from m3net_tf.system.errors import DataError
+from m3net_tf.system.progress import Log, silent
+
+_BEFORE_S, _AFTER_S = 0.5, 1.5  # of background around each recording
+_QUIET_DB = -80.0
+Pcm = npt.NDArray[np.int16]
+
+
+class OperatingPoint(TypedDict):
+    """A detector's settings on the recordings.
+
+    Attributes:
+        threshold: of the class.
+        figures: misses in the recordings of the word, false accepts in the others.
+    """
+
+    threshold: float
+    figures: TallyFigures
+
+
+class WakeResult(Provenance):
+    """A wake word on real recordings.
+
+    Attributes:
+        model_sha256: hash of the network.
+        word: the class.
+        snr_db: level of the word above the noise; None without noise.
+        hours: length of the recordings without the word.
+        repeated: detections of a word beyond its first.
+        tuned: with the detector's settings.
+        at_target: with the threshold that misses least and keeps the target on these very
+            recordings; None if there is none.
+    """
+
+    model_sha256: str
+    word: str
+    snr_db: float | None
+    target_false_accepts_per_hour: float
+    hours: float
+    repeated: int
+    tuned: OperatingPoint
+    at_target: OperatingPoint | None
+
+
+def run_bench_wake(
+    bundle: Bundle,
+    word: str,
+    recordings: Sequence[Path],
+    negatives: Sequence[Path],
+    *,
+    noise: Sequence[Path] = (),
+    snr_db: float | None = None,
+    target: float = 0.5,
+    out: Path | None = None,
+    log: Log = silent,
+) -> WakeResult:
+    """Measure an export, streaming, with its own settings and over all thresholds.
+
+    Args:
+        bundle: the export.
+        word: class of the word.
+        recordings: folders or files, in each of which the word is said once.
+        negatives: folders or files without the word.
+        noise: folders or files that are mixed into the recordings at ``snr_db``.
+        snr_db: level of a recording's loudest third above the noise.
+        target: false accepts an hour.
+        out: folder that gets the curve, as a table and a plot.
+        log: receives progress.
+
+    Raises:
+        DataError: there are no recordings, or one cannot be read.
+    """
+    files = _files(recordings)
+    frontend, config = bundle.frontend, bundle.detector
+    rate_hz = frontend.sample_rate_hz
+    truth: list[TrueEvent] = []
+
+    def said() -> Iterator[Pcm]:
+        rng = np.random.default_rng(45)
+        background = rng.standard_normal(rate_hz * 60).astype(np.float32)
+        if snr_db is not None:
+            background = _joined(_files(noise), rate_hz)
+        at_s = 0.0
+        for path in files:
+            sound = read_audio(path, sample_rate_hz=rate_hz)
+            before, after = round(_BEFORE_S * rate_hz), round(_AFTER_S * rate_hz)
+            mix = np.pad(sound, (before, after))
+            level_db = _QUIET_DB
+            if snr_db is not None:
+                level_db = decibels(loud_power(sound, rate_hz)) - snr_db
+            first = int(rng.integers(len(background) - len(mix)))
+            mix += at_level(background[first : first + len(mix)], level_db)
+            start_s = at_s + before / rate_hz
+            truth.append(
+                TrueEvent(bundle.labels.index(word), start_s, start_s + len(sound) / rate_hz)
+            )
+            at_s += len(mix) / rate_hz
+            yield to_pcm16(mix)
+
+    def others() -> Iterator[Pcm]:
+        for path in _files(negatives):
+            yield from pcm_chunks(path, rate_hz)
+
+    ungated = dataclasses.replace(config, gate_level=None)
+    tolerance_s = config.window_columns * frontend.hop_s
+    log(f"{len(files)} recordings of {word}")
+    tape = listen(frontend, fastest_engine(bundle, config), ungated, said())
+    spoken = Recording(frontend, tape, tuple(truth), 0.0, tolerance_s)
+    log("recordings without it")
+    tape = listen(frontend, fastest_engine(bundle, config), ungated, others())
+    hours = len(tape.levels) * frontend.hop_s / 3600
+    unspoken = Recording(frontend, tape, (), hours, tolerance_s)
+
+    def tally(settings: DetectorConfig) -> Tally:
+        right, wrong = spoken.score(settings)[word], unspoken.score(settings)[word]
+        return dataclasses.replace(right, false_accepts=wrong.false_accepts)
+
+    chosen = tally(config)
+    points = [(threshold, tally(with_threshold(config, threshold))) for threshold in THRESHOLDS]
+    allowed = [point for point in points if point[1].false_accepts <= target * hours]
+    best = min(allowed, key=lambda point: (point[1].missed, point[0]), default=None)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        curve = [(threshold, {word: each}) for threshold, each in points]
+        write_text(out / "wake_curve.csv", curve_csv(curve, hours))
+        plot_curve(curve, chosen, hours, out / "wake_curve.png")
+    threshold = config.classes[bundle.labels.index(word)].threshold
+    return {
+        "model_sha256": bundle.manifest.model.sha256,
+        "word": word,
+        "snr_db": snr_db,
+        "target_false_accepts_per_hour": target,
+        "hours": hours,
+        "repeated": spoken.score(config)[word].false_accepts,
+        "tuned": {"threshold": threshold, "figures": chosen.to_dict(hours)},
+        "at_target": best and {"threshold": best[0], "figures": best[1].to_dict(hours)},
+        **provenance(),
+    }
+
+
+def _files(places: Sequence[Path]) -> list[Path]:
+    """All sound files of folders, and files themselves."""
+    found: list[Path] = []
+    for place in places:
+        files = list(files_below(place, SUFFIXES)) if place.is_dir() else [place]
+        if not files:
+            raise DataError(f"{place}: has no sound files: name a folder of sounds")
+        found += files
+    return found
+
+
+def _joined(files: Sequence[Path], rate_hz: int) -> Audio:
+    """All sounds, one after the other at one level."""
+    if not files:
+        raise DataError("--snr-db needs noise: name a folder by --noise")
+    sounds = (read_audio(path, sample_rate_hz=rate_hz) for path in files)
+    return np.concatenate([at_level(sound, -20.0) for sound in sounds])

@@ -1,0 +1,328 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The sounds of a wake word: windows in which a phrase ends, and hours in which nobody says it.
+
+The folder is a data set for :mod:`m3net_tf.audio.datasets.folder`. Long recordings without the
+phrase are in ``hours/<split>``; live detection is tuned and tested on them.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from m3net_tf.audio.datasets import read_audio, to_pcm16
+from m3net_tf.audio.datasets.audio import Audio
+from m3net_tf.audio.datasets.clips import SPLITS
+from m3net_tf.audio.datasets.files import files_below
+from m3net_tf.audio.datasets.folder import SUFFIXES
+from m3net_tf.audio.datasets.loudness import active_part_s, at_level
+from m3net_tf.audio.datasets.noise import NOISE_FOLDER, coloured_noise
+from m3net_tf.audio.datasets.protocols import rank
+from m3net_tf.audio.voices.speaking import SpokenClip, SpokenVoices
+from m3net_tf.system.artifacts import read_json, write_json, write_text
+from m3net_tf.system.conversion import from_plain
+from m3net_tf.system.errors import DataError
+from m3net_tf.system.locks import scratch_folder
+from m3net_tf.system.progress import Log, silent, track
+
+TABLE, HOURS, OTHER = "clips.csv", "hours", "_unknown_"
+_RECORD = "sounds.json"
+RATE_HZ = 16_000
+SHARES = {"train": 0.7, "validation": 0.15, "test": 0.15}
+
+_LEVEL_DB = (-34.0, -18.0)  # of speech
+_SOUND_DB = (-45.0, -20.0)  # of other sounds
+_NOISE_DB = (-90.0, -30.0)
+_TAIL_S = (0.15, 0.35)  # from the end of a phrase to the end of its window
+_WINDOW_STEP_S = 0.2  # an odd number of columns, so that the network's stride divides the window
+_WINDOW_S = (1.0, 2.0)
+_LONG_S = 60.0
+_GAP_S = (0.0, 0.4)
+_CONTEXT = 0.3  # share of phrases with other speech before them, and of those with speech after
+_CONTEXT_GAP_S = (0.05, 0.3)
+_PART = (0.3, 0.7)  # shares of a phrase that are no phrase
+_NOISE_S = 5.0
+_NOISE_HOURS = {"train": 1 / 6, "validation": 1 / 20, "test": 1 / 20}
+_LISTED_FILES = 10  # long recordings of a held-out split that count as its clips
+_NOISE_FILES = 20  # long recordings that are mixed into training clips
+
+Rng = np.random.Generator
+
+
+@dataclasses.dataclass(frozen=True)
+class WakeSounds:
+    """What :func:`write_wake_sounds` has written.
+
+    Attributes:
+        clip_s: length of a window.
+        phrases: phrases by split.
+        near: near phrases and parts of phrases by split.
+        hours: hours without a phrase by split.
+        phonemes: of each phrase, in IPA.
+        speakers: number of voices that sound different.
+        variety: their effective number; see :func:`.variety.variety`.
+    """
+
+    clip_s: float
+    phrases: Mapping[str, int]
+    near: Mapping[str, int]
+    hours: Mapping[str, float]
+    phonemes: Mapping[str, str]
+    speakers: int
+    variety: float
+
+
+def write_wake_sounds(
+    spoken: SpokenVoices,
+    voices: Path,
+    negatives: Sequence[Path],
+    folder: Path,
+    *,
+    seed: int = 0,
+    log: Log = silent,
+) -> WakeSounds:
+    """Write the data set.
+
+    Args:
+        spoken: clips of phrases, of near phrases and of other speech; half of the speakers that
+            it holds out for validation are the test's.
+        voices: their folder; the folders in it are the phrases' classes.
+        negatives: folders of any other sounds. The files of a folder are divided in the order of
+            their names, so that recordings with the same beginning mostly stay together.
+        folder: the data set, which appears when it is complete.
+        seed: of all random draws.
+        log: receives progress.
+
+    Raises:
+        DataError: a file cannot be read, or a folder has no sounds.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with scratch_folder(f".{folder.name}.", folder.parent) as scratch:
+        writer = _Writer(scratch, np.random.default_rng([seed, 45]))
+        result = writer.write(_said(spoken.clips, voices), _divided(negatives), spoken, log)
+        write_json(scratch / _RECORD, dataclasses.asdict(result))
+        scratch.chmod(0o755)
+        scratch.rename(folder)
+    return result
+
+
+@dataclasses.dataclass(frozen=True)
+class _Said:
+    """A spoken clip: its samples, class, speaker, split, and whether it is no near phrase."""
+
+    sound: Audio
+    label: str
+    speaker: str
+    split: str
+    ordinary: bool
+
+
+def _said(spoken: Sequence[SpokenClip], voices: Path) -> list[_Said]:
+    split_of = {clip.speaker: clip.split for clip in spoken}
+    # Held-out speakers come first, and one more if there are not two.
+    ranked = sorted(split_of, key=lambda speaker: (split_of[speaker] == "train", rank(speaker)))
+    held_out = ranked[: max(2, sum(split != "train" for split in split_of.values()))]
+    split_of |= dict.fromkeys(held_out, "validation") | dict.fromkeys(held_out[1::2], "test")
+    return [
+        _Said(
+            _trimmed(voices / clip.path),
+            Path(clip.path).parent.name if clip.kind == "phrase" else OTHER,
+            clip.speaker,
+            split_of[clip.speaker],
+            clip.kind == "other",
+        )
+        for clip in spoken
+    ]
+
+
+def read_wake_sounds(folder: Path) -> WakeSounds:
+    """What :func:`write_wake_sounds` has written into a folder.
+
+    Raises:
+        DataError: the record is missing or damaged.
+    """
+    return from_plain(WakeSounds, read_json(folder / _RECORD), _RECORD)
+
+
+def hours_files(folder: Path, split: str) -> list[Path]:
+    """The long recordings of a split without a phrase."""
+    return sorted((folder / HOURS / split).glob("*.wav"))
+
+
+def _divided(folders: Sequence[Path]) -> dict[str, list[Path]]:
+    """The sound files of folders by split."""
+    divided: dict[str, list[Path]] = {split: [] for split in SPLITS}
+    for folder in folders:
+        files = list(files_below(folder, SUFFIXES)) if folder.is_dir() else []
+        if not files:
+            raise DataError(f"{folder}: has no sound files: name a folder of sounds")
+        start, share = 0, 0.0
+        for split in SPLITS:
+            share += SHARES[split]
+            stop = round(share * len(files))
+            divided[split] += files[start:stop]
+            start = stop
+    return divided
+
+
+class _Writer:
+    """Writes the files, and the rows of the table."""
+
+    def __init__(self, folder: Path, rng: Rng) -> None:
+        self._folder, self._rng = folder, rng
+        self._rows: list[tuple[str, str, str, str]] = []
+        self._seconds = dict.fromkeys(SPLITS, 0.0)
+
+    def write(
+        self,
+        said: Sequence[_Said],
+        negatives: Mapping[str, Sequence[Path]],
+        spoken: SpokenVoices,
+        log: Log,
+    ) -> WakeSounds:
+        """Write everything."""
+        clip_s = _window_s([len(each.sound) / RATE_HZ for each in said if each.label != OTHER])
+        context = {
+            split: [each.sound for each in said if each.ordinary and each.split == split]
+            for split in SPLITS
+        }
+        windows = [each for each in said if not each.ordinary]
+        with track(log, "windows of phrases", len(windows), "clips") as task:
+            for index, each in enumerate(windows):
+                self._write_phrase(each, index, clip_s, context[each.split])
+                task.advance()
+        noise: list[Path] = []
+        for split in SPLITS:
+            log(f"hours without a phrase: {split}")
+            files = self._write_hours(split, "speech", iter(context[split]), _LEVEL_DB)
+            sounds = (read_audio(path, sample_rate_hz=RATE_HZ) for path in negatives[split])
+            files += self._write_hours(split, "sounds", sounds, _SOUND_DB)
+            count = round(_NOISE_HOURS[split] * 3600 / _NOISE_S)
+            noises = (coloured_noise(self._rng, round(_NOISE_S * RATE_HZ)) for _ in range(count))
+            files += self._write_hours(split, "noise", noises, _NOISE_DB)
+            listed = files if split == "train" else self._some(files, _LISTED_FILES)
+            self._rows += [(path, OTHER, split, path) for path in listed]
+            if split == "train":
+                noise = [self._folder / path for path in self._some(files, _NOISE_FILES)]
+        (self._folder / NOISE_FOLDER).mkdir()
+        for path in noise:
+            (self._folder / NOISE_FOLDER / path.name).hardlink_to(path)
+        self._write_table()
+        kinds = {is_phrase: dict.fromkeys(SPLITS, 0) for is_phrase in (True, False)}
+        for name, label, split, _ in self._rows:
+            if not name.startswith(HOURS):
+                kinds[label != OTHER][split] += 1
+        hours = {split: seconds / 3600 for split, seconds in self._seconds.items()}
+        return WakeSounds(
+            clip_s,
+            kinds[True],
+            kinds[False],
+            hours,
+            spoken.phonemes,
+            spoken.speakers,
+            spoken.variety,
+        )
+
+    def _some(self, files: list[str], most: int) -> list[str]:
+        """At most so many of the files, spread evenly."""
+        chosen = np.linspace(0, len(files) - 1, min(len(files), most)).round().astype(int)
+        return [files[i] for i in chosen]
+
+    def _write_phrase(
+        self, said: _Said, index: int, clip_s: float, context: Sequence[Audio]
+    ) -> None:
+        """A window in which the phrase ends, and one with a part of it."""
+        samples = round(clip_s * RATE_HZ)
+        folder = "near" if said.label == OTHER else said.label
+        window = self._window(said.sound, samples, context)
+        self._add(window, f"{folder}/{index:05d}.wav", said.label, said)
+        if said.label != OTHER:
+            size = round(self._rng.uniform(*_PART) * len(said.sound))
+            part = said.sound[:size] if self._rng.random() < 0.5 else said.sound[-size:]
+            self._add(self._window(part, samples, context), f"parts/{index:05d}.wav", OTHER, said)
+
+    def _window(self, sound: Audio, samples: int, context: Sequence[Audio]) -> Audio:
+        """A sound that ends shortly before the end of a window, some between other speech."""
+        rng = self._rng
+        end = samples - round(rng.uniform(*_TAIL_S) * RATE_HZ)
+        placed = sound[-end:]
+        start = end - len(placed)
+        level_db = rng.uniform(*_LEVEL_DB)
+        window = np.zeros(samples, np.float32)
+        window[start:end] = at_level(placed, level_db)
+        for place in (slice(0, start), slice(end, samples)):
+            gap = round(rng.uniform(*_CONTEXT_GAP_S) * RATE_HZ)
+            free = place.stop - place.start - gap
+            if not context or rng.random() >= _CONTEXT or free <= 0:
+                continue
+            other = at_level(context[int(rng.integers(len(context)))], level_db)
+            if place.start == 0:
+                other = other[-free:]
+                window[start - gap - len(other) : start - gap] = other
+            else:
+                other = other[:free]
+                window[end + gap : end + gap + len(other)] = other
+        return window
+
+    def _add(self, sound: Audio, name: str, label: str, said: _Said) -> None:
+        path = self._folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, to_pcm16(sound), RATE_HZ)
+        self._rows.append((name, label, said.split, said.speaker))
+
+    def _write_hours(
+        self, split: str, kind: str, sounds: Iterator[Audio], level_db: tuple[float, float]
+    ) -> list[str]:
+        """Sounds one after the other in recordings of a minute; the last one is kept whole."""
+        folder = self._folder / HOURS / split
+        folder.mkdir(parents=True, exist_ok=True)
+        names: list[str] = []
+        parts: list[Audio] = []
+        seconds = 0.0
+
+        def flush() -> None:
+            nonlocal seconds
+            name = f"{HOURS}/{split}/{kind}-{len(names):04d}.wav"
+            soundfile.write(self._folder / name, to_pcm16(np.concatenate(parts)), RATE_HZ)
+            names.append(name)
+            self._seconds[split] += seconds
+            parts.clear()
+            seconds = 0.0
+
+        for sound in sounds:
+            gap = np.zeros(round(self._rng.uniform(*_GAP_S) * RATE_HZ), np.float32)
+            parts += [at_level(sound, self._rng.uniform(*level_db)), gap]
+            seconds += (len(sound) + len(gap)) / RATE_HZ
+            if seconds >= _LONG_S:
+                flush()
+        if seconds >= _LONG_S / 2:  # a shorter rest would be too short for background noise
+            flush()
+        return names
+
+    def _write_table(self) -> None:
+        text = io.StringIO()
+        rows = csv.writer(text, lineterminator="\n")
+        rows.writerow(["path", "label", "split", "group"])
+        rows.writerows(self._rows)
+        write_text(self._folder / TABLE, text.getvalue())
+
+
+def _trimmed(path: Path) -> Audio:
+    """A recording without the quiet at its ends."""
+    sound = read_audio(path, sample_rate_hz=RATE_HZ)
+    start_s, end_s = active_part_s(sound, RATE_HZ)
+    return sound[round(start_s * RATE_HZ) : round(end_s * RATE_HZ)]
+
+
+def _window_s(lengths_s: Iterable[float]) -> float:
+    """A window for 95 % of the phrases."""
+    needed_s = float(np.quantile(list(lengths_s), 0.95)) + _TAIL_S[1]
+    window_s = math.ceil(needed_s / _WINDOW_STEP_S - 1e-6) * _WINDOW_STEP_S
+    return round(min(max(window_s, _WINDOW_S[0]), _WINDOW_S[1]), 1)

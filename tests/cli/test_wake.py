@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A wake word by one command: voices, training, threshold, export, emulation, own recordings."""
+
+import json
+import shutil
+import sys
+
+import pytest
+
+from m3net_tf import cli
+from m3net_tf.audio.voices import speaking, synthesis
+from m3net_tf.boards.deployment import wake_project
+from m3net_tf.system.yaml_files import read_yaml
+
+pytestmark = [
+    pytest.mark.usefixtures("private_cache"),
+    pytest.mark.skipif(not shutil.which("espeak-ng"), reason="espeak-ng, which speaks, is missing"),
+]
+
+
+def wake(monkeypatch, *words: object) -> int:
+    monkeypatch.setattr(sys, "argv", ["m3net", "wake", *map(str, words)])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    return int(stop.value.code or 0)
+
+
+@pytest.fixture
+def quick(monkeypatch) -> None:
+    """Recipes that train for seconds, and a few voices of one synthesiser."""
+    monkeypatch.setattr(speaking, "available", lambda models: [synthesis.Espeak()])
+    throats = ("f1", "f2", "m1", "m2", "m3", "m4", "klatt", "croak")
+    monkeypatch.setattr(
+        synthesis.Espeak,
+        "voices",
+        lambda self, language: [synthesis.Voice(f"{language}+{name}", name) for name in throats],
+    )
+    monkeypatch.setattr(speaking, "installed_words", lambda language: ["house", "garden", "water"])
+    whole = wake_project.wake_recipe
+
+    def small(sounds: object) -> dict:
+        recipe = whole(sounds)
+        recipe["model"]["arguments"] = {"filters": 16, "features": 8}
+        recipe["augmentation"]["copies"] = 1
+        recipe["training"]["epochs"] = 2
+        return recipe
+
+    monkeypatch.setattr(wake_project, "wake_recipe", small)
+
+
+def test_from_a_phrase_to_an_emulated_board(quick, monkeypatch, tmp_path, capsys):
+    project = tmp_path / "computer"
+    words = ["computer", "--count", 40, "--near-count", 20, "--hours", 0.04, "--out", project]
+    assert wake(monkeypatch, *words) == 0
+    printed = capsys.readouterr().out
+    assert f"m3net flash {project / 'run'} --board mps2_an386" in " ".join(printed.split())
+    result = json.loads((project / "wake.json").read_text())
+    live = result["live"]
+    assert live["all"]["true_events"] > 10 and live["hours"] > 0.08  # scenes and noise
+    assert [row["label"] for row in live["detector"]["classes"]] == ["_unknown_", "computer"]
+    assert "cannot show less than" in printed  # an hour is too short for half a false accept
+    if "emulation_missing" not in result["emulated"]:
+        assert result["emulated"]["bytes_equal"] and result["emulated"]["live"]["equal"]
+
+    times = {path: path.stat().st_mtime_ns for path in project.rglob("*.wav")}
+    model = (project / "run" / "model.keras").read_bytes()
+    own = tmp_path / "mine"
+    own.mkdir()
+    for number, path in enumerate(sorted(project.glob("voices/computer/*.wav"))[:3]):
+        shutil.copyfile(path, own / f"me_{number}.wav")
+    assert wake(monkeypatch, *words, "--add", own) == 0
+    assert {path: path.stat().st_mtime_ns for path in times} == times  # nothing is made again
+    assert (project / "run" / "model.keras").read_bytes() == model
+    recipe = read_yaml(project / "run_mine" / "recipe.yaml")
+    assert recipe["fine_tuning"]["add_times"] > 1 and not recipe["fine_tuning"]["hold_out"]
+    assert len(list((project / "own_mine" / "computer").glob("*.wav"))) == 3
+
+    assert wake(monkeypatch, *words, "--seed", 1) == 2
+    assert "was started with seed 0, not 1" in " ".join(capsys.readouterr().err.split())

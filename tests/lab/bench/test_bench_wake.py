@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A wake word on recordings: misses of the word, false accepts in hours without it."""
+
+import csv
+import dataclasses
+import shutil
+
+import numpy as np
+import pytest
+import soundfile
+
+from m3net_tf.export import Bundle, export_run
+from m3net_tf.lab.bench.wake import run_bench_wake
+from m3net_tf.runtime import StreamingRecognizer
+from m3net_tf.training import Run
+
+pytestmark = pytest.mark.usefixtures("private_cache")
+
+
+def test_recordings_of_the_word_and_of_others(tiny_run, tmp_path):
+    run = Run(shutil.copytree(tiny_run, tmp_path / "run"))
+    bundle = export_run(run, None)
+    word, rate_hz = bundle.labels[0], bundle.frontend.sample_rate_hz
+    quick = dataclasses.replace(bundle.detector.classes[0], threshold=0.1, release=0.05, hits=1)
+    others = [dataclasses.replace(each, event=False) for each in bundle.detector.classes[1:]]
+    bundle.set_detector(dataclasses.replace(bundle.detector, classes=(quick, *others)))
+    bundle = Bundle.load(bundle.folder)
+    rng = np.random.default_rng(0)
+    for name, seconds in (("said/a", 2), ("said/b", 1), ("others/c", 5), ("others/d", 4)):
+        path = tmp_path / f"{name}.wav"
+        path.parent.mkdir(exist_ok=True)
+        soundfile.write(path, rng.normal(0, 0.1, seconds * rate_hz), rate_hz)
+    said, without = [tmp_path / "said"], [tmp_path / "others"]
+    out = tmp_path / "out"
+    result = run_bench_wake(bundle, word, said, without, target=1e6, out=out)
+    figures = result["tuned"]["figures"]
+    assert figures["true_events"] == 2
+    assert result["hours"] == pytest.approx(9 / 3600, abs=0.1 / 3600)
+    recognizer = StreamingRecognizer(bundle.frontend, bundle.run_reference, bundle.detector)
+    pcm = [soundfile.read(path, dtype="int16")[0] for path in sorted(without[0].iterdir())]
+    assert figures["false_accepts"] == len(recognizer.push(np.concatenate(pcm)))
+    with (out / "wake_curve.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["class"] == word]
+    least = min(int(row["missed"]) for row in rows)
+    assert result["at_target"]["figures"]["missed"] == least
+    noisy = run_bench_wake(bundle, word, said, without, noise=without, snr_db=-20.0, target=0)
+    assert noisy["tuned"]["figures"]["false_accepts"] == figures["false_accepts"]
+    assert noisy["snr_db"] == -20.0
+    chosen = noisy["at_target"]
+    assert chosen is None or chosen["figures"]["false_accepts"] == 0

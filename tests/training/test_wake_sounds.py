@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The sounds of a wake word: speakers on one side, where a phrase ends, hours without it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from m3net_tf.audio.datasets import load_dataset, read_audio
+from m3net_tf.audio.datasets.loudness import active_part_s
+from m3net_tf.audio.voices.speaking import SpokenClip, SpokenVoices
+from m3net_tf.system.errors import DataError
+from m3net_tf.training.wake_sounds import (
+    OTHER,
+    RATE_HZ,
+    TABLE,
+    hours_files,
+    read_wake_sounds,
+    write_wake_sounds,
+)
+
+PHRASE_S = 0.6
+
+
+def spoken(folder: Path, kind: str, speaker: int, seconds: float) -> SpokenClip:
+    """A tone between pauses, which stands for speech."""
+    name = {"phrase": "computer"}.get(kind, "_near_")
+    path = folder / name / f"{kind}_{speaker}.wav"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tone = np.sin(np.arange(round(seconds * RATE_HZ)) * (0.1 + speaker / 100)) / 2
+    soundfile.write(path, np.pad(tone, 1600), RATE_HZ)
+    split = "train" if speaker < 6 else "validation"
+    return SpokenClip(
+        path.relative_to(folder).as_posix(),
+        *("text", "", kind, "tone", "", f"tone_{speaker}", split),
+        *(1.0, 1.0, "none"),
+    )
+
+
+def write(root: Path) -> Path:
+    """Write the sounds of ten speakers and of 20 files without speech."""
+    voices, others, folder = root / "voices", root / "others", root / "sounds"
+    others.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(20):  # noise that is louder from file to file
+        noise = rng.normal(0, 0.001 * (1 + number), 5 * 8000)
+        soundfile.write(others / f"{number:02d}.flac", noise, 8000)
+    lengths_s = {"phrase": PHRASE_S, "changed": 0.5, "other": 11.0}
+    clips = [
+        spoken(voices, kind, speaker, seconds)
+        for kind, seconds in lengths_s.items()
+        for speaker in range(10)
+    ]
+    voiced = SpokenVoices(tuple(clips), {"computer": "tone"}, 10, 7.5, ())
+    write_wake_sounds(voiced, voices, [others], folder, seed=3)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sounds(tmp_path_factory) -> Path:
+    return write(tmp_path_factory.mktemp("first"))
+
+
+def dataset(folder: Path):
+    clip_s = read_wake_sounds(folder).clip_s
+    options = {"table": TABLE, "clip_s": clip_s, "long_clips": "windows", "silence_percentage": 0}
+    return load_dataset("folder", folder, **options)
+
+
+def test_no_speaker_is_on_both_sides(sounds):
+    split_of: dict[str, set[str]] = {}
+    for clip in dataset(sounds).clips:
+        split_of.setdefault(clip.group, set()).add(clip.split)
+    assert all(len(splits) == 1 for splits in split_of.values())
+    speakers = {group: next(iter(splits)) for group, splits in split_of.items() if "tone" in group}
+    counts = [list(speakers.values()).count(split) for split in ("train", "validation", "test")]
+    assert counts == [6, 2, 2]
+
+
+def test_a_phrase_ends_shortly_before_its_window_and_a_part_is_no_phrase(sounds):
+    clips = dataset(sounds).split("train")
+    clip_s = read_wake_sounds(sounds).clip_s
+    assert clip_s == 1.0  # at least
+    phrases = [clip for clip in clips if clip.label == "computer"]
+    parts = [clip for clip in clips if clip.clip_id.startswith("parts/")]
+    assert len(phrases) == len(parts) == 6 and {clip.label for clip in parts} == {OTHER}
+    alone = 0
+    for clip in phrases:
+        sound = read_audio(clip.path, sample_rate_hz=RATE_HZ)
+        assert len(sound) == clip_s * RATE_HZ
+        start_s, end_s = active_part_s(sound, RATE_HZ)
+        if end_s - start_s == pytest.approx(PHRASE_S, abs=0.05):  # no other speech around it
+            assert 0.15 - 0.03 < clip_s - end_s < 0.35 + 0.03
+            alone += 1
+    assert alone
+    sounding = [read_audio(clip.path, sample_rate_hz=RATE_HZ) for clip in parts]
+    lengths_s = [np.diff(active_part_s(sound, RATE_HZ)) for sound in sounding]
+    assert min(lengths_s) < 0.75 * PHRASE_S
+
+
+def test_hours_are_as_long_as_recorded(sounds):
+    record = read_wake_sounds(sounds)
+    for split in ("train", "validation", "test"):
+        files = hours_files(sounds, split)
+        seconds = sum(soundfile.info(path).duration for path in files)
+        assert seconds / 3600 == pytest.approx(record.hours[split], abs=1e-6)
+        assert seconds >= 60
+        kinds = {path.name.partition("-")[0] for path in files}
+        assert {"sounds" if split == "train" else "noise", "noise"} <= kinds
+
+
+def test_equal_seeds_give_equal_sounds(sounds, tmp_path):
+    again = write(tmp_path)
+    files = [path.relative_to(sounds) for path in sorted(sounds.rglob("*.*"))]
+    assert files == [path.relative_to(again) for path in sorted(again.rglob("*.*"))]
+    assert all((sounds / path).read_bytes() == (again / path).read_bytes() for path in files)
+
+
+def test_a_folder_without_sounds_is_named(tmp_path):
+    with pytest.raises(DataError, match="has no sound files: name a folder of sounds"):
+        write_wake_sounds(SpokenVoices((), {}, 0, 0.0, ()), tmp_path, [tmp_path], tmp_path / "out")
