@@ -27,7 +27,8 @@ def panels(report: TableReport) -> dict[str, list[tuple[str, list[float], CellVa
         reference = next(other for other in report["cells"] if other["labels"] == labels)
         own, others, _ = paired_values(cell, reference)
         points = [value - other for value, other in zip(own, others, strict=True)]
-        found.setdefault(cell["labels"]["Split"], []).append((cell["labels"]["Model"], points, cell))
+        row = (cell["labels"]["Model"], points, cell)
+        found.setdefault(cell["labels"]["Split"], []).append(row)
     return found
 
 
