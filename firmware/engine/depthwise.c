@@ -79,59 +79,6 @@ static inline m3net_four_sums multiply(const window_places* parts, const int8_t*
   return (m3net_four_sums){a, b, c, d};
 }
 
-/// Assembly that writes an output.
-#define M3NET_FINISH(sum, channel, place)             \
-  M3NET_LOAD_CHANNEL("r7", channel, "r4", "r5", "r6") \
-  M3NET_WRITE_OUTPUT(sum, "r9", place, "r4", "r5", "r6", "r8")
-
-/// Computes all channels of a pixel, four at a time, with nine taps.
-static void convolve_nine_taps(const m3net_convolution* layer, const int32_t* places,
-                               const int8_t* input, int8_t* output) {
-  register int32_t a __asm__("r0");
-  register int32_t b __asm__("r1");
-  register int32_t c __asm__("r2");
-  register int32_t d __asm__("r3");
-  register const m3net_channel* channel __asm__("r8") = layer->channels;
-  register int8_t* to __asm__("r9") = output;
-  register int8_t* end __asm__("r10") = output + layer->output.channels;
-  register const int32_t* place __asm__("r11") = places;
-  register const m3net_tap* taps __asm__("r12") = layer->taps;
-  register const int8_t* from __asm__("lr") = input;
-  // The stack keeps the output, its end, the places, and r7, which may be the frame pointer.
-  __asm__ volatile(
-      "push {r7}\n\t"
-      "mov r7, r8\n\t"
-      "push {r9, r10, r11}\n\t"
-      "1:\n\t"
-      "ldr %[a], [r7]\n\t"
-      "ldr %[b], [r7, #16]\n\t"
-      "ldr %[c], [r7, #32]\n\t"
-      "ldr %[d], [r7, #48]\n\t"
-      "ldr %[place], [sp, #8]\n\t"  //
-      M3NET_MULTIPLY_TWO_TAPS M3NET_MULTIPLY_TWO_TAPS M3NET_MULTIPLY_TWO_TAPS
-          M3NET_MULTIPLY_TWO_TAPS
-      "ldr r6, [%[place]]\n\t"
-      "ldr r8, [%[weights]], #8\n\t"
-      "ldr r6, [%[input], r6]\n\t"  //
-      M3NET_MULTIPLY_TAP(r6, r8)    //
-      "ldr r9, [sp]\n\t"            //
-      M3NET_FINISH("%[a]", 0, 0) M3NET_FINISH("%[b]", 16, 1) M3NET_FINISH("%[c]", 32, 2)
-          M3NET_FINISH("%[d]", 48, 3)
-      "add r9, r9, #4\n\t"
-      "str r9, [sp]\n\t"
-      "ldr r4, [sp, #4]\n\t"
-      "add r7, r7, #64\n\t"
-      "add %[input], %[input], #4\n\t"
-      "cmp r9, r4\n\t"
-      "bne 1b\n\t"
-      "pop {r9, r10, r11}\n\t"
-      "pop {r7}\n\t"
-      : [a] "=&r"(a), [b] "=&r"(b), [c] "=&r"(c), [d] "=&r"(d), "+&r"(channel), "+&r"(to),
-        "+&r"(end), [place] "+&r"(place), [weights] "+&r"(taps), [input] "+&r"(from)
-      :
-      : "r4", "r5", "r6", "cc", "memory");
-}
-
 #elif defined(__ARM_ARCH_7M__) && defined(__thumb2__)
 
 /// Assembly that adds the product of one item.
@@ -213,6 +160,304 @@ static inline m3net_four_sums multiply(const window_places* parts, const int8_t*
 
 #endif
 
+#if M3NET_ENGINE_DSP
+
+/// A line of outputs, each of which reads a column of three items, or of two at a border, further
+/// on than the one before. Lines and columns may also be columns and rows of the image. Words in
+/// the order in which the kernel loads them.
+typedef struct {
+  const int8_t* from;
+  const m3net_tap* taps;
+  const m3net_channel *channel, *end;
+  int32_t passes;    ///< Of the loop, times 256.
+  int32_t entry;     ///< Bytes of code from the first entry of the loop.
+  int32_t padding;   ///< The input's zero point, twice.
+  int32_t across;    ///< Bytes from an item of a column to the next.
+  int32_t along;     ///< Bytes from a column to the next, and from an output to the next.
+  int32_t distance;  ///< From the place behind the columns that an output reads to the output.
+  int32_t flags;
+  int32_t skipped;  ///< Bytes of weights that belong to items outside the image.
+} window_line;
+
+enum { BEGINS_OUTSIDE = 1, ENDS_OUTSIDE = 2, ALONG_ROWS = 4 };
+
+// Registers: r0 to r2 sums; r3 to r5 weights of the upper two items of the three columns of a
+// window; r6 of the third item of two columns; r7 of the third column, above the passes that are
+// left and the right shift; r8 the column, r9 and r10 its steps, r11 the distance to the output.
+// Stack, after the channel's multiplier, offset and bias: the address of the next channel's
+// weights, the weights of four channels, and the line.
+
+/// Assembly that loads a column of three items: two in r12, one in lr.
+#define M3NET_LOAD_THREE            \
+  "ldrsb r12, [r8]\n\t"             \
+  "ldrsb lr, [r8, r9]\n\t"          \
+  "pkhbt r12, r12, lr, lsl #16\n\t" \
+  "ldrsb lr, [r8, r9, lsl #1]\n\t"  \
+  "add r8, r8, r10\n\t"
+#define M3NET_LOAD_TWO     \
+  "ldrsb r12, [r8]\n\t"    \
+  "ldrsb lr, [r8, r9]\n\t" \
+  "add r8, r8, r10\n\t"    \
+  "pkhbt r12, r12, lr, lsl #16\n\t"
+
+/// Assembly that adds the products of a column. `half` is where `third` has the third weight.
+#define M3NET_ADD_THREE(sum, pair, third, half) \
+  "smlad " sum ", r12, " pair ", " sum          \
+  "\n\t"                                        \
+  "smlab" half " " sum ", lr, " third ", " sum "\n\t"
+#define M3NET_ADD_TWO(sum, pair, third, half) "smlad " sum ", r12, " pair ", " sum "\n\t"
+
+/// Assembly that adds the products of the items outside the image, which are the first or the last
+/// ones of their columns, to the bias in r0. The weights of the next channel are at r12.
+#define M3NET_PAD_NONE ""
+#define M3NET_PAD_ONE          \
+  "ldr r2, [sp, #84]\n\t"      \
+  "add r2, r2, r2, lsl #1\n\t" \
+  "sub r2, r12, r2\n\t"        \
+  "ldrsb r1, [r2, #23]\n\t"    \
+  "ldrsb r6, [r2, #27]\n\t"    \
+  "ldrsb r2, [r2, #31]\n\t"    \
+  "add r1, r1, r6\n\t"         \
+  "add r1, r1, r2\n\t"         \
+  "ldr r2, [sp, #76]\n\t"      \
+  "smlabb r0, r1, r2, r0\n\t"
+
+/// Assembly that turns a sum into an output in r12.
+#define M3NET_FINISH_SUM(sum) \
+  "ldr r12, [sp]\n\t"         \
+  "ldr lr, [sp, #4]\n\t"      \
+  "lsl " sum ", " sum         \
+  ", #1\n\t"                  \
+  "smmlar r12, " sum          \
+  ", r12, lr\n\t"             \
+  "add r12, r12, " sum        \
+  ", asr #31\n\t"             \
+  "asr r12, r12, r7\n\t"      \
+  "ssat r12, #8, r12\n\t"
+
+/// Assembly that finishes a sum with its last column; the two next sums get the column, too.
+#define M3NET_NEXT_OUTPUT(LOAD, ADD, sum, next, last)                                    \
+  "ldr " last ", [sp, #8]\n\t" LOAD ADD(sum, "r5", "r7", "t") ADD(next, "r4", "r6", "t") \
+      ADD(last, "r3", "r6", "b") M3NET_FINISH_SUM(sum) "strb r12, [r8, r11]\n\t"
+
+/// Assembly that prepares the stack, then the next four channels' weights, then a channel: r0 has
+/// its bias, and r1 the sum of the first output's first column.
+#define M3NET_BEGIN_LINE(LOAD, ADD, PAD) \
+  "ldm r0, {r1-r6, r8-r12, lr}\n\t"      \
+  "adr r0, 10f\n\t"                      \
+  "add r6, r6, r0\n\t"                   \
+  "orr r6, r6, #1\n\t"                   \
+  "push {r7, r11}\n\t"                   \
+  "push {r1-r6, r8, r12, lr}\n\t"        \
+  "sub sp, sp, #52\n\t"                  \
+  "1:\n\t"                               \
+  "ldr r12, [sp, #56]\n\t"               \
+  "ldr lr, [sp, #80]\n\t"                \
+  "ldm r12, {r0-r8}\n\t"                 \
+  "add r12, r12, #40\n\t"                \
+  "str r12, [sp, #56]\n\t"               \
+  "tst lr, #4\n\t"                       \
+  "bne 2f\n\t"                           \
+  "add r12, sp, #16\n\t"                 \
+  "stm r12, {r0-r8}\n\t"                 \
+  "b 3f\n\t"                             \
+  "2:\n\t"                               \
+  "str r0, [sp, #16]\n\t"                \
+  "str r3, [sp, #20]\n\t"                \
+  "str r6, [sp, #24]\n\t"                \
+  "str r1, [sp, #28]\n\t"                \
+  "str r4, [sp, #32]\n\t"                \
+  "str r7, [sp, #36]\n\t"                \
+  "str r2, [sp, #40]\n\t"                \
+  "str r5, [sp, #44]\n\t"                \
+  "str r8, [sp, #48]\n\t"                \
+  "3:\n\t"                               \
+  "ldr r12, [sp, #84]\n\t"               \
+  "add lr, sp, #16\n\t"                  \
+  "add r12, r12, lr\n\t"                 \
+  "str r12, [sp, #12]\n\t"               \
+  "4:\n\t"                               \
+  "ldr r12, [sp, #12]\n\t"               \
+  "ldr lr, [sp, #60]\n\t"                \
+  "ldr r8, [sp, #52]\n\t"                \
+  "ldrsb r3, [r12]\n\t"                  \
+  "ldrsb r4, [r12, #4]\n\t"              \
+  "ldrsb r5, [r12, #8]\n\t"              \
+  "ldrsb r0, [r12, #12]\n\t"             \
+  "ldrsb r1, [r12, #16]\n\t"             \
+  "ldrsb r2, [r12, #20]\n\t"             \
+  "ldrsb r6, [r12, #24]\n\t"             \
+  "ldrsb r7, [r12, #32]\n\t"             \
+  "pkhbt r3, r3, r0, lsl #16\n\t"        \
+  "pkhbt r4, r4, r1, lsl #16\n\t"        \
+  "pkhbt r5, r5, r2, lsl #16\n\t"        \
+  "ldrsb r0, [r12, #28]\n\t"             \
+  "ldrsh r1, [lr, #14]\n\t"              \
+  "ldr r2, [sp, #68]\n\t"                \
+  "pkhbt r6, r6, r0, lsl #16\n\t"        \
+  "add r1, r1, r2\n\t"                   \
+  "pkhbt r7, r1, r7, lsl #16\n\t"        \
+  "ldr r0, [lr]\n\t"                     \
+  "ldr r1, [lr, #4]\n\t"                 \
+  "ldr r2, [lr, #8]\n\t"                 \
+  "add lr, lr, #16\n\t"                  \
+  "add r12, r12, #1\n\t"                 \
+  "str r1, [sp]\n\t"                     \
+  "str r2, [sp, #4]\n\t" PAD             \
+  "str r0, [sp, #8]\n\t"                 \
+  "str lr, [sp, #60]\n\t"                \
+  "str r12, [sp, #12]\n\t"               \
+  "add r1, r8, #1\n\t"                   \
+  "str r1, [sp, #52]\n\t"                \
+  "ldr r12, [sp, #80]\n\t"               \
+  "mov r1, r0\n\t"                       \
+  "tst r12, #1\n\t"                      \
+  "bne 5f\n\t" LOAD                      \
+  "b 6f\n\t"                             \
+  "5:\n\t"                               \
+  "ldr r12, [sp, #76]\n\t"               \
+  "mov lr, r12\n\t"                      \
+  "6:\n\t" ADD("r1", "r3", "r6", "b")
+
+/// Assembly that goes on with the next channel.
+#define M3NET_END_LINE     \
+  "11:\n\t"                \
+  "ldr lr, [sp, #60]\n\t"  \
+  "ldr r0, [sp, #64]\n\t"  \
+  "ldr r12, [sp, #12]\n\t" \
+  "cmp lr, r0\n\t"         \
+  "beq 12f\n\t"            \
+  "tst r12, #3\n\t"        \
+  "bne 4b\n\t"             \
+  "b 1b\n\t"               \
+  "12:\n\t"                \
+  "add sp, sp, #88\n\t"    \
+  "pop {r7, r11}\n\t"
+
+/// Assembly of a line whose windows are a column apart. Three outputs a pass; the sums change their
+/// roles, and the loop begins so that the last output is a third one.
+#define M3NET_LINE_OF_STRIDE_ONE(LOAD, ADD, PAD) \
+  M3NET_BEGIN_LINE(LOAD, ADD, PAD)               \
+  LOAD                                                                                     \
+  "mov r2, r0\n\t" ADD("r1", "r4", "r6", "t") ADD("r2", "r3", "r6", "b")                   \
+  "ldr pc, [sp, #72]\n\t"                                                                  \
+  ".balign 4\n\t"                                                                          \
+  "10:\n\t"                                                                                \
+  "mov.n r0, r1\n\t"                                                                       \
+  "mov.n r1, r2\n\t"                                                                       \
+  "b.w 9f\n\t"                                                                             \
+  "mov.n r0, r2\n\t"                                                                       \
+  "mov.n r2, r1\n\t"                                                                       \
+  "b.w 8f\n\t"                                                                             \
+  "7:\n\t" M3NET_NEXT_OUTPUT(LOAD, ADD, "r1", "r2", "r0")                                  \
+  "8:\n\t" M3NET_NEXT_OUTPUT(LOAD, ADD, "r2", "r0", "r1")                                  \
+  "9:\n\t" M3NET_NEXT_OUTPUT(LOAD, ADD, "r0", "r1", "r2")                                  \
+  "sub r7, r7, #256\n\t"                                                                   \
+  "tst r7, #0xff00\n\t"                                                                    \
+  "bne 7b\n\t"                                                                             \
+  "ldr lr, [sp, #80]\n\t"                                                                  \
+  "ldr r12, [sp, #76]\n\t"                                                                 \
+  "tst lr, #2\n\t"                                                                         \
+  "beq 11f\n\t"                                                                            \
+  "mov lr, r12\n\t"                                                                        \
+  "add r8, r8, r10\n\t" ADD("r1", "r5", "r7", "t") M3NET_FINISH_SUM("r1")                  \
+  "strb r12, [r8, r11]\n\t" M3NET_END_LINE
+
+/// Assembly of a line whose windows are two columns apart.
+#define M3NET_LINE_OF_STRIDE_TWO(LOAD, ADD, PAD) \
+  M3NET_BEGIN_LINE(LOAD, ADD, PAD)               \
+  "ldr r11, [sp, #92]\n\t"                                                                 \
+  "ldr r12, [sp, #52]\n\t"                                                                 \
+  "add r11, r11, r12\n\t"                                                                  \
+  "10:\n\t" LOAD ADD("r1", "r4", "r6", "t") LOAD                                           \
+  "mov r2, r0\n\t" ADD("r1", "r5", "r7", "t") ADD("r2", "r3", "r6", "b")                   \
+  M3NET_FINISH_SUM("r1")                                                                   \
+  "strb r12, [r11]\n\t"                                                                    \
+  "sub r7, r7, #256\n\t"                                                                   \
+  "add r11, r11, r10\n\t"                                                                  \
+  "mov r1, r2\n\t"                                                                         \
+  "tst r7, #0xff00\n\t"                                                                    \
+  "bne 10b\n\t"                                                                            \
+  "ldr r12, [sp, #80]\n\t"                                                                 \
+  "tst r12, #2\n\t"                                                                        \
+  "beq 11f\n\t" LOAD ADD("r1", "r4", "r6", "t")                                            \
+  "ldr r12, [sp, #76]\n\t"                                                                 \
+  "mov lr, r12\n\t" ADD("r1", "r5", "r7", "t") M3NET_FINISH_SUM("r1")                      \
+  "strb r12, [r11]\n\t" M3NET_END_LINE
+
+#define M3NET_RUN_LINE(assembly)                                                                \
+  register const window_line* place __asm__("r0") = line;                                       \
+  __asm__ volatile(assembly                                                                     \
+                   : "+&r"(place)                                                               \
+                   :                                                                            \
+                   : "r1", "r2", "r3", "r4", "r5", "r6", "r8", "r9", "r10", "r11", "r12", "lr", \
+                     "cc", "memory")
+
+static void convolve_line_of_three(const window_line* line) {
+  M3NET_RUN_LINE(M3NET_LINE_OF_STRIDE_ONE(M3NET_LOAD_THREE, M3NET_ADD_THREE, M3NET_PAD_NONE));
+}
+
+static void convolve_line_of_two(const window_line* line) {
+  M3NET_RUN_LINE(M3NET_LINE_OF_STRIDE_ONE(M3NET_LOAD_TWO, M3NET_ADD_TWO, M3NET_PAD_ONE));
+}
+
+static void convolve_wide_line_of_three(const window_line* line) {
+  M3NET_RUN_LINE(M3NET_LINE_OF_STRIDE_TWO(M3NET_LOAD_THREE, M3NET_ADD_THREE, M3NET_PAD_NONE));
+}
+
+static void convolve_wide_line_of_two(const window_line* line) {
+  M3NET_RUN_LINE(M3NET_LINE_OF_STRIDE_TWO(M3NET_LOAD_TWO, M3NET_ADD_TWO, M3NET_PAD_ONE));
+}
+
+/// A direction in the image.
+typedef struct {
+  int32_t inputs, outputs;  ///< Pixels.
+  int32_t step, output_step;
+  int32_t before;  ///< Pixels by which the first window begins before the image.
+} direction;
+
+/// Computes an image line by line, each channel by channel.
+static void convolve_lines(const m3net_convolution* layer, const int8_t* input, int8_t* output) {
+  const m3net_image *from = &layer->input, *to = &layer->output;
+  const m3net_window* window = &layer->window;
+  const direction rows = {from->rows, to->rows, from->row_step, to->row_step, window->top};
+  const direction columns = {from->columns, to->columns, from->column_step, to->column_step,
+                             window->left};
+  const int32_t by_rows = layer->lines == M3NET_ALONG_ROWS, stride = window->row_stride;
+  const direction along = by_rows ? rows : columns, across = by_rows ? columns : rows;
+  const int32_t reach = (along.outputs - 1) * stride + 3 - along.before;
+  const int32_t outside = reach > along.inputs;
+  const int32_t outputs = along.outputs - outside;
+  window_line line;
+  line.taps = layer->taps;
+  line.channel = layer->channels;
+  line.end = layer->channels + to->channels;
+  line.padding = (int32_t)((uint32_t)(uint16_t)layer->padding * 0x10001u);
+  line.across = across.step;
+  line.along = along.step;
+  line.flags = (along.before ? BEGINS_OUTSIDE : 0) | (outside ? ENDS_OUTSIDE : 0) |
+               (by_rows ? ALONG_ROWS : 0);
+  line.passes = (stride == 1 ? (outputs + 2) / 3 : outputs) * 256;
+  line.entry = outputs % 3 == 1 ? 0 : outputs % 3 == 2 ? 8 : 16;
+  for (int32_t index = 0, first = -across.before; index < across.outputs;
+       ++index, first += stride) {
+    const int32_t before = first<0, behind = first + 3> across.inputs;
+    line.from = input + (first + before) * across.step;
+    line.skipped = before ? 12 : 0;
+    const int8_t* place = output + index * across.output_step;
+    line.distance = (int32_t)(place - line.from);
+    if (stride == 1) {
+      line.distance -= (along.before ? 2 : 3) * along.step;
+      (before || behind ? convolve_line_of_two : convolve_line_of_three)(&line);
+    } else {
+      line.distance -= 1;  // the kernel counts from the next channel
+      (before || behind ? convolve_wide_line_of_two : convolve_wide_line_of_three)(&line);
+    }
+  }
+}
+
+#endif
+
 /// Computes all channels of one pixel.
 static void convolve_pixel(const void* any_parts, int32_t row, int32_t column, int8_t* output) {
   const window_places* parts = (const window_places*)any_parts;
@@ -221,13 +466,6 @@ static void convolve_pixel(const void* any_parts, int32_t row, int32_t column, i
   const m3net_channel* channel = layer->channels;
   const int8_t* input = parts->input;
   place_window(layer, parts, row, column);
-#if M3NET_ENGINE_DSP
-  if (layer->narrow && layer->full && layer->output.channels % 4 == 0 &&
-      layer->window.rows * layer->window.columns == 9) {
-    convolve_nine_taps(layer, parts->places, input, output);
-    return;
-  }
-#endif
   for (int32_t left = layer->output.channels; left > 0; left -= 4) {
     m3net_finish(layer, multiply(parts, input, weights, m3net_four_biases(channel)), channel, left,
                  output);
@@ -244,6 +482,15 @@ void m3net_convolve_depthwise(const m3net_convolution* layer, const int8_t* inpu
   const int32_t taps = (window->rows * window->columns + 1) & ~1;
   int8_t* outside = (int8_t*)(scratch + taps + 2);
   M3NET_MEMSET(outside, layer->padding, (uint32_t)((layer->input.channels + 3) & ~3));
+#if M3NET_ENGINE_DSP
+  if (layer->lines) {
+    for (int32_t batch = 0; batch < layer->batches; ++batch) {
+      convolve_lines(layer, input + batch * layer->input.batch_step,
+                     output + batch * layer->output.batch_step);
+    }
+    return;
+  }
+#endif
   for (int32_t batch = 0; batch < layer->batches; ++batch) {
     const window_places parts = {layer, scratch, taps, outside,
                                  input + batch * layer->input.batch_step};

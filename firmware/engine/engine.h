@@ -44,6 +44,9 @@ typedef struct {
   int16_t top, left;  ///< Rows and columns by which it begins before the image.
 } m3net_window;
 
+/// The lines of a depthwise convolution of 3 x 3 pixels that are computed channel by channel.
+enum { M3NET_ALONG_COLUMNS = 1, M3NET_ALONG_ROWS = 2 };
+
 /// A convolution, depthwise convolution or fully connected layer.
 typedef struct {
   M3NET_EXTENSION union {
@@ -58,6 +61,7 @@ typedef struct {
   int8_t padding;           ///< The input's zero point.
   int8_t plain;             ///< The weights are in `plain_blocks`.
   int8_t pixels;            ///< Windows that the patch has room for, 1 to 3.
+  int8_t lines;             ///< Depthwise: whether lines are computed channel by channel.
   int8_t narrow;            ///< Every sum fits the short form of the requantisation.
   int8_t full;              ///< The outputs reach from -128 to 127.
   int8_t minimum, maximum;  ///< Of the outputs.

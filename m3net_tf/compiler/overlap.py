@@ -43,6 +43,17 @@ def window_slack(input_view: View, output: View, window: Window, channels_at_onc
     return max(int(max(slack)), -input_view.block.size)
 
 
+def line_slack(input_view: View, output: View, window: Window) -> int:
+    """As :func:`window_slack`, if each row of the output is computed channel by channel."""
+    batches, rows = output.shape[:2]
+    reads = _first_reads(input_view, output.shape, window) - input_view.offset
+    written = _pixel_places(output, *output.shape[1:3]) - output.offset + output.shape[3]
+    first_read = reads.reshape(batches * rows, -1).min(axis=1)
+    last_written = np.maximum.accumulate(written.reshape(batches * rows, -1).max(axis=1))
+    later_reads = np.minimum.accumulate(first_read[::-1])[::-1]
+    return max(int(np.max(last_written - later_reads)), -input_view.block.size)
+
+
 def _pixel_places(view: View, rows: int, columns: int) -> Places:
     """Offset of each pixel in the block, in the order of the loops."""
     batches = np.arange(view.shape[0])[:, None, None] * view.strides[0]

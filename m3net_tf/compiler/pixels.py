@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How many pixels convolutions compute at a time; each weight is loaded once for all of them.
+"""The form of each convolution's kernel, as far as the arena has room.
 
-The windows of these pixels are in the patch together. Each convolution gets the largest patch that
-leaves the arena no larger, or no larger than if the lines of a stripe did not share their memory.
+A convolution computes several pixels at a time, whose windows are in the patch together; each
+weight is loaded once for all of them. A depthwise convolution computes a line of the image channel
+by channel, where its output overwrites no item of its input that is still to be read. Each
+convolution gets the largest patch that leaves the arena no larger, or no larger than if the lines
+of a stripe did not share their memory.
 """
 
 from __future__ import annotations
@@ -14,12 +17,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from m3net_tf.compiler.calls import Call, View
+from m3net_tf.compiler.overlap import line_slack
 from m3net_tf.compiler.plan import SLACK_BYTES, Improve, Plan, needs, plan_memory
-from m3net_tf.compiler.stripes import Stripe, line_pixels, products
+from m3net_tf.compiler.stripes import COLUMNS, Stripe, line_pixels, products, with_steps
 from m3net_tf.compiler.structures import Convolution
 from m3net_tf.compiler.weights import GROUP, LARGEST_INPUT
 
 SHARED = "convolutions that load a weight once for two or three pixels"
+ALONG_COLUMNS, ALONG_ROWS = 1, 2  # M3NET_ALONG_COLUMNS and M3NET_ALONG_ROWS
 _UPPER_LIMIT = 1 << 23  # of the sum of the upper one of two channels
 
 
@@ -37,6 +42,46 @@ def share_weights(
         outputs: as for :func:`.plan_memory`.
         improve: as for :func:`.plan_memory`.
     """
+    plan = _with_most_pixels(calls, inputs, outputs, improve)
+    for call in plan.calls:
+        for member in call.members:
+            layer = member.arguments[0]
+            if member.kernel == "convolve_depthwise" and isinstance(layer, Convolution):
+                stripe = call if isinstance(call, Stripe) else None
+                lines = _lines(layer, member, stripe, plan)
+                member.arguments[0] = dataclasses.replace(layer, lines=lines)
+    return plan
+
+
+def _lines(layer: Convolution, member: Call, stripe: Stripe | None, plan: Plan) -> int:
+    """The lines of a depthwise convolution, by the places of its input and its output."""
+    if stripe:
+        (stage,) = (stage for stage in stripe.stages if stage.call is member)
+        source, target = stage.sources[0].view, stage.target.view
+        line = dataclasses.replace(
+            layer,
+            input=with_steps(layer.input, source),
+            output=with_steps(layer.output, target),
+        )
+        return line_direction(line, stripe.axis)
+    (source,), target = member.inputs, member.output
+    ends = plan.places[source.block], plan.places[target.block]
+    apart = ends[0] + source.block.size <= ends[1] or ends[1] + target.block.size <= ends[0]
+    distance = ends[0] + source.offset - ends[1] - target.offset
+    # A channel then overwrites items of the same channel alone, which have been read.
+    steps = {*source.strides[:3], *target.strides[:3], distance}
+    same_channel = not any(step % source.shape[3] for step in steps)
+    far = distance >= line_slack(source, target, layer.window)
+    return line_direction(layer, None) if apart or same_channel or far else 0
+
+
+def _with_most_pixels(
+    calls: Sequence[Call],
+    inputs: Sequence[View],
+    outputs: Sequence[View],
+    improve: Improve | None,
+) -> Plan:
+    """The plan with the largest patches of convolutions for which there is room."""
     plan = plan_memory(calls, inputs, outputs, improve)
     room = {call: plan.arena_bytes - SLACK_BYTES for call in calls}
     room |= {call: room[call] + call.saved_bytes for call in calls if isinstance(call, Stripe)}
@@ -49,16 +94,16 @@ def share_weights(
         larger = plan if tight else plan_memory(calls, inputs, outputs, improve)
         if not tight and larger.arena_bytes <= max(plan.arena_bytes, larger.lower_bound):
             return larger
-        largest = max((choice for choice in left if choice.call in tight), key=_patch, default=None)
+        largest = max(
+            (choice for choice in left if choice.call in tight),
+            key=lambda choice: choice.member.scratch[0].size,
+            default=None,
+        )
         choice = largest or left[0]  # else the one with the fewest products
         choice.shrink()
         if len(choice.counts) == 1:
             left.remove(choice)
     return plan
-
-
-def _patch(choice: _Choice) -> int:
-    return choice.member.scratch[0].size
 
 
 def pixel_counts(layer: Convolution, pixels: int) -> list[int]:
@@ -79,6 +124,38 @@ def pixel_counts(layer: Convolution, pixels: int) -> list[int]:
     if reach[1::2].max() >= _UPPER_LIMIT:
         return [1]
     return [3, 2, 1] if pixels % 2 else [2, 1]
+
+
+def line_direction(layer: Convolution, axis: int | None) -> int:
+    """Along which lines a depthwise convolution may be computed channel by channel; 0 for none.
+
+    Args:
+        layer: of the convolution on the image, or on a line.
+        axis: along which lines follow each other in a stripe, else None.
+    """
+    window, source, target = layer.window, layer.input, layer.output
+    if not (layer.narrow and layer.full) or target.channels % GROUP:
+        return 0
+    if (window.rows, window.columns) != (3, 3) or window.row_stride != window.column_stride > 2:
+        return 0
+    if (window.row_dilation, window.column_dilation) != (1, 1):
+        return 0
+    by_rows = axis == COLUMNS
+    steps = (
+        (source.row_step, target.row_step) if by_rows else (source.column_step, target.column_step)
+    )
+    rows = _outside(source.rows, target.rows, window.row_stride, window.top)
+    columns = _outside(source.columns, target.columns, window.column_stride, window.left)
+    outputs = target.rows if by_rows else target.columns
+    if steps[0] != steps[1] or rows > 1 or columns > 1 or not 2 <= outputs < 256:
+        return 0
+    return ALONG_ROWS if by_rows else ALONG_COLUMNS
+
+
+def _outside(inputs: int, outputs: int, stride: int, before: int) -> int:
+    """Most lines of a window of three that are outside an image."""
+    behind = (outputs - 1) * stride + 3 - before - inputs
+    return max(before, behind, 3 - inputs)
 
 
 class _Choice:

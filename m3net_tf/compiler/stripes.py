@@ -397,8 +397,8 @@ def line_layer(stage: Stage, axis: int) -> Structure:
     """The constants of a stage's call on a line."""
     layer = stage.call.arguments[0]
     if isinstance(layer, WindowLayer):
-        source = _with_steps(layer.input, stage.sources[0].view)
-        target = _with_lines(_with_steps(layer.output, stage.target.view), axis, 1)
+        source = with_steps(layer.input, stage.sources[0].view)
+        target = _with_lines(with_steps(layer.output, stage.target.view), axis, 1)
         if stage.sums is not None:
             source = _with_lines(source, axis, 1)
         return dataclasses.replace(layer, input=source, output=target)
@@ -408,7 +408,8 @@ def line_layer(stage: Stage, axis: int) -> Structure:
     return dataclasses.replace(layer, loop=loop) if isinstance(layer, LoopLayer) else loop
 
 
-def _with_steps(image: Image, view: View) -> Image:
+def with_steps(image: Image, view: View) -> Image:
+    """An image with the steps of a view."""
     steps = view.strides
     return dataclasses.replace(image, row_step=steps[ROWS], column_step=steps[COLUMNS])
 

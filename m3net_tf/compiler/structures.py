@@ -271,6 +271,7 @@ class Convolution(Structure):
     padding: Int8
     plain: Bool8
     pixels: Int8
+    lines: Int8
     narrow: Bool8
     full: Bool8
     minimum: Int8

@@ -12,7 +12,7 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.compiler.arithmetic import wrap
+from m3net_tf.compiler.arithmetic import scale, wrap
 from m3net_tf.compiler.structures import Array, Factor
 
 GROUP = 4  # channels that a kernel computes at once
@@ -103,30 +103,70 @@ def long_channel_rows(bias: Weights, factors: list[Factor]) -> Array:
 
 
 def channel_rows(
-    bias: Weights, factors: list[Factor], reach: Weights, zero_point: int
+    bias: Weights, factors: list[Factor], spread: Weights, zero_point: int
 ) -> tuple[Array, bool]:
     """Bias and requantisation of int8 outputs, one row for each channel.
 
     Args:
         bias: initial value of each channel's accumulator.
         factors: from accumulators to outputs.
-        reach: largest absolute value of each channel's sum.
+        spread: largest absolute value of what is added to each accumulator.
         zero_point: of the output.
 
     Returns:
         Array of ``m3net_channel``, and whether all channels take the short form.
     """
-    narrow = all(
-        _is_narrow(factor, int(largest), zero_point)
-        for factor, largest in zip(factors, reach, strict=True)
-    )
+    channels = [
+        _Channel(int(start), int(most), factor, zero_point).simplified()
+        for start, most, factor in zip(bias, spread, factors, strict=True)
+    ]
+    narrow = all(channel.is_narrow for channel in channels)
     rows = [
-        (int(wrap(start)), factor.multiplier, *_shifts(factor, zero_point, narrow))
-        for start, factor in zip(bias, factors, strict=True)
+        (
+            int(wrap(each.bias)),
+            each.factor.multiplier,
+            *_shifts(each.factor, each.zero_point, narrow),
+        )
+        for each in channels
     ]
     missing = _up(len(rows), GROUP) - len(rows)
     rows += [(0, 0, 0, 0, 0)] * missing
     return Array("channels", "m3net_channel", np.array(rows, np.int64)), narrow
+
+
+@dataclasses.dataclass(frozen=True)
+class _Channel:
+    """An int8 output channel; see :func:`channel_rows`."""
+
+    bias: int
+    spread: int
+    factor: Factor
+    zero_point: int
+
+    @property
+    def _reach(self) -> int:
+        """Largest absolute value of the sum."""
+        return abs(self.bias) + self.spread
+
+    def simplified(self) -> _Channel:
+        """The same outputs by a factor of zero if all are equal, as with weights of zero."""
+        if self._reach << max(self.factor.shift, 0) >= 1 << 31:
+            return self
+        ends = np.array([self.bias - self.spread, self.bias + self.spread])
+        outputs = np.clip(scale(ends, self.factor) + self.zero_point, -128, 127).tolist()
+        if outputs[0] != outputs[1]:
+            return self
+        return _Channel(0, self.spread, Factor(0, -1), outputs[0])
+
+    @property
+    def is_narrow(self) -> bool:
+        """Whether no step of the short requantisation can overflow, so that it is exact."""
+        left, right = max(self.factor.shift, 0), max(-self.factor.shift, 0)
+        if right < 1 or right > 30:
+            return False
+        doubled = self._reach << (left + 1)
+        offset = abs((1 << (right - 1)) + self.zero_point * (1 << right))
+        return doubled < 1 << 31 and (doubled >> 1) + 1 + offset < 1 << 31
 
 
 def _up(number: int, multiple: int) -> int:
@@ -139,13 +179,3 @@ def _shifts(factor: Factor, zero_point: int, narrow: bool) -> tuple[int, int, in
     if narrow:
         return (1 << (right - 1)) + zero_point * (1 << right), 0, right
     return zero_point, left, right
-
-
-def _is_narrow(factor: Factor, largest: int, zero_point: int) -> bool:
-    """Whether no step of the short requantisation can overflow, so that it is exact."""
-    left, right = max(factor.shift, 0), max(-factor.shift, 0)
-    if right < 1 or right > 30:
-        return False
-    doubled = largest << (left + 1)
-    offset = abs((1 << (right - 1)) + zero_point * (1 << right))
-    return doubled < 1 << 31 and (doubled >> 1) + 1 + offset < 1 << 31

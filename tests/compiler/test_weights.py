@@ -3,22 +3,26 @@
 
 import collections
 import dataclasses
+import itertools
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 from emulated import Case, run_cases, why_not
 from reference import random_inputs, run_micro
-from single_operators import SAME, Item, write_model, write_network
+from single_operators import SAME, VALID, Item, write_model, write_network
 from test_rewrites import conv, depthwise
 
 from m3net_tf.compiler.emit import emit
 from m3net_tf.compiler.host import build_host
 from m3net_tf.compiler.network import CompiledNetwork, compile_network
-from m3net_tf.compiler.pixels import pixel_counts
+from m3net_tf.compiler.pixels import line_direction, pixel_counts
+from m3net_tf.compiler.stripes import COLUMNS, ROWS
 from m3net_tf.compiler.striping import StripeRule
-from m3net_tf.compiler.weights import BLOCKS, PLAIN_BLOCK, convolution_blocks
+from m3net_tf.compiler.structures import Factor
+from m3net_tf.compiler.weights import BLOCKS, PLAIN_BLOCK, channel_rows, convolution_blocks
 from m3net_tf.runtime.interpreter import tflm_unavailable_reason
 
 BLOCK = BLOCKS[0]
@@ -83,6 +87,15 @@ def cases():
         network = compile_network(tflite)
         case = Case(f"depthwise_{channels}", network, random_inputs(rng, network))
         found.append((tflite, case))
+    directions = collections.Counter[int]()
+    for number, tflite in enumerate(depthwise_lines(rng)):
+        for axis in (ROWS, COLUMNS):
+            network = with_lines(compile_network(tflite), axis)
+            layer = network.calls[0].arguments[0]
+            directions[layer.lines] += 1
+            case = Case(f"lines_{number}_{axis}", network, random_inputs(rng, network))
+            found.append((tflite, case))
+    assert min(directions[1], directions[2]) > 3
     files = {"extreme": extreme_convolution()}
     # Windows of 1152 items, whose upper sums do not fit 24 bits together.
     files["large"] = convolution(np.full((6, 3, 3, 128), 127), (3, 3))
@@ -102,6 +115,45 @@ def cases():
             found.append((tflite, Case(f"{name}_{pixels}", network, inputs)))
     assert min(most[2], most[3]) > 3
     return found
+
+
+def depthwise_lines(rng: np.random.Generator) -> Iterator[bytes]:
+    """Depthwise convolutions of 3 x 3 pixels, of all lengths of lines and both strides."""
+    for stride, padding, rows in itertools.product((1, 2), (SAME, VALID), range(4, 9)):
+        columns = 12 - rows
+        options = schema.DepthwiseConv2DOptionsT()
+        options.strideH = options.strideW = stride
+        options.depthMultiplier = options.dilationHFactor = options.dilationWFactor = 1
+        options.padding = padding
+        source = Item((1, rows, columns, 8), 0.1, int(rng.integers(-128, 128)))
+        filters = Item((1, 3, 3, 8), [0.01] * 8, axis=3)
+        filters.values = rng.integers(-127, 128, filters.shape).astype(np.int8)
+        bias = Item((8,), values=rng.integers(-999, 999, 8).astype(np.int32))
+        lost = 0 if padding == SAME else 2
+        size = [-(-(length - lost) // stride) for length in (rows, columns)]
+        end = Item((1, *size, 8), 0.1, -7)
+        yield write_network([("DEPTHWISE_CONV_2D", [source, filters, bias], [end], options)], [end])
+
+
+def with_lines(network: CompiledNetwork, axis: int) -> CompiledNetwork:
+    """A depthwise convolution by lines where it can be, with its output behind the arena."""
+    (call,) = network.calls
+    layer, plan = call.arguments[0], network.plan
+    # The steps along a row of the image are equal only if it is as long as the output's.
+    call.arguments[0] = dataclasses.replace(layer, lines=line_direction(layer, axis))
+    output = call.output.block
+    plan.places[output] = -(-plan.arena_bytes // 4) * 4
+    arena_bytes = plan.places[output] + output.size + 4
+    return dataclasses.replace(network, plan=dataclasses.replace(plan, arena_bytes=arena_bytes))
+
+
+def test_channels_with_equal_outputs_have_a_factor_of_zero():
+    spread, bias = np.array([1000, 0, 1 << 20]), np.array([3, -5000, 7])
+    factors = [Factor(1 << 30, -25), Factor(1 << 30, 0), Factor(1 << 30, -9)]
+    rows, narrow = channel_rows(bias, factors, spread, 11)
+    assert narrow
+    assert rows.values[:3, 1].tolist() == [0, 0, 1 << 30]
+    assert rows.values[:2, 2].tolist() == [2 * 11 + 1, 2 * -128 + 1]
 
 
 def possible_pixels(network: CompiledNetwork) -> list[int]:

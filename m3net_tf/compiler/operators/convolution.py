@@ -235,9 +235,8 @@ def _channels(op: Operation, weights: Weights, part: slice) -> tuple[Array, bool
     bias = _bias(op, part)
     # sum(weight * (input - zero point)) = sum(weight * input) - zero point * sum(weight)
     start = wrap(bias - source.zero_point * weights.sum(axis=1))
-    reach = np.abs(start) + LARGEST_INPUT * np.abs(weights).sum(axis=1)
-    factors = _factors(op, part)
-    return channel_rows(start, factors, reach, op.output.zero_point)
+    spread = LARGEST_INPUT * np.abs(weights).sum(axis=1)
+    return channel_rows(start, _factors(op, part), spread, op.output.zero_point)
 
 
 def _layer(
@@ -259,6 +258,7 @@ def _layer(
         padding=op.input(0).zero_point,
         plain=weights.ctype == PLAIN_BLOCK,
         pixels=1,
+        lines=0,
         narrow=channels[1],
         full=(minimum, maximum) == (INT8_MIN, INT8_MAX),
         minimum=minimum,
