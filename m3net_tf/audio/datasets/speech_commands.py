@@ -91,7 +91,7 @@ INFO = DatasetInfo(
 )
 
 
-@register(INFO, adjustable=("sample_rate_hz",))
+@register(INFO, adjustable=("fit", "sample_rate_hz", "clip_s"))
 def build(
     info: DatasetInfo,
     root: Path,

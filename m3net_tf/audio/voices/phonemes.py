@@ -216,11 +216,15 @@ _STRESSES = {"ˈ": "'", "ˌ": ","}
 
 
 def pronunciations(texts: Sequence[str], language: str) -> list[Pronunciation]:
-    """Phonemes of texts by espeak-ng, one line of text each.
+    """Phonemes of texts by espeak-ng.
 
     Args:
         texts: words or phrases without line breaks.
         language: as ``en`` or ``en-us``.
+
+    Returns:
+        Phonemes of each text; none if the signs of espeak-ng and of the phonetic alphabet differ,
+        as in languages with tones.
 
     Raises:
         ConfigError: espeak-ng has no such language.
@@ -297,12 +301,15 @@ def ipa_text(pronunciation: Pronunciation) -> str:
 def cmu_phones(pronunciation: Pronunciation) -> list[str]:
     """Phonemes as the phones of CMU's dictionary, in lower case and without stress.
 
-    Raises:
-        ConfigError: a phoneme is not English.
+    A phoneme that it lacks becomes the phone that sounds most like it.
     """
     phones: list[str] = []
     for phoneme in pronunciation:
-        for ipa in _split_ipa(phoneme.ipa, phoneme.ipa):
+        try:
+            sounds = _split_ipa(phoneme.ipa, phoneme.ipa)
+        except ConfigError:
+            sounds = [min(_ENGLISH, key=lambda ipa: difference(phoneme.ipa, ipa))]
+        for ipa in sounds:
             phones += _ENGLISH[ipa][1].split()
     return phones
 
@@ -390,6 +397,9 @@ def _from_espeak(mnemonics: str, sounds: str) -> Pronunciation:
     names, heard = (
         re.split(" +|_", _LANGUAGE_MARK.sub("", line).strip()) for line in (mnemonics, sounds)
     )
+    if len(names) != len(heard):
+        # In IPA a palatal consonant is one sign.
+        names = "_".join(names).replace("_;", ";").split("_")
     if len(names) != len(heard):
         return ()
     phonemes = []

@@ -41,7 +41,7 @@ _LEVEL_DB = -26.0
 _LOUDEST = 0.98
 _SILENT_DB, _MARGIN_S = -45.0, 0.05  # of the loudest 10 ms; left at both ends
 _FEWEST_PHONEMES = 4
-_MISSAID = 0.3  # of the phonemes
+_MISSAID, _CORRECTED = 0.2, 0.2  # largest distance: of each phoneme; of a phrase that --say gives
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,7 +186,10 @@ def say_phrases(
         lines = [Line(phrase, "phrase")] * count
         planned += _plan(lines, name, speakers, spoken_as, rng)
     rng = np.random.default_rng([seed, near_count])
-    lines = near_phrases(wanted, language, near_count, rng, installed_words(language))
+    words = installed_words(language)
+    if not words:
+        log(f"no words of {language!r} in /usr/share/dict: near phrases are phonemes and numbers")
+    lines = near_phrases(wanted, language, near_count, rng, words)
     planned += _plan(lines, NEAR_FOLDER, speakers, spoken_as, rng)
 
     result = SpokenVoices(
@@ -235,6 +238,10 @@ def _pronounced(
     found = dict(zip(phrases, pronunciations(phrases, language), strict=True))
     found |= {phrase: corrected(text, language) for phrase, text in say.items()}
     for phrase, pronunciation in found.items():
+        if not pronunciation:
+            raise ConfigError(
+                f"{phrase!r}: phonemes of the language {language!r} are not read: choose another"
+            )
         if len(pronunciation) < _FEWEST_PHONEMES:
             raise ConfigError(
                 f"{phrase!r} has {len(pronunciation)} phonemes, which are often heard by mistake: "
@@ -254,27 +261,25 @@ def _ways(
 ) -> dict[tuple[str, str], Pronunciation]:
     """How each synthesiser says each phrase: () as it pronounces the text, or given phonemes.
 
-    A pair without entry is left out: the synthesiser says something else, or may do so, because
-    the phrase is respelled, and takes no phonemes.
+    A pair without entry is left out: the synthesiser says something else and takes no phonemes. One
+    that does not tell what it says is taken to say the same as espeak-ng.
     """
     ways: dict[tuple[str, str], Pronunciation] = {}
+    by_text = dict(zip(wanted, pronunciations(list(wanted), language), strict=True))
     for synthesiser in synthesisers:
+        voices = synthesiser.voices(language)
         for phrase, pronunciation in wanted.items():
-            said = None
-            if synthesiser.name != "espeak-ng":
-                voices = synthesiser.voices(language)
-                said = synthesiser.pronounced(voices[0], phrase) if voices else None
-            elif phrase in say:
-                said = [each.ipa for each in pronunciations([phrase], language)[0]]
-            heard = [each.ipa for each in pronunciation]
+            said = synthesiser.pronounced(voices[0], phrase) if voices else None
             if said is None:
-                right = phrase not in say
-            else:
-                right = distance(said, heard) <= _MISSAID * len(heard)
+                said = [each.ipa for each in by_text[phrase]]
+            heard = [each.ipa for each in pronunciation]
+            right = distance(said, heard) <= (
+                _CORRECTED if phrase in say else _MISSAID * len(heard)
+            )
             if right:
                 ways[synthesiser.name, phrase] = ()
                 continue
-            heard_as = f"says {''.join(said)}" if said else "may say something else"
+            heard_as = f"says {''.join(said)}"
             if synthesiser.takes_phonemes:
                 ways[synthesiser.name, phrase] = pronunciation
                 log(f"{synthesiser.name} {heard_as} for {phrase!r}: it gets the phonemes")

@@ -223,13 +223,14 @@ class Stream:
 
     def _keep(self, tensor: Tensor, wanted: Mask, before: Mask, runs: list[Run]) -> None:
         """Keep what later windows reuse, and the lines that are read or computed with it."""
-        flow = self.flows[tensor]
-        reused = self._sources(tensor, wanted) & self._reused(tensor)
-        stays = reused | before
-        stays[flow.shift :] |= reused[: flow.lines - flow.shift]
-        if stays.any():
-            first, end = np.flatnonzero(stays)[[0, -1]] + [0, 1]
-            self.kept[tensor] = _with_overlapping((int(first), int(end)), runs)
+        flow, sources = self.flows[tensor], self._sources(tensor, wanted)
+        reused = sources & self._reused(tensor)
+        if not (reused | before).any():
+            return
+        if tensor in self._again:  # the lines of the first half need no memory of their own
+            sources = reused | flow.moved(reused)
+        first, end = np.flatnonzero(sources | before)[[0, -1]] + [0, 1]
+        self.kept[tensor] = _with_overlapping((int(first), int(end)), runs)
 
     def with_input(self, op: Operation, run: Run) -> Run:
         """The lines of a run, and others so that a kernel gets at least one line of each input.

@@ -4,6 +4,7 @@ import pytest
 
 from m3net_tf.audio.voices.near import CHANGED, DIFFERENT, near_phrases
 from m3net_tf.audio.voices.phonemes import (
+    Phoneme,
     cmu_phones,
     corrected,
     difference,
@@ -44,6 +45,8 @@ def test_phonemes_for_programs():
     said = respelled("kom-PYOO-ter")
     assert espeak_text(said) == "[[k|0|m|p|j|'u:|t|@]]"
     assert cmu_phones(said) == ["k", "aa", "m", "p", "y", "uw", "t", "ax"]
+    foreign = (Phoneme("ɔ", "O"), Phoneme("ç", "C"), Phoneme("ɲ", "n^"), Phoneme("ɑ̃", "A~"))
+    assert cmu_phones(foreign) == ["ao", "sh", "ng", "aa"]
     assert from_cmu(["pau", "k", "ax", "m", "pau"]) == ["k", "ə", "m"]
 
 
@@ -77,6 +80,12 @@ def test_espeak_speaks_its_own_phonemes(espeak):
     assert [each.ipa for each in found[0]] == COMPUTER
     again = pronunciations([espeak_text(each) for each in found], "en")
     assert [ipa_text(each) for each in again] == [ipa_text(each) for each in found]
+
+
+def test_palatal_consonants_are_one_phoneme(espeak):
+    said = pronunciations(["привет"], "ru")[0]
+    assert [each.ipa for each in said] == ["p", "rʲ", "i", "vʲ", "e", "t"]
+    assert pronunciations([espeak_text(said)], "ru")[0] == said
 
 
 def test_near_phrases_are_not_the_phrase(espeak):
