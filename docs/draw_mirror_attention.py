@@ -53,6 +53,9 @@ def draw() -> None:
         axes.set_yticks(range(len(rows)), [model for model, *_ in rows])
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.set_title(title, fontsize="medium")
+    # The interval of two or three pairs is wider than any difference: let it leave the picture.
+    reach = 2 * max(abs(point) for _, rows in drawn for _, points, _ in rows for point in points)
+    axes_of[-1].set_xlim(-reach, reach)
     axes_of[-1].set_xlabel("accuracy to M3Net's of the same seed and draw, points; line: 95 %")
     figure.savefig(PICTURE, dpi=120, metadata={"Software": None})
 
