@@ -201,13 +201,16 @@ def model_pack(
     folder: Annotated[
         Path, typer.Argument(help="Folder with about.yaml; its name becomes the network's.")
     ],
+    costs: Annotated[
+        bool, typer.Option("--costs", help="Renew only the costs in the folder's card.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Copy an exported, emulated and fitted run into a folder, and write its model card."""
-    from m3net_tf.pages.report.card import pack
+    from m3net_tf.pages.report.card import pack, renew_costs
     from m3net_tf.training import Run
 
-    card = pack(Run(run), folder)
+    card = (renew_costs if costs else pack)(Run(run), folder)
     if as_json:
         say_json(card)
         return

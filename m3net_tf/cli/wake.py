@@ -95,7 +95,7 @@ def wake(
     if add is not None:
         run = _trained_on(run, add, project, sounds, log)
     scenes = SceneSettings(
-        hours=hours, gap_s=(1.0, 3.0), snr_db=(0.0, 25.0), other_share=0.3, seed=seed
+        hours=hours, gap_s=(1.0, 3.0), snr_db=(0.0, 25.0), other_share=0.0, seed=seed
     )
     live = _tuned(run, project / "sounds", scenes, target_false_accepts_per_hour, log)
     chain = _emulated(run, board, log)

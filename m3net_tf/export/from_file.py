@@ -12,6 +12,7 @@ from m3net_tf.export.bundle import Bundle
 from m3net_tf.export.enrolment import enrolment_metadata, enrolment_network
 from m3net_tf.export.manifest import FORMAT, Manifest
 from m3net_tf.export.operators import operators_of_parts
+from m3net_tf.export.pushes import streaming_detector
 from m3net_tf.export.writing import (
     built_in_vectors,
     existing_export,
@@ -64,7 +65,8 @@ def export_file(
         detector_path: settings of live detection; default: ``detector.yaml`` in the folder.
         enrolment_slots: places for words that the board learns; the export then has the network
             without its softmax.
-        stream: whether live detection streams; None: where it pays.
+        stream: whether live detection streams; None: where it pays. If it is true, the detector of
+            the metadata gets the columns between runs with which it can.
 
     Raises:
         InUseError: another process writes into the folder.
@@ -81,10 +83,13 @@ def export_file(
         metadata = enrolment_metadata(metadata, tflite, enrolment_slots)
     network = Int8Network(tflite, metadata.importance, metadata.warp)
     detector_path = detector_path or Run(folder).detector_path
-    detector = (
-        saved_detector(detector_path, metadata.frontend, metadata.frames, metadata.detector.labels)
-        or metadata.detector
+    detector = saved_detector(
+        detector_path, metadata.frontend, metadata.frames, metadata.detector.labels
     )
+    if detector is None:
+        detector = metadata.detector
+        if stream:
+            detector = streaming_detector(detector, network, metadata.frontend, stream)
     target = folder / "export"
     bundle = existing_export(target, log)
     if bundle and _is_current(bundle, network, metadata):

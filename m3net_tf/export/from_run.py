@@ -23,7 +23,7 @@ from m3net_tf.export.manifest import (
     Quantization,
 )
 from m3net_tf.export.operators import operators_of_parts
-from m3net_tf.export.pushes import default_detector
+from m3net_tf.export.pushes import streaming_detector
 from m3net_tf.export.writing import (
     Vectors,
     built_in_vectors,
@@ -278,6 +278,7 @@ def detector_of_run(
             its input of this many frames into columns.
     """
     frontend = run.recipe().frontend
-    return saved_detector(run.detector_path, frontend, frames, labels) or default_detector(
-        network, frontend, column_count(frontend, frames), labels, stream
-    )
+    if saved := saved_detector(run.detector_path, frontend, frames, labels):
+        return saved
+    detector = DetectorConfig.default(frontend, column_count(frontend, frames), labels)
+    return streaming_detector(detector, network, frontend, stream)

@@ -8,7 +8,6 @@ It does if at most half of a window's products remain in an arena of at most twi
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 
 from m3net_tf.audio.frontend import FrontendConfig
 from m3net_tf.compiler.network import CompiledNetwork, compile_network
@@ -84,26 +83,23 @@ def _pays(streamed: CompiledNetwork, network: Int8Network) -> bool:
     return streamed.arena_bytes <= _MOST_ARENAS * compile_network(network.tflite).arena_bytes
 
 
-def default_detector(
+def streaming_detector(
+    detector: DetectorConfig,
     network: Int8Network,
     frontend: FrontendConfig,
-    window_columns: int,
-    labels: Sequence[str],
     stream: bool | None = None,
 ) -> DetectorConfig:
-    """:meth:`.DetectorConfig.default`, with fewer columns between runs if the network then streams.
+    """A detector with the columns between runs, as many or fewer, with which a network streams.
 
     Args:
+        detector: the detector, which stays as it is if live detection does not stream.
         network: the networks of the device.
         frontend: front-end settings.
-        window_columns: columns of the network's input.
-        labels: class names in the order of the outputs.
         stream: as for :func:`push_columns`.
 
     Raises:
         ModelError: as :func:`push_columns`.
     """
-    detector = DetectorConfig.default(frontend, window_columns, labels)
     least = push_columns(network, frontend, stream=stream)
     if least is None:
         return detector

@@ -18,9 +18,10 @@ from m3net_tf.audio.frontend import column_count, dequantize_features, features_
 from m3net_tf.export.bundle import Bundle
 from m3net_tf.export.from_run import unplanned_manifest
 from m3net_tf.export.manifest import Calibration, Quantization
-from m3net_tf.export.pushes import default_detector
+from m3net_tf.export.pushes import streaming_detector
 from m3net_tf.export.writing import Vectors, write_export
 from m3net_tf.quantization.diffres import quantize_network
+from m3net_tf.runtime.detector_config import DetectorConfig
 from m3net_tf.runtime.interpreter import Int8
 from m3net_tf.runtime.network import Int8Network
 from m3net_tf.system.keras import keras
@@ -49,6 +50,7 @@ def export_untrained(
     vectors = _noise(recipe, info)
     network = quantize_untrained(model, vectors.features)
     columns = column_count(recipe.frontend, model.input_shape[2])
+    detector = DetectorConfig.default(recipe.frontend, columns, info.labels)
     manifest = unplanned_manifest(
         recipe,
         model,
@@ -57,7 +59,7 @@ def export_untrained(
         calibration=Calibration(
             tuple(vectors.origin["clips"]), hashlib.sha256(vectors.features.tobytes()).hexdigest()
         ),
-        detector=default_detector(network, recipe.frontend, columns, info.labels),
+        detector=streaming_detector(detector, network, recipe.frontend),
         quantization=Quantization("ptq", chosen=False),
         trained_model_sha256="",
     )

@@ -47,6 +47,7 @@ _LONG_S = 60.0
 _GAP_S = (0.0, 0.4)
 _CONTEXT = 0.3  # share of phrases with other speech before them, and of those with speech after
 _CONTEXT_GAP_S = (0.05, 0.3)
+_WINDOWS = 4  # of a phrase in training, each at another place, level and between other speech
 _PART = (0.3, 0.7)  # shares of a phrase that are no phrase
 _NOISE_S = 5.0
 _NOISE_HOURS = {"train": 1 / 6, "validation": 1 / 20, "test": 1 / 20}
@@ -193,10 +194,11 @@ class _Writer:
             split: [each.sound for each in said if each.ordinary and each.split == split]
             for split in SPLITS
         }
+        samples = round(clip_s * RATE_HZ)
         windows = [each for each in said if not each.ordinary]
         with track(log, "windows of phrases", len(windows), "clips") as task:
             for index, each in enumerate(windows):
-                self._write_phrase(each, index, clip_s, context[each.split])
+                self._write_phrase(each, index, samples, context[each.split])
                 task.advance()
         noise: list[Path] = []
         for split in SPLITS:
@@ -211,6 +213,10 @@ class _Writer:
             self._rows += [(path, OTHER, split, path) for path in listed]
             if split == "train":
                 noise = [self._folder / path for path in self._some(files, _NOISE_FILES)]
+        trained = [each for each in said if each.label != OTHER and each.split == "train"]
+        for index, each in enumerate(trained * (_WINDOWS - 1), len(windows)):
+            window = self._window(each.sound, samples, context["train"])
+            self._add(window, f"{each.label}/{index:05d}.wav", each.label, each)
         (self._folder / NOISE_FOLDER).mkdir()
         for path in noise:
             (self._folder / NOISE_FOLDER / path.name).hardlink_to(path)
@@ -236,10 +242,9 @@ class _Writer:
         return [files[i] for i in chosen]
 
     def _write_phrase(
-        self, said: _Said, index: int, clip_s: float, context: Sequence[Audio]
+        self, said: _Said, index: int, samples: int, context: Sequence[Audio]
     ) -> None:
         """A window in which the phrase ends, and one with a part of it."""
-        samples = round(clip_s * RATE_HZ)
         folder = "near" if said.label == OTHER else said.label
         window = self._window(said.sound, samples, context)
         self._add(window, f"{folder}/{index:05d}.wav", said.label, said)

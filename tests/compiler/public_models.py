@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compiles all ``.tflite`` files of a folder and compares them with TFLite Micro's wheel.
 
+A file that TFLite Micro refuses, or computes otherwise, is compared with LiteRT's reference
+kernels: TFLite Micro takes the sizes of a file with an open batch as they are.
+
 ``python tests/compiler/public_models.py FOLDER [--inputs 200] [--files]`` compiles each file once,
 however often it is there, runs it on inputs that begin with extreme values, and prints how many
-files have which outcome. The exit status is 1 if a network gives other bytes than TFLite Micro.
+files have which outcome. The exit status is 1 if a network gives other bytes than both.
 """
 
 from __future__ import annotations
@@ -16,22 +19,26 @@ import re
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
+from reference import run_lite
 
 from m3net_tf.compiler.graph import Tensor
-from m3net_tf.compiler.host import build_host
-from m3net_tf.compiler.network import compile_network
+from m3net_tf.compiler.host import HostNetwork, build_host
+from m3net_tf.compiler.network import CompiledNetwork, compile_network
 from m3net_tf.runtime.interpreter import ARENA_LIMIT_BYTES
 from m3net_tf.system.errors import M3NetError, ModelError
 from m3net_tf.system.native import native_stderr
 
-EQUAL, DIFFERENT, NO_REFERENCE = "equal bytes", "OTHER BYTES", "TFLite Micro refuses the file"
+EQUAL, AS_LITERT = "equal bytes", "LiteRT's bytes, where TFLite Micro has others or none"
+DIFFERENT, NO_REFERENCE = "OTHER BYTES", "TFLite Micro and LiteRT refuse the file"
 FLOAT = "float weights or activations"
 CUSTOM = "operators that TFLite does not define"
 LIMIT_S = 1800
+Reference = Callable[[list[np.ndarray], int], list[np.ndarray]]
 
 
 def values_of(tensor: Tensor, number: int, rng: np.random.Generator) -> np.ndarray:
@@ -48,6 +55,11 @@ def values_of(tensor: Tensor, number: int, rng: np.random.Generator) -> np.ndarr
     return np.clip(np.rint(noise), ends.min, ends.max).astype(tensor.dtype)
 
 
+def all_in_file(tensors: list[Tensor], items: list[np.ndarray]) -> list[np.ndarray]:
+    """Inputs or outputs as the file has them."""
+    return [as_in_file(tensor, values) for tensor, values in zip(tensors, items, strict=True)]
+
+
 def as_in_file(tensor: Tensor, values: np.ndarray) -> np.ndarray:
     """Items as the file has them: numbers, where the compiler left the conversion to the caller."""
     if tensor.file_dtype != "float32":
@@ -57,8 +69,6 @@ def as_in_file(tensor: Tensor, values: np.ndarray) -> np.ndarray:
 
 def outcome(path: Path, count: int) -> str:
     """What became of a file: one of the constants above, or the reason of a refusal."""
-    from tflite_micro.python.tflite_micro import runtime
-
     tflite = path.read_bytes()
     try:
         network = compile_network(tflite)
@@ -66,26 +76,52 @@ def outcome(path: Path, count: int) -> str:
         if has_custom_operators(tflite):
             return CUSTOM
         return FLOAT if is_float(tflite) else reason(str(error))
+    found = NO_REFERENCE
     with tempfile.TemporaryDirectory() as folder, native_stderr():
         host = build_host({"network": network}, Path(folder))["network"]
-        try:
-            micro = runtime.Interpreter.from_bytes(tflite, arena_size=ARENA_LIMIT_BYTES)
-        except RuntimeError:
-            return NO_REFERENCE
-        rng = np.random.default_rng(0)
-        ends = [*network.graph.outputs]
-        for number in range(count):
-            inputs = [values_of(tensor, number, rng) for tensor in network.graph.inputs]
-            for index, (tensor, values) in enumerate(
-                zip(network.graph.inputs, inputs, strict=True)
-            ):
-                micro.set_input(as_in_file(tensor, values), index)
-            micro.invoke()
-            for index, (tensor, values) in enumerate(zip(ends, host.run(*inputs), strict=True)):
-                expected = micro.get_output(index)
-                if not np.array_equal(as_in_file(tensor, values).ravel(), expected.ravel()):
-                    return DIFFERENT
-    return EQUAL
+        for equal, make in ((EQUAL, micro), (AS_LITERT, lite)):
+            try:
+                reference = make(tflite)
+            except (M3NetError, RuntimeError, ValueError):  # it refuses the file
+                continue
+            if is_equal(network, host, reference, count):
+                return equal
+            found = DIFFERENT
+    return found
+
+
+def micro(tflite: bytes) -> Reference:
+    """Runs a network by TFLite Micro."""
+    from tflite_micro.python.tflite_micro import runtime
+
+    interpreter = runtime.Interpreter.from_bytes(tflite, arena_size=ARENA_LIMIT_BYTES)
+
+    def run(inputs: list[np.ndarray], outputs: int) -> list[np.ndarray]:
+        for index, values in enumerate(inputs):
+            interpreter.set_input(values, index)
+        interpreter.invoke()
+        return [interpreter.get_output(index) for index in range(outputs)]
+
+    return run
+
+
+def lite(tflite: bytes) -> Reference:
+    """Runs a network by LiteRT's reference kernels."""
+    return lambda inputs, _: run_lite(tflite, inputs)
+
+
+def is_equal(network: CompiledNetwork, host: HostNetwork, reference: Reference, count: int) -> bool:
+    """Whether two give the same bytes for each of the inputs."""
+    rng = np.random.default_rng(0)
+    host.reset()
+    for number in range(count):
+        inputs = [values_of(tensor, number, rng) for tensor in network.graph.inputs]
+        theirs = reference(all_in_file(network.graph.inputs, inputs), len(network.outputs))
+        mine = all_in_file(network.graph.outputs, host.run(*inputs))
+        pairs = zip(mine, theirs, strict=True)
+        if not all(np.array_equal(one.ravel(), other.ravel()) for one, other in pairs):
+            return False
+    return True
 
 
 def is_float(tflite: bytes) -> bool:
@@ -161,8 +197,9 @@ def main() -> int:
     for result, number in counts.most_common():
         print(f"{number:5}  {result}")
     quantised = len(files) - counts[FLOAT] - counts[CUSTOM]
-    compiled = counts[EQUAL] + counts[DIFFERENT] + counts[NO_REFERENCE]
-    print(f"{compiled} of {quantised} quantised files compile; {counts[EQUAL]} give equal bytes")
+    equal = counts[EQUAL] + counts[AS_LITERT]
+    compiled = equal + counts[DIFFERENT] + counts[NO_REFERENCE]
+    print(f"{compiled} of {quantised} quantised files compile; {equal} give equal bytes")
     return 1 if counts[DIFFERENT] else 0
 
 

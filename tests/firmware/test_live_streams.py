@@ -26,7 +26,7 @@ from m3net_tf.boards.emulation.listening import hear
 from m3net_tf.boards.emulation.starting import why_no_emulation
 from m3net_tf.compiler.host import WARNINGS, engine_folder, engine_sources
 from m3net_tf.export.c_files import CModel, compile_model, network_files
-from m3net_tf.export.pushes import default_detector, push_columns
+from m3net_tf.export.pushes import push_columns, streaming_detector
 from m3net_tf.runtime import DetectorConfig, write_c_header
 from m3net_tf.runtime.network import Int8Network
 
@@ -65,20 +65,18 @@ def recording(sounds: np.ndarray) -> np.ndarray:
     return (np.concatenate(parts) * 32767).astype("<i2")
 
 
-def test_the_default_detector_has_columns_that_the_network_streams(streaming_tflite: bytes):
-    network, labels = Int8Network(streaming_tflite), [f"label{index}" for index in range(CLASSES)]
-    config = default_detector(network, CONFIG, FRAMES, labels)
-    assert config == dataclasses.replace(
-        DetectorConfig.default(CONFIG, FRAMES, labels), run_columns=RUN_COLUMNS
-    )
-    assert push_columns(network, CONFIG, RUN_COLUMNS) == RUN_COLUMNS
-    assert push_columns(network, CONFIG, 5) is None  # no multiple of the stride
-
-
-def test_a_network_that_needs_its_window_keeps_its_detector(small_tflite: bytes):
-    network, labels = Int8Network(small_tflite), ["a", "b"]
-    default = DetectorConfig.default(CONFIG, FRAMES, labels)
-    assert default_detector(network, CONFIG, FRAMES, labels) == default
+def test_the_detector_gets_columns_that_the_network_streams(
+    small_tflite: bytes, streaming_tflite: bytes
+):
+    default = DetectorConfig.default(CONFIG, FRAMES, ["a", "b"])
+    streaming, small = Int8Network(streaming_tflite), Int8Network(small_tflite)
+    config = streaming_detector(default, streaming, CONFIG)
+    assert config == dataclasses.replace(default, run_columns=RUN_COLUMNS)
+    assert push_columns(streaming, CONFIG, RUN_COLUMNS) == RUN_COLUMNS
+    assert push_columns(streaming, CONFIG, 5) is None  # no multiple of the stride
+    # It streams, but what remains is too much.
+    assert streaming_detector(default, small, CONFIG) == default
+    assert streaming_detector(default, small, CONFIG, stream=True).run_columns == 4
 
 
 def test_both_networks_share_their_weights(streaming_tflite: bytes):

@@ -15,7 +15,7 @@ from m3net_tf import Classifier
 from m3net_tf.audio.datasets import dataset_info, load_dataset
 from m3net_tf.networks.models import build_model
 from m3net_tf.networks.pretrained import CARD, CARD_TEXT, FOLDER, find_pretrained, pretrained_names
-from m3net_tf.pages.report.card import ABOUT, FILES, pack
+from m3net_tf.pages.report.card import ABOUT, FILES, pack, renew_costs
 from m3net_tf.pages.report.card_text import card_markdown
 from m3net_tf.system.artifacts import sha256_of
 from m3net_tf.system.errors import ConfigError, M3NetError, ModelError
@@ -54,7 +54,7 @@ def test_the_card_is_of_these_files(name):
     assert text == card_markdown(card)
     assert hashes["model.tflite"] in text
     assert card["about"] == read_yaml(folder / ABOUT)
-    assert len(card["boards"]) == 8 and card["git_commit"].isalnum()
+    assert len(card["boards"]) == 9 and card["git_commit"].isalnum()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -183,6 +183,27 @@ def test_packing_a_run(measured, tmp_path):
     before, after = Run(measured).load_model(), Run(folder).load_model()
     assert all(map(np.array_equal, before.get_weights(), after.get_weights()))
     assert Classifier(folder).labels == Classifier(measured).labels
+
+
+def test_only_the_costs_of_a_card_are_renewed(measured, tmp_path):
+    folder = tmp_path / "packed-network"
+    folder.mkdir()
+    (folder / ABOUT).write_text(ABOUT_TEXT)
+    card = pack(Run(measured), folder)
+    (measured / "metrics.json").unlink()  # a packed network's export has none
+    costs = json.loads((measured / "footprint.json").read_text())
+    costs["boards"][0]["cost"]["instructions"] = 4
+    (measured / "footprint.json").write_text(json.dumps(costs))
+    renewed = renew_costs(Run(measured), folder)
+    assert (
+        renewed["boards"][0]["instructions"] == 4
+        and "| a | 4 |" in (folder / CARD_TEXT).read_text()
+    )
+    card["boards"][0]["instructions"] = 4
+    assert renewed == json.loads(json.dumps(card)) == json.loads((folder / CARD).read_text())
+    (measured / "footprint.json").write_text('{"model_sha256": "0"}')
+    with refuses(ModelError, "footprint.json", "m3net footprint"):
+        renew_costs(Run(measured), folder)
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,9 @@ def pace_of(
     free_per_s = BUSY_SHARE * clock_hz - frame_instructions * frames_per_s
     # During a run the queue from microphone to main loop must hold the sound that arrives.
     longest_run_s = BUSY_SHARE * (LIVE_QUEUE_HOPS - 1) * frontend.hop_s
-    keeps_up = max(run_instructions, longest_instructions) / clock_hz <= longest_run_s
+    longest = max(run_instructions, longest_instructions)
+    keeps_up = longest / clock_hz <= longest_run_s
+    waiting_limit = longest_run_s * clock_hz * run_instructions / max(longest, 1)
     possible = keeps_up and free_per_s > 0
     least = math.ceil(run_instructions * frames_per_s / free_per_s) if possible else None
     return Pace(
@@ -85,7 +87,7 @@ def pace_of(
         cpu_share=share,
         real_time=share <= BUSY_SHARE and keeps_up,
         least_run_columns=least,
-        most_instructions=max(0, int(min(free_per_s / runs_per_s, longest_run_s * clock_hz))),
+        most_instructions=max(0, int(min(free_per_s / runs_per_s, waiting_limit))),
     )
 
 

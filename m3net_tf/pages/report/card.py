@@ -15,6 +15,7 @@ from m3net_tf.networks.pretrained import CARD, CARD_TEXT, RUN_FILES
 from m3net_tf.pages.report.card_facts import About, BoardCosts, Card, ClassFigures, DataFacts
 from m3net_tf.pages.report.card_text import card_markdown
 from m3net_tf.pages.report.run_files import read_confusion
+from m3net_tf.runtime.metadata import network_of
 from m3net_tf.system.artifacts import read_json, sha256_of, write_bytes, write_json, write_text
 from m3net_tf.system.errors import ConfigError, ModelError, require_known_keys
 from m3net_tf.system.yaml_files import read_yaml
@@ -29,6 +30,8 @@ FILES = {
     **{name: name for name in RUN_FILES},
 }
 FORMAT = 1
+#: Files of measurements, with the command that writes them.
+_MEASURED = {"summary.json": "emulate", "footprint.json": "footprint"}
 
 
 def pack(run: Run, folder: Path) -> Card:
@@ -48,9 +51,32 @@ def pack(run: Run, folder: Path) -> Card:
     card = _card(run, folder.resolve().name, about, contents)
     for name, data in contents.items():
         write_bytes(folder / name, data)
+    _write_card(folder, card)
+    return card
+
+
+def renew_costs(run: Run, folder: Path) -> Card:
+    """Write a packed network's card again with the costs of its present C; all else stays.
+
+    Args:
+        run: the export of the packed network, after ``m3net footprint``.
+        folder: folder that :func:`pack` wrote.
+
+    Raises:
+        ModelError: the export is of another network than the folder.
+        DataError: a step is missing.
+    """
+    card: Card = read_json(folder / CARD)
+    packed = network_of((folder / "model.tflite").read_bytes())
+    costs = _measured(run, "footprint.json", sha256_of(packed))
+    card["engine"], card["boards"] = costs["engine"], _boards(costs)
+    _write_card(folder, card)
+    return card
+
+
+def _write_card(folder: Path, card: Card) -> None:
     write_json(folder / CARD, card)
     write_text(folder / CARD_TEXT, card_markdown(card))
-    return card
 
 
 def _contents(run: Run) -> dict[str, bytes]:
@@ -89,14 +115,9 @@ def _about(path: Path) -> About:
 def _card(run: Run, name: str, about: About, contents: Mapping[str, bytes]) -> Card:
     metrics = run.metrics()
     bundle = Bundle.load(run.folder / "export")
-    measured = {file: read_json(run.folder / file) for file in ("summary.json", "footprint.json")}
-    for file, values in measured.items():
-        if values.get("model_sha256") != bundle.manifest.model.sha256:
-            raise ModelError(
-                f"{run.folder / file} is of another network than the export: run "
-                f"m3net {'footprint' if file == 'footprint.json' else 'emulate'} {run.folder} again"
-            )
-    summary, values, recipe = measured["summary.json"], metrics.values, run.recipe()
+    sha256 = bundle.manifest.model.sha256
+    summary, costs = (_measured(run, file, sha256) for file in _MEASURED)
+    values, recipe = metrics.values, run.recipe()
     return {
         "format": FORMAT,
         "name": name,
@@ -107,7 +128,7 @@ def _card(run: Run, name: str, about: About, contents: Mapping[str, bytes]) -> C
         },
         "parameters": metrics.parameters,
         "macs": metrics.macs,
-        "engine": measured["footprint.json"]["engine"],
+        "engine": costs["engine"],
         "about": about,
         "data": _data(metrics.dataset.facts),
         "training": {
@@ -124,11 +145,26 @@ def _card(run: Run, name: str, about: About, contents: Mapping[str, bytes]) -> C
             "int8_95": tuple(summary["int8_accuracy_95"]),
         },
         "classes": _classes(run),
-        "boards": [_board(row) for row in measured["footprint.json"]["boards"] if row["cost"]],
+        "boards": _boards(costs),
         "files": {name: sha256_of(data) for name, data in contents.items()},
         "versions": values["versions"],
         "git_commit": values["git_commit"],
     }
+
+
+def _measured(run: Run, name: str, sha256: str) -> dict[str, Any]:
+    """The content of a file of :data:`_MEASURED`, which must be of the network with this hash."""
+    values: dict[str, Any] = read_json(run.folder / name)
+    if values.get("model_sha256") != sha256:
+        raise ModelError(
+            f"{run.folder / name} is of another network: run m3net {_MEASURED[name]} "
+            f"{run.folder} again"
+        )
+    return values
+
+
+def _boards(costs: Mapping[str, Any]) -> list[BoardCosts]:
+    return [_board(row) for row in costs["boards"] if row["cost"]]
 
 
 def _data(facts: Mapping[str, Any]) -> DataFacts:

@@ -56,6 +56,17 @@ def test_what_would_be_real_time_is():
     assert pace(1, 250_001).most_instructions == 0  # the front end alone takes half of the clock
 
 
+def test_the_sound_of_a_run_that_begins_a_stream_must_fit_the_queue():
+    def streamed(run: int, longest: int) -> Pace:
+        return pace_of(FrontendConfig(), 5, 25_000_000, run, 20_000, longest)
+
+    limit = int(0.5 * 15 * 0.02 * 25_000_000)  # half of the queue's hops
+    assert streamed(400_000, limit) == dataclasses.replace(pace(400_000), most_instructions=400_000)
+    slow = streamed(400_000, 2 * limit)
+    assert not slow.real_time and slow.least_run_columns is None
+    assert slow.most_instructions == 200_000
+
+
 @pytest.mark.parametrize("shown", [pace(1000), pace(3_000_000), pace(9_000_000), pace(1, 1 << 20)])
 def test_the_lines_have_all_figures_their_origin_and_80_columns(shown: Pace):
     lines = pace_lines("stm32f4_discovery", shown)
