@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measures both engines on MLPerf Tiny's networks and our own, for docs/benchmarks.md and its CSV.
 
-``python docs/make_benchmarks.py TINY`` takes a checkout of https://github.com/mlcommons/tiny. It
-builds the firmware of each network for each emulated core with both engines, compares the output
-bytes, and replaces the tables of the page. Cycles are modelled (``m3net bench engine --cycles``).
+``python docs/make_benchmarks.py TINY WORDS`` takes checkouts of https://github.com/mlcommons/tiny
+and https://github.com/esphome/micro-wake-word-models. It builds the firmware of each network for
+each emulated core with both engines, compares the output bytes, and replaces the tables of the
+page. Cycles are modelled (``m3net bench engine --cycles``).
 """
 
 from __future__ import annotations
 
 import csv
 import io
-import os
 import re
 import sys
 from collections.abc import Iterator
@@ -32,6 +32,11 @@ TINY = {
     "autoencoder": "anomaly_detection/trained_models/ad01_int8.tflite",
     "streaming wake word": "streaming_wakeword/trained_models/str_ww_ref_model.tflite",
 }
+#: Networks of microWakeWord, which keep their state between runs; one run takes three frames.
+WORDS = {
+    "microWakeWord okay_nabu": "models/v2/okay_nabu.tflite",
+    "microWakeWord hey_jarvis": "models/v2/hey_jarvis.tflite",
+}
 INPUTS = 10
 COLUMNS = (
     *("core", "network", "engine", "instructions"),
@@ -43,10 +48,11 @@ _MARKS = re.compile(r"(<!-- tables -->\n).*(<!-- end -->\n)", re.DOTALL)
 
 def main() -> None:
     """Measure, and write both files."""
-    if len(sys.argv) != 2:
+    if len(sys.argv) != 3:
         sys.exit(__doc__)
-    os.chdir(Path(sys.argv[1], "benchmark", "training"))
-    networks = {path: name for name, path in TINY.items()}
+    tiny, words = (Path(argument).resolve() for argument in sys.argv[1:])
+    networks = {str(tiny / "benchmark/training" / path): name for name, path in TINY.items()}
+    networks |= {str(words / path): name for name, path in WORDS.items()}
     networks |= {subject.label: subject.label for subject in SUBJECTS}
     rows: list[tuple[str, ...]] = []
     for board in BOARDS:

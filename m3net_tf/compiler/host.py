@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import os
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -138,9 +139,10 @@ def build_library(
 
 
 def _kernels(compiler: str, flags: Sequence[str]) -> Path:
-    """The kernels as one object file, which the cache keeps for a compiler and its flags."""
-    version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False)
-    digest = hashlib.sha256(" ".join([compiler, version.stdout, *flags]).encode())
+    """The kernels as one object file, which the cache keeps for a compiler, its flags and a CPU."""
+    target = [compiler, *flags, "-E", "-dM", "-x", "c", os.devnull]  # version and instruction sets
+    macros = subprocess.run(target, capture_output=True, text=True, check=False)
+    digest = hashlib.sha256(" ".join([compiler, macros.stdout, *flags]).encode())
     for path in sorted(engine_folder().glob("*.[ch]")):
         digest.update(path.read_bytes())
     kernels = cache_folder() / "kernels" / f"{digest.hexdigest()[:16]}.o"

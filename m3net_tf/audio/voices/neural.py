@@ -26,6 +26,18 @@ _KOKORO_LANGUAGES = {
     "i": "it",
     "p": "pt-br",
 }
+# IPA and the signs of Kokoro's training texts, which have no sign of length.
+_MISAKI = {
+    "dʒ": "ʤ",
+    "tʃ": "ʧ",
+    "eɪ": "A",
+    "aɪ": "I",
+    "aʊ": "W",
+    "oʊ": "O",
+    "əʊ": "Q",
+    "ɔɪ": "Y",
+    "ː": "",
+}
 
 
 class Piper(Synthesiser):
@@ -91,6 +103,30 @@ class Kokoro(Synthesiser):
             is_phonemes=bool(speech.pronunciation),
         )
         return np.asarray(audio, np.float32), int(rate_hz)
+
+
+class Hibari(Synthesiser):
+    """hibari-tts: a small copy of one of Kokoro's voices, inside the package."""
+
+    name, licence, takes_phonemes = "hibari", "Apache-2.0", True
+
+    def __init__(self) -> None:
+        self._speaker = importlib.import_module("hibari").Hibari()
+
+    def voices(self, language: str) -> list[Voice]:
+        """The voice that comes with the package."""
+        return [Voice("heart", "kokoro_af_heart")] if covers(language, "en-us") else []
+
+    def speak(self, voice: Voice, speech: Speech) -> tuple[Audio, int]:
+        """See :meth:`.Synthesiser.speak`; the pitch stays."""
+        if speech.pronunciation:
+            said = ipa_text(speech.pronunciation)
+            for ipa, sign in _MISAKI.items():
+                said = said.replace(ipa, sign)
+            audio = self._speaker.from_phonemes(said, speech.rate, seed=0)
+        else:
+            audio = self._speaker(speech.text, speech.rate, seed=0)
+        return np.asarray(audio, np.float32), int(self._speaker.sample_rate)
 
 
 def _settings(path: Path) -> Any:

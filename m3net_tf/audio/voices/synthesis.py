@@ -16,11 +16,12 @@ from pathlib import Path
 import soundfile
 
 from m3net_tf.audio.datasets.audio import Audio, mixed
-from m3net_tf.audio.voices.neural import Kokoro, Piper
+from m3net_tf.audio.voices.neural import Hibari, Kokoro, Piper
 from m3net_tf.audio.voices.phonemes import cmu_phones, espeak_text, from_cmu
 from m3net_tf.audio.voices.programs import output_of
 from m3net_tf.audio.voices.synthesiser import Speech, Synthesiser, Voice, covers
 from m3net_tf.system.errors import ConfigError, DataError
+from m3net_tf.system.extras import is_installed
 
 _WORDS_PER_MINUTE = 150  # of espeak-ng at rate 1; single words are spoken slowly
 _FLITE_PITCH_HZ = {"kal": 95, "kal16": 95, "awb": 120, "rms": 95, "slt": 170}
@@ -233,6 +234,8 @@ def available(models: Sequence[Path] = ()) -> list[Synthesiser]:
         "pico2wave": Pico(),
     }
     found = [synthesiser for program, synthesiser in programs.items() if shutil.which(program)]
+    if is_installed("hibari"):
+        found.append(Hibari())
     return [*found, *([Piper(piper)] if piper else []), *map(Kokoro, kokoro)]
 
 

@@ -93,6 +93,32 @@ def test_kokoro(play_program, monkeypatch, tmp_path):
     assert asked == [str(styles), ("kɒmpjˈuːtə", settings)]
 
 
+def test_hibari(play_program, monkeypatch):
+    asked = []
+
+    class Heart:
+        sample_rate = 24_000
+
+        def __call__(self, text, speed, seed):
+            asked.append((text, speed))
+            return np.ones(3)
+
+        def from_phonemes(self, phonemes, speed, seed):
+            asked.append((phonemes, speed))
+            return np.ones(4)
+
+    monkeypatch.setitem(sys.modules, "hibari", types.SimpleNamespace(Hibari=Heart))
+    monkeypatch.setattr(synthesis, "is_installed", lambda package: package == "hibari")
+    found = available(play_program, [])
+    assert found.voices("en-us") == found.voices("en") != []
+    assert found.voices("en-gb") == []
+    voice = found.voices("en")[0]
+    audio, rate_hz = found.speak(voice, Speech("computer", rate=1.2))
+    assert (audio.shape, audio.dtype, rate_hz) == ((3,), np.float32, 24_000)
+    found.speak(voice, Speech("hey jarvis", respelled("hay JAR-vis")))
+    assert asked == [("computer", 1.2), ("hAʤˈɑvɪs", 1.0)]
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
