@@ -13,6 +13,7 @@ from m3net_tf.boards.deployment import wake_project
 from m3net_tf.system.yaml_files import read_yaml
 
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.usefixtures("private_cache"),
     pytest.mark.skipif(not shutil.which("espeak-ng"), reason="espeak-ng, which speaks, is missing"),
 ]
