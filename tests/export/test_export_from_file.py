@@ -72,7 +72,22 @@ def test_a_second_export_changes_only_engine_and_detector(exported, tmp_path):
     assert (bundle.folder / "vectors" / "pcm_int16.bin").stat() == written
 
 
+def test_a_stream_that_does_not_pay_is_written_if_it_is_asked_for(exported, tmp_path):
+    assert exported.manifest.push_columns is None
+    bundle = export_file(SHIPPED, tmp_path, stream=True)
+    assert bundle.manifest.push_columns == 4
+    assert bundle.detector == dataclasses.replace(exported.detector, run_columns=4)
+    assert bundle.tflite == exported.tflite
+    again = export_file(SHIPPED, tmp_path)
+    assert again.manifest.push_columns is None and again.detector == exported.detector
+    assert (again.folder / "compiled" / "m3net_network.c").read_bytes() == (
+        exported.folder / "compiled" / "m3net_network.c"
+    ).read_bytes()
+
+
 def test_diffres_brings_its_second_network(tmp_path):
+    with refuses(ModelError, "DiffRes", "--stream"):
+        export_file(WITH_DIFFRES, tmp_path / "streamed", stream=True)
     bundle = export_file(WITH_DIFFRES, tmp_path)
     assert (bundle.folder / "model.tflite").read_bytes() == WITH_DIFFRES.read_bytes()
     assert bundle.network.importance == read_metadata(WITH_DIFFRES)[1].importance

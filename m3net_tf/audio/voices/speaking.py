@@ -159,8 +159,7 @@ def say_phrases(
         "say": dict(say or {}),
         "models": [str(path) for path in models],
     }
-    record = folder / RECORD_NAME
-    if earlier := _earlier(record, asked):
+    if earlier := _earlier(folder, asked):
         return earlier
     synthesisers = available(models)
     wanted = _pronounced(phrases, language, say or {}, log)
@@ -200,6 +199,7 @@ def say_phrases(
         tuple(left_out),
     )
     _remove_changed(folder, planned)
+    record = folder / RECORD_NAME
     _write_record(record, asked, result, complete=False)
     result = dataclasses.replace(result, clips=tuple(_spoken(planned, folder, log)))
     _write_record(record, asked, result, complete=True)
@@ -267,11 +267,16 @@ def _ways(
     ways: dict[tuple[str, str], Pronunciation] = {}
     by_text = dict(zip(wanted, pronunciations(list(wanted), language), strict=True))
     for synthesiser in synthesisers:
-        voices = synthesiser.voices(language)
+        try:
+            voices = synthesiser.voices(language)[:1]
+            told = {
+                each: synthesiser.pronounced(voice, each) for voice in voices for each in wanted
+            }
+        except DataError as error:
+            left_out.append(f"{synthesiser.name}: {error}")
+            continue
         for phrase, pronunciation in wanted.items():
-            said = synthesiser.pronounced(voices[0], phrase) if voices else None
-            if said is None:
-                said = [each.ipa for each in by_text[phrase]]
+            said = told.get(phrase) or [each.ipa for each in by_text[phrase]]
             heard = [each.ipa for each in pronunciation]
             right = distance(said, heard) <= (
                 _CORRECTED if phrase in say else _MISSAID * len(heard)
@@ -395,13 +400,21 @@ def _plan(
 
 def _remove_changed(folder: Path, planned: Sequence[_Planned]) -> None:
     """Remove the files of an earlier call whose record is no longer the same."""
-    record = folder / RECORD_NAME
-    if not record.exists():
-        return
     asked = {each.clip.path: dataclasses.asdict(each.clip) for each in planned}
-    for clip in read_json(record).get("clips", []):
-        if asked.get(clip["path"]) != clip:
-            (folder / clip["path"]).unlink(missing_ok=True)
+    former = {str(clip.get("path")): clip for clip in _record(folder).get("clips", [])}
+    for path in folder.glob("*/*.wav"):
+        name = path.relative_to(folder).as_posix()
+        if name in former and former[name] != asked.get(name):
+            path.unlink()
+
+
+def _record(folder: Path) -> dict[str, Any]:
+    """The record of an earlier call; empty without one."""
+    path = folder / RECORD_NAME
+    record = read_json(path) if path.exists() else {}
+    if not isinstance(record, dict):
+        raise DataError(f"{path} is not the record of voices: delete it and run again")
+    return record
 
 
 def _write_record(
@@ -410,15 +423,13 @@ def _write_record(
     write_json(path, {**dataclasses.asdict(result), "asked": asked, "complete": complete})
 
 
-def _earlier(record: Path, asked: Mapping[str, Any]) -> SpokenVoices | None:
+def _earlier(folder: Path, asked: Mapping[str, Any]) -> SpokenVoices | None:
     """The result of an earlier call with the same arguments, if it is complete."""
-    if not record.exists():
-        return None
-    facts = read_json(record)
+    facts = _record(folder)
     if not facts.pop("complete", False) or facts.pop("asked", None) != asked:
         return None
-    earlier = from_plain(SpokenVoices, facts, record.name)
-    lost = any(not (record.parent / clip.path).exists() for clip in earlier.clips)
+    earlier = from_plain(SpokenVoices, facts, RECORD_NAME)
+    lost = any(not (folder / clip.path).exists() for clip in earlier.clips)
     return None if lost else earlier
 
 

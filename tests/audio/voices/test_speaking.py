@@ -108,13 +108,19 @@ def test_a_voice_that_says_something_else_gets_phonemes_or_is_left_out(few_voice
     class Deaf(Other):
         name, takes_phonemes = "deaf", False
 
+    class Broken(Other):
+        name = "broken"
+
+        def pronounced(self, voice, text):
+            raise DataError("ends with status 1")
+
     wanted = speaking._pronounced(["computer"], "en", {}, lambda line: None)
     left_out: list[str] = []
-    ways = speaking._ways([Espeak(), Other(), Deaf()], wanted, "en", {}, left_out, print)
+    ways = speaking._ways([Espeak(), Other(), Deaf(), Broken()], wanted, "en", {}, left_out, print)
     assert ways["espeak-ng", "computer"] == ()
     assert ways["other", "computer"] == wanted["computer"]
     assert ("deaf", "computer") not in ways
-    assert left_out == ["deaf says biːbiː for 'computer'"]
+    assert left_out == ["deaf says biːbiː for 'computer'", "broken: ends with status 1"]
 
 
 def test_pauses_are_cut_and_the_level_is_set():

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Draws docs/mirror_attention.png: what replaces the mirrors of M3Net, in points to M3Net itself.
+
+python docs/draw_mirror_attention.py
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from m3net_tf.lab import RESULTS
+from m3net_tf.lab.studies.table_record import CellValues, TableReport, paired_values
+from m3net_tf.pages.plotting import new_figure
+from m3net_tf.system.artifacts import read_json
+
+PICTURE = Path(__file__).parent / "mirror_attention.png"
+SCALES = ("small", "paper")
+
+
+def panels(report: TableReport) -> dict[str, list[tuple[str, list[float], CellValues]]]:
+    """By split, the networks other than M3Net with the differences of their pairs."""
+    found: dict[str, list[tuple[str, list[float], CellValues]]] = {}
+    for cell in report["cells"]:
+        if cell["against_reference"] is None:
+            continue
+        labels = {**cell["labels"], **report["reference"]}
+        reference = next(other for other in report["cells"] if other["labels"] == labels)
+        own, others, _ = paired_values(cell, reference)
+        points = [value - other for value, other in zip(own, others, strict=True)]
+        row = (cell["labels"]["Model"], points, cell)
+        found.setdefault(cell["labels"]["Split"], []).append(row)
+    return found
+
+
+def draw() -> None:
+    """Write the picture from the written tables."""
+    drawn = [
+        (f"{split}, {scale} scale", rows)
+        for scale in SCALES
+        if (path := RESULTS / f"m3net/mirrors.{scale}.json").exists()
+        for split, rows in panels(read_json(path)).items()
+    ]
+    figure = new_figure(7, 0.8 + sum(0.5 + 0.4 * len(rows) for _, rows in drawn))
+    axes_of = figure.subplots(len(drawn), squeeze=False, sharex=True)[:, 0]
+    for axes, (title, rows) in zip(axes_of, drawn, strict=True):
+        for place, (_, points, cell) in enumerate(rows):
+            test = cell["against_reference"]
+            if test and test["low"] is not None:
+                axes.plot([test["low"], test["high"]], [place] * 2, "C0", linewidth=2)
+                axes.plot(test["difference"], place, "C0|", markersize=12)
+            axes.plot(points, [place] * len(points), "k.", alpha=0.6)
+        axes.axvline(0, color="grey", linewidth=0.8)
+        axes.set_yticks(range(len(rows)), [model for model, *_ in rows])
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.set_title(title, fontsize="medium")
+    # The interval of two or three pairs is wider than any difference: let it leave the picture.
+    reach = 2 * max(abs(point) for _, rows in drawn for _, points, _ in rows for point in points)
+    axes_of[-1].set_xlim(-reach, reach)
+    axes_of[-1].set_xlabel("accuracy to M3Net's of the same seed and draw, points; line: 95 %")
+    figure.savefig(PICTURE, dpi=120, metadata={"Software": None})
+
+
+if __name__ == "__main__":
+    draw()
