@@ -228,6 +228,8 @@ def combinations(
         output = (rng.choice(FACTORS), rng.choice(shifts))
         least_shift = 9 if output[1] > 0 else 1  # else all results were limited
         pairs = [(rng.choice(FACTORS), -least_shift - rng.randrange(5)) for _ in range(2)]
+        if number % 4 == 0:  # the factor of the input with the larger scale is one half
+            pairs[number // 4 % 2] = (1 << 30, 0) if output[1] < 0 else pairs[number // 4 % 2]
         offsets = [rng.randrange(-127, 129) for _ in range(3)]
         least, most = rng.choice(((-128, 127), (-128, 127), (-60, 50)))
         inputs = [[rng.randrange(-128, 128) for _ in range(4)] for _ in range(2)]
@@ -572,6 +574,22 @@ CHANGES = (
     Change(S, _TANH, _TANH.replace("half - 1", "half"), "tanh"),
     Change(S, _TANH, _TANH.replace("positive - one", "positive"), "tanh"),
     Change(E, "+ sign * m3net_reduce(b", "+ m3net_reduce(b", "subtract", SCALAR),
+    Change(
+        E, "outer.half + layer->output_offset * (1 << outer.shift)",
+        "outer.half", "add", DSP[:2],
+    ),
+    Change(
+        E, "= halved_offset * (1 << M3NET_SUM_BITS)", "= halved_offset", "add", DSP[:2],
+    ),
+    Change(
+        E, "= scaled_offset * (1 << (M3NET_SUM_BITS + 1))", "= scaled_offset", "add", DSP[:2],
+    ),
+    Change(
+        E, "add %[x], %[x], r12, asr #31", "add %[x], %[x], r12, lsr #31", "add", DSP[:2],
+    ),
+    Change(
+        E, "add r12, r12, %[x], asr #31", "add r12, r12, %[x], lsr #31", "add", DSP[:2],
+    ),
     Change(
         E, "m3net_reduce(sum, factor) + output_offset",
         "m3net_reduce(sum, factor) + 0 * output_offset", "add", SCALAR,

@@ -47,8 +47,7 @@ from m3net_tf.system.progress import Log, silent
 
 CLIPS = 2
 
-FLASH_OF_A_BYTE: Mapping[str, int] = {COMPILED: 2, TFLM: 1}
-"""Bytes of flash for a weight, by engine: the compiled engine's kernels read weights of 16 bits."""
+_WIDE_CORES = ("cortex-m3", "rv32imac")  # on which the compiled engine's weights have 16 bits
 _WORDS = ("board", "real time")  # columns without figures
 
 
@@ -375,10 +374,10 @@ def _figures(subject: _Subject, board: Board, measured: BoardCost, log: Log) -> 
         dma_free = dma.bytes - cost.sections.get(".dma", 0)
     if overflow:
         cost = _overflowing(cost, board, overflow)
+    weight_bytes = 2 if subject.engine == COMPILED and board.core in _WIDE_CORES else 1
     room = Room(
         arena_bytes=board.ram_bytes - dma_free - cost.ram_bytes + cost.arena_bytes,
-        network_bytes=cost.model_bytes
-        + (board.flash_bytes - cost.flash_bytes) // FLASH_OF_A_BYTE[subject.engine],
+        network_bytes=cost.model_bytes + (board.flash_bytes - cost.flash_bytes) // weight_bytes,
     )
     own = bundle.manifest.model.name.rpartition("-")[2]
     return Figures(
