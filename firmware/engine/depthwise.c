@@ -385,6 +385,7 @@ enum { BEGINS_OUTSIDE = 1, ENDS_OUTSIDE = 2, ALONG_ROWS = 4 };
   "mov lr, r12\n\t" ADD("r1", "r5", "r7", "t") M3NET_FINISH_SUM("r1")                      \
   "strb r12, [r11]\n\t" M3NET_END_LINE
 
+// NOLINTBEGIN(bugprone-macro-parentheses): assembly cannot stand in parentheses
 #define M3NET_RUN_LINE(assembly)                                                                \
   register const window_line* place __asm__("r0") = line;                                       \
   __asm__ volatile(assembly                                                                     \
@@ -392,6 +393,7 @@ enum { BEGINS_OUTSIDE = 1, ENDS_OUTSIDE = 2, ALONG_ROWS = 4 };
                    :                                                                            \
                    : "r1", "r2", "r3", "r4", "r5", "r6", "r8", "r9", "r10", "r11", "r12", "lr", \
                      "cc", "memory")
+// NOLINTEND(bugprone-macro-parentheses)
 
 static void convolve_line_of_three(const window_line* line) {
   M3NET_RUN_LINE(M3NET_LINE_OF_STRIDE_ONE(M3NET_LOAD_THREE, M3NET_ADD_THREE, M3NET_PAD_NONE));

@@ -174,7 +174,7 @@ static m3net_four_sums multiply_plain(const int16_t* patch, int32_t items,
   ", #1\n\t"                                                                                  \
   "lsl " a1 ", " a1 ", #1\n\t" M3NET_REQUANTIZE(a0, "r9", "r10", "r7", "lr")                  \
       M3NET_REQUANTIZE(a1, "r9", "r10", "r7", "lr") M3NET_LOAD_CHANNEL(                       \
-          "r11", place + 16, "r9", "r10",                                                     \
+          "r11", (place) + 16, "r9", "r10",                                                   \
           "r7") "asr " ab0 ", " ab0                                                           \
                 ", #7\n\t"                                                                    \
                 "asr " ab1 ", " ab1 ", #7\n\t" M3NET_REQUANTIZE(ab0, "r9", "r10", "r7", "lr") \

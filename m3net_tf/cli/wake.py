@@ -233,6 +233,7 @@ def _tuned(
 ) -> StreamingResult:
     """Live detection with settings for the target, unless that is done for this network."""
     from m3net_tf.evaluation.live import evaluate_streaming
+    from m3net_tf.evaluation.tuning import FINE_THRESHOLDS
     from m3net_tf.export import Bundle
     from m3net_tf.system.artifacts import read_json
     from m3net_tf.system.conversion import to_plain
@@ -252,6 +253,7 @@ def _tuned(
         target_false_accepts_per_hour=target,
         scenes=scenes,
         hours_without={split: hours_files(folder, split) for split in ("validation", "test")},
+        thresholds=FINE_THRESHOLDS,
         log=log,
     )
 

@@ -13,7 +13,13 @@ from m3net_tf.audio.datasets import AudioDataset
 from m3net_tf.evaluation.curve import curve_csv, plot_curve
 from m3net_tf.evaluation.scenes import SceneSettings, TrueEvent, make_scenes
 from m3net_tf.evaluation.scoring import TallyFigures
-from m3net_tf.evaluation.tuning import Recording, operating_points, total, tune
+from m3net_tf.evaluation.tuning import (
+    THRESHOLDS,
+    Recording,
+    operating_points,
+    total,
+    tune,
+)
 from m3net_tf.export import Bundle
 from m3net_tf.export.from_run import detector_of_run
 from m3net_tf.runtime.desktop import load_streamed
@@ -90,6 +96,7 @@ def evaluate_streaming(
     target_false_accepts_per_hour: float | None = None,
     scenes: SceneSettings | None = None,
     hours_without: Mapping[str, Sequence[Path]] | None = None,
+    thresholds: Sequence[float] = THRESHOLDS,
     log: Log = silent,
 ) -> StreamingResult:
     """Measure live detection; with a target, first tune its settings on the validation split.
@@ -104,6 +111,7 @@ def evaluate_streaming(
         target_false_accepts_per_hour: None measures the run's current settings.
         scenes: settings of the recordings.
         hours_without: by split, sound files without any event that follow the scenes.
+        thresholds: those that are tried with a target, in rising order.
         log: receives progress lines.
 
     Returns:
@@ -130,7 +138,7 @@ def evaluate_streaming(
         recording = record(
             bundle, dataset, "validation", config, scenes, without.get("validation", ()), log
         )
-        config = _tuned(recording, config, target, log)
+        config = _tuned(recording, config, target, thresholds, log)
         tuned_on = _summary(recording, config)
     if recording is None or split != "validation":
         recording = record(bundle, dataset, split, config, scenes, without.get(split, ()), log)
@@ -150,9 +158,15 @@ def evaluate_streaming(
     return result
 
 
-def _tuned(recording: Recording, config: DetectorConfig, target: float, log: Log) -> DetectorConfig:
+def _tuned(
+    recording: Recording,
+    config: DetectorConfig,
+    target: float,
+    thresholds: Sequence[float],
+    log: Log,
+) -> DetectorConfig:
     log("searching thresholds, windows and suppression")
-    config = tune(recording, config, target)
+    config = tune(recording, config, target, thresholds)
     for settings in config.classes:
         if settings.event and settings.threshold == 1:
             log(f"class {settings.label} is off: no setting meets the target")

@@ -35,12 +35,19 @@ from m3net_tf.runtime.recognizer import event_time_s
 WINDOW_RUNS = (1, 2, 3, 4, 6, 8)
 HITS = (1, 2, 3)
 SUPPRESSION_S = (0.5, 1.0, 2.0)
-THRESHOLDS = tuple(
-    round(float(threshold), 4)
-    for threshold in np.concatenate([np.arange(0.3, 0.9, 0.05), 1 - 0.1 * 0.75 ** np.arange(14)])
-)
+
+
+def _thresholds(step: float) -> tuple[float, ...]:
+    """Steps up to 0.9, then ever finer ones."""
+    steps = np.concatenate([np.arange(0.3, 0.9, step), 1 - 0.1 * 0.75 ** np.arange(14)])
+    return tuple(round(float(threshold), 4) for threshold in steps)
+
+
+THRESHOLDS = _thresholds(0.05)
+FINE_THRESHOLDS = _thresholds(0.02)
+"""For a network whose label smoothing keeps all scores below 0.95."""
 RELEASE_SHARE = 0.75  # release as a share of the threshold
-MARGIN_STEPS = 2  # steps of THRESHOLDS in either direction
+MARGIN_STEPS = 2  # steps of the thresholds in either direction
 GATE_MARGIN = 4  # int8 steps below the quietest event's loudest column
 
 
@@ -148,7 +155,11 @@ class Option:
 
 
 def _class_options(
-    recording: Recording, config: DetectorConfig, label: int, ran: npt.NDArray[np.bool_]
+    recording: Recording,
+    config: DetectorConfig,
+    label: int,
+    ran: npt.NDArray[np.bool_],
+    thresholds: Sequence[float],
 ) -> Iterator[Option]:
     """All settings of a class with their results; the first one never triggers events."""
     truth = ClassTruth.of(recording.truth, label)
@@ -166,7 +177,7 @@ def _class_options(
                     window_runs=window_runs,
                     hits=hits,
                 )
-                for threshold in THRESHOLDS
+                for threshold in thresholds
             ]
             tallies = []
             for settings in row:
@@ -214,7 +225,10 @@ def share_false_accepts(options: Sequence[Sequence[Option]], allowed: int) -> li
 
 
 def tune(
-    recording: Recording, config: DetectorConfig, target_false_accepts_per_hour: float
+    recording: Recording,
+    config: DetectorConfig,
+    target_false_accepts_per_hour: float,
+    thresholds: Sequence[float] = THRESHOLDS,
 ) -> DetectorConfig:
     """Settings with the fewest misses that meet a target on a recording.
 
@@ -222,6 +236,7 @@ def tune(
         recording: validation scenes, never scenes of the test split.
         config: window and rate of the runs; other settings are searched.
         target_false_accepts_per_hour: target for all classes together.
+        thresholds: those that are tried, in rising order.
 
     Returns:
         The config with a gate, and threshold, window, hits and suppression of each class. A class
@@ -232,7 +247,7 @@ def tune(
     allowed = int(target_false_accepts_per_hour * recording.hours + 1e-9)
     events = [label for label, settings in enumerate(gated.classes) if settings.event]
     options = [
-        best_of_each_count(list(_class_options(recording, gated, label, ran)), allowed)
+        best_of_each_count(list(_class_options(recording, gated, label, ran, thresholds)), allowed)
         for label in events
     ]
     classes = list(gated.classes)

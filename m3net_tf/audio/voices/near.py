@@ -89,6 +89,8 @@ def near_phrases(
         rng: random generator; equal states give equal texts.
         words: words of the language, such as :func:`installed_words`.
     """
+    if not count:
+        return []  # sparing the pronunciation of thousands of words
     sounds = [[phoneme.ipa for phoneme in phrase] for phrase in phrases.values()]
 
     def apart(pronunciation: Pronunciation) -> float:
