@@ -161,6 +161,7 @@ LIGHT = {
     "monitor /dev/no_port": "/dev/no_port",
     "matrix": TRAIN,
     "doctor": "",
+    "wake no_phrase": TRAIN,
     "version": "",
     "device info /dev/no_port": "/dev/no_port",
     "device evaluate /dev/no_port --run run": TRAIN,

@@ -261,7 +261,7 @@ def test_export_in_json(m3net, monkeypatch, tmp_path, make_manifest):
     compiled = {"m3net_network": {"arena_bytes": 5}}
     bundle = SimpleNamespace(folder=tmp_path / "export", manifest=manifest, compiled=compiled)
 
-    def export_run(_run, _data_dir, _folder, log, engine):
+    def export_run(_run, _data_dir, _folder, log, engine, _stream):
         log(f"quantising for {engine}")
         return bundle
 

@@ -26,6 +26,7 @@ TESTS = (
     "host/test_firmware_host.py",
     "protocol/test_monitor_protocol.py",
     "protocol/test_monitor_eembc.py",
+    "protocol/test_monitor_enrolment.py",
     "host/test_detector.py",
     "host/test_pdm.py",
     "host/test_saved_thresholds.py",

@@ -54,7 +54,7 @@ def chosen_cells(grid, trained):
 def test_table_runs(name, folder, built, trained, monkeypatch):
     whole = load_grid(name, "tiny")
     grid = chosen_cells(whole, trained)
-    monkeypatch.setattr(tables, "load_grid", lambda path, scale: grid)
+    monkeypatch.setattr(tables, "load_grid", lambda *_: grid)
     report = tables.make_table(
         name, "tiny", data_folders={}, runs_folder=folder / "runs", out=folder / "out"
     )
