@@ -161,11 +161,14 @@ LIGHT = {
     "monitor /dev/no_port": "/dev/no_port",
     "matrix": TRAIN,
     "doctor": "",
-    "wake no_phrase": TRAIN,
+    "wake computer": TRAIN,
     "version": "",
     "device info /dev/no_port": "/dev/no_port",
     "device evaluate /dev/no_port --run run": TRAIN,
     "device profile /dev/no_port --run run": "/dev/no_port",
+    "device enrol /dev/no_port word no.wav": "/dev/no_port",
+    "device forget /dev/no_port word": "/dev/no_port",
+    "device words /dev/no_port": "/dev/no_port",
     "device capture /dev/no_port --label a --folder f": "/dev/no_port",
     "model list": "",
     "model pack run new": "about.yaml is missing",
@@ -187,6 +190,7 @@ LAB_LIGHT = {
     "bench table m3net/table4": TRAIN,
     "bench engine": TRAIN,
     "bench stream model.tflite": TRAIN,
+    "bench wake no_run --word a --recordings b --negatives c": TRAIN,
 }
 if LAB:
     LIGHT |= LAB_LIGHT

@@ -77,10 +77,13 @@ def behind_pty(program: Path, *words: str | Path) -> Iterator[str]:
     try:
         yield os.ttyname(device_end)
     finally:
-        process.kill()
-        process.communicate()
+        os.close(device_end)  # the program ends by itself then, and its coverage is kept
+        try:
+            process.communicate(timeout=5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
         os.close(host_end)
-        os.close(device_end)
 
 
 def expected_output(features: np.ndarray) -> np.ndarray:

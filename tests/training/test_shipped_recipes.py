@@ -37,7 +37,9 @@ def test_recipe_trains(path, tmp_path):
         augmentation=dataclasses.replace(
             recipe.augmentation, copies=min(recipe.augmentation.copies, 1)
         ),
-        training=dataclasses.replace(recipe.training, epochs=1, batch_size=24, threads=1),
+        training=dataclasses.replace(
+            recipe.training, epochs=1, batch_size=24, threads=1, cross_validation=""
+        ),
     )
     metrics = train(small, tmp_path / "run").values
     assert 0 <= metrics["test"]["accuracy"] <= 1

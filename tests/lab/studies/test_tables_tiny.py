@@ -52,7 +52,9 @@ def chosen_cells(grid, trained):
 
 @pytest.mark.parametrize("name", grid_names())
 def test_table_runs(name, folder, built, trained, monkeypatch):
-    whole = load_grid(name, "tiny")
+    overlay = folder / "threads.yaml"  # the same number in one process; m3net/mirrors has two
+    overlay.write_text("training: {threads: 1}\n")
+    whole = load_grid(name, "tiny", overlay)
     grid = chosen_cells(whole, trained)
     monkeypatch.setattr(tables, "load_grid", lambda *_: grid)
     report = tables.make_table(
