@@ -62,7 +62,8 @@ class Proposal:
         one, two, frame = self.costs[facts.core]
         section = self.sections(sample_rate_hz).get("frontend", {})
         frontend = FrontendConfig.from_dict(named_frontend(section))
-        run = round(one + (two - one) * (clip_s - 1))  # about proportional to the columns
+        # About proportional to the columns; the larger figure, where one window has a lucky size.
+        run = round(max(one + (two - one) * (clip_s - 1), two * clip_s / 2))
         return pace_of(frontend, DetectorConfig.run_columns, facts.clock_hz, run, frame)
 
 
