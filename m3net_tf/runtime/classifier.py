@@ -19,7 +19,7 @@ from m3net_tf.runtime.desktop import ENGINES, load_engine, load_streamed
 from m3net_tf.runtime.foreign import read_network
 from m3net_tf.runtime.interpreter import Int8, tensor_quantization
 from m3net_tf.runtime.prototypes import Prototypes
-from m3net_tf.runtime.recognizer import StreamingRecognizer
+from m3net_tf.runtime.recognizer import Model, StreamingRecognizer
 from m3net_tf.runtime.sound import pcm_chunks, pcm_of_array, require_pcm
 from m3net_tf.runtime.warp import warp_int8
 from m3net_tf.system.errors import ConfigError, DataError, ModelError
@@ -215,25 +215,26 @@ class Classifier:
             ConfigError: the front end needs the whole clip, or a network that enrols words has no
                 ``prototypes``.
         """
-        model = self.run
-        if self.metadata.enrolment_slots:
-            if prototypes is None:
-                raise ConfigError(f"{self.metadata.name} enrols words: give prototypes()")
-
-            def model(features: Int8) -> Int8:
-                return np.stack([prototypes.scores(output) for output in self.run(features)])
-
+        model = self._detected(self.run, prototypes)
         return StreamingRecognizer(self.metadata.frontend, model, self.metadata.detector)
 
-    def stream(self) -> StreamingRecognizer:
+    def _detected(self, model: Model, prototypes: Prototypes | None) -> Model:
+        """The scores that the detector takes: the network's, or those for enrolled words."""
+        if not self.metadata.enrolment_slots:
+            return model
+        if prototypes is None:
+            raise ConfigError(f"{self.metadata.name} enrols words: give prototypes()")
+        return lambda features: np.stack([*map(prototypes.scores, model(features))])
+
+    def stream(self, prototypes: Prototypes | None = None) -> StreamingRecognizer:
         """As :meth:`recognizer`, where each run costs the new columns of features alone.
 
         Scores and events are equal. The energy gate keeps runs and their pushes away; the first run
         behind it pushes its whole window (docs/streaming.md).
 
         Raises:
-            ConfigError: the front end needs the whole clip, the network has DiffRes, or there is no
-                source checkout with the engine.
+            ConfigError: as :meth:`recognizer`, the network has DiffRes, or there is no source
+                checkout with the engine.
             ModelError: nothing of the network streams.
             FirmwareError: there is no C compiler.
         """
@@ -248,7 +249,7 @@ class Classifier:
                 f"nothing streams while the detector's run_columns is {detector.run_columns} "
                 f"({error}): give a multiple of the network's strides in time"
             ) from None
-        return StreamingRecognizer(frontend, model, detector)
+        return StreamingRecognizer(frontend, self._detected(model, prototypes), detector)
 
 
 def _long_enough(chunks: Iterable[Pcm], least_samples: int, name: str) -> Iterator[Pcm]:

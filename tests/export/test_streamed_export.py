@@ -8,6 +8,7 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from refusals import refuses
 
@@ -19,9 +20,12 @@ from m3net_tf.boards.deployment.real_time import pace_on
 from m3net_tf.boards.emulation.starting import why_no_emulation
 from m3net_tf.compiler.folder import report_lines
 from m3net_tf.export import Bundle
+from m3net_tf.export.certificate import read_vectors
+from m3net_tf.export.from_file import export_file
 from m3net_tf.export.untrained import export_untrained
+from m3net_tf.runtime import Classifier
 from m3net_tf.system.checkout import require_sources
-from m3net_tf.system.errors import ModelError
+from m3net_tf.system.errors import ConfigError, ModelError
 from m3net_tf.training import load_recipe
 from m3net_tf.training.checks import input_shape
 from m3net_tf.training.trainer import build_network
@@ -48,6 +52,18 @@ def copy(exported: Bundle, tmp_path: Path) -> Bundle:
 def contents(bundle: Bundle) -> dict[str, bytes]:
     paths = (path for path in bundle.folder.rglob("*") if path.is_file())
     return {str(path.relative_to(bundle.folder)): path.read_bytes() for path in paths}
+
+
+def test_a_stream_scores_enrolled_words_as_whole_windows_do(exported: Bundle, tmp_path: Path):
+    enrolling = export_file(exported.folder / "model.tflite", tmp_path, enrolment_slots=2)
+    vectors, classifier = read_vectors(enrolling), Classifier(enrolling.folder)
+    words = classifier.prototypes()
+    words.add("own", classifier.run(vectors.features[:1])[0])
+    sound = np.concatenate([vectors.pcm[0], vectors.pcm[1], vectors.pcm[0]])
+    events = classifier.recognizer(words).push(sound)
+    assert events and classifier.stream(words).push(sound) == events
+    with refuses(ConfigError, "prototypes()"):
+        classifier.stream()
 
 
 def test_it_has_both_networks_and_says_so(exported: Bundle):
