@@ -30,7 +30,7 @@ class StripeRule:
         most_added: instructions that a stripe may add, as a share of its calls' on whole tensors.
     """
 
-    least_saved: float = 0.05
+    least_saved: float = 0.1
     most_added: float = 0.03
 
 
