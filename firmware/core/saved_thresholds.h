@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Thresholds and enrolled words that outlast a reset, in the board's storage. They belong to one
 // export: what another model saved, or the same model with other exported settings of the
-// detector, are ignored. `prototypes` has M3NET_PROTOTYPE_SLOTS places; it is not read where that
+// detector, is ignored. `prototypes` has M3NET_PROTOTYPE_SLOTS places; it is not read where that
 // is 0.
 #ifndef M3NET_CORE_SAVED_THRESHOLDS_H_
 #define M3NET_CORE_SAVED_THRESHOLDS_H_
