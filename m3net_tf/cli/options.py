@@ -12,7 +12,7 @@ import typer
 from m3net_tf.compiler.engines import DEFAULT_BOARD as DEFAULT_BOARD
 from m3net_tf.compiler.engines import Engine
 from m3net_tf.networks.pretrained import FOLDER, RUN_FILES, pretrained_names
-from m3net_tf.system.locks import scratch_folder
+from m3net_tf.system.locks import complete_folder
 
 
 def is_trained_network(path: Path) -> bool:
@@ -33,12 +33,9 @@ def run_folder(path: Path, copy: Path | None = None) -> Path:
         return path
     copy = copy or Path("runs") / path
     if not copy.exists():
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        with scratch_folder(f".{copy.name}.", copy.parent) as scratch:
+        with complete_folder(copy) as scratch:
             for name in RUN_FILES:
                 shutil.copyfile(FOLDER / path / name, scratch / name)
-            scratch.chmod(0o755)
-            scratch.replace(copy)
     return copy
 
 

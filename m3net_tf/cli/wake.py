@@ -218,10 +218,7 @@ def _recordings(folder: Path, labels: Sequence[str]) -> dict[str, list[Path]]:
     places = {label: folder / label for label in labels}
     if len(labels) == 1 and not places[labels[0]].is_dir():
         places = {labels[0]: folder}
-    found = {
-        label: list(files_below(place, SUFFIXES)) if place.is_dir() else []
-        for label, place in places.items()
-    }
+    found = {label: files_below(place, SUFFIXES) for label, place in places.items()}
     found = {label: files for label, files in found.items() if files}
     if not found:
         raise ConfigError(f"{folder}: has no recordings of {', '.join(labels)}: add some")

@@ -16,7 +16,7 @@ from m3net_tf.export import Bundle
 from m3net_tf.runtime.detector import due_columns
 from m3net_tf.runtime.recognizer import listen
 from m3net_tf.system.errors import ConfigError
-from m3net_tf.system.locks import scratch_folder
+from m3net_tf.system.locks import complete_folder
 
 
 def cut_own_phrases(bundle: Bundle, recordings: Mapping[str, Sequence[Path]], folder: Path) -> int:
@@ -37,8 +37,7 @@ def cut_own_phrases(bundle: Bundle, recordings: Mapping[str, Sequence[Path]], fo
     frontend, config = bundle.frontend, dataclasses.replace(bundle.detector, gate_level=None)
     engine = fastest_engine(bundle, config)
     window = frontend.frame_samples + (config.window_columns - 1) * frontend.hop_samples
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with scratch_folder(f".{folder.name}.", folder.parent) as scratch:
+    with complete_folder(folder) as scratch:
         for label, paths in recordings.items():
             if label not in bundle.labels:
                 raise ConfigError(
@@ -57,6 +56,4 @@ def cut_own_phrases(bundle: Bundle, recordings: Mapping[str, Sequence[Path]], fo
                 name = f"{number:03d}-{path.stem}.wav"
                 cut = pcm[end - window : end]
                 soundfile.write(scratch / label / name, cut, frontend.sample_rate_hz)
-        scratch.chmod(0o755)
-        scratch.rename(folder)
     return sum(map(len, recordings.values()))

@@ -30,9 +30,8 @@ from m3net_tf.runtime.interpreter import run_reference
 from m3net_tf.runtime.network import Int8Network
 from m3net_tf.system.artifacts import read_json, sha256_of, write_bytes, write_json, write_text
 from m3net_tf.system.errors import ConfigError, M3NetError, ModelError
-from m3net_tf.system.locks import scratch_folder
+from m3net_tf.system.locks import complete_folder
 from m3net_tf.system.progress import Log
-from m3net_tf.system.unfinished import replace_folder, unfinished_prefix
 
 _VECTOR_CLIPS = 16
 
@@ -159,9 +158,7 @@ def write_export(
     unplanned = with_pushes(unplanned, network, stream)
     arena, compiled = engine_arena(c_model(network, unplanned), network, unplanned.engine, log)
     manifest = dataclasses.replace(unplanned, arena=arena)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with scratch_folder(unfinished_prefix(folder.name), folder.parent) as scratch:
-        scratch.chmod(0o755)
+    with complete_folder(folder) as scratch:
         write_tflite(network, manifest, scratch)
         model = c_model(network, manifest)
         model.write(scratch)
@@ -176,7 +173,6 @@ def write_export(
         write_text(scratch / "labels.txt", "".join(f"{label}\n" for label in manifest.labels))
         _write_vectors(vectors, manifest, network, scratch / "vectors")
         write_json(scratch / "manifest.json", manifest.to_dict())
-        replace_folder(scratch, folder)
     return Bundle.load(folder)
 
 

@@ -37,9 +37,8 @@ from m3net_tf.system.artifacts import (
 )
 from m3net_tf.system.errors import ConfigError, ModelError
 from m3net_tf.system.keras import keras, use_threads
-from m3net_tf.system.locks import scratch_folder, writes_into
+from m3net_tf.system.locks import complete_folder, writes_into
 from m3net_tf.system.progress import Log, silent
-from m3net_tf.system.unfinished import replace_folder, unfinished_prefix
 from m3net_tf.training.evaluation import predict, takes_lengths
 from m3net_tf.training.features import FeatureSet, compute_features
 from m3net_tf.training.run import Run
@@ -317,8 +316,7 @@ def _compared(material: _Material, network: Int8Network, name: str) -> SplitFigu
 
 def _write(folder: Path, network: Int8Network, report: Report) -> None:
     """Write network and report; both replace an earlier quantisation in one step."""
-    with scratch_folder(unfinished_prefix(folder.name), folder.parent) as scratch:
-        scratch.chmod(0o755)
+    with complete_folder(folder) as scratch:
         if network.warp:
             report["importance_sha256"] = sha256_of(network.importance)
             report["warp"] = network.warp.to_dict()
@@ -326,7 +324,6 @@ def _write(folder: Path, network: Int8Network, report: Report) -> None:
         write_bytes(scratch / "model.tflite", network.tflite)
         write_text(scratch / "report.md", markdown(report))
         write_json(scratch / "report.json", report)
-        replace_folder(scratch, folder)
 
 
 def _ranking(

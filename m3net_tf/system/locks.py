@@ -29,7 +29,7 @@ from typing import ParamSpec, TypedDict, TypeVar
 from m3net_tf.system.errors import InUseError
 from m3net_tf.system.processes import is_running
 from m3net_tf.system.progress import Log
-from m3net_tf.system.unfinished import UNFINISHED
+from m3net_tf.system.unfinished import UNFINISHED, replace_folder, unfinished_prefix
 
 LOCK_NAME = ".m3net-lock"
 _LONGEST_COMMAND = 80
@@ -337,6 +337,19 @@ def scratch_folder(prefix: str, parent: Path | None = None) -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
             _held.handles.discard(handle)
             os.close(handle)
+
+
+@contextlib.contextmanager
+def complete_folder(folder: Path) -> Iterator[Path]:
+    """A scratch folder that takes the name of ``folder`` when the block ends without an error.
+
+    Another process sees the folder of that name before it, if there was one, or the complete one.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with scratch_folder(unfinished_prefix(folder.name), folder.parent) as scratch:
+        scratch.chmod(0o755)
+        yield scratch
+        replace_folder(scratch, folder)
 
 
 def _own(folder: Path) -> int | None:

@@ -25,7 +25,7 @@ from m3net_tf.audio.frontend.store import content_hashes
 from m3net_tf.audio.labels import OTHER_LABELS, SILENCE_LABELS, is_silence, label_word
 from m3net_tf.system.artifacts import sha256_of, write_bytes, write_text
 from m3net_tf.system.errors import ConfigError, DataError
-from m3net_tf.system.locks import scratch_folder
+from m3net_tf.system.locks import complete_folder
 from m3net_tf.system.progress import Log
 
 HELD_OUT_SHARE = 0.25
@@ -277,9 +277,8 @@ def copy_added(
         return
     clips = _placed(clips, dataset, hold_out=hold_out)
     _require_new(clips, dataset)
-    run.mkdir(parents=True, exist_ok=True)
     rate_hz, cut = dataset.info.sample_rate_hz, 0
-    with scratch_folder(f".{_FOLDER}.", run) as scratch:
+    with complete_folder(run / _FOLDER) as scratch:
         for clip in clips:
             source = Path(clip.source)
             if not source.is_file() or sha256_of(source.read_bytes()) != clip.sha256:
@@ -288,8 +287,6 @@ def copy_added(
             cut += len(samples) > dataset.info.clip_samples
             write_bytes(scratch / clip.path, wav_bytes(to_pcm16(samples), rate_hz))
         write_text(scratch / _TABLE, _table(clips))
-        scratch.chmod(0o755)
-        scratch.rename(run / _FOLDER)
     if cut and not windows:
         log(
             f"{cut} of {len(clips)} added clips are longer than the window of "

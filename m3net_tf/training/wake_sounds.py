@@ -20,16 +20,14 @@ import soundfile
 from m3net_tf.audio.datasets import read_audio, to_pcm16
 from m3net_tf.audio.datasets.audio import Audio
 from m3net_tf.audio.datasets.clips import SPLITS
-from m3net_tf.audio.datasets.files import files_below
-from m3net_tf.audio.datasets.folder import SUFFIXES
+from m3net_tf.audio.datasets.folder import sounds_below
 from m3net_tf.audio.datasets.loudness import active_part_s, at_level
 from m3net_tf.audio.datasets.noise import NOISE_FOLDER, coloured_noise
 from m3net_tf.audio.datasets.protocols import rank
 from m3net_tf.audio.voices.speaking import SpokenClip, SpokenVoices
 from m3net_tf.system.artifacts import read_json, write_json, write_text
 from m3net_tf.system.conversion import from_plain
-from m3net_tf.system.errors import DataError
-from m3net_tf.system.locks import scratch_folder
+from m3net_tf.system.locks import complete_folder
 from m3net_tf.system.progress import Log, silent, track
 
 TABLE, HOURS, OTHER = "clips.csv", "hours", "_unknown_"
@@ -104,13 +102,10 @@ def write_wake_sounds(
     Raises:
         DataError: a file cannot be read, or a folder has no sounds.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with scratch_folder(f".{folder.name}.", folder.parent) as scratch:
+    with complete_folder(folder) as scratch:
         writer = _Writer(scratch, np.random.default_rng([seed, 45]))
         result = writer.write(_said(spoken.clips, voices), _divided(negatives), spoken, log)
         write_json(scratch / _RECORD, dataclasses.asdict(result))
-        scratch.chmod(0o755)
-        scratch.rename(folder)
     return result
 
 
@@ -161,9 +156,7 @@ def _divided(folders: Sequence[Path]) -> dict[str, list[Path]]:
     """The sound files of folders by split."""
     divided: dict[str, list[Path]] = {split: [] for split in SPLITS}
     for folder in folders:
-        files = list(files_below(folder, SUFFIXES)) if folder.is_dir() else []
-        if not files:
-            raise DataError(f"{folder}: has no sound files: name a folder of sounds")
+        files = sounds_below(folder)
         start, share = 0, 0.0
         for split in SPLITS:
             share += SHARES[split]

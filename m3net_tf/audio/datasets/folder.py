@@ -82,6 +82,18 @@ INFO = DatasetInfo(
 )
 
 
+def sounds_below(folder: Path) -> list[Path]:
+    """Sound files anywhere below a folder, sorted.
+
+    Raises:
+        DataError: there is none.
+    """
+    files = files_below(folder, SUFFIXES)
+    if not files:
+        raise DataError(f"{folder}: has no sound files: name a folder of sounds")
+    return files
+
+
 @register(INFO, adjustable=("fit", "sample_rate_hz", "clip_s"))
 def build(
     info: DatasetInfo,

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from string import Template
@@ -28,7 +27,7 @@ from m3net_tf.export.c_files import arena_bytes, compile_model, network_files
 from m3net_tf.runtime.metadata import stored_archive
 from m3net_tf.system.artifacts import write_bytes
 from m3net_tf.system.errors import ConfigError
-from m3net_tf.system.locks import scratch_folder
+from m3net_tf.system.locks import complete_folder
 from m3net_tf.system.markdown import markdown_text
 
 Files = dict[str, bytes]
@@ -79,9 +78,7 @@ def write_layout(bundle: Bundle, layout: str, folder: Path) -> Path:
     files["LICENSE"] = (FIRMWARE_DIR.parent / "LICENSE").read_bytes()
     files["README.md"] = _readme(bundle, name, arena).encode()
     files = dict(sorted(files.items()))
-    folder.mkdir(parents=True, exist_ok=True)
-    with scratch_folder(f".{layout}.", folder) as scratch:
-        scratch.chmod(0o755)
+    with complete_folder(folder / layout) as scratch:
         for path, data in files.items():
             write_bytes(scratch / name / path, data)
         archive = scratch / name
@@ -91,8 +88,6 @@ def write_layout(bundle: Bundle, layout: str, folder: Path) -> Path:
         elif layout == "cmsis-pack":
             archive = scratch / f"m3net.{name}.{__version__}.pack"
             write_bytes(archive, stored_archive(files))
-        shutil.rmtree(folder / layout, ignore_errors=True)
-        scratch.replace(folder / layout)
     return folder / layout / archive.name
 
 

@@ -13,8 +13,7 @@ import numpy.typing as npt
 
 from m3net_tf.audio.datasets import read_audio, to_pcm16
 from m3net_tf.audio.datasets.audio import Audio
-from m3net_tf.audio.datasets.files import files_below
-from m3net_tf.audio.datasets.folder import SUFFIXES
+from m3net_tf.audio.datasets.folder import sounds_below
 from m3net_tf.audio.datasets.loudness import at_level, decibels, loud_power
 from m3net_tf.evaluation.curve import curve_csv, plot_curve
 from m3net_tf.evaluation.live import fastest_engine
@@ -170,10 +169,7 @@ def _files(places: Sequence[Path]) -> list[Path]:
     """All sound files of folders, and files themselves."""
     found: list[Path] = []
     for place in places:
-        files = list(files_below(place, SUFFIXES)) if place.is_dir() else [place]
-        if not files:
-            raise DataError(f"{place}: has no sound files: name a folder of sounds")
-        found += files
+        found += sounds_below(place) if place.is_dir() else [place]
     return found
 
 
