@@ -98,10 +98,6 @@ class Change(NamedTuple):
 def compare(measured: Measured, path: Path = PATH) -> list[Change]:
     """Figures that differ from the accepted costs.
 
-    Args:
-        measured: the present costs.
-        path: file of the accepted costs.
-
     Raises:
         ConfigError: the file is missing or invalid.
     """
@@ -128,10 +124,6 @@ def exceeded(changes: list[Change]) -> list[Change]:
 
 def update(measured: Measured, path: Path = PATH) -> None:
     """Accept measured costs as the baselines of their boards and engines; others stay.
-
-    Args:
-        measured: the present costs.
-        path: file of the accepted costs.
 
     Raises:
         ConfigError: the file exists and is invalid.

@@ -84,10 +84,6 @@ class CostModel:
 def fit_costs(works: Sequence[Mapping[str, int]], costs: Sequence[Costs]) -> CostModel | None:
     """Fit the linear model by least squares of the relative errors.
 
-    Args:
-        works: quantities of the measured networks.
-        costs: their costs.
-
     Returns:
         The model; None if too few networks have been measured.
     """
