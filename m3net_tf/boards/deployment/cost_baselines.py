@@ -22,16 +22,7 @@ ALLOWANCE = 0.01
 
 @dataclasses.dataclass(frozen=True)
 class CostBaseline:
-    """Accepted cost of a network on a board: figures that are the same on every computer.
-
-    Attributes:
-        instructions: of one run of the network.
-        frontend_instructions: of the front end, per frame.
-        arena_used_bytes: tensor arena in use.
-        stack_bytes: high-water mark of the stack.
-        flash_bytes: the whole firmware in flash.
-        model_bytes: all ``.tflite`` files of the network.
-    """
+    """Accepted cost of a network on a board: figures that are the same on every computer."""
 
     instructions: int
     frontend_instructions: int

@@ -32,13 +32,7 @@ def costs_of(figures: CostFigures) -> Costs:
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """Largest costs; None is no limit.
-
-    Attributes:
-        instructions: of one run of the network.
-        arena_bytes: of the tensor arena.
-        flash_bytes: of the whole firmware.
-    """
+    """Largest costs; None is no limit."""
 
     instructions: int | None = None
     arena_bytes: int | None = None
