@@ -67,6 +67,7 @@ def _accuracy_lines(card: Card) -> list[str]:
         f"On {number(accuracy['clips'])} test clips.",
         "",
         *markdown_table(("network", "accuracy", "95 % interval"), rows),
+        *_folded_lines(card),
         "Each class, float network; intervals of 95 % in brackets:",
         "",
         *markdown_table(
@@ -81,6 +82,20 @@ def _accuracy_lines(card: Card) -> list[str]:
                 for row in card["classes"]
             ],
         ),
+    ]
+
+
+def _folded_lines(card: Card) -> list[str]:
+    folded = card.get("cross_validation")
+    if folded is None:
+        return []
+    return [
+        f"Cross-validation: the same training for each of {folded['folds']} folds recognises "
+        f"{percent(folded['accuracy'])} ({interval(folded['accuracy_95'])} %) of "
+        f"{number(folded['clips'])} clips in float, each with the network that was trained without "
+        f"its fold. The 95 % interval counts the clips of one of the {number(folded['groups'])} groups as "
+        "dependent.",
+        "",
     ]
 
 
