@@ -89,12 +89,12 @@ def _folded_lines(card: Card) -> list[str]:
     folded = card.get("cross_validation")
     if folded is None:
         return []
+    accuracy = f"{percent(folded['accuracy'])} ({interval(folded['accuracy_95'])} %)"
+    clips, groups = number(folded["clips"]), number(folded["groups"])
     return [
-        f"Cross-validation: the same training for each of {folded['folds']} folds recognises "
-        f"{percent(folded['accuracy'])} ({interval(folded['accuracy_95'])} %) of "
-        f"{number(folded['clips'])} clips in float, each with the network that was trained without "
-        f"its fold. The 95 % interval counts the clips of one of the {number(folded['groups'])} groups as "
-        "dependent.",
+        f"Cross-validation, float: {accuracy} of {clips} clips in {groups} groups. Each of "
+        f"{folded['folds']} folds was tested by a network of the same training without it. The "
+        "interval allows for the likeness of clips of one group.",
         "",
     ]
 
