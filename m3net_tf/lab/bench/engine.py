@@ -53,7 +53,7 @@ _NAMES = {"instructions": "instructions", "arena_bytes": "arena", "flash_bytes":
 
 @dataclasses.dataclass(frozen=True)
 class Subject:
-    """A preset, and the largest ratios of compiled engine to TensorFlow Lite Micro on a Cortex-M4."""
+    """A preset, and the largest ratios of the compiled engine to TFLite Micro on a Cortex-M4."""
 
     name: str
     preset: str
