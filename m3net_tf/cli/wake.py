@@ -92,7 +92,6 @@ def wake(
         "seed": seed,
     }
     _require_settings(project, settings)
-    require_modules("m3net wake", "train", "m3net_tf.system.keras")  # before minutes of speech
     sounds, recipe = _prepared(project, settings, board, log)
     run = _trained(recipe, project / "run", project / "sounds", log)
     if add is not None:
