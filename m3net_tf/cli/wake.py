@@ -15,6 +15,7 @@ from m3net_tf.cli.options import DEFAULT_BOARD, AsJson, Board
 from m3net_tf.cli.output import progress_beside, say, say_json, say_next
 from m3net_tf.system.checkout import require_sources
 from m3net_tf.system.errors import ConfigError
+from m3net_tf.system.extras import require_modules
 
 if TYPE_CHECKING:
     from m3net_tf.boards.deployment.chain import ChainSummary
@@ -90,6 +91,7 @@ def wake(
         "seed": seed,
     }
     _require_settings(project, settings)
+    require_modules("m3net wake", "train", "m3net_tf.system.keras")  # before minutes of speech
     sounds, recipe = _prepared(project, settings, board, log)
     run = _trained(recipe, project / "run", project / "sounds", log)
     if add is not None:
