@@ -240,11 +240,6 @@ def pcm_and_features(
 ) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.int8]]:
     """Clips as samples, and the features that a device should compute from them.
 
-    Args:
-        dataset: where the clips come from.
-        clips: which ones.
-        config: front-end settings.
-
     Returns:
         int16 samples, shape (clips, samples), and the reference's int8 features of exactly these
         samples, shape (clips, bins, frames, 1).

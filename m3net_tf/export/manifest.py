@@ -25,12 +25,7 @@ OLDEST_FORMAT = 2
 
 @dataclasses.dataclass(frozen=True)
 class Arena:
-    """The tensor arena of an export.
-
-    Attributes:
-        bytes: its size.
-        source: who measured it.
-    """
+    """The tensor arena of an export."""
 
     bytes: int
     source: str
@@ -59,12 +54,7 @@ class NetworkFacts:
 
 @dataclasses.dataclass(frozen=True)
 class ImportanceFacts:
-    """DiffRes's network that scores frames.
-
-    Attributes:
-        sha256: hash of the ``.tflite``.
-        bytes: size of the ``.tflite``.
-    """
+    """DiffRes's network that scores frames."""
 
     sha256: str
     bytes: int

@@ -61,12 +61,6 @@ def test_a_bug_keeps_its_traceback(monkeypatch, error):
         cli.main()
 
 
-def test_a_name_that_is_too_long(m3net, tmp_path):
-    status, _, err = m3net("train", tmp_path / ("a" * 300))
-    assert (status, err.count("\n")) == (2, 1)
-    assert "File name too long; use shorter names" in err
-
-
 def test_a_run_that_cannot_be_made_is_reported_before_training(m3net, tmp_path):
     (tmp_path / "file").touch()
     recipe = tmp_path / "tiny.yaml"

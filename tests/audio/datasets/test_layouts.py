@@ -197,7 +197,7 @@ def test_fsd50k_has_several_labels(make_layout):
     assert dataset.label_matrix([clip, both]).tolist() == [[0, 1, 0, 0], [1, 1, 0, 0]]
     assert dataset.load(clip).shape == (8000,)
     assert dataset.info.notes == (
-        "partial copy: 48 of 51197 clips, 48 of 51197 clips",
+        "partial copy: 48 of 51197 clips",
         "1 of 4 classes have no training clip",
     )
 
