@@ -158,7 +158,7 @@ typedef struct {
 
 /// How the words of four columns become a vector of a channel.
 typedef struct {
-  uint8_t weights[16];  ///< Places of its weights among those of four channels.
+  uint8_t weights[16];  ///< Places among the weights of four channels.
   int32_t columns[4];   ///< Where the columns begin.
 } column_order;
 
