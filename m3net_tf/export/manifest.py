@@ -190,8 +190,6 @@ class Manifest:
             ConfigError, ModelError: a key is unknown, missing or of the wrong kind; the message
                 names it.
         """
-        if isinstance(values, Mapping):  # earlier exports of this format chose a form of weights
-            values = {key: value for key, value in values.items() if key != "weights_flash_bytes"}
         return from_plain(cls, values, "manifest")
 
 

@@ -296,12 +296,6 @@ def test_c_of_another_release_is_written_anew_and_said_so(copy, tiny_run, monkey
         assert contents(copy) == before
 
 
-def test_a_manifest_may_say_how_much_flash_weights_may_take(copy):
-    path = copy / "manifest.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "weights_flash_bytes": 65536}))
-    assert "weights_flash_bytes" not in Bundle.load(copy).manifest.to_dict()
-
-
 def test_a_manifest_without_an_engine_is_tflms(copy):
     path = copy / "manifest.json"
     values = json.loads(path.read_text())
