@@ -74,6 +74,7 @@ def wake(
     A second call continues after the last finished step. recipe.yaml may be changed in between.
     """
     require_sources("firmware")
+    require_modules("m3net wake", "train", "tensorflow", "librosa")  # before the voices speak
     from m3net_tf.boards.deployment.real_time import measured_pace, pace_lines
     from m3net_tf.evaluation.scenes import SceneSettings
     from m3net_tf.system.artifacts import write_json
@@ -91,7 +92,6 @@ def wake(
         "seed": seed,
     }
     _require_settings(project, settings)
-    require_modules("m3net wake", "train", "m3net_tf.system.keras")  # before minutes of speech
     sounds, recipe = _prepared(project, settings, board, log)
     run = _trained(recipe, project / "run", project / "sounds", log)
     if add is not None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -124,6 +124,18 @@ def axis_of(op: Operation, axis: int, dimensions: int) -> int:
 
 def _same(op: Operation) -> list[Shape]:
     return [op.input(0).shape]
+
+
+def _converting(types: Mapping[str, Sequence[str]]) -> Callable[[Operation], list[Shape]]:
+    """Shapes of an operator that takes some types, and gives others; ``types`` maps them."""
+
+    def shapes(op: Operation) -> list[Shape]:
+        source, output = op.input(0).dtype, op.output.dtype
+        what = f"makes {output} of {source}; the compiler takes networks of int8, or of int16"
+        require(op, output in types.get(source, ()), what)
+        return _same(op)
+
+    return shapes
 
 
 def _broadcast(op: Operation) -> list[Shape]:
@@ -452,6 +464,15 @@ _BINARY = Form((_ITEMS, _ITEMS), _broadcast)
 _FUNCTION = Form((_ITEMS,), _same)
 _REDUCTION = Form((_ITEMS, _NUMBERS), _reduction)
 
+#: For each type of an input, the outputs that TensorFlow Lite Micro's kernels give.
+_SHARES = {"int8": ("int8", "int16"), "int16": ("int16",)}
+_REQUANTIZED = {
+    "int8": ("int8", "uint8", "int16", "int32"),
+    "int16": ("int8", "int16", "int32"),
+    "int32": ("int8", "int16"),
+    "uint8": ("int8",),
+}
+
 #: The form of each operator that a file may have.
 FORMS: dict[str, Form] = {
     **dict.fromkeys(("ADD", "DIV", "MAXIMUM", "MINIMUM", "MUL"), _BINARY),
@@ -462,7 +483,7 @@ FORMS: dict[str, Form] = {
         Form((_ITEMS, _ITEMS), _comparison, converts=True),
     ),
     **dict.fromkeys(("ARG_MAX", "ARG_MIN"), Form((_ITEMS, _NUMBERS), _search, converts=True)),
-    **dict.fromkeys(("HARD_SWISH", "L2_NORMALIZATION", "SOFTMAX", "TANH"), _FUNCTION),
+    **dict.fromkeys(("HARD_SWISH", "L2_NORMALIZATION", "TANH"), _FUNCTION),
     **dict.fromkeys(("MEAN", "REDUCE_MAX", "REDUCE_MIN", "SUM"), _REDUCTION),
     **dict.fromkeys(
         ("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"), Form((_ITEMS, _NUMBERS), _resize)
@@ -484,12 +505,13 @@ FORMS: dict[str, Form] = {
     "PAD": Form((_ITEMS, _NUMBERS), _pad),
     "PADV2": Form((_ITEMS, _NUMBERS, Role.VALUE), _pad),
     "PRELU": Form((_ITEMS, Role.WEIGHTS), _broadcast),
-    "QUANTIZE": Form((_ITEMS,), _same, converts=True),
+    "QUANTIZE": Form((_ITEMS,), _converting(_REQUANTIZED), converts=True),
     "READ_VARIABLE": Form((Role.OTHER,), _same),
     "RESHAPE": Form((_ITEMS, Role.OTHER), _reshape),
     "REVERSE_V2": Form((_ITEMS, _NUMBERS), _reverse),
     "SELECT_V2": Form((Role.OTHER, _ITEMS, _ITEMS), _select),
     "SLICE": Form((_ITEMS, _NUMBERS, _NUMBERS), _slice),
+    "SOFTMAX": Form((_ITEMS,), _converting(_SHARES), converts=True),
     "SPACE_TO_BATCH_ND": Form((_ITEMS, _NUMBERS, _NUMBERS), _space_to_batch),
     "SPACE_TO_DEPTH": Form((_ITEMS,), _space_to_depth),
     "SPLIT": Form((_NUMBERS, _ITEMS), _split),
