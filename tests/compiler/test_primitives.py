@@ -36,6 +36,7 @@ SCALAR = (HOST, "cortex-m3", "cortex-m4", "cortex-m33", *RV32)
 ALL = (HOST, *CORES)
 A, D, W, S = "arithmetic.h", "dsp.h", "wide.h", "sigmoid.h"
 H, R, E = "helium.h", "helium_rows.h", "elementwise.c"
+HD = "helium_depthwise.c"
 V = "rv32_convolution.c"
 MIN, MAX = -(1 << 31), (1 << 31) - 1
 EDGES = (
@@ -438,7 +439,7 @@ def compare(
     """Of each primitive on a path: how many results differ, and how many were compared."""
     engine = changed or engine_folder()
     source = HERE / "primitives.c"
-    parts = [*(engine / name for name in (E, "movement.c", "pooling.c")), table]
+    parts = [*(engine / name for name in (E, HD, "movement.c", "pooling.c")), table]
     if path in CORES:
         text = run_image(build_program(source, folder, path, changed, parts), path)
     else:
@@ -461,7 +462,7 @@ def skip_without(path: str) -> None:
         pytest.skip(reason)
 
 
-VECTORS = {"vector_divide", "vector_reduce", "vector_narrow", "vector_wide", "move_bytes"}
+VECTORS = {"vector_divide", "vector_reduce", "vector_narrow", "vector_wide", "line", "move_bytes"}
 LANES = {"low_lane", "high_lane"}
 TWO_ITEMS = {"lower_sum", "upper_sum", "other_lower_sum", "other_upper_sum"}
 PAIRS = {"load_word", "even_bytes", "odd_bytes", "pack_low", "pack_high", "add_products"}
@@ -706,6 +707,14 @@ CHANGES = (
         H, "vstrb.8 %q[values], [%[target]], #16",
         "vstrb.8 %q[values], [%[target]]", "move_bytes", HELIUM,
     ),
+    Change(HD, "vldrw.32 q1, [%[constants]]", "veor q1, q1, q1", "line", HELIUM),
+    Change(HD, "vqrdmulh.s32", "vqdmulh.s32", "line", HELIUM),
+    Change(HD, "vshr.s32 q1, q0, #31", "veor q1, q1, q1", "line", HELIUM),
+    Change(HD, "vldrw.32 q1, [%[constants], #16]", "veor q1, q1, q1", "line", HELIUM),
+    Change(HD, "vqshl.s32", "vshl.s32", "line", HELIUM),
+    Change(HD, "vmov.i32 q5, #24", "vmov.i32 q5, #25", "line", HELIUM),
+    Change(HD, "vshr.s32 q4, q4, #16", "vshr.s32 q4, q4, #15", "line", HELIUM),
+    Change(HD, "vshr.s32 q0, q0, #24", "vshr.s32 q0, q0, #23", "line", HELIUM),
     Change(R, "factor.shift > 0 ? 0 : factor.shift", "factor.shift", "multiply", HELIUM),
     Change(R, "vqrdmulhq_n_s32(", "vqdmulhq_n_s32(", "vector_reduce", HELIUM),
     Change(R, "layer->output.shift > 0 ? layer->output.shift : 0", "0", "multiply", HELIUM),
