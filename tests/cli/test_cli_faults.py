@@ -91,11 +91,6 @@ def test_a_signal_ends_a_command_in_order(m3net, monkeypatch, number, status):
     assert signal.getsignal(number) == signal.SIG_DFL
 
 
-def test_a_status_of_its_own_is_kept(monkeypatch, m3net):
-    app_that(monkeypatch, raiser(SystemExit(7)))
-    assert m3net() == (7, "", "")
-
-
 @pytest.mark.parametrize("command", ["export", "firmware", "flash", "demo"])
 def test_a_command_holds_its_run_throughout(m3net, tmp_path, command):
     from m3net_tf.system.locks import LOCK_NAME, locked
