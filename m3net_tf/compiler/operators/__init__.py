@@ -110,7 +110,7 @@ WIDE = (
 )
 
 #: Operators that take or give computed bool or int32 items, beside those that only move items.
-UNSCALED = frozenset({"ARG_MAX", "ARG_MIN", "SELECT_V2", *comparison.COMPARISONS})
+UNSCALED = frozenset({"ARG_MAX", "ARG_MIN", "QUANTIZE", "SELECT_V2", *comparison.COMPARISONS})
 
 #: Operators whose kernels write side by side only.
 PACKED_WRITERS = frozenset(

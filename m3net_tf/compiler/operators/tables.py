@@ -51,7 +51,7 @@ def table_of(op: Operation) -> Table | None:
 
 def lookup(lowering: Lowering, op: Operation) -> None:
     """An operator that is a table."""
-    if "int16" in (op.input(0).dtype, op.output.dtype):
+    if max(op.input(0).item_bytes, op.output.item_bytes) > 1:
         functions.function(lowering, op)
         return
     table = op.options.get("table")
