@@ -317,8 +317,8 @@ def _measure(
             "stack_bytes": result.stack_used_bytes,
         }
         if engine in modelled:
-            if calls := modelled[engine].pop("calls", None):
-                cost["layers"] = layer_costs(kernels, calls)
+            if "calls" in modelled[engine]:
+                cost["layers"] = layer_costs(kernels, modelled[engine].pop("calls"))
             cost["modelled"] = modelled[engine]
         answers[engine] = _Answer(cost, result.outputs)
     return answers
