@@ -168,8 +168,8 @@ static void convolve_plain_pixel(const m3net_convolution* layer, const int16_t* 
   const m3net_plain_block* blocks = layer->plain_blocks;
   const m3net_channel* channel = layer->channels;
   for (int32_t left = layer->output.channels; left > 0; left -= 4) {
-    m3net_finish(layer, multiply_plain(patch, items, blocks, m3net_four_biases(channel)), channel,
-                 left, output);
+    m3net_finish_any(layer, multiply_plain(patch, items, blocks, m3net_four_biases(channel)),
+                     channel, left, output);
     blocks += items / 4;
     channel += 4;
     output += 4;
