@@ -234,6 +234,14 @@ M3NET_INLINE int8_t* fill_among(int32_t windows, int8_t* patch, int32_t value, i
   return (int8_t*)wide;
 }
 
+static int8_t* widen_of_two(int8_t* patch, const int8_t* items, int32_t count) {
+  return widen_among(2, patch, items, count);
+}
+
+static int8_t* fill_of_two(int8_t* patch, int32_t value, int32_t count) {
+  return fill_among(2, patch, value, count);
+}
+
 static int8_t* widen_of_three(int8_t* patch, const int8_t* items, int32_t count) {
   return widen_among(3, patch, items, count);
 }
@@ -264,12 +272,17 @@ static void choose_group(const m3net_convolution* layer, pixel_group* group) {
 }
 
 /// How the next window of a group is gathered.
-static inline m3net_gatherer choose_gatherer(const pixel_group* group, int32_t padding) {
+static inline m3net_gatherer choose_gatherer(const m3net_convolution* layer,
+                                             const pixel_group* group) {
+  const int32_t padding = layer->padding;
   if (group->size == 4) {
     return (m3net_gatherer){widen_of_four, fill_of_four, 1, padding};
   }
   if (group->size == 3) {
     return (m3net_gatherer){widen_of_three, fill_of_three, 1, padding};
+  }
+  if (group->size == 2 && layer->pixels > 2) {
+    return (m3net_gatherer){widen_of_two, fill_of_two, 1, padding};
   }
   if (group->gathered == 1) {
     return (m3net_gatherer){widen_beside, fill_beside, 1, padding};
@@ -310,8 +323,8 @@ M3NET_INLINE void convolve_window(const void* any_state, int32_t row, int32_t co
   if (group->gathered == 0) {
     choose_group(layer, group);
   }
-  const m3net_gatherer gatherer = choose_gatherer(group, layer->padding);
-  if (group->size > 2) {
+  const m3net_gatherer gatherer = choose_gatherer(layer, group);
+  if (layer->pixels > 2) {
     patch += 2 * group->gathered;
   }
 #else

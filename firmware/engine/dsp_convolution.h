@@ -126,14 +126,9 @@ static inline void finish_alike(m3net_four_sums sums, const m3net_channel* chann
   output[3] = (int8_t)m3net_saturate(m3net_requantize_narrow(sums.d, channel));
 }
 
-/// Assembly that adds the products of the next two items of two windows, whose bytes alternate in
-/// the patch at r11, with the weights of four channels at r12.
+/// Assembly that adds the products of the next two items of two windows with the weights of four
+/// channels at r12. The items are in r9 and r10.
 #define M3NET_MULTIPLY_TWO_PAIRS \
-  "ldr r7, [r12, #4]\n\t"        \
-  "ldr lr, [r12], #8\n\t"        \
-  "ldr r10, [r11], #4\n\t"       \
-  "sxtb16 r9, r10\n\t"           \
-  "sxtb16 r10, r10, ror #8\n\t"  \
   "smlad r1, r9, lr, r1\n\t"     \
   "smlad r5, r10, lr, r5\n\t"    \
   "sxtb16 lr, lr\n\t"            \
@@ -145,8 +140,22 @@ static inline void finish_alike(m3net_four_sums sums, const m3net_channel* chann
   "smlad r2, r9, r7, r2\n\t"     \
   "smlad r6, r10, r7, r6\n\t"
 
-/// As above with three windows of 16-bit numbers, whose pairs of items alternate, and two channels;
-/// the other two channels' weights are skipped.
+/// As above, with items from the patch at r11, where the bytes of both windows alternate.
+#define M3NET_MULTIPLY_TWO_OF_BYTES \
+  "ldr r7, [r12, #4]\n\t"           \
+  "ldr lr, [r12], #8\n\t"           \
+  "ldr r10, [r11], #4\n\t"          \
+  "sxtb16 r9, r10\n\t"              \
+  "sxtb16 r10, r10, ror #8\n\t" M3NET_MULTIPLY_TWO_PAIRS
+
+/// As above; pairs of 16-bit items of both windows alternate.
+#define M3NET_MULTIPLY_TWO_OF_PAIRS \
+  "ldr r10, [r11, #4]\n\t"          \
+  "ldr r9, [r11], #8\n\t"           \
+  "ldr r7, [r12, #4]\n\t"           \
+  "ldr lr, [r12], #8\n\t" M3NET_MULTIPLY_TWO_PAIRS
+
+/// As above with three windows and two channels; the other two channels' weights are skipped.
 #define M3NET_MULTIPLY_THREE_PAIRS \
   "ldr r7, [r11, #4]\n\t"          \
   "ldr r8, [r11, #8]\n\t"          \
@@ -211,14 +220,16 @@ static inline void finish_alike(m3net_four_sums sums, const m3net_channel* chann
                                                                    "bfi " a1 ", " ab1         \
                                                                    ", #8, #8\n\t"
 
-/// All output channels of two pixels, a multiple of four; the layer's `pixels` is above one.
+/// All output channels of two pixels, a multiple of four; the layer's `pixels` is above one. The
+/// items are bytes if the patch has no room for more.
 static void convolve_two(const m3net_convolution* layer, const int16_t* patch, int32_t items,
                          int8_t* const* outputs) {
+  const int32_t of_bytes = layer->pixels == 2;
   register const int16_t* from __asm__("r0") = patch;
-  register const int16_t* patch_end __asm__("r1") = patch + items;
-  // An iteration takes 16 items; the first one begins where fewer are left. An item has 30 bytes of
-  // code. Loop and outputs are below 1 KiB, the code that an STM32F4 keeps.
-  register int32_t skipped __asm__("r2") = (-items & 15) * 30;
+  register const int16_t* patch_end __asm__("r1") = patch + (of_bytes ? 1 : 2) * items;
+  // An iteration takes 16 items; the first one begins where fewer are left. An item has 30 or 28
+  // bytes of code. Loop and outputs are below 1 KiB, the code that an STM32F4 keeps.
+  register int32_t skipped __asm__("r2") = (-items & 15) * (of_bytes ? 30 : 28) + of_bytes;
   register const m3net_channel* channel __asm__("r3") = layer->channels;
   register int8_t* first __asm__("r4") = outputs[0];
   register int8_t* second __asm__("r5") = outputs[1];
@@ -227,6 +238,9 @@ static void convolve_two(const m3net_convolution* layer, const int16_t* patch, i
   // The stack keeps r0 to r6, and r7, which may be the frame pointer.
   __asm__ volatile(
       "adr lr, 2f\n\t"
+      "tst r2, #1\n\t"
+      "it ne\n\t"
+      "adrne lr, 3f\n\t"
       "add r2, r2, lr\n\t"
       "orr r2, r2, #1\n\t"
       "push {r0-r7}\n\t"
@@ -244,10 +258,17 @@ static void convolve_two(const m3net_convolution* layer, const int16_t* patch, i
       "mov r8, r3\n\t"
       "ldr pc, [sp, #8]\n\t"
       "2:\n\t"  //
-      M3NET_TWICE(M3NET_TWICE(M3NET_TWICE(M3NET_MULTIPLY_TWO_PAIRS)))
+      M3NET_TWICE(M3NET_TWICE(M3NET_TWICE(M3NET_MULTIPLY_TWO_OF_PAIRS)))
       "ldr lr, [sp, #4]\n\t"
       "cmp r11, lr\n\t"
       "bne 2b\n\t"
+      "b 4f\n\t"
+      "3:\n\t"  //
+      M3NET_TWICE(M3NET_TWICE(M3NET_TWICE(M3NET_MULTIPLY_TWO_OF_BYTES)))
+      "ldr lr, [sp, #4]\n\t"
+      "cmp r11, lr\n\t"
+      "bne 3b\n\t"
+      "4:\n\t"
       "ldr r11, [sp, #12]\n\t"  //
       M3NET_FINISH_TWO_PIXELS(0, "r0", "r1", "r4", "r5")
       M3NET_FINISH_TWO_PIXELS(32, "r2", "r3", "r6", "r8")

@@ -304,8 +304,8 @@ typedef struct {
 
 /// Convolution, also a fully connected layer (1 x 1 pixels, a window of one): input (batches, rows,
 /// columns, channels), output (batches, rows, columns, output channels). Groups are one call each.
-/// `patch` holds the items of `pixels` windows in 16 bits, or of two windows in 8 bits, each window
-/// rounded up to a multiple of four. A pixel is written when its window has been read: the output
+/// `patch` holds the items of `pixels` windows in 16 bits, or of two in 8 bits, each window rounded
+/// up to a multiple of four. A pixel is written when its window has been read: the output
 /// may overwrite what no later window reads.
 void m3net_convolve(const m3net_convolution* layer, const int8_t* input, int8_t* output,
                     int16_t* patch);
