@@ -108,15 +108,7 @@ def hear(elf: Path, machine: Machine, pcm: npt.NDArray[np.int16]) -> Heard:
 
 
 def due_windows(bundle: Bundle, columns: Int8) -> Int8:
-    """The windows on which live detection runs the network.
-
-    Args:
-        bundle: the export.
-        columns: as of :class:`Heard`.
-
-    Returns:
-        Shape (runs, bins, frames, 1).
-    """
+    """The windows on which live detection runs the network, shape (runs, bins, frames, 1)."""
     detector, frames = Detector(bundle.detector), bundle.manifest.frames
     levels = column_levels(bundle.frontend, bundle.detector, columns)
     ends = [end for end, level in enumerate(levels, 1) if detector.wants_inference_at(int(level))]
@@ -124,13 +116,7 @@ def due_windows(bundle: Bundle, columns: Int8) -> Int8:
 
 
 def expected_events(bundle: Bundle, columns: Int8, scores: Int8) -> list[Event]:
-    """The events of live detection.
-
-    Args:
-        bundle: the export.
-        columns: as of :class:`Heard`.
-        scores: of :func:`due_windows`.
-    """
+    """The events of live detection, from the scores of :func:`due_windows`."""
     detector, runs = Detector(bundle.detector), iter(scores)
     levels = column_levels(bundle.frontend, bundle.detector, columns)
     slots = bundle.manifest.enrolment_slots or 0
