@@ -142,9 +142,10 @@ def compared_hops(push: Push) -> int:
 
 def in_turn(clips: npt.NDArray[_Item], count: int) -> npt.NDArray[_Item]:
     """So many clips: one after the other, then again and again in other orders."""
-    rng, order = np.random.default_rng(0), [*range(len(clips))]
+    rng = np.random.default_rng(0)
+    order = list(range(len(clips)))
     while len(order) < count:
-        order += [*rng.permutation(len(clips))]
+        order += rng.permutation(len(clips)).tolist()
     return clips[order[:count]]
 
 
