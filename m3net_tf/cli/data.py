@@ -57,14 +57,13 @@ def data_fetch(
     url: Annotated[
         str | None, typer.Option(help="Mirror: an archive, or a folder of them ending in /.")
     ] = None,
-    keep_archives: Annotated[bool, typer.Option(help="Keep the archives.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Download, check and unpack a data set; resumes after a stop."""
     from m3net_tf.audio.datasets.fetch import fetch
 
     log = progress_beside(as_json)
-    folder = fetch(name, data_dir, url=url, keep_archives=keep_archives, log=log)
+    folder = fetch(name, data_dir, url=url, log=log)
     if as_json:
         say_json({"name": name, "folder": str(folder), "exists": folder.exists()})
     elif folder.exists():

@@ -3,7 +3,6 @@
 
 import csv
 import io
-import json
 import shutil
 import time
 from types import SimpleNamespace
@@ -14,7 +13,7 @@ from refusals import refuses
 
 from m3net_tf.system.artifacts import write_json
 from m3net_tf.system.errors import ConfigError, DataError, ModelError
-from m3net_tf.system.keras import keras, tf
+from m3net_tf.system.keras import tf
 from m3net_tf.training import Run, load_recipe, results, train, trainer
 from m3net_tf.training.evaluation import predict
 from m3net_tf.training.features import compute_features
@@ -49,19 +48,6 @@ def same(first, second) -> bool:
     assert history(first) == history(second)
     weights = [Run(folder).load_model().get_weights() for folder in (first, second)]
     return all(np.array_equal(a, b) for a, b in zip(*weights, strict=True))
-
-
-def test_a_run_leaves_its_files(tiny_run, tiny_recipe):
-    assert {path.name for path in tiny_run.iterdir()} >= {
-        "recipe.yaml",
-        "model.keras",
-        "metrics.json",
-        "history.csv",
-        "confusion_matrix.csv",
-    }
-    assert not (tiny_run / "state.npz").exists()  # it is no longer needed
-    assert not list(tiny_run.glob(".*"))
-    assert load_recipe(tiny_run / "recipe.yaml") == tiny_recipe()
 
 
 def test_metrics_say_what_made_them(tiny_run, tiny_recipe):
@@ -288,12 +274,6 @@ def test_a_damaged_model_file(tiny_run, tmp_path):
         assert "\n" not in str(caught.value)
 
 
-def test_metrics_are_plain_json(tiny_run):
-    text = (tiny_run / "metrics.json").read_text()
-    assert json.loads(text) == Run(tiny_run).metrics().values
-    assert "NaN" not in text
-
-
 def test_plateau_halves_the_rate_and_training_goes_without_extras(tiny_recipe, tmp_path):
     recipe = tiny_recipe(
         training={
@@ -313,11 +293,6 @@ def test_plateau_halves_the_rate_and_training_goes_without_extras(tiny_recipe, t
         loss = float(row["validation_loss"])
         factor, best = (factor, loss) if loss < best else (factor / 2, best)
     assert factor < 1
-
-
-def test_saved_networks_need_no_python_of_ours_but_the_layers(tiny_run):
-    model = keras.models.load_model(tiny_run / "model.keras", compile=False)
-    assert model.name == "m3net"
 
 
 @pytest.mark.slow

@@ -127,11 +127,6 @@ def test_group_on_both_sides():
         leaking.check_disjoint()
 
 
-def test_partial_copy_of_a_leaking_protocol_still_leaks():
-    assert dataclasses.replace(INFO, protocol="paper-random (folds 1, 2 of 10)").leaking
-    assert not INFO.leaking
-
-
 def test_empty_class_and_bad_lists(tmp_path):
     AudioDataset(INFO, CLIPS).check_classes()
     with refuses(DataError, "'b'"):
