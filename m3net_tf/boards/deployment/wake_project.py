@@ -32,12 +32,12 @@ def wake_recipe(sounds: WakeSounds) -> dict[str, Any]:
         },
         "model": {"name": "streaming_ds_cnn", "preset": "wake"},
         "augmentation": {
-            "copies": 3,
+            "copies": 2,
             "vocal_tract_probability": 0.6,
             "room_probability": 0.5,
             "room_s": [0.1, 0.8],
             "speed_probability": 0.7,
-            "speed": [0.85, 1.18],
+            "speed": [0.75, 1.25],
             "shift_s": 0.08,
             "gain_db": [-18, 6],
             "noise_probability": 0.8,
@@ -53,7 +53,8 @@ def wake_recipe(sounds: WakeSounds) -> dict[str, Any]:
             "epochs": 30,
             "batch_size": 64,
             "weight_average": 0.995,
-            "sampling": "balanced",
+            # Balanced classes would be words most of the time.
+            "sampling": "uniform" if sounds.words else "balanced",
             "keep": "last",
         },
     }
