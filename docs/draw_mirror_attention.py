@@ -56,7 +56,7 @@ def draw() -> None:
     # The interval of two or three pairs is wider than any difference: let it leave the picture.
     reach = 2 * max(abs(point) for _, rows in drawn for _, points, _ in rows for point in points)
     axes_of[-1].set_xlim(-reach, reach)
-    axes_of[-1].set_xlabel("accuracy to M3Net's of the same seed and draw, points; line: 95 %")
+    axes_of[-1].set_xlabel("accuracy minus M3Net's of the same seed and draw, points; line: 95 %")
     figure.savefig(PICTURE, dpi=120, metadata={"Software": None})
 
 

@@ -98,6 +98,7 @@ def make_manifest() -> Callable[..., Manifest]:
             "calibration": Calibration(("a/1.wav",), "cd" * 32),
             "dataset": DatasetFacts("synth", "generated-split", None),
             "detector": DetectorConfig.default(FrontendConfig(), 49, labels),
+            "engine": "tflm",
             "frontend": FrontendConfig(),
             "git_commit": "none",
             "labels": labels,

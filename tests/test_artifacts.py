@@ -45,13 +45,6 @@ def test_an_interrupt_leaves_nothing_either(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_json_is_the_same_for_the_same_value(tmp_path):
-    artifacts.write_json(tmp_path / "a.json", {"b": [1, 2.5], "a": "ü"})
-    artifacts.write_json(tmp_path / "b.json", {"a": "ü", "b": [1, 2.5]})
-    assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
-    assert artifacts.read_json(tmp_path / "a.json") == {"a": "ü", "b": [1, 2.5]}
-
-
 def test_json_has_no_nan(tmp_path):
     with refuses(ValueError, "JSON"):
         artifacts.write_json(tmp_path / "a.json", {"loss": float("nan")})
@@ -85,12 +78,6 @@ def test_provenance(monkeypatch):
 
     monkeypatch.setattr(artifacts.subprocess, "run", no_git)
     assert artifacts.provenance()["git_commit"] == ""
-
-
-def test_sha256():
-    # Origin: printf 'abc' | sha256sum
-    expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-    assert artifacts.sha256_of(b"abc") == expected
 
 
 def test_markdown_shows_names_as_they_are():

@@ -3,9 +3,6 @@
 
 from __future__ import annotations
 
-import configparser
-import fnmatch
-import json
 import re
 from pathlib import Path
 
@@ -70,52 +67,6 @@ def test_the_container_gets_its_tools_from_make_system(instructions):
     assert install.endswith("rm -rf /var/lib/apt/lists/*")
     assert arguments(instructions, "COPY") == ["Makefile ./", "--chown=m3net:m3net . ."]
     assert not arguments(instructions, "ADD")
-
-
-def test_the_container_starts_from_a_release_and_runs_as_a_user(instructions):
-    base, stage = arguments(instructions, "FROM")
-    assert re.fullmatch(r"debian:[a-z]+-slim AS tools", base) and stage == "tools"
-    assert arguments(instructions, "USER") == ["m3net"]
-    words = [word for word, _ in instructions]
-    assert words.index("USER") < max(i for i, word in enumerate(words) if word == "FROM")
-    json.loads(arguments(instructions, "CMD")[0])
-
-
-def test_the_development_container_uses_that_file(instructions):
-    path = ROOT / ".devcontainer/devcontainer.json"
-    values = json.loads(path.read_text())
-    build = values["build"]
-    assert (path.parent / build["dockerfile"]).resolve() == ROOT / "Dockerfile"
-    assert (path.parent / build["context"]).resolve() == ROOT
-    assert f"AS {build['target']}" in arguments(instructions, "FROM")[0]
-    assert [values["remoteUser"]] == arguments(instructions, "USER")
-    assert values["postCreateCommand"] == "make setup"
-
-
-def test_no_large_folder_goes_into_the_container():
-    ignored = (ROOT / ".dockerignore").read_text().split()
-    assert {".git", ".venv", "build", "dist", "runs"} <= {*ignored}
-
-
-def test_what_the_instructions_name_exists_and_gets_into_the_image(instructions):
-    makefile = (ROOT / "Makefile").read_text()
-    (read,) = re.findall(r"^\$\(VENV\)/\.ready: ([^|]*)\|", makefile, re.MULTILINE)
-    config = configparser.ConfigParser()
-    config.read(ROOT / "setup.cfg")
-    metadata = config["metadata"]
-    named = [*read.split(), "setup.py", "m3net_tf", metadata["license_files"].strip()]
-    named.append(metadata["long_description"].removeprefix("file: "))
-    named += re.search(r"for name in \((.*)\)", (ROOT / "setup.py").read_text())[1].split(", ")
-    copied = [text.split()[-2] for text in arguments(instructions, "COPY")]
-    ignored = (ROOT / ".dockerignore").read_text().split()
-    for name in (name.strip('"') for name in [*named, *copied]):
-        assert (ROOT / name).exists(), name
-        assert not [pattern for pattern in ignored if fnmatch.fnmatch(name, pattern)], name
-    commands = " && ".join(["", *arguments(instructions, "RUN")])
-    targets = re.findall(r"&& (?:\w+=\S+ )*make ([a-z-]+)", commands)
-    assert targets == ["system", "setup"] and {*targets} <= {
-        *re.findall(r"^([a-z-]+):", makefile, re.MULTILINE)
-    }
 
 
 def test_ci_has_each_version_of_python_and_builds_the_container():

@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import re
 import runpy
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -82,19 +80,6 @@ def test_options_keep_their_dashes_and_every_page_has_a_title_of_its_own(tmp_pat
     assert len(titles) == len(set(titles))
     endings = [title.partition(": ")[2] for title in titles]
     assert not [ending for ending in endings if ending and endings.count(ending) > 1]
-
-
-def test_the_changelog_is_the_last_that_a_search_finds():
-    settings = runpy.run_path(str(ROOT / "docs" / "site" / "conf.py"))
-    scorer = Path(settings["html_search_scorer"])
-    if shutil.which("node") is None:
-        pytest.skip("missing: node")
-    program = """
-    const [page, other] = ["CHANGELOG", "docs/engine"].map(
-      (name) => Scorer.score([name, "", "", null, 100, "", "title"]));
-    if (!(page < 0 && other === 100)) process.exit(1);
-    """
-    subprocess.run(["node", "-e", scorer.read_text() + program], check=True)
 
 
 def test_a_header_becomes_a_page(tmp_path):

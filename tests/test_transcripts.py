@@ -7,7 +7,6 @@ transcript must be printed with other figures.
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import re
 import runpy
@@ -75,13 +74,6 @@ def test_the_recipe_of_fine_tuning_has_the_front_end_of_the_network():
     assert recipe.model.name == trained.model.name and recipe.model.preset == trained.model.preset
 
 
-def test_another_board_needs_one_other_word():
-    (last,) = [line for line in commands_of(PAGES["own_folder"]) if "emulate" in line]
-    (first,) = commands_of(PAGES["another_board"])
-    pairs = zip(last.split(), first.split(), strict=True)
-    assert [pair for pair in pairs if pair[0] != pair[1]] == [("mps2_an386", "mps2_an500")]
-
-
 def test_a_transcript_is_written_again():
     page = "# A\n\n```text\n$ train x   # 9 s\nold\n$ pip install .\n```\n\n```sh\n$ no\n```\n"
     lines = "\n".join(
@@ -93,28 +85,6 @@ def test_a_transcript_is_written_again():
     assert "$ train x\nstart\nepoch 1/5\n…\nepoch 5/5\nend\n$ pip install .\n```\n" in new
     assert printed_lines(new) == ["start", "epoch 1/5", "epoch 5/5", "end"]
     assert new.endswith("\n\n```sh\n$ no\n```\n")
-
-
-def test_the_epochs_of_a_cross_validation_are_not_shown_as_those_of_the_run():
-    folds = [
-        line
-        for fold in (1, 2)
-        for line in ("features of", "epoch 1/2  b", "epoch 2/2  b", f"fold {fold}: 3 of 4")
-    ]
-    lines = ["start", "epoch 1/2  a", "epoch 2/2  a", *folds, "accuracy"]
-    new = transcribe("```text\n$ train x\n```\n", {"train x": "\n".join(lines)}.__getitem__)
-    assert printed_lines(new) == [
-        *("start", "epoch 1/2  a", "epoch 2/2  a"),
-        *("fold 1: 3 of 4", "fold 2: 3 of 4", "accuracy"),
-    ]
-
-
-def test_the_shell_keeps_its_folder_and_says_what_failed(tmp_path):
-    with contextlib.closing(TOOL["Shell"](tmp_path)) as shell:
-        assert shell.type("mkdir a && cd a") == ""
-        assert shell.type("ls -d $PWD/.") == "a/."
-        with pytest.raises(RuntimeError, match=r"cat absent\n.*No such file"):
-            shell.type("cat absent")
 
 
 def masked(line: str) -> str:
@@ -196,14 +166,6 @@ def test_own_sounds_are_trained_emulated_and_reported_and_run_on_another_board(c
     type_page("own_folder", shorten)
     type_page("another_board")
     assert (checkout / "runs" / "own" / "report.html").stat().st_size > 100_000
-
-
-def test_a_muted_microphone_is_silence_and_the_accuracy_has_its_interval():
-    page = PAGES["long_clips"]
-    assert answers(page) == ["_silence_", "sneezing"]
-    (line,) = re.findall(r"^cross-validation: accuracy .*", page, re.MULTILINE)
-    assert re.search(r"\(95 %: [\d.]+ to [\d.]+\) on all 160 clips", line)
-    assert "no group is in both training and test" in line
 
 
 @pytest.mark.long

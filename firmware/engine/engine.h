@@ -206,9 +206,9 @@ typedef struct {
 typedef struct {
   m3net_loop loop;
   m3net_factor positive, negative;
-  int16_t input_offset, output_offset;  ///< Added; of inputs, minus the zero point.
-  int16_t minimum, maximum;
-  int8_t input_bytes, output_bytes;  ///< Of an item, 1 or 2.
+  int32_t input_offset, output_offset;  ///< Added; of inputs, minus the zero point.
+  int32_t minimum, maximum;
+  int8_t input_bytes, output_bytes;  ///< Of an item: 1, 2 or 4.
   int8_t mirrored;                   ///< Products of negative numbers change their sign.
   int8_t absolute;                   ///< Negative inputs change their sign first.
 } m3net_rescaling;
@@ -385,6 +385,10 @@ void m3net_normalize(const m3net_normalization* layer, const int8_t* input, int8
 /// Softmax of contiguous (rows, depth) items. The output may be the input.
 void m3net_softmax(const m3net_softmax_layer* layer, const int8_t* input, int8_t* output);
 
+/// As m3net_softmax, with outputs of 16 bits, for a depth below 4096. The output must not be the
+/// input.
+void m3net_softmax_to_16(const m3net_softmax_layer* layer, const int8_t* input, int8_t* output);
+
 /// As m3net_convolve, for 16-bit inputs and outputs. `patch` holds a window's items, rounded up to
 /// an even number.
 void m3net_convolve_16(const m3net_convolution_16* layer, const int8_t* input, int8_t* output,
@@ -414,7 +418,7 @@ void m3net_maximum_16(const m3net_binary_16* layer, const int8_t* first, const i
 
 // Elementwise functions. The output may be the input if all steps are equal.
 
-/// Inputs and outputs of 8 or 16 bits.
+/// Inputs and outputs of 8, 16 or 32 bits.
 void m3net_rescale(const m3net_rescaling* layer, const int8_t* input, int8_t* output);
 
 /// Numbers that are not positive give the largest output.
@@ -430,7 +434,7 @@ void m3net_multiply_matrices_16(const m3net_matmul* layer, const int8_t* first,
 /// As m3net_reduce_mean.
 void m3net_reduce_mean_16(const m3net_reduction* layer, const int8_t* input, int8_t* output);
 
-/// As m3net_softmax; the output holds intermediate numbers, and must not be the input.
+/// As m3net_softmax; the output holds intermediate numbers.
 void m3net_softmax_16(const m3net_softmax_layer_16* layer, const int8_t* input, int8_t* output);
 
 /// Input (batches, steps, inputs), output (batches, steps, cells); items of a step lie side by

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Elementwise functions of one 16-bit input.
+// Elementwise functions of one input, where input or output is wider than 8 bits.
 #include "engine.h"
 #include "loops.h"
 #include "root.h"
@@ -11,6 +11,23 @@
 
 typedef int32_t (*item_function)(const void* layer, int32_t value);
 
+static inline int32_t load(const int8_t* place, int32_t bytes) {
+  int32_t value;
+  if (bytes != sizeof(value)) {
+    return m3net_load(place, bytes);
+  }
+  M3NET_MEMCPY(&value, place, sizeof(value));
+  return value;
+}
+
+static inline void store(int8_t* place, int32_t value, int32_t bytes) {
+  if (bytes != sizeof(value)) {
+    m3net_store(place, value, bytes);
+  } else {
+    M3NET_MEMCPY(place, &value, sizeof(value));
+  }
+}
+
 static inline void for_each_item(const m3net_loop* loop, const void* layer, const int8_t* input,
                                  int8_t* output, item_function compute, int32_t input_bytes,
                                  int32_t output_bytes) {
@@ -18,9 +35,9 @@ static inline void for_each_item(const m3net_loop* loop, const void* layer, cons
   m3net_places places = {0, 0, 0};
   for (int32_t i = 1; i <= rows; ++i) {
     for (int32_t x = 0; x < loop->size[3]; ++x) {
-      const int32_t value = m3net_load(input + places.first + x * loop->first[3], input_bytes);
+      const int32_t value = load(input + places.first + x * loop->first[3], input_bytes);
       int8_t* target = output + places.output + x * loop->output[3];
-      m3net_store(target, compute(layer, value), output_bytes);
+      store(target, compute(layer, value), output_bytes);
     }
     m3net_next_row(loop, i, &places);
   }
@@ -28,7 +45,7 @@ static inline void for_each_item(const m3net_loop* loop, const void* layer, cons
 
 static int32_t rescale(const void* any_layer, int32_t value) {
   const m3net_rescaling* layer = (const m3net_rescaling*)any_layer;
-  int32_t centred = value + layer->input_offset;
+  int32_t centred = m3net_sum(value, layer->input_offset);
   if (layer->absolute && centred < 0) {
     centred = -centred;
   }

@@ -69,44 +69,220 @@ M3NET_SEPARATE static void convolve_wide(const m3net_convolution* layer, const i
   convolve_channels(layer, items, count, output, 0);
 }
 
-/// Windows that begin in these first rows and columns of the image are contiguous.
+/// Two pixels of a layer with the short form, the whole range and a multiple of four channels. The
+/// kernel loads the first nine words at once.
+typedef struct {
+  int8_t* output;
+  const int8_t* items;  ///< The last 16 items of the window, or fewer.
+  int8_t* other_output;
+  const int8_t* other_items;
+  const m3net_channel* channel;
+  int32_t forward;  ///< Bytes from the weights before four channels' to the next channels' last.
+  int32_t rows;     ///< Of the window, if they do not lie side by side.
+  int8_t* end;      ///< Of the first pixel.
+  int32_t blocks;   ///< Of a row.
+  int32_t gap;      ///< Bytes between two rows.
+  int32_t other_gap;
+  const m3net_block* last;  ///< Of four channels.
+  int32_t count;            ///< Items of the last block.
+} two_pixels;
+
+/// Assembly that multiplies 16 items of each pixel, in q0 and q1, with the weights of a channel,
+/// and adds to sums if `a` is "a".
+#define M3NET_MULTIPLY_CHANNEL(a, weights, sum, other_sum) \
+  "vldrb.8 q2, [r5" weights                                \
+  "\n\t"                                                   \
+  "vmladav" a ".s8 " sum                                   \
+  ", q0, q2\n\t"                                           \
+  "vmladav" a ".s8 " other_sum ", q1, q2\n\t"
+
+#define M3NET_MULTIPLY_BLOCK(a)                    \
+  M3NET_MULTIPLY_CHANNEL(a, ", #48]", "r6", "lr")  \
+  M3NET_MULTIPLY_CHANNEL(a, ", #32]", "r4", "r12") \
+  M3NET_MULTIPLY_CHANNEL(a, ", #16]", "r2", "r10") \
+  M3NET_MULTIPLY_CHANNEL(a, "], #-64", "r0", "r8")
+
+/// Computes all output channels of two pixels, from the last block of a window to the first one.
+M3NET_SEPARATE static void convolve_two(two_pixels* pixels) {
+  register two_pixels* place __asm__("r11") = pixels;
+  // r7 may be the frame pointer. The shift moves an output to the highest byte, where it saturates.
+  __asm__ volatile(
+      "push {r7}\n\t"
+      "ldr r0, [r11, #48]\n\t"
+      "ldr r5, [r11, #44]\n\t"
+      "vctp.8 r0\n\t"
+      "ldm r11, {r0-r4, r6-r9}\n\t"
+      "1:\n\t"
+      "vpstt\n\t"
+      "vldrbt.8 q0, [r1], #-16\n\t"
+      "vldrbt.8 q1, [r3], #-16\n\t"
+      M3NET_MULTIPLY_BLOCK("")
+      "subs r9, r9, #1\n\t"
+      "beq 3f\n\t"
+      "2:\n\t"
+      "vldrb.8 q0, [r1], #-16\n\t"
+      "vldrb.8 q1, [r3], #-16\n\t"
+      M3NET_MULTIPLY_BLOCK("a")
+      "subs r9, r9, #1\n\t"
+      "bne 2b\n\t"
+      "3:\n\t"
+      "subs r7, r7, #1\n\t"
+      "beq 4f\n\t"
+      "ldr r9, [r11, #36]\n\t"
+      "sub r1, r1, r9\n\t"
+      "ldr r9, [r11, #40]\n\t"
+      "sub r3, r3, r9\n\t"
+      "ldr r9, [r11, #32]\n\t"
+      "b 2b\n\t"
+      "4:\n\t"
+      "vmov q0[2], q0[0], r0, r4\n\t"
+      "vmov q0[3], q0[1], r2, r6\n\t"
+      "vmov q1[2], q1[0], r8, r12\n\t"
+      "vmov q1[3], q1[1], r10, lr\n\t"
+      "ldm r11, {r0-r4, r6-r9}\n\t"
+      "vld40.32 {q4, q5, q6, q7}, [r4]\n\t"
+      "vld41.32 {q4, q5, q6, q7}, [r4]\n\t"
+      "vld42.32 {q4, q5, q6, q7}, [r4]\n\t"
+      "vld43.32 {q4, q5, q6, q7}, [r4]!\n\t"
+      "vadd.i32 q0, q0, q4\n\t"
+      "vadd.i32 q1, q1, q4\n\t"
+      "vmov.i32 q4, #24\n\t"
+      "vqrdmulh.s32 q0, q0, q5\n\t"
+      "vqrdmulh.s32 q1, q1, q5\n\t"
+      "vshr.s32 q7, q7, #16\n\t"
+      "vshr.s32 q2, q0, #31\n\t"
+      "vshr.s32 q3, q1, #31\n\t"
+      "vadd.i32 q0, q0, q2\n\t"
+      "vadd.i32 q1, q1, q3\n\t"
+      "vsub.i32 q7, q4, q7\n\t"
+      "vadd.i32 q0, q0, q6\n\t"
+      "vadd.i32 q1, q1, q6\n\t"
+      "vqshl.s32 q0, q0, q7\n\t"
+      "vqshl.s32 q1, q1, q7\n\t"
+      "vshr.s32 q0, q0, #24\n\t"
+      "vshr.s32 q1, q1, #24\n\t"
+      "add r5, r5, r6\n\t"
+      "vstrb.32 q0, [r0], #4\n\t"
+      "vstrb.32 q1, [r2], #4\n\t"
+      "stm r11, {r0-r4}\n\t"
+      "cmp r0, r8\n\t"
+      "bne 1b\n\t"
+      "pop {r7}\n\t"
+      : "+&r"(place)
+      :
+      : "r0", "r1", "r2", "r3", "r4", "r5", "r6", "r8", "r9", "r10", "r12", "lr", "q0", "q1", "q2",
+        "q3", "q4", "q5", "q6", "q7", "cc", "memory");
+}
+
+/// Windows that begin in these first rows and columns of the image are read where they are.
 typedef struct {
   int32_t rows, columns;
-} packed_windows;
+} windows_in_place;
 
-static packed_windows find_packed(const m3net_convolution* layer) {
+/// Their rows may lie apart if the kernel steps over the gaps.
+static windows_in_place find_in_place(const m3net_convolution* layer, int32_t apart) {
   const m3net_window* window = &layer->window;
   const m3net_image* image = &layer->input;
-  const int32_t row_items = window->columns * image->channels;
-  packed_windows windows = {0, 0};
+  const int32_t gap = image->row_step * window->row_dilation - window->columns * image->channels;
+  windows_in_place windows = {0, 0};
   if ((window->columns == 1 || image->column_step * window->column_dilation == image->channels) &&
-      (window->rows == 1 || image->row_step * window->row_dilation == row_items)) {
+      (window->rows == 1 || gap == 0 || (apart && gap > 0))) {
     windows.rows = image->rows - (window->rows - 1) * window->row_dilation;
     windows.columns = image->columns - (window->columns - 1) * window->column_dilation;
   }
   return windows;
 }
 
+/// Pixels that are computed in pairs.
+typedef struct {
+  windows_in_place in_place;
+  int32_t left;         ///< Pixels that no pair has yet.
+  int32_t row, column;  ///< Of the pixel that waits for another one.
+  int8_t* output;       ///< As `row`; null if no pixel waits.
+  two_pixels pixels;
+} pixel_pairs;
+
 typedef struct {
   const m3net_convolution* layer;
   const int8_t* input;
   int8_t* patch;
-  packed_windows packed;
+  windows_in_place in_place;
   int32_t count;  ///< Items of a window.
+  pixel_pairs* pairs;
 } convolution_state;
 
-/// Computes a pixel from its window, or from a patch into which the window is gathered.
+static const int8_t* gather(const convolution_state* state, int32_t row, int32_t column,
+                            int8_t* patch) {
+  const m3net_convolution* layer = state->layer;
+  const m3net_gatherer gatherer = {m3net_copy_bytes, m3net_fill_bytes, 1, layer->padding};
+  m3net_gather(&layer->input, &layer->window, state->input, row, column, gatherer, patch);
+  return patch;
+}
+
+/// Finds the items of a window for convolve_two: where they are, or in a patch if outputs of the
+/// pair, between two places, overlap them. Returns the last block.
+static const int8_t* find_items(const convolution_state* state, int32_t row, int32_t column,
+                                const int8_t* low, const int8_t* high, int8_t* patch,
+                                int32_t* gap) {
+  const m3net_image* image = &state->layer->input;
+  const pixel_pairs* pairs = state->pairs;
+  const int32_t rows = pairs->pixels.rows, bytes = pairs->pixels.blocks * M3NET_VECTOR_BYTES;
+  const int32_t row_step = image->row_step * state->layer->window.row_dilation;
+  const int8_t* items = state->input + row * image->row_step + column * image->column_step;
+  int32_t step = rows > 1 ? row_step : bytes;
+  if (row < 0 || row >= pairs->in_place.rows || column < 0 || column >= pairs->in_place.columns ||
+      ((uintptr_t)low < (uintptr_t)(items + rows * step) && (uintptr_t)items < (uintptr_t)high)) {
+    items = gather(state, row, column, patch);
+    step = bytes;
+  }
+  *gap = step - bytes;
+  return items + (rows - 1) * step + bytes - M3NET_VECTOR_BYTES;
+}
+
+/// Computes the pixel that waits, and another one.
+static void convolve_pair(const convolution_state* state, int32_t row, int32_t column,
+                          int8_t* output) {
+  pixel_pairs* pairs = state->pairs;
+  two_pixels* pixels = &pairs->pixels;
+  const m3net_convolution* layer = state->layer;
+  const int32_t channels = layer->output.channels;
+  int8_t* first = pairs->output;
+  const int8_t* low = first < output ? first : output;
+  const int8_t* high = (first < output ? output : first) + channels;
+  pixels->items =
+      find_items(state, pairs->row, pairs->column, low, high, state->patch, &pixels->gap);
+  pixels->other_items = find_items(state, row, column, low, high,
+                                   state->patch + ((state->count + 3) & ~3), &pixels->other_gap);
+  pixels->output = first;
+  pixels->other_output = output;
+  pixels->channel = layer->channels;
+  pixels->end = first + channels;
+  pairs->output = 0;
+  convolve_two(pixels);
+}
+
+/// Computes a pixel from its window, or leaves it to the next one.
 static inline void convolve_window(const void* any_state, int32_t row, int32_t column,
                                    int8_t* output) {
   const convolution_state* state = (const convolution_state*)any_state;
   const m3net_convolution* layer = state->layer;
   const m3net_image* image = &layer->input;
+  pixel_pairs* pairs = state->pairs;
+  if (pairs->output) {
+    convolve_pair(state, row, column, output);
+    return;
+  }
+  if (pairs->left > 1) {
+    pairs->left -= 2;
+    pairs->row = row;
+    pairs->column = column;
+    pairs->output = output;
+    return;
+  }
   const int8_t* items = state->input + row * image->row_step + column * image->column_step;
-  if (row < 0 || row >= state->packed.rows || column < 0 || column >= state->packed.columns ||
+  if (row < 0 || row >= state->in_place.rows || column < 0 || column >= state->in_place.columns ||
       overlaps(items, state->count, output, layer->output.channels)) {
-    const m3net_gatherer gatherer = {m3net_copy_bytes, m3net_fill_bytes, 1, layer->padding};
-    m3net_gather(image, &layer->window, state->input, row, column, gatherer, state->patch);
-    items = state->patch;
+    items = gather(state, row, column, state->patch);
   }
   if (layer->narrow) {
     convolve_narrow(layer, items, state->count, output);
@@ -115,13 +291,36 @@ static inline void convolve_window(const void* any_state, int32_t row, int32_t c
   }
 }
 
+/// What all pairs of a layer share; without pairs if the layer has not the form for them.
+static pixel_pairs prepare_pairs(const m3net_convolution* layer, int32_t count) {
+  const m3net_window* window = &layer->window;
+  const int32_t items = window->columns * layer->input.channels;
+  const int32_t apart = window->rows > 1 && items % M3NET_VECTOR_BYTES == 0;
+  const int32_t parts = apart ? window->rows : 1;
+  const int32_t blocks = (count / parts + M3NET_VECTOR_BYTES - 1) / M3NET_VECTOR_BYTES;
+  const int32_t all = parts * blocks;
+  const int32_t fits = layer->narrow && layer->full && layer->output.channels % 4 == 0;
+  const pixel_pairs pairs = {
+      .in_place = find_in_place(layer, apart),
+      .left = fits ? layer->output.rows * layer->output.columns : 0,
+      .pixels = {.forward = 2 * all * (int32_t)sizeof(m3net_block),
+                 .rows = parts,
+                 .blocks = blocks,
+                 .last = layer->blocks + all - 1,
+                 .count = count - (all - 1) * M3NET_VECTOR_BYTES},
+  };
+  return pairs;
+}
+
 void m3net_convolve(const m3net_convolution* layer, const int8_t* input, int8_t* output,
                     int16_t* patch) {
   const m3net_window* window = &layer->window;
+  const int32_t count = window->rows * window->columns * layer->input.channels;
   for (int32_t batch = 0; batch < layer->batches; ++batch) {
-    const convolution_state state = {layer, input + batch * layer->input.batch_step, (int8_t*)patch,
-                                     find_packed(layer),
-                                     window->rows * window->columns * layer->input.channels};
+    pixel_pairs pairs = prepare_pairs(layer, count);
+    const convolution_state state = {layer,          input + batch * layer->input.batch_step,
+                                     (int8_t*)patch, find_in_place(layer, 0),
+                                     count,          &pairs};
     m3net_for_each_pixel(&layer->output, window, output + batch * layer->output.batch_step,
                          convolve_window, &state);
   }

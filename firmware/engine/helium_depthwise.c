@@ -141,6 +141,209 @@ M3NET_SEPARATE static void convolve_large(const m3net_convolution* layer,
   }
 }
 
+/// Channels whose columns are copied at once.
+#define CHANNELS_AT_ONCE 16
+#define COLUMN_BYTES (4 * CHANNELS_AT_ONCE)
+/// Columns that are copied at once. The vector of the last window holds one more than it reads.
+#define COLUMNS_AT_ONCE 9
+/// Weights of a channel, the last of which is zero.
+#define WINDOW_TAPS 10
+
+/// A direction in the image.
+typedef struct {
+  int32_t inputs, outputs;  ///< Pixels.
+  int32_t step, output_step;
+  int32_t before;  ///< Pixels by which the first window begins before the image.
+} direction;
+
+/// How the words of four columns become a vector of a channel.
+typedef struct {
+  uint8_t weights[16];  ///< Places among the weights of four channels.
+  int32_t columns[4];   ///< Where the columns begin.
+} column_order;
+
+/// A line of outputs, each of which reads three columns of three items. Lines and columns may also
+/// be columns and rows of the image.
+typedef struct {
+  const m3net_convolution* layer;
+  direction along;
+  const column_order* order;
+  const int8_t* outside;   ///< A pixel of zero points.
+  const int8_t* items[3];  ///< Of the first column inside the image.
+  int32_t steps[3];        ///< To the next column; 0 outside the image.
+} window_line;
+
+/// Copies columns of up to 16 channels: a word for each channel, three items and any fourth byte.
+static inline int8_t* copy_columns(const window_line* line, int32_t column, int32_t count,
+                                   int32_t channel, int32_t channels, int8_t* words) {
+  const int8_t* a = line->items[0] + column * line->steps[0] + channel;
+  const int8_t* b = line->items[1] + column * line->steps[1] + channel;
+  const int8_t* c = line->items[2] + column * line->steps[2] + channel;
+  __asm__ volatile(
+      "vctp.8 %[channels]\n\t"
+      "wls lr, %[count], 2f\n\t"
+      "1:\n\t"
+      "vpsttt\n\t"
+      "vldrbt.8 q0, [%[a]]\n\t"
+      "vldrbt.8 q1, [%[b]]\n\t"
+      "vldrbt.8 q2, [%[c]]\n\t"
+      "vst40.8 {q0, q1, q2, q3}, [%[words]]\n\t"
+      "vst41.8 {q0, q1, q2, q3}, [%[words]]\n\t"
+      "vst42.8 {q0, q1, q2, q3}, [%[words]]\n\t"
+      "vst43.8 {q0, q1, q2, q3}, [%[words]]!\n\t"
+      "add %[a], %[a], %[a_step]\n\t"
+      "add %[b], %[b], %[b_step]\n\t"
+      "add %[c], %[c], %[c_step]\n\t"
+      "le lr, 1b\n\t"
+      "2:\n\t"
+      : [a] "+&r"(a), [b] "+&r"(b), [c] "+&r"(c), [words] "+&r"(words)
+      : [channels] "r"(channels), [count] "r"(count), [a_step] "r"(line->steps[0]),
+        [b_step] "r"(line->steps[1]), [c_step] "r"(line->steps[2])
+      : "q0", "q1", "q2", "q3", "lr", "cc", "memory");
+  return words;
+}
+
+/// Writes a column of zero points.
+static inline int8_t* copy_outside(const window_line* line, int8_t* words) {
+  return m3net_fill_bytes(words, line->layer->padding, COLUMN_BYTES);
+}
+
+/// Copies the columns that some outputs read.
+static inline void copy_windows(const window_line* line, int32_t column, int32_t count,
+                                int32_t channel, int8_t* words) {
+  const int32_t channels = line->layer->output.channels - channel;
+  if (column < 0) {
+    words = copy_outside(line, words);
+    ++column;
+    --count;
+  }
+  const int32_t inside = line->along.inputs - column;
+  words = copy_columns(line, column, count <= inside ? count : inside, channel, channels, words);
+  if (count > inside) {
+    copy_outside(line, words);
+  }
+}
+
+/// Computes four channels of some outputs from the words of the columns that they read.
+static inline void convolve_columns(const window_line* line, const int8_t* words,
+                                    const m3net_tap* taps, const m3net_channel* channels,
+                                    int32_t count, int8_t* output) {
+  int32_t constants[12];  // biases, offsets and shifts of the channels
+  // The registers of what is needed before the loop become sums. The shift moves an output of the
+  // whole range to the highest byte, where it saturates.
+  const m3net_channel* a = channels;
+  const column_order* b = line->order;
+  const int8_t* c = words;
+  int32_t d = count;
+  __asm__ volatile(
+      "vld40.32 {q1, q2, q3, q4}, [%[a]]\n\t"
+      "vld41.32 {q1, q2, q3, q4}, [%[a]]\n\t"
+      "vld42.32 {q1, q2, q3, q4}, [%[a]]\n\t"
+      "vld43.32 {q1, q2, q3, q4}, [%[a]]\n\t"
+      "vmov.i32 q5, #24\n\t"
+      "vshr.s32 q4, q4, #16\n\t"
+      "vsub.i32 q4, q5, q4\n\t"
+      "vstrw.32 q1, [%[constants]]\n\t"
+      "vstrw.32 q3, [%[constants], #16]\n\t"
+      "vstrw.32 q4, [%[constants], #32]\n\t"
+      "vldrb.8 q3, [%[b]]\n\t"
+      "vldrb.8 q4, [%[taps], q3]\n\t"
+      "add %[taps], %[taps], #1\n\t"
+      "vldrb.8 q5, [%[taps], q3]\n\t"
+      "add %[taps], %[taps], #1\n\t"
+      "vldrb.8 q6, [%[taps], q3]\n\t"
+      "add %[taps], %[taps], #1\n\t"
+      "vldrb.8 q7, [%[taps], q3]\n\t"
+      "vldrw.32 q3, [%[b], #16]\n\t"
+      "vadd.i32 q3, q3, %[c]\n\t"
+      "dls lr, %[d]\n\t"
+      "1:\n\t"
+      "vldrw.32 q0, [q3]\n\t"
+      "vmladav.s8 %[a], q0, q4\n\t"
+      "vldrw.32 q1, [q3, #4]\n\t"
+      "vmladav.s8 %[b], q1, q5\n\t"
+      "vldrw.32 q0, [q3, #8]\n\t"
+      "vmladav.s8 %[c], q0, q6\n\t"
+      "vldrw.32 q1, [q3, #12]\n\t"
+      "vmladav.s8 %[d], q1, q7\n\t"
+      "vadd.i32 q3, q3, %[step]\n\t"
+      "vldrw.32 q1, [%[constants]]\n\t"
+      "vmov q0[2], q0[0], %[a], %[c]\n\t"
+      "vmov q0[3], q0[1], %[b], %[d]\n\t"
+      "vadd.i32 q0, q0, q1\n\t"
+      "vqrdmulh.s32 q0, q0, q2\n\t"
+      "vshr.s32 q1, q0, #31\n\t"
+      "vadd.i32 q0, q0, q1\n\t"
+      "vldrw.32 q1, [%[constants], #16]\n\t"
+      "vadd.i32 q0, q0, q1\n\t"
+      "vldrw.32 q1, [%[constants], #32]\n\t"
+      "vqshl.s32 q0, q0, q1\n\t"
+      "vshr.s32 q0, q0, #24\n\t"
+      "vstrb.32 q0, [%[output]]\n\t"
+      "add %[output], %[output], %[output_step]\n\t"
+      "le lr, 1b\n\t"
+      : [taps] "+&r"(taps), [output] "+&r"(output), [a] "+&Te"(a), [b] "+&Te"(b), [c] "+&Te"(c),
+        [d] "+&Te"(d)
+      : [constants] "r"(constants), [step] "r"(line->layer->window.row_stride * COLUMN_BYTES),
+        [output_step] "r"(line->along.output_step)
+      : "q0", "q1", "q2", "q3", "q4", "q5", "q6", "q7", "lr", "cc", "memory");
+}
+
+/// Computes a line, up to 16 channels of some outputs at a time.
+M3NET_SEPARATE static void convolve_line(const window_line* line, int8_t* output) {
+  const m3net_convolution* layer = line->layer;
+  const int32_t stride = layer->window.row_stride;
+  const int32_t channels = layer->output.channels, outputs = line->along.outputs;
+  const int32_t most = (COLUMNS_AT_ONCE - 4) / stride + 1;
+  int32_t columns[(COLUMNS_AT_ONCE * COLUMN_BYTES) / 4];
+  int8_t* words = (int8_t*)columns;
+  for (int32_t channel = 0; channel < channels; channel += CHANNELS_AT_ONCE) {
+    const int32_t left = channels - channel;
+    const int32_t end = channel + (left < CHANNELS_AT_ONCE ? left : CHANNELS_AT_ONCE);
+    for (int32_t first = 0; first < outputs; first += most) {
+      const int32_t count = outputs - first < most ? outputs - first : most;
+      copy_windows(line, first * stride - line->along.before, (count - 1) * stride + 3, channel,
+                   words);
+      int8_t* pixel = output + first * line->along.output_step;
+      for (int32_t c = channel; c < end; c += 4) {
+        convolve_columns(line, words + 4 * (c - channel), layer->taps + WINDOW_TAPS * c,
+                         layer->channels + c, count, pixel + c);
+      }
+    }
+  }
+}
+
+/// Computes an image line by line. Where the compiler allows this, an output overwrites no item
+/// that another channel or a later line reads.
+static void convolve_lines(const m3net_convolution* layer, const int8_t* input, int8_t* output,
+                           const int8_t* outside) {
+  // The tenth weight is zero.
+  static const column_order orders[2] = {
+      {{0, 12, 24, 36, 4, 16, 28, 36, 8, 20, 32, 36, 36, 36, 36, 36},
+       {0, COLUMN_BYTES, 2 * COLUMN_BYTES, 3 * COLUMN_BYTES}},
+      {{0, 4, 8, 36, 12, 16, 20, 36, 24, 28, 32, 36, 36, 36, 36, 36},
+       {0, COLUMN_BYTES, 2 * COLUMN_BYTES, 3 * COLUMN_BYTES}},
+  };
+  const m3net_image *from = &layer->input, *to = &layer->output;
+  const m3net_window* window = &layer->window;
+  const direction rows = {from->rows, to->rows, from->row_step, to->row_step, window->top};
+  const direction columns = {from->columns, to->columns, from->column_step, to->column_step,
+                             window->left};
+  const int32_t by_rows = layer->lines == M3NET_ALONG_ROWS;
+  const direction across = by_rows ? columns : rows;
+  window_line line = {.layer = layer, .along = by_rows ? rows : columns, .outside = outside};
+  line.order = orders + by_rows;
+  for (int32_t index = 0; index < across.outputs; ++index) {
+    for (int32_t i = 0; i < 3; ++i) {
+      const int32_t place = index * window->row_stride - across.before + i;
+      const int32_t inside = place >= 0 && place < across.inputs;
+      line.items[i] = inside ? input + place * across.step : outside;
+      line.steps[i] = inside ? line.along.step : 0;
+    }
+    convolve_line(&line, output + index * across.output_step);
+  }
+}
+
 /// Computes a pixel. Inside the image it advances the places of the pixel before.
 static inline void convolve_window(const void* any_parts, int32_t row, int32_t column,
                                    int8_t* output) {
@@ -171,6 +374,10 @@ void m3net_convolve_depthwise(const m3net_convolution* layer, const int8_t* inpu
   M3NET_MEMSET(outside, layer->padding, (uint32_t)((image->channels + 3) & ~3));
   for (int32_t batch = 0; batch < layer->batches; ++batch) {
     const int8_t* source = input + batch * image->batch_step;
+    if (layer->lines) {
+      convolve_lines(layer, source, output + batch * layer->output.batch_step, outside);
+      continue;
+    }
     const uint32_t steps = (uint32_t)image->row_step | (uint32_t)image->column_step;
     const window_places parts = {
         .layer = layer,

@@ -24,7 +24,6 @@ DatasetName = Annotated[str, typer.Argument(help="Data set, one of m3net data li
 Protocol = Annotated[str | None, typer.Option(help="Protocol; default: the data set's own.")]
 Fold = Annotated[int | None, typer.Option(help="Test fold.")]
 Seed = Annotated[int, typer.Option(help="Seed of random splits.")]
-SkipBroken = Annotated[bool, typer.Option(help="Leave out files that cannot be decoded.")]
 
 
 @data_app.command("list")
@@ -57,14 +56,13 @@ def data_fetch(
     url: Annotated[
         str | None, typer.Option(help="Mirror: an archive, or a folder of them ending in /.")
     ] = None,
-    keep_archives: Annotated[bool, typer.Option(help="Keep the archives.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Download, check and unpack a data set; resumes after a stop."""
     from m3net_tf.audio.datasets.fetch import fetch
 
     log = progress_beside(as_json)
-    folder = fetch(name, data_dir, url=url, keep_archives=keep_archives, log=log)
+    folder = fetch(name, data_dir, url=url, log=log)
     if as_json:
         say_json({"name": name, "folder": str(folder), "exists": folder.exists()})
     elif folder.exists():
@@ -150,7 +148,6 @@ def data_check(
     decode: Annotated[bool, typer.Option(help="Decode every file, not only its header.")] = False,
     seed: Seed = 0,
     option: DataOptions = None,
-    skip_broken: SkipBroken = False,
     suggest: Annotated[
         bool, typer.Option("--suggest", help="Guess group_pattern from the names of a folder.")
     ] = False,
@@ -167,7 +164,6 @@ def data_check(
         decode=decode,
         seed=seed,
         log=progress_beside(as_json),
-        skip_broken=skip_broken,
         **options,
     )
     suggested = tables.suggestions(name, data_dir, seed=seed, **options) if suggest else (None, [])
@@ -194,7 +190,6 @@ def data_stats(
     fold: Fold = None,
     seed: Seed = 0,
     option: DataOptions = None,
-    skip_broken: SkipBroken = False,
     as_json: AsJson = False,
 ) -> None:
     """Count the clips of each class and split; show lengths, rates, channels and formats."""
@@ -207,7 +202,6 @@ def data_stats(
         protocol=protocol,
         fold=fold,
         seed=seed,
-        skip_broken=skip_broken,
         **options,
     )
     if as_json:

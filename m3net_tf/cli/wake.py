@@ -15,6 +15,7 @@ from m3net_tf.cli.options import DEFAULT_BOARD, AsJson, Board
 from m3net_tf.cli.output import progress_beside, say, say_json, say_next
 from m3net_tf.system.checkout import require_sources
 from m3net_tf.system.errors import ConfigError
+from m3net_tf.system.extras import require_modules
 
 if TYPE_CHECKING:
     from m3net_tf.boards.deployment.chain import ChainSummary
@@ -79,6 +80,7 @@ def wake(
     A second call continues after the last finished step. recipe.yaml may be changed in between.
     """
     require_sources("firmware")
+    require_modules("m3net wake", "train", "tensorflow", "librosa")  # before the voices speak
     from m3net_tf.boards.deployment.real_time import measured_pace, pace_lines
     from m3net_tf.evaluation.scenes import SceneSettings
     from m3net_tf.system.artifacts import write_json

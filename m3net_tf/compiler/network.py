@@ -218,6 +218,13 @@ def _require_kinds(graph: Graph, kinds: Container[str]) -> None:
 
 
 def _require_supported(graph: Graph) -> None:
+    for op in graph.operations:
+        types = {tensor.dtype for tensor in [*op.inputs, *op.outputs] if tensor is not None}
+        if "uint8" in types and op.kind not in VIEWS | {"QUANTIZE"}:
+            raise op.error(
+                "computes with uint8, for which TensorFlow Lite Micro has no kernels: convert the "
+                "float network again, with representative data and TFLITE_BUILTINS_INT8"
+            )
     _require_kinds(graph, OPERATORS)
     if not graph.inputs or not graph.outputs:
         raise ModelError("the network has no input or no output")
@@ -247,9 +254,6 @@ def lower(lowering: Lowering, op: Operation) -> None:
         ModelError: it is not supported.
     """
     _require_symmetry(op)
-    types = {tensor.dtype for tensor in [*op.inputs, *op.outputs] if tensor is not None}
-    if "uint8" in types and op.kind not in VIEWS | {"TABLE"}:
-        raise op.error("computes with uint8, which is not supported: convert the network to int8")
     if op.output.dtype == "int16" and op.kind not in WIDE:
         raise op.error("is not supported for int16 tensors")
     # A TRANSPOSE_CONV has its shape from its output, whether or not the file computes it again.
@@ -276,6 +280,8 @@ def _fitting(op: Operation) -> Iterator[None]:
 
 
 def _require_symmetry(op: Operation) -> None:
+    if op.kind == "QUANTIZE" or (op.kind, op.input(0).dtype) == ("SOFTMAX", "int8"):
+        return  # the former takes any zero point, softmax.py checks the latter's
     for tensor in [*op.inputs, *op.outputs]:
         if tensor is not None and tensor.dtype == "int16" and any(tensor.zero_points):
             raise op.error(f"has the int16 tensor {tensor.name!r} with a zero point other than 0")

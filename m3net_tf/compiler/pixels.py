@@ -136,7 +136,9 @@ def line_direction(layer: Convolution, axis: int | None) -> int:
     window, source, target = layer.window, layer.input, layer.output
     if not (layer.narrow and layer.full) or target.channels % GROUP:
         return 0
-    if (window.rows, window.columns) != (3, 3) or window.row_stride != window.column_stride > 2:
+    if (window.rows, window.columns) != (3, 3):
+        return 0
+    if window.row_stride != window.column_stride or window.row_stride > 2:
         return 0
     if (window.row_dilation, window.column_dilation) != (1, 1):
         return 0

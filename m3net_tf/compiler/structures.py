@@ -483,10 +483,10 @@ class Rescaling(Structure):
     loop: Loop
     positive: Factor
     negative: Factor
-    input_offset: Int16
-    output_offset: Int16
-    minimum: Int16
-    maximum: Int16
+    input_offset: Int32
+    output_offset: Int32
+    minimum: Int32
+    maximum: Int32
     input_bytes: Int8
     output_bytes: Int8
     mirrored: Bool8

@@ -125,13 +125,7 @@ def find_gate_level(recording: Recording, config: DetectorConfig) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class Option:
-    """Settings of one class with what they cost on the recording.
-
-    Attributes:
-        false_accepts: number of false accepts of the class.
-        missed: number of its missed events.
-        settings: the settings.
-    """
+    """Settings of one class with what they cost on the recording."""
 
     false_accepts: int
     missed: int

@@ -121,10 +121,6 @@ class Bundle:
         """Scores of int8 features by the compiled engine on the host."""
         return self.network.run(run_compiled, features)
 
-    def describe(self) -> None:
-        """Write the manifest's facts into the metadata of ``model.tflite``."""
-        write_tflite(self.network, self.manifest, self.folder)
-
     @property
     def labels(self) -> tuple[str, ...]:
         """Class names in the order of the outputs."""
@@ -155,7 +151,7 @@ class Bundle:
             return
         self.manifest = dataclasses.replace(self.manifest, detector=config)
         write_c_header(config, self.folder)
-        self.describe()
+        write_tflite(self.network, self.manifest, self.folder)
         write_json(self.folder / "manifest.json", self.manifest.to_dict())
         if config.run_columns != before.run_columns:
             self.set_engine(self.manifest.engine, log)
@@ -239,11 +235,6 @@ def pcm_and_features(
     dataset: AudioDataset, clips: tuple[Clip, ...], config: FrontendConfig
 ) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.int8]]:
     """Clips as samples, and the features that a device should compute from them.
-
-    Args:
-        dataset: where the clips come from.
-        clips: which ones.
-        config: front-end settings.
 
     Returns:
         int16 samples, shape (clips, samples), and the reference's int8 features of exactly these

@@ -10,7 +10,7 @@ from typing import Any
 
 from m3net_tf import __version__
 from m3net_tf.audio.frontend import FrontendConfig
-from m3net_tf.compiler.engines import TFLM, Engine
+from m3net_tf.compiler.engines import Engine
 from m3net_tf.runtime.detector_config import DetectorConfig, slot_labels
 from m3net_tf.runtime.warp import WarpConfig
 from m3net_tf.system.artifacts import read_json
@@ -25,12 +25,7 @@ OLDEST_FORMAT = 2
 
 @dataclasses.dataclass(frozen=True)
 class Arena:
-    """The tensor arena of an export.
-
-    Attributes:
-        bytes: its size.
-        source: who measured it.
-    """
+    """The tensor arena of an export."""
 
     bytes: int
     source: str
@@ -59,12 +54,7 @@ class NetworkFacts:
 
 @dataclasses.dataclass(frozen=True)
 class ImportanceFacts:
-    """DiffRes's network that scores frames.
-
-    Attributes:
-        sha256: hash of the ``.tflite``.
-        bytes: size of the ``.tflite``.
-    """
+    """DiffRes's network that scores frames."""
 
     sha256: str
     bytes: int
@@ -169,7 +159,7 @@ class Manifest:
     code: GeneratedCode | None = None
     push_columns: int | None = None
     importance: ImportanceFacts | None = None
-    engine: Engine = TFLM  # of exports that do not say: then there was no choice
+    engine: Engine
     format: int = FORMAT
     frontend: FrontendConfig
     detector: DetectorConfig
@@ -200,8 +190,6 @@ class Manifest:
             ConfigError, ModelError: a key is unknown, missing or of the wrong kind; the message
                 names it.
         """
-        if isinstance(values, Mapping):  # earlier exports of this format chose a form of weights
-            values = {key: value for key, value in values.items() if key != "weights_flash_bytes"}
         return from_plain(cls, values, "manifest")
 
 

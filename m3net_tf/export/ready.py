@@ -16,10 +16,6 @@ from m3net_tf.training.run import Run
 def has_int8_network(run: Run, export: Path) -> bool:
     """Whether ``m3net quantize`` or an earlier export has made the int8 network of a run.
 
-    Args:
-        run: the run.
-        export: folder of the export.
-
     Raises:
         ModelError: the folder holds other files.
     """

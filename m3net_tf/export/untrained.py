@@ -36,13 +36,6 @@ def export_untrained(
 ) -> Bundle:
     """Quantise an untrained network on noise and export it; no clip of the data set is read.
 
-    Args:
-        model: the network.
-        recipe: its recipe.
-        info: description of the recipe's data set.
-        folder: destination.
-        log: receives lines of progress.
-
     Raises:
         ModelError: the network has no int8 form, or the compiler does not support it.
         ConfigError: the front end has a form that the device code lacks.

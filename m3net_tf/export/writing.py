@@ -109,7 +109,6 @@ def update_export(
     """An existing export with another engine and other settings of live detection."""
     bundle.set_detector(detector, log)
     bundle.set_engine(engine, log, stream)
-    bundle.describe()  # exports of earlier releases have no metadata
     return bundle
 
 

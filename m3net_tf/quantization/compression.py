@@ -15,11 +15,7 @@ _WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 
 
 def compression(parts: Sequence[bytes]) -> Compression:
-    """Size of a network after ``gzip -9``, and statistics of its weights.
-
-    Args:
-        parts: its quantised ``.tflite`` files.
-    """
+    """Size of a network after ``gzip -9``, and statistics of its weights."""
     layers: list[LayerWeights] = []
     for graph in map(Graph, parts):
         for operator in graph.operators:

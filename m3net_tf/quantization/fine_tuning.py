@@ -42,12 +42,7 @@ _DEFAULTS = FineTuning()
 
 @dataclasses.dataclass(frozen=True)
 class FineTuned:
-    """A fine-tuned network.
-
-    Attributes:
-        model: plain float network.
-        done: fine-tunings in order, for a report.
-    """
+    """A fine-tuned network."""
 
     model: keras.Model
     done: list[Tuning]

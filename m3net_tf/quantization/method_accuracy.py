@@ -42,12 +42,6 @@ def method_figures(
 ) -> dict[str, MethodFigures]:
     """Accuracy of a run's network for each method; the run is not changed.
 
-    Args:
-        run: finished run.
-        data_dir: folder of its data set.
-        methods: methods of quantisation.
-        log: receives progress lines.
-
     Returns:
         The figures by the method's name.
 

@@ -53,12 +53,7 @@ _TENSOR_CLIPS = 64
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """The chosen quantised network of a run.
-
-    Attributes:
-        network: the network for the device.
-        report: content of ``report.json``.
-    """
+    """The chosen quantised network of a run."""
 
     network: Int8Network
     report: Report

@@ -35,9 +35,6 @@ def align_products(tflite: bytes) -> bytes:
 
     Products whose scale is fixed (by a sigmoid, or the network's input or output) do not change.
 
-    Args:
-        tflite: quantised network.
-
     Returns:
         The network with adjusted scales.
     """

@@ -116,10 +116,6 @@ def calibrate(model: keras.Model, calibration: npt.NDArray[np.int8]) -> bytes:
 def quantize_calibrated(tflite: bytes, name: str) -> bytes:
     """Quantise a graph of :func:`calibrate`.
 
-    Args:
-        tflite: float graph with ranges.
-        name: network's name, for messages.
-
     Raises:
         ModelError: a layer has no int8 form, or the input has another scale.
     """

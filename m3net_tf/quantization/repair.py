@@ -49,9 +49,6 @@ class Repair:
         expected: the float network's probabilities for them, shape (clips, classes).
         bound_points: percentage points of accuracy that int8 may lose.
         log: receives progress lines.
-
-    Attributes:
-        attempts: attempts so far, as in the report.
     """
 
     def __init__(

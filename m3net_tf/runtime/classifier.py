@@ -83,9 +83,6 @@ class Classifier:
         fast: use XNNPACK's kernels instead of TFLite's reference kernels, which give the device's
             bytes.
 
-    Attributes:
-        metadata: metadata of the file.
-
     Raises:
         ModelError, ConfigError: as :func:`.foreign.read_network` and :func:`.desktop.load_engine`.
         FirmwareError: as the latter.

@@ -37,10 +37,6 @@ _ARENA_STEP_BYTES = 64
 def load_interpreter(tflite: bytes, *, fast: bool = False) -> Interpreter:
     """An interpreter with TFLite's reference kernels, ready to run on one thread.
 
-    Args:
-        tflite: the network.
-        fast: use XNNPACK's kernels instead.
-
     Raises:
         ModelError: the network cannot be loaded.
     """

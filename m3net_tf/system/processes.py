@@ -46,10 +46,6 @@ def with_parent(command: Sequence[str], sent: str = "KILL") -> list[str]:
 def run_group(command: Sequence[str], output: IO[bytes]) -> int:
     """Run a program and wait for it; it and its children end with this process.
 
-    Args:
-        command: program and arguments.
-        output: file that receives its output.
-
     Returns:
         Its exit status.
     """

@@ -116,10 +116,6 @@ def fitted(line: str, stream: IO[str] | None) -> str:
     """A line of prose as a terminal shows it: broken between words, the rest indented.
 
     A line that is a command stays whole, so that it can be copied; so does every line elsewhere.
-
-    Args:
-        line: the line.
-        stream: where it will be printed.
     """
     if stream is None or not stream.isatty() or line.startswith(_COMMANDS):
         return line

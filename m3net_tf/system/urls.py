@@ -68,12 +68,7 @@ def reaching(url: str, verb: str = "read", own: str | None = None) -> Iterator[N
 
 
 def small_file(system: Any, path: str) -> bytes | None:
-    """Content of a small file; None if it is missing.
-
-    Args:
-        system: the file system of :func:`open_url`.
-        path: its path there.
-    """
+    """Content of a small file; None if it is missing."""
     try:
         return bytes(system.cat_file(path))
     except FileNotFoundError:

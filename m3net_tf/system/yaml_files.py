@@ -34,10 +34,6 @@ def read_yaml(path: Path) -> Any:
 def parse_yaml(text: str, name: str) -> Any:
     """Parse a YAML text into plain values.
 
-    Args:
-        text: the text.
-        name: name of the text, for messages.
-
     Raises:
         ConfigError: it is not valid YAML, has a duplicate key or a number of too many digits, is
             nested too deeply, or expands to too many values.

@@ -101,13 +101,7 @@ def with_added(
 def held_out_added(
     dataset: AudioDataset, run: Path, *, windows: bool = False
 ) -> AudioDataset | None:
-    """The added clips that a run holds out, as test clips of its data set; None without any.
-
-    Args:
-        dataset: the data set.
-        run: folder of the run.
-        windows: as for :func:`with_added`.
-    """
+    """The added clips that a run holds out, as test clips of its data set; None without any."""
     held_out = _clips(run, "test", dataset.info.clip_s if windows else None)
     return dataclasses.replace(dataset, clips=held_out) if held_out else None
 

@@ -42,10 +42,6 @@ _MOST_BYTES = 16 << 20  # the largest network's has 0.2 MB
 def write_archive(model: keras.Model, path: Path) -> None:
     """Write a network as Keras does, but without a date: equal networks give equal bytes.
 
-    Args:
-        model: the network.
-        path: a ``.keras`` file, replaced atomically.
-
     Raises:
         OSError: the file cannot be written; the error names ``path``.
     """

@@ -25,10 +25,6 @@ def require_held_out(split: str) -> None:
 def check_training(recipe: Recipe, dataset: AudioDataset) -> None:
     """Find errors that would otherwise appear only after TensorFlow is loaded, or hours later.
 
-    Args:
-        recipe: recipe of the training.
-        dataset: its data set.
-
     Raises:
         ConfigError: an unknown network or preset, or a front end that does not fit the clips.
         DataError: fewer than two classes, or a split without clips.

@@ -45,13 +45,6 @@ def start_from(
     head, whose outputs mean other classes even if their number is equal. With ``settings.add`` the
     classes are the run's, and the head is copied, too.
 
-    Args:
-        model: network to be trained; changed in place.
-        settings: the run and the layers to freeze.
-        dataset: data set of the training.
-        build: builds the network for a number of classes.
-        log: receives progress lines.
-
     Returns:
         The copied weights, for ``metrics.json``; None without ``settings.run``.
 

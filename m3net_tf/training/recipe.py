@@ -101,11 +101,6 @@ def recipe_with_added(recipe: Recipe, run: Path, folders: Sequence[Path]) -> Rec
     """The recipe that continues a finished run with added clips, at a low learning rate.
 
     The weights of the last epoch are kept: the validation clips say nothing on the added ones.
-
-    Args:
-        recipe: recipe of the run.
-        run: folder of the run.
-        folders: folders of the added clips.
     """
     training = recipe.training
     if not recipe.fine_tuning.add:  # otherwise these are already the settings of such a run

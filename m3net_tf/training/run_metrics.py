@@ -57,10 +57,6 @@ class RunMetrics:
     def from_dict(cls, values: Any, source: Path) -> RunMetrics:
         """From the content of ``metrics.json``.
 
-        Args:
-            values: the content.
-            source: the file, for errors.
-
         Raises:
             ModelError: a key is missing or of the wrong kind; the message names file and key.
         """

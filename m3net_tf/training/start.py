@@ -128,13 +128,6 @@ def prepare(
 ) -> tuple[AudioDataset, DataSource] | None:
     """Check everything that is possible without TensorFlow; copy added clips into the run.
 
-    Args:
-        recipe: settings of the training.
-        run: its run.
-        data_dir: folder of the data set.
-        shards: URL of shards.
-        log: receives progress lines.
-
     Returns:
         The data set and where its clips are; None if the run is finished.
 

@@ -61,12 +61,6 @@ def test_a_bug_keeps_its_traceback(monkeypatch, error):
         cli.main()
 
 
-def test_a_name_that_is_too_long(m3net, tmp_path):
-    status, _, err = m3net("train", tmp_path / ("a" * 300))
-    assert (status, err.count("\n")) == (2, 1)
-    assert "File name too long; use shorter names" in err
-
-
 def test_a_run_that_cannot_be_made_is_reported_before_training(m3net, tmp_path):
     (tmp_path / "file").touch()
     recipe = tmp_path / "tiny.yaml"
@@ -95,11 +89,6 @@ def test_a_signal_ends_a_command_in_order(m3net, monkeypatch, number, status):
     assert (ended, tidied) == (status, [True])
     assert err == "stopped; to continue: m3net train 'my sounds.yaml'\n"
     assert signal.getsignal(number) == signal.SIG_DFL
-
-
-def test_a_status_of_its_own_is_kept(monkeypatch, m3net):
-    app_that(monkeypatch, raiser(SystemExit(7)))
-    assert m3net() == (7, "", "")
 
 
 @pytest.mark.parametrize("command", ["export", "firmware", "flash", "demo"])

@@ -13,7 +13,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import soundfile
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -173,16 +172,6 @@ def test_names_are_printed_as_they_are(printed, monkeypatch):
     monkeypatch.setattr(sys, "stdout", output)
     print_table(SimpleNamespace(columns=("[i]name",), rows=[(name,) for name in NAMES]))
     assert all(name in output.getvalue() for name in [*NAMES, "[i]name"])
-
-
-def test_a_folder_of_such_names_is_shown(m3net, tmp_path):
-    names = [name for name in NAMES if "/" not in name]
-    for name in names:
-        (tmp_path / name).mkdir()
-        for index in range(5):
-            soundfile.write(tmp_path / name / f"{index}.wav", [0.1] * 800, 16_000)
-    status, output, _ = m3net("data", "stats", "folder", "--data-dir", tmp_path)
-    assert status == 0 and all(name in output for name in names)
 
 
 # --- JSON ----------------------------------------------------------------------------------------
@@ -367,25 +356,3 @@ def test_a_monitor_prints_a_line_of_json_for_each_event(m3net, monkeypatch):
     lines = [json.loads(line) for line in output.splitlines()]
     assert (status, error, [line["label"] for line in lines]) == (0, "building\n", ["siren", "dog"])
     assert lines[0] == {"time_s": 1.5, "label": "siren", "score": 0.75, "latency_ms": 2.0}
-
-
-@pytest.mark.parametrize(
-    ("command", "function"),
-    [
-        ("quantize", "quantization.pipeline.quantize_run"),
-        ("evaluate", "evaluation.clips.evaluate_clips"),
-        ("emulate", "boards.deployment.chain.run_chain"),
-    ],
-)
-def test_progress_beside_json_goes_to_standard_error(
-    m3net, monkeypatch, tmp_path, command, function
-):
-    def work(*arguments, log=None, **_):
-        (log or arguments[-1])("working")
-        return {"drift": []}
-
-    monkeypatch.setattr(f"m3net_tf.{function}", work)
-    finished = SimpleNamespace(check=lambda *_: None)
-    monkeypatch.setattr("m3net_tf.training.Run", lambda _folder: finished)
-    status, output, error = m3net(command, tmp_path, "--json")
-    assert (status, json.loads(output), error) == (0, {"drift": []}, "working\n")

@@ -361,8 +361,8 @@ def reduction(kind: str) -> Callable[[Random], bytes]:
     def make(rng: Random) -> bytes:
         options = schema.ReducerOptionsT()
         options.keepDims = bool(rng.integers(0, 2))
-        shape = _any_shape(rng)
-        count = int(rng.integers(1, len(shape) + 1))
+        shape = _any_shape(rng, 5)
+        count = int(rng.integers(1, min(len(shape), 4) + 1))
         axes = sorted(int(a) for a in rng.choice(len(shape), count, replace=False))
         kept = [1 if axis in axes else size for axis, size in enumerate(shape)]
         if not options.keepDims:
@@ -770,6 +770,7 @@ MAKERS: dict[str, Callable[[Random], bytes]] = {
     "DEPTHWISE_CONV_2D": depthwise,
     "DIV": binary("DIV", schema.DivOptionsT),
     "DEPTH_TO_SPACE": depth_blocks(is_spread=False),
+    "ELU": unary("ELU"),
     "FULLY_CONNECTED": fully_connected,
     "GATHER": gather,
     "HARD_SWISH": unary("HARD_SWISH", schema.HardSwishOptionsT),

@@ -102,12 +102,14 @@ def test_a_file_with_int8_ends(make, tmp_path):
     np.testing.assert_array_equal(host.run(*inputs)[0], run_micro(tflite, inputs, 1)[0])
 
 
-def test_uint8_inside_the_network_is_refused():
+@pytest.mark.parametrize("end", [[], ["DEQUANTIZE"]], ids=["uint8 ends", "a float end"])
+def test_uint8_inside_the_network_is_refused(end):
     whole = dataclasses.replace(INSIDE, zero_point=128, dtype="uint8")
-    options = schema.AddOptionsT()
-    tflite = write_network([("ADD", [whole, whole], [dataclasses.replace(whole)], options)])
-    with refuses(ModelError, "ADD", "'tensor1'", "uint8"):
-        compile_network(tflite)
+    result = dataclasses.replace(whole)
+    steps = [("ADD", [whole, whole], [result], schema.AddOptionsT())]
+    steps += [(kind, [result], [Item(SHAPE, dtype="float32")], None) for kind in end]
+    with refuses(ModelError, "ADD", "'tensor1'", "uint8", "TFLITE_BUILTINS_INT8"):
+        compile_network(write_network(steps))
 
 
 def test_a_float_input_that_two_operators_read_is_refused():

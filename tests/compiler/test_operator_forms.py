@@ -27,7 +27,7 @@ VALID = {
     **{kind: {REPEATED, "input: larger"} for kind in REDUCTIONS},
     **{kind: {"output: int32"} for kind in ("ARG_MAX", "ARG_MIN")},  # as before
     "FULLY_CONNECTED": {FLAT, "output: one dimension more"},
-    "QUANTIZE": {"output: type", "input: type"},
+    "QUANTIZE": {"output: type", "output: int32", "input: type"},
     "RESHAPE": {FLAT, "output: reversed", "output: flat", "output: one dimension more"}
     | {REPEATED, "input 1: type"},
     "REVERSE_V2": {REPEATED},

@@ -36,6 +36,7 @@ SCALAR = (HOST, "cortex-m3", "cortex-m4", "cortex-m33", *RV32)
 ALL = (HOST, *CORES)
 A, D, W, S = "arithmetic.h", "dsp.h", "wide.h", "sigmoid.h"
 H, R, E = "helium.h", "helium_rows.h", "elementwise.c"
+HC, HD = "helium_convolution.c", "helium_depthwise.c"
 V = "rv32_convolution.c"
 MIN, MAX = -(1 << 31), (1 << 31) - 1
 EDGES = (
@@ -438,7 +439,7 @@ def compare(
     """Of each primitive on a path: how many results differ, and how many were compared."""
     engine = changed or engine_folder()
     source = HERE / "primitives.c"
-    parts = [*(engine / name for name in (E, "movement.c", "pooling.c")), table]
+    parts = [*(engine / name for name in (E, HC, HD, "movement.c", "pooling.c")), table]
     if path in CORES:
         text = run_image(build_program(source, folder, path, changed, parts), path)
     else:
@@ -462,6 +463,7 @@ def skip_without(path: str) -> None:
 
 
 VECTORS = {"vector_divide", "vector_reduce", "vector_narrow", "vector_wide", "move_bytes"}
+VECTORS |= {"pair", "line"}
 LANES = {"low_lane", "high_lane"}
 TWO_ITEMS = {"lower_sum", "upper_sum", "other_lower_sum", "other_upper_sum"}
 PAIRS = {"load_word", "even_bytes", "odd_bytes", "pack_low", "pack_high", "add_products"}
@@ -706,6 +708,28 @@ CHANGES = (
         H, "vstrb.8 %q[values], [%[target]], #16",
         "vstrb.8 %q[values], [%[target]]", "move_bytes", HELIUM,
     ),
+    *(
+        Change(HC, old.replace("q0", sums), new.replace("q0", sums), "pair", HELIUM)
+        for old, new in (
+            ("vadd.i32 q0, q0, q4", "vorr q0, q0, q0"),
+            ("vqrdmulh.s32 q0,", "vqdmulh.s32 q0,"),
+            ("q0, #31", "q0, #1"),
+            ("vadd.i32 q0, q0, q6", "vorr q0, q0, q0"),
+            ("vqshl.s32 q0,", "vshl.s32 q0,"),
+            ("q0, #24", "q0, #23"),
+        )
+        for sums in ("q0", "q1")
+    ),
+    Change(HC, "vmov.i32 q4, #24", "vmov.i32 q4, #25", "pair", HELIUM),
+    Change(HC, "vshr.s32 q7, q7, #16", "vshr.s32 q7, q7, #15", "pair", HELIUM),
+    Change(HD, "vldrw.32 q1, [%[constants]]", "veor q1, q1, q1", "line", HELIUM),
+    Change(HD, "vqrdmulh.s32", "vqdmulh.s32", "line", HELIUM),
+    Change(HD, "vshr.s32 q1, q0, #31", "veor q1, q1, q1", "line", HELIUM),
+    Change(HD, "vldrw.32 q1, [%[constants], #16]", "veor q1, q1, q1", "line", HELIUM),
+    Change(HD, "vqshl.s32", "vshl.s32", "line", HELIUM),
+    Change(HD, "vmov.i32 q5, #24", "vmov.i32 q5, #25", "line", HELIUM),
+    Change(HD, "vshr.s32 q4, q4, #16", "vshr.s32 q4, q4, #15", "line", HELIUM),
+    Change(HD, "vshr.s32 q0, q0, #24", "vshr.s32 q0, q0, #23", "line", HELIUM),
     Change(R, "factor.shift > 0 ? 0 : factor.shift", "factor.shift", "multiply", HELIUM),
     Change(R, "vqrdmulhq_n_s32(", "vqdmulhq_n_s32(", "vector_reduce", HELIUM),
     Change(R, "layer->output.shift > 0 ? layer->output.shift : 0", "0", "multiply", HELIUM),

@@ -5,21 +5,27 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 from reference import run_micro
+from refusals import refuses
 from single_operators import Item, write_model
 
 from m3net_tf.compiler.host import build_host
 from m3net_tf.compiler.network import compile_network
 from m3net_tf.runtime.interpreter import tflm_unavailable_reason
+from m3net_tf.system.errors import ModelError
 
 LENGTHS = (511, 512, 1024, 4095, 4096, 8191, 8192, 20_000)
+LARGEST_TO_16 = 4095  # TFLite Micro's sum overflows where 4096 items are equal
 SCALE = 0.1
 
 
-def softmax_of(length):
+def softmax_of(length, wide=False):
     options = schema.SoftmaxOptionsT()
     options.beta = 1.0
-    source, output = Item((1, length), SCALE, 0), Item((1, length), 1 / 256, -128)
-    return write_model("SOFTMAX", [source], [output], options)
+    shape = 1, length
+    output = Item(shape, 1 / 256, -128)
+    if wide:
+        output = Item(shape, 1 / 65536, -32768, dtype="int16")
+    return write_model("SOFTMAX", [Item(shape, SCALE, 0)], [output], options)
 
 
 @pytest.fixture(scope="module")
@@ -55,3 +61,17 @@ def test_the_bytes_of_tflite_micro_where_it_does_not_stop(length, hosts):
             (expected,) = run_micro(softmax_of(length), [values[None]], 1)
             (output,) = hosts[length].run(values[None])
             np.testing.assert_array_equal(output, expected)
+
+
+@pytest.mark.skipif(bool(tflm_unavailable_reason()), reason="TFLite Micro is not there")
+def test_shares_of_16_bits_are_the_bytes_of_tflite_micro(tmp_path):
+    tflite = softmax_of(LARGEST_TO_16, wide=True)
+    host = build_host({"wide": compile_network(tflite)}, tmp_path)["wide"]
+    for values in rows(LARGEST_TO_16):
+        (expected,) = run_micro(tflite, [values[None]], 1)
+        np.testing.assert_array_equal(host.run(values[None])[0], expected)
+
+
+def test_shares_of_16_bits_of_a_longer_row_are_refused():
+    with refuses(ModelError, "SOFTMAX", "too many items"):
+        compile_network(softmax_of(LARGEST_TO_16 + 1, wide=True))

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 from reference import differing
-from single_operators import Item, lstm, lstm_layer, write_network
+from single_operators import Item, lstm, lstm_layer, svdf_layer, write_network
 from wide_operators import widen
 
 from m3net_tf.compiler.emit import emit
@@ -27,13 +27,36 @@ def two_layers(rng, classes=3):
     source = Item((1, 1, 8), 1 / 64, 3)
     first = lstm_layer(rng, source, CELLS)
     second = lstm_layer(rng, first[2][0], CELLS)
+    return write_network([first, second, dense(rng, second[2][0], CELLS, classes)])
+
+
+def dense(rng, source, depth, classes):
+    """Sums with random weights."""
     options = schema.FullyConnectedOptionsT()
     options.fusedActivationFunction = 0
-    values = rng.integers(-127, 128, (classes, CELLS)).astype(np.int8)
-    bias = Item((classes,), second[2][0].scale * 0.01, values=np.zeros(classes, np.int32))
-    inputs = [second[2][0], Item(values.shape, 0.01, values=values), bias]
-    dense = ("FULLY_CONNECTED", inputs, [Item((1, classes), 0.02, 5)], options)
-    return write_network([first, second, dense])
+    values = rng.integers(-127, 128, (classes, depth)).astype(np.int8)
+    bias = Item((classes,), source.scale * 0.01, values=np.zeros(classes, np.int32))
+    inputs = [source, Item(values.shape, 0.01, values=values), bias]
+    return "FULLY_CONNECTED", inputs, [Item((1, classes), 0.02, 5)], options
+
+
+def keyword_benchmark(rng):
+    """The form of TFLite Micro's: int16 features, filters over time, and shares of 32 bits."""
+    source, features = Item((1, 12), 0.001, dtype="int16"), Item((1, 12), 0.06, -128)
+    filters = svdf_layer(rng, features)
+    scores = dense(rng, filters[2][0], filters[2][0].shape[1], 2)
+    options = schema.SoftmaxOptionsT()
+    options.beta = 1.0
+    shares = Item((1, 2), 2.0**-16, -32768, dtype="int16")
+    return write_network(
+        [
+            ("QUANTIZE", [source], [features], None),
+            filters,
+            scores,
+            ("SOFTMAX", scores[2], [shares], options),
+            ("QUANTIZE", [shares], [Item((1, 2), 2.0**-15, dtype="int32")], None),
+        ]
+    )
 
 
 def models():
@@ -43,7 +66,8 @@ def models():
 
 
 def test_states_last_from_run_to_run_until_a_reset_as_in_tflite_micro(tmp_path):
-    assert differing(models(), tmp_path, RUNS, NEW_SEQUENCE)[0] == {}
+    networks = models() | {"benchmark": keyword_benchmark(np.random.default_rng(2))}
+    assert differing(networks, tmp_path, RUNS, NEW_SEQUENCE)[0] == {}
 
 
 def test_a_reset_changes_what_follows(tmp_path):

@@ -118,20 +118,22 @@ def cases():
 
 
 def depthwise_lines(rng: np.random.Generator) -> Iterator[bytes]:
-    """Depthwise convolutions of 3 x 3 pixels, of all lengths of lines and both strides."""
-    for stride, padding, rows in itertools.product((1, 2), (SAME, VALID), range(4, 9)):
-        columns = 12 - rows
+    """Depthwise convolutions of 3 x 3 pixels, of all lengths of lines and some strides."""
+    all_strides = ((1, 1), (2, 2), (3, 3), (2, 1))  # the last ones not by lines
+    for strides, padding, rows in itertools.product(all_strides, (SAME, VALID), range(4, 9)):
+        columns, channels = 12 - rows, 8 if rows % 2 else 20
         options = schema.DepthwiseConv2DOptionsT()
-        options.strideH = options.strideW = stride
+        options.strideH, options.strideW = strides
         options.depthMultiplier = options.dilationHFactor = options.dilationWFactor = 1
         options.padding = padding
-        source = Item((1, rows, columns, 8), 0.1, int(rng.integers(-128, 128)))
-        filters = Item((1, 3, 3, 8), [0.01] * 8, axis=3)
+        source = Item((1, rows, columns, channels), 0.1, int(rng.integers(-128, 128)))
+        filters = Item((1, 3, 3, channels), [0.01] * channels, axis=3)
         filters.values = rng.integers(-127, 128, filters.shape).astype(np.int8)
-        bias = Item((8,), values=rng.integers(-999, 999, 8).astype(np.int32))
+        bias = Item((channels,), values=rng.integers(-999, 999, channels).astype(np.int32))
         lost = 0 if padding == SAME else 2
-        size = [-(-(length - lost) // stride) for length in (rows, columns)]
-        end = Item((1, *size, 8), 0.1, -7)
+        lengths = zip((rows, columns), strides, strict=True)
+        size = [-(-(length - lost) // stride) for length, stride in lengths]
+        end = Item((1, *size, channels), 0.1, -7)
         yield write_network([("DEPTHWISE_CONV_2D", [source, filters, bias], [end], options)], [end])
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
-from single_operators import MAKERS, Item, Random, pack_model, unary, write_model
+from single_operators import MAKERS, Item, Random, pack_model, write_model
 
 from m3net_tf.compiler.operators import WIDE
 
@@ -87,15 +87,28 @@ def widened(kind: str) -> Callable[[Random], bytes]:
 
 
 def quantize(rng: Random) -> bytes:
-    """Between 8 and 16 bits, or 16 and 16."""
-    tflite = unary("QUANTIZE")(rng)
+    """Between two of 8, 16 and 32 bits, with any zero point."""
+    shape = tuple(int(n) for n in rng.integers(1, 6, 3))
+    pairs = ["int8 int16", "int16 int8", "int16 int16"]
+    pairs += ["int8 int32", "int16 int32", "int32 int8", "int32 int16"]
+    ends = []
+    for dtype, most_bits in zip(str(rng.choice(pairs)).split(), (31, 24), strict=True):
+        bits = np.iinfo(dtype).bits
+        zero = int(rng.choice([0, -(1 << (bits - 1)), rng.integers(-99, 99)])) if bits < 32 else 0
+        scale = 2.0 ** (rng.uniform(-2, 2) - min(bits, most_bits))
+        ends.append(Item(shape, scale, zero, dtype=dtype))
+    return write_model("QUANTIZE", ends[:1], ends[1:])
+
+
+def softmax(rng: Random) -> bytes:
+    """Of 16 bits, or of 8 with outputs of 16."""
+    tflite = MAKERS["SOFTMAX"](rng)
+    if rng.random() < 0.5:
+        return widen(tflite)
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(tflite, 0))
-    tensors = model.subgraphs[0].tensors
-    wide = [[0], [1], [0, 1]][int(rng.integers(0, 3))]
-    for index in wide:
-        tensors[index].type = INT16
-        tensors[index].quantization.zeroPoint = [0]
-        tensors[index].quantization.scale = [tensors[index].quantization.scale[0] / STEPS]
+    output = model.subgraphs[0].tensors[-1]
+    output.type = INT16
+    output.quantization.scale, output.quantization.zeroPoint = [2.0**-16], [-(1 << 15)]
     return pack_model(model)
 
 
@@ -126,5 +139,6 @@ WIDE_MAKERS |= {
     "LOGISTIC_16": sigmoid("LOGISTIC"),
     "QUANTIZE_16": quantize,
     "RSQRT_16": inverse_root,
+    "SOFTMAX_16": softmax,
     "TANH_16": sigmoid("TANH"),
 }

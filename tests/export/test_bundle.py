@@ -6,7 +6,6 @@ import hashlib
 import json
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -185,27 +184,6 @@ def test_the_c_array_is_the_network(exported):
     assert re.findall(r'^    "(\w+)",$', source, re.M) == list(exported.labels)
 
 
-@pytest.mark.skipif(not shutil.which("gcc"), reason="no gcc: apt install gcc")
-def test_the_c_side_compiles(exported, tmp_path):
-    flags = ["-Wall", "-Wextra", "-Werror", f"-I{exported.folder}"]
-    for compiler, standard, suffix in (("gcc", "-std=c99", "c"), ("g++", "-std=c++17", "cc")):
-        use = tmp_path / f"use.{suffix}"
-        use.write_text(
-            '#include "model.h"\n#include "frontend_config.h"\n'
-            "#define COUNT(name) +1\n"
-            "typedef char operators[(0 M3NET_MODEL_OPERATORS(COUNT)) == "
-            "M3NET_MODEL_OPERATOR_COUNT ? 1 : -1];\n"
-            "const float scale = M3NET_MODEL_INPUT_SCALE * M3NET_FRONTEND_QUANT_GAIN;\n"
-        )
-        subprocess.run([compiler, standard, *flags, "-fsyntax-only", use], check=True)
-    for compiler, standard, name in (
-        ("g++", "-std=c++17", "model.cc"),
-        ("gcc", "-std=c99", "frontend_tables.c"),
-    ):
-        source = exported.folder / name
-        subprocess.run([compiler, standard, *flags, "-fsyntax-only", source], check=True)
-
-
 def test_strange_labels_become_valid_c(tmp_path):
     labels = ('say "hi"', "back\\slash", "ünïcode", "what??/", "tab\t1")
     model = CModel("a", b"1234", labels, ("CONV_2D",), 1, (0.5, 0), (0.25, -128), 64, "a test", "b")
@@ -294,23 +272,6 @@ def test_c_of_another_release_is_written_anew_and_said_so(copy, tiny_run, monkey
         assert "of another release" in lines.pop() and not lines
         export_run(Run(tiny_run), None, copy)
         assert contents(copy) == before
-
-
-def test_a_manifest_may_say_how_much_flash_weights_may_take(copy):
-    path = copy / "manifest.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "weights_flash_bytes": 65536}))
-    assert "weights_flash_bytes" not in Bundle.load(copy).manifest.to_dict()
-
-
-def test_a_manifest_without_an_engine_is_tflms(copy):
-    path = copy / "manifest.json"
-    values = json.loads(path.read_text())
-    del values["engine"]
-    path.write_text(json.dumps(values))
-    assert Bundle.load(copy).manifest.engine == "tflm"
-    path.write_text(json.dumps({**values, "engine": "steam"}))
-    with refuses(ModelError, "manifest.engine", "'steam'"):
-        Bundle.load(copy)
 
 
 def test_a_network_that_the_compiler_lacks_names_the_other_engine(

@@ -4,9 +4,7 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
-import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,7 +12,6 @@ import numpy as np
 import pytest
 from refusals import refuses
 
-from m3net_tf.boards.builds.sources import FIRMWARE_DIR
 from m3net_tf.boards.device.layers import Operator, operators_in_order, profile
 from m3net_tf.boards.device.messages import Message, Reply
 from m3net_tf.export import Bundle, export_run
@@ -102,31 +99,6 @@ def test_the_warp_counts_as_an_operator_in_a_profile(exported):
     profiled = profile(board, *exported.network.parts)
     warp = Operator("WARP", (1, 40, 24, 3), 0)
     assert [layer.operator for layer in profiled.layers] == [*first, warp, *second]
-
-
-def test_the_c_arrays_are_the_networks(exported):
-    header = (exported.folder / "model.h").read_text()
-    source = (exported.folder / "model.cc").read_text()
-    for name, data in (
-        ("m3net_model_data", exported.tflite),
-        ("m3net_importance_data", exported.network.importance),
-    ):
-        assert f"extern const unsigned char {name}[" in header
-        body = re.search(rf"{name}\[\w+\] = \{{(.*?)\}};", source, re.S)[1]
-        assert bytes(int(item, 16) for item in re.findall(r"0x[0-9a-f]{2}", body)) == data
-    size = len(exported.network.importance)
-    assert f"#define M3NET_MODEL_IMPORTANCE_SIZE_BYTES {size}\n" in header
-
-
-@pytest.mark.skipif(not shutil.which("gcc"), reason="no gcc: apt install gcc")
-def test_the_c_side_compiles(exported):
-    folders = [f"-I{folder}" for folder in (exported.folder, FIRMWARE_DIR / "core")]
-    for compiler, standard, name in (
-        ("g++", "-std=c++17", "model.cc"),
-        ("gcc", "-std=c99", "warp_tables.c"),
-    ):
-        command = [compiler, standard, "-Wall", "-Wextra", "-Werror", "-fsyntax-only", *folders]
-        subprocess.run([*command, exported.folder / name], check=True)
 
 
 def test_a_measured_arena_keeps_both_networks(exported, tmp_path):

@@ -23,7 +23,6 @@ from m3net_tf.quantization.repair import Repair
 from m3net_tf.runtime.network import Int8Network
 from m3net_tf.system.artifacts import read_json, sha256_of
 from m3net_tf.system.errors import ConfigError, DataError, M3NetError, ModelError
-from m3net_tf.system.markdown import markdown_table
 from m3net_tf.training.run import Run
 
 pytestmark = pytest.mark.usefixtures("private_cache")
@@ -194,16 +193,6 @@ def test_networks_that_take_lengths_are_refused(run, monkeypatch):
         quantize_run(run, method=Method())
 
 
-@pytest.mark.slow
-def test_wide_activations_that_the_device_rounds_otherwise(copy, monkeypatch):
-    before = chosen_network(copy).network
-    monkeypatch.setattr(repair, "run_tflm", lambda *arguments: -repair.run_reference(*arguments))
-    monkeypatch.setattr(repair, "tflm_unavailable_reason", lambda: "")
-    with refuses(ModelError, "16-bit", "TFLite"):
-        quantize_run(copy, method=Method(wide=True))
-    assert chosen_network(copy).network == before
-
-
 def test_command_that_repairs_in_vain(monkeypatch, run):
     report = read_json(run.folder / "quantized" / "report.json")
     report |= {"within_bound": False, "method": "ptq"}
@@ -261,7 +250,3 @@ def test_a_bound_that_the_first_method_keeps(tiny_run, tmp_path):
     assert "Repair to within 100 points on validation: reached." in page
     assert "## Layers" not in page
     assert read_json(tmp_path / "run" / "quantized" / "report.json") == report
-
-
-def test_names_do_not_break_the_tables_of_the_page():
-    assert markdown_table(("class",), [("a|b",)])[2] == r"| a\|b |"

@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,7 +28,6 @@ from m3net_tf.runtime import (
     attach_metadata,
     detect,
     listen,
-    network_of,
     read_metadata,
     save_detector,
 )
@@ -88,16 +86,6 @@ def test_every_runtime_passes_over_it(exported, vectors):
     np.testing.assert_array_equal(run_tflm(file, features[..., None]), vectors[1][:2])
 
 
-def test_the_c_array_is_without_it(exported):
-    header = (exported.folder / "model.h").read_text()
-    assert f"#define M3NET_MODEL_SIZE_BYTES {len(exported.tflite)}\n" in header
-
-
-def test_attaching_again_changes_nothing(exported):
-    file = (exported.folder / "model.tflite").read_bytes()
-    assert attach_metadata(network_of(file), exported.manifest.to_dict()) == file
-
-
 def test_settings_of_the_detector_go_into_the_file(exported, tiny_run, tmp_path):
     run = Run(shutil.copytree(tiny_run, tmp_path / "run"))
     shutil.copytree(exported.folder, run.folder / "export")
@@ -105,15 +93,6 @@ def test_settings_of_the_detector_go_into_the_file(exported, tiny_run, tmp_path)
     save_detector(config, run.detector_path)
     export_run(run, None)
     assert Classifier(run.folder).metadata.detector == config
-
-
-def test_an_export_of_before_learns_to_speak(exported, tiny_run, tmp_path):
-    folder = Path(shutil.copytree(exported.folder, tmp_path / "export"))
-    (folder / "model.tflite").write_bytes(exported.tflite)
-    with refuses(ModelError, "model.tflite"):
-        Classifier(folder)
-    export_run(Run(tiny_run), None, folder)
-    assert Classifier(folder).labels == exported.labels
 
 
 def test_bad_files(exported, tmp_path):

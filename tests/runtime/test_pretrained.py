@@ -21,6 +21,7 @@ from m3net_tf.system.artifacts import sha256_of
 from m3net_tf.system.errors import ConfigError, M3NetError, ModelError
 from m3net_tf.system.yaml_files import read_yaml
 from m3net_tf.training import Run, load_recipe
+from m3net_tf.training.cross_validation import RESULT
 from m3net_tf.training.fine_tuning import start_from
 from m3net_tf.training.recipe import Recipe
 
@@ -183,6 +184,17 @@ def test_packing_a_run(measured, tmp_path):
     before, after = Run(measured).load_model(), Run(folder).load_model()
     assert all(map(np.array_equal, before.get_weights(), after.get_weights()))
     assert Classifier(folder).labels == Classifier(measured).labels
+
+
+def test_a_cross_validation_is_on_the_card(measured, tmp_path):
+    folds = {"clips": 40, "groups": 30, "accuracy": 0.75, "fold_accuracy": [0.5, 1.0]}
+    bounds = {"accuracy_95_low": 0.5, "accuracy_95_high": 0.875}
+    (measured / RESULT).write_text(json.dumps({**folds, **bounds}))
+    (tmp_path / ABOUT).write_text(ABOUT_TEXT)
+    card = pack(Run(measured), tmp_path)
+    assert card["cross_validation"]["folds"] == 2
+    text = (tmp_path / CARD_TEXT).read_text()
+    assert "75.0 % (50.0 to 87.5 %) of 40 clips in 30 groups" in text
 
 
 def test_only_the_costs_of_a_card_are_renewed(measured, tmp_path):

@@ -126,14 +126,6 @@ def test_the_recipe_names_the_half_precision(tiny_recipe):
         tiny_recipe(training={"half_precision": "float16"})
 
 
-def test_new_keys_leave_the_hashes_of_recipes(tiny_recipe):
-    assert not {"accumulate", "xla", "half_precision"} & {
-        *tiny_recipe().hashed_values()["training"]
-    }
-    changed = tiny_recipe(training={"accumulate": 2})
-    assert changed.hashed_values()["training"]["accumulate"] == 2
-
-
 @pytest.mark.slow
 def test_two_devices_learn_what_one_does(tiny_recipe, tmp_path):
     masks = {"time_masks": 1, "frequency_masks": 1, "mixup_probability": 0.5}

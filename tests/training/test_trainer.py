@@ -3,7 +3,6 @@
 
 import csv
 import io
-import json
 import shutil
 import time
 from types import SimpleNamespace
@@ -14,7 +13,7 @@ from refusals import refuses
 
 from m3net_tf.system.artifacts import write_json
 from m3net_tf.system.errors import ConfigError, DataError, ModelError
-from m3net_tf.system.keras import keras, tf
+from m3net_tf.system.keras import tf
 from m3net_tf.training import Run, load_recipe, results, train, trainer
 from m3net_tf.training.evaluation import predict
 from m3net_tf.training.features import compute_features
@@ -288,12 +287,6 @@ def test_a_damaged_model_file(tiny_run, tmp_path):
         assert "\n" not in str(caught.value)
 
 
-def test_metrics_are_plain_json(tiny_run):
-    text = (tiny_run / "metrics.json").read_text()
-    assert json.loads(text) == Run(tiny_run).metrics().values
-    assert "NaN" not in text
-
-
 def test_plateau_halves_the_rate_and_training_goes_without_extras(tiny_recipe, tmp_path):
     recipe = tiny_recipe(
         training={
@@ -313,11 +306,6 @@ def test_plateau_halves_the_rate_and_training_goes_without_extras(tiny_recipe, t
         loss = float(row["validation_loss"])
         factor, best = (factor, loss) if loss < best else (factor / 2, best)
     assert factor < 1
-
-
-def test_saved_networks_need_no_python_of_ours_but_the_layers(tiny_run):
-    model = keras.models.load_model(tiny_run / "model.keras", compile=False)
-    assert model.name == "m3net"
 
 
 @pytest.mark.slow

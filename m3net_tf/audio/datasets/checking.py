@@ -192,12 +192,7 @@ def _protocol_check(dataset: AudioDataset) -> ProtocolCheck:
 
 
 def bad_headers(clips: Sequence[Clip], log: Log = silent) -> dict[str, str]:
-    """Files whose header is broken or promises more data than the file has; clip -> reason.
-
-    Args:
-        clips: the clips.
-        log: receives progress.
-    """
+    """Files whose header is broken or promises more data than the file has; clip -> reason."""
 
     def reason(path: Path) -> str:
         try:

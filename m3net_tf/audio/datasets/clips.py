@@ -173,17 +173,21 @@ DELIVERY = {
 
 def partial_copy(info: DatasetInfo, part: str, clips: int, total: int) -> DatasetInfo:
     """The description of an incomplete copy; its protocol's name states that."""
-    note = f"partial copy: {part}, {clips} of {total} clips"
-    return dataclasses.replace(
-        info, protocol=f"{info.protocol} ({part})", notes=(*info.notes, note)
-    )
+    return _named_copy(info, part, f"{part}, {clips} of {total} clips")
 
 
 def counted_copy(info: DatasetInfo, clips: int, total: int) -> DatasetInfo:
     """The description of a copy with some or all of the listed clips."""
     if clips == total:
         return info
-    return partial_copy(info, f"{clips} of {total} clips", clips, total)
+    part = f"{clips} of {total} clips"
+    return _named_copy(info, part, part)
+
+
+def _named_copy(info: DatasetInfo, part: str, note: str) -> DatasetInfo:
+    return dataclasses.replace(
+        info, protocol=f"{info.protocol} ({part})", notes=(*info.notes, f"partial copy: {note}")
+    )
 
 
 def is_label(text: str) -> bool:

@@ -5,7 +5,8 @@ Classes: dog, rooster, rain, sea_waves, crackling_fire, crying_baby, sneezing, c
     helicopter, chainsaw.
 Clips: 400 of 5 s (40 per class), in ESC-50's five folds of 80.
 Rate: 44.1 kHz, 16 bit, mono; delivered at 16 kHz (soxr).
-Licence: CC BY 3.0.
+Licence: CC BY 3.0 by its publisher, whose list of licences has 165 clips under CC BY, 233 under CC0
+    and 2 under CC Sampling+; the subset ``esc10_cc_by`` leaves out the last two.
 Citation: K. J. Piczak, "ESC: Dataset for Environmental Sound Classification", ACM Multimedia 2015.
 Size: about 600 MB compressed, as part of ESC-50.
 Protocols: as :mod:`m3net_tf.audio.datasets.esc50`, ``official-5fold`` first.

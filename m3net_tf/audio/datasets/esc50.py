@@ -27,7 +27,7 @@ import dataclasses
 from pathlib import Path
 
 from m3net_tf.audio.datasets import protocols
-from m3net_tf.audio.datasets.clips import Archive, Clip, DatasetInfo, partial_copy
+from m3net_tf.audio.datasets.clips import Archive, Clip, DatasetInfo, counted_copy, partial_copy
 from m3net_tf.audio.datasets.dataset import AudioDataset
 from m3net_tf.audio.datasets.files import find_root, read_table, unknown_entry
 from m3net_tf.audio.datasets.registry import register
@@ -76,9 +76,12 @@ def list_clips(info: DatasetInfo, root: Path, seed: int) -> AudioDataset:
     clips, fold_of = _read_metadata(root, info)
     notes: tuple[str, ...] = ()
     protocol, fold = info.protocol, info.fold or 1
-    if len(clips) != total:
-        folds = ", ".join(map(str, sorted(set(fold_of.values()))))
-        info = partial_copy(info, f"folds {folds} of {FOLDS}", len(clips), total)
+    folds = sorted(set(fold_of.values()))
+    if len(folds) < FOLDS:
+        part = f"folds {', '.join(map(str, folds))} of {FOLDS}"
+        info = partial_copy(info, part, len(clips), total)
+    else:
+        info = counted_copy(info, len(clips), total)
     if protocol == "official-5fold":
         test_files = root / f"audio/{fold}-*.wav"
         clips, notes = protocols.fold_split(clips, fold_of, fold, seed, test_files)

@@ -36,7 +36,6 @@ def fetch(
     data_dir: str | Path | None = None,
     *,
     url: str | None = None,
-    keep_archives: bool = False,
     log: Log = silent,
 ) -> Path:
     """Download and unpack a data set, unless it is complete.
@@ -47,7 +46,6 @@ def fetch(
         url: a mirror: the archive itself (``https://``, ``file://`` or a local path), or, ending
             in ``/``, the folder with all archives of the data set. Published checksums still apply;
             a checksum recorded from another source does not.
-        keep_archives: keep the archives after unpacking.
         log: receives progress lines.
 
     Returns:
@@ -74,7 +72,7 @@ def fetch(
             f"data set {name} cannot be fetched by the program: {info.fetch_hint}; "
             "then give its folder by --data-dir or DATA_DIR"
         )
-    fetch_archives(archives, folder, url=url, keep_archives=keep_archives, log=log)
+    fetch_archives(archives, folder, url=url, log=log)
     return folder
 
 
@@ -83,7 +81,6 @@ def fetch_archives(
     folder: Path,
     *,
     url: str | None = None,
-    keep_archives: bool = False,
     log: Log = silent,
     pause_s: float = 1.0,
 ) -> None:
@@ -93,7 +90,6 @@ def fetch_archives(
         archives: archives to fetch; the volumes of a split zip before their ``.zip``.
         folder: receives one folder per archive.
         url: mirror.
-        keep_archives: keep the archives after unpacking.
         log: receives progress lines.
         pause_s: seconds before the first retry, doubled for each further one.
     """
@@ -111,8 +107,7 @@ def fetch_archives(
             # The volumes of a split zip are unpacked with their .zip, which is listed last.
             key = archive.file_name if archive.unpack else _zip_name(archive.file_name)
             if record.unpacked(key):
-                if not keep_archives:
-                    (folder / DOWNLOADS / archive.file_name).unlink(missing_ok=True)
+                (folder / DOWNLOADS / archive.file_name).unlink(missing_ok=True)
                 if archive.unpack:
                     log(f"{folder / record.get(key)['folder']}: is already unpacked")
                 continue
@@ -121,7 +116,7 @@ def fetch_archives(
             volumes_of_zip[archive.file_name] = state
             if archive.unpack:
                 before_move = partial(record.place, key, volumes_of_zip)
-                _unpack(path, folder, source, before_move, keep_archives, log)
+                _unpack(path, folder, source, before_move, log)
                 volumes_of_zip = {}
         with contextlib.suppress(OSError):
             (folder / DOWNLOADS).rmdir()
@@ -141,7 +136,6 @@ def _unpack(
     folder: Path,
     source: str,
     before_move: Callable[[Path], None],
-    keep_archives: bool,
     log: Log,
 ) -> None:
     """Unpack a downloaded archive; delete a refused one with all its volumes."""
@@ -157,9 +151,8 @@ def _unpack(
             "again, or choose another mirror with --url"
         ) from error
     log(f"{target}: unpacked")
-    if not keep_archives:
-        for part in parts:
-            part.unlink(missing_ok=True)
+    for part in parts:
+        part.unlink(missing_ok=True)
 
 
 def _complete(name: str, parent: Path) -> bool:

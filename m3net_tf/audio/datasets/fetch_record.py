@@ -52,13 +52,7 @@ class FetchRecord:
             self._write()
 
     def place(self, key: str, fetched: Mapping[str, ArchiveState], folder: Path) -> None:
-        """Record the folder of an unpacked archive right before it is moved there.
-
-        Args:
-            key: name of the archive.
-            fetched: the state of each of its volumes.
-            folder: the folder.
-        """
+        """Record the folder of an unpacked archive right before it is moved there."""
         for name, state in fetched.items():
             self._archives[name] = {**state}
         self._archives[key]["folder"] = folder.name

@@ -36,13 +36,7 @@ def files_below(folder: Path, suffixes: Collection[str]) -> list[Path]:
 
 
 def unknown_entry(table: Path, line: int, entry: str) -> DataError:
-    """The error of a line of a table with an entry that is not in the published data.
-
-    Args:
-        table: the table.
-        line: number of the line.
-        entry: what it is, and its value.
-    """
+    """The error of a line of a table with an entry that is not in the published data."""
     return DataError(f"{table}: line {line} has the unknown {entry}; fetch the data again")
 
 

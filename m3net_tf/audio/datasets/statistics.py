@@ -24,18 +24,7 @@ class Lengths(TypedDict):
 
 
 class FileFacts(TypedDict):
-    """The clips' files.
-
-    Attributes:
-        count: their number.
-        bytes: their total size.
-        hours: their total length.
-        length_s: their lengths.
-        rates_hz: number of files by sample rate.
-        channels: number of files by number of channels.
-        formats: number of files by format.
-        broken: reasons why files are broken.
-    """
+    """The clips' files."""
 
     count: int
     bytes: int

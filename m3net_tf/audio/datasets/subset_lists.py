@@ -138,10 +138,6 @@ def marker_text(subset: Subset) -> str:
 def with_subset(dataset: AudioDataset, root: Path) -> AudioDataset:
     """The data set with the subset that its folder's marker names; unchanged without a marker.
 
-    Args:
-        dataset: a data set.
-        root: its folder.
-
     Raises:
         DataError: the folder lacks a file of the subset, has a clip that is not in it, or has
             another split, so results would carry a wrong hash.

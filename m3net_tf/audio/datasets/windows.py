@@ -45,12 +45,7 @@ def length_s(clip: Clip) -> float:
 
 
 def silent_files(paths: Sequence[Path], log: Log = silent) -> set[Path]:
-    """The sound files that have nothing but digital zero; reading reports the broken ones.
-
-    Args:
-        paths: the files.
-        log: receives progress.
-    """
+    """The sound files that have nothing but digital zero; reading reports the broken ones."""
 
     def is_zero(path: Path) -> bool:
         with (

@@ -262,10 +262,6 @@ def _lock(handle: int, log: Log) -> bool:
 def content_hashes(paths: Iterable[Path], threads: int) -> dict[Path, str]:
     """SHA-256 of files; a file is read only if its path, size or modification time is new.
 
-    Args:
-        paths: the files.
-        threads: number of reading threads.
-
     Returns:
         The hash of each path, in hex.
 

@@ -53,11 +53,6 @@ def local_shard(url: str, index: str, shard: Shard) -> Path:
 
     A shard of another computer is copied once, into the cache.
 
-    Args:
-        url: URL or path of the folder.
-        index: checksum of its index.
-        shard: the shard.
-
     Raises:
         DataError: it is missing or damaged, or cannot be read.
     """

@@ -182,10 +182,6 @@ def _clips(shards: Shards, shard: Shard, info: DatasetInfo) -> list[Clip]:
 def require_section(shards: Shards, section: Mapping[str, object]) -> None:
     """Require that shards have the data set of a recipe.
 
-    Args:
-        shards: the shards.
-        section: the recipe's section ``dataset``.
-
     Raises:
         ConfigError: they have another one; the message names the key.
     """

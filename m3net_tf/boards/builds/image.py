@@ -98,16 +98,7 @@ def memory_bytes(image: FirmwareImage) -> dict[str, int]:
 
 
 class ImageFacts(TypedDict):
-    """A firmware image in JSON.
-
-    Attributes:
-        board: name of its board.
-        files: its files, by form.
-        flash_bytes: used bytes of flash.
-        ram_bytes: used bytes of RAM, including the stack.
-        memories: size of each memory of the linker script.
-        sections: bytes of each section, by name.
-    """
+    """A firmware image in JSON."""
 
     board: str
     files: dict[str, str]

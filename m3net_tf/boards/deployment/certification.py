@@ -40,12 +40,6 @@ def certify_export(bundle: Bundle, board: str, folder: Path, log: Log = silent) 
 
     A certificate of the same firmware is kept.
 
-    Args:
-        bundle: the export.
-        board: board to emulate.
-        folder: folder of the firmware's build files.
-        log: receives lines of progress.
-
     Returns:
         The certificate; without an emulator it says "host only" and gives the reason.
 

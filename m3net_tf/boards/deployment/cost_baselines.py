@@ -22,16 +22,7 @@ ALLOWANCE = 0.01
 
 @dataclasses.dataclass(frozen=True)
 class CostBaseline:
-    """Accepted cost of a network on a board: figures that are the same on every computer.
-
-    Attributes:
-        instructions: of one run of the network.
-        frontend_instructions: of the front end, per frame.
-        arena_used_bytes: tensor arena in use.
-        stack_bytes: high-water mark of the stack.
-        flash_bytes: the whole firmware in flash.
-        model_bytes: all ``.tflite`` files of the network.
-    """
+    """Accepted cost of a network on a board: figures that are the same on every computer."""
 
     instructions: int
     frontend_instructions: int
@@ -98,10 +89,6 @@ class Change(NamedTuple):
 def compare(measured: Measured, path: Path = PATH) -> list[Change]:
     """Figures that differ from the accepted costs.
 
-    Args:
-        measured: the present costs.
-        path: file of the accepted costs.
-
     Raises:
         ConfigError: the file is missing or invalid.
     """
@@ -128,10 +115,6 @@ def exceeded(changes: list[Change]) -> list[Change]:
 
 def update(measured: Measured, path: Path = PATH) -> None:
     """Accept measured costs as the baselines of their boards and engines; others stay.
-
-    Args:
-        measured: the present costs.
-        path: file of the accepted costs.
 
     Raises:
         ConfigError: the file exists and is invalid.

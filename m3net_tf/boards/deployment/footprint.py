@@ -53,12 +53,7 @@ _WORDS = ("board", "real time")  # columns without figures
 
 @dataclasses.dataclass(frozen=True)
 class SizeLimit:
-    """Largest sizes of a preset.
-
-    Attributes:
-        arena_bytes: tensor arena.
-        model_bytes: all ``.tflite`` files of the network.
-    """
+    """Largest sizes of a preset."""
 
     arena_bytes: int
     model_bytes: int

@@ -46,11 +46,6 @@ _FEW_TESTED = 20  # of a class: one clip is then more than five points of its re
 def starter_recipe(sounds: FolderSounds, board: str = DEFAULT_BOARD, log: Log = silent) -> Sections:
     """The sections of a recipe that suits a folder of sounds, in real time on a board.
 
-    Args:
-        sounds: the sounds.
-        board: the board.
-        log: receives progress.
-
     Raises:
         FirmwareError: there is no such board.
         DataError: files are unreadable, or there are too few classes or clips to train.
@@ -155,10 +150,6 @@ def recipe_lines(recipe: Sections, sounds: FolderSounds, dataset: AudioDataset) 
 def new_project(out: Path, board: str) -> tuple[Path, ...]:
     """The files of a project that does not exist yet.
 
-    Args:
-        out: folder of the project.
-        board: a board.
-
     Raises:
         ConfigError: one of the files exists.
         FirmwareError: there is no such board.
@@ -214,12 +205,6 @@ def write_starter(
     recipe: Sections, sounds: FolderSounds, out: Path, board: str
 ) -> tuple[Path, ...]:
     """Write the project.
-
-    Args:
-        recipe: result of :func:`starter_recipe`.
-        sounds: the sounds.
-        out: folder of the project, which is created.
-        board: a board.
 
     Returns:
         The files.

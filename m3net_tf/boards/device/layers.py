@@ -212,16 +212,7 @@ class LayerFacts(TypedDict):
 
 
 class ProfileFacts(TypedDict):
-    """A profile in JSON.
-
-    Attributes:
-        board: name of the board.
-        engine: engine of the board's firmware.
-        unit: unit of all costs.
-        total: cost of the whole run.
-        macs: multiplications of the whole run.
-        layers: the operators in order.
-    """
+    """A profile in JSON."""
 
     board: str
     engine: Engine

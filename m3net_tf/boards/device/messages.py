@@ -16,11 +16,7 @@ _NUMBER = re.compile(r"[0-9]{1,18}\Z")
 
 
 class BoardError(FirmwareError):
-    """The board refused a command.
-
-    Attributes:
-        code: the board's error code.
-    """
+    """The board refused a command."""
 
     def __init__(self, port: str, code: str, text: str) -> None:
         super().__init__(f"{port}: the board reports {code}: {text}")

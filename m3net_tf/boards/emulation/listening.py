@@ -104,12 +104,7 @@ def hear(elf: Path, machine: Machine, pcm: npt.NDArray[np.int16]) -> Heard:
 
 
 def expected(bundle: Bundle, columns: Int8) -> tuple[Int8, list[Event]]:
-    """Scores of the runs, and events, by TFLite's reference kernels on whole windows.
-
-    Args:
-        bundle: the export.
-        columns: as of :class:`Heard`.
-    """
+    """Scores of the runs, and events, by TFLite's reference kernels on whole windows."""
     detector, frames = Detector(bundle.detector), bundle.manifest.frames
     levels = column_levels(bundle.frontend, bundle.detector, columns)
     slots = bundle.manifest.enrolment_slots or 0

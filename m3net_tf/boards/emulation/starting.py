@@ -57,12 +57,6 @@ def prove_arena(bundle: Bundle, board: str, folder: Path, log: Log) -> FirmwareI
     arena and reports how much it used; the second has that much, or the smallest larger size with
     which the network starts. The size goes into the export's manifest and ``model.h``.
 
-    Args:
-        bundle: export to build.
-        board: board to build for.
-        folder: folder of the build files.
-        log: takes lines of progress.
-
     Returns:
         The firmware with that arena.
 

@@ -40,6 +40,7 @@ OPERATORS: dict[str, Lower] = {
     "DEPTHWISE_CONV_2D": convolution.depthwise,
     "DEPTH_TO_SPACE": movement.exchange_blocks,
     "DIV": elementwise.divide,
+    "ELU": tables.lookup,
     "EXPAND_DIMS": movement.reshape,
     "FULLY_CONNECTED": convolution.fully_connected,
     "GATHER": resampling.gather,
@@ -110,7 +111,7 @@ WIDE = (
 )
 
 #: Operators that take or give computed bool or int32 items, beside those that only move items.
-UNSCALED = frozenset({"ARG_MAX", "ARG_MIN", "SELECT_V2", *comparison.COMPARISONS})
+UNSCALED = frozenset({"ARG_MAX", "ARG_MIN", "QUANTIZE", "SELECT_V2", *comparison.COMPARISONS})
 
 #: Operators whose kernels write side by side only.
 PACKED_WRITERS = frozenset(

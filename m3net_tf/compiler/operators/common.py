@@ -17,7 +17,11 @@ INT16_MAX = (1 << 15) - 1
 _RELU, _RELU_N1_TO_1, _RELU6 = 1, 2, 3  # schema.ActivationFunctionType
 INT8_MIN, INT8_MAX = -128, 127
 LARGEST_LONG_BIAS, LARGEST_LONG_SHIFT = 1 << 46, 7  # of 64-bit sums
-_LIMITS = {"int8": (INT8_MIN, INT8_MAX), "int16": (-1 - INT16_MAX, INT16_MAX)}
+_LIMITS = {
+    "int8": (INT8_MIN, INT8_MAX),
+    "int16": (-1 - INT16_MAX, INT16_MAX),
+    "int32": (-(1 << 31), (1 << 31) - 1),
+}
 
 
 def activation_range(op: Operation, output: Tensor) -> tuple[int, int]:
@@ -45,7 +49,7 @@ def activation_range(op: Operation, output: Tensor) -> tuple[int, int]:
 
 
 def item_range(tensor: Tensor) -> tuple[int, int]:
-    """Smallest and largest item of an int8 or int16 tensor."""
+    """Smallest and largest item of a tensor of int8, int16 or int32."""
     return _LIMITS[tensor.dtype]
 
 

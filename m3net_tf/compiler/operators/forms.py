@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -23,7 +23,7 @@ Shape = tuple[int, ...]
 class Role(enum.Enum):
     """The use of an input."""
 
-    ITEMS = "items of the output's type"
+    ITEMS = "items of the output's type, or of the first input's if the form has types"
     WEIGHTS = "int8 constants"
     BIAS = "one constant for each channel of the output; may be missing"
     VALUE = "one constant of the output's type"
@@ -39,13 +39,14 @@ class Form:
         roles: of its inputs.
         shapes: computes the shapes of its outputs; raises ModelError where inputs do not fit.
         repeats: whether any number of inputs has the first role.
-        converts: whether its inputs and outputs may have different types.
+        types: for each type of its inputs, the types that its outputs may have; if None, all have
+            one type.
     """
 
     roles: Sequence[Role]
     shapes: Callable[[Operation], list[Shape]]
     repeats: bool = False
-    converts: bool = False
+    types: Mapping[str, Sequence[str]] | None = None
 
 
 def require_form(op: Operation) -> None:
@@ -62,8 +63,11 @@ def require_form(op: Operation) -> None:
         tensor = op.inputs[index] if index < len(op.inputs) else None
         if tensor is not None or role not in (Role.BIAS, Role.OTHER):
             _require_role(op, op.input(index), role, form)
-    for tensor in () if form.converts else op.outputs:
-        _require_type(op, tensor)
+    for tensor in op.outputs:
+        if form.types is None:
+            _require_type(op, tensor)
+        elif tensor.dtype not in form.types.get(op.input(0).dtype, ()):
+            raise op.error(f"makes {tensor.dtype} of {op.input(0).dtype}, which is not supported")
     expected, actual = form.shapes(op), [tensor.shape for tensor in op.outputs]
     if len(actual) != len(expected):
         raise op.error(f"has {len(actual)} outputs, not {len(expected)}")
@@ -74,8 +78,7 @@ def require_form(op: Operation) -> None:
 def _require_role(op: Operation, tensor: Tensor, role: Role, form: Form) -> None:
     is_constant, name = tensor.data is not None, tensor.name
     if role is Role.ITEMS:
-        if not form.converts:
-            _require_type(op, tensor)
+        _require_type(op, tensor, op.output if form.types is None else op.input(0))
     elif role is Role.WEIGHTS:
         if not is_constant or tensor.dtype != "int8":
             raise op.error(f"has weights {name!r} that are not int8 constants")
@@ -93,9 +96,11 @@ def _require_role(op: Operation, tensor: Tensor, role: Role, form: Form) -> None
         require(op, tensor.dtype in ("int32", "int64"), f"has {name!r} of {tensor.dtype}")
 
 
-def _require_type(op: Operation, tensor: Tensor) -> None:
-    if tensor.dtype != op.output.dtype:
-        types = " and of ".join(sorted((op.output.dtype, tensor.dtype), reverse=True))
+def _require_type(op: Operation, tensor: Tensor, like: Tensor | None = None) -> None:
+    """Refuse a tensor of another type than ``like``, by default the output."""
+    dtype = (like or op.output).dtype
+    if tensor.dtype != dtype:
+        types = " and of ".join(sorted((dtype, tensor.dtype), reverse=True))
         raise op.error(f"has tensors of {types}")
 
 
@@ -412,12 +417,6 @@ def _transposed_convolution(op: Operation) -> list[Shape]:
     return [(source[0], *shape[1:3], channels)]
 
 
-def _comparison(op: Operation) -> list[Shape]:
-    types = op.input(0).dtype, op.input(1).dtype, op.output.dtype
-    require(op, types == ("int8", "int8", "bool"), f"has tensors of {' and of '.join(types)}")
-    return _broadcast(op)
-
-
 def _select(op: Operation) -> list[Shape]:
     shapes = [op.input(index).shape for index in range(3)]
     require(op, op.input(0).dtype == "bool", f"has a condition of {op.input(0).dtype}")
@@ -429,8 +428,6 @@ def _select(op: Operation) -> list[Shape]:
 
 def _search(op: Operation) -> list[Shape]:
     shape, axes = op.input(0).shape, numbers(op, 1)
-    types = op.input(0).dtype, op.output.dtype
-    require(op, types == ("int8", "int32"), f"has tensors of {' and of '.join(types)}")
     require(op, len(axes) == 1, "has not one axis")
     axis = axis_of(op, axes[0], len(shape))
     return [(*shape[:axis], *shape[axis + 1 :])]
@@ -452,6 +449,15 @@ _BINARY = Form((_ITEMS, _ITEMS), _broadcast)
 _FUNCTION = Form((_ITEMS,), _same)
 _REDUCTION = Form((_ITEMS, _NUMBERS), _reduction)
 
+#: For each type of an input, the outputs that TensorFlow Lite Micro's kernels give.
+_SHARES = {"int8": ("int8", "int16"), "int16": ("int16",)}
+_REQUANTIZED = {
+    "int8": ("int8", "uint8", "int16", "int32"),
+    "int16": ("int8", "int16", "int32"),
+    "int32": ("int8", "int16"),
+    "uint8": ("int8",),
+}
+
 #: The form of each operator that a file may have.
 FORMS: dict[str, Form] = {
     **dict.fromkeys(("ADD", "DIV", "MAXIMUM", "MINIMUM", "MUL"), _BINARY),
@@ -459,10 +465,12 @@ FORMS: dict[str, Form] = {
     **dict.fromkeys(("ABS", "LEAKY_RELU", "LOGISTIC", "RELU", "RELU6", "RSQRT"), _FUNCTION),
     **dict.fromkeys(
         ("EQUAL", "GREATER", "GREATER_EQUAL", "LESS", "LESS_EQUAL", "NOT_EQUAL"),
-        Form((_ITEMS, _ITEMS), _comparison, converts=True),
+        Form((_ITEMS, _ITEMS), _broadcast, types={"int8": ("bool",)}),
     ),
-    **dict.fromkeys(("ARG_MAX", "ARG_MIN"), Form((_ITEMS, _NUMBERS), _search, converts=True)),
-    **dict.fromkeys(("HARD_SWISH", "L2_NORMALIZATION", "SOFTMAX", "TANH"), _FUNCTION),
+    **dict.fromkeys(
+        ("ARG_MAX", "ARG_MIN"), Form((_ITEMS, _NUMBERS), _search, types={"int8": ("int32",)})
+    ),
+    **dict.fromkeys(("ELU", "HARD_SWISH", "L2_NORMALIZATION", "TANH"), _FUNCTION),
     **dict.fromkeys(("MEAN", "REDUCE_MAX", "REDUCE_MIN", "SUM"), _REDUCTION),
     **dict.fromkeys(
         ("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"), Form((_ITEMS, _NUMBERS), _resize)
@@ -484,12 +492,13 @@ FORMS: dict[str, Form] = {
     "PAD": Form((_ITEMS, _NUMBERS), _pad),
     "PADV2": Form((_ITEMS, _NUMBERS, Role.VALUE), _pad),
     "PRELU": Form((_ITEMS, Role.WEIGHTS), _broadcast),
-    "QUANTIZE": Form((_ITEMS,), _same, converts=True),
+    "QUANTIZE": Form((_ITEMS,), _same, types=_REQUANTIZED),
     "READ_VARIABLE": Form((Role.OTHER,), _same),
     "RESHAPE": Form((_ITEMS, Role.OTHER), _reshape),
     "REVERSE_V2": Form((_ITEMS, _NUMBERS), _reverse),
     "SELECT_V2": Form((Role.OTHER, _ITEMS, _ITEMS), _select),
     "SLICE": Form((_ITEMS, _NUMBERS, _NUMBERS), _slice),
+    "SOFTMAX": Form((_ITEMS,), _same, types=_SHARES),
     "SPACE_TO_BATCH_ND": Form((_ITEMS, _NUMBERS, _NUMBERS), _space_to_batch),
     "SPACE_TO_DEPTH": Form((_ITEMS,), _space_to_depth),
     "SPLIT": Form((_NUMBERS, _ITEMS), _split),

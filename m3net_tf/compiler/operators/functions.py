@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Unary operators with int16 inputs or outputs, whose outputs do not fit a table."""
+"""Unary operators with int16 inputs, or outputs wider than a byte, which do not fit a table."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _KERNELS = {"LOGISTIC": "logistic_16", "RSQRT": "inverse_root_16", "TANH": "tanh
 
 
 def function(lowering: Lowering, op: Operation) -> None:
-    """ABS, LEAKY_RELU, LOGISTIC, QUANTIZE, RELU, RELU6, RSQRT and TANH of int16 tensors."""
+    """ABS, LEAKY_RELU, LOGISTIC, QUANTIZE, RELU, RELU6, RSQRT and TANH of wide tensors."""
     view, target = lowering.read(op.input(0)), lowering.write(op.output)
     make = {"RSQRT": _root, "LOGISTIC": _sigmoid, "TANH": _sigmoid}.get(op.kind, _rescaling)
     for loop in loops(target, [view]):

@@ -72,7 +72,7 @@ def _factors(lowering: Lowering, op: Operation) -> tuple[View, View]:
 
 
 def reduction(lowering: Lowering, op: Operation) -> None:
-    """MEAN, SUM, REDUCE_MAX and REDUCE_MIN over up to four dimensions."""
+    """MEAN, SUM, REDUCE_MAX and REDUCE_MIN."""
     view, target = lowering.read(op.input(0)), lowering.write(op.output)
     require(op, target.contiguous, "writes into a concatenation, which is not supported")
     kernel = "reduce_mean_16" if is_wide(op) else "reduce_mean"
@@ -87,14 +87,15 @@ def reduction_layer(op: Operation, view: View, target: View) -> Reduction:
     """Constants of a reduction of a view of the input, which may have a part of its lines.
 
     Raises:
-        ModelError: it has more than four dimensions.
+        ModelError: it keeps or reduces more than four dimensions.
     """
     dimensions = len(view.shape)
     axes = set(range(1, dimensions - 1))  # of an average of all pixels
     if op.kind != "AVERAGE_POOL_2D":
         axes = {axis % dimensions for axis in numbers(op, 1)}
     kept = [axis for axis in range(dimensions) if axis not in axes]
-    require(op, dimensions <= DIMENSIONS, "has more than four dimensions")
+    most = max(len(axes), len(kept))
+    require(op, most <= DIMENSIONS, "keeps or reduces more than four dimensions")
     source = op.input(0)
     count = math.prod(source.shape[axis] for axis in axes)
     out_strides = packed_strides([view.shape[axis] for axis in kept], target.item)

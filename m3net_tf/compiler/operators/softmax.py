@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Softmax: tables of exponentials, and for int16 of reciprocals.
 
-The int16 kernel interpolates in tables of 513 entries.
+The kernel of int16 inputs interpolates in tables of 513 entries.
 """
 
 from __future__ import annotations
@@ -13,17 +13,18 @@ import numpy.typing as npt
 
 from m3net_tf.compiler import arithmetic
 from m3net_tf.compiler.arithmetic import quantize_factor, scale
-from m3net_tf.compiler.graph import Operation
+from m3net_tf.compiler.graph import Operation, Tensor
 from m3net_tf.compiler.lowering import Lowering
-from m3net_tf.compiler.operators.common import INT8_MIN, is_wide, require
+from m3net_tf.compiler.operators.common import INT8_MIN, INT16_MAX, is_wide, require
 from m3net_tf.compiler.structures import Array, Softmax, Softmax16, Structure
 
 _INTEGER_BITS = 5  # of the exponents
 _STEPS = 512
-_LARGEST_DEPTH = 1 << 16  # items of a row: the sum of their exponentials fits 32 bits
+_LARGEST_DEPTH = 1 << 16  # items of a row of int16: the sum of their exponentials fits 32 bits
+_LARGEST_TO_16 = 1 << 12  # items of a row from int8 to int16, for the same reason
 _RANGE = np.float32(65535)
 _REACH = 10.0  # below the largest input; exponentials of smaller inputs are 0
-_SCALE, _NEAR = 2.0**-15, 1e-3  # of outputs, and how near it must be
+_NEAR = 1e-3  # how near the scale of an int16 output must be
 
 Single = npt.NDArray[np.float32]
 
@@ -35,18 +36,20 @@ def softmax(lowering: Lowering, op: Operation) -> None:
     target = lowering.write(op.output)
     require(op, target.contiguous, "writes into a concatenation, which is not supported")
     depth = source.shape[-1] if source.shape else 1
-    make = _layer_16 if is_wide(op) else _layer
+    kernel, make = _KERNELS[source.dtype, op.output.dtype]
     layer = make(op, source.size // depth, depth)
-    kernel = "softmax_16" if is_wide(op) else "softmax"
-    lowering.call(op, kernel, [layer, view, target], [view], target, slack={0: 0})
+    slack = {0: 0} if source.dtype == op.output.dtype else {}
+    lowering.call(op, kernel, [layer, view, target], [view], target, slack=slack)
 
 
 def _layer(op: Operation, rows: int, depth: int) -> Structure:
-    require(
-        op,
-        op.output.zero_point == INT8_MIN and op.output.scale == np.float32(1 / 256),
-        "has an output scale other than 1/256 and -128",
-    )
+    if is_wide(op):
+        fits = op.output.zero_point == -1 - INT16_MAX and _is_near(op.output, 2.0**-16)
+        require(op, fits, "has an output scale other than 2^-16 and -32768")
+        require(op, depth < _LARGEST_TO_16, "has rows of too many items")
+    else:
+        fits = op.output.zero_point == INT8_MIN and op.output.scale == np.float32(1 / 256)
+        require(op, fits, "has an output scale other than 1/256 and -128")
     table = _exponentials(op)
     return Softmax(Array("exponentials", "int32_t", table), rows, depth, len(table))
 
@@ -65,8 +68,7 @@ def _exponentials(op: Operation) -> arithmetic.Integers:
 
 def _layer_16(op: Operation, rows: int, depth: int) -> Structure:
     """Constants of a softmax over ``rows`` of ``depth`` items."""
-    error = abs(float(op.output.scale) / _SCALE - 1)
-    require(op, error <= _NEAR, "has an output scale other than 2^-15")
+    require(op, _is_near(op.output, 2.0**-15), "has an output scale other than 2^-15")
     require(op, depth < _LARGEST_DEPTH, "has rows of too many items")
     beta = float(np.float32(op.options["beta"]))
     factor = quantize_factor(float(op.input(0).scale) * beta / (_REACH / 65535))
@@ -79,6 +81,10 @@ def _layer_16(op: Operation, rows: int, depth: int) -> Structure:
         depth=depth,
         factor=factor,
     )
+
+
+def _is_near(tensor: Tensor, scale: float) -> bool:
+    return abs(float(tensor.scale) / scale - 1) <= _NEAR
 
 
 def _table(
@@ -116,3 +122,11 @@ def _table(
 def _round(values: Single) -> Single:
     """The nearest whole numbers, halves away from zero."""
     return np.copysign(np.floor(np.abs(values) + np.float32(0.5)), values).astype(np.float32)
+
+
+#: Kernel, and what makes its constants, by the types of input and output.
+_KERNELS = {
+    ("int8", "int8"): ("softmax", _layer),
+    ("int8", "int16"): ("softmax_to_16", _layer),
+    ("int16", "int16"): ("softmax_16", _layer_16),
+}

@@ -53,14 +53,7 @@ _NAMES = {"instructions": "instructions", "arena_bytes": "arena", "flash_bytes":
 
 @dataclasses.dataclass(frozen=True)
 class Subject:
-    """A preset, and the largest ratios of compiled engine to TensorFlow Lite Micro on a Cortex-M4.
-
-    Attributes:
-        name: name of the network.
-        preset: name of the preset.
-        instructions: largest ratio of instructions.
-        arena_bytes: largest ratio of the arenas.
-    """
+    """A preset, and the largest ratios of the compiled engine to TFLite Micro on a Cortex-M4."""
 
     name: str
     preset: str

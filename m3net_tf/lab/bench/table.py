@@ -160,12 +160,7 @@ def run_bench_table(
 
 
 def keep_hours(result: TableTime, out: Path) -> Path:
-    """Write the hours beside a table's results, for ``m3net table --list``; returns the file.
-
-    Args:
-        result: result of :func:`run_bench_table`.
-        out: folder of the results.
-    """
+    """Write the hours beside a table's results, for ``m3net table --list``; returns the file."""
     path = hours_path(out, result["table"], result["scale"])
     write_json(path, result)
     return path
@@ -215,11 +210,7 @@ def _network_rows(
 
 
 def total_line(result: TableTime) -> str:
-    """Total hours of a table and the machine they are for, in one line.
-
-    Args:
-        result: result of :func:`run_bench_table`.
-    """
+    """Total hours of a table and the machine they are for, in one line."""
     hours = result["hours"]
     if "tflops" in result:
         place = f"at {result['tflops']:g} TFLOP/s"

@@ -27,10 +27,6 @@ def draw_activation_maps(shown: Sequence[Shown], clips: int = CLIPS) -> Drawing:
     Masks act in training only, so the local branch sees the whole map here. Each map is scaled to
     its maximum. The numbers are each map's mean over the frames.
 
-    Args:
-        shown: a run of SpectroMaskNet.
-        clips: test clips, spread over the classes.
-
     Raises:
         ConfigError: the network has no such branches.
         M3NetError: the data or the run cannot be read.

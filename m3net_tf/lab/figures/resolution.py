@@ -187,13 +187,7 @@ def draw_hops(shown: Sequence[Shown]) -> Drawing:
 
 
 def draw_algorithm(frames: int = 12, frames_out: int = 6, seed: int = 1) -> Drawing:
-    """A warp matrix before and after Algorithm 1, for random scores (figure 11).
-
-    Args:
-        frames: number of input frames.
-        frames_out: number of output frames.
-        seed: seed of the scores.
-    """
+    """A warp matrix before and after Algorithm 1, for random scores (figure 11)."""
     scores = np.random.default_rng(seed).uniform(0.05, 0.8, frames)
     scores = (scores * min(1.0, frames_out / scores.sum())).astype(np.float32)
     titles = {"equation 5": False, "after Algorithm 1": True}

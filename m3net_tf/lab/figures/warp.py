@@ -23,11 +23,6 @@ CLIPS = 3
 def draw_warp(run: Run, data_dir: Path | None = None, clips: int = CLIPS) -> Drawing:
     """Spectrogram, scores, warp matrix and the classifier's input, one column per clip.
 
-    Args:
-        run: run of a network with DiffRes.
-        data_dir: folder of its data set.
-        clips: test clips, spread over the classes.
-
     Raises:
         ConfigError: the run's network has no DiffRes.
         M3NetError: the data or the run cannot be read.

@@ -90,17 +90,7 @@ class _Job:
 
 @dataclasses.dataclass
 class _Call:
-    """The trainings of one call.
-
-    Attributes:
-        pool: trains them.
-        options: options of the pool.
-        root: folder of all runs.
-        data_folders: folders of the data sets.
-        task: counts the epochs of all runs.
-        outcomes: receives the outcomes.
-        log: receives lines about attempts.
-    """
+    """The trainings of one call."""
 
     pool: Pool
     options: PoolOptions

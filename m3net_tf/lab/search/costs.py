@@ -32,13 +32,7 @@ def costs_of(figures: CostFigures) -> Costs:
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """Largest costs; None is no limit.
-
-    Attributes:
-        instructions: of one run of the network.
-        arena_bytes: of the tensor arena.
-        flash_bytes: of the whole firmware.
-    """
+    """Largest costs; None is no limit."""
 
     instructions: int | None = None
     arena_bytes: int | None = None
@@ -83,10 +77,6 @@ class CostModel:
 
 def fit_costs(works: Sequence[Mapping[str, int]], costs: Sequence[Costs]) -> CostModel | None:
     """Fit the linear model by least squares of the relative errors.
-
-    Args:
-        works: quantities of the measured networks.
-        costs: their costs.
 
     Returns:
         The model; None if too few networks have been measured.

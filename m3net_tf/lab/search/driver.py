@@ -37,15 +37,7 @@ _HOUR_S = 3600
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """All that determines a search with one job.
-
-    Attributes:
-        recipe: the recipe that it starts from.
-        space: the candidates.
-        board: name of the board.
-        limits: largest costs.
-        seed: seed of the proposals.
-    """
+    """All that determines a search with one job."""
 
     recipe: Recipe
     space: Space

@@ -59,10 +59,6 @@ def goes_on(point: Point, others: Sequence[Point]) -> bool:
 
     Trainings are ranked by how many trainings dominate them at about the same costs. The best third
     goes on, and all that have the same number as one of it.
-
-    Args:
-        point: the network with its accuracy at the rung.
-        others: the other networks that have reached the rung.
     """
     reached = [point, *others]
     ranks = [sum(rival.dominates(member, ALIKE) for rival in reached) for member in reached]

@@ -49,10 +49,6 @@ def front_trials(trials: Sequence[Trial], limits: Limits) -> list[Trial]:
 def write_result(folder: Path, trials: Sequence[Trial]) -> dict[str, object]:
     """Write ``front.json``, ``front.csv`` and ``front.png``.
 
-    Args:
-        folder: folder of the search.
-        trials: all its trials.
-
     Returns:
         The content of ``front.json``.
 

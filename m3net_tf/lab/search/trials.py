@@ -88,11 +88,7 @@ class Trial:
 
 @dataclasses.dataclass(frozen=True)
 class TrialFolder:
-    """The folder of a search.
-
-    Attributes:
-        root: its path.
-    """
+    """The folder of a search."""
 
     root: Path
 

@@ -178,13 +178,7 @@ class DeployedCell(MeasuredCell, CellSummary):
 
 
 class LostPoints(TypedDict):
-    """Percentage points that a network loses: the mean over its cells.
-
-    Attributes:
-        cells: number of cells.
-        answers: number of test clips of all their runs.
-        points: mean of the lost points.
-    """
+    """Percentage points that a network loses: the mean over its cells."""
 
     cells: int
     answers: int

@@ -66,9 +66,6 @@ def paper_items() -> dict[str, str]:
 def list_items(out: Path) -> list[PaperItem]:
     """The papers' tables and figures; tables of no paper come last.
 
-    Args:
-        out: folder of the results.
-
     Raises:
         ConfigError: a grid is wrong, or there is no source checkout.
         DataError: a result is damaged.
@@ -112,12 +109,7 @@ def hours_path(out: Path, name: str, scale: str) -> Path:
 
 
 def table_results(name: str, out: Path) -> Iterator[ItemResult]:
-    """The results of a table at each scale, else the hours that it would take.
-
-    Args:
-        name: ``<paper>/<table>``.
-        out: folder of the results.
-    """
+    """The results of a table at each scale, else the hours that it would take."""
     for scale in SCALES:
         path, estimate = out / f"{name}.{scale}.json", hours_path(out, name, scale)
         if path.exists():

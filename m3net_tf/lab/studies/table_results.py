@@ -211,13 +211,7 @@ def _trained(cell: Cell, runs: list[RunValues]) -> CellValues:
 
 
 def _untrained(cell: Cell, measured: dict[str, dict[str, float]], log: Log) -> CellValues:
-    """A quoted cell, an average before the others are known, or a measured untrained network.
-
-    Args:
-        cell: the cell.
-        measured: measurements of the networks so far.
-        log: receives lines of progress.
-    """
+    """A quoted cell, an average before the others are known, or a measured untrained network."""
     values = _cell(cell)
     if cell.quoted or cell.average_of:
         return values

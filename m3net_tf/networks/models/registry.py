@@ -136,11 +136,6 @@ def design_defaults(name: str) -> dict[str, object]:
 def network_design(name: str, preset: str, overrides: Mapping[str, object] | None = None) -> Any:
     """The ``Design`` of a network.
 
-    Args:
-        name: network, one of :func:`model_names`.
-        preset: one of its presets.
-        overrides: arguments that differ from the preset's.
-
     Raises:
         ConfigError: an unknown network, preset or argument, or a wrong value.
     """
@@ -152,11 +147,6 @@ def design_sha256(name: str, preset: str, overrides: Mapping[str, object] | None
     """Hash of a network's arguments, with presets expanded.
 
     It distinguishes runs of a preset from runs of its older version, which have the same recipe.
-
-    Args:
-        name: network, one of :func:`model_names`.
-        preset: one of its presets.
-        overrides: arguments that differ from the preset's.
 
     Raises:
         ConfigError: there is no such network or preset.

@@ -12,13 +12,21 @@ from typing import Any
 from m3net_tf.audio.datasets import dataset_info, protocol_statement
 from m3net_tf.export import Bundle
 from m3net_tf.networks.pretrained import CARD, CARD_TEXT, RUN_FILES
-from m3net_tf.pages.report.card_facts import About, BoardCosts, Card, ClassFigures, DataFacts
+from m3net_tf.pages.report.card_facts import (
+    About,
+    BoardCosts,
+    Card,
+    ClassFigures,
+    DataFacts,
+    FoldedAccuracy,
+)
 from m3net_tf.pages.report.card_text import card_markdown
 from m3net_tf.pages.report.run_files import read_confusion
 from m3net_tf.runtime.metadata import network_of
 from m3net_tf.system.artifacts import read_json, sha256_of, write_bytes, write_json, write_text
 from m3net_tf.system.errors import ConfigError, ModelError, require_known_keys
 from m3net_tf.system.yaml_files import read_yaml
+from m3net_tf.training.cross_validation import RESULT
 from m3net_tf.training.metrics import wilson_interval
 from m3net_tf.training.run import Run
 
@@ -118,7 +126,7 @@ def _card(run: Run, name: str, about: About, contents: Mapping[str, bytes]) -> C
     sha256 = bundle.manifest.model.sha256
     summary, costs = (_measured(run, file, sha256) for file in _MEASURED)
     values, recipe = metrics.values, run.recipe()
-    return {
+    card: Card = {
         "format": FORMAT,
         "name": name,
         "network": {
@@ -149,6 +157,19 @@ def _card(run: Run, name: str, about: About, contents: Mapping[str, bytes]) -> C
         "files": {name: sha256_of(data) for name, data in contents.items()},
         "versions": values["versions"],
         "git_commit": values["git_commit"],
+    }
+    if (run.folder / RESULT).exists():
+        card["cross_validation"] = _folded(read_json(run.folder / RESULT))
+    return card
+
+
+def _folded(values: Mapping[str, Any]) -> FoldedAccuracy:
+    return {
+        "clips": values["clips"],
+        "groups": values["groups"],
+        "folds": len(values["fold_accuracy"]),
+        "accuracy": values["accuracy"],
+        "accuracy_95": (values["accuracy_95_low"], values["accuracy_95_high"]),
     }
 
 

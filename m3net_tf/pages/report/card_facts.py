@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 from m3net_tf.system.artifacts import Provenance
 
@@ -65,6 +65,19 @@ class Accuracy(TypedDict):
     int8_95: tuple[float, float]
 
 
+class FoldedAccuracy(TypedDict):
+    """Share of all clips that float networks recognise which were trained without the clip's fold.
+
+    The 95 % interval counts the clips of a group as dependent.
+    """
+
+    clips: int
+    groups: int
+    folds: int
+    accuracy: float
+    accuracy_95: tuple[float, float]
+
+
 class BoardCosts(TypedDict):
     """Costs of a network on a board.
 
@@ -116,6 +129,7 @@ class Card(Provenance):
         parameters: of the network.
         macs: multiplications of one run.
         engine: engine that the costs on boards were measured with.
+        cross_validation: of the run, if it has one.
         classes: by class, of the float network.
         files: SHA-256 of each file, by name.
     """
@@ -130,6 +144,7 @@ class Card(Provenance):
     data: DataFacts
     training: Training
     accuracy: Accuracy
+    cross_validation: NotRequired[FoldedAccuracy]
     classes: list[ClassFigures]
     boards: list[BoardCosts]
     files: dict[str, str]

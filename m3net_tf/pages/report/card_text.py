@@ -67,6 +67,7 @@ def _accuracy_lines(card: Card) -> list[str]:
         f"On {number(accuracy['clips'])} test clips.",
         "",
         *markdown_table(("network", "accuracy", "95 % interval"), rows),
+        *_folded_lines(card),
         "Each class, float network; intervals of 95 % in brackets:",
         "",
         *markdown_table(
@@ -81,6 +82,20 @@ def _accuracy_lines(card: Card) -> list[str]:
                 for row in card["classes"]
             ],
         ),
+    ]
+
+
+def _folded_lines(card: Card) -> list[str]:
+    folded = card.get("cross_validation")
+    if folded is None:
+        return []
+    accuracy = f"{percent(folded['accuracy'])} ({interval(folded['accuracy_95'])} %)"
+    clips, groups = number(folded["clips"]), number(folded["groups"])
+    return [
+        f"Cross-validation, float: {accuracy} of {clips} clips in {groups} groups. Each of "
+        f"{folded['folds']} folds was tested by a network of the same training without it. The "
+        "interval allows for the likeness of clips of one group.",
+        "",
     ]
 
 

@@ -22,12 +22,7 @@ def chart_of(rows: Sequence[Row]) -> alt.Chart:
 
 
 def drawn(chart: alt.Chart | alt.LayerChart | alt.FacetChart, height: int) -> Spec:
-    """Vega-Lite specification with its data, as wide as its place on the page.
-
-    Args:
-        chart: the chart.
-        height: its height in pixels.
-    """
+    """Vega-Lite specification with its data, as wide as its place on the page."""
     with alt.data_transformers.enable(consolidate_datasets=False):
         specification: Spec = chart.properties(width="container", height=height).to_dict()
     return specification

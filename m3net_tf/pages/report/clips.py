@@ -140,11 +140,6 @@ def occlusion(clips: HeldOutClips, index: int, answer: int) -> npt.NDArray[np.fl
 
     A hidden part has the mean of each bin over the clip, so its changes over time are gone.
 
-    Args:
-        clips: the clips.
-        index: number of the clip.
-        answer: number of the class.
-
     Returns:
         From 0 to 1, shape (bins, frames); 0 where the probability rises.
     """

@@ -151,11 +151,6 @@ def gather(
 ) -> list[RunData]:
     """Read runs, and classify their test clips where the data sets are at hand.
 
-    Args:
-        folders: folders of finished runs.
-        data_dir: folder of their data set.
-        log: receives progress lines.
-
     Raises:
         ConfigError: no run, or a run twice.
         ModelError: a folder is not a finished run.

@@ -26,11 +26,7 @@ _COMPLETE = ".m3net-complete.json"
 
 @dataclasses.dataclass(frozen=True)
 class RemoteFolder:
-    """A folder at a URL, of any kind that fsspec can read.
-
-    Attributes:
-        url: such as ``s3://bucket/us8k``.
-    """
+    """A folder at a URL, of any kind that fsspec can read."""
 
     url: str
 

@@ -104,14 +104,7 @@ def train_on_workers(
 
 @dataclasses.dataclass
 class _Workers:
-    """The workers of a training and their attempts.
-
-    Attributes:
-        pool: starts them.
-        options: number and resources of the workers.
-        order: the training, without a member.
-        log: receives lines.
-    """
+    """The workers of a training and their attempts."""
 
     pool: RayPool
     options: PoolOptions

@@ -59,11 +59,7 @@ IN_PROCESS = PoolOptions()
 
 @dataclasses.dataclass(frozen=True)
 class Lost:
-    """The process or computer of a run ended, so that nothing is known of the run.
-
-    Attributes:
-        reason: in one line.
-    """
+    """The process or computer of a run ended, so that nothing is known of the run."""
 
     reason: str
 

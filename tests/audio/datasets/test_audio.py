@@ -59,17 +59,6 @@ def test_formats(tmp_path, suffix, subtype, step):
     np.testing.assert_allclose(read_audio(path, sample_rate_hz=16_000), wave, rtol=0, atol=step)
 
 
-def test_ogg(tmp_path):
-    path = tmp_path / "a.ogg"
-    tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(48_000) / 48_000)
-    soundfile.write(path, np.stack([tone, tone], axis=1), 48_000, subtype="VORBIS")
-    audio = read_audio(path, sample_rate_hz=16_000)
-    assert audio.shape == (16_000,)
-    error = audio - 0.5 * np.sin(2 * np.pi * 440 * np.arange(16_000) / 16_000)
-    # Vorbis is lossy: its default quality keeps well above 20 dB on a tone.
-    assert np.square(error[500:-500]).mean() < 0.01 * np.square(audio).mean()
-
-
 def test_stereo_is_averaged(tmp_path, write_wav):
     path = write_wav(tmp_path / "a.wav", np.array([[100, 300], [-4, 4]], np.int16))
     np.testing.assert_array_equal(
@@ -134,13 +123,6 @@ def test_what_is_no_file_or_needs_a_conversion(tmp_path, write_wav):
     refuse(path, "22050 Hz, 16000 Hz is needed; convert", resample=False)
     path = write_wav(tmp_path / "b.wav", np.zeros((100, 2), np.int16))
     refuse(path, "has 2 channels.*convert", mix=False)
-
-
-def test_wav_of_unknown_length_is_read(tmp_path, write_wav):
-    path = write_wav(tmp_path / "a.wav", ALL_PCM)
-    data = path.read_bytes()
-    path.write_bytes(data[:40] + b"\xff\xff\xff\xff" + data[44:])  # as written to a pipe
-    np.testing.assert_array_equal(read_audio(path, sample_rate_hz=16_000), ALL_PCM / 32768)
 
 
 def test_fit_length():

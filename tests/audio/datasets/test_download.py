@@ -203,19 +203,6 @@ def test_a_refused_archive_is_forgotten(noise_archive, server, tmp_path, spoil):
     assert hidden(folder) == {RECORD}
 
 
-def test_what_an_earlier_release_remembers_of_a_refused_archive(noise_archive, tmp_path):
-    archive = dataclasses.replace(noise_archive(), checksum="")
-    (tmp_path / "data" / DOWNLOADS).mkdir(parents=True)
-    bad = {
-        "url": archive.url,
-        "checksum": f"sha256:{'0' * 64}",
-        "checksum_origin": "first download",
-    }
-    write_json(tmp_path / "data" / RECORD, {"archives": {"set.tar.gz": bad}})
-    fetch_archives((archive,), tmp_path / "data")
-    assert (tmp_path / "data/top").is_dir()
-
-
 def test_a_record_of_another_form_is_named(noise_archive, tmp_path):
     (tmp_path / "data").mkdir()
     write_json(tmp_path / "data" / RECORD, {"files": []})
@@ -224,9 +211,9 @@ def test_a_record_of_another_form_is_named(noise_archive, tmp_path):
 
 
 def test_another_url_is_taken_at_its_word(noise_archive, server, tmp_path):
-    """Neither the kept archive nor its checksum describes the mirror's archive."""
+    """The checksum of the first download does not describe the mirror's archive."""
     archive = dataclasses.replace(noise_archive(), checksum="")
-    fetch_archives((archive,), tmp_path / "data", keep_archives=True)
+    fetch_archives((archive,), tmp_path / "data")
     shutil.rmtree(tmp_path / "data/top")
     (server.folder / "mirror").mkdir()
     noise_archive(files=30, name="mirror/set.tar.gz")
@@ -236,17 +223,6 @@ def test_another_url_is_taken_at_its_word(noise_archive, server, tmp_path):
     assert [path for path, _, _ in server.asked] == ["/mirror/set.tar.gz"]
     assert contents(tmp_path / "data/top") == contents(server.folder / "top")
     assert any("the bytes differ from the previous download (sha256:" in line for line in lines)
-
-
-def test_a_kept_archive_with_a_published_checksum_stands_for_any_url(
-    noise_archive, server, tmp_path
-):
-    archive = noise_archive()
-    fetch_archives((archive,), tmp_path / "data", keep_archives=True)
-    shutil.rmtree(tmp_path / "data/top")
-    server.forget()
-    fetch_archives((archive,), tmp_path / "data", url=server.url + "mirror/")
-    assert server.asked == [] and (tmp_path / "data/top").is_dir()
 
 
 def test_two_at_once(noise_archive, tmp_path):
@@ -271,18 +247,6 @@ def test_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").touch()
     with refuses(DataError, "file/data", "DATA_DIR"):
         fetch_archives((Archive("http://127.0.0.1:9/x.zip"),), tmp_path / "file/data")
-
-
-def test_archives_can_be_kept(noise_archive, server, tmp_path):
-    archive = noise_archive()
-    fetch_archives((archive,), tmp_path / "data", keep_archives=True)
-    kept = tmp_path / "data" / DOWNLOADS / "set.tar.gz"
-    assert kept.read_bytes() == (server.folder / "set.tar.gz").read_bytes()
-    shutil.rmtree(tmp_path / "data/top")
-    fetch_archives((archive,), tmp_path / "data")
-    assert len(server.asked) == 1
-    assert contents(tmp_path / "data/top") == contents(server.folder / "top")
-    assert not kept.exists()
 
 
 def test_stopped_between_download_and_check(noise_archive, server, tmp_path, monkeypatch):

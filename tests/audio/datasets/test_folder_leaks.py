@@ -25,14 +25,6 @@ GROUPS = {"group_pattern": "(speaker[0-9])"}
 # Reports
 
 
-def test_unknown_speakers_are_named_beside_the_figure(make_layout):
-    dataset = load_dataset("folder", make_layout("folder"))
-    assert protocol_statement(dataset) == (
-        "stratified-random, speakers unknown: the accuracy may be too high; set group_pattern"
-    )
-    assert split_facts(dataset)["test_leak"] is None
-
-
 def test_a_random_split_says_how_much_leaks(make_layout):
     root = make_layout("folder")
     leaking = load_dataset("folder", root, protocol="stratified-random", **GROUPS)

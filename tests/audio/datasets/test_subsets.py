@@ -25,6 +25,7 @@ from m3net_tf.system.errors import ConfigError, DataError
 RESULTS = Path("experiments/results")
 DEFINED = {  # the data set's protocol and fold, and its clips of each split
     "esc10": ("official-5fold", 1, (240, 80, 80)),
+    "esc10_cc_by": ("official-5fold (398 of 400 clips)", 1, (240, 79, 79)),
     "ravdess_22_actors": ("speaker-independent (22 of 24 actors)", 1, (840, 240, 240)),
     "ravdess_actors_1_8": ("leave-two-actors-out (8 of 24 actors)", 1, (300, 60, 120)),
     "scv2_mini": ("official-split (3852 of 105829 clips)", None, (2997, 827, 378)),

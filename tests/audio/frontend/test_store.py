@@ -80,13 +80,6 @@ def test_more_files_than_the_limit_of_open_files(monkeypatch):
     np.testing.assert_array_equal(rows[0], [row(n) for n in range(60)])
 
 
-def test_each_file_is_a_plain_npy_array():
-    store = RowStore("a", SHAPE)
-    put(store, [1, 2])
-    (path,) = store.folder.iterdir()
-    np.testing.assert_array_equal(np.load(path), [row(1), row(2)])
-
-
 @pytest.mark.parametrize(
     "damage", ["cut", "empty", "garbage", "flipped data", "flipped key", "longer", "shape", "magic"]
 )

@@ -170,29 +170,6 @@ def test_without_an_emulator_the_rest_still_works(run, no_emulator):
     assert no_emulator in terminal.export_text()
 
 
-@pytest.mark.parametrize(
-    ("facts", "said"),
-    [
-        ({"protocol": "stratified-random (groups unknown)"}, "speakers unknown: the accuracy may"),
-        ({"protocol": "grouped", "statement": "grouped: no group is in both"}, "no group is in"),
-    ],
-    ids=["older", "today"],
-)
-def test_the_table_says_how_its_clips_were_held_out(facts, said):
-    stages = ("float", "int8_desktop", "tflm_host")
-    summary = {
-        **facts,
-        **{"run": "own", "board": BOARD, "dataset": "folder", "clips": 4, "parameters": 1},
-        "accuracy": dict.fromkeys(stages, 0.5),
-        "emulation_missing": "no emulator",
-    }
-    terminal = Console(record=True, width=100)
-    terminal.print(chain.chain_table(summary))
-    text = " ".join(terminal.export_text().split())
-    assert f"Protocol: {facts['protocol'].split()[0]}" in text and said in text
-    assert "Not emulated: no emulator" in text
-
-
 def test_the_table_compares_only_what_ran():
     figures = ("flash_bytes", "arena_bytes", "frontend_instructions", "instructions", "parameters")
     shares = ("accuracy", "same_label_as_desktop", "features_within_1_lsb")

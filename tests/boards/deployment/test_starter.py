@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-import yaml
 from refusals import refuses
 from typer.testing import CliRunner
 
@@ -225,29 +224,6 @@ def test_the_groups_can_be_given(tmp_path: Path, monkeypatch):
 def test_many_test_clips_need_no_cross_validation(tmp_path: Path):
     folder = sounds(tmp_path, *numbered("a", 110), *numbered("b", 100), length_s=0.02)
     assert "cross_validation" not in starter_recipe(inspect_folder(folder))["training"]
-
-
-@pytest.mark.slow
-def test_the_project_trains(tmp_path: Path, monkeypatch):
-    made = load_dataset("synth", clips_per_class=8)
-    for clip in made.clips:
-        if clip.label in ("car_horn", "dog_bark"):
-            path = tmp_path / "sounds" / clip.label / f"{clip.clip_id.replace('/', '-')}.wav"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            soundfile.write(path, made.load(clip), made.info.sample_rate_hz)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("DATA_DIR", raising=False)
-    CliRunner().invoke(app, ["init", "sounds", "--out", "project"], catch_exceptions=False)
-    monkeypatch.chdir(tmp_path / "project")
-    recipe = yaml.safe_load(Path("recipe.yaml").read_text())
-    recipe["augmentation"]["copies"] = 1  # to save time
-    del recipe["training"]["cross_validation"]
-    Path("recipe.yaml").write_text(yaml.safe_dump(recipe))
-    words = ["train", "recipe.yaml", "--epochs", "2"]
-    CliRunner().invoke(app, words, catch_exceptions=False)
-    metrics = Run(Path("runs/recipe")).metrics()
-    assert metrics.dataset.labels == ("_silence_", "car_horn", "dog_bark")
-    assert Run(Path("runs/recipe")).data_folder(None) == tmp_path / "sounds"
 
 
 @pytest.mark.slow

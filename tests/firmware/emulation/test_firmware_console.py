@@ -120,16 +120,6 @@ def test_line_without_end_is_refused():
             log.feed(b"\xff" * 65536)
 
 
-@given(st.binary(max_size=400))
-def test_garbage_never_breaks_the_reader(data: bytes):
-    log = UartLog()
-    try:
-        log.feed(data)
-        log.feed(b"m3net " + data + b"\n")
-    except FirmwareError as error:
-        assert "damaged console line" in str(error)
-
-
 @given(st.integers(0, len(GOOD) - 1), st.integers(0, 255))
 def test_one_wrong_byte_is_no_other_answer(position: int, value: int):
     """A byte changed in transit is detected, or changes no answer."""

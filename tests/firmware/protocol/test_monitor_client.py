@@ -34,9 +34,7 @@ from m3net_tf.boards.device.messages import BoardError, Message
 from m3net_tf.boards.device.mirror import (
     Mirror,
     event_thresholds,
-    forget_thresholds,
     read_detector,
-    save_thresholds,
     set_threshold,
 )
 from m3net_tf.boards.device.monitor import run_monitor
@@ -349,19 +347,6 @@ def test_thresholds_are_read_from_the_board_and_set(pty):
         with pytest.raises(BoardError, match="range"):
             set_threshold(device, 1, 0.0, 0.0)
         assert read_detector(device)[0] == config
-
-
-def test_saved_thresholds_are_read_and_forgotten_while_the_board_streams(pty, tmp_path: Path):
-    (tmp_path / "pcm").write_bytes(bytes(32_000))
-    with Device(open_port(pty(tmp_path / "pcm"))) as device:
-        exported, saved = read_detector(device)
-        assert saved is False
-        start_stream(device, "mic", audio=False, log=print)
-        set_threshold(device, 1, 0.5, 0.5)
-        save_thresholds(device)
-        assert read_detector(device)[1] is True and device.streamed
-        forget_thresholds(device)
-        assert read_detector(device) == (exported, False)
 
 
 def test_a_mirror_has_the_events_of_the_board_and_names_near_misses(pty, tmp_path: Path):

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import select
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -87,10 +87,6 @@ def reals(scores: np.ndarray) -> np.ndarray:
 )
 def test_answers(runner: Runner, command: str, lines: list[str]):
     assert runner.command(command) == lines
-
-
-def test_help_starts_with_the_version(runner: Runner):
-    assert runner.command("help")[0] == "ULPMark for tinyML Firmware V0.0.1"
 
 
 def test_timestamp_goes_up(runner: Runner):
@@ -217,18 +213,3 @@ def test_sessions_with_the_emulated_board(built: BuiltFirmware):
         port.write(b"mode energy\n")
         assert "m-timestamp-mode-energy" in runner.until_ready()
         assert runner.infer(1, 0).laps_us == []
-
-
-@pytest.mark.slow
-def test_a_build_for_a_board_starts_in_energy_mode(
-    built: BuiltFirmware, build_variant: Callable[..., Path]
-):
-    from m3net_tf.boards.device import open_port
-
-    elf = build_variant(settings=("M3NET_EEMBC_MODE=energy", "M3NET_EEMBC_MODEL_ID=ic01"))
-    with open_port("qemu:mps2_an386", firmware=lambda _: elf) as port:
-        runner = Runner(port, slow=10)
-        assert runner.until_ready()[2:] == ["m-timestamp-mode-energy", "m-init-done"]
-        assert runner.identify() == ("mps2_an386", "ic01")
-        port.write(b"version\n")
-        assert " baud=9600 " in runner.line(5)

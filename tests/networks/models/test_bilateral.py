@@ -5,10 +5,7 @@ import numpy as np
 import pytest
 from shared_networks import built_once, train_on
 
-from m3net_tf.export.operators import operators_of
 from m3net_tf.networks.models import build_model
-from m3net_tf.quantization.ptq import quantize_int8
-from m3net_tf.runtime.interpreter import run_reference, run_tflm, tflm_unavailable_reason
 from m3net_tf.system.keras import keras, tf
 from m3net_tf.training.self_distillation import self_distillation_loss
 
@@ -189,22 +186,3 @@ def test_a_longer_first_step_and_an_unrolled_lstm():
     extra = 4 * 3 + 4 * 17  # taps more of the first convolutions, of 4 channels each
     assert model.count_params() == plain.count_params() + extra
     assert model(sounds(2) / np.float32(128)).shape == (2, CLASSES)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("step", [1, 4])
-def test_int8_on_the_operators_of_tflite_micro(step):
-    model = tiny(token_step=step, **SHORT)
-    calibration, fresh = sounds(48), sounds(9, seed=1)
-    tflite = quantize_int8(model, calibration)
-    operators = operators_of(tflite)  # refuses what TFLite Micro lacks
-    assert {"UNIDIRECTIONAL_SEQUENCE_LSTM", "BATCH_MATMUL", "REVERSE_V2", "RSQRT"} <= set(operators)
-    # One clip a call: an LSTM's state must not pass from one clip to the next.
-    scores = np.concatenate([run_reference(tflite, clip[None]) for clip in fresh])
-    expected = model(fresh / np.float32(128)).numpy()
-    np.testing.assert_allclose((scores + 128.0) / 256, expected, atol=0.06)
-    if reason := tflm_unavailable_reason():
-        pytest.skip(reason)
-    micro = np.concatenate([run_tflm(tflite, clip[None]) for clip in fresh])
-    # The two LSTM kernels round differently by 1; further layers make it a few.
-    np.testing.assert_allclose(micro.astype(int), scores.astype(int), atol=3)

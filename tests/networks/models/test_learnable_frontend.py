@@ -3,15 +3,12 @@
 
 import numpy as np
 import pytest
-from refusals import refuses
 from shared_networks import built_once, train_on
 
 from m3net_tf.audio.frontend import frontend_preset
 from m3net_tf.networks.models import build_model
 from m3net_tf.networks.models.complexity import count_macs
 from m3net_tf.networks.models.learnable_frontend import FRONTENDS
-from m3net_tf.quantization.ptq import quantize_int8
-from m3net_tf.system.errors import ModelError
 from m3net_tf.system.keras import keras, tf
 
 SAMPLES, CLASSES = 1600, 3
@@ -110,8 +107,3 @@ def test_other_rates_and_hops():
     part = front_part(tiny("leaf", sample_rate_hz=8000, max_hz=3800.0, hop_s=0.005), "leaf")
     assert part.output_shape == (None, 8, 1 + (SAMPLES - 200) // 40, 1)
     assert part.get_layer("leaf_filters").width_samples == 201
-
-
-def test_int8_is_refused_in_one_line():
-    with refuses(ModelError, "learnable_frontend", "int8"):
-        quantize_int8(tiny("leaf"), waves())

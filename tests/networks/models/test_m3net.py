@@ -94,12 +94,6 @@ def test_full_network_trains():
     train_one_step(tiny())
 
 
-def test_without_shallow_feature_processing():
-    model = tiny(sfp=[{"filters": 8, "strides": [4, 4]}])
-    assert not any(name.startswith("sfp2") for name in names(model))
-    train_one_step(model)
-
-
 def test_rows_of_the_table_from_a_recipe():
     stages = [
         {"filters": 8, "kernel": [5, 3], "strides": [2, 2], "separable": False},
@@ -148,16 +142,6 @@ def test_the_plain_control_has_the_size_and_cost_of_m3net():
     )
     assert plain.count_params() == pytest.approx(full.count_params(), rel=0.02)
     assert count_macs(plain) == pytest.approx(count_macs(full), rel=0.001)
-
-
-def test_an_unknown_view():
-    with pytest.raises(ConfigError, match="views is 'turn': choose one of mirror, shuffle, shift"):
-        tiny(views="turn")
-
-
-def test_dropout():
-    assert "dropout" in names(tiny(dropout=0.5))
-    assert "dropout" not in names(tiny(dropout=0.0))
 
 
 def test_features_become_the_papers_image():

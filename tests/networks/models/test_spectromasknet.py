@@ -5,11 +5,8 @@ import numpy as np
 import pytest
 from shared_networks import train_on
 
-from m3net_tf.export.operators import operators_of
 from m3net_tf.networks.models import build_model
 from m3net_tf.networks.models.spectromasknet import learnt_values
-from m3net_tf.quantization.ptq import quantize_int8
-from m3net_tf.runtime.interpreter import run_reference, run_tflm, tflm_unavailable_reason
 from m3net_tf.system.keras import keras, tf
 
 SHAPE, CLASSES = (24, 30, 1), 4
@@ -234,47 +231,3 @@ def test_training_with_lengths(tmp_path):
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras", compile=False)
     np.testing.assert_array_equal(loaded(feeds), model(feeds))
-
-
-@pytest.mark.parametrize(
-    "policy", ["mixed_float16", pytest.param("mixed_bfloat16", marks=pytest.mark.slow)]
-)
-def test_mixed_precision(policy):
-    exact = tiny()
-    keras.mixed_precision.set_global_policy(policy)
-    try:
-        model = tiny(mask_parameters="learnable")
-        weights = [weight.dtype for weight in model.weights]
-        assert set(weights) == {tf.float32}
-        gradients = train(model, 1)
-        assert all(np.isfinite(gradient).all() for gradient in gradients)
-        plain = tiny()
-        plain.set_weights(exact.get_weights())
-        np.testing.assert_allclose(plain(maps()).numpy().astype("f"), exact(maps()), atol=0.03)
-    finally:
-        keras.mixed_precision.set_global_policy("float32")
-
-
-@pytest.mark.slow
-def test_int8():
-    model = tiny()
-    rng = np.random.default_rng(0)
-    features = rng.integers(-128, 128, (48, *SHAPE)).astype(np.int8)
-    train(model, 10, tf.constant(features[:8] / 128, tf.float32))
-    tflite = quantize_int8(model, features[:32])
-    assert set(operators_of(tflite)) <= {
-        *("ADD", "AVERAGE_POOL_2D", "CONV_2D", "DEPTHWISE_CONV_2D", "LOGISTIC", "MUL", "PAD"),
-        *("RESHAPE", "RSQRT", "SOFTMAX", "SUB"),
-    }
-    scores = run_reference(tflite, features)
-    expected = model(tf.constant(features / 128, tf.float32)).numpy()
-    assert np.ptp(expected, axis=0).max() > 0.1
-    np.testing.assert_allclose((scores + 128.0) / 256, expected, atol=0.06)
-    if reason := tflm_unavailable_reason():
-        pytest.skip(reason)
-    np.testing.assert_array_equal(run_tflm(tflite, features[:8]), scores[:8])
-
-
-def test_dropout():
-    assert "dropout" in names(tiny(dropout=0.5))
-    assert "dropout" not in names(tiny())
