@@ -35,7 +35,7 @@ Float = npt.NDArray[np.float64]
 def rate_interval(per_hour: float, hours: float) -> tuple[float, float]:
     """95 % interval of the rate at a threshold that :func:`tune_by_tail` has chosen for a rate.
 
-    Of the errors, those of the number of peaks and of their mean excess count (delta method).
+    It includes the errors of the number of peaks and of their mean excess (delta method).
 
     Args:
         per_hour: the rate.
