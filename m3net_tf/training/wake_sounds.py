@@ -39,7 +39,8 @@ SHARES = {"train": 0.7, "validation": 0.15, "test": 0.15}
 _LEVEL_DB = (-34.0, -18.0)  # of speech
 _SOUND_DB = (-45.0, -20.0)  # of other sounds
 _NOISE_DB = (-90.0, -30.0)
-_TAIL_S = (0.15, 0.35)  # from the end of a phrase to the end of its window
+_SOFT_S = 0.15  # that consonants may last before and after the loud part
+_TAIL_S = (0.1, 0.3)  # from the end of a phrase to the end of its window
 _WINDOW_STEP_S = 0.2  # an odd number of columns, so that the network's stride divides the window
 _WINDOW_S = (1.0, 2.0)
 _LONG_S = 60.0
@@ -372,10 +373,11 @@ class _Writer:
 
 
 def _trimmed(path: Path) -> Audio:
-    """A recording without the quiet at its ends."""
+    """A recording without the quiet at its ends, but with soft consonants there."""
     sound = read_audio(path, sample_rate_hz=RATE_HZ)
     start_s, end_s = active_part_s(sound, RATE_HZ)
-    return sound[round(start_s * RATE_HZ) : round(end_s * RATE_HZ)]
+    start, end = (round(at_s * RATE_HZ) for at_s in (start_s - _SOFT_S, end_s + _SOFT_S))
+    return sound[max(0, start) : end]
 
 
 def _window_s(lengths_s: Iterable[float]) -> float:

@@ -92,18 +92,18 @@ def test_no_speaker_is_on_both_sides(sounds):
 def test_a_phrase_ends_shortly_before_its_window_and_a_part_is_no_phrase(sounds):
     clips = dataset(sounds).split("train")
     clip_s = read_wake_sounds(sounds).clip_s
-    assert clip_s == 1.0  # at least
+    assert clip_s == 1.2  # holds the phrase, its pauses and 0.3 s
     phrases = [clip for clip in clips if clip.label == "computer"]
     parts = [clip for clip in clips if clip.clip_id.startswith("parts/")]
     assert len(phrases) == 4 * 6 and 6 < len(parts) < 6 + 34 / 2  # some of the word
     assert {clip.label for clip in parts} == {OTHER}
-    alone = 0
+    alone = 0  # 0.1 s of the pause, in which a soft consonant may be, belong to the phrase
     for clip in phrases:
         sound = read_audio(clip.path, sample_rate_hz=RATE_HZ)
         assert len(sound) == clip_s * RATE_HZ
         start_s, end_s = active_part_s(sound, RATE_HZ)
         if end_s - start_s == pytest.approx(PHRASE_S, abs=0.05):  # no other speech around it
-            assert 0.15 - 0.03 < clip_s - end_s < 0.35 + 0.03
+            assert 0.2 - 0.03 < clip_s - end_s < 0.4 + 0.03
             alone += 1
     assert alone
     sounding = [read_audio(clip.path, sample_rate_hz=RATE_HZ) for clip in parts]
