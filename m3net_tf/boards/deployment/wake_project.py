@@ -44,6 +44,8 @@ def wake_recipe(sounds: WakeSounds) -> dict[str, Any]:
             "noise_snr_db": [0, 25],
             "band_probability": 0.3,
             "telephone_probability": 0.05,
+            "time_warp": 0.25,
+            "frequency_warp": 0.1,
             "time_masks": 1,
             "time_mask_share": 0.12,
             "frequency_masks": 1,
