@@ -193,6 +193,8 @@ static inner_windows find_inner(const m3net_convolution* layer) {
 /// Pixels that are computed in pairs.
 typedef struct {
   int32_t in_place;     ///< Whether inner windows can be read where they are.
+  int32_t gap;          ///< Bytes between the rows of such a window.
+  int32_t bytes;        ///< Of a gathered window, up to the end of the last 16.
   int32_t left;         ///< Pixels that no pair has yet.
   int32_t row, column;  ///< Of the pixel that waits for another one.
   int8_t* output;       ///< As `row`; null if no pixel waits.
@@ -265,16 +267,15 @@ static const int8_t* find_items(const convolution_state* state, int32_t row, int
                                 const int8_t* low, const int8_t* high, int8_t* patch,
                                 int32_t* gap) {
   const pixel_pairs* pairs = state->pairs;
-  const int32_t rows = pairs->pixels.rows, bytes = pairs->pixels.blocks * M3NET_VECTOR_BYTES;
   const int8_t* items = items_of(state, row, column);
-  int32_t step = rows > 1 ? row_pitch(state->layer) : bytes;
+  const int8_t* end = items + pairs->bytes + (pairs->pixels.rows - 1) * pairs->gap;
+  *gap = pairs->gap;
   if (!pairs->in_place || !is_inner(state, row, column) ||
-      ((uintptr_t)low < (uintptr_t)(items + rows * step) && (uintptr_t)items < (uintptr_t)high)) {
-    items = gather(state, row, column, patch);
-    step = bytes;
+      ((uintptr_t)low < (uintptr_t)end && (uintptr_t)items < (uintptr_t)high)) {
+    end = gather(state, row, column, patch) + pairs->bytes;
+    *gap = 0;
   }
-  *gap = step - bytes;
-  return items + (rows - 1) * step + bytes - M3NET_VECTOR_BYTES;
+  return end - M3NET_VECTOR_BYTES;
 }
 
 /// Computes the pixel that waits, and another one.
@@ -329,25 +330,25 @@ static inline void convolve_window(const void* any_state, int32_t row, int32_t c
   }
 }
 
-/// What all pairs of a layer share; without pairs if the layer has not the form for them.
-static pixel_pairs prepare_pairs(const m3net_convolution* layer, int32_t count) {
-  const m3net_window* window = &layer->window;
-  const int32_t gap = window->rows > 1 ? row_pitch(layer) - row_items(layer) : 0;
-  const int32_t apart = window->rows > 1 && row_items(layer) % M3NET_VECTOR_BYTES == 0;
-  const int32_t parts = apart ? window->rows : 1;
-  const int32_t blocks = (count / parts + M3NET_VECTOR_BYTES - 1) / M3NET_VECTOR_BYTES;
-  const int32_t all = parts * blocks;
+/// Prepares what all pairs of a layer share; no pixel has a pair if the layer has not the form for
+/// it. A structure that is returned would be copied by a call.
+static inline void prepare_pairs(const m3net_convolution* layer, int32_t count,
+                                 pixel_pairs* pairs) {
+  const int32_t gap = layer->window.rows > 1 ? row_pitch(layer) - row_items(layer) : 0;
+  const int32_t apart = layer->window.rows > 1 && row_items(layer) % M3NET_VECTOR_BYTES == 0;
+  const int32_t rows = apart ? layer->window.rows : 1;
+  const int32_t all = (count + M3NET_VECTOR_BYTES - 1) / M3NET_VECTOR_BYTES;
   const int32_t fits = layer->narrow && layer->full && layer->output.channels % 4 == 0;
-  const pixel_pairs pairs = {
-      .in_place = gap == 0 || (apart && gap > 0),
-      .left = fits ? layer->output.rows * layer->output.columns : 0,
-      .pixels = {.forward = 2 * all * (int32_t)sizeof(m3net_block),
-                 .rows = parts,
-                 .blocks = blocks,
-                 .last = layer->blocks + all - 1,
-                 .count = count - (all - 1) * M3NET_VECTOR_BYTES},
-  };
-  return pairs;
+  pairs->in_place = gap == 0 || (apart && gap > 0);
+  pairs->gap = gap;
+  pairs->bytes = all * M3NET_VECTOR_BYTES;
+  pairs->left = fits ? layer->output.rows * layer->output.columns : 0;
+  pairs->output = 0;
+  pairs->pixels.forward = 2 * all * (int32_t)sizeof(m3net_block);
+  pairs->pixels.rows = rows;
+  pairs->pixels.blocks = all / rows;
+  pairs->pixels.last = layer->blocks + all - 1;
+  pairs->pixels.count = count - (all - 1) * M3NET_VECTOR_BYTES;
 }
 
 void m3net_convolve(const m3net_convolution* layer, const int8_t* input, int8_t* output,
@@ -355,7 +356,8 @@ void m3net_convolve(const m3net_convolution* layer, const int8_t* input, int8_t*
   const m3net_window* window = &layer->window;
   const int32_t count = window->rows * window->columns * layer->input.channels;
   for (int32_t batch = 0; batch < layer->batches; ++batch) {
-    pixel_pairs pairs = prepare_pairs(layer, count);
+    pixel_pairs pairs;
+    prepare_pairs(layer, count, &pairs);
     const convolution_state state = {layer,          input + batch * layer->input.batch_step,
                                      (int8_t*)patch, find_inner(layer),
                                      count,          &pairs};

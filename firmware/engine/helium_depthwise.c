@@ -391,7 +391,7 @@ void m3net_convolve_depthwise(const m3net_convolution* layer, const int8_t* inpu
                               int32_t* scratch) {
   const int32_t taps = layer->window.rows * layer->window.columns;
   int8_t* outside = (int8_t*)(scratch + ((taps + WORDS_AT_ONCE - 1) & -WORDS_AT_ONCE));
-  M3NET_MEMSET(outside, layer->padding, (uint32_t)((layer->input.channels + 3) & ~3));
+  m3net_fill_bytes(outside, layer->padding, (layer->input.channels + 3) & ~3);
   for (int32_t batch = 0; batch < layer->batches; ++batch) {
     if (layer->lines) {
       convolve_lines(layer, input, output, outside);
