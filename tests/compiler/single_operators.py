@@ -770,6 +770,7 @@ MAKERS: dict[str, Callable[[Random], bytes]] = {
     "DEPTHWISE_CONV_2D": depthwise,
     "DIV": binary("DIV", schema.DivOptionsT),
     "DEPTH_TO_SPACE": depth_blocks(is_spread=False),
+    "ELU": unary("ELU"),
     "FULLY_CONNECTED": fully_connected,
     "GATHER": gather,
     "HARD_SWISH": unary("HARD_SWISH", schema.HardSwishOptionsT),

@@ -40,6 +40,7 @@ OPERATORS: dict[str, Lower] = {
     "DEPTHWISE_CONV_2D": convolution.depthwise,
     "DEPTH_TO_SPACE": movement.exchange_blocks,
     "DIV": elementwise.divide,
+    "ELU": tables.lookup,
     "EXPAND_DIMS": movement.reshape,
     "FULLY_CONNECTED": convolution.fully_connected,
     "GATHER": resampling.gather,

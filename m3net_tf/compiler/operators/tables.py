@@ -161,6 +161,16 @@ def _absolute(op: Operation) -> Integers:
     return scale(centred, factor) + op.output.zero_point
 
 
+def _elu(op: Operation) -> Integers:
+    """Outputs in single precision, rounded halves away from zero."""
+    numbers = op.input(0).scale * _centred(op).astype(np.float32)
+    exponentials = np.exp(np.minimum(numbers, 0).astype(np.float64)).astype(np.float32)
+    values = np.where(numbers < 0, exponentials - np.float32(1), numbers)
+    steps = values * (np.float32(1) / op.output.scale)
+    rounded = np.copysign(np.floor(np.abs(steps) + np.float32(0.5)), steps)
+    return rounded.astype(np.int64) + op.output.zero_point
+
+
 def _hard_swish(op: Operation) -> Integers:
     """Outputs of x * relu6(x + 3) / 6 in the 16-bit arithmetic of TFLite Micro."""
     hires = np.float32(op.input(0).scale) * np.float32(1 / 128)
@@ -184,6 +194,7 @@ def _clip_16(values: Integers) -> Integers:
 
 _UNARY: dict[str, Callable[[Operation], Integers]] = {
     "ABS": _absolute,
+    "ELU": _elu,
     "HARD_SWISH": _hard_swish,
     "LEAKY_RELU": _leaky_relu,
     "LOGISTIC": _logistic,
