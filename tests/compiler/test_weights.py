@@ -13,7 +13,7 @@ from ai_edge_litert import schema_py_generated as schema
 from emulated import Case, run_cases, why_not
 from reference import random_inputs, run_micro
 from single_operators import SAME, VALID, Item, write_model, write_network
-from test_rewrites import conv, depthwise
+from test_rewrites import concatenate, conv, depthwise
 
 from m3net_tf.compiler.emit import emit
 from m3net_tf.compiler.host import build_host
@@ -96,6 +96,13 @@ def cases():
             case = Case(f"lines_{number}_{axis}", network, random_inputs(rng, network))
             found.append((tflite, case))
     assert min(directions[1], directions[2]) > 3
+    for columns in range(4, 8):
+        tflite = depthwise_pair(columns)
+        network = compile_network(tflite)
+        for call in network.calls:
+            image, goal = call.arguments[0].input, call.arguments[0].output
+            assert call.arguments[0].lines and goal.column_step == 2 * image.column_step
+        found.append((tflite, Case(f"pair_{columns}", network, random_inputs(rng, network))))
     files = {"extreme": extreme_convolution()}
     # Windows of 1152 items, whose upper sums do not fit 24 bits together.
     files["large"] = convolution(np.full((6, 3, 3, 128), 127), (3, 3))
@@ -135,6 +142,15 @@ def depthwise_lines(rng: np.random.Generator) -> Iterator[bytes]:
         size = [-(-(length - lost) // stride) for length, stride in lengths]
         end = Item((1, *size, channels), 0.1, -7)
         yield write_network([("DEPTHWISE_CONV_2D", [source, filters, bias], [end], options)], [end])
+
+
+def depthwise_pair(columns: int) -> bytes:
+    """Two depthwise convolutions that write into a concatenation."""
+    source = Item((1, 5, columns, 8), 0.1, 5)
+    first, one = depthwise(source, 3)
+    second, other = depthwise(source, 3)
+    both, end = concatenate([one, other])
+    return write_network([first, second, both], [end])
 
 
 def with_lines(network: CompiledNetwork, axis: int) -> CompiledNetwork:
