@@ -162,7 +162,6 @@ LIGHT = {
     "matrix": TRAIN,
     "doctor": "",
     "wake computer": TRAIN,
-    "version": "",
     "device info /dev/no_port": "/dev/no_port",
     "device evaluate /dev/no_port --run run": TRAIN,
     "device profile /dev/no_port --run run": "/dev/no_port",

@@ -148,12 +148,12 @@ def test_a_closed_pipe_is_quiet(m3net, monkeypatch):
         raise BrokenPipeError(errno.EPIPE, "closed")
 
     duplicated = []
-    monkeypatch.setattr("m3net_tf.cli.runtime.say", closed)
+    monkeypatch.setattr("m3net_tf.cli.data.say", closed)
     monkeypatch.setattr(
         "m3net_tf.system.terminal.os.dup2", lambda *handles: duplicated.append(handles)
     )
     monkeypatch.setattr(sys.stdout, "fileno", lambda: 1)
-    assert m3net("version") == (Status.PIPE_CLOSED, "", "")
+    assert m3net("data", "info", "synth") == (Status.PIPE_CLOSED, "", "")
     assert len(duplicated) == 1
 
 
@@ -297,7 +297,6 @@ LAB_JSON = [
 @pytest.mark.parametrize(
     ("words", "function", "expected"),
     [
-        ("version", "", {"version": __version__}),
         ("train recipe.yaml --run r", "training.train", {"folder": "r", "accuracy": 0.5}),
         ("demo recipe.yaml --run r", "boards.deployment.chain.run_chain", {"drift": []}),
         ("matrix --if-possible", "boards.deployment.matrix.run_matrix", {"cells": []}),

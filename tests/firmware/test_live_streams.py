@@ -92,7 +92,10 @@ def test_both_networks_share_their_weights(streaming_tflite: bytes):
     assert weights[0] == weights[1] > 0
 
 
-@pytest.mark.parametrize("gate", [{}, {"gate_level": -110, "gate_hold_columns": 3}])
+@pytest.mark.parametrize(
+    "gate",
+    [pytest.param({}, marks=pytest.mark.slow), {"gate_level": -110, "gate_hold_columns": 3}],
+)
 def test_the_host_gives_the_same_scores_and_events(
     streaming_tflite: bytes, sounds: np.ndarray, gate: dict, tmp_path: Path
 ):
@@ -124,7 +127,9 @@ def test_the_host_gives_the_same_scores_and_events(
     assert ("skipped 0\n" in said["pushes"]) is not bool(gate)
 
 
-@pytest.mark.parametrize("board", ["mps2_an386", "mps3_an547"])
+@pytest.mark.parametrize(
+    "board", [pytest.param("mps2_an386", marks=pytest.mark.slow), "mps3_an547"]
+)
 def test_a_board_gives_the_same_scores_and_events_for_less(
     streaming_tflite: bytes, sounds: np.ndarray, board: str, tmp_path: Path
 ):

@@ -2,7 +2,6 @@
 """The detector's settings: YAML and back, refused where wrong, and as a C header."""
 
 import dataclasses
-import re
 
 import pytest
 import yaml
@@ -10,11 +9,9 @@ from refusals import refuses
 
 from m3net_tf.audio.frontend import FrontendConfig
 from m3net_tf.runtime import (
-    ClassSettings,
     DetectorConfig,
     load_detector,
     save_detector,
-    write_c_header,
 )
 from m3net_tf.system.errors import ConfigError
 
@@ -97,28 +94,3 @@ def test_settings_of_another_network_are_refused():
     assert DetectorConfig.default(raw, 50, LABELS).gate_bins == raw.hop_samples
     with refuses(ConfigError, "gate_bins", "40", "20"):
         CONFIG.check_fits(FrontendConfig(mel_bins=20), 49, LABELS)
-
-
-def test_header_has_the_integers_that_python_compares_with(tmp_path):
-    config = DetectorConfig(
-        window_columns=49,
-        gate_bins=40,
-        gate_level=-100,
-        classes=(
-            ClassSettings("yes", threshold=0.5, release=0.25, window_runs=30, hits=3),
-            ClassSettings("no", threshold=1.0, release=1e-9, suppression_columns=0),
-            ClassSettings("rest", event=False),
-        ),
-    )
-    write_c_header(config, tmp_path)
-    text = (tmp_path / "detector_config.h").read_text()
-    macros = dict(re.findall(r"#define M3NET_DETECTOR_(\w+) +(\S+)", text))
-    assert macros["CLASS_COUNT"] == "3"
-    assert macros["HISTORY_RUNS"] == "30"
-    assert macros["GATE_SUM"] == "(-4000)"
-    rows = [tuple(map(int, row.split(", "))) for row in re.findall(r"\{(.+)\}", text)]
-    # At a threshold of 1 no score is a hit: the largest is 255 / 256.
-    assert rows == [(32768, 16384, 50, 30, 3), (65535, 1, 0, 3, 2), (39322, 26214, 50, 3, 0)]
-    first = text
-    write_c_header(config, tmp_path)
-    assert (tmp_path / "detector_config.h").read_text() == first

@@ -1,19 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-import csv
-import io
 
 import numpy as np
 import pytest
 from scipy.stats import binomtest, norm, ttest_1samp
-from sklearn.metrics import average_precision_score, roc_auc_score
 
 from m3net_tf.training.metrics import (
     Evaluation,
     MultiLabelEvaluation,
-    average_precision,
     confusion_matrix,
     d_prime,
-    roc_auc,
     summarise_folds,
     wilson_interval,
 )
@@ -60,46 +55,6 @@ def test_summary_of_nothing():
     summary = Evaluation.of(none, none, ["a", "b"]).to_dict()
     assert summary["clips"] == 0
     assert summary["accuracy"] == summary["macro_f1"] == 0.0
-
-
-def test_csv():
-    evaluation = Evaluation.of([0, 0, 1], [0, 1, 1], ["yes", "no"])
-    rows = list(csv.reader(io.StringIO(evaluation.to_csv())))
-    assert rows == [["true\\predicted", "yes", "no"], ["yes", "1", "1"], ["no", "0", "1"]]
-
-
-def test_csv_of_strange_names():
-    names = ["on, off", 'the "q"', "[b]"]
-    rows = list(csv.reader(io.StringIO(Evaluation.of([0], [1], names).to_csv())))
-    assert rows[0][1:] == names and [row[0] for row in rows[1:]] == names
-    assert rows[1][1:] == ["0", "1", "0"]
-
-
-@pytest.mark.parametrize("steps", [2, 5, 1000])
-def test_average_precision_same_as_scikit_learn(steps):
-    rng = np.random.default_rng(steps)
-    truth = rng.random((200, 6)) < rng.random(6)
-    truth[:, 0] = False
-    truth[0, 1:] = True
-    scores = rng.integers(0, steps, (200, 6)) / steps  # few steps: many equal scores
-    precision = average_precision(truth, scores)
-    assert np.isnan(precision[0])  # no clip, no figure
-    expected = average_precision_score(truth[:, 1:], scores[:, 1:], average=None)
-    np.testing.assert_allclose(precision[1:], expected, rtol=1e-12)
-
-
-@pytest.mark.parametrize("steps", [2, 5, 1000])
-def test_area_under_the_curve_same_as_scikit_learn(steps):
-    rng = np.random.default_rng(steps)
-    truth = rng.random((200, 6)) < rng.uniform(0.1, 0.9, 6)
-    truth[:, 0], truth[:, 1] = False, True
-    scores = rng.integers(0, steps, (200, 6)) / steps
-    areas = roc_auc(truth, scores)
-    assert np.isnan(areas[:2]).all()  # no pair of a clip with the class and one without
-    expected = roc_auc_score(truth[:, 2:], scores[:, 2:], average=None)
-    np.testing.assert_allclose(areas[2:], expected, rtol=1e-12)
-    evaluation = MultiLabelEvaluation(truth, scores, tuple("abcdef"))
-    assert evaluation.mean_auc == pytest.approx(expected.mean())
 
 
 def test_separation_of_scores():

@@ -50,19 +50,6 @@ def same(first, second) -> bool:
     return all(np.array_equal(a, b) for a, b in zip(*weights, strict=True))
 
 
-def test_a_run_leaves_its_files(tiny_run, tiny_recipe):
-    assert {path.name for path in tiny_run.iterdir()} >= {
-        "recipe.yaml",
-        "model.keras",
-        "metrics.json",
-        "history.csv",
-        "confusion_matrix.csv",
-    }
-    assert not (tiny_run / "state.npz").exists()  # it is no longer needed
-    assert not list(tiny_run.glob(".*"))
-    assert load_recipe(tiny_run / "recipe.yaml") == tiny_recipe()
-
-
 def test_metrics_say_what_made_them(tiny_run, tiny_recipe):
     run = Run(tiny_run)
     metrics = run.metrics().values

@@ -16,6 +16,7 @@ REAL = {
     "esc10": "esc10",
     "ravdess": "ravdess_speech_actors_01_08",
 }
+MANY_FILES = ("speech_commands", "us8k")
 PROTOCOLS = [
     (name, protocol)
     for name in dataset_names()
@@ -63,7 +64,13 @@ def test_no_group_on_both_sides(name, protocol, make_layout):
         assert tested == Counter(clip.clip_id for clip in dataset.clips)
 
 
-@pytest.mark.parametrize(("name", "subset"), REAL.items())
+@pytest.mark.parametrize(
+    ("name", "subset"),
+    [
+        pytest.param(*pair, marks=pytest.mark.slow if pair[0] in MANY_FILES else ())
+        for pair in REAL.items()
+    ],
+)
 def test_real_subsets(name, subset, real_data):
     root = real_data(subset)
     for protocol in dataset_info(name).protocols:

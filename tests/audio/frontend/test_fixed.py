@@ -1,9 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The integer front end: its distance from the reference, and no overflow of a word."""
 
-import re
-from pathlib import Path
-
 import numpy as np
 import pytest
 from refusals import refuses
@@ -12,9 +9,7 @@ from m3net_tf.audio.frontend import (
     FrontendConfig,
     features_int8,
     fixed_features_int8,
-    mel_filterbank,
     reference,
-    write_c_tables,
 )
 from m3net_tf.audio.frontend.fixed import fixed_tables, spectral_powers
 from m3net_tf.system.errors import ConfigError, DataError
@@ -138,14 +133,6 @@ def test_the_loudest_sounds_fit_their_words(name: str):
     assert largest > 2**54
 
 
-def test_the_logarithm_s_line_is_near():
-    tables = fixed_tables(FrontendConfig())
-    points = np.linspace(1, 2, 10_001)
-    places = np.arange(len(tables.log2)) / (len(tables.log2) - 1) + 1
-    lines = np.interp(points, places, tables.log2 / 65536)
-    assert np.abs(lines - np.log2(points)).max() < 2e-4
-
-
 def test_a_form_that_the_device_lacks():
     clip = np.zeros(16_000, np.int16)
     with refuses(ConfigError, "frontend.log", "'db'", "'ln'"):
@@ -167,44 +154,3 @@ def test_a_form_that_the_device_lacks():
 def test_a_clip_that_it_refuses(clip: np.ndarray, message: str):
     with pytest.raises(DataError, match=message):
         fixed_features_int8(FrontendConfig(), clip)
-
-
-@pytest.mark.parametrize("name", CONFIGS)
-def test_the_c_tables_hold_the_same_numbers(name: str, tmp_path: Path):
-    config = CONFIGS[name]
-    tables = fixed_tables(config)
-    header, source = (path.read_text() for path in write_c_tables(config, tmp_path, frames=49))
-
-    def array(kind: str, of: str) -> np.ndarray:
-        size, body = re.search(
-            rf"const {kind} m3net_frontend_fixed_{of}\[(\d+)\] = \{{(.*?)\}};", source, re.S
-        ).groups()
-        assert f"extern const {kind} m3net_frontend_fixed_{of}[{size}];" in header
-        numbers = np.array([int(item) for item in body.replace(",", " ").split()])
-        limits = np.iinfo(kind.removesuffix("_t"))
-        assert (
-            numbers.size == int(size) and limits.min <= numbers.min() <= numbers.max() <= limits.max
-        )
-        return numbers
-
-    window = array("int32_t", "window")
-    assert window.size % 2 == 0 and not window[config.frame_samples :].any()
-    np.testing.assert_array_equal(window[: config.frame_samples], tables.window)
-    np.testing.assert_array_equal(array("uint16_t", "order"), tables.order)
-    np.testing.assert_array_equal(
-        array("int32_t", "twiddles"), np.concatenate([stage.ravel() for stage in tables.stages])
-    )
-    np.testing.assert_array_equal(array("int32_t", "unpack"), tables.unpack.ravel())
-    np.testing.assert_array_equal(array("uint8_t", "mel_exponent"), tables.mel_exponents)
-    np.testing.assert_array_equal(array("int32_t", "log2"), tables.log2)
-    bank = mel_filterbank(config) > 0
-    np.testing.assert_array_equal(array("uint16_t", "mel_weights"), tables.mel_weights[bank])
-    if config.mfcc_coefficients:
-        np.testing.assert_array_equal(array("int16_t", "dct"), tables.dct.ravel())
-    for define, value in (
-        ("SAMPLE_SHIFT", tables.sample_shift),
-        ("LOG2_FLOOR", f"({tables.log2_floor})"),
-        ("QUANT_GAIN", tables.quant_gain),
-        ("QUANT_OFFSET", f"({tables.quant_offset}LL)"),
-    ):
-        assert f"#define M3NET_FRONTEND_FIXED_{define} {value}\n" in header

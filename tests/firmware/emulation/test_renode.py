@@ -119,9 +119,11 @@ def change_digit(path: Path, line: int, pattern: str) -> None:
     ("file", "line", "pattern", "case"),
     [
         ("features.txt", 1, "out=", "*Same Bytes*"),
-        ("sound.txt", 0, r" \w*?(?=\w$)", "*Sound In Its Memory"),
-        ("results.txt", 0, r"0\.", "*MLPerf*"),
-        ("microphone.txt", 3, "crc=0x", "*Records*"),
+        pytest.param(
+            *("sound.txt", 0, r" \w*?(?=\w$)", "*Sound In Its Memory"), marks=pytest.mark.slow
+        ),
+        pytest.param(*("results.txt", 0, r"0\.", "*MLPerf*"), marks=pytest.mark.slow),
+        pytest.param(*("microphone.txt", 3, "crc=0x", "*Records*"), marks=pytest.mark.slow),
     ],
 )
 def test_other_bytes_than_the_desktops_fail(

@@ -11,8 +11,6 @@ from refusals import refuses
 from m3net_tf.audio.datasets import dataset_info
 from m3net_tf.lab.bench import table as bench_table
 from m3net_tf.lab.bench.table import run_bench_table
-from m3net_tf.lab.studies.grid_cells import load_grid
-from m3net_tf.lab.studies.grid_file import grid_names
 from m3net_tf.lab.studies.paper_list import table_results
 from m3net_tf.networks.models.complexity import count_macs, roofline_s
 from m3net_tf.system.errors import ConfigError
@@ -133,19 +131,6 @@ def test_wrong_numbers_of_clips(clips, message, grid):
 def test_a_data_set_without_a_number_of_clips(grid):
     with refuses(ConfigError, "synth"):
         run_bench_table(grid, "small")
-
-
-@pytest.mark.parametrize("name", grid_names())
-def test_data_sets_are_known_without_their_files(name):
-    """Each recipe of the shipped tables has a data set with a number of clips, at its own rate."""
-    for scale in ("small", "paper"):
-        loaded = load_grid(name, scale)
-        for cell in loaded.cells:
-            if cell.trained:
-                training = loaded.training(cell, cell.repeats[0])
-                info = bench_table.delivered(training.recipe)
-                assert info.clips > 0 and info.classes > 1
-                assert info.sample_rate_hz == training.recipe.frontend.sample_rate_hz
 
 
 def test_command(monkeypatch, m3net):

@@ -259,13 +259,6 @@ def test_user_errors(diffres_run, with_reduction, tmp_path):
     assert not list(tmp_path.rglob("*.png"))
 
 
-def test_clips_are_spread_over_the_classes():
-    labels = np.repeat([2, 0, 1], 10).astype(np.int32)
-    chosen = spread_over_classes(labels, 6)
-    assert sorted(labels[chosen]) == [0, 0, 1, 1, 2, 2]
-    assert sorted(spread_over_classes(labels, 100)) == list(range(30))
-
-
 def test_command(m3net, with_reduction, tmp_path):
     def call(*arguments: object) -> str:
         status, output, _ = m3net("lab", "figure", *arguments)

@@ -382,20 +382,6 @@ def test_missing_data_are_reported_before_anything_is_exported(world, make, tmp_
     assert not world.on_board and not (tmp_path / "out").exists()
 
 
-def test_a_failing_run_leaves_the_written_table(world, make, tmp_path):
-    make()
-    before = {ending: read(tmp_path, ending) for ending in ("json", "csv", "md")}
-    world.failing = {("sparknet", 0): FirmwareError("no room")}
-    lines = []
-    assert make(log=lines.append)["failed"] == 1
-    assert before == {ending: read(tmp_path, ending) for ending in before}
-    assert any("deployment.md stays as it is" in line for line in lines)
-    assert "seed 0: no room" in read(tmp_path, "incomplete.md")
-    world.failing = {}
-    assert make()["failed"] == 0
-    assert not list((tmp_path / "out").rglob("*incomplete*"))
-
-
 def test_unfinished_runs_are_listed_with_the_command(world, make, tmp_path):
     shutil.rmtree(tmp_path / "runs/mcu/keywords/tiny/rival")
     with refuses(ConfigError, "1", "4", "m3net table", "mcu/keywords", "--scale"):

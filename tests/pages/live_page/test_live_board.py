@@ -147,12 +147,6 @@ def test_a_refused_request_changes_nothing(request_: Any, words: str):
     assert rig.published == [] and set(rig.device.requests) <= {"save"}
 
 
-def test_a_deep_request_is_refused():
-    rig = Rig([])
-    rig.board.handle('{"type": "reset", "a": ' + "[" * 100_000, rig.replies.append)
-    assert rig.replies[0]["error"] and rig.device.requests == []
-
-
 def test_a_board_that_keeps_silent_is_damage_not_the_end():
     rig = Rig([column(0), None])
     rig.device.silent = True

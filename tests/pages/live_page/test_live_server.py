@@ -23,7 +23,7 @@ from m3net_tf import cli
 from m3net_tf.boards.device.monitor import OpenStream
 from m3net_tf.pages.live_page import command, server
 from m3net_tf.pages.live_page.command import run_live_page
-from m3net_tf.pages.live_page.server import Pages, listening_socket, page_html
+from m3net_tf.pages.live_page.server import Pages, listening_socket
 from m3net_tf.system.errors import ConfigError, FirmwareError
 
 
@@ -159,8 +159,3 @@ def test_the_options_of_the_command(tmp_path: Path):
         cli.app([*words, "--web", "--web-port", "0"], standalone_mode=False)
     with refuses(typer.BadParameter, "--capture", "--web"):
         cli.app([*words, "--capture", str(tmp_path)], standalone_mode=False)
-
-
-def test_the_page_has_the_reports_look():
-    html, policy = page_html("board")
-    assert "--series:" in html and "const drawing" in html and "style-src 'sha256-" in policy

@@ -35,7 +35,6 @@ from m3net_tf.pages.report import (
 from m3net_tf.pages.report.content import Chart, Gallery, Note, Playlist, Section, Table, Tiles
 from m3net_tf.pages.report.gather import HeldOutClips, RunData, gather, hits
 from m3net_tf.pages.report.origin import leak_warnings
-from m3net_tf.pages.report.words import difference
 from m3net_tf.system.artifacts import read_json, write_json, write_text
 from m3net_tf.system.errors import ConfigError, DataError, ModelError
 from m3net_tf.system.keras import keras
@@ -144,11 +143,6 @@ def test_the_overview_has_the_runs_own_figures(gathered):
     assert [note.command for note in blocks(section, Note) if note.command] == [
         f"m3net emulate {run.path}" for run in gathered
     ]
-
-
-def test_differences_have_a_sign_and_a_unit():
-    assert difference(-1234.4) == "-1,234" and difference(0.004, " points", 2) == "0 points"
-    assert difference(0.5, " points", 2) == "+0.50 points"
 
 
 def test_two_runs_are_compared_clip_by_clip(gathered):
@@ -422,12 +416,6 @@ def test_wrong_runs_are_refused(tiny_run, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "altair", None)
     with refuses(ConfigError, "pip install"):
         page.write_report([tiny_run])
-
-
-def test_default_names_do_not_collide(tmp_path):
-    a, b, c = (tmp_path / name for name in "abc")
-    assert page.default_path([a]) == a / "report.html"
-    assert page.default_path([a, b, c]) == a / "report-b-c.html"
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,6 @@ from m3net_tf.audio.datasets.audio import to_pcm16
 from m3net_tf.audio.frontend import fixed_features_int8
 from m3net_tf.compiler import wasm
 from m3net_tf.export import Bundle, export_run
-from m3net_tf.pages import feature_colours
 from m3net_tf.pages.report import trial
 from m3net_tf.pages.report.content import Note, Trial
 from m3net_tf.pages.report.gather import RunData, gather
@@ -194,13 +193,3 @@ def test_without_compiler_or_export_a_line_says_why(run, monkeypatch, tmp_path):
     monkeypatch.setattr(trial, "compile_model", refuse)
     (note,) = notes(run)
     assert note.text.endswith("in a browser: operator CUSTOM is not supported")
-
-
-def test_colours_are_those_of_the_figures():
-    from matplotlib import colormaps
-
-    from m3net_tf.pages.plotting import COLOURS
-
-    channels = np.array([list(bytes.fromhex(colour[1:])) for colour in feature_colours()])
-    expected = 255 * colormaps[COLOURS](np.arange(256))[:, :3]
-    assert np.abs(channels - expected).max() < 6
