@@ -336,7 +336,7 @@ def rows() -> dict[str, list[Row]]:
         "logarithm": [
             (x, logarithm(x))
             for x in (
-                *range(1 << 19, MAX, 1_999_999),
+                *range(1 << 19, MAX, 19_999_999),
                 *(1 << bits for bits in range(19, 31)),
                 *(4_083_942, 11_297_981, MAX),  # the first two show a rounding
             )
@@ -356,7 +356,7 @@ def rows() -> dict[str, list[Row]]:
             for multiplier in (1, 3, 12345, 32767)
             for shift in (0, 1, 2, 7, 15, 20)
         ],
-        "interpolated": [(v, interpolated(v)) for v in (*range(-33_000, 33_000, 31), *EDGES)],
+        "interpolated": [(v, interpolated(v)) for v in (*range(-33_000, 33_000, 41), *EDGES)],
         "high_product": [(a, b, halves_up(a * b, 32)) for a, b in pairs],
         "divide": [
             (value, bits, halves_away(value, bits))
