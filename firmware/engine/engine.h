@@ -242,6 +242,13 @@ typedef struct {
   int32_t steps;  ///< Number of `exponentials`; smaller inputs count as zero.
 } m3net_softmax_layer;
 
+/// Logarithm of a softmax; outputs have units of 1/16 and the zero point 127.
+typedef struct {
+  m3net_softmax_layer shares;  ///< Its depth is below 4096.
+  m3net_factor factor;         ///< From inputs to numbers with 5 integer bits.
+  m3net_factor inverse;        ///< Back to inputs.
+} m3net_log_softmax_layer;
+
 /// A gate of an LSTM. Zero points are in the biases.
 typedef struct {
   const int8_t* input_weights;  ///< (cells, inputs).
@@ -384,6 +391,9 @@ void m3net_normalize(const m3net_normalization* layer, const int8_t* input, int8
 
 /// Softmax of contiguous (rows, depth) items. The output may be the input.
 void m3net_softmax(const m3net_softmax_layer* layer, const int8_t* input, int8_t* output);
+
+/// As m3net_softmax.
+void m3net_log_softmax(const m3net_log_softmax_layer* layer, const int8_t* input, int8_t* output);
 
 /// As m3net_softmax, with outputs of 16 bits, for a depth below 4096. The output must not be the
 /// input.

@@ -81,6 +81,12 @@ int32_t m3net_next_line(int16_t* before, int16_t* lines, int32_t stride) {
 
 int32_t m3net_drop_lines(int8_t* lines, int32_t held, int32_t dropped) {
   const int32_t kept = held > dropped ? held - dropped : 0;
+#if M3NET_ENGINE_HELIUM
+  if (dropped > 0) {  // each vector is read before it is overwritten
+    m3net_copy_bytes(lines, lines + dropped, kept);
+  }
+  return kept;
+#else
   int32_t done = 0;
   if (dropped % 4 == 0) {  // source and target of a copy do not overlap
     for (; dropped >= MOVE_BYTES && done <= kept - MOVE_BYTES; done += MOVE_BYTES) {
@@ -101,6 +107,7 @@ int32_t m3net_drop_lines(int8_t* lines, int32_t held, int32_t dropped) {
     }
   }
   return kept;
+#endif
 }
 
 void m3net_fill(int8_t value, int32_t bytes, int8_t* output) {

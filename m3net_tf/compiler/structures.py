@@ -525,6 +525,16 @@ class Softmax(Structure):
 
 
 @dataclasses.dataclass(frozen=True)
+class LogSoftmax(Structure):
+    """Logarithm of a softmax over rows of int8 items."""
+
+    ctype = "m3net_log_softmax_layer"
+    shares: Softmax
+    factor: Factor
+    inverse: Factor
+
+
+@dataclasses.dataclass(frozen=True)
 class Softmax16(Structure):
     """Softmax over rows of int16 items."""
 
