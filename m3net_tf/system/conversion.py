@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import re
 import types
@@ -89,6 +90,7 @@ def check_values(instance: Any, section: str) -> None:
         convert(kind, getattr(instance, name), f"{section}.{name}")
 
 
+@functools.cache
 def _annotations(kind: Callable[..., Any]) -> dict[str, Any]:
     """Annotation by field."""
     hints = typing.get_type_hints(kind, include_extras=True)
