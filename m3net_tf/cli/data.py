@@ -24,6 +24,7 @@ DatasetName = Annotated[str, typer.Argument(help="Data set, one of m3net data li
 Protocol = Annotated[str | None, typer.Option(help="Protocol; default: the data set's own.")]
 Fold = Annotated[int | None, typer.Option(help="Test fold.")]
 Seed = Annotated[int, typer.Option(help="Seed of random splits.")]
+SkipBroken = Annotated[bool, typer.Option(help="Leave out files that cannot be decoded.")]
 
 
 @data_app.command("list")
@@ -148,6 +149,7 @@ def data_check(
     decode: Annotated[bool, typer.Option(help="Decode every file, not only its header.")] = False,
     seed: Seed = 0,
     option: DataOptions = None,
+    skip_broken: SkipBroken = False,
     suggest: Annotated[
         bool, typer.Option("--suggest", help="Guess group_pattern from the names of a folder.")
     ] = False,
@@ -164,6 +166,7 @@ def data_check(
         decode=decode,
         seed=seed,
         log=progress_beside(as_json),
+        skip_broken=skip_broken,
         **options,
     )
     suggested = tables.suggestions(name, data_dir, seed=seed, **options) if suggest else (None, [])
@@ -190,6 +193,7 @@ def data_stats(
     fold: Fold = None,
     seed: Seed = 0,
     option: DataOptions = None,
+    skip_broken: SkipBroken = False,
     as_json: AsJson = False,
 ) -> None:
     """Count the clips of each class and split; show lengths, rates, channels and formats."""
@@ -202,6 +206,7 @@ def data_stats(
         protocol=protocol,
         fold=fold,
         seed=seed,
+        skip_broken=skip_broken,
         **options,
     )
     if as_json:

@@ -211,6 +211,19 @@ class AudioDataset:
             reasons = pool.map(reason, self.clips)
             return {c.clip_id: r for c, r in zip(self.clips, reasons, strict=True) if r}
 
+    def without_broken(self) -> "AudioDataset":
+        """The data set without unreadable clips, which its protocol and notes report."""
+        broken = self.broken()
+        if not broken:
+            return self
+        info = dataclasses.replace(
+            self.info,
+            protocol=f"{self.info.protocol} (without {len(broken)} broken clips)",
+            notes=(*self.info.notes, *(f"skipped: {reason}" for reason in broken.values())),
+        )
+        clips = tuple(clip for clip in self.clips if clip.clip_id not in broken)
+        return dataclasses.replace(self, info=info, clips=clips)
+
     def check_disjoint(self) -> None:
         """Require that no group is in several splits.
 

@@ -132,6 +132,7 @@ def load_dataset(
     protocol: str | None = None,
     fold: int | None = None,
     seed: int = 0,
+    skip_broken: bool = False,
     log: Log = silent,
     **options: Any,
 ) -> AudioDataset:
@@ -144,6 +145,8 @@ def load_dataset(
         protocol: one of the data set's protocols; None means its first.
         fold: test fold, counted from 1, of a protocol with folds; None means fold 1.
         seed: seed of the protocol's random draws.
+        skip_broken: decode every file now and omit broken ones, which ``info.notes`` lists. If
+            False, a broken file is an error when it is read.
         log: receives progress of reading sounds.
         options: the data set's own options; see its module.
 
@@ -172,6 +175,8 @@ def load_dataset(
     dataset = entry.build(info, root, seed, *logs, **options)
     if root:
         dataset = with_subset(dataset, root)
+    if skip_broken:
+        dataset = dataset.without_broken()
     dataset.check_classes(root)
     if info.multi_label:
         dataset = _name_untrained(dataset)
