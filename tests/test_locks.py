@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -96,6 +97,26 @@ def test_a_forked_child_holds_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("leftover", ["", "of a killed process"])
+def test_a_holder_is_named_that_has_only_just_taken_the_lock(tmp_path, leftover):
+    """It writes its name after it took the lock, over the name of a killed process."""
+    path = tmp_path / LOCK_NAME
+    holder = {"pid": os.getpid(), "host": socket.gethostname(), "command": "m3net", "since": "1"}
+    ended = subprocess.Popen([sys.executable, "-S", "-c", ""])
+    ended.wait()
+    path.write_text(json.dumps({**holder, "pid": ended.pid}) if leftover else "")
+    with path.open("r+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        naming = threading.Timer(0.1, path.write_text, [json.dumps(holder)])
+        naming.start()
+        with (
+            refuses(InUseError, os.getpid(), "m3net"),
+            in_use(tmp_path),
+        ):
+            pass
+        naming.join()
+
+
 def test_a_waiting_process_says_for_whom(tmp_path):
     lines: list[str] = []
     released = threading.Event()
@@ -132,17 +153,32 @@ def test_a_read_only_folder_needs_no_lock(tmp_path, monkeypatch):
 
 
 def test_a_file_system_without_locks(tmp_path, monkeypatch):
+    """There the file itself names the process, if it belongs to this host."""
+
     def no_locks(*_: object) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(locks.fcntl, "flock", no_locks)
+    path = tmp_path / LOCK_NAME
+    holder = {"command": "m3net train a.yaml", "since": "2020-02-02 12:03", "host": "far"}
+    path.write_text(json.dumps({**holder, "pid": 1234}))
+    message = (
+        rf"process 1234 on far \(m3net train a.yaml, since 2020-02-02 12:03\); .* or delete {path} "
+        "if it has ended"
+    )
+    with pytest.raises(InUseError, match=message), in_use(tmp_path):
+        pass
+    ended = subprocess.Popen([sys.executable, "-S", "-c", ""])
+    ended.wait()
+    path.write_text(json.dumps({**holder, "host": socket.gethostname(), "pid": ended.pid}))
     with in_use(tmp_path):
-        assert json.loads((tmp_path / LOCK_NAME).read_text())["pid"] == os.getpid()
-    assert not (tmp_path / LOCK_NAME).exists()
+        assert json.loads(path.read_text())["pid"] == os.getpid()
+    assert not path.exists()
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff", b"[]", b'{"pid": 3}', b"[" * 100_000])
-def test_a_damaged_lock_file_does_not_block(tmp_path, content):
+def test_a_damaged_lock_file_does_not_block(tmp_path, content, monkeypatch):
+    monkeypatch.setattr(locks, "_NAMING_S", 0.02)
     (tmp_path / LOCK_NAME).write_bytes(content)
     with in_use(tmp_path):
         pass

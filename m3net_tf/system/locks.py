@@ -21,16 +21,19 @@ import socket
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import ParamSpec, TypedDict, TypeVar
 
 from m3net_tf.system.errors import InUseError
+from m3net_tf.system.processes import is_running
 from m3net_tf.system.progress import Log
 from m3net_tf.system.unfinished import UNFINISHED, replace_folder, unfinished_prefix
 
 LOCK_NAME = ".m3net-lock"
 _LONGEST_COMMAND = 80
+_NAMING_S = 1.0  # a process writes its name within this time after it takes a lock
 _BUSY = (BlockingIOError, PermissionError)  # the latter from NFS, which emulates flock
 _UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -161,7 +164,7 @@ def _acquire(path: Path, name: str, waiting: Log | None) -> int | None:
                 return None
             raise
         try:
-            _flock(handle, name, waiting)
+            _flock(handle, path, name, waiting)
             # The previous holder may have removed the file after it was opened here.
             if _is_at(handle, path):
                 _write_holder(handle)
@@ -172,17 +175,36 @@ def _acquire(path: Path, name: str, waiting: Log | None) -> int | None:
         os.close(handle)
 
 
-def _flock(handle: int, name: str, waiting: Log | None) -> None:
+def _flock(handle: int, path: Path, name: str, waiting: Log | None) -> None:
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except _BUSY:
+        if _try_flock(handle):
+            return
         message = f"{name} is in use by {_describe(_read_holder(handle))}"
         if waiting is None:
             raise InUseError(f"{message}; wait for it or stop it") from None
         waiting(f"{message}: waiting for it")
         fcntl.flock(handle, fcntl.LOCK_EX)
-    except OSError:  # a file system without locks
-        return
+    except OSError:  # a file system without locks: rely on the file's content
+        holder = _read_holder(handle)
+        if _may_live(holder) and not _is_own(holder):
+            raise InUseError(
+                f"{name} is in use by {_describe(holder)}; wait for it or stop it, or delete "
+                f"{path} if it has ended"
+            ) from None
+
+
+def _try_flock(handle: int) -> bool:
+    """Lock a file; false if another process holds it, after that has written its name."""
+    end = time.monotonic() + _NAMING_S
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except _BUSY:
+            # The name of a process that has ended is about to be replaced by the new holder's.
+            if _may_live(_read_holder(handle)) or time.monotonic() > end:
+                return False
+        time.sleep(0.01)
 
 
 def _is_at(handle: int, path: Path) -> bool:
@@ -241,6 +263,21 @@ def _describe(holder: _Holder | None) -> str:
     if len(command) > _LONGEST_COMMAND:
         command = f"{command[: _LONGEST_COMMAND - 3]}..."
     return f"process {holder['pid']}{host} ({command}, since {since})"
+
+
+def _may_live(holder: _Holder | None) -> bool:
+    """Whether a holder may still run; on another host it may."""
+    if holder is None:
+        return False
+    return holder["host"] != socket.gethostname() or is_running(holder["pid"])
+
+
+def _is_own(holder: _Holder | None) -> bool:
+    """Whether a holder has the id of this process: in a new container an old one often has."""
+    return holder is not None and (holder["pid"], holder["host"]) == (
+        os.getpid(),
+        socket.gethostname(),
+    )
 
 
 def _remove_unfinished(folder: Path) -> None:

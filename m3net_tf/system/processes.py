@@ -21,6 +21,17 @@ _ENDING = (signal.SIGTERM, signal.SIGHUP)
 ENDED = tuple(128 + number for number in _ENDING)
 
 
+def is_running(pid: int) -> bool:
+    """Whether a process of this computer runs, whoever owns it."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
 def with_parent(command: Sequence[str], sent: str = "KILL") -> list[str]:
     """Wrap a command so that it gets a signal when its parent process ends, even if killed.
 

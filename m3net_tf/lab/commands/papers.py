@@ -30,7 +30,9 @@ from m3net_tf.lab.commands.options import (
     pool_options,
     results_folder,
 )
+from m3net_tf.system.artifacts import read_json
 from m3net_tf.system.errors import M3NetError
+from m3net_tf.system.extras import require_modules
 
 if TYPE_CHECKING:
     from m3net_tf.lab.studies.tables import TablePlan
@@ -69,6 +71,9 @@ def table(
         str | None,
         typer.Option(metavar="CELL", help="Print the recipe of a cell as YAML; train nothing."),
     ] = None,
+    latex: Annotated[
+        bool, typer.Option("--latex", help="Print the written table in LaTeX; train nothing.")
+    ] = False,
     list_tables: Annotated[
         bool,
         typer.Option("--list", help="List the papers' tables and figures: state and command."),
@@ -85,6 +90,9 @@ def table(
         _say_recipe(name, scale, print_recipe, runs, as_json)
         return
     out = results_folder(out, scale, runs)
+    if latex:
+        _say_latex(name, scale, out, as_json)
+        return
     from m3net_tf.lab.studies.tables import make_table, plan_table
 
     folders = parse_data_folders(data_dir or [])
@@ -151,6 +159,19 @@ def _say_recipe(name: str, scale: str, cell: str, runs: Path, as_json: bool) -> 
     text = cell_recipe_text(grid, find_cell(grid, cell), runs)
     if as_json:
         say_json(yaml.safe_load(text))
+    else:
+        say_exactly(text)
+
+
+def _say_latex(name: str, scale: str, out: Path, as_json: bool) -> None:
+    require_modules("m3net table --latex", "report", "jinja2")
+    from m3net_tf.lab.studies.grid_cells import load_grid
+    from m3net_tf.lab.studies.table_views import table_latex
+
+    grid = load_grid(name, scale)
+    text = table_latex(read_json(out / f"{grid.name}.{scale}.json"), list(grid.axes))
+    if as_json:
+        say_json({"latex": text})
     else:
         say_exactly(text)
 

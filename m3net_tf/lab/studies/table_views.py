@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A table's JSON as CSV and Markdown, beside the paper's values."""
+"""A table's JSON as CSV, Markdown and LaTeX, beside the paper's values."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from m3net_tf.lab.studies.table_record import (
     paired_values,
     paper_differs,
 )
+from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.progress import Log
 
 _ABOUT = {
@@ -172,6 +173,27 @@ def table_markdown(report: TableReport, grid: Path, stem: Path) -> str:
         ]
     lines += [*_failures(cells), "## How", "", *_provenance(report, recipes_link(grid, stem))]
     return "\n".join(lines) + "\n"
+
+
+def table_latex(report: TableReport, axes: Sequence[str]) -> str:
+    """The table with the paper's values, in LaTeX; needs the package booktabs.
+
+    Args:
+        report: content of the table's JSON, whose keys are sorted.
+        axes: the table's axes in order.
+
+    Raises:
+        ConfigError: the written table has other axes.
+    """
+    if set(axes) != set(report["axes"]):
+        raise ConfigError(
+            f"{report['table']} was written with the axes {', '.join(report['axes'])}, and has "
+            f"{', '.join(axes)} now: write it again with m3net table {report['table']}"
+        )
+    ordered: TableReport = {**report, "axes": {axis: report["axes"][axis] for axis in axes}}
+    caption = f"{report['paper_table']}: {report['title']}"
+    frame = _as_printed(ordered).reset_index(allow_duplicates=True)
+    return frame.to_latex(index=False, escape=True, caption=caption)
 
 
 def _as_printed(report: TableReport) -> pd.DataFrame:

@@ -76,6 +76,7 @@ def test_check_finds_broken_files(make_layout):
     assert set(checked.broken) == {path.name for path in paths[:2]}
     assert tables.check_lines(checked)[-1].startswith("NOT passed")
     assert set(checking.check("esc10", root, decode=True).broken) == set(checked.broken)
+    assert checking.check("esc10", root, decode=True, skip_broken=True).passed
 
 
 def test_check_finds_a_group_on_both_sides(make_layout):

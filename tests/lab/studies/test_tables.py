@@ -577,6 +577,17 @@ def test_an_average_needs_all_of_its_cells(trainer, run_table, tmp_path):
     assert average["ours"] is None and "no result" in average["error"]
 
 
+def test_a_written_table_is_printed_in_latex(m3net, finished):
+    folder = finished[0]
+    words = [str(folder / "paper/table9.yaml"), "--out", str(folder / "out"), "--latex"]
+    printed = m3net("table", *words)
+    assert printed.status == 0
+    text = printed.out
+    assert r"\caption{Table 9: Something left out}" in text
+    assert r"Network & accuracy & parameters \\" in text
+    assert r"whole & 82.50 ± 1.87 † (90 ± 0.5) & 31,469 (31,599) \\" in text
+
+
 def test_csv_has_a_line_for_each_run(finished):
     rows = list(csv.DictReader(read(finished[0], "csv").splitlines()))
     runs = [row for row in rows if row["run"]]
