@@ -122,8 +122,8 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation(
         "kept-line", "a stream moves all kept lines of a tensor on but the newest",
         "m3net_tf/compiler/streaming/push.py",
-        "[view, line * lines, line * flow.shift]",
-        "[view, line * (lines - 1), line * flow.shift]",
+        "[view, view.block.size, dropped]",
+        "[view, view.block.size - dropped, dropped]",
         "tests/compiler/test_streaming.py::test_a_state_for_each_phase_decides_more_often",
     ),
 )  # fmt: skip

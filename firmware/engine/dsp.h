@@ -45,6 +45,20 @@ static inline uint32_t m3net_odd_bytes(uint32_t word) {
   return result;
 }
 
+/// Bytes 0 and 2, each added to a half of `sums`.
+static inline uint32_t m3net_add_even_bytes(uint32_t sums, uint32_t word) {
+  uint32_t result;
+  __asm__("sxtab16 %0, %1, %2" : "=r"(result) : "r"(sums), "r"(word));
+  return result;
+}
+
+/// Bytes 1 and 3, each added to a half of `sums`.
+static inline uint32_t m3net_add_odd_bytes(uint32_t sums, uint32_t word) {
+  uint32_t result;
+  __asm__("sxtab16 %0, %1, %2, ror #8" : "=r"(result) : "r"(sums), "r"(word));
+  return result;
+}
+
 /// The lower halves of both, `low` in the lower half.
 static inline uint32_t m3net_pack_low(uint32_t low, uint32_t high) {
   uint32_t result;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Convolution for Helium: multiplies 16 bytes of a window with the weights of four output channels
-// at a time. A window that is contiguous and does not overlap the outputs is read where it is;
-// others are gathered first.
+// at a time, for two pixels where the layer has the form that this needs. A window whose bytes do
+// not overlap the outputs is read where it is; others are gathered first.
 #include "helium.h"
 #include "pixels.h"
 
@@ -45,17 +45,16 @@ static inline void convolve_channels(const m3net_convolution* layer, const int8_
   const m3net_limits limits = m3net_limits_of(layer);
   const m3net_block* blocks = layer->blocks;
   const m3net_channel* channel = layer->channels;
-  int32_t left = layer->output.channels;
-  for (; left >= 4; left -= 4) {
-    const int32x4_t sums = multiply(items, count, &blocks);
-    vstrbq_s32(output, m3net_finish_vector(sums, channel, narrow, limits));
-    channel += 4;
-    output += 4;
-  }
-  if (left > 0) {
+  for (int32_t left = layer->output.channels; left > 0; left -= 4) {
     const int32x4_t sums = multiply(items, count, &blocks);
     const int32x4_t values = m3net_finish_vector(sums, channel, narrow, limits);
-    vstrbq_p_s32(output, values, vctp32q((uint32_t)left));
+    if (left >= 4) {
+      vstrbq_s32(output, values);
+    } else {
+      vstrbq_p_s32(output, values, vctp32q((uint32_t)left));
+    }
+    channel += 4;
+    output += 4;
   }
 }
 
@@ -174,19 +173,17 @@ M3NET_SEPARATE static void convolve_two(two_pixels* pixels) {
         "q3", "q4", "q5", "q6", "q7", "cc", "memory");
 }
 
-/// Windows that begin in these first rows and columns of the image are read where they are.
+/// Windows that begin in these first rows and columns are inside the image, and a row of each is
+/// contiguous.
 typedef struct {
   int32_t rows, columns;
-} windows_in_place;
+} inner_windows;
 
-/// Their rows may lie apart if the kernel steps over the gaps.
-static windows_in_place find_in_place(const m3net_convolution* layer, int32_t apart) {
+static inner_windows find_inner(const m3net_convolution* layer) {
   const m3net_window* window = &layer->window;
   const m3net_image* image = &layer->input;
-  const int32_t gap = image->row_step * window->row_dilation - window->columns * image->channels;
-  windows_in_place windows = {0, 0};
-  if ((window->columns == 1 || image->column_step * window->column_dilation == image->channels) &&
-      (window->rows == 1 || gap == 0 || (apart && gap > 0))) {
+  inner_windows windows = {0, 0};
+  if (window->columns == 1 || image->column_step * window->column_dilation == image->channels) {
     windows.rows = image->rows - (window->rows - 1) * window->row_dilation;
     windows.columns = image->columns - (window->columns - 1) * window->column_dilation;
   }
@@ -195,7 +192,9 @@ static windows_in_place find_in_place(const m3net_convolution* layer, int32_t ap
 
 /// Pixels that are computed in pairs.
 typedef struct {
-  windows_in_place in_place;
+  int32_t in_place;     ///< Whether inner windows can be read where they are.
+  int32_t gap;          ///< Bytes between the rows of such a window.
+  int32_t bytes;        ///< Of a gathered window, up to the end of the last 16.
   int32_t left;         ///< Pixels that no pair has yet.
   int32_t row, column;  ///< Of the pixel that waits for another one.
   int8_t* output;       ///< As `row`; null if no pixel waits.
@@ -206,16 +205,59 @@ typedef struct {
   const m3net_convolution* layer;
   const int8_t* input;
   int8_t* patch;
-  windows_in_place in_place;
+  inner_windows inner;
   int32_t count;  ///< Items of a window.
   pixel_pairs* pairs;
 } convolution_state;
 
+/// Bytes from a row of a window to the next one.
+static inline int32_t row_pitch(const m3net_convolution* layer) {
+  return layer->input.row_step * layer->window.row_dilation;
+}
+
+static inline int32_t row_items(const m3net_convolution* layer) {
+  return layer->window.columns * layer->input.channels;
+}
+
+static inline int32_t is_inner(const convolution_state* state, int32_t row, int32_t column) {
+  return row >= 0 && row < state->inner.rows && column >= 0 && column < state->inner.columns;
+}
+
+static inline const int8_t* items_of(const convolution_state* state, int32_t row, int32_t column) {
+  const m3net_image* image = &state->layer->input;
+  return state->input + row * image->row_step + column * image->column_step;
+}
+
+/// Copies rows of bytes, which then lie side by side.
+static inline void copy_rows(int8_t* target, const int8_t* source, int32_t rows, int32_t bytes,
+                             int32_t pitch) {
+  const int32_t copied = (bytes + M3NET_VECTOR_BYTES - 1) & -M3NET_VECTOR_BYTES;
+  __asm__ volatile(
+      "1:\n\t"
+      "dlstp.8 lr, %[bytes]\n\t"
+      "2:\n\t"
+      "vldrb.8 q0, [%[source]], #16\n\t"
+      "vstrb.8 q0, [%[target]], #16\n\t"
+      "letp lr, 2b\n\t"
+      "add %[source], %[source], %[to_next]\n\t"
+      "sub %[target], %[target], %[beyond]\n\t"
+      "subs %[rows], %[rows], #1\n\t"
+      "bne 1b\n\t"
+      : [source] "+&r"(source), [target] "+&r"(target), [rows] "+&r"(rows)
+      : [bytes] "r"(bytes), [to_next] "r"(pitch - copied), [beyond] "r"(copied - bytes)
+      : "q0", "lr", "cc", "memory");
+}
+
 static const int8_t* gather(const convolution_state* state, int32_t row, int32_t column,
                             int8_t* patch) {
   const m3net_convolution* layer = state->layer;
-  const m3net_gatherer gatherer = {m3net_copy_bytes, m3net_fill_bytes, 1, layer->padding};
-  m3net_gather(&layer->input, &layer->window, state->input, row, column, gatherer, patch);
+  if (is_inner(state, row, column)) {
+    copy_rows(patch, items_of(state, row, column), layer->window.rows, row_items(layer),
+              row_pitch(layer));
+  } else {
+    const m3net_gatherer gatherer = {m3net_copy_bytes, m3net_fill_bytes, 1, layer->padding};
+    m3net_gather(&layer->input, &layer->window, state->input, row, column, gatherer, patch);
+  }
   return patch;
 }
 
@@ -224,19 +266,16 @@ static const int8_t* gather(const convolution_state* state, int32_t row, int32_t
 static const int8_t* find_items(const convolution_state* state, int32_t row, int32_t column,
                                 const int8_t* low, const int8_t* high, int8_t* patch,
                                 int32_t* gap) {
-  const m3net_image* image = &state->layer->input;
   const pixel_pairs* pairs = state->pairs;
-  const int32_t rows = pairs->pixels.rows, bytes = pairs->pixels.blocks * M3NET_VECTOR_BYTES;
-  const int32_t row_step = image->row_step * state->layer->window.row_dilation;
-  const int8_t* items = state->input + row * image->row_step + column * image->column_step;
-  int32_t step = rows > 1 ? row_step : bytes;
-  if (row < 0 || row >= pairs->in_place.rows || column < 0 || column >= pairs->in_place.columns ||
-      ((uintptr_t)low < (uintptr_t)(items + rows * step) && (uintptr_t)items < (uintptr_t)high)) {
-    items = gather(state, row, column, patch);
-    step = bytes;
+  const int8_t* items = items_of(state, row, column);
+  const int8_t* end = items + pairs->bytes + (pairs->pixels.rows - 1) * pairs->gap;
+  *gap = pairs->gap;
+  if (!pairs->in_place || !is_inner(state, row, column) ||
+      ((uintptr_t)low < (uintptr_t)end && (uintptr_t)items < (uintptr_t)high)) {
+    end = gather(state, row, column, patch) + pairs->bytes;
+    *gap = 0;
   }
-  *gap = step - bytes;
-  return items + (rows - 1) * step + bytes - M3NET_VECTOR_BYTES;
+  return end - M3NET_VECTOR_BYTES;
 }
 
 /// Computes the pixel that waits, and another one.
@@ -266,7 +305,6 @@ static inline void convolve_window(const void* any_state, int32_t row, int32_t c
                                    int8_t* output) {
   const convolution_state* state = (const convolution_state*)any_state;
   const m3net_convolution* layer = state->layer;
-  const m3net_image* image = &layer->input;
   pixel_pairs* pairs = state->pairs;
   if (pairs->output) {
     convolve_pair(state, row, column, output);
@@ -279,8 +317,9 @@ static inline void convolve_window(const void* any_state, int32_t row, int32_t c
     pairs->output = output;
     return;
   }
-  const int8_t* items = state->input + row * image->row_step + column * image->column_step;
-  if (row < 0 || row >= state->in_place.rows || column < 0 || column >= state->in_place.columns ||
+  const int8_t* items = items_of(state, row, column);
+  if (!is_inner(state, row, column) ||
+      (layer->window.rows > 1 && row_pitch(layer) != row_items(layer)) ||
       overlaps(items, state->count, output, layer->output.channels)) {
     items = gather(state, row, column, state->patch);
   }
@@ -291,25 +330,25 @@ static inline void convolve_window(const void* any_state, int32_t row, int32_t c
   }
 }
 
-/// What all pairs of a layer share; without pairs if the layer has not the form for them.
-static pixel_pairs prepare_pairs(const m3net_convolution* layer, int32_t count) {
-  const m3net_window* window = &layer->window;
-  const int32_t items = window->columns * layer->input.channels;
-  const int32_t apart = window->rows > 1 && items % M3NET_VECTOR_BYTES == 0;
-  const int32_t parts = apart ? window->rows : 1;
-  const int32_t blocks = (count / parts + M3NET_VECTOR_BYTES - 1) / M3NET_VECTOR_BYTES;
-  const int32_t all = parts * blocks;
+/// Prepares what all pairs of a layer share; no pixel has a pair if the layer has not the form for
+/// it. A structure that is returned would be copied by a call.
+static inline void prepare_pairs(const m3net_convolution* layer, int32_t count,
+                                 pixel_pairs* pairs) {
+  const int32_t gap = layer->window.rows > 1 ? row_pitch(layer) - row_items(layer) : 0;
+  const int32_t apart = layer->window.rows > 1 && row_items(layer) % M3NET_VECTOR_BYTES == 0;
+  const int32_t rows = apart ? layer->window.rows : 1;
+  const int32_t all = (count + M3NET_VECTOR_BYTES - 1) / M3NET_VECTOR_BYTES;
   const int32_t fits = layer->narrow && layer->full && layer->output.channels % 4 == 0;
-  const pixel_pairs pairs = {
-      .in_place = find_in_place(layer, apart),
-      .left = fits ? layer->output.rows * layer->output.columns : 0,
-      .pixels = {.forward = 2 * all * (int32_t)sizeof(m3net_block),
-                 .rows = parts,
-                 .blocks = blocks,
-                 .last = layer->blocks + all - 1,
-                 .count = count - (all - 1) * M3NET_VECTOR_BYTES},
-  };
-  return pairs;
+  pairs->in_place = gap == 0 || (apart && gap > 0);
+  pairs->gap = gap;
+  pairs->bytes = all * M3NET_VECTOR_BYTES;
+  pairs->left = fits ? layer->output.rows * layer->output.columns : 0;
+  pairs->output = 0;
+  pairs->pixels.forward = 2 * all * (int32_t)sizeof(m3net_block);
+  pairs->pixels.rows = rows;
+  pairs->pixels.blocks = all / rows;
+  pairs->pixels.last = layer->blocks + all - 1;
+  pairs->pixels.count = count - (all - 1) * M3NET_VECTOR_BYTES;
 }
 
 void m3net_convolve(const m3net_convolution* layer, const int8_t* input, int8_t* output,
@@ -317,9 +356,10 @@ void m3net_convolve(const m3net_convolution* layer, const int8_t* input, int8_t*
   const m3net_window* window = &layer->window;
   const int32_t count = window->rows * window->columns * layer->input.channels;
   for (int32_t batch = 0; batch < layer->batches; ++batch) {
-    pixel_pairs pairs = prepare_pairs(layer, count);
+    pixel_pairs pairs;
+    prepare_pairs(layer, count, &pairs);
     const convolution_state state = {layer,          input + batch * layer->input.batch_step,
-                                     (int8_t*)patch, find_in_place(layer, 0),
+                                     (int8_t*)patch, find_inner(layer),
                                      count,          &pairs};
     m3net_for_each_pixel(&layer->output, window, output + batch * layer->output.batch_step,
                          convolve_window, &state);

@@ -315,8 +315,8 @@ M3NET_SEPARATE static void convolve_line(const window_line* line, int8_t* output
 
 /// Computes an image line by line. Where the compiler allows this, an output overwrites no item
 /// that another channel or a later line reads.
-static void convolve_lines(const m3net_convolution* layer, const int8_t* input, int8_t* output,
-                           const int8_t* outside) {
+M3NET_SEPARATE static void convolve_lines(const m3net_convolution* layer, const int8_t* input,
+                                          int8_t* output, const int8_t* outside) {
   // The tenth weight is zero.
   static const column_order orders[2] = {
       {{0, 12, 24, 36, 4, 16, 28, 36, 8, 20, 32, 36, 36, 36, 36, 36},
@@ -364,35 +364,42 @@ static inline void convolve_window(const void* any_parts, int32_t row, int32_t c
   }
 }
 
-void m3net_convolve_depthwise(const m3net_convolution* layer, const int8_t* input, int8_t* output,
-                              int32_t* scratch) {
+/// Computes an image pixel by pixel.
+M3NET_SEPARATE static void convolve_pixels(const m3net_convolution* layer, const int8_t* input,
+                                           int8_t* output, int32_t* places, const int8_t* outside) {
   const m3net_image* image = &layer->input;
   const m3net_window* window = &layer->window;
   const int32_t taps = window->rows * window->columns;
+  const uint32_t steps = (uint32_t)image->row_step | (uint32_t)image->column_step;
   int32_t last_words[TAPS_AT_ONCE] = {0};
+  const window_places parts = {
+      .layer = layer,
+      .input = input,
+      .places = places,
+      .taps = taps,
+      .outside = (int32_t)(outside - input),
+      .last_row = image->rows - 1 - (window->rows - 1) * window->row_dilation,
+      .last_column = image->columns - 1 - (window->columns - 1) * window->column_dilation,
+      .aligned = (((uintptr_t)input | steps) & 3u) == 0,
+      .group_weights = 4 * ((taps + 1) & ~1),
+      .last_words = last_words,
+  };
+  m3net_for_each_pixel(&layer->output, window, output, convolve_window, &parts);
+}
+
+void m3net_convolve_depthwise(const m3net_convolution* layer, const int8_t* input, int8_t* output,
+                              int32_t* scratch) {
+  const int32_t taps = layer->window.rows * layer->window.columns;
   int8_t* outside = (int8_t*)(scratch + ((taps + WORDS_AT_ONCE - 1) & -WORDS_AT_ONCE));
-  M3NET_MEMSET(outside, layer->padding, (uint32_t)((image->channels + 3) & ~3));
+  m3net_fill_bytes(outside, layer->padding, (layer->input.channels + 3) & ~3);
   for (int32_t batch = 0; batch < layer->batches; ++batch) {
-    const int8_t* source = input + batch * image->batch_step;
     if (layer->lines) {
-      convolve_lines(layer, source, output + batch * layer->output.batch_step, outside);
-      continue;
+      convolve_lines(layer, input, output, outside);
+    } else {
+      convolve_pixels(layer, input, output, scratch, outside);
     }
-    const uint32_t steps = (uint32_t)image->row_step | (uint32_t)image->column_step;
-    const window_places parts = {
-        .layer = layer,
-        .input = source,
-        .places = scratch,
-        .taps = taps,
-        .outside = (int32_t)(outside - source),
-        .last_row = image->rows - 1 - (window->rows - 1) * window->row_dilation,
-        .last_column = image->columns - 1 - (window->columns - 1) * window->column_dilation,
-        .aligned = (((uintptr_t)source | steps) & 3u) == 0,
-        .group_weights = 4 * ((taps + 1) & ~1),
-        .last_words = last_words,
-    };
-    m3net_for_each_pixel(&layer->output, window, output + batch * layer->output.batch_step,
-                         convolve_window, &parts);
+    input += layer->input.batch_step;
+    output += layer->output.batch_step;
   }
 }
 

@@ -7,6 +7,7 @@
 
 /// So many bytes are copied by loads and stores of words, without a call.
 #define COPY_BYTES 16
+#define MOVE_BYTES 64
 
 #if M3NET_ENGINE_HELIUM
 
@@ -80,16 +81,33 @@ int32_t m3net_next_line(int16_t* before, int16_t* lines, int32_t stride) {
 
 int32_t m3net_drop_lines(int8_t* lines, int32_t held, int32_t dropped) {
   const int32_t kept = held > dropped ? held - dropped : 0;
+#if M3NET_ENGINE_HELIUM
+  if (dropped > 0) {  // each vector is read before it is overwritten
+    m3net_copy_bytes(lines, lines + dropped, kept);
+  }
+  return kept;
+#else
   int32_t done = 0;
-  if (dropped >= COPY_BYTES && dropped % 4 == 0) {  // source and target do not overlap
-    for (; done <= kept - COPY_BYTES; done += COPY_BYTES) {
+  if (dropped % 4 == 0) {  // source and target of a copy do not overlap
+    for (; dropped >= MOVE_BYTES && done <= kept - MOVE_BYTES; done += MOVE_BYTES) {
+      M3NET_MEMCPY(M3NET_WORDS(lines + done), M3NET_WORDS(lines + done + dropped), MOVE_BYTES);
+    }
+    for (; dropped >= COPY_BYTES && done <= kept - COPY_BYTES; done += COPY_BYTES) {
       M3NET_MEMCPY(M3NET_WORDS(lines + done), M3NET_WORDS(lines + done + dropped), COPY_BYTES);
     }
   }
-  for (; done < kept && dropped > 0; ++done) {
-    lines[done] = lines[done + dropped];
+  if (dropped > 0) {
+    for (; done <= kept - 4; done += 4) {  // a word is read before it is overwritten
+      uint32_t word;
+      M3NET_MEMCPY(&word, lines + done + dropped, sizeof(word));
+      M3NET_MEMCPY(lines + done, &word, sizeof(word));
+    }
+    for (; done < kept; ++done) {
+      lines[done] = lines[done + dropped];
+    }
   }
   return kept;
+#endif
 }
 
 void m3net_fill(int8_t value, int32_t bytes, int8_t* output) {

@@ -37,8 +37,55 @@ static inline void add_lines(const m3net_reduction* layer, const int8_t* input, 
   }
 }
 
+#if M3NET_ENGINE_DSP
+
+/// Whether each sum is of a channel, four at a time, and fits in 16 bits.
+static int32_t has_narrow_channels(const m3net_reduction* layer) {
+  const int32_t *size = layer->size, *reduced = layer->reduced_size;
+  return size[0] * size[1] * size[2] == 1 && size[3] % 4 == 0 && layer->input[3] == 1 &&
+         reduced[0] == 1 && reduced[1] == 1 && reduced[2] * reduced[3] <= 256;
+}
+
+static void add_channels(const m3net_reduction* layer, const int8_t* input, int32_t sign,
+                         int32_t* sums) {
+  int32_t rows = layer->reduced_size[2], columns = layer->reduced_size[3];
+  int32_t row_step = layer->reduced_input[2], column_step = layer->reduced_input[3];
+  if (columns == 1) {
+    column_step = row_step;
+  }
+  if (columns == 1 || row_step == columns * column_step) {  // one row
+    columns *= rows;
+    rows = 1;
+  }
+  const int32_t* end = sums + layer->size[3];
+  for (; sums < end; sums += 4, input += 4) {
+    uint32_t even = 0, odd = 0;
+    const int8_t* row = input;
+    for (int32_t y = rows; y > 0; --y, row += row_step) {
+      const int8_t* items = row;
+      for (int32_t x = columns; x > 0; --x, items += column_step) {
+        const uint32_t word = m3net_load_word(items);
+        even = m3net_add_even_bytes(even, word);
+        odd = m3net_add_odd_bytes(odd, word);
+      }
+    }
+    sums[0] = m3net_sum(sums[0], sign * (int16_t)even);
+    sums[1] = m3net_sum(sums[1], sign * (int16_t)odd);
+    sums[2] = m3net_sum(sums[2], sign * ((int32_t)even >> 16));
+    sums[3] = m3net_sum(sums[3], sign * ((int32_t)odd >> 16));
+  }
+}
+
+#endif
+
 void m3net_add_lines(const m3net_reduction* layer, const int8_t* input, int32_t sign,
                      int32_t* sums) {
+#if M3NET_ENGINE_DSP
+  if (has_narrow_channels(layer)) {
+    add_channels(layer, input, sign, sums);
+    return;
+  }
+#endif
   add_lines(layer, input, sign, sums, 1);
 }
 

@@ -174,6 +174,7 @@ def planned(
     saved: dict[str, int],
     improve: Improve | None = None,
     stripes: StripeRule = _STRIPES,
+    spare_bytes: int = 0,
 ) -> CompiledNetwork:
     """The network of calls that have been made.
 
@@ -183,6 +184,7 @@ def planned(
         saved: what each pass saved.
         improve: see :func:`compile_network`.
         stripes: see :func:`compile_network`.
+        spare_bytes: see :func:`.share_weights`.
     """
     graph = lowering.graph
     outputs = [_output(lowering, graph, index) for index in range(len(graph.outputs))]
@@ -192,7 +194,7 @@ def planned(
     striping = Striping(lowering.calls, *ends, stripes)
     striping.run()
     saved |= striping.saved
-    plan = share_weights(striping.calls, *ends, improve)
+    plan = share_weights(striping.calls, *ends, improve, spare_bytes)
     saved[SHARED] = sum(
         isinstance(layer := member.arguments[0], Convolution) and layer.pixels > 1
         for call in plan.calls

@@ -33,6 +33,7 @@ def share_weights(
     inputs: Sequence[View],
     outputs: Sequence[View],
     improve: Improve | None = None,
+    spare_bytes: int = 0,
 ) -> Plan:
     """Plan the memory, with the most pixels at a time for which there is room.
 
@@ -41,8 +42,9 @@ def share_weights(
         inputs: as for :func:`.plan_memory`.
         outputs: as for :func:`.plan_memory`.
         improve: as for :func:`.plan_memory`.
+        spare_bytes: by which the arena may be larger for it.
     """
-    plan = _with_most_pixels(calls, inputs, outputs, improve)
+    plan = _with_most_pixels(calls, inputs, outputs, improve, spare_bytes)
     for call in plan.calls:
         for member in call.members:
             layer = member.arguments[0]
@@ -80,10 +82,12 @@ def _with_most_pixels(
     inputs: Sequence[View],
     outputs: Sequence[View],
     improve: Improve | None,
+    spare_bytes: int,
 ) -> Plan:
     """The plan with the largest patches of convolutions for which there is room."""
     plan = plan_memory(calls, inputs, outputs, improve)
-    room = {call: plan.arena_bytes - SLACK_BYTES for call in calls}
+    most = plan.arena_bytes + spare_bytes
+    room = {call: most - SLACK_BYTES for call in calls}
     room |= {call: room[call] + call.saved_bytes for call in calls if isinstance(call, Stripe)}
     choices = [_Choice(call, member) for call in calls for member in call.members]
     left = [choice for choice in choices if len(choice.counts) > 1]
@@ -92,7 +96,7 @@ def _with_most_pixels(
         demands = needs(calls, inputs, outputs, range(len(calls)))
         tight = {call for call, need in zip(calls, demands, strict=True) if need > room[call]}
         larger = plan if tight else plan_memory(calls, inputs, outputs, improve)
-        if not tight and larger.arena_bytes <= max(plan.arena_bytes, larger.lower_bound):
+        if not tight and larger.arena_bytes <= max(most, larger.lower_bound):
             return larger
         largest = max(
             (choice for choice in left if choice.call in tight),

@@ -28,7 +28,7 @@ from m3net_tf.system.errors import FirmwareError, M3NetError
 
 Int8 = npt.NDArray[np.int8]
 _Item = TypeVar("_Item", np.int8, np.int16)
-FORMAT = 3  # raised when a key of the JSON changes
+FORMAT = 4  # raised when a key of the JSON changes
 #: Single precision against double: so many values may be a step apart, and none further.
 WITHIN_1_LSB_SHARE = 0.999
 LARGEST_LSB = 2
@@ -435,6 +435,7 @@ def _markdown(certificate: Certificate) -> str:
         equal = "yes" if stream["bytes_equal"] else "NO"
         rows += [
             ("hops on the board compared with the whole window", stream["hops"]),
+            ("computed on the host by", ", ".join(stream["references"])),
             ("equal bytes in all of them", equal),
             ("instructions per hop, streamed", stream["hop_instructions"]),
         ]
@@ -462,6 +463,7 @@ def _live_rows(cost: Mapping[str, Any]) -> list[tuple[str, str | int]]:
     live = cost["live"]
     return [
         ("runs of live detection on the board compared with whole windows", live["runs"]),
+        ("computed on the host by", ", ".join(live["references"])),
         ("events", live["events"]),
         ("equal scores and events", "yes" if live["equal"] else "NO"),
         (f"instructions of a run, {live['push_columns']} new columns", live["instructions"]),

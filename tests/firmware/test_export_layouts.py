@@ -38,7 +38,7 @@ from m3net_tf.audio.frontend import frontend_preset, write_c_tables
 from m3net_tf.audio.frontend.fixed import fixed_features_int8
 from m3net_tf.boards.builds.layouts import LAYOUTS, library_name, write_layout
 from m3net_tf.boards.builds.sources import FIRMWARE_DIR
-from m3net_tf.boards.emulation.listening import expected
+from m3net_tf.boards.emulation.listening import due_windows, expected_events
 from m3net_tf.compiler.host import engine_sources
 from m3net_tf.export import Bundle, c_files, export_run
 from m3net_tf.export.bundle import c_model
@@ -239,7 +239,9 @@ def test_live_detection_in_plain_c_streams_and_prints_the_events_of_whole_window
     run_tool("cmake", "-S", folder, "-B", build, "-G", "Ninja", "-DCMAKE_C_COMPILER=gcc")
     run_tool("cmake", "--build", build, "--target", "listen")
     pcm = to_pcm16(np.concatenate(sounds[[0, 4, 2, 7, 1, 5]]))
-    scores, events = expected(bundle, fixed_features_int8(config, pcm))
+    columns = fixed_features_int8(config, pcm)
+    scores = bundle.run_reference(due_windows(bundle, columns))
+    events = expected_events(bundle, columns, scores)
     assert len(scores) > 50 and len(events) > 2
     said = subprocess.run([build / "listen"], input=pcm.tobytes(), capture_output=True, check=True)
     assert said.stdout.decode().splitlines() == [

@@ -58,7 +58,8 @@ def certify_export(bundle: Bundle, board: str, folder: Path, log: Log = silent) 
         if valid := valid_certificate(bundle, board, _image_sha256(image)):
             return valid
         log(f"running {len(expected.pcm)} test vectors on the emulated {board}")
-        measured = measure(bundle, image, Clips(expected.pcm, expected.features), log)
+        clips = Clips(expected.pcm, expected.features)
+        measured = measure(bundle, image, clips, log, certified=True)
         expected = with_fixed_features(bundle.frontend, image, with_host(bundle, expected, log))
         stream = streamed_export(bundle, board, stream_folder(folder), expected.features, log)
         certificate = write_certificate(bundle, expected, board_answer(measured, stream))

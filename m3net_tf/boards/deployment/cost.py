@@ -147,7 +147,14 @@ class Measurement:
     cost: BoardCost
 
 
-def measure(bundle: Bundle, image: FirmwareImage, clips: Clips, log: Log = silent) -> Measurement:
+def measure(
+    bundle: Bundle,
+    image: FirmwareImage,
+    clips: Clips,
+    log: Log = silent,
+    *,
+    certified: bool = False,
+) -> Measurement:
     """Run clips on the emulated board that a firmware is for, as features and as sound.
 
     Args:
@@ -155,6 +162,7 @@ def measure(bundle: Bundle, image: FirmwareImage, clips: Clips, log: Log = silen
         image: its firmware.
         clips: at least one clip.
         log: receives the progress.
+        certified: see :func:`.measure_live`.
 
     Raises:
         FirmwareError: no emulator runs the board, or the firmware stops or reports an error.
@@ -174,7 +182,7 @@ def measure(bundle: Bundle, image: FirmwareImage, clips: Clips, log: Log = silen
         ram_bytes=image.ram_bytes,
         model_bytes=bundle.network.size_bytes,
         sections=image.sections,
-        live=measure_live(bundle, image.elf, machine, clips.pcm, log),
+        live=measure_live(bundle, image.elf, machine, clips.pcm, log, certified=certified),
     )
     return Measurement(image, from_features, from_sound, cost)
 

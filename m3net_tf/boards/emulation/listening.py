@@ -13,7 +13,10 @@ import numpy.typing as npt
 
 from m3net_tf.boards.builds.boards import Machine
 from m3net_tf.boards.emulation.qemu import HEADER, KIND_LIVE, run_image, stream_image
+from m3net_tf.boards.emulation.streaming import compared_hops, in_turn, whole_windows
+from m3net_tf.compiler.streaming.network import stream_network
 from m3net_tf.export import Bundle
+from m3net_tf.export.pushes import TIME_AXIS
 from m3net_tf.runtime.detector import Detector, Event
 from m3net_tf.runtime.interpreter import Int8
 from m3net_tf.runtime.recognizer import column_levels
@@ -24,7 +27,6 @@ _LINE = re.compile(
     r"m3net (?:(column) values=([0-9a-f]+)|(scores) out=([0-9a-f]+) model_instr=(\d+)"
     r"|(event) column=(\d+) label=(\d+) score=(\d+))"
 )
-_MOST_RUNS = 2000
 
 
 class LiveCost(TypedDict):
@@ -35,6 +37,7 @@ class LiveCost(TypedDict):
         runs: runs of the network.
         events: events.
         equal: whether the scores of all runs and all events are the whole windows'.
+        references: what computed the whole windows on this machine.
         instructions: of the most expensive run that continues the stream.
         start_instructions: of the most expensive run that begins one, and pushes a whole window.
     """
@@ -43,6 +46,7 @@ class LiveCost(TypedDict):
     runs: int
     events: int
     equal: bool
+    references: list[str]
     instructions: int
     start_instructions: int
 
@@ -103,24 +107,37 @@ def hear(elf: Path, machine: Machine, pcm: npt.NDArray[np.int16]) -> Heard:
     )
 
 
-def expected(bundle: Bundle, columns: Int8) -> tuple[Int8, list[Event]]:
-    """Scores of the runs, and events, by TFLite's reference kernels on whole windows."""
+def due_windows(bundle: Bundle, columns: Int8) -> Int8:
+    """The windows on which live detection runs the network, shape (runs, bins, frames, 1)."""
     detector, frames = Detector(bundle.detector), bundle.manifest.frames
+    levels = column_levels(bundle.frontend, bundle.detector, columns)
+    ends = [end for end, level in enumerate(levels, 1) if detector.wants_inference_at(int(level))]
+    return np.stack([columns[:, end - frames : end] for end in ends])[..., None]
+
+
+def expected_events(bundle: Bundle, columns: Int8, scores: Int8) -> list[Event]:
+    """The events of live detection, from the scores of :func:`due_windows`."""
+    detector, runs = Detector(bundle.detector), iter(scores)
     levels = column_levels(bundle.frontend, bundle.detector, columns)
     slots = bundle.manifest.enrolment_slots or 0
     no_words = np.full(slots, -128, np.int8)  # a board that has just started has learnt none
-    runs, events = [], []
-    for end, level in enumerate(levels.tolist(), 1):
+    events = []
+    for level in levels.tolist():
         if detector.wants_inference_at(level):
-            window = columns[:, end - frames : end]
-            runs.append(bundle.run_reference(window[None, ..., None])[0])
-            if event := detector.step(no_words if slots else runs[-1]):
+            run = next(runs)
+            if event := detector.step(no_words if slots else run):
                 events.append(event)
-    return np.array(runs), events
+    return events
 
 
 def measure_live(
-    bundle: Bundle, elf: Path, machine: Machine, pcm: npt.NDArray[np.int16], log: Log = silent
+    bundle: Bundle,
+    elf: Path,
+    machine: Machine,
+    pcm: npt.NDArray[np.int16],
+    log: Log = silent,
+    *,
+    certified: bool = False,
 ) -> LiveCost | None:
     """Cost and comparison of live detection where an export streams; None where it does not.
 
@@ -130,6 +147,8 @@ def measure_live(
         machine: the board to emulate.
         pcm: clips that are heard one after the other, shape (clips, samples).
         log: receives lines of progress.
+        certified: hear them again and again, as :func:`.in_turn` says, until a certificate has
+            its runs or the board's memory is full.
 
     Raises:
         FirmwareError: as :func:`hear`.
@@ -137,18 +156,25 @@ def measure_live(
     columns = bundle.manifest.push_columns
     if columns is None:
         return None
-    most = (_MOST_RUNS * columns + bundle.manifest.frames) * bundle.frontend.hop_samples
-    room = (machine.job_bytes - HEADER.size) // pcm.itemsize
-    recording = pcm.reshape(-1)[: min(most, room)]
+    push = stream_network(bundle.tflite, TIME_AXIS, columns).push
+    assert push is not None
+    count = bundle.frontend.sample_count((push.needed - 1 + compared_hops(push)) * columns)
+    count = min(count, (machine.job_bytes - HEADER.size) // pcm.itemsize)
+    clips = in_turn(pcm, -(-count // pcm.shape[1])) if certified else pcm
+    recording = clips.reshape(-1)[:count]
     log(f"live detection on {machine.board} hears {len(recording)} samples")
     heard = hear(elf, machine, recording)
-    scores, events = expected(bundle, heard.columns)
+    windows = due_windows(bundle, heard.columns)
+    references = whole_windows(bundle.tflite, windows)
+    events = expected_events(bundle, heard.columns, next(iter(references.values())))
     continues = np.diff(heard.ends, prepend=0) == columns
     return {
         "push_columns": columns,
         "runs": len(heard.ends),
         "events": len(heard.events),
-        "equal": np.array_equal(heard.scores, scores) and heard.events == events,
+        "equal": heard.events == events
+        and all(np.array_equal(heard.scores, scores) for scores in references.values()),
+        "references": [*references],
         "instructions": int(heard.instructions[continues].max(initial=0)),
         "start_instructions": int(heard.instructions[~continues].max()),
     }

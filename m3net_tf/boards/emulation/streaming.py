@@ -12,9 +12,10 @@ import math
 import re
 import shutil
 from pathlib import Path
-from typing import NotRequired, TypedDict
+from typing import NotRequired, TypedDict, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from m3net_tf.boards.builds.boards import find_machine
 from m3net_tf.boards.builds.build import build_compiled
@@ -28,14 +29,20 @@ from m3net_tf.compiler.streaming.network import stream_network
 from m3net_tf.export import Bundle
 from m3net_tf.export.c_files import CModel
 from m3net_tf.export.pushes import TIME_AXIS
-from m3net_tf.runtime.desktop import load_compiled
-from m3net_tf.runtime.interpreter import Int8, run_tflm, tflm_unavailable_reason
+from m3net_tf.runtime.desktop import compiled_unavailable_reason, run_compiled
+from m3net_tf.runtime.interpreter import (
+    Int8,
+    run_reference,
+    run_tflm,
+    tflm_unavailable_reason,
+)
 from m3net_tf.system.artifacts import write_text
 from m3net_tf.system.errors import FirmwareError, ModelError
 from m3net_tf.system.progress import Log, silent
 
 _NAME = "m3net_stream"
 _HOOK = "m3net_operation_done"  # as the whole network calls it
+_Item = TypeVar("_Item", np.int8, np.int16)
 _WINDOW = re.compile(r"m3net window out=([0-9a-f]+) model_instr=(\d+)")
 
 
@@ -76,7 +83,8 @@ class StreamCost(TypedDict):
 
 
 HOPS = 2000
-"""The most hops of an export that are compared."""
+"""Hops of an export, and runs of its live detection, that a certificate compares."""
+_MOST_PRODUCTS = 6_000_000_000  # of the whole windows of a certificate, per engine
 _PAYS = 0.8  # of the products of a whole window
 
 
@@ -105,8 +113,8 @@ def streamed_export(
         bundle: the export.
         board: emulated board.
         folder: folder of the build files.
-        features: int8 of shape (clips, bins, frames, 1), which the network hears one after the
-            other.
+        features: int8 of shape (clips, bins, frames, 1), which the network hears as
+            :func:`in_turn` says.
         log: receives lines of progress.
 
     Returns:
@@ -119,12 +127,26 @@ def streamed_export(
     push = _push_of(bundle)
     if push is None:
         return None
-    frames = np.concatenate(list(features), axis=1)[None, :, : (push.needed - 1 + HOPS) * push.hop]
-    if frames.shape[TIME_AXIS] < push.needed * push.hop:
-        return None
+    count = (push.needed - 1 + compared_hops(push)) * push.hop
+    clips = in_turn(features, -(-count // features.shape[TIME_AXIS]))
+    frames = np.concatenate([*clips], axis=1)[None, :, :count]
     recording = record(bundle.tflite, push, frames)
     log(f"pushing {len(recording.pushes)} hops through the streamed network on the {board}")
     return measure_stream(bundle.folder, bundle.c_model, board, folder, recording)
+
+
+def compared_hops(push: Push) -> int:
+    """Hops that a certificate compares: :data:`HOPS`, fewer of a network of many products."""
+    return min(HOPS, max(_MOST_PRODUCTS // max(push.window_products, 1), 1))
+
+
+def in_turn(clips: npt.NDArray[_Item], count: int) -> npt.NDArray[_Item]:
+    """So many clips: one after the other, then again and again in other orders."""
+    rng = np.random.default_rng(0)
+    order = list(range(len(clips)))
+    while len(order) < count:
+        order += rng.permutation(len(clips)).tolist()
+    return clips[order[:count]]
 
 
 def _push_of(bundle: Bundle) -> Push | None:
@@ -160,10 +182,24 @@ def record(tflite: bytes, push: Push, frames: Int8) -> Recording:
     pushes = np.stack([frames.take(range(i * hop, (i + 1) * hop), axis) for i in range(count)])
     ends = range(push.needed * hop, count * hop + 1, hop)
     windows = np.concatenate([frames.take(range(end - window, end), axis) for end in ends])
-    outputs: dict[str, Int8] = {COMPILED: load_compiled(tflite)(windows)}
+    return Recording(push, pushes, whole_windows(tflite, windows))
+
+
+def whole_windows(tflite: bytes, windows: Int8) -> dict[str, Int8]:
+    """Outputs by what runs on this machine: the compiled network and TensorFlow Lite Micro.
+
+    TensorFlow Lite's reference kernels run where both are missing.
+
+    Args:
+        tflite: int8 network of one input.
+        windows: shape (windows, *shape of its input).
+    """
+    outputs: dict[str, Int8] = {}
+    if not compiled_unavailable_reason():
+        outputs[COMPILED] = run_compiled(tflite, windows)
     if not tflm_unavailable_reason():
         outputs[TFLM] = run_tflm(tflite, windows)
-    return Recording(push, pushes, outputs)
+    return outputs or {"litert": run_reference(tflite, windows)}
 
 
 def measure_stream(

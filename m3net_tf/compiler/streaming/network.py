@@ -21,6 +21,7 @@ from m3net_tf.compiler.streaming.push import PushMaker
 from m3net_tf.system.errors import ModelError
 
 _MOST_HOP = 64
+_SPARE = 20  # the part of the state by which the arena may grow, so that pixels share weights
 
 
 def stream_network(
@@ -57,7 +58,8 @@ def stream_network(
     maker = PushMaker(graph, stream)
     with np.errstate(over="raise", divide="raise", invalid="raise"):
         maker.run()
-    network = planned(maker.lowering, maker.frames, saved, improve)
+    spare = sum(state.block.size for state in maker.lowering.states) // _SPARE
+    network = planned(maker.lowering, maker.frames, saved, improve, spare_bytes=spare)
     layers = [_layer(op, stream, maker) for op in graph.operations]
     window = graph.inputs[0].shape[axis]
     return dataclasses.replace(network, push=Push(axis, hop, window, layers))

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from m3net_tf.compiler.calls import Argument, Block, View, packed, packed_strides
+from m3net_tf.compiler.calls import Argument, Block, View, packed
 from m3net_tf.compiler.graph import Graph, Operation, Tensor
 from m3net_tf.compiler.lowering import Lowering
 from m3net_tf.compiler.network import lower, place_concatenations
@@ -23,7 +22,7 @@ from m3net_tf.compiler.operators import PACKED_WRITERS
 from m3net_tf.compiler.operators.matrix import reduction_layer
 from m3net_tf.compiler.operators.pooling import pooling_layer
 from m3net_tf.compiler.streaming.flow import Run, RunningSum, Stream, products
-from m3net_tf.compiler.streaming.reading import part_of
+from m3net_tf.compiler.streaming.reading import Reading, part_of
 
 _SUM_BYTES = _COUNTER_BYTES = 4
 
@@ -62,10 +61,12 @@ class PushMaker:
             self._steps.append(functools.partial(self._shift, tensor))
         for index, tensor in enumerate(self._whole.inputs):
             self._take(index, tensor)
-        for op in self._whole.operations:
+        for ops in self._together():
+            op = ops[0]
             if op in self._stream.rules:
                 for run in self._stream.runs[op]:
-                    self._compute(op, run)
+                    for each in ops:
+                        self._compute(each, run)
             elif op in self._stream.sums:
                 self._steps.append(functools.partial(self._finish_sum, op))
             else:
@@ -75,6 +76,30 @@ class PushMaker:
         for step in self._steps:
             step()
         self.lowering.keep("pushes", ((0, _COUNTER_BYTES),))  # the last state: emit.py counts in it
+
+    def _together(self) -> Iterator[list[Operation]]:
+        """The operators in order; those that run one after the other on the same lines, together.
+
+        The lines between them then need no memory for all runs at once.
+        """
+        ops: list[Operation] = []
+        for op in self._whole.operations:
+            if ops and not self._follows(op, ops):
+                yield ops
+                ops = []
+            ops.append(op)
+        if ops:
+            yield ops
+
+    def _follows(self, op: Operation, ops: list[Operation]) -> bool:
+        """Whether an operator can run on each run of lines as soon as others have."""
+        rules, runs = self._stream.rules, self._stream.runs
+        if op not in rules or ops[0] not in rules or runs[op] != runs[ops[0]]:
+            return False
+        made = {tensor for each in ops for tensor in each.outputs}
+        inputs = enumerate(op.inputs)
+        readings = [rules[op].readings[index] for index, tensor in inputs if tensor in made]
+        return bool(readings) and all(reading == Reading() for reading in readings)
 
     def _input(self, index: int, tensor: Tensor) -> Tensor:
         """The new lines of an input, which the caller owns."""
@@ -86,16 +111,11 @@ class PushMaker:
 
     def _keep(self, tensor: Tensor) -> None:
         """Memory for the lines of a tensor that stay."""
-        axis = self._stream.flows[tensor].axis
         first, end = self._stream.kept[tensor]
-        others = [size for place, size in enumerate(tensor.shape) if place != axis]
-        strides = list(packed_strides(others, tensor.item_bytes))
-        line = math.prod(others) * tensor.item_bytes
-        strides.insert(axis, line)
-        shape = (*tensor.shape[:axis], end - first, *tensor.shape[axis + 1 :])
+        lines = _with_lines(tensor, self._stream.flows[tensor].axis, end - first)
         label = f"{tensor.name} ({end - first} lines)"
-        block = self.lowering.keep(label, ((0, line * (end - first)),))
-        self._views[tensor] = View(block, 0, shape, tuple(strides), tensor.item_bytes)
+        block = self.lowering.keep(label, ((0, lines.size * lines.item_bytes),))
+        self._views[tensor] = packed(block, lines.shape, lines.item_bytes)
 
     def _lines(self, tensor: Tensor, run: Run) -> View:
         """Some of the kept lines."""
@@ -109,12 +129,16 @@ class PushMaker:
         return first <= run[0] and run[1] <= end
 
     def _shift(self, tensor: Tensor) -> None:
-        """Move the kept lines of a tensor on."""
+        """Move the kept lines of a tensor on.
+
+        All bytes move by so many. In the place of the newest lines are then others, which the push
+        computes.
+        """
         view, flow = self._views[tensor], self._stream.flows[tensor]
-        line, lines = view.strides[flow.axis], view.shape[flow.axis]
+        lines, dropped = view.shape[flow.axis], view.strides[flow.axis] * flow.shift
         if lines > flow.shift:
             op = Operation("KEEP", [], [tensor], {})
-            arguments: list[Argument] = [view, line * lines, line * flow.shift]
+            arguments: list[Argument] = [view, view.block.size, dropped]
             note = f"{lines} lines, of which {flow.shift} leave"
             self.lowering.call(op, "drop_lines", arguments, [view], view, note=note)
 
