@@ -10,6 +10,12 @@ def label_word(label: str) -> str:
     return label.strip("_").lower()
 
 
+def is_event(label: str) -> bool:
+    """Whether a class triggers events: silence, other sounds and ``_any_name_`` do not."""
+    inner = label.startswith("_") and label.endswith("_")
+    return not inner and label_word(label) not in SILENCE_LABELS | OTHER_LABELS
+
+
 def is_silence(label: str) -> bool:
     """Whether a class is for silence."""
     return label_word(label) in SILENCE_LABELS

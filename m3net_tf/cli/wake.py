@@ -53,12 +53,18 @@ def wake(
         list[Path] | None,
         typer.Option(metavar="FOLDER", help="Folder of sounds without the phrase; repeatable."),
     ] = None,
+    words: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="Recordings of other words, in a folder for each word."
+        ),
+    ] = None,
     add: Annotated[
         Path | None,
         typer.Option(help="Folder of own recordings; with several phrases one folder for each."),
     ] = None,
     target_false_accepts_per_hour: Annotated[
-        float, typer.Option(min=0, help="On the validation hours.")
+        float, typer.Option(min=0.001, help="Of all phrases together.")
     ] = 0.5,
     hours: Annotated[
         float, typer.Option(help="Length of the scenes with the phrase, beside the other hours.")
@@ -89,6 +95,7 @@ def wake(
         "say": _respellings(phrases, say_as or []),
         "voices": [str(path.resolve()) for path in voices or ()],
         "negatives": [str(path.resolve()) for path in negatives or ()],
+        "words": words and str(words.resolve()),
         "seed": seed,
     }
     _require_settings(project, settings)
@@ -161,23 +168,33 @@ def _prepared(
     from m3net_tf.audio.voices.speaking import say_phrases
     from m3net_tf.boards.deployment.wake_project import write_wake_project
     from m3net_tf.training import load_recipe
-    from m3net_tf.training.wake_sounds import read_wake_sounds, write_wake_sounds
+    from m3net_tf.training.wake_sounds import (
+        read_wake_sounds,
+        recorded_words,
+        write_wake_sounds,
+    )
 
     folder, voices = project / "sounds", project / "voices"
     if not folder.is_dir():
+        recorded = {}
+        if settings["words"]:
+            recorded = recorded_words(Path(settings["words"]), settings["phrases"])
         spoken = say_phrases(
             settings["phrases"],
             voices,
             language=settings["language"],
             count=settings["count"],
             near_count=settings["near_count"],
+            words=list(recorded),
             seed=settings["seed"],
             say=settings["say"],
             models=[Path(path) for path in settings["voices"]],
             log=log,
         )
         negatives = [Path(path) for path in settings["negatives"]]
-        write_wake_sounds(spoken, voices, negatives, folder, seed=settings["seed"], log=log)
+        write_wake_sounds(
+            spoken, voices, negatives, folder, words=recorded, seed=settings["seed"], log=log
+        )
     sounds = read_wake_sounds(folder)
     return sounds, load_recipe(write_wake_project(project, folder, sounds, board))
 
@@ -232,7 +249,7 @@ def _tuned(
 ) -> StreamingResult:
     """Live detection with settings for the target, unless that is done for this network."""
     from m3net_tf.evaluation.live import evaluate_streaming
-    from m3net_tf.evaluation.tuning import FINE_THRESHOLDS
+    from m3net_tf.evaluation.tail import tune_by_tail
     from m3net_tf.export import Bundle
     from m3net_tf.system.artifacts import read_json
     from m3net_tf.system.conversion import to_plain
@@ -252,7 +269,7 @@ def _tuned(
         target_false_accepts_per_hour=target,
         scenes=scenes,
         hours_without={split: hours_files(folder, split) for split in ("validation", "test")},
-        thresholds=FINE_THRESHOLDS,
+        tuner=tune_by_tail,
         log=log,
     )
 
@@ -268,7 +285,7 @@ def _emulated(run: Run, board: str, log: Log) -> ChainSummary:
 
 def _live_lines(live: StreamingResult) -> Iterator[str]:
     """Lines on misses and false accepts, and on what the hours can show."""
-    from m3net_tf.evaluation.scoring import poisson_interval
+    from m3net_tf.evaluation.tail import rate_interval
 
     figures = live["all"]
     low, high = (100 * share for share in figures["miss_rate_95"])
@@ -282,15 +299,13 @@ def _live_lines(live: StreamingResult) -> Iterator[str]:
         f"{figures['false_accepts']} false accepts in {live['hours']:.1f} h: "
         f"{figures['false_accepts_per_hour']:.2f} an hour (95 %: {low:.2f} to {high:.2f})"
     )
-    hours, target = live["tuned_on_validation"], live["target_false_accepts_per_hour"]
-    if hours is None or target is None:
-        return
-    most = poisson_interval(0)[1] / hours["hours"]
-    if most > target:
+    tuned, target = live["tuned_on_validation"], live["target_false_accepts_per_hour"]
+    if tuned is not None and target is not None:
+        low, high = rate_interval(target, tuned["hours"])
         yield (
-            f"the threshold is tuned on {hours['hours']:.1f} h; so few hours without a false "
-            f"accept cannot show less than {most:.1f} an hour, and {target:g} needs "
-            f"{poisson_interval(0)[1] / max(target, 1e-9):.0f} h: add some by --negatives"
+            f"the threshold is for {target:g} an hour in sounds such as the {tuned['hours']:.1f} h "
+            f"of validation (95 %: {low:.2f} to {high:.2f}); to know the rate better, add hours "
+            "by --negatives"
         )
 
 

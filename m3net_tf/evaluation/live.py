@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -13,13 +13,7 @@ from m3net_tf.audio.datasets import AudioDataset
 from m3net_tf.evaluation.curve import curve_csv, plot_curve
 from m3net_tf.evaluation.scenes import SceneSettings, TrueEvent, make_scenes
 from m3net_tf.evaluation.scoring import TallyFigures
-from m3net_tf.evaluation.tuning import (
-    THRESHOLDS,
-    Recording,
-    operating_points,
-    total,
-    tune,
-)
+from m3net_tf.evaluation.tuning import Recording, operating_points, total, tune
 from m3net_tf.export import Bundle
 from m3net_tf.export.from_run import detector_of_run
 from m3net_tf.runtime.desktop import load_streamed
@@ -32,6 +26,8 @@ from m3net_tf.system.locks import writes_into
 from m3net_tf.system.progress import Log, silent
 from m3net_tf.training.checks import HELD_OUT, require_held_out
 from m3net_tf.training.run import Run
+
+Tuner = Callable[[Recording, DetectorConfig, float], DetectorConfig]
 
 
 class _Facts(TypedDict):
@@ -96,7 +92,7 @@ def evaluate_streaming(
     target_false_accepts_per_hour: float | None = None,
     scenes: SceneSettings | None = None,
     hours_without: Mapping[str, Sequence[Path]] | None = None,
-    thresholds: Sequence[float] = THRESHOLDS,
+    tuner: Tuner = tune,
     log: Log = silent,
 ) -> StreamingResult:
     """Measure live detection; with a target, first tune its settings on the validation split.
@@ -111,7 +107,7 @@ def evaluate_streaming(
         target_false_accepts_per_hour: None measures the run's current settings.
         scenes: settings of the recordings.
         hours_without: by split, sound files without any event that follow the scenes.
-        thresholds: those that are tried with a target, in rising order.
+        tuner: finds the settings for a target.
         log: receives progress lines.
 
     Returns:
@@ -138,7 +134,7 @@ def evaluate_streaming(
         recording = record(
             bundle, dataset, "validation", config, scenes, without.get("validation", ()), log
         )
-        config = _tuned(recording, config, target, thresholds, log)
+        config = _tuned(recording, config, target, tuner, log)
         tuned_on = _summary(recording, config)
     if recording is None or split != "validation":
         recording = record(bundle, dataset, split, config, scenes, without.get(split, ()), log)
@@ -162,11 +158,11 @@ def _tuned(
     recording: Recording,
     config: DetectorConfig,
     target: float,
-    thresholds: Sequence[float],
+    tuner: Tuner,
     log: Log,
 ) -> DetectorConfig:
     log("searching thresholds, windows and suppression")
-    config = tune(recording, config, target, thresholds)
+    config = tuner(recording, config, target)
     for settings in config.classes:
         if settings.event and settings.threshold == 1:
             log(f"class {settings.label} is off: no setting meets the target")

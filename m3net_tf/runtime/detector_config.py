@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from m3net_tf.audio.frontend import FrontendConfig, column_bins
-from m3net_tf.audio.labels import OTHER_LABELS, SILENCE_LABELS, label_word
+from m3net_tf.audio.labels import is_event
 from m3net_tf.system.artifacts import write_text
 from m3net_tf.system.conversion import ShareAboveZero, check_values, from_plain
 from m3net_tf.system.csource import defines, guarded, notice
@@ -113,15 +113,12 @@ class DetectorConfig:
 
         Suppression and the gate's hold time last as long as a sound stays in the model's window.
         """
-        quiet = SILENCE_LABELS | OTHER_LABELS
         return cls(
             window_columns=window_columns,
             gate_bins=1 if frontend.mfcc_coefficients else column_bins(frontend),
             gate_hold_columns=window_columns,
             classes=tuple(
-                ClassSettings(
-                    label, label_word(label) not in quiet, suppression_columns=window_columns
-                )
+                ClassSettings(label, is_event(label), suppression_columns=window_columns)
                 for label in labels
             ),
         )

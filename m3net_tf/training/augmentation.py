@@ -14,6 +14,8 @@ from m3net_tf.training.channels import change_vocal_tract, limit_band, through_t
 from m3net_tf.training.reverberation import Wave, make_room, reverberate
 from m3net_tf.training.sections import AugmentationSection
 
+_KNOTS = 6  # places of a map at which a warp draws its tempo
+
 
 def augment_waveform(
     audio: Wave,
@@ -168,6 +170,44 @@ def _keep_band(
     start = tf.cast(tf.random.stateless_uniform([batch, 1], seeds[1]) * starts, tf.int32)
     index = tf.range(size)[None]
     return tf.cast((index < start) | (index >= start + width), tf.float32)
+
+
+def warp(features: tf.Tensor, settings: AugmentationSection, seed: tf.Tensor) -> tf.Tensor:
+    """Draw the tempo of each clip anew from moment to moment, and likewise its frequencies.
+
+    The logarithm of the tempo is a line through normal values at a few places. The last frame and
+    the lowest bin stay.
+
+    Args:
+        features: float32, shape (batch, bins, frames, channels).
+        settings: standard deviations.
+        seed: int32, shape (2,).
+
+    Returns:
+        Features of the same shape; at the ends, the outermost frames and bins repeat.
+    """
+    seeds = tf.random.experimental.stateless_split(seed, 2)
+    if settings.time_warp:
+        features = tf.reverse(tf.transpose(features, [0, 2, 1, 3]), [1])
+        features = _warped(features, settings.time_warp, seeds[0])
+        features = tf.transpose(tf.reverse(features, [1]), [0, 2, 1, 3])
+    if settings.frequency_warp:
+        features = _warped(features, settings.frequency_warp, seeds[1])
+    return features
+
+
+def _warped(features: tf.Tensor, deviation: float, seed: tf.Tensor) -> tf.Tensor:
+    """Stretch and shrink parts of the second axis, whose first position stays."""
+    size = features.shape[1]
+    knots = tf.random.stateless_normal([tf.shape(features)[0], _KNOTS, 1, 1], seed, 0.0, deviation)
+    steps = tf.exp(tf.image.resize(knots, [size, 1])[:, :, 0, 0])
+    source = tf.minimum(tf.cumsum(steps, axis=1, exclusive=True), float(size - 1))
+    low = tf.floor(source)
+    share = (source - low)[:, :, None, None]
+    before = tf.cast(low, tf.int32)
+    after = tf.minimum(before + 1, size - 1)
+    first, second = (tf.gather(features, place, batch_dims=1) for place in (before, after))
+    return first * (1.0 - share) + second * share
 
 
 def mixup(

@@ -127,6 +127,9 @@ class AugmentationSection:
         band_low_hz: lowest and highest lower edge of the band.
         band_high_hz: lowest and highest upper edge.
         telephone_probability: share of copies as 8-bit mu-law at 8 kHz (G.711).
+        time_warp: standard deviation of the logarithm of the tempo, which changes within a map; 0 =
+            none.
+        frequency_warp: the same along frequency.
         time_masks: number of SpecAugment masks along time, filled with the clip's mean.
         time_mask_frames: greatest length of a mask in frames.
         time_mask_share: greatest length of a mask as a share of the map's frames, so that masks
@@ -182,6 +185,8 @@ class AugmentationSection:
     band_low_hz: tuple[float, float] = newer((50.0, 400.0))
     band_high_hz: tuple[float, float] = newer((3000.0, 7500.0))
     telephone_probability: Share = newer(0.0)
+    time_warp: NotNegative = newer(0.0)
+    frequency_warp: NotNegative = newer(0.0)
 
     def __post_init__(self) -> None:
         check_values(self, "augmentation")

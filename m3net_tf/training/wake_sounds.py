@@ -27,6 +27,7 @@ from m3net_tf.audio.datasets.protocols import rank
 from m3net_tf.audio.voices.speaking import SpokenClip, SpokenVoices
 from m3net_tf.system.artifacts import read_json, write_json, write_text
 from m3net_tf.system.conversion import from_plain
+from m3net_tf.system.errors import DataError
 from m3net_tf.system.locks import complete_folder
 from m3net_tf.system.progress import Log, silent, track
 
@@ -38,7 +39,8 @@ SHARES = {"train": 0.7, "validation": 0.15, "test": 0.15}
 _LEVEL_DB = (-34.0, -18.0)  # of speech
 _SOUND_DB = (-45.0, -20.0)  # of other sounds
 _NOISE_DB = (-90.0, -30.0)
-_TAIL_S = (0.15, 0.35)  # from the end of a phrase to the end of its window
+_SOFT_S = 0.15  # that consonants may last before and after the loud part
+_TAIL_S = (0.1, 0.3)  # from the end of a phrase to the end of its window
 _WINDOW_STEP_S = 0.2  # an odd number of columns, so that the network's stride divides the window
 _WINDOW_S = (1.0, 2.0)
 _LONG_S = 60.0
@@ -46,7 +48,9 @@ _GAP_S = (0.0, 0.4)
 _CONTEXT = 0.3  # share of phrases with other speech before them, and of those with speech after
 _CONTEXT_GAP_S = (0.05, 0.3)
 _WINDOWS = 4  # of a phrase in training, each at another place, level and between other speech
+_AROUND = ("other", "recorded")  # kinds of texts before and after phrases
 _PART = (0.3, 0.7)  # shares of a phrase that are no phrase
+_WORD_PARTS = 0.25  # share of other words of which there is a part, too
 _NOISE_S = 5.0
 _NOISE_HOURS = {"train": 1 / 6, "validation": 1 / 20, "test": 1 / 20}
 _LISTED_FILES = 10  # long recordings of a held-out split that count as its clips
@@ -63,6 +67,7 @@ class WakeSounds:
         clip_s: length of a window.
         phrases: phrases by split.
         near: near phrases and parts of phrases by split.
+        words: number of other words that are classes.
         hours: hours without a phrase by split.
         phonemes: of each phrase, in IPA.
         speakers: number of voices that sound different.
@@ -72,6 +77,7 @@ class WakeSounds:
     clip_s: float
     phrases: Mapping[str, int]
     near: Mapping[str, int]
+    words: int
     hours: Mapping[str, float]
     phonemes: Mapping[str, str]
     speakers: int
@@ -84,6 +90,7 @@ def write_wake_sounds(
     negatives: Sequence[Path],
     folder: Path,
     *,
+    words: Mapping[str, Sequence[Path]] | None = None,
     seed: int = 0,
     log: Log = silent,
 ) -> WakeSounds:
@@ -96,6 +103,9 @@ def write_wake_sounds(
         negatives: folders of any other sounds. The files of a folder are divided in the order of
             their names, so that recordings with the same beginning mostly stay together.
         folder: the data set, which appears when it is complete.
+        words: recordings of words, as of :func:`recorded_words`. Each word becomes a class that
+            triggers no event, ``_<word>_``, together with its spoken clips, so that the network
+            learns what real and synthetic voices have in common.
         seed: of all random draws.
         log: receives progress.
 
@@ -104,20 +114,32 @@ def write_wake_sounds(
     """
     with complete_folder(folder) as scratch:
         writer = _Writer(scratch, np.random.default_rng([seed, 45]))
-        result = writer.write(_said(spoken.clips, voices), _divided(negatives), spoken, log)
+        said = _said(spoken.clips, voices)
+        divided = _divided(negatives)
+        for word, split, path in _divided_words(words or {}):
+            if split == "train":
+                said.append(_Said(_trimmed(path), f"_{word}_", path.stem, split, "recorded"))
+            else:
+                divided[split].append(path)
+        result = writer.write(said, divided, spoken, log)
         write_json(scratch / _RECORD, dataclasses.asdict(result))
     return result
 
 
 @dataclasses.dataclass(frozen=True)
 class _Said:
-    """A spoken clip: its samples, class, speaker, split, and whether it is no near phrase."""
+    """A spoken clip or a recording: its samples, class, speaker, split, and kind of text."""
 
     sound: Audio
     label: str
     speaker: str
     split: str
-    ordinary: bool
+    kind: str
+
+    @property
+    def is_phrase(self) -> bool:
+        """Whether it is a phrase."""
+        return self.kind == "phrase"
 
 
 def _said(spoken: Sequence[SpokenClip], voices: Path) -> list[_Said]:
@@ -129,13 +151,50 @@ def _said(spoken: Sequence[SpokenClip], voices: Path) -> list[_Said]:
     return [
         _Said(
             _trimmed(voices / clip.path),
-            Path(clip.path).parent.name if clip.kind == "phrase" else OTHER,
+            _label(clip),
             clip.speaker,
             split_of[clip.speaker],
-            clip.kind == "other",
+            clip.kind,
         )
         for clip in spoken
     ]
+
+
+def _label(clip: SpokenClip) -> str:
+    folder = Path(clip.path).parent.name
+    return {"phrase": folder, "recorded": f"_{folder}_"}.get(clip.kind, OTHER)
+
+
+def recorded_words(folder: Path, phrases: Iterable[str]) -> dict[str, list[Path]]:
+    """Recordings of words in a folder for each; folders of phrases and of no word are left out.
+
+    Raises:
+        DataError: there is none.
+    """
+    left_out = {phrase.lower() for phrase in phrases}
+    found = {
+        place.name.lower(): sounds_below(place)
+        for place in sorted(folder.iterdir())
+        if place.is_dir() and place.name.isalpha() and place.name.lower() not in left_out
+    }
+    if not found:
+        raise DataError(f"{folder}: has no folder of a word: name one with a folder for each")
+    return found
+
+
+def _divided_words(words: Mapping[str, Sequence[Path]]) -> Iterator[tuple[str, str, Path]]:
+    """Each recording with its word and split; what precedes ``_`` in a name is the speaker."""
+    speakers = sorted({_speaker(path) for paths in words.values() for path in paths})
+    stops = np.cumsum([SHARES[split] for split in SPLITS]) * len(speakers)
+    place = {speaker: index for index, speaker in enumerate(speakers)}
+    for word, paths in words.items():
+        for path in paths:
+            split = int(np.searchsorted(stops, place[_speaker(path)] + 0.5))
+            yield word, SPLITS[split], path
+
+
+def _speaker(recording: Path) -> str:
+    return recording.stem.partition("_")[0]
 
 
 def read_wake_sounds(folder: Path) -> WakeSounds:
@@ -182,13 +241,13 @@ class _Writer:
         log: Log,
     ) -> WakeSounds:
         """Write everything."""
-        clip_s = _window_s([len(each.sound) / RATE_HZ for each in said if each.label != OTHER])
+        clip_s = _window_s([len(each.sound) / RATE_HZ for each in said if each.is_phrase])
         context = {
-            split: [each.sound for each in said if each.ordinary and each.split == split]
+            split: [each.sound for each in said if each.kind in _AROUND and each.split == split]
             for split in SPLITS
         }
         samples = round(clip_s * RATE_HZ)
-        windows = [each for each in said if not each.ordinary]
+        windows = [each for each in said if each.kind != "other"]
         with track(log, "windows of phrases", len(windows), "clips") as task:
             for index, each in enumerate(windows):
                 self._write_phrase(each, index, samples, context[each.split])
@@ -206,7 +265,7 @@ class _Writer:
             self._rows += [(path, OTHER, split, path) for path in listed]
             if split == "train":
                 noise = [self._folder / path for path in self._some(files, _NOISE_FILES)]
-        trained = [each for each in said if each.label != OTHER and each.split == "train"]
+        trained = [each for each in said if each.is_phrase and each.split == "train"]
         for index, each in enumerate(trained * (_WINDOWS - 1), len(windows)):
             window = self._window(each.sound, samples, context["train"])
             self._add(window, f"{each.label}/{index:05d}.wav", each.label, each)
@@ -217,12 +276,13 @@ class _Writer:
         kinds = {is_phrase: dict.fromkeys(SPLITS, 0) for is_phrase in (True, False)}
         for name, label, split, _ in self._rows:
             if not name.startswith(HOURS):
-                kinds[label != OTHER][split] += 1
+                kinds[not label.startswith("_")][split] += 1
         hours = {split: seconds / 3600 for split, seconds in self._seconds.items()}
         return WakeSounds(
             clip_s,
             kinds[True],
             kinds[False],
+            len({each.label for each in said if each.kind == "recorded"}),
             hours,
             spoken.phonemes,
             spoken.speakers,
@@ -237,11 +297,11 @@ class _Writer:
     def _write_phrase(
         self, said: _Said, index: int, samples: int, context: Sequence[Audio]
     ) -> None:
-        """A window in which the phrase ends, and one with a part of it."""
+        """A window in which a phrase or word ends, and of phrases one with a part of it."""
         folder = "near" if said.label == OTHER else said.label
         window = self._window(said.sound, samples, context)
         self._add(window, f"{folder}/{index:05d}.wav", said.label, said)
-        if said.label != OTHER:
+        if said.is_phrase or (said.label != OTHER and self._rng.random() < _WORD_PARTS):
             size = round(self._rng.uniform(*_PART) * len(said.sound))
             part = said.sound[:size] if self._rng.random() < 0.5 else said.sound[-size:]
             self._add(self._window(part, samples, context), f"parts/{index:05d}.wav", OTHER, said)
@@ -313,10 +373,11 @@ class _Writer:
 
 
 def _trimmed(path: Path) -> Audio:
-    """A recording without the quiet at its ends."""
+    """A recording without the quiet at its ends, but with soft consonants there."""
     sound = read_audio(path, sample_rate_hz=RATE_HZ)
     start_s, end_s = active_part_s(sound, RATE_HZ)
-    return sound[round(start_s * RATE_HZ) : round(end_s * RATE_HZ)]
+    start, end = (round(at_s * RATE_HZ) for at_s in (start_s - _SOFT_S, end_s + _SOFT_S))
+    return sound[max(0, start) : end]
 
 
 def _window_s(lengths_s: Iterable[float]) -> float:

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from m3net_tf.system.keras import tf
-from m3net_tf.training.augmentation import augment_waveform, mixup, spec_augment
+from m3net_tf.training.augmentation import augment_waveform, mixup, spec_augment, warp
 from m3net_tf.training.sections import AugmentationSection
 
 RATE_HZ = 16_000
@@ -183,6 +183,23 @@ def test_masks_hang_on_the_seed_alone():
     )
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, reseeded)
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+def test_a_warp_changes_the_pace_along_its_axis(axis):
+    size = (40, 59)[axis - 1]
+    ramp = np.arange(size, dtype=np.float32).reshape((-1, 1) if axis == 1 else (1, -1))
+    maps = tf.constant(np.broadcast_to(ramp, (64, 40, 59))[..., None])
+    settings = AugmentationSection(**{("frequency_warp", "time_warp")[axis - 1]: 0.25})
+    warped, again = (warp(maps, settings, tf.constant([1, 2], tf.int32)).numpy() for _ in range(2))
+    np.testing.assert_array_equal(warped, again)
+    place = np.moveaxis(warped[..., 0], axis, -1)  # where each value comes from
+    assert (place == place[:, :1]).all()
+    place = place[:, 0]
+    assert (place[:, {1: 0, 2: -1}[axis]] == {1: 0, 2: size - 1}[axis]).all()
+    inner = np.diff(place[:, size // 3 : size // 2])
+    assert (inner > 0).all() and 0.15 < np.log(inner).std() < 0.35
+    assert np.abs(np.diff(inner, axis=1)).max() < 0.3  # the pace changes slowly
 
 
 def test_mixup_keeps_targets_a_distribution():

@@ -22,7 +22,7 @@ from m3net_tf.audio.voices.phonemes import (
     pronunciations,
 )
 
-Kind = Literal["phrase", "part", "word", "changed", "other"]
+Kind = Literal["phrase", "part", "word", "changed", "other", "recorded"]
 DIFFERENT = 1.0
 """Smallest phoneme distance of other words; accents of one word are nearer to each other."""
 CHANGED = 0.25
@@ -53,7 +53,7 @@ class Line:
     Attributes:
         text: the text, or its phonemes in IPA.
         kind: the ``phrase`` itself, a ``part`` of it, a ``word`` that sounds alike, the phrase
-            with ``changed`` phonemes, or ``other`` speech.
+            with ``changed`` phonemes, ``other`` speech, or a word that is ``recorded``, too.
         pronunciation: phonemes that are spoken instead of the text's own; only a synthesiser that
             takes phonemes can.
     """

@@ -33,7 +33,8 @@ from m3net_tf.system.progress import Log, silent, track
 from m3net_tf.system.threads import WORKERS, map_ahead
 
 RECORD_NAME = "voices.json"
-NEAR_FOLDER = "_near_"
+NEAR_FOLDER, WORDS_FOLDER = "_near_", "_words_"
+_WORD_COUNT = 30  # clips of each word that is also recorded
 _VALIDATION_SHARE = 0.2
 _RATES, _PITCHES = (0.75, 1.25), (0.85, 1.2)
 _INTONATIONS = ("", ".", "?", "!")  # signs that change the melody of most synthesisers
@@ -122,12 +123,15 @@ def say_phrases(
     language: str = "en",
     count: int = 1500,
     near_count: int = 3000,
+    words: Sequence[str] = (),
     seed: int = 0,
     say: Mapping[str, str] | None = None,
     models: Sequence[Path] = (),
     log: Log = silent,
 ) -> SpokenVoices:
     """Speak each phrase and texts near to them: ``FOLDER/<phrase>/*.wav``, ``FOLDER/_near_/*.wav``.
+
+    Words of which there are recordings are spoken, too: ``FOLDER/_words_/<word>/*.wav``.
 
     Files are mono, 16 kHz and 16 bits, with the level -26 dB and short pauses at both ends.
     ``FOLDER/voices.json`` records each. A complete folder stays as it is, with the synthesisers of
@@ -140,6 +144,7 @@ def say_phrases(
         language: as ``en`` (all its varieties) or ``en-us``.
         count: clips of each phrase.
         near_count: clips of other texts.
+        words: words of which there are recordings.
         seed: draws voices, tempo, pitch, texts and the split.
         say: how phrases are said; see :func:`.phonemes.corrected`.
         models: voices in files; see :func:`.synthesis.available`.
@@ -155,6 +160,7 @@ def say_phrases(
         "language": language,
         "count": count,
         "near_count": near_count,
+        "words": list(words),
         "seed": seed,
         "say": dict(say or {}),
         "models": [str(path) for path in models],
@@ -185,11 +191,14 @@ def say_phrases(
         lines = [Line(phrase, "phrase")] * count
         planned += _plan(lines, name, speakers, spoken_as, rng)
     rng = np.random.default_rng([seed, near_count])
-    words = installed_words(language)
-    if not words:
+    known = installed_words(language)
+    if not known:
         log(f"no words of {language!r} in /usr/share/dict: near phrases are phonemes and numbers")
-    lines = near_phrases(wanted, language, near_count, rng, words)
+    lines = near_phrases(wanted, language, near_count, rng, known)
     planned += _plan(lines, NEAR_FOLDER, speakers, spoken_as, rng)
+    for word in words:
+        lines = [Line(word, "recorded")] * _WORD_COUNT
+        planned += _plan(lines, f"{WORDS_FOLDER}/{word}", speakers, spoken_as, rng)
 
     result = SpokenVoices(
         tuple(each.clip for each in planned),
@@ -402,7 +411,7 @@ def _remove_changed(folder: Path, planned: Sequence[_Planned]) -> None:
     """Remove the files of an earlier call whose record is no longer the same."""
     asked = {each.clip.path: dataclasses.asdict(each.clip) for each in planned}
     former = {str(clip.get("path")): clip for clip in _record(folder).get("clips", [])}
-    for path in folder.glob("*/*.wav"):
+    for path in folder.rglob("*.wav"):
         name = path.relative_to(folder).as_posix()
         if name in former and former[name] != asked.get(name):
             path.unlink()
