@@ -344,6 +344,28 @@ def test_standard_output_is_one_json_value(m3net, monkeypatch, tmp_path, words, 
     assert value == expected if expected is not None else value
 
 
+@pytest.mark.parametrize(
+    ("command", "function"),
+    [
+        ("quantize", "quantization.pipeline.quantize_run"),
+        ("evaluate", "evaluation.clips.evaluate_clips"),
+        ("emulate", "boards.deployment.chain.run_chain"),
+    ],
+)
+def test_progress_beside_json_goes_to_standard_error(
+    m3net, monkeypatch, tmp_path, command, function
+):
+    def work(*arguments, log=None, **_):
+        (log or arguments[-1])("working")
+        return {"drift": []}
+
+    monkeypatch.setattr(f"m3net_tf.{function}", work)
+    finished = SimpleNamespace(check=lambda *_: None)
+    monkeypatch.setattr("m3net_tf.training.Run", lambda _folder: finished)
+    status, output, error = m3net(command, tmp_path, "--json")
+    assert (status, json.loads(output), error) == (0, {"drift": []}, "working\n")
+
+
 def test_a_monitor_prints_a_line_of_json_for_each_event(m3net, monkeypatch):
     def watch(*_, log, on_event, **__):
         log("building")
