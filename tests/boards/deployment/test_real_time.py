@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from m3net_tf.audio.frontend import FrontendConfig
-from m3net_tf.boards.builds.boards import emulated_board, list_boards, load_board
+from m3net_tf.boards.builds.boards import emulated_board, list_boards
 from m3net_tf.boards.builds.sources import FIRMWARE_DIR
 from m3net_tf.boards.deployment.cost import BoardCost
 from m3net_tf.boards.deployment.proposals import PROPOSALS, propose
