@@ -71,7 +71,7 @@ def test_it_contains_all_files_that_commands_read(wheel):
         assert wanted <= names
     trained = (ROOT / "m3net_tf" / "networks" / "pretrained").glob("*-*/*")
     files = {path.relative_to(ROOT).as_posix() for path in trained}
-    assert len(files) == 21 and files <= names
+    assert files and files <= names
     assert not [name for name in names if name.startswith(("tests/", "docs/"))]
 
 

@@ -274,6 +274,7 @@ class Convolution(Structure):
     lines: Int8
     narrow: Bool8
     full: Bool8
+    alike: Bool8
     minimum: Int8
     maximum: Int8
 
@@ -522,6 +523,16 @@ class Softmax(Structure):
     rows: Int32
     depth: Int32
     steps: Int32
+
+
+@dataclasses.dataclass(frozen=True)
+class LogSoftmax(Structure):
+    """Logarithm of a softmax over rows of int8 items."""
+
+    ctype = "m3net_log_softmax_layer"
+    shares: Softmax
+    factor: Factor
+    inverse: Factor
 
 
 @dataclasses.dataclass(frozen=True)

@@ -231,6 +231,7 @@ static void check_portable(void) {
   CHECK(unit_vector, unit_vector(row));
   CHECK(average, average(row));
   CHECK(reciprocal, reciprocal(row[0]));
+  CHECK(logarithm, logarithm(row[0]));
   CHECK(root, root_of(row[0]));
   CHECK(table_place, table_place(row));
   CHECK(interpolated, look_up(step_table, row[0]));

@@ -341,6 +341,11 @@ def softmax(rng: Random) -> bytes:
     return write_model("SOFTMAX", [source], [Item(source.shape, 1 / 256, -128)], options)
 
 
+def log_softmax(rng: Random) -> bytes:
+    source = _computed(rng, _any_shape(rng))
+    return write_model("LOG_SOFTMAX", [source], [Item(source.shape, 1 / 16, 127)])
+
+
 def batch_matmul(rng: Random) -> bytes:
     options = schema.BatchMatMulOptionsT()
     options.adjX, options.adjY = (bool(flag) for flag in rng.integers(0, 2, 2))
@@ -777,6 +782,7 @@ MAKERS: dict[str, Callable[[Random], bytes]] = {
     "L2_NORMALIZATION": normalization,
     "LEAKY_RELU": unary("LEAKY_RELU", schema.LeakyReluOptionsT),
     "LOGISTIC": unary("LOGISTIC"),
+    "LOG_SOFTMAX": log_softmax,
     "MAXIMUM": binary("MAXIMUM", schema.MaximumMinimumOptionsT),
     "MAX_POOL_2D": pooling("MAX_POOL_2D"),
     "MEAN": reduction("MEAN"),

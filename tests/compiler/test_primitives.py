@@ -130,6 +130,19 @@ def reciprocal(x: int) -> int:
     return saturated(2 * guess)
 
 
+def logarithm(total: int) -> int:
+    """TensorFlow Lite's logarithm of a number with 12 integer bits; the result has 5."""
+    zeros, other = 31 - total.bit_length(), 31 - product(total, 1518500250).bit_length()
+    rest = saturated(min(2 * product(total << zeros, 1518500250), total << other))
+    power = max(((11 - zeros) << 25) + (1 << 23), ((12 - other) << 25) - (1 << 23))
+    p, q = (rest + 1805811301 + 1) // 2, 2 * (rest - 1805811301)
+    square = product(q, q)
+    numerator = product(q, rest) + product(product(q, square), 117049297)
+    denominator = product(p, 1057819769 + q + product(127690142, square)) + product(638450708, q)
+    part = product(halves_away(numerator, 6), reciprocal(denominator))
+    return 2 * (product(power, 1488522236) + part)
+
+
 def inverse_root(value: int) -> tuple[int, int]:
     """Multiplier and shift of TensorFlow Lite's GetInvSqrtQuantizedMultiplierExp."""
     if value <= 1:
@@ -320,6 +333,14 @@ def rows() -> dict[str, list[Row]]:
         "saturate": [(a, clamp(a, -128, 127)) for a in (*EDGES, *range(-140, 140))],
         "product": [(a, b, product(a, b)) for a, b in products],
         "reciprocal": [(x, reciprocal(x)) for x in (*range(0, MAX, 4_999_999), 1, 3, MAX - 1, MAX)],
+        "logarithm": [
+            (x, logarithm(x))
+            for x in (
+                *range(1 << 19, MAX, 19_999_999),
+                *(1 << bits for bits in range(19, 31)),
+                *(4_083_942, 11_297_981, MAX),  # the first two show a rounding
+            )
+        ],
         "root": [
             (value, wrap(multiplier ^ (shift & 31)))
             for value in (
@@ -335,7 +356,7 @@ def rows() -> dict[str, list[Row]]:
             for multiplier in (1, 3, 12345, 32767)
             for shift in (0, 1, 2, 7, 15, 20)
         ],
-        "interpolated": [(v, interpolated(v)) for v in (*range(-33_000, 33_000, 31), *EDGES)],
+        "interpolated": [(v, interpolated(v)) for v in (*range(-33_000, 33_000, 41), *EDGES)],
         "high_product": [(a, b, halves_up(a * b, 32)) for a, b in pairs],
         "divide": [
             (value, bits, halves_away(value, bits))
@@ -633,6 +654,15 @@ CHANGES = (
     Change("softmax.c", "i < 3; ++i", "i < 2; ++i", "reciprocal"),
     Change("softmax.c", "? INT32_MAX : guess * 2", "? guess : guess * 2", "reciprocal"),
     Change("softmax.c", "m3net_sum(guess, enlarge", "m3net_sum(0 * guess, enlarge", "reciprocal"),
+    Change("softmax.c", "first < second ? first : second", "second", "logarithm"),
+    Change("softmax.c", "power > other_power ? power : other_power", "power", "logarithm"),
+    Change("softmax.c", "unit) + quarter;", "unit);", "logarithm"),
+    Change("softmax.c", "unit) - quarter;", "unit);", "logarithm"),
+    Change("softmax.c", "FOURTH_ROOT_OF_HALF + 1) / 2", "FOURTH_ROOT_OF_HALF) / 2", "logarithm"),
+    Change("softmax.c", "square), alpha_n)", "square), 0 * alpha_n)", "logarithm"),
+    Change("softmax.c", "m3net_product(alpha_d,", "m3net_product(0 * alpha_d,", "logarithm"),
+    Change("softmax.c", "m3net_product(alpha_f,", "m3net_product(0 * alpha_f,", "logarithm"),
+    Change("softmax.c", "reciprocal(denominator)", "INT32_MAX", "logarithm"),
     Change(D, "+ (int32_t)((uint32_t)product >> 31);", ";", "high_product", RV32),
     Change(D, "(uint32_t)value + 128u < 256u", "(uint32_t)value + 128u < 300u", "saturate", RV32),
     Change(V, "#define OFFSET 0x7FFFu", "#define OFFSET 0x7000u", "lower_sum", RV32),

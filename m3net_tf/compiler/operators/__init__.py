@@ -48,6 +48,7 @@ OPERATORS: dict[str, Lower] = {
     "L2_NORMALIZATION": matrix.normalize,
     "LEAKY_RELU": tables.lookup,
     "LOGISTIC": tables.lookup,
+    "LOG_SOFTMAX": softmax.softmax,
     "MAXIMUM": elementwise.binary,
     "MAX_POOL_2D": pooling.pooling,
     "MEAN": matrix.reduction,
@@ -117,6 +118,6 @@ UNSCALED = frozenset({"ARG_MAX", "ARG_MIN", "QUANTIZE", "SELECT_V2", *comparison
 PACKED_WRITERS = frozenset(
     {"MEAN", "PAD", "PADV2", "REDUCE_MAX", "REDUCE_MIN", "SOFTMAX", "SUM", "FULLY_CONNECTED"}
     | {"GATHER", "L2_NORMALIZATION", "MIRROR_PAD", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"}
-    | {"TILE"}
+    | {"LOG_SOFTMAX", "TILE"}
     | {"SPACE_TO_BATCH_ND", "SVDF", "UNIDIRECTIONAL_SEQUENCE_LSTM"}
 )

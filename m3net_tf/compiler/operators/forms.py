@@ -470,7 +470,7 @@ FORMS: dict[str, Form] = {
     **dict.fromkeys(
         ("ARG_MAX", "ARG_MIN"), Form((_ITEMS, _NUMBERS), _search, types={"int8": ("int32",)})
     ),
-    **dict.fromkeys(("ELU", "HARD_SWISH", "L2_NORMALIZATION", "TANH"), _FUNCTION),
+    **dict.fromkeys(("ELU", "HARD_SWISH", "LOG_SOFTMAX", "L2_NORMALIZATION", "TANH"), _FUNCTION),
     **dict.fromkeys(("MEAN", "REDUCE_MAX", "REDUCE_MIN", "SUM"), _REDUCTION),
     **dict.fromkeys(
         ("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"), Form((_ITEMS, _NUMBERS), _resize)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Softmax: tables of exponentials, and for int16 of reciprocals.
+"""Softmax and its logarithm: tables of exponentials, and for int16 of reciprocals.
 
 The kernel of int16 inputs interpolates in tables of 513 entries.
 """
@@ -15,13 +15,20 @@ from m3net_tf.compiler import arithmetic
 from m3net_tf.compiler.arithmetic import quantize_factor, scale
 from m3net_tf.compiler.graph import Operation, Tensor
 from m3net_tf.compiler.lowering import Lowering
-from m3net_tf.compiler.operators.common import INT8_MIN, INT16_MAX, is_wide, require
-from m3net_tf.compiler.structures import Array, Softmax, Softmax16, Structure
+from m3net_tf.compiler.operators.common import INT8_MAX, INT8_MIN, INT16_MAX, is_wide, require
+from m3net_tf.compiler.structures import (
+    Array,
+    Factor,
+    LogSoftmax,
+    Softmax,
+    Softmax16,
+    Structure,
+)
 
 _INTEGER_BITS = 5  # of the exponents
 _STEPS = 512
 _LARGEST_DEPTH = 1 << 16  # items of a row of int16: the sum of their exponentials fits 32 bits
-_LARGEST_TO_16 = 1 << 12  # items of a row from int8 to int16, for the same reason
+_LARGEST_SUM = 1 << 12  # items of a row of int8 whose sum has no limit, for the same reason
 _RANGE = np.float32(65535)
 _REACH = 10.0  # below the largest input; exponentials of smaller inputs are 0
 _NEAR = 1e-3  # how near the scale of an int16 output must be
@@ -30,13 +37,13 @@ Single = npt.NDArray[np.float32]
 
 
 def softmax(lowering: Lowering, op: Operation) -> None:
-    """SOFTMAX over the last dimension."""
+    """SOFTMAX and LOG_SOFTMAX over the last dimension."""
     source = op.input(0)
     view = lowering.packed_input(op, lowering.read(source))
     target = lowering.write(op.output)
     require(op, target.contiguous, "writes into a concatenation, which is not supported")
     depth = source.shape[-1] if source.shape else 1
-    kernel, make = _KERNELS[source.dtype, op.output.dtype]
+    kernel, make = _KERNELS[op.kind, source.dtype, op.output.dtype]
     layer = make(op, source.size // depth, depth)
     slack = {0: 0} if source.dtype == op.output.dtype else {}
     lowering.call(op, kernel, [layer, view, target], [view], target, slack=slack)
@@ -46,24 +53,37 @@ def _layer(op: Operation, rows: int, depth: int) -> Structure:
     if is_wide(op):
         fits = op.output.zero_point == -1 - INT16_MAX and _is_near(op.output, 2.0**-16)
         require(op, fits, "has an output scale other than 2^-16 and -32768")
-        require(op, depth < _LARGEST_TO_16, "has rows of too many items")
+        require(op, depth < _LARGEST_SUM, "has rows of too many items")
     else:
         fits = op.output.zero_point == INT8_MIN and op.output.scale == np.float32(1 / 256)
         require(op, fits, "has an output scale other than 1/256 and -128")
-    table = _exponentials(op)
-    return Softmax(Array("exponentials", "int32_t", table), rows, depth, len(table))
+    return _shares(rows, depth, _input_factor(op))
 
 
-def _exponentials(op: Operation) -> arithmetic.Integers:
-    """Exponentials of 0, -1, ... steps of the input, up to the last one above 0."""
-    beta = float(np.float32(op.options["beta"]))
+def _log_layer(op: Operation, rows: int, depth: int) -> Structure:
+    fits = op.output.zero_point == INT8_MAX and op.output.scale == np.float32(1 / 16)
+    require(op, fits, "has an output scale other than 1/16 and 127")
+    require(op, depth < _LARGEST_SUM, "has rows of too many items")
+    factor = _input_factor(op)
+    inverse = quantize_factor((1 << (31 - factor.shift)) / factor.multiplier)
+    return LogSoftmax(_shares(rows, depth, factor), factor, inverse)
+
+
+def _input_factor(op: Operation) -> Factor:
+    """From steps of the input to numbers with few integer bits."""
+    beta = float(np.float32(op.options.get("beta", 1)))
     largest = float((1 << 31) - 1)
     real = min(beta * float(op.input(0).scale) * (1 << (31 - _INTEGER_BITS)), largest)
     require(op, real > 1, "has an input scale too small: quantise the network again")
-    factor = quantize_factor(real)
+    return quantize_factor(real)
+
+
+def _shares(rows: int, depth: int, factor: Factor) -> Softmax:
+    """Exponentials of 0, -1, ... steps of the input, up to the last one above 0."""
     reach = 31 * (1 << (31 - _INTEGER_BITS)) // 2**factor.shift
     steps = -np.arange(min(reach, 255) + 1)
-    return arithmetic.exponential(scale(steps, factor), _INTEGER_BITS)
+    table = arithmetic.exponential(scale(steps, factor), _INTEGER_BITS)
+    return Softmax(Array("exponentials", "int32_t", table), rows, depth, len(table))
 
 
 def _layer_16(op: Operation, rows: int, depth: int) -> Structure:
@@ -124,9 +144,10 @@ def _round(values: Single) -> Single:
     return np.copysign(np.floor(np.abs(values) + np.float32(0.5)), values).astype(np.float32)
 
 
-#: Kernel, and what makes its constants, by the types of input and output.
+#: Kernel, and what makes its constants, by the operator and the types of input and output.
 _KERNELS = {
-    ("int8", "int8"): ("softmax", _layer),
-    ("int8", "int16"): ("softmax_to_16", _layer),
-    ("int16", "int16"): ("softmax_16", _layer_16),
+    ("LOG_SOFTMAX", "int8", "int8"): ("log_softmax", _log_layer),
+    ("SOFTMAX", "int8", "int8"): ("softmax", _layer),
+    ("SOFTMAX", "int8", "int16"): ("softmax_to_16", _layer),
+    ("SOFTMAX", "int16", "int16"): ("softmax_16", _layer_16),
 }

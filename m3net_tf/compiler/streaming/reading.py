@@ -120,7 +120,7 @@ def _window(op: Operation, axes: Axes) -> Rule:
 def _each(op: Operation, axes: Axes) -> Rule:
     """Operators that compute each item from one item, or each row of the last dimension."""
     index, axis = _one(axes)
-    if op.kind == "SOFTMAX" and axis == len(op.output.shape) - 1:
+    if op.kind in ("LOG_SOFTMAX", "SOFTMAX") and axis == len(op.output.shape) - 1:
         raise WholeError("compares the lines with each other")
     return Rule([axis], {index: Reading()})
 
@@ -261,7 +261,7 @@ def _pad(op: Operation, axes: Axes) -> Rule:
 _RULES: dict[str, Callable[[Operation, Axes], Rule]] = {
     **dict.fromkeys(("CONV_2D", "DEPTHWISE_CONV_2D", "AVERAGE_POOL_2D", "MAX_POOL_2D"), _window),
     **dict.fromkeys(("ABS", "LEAKY_RELU", "LOGISTIC", "QUANTIZE", "RELU", "RELU6"), _each),
-    **dict.fromkeys(("RSQRT", "SOFTMAX", "TABLE", "TANH"), _each),
+    **dict.fromkeys(("LOG_SOFTMAX", "RSQRT", "SOFTMAX", "TABLE", "TANH"), _each),
     **dict.fromkeys(("ADD", "MAXIMUM", "MINIMUM", "MUL", "SQUARED_DIFFERENCE", "SUB"), _binary),
     **dict.fromkeys(("MEAN", "REDUCE_MAX", "SUM"), _reduction),
     **dict.fromkeys(("EXPAND_DIMS", "RESHAPE", "SQUEEZE"), _reshape),
