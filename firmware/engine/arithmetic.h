@@ -11,8 +11,11 @@
 /// Without it GCC does not inline a large function twice, and passes structures through memory.
 #if M3NET_ENGINE_DSP || M3NET_ENGINE_HELIUM
 #define M3NET_INLINE static inline __attribute__((always_inline))
+/// Marks a function that is large, or whose loop needs all registers for itself.
+#define M3NET_SEPARATE __attribute__((noinline, unused)) static
 #else
 #define M3NET_INLINE static inline
+#define M3NET_SEPARATE static inline
 #endif
 
 /// A sum that wraps around.
@@ -105,8 +108,8 @@ static inline m3net_four_sums m3net_four_biases(const m3net_channel* channel) {
 }
 
 /// Writes the outputs of up to four channels of a layer that has no short form.
-static inline void m3net_finish_any(const m3net_convolution* layer, m3net_four_sums sums,
-                                    const m3net_channel* channel, int32_t count, int8_t* output) {
+M3NET_SEPARATE void m3net_finish_any(const m3net_convolution* layer, m3net_four_sums sums,
+                                     const m3net_channel* channel, int32_t count, int8_t* output) {
   const int32_t each[4] = {sums.a, sums.b, sums.c, sums.d};
   for (int32_t i = 0; i < 4 && i < count; ++i) {
     const int32_t value = layer->narrow ? m3net_requantize_narrow(each[i], channel + i)

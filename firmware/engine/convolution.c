@@ -124,9 +124,20 @@ M3NET_INLINE void convolve_pixel(const m3net_convolution* layer, const int16_t* 
                                  int32_t items, int8_t* output) {
   const m3net_block* blocks = layer->blocks;
   const m3net_channel* channel = layer->channels;
+#if M3NET_ENGINE_DSP
+  const m3net_channel first = *channel;  // stands for all if they are alike
+#endif
   for (int32_t left = layer->output.channels; left > 0; left -= 4) {
     const m3net_four_sums sums = multiply(patch, items, blocks, m3net_four_biases(channel));
+#if M3NET_ENGINE_DSP
+    if (layer->alike && layer->narrow && layer->full && left >= 4) {
+      finish_alike(sums, &first, output);
+    } else {
+      m3net_finish(layer, sums, channel, left, output);
+    }
+#else
     m3net_finish(layer, sums, channel, left, output);
+#endif
     blocks += items / 2;
     channel += 4;
     output += 4;
@@ -138,7 +149,7 @@ typedef struct {
   int32_t size;      ///< Number of them.
   int32_t gathered;  ///< Windows that are in the patch.
   int32_t left;      ///< Pixels of the image that are not computed yet.
-  int8_t* outputs[3];
+  int8_t* outputs[4];
 } pixel_group;
 
 typedef struct {
@@ -149,16 +160,6 @@ typedef struct {
   pixel_group* group;
 } convolution_state;
 
-/// Gathers a window, with zeros up to a multiple of four items.
-M3NET_INLINE void gather(const convolution_state* state, int32_t row, int32_t column,
-                         m3net_gatherer gatherer, int8_t* patch) {
-  const m3net_convolution* layer = state->layer;
-  const m3net_window* window = &layer->window;
-  const int32_t items = window->rows * window->columns * layer->input.channels;
-  int8_t* end = m3net_gather(&layer->input, window, state->input, row, column, gatherer, patch);
-  gatherer.fill(end, 0, state->items - items);
-}
-
 #if M3NET_ENGINE_DSP
 
 /// All output channels of a pixel whose weights have the plain form.
@@ -167,12 +168,37 @@ static void convolve_plain_pixel(const m3net_convolution* layer, const int16_t* 
   const m3net_plain_block* blocks = layer->plain_blocks;
   const m3net_channel* channel = layer->channels;
   for (int32_t left = layer->output.channels; left > 0; left -= 4) {
-    m3net_finish(layer, multiply_plain(patch, items, blocks, m3net_four_biases(channel)), channel,
-                 left, output);
+    m3net_finish_any(layer, multiply_plain(patch, items, blocks, m3net_four_biases(channel)),
+                     channel, left, output);
     blocks += items / 4;
     channel += 4;
     output += 4;
   }
+}
+
+/// As widen, into the upper bytes of 16-bit numbers, whose lower bytes stay.
+static int8_t* widen_beside(int8_t* patch, const int8_t* items, int32_t count) {
+  const uint32_t lower = 0x00ff00ffu;
+  for (; count >= 4; count -= 4, items += 4, patch += 8) {
+    const uint32_t word = m3net_load_word(items);
+    const uint32_t even = m3net_even_bytes(word), odd = m3net_odd_bytes(word);
+    uint32_t pairs[2];
+    M3NET_MEMCPY(pairs, patch, sizeof(pairs));
+    pairs[0] = (pairs[0] & lower) | ((m3net_pack_low(even, odd) & lower) << 8);
+    pairs[1] = (pairs[1] & lower) | ((m3net_pack_high(even, odd) & lower) << 8);
+    M3NET_MEMCPY(patch, pairs, sizeof(pairs));
+  }
+  for (int32_t i = 0; i < count; ++i) {
+    patch[2 * i + 1] = items[i];
+  }
+  return patch + 2 * count;
+}
+
+static int8_t* fill_beside(int8_t* patch, int32_t value, int32_t count) {
+  for (int32_t i = 0; i < count; ++i) {
+    patch[2 * i + 1] = (int8_t)value;
+  }
+  return patch + 2 * count;
 }
 
 /// As widen, into one of `count` windows whose pairs of items alternate.
@@ -224,36 +250,59 @@ static int8_t* fill_of_three(int8_t* patch, int32_t value, int32_t count) {
   return fill_among(3, patch, value, count);
 }
 
-/// How many pixels the next group has: three only where an odd number is left.
-static void choose_group(int32_t most, pixel_group* group) {
-  if (most < 2 || group->left < 2) {
+static int8_t* widen_of_four(int8_t* patch, const int8_t* items, int32_t count) {
+  return widen_among(4, patch, items, count);
+}
+
+static int8_t* fill_of_four(int8_t* patch, int32_t value, int32_t count) {
+  return fill_among(4, patch, value, count);
+}
+
+/// How many pixels the next group has: at most as many as are left, and not so many that one is
+/// left alone, or two where the kernel of two cannot compute them.
+static void choose_group(const m3net_convolution* layer, pixel_group* group) {
+  const int32_t left = group->left, most = layer->pixels, size = left < most ? left : most;
+  const int32_t by_four = layer->output.channels % 4 == 0;
+  if (size == 2 && !by_four) {
     group->size = 1;
   } else {
-    group->size = most == 3 && group->left == 3 ? 3 : 2;
+    const int32_t smaller = left == size + 1 || (left == size + 2 && !by_four);
+    group->size = smaller && size > (by_four ? 2 : 3) ? size - 1 : size;
   }
 }
 
-/// Gathers the window of one of several pixels; computes them when all windows are there.
-M3NET_INLINE void convolve_together(const convolution_state* state, int32_t row, int32_t column,
-                                    int8_t* output) {
+/// How the next window of a group is gathered.
+static inline m3net_gatherer choose_gatherer(const m3net_convolution* layer,
+                                             const pixel_group* group) {
+  const int32_t padding = layer->padding;
+  if (group->size == 4) {
+    return (m3net_gatherer){widen_of_four, fill_of_four, 1, padding};
+  }
+  if (group->size == 3) {
+    return (m3net_gatherer){widen_of_three, fill_of_three, 1, padding};
+  }
+  if (group->size == 2 && layer->pixels > 2) {
+    return (m3net_gatherer){widen_of_two, fill_of_two, 1, padding};
+  }
+  if (group->gathered == 1) {
+    return (m3net_gatherer){widen_beside, fill_beside, 1, padding};
+  }
+  return (m3net_gatherer){widen, fill, 1, padding};
+}
+
+/// Computes a group of pixels, whose windows are in the patch.
+static inline void convolve_group(const convolution_state* state, pixel_group* group) {
   const m3net_convolution* layer = state->layer;
-  pixel_group* group = state->group;
-  int8_t* place = (int8_t*)(state->patch + 2 * group->gathered);
-  group->outputs[group->gathered++] = output;
-  if (group->size == 2) {
-    const m3net_gatherer gatherer = {widen_of_two, fill_of_two, 1, layer->padding};
-    gather(state, row, column, gatherer, place);
-  } else {
-    const m3net_gatherer gatherer = {widen_of_three, fill_of_three, 1, layer->padding};
-    gather(state, row, column, gatherer, place);
-  }
-  if (group->gathered < group->size) {
-    return;
-  }
-  if (group->size == 2) {
-    convolve_two(layer, state->patch, state->items, group->outputs);
-  } else {
+  if (group->size == 4) {
+    convolve_four(layer, state->patch, state->items, group->outputs);
+  } else if (group->size == 3) {
     convolve_three(layer, state->patch, state->items, group->outputs);
+  } else if (group->size == 2) {
+    convolve_two(layer, state->patch, state->items, group->outputs);
+  } else if (layer->plain) {
+    convolve_plain_pixel(layer, state->patch, state->items, group->outputs[0]);
+  } else {
+    convolve_pixel(layer, state->patch, state->items, group->outputs[0]);
   }
   group->left -= group->size;
   group->gathered = 0;
@@ -261,33 +310,44 @@ M3NET_INLINE void convolve_together(const convolution_state* state, int32_t row,
 
 #endif
 
-/// Gathers a window and computes its pixel, or leaves it to the next one.
+/// Gathers a window and computes its pixel, or leaves it to the last one of its group.
 M3NET_INLINE void convolve_window(const void* any_state, int32_t row, int32_t column,
                                   int8_t* output) {
   const convolution_state* state = (const convolution_state*)any_state;
   const m3net_convolution* layer = state->layer;
+  const m3net_window* window = &layer->window;
+  const int32_t items = window->rows * window->columns * layer->input.channels;
+  int16_t* patch = state->patch;
+#if M3NET_ENGINE_DSP
+  pixel_group* group = state->group;
+  if (group->gathered == 0) {
+    choose_group(layer, group);
+  }
+  const m3net_gatherer gatherer = choose_gatherer(layer, group);
+  if (layer->pixels > 2) {
+    patch += 2 * group->gathered;
+  }
+#else
   const m3net_gatherer gatherer = {widen, fill, 1, layer->padding};
-#if M3NET_ENGINE_DSP
-  if (state->group->gathered == 0) {
-    choose_group(layer->pixels, state->group);
-  }
-  if (state->group->size > 1) {
-    convolve_together(state, row, column, output);
-    return;
-  }
 #endif
-  gather(state, row, column, gatherer, (int8_t*)state->patch);
+  // Zeros up to a multiple of four items.
+  int8_t* end =
+      m3net_gather(&layer->input, window, state->input, row, column, gatherer, (int8_t*)patch);
+  gatherer.fill(end, 0, state->items - items);
 #if M3NET_ENGINE_DSP
-  if (layer->plain) {
-    convolve_plain_pixel(layer, state->patch, state->items, output);
-    return;
+  group->outputs[group->gathered++] = output;
+  if (group->gathered == group->size) {
+    convolve_group(state, group);
   }
-#endif
+#else
   convolve_pixel(layer, state->patch, state->items, output);
+#endif
 }
 
-void m3net_convolve(const m3net_convolution* layer, const int8_t* input, int8_t* output,
+void m3net_convolve(const m3net_convolution* constants, const int8_t* input, int8_t* output,
                     int16_t* patch) {
+  const m3net_convolution copy = *constants;  // which needs no reads from flash for each pixel
+  const m3net_convolution* layer = &copy;
   const m3net_window* window = &layer->window;
   const int32_t items = window->rows * window->columns * layer->input.channels;
   for (int32_t batch = 0; batch < layer->batches; ++batch) {

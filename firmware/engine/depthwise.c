@@ -173,10 +173,11 @@ typedef struct {
   int32_t entry;     ///< Bytes of code from the first entry of the loop.
   int32_t padding;   ///< The input's zero point, twice.
   int32_t across;    ///< Bytes from an item of a column to the next.
-  int32_t along;     ///< Bytes from a column to the next, and from an output to the next.
+  int32_t along;     ///< Bytes from a column to the next.
   int32_t distance;  ///< From the place behind the columns that an output reads to the output.
   int32_t flags;
   int32_t skipped;  ///< Bytes of weights that belong to items outside the image.
+  int32_t farther;  ///< Bytes from an output to the next; of stride one, less `along`.
 } window_line;
 
 enum { BEGINS_OUTSIDE = 1, ENDS_OUTSIDE = 2, ALONG_ROWS = 4 };
@@ -240,14 +241,22 @@ enum { BEGINS_OUTSIDE = 1, ENDS_OUTSIDE = 2, ALONG_ROWS = 4 };
   "ldr " last ", [sp, #8]\n\t" LOAD ADD(sum, "r5", "r7", "t") ADD(next, "r4", "r6", "t") \
       ADD(last, "r3", "r6", "b") M3NET_FINISH_SUM(sum) "strb r12, [r8, r11]\n\t"
 
+/// As above; outputs are not as far apart as columns.
+#define M3NET_NEXT_APART(LOAD, ADD, sum, next, last) \
+  M3NET_NEXT_OUTPUT(LOAD, ADD, sum, next, last)      \
+  "ldr lr, [sp, #88]\n\t"                            \
+  "add r11, r11, lr\n\t"
+
 /// Assembly that prepares the stack, then the next four channels' weights, then a channel: r0 has
 /// its bias, and r1 the sum of the first output's first column.
 #define M3NET_BEGIN_LINE(LOAD, ADD, PAD) \
   "ldm r0, {r1-r6, r8-r12, lr}\n\t"      \
+  "push {r7, r11}\n\t"                   \
+  "ldr r7, [r0, #48]\n\t"                \
   "adr r0, 10f\n\t"                      \
   "add r6, r6, r0\n\t"                   \
   "orr r6, r6, #1\n\t"                   \
-  "push {r7, r11}\n\t"                   \
+  "push {r7}\n\t"                        \
   "push {r1-r6, r8, r12, lr}\n\t"        \
   "sub sp, sp, #52\n\t"                  \
   "1:\n\t"                               \
@@ -331,11 +340,12 @@ enum { BEGINS_OUTSIDE = 1, ENDS_OUTSIDE = 2, ALONG_ROWS = 4 };
   "bne 4b\n\t"             \
   "b 1b\n\t"               \
   "12:\n\t"                \
-  "add sp, sp, #88\n\t"    \
+  "add sp, sp, #92\n\t"    \
   "pop {r7, r11}\n\t"
 
 /// Assembly of a line whose windows are a column apart. Three outputs a pass; the sums change their
-/// roles, and the loop begins so that the last output is a third one.
+/// roles, and the loop begins so that the last output is a third one. The first three entries are
+/// for outputs that are as far apart as columns, the others for all.
 #define M3NET_LINE_OF_STRIDE_ONE(LOAD, ADD, PAD) \
   M3NET_BEGIN_LINE(LOAD, ADD, PAD)               \
   LOAD                                                                                     \
@@ -349,12 +359,31 @@ enum { BEGINS_OUTSIDE = 1, ENDS_OUTSIDE = 2, ALONG_ROWS = 4 };
   "mov.n r0, r2\n\t"                                                                       \
   "mov.n r2, r1\n\t"                                                                       \
   "b.w 8f\n\t"                                                                             \
+  "b.w 7f\n\t"                                                                             \
+  "nop.w\n\t"                                                                              \
+  "mov.n r0, r1\n\t"                                                                       \
+  "mov.n r1, r2\n\t"                                                                       \
+  "ldr.w r11, [sp, #96]\n\t"                                                               \
+  "b.w 23f\n\t"                                                                            \
+  "mov.n r0, r2\n\t"                                                                       \
+  "mov.n r2, r1\n\t"                                                                       \
+  "ldr.w r11, [sp, #96]\n\t"                                                               \
+  "b.w 22f\n\t"                                                                            \
+  "ldr.w r11, [sp, #96]\n\t"                                                               \
+  "21:\n\t" M3NET_NEXT_APART(LOAD, ADD, "r1", "r2", "r0")                                  \
+  "22:\n\t" M3NET_NEXT_APART(LOAD, ADD, "r2", "r0", "r1")                                  \
+  "23:\n\t" M3NET_NEXT_APART(LOAD, ADD, "r0", "r1", "r2")                                  \
+  "sub r7, r7, #256\n\t"                                                                   \
+  "tst r7, #0xff00\n\t"                                                                    \
+  "bne 21b\n\t"                                                                            \
+  "b 24f\n\t"                                                                              \
   "7:\n\t" M3NET_NEXT_OUTPUT(LOAD, ADD, "r1", "r2", "r0")                                  \
   "8:\n\t" M3NET_NEXT_OUTPUT(LOAD, ADD, "r2", "r0", "r1")                                  \
   "9:\n\t" M3NET_NEXT_OUTPUT(LOAD, ADD, "r0", "r1", "r2")                                  \
   "sub r7, r7, #256\n\t"                                                                   \
   "tst r7, #0xff00\n\t"                                                                    \
   "bne 7b\n\t"                                                                             \
+  "24:\n\t"                                                                                \
   "ldr lr, [sp, #80]\n\t"                                                                  \
   "ldr r12, [sp, #76]\n\t"                                                                 \
   "tst lr, #2\n\t"                                                                         \
@@ -366,15 +395,16 @@ enum { BEGINS_OUTSIDE = 1, ENDS_OUTSIDE = 2, ALONG_ROWS = 4 };
 /// Assembly of a line whose windows are two columns apart.
 #define M3NET_LINE_OF_STRIDE_TWO(LOAD, ADD, PAD) \
   M3NET_BEGIN_LINE(LOAD, ADD, PAD)               \
-  "ldr r11, [sp, #92]\n\t"                                                                 \
+  "ldr r11, [sp, #96]\n\t"                                                                 \
   "ldr r12, [sp, #52]\n\t"                                                                 \
   "add r11, r11, r12\n\t"                                                                  \
   "10:\n\t" LOAD ADD("r1", "r4", "r6", "t") LOAD                                           \
   "mov r2, r0\n\t" ADD("r1", "r5", "r7", "t") ADD("r2", "r3", "r6", "b")                   \
   M3NET_FINISH_SUM("r1")                                                                   \
   "strb r12, [r11]\n\t"                                                                    \
+  "ldr lr, [sp, #88]\n\t"                                                                  \
   "sub r7, r7, #256\n\t"                                                                   \
-  "add r11, r11, r10\n\t"                                                                  \
+  "add r11, r11, lr\n\t"                                                                   \
   "mov r1, r2\n\t"                                                                         \
   "tst r7, #0xff00\n\t"                                                                    \
   "bne 10b\n\t"                                                                            \
@@ -440,7 +470,9 @@ static void convolve_lines(const m3net_convolution* layer, const int8_t* input, 
   line.flags = (along.before ? BEGINS_OUTSIDE : 0) | (outside ? ENDS_OUTSIDE : 0) |
                (by_rows ? ALONG_ROWS : 0);
   line.passes = (stride == 1 ? (outputs + 2) / 3 : outputs) * 256;
-  line.entry = outputs % 3 == 1 ? 0 : outputs % 3 == 2 ? 8 : 16;
+  line.farther = along.output_step - (stride == 1 ? along.step : 0);
+  const int32_t entry = (outputs + 2) % 3;
+  line.entry = stride == 1 && line.farther ? 24 + 12 * entry : 8 * entry;
   for (int32_t index = 0, first = -across.before; index < across.outputs;
        ++index, first += stride) {
     const int32_t before = first<0, behind = first + 3> across.inputs;
@@ -478,8 +510,10 @@ static void convolve_pixel(const void* any_parts, int32_t row, int32_t column, i
   }
 }
 
-void m3net_convolve_depthwise(const m3net_convolution* layer, const int8_t* input, int8_t* output,
-                              int32_t* scratch) {
+void m3net_convolve_depthwise(const m3net_convolution* constants, const int8_t* input,
+                              int8_t* output, int32_t* scratch) {
+  const m3net_convolution copy = *constants;  // which needs no reads from flash for each pixel
+  const m3net_convolution* layer = &copy;
   const m3net_window* window = &layer->window;
   const int32_t taps = (window->rows * window->columns + 1) & ~1;
   int8_t* outside = (int8_t*)(scratch + taps + 2);

@@ -117,13 +117,18 @@ static m3net_four_sums multiply_plain(const int16_t* patch, int32_t items,
   return (m3net_four_sums){each[0], each[1], each[2], each[3]};
 }
 
-/// Assembly that adds the products of the next two items of two windows, whose pairs of items
-/// alternate in the patch at r11, with the weights of four channels at r12.
+/// Writes the outputs of four channels with the same constants.
+static inline void finish_alike(m3net_four_sums sums, const m3net_channel* channel,
+                                int8_t* output) {
+  output[0] = (int8_t)m3net_saturate(m3net_requantize_narrow(sums.a, channel));
+  output[1] = (int8_t)m3net_saturate(m3net_requantize_narrow(sums.b, channel));
+  output[2] = (int8_t)m3net_saturate(m3net_requantize_narrow(sums.c, channel));
+  output[3] = (int8_t)m3net_saturate(m3net_requantize_narrow(sums.d, channel));
+}
+
+/// Assembly that adds the products of the next two items of two windows with the weights of four
+/// channels at r12. The items are in r9 and r10.
 #define M3NET_MULTIPLY_TWO_PAIRS \
-  "ldr r10, [r11, #4]\n\t"       \
-  "ldr r9, [r11], #8\n\t"        \
-  "ldr r7, [r12, #4]\n\t"        \
-  "ldr lr, [r12], #8\n\t"        \
   "smlad r1, r9, lr, r1\n\t"     \
   "smlad r5, r10, lr, r5\n\t"    \
   "sxtb16 lr, lr\n\t"            \
@@ -134,6 +139,21 @@ static m3net_four_sums multiply_plain(const int16_t* patch, int32_t items,
   "smlad r4, r10, lr, r4\n\t"    \
   "smlad r2, r9, r7, r2\n\t"     \
   "smlad r6, r10, r7, r6\n\t"
+
+/// As above, with items from the patch at r11, where the bytes of both windows alternate.
+#define M3NET_MULTIPLY_TWO_OF_BYTES \
+  "ldr r7, [r12, #4]\n\t"           \
+  "ldr lr, [r12], #8\n\t"           \
+  "ldr r10, [r11], #4\n\t"          \
+  "sxtb16 r9, r10\n\t"              \
+  "sxtb16 r10, r10, ror #8\n\t" M3NET_MULTIPLY_TWO_PAIRS
+
+/// As above; pairs of 16-bit items of both windows alternate.
+#define M3NET_MULTIPLY_TWO_OF_PAIRS \
+  "ldr r10, [r11, #4]\n\t"          \
+  "ldr r9, [r11], #8\n\t"           \
+  "ldr r7, [r12, #4]\n\t"           \
+  "ldr lr, [r12], #8\n\t" M3NET_MULTIPLY_TWO_PAIRS
 
 /// As above with three windows and two channels; the other two channels' weights are skipped.
 #define M3NET_MULTIPLY_THREE_PAIRS \
@@ -148,6 +168,23 @@ static m3net_four_sums multiply_plain(const int16_t* patch, int32_t items,
   "smlad r0, r9, r6, r0\n\t"       \
   "smlad r2, r7, r6, r2\n\t"       \
   "smlad r4, r8, r6, r4\n\t"
+
+/// As above with four windows.
+#define M3NET_MULTIPLY_FOUR_PAIRS \
+  "ldr r8, [r12], #8\n\t"         \
+  "ldr r10, [r11, #4]\n\t"        \
+  "ldr lr, [r11, #8]\n\t"         \
+  "smlad r3, r10, r8, r3\n\t"     \
+  "smlad r5, lr, r8, r5\n\t"      \
+  "sxtb16 r9, r8\n\t"             \
+  "smlad r2, r10, r9, r2\n\t"     \
+  "smlad r4, lr, r9, r4\n\t"      \
+  "ldr r10, [r11, #12]\n\t"       \
+  "ldr lr, [r11], #16\n\t"        \
+  "smlad r7, r10, r8, r7\n\t"     \
+  "smlad r1, lr, r8, r1\n\t"      \
+  "smlad r6, r10, r9, r6\n\t"     \
+  "smlad r0, lr, r9, r0\n\t"
 
 #define M3NET_TWICE(assembly) assembly assembly
 
@@ -183,14 +220,16 @@ static m3net_four_sums multiply_plain(const int16_t* patch, int32_t items,
                                                                    "bfi " a1 ", " ab1         \
                                                                    ", #8, #8\n\t"
 
-/// All output channels of two pixels, a multiple of four; the layer's `pixels` is above one.
+/// All output channels of two pixels, a multiple of four; the layer's `pixels` is above one. The
+/// items are bytes if the patch has no room for more.
 static void convolve_two(const m3net_convolution* layer, const int16_t* patch, int32_t items,
                          int8_t* const* outputs) {
+  const int32_t of_bytes = layer->pixels == 2;
   register const int16_t* from __asm__("r0") = patch;
-  register const int16_t* patch_end __asm__("r1") = patch + 2 * items;
-  // An iteration takes 16 items; the first one begins where fewer are left. An item has 28 bytes of
-  // code. Loop and outputs are below 1 KiB, the code that an STM32F4 keeps.
-  register int32_t skipped __asm__("r2") = (-items & 15) * 28;
+  register const int16_t* patch_end __asm__("r1") = patch + (of_bytes ? 1 : 2) * items;
+  // An iteration takes 16 items; the first one begins where fewer are left. An item has 30 or 28
+  // bytes of code. Loop and outputs are below 1 KiB, the code that an STM32F4 keeps.
+  register int32_t skipped __asm__("r2") = (-items & 15) * (of_bytes ? 30 : 28) + of_bytes;
   register const m3net_channel* channel __asm__("r3") = layer->channels;
   register int8_t* first __asm__("r4") = outputs[0];
   register int8_t* second __asm__("r5") = outputs[1];
@@ -199,6 +238,9 @@ static void convolve_two(const m3net_convolution* layer, const int16_t* patch, i
   // The stack keeps r0 to r6, and r7, which may be the frame pointer.
   __asm__ volatile(
       "adr lr, 2f\n\t"
+      "tst r2, #1\n\t"
+      "it ne\n\t"
+      "adrne lr, 3f\n\t"
       "add r2, r2, lr\n\t"
       "orr r2, r2, #1\n\t"
       "push {r0-r7}\n\t"
@@ -216,10 +258,17 @@ static void convolve_two(const m3net_convolution* layer, const int16_t* patch, i
       "mov r8, r3\n\t"
       "ldr pc, [sp, #8]\n\t"
       "2:\n\t"  //
-      M3NET_TWICE(M3NET_TWICE(M3NET_TWICE(M3NET_MULTIPLY_TWO_PAIRS)))
+      M3NET_TWICE(M3NET_TWICE(M3NET_TWICE(M3NET_MULTIPLY_TWO_OF_PAIRS)))
       "ldr lr, [sp, #4]\n\t"
       "cmp r11, lr\n\t"
       "bne 2b\n\t"
+      "b 4f\n\t"
+      "3:\n\t"  //
+      M3NET_TWICE(M3NET_TWICE(M3NET_TWICE(M3NET_MULTIPLY_TWO_OF_BYTES)))
+      "ldr lr, [sp, #4]\n\t"
+      "cmp r11, lr\n\t"
+      "bne 3b\n\t"
+      "4:\n\t"
       "ldr r11, [sp, #12]\n\t"  //
       M3NET_FINISH_TWO_PIXELS(0, "r0", "r1", "r4", "r5")
       M3NET_FINISH_TWO_PIXELS(32, "r2", "r3", "r6", "r8")
@@ -325,6 +374,103 @@ static void convolve_three(const m3net_convolution* layer, const int16_t* patch,
         "+&r"(second), "+&r"(third), "+&r"(weights), "+&r"(end), "+&r"(back), "+&r"(both)
       :
       : "r11", "lr", "cc", "memory");
+}
+
+/// All output channels of four pixels, as convolve_two.
+static void convolve_four(const m3net_convolution* layer, const int16_t* patch, int32_t items,
+                          int8_t* const* outputs) {
+  register const int16_t* from __asm__("r0") = patch;
+  register const int16_t* patch_end __asm__("r1") = patch + 4 * items;
+  // An iteration takes 16 items of 28 bytes of code.
+  register int32_t skipped __asm__("r2") = (-items & 15) * 28;
+  register const m3net_channel* channel __asm__("r3") = layer->channels;
+  register int8_t* first __asm__("r4") = outputs[0];
+  register int8_t* second __asm__("r5") = outputs[1];
+  register int8_t* third __asm__("r6") = outputs[2];
+  register int8_t* fourth __asm__("r11") = outputs[3];
+  register const m3net_block* weights __asm__("r12") = layer->blocks;
+  register int8_t* end __asm__("r8") = outputs[0] + layer->output.channels;
+  // From the end of two channels' weights to the next two, and from these to those after them.
+  register int32_t back __asm__("r9") = 4 - 4 * items;
+  register int32_t both __asm__("r10") = -4 * items;
+  // The stack keeps r0 to r11, among them r7, which may be the frame pointer.
+  __asm__ volatile(
+      "adr lr, 2f\n\t"
+      "add r2, r2, lr\n\t"
+      "orr r2, r2, #1\n\t"
+      "push {r0-r11}\n\t"
+      "1:\n\t"
+      "ldr r0, [r3]\n\t"
+      "ldr r1, [r3, #16]\n\t"
+      "ldr r11, [sp]\n\t"
+      "mov r2, r0\n\t"
+      "add r1, r0, r1, lsl #8\n\t"
+      "mov r4, r0\n\t"
+      "mov r3, r1\n\t"
+      "mov r6, r0\n\t"
+      "mov r5, r1\n\t"
+      "mov r7, r1\n\t"
+      "ldr pc, [sp, #8]\n\t"
+      "2:\n\t"  //
+      M3NET_TWICE(M3NET_TWICE(M3NET_TWICE(M3NET_MULTIPLY_FOUR_PAIRS)))
+      "ldr lr, [sp, #4]\n\t"
+      "cmp r11, lr\n\t"
+      "bne 2b\n\t"
+      "ldr r11, [sp, #12]\n\t"                        //
+      M3NET_LOAD_CHANNEL("r11", 0, "r8", "r9", "r10")  //
+      "sub r1, r1, r0\n\t"
+      "sub r3, r3, r2\n\t"
+      "sub r5, r5, r4\n\t"
+      "sub r7, r7, r6\n\t"
+      "lsl r0, r0, #1\n\t"
+      "lsl r2, r2, #1\n\t"
+      "lsl r4, r4, #1\n\t"
+      "lsl r6, r6, #1\n\t"                             //
+      M3NET_REQUANTIZE("r0", "r8", "r9", "r10", "lr")   //
+      M3NET_REQUANTIZE("r2", "r8", "r9", "r10", "lr")   //
+      M3NET_REQUANTIZE("r4", "r8", "r9", "r10", "lr")   //
+      M3NET_REQUANTIZE("r6", "r8", "r9", "r10", "lr")   //
+      M3NET_LOAD_CHANNEL("r11", 16, "r8", "r9", "r10")  //
+      "asr r1, r1, #7\n\t"
+      "asr r3, r3, #7\n\t"
+      "asr r5, r5, #7\n\t"
+      "asr r7, r7, #7\n\t"                             //
+      M3NET_REQUANTIZE("r1", "r8", "r9", "r10", "lr")   //
+      M3NET_REQUANTIZE("r3", "r8", "r9", "r10", "lr")   //
+      M3NET_REQUANTIZE("r5", "r8", "r9", "r10", "lr")   //
+      M3NET_REQUANTIZE("r7", "r8", "r9", "r10", "lr")   //
+      "bfi r0, r1, #8, #8\n\t"
+      "bfi r2, r3, #8, #8\n\t"
+      "bfi r4, r5, #8, #8\n\t"
+      "bfi r6, r7, #8, #8\n\t"
+      "ldr r1, [sp, #16]\n\t"
+      "ldr r5, [sp, #20]\n\t"
+      "ldr r7, [sp, #24]\n\t"
+      "ldr r8, [sp, #44]\n\t"
+      "ldr r9, [sp, #36]\n\t"
+      "ldr r10, [sp, #40]\n\t"
+      "ldr lr, [sp, #32]\n\t"
+      "add r3, r11, #32\n\t"
+      "strh r0, [r1], #2\n\t"
+      "strh r2, [r5], #2\n\t"
+      "strh r4, [r7], #2\n\t"
+      "strh r6, [r8], #2\n\t"
+      "add r12, r12, r9\n\t"
+      "sub r9, r10, r9\n\t"
+      "str r3, [sp, #12]\n\t"
+      "str r1, [sp, #16]\n\t"
+      "str r5, [sp, #20]\n\t"
+      "str r7, [sp, #24]\n\t"
+      "str r8, [sp, #44]\n\t"
+      "str r9, [sp, #36]\n\t"
+      "cmp r1, lr\n\t"
+      "bne 1b\n\t"
+      "pop {r0-r11}\n\t"
+      : "+&r"(from), "+&r"(patch_end), "+&r"(skipped), "+&r"(channel), "+&r"(first),
+        "+&r"(second), "+&r"(third), "+&r"(fourth), "+&r"(weights), "+&r"(end), "+&r"(back),
+        "+&r"(both)
+      :
+      : "lr", "cc", "memory");
 }
 
 #endif

@@ -60,10 +60,11 @@ typedef struct {
   int16_t batches;
   int8_t padding;           ///< The input's zero point.
   int8_t plain;             ///< The weights are in `plain_blocks`.
-  int8_t pixels;            ///< Windows that the patch has room for, 1 to 3.
+  int8_t pixels;            ///< Windows that are computed together, 1 to 4.
   int8_t lines;             ///< Depthwise: whether lines are computed channel by channel.
   int8_t narrow;            ///< Every sum fits the short form of the requantisation.
   int8_t full;              ///< The outputs reach from -128 to 127.
+  int8_t alike;             ///< All channels have one multiplier, offset and shift.
   int8_t minimum, maximum;  ///< Of the outputs.
 } m3net_convolution;
 
@@ -310,9 +311,9 @@ typedef struct {
 
 /// Convolution, also a fully connected layer (1 x 1 pixels, a window of one): input (batches, rows,
 /// columns, channels), output (batches, rows, columns, output channels). Groups are one call each.
-/// `patch` holds the items of `pixels` windows in 16 bits, each window rounded up to a multiple of
-/// four. A pixel is written when its window has been read: the output may overwrite what no later
-/// window reads.
+/// `patch` holds the items of `pixels` windows in 16 bits, or of two in 8 bits, each window rounded
+/// up to a multiple of four. A pixel is written when its window has been read: the output
+/// may overwrite what no later window reads.
 void m3net_convolve(const m3net_convolution* layer, const int8_t* input, int8_t* output,
                     int16_t* patch);
 

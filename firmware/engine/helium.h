@@ -9,9 +9,6 @@
 
 #include <arm_mve.h>
 
-/// Marks a function whose loop needs all registers for itself.
-#define M3NET_SEPARATE __attribute__((noinline))
-
 /// Sums of four channels from core registers.
 static inline int32x4_t m3net_vector_of(int32_t a, int32_t b, int32_t c, int32_t d) {
   int32x4_t sums;

@@ -2,6 +2,7 @@
 // Convolution for Helium: multiplies 16 bytes of a window with the weights of four output channels
 // at a time, for two pixels where the layer has the form that this needs. A window whose bytes do
 // not overlap the outputs is read where it is; others are gathered first.
+#include "arithmetic.h"
 #include "helium.h"
 #include "pixels.h"
 
@@ -58,13 +59,13 @@ static inline void convolve_channels(const m3net_convolution* layer, const int8_
   }
 }
 
-M3NET_SEPARATE static void convolve_narrow(const m3net_convolution* layer, const int8_t* items,
-                                           int32_t count, int8_t* output) {
+M3NET_SEPARATE void convolve_narrow(const m3net_convolution* layer, const int8_t* items,
+                                    int32_t count, int8_t* output) {
   convolve_channels(layer, items, count, output, 1);
 }
 
-M3NET_SEPARATE static void convolve_wide(const m3net_convolution* layer, const int8_t* items,
-                                         int32_t count, int8_t* output) {
+M3NET_SEPARATE void convolve_wide(const m3net_convolution* layer, const int8_t* items,
+                                  int32_t count, int8_t* output) {
   convolve_channels(layer, items, count, output, 0);
 }
 
@@ -102,7 +103,7 @@ typedef struct {
   M3NET_MULTIPLY_CHANNEL(a, "], #-64", "r0", "r8")
 
 /// Computes all output channels of two pixels, from the last block of a window to the first one.
-M3NET_SEPARATE static void convolve_two(two_pixels* pixels) {
+M3NET_SEPARATE void convolve_two(two_pixels* pixels) {
   register two_pixels* place __asm__("r11") = pixels;
   // r7 may be the frame pointer. The shift moves an output to the highest byte, where it saturates.
   __asm__ volatile(

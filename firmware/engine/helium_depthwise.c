@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Depthwise convolution for Helium. Words of four channels are gathered from 16 taps and
 // deinterleaved, so that one instruction multiplies 16 taps of a channel with their weights.
+#include "arithmetic.h"
 #include "helium.h"
 #include "memory.h"
 #include "pixels.h"
@@ -104,9 +105,8 @@ static inline void write(const m3net_convolution* layer, int32x4_t sums, int32_t
 }
 
 /// Computes all channels of one pixel of a layer of up to 16 taps at aligned places.
-M3NET_SEPARATE static void convolve_small(const m3net_convolution* layer,
-                                          const window_places* parts, const int8_t* input,
-                                          int8_t* output) {
+M3NET_SEPARATE void convolve_small(const m3net_convolution* layer, const window_places* parts,
+                                   const int8_t* input, int8_t* output) {
   const window_places window = *parts;
   const m3net_tap* weights = layer->taps;
   const int32_t channels = layer->output.channels;
@@ -118,9 +118,8 @@ M3NET_SEPARATE static void convolve_small(const m3net_convolution* layer,
 }
 
 /// Computes all channels of one pixel of any layer.
-M3NET_SEPARATE static void convolve_large(const m3net_convolution* layer,
-                                          const window_places* parts, const int8_t* input,
-                                          int8_t* output) {
+M3NET_SEPARATE void convolve_large(const m3net_convolution* layer, const window_places* parts,
+                                   const int8_t* input, int8_t* output) {
   int32_t words[TAPS_AT_ONCE];
   const window_places window = *parts;
   const m3net_tap* weights = layer->taps;
@@ -290,7 +289,7 @@ static inline void convolve_columns(const window_line* line, const int8_t* words
 }
 
 /// Computes a line, up to 16 channels of some outputs at a time.
-M3NET_SEPARATE static void convolve_line(const window_line* line, int8_t* output) {
+M3NET_SEPARATE void convolve_line(const window_line* line, int8_t* output) {
   const m3net_convolution* layer = line->layer;
   const int32_t stride = layer->window.row_stride;
   const int32_t channels = layer->output.channels, outputs = line->along.outputs;
@@ -315,8 +314,8 @@ M3NET_SEPARATE static void convolve_line(const window_line* line, int8_t* output
 
 /// Computes an image line by line. Where the compiler allows this, an output overwrites no item
 /// that another channel or a later line reads.
-M3NET_SEPARATE static void convolve_lines(const m3net_convolution* layer, const int8_t* input,
-                                          int8_t* output, const int8_t* outside) {
+M3NET_SEPARATE void convolve_lines(const m3net_convolution* layer, const int8_t* input,
+                                   int8_t* output, const int8_t* outside) {
   // The tenth weight is zero.
   static const column_order orders[2] = {
       {{0, 12, 24, 36, 4, 16, 28, 36, 8, 20, 32, 36, 36, 36, 36, 36},
@@ -365,8 +364,8 @@ static inline void convolve_window(const void* any_parts, int32_t row, int32_t c
 }
 
 /// Computes an image pixel by pixel.
-M3NET_SEPARATE static void convolve_pixels(const m3net_convolution* layer, const int8_t* input,
-                                           int8_t* output, int32_t* places, const int8_t* outside) {
+M3NET_SEPARATE void convolve_pixels(const m3net_convolution* layer, const int8_t* input,
+                                    int8_t* output, int32_t* places, const int8_t* outside) {
   const m3net_image* image = &layer->input;
   const m3net_window* window = &layer->window;
   const int32_t taps = window->rows * window->columns;

@@ -71,6 +71,11 @@ M3NET_INLINE int8_t* m3net_gather_row(const m3net_image* image, const m3net_wind
 M3NET_INLINE int8_t* m3net_gather(const m3net_image* image, const m3net_window* window,
                                   const int8_t* input, int32_t row, int32_t column,
                                   m3net_gatherer gatherer, int8_t* patch) {
+  if (window->rows == 1 && window->columns == 1 && row >= 0 && row < image->rows && column >= 0 &&
+      column < image->columns) {
+    return gatherer.copy(patch, input + row * image->row_step + column * image->column_step,
+                         image->channels);
+  }
   for (int32_t tap = 0; tap < window->rows; ++tap, row += window->row_dilation) {
     patch = row < 0 || row >= image->rows
                 ? gatherer.fill(patch, gatherer.padding, window->columns * image->channels)

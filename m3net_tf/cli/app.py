@@ -65,11 +65,7 @@ class _Sections(_Sentences):
             for heading, names in _SECTIONS.items()
         }
         listed = {name for names in known.values() for name in names}
-        rest = tuple(
-            name
-            for name, command in self.commands.items()
-            if name not in listed and not command.hidden
-        )
+        rest = tuple(name for name in self.commands if name not in listed)
         return {heading: names for heading, names in {**known, _REST: rest}.items() if names}
 
 

@@ -2,7 +2,8 @@
 """The form of each convolution's kernel, as far as the arena has room.
 
 A convolution computes several pixels at a time, whose windows are in the patch together; each
-weight is loaded once for all of them. A depthwise convolution computes a line of the image channel
+weight is loaded once for all of them. Two windows of bytes need as much memory as one of 16-bit
+items. A depthwise convolution computes a line of the image channel
 by channel, where its output overwrites no item of its input that is still to be read. Each
 convolution gets the largest patch that leaves the arena no larger, or no larger than if the lines
 of a stripe did not share their memory.
@@ -23,8 +24,9 @@ from m3net_tf.compiler.stripes import COLUMNS, Stripe, line_pixels, products, wi
 from m3net_tf.compiler.structures import Convolution
 from m3net_tf.compiler.weights import GROUP, LARGEST_INPUT
 
-SHARED = "convolutions that load a weight once for two or three pixels"
+SHARED = "convolutions that load a weight once for two to four pixels"
 ALONG_COLUMNS, ALONG_ROWS = 1, 2  # M3NET_ALONG_COLUMNS and M3NET_ALONG_ROWS
+MOST_PIXELS = 4
 _UPPER_LIMIT = 1 << 23  # of the sum of the upper one of two channels
 
 
@@ -45,6 +47,25 @@ def share_weights(
         spare_bytes: by which the arena may be larger for it.
     """
     plan = _with_most_pixels(calls, inputs, outputs, improve, spare_bytes)
+    _choose_lines(plan)
+    for call in plan.calls:
+        layer, slack = call.arguments[0], dict(call.slack)
+        if call.kernel != "convolve_depthwise" or not isinstance(layer, Convolution):
+            continue
+        if layer.lines or not line_direction(layer, None):
+            continue
+        call.slack[0] = line_slack(call.inputs[0], call.output, layer.window)
+        other = plan_memory(calls, inputs, outputs, improve)
+        if other.arena_bytes > plan.arena_bytes:
+            call.slack = slack
+        else:
+            plan = other
+            _choose_lines(plan)
+    return plan
+
+
+def _choose_lines(plan: Plan) -> None:
+    """Set the lines of all depthwise convolutions."""
     for call in plan.calls:
         for member in call.members:
             layer = member.arguments[0]
@@ -52,7 +73,6 @@ def share_weights(
                 stripe = call if isinstance(call, Stripe) else None
                 lines = _lines(layer, member, stripe, plan)
                 member.arguments[0] = dataclasses.replace(layer, lines=lines)
-    return plan
 
 
 def _lines(layer: Convolution, member: Call, stripe: Stripe | None, plan: Plan) -> int:
@@ -114,20 +134,28 @@ def pixel_counts(layer: Convolution, pixels: int) -> list[int]:
     """How many pixels a convolution may compute at a time, the most first.
 
     The kernel of several pixels has sums of 24 bits for upper channels, and outputs with the whole
-    range of int8. It computes three pixels where their number is odd.
+    range of int8.
 
     Args:
         layer: of the convolution.
         pixels: of an image or of a line.
     """
     fits = layer.narrow and layer.full and not layer.plain
-    if pixels == 1 or not fits or layer.output.channels % GROUP:
+    if pixels == 1 or not fits or layer.output.channels % 2:
         return [1]
     biases = layer.channels.values[:, 0]
     reach = np.abs(biases) + LARGEST_INPUT * np.abs(layer.weights.values).sum(axis=2).reshape(-1)
     if reach[1::2].max() >= _UPPER_LIMIT:
         return [1]
-    return [3, 2, 1] if pixels % 2 else [2, 1]
+    most = 3 if pixels == 5 else MOST_PIXELS  # not four and a single one
+    if layer.output.channels % GROUP:
+        return [*range(min(pixels, most), 2, -1), 1]  # the kernel of two has four channels
+    return list(range(min(pixels, most), 1, -1))
+
+
+def patch_windows(pixels: int) -> int:
+    """Windows of 16-bit items that have as many bytes as the patch for some pixels at a time."""
+    return 1 if pixels == 2 else pixels
 
 
 def line_direction(layer: Convolution, axis: int | None) -> int:
@@ -147,13 +175,10 @@ def line_direction(layer: Convolution, axis: int | None) -> int:
     if (window.row_dilation, window.column_dilation) != (1, 1):
         return 0
     by_rows = axis == COLUMNS
-    steps = (
-        (source.row_step, target.row_step) if by_rows else (source.column_step, target.column_step)
-    )
     rows = _outside(source.rows, target.rows, window.row_stride, window.top)
     columns = _outside(source.columns, target.columns, window.column_stride, window.left)
     outputs = target.rows if by_rows else target.columns
-    if steps[0] != steps[1] or rows > 1 or columns > 1 or not 2 <= outputs < 256:
+    if rows > 1 or columns > 1 or not 2 <= outputs < 256:
         return 0
     return ALONG_ROWS if by_rows else ALONG_COLUMNS
 
@@ -197,7 +222,7 @@ class _Choice:
             assert isinstance(layer, Convolution)
             form.arguments[0] = dataclasses.replace(layer, pixels=self.counts[0])
         (patch,) = self.member.scratch
-        patch.size = self._window_bytes * self.counts[0]
+        patch.size = self._window_bytes * patch_windows(self.counts[0])
         if isinstance(self.call, Stripe):
             scratches = [block for stage in self.call.stages for block in stage.call.scratch]
             self.call.shared.size = max(block.size for block in scratches)

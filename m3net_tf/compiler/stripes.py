@@ -25,7 +25,6 @@ _MOST_STEPS = 4096
 _DIMENSIONS = 4
 _SUM_BYTES = 4
 _FAR = 1 << 62
-_CALL_INSTRUCTIONS, _ITEM_INSTRUCTIONS, _BYTE_INSTRUCTIONS = 70.0, 15.0, 0.5
 _WINDOWS = {
     f"{kernel}{width}"
     for kernel in ("convolve", "convolve_depthwise", "pool_average", "pool_max")
@@ -418,23 +417,6 @@ def _with_lines(image: Image, axis: int, count: int) -> Image:
     if axis == ROWS:
         return dataclasses.replace(image, rows=count)
     return dataclasses.replace(image, columns=count)
-
-
-def work(stripe: Stripe) -> tuple[float, float]:
-    """Estimated instructions of a stripe's calls on whole tensors, and of the stripe's overhead.
-
-    The overhead is one call for each line, and moving the lines that the next window needs again.
-    """
-    whole, added = 0.0, _CALL_INSTRUCTIONS * len(stripe.order)
-    for stage in stripe.stages:
-        output = math.prod(stage.call.output.shape)
-        whole += output * (_ITEM_INSTRUCTIONS + products(stage.call))
-        for source, window in zip(stage.sources, stage.windows, strict=True):
-            if source.producer is not None and window.kept > window.stride:
-                line = source.view.block.size // window.kept
-                moved = (window.kept - window.stride) * line
-                added += moved * _BYTE_INSTRUCTIONS * stripe.order.count(stripe.stages.index(stage))
-    return whole, added
 
 
 def products(call: Call) -> int:

@@ -8,17 +8,22 @@ none helps. Then stripes without which the arena is no larger are undone.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from m3net_tf.compiler.calls import Block, Call, View
+from m3net_tf.compiler.pixels import pixel_counts
 from m3net_tf.compiler.plan import needs, plan_memory
-from m3net_tf.compiler.stripes import COLUMNS, ROWS, Stripe, make_stripe, work
+from m3net_tf.compiler.stripes import COLUMNS, ROWS, Stripe, line_pixels, make_stripe, products
+from m3net_tf.compiler.structures import Convolution
 
 #: Names of the savings that are always reported.
 TOGETHER = "calls that run together, line by line"
 SAVED = "bytes of the arena saved by lines instead of whole tensors"
 _MOST_CALLS = 16  # of a stripe
+_CALL_INSTRUCTIONS, _ITEM_INSTRUCTIONS, _BYTE_INSTRUCTIONS = 70.0, 15.0, 0.5
+_ALONE_INSTRUCTIONS = 0.25  # more for each product, if one pixel has all weights for itself
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,6 +121,29 @@ class Striping:
             self.calls = [*kept[:place], *stripe.members, *kept[place + 1 :]]
             if self._arena() > arena:
                 self.calls = kept
+
+
+def work(stripe: Stripe) -> tuple[float, float]:
+    """Estimated instructions of a stripe's calls on whole tensors, and of the stripe's overhead.
+
+    The overhead is one call for each line, moving the lines that the next window needs again, and
+    weights that a line of one pixel does not share.
+    """
+    whole, added = 0.0, _CALL_INSTRUCTIONS * len(stripe.order)
+    for index, stage in enumerate(stripe.stages):
+        output = math.prod(stage.call.output.shape)
+        whole += output * (_ITEM_INSTRUCTIONS + products(stage.call))
+        for source, window in zip(stage.sources, stage.windows, strict=True):
+            if source.producer is not None and window.kept > window.stride:
+                line = source.view.block.size // window.kept
+                moved = (window.kept - window.stride) * line
+                added += moved * _BYTE_INSTRUCTIONS * stripe.order.count(index)
+        layer = stage.call.arguments[0]
+        if stage.call.kernel == "convolve" and isinstance(layer, Convolution):
+            together = pixel_counts(layer, math.prod(stage.call.output.shape[1:3]))[0]
+            if pixel_counts(layer, line_pixels(stripe, stage.call))[0] == 1 < together:
+                added += output * products(stage.call) * _ALONE_INSTRUCTIONS
+    return whole, added
 
 
 def private_blocks(

@@ -274,6 +274,7 @@ class Convolution(Structure):
     lines: Int8
     narrow: Bool8
     full: Bool8
+    alike: Bool8
     minimum: Int8
     maximum: Int8
 

@@ -30,6 +30,7 @@ Seed = Annotated[int, Meta(ge=0, le=2**32 - 1)]
 """A seed of NumPy's global generator, which Keras seeds too."""
 
 T = TypeVar("T")
+_READ: dict[Callable[..., Any], dict[str, Any]] = {}  # reading annotations takes a millisecond
 _WORDS = {
     "int": "a whole number",
     "float": "a number",
@@ -91,8 +92,11 @@ def check_values(instance: Any, section: str) -> None:
 
 def _annotations(kind: Callable[..., Any]) -> dict[str, Any]:
     """Annotation by field."""
-    hints = typing.get_type_hints(kind, include_extras=True)
-    return {field.name: hints[field.name] for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    if kind not in _READ:
+        hints = typing.get_type_hints(kind, include_extras=True)
+        fields = dataclasses.fields(kind)  # type: ignore[arg-type]
+        _READ[kind] = {field.name: hints[field.name] for field in fields}
+    return _READ[kind]
 
 
 def convert(kind: Any, value: Any, key: str) -> Any:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import math
 
 from m3net_tf.system.keras import keras, tf
-from m3net_tf.training.one_cycle import one_cycle
 from m3net_tf.training.sections import TrainingSection
 
 _NEVER_DECAYED = ("bias", "gamma", "beta")  # attention's biases are matrices
@@ -68,3 +67,33 @@ def learning_rate(settings: TrainingSection, step: tf.Tensor, steps_per_epoch: i
     if warm_up_epochs:
         rate = tf.minimum(1.0, (step + 1.0) / (warm_up_epochs * steps_per_epoch)) * rate
     return rate
+
+
+def one_cycle(step: tf.Tensor | float, steps: int, peak: float) -> tf.Tensor:
+    """Learning rate of a step: half a cosine up to the peak, then half a cosine down.
+
+    Smith, "A disciplined approach to neural network hyper-parameters: part 1", 2018, with the form
+    and the defaults of PyTorch's ``OneCycleLR`` (two phases, cosine), which the bilateral network's
+    paper uses (section 4.1.2). Momentum is constant.
+
+    Args:
+        step: number of completed steps, a number or a scalar tensor; steps after the last one get
+            its rate.
+        steps: steps of the whole training.
+        peak: highest rate.
+
+    Returns:
+        The rate, a float32 scalar.
+    """
+    first = peak / 25.0
+    final = first / 1e4
+    top = max(0.3 * steps - 1.0, 0.0)  # step of the peak, possibly between two whole steps
+    last = max(steps - 1.0, top)
+    step = tf.minimum(tf.cast(step, tf.float32), last)
+    up = _wave(first, peak, step / top) if top else peak
+    down = _wave(peak, final, (step - top) / (last - top)) if last > top else final
+    return tf.where(step < top, up, down)
+
+
+def _wave(start: float, end: float, share: tf.Tensor) -> tf.Tensor:
+    return end + 0.5 * (start - end) * (1.0 + tf.cos(math.pi * share))

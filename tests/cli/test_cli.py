@@ -66,6 +66,25 @@ def test_model_info_json(m3net):
     assert facts["parameters"] == sum(layer["parameters"] for layer in facts["layers"])
 
 
+def test_lists(m3net):
+    status, out, _ = m3net("model", "list")
+    assert status == 0 and "ds_cnn" in out and "m3net" in out
+    status, out, _ = m3net("data", "list")
+    assert status == 0 and "synth" in out and "us8k" in out
+    status, out, _ = m3net("data", "stats", "synth")
+    assert status == 0 and "generated-split" in out
+
+
+def test_dataset_option_replaces_the_recipes_data_set(m3net, monkeypatch, tmp_path, recipe):
+    plans = []
+    monkeypatch.setattr(
+        "m3net_tf.training.train", lambda plan, *_: plans.append(plan) or {"test": {}}
+    )
+    with pytest.raises(AttributeError):  # the stand-in's metrics are empty
+        m3net("train", recipe, "--dataset", "us8k", "--run", tmp_path / "run")
+    assert plans[0].dataset.name == "us8k" and plans[0].model.name == "m3net"
+
+
 def test_interrupted_training_says_how_to_go_on(m3net, monkeypatch, recipe, tmp_path):
     def stop(*_args, **_kwargs):
         raise KeyboardInterrupt

@@ -72,6 +72,12 @@ def test_a_run_that_cannot_be_made_is_reported_before_training(m3net, tmp_path):
     assert time.monotonic() - started < 60
 
 
+def test_a_name_that_is_too_long(m3net, tmp_path):
+    status, _, err = m3net("train", tmp_path / ("a" * 300))
+    assert (status, err.count("\n")) == (2, 1)
+    assert "File name too long; use shorter names" in err
+
+
 @pytest.mark.usefixtures("hangup")
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_ends_a_command_in_order(m3net, monkeypatch, number, status):

@@ -63,7 +63,7 @@ def test_the_help_has_every_command_once_in_80_columns(m3net, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     _, output, _ = m3net("--help")
     commands = re.findall(r"^  ([a-z]+)  ", output, re.MULTILINE)
-    shown = {name for name, it in typer.main.get_command(app).commands.items() if not it.hidden}
+    shown = typer.main.get_command(app).commands
     assert sorted(commands) == sorted(shown) and len(shown) <= 25
     assert max(map(len, output.splitlines())) <= 80
 
@@ -342,6 +342,28 @@ def test_standard_output_is_one_json_value(m3net, monkeypatch, tmp_path, words, 
     assert status == 0
     value = json.loads(output)
     assert value == expected if expected is not None else value
+
+
+@pytest.mark.parametrize(
+    ("command", "function"),
+    [
+        ("quantize", "quantization.pipeline.quantize_run"),
+        ("evaluate", "evaluation.clips.evaluate_clips"),
+        ("emulate", "boards.deployment.chain.run_chain"),
+    ],
+)
+def test_progress_beside_json_goes_to_standard_error(
+    m3net, monkeypatch, tmp_path, command, function
+):
+    def work(*arguments, log=None, **_):
+        (log or arguments[-1])("working")
+        return {"drift": []}
+
+    monkeypatch.setattr(f"m3net_tf.{function}", work)
+    finished = SimpleNamespace(check=lambda *_: None)
+    monkeypatch.setattr("m3net_tf.training.Run", lambda _folder: finished)
+    status, output, error = m3net(command, tmp_path, "--json")
+    assert (status, json.loads(output), error) == (0, {"drift": []}, "working\n")
 
 
 def test_a_monitor_prints_a_line_of_json_for_each_event(m3net, monkeypatch):

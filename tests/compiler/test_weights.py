@@ -13,12 +13,12 @@ from ai_edge_litert import schema_py_generated as schema
 from emulated import Case, run_cases, why_not
 from reference import random_inputs, run_micro
 from single_operators import SAME, VALID, Item, write_model, write_network
-from test_rewrites import conv, depthwise
+from test_rewrites import concatenate, conv, depthwise
 
 from m3net_tf.compiler.emit import emit
 from m3net_tf.compiler.host import build_host
 from m3net_tf.compiler.network import CompiledNetwork, compile_network
-from m3net_tf.compiler.pixels import line_direction, pixel_counts
+from m3net_tf.compiler.pixels import line_direction, patch_windows, pixel_counts
 from m3net_tf.compiler.stripes import COLUMNS, ROWS
 from m3net_tf.compiler.striping import StripeRule
 from m3net_tf.compiler.structures import Factor
@@ -61,7 +61,7 @@ def test_weights_have_twins_where_all_fit(weights, form):
     assert blocks.size == 4 * -(-len(weights[0]) // 4) * 4  # a byte for each
 
 
-def test_two_pixels_share_weights_where_the_arena_has_room():
+def test_pixels_share_weights_where_the_arena_has_room():
     source = Item((1, 8, 8, 4), 0.1)
     wide, large = conv(source, 64)
     narrow, small = conv(large, 4)
@@ -69,7 +69,7 @@ def test_two_pixels_share_weights_where_the_arena_has_room():
     tflite = write_network([wide, narrow, last], [end])
     network = compile_network(tflite, stripes=StripeRule(least_saved=1))
     pixels = [call.arguments[0].pixels for call in network.calls]
-    assert pixels[-1] == 2 and 1 in pixels  # those that need the most memory have one
+    assert pixels[-1] == 4 and 2 in pixels  # those that need the most memory have windows of bytes
     assert network.plan.arena_bytes == network.plan.lower_bound
 
 
@@ -96,6 +96,13 @@ def cases():
             case = Case(f"lines_{number}_{axis}", network, random_inputs(rng, network))
             found.append((tflite, case))
     assert min(directions[1], directions[2]) > 3
+    for columns in range(4, 8):
+        tflite = depthwise_pair(columns)
+        network = compile_network(tflite)
+        for call in network.calls:
+            image, goal = call.arguments[0].input, call.arguments[0].output
+            assert call.arguments[0].lines and goal.column_step == 2 * image.column_step
+        found.append((tflite, Case(f"pair_{columns}", network, random_inputs(rng, network))))
     files = {"extreme": extreme_convolution()}
     # Windows of 1152 items, whose upper sums do not fit 24 bits together.
     files["large"] = convolution(np.full((6, 3, 3, 128), 127), (3, 3))
@@ -113,7 +120,7 @@ def cases():
             if name == "large":
                 inputs = [np.full_like(inputs[0], 64)]
             found.append((tflite, Case(f"{name}_{pixels}", network, inputs)))
-    assert min(most[2], most[3]) > 3
+    assert min(most[2], most[3], most[4]) > 3
     return found
 
 
@@ -135,6 +142,15 @@ def depthwise_lines(rng: np.random.Generator) -> Iterator[bytes]:
         size = [-(-(length - lost) // stride) for length, stride in lengths]
         end = Item((1, *size, channels), 0.1, -7)
         yield write_network([("DEPTHWISE_CONV_2D", [source, filters, bias], [end], options)], [end])
+
+
+def depthwise_pair(columns: int) -> bytes:
+    """Two depthwise convolutions that write into a concatenation."""
+    source = Item((1, 5, columns, 8), 0.1, 5)
+    first, one = depthwise(source, 3)
+    second, other = depthwise(source, 3)
+    both, end = concatenate([one, other])
+    return write_network([first, second, both], [end])
 
 
 def with_lines(network: CompiledNetwork, axis: int) -> CompiledNetwork:
@@ -170,7 +186,7 @@ def with_pixels(network: CompiledNetwork, pixels: int) -> CompiledNetwork:
     patch.size = -(-layer.weights.values.shape[2] // 4) * 4 * 2
     call.arguments[0] = dataclasses.replace(layer, pixels=pixels)
     plan.places[patch] = plan.arena_bytes
-    patch.size *= pixels
+    patch.size *= patch_windows(pixels)
     arena_bytes = plan.arena_bytes + patch.size
     return dataclasses.replace(network, plan=dataclasses.replace(plan, arena_bytes=arena_bytes))
 

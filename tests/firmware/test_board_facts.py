@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from pathlib import Path
 
@@ -176,14 +175,6 @@ def test_an_unknown_core_lists_the_known_ones(odd: Path):
     odd.write_text(ODD.replace("cortex_m", "mips"))
     with refuses(ConfigError, "'mips'", "cortex_m"):
         boards.load_board("odd")
-
-
-def test_job_memory_of_machines_is_that_of_the_firmware():
-    for board in map(boards.load_board, boards.list_boards()):
-        if board.machine:
-            values = dict(re.findall(r"#define (BOARD_JOB_\w+) (\w+)u\n", header_text(board)))
-            assert int(values["BOARD_JOB_ADDRESS"], 16) == board.machine.job_address
-            assert int(values["BOARD_JOB_CAPACITY_BYTES"]) == board.machine.job_bytes
 
 
 def test_constants_are_macros():

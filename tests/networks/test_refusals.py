@@ -170,6 +170,7 @@ NETWORKS = {
         ({"mirrors": 3}, "unknown key 'mirrors' in section 'model.arguments'"),
         ({"classes": 3}, "unknown key 'classes' in section 'model.arguments'"),
         ({"head": "linear"}, "'linear'"),
+        ({"views": "turn"}, "views is 'turn'"),
         ({"sfp": [{"filters": 8, "pool": 64}]}, "model m3net"),
         ({"sfp": 3}, "model.arguments.sfp is 3"),
         ({"sfp": [3]}, "model.arguments.sfp[0]"),

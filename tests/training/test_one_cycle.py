@@ -4,15 +4,14 @@ import math
 import numpy as np
 import pytest
 
-from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import tf
-from m3net_tf.training.one_cycle import one_cycle
+from m3net_tf.training.schedules import one_cycle
 
 PEAK = 3e-4
 
 
-def rates(steps: int, **options: float) -> np.ndarray:
-    return np.array([float(one_cycle(step, steps, PEAK, **options)) for step in range(steps)])
+def rates(steps: int) -> np.ndarray:
+    return np.array([float(one_cycle(step, steps, PEAK)) for step in range(steps)])
 
 
 def slow(step: int, steps: int) -> float:
@@ -43,14 +42,6 @@ def test_start_peak_and_end():
     assert (np.diff(values[29:]) < 0).all()
 
 
-def test_options():
-    values = rates(20, warm_up=0.5, start_divisor=10, end_divisor=2)
-    assert values.argmax() == 9
-    assert values[0] == pytest.approx(PEAK / 10, rel=1e-5)
-    assert values[-1] == pytest.approx(PEAK / 20, rel=1e-5)
-    assert rates(20, warm_up=0).argmax() == 0
-
-
 @pytest.mark.parametrize("steps", [1, 2, 3, 4])
 def test_very_short_trainings(steps):
     values = rates(steps)
@@ -63,19 +54,3 @@ def test_steps_beyond_the_last_and_tensors_in_a_graph():
     traced = tf.function(lambda step: one_cycle(step, 10, PEAK))
     assert float(traced(tf.constant(9.0))) == float(traced(tf.constant(500.0)))
     assert float(traced(tf.constant(4, tf.int64))) == pytest.approx(rates(10)[4])
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"steps": 0, "peak": 1e-3}, "steps is 0: give more than 0"),
-        ({"steps": 9, "peak": 0.0}, "peak is 0.0: give more than 0"),
-        ({"steps": 9, "peak": math.nan}, "peak is nan: give more than 0"),
-        ({"steps": 9, "peak": 1.0, "warm_up": 1.0}, "warm_up is 1.0: give at least 0, below 1"),
-        ({"steps": 9, "peak": 1.0, "start_divisor": -1}, "start_divisor is -1: give more than 0"),
-        ({"steps": 9, "peak": 1.0, "end_divisor": 0}, "end_divisor is 0: give more than 0"),
-    ],
-)
-def test_bad_arguments(arguments, message):
-    with pytest.raises(ConfigError, match=message):
-        one_cycle(0, **arguments)

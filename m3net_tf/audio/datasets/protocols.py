@@ -55,27 +55,20 @@ def random_split(
     )
 
 
-def stratified_split(
-    clips: Sequence[Clip], seed: int, shares: tuple[float, float] = RANDOM_SHARES
-) -> list[Clip]:
+def stratified_split(clips: Sequence[Clip], seed: int) -> list[Clip]:
     """:func:`random_split` class by class (by the first label)."""
     split_of: dict[str, str] = {}
     for label in {clip.label for clip in clips}:
         part = [clip for clip in clips if clip.label == label]
-        split_of |= {clip.clip_id: clip.split for clip in random_split(part, seed, shares)}
+        split_of |= {clip.clip_id: clip.split for clip in random_split(part, seed)}
     return assign(clips, split_of)
 
 
-def grouped_split(
-    clips: Sequence[Clip],
-    seed: int,
-    test_share: float = HELD_OUT_SHARE,
-    validation_share: float = HELD_OUT_SHARE,
-) -> list[Clip]:
-    """Split whole groups at random, with about ``test_share`` of each class in test."""
+def grouped_split(clips: Sequence[Clip], seed: int) -> list[Clip]:
+    """Split whole groups at random; test and validation get :data:`HELD_OUT_SHARE` of a class."""
     split_of: dict[str, str] = {}
     remaining = list(clips)
-    shares = {"test": test_share, "validation": validation_share / (1 - test_share)}
+    shares = {"test": HELD_OUT_SHARE, "validation": HELD_OUT_SHARE / (1 - HELD_OUT_SHARE)}
     for split, share in shares.items():
         held = held_out_groups(
             [c.group for c in remaining], [c.label for c in remaining], share, seed

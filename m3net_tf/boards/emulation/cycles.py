@@ -33,12 +33,12 @@ import collections
 import importlib
 import re
 import subprocess
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -92,11 +92,13 @@ class Cycles(TypedDict):
         instructions: executed.
         cycles: modelled cycles by name of the flash setting, see :data:`FLASHES`.
         flash_reads: reads of data from flash.
+        calls: on request, the cost from the start of each kernel to the start of the next one.
     """
 
     instructions: int
     cycles: dict[str, int]
     flash_reads: int
+    calls: NotRequired[list[Cycles]]
 
 
 @dataclass(frozen=True)
@@ -241,61 +243,78 @@ class Trace:
     output: bytes
 
 
-def cost_of(trace: Trace, code: Disassembly, flashes: Mapping[str, Flash]) -> Cycles:
-    """The modelled cost of a run."""
-    kinds, which, counts = np.unique(trace.blocks, axis=0, return_inverse=True, return_counts=True)
-    bodies = [code.block(int(start), int(size)) for start, size in kinds]
-    each = np.array([_body_cost(body) for body in bodies], np.int64)
-    refill = np.array([_refill(body[-1]) for body in bodies], np.int64)
-    ends = kinds[:, 0] + kinds[:, 1]
+def cost_of(
+    trace: Trace, code: Disassembly, flashes: Mapping[str, Flash], starts: Sequence[int] = (0,)
+) -> list[Cycles]:
+    """The modelled cost of consecutive parts of a run.
+
+    Args:
+        trace: of the run.
+        code: of the firmware.
+        flashes: settings by name.
+        starts: numbers of the blocks with which the parts begin; the last part has the rest.
+    """
+    kinds, which = np.unique(trace.blocks, axis=0, return_inverse=True)
     which = which.reshape(-1)
-    jumped = trace.blocks[1:, 0] != ends[which[:-1]]
-    cycles = int(counts @ each + refill[which[:-1]][jumped].sum())
-    return {
-        "instructions": int(counts @ np.array([len(body) for body in bodies])),
-        "cycles": {
-            name: cycles + flash.wait_states * _slow_accesses(trace, flash)
-            for name, flash in flashes.items()
-        },
-        "flash_reads": len(trace.reads),
+    bodies = [code.block(int(start), int(size)) for start, size in kinds]
+    costs = np.array([_body_cost(body) for body in bodies], np.int64)[which]
+    refills = np.array([_refill(body[-1]) for body in bodies], np.int64)[which]
+    jumped = trace.blocks[1:, 0] != trace.blocks[:-1].sum(axis=1)
+    costs[:-1] += refills[:-1] * jumped
+    lengths = np.array([len(body) for body in bodies], np.int64)[which]
+    reads = _in_blocks(trace, trace.reads[:, 0] - 1)
+    cycles = {
+        name: costs + flash.wait_states * _slow_accesses(trace, flash)
+        for name, flash in flashes.items()
     }
+    return [
+        {
+            "instructions": int(lengths[part].sum()),
+            "cycles": {name: int(each[part].sum()) for name, each in cycles.items()},
+            "flash_reads": int(reads[part].sum()),
+        }
+        for part in map(slice, starts, [*starts[1:], None])
+    ]
 
 
 def _body_cost(body: Sequence[_Instruction]) -> int:
     return sum(_cost(now, before) for before, now in pairwise([None, *body]) if now is not None)
 
 
-def _slow_accesses(trace: Trace, flash: Flash) -> int:
-    """Accesses that wait for the flash."""
+def _in_blocks(trace: Trace, blocks: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """How often each block of a run is named."""
+    return np.bincount(blocks, minlength=len(trace.blocks))
+
+
+def _slow_accesses(trace: Trace, flash: Flash) -> npt.NDArray[np.int64]:
+    """Accesses of each block that wait for the flash."""
     if not flash.wait_states:
-        return 0
-    data = len(trace.reads)
+        return _in_blocks(trace, np.zeros(0, np.int64))
+    readers, addresses = trace.reads[:, 0] - 1, trace.reads[:, 1]
     if flash.data_lines:
-        data = _misses(trace.reads[:, 1] // flash.line_bytes, flash.data_lines)
+        readers = readers[_misses(addresses // flash.line_bytes, flash.data_lines)]
+    slow = _in_blocks(trace, readers)
     if not flash.code_lines:
-        return data
+        return slow
     first = trace.blocks[:, 0] // flash.line_bytes
-    last = (trace.blocks.sum(axis=1) - 1) // flash.line_bytes
-    lines = (
-        line
-        for start, end in zip(first.tolist(), last.tolist(), strict=True)
-        for line in range(start, end + 1)
-    )
-    return data + _misses(lines, flash.code_lines)
+    counts = (trace.blocks.sum(axis=1) - 1) // flash.line_bytes - first + 1
+    blocks = np.repeat(np.arange(len(counts)), counts)
+    within = np.arange(len(blocks)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return slow + _in_blocks(trace, blocks[_misses(first[blocks] + within, flash.code_lines)])
 
 
-def _misses(lines: Iterable[int], capacity: int) -> int:
-    """Lines that are not among those used last."""
+def _misses(lines: npt.NDArray[np.int64], capacity: int) -> list[int]:
+    """Places of the accesses to lines that are not among those used last."""
     kept: collections.OrderedDict[int, None] = collections.OrderedDict()
-    missed, latest = 0, None
-    for line in lines:
+    missed, latest = list[int](), None
+    for place, line in enumerate(lines.tolist()):
         if line == latest:
             continue
         latest = line
         if line in kept:
             kept.move_to_end(line)
             continue
-        missed += 1
+        missed.append(place)
         kept[line] = None
         if len(kept) > capacity:
             kept.popitem(last=False)
@@ -303,7 +322,12 @@ def _misses(lines: Iterable[int], capacity: int) -> int:
 
 
 def run_cycles(
-    elf: Path, board: str, clips: npt.NDArray[np.int8], function: str = _RUN, call: int = 1
+    elf: Path,
+    board: str,
+    clips: npt.NDArray[np.int8],
+    function: str = _RUN,
+    call: int = 1,
+    kernels: Sequence[str] = (),
 ) -> tuple[Cycles, bytes]:
     """Run a firmware and model the cycles of one call of a function.
 
@@ -313,20 +337,39 @@ def run_cycles(
         clips: int8, shape (n, ...): inputs in the shape that the firmware takes.
         function: its name; by default one run of the network.
         call: which of its calls, from 1 on.
+        kernels: functions that it calls in this order, to model each of these calls.
 
     Returns:
         The modelled cost, and the bytes of the last clip's output.
 
     Raises:
         ConfigError: Unicorn is not installed.
-        FirmwareError: the board has another core, or the firmware does not finish.
+        FirmwareError: the board has another core, the firmware does not finish, or it calls other
+            kernels.
     """
     require_modules("the model of cycles", "cycles", "unicorn")
     facts = load_board(board)
     if facts.core != CORE:
         raise FirmwareError(f"{board} has no modelled cycles: name a board with {CORE}")
     trace = _Execution(elf, facts).run(clips, function, call)
-    return cost_of(trace, Disassembly(_tool("objdump", "-d", elf)), FLASHES), trace.output
+    code = Disassembly(_tool("objdump", "-d", elf))
+    (cost,) = cost_of(trace, code, FLASHES)
+    if kernels:
+        cost["calls"] = cost_of(trace, code, FLASHES, _starts(trace, _symbols(elf), kernels))
+    return cost, trace.output
+
+
+def _starts(trace: Trace, symbols: Mapping[str, int], kernels: Sequence[str]) -> list[int]:
+    """Numbers of the blocks with which functions begin that a run calls in the given order."""
+    entries = {kernel: symbols[kernel] & ~1 for kernel in kernels}
+    calls = iter(np.flatnonzero(np.isin(trace.blocks[:, 0], list(entries.values()))).tolist())
+    starts = []
+    for kernel in kernels:
+        start = next((at for at in calls if trace.blocks[at, 0] == entries[kernel]), None)
+        if start is None:
+            raise FirmwareError(f"the firmware calls {kernel} less often than the network")
+        starts.append(start)
+    return starts
 
 
 def _tool(name: str, option: str, elf: Path) -> str:

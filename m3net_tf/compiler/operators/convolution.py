@@ -261,6 +261,7 @@ def _layer(
         lines=0,
         narrow=channels[1],
         full=(minimum, maximum) == (INT8_MIN, INT8_MAX),
+        alike=len(np.unique(channels[0].values[: target.shape[3], 1:], axis=0)) == 1,
         minimum=minimum,
         maximum=maximum,
     )

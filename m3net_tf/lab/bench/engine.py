@@ -34,6 +34,7 @@ from m3net_tf.compiler.network import compile_network
 from m3net_tf.export.c_files import CModel
 from m3net_tf.export.operators import operators_of
 from m3net_tf.export.untrained import quantize_untrained
+from m3net_tf.lab.bench.layers import LayerCost, kernels_of, layer_costs
 from m3net_tf.lab.bench.untrained import write_untrained
 from m3net_tf.networks.models import build_model, presets_of
 from m3net_tf.runtime.interpreter import Int8, run_tflm, tflm_unavailable_reason
@@ -73,8 +74,8 @@ SUBJECTS = (
     Subject("bilateral", "s", 0.7, 0.6),
     Subject("diffres", "s", 0.7, 0.6),
 )
-FLASH_TARGET = 0.61
-CORE_TARGETS = {"mps2_an385": 0.6, "mps2_an505": 0.6, "mps3_an547": 1.0}
+FLASH_TARGET = 0.615
+CORE_TARGETS = {"mps2_an385": 0.6, "mps2_an505": 0.6, "mps3_an547": 0.65}
 """Largest ratio of instructions on boards whose core is no Cortex-M4 or M7."""
 
 
@@ -88,6 +89,7 @@ class EngineCost(TypedDict):
             objects of the compiler's libraries that only this engine needs.
         stack_bytes: high-water mark of the firmware's stack.
         modelled: modelled cycles of one run; only on request, on boards with a Cortex-M4.
+        layers: the same by layer, of the compiled engine.
     """
 
     instructions: int
@@ -95,6 +97,7 @@ class EngineCost(TypedDict):
     flash_bytes: int
     stack_bytes: int
     modelled: NotRequired[Cycles]
+    layers: NotRequired[list[LayerCost]]
 
 
 class Comparison(TypedDict):
@@ -290,6 +293,8 @@ def _measure(
     results: dict[Engine, EmulationResult] = {}
     linked: dict[Engine, Mapping[str, int]] = {}
     modelled: dict[Engine, Cycles] = {}
+    parts = map(compile_network, job.network.parts) if job.cycles else ()
+    kernels = [kernel for part in parts for kernel in kernels_of(part)]
     for engine in engines:
         log(f"{board}, {engine}: building and running")
         image = _build(engine)(bundle, model, board, folder / engine)
@@ -299,7 +304,8 @@ def _measure(
         results[engine] = run_job(image.elf, find_machine(board), part)
         if job.cycles:
             log(f"{board}, {engine}: modelling cycles")
-            modelled[engine], output = run_cycles(image.elf, board, columns[:1])
+            calls = [name for _, name in kernels] if engine == COMPILED else []
+            modelled[engine], output = run_cycles(image.elf, board, columns[:1], kernels=calls)
             if output != results[engine].outputs[0].tobytes():
                 raise FirmwareError(f"{image.elf}: QEMU and Unicorn give different outputs")
     answers: dict[str, _Answer] = {}
@@ -311,6 +317,8 @@ def _measure(
             "stack_bytes": result.stack_used_bytes,
         }
         if engine in modelled:
+            if "calls" in modelled[engine]:
+                cost["layers"] = layer_costs(kernels, modelled[engine].pop("calls"))
             cost["modelled"] = modelled[engine]
         answers[engine] = _Answer(cost, result.outputs)
     return answers

@@ -93,10 +93,14 @@ def bench_engine(
         int, typer.Option(min=2, help="Inputs whose output bytes are compared.")
     ] = 10,
     cycles: Cycles = False,
+    layers: Annotated[
+        bool, typer.Option("--layers", help="With --cycles: also a table of each network's layers.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Compare the compiled engine with TensorFlow Lite Micro: instructions, arena, flash."""
     from m3net_tf.lab.bench.engine import cycles_table, engine_table, run_bench_engine
+    from m3net_tf.lab.bench.layers import layers_table
 
     result = run_bench_engine(
         board or (DEFAULT_BOARD,),
@@ -112,6 +116,9 @@ def bench_engine(
         console.print(engine_table(name, networks))
         if cycles:
             console.print(cycles_table(networks))
+        for label, comparison in networks.items():
+            if layers and (costs := comparison["engines"]["compiled"].get("layers")):
+                console.print(layers_table(label, costs))
         for engine, reason in result["missing"][name].items():
             say(f"{engine} is not measured: {reason}")
 

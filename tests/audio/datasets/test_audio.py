@@ -107,6 +107,7 @@ def with_value(value: float) -> bytes:
         *((wav_of(NOISE, kept), "truncated|no samples|cannot be dec") for kept in (5, 12, 20, 43)),
         (wav_of(NOISE, 9000, "FLAC"), "truncated|cannot be decoded"),
         *((text, "cannot be dec") for text in (b"no sound", b"RIFF\0\0\0\0WAVEjunk", bytes(5000))),
+        (b"version https://git-lfs.github.com/spec/v1\n", "is a git-lfs pointer"),
         *((with_value(value), "NaN or infinite") for value in (np.nan, np.inf, -np.inf)),
     ],
 )

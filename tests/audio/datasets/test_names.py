@@ -6,9 +6,11 @@ from __future__ import annotations
 import os
 
 import pytest
+from refusals import refuses
 
 from m3net_tf.audio.datasets import load_dataset, statistics
 from m3net_tf.audio.datasets.clips import is_label
+from m3net_tf.audio.datasets.files import read_table
 from m3net_tf.system.errors import DataError
 
 GOOD = ["on, off", "[bold]x", '"q" \\', "a|b", "\u0635\u0648\u062a", "\u0646\u06cc\u200c\u0645"]
@@ -44,3 +46,10 @@ def test_files_whose_names_are_not_utf_8(tmp_path, write_wav):
     assert sorted(clip.clip_id for clip in dataset.clips)[0] == r"a/caf\xe9_0.wav"
     assert len(dataset.clip_list_digest()) == 64
     assert statistics.stats("folder", tmp_path)["files"]["count"] == 10
+
+
+def test_a_cell_of_a_megabyte(tmp_path):
+    path = tmp_path / "meta.csv"
+    path.write_text(f"file,class\n{'x' * (1 << 20)},dog\n")
+    with refuses(DataError, "meta.csv", "CSV"):
+        read_table(path, ("file", "class"))

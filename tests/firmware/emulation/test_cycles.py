@@ -27,7 +27,7 @@ def trace(*blocks: tuple[int, int], reads=()) -> Trace:
 
 
 def cycles_of(*lines: str) -> int:
-    cost = cost_of(trace((AT, 4 * len(lines))), code(*lines), {"none": Flash(0)})
+    (cost,) = cost_of(trace((AT, 4 * len(lines))), code(*lines), {"none": Flash(0)})
     assert cost["instructions"] == len(lines)
     return cost["cycles"]["none"]
 
@@ -60,10 +60,10 @@ def test_a_taken_branch_fills_the_pipeline_again():
     loop = code("subs\tr0, #1", "bne.n\t100", "bx\tlr", "nop")
     once, thrice = trace((AT, 8), (AT + 8, 4)), trace((AT, 8), (AT, 8), (AT, 8), (AT + 8, 4))
     flashes = {"none": Flash(0)}
-    assert cost_of(once, loop, flashes)["cycles"]["none"] == 3
-    assert cost_of(thrice, loop, flashes)["cycles"]["none"] == 3 + 2 * (2 + 2)
+    assert cost_of(once, loop, flashes)[0]["cycles"]["none"] == 3
+    assert cost_of(thrice, loop, flashes)[0]["cycles"]["none"] == 3 + 2 * (2 + 2)
     returns = trace((AT + 8, 4), (AT, 8))
-    assert cost_of(returns, loop, flashes)["cycles"]["none"] == 3 + 3
+    assert cost_of(returns, loop, flashes)[0]["cycles"]["none"] == 3 + 3
 
 
 def test_lines_keep_what_was_used_last():
@@ -72,13 +72,25 @@ def test_lines_keep_what_was_used_last():
     run = trace((AT, 4), (AT + 4, 4), reads=reads)
 
     def waits(flash: Flash) -> int:
-        return cost_of(run, body, {"": flash})["cycles"][""] - 2
+        return cost_of(run, body, {"": flash})[0]["cycles"][""] - 2
 
     assert waits(Flash(0)) == 0
     assert waits(Flash(2)) == 2 * len(reads)
     assert waits(Flash(2, data_lines=3)) == 2 * 3
     assert waits(Flash(2, data_lines=2)) == 2 * 5
     assert waits(Flash(5, code_lines=1, data_lines=3)) == 5 * (3 + 1)
+
+
+def test_parts_of_a_run_add_up_to_it():
+    loop = code("ldr\tr0, [r1]", "bne.n\t100", "nop", "bx\tlr")
+    reads = [(1, 0), (2, 16), (3, 0), (4, 4)]
+    run = trace((AT, 8), (AT, 8), (AT, 8), (AT + 8, 8), reads=reads)
+    flashes = {"": Flash(2, code_lines=1, data_lines=1)}
+    (whole,), parts = cost_of(run, loop, flashes), cost_of(run, loop, flashes, [0, 1, 3])
+    assert [part["instructions"] for part in parts] == [2, 4, 2]
+    assert [part["flash_reads"] for part in parts] == [1, 2, 1]
+    assert sum(part["cycles"][""] for part in parts) == whole["cycles"][""]
+    assert [part["cycles"][""] for part in parts] == [9, 12, 2]
 
 
 def test_code_outside_of_the_elf_is_an_error():

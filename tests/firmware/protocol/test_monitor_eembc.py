@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import select
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -181,6 +181,21 @@ def test_a_build_starts_in_energy_mode(energy_monitor_host: Path):
     assert runner.until_ready() == ["m3net ok reset", *ready]
     pipe.process.kill()
     pipe.process.communicate()
+
+
+@pytest.mark.slow
+def test_a_build_for_a_board_starts_in_energy_mode(
+    built: BuiltFirmware, build_variant: Callable[..., Path]
+):
+    from m3net_tf.boards.device import open_port
+
+    elf = build_variant(settings=("M3NET_EEMBC_MODE=energy", "M3NET_EEMBC_MODEL_ID=ic01"))
+    with open_port("qemu:mps2_an386", firmware=lambda _: elf) as port:
+        runner = Runner(port, slow=10)
+        assert runner.until_ready()[2:] == ["m-timestamp-mode-energy", "m-init-done"]
+        assert runner.identify() == ("mps2_an386", "ic01")
+        port.write(b"version\n")
+        assert " baud=9600 " in runner.line(5)
 
 
 def test_sessions_with_the_host(runner: Runner):

@@ -2,6 +2,7 @@
 """Tables as YAML: nested patches, cells, runs and their prerequisites; the shipped tables."""
 
 import dataclasses
+import functools
 import itertools
 import re
 from pathlib import Path
@@ -197,7 +198,7 @@ def test_an_overlay_has_the_last_word_in_all_cells_and_steps(write, tmp_path):
 
 @pytest.mark.parametrize("name", ["m3net/table4", "spectromasknet/table1", "diffres/table1"])
 def test_the_overlay_for_a_gpu_keeps_all_but_the_precision(name):
-    plain, fast = (load_grid(name, "paper", path) for path in (None, Path("experiments/gpu.yaml")))
+    plain, fast = (shipped(name, "paper", path) for path in (None, Path("experiments/gpu.yaml")))
     for first, second in zip(plain.cells, fast.cells, strict=True):
         if first.trained:
             recipes = [dataclasses.asdict(g.recipe(c)) for g, c in ((plain, first), (fast, second))]
@@ -270,7 +271,7 @@ def test_values_of_other_data_than_the_papers_are_known(write, change):
 
 def test_an_average_over_other_data_is_known():
     for scale, other in (("tiny", True), ("paper", False)):
-        averages = [c for c in load_grid("diffres/table3", scale).cells if c.average_of]
+        averages = [c for c in shipped("diffres/table3", scale).cells if c.average_of]
         assert averages and all(cell.other_data == other for cell in averages)
 
 
@@ -378,6 +379,7 @@ def test_slugs_are_safe_and_different():
 
 
 SHIPPED = grid_names()
+shipped = functools.cache(load_grid)
 PAPERS = ("m3net", "spectromasknet", "bilateral", "diffres")  # the other grids are of devices
 
 
@@ -397,7 +399,7 @@ def test_the_command_of_a_header_has_the_tables_data(name):
     header = "".join(re.findall(r"^#(.*)\n", find_grid(name).read_text(), re.MULTILINE))
     command = re.search(r"Command: m3net table.*?(?=m3net lab figure|$)", header)[0]
     scale = re.search(r"--scale (\w+)|$", command)[1] or "paper"
-    grid, needed = load_grid(name, scale), set()
+    grid, needed = shipped(name, scale), set()
     for cell in (cell for cell in grid.cells if cell.trained):
         training = grid.training(cell, cell.repeats[0])
         needed |= {step.recipe.dataset.name for step in (training, *training.needed)}
@@ -407,7 +409,7 @@ def test_the_command_of_a_header_has_the_tables_data(name):
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_tables_expand_to_valid_recipes(name, scale):
-    grid = load_grid(name, scale)
+    grid = shipped(name, scale)
     folders = [cell.slug for cell in grid.cells]
     assert len(set(folders)) == len(folders)
     for cell in grid.cells:
@@ -434,7 +436,7 @@ def test_the_small_scale_leaves_cells_apart(name):
     # Its patch follows the patches of the cells, and must keep mask ratios that a table compares.
     full, small = (
         {tuple(cell.labels.items()): (cell.metric, cell.values) for cell in grid.cells}
-        for grid in (load_grid(name, scale) for scale in ("paper", "small"))
+        for grid in (shipped(name, scale) for scale in ("paper", "small"))
     )
     for first, second in itertools.combinations(small, 2):
         assert small[first] != small[second] or full[first] == full[second], (first, second)
@@ -462,7 +464,7 @@ def test_the_small_scale_compares_nothing_but_what_the_table_compares(name):
             for cell in grid.cells
             if cell.repeats
         }
-        for grid in (load_grid(name, scale) for scale in ("paper", "small"))
+        for grid in (shipped(name, scale) for scale in ("paper", "small"))
     )
     for first, second in itertools.combinations(small.keys() & full.keys(), 2):
         # Data sets and networks have settings of their own.
@@ -504,7 +506,7 @@ def test_diffres_has_the_papers_table_of_settings():
         "speech_commands": (2.5e-4, 60, 128, 25, 0.9, 1),
         "nsynth": (1.0e-4, 30, 48, 11, 0.85, 1),
     }
-    grid = load_grid("diffres/table1", "paper")
+    grid = shipped("diffres/table1", "paper")
     settings = {}
     for cell in grid.cells:
         recipe = grid.training(cell, cell.repeats[0]).recipe
@@ -524,7 +526,7 @@ def test_diffres_has_the_papers_table_of_settings():
 
 
 def test_bilateral_has_the_papers_training():
-    grid = load_grid("bilateral/table7", "paper")
+    grid = shipped("bilateral/table7", "paper")
     recipe = grid.training(grid.cells[-1], Repeat(0, 1)).recipe
     t = recipe.training
     assert (t.optimizer, t.learning_rate, t.schedule, t.weight_decay) == (
@@ -549,7 +551,7 @@ def test_bilateral_has_the_papers_clips_and_splits():
         "cremad": {"sample_rate_hz": 22_050},
     }
     for number in range(1, 8):
-        grid = load_grid(f"bilateral/table{number}", "paper")
+        grid = shipped(f"bilateral/table{number}", "paper")
         for cell in (cell for cell in grid.cells if cell.trained):
             section = grid.training(cell, cell.repeats[0]).recipe.dataset
             assert section.options == options[section.name]
@@ -562,7 +564,7 @@ def test_bilateral_has_the_papers_clips_and_splits():
 
 @pytest.mark.parametrize("number", range(1, 6))
 def test_m3net_has_the_papers_rate_and_both_splits(number):
-    grid = load_grid(f"m3net/table{number}", "paper")
+    grid = shipped(f"m3net/table{number}", "paper")
     splits = set()
     for cell in (cell for cell in grid.cells if cell.trained):
         recipe = grid.training(cell, cell.repeats[0]).recipe
@@ -576,7 +578,7 @@ def test_m3net_has_the_papers_rate_and_both_splits(number):
 @pytest.mark.parametrize("name", [name for name in SHIPPED if name.split("/")[0] in PAPERS])
 def test_features_are_rounded_only_as_a_device_rounds_them(name):
     for scale in ("paper", "small"):
-        grid = load_grid(name, scale)
+        grid = shipped(name, scale)
         for cell in (cell for cell in grid.cells if cell.trained):
             recipe = grid.training(cell, cell.repeats[0]).recipe
             precise = recipe.training.features == "float32"

@@ -192,10 +192,12 @@ def trained_once(name: str) -> Trained:
     return Trained(network, train_steps(network, 4), before)
 
 
-# Other arguments of a block above.
+# Other arguments of a block above, or a part of one.
 VARIANTS = {"mirror_frequency", "mirror_both", "eca_5", "conv_block_strided", "ds_conv_strided"}
 VARIANTS |= {"ds_conv_norm", "image_replicate", "mask_grid", "mean_over_time"}
 VARIANTS |= {"global_attention_se", "local_attention_none", "gabor_free_taps", "hann_pooling"}
+VARIANTS |= {"classifier", "self_attention", "positions", "macem_b", "mask_high_energy"}
+VARIANTS |= {"res_conv_1d", "broadcasted_transition", "diffres", "gabor", "sinc"}
 
 
 @pytest.fixture(

@@ -19,7 +19,10 @@ PRINTED = {
 }
 
 
-@pytest.mark.parametrize("preset", PRINTED)
+@pytest.mark.parametrize(
+    "preset",
+    ["tau1", "tau8", *(pytest.param(n, marks=pytest.mark.slow) for n in [*PRINTED][1:-1])],
+)
 def test_sizes_are_the_printed_ones(preset):
     model = build_model("bc_resnet", preset)
     thousands = sum(int(np.prod(weight.shape)) for weight in model.trainable_weights) / 1000

@@ -34,6 +34,7 @@ MASKS = {
     for mask in ("random", "grid", "high_energy")
     for parameters in ("fixed", "learnable")
 }
+FAST = ("random learnable", "high_energy fixed")
 
 
 def tiny(shape: tuple = SHAPE, **overrides: object) -> keras.Model:
@@ -136,7 +137,10 @@ def test_one_branch(which):
     assert_trains(model)
 
 
-@pytest.mark.parametrize("which", MASKS)
+@pytest.mark.parametrize(
+    "which",
+    [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in MASKS],
+)
 def test_masks(which):
     model = tiny(**MASKS[which])
     plain = tiny(**MASKS[which] | {"mask": "none"})

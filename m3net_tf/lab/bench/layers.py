@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The modelled cost of each layer of a compiled network, beside what its kernel needs at least."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+from rich.table import Table
+
+from m3net_tf.boards.emulation.cycles import FLASHES, Cycles
+from m3net_tf.compiler.calls import Call
+from m3net_tf.compiler.network import CompiledNetwork
+from m3net_tf.compiler.stripes import Stripe, products
+from m3net_tf.compiler.structures import Convolution, Convolution16
+
+
+class LayerCost(Cycles):
+    """Modelled cost of a layer in one run on a Cortex-M4.
+
+    Attributes:
+        layer: kind of the operator and name of its output.
+        form: how the kernel computes it.
+        macs: multiply-accumulates of the layer.
+    """
+
+    layer: str
+    form: str
+    macs: int
+
+
+def kernels_of(network: CompiledNetwork) -> Iterator[tuple[Call, str]]:
+    """The kernels of a run in their order: the call on whole tensors, and the function in C."""
+    for call in network.calls:
+        if not isinstance(call, Stripe):
+            yield call, f"m3net_{call.kernel}"
+            continue
+        for index in call.order:
+            if index == len(call.stages):
+                yield call.stages[-1].call, "m3net_average_lines"
+                continue
+            stage = call.stages[index]
+            kernel = "add_line" if stage.sums else stage.call.kernel
+            yield stage.call, f"m3net_{kernel}"
+
+
+def layer_costs(kernels: Sequence[tuple[Call, str]], costs: Sequence[Cycles]) -> list[LayerCost]:
+    """The sum of the cost of each layer's kernels.
+
+    Args:
+        kernels: of a run; see :func:`kernels_of`.
+        costs: of each.
+    """
+    layers: dict[Call, LayerCost] = {}
+    for (call, _), cost in zip(kernels, costs, strict=True):
+        layer = layers.setdefault(call, _nothing(call))
+        layer["instructions"] += cost["instructions"]
+        layer["flash_reads"] += cost["flash_reads"]
+        for name in FLASHES:
+            layer["cycles"][name] += cost["cycles"][name]
+    return list(layers.values())
+
+
+def _nothing(call: Call) -> LayerCost:
+    multiplies = isinstance(call.arguments[0], Convolution | Convolution16)
+    return {
+        "layer": f"{call.operator} {call.layer}",
+        "form": _form(call),
+        "macs": math.prod(call.output.shape) * products(call) if multiplies else 0,
+        "instructions": 0,
+        "cycles": dict.fromkeys(FLASHES, 0),
+        "flash_reads": 0,
+    }
+
+
+def _form(call: Call) -> str:
+    layer = call.arguments[0]
+    if not isinstance(layer, Convolution):
+        return call.kernel
+    if call.kernel == "convolve_depthwise":
+        return "channel by channel" if layer.lines else "pixel by pixel"
+    pixels = "1 pixel" if layer.pixels == 1 else f"{layer.pixels} pixels"
+    return pixels + (", plain weights" if layer.plain else "")
+
+
+def layers_table(label: str, layers: Sequence[LayerCost]) -> Table:
+    """The layers of a network for the terminal."""
+    table = Table("layer", "form", title=f"{label}: modelled layers of a Cortex-M4")
+    names = (*FLASHES, "MACs", "cycles a MAC", "flash reads")
+    for name in names:
+        table.add_column(name, justify="right")
+    for layer in layers:
+        cycles, macs = layer["cycles"], layer["macs"]
+        a_mac = f"{min(cycles.values()) / macs:.2f}" if macs else ""
+        figures = [*(cycles[name] for name in FLASHES), macs]
+        cells = [*(f"{figure:,}" for figure in figures), a_mac, f"{layer['flash_reads']:,}"]
+        table.add_row(layer["layer"], layer["form"], *cells)
+    table.caption = "SMLAD takes half a cycle for a MAC, and loads come on top."
+    return table
