@@ -158,7 +158,7 @@ def measure_live(
         return None
     push = stream_network(bundle.tflite, TIME_AXIS, columns).push
     assert push is not None
-    count = bundle.frontend.sample_count((push.needed - 1 + compared_hops(push)) * columns)
+    count = bundle.frontend.sample_count((push.needed + compared_hops(push)) * columns)
     count = min(count, (machine.job_bytes - HEADER.size) // pcm.itemsize)
     clips = in_turn(pcm, -(-count // pcm.shape[1])) if certified else pcm
     recording = clips.reshape(-1)[:count]

@@ -172,7 +172,7 @@ def test_branches_are_multiplied_and_the_input_added_twice():
 def test_without_padding_in_time_columns_stay_the_same_when_the_window_moves():
     """`plain` differs: its first and last columns see padding."""
     rng = np.random.default_rng(0)
-    sound = rng.normal(0, 1, (1, 20, 59, 1)).astype(np.float32)
+    sound = rng.normal(0, 1, (1, 20, 66, 1)).astype(np.float32)
     for preset, equal in (("plain_stream", True), ("plain", False)):
         model = build_model("m3net", preset)
         columns = keras.Model(model.input, model.get_layer("tail1_relu").output)
