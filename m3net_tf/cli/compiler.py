@@ -26,6 +26,9 @@ def compile_command(
         bool,
         typer.Option("--solver", help="Plan the memory with OR-Tools, which proves the optimum."),
     ] = False,
+    optimise: Annotated[
+        str, typer.Option(help="cycles, or ram: the smallest arena, however many cycles it costs.")
+    ] = "cycles",
     stream: Annotated[
         bool,
         typer.Option("--stream", help="Take some frames at a time: NAME_push (docs/streaming.md)."),
@@ -43,7 +46,11 @@ def compile_command(
     from m3net_tf.compiler.network import compile_network
     from m3net_tf.compiler.solver import solve
     from m3net_tf.compiler.streaming.network import stream_network
+    from m3net_tf.compiler.striping import GOALS
 
+    if optimise not in GOALS or (stream and optimise != "cycles"):
+        choices = "cycles" if stream else " or ".join(GOALS)
+        raise typer.BadParameter(f"--optimise {optimise!r}: choose {choices}")
     if not stream and (axis is not None or hop is not None):
         raise typer.BadParameter("--axis and --hop need --stream")
     improve = solve if solver else None
@@ -52,7 +59,7 @@ def compile_command(
         if stream:
             network = stream_network(tflite, axis, hop, improve)
         else:
-            network = compile_network(tflite, improve)
+            network = compile_network(tflite, improve, GOALS[optimise])
     except ModelError as error:
         raise ModelError(f"{model}: {error}") from None
     facts = write_network(network, out, name)

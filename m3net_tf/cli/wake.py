@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -64,7 +65,7 @@ def wake(
         typer.Option(help="Folder of own recordings; with several phrases one folder for each."),
     ] = None,
     target_false_accepts_per_hour: Annotated[
-        float, typer.Option(min=0.001, help="Of all phrases together.")
+        float, typer.Option(min=0, help="On the validation hours.")
     ] = 0.5,
     hours: Annotated[
         float, typer.Option(help="Length of the scenes with the phrase, beside the other hours.")
@@ -249,7 +250,7 @@ def _tuned(
 ) -> StreamingResult:
     """Live detection with settings for the target, unless that is done for this network."""
     from m3net_tf.evaluation.live import evaluate_streaming
-    from m3net_tf.evaluation.tail import tune_by_tail
+    from m3net_tf.evaluation.tuning import FINE_THRESHOLDS, tune
     from m3net_tf.export import Bundle
     from m3net_tf.system.artifacts import read_json
     from m3net_tf.system.conversion import to_plain
@@ -269,7 +270,7 @@ def _tuned(
         target_false_accepts_per_hour=target,
         scenes=scenes,
         hours_without={split: hours_files(folder, split) for split in ("validation", "test")},
-        tuner=tune_by_tail,
+        tuner=functools.partial(tune, thresholds=FINE_THRESHOLDS, margin_steps=0),
         log=log,
     )
 
@@ -285,7 +286,7 @@ def _emulated(run: Run, board: str, log: Log) -> ChainSummary:
 
 def _live_lines(live: StreamingResult) -> Iterator[str]:
     """Lines on misses and false accepts, and on what the hours can show."""
-    from m3net_tf.evaluation.tail import rate_interval
+    from m3net_tf.evaluation.scoring import poisson_interval
 
     figures = live["all"]
     low, high = (100 * share for share in figures["miss_rate_95"])
@@ -301,12 +302,13 @@ def _live_lines(live: StreamingResult) -> Iterator[str]:
     )
     tuned, target = live["tuned_on_validation"], live["target_false_accepts_per_hour"]
     if tuned is not None and target is not None:
-        low, high = rate_interval(target, tuned["hours"])
-        yield (
-            f"the threshold is for {target:g} an hour in sounds such as the {tuned['hours']:.1f} h "
-            f"of validation (95 %: {low:.2f} to {high:.2f}); to know the rate better, add hours "
-            "by --negatives"
-        )
+        most = poisson_interval(0)[1] / tuned["hours"]
+        if most > target:
+            yield (
+                f"the threshold is tuned on {tuned['hours']:.1f} h; so few hours without a false "
+                f"accept cannot show less than {most:.1f} an hour, and {target:g} needs "
+                f"{poisson_interval(0)[1] / max(target, 1e-9):.0f} h: add some by --negatives"
+            )
 
 
 def _memory_lines(chain: ChainSummary) -> Iterator[str]:

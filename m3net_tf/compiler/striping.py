@@ -39,6 +39,12 @@ class StripeRule:
     most_added: float = 0.03
 
 
+GOALS = {"cycles": StripeRule(), "ram": StripeRule(0, math.inf)}
+"""What ``m3net compile --optimise`` aims at: by default stripes that take hardly any cycles, or the
+smallest arena.
+"""
+
+
 class Striping:
     """Calls of a network, some of which become stripes.
 

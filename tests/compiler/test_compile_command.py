@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+import typer
 from emulated import COMPILER, why_not
 from refusals import refuses
 from single_operators import MAKERS
@@ -42,6 +43,13 @@ def test_the_folder_compiles_on_its_own(tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_the_goal_is_known(tmp_path):
+    assert compile_model(tmp_path, "--optimise", "ram").exit_code == 0
+    for options in (["--optimise", "speed"], ["--optimise", "ram", "--stream"]):
+        with pytest.raises(typer.BadParameter, match="--optimise"):
+            compile_model(tmp_path, *options)
 
 
 @pytest.mark.skipif(bool(why_not()), reason=why_not() or "a cross compiler is there")

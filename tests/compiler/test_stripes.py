@@ -17,12 +17,12 @@ from m3net_tf.compiler.folder import network_facts
 from m3net_tf.compiler.host import build_host
 from m3net_tf.compiler.network import compile_network
 from m3net_tf.compiler.stripes import COLUMNS, KIND, ROWS, Stripe, make_stripe
-from m3net_tf.compiler.striping import TOGETHER, StripeRule, Striping, private_blocks
+from m3net_tf.compiler.striping import GOALS, TOGETHER, StripeRule, Striping, private_blocks
 from m3net_tf.runtime.interpreter import tflm_unavailable_reason
 
 FEW, MANY = 14, 400
 PADDED_BEHIND = 366  # a chain with a window of one pixel that is padded behind its input
-NONE, ANY = StripeRule(most_added=-1), StripeRule(0, np.inf)
+NONE, ANY = StripeRule(most_added=-1), GOALS["ram"]
 SAVED = "bytes of the arena saved by lines instead of whole tensors"
 
 pytestmark = pytest.mark.skipif(
@@ -288,6 +288,17 @@ def test_a_stripe_that_does_not_pay_is_left_out_and_the_report_says_so():
     assert network_facts(network, emit(network, "network"))["saved"][TOGETHER] == 0
     tflite = write_network(residual().steps)
     assert compile_network(tflite, stripes=StripeRule(least_saved=0.9)).saved[TOGETHER] == 0
+
+
+def test_lines_of_one_pixel_are_for_the_smallest_arena_alone():
+    net = Chain((1, 1, 30, 8))
+    for channels in (64, 64, 8):
+        net.depthwise(1)
+        net.convolution(channels, 1)
+    tflite = write_network(net.steps)
+    fast, small = (compile_network(tflite, stripes=goal) for goal in GOALS.values())
+    assert fast.saved[TOGETHER] == 0 and small.saved[TOGETHER] > 1
+    assert small.arena_bytes < 0.7 * fast.arena_bytes
 
 
 def test_a_stripe_of_too_many_steps_is_left_out():

@@ -101,6 +101,22 @@ def test_a_target_is_kept_with_the_fewest_misses():
     assert made.score(strict)["a"].detected == recording(1).score(strict)["a"].detected
 
 
+def test_a_margin_costs_misses():
+    made = recording()
+    scores = made.tape.scores.copy()
+    columns = due_columns(CONFIG, len(made.tape.levels))
+    for event in made.truth:  # scores of b just above its false peaks
+        during = (columns >= event.start_s * 50 + 25) & (columns < event.start_s * 50 + 75)
+        scores[during, event.label] = 118
+    made = dataclasses.replace(made, tape=Tape(made.tape.levels, scores))
+    tallies = [
+        made.score(tune(made, CONFIG, 0.0, margin_steps=steps))["b"]
+        for steps in (0, tuning.MARGIN_STEPS)
+    ]
+    assert [tally.false_accepts for tally in tallies] == [0, 0]
+    assert tallies[0].missed == 0 and tallies[1].missed > 10
+
+
 def test_settings_found_are_of_the_searched_kind():
     tuned = tune(recording(), CONFIG, 0.0)
     assert tuned.classes[0] == CONFIG.classes[0]

@@ -30,7 +30,8 @@ recordings, each of ten windows or more, into ``_background_noise_/*.wav`` next 
 folders. Excerpts become the class ``_silence_``, a tenth of the other clips in each split
 (``silence_percentage``), and training mixes them into other sounds. Without such recordings
 ``silence_percentage=10`` creates the class from artificial noise. Classes named silence,
-background, noise, unknown or other (also as ``_unknown_``) trigger no events in live detection.
+background, noise, unknown or other, and all between underscores, such as ``_unknown_``, trigger no
+events in live detection.
 A file of digital zero is no example of a class, so it is left out, except in a class for silence.
 """
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from m3net_tf.audio.frontend import FrontendConfig
-from m3net_tf.boards.builds.boards import emulated_board, list_boards, load_board
+from m3net_tf.boards.builds.boards import emulated_board, list_boards
 from m3net_tf.boards.builds.sources import FIRMWARE_DIR
 from m3net_tf.boards.deployment.cost import BoardCost
 from m3net_tf.boards.deployment.proposals import PROPOSALS, propose
@@ -106,11 +106,9 @@ def test_the_pace_of_a_run_is_that_of_its_newest_export(run: Path, tmp_path: Pat
 @pytest.mark.parametrize("board", list_boards())
 @pytest.mark.parametrize("clip_s", [1.0, 1.5, 2.0])
 def test_every_board_is_proposed_a_network_in_real_time(board: str, clip_s: float):
-    """On the slowest clock the cheapest one, with the pace that would be real time."""
     for rate_hz in (8_000, 16_000):
         proposal, proposed = propose(clip_s, rate_hz, board)
-        slowest = load_board(board).clock_hz == 20_000_000
-        assert proposed.real_time or (slowest and proposal is PROPOSALS[-1])
+        assert proposed.real_time
         better = PROPOSALS[: PROPOSALS.index(proposal)]
         assert not any(other.pace(clip_s, rate_hz, board).real_time for other in better)
 
