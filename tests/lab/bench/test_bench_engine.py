@@ -16,6 +16,7 @@ from single_operators import Item, write_network
 from m3net_tf.boards.emulation.starting import why_no_emulation
 from m3net_tf.compiler.engines import ENGINES
 from m3net_tf.lab.bench import engine as bench
+from m3net_tf.lab.bench.layers import layers_table
 from m3net_tf.runtime.interpreter import tflm_unavailable_reason
 from m3net_tf.system.errors import ConfigError, ModelError
 from m3net_tf.system.extras import is_installed
@@ -122,6 +123,12 @@ def test_a_file_is_measured_without_targets(tmp_path, monkeypatch):
         assert modelled["cycles"]["nRF52840"] >= (
             modelled["cycles"]["0 wait states"] + 2 * modelled["flash_reads"]
         )
+        table, dense = measured["engines"]["compiled"]["layers"]
+        assert table["macs"] == 0 and dense["macs"] == 7 * 42 and dense["form"] == "1 pixel"
+        parts = table["cycles"]["nRF52840"] + dense["cycles"]["nRF52840"]
+        assert 0.7 * modelled["cycles"]["nRF52840"] < parts <= modelled["cycles"]["nRF52840"]
+        console.print(layers_table("network", [table, dense]))
+        assert f"{7 * 42:,}" in console.export_text(clear=False)
         console.print(bench.cycles_table(result["boards"][BOARD]))
         assert "modelled" in console.export_text(clear=False)
     assert str(path) in console.export_text()
