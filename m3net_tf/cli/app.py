@@ -65,7 +65,11 @@ class _Sections(_Sentences):
             for heading, names in _SECTIONS.items()
         }
         listed = {name for names in known.values() for name in names}
-        rest = tuple(name for name in self.commands if name not in listed)
+        rest = tuple(
+            name
+            for name, command in self.commands.items()
+            if name not in listed and not command.hidden
+        )
         return {heading: names for heading, names in {**known, _REST: rest}.items() if names}
 
 

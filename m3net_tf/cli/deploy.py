@@ -28,6 +28,7 @@ from m3net_tf.cli.output import (
     say,
     say_json,
     say_next,
+    say_progress,
 )
 from m3net_tf.compiler.engines import DEFAULT_ENGINE, ENGINES, Engine
 from m3net_tf.system.checkout import require_sources
@@ -223,6 +224,15 @@ def footprint(
         say_json(result.to_dict())
     else:
         console.print(footprint_table(result))
+
+
+@app.command(hidden=True)
+def fit(
+    run: RunFolder, boards: Boards = None, engine: EngineOfExport = None, as_json: AsJson = False
+) -> None:
+    """The former name of m3net footprint."""
+    say_progress("note: m3net fit is m3net footprint now")
+    footprint(run, boards, engine, as_json)
 
 
 @app.command()

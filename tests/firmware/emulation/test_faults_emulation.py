@@ -296,7 +296,7 @@ def test_a_board_that_works_is_left_alone(built: BuiltFirmware):
     with console(built.image.elf, pace=SLOW) as board:
         board.until("m-ready\r\n")
         board.load_features()
-        assert board.ask("infer 120")["us"] > 1.1 * WATCHDOG_US
+        assert board.ask("infer 150")["us"] > 1.1 * WATCHDOG_US
         assert " reset=power\r\n" in board.version()
 
 
@@ -310,7 +310,7 @@ def test_a_board_that_works_for_the_benchmark_is_left_alone(built: BuiltFirmware
         for command in commands:
             board.port.write(f"{command}%".encode())
             board.until("m-ready\r\n")
-        board.port.write(b"infer 120 0%")
+        board.port.write(b"infer 150 0%")
         laps = re.findall(r"m-lap-us-(\d+)", board.until("m-ready"))
         assert int(laps[1]) - int(laps[0]) > 1.1 * WATCHDOG_US
         assert " reset=power\r\n" in board.version()
