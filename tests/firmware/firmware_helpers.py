@@ -19,7 +19,12 @@ from m3net_tf.audio.frontend import FrontendConfig, write_c_tables
 from m3net_tf.boards.builds.boards import Machine
 from m3net_tf.boards.builds.build import build_compiled
 from m3net_tf.boards.builds.image import FirmwareImage
-from m3net_tf.boards.builds.sources import fetch_source, read_lock, why_sources_unavailable
+from m3net_tf.boards.builds.sources import (
+    UnreachableError,
+    fetch_source,
+    read_lock,
+    why_sources_unavailable,
+)
 from m3net_tf.export.c_files import CModel
 from m3net_tf.export.operators import operators_of
 from m3net_tf.runtime.detector_config import DetectorConfig, write_c_header
@@ -116,8 +121,15 @@ class BuiltFirmware:
     tflite: bytes
 
     def build(self, board: str, folder: Path, **options: Any) -> FirmwareImage:
-        """The network's firmware for a board, with the compiled engine; options of a build."""
-        return build_compiled(self.bundle, small_model(self.tflite), board, folder, **options)
+        """The network's firmware for a board, with the compiled engine; options of a build.
+
+        Skips where the vendor's headers can be neither found nor fetched.
+        """
+        try:
+            return build_compiled(self.bundle, small_model(self.tflite), board, folder, **options)
+        except UnreachableError as error:
+            skip_or_fail(str(error))
+            raise
 
 
 def with_bytes(elf: Path, target: Path, address: int, data: bytes) -> Path:
