@@ -123,9 +123,10 @@ def _require_quantization(tensor: Tensor) -> None:
             "for an unrolled recurrent layer in int16 give the batch size, "
             "keras.Input(shape, batch_size=1)"
         )
-    if tensor.dtype in ("int8", "uint8"):
+    if tensor.dtype in ("int8", "uint8", "int16", "int32"):
         ends = np.iinfo(tensor.dtype)
-        if not all(ends.min <= point <= ends.max for point in tensor.zero_points):
+        lowest = max(int(ends.min), -(2**31 - 1))  # kernels also subtract it
+        if not all(lowest <= point <= ends.max for point in tensor.zero_points):
             raise ModelError(f"tensor {tensor.name!r} has a zero point outside {tensor.dtype}")
 
 
