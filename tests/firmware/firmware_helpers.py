@@ -150,7 +150,7 @@ def write_bundle(
     model.write(folder)
     write_c_tables(config, folder, frames=frames)
     labels = labels_of(model.enrolment_slots or len(model.labels))
-    write_c_header(detector or DetectorConfig.default(config, FRAMES, labels), folder)
+    write_c_header(detector or DetectorConfig.default(config, frames, labels), folder)
     return folder
 
 
