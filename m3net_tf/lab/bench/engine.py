@@ -32,7 +32,6 @@ from m3net_tf.compiler.ends import int8_network
 from m3net_tf.compiler.engines import COMPILED, ENGINES, TFLM, Engine
 from m3net_tf.compiler.network import compile_network
 from m3net_tf.export.c_files import CModel
-from m3net_tf.export.operators import operators_of
 from m3net_tf.export.untrained import quantize_untrained
 from m3net_tf.lab.bench.layers import LayerCost, kernels_of, layer_costs
 from m3net_tf.lab.bench.untrained import write_untrained
@@ -177,16 +176,10 @@ def run_bench_engine(
                 if subject
                 else network_of_file(Path(label))
             )
-            # The firmware with TensorFlow Lite Micro has no resources for variables.
-            has_variables = any("VAR_HANDLE" in operators_of(part) for part in network.parts)
             clips = varied_inputs(noise[:_CLIPS], inputs)
             expected = network.run(run_tflm, clips).reshape(len(clips), -1) if tflm else None
             for board in boards:
-                engines = [
-                    engine
-                    for engine in ENGINES
-                    if engine not in missing[board] and (engine == COMPILED or not has_variables)
-                ]
+                engines = [engine for engine in ENGINES if engine not in missing[board]]
                 folder = Path(scratch) / board
                 job = _Job(network, clips, classes, cycles)
                 answers = _measure(job, board, engines, folder, log)
