@@ -67,14 +67,12 @@ class CModel:
     Attributes:
         name: network and preset.
         tflite: the network.
-        labels: class names in the order of the outputs.
         operators: TFLite operators, as :func:`.operators.operators_of` lists them.
         input_bytes: size of the int8 input tensor.
         input_quantization: scale and zero point.
         output_quantization: scale and zero point.
         arena_bytes: memory to give the interpreter.
         arena_source: where ``arena_bytes`` was measured.
-        licence: licence of network and training data.
         importance: DiffRes's network that scores frames, which runs before ``tflite``; or empty.
         activation_bits: width of the network's activations, 8 or 16.
         push_columns: columns that a run of live detection pushes; None if it runs whole windows.
@@ -191,7 +189,6 @@ def compile_model(model: CModel, remedy: str = _TFLM) -> dict[str, CompiledNetwo
     """The networks of an export, by the start of their names in C.
 
     Args:
-        model: the networks and their facts.
         remedy: end of an error, which says how to fix it.
 
     Raises:
@@ -225,9 +222,7 @@ def exported_files(model: CModel, code: GeneratedCode, folder: Path) -> dict[str
     """As :func:`network_files`, with the C of an export as it is.
 
     Args:
-        model: the networks and their facts.
         code: the C that the export was made with.
-        folder: the export's.
 
     Raises:
         ModelError: a file has changed since the export.
@@ -263,7 +258,6 @@ def compiled_files(*, warp: bool, streams: bool) -> tuple[str, ...]:
     """Files that :func:`write_compiled` writes, relative to the export.
 
     Args:
-        warp: whether the export has DiffRes's network.
         streams: whether its live detection streams.
     """
     names = [_NETWORK, *([_IMPORTANCE] if warp else [])]

@@ -54,10 +54,8 @@ class _Content:
     """What an export takes from a run.
 
     Attributes:
-        network: the int8 network.
         calibration: clips that it was calibrated with.
         method: how it was quantised.
-        info: description of the run's data set.
         vectors: sounds for the test vectors.
     """
 
@@ -95,7 +93,6 @@ def export_run(
         run: finished run.
         data_dir: folder of its data set, which gives calibration clips and test vectors.
         folder: destination; default: ``export`` in the run's folder.
-        log: takes lines of progress.
         engine: one of :data:`m3net_tf.compiler.engines.ENGINES`, which the firmware uses by
             default.
         stream: whether live detection streams; None: where it pays.
@@ -209,12 +206,7 @@ def unplanned_manifest(
     """The manifest of an export whose arena is not known yet.
 
     Args:
-        recipe: the network's recipe.
-        model: the network that was trained.
-        info: description of its data set.
-        network: its int8 form.
         calibration: as in the manifest, like the arguments after it.
-        detector: settings of live detection.
         quantization: how it was quantised.
         trained_model_sha256: of the trained ``model.keras``.
         engine: one of :data:`m3net_tf.compiler.engines.ENGINES`.

@@ -38,11 +38,7 @@ class Metadata:
 
     Attributes:
         name: network and preset.
-        licence: licence of network and training data.
-        labels: class names in the order of the outputs.
-        frontend: front-end settings.
         frames: columns of the network's input.
-        detector: settings of live detection.
         tested_samples: samples of the windows by which the network was tested on longer clips;
             None if it was tested on one part of each.
         warp: DiffRes's warp between ``importance`` and the network.

@@ -51,7 +51,6 @@ def whole_scores(
     Args:
         scores: scores of ``clips``, 0 to 1, shape (clips, classes).
         clips: clips, some of which may be windows of longer ones.
-        labels: names of the classes.
 
     Returns:
         Scores of the whole clips, shape (whole clips, classes), from windows by
@@ -86,14 +85,9 @@ class LabelFigures(TypedDict):
     """Figures of a split; shares of clips.
 
     Attributes:
-        clips: number of clips.
-        accuracy: share of correctly classified clips.
         accuracy_95_low: lower end of its 95 % interval.
         accuracy_95_high: upper end.
         macro_precision: mean precision over the classes with clips.
-        macro_recall: mean recall over them.
-        macro_f1: mean F1 over them.
-        recall: recall by class.
         listed_clips: figures of the clips that the publisher lists; absent if it lists all.
     """
 
@@ -112,7 +106,6 @@ class MultiLabelFigures(TypedDict):
     """Figures of a split of a data set whose clips have several labels.
 
     Attributes:
-        clips: number of clips.
         mean_average_precision: over the classes with clips.
         mean_auc: mean area under the ROC curve over the classes that some clips have and others
             lack; None without such classes.
@@ -140,7 +133,6 @@ class Evaluation:
 
     Attributes:
         matrix: confusion matrix, shape (classes, classes).
-        labels: names of the classes.
     """
 
     matrix: npt.NDArray[np.int64]
@@ -260,7 +252,6 @@ class MultiLabelEvaluation:
     Attributes:
         truth: non-zero if a clip has a class, shape (clips, classes).
         probabilities: the network's probabilities, same shape.
-        labels: names of the classes.
     """
 
     truth: npt.NDArray[np.generic]
@@ -312,7 +303,6 @@ class Spread(TypedDict):
     """A figure over folds or seeds; the last three are None for a single run.
 
     Attributes:
-        runs: how many.
         mean: over the runs.
         std: standard deviation of the sample.
         low: lower end of the mean's 95 % interval.

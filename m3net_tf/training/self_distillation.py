@@ -39,7 +39,6 @@ def self_distillation_loss(
             early exits, as from a network with ``early_exits``.
         temperature: above 1 increases the influence of small probabilities.
         weight: weight of the teacher in an early exit's loss, 0 to 1.
-        label_smoothing: share of each target spread over all classes.
         clip_weights: weight of each clip in the cross-entropies, shape (batch,).
 
     Returns:
@@ -80,7 +79,6 @@ def cross_entropy(
     Args:
         targets: shape (batch, classes).
         probabilities: the network's output, of the same shape.
-        label_smoothing: share of each target spread over all classes.
         clip_weights: weight of each clip, shape (batch,).
     """
     losses = keras.losses.categorical_crossentropy(

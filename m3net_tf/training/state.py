@@ -42,11 +42,8 @@ class TrainingState:
     """Weights, optimiser, best weights, history.
 
     Attributes:
-        model: the network in training.
         inference_model: the network without early exits.
-        optimizer: the optimiser.
         average: moving average of the weights; empty without averaging.
-        steps_per_epoch: optimiser steps per epoch.
         history: figures of each completed epoch.
         kept: weights of the kept epoch, averaged if averaging is on.
         plateau_factor: factor on the learning rate under ``plateau``.
@@ -138,7 +135,6 @@ class TrainingState:
         """Write the state atomically; of several workers all must call it, and the first writes.
 
         Args:
-            path: the file.
             previous: path that the file's earlier content gets.
         """
         arrays = {
@@ -162,7 +158,6 @@ class TrainingState:
         Args:
             path: the newest state.
             previous: the state one epoch earlier.
-            log: receives a line if a state is damaged, and the epoch.
 
         Raises:
             ModelError: none can be loaded.

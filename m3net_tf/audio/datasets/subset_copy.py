@@ -35,7 +35,6 @@ def make_subset(
         name: one of :func:`.subset_lists.subset_names`.
         target: folder to make; it must be missing, empty or made by this function.
         data_dir: the complete data set, as for :func:`.registry.load_dataset`.
-        log: receives progress lines.
 
     Raises:
         ConfigError: unknown name.

@@ -117,7 +117,6 @@ def spectrogram(config: FrontendConfig, audio: npt.ArrayLike) -> Float:
     """Power (or magnitude) spectra of a waveform.
 
     Args:
-        config: front-end settings.
         audio: mono waveform in [-1, 1), shape (samples,).
 
     Returns:

@@ -156,8 +156,6 @@ class BoardFacts:
         title: the maker's name for the board.
         core: a file of ``firmware/cmake/cores``.
         arch: a folder of ``firmware/arch``.
-        clock_hz: clock of the core.
-        stack_bytes: size of the stack.
         memory: memories of the linker script by name: ``flash``, ``ram``, and any for which the
             code has a section of the same name.
         job: memory for a job image, outside of ``memory``.
@@ -203,8 +201,6 @@ class Board(BoardFacts, CoreFacts):
     """The facts of a board and its core.
 
     Attributes:
-        name: name of its folder.
-        file: its ``board.toml``.
         architecture: the facts of its core's architecture.
     """
 
@@ -354,7 +350,6 @@ def _facts_of(kind: type[_Facts], what: str, name: str, files: Mapping[str, Path
     """The facts in the file with a name.
 
     Args:
-        kind: their dataclass.
         what: what the files describe, for messages.
         name: a key of ``files``.
         files: the files that exist, by name.

@@ -150,7 +150,6 @@ class Profile:
     """Cost of one run of the network, by operator.
 
     Attributes:
-        board: name of the board.
         engine: one of :data:`m3net_tf.compiler.engines.ENGINES`, which the board runs.
         unit: ``instructions`` or ``cycles``.
         layers: operators in order.
@@ -168,7 +167,6 @@ def profile(device: Device, *networks: bytes) -> Profile:
     """Measure each operator on the board, or each call if the board runs a compiled network.
 
     Args:
-        device: the board.
         networks: the ``.tflite`` files in the order in which they run; DiffRes's warp counts as
             an operator between its two networks.
 

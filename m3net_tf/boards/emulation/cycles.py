@@ -333,7 +333,6 @@ def run_cycles(
 
     Args:
         elf: firmware of a board whose core is a Cortex-M4.
-        board: name of the board.
         clips: int8, shape (n, ...): inputs in the shape that the firmware takes.
         function: its name; by default one run of the network.
         call: which of its calls, from 1 on.

@@ -32,11 +32,8 @@ class DataSpeed(Provenance):
     """Speed from sound files to features.
 
     Attributes:
-        dataset: name of the data set.
-        clips: number of clips.
         clip_s: length of a clip in seconds.
         sample_rate_hz: rate of the features' samples.
-        cores: processor cores.
         load_average_before: load average over 1, 5 and 15 minutes before the timing.
         load_average_after: the same after it.
         clips_per_s: clips per second by route; None if a route failed.
@@ -70,10 +67,7 @@ def run_bench_data(
     a temporary folder.
 
     Args:
-        name: data set.
-        data_dir: its folder.
         clips: number of clips, spread over the data set; all if it has fewer.
-        log: receives lines of progress.
 
     Raises:
         ConfigError: the data set has no files.

@@ -136,10 +136,8 @@ def run_bench_engine(
     """Measure both engines.
 
     Args:
-        boards: emulated boards.
         labels: labels of :data:`SUBJECTS`, or paths of ``.tflite`` files; default: all subjects.
         inputs: number of inputs whose output bytes are compared; at least two.
-        log: receives lines of progress.
         cycles: also model the cycles of one run on a Cortex-M4.
 
     Raises:
