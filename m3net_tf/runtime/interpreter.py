@@ -181,7 +181,7 @@ def run_tflm(tflite: bytes, features: Int8, arena_bytes: int = ARENA_LIMIT_BYTES
     interpreter = _load_tflm(tflite, arena_bytes)
     dtype = interpreter.get_input_details(0)["dtype"]
     runs_once = len(unpack(tflite).subgraphs) > 1
-    outputs = []
+    outputs: list[npt.NDArray[Any]] = []
     for clip in features:
         if runs_once and outputs:  # a reset sets variables to zero points, not to the file's values
             interpreter = _load_tflm(tflite, arena_bytes)

@@ -25,7 +25,13 @@ from rich.text import Text
 from m3net_tf.boards.builds.boards import find_machine, load_board
 from m3net_tf.boards.builds.build import build_compiled, build_firmware
 from m3net_tf.boards.builds.image import FirmwareImage
-from m3net_tf.boards.emulation.cycles import CORE, FLASHES, Cycles, run_cycles
+from m3net_tf.boards.emulation.cycles import (
+    CORE,
+    FLASHES,
+    Cycles,
+    require_cycles_packages,
+    run_cycles,
+)
 from m3net_tf.boards.emulation.qemu import EmulationResult, run_job
 from m3net_tf.boards.emulation.starting import why_no_emulation
 from m3net_tf.compiler.ends import int8_network
@@ -40,7 +46,6 @@ from m3net_tf.runtime.interpreter import Int8, run_tflm, tflm_unavailable_reason
 from m3net_tf.runtime.network import Int8Network
 from m3net_tf.system.artifacts import Provenance, provenance
 from m3net_tf.system.errors import ConfigError, FirmwareError, ModelError
-from m3net_tf.system.extras import require_modules
 from m3net_tf.system.keras import keras
 from m3net_tf.system.progress import Log, silent
 
@@ -191,7 +196,7 @@ def check_cycles(boards: Sequence[str]) -> None:
     Raises:
         ConfigError: a board has no Cortex-M4, or Unicorn is missing.
     """
-    require_modules("the model of cycles", "cycles", "unicorn")
+    require_cycles_packages()
     for board in boards:
         if load_board(board).core != CORE:
             raise ConfigError(f"cycles are modelled for a {CORE}; {board} has another core")

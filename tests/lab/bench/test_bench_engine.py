@@ -171,7 +171,7 @@ def test_unknown_names_and_a_board_without_an_emulator(monkeypatch):
 
 
 def test_cycles_are_modelled_for_one_core(monkeypatch):
-    monkeypatch.setattr(bench, "require_modules", lambda *_: None)
+    monkeypatch.setattr(bench, "require_cycles_packages", lambda: None)
     with refuses(ConfigError, "mps3_an547"):
         bench.run_bench_engine(["mps3_an547"], cycles=True)
 
