@@ -213,11 +213,7 @@ def _npy_bytes(array: npt.NDArray[Any]) -> bytes:
 
 
 def _require_arrays(content: bytes) -> None:
-    """Check the headers of all arrays before NumPy allocates what they promise.
-
-    Raises:
-        Exceptions of DAMAGED: the archive or an array is damaged, or is none of numbers or text.
-    """
+    """Check the headers of all arrays before NumPy allocates what they promise."""
     if content[:2] != b"PK":
         raise ValueError("no archive")
     with opened_archive(content) as archive:
