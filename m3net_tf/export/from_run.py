@@ -143,11 +143,7 @@ def _current_export(
 def _chosen(
     run: Run, model: keras.Model, data_dir: Path | None, choice: Choice, log: Log
 ) -> _Content:
-    """The network of ``m3net quantize``, with built-in sounds if its data set is not available.
-
-    Raises:
-        DataError: the data set is missing or broken, and ``data_dir`` names it.
-    """
+    """The network of ``m3net quantize``, with built-in sounds if its data set is not available."""
     report, frontend = choice.report, run.recipe().frontend
     log(f"using the network in {run.quantized_path.parent}: {report['method']}")
     try:
@@ -170,11 +166,7 @@ def _chosen(
 
 
 def _quantized(run: Run, model: keras.Model, data_dir: Path | None, log: Log) -> _Content:
-    """The network after post-training quantisation.
-
-    Raises:
-        DataError: the data set, which calibrates it, is missing or broken.
-    """
+    """The network after post-training quantisation."""
     recipe, dataset = run.recipe(), deployable_dataset(run, model, data_dir)
     train_set = compute_features(dataset, "train", recipe.frontend, log=log)
     chosen = choose_calibration(

@@ -192,12 +192,7 @@ def _write_vectors(
 
 
 def _check_vectors(folder: Path) -> None:
-    """Compare the test vectors with their hashes, which exports of release 0.1.0 lack.
-
-    Raises:
-        ModelError: one is damaged.
-        DataError: their index is damaged.
-    """
+    """Compare the test vectors with their hashes, which exports of release 0.1.0 lack."""
     index = read_json(folder / "vectors.json")
     for name in VECTOR_FILES:
         sha256 = index[name].get("sha256")

@@ -160,11 +160,7 @@ def read_file(path: Path) -> bytes:
 
 
 def _require_types(values: Any) -> None:
-    """Refuse metadata of another form than :func:`attach_metadata` writes.
-
-    Raises:
-        ValueError: a value has another type, or is missing.
-    """
+    """Refuse metadata of another form than :func:`attach_metadata` writes."""
     kinds = {"labels": list, "model": dict, "frontend": dict, "licence": str, "format": int}
     fits = isinstance(values, dict)
     fits = fits and all(isinstance(values.get(key), kind) for key, kind in kinds.items())

@@ -211,11 +211,7 @@ def _group(clip: CapturedClip, folder: Path, recording: str, group_pattern: str)
 
 
 def _class_of(label: str, labels: Sequence[str], path: Path) -> str:
-    """The run's class for a label; sounds that are no event go to a class for such sounds.
-
-    Raises:
-        ConfigError: there is none; the message names the classes.
-    """
+    """The run's class for a label; sounds that are no event go to a class for such sounds."""
     if label in labels:
         return label
     word = label_word(label)

@@ -45,16 +45,12 @@ def self_distillation_loss(
         Mean over the batch of the sum over the exits, a scalar.
 
     Raises:
-        ConfigError: there is no early exit, or ``temperature`` or ``weight`` is out of range.
+        ConfigError: there is no early exit.
     """
     if len(outputs) < 2:
         raise ConfigError(
             "self-distillation needs early exits: set early_exits: true in model.arguments"
         )
-    if temperature <= 0:
-        raise ConfigError(f"self-distillation temperature is {temperature}: give more than 0")
-    if not 0 <= weight <= 1:
-        raise ConfigError(f"self-distillation weight is {weight}: give 0 to 1")
     last, *early = outputs
     teacher = soften(tf.stop_gradient(last), temperature)
     total = cross_entropy(targets, last, label_smoothing, clip_weights)

@@ -124,11 +124,7 @@ def _link_or_copy(source: Path, target: Path) -> None:
 
 
 def _cut_table(path: Path, subset: Subset) -> str:
-    """Header and the rows of a CSV table that name a listed file, as they are written there.
-
-    Raises:
-        DataError: a listed file has no row.
-    """
+    """Header and the rows of a CSV table that name a listed file, as they are written there."""
     listed = {name.rsplit("/", 1)[-1] for name in subset.files}
     text = path.read_text(encoding="utf-8-sig", errors="replace")
     header, *lines = text.splitlines() or [""]

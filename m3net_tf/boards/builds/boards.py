@@ -340,11 +340,7 @@ def board_sources(board: Board) -> tuple[Source, ...]:
 
 
 def _core_facts(core: str) -> CoreFacts:
-    """The facts of a core.
-
-    Raises:
-        ConfigError: there is no such core, or a key is unknown, missing or of a wrong type.
-    """
+    """The facts of a core."""
     folder = FIRMWARE_DIR / "cmake" / "cores"
     return _facts_of(CoreFacts, "core", core, {file.stem: file for file in folder.glob("*.toml")})
 
@@ -356,9 +352,6 @@ def _facts_of(kind: type[_Facts], what: str, name: str, files: Mapping[str, Path
         what: what the files describe, for messages.
         name: a key of ``files``.
         files: the files that exist, by name.
-
-    Raises:
-        ConfigError: there is no such file, or a key is unknown, missing or of a wrong type.
     """
     if name not in files:
         raise ConfigError(
@@ -390,12 +383,7 @@ def _with_family(values: dict[str, object], file: Path) -> tuple[dict[str, objec
 
 
 def _check_facts(facts: BoardFacts) -> None:
-    """Check what the types of a board's facts do not say.
-
-    Raises:
-        ConfigError: a memory is missing, a constant's name cannot end a macro's name, or the
-            driver or the linker script cannot use the storage.
-    """
+    """Check what the types of a board's facts do not say."""
     for region in ("flash", "ram"):
         if region not in facts.memory:
             raise ConfigError(f"key {region!r} is missing in section 'board.memory': add it")
@@ -419,11 +407,7 @@ def _check_facts(facts: BoardFacts) -> None:
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
-    """The tables of a TOML file.
-
-    Raises:
-        ConfigError: the file cannot be read, or is not TOML.
-    """
+    """The tables of a TOML file."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -172,9 +172,6 @@ def _build(
         engine: CMake's arguments for what runs the network.
         folders: checkouts of third-party sources, by name.
         dsp_missing: as in :class:`FirmwareImage`.
-
-    Raises:
-        FirmwareError: a setting is unknown, or the code fails to compile or to fit.
     """
     build_dir = build_dir.resolve()
     app_dir, settings = options.get("app_dir") or FIRMWARE_DIR / "app", options.get("settings", ())

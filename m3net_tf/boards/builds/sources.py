@@ -219,11 +219,7 @@ def check_arrived(what: str, kind: str, actual: str, pinned: str) -> None:
 
 
 def _git(arguments: Sequence[str], cwd: Path | None, timeout_s: float) -> str:
-    """Run git without prompts and return its standard output.
-
-    Raises:
-        FirmwareError: git is missing, fails or takes too long.
-    """
+    """Run git without prompts and return its standard output."""
     environment = {**os.environ, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
     # A git hook sets these; they would redirect the fetch into its own repository.
     for key in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):

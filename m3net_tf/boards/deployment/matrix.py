@@ -156,12 +156,7 @@ def emulated_boards() -> tuple[str, ...]:
 def _pairs(
     boards: Sequence[str], engines: Sequence[Engine], if_possible: bool, log: Log
 ) -> list[tuple[str, Engine]]:
-    """Boards with the engines that they run here.
-
-    Raises:
-        FirmwareError: there is no such emulated board, none of the boards has one of the engines,
-            or, without ``if_possible``, something cannot be built or emulated here.
-    """
+    """Boards with the engines that they run here."""
     every = list(itertools.product(boards, engines))
     had = [pair for pair in every if pair[1] in load_board(pair[0]).architecture.engines]
     pairs = []

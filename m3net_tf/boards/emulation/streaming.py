@@ -248,11 +248,7 @@ def measure_stream(
 def _cost(
     streamed: CompiledNetwork, whole: CompiledNetwork, log: UartLog, recording: Recording
 ) -> StreamCost:
-    """What the board has printed.
-
-    Raises:
-        FirmwareError: it has not printed all results.
-    """
+    """What the board has printed."""
     push = recording.push
     lines = [match for line in log.lines if (match := _WINDOW.fullmatch(line))]
     if len(lines) != 1 or len(log.clips) != len(recording.pushes):
