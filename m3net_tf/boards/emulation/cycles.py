@@ -437,8 +437,7 @@ class _Execution:
                 f"the firmware does not finish; its last lines: {self._console.tail()}"
             )
         output = self._console.clips[-1].output
-        pairs = [np.array(numbers, np.int64).reshape(-1, 2) for numbers in (blocks, reads)]
-        return Trace(*pairs, output)
+        return Trace(_pairs(blocks), _pairs(reads), output)
 
     def _reader(self, blocks: array.array[int], reads: array.array[int]) -> Callable[..., None]:
         """The callback for reads from flash."""
@@ -488,6 +487,10 @@ class _Execution:
             self._console.feed(bytes([value & 0xFF]))
             if self._console.done or self._console.error:
                 cpu.emu_stop()
+
+
+def _pairs(numbers: array.array[int]) -> npt.NDArray[np.int64]:
+    return np.array(numbers, np.int64).reshape(-1, 2)
 
 
 def _symbols(elf: Path) -> dict[str, int]:
