@@ -140,7 +140,6 @@ class Quantized:
     """A quantised network.
 
     Attributes:
-        network: the network for the device.
         floats: its float graphs with ranges; their tensors have the same names and channel scales
             as in ``network``.
         changed_layers: layers whose weights or biases the method changed.

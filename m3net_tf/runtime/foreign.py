@@ -42,7 +42,6 @@ def read_network(
     """The network of a ``.tflite`` with its metadata, or with what is given instead.
 
     Args:
-        path: the file.
         recipe: for a file without metadata: a recipe, whose section ``frontend`` is used, the name
             of a front end, or its settings.
         labels: for a file without metadata: a text file with a class name on each line, in the

@@ -224,11 +224,7 @@ def _chunks_of_stream(file: IO[bytes], name: str, sample_rate_hz: int) -> Iterat
 
 
 def _wave_of(file: IO[bytes], name: str) -> wave.Wave_read:
-    """The standard library's reader for a WAV file with 16-bit samples.
-
-    Raises:
-        DataError: the file has another format.
-    """
+    """The standard library's reader for a WAV file with 16-bit samples."""
     try:
         opened = wave.Wave_read(file)
     except (wave.Error, EOFError):

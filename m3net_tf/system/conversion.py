@@ -103,8 +103,6 @@ def convert(kind: Any, value: Any, key: str) -> Any:
     """Check a value against its annotation; a whole number is valid as a float.
 
     Args:
-        kind: the annotation.
-        value: the value.
         key: its key, for messages.
 
     Raises:

@@ -19,8 +19,6 @@ class SplitFacts(TypedDict):
     """Facts about a data set's split, for ``metrics.json``.
 
     Attributes:
-        name: name of the data set.
-        protocol: its protocol.
         leaking: whether the protocol leaks by construction.
         fold: the test fold; None if the protocol has none.
         group: meaning of a group, such as ``actor``.

@@ -46,7 +46,6 @@ def propose(
         trials: the trials before it.
         tried: choices that must not be proposed again.
         limits: largest costs.
-        seed: seed of the search.
         number: number of the next trial.
 
     Returns:

@@ -25,7 +25,6 @@ def map_mean(
         x: map of shape (batch, F, T, channels), zero in padded frames.
         valid: (batch, 1, T, 1), 1 for a clip's own frames; default: all frames count.
         axes: 1 (frequency), 2 (time) or both.
-        training: whether the network is being trained.
     """
     bins, frames = (x.shape[axis] if axis in axes else 1 for axis in (1, 2))
     if training or None in (bins, frames):

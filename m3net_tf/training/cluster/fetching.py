@@ -62,9 +62,7 @@ def fetch_folder(remote: RemoteFolder, folder: Path | None = None, log: Log = si
     """Copy a folder from its URL unless this computer has it.
 
     Args:
-        remote: the folder.
         folder: folder of the copy, which may have files of its own; default: ``remote.copy``.
-        log: receives lines of progress.
 
     Returns:
         The folder of the copy.

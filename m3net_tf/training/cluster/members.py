@@ -64,11 +64,9 @@ def train_on_workers(
     """Train one run in several processes, then evaluate it in this one.
 
     Args:
-        recipe: settings of the training.
         folder: run folder, on a file system that all workers share.
         data_dir: folder of the data set on each computer; None for the cache.
         options: ``jobs`` is the number of workers; ``retries`` limits the restarts.
-        devices: GPUs of each worker.
         shards: URL of the data set's shards, which replace ``data_dir``.
         log: receives the lines of the first worker, and lines on restarts.
 

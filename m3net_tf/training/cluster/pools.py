@@ -31,7 +31,6 @@ class PoolOptions:
         cache: folder of the cache on each computer, or URL of computed feature maps.
         retries: new attempts for a run whose process or computer was lost.
         pause_s: seconds before the first new attempt; each later one waits twice as long.
-        work: function that trains a run.
     """
 
     jobs: int = 0

@@ -92,8 +92,6 @@ def build(
     Args:
         input_shape: (bins, frames, channels); frames may be None, for batches padded to their
             longest clip.
-        classes: number of classes.
-        design: design of the network.
 
     Returns:
         Keras model, (batch, bins, frames, channels) to (batch, classes) probabilities; with
