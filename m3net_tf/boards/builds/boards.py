@@ -169,6 +169,8 @@ class BoardFacts:
         third_party: folders with headers of each third-party source that it needs.
         choices: for each setting of a build, its values with the further ``sources`` of each; the
             first value is the default.
+        flash_timing: how its flash makes a Cortex-M4 wait, a name of
+            :data:`m3net_tf.boards.emulation.cycles.FLASHES`.
         storage: the sectors of its flash that keep thresholds.
         uf2: its UF2 boot loaders; with one, the setting ``M3NET_FLASH_START`` moves the image.
         qemu: QEMU's model of it.
@@ -190,6 +192,7 @@ class BoardFacts:
     flash_commands: tuple[str, ...] = ()
     third_party: dict[str, tuple[str, ...]] = field(default_factory=dict)
     choices: dict[str, dict[str, tuple[str, ...]]] = field(default_factory=dict)
+    flash_timing: str = "0 wait states"
     storage: Storage | None = None
     uf2: Uf2 | None = None
     qemu: Qemu | None = None

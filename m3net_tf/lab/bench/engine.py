@@ -25,14 +25,19 @@ from rich.text import Text
 from m3net_tf.boards.builds.boards import find_machine, load_board
 from m3net_tf.boards.builds.build import build_compiled, build_firmware
 from m3net_tf.boards.builds.image import FirmwareImage
-from m3net_tf.boards.emulation.cycles import CORE, FLASHES, Cycles, run_cycles
+from m3net_tf.boards.emulation.cycles import (
+    CORE,
+    FLASHES,
+    Cycles,
+    require_cycles_packages,
+    run_cycles,
+)
 from m3net_tf.boards.emulation.qemu import EmulationResult, run_job
 from m3net_tf.boards.emulation.starting import why_no_emulation
 from m3net_tf.compiler.ends import int8_network
 from m3net_tf.compiler.engines import COMPILED, ENGINES, TFLM, Engine
 from m3net_tf.compiler.network import compile_network
 from m3net_tf.export.c_files import CModel
-from m3net_tf.export.operators import operators_of
 from m3net_tf.export.untrained import quantize_untrained
 from m3net_tf.lab.bench.layers import LayerCost, kernels_of, layer_costs
 from m3net_tf.lab.bench.untrained import write_untrained
@@ -41,7 +46,6 @@ from m3net_tf.runtime.interpreter import Int8, run_tflm, tflm_unavailable_reason
 from m3net_tf.runtime.network import Int8Network
 from m3net_tf.system.artifacts import Provenance, provenance
 from m3net_tf.system.errors import ConfigError, FirmwareError, ModelError
-from m3net_tf.system.extras import require_modules
 from m3net_tf.system.keras import keras
 from m3net_tf.system.progress import Log, silent
 
@@ -175,16 +179,10 @@ def run_bench_engine(
                 if subject
                 else network_of_file(Path(label))
             )
-            # The firmware with TensorFlow Lite Micro has no resources for variables.
-            has_variables = any("VAR_HANDLE" in operators_of(part) for part in network.parts)
             clips = varied_inputs(noise[:_CLIPS], inputs)
             expected = network.run(run_tflm, clips).reshape(len(clips), -1) if tflm else None
             for board in boards:
-                engines = [
-                    engine
-                    for engine in ENGINES
-                    if engine not in missing[board] and (engine == COMPILED or not has_variables)
-                ]
+                engines = [engine for engine in ENGINES if engine not in missing[board]]
                 folder = Path(scratch) / board
                 job = _Job(network, clips, classes, cycles)
                 answers = _measure(job, board, engines, folder, log)
@@ -198,7 +196,7 @@ def check_cycles(boards: Sequence[str]) -> None:
     Raises:
         ConfigError: a board has no Cortex-M4, or Unicorn is missing.
     """
-    require_modules("the model of cycles", "cycles", "unicorn")
+    require_cycles_packages()
     for board in boards:
         if load_board(board).core != CORE:
             raise ConfigError(f"cycles are modelled for a {CORE}; {board} has another core")

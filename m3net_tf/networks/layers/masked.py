@@ -96,6 +96,22 @@ class MapMean(Layer):
 
 
 @keras.utils.register_keras_serializable("m3net_tf")
+class CentredBins(Layer):
+    """Each bin of a map without its mean over the clip's own frames.
+
+    Shapes:
+        (batch, F, T, channels) in and out, zero in padded frames; ``valid`` is (batch, 1, T, 1).
+    """
+
+    def call(
+        self, inputs: tf.Tensor, valid: tf.Tensor | None = None, training: bool | None = None
+    ) -> tf.Tensor:
+        """Add the negative mean: int8 sums are rounded equally everywhere, differences are not."""
+        centred = inputs + map_mean(inputs * -1.0, valid, (2,), training)
+        return centred if valid is None else centred * valid
+
+
+@keras.utils.register_keras_serializable("m3net_tf")
 class GroupNorm(Layer):
     """Group normalisation that ignores padded frames and uses operators with int8 kernels.
 
