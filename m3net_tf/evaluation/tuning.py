@@ -54,10 +54,7 @@ class Recording:
     """A detector's inputs for a long recording, with its true events.
 
     Attributes:
-        frontend: front-end settings.
         tape: levels and scores with an open gate.
-        truth: true events.
-        hours: length.
         tolerance_s: longest time from a sound's end to its event: the length of the model's window.
     """
 

@@ -16,7 +16,6 @@ def find_cell(grid: Grid, text: str) -> Cell:
     """The cell with a slug or labels; neighbouring labels are enough if they decide the recipe.
 
     Args:
-        grid: the table.
         text: the slug or labels; upper case and the characters between the words do not count.
 
     Raises:

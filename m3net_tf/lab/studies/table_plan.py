@@ -32,11 +32,8 @@ class PlanFacts(TypedDict):
     """A plan in JSON.
 
     Attributes:
-        table: name of the table.
-        scale: its scale.
         grid: file of the grid.
         out: file of the table.
-        cells: number of cells.
         runs: the runs, each after the runs that it needs.
         to_train: number of runs to train.
         data: names of the data sets that these need.
@@ -59,8 +56,6 @@ def plan_facts(plan: TablePlan, data_folders: DataFolders, runs_folder: Path) ->
 
     Args:
         plan: result of :func:`m3net_tf.lab.studies.tables.plan_table`.
-        data_folders: folders of the data sets, by name.
-        runs_folder: folder of the runs of all tables.
     """
     waiting = [run.recipe for run in plan.runs.waiting]
     return {

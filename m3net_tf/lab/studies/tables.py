@@ -29,7 +29,6 @@ class TablePlan:
     """The runs of a table, before any is started.
 
     Attributes:
-        grid: the table.
         stem: path of the written table, without its ending.
         trainings: one for each cell's number and repeat.
         earlier: runs in the written table, with ``keep_results`` in all written tables, whose
@@ -106,16 +105,13 @@ def make_table(
     Args:
         name: ``<paper>/<table>``, or the path of its YAML file.
         scale: ``tiny``, ``small`` or ``paper``.
-        data_folders: folders of the data sets, by name.
         options: where the runs are trained, and how many at once.
-        runs_folder: folder of the runs of all tables.
         out: folder for ``<paper>/<table>.<scale>.md``, ``.csv`` and ``.json``.
         keep_results: do not train a run that ``runs_folder`` lacks if a table in ``out`` has its
             result and its recipe and network are unchanged.
         overlay: a patch over all cells; its name joins the names of the table's files.
         train: False writes the table of the runs that are finished.
         command: the command line, quoted in the table.
-        log: receives lines of progress.
 
     Returns:
         Content of the JSON; ``failed`` counts the runs and measurements that failed.
