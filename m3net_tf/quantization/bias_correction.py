@@ -27,7 +27,6 @@ def correct_biases(tflite: bytes, calibration: Int8, name: str) -> tuple[bytes, 
     Args:
         tflite: float graph of :func:`.ptq.calibrate`.
         calibration: int8 features, shape (clips, bins, frames, channels).
-        name: network's name, for messages.
 
     Returns:
         A float graph with ranges, whose float outputs differ from before; and the layers whose

@@ -24,10 +24,8 @@ def conv_block(
 
     Args:
         x: map of shape (batch, F, T, channels).
-        filters: output channels.
         kernel: kernel size in (frequency, time).
         strides: strides in (frequency, time).
-        name: prefix of the layers' names.
         time_padding: see :func:`pad_frequency`, which takes the place of padding without it.
 
     Returns:
@@ -47,9 +45,6 @@ def pad_frequency(x: tf.Tensor, kernel: int, stride: int, name: str) -> tuple[tf
 
     Args:
         x: map of shape (batch, F, T, channels).
-        kernel: kernel size in frequency.
-        stride: stride in frequency.
-        name: prefix of the layer's name.
 
     Returns:
         The map, and the padding of the layer that reads it.
@@ -71,7 +66,6 @@ def classifier(x: tf.Tensor, classes: int, dropout: float = 0.0) -> tf.Tensor:
 
     Args:
         x: map of shape (batch, F, T, C).
-        classes: number of classes.
         dropout: share of the pooled channels dropped in training.
     """
     x = average_pooling(x, x.shape[1:3], "pool")  # (batch, 1, 1, C)
@@ -99,10 +93,8 @@ def ds_conv(
 
     Args:
         x: map of shape (batch, F, T, channels).
-        filters: output channels.
         kernel: kernel size of the depthwise part in (frequency, time).
         strides: strides of the depthwise part in (frequency, time).
-        name: prefix of the layers' names.
         depthwise_norm: add normalisation and ReLU between the two parts.
         time_padding: see :func:`pad_frequency`, which takes the place of padding without it.
 

@@ -27,7 +27,6 @@ class Body:
     Attributes:
         title: its name in papers.
         application: its function in ``keras.applications``.
-        paper: its source.
         arguments: additional arguments of that function.
         unscale: factor on the map that undoes the network's own scaling of pixels.
     """

@@ -19,8 +19,6 @@ class Design:
     """Design of DS-CNN.
 
     Attributes:
-        filters: channels of every convolution.
-        blocks: number of depthwise separable blocks.
         stem_dropout: share dropped after the first convolution, in training.
         dropout: share of the pooled features dropped in training.
     """

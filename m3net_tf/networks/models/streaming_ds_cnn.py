@@ -21,7 +21,6 @@ class Design:
     """Design of the network.
 
     Attributes:
-        filters: channels of the blocks.
         kernels: frames that each of the first blocks takes; the last block takes all that remain.
         stride: stride in time of the first block.
         features: channels before the classifier.

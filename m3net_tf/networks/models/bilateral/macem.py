@@ -25,7 +25,6 @@ def audio_context_embedding(x: tf.Tensor, kind: str, name: str = "macem") -> tf.
     Args:
         x: H, shape (batch, 1, T, C).
         kind: ``a`` concatenates the three scales and reduces them to C channels; ``b`` sums them.
-        name: prefix of the layers' names.
 
     Returns:
         Q of the same shape.
@@ -53,7 +52,6 @@ def compressed_pools(x: tf.Tensor, name: str) -> tf.Tensor:
 
     Args:
         x: sequence of shape (batch, 1, T, C).
-        name: prefix of the layers' names.
 
     Returns:
         Results for the mean and the maximum, shape (batch, 1, 2, C).
@@ -74,7 +72,6 @@ def weigh_channels(x: tf.Tensor, name: str) -> tf.Tensor:
 
     Args:
         x: sequence of shape (batch, 1, T, C).
-        name: prefix of the layers' names.
 
     Returns:
         Sequence of the same shape.

@@ -48,9 +48,7 @@ def fast_downsampling(
 
     Args:
         x: sequence of shape (batch, 1, T, channels).
-        filters: output channels.
         kind: ``A``, ``B`` or ``R``.
-        name: prefix of the layers' names.
         macem_a: False omits every MACEM-A (table 6).
         macem_b: False omits every MACEM-B (table 6).
 

@@ -31,7 +31,6 @@ class Design:
 
     Attributes:
         backbone: ``b0`` or ``b2``.
-        heads: attention heads.
         multi_label: sigmoid per class instead of softmax.
         weights: file with ImageNet weights of the backbone without its head, as published by
             Keras (``efficientnetb2_notop.h5``). Nothing is downloaded; without a file the initial

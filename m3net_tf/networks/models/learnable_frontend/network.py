@@ -74,7 +74,6 @@ class Design:
     Attributes:
         classifier: the network that follows.
         frontend: kind of the filter bank.
-        bins: number of filters.
         sample_rate_hz: rate of the waveform; must equal the rate of the recipe's front end.
         window_s: length of a pooling window; filters have its length rounded up to an odd number
             of samples.

@@ -26,7 +26,6 @@ class Stage:
     """A convolution before (SFP) or after the mirror attention.
 
     Attributes:
-        filters: output channels.
         kernel: kernel size in (frequency, time).
         strides: strides in (frequency, time).
         pool: size of a max pooling after it; 1 = none.
