@@ -104,7 +104,7 @@ def _state(training: Training, plan: TablePlan, runs_folder: Path) -> str:
     if training.key in plan.known:
         return "kept from the written table"
     if training.key not in {run.key for run in plan.runs.runs}:
-        return "not needed (results kept)"
+        return "not needed"
     started = Run(runs_folder / training.place).state_path.exists()
     return "started" if started else "to train"
 
