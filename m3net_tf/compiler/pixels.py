@@ -22,7 +22,7 @@ from m3net_tf.compiler.overlap import line_slack
 from m3net_tf.compiler.plan import SLACK_BYTES, Improve, Plan, needs, plan_memory
 from m3net_tf.compiler.stripes import COLUMNS, Stripe, line_pixels, products, with_steps
 from m3net_tf.compiler.structures import Convolution
-from m3net_tf.compiler.weights import GROUP, LARGEST_INPUT
+from m3net_tf.compiler.weights import GROUP, LARGEST_INPUT, TAPS
 
 SHARED = "convolutions that load a weight once for two to four pixels"
 ALONG_COLUMNS, ALONG_ROWS = 1, 2  # M3NET_ALONG_COLUMNS and M3NET_ALONG_ROWS
@@ -72,7 +72,8 @@ def _choose_lines(plan: Plan) -> None:
             if member.kernel == "convolve_depthwise" and isinstance(layer, Convolution):
                 stripe = call if isinstance(call, Stripe) else None
                 lines = _lines(layer, member, stripe, plan)
-                member.arguments[0] = dataclasses.replace(layer, lines=lines)
+                weights = dataclasses.replace(layer.weights, ctype=TAPS[lines])
+                member.arguments[0] = dataclasses.replace(layer, lines=lines, weights=weights)
 
 
 def _lines(layer: Convolution, member: Call, stripe: Stripe | None, plan: Plan) -> int:

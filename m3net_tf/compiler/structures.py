@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import types
 import typing
 from collections.abc import Callable
@@ -56,6 +57,7 @@ _ITEM_BYTES = {
     "m3net_plain_block": 1,
     "m3net_tap": 1,
 }
+_LINE_TAPS, _LINE_BYTES = ("m3net_column_tap", "m3net_row_tap"), 12  # bytes of a channel
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -77,6 +79,8 @@ class Array:
         """Bytes in flash."""
         if self.ctype in ITEM_STRUCTURES:
             return len(self.values) * ITEM_STRUCTURES[self.ctype].device_bytes()
+        if self.ctype in _LINE_TAPS:
+            return math.prod(self.values.shape[:2]) * _LINE_BYTES
         return self.values.size * _ITEM_BYTES[self.ctype]
 
 
@@ -280,10 +284,10 @@ class Convolution(Structure):
 
     def member(self, field: str) -> str:
         """The weights are a union over their forms."""
-        return _WEIGHTS[self.weights.ctype] if field == "weights" else field
+        return _WEIGHTS.get(self.weights.ctype, "taps") if field == "weights" else field
 
 
-_WEIGHTS = {"m3net_block": "blocks", "m3net_plain_block": "plain_blocks", "m3net_tap": "taps"}
+_WEIGHTS = {"m3net_block": "blocks", "m3net_plain_block": "plain_blocks"}
 
 
 @dataclasses.dataclass(frozen=True)
