@@ -133,8 +133,8 @@ typedef struct {
 /// out. Elsewhere a number of 32 bits holds two, which one long product multiplies.
 #if M3NET_ENGINE_DSP
 #define M3NET_TWIN_BITS 8
-/// So many products of the upper one fit its sum of 24 bits.
-#define M3NET_TWIN_ITEMS 512
+/// So many products of the upper one fit its sum of 24 bits; a multiple of 16.
+#define M3NET_TWIN_ITEMS 496
 #define M3NET_TWIN(low, high) ((low) + (high) * (1 << M3NET_TWIN_BITS))
 typedef struct {
   int16_t twins[4];

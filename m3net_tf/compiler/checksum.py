@@ -14,8 +14,8 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.compiler.structures import ITEM_STRUCTURES, Array
-from m3net_tf.compiler.weights import BLOCKS, PAIR, PLAIN_BLOCK, TAPS
+from m3net_tf.compiler.structures import ITEM_STRUCTURES, TAPS, Array
+from m3net_tf.compiler.weights import BLOCKS, PAIR, PLAIN_BLOCK
 
 #: Layouts of weights: for Helium, for the DSP extension, for RISC-V of 32 bits, and for all other
 #: targets.
@@ -81,7 +81,7 @@ def _tap_bytes(array: Array, layout: str) -> bytes:
     """Weights of a depthwise convolution, as the macros of their type lay them out."""
     groups: Items = array.values
     if layout == "dsp" and array.ctype in _COLUMNS:
-        return groups[..., _COLUMNS[array.ctype]].astype("<i1").tobytes()
+        return bytes(groups[..., _COLUMNS[array.ctype]].astype("<i1").tobytes())
     end = bytes(_ZEROS if layout == "helium" else 0)
     return groups.transpose(0, 2, 1).astype("<i1").tobytes() + end
 

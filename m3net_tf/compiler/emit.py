@@ -19,8 +19,8 @@ from m3net_tf.compiler.ends import end_notes
 from m3net_tf.compiler.graph import Tensor
 from m3net_tf.compiler.network import CompiledNetwork, Push
 from m3net_tf.compiler.stripes import LINE_MEMBERS, ROWS, Lines, Stage, Stripe, line_layer
-from m3net_tf.compiler.structures import ITEM_STRUCTURES, Array, Structure, number_text
-from m3net_tf.compiler.weights import BLOCKS, TAPS
+from m3net_tf.compiler.structures import ITEM_STRUCTURES, TAPS, Array, Structure, number_text
+from m3net_tf.compiler.weights import BLOCKS
 from m3net_tf.system.artifacts import write_text
 from m3net_tf.system.csource import blocks, c_linkage, defines, float_literal, guarded, notice
 from m3net_tf.system.csource import string_literal as text_literal
@@ -400,8 +400,8 @@ def _items(array: Array) -> str:
         macro = f"{array.ctype.upper()}S"
         return "\n".join(line for group in values for line in _block_lines(macro, group))
     if array.ctype in TAPS:
-        lines = (line for group in values for line in _tap_lines(array.ctype, group))
-        return "\n".join(lines) + _TAPS_END
+        taps = (line for group in values for line in _tap_lines(array.ctype, group))
+        return "\n".join(taps) + _TAPS_END
     if values.ndim == 2:
         return "\n".join("    {" + ", ".join(number_text(v) for v in row) + "}," for row in values)
     lines, line = [], "   "

@@ -19,8 +19,6 @@ GROUP = 4  # channels that a kernel computes at once
 PAIR = 2  # items that one SMLAD multiplies
 LARGEST_INPUT = 128  # absolute value of an int8 item
 PLAIN_BLOCK = "m3net_plain_block"
-TAPS = ("m3net_tap", "m3net_column_tap", "m3net_row_tap")
-"""Types of items of arrays of a depthwise convolution's weights: by the direction of its lines."""
 BLOCKS = ("m3net_block", PLAIN_BLOCK)
 """Types of items of arrays of a convolution's weights."""
 
