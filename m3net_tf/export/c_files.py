@@ -20,7 +20,7 @@ from m3net_tf.compiler.network import CompiledNetwork, compile_network
 from m3net_tf.compiler.picture import draw_arena
 from m3net_tf.compiler.streaming.network import stream_network
 from m3net_tf.export.manifest import Arena, GeneratedCode
-from m3net_tf.export.operators import resolver_method
+from m3net_tf.export.operators import resolver_method, variable_count
 from m3net_tf.export.pushes import TIME_AXIS
 from m3net_tf.runtime.interpreter import host_arena_bytes, tflm_unavailable_reason
 from m3net_tf.runtime.network import Int8Network
@@ -66,7 +66,6 @@ class CModel:
 
     Attributes:
         name: network and preset.
-        tflite: the network.
         operators: TFLite operators, as :func:`.operators.operators_of` lists them.
         input_bytes: size of the int8 input tensor.
         input_quantization: scale and zero point.
@@ -117,6 +116,8 @@ class CModel:
                 "// Calls ADD once for each operator, by the name of the resolver's method.",
                 defines(_PREFIX, {"OPERATORS(ADD)": methods}),
             ]
+            if "VAR_HANDLE" in self.operators:
+                settings.append(defines(_PREFIX, {"VARIABLE_COUNT": variable_count(self.tflite)}))
             names = [f"{name}[{size}];" for name, size, _ in self._arrays()]
             declarations = [f"extern const unsigned char {name}" for name in names] + declarations
         return NOTICE + guarded(

@@ -114,7 +114,7 @@ class DatasetInfo:
         fetch_hint: how to get the data by hand.
         folder: folder that ``fetch`` creates; empty for the name.
         subset: name of the subset that the folder is; empty for none. See :mod:`.subset_lists`.
-        subset_sha256: hash of the subset's list.
+        subset_sha256: hash of the lines of the subset's list, without the comments.
     """
 
     name: str

@@ -89,7 +89,6 @@ class Machine(Qemu):
         board: name of the board whose ELF it runs.
         job_address: where the job image goes in the board's memory.
         job_bytes: room there.
-        emulator: program that emulates it.
         package: Debian package that brings the emulator.
         arguments: how the emulator keeps time.
         stall_timeout_s: longest wait for the next console line, in seconds of the host's clock.
@@ -169,9 +168,10 @@ class BoardFacts:
         third_party: folders with headers of each third-party source that it needs.
         choices: for each setting of a build, its values with the further ``sources`` of each; the
             first value is the default.
+        flash_timing: how its flash makes a Cortex-M4 wait, a name of
+            :data:`m3net_tf.boards.emulation.cycles.FLASHES`.
         storage: the sectors of its flash that keep thresholds.
         uf2: its UF2 boot loaders; with one, the setting ``M3NET_FLASH_START`` moves the image.
-        qemu: QEMU's model of it.
         constants: numbers, strings and truth values for the C code.
     """
 
@@ -190,6 +190,7 @@ class BoardFacts:
     flash_commands: tuple[str, ...] = ()
     third_party: dict[str, tuple[str, ...]] = field(default_factory=dict)
     choices: dict[str, dict[str, tuple[str, ...]]] = field(default_factory=dict)
+    flash_timing: str = "0 wait states"
     storage: Storage | None = None
     uf2: Uf2 | None = None
     qemu: Qemu | None = None

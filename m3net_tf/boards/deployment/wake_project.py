@@ -36,12 +36,11 @@ def wake_recipe(sounds: WakeSounds) -> dict[str, Any]:
             "vocal_tract_probability": 0.6,
             "room_probability": 0.5,
             "room_s": [0.1, 0.8],
-            "speed_probability": 0.7,
-            "speed": [0.75, 1.25],
             "shift_s": 0.08,
             "gain_db": [-18, 6],
-            "noise_probability": 0.8,
-            "noise_snr_db": [0, 25],
+            # Real recordings are never without noise, which may be soft.
+            "noise_probability": 0.9,
+            "noise_snr_db": [0, 35],
             "band_probability": 0.3,
             "telephone_probability": 0.05,
             "time_warp": 0.25,
@@ -52,7 +51,7 @@ def wake_recipe(sounds: WakeSounds) -> dict[str, Any]:
             "frequency_mask_share": 0.15,
         },
         "training": {
-            "epochs": 30,
+            "epochs": 40,
             "batch_size": 64,
             "weight_average": 0.995,
             # Balanced classes would be words most of the time.
