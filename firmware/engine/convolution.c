@@ -144,9 +144,9 @@ M3NET_INLINE void convolve_pixel(const m3net_convolution* layer, const int16_t* 
 
 /// Pixels that are computed together; the patch has their windows.
 typedef struct {
-  int32_t size;      ///< Number of them.
-  int32_t gathered;  ///< Windows that are in the patch.
-  int32_t left;      ///< Pixels of the image that are not computed yet.
+  int32_t size;         ///< Number of them.
+  int32_t gathered;     ///< Windows that are in the patch.
+  int32_t left;         ///< Pixels of the image that are not computed yet.
   int32_t row, column;  ///< Where the first window begins.
   int8_t* outputs[4];
 } pixel_group;

@@ -206,8 +206,8 @@ enum { BEGINS_OUTSIDE = 1, ENDS_OUTSIDE = 2, LACKS_FIRST = 4 };
   "smlab" half " " sum ", lr, " third ", " sum "\n\t"
 #define M3NET_ADD_TWO(sum, pair, third, half) "smlad " sum ", r12, " pair ", " sum "\n\t"
 
-/// Assembly that turns a channel's words of weights into pairs. r12 becomes the third column's third
-/// weight, twice.
+/// Assembly that turns a channel's words of weights into pairs. r12 becomes the third column's
+/// third weight, twice.
 #define M3NET_WIDEN_WEIGHTS    \
   "sxtb16 r6, r3, ror #8\n\t"  \
   "sxtb16 r12, r5, ror #8\n\t" \
@@ -218,23 +218,22 @@ enum { BEGINS_OUTSIDE = 1, ENDS_OUTSIDE = 2, LACKS_FIRST = 4 };
 /// As above for columns of two items, of which the third one is outside the image: its products are
 /// added to the bias in r0. If the first one is outside, the pairs begin with the third one.
 #define M3NET_WIDEN_THREE M3NET_WIDEN_WEIGHTS
-#define M3NET_WIDEN_TWO           \
-  "ldr r2, [sp, #40]\n\t"         \
-  "ldr r1, [sp, #36]\n\t"         \
-  "tst r2, #4\n\t"                \
-  "sxtb16 r2, r4, ror #8\n\t"     \
-  M3NET_WIDEN_WEIGHTS             \
-  "bne 2f\n\t"                    \
-  "smlad r0, r6, r1, r0\n\t"      \
-  "smlabb r0, r12, r1, r0\n\t"    \
-  "b 3f\n\t"                      \
-  "2:\n\t"                        \
-  "smlabb r0, r3, r1, r0\n\t"     \
-  "smlabb r0, r4, r1, r0\n\t"     \
-  "smlabb r0, r5, r1, r0\n\t"     \
-  "pkhtb r3, r3, r6\n\t"          \
-  "pkhtb r4, r4, r2\n\t"          \
-  "pkhtb r5, r5, r12\n\t"         \
+#define M3NET_WIDEN_TWO                           \
+  "ldr r2, [sp, #40]\n\t"                         \
+  "ldr r1, [sp, #36]\n\t"                         \
+  "tst r2, #4\n\t"                                \
+  "sxtb16 r2, r4, ror #8\n\t" M3NET_WIDEN_WEIGHTS \
+  "bne 2f\n\t"                                    \
+  "smlad r0, r6, r1, r0\n\t"                      \
+  "smlabb r0, r12, r1, r0\n\t"                    \
+  "b 3f\n\t"                                      \
+  "2:\n\t"                                        \
+  "smlabb r0, r3, r1, r0\n\t"                     \
+  "smlabb r0, r4, r1, r0\n\t"                     \
+  "smlabb r0, r5, r1, r0\n\t"                     \
+  "pkhtb r3, r3, r6\n\t"                          \
+  "pkhtb r4, r4, r2\n\t"                          \
+  "pkhtb r5, r5, r12\n\t"                         \
   "3:\n\t"
 
 /// Assembly that turns a sum into an output in r12.
@@ -306,13 +305,13 @@ enum { BEGINS_OUTSIDE = 1, ENDS_OUTSIDE = 2, LACKS_FIRST = 4 };
   "6:\n\t" ADD("r1", "r3", "r6", "b")
 
 /// Assembly that goes on with the next channel.
-#define M3NET_END_LINE     \
-  "11:\n\t"                \
-  "ldr lr, [sp, #20]\n\t"  \
-  "ldr r0, [sp, #24]\n\t"  \
-  "cmp lr, r0\n\t"         \
-  "bne 1b\n\t"             \
-  "add sp, sp, #48\n\t"    \
+#define M3NET_END_LINE    \
+  "11:\n\t"               \
+  "ldr lr, [sp, #20]\n\t" \
+  "ldr r0, [sp, #24]\n\t" \
+  "cmp lr, r0\n\t"        \
+  "bne 1b\n\t"            \
+  "add sp, sp, #48\n\t"   \
   "pop {r7, r11}\n\t"
 
 /// Assembly of a line whose windows are a column apart. Three outputs a pass; the sums change their
@@ -388,39 +387,49 @@ enum { BEGINS_OUTSIDE = 1, ENDS_OUTSIDE = 2, LACKS_FIRST = 4 };
   "strb r12, [r11]\n\t" M3NET_END_LINE
 
 /// Assembly that loads the next column: two items in r12, one in `third`.
-#define M3NET_LOAD_COLUMN(third)               \
-  "ldrsb r12, [r8]\n\t"                        \
-  "ldrsb lr, [r8, r9]\n\t"                     \
-  "ldrsb " third ", [r8, r9, lsl #1]\n\t"      \
+#define M3NET_LOAD_COLUMN(third) \
+  "ldrsb r12, [r8]\n\t"          \
+  "ldrsb lr, [r8, r9]\n\t"       \
+  "ldrsb " third                 \
+  ", [r8, r9, lsl #1]\n\t"       \
   "pkhbt r12, r12, lr, lsl #16\n\t"
 
 /// Assembly that adds the products of a column to three sums and keeps the one that is complete.
 /// The third item is in `next`, and the bias in r11.
-#define M3NET_ADD_COLUMN(sum, middle, next, place)   \
-  M3NET_LOAD_COLUMN(next)                            \
-  "add r8, r8, r10\n\t"                              \
-  "smlad " sum ", r12, r5, " sum "\n\t"              \
-  "smlabb " sum ", " next ", r7, " sum "\n\t"        \
-  "smlad " middle ", r12, r4, " middle "\n\t"        \
-  "smlabt " middle ", " next ", r6, " middle "\n\t"  \
-  "smlabb " next ", " next ", r6, r11\n\t"           \
-  "smlad " next ", r12, r3, " next "\n\t"            \
+#define M3NET_ADD_COLUMN(sum, middle, next, place) \
+  M3NET_LOAD_COLUMN(next)                          \
+  "add r8, r8, r10\n\t"                            \
+  "smlad " sum ", r12, r5, " sum                   \
+  "\n\t"                                           \
+  "smlabb " sum ", " next ", r7, " sum             \
+  "\n\t"                                           \
+  "smlad " middle ", r12, r4, " middle             \
+  "\n\t"                                           \
+  "smlabt " middle ", " next ", r6, " middle       \
+  "\n\t"                                           \
+  "smlabb " next ", " next                         \
+  ", r6, r11\n\t"                                  \
+  "smlad " next ", r12, r3, " next                 \
+  "\n\t"                                           \
   "str " sum ", [sp, #" #place "]\n\t"
 
 /// Assembly that writes the output of a sum at r8.
-#define M3NET_WRITE_SUM(sum)        \
-  "lsl " sum ", " sum ", #1\n\t"    \
-  "smmlar lr, " sum ", r3, r4\n\t"  \
-  "add lr, lr, " sum ", asr #31\n\t" \
-  "asr lr, lr, r5\n\t"              \
-  "ssat lr, #8, lr\n\t"             \
-  "strb lr, [r8]\n\t"               \
+#define M3NET_WRITE_SUM(sum) \
+  "lsl " sum ", " sum        \
+  ", #1\n\t"                 \
+  "smmlar lr, " sum          \
+  ", r3, r4\n\t"             \
+  "add lr, lr, " sum         \
+  ", asr #31\n\t"            \
+  "asr lr, lr, r5\n\t"       \
+  "ssat lr, #8, lr\n\t"      \
+  "strb lr, [r8]\n\t"        \
   "add r8, r8, r11\n\t"
 
 /// Assembly of a line of five outputs whose first and last windows begin and end outside the image.
 /// The sums wait for each other, so that the constants of a channel are loaded once. The stack has
 /// the sums of three outputs where other lines have a channel's constants.
-#define M3NET_LINE_OF_FIVE                \
+#define M3NET_LINE_OF_FIVE \
   M3NET_ENTER_LINE "10:\n\t"              \
   "1:\n\t"                                \
   "ldr r12, [sp, #16]\n\t"                \
@@ -492,9 +501,7 @@ static void convolve_line_of_two(const window_line* line) {
   M3NET_RUN_LINE(M3NET_LINE_OF_STRIDE_ONE(M3NET_LOAD_TWO, M3NET_ADD_TWO, M3NET_WIDEN_TWO));
 }
 
-static void convolve_line_of_five(const window_line* line) {
-  M3NET_RUN_LINE(M3NET_LINE_OF_FIVE);
-}
+static void convolve_line_of_five(const window_line* line) { M3NET_RUN_LINE(M3NET_LINE_OF_FIVE); }
 
 static void convolve_wide_line_of_three(const window_line* line) {
   M3NET_RUN_LINE(M3NET_LINE_OF_STRIDE_TWO(M3NET_LOAD_THREE, M3NET_ADD_THREE, M3NET_WIDEN_THREE));

@@ -19,24 +19,24 @@ typedef struct {
 
 /// Assembly that adds the products of the next four items with the weights of four channels, to the
 /// sums a, ab, c and cd in r0 to r3. The items are at r11, the weights at r12.
-#define M3NET_MULTIPLY_FOUR_ITEMS   \
-  "ldr r10, [r11, #4]\n\t"     \
-  "ldr r9, [r11], #8\n\t"      \
-  "ldr r5, [r12, #4]\n\t"     \
-  "ldr r6, [r12, #8]\n\t"     \
-  "ldr r8, [r12, #12]\n\t"    \
-  "ldr r4, [r12], #16\n\t"    \
-  "smlad r1, r9, r4, r1\n\t"  \
-  "sxtb16 r4, r4\n\t"               \
-  "smlad r3, r9, r5, r3\n\t"  \
-  "sxtb16 r5, r5\n\t"               \
-  "smlad r1, r10, r6, r1\n\t" \
-  "sxtb16 r6, r6\n\t"               \
-  "smlad r3, r10, r8, r3\n\t" \
-  "sxtb16 r8, r8\n\t"               \
-  "smlad r0, r9, r4, r0\n\t"    \
-  "smlad r2, r9, r5, r2\n\t"    \
-  "smlad r0, r10, r6, r0\n\t"   \
+#define M3NET_MULTIPLY_FOUR_ITEMS \
+  "ldr r10, [r11, #4]\n\t"        \
+  "ldr r9, [r11], #8\n\t"         \
+  "ldr r5, [r12, #4]\n\t"         \
+  "ldr r6, [r12, #8]\n\t"         \
+  "ldr r8, [r12, #12]\n\t"        \
+  "ldr r4, [r12], #16\n\t"        \
+  "smlad r1, r9, r4, r1\n\t"      \
+  "sxtb16 r4, r4\n\t"             \
+  "smlad r3, r9, r5, r3\n\t"      \
+  "sxtb16 r5, r5\n\t"             \
+  "smlad r1, r10, r6, r1\n\t"     \
+  "sxtb16 r6, r6\n\t"             \
+  "smlad r3, r10, r8, r3\n\t"     \
+  "sxtb16 r8, r8\n\t"             \
+  "smlad r0, r9, r4, r0\n\t"      \
+  "smlad r2, r9, r5, r2\n\t"      \
+  "smlad r0, r10, r6, r0\n\t"     \
   "smlad r2, r10, r8, r2\n\t"
 
 /// Products of a patch with the weights of four channels.
@@ -177,14 +177,14 @@ static m3net_four_sums multiply_plain(const int16_t* patch, int32_t items,
   "ssat " doubled ", #8, " x "\n\t"
 
 /// The output of a channel from its sum; its constants are at r11, the next ones r7 bytes farther.
-#define M3NET_FINISH_ONE_PIXEL(sum)                    \
-  M3NET_LOAD_CHANNEL("r11", 0, "r6", "r8", "r9")       \
-  "lsl " sum ", " sum ", #1\n\t"                       \
-  "add r11, r11, r7\n\t"                               \
-  M3NET_REQUANTIZE(sum, "r6", "r8", "r9", "r10")
+#define M3NET_FINISH_ONE_PIXEL(sum)              \
+  M3NET_LOAD_CHANNEL("r11", 0, "r6", "r8", "r9") \
+  "lsl " sum ", " sum                            \
+  ", #1\n\t"                                     \
+  "add r11, r11, r7\n\t" M3NET_REQUANTIZE(sum, "r6", "r8", "r9", "r10")
 
-/// Output channels of a pixel, a multiple of four. Windows with more than M3NET_TWIN_ITEMS are added
-/// in parts, of which the last ones have so many items.
+/// Output channels of a pixel, a multiple of four. Windows with more than M3NET_TWIN_ITEMS are
+/// added in parts, of which the last ones have so many items.
 static void convolve_one(const m3net_convolution* layer, const int16_t* patch, int32_t items,
                          int8_t* output) {
   const int32_t parts = (items - 1) / M3NET_TWIN_ITEMS;
@@ -269,35 +269,42 @@ static void convolve_one(const m3net_convolution* layer, const int16_t* patch, i
 
 /// The outputs of two channels of two pixels, from a sum of each and twice the other one. The
 /// constants of the channels are at r11. The outputs of a pixel become the lower half of its `a`.
-#define M3NET_FINISH_TWO_PIXELS(place, a0, b0, a1, b1)           \
-  M3NET_LOAD_CHANNEL("r11", place, "r9", "r10", "r7")            \
-  "lsl " a0 ", " a0 ", #1\n\t"                                   \
-  "lsl " a1 ", " a1 ", #1\n\t"                                   \
-  M3NET_REQUANTIZE(a0, "r9", "r10", "r7", "lr")                  \
-  M3NET_REQUANTIZE(a1, "r9", "r10", "r7", "lr")                  \
-  M3NET_LOAD_CHANNEL("r11", (place) + 16, "r9", "r10", "r7")     \
-  M3NET_REQUANTIZE(b0, "r9", "r10", "r7", "lr")                  \
-  M3NET_REQUANTIZE(b1, "r9", "r10", "r7", "lr")                  \
-  "bfi " a0 ", " b0 ", #8, #8\n\t"                               \
-  "bfi " a1 ", " b1 ", #8, #8\n\t"
+#define M3NET_FINISH_TWO_PIXELS(place, a0, b0, a1, b1)                            \
+  M3NET_LOAD_CHANNEL("r11", place, "r9", "r10", "r7")                             \
+  "lsl " a0 ", " a0                                                               \
+  ", #1\n\t"                                                                      \
+  "lsl " a1 ", " a1 ", #1\n\t" M3NET_REQUANTIZE(a0, "r9", "r10", "r7", "lr")      \
+      M3NET_REQUANTIZE(a1, "r9", "r10", "r7", "lr")                               \
+          M3NET_LOAD_CHANNEL("r11", (place) + 16, "r9", "r10", "r7")              \
+              M3NET_REQUANTIZE(b0, "r9", "r10", "r7", "lr")                       \
+                  M3NET_REQUANTIZE(b1, "r9", "r10", "r7", "lr") "bfi " a0 ", " b0 \
+                                                                ", #8, #8\n\t"    \
+                                                                "bfi " a1 ", " b1 ", #8, #8\n\t"
 
 /// Assembly that turns the sum of two channels into twice the upper one's.
-#define M3NET_TAKE_UPPER(ab, a)     \
-  "sub " ab ", " ab ", " a "\n\t"   \
+#define M3NET_TAKE_UPPER(ab, a) \
+  "sub " ab ", " ab ", " a      \
+  "\n\t"                        \
   "asr " ab ", " ab ", #7\n\t"
 
 /// Assembly that moves the upper channel's part of a sum to the stack.
-#define M3NET_MOVE_UPPER(ab, a, place)    \
-  "ldr r9, [sp, #" #place "]\n\t"         \
-  "sub " ab ", " ab ", " a "\n\t"         \
-  "add r9, r9, " ab ", asr #8\n\t"        \
-  "mov " ab ", " a "\n\t"                 \
+#define M3NET_MOVE_UPPER(ab, a, place) \
+  "ldr r9, [sp, #" #place              \
+  "]\n\t"                              \
+  "sub " ab ", " ab ", " a             \
+  "\n\t"                               \
+  "add r9, r9, " ab                    \
+  ", asr #8\n\t"                       \
+  "mov " ab ", " a                     \
+  "\n\t"                               \
   "str r9, [sp, #" #place "]\n\t"
 
 /// Assembly that takes twice the upper channel's sum from the stack.
-#define M3NET_LOAD_UPPER(ab, place)   \
-  "ldr " ab ", [sp, #" #place "]\n\t" \
-  "str lr, [sp, #" #place "]\n\t"     \
+#define M3NET_LOAD_UPPER(ab, place) \
+  "ldr " ab ", [sp, #" #place       \
+  "]\n\t"                           \
+  "str lr, [sp, #" #place           \
+  "]\n\t"                           \
   "lsl " ab ", " ab ", #1\n\t"
 
 /// All output channels of two pixels, a multiple of four; the layer's `pixels` is above one. The
