@@ -30,7 +30,7 @@ Seed = Annotated[int, Meta(ge=0, le=2**32 - 1)]
 """A seed of NumPy's global generator, which Keras seeds too."""
 
 T = TypeVar("T")
-_READ: dict[Callable[..., Any], dict[str, Any]] = {}  # reading annotations takes a millisecond
+_READ: dict[Callable[..., Any], dict[str, object]] = {}  # reading annotations takes a millisecond
 _WORDS = {
     "int": "a whole number",
     "float": "a number",
@@ -60,7 +60,6 @@ def from_plain(kind: type[T], values: Any, section: str) -> T:
 
     Args:
         kind: the dataclass; its fields may be dataclasses.
-        values: its values by key.
         section: its name, for messages; the keys of ``recipe`` are named without it.
 
     Raises:
@@ -90,7 +89,7 @@ def check_values(instance: Any, section: str) -> None:
         convert(kind, getattr(instance, name), f"{section}.{name}")
 
 
-def _annotations(kind: Callable[..., Any]) -> dict[str, Any]:
+def _annotations(kind: Callable[..., Any]) -> dict[str, object]:
     """Annotation by field."""
     if kind not in _READ:
         hints = typing.get_type_hints(kind, include_extras=True)
@@ -101,9 +100,6 @@ def _annotations(kind: Callable[..., Any]) -> dict[str, Any]:
 
 def convert(kind: Any, value: Any, key: str) -> Any:
     """Check a value against its annotation; a whole number is valid as a float.
-
-    Args:
-        key: its key, for messages.
 
     Raises:
         ConfigError: the value has another type, is out of range or is not finite; the message

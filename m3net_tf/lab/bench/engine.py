@@ -16,7 +16,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
+from typing import NotRequired, TypedDict
 
 import numpy as np
 from rich.table import Table
@@ -392,11 +392,8 @@ def _compare(
     if TFLM in answers:
         interpreted = answers[TFLM]
         references.append(interpreted.outputs)
-        ours, theirs = dict[str, Any](compiled.cost), dict[str, Any](interpreted.cost)
-        comparison["ratios"] = {name: round(ours[name] / theirs[name], 3) for name in _NAMES}
-        if "modelled" in ours and "modelled" in theirs:
-            of, to = _modelled(ours["modelled"]), _modelled(theirs["modelled"])
-            comparison["ratios"] |= {name: round(of[name] / to[name], 3) for name in of}
+        ours, theirs = _figures(compiled.cost), _figures(interpreted.cost)
+        comparison["ratios"] = {name: round(ours[name] / theirs[name], 3) for name in ours}
     if references:
         comparison["inputs"] = max(map(len, references))
         comparison["bytes_equal"] = all(
@@ -405,10 +402,17 @@ def _compare(
     return comparison
 
 
-def _modelled(cycles: Cycles) -> dict[str, int]:
-    """Modelled figures by their name in the table."""
-    shown = {f"cycles, {name}": count for name, count in cycles["cycles"].items()}
-    return {**shown, "flash reads": cycles["flash_reads"]}
+def _figures(cost: EngineCost) -> dict[str, int]:
+    """The compared figures by name."""
+    figures = {
+        "instructions": cost["instructions"],
+        "arena_bytes": cost["arena_bytes"],
+        "flash_bytes": cost["flash_bytes"],
+    }
+    if modelled := cost.get("modelled"):
+        figures |= {f"cycles, {name}": count for name, count in modelled["cycles"].items()}
+        figures["flash reads"] = modelled["flash_reads"]
+    return figures
 
 
 def _targets(subject: Subject, board: str) -> dict[str, float]:
@@ -429,7 +433,7 @@ def engine_table(board: str, networks: dict[str, Comparison]) -> Table:
     for label, network in networks.items():
         cells: list[str | Text] = []
         for key in _NAMES:
-            cells += [_figure(network["engines"].get(engine), key) for engine in ENGINES]
+            cells += [_figure(network, engine, key) for engine in ENGINES]
             ratio, target = network["ratios"].get(key), network["targets"].get(key)
             above = ratio is not None and target is not None and ratio > target
             shown = "" if ratio is None else f"{ratio:.2f}"
@@ -453,14 +457,13 @@ def cycles_table(networks: dict[str, Comparison]) -> Table:
     for label, network in networks.items():
         cells: list[str] = []
         for name in names:
-            for engine in ENGINES:
-                cost = network["engines"].get(engine)
-                cells.append(f"{_modelled(cost['modelled'])[name]:,}" if cost else "")
+            cells += [_figure(network, engine, name) for engine in ENGINES]
             ratio = network["ratios"].get(name)
             cells.append("" if ratio is None else f"{ratio:.2f}")
         table.add_row(label, *cells)
     return table
 
 
-def _figure(cost: Mapping[str, Any] | None, key: str) -> str:
-    return f"{cost[key]:,}" if cost else ""
+def _figure(network: Comparison, engine: Engine, name: str) -> str:
+    cost = network["engines"].get(engine)
+    return f"{_figures(cost)[name]:,}" if cost else ""

@@ -50,7 +50,7 @@ def run_trainings(
     """
     outcomes = {key: Outcome(folder) for key, folder in plan.finished.items()}
     waiting = plan.waiting
-    log(f"{len(plan.runs)} runs: {len(outcomes)} finished, {len(waiting)} to train")
+    log(f"{len(plan.runs)} runs: {len(plan.runs) - len(waiting)} finished, {len(waiting)} to train")
     if not waiting:
         return outcomes
     if len(waiting) == 1 and not options.address:  # no need for Ray

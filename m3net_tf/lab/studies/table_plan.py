@@ -32,10 +32,7 @@ class PlanFacts(TypedDict):
     """A plan in JSON.
 
     Attributes:
-        grid: file of the grid.
-        out: file of the table.
         runs: the runs, each after the runs that it needs.
-        to_train: number of runs to train.
         data: names of the data sets that these need.
         missing_data: one line for each data set that is missing.
     """
@@ -107,7 +104,7 @@ def _state(training: Training, plan: TablePlan, runs_folder: Path) -> str:
     if training.key in plan.known:
         return "kept from the written table"
     if training.key not in {run.key for run in plan.runs.runs}:
-        return "not needed (results kept)"
+        return "not needed"
     started = Run(runs_folder / training.place).state_path.exists()
     return "started" if started else "to train"
 
