@@ -10,7 +10,7 @@ import numpy as np
 
 from m3net_tf.evaluation.scoring import Tally
 from m3net_tf.evaluation.tuning import total
-from m3net_tf.system.artifacts import csv_text, write_bytes
+from m3net_tf.system.artifacts import csv_table, write_bytes
 
 Point = tuple[float, dict[str, Tally]]
 
@@ -23,7 +23,7 @@ def curve_csv(points: list[Point], hours: float) -> str:
         for label, tally in {"all": total(tallies), **tallies}.items():
             counts = (tally.true_events, tally.missed, tally.false_accepts)
             rows.append((threshold, label, *counts, f"{hours:.6g}"))
-    return csv_text(columns, rows)
+    return csv_table(columns, rows)
 
 
 def plot_curve(points: list[Point], chosen: Tally, hours: float, path: Path) -> None:

@@ -86,7 +86,7 @@ def update_text(path: Path, text: str) -> None:
         write_text(path, text)
 
 
-def csv_text(columns: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
+def csv_table(columns: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
     """A CSV table with a line of column names."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")

@@ -21,7 +21,7 @@ from m3net_tf.audio.datasets.protocols import held_out_groups
 from m3net_tf.audio.datasets.windows import in_windows, silent_files
 from m3net_tf.audio.frontend.store import content_hashes
 from m3net_tf.audio.labels import OTHER_LABELS, SILENCE_LABELS, is_silence, label_word
-from m3net_tf.system.artifacts import csv_text, sha256_of, write_bytes, write_text
+from m3net_tf.system.artifacts import csv_table, sha256_of, write_bytes, write_text
 from m3net_tf.system.errors import ConfigError, DataError
 from m3net_tf.system.locks import complete_folder
 from m3net_tf.system.progress import Log
@@ -270,7 +270,7 @@ def copy_added(
             write_bytes(scratch / clip.path, wav_bytes(to_pcm16(samples), rate_hz))
         columns = ("path", *_fields())
         rows = [[getattr(clip, column) for column in columns] for clip in clips]
-        write_text(scratch / _TABLE, csv_text(columns, rows))
+        write_text(scratch / _TABLE, csv_table(columns, rows))
     if cut and not windows:
         log(
             f"{cut} of {len(clips)} added clips are longer than the window of "

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from m3net_tf.audio.datasets import Clip
 from m3net_tf.runtime.classifier import mean_of_windows
-from m3net_tf.system.artifacts import csv_text
+from m3net_tf.system.artifacts import csv_table
 
 _Z_95 = 1.959963984540054
 
@@ -188,7 +188,7 @@ class Evaluation:
     def to_csv(self) -> str:
         """The confusion matrix as CSV: rows are true classes, columns predicted classes."""
         rows = [(label, *row) for label, row in zip(self.labels, self.matrix, strict=True)]
-        return csv_text(["true\\predicted", *self.labels], rows)
+        return csv_table(["true\\predicted", *self.labels], rows)
 
 
 def average_precision(

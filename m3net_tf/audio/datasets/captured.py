@@ -22,7 +22,7 @@ from m3net_tf.audio.datasets.audio import HIGHEST_RATE_HZ, LOWEST_RATE_HZ, to_pc
 from m3net_tf.audio.datasets.clips import is_label
 from m3net_tf.audio.datasets.files import files_below
 from m3net_tf.audio.datasets.folder import SUFFIXES
-from m3net_tf.system.artifacts import csv_text, sha256_of, write_bytes, write_text
+from m3net_tf.system.artifacts import csv_table, sha256_of, write_bytes, write_text
 from m3net_tf.system.errors import ConfigError, DataError, require_known_keys
 from m3net_tf.system.locks import LOCK_NAME, locked
 from m3net_tf.system.progress import silent
@@ -214,7 +214,7 @@ class CapturedClips:
             if path.name in rows:
                 values = [rows[path.name][column] for column in COLUMNS[2:]]
                 table.append((path.relative_to(self.folder).as_posix(), label or "", *values))
-        write_text(self.folder / TABLE, csv_text(COLUMNS, table))
+        write_text(self.folder / TABLE, csv_table(COLUMNS, table))
 
 
 def recordings(clips: Iterable[CapturedClip]) -> list[str]:
