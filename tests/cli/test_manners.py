@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from m3net_tf import __version__
-from m3net_tf.boards.device.live import Event
+from m3net_tf.boards.device.live import BoardEvent
 from m3net_tf.cli import models as models_module
 from m3net_tf.cli import output as output_module
 from m3net_tf.cli.app import app
@@ -369,8 +369,8 @@ def test_progress_beside_json_goes_to_standard_error(
 def test_a_monitor_prints_a_line_of_json_for_each_event(m3net, monkeypatch):
     def watch(*_, log, on_event, **__):
         log("building")
-        on_event(Event(1.5, "siren", 0.75, 2.0))
-        on_event(Event(2.5, "dog", 0.5, 1.0))
+        on_event(BoardEvent(1.5, "siren", 0.75, 2.0))
+        on_event(BoardEvent(2.5, "dog", 0.5, 1.0))
 
     monkeypatch.setattr("m3net_tf.boards.device.monitor.run_monitor", watch)
     status, output, error = m3net("monitor", "/dev/port", "--json")
