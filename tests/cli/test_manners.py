@@ -248,7 +248,12 @@ def test_export_in_json(m3net, monkeypatch, tmp_path, make_manifest):
     """One JSON value on standard output; progress goes to standard error."""
     manifest = make_manifest()
     compiled = {"m3net_network": {"arena_bytes": 5}}
-    bundle = SimpleNamespace(folder=tmp_path / "export", manifest=manifest, compiled=compiled)
+    bundle = SimpleNamespace(
+        folder=tmp_path / "export",
+        manifest=manifest,
+        compiled=compiled,
+        set_goal=lambda *_: None,
+    )
 
     def export_run(_run, _data_dir, _folder, log, engine, _stream):
         log(f"quantising for {engine}")
