@@ -19,6 +19,7 @@ from m3net_tf.compiler.host import engine_folder
 from m3net_tf.compiler.network import CompiledNetwork, compile_network
 from m3net_tf.compiler.picture import draw_arena
 from m3net_tf.compiler.streaming.network import stream_network
+from m3net_tf.compiler.striping import GOALS
 from m3net_tf.export.manifest import Arena, GeneratedCode
 from m3net_tf.export.operators import resolver_method
 from m3net_tf.export.pushes import TIME_AXIS
@@ -199,7 +200,9 @@ def compile_model(model: CModel, remedy: str = _TFLM) -> dict[str, CompiledNetwo
     if model.importance:
         files[_IMPORTANCE] = model.importance
     try:
-        networks = {name: compile_network(tflite) for name, tflite in files.items()}
+        # Where live detection streams, whole windows are for single clips: memory counts more.
+        stripes = GOALS["ram" if model.push_columns else "cycles"]
+        networks = {name: compile_network(data, stripes=stripes) for name, data in files.items()}
         if model.push_columns:
             stream = stream_network(model.tflite, TIME_AXIS, model.push_columns)
             networks[_NETWORK] = dataclasses.replace(networks[_NETWORK], stream=stream)
