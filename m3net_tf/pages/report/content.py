@@ -150,6 +150,7 @@ class Trial:
         name: the run's name.
         module: its WebAssembly module, base64.
         labels: names of the classes.
+        events: whether each of them makes events.
         frequencies: lowest and highest frequency of its features, in words.
         samples_as_features: whether a column of features is a hop of samples.
         colours: CSS colours of the features from -128 to 127.
@@ -160,6 +161,7 @@ class Trial:
     name: str
     module: str
     labels: Sequence[str]
+    events: Sequence[bool]
     frequencies: tuple[str, str]
     samples_as_features: bool
     colours: Sequence[str]
