@@ -33,7 +33,7 @@ TINY = {
     "autoencoder": "anomaly_detection/trained_models/ad01_int8.tflite",
     "streaming wake word": "streaming_wakeword/trained_models/str_ww_ref_model.tflite",
 }
-#: Networks of microWakeWord; one run takes three frames. The compiled engine alone runs them here.
+#: Networks of microWakeWord; one run takes three frames.
 WORDS = {
     "microWakeWord okay_nabu": "models/v2/okay_nabu.tflite",
     "microWakeWord hey_jarvis": "models/v2/hey_jarvis.tflite",

@@ -12,6 +12,7 @@
 #include "tensorflow/lite/micro/micro_interpreter.h"
 #include "tensorflow/lite/micro/micro_mutable_op_resolver.h"
 #include "tensorflow/lite/micro/micro_profiler_interface.h"
+#include "tensorflow/lite/micro/micro_resource_variable.h"
 #include "tensorflow/lite/schema/schema_generated.h"
 #include "tensorflow/lite/schema/schema_utils.h"
 
@@ -72,17 +73,18 @@ TfLiteStatus AddOperators(Resolver* resolver) {
   return kTfLiteOk;
 }
 
-// Times operators while a report is set; without one it costs next to nothing.
+// Times operators while a report is set; without one it costs next to nothing. Operators of a
+// subgraph that CALL_ONCE runs are part of it.
 class Profiler : public tflite::MicroProfilerInterface {
  public:
   uint32_t BeginEvent(const char* tag) override {
-    if (report_ == nullptr) return 0;
+    if (depth_++ > 0 || report_ == nullptr) return 0;
     tag_ = tag;
     start_ = m3net_board_counter();
     return 0;
   }
   void EndEvent(uint32_t) override {
-    if (report_ == nullptr) return;
+    if (--depth_ > 0 || report_ == nullptr) return;
     const uint32_t steps = m3net_board_counter() - start_;
     report_(context_, index_++, tag_, steps);
   }
@@ -92,6 +94,9 @@ class Profiler : public tflite::MicroProfilerInterface {
     index_ = 0;
   }
   void Stop() { report_ = nullptr; }
+  // Between them nothing is reported.
+  void Pause() { ++depth_; }
+  void Resume() { --depth_; }
   // It lies in the caller's memory and is never deleted; there is no heap.
   static void operator delete(void*) {}
 
@@ -101,6 +106,7 @@ class Profiler : public tflite::MicroProfilerInterface {
   const char* tag_ = nullptr;
   uint32_t start_ = 0;
   uint32_t index_ = 0;
+  uint32_t depth_ = 0;
 };
 
 // The runtime puts its own objects at the arena's end before it checks anything.
@@ -168,12 +174,57 @@ m3net_status CheckBytes(const unsigned char* data, size_t bytes, uint32_t crc32)
   return M3NET_OK;
 }
 
+#ifdef M3NET_MODEL_VARIABLE_COUNT
+
+tflite::MicroResourceVariables* NewVariables(tflite::MicroAllocator* allocator) {
+  return tflite::MicroResourceVariables::Create(allocator, M3NET_MODEL_VARIABLE_COUNT);
+}
+
+#else
+
+tflite::MicroResourceVariables* NewVariables(tflite::MicroAllocator*) { return nullptr; }
+
+#endif
+
+class Interpreter : public tflite::MicroInterpreter {
+ public:
+  Interpreter(const tflite::Model* model, const Resolver& resolver,
+              tflite::MicroAllocator* allocator, Profiler* profiler)
+      : MicroInterpreter(model, resolver, allocator, NewVariables(allocator), profiler),
+        model_(model),
+        profiler_(profiler) {}
+
+  // Begins a new sequence. The runtime's own reset sets variables to their zero points, and not to
+  // the values that CALL_ONCE assigns before the first run only.
+  TfLiteStatus Restart() {
+    profiler_->Pause();
+    const TfLiteStatus status = Reset() == kTfLiteOk ? AssignInitialValues() : kTfLiteError;
+    profiler_->Resume();
+    return status;
+  }
+
+ private:
+  TfLiteStatus AssignInitialValues() {
+    if (model_->subgraphs()->size() == 1) return kTfLiteOk;
+    tflite::MicroGraph& graph = tflite::GetMicroContext(&context())->graph();
+    for (const auto* operation : *model_->subgraphs()->Get(0)->operators()) {
+      const auto* once = operation->builtin_options_as_CallOnceOptions();
+      if (once == nullptr) continue;
+      if (graph.InvokeSubgraph(once->init_subgraph_index()) != kTfLiteOk) return kTfLiteError;
+    }
+    return kTfLiteOk;
+  }
+
+  const tflite::Model* model_;
+  Profiler* profiler_;
+};
+
 // One network and its interpreter; several share an arena because they run one after the other.
 class Network {
  public:
   Network(const unsigned char* data, const Resolver& resolver, tflite::MicroAllocator* allocator,
           Profiler* profiler)
-      : interpreter_(tflite::GetModel(data), resolver, allocator, nullptr, profiler) {}
+      : interpreter_(tflite::GetModel(data), resolver, allocator, profiler) {}
 
   m3net_status Init(size_t arena_bytes, size_t input_count, size_t output_count) {
     if (interpreter_.initialization_status() != kTfLiteOk ||
@@ -196,8 +247,8 @@ class Network {
   }
 
   m3net_status Run() {
-    // An LSTM must not keep its state from one clip to the next.
-    if (interpreter_.Reset() != kTfLiteOk) return M3NET_ERROR_INVOKE;
+    // A network must not keep its state from one clip to the next.
+    if (interpreter_.Restart() != kTfLiteOk) return M3NET_ERROR_INVOKE;
     Widen();
     if (interpreter_.Invoke() != kTfLiteOk) return M3NET_ERROR_INVOKE;
     Narrow();
@@ -224,7 +275,7 @@ class Network {
     }
   }
 
-  tflite::MicroInterpreter interpreter_;
+  Interpreter interpreter_;
   int8_t* input_ = nullptr;
   int8_t* output_ = nullptr;
   size_t input_count_ = 0;

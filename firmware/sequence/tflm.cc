@@ -12,7 +12,11 @@
 
 namespace {
 
-constexpr int kMostVariables = 32;
+#ifdef M3NET_MODEL_VARIABLE_COUNT
+constexpr int kVariables = M3NET_MODEL_VARIABLE_COUNT;
+#else
+constexpr int kVariables = 0;
+#endif
 
 using Resolver = tflite::MicroMutableOpResolver<M3NET_MODEL_OPERATOR_COUNT>;
 
@@ -29,7 +33,7 @@ struct Runtime {
   Runtime(uint8_t* arena, size_t bytes)
       : allocator(tflite::MicroAllocator::Create(arena, bytes)),
         interpreter(tflite::GetModel(m3net_model_data), operators, allocator,
-                    tflite::MicroResourceVariables::Create(allocator, kMostVariables)) {}
+                    tflite::MicroResourceVariables::Create(allocator, kVariables)) {}
 
   Operators operators;
   tflite::MicroAllocator* allocator;

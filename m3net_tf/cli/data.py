@@ -95,7 +95,7 @@ def data_subset(
             }
         )
     else:
-        say(f"{to}: {len(subset.files)} files, list SHA-256 {subset.sha256}")
+        say(f"{to}: {len(subset.files)} files, SHA-256 of their list's lines {subset.sha256}")
         say(f"now run m3net data check {subset.dataset} --data-dir {to}")
 
 

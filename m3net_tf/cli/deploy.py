@@ -260,11 +260,7 @@ def flash(
 
 
 def _say_summary(run: Path, summary: ChainSummary, as_json: bool) -> None:
-    """Print the comparison of the stages, the speed and the next command.
-
-    Raises:
-        M3NetError: the board drifts from the desktop.
-    """
+    """Print the comparison of the stages, the speed and the next command."""
     from m3net_tf.boards.deployment.chain import chain_table, drift_file
     from m3net_tf.boards.deployment.real_time import Pace, pace_lines
     from m3net_tf.system.conversion import from_plain

@@ -139,7 +139,7 @@ def device_profile(
     as_json: AsJson = False,
 ) -> None:
     """Show the cost of each operator or compiled call on the board, with its MACs."""
-    from m3net_tf.boards.device.layers import profile, profile_facts, profile_table, save_profile
+    from m3net_tf.boards.device.layers import profile, profile_table, save_profile
     from m3net_tf.boards.device.session import connect
     from m3net_tf.export import Bundle
 
@@ -149,7 +149,7 @@ def device_profile(
         measured = profile(device, *bundle.network.parts)
     path = save_profile(measured, bundle.manifest.model.sha256, run)
     if as_json:
-        say_json(profile_facts(measured))
+        say_json(measured)
     else:
         console.print(profile_table(measured))
         say(f"{path}: the same figures, for m3net report")

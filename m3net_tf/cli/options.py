@@ -26,7 +26,6 @@ def run_folder(path: Path, copy: Path | None = None) -> Path:
     Commands write into a run, which the package's own folder is not for.
 
     Args:
-        path: the argument.
         copy: folder of the copy; default: the name below ``runs``.
     """
     if not is_trained_network(path):

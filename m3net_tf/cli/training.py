@@ -84,7 +84,7 @@ def train(
     from m3net_tf.training.cluster.resources import Resources
 
     plan, folder, data_dir = _planned(recipe, run, former, add or [], data_dir, dataset)
-    plan = _with_options(plan, dataset, option or [], seed=seed, epochs=epochs)
+    plan = _with_options(plan, dataset, option or [], seed, epochs)
     pool = PoolOptions(workers, address, Resources(cpus), retries=retries)
     log = progress_beside(as_json)
     metrics = _trained(plan, folder, data_dir, devices, shards, pool, log)
@@ -98,7 +98,7 @@ def train(
 
 
 def _with_options(
-    plan: Recipe, dataset: str | None, option: list[str], **values: int | None
+    plan: Recipe, dataset: str | None, option: list[str], seed: int | None, epochs: int | None
 ) -> Recipe:
     """A recipe with the typed data set, its options and values of the training."""
     import dataclasses
@@ -106,8 +106,12 @@ def _with_options(
     from m3net_tf.audio.datasets.tables import parse_options
     from m3net_tf.training.sections import DatasetSection
 
-    changes: dict[str, Any] = {key: value for key, value in values.items() if value is not None}
-    plan = dataclasses.replace(plan, training=dataclasses.replace(plan.training, **changes))
+    training = plan.training
+    if seed is not None:
+        training = dataclasses.replace(training, seed=seed)
+    if epochs is not None:
+        training = dataclasses.replace(training, epochs=epochs)
+    plan = dataclasses.replace(plan, training=training)
     if dataset and dataset != plan.dataset.name:
         plan = dataclasses.replace(plan, dataset=DatasetSection(dataset))
     if option:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _SETTINGS, _RESULT = "settings.json", "wake.json"
 _EMULATED_CLIPS = 60
+_FIRST_SHARE = 0.4  # epochs of the first training, as a share of the second one's
 _OWN_SHARE = 0.5  # own recordings in training, as a share of the spoken phrases
 
 
@@ -101,6 +102,7 @@ def wake(
     }
     _require_settings(project, settings)
     sounds, recipe = _prepared(project, settings, board, log)
+    _add_hard_windows(recipe, project, log)
     run = _trained(recipe, project / "run", project / "sounds", log)
     if add is not None:
         run = _trained_on(run, add, project, sounds, log)
@@ -211,9 +213,27 @@ def _trained(recipe: Recipe, folder: Path, sounds: Path, log: Log) -> Run:
     return run
 
 
+def _add_hard_windows(recipe: Recipe, project: Path, log: Log) -> None:
+    """Train a first network for a while, and add what it takes for a phrase to the sounds."""
+    from m3net_tf.evaluation.found_windows import cut_false_accepts
+    from m3net_tf.export import Bundle
+    from m3net_tf.training.wake_sounds import HARD, hours_files, list_hard_windows
+
+    sounds = project / "sounds"
+    if not (sounds / HARD).is_dir():
+        epochs = math.ceil(_FIRST_SHARE * recipe.training.epochs)
+        training = dataclasses.replace(recipe.training, epochs=epochs)
+        first = dataclasses.replace(recipe, training=training)
+        run = _trained(first, project / "first_run", sounds, log)
+        bundle = Bundle.load(run.folder / "export")
+        count = cut_false_accepts(bundle, hours_files(sounds, "train"), sounds / HARD)
+        log(f"{count} windows of the hours are hard: the second training has each again")
+    list_hard_windows(sounds)
+
+
 def _trained_on(run: Run, add: Path, project: Path, sounds: WakeSounds, log: Log) -> Run:
     """The run that continues with own recordings."""
-    from m3net_tf.evaluation.own_phrases import cut_own_phrases
+    from m3net_tf.evaluation.found_windows import cut_own_phrases
     from m3net_tf.export import Bundle
     from m3net_tf.training.recipe import recipe_with_added
 
@@ -250,7 +270,7 @@ def _tuned(
 ) -> StreamingResult:
     """Live detection with settings for the target, unless that is done for this network."""
     from m3net_tf.evaluation.live import evaluate_streaming
-    from m3net_tf.evaluation.tuning import FINE_THRESHOLDS, tune
+    from m3net_tf.evaluation.rare_events import tune_rare_events
     from m3net_tf.export import Bundle
     from m3net_tf.system.artifacts import read_json
     from m3net_tf.system.conversion import to_plain
@@ -270,7 +290,7 @@ def _tuned(
         target_false_accepts_per_hour=target,
         scenes=scenes,
         hours_without={split: hours_files(folder, split) for split in ("validation", "test")},
-        tuner=functools.partial(tune, thresholds=FINE_THRESHOLDS, margin_steps=0),
+        tuner=tune_rare_events,
         log=log,
     )
 

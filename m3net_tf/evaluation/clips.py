@@ -31,12 +31,7 @@ class ClipsResult(Provenance):
     """Accuracy of a run on a split.
 
     Attributes:
-        run: name of the run's folder.
-        dataset: name of its data set.
-        protocol: the data set's protocol.
         statement: the protocol in words.
-        split: the split.
-        clips: its number of clips.
         int8_desktop: accuracy of the exported network; absent without one.
         float: accuracy of the trained network.
         cross_validation: accuracy on all clips by the run's cross-validation; absent without one.
@@ -60,9 +55,7 @@ def evaluate_clips(
 
     Args:
         run: finished run.
-        data_dir: folder of the data set.
         split: ``validation`` or ``test``.
-        log: receives progress lines.
 
     Raises:
         M3NetError: an error of a stage.

@@ -64,16 +64,9 @@ class StreamingResult(_Facts, LiveFigures, Provenance):
     """Content of ``streaming.json``.
 
     Attributes:
-        run: name of the run's folder.
-        model_sha256: hash of the exported network.
-        dataset: name of the data set.
-        protocol: its protocol.
         statement: the protocol in words.
         split: split of the recordings' clips.
-        clip_list_sha256: hashes of the held-out splits' clip lists.
-        scenes: settings of the recordings.
         target_false_accepts_per_hour: target of the tuning; None without a tuning.
-        detector: settings of the detection.
         tuned_on_validation: figures on the validation split; None without a tuning.
     """
 
@@ -102,13 +95,11 @@ def evaluate_streaming(
 
     Args:
         run: finished run with an export.
-        data_dir: folder of the data set.
         split: split of the report, ``validation`` or ``test``.
         target_false_accepts_per_hour: None measures the run's current settings.
         scenes: settings of the recordings.
         hours_without: by split, sound files without any event that follow the scenes.
         tuner: finds the settings for a target.
-        log: receives progress lines.
 
     Returns:
         The result, as in ``streaming.json``.

@@ -46,7 +46,6 @@ class SceneSettings:
         gain_db: lowest and highest gain of a clip.
         quiet_share: share of the scenes with almost no background (-90 dBFS).
         other_share: share of clips without an event, if the data set has such.
-        seed: seed of all random draws.
 
     Raises:
         ConfigError: a value is out of range.
@@ -87,7 +86,6 @@ class TrueEvent:
     """One clip in a scene.
 
     Attributes:
-        label: index of its class.
         start_s: start of its sound, from the start of the first scene.
         end_s: end of its sound, from the start of the first scene.
     """
@@ -119,8 +117,6 @@ def make_scenes(
         dataset: data set of the clips and the background: the split's silence clips, or else the
             data set's noise, or else synthetic noise.
         split: ``validation`` or ``test``.
-        events: labels with events.
-        settings: settings of the scenes.
 
     Raises:
         DataError: the split has no clip of an event, or its clips are longer than a scene.

@@ -37,14 +37,13 @@ HITS = (1, 2, 3)
 SUPPRESSION_S = (0.5, 1.0, 2.0)
 
 
-def _thresholds(step: float) -> tuple[float, ...]:
+def thresholds_up_to_one(step: float) -> tuple[float, ...]:
     """Steps up to 0.9, then ever finer ones."""
     steps = np.concatenate([np.arange(0.3, 0.9, step), 1 - 0.1 * 0.75 ** np.arange(14)])
     return tuple(round(float(threshold), 4) for threshold in steps)
 
 
-THRESHOLDS = _thresholds(0.05)
-FINE_THRESHOLDS = _thresholds(0.01)
+THRESHOLDS = thresholds_up_to_one(0.05)
 RELEASE_SHARE = 0.75  # release as a share of the threshold
 MARGIN_STEPS = 2  # steps of THRESHOLDS in either direction
 GATE_MARGIN = 4  # int8 steps below the quietest event's loudest column
@@ -55,10 +54,7 @@ class Recording:
     """A detector's inputs for a long recording, with its true events.
 
     Attributes:
-        frontend: front-end settings.
         tape: levels and scores with an open gate.
-        truth: true events.
-        hours: length.
         tolerance_s: longest time from a sound's end to its event: the length of the model's window.
     """
 
@@ -90,7 +86,8 @@ def total(tallies: dict[str, Tally]) -> Tally:
     return sum(tallies.values(), Tally(0, 0, 0, ()))
 
 
-def _at_threshold(settings: ClassSettings, threshold: float, **others: Any) -> ClassSettings:
+def at_threshold(settings: ClassSettings, threshold: float, **others: Any) -> ClassSettings:
+    """A class with a threshold, its release, and other settings."""
     release = round(threshold * RELEASE_SHARE, 4)
     return dataclasses.replace(settings, threshold=threshold, release=release, **others)
 
@@ -99,7 +96,7 @@ def with_threshold(config: DetectorConfig, threshold: float) -> DetectorConfig:
     """The same detector with one threshold for all classes."""
     return dataclasses.replace(
         config,
-        classes=tuple(_at_threshold(settings, threshold) for settings in config.classes),
+        classes=tuple(at_threshold(settings, threshold) for settings in config.classes),
     )
 
 
@@ -152,8 +149,6 @@ def _class_options(
     config: DetectorConfig,
     label: int,
     ran: npt.NDArray[np.bool_],
-    thresholds: Sequence[float],
-    margin_steps: int,
 ) -> Iterator[Option]:
     """All settings of a class with their results; the first one never triggers events."""
     truth = ClassTruth.of(recording.truth, label)
@@ -164,14 +159,14 @@ def _class_options(
         smoothed = smooth(recording.tape.scores[:, label], ran, window_runs)
         for hits, suppression_s in itertools.product(HITS, SUPPRESSION_S):
             row = [
-                _at_threshold(
+                at_threshold(
                     plain,
                     threshold,
                     suppression_columns=round(suppression_s / recording.frontend.hop_s),
                     window_runs=window_runs,
                     hits=hits,
                 )
-                for threshold in thresholds
+                for threshold in THRESHOLDS
             ]
             tallies = []
             for settings in row:
@@ -179,7 +174,7 @@ def _class_options(
                 times_s = [event_time_s(recording.frontend, columns[run]) for run in runs]
                 tallies.append(truth.tally(times_s, recording.tolerance_s))
             for i, settings in enumerate(row):
-                neighbours = tallies[max(0, i - margin_steps) : i + margin_steps + 1]
+                neighbours = tallies[max(0, i - MARGIN_STEPS) : i + MARGIN_STEPS + 1]
                 yield Option(
                     max(tally.false_accepts for tally in neighbours),
                     max(tally.missed for tally in neighbours),
@@ -219,11 +214,7 @@ def share_false_accepts(options: Sequence[Sequence[Option]], allowed: int) -> li
 
 
 def tune(
-    recording: Recording,
-    config: DetectorConfig,
-    target_false_accepts_per_hour: float,
-    thresholds: Sequence[float] = THRESHOLDS,
-    margin_steps: int = MARGIN_STEPS,
+    recording: Recording, config: DetectorConfig, target_false_accepts_per_hour: float
 ) -> DetectorConfig:
     """Settings with the fewest misses that meet a target on a recording.
 
@@ -231,8 +222,6 @@ def tune(
         recording: validation scenes, never scenes of the test split.
         config: window and rate of the runs; other settings are searched.
         target_false_accepts_per_hour: target for all classes together.
-        thresholds: those that are tried, in rising order.
-        margin_steps: steps in either direction whose worst result rates a threshold.
 
     Returns:
         The config with a gate, and threshold, window, hits and suppression of each class. A class
@@ -243,9 +232,7 @@ def tune(
     allowed = int(target_false_accepts_per_hour * recording.hours + 1e-9)
     events = [label for label, settings in enumerate(gated.classes) if settings.event]
     options = [
-        best_of_each_count(
-            list(_class_options(recording, gated, label, ran, thresholds, margin_steps)), allowed
-        )
+        best_of_each_count(list(_class_options(recording, gated, label, ran)), allowed)
         for label in events
     ]
     classes = list(gated.classes)

@@ -58,7 +58,6 @@ class Bundle:
     """An export folder that was read back.
 
     Attributes:
-        folder: its path.
         manifest: contents of ``manifest.json``; a change is written there.
     """
 
@@ -205,7 +204,6 @@ class Bundle:
 
         Args:
             engine: one of :data:`m3net_tf.compiler.engines.ENGINES`.
-            log: receives lines of progress.
             stream: whether live detection streams; None: where it pays.
 
         Raises:
@@ -272,7 +270,6 @@ def with_pushes(manifest: Manifest, network: Int8Network, stream: bool | None) -
 
     Args:
         manifest: has the engine and the detector.
-        network: the networks of the device.
         stream: as for :func:`.pushes.push_columns`.
 
     Raises:

@@ -21,7 +21,7 @@ from m3net_tf.compiler.picture import draw_arena
 from m3net_tf.compiler.streaming.network import stream_network
 from m3net_tf.compiler.striping import GOALS
 from m3net_tf.export.manifest import Arena, GeneratedCode
-from m3net_tf.export.operators import resolver_method
+from m3net_tf.export.operators import resolver_method, variable_count
 from m3net_tf.export.pushes import TIME_AXIS
 from m3net_tf.runtime.interpreter import host_arena_bytes, tflm_unavailable_reason
 from m3net_tf.runtime.network import Int8Network
@@ -68,14 +68,12 @@ class CModel:
     Attributes:
         name: network and preset.
         tflite: the network.
-        labels: class names in the order of the outputs.
         operators: TFLite operators, as :func:`.operators.operators_of` lists them.
         input_bytes: size of the int8 input tensor.
         input_quantization: scale and zero point.
         output_quantization: scale and zero point.
         arena_bytes: memory to give the interpreter.
         arena_source: where ``arena_bytes`` was measured.
-        licence: licence of network and training data.
         importance: DiffRes's network that scores frames, which runs before ``tflite``; or empty.
         activation_bits: width of the network's activations, 8 or 16.
         push_columns: columns that a run of live detection pushes; None if it runs whole windows.
@@ -120,6 +118,8 @@ class CModel:
                 "// Calls ADD once for each operator, by the name of the resolver's method.",
                 defines(_PREFIX, {"OPERATORS(ADD)": methods}),
             ]
+            if "VAR_HANDLE" in self.operators:
+                settings.append(defines(_PREFIX, {"VARIABLE_COUNT": variable_count(self.tflite)}))
             names = [f"{name}[{size}];" for name, size, _ in self._arrays()]
             declarations = [f"extern const unsigned char {name}" for name in names] + declarations
         return NOTICE + guarded(
@@ -190,7 +190,6 @@ def compile_model(model: CModel, remedy: str = _TFLM) -> dict[str, CompiledNetwo
     """The networks of an export, by the start of their names in C.
 
     Args:
-        model: the networks and their facts.
         remedy: end of an error, which says how to fix it.
 
     Raises:
@@ -226,9 +225,7 @@ def exported_files(model: CModel, code: GeneratedCode, folder: Path) -> dict[str
     """As :func:`network_files`, with the C of an export as it is.
 
     Args:
-        model: the networks and their facts.
         code: the C that the export was made with.
-        folder: the export's.
 
     Raises:
         ModelError: a file has changed since the export.
@@ -264,7 +261,6 @@ def compiled_files(*, warp: bool, streams: bool) -> tuple[str, ...]:
     """Files that :func:`write_compiled` writes, relative to the export.
 
     Args:
-        warp: whether the export has DiffRes's network.
         streams: whether its live detection streams.
     """
     names = [_NETWORK, *([_IMPORTANCE] if warp else [])]

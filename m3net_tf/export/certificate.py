@@ -137,13 +137,9 @@ class Certificate(Comparison):
     Attributes:
         format: version of the keys.
         scope: ``emulated board`` or ``host only``.
-        network: the network.
-        frontend: settings of the front end.
         frontend_sha256: their fingerprint.
-        clips: the compared clips.
         engine: one of :data:`m3net_tf.compiler.engines.ENGINES`, which runs the network on the
             board.
-        arena: the tensor arena.
         outputs: comparison of the network's outputs.
         features: comparison of the features; None if the board computed none.
         labels_equal_share: share of the clips whose label from sound is the desktop's; None
@@ -188,7 +184,6 @@ class BoardAnswer:
     """The emulated board's results for the same clips.
 
     Attributes:
-        board: its name.
         emulator: name and version of its emulator.
         firmware_sha256: hash of the firmware's image.
         outputs: int8 scores of Python's features, shape (clips, classes).
@@ -248,7 +243,6 @@ def compare(
     """Compare the results.
 
     Args:
-        bundle: the export.
         expected: Python's results for the clips.
         answer: the board's results for them; None if it cannot be emulated.
         missing: the reason why it cannot be emulated.

@@ -55,9 +55,7 @@ def export_file(
     existing export of the same network is kept, as in :func:`.bundle.export_run`.
 
     Args:
-        path: the file.
         folder: folder in which ``export`` is written.
-        log: receives lines of progress.
         engine: one of :data:`m3net_tf.compiler.engines.ENGINES`, which the firmware uses by
             default.
         recipe: front end of a file without metadata, as for :func:`.foreign.read_network`.

@@ -54,10 +54,8 @@ class _Content:
     """What an export takes from a run.
 
     Attributes:
-        network: the int8 network.
         calibration: clips that it was calibrated with.
         method: how it was quantised.
-        info: description of the run's data set.
         vectors: sounds for the test vectors.
     """
 
@@ -95,7 +93,6 @@ def export_run(
         run: finished run.
         data_dir: folder of its data set, which gives calibration clips and test vectors.
         folder: destination; default: ``export`` in the run's folder.
-        log: takes lines of progress.
         engine: one of :data:`m3net_tf.compiler.engines.ENGINES`, which the firmware uses by
             default.
         stream: whether live detection streams; None: where it pays.
@@ -146,11 +143,7 @@ def _current_export(
 def _chosen(
     run: Run, model: keras.Model, data_dir: Path | None, choice: Choice, log: Log
 ) -> _Content:
-    """The network of ``m3net quantize``, with built-in sounds if its data set is not available.
-
-    Raises:
-        DataError: the data set is missing or broken, and ``data_dir`` names it.
-    """
+    """The network of ``m3net quantize``, with built-in sounds if its data set is not available."""
     report, frontend = choice.report, run.recipe().frontend
     log(f"using the network in {run.quantized_path.parent}: {report['method']}")
     try:
@@ -173,11 +166,7 @@ def _chosen(
 
 
 def _quantized(run: Run, model: keras.Model, data_dir: Path | None, log: Log) -> _Content:
-    """The network after post-training quantisation.
-
-    Raises:
-        DataError: the data set, which calibrates it, is missing or broken.
-    """
+    """The network after post-training quantisation."""
     recipe, dataset = run.recipe(), deployable_dataset(run, model, data_dir)
     train_set = compute_features(dataset, "train", recipe.frontend, log=log)
     chosen = choose_calibration(
@@ -209,12 +198,7 @@ def unplanned_manifest(
     """The manifest of an export whose arena is not known yet.
 
     Args:
-        recipe: the network's recipe.
-        model: the network that was trained.
-        info: description of its data set.
-        network: its int8 form.
         calibration: as in the manifest, like the arguments after it.
-        detector: settings of live detection.
         quantization: how it was quantised.
         trained_model_sha256: of the trained ``model.keras``.
         engine: one of :data:`m3net_tf.compiler.engines.ENGINES`.

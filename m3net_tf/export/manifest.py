@@ -65,7 +65,6 @@ class DatasetFacts:
     """The data set that the network was trained on.
 
     Attributes:
-        name: its name.
         protocol: how its clips were held out.
         fold: the test fold, where the protocol has folds.
     """
@@ -122,12 +121,9 @@ class Manifest:
         arena: memory to give the engine.
         calibration: clips that the quantisation was calibrated with.
         dataset: what the network was trained on.
-        labels: class names in the order of the outputs.
-        licence: of network and training data.
         model: the network that classifies.
         operators: TFLite operators of all networks, sorted.
         quantization: how the network was quantised.
-        trained_model_sha256: of the trained ``model.keras``.
         versions: of the packages that made the export.
         git_commit: of the source tree; '' outside git.
         code: the generated C, with the compiled engine; None elsewhere and in old exports.
@@ -136,8 +132,6 @@ class Manifest:
         importance: DiffRes's network that scores frames, if there is one.
         engine: one of :data:`m3net_tf.compiler.engines.ENGINES`, which runs the network by default.
         format: :data:`FORMAT` of the release that exported it.
-        frontend: front-end settings.
-        detector: settings of live detection.
         tested_samples: samples of the windows by which the network was tested on longer clips;
             None if it was tested on one part of each.
         warp: DiffRes's, between ``importance`` and the network.

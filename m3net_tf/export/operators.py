@@ -71,3 +71,19 @@ def operators_of(tflite: bytes) -> list[str]:
 def operators_of_parts(parts: Iterable[bytes]) -> tuple[str, ...]:
     """:func:`operators_of` for all networks of a device."""
     return tuple(sorted({name for part in parts for name in operators_of(part)}))
+
+
+def variable_count(tflite: bytes) -> int:
+    """Number of a network's variables, which handles of all its subgraphs may share.
+
+    Raises:
+        ModelError: the file is not a TFLite model.
+    """
+    model = unpack(tflite)
+    handles = (
+        (operation.builtinOptions.container or b"", operation.builtinOptions.sharedName or b"")
+        for graph in model.subgraphs
+        for operation in graph.operators
+        if operator_name(model.operatorCodes[operation.opcodeIndex]) == "VAR_HANDLE"
+    )
+    return len(set(handles))

@@ -31,8 +31,6 @@ def push_columns(
     """Columns that each run of live detection pushes; None if it runs whole windows.
 
     Args:
-        network: the networks of the device.
-        frontend: front-end settings.
         run_columns: columns of the detector from one run to the next; default: the fewest that all
             strides in time divide.
         stream: whether it streams; None: where it pays.
@@ -93,8 +91,6 @@ def streaming_detector(
 
     Args:
         detector: the detector, which stays as it is if live detection does not stream.
-        network: the networks of the device.
-        frontend: front-end settings.
         stream: as for :func:`push_columns`.
 
     Raises:

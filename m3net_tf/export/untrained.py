@@ -63,7 +63,6 @@ def quantize_untrained(model: keras.Model, maps: Int8) -> Int8Network:
     """An untrained network in int8, its normalisations settled on maps.
 
     Args:
-        model: the network, which is changed.
         maps: int8, shape (clips, bins, frames, channels).
 
     Raises:

@@ -56,8 +56,6 @@ def vectors_of(dataset: AudioDataset, config: FrontendConfig, source: str = "") 
     """Test clips of a data set as test vectors.
 
     Args:
-        dataset: the data set.
-        config: front-end settings.
         source: what the sounds are, if they are not of the network's classes.
     """
     clips = spread_clips(dataset, _VECTOR_CLIPS)
@@ -70,7 +68,6 @@ def built_in_vectors(config: FrontendConfig, frames: int) -> Vectors:
     """Sounds of ``synth`` as test vectors, repeated or cut to the network's window.
 
     Args:
-        config: front-end settings.
         frames: frames of the network's input.
     """
     sounds = load_dataset("synth", None, sample_rate_hz=config.sample_rate_hz, clips_per_class=12)
@@ -142,11 +139,8 @@ def write_export(
     """Write the export atomically; it replaces an earlier one.
 
     Args:
-        folder: its folder.
         unplanned: the manifest, whose arena is not known yet.
-        network: the networks of the device.
         vectors: sounds for the test vectors.
-        log: receives lines of progress.
         stream: whether live detection streams; None: where it pays.
 
     Raises:
@@ -198,12 +192,7 @@ def _write_vectors(
 
 
 def _check_vectors(folder: Path) -> None:
-    """Compare the test vectors with their hashes, which exports of release 0.1.0 lack.
-
-    Raises:
-        ModelError: one is damaged.
-        DataError: their index is damaged.
-    """
+    """Compare the test vectors with their hashes, which exports of release 0.1.0 lack."""
     index = read_json(folder / "vectors.json")
     for name in VECTOR_FILES:
         sha256 = index[name].get("sha256")

@@ -42,7 +42,6 @@ def correct_biases(tflite: bytes, calibration: Int8, name: str) -> Corrected:
     Args:
         tflite: float graph of :func:`.ptq.calibrate`.
         calibration: int8 features, shape (clips, bins, frames, channels).
-        name: network's name, for messages.
 
     Raises:
         ModelError: a layer has no int8 form.

@@ -60,7 +60,6 @@ class TensorReport:
 
     Attributes:
         layer: Keras's name of the layer, with the part's name before it if there are several parts.
-        operator: its TFLite operator.
         sqnr_db: signal to quantisation noise; None if the two are equal.
         low: smallest value of the float network.
         high: largest value of the float network.
@@ -173,8 +172,6 @@ def rank_layers(
         quantized: int8 network and its float graphs.
         features: int8 validation clips, shape (clips, bins, frames, channels).
         labels: their classes, shape (clips,).
-        name: network's name, for messages.
-        log: receives progress lines.
     """
     network, floats = quantized.network, quantized.floats
     expected = floats.run(features)
@@ -221,7 +218,6 @@ def compare_split(
         expected: probabilities of the float network, shape (clips, classes).
         scores: scores of the quantised network, same shape.
         labels: the clips' classes, shape (clips,).
-        names: names of the classes.
     """
     before, after = (Evaluation.of(labels, each.argmax(1), names) for each in (expected, scores))
     recall_before, recall_after = before.to_dict()["recall"], after.to_dict()["recall"]

@@ -53,12 +53,7 @@ class FineTuner:
 
     Args:
         run: finished run.
-        dataset: its data set.
-        data_dir: folder of the data set.
         calibration: int8 features of training clips, shape (clips, bins, frames, channels).
-        validation: its validation clips.
-        settings: settings of the fine-tuning.
-        log: receives progress lines.
 
     Raises:
         ConfigError: the teacher does not match the run.
@@ -102,7 +97,6 @@ class FineTuner:
         """Apply a method's pruning, fake quantisation and clustering, in this order.
 
         Args:
-            method: the method.
             first_layer: the first layer, in the network's order, that ``qat`` changes; default:
                 all.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from typing import Any
 
 from m3net_tf.quantization.bias_correction import correct_biases
 from m3net_tf.quantization.calibration import clip_at_least_error, clip_at_percentile
@@ -19,6 +18,7 @@ from m3net_tf.quantization.ptq import calibrate, quantize_calibrated, quantize_i
 from m3net_tf.runtime.interpreter import Int8
 from m3net_tf.runtime.network import Int8Network
 from m3net_tf.system.artifacts import sha256_of
+from m3net_tf.system.conversion import from_plain
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras
 
@@ -71,13 +71,13 @@ class Method:
             return cls(wide=True)
         if first not in ("ptq", "qat"):
             raise ConfigError(f"method {text!r} is unknown: give {_FORM}")
-        values: dict[str, Any] = {"qat": first == "qat"}
+        values: dict[str, object] = {"qat": first == "qat"}
         for part in parts:
             key, value = _part(part, text)
             if key in values:
                 raise ConfigError(f"method {text!r} is unknown: give {_FORM}")
             values[key] = value
-        return cls(**values)
+        return from_plain(cls, values, "method")
 
     def __str__(self) -> str:
         if self.wide:
@@ -106,7 +106,7 @@ class FineTuning:
     first_layer: str | None = None
 
 
-def _part(part: str, text: str) -> tuple[str, Any]:
+def _part(part: str, text: str) -> tuple[str, object]:
     """The field of a method that a part of its name sets, with its value."""
     if part in ("equalize", "bias"):
         return part, True
@@ -140,7 +140,6 @@ class Quantized:
     """A quantised network.
 
     Attributes:
-        network: the network for the device.
         floats: its float graphs with ranges; their tensors have the same names and channel scales
             as in ``network``.
         changed_layers: layers whose weights or biases the method changed.

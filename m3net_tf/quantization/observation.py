@@ -87,8 +87,6 @@ class Observation:
     """Range of a tensor over all clips.
 
     Attributes:
-        low: smallest value.
-        high: largest value.
         channel_peak: largest magnitude of each channel (the last axis), shape (channels,).
     """
 

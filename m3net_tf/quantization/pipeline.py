@@ -97,10 +97,7 @@ class _Material:
     """Inputs of the quantisation of a run.
 
     Attributes:
-        run: the run.
-        dataset: its data set.
         splits: int8 features of ``train``, ``validation`` and ``test``.
-        model: the trained network.
         calibration_clips: indices of training clips.
         probabilities: the float network's probabilities on ``validation`` and ``test``.
     """
@@ -134,14 +131,12 @@ def quantize_run(
 
     Args:
         run: finished run.
-        data_dir: folder of its data set.
         method: the method; None tries :data:`.repair.REPAIR_METHODS` in turn, then ``qat``.
         bound_points: without a method: percentage points of validation accuracy that int8 may
             lose. The first method within this bound is used, or else the one that loses least.
         calibration_clips: number of clips; default: the recipe's.
         ranking_clips: number of validation clips for the ranking of layers; 0 skips it.
         fine_tuning: settings of fine-tuning, for methods that need it.
-        log: receives progress lines.
 
     Returns:
         The report, as in ``quantized/report.json``.

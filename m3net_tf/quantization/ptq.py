@@ -27,7 +27,6 @@ def choose_calibration(
     Args:
         labels: class indices of the training clips, shape (clips,).
         count: number of clips to draw; all if there are fewer.
-        seed: seed of the draw.
 
     Returns:
         Sorted indices into ``labels``, shape (min(count, clips),).
@@ -127,7 +126,6 @@ def quantize_except(tflite: bytes, name: str, float_tensors: Sequence[str]) -> b
 
     Args:
         tflite: float graph with ranges.
-        name: network's name, for messages.
         float_tensors: names of tensors; the operators that compute them stay float.
 
     Raises:
@@ -154,7 +152,6 @@ def converter_of(model: keras.Model, shape: tuple[int | None, ...]) -> Any:
     """TensorFlow's converter of a network, with its settings still to be made.
 
     Args:
-        model: network with one input.
         shape: shape of that input, (batch, bins, frames, channels); ``None`` for any batch.
     """
     spec = tf.TensorSpec(shape, tf.float32, name="features")

@@ -268,7 +268,6 @@ def simulate_int8(
     """A copy of a network with the rounding of int8.
 
     Args:
-        model: float network.
         calibration: int8 features of training clips, shape (clips, bins, frames, channels).
         first_layer: layers before this one, in the network's order, keep their weights.
         keep_zeros: weights that are 0 stay 0.

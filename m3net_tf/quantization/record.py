@@ -45,7 +45,6 @@ class TuningFigures(TypedDict):
     """Figures of a fine-tuning.
 
     Attributes:
-        epochs: number of epochs.
         learning_rate: initial learning rate.
         teacher: folder of the teacher's run; None without one.
         loss: mean loss of the last epoch.
@@ -65,9 +64,7 @@ class LayerWeights(TypedDict):
     """Weights of a layer in int8.
 
     Attributes:
-        layer: name of the layer.
-        operator: its TFLite operator.
-        weights: their number.
+        weights: number of weights.
         zero_share: share of zeros.
         values: number of different values.
     """
@@ -85,7 +82,6 @@ class Compression(TypedDict):
     Attributes:
         gzip_bytes: all parts after ``gzip -9``.
         zero_share: share of zeros of all weights.
-        layers: the layers in order.
     """
 
     gzip_bytes: int
@@ -119,13 +115,10 @@ class SplitFigures(TypedDict):
     """Comparison on a split.
 
     Attributes:
-        clips: number of clips.
-        accuracy: accuracies.
         drop_points: percentage points of accuracy that quantisation loses.
         same_answer: share of the clips with equal answers.
         divergence: divergence from the float network's probabilities, in nats per clip.
         confusion: confusion matrices.
-        recall: recall by class.
     """
 
     clips: int
@@ -170,17 +163,8 @@ class NetworkReport(TypedDict):
 
     Attributes:
         format: version of the keys.
-        run: name of the run's folder.
         changed_layers: layers whose weights the method changed.
-        sha256: hash of ``model.tflite``.
         bytes: all ``.tflite`` files of the network.
-        compression: its compressed size.
-        trained_model_sha256: hash of the trained network.
-        calibration: the calibration clips.
-        dataset: the data set.
-        labels: names of the classes.
-        validation: comparison on the validation split.
-        test: comparison on the test split.
         tensors: fields of :class:`.comparison.TensorReport`, in the order of execution.
     """
 
@@ -203,8 +187,6 @@ class Report(NetworkReport, Ranking, Provenance):
     """Content of ``report.json``.
 
     Attributes:
-        method: the method.
-        fine_tuning: fine-tunings in order.
         bound_points: bound of the repair; None if the method was given.
         tried: attempts of the repair.
         within_bound: whether the network is within the bound; absent without one.

@@ -45,10 +45,8 @@ class Repair:
 
     Args:
         quantizer: quantiser of the run's network.
-        validation: validation clips.
         expected: the float network's probabilities for them, shape (clips, classes).
         bound_points: percentage points of accuracy that int8 may lose.
-        log: receives progress lines.
     """
 
     def __init__(
@@ -169,7 +167,6 @@ def first_expensive_layer(ranking: Sequence[str], model: keras.Model) -> str | N
 
     Args:
         ranking: names of layers, the most expensive first.
-        model: the network.
     """
     names = [layer.name for layer in model.layers if layer.weights]
     ranked = [part for name in ranking for part in name.split("/") if part in names]

@@ -204,7 +204,6 @@ def summary_table(report: Report, layers: int = 10) -> Table:
 
     Args:
         report: result of :func:`.pipeline.quantize_run`.
-        layers: number of layers to list.
     """
     table = Table("", "float", "quantised", "drop", title=f"{report['run']}: {report['method']}")
     for key, split in (("validation", report.get("validation")), ("test", report.get("test"))):

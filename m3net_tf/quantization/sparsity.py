@@ -25,9 +25,7 @@ def prune(model: keras.Model, sparsity: float, steps: int) -> Wrapped:
     recovers accuracy.
 
     Args:
-        model: float network.
         sparsity: share of each kernel's weights that are set to 0.
-        steps: number of training steps.
     """
     every = max(1, steps // (2 * _UPDATES))
     end = max(1, steps // 2 // every * every)
@@ -57,7 +55,6 @@ def cluster(model: keras.Model, centroids: int, *, keep_zeros: bool = False) -> 
     following normalisation can compensate the factor. Normalisations keep their statistics.
 
     Args:
-        model: float network.
         centroids: number of values that a kernel may have; smaller kernels do not change.
         keep_zeros: weights that are 0 stay 0, as one of the values.
     """

@@ -18,7 +18,6 @@ class Wrapped:
     """A network during fine-tuning.
 
     Attributes:
-        model: the network that is trained.
         strip: returns the plain network with the trained weights.
         begin: called before the first step.
         close_epoch: called after each epoch.

@@ -57,7 +57,6 @@ def mean_of_windows(
 
     Args:
         scores: 0 to 1, shape (windows, classes).
-        labels: names of the classes.
         starts: start of each window, in seconds or samples, shape (windows,).
         window: length of a window, in the same unit.
     """

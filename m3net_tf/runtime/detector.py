@@ -30,7 +30,6 @@ class Event:
     Attributes:
         column: number of columns between the start or last reset and the column that completed the
             event; wraps at 2^32.
-        label: index of the class.
         score: the smoothed score, in 65536ths of full scale.
     """
 

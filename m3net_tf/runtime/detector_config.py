@@ -32,7 +32,6 @@ class ClassSettings:
     """Settings of one class.
 
     Attributes:
-        label: class name.
         event: whether it triggers events; silence and unknown sounds do not.
         threshold: lowest smoothed score of a hit, 0 to 1; since scores are at most 255/256, a class
             with threshold 1 is never detected.

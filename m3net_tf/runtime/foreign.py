@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from m3net_tf.audio.frontend import (
     PRESETS,
@@ -42,7 +41,6 @@ def read_network(
     """The network of a ``.tflite`` with its metadata, or with what is given instead.
 
     Args:
-        path: the file.
         recipe: for a file without metadata: a recipe, whose section ``frontend`` is used, the name
             of a front end, or its settings.
         labels: for a file without metadata: a text file with a class name on each line, in the
@@ -135,7 +133,7 @@ def _described(
     try:
         interpreter = load_interpreter(network)
         tensors = interpreter.get_input_details(), interpreter.get_output_details()
-        _check_types(*tensors)
+        _check_types(*([tensor["dtype"].__name__ for tensor in side] for side in tensors))
         (source,), (target,) = tensors
         shape = tuple(map(int, source["shape"]))
         _check_input(shape, tensor_quantization(network, "input"), frontend)
@@ -163,16 +161,16 @@ def _described(
     return Metadata(path.stem, _UNKNOWN, labels, frontend, shape[2], detector, manifest=manifest)
 
 
-def _check_types(inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Mapping[str, Any]]) -> None:
+def _check_types(inputs: Sequence[str], outputs: Sequence[str]) -> None:
     if len(inputs) != 1 or len(outputs) != 1:
         raise ModelError(
             f"the network has {len(inputs)} inputs and {len(outputs)} outputs: convert one that "
             "has one input and one output"
         )
-    types = [tensors[0]["dtype"].__name__ for tensors in (inputs, outputs)]
-    if types[0] != types[1] or types[0] not in ("int8", "int16"):
+    (taken,), (given,) = inputs, outputs
+    if taken != given or taken not in ("int8", "int16"):
         raise ModelError(
-            f"the network takes {types[0]} and gives {types[1]}, and is not int8 inside: convert "
+            f"the network takes {taken} and gives {given}, and is not int8 inside: convert "
             "it to full int8, with optimizations and a representative_dataset"
         )
 

@@ -38,11 +38,7 @@ class Metadata:
 
     Attributes:
         name: network and preset.
-        licence: licence of network and training data.
-        labels: class names in the order of the outputs.
-        frontend: front-end settings.
         frames: columns of the network's input.
-        detector: settings of live detection.
         tested_samples: samples of the windows by which the network was tested on longer clips;
             None if it was tested on one part of each.
         warp: DiffRes's warp between ``importance`` and the network.
@@ -164,11 +160,7 @@ def read_file(path: Path) -> bytes:
 
 
 def _require_types(values: Any) -> None:
-    """Refuse metadata of another form than :func:`attach_metadata` writes.
-
-    Raises:
-        ValueError: a value has another type, or is missing.
-    """
+    """Refuse metadata of another form than :func:`attach_metadata` writes."""
     kinds = {"labels": list, "model": dict, "frontend": dict, "licence": str, "format": int}
     fits = isinstance(values, dict)
     fits = fits and all(isinstance(values.get(key), kind) for key, kind in kinds.items())

@@ -38,7 +38,6 @@ class NearMiss:
 
     Attributes:
         column: the column of the run with the highest smoothed score.
-        label: index of the class.
         score: that score, in 65536ths of full scale.
         newest_score: highest score of a single run, in the same unit.
         threshold: the class's threshold then, in the same unit.

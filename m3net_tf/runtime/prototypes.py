@@ -53,7 +53,6 @@ class Prototypes:
         """Add an example of a word, which takes the first free place if it is new.
 
         Args:
-            name: the word.
             output: the network's output for the example, shape (classes,).
 
         Raises:

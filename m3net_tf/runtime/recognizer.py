@@ -65,11 +65,6 @@ def _model_input(frontend: FrontendConfig, windows: Int8) -> Int8:
 class StreamingRecognizer:
     """Converts samples to events, column by column.
 
-    Args:
-        frontend: front-end settings.
-        model: runs the int8 network.
-        config: settings of the detector.
-
     Raises:
         ConfigError: the front end needs the whole clip.
     """
@@ -114,8 +109,6 @@ def listen(
     the scores, by a few bytes per column.
 
     Args:
-        frontend: front-end settings.
-        model: runs the int8 network.
         config: gate, window and rate of the runs; thresholds are not used.
         chunks: int16 samples in chunks.
 

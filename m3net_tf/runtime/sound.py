@@ -7,6 +7,7 @@ Packages other than NumPy are optional.
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import shutil
 import sys
@@ -14,7 +15,7 @@ import tempfile
 import wave
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, cast
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -185,50 +186,49 @@ def _decoded(path: Path, name: str, sample_rate_hz: int) -> Iterator[Pcm]:
     return map(to_pcm16, audio_chunks(path, sample_rate_hz=sample_rate_hz, name=name))
 
 
-class _RecordedStream:
-    """A stream that records the bytes read from it until :meth:`stop_recording`."""
+class _RecordedStream(io.BytesIO):
+    """A pipe, and the bytes that were read from it until :meth:`stop_recording`."""
 
     def __init__(self, file: IO[bytes]) -> None:
+        super().__init__()
         self._file = file
-        self.bytes = bytearray()
         self._records = True
 
-    def read(self, count: int) -> bytes:
-        data = self._file.read(count)
+    def read(self, count: int | None = -1, /) -> bytes:
+        data = self._file.read(-1 if count is None else count)
         if self._records:
-            self.bytes += data
+            self.write(data)
         return data
+
+    def tell(self) -> int:
+        raise io.UnsupportedOperation("a pipe has no position")
 
     def stop_recording(self) -> None:
         self._records = False
-        self.bytes.clear()
+        self.truncate(0)
 
 
 def _chunks_of_stream(file: IO[bytes], name: str, sample_rate_hz: int) -> Iterator[Pcm]:
     """Samples of a pipe, which cannot be rewound."""
     stream = _RecordedStream(file)
     try:
-        opened = _wave_of(cast("IO[bytes]", stream), name)
+        opened = _wave_of(stream, name)
     except DataError:
-        if not stream.bytes or not _can_decode():
+        if not stream.getvalue() or not _can_decode():
             raise
     else:
         stream.stop_recording()
         yield from _chunks_of_wave(opened, name, sample_rate_hz)
         return
     with tempfile.NamedTemporaryFile(prefix="m3net-") as copy:
-        copy.write(stream.bytes)
+        copy.write(stream.getvalue())
         shutil.copyfileobj(file, copy)
         copy.flush()
         yield from _decoded(Path(copy.name), name, sample_rate_hz)
 
 
 def _wave_of(file: IO[bytes], name: str) -> wave.Wave_read:
-    """The standard library's reader for a WAV file with 16-bit samples.
-
-    Raises:
-        DataError: the file has another format.
-    """
+    """The standard library's reader for a WAV file with 16-bit samples."""
     try:
         opened = wave.Wave_read(file)
     except (wave.Error, EOFError):

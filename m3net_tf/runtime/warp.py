@@ -41,7 +41,6 @@ class WarpConfig:
     """Configuration of a warp, from the trained layer.
 
     Attributes:
-        bins: number of bins F.
         frames_in: number of input frames T.
         frames_out: number of output frames t.
         ln_min: natural logarithm of the mel power of int8 feature -128.

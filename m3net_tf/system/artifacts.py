@@ -52,8 +52,6 @@ def write_bytes(path: Path, data: bytes, earlier: Path | None = None) -> None:
     """Write a file atomically: a reader sees the old bytes or all of the new ones.
 
     Args:
-        path: the file.
-        data: its content.
         earlier: path that the replaced file gets, which then has the old bytes.
 
     Raises:

@@ -30,7 +30,7 @@ Seed = Annotated[int, Meta(ge=0, le=2**32 - 1)]
 """A seed of NumPy's global generator, which Keras seeds too."""
 
 T = TypeVar("T")
-_READ: dict[Callable[..., Any], dict[str, Any]] = {}  # reading annotations takes a millisecond
+_READ: dict[Callable[..., Any], dict[str, object]] = {}  # reading annotations takes a millisecond
 _WORDS = {
     "int": "a whole number",
     "float": "a number",
@@ -90,7 +90,7 @@ def check_values(instance: Any, section: str) -> None:
         convert(kind, getattr(instance, name), f"{section}.{name}")
 
 
-def _annotations(kind: Callable[..., Any]) -> dict[str, Any]:
+def _annotations(kind: Callable[..., Any]) -> dict[str, object]:
     """Annotation by field."""
     if kind not in _READ:
         hints = typing.get_type_hints(kind, include_extras=True)
@@ -103,8 +103,6 @@ def convert(kind: Any, value: Any, key: str) -> Any:
     """Check a value against its annotation; a whole number is valid as a float.
 
     Args:
-        kind: the annotation.
-        value: the value.
         key: its key, for messages.
 
     Raises:

@@ -59,8 +59,6 @@ def array(
 
     Args:
         declaration: qualifiers, type and name, such as ``const float taps``.
-        literals: its items.
-        per_line: items per line.
         size: its length as a C expression; default: the number of items.
     """
     items = [f"{literal}," for literal in literals]

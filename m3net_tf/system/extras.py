@@ -23,7 +23,6 @@ def require_modules(subject: str, extra: str, *modules: str) -> None:
     Args:
         subject: what needs them, for the error's message.
         extra: installation that brings them.
-        modules: their names.
 
     Raises:
         ConfigError: some are not installed; the message names all of them.

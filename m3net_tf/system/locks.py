@@ -219,8 +219,6 @@ class _Holder(TypedDict):
 
     Attributes:
         pid: id of the process that holds the lock.
-        host: its computer.
-        command: its command line.
         since: local time at which it took the lock, to the minute.
     """
 
@@ -318,7 +316,6 @@ def scratch_folder(prefix: str, parent: Path | None = None) -> Iterator[Path]:
     The caller may rename the folder to its final name; then nothing is removed at the end.
 
     Args:
-        prefix: start of its name.
         parent: folder that contains it; default: the system's temporary folder.
     """
     parent = Path(tempfile.gettempdir()) if parent is None else parent

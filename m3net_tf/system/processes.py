@@ -36,7 +36,6 @@ def with_parent(command: Sequence[str], sent: str = "KILL") -> list[str]:
     """Wrap a command so that it gets a signal when its parent process ends, even if killed.
 
     Args:
-        command: program and arguments.
         sent: name of the signal, without ``SIG``.
     """
     guard = ["setpriv", "--pdeathsig", sent, "--"] if shutil.which("setpriv") else []

@@ -89,10 +89,6 @@ def track(log: Log, subject: str, total: int | None, unit: str, *, done: int = 0
     """Show counted work: as a bar if ``log`` draws bars, else as a line every few seconds.
 
     Args:
-        log: receives the progress.
-        subject: name of the work.
-        total: number of steps; None if it is unknown.
-        unit: what is counted.
         done: steps that an earlier process finished.
     """
     display: _Display = log if isinstance(log, TerminalLog) else _Lines(log)

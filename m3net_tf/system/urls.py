@@ -47,7 +47,6 @@ def reaching(url: str, verb: str = "read", own: str | None = None) -> Iterator[N
     """Report errors of a server in one line.
 
     Args:
-        url: the URL in use.
         verb: what is done to it: read, written.
         own: end of the names of files of this computer, whose errors stay as they are.
 

@@ -42,7 +42,6 @@ class AddedClip:
         label: the run's class.
         split: ``train`` or ``test``.
         group: its recording; whole recordings are held out.
-        sha256: hash of the file.
         reason: why it was captured; '' if unknown.
     """
 
@@ -79,7 +78,6 @@ def with_added(
     """A run's data set with its added training clips; validation and test are unchanged.
 
     Args:
-        dataset: the data set.
         run: folder of the run.
         windows: use longer clips window by window, as the data set does.
         times: how often each added clip occurs, under names of its own.
@@ -120,10 +118,8 @@ def find_added(
     Args:
         folders: folders of labelled clips.
         former: folder of the run to start from.
-        labels: the run's classes.
         group_pattern: option of the run's data set, which names the groups of files without
             provenance; '' for none.
-        log: receives a line on clips that are left out.
 
     Returns:
         The clips; clips that the former run lacks are in no split yet.
@@ -215,11 +211,7 @@ def _group(clip: CapturedClip, folder: Path, recording: str, group_pattern: str)
 
 
 def _class_of(label: str, labels: Sequence[str], path: Path) -> str:
-    """The run's class for a label; sounds that are no event go to a class for such sounds.
-
-    Raises:
-        ConfigError: there is none; the message names the classes.
-    """
+    """The run's class for a label; sounds that are no event go to a class for such sounds."""
     if label in labels:
         return label
     word = label_word(label)
@@ -254,7 +246,6 @@ def copy_added(
         dataset: data set of the run, without them.
         run: folder of the run.
         former: the run that it starts from, which has the clips that were added before.
-        log: receives a line on clips that are cut.
         windows: use longer clips window by window instead.
         hold_out: hold out a quarter of the new recordings.
 

@@ -31,7 +31,6 @@ def augment_waveform(
         audio: waveform in [-1, 1), shape (samples,).
         settings: probabilities and ranges.
         noises: background recordings of at least ``samples`` samples; white noise if empty.
-        sample_rate_hz: rate of all waveforms.
         rng: random generator; equal states give equal results. An effect with probability 0 draws
             no random number, except for speed and noise.
         rooms: recorded room responses; if empty, responses are synthesised from noise.

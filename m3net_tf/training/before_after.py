@@ -58,9 +58,6 @@ def before_and_after(
 
     Args:
         recipe: names the former run and the added folders.
-        run: the new run.
-        dataset: its data set.
-        model: its network.
         test_features: computes the features of a data set's test clips.
     """
     settings = recipe.fine_tuning

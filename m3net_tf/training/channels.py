@@ -25,7 +25,6 @@ def change_vocal_tract(audio: Wave, length: float, sample_rate_hz: int) -> Wave:
     Args:
         audio: waveform, shape (samples,).
         length: length relative to the speaker's own; formants move by its inverse.
-        sample_rate_hz: rate of the waveform.
 
     Returns:
         A waveform of the same shape and RMS level.
@@ -59,7 +58,6 @@ def limit_band(audio: Wave, low_hz: float, high_hz: float, sample_rate_hz: int) 
         audio: waveform, shape (samples,).
         low_hz: lower edge, where 3 dB are lost.
         high_hz: upper edge.
-        sample_rate_hz: rate of the waveform.
     """
     hz = np.fft.rfftfreq(2 * audio.size, 1 / sample_rate_hz)
     edges = np.sqrt(

@@ -31,10 +31,8 @@ class _Figures(TypedDict):
     Attributes:
         clips: number of clips, without cut or artificial silence.
         groups: number of their groups.
-        accuracy: share of correctly classified clips.
         accuracy_95_low: lower end of its 95 % interval; see :func:`clustered_interval`.
         accuracy_95_high: upper end.
-        recall: recall by class.
         fold_accuracy: accuracy of each fold.
     """
 
@@ -66,10 +64,7 @@ def cross_validate(
     """Train once for each fold of ``training.cross_validation``; resumes after a stop.
 
     Args:
-        recipe: settings of the trainings.
         run: folder that receives the result, and the runs of the folds in ``folds``.
-        data_dir: folder of the data set.
-        log: receives progress lines.
 
     Returns:
         The figures, also written to ``cross_validation.json``.
@@ -167,7 +162,6 @@ def clustered_interval(right: npt.NDArray[np.bool_], groups: Sequence[str]) -> t
 
     Args:
         right: whether each clip was recognised, shape (clips,).
-        groups: the group of each clip.
     """
     count, share = len(right), float(right.mean())
     sizes, hits = Counter(groups), Counter(g for g, hit in zip(groups, right, strict=True) if hit)

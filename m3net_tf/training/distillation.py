@@ -46,11 +46,8 @@ def load_teacher(
     """Load the teacher that a recipe names, or the ensemble of them.
 
     Args:
-        recipe: recipe of the distilled network.
-        dataset: its data set.
-        shape: its input shape, (bins, frames, channels).
+        shape: input shape of the student, (bins, frames, channels).
         data_dir: folder of the data set; None means the teacher's.
-        log: receives progress lines.
 
     Raises:
         ConfigError: the teacher has other classes, or may have been trained on clips that are held

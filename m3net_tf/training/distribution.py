@@ -27,8 +27,6 @@ class Share:
 
     Attributes:
         replicas: devices of all workers.
-        workers: number of worker processes.
-        worker: number of this process among them.
     """
 
     replicas: int

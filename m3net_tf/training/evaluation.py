@@ -85,8 +85,6 @@ def score(
 
     Args:
         probabilities: shape (clips, classes).
-        clips: the clips.
-        labels: names of the classes.
         sigmoids: whether the probabilities are independent per class.
     """
     truths = clips.labels

@@ -87,12 +87,9 @@ def compute_features(
     """Features of a split, from the cache if they were computed before.
 
     Args:
-        dataset: data set of the clips.
         split: ``train``, ``validation`` or ``test``.
-        config: front-end settings.
         augmentation: adds ``copies`` augmented copies of each clip.
         seed: seed of the augmentation; each copy of each clip has its own random stream.
-        log: receives progress lines.
         dtype: ``int8``, or ``float32`` for features without rounding.
 
     Returns:
@@ -153,11 +150,8 @@ def with_lengths(
     """The features with each clip's number of frames, for networks that use it.
 
     Args:
-        features: features of some clips of the data set.
         dataset: their data set; only its rule ``pad`` appends zeros, under other rules all frames
             count.
-        config: front end.
-        augmentation: augmentation of the copies.
 
     Raises:
         DataError: a file cannot be read.

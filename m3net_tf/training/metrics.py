@@ -51,7 +51,6 @@ def whole_scores(
     Args:
         scores: scores of ``clips``, 0 to 1, shape (clips, classes).
         clips: clips, some of which may be windows of longer ones.
-        labels: names of the classes.
 
     Returns:
         Scores of the whole clips, shape (whole clips, classes), from windows by
@@ -82,18 +81,20 @@ def confusion_matrix(
     return matrix
 
 
-class LabelFigures(TypedDict):
+class MacroAverages(TypedDict):
+    """Means of precision, recall and F1 over the classes with clips."""
+
+    macro_precision: float
+    macro_recall: float
+    macro_f1: float
+
+
+class LabelFigures(MacroAverages):
     """Figures of a split; shares of clips.
 
     Attributes:
-        clips: number of clips.
-        accuracy: share of correctly classified clips.
         accuracy_95_low: lower end of its 95 % interval.
         accuracy_95_high: upper end.
-        macro_precision: mean precision over the classes with clips.
-        macro_recall: mean recall over them.
-        macro_f1: mean F1 over them.
-        recall: recall by class.
         listed_clips: figures of the clips that the publisher lists; absent if it lists all.
     """
 
@@ -101,26 +102,19 @@ class LabelFigures(TypedDict):
     accuracy: float
     accuracy_95_low: float
     accuracy_95_high: float
-    macro_precision: float
-    macro_recall: float
-    macro_f1: float
     recall: dict[str, float]
     listed_clips: NotRequired[LabelFigures]
 
 
-class MultiLabelFigures(TypedDict):
-    """Figures of a split of a data set whose clips have several labels.
+class MultiLabelFigures(MacroAverages):
+    """Figures of a split of a data set whose clips have several labels, at a threshold of 0.5.
 
     Attributes:
-        clips: number of clips.
         mean_average_precision: over the classes with clips.
         mean_auc: mean area under the ROC curve over the classes that some clips have and others
             lack; None without such classes.
         d_prime: separation of two normal distributions with this area, sqrt(2) times the quantile
             of ``mean_auc``; None if it is infinite.
-        macro_precision: mean precision over them, at a threshold of 0.5.
-        macro_recall: mean recall over them, at the same threshold.
-        macro_f1: mean F1 over them, at the same threshold.
         average_precision: average precision by class.
     """
 
@@ -128,10 +122,24 @@ class MultiLabelFigures(TypedDict):
     mean_average_precision: float
     mean_auc: float | None
     d_prime: float | None
-    macro_precision: float
-    macro_recall: float
-    macro_f1: float
     average_precision: dict[str, float]
+
+
+def _macro_averages(
+    hits: npt.NDArray[np.int64], clips: npt.NDArray[np.int64], answers: npt.NDArray[np.int64]
+) -> MacroAverages:
+    """Averages over the classes with clips, from the counts of each class, shape (classes,)."""
+    present = clips > 0
+    if not present.any():
+        return {"macro_precision": 0.0, "macro_recall": 0.0, "macro_f1": 0.0}
+    recall = hits / np.maximum(clips, 1)
+    precision = hits / np.maximum(answers, 1)
+    f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
+    return {
+        "macro_precision": float(precision[present].mean()),
+        "macro_recall": float(recall[present].mean()),
+        "macro_f1": float(f1[present].mean()),
+    }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,7 +148,6 @@ class Evaluation:
 
     Attributes:
         matrix: confusion matrix, shape (classes, classes).
-        labels: names of the classes.
     """
 
     matrix: npt.NDArray[np.int64]
@@ -165,24 +172,18 @@ class Evaluation:
 
     def to_dict(self) -> LabelFigures:
         """Plain values: accuracy with its 95 % interval, macro averages and recall per class."""
-        hits = np.diag(self.matrix).astype(float)
-        recall = hits / np.maximum(self.matrix.sum(1), 1)
-        precision = hits / np.maximum(self.matrix.sum(0), 1)
-        f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
-        present = self.matrix.sum(1) > 0
+        hits, clips = np.diag(self.matrix), self.matrix.sum(1)
         low, high = wilson_interval(int(hits.sum()), self.clips)
         return {
             "clips": self.clips,
             "accuracy": self.accuracy,
             "accuracy_95_low": low,
             "accuracy_95_high": high,
-            "macro_precision": float(precision[present].mean()) if present.any() else 0.0,
-            "macro_recall": float(recall[present].mean()) if present.any() else 0.0,
-            "macro_f1": float(f1[present].mean()) if present.any() else 0.0,
+            **_macro_averages(hits, clips, self.matrix.sum(0)),  # type: ignore[typeddict-item]
             "recall": {
-                label: float(value)
-                for label, value, has_clips in zip(self.labels, recall, present, strict=True)
-                if has_clips
+                label: float(hit / count)
+                for label, hit, count in zip(self.labels, hits, clips, strict=True)
+                if count
             },
         }
 
@@ -260,7 +261,6 @@ class MultiLabelEvaluation:
     Attributes:
         truth: non-zero if a clip has a class, shape (clips, classes).
         probabilities: the network's probabilities, same shape.
-        labels: names of the classes.
     """
 
     truth: npt.NDArray[np.generic]
@@ -285,11 +285,7 @@ class MultiLabelEvaluation:
         Classes without clips are ignored.
         """
         truth, predicted = np.asarray(self.truth) != 0, self.probabilities >= 0.5
-        present = truth.any(0)
-        hits = (truth & predicted).sum(0).astype(float)
-        recall = hits / np.maximum(truth.sum(0), 1)
-        precision = hits / np.maximum(predicted.sum(0), 1)
-        f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
+        clips = truth.sum(0)
         values = average_precision(truth, self.probabilities)
         auc = self.mean_auc
         return {
@@ -297,13 +293,11 @@ class MultiLabelEvaluation:
             "mean_average_precision": self.mean_average_precision,
             "mean_auc": auc,
             "d_prime": d_prime(auc),
-            "macro_precision": float(precision[present].mean()) if present.any() else 0.0,
-            "macro_recall": float(recall[present].mean()) if present.any() else 0.0,
-            "macro_f1": float(f1[present].mean()) if present.any() else 0.0,
+            **_macro_averages((truth & predicted).sum(0), clips, predicted.sum(0)),
             "average_precision": {
                 label: float(value)
-                for label, value, has_clips in zip(self.labels, values, present, strict=True)
-                if has_clips
+                for label, value, count in zip(self.labels, values, clips, strict=True)
+                if count
             },
         }
 
@@ -312,7 +306,6 @@ class Spread(TypedDict):
     """A figure over folds or seeds; the last three are None for a single run.
 
     Attributes:
-        runs: how many.
         mean: over the runs.
         std: standard deviation of the sample.
         low: lower end of the mean's 95 % interval.

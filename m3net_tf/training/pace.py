@@ -40,8 +40,7 @@ def seconds_per_clip(
     computation of features and waveforms.
 
     Args:
-        recipe: recipe of the training.
-        info: its data set with the recipe's rate, length and classes.
+        info: the data set, with the recipe's rate, length and classes.
         teachers: recipes of the teachers, which run in each step.
         clips: clips per step, at most the recipe's; 0 means the recipe's.
         steps: number of timed steps, after one that traces the graph.
@@ -87,11 +86,7 @@ def roofline_per_clip(
     of the inputs. Each teacher adds one inference. The optimiser is not counted.
 
     Args:
-        recipe: recipe of the training.
-        info: its data set with the recipe's rate, length and classes.
-        flops: see :func:`.complexity.roofline_s`.
-        bytes_per_s: see there.
-        teachers: recipes of the teachers.
+        info: the data set, with the recipe's rate, length and classes.
     """
     shape, classes = input_shape(info, recipe.frontend), info.classes
     keras.backend.clear_session()

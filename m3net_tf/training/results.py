@@ -34,13 +34,8 @@ class Trained:
     """A training that has ended.
 
     Attributes:
-        state: its last state.
-        recipe: its recipe.
-        dataset: its data set.
         fine_tuning: the weights at the start; None if they were random.
-        build: builds the untrained network.
         features: computes the features of a split of a data set.
-        validation: features of the validation clips.
     """
 
     state: TrainingState
@@ -99,21 +94,11 @@ class _Metrics(Provenance):
     """Content of ``metrics.json``, which :class:`RunMetrics` reads.
 
     Attributes:
-        recipe: all sections of the recipe.
-        dataset: the data set.
-        parameters: of the network.
         macs: multiplications of one run of the network.
-        design_sha256: hash of the network's design.
-        epochs: number of epochs.
-        best_epoch: the epoch whose weights are kept.
-        devices: number of devices that shared each batch.
-        threads: threads of each operation.
         training_s: seconds of all epochs.
         fine_tuning: the weights at the start; absent if they were random.
         added: the added clips; absent if there are none.
         learnt: figures that the network has learnt; absent if it has none.
-        validation: figures of the validation split.
-        test: figures of the test split.
     """
 
     recipe: Mapping[str, Any]

@@ -25,7 +25,6 @@ def make_room(
     Args:
         reverberation_s: time in which the echoes fall by 60 dB.
         direct_db: energy of the direct sound relative to all echoes.
-        sample_rate_hz: rate of the response.
         rng: random generator; equal states give equal rooms.
 
     Returns:

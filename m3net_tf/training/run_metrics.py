@@ -21,8 +21,6 @@ class TrainedData:
     """The data set of a training.
 
     Attributes:
-        name: its name.
-        labels: its classes.
         clip_list_sha256: hash of the clips of each split; empty in runs of early releases.
         facts: all that is recorded of it, such as its ``protocol`` in words.
     """
@@ -38,11 +36,7 @@ class RunMetrics:
     """The result of a training, and what made it.
 
     Attributes:
-        dataset: the data set, as it was split.
-        parameters: of the network.
         macs: multiplications of one run of the network.
-        validation: figures of the validation split.
-        test: figures of the test split.
         values: the whole content of ``metrics.json``.
     """
 

@@ -17,7 +17,6 @@ def epoch_order(
     Args:
         features: the training clips with their labels.
         sampling: ``uniform``: each clip once; ``balanced``: drawn by :func:`balanced_shares`.
-        rng: random generator.
     """
     count = len(features.labels)
     if sampling == "uniform":

@@ -43,9 +43,7 @@ def learning_rate(settings: TrainingSection, step: tf.Tensor, steps_per_epoch: i
     """Learning rate of a step under schedules that depend only on the step.
 
     Args:
-        settings: schedule and its parameters.
         step: number of completed steps, a float32 scalar.
-        steps_per_epoch: steps per epoch.
 
     Returns:
         The rate, a float32 scalar; for ``plateau`` the peak, which the trainer divides.
@@ -79,8 +77,6 @@ def one_cycle(step: tf.Tensor | float, steps: int, peak: float) -> tf.Tensor:
     Args:
         step: number of completed steps, a number or a scalar tensor; steps after the last one get
             its rate.
-        steps: steps of the whole training.
-        peak: highest rate.
 
     Returns:
         The rate, a float32 scalar.

@@ -39,23 +39,18 @@ def self_distillation_loss(
             early exits, as from a network with ``early_exits``.
         temperature: above 1 increases the influence of small probabilities.
         weight: weight of the teacher in an early exit's loss, 0 to 1.
-        label_smoothing: share of each target spread over all classes.
         clip_weights: weight of each clip in the cross-entropies, shape (batch,).
 
     Returns:
         Mean over the batch of the sum over the exits, a scalar.
 
     Raises:
-        ConfigError: there is no early exit, or ``temperature`` or ``weight`` is out of range.
+        ConfigError: there is no early exit.
     """
     if len(outputs) < 2:
         raise ConfigError(
             "self-distillation needs early exits: set early_exits: true in model.arguments"
         )
-    if temperature <= 0:
-        raise ConfigError(f"self-distillation temperature is {temperature}: give more than 0")
-    if not 0 <= weight <= 1:
-        raise ConfigError(f"self-distillation weight is {weight}: give 0 to 1")
     last, *early = outputs
     teacher = soften(tf.stop_gradient(last), temperature)
     total = cross_entropy(targets, last, label_smoothing, clip_weights)
@@ -80,7 +75,6 @@ def cross_entropy(
     Args:
         targets: shape (batch, classes).
         probabilities: the network's output, of the same shape.
-        label_smoothing: share of each target spread over all classes.
         clip_weights: weight of each clip, shape (batch,).
     """
     losses = keras.losses.categorical_crossentropy(

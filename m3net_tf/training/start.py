@@ -50,10 +50,8 @@ def train(
     A new run with the same recipe and environment gives the same weights, with any number of cores.
 
     Args:
-        recipe: settings of the training.
         folder: run folder that receives the results.
         data_dir: folder of the data set; None for the cache.
-        log: receives progress lines.
         devices: number of devices that share each batch; see
             :mod:`m3net_tf.training.distribution`. Batch normalisation uses the statistics of each
             device's part.
@@ -102,13 +100,7 @@ def train_member(
     :func:`prepare`.
 
     Args:
-        recipe: settings of the training.
         folder: run folder, on a file system that all workers share.
-        data_dir: folder of the data set.
-        log: receives progress lines.
-        devices: number of devices of each worker.
-        shards: URL of shards.
-        member: this worker.
     """
     run = Run(folder)
     dataset, source = _data_of(recipe, run, data_dir, shards, log)

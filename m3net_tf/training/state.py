@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import json
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +43,8 @@ class TrainingState:
     """Weights, optimiser, best weights, history.
 
     Attributes:
-        model: the network in training.
         inference_model: the network without early exits.
-        optimizer: the optimiser.
         average: moving average of the weights; empty without averaging.
-        steps_per_epoch: optimiser steps per epoch.
         history: figures of each completed epoch.
         kept: weights of the kept epoch, averaged if averaging is on.
         plateau_factor: factor on the learning rate under ``plateau``.
@@ -105,9 +103,15 @@ class TrainingState:
         waited = self.epoch - self.best_epoch
         return self.epoch >= self.settings.epochs or bool(patience and waited >= patience)
 
-    def averaged(self) -> Averaged:
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
         """Context in which the model has the averaged weights, if averaging is on."""
-        return Averaged(self)
+        own = self.model.get_weights() if self.average else None
+        if own is not None:
+            self.model.set_weights([mean.numpy() for mean in self.average])
+        yield
+        if own is not None:
+            self.model.set_weights(own)
 
     def close_epoch(self, row: dict[str, float]) -> None:
         """Record an epoch's figures; keep its weights if they are the best so far, or the last."""
@@ -138,7 +142,6 @@ class TrainingState:
         """Write the state atomically; of several workers all must call it, and the first writes.
 
         Args:
-            path: the file.
             previous: path that the file's earlier content gets.
         """
         arrays = {
@@ -162,7 +165,6 @@ class TrainingState:
         Args:
             path: the newest state.
             previous: the state one epoch earlier.
-            log: receives a line if a state is damaged, and the epoch.
 
         Raises:
             ModelError: none can be loaded.
@@ -218,11 +220,7 @@ def _npy_bytes(array: npt.NDArray[Any]) -> bytes:
 
 
 def _require_arrays(content: bytes) -> None:
-    """Check the headers of all arrays before NumPy allocates what they promise.
-
-    Raises:
-        Exceptions of DAMAGED: the archive or an array is damaged, or is none of numbers or text.
-    """
+    """Check the headers of all arrays before NumPy allocates what they promise."""
     if content[:2] != b"PK":
         raise ValueError("no archive")
     with opened_archive(content) as archive:
@@ -234,19 +232,3 @@ def _require_arrays(content: bytes) -> None:
             wrong_kind = dtype.kind not in ("U" if entry.filename == "figures.npy" else "biuf")
             if wrong_kind or math.prod(shape) * dtype.itemsize > entry.file_size:
                 raise ValueError("another size or type than its header promises")
-
-
-@dataclasses.dataclass
-class Averaged:
-    """Context in which the model has the averaged weights, if averaging is on."""
-
-    state: TrainingState
-
-    def __enter__(self) -> None:
-        if self.state.average:
-            self.kept = self.state.model.get_weights()
-            self.state.model.set_weights([mean.numpy() for mean in self.state.average])
-
-    def __exit__(self, *_: object) -> None:
-        if self.state.average:
-            self.state.model.set_weights(self.kept)

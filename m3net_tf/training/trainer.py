@@ -61,12 +61,9 @@ def run_epochs(
     Each worker of a training calls this function; only the first one writes files.
 
     Args:
-        recipe: settings of the training.
         run: folder of the state and the history.
         dataset: the recipe's data set, already checked.
         source: where its clips are.
-        log: receives progress lines.
-        after_epoch: is called after each saved epoch.
 
     Raises:
         M3NetError: as :func:`.start.train`.
@@ -167,10 +164,7 @@ def build_network(
     """The untrained network of a recipe.
 
     Args:
-        recipe: recipe.
         shape: (bins, frames, 1) of its features.
-        multi_label: whether clips have several labels.
-        classes: number of classes.
     """
     return build_model(
         recipe.model.name,

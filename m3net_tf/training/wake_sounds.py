@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+import soxr
 
 from m3net_tf.audio.datasets import read_audio, to_pcm16
 from m3net_tf.audio.datasets.audio import Audio
@@ -31,7 +32,7 @@ from m3net_tf.system.errors import DataError
 from m3net_tf.system.locks import complete_folder
 from m3net_tf.system.progress import Log, silent, track
 
-TABLE, HOURS, OTHER = "clips.csv", "hours", "_unknown_"
+TABLE, HOURS, HARD, OTHER = "clips.csv", "hours", "hard", "_unknown_"
 _RECORD = "sounds.json"
 RATE_HZ = 16_000
 SHARES = {"train": 0.7, "validation": 0.15, "test": 0.15}
@@ -39,6 +40,7 @@ SHARES = {"train": 0.7, "validation": 0.15, "test": 0.15}
 _LEVEL_DB = (-34.0, -18.0)  # of speech
 _SOUND_DB = (-45.0, -20.0)  # of other sounds
 _NOISE_DB = (-90.0, -30.0)
+_SPEED = (0.75, 1.3)  # lowest and highest, in training
 _SOFT_S = 0.15  # that consonants may last before and after the loud part
 _TAIL_S = (0.1, 0.3)  # from the end of a phrase to the end of its window
 _WINDOW_STEP_S = 0.2  # an odd number of columns, so that the network's stride divides the window
@@ -211,6 +213,18 @@ def hours_files(folder: Path, split: str) -> list[Path]:
     return sorted((folder / HOURS / split).glob("*.wav"))
 
 
+def list_hard_windows(folder: Path) -> None:
+    """List the sounds in ``hard/``, which a first network takes for a phrase, for training.
+
+    They come last, so that the features of the others stay in the cache.
+    """
+    names = [f"{HARD}/{path.name}" for path in sorted((folder / HARD).glob("*.wav"))]
+    rows = (folder / TABLE).read_text(encoding="utf-8").splitlines()
+    kept = [row for row in rows if not row.startswith(f"{HARD}/")]
+    added = [f"{name},{OTHER},train,{name}" for name in names]
+    write_text(folder / TABLE, "\n".join([*kept, *added, ""]))
+
+
 def _divided(folders: Sequence[Path]) -> dict[str, list[Path]]:
     """The sound files of folders by split."""
     divided: dict[str, list[Path]] = {split: [] for split in SPLITS}
@@ -267,7 +281,7 @@ class _Writer:
                 noise = [self._folder / path for path in self._some(files, _NOISE_FILES)]
         trained = [each for each in said if each.is_phrase and each.split == "train"]
         for index, each in enumerate(trained * (_WINDOWS - 1), len(windows)):
-            window = self._window(each.sound, samples, context["train"])
+            window = self._window(self._played(each), samples, context["train"])
             self._add(window, f"{each.label}/{index:05d}.wav", each.label, each)
         (self._folder / NOISE_FOLDER).mkdir()
         for path in noise:
@@ -299,12 +313,21 @@ class _Writer:
     ) -> None:
         """A window in which a phrase or word ends, and of phrases one with a part of it."""
         folder = "near" if said.label == OTHER else said.label
-        window = self._window(said.sound, samples, context)
+        sound = self._played(said)
+        window = self._window(sound, samples, context)
         self._add(window, f"{folder}/{index:05d}.wav", said.label, said)
         if said.is_phrase or (said.label != OTHER and self._rng.random() < _WORD_PARTS):
-            size = round(self._rng.uniform(*_PART) * len(said.sound))
-            part = said.sound[:size] if self._rng.random() < 0.5 else said.sound[-size:]
+            size = round(self._rng.uniform(*_PART) * len(sound))
+            part = sound[:size] if self._rng.random() < 0.5 else sound[-size:]
             self._add(self._window(part, samples, context), f"parts/{index:05d}.wav", OTHER, said)
+
+    def _played(self, said: _Said) -> Audio:
+        """A sound of training at another speed; the augmentation would move its end."""
+        if said.split != "train":
+            return said.sound
+        low, high = _SPEED
+        speed = low * (high / low) ** self._rng.random()
+        return np.asarray(soxr.resample(said.sound, 1000 * speed, 1000), np.float32)
 
     def _window(self, sound: Audio, samples: int, context: Sequence[Audio]) -> Audio:
         """A sound that ends shortly before the end of a window, some between other speech."""

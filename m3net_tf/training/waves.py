@@ -55,7 +55,6 @@ def augment_waves(
     Args:
         waves: waveforms in [-1, 1), float32, shape (batch, samples).
         settings: probabilities and ranges.
-        sample_rate_hz: rate of all waveforms.
         seed: int32, shape (2,); equal seeds give equal results.
         noises: background recordings, float32, shape (recordings, at least samples); white
             noise if None. ``settings.noise_kinds`` replaces both.
@@ -168,15 +167,11 @@ def epoch_stream(
     """One epoch of batches with waveforms augmented on the fly, without a cache.
 
     Args:
-        dataset: data set of the clips.
         split: ``train``, ``validation`` or ``test``.
-        config: front end.
         settings: augmentation of waveforms, without ``copies`` and effects that need them.
         seed: determines the augmentation together with ``epoch``.
-        epoch: number of the epoch.
         batch_size: clips per batch; a smaller last batch is dropped.
         order: indices of the clips in the split, shape (clips,).
-        rooms: recorded room responses.
         dtype: type of the features, ``int8`` or ``float32``.
 
     Returns:
@@ -222,12 +217,9 @@ def feature_stream(
 
     Args:
         waves: waveforms, shape (samples,), and the clips' indices in their split.
-        dataset: data set of the clips.
-        config: front end.
         settings: augmentation of waveforms; None for none.
         start: seed of the augmentation, int32 of shape (2,).
         batch_size: clips per batch; a smaller last batch is dropped.
-        rooms: recorded room responses.
         dtype: type of the features, ``int8`` or ``float32``.
 
     Returns:

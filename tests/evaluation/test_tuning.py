@@ -9,6 +9,7 @@ import pytest
 
 from m3net_tf.audio.frontend import FrontendConfig
 from m3net_tf.evaluation import tuning
+from m3net_tf.evaluation.rare_events import tune_rare_events
 from m3net_tf.evaluation.scenes import TrueEvent
 from m3net_tf.evaluation.scoring import ClassTruth, Tally, poisson_interval
 from m3net_tf.evaluation.tuning import Recording, find_gate_level, operating_points, total, tune
@@ -101,7 +102,7 @@ def test_a_target_is_kept_with_the_fewest_misses():
     assert made.score(strict)["a"].detected == recording(1).score(strict)["a"].detected
 
 
-def test_a_margin_costs_misses():
+def test_scores_just_above_false_peaks_are_within_the_margin():
     made = recording()
     scores = made.tape.scores.copy()
     columns = due_columns(CONFIG, len(made.tape.levels))
@@ -109,12 +110,28 @@ def test_a_margin_costs_misses():
         during = (columns >= event.start_s * 50 + 25) & (columns < event.start_s * 50 + 75)
         scores[during, event.label] = 118
     made = dataclasses.replace(made, tape=Tape(made.tape.levels, scores))
-    tallies = [
-        made.score(tune(made, CONFIG, 0.0, margin_steps=steps))["b"]
-        for steps in (0, tuning.MARGIN_STEPS)
-    ]
+    tallies = [made.score(find(made, CONFIG, 0.0))["b"] for find in (tune_rare_events, tune)]
     assert [tally.false_accepts for tally in tallies] == [0, 0]
     assert tallies[0].missed == 0 and tallies[1].missed > 10
+
+
+def test_a_part_of_a_false_accept_gives_a_threshold_in_between():
+    made = recording()
+    scores, columns = made.tape.scores.copy(), due_columns(CONFIG, len(made.tape.levels))
+    for event in made.truth:
+        during = (columns >= event.start_s * 50 + 25) & (columns < event.start_s * 50 + 75)
+        scores[during, event.label] = 116
+    scores[(columns >= 108 * 50) & (columns < 109 * 50), 2] = 120  # higher than its events
+    levels = made.tape.levels.copy()
+    levels[108 * 50 : 109 * 50] = -60 * 40
+    made = dataclasses.replace(made, tape=Tape(levels, scores))
+    parts = (0.0, 0.5, 1.0)
+    targets = [tune_rare_events(made, CONFIG, 2 * part / made.hours) for part in parts]
+    none, half, one = (tuned.classes[2] for tuned in targets)  # each class has half of the target
+    counts = [made.score(tuned)["b"].false_accepts for tuned in targets]
+    assert counts[0] == 0 and counts[2] == 1
+    assert half.threshold == pytest.approx((none.threshold + one.threshold) / 2, abs=2e-4)
+    assert one.threshold < half.threshold < none.threshold
 
 
 def test_settings_found_are_of_the_searched_kind():
@@ -138,6 +155,7 @@ def test_a_class_that_cannot_keep_to_the_target_is_switched_off():
     assert tuned.classes[2].threshold == 1.0
     assert loud.score(tuned)["b"].detected == 0
     assert loud.score(tuned)["a"].missed == 0
+    assert tune_rare_events(loud, CONFIG, 0.0).classes[2].threshold == 1.0
 
 
 def test_gate_shuts_between_the_events_only():

@@ -97,8 +97,12 @@ def test_the_warp_counts_as_an_operator_in_a_profile(exported):
         request=lambda *_, **__: reply, info=lambda: SimpleNamespace(board="fast_one")
     )
     profiled = profile(board, *exported.network.parts)
-    warp = Operator("WARP", (1, 40, 24, 3), 0)
-    assert [layer.operator for layer in profiled.layers] == [*first, warp, *second]
+    steps = [*first, Operator("WARP", (1, 40, 24, 3), 0), *second]
+    rows = profiled["layers"]
+    assert [(row["operator"], row["layer"], row["macs"]) for row in rows] == [
+        (step.name, step.layer, step.macs) for step in steps
+    ]
+    assert [tuple(row["output"]) for row in rows] == [step.output for step in steps]
 
 
 def test_a_measured_arena_keeps_both_networks(exported, tmp_path):

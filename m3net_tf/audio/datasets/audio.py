@@ -46,7 +46,6 @@ def read_audio(
     exactly ``int16 / 32768``.
 
     Args:
-        path: the file.
         sample_rate_hz: rate of the result.
         resample: convert other rates (soxr, high quality); if False, another rate is an error.
         mix: average several channels into one; if False, more than one channel is an error.
@@ -84,7 +83,6 @@ def audio_chunks(path: Path, *, sample_rate_hz: int, name: str = "") -> Iterator
     """Read a sound file in chunks, so that long files need little memory.
 
     Args:
-        path: the file.
         sample_rate_hz: rate of the result.
         name: name of the file in errors; default: its path.
 
@@ -269,7 +267,6 @@ def check_file(path: Path, name: str = "") -> None:
     """Refuse files that libsndfile reports badly, or accepts silently, such as a truncated WAV.
 
     Args:
-        path: the file.
         name: name of the file in errors; default: its path.
 
     Raises:

@@ -54,7 +54,6 @@ class CapturedClip:
     """One captured clip.
 
     Attributes:
-        path: the sound file.
         label: its class; None without a label.
         provenance: the values of ``COLUMNS`` after ``label``; empty for a file that was copied
             into the folder.
@@ -89,8 +88,7 @@ class CapturedClips:
 
         Args:
             samples: mono sound from -1 to 1, shape (samples,); louder sound is clipped.
-            sample_rate_hz: its rate.
-            label: its class, or None.
+            label: the sound's class, or None.
             provenance: values by the keys of ``GIVEN``.
 
         Returns:

@@ -26,7 +26,6 @@ class ProtocolCheck:
     Attributes:
         protocol: its name, with the missing part of a partial copy.
         fold: test fold; None if the protocol has none.
-        clips: number of clips in train, validation and test.
         shared_groups: number of groups that are in several splits but must not be.
         leak: share of the test clips whose group is in training; None if groups are unknown.
         allowed: whether the protocol leaks by construction and declares it.
@@ -92,12 +91,8 @@ def check(
     """Load every protocol and fold, count shared groups and read every file.
 
     Args:
-        name: data set.
-        data_dir: its folder.
         decode: decode every file; otherwise read only the headers.
         seed: seed of the protocols' random draws.
-        log: receives progress.
-        options: the data set's own.
 
     Raises:
         DataError: the data set cannot be loaded under any protocol.

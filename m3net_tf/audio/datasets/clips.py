@@ -20,7 +20,6 @@ class Archive:
     """One file of a data set's download.
 
     Attributes:
-        url: the publisher's address.
         checksum: ``md5:...`` or ``sha256:...`` as published; empty if none is published: then the
             first download is trusted and its SHA-256 recorded.
         size_bytes: published size; 0 if unknown.
@@ -87,7 +86,6 @@ class DatasetInfo:
     """Description of a data set, printed with its results.
 
     Attributes:
-        name: registry name.
         labels: class names in the order of the network's outputs. Empty in the registry if the
             data define them.
         sample_rate_hz: rate at which clips are delivered.
@@ -116,7 +114,7 @@ class DatasetInfo:
         fetch_hint: how to get the data by hand.
         folder: folder that ``fetch`` creates; empty for the name.
         subset: name of the subset that the folder is; empty for none. See :mod:`.subset_lists`.
-        subset_sha256: hash of the subset's list.
+        subset_sha256: hash of the lines of the subset's list, without the comments.
     """
 
     name: str

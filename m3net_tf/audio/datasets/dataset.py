@@ -24,7 +24,6 @@ class AudioDataset:
 
     Attributes:
         info: description, with the protocol in use.
-        clips: all clips of all splits.
         synthesise: computes the float samples of a clip without a file.
         noise: background noise that training may mix in (never noise of the test split).
         silent: names of listed clips that are left out because they are digital zero.

@@ -46,7 +46,6 @@ def fetch(
         url: a mirror: the archive itself (``https://``, ``file://`` or a local path), or, ending
             in ``/``, the folder with all archives of the data set. Published checksums still apply;
             a checksum recorded from another source does not.
-        log: receives progress lines.
 
     Returns:
         The data set's folder.
@@ -89,8 +88,6 @@ def fetch_archives(
     Args:
         archives: archives to fetch; the volumes of a split zip before their ``.zip``.
         folder: receives one folder per archive.
-        url: mirror.
-        log: receives progress lines.
         pause_s: seconds before the first retry, doubled for each further one.
     """
     if url and not url.endswith("/") and len(archives) > 1:

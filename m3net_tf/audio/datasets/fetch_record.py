@@ -13,10 +13,8 @@ class ArchiveState(TypedDict, total=False):
     """Source and state of an archive.
 
     Attributes:
-        url: its source.
         checksum: ``md5:...`` or ``sha256:...``; recorded once it is unpacked.
         checksum_origin: ``published`` or ``first download``.
-        bytes: its size.
         folder: name of the unpacked folder.
     """
 

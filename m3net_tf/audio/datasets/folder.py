@@ -154,11 +154,7 @@ def build(
 
 
 def _with_sound(clips: list[Clip], root: Path, log: Log) -> tuple[list[Clip], tuple[str, ...]]:
-    """The clips that are not digital zero unless that is their class, and the names of the others.
-
-    Raises:
-        DataError: a class has no other clips.
-    """
+    """The clips without digital zero, unless that is their class, and the names of the others."""
     named = [clip.path for clip in clips if clip.path and not is_silence(clip.label)]
     zero = silent_files(named, log)
     kept = [clip for clip in clips if clip.path not in zero]

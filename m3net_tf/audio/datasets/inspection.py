@@ -49,8 +49,6 @@ class FolderSounds:
     """A folder of class folders.
 
     Attributes:
-        folder: the folder.
-        classes: its classes.
         length_95_s: length that 95 % of the readable files do not exceed.
         longest_s: length of the longest one.
         rates_hz: number of files by sample rate.
@@ -90,11 +88,6 @@ class FolderSounds:
 
 def inspect_folder(folder: Path, group_pattern: str = "", log: Log = silent) -> FolderSounds:
     """Read the names and headers of all sounds below a folder of class folders.
-
-    Args:
-        folder: the folder.
-        group_pattern: pattern of the groups; default: it is guessed.
-        log: receives progress.
 
     Raises:
         DataError: the folder is missing or has no class folders with sounds, or the pattern finds

@@ -37,7 +37,6 @@ def noise_parts(
     Args:
         folder: the folder; it may be missing.
         sample_rate_hz: rate at which clips are delivered.
-        clip_samples: samples of a delivered clip.
         remedy: how to fix an unreadable file, for the error's message.
 
     Raises:
@@ -81,11 +80,8 @@ def cut_silence(
 
     Args:
         parts: result of :func:`noise_parts`; at least one part belongs to the split.
-        split: split of the excerpts.
-        count: number of excerpts.
         salt: seed of the random draw.
         sample_rate_hz: rate at which clips are delivered.
-        clip_s: length of an excerpt.
     """
     parts = [clip for clip in parts if clip.split == split]
     clip_samples = round(clip_s * sample_rate_hz)
@@ -118,8 +114,6 @@ def silence_clips(
         noise: result of :func:`noise_parts`.
         percentage: silence clips in each split, in percent of the others; default: 10 with noise,
             else none.
-        seed: seed of the data set.
-        info: its description.
 
     Raises:
         ConfigError: there is a class of this name.

@@ -44,7 +44,6 @@ def random_split(
     """Split clips at random, ignoring groups: leaks if groups have several clips.
 
     Args:
-        clips: all clips.
         seed: seed of the random order.
         shares: ends of training and validation, as shares of all clips.
     """

@@ -147,7 +147,6 @@ def load_dataset(
         seed: seed of the protocol's random draws.
         skip_broken: decode every file now and omit broken ones, which ``info.notes`` lists. If
             False, a broken file is an error when it is read.
-        log: receives progress of reading sounds.
         options: the data set's own options; see its module.
 
     Raises:

@@ -35,7 +35,6 @@ def with_training_share(dataset: AudioDataset, share: float, seed: int = 0) -> A
     contains the clips of a smaller one. Validation and test clips stay.
 
     Args:
-        dataset: the data set.
         share: share of the training clips of each class; above 0, at most 1.
         seed: another one draws other clips.
     """

@@ -19,8 +19,6 @@ class SplitFacts(TypedDict):
     """Facts about a data set's split, for ``metrics.json``.
 
     Attributes:
-        name: name of the data set.
-        protocol: its protocol.
         leaking: whether the protocol leaks by construction.
         fold: the test fold; None if the protocol has none.
         group: meaning of a group, such as ``actor``.
@@ -28,7 +26,8 @@ class SplitFacts(TypedDict):
         test_leak: share of the test clips whose group is in training; None if groups are unknown.
         statement: all of it in words.
         subset: name of the subset that the folder is; absent if it is none.
-        subset_sha256: hash of the subset's list of files; absent with ``subset``.
+        subset_sha256: hash of the lines of the subset's list, without the comments; absent with
+            ``subset``.
     """
 
     name: str

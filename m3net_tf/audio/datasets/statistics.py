@@ -48,8 +48,6 @@ class Statistics(TypedDict):
     """Statistics of a data set under a protocol.
 
     Attributes:
-        name: its name.
-        protocol: the protocol.
         fold: the test fold; None if the protocol has none.
         notes: notes on this copy.
         classes: clips per split, by class.

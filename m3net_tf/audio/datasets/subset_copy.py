@@ -35,7 +35,6 @@ def make_subset(
         name: one of :func:`.subset_lists.subset_names`.
         target: folder to make; it must be missing, empty or made by this function.
         data_dir: the complete data set, as for :func:`.registry.load_dataset`.
-        log: receives progress lines.
 
     Raises:
         ConfigError: unknown name.
@@ -125,11 +124,7 @@ def _link_or_copy(source: Path, target: Path) -> None:
 
 
 def _cut_table(path: Path, subset: Subset) -> str:
-    """Header and the rows of a CSV table that name a listed file, as they are written there.
-
-    Raises:
-        DataError: a listed file has no row.
-    """
+    """Header and the rows of a CSV table that name a listed file, as they are written there."""
     listed = {name.rsplit("/", 1)[-1] for name in subset.files}
     text = path.read_text(encoding="utf-8-sig", errors="replace")
     header, *lines = text.splitlines() or [""]

@@ -32,8 +32,6 @@ class Subset:
     """A subset of a data set.
 
     Attributes:
-        name: its name.
-        dataset: the data set's registry name.
         text: the whole list.
         sha256: hash of the lines without the comments.
         files: paths below the data set's folder, with ``/``.
@@ -88,7 +86,6 @@ def read_subset(path: Path, name: str = "") -> Subset:
     """Read a list.
 
     Args:
-        path: the file.
         name: the subset's name; empty to take it from the comment ``Subset`` of a marker.
 
     Raises:

@@ -83,7 +83,6 @@ def unpack(
     Args:
         archive: the file; for a split zip the last volume, ``.zip``.
         parent: existing folder that receives the new folder.
-        limits: limits of the unpacked size.
         before_move: called with the folder's final path right before the rename, when everything
             is on disk.
 

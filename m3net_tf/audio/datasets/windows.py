@@ -120,7 +120,6 @@ def in_windows(clips: Sequence[Clip], window_s: float, log: Log = silent) -> lis
     Args:
         clips: clips with their splits. Clips whose files cannot be read stay as they are.
         window_s: length of a window.
-        log: receives progress.
     """
     windows: list[Clip] = []
     with track(log, "windows of sounds", len(clips), "clips") as task:

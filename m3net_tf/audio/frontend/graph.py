@@ -20,7 +20,6 @@ def batch_features(
     """Features of a batch, compiled: the same values in half the time.
 
     Args:
-        config: front-end settings.
         audio: waveforms in [-1, 1), shape (batch, samples).
         dtype: ``int8`` for :func:`features_int8`, ``float32`` for :func:`features_float`.
 
@@ -52,7 +51,6 @@ def features_int8(
     """Convert waveforms to int8 features; eager and traced results are equal.
 
     Args:
-        config: front-end settings.
         audio: waveforms in [-1, 1), float32, shape (..., samples).
         step: the config's ``feature_step`` as a tensor, if it must not become a constant.
 

@@ -8,7 +8,6 @@ samples in [-1, 1). :func:`frontend_preset` takes a hop in milliseconds.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -132,7 +131,7 @@ def frontend_preset(
     config = FrontendConfig.from_dict(PRESETS[name])
     if sample_rate_hz is not None and sample_rate_hz != config.sample_rate_hz:
         ratio = sample_rate_hz / config.sample_rate_hz
-        resized: dict[str, Any] = {"sample_rate_hz": sample_rate_hz}
+        resized = {**config.to_dict(), "sample_rate_hz": sample_rate_hz}
         if config.mel_max_hz == config.sample_rate_hz / 2 or config.mel_max_hz > sample_rate_hz / 2:
             resized["mel_max_hz"] = sample_rate_hz / 2
         if name != "m3net" and config.kind != "waveform":
@@ -140,7 +139,7 @@ def frontend_preset(
             resized["frame_samples"] = frame
             resized["hop_samples"] = round(config.hop_samples * ratio)
             resized["fft_samples"] = 1 << (frame - 1).bit_length()
-        config = dataclasses.replace(config, **resized)
+        config = FrontendConfig.from_dict(resized)
     if hop_ms is not None:
         changes["hop_samples"] = round(hop_ms * config.sample_rate_hz / 1000)
     return FrontendConfig.from_dict({**config.to_dict(), **changes})

@@ -95,11 +95,7 @@ def levelled(config: FrontendConfig, wave: Float) -> Float:
 
 
 def _checked(config: FrontendConfig, audio: npt.ArrayLike) -> Float:
-    """The waveform in double precision, scaled to the config's level.
-
-    Raises:
-        DataError: the waveform is not mono, shorter than a frame, or not finite.
-    """
+    """The waveform in double precision, scaled to the config's level."""
     wave = np.asarray(audio, dtype=np.float64)
     if wave.ndim != 1:
         raise DataError(f"audio has shape {wave.shape}: give a mono waveform of shape (samples,)")
@@ -117,7 +113,6 @@ def spectrogram(config: FrontendConfig, audio: npt.ArrayLike) -> Float:
     """Power (or magnitude) spectra of a waveform.
 
     Args:
-        config: front-end settings.
         audio: mono waveform in [-1, 1), shape (samples,).
 
     Returns:

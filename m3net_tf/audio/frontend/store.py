@@ -22,7 +22,7 @@ import struct
 import threading
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -303,11 +303,11 @@ def _notes_of(folder: Path) -> Path:
     return cache_folder() / "audio-hashes" / f"{name}.json"
 
 
-def _add_notes(path: Path, rows: dict[str, Any]) -> None:
+def _add_notes(path: Path, rows: Mapping[str, object]) -> None:
     """Add notes without fsync or lock: at worst a file is hashed again."""
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
-    scratch.write_text(json.dumps(_read_notes(path) | rows, separators=(",", ":")))
+    scratch.write_text(json.dumps({**_read_notes(path), **rows}, separators=(",", ":")))
     scratch.replace(path)
 
 

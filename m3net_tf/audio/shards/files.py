@@ -34,9 +34,6 @@ class Shard:
     Attributes:
         file: its name; the list of its clips is ``<file>.json``.
         split: ``train``, ``validation``, ``test`` or ``noise``.
-        clips: number of its clips.
-        bytes: its size.
-        sha256: its checksum.
         list_sha256: checksum of the list.
     """
 
@@ -106,7 +103,6 @@ def read_pcm(url: str, index: str, shard: Shard, row: int) -> npt.NDArray[np.int
     Args:
         url: URL or path of the folder.
         index: checksum of its index.
-        shard: the shard.
         row: number of the clip in it.
     """
     from m3net_tf.system.keras import tf

@@ -67,10 +67,7 @@ def index_of(
     """Content of ``index.json``.
 
     Args:
-        section: the recipe's section ``dataset``.
-        info: its description.
         digest: hash of its lists of clips.
-        shards: its shards.
     """
     return {
         "format": FORMAT,

@@ -34,12 +34,7 @@ def clip_stream(
     shuffled in a buffer of at most 256 MiB.
 
     Args:
-        shards: the shards.
-        samples: samples of a clip.
         counts: how often each clip occurs before the stream starts again, shape (clips,).
-        seed: determines the order.
-        worker: number of this worker.
-        workers: number of workers.
 
     Returns:
         Waveforms, float32 of shape (samples,), and the clips' indices in the split. A damaged shard

@@ -48,11 +48,8 @@ def write_shards(
     The clips of a split are shuffled first, so that each shard has clips of all classes.
 
     Args:
-        dataset: the data set.
-        section: its section in a recipe.
         url: URL or path of the folder.
         clips_per_shard: clips in each shard; the last one of a split may have fewer.
-        log: receives progress.
 
     Returns:
         The shards.

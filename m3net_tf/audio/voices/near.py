@@ -195,8 +195,8 @@ def _with_a_change(
 
 
 def _other(words: Sequence[str], rng: np.random.Generator) -> Line:
-    """One to four random words, or a number, which every language has without a list."""
+    """One to eight random words, or a number, which every language has without a list."""
     if not words or rng.random() < 0.2:
         return Line(str(rng.integers(_NUMBERS)), "other")
-    chosen = rng.integers(len(words), size=int(rng.integers(1, 5)))
+    chosen = rng.integers(len(words), size=int(rng.integers(1, 9)))
     return Line(" ".join(words[index] for index in chosen), "other")

@@ -156,8 +156,6 @@ class BoardFacts:
         title: the maker's name for the board.
         core: a file of ``firmware/cmake/cores``.
         arch: a folder of ``firmware/arch``.
-        clock_hz: clock of the core.
-        stack_bytes: size of the stack.
         memory: memories of the linker script by name: ``flash``, ``ram``, and any for which the
             code has a section of the same name.
         job: memory for a job image, outside of ``memory``.
@@ -171,6 +169,8 @@ class BoardFacts:
         third_party: folders with headers of each third-party source that it needs.
         choices: for each setting of a build, its values with the further ``sources`` of each; the
             first value is the default.
+        flash_timing: how its flash makes a Cortex-M4 wait, a name of
+            :data:`m3net_tf.boards.emulation.cycles.FLASHES`.
         storage: the sectors of its flash that keep thresholds.
         uf2: its UF2 boot loaders; with one, the setting ``M3NET_FLASH_START`` moves the image.
         qemu: QEMU's model of it.
@@ -192,6 +192,7 @@ class BoardFacts:
     flash_commands: tuple[str, ...] = ()
     third_party: dict[str, tuple[str, ...]] = field(default_factory=dict)
     choices: dict[str, dict[str, tuple[str, ...]]] = field(default_factory=dict)
+    flash_timing: str = "0 wait states"
     storage: Storage | None = None
     uf2: Uf2 | None = None
     qemu: Qemu | None = None
@@ -203,8 +204,6 @@ class Board(BoardFacts, CoreFacts):
     """The facts of a board and its core.
 
     Attributes:
-        name: name of its folder.
-        file: its ``board.toml``.
         architecture: the facts of its core's architecture.
     """
 
@@ -341,11 +340,7 @@ def board_sources(board: Board) -> tuple[Source, ...]:
 
 
 def _core_facts(core: str) -> CoreFacts:
-    """The facts of a core.
-
-    Raises:
-        ConfigError: there is no such core, or a key is unknown, missing or of a wrong type.
-    """
+    """The facts of a core."""
     folder = FIRMWARE_DIR / "cmake" / "cores"
     return _facts_of(CoreFacts, "core", core, {file.stem: file for file in folder.glob("*.toml")})
 
@@ -354,13 +349,9 @@ def _facts_of(kind: type[_Facts], what: str, name: str, files: Mapping[str, Path
     """The facts in the file with a name.
 
     Args:
-        kind: their dataclass.
         what: what the files describe, for messages.
         name: a key of ``files``.
         files: the files that exist, by name.
-
-    Raises:
-        ConfigError: there is no such file, or a key is unknown, missing or of a wrong type.
     """
     if name not in files:
         raise ConfigError(
@@ -392,12 +383,7 @@ def _with_family(values: dict[str, object], file: Path) -> tuple[dict[str, objec
 
 
 def _check_facts(facts: BoardFacts) -> None:
-    """Check what the types of a board's facts do not say.
-
-    Raises:
-        ConfigError: a memory is missing, a constant's name cannot end a macro's name, or the
-            driver or the linker script cannot use the storage.
-    """
+    """Check what the types of a board's facts do not say."""
     for region in ("flash", "ram"):
         if region not in facts.memory:
             raise ConfigError(f"key {region!r} is missing in section 'board.memory': add it")
@@ -421,11 +407,7 @@ def _check_facts(facts: BoardFacts) -> None:
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
-    """The tables of a TOML file.
-
-    Raises:
-        ConfigError: the file cannot be read, or is not TOML.
-    """
+    """The tables of a TOML file."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -71,10 +71,8 @@ def build_firmware(
 
     Args:
         bundle_dir: folder that the export wrote (``model.h``, ``model.cc``, ...).
-        board: a name of :func:`.boards.list_boards`.
         build_dir: folder for CMake's files; reused if it has the same settings.
         arena_bytes: size of the tensor arena; by default the export's.
-        options: see :class:`BuildOptions`.
 
     Raises:
         InUseError: another process builds in ``build_dir``.
@@ -115,12 +113,8 @@ def build_compiled(
     Without CMSIS-DSP the front end computes in whole numbers.
 
     Args:
-        bundle_dir: folder that the export wrote.
-        model: its networks and their facts.
-        board: a name of :func:`.boards.list_boards`.
         build_dir: folder for CMake's files and the network's C.
         code: the network's C, as of :meth:`m3net_tf.export.Bundle.code`; None: compile the model.
-        options: see :class:`BuildOptions`.
 
     Raises:
         ModelError: the compiler does not support an operator of the network.
@@ -174,15 +168,10 @@ def _build(
 
     Args:
         board: has its files in ``build_dir`` (:func:`write_generated`).
-        bundle_dir: folder of the export.
         build_dir: folder for CMake's files.
         engine: CMake's arguments for what runs the network.
         folders: checkouts of third-party sources, by name.
-        options: see :class:`BuildOptions`.
         dsp_missing: as in :class:`FirmwareImage`.
-
-    Raises:
-        FirmwareError: a setting is unknown, or the code fails to compile or to fit.
     """
     build_dir = build_dir.resolve()
     app_dir, settings = options.get("app_dir") or FIRMWARE_DIR / "app", options.get("settings", ())

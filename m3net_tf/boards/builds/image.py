@@ -36,7 +36,6 @@ class FirmwareImage:
     Attributes:
         elf: path of the ELF file; the same image is beside it as ``.hex`` and ``.bin``, and as
             ``.uf2`` if it starts after a UF2 boot loader.
-        board: name of its board.
         sections: bytes of each section that uses memory on the board, by name.
         flash_bytes: bytes of code, constants and the initial values of variables.
         ram_bytes: bytes in RAM, including the stack.

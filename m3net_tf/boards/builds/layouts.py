@@ -53,8 +53,6 @@ def write_layout(bundle: Bundle, layout: str, folder: Path) -> Path:
     """Write an export as a library.
 
     Args:
-        bundle: the export.
-        layout: one of :data:`LAYOUTS`.
         folder: destination; each layout gets a sub-folder of its name.
 
     Returns:

@@ -68,7 +68,6 @@ class Source:
         commit: full hash of the pinned commit.
         tree: hash of the commit's Git tree; empty if it is not checked.
         content: :func:`content_digest` of the checkout; empty if it is not checked.
-        licence: SPDX identifier of its licence.
         folders: folders that the build needs; empty for the whole tree.
         boards: whether only the boards that name it need it.
     """
@@ -131,9 +130,6 @@ def require_pinned(path: Path, kind: str, entry: Mapping[str, Any], keys: Sequen
     """Refuse an entry of the lock file without all its keys or with a shortened hash.
 
     Args:
-        path: the lock file.
-        kind: the kind of entry, ``source`` or ``package``.
-        entry: the entry.
         keys: keys that it must have.
 
     Raises:
@@ -223,11 +219,7 @@ def check_arrived(what: str, kind: str, actual: str, pinned: str) -> None:
 
 
 def _git(arguments: Sequence[str], cwd: Path | None, timeout_s: float) -> str:
-    """Run git without prompts and return its standard output.
-
-    Raises:
-        FirmwareError: git is missing, fails or takes too long.
-    """
+    """Run git without prompts and return its standard output."""
     environment = {**os.environ, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
     # A git hook sets these; they would redirect the fetch into its own repository.
     for key in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):
@@ -382,10 +374,7 @@ class Package:
 
     Attributes:
         name: its name in the index.
-        version: pinned version.
-        sha256: of the archive.
         content: :func:`content_digest` of the unpacked folders; empty if not checked.
-        licence: SPDX identifier of its licence.
         folders: folders that the build needs.
     """
 
@@ -430,7 +419,6 @@ def fetch_package(package: Package, cache: Path | None = None, report: Log | Non
     """Download and unpack a package unless the cache has it; return its folder.
 
     Args:
-        package: what to fetch.
         cache: cache folder; :func:`~m3net_tf.system.artifacts.cache_folder` by default.
         report: called with one line if the cache lacks it.
 

@@ -28,10 +28,8 @@ def missing_packages(
     """Debian packages of what a build needs and is not installed, in a stable order, each once.
 
     Args:
-        architecture: has the toolchain.
         engine: one of :data:`m3net_tf.compiler.engines.ENGINES`; only TensorFlow Lite Micro needs
             C++.
-        tools: further programs, with their packages.
     """
     unneeded = _CXX if engine == COMPILED else ()
     programs = {
@@ -94,9 +92,7 @@ def check_tools(board: Board, engine: Engine, *, emulated: bool = False) -> None
     """Check that a board can have an engine, and that the tools of its build are installed.
 
     Args:
-        board: the board.
         engine: one of :data:`m3net_tf.compiler.engines.ENGINES`.
-        emulated: whether the board's emulator is needed, too.
 
     Raises:
         FirmwareError: as :func:`check_engine`.

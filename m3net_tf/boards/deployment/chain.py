@@ -70,7 +70,6 @@ class EndToEnd(FeatureParity):
     """From samples to label on the board.
 
     Attributes:
-        accuracy: share of the clips that are recognised.
         same_label_as_desktop: share of the clips whose label is the desktop's.
     """
 
@@ -82,15 +81,8 @@ class ChainSummary(Provenance):
     """Content of ``summary.json``; the board's figures have the names of :class:`.cost.BoardCost`.
 
     Attributes:
-        run: name of the run's folder.
-        dataset: name of its data set.
-        protocol: the data set's protocol.
         statement: the protocol in words.
-        clips: number of clips.
-        accuracy: accuracy at each stage.
         bytes_equal: whether all stages give equal bytes; None if only the desktop ran.
-        parameters: parameters of the network.
-        model_sha256: hash of the exported network.
         arena_source: how the arena's size was found.
         engine: one of :data:`m3net_tf.compiler.engines.ENGINES`.
         int8_accuracy_95: 95 % interval of the accuracy on the desktop.
@@ -162,7 +154,6 @@ class _Clips:
         features: int8 features, shape (clips, bins, frames, 1).
         truth: labels, shape (clips,).
         listed: the clips.
-        labels: names of the classes.
         scores: int8 scores on the desktop, shape (clips, classes).
     """
 
@@ -215,10 +206,7 @@ def run_chain(
 
     Args:
         run: finished run with an export.
-        board: emulated board.
-        data_dir: folder of the data set.
         count: number of clips; None takes the whole test split.
-        log: receives lines of progress.
         engine: one of :data:`m3net_tf.compiler.engines.ENGINES`; None: the export's.
 
     Returns:

@@ -55,7 +55,6 @@ class BoardCost:
     """Cost of an export on a board. Each command that measures it prints these keys.
 
     Attributes:
-        board: name of the board.
         instructions: executed in one run of the network, for the most expensive clip.
         frontend_instructions: executed in the front end, per frame; the mean, rounded up.
         arena_bytes: tensor arena of the firmware.
@@ -135,7 +134,6 @@ class Measurement:
     """Answers of an emulated board, and their cost.
 
     Attributes:
-        image: the firmware.
         from_features: results for the clips as features.
         from_sound: results for the clips as samples, with the features that the board computed.
         cost: what the firmware and these runs cost.
@@ -158,10 +156,7 @@ def measure(
     """Run clips on the emulated board that a firmware is for, as features and as sound.
 
     Args:
-        bundle: the export.
-        image: its firmware.
         clips: at least one clip.
-        log: receives the progress.
         certified: see :func:`.measure_live`.
 
     Raises:

@@ -48,9 +48,7 @@ class Place(NamedTuple):
     """Where a cost is measured.
 
     Attributes:
-        board: name of the board.
         engine: one of :data:`m3net_tf.compiler.engines.ENGINES`.
-        network: name of the network.
     """
 
     board: str

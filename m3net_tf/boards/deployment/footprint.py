@@ -2,7 +2,8 @@
 """The resources that an export needs on each board: arena, flash, RAM, stack, processor share.
 
 Instructions, arena and stack are measured on an emulated board with the same core, sizes on the
-board's own linked firmware. Without the firmware tools, only the arena is given.
+board's own linked firmware. For a Cortex-M4 the cycles are modelled, too. Without the firmware
+tools, only the arena is given.
 """
 
 from __future__ import annotations
@@ -29,6 +30,13 @@ from m3net_tf.boards.builds.build import build_firmware, why_unreachable
 from m3net_tf.boards.builds.image import FirmwareImage
 from m3net_tf.boards.deployment.cost import BoardCost, Clips, measure
 from m3net_tf.boards.deployment.real_time import BUSY_SHARE, Pace, pace_on
+from m3net_tf.boards.emulation.cycles import (
+    CORE,
+    FLASHES,
+    Cycles,
+    require_cycles_packages,
+    run_cycles,
+)
 from m3net_tf.boards.emulation.starting import (
     compiled_firmware,
     firmware_folder,
@@ -41,14 +49,15 @@ from m3net_tf.export.c_files import engine_arena
 from m3net_tf.export.certificate import read_vectors
 from m3net_tf.export.manifest import Arena
 from m3net_tf.system.artifacts import Provenance, provenance, write_json
-from m3net_tf.system.errors import FirmwareError, ModelError
+from m3net_tf.system.errors import ConfigError, FirmwareError, ModelError
 from m3net_tf.system.locks import writes_into
 from m3net_tf.system.progress import Log, silent
 
 CLIPS = 2
 
 _WIDE_CORES = ("cortex-m3", "rv32imac")  # on which the compiled engine's weights have 16 bits
-_WORDS = ("board", "real time")  # columns without figures
+_WORDS = ("board", "real time", "flash timing")  # columns without figures
+_MOST_MODELLED = 100_000_000  # instructions of a run; more take minutes and gigabytes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,6 +109,23 @@ def largest_preset(room: Room, own: str = "") -> str | None:
 
 
 @dataclasses.dataclass(frozen=True)
+class Modelled:
+    """Modelled cost of one run of the network, on a whole window.
+
+    Attributes:
+        flash: the board's ``flash_timing``.
+        cycles: with this flash.
+        flash_reads: reads of data from flash.
+        window_ms: time of the cycles at the board's clock, in milliseconds.
+    """
+
+    flash: str
+    cycles: int
+    flash_reads: int
+    window_ms: float
+
+
+@dataclasses.dataclass(frozen=True)
 class Figures:
     """Figures of a board on which the export was measured.
 
@@ -110,6 +136,8 @@ class Figures:
         fits: whether the firmware fits into the board's memories.
         room: the largest arena and network that would.
         preset: the largest preset that the board has room for; None if it has for none.
+        modelled: None on other cores than a Cortex-M4, and where cycles cannot be modelled.
+        not_modelled: why they cannot.
     """
 
     measured_on: str
@@ -118,6 +146,8 @@ class Figures:
     fits: bool
     room: Room
     preset: str | None
+    modelled: Modelled | None
+    not_modelled: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -233,7 +263,7 @@ def measure_footprint(
     chosen = [load_board(name) for name in boards or list_boards()]
     bundle = Bundle.load(folder / "export")
     subject = _subject(bundle, folder, engine or bundle.manifest.engine)
-    cores: dict[str, BoardCost | str] = {}
+    cores: dict[str, _CoreCost | str] = {}
     why_not = _cached_reasons(subject.engine)
     network_bytes = bundle.network.size_bytes
     rows = []
@@ -316,9 +346,18 @@ def _cached_reasons(engine: Engine) -> Callable[[str], str]:
     return why_not
 
 
+@dataclasses.dataclass(frozen=True)
+class _CoreCost:
+    """Cost on the emulated board with a core, and its modelled cycles or why there are none."""
+
+    cost: BoardCost
+    cycles: Cycles | None = None
+    not_modelled: str = ""
+
+
 def _measure_core(
     subject: _Subject, emulated: str, core: str, why_not: Callable[[str], str], log: Log
-) -> BoardCost | str:
+) -> _CoreCost | str:
     """Cost on the emulated board with a core; or why nothing can be measured."""
     reason = why_not(emulated) if emulated else f"nothing emulates a {core}"
     if reason:
@@ -333,7 +372,21 @@ def _measure_core(
     log(f"measuring on the emulated {emulated}")
     vectors = read_vectors(bundle)
     clips = Clips(vectors.pcm[:CLIPS], vectors.features[:CLIPS])
-    return measure(bundle, image, clips, log).cost
+    measured = measure(bundle, image, clips, log)
+    if core != CORE:
+        return _CoreCost(measured.cost)
+    if measured.from_features.model_instructions > _MOST_MODELLED:
+        reason = f"a run has more than {_MOST_MODELLED:,} instructions"
+        return _CoreCost(measured.cost, not_modelled=reason)
+    try:
+        require_cycles_packages()
+    except ConfigError as error:
+        return _CoreCost(measured.cost, not_modelled=str(error))
+    log("modelling cycles")
+    cycles, output = run_cycles(image.elf, emulated, clips.features[:1, ..., 0])
+    if output != measured.from_features.outputs[0].tobytes():
+        raise FirmwareError(f"{image.elf}: QEMU and Unicorn give different outputs")
+    return _CoreCost(measured.cost, cycles)
 
 
 def _build(subject: _Subject, board: str, measured: BoardCost, log: Log) -> FirmwareImage:
@@ -346,8 +399,9 @@ def _build(subject: _Subject, board: str, measured: BoardCost, log: Log) -> Firm
     return build_firmware(bundle.folder, board, folder, size, report=log)
 
 
-def _figures(subject: _Subject, board: Board, measured: BoardCost, log: Log) -> Figures:
+def _figures(subject: _Subject, board: Board, core: _CoreCost, log: Log) -> Figures:
     """Figures of a board, from its own firmware and the cost on the emulated board of its core."""
+    measured = core.cost
     cost = dataclasses.replace(measured, board=board.name)
     overflow: dict[str, int] = {}
     bundle = subject.bundle
@@ -382,7 +436,25 @@ def _figures(subject: _Subject, board: Board, measured: BoardCost, log: Log) -> 
         fits=not overflow,
         room=room,
         preset=largest_preset(room, "" if overflow else own),
+        modelled=_modelled(board, core.cycles) if core.cycles else None,
+        not_modelled=core.not_modelled,
     )
+
+
+def _modelled(board: Board, cycles: Cycles) -> Modelled:
+    """What the modelled cycles of a core are on a board.
+
+    Raises:
+        ConfigError: there is no flash of the name that the board gives.
+    """
+    if board.flash_timing not in FLASHES:
+        raise ConfigError(
+            f"key 'flash_timing' in {board.file} is {board.flash_timing!r}: choose one of "
+            f"{', '.join(FLASHES)}"
+        )
+    count = cycles["cycles"][board.flash_timing]
+    window_ms = 1000 * count / board.clock_hz
+    return Modelled(board.flash_timing, count, cycles["flash_reads"], window_ms)
 
 
 def _overflowing(cost: BoardCost, board: Board, overflow: Mapping[str, int]) -> BoardCost:
@@ -418,6 +490,8 @@ def footprint_table(result: Footprint) -> Group:
     parts: list[RenderableType] = [title, "", _memory_table(result)]
     if any(row.figures for row in result.boards):
         parts += ["", _time_table(result.boards)]
+    if any(row.figures and row.figures.modelled for row in result.boards):
+        parts += ["", _cycles_table(result.boards)]
     for remark in _remarks(result):
         parts += ["", remark]
     return Group(*(Text(part) if isinstance(part, str) else part for part in parts))
@@ -465,6 +539,22 @@ def _time_table(rows: Sequence[BoardFootprint]) -> Table:
             f"{100 * pace.cpu_share:.1f} % of {row.board.clock_hz / 1e6:g} MHz",
             _verdict(row.figures),
             style=None if row.figures.fits and pace.real_time else "red",
+        )
+    return table
+
+
+def _cycles_table(rows: Sequence[BoardFootprint]) -> Table:
+    table = _table("board", "modelled cycles", "flash reads", "a window", "flash timing")
+    for row in rows:
+        if row.figures is None or row.figures.modelled is None:
+            continue
+        modelled = row.figures.modelled
+        table.add_row(
+            row.board.name,
+            f"{modelled.cycles:,}",
+            f"{modelled.flash_reads:,}",
+            f"{modelled.window_ms:.1f} ms",
+            modelled.flash,
         )
     return table
 
@@ -523,6 +613,14 @@ def _remarks(result: Footprint) -> list[str]:
             f"a board counts as real-time up to {100 * BUSY_SHARE:g} % of its clock, with the gate "
             "open.",
         ]
+    if any(done.modelled for _, done in measured):
+        remarks.append(
+            "Modelled cycles are of a run on a whole window, by the Cortex-M4's manual and the "
+            "board's flash: a model, no measurement (docs/engine.md)."
+        )
+    reasons = ((done.not_modelled, board) for board, done in measured if done.not_modelled)
+    for reason, names in _grouped(reasons).items():
+        remarks.append(f"{', '.join(names)}: no modelled cycles: {reason}")
     return remarks
 
 

@@ -54,7 +54,6 @@ class MatrixCell:
     """One board with one network and one engine.
 
     Attributes:
-        network: its name.
         engine: one of :data:`m3net_tf.compiler.engines.ENGINES`.
         cost: what it costs on the board; TensorFlow Lite Micro's arena has room to spare.
         bytes_equal: whether the board's output bytes are the desktop's.
@@ -107,7 +106,6 @@ def run_matrix(
         if_possible: leave out what cannot be built or emulated here, and log why.
         data_dir: folder of the recipes' data set, if it needs one.
         jobs: number of boards that are built and emulated in parallel.
-        log: receives lines of progress.
 
     Returns:
         The cells, by board, network and engine; ``matrix.json`` has them and the provenance. They
@@ -158,12 +156,7 @@ def emulated_boards() -> tuple[str, ...]:
 def _pairs(
     boards: Sequence[str], engines: Sequence[Engine], if_possible: bool, log: Log
 ) -> list[tuple[str, Engine]]:
-    """Boards with the engines that they run here.
-
-    Raises:
-        FirmwareError: there is no such emulated board, none of the boards has one of the engines,
-            or, without ``if_possible``, something cannot be built or emulated here.
-    """
+    """Boards with the engines that they run here."""
     every = list(itertools.product(boards, engines))
     had = [pair for pair in every if pair[1] in load_board(pair[0]).architecture.engines]
     pairs = []

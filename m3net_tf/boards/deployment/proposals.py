@@ -50,8 +50,6 @@ class Proposal:
 
         Args:
             clip_s: window in seconds.
-            sample_rate_hz: rate of the sounds.
-            board: name of the board.
 
         Raises:
             FirmwareError: there is no such board, or no emulated one with its core.
@@ -118,8 +116,6 @@ def propose(clip_s: float, sample_rate_hz: int, board: str) -> tuple[Proposal, P
 
     Args:
         clip_s: window in seconds.
-        sample_rate_hz: rate of the sounds.
-        board: name of the board.
 
     Raises:
         FirmwareError: as :meth:`Proposal.pace`.

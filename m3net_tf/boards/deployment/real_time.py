@@ -61,9 +61,7 @@ def pace_of(
     """The pace of a network on a board.
 
     Args:
-        frontend: its front end.
         run_columns: columns of the detector from one run to the next.
-        clock_hz: clock of the board.
         run_instructions: executed in one run of the network.
         frame_instructions: executed in the front end, per frame.
         longest_instructions: executed in a run that begins a stream, if that costs more.
@@ -169,7 +167,6 @@ def pace_lines(board: str, pace: Pace | None, source: str = "") -> list[str]:
     """Lines for a terminal on the pace on a board, within 80 columns.
 
     Args:
-        board: name of the board.
         pace: its pace; None if it was not measured.
         source: of the instructions; default: an emulator.
     """

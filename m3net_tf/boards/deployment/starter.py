@@ -185,7 +185,6 @@ def starter_commands(recipe: Path, board: str) -> dict[str, str]:
 
     Args:
         recipe: the recipe, relative to the folder in which the commands are typed.
-        board: name of the board.
     """
     run = "runs/own"  # as in the documentation
     emulated = emulated_board(board) == board

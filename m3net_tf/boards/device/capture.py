@@ -40,16 +40,10 @@ def capture_port(
     """Connect to a board and :func:`capture` clips.
 
     Args:
-        port: port of the board.
         run: exported run whose firmware ``qemu:BOARD`` runs.
         folder: as in :func:`capture`, like the following.
-        label: class name.
-        count: number of clips.
         seconds: length of each.
-        baud: speed of a serial device.
         play: sound file that an emulated board records, one clip after the other.
-        log: takes a line for each clip.
-        before_each: not called if a file is played.
     """
     if play is not None:
         require_emulated(port)
@@ -82,10 +76,7 @@ def capture(
     Args:
         device: board with a microphone.
         folder: data set; the clips go into its sub-folder ``label``.
-        label: class name.
-        count: number of clips.
         seconds: length of each.
-        log: takes a line for each clip.
         before_each: called with the clip's number, for instance to wait for a key.
         sound_samples: length of an emulated microphone's sound; None for a real microphone.
 

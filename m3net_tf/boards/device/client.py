@@ -166,9 +166,7 @@ class Device:
         """Send a command that needs the microphone.
 
         Args:
-            command: the command.
             advice: how to fix a missing microphone, for the error's message.
-            timeout_s: longest wait for each line.
 
         Raises:
             FirmwareError: the board has no microphone, or as :meth:`request`.
@@ -294,7 +292,6 @@ class Device:
 
         Args:
             clip: int8 features, shape (bins, frames), or int16 samples, shape (samples,).
-            progress: called with the bytes sent so far.
         """
         if clip.dtype == np.int8:
             self.request("load features")

@@ -34,11 +34,7 @@ class Identity(TypedDict):
     """Facts that all results of one file share.
 
     Attributes:
-        board: name of the board.
-        model_sha256: hash of the network.
         input: what is sent to the board, one of :data:`INPUTS`.
-        dataset: name of the data set.
-        protocol: its protocol.
     """
 
     board: str
@@ -107,16 +103,13 @@ class Summary(_Facts, Provenance):
     """The summary of an evaluation.
 
     Attributes:
-        clips: number of clips.
         clips_sha256: hash of their ids.
-        accuracy: share of the clips that the board recognises.
         accuracy_95: its 95 % interval, low and high.
         accuracy_int8_desktop: share of the clips that the desktop recognises.
         same_label_as_desktop: share of the clips with equal labels.
         same_bytes_as_desktop: share of the clips with equal scores.
         run_us: duration of a run.
         cost: cost of a run.
-        clock_hz: the board's clock.
     """
 
     clips: int
@@ -151,14 +144,9 @@ def evaluate(
     the same model, board, data and input are skipped; those that ``clips`` lacks are kept.
 
     Args:
-        device: board that runs the firmware of ``bundle``.
-        bundle: the export.
-        dataset: data set of the clips.
-        clips: clips to evaluate.
         path: results file.
         source: ``features`` sends Python's int8 features, so that the board runs only the
             network; ``pcm`` sends samples, so that it also runs its front end.
-        log: takes lines of progress.
 
     Returns:
         The summary, which is also in the results file.
@@ -249,13 +237,8 @@ def evaluate_port(
     """Connect to a board and :func:`evaluate` the run's test split, or ``count`` clips of it.
 
     Args:
-        port: port of the board.
-        run_folder: exported run.
-        data_dir: folder of its data set.
         count: number of clips, spread over the split (:func:`nested_clips`); None takes all.
         source: as in :func:`evaluate`.
-        baud: speed of a serial device.
-        log: receives the progress.
     """
     run = Run(run_folder)
     bundle = Bundle.load(run.folder / "export")

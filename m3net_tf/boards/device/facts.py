@@ -31,7 +31,6 @@ class DeviceFacts(TypedDict):
         board: the board: name, core, clock, console and last reset, by the monitor's keys.
         model: the network: name, bytes and SHA-256.
         frontend: settings of the front end, by the monitor's keys.
-        labels: names of the classes.
         memory: bytes of each buffer.
         statistics: counts since the start.
     """

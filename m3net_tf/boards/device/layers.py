@@ -137,38 +137,38 @@ def _macs(name: str, inputs: list[tuple[int, ...]], output: tuple[int, ...]) -> 
     return 0
 
 
-@dataclass(frozen=True)
-class LayerCost:
-    """An operator and its cost on the board, in the counter's unit."""
+class LayerCost(TypedDict):
+    """An operator and its cost on the board; ``output`` is the shape of its output."""
 
-    operator: Operator
+    operator: str
+    layer: str
+    output: list[int]
+    macs: int
     cost: int
 
 
-@dataclass(frozen=True)
-class Profile:
+class Profile(TypedDict):
     """Cost of one run of the network, by operator.
 
     Attributes:
-        board: name of the board.
-        engine: one of :data:`m3net_tf.compiler.engines.ENGINES`, which the board runs.
         unit: ``instructions`` or ``cycles``.
-        layers: operators in order.
         total: cost of a run without profiling, in ``unit``.
+        macs: of all operators.
+        layers: operators in order.
     """
 
     board: str
     engine: Engine
     unit: str
-    layers: tuple[LayerCost, ...]
     total: int
+    macs: int
+    layers: list[LayerCost]
 
 
 def profile(device: Device, *networks: bytes) -> Profile:
     """Measure each operator on the board, or each call if the board runs a compiled network.
 
     Args:
-        device: the board.
         networks: the ``.tflite`` files in the order in which they run; DiffRes's warp counts as
             an operator between its two networks.
 
@@ -190,55 +190,21 @@ def profile(device: Device, *networks: bytes) -> Profile:
             f"{device.port.name}: the board runs {len(names)} operators, which the run's network "
             "does not have: flash the run's firmware"
         )
-    return Profile(
-        board=device.info().board,
-        engine=engine,
-        unit=reply.last.fields["unit"],
-        layers=tuple(
-            LayerCost(step, line.number("cost")) for step, line in zip(steps, lines, strict=True)
-        ),
-        total=reply.number("total"),
-    )
-
-
-class LayerFacts(TypedDict):
-    """An operator of a profile; ``output`` is the shape of its output, ``layer`` its name."""
-
-    operator: str
-    layer: str
-    output: list[int]
-    macs: int
-    cost: int
-
-
-class ProfileFacts(TypedDict):
-    """A profile in JSON."""
-
-    board: str
-    engine: Engine
-    unit: str
-    total: int
-    macs: int
-    layers: list[LayerFacts]
-
-
-def profile_facts(measured: Profile) -> ProfileFacts:
-    """The profile as plain values, for JSON."""
     return {
-        "board": measured.board,
-        "engine": measured.engine,
-        "unit": measured.unit,
-        "total": measured.total,
-        "macs": sum(layer.operator.macs for layer in measured.layers),
+        "board": device.info().board,
+        "engine": engine,
+        "unit": reply.last.fields["unit"],
+        "total": reply.number("total"),
+        "macs": sum(step.macs for step in steps),
         "layers": [
             {
-                "operator": layer.operator.name,
-                "layer": layer.operator.layer,
-                "output": list(layer.operator.output),
-                "macs": layer.operator.macs,
-                "cost": layer.cost,
+                "operator": step.name,
+                "layer": step.layer,
+                "output": list(step.output),
+                "macs": step.macs,
+                "cost": line.number("cost"),
             }
-            for layer in measured.layers
+            for step, line in zip(steps, lines, strict=True)
         ],
     }
 
@@ -249,36 +215,35 @@ def save_profile(measured: Profile, model_sha256: str, run: Path) -> Path:
     Returns:
         The file.
     """
-    path = run / "device" / f"{measured.board}{PROFILE_SUFFIX}"
-    write_json(path, {**profile_facts(measured), "model_sha256": model_sha256})
+    path = run / "device" / f"{measured['board']}{PROFILE_SUFFIX}"
+    write_json(path, {**measured, "model_sha256": model_sha256})
     return path
 
 
-def profile_table(costs: Profile) -> Table:
+def profile_table(measured: Profile) -> Table:
     """The profile as a table for the terminal; at 80 columns long names wrap."""
     table = Table(
-        title=f"one run on {costs.board}, engine {costs.engine}",
+        title=f"one run on {measured['board']}, engine {measured['engine']}",
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )
     table.add_column("", justify="right", no_wrap=True)
     table.add_column("operator", overflow="fold")
     table.add_column("output", no_wrap=True)
-    for column in ("MACs", costs.unit, "share", "per MAC"):
+    for column in ("MACs", measured["unit"], "share", "per MAC"):
         table.add_column(column, justify="right", no_wrap=True)
-    measured = sum(layer.cost for layer in costs.layers)
-    for index, layer in enumerate(costs.layers):
-        operator = layer.operator
+    profiled = sum(layer["cost"] for layer in measured["layers"])
+    for index, layer in enumerate(measured["layers"]):
+        cost, macs = layer["cost"], layer["macs"]
         table.add_row(
             str(index),
-            f"{operator.name} {operator.layer}".strip(),
-            " x ".join(map(str, operator.output[1:])) or "1",
-            f"{operator.macs:,}" if operator.macs else "",
-            f"{layer.cost:,}",
-            f"{100 * layer.cost / max(measured, 1):.1f} %",
-            f"{layer.cost / operator.macs:.2f}" if operator.macs else "",
+            f"{layer['operator']} {layer['layer']}".strip(),
+            " x ".join(map(str, layer["output"][1:])) or "1",
+            f"{macs:,}" if macs else "",
+            f"{cost:,}",
+            f"{100 * cost / max(profiled, 1):.1f} %",
+            f"{cost / macs:.2f}" if macs else "",
         )
-    macs = sum(layer.operator.macs for layer in costs.layers)
     table.add_section()
-    table.add_row("", "whole run", "", f"{macs:,}", f"{costs.total:,}", "", "")
+    table.add_row("", "whole run", "", f"{measured['macs']:,}", f"{measured['total']:,}", "", "")
     return table

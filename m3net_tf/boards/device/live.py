@@ -37,7 +37,6 @@ class Event:
 
     Attributes:
         time_s: since the stream's start, when the column that completed it ended.
-        label: class name.
         score: smoothed score, 0 to 1.
         latency_ms: time from the last sample to the detection.
     """
@@ -52,12 +51,10 @@ class LiveView:
     """State of a stream, ready to be drawn.
 
     Attributes:
-        info: the board.
         thresholds: score of each class that triggers an event, 0 to 1; NaN for a class without
             events.
         scores: newest scores of all classes, 0 to 1.
         columns: newest columns of features, int8.
-        events: newest events.
         event_count: number of all events so far.
         lost_hops: hops that the board could not take in time.
         audio_s: time of the newest column, in seconds of audio.
@@ -231,10 +228,8 @@ def start_stream(device: Device, source: str, *, audio: bool, log: Log) -> bool:
     """Start a stream of columns and scores, and of audio if requested and possible.
 
     Args:
-        device: the board.
         source: ``mic``, or ``host`` for sound that :func:`play` sends.
         audio: whether to stream audio.
-        log: takes a line if audio is not possible.
 
     Returns:
         Whether the stream has audio.

@@ -82,11 +82,9 @@ class DeviceInfo:
     """Facts that a board reports.
 
     Attributes:
-        board: name of the board.
         version: fields of its version line (core, clock_hz, counter, audio, baud, reset).
         model: fields of the model (name, sha256, bytes, input_bytes, classes).
         frontend: rate_hz, frame_samples, hop_samples, bins, frames.
-        labels: class names.
         block_bytes: largest size of a block.
         buffer_bytes: size of the buffer for recordings.
     """

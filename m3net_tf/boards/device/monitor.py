@@ -52,15 +52,12 @@ def run_monitor(
     through the window, too.
 
     Args:
-        port: port of the board.
         run: run whose firmware is emulated, for ``qemu:BOARD``.
         console: destination of the picture; a pipe gets a line for each event instead.
         play: sound file as input: through the microphone of an emulated board that has one,
             otherwise sent over the connection.
         record: path without suffix for CSV and WAV.
         seconds: length of the audio, in seconds; None is unlimited.
-        baud: speed of a serial device.
-        log: takes lines of progress.
         on_event: called for each event; then nothing is drawn.
 
     Raises:
@@ -90,7 +87,6 @@ class OpenStream:
     """A board that streams columns and scores.
 
     Attributes:
-        device: the board.
         view: state of the stream.
         messages: its lines; None while no line comes.
         detector: settings of the board's detector.
@@ -126,12 +122,9 @@ def opened_stream(
     """Connect to a board and start its stream; see :func:`run_monitor`.
 
     Args:
-        port: port of the board.
         run: run whose firmware is emulated, for ``qemu:BOARD``.
         play: sound file as input.
-        baud: speed of a serial device.
         audio: whether to stream audio if the line is fast enough.
-        log: takes lines of progress.
         repeat: whether a sound file is repeated: over the line for ten minutes, on an emulated
             board as long as its memory has room.
 

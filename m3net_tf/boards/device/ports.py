@@ -176,7 +176,6 @@ def open_port(
 
     Args:
         name: path of a serial device or pty, ``tcp:HOST:PORT``, or ``qemu:BOARD``.
-        baud: speed of a serial device.
         firmware: returns the ELF for a board, for ``qemu:``.
         sound: int16 samples of the emulated board's microphone, as bytes.
         emulator_arguments: replace the machine's own arguments, for ``qemu:``.

@@ -36,7 +36,6 @@ class Screen:
     colours (``NO_COLOR``) it has no styles.
 
     Attributes:
-        view: the view to draw.
         ended: whether the stream is over and this is its last picture.
     """
 

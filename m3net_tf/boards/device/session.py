@@ -55,7 +55,6 @@ def emulated_sound(port: str, run: Path, path: Path | None) -> Samples | None:
     Args:
         port: as for :func:`m3net_tf.boards.device.ports.open_port`.
         run: exported run; its front end gives the sample rate.
-        path: sound file.
 
     Returns:
         int16, shape (samples,); None if the board is not emulated.
@@ -88,11 +87,9 @@ def connect(
     Args:
         port: as for :func:`m3net_tf.boards.device.ports.open_port`.
         run: exported run whose firmware ``qemu:BOARD`` runs.
-        baud: speed of a serial device.
         sound: sound of an emulated board's microphone, followed by silence; int16, shape
             (samples,).
         live: emulate in real time instead of counting instructions exactly.
-        log: takes lines of progress.
         engine: one of :data:`m3net_tf.compiler.engines.ENGINES` for ``qemu:BOARD``; None: the
             export's.
 

@@ -29,6 +29,7 @@ the line that was used least recently; the lines have the chip's number and widt
 
 from __future__ import annotations
 
+import array
 import collections
 import importlib
 import re
@@ -53,6 +54,7 @@ _RUN = "m3net_recognizer_run"
 _PERIPHERALS = ((0x4000_0000, 0x2000_0000), (0xE000_0000, 0x0010_0000))
 _PAGE = 0x1000
 _UART_ROOM = 0x20
+_SIZE_BITS = 16  # of the bytes of a basic block
 _IF_THEN = 0x0600_FC00  # bits of the program status register
 _RESULT_TIMEOUT_US = 600_000_000
 
@@ -254,9 +256,9 @@ def cost_of(
         flashes: settings by name.
         starts: numbers of the blocks with which the parts begin; the last part has the rest.
     """
-    kinds, which = np.unique(trace.blocks, axis=0, return_inverse=True)
-    which = which.reshape(-1)
-    bodies = [code.block(int(start), int(size)) for start, size in kinds]
+    starts_and_sizes = trace.blocks[:, 0] << _SIZE_BITS | trace.blocks[:, 1]
+    kinds, which = np.unique(starts_and_sizes, return_inverse=True)
+    bodies = [code.block(*divmod(kind, 1 << _SIZE_BITS)) for kind in kinds.tolist()]
     costs = np.array([_body_cost(body) for body in bodies], np.int64)[which]
     refills = np.array([_refill(body[-1]) for body in bodies], np.int64)[which]
     jumped = trace.blocks[1:, 0] != trace.blocks[:-1].sum(axis=1)
@@ -321,6 +323,15 @@ def _misses(lines: npt.NDArray[np.int64], capacity: int) -> list[int]:
     return missed
 
 
+def require_cycles_packages() -> None:
+    """Check that cycles can be modelled.
+
+    Raises:
+        ConfigError: Unicorn is not installed; the message says how to install it.
+    """
+    require_modules("the model of cycles", "cycles", "unicorn")
+
+
 def run_cycles(
     elf: Path,
     board: str,
@@ -333,7 +344,6 @@ def run_cycles(
 
     Args:
         elf: firmware of a board whose core is a Cortex-M4.
-        board: name of the board.
         clips: int8, shape (n, ...): inputs in the shape that the firmware takes.
         function: its name; by default one run of the network.
         call: which of its calls, from 1 on.
@@ -347,7 +357,7 @@ def run_cycles(
         FirmwareError: the board has another core, the firmware does not finish, or it calls other
             kernels.
     """
-    require_modules("the model of cycles", "cycles", "unicorn")
+    require_cycles_packages()
     facts = load_board(board)
     if facts.core != CORE:
         raise FirmwareError(f"{board} has no modelled cycles: name a board with {CORE}")
@@ -406,10 +416,10 @@ class _Execution:
             end = cpu.reg_read(arm.UC_ARM_REG_LR) & ~1
             self._start(begin, end)
             self._start(end, begin)
-        blocks: list[tuple[int, int]] = []
-        reads: list[tuple[int, int]] = []
+        # Numbers of 64 bits, because there are millions.
+        blocks, reads = array.array("q"), array.array("q")
         hooks = [
-            cpu.hook_add(uc.UC_HOOK_BLOCK, lambda _, at, size, __: blocks.append((at, size))),
+            cpu.hook_add(uc.UC_HOOK_BLOCK, lambda _, at, size, __: blocks.extend((at, size))),
             cpu.hook_add(
                 uc.UC_HOOK_MEM_READ,
                 self._reader(blocks, reads),
@@ -427,16 +437,14 @@ class _Execution:
                 f"the firmware does not finish; its last lines: {self._console.tail()}"
             )
         output = self._console.clips[-1].output
-        return Trace(np.array(blocks, np.int64), np.array(reads, np.int64).reshape(-1, 2), output)
+        return Trace(_pairs(blocks), _pairs(reads), output)
 
-    def _reader(
-        self, blocks: list[tuple[int, int]], reads: list[tuple[int, int]]
-    ) -> Callable[..., None]:
+    def _reader(self, blocks: array.array[int], reads: array.array[int]) -> Callable[..., None]:
         """The callback for reads from flash."""
         state = self._arm.UC_ARM_REG_XPSR
 
         def read(cpu: Any, _: int, at: int, __: int, ___: int, ____: Any) -> None:
-            reads.append((len(blocks), at))
+            reads.extend((len(blocks) // 2, at))
             # Unicorn 2.1.4 sets the state of an IT block for the callback and does not take it
             # back: the next basic block would run under its condition.
             status = cpu.reg_read(state)
@@ -479,6 +487,10 @@ class _Execution:
             self._console.feed(bytes([value & 0xFF]))
             if self._console.done or self._console.error:
                 cpu.emu_stop()
+
+
+def _pairs(numbers: array.array[int]) -> npt.NDArray[np.int64]:
+    return np.array(numbers, np.int64).reshape(-1, 2)
 
 
 def _symbols(elf: Path) -> dict[str, int]:

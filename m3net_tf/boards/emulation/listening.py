@@ -34,8 +34,6 @@ class LiveCost(TypedDict):
 
     Attributes:
         push_columns: columns that a run pushes.
-        runs: runs of the network.
-        events: events.
         equal: whether the scores of all runs and all events are the whole windows'.
         references: what computed the whole windows on this machine.
         instructions: of the most expensive run that continues the stream.
@@ -60,7 +58,6 @@ class Heard:
         ends: number of columns at each run, shape (runs,).
         scores: of the runs, int8 of shape (runs, classes).
         instructions: of the runs, shape (runs,).
-        events: in order.
     """
 
     columns: Int8
@@ -74,8 +71,6 @@ def hear(elf: Path, machine: Machine, pcm: npt.NDArray[np.int16]) -> Heard:
     """Let a firmware's live detection hear a recording on an emulated board.
 
     Args:
-        elf: the firmware.
-        machine: the board to emulate.
         pcm: samples, shape (samples,).
 
     Raises:
@@ -142,11 +137,7 @@ def measure_live(
     """Cost and comparison of live detection where an export streams; None where it does not.
 
     Args:
-        bundle: the export.
-        elf: its firmware.
-        machine: the board to emulate.
         pcm: clips that are heard one after the other, shape (clips, samples).
-        log: receives lines of progress.
         certified: hear them again and again, as :func:`.in_turn` says, until a certificate has
             its runs or the board's memory is full.
 

@@ -296,12 +296,9 @@ def run_job(
     """Run clips through a firmware on an emulated board, in as many runs as its memory requires.
 
     Args:
-        elf: the firmware.
-        machine: the board to emulate.
         clips: (n, ...) int8 features in the shape of the model's input, or (n, samples) int16 PCM.
         report_features: also return the features that the model received.
         report_instructions: also return instruction counts.
-        log: receives the progress while the firmware runs.
 
     Raises:
         FirmwareError: the emulator is missing or stops, the firmware reports an error or stops
@@ -369,8 +366,6 @@ def console_command(
     """Command line of the emulator.
 
     Args:
-        elf: the firmware.
-        machine: the board to emulate.
         console: destination of the console, as QEMU names it, such as ``tcp:127.0.0.1:3456``.
         image: job image for the board's memory, if any.
         arguments: replace the machine's own arguments.

@@ -63,7 +63,6 @@ class Vectors:
         outputs: (n, classes) int8, the network's scores.
         pcm: (n, samples) int16, the sound of the same clips.
         output_quantization: scale and zero point of the scores.
-        sample_rate_hz: sample rate of the sound.
     """
 
     features: npt.NDArray[np.int8]

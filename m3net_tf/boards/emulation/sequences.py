@@ -47,9 +47,6 @@ def measure_sequence(
     """Run a network with both engines on the inputs of one sequence.
 
     Args:
-        bundle_dir: folder that the export wrote.
-        model: its network of one input and its facts.
-        board: emulated board.
         folder: folder of the build files.
         inputs: int8, shape (runs, ...).
         tflm: also run TensorFlow Lite Micro.

@@ -35,7 +35,6 @@ def why_no_emulation(board: str, engine: Engine = DEFAULT_ENGINE) -> str:
     """The reason why firmware for a board cannot be built and emulated here; '' if it can.
 
     Args:
-        board: name of the board.
         engine: one of :data:`m3net_tf.compiler.engines.ENGINES`.
 
     Raises:
@@ -127,9 +126,7 @@ def starting_firmware(
 
     Args:
         bundle: export to build.
-        board: emulated board to build for.
         folder: folder of the build files.
-        log: takes lines of progress.
         settings: as in :func:`m3net_tf.boards.builds.build.build_firmware`.
         engine: one of :data:`m3net_tf.compiler.engines.ENGINES`; None: the export's.
 
@@ -182,7 +179,6 @@ def build_run(
 
     Args:
         run: folder of the run.
-        board: name of the board.
         settings: as in :func:`m3net_tf.boards.builds.build.build_firmware`.
         report: receives lines of progress.
         engine: one of :data:`m3net_tf.compiler.engines.ENGINES`; None: the export's.

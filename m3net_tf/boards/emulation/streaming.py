@@ -110,12 +110,9 @@ def streamed_export(
     """What a hop of an export costs on a board, if streaming pays.
 
     Args:
-        bundle: the export.
-        board: emulated board.
         folder: folder of the build files.
         features: int8 of shape (clips, bins, frames, 1), which the network hears as
             :func:`in_turn` says.
-        log: receives lines of progress.
 
     Returns:
         None for a network of which more than 0.8 of the products remain, of raw samples, of
@@ -214,9 +211,6 @@ def measure_stream(
     """Push a recording through the streamed network on an emulated board.
 
     Args:
-        bundle_dir: folder that the export wrote.
-        model: its network of one input and its facts.
-        board: emulated board.
         folder: folder of the build files.
         recording: of this network.
         cycles: also model the cycles of a push and of the whole window.
@@ -254,11 +248,7 @@ def measure_stream(
 def _cost(
     streamed: CompiledNetwork, whole: CompiledNetwork, log: UartLog, recording: Recording
 ) -> StreamCost:
-    """What the board has printed.
-
-    Raises:
-        FirmwareError: it has not printed all results.
-    """
+    """What the board has printed."""
     push = recording.push
     lines = [match for line in log.lines if (match := _WINDOW.fullmatch(line))]
     if len(lines) != 1 or len(log.clips) != len(recording.pushes):

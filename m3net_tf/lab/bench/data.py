@@ -11,8 +11,8 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
+import librosa
 import numpy as np
 
 from m3net_tf.audio.datasets import AudioDataset, Clip, load_dataset
@@ -20,7 +20,7 @@ from m3net_tf.audio.datasets.audio import fit_length
 from m3net_tf.audio.frontend import FrontendConfig, frontend_preset, graph
 from m3net_tf.lab.studies.machine import load_average
 from m3net_tf.system.artifacts import Provenance, provenance
-from m3net_tf.system.errors import ConfigError, DataError
+from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import tf
 from m3net_tf.system.progress import Log, silent
 from m3net_tf.training.features import compute_features
@@ -32,11 +32,8 @@ class DataSpeed(Provenance):
     """Speed from sound files to features.
 
     Attributes:
-        dataset: name of the data set.
-        clips: number of clips.
         clip_s: length of a clip in seconds.
         sample_rate_hz: rate of the features' samples.
-        cores: processor cores.
         load_average_before: load average over 1, 5 and 15 minutes before the timing.
         load_average_after: the same after it.
         clips_per_s: clips per second by route; None if a route failed.
@@ -70,16 +67,13 @@ def run_bench_data(
     a temporary folder.
 
     Args:
-        name: data set.
-        data_dir: its folder.
         clips: number of clips, spread over the data set; all if it has fewer.
-        log: receives lines of progress.
 
     Raises:
         ConfigError: the data set has no files.
-        DataError: librosa is not installed, or the data are missing or broken.
+        DataError: the data are missing or broken.
     """
-    librosa, dataset = _import_librosa(), _files_only(load_dataset(name, data_dir), clips)
+    dataset = _files_only(load_dataset(name, data_dir), clips)
     config = frontend_preset("mcu", sample_rate_hz=dataset.info.sample_rate_hz)
     _warm_up(dataset, config)
     result: DataSpeed = {
@@ -97,7 +91,7 @@ def run_bench_data(
     }
     rates = result["clips_per_s"]
     log("librosa, one process")
-    rates["librosa"] = librosa_rate = _librosa_rate(librosa, dataset, config)
+    rates["librosa"] = librosa_rate = _librosa_rate(dataset, config)
     log("tf.io and tf.signal, no cache")
     try:
         rates["tf_io"] = _rate(lambda: _tf_io(dataset, config), dataset.clips)
@@ -109,16 +103,6 @@ def run_bench_data(
         result["ratio_to_librosa"][route] = round(rate / librosa_rate, 2)
     result["load_average_after"] = load_average()
     return result
-
-
-def _import_librosa() -> Any:
-    try:
-        import librosa
-    except ImportError:
-        raise DataError(
-            "librosa, the baseline of this benchmark, is missing: pip install librosa"
-        ) from None
-    return librosa
 
 
 def _warm_up(dataset: AudioDataset, config: FrontendConfig) -> None:
@@ -168,16 +152,16 @@ def _median_rate(work: Callable[[], object], clips: tuple[Clip, ...]) -> float:
     return statistics.median(_rate(work, clips) for _ in range(_ROUNDS))
 
 
-def _librosa_rate(librosa: Any, dataset: AudioDataset, config: FrontendConfig) -> float:
+def _librosa_rate(dataset: AudioDataset, config: FrontendConfig) -> float:
     def all_clips() -> None:
         for clip in dataset.clips:
-            _librosa_clip(librosa, dataset, config, clip)
+            _librosa_clip(dataset, config, clip)
 
-    _librosa_clip(librosa, dataset, config, dataset.clips[0])  # the first call compiles
+    _librosa_clip(dataset, config, dataset.clips[0])  # the first call compiles
     return _median_rate(all_clips, dataset.clips)
 
 
-def _librosa_clip(librosa: Any, dataset: AudioDataset, config: FrontendConfig, clip: Clip) -> Any:
+def _librosa_clip(dataset: AudioDataset, config: FrontendConfig, clip: Clip) -> None:
     """Features of one clip as a script without this package computes them."""
     audio, _ = librosa.load(
         clip.path, sr=config.sample_rate_hz, offset=clip.start_s, duration=clip.duration_s
@@ -193,7 +177,7 @@ def _librosa_clip(librosa: Any, dataset: AudioDataset, config: FrontendConfig, c
         fmax=config.mel_max_hz,
         center=False,
     )
-    return np.log(np.maximum(mel, config.log_floor))
+    np.log(np.maximum(mel, config.log_floor))
 
 
 def _tf_io(dataset: AudioDataset, config: FrontendConfig) -> None:

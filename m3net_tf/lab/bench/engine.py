@@ -16,7 +16,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
+from typing import NotRequired, TypedDict
 
 import numpy as np
 from rich.table import Table
@@ -25,14 +25,19 @@ from rich.text import Text
 from m3net_tf.boards.builds.boards import find_machine, load_board
 from m3net_tf.boards.builds.build import build_compiled, build_firmware
 from m3net_tf.boards.builds.image import FirmwareImage
-from m3net_tf.boards.emulation.cycles import CORE, FLASHES, Cycles, run_cycles
+from m3net_tf.boards.emulation.cycles import (
+    CORE,
+    FLASHES,
+    Cycles,
+    require_cycles_packages,
+    run_cycles,
+)
 from m3net_tf.boards.emulation.qemu import EmulationResult, run_job
 from m3net_tf.boards.emulation.starting import why_no_emulation
 from m3net_tf.compiler.ends import int8_network
 from m3net_tf.compiler.engines import COMPILED, ENGINES, TFLM, Engine
 from m3net_tf.compiler.network import compile_network
 from m3net_tf.export.c_files import CModel
-from m3net_tf.export.operators import operators_of
 from m3net_tf.export.untrained import quantize_untrained
 from m3net_tf.lab.bench.layers import LayerCost, kernels_of, layer_costs
 from m3net_tf.lab.bench.untrained import write_untrained
@@ -41,7 +46,6 @@ from m3net_tf.runtime.interpreter import Int8, run_tflm, tflm_unavailable_reason
 from m3net_tf.runtime.network import Int8Network
 from m3net_tf.system.artifacts import Provenance, provenance
 from m3net_tf.system.errors import ConfigError, FirmwareError, ModelError
-from m3net_tf.system.extras import require_modules
 from m3net_tf.system.keras import keras
 from m3net_tf.system.progress import Log, silent
 
@@ -137,10 +141,8 @@ def run_bench_engine(
     """Measure both engines.
 
     Args:
-        boards: emulated boards.
         labels: labels of :data:`SUBJECTS`, or paths of ``.tflite`` files; default: all subjects.
         inputs: number of inputs whose output bytes are compared; at least two.
-        log: receives lines of progress.
         cycles: also model the cycles of one run on a Cortex-M4.
 
     Raises:
@@ -177,16 +179,10 @@ def run_bench_engine(
                 if subject
                 else network_of_file(Path(label))
             )
-            # The firmware with TensorFlow Lite Micro has no resources for variables.
-            has_variables = any("VAR_HANDLE" in operators_of(part) for part in network.parts)
             clips = varied_inputs(noise[:_CLIPS], inputs)
             expected = network.run(run_tflm, clips).reshape(len(clips), -1) if tflm else None
             for board in boards:
-                engines = [
-                    engine
-                    for engine in ENGINES
-                    if engine not in missing[board] and (engine == COMPILED or not has_variables)
-                ]
+                engines = [engine for engine in ENGINES if engine not in missing[board]]
                 folder = Path(scratch) / board
                 job = _Job(network, clips, classes, cycles)
                 answers = _measure(job, board, engines, folder, log)
@@ -200,7 +196,7 @@ def check_cycles(boards: Sequence[str]) -> None:
     Raises:
         ConfigError: a board has no Cortex-M4, or Unicorn is missing.
     """
-    require_modules("the model of cycles", "cycles", "unicorn")
+    require_cycles_packages()
     for board in boards:
         if load_board(board).core != CORE:
             raise ConfigError(f"cycles are modelled for a {CORE}; {board} has another core")
@@ -389,11 +385,8 @@ def _compare(
     if TFLM in answers:
         interpreted = answers[TFLM]
         references.append(interpreted.outputs)
-        ours, theirs = dict[str, Any](compiled.cost), dict[str, Any](interpreted.cost)
-        comparison["ratios"] = {name: round(ours[name] / theirs[name], 3) for name in _NAMES}
-        if "modelled" in ours and "modelled" in theirs:
-            of, to = _modelled(ours["modelled"]), _modelled(theirs["modelled"])
-            comparison["ratios"] |= {name: round(of[name] / to[name], 3) for name in of}
+        ours, theirs = _figures(compiled.cost), _figures(interpreted.cost)
+        comparison["ratios"] = {name: round(ours[name] / theirs[name], 3) for name in ours}
     if references:
         comparison["inputs"] = max(map(len, references))
         comparison["bytes_equal"] = all(
@@ -402,10 +395,17 @@ def _compare(
     return comparison
 
 
-def _modelled(cycles: Cycles) -> dict[str, int]:
-    """Modelled figures by their name in the table."""
-    shown = {f"cycles, {name}": count for name, count in cycles["cycles"].items()}
-    return {**shown, "flash reads": cycles["flash_reads"]}
+def _figures(cost: EngineCost) -> dict[str, int]:
+    """The compared figures by name."""
+    figures = {
+        "instructions": cost["instructions"],
+        "arena_bytes": cost["arena_bytes"],
+        "flash_bytes": cost["flash_bytes"],
+    }
+    if modelled := cost.get("modelled"):
+        figures |= {f"cycles, {name}": count for name, count in modelled["cycles"].items()}
+        figures["flash reads"] = modelled["flash_reads"]
+    return figures
 
 
 def _targets(subject: Subject, board: str) -> dict[str, float]:
@@ -426,7 +426,7 @@ def engine_table(board: str, networks: dict[str, Comparison]) -> Table:
     for label, network in networks.items():
         cells: list[str | Text] = []
         for key in _NAMES:
-            cells += [_figure(network["engines"].get(engine), key) for engine in ENGINES]
+            cells += [_figure(network, engine, key) for engine in ENGINES]
             ratio, target = network["ratios"].get(key), network["targets"].get(key)
             above = ratio is not None and target is not None and ratio > target
             shown = "" if ratio is None else f"{ratio:.2f}"
@@ -450,14 +450,13 @@ def cycles_table(networks: dict[str, Comparison]) -> Table:
     for label, network in networks.items():
         cells: list[str] = []
         for name in names:
-            for engine in ENGINES:
-                cost = network["engines"].get(engine)
-                cells.append(f"{_modelled(cost['modelled'])[name]:,}" if cost else "")
+            cells += [_figure(network, engine, name) for engine in ENGINES]
             ratio = network["ratios"].get(name)
             cells.append("" if ratio is None else f"{ratio:.2f}")
         table.add_row(label, *cells)
     return table
 
 
-def _figure(cost: Mapping[str, Any] | None, key: str) -> str:
-    return f"{cost[key]:,}" if cost else ""
+def _figure(network: Comparison, engine: Engine, name: str) -> str:
+    cost = network["engines"].get(engine)
+    return f"{_figures(cost)[name]:,}" if cost else ""

@@ -106,10 +106,8 @@ def run_bench_stream(
     """Measure streamed networks.
 
     Args:
-        boards: emulated boards.
         labels: ``NETWORK/PRESET``, or paths of ``.tflite`` files; default: :data:`SUBJECTS`.
         hops: pushes whose output bytes are compared.
-        log: receives lines of progress.
         axis: time axis of the files' inputs; by default the one that leaves the least work.
         hop: frames with each push; by default as few as the strides allow.
         cycles: also model the cycles of a hop and of the whole window on a Cortex-M4.

@@ -35,9 +35,6 @@ class NetworkTime(TypedDict):
 
     Attributes:
         place: folder of its runs, relative to the folder of all runs.
-        dataset: name of the data set.
-        clips: its number of clips.
-        runs: number of trainings.
         epochs: epochs of each.
         clip_s: seconds per clip.
         hours: hours of all trainings.
@@ -56,16 +53,11 @@ class TableTime(Provenance):
     """Estimated time of a table's trainings: at a given rate, or on this machine.
 
     Attributes:
-        table: name of the table.
-        scale: its scale.
-        runs: number of trainings.
         hours: hours of all trainings one after the other.
         networks: the same by network.
         tflops: the given rate; the keys below ``bandwidth`` are absent with it.
         bandwidth: the given rate of the memory; absent without ``tflops``.
         steps: timed steps of each network.
-        cores: processor cores.
-        gpus: number of GPUs.
         load_average_after: load average over 1, 5 and 15 minutes after the last step.
     """
 
@@ -109,7 +101,6 @@ def run_bench_table(
             this one.
         bandwidth: rate of its memory in 10^9 bytes per second, used with ``tflops``.
         clips: clips of smaller copies, by name of the data set; default: the complete ones.
-        log: receives lines of progress.
 
     Raises:
         ConfigError: a rate is negative, ``clips`` names a data set that the table does not use
@@ -186,10 +177,8 @@ def _network_rows(
     """A row per network: trainings that differ in seed and fold only share one.
 
     Args:
-        trainings: all trainings.
         counts: clips of each data set.
         measure: returns the seconds per clip of a training; called once for equal steps.
-        log: receives a line per row.
     """
     networks: dict[str, list[Training]] = {}
     for training in trainings:

@@ -27,10 +27,8 @@ def write_untrained(
     """Write what a firmware is built with.
 
     Args:
-        network: int8 network.
         clips: its inputs, int8 of shape (clips, bins, frames, channels), where a waveform has one
             bin, or of any other shape.
-        classes: number of its outputs.
         folder: an empty folder.
         frontend: computes the network's inputs; by default one with as many bins.
 

@@ -61,6 +61,12 @@ def table(
         Path | None,
         typer.Option(exists=True, dir_okay=False, help="YAML with recipe keys for all cells."),
     ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CELL", help="Train only cells with these labels, such as a row; repeatable."
+        ),
+    ] = None,
     no_training: Annotated[
         bool, typer.Option("--no-training", help="Write the table of the runs that are finished.")
     ] = False,
@@ -98,7 +104,13 @@ def table(
     folders = parse_data_folders(data_dir or [])
     if dry_run:
         plan = plan_table(
-            name, scale, runs_folder=runs, out=out, keep_results=keep_results, overlay=overlay
+            name,
+            scale,
+            runs_folder=runs,
+            out=out,
+            keep_results=keep_results,
+            overlay=overlay,
+            only=only or (),
         )
         _say_plan(plan, folders, runs, as_json)
         return
@@ -111,6 +123,7 @@ def table(
         out=out,
         keep_results=keep_results,
         overlay=overlay,
+        only=only or (),
         train=not no_training,
         command=f"m3net table {name} --scale {scale}",
         log=progress_beside(as_json),

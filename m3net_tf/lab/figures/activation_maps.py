@@ -85,7 +85,6 @@ def gradient_maps(
 
     Args:
         model: network with a layer ``logits``.
-        layers: names of the layers.
         maps: float32, shape (clips, bins, frames, 1).
         labels: class of each clip, shape (clips,).
 

@@ -41,7 +41,6 @@ class FigureKind:
     """One figure that can be drawn.
 
     Attributes:
-        summary: what it shows.
         runs: number of finished runs that the user may name: ``none``, ``one`` or ``many``.
         draw: draws it from what it shows and the values of options.
         grid: name of the grid whose cells it shows if no runs are named; '' for none.
@@ -236,12 +235,9 @@ def draw_figure(
         out: folder; ``diffres/fig4`` becomes ``<out>/diffres/fig4.<scale>.png`` and so on, and
             without ``.<scale>`` if it shows no grid.
         scale: scale of the grid.
-        runs_folder: folder of the runs of all tables.
-        data_folders: folders of the data sets, by name.
         clips: number of clips; default: the figure's own.
         keep_results: take results of runs that ``runs_folder`` lacks from the tables in ``out``.
         command: the command line, for the JSON.
-        log: receives progress lines.
 
     Returns:
         The picture, its numbers as CSV, and a JSON with recipes, data, versions and facts.

@@ -167,11 +167,7 @@ def shown_cells(
     """Cells of a figure's grid; runs that are missing are trained first.
 
     Args:
-        name: name of the grid.
         scale: one of its scales.
-        runs_folder: folder of the runs of all tables.
-        data_folders: folders of the data sets, by name.
-        log: receives progress lines.
         kept_in: folder of written tables, whose results replace runs that ``runs_folder`` lacks;
             None trains these.
 

@@ -54,10 +54,8 @@ def draw_throughput(
     Args:
         frames_per_s: frames per second at the classifier, up to 100.
         clips: clips per batch.
-        clip_s: length of a clip.
         rounds: number of timed batches of each, after one for warm-up.
         classifier: network after the front ends, as for ``diffres``.
-        log: receives progress lines.
     """
     config = frontend_preset("diffres")
     rng = np.random.default_rng(0)

@@ -37,7 +37,6 @@ def draw_tsne(run: Run, data_dir: Path | None = None, clips: int = CLIPS, seed: 
 
     Args:
         run: run of the bilateral network or SpectroMaskNet, with both branches.
-        data_dir: folder of its data set.
         clips: number of test clips, spread evenly over the classes; at least 8.
         seed: seed of t-SNE.
 

@@ -38,7 +38,6 @@ def run_trainings(
     Args:
         plan: the runs, and which are finished.
         root: folder of all tables' runs; on a cluster, a folder that all computers share.
-        data_folders: folders of the data sets, by name.
         options: where the runs are trained, and how many at once.
         log: receives lines of progress. The lines of a training go to ``train.log`` in its
             folder.
@@ -51,7 +50,7 @@ def run_trainings(
     """
     outcomes = {key: Outcome(folder) for key, folder in plan.finished.items()}
     waiting = plan.waiting
-    log(f"{len(plan.runs)} runs: {len(outcomes)} finished, {len(waiting)} to train")
+    log(f"{len(plan.runs)} runs: {len(plan.runs) - len(waiting)} finished, {len(waiting)} to train")
     if not waiting:
         return outcomes
     if len(waiting) == 1 and not options.address:  # no need for Ray
@@ -76,7 +75,6 @@ class _Job:
     """A training and its attempts.
 
     Attributes:
-        training: the training.
         losses: attempts whose process or computer was lost.
         refusals: times that another process held its folder.
         not_before_s: earliest start, on the monotonic clock.

@@ -37,10 +37,6 @@ def network_key(recipe: Recipe, info: DatasetInfo) -> str:
 class Candidate:
     """The untrained network of a recipe.
 
-    Args:
-        recipe: the recipe.
-        info: description of its data set.
-
     Raises:
         M3NetError: the network cannot be built.
     """

@@ -81,12 +81,8 @@ def run_search(
     """Search, or continue a search; trials that have ended are not repeated.
 
     Args:
-        settings: what is searched.
         folder: folder of the search; workers on other computers must see it.
-        budget: when it ends.
-        data_dir: folder of the data set.
         options: where trials are trained, and how many at once.
-        log: receives lines of progress.
 
     Returns:
         All trials.

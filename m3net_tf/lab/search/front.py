@@ -30,7 +30,6 @@ class Point:
         """Whether it is as good and as cheap as another one, and better in something.
 
         Args:
-            other: the other network.
             alike: share by which its costs may be higher; then it must be more accurate.
         """
         pairs = list(zip(self.costs, other.costs, strict=True))

@@ -46,7 +46,6 @@ def propose(
         trials: the trials before it.
         tried: choices that must not be proposed again.
         limits: largest costs.
-        seed: seed of the search.
         number: number of the next trial.
 
     Returns:
@@ -61,13 +60,13 @@ def propose(
     sampler = optuna.samplers.TPESampler(seed=own_seed, n_startup_trials=FIRST_AT_RANDOM)
     directions: list[Any] = ["maximize", *["minimize"] * len(COSTS)]
     study = optuna.create_study(directions=directions, sampler=sampler)
-    values: dict[str, Any] = {
+    values = {
         name: optuna.distributions.CategoricalDistribution(list(names))
         for name, names in options.items()
     }
     study.add_trials(list(_former(optuna, trials, limits, values)))
     for _ in range(_ATTEMPTS):
-        parameters = study.ask(values).params
+        parameters = study.ask({**values}).params
         choices = {name: str(parameters[name]) for name in options}
         if choices not in tried:
             return choices

@@ -108,7 +108,6 @@ def pick(folder: Path, number: int, path: Path | None = None) -> Path:
 
     Args:
         folder: folder of the search.
-        number: number of the trial.
         path: the file; default: ``pick_<number>.yaml`` in the folder.
 
     Returns:

@@ -38,8 +38,6 @@ class Space:
     """The candidates.
 
     Attributes:
-        path: its file.
-        network: name of the network.
         values: option -> name -> value.
         patches: patches of the recipe with ``$OPTION``.
         start: choices of the first trials.
@@ -118,7 +116,6 @@ def load_space(path: Path, base: Recipe, teacher: str = "") -> Space:
     """Read a space and check it with the recipe that the search starts from.
 
     Args:
-        path: its file.
         base: the recipe.
         teacher: run that teaches; '' without one.
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
@@ -12,26 +13,39 @@ from m3net_tf.lab.studies.grid import Cell, Grid, slug
 from m3net_tf.system.errors import ConfigError
 
 
-def find_cell(grid: Grid, text: str) -> Cell:
-    """The cell with a slug or labels; neighbouring labels are enough if they decide the recipe.
+def find_cells(grid: Grid, text: str) -> list[Cell]:
+    """The cells with a slug, or with neighbouring labels; at least one.
 
     Args:
-        grid: the table.
         text: the slug or labels; upper case and the characters between the words do not count.
 
     Raises:
-        ConfigError: no cell or several different ones match; the message lists the cells.
+        ConfigError: no cell matches; the message lists the cells.
     """
     cells = [cell for cell in grid.cells if cell.repeats]
     name = slug([text])
     matches = [cell for cell in cells if slug([cell.slug]) == name]
     matches = matches or [cell for cell in cells if name in _names(cell)]
-    recipes = {grid.training(cell, cell.repeats[0]).key for cell in matches}
-    if len(recipes) == 1:
-        return matches[0]
-    reason = "several cells match" if matches else "no cell is named"
-    choices = ", ".join(cell.slug for cell in matches or cells)
-    raise ConfigError(f"{grid.path}: {reason} {text!r}: choose one of {choices or 'none'}")
+    if not matches:
+        raise _refusal(grid, text, "no cell is named", cells)
+    return matches
+
+
+def find_cell(grid: Grid, text: str) -> Cell:
+    """As :func:`find_cells`; several cells are one if they have the same recipe.
+
+    Raises:
+        ConfigError: no cell or several different ones match; the message lists the cells.
+    """
+    matches = find_cells(grid, text)
+    if len({grid.training(cell, cell.repeats[0]).key for cell in matches}) > 1:
+        raise _refusal(grid, text, "several cells match", matches)
+    return matches[0]
+
+
+def _refusal(grid: Grid, text: str, reason: str, cells: Sequence[Cell]) -> ConfigError:
+    choices = ", ".join(cell.slug for cell in cells) or "none"
+    return ConfigError(f"{grid.path}: {reason} {text!r}: choose one of {choices}")
 
 
 def _names(cell: Cell) -> set[str]:

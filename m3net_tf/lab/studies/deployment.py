@@ -51,14 +51,11 @@ def make_deployment(
         scale: ``tiny``, ``small`` or ``paper``.
         board: emulated board. If it cannot be emulated, the table gives the reason and has no
             figures of the board.
-        data_folders: folders of the data sets, by name.
         methods: additional methods of quantisation; validation chooses among them.
-        runs_folder: folder of the runs of all tables.
         out: folder for ``<paper>/<table>.<scale>.deployment.md``, ``.csv`` and ``.json``.
         keep_results: keep the results in ``out`` of a run that ``runs_folder`` lacks, if its recipe
             and network are unchanged and the results are of this board and these methods.
         command: the command line, quoted in the table.
-        log: receives lines of progress.
 
     Returns:
         Content of the JSON; ``failed`` counts the failed runs. A method that a network cannot be

@@ -57,14 +57,8 @@ class Setup:
     """Inputs of the measurement of a grid's cells.
 
     Attributes:
-        grid: the grid.
         folders: folders of its finished runs, by their trainings' keys.
         kept: results of runs without a folder, by their trainings' keys.
-        root: folder of the runs of all tables.
-        board: emulated board.
-        data_folders: folders of the data sets, by name.
-        methods: additional methods of quantisation.
-        log: receives lines of progress.
     """
 
     grid: Grid
@@ -82,7 +76,6 @@ def kept_runs(path: Path, grid: Grid, board: str, methods: Sequence[Method]) -> 
 
     Args:
         path: JSON of the table.
-        grid: the grid.
         board: a table of another board has none.
         methods: a run without results of all of them is left out.
 

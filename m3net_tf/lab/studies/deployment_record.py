@@ -18,7 +18,6 @@ class DesktopAccuracy(TypedDict):
     Attributes:
         format: version of these keys.
         networks: SHA-256 of the exported network's ``.tflite`` files.
-        clips: number of test clips.
         int8: accuracy of the exported network on them, in percent.
         methods: figures by method.
     """
@@ -86,7 +85,6 @@ class BoardFigures(CostFigures):
 
     Attributes:
         bytes_equal: whether the outputs have the same bytes as on the desktop.
-        clips: number of compared clips.
     """
 
     bytes_equal: bool
@@ -104,9 +102,6 @@ class MeasuredCell(TypedDict):
     """A cell after the measurement of its runs.
 
     Attributes:
-        labels: its label on each axis.
-        model: its network.
-        runs: its runs.
         board: figures of the first successful run on the board; None if all runs failed.
     """
 
@@ -189,17 +184,9 @@ class DeploymentReport(Provenance):
     """Content of the JSON.
 
     Attributes:
-        table: name of the grid.
-        title: its title.
-        scale: its scale.
-        board: the emulated board.
         reference: labels of the reference.
-        methods: additional methods of quantisation.
-        command: the command line.
         kept: number of runs whose results come from the written table.
         failed: number of failed runs.
-        machine: the computer.
-        cells: the cells in the grid's order.
         chosen_lost_points: losses of the chosen methods, by network.
     """
 

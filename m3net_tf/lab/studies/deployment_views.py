@@ -70,8 +70,6 @@ def deployment_markdown(report: DeploymentReport, grid: Path, stem: Path) -> str
     """Costs and accuracies, the reference and the rivals, methods, failures, provenance.
 
     Args:
-        report: content of the JSON.
-        grid: file of the grid.
         stem: the file's path without its ending; links are relative to it.
     """
     cells = report["cells"]

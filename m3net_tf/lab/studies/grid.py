@@ -26,7 +26,6 @@ class Repeat:
     """What one run of a cell draws; runs of other cells with the same draws are its pairs.
 
     Attributes:
-        seed: seed of the training.
         fold: test fold, if the cell has folds.
         split: seed of the split, if the cell has several draws of it.
     """
@@ -124,10 +123,7 @@ class Grid:
     """A table at one scale.
 
     Attributes:
-        path: its file.
         name: ``<paper>/<table>``, from the file's place.
-        scale: one of :data:`SCALES`.
-        title: what the table shows.
         paper: authors, venue and year.
         table: number of the table there.
         axes: axis -> labels, in order.

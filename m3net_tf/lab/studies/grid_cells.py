@@ -187,12 +187,7 @@ def _task(values: Patch) -> tuple[Any, Any, Any]:
 
 
 def _needed_steps(file: GridFile, cell: Patch, labels: Mapping[str, str]) -> dict[str, Step]:
-    """Section of a cell's recipe -> the step that it needs.
-
-    Raises:
-        ConfigError: a section asks for a step that the table does not have, or one to start
-            from has several seeds.
-    """
+    """Section of a cell's recipe -> the step that it needs."""
     needed = {}
     for section in LINKS:
         run = (cell.get(section) or {}).get("run")

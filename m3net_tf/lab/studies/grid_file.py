@@ -120,9 +120,6 @@ class GridFile:
     """A table at one scale: checked, with its patches read from their files.
 
     Attributes:
-        path: its file.
-        scale: the scale.
-        title: what the table shows.
         paper: authors, venue and year.
         table: number of the table or figure there.
         base: keys of a cell at the top level of the file, and the recipe that all cells start from.

@@ -30,7 +30,6 @@ class ItemResult(TypedDict):
         runs: number of runs with a result, or that a table without results would have.
         state: whether today's recipes would give the results.
         date: day on which they were written, ISO 8601.
-        commit: commit that wrote them.
     """
 
     scale: str

@@ -36,7 +36,6 @@ def labelled(
         rows: values by column.
         labels: the labels of each row, by axis.
         axes: the axes in order.
-        columns: the columns in order; default: as in the rows.
     """
     values = [[own[axis] for own in labels] for axis in axes]
     index = pd.MultiIndex.from_arrays(values, names=axes) if axes else None
@@ -71,7 +70,6 @@ def write_report(
         report: content of the JSON, with ``cells``.
         csv: content of the CSV.
         markdown: makes the Markdown for a path without its ending.
-        log: receives the path of the Markdown file.
     """
     place = stem
     if _loses(Path(f"{stem}.json"), report["cells"]):

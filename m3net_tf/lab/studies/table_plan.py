@@ -32,11 +32,8 @@ class PlanFacts(TypedDict):
     """A plan in JSON.
 
     Attributes:
-        table: name of the table.
-        scale: its scale.
         grid: file of the grid.
         out: file of the table.
-        cells: number of cells.
         runs: the runs, each after the runs that it needs.
         to_train: number of runs to train.
         data: names of the data sets that these need.
@@ -59,8 +56,6 @@ def plan_facts(plan: TablePlan, data_folders: DataFolders, runs_folder: Path) ->
 
     Args:
         plan: result of :func:`m3net_tf.lab.studies.tables.plan_table`.
-        data_folders: folders of the data sets, by name.
-        runs_folder: folder of the runs of all tables.
     """
     waiting = [run.recipe for run in plan.runs.waiting]
     return {
@@ -112,7 +107,7 @@ def _state(training: Training, plan: TablePlan, runs_folder: Path) -> str:
     if training.key in plan.known:
         return "kept from the written table"
     if training.key not in {run.key for run in plan.runs.runs}:
-        return "not needed (results kept)"
+        return "not needed"
     started = Run(runs_folder / training.place).state_path.exists()
     return "started" if started else "to train"
 

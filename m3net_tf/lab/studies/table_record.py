@@ -16,8 +16,6 @@ class RunValues(TypedDict):
     """A run of a cell.
 
     Attributes:
-        seed: its seed.
-        fold: its test fold.
         split: seed of its split, where the cell has several draws of it.
         value: the cell's metric, shares in percent; None if the run failed.
         recipe_sha256: hash of its recipe.
@@ -43,7 +41,6 @@ class CellValues(TypedDict):
     """A cell of a table.
 
     Attributes:
-        labels: its label on each axis.
         metric: its metric.
         paper: the paper's value; None if it has none.
         paper_std: the paper's standard deviation.
@@ -78,23 +75,15 @@ class TableReport(Provenance):
     """Content of a table's JSON.
 
     Attributes:
-        table: name of the grid.
-        title: its title.
-        paper: the paper.
         paper_table: number of the table in it.
-        scale: scale of the grid.
         axes: labels of each axis.
         reference: labels of the reference.
-        command: the command line.
         date: day on which it was written, ISO 8601, UTC.
         recipes_sha256: hash of the recipes' hashes.
         subsets: hash of the list of each subset of a data set that runs were trained on.
-        runs: number of trainings.
         kept: number of trainings whose results come from the written table.
         failed: number of runs and measurements that failed.
         training_s: seconds of all trainings.
-        machine: the computer.
-        cells: the cells in the grid's order.
         wall_s: seconds of this call.
     """
 

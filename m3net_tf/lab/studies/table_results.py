@@ -57,14 +57,10 @@ def table_report(
     """Content of a table's JSON.
 
     Args:
-        grid: the table.
-        trainings: its trainings.
         outcomes: outcomes of the trainings, by key.
         earlier: runs in the written table that may be kept.
-        runs_folder: folder of the runs of all tables.
         command: the command line, quoted in the table.
         start_s: start of this call, on the clock of ``time.perf_counter``.
-        log: receives lines of progress.
     """
     cells: list[CellValues] = []
     measured: dict[str, dict[str, float]] = {}

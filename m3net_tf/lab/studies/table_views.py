@@ -49,8 +49,6 @@ def write_table(report: TableReport, grid: Path, stem: Path, log: Log) -> None:
     """Write a table as JSON, CSV and Markdown.
 
     Args:
-        report: the table.
-        grid: file of the grid.
         stem: the files' path without their endings.
         log: receives the path of the Markdown file, and what its cells are.
     """
@@ -119,8 +117,6 @@ def table_markdown(report: TableReport, grid: Path, stem: Path) -> str:
     """The table with the paper's values, its statistical tests, its failures and how it was made.
 
     Args:
-        report: the table's JSON.
-        grid: file of the grid.
         stem: the file's path without its ending; links are relative to it.
     """
     cells = report["cells"]

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from m3net_tf.lab import RESULTS, RUNS
-from m3net_tf.lab.many.plan import Outcome, Plan, plan_trainings
+from m3net_tf.lab.many.plan import Outcome, Plan, in_order, plan_trainings
 from m3net_tf.lab.many.scheduling import run_trainings
+from m3net_tf.lab.studies.cell_recipe import find_cells
 from m3net_tf.lab.studies.grid import Grid
 from m3net_tf.lab.studies.grid_cells import load_grid
 from m3net_tf.lab.studies.table_record import RunValues, TableReport
@@ -29,7 +30,6 @@ class TablePlan:
     """The runs of a table, before any is started.
 
     Attributes:
-        grid: the table.
         stem: path of the written table, without its ending.
         trainings: one for each cell's number and repeat.
         earlier: runs in the written table, with ``keep_results`` in all written tables, whose
@@ -54,6 +54,7 @@ def plan_table(
     out: Path = RESULTS,
     keep_results: bool = False,
     overlay: Path | None = None,
+    only: Sequence[str] = (),
 ) -> TablePlan:
     """Find out which runs of a table are missing; writes nothing.
 
@@ -80,6 +81,11 @@ def plan_table(
     # The first run of every cell before the second of any: a stopped table can be compared.
     in_turn = sorted(trainings, key=lambda place: grid.cells[place[0]].repeats.index(place[1]))
     runs = plan_trainings((trainings[place] for place in in_turn), runs_folder, known)
+    if only:
+        cells = [cell for text in only for cell in find_cells(grid, text)]
+        chosen = (trainings[place] for place in trainings if grid.cells[place[0]] in cells)
+        keys = {training.key for training in in_order(chosen)}
+        runs = dataclasses.replace(runs, runs=tuple(run for run in runs.runs if run.key in keys))
     return TablePlan(grid, stem, trainings, earlier, known, runs)
 
 
@@ -93,6 +99,7 @@ def make_table(
     out: Path = RESULTS,
     keep_results: bool = False,
     overlay: Path | None = None,
+    only: Sequence[str] = (),
     train: bool = True,
     command: str = "",
     log: Log = silent,
@@ -106,16 +113,14 @@ def make_table(
     Args:
         name: ``<paper>/<table>``, or the path of its YAML file.
         scale: ``tiny``, ``small`` or ``paper``.
-        data_folders: folders of the data sets, by name.
         options: where the runs are trained, and how many at once.
-        runs_folder: folder of the runs of all tables.
         out: folder for ``<paper>/<table>.<scale>.md``, ``.csv`` and ``.json``.
         keep_results: do not train a run that ``runs_folder`` lacks if a table in ``out`` has its
             result and its recipe and network are unchanged.
         overlay: a patch over all cells; its name joins the names of the table's files.
+        only: slugs or labels of cells: no run of another cell is trained.
         train: False writes the table of the runs that are finished.
         command: the command line, quoted in the table.
-        log: receives lines of progress.
 
     Returns:
         Content of the JSON; ``failed`` counts the runs and measurements that failed.
@@ -133,6 +138,7 @@ def make_table(
         out=out,
         keep_results=keep_results,
         overlay=overlay,
+        only=only,
     )
     grid, trainings = plan.grid, plan.trainings
     log(f"{grid.name} at {scale} scale: {len(grid.cells)} cells, {len(trainings)} runs in them")

@@ -24,10 +24,8 @@ def conv_block(
 
     Args:
         x: map of shape (batch, F, T, channels).
-        filters: output channels.
         kernel: kernel size in (frequency, time).
         strides: strides in (frequency, time).
-        name: prefix of the layers' names.
         time_padding: see :func:`pad_frequency`, which takes the place of padding without it.
 
     Returns:
@@ -47,9 +45,6 @@ def pad_frequency(x: tf.Tensor, kernel: int, stride: int, name: str) -> tuple[tf
 
     Args:
         x: map of shape (batch, F, T, channels).
-        kernel: kernel size in frequency.
-        stride: stride in frequency.
-        name: prefix of the layer's name.
 
     Returns:
         The map, and the padding of the layer that reads it.
@@ -73,7 +68,6 @@ def classifier(
 
     Args:
         x: map of shape (batch, F, T, C).
-        classes: number of classes.
         dropout: share of the pooled channels dropped in training.
         embedding: numbers that a linear layer before the dense layer, which then has no bias,
             makes of the channels; 0 for no such layer. Normalisation gives each the mean 0, so
@@ -112,10 +106,8 @@ def ds_conv(
 
     Args:
         x: map of shape (batch, F, T, channels).
-        filters: output channels.
         kernel: kernel size of the depthwise part in (frequency, time).
         strides: strides of the depthwise part in (frequency, time).
-        name: prefix of the layers' names.
         depthwise_norm: add normalisation and ReLU between the two parts.
         time_padding: see :func:`pad_frequency`, which takes the place of padding without it.
 

@@ -25,7 +25,6 @@ def map_mean(
         x: map of shape (batch, F, T, channels), zero in padded frames.
         valid: (batch, 1, T, 1), 1 for a clip's own frames; default: all frames count.
         axes: 1 (frequency), 2 (time) or both.
-        training: whether the network is being trained.
     """
     bins, frames = (x.shape[axis] if axis in axes else 1 for axis in (1, 2))
     if training or None in (bins, frames):
@@ -94,6 +93,22 @@ class MapMean(Layer):
         """Average over the chosen axes."""
         axes = tuple(axis for axis, chosen in ((1, self.frequency), (2, self.time)) if chosen)
         return map_mean(inputs, valid, axes, training)
+
+
+@keras.utils.register_keras_serializable("m3net_tf")
+class CentredBins(Layer):
+    """Each bin of a map without its mean over the clip's own frames.
+
+    Shapes:
+        (batch, F, T, channels) in and out, zero in padded frames; ``valid`` is (batch, 1, T, 1).
+    """
+
+    def call(
+        self, inputs: tf.Tensor, valid: tf.Tensor | None = None, training: bool | None = None
+    ) -> tf.Tensor:
+        """Add the negative mean: int8 sums are rounded equally everywhere, differences are not."""
+        centred = inputs + map_mean(inputs * -1.0, valid, (2,), training)
+        return centred if valid is None else centred * valid
 
 
 @keras.utils.register_keras_serializable("m3net_tf")

@@ -49,6 +49,5 @@ def average_pooling(x: tf.Tensor, size: tuple[int, int], name: str) -> tf.Tensor
     Args:
         x: map of shape (batch, F, T, C).
         size: the window's (bins, frames), which are also the strides.
-        name: the layer's name.
     """
     return keras.layers.AveragePooling2D(size, dtype="float32", name=name)(x)

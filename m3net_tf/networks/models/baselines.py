@@ -27,7 +27,6 @@ class Body:
     Attributes:
         title: its name in papers.
         application: its function in ``keras.applications``.
-        paper: its source.
         arguments: additional arguments of that function.
         unscale: factor on the map that undoes the network's own scaling of pixels.
     """
@@ -92,8 +91,6 @@ def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> ke
 
     Args:
         input_shape: (bins, frames, channels); a map with three channels is used directly.
-        classes: number of classes.
-        design: design of the network.
 
     Returns:
         Keras model, (batch, bins, frames, channels) to (batch, classes) probabilities.

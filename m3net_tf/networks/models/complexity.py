@@ -73,7 +73,6 @@ def roofline_s(model: keras.Model, flops: float, bytes_per_s: float) -> float:
     weights, which a batch reads once, are not counted.
 
     Args:
-        model: the network.
         flops: sustained floating-point operations per second.
         bytes_per_s: sustained bytes per second from and to memory; infinite counts operations only.
     """

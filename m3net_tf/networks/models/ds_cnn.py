@@ -19,8 +19,6 @@ class Design:
     """Design of DS-CNN.
 
     Attributes:
-        filters: channels of every convolution.
-        blocks: number of depthwise separable blocks.
         stem_dropout: share dropped after the first convolution, in training.
         dropout: share of the pooled features dropped in training.
     """
@@ -36,8 +34,6 @@ def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> ke
 
     Args:
         input_shape: (bins, frames, channels); designed for 10 cepstral coefficients by 49 frames.
-        classes: number of classes.
-        design: design of the network.
 
     Returns:
         Keras model, (batch, bins, frames, channels) to (batch, classes) probabilities.

@@ -16,7 +16,6 @@ class Classifier:
     """The network behind a first part.
 
     Attributes:
-        name: network.
         preset: one of its presets.
         arguments: arguments of the network that differ from the preset's.
     """
@@ -41,7 +40,6 @@ def put_in_front(
         inputs: input of the first part.
         x: its output, a map of shape (batch, F, T, channels).
         classifier: the network that follows.
-        classes: number of classes.
         name: name of the joined network, which cannot be its own classifier.
         refused: other networks that cannot be the classifier.
 

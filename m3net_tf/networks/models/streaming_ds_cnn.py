@@ -21,7 +21,6 @@ class Design:
     """Design of the network.
 
     Attributes:
-        filters: channels of the blocks.
         kernels: frames that each of the first blocks takes; the last block takes all that remain.
         stride: stride in time of the first block.
         features: channels before the classifier.
@@ -46,8 +45,6 @@ def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> ke
 
     Args:
         input_shape: (bins, frames, 1); designed for 40 bins by 30 frames.
-        classes: number of classes.
-        design: design of the network.
 
     Returns:
         Keras model, (batch, bins, frames, 1) to (batch, classes) probabilities.

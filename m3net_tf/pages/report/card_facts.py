@@ -82,7 +82,6 @@ class BoardCosts(TypedDict):
     """Costs of a network on a board.
 
     Attributes:
-        board: name of the board.
         measured_on: emulated board with the same core.
         instructions: executed in one run of the network.
         arena_bytes: working memory of the network.
@@ -124,9 +123,6 @@ class Card(Provenance):
 
     Attributes:
         format: version of these keys.
-        name: name of the folder.
-        network: the network.
-        parameters: of the network.
         macs: multiplications of one run.
         engine: engine that the costs on boards were measured with.
         cross_validation: of the run, if it has one.

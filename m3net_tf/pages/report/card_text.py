@@ -49,7 +49,8 @@ def _data_lines(data: DataFacts) -> list[str]:
         ("clips held out", data["statement"]),
     ]
     if data["subset"]:
-        rows.append(("subset", f"{data['subset']}, SHA-256 of its list {data['subset_sha256']}"))
+        sha256 = data["subset_sha256"]
+        rows.append(("subset", f"{data['subset']}, SHA-256 of its list's lines {sha256}"))
     rows += [("note", note) for note in data["notes"]]
     return ["## Data", "", *markdown_table(("fact", "value"), rows)]
 

@@ -118,7 +118,6 @@ def matrix_chart(counts: Counts, labels: Sequence[str], *, changed: bool = False
 
     Args:
         counts: clips, or changes of their number; rows are true classes.
-        labels: names of the classes.
         changed: whether they are changes.
     """
     totals = np.maximum(counts.sum(1), 1)

@@ -36,7 +36,6 @@ class Table:
     """A table.
 
     Attributes:
-        columns: headings.
         rows: cells as text; columns after the first are right-aligned if all are figures.
         caption: line above the table; '' for none.
     """
@@ -147,10 +146,8 @@ class Trial:
     """A network to try on sounds.
 
     Attributes:
-        name: the run's name.
         module: its WebAssembly module, base64.
-        labels: names of the classes.
-        events: whether each of them makes events.
+        events: whether each class makes events.
         frequencies: lowest and highest frequency of its features, in words.
         samples_as_features: whether a column of features is a hop of samples.
         colours: CSS colours of the features from -128 to 127.
@@ -189,8 +186,6 @@ class Section:
     """A section of the page.
 
     Attributes:
-        key: its anchor.
-        title: its heading.
         explanation: how to read it, in a sentence or two.
         parts: side by side on a wide screen, below each other on a narrow one.
     """

@@ -34,9 +34,7 @@ class HeldOutClips:
     """Test clips and what the trained network makes of them; long clips are cut into windows.
 
     Attributes:
-        dataset: their data set.
         features: their int8 features.
-        model: the trained network.
         probabilities: shape (clips, classes).
     """
 
@@ -82,9 +80,6 @@ class RunData:
     """A finished run.
 
     Attributes:
-        run: its folder.
-        name: its name on the page.
-        metrics: content of ``metrics.json``.
         clips: its test clips; None if they are not at hand.
         clips_missing: then, why; else ''.
     """

@@ -26,8 +26,6 @@ class ReportFacts(TypedDict):
     """What was written.
 
     Attributes:
-        path: the file.
-        bytes: its size.
         missing: by section, the commands that make what it lacks.
     """
 
@@ -50,7 +48,6 @@ def write_report(
         folders: folders of the runs.
         out: the file; default: :func:`default_path`.
         data_dir: folder of their data set, for the sections with sounds.
-        log: receives progress lines.
         measure: whether to run the commands that make what the page lacks first.
 
     Raises:

@@ -62,9 +62,7 @@ def fetch_folder(remote: RemoteFolder, folder: Path | None = None, log: Log = si
     """Copy a folder from its URL unless this computer has it.
 
     Args:
-        remote: the folder.
         folder: folder of the copy, which may have files of its own; default: ``remote.copy``.
-        log: receives lines of progress.
 
     Returns:
         The folder of the copy.
@@ -90,7 +88,8 @@ def _copy(url: str, folder: Path, log: Log) -> int:
     """Copy the missing files; returns the number of all files."""
     system, root = open_url(url)
     with reaching(url):
-        sizes = _listed(url, root, system.find(root, detail=True))
+        found = system.find(root, detail=True)
+        sizes = _listed(url, root, {path: int(info["size"]) for path, info in found.items()})
     if not sizes:
         raise DataError(f"{url} has no files: check the URL")
     missing = [name for name, (_, size) in sizes.items() if not _is_copied(folder / name, size)]
@@ -101,16 +100,14 @@ def _copy(url: str, folder: Path, log: Log) -> int:
     return len(sizes)
 
 
-def _listed(
-    url: str, root: str, found: Mapping[str, Mapping[str, Any]]
-) -> dict[str, tuple[str, int]]:
+def _listed(url: str, root: str, found: Mapping[str, int]) -> dict[str, tuple[str, int]]:
     """Name relative to the folder -> path on the server, and bytes."""
     sizes = {}
-    for path, info in found.items():
+    for path, size in found.items():
         name = PurePosixPath(path).relative_to(root.rstrip("/") or "/")
         if ".." in name.parts or name.is_absolute():
             raise DataError(f"{url} has the file {path} outside its folder: remove it there")
-        sizes[str(name)] = (path, int(info["size"]))
+        sizes[str(name)] = (path, size)
     return sizes
 
 

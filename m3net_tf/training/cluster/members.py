@@ -11,7 +11,7 @@ import contextlib
 import dataclasses
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from m3net_tf.system.locks import writes_into
 from m3net_tf.system.progress import Log, silent
 from m3net_tf.system.urls import absolute_url
 from m3net_tf.training import Recipe, Run, train
-from m3net_tf.training.cluster.pools import Lost, PoolOptions, RayPool, open_pool
+from m3net_tf.training.cluster.pools import Lost, PoolOptions, RayPool, open_pool, ray_needs
 from m3net_tf.training.cluster.resources import Resources
 from m3net_tf.training.cluster.worker import Order, Report, log_name, train_run
 from m3net_tf.training.member import Member
@@ -64,11 +64,9 @@ def train_on_workers(
     """Train one run in several processes, then evaluate it in this one.
 
     Args:
-        recipe: settings of the training.
         folder: run folder, on a file system that all workers share.
         data_dir: folder of the data set on each computer; None for the cache.
         options: ``jobs`` is the number of workers; ``retries`` limits the restarts.
-        devices: GPUs of each worker.
         shards: URL of the data set's shards, which replace ``data_dir``.
         log: receives the lines of the first worker, and lines on restarts.
 
@@ -169,7 +167,8 @@ class _Workers:
         gpus = self.order.devices if ray.cluster_resources().get("GPU") else 0
         resources = self.options.resources.over(Resources(cpus=1, gpus=float(gpus)))
         reserved = self.pool.reserved(resources, self.order.recipe.training.threads)
-        group = ray.util.placement_group([_bundle(reserved)] * count, strategy="SPREAD")
+        bundle = {name: value for name, value in ray_needs(resources).items() if value}
+        group = ray.util.placement_group([bundle] * count, strategy="SPREAD")
         workers: list[Any] = []
         try:
             if not group.wait(_POLL_S):
@@ -188,11 +187,6 @@ class _Workers:
     @property
     def _ray(self) -> Any:
         return self.pool.ray
-
-
-def _bundle(reserved: Mapping[str, Any]) -> dict[str, float]:
-    names = {"num_cpus": "CPU", "num_gpus": "GPU", "memory": "memory"}
-    return {name: reserved[key] for key, name in names.items() if reserved[key]}
 
 
 @contextlib.contextmanager

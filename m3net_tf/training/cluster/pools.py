@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import logging
 import os
 import warnings
@@ -31,7 +32,6 @@ class PoolOptions:
         cache: folder of the cache on each computer, or URL of computed feature maps.
         retries: new attempts for a run whose process or computer was lost.
         pause_s: seconds before the first new attempt; each later one waits twice as long.
-        work: function that trains a run.
     """
 
     jobs: int = 0
@@ -115,7 +115,7 @@ class RayPool:
         """``jobs``, or as many as the computers of the cluster can hold now, at least one."""
         if self._options.jobs:
             return self._options.jobs
-        needs = _ray_needs(self._with_defaults(resources))
+        needs = ray_needs(self._with_defaults(resources))
         fits = 0
         for node in self.ray.nodes():
             if node["Alive"]:
@@ -131,7 +131,7 @@ class RayPool:
         """
         reserved = self._with_defaults(resources)
         if not self._options.address:
-            self._require_fitting(order, _ray_needs(reserved))
+            self._require_fitting(order, ray_needs(reserved))
         task = self.ray.remote(
             max_retries=0, **self.reserved(reserved, order.recipe.training.threads)
         )(self._options.work)
@@ -219,7 +219,8 @@ class RayPool:
                 )
 
 
-def _ray_needs(resources: Resources) -> dict[str, float]:
+def ray_needs(resources: Resources) -> dict[str, float]:
+    """Resources as Ray names them; 0 for those that are not reserved."""
     return {
         "CPU": float(resources.cpus or 0),
         "GPU": float(resources.gpus or 0),
@@ -254,13 +255,13 @@ def _start_ray(options: PoolOptions) -> Any:
         import ray
     except ImportError:
         raise DataError(f"several processes need Ray: {how_to_install('many')}") from None
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    start = functools.partial(ray.init, log_to_driver=False, logging_level=logging.ERROR)
     if not options.address:
         # Not fewer than there are: the slots limit the runs, and one may reserve several cores.
         cores = max(options.jobs * (options.resources.cpus or 1), os.cpu_count() or 1)
         # Otherwise it would join any cluster that runs on this computer.
         try:
-            ray.init(address="local", num_cpus=cores, include_dashboard=False, **quiet)
+            start(address="local", num_cpus=cores, include_dashboard=False)
         except Exception as error:  # Ray raises Exception itself, such as after its time-out
             raise DataError(
                 f"Ray does not start on this computer ({one_line(error)}): wait until the computer "
@@ -270,7 +271,7 @@ def _start_ray(options: PoolOptions) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the error below says it too
-            ray.init(address=options.address, **quiet)
+            start(address=options.address)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise DataError(
             f"there is no Ray cluster at {options.address} ({one_line(error)}): start one by "

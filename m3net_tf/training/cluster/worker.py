@@ -58,8 +58,6 @@ class Report:
 
     Attributes:
         error: why it failed, in one line; '' if it did not.
-        seconds: time that it took.
-        host: the computer.
         in_use: whether it was not started, because another process holds its folder.
         peer_lost: whether the connection to another worker of the training was lost.
     """

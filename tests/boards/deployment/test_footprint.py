@@ -17,17 +17,23 @@ from m3net_tf.boards.builds.sources import FIRMWARE_DIR
 from m3net_tf.boards.deployment import cost, footprint, real_time
 from m3net_tf.boards.device.session import firmware_of
 from m3net_tf.boards.emulation import starting
+from m3net_tf.boards.emulation.cycles import FLASHES
 from m3net_tf.boards.emulation.qemu import EmulationResult
 from m3net_tf.boards.emulation.starting import why_no_emulation
 from m3net_tf.export import Bundle, export_run
 from m3net_tf.export.c_files import compile_model
-from m3net_tf.system.errors import FirmwareError, ModelError
+from m3net_tf.system.errors import ConfigError, FirmwareError, ModelError
 from m3net_tf.training import Run
 
 EMULATED, OTHER = "mps2_an386", "nrf52840dk"  # both Cortex-M4F
 SECTIONS = {".text": 180_000, ".data": 1_000, ".stack": 8_192, ".bss": 80_000, ".dma": 4_096}
 RAM_BYTES = sum(SECTIONS.values()) - SECTIONS[".text"]
 MODEL, FRAME = 2_000_000, 40_000
+CYCLES = {
+    "instructions": MODEL,
+    "cycles": {"0 wait states": 2_500_000, "nRF52840": 3_200_000, "STM32F4": 123_456_789},
+    "flash_reads": 400_000,
+}
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +97,8 @@ def boards(run, monkeypatch, tmp_path):
         monkeypatch.setattr(builder, "build_firmware", build)
         monkeypatch.setattr(builder, "compiled_firmware", compiled)
         monkeypatch.setattr(runner, "run_job", run_job)
+    monkeypatch.setattr(footprint, "require_cycles_packages", lambda: None)
+    monkeypatch.setattr(footprint, "run_cycles", lambda elf, board, clips: (CYCLES, bytes(2)))
     figures["exported"] = Bundle.load(run / "export").manifest.arena.bytes
     yield figures
     shutil.rmtree(run / "firmware", ignore_errors=True)
@@ -158,6 +166,50 @@ def test_a_board_is_reported_with_the_costs_of_its_core(run, boards):
     assert "nrf52840dk: instructions, arena and stack were measured on mps2_an386" in text
 
 
+def test_the_flash_timings_of_the_boards_are_known():
+    assert {load_board(board).flash_timing for board in list_boards()} == set(FLASHES)
+
+
+def test_cycles_are_modelled_with_the_flash_of_each_board(run, boards):
+    names = [EMULATED, OTHER, "mps2_an500"]
+    first, second, seventh = rows(footprint.measure_footprint(run, names))
+    assert first["modelled"]["cycles"] == 2_500_000
+    assert second["modelled"] == {
+        "flash": "nRF52840",
+        "cycles": 3_200_000,
+        "flash_reads": 400_000,
+        "window_ms": 50.0,
+    }
+    assert seventh["modelled"] is None and seventh["not_modelled"] == ""  # another core
+
+
+def test_without_modelled_cycles_the_rest_is_shown_with_the_reason(run, boards, monkeypatch):
+    def missing():
+        raise ConfigError("install unicorn")
+
+    monkeypatch.setattr(footprint, "require_cycles_packages", missing)
+    result = footprint.measure_footprint(run, [EMULATED, OTHER])
+    assert [row["modelled"] for row in rows(result)] == [None, None]
+    text = text_of(result)
+    assert f"{EMULATED}, {OTHER}: no modelled cycles: install unicorn" in text
+    assert "of the clock" in text and "flash timing" not in text
+    boards["model"] = 100_000_001
+    (row,) = rows(footprint.measure_footprint(run, [OTHER]))
+    assert "100,000,000 instructions" in row["not_modelled"]
+
+
+def test_a_board_with_an_unknown_flash_and_an_emulator_that_errs(run, boards, monkeypatch):
+    nrf = load_board(OTHER)
+    board = dataclasses.replace(nrf, flash_timing="fast")
+    monkeypatch.setattr(footprint, "load_board", lambda name: board)
+    with refuses(ConfigError, "'flash_timing'", nrf.file, "'fast'", "nRF52840"):
+        footprint.measure_footprint(run, [OTHER])
+    monkeypatch.setattr(footprint, "load_board", load_board)
+    monkeypatch.setattr(footprint, "run_cycles", lambda elf, board, clips: (CYCLES, b"ab"))
+    with refuses(FirmwareError, "different outputs"):
+        footprint.measure_footprint(run, [OTHER])
+
+
 def test_ram_is_all_that_the_linked_firmware_takes(run, boards):
     """With the DMA's buffers, which are in a separate memory on this board."""
     (row,) = rows(footprint.measure_footprint(run, ["nucleo_h753zi"]))
@@ -197,6 +249,7 @@ def test_progress_is_printed_with_the_board_and_its_number(run, boards):
         "[1/2] mps2_an386: building its firmware",
         "[1/2] mps2_an386: compiling for mps2_an386",
         "[1/2] mps2_an386: measuring on the emulated mps2_an386",
+        "[1/2] mps2_an386: modelling cycles",
         "[2/2] nrf52840dk: building its firmware",
         "[2/2] nrf52840dk: compiling for nrf52840dk",
     ]

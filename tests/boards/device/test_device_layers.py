@@ -11,13 +11,10 @@ from refusals import refuses
 from rich.console import Console
 
 from m3net_tf.boards.device.layers import (
-    LayerCost,
-    Operator,
     Profile,
     calls_in_order,
     operators_in_order,
     profile,
-    profile_facts,
     profile_table,
     save_profile,
 )
@@ -88,8 +85,15 @@ class Board:
 def test_profile_has_cost_beside_macs(tflite: bytes):
     names = [operator.name for operator in operators_in_order(tflite)]
     measured = profile(Board(names), tflite)  # type: ignore[arg-type]
-    assert measured.engine == "tflm" and measured.unit == "cycles" and measured.total == 123_456
-    assert [layer.cost for layer in measured.layers] == [1000 * (i + 1) for i in range(len(names))]
+    assert json.loads(json.dumps(measured)) == measured
+    assert measured["board"] == "fast_one" and measured["engine"] == "tflm"
+    assert measured["unit"] == "cycles" and measured["total"] == 123_456
+    layers = measured["layers"]
+    assert [(row["operator"], row["cost"]) for row in layers] == [
+        (name, 1000 * (i + 1)) for i, name in enumerate(names)
+    ]
+    assert layers[0]["output"] == [1, 6, 5, 6]
+    assert measured["macs"] == sum(row["macs"] for row in layers) > 0
     console = Console(record=True, width=120)
     console.print(profile_table(measured))
     text = console.export_text()
@@ -102,17 +106,7 @@ def test_a_saved_profile_names_its_network(tflite: bytes, tmp_path):
     path = save_profile(measured, "ab" * 32, tmp_path)
     assert path.parent == tmp_path / "device" and path.name.endswith("-profile.json")
     saved = read_json(path)
-    assert saved == {**profile_facts(measured), "model_sha256": "ab" * 32}
-
-
-def test_profile_as_plain_values(tflite: bytes):
-    names = [operator.name for operator in operators_in_order(tflite)]
-    facts = profile_facts(profile(Board(names), tflite))  # type: ignore[arg-type]
-    assert json.loads(json.dumps(facts)) == facts
-    assert facts["board"] == "fast_one" and facts["unit"] == "cycles"
-    assert facts["total"] == 123_456 and [row["operator"] for row in facts["layers"]] == names
-    assert facts["layers"][0]["output"] == [1, 6, 5, 6] and facts["layers"][0]["cost"] == 1000
-    assert facts["macs"] == sum(row["macs"] for row in facts["layers"]) > 0
+    assert saved == {**measured, "model_sha256": "ab" * 32}
 
 
 def test_a_compiled_network_is_listed_by_its_calls():
@@ -130,8 +124,8 @@ def test_a_compiled_network_is_listed_by_its_calls():
     assert [call.name for call in calls] != [operator.name for operator in operators]
     assert sum(call.macs for call in calls) == sum(operator.macs for operator in operators) > 0
     measured = profile(Board([call.name for call in calls]), tflite)  # type: ignore[arg-type]
-    assert measured.engine == "compiled"
-    rows = profile_facts(measured)["layers"]
+    assert measured["engine"] == "compiled"
+    rows = measured["layers"]
     assert "first" in rows[0]["layer"] and rows[0]["output"] == [1, 10, 8, 4]
     console = Console(record=True, width=120)
     console.print(profile_table(measured))
@@ -141,11 +135,23 @@ def test_a_compiled_network_is_listed_by_its_calls():
 
 def test_names_and_figures_are_whole_at_80_columns():
     name = "UNIDIRECTIONAL_SEQUENCE_LSTM"
-    layer = LayerCost(Operator(name, (1, 125, 40, 172), 12_345_678), 123_456_789)
+    layer = {
+        "operator": name,
+        "layer": "",
+        "output": [1, 125, 40, 172],
+        "macs": 12_345_678,
+        "cost": 123_456_789,
+    }
+    measured: Profile = {
+        "board": "some_board",
+        "engine": "compiled",
+        "unit": "instructions",
+        "total": 1,
+        "macs": 11 * 12_345_678,
+        "layers": [layer] * 11,
+    }
     console = Console(record=True, width=80)
-    console.print(
-        profile_table(Profile("some_board", "compiled", "instructions", (layer,) * 11, 1))
-    )
+    console.print(profile_table(measured))
     text = console.export_text()
     assert "…" not in text and max(map(len, text.splitlines())) <= 80
     rows = [line.split() for line in text.splitlines() if "12,345,678" in line]

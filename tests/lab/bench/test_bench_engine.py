@@ -12,9 +12,10 @@ from ai_edge_litert import schema_py_generated as schema
 from refusals import refuses
 from rich.console import Console
 from single_operators import Item, write_network
+from stateful_networks import StatefulNetwork, add, delayed, depthwise
 
 from m3net_tf.boards.emulation.starting import why_no_emulation
-from m3net_tf.compiler.engines import ENGINES
+from m3net_tf.compiler.engines import ENGINES, TFLM
 from m3net_tf.lab.bench import engine as bench
 from m3net_tf.lab.bench.layers import layers_table
 from m3net_tf.runtime.interpreter import tflm_unavailable_reason
@@ -134,6 +135,23 @@ def test_a_file_is_measured_without_targets(tmp_path, monkeypatch):
     assert str(path) in console.export_text()
 
 
+@pytest.mark.slow
+def test_a_network_with_variables_begins_each_run_with_the_values_of_the_file(tmp_path):
+    if reason := why_no_emulation(BOARD, TFLM):
+        pytest.skip(reason)
+    source, values = Item((1, 2, 1, 4), 0.05, -4), np.arange(8, dtype=np.int8)
+    network = StatefulNetwork()
+    total = network.variable(source, 2, values.reshape(source.shape))
+    item = network.add(add(source, network.read(total)))
+    network.assign(total, item)
+    last = network.add(depthwise(delayed(network, np.random.default_rng(0), item), window=1))
+    path = tmp_path / "variables.tflite"
+    path.write_bytes(network.write(last))
+    measured = bench.run_bench_engine([BOARD], [str(path)])["boards"][BOARD][str(path)]
+    assert list(measured["engines"]) == list(ENGINES)
+    assert measured["bytes_equal"] is True
+
+
 def test_a_file_that_the_firmware_cannot_take_is_named(tmp_path):
     path = tmp_path / "two.tflite"
     if reason := why_no_emulation(BOARD, "compiled"):
@@ -153,7 +171,7 @@ def test_unknown_names_and_a_board_without_an_emulator(monkeypatch):
 
 
 def test_cycles_are_modelled_for_one_core(monkeypatch):
-    monkeypatch.setattr(bench, "require_modules", lambda *_: None)
+    monkeypatch.setattr(bench, "require_cycles_packages", lambda: None)
     with refuses(ConfigError, "mps3_an547"):
         bench.run_bench_engine(["mps3_an547"], cycles=True)
 

@@ -255,6 +255,16 @@ def test_a_table_of_the_finished_runs(trainer, run_table, tmp_path):
     assert "not trained" not in read(tmp_path, "md")
 
 
+def test_named_cells_alone_are_trained_and_the_table_has_all(trainer, run_table):
+    run_table("tiny")  # seed 0 of whole and less
+    trainer.trained.clear()
+    report = run_table("small", only=["Taught", "whole / parameters"])
+    # Six runs of taught, each with its starting run.
+    assert [bool(recipe.fine_tuning.run) for recipe, _, _ in trainer.trained] == [False, True] * 6
+    counts = {cell["labels"]["Network"]: len(cell["runs"]) for cell in report["cells"][::2]}
+    assert counts == {"whole": 1, "less": 1, "same": 1, "taught": 6, "rival": 0}
+
+
 def test_each_cell_gets_its_first_run_first(finished):
     seeds = [recipe.training.seed for recipe, _, _ in finished[2].trained]
     assert seeds == sorted(seeds)

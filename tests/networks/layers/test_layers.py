@@ -25,7 +25,7 @@ from m3net_tf.networks.layers.diffres import DiffRes, diffres
 from m3net_tf.networks.layers.diffres.frame_importance import conv_encoder, res_conv_1d
 from m3net_tf.networks.layers.diffres.time_pooling import AdaptiveAveragePooling, FrameSampling
 from m3net_tf.networks.layers.diffres.warp import FrameScores, FrameWarp
-from m3net_tf.networks.layers.masked import FrameMask, GroupNorm, MapMean, PointNorm
+from m3net_tf.networks.layers.masked import CentredBins, FrameMask, GroupNorm, MapMean, PointNorm
 from m3net_tf.networks.layers.precision import Float32Layer, average_pooling, mean_pool
 from m3net_tf.networks.models.bc_resnet.broadcasted import SubSpectralNorm, broadcasted_residual
 from m3net_tf.networks.models.bilateral.garm import audio_refinement
@@ -105,6 +105,7 @@ BLOCKS: dict[str, Block] = {
     "mask_grid": BlockMask("grid", 3),
     "mask_high_energy": BlockMask("high_energy", 3, 0.3),
     "mask_learnable": BlockMask("high_energy", learnable=True, largest_block=4),
+    "centred_bins": lambda x: conv_block(CentredBins()(x), 6),
     "group_norm": GroupNorm(2),
     "point_norm": PointNorm(),
     "mean_over_frequency": MapMean(time=False),

@@ -216,6 +216,14 @@ def test_padding_changes_nothing(which, padded):
     assert spread > 0.01  # so that equality says something
 
 
+def test_centred_bins_hide_the_level_of_each_bin():
+    levels = np.linspace(-0.5, 0.5, SHAPE[0])[:, None, None]
+    for centred in (True, False):
+        model = tiny(centre_bins=centred)
+        difference = model(maps() + levels) - model(maps())
+        assert (np.abs(difference).max() < 1e-5) == centred
+
+
 def test_lengths_of_full_clips_are_the_network_without_lengths():
     model, plain = tiny(lengths=True), tiny()
     trained = {weight.name: weight for weight in model.weights}

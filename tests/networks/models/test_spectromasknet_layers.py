@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from refusals import refuses
 
-from m3net_tf.networks.layers.masked import FrameMask, GroupNorm, MapMean, PointNorm
+from m3net_tf.networks.layers.masked import CentredBins, FrameMask, GroupNorm, MapMean, PointNorm
 from m3net_tf.networks.models.spectromasknet.block_mask import MASKS, BlockMask
 from m3net_tf.networks.models.spectromasknet.fusion import WeightedFusion
 from m3net_tf.networks.models.spectromasknet.global_attention import (
@@ -205,6 +205,16 @@ def test_group_norm_agrees_with_keras(groups, training):
     layer.set_weights(weights)
     keras_layer.set_weights(weights)
     np.testing.assert_allclose(layer(x, training=training), keras_layer(x), atol=1e-5)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_centred_bins_have_no_mean_over_their_own_frames(training):
+    valid = frames(50, 37, 2, 1)
+    centred = CentredBins()(maps() * valid, valid=valid, training=training).numpy()
+    for clip, own, length in zip(maps().numpy(), centred, (50, 37, 2, 1), strict=True):
+        expected = clip[:, :length] - clip[:, :length].mean(axis=1, keepdims=True)
+        np.testing.assert_allclose(own[:, :length], expected, atol=1e-6)
+        assert (own[:, length:] == 0).all()
 
 
 def test_group_norm_ignores_padding():

@@ -19,7 +19,7 @@ from refusals import refuses
 
 from m3net_tf import cli
 from m3net_tf.audio.datasets.clips import Clip
-from m3net_tf.boards.device.layers import LayerCost, Operator, Profile, save_profile
+from m3net_tf.boards.device.layers import LayerCost, Profile, save_profile
 from m3net_tf.compiler.engines import COMPILED
 from m3net_tf.export import export_run
 from m3net_tf.pages.report import (
@@ -96,8 +96,22 @@ def complete(tiny_run: Path, private_cache: Path, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "full <b>run<b>"
     shutil.copytree(tiny_run, folder)
     sha256 = export_run(Run(folder), None).manifest.model.sha256
-    layers = (LayerCost(Operator("CONV_2D", (1, 4, 4, 8), 100), 900),)
-    save_profile(Profile(BOARD, COMPILED, "instructions", layers, 950), sha256, folder)
+    layer: LayerCost = {
+        "operator": "CONV_2D",
+        "layer": "",
+        "output": [1, 4, 4, 8],
+        "macs": 100,
+        "cost": 900,
+    }
+    profile: Profile = {
+        "board": BOARD,
+        "engine": COMPILED,
+        "unit": "instructions",
+        "total": 950,
+        "macs": 100,
+        "layers": [layer],
+    }
+    save_profile(profile, sha256, folder)
     write_json(folder / "quantized" / "report.json", quantisation_report())
     write_json(folder / "footprint.json", footprint_result(sha256))
     rename_class(folder, 3, HOSTILE)

@@ -31,8 +31,6 @@ def res_conv_1d(
 
     Args:
         x: rows of shape (batch, 1, T, channels).
-        filters: output channels.
-        name: prefix of the layers' names.
         last_activation: False omits the second leaky ReLU.
         reading: ``released`` has a ReLU before each normalisation instead, as the released code.
 
@@ -62,7 +60,6 @@ def frame_importance(
 
     Args:
         x: feature map of shape (batch, F, T, 1).
-        name: prefix of the layers' names.
         reading: ``paper`` or ``released``, which keeps the last activation, because a normalisation
             follows it, and has other channels for 40 and 64 bins.
 
@@ -87,7 +84,6 @@ def conv_encoder(x: tf.Tensor, name: str = "encoder", *, reading: str = "paper")
 
     Args:
         x: feature map of shape (batch, F, T, 1).
-        name: prefix of the layers' names.
         reading: ``paper``, or ``released``, which adds the input at the end.
 
     Returns:

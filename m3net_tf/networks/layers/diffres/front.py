@@ -95,7 +95,6 @@ class DiffRes(keras.layers.Layer):  # type: ignore[misc]
     Args:
         reduction: share of the frames that is removed, delta.
         reading: ``paper``, or ``released`` for the authors' code where it differs.
-        name: name of the layer.
         trainable: whether the score network is trained.
         dtype: type or policy of the score network.
         options: as in :func:`m3net_tf.networks.layers.diffres.front.rescale_and_warp`.

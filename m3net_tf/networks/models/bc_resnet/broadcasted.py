@@ -114,12 +114,10 @@ def broadcasted_residual(
 
     Args:
         x: map of shape (batch, F, T, channels).
-        filters: output channels.
         stride: stride in frequency; 1 unless the number of channels changes.
         dilation: dilation of f1's convolution in time.
         bands: number of frequency bands of the sub-spectral normalisation.
         dropout: share of f1's channels dropped in training.
-        name: prefix of the layers' names.
 
     Returns:
         Map of shape (batch, ceil(F / stride), T, filters).

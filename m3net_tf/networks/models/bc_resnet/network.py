@@ -45,8 +45,6 @@ def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> ke
 
     Args:
         input_shape: (bins, frames, channels) with at least 33 bins; the paper's has 40.
-        classes: number of classes.
-        design: design of the network.
 
     Returns:
         Keras model, (batch, bins, frames, channels) to (batch, classes) probabilities.

@@ -21,7 +21,6 @@ def audio_refinement(x: tf.Tensor, name: str = "garm") -> tf.Tensor:
 
     Args:
         x: H, shape (batch, 1, T, C).
-        name: prefix of the layers' names.
 
     Returns:
         Q of the same shape.

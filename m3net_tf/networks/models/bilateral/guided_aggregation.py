@@ -25,7 +25,6 @@ def guided_aggregation(semantic: tf.Tensor, detail: tf.Tensor, name: str = "gam"
     Args:
         semantic: S, shape (batch, 1, T, C).
         detail: D, shape (batch, 1, any length, C).
-        name: prefix of the layers' names.
 
     Returns:
         O of S's shape.
@@ -46,7 +45,6 @@ def fuse(semantic: tf.Tensor, detail: tf.Tensor, kind: str, name: str = "fusion"
         semantic: S, shape (batch, 1, T, C).
         detail: D of the same shape.
         kind: ``gam`` (:func:`guided_aggregation`), ``sum``, or ``concat`` on the channels.
-        name: prefix of the layers' names.
 
     Returns:
         Sequence of shape (batch, 1, T, C), or 2C channels for ``concat``.

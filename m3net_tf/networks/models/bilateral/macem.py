@@ -26,7 +26,6 @@ def audio_context_embedding(x: tf.Tensor, kind: str, name: str = "macem") -> tf.
     Args:
         x: H, shape (batch, 1, T, C).
         kind: ``a`` concatenates the three scales and reduces them to C channels; ``b`` sums them.
-        name: prefix of the layers' names.
 
     Returns:
         Q of the same shape.
@@ -59,7 +58,6 @@ def compressed_pools(x: tf.Tensor, name: str) -> tf.Tensor:
 
     Args:
         x: sequence of shape (batch, 1, T, C).
-        name: prefix of the layers' names.
 
     Returns:
         Results for the mean and the maximum, shape (batch, 1, 2, C).
@@ -80,7 +78,6 @@ def weigh_channels(x: tf.Tensor, name: str) -> tf.Tensor:
 
     Args:
         x: sequence of shape (batch, 1, T, C).
-        name: prefix of the layers' names.
 
     Returns:
         Sequence of the same shape.

@@ -48,9 +48,7 @@ def fast_downsampling(
 
     Args:
         x: sequence of shape (batch, 1, T, channels).
-        filters: output channels.
         kind: ``A``, ``B`` or ``R``.
-        name: prefix of the layers' names.
         macem_a: False omits every MACEM-A (table 6).
         macem_b: False omits every MACEM-B (table 6).
 
@@ -141,8 +139,6 @@ def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> ke
 
     Args:
         input_shape: (1, samples, 1); the paper's 4 s at 22.05 kHz are 88 200 samples.
-        classes: number of classes.
-        design: design of the network.
 
     Returns:
         Keras model, (batch, 1, samples, 1) to (batch, classes) probabilities. With ``early_exits``

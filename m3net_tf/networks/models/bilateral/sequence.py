@@ -70,10 +70,6 @@ def conv1d_block(
 
     Args:
         x: sequence of shape (batch, 1, T, channels).
-        filters: output channels.
-        kernel: kernel size in time.
-        stride: stride in time.
-        name: prefix of the layers' names.
 
     Returns:
         Sequence of shape (batch, 1, ceil(T / stride), filters).
@@ -100,7 +96,6 @@ def bidirectional_lstm(x: tf.Tensor, units: int, name: str = "bilstm") -> tf.Ten
             activation: a pooling's output must have its input's scale, but TFLite gives the
             reversed copy a different scale, and REVERSE_V2 does not convert between scales.
         units: channels of each direction.
-        name: prefix of the layers' names.
 
     Returns:
         Sequence of shape (batch, 1, T, 2 * units), the forward direction's channels first.

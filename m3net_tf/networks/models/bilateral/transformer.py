@@ -101,7 +101,6 @@ def self_attention(x: tf.Tensor, heads: int, name: str = "attention") -> tf.Tens
     Args:
         x: tokens, shape (batch, 1, T, C); the result has the same shape.
         heads: number of heads, as in :class:`DotProductAttention`; divides C.
-        name: prefix of the layers' names.
     """
     channels = x.shape[-1]
     parts = [
@@ -128,12 +127,10 @@ def transformer_encoder(
 
     Args:
         x: tokens, shape (batch, 1, T, C).
-        layers: number of layers.
         heads: heads of the attention; divides C.
         expansion: channels between the two 1 x 1 convolutions, in multiples of C.
         dropout: share of each part's result dropped in training.
         positions: add positions first; without them the encoder ignores the order of the tokens.
-        name: prefix of the layers' names.
 
     Returns:
         Tokens of the same shape.

@@ -93,8 +93,6 @@ def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> ke
 
     Args:
         input_shape: (bins, frames, 1).
-        classes: number of classes.
-        design: design of the network.
 
     Returns:
         Keras model, (batch, bins, frames, 1) to (batch, classes) probabilities.

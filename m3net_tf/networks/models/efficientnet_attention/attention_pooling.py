@@ -19,9 +19,6 @@ class AttentionHeads(Layer):
     Aggregation", TASLP 2021, section IV.E: attention between 0 and 1 is normalised over time; the
     heads are summed with learnt weights, which are equal at first.
 
-    Args:
-        heads: number of heads.
-
     Shapes:
         [attention, class scores], both (batch, 1, T, heads x classes), to (batch, 1, 1, classes).
 
@@ -70,8 +67,6 @@ def attention_classifier(
 
     Args:
         x: map of shape (batch, F, T, C).
-        classes: number of classes.
-        heads: number of attention heads.
         multi_label: apply a sigmoid to each class before pooling, as in PSLA; otherwise a softmax
             over the classes after it.
 

@@ -30,7 +30,6 @@ class Design:
 
     Attributes:
         backbone: ``b0`` or ``b2``.
-        heads: attention heads.
         multi_label: sigmoid per class instead of softmax.
         weights: file with ImageNet weights of the backbone without its head, as published by
             Keras (``efficientnetb2_notop.h5``). Nothing is downloaded; without a file the initial
@@ -48,8 +47,6 @@ def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> ke
 
     Args:
         input_shape: (bins, frames, channels); a single channel is repeated three times.
-        classes: number of classes.
-        design: design of the network.
 
     Returns:
         Keras model, (batch, bins, frames, channels) to (batch, classes) probabilities.

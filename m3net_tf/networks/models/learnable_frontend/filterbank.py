@@ -78,9 +78,7 @@ class _FilterBank(Float32Layer):
     """Base class of filter banks: arguments and the initial mel scale.
 
     Args:
-        bins: number of filters.
         width_samples: odd length of a filter.
-        sample_rate_hz: rate of the waveform.
         min_hz: lower edge of the first mel filter.
         max_hz: upper edge of the last mel filter.
 

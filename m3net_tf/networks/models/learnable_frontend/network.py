@@ -73,7 +73,6 @@ class Design:
     Attributes:
         classifier: the network that follows.
         frontend: kind of the filter bank.
-        bins: number of filters.
         sample_rate_hz: rate of the waveform; must equal the rate of the recipe's front end.
         window_s: length of a pooling window; filters have its length rounded up to an odd number
             of samples.
@@ -97,8 +96,6 @@ def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> ke
 
     Args:
         input_shape: (1, samples, 1).
-        classes: number of classes.
-        design: design of the network.
 
     Returns:
         Keras model, (batch, 1, samples, 1) to (batch, classes) probabilities. The classifier gets

@@ -25,8 +25,6 @@ class LowpassPooling(Float32Layer):
     - ``hann_squared``: one fixed squared Hann window for all rows (TD-filterbanks).
 
     Args:
-        window_samples: length of a window.
-        hop_samples: samples from one window to the next.
         shape: ``gaussian`` or ``hann_squared``.
 
     Shapes:

@@ -23,8 +23,6 @@ class SpectrogramImage(Layer):
     paper does not describe the conversion, so it is an option (docs/decisions.md).
 
     Args:
-        height: bins of the image.
-        width: frames of the image.
         channels: ``delta`` (the map, its first and second derivative over time), ``replicate``
             (the map three times) or ``colormap`` (a perceptual colour map as red, green, blue).
 

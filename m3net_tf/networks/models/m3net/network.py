@@ -30,7 +30,6 @@ class Stage:
     """A convolution before (SFP) or after the mirror attention.
 
     Attributes:
-        filters: output channels.
         kernel: kernel size in (frequency, time).
         strides: strides in (frequency, time).
         pool: size of a max pooling after it; 1 = none.
@@ -204,8 +203,6 @@ def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> ke
 
     Args:
         input_shape: (bins, frames, channels).
-        classes: number of classes.
-        design: design of the network.
 
     Returns:
         Keras model, (batch, bins, frames, channels) to (batch, classes) probabilities.

@@ -43,8 +43,6 @@ def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> ke
 
     Args:
         input_shape: (bins, frames, 1); the paper's are 32 cepstral coefficients by 101 frames.
-        classes: number of classes.
-        design: design of the network.
 
     Returns:
         Keras model, (batch, bins, frames, 1) to (batch, classes) probabilities.

@@ -68,10 +68,8 @@ def time_channel_conv(
 
     Args:
         x: rows of shape (batch, 1, T, channels).
-        filters: output channels.
         kernel: kernel size of the depthwise part in frames.
         residual: add the block's input through a 1 x 1 convolution and normalisation.
-        name: prefix of the layers' names.
 
     Returns:
         Rows of shape (batch, 1, T, filters).

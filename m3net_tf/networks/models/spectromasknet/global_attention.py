@@ -24,7 +24,6 @@ def channel_gate(
         x: map of shape (batch, F, T, C), zero in padded frames.
         reduction: the hidden layer has C / reduction channels, at least 4.
         valid: (batch, 1, T, 1), 1 for a clip's own frames.
-        name: prefix of the layers' names.
 
     Returns:
         Weights in (0, 1), shape (batch, 1, 1, C).
@@ -58,7 +57,6 @@ def three_way_attention(
         x: map of shape (batch, F, T, C), zero in padded frames.
         reduction: factor of the channel attention's hidden layer.
         valid: (batch, 1, T, 1), 1 for a clip's own frames.
-        name: prefix of the layers' names.
 
     Returns:
         Map of the same shape.
@@ -97,9 +95,7 @@ def global_attention(
             ``none``: table 4.
         kernel: size of both square kernels.
         reduction: factor of the channel attention's hidden layer.
-        groups: groups of the normalisation.
         valid: (batch, 1, T, 1), 1 for a clip's own frames.
-        name: prefix of the layers' names.
 
     Returns:
         Map of the same shape, zero in padded frames.

@@ -14,7 +14,6 @@ def local_feature_enhancement(x: tf.Tensor, expansion: int, name: str = "lfe") -
     Args:
         x: map of shape (batch, F, T, C), zero in padded frames.
         expansion: factor of the inner maps' channels.
-        name: prefix of the layers' names.
     """
     channels = x.shape[-1]
     # Without a bias, padded frames stay zero, as at the map's edge, for the depthwise part.
@@ -48,9 +47,7 @@ def local_attention(
         kernel: size of the square depthwise kernel.
         expansion: factor of LFE's inner channels.
         reduction: factor of SCA's hidden layer.
-        groups: groups of the normalisation.
         valid: (batch, 1, T, 1), 1 for a clip's own frames.
-        name: prefix of the layers' names.
 
     Returns:
         Map of the same shape, zero in padded frames.

@@ -12,7 +12,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Literal
 
-from m3net_tf.networks.layers.masked import FrameMask, GroupNorm, MapMean
+from m3net_tf.networks.layers.masked import CentredBins, FrameMask, GroupNorm, MapMean
 from m3net_tf.networks.models.registry import Preset
 from m3net_tf.networks.models.spectromasknet.block_mask import BlockMask
 from m3net_tf.networks.models.spectromasknet.fusion import WeightedFusion
@@ -46,6 +46,8 @@ class Design:
         reduction: factor of the hidden layer of channel attentions.
         groups: groups of the normalisation.
         dropout: share of the fused features dropped in training.
+        centre_bins: subtract each bin's mean over the clip from the input, as the public toolkit
+            does whose names of schedules and features the paper uses.
         lengths: add a second input ``lengths``, (batch, 1), with each clip's number of frames;
             later frames do not affect the output. The weights have the same names as without it;
             their order may differ.
@@ -68,6 +70,7 @@ class Design:
     reduction: int = 8
     groups: int = 4
     dropout: float = 0.0
+    centre_bins: bool = False
     lengths: bool = False
 
     def __post_init__(self) -> None:
@@ -89,8 +92,6 @@ def build(
     Args:
         input_shape: (bins, frames, channels); frames may be None, for batches padded to their
             longest clip.
-        classes: number of classes.
-        design: design of the network.
 
     Returns:
         Keras model, (batch, bins, frames, channels) to (batch, classes) probabilities; with
@@ -103,6 +104,8 @@ def build(
     if design.lengths:
         valid = FrameMask(name="frames")(x, lengths=count)  # (batch, 1, T, 1)
         x = keras.layers.Multiply(name="features_keep")([x, valid])
+    if design.centre_bins:
+        x = CentredBins(name="centred_bins")(x, valid=valid)  # (F, T, channels)
     stages = list(zip(design.modules, design.channels, design.strides, strict=True))
 
     branches = []
