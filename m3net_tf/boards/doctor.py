@@ -49,7 +49,6 @@ class Check:
     """Something that commands need.
 
     Attributes:
-        subject: what it is.
         state: ``optional`` is missing, but few commands need it.
         detail: version or place, or what is missing.
         fix: how to get it; empty if it is there.

@@ -46,7 +46,6 @@ class LiveFigures(TypedDict):
     """Figures of live detection on recordings.
 
     Attributes:
-        hours: length of the recordings.
         other_sounds: number of their sounds of classes without events.
         spared_runs: share of the network's runs that the gate skips.
         all: figures of all classes together.
@@ -97,7 +96,6 @@ def evaluate_streaming(
         run: finished run with an export.
         split: split of the report, ``validation`` or ``test``.
         target_false_accepts_per_hour: None measures the run's current settings.
-        scenes: settings of the recordings.
         hours_without: by split, sound files without any event that follow the scenes.
         tuner: finds the settings for a target.
 

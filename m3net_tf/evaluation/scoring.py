@@ -27,7 +27,6 @@ class TallyFigures(TypedDict):
     """A :class:`Tally` in JSON: counts, rates and latency.
 
     Attributes:
-        true_events: number of true events.
         missed: number of true events that were not detected.
         miss_rate: their share.
         miss_rate_95: its 95 % interval, low and high.
@@ -52,8 +51,6 @@ class Tally:
     """Result of detection for some true events.
 
     Attributes:
-        true_events: number of true events.
-        detected: number of detected true events.
         false_accepts: number of events without a true one, including repeated detections.
         latencies_s: time from the end of each detected sound to its event; negative if it was
             detected before its end.

@@ -67,7 +67,6 @@ class CModel:
 
     Attributes:
         name: network and preset.
-        tflite: the network.
         operators: TFLite operators, as :func:`.operators.operators_of` lists them.
         input_bytes: size of the int8 input tensor.
         input_quantization: scale and zero point.

@@ -85,9 +85,7 @@ class FeatureFigures(TypedDict):
 
     Attributes:
         values: number of compared values.
-        equal_share: share of equal values.
         within_1_lsb_share: share of values that differ by at most 1 LSB.
-        largest_lsb: largest difference in LSB.
         allowed: bounds of these figures.
         arithmetic: arithmetic of the board's front end, in words.
         different_from_python_in_whole_numbers: values that differ from Python's front end in
@@ -135,7 +133,6 @@ class Certificate(Comparison):
     """Content of ``certificate.json``.
 
     Attributes:
-        format: version of the keys.
         scope: ``emulated board`` or ``host only``.
         frontend_sha256: their fingerprint.
         engine: one of :data:`m3net_tf.compiler.engines.ENGINES`, which runs the network on the

@@ -55,8 +55,6 @@ class _Content:
 
     Attributes:
         calibration: clips that it was calibrated with.
-        method: how it was quantised.
-        vectors: sounds for the test vectors.
     """
 
     network: Int8Network

@@ -65,7 +65,6 @@ class DatasetFacts:
     """The data set that the network was trained on.
 
     Attributes:
-        protocol: how its clips were held out.
         fold: the test fold, where the protocol has folds.
     """
 
@@ -120,10 +119,7 @@ class Manifest:
     Attributes:
         arena: memory to give the engine.
         calibration: clips that the quantisation was calibrated with.
-        dataset: what the network was trained on.
-        model: the network that classifies.
         operators: TFLite operators of all networks, sorted.
-        quantization: how the network was quantised.
         versions: of the packages that made the export.
         git_commit: of the source tree; '' outside git.
         code: the generated C, with the compiled engine; None elsewhere and in old exports.

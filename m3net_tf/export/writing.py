@@ -140,7 +140,6 @@ def write_export(
 
     Args:
         unplanned: the manifest, whose arena is not known yet.
-        vectors: sounds for the test vectors.
         stream: whether live detection streams; None: where it pays.
 
     Raises:

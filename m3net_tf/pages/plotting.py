@@ -30,7 +30,6 @@ class Drawing:
     """A figure and its numbers.
 
     Attributes:
-        figure: the picture.
         columns: names of the columns of its numbers.
         rows: the numbers, one row per drawn point.
         facts: other information, as plain values.
@@ -75,7 +74,6 @@ def draw_map(
     """Draw a map with its first row at the bottom; returns the image.
 
     Args:
-        axes: where.
         values: shape (rows, columns).
         width: right end of the horizontal axis, such as the clip's end in seconds.
         height: upper end of the vertical axis; None is the number of rows.

@@ -8,8 +8,6 @@ data). This also compensates errors from earlier layers.
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 
 from m3net_tf.quantization.graph import Graph, Operator
@@ -23,25 +21,16 @@ _LEAST_ACTIVE = (
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class Corrected:
-    """A network with corrected biases.
-
-    Attributes:
-        tflite: float graph with ranges, to be quantised; its float outputs differ from before.
-        layers: layers whose biases were changed.
-    """
-
-    tflite: bytes
-    layers: tuple[str, ...]
-
-
-def correct_biases(tflite: bytes, calibration: Int8, name: str) -> Corrected:
+def correct_biases(tflite: bytes, calibration: Int8, name: str) -> tuple[bytes, tuple[str, ...]]:
     """Correct the biases of all convolutions and dense layers.
 
     Args:
         tflite: float graph of :func:`.ptq.calibrate`.
         calibration: int8 features, shape (clips, bins, frames, channels).
+
+    Returns:
+        A float graph with ranges, whose float outputs differ from before; and the layers whose
+        biases were changed.
 
     Raises:
         ModelError: a layer has no int8 form.
@@ -62,7 +51,7 @@ def correct_biases(tflite: bytes, calibration: Int8, name: str) -> Corrected:
             operator.inputs[2], bias + (expected[tensor] - actual[tensor]) / active[tensor]
         )
         layers.append(graph.layer(operator))
-    return Corrected(graph.pack(), tuple(layers))
+    return graph.pack(), tuple(layers)
 
 
 def _can_correct(graph: Graph, operator: Operator) -> bool:

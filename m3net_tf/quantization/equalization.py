@@ -20,8 +20,6 @@ other operators that mix channels, where factors are 1.
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import numpy.typing as npt
 
@@ -37,19 +35,6 @@ _TERMS = ("ADD", "MAXIMUM", "MINIMUM", "SUB")
 _REGROUPED = ("EXPAND_DIMS", "RESHAPE", "SQUEEZE")
 _HOMOGENEOUS = ("NONE", "RELU")
 _LARGEST = 16.0  # limits the factor of channels that are small only in calibration
-
-
-@dataclasses.dataclass(frozen=True)
-class Equalized:
-    """A network with equalised channels.
-
-    Attributes:
-        tflite: float graph with ranges; its outputs are unchanged.
-        layers: layers whose output was scaled.
-    """
-
-    tflite: bytes
-    layers: tuple[str, ...]
 
 
 class _Factors:
@@ -109,12 +94,15 @@ class _Factors:
         return i
 
 
-def equalize(tflite: bytes, calibration: Int8) -> Equalized:
+def equalize(tflite: bytes, calibration: Int8) -> tuple[bytes, tuple[str, ...]]:
     """Equalise the channels of all activations where this is possible.
 
     Args:
         tflite: float graph of :func:`.ptq.calibrate`.
         calibration: int8 features, shape (clips, bins, frames, channels).
+
+    Returns:
+        A float graph with ranges and the same outputs; and the layers whose output was scaled.
     """
     graph = Graph(tflite)
     factors = _find_factors(graph)
@@ -127,7 +115,7 @@ def equalize(tflite: bytes, calibration: Int8) -> Equalized:
             _rescale(graph, operator, into, out)
             if (out != 1).any():
                 layers.append(graph.layer(operator))
-    return Equalized(set_full_ranges(graph.pack(), calibration), tuple(layers))
+    return set_full_ranges(graph.pack(), calibration), tuple(layers)
 
 
 def _weights(graph: Graph, operator: Operator) -> Float | None:

@@ -206,15 +206,13 @@ def _prepared(
     """Apply a method's changes to a float graph; also returns the changed layers."""
     changed: list[str] = []
     if method.equalize:
-        equalized = equalize(graph, features)
-        graph = equalized.tflite
-        changed += equalized.layers
+        graph, layers = equalize(graph, features)
+        changed += layers
     if method.clip == "least-error":
         graph = clip_at_least_error(graph, features)
     elif isinstance(method.clip, float):
         graph = clip_at_percentile(graph, features, method.clip)
     if method.bias:
-        corrected = correct_biases(graph, features, name)
-        graph = corrected.tflite
-        changed += corrected.layers
+        graph, layers = correct_biases(graph, features, name)
+        changed += layers
     return graph, tuple(changed)

@@ -158,12 +158,7 @@ class ChannelQuantizer(tfmot.quantization.keras.quantizers.LastValueQuantizer): 
 
 
 class RangeQuantizer(tfmot.quantization.keras.quantizers.MovingAverageQuantizer):  # type: ignore[misc]
-    """Rounds a tensor to 256 steps of a range with given initial limits and a moving average.
-
-    Args:
-        low: lower limit of the initial range.
-        high: upper limit of the initial range.
-    """
+    """Rounds a tensor to 256 steps of a range with given initial limits and a moving average."""
 
     def __init__(self, low: float, high: float) -> None:
         super().__init__(num_bits=8, per_axis=False, symmetric=False, narrow_range=False)

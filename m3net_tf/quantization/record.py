@@ -47,7 +47,6 @@ class TuningFigures(TypedDict):
     Attributes:
         learning_rate: initial learning rate.
         teacher: folder of the teacher's run; None without one.
-        loss: mean loss of the last epoch.
     """
 
     epochs: int
@@ -118,7 +117,6 @@ class SplitFigures(TypedDict):
         drop_points: percentage points of accuracy that quantisation loses.
         same_answer: share of the clips with equal answers.
         divergence: divergence from the float network's probabilities, in nats per clip.
-        confusion: confusion matrices.
     """
 
     clips: int
@@ -162,7 +160,6 @@ class NetworkReport(TypedDict):
     """The part of ``report.json`` about the network.
 
     Attributes:
-        format: version of the keys.
         changed_layers: layers whose weights the method changed.
         bytes: all ``.tflite`` files of the network.
         tensors: fields of :class:`.comparison.TensorReport`, in the order of execution.

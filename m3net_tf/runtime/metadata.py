@@ -99,7 +99,6 @@ def attach_metadata(network: bytes, manifest: Mapping[str, Any], importance: byt
 
     Args:
         network: the ``.tflite`` for the device.
-        manifest: the export's manifest.
         importance: DiffRes's frame-importance network.
     """
     frontend = FrontendConfig.from_dict(manifest["frontend"])

@@ -56,7 +56,6 @@ def explain(miss: NearMiss, settings: ClassSettings, column_s: float) -> str:
     """The reason of a near miss in words.
 
     Args:
-        miss: the near miss.
         settings: how its class is detected.
         column_s: seconds from one column to the next.
     """
@@ -101,11 +100,7 @@ class NearMisses:
         self._rises: dict[int, _Rise] = {}
 
     def after_run(self, event: Event | None) -> list[NearMiss]:
-        """Near misses that end with the detector's last run, or with one that the gate skipped.
-
-        Args:
-            event: the event of this run.
-        """
+        """Near misses that end with the detector's last run, or with one that the gate skipped."""
         config = self._detector.config
         column = self._detector.columns - 1
         over = []

@@ -15,7 +15,6 @@ class Int8Network:
     """The networks of a device: a single one, or two of DiffRes with the warp between them.
 
     Attributes:
-        tflite: the network that classifies.
         importance: DiffRes's frame-importance network; empty without DiffRes.
         warp: configuration of the warp by its scores.
     """

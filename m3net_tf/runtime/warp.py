@@ -134,7 +134,6 @@ def warp_int8(config: WarpConfig, features: Int8, scores: Int8) -> Int8:
     """Merge frames by their scores.
 
     Args:
-        config: the warp.
         features: int8 features, shape (clips, bins, frames_in, 1).
         scores: the frames' int8 scores before rescaling (scale 1/256, zero point -128), shape
             (clips, frames_in).

@@ -60,7 +60,6 @@ def from_plain(kind: type[T], values: Any, section: str) -> T:
 
     Args:
         kind: the dataclass; its fields may be dataclasses.
-        values: its values by key.
         section: its name, for messages; the keys of ``recipe`` are named without it.
 
     Raises:
@@ -101,9 +100,6 @@ def _annotations(kind: Callable[..., Any]) -> dict[str, object]:
 
 def convert(kind: Any, value: Any, key: str) -> Any:
     """Check a value against its annotation; a whole number is valid as a float.
-
-    Args:
-        key: its key, for messages.
 
     Raises:
         ConfigError: the value has another type, is out of range or is not finite; the message

@@ -33,7 +33,6 @@ def guarded(guard: str, *parts: str, name_guard_at_end: bool = False) -> str:
     """A header inside an include guard.
 
     Args:
-        guard: macro of the guard.
         parts: parts of the header, joined with empty lines.
         name_guard_at_end: repeat the macro in a comment after ``#endif``.
     """

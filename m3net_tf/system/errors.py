@@ -114,8 +114,6 @@ def require_known_keys(keys: Iterable[object], known: Iterable[str], where: str)
     """Refuse keys that do not exist, such as misspelt ones.
 
     Args:
-        keys: keys that a user gave.
-        known: the keys that exist.
         where: location of the keys, such as ``in section 'model'``.
 
     Raises:

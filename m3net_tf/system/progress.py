@@ -44,7 +44,6 @@ class Task:
         subject: name of the work, such as ``training``.
         total: number of steps; None if it is unknown.
         unit: what is counted, such as ``clips`` or :data:`BYTES`.
-        done: finished steps.
     """
 
     def __init__(
@@ -228,7 +227,6 @@ class TerminalLog:
     """A log that draws bars on a terminal, below its lines.
 
     Args:
-        bars: the terminal's bars.
         lines: receives the lines; None prints them above the bars.
     """
 

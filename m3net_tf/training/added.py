@@ -39,7 +39,6 @@ class AddedClip:
 
     Attributes:
         source: the file that was added.
-        label: the run's class.
         split: ``train`` or ``test``.
         group: its recording; whole recordings are held out.
         reason: why it was captured; '' if unknown.

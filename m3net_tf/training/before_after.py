@@ -26,8 +26,6 @@ class AddedFigures(TypedDict):
         run: folder of the former run.
         folders: folders that were added.
         sha256: hash of the clips, their classes and splits.
-        train: number of added training clips.
-        held_out: number of held-out added clips.
         recordings: number of recordings that the added clips are from.
         reasons: number of clips by the reason for which they were captured.
         test_before: figures of the former run on the test clips, which are the same.

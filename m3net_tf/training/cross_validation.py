@@ -33,7 +33,6 @@ class _Figures(TypedDict):
         groups: number of their groups.
         accuracy_95_low: lower end of its 95 % interval; see :func:`clustered_interval`.
         accuracy_95_high: upper end.
-        fold_accuracy: accuracy of each fold.
     """
 
     clips: int
@@ -49,7 +48,6 @@ class CrossValidation(Provenance, _Figures):
     """Content of ``cross_validation.json``.
 
     Attributes:
-        protocol: protocol of the folds.
         statement: how clips were held out, in words.
     """
 

@@ -54,7 +54,6 @@ class FeatureSet:
     """Features of one split.
 
     Attributes:
-        clips: the clips, in order.
         labels: class indices, shape (clips,); the first if a clip has several labels.
         features: int8 or float32, shape (copies, clips, bins, frames); copy 0 is the original clip.
             They are stored on disk and read when indexed.

@@ -115,7 +115,6 @@ class MultiLabelFigures(MacroAverages):
             lack; None without such classes.
         d_prime: separation of two normal distributions with this area, sqrt(2) times the quantile
             of ``mean_auc``; None if it is infinite.
-        average_precision: average precision by class.
     """
 
     clips: int

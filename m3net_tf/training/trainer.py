@@ -63,7 +63,6 @@ def run_epochs(
     Args:
         run: folder of the state and the history.
         dataset: the recipe's data set, already checked.
-        source: where its clips are.
 
     Raises:
         M3NetError: as :func:`.start.train`.

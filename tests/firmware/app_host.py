@@ -6,12 +6,10 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import shutil
-import subprocess
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
-from firmware_helpers import skip_or_fail
+from firmware_helpers import build_with_cmake, run_tool, skip_or_fail
 
 from m3net_tf.boards.builds.library import schema_flags
 from m3net_tf.boards.builds.sources import (
@@ -47,19 +45,11 @@ def _checkouts() -> list[str]:
     return [f"-D{cmake_variable(pinned.name)}={fetch_source(pinned)}" for pinned in _sources()]
 
 
-def run_steps(*commands: Sequence[str | Path]) -> None:
-    """Run the steps of a build one after the other; each must succeed."""
-    for command in commands:
-        done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
-
-
 def host_library() -> Path:
     """TFLite Micro for the host: compiled once, into the cache (minutes)."""
     folders = _checkouts()
     digest = hashlib.sha256(lock_digest().encode())
-    version = subprocess.run(["g++", "--version"], capture_output=True, check=True).stdout
-    digest.update(version.partition(b"\n")[0])
+    digest.update(run_tool("g++", "--version").partition(b"\n")[0])
     for name in ("host/tflm/CMakeLists.txt", "host/tflm/tflm.cmake", "cmake/tflm_sources.cmake"):
         digest.update((FIRMWARE_DIR / name).read_bytes())
     final = cache_folder() / "libraries" / f"host-{digest.hexdigest()[:16]}" / _LIBRARY
@@ -72,10 +62,8 @@ def host_library() -> Path:
             source = FIRMWARE_DIR / "host" / "tflm"
             # Compiler flags for our own code (coverage) must not change the library in the cache.
             clean = ["env", "-u", "CFLAGS", "-u", "CXXFLAGS", "-u", "LDFLAGS"]
-            run_steps(
-                [*clean, "cmake", "-G", "Ninja", "-S", source, "-B", scratch, *folders],
-                [*clean, "ninja", "-C", scratch],
-            )
+            run_tool(*clean, "cmake", "-G", "Ninja", "-S", source, "-B", scratch, *folders)
+            run_tool(*clean, "ninja", "-C", scratch)
             final.parent.mkdir(exist_ok=True)
             (Path(scratch) / _LIBRARY).replace(final)
     return final
@@ -90,11 +78,7 @@ def build_app(bundle: Path, build: Path, arena_bytes: int | None = None) -> Path
         fetch_source(pinned) for pinned in _sources() if pinned.name == "tflite-micro"
     )
     settings += [f"-DCMAKE_CXX_FLAGS={schema_flags(tflite_micro, build / 'schema')}"]
-    run_steps(
-        ["cmake", "-G", "Ninja", "-S", FIRMWARE_DIR / "host", "-B", build, *settings],
-        ["ninja", "-C", build, "m3net_app_host"],
-    )
-    return build / "m3net_app_host"
+    return build_with_cmake(build, settings, "m3net_app_host")
 
 
 def run_app(program: Path, image: bytes = b"", commands: bytes = b"") -> UartLog:
@@ -102,9 +86,8 @@ def run_app(program: Path, image: bytes = b"", commands: bytes = b"") -> UartLog
     with tempfile.NamedTemporaryFile() as file:
         file.write(image)
         file.flush()
-        words = [str(program), file.name] if image else [str(program)]
-        done = subprocess.run(words, input=commands, capture_output=True, timeout=120)
-    assert done.returncode == 0, done.stderr.decode(errors="replace")[-4000:]
+        words = [program, file.name] if image else [program]
+        said = run_tool(*words, data=commands)
     log = UartLog()
-    log.feed(done.stdout)
+    log.feed(said)
     return log

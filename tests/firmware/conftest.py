@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from exported_library import WARP, make_bundle
 from firmware_helpers import (
-    ARENA_BYTES,
     BOARD,
     CLASSES,
     FRAMES,
@@ -29,6 +28,7 @@ from m3net_tf.boards.builds.build import build_compiled, build_firmware
 from m3net_tf.boards.emulation.starting import why_no_emulation
 from m3net_tf.export import Bundle
 from m3net_tf.export.manifest import Manifest
+from m3net_tf.runtime import DetectorConfig
 from m3net_tf.runtime.network import Int8Network
 from m3net_tf.system import progress
 
@@ -158,8 +158,9 @@ def built(
 ) -> BuiltFirmware:
     """The firmware of the small network on the first board, with the compiled engine."""
     folder = tmp_path_factory.mktemp("firmware")
-    bundle = write_bundle(folder / "bundle", small_tflite)
-    image = build_compiled(bundle, small_model(small_tflite), BOARD, folder / "build")
+    model = small_model(small_tflite)
+    bundle = write_bundle(folder / "bundle", model)
+    image = build_compiled(bundle, model, BOARD, folder / "build")
     return BuiltFirmware(bundle, image, find_machine(BOARD), small_tflite)
 
 
@@ -169,7 +170,7 @@ def built_tflm(
 ) -> BuiltFirmware:
     """The same with TensorFlow Lite Micro."""
     folder = tmp_path_factory.mktemp("tflm")
-    bundle = write_bundle(folder / "bundle", small_tflite)
+    bundle = write_bundle(folder / "bundle", small_model(small_tflite))
     image = build_firmware(bundle, BOARD, folder / "build")
     return BuiltFirmware(bundle, image, find_machine(BOARD), small_tflite)
 
@@ -184,15 +185,13 @@ def build_variant(
 
     def build(
         *,
-        change: Callable[[Path], None] | None = None,
         config: FrontendConfig | None = None,
+        detector: DetectorConfig | None = None,
         app_dir: Path | None = None,
         settings: tuple[str, ...] = (),
     ) -> Path:
-        bundle = write_bundle(folder / "bundle", built.tflite, config)
-        if change:
-            change(bundle)
         model = small_model(built.tflite, config)
+        bundle = write_bundle(folder / "bundle", model, config, detector=detector)
         image = build_compiled(
             bundle, model, BOARD, folder / "build", app_dir=app_dir, settings=settings
         )
@@ -207,26 +206,13 @@ def build_variant(
 def build_tflm(
     built_tflm: BuiltFirmware, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[..., Path]:
-    """As :func:`build_variant` with TensorFlow Lite Micro, its arena and its operators."""
+    """As :func:`build_variant` with TensorFlow Lite Micro, its arena and facts of the network."""
     folder = tmp_path_factory.mktemp("tflm_variants")
     elf_count = iter(range(10_000))
 
-    def build(
-        *,
-        change: Callable[[Path], None] | None = None,
-        arena_bytes: int | None = None,
-        exported_arena_bytes: int = ARENA_BYTES,
-        operators: tuple[str, ...] | None = None,
-    ) -> Path:
-        bundle = write_bundle(
-            folder / "bundle",
-            built_tflm.tflite,
-            arena_bytes=exported_arena_bytes,
-            operators=operators,
-        )
-        if change:
-            change(bundle)
-        image = build_firmware(bundle, BOARD, folder / "build", arena_bytes)
+    def build(build_arena_bytes: int | None = None, **facts: object) -> Path:
+        bundle = write_bundle(folder / "bundle", small_model(built_tflm.tflite, **facts))
+        image = build_firmware(bundle, BOARD, folder / "build", build_arena_bytes)
         elf = folder / f"{next(elf_count)}.elf"
         shutil.copyfile(image.elf, elf)
         return elf

@@ -6,13 +6,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-import subprocess
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from firmware_helpers import APPS, FRAMES
+from firmware_helpers import APPS, FRAMES, WARNINGS, run_tool
 
 from m3net_tf.audio.frontend import FrontendConfig, write_c_tables
 from m3net_tf.boards.builds.layouts import library_name, write_layout
@@ -31,7 +30,6 @@ WARP = WarpConfig(40, FRAMES, 24, -14.0, 5.0)
 EXAMPLES = FIRMWARE_DIR.parent / "examples"
 ARDUINO = Path(__file__).parent / "arduino"  # stand-ins for Arduino's core and libraries
 ESP_IDF = Path(__file__).parent / "esp_idf"  # stand-ins for its drivers
-WARNINGS = ("-Wall", "-Wextra", "-Werror")
 #: Settings by which a network that was never trained recognises something.
 DETECTOR = DetectorConfig(
     window_columns=FRAMES,
@@ -127,14 +125,6 @@ def build_description(layout: str, folder: Path) -> tuple[list[Path], Path]:
     return [path for path in sources if path.suffix in (".c", ".cpp", ".S")], folder / place
 
 
-def run_tool(*command: str | Path, cwd: Path | None = None) -> str:
-    """Run a program that must succeed; returns what it prints."""
-    words = [str(word) for word in command]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=cwd, timeout=300)
-    assert done.returncode == 0, done.stdout[-1000:] + done.stderr[-3000:]
-    return done.stdout
-
-
 def compile_layout(bundle: Bundle, layout: str, folder: Path) -> Path:
     """Write a layout and compile it as its tool does; returns the folder of the objects."""
     write_layout(bundle, layout, folder / "layouts")
@@ -167,7 +157,7 @@ def emulate(elf: Path) -> list[str]:
     """Lines that a program prints on QEMU's Cortex-M4."""
     command = ["qemu-system-arm", "-M", "mps2-an386", "-nographic", "-monitor", "none"]
     command += ["-serial", "none", "-semihosting-config", "enable=on,target=native"]
-    return run_tool(*command, "-kernel", elf).splitlines()
+    return run_tool(*command, "-kernel", elf).decode().splitlines()
 
 
 def c_array(name: str, values: np.ndarray) -> str:

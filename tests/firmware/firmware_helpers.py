@@ -8,7 +8,11 @@ import re
 import shutil
 import struct
 import subprocess
-from dataclasses import dataclass
+import time
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -20,11 +24,13 @@ from m3net_tf.boards.builds.boards import Machine
 from m3net_tf.boards.builds.build import build_compiled
 from m3net_tf.boards.builds.image import FirmwareImage
 from m3net_tf.boards.builds.sources import (
+    FIRMWARE_DIR,
     UnreachableError,
     fetch_source,
     read_lock,
     why_sources_unavailable,
 )
+from m3net_tf.boards.device import Port, open_port
 from m3net_tf.export.c_files import CModel
 from m3net_tf.export.operators import operators_of
 from m3net_tf.runtime.detector_config import DetectorConfig, write_c_header
@@ -37,6 +43,8 @@ FRAMES = 49
 CLASSES = 6
 #: Generous for the small network; the tests of a too small arena use less.
 ARENA_BYTES = 48 * 1024
+WARNINGS = ("-Wall", "-Wextra", "-Werror")
+SANITISERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-static-libasan")
 
 
 def skip_or_fail(reason: str) -> NoReturn:
@@ -63,51 +71,86 @@ def random_features(count: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(-128, 128, shape).astype(np.int8)
 
 
+def run_tool(*command: object, data: bytes = b"", cwd: Path | None = None) -> bytes:
+    """Run a program that must succeed; returns what it prints."""
+    words = [str(word) for word in command]
+    done = subprocess.run(words, input=data, capture_output=True, cwd=cwd, timeout=600)
+    said = done.stdout[-2000:] + done.stderr[-4000:]
+    assert done.returncode == 0, said.decode(errors="replace")
+    return done.stdout
+
+
+def compile_for_host(
+    program: Path, sources: Iterable[Path], folders: Iterable[Path], *options: str
+) -> Path:
+    """A program of C sources for this computer, with sanitisers unless an option says otherwise.
+
+    Skips without a compiler.
+    """
+    if shutil.which("gcc") is None:
+        skip_or_fail("missing: gcc")
+    includes = [f"-I{folder}" for folder in folders]
+    settings = ["-std=gnu11", "-O1", "-g", *WARNINGS, *SANITISERS, *includes, *options]
+    run_tool("gcc", *settings, *sources, "-lm", "-o", program)
+    return program
+
+
+def build_with_cmake(build: Path, settings: Iterable[str], target: str) -> Path:
+    """A program of ``firmware/host``; a second call for the folder compiles what changed."""
+    source = FIRMWARE_DIR / "host"
+    run_tool("cmake", "-G", "Ninja", "-S", source, "-B", build, *settings)
+    run_tool("ninja", "-C", build, target)
+    return build / target
+
+
 def small_model(
-    tflite: bytes,
-    config: FrontendConfig | None = None,
-    arena_bytes: int = ARENA_BYTES,
-    operators: tuple[str, ...] | None = None,
-    classes: int = CLASSES,
-    output_scale: float = 1 / 256,
-    enrolment_slots: int | None = None,
+    tflite: bytes, config: FrontendConfig | None = None, *, classes: int = CLASSES, **facts: Any
 ) -> CModel:
-    """An export's network and its facts."""
-    config = config or FrontendConfig()
-    return CModel(
+    """An export's network with the facts of the small one; ``facts`` replaces some of them."""
+    # Some tests pass bytes that are no network, because they never run them.
+    network = tflite[4:8] == b"TFL3"
+    small = CModel(
         name="small",
         tflite=tflite,
-        labels=tuple(f"label{index}" for index in range(classes)),
-        operators=operators or tuple(operators_of(tflite)),
-        input_bytes=config.feature_bins * FRAMES,
+        labels=labels_of(classes),
+        operators=tuple(operators_of(tflite)) if network else ("SOFTMAX",),
+        input_bytes=(config or FrontendConfig()).feature_bins * FRAMES,
         input_quantization=(1 / 128, 0),
-        output_quantization=(output_scale, -128),
-        arena_bytes=arena_bytes,
+        output_quantization=(1 / 256, -128),
+        arena_bytes=ARENA_BYTES,
         arena_source="the tests",
         licence="Apache-2.0",
-        enrolment_slots=enrolment_slots,
-        # Some tests pass bytes that are no network, because they never run them.
-        activation_bits=activation_bits(tflite) if tflite[4:8] == b"TFL3" else 8,
+        activation_bits=activation_bits(tflite) if network else 8,
     )
+    return replace(small, **facts)
+
+
+def labels_of(classes: int) -> tuple[str, ...]:
+    return tuple(f"label{index}" for index in range(classes))
+
+
+def easy_detector(config: FrontendConfig, **settings: Any) -> DetectorConfig:
+    """Settings of all classes by which a network that was never trained makes events."""
+    default = DetectorConfig.default(config, FRAMES, labels_of(CLASSES))
+    easy = {"hits": 1, "suppression_columns": 10, **settings}
+    return replace(default, classes=tuple(replace(each, **easy) for each in default.classes))
 
 
 def write_bundle(
     folder: Path,
-    tflite: bytes,
+    model: CModel,
     config: FrontendConfig | None = None,
     *,
-    classes: int = CLASSES,
-    enrolment_slots: int | None = None,
-    **facts: Any,
+    frames: int = FRAMES,
+    detector: DetectorConfig | None = None,
 ) -> Path:
-    """The files of an export that a firmware build reads; ``facts`` as of :func:`small_model`."""
+    """The files of an export that a firmware build reads."""
     config = config or FrontendConfig()
     folder.mkdir(parents=True, exist_ok=True)
-    model = small_model(tflite, config, classes=classes, enrolment_slots=enrolment_slots, **facts)
     model.write(folder)
-    write_c_tables(config, folder, frames=FRAMES)
-    labels = [f"label{index}" for index in range(enrolment_slots or classes)]
-    write_c_header(DetectorConfig.default(config, FRAMES, labels), folder)
+    write_c_tables(config, folder, frames=frames)
+    labels = labels_of(model.enrolment_slots or len(model.labels))
+    write_c_header(detector or DetectorConfig.default(config, frames, labels), folder)
     return folder
 
 
@@ -146,10 +189,81 @@ def with_bytes(elf: Path, target: Path, address: int, data: bytes) -> Path:
     raise AssertionError(f"{elf} has nothing at {address:#x}")
 
 
+def numbers(line: str) -> dict[str, int]:
+    """Numbers of a line of the console, by their names."""
+    return {key: int(value, 0) for key, value in re.findall(r"(\w+)=(0x\w+|\d+)\b", line)}
+
+
+class Console:
+    """Direct access to the console of an emulated board."""
+
+    def __init__(self, port: Port) -> None:
+        self.port = port
+        self.seen = ""
+
+    def listen(self, pattern: str, timeout_s: float) -> str | None:
+        """The output up to the end of ``pattern``; None if it does not come in time."""
+        end_s = time.monotonic() + timeout_s
+        while not (match := re.search(pattern, self.seen)):
+            left_s = end_s - time.monotonic()
+            if left_s <= 0:
+                return None
+            self.seen += self.port.read(min(left_s, 1.0)).decode("latin1")
+        text, self.seen = self.seen[: match.end()], self.seen[match.end() :]
+        return text
+
+    def until(self, pattern: str) -> str:
+        """The output up to the end of ``pattern``, which must come."""
+        text = self.listen(pattern, 60.0)
+        assert text is not None, f"no {pattern!r} in {self.seen[-2000:]!r}"
+        return text
+
+    def line(self) -> str:
+        """The next line."""
+        return self.until("\r\n").removesuffix("\r\n")
+
+    def ask(self, command: str) -> dict[str, int]:
+        """The numbers of the answer to a command."""
+        self.port.write(command.encode() + b"\n")
+        answer = self.until(rf"m3net ok {command.split()[0]}[^\r\n]*\r\n")
+        return numbers(answer[answer.rindex("m3net ok") :])
+
+    def insist_on(self, command: str) -> dict[str, int]:
+        """The answer to a command, repeated until it is no longer lost behind garbage."""
+        for _ in range(60):
+            self.port.write(f"\n{command}\n".encode())
+            if text := self.listen(rf"m3net ok {command} [^\r\n]*\r\n", 1.0):
+                return numbers(text[text.rindex("m3net ok") :])
+        raise AssertionError(f"no answer to {command}: {self.seen[-2000:]!r}")
+
+    def load_features(self) -> None:
+        self.ask("load features")
+        features = random_features(1, seed=3).tobytes()
+        for at in range(0, len(features), 256):
+            piece = features[at : at + 256]
+            header = f"block {at} {len(piece)} {zlib.crc32(piece):#x}\n"
+            self.port.write(header.encode() + piece)
+            self.until(rf"m3net ok block next={at + len(piece)}\r\n")
+
+    def version(self) -> str:
+        self.port.write(b"version\n")
+        return self.until(r"m3net ok version [^\r\n]*\r\n")
+
+
+@contextmanager
+def console(
+    elf: Path, board: str = BOARD, pace: tuple[str, ...] | None = None, sound: bytes | None = None
+) -> Iterator[Console]:
+    """The console of an emulated board; ``pace`` are the emulator's arguments for its clock."""
+    port = open_port(f"qemu:{board}", firmware=lambda _: elf, sound=sound, emulator_arguments=pace)
+    try:
+        yield Console(port)
+    finally:
+        port.close()
+
+
 def function_address(elf: Path, name: str) -> int:
-    symbols = subprocess.run(
-        ["arm-none-eabi-nm", elf], capture_output=True, text=True, check=True
-    ).stdout
+    symbols = run_tool("arm-none-eabi-nm", elf).decode()
     (address,) = re.findall(rf"^(\w+) [tTW] {name}$", symbols, flags=re.MULTILINE)
     return int(address, 16) & ~1
 

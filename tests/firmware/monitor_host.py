@@ -11,12 +11,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from firmware_helpers import CLASSES, FRAMES, cmsis_dsp, write_bundle
+from firmware_helpers import (
+    CLASSES,
+    FRAMES,
+    build_with_cmake,
+    cmsis_dsp,
+    small_model,
+    write_bundle,
+)
 
 from m3net_tf.audio.frontend import FrontendConfig, features_int8
-from m3net_tf.boards.builds.sources import (
-    FIRMWARE_DIR,
-)
 
 WINDOW_SAMPLES = (FRAMES - 1) * 320 + 512
 
@@ -44,27 +48,18 @@ def build_monitor(
     Another call compiles only what they change, and leaves the program of the call before as it
     is. ``target`` may be another program of ``firmware/host``.
     """
-    # Never run, because firmware/host/model.c replaces it: any bytes and operators will do.
-    bundle = write_bundle(
-        folder / "bundle",
+    # Never run, because firmware/host/model.c replaces it: any bytes will do.
+    model = small_model(
         b"no model",
-        operators=("SOFTMAX",),
         classes=classes,
-        output_scale=output_scale,
+        output_quantization=(output_scale, -128),
         enrolment_slots=enrolment_slots,
     )
+    bundle = write_bundle(folder / "bundle", model)
     settings = [f"-DM3NET_BUNDLE_DIR={bundle}", f"-DM3NET_SRC_CMSIS_DSP={cmsis_dsp()}"]
     settings += [f"-D{choice}" for choice in choices]
-    build = str(folder / "build")
-    for command in (
-        ["cmake", "-G", "Ninja", "-S", str(FIRMWARE_DIR / "host"), "-B", build, *settings],
-        ["ninja", "-C", build, target],
-    ):
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
-    program = folder / "-".join([target, *choices])
-    shutil.copy(folder / "build" / target, program)
-    return program
+    program = build_with_cmake(folder / "build", settings, target)
+    return Path(shutil.copy(program, folder / "-".join([target, *choices])))
 
 
 @contextlib.contextmanager

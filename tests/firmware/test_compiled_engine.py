@@ -21,7 +21,9 @@ from firmware_helpers import (
     BOARD,
     FRAMES,
     BuiltFirmware,
+    compile_for_host,
     random_features,
+    run_tool,
     skip_or_fail,
     small_model,
     write_bundle,
@@ -60,8 +62,7 @@ def test_the_arena_is_the_planned_one(model: CModel, built: BuiltFirmware):
 
 
 def test_the_image_is_c_alone(built: BuiltFirmware):
-    command = ["arm-none-eabi-nm", "-C", str(built.image.elf)]
-    symbols = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    symbols = run_tool("arm-none-eabi-nm", "-C", built.image.elf).decode()
     assert "m3net_network_run" in symbols and "arm_cfft_f32" in symbols
     # Tables of one size of the FFT, and not those for real samples.
     assert set(re.findall(r"twiddleCoef_\w+", symbols)) == {"twiddleCoef_256"}
@@ -79,7 +80,7 @@ def test_front_end_with_helium(model: CModel, tmp_path: Path):
     if reason := why_no_emulation(board, "compiled"):
         skip_or_fail(reason)
     config = FrontendConfig(frame_samples=401, hop_samples=160, window="povey", feature_max=10.0)
-    bundle = write_bundle(tmp_path / "bundle", model.tflite, config)
+    bundle = write_bundle(tmp_path / "bundle", model, config)
     image = build_compiled(bundle, model, board, tmp_path / "build", app_dir=APPS / "features")
     clip = np.random.default_rng(6).normal(0, 3000, (FRAMES - 1) * 160 + 401).astype(np.int16)
     data = struct.pack("<I", len(clip)) + clip.tobytes()
@@ -109,7 +110,7 @@ def test_the_kernels_compile_at_all_settings(core: str, optimisation: str, tmp_p
     command = ["arm-none-eabi-gcc", f"-mcpu={core}", "-mthumb", f"-mfloat-abi={floats}"]
     command += ["-std=c11", optimisation, "-c", *WARNINGS, f"-I{engine_folder()}"]
     for name in ("convolution", "depthwise"):
-        subprocess.run([*command, engine_folder() / f"{name}.c"], check=True, cwd=tmp_path)
+        run_tool(*command, engine_folder() / f"{name}.c", cwd=tmp_path)
 
 
 def test_the_interface_on_the_host(model: CModel, tmp_path: Path):
@@ -117,19 +118,13 @@ def test_the_interface_on_the_host(model: CModel, tmp_path: Path):
     networks = compile_model(model)
     for name, text in network_files(model, networks).items():
         (tmp_path / name).write_text(text)
-    program = tmp_path / "program"
     core = FIRMWARE_DIR / "core"
-    includes = [f"-I{folder}" for folder in (tmp_path, core, engine_folder())]
-    command = ["gcc", "-std=c11", "-O1", *WARNINGS, *includes]
-    command += ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-    sources = (HOST_MAIN, FIRMWARE_DIR / "compiled" / "inference.c", core / "crc32.c")
-    command += [str(path) for path in sources]
-    command += [str(path) for path in sorted(tmp_path.glob("*.c"))]
-    command += [str(path) for path in engine_sources()]
-    subprocess.run([*command, "-o", str(program)], check=True)
+    folders = (tmp_path, core, engine_folder())
+    sources = [HOST_MAIN, FIRMWARE_DIR / "compiled" / "inference.c", core / "crc32.c"]
+    sources += [*sorted(tmp_path.glob("*.c")), *engine_sources()]
+    program = compile_for_host(tmp_path / "program", sources, folders, *WARNINGS)
     features = random_features(1, seed=5)
-    done = subprocess.run([program], input=features.tobytes(), capture_output=True, check=True)
-    lines = done.stdout.decode().splitlines()
+    lines = run_tool(program, data=features.tobytes()).decode().splitlines()
     arena = networks["m3net_network"].plan.arena_bytes
     # Argument 5 times, memory, arena, ok: the order of HOST_MAIN.
     assert lines[0] == f"init 1 1 1 1 1 2 6 0 used {arena}"
@@ -139,8 +134,7 @@ def test_the_interface_on_the_host(model: CModel, tmp_path: Path):
     scores = np.array(lines[-1].split(), int)
     np.testing.assert_array_equal(scores, run_reference(model.tflite, features[..., None])[0])
     # Without its address sanitiser, which finds the damage of its own guards first.
-    damaged = [word for word in command if "sanitize" not in word] + ["-o", str(program)]
-    subprocess.run(damaged, check=True)
+    compile_for_host(program, sources, folders, *WARNINGS, "-fno-sanitize=all")
     weights = largest_array(networks["m3net_network"], "portable")
     flip_a_bit(program, program, weights, 0.5)
     done = subprocess.run([program], input=features.tobytes(), capture_output=True, check=False)

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import configparser
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +12,13 @@ from exported_library import (
     ARDUINO,
     ESP_IDF,
     EXAMPLES,
-    WARNINGS,
     c_array,
     compile_layout,
     emulate,
     link,
-    run_tool,
     sound,
 )
-from firmware_helpers import FRAMES
+from firmware_helpers import FRAMES, compile_for_host, run_tool
 
 from m3net_tf.audio.frontend.fixed import fixed_features_int8
 from m3net_tf.boards.builds.layouts import write_layout
@@ -66,16 +63,14 @@ def test_the_arduino_sketches_print_the_events_of_the_desktop(
     assert printed == desktop_events(warped_bundle, pcm) and len(set(printed)) > 1
 
 
-@pytest.mark.skipif(not shutil.which("gcc"), reason="no gcc: apt install gcc")
 def test_the_application_for_esp_idf_prints_the_events_of_the_desktop(warped_bundle, tmp_path):
     pcm = recording(warped_bundle.frontend.hop_samples)
     (tmp_path / "vectors.h").write_text("#include <stdint.h>\n" + c_array("pcm", pcm))
     library = write_layout(warped_bundle, "esp-idf", tmp_path)
     sources = [*(library / "src" / "m3net").glob("*.c"), library / "examples/listen/main/main.c"]
-    folders = [f"-I{folder}" for folder in (library / "src", ESP_IDF, tmp_path)]
-    program = tmp_path / "listen"
-    run_tool("gcc", *WARNINGS, *folders, *sources, ESP_IDF / "board.c", "-o", program)
-    printed = run_tool(program).splitlines()
+    folders = (library / "src", ESP_IDF, tmp_path)
+    program = compile_for_host(tmp_path / "listen", [*sources, ESP_IDF / "board.c"], folders)
+    printed = run_tool(program).decode().splitlines()
     assert printed == desktop_events(warped_bundle, pcm) and len(set(printed)) > 1
 
 

@@ -20,16 +20,14 @@ from exported_library import (
     LABELS,
     NAME,
     TOOLS,
-    WARNINGS,
     build_description,
     c_array,
     compile_layout,
     emulate,
     link,
-    run_tool,
     sound,
 )
-from firmware_helpers import APPS, FRAMES, random_features
+from firmware_helpers import APPS, FRAMES, WARNINGS, random_features, run_tool
 from refusals import refuses
 
 from m3net_tf import __version__
@@ -115,7 +113,7 @@ def test_a_library_compiles_completely(layout, kind, request, tmp_path):
     assert parts | {path.stem for path in engine_sources()} < compiled
     assert ("warp" in compiled) == ("m3net_importance" in compiled) == (kind == "warped_bundle")
     # Nothing is missing but the C library and the compiler's.
-    symbols = run_tool(f"{TOOLS[layout]}nm", "-g", *objects.iterdir())
+    symbols = run_tool(f"{TOOLS[layout]}nm", "-g", *objects.iterdir()).decode()
     names = {kind: set(re.findall(rf"[{kind}] (\w+)$", symbols, re.M)) for kind in ("U", "TDRBVWC")}
     assert {n for n in names["U"] - names["TDRBVWC"] if not n.startswith("__")} <= {
         "memcpy", "memset", "memmove",
@@ -222,8 +220,8 @@ def test_plain_c_prints_the_label_and_score_of_a_sound(warped_bundle, compiler, 
         heard = np.concatenate([pcm, np.zeros(window, np.int16)])[:window]
         scores = scores_of_sound(warped_bundle, heard)
         label = scores.argmax()
-        done = subprocess.run([build / "recognise"], input=pcm.tobytes(), capture_output=True)
-        assert done.stdout.decode() == f"{LABELS[label]} {scores[label]}\n"
+        said = run_tool(build / "recognise", data=pcm.tobytes()).decode()
+        assert said == f"{LABELS[label]} {scores[label]}\n"
     assert subprocess.run([build / "recognise"], input=b"", check=False).returncode == 1
 
 
@@ -243,8 +241,8 @@ def test_live_detection_in_plain_c_streams_and_prints_the_events_of_whole_window
     scores = bundle.run_reference(due_windows(bundle, columns))
     events = expected_events(bundle, columns, scores)
     assert len(scores) > 50 and len(events) > 2
-    said = subprocess.run([build / "listen"], input=pcm.tobytes(), capture_output=True, check=True)
-    assert said.stdout.decode().splitlines() == [
+    said = run_tool(build / "listen", data=pcm.tobytes()).decode()
+    assert said.splitlines() == [
         f"{event_time_s(config, event.column):.2f} s: {LABELS[event.label]} "
         f"{100 * event.score // 65536} %"
         for event in events
@@ -318,7 +316,7 @@ def test_a_network_on_samples_brings_their_arithmetic(arm_emulation, library_bun
     write_c_header(DetectorConfig.default(raw, 7, LABELS), folder)
     export = Bundle(folder, dataclasses.replace(library_bundle.manifest, frontend=raw))
     objects = compile_layout(export, "zephyr", tmp_path)
-    assert "arm_" not in run_tool("arm-none-eabi-nm", objects / "frontend.o")
+    assert b"arm_" not in run_tool("arm-none-eabi-nm", objects / "frontend.o")
     config = tmp_path / "layouts" / "zephyr" / NAME / "src" / "m3net" / "frontend_config.h"
     assert config.read_bytes() == (folder / "frontend_config.h").read_bytes()
 

@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from firmware_helpers import BOARD, BuiltFirmware, write_bundle
+from firmware_helpers import BOARD, BuiltFirmware, run_tool, small_model, write_bundle
 from refusals import refuses
 
 from m3net_tf.boards.builds import boards, build, image, library, toolchain
@@ -21,8 +21,7 @@ from m3net_tf.system.errors import FirmwareError
 
 
 def symbols(elf: Path) -> str:
-    command = ["arm-none-eabi-nm", "-C", str(elf)]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return run_tool("arm-none-eabi-nm", "-C", elf).decode()
 
 
 def test_the_emulated_boards():
@@ -95,7 +94,7 @@ def test_without_sources_the_other_engine_is_named(board, works, monkeypatch, tm
 
 
 def test_compile_error_is_one_line(tmp_path, built: BuiltFirmware, small_tflite):
-    bundle = write_bundle(tmp_path / "bundle", small_tflite)
+    bundle = write_bundle(tmp_path / "bundle", small_model(small_tflite))
     with (bundle / "frontend_config.h").open("a") as stream:
         stream.write("#error broken on purpose\n")
     with pytest.raises(FirmwareError, match="broken on purpose") as caught:

@@ -4,15 +4,16 @@
 from __future__ import annotations
 
 import dataclasses
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 from firmware_helpers import (
     APPS,
-    CLASSES,
     FRAMES,
+    compile_for_host,
+    easy_detector,
+    run_tool,
     skip_or_fail,
     small_model,
     write_bundle,
@@ -27,7 +28,7 @@ from m3net_tf.boards.emulation.starting import why_no_emulation
 from m3net_tf.compiler.host import WARNINGS, engine_folder, engine_sources
 from m3net_tf.export.c_files import CModel, compile_model, network_files
 from m3net_tf.export.pushes import push_columns, streaming_detector
-from m3net_tf.runtime import DetectorConfig, write_c_header
+from m3net_tf.runtime import DetectorConfig
 from m3net_tf.runtime.network import Int8Network
 
 CONFIG = FrontendConfig()
@@ -45,11 +46,8 @@ _CORE = (
 
 
 def detector(**changes: object) -> DetectorConfig:
-    """Many runs make an event, because the network is not trained."""
-    config = DetectorConfig.default(CONFIG, FRAMES, [f"label{index}" for index in range(CLASSES)])
-    easy = {"threshold": 0.2, "release": 0.15, "hits": 1, "suppression_columns": 10}
-    classes = tuple(dataclasses.replace(settings, **easy) for settings in config.classes)
-    return dataclasses.replace(config, classes=classes, run_columns=RUN_COLUMNS, **changes)
+    easy = easy_detector(CONFIG, threshold=0.2, release=0.15)
+    return dataclasses.replace(easy, run_columns=RUN_COLUMNS, **changes)
 
 
 def models(tflite: bytes) -> dict[str, CModel]:
@@ -101,27 +99,21 @@ def test_the_host_gives_the_same_scores_and_events(
 ):
     said = {}
     for name, model in models(streaming_tflite).items():
-        folder = write_bundle(tmp_path / name, streaming_tflite)
-        write_c_header(detector(**gate), folder)
+        folder = write_bundle(tmp_path / name, model, detector=detector(**gate))
         for file, text in network_files(model, compile_model(model)).items():
             (folder / file).write_text(text)
         core = FIRMWARE_DIR / "core"
-        command = ["gcc", "-std=gnu11", "-O1", *WARNINGS, "-DM3NET_FRONTEND_FIXED"]
-        command += ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-        command += [f"-I{path}" for path in (folder, core, engine_folder())]
         sources = [*(core / f"{part}.c" for part in _CORE), *engine_sources()]
         sources += [FIRMWARE_DIR / "compiled" / "inference.c", APPS / "live_host" / "main.c"]
         sources += [
             folder / f"{part}.c" for part in ("m3net_network", "model_labels", "frontend_tables")
         ]
-        program = folder / "program"
-        done = subprocess.run([*command, *sources, "-o", program], capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr[-3000:]
+        options = (*WARNINGS, "-DM3NET_FRONTEND_FIXED")
+        folders = (folder, core, engine_folder())
+        program = compile_for_host(folder / "program", sources, folders, *options)
         pcm = recording(sounds).tobytes()
         for words in ([], ["interrupted"]):
-            done = subprocess.run([program, *words], input=pcm, capture_output=True)
-            assert done.returncode == 0, done.stderr[-3000:]
-            said[" ".join([name, *words])] = done.stdout.decode()
+            said[" ".join([name, *words])] = run_tool(program, *words, data=pcm).decode()
     assert len({*said.values()}) == 1
     assert "event" in said["pushes"]
     assert ("skipped 0\n" in said["pushes"]) is not bool(gate)
@@ -135,8 +127,8 @@ def test_a_board_gives_the_same_scores_and_events_for_less(
 ):
     if reason := why_no_emulation(board):
         skip_or_fail(reason)
-    bundle = write_bundle(tmp_path / "bundle", streaming_tflite)
-    write_c_header(detector(gate_level=-110, gate_hold_columns=3), bundle)
+    gated = detector(gate_level=-110, gate_hold_columns=3)
+    bundle = write_bundle(tmp_path / "bundle", small_model(streaming_tflite), detector=gated)
     heard = {}
     for name, model in models(streaming_tflite).items():
         image = build_compiled(bundle, model, board, tmp_path / "build")

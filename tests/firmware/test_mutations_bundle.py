@@ -6,13 +6,12 @@ from __future__ import annotations
 import ctypes
 import re
 import shutil
-import subprocess
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
-from firmware_helpers import BOARD, skip_or_fail, write_bundle
+from firmware_helpers import BOARD, run_tool, skip_or_fail, small_model, write_bundle
 
 from m3net_tf.boards.builds.build import build_firmware
 from m3net_tf.export.c_files import CModel
@@ -22,18 +21,7 @@ LABELS = ("yes", "no", "up", "silence")
 
 @pytest.fixture()
 def model() -> CModel:
-    return CModel(
-        name="some",
-        tflite=np.random.default_rng(1).bytes(1001),
-        labels=LABELS,
-        operators=("SOFTMAX",),
-        input_bytes=1960,
-        input_quantization=(1 / 128, 0),
-        output_quantization=(1 / 256, -128),
-        arena_bytes=1024,
-        arena_source="the tests",
-        licence="Apache-2.0",
-    )
+    return small_model(np.random.default_rng(1).bytes(1001), labels=LABELS)
 
 
 def test_the_c_side_has_the_networks_bytes_and_labels(model: CModel, tmp_path: Path):
@@ -41,9 +29,7 @@ def test_the_c_side_has_the_networks_bytes_and_labels(model: CModel, tmp_path: P
         skip_or_fail("missing: g++")
     model.write(tmp_path)
     library = tmp_path / "model.so"
-    command = ["g++", "-shared", "-fPIC", f"-I{tmp_path}", tmp_path / "model.cc", "-o", library]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    run_tool("g++", "-shared", "-fPIC", f"-I{tmp_path}", tmp_path / "model.cc", "-o", library)
     loaded = ctypes.CDLL(str(library))
     size = len(model.tflite)
     assert bytes((ctypes.c_ubyte * size).in_dll(loaded, "m3net_model_data")) == model.tflite
@@ -67,9 +53,6 @@ def test_the_header_has_each_scale_in_its_place(model: CModel, tmp_path: Path):
 
 def test_a_firmware_links_with_its_library(tflm_possible: None, tmp_path: Path):
     """The whole product for the first board, over bytes that are no network."""
-    bundle = write_bundle(tmp_path / "bundle", b"no network", operators=("SOFTMAX",))
+    bundle = write_bundle(tmp_path / "bundle", small_model(b"no network"))
     elf = build_firmware(bundle, BOARD, tmp_path / "build").elf
-    done = subprocess.run(
-        ["arm-none-eabi-readelf", "-A", elf], capture_output=True, text=True, check=True
-    )
-    assert "Tag_ABI_VFP_args: VFP registers" in done.stdout
+    assert b"Tag_ABI_VFP_args: VFP registers" in run_tool("arm-none-eabi-readelf", "-A", elf)

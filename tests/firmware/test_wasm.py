@@ -6,38 +6,38 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
-from firmware_helpers import APPS, CLASSES, FRAMES, skip_or_fail, small_model, write_bundle
+from firmware_helpers import (
+    APPS,
+    FRAMES,
+    easy_detector,
+    run_tool,
+    skip_or_fail,
+    small_model,
+    write_bundle,
+)
 
 from m3net_tf.audio.frontend import FrontendConfig, fixed_features_int8
 from m3net_tf.compiler.wasm import build_module, wasm_unavailable_reason
 from m3net_tf.export.c_files import compile_model
-from m3net_tf.runtime import Detector, DetectorConfig, write_c_header
+from m3net_tf.runtime import Detector, DetectorConfig
 from m3net_tf.runtime.interpreter import run_reference
 from m3net_tf.system.errors import FirmwareError
 
 CONFIG = FrontendConfig()
 
 
-@pytest.fixture(scope="module")
-def detector() -> DetectorConfig:
-    """Every run makes an event, because the network is not trained."""
-    config = DetectorConfig.default(CONFIG, FRAMES, [f"label{index}" for index in range(CLASSES)])
-    changes = {"threshold": 0.1, "release": 0.09, "hits": 1, "suppression_columns": 10}
-    classes = tuple(dataclasses.replace(settings, **changes) for settings in config.classes)
-    return dataclasses.replace(config, classes=classes)
+DETECTOR = easy_detector(CONFIG, threshold=0.1, release=0.09)  # every run makes an event
 
 
 def build(
     folder: Path, tflite: bytes, detector: DetectorConfig, push_columns: int | None = None
 ) -> Path:
-    bundle = write_bundle(folder / "bundle", tflite)
-    write_c_header(detector, bundle)
-    model = dataclasses.replace(small_model(tflite), push_columns=push_columns)
+    model = small_model(tflite, push_columns=push_columns)
+    bundle = write_bundle(folder / "bundle", model, detector=detector)
     build_module(compile_model(model), bundle, folder / "m3net.wasm")
     return folder / "m3net.wasm"
 
@@ -48,12 +48,12 @@ def build(
 def test_features_scores_and_events_are_pythons(
     network: str,
     push_columns: int | None,
-    detector: DetectorConfig,
     sounds: np.ndarray,
     tmp_path: Path,
     request: pytest.FixtureRequest,
 ):
     tflite: bytes = request.getfixturevalue(network)
+    detector = DETECTOR
     if push_columns:
         detector = dataclasses.replace(detector, run_columns=push_columns)
     missing = "" if shutil.which("node") else "node not found: apt-get install nodejs"
@@ -63,10 +63,7 @@ def test_features_scores_and_events_are_pythons(
     pcm = (sounds[[0, 4, 2, 7]] * 32768).astype("<i2").reshape(-1)
     pcm = pcm[: len(pcm) // CONFIG.hop_samples * CONFIG.hop_samples]
     (tmp_path / "pcm").write_bytes(pcm.tobytes())
-    command = ["node", str(APPS / "wasm" / "run.mjs"), str(module), str(tmp_path / "pcm")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    answer = json.loads(done.stdout)
+    answer = json.loads(run_tool("node", APPS / "wasm" / "run.mjs", module, tmp_path / "pcm"))
     assert answer["imports"] == [] and answer["status"] == 0
     assert answer["frames"] == FRAMES and answer["sample_rate_hz"] == CONFIG.sample_rate_hz
 
@@ -88,9 +85,9 @@ def test_features_scores_and_events_are_pythons(
 
 
 def test_without_its_tools_it_says_what_to_install(
-    small_tflite: bytes, detector: DetectorConfig, tmp_path: Path, monkeypatch
+    small_tflite: bytes, tmp_path: Path, monkeypatch
 ):
     monkeypatch.setenv("PATH", "")
     words = "clang and wasm-ld not found: apt-get install clang lld"
     with pytest.raises(FirmwareError, match=words):
-        build(tmp_path, small_tflite, detector)
+        build(tmp_path, small_tflite, DETECTOR)

@@ -67,9 +67,9 @@ def build_target(name: str, folder: Path) -> Path:
         RuntimeError: clang refuses it.
     """
     sys.path.append(str(HERE.parent / "firmware"))
-    from firmware_helpers import cmsis_dsp, write_bundle
+    from firmware_helpers import cmsis_dsp, small_model, write_bundle
 
-    bundle = write_bundle(folder / "bundle", b"no model", operators=("SOFTMAX",))
+    bundle = write_bundle(folder / "bundle", small_model(b"no model"))
     sources = [HERE / "c" / f"fuzz_{name}.c", *_SOURCES[name]]
     flags = [f"-I{path}" for path in (_CORE, FIRMWARE_DIR / "app", FIRMWARE_DIR / "drivers")]
     flags += [f"-I{_HOST}", f"-I{bundle}"]

@@ -4,21 +4,19 @@
 from __future__ import annotations
 
 import functools
-from pathlib import Path
 
 import numpy as np
 import pytest
+from firmware_helpers import BOARD, small_model, write_bundle
 
-from m3net_tf.audio.frontend import FrontendConfig, write_c_tables
+from m3net_tf.audio.frontend import FrontendConfig
 from m3net_tf.boards.builds.boards import find_machine
 from m3net_tf.boards.builds.build import build_firmware
 from m3net_tf.boards.emulation.qemu import run_job
 from m3net_tf.boards.emulation.starting import why_no_emulation
-from m3net_tf.export.c_files import CModel
 from m3net_tf.export.operators import operators_of
 from m3net_tf.networks.models import build_model, presets_of
 from m3net_tf.quantization.ptq import quantize_int8
-from m3net_tf.runtime.detector_config import DetectorConfig, write_c_header
 from m3net_tf.runtime.interpreter import (
     host_arena_bytes,
     run_reference,
@@ -27,7 +25,6 @@ from m3net_tf.runtime.interpreter import (
 )
 from m3net_tf.system.keras import keras
 
-BOARD = "mps2_an386"
 NETWORKS = ("m3net", "spectromasknet", "bilateral")
 ARENA_BYTES = {"s": 64 * 1024, "m": 192 * 1024, "l": 512 * 1024}
 WEIGHT_BYTES = {"s": 200_000, "m": 500_000, "l": 1_500_000}
@@ -110,32 +107,19 @@ def test_s_on_the_emulated_board(name, tmp_path):
     expected = run_reference(tflite, sounds)
     # A waveform also consists of int8 features: as many columns as hold its bytes.
     columns = sounds.reshape(len(sounds), MEL_BINS, -1)
-    write_bundle(tmp_path / "bundle", tflite, expected.shape[1], columns.shape[2])
-    image = build_firmware(tmp_path / "bundle", BOARD, tmp_path / "build")
+    config = FrontendConfig(mel_bins=MEL_BINS)
+    model = small_model(
+        tflite,
+        config,
+        classes=expected.shape[1],
+        input_bytes=columns[0].size,
+        arena_bytes=ARENA_BYTES["s"],
+    )
+    bundle = write_bundle(tmp_path / "bundle", model, config, frames=columns.shape[2])
+    image = build_firmware(bundle, BOARD, tmp_path / "build")
     result = run_job(image.elf, find_machine(BOARD), columns)
     np.testing.assert_array_equal(result.outputs, expected)
     assert result.arena_used_bytes <= ARENA_BYTES["s"]
     if name == "m3net":  # 0.85 and 1.3 times what DS-CNN, MLPerf Tiny's, needs: 7.7 M, 22.8 kB
         assert result.model_instructions <= 0.85 * 7.7e6
         assert result.arena_used_bytes <= 1.3 * 22_800
-
-
-def write_bundle(folder: Path, tflite: bytes, classes: int, frames: int) -> None:
-    """The attributes of an export that a firmware build reads."""
-    folder.mkdir()
-    config = FrontendConfig(mel_bins=MEL_BINS)
-    labels = tuple(f"label{index}" for index in range(classes))
-    CModel(
-        name="preset",
-        tflite=tflite,
-        labels=labels,
-        operators=tuple(operators_of(tflite)),
-        input_bytes=MEL_BINS * frames,
-        input_quantization=(1 / 128, 0),
-        output_quantization=(1 / 256, -128),
-        arena_bytes=ARENA_BYTES["s"],
-        arena_source="the limit",
-        licence="Apache-2.0",
-    ).write(folder)
-    write_c_tables(config, folder, frames=frames)
-    write_c_header(DetectorConfig.default(config, frames, labels), folder)

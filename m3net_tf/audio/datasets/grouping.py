@@ -30,7 +30,6 @@ class Suggestion:
 
     Attributes:
         pattern: value for option ``group_pattern``.
-        groups: number of groups.
         clips: fewest and most clips per group.
         classes: mean number of classes per group.
         example: a clip and its group.

@@ -33,7 +33,6 @@ class ClassSounds:
 
     Attributes:
         clips: number of files, the unreadable ones included.
-        unreadable: number of unreadable files.
         lengths_s: shortest, median and longest length of the readable files.
         total_s: their total length.
     """
@@ -51,7 +50,6 @@ class FolderSounds:
     Attributes:
         length_95_s: length that 95 % of the readable files do not exceed.
         longest_s: length of the longest one.
-        rates_hz: number of files by sample rate.
         unreadable: reasons why files cannot be read, each of which names its file.
         repeated: names of files with the same content, together.
         groups: speakers or recordings as given, or as guessed from the names; None without a guess.

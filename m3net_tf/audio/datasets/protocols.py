@@ -44,7 +44,6 @@ def random_split(
     """Split clips at random, ignoring groups: leaks if groups have several clips.
 
     Args:
-        seed: seed of the random order.
         shares: ends of training and validation, as shares of all clips.
     """
     order = sorted(clips, key=lambda clip: rank((seed, clip.clip_id)))
@@ -98,7 +97,6 @@ def fold_split(
     Args:
         clips: all available clips.
         fold_of: map of clip name to fold, counted from 1.
-        fold: the test fold.
         seed: seed of the draw of validation groups if there are two folds.
         test_files: folder or pattern of the test fold, for errors.
 

@@ -32,7 +32,6 @@ class Subset:
     """A subset of a data set.
 
     Attributes:
-        text: the whole list.
         sha256: hash of the lines without the comments.
         files: paths below the data set's folder, with ``/``.
         splits: split of each file; empty if the list defines none.

@@ -42,7 +42,6 @@ class Shards:
         url: the folder's URL or path.
         section: the recipe's section ``dataset``.
         info: facts of the data set that are not in the registry.
-        files: the shards.
     """
 
     sha256: str

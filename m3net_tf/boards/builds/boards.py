@@ -89,7 +89,6 @@ class Machine(Qemu):
         board: name of the board whose ELF it runs.
         job_address: where the job image goes in the board's memory.
         job_bytes: room there.
-        emulator: program that emulates it.
         package: Debian package that brings the emulator.
         arguments: how the emulator keeps time.
         stall_timeout_s: longest wait for the next console line, in seconds of the host's clock.
@@ -173,7 +172,6 @@ class BoardFacts:
             :data:`m3net_tf.boards.emulation.cycles.FLASHES`.
         storage: the sectors of its flash that keep thresholds.
         uf2: its UF2 boot loaders; with one, the setting ``M3NET_FLASH_START`` moves the image.
-        qemu: QEMU's model of it.
         constants: numbers, strings and truth values for the C code.
     """
 

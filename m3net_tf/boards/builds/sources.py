@@ -65,7 +65,6 @@ class Source:
     Attributes:
         name: short name, used in the cache and in CMake.
         url: address that git fetches from.
-        commit: full hash of the pinned commit.
         tree: hash of the commit's Git tree; empty if it is not checked.
         content: :func:`content_digest` of the checkout; empty if it is not checked.
         folders: folders that the build needs; empty for the whole tree.

@@ -42,7 +42,6 @@ class FeatureParity(TypedDict):
     Attributes:
         features_equal: share of the values that are equal.
         features_within_1_lsb: share of the values that differ by at most 1 LSB.
-        features_largest_lsb: largest difference in LSB.
     """
 
     features_equal: float

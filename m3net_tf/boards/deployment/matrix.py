@@ -39,7 +39,6 @@ class Reference:
     """The clips that are run on all boards, and the expected outputs.
 
     Attributes:
-        bundle: the network.
         clips: samples and Python's features.
         scores: int8 scores on the desktop, shape (clips, classes).
     """

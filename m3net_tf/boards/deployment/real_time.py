@@ -35,7 +35,6 @@ class Pace:
         runs_per_second: inferences, and so decisions, for a second of sound.
         instructions_per_second: for front end and network.
         cpu_share: share of the clock that these are.
-        real_time: whether the board keeps up.
         least_run_columns: fewest columns between runs with which it does; None if none is enough.
         most_instructions: largest network, in instructions of a run, with which it does at
             ``runs_per_second``; 0 if the front end alone is too much.

@@ -251,7 +251,6 @@ class Device:
         """Check that the board runs the network with this hash.
 
         Args:
-            sha256: hash of the network.
             owner: run or export that has the network, for the error's message.
 
         Raises:

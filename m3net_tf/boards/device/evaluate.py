@@ -48,11 +48,7 @@ class ClipResult(TypedDict):
     """The result of a clip.
 
     Attributes:
-        clip: the clip's id.
-        truth: its class.
-        label: class by the board.
         output: the board's int8 scores, in hex.
-        desktop_label: class by the desktop.
         desktop_output: the desktop's int8 scores, in hex.
         run_us: duration of a run in microseconds, by the board's clock.
         model_cost: cost of the network, in the unit of the board's counter.
@@ -108,8 +104,6 @@ class Summary(_Facts, Provenance):
         accuracy_int8_desktop: share of the clips that the desktop recognises.
         same_label_as_desktop: share of the clips with equal labels.
         same_bytes_as_desktop: share of the clips with equal scores.
-        run_us: duration of a run.
-        cost: cost of a run.
     """
 
     clips: int
@@ -144,7 +138,6 @@ def evaluate(
     the same model, board, data and input are skipped; those that ``clips`` lacks are kept.
 
     Args:
-        path: results file.
         source: ``features`` sends Python's int8 features, so that the board runs only the
             network; ``pcm`` sends samples, so that it also runs its front end.
 

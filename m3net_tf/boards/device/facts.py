@@ -32,7 +32,6 @@ class DeviceFacts(TypedDict):
         model: the network: name, bytes and SHA-256.
         frontend: settings of the front end, by the monitor's keys.
         memory: bytes of each buffer.
-        statistics: counts since the start.
     """
 
     board: dict[str, str | int]

@@ -154,7 +154,6 @@ class Profile(TypedDict):
         unit: ``instructions`` or ``cycles``.
         total: cost of a run without profiling, in ``unit``.
         macs: of all operators.
-        layers: operators in order.
     """
 
     board: str

@@ -55,7 +55,6 @@ class LiveView:
             events.
         scores: newest scores of all classes, 0 to 1.
         columns: newest columns of features, int8.
-        event_count: number of all events so far.
         lost_hops: hops that the board could not take in time.
         audio_s: time of the newest column, in seconds of audio.
         damaged_lines: lines that could not be read.

@@ -87,8 +87,7 @@ class OpenStream:
     """A board that streams columns and scores.
 
     Attributes:
-        view: state of the stream.
-        messages: its lines; None while no line comes.
+        messages: lines of the stream; None while no line comes.
         detector: settings of the board's detector.
         saved: whether the board started with saved thresholds; None: it has no flash for them.
         audio: whether the stream has audio.
@@ -123,7 +122,6 @@ def opened_stream(
 
     Args:
         run: run whose firmware is emulated, for ``qemu:BOARD``.
-        play: sound file as input.
         audio: whether to stream audio if the line is fast enough.
         repeat: whether a sound file is repeated: over the line for ten minutes, on an emulated
             board as long as its memory has room.

@@ -251,8 +251,6 @@ def cost_of(
     """The modelled cost of consecutive parts of a run.
 
     Args:
-        trace: of the run.
-        code: of the firmware.
         flashes: settings by name.
         starts: numbers of the blocks with which the parts begin; the last part has the rest.
     """

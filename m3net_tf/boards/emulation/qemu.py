@@ -264,7 +264,6 @@ class EmulationResult:
         frontend_instructions_per_frame: mean over all frames, rounded up; 0 for features.
         model_instructions: the largest of ``clip_model_instructions``.
         arena_used_bytes: used part of the tensor arena.
-        arena_size_bytes: size of the tensor arena.
         stack_used_bytes: high-water mark of the stack.
         frontend_bytes: RAM of front end and feature ring.
         boot: fields of the firmware's boot line (board, model, sha256, frames, bins, classes).

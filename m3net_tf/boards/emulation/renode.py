@@ -108,7 +108,6 @@ def write_session(folder: Path, vectors: Vectors, capacity_bytes: int) -> None:
     """Write all files of a board's folder except the ELF.
 
     Args:
-        folder: destination.
         vectors: clips and the desktop's results for them.
         capacity_bytes: size of the board's job memory.
 

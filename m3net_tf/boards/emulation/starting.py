@@ -125,7 +125,6 @@ def starting_firmware(
     the next build.
 
     Args:
-        bundle: export to build.
         folder: folder of the build files.
         settings: as in :func:`m3net_tf.boards.builds.build.build_firmware`.
         engine: one of :data:`m3net_tf.compiler.engines.ENGINES`; None: the export's.

@@ -212,7 +212,6 @@ def measure_stream(
 
     Args:
         folder: folder of the build files.
-        recording: of this network.
         cycles: also model the cycles of a push and of the whole window.
 
     Raises:

@@ -32,7 +32,6 @@ class DataSpeed(Provenance):
     """Speed from sound files to features.
 
     Attributes:
-        clip_s: length of a clip in seconds.
         sample_rate_hz: rate of the features' samples.
         load_average_before: load average over 1, 5 and 15 minutes before the timing.
         load_average_after: the same after it.

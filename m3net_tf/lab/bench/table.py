@@ -35,7 +35,6 @@ class NetworkTime(TypedDict):
 
     Attributes:
         place: folder of its runs, relative to the folder of all runs.
-        epochs: epochs of each.
         clip_s: seconds per clip.
         hours: hours of all trainings.
     """

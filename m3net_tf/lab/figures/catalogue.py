@@ -237,7 +237,6 @@ def draw_figure(
         scale: scale of the grid.
         clips: number of clips; default: the figure's own.
         keep_results: take results of runs that ``runs_folder`` lacks from the tables in ``out``.
-        command: the command line, for the JSON.
 
     Returns:
         The picture, its numbers as CSV, and a JSON with recipes, data, versions and facts.

@@ -32,10 +32,6 @@ class _Panel:
     """A clip's features and their place.
 
     Attributes:
-        row: label of the row.
-        column: label of the column.
-        clip: the clip.
-        config: the front end.
         values: features, shape (bins, frames).
         end_s: length of the clip.
     """

@@ -20,7 +20,6 @@ class Halving:
 
     Attributes:
         root: folder of the search, which all workers see.
-        number: number of the trial.
         epochs: epochs of a whole training.
     """
 

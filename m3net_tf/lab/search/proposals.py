@@ -45,8 +45,6 @@ def propose(
         options: option -> names of its values.
         trials: the trials before it.
         tried: choices that must not be proposed again.
-        limits: largest costs.
-        number: number of the next trial.
 
     Returns:
         Option -> name of its value; None if none was found that has not been tried.

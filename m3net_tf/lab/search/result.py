@@ -107,7 +107,6 @@ def pick(folder: Path, number: int, path: Path | None = None) -> Path:
     """Write the recipe of a finished trial as a file for ``m3net train``.
 
     Args:
-        folder: folder of the search.
         path: the file; default: ``pick_<number>.yaml`` in the folder.
 
     Returns:

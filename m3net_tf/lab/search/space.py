@@ -116,7 +116,6 @@ def load_space(path: Path, base: Recipe, teacher: str = "") -> Space:
     """Read a space and check it with the recipe that the search starts from.
 
     Args:
-        base: the recipe.
         teacher: run that teaches; '' without one.
 
     Raises:

@@ -34,15 +34,10 @@ class Trial:
         number: from 0; 0 is the recipe that the search started from.
         choices: option -> name of its chosen value; empty if the recipe is outside the space.
         state: one of :data:`STATES`.
-        recipe: all its keys.
-        recipe_sha256: hash of the recipe.
         network_sha256: hash of all that decides the costs.
         work: quantities of the network for the linear model.
         predicted: costs by the linear model; None before that is used.
-        cost: measured costs.
         accuracy: of the kept epoch on the validation clips, as a share.
-        scores: the accuracy of each epoch.
-        seconds: duration of the training.
         error: why it is invalid or failed, in one line.
         made_with: versions and commit.
     """

@@ -44,7 +44,6 @@ class KeptRun:
     """Results of a run in the written table.
 
     Attributes:
-        row: the run's figures.
         board: figures of its cell on the board, if this run was the one on it.
     """
 

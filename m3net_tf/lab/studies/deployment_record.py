@@ -16,7 +16,6 @@ class DesktopAccuracy(TypedDict):
     """Accuracies of a run on the desktop, kept in its folder.
 
     Attributes:
-        format: version of these keys.
         networks: SHA-256 of the exported network's ``.tflite`` files.
         int8: accuracy of the exported network on them, in percent.
         methods: figures by method.
@@ -186,7 +185,6 @@ class DeploymentReport(Provenance):
     Attributes:
         reference: labels of the reference.
         kept: number of runs whose results come from the written table.
-        failed: number of failed runs.
         chosen_lost_points: losses of the chosen methods, by network.
     """
 

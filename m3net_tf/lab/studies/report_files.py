@@ -35,7 +35,6 @@ def labelled(
     Args:
         rows: values by column.
         labels: the labels of each row, by axis.
-        axes: the axes in order.
     """
     values = [[own[axis] for own in labels] for axis in axes]
     index = pd.MultiIndex.from_arrays(values, names=axes) if axes else None
@@ -68,7 +67,6 @@ def write_report(
     Args:
         stem: the files' path without their endings.
         report: content of the JSON, with ``cells``.
-        csv: content of the CSV.
         markdown: makes the Markdown for a path without its ending.
     """
     place = stem

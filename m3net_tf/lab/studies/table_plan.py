@@ -32,10 +32,7 @@ class PlanFacts(TypedDict):
     """A plan in JSON.
 
     Attributes:
-        grid: file of the grid.
-        out: file of the table.
         runs: the runs, each after the runs that it needs.
-        to_train: number of runs to train.
         data: names of the data sets that these need.
         missing_data: one line for each data set that is missing.
     """

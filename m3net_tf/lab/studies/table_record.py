@@ -18,7 +18,6 @@ class RunValues(TypedDict):
     Attributes:
         split: seed of its split, where the cell has several draws of it.
         value: the cell's metric, shares in percent; None if the run failed.
-        recipe_sha256: hash of its recipe.
         run: its folder, relative to the folder of all runs.
         metrics: the part of ``metrics.json`` that the table needs.
         kept: True if the result comes from the written table, because the run's folder is missing
@@ -41,13 +40,10 @@ class CellValues(TypedDict):
     """A cell of a table.
 
     Attributes:
-        metric: its metric.
         paper: the paper's value; None if it has none.
-        paper_std: the paper's standard deviation.
         quoted: whether the value is quoted, and nothing is trained.
         other_split: whether the paper's value was measured with another split than ours.
         other_data: whether it was measured on other data or classes, or by another metric.
-        ours: our value over the finished runs.
         against_reference: test against the reference cell, over the runs that both have.
         facts: ``parameters``, ``macs``, and the data set's ``name``, ``protocol``, ``leaking``,
             ``subset`` and ``subset_sha256``, where known.

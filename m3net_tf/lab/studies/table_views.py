@@ -176,7 +176,6 @@ def table_latex(report: TableReport, axes: Sequence[str]) -> str:
 
     Args:
         report: content of the table's JSON, whose keys are sorted.
-        axes: the table's axes in order.
 
     Raises:
         ConfigError: the written table has other axes.

@@ -9,7 +9,6 @@ import numpy as np
 
 from m3net_tf.networks.layers.configured import Layer
 from m3net_tf.networks.layers.precision import mean_pool
-from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras, tf
 
 
@@ -46,15 +45,10 @@ class FrameMask(Layer):
     Shapes:
         Map (batch, F, T, channels) and lengths of the clips in frames, (batch, 1) or (batch,), to
         (batch, 1, T, 1): 1 for the first ceil(length / step) frames, then 0.
-
-    Raises:
-        ConfigError: ``step`` is less than 1.
     """
 
     def __init__(self, step: int = 1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if step < 1:
-            raise ConfigError(f"FrameMask step is {step}: give at least 1")
         self.step = step
 
     def call(self, inputs: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
@@ -75,15 +69,10 @@ class MapMean(Layer):
     Shapes:
         (batch, F, T, channels), zero in padded frames, to the same with size 1 along the averaged
         axes; ``valid`` is (batch, 1, T, 1).
-
-    Raises:
-        ConfigError: neither axis is chosen.
     """
 
     def __init__(self, *, frequency: bool = True, time: bool = True, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if not (frequency or time):
-            raise ConfigError("MapMean averages nothing: set frequency, time or both")
         self.frequency = frequency
         self.time = time
 
@@ -125,15 +114,10 @@ class GroupNorm(Layer):
     Shapes:
         (batch, F, T, channels) in and out; ``valid`` is (batch, 1, T, 1). Frames where it is 0 do
         not count, and their outputs are zero.
-
-    Raises:
-        ConfigError: ``groups`` is less than 1.
     """
 
     def __init__(self, groups: int = 4, epsilon: float = 1e-3, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if groups < 1:
-            raise ConfigError(f"GroupNorm groups is {groups}: give at least 1")
         self.groups = groups
         self.epsilon = epsilon
 

@@ -89,11 +89,7 @@ class Design:
 def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> keras.Model:
     """Build one of :data:`BODIES` with global pooling and a classifier.
 
-    Args:
-        input_shape: (bins, frames, channels); a map with three channels is used directly.
-
-    Returns:
-        Keras model, (batch, bins, frames, channels) to (batch, classes) probabilities.
+    A map with three channels is used directly.
 
     Raises:
         ConfigError: channels that do not fit, or weights that cannot be loaded.

@@ -32,11 +32,7 @@ class Design:
 def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> keras.Model:
     """Build DS-CNN: a strided convolution, depthwise separable blocks, pooling, dense layer.
 
-    Args:
-        input_shape: (bins, frames, channels); designed for 10 cepstral coefficients by 49 frames.
-
-    Returns:
-        Keras model, (batch, bins, frames, channels) to (batch, classes) probabilities.
+    Designed for maps of 10 cepstral coefficients by 49 frames.
     """
     inputs = keras.Input(input_shape, name="features")  # (F, T, channels)
     x = conv_block(inputs, design.filters, (4, 10), (2, 2), name="stem")  # (F/2, T/2, filters)

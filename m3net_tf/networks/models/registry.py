@@ -2,10 +2,12 @@
 """Networks by name and preset.
 
 A new network is one new module in this folder: a file, or a folder if the network has its own
-layers. The module has a frozen dataclass ``Design`` of its arguments, a dict ``PRESETS`` of
-:class:`Preset` and a function ``build(input_shape, classes, design)`` that returns an uncompiled
-Keras model with the softmax of logits as output. An optional function ``learnt(model, features)``
-returns learnt quantities by name for the training log.
+layers. The module has a frozen dataclass ``Design`` of its arguments, whose annotations give their
+ranges and choices, a dict ``PRESETS`` of :class:`Preset` and a function ``build(input_shape,
+classes, design)``. It takes the shape (bins, frames, channels) of a map and returns an uncompiled
+Keras model, (batch, bins, frames, channels) to (batch, classes) probabilities, which are the
+softmax of logits. An optional function ``learnt(model, features)`` returns learnt quantities by
+name for the training log.
 """
 
 from __future__ import annotations

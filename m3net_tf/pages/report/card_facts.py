@@ -12,7 +12,6 @@ class About(TypedDict):
     """What only the author of a network can say: the keys of ``about.yaml``.
 
     Attributes:
-        summary: a sentence on the network.
         intended_use: sentences on its use.
         limits: sentences on what it cannot do, and on what is not known.
         licence: sentences on the licences of network and sounds.
@@ -85,7 +84,6 @@ class BoardCosts(TypedDict):
         measured_on: emulated board with the same core.
         instructions: executed in one run of the network.
         arena_bytes: working memory of the network.
-        flash_bytes: whole firmware.
         ram_bytes: whole firmware, the stack included.
         cpu_share: share of the clock that live detection takes.
         fits: whether the firmware fits into the board's memories.
@@ -122,7 +120,6 @@ class Card(Provenance):
     """Content of ``card.json``.
 
     Attributes:
-        format: version of these keys.
         macs: multiplications of one run.
         engine: engine that the costs on boards were measured with.
         cross_validation: of the run, if it has one.

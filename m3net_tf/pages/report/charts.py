@@ -32,8 +32,6 @@ def layer_bars(rows: Sequence[Row], value: alt.X, tooltip: Sequence[str | alt.To
     """A bar for each row in their order, named by its ``layer``.
 
     Args:
-        rows: the layers.
-        value: their value.
         tooltip: fields beside the layer that pointing at a bar shows.
     """
     name = alt.Y("layer:N", sort=None, title=None, axis=alt.Axis(labelLimit=200))

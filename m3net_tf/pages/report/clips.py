@@ -122,7 +122,6 @@ def saliency_words(answer: str, drop: npt.NDArray[np.float64], clip_s: float) ->
     """Where the saliency is largest, in words.
 
     Args:
-        answer: name of the answer.
         drop: result of :func:`occlusion`.
         clip_s: length of the clip in seconds.
     """

@@ -45,7 +45,6 @@ def write_report(
     """Write a page on finished runs, side by side if there are several.
 
     Args:
-        folders: folders of the runs.
         out: the file; default: :func:`default_path`.
         data_dir: folder of their data set, for the sections with sounds.
         measure: whether to run the commands that make what the page lacks first.

@@ -15,7 +15,6 @@ def with_interval(
     """A share in percent with its interval in brackets; '' for None.
 
     Args:
-        share: the share.
         bounds: lower and upper bound, as shares.
         digits: decimals of the share.
         bound_digits: decimals of the bounds.

@@ -29,7 +29,6 @@ class Order:
     Attributes:
         recipe: the recipe, with the folders of the runs that it needs.
         folder: its run folder; absolute for another process.
-        data: folder of the data set.
         features: URL of a folder of computed feature maps, copied once to each computer.
         witness: a file beside the runs, which the worker must see too; None in this process.
         after_epoch: is called after each saved epoch, and may stop the training; such a run has

@@ -61,12 +61,12 @@ def _table(path: Path, *rows: tuple) -> None:
         csv.writer(file).writerows(rows)
 
 
-def _make_us8k(root: Path) -> None:
-    """Ten folds, per class two recordings of two slices."""
+def _make_us8k(root: Path, folds: int = 10, takes: int = 2) -> None:
+    """Per fold and class ``takes`` recordings of two slices."""
     rows: list[tuple] = [("slice_file_name", "fsID", "fold", "classID", "class")]
     labels = dataset_info("us8k").labels
     for fold, (number, label), take, cut in itertools.product(
-        range(1, 11), enumerate(labels), range(2), range(2)
+        range(1, folds + 1), enumerate(labels), range(takes), range(2)
     ):
         recording = fold * 1000 + number * 10 + take
         rows.append((f"{recording}-{number}-0-{cut}.wav", recording, fold, number, label))
@@ -92,15 +92,16 @@ def _make_esc(root: Path, name: str) -> None:
 
 
 def _make_speech_commands(root: Path) -> None:
-    """Ten speakers say each word once; two noise files."""
+    """Ten speakers say each word once, the last four validate and test; two noise files."""
     folder = root / "speech_commands_v0.02"
     names = [f"{word}/{speaker:08x}_nohash_0.wav" for word in WORDS_35 for speaker in range(10)]
     _put(_sound(100, 16_000), (folder / name for name in names))
     for list_name, speakers in (("validation", "67"), ("testing", "89")):
         listed = [name for name in names if name.split("/")[1][7] in speakers]
         (folder / f"{list_name}_list.txt").write_text("".join(f"{name}\n" for name in listed))
-    noise = _sound(16_000 * 20, 16_000)
-    _put(noise, (folder / f"_background_noise_/noise_{i}.wav" for i in range(2)))
+    for i in range(2):
+        noise = _sound(16_000 * (20 + i), 16_000)
+        _put(noise, [folder / f"_background_noise_/noise_{i}.wav"])
 
 
 def _make_ravdess(root: Path) -> None:
@@ -198,10 +199,10 @@ def make_layout(tmp_path: Path) -> Callable[..., Path]:
         "folder": _make_folder,
     }
 
-    def make(name: str, parent: Path = tmp_path) -> Path:
+    def make(name: str, parent: Path = tmp_path, **options: int) -> Path:
         root = parent / name
         root.mkdir(parents=True)
-        makers[name](root)
+        makers[name](root, **options)
         return root
 
     return make

@@ -10,7 +10,6 @@ import subprocess
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -19,13 +18,13 @@ from firmware_helpers import (
     APPS,
     BOARD,
     BuiltFirmware,
+    console,
     function_address,
     random_features,
     with_bytes,
 )
 from refusals import refuses
 
-from m3net_tf.boards.device import Port, open_port
 from m3net_tf.boards.emulation.qemu import console_command, run_image, run_job, stream_image
 from m3net_tf.system.errors import FirmwareError
 
@@ -40,74 +39,6 @@ SLOW = ("-icount", "shift=10")
 WATCHDOG_US = 30_000_000
 ENDLESS_LOOP = b"\xfe\xe7"
 UNDEFINED = b"\x07\xde"
-
-
-def numbers(line: str) -> dict[str, int]:
-    return {key: int(value) for key, value in re.findall(r"(\w+)=(\d+)\b", line)}
-
-
-class Console:
-    """Direct access to the console of an emulated board."""
-
-    def __init__(self, port: Port) -> None:
-        self.port = port
-        self.seen = ""
-
-    def listen(self, pattern: str, timeout_s: float) -> str | None:
-        """The output up to the end of ``pattern``; None if it does not come in time."""
-        end_s = time.monotonic() + timeout_s
-        while not (match := re.search(pattern, self.seen)):
-            left_s = end_s - time.monotonic()
-            if left_s <= 0:
-                return None
-            self.seen += self.port.read(min(left_s, 1.0)).decode("latin1")
-        text, self.seen = self.seen[: match.end()], self.seen[match.end() :]
-        return text
-
-    def until(self, pattern: str) -> str:
-        """The output up to the end of ``pattern``, which must come."""
-        text = self.listen(pattern, 60.0)
-        assert text is not None, f"no {pattern!r} in {self.seen[-2000:]!r}"
-        return text
-
-    def ask(self, command: str) -> dict[str, int]:
-        """The numbers of the answer to a command."""
-        self.port.write(command.encode() + b"\n")
-        answer = self.until(rf"m3net ok {command.split()[0]}[^\r\n]*\r\n")
-        last = answer[answer.rindex("m3net ok") :]
-        return numbers(last)
-
-    def insist_on(self, command: str) -> dict[str, int]:
-        """The answer to a command, repeated until it is no longer lost behind garbage."""
-        for _ in range(60):
-            self.port.write(f"\n{command}\n".encode())
-            if text := self.listen(rf"m3net ok {command} [^\r\n]*\r\n", 1.0):
-                return numbers(text[text.rindex("m3net ok") :])
-        raise AssertionError(f"no answer to {command}: {self.seen[-2000:]!r}")
-
-    def load_features(self) -> None:
-        self.ask("load features")
-        features = random_features(1, seed=3).tobytes()
-        for at in range(0, len(features), 256):
-            piece = features[at : at + 256]
-            header = f"block {at} {len(piece)} {zlib.crc32(piece):#x}\n"
-            self.port.write(header.encode() + piece)
-            self.until(rf"m3net ok block next={at + len(piece)}\r\n")
-
-    def version(self) -> str:
-        self.port.write(b"version\n")
-        return self.until(r"m3net ok version [^\r\n]*\r\n")
-
-
-@contextmanager
-def console(
-    elf: Path, board: str = BOARD, pace: tuple[str, ...] | None = None, sound: bytes | None = None
-) -> Iterator[Console]:
-    port = open_port(f"qemu:{board}", firmware=lambda _: elf, sound=sound, emulator_arguments=pace)
-    try:
-        yield Console(port)
-    finally:
-        port.close()
 
 
 @pytest.fixture(scope="module")
@@ -136,10 +67,10 @@ def test_an_arena_16_bytes_too_small_is_refused(
     clips = random_features(1, seed=1)
     used = run_job(built_tflm.image.elf, built_tflm.machine, clips).arena_used_bytes
     enough = -(-used // 16) * 16
-    fits = run_job(build_tflm(arena_bytes=enough), built_tflm.machine, clips)
+    fits = run_job(build_tflm(enough), built_tflm.machine, clips)
     assert fits.arena_size_bytes == enough and fits.arena_used_bytes > enough - 16
     with refuses(FirmwareError, enough - 16):
-        run_job(build_tflm(arena_bytes=enough - 16), built_tflm.machine, clips)
+        run_job(build_tflm(enough - 16), built_tflm.machine, clips)
 
 
 # --- model -------------------------------------------------------------------------------------

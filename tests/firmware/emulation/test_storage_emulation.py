@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from firmware_helpers import APPS, skip_or_fail
+from firmware_helpers import APPS, run_tool, skip_or_fail
 
 from m3net_tf.boards.builds import boards
 from m3net_tf.boards.builds.generated import HEADER, LINKER_SCRIPT, header_text, linker_text
@@ -50,10 +50,7 @@ def test_records_go_around_both_pages_and_outlast_a_reset(includes: list[str], t
     flags += ["-nostartfiles", "-Wl,--gc-sections", f"-L{FIRMWARE_DIR / 'arch'}"]
     code = [APPS / "nvmc" / "main.c", *(FIRMWARE_DIR / name for name in CODE)]
     link = [f"-T{tmp_path / LINKER_SCRIPT}", "-o", elf]
-    done = subprocess.run(
-        ["arm-none-eabi-gcc", *flags, *code, *link], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    run_tool("arm-none-eabi-gcc", *flags, *code, *link)
     machine = ["qemu-system-arm", "-M", "microbit", "-kernel", elf, "-semihosting"]
     quiet = ["-nographic", "-monitor", "none", "-serial", "none"]
     run = subprocess.run([*machine, *quiet], capture_output=True, text=True, timeout=60)

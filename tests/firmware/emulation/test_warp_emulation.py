@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from firmware_helpers import BOARD, FRAMES, random_features
+from firmware_helpers import BOARD, FRAMES, random_features, small_model, write_bundle
 
-from m3net_tf.audio.frontend import FrontendConfig, write_c_tables
+from m3net_tf.audio.frontend import FrontendConfig
 from m3net_tf.boards.builds.boards import find_machine
 from m3net_tf.boards.builds.build import build_compiled, build_firmware
 from m3net_tf.boards.builds.image import FirmwareImage
@@ -18,11 +18,10 @@ from m3net_tf.export.c_files import CModel
 from m3net_tf.export.operators import operators_of
 from m3net_tf.export.warp_tables import write_warp_tables
 from m3net_tf.quantization.methods import Method, Quantizer
-from m3net_tf.runtime.detector_config import DetectorConfig, write_c_header
-from m3net_tf.runtime.interpreter import activation_bits, host_arena_bytes, run_reference
+from m3net_tf.runtime.interpreter import host_arena_bytes, run_reference
 from m3net_tf.runtime.network import Int8Network
 
-LABELS = tuple(f"label{index}" for index in range(12))
+CLASSES = 12
 #: The limits of preset ``s``.
 ARENA_BYTES, WEIGHTS_BYTES = 64_000, 200_000
 
@@ -57,31 +56,21 @@ def network(tflm_possible: None, request: pytest.FixtureRequest) -> Int8Network:
 @pytest.fixture(scope="module")
 def firmware(network: Int8Network, tmp_path_factory: pytest.TempPathFactory) -> FirmwareImage:
     folder = tmp_path_factory.mktemp("diffres")
-    write_bundle(folder, network)
+    write_export(folder, network)
     return build_firmware(folder, BOARD, folder / "build")
 
 
-def write_bundle(folder: Path, network: Int8Network) -> CModel:
-    config = FrontendConfig()
+def write_export(folder: Path, network: Int8Network) -> CModel:
     assert network.warp
-    model = CModel(
-        name="diffres-s",
-        tflite=network.tflite,
-        labels=LABELS,
+    model = small_model(
+        network.tflite,
+        classes=CLASSES,
         operators=tuple(sorted({name for part in network.parts for name in operators_of(part)})),
-        input_bytes=config.feature_bins * FRAMES,
-        input_quantization=(1 / 128, 0),
-        output_quantization=(1 / 256, -128),
         arena_bytes=ARENA_BYTES,
-        arena_source="the tests",
-        licence="Apache-2.0",
         importance=network.importance,
-        activation_bits=activation_bits(network.tflite),
     )
-    model.write(folder)
+    write_bundle(folder, model)
     write_warp_tables(network.warp, folder)
-    write_c_tables(config, folder, frames=FRAMES)
-    write_c_header(DetectorConfig.default(config, FRAMES, LABELS), folder)
     return model
 
 
@@ -102,7 +91,7 @@ def test_same_bytes_as_the_desktop(network: Int8Network, firmware: FirmwareImage
 
 @pytest.mark.slow
 def test_same_bytes_with_the_compiled_engine(network: Int8Network, tmp_path: Path):
-    model = write_bundle(tmp_path, network)
+    model = write_export(tmp_path, network)
     image = build_compiled(tmp_path, model, BOARD, tmp_path / "build")
     features = np.concatenate([clips(6, seed=2), random_features(2, seed=3)[..., None]])
     result = run_job(image.elf, find_machine(BOARD), features[..., 0], report_features=True)

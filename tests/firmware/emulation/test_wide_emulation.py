@@ -57,12 +57,13 @@ def test_the_board_gives_the_desktops_bytes(
 ):
     request.getfixturevalue("tflm_possible" if engine == "tflm" else "firmware_possible")
     assert activation_bits(wide_tflite) == 16
-    bundle = write_bundle(tmp_path / "bundle", wide_tflite)
+    model = small_model(wide_tflite)
+    bundle = write_bundle(tmp_path / "bundle", model)
     assert "#define M3NET_MODEL_ACTIVATION_BITS 16" in (bundle / "model.h").read_text()
     if engine == "tflm":
         image = build_firmware(bundle, BOARD, tmp_path / "build")
     else:
-        image = build_compiled(bundle, small_model(wide_tflite), BOARD, tmp_path / "build")
+        image = build_compiled(bundle, model, BOARD, tmp_path / "build")
     features = random_features(6, seed=2)
     features[0], features[1] = -128, 127
     result = run_job(image.elf, find_machine(BOARD), features)

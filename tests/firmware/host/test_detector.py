@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 import struct
 import subprocess
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from firmware_helpers import APPS, FRAMES, skip_or_fail
+from firmware_helpers import APPS, FRAMES, compile_for_host, run_tool
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -31,6 +30,7 @@ from m3net_tf.runtime import (
 from m3net_tf.runtime.detector import due_columns, gate_open
 from m3net_tf.runtime.interpreter import run_reference
 
+CORE = FIRMWARE_DIR / "core"
 BINS, CLASSES, WINDOW = 3, 4, 7
 OK, ERROR_CONFIG = 0, 3
 CONFIG = DetectorConfig(
@@ -94,25 +94,13 @@ def pack_event(event: Event) -> bytes:
 
 
 def compile_driver(
-    folder: Path, frontend: FrontendConfig, config: DetectorConfig, flags: tuple[str, ...]
+    folder: Path, frontend: FrontendConfig, config: DetectorConfig, *options: str
 ) -> Path:
     folder.mkdir(exist_ok=True)
     write_c_tables(frontend, folder, frames=config.window_columns)
     write_c_header(config, folder)
-    core = FIRMWARE_DIR / "core"
-    command = [
-        *("gcc", "-std=c11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-D_DEFAULT_SOURCE"),
-        *flags,
-        *(f"-I{path}" for path in (core, folder)),
-        *(core / "detector.c", APPS / "detector_host" / "main.c"),
-        *("-o", folder / "driver"),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return folder / "driver"
-
-
-SANITISED = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-static-libasan")
+    sources = (CORE / "detector.c", APPS / "detector_host" / "main.c")
+    return compile_for_host(folder / "driver", sources, (CORE, folder), *options)
 
 
 class Driver:
@@ -174,16 +162,12 @@ class Driver:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    if not shutil.which("gcc"):
-        skip_or_fail("missing: gcc")
     return tmp_path_factory.mktemp("detector")
 
 
 @pytest.fixture(scope="module")
 def driver(folder) -> Iterator[Driver]:
-    made = Driver(
-        compile_driver(folder / "small", FrontendConfig(mel_bins=BINS), CONFIG, SANITISED)
-    )
+    made = Driver(compile_driver(folder / "small", FrontendConfig(mel_bins=BINS), CONFIG))
     yield made
     made.close()
 
@@ -340,8 +324,7 @@ def test_settings_out_of_range_are_refused(driver, at, value):
 
 
 def test_the_generated_header_is_the_config(driver):
-    done = subprocess.run([driver.program, "defaults"], capture_output=True, check=True)
-    assert done.stdout == pack_config(CONFIG)
+    assert run_tool(driver.program, "defaults") == pack_config(CONFIG)
 
 
 def test_a_day_without_drift_or_growth(folder):
@@ -355,7 +338,8 @@ def test_a_day_without_drift_or_growth(folder):
             for settings in CONFIG.classes
         ),
     )
-    program = compile_driver(folder / "day", FrontendConfig(mel_bins=BINS), config, ())
+    frontend = FrontendConfig(mel_bins=BINS)
+    program = compile_driver(folder / "day", frontend, config, "-fno-sanitize=all")
     day, hour = 24 * 3600 * 50, 3600 * 50
     rng = np.random.default_rng(24)
     loud = np.repeat(rng.random(day // 100) < 0.5, 100)[:, None]
@@ -380,13 +364,9 @@ def test_a_day_without_drift_or_growth(folder):
 def test_no_memory_is_allocated(folder):
     write_c_tables(FrontendConfig(mel_bins=BINS), folder, frames=WINDOW)
     write_c_header(CONFIG, folder)
-    core = FIRMWARE_DIR / "core"
     made = folder / "detector.o"
-    subprocess.run(
-        ["gcc", "-c", "-O1", f"-I{core}", f"-I{folder}", core / "detector.c", "-o", made],
-        check=True,
-    )
-    symbols = subprocess.run(["nm", "-u", made], capture_output=True, text=True, check=True).stdout
+    run_tool("gcc", "-c", "-O1", f"-I{CORE}", f"-I{folder}", CORE / "detector.c", "-o", made)
+    symbols = run_tool("nm", "-u", made).decode()
     needed = {line.split()[-1] for line in symbols.splitlines()}
     assert needed <= {"memset", "memcpy", "__stack_chk_fail", "_GLOBAL_OFFSET_TABLE_"}
 
@@ -431,7 +411,7 @@ def test_events_on_real_sound_through_a_network(folder):
     outputs = run_reference(lively_network(columns), windows)
     scores = np.full((len(columns), 6), -128, np.int8)
     scores[due] = outputs
-    driver = Driver(compile_driver(folder / "real", frontend, config, SANITISED))
+    driver = Driver(compile_driver(folder / "real", frontend, config))
     result = driver.hear(config, columns, scores)
     driver.close()
     detector, trace = trace_in_python(config, columns, scores)

@@ -3,40 +3,20 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from pathlib import Path
 
-import pytest
-from firmware_helpers import APPS
+from firmware_helpers import APPS, compile_for_host, run_tool
 
 from m3net_tf.boards.builds.sources import FIRMWARE_DIR
 
 _DAY_US = 24 * 3600 * 10**6
 
-pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="missing: gcc")
-
 
 def build(folder: Path, app: str, source: str) -> Path:
-    """A program of the tests over one file of the firmware, with sanitisers."""
-    program = folder / app
-    subprocess.run(
-        [
-            "gcc", "-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror",
-            "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-static-libasan",
-            "-I", APPS / app,
-            *(f"-I{FIRMWARE_DIR / room}" for room in ("core", "drivers", "arch", "arch/cortex_m")),
-            APPS / app / "main.c", FIRMWARE_DIR / source, "-o", program,
-        ],
-        check=True,
-    )  # fmt: skip
-    return program
-
-
-def output_of(program: Path, *words: int) -> str:
-    return subprocess.run(
-        [program, *map(str, words)], capture_output=True, text=True, check=True
-    ).stdout
+    """A program of the tests over one file of the firmware."""
+    rooms = [FIRMWARE_DIR / room for room in ("core", "drivers", "arch", "arch/cortex_m")]
+    sources = [APPS / app / "main.c", FIRMWARE_DIR / source]
+    return compile_for_host(folder / app, sources, [APPS / app, *rooms])
 
 
 def test_the_share_awake_after_days_and_years(tmp_path: Path):
@@ -52,9 +32,9 @@ def test_the_share_awake_after_days_and_years(tmp_path: Path):
     ):
         total_us = awake_us + asleep_us
         exact = awake_us * 10**6 // total_us if total_us else 10**6
-        assert abs(int(output_of(program, awake_us, asleep_us)) - exact) <= 1
+        assert abs(int(run_tool(program, awake_us, asleep_us)) - exact) <= 1
 
 
 def test_a_half_that_becomes_full_within_the_interrupt_is_not_lost(tmp_path: Path):
     program = build(tmp_path, "stm32_dma_host", "drivers/stm32_dma.c")
-    assert output_of(program) == "half 0\nhalf 1\nflags 0 overruns 0\n"
+    assert run_tool(program) == b"half 0\nhalf 1\nflags 0 overruns 0\n"

@@ -7,7 +7,6 @@ import dataclasses
 import itertools
 import random
 import shutil
-import subprocess
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +16,7 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 from app_host import build_app, run_app
-from firmware_helpers import CLASSES, random_features, write_bundle
+from firmware_helpers import CLASSES, random_features, run_tool, small_model, write_bundle
 
 from m3net_tf.audio.frontend import FrontendConfig, features_int8
 from m3net_tf.boards.emulation.qemu import UartLog, job_image, stream_image
@@ -54,7 +53,8 @@ def build_variant_app(
         arena_bytes: int | None = None,
     ) -> Path:
         operators = operators or tuple(operators_of(small_tflite))
-        for file in write_bundle(folder / "new", tflite, operators=operators).iterdir():
+        model = small_model(tflite, operators=operators)
+        for file in write_bundle(folder / "new", model).iterdir():
             old = folder / "bundle" / file.name
             if not old.is_file() or old.read_bytes() != file.read_bytes():
                 shutil.copy(file, old)
@@ -156,16 +156,13 @@ def test_operator_codes_that_nothing_has_are_no_fault(app: App, build_variant_ap
 
 def test_a_million_malformed_lines(monitor_host: Path):
     """About a minute; the quick test of test_monitor_protocol.py has another seed and fewer."""
-    command = [monitor_host, "batter", "1000000", "2"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.startswith("1000000 lines, ") and done.stdout.endswith("answering\n")
+    said = run_tool(monitor_host, "batter", 1_000_000, 2)
+    assert said.startswith(b"1000000 lines, ") and said.endswith(b"answering\n")
 
 
 def test_unsuitable_memory_is_refused(app: App):
-    done = subprocess.run([app.program, "refuse"], capture_output=True, text=True, check=True)
     expected = ["argument"] * 5 + ["memory", "arena", "arena", "unknown"]
-    assert done.stdout.split() == expected
+    assert run_tool(app.program, "refuse").decode().split() == expected
 
 
 def test_bad_images_stop_it_and_garbage_does_not(app: App):

@@ -5,19 +5,15 @@ from __future__ import annotations
 
 import shutil
 import struct
-import subprocess
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from firmware_helpers import FRAMES, cmsis_dsp
+from firmware_helpers import FRAMES, build_with_cmake, cmsis_dsp, run_tool
 
 from m3net_tf.audio.frontend import FrontendConfig, features_int8, write_c_tables
-from m3net_tf.boards.builds.sources import (
-    FIRMWARE_DIR,
-)
 from m3net_tf.boards.emulation import qemu
 
 CONFIGS = {
@@ -46,36 +42,12 @@ def build_host(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path
         if name not in built:
             (folder / "bundle").mkdir(exist_ok=True)
             write_c_tables(CONFIGS[name], folder / "bundle", frames=FRAMES)
-            settings = [
-                f"-DM3NET_BUNDLE_DIR={folder / 'bundle'}",
-                f"-DM3NET_SRC_CMSIS_DSP={dsp}",
-            ]
-            for command in (
-                [
-                    "cmake",
-                    "-G",
-                    "Ninja",
-                    "-S",
-                    FIRMWARE_DIR / "host",
-                    "-B",
-                    folder / "build",
-                    *settings,
-                ],
-                ["ninja", "-C", folder / "build"],
-            ):
-                done = subprocess.run(command, capture_output=True, text=True, check=False)
-                assert done.returncode == 0, done.stdout + done.stderr
-            built[name] = shutil.copy(folder / "build" / "m3net_host", folder / name)
-        return Path(built[name])
+            settings = [f"-DM3NET_BUNDLE_DIR={folder / 'bundle'}", f"-DM3NET_SRC_CMSIS_DSP={dsp}"]
+            program = build_with_cmake(folder / "build", settings, "m3net_host")
+            built[name] = Path(shutil.copy(program, folder / name))
+        return built[name]
 
     return build
-
-
-def run(program: Path, *words: str | int, data: bytes) -> bytes:
-    command = [str(program), *map(str, words)]
-    done = subprocess.run(command, input=data, capture_output=True, check=False)
-    assert done.returncode == 0, done.stderr.decode(errors="replace")
-    return done.stdout
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -97,7 +69,7 @@ def test_front_end_follows_the_reference(build_host, name: str):
     clips = np.clip(np.round(waves), -32768, 32767).astype("<i2")
     differing = total = 0
     for clip in clips:
-        output = run(build_host(name), "features", data=clip.tobytes())
+        output = run_tool(build_host(name), "features", data=clip.tobytes())
         actual = np.frombuffer(output, np.int8).reshape(-1, config.feature_bins).T
         expected = features_int8(config, clip / 32768.0)
         assert actual.shape == expected.shape
@@ -112,7 +84,7 @@ def test_front_end_follows_the_reference(build_host, name: str):
 def test_ring_gives_the_last_columns_oldest_first(build_host, columns: int):
     bins = CONFIGS["default"].feature_bins
     values = np.random.default_rng(columns).integers(-128, 128, (columns, bins)).astype(np.int8)
-    output = run(build_host("default"), "window", data=values.tobytes())
+    output = run_tool(build_host("default"), "window", data=values.tobytes())
     window = np.frombuffer(output, np.int8).reshape(bins, FRAMES)
     received = values[-FRAMES:].T if columns else np.zeros((bins, 0), np.int8)
     silence = np.full((bins, FRAMES - received.shape[1]), -128, np.int8)
@@ -121,13 +93,12 @@ def test_ring_gives_the_last_columns_oldest_first(build_host, columns: int):
 
 @pytest.mark.parametrize("data", [b"", b"\x00", b"123456789", bytes(range(256)) * 7])
 def test_crc_is_that_of_zlib(build_host, data: bytes):
-    assert run(build_host("default"), "crc", data=data).decode() == f"{zlib.crc32(data):#010x}"
+    assert run_tool(build_host("default"), "crc", data=data).decode() == f"{zlib.crc32(data):#010x}"
 
 
 def test_a_board_without_optional_features_says_so(build_host):
-    assert (
-        run(build_host("default"), "defaults", data=b"") == b"unsupported unsupported watchdog\r\n"
-    )
+    said = run_tool(build_host("default"), "defaults")
+    assert said == b"unsupported unsupported watchdog\r\n"
 
 
 def test_random_and_mutated_job_images(build_host):
@@ -152,9 +123,8 @@ def test_random_and_mutated_job_images(build_host):
             image[int(rng.integers(0, 32))] = int(rng.choice([0, 1, 2, 127, 128, 255]))
         images.append(bytes(image))
     data = b"".join(struct.pack("<I", len(image)) + image for image in images)
-    words = run(
-        build_host("default"), "jobs", capacity, feature_bytes, min_clip_bytes, data=data
-    ).decode().split()  # fmt: skip
+    limits = (capacity, feature_bytes, min_clip_bytes)
+    words = run_tool(build_host("default"), "jobs", *limits, data=data).decode().split()
     assert len(words) == len(images)
     assert words[:3] == ["ok", "ok", "ok"]
     fields = {"magic", "version", "kind", "flags", "clip_size", "clip_count", "crc"}

@@ -6,13 +6,19 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from firmware_helpers import FRAMES, BuiltFirmware, random_features, skip_or_fail
+from firmware_helpers import (
+    FRAMES,
+    BuiltFirmware,
+    compile_for_host,
+    random_features,
+    run_tool,
+    skip_or_fail,
+)
 
 from m3net_tf.audio.frontend import FrontendConfig, fixed_features_int8, write_c_tables
 from m3net_tf.boards.builds.boards import find_machine
@@ -65,30 +71,20 @@ def extremes(config: FrontendConfig, frames: int) -> list[np.ndarray]:
     return [np.clip(np.round(wave), -32768, 32767).astype(np.int16) for wave in waves]
 
 
-def compile_host(bundle: Path, program: Path) -> subprocess.CompletedProcess[str]:
-    if shutil.which("gcc") is None:
-        skip_or_fail("missing: gcc")
-    command = ["gcc", "-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Werror"]
-    command += ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-static-libasan"]
-    command += ["-DM3NET_FRONTEND_FIXED=1", f"-I{FIRMWARE_DIR / 'core'}"]
-    command += [f"-I{FIRMWARE_DIR / 'app'}", f"-I{bundle}", "-o", str(program)]
-    command += [str(FIRMWARE_DIR / source) for source in HOST_SOURCES]
-    command.append(str(bundle / "frontend_tables.c"))
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+def compile_host(bundle: Path) -> Path:
+    sources = [*(FIRMWARE_DIR / source for source in HOST_SOURCES), bundle / "frontend_tables.c"]
+    folders = (FIRMWARE_DIR / "core", FIRMWARE_DIR / "app", bundle)
+    return compile_for_host(bundle / "host", sources, folders, "-DM3NET_FRONTEND_FIXED=1")
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_the_host_gives_the_model_s_bits(tmp_path: Path, name: str):
     config = CONFIGS[name]
     write_c_tables(config, tmp_path, frames=FRAMES)
-    done = compile_host(tmp_path, tmp_path / "host")
-    assert done.returncode == 0, done.stderr
+    program = compile_host(tmp_path)
     for clip in extremes(config, 12):
-        completed = subprocess.run(
-            [tmp_path / "host", "features"], input=clip.tobytes(), capture_output=True, check=False
-        )
-        assert completed.returncode == 0, completed.stderr.decode(errors="replace")
-        actual = np.frombuffer(completed.stdout, np.int8).reshape(-1, config.feature_bins).T
+        features = run_tool(program, "features", data=clip.tobytes())
+        actual = np.frombuffer(features, np.int8).reshape(-1, config.feature_bins).T
         np.testing.assert_array_equal(actual, fixed_features_int8(config, clip))
 
 
@@ -96,8 +92,8 @@ def test_an_export_without_the_tables_says_how_to_fix_it(tmp_path: Path):
     header, _ = write_c_tables(FrontendConfig(), tmp_path, frames=FRAMES)
     lines = header.read_text().splitlines(keepends=True)
     header.write_text("".join(line for line in lines if "_FIXED_" not in line))
-    done = compile_host(tmp_path, tmp_path / "host")
-    assert done.returncode != 0 and "no fixed-point settings: export the model again" in done.stderr
+    with pytest.raises(AssertionError, match="no fixed-point settings: export the model again"):
+        compile_host(tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -163,8 +159,8 @@ def test_no_float_is_computed_for_a_frame(images: Callable[[str], FirmwareImage]
     """The compiler's functions for float arithmetic are not called from the front end."""
     if shutil.which("arm-none-eabi-objdump") is None:
         skip_or_fail("missing: arm-none-eabi-objdump")
-    command = ["arm-none-eabi-objdump", "-d", "--disassemble=m3net_frontend_push"]
-    done = subprocess.run([*command, images(board).elf], capture_output=True, text=True, check=True)
-    called = set(re.findall(r"\tbl\s+\w+ <(\w+)", done.stdout))
-    assert "smlal" in done.stdout
+    command = ("arm-none-eabi-objdump", "-d", "--disassemble=m3net_frontend_push")
+    code = run_tool(*command, images(board).elf).decode()
+    called = set(re.findall(r"\tbl\s+\w+ <(\w+)", code))
+    assert "smlal" in code
     assert called == {"memcpy", "memmove"}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from firmware_helpers import APPS, cmsis_dsp
+from firmware_helpers import APPS, SANITISERS, cmsis_dsp, compile_for_host, run_tool
 from scipy import signal
 
 from m3net_tf.boards.builds.pdm import (
@@ -18,10 +18,9 @@ from m3net_tf.boards.builds.pdm import (
     PdmFilter,
     write_pdm_filter,
 )
-from m3net_tf.boards.builds.sources import (
-    FIRMWARE_DIR,
-)
+from m3net_tf.boards.builds.sources import FIRMWARE_DIR
 
+DRIVERS = FIRMWARE_DIR / "drivers"
 FILTER = PdmFilter()
 FACTOR = CIC_FACTOR * FIR_FACTOR
 BIT_RATE_HZ = FILTER.sample_rate_hz * FACTOR
@@ -37,41 +36,28 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pdm")
     write_pdm_filter(folder)
     filtering = dsp / "Source" / "FilteringFunctions"
-    command = [
-        "gcc", "-std=gnu11", "-O1", "-g", "-D__GNUC_PYTHON__",
-        "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-static-libasan",
-        "-I", FIRMWARE_DIR / "core", "-I", FIRMWARE_DIR / "drivers",
-        "-isystem", dsp / "Include", "-isystem", dsp / "PrivateInclude",
-    ]  # fmt: skip
-    own_sources = [
-        APPS / "pdm_host" / "main.c",
-        FIRMWARE_DIR / "drivers" / "pdm.c",
-        FIRMWARE_DIR / "drivers" / "ping_pong.c",
-        folder / "pdm_filter.c",
-    ]
-    cmsis_sources = [
-        filtering / "arm_fir_decimate_f32.c",
-        filtering / "arm_fir_decimate_init_f32.c",
+    cmsis = [
+        "-D__GNUC_PYTHON__",
+        *(f"-isystem{dsp / part}" for part in ("Include", "PrivateInclude")),
     ]
     objects = []
-    for file in [*own_sources, *cmsis_sources]:
-        warnings = ["-Wall", "-Wextra", "-Werror"] if file in own_sources else ["-w"]
-        objects.append(folder / f"{file.stem}.o")
-        run_tool([*command, *warnings, "-c", file, "-o", objects[-1]])
-    run_tool([*command, *objects, "-lm", "-o", folder / "pdm_host"])
-    return folder / "pdm_host"
+    for name in ("arm_fir_decimate_f32", "arm_fir_decimate_init_f32"):
+        objects.append(folder / f"{name}.o")
+        code = filtering / f"{name}.c"
+        run_tool("gcc", "-O1", "-g", "-w", *SANITISERS, *cmsis, "-c", code, "-o", objects[-1])
+    own = [APPS / "pdm_host" / "main.c", DRIVERS / "pdm.c", DRIVERS / "ping_pong.c"]
+    sources = [*own, folder / "pdm_filter.c", *objects]
+    return compile_for_host(
+        folder / "pdm_host", sources, (DRIVERS.parent / "core", DRIVERS), *cmsis
+    )
 
 
-def run_tool(command: list) -> None:
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-
-
-def run(program: Path, *words: str | float, data: bytes) -> subprocess.CompletedProcess:
-    command = [str(program), *map(str, words)]
-    done = subprocess.run(command, input=data, capture_output=True, check=False)
-    assert done.returncode == 0, done.stderr.decode(errors="replace")
-    return done
+def filtered(program: Path, bits: np.ndarray, gain: float = 1.0) -> np.ndarray:
+    """Samples that the program makes of bits, twice with a reset between; the runs are equal."""
+    said = run_tool(program, "pdm", gain, data=words_of(bits))
+    samples, again = np.split(np.frombuffer(said, "<i2"), 2)
+    np.testing.assert_array_equal(samples, again)
+    return samples
 
 
 def modulate(wave: np.ndarray) -> np.ndarray:
@@ -158,10 +144,7 @@ def test_sines_keep_80_db(program: Path, frequency_hz: float):
     count = 12_000 // 16 * 16 * FACTOR
     time_s = np.arange(count) / BIT_RATE_HZ
     bits = modulate(0.5 * np.sin(2 * np.pi * frequency_hz * time_s))
-    output = run(program, "pdm", 1.0, data=words_of(bits)).stdout
-    both = np.frombuffer(output, "<i2")
-    samples, again = np.split(both, 2)
-    np.testing.assert_array_equal(samples, again)  # a reset clears the state
+    samples = filtered(program, bits)
     assert np.abs(samples - reference(bits)).max() <= 1.0
     assert in_band_snr_db(samples[SETTLING:].astype(float), frequency_hz) >= 80.0
     # Level: half of full scale, less what the DC blocker takes off.
@@ -176,8 +159,7 @@ def test_full_scale_saturates_and_never_wraps(program: Path, gain: float):
     noise = rng.integers(0, 2, 64 * BLOCK_BITS)
     ones = np.ones(64 * BLOCK_BITS, np.int64)
     bits = np.concatenate([square, ones, 1 - ones, noise]).astype(np.uint8)
-    output = run(program, "pdm", gain, data=words_of(bits)).stdout
-    samples = np.split(np.frombuffer(output, "<i2"), 2)[0].astype(float)
+    samples = filtered(program, bits, gain).astype(float)
     assert np.abs(samples - reference(bits, gain)).max() <= 2.0
     assert samples.max() == 32767 and samples.min() == -32768
 
@@ -189,32 +171,30 @@ def test_values_of_a_chips_own_cic_give_the_same(program: Path):
         boxes = np.convolve(boxes, np.ones(CIC_FACTOR, np.int64))
     values = np.convolve(2 * bits.astype(np.int64) - 1, boxes)[: len(bits)]
     values = values[CIC_FACTOR - 1 :: CIC_FACTOR].astype("<i4")
-    from_bits = np.split(
-        np.frombuffer(run(program, "pdm", 4.0, data=words_of(bits)).stdout, "<i2"), 2
-    )[0]
-    from_values = np.frombuffer(run(program, "values", 4.0, data=values.tobytes()).stdout, "<i2")
-    np.testing.assert_array_equal(from_values, from_bits)
+    from_values = np.frombuffer(run_tool(program, "values", 4.0, data=values.tobytes()), "<i2")
+    np.testing.assert_array_equal(from_values, filtered(program, bits, 4.0))
 
 
 def test_bad_filters_are_refused(program: Path):
-    statuses = run(program, "refuse", data=b"").stdout.decode().split()
+    statuses = run_tool(program, "refuse").decode().split()
     assert statuses[0] == "0" and all(status != "0" for status in statuses[1:])
 
 
 @pytest.mark.parametrize(("half", "step"), [(320, 16), (320, 64), (7, 16), (16, 16), (5, 1)])
 def test_ping_pong_loses_and_doubles_nothing(program: Path, half: int, step: int):
     samples = np.arange(1000, dtype="<i2")
-    output = run(program, "ping_pong", half, step, data=samples.tobytes()).stdout
+    output = run_tool(program, "ping_pong", half, step, data=samples.tobytes())
     np.testing.assert_array_equal(np.frombuffer(output, "<i2"), samples[: 1000 // half * half])
 
 
 def test_byte_ring_keeps_order_and_counts_what_it_loses(program: Path):
+    def ring(capacity: int, pieces: list[bytes]) -> tuple[bytes, bytes]:
+        data = b"".join(len(piece).to_bytes(2, "little") + piece for piece in pieces)
+        done = subprocess.run([program, "ring", str(capacity)], input=data, capture_output=True)
+        return done.stdout, done.stderr.strip()
+
     rng = np.random.default_rng(3)
     pieces = [rng.bytes(int(rng.integers(0, 300))) for _ in range(200)]
-    data = b"".join(len(piece).to_bytes(2, "little") + piece for piece in pieces)
-    done = run(program, "ring", 400, data=data)
-    assert done.stdout == b"".join(pieces) and done.stderr.strip() == b"0"
-    flood = [bytes(range(256)) * 5, b"later"]  # 1280 bytes for a ring of 1024
-    data = b"".join(len(piece).to_bytes(2, "little") + piece for piece in flood)
-    done = run(program, "ring", 2000, data=data)
-    assert done.stdout == flood[0][:1024] + flood[1] and done.stderr.strip() == b"256"
+    assert ring(400, pieces) == (b"".join(pieces), b"0")
+    flood = bytes(range(256)) * 5  # 1280 bytes for a ring of 1024
+    assert ring(2000, [flood, b"later"]) == (flood[:1024] + b"later", b"256")

@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from firmware_helpers import run_tool
 from monitor_host import CLASSES, build_monitor
 
 HEADER_BYTES = 20
@@ -28,9 +28,7 @@ def run(monitor_host: Path, word_bytes: int) -> Callable[..., str]:
     program = build_monitor(monitor_host.parent, choice, target="m3net_saving_host")
 
     def output(*words: str) -> str:
-        done = subprocess.run([program, *words], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+        return run_tool(program, *words).decode()
 
     return output
 

@@ -4,13 +4,19 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
-from firmware_helpers import ARENA_BYTES, CLASSES, skip_or_fail
+from firmware_helpers import (
+    CLASSES,
+    compile_for_host,
+    labels_of,
+    run_tool,
+    small_model,
+    write_bundle,
+)
 from monitor_host import expected_output
 
 from m3net_tf.audio.frontend import FrontendConfig, features_int8, frontend_preset, write_c_tables
@@ -19,15 +25,12 @@ from m3net_tf.boards.builds.build import build_compiled
 from m3net_tf.boards.builds.sources import FIRMWARE_DIR
 from m3net_tf.boards.emulation.qemu import run_job
 from m3net_tf.export.c_files import CModel
-from m3net_tf.export.operators import operators_of
 from m3net_tf.runtime import ClassSettings, DetectorConfig, StreamingRecognizer
-from m3net_tf.runtime.detector_config import write_c_header
 from m3net_tf.runtime.recognizer import ColumnStream
 
 HOP = 320
 COLUMNS = 10
 SAMPLES = HOP * COLUMNS
-LABELS = tuple(f"label{index}" for index in range(CLASSES))
 COMPANDED = frontend_preset("bilateral", sample_rate_hz=16_000, log="mu")
 CONFIGS = {
     "rounded": frontend_preset("bilateral", sample_rate_hz=16_000),
@@ -43,7 +46,7 @@ DETECTOR = DetectorConfig(
     run_columns=3,
     classes=tuple(
         ClassSettings(label, threshold=0.53, release=0.5, suppression_columns=6, window_runs=2)
-        for label in LABELS
+        for label in labels_of(CLASSES)
     ),
 )
 HOST = ("host/main.c", "app/job.c", *(f"core/{name}.c" for name in (
@@ -67,38 +70,17 @@ SAMPLE_LIMIT = 60
 
 
 def compile_host(bundle: Path, sources: tuple[str, ...]) -> Path:
-    """One of the host's programs, under sanitisers; it needs no third-party source."""
-    if shutil.which("gcc") is None:
-        skip_or_fail("missing: gcc")
-    program = bundle / "host"
-    command = ["gcc", "-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Werror"]
-    command += ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-static-libasan"]
-    command += [f"-I{FIRMWARE_DIR / 'core'}", f"-I{FIRMWARE_DIR / 'app'}", f"-I{bundle}"]
-    command += ["-o", str(program), *(str(FIRMWARE_DIR / source) for source in sources)]
-    command.append(str(bundle / "frontend_tables.c"))
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return program
-
-
-def write_bundle(folder: Path, tflite: bytes, operators: tuple[str, ...]) -> CModel:
-    """The files of an export that a build reads; returns the facts of its network."""
-    folder.mkdir()
-    model = CModel(
-        name="waves",
-        tflite=tflite,
-        labels=LABELS,
-        operators=operators,
-        input_bytes=SAMPLES,
-        input_quantization=(1 / 128, 0),
-        output_quantization=(1 / 256, -128),
-        arena_bytes=ARENA_BYTES,
-        arena_source="the tests",
-        licence="Apache-2.0",
+    """One of the host's programs; it needs no third-party source."""
+    code = [*(FIRMWARE_DIR / source for source in sources), bundle / "frontend_tables.c"]
+    return compile_for_host(
+        bundle / "host", code, (FIRMWARE_DIR / "core", FIRMWARE_DIR / "app", bundle)
     )
-    model.write(folder)
-    write_c_tables(COMPANDED, folder, frames=SAMPLES)
-    write_c_header(DETECTOR, folder)
+
+
+def write_export(folder: Path, tflite: bytes) -> CModel:
+    """The files of an export that a build reads; returns the facts of its network."""
+    model = small_model(tflite, input_bytes=SAMPLES)
+    write_bundle(folder, model, COMPANDED, frames=SAMPLES, detector=DETECTOR)
     return model
 
 
@@ -107,13 +89,10 @@ def test_each_of_the_65536_samples_has_the_reference_s_level(tmp_path: Path, nam
     write_c_tables(CONFIGS[name], tmp_path, frames=SAMPLES)
     samples = np.resize(np.arange(-32_768, 32_768), 205 * HOP).astype("<i2")
     program = compile_host(tmp_path, HOST)
-    completed = subprocess.run(
-        [program, "features"], input=samples.tobytes(), capture_output=True, check=False
-    )
-    assert completed.returncode == 0, completed.stderr.decode(errors="replace")
+    levels = run_tool(program, "features", data=samples.tobytes())
     expected = features_int8(CONFIGS[name], samples / 32_768.0)[0]
     assert len(np.unique(expected)) > 30
-    np.testing.assert_array_equal(np.frombuffer(completed.stdout, np.int8), expected)
+    np.testing.assert_array_equal(np.frombuffer(levels, np.int8), expected)
 
 
 def test_a_table_that_falls_is_refused(tmp_path: Path):
@@ -129,15 +108,10 @@ def test_a_table_that_falls_is_refused(tmp_path: Path):
 def test_the_window_is_the_last_samples_in_one_row(tmp_path: Path, columns: int):
     write_c_tables(COMPANDED, tmp_path, frames=SAMPLES)
     samples = np.random.default_rng(columns).integers(-128, 128, columns * HOP).astype(np.int8)
-    window = subprocess.run(
-        [compile_host(tmp_path, HOST), "window"],
-        input=samples.tobytes(),
-        capture_output=True,
-        check=True,
-    )
+    window = run_tool(compile_host(tmp_path, HOST), "window", data=samples.tobytes())
     before = np.full(SAMPLES, -128, np.int8)
     expected = np.concatenate([before, samples])[-SAMPLES:]
-    np.testing.assert_array_equal(np.frombuffer(window.stdout, np.int8), expected)
+    np.testing.assert_array_equal(np.frombuffer(window, np.int8), expected)
 
 
 def scene() -> np.ndarray:
@@ -150,9 +124,9 @@ def scene() -> np.ndarray:
 
 def test_live_detection_is_python_s_step_by_step(tmp_path: Path):
     """With a stand-in for a network, on the host: columns, scores and events."""
-    # Never run, because firmware/host/model.c replaces it: any bytes and operators will do.
+    # Never run, because firmware/host/model.c replaces it: any bytes will do.
     bundle = tmp_path / "bundle"
-    write_bundle(bundle, b"no model", ("SOFTMAX",))
+    write_export(bundle, b"no model")
     pcm, seen = scene(), []
     (tmp_path / "pcm").write_bytes(pcm.tobytes())
 
@@ -226,7 +200,7 @@ def test_an_emulated_core_gives_the_desktop_s_bytes_from_samples(
     features = np.stack([features_int8(COMPANDED, clip / 32_768.0) for clip in windows])
     scores = run_reference(network, features[..., None])
     assert len(np.unique(scores, axis=0)) > 3
-    model = write_bundle(tmp_path / "bundle", network, tuple(operators_of(network)))
+    model = write_export(tmp_path / "bundle", network)
     image = build_compiled(tmp_path / "bundle", model, board, tmp_path / "build")
     result = run_job(image.elf, find_machine(board), pcm, report_features=True)
     np.testing.assert_array_equal(result.features, features)

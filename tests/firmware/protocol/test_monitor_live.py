@@ -16,7 +16,7 @@ from m3net_tf.audio.frontend import FrontendConfig
 from m3net_tf.boards.device import Device, open_port
 from m3net_tf.boards.emulation.qemu import console_command
 from m3net_tf.runtime.detector import Detector
-from m3net_tf.runtime.detector_config import DetectorConfig, write_c_header
+from m3net_tf.runtime.detector_config import DetectorConfig
 from m3net_tf.runtime.recognizer import listen
 
 #: Sixty for the figure in the documentation.
@@ -73,7 +73,7 @@ def live_session(built: BuiltFirmware, build_variant, tmp_path_factory):
 
     tape = listen(frontend, model, default, [pcm])
     config = lively(default, (tape.scores.astype(float) + 128) / 256)
-    elf = build_variant(change=lambda bundle: write_c_header(config, bundle))
+    elf = build_variant(detector=config)
     elf = without_sleep(elf, tmp_path_factory.mktemp("live") / "live.elf")
     column_count = 1 + (len(pcm) - 512) // 320
     columns: list[bytes] = []

@@ -54,12 +54,3 @@ def test_keras_3_alone_and_operations_of_tensorflow_stay_as_they_are():
     assert layer(np.ones((2, 4), np.float32)).shape == (2, 3)
     assert layer(keras_3.Input((4,))).shape == (None, 3)
     assert (keras.Input((4,)) * 2.0 + 1.0).shape == (None, 4)
-
-
-def test_diffres_refuses_other_arguments_at_construction():
-    with refuses(ConfigError, "paper", "released"):
-        DiffRes(0.5, reading="mine")
-    with refuses(ConfigError, "guide_weight", "-1"):
-        DiffRes(0.5, guide_weight=-1)
-    with pytest.raises(TypeError, match="unknown"):
-        DiffRes(0.5, unknown=1)

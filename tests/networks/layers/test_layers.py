@@ -335,14 +335,6 @@ def test_mirrors_reverse_and_are_their_own_inverses(axes):
     np.testing.assert_array_equal(mirror(mirror(x)), x)
 
 
-def test_centre_symmetric_mirror_is_both_mirrors_in_turn():
-    x = real(2)
-    vmf, hmf = Mirror(frequency=True), Mirror(time=True)
-    csf = Mirror(time=True, frequency=True)(x)
-    np.testing.assert_array_equal(csf, hmf(vmf(x)))
-    np.testing.assert_array_equal(csf, vmf(hmf(x)))
-
-
 @pytest.mark.parametrize(
     ("channels", "width"), [(1, 1), (2, 1), (4, 1), (8, 3), (32, 3), (64, 3), (128, 5), (512, 5)]
 )

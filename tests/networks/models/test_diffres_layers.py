@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from refusals import refuses
 
 from m3net_tf.networks.layers.diffres.frame_importance import (
     conv_encoder,
@@ -34,7 +33,6 @@ from m3net_tf.networks.models.efficientnet_attention.attention_pooling import (
 from m3net_tf.networks.positions import positional_encoding
 from m3net_tf.quantization.ptq import quantize_int8
 from m3net_tf.runtime.interpreter import run_reference, run_tflm, tflm_unavailable_reason
-from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras, tf
 
 BINS, FRAMES = 6, 24
@@ -197,20 +195,6 @@ class TestWarpMatrix:
         np.testing.assert_allclose(sums[:full], 1, atol=1e-5)  # rows that the scores fill
         np.testing.assert_allclose(sums.sum(), min(exact.sum(), frames_out), rtol=1e-5)
         assert sums.max() <= 1 + 1e-5
-
-    @pytest.mark.parametrize("kind", KINDS)
-    def test_matrix_is_banded(self, kind):
-        matrix = warp_matrix(scores_of(kind, 60, 31, seed=2), 31).numpy()[0]
-        previous_end = 0
-        for weights in matrix:
-            used = np.flatnonzero(weights)
-            if not used.size:
-                continue
-            assert used[0] >= previous_end - 1
-            # Without a gap, but for frames whose score is zero.
-            between = np.setdiff1d(np.arange(used[0], used[-1] + 1), used)
-            assert matrix[:, between].sum() == 0
-            previous_end = used[-1] + 1
 
 
 class TestWarp:
@@ -453,8 +437,6 @@ class TestReleased:
             scores = layer([x, raw])
         np.testing.assert_allclose(scores, fill_scores(rescale_scores(raw, 18), 18))
         assert np.isfinite(tape.gradient(scores, raw)).all()
-        with refuses(ConfigError, "reading", "'code'", "paper", "released"):
-            FrameScores(0.25, reading="code")
 
     def test_guide_loss(self):
         scores = tf.constant([[0.9, 0.1, 0.5, 0.4], [0.2, 0.1, 0.5, 0.4], [0.9, 0.9, 0.9, 0.9]])
@@ -521,9 +503,7 @@ class TestNetworks:
         impulse = np.zeros((1, 1, 9, 4), np.float32)
         impulse[0, 0, 4] = 1
         moved = np.abs(block(impulse) - block(0 * impulse)).max(-1)[0, 0]
-        assert moved[4] > 0
-        assert np.flatnonzero(moved > 0).min() >= 0  # 4 + 4 frames reach: all 9
-        np.testing.assert_array_equal(moved > 0, True)
+        np.testing.assert_array_equal(moved > 0, True)  # 4 + 4 frames reach: all 9
 
     def test_frame_importance_in_int8(self):
         keras.utils.set_random_seed(0)
@@ -559,12 +539,6 @@ class TestPooling:
             np.testing.assert_allclose(pooled[:, :, i], x[:, :, first:end].mean(2), atol=1e-6)
             np.testing.assert_array_equal(picked[:, :, i], x[:, :, first])
 
-    def test_whole_ratios(self):
-        x = features(1, 24)
-        np.testing.assert_array_equal(FrameSampling(8)(x), x[:, :, ::3])
-        pooled = keras.layers.AveragePooling2D((1, 3))(x)
-        np.testing.assert_allclose(AdaptiveAveragePooling(8)(x), pooled, atol=1e-6)
-
 
 class TestAttention:
     def test_heads_by_hand(self):
@@ -573,15 +547,11 @@ class TestAttention:
         scores = rng.normal(size=(2, 1, 5, 6)).astype(np.float32)
         layer = AttentionHeads(2)
         layer.build([attention.shape, scores.shape])
+        np.testing.assert_array_equal(layer.head_weights, [0.5, 0.5])  # equal at first
         layer.head_weights.assign([0.3, 0.7])
         weighed = (attention / attention.sum(2, keepdims=True) * scores).sum(2, keepdims=True)
         expected = 0.3 * weighed[..., :3] + 0.7 * weighed[..., 3:]
         np.testing.assert_allclose(layer([attention, scores]), expected, rtol=1e-4, atol=1e-5)
-
-    def test_fresh_heads_have_equal_weights(self):
-        layer = AttentionHeads(4)
-        layer.build([(None, 1, 5, 8), (None, 1, 5, 8)])
-        np.testing.assert_array_equal(layer.head_weights, [0.25] * 4)
 
     def test_nothing_attended_to(self):
         out = AttentionHeads(1)([tf.zeros((1, 1, 5, 3)), tf.ones((1, 1, 5, 3))])

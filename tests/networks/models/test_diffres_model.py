@@ -65,16 +65,7 @@ def train(model: keras.Model, steps: int, classify: bool = True) -> list[float]:
 
 
 class TestSizes:
-    """Origin: DiffRes, section 3: 82 371 parameters, 13.6 M; section 3.1: 493 824."""
-
-    def test_frame_importance(self):
-        model = build_model("diffres", "paper", overrides={"classifier": SMALL})
-        assert trainable(model, "importance") == 82_371
-
-    def test_conv_avgpool(self):
-        overrides = {"method": "conv_avgpool", "classifier": SMALL}
-        model = build_model("diffres", "paper", overrides=overrides)
-        assert trainable(model, "encoder") == 493_824
+    """Origin: DiffRes, section 3: 13.6 M; test_diffres_layers.py has the sizes of its parts."""
 
     @pytest.mark.slow
     def test_efficientnet_with_four_heads(self):
@@ -283,14 +274,6 @@ class TestWeights:
         path.write_bytes(b"nothing")
         with refuses(ConfigError, "EfficientNet-B0"):
             self.build(weights=str(path))
-
-    def test_are_never_downloaded(self):
-        with refuses(ConfigError, "imagenet"):
-            self.build(weights="imagenet")
-
-    def test_bad_backbone(self):
-        with refuses(ConfigError, "backbone", "'b9'", "b0", "b2"):
-            self.build(backbone="b9")
 
 
 def test_the_layer_computes_what_its_parts_compute():

@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 from refusals import refuses
-from shared_networks import built_once
+from shared_networks import built_once, train_on
 
 from m3net_tf.networks.models import build_model
 from m3net_tf.system.errors import ConfigError
@@ -75,15 +75,13 @@ def test_an_ablation_changes_what_it_says_and_trains(argument):
 def train_one_step(model: keras.Model) -> None:
     maps = tf.random.stateless_uniform((8, *SHAPE), (3, 4), -1, 1)
     targets = tf.one_hot(np.arange(8) % CLASSES, CLASSES)
-    with tf.GradientTape() as tape:
-        loss = tf.reduce_mean(
-            keras.losses.categorical_crossentropy(targets, model(maps, training=True))
-        )
-    gradients = tape.gradient(loss, model.trainable_variables)
+
+    def loss() -> tf.Tensor:
+        answers = model(maps, training=True)
+        return tf.reduce_mean(keras.losses.categorical_crossentropy(targets, answers))
+
     before = [weight.numpy() for weight in model.trainable_variables]
-    keras.optimizers.Adam(0.01).apply_gradients(
-        zip(gradients, model.trainable_variables, strict=True)
-    )
+    train_on(model, loss, 1, 0.01)
     for old, weight in zip(before, model.trainable_variables, strict=True):
         assert np.isfinite(weight.numpy()).all()
         if "kernel" in weight.name:
@@ -105,13 +103,6 @@ def test_rows_of_the_table_from_a_recipe():
     assert layers["sfp1_conv"].output_shape == (None, 12, 13, 8)
     assert layers["sfp2_pool"].output_shape == (None, 6, 6, 16)
     assert layers["tail1_relu"].output_shape == (None, 6, 6, 12)
-
-
-def test_mirror_attention_without_either_branch():
-    with refuses(ConfigError, "model.dfp", "model.mirror_att"):
-        tiny(mfp=False, dfp=False)
-    without = tiny(mfp=False, dfp=False, mirror_attention=False)
-    assert not any(name.startswith("ma_") for name in names(without))
 
 
 @pytest.mark.parametrize("kind", ["shuffle", "shift"])
@@ -151,8 +142,6 @@ def test_features_become_the_papers_image():
     assert "image" not in names(build_model("m3net", "paper"))
     with refuses(ConfigError, "channel"):
         build_model("m3net", "paper", input_shape=(40, 49, 2))
-    with refuses(ConfigError, "'rainbow'", "colormap", "delta", "replicate"):
-        tiny(image=[64, 64], image_channels="rainbow")
 
 
 def test_branches_are_multiplied_and_the_input_added_twice():
@@ -181,8 +170,3 @@ def test_without_padding_in_time_columns_stay_the_same_when_the_window_moves():
         np.testing.assert_array_equal(
             np.allclose(before[:, :, 1:], after[:, :, :-1], atol=1e-5), equal, preset
         )
-
-
-def test_padding_in_time_is_kept_in_mirror_attention():
-    with refuses(ConfigError, "time_padding"):
-        tiny(time_padding=False)

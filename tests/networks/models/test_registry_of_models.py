@@ -58,12 +58,6 @@ def test_shape_and_classes_can_be_chosen(name):
     assert model.output_shape == (None, 7)
 
 
-def test_names():
-    assert "m3net" in model_names()
-    assert {"paper", "mcu"} <= set(presets_of("m3net"))
-    assert model_names() == sorted(model_names())
-
-
 @pytest.mark.parametrize("function", [presets_of, lambda name: build_model(name, "mcu")])
 def test_unknown_model(function):
     choices = ", ".join(model_names())

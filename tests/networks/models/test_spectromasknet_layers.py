@@ -3,10 +3,9 @@
 
 import numpy as np
 import pytest
-from refusals import refuses
 
 from m3net_tf.networks.layers.masked import CentredBins, FrameMask, GroupNorm, MapMean, PointNorm
-from m3net_tf.networks.models.spectromasknet.block_mask import MASKS, BlockMask
+from m3net_tf.networks.models.spectromasknet.block_mask import BlockMask
 from m3net_tf.networks.models.spectromasknet.fusion import WeightedFusion
 from m3net_tf.networks.models.spectromasknet.global_attention import (
     global_attention,
@@ -15,10 +14,10 @@ from m3net_tf.networks.models.spectromasknet.global_attention import (
 from m3net_tf.networks.models.spectromasknet.local_attention import local_attention
 from m3net_tf.quantization.ptq import quantize_int8
 from m3net_tf.runtime.interpreter import run_reference, tensor_quantization
-from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras, tf
 
 F, T, C = 40, 50, 4
+MASKS = ("random", "grid", "high_energy")
 
 
 def maps(clips: int = 4, shape: tuple[int, int, int] = (F, T, C), seed: int = 0) -> tf.Tensor:
@@ -169,12 +168,6 @@ def test_masks_in_a_graph_of_open_shape(kind):
         assert traced(maps(3, (F, total, C))).shape == (3, F, total, C)
 
 
-def test_a_map_too_low_for_learnt_blocks():
-    with refuses(ConfigError, "4 bins", "blocks"):
-        BlockMask(learnable=True)(maps(1, (4, 50, 1)))
-    BlockMask()(maps(1, (4, 50, 1)), training=True)
-
-
 # ---------------------------------------------------- means and normalisation
 
 
@@ -272,8 +265,6 @@ def test_frames_of_clips_after_strides():
     assert mask.shape == (4, 1, 5, 1)
     # Half of 9 frames is 5, the last from a window over its edge; an empty clip keeps one.
     np.testing.assert_array_equal(tf.reduce_sum(mask, axis=(1, 2, 3)), [5, 5, 1, 1])
-    with refuses(ConfigError, "step", "0", "1"):
-        FrameMask(0)
 
 
 # ------------------------------------------------------- attention and fusion

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from m3net_tf.networks.layers.configured import Layer
-from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras, tf
 
 
@@ -27,48 +26,19 @@ def mean_over_frames(values: tf.Tensor, chosen: tf.Tensor) -> tf.Tensor:
     return tf.math.divide_no_nan(tf.reduce_sum(values * weights, axis=1), count)
 
 
-def check_frames_out(frames_out: int) -> int:
-    """Check a layer's number of output frames.
-
-    Raises:
-        ConfigError: the number is below 1.
-    """
-    if frames_out < 1:
-        raise ConfigError(f"frames_out is {frames_out}: give at least 1 frame")
-    return frames_out
-
-
-def check_frames_in(frames_out: int, frames: int | None) -> None:
-    """Check a layer's number of output frames against its input frames.
-
-    Raises:
-        ConfigError: the input has fewer frames, or an unknown number.
-    """
-    if frames is None or frames_out > frames:
-        raise ConfigError(f"{frames} frames cannot give {frames_out}: give at most as many")
-
-
 class _FewerFrames(Layer):
     """A layer that reduces the number of frames.
 
     Args:
-        frames_out: number t of output frames.
+        frames_out: number t of output frames, at most T.
 
     Shapes:
         (batch, frequency, T, channels) to (batch, frequency, t, channels).
-
-    Raises:
-        ConfigError: the input has fewer frames than the output.
     """
 
     def __init__(self, frames_out: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.frames_out = check_frames_out(frames_out)
-
-    def build(self, input_shape: tf.TensorShape) -> None:
-        """Check that there are enough frames."""
-        check_frames_in(self.frames_out, input_shape[2])
-        super().build(input_shape)
+        self.frames_out = frames_out
 
 
 @keras.utils.register_keras_serializable("m3net_tf")

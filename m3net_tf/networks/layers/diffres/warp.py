@@ -25,11 +25,7 @@ from m3net_tf.networks.layers.diffres.released import (
     released_guide_loss,
     require_reading,
 )
-from m3net_tf.networks.layers.diffres.time_pooling import (
-    check_frames_in,
-    check_frames_out,
-    mean_over_frames,
-)
+from m3net_tf.networks.layers.diffres.time_pooling import mean_over_frames
 from m3net_tf.networks.layers.precision import Float32Layer
 from m3net_tf.networks.positions import positional_encoding
 from m3net_tf.system.errors import ConfigError
@@ -318,7 +314,7 @@ class FrameWarp(_LogFeatures):
     the encoding is the warp matrix times a positional encoding (section 2.2.2).
 
     Args:
-        frames_out: number t of output frames.
+        frames_out: number t of output frames, at most T.
         fill_rows: False omits Algorithm 1 (the ablation of figure 8).
         maximum: False omits the maximum (the ablation of figure 8).
         encoding: False omits the resolution encoding (the ablation of figure 8).
@@ -332,7 +328,7 @@ class FrameWarp(_LogFeatures):
         channels if some are omitted.
 
     Raises:
-        ConfigError: the features have more than one channel, or fewer than ``frames_out`` frames.
+        ConfigError: the features have more than one channel.
     """
 
     def __init__(
@@ -346,7 +342,7 @@ class FrameWarp(_LogFeatures):
     ) -> None:
         super().__init__(**kwargs)
         self.maximum_scale = maximum_scale
-        self.frames_out = check_frames_out(frames_out)
+        self.frames_out = frames_out
         self.fill_rows = fill_rows
         self.maximum = maximum
         self.encoding = encoding
@@ -355,7 +351,6 @@ class FrameWarp(_LogFeatures):
         """Check the input's shape and precompute the positional encoding."""
         _, bins, frames, channels = input_shape[0]
         require_one_channel(channels)
-        check_frames_in(self.frames_out, frames)
         self._positions = positional_encoding(frames, bins)
         super().build(input_shape)
 

@@ -34,7 +34,7 @@ class SubSpectralNorm(Layer):
         (batch, frequency, time, channels) in and out.
 
     Raises:
-        ConfigError: ``bands`` is below 1, or the map has fewer bins.
+        ConfigError: the map has fewer bins than ``bands``.
     """
 
     def __init__(
@@ -45,8 +45,6 @@ class SubSpectralNorm(Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if bands < 1:
-            raise ConfigError(f"SubSpectralNorm bands is {bands}: give at least 1")
         self.bands = bands
         self.momentum = momentum
         self.epsilon = epsilon

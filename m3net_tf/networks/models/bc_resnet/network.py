@@ -14,6 +14,7 @@ from m3net_tf.networks.layers import classifier
 from m3net_tf.networks.layers.convolution import NORM_MOMENTUM
 from m3net_tf.networks.models.bc_resnet.broadcasted import broadcasted_residual
 from m3net_tf.networks.models.registry import Preset
+from m3net_tf.system.conversion import AtLeastOne
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras
 
@@ -36,18 +37,14 @@ class Design:
     """
 
     tau: float = 1.0
-    bands: int = 5
+    bands: AtLeastOne = 5
     dropout: float = 0.1
 
 
 def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> keras.Model:
     """Build BC-ResNet: a convolution, four stages of BC-ResBlocks, a convolution over all bins.
 
-    Args:
-        input_shape: (bins, frames, channels) with at least 33 bins; the paper's has 40.
-
-    Returns:
-        Keras model, (batch, bins, frames, channels) to (batch, classes) probabilities.
+    Maps need at least 33 bins; the paper's have 40.
 
     Raises:
         ConfigError: too few bins, or a width that gives no channels.

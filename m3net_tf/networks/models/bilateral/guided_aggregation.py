@@ -10,10 +10,7 @@ from __future__ import annotations
 
 from m3net_tf.networks.layers.precision import average_pooling
 from m3net_tf.networks.models.bilateral.sequence import conv1d, leaky_relu
-from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras, tf
-
-FUSIONS = ("gam", "sum", "concat")
 
 
 def guided_aggregation(semantic: tf.Tensor, detail: tf.Tensor, name: str = "gam") -> tf.Tensor:
@@ -48,12 +45,7 @@ def fuse(semantic: tf.Tensor, detail: tf.Tensor, kind: str, name: str = "fusion"
 
     Returns:
         Sequence of shape (batch, 1, T, C), or 2C channels for ``concat``.
-
-    Raises:
-        ConfigError: an unknown kind.
     """
-    if kind not in FUSIONS:
-        raise ConfigError(f"fusion is {kind!r}: choose one of {', '.join(FUSIONS)}")
     if kind == "gam":
         return guided_aggregation(semantic, detail, name)
     join = keras.layers.Add if kind == "sum" else keras.layers.Concatenate

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from m3net_tf.networks.layers.precision import average_pooling
 from m3net_tf.networks.models.bilateral.sequence import LeakySum, conv1d, leaky_relu
-from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras, tf
 
 KERNELS = (1, 7, 15)
@@ -29,12 +28,7 @@ def audio_context_embedding(x: tf.Tensor, kind: str, name: str = "macem") -> tf.
 
     Returns:
         Q of the same shape.
-
-    Raises:
-        ConfigError: an unknown kind.
     """
-    if kind not in ("a", "b"):
-        raise ConfigError(f"MACEM kind is {kind!r}: choose a or b")
     channels = x.shape[-1]
     scales = []
     for kernel in KERNELS:

@@ -106,7 +106,7 @@ class Design:
     stem_step: AtLeastOne = 1
     unrolled_lstm: bool = False
     encoder_layers: int = 1
-    heads: int = 4
+    heads: AtLeastOne = 4
     encoder_dropout: float = 0.1
     dropout: float = 0.0
     semantic: bool = True
@@ -137,13 +137,9 @@ class Design:
 def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> keras.Model:
     """Build the network from top to bottom as in the paper's figure 1.
 
-    Args:
-        input_shape: (1, samples, 1); the paper's 4 s at 22.05 kHz are 88 200 samples.
-
-    Returns:
-        Keras model, (batch, 1, samples, 1) to (batch, classes) probabilities. With ``early_exits``
-        it gives a list: the network's own output, then the exits from shallow to deep;
-        ``keras.Model(model.input, model.outputs[0])`` is the network without exits.
+    The input is a waveform, (1, samples, 1); the paper's 4 s at 22.05 kHz are 88 200 samples. With
+    ``early_exits`` the network gives a list: its own output, then the exits from shallow to deep;
+    ``keras.Model(model.input, model.outputs[0])`` is the network without exits.
 
     Raises:
         ConfigError: the input is not a waveform.

@@ -34,21 +34,16 @@ class DotProductAttention(Layer):
         known when the network is built.
 
     Raises:
-        ConfigError: ``heads`` is below 1 or does not divide the channels, or the maps have more
-            than one row.
+        ConfigError: ``heads`` does not divide the channels.
     """
 
     def __init__(self, heads: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if heads < 1:
-            raise ConfigError(f"attention heads is {heads}: give 1 or more")
         self.heads = heads
 
     def build(self, input_shape: Sequence[tf.TensorShape]) -> None:
         """Check the input's shape."""
-        _, rows, _, channels = input_shape[0]
-        if rows != 1:
-            raise ConfigError(f"attention needs a map of 1 row, not {rows}: reshape it first")
+        channels = input_shape[0][-1]
         if channels % self.heads:
             raise ConfigError(
                 f"{self.heads} attention heads cannot share {channels} channels: give a divisor"

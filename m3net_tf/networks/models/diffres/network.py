@@ -89,13 +89,7 @@ class Design:
 
 
 def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> keras.Model:
-    """Build DiffRes or a baseline, followed by a classifier (table 1).
-
-    Args:
-        input_shape: (bins, frames, 1).
-
-    Returns:
-        Keras model, (batch, bins, frames, 1) to (batch, classes) probabilities.
+    """Build DiffRes or a baseline, followed by a classifier (table 1), for maps of one channel.
 
     Raises:
         ConfigError: an unknown classifier or key, a share of frames out of range, or features with

@@ -7,7 +7,6 @@ from typing import Any
 
 from m3net_tf.networks.layers.configured import Layer
 from m3net_tf.networks.layers.precision import average_pooling, mean_pool
-from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras, tf
 
 
@@ -21,22 +20,14 @@ class AttentionHeads(Layer):
 
     Shapes:
         [attention, class scores], both (batch, 1, T, heads x classes), to (batch, 1, 1, classes).
-
-    Raises:
-        ConfigError: the channels cannot be divided among the heads.
     """
 
     def __init__(self, heads: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if heads < 1:
-            raise ConfigError(f"heads is {heads}: give at least 1")
         self.heads = heads
 
     def build(self, input_shape: list[tf.TensorShape]) -> None:
         """Create the heads' weights."""
-        channels = input_shape[1][-1]
-        if channels % self.heads:
-            raise ConfigError(f"{channels} channels cannot be divided among {self.heads} heads")
         self.head_weights = self.add_weight(
             "head_weights",
             (self.heads,),

@@ -15,6 +15,7 @@ import numpy as np
 
 from m3net_tf.networks.models.efficientnet_attention.attention_pooling import attention_classifier
 from m3net_tf.networks.models.registry import Preset
+from m3net_tf.system.conversion import AtLeastOne
 from m3net_tf.system.errors import ConfigError, one_line
 from m3net_tf.system.keras import keras
 
@@ -37,7 +38,7 @@ class Design:
     """
 
     backbone: Literal["b0", "b2"] = "b2"
-    heads: int = 4
+    heads: AtLeastOne = 4
     multi_label: bool = False
     weights: str = ""
 
@@ -45,11 +46,7 @@ class Design:
 def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> keras.Model:
     """Build EfficientNet without its own head, then attention pooling over time.
 
-    Args:
-        input_shape: (bins, frames, channels); a single channel is repeated three times.
-
-    Returns:
-        Keras model, (batch, bins, frames, channels) to (batch, classes) probabilities.
+    A single channel is repeated three times.
 
     Raises:
         ConfigError: a number of channels other than 1 or 3, or a weights file that is missing or

@@ -8,7 +8,6 @@ from typing import Any
 
 from m3net_tf.networks.layers.precision import Float32Layer
 from m3net_tf.networks.models.learnable_frontend.bounds import Between
-from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras, tf
 
 ENERGY_FLOOR = 1e-7
@@ -33,9 +32,6 @@ class PCEN(Float32Layer):
 
     Shapes:
         energies (batch, bins, frames, 1) to a map of the same shape.
-
-    Raises:
-        ConfigError: a value is out of range.
     """
 
     why_float32 = "energies of quiet sounds underflow in half precision"
@@ -50,13 +46,6 @@ class PCEN(Float32Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if not (0 <= alpha <= 1 and 0 <= smoothing <= 1):
-            raise ConfigError(f"PCEN alpha {alpha} and smoothing {smoothing}: give both in [0, 1]")
-        if not (delta > 0 and root >= 1 and floor > 0):
-            raise ConfigError(
-                f"PCEN delta {delta}, root {root} and floor {floor}: give delta and floor above 0 "
-                "and root of at least 1"
-            )
         self.alpha = alpha
         self.smoothing = smoothing
         self.delta = delta
@@ -120,17 +109,12 @@ class LogEnergy(Float32Layer):
 
     Shapes:
         (batch, bins, frames, 1) in and out.
-
-    Raises:
-        ConfigError: the offset is not above 0.
     """
 
     why_float32 = "energies of quiet sounds underflow in half precision"
 
     def __init__(self, offset: float = ENERGY_FLOOR, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if offset <= 0:
-            raise ConfigError(f"LogEnergy offset is {offset}: give a number above 0")
         self.offset = offset
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:

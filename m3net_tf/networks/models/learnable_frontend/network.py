@@ -17,6 +17,7 @@ from m3net_tf.networks.models.learnable_frontend.filterbank import GaborEnergy, 
 from m3net_tf.networks.models.learnable_frontend.pooling import LowpassPooling
 from m3net_tf.networks.models.registry import Preset
 from m3net_tf.networks.models.stacking import Classifier, put_in_front
+from m3net_tf.system.conversion import AtLeastOne
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras, tf
 
@@ -83,7 +84,7 @@ class Design:
 
     classifier: Classifier
     frontend: Literal["leaf", "sincnet", "td_fbank"] = "leaf"
-    bins: int = 40
+    bins: AtLeastOne = 40
     sample_rate_hz: int = 16_000
     window_s: float = 0.025
     hop_s: float = 0.010
@@ -94,12 +95,8 @@ class Design:
 def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> keras.Model:
     """Build a learnt filter bank followed by a classifier.
 
-    Args:
-        input_shape: (1, samples, 1).
-
-    Returns:
-        Keras model, (batch, 1, samples, 1) to (batch, classes) probabilities. The classifier gets
-        a map (bins, frames, 1) with one frame per complete window.
+    The input is a waveform, (1, samples, 1). The classifier gets a map (bins, frames, 1) with one
+    frame per complete window.
 
     Raises:
         ConfigError: an unknown classifier, an input that is not a waveform, or a value out of
@@ -110,10 +107,8 @@ def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> ke
             f"a learnable front end needs a waveform of shape (1, samples, 1), not {input_shape}: "
             "set frontend.kind: waveform"
         )
-    window, hop = (
-        round(design.window_s * design.sample_rate_hz),
-        round(design.hop_s * design.sample_rate_hz),
-    )
+    window = round(design.window_s * design.sample_rate_hz)
+    hop = round(design.hop_s * design.sample_rate_hz)
     if not 4 <= window <= input_shape[1] or hop < 1:
         raise ConfigError(
             f"model.window_s {design.window_s} and hop_s {design.hop_s} give windows of {window} "

@@ -10,10 +10,7 @@ import numpy as np
 
 from m3net_tf.networks.layers.precision import Float32Layer
 from m3net_tf.networks.models.learnable_frontend.bounds import Between
-from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras, tf
-
-POOLINGS = ("gaussian", "hann_squared")
 
 
 @keras.utils.register_keras_serializable("m3net_tf")
@@ -29,9 +26,6 @@ class LowpassPooling(Float32Layer):
 
     Shapes:
         (batch, bins, samples, 1) to (batch, bins, frames, 1), with one frame per complete window.
-
-    Raises:
-        ConfigError: an unknown shape, or a clip shorter than a window.
     """
 
     why_float32 = "energies of quiet sounds underflow in half precision"
@@ -44,13 +38,6 @@ class LowpassPooling(Float32Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if shape not in POOLINGS:
-            raise ConfigError(f"pooling is {shape!r}: choose one of {', '.join(POOLINGS)}")
-        if window_samples < 4 or hop_samples < 1:
-            raise ConfigError(
-                f"pooling has windows of {window_samples} samples at a hop of {hop_samples}: give "
-                "at least 4 and 1"
-            )
         self.window_samples = window_samples
         self.hop_samples = hop_samples
         self.shape = shape
@@ -59,11 +46,6 @@ class LowpassPooling(Float32Layer):
     def build(self, input_shape: tf.TensorShape) -> None:
         """Count the frames; create the deviations as shares of half a window."""
         _, bins, samples, _ = input_shape
-        if samples < self.window_samples:
-            raise ConfigError(
-                f"clips of {samples} samples are shorter than a window of {self.window_samples}: "
-                "give longer clips"
-            )
         self._frames = 1 + (samples - self.window_samples) // self.hop_samples
         if self.shape == "gaussian":
             low = 2.0 / self.window_samples  # a sample

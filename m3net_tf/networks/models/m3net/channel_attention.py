@@ -8,7 +8,6 @@ from typing import Any
 
 from m3net_tf.networks.layers.configured import Layer
 from m3net_tf.networks.layers.precision import mean_pool
-from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras, tf
 
 
@@ -24,15 +23,10 @@ class EfficientChannelAttention(Layer):
 
     Shapes:
         (batch, frequency, time, channels) in and out.
-
-    Raises:
-        ConfigError: ``kernel_size`` is even or negative.
     """
 
     def __init__(self, kernel_size: int = 0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if kernel_size < 0 or (kernel_size and kernel_size % 2 == 0):
-            raise ConfigError(f"ECA kernel_size is {kernel_size}: give an odd number, or 0")
         self.kernel_size = kernel_size
 
     def build(self, input_shape: tf.TensorShape) -> None:

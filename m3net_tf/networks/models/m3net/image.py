@@ -12,7 +12,6 @@ from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras, tf
 
 DELTA_REACH = 4
-CHANNELS = ("delta", "replicate", "colormap")
 
 
 @keras.utils.register_keras_serializable("m3net_tf")
@@ -30,15 +29,11 @@ class SpectrogramImage(Layer):
         (batch, bins, frames, 1) in [-1, 1) to (batch, height, width, 3).
 
     Raises:
-        ConfigError: an unknown kind of channels, or an input with more than one.
+        ConfigError: the map has more than one channel.
     """
 
     def __init__(self, height: int, width: int, channels: str = "delta", **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if channels not in CHANNELS:
-            raise ConfigError(
-                f"image channels is {channels!r}: choose one of {', '.join(CHANNELS)}"
-            )
         self.height = height
         self.width = width
         self.channels = channels

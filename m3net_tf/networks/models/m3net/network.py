@@ -9,13 +9,9 @@ the choices reproduce the published number of parameters (docs/decisions.md).
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal
 
-from m3net_tf.networks.layers import (
-    Mirror,
-    classifier,
-    conv_block,
-    ds_conv,
-)
+from m3net_tf.networks.layers import Mirror, classifier, conv_block, ds_conv
 from m3net_tf.networks.layers.configured import Layer
 from m3net_tf.networks.models.m3net.channel_attention import EfficientChannelAttention
 from m3net_tf.networks.models.m3net.image import SpectrogramImage
@@ -152,7 +148,7 @@ class Design:
     sfp: tuple[Stage, ...]
     tail: tuple[Stage, ...]
     image: tuple[int, int] | None = None
-    image_channels: str = "delta"
+    image_channels: Literal["delta", "replicate", "colormap"] = "delta"
     dropout: float = 0.0
     depthwise_norm: bool = False
     mirror_attention: bool = True
@@ -162,7 +158,7 @@ class Design:
     csf: bool = True
     vmf: bool = True
     hmf: bool = True
-    views: str = "mirror"
+    views: Literal["mirror", "shuffle", "shift"] = "mirror"
     time_padding: bool = True
 
     def __post_init__(self) -> None:
@@ -199,14 +195,7 @@ def mirror_attention(x: tf.Tensor, design: Design) -> tf.Tensor:
 
 
 def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> keras.Model:
-    """Build M3Net from top to bottom as in the paper's figure 2.
-
-    Args:
-        input_shape: (bins, frames, channels).
-
-    Returns:
-        Keras model, (batch, bins, frames, channels) to (batch, classes) probabilities.
-    """
+    """Build M3Net from top to bottom as in the paper's figure 2."""
     inputs = x = keras.Input(input_shape, name="features")  # (F, T, channels)
     if design.image and input_shape != (*design.image, 3):
         x = SpectrogramImage(*design.image, design.image_channels, name="image")(x)

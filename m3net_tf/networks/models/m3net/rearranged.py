@@ -10,10 +10,7 @@ import numpy.typing as npt
 
 from m3net_tf.networks.layers.configured import Layer
 from m3net_tf.networks.layers.mirror import FREQUENCY_AXIS, TIME_AXIS
-from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras, tf
-
-KINDS = ("shuffle", "shift")
 
 
 @keras.utils.register_keras_serializable("m3net_tf")
@@ -30,17 +27,12 @@ class Rearranged(Layer):
 
     Shapes:
         (batch, frequency, time, channels) in and out.
-
-    Raises:
-        ConfigError: an unknown kind.
     """
 
     def __init__(
         self, kind: str, *, time: bool = False, frequency: bool = False, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        if kind not in KINDS:
-            raise ConfigError(f"model.views is {kind!r}: choose one of mirror, {', '.join(KINDS)}")
         self.kind = kind
         self.time = time
         self.frequency = frequency

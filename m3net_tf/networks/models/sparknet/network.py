@@ -16,7 +16,7 @@ from m3net_tf.networks.layers import classifier
 from m3net_tf.networks.layers.convolution import NORM_MOMENTUM
 from m3net_tf.networks.models.registry import Preset
 from m3net_tf.networks.models.sparknet.sparse_gate import SparseGate, time_channel_conv
-from m3net_tf.system.conversion import AtLeastOne
+from m3net_tf.system.conversion import AtLeastOne, NotNegative, Positive
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras
 
@@ -34,18 +34,14 @@ class Design:
     """
 
     filters: AtLeastOne = 32
-    noise: float = 0.5
-    sparsity: float = 0.01
+    noise: Positive = 0.5
+    sparsity: NotNegative = 0.01
 
 
 def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> keras.Model:
     """Build SparkNet: four convolutions over time, gates, their mean over time, a linear layer.
 
-    Args:
-        input_shape: (bins, frames, 1); the paper's are 32 cepstral coefficients by 101 frames.
-
-    Returns:
-        Keras model, (batch, bins, frames, 1) to (batch, classes) probabilities.
+    The paper's maps have 32 cepstral coefficients by 101 frames.
 
     Raises:
         ConfigError: a map with several channels.

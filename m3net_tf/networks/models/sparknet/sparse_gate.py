@@ -12,7 +12,6 @@ from typing import Any
 
 from m3net_tf.networks.layers.configured import Configured
 from m3net_tf.networks.layers.convolution import NORM_MOMENTUM
-from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras, tf
 from m3net_tf.system.keras_internals import RandomLayer
 
@@ -32,19 +31,12 @@ class SparseGate(Configured, RandomLayer):
 
     Shapes:
         mu in [-1, 1] of any shape to gates of the same shape.
-
-    Raises:
-        ConfigError: ``noise`` is not above 0, or ``weight`` is negative.
     """
 
     def __init__(
         self, noise: float = 0.5, weight: float = 0.01, seed: int | None = None, **kwargs: Any
     ) -> None:
         super().__init__(seed=seed, **kwargs)
-        if not noise > 0:
-            raise ConfigError(f"SparseGate noise is {noise}: give more than 0")
-        if weight < 0:
-            raise ConfigError(f"SparseGate weight is {weight}: give 0 or more")
         self.noise = noise
         self.weight = weight
         self.seed = seed

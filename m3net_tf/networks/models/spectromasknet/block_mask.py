@@ -11,7 +11,6 @@ from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras, tf
 from m3net_tf.system.keras_internals import RandomLayer
 
-MASKS = ("random", "grid", "high_energy")
 _EDGE_SOFTNESS = 1.0  # width of a soft block's edge, in bins or frames
 _RATIO_SOFTNESS = 0.1  # width of a soft selection of blocks, as a share of the map
 
@@ -46,7 +45,7 @@ class BlockMask(Configured, RandomLayer):
         frames of the clip and 0 for padding, which the selection of cells ignores.
 
     Raises:
-        ConfigError: an unknown kind, or a size or ratio out of its range.
+        ConfigError: the map is too small for learnt blocks.
     """
 
     def __init__(
@@ -62,17 +61,6 @@ class BlockMask(Configured, RandomLayer):
         **kwargs: Any,
     ) -> None:
         super().__init__(seed=seed, **kwargs)
-        if kind not in MASKS:
-            raise ConfigError(f"mask is {kind!r}: choose one of {', '.join(MASKS)}")
-        if block < 1:
-            raise ConfigError(f"mask block is {block}: give at least 1 bin")
-        if not 0 < ratio < 1:
-            raise ConfigError(f"mask ratio is {ratio}: give a share between 0 and 1")
-        if not 1 <= smallest_block < largest_block:
-            raise ConfigError(
-                f"mask blocks from {smallest_block} to {largest_block}: give a smaller number of "
-                "at least 1 and a larger one"
-            )
         self.kind = kind
         self.block = block
         self.ratio = ratio

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from m3net_tf.networks.layers.configured import Layer
-from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras, tf
 
 
@@ -23,25 +22,15 @@ class WeightedFusion(Layer):
 
     Shapes:
         Two tensors of one shape to one of the same shape.
-
-    Raises:
-        ConfigError: ``start`` is outside [0, 1], ``l2`` is negative, or the inputs are not two
-            tensors of one shape.
     """
 
     def __init__(self, start: float = 0.5, l2: float = 1e-4, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if not 0 <= start <= 1:
-            raise ConfigError(f"fusion start is {start}: give a weight from 0 to 1")
-        if l2 < 0:
-            raise ConfigError(f"fusion l2 is {l2}: give 0 or more")
         self.start = start
         self.l2 = l2
 
     def build(self, input_shape: Sequence[tf.TensorShape]) -> None:
         """Create lambda."""
-        if len(input_shape) != 2 or tuple(input_shape[0]) != tuple(input_shape[1]):
-            raise ConfigError(f"fusion needs two branches of one shape, not {list(input_shape)}")
         self.weight = self.add_weight(
             "lambda",
             (),

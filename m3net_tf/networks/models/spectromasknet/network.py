@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
+
+from msgspec import Meta
 
 from m3net_tf.networks.layers.masked import CentredBins, FrameMask, GroupNorm, MapMean
 from m3net_tf.networks.models.registry import Preset
@@ -18,7 +20,7 @@ from m3net_tf.networks.models.spectromasknet.block_mask import BlockMask
 from m3net_tf.networks.models.spectromasknet.fusion import WeightedFusion
 from m3net_tf.networks.models.spectromasknet.global_attention import global_attention
 from m3net_tf.networks.models.spectromasknet.local_attention import local_attention
-from m3net_tf.system.conversion import AtLeastOne
+from m3net_tf.system.conversion import AtLeastOne, NotNegative
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras, tf
 
@@ -63,12 +65,12 @@ class Design:
     masked: Attention = "local"
     mask: Literal["random", "grid", "high_energy", "none"] = "random"
     mask_parameters: Literal["fixed", "learnable"] = "fixed"
-    mask_block: float = 10.0
-    mask_ratio: float = 0.5
-    fusion_l2: float = 1e-4
+    mask_block: Annotated[float, Meta(ge=1)] = 10.0
+    mask_ratio: Annotated[float, Meta(gt=0, lt=1)] = 0.5
+    fusion_l2: NotNegative = 1e-4
     expansion: int = 12
     reduction: int = 8
-    groups: int = 4
+    groups: AtLeastOne = 4
     dropout: float = 0.0
     centre_bins: bool = False
     lengths: bool = False
@@ -82,21 +84,11 @@ class Design:
             raise ConfigError("model.complete and model.masked are both off: leave one on")
 
 
-def build(
-    input_shape: tuple[int, int | None, int],
-    classes: int,
-    design: Design,
-) -> keras.Model:
+def build(input_shape: tuple[int, int | None, int], classes: int, design: Design) -> keras.Model:
     """Build SpectroMaskNet from top to bottom as in the paper's figures 1 and 2.
 
-    Args:
-        input_shape: (bins, frames, channels); frames may be None, for batches padded to their
-            longest clip.
-
-    Returns:
-        Keras model, (batch, bins, frames, channels) to (batch, classes) probabilities; with
-        ``lengths`` from a dict of ``features`` and ``lengths``.
-
+    The number of frames may be None, for batches padded to their longest clip. With ``lengths`` the
+    input is a dict of ``features`` and ``lengths``.
     """
     inputs = x = keras.Input(input_shape, name="features")  # (F, T, channels)
     count = keras.Input((1,), dtype="int32", name="lengths") if design.lengths else None
