@@ -19,7 +19,7 @@
 #endif
 
 // The size of the FFT is part of the names of its tables and of the function that sets it up, so
-// that only those of this size are linked.
+// that the linker leaves out all other sizes.
 #define OF_SIZE_NAMED(name, points, end) name##points##end
 #define OF_SIZE(name, points, end) OF_SIZE_NAMED(name, points, end)
 
@@ -32,7 +32,7 @@ typedef float mel_weight;
 
 typedef struct {
   // Windowed samples, then the complex FFT's points in its own order, then, in place of each real
-  // part, the power of its bin; that of the last bin is in place of the first imaginary part.
+  // part, the power of its bin; the last bin's is in place of the first imaginary part.
   float points[FFT];
   uint16_t places[POINTS + 1];  // of the bins in order of frequency: index in the points
 #if M3NET_FRONTEND_MFCC_COEFFICIENTS
