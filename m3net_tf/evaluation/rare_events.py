@@ -1,35 +1,39 @@
 # SPDX-License-Identifier: Apache-2.0
 """Settings for classes that must stay rare, such as wake words.
 
-An hour of validation allows half a false accept at half an hour's rate. A threshold above all false
-scores would depend on the highest of them, and the choice of window and hits on luck. So window and
-hits are those with the fewest misses on average over up to five more false accepts, and a number
-that is not whole gives a threshold in between: for half a false accept, halfway between the lowest
-threshold without any and the lowest with one.
+Few hours of validation allow less than one false accept, so that the threshold lies above all false
+scores. It is extrapolated: the highest peaks' log odds above the eleventh are taken as exponential,
+as extreme values of many distributions are (Pickands, "Statistical inference using extreme order
+statistics", 1975). Window and hits are those with the fewest misses at these peaks on average.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
+import math
 
-from m3net_tf.evaluation.scoring import ClassTruth, Tally
+import numpy as np
+import numpy.typing as npt
+
 from m3net_tf.evaluation.tuning import (
     HITS,
+    THRESHOLDS,
     WINDOW_RUNS,
     Recording,
     at_threshold,
     find_gate_level,
-    thresholds_up_to_one,
 )
-from m3net_tf.runtime.detector import due_columns, event_runs, gate_open, smooth
+from m3net_tf.runtime.detector import due_columns, gate_open, smooth
 from m3net_tf.runtime.detector_config import ClassSettings, DetectorConfig
 from m3net_tf.runtime.recognizer import event_time_s
 
-_THRESHOLDS = thresholds_up_to_one(0.01)
-_MORE = range(6)  # false accepts beyond the allowed ones over which misses are averaged
+_PEAKS = 10  # whose mean height above the next one gives the slope of the tail
+_RATED_PEAKS = 6  # thresholds over which misses are averaged
 _SUPPRESSION_S = 1.0
+_STEP = 1 / 512  # half a step of int8 scores
+
+Float = npt.NDArray[np.float64]
 
 
 def tune_rare_events(
@@ -43,58 +47,68 @@ def tune_rare_events(
         target_false_accepts_per_hour: target for all classes together, which share it equally.
 
     Returns:
-        The config with a gate, and threshold, window and hits of each class. A class without
-        settings that meet the target has threshold 1, which switches it off.
+        The config with a gate, and threshold, window and hits of each class.
     """
     gated = dataclasses.replace(config, gate_level=find_gate_level(recording, config))
     events = [label for label, settings in enumerate(gated.classes) if settings.event]
-    allowed = target_false_accepts_per_hour * recording.hours / max(1, len(events))
+    target = target_false_accepts_per_hour / max(1, len(events))
     classes = list(gated.classes)
     for label in events:
-        classes[label] = _tuned(recording, gated, label, allowed)
+        classes[label] = _tuned(recording, gated, label, target)
     return dataclasses.replace(gated, classes=tuple(classes))
 
 
 def _tuned(
-    recording: Recording, config: DetectorConfig, label: int, allowed: float
+    recording: Recording, config: DetectorConfig, label: int, target: float
 ) -> ClassSettings:
-    """Settings of a class for a number of false accepts in the recording."""
-    truth = ClassTruth.of(recording.truth, label)
+    """Settings of a class for a number of false accepts an hour."""
     columns = due_columns(config, len(recording.tape.levels))
     ran = gate_open(config, recording.tape.levels)[columns]
+    times_s = np.array([event_time_s(recording.frontend, int(column)) for column in columns])
+    events = [
+        (times_s >= event.start_s) & (times_s <= event.end_s + recording.tolerance_s)
+        for event in recording.truth
+        if event.label == label
+    ]
+    without = ~np.any([np.zeros(len(columns), bool), *events], axis=0)
+    hours = without.sum() * config.run_columns * recording.frontend.hop_s / 3600
     suppression = round(_SUPPRESSION_S / recording.frontend.hop_s)
-    best = dataclasses.replace(config.classes[label], threshold=1.0, release=1.0)
-    fewest = len(_MORE) * len(truth.starts_s)
-    whole, part = divmod(allowed, 1)
+    rated = []
     for window_runs, hits in itertools.product(WINDOW_RUNS, HITS):
-        smoothed = smooth(recording.tape.scores[:, label], ran, window_runs)
-        row = [
-            at_threshold(
-                config.classes[label],
-                threshold,
-                suppression_columns=suppression,
-                window_runs=window_runs,
-                hits=hits,
-            )
-            for threshold in _THRESHOLDS
-        ]
-        tallies = []
-        for settings in row:
-            runs = event_runs(settings, config.run_columns, smoothed, ran)
-            times_s = [event_time_s(recording.frontend, int(column)) for column in columns[runs]]
-            tallies.append(truth.tally(times_s, recording.tolerance_s))
-        lowest = [_lowest(tallies, whole + more) for more in _MORE]
-        missed = [tally.missed for tally in tallies] + [len(truth.starts_s)]
-        total = sum(missed[index] for index in lowest)
-        if total < fewest and lowest[0] < len(row):
-            fewest = total
-            strict, loose = (_THRESHOLDS[index] for index in lowest[:2])
-            threshold = round(strict - part * (strict - loose), 4)
-            best = at_threshold(row[lowest[0]], threshold)
-    return best
+        scores = smooth(recording.tape.scores[:, label], ran, window_runs) / 65536
+        scores = np.min([np.roll(scores, earlier) for earlier in range(hits)], axis=0)
+        peaks = _peaks(scores[without], suppression // config.run_columns)
+        heard = np.array([scores[during].max(initial=0.0) for during in events])
+        missed = sum(int((heard <= peak).sum()) for peak in peaks[:_RATED_PEAKS])
+        rated.append((missed, window_runs, hits, _extrapolated(peaks, target * hours)))
+    _, window_runs, hits, threshold = min(rated)
+    return at_threshold(
+        config.classes[label],
+        threshold,
+        suppression_columns=suppression,
+        window_runs=window_runs,
+        hits=hits,
+    )
 
 
-def _lowest(tallies: Sequence[Tally], count: float) -> int:
-    """Index of the threshold from which on there are at most so many false accepts."""
-    above = [index for index, tally in enumerate(tallies) if tally.false_accepts > count]
-    return above[-1] + 1 if above else 0
+def _peaks(scores: Float, apart: int) -> Float:
+    """The highest scores that are so many runs apart, in falling order."""
+    scores = scores.copy()
+    peaks: list[float] = []
+    while len(peaks) <= _PEAKS and scores.max(initial=0.0) > _STEP:
+        highest = int(scores.argmax())
+        peaks.append(float(scores[highest]))
+        scores[max(0, highest - apart) : highest + apart + 1] = 0.0
+    return np.array(peaks)
+
+
+def _extrapolated(peaks: Float, allowed: float) -> float:
+    """The threshold that so many peaks are expected to exceed, within the searched ones."""
+    if len(peaks) < 2 or not allowed:
+        return THRESHOLDS[-1] if not allowed else THRESHOLDS[0]
+    peaks = np.clip(peaks, _STEP, 1 - _STEP)
+    log_odds = np.log(peaks / (1 - peaks))
+    *above, base = log_odds.tolist()
+    slope = float(np.mean(above)) - base
+    height = base + slope * math.log(len(above) / allowed)
+    return round(min(max(1 / (1 + math.exp(-height)), THRESHOLDS[0]), THRESHOLDS[-1]), 4)

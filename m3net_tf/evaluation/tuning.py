@@ -37,13 +37,11 @@ HITS = (1, 2, 3)
 SUPPRESSION_S = (0.5, 1.0, 2.0)
 
 
-def thresholds_up_to_one(step: float) -> tuple[float, ...]:
-    """Steps up to 0.9, then ever finer ones."""
-    steps = np.concatenate([np.arange(0.3, 0.9, step), 1 - 0.1 * 0.75 ** np.arange(14)])
-    return tuple(round(float(threshold), 4) for threshold in steps)
-
-
-THRESHOLDS = thresholds_up_to_one(0.05)
+THRESHOLDS = tuple(
+    round(float(threshold), 4)
+    for threshold in np.concatenate([np.arange(0.3, 0.9, 0.05), 1 - 0.1 * 0.75 ** np.arange(14)])
+)
+"""Steps up to 0.9, then ever finer ones."""
 RELEASE_SHARE = 0.75  # release as a share of the threshold
 MARGIN_STEPS = 2  # steps of THRESHOLDS in either direction
 GATE_MARGIN = 4  # int8 steps below the quietest event's loudest column

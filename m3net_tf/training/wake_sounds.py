@@ -35,7 +35,7 @@ from m3net_tf.system.progress import Log, silent, track
 TABLE, HOURS, HARD, OTHER = "clips.csv", "hours", "hard", "_unknown_"
 _RECORD = "sounds.json"
 RATE_HZ = 16_000
-SHARES = {"train": 0.7, "validation": 0.15, "test": 0.15}
+SHARES = {"train": 0.7, "validation": 0.2, "test": 0.1}
 
 _LEVEL_DB = (-34.0, -18.0)  # of speech
 _SOUND_DB = (-45.0, -20.0)  # of other sounds
