@@ -34,7 +34,8 @@ def word_window(pcm: npt.NDArray[np.int16], samples: int, rate_hz: int) -> npt.N
     around = np.pad(pcm, (samples, round(_AFTER_S * rate_hz)))
     energy = np.concatenate([[0.0], np.cumsum(np.square(around, dtype=np.float64))])
     loudest = int((energy[samples:] - energy[:-samples]).argmax())
-    _, end_s = active_part_s(around[loudest : loudest + samples] / np.float32(32768), rate_hz)
+    sound = around[loudest : loudest + samples].astype(np.float32)
+    _, end_s = active_part_s(sound, rate_hz)
     end = min(loudest + round((end_s + _AFTER_S) * rate_hz), len(around))
     return around[end - samples : end]
 
