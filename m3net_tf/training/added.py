@@ -28,7 +28,8 @@ from m3net_tf.system.progress import Log
 
 HELD_OUT_SHARE = 0.25
 _FOLDER, _TABLE = "added", "clips.csv"
-_FALSE_ALARM = "false_alarm"
+FALSE_ALARM = "false_alarm"
+"""Label of added clips that are no event; also of the live page's."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -213,9 +214,9 @@ def _class_of(label: str, labels: Sequence[str], path: Path) -> str:
         return label
     word = label_word(label)
     kinds = [SILENCE_LABELS, OTHER_LABELS]
-    if word == _FALSE_ALARM or word in OTHER_LABELS:
+    if word == FALSE_ALARM or word in OTHER_LABELS:
         kinds.reverse()
-    if word == _FALSE_ALARM or any(word in kind for kind in kinds):
+    if word == FALSE_ALARM or any(word in kind for kind in kinds):
         for kind in kinds:
             for name in labels:
                 if label_word(name) in kind:
