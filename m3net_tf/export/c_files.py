@@ -201,7 +201,9 @@ def compile_model(model: CModel, remedy: str = _TFLM) -> dict[str, CompiledNetwo
         files[_IMPORTANCE] = model.importance
     try:
         goal = GOALS[model.optimise]
-        networks = {name: compile_network(tflite, goal=goal) for name, tflite in files.items()}
+        # Where live detection streams, whole windows are for single clips: memory counts more.
+        window = GOALS["ram"] if model.push_columns and goal is CYCLES else goal
+        networks = {name: compile_network(tflite, goal=window) for name, tflite in files.items()}
         if model.push_columns:
             own = goal if goal.is_small else CYCLES
             stream = stream_network(model.tflite, TIME_AXIS, model.push_columns, goal=own)
