@@ -16,7 +16,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import IO, TYPE_CHECKING, ClassVar, Protocol, TextIO
+from typing import IO, TYPE_CHECKING, ClassVar, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -90,7 +90,7 @@ def track(log: Log, subject: str, total: int | None, unit: str, *, done: int = 0
     Args:
         done: steps that an earlier process finished.
     """
-    display: _Display = log if isinstance(log, TerminalLog) else _Lines(log)
+    display = log.bars if isinstance(log, TerminalLog) else _Lines(log)
     task = Task(display.update, subject, total, unit, done)
     display.start(task)
     try:
@@ -136,16 +136,6 @@ def duration(seconds: float) -> str:
     if whole < _HOUR_S:
         return f"{whole // _MINUTE_S} min {whole % _MINUTE_S} s"
     return f"{whole // _HOUR_S} h {whole % _HOUR_S // _MINUTE_S} min"
-
-
-class _Display(Protocol):
-    """Shows tasks."""
-
-    def start(self, task: Task) -> None: ...
-
-    def update(self, task: Task) -> None: ...
-
-    def stop(self, task: Task) -> None: ...
 
 
 class _Lines:
@@ -232,7 +222,6 @@ class TerminalLog:
 
     def __init__(self, bars: Bars, lines: Log | None = None) -> None:
         self.bars, self._lines = bars, lines
-        self.start, self.update, self.stop = bars.start, bars.update, bars.stop
 
     def __call__(self, line: str) -> None:
         """Print a line."""

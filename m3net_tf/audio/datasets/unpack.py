@@ -20,7 +20,7 @@ import tarfile
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -359,11 +359,7 @@ def _correct_offsets(file: zipfile.ZipFile, joined: _Volumes) -> None:
         if member.volume >= len(joined.starts):
             raise zipfile.BadZipFile(f"volume {member.volume + 1} is missing")
         member.header_offset += joined.starts[member.volume] - added
-    for member in _backwards(file):
+    for member in sorted(file.infolist(), key=lambda member: -member.header_offset):
         if hasattr(member, "_end_offset"):  # newer Python versions use it to detect overlaps
             member._end_offset = end
         end = member.header_offset
-
-
-def _backwards(file: zipfile.ZipFile) -> Iterator[zipfile.ZipInfo]:
-    yield from sorted(file.infolist(), key=lambda member: -member.header_offset)

@@ -27,14 +27,7 @@ def mean_over_frames(values: tf.Tensor, chosen: tf.Tensor) -> tf.Tensor:
 
 
 class _FewerFrames(Layer):
-    """A layer that reduces the number of frames.
-
-    Args:
-        frames_out: number t of output frames, at most T.
-
-    Shapes:
-        (batch, frequency, T, channels) to (batch, frequency, t, channels).
-    """
+    """(batch, frequency, T, channels) to (batch, frequency, frames_out, channels)."""
 
     def __init__(self, frames_out: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
