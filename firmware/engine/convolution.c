@@ -162,20 +162,6 @@ typedef struct {
 
 #if M3NET_ENGINE_DSP
 
-/// All output channels of a pixel whose weights have the plain form.
-static void convolve_plain_pixel(const m3net_convolution* layer, const int16_t* patch,
-                                 int32_t items, int8_t* output) {
-  const m3net_plain_block* blocks = layer->plain_blocks;
-  const m3net_channel* channel = layer->channels;
-  for (int32_t left = layer->output.channels; left > 0; left -= 4) {
-    m3net_finish_any(layer, multiply_plain(patch, items, blocks, m3net_four_biases(channel)),
-                     channel, left, output);
-    blocks += items / 4;
-    channel += 4;
-    output += 4;
-  }
-}
-
 /// As widen, into the upper bytes of 16-bit numbers, whose lower bytes stay.
 static int8_t* widen_beside(int8_t* patch, const int8_t* items, int32_t count) {
   const uint32_t lower = 0x00ff00ffu;
@@ -299,8 +285,6 @@ static inline void convolve_group(const convolution_state* state, pixel_group* g
     convolve_three(layer, state->patch, state->items, group->outputs);
   } else if (group->size == 2) {
     convolve_two(layer, state->patch, state->items, group->outputs);
-  } else if (layer->plain) {
-    convolve_plain_pixel(layer, state->patch, state->items, group->outputs[0]);
   } else {
     convolve_pixel(layer, state->patch, state->items, group->outputs[0]);
   }

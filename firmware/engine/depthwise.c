@@ -490,6 +490,16 @@ static void convolve_lines(const m3net_convolution* layer, const int8_t* input, 
   }
 }
 
+void m3net_convolve_depthwise(const m3net_convolution* constants, const int8_t* input,
+                              int8_t* output, int32_t* scratch) {
+  (void)scratch;
+  const m3net_convolution layer = *constants;  // which needs no reads from flash for each line
+  for (int32_t batch = 0; batch < layer.batches; ++batch) {
+    convolve_lines(&layer, input + batch * layer.input.batch_step,
+                   output + batch * layer.output.batch_step);
+  }
+}
+
 #endif
 
 /// Computes all channels of one pixel.
@@ -510,23 +520,14 @@ static void convolve_pixel(const void* any_parts, int32_t row, int32_t column, i
   }
 }
 
-void m3net_convolve_depthwise(const m3net_convolution* constants, const int8_t* input,
-                              int8_t* output, int32_t* scratch) {
+void m3net_convolve_depthwise_pixels(const m3net_convolution* constants, const int8_t* input,
+                                     int8_t* output, int32_t* scratch) {
   const m3net_convolution copy = *constants;  // which needs no reads from flash for each pixel
   const m3net_convolution* layer = &copy;
   const m3net_window* window = &layer->window;
   const int32_t taps = (window->rows * window->columns + 1) & ~1;
   int8_t* outside = (int8_t*)(scratch + taps + 2);
   M3NET_MEMSET(outside, layer->padding, (uint32_t)((layer->input.channels + 3) & ~3));
-#if M3NET_ENGINE_DSP
-  if (layer->lines) {
-    for (int32_t batch = 0; batch < layer->batches; ++batch) {
-      convolve_lines(layer, input + batch * layer->input.batch_step,
-                     output + batch * layer->output.batch_step);
-    }
-    return;
-  }
-#endif
   for (int32_t batch = 0; batch < layer->batches; ++batch) {
     const window_places parts = {layer, scratch, taps, outside,
                                  input + batch * layer->input.batch_step};

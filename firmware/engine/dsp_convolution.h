@@ -101,22 +101,6 @@ static inline m3net_four_sums multiply(const int16_t* patch, int32_t items,
   return sums;
 }
 
-/// Products of a patch with the weights of four channels, one word for each.
-static m3net_four_sums multiply_plain(const int16_t* patch, int32_t items,
-                                      const m3net_plain_block* blocks, m3net_four_sums sums) {
-  int32_t each[4] = {sums.a, sums.b, sums.c, sums.d};
-  for (; items > 0; items -= 4, patch += 4, ++blocks) {
-    uint32_t pairs[2];
-    M3NET_MEMCPY(pairs, patch, sizeof(pairs));
-    for (int32_t i = 0; i < 4; ++i) {
-      const uint32_t word = m3net_load_word(blocks->items + 4 * i);
-      each[i] = m3net_add_products(pairs[0], m3net_even_bytes(word), each[i]);
-      each[i] = m3net_add_products(pairs[1], m3net_odd_bytes(word), each[i]);
-    }
-  }
-  return (m3net_four_sums){each[0], each[1], each[2], each[3]};
-}
-
 /// Writes the outputs of four channels with the same constants.
 static inline void finish_alike(m3net_four_sums sums, const m3net_channel* channel,
                                 int8_t* output) {

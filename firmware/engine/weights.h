@@ -171,29 +171,27 @@ typedef struct {
 
 #endif
 
-#if M3NET_ENGINE_DSP && !M3NET_ENGINE_HELIUM
+#if M3NET_ENGINE_HELIUM
 
-/// Weights of four channels for four items that do not fit the form above, in the order that SXTB16
-/// turns into pairs.
-typedef struct {
-  int8_t items[16];
-} m3net_plain_block;
-#define M3NET_PLAIN_BLOCKS_4(a0, a1, a2, a3, b0, b1, b2, b3, c0, c1, c2, c3, d0, d1, d2, d3) \
-  {                                                                                          \
-    { a0, a2, a1, a3, b0, b2, b1, b3, c0, c2, c1, c3, d0, d2, d1, d3 }                       \
-  }
-#define M3NET_PLAIN_BLOCKS_8(...) M3NET_SPLIT_8(M3NET_PLAIN_BLOCKS_4, __VA_ARGS__)
-#define M3NET_PLAIN_BLOCKS_12(...) M3NET_SPLIT_12(M3NET_PLAIN_BLOCKS_4, __VA_ARGS__)
-#define M3NET_PLAIN_BLOCKS_16(...) M3NET_SPLIT_16(M3NET_PLAIN_BLOCKS_4, __VA_ARGS__)
-
-#else
-
-/// Elsewhere all weights fit.
 typedef m3net_block m3net_plain_block;
 #define M3NET_PLAIN_BLOCKS_4 M3NET_BLOCKS_4
 #define M3NET_PLAIN_BLOCKS_8 M3NET_BLOCKS_8
 #define M3NET_PLAIN_BLOCKS_12 M3NET_BLOCKS_12
 #define M3NET_PLAIN_BLOCKS_16 M3NET_BLOCKS_16
+
+#else
+
+/// Weights of four channels for four items, one byte each on every core.
+typedef struct {
+  int8_t items[16];
+} m3net_plain_block;
+#define M3NET_PLAIN_BLOCKS_4(...) \
+  {                               \
+    { __VA_ARGS__ }               \
+  }
+#define M3NET_PLAIN_BLOCKS_8(...) M3NET_SPLIT_8(M3NET_PLAIN_BLOCKS_4, __VA_ARGS__)
+#define M3NET_PLAIN_BLOCKS_12(...) M3NET_SPLIT_12(M3NET_PLAIN_BLOCKS_4, __VA_ARGS__)
+#define M3NET_PLAIN_BLOCKS_16(...) M3NET_SPLIT_16(M3NET_PLAIN_BLOCKS_4, __VA_ARGS__)
 
 #endif
 

@@ -23,7 +23,6 @@ LAYOUTS = ("helium", "dsp", "rv32", "portable")
 _TWIN_BITS = 8  # M3NET_TWIN_BITS
 _LANE_BITS = {"rv32": 16, "portable": 23}  # M3NET_LANE_BITS
 _LANES = ((0, 2), (4, 6), (1, 3), (5, 7))  # M3NET_BLOCK: the items of each word, low and high
-_WIDENED = [0, 2, 1, 3]  # M3NET_PLAIN_BLOCKS_4: order in which SXTB16 widens the bytes of a word
 _VECTOR = 16  # M3NET_VECTOR_BYTES
 _ZEROS = 56  # M3NET_TAPS_END
 
@@ -53,7 +52,7 @@ def array_bytes(array: Array, layout: str) -> bytes:
 def _block_bytes(groups: Items, layout: str, *, plain: bool) -> bytes:
     """Weights of a convolution, groups of shape (4, items), as M3NET_BLOCKS_* lays them out.
 
-    With ``plain`` it is M3NET_PLAIN_BLOCKS_*, which differs in the layout ``dsp`` alone.
+    With ``plain`` it is M3NET_PLAIN_BLOCKS_*, which differs except for Helium.
     """
     count, channels, items = groups.shape
     if layout == "helium":
@@ -61,9 +60,9 @@ def _block_bytes(groups: Items, layout: str, *, plain: bool) -> bytes:
         vectors = padded.reshape(count, channels, -1, _VECTOR).transpose(0, 2, 1, 3)
         return bytes(vectors.astype("<i1").tobytes())
     pairs = groups.reshape(count, channels, items // PAIR, PAIR).transpose(0, 2, 1, 3)
-    if layout == "dsp" and plain:
+    if plain:
         words = groups.reshape(count, channels, items // 4, 4).transpose(0, 2, 1, 3)
-        return bytes(words[..., _WIDENED].astype("<i1").tobytes())
+        return bytes(words.astype("<i1").tobytes())
     if layout == "dsp":
         twins = pairs[:, :, 0::2] + (pairs[:, :, 1::2] << _TWIN_BITS)
         return bytes(twins.astype("<i2").tobytes())

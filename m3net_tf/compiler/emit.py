@@ -167,7 +167,7 @@ class _Writer:
             text = _StripeWriter(self, index, call).statement()
         else:
             arguments = [self._argument(index, call, item) for item in call.arguments]
-            line = self.statement(2, call.kernel, arguments)
+            line = self.statement(2, call.function, arguments)
             text = f"  // {index}: {_comment(call.comment)}\n{line}"
         if self._hook:
             text += f"\n  {self._hook}({text_literal(call.operator)});"
@@ -315,7 +315,7 @@ class _StripeWriter:
                 pointer,
                 *(self._argument(call, item, views) for item in call.arguments[1:]),
             ]
-            run = self._writer.statement(10, call.kernel, arguments)
+            run = self._writer.statement(10, call.function, arguments)
         return [_comment(call.comment), run, *after]
 
     def _argument(self, call: Call, item: object, views: Iterator[str]) -> str:

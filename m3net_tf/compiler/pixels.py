@@ -22,7 +22,7 @@ from m3net_tf.compiler.overlap import line_slack
 from m3net_tf.compiler.plan import SLACK_BYTES, Improve, Plan, needs, plan_memory
 from m3net_tf.compiler.stripes import COLUMNS, Stripe, line_pixels, products, with_steps
 from m3net_tf.compiler.structures import Convolution
-from m3net_tf.compiler.weights import GROUP, LARGEST_INPUT
+from m3net_tf.compiler.weights import GROUP, LARGEST_INPUT, PLAIN_BLOCK
 
 SHARED = "convolutions that load a weight once for two to four pixels"
 ALONG_COLUMNS, ALONG_ROWS = 1, 2  # M3NET_ALONG_COLUMNS and M3NET_ALONG_ROWS
@@ -62,6 +62,18 @@ def share_weights(
             plan = other
             _choose_lines(plan)
     return plan
+
+
+def take_smallest_forms(calls: Sequence[Call]) -> None:
+    """Give the weights of all convolutions a byte each on every core, and one kernel."""
+    for call in calls:
+        for form in filter(None, (call, call.backward)):
+            layer = form.arguments[0]
+            if form.kernel == "convolve" and isinstance(layer, Convolution):
+                weights = dataclasses.replace(layer.weights, ctype=PLAIN_BLOCK)
+                form.arguments[0] = dataclasses.replace(
+                    layer, weights=weights, plain=True, pixels=1
+                )
 
 
 def _choose_lines(plan: Plan) -> None:

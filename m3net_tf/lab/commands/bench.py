@@ -10,8 +10,17 @@ from typing import Annotated
 import typer
 
 from m3net_tf.cli.app import group
-from m3net_tf.cli.options import DEFAULT_BOARD, AlwaysJson, AsJson, DataDir, Hop, RunFolder
+from m3net_tf.cli.options import (
+    DEFAULT_BOARD,
+    AlwaysJson,
+    AsJson,
+    DataDir,
+    Hop,
+    Optimise,
+    RunFolder,
+)
 from m3net_tf.cli.output import console, progress_beside, say, say_json, say_progress
+from m3net_tf.compiler.goals import DEFAULT_GOAL
 from m3net_tf.lab.commands.options import TableName
 
 bench_app = group("Measure speed, size and cost; print JSON.")
@@ -96,6 +105,7 @@ def bench_engine(
     layers: Annotated[
         bool, typer.Option("--layers", help="With --cycles: also a table of each network's layers.")
     ] = False,
+    optimise: Optimise = DEFAULT_GOAL,
     as_json: AsJson = False,
 ) -> None:
     """Compare the compiled engine with TensorFlow Lite Micro: instructions, arena, flash."""
@@ -108,6 +118,7 @@ def bench_engine(
         inputs,
         progress_beside(True),
         cycles=cycles,
+        optimise=optimise,
     )
     if as_json:
         say_json(result)
