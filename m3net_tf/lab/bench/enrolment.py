@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -105,10 +105,11 @@ def run_bench_enrolment(
     Raises:
         DataError: no speaker has two recordings of a word, or a file cannot be read.
     """
-    heard = list(_recordings(bundle, recordings, log))
+    listener = _listener(bundle)
+    heard = list(_recordings(bundle, listener, recordings, log))
     log("recordings without the words")
     files = [path for folder in negatives for path in sounds_below(folder)]
-    others = _listen(bundle, (c for p in files for c in pcm_chunks(p, _rate_hz(bundle))))
+    others = listener(chunk for path in files for chunk in pcm_chunks(path, _rate_hz(bundle)))
     hours = len(others.levels) * bundle.frontend.hop_s / 3600
     zero_point = bundle.manifest.model.output_quantization[1]
     trials: list[_Trial] = []
@@ -160,7 +161,9 @@ def _rate_hz(bundle: Bundle) -> int:
     return bundle.frontend.sample_rate_hz
 
 
-def _recordings(bundle: Bundle, folder: Path, log: Log) -> Iterator[tuple[str, list[_Heard]]]:
+def _recordings(
+    bundle: Bundle, listener: Callable[[Iterable[Pcm]], Tape], folder: Path, log: Log
+) -> Iterator[tuple[str, list[_Heard]]]:
     """Each word with the recordings of each speaker who has several."""
     zero_point = bundle.manifest.model.output_quantization[1]
     samples = bundle.frontend.sample_count(bundle.manifest.frames)
@@ -180,20 +183,21 @@ def _recordings(bundle: Bundle, folder: Path, log: Log) -> Iterator[tuple[str, l
                 around = np.pad(pcm, (samples, round(_AFTER_S * _rate_hz(bundle))))
                 noise = rng.integers(-_NOISE, _NOISE + 1, len(around))
                 mix = np.clip(around.astype(np.int64) + noise, -32768, 32767).astype(np.int16)
-                tapes.append(_listen(bundle, [mix]))
+                tapes.append(listener([mix]))
                 task.advance()
             outputs = bundle.run_reference(np.stack(windows)[..., None]).astype(float)
             examples = outputs - zero_point
             yield speaker.parent.name, [*map(_Heard, examples, tapes)]
 
 
-def _listen(bundle: Bundle, chunks: Iterable[Pcm]) -> Tape:
+def _listener(bundle: Bundle) -> Callable[[Iterable[Pcm]], Tape]:
     """The network's outputs in live detection, with an open gate."""
     places = tuple(
         dataclasses.replace(bundle.detector.classes[0], label=label) for label in bundle.labels
     )
     config = dataclasses.replace(bundle.detector, classes=places, gate_level=None)
-    return listen(bundle.frontend, fastest_engine(bundle, config), config, chunks)
+    engine = fastest_engine(bundle, config)
+    return lambda chunks: listen(bundle.frontend, engine, config, chunks)
 
 
 def _scored(tape: Tape, prototype: Float, zero_point: int) -> Tape:
