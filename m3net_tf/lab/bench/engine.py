@@ -105,7 +105,7 @@ class EngineCost(TypedDict):
     layers: NotRequired[list[LayerCost]]
 
 
-class Comparison(TypedDict):
+class EngineComparison(TypedDict):
     """A network on a board.
 
     Attributes:
@@ -127,7 +127,7 @@ class Comparison(TypedDict):
 class EngineResult(Provenance):
     """Networks by board; ``missing`` says by board and engine what cannot be built here."""
 
-    boards: dict[str, dict[str, Comparison]]
+    boards: dict[str, dict[str, EngineComparison]]
     missing: dict[str, dict[str, str]]
 
 
@@ -170,7 +170,7 @@ def run_bench_engine(
     for board, reasons in missing.items():
         if COMPILED in reasons:
             raise ConfigError(f"{board} cannot be emulated ({reasons[COMPILED]}): name another")
-    results: dict[str, dict[str, Comparison]] = {board: {} for board in boards}
+    results: dict[str, dict[str, EngineComparison]] = {board: {} for board in boards}
     tflm = not tflm_unavailable_reason()
     with tempfile.TemporaryDirectory() as scratch:
         for label in labels or known:
@@ -378,9 +378,9 @@ def _compare(
     board: str,
     answers: dict[str, _Answer],
     expected: Int8 | None = None,
-) -> Comparison:
+) -> EngineComparison:
     costs = {engine: answer.cost for engine, answer in answers.items()}
-    comparison: Comparison = {
+    comparison: EngineComparison = {
         "engines": costs,
         "ratios": {},
         "targets": _targets(subject, board) if subject else {},
@@ -423,7 +423,7 @@ def _targets(subject: Subject, board: str) -> dict[str, float]:
     }
 
 
-def engine_table(board: str, networks: dict[str, Comparison]) -> Table:
+def engine_table(board: str, networks: dict[str, EngineComparison]) -> Table:
     """The networks of a board for the terminal; a ratio above its target is red."""
     table = Table("network", title=f"{board}: compiled engine and TensorFlow Lite Micro")
     for name in _NAMES.values():
@@ -447,7 +447,7 @@ def engine_table(board: str, networks: dict[str, Comparison]) -> Table:
     return table
 
 
-def cycles_table(networks: dict[str, Comparison]) -> Table:
+def cycles_table(networks: dict[str, EngineComparison]) -> Table:
     """The modelled cycles and the reads of data from flash of a Cortex-M4, for the terminal."""
     table = Table("network", title="Cortex-M4, modelled: compiled engine and TensorFlow Lite Micro")
     names = [*(f"cycles, {name}" for name in FLASHES), "flash reads"]
@@ -464,6 +464,6 @@ def cycles_table(networks: dict[str, Comparison]) -> Table:
     return table
 
 
-def _figure(network: Comparison, engine: Engine, name: str) -> str:
+def _figure(network: EngineComparison, engine: Engine, name: str) -> str:
     cost = network["engines"].get(engine)
     return f"{_figures(cost)[name]:,}" if cost else ""
