@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A trained network as one that enrols words: its last outputs but the scores place a sound.
+"""A trained network as one that enrols words: what its classifier reads places a sound.
 
 A network that tells many words apart has learnt what distinguishes words, so that words it has
-never heard get places of their own. ``runtime/prototypes.py`` compares these. They are the
-embedding of a network that has one (:func:`m3net_tf.networks.layers.classifier`), else the logits.
+never heard get places of their own. ``runtime/prototypes.py`` compares these.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import flatbuffers
@@ -27,7 +27,10 @@ _THRESHOLD, _RELEASE = 0.85, 0.7  # cosines
 
 
 def enrolment_network(tflite: bytes) -> bytes:
-    """The network without the softmax at its end, and without a classifier behind an embedding.
+    """The network without the softmax at its end, and without the dense layer before it.
+
+    A dense layer over a map, which is no classifier of :func:`m3net_tf.networks.layers.classifier`,
+    stays: then the outputs are logits.
 
     Raises:
         ModelError: the file is damaged, its activations have not 8 bits, or it has another end.
@@ -44,8 +47,8 @@ def enrolment_network(tflite: bytes) -> bytes:
         if graph.tensors[last.inputs[0]].type != schema.TensorType.INT8:
             raise ModelError("the network has 16-bit activations: one that enrols has 8")
         graph.operators.pop()
-        if names[-4:-1] == ["CONV_2D", "CONV_2D", "RESHAPE"]:
-            _leave_out_classifier(model)
+        if names[-3:-1] == ["CONV_2D", "RESHAPE"]:
+            _leave_out_classifier(graph, model.buffers)
         graph.outputs = [int(graph.operators[-1].outputs[0])]
         for signature in model.signatureDefs or ():
             for end in signature.outputs or ():
@@ -55,24 +58,20 @@ def enrolment_network(tflite: bytes) -> bytes:
     return bytes(builder.Output())
 
 
-def _leave_out_classifier(model: Any) -> None:
-    """Take the dense layer away if the layer before it is linear, which only an embedding is."""
-    graph = model.subgraphs[0]
-    *_, embedding, classifier, flatten = graph.operators
-    linear = embedding.builtinOptions.fusedActivationFunction == schema.ActivationFunctionType.NONE
-    if not linear or classifier.inputs[0] != embedding.outputs[0]:
+def _leave_out_classifier(graph: Any, buffers: Any) -> None:
+    """Let the last operator, which flattens, read the input of the dense layer before it."""
+    *_, dense, flatten = graph.operators
+    features, flat = graph.tensors[dense.inputs[0]], graph.tensors[flatten.outputs[0]]
+    shape = [1, int(features.shape[-1])]
+    if math.prod(features.shape) != math.prod(shape):
         return
-    place, flat = (graph.tensors[each.outputs[0]] for each in (embedding, flatten))
-    graph.operators.remove(classifier)
-    flatten.inputs[0] = embedding.outputs[0]
-    flat.shape = [1, place.shape[-1]]
-    flat.shapeSignature = None
-    flat.quantization = place.quantization
-    if len(flatten.inputs) > 1:
-        shape = model.buffers[graph.tensors[flatten.inputs[1]].buffer]
-        shape.data = np.array([1, place.shape[-1]], "<i4").view(np.uint8)
-    else:
-        flatten.builtinOptions.newShape = flat.shape
+    graph.operators.remove(dense)
+    flatten.inputs = [int(dense.inputs[0]), *map(int, flatten.inputs[1:])]
+    flat.shape, flat.shapeSignature, flat.quantization = shape, None, features.quantization
+    if flatten.builtinOptions:
+        flatten.builtinOptions.newShape = shape
+    for index in flatten.inputs[1:]:
+        buffers[graph.tensors[index].buffer].data = np.array(shape, "<i4").view(np.uint8)
 
 
 def enrolment_metadata(metadata: Metadata, tflite: bytes, slots: int) -> Metadata:

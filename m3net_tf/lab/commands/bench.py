@@ -224,3 +224,35 @@ def bench_wake(
             log=progress_beside(True),
         )
     )
+
+
+@bench_app.command("enrol")
+def bench_enrol(
+    folder: Annotated[Path, typer.Argument(help="Folder of m3net export --enrol.")],
+    recordings: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Recordings, <word>/<speaker>/*.wav.")
+    ],
+    negatives: Annotated[
+        list[Path],
+        typer.Option(metavar="FOLDER", help="Recordings without the words; repeatable."),
+    ],
+    count: Annotated[int, typer.Option(min=1, help="Recordings that are enrolled.")] = 5,
+    target_false_accepts_per_hour: Annotated[
+        float, typer.Option(min=0, help="Of a word, on average.")
+    ] = 1.0,
+    as_json: AlwaysJson = True,
+) -> None:
+    """Measure enrolled words on real recordings: misses, and false accepts an hour."""
+    from m3net_tf.export import Bundle
+    from m3net_tf.lab.bench.enrolment import run_bench_enrolment
+
+    say_json(
+        run_bench_enrolment(
+            Bundle.load(folder / "export"),
+            recordings,
+            negatives,
+            count=count,
+            target=target_false_accepts_per_hour,
+            log=progress_beside(True),
+        )
+    )

@@ -57,9 +57,7 @@ def pad_frequency(x: tf.Tensor, kernel: int, stride: int, name: str) -> tuple[tf
     return x, "valid"
 
 
-def classifier(
-    x: tf.Tensor, classes: int, dropout: float = 0.0, *, embedding: int = 0
-) -> tf.Tensor:
+def classifier(x: tf.Tensor, classes: int, dropout: float = 0.0) -> tf.Tensor:
     """Global average pooling, dense layer, softmax: (batch, F, T, C) to (batch, classes).
 
     It uses the operators that suit a Cortex-M best: a pooling layer is about thirty times as fast
@@ -69,22 +67,11 @@ def classifier(
     Args:
         x: map of shape (batch, F, T, C).
         dropout: share of the pooled channels dropped in training.
-        embedding: numbers that a linear layer before the dense layer, which then has no bias,
-            makes of the channels; 0 for no such layer. Normalisation gives each the mean 0, so
-            that cosines of unlike sounds are about 0, too (H. Luo et al., "Bag of Tricks and a
-            Strong Baseline for Deep Person Re-identification", 2019, section 3.5). They enrol
-            words (:mod:`m3net_tf.export.enrolment`).
     """
     x = average_pooling(x, x.shape[1:3], "pool")  # (batch, 1, 1, C)
     if dropout:
         x = keras.layers.Dropout(dropout, name="dropout")(x)
-    if embedding:
-        x = keras.layers.Conv2D(embedding, 1, use_bias=False, name="embedding")(x)
-        x = keras.layers.BatchNormalization(
-            momentum=NORM_MOMENTUM, center=False, name="embedding_bn"
-        )(x)
-    # (batch, 1, 1, classes)
-    x = keras.layers.Conv2D(classes, 1, use_bias=not embedding, name="dense")(x)
+    x = keras.layers.Conv2D(classes, 1, name="dense")(x)  # (batch, 1, 1, classes)
     x = keras.layers.Flatten(name="logits")(x)
     return keras.layers.Softmax(name="probabilities")(x)
 

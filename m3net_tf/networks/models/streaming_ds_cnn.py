@@ -25,15 +25,13 @@ class Design:
         stride: stride in time of the first block.
         features: channels before the classifier.
         depthwise_norm: see :func:`.layers.ds_conv`.
-        embedding: see :func:`.layers.classifier`.
-        dropout: share of the features dropped in training.
+        dropout: share of these features dropped in training.
     """
 
     filters: int = 128
     kernels: Sequence[int] = (3, 5, 10)
     stride: int = 1
     features: int = 32
-    embedding: int = 0
     depthwise_norm: bool = False
     dropout: float = 0.0
 
@@ -72,8 +70,7 @@ def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> ke
             time_padding=False,
         )
         strides = (1, 1)
-    outputs = classifier(x, classes, design.dropout, embedding=design.embedding)
-    return keras.Model(inputs, outputs, name="streaming_ds_cnn")
+    return keras.Model(inputs, classifier(x, classes, design.dropout), name="streaming_ds_cnn")
 
 
 PRESETS = {
