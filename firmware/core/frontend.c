@@ -26,7 +26,7 @@ _Static_assert(HOP <= FRAME, "hops must not leave audio out");
 struct m3net_frontend {
   frontend_work work;
   uint32_t filled;  // samples waiting
-  int16_t samples[FRAME + HOP];
+  int16_t samples[M3NET_FRONTEND_FRAME_HOPS * HOP];
 };
 
 _Static_assert(sizeof(struct m3net_frontend) <= M3NET_FRONTEND_BYTES, "raise M3NET_FRONTEND_BYTES");

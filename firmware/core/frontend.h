@@ -17,13 +17,17 @@
 extern "C" {
 #endif
 
-/// Bytes for each sample of the FFT: the fixed-point FFT works in place; that in single precision
-/// also has powers and the order of its points.
+/// Bytes for each sample of the FFT, which works in place; that in single precision also has the
+/// order of its points.
 #ifdef M3NET_FRONTEND_FIXED
 #define M3NET_FRONTEND_FFT_SAMPLE_BYTES 4
 #else
-#define M3NET_FRONTEND_FFT_SAMPLE_BYTES 7
+#define M3NET_FRONTEND_FFT_SAMPLE_BYTES 5
 #endif
+
+/// Hops that hold a frame: as many samples wait at most.
+#define M3NET_FRONTEND_FRAME_HOPS \
+  ((M3NET_FRONTEND_FRAME_SAMPLES + M3NET_FRONTEND_HOP_SAMPLES - 1) / M3NET_FRONTEND_HOP_SAMPLES)
 
 /// Working memory of one column.
 #ifdef M3NET_FRONTEND_WAVEFORM
@@ -35,9 +39,8 @@ extern "C" {
 #endif
 
 /// Room for one front end (a compile-time bound on m3net_frontend_size()).
-#define M3NET_FRONTEND_BYTES                                               \
-  (128 + 2 * (M3NET_FRONTEND_FRAME_SAMPLES + M3NET_FRONTEND_HOP_SAMPLES) + \
-   M3NET_FRONTEND_WORK_BYTES)
+#define M3NET_FRONTEND_BYTES \
+  (128 + 2 * (M3NET_FRONTEND_FRAME_HOPS * M3NET_FRONTEND_HOP_SAMPLES) + M3NET_FRONTEND_WORK_BYTES)
 
 /// Alignment of the caller's memory.
 #define M3NET_FRONTEND_ALIGNMENT 8

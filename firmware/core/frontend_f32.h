@@ -5,16 +5,23 @@
 
 #include <string.h>
 
+#include "arm_common_tables.h"
 #include "dsp/transform_functions.h"
 
 #ifndef M3NET_FRONTEND_FFT_POINTS
 #error "frontend_config.h has no points of the FFT: export the model again"
 #endif
 
-// The size of the FFT is part of the name of the function that sets it up, so that only the tables
-// of this size are linked.
-#define FFT_INIT_NAME(points) arm_cfft_init_##points##_f32
-#define FFT_INIT(points) FFT_INIT_NAME(points)
+#if defined(__ARM_FEATURE_MVE) && (__ARM_FEATURE_MVE & 2)
+#define HELIUM 1
+#else
+#define HELIUM 0
+#endif
+
+// The size of the FFT is part of the names of its tables and of the function that sets it up, so
+// that the linker leaves out all other sizes.
+#define OF_SIZE_NAMED(name, points, end) name##points##end
+#define OF_SIZE(name, points, end) OF_SIZE_NAMED(name, points, end)
 
 // Of the complex FFT, whose real parts are the even samples and whose imaginary parts the odd ones.
 #define POINTS M3NET_FRONTEND_FFT_POINTS
@@ -24,32 +31,17 @@ typedef float mel_weight;
 #define MEL_WEIGHTS m3net_frontend_mel_weights
 
 typedef struct {
-  float points[FFT];        // windowed samples, then the complex FFT's points in its own order
-  uint16_t places[POINTS];  // of the points in order of frequency: index of the real part
-  float power[POINTS + 1];
+  // Windowed samples, then the complex FFT's points in its own order, then, in place of each real
+  // part, the power of its bin; the last bin's is in place of the first imaginary part.
+  float points[FFT];
+  uint16_t places[POINTS + 1];  // of the bins in order of frequency: index in the points
 #if M3NET_FRONTEND_MFCC_COEFFICIENTS
   log_value log_mel[MEL];
 #endif
+#if HELIUM
   arm_cfft_instance_f32 fft;
+#endif
 } frontend_work;
-
-static m3net_status work_init(frontend_work* work) {
-  if (FFT_INIT(POINTS)(&work->fft) != ARM_MATH_SUCCESS) {
-    return M3NET_ERROR_CONFIG;
-  }
-  uint16_t* places = work->places;
-  for (uint32_t i = 0; i < POINTS; ++i) places[i] = (uint16_t)(2 * i);
-  // CMSIS-DSP sorts the points by swaps, whose list has byte offsets. Once for the places costs
-  // less than for the points of every frame.
-  for (uint32_t i = 0; i < work->fft.bitRevLength; i += 2) {
-    uint16_t* a = &places[work->fft.pBitRevTable[i] / 8];
-    uint16_t* b = &places[work->fft.pBitRevTable[i + 1] / 8];
-    const uint16_t place = *a;
-    *a = *b;
-    *b = place;
-  }
-  return M3NET_OK;
-}
 
 // Samples are integers, not fractions of full scale, and spectra are doubled, so powers are too
 // large by exactly 2^32; the logarithm subtracts that.
@@ -81,12 +73,34 @@ static inline int8_t quantize(float value) {
   return (int8_t)((int32_t)shifted - 128);
 }
 
-// multiply_window() writes windowed samples. inner_powers() writes the squared magnitudes of bins
-// 1 .. FFT/2 - 1 of twice the samples' spectrum, which the bin and its mirror image in the complex
-// FFT's give. The mirror image's magnitudes need the same products.
-#if defined(__ARM_FEATURE_MVE) && (__ARM_FEATURE_MVE & 2)
+// work_init() sets up the FFT and writes the places. transform() is the FFT. multiply_window()
+// writes windowed samples. inner_powers() writes the squared magnitudes of bins 1 .. FFT/2 - 1 of
+// twice the samples' spectrum, which the bin and its mirror image in the complex FFT's give, in
+// place of both. The mirror image's magnitudes need the same products.
+#if HELIUM
 #include "frontend_helium.h"
 #else
+
+static m3net_status work_init(frontend_work* work) {
+  // CMSIS-DSP leaves the points in the order of their reversed octal digits; the bits that are left
+  // over are the lowest digit.
+  const uint32_t lowest = 1u << __builtin_ctz(POINTS) % 3;
+  for (uint32_t i = 0; i < POINTS; ++i) {
+    uint32_t place = i % lowest, digits = i / lowest;
+    for (uint32_t left = POINTS / lowest; left > 1u; left /= 8u, digits /= 8u) {
+      place = 8u * place + digits % 8u;
+    }
+    work->places[i] = (uint16_t)(2u * place);
+  }
+  work->places[POINTS] = 1;
+  return M3NET_OK;
+}
+
+static void transform(frontend_work* work) {
+  static const arm_cfft_instance_f32 fft = {.fftLen = POINTS,
+                                            .pTwiddle = OF_SIZE(twiddleCoef_, POINTS, )};
+  arm_cfft_f32(&fft, work->points, 0, 0);
+}
 
 static void multiply_window(float* restrict points, const int16_t* restrict samples) {
 #pragma GCC unroll 8
@@ -94,21 +108,20 @@ static void multiply_window(float* restrict points, const int16_t* restrict samp
 }
 
 static void inner_powers(frontend_work* work) {
-  const float* points = work->points;
+  float* points = work->points;
   const float* turn = m3net_frontend_fft_turns;
   const uint16_t *low_place = &work->places[1], *high_place = &work->places[POINTS - 1];
-  float *low_power = &work->power[1], *high_power = &work->power[POINTS - 1];
   for (; low_place <= high_place; turn += 2) {
-    const float* low = &points[*low_place++];
-    const float* high = &points[*high_place--];
+    float* low = &points[*low_place++];
+    float* high = &points[*high_place--];
     const float sum_re = low[0] + high[0], gap_re = high[0] - low[0];
     const float sum_im = low[1] + high[1], gap_im = low[1] - high[1];
     const float low_re = sum_re + turn[0] * gap_re + turn[1] * sum_im;
     const float low_im = gap_im + turn[1] * gap_re - turn[0] * sum_im;
     const float high_re = sum_re - turn[0] * gap_re - turn[1] * sum_im;
     const float high_im = gap_im - turn[1] * gap_re + turn[0] * sum_im;
-    *low_power++ = low_re * low_re + low_im * low_im;
-    *high_power-- = high_re * high_re + high_im * high_im;
+    *low = low_re * low_re + low_im * low_im;
+    *high = high_re * high_re + high_im * high_im;
   }
 }
 
@@ -118,30 +131,28 @@ static void work_spectrum(frontend_work* work, const int16_t* samples) {
   float* points = work->points;
   multiply_window(points, samples);
   if (FRAME < FFT) memset(&points[FRAME], 0, (FFT - FRAME) * sizeof(float));
-  arm_cfft_f32(&work->fft, points, 0, 0);
+  transform(work);
   const float first = 2.0f * (points[0] + points[1]), last = 2.0f * (points[0] - points[1]);
-  work->power[0] = first * first;
-  work->power[POINTS] = last * last;
   inner_powers(work);
-}
-
-static float weighted_sum(const float* values, const float* weights, uint32_t count) {
-  float sum = 0.0f;
-  for (uint32_t i = 0; i < count; ++i) sum += values[i] * weights[i];
-  return sum;
+  points[0] = first * first;
+  points[1] = last * last;
 }
 
 static inline float log_of_band(const frontend_work* work, uint32_t bin,
                                 const mel_weight* weights) {
-  const float energy = weighted_sum(&work->power[m3net_frontend_mel_first_bin[bin]], weights,
-                                    m3net_frontend_mel_bin_count[bin]);
+  const uint16_t* place = &work->places[m3net_frontend_mel_first_bin[bin]];
+  const uint32_t count = m3net_frontend_mel_bin_count[bin];
+  float energy = 0.0f;
+  for (uint32_t i = 0; i < count; ++i) energy += work->points[place[i]] * weights[i];
   const float floor = M3NET_FRONTEND_LOG_FLOOR * POWER_SCALE;
   return log_of_power(energy > floor ? energy : floor);
 }
 
 #if M3NET_FRONTEND_MFCC_COEFFICIENTS
 static inline float cepstral_coefficient(const frontend_work* work, uint32_t index) {
-  return weighted_sum(work->log_mel, &m3net_frontend_dct[index * MEL], MEL);
+  float sum = 0.0f;
+  for (uint32_t i = 0; i < MEL; ++i) sum += work->log_mel[i] * m3net_frontend_dct[index * MEL + i];
+  return sum;
 }
 #endif
 

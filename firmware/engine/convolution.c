@@ -122,33 +122,32 @@ static inline m3net_four_sums multiply(const int16_t* patch, int32_t items,
 /// All output channels of one pixel.
 M3NET_INLINE void convolve_pixel(const m3net_convolution* layer, const int16_t* patch,
                                  int32_t items, int8_t* output) {
-  const m3net_block* blocks = layer->blocks;
-  const m3net_channel* channel = layer->channels;
+  int32_t done = 0;
 #if M3NET_ENGINE_DSP
-  const m3net_channel first = *channel;  // stands for all if they are alike
+  if (layer->narrow && layer->full && layer->output.channels >= 4) {
+    convolve_one(layer, patch, items, output);
+    done = layer->output.channels & ~3;
+  }
 #endif
-  for (int32_t left = layer->output.channels; left > 0; left -= 4) {
-    const m3net_four_sums sums = multiply(patch, items, blocks, m3net_four_biases(channel));
+  const m3net_block* blocks = layer->blocks + done / 4 * (items / 2);
+  for (const m3net_channel* channel = layer->channels; done < layer->output.channels; done += 4) {
+    const m3net_channel* four = channel + done;
+    const m3net_four_sums sums = multiply(patch, items, blocks, m3net_four_biases(four));
 #if M3NET_ENGINE_DSP
-    if (layer->alike && layer->narrow && layer->full && left >= 4) {
-      finish_alike(sums, &first, output);
-    } else {
-      m3net_finish(layer, sums, channel, left, output);
-    }
+    m3net_finish_any(layer, sums, four, layer->output.channels - done, output + done);
 #else
-    m3net_finish(layer, sums, channel, left, output);
+    m3net_finish(layer, sums, four, layer->output.channels - done, output + done);
 #endif
     blocks += items / 2;
-    channel += 4;
-    output += 4;
   }
 }
 
 /// Pixels that are computed together; the patch has their windows.
 typedef struct {
-  int32_t size;      ///< Number of them.
-  int32_t gathered;  ///< Windows that are in the patch.
-  int32_t left;      ///< Pixels of the image that are not computed yet.
+  int32_t size;         ///< Number of them.
+  int32_t gathered;     ///< Windows that are in the patch.
+  int32_t left;         ///< Pixels of the image that are not computed yet.
+  int32_t row, column;  ///< Where the first window begins.
   int8_t* outputs[4];
 } pixel_group;
 
@@ -162,43 +161,74 @@ typedef struct {
 
 #if M3NET_ENGINE_DSP
 
-/// All output channels of a pixel whose weights have the plain form.
-static void convolve_plain_pixel(const m3net_convolution* layer, const int16_t* patch,
-                                 int32_t items, int8_t* output) {
-  const m3net_plain_block* blocks = layer->plain_blocks;
-  const m3net_channel* channel = layer->channels;
-  for (int32_t left = layer->output.channels; left > 0; left -= 4) {
-    m3net_finish_any(layer, multiply_plain(patch, items, blocks, m3net_four_biases(channel)),
-                     channel, left, output);
-    blocks += items / 4;
-    channel += 4;
-    output += 4;
+/// Items of a row of a window that lie side by side, or the padding for items outside the image.
+typedef struct {
+  const int8_t* items;
+  int32_t advance;  ///< From four items to the next ones: 4, or 0 in the padding.
+  int32_t taps;     ///< Pixels.
+} item_run;
+
+/// The items from a pixel of a window's row on; the row begins at (row, column).
+M3NET_INLINE item_run find_run(const convolution_state* state, const int8_t* padding, int32_t row,
+                               int32_t column, int32_t tap) {
+  const m3net_image* image = &state->layer->input;
+  const m3net_window* window = &state->layer->window;
+  const int32_t left = window->columns - tap, x = column + tap * window->column_dilation;
+  if (row < 0 || row >= image->rows) {
+    return (item_run){padding, 0, left};
   }
+  const int32_t packed = window->column_dilation == 1 && image->column_step == image->channels;
+  const int32_t outside = x < 0 || x >= image->columns;
+  const int32_t until = x < 0 ? -x : outside ? left : image->columns - x;
+  const int32_t taps = !packed ? 1 : until < left ? until : left;
+  const int8_t* items = state->input + row * image->row_step + x * image->column_step;
+  return outside ? (item_run){padding, 0, taps} : (item_run){items, 4, taps};
 }
 
-/// As widen, into the upper bytes of 16-bit numbers, whose lower bytes stay.
-static int8_t* widen_beside(int8_t* patch, const int8_t* items, int32_t count) {
-  const uint32_t lower = 0x00ff00ffu;
-  for (; count >= 4; count -= 4, items += 4, patch += 8) {
-    const uint32_t word = m3net_load_word(items);
-    const uint32_t even = m3net_even_bytes(word), odd = m3net_odd_bytes(word);
-    uint32_t pairs[2];
-    M3NET_MEMCPY(pairs, patch, sizeof(pairs));
-    pairs[0] = (pairs[0] & lower) | ((m3net_pack_low(even, odd) & lower) << 8);
-    pairs[1] = (pairs[1] & lower) | ((m3net_pack_high(even, odd) & lower) << 8);
+/// Places the items of two windows side by side, as bytes.
+M3NET_INLINE int8_t* interleave(int8_t* patch, item_run first, item_run second, int32_t count) {
+  for (; count >= 4; count -= 4, patch += 8) {
+    const uint32_t a = m3net_load_word(first.items), b = m3net_load_word(second.items);
+    const uint32_t bytes = 0x00ff00ffu;
+    const uint32_t even = (a & bytes) | (b & bytes) << 8, odd = (a >> 8 & bytes) | (b & ~bytes);
+    const uint32_t pairs[2] = {m3net_pack_low(even, odd), m3net_pack_high(even, odd)};
     M3NET_MEMCPY(patch, pairs, sizeof(pairs));
+    first.items += first.advance;
+    second.items += second.advance;
   }
   for (int32_t i = 0; i < count; ++i) {
-    patch[2 * i + 1] = items[i];
+    *patch++ = first.items[i];
+    *patch++ = second.items[i];
   }
-  return patch + 2 * count;
+  return patch;
 }
 
-static int8_t* fill_beside(int8_t* patch, int32_t value, int32_t count) {
-  for (int32_t i = 0; i < count; ++i) {
-    patch[2 * i + 1] = (int8_t)value;
+/// Gathers the first window of a group and one that begins at (row, column); their bytes
+/// alternate. Zeros up to a multiple of four items.
+M3NET_SEPARATE void gather_two(const convolution_state* state, int32_t row, int32_t column) {
+  const m3net_convolution* layer = state->layer;
+  const m3net_window* window = &layer->window;
+  const pixel_group* group = state->group;
+  const uint32_t word = (uint8_t)layer->padding * 0x01010101u;
+  const int32_t channels = layer->input.channels;
+  int8_t* patch = (int8_t*)state->patch;
+  for (int32_t i = 0, down = 0; i < window->rows; ++i, down += window->row_dilation) {
+    for (int32_t tap = 0; tap < window->columns;) {
+      item_run runs[2];
+#pragma GCC unroll 1
+      for (int32_t k = 0; k < 2; ++k) {
+        runs[k] = find_run(state, (const int8_t*)&word, down + (k ? row : group->row),
+                           k ? column : group->column, tap);
+      }
+      const int32_t taps = runs[0].taps < runs[1].taps ? runs[0].taps : runs[1].taps;
+      patch = interleave(patch, runs[0], runs[1], taps * channels);
+      tap += taps;
+    }
   }
-  return patch + 2 * count;
+  const int32_t rest = state->items - window->rows * window->columns * channels;
+  for (int32_t i = 0; i < 2 * rest; ++i) {
+    *patch++ = 0;
+  }
 }
 
 /// As widen, into one of `count` windows whose pairs of items alternate.
@@ -284,9 +314,6 @@ static inline m3net_gatherer choose_gatherer(const m3net_convolution* layer,
   if (group->size == 2 && layer->pixels > 2) {
     return (m3net_gatherer){widen_of_two, fill_of_two, 1, padding};
   }
-  if (group->gathered == 1) {
-    return (m3net_gatherer){widen_beside, fill_beside, 1, padding};
-  }
   return (m3net_gatherer){widen, fill, 1, padding};
 }
 
@@ -299,8 +326,6 @@ static inline void convolve_group(const convolution_state* state, pixel_group* g
     convolve_three(layer, state->patch, state->items, group->outputs);
   } else if (group->size == 2) {
     convolve_two(layer, state->patch, state->items, group->outputs);
-  } else if (layer->plain) {
-    convolve_plain_pixel(layer, state->patch, state->items, group->outputs[0]);
   } else {
     convolve_pixel(layer, state->patch, state->items, group->outputs[0]);
   }
@@ -322,6 +347,17 @@ M3NET_INLINE void convolve_window(const void* any_state, int32_t row, int32_t co
   pixel_group* group = state->group;
   if (group->gathered == 0) {
     choose_group(layer, group);
+  }
+  if (group->size == 2 && layer->pixels == 2) {
+    group->outputs[group->gathered++] = output;
+    if (group->gathered == 1) {
+      group->row = row;
+      group->column = column;
+    } else {
+      gather_two(state, row, column);
+      convolve_group(state, group);
+    }
+    return;
   }
   const m3net_gatherer gatherer = choose_gatherer(layer, group);
   if (layer->pixels > 2) {
@@ -351,7 +387,7 @@ void m3net_convolve(const m3net_convolution* constants, const int8_t* input, int
   const m3net_window* window = &layer->window;
   const int32_t items = window->rows * window->columns * layer->input.channels;
   for (int32_t batch = 0; batch < layer->batches; ++batch) {
-    pixel_group group = {1, 0, layer->output.rows * layer->output.columns, {output}};
+    pixel_group group = {1, 0, layer->output.rows * layer->output.columns, 0, 0, {output}};
     const convolution_state state = {layer, input + batch * layer->input.batch_step, patch,
                                      (items + 3) & ~3, &group};
     m3net_for_each_pixel(&layer->output, window, output + batch * layer->output.batch_step,

@@ -176,17 +176,15 @@ typedef struct {
   int32_t along;     ///< Bytes from a column to the next.
   int32_t distance;  ///< From the place behind the columns that an output reads to the output.
   int32_t flags;
-  int32_t skipped;  ///< Bytes of weights that belong to items outside the image.
   int32_t farther;  ///< Bytes from an output to the next; of stride one, less `along`.
 } window_line;
 
-enum { BEGINS_OUTSIDE = 1, ENDS_OUTSIDE = 2, ALONG_ROWS = 4 };
+enum { BEGINS_OUTSIDE = 1, ENDS_OUTSIDE = 2, LACKS_FIRST = 4 };
 
 // Registers: r0 to r2 sums; r3 to r5 weights of the upper two items of the three columns of a
 // window; r6 of the third item of two columns; r7 of the third column, above the passes that are
 // left and the right shift; r8 the column, r9 and r10 its steps, r11 the distance to the output.
-// Stack, after the channel's multiplier, offset and bias: the address of the next channel's
-// weights, the weights of four channels, and the line.
+// Stack: the channel's multiplier, offset and bias, and the line.
 
 /// Assembly that loads a column of three items: two in r12, one in lr.
 #define M3NET_LOAD_THREE            \
@@ -208,20 +206,35 @@ enum { BEGINS_OUTSIDE = 1, ENDS_OUTSIDE = 2, ALONG_ROWS = 4 };
   "smlab" half " " sum ", lr, " third ", " sum "\n\t"
 #define M3NET_ADD_TWO(sum, pair, third, half) "smlad " sum ", r12, " pair ", " sum "\n\t"
 
-/// Assembly that adds the products of the items outside the image, which are the first or the last
-/// ones of their columns, to the bias in r0. The weights of the next channel are at r12.
-#define M3NET_PAD_NONE ""
-#define M3NET_PAD_ONE          \
-  "ldr r2, [sp, #84]\n\t"      \
-  "add r2, r2, r2, lsl #1\n\t" \
-  "sub r2, r12, r2\n\t"        \
-  "ldrsb r1, [r2, #23]\n\t"    \
-  "ldrsb r6, [r2, #27]\n\t"    \
-  "ldrsb r2, [r2, #31]\n\t"    \
-  "add r1, r1, r6\n\t"         \
-  "add r1, r1, r2\n\t"         \
-  "ldr r2, [sp, #76]\n\t"      \
-  "smlabb r0, r1, r2, r0\n\t"
+/// Assembly that turns a channel's words of weights into pairs. r12 becomes the third column's
+/// third weight, twice.
+#define M3NET_WIDEN_WEIGHTS    \
+  "sxtb16 r6, r3, ror #8\n\t"  \
+  "sxtb16 r12, r5, ror #8\n\t" \
+  "sxtb16 r3, r3\n\t"          \
+  "sxtb16 r4, r4\n\t"          \
+  "sxtb16 r5, r5\n\t"
+
+/// As above for columns of two items, of which the third one is outside the image: its products are
+/// added to the bias in r0. If the first one is outside, the pairs begin with the third one.
+#define M3NET_WIDEN_THREE M3NET_WIDEN_WEIGHTS
+#define M3NET_WIDEN_TWO                           \
+  "ldr r2, [sp, #40]\n\t"                         \
+  "ldr r1, [sp, #36]\n\t"                         \
+  "tst r2, #4\n\t"                                \
+  "sxtb16 r2, r4, ror #8\n\t" M3NET_WIDEN_WEIGHTS \
+  "bne 2f\n\t"                                    \
+  "smlad r0, r6, r1, r0\n\t"                      \
+  "smlabb r0, r12, r1, r0\n\t"                    \
+  "b 3f\n\t"                                      \
+  "2:\n\t"                                        \
+  "smlabb r0, r3, r1, r0\n\t"                     \
+  "smlabb r0, r4, r1, r0\n\t"                     \
+  "smlabb r0, r5, r1, r0\n\t"                     \
+  "pkhtb r3, r3, r6\n\t"                          \
+  "pkhtb r4, r4, r2\n\t"                          \
+  "pkhtb r5, r5, r12\n\t"                         \
+  "3:\n\t"
 
 /// Assembly that turns a sum into an output in r12.
 #define M3NET_FINISH_SUM(sum) \
@@ -244,113 +257,71 @@ enum { BEGINS_OUTSIDE = 1, ENDS_OUTSIDE = 2, ALONG_ROWS = 4 };
 /// As above; outputs are not as far apart as columns.
 #define M3NET_NEXT_APART(LOAD, ADD, sum, next, last) \
   M3NET_NEXT_OUTPUT(LOAD, ADD, sum, next, last)      \
-  "ldr lr, [sp, #88]\n\t"                            \
+  "ldr lr, [sp, #44]\n\t"                            \
   "add r11, r11, lr\n\t"
 
-/// Assembly that prepares the stack, then the next four channels' weights, then a channel: r0 has
-/// its bias, and r1 the sum of the first output's first column.
-#define M3NET_BEGIN_LINE(LOAD, ADD, PAD) \
-  "ldm r0, {r1-r6, r8-r12, lr}\n\t"      \
-  "push {r7, r11}\n\t"                   \
-  "ldr r7, [r0, #48]\n\t"                \
-  "adr r0, 10f\n\t"                      \
-  "add r6, r6, r0\n\t"                   \
-  "orr r6, r6, #1\n\t"                   \
-  "push {r7}\n\t"                        \
-  "push {r1-r6, r8, r12, lr}\n\t"        \
-  "sub sp, sp, #52\n\t"                  \
-  "1:\n\t"                               \
-  "ldr r12, [sp, #56]\n\t"               \
-  "ldr lr, [sp, #80]\n\t"                \
-  "ldm r12, {r0-r8}\n\t"                 \
-  "add r12, r12, #40\n\t"                \
-  "str r12, [sp, #56]\n\t"               \
-  "tst lr, #4\n\t"                       \
-  "bne 2f\n\t"                           \
-  "add r12, sp, #16\n\t"                 \
-  "stm r12, {r0-r8}\n\t"                 \
-  "b 3f\n\t"                             \
-  "2:\n\t"                               \
-  "str r0, [sp, #16]\n\t"                \
-  "str r3, [sp, #20]\n\t"                \
-  "str r6, [sp, #24]\n\t"                \
-  "str r1, [sp, #28]\n\t"                \
-  "str r4, [sp, #32]\n\t"                \
-  "str r7, [sp, #36]\n\t"                \
-  "str r2, [sp, #40]\n\t"                \
-  "str r5, [sp, #44]\n\t"                \
-  "str r8, [sp, #48]\n\t"                \
-  "3:\n\t"                               \
-  "ldr r12, [sp, #84]\n\t"               \
-  "add lr, sp, #16\n\t"                  \
-  "add r12, r12, lr\n\t"                 \
-  "str r12, [sp, #12]\n\t"               \
-  "4:\n\t"                               \
-  "ldr r12, [sp, #12]\n\t"               \
-  "ldr lr, [sp, #60]\n\t"                \
-  "ldr r8, [sp, #52]\n\t"                \
-  "ldrsb r3, [r12]\n\t"                  \
-  "ldrsb r4, [r12, #4]\n\t"              \
-  "ldrsb r5, [r12, #8]\n\t"              \
-  "ldrsb r0, [r12, #12]\n\t"             \
-  "ldrsb r1, [r12, #16]\n\t"             \
-  "ldrsb r2, [r12, #20]\n\t"             \
-  "ldrsb r6, [r12, #24]\n\t"             \
-  "ldrsb r7, [r12, #32]\n\t"             \
-  "pkhbt r3, r3, r0, lsl #16\n\t"        \
-  "pkhbt r4, r4, r1, lsl #16\n\t"        \
-  "pkhbt r5, r5, r2, lsl #16\n\t"        \
-  "ldrsb r0, [r12, #28]\n\t"             \
-  "ldrsh r1, [lr, #14]\n\t"              \
-  "ldr r2, [sp, #68]\n\t"                \
-  "pkhbt r6, r6, r0, lsl #16\n\t"        \
-  "add r1, r1, r2\n\t"                   \
-  "pkhbt r7, r1, r7, lsl #16\n\t"        \
-  "ldr r0, [lr]\n\t"                     \
-  "ldr r1, [lr, #4]\n\t"                 \
-  "ldr r2, [lr, #8]\n\t"                 \
-  "add lr, lr, #16\n\t"                  \
-  "add r12, r12, #1\n\t"                 \
-  "str r1, [sp]\n\t"                     \
-  "str r2, [sp, #4]\n\t" PAD             \
-  "str r0, [sp, #8]\n\t"                 \
-  "str lr, [sp, #60]\n\t"                \
-  "str r12, [sp, #12]\n\t"               \
-  "add r1, r8, #1\n\t"                   \
-  "str r1, [sp, #52]\n\t"                \
-  "ldr r12, [sp, #80]\n\t"               \
-  "mov r1, r0\n\t"                       \
-  "tst r12, #1\n\t"                      \
-  "bne 5f\n\t" LOAD                      \
-  "b 6f\n\t"                             \
-  "5:\n\t"                               \
-  "ldr r12, [sp, #76]\n\t"               \
-  "mov lr, r12\n\t"                      \
+/// Assembly that prepares the stack.
+#define M3NET_ENTER_LINE            \
+  "ldm r0, {r1-r6, r8-r12, lr}\n\t" \
+  "push {r7, r11}\n\t"              \
+  "adr r0, 10f\n\t"                 \
+  "add r6, r6, r0\n\t"              \
+  "orr r6, r6, #1\n\t"              \
+  "push {r1-r6, r8, r12, lr}\n\t"   \
+  "sub sp, sp, #12\n\t"
+
+/// Assembly that begins a channel: r0 has its bias, and r1 the sum of the first output's first
+/// column.
+#define M3NET_BEGIN_LINE(LOAD, ADD, WIDEN) \
+  M3NET_ENTER_LINE                         \
+  "1:\n\t"                                 \
+  "ldr r12, [sp, #16]\n\t"                 \
+  "ldr lr, [sp, #20]\n\t"                  \
+  "ldr r8, [sp, #12]\n\t"                  \
+  "ldm r12!, {r3-r5}\n\t"                  \
+  "str r12, [sp, #16]\n\t"                 \
+  "ldr r0, [lr]\n\t"                       \
+  "ldr r1, [lr, #4]\n\t"                   \
+  "ldr r2, [lr, #8]\n\t"                   \
+  "ldrsh r7, [lr, #14]\n\t"                \
+  "add lr, lr, #16\n\t"                    \
+  "str r1, [sp]\n\t"                       \
+  "str r2, [sp, #4]\n\t"                   \
+  "str lr, [sp, #20]\n\t"                  \
+  "add r1, r8, #1\n\t"                     \
+  "str r1, [sp, #12]\n\t" WIDEN            \
+  "str r0, [sp, #8]\n\t"                   \
+  "ldr r2, [sp, #28]\n\t"                  \
+  "ldr lr, [sp, #40]\n\t"                  \
+  "mov r1, r0\n\t"                         \
+  "add r7, r7, r2\n\t"                     \
+  "pkhbt r7, r7, r12, lsl #16\n\t"         \
+  "tst lr, #1\n\t"                         \
+  "bne 5f\n\t" LOAD                        \
+  "b 6f\n\t"                               \
+  "5:\n\t"                                 \
+  "ldr r12, [sp, #36]\n\t"                 \
+  "mov lr, r12\n\t"                        \
   "6:\n\t" ADD("r1", "r3", "r6", "b")
 
 /// Assembly that goes on with the next channel.
-#define M3NET_END_LINE     \
-  "11:\n\t"                \
-  "ldr lr, [sp, #60]\n\t"  \
-  "ldr r0, [sp, #64]\n\t"  \
-  "ldr r12, [sp, #12]\n\t" \
-  "cmp lr, r0\n\t"         \
-  "beq 12f\n\t"            \
-  "tst r12, #3\n\t"        \
-  "bne 4b\n\t"             \
-  "b 1b\n\t"               \
-  "12:\n\t"                \
-  "add sp, sp, #92\n\t"    \
+#define M3NET_END_LINE    \
+  "11:\n\t"               \
+  "ldr lr, [sp, #20]\n\t" \
+  "ldr r0, [sp, #24]\n\t" \
+  "cmp lr, r0\n\t"        \
+  "bne 1b\n\t"            \
+  "add sp, sp, #48\n\t"   \
   "pop {r7, r11}\n\t"
 
 /// Assembly of a line whose windows are a column apart. Three outputs a pass; the sums change their
 /// roles, and the loop begins so that the last output is a third one. The first three entries are
 /// for outputs that are as far apart as columns, the others for all.
-#define M3NET_LINE_OF_STRIDE_ONE(LOAD, ADD, PAD) \
-  M3NET_BEGIN_LINE(LOAD, ADD, PAD)               \
+#define M3NET_LINE_OF_STRIDE_ONE(LOAD, ADD, WIDEN) \
+  M3NET_BEGIN_LINE(LOAD, ADD, WIDEN)               \
   LOAD                                                                                     \
   "mov r2, r0\n\t" ADD("r1", "r4", "r6", "t") ADD("r2", "r3", "r6", "b")                   \
-  "ldr pc, [sp, #72]\n\t"                                                                  \
+  "ldr pc, [sp, #32]\n\t"                                                                  \
   ".balign 4\n\t"                                                                          \
   "10:\n\t"                                                                                \
   "mov.n r0, r1\n\t"                                                                       \
@@ -363,13 +334,13 @@ enum { BEGINS_OUTSIDE = 1, ENDS_OUTSIDE = 2, ALONG_ROWS = 4 };
   "nop.w\n\t"                                                                              \
   "mov.n r0, r1\n\t"                                                                       \
   "mov.n r1, r2\n\t"                                                                       \
-  "ldr.w r11, [sp, #96]\n\t"                                                               \
+  "ldr.w r11, [sp, #52]\n\t"                                                               \
   "b.w 23f\n\t"                                                                            \
   "mov.n r0, r2\n\t"                                                                       \
   "mov.n r2, r1\n\t"                                                                       \
-  "ldr.w r11, [sp, #96]\n\t"                                                               \
+  "ldr.w r11, [sp, #52]\n\t"                                                               \
   "b.w 22f\n\t"                                                                            \
-  "ldr.w r11, [sp, #96]\n\t"                                                               \
+  "ldr.w r11, [sp, #52]\n\t"                                                               \
   "21:\n\t" M3NET_NEXT_APART(LOAD, ADD, "r1", "r2", "r0")                                  \
   "22:\n\t" M3NET_NEXT_APART(LOAD, ADD, "r2", "r0", "r1")                                  \
   "23:\n\t" M3NET_NEXT_APART(LOAD, ADD, "r0", "r1", "r2")                                  \
@@ -384,8 +355,8 @@ enum { BEGINS_OUTSIDE = 1, ENDS_OUTSIDE = 2, ALONG_ROWS = 4 };
   "tst r7, #0xff00\n\t"                                                                    \
   "bne 7b\n\t"                                                                             \
   "24:\n\t"                                                                                \
-  "ldr lr, [sp, #80]\n\t"                                                                  \
-  "ldr r12, [sp, #76]\n\t"                                                                 \
+  "ldr lr, [sp, #40]\n\t"                                                                  \
+  "ldr r12, [sp, #36]\n\t"                                                                 \
   "tst lr, #2\n\t"                                                                         \
   "beq 11f\n\t"                                                                            \
   "mov lr, r12\n\t"                                                                        \
@@ -393,27 +364,124 @@ enum { BEGINS_OUTSIDE = 1, ENDS_OUTSIDE = 2, ALONG_ROWS = 4 };
   "strb r12, [r8, r11]\n\t" M3NET_END_LINE
 
 /// Assembly of a line whose windows are two columns apart.
-#define M3NET_LINE_OF_STRIDE_TWO(LOAD, ADD, PAD) \
-  M3NET_BEGIN_LINE(LOAD, ADD, PAD)               \
-  "ldr r11, [sp, #96]\n\t"                                                                 \
-  "ldr r12, [sp, #52]\n\t"                                                                 \
+#define M3NET_LINE_OF_STRIDE_TWO(LOAD, ADD, WIDEN) \
+  M3NET_BEGIN_LINE(LOAD, ADD, WIDEN)               \
+  "ldr r11, [sp, #52]\n\t"                                                                 \
+  "ldr r12, [sp, #12]\n\t"                                                                 \
   "add r11, r11, r12\n\t"                                                                  \
   "10:\n\t" LOAD ADD("r1", "r4", "r6", "t") LOAD                                           \
   "mov r2, r0\n\t" ADD("r1", "r5", "r7", "t") ADD("r2", "r3", "r6", "b")                   \
   M3NET_FINISH_SUM("r1")                                                                   \
   "strb r12, [r11]\n\t"                                                                    \
-  "ldr lr, [sp, #88]\n\t"                                                                  \
+  "ldr lr, [sp, #44]\n\t"                                                                  \
   "sub r7, r7, #256\n\t"                                                                   \
   "add r11, r11, lr\n\t"                                                                   \
   "mov r1, r2\n\t"                                                                         \
   "tst r7, #0xff00\n\t"                                                                    \
   "bne 10b\n\t"                                                                            \
-  "ldr r12, [sp, #80]\n\t"                                                                 \
+  "ldr r12, [sp, #40]\n\t"                                                                 \
   "tst r12, #2\n\t"                                                                        \
   "beq 11f\n\t" LOAD ADD("r1", "r4", "r6", "t")                                            \
-  "ldr r12, [sp, #76]\n\t"                                                                 \
+  "ldr r12, [sp, #36]\n\t"                                                                 \
   "mov lr, r12\n\t" ADD("r1", "r5", "r7", "t") M3NET_FINISH_SUM("r1")                      \
   "strb r12, [r11]\n\t" M3NET_END_LINE
+
+/// Assembly that loads the next column: two items in r12, one in `third`.
+#define M3NET_LOAD_COLUMN(third) \
+  "ldrsb r12, [r8]\n\t"          \
+  "ldrsb lr, [r8, r9]\n\t"       \
+  "ldrsb " third                 \
+  ", [r8, r9, lsl #1]\n\t"       \
+  "pkhbt r12, r12, lr, lsl #16\n\t"
+
+/// Assembly that adds the products of a column to three sums and keeps the one that is complete.
+/// The third item is in `next`, and the bias in r11.
+#define M3NET_ADD_COLUMN(sum, middle, next, place) \
+  M3NET_LOAD_COLUMN(next)                          \
+  "add r8, r8, r10\n\t"                            \
+  "smlad " sum ", r12, r5, " sum                   \
+  "\n\t"                                           \
+  "smlabb " sum ", " next ", r7, " sum             \
+  "\n\t"                                           \
+  "smlad " middle ", r12, r4, " middle             \
+  "\n\t"                                           \
+  "smlabt " middle ", " next ", r6, " middle       \
+  "\n\t"                                           \
+  "smlabb " next ", " next                         \
+  ", r6, r11\n\t"                                  \
+  "smlad " next ", r12, r3, " next                 \
+  "\n\t"                                           \
+  "str " sum ", [sp, #" #place "]\n\t"
+
+/// Assembly that writes the output of a sum at r8.
+#define M3NET_WRITE_SUM(sum) \
+  "lsl " sum ", " sum        \
+  ", #1\n\t"                 \
+  "smmlar lr, " sum          \
+  ", r3, r4\n\t"             \
+  "add lr, lr, " sum         \
+  ", asr #31\n\t"            \
+  "asr lr, lr, r5\n\t"       \
+  "ssat lr, #8, lr\n\t"      \
+  "strb lr, [r8]\n\t"        \
+  "add r8, r8, r11\n\t"
+
+/// Assembly of a line of five outputs whose first and last windows begin and end outside the image.
+/// The sums wait for each other, so that the constants of a channel are loaded once. The stack has
+/// the sums of three outputs where other lines have a channel's constants.
+#define M3NET_LINE_OF_FIVE \
+  M3NET_ENTER_LINE "10:\n\t"              \
+  "1:\n\t"                                \
+  "ldr r12, [sp, #16]\n\t"                \
+  "ldr lr, [sp, #20]\n\t"                 \
+  "ldr r8, [sp, #12]\n\t"                 \
+  "ldm r12!, {r3-r5}\n\t"                 \
+  "str r12, [sp, #16]\n\t"                \
+  "ldr r11, [lr]\n\t"                     \
+  "ldr lr, [sp, #36]\n\t"                 \
+  "add r0, r8, #1\n\t"                    \
+  "str r0, [sp, #12]\n\t"                 \
+  M3NET_WIDEN_WEIGHTS                     \
+  "mov r7, r12\n\t"                       \
+  "smlabb r0, lr, r6, r11\n\t"            \
+  "smlad r0, lr, r3, r0\n\t"              \
+  M3NET_LOAD_COLUMN("r1")                 \
+  "add r8, r8, r10\n\t"                   \
+  "smlad r0, r12, r4, r0\n\t"             \
+  "smlabt r0, r1, r6, r0\n\t"             \
+  "smlabb r1, r1, r6, r11\n\t"            \
+  "smlad r1, r12, r3, r1\n\t"             \
+  M3NET_ADD_COLUMN("r0", "r1", "r2", 0)   \
+  M3NET_ADD_COLUMN("r1", "r2", "r0", 4)   \
+  M3NET_ADD_COLUMN("r2", "r0", "r1", 8)   \
+  "ldr r3, [sp, #36]\n\t"                 \
+  M3NET_LOAD_COLUMN("r2")                 \
+  "smlad r0, r12, r5, r0\n\t"             \
+  "smlabb r0, r2, r7, r0\n\t"             \
+  "smlad r1, r12, r4, r1\n\t"             \
+  "smlabt r1, r2, r6, r1\n\t"             \
+  "smlad r1, r3, r5, r1\n\t"              \
+  "smlabb r1, r3, r7, r1\n\t"             \
+  "ldr lr, [sp, #20]\n\t"                 \
+  "ldr r3, [lr, #4]\n\t"                  \
+  "ldr r4, [lr, #8]\n\t"                  \
+  "ldrsh r5, [lr, #14]\n\t"               \
+  "ldr r2, [sp]\n\t"                      \
+  "ldr r6, [sp, #4]\n\t"                  \
+  "ldr r7, [sp, #8]\n\t"                  \
+  "ldr r11, [sp, #52]\n\t"                \
+  "ldr r12, [sp, #44]\n\t"                \
+  "add lr, lr, #16\n\t"                   \
+  "str lr, [sp, #20]\n\t"                 \
+  "sub r8, r8, r10, lsl #1\n\t"           \
+  "add r8, r8, r11\n\t"                   \
+  "add r11, r12, r10\n\t"                 \
+  M3NET_WRITE_SUM("r2")                   \
+  M3NET_WRITE_SUM("r6")                   \
+  M3NET_WRITE_SUM("r7")                   \
+  M3NET_WRITE_SUM("r0")                   \
+  M3NET_WRITE_SUM("r1")                   \
+  M3NET_END_LINE
 
 // NOLINTBEGIN(bugprone-macro-parentheses): assembly cannot stand in parentheses
 #define M3NET_RUN_LINE(assembly)                                                                \
@@ -426,19 +494,21 @@ enum { BEGINS_OUTSIDE = 1, ENDS_OUTSIDE = 2, ALONG_ROWS = 4 };
 // NOLINTEND(bugprone-macro-parentheses)
 
 static void convolve_line_of_three(const window_line* line) {
-  M3NET_RUN_LINE(M3NET_LINE_OF_STRIDE_ONE(M3NET_LOAD_THREE, M3NET_ADD_THREE, M3NET_PAD_NONE));
+  M3NET_RUN_LINE(M3NET_LINE_OF_STRIDE_ONE(M3NET_LOAD_THREE, M3NET_ADD_THREE, M3NET_WIDEN_THREE));
 }
 
 static void convolve_line_of_two(const window_line* line) {
-  M3NET_RUN_LINE(M3NET_LINE_OF_STRIDE_ONE(M3NET_LOAD_TWO, M3NET_ADD_TWO, M3NET_PAD_ONE));
+  M3NET_RUN_LINE(M3NET_LINE_OF_STRIDE_ONE(M3NET_LOAD_TWO, M3NET_ADD_TWO, M3NET_WIDEN_TWO));
 }
 
+static void convolve_line_of_five(const window_line* line) { M3NET_RUN_LINE(M3NET_LINE_OF_FIVE); }
+
 static void convolve_wide_line_of_three(const window_line* line) {
-  M3NET_RUN_LINE(M3NET_LINE_OF_STRIDE_TWO(M3NET_LOAD_THREE, M3NET_ADD_THREE, M3NET_PAD_NONE));
+  M3NET_RUN_LINE(M3NET_LINE_OF_STRIDE_TWO(M3NET_LOAD_THREE, M3NET_ADD_THREE, M3NET_WIDEN_THREE));
 }
 
 static void convolve_wide_line_of_two(const window_line* line) {
-  M3NET_RUN_LINE(M3NET_LINE_OF_STRIDE_TWO(M3NET_LOAD_TWO, M3NET_ADD_TWO, M3NET_PAD_ONE));
+  M3NET_RUN_LINE(M3NET_LINE_OF_STRIDE_TWO(M3NET_LOAD_TWO, M3NET_ADD_TWO, M3NET_WIDEN_TWO));
 }
 
 /// A direction in the image.
@@ -465,10 +535,7 @@ static void convolve_lines(const m3net_convolution* layer, const int8_t* input, 
   line.channel = layer->channels;
   line.end = layer->channels + to->channels;
   line.padding = (int32_t)((uint32_t)(uint16_t)layer->padding * 0x10001u);
-  line.across = across.step;
   line.along = along.step;
-  line.flags = (along.before ? BEGINS_OUTSIDE : 0) | (outside ? ENDS_OUTSIDE : 0) |
-               (by_rows ? ALONG_ROWS : 0);
   line.passes = (stride == 1 ? (outputs + 2) / 3 : outputs) * 256;
   line.farther = along.output_step - (stride == 1 ? along.step : 0);
   const int32_t entry = (outputs + 2) % 3;
@@ -476,17 +543,35 @@ static void convolve_lines(const m3net_convolution* layer, const int8_t* input, 
   for (int32_t index = 0, first = -across.before; index < across.outputs;
        ++index, first += stride) {
     const int32_t before = first<0, behind = first + 3> across.inputs;
-    line.from = input + (first + before) * across.step;
-    line.skipped = before ? 12 : 0;
+    line.from = input + (before ? first + 2 : first) * across.step;
+    line.across = before ? -across.step : across.step;
+    line.flags = (along.before ? BEGINS_OUTSIDE : 0) | (outside ? ENDS_OUTSIDE : 0) |
+                 (before ? LACKS_FIRST : 0);
     const int8_t* place = output + index * across.output_step;
     line.distance = (int32_t)(place - line.from);
     if (stride == 1) {
       line.distance -= (along.before ? 2 : 3) * along.step;
-      (before || behind ? convolve_line_of_two : convolve_line_of_three)(&line);
+      if (before || behind) {
+        convolve_line_of_two(&line);
+      } else if (along.outputs == 5 && along.before && outside) {
+        convolve_line_of_five(&line);
+      } else {
+        convolve_line_of_three(&line);
+      }
     } else {
       line.distance -= 1;  // the kernel counts from the next channel
       (before || behind ? convolve_wide_line_of_two : convolve_wide_line_of_three)(&line);
     }
+  }
+}
+
+void m3net_convolve_depthwise(const m3net_convolution* constants, const int8_t* input,
+                              int8_t* output, int32_t* scratch) {
+  (void)scratch;
+  const m3net_convolution layer = *constants;  // which needs no reads from flash for each line
+  for (int32_t batch = 0; batch < layer.batches; ++batch) {
+    convolve_lines(&layer, input + batch * layer.input.batch_step,
+                   output + batch * layer.output.batch_step);
   }
 }
 
@@ -510,23 +595,14 @@ static void convolve_pixel(const void* any_parts, int32_t row, int32_t column, i
   }
 }
 
-void m3net_convolve_depthwise(const m3net_convolution* constants, const int8_t* input,
-                              int8_t* output, int32_t* scratch) {
+void m3net_convolve_depthwise_pixels(const m3net_convolution* constants, const int8_t* input,
+                                     int8_t* output, int32_t* scratch) {
   const m3net_convolution copy = *constants;  // which needs no reads from flash for each pixel
   const m3net_convolution* layer = &copy;
   const m3net_window* window = &layer->window;
   const int32_t taps = (window->rows * window->columns + 1) & ~1;
   int8_t* outside = (int8_t*)(scratch + taps + 2);
   M3NET_MEMSET(outside, layer->padding, (uint32_t)((layer->input.channels + 3) & ~3));
-#if M3NET_ENGINE_DSP
-  if (layer->lines) {
-    for (int32_t batch = 0; batch < layer->batches; ++batch) {
-      convolve_lines(layer, input + batch * layer->input.batch_step,
-                     output + batch * layer->output.batch_step);
-    }
-    return;
-  }
-#endif
   for (int32_t batch = 0; batch < layer->batches; ++batch) {
     const window_places parts = {layer, scratch, taps, outside,
                                  input + batch * layer->input.batch_step};

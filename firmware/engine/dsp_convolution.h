@@ -17,29 +17,29 @@ typedef struct {
   int32_t a, ab, c, cd;
 } twin_sums;
 
-/// Assembly that adds the products of the next four items with the weights of four channels.
-#define M3NET_MULTIPLY_FOUR_ITEMS   \
-  "ldr r10, [%[patch], #4]\n\t"     \
-  "ldr r9, [%[patch]], #8\n\t"      \
-  "ldr r5, [%[blocks], #4]\n\t"     \
-  "ldr r6, [%[blocks], #8]\n\t"     \
-  "ldr r8, [%[blocks], #12]\n\t"    \
-  "ldr r4, [%[blocks]], #16\n\t"    \
-  "smlad %[ab], r9, r4, %[ab]\n\t"  \
-  "sxtb16 r4, r4\n\t"               \
-  "smlad %[cd], r9, r5, %[cd]\n\t"  \
-  "sxtb16 r5, r5\n\t"               \
-  "smlad %[ab], r10, r6, %[ab]\n\t" \
-  "sxtb16 r6, r6\n\t"               \
-  "smlad %[cd], r10, r8, %[cd]\n\t" \
-  "sxtb16 r8, r8\n\t"               \
-  "smlad %[a], r9, r4, %[a]\n\t"    \
-  "smlad %[c], r9, r5, %[c]\n\t"    \
-  "smlad %[a], r10, r6, %[a]\n\t"   \
-  "smlad %[c], r10, r8, %[c]\n\t"
+/// Assembly that adds the products of the next four items with the weights of four channels, to the
+/// sums a, ab, c and cd in r0 to r3. The items are at r11, the weights at r12.
+#define M3NET_MULTIPLY_FOUR_ITEMS \
+  "ldr r10, [r11, #4]\n\t"        \
+  "ldr r9, [r11], #8\n\t"         \
+  "ldr r5, [r12, #4]\n\t"         \
+  "ldr r6, [r12, #8]\n\t"         \
+  "ldr r8, [r12, #12]\n\t"        \
+  "ldr r4, [r12], #16\n\t"        \
+  "smlad r1, r9, r4, r1\n\t"      \
+  "sxtb16 r4, r4\n\t"             \
+  "smlad r3, r9, r5, r3\n\t"      \
+  "sxtb16 r5, r5\n\t"             \
+  "smlad r1, r10, r6, r1\n\t"     \
+  "sxtb16 r6, r6\n\t"             \
+  "smlad r3, r10, r8, r3\n\t"     \
+  "sxtb16 r8, r8\n\t"             \
+  "smlad r0, r9, r4, r0\n\t"      \
+  "smlad r2, r9, r5, r2\n\t"      \
+  "smlad r0, r10, r6, r0\n\t"     \
+  "smlad r2, r10, r8, r2\n\t"
 
-/// Products of a patch with the weights of four channels. An iteration takes 16 items; those that
-/// are left over come first.
+/// Products of a patch with the weights of four channels.
 static inline twin_sums multiply_one(const int16_t* patch, int32_t items,
                                      const m3net_block* blocks) {
   // Fixed registers: with an FPU, GCC cannot allocate so many operands itself.
@@ -50,26 +50,12 @@ static inline twin_sums multiply_one(const int16_t* patch, int32_t items,
   register const int16_t* from __asm__("r11") = patch;
   register const m3net_block* weights __asm__("r12") = blocks;
   register const int16_t* end __asm__("lr") = patch + items;
-  __asm__ volatile(
-      "sub r4, %[end], %[patch]\n\t"
-      "tst r4, #8\n\t"
-      "beq 1f\n\t" M3NET_MULTIPLY_FOUR_ITEMS
-      "1:\n\t"
-      "sub r4, %[end], %[patch]\n\t"
-      "tst r4, #16\n\t"
-      "beq 2f\n\t" M3NET_MULTIPLY_FOUR_ITEMS M3NET_MULTIPLY_FOUR_ITEMS
-      "2:\n\t"
-      "cmp %[patch], %[end]\n\t"
-      "beq 4f\n\t"
-      "3:\n\t" M3NET_MULTIPLY_FOUR_ITEMS M3NET_MULTIPLY_FOUR_ITEMS M3NET_MULTIPLY_FOUR_ITEMS
-          M3NET_MULTIPLY_FOUR_ITEMS
-      "cmp %[patch], %[end]\n\t"
-      "bne 3b\n\t"
-      "4:\n\t"
-      : [patch] "+&r"(from), [blocks] "+&r"(weights), [a] "+&r"(a), [ab] "+&r"(ab), [c] "+&r"(c),
-        [cd] "+&r"(cd)
-      : [end] "r"(end)
-      : "r4", "r5", "r6", "r8", "r9", "r10", "cc", "memory");
+  __asm__ volatile("1:\n\t" M3NET_MULTIPLY_FOUR_ITEMS
+                   "cmp r11, lr\n\t"
+                   "bne 1b\n\t"
+                   : "+&r"(from), "+&r"(weights), "+&r"(a), "+&r"(ab), "+&r"(c), "+&r"(cd)
+                   : "r"(end)
+                   : "r4", "r5", "r6", "r8", "r9", "r10", "cc", "memory");
   return (twin_sums){a, ab, c, cd};
 }
 
@@ -99,31 +85,6 @@ static inline m3net_four_sums multiply(const int16_t* patch, int32_t items,
     items -= count;
   }
   return sums;
-}
-
-/// Products of a patch with the weights of four channels, one word for each.
-static m3net_four_sums multiply_plain(const int16_t* patch, int32_t items,
-                                      const m3net_plain_block* blocks, m3net_four_sums sums) {
-  int32_t each[4] = {sums.a, sums.b, sums.c, sums.d};
-  for (; items > 0; items -= 4, patch += 4, ++blocks) {
-    uint32_t pairs[2];
-    M3NET_MEMCPY(pairs, patch, sizeof(pairs));
-    for (int32_t i = 0; i < 4; ++i) {
-      const uint32_t word = m3net_load_word(blocks->items + 4 * i);
-      each[i] = m3net_add_products(pairs[0], m3net_even_bytes(word), each[i]);
-      each[i] = m3net_add_products(pairs[1], m3net_odd_bytes(word), each[i]);
-    }
-  }
-  return (m3net_four_sums){each[0], each[1], each[2], each[3]};
-}
-
-/// Writes the outputs of four channels with the same constants.
-static inline void finish_alike(m3net_four_sums sums, const m3net_channel* channel,
-                                int8_t* output) {
-  output[0] = (int8_t)m3net_saturate(m3net_requantize_narrow(sums.a, channel));
-  output[1] = (int8_t)m3net_saturate(m3net_requantize_narrow(sums.b, channel));
-  output[2] = (int8_t)m3net_saturate(m3net_requantize_narrow(sums.c, channel));
-  output[3] = (int8_t)m3net_saturate(m3net_requantize_narrow(sums.d, channel));
 }
 
 /// Assembly that adds the products of the next two items of two windows with the weights of four
@@ -199,44 +160,164 @@ static inline void finish_alike(m3net_four_sums sums, const m3net_channel* chann
   "\n\t"                                                        \
   "ssat " doubled ", #8, " x "\n\t"
 
-/// The outputs of two channels of two pixels, from the sums in `a` and `ab` of each. The constants
-/// of the channels are at r11. The outputs of a pixel become the lower half of its `a`.
-#define M3NET_FINISH_TWO_PIXELS(place, a0, ab0, a1, ab1)                                      \
-  M3NET_LOAD_CHANNEL("r11", place, "r9", "r10", "r7")                                         \
-  "sub " ab0 ", " ab0 ", " a0                                                                 \
-  "\n\t"                                                                                      \
-  "sub " ab1 ", " ab1 ", " a1                                                                 \
-  "\n\t"                                                                                      \
-  "lsl " a0 ", " a0                                                                           \
-  ", #1\n\t"                                                                                  \
-  "lsl " a1 ", " a1 ", #1\n\t" M3NET_REQUANTIZE(a0, "r9", "r10", "r7", "lr")                  \
-      M3NET_REQUANTIZE(a1, "r9", "r10", "r7", "lr") M3NET_LOAD_CHANNEL(                       \
-          "r11", (place) + 16, "r9", "r10",                                                   \
-          "r7") "asr " ab0 ", " ab0                                                           \
-                ", #7\n\t"                                                                    \
-                "asr " ab1 ", " ab1 ", #7\n\t" M3NET_REQUANTIZE(ab0, "r9", "r10", "r7", "lr") \
-                    M3NET_REQUANTIZE(ab1, "r9", "r10", "r7", "lr") "bfi " a0 ", " ab0         \
-                                                                   ", #8, #8\n\t"             \
-                                                                   "bfi " a1 ", " ab1         \
-                                                                   ", #8, #8\n\t"
+/// The output of a channel from its sum; its constants are at r11, the next ones r7 bytes farther.
+#define M3NET_FINISH_ONE_PIXEL(sum)              \
+  M3NET_LOAD_CHANNEL("r11", 0, "r6", "r8", "r9") \
+  "lsl " sum ", " sum                            \
+  ", #1\n\t"                                     \
+  "add r11, r11, r7\n\t" M3NET_REQUANTIZE(sum, "r6", "r8", "r9", "r10")
+
+/// Output channels of a pixel, a multiple of four. Windows with more than M3NET_TWIN_ITEMS are
+/// added in parts, of which the last ones have so many items.
+static void convolve_one(const m3net_convolution* layer, const int16_t* patch, int32_t items,
+                         int8_t* output) {
+  const int32_t parts = (items - 1) / M3NET_TWIN_ITEMS;
+  const m3net_channel first = *layer->channels;  // stands for all if they are alike
+  register const int16_t* from __asm__("r0") = patch;
+  register const int16_t* part_end __asm__("r1") = patch + items - parts * M3NET_TWIN_ITEMS;
+  // An iteration takes 16 items; the first one begins where fewer are left. Four items have 72
+  // bytes of code.
+  register int32_t skipped __asm__("r2") = (-items & 15) * 18;
+  register const m3net_channel* channel __asm__("r3") = layer->channels;
+  register int8_t* to __asm__("r4") = output;
+  register int8_t* end __asm__("r5") = output + (layer->output.channels & ~3);
+  register const int16_t* patch_end __asm__("r6") = patch + items;
+  register const m3net_channel* constants __asm__("r8") = layer->alike ? &first : layer->channels;
+  register int32_t next __asm__("r9") = layer->alike ? 0 : (int32_t)sizeof(first);
+  register const m3net_block* weights __asm__("r12") = layer->blocks;
+  // The stack keeps the sums of the upper channels and r0 to r8; r7 may be the frame pointer.
+  __asm__ volatile(
+      "adr lr, 2f\n\t"
+      "add r2, r2, lr\n\t"
+      "orr r2, r2, #1\n\t"
+      "push {r0-r8}\n\t"
+      "mov r7, r9\n\t"
+      "sub sp, sp, #8\n\t"
+      "1:\n\t"
+      "ldr r0, [r3]\n\t"
+      "ldr r4, [r3, #16]\n\t"
+      "ldr r2, [r3, #32]\n\t"
+      "ldr r5, [r3, #48]\n\t"
+      "ldr r11, [sp, #8]\n\t"
+      "ldr lr, [sp, #12]\n\t"
+      "str r4, [sp]\n\t"
+      "mov r1, r0\n\t"
+      "str r5, [sp, #4]\n\t"
+      "mov r3, r2\n\t"
+      "ldr pc, [sp, #16]\n\t"
+      "2:\n\t"  //
+      M3NET_TWICE(M3NET_TWICE(M3NET_MULTIPLY_FOUR_ITEMS))
+      "cmp r11, lr\n\t"
+      "bne 2b\n\t"
+      "ldr r4, [sp]\n\t"
+      "ldr r5, [sp, #4]\n\t"
+      "ldr r6, [sp, #32]\n\t"
+      "sub r1, r1, r0\n\t"
+      "sub r3, r3, r2\n\t"
+      "add r4, r4, r1, asr #8\n\t"
+      "add r5, r5, r3, asr #8\n\t"
+      "cmp lr, r6\n\t"
+      "beq 3f\n\t"
+      "str r4, [sp]\n\t"
+      "str r5, [sp, #4]\n\t"
+      "mov r1, r0\n\t"
+      "mov r3, r2\n\t"
+      "add lr, lr, %[part]\n\t"
+      "b 2b\n\t"
+      "3:\n\t"
+      "ldr r11, [sp, #40]\n\t"  //
+      M3NET_FINISH_ONE_PIXEL("r0")
+      M3NET_FINISH_ONE_PIXEL("r4")
+      M3NET_FINISH_ONE_PIXEL("r2")
+      M3NET_FINISH_ONE_PIXEL("r5")
+      "ldr r3, [sp, #20]\n\t"
+      "ldr r6, [sp, #24]\n\t"
+      "ldr r8, [sp, #28]\n\t"
+      "str r11, [sp, #40]\n\t"
+      "add r3, r3, #64\n\t"
+      "bfi r0, r4, #8, #8\n\t"
+      "bfi r0, r2, #16, #8\n\t"
+      "bfi r0, r5, #24, #8\n\t"
+      "str r0, [r6], #4\n\t"
+      "str r3, [sp, #20]\n\t"
+      "str r6, [sp, #24]\n\t"
+      "cmp r6, r8\n\t"
+      "bne 1b\n\t"
+      "add sp, sp, #8\n\t"
+      "pop {r0-r8}\n\t"
+      : "+&r"(from), "+&r"(part_end), "+&r"(skipped), "+&r"(channel), "+&r"(to), "+&r"(end),
+        "+&r"(patch_end), "+&r"(constants), "+&r"(next), "+&r"(weights)
+      : [part] "i"(2 * M3NET_TWIN_ITEMS)
+      : "r10", "r11", "lr", "cc", "memory");
+}
+
+/// The outputs of two channels of two pixels, from a sum of each and twice the other one. The
+/// constants of the channels are at r11. The outputs of a pixel become the lower half of its `a`.
+#define M3NET_FINISH_TWO_PIXELS(place, a0, b0, a1, b1)                            \
+  M3NET_LOAD_CHANNEL("r11", place, "r9", "r10", "r7")                             \
+  "lsl " a0 ", " a0                                                               \
+  ", #1\n\t"                                                                      \
+  "lsl " a1 ", " a1 ", #1\n\t" M3NET_REQUANTIZE(a0, "r9", "r10", "r7", "lr")      \
+      M3NET_REQUANTIZE(a1, "r9", "r10", "r7", "lr")                               \
+          M3NET_LOAD_CHANNEL("r11", (place) + 16, "r9", "r10", "r7")              \
+              M3NET_REQUANTIZE(b0, "r9", "r10", "r7", "lr")                       \
+                  M3NET_REQUANTIZE(b1, "r9", "r10", "r7", "lr") "bfi " a0 ", " b0 \
+                                                                ", #8, #8\n\t"    \
+                                                                "bfi " a1 ", " b1 ", #8, #8\n\t"
+
+/// Assembly that turns the sum of two channels into twice the upper one's.
+#define M3NET_TAKE_UPPER(ab, a) \
+  "sub " ab ", " ab ", " a      \
+  "\n\t"                        \
+  "asr " ab ", " ab ", #7\n\t"
+
+/// Assembly that moves the upper channel's part of a sum to the stack.
+#define M3NET_MOVE_UPPER(ab, a, place) \
+  "ldr r9, [sp, #" #place              \
+  "]\n\t"                              \
+  "sub " ab ", " ab ", " a             \
+  "\n\t"                               \
+  "add r9, r9, " ab                    \
+  ", asr #8\n\t"                       \
+  "mov " ab ", " a                     \
+  "\n\t"                               \
+  "str r9, [sp, #" #place "]\n\t"
+
+/// Assembly that takes twice the upper channel's sum from the stack.
+#define M3NET_LOAD_UPPER(ab, place) \
+  "ldr " ab ", [sp, #" #place       \
+  "]\n\t"                           \
+  "str lr, [sp, #" #place           \
+  "]\n\t"                           \
+  "lsl " ab ", " ab ", #1\n\t"
 
 /// All output channels of two pixels, a multiple of four; the layer's `pixels` is above one. The
-/// items are bytes if the patch has no room for more.
+/// items are bytes if the patch has no room for more; windows with more of them than an upper
+/// channel's sum can take are then added in parts, of which the last ones have M3NET_TWIN_ITEMS.
 static void convolve_two(const m3net_convolution* layer, const int16_t* patch, int32_t items,
                          int8_t* const* outputs) {
   const int32_t of_bytes = layer->pixels == 2;
   register const int16_t* from __asm__("r0") = patch;
-  register const int16_t* patch_end __asm__("r1") = patch + (of_bytes ? 1 : 2) * items;
-  // An iteration takes 16 items; the first one begins where fewer are left. An item has 30 or 28
-  // bytes of code. Loop and outputs are below 1 KiB, the code that an STM32F4 keeps.
-  register int32_t skipped __asm__("r2") = (-items & 15) * (of_bytes ? 30 : 28) + of_bytes;
+  const int16_t* whole = patch + (of_bytes ? 1 : 2) * items;
+  const int32_t parts = of_bytes ? (items - 1) / M3NET_TWIN_ITEMS : 0;
+  register const int16_t* patch_end __asm__("r8") = whole;
+  register const int16_t* part_end __asm__("r1") = whole - parts * M3NET_TWIN_ITEMS;
+  // An iteration takes 16 items, or 8 of bytes; the first one begins where fewer are left. An item
+  // has 28 or 30 bytes of code. Loop and outputs are below 1 KiB, the code that an STM32F4 keeps.
+  register int32_t skipped __asm__("r2") = of_bytes ? (-items & 7) * 30 + 1 : (-items & 15) * 28;
   register const m3net_channel* channel __asm__("r3") = layer->channels;
   register int8_t* first __asm__("r4") = outputs[0];
   register int8_t* second __asm__("r5") = outputs[1];
   register int8_t* end __asm__("r6") = outputs[0] + layer->output.channels;
   register const m3net_block* weights __asm__("r12") = layer->blocks;
-  // The stack keeps r0 to r6, and r7, which may be the frame pointer.
+  // The stack keeps r0 to r6, and r7, which may be the frame pointer; the end of the first part and
+  // of the patch; and the upper channels' sums of the parts.
   __asm__ volatile(
+      "mov r9, #0\n\t"
+      "mov r10, #0\n\t"
+      "push {r9, r10}\n\t"
+      "push {r9, r10}\n\t"
+      "push {r1, r8}\n\t"
       "adr lr, 2f\n\t"
       "tst r2, #1\n\t"
       "it ne\n\t"
@@ -264,11 +345,36 @@ static void convolve_two(const m3net_convolution* layer, const int16_t* patch, i
       "bne 2b\n\t"
       "b 4f\n\t"
       "3:\n\t"  //
-      M3NET_TWICE(M3NET_TWICE(M3NET_TWICE(M3NET_MULTIPLY_TWO_OF_BYTES)))
+      M3NET_TWICE(M3NET_TWICE(M3NET_MULTIPLY_TWO_OF_BYTES))
       "ldr lr, [sp, #4]\n\t"
       "cmp r11, lr\n\t"
       "bne 3b\n\t"
-      "4:\n\t"
+      "ldr r9, [sp, #32]\n\t"
+      "ldr r10, [sp, #36]\n\t"
+      "cmp r9, r10\n\t"
+      "beq 4f\n\t"
+      "add lr, lr, %[part]\n\t"
+      "cmp r11, r10\n\t"
+      "it eq\n\t"
+      "moveq lr, r9\n\t"
+      "str lr, [sp, #4]\n\t"  //
+      M3NET_MOVE_UPPER("r1", "r0", 40)
+      M3NET_MOVE_UPPER("r3", "r2", 44)
+      M3NET_MOVE_UPPER("r5", "r4", 48)
+      M3NET_MOVE_UPPER("r8", "r6", 52)
+      "bne 3b\n\t"
+      "mov lr, #0\n\t"  //
+      M3NET_LOAD_UPPER("r1", 40)
+      M3NET_LOAD_UPPER("r3", 44)
+      M3NET_LOAD_UPPER("r5", 48)
+      M3NET_LOAD_UPPER("r8", 52)
+      "b 5f\n\t"
+      "4:\n\t"  //
+      M3NET_TAKE_UPPER("r1", "r0")
+      M3NET_TAKE_UPPER("r3", "r2")
+      M3NET_TAKE_UPPER("r5", "r4")
+      M3NET_TAKE_UPPER("r8", "r6")
+      "5:\n\t"
       "ldr r11, [sp, #12]\n\t"  //
       M3NET_FINISH_TWO_PIXELS(0, "r0", "r1", "r4", "r5")
       M3NET_FINISH_TWO_PIXELS(32, "r2", "r3", "r6", "r8")
@@ -286,10 +392,11 @@ static void convolve_two(const m3net_convolution* layer, const int16_t* patch, i
       "cmp r7, r10\n\t"
       "bne 1b\n\t"
       "pop {r0-r7}\n\t"
-      : "+&r"(from), "+&r"(patch_end), "+&r"(skipped), "+&r"(channel), "+&r"(first),
-        "+&r"(second), "+&r"(end), "+&r"(weights)
-      :
-      : "r8", "r9", "r10", "r11", "lr", "cc", "memory");
+      "add sp, sp, #24\n\t"
+      : "+&r"(from), "+&r"(part_end), "+&r"(skipped), "+&r"(channel), "+&r"(first), "+&r"(second),
+        "+&r"(end), "+&r"(weights), "+&r"(patch_end)
+      : [part] "i"(2 * M3NET_TWIN_ITEMS)
+      : "r9", "r10", "r11", "lr", "cc", "memory");
 }
 
 /// All output channels of three pixels, as convolve_two.

@@ -317,12 +317,28 @@ typedef struct {
 void m3net_convolve(const m3net_convolution* layer, const int8_t* input, int8_t* output,
                     int16_t* patch);
 
+/// As above, of a layer that is `plain`: the smallest kernel, one pixel at a time.
+#if M3NET_ENGINE_HELIUM
+#define m3net_convolve_plain m3net_convolve
+#else
+void m3net_convolve_plain(const m3net_convolution* layer, const int8_t* input, int8_t* output,
+                          int16_t* patch);
+#endif
+
 /// Depthwise convolution: input and output have as many channels. `scratch` holds a word for each
 /// tap, rounded up to an even number, two more words, and one pixel, rounded up to a multiple of
 /// four. Channels are read and written four at a time: an output pixel may begin where the first
 /// pixel begins that its own or a later window reads, or before. Reads beyond the input.
 void m3net_convolve_depthwise(const m3net_convolution* layer, const int8_t* input, int8_t* output,
                               int32_t* scratch);
+
+/// As above, of a layer without `lines`: a function of its own where the other one computes lines.
+#if M3NET_ENGINE_DSP && !M3NET_ENGINE_HELIUM
+void m3net_convolve_depthwise_pixels(const m3net_convolution* layer, const int8_t* input,
+                                     int8_t* output, int32_t* scratch);
+#else
+#define m3net_convolve_depthwise_pixels m3net_convolve_depthwise
+#endif
 
 /// Average and maximum of windows, without what lies outside the image: input and output have as
 /// many channels. Overlaps as m3net_convolve_depthwise. Reads beyond the input (with Helium).

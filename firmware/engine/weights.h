@@ -52,6 +52,39 @@
 typedef int8_t m3net_tap;
 #define M3NET_TAPS(a0, a1, b0, b1, c0, c1, d0, d1) a0, b0, c0, d0, a1, b1, c1, d1
 
+/// Weights of 3 x 3 taps and a zero, of a layer whose lines are computed channel by channel. With
+/// the DSP extension each channel has a word for each column of its window, for lines along rows
+/// for each row: the bytes 0 and 2 are its first two weights, 1 and 3 the third one or the next
+/// column's.
+typedef m3net_tap m3net_column_tap;
+typedef m3net_tap m3net_row_tap;
+#if M3NET_ENGINE_DSP && !M3NET_ENGINE_HELIUM
+#define M3NET_COLUMNS(w0, w1, w2, w3, w4, w5, w6, w7, w8) \
+  w0, w6, w3, w7, w1, w7, w4, 0, w2, w8, w5, w8
+#define M3NET_COLUMN_TAPS(a0, a1, a2, a3, a4, a5, a6, a7, a8, a9, b0, b1, b2, b3, b4, b5, b6, b7, \
+                          b8, b9, c0, c1, c2, c3, c4, c5, c6, c7, c8, c9, d0, d1, d2, d3, d4, d5, \
+                          d6, d7, d8, d9)                                                         \
+  M3NET_COLUMNS(a0, a1, a2, a3, a4, a5, a6, a7, a8),                                              \
+      M3NET_COLUMNS(b0, b1, b2, b3, b4, b5, b6, b7, b8),                                          \
+      M3NET_COLUMNS(c0, c1, c2, c3, c4, c5, c6, c7, c8),                                          \
+      M3NET_COLUMNS(d0, d1, d2, d3, d4, d5, d6, d7, d8)
+#define M3NET_ROW_TAPS(a0, a1, a2, a3, a4, a5, a6, a7, a8, a9, b0, b1, b2, b3, b4, b5, b6, b7, b8, \
+                       b9, c0, c1, c2, c3, c4, c5, c6, c7, c8, c9, d0, d1, d2, d3, d4, d5, d6, d7, \
+                       d8, d9)                                                                     \
+  M3NET_COLUMNS(a0, a3, a6, a1, a4, a7, a2, a5, a8),                                               \
+      M3NET_COLUMNS(b0, b3, b6, b1, b4, b7, b2, b5, b8),                                           \
+      M3NET_COLUMNS(c0, c3, c6, c1, c4, c7, c2, c5, c8),                                           \
+      M3NET_COLUMNS(d0, d3, d6, d1, d4, d7, d2, d5, d8)
+#else
+#define M3NET_COLUMN_TAPS(a0, a1, a2, a3, a4, a5, a6, a7, a8, a9, b0, b1, b2, b3, b4, b5, b6, b7, \
+                          b8, b9, c0, c1, c2, c3, c4, c5, c6, c7, c8, c9, d0, d1, d2, d3, d4, d5, \
+                          d6, d7, d8, d9)                                                         \
+  M3NET_TAPS(a0, a1, b0, b1, c0, c1, d0, d1), M3NET_TAPS(a2, a3, b2, b3, c2, c3, d2, d3),         \
+      M3NET_TAPS(a4, a5, b4, b5, c4, c5, d4, d5), M3NET_TAPS(a6, a7, b6, b7, c6, c7, d6, d7),     \
+      M3NET_TAPS(a8, a9, b8, b9, c8, c9, d8, d9)
+#define M3NET_ROW_TAPS(...) M3NET_COLUMN_TAPS(__VA_ARGS__)
+#endif
+
 #if M3NET_ENGINE_HELIUM
 
 /// Bytes of a vector register.
@@ -114,8 +147,8 @@ typedef struct {
 /// out. Elsewhere a number of 32 bits holds two, which one long product multiplies.
 #if M3NET_ENGINE_DSP
 #define M3NET_TWIN_BITS 8
-/// So many products of the upper one fit its sum of 24 bits.
-#define M3NET_TWIN_ITEMS 512
+/// So many products of the upper one fit its sum of 24 bits; a multiple of 16.
+#define M3NET_TWIN_ITEMS 496
 #define M3NET_TWIN(low, high) ((low) + (high) * (1 << M3NET_TWIN_BITS))
 typedef struct {
   int16_t twins[4];
@@ -171,29 +204,27 @@ typedef struct {
 
 #endif
 
-#if M3NET_ENGINE_DSP && !M3NET_ENGINE_HELIUM
+#if M3NET_ENGINE_HELIUM
 
-/// Weights of four channels for four items that do not fit the form above, in the order that SXTB16
-/// turns into pairs.
-typedef struct {
-  int8_t items[16];
-} m3net_plain_block;
-#define M3NET_PLAIN_BLOCKS_4(a0, a1, a2, a3, b0, b1, b2, b3, c0, c1, c2, c3, d0, d1, d2, d3) \
-  {                                                                                          \
-    { a0, a2, a1, a3, b0, b2, b1, b3, c0, c2, c1, c3, d0, d2, d1, d3 }                       \
-  }
-#define M3NET_PLAIN_BLOCKS_8(...) M3NET_SPLIT_8(M3NET_PLAIN_BLOCKS_4, __VA_ARGS__)
-#define M3NET_PLAIN_BLOCKS_12(...) M3NET_SPLIT_12(M3NET_PLAIN_BLOCKS_4, __VA_ARGS__)
-#define M3NET_PLAIN_BLOCKS_16(...) M3NET_SPLIT_16(M3NET_PLAIN_BLOCKS_4, __VA_ARGS__)
-
-#else
-
-/// Elsewhere all weights fit.
 typedef m3net_block m3net_plain_block;
 #define M3NET_PLAIN_BLOCKS_4 M3NET_BLOCKS_4
 #define M3NET_PLAIN_BLOCKS_8 M3NET_BLOCKS_8
 #define M3NET_PLAIN_BLOCKS_12 M3NET_BLOCKS_12
 #define M3NET_PLAIN_BLOCKS_16 M3NET_BLOCKS_16
+
+#else
+
+/// Weights of four channels for four items, one byte each on every core.
+typedef struct {
+  int8_t items[16];
+} m3net_plain_block;
+#define M3NET_PLAIN_BLOCKS_4(...) \
+  {                               \
+    { __VA_ARGS__ }               \
+  }
+#define M3NET_PLAIN_BLOCKS_8(...) M3NET_SPLIT_8(M3NET_PLAIN_BLOCKS_4, __VA_ARGS__)
+#define M3NET_PLAIN_BLOCKS_12(...) M3NET_SPLIT_12(M3NET_PLAIN_BLOCKS_4, __VA_ARGS__)
+#define M3NET_PLAIN_BLOCKS_16(...) M3NET_SPLIT_16(M3NET_PLAIN_BLOCKS_4, __VA_ARGS__)
 
 #endif
 

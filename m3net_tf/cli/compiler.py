@@ -9,8 +9,9 @@ from typing import Annotated
 import typer
 
 from m3net_tf.cli.app import app
-from m3net_tf.cli.options import AsJson, Hop
+from m3net_tf.cli.options import AsJson, Hop, Optimise
 from m3net_tf.cli.output import say, say_json
+from m3net_tf.compiler.goals import DEFAULT_GOAL, GOALS
 from m3net_tf.system.checkout import require_sources
 from m3net_tf.system.errors import ModelError
 
@@ -26,9 +27,7 @@ def compile_command(
         bool,
         typer.Option("--solver", help="Plan the memory with OR-Tools, which proves the optimum."),
     ] = False,
-    optimise: Annotated[
-        str, typer.Option(help="cycles, or ram: the smallest arena, however many cycles it costs.")
-    ] = "cycles",
+    optimise: Optimise = DEFAULT_GOAL,
     stream: Annotated[
         bool,
         typer.Option("--stream", help="Take some frames at a time: NAME_push (docs/streaming.md)."),
@@ -46,18 +45,16 @@ def compile_command(
     from m3net_tf.compiler.network import compile_network
     from m3net_tf.compiler.solver import solve
     from m3net_tf.compiler.streaming.network import stream_network
-    from m3net_tf.compiler.striping import GOALS
 
-    if optimise not in GOALS or (stream and optimise != "cycles"):
-        choices = "cycles" if stream else " or ".join(GOALS)
-        raise typer.BadParameter(f"--optimise {optimise!r}: choose {choices}")
+    if stream and optimise == "ram":
+        raise typer.BadParameter("--optimise ram: with --stream choose cycles or flash")
     if not stream and (axis is not None or hop is not None):
         raise typer.BadParameter("--axis and --hop need --stream")
     improve = solve if solver else None
     try:
         tflite = model.read_bytes()
         if stream:
-            network = stream_network(tflite, axis, hop, improve)
+            network = stream_network(tflite, axis, hop, improve, GOALS[optimise])
         else:
             network = compile_network(tflite, improve, GOALS[optimise])
     except ModelError as error:

@@ -17,11 +17,13 @@ from m3net_tf.cli.options import (
     Board,
     DataDir,
     EngineName,
+    Optimise,
     is_trained_network,
     run_folder,
 )
 from m3net_tf.cli.output import progress_beside, say, say_json, say_next
 from m3net_tf.compiler.engines import DEFAULT_ENGINE, Engine
+from m3net_tf.compiler.goals import DEFAULT_GOAL
 from m3net_tf.networks.pretrained import FOLDER
 from m3net_tf.system.checkout import require_sources
 from m3net_tf.system.errors import ConfigError
@@ -78,6 +80,7 @@ def export_command(
         bool | None,
         typer.Option("--stream/--no-stream", help="Live detection streams; default: if it pays."),
     ] = None,
+    optimise: Optimise = DEFAULT_GOAL,
     as_json: AsJson = False,
 ) -> None:
     """Quantise a trained run to int8, write everything that firmware needs, and certify it.
@@ -113,6 +116,7 @@ def export_command(
             )
         else:
             bundle = _export_run(source, folder, data_dir, engine, log, stream)
+        bundle.set_goal(optimise, log)
         certificate = _certified(bundle, board, folder, engine, log)
         layouts = [str(write_layout(bundle, name, folder / "layouts")) for name in layout or ()]
     if as_json:

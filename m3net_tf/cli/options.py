@@ -11,6 +11,7 @@ import typer
 
 from m3net_tf.compiler.engines import DEFAULT_BOARD as DEFAULT_BOARD
 from m3net_tf.compiler.engines import Engine
+from m3net_tf.compiler.goals import GoalName
 from m3net_tf.networks.pretrained import FOLDER, RUN_FILES, pretrained_names
 from m3net_tf.system.locks import complete_folder
 
@@ -57,6 +58,12 @@ Hop = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 AlwaysJson = Annotated[bool, typer.Option("--json", help="Print JSON, as it does without.")]
+Optimise = Annotated[
+    GoalName,
+    typer.Option(
+        help="cycles; flash: the least code and weights; or ram: the least arena (docs/engine.md)."
+    ),
+]
 EngineName = Annotated[
     Engine,
     typer.Option(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 _SETTINGS, _RESULT = "settings.json", "wake.json"
 _EMULATED_CLIPS = 60
-_FIRST_SHARE = 0.3  # epochs of the first training, as a share of the second one's
+_FIRST_SHARE = 0.15  # epochs of the first training, as a share of the second one's
 _OWN_SHARE = 0.5  # own recordings in training, as a share of the spoken phrases
 
 
@@ -232,9 +233,10 @@ def _add_hard_windows(recipe: Recipe, project: Path, log: Log) -> None:
 
 
 def _trained_on(run: Run, add: Path, project: Path, sounds: WakeSounds, log: Log) -> Run:
-    """The run that continues with own recordings."""
+    """The run that continues with own recordings, and with false alarms that the page captured."""
     from m3net_tf.evaluation.found_windows import cut_own_phrases
     from m3net_tf.export import Bundle
+    from m3net_tf.training.added import FALSE_ALARM
     from m3net_tf.training.recipe import recipe_with_added
 
     own = project / f"own_{add.resolve().name}"
@@ -242,6 +244,8 @@ def _trained_on(run: Run, add: Path, project: Path, sounds: WakeSounds, log: Log
     recordings = _recordings(add, [each.label for each in bundle.detector.classes if each.event])
     if not own.is_dir():
         log(f"{cut_own_phrases(bundle, recordings, own)} own recordings")
+        if (add / FALSE_ALARM).is_dir():
+            shutil.copytree(add / FALSE_ALARM, own / FALSE_ALARM)
     recipe = recipe_with_added(run.recipe(), run.folder, [own])
     count = sum(map(len, recordings.values()))
     times = max(1, round(_OWN_SHARE * sounds.phrases["train"] / count))
@@ -254,9 +258,11 @@ def _recordings(folder: Path, labels: Sequence[str]) -> dict[str, list[Path]]:
     """Own recordings by phrase: in a folder for each, or all of the only phrase."""
     from m3net_tf.audio.datasets.files import files_below
     from m3net_tf.audio.datasets.folder import SUFFIXES
+    from m3net_tf.training.added import FALSE_ALARM
 
     places = {label: folder / label for label in labels}
-    if len(labels) == 1 and not places[labels[0]].is_dir():
+    by_label = any((folder / label).is_dir() for label in (*labels, FALSE_ALARM))
+    if len(labels) == 1 and not by_label:
         places = {labels[0]: folder}
     found = {label: files_below(place, SUFFIXES) for label, place in places.items()}
     found = {label: files for label, files in found.items() if files}

@@ -7,7 +7,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
-from m3net_tf.compiler.structures import DIMENSIONS, Array, Loop, Structure
+from m3net_tf.compiler.structures import DIMENSIONS, Array, Convolution, Loop, Structure
 
 
 @dataclasses.dataclass(eq=False)
@@ -164,6 +164,20 @@ class Call:
     def members(self) -> Sequence[Call]:
         """Calls that run together under its name."""
         return [self]
+
+    @property
+    def function(self) -> str:
+        """The kernel in C, without the prefix ``m3net_``.
+
+        Forms of convolutions that need much code have a function of their own, so that only the
+        forms that a network has are linked.
+        """
+        layer = self.arguments[0]
+        if isinstance(layer, Convolution) and layer.plain:
+            return f"{self.kernel}_plain"
+        if self.kernel == "convolve_depthwise" and isinstance(layer, Convolution):
+            return self.kernel if layer.lines else f"{self.kernel}_pixels"
+        return self.kernel
 
     @property
     def comment(self) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.compiler.structures import ITEM_STRUCTURES, Array
+from m3net_tf.compiler.structures import ITEM_STRUCTURES, TAPS, Array
 from m3net_tf.compiler.weights import BLOCKS, PAIR, PLAIN_BLOCK
 
 #: Layouts of weights: for Helium, for the DSP extension, for RISC-V of 32 bits, and for all other
@@ -23,7 +23,11 @@ LAYOUTS = ("helium", "dsp", "rv32", "portable")
 _TWIN_BITS = 8  # M3NET_TWIN_BITS
 _LANE_BITS = {"rv32": 16, "portable": 23}  # M3NET_LANE_BITS
 _LANES = ((0, 2), (4, 6), (1, 3), (5, 7))  # M3NET_BLOCK: the items of each word, low and high
-_WIDENED = [0, 2, 1, 3]  # M3NET_PLAIN_BLOCKS_4: order in which SXTB16 widens the bytes of a word
+#: M3NET_COLUMNS: the tap of each byte; tap 9 is zero.
+_COLUMNS = {
+    "m3net_column_tap": [0, 6, 3, 7, 1, 7, 4, 9, 2, 8, 5, 8],
+    "m3net_row_tap": [0, 2, 1, 5, 3, 5, 4, 9, 6, 8, 7, 8],
+}
 _VECTOR = 16  # M3NET_VECTOR_BYTES
 _ZEROS = 56  # M3NET_TAPS_END
 
@@ -42,8 +46,8 @@ def array_bytes(array: Array, layout: str) -> bytes:
         return np.array(rows, ITEM_STRUCTURES[array.ctype].row_type()).tobytes()
     if array.ctype in BLOCKS:
         return _block_bytes(array.values, layout, plain=array.ctype == PLAIN_BLOCK)
-    if array.ctype == "m3net_tap":
-        return _tap_bytes(array.values, layout)
+    if array.ctype in TAPS:
+        return _tap_bytes(array, layout)
     number = re.fullmatch(r"(u?)int(\d+)_t", array.ctype)
     assert number, array.ctype
     kind = f"<{'u' if number[1] else 'i'}{int(number[2]) // 8}"
@@ -53,7 +57,7 @@ def array_bytes(array: Array, layout: str) -> bytes:
 def _block_bytes(groups: Items, layout: str, *, plain: bool) -> bytes:
     """Weights of a convolution, groups of shape (4, items), as M3NET_BLOCKS_* lays them out.
 
-    With ``plain`` it is M3NET_PLAIN_BLOCKS_*, which differs in the layout ``dsp`` alone.
+    With ``plain`` it is M3NET_PLAIN_BLOCKS_*, which differs except for Helium.
     """
     count, channels, items = groups.shape
     if layout == "helium":
@@ -61,9 +65,9 @@ def _block_bytes(groups: Items, layout: str, *, plain: bool) -> bytes:
         vectors = padded.reshape(count, channels, -1, _VECTOR).transpose(0, 2, 1, 3)
         return bytes(vectors.astype("<i1").tobytes())
     pairs = groups.reshape(count, channels, items // PAIR, PAIR).transpose(0, 2, 1, 3)
-    if layout == "dsp" and plain:
+    if plain:
         words = groups.reshape(count, channels, items // 4, 4).transpose(0, 2, 1, 3)
-        return bytes(words[..., _WIDENED].astype("<i1").tobytes())
+        return bytes(words.astype("<i1").tobytes())
     if layout == "dsp":
         twins = pairs[:, :, 0::2] + (pairs[:, :, 1::2] << _TWIN_BITS)
         return bytes(twins.astype("<i2").tobytes())
@@ -72,8 +76,11 @@ def _block_bytes(groups: Items, layout: str, *, plain: bool) -> bytes:
     return bytes((low + high * (1 << _LANE_BITS[layout])).astype("<i4").tobytes())
 
 
-def _tap_bytes(groups: Items, layout: str) -> bytes:
-    """Weights of a depthwise convolution, as M3NET_TAPS lays them out."""
+def _tap_bytes(array: Array, layout: str) -> bytes:
+    """Weights of a depthwise convolution, as the macros of their type lay them out."""
+    groups: Items = array.values
+    if layout == "dsp" and array.ctype in _COLUMNS:
+        return bytes(groups[..., _COLUMNS[array.ctype]].astype("<i1").tobytes())
     end = bytes(_ZEROS if layout == "helium" else 0)
     return groups.transpose(0, 2, 1).astype("<i1").tobytes() + end
 

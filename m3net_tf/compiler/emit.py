@@ -19,7 +19,7 @@ from m3net_tf.compiler.ends import end_notes
 from m3net_tf.compiler.graph import Tensor
 from m3net_tf.compiler.network import CompiledNetwork, Push
 from m3net_tf.compiler.stripes import LINE_MEMBERS, ROWS, Lines, Stage, Stripe, line_layer
-from m3net_tf.compiler.structures import ITEM_STRUCTURES, Array, Structure, number_text
+from m3net_tf.compiler.structures import ITEM_STRUCTURES, TAPS, Array, Structure, number_text
 from m3net_tf.compiler.weights import BLOCKS
 from m3net_tf.system.artifacts import write_text
 from m3net_tf.system.csource import blocks, c_linkage, defines, float_literal, guarded, notice
@@ -167,7 +167,7 @@ class _Writer:
             text = _StripeWriter(self, index, call).statement()
         else:
             arguments = [self._argument(index, call, item) for item in call.arguments]
-            line = self.statement(2, call.kernel, arguments)
+            line = self.statement(2, call.function, arguments)
             text = f"  // {index}: {_comment(call.comment)}\n{line}"
         if self._hook:
             text += f"\n  {self._hook}({text_literal(call.operator)});"
@@ -234,7 +234,7 @@ class _Writer:
             constants.arrays[name] = array
             if array.ctype in ITEM_STRUCTURES:
                 constants.kinds[array.ctype] = ITEM_STRUCTURES[array.ctype]
-            align = "M3NET_WORD_ALIGNED " if array.ctype in (*BLOCKS, "m3net_tap") else ""
+            align = "M3NET_WORD_ALIGNED " if array.ctype in (*BLOCKS, *TAPS) else ""
             # The size of a layer's weights depends on the target.
             size = "" if align else len(array.values)
             constants.definitions.append(
@@ -315,7 +315,7 @@ class _StripeWriter:
                 pointer,
                 *(self._argument(call, item, views) for item in call.arguments[1:]),
             ]
-            run = self._writer.statement(10, call.kernel, arguments)
+            run = self._writer.statement(10, call.function, arguments)
         return [_comment(call.comment), run, *after]
 
     def _argument(self, call: Call, item: object, views: Iterator[str]) -> str:
@@ -399,8 +399,9 @@ def _items(array: Array) -> str:
     if array.ctype in BLOCKS:
         macro = f"{array.ctype.upper()}S"
         return "\n".join(line for group in values for line in _block_lines(macro, group))
-    if array.ctype == "m3net_tap":
-        return "\n".join(line for group in values for line in _tap_lines(group)) + _TAPS_END
+    if array.ctype in TAPS:
+        taps = (line for group in values for line in _tap_lines(array.ctype, group))
+        return "\n".join(taps) + _TAPS_END
     if values.ndim == 2:
         return "\n".join("    {" + ", ".join(number_text(v) for v in row) + "}," for row in values)
     lines, line = [], "   "
@@ -418,14 +419,19 @@ def _block_lines(macro: str, group: Items) -> list[str]:
     lines = []
     for start in range(0, group.shape[1], _BLOCK_ITEMS):
         part = group[:, start : start + _BLOCK_ITEMS]
-        rows = [" " * 8 + ", ".join(map(str, row)) for row in part]
-        lines += [f"    {macro}_{part.shape[1]}(", *(f"{row}," for row in rows)]
-        lines[-1] = f"{rows[-1]}),"
+        lines += _macro_lines(f"{macro}_{part.shape[1]}", part)
     return lines
 
 
-def _tap_lines(group: Items) -> list[str]:
-    """Weights of a group of channels, shape (4, taps): a macro for two taps."""
+def _macro_lines(macro: str, rows: Items) -> list[str]:
+    texts = [" " * 8 + ", ".join(map(str, row)) for row in rows]
+    return [f"    {macro}(", *(f"{text}," for text in texts[:-1]), f"{texts[-1]}),"]
+
+
+def _tap_lines(ctype: str, group: Items) -> list[str]:
+    """Weights of a group of channels, shape (4, taps): a macro for two taps, or for all."""
+    if ctype != TAPS[0]:
+        return _macro_lines(f"{ctype.upper()}S", group)
     pairs = (group[:, start : start + 2] for start in range(0, group.shape[1], 2))
     return [f"    M3NET_TAPS({', '.join(map(str, pair.reshape(-1)))})," for pair in pairs]
 

@@ -6,10 +6,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Container, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 
 from m3net_tf.compiler.calls import Block, Call, State, View, packed
+from m3net_tf.compiler.goals import CYCLES, Goal
 from m3net_tf.compiler.graph import Graph, Operation
 from m3net_tf.compiler.lowering import UNSCALED_TYPES, Lowering
 from m3net_tf.compiler.operators import OPERATORS, PACKED_WRITERS, UNSCALED, VIEWS, WIDE
@@ -18,15 +20,14 @@ from m3net_tf.compiler.operators.movement import concatenation_places
 from m3net_tf.compiler.operators.variables import place_moving_lines
 from m3net_tf.compiler.passes import FOLDS, PASSES, Pass
 from m3net_tf.compiler.passes.constants import FOLDED
-from m3net_tf.compiler.pixels import SHARED, share_weights
-from m3net_tf.compiler.plan import Improve, Plan
+from m3net_tf.compiler.pixels import SHARED, share_weights, take_smallest_forms
+from m3net_tf.compiler.plan import Improve, Plan, plan_memory
 from m3net_tf.compiler.read import read_network, require_order
-from m3net_tf.compiler.striping import SAVED, StripeRule, Striping
+from m3net_tf.compiler.striping import SAVED, Striping
 from m3net_tf.compiler.structures import Convolution
 from m3net_tf.system.errors import ModelError
 
 _FAULTS = (ArithmeticError, LookupError, ValueError)
-_STRIPES = StripeRule()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,14 +126,14 @@ class CompiledNetwork:
 def compile_network(
     tflite: bytes,
     improve: Improve | None = None,
-    stripes: StripeRule = _STRIPES,
+    goal: Goal = CYCLES,
 ) -> CompiledNetwork:
     """Read, rewrite, lower and plan a network.
 
     Args:
         tflite: content of a ``.tflite`` file of int8, or of int16 with int8 weights.
         improve: improves the plan of the memory, such as :func:`.solver.solve`.
-        stripes: which calls run together, line by line.
+        goal: decides between forms of layers.
 
     Raises:
         ModelError: the file is damaged, or has an operator or a number that the compiler does not
@@ -146,7 +147,7 @@ def compile_network(
         place_concatenations(lowering)
         for op in graph.operations:
             lower(lowering, op)
-    return planned(lowering, inputs, saved, improve, stripes)
+    return planned(lowering, inputs, saved, improve, goal)
 
 
 def rewritten(tflite: bytes) -> tuple[Graph, dict[str, int]]:
@@ -173,7 +174,7 @@ def planned(
     inputs: Sequence[View],
     saved: dict[str, int],
     improve: Improve | None = None,
-    stripes: StripeRule = _STRIPES,
+    goal: Goal = CYCLES,
     spare_bytes: int = 0,
 ) -> CompiledNetwork:
     """The network of calls that have been made.
@@ -183,7 +184,7 @@ def planned(
         inputs: where the caller writes.
         saved: what each pass saved.
         improve: see :func:`compile_network`.
-        stripes: see :func:`compile_network`.
+        goal: see :func:`compile_network`.
         spare_bytes: see :func:`.share_weights`.
     """
     graph = lowering.graph
@@ -191,10 +192,13 @@ def planned(
     saved.update(lowering.saved)
     kept = [packed(state.block, (state.block.size,)) for state in lowering.states]
     ends = [*inputs, *kept], [*outputs, *kept]
-    striping = Striping(lowering.calls, *ends, stripes)
+    if goal.is_small:
+        take_smallest_forms(lowering.calls)
+    striping = Striping(lowering.calls, *ends, goal)
     striping.run()
     saved |= striping.saved
-    plan = share_weights(striping.calls, *ends, improve, spare_bytes)
+    choose = plan_memory if goal.is_small else partial(share_weights, spare_bytes=spare_bytes)
+    plan = choose(striping.calls, *ends, improve)
     saved[SHARED] = sum(
         isinstance(layer := member.arguments[0], Convolution) and layer.pixels > 1
         for call in plan.calls

@@ -16,18 +16,20 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from m3net_tf.compiler.calls import Call, View
 from m3net_tf.compiler.overlap import line_slack
 from m3net_tf.compiler.plan import SLACK_BYTES, Improve, Plan, needs, plan_memory
 from m3net_tf.compiler.stripes import COLUMNS, Stripe, line_pixels, products, with_steps
 from m3net_tf.compiler.structures import Convolution
-from m3net_tf.compiler.weights import GROUP, LARGEST_INPUT
+from m3net_tf.compiler.weights import GROUP, LARGEST_INPUT, PLAIN_BLOCK
 
 SHARED = "convolutions that load a weight once for two to four pixels"
 ALONG_COLUMNS, ALONG_ROWS = 1, 2  # M3NET_ALONG_COLUMNS and M3NET_ALONG_ROWS
 MOST_PIXELS = 4
 _UPPER_LIMIT = 1 << 23  # of the sum of the upper one of two channels
+_TWIN_ITEMS = 496  # M3NET_TWIN_ITEMS
 
 
 def share_weights(
@@ -62,6 +64,18 @@ def share_weights(
             plan = other
             _choose_lines(plan)
     return plan
+
+
+def take_smallest_forms(calls: Sequence[Call]) -> None:
+    """Give the weights of all convolutions a byte each on every core, and one kernel."""
+    for call in calls:
+        for form in filter(None, (call, call.backward)):
+            layer = form.arguments[0]
+            if form.kernel == "convolve" and isinstance(layer, Convolution):
+                weights = dataclasses.replace(layer.weights, ctype=PLAIN_BLOCK)
+                form.arguments[0] = dataclasses.replace(
+                    layer, weights=weights, plain=True, pixels=1
+                )
 
 
 def _choose_lines(plan: Plan) -> None:
@@ -133,8 +147,8 @@ def _with_most_pixels(
 def pixel_counts(layer: Convolution, pixels: int) -> list[int]:
     """How many pixels a convolution may compute at a time, the most first.
 
-    The kernel of several pixels has sums of 24 bits for upper channels, and outputs with the whole
-    range of int8.
+    The kernels of several pixels have sums of 24 bits for upper channels, the one of two pixels of
+    each part of a large window; and outputs with the whole range of int8.
 
     Args:
         layer: of the convolution.
@@ -143,14 +157,25 @@ def pixel_counts(layer: Convolution, pixels: int) -> list[int]:
     fits = layer.narrow and layer.full and not layer.plain
     if pixels == 1 or not fits or layer.output.channels % 2:
         return [1]
-    biases = layer.channels.values[:, 0]
-    reach = np.abs(biases) + LARGEST_INPUT * np.abs(layer.weights.values).sum(axis=2).reshape(-1)
-    if reach[1::2].max() >= _UPPER_LIMIT:
-        return [1]
+    sums = _upper_sums(layer)
+    if sums.sum(axis=0).max() >= _UPPER_LIMIT:
+        by_parts = sums.max() < _UPPER_LIMIT and layer.output.channels % GROUP == 0
+        return [2, 1] if by_parts else [1]
     most = 3 if pixels == 5 else MOST_PIXELS  # not four and a single one
     if layer.output.channels % GROUP:
         return [*range(min(pixels, most), 2, -1), 1]  # the kernel of two has four channels
     return list(range(min(pixels, most), 1, -1))
+
+
+def _upper_sums(layer: Convolution) -> npt.NDArray[np.int64]:
+    """Largest absolute sums of the upper channels, shape (parts of a window, channels)."""
+    sizes = LARGEST_INPUT * np.abs(layer.weights.values[:, 1::2])
+    items = sizes.shape[2]
+    first = items - (items - 1) // _TWIN_ITEMS * _TWIN_ITEMS
+    sums = np.add.reduceat(sizes, [0, *range(first, items, _TWIN_ITEMS)], axis=2)
+    sums = sums.reshape(-1, sums.shape[2]).T
+    sums[0] += np.abs(layer.channels.values[1::2, 0])
+    return sums
 
 
 def patch_windows(pixels: int) -> int:

@@ -7,12 +7,12 @@ none helps. Then stripes without which the arena is no larger are undone.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from m3net_tf.compiler.calls import Block, Call, View
+from m3net_tf.compiler.goals import Goal
 from m3net_tf.compiler.pixels import pixel_counts
 from m3net_tf.compiler.plan import needs, plan_memory
 from m3net_tf.compiler.stripes import COLUMNS, ROWS, Stripe, line_pixels, make_stripe, products
@@ -24,25 +24,6 @@ SAVED = "bytes of the arena saved by lines instead of whole tensors"
 _MOST_CALLS = 16  # of a stripe
 _CALL_INSTRUCTIONS, _ITEM_INSTRUCTIONS, _BYTE_INSTRUCTIONS = 70.0, 15.0, 0.5
 _ALONE_INSTRUCTIONS = 0.25  # more for each product, if one pixel has all weights for itself
-
-
-@dataclasses.dataclass(frozen=True)
-class StripeRule:
-    """Limits for stripes.
-
-    Attributes:
-        least_saved: part of the arena that the stripes of a network must save.
-        most_added: instructions that a stripe may add, as a share of its calls' on whole tensors.
-    """
-
-    least_saved: float = 0.1
-    most_added: float = 0.03
-
-
-GOALS = {"cycles": StripeRule(), "ram": StripeRule(0, math.inf)}
-"""What ``m3net compile --optimise`` aims at: by default stripes that take hardly any cycles, or the
-smallest arena.
-"""
 
 
 class Striping:
@@ -59,13 +40,13 @@ class Striping:
         calls: Sequence[Call],
         inputs: Sequence[View],
         outputs: Sequence[View],
-        rule: StripeRule,
+        goal: Goal,
     ) -> None:
         self.calls = list(calls)
         self.saved = {TOGETHER: 0}
         self.whole_bytes: int | None = None
         self._whole = list(calls)
-        self._rule = rule
+        self._goal = goal
         self._ends = (inputs, outputs)
         self._private = private_blocks(calls, inputs, outputs)
 
@@ -76,7 +57,7 @@ class Striping:
         before = plan_memory(self._whole, *self._ends).arena_bytes
         while self._relieve():
             pass
-        if self._arena() > (1 - self._rule.least_saved) * before:
+        if self._arena() > (1 - self._goal.least_saved) * before:
             self.calls = self._whole
             return
         self._take_back()
@@ -96,7 +77,7 @@ class Striping:
         for first, last, stripe in self._candidates(moment):
             calls = [*self.calls[:first], stripe, *self.calls[last + 1 :]]
             whole, added = work(stripe)
-            if added > self._rule.most_added * whole:
+            if added > self._goal.most_added * whole:
                 continue
             (need,) = needs(calls, *self._ends, [first])
             if need < most and (best is None or (need, added) < best[:2]):

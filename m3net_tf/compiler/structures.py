@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import types
 import typing
 from collections.abc import Callable
@@ -56,6 +57,9 @@ _ITEM_BYTES = {
     "m3net_plain_block": 1,
     "m3net_tap": 1,
 }
+TAPS = ("m3net_tap", "m3net_column_tap", "m3net_row_tap")
+"""Types of items of a depthwise convolution's weights, by the direction of its lines."""
+_LINE_BYTES = 12  # of the weights of a channel whose lines have a direction
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -77,6 +81,8 @@ class Array:
         """Bytes in flash."""
         if self.ctype in ITEM_STRUCTURES:
             return len(self.values) * ITEM_STRUCTURES[self.ctype].device_bytes()
+        if self.ctype in TAPS[1:]:
+            return math.prod(self.values.shape[:2]) * _LINE_BYTES
         return self.values.size * _ITEM_BYTES[self.ctype]
 
 
@@ -280,10 +286,17 @@ class Convolution(Structure):
 
     def member(self, field: str) -> str:
         """The weights are a union over their forms."""
-        return _WEIGHTS[self.weights.ctype] if field == "weights" else field
+        return _WEIGHTS.get(self.weights.ctype, "taps") if field == "weights" else field
+
+    def members(self, name_of: Callable[[Array], str]) -> dict[str, str]:
+        """The weights have the order for the lines."""
+        if not self.lines or self.weights.ctype != TAPS[0]:
+            return super().members(name_of)
+        weights = dataclasses.replace(self.weights, ctype=TAPS[self.lines])
+        return dataclasses.replace(self, weights=weights).members(name_of)
 
 
-_WEIGHTS = {"m3net_block": "blocks", "m3net_plain_block": "plain_blocks", "m3net_tap": "taps"}
+_WEIGHTS = {"m3net_block": "blocks", "m3net_plain_block": "plain_blocks"}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from pathlib import Path
 
@@ -11,21 +10,20 @@ import numpy as np
 
 from m3net_tf.evaluation.scoring import Tally
 from m3net_tf.evaluation.tuning import total
-from m3net_tf.system.artifacts import write_bytes
+from m3net_tf.system.artifacts import csv_table, write_bytes
 
 Point = tuple[float, dict[str, Tally]]
 
 
 def curve_csv(points: list[Point], hours: float) -> str:
     """Misses and false accepts of each class at each threshold, as a CSV table."""
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["threshold", "class", "true_events", "missed", "false_accepts", "hours"])
+    columns = ("threshold", "class", "true_events", "missed", "false_accepts", "hours")
+    rows = []
     for threshold, tallies in points:
         for label, tally in {"all": total(tallies), **tallies}.items():
             counts = (tally.true_events, tally.missed, tally.false_accepts)
-            rows.writerow([threshold, label, *counts, f"{hours:.6g}"])
-    return text.getvalue()
+            rows.append((threshold, label, *counts, f"{hours:.6g}"))
+    return csv_table(columns, rows)
 
 
 def plot_curve(points: list[Point], chosen: Tally, hours: float, path: Path) -> None:

@@ -14,6 +14,7 @@ from m3net_tf.audio.datasets.audio import to_pcm16
 from m3net_tf.audio.frontend import FrontendConfig, column_count, features_int8
 from m3net_tf.compiler.engines import COMPILED, Engine
 from m3net_tf.compiler.folder import NetworkFacts
+from m3net_tf.compiler.goals import DEFAULT_GOAL, GoalName
 from m3net_tf.export.c_files import (
     REPORT,
     CModel,
@@ -210,9 +211,26 @@ class Bundle:
             ModelError: the compiler does not support an operator of the network, or live detection
                 cannot stream.
         """
-        before = self.manifest
-        changed = with_pushes(dataclasses.replace(before, engine=engine), self.network, stream)
-        if changed == before and (engine != COMPILED or self._has_current_code()):
+        engine_set = dataclasses.replace(self.manifest, engine=engine)
+        self._plan(with_pushes(engine_set, self.network, stream), log)
+
+    def set_goal(self, goal: GoalName, log: Log = silent) -> None:
+        """Change what the compiled engine aims at, and write its C again.
+
+        Raises:
+            ModelError: the export has another engine, which has no goals.
+        """
+        changed = dataclasses.replace(
+            self.manifest, optimise=None if goal == DEFAULT_GOAL else goal
+        )
+        if changed.optimise and changed.engine != COMPILED:
+            raise ModelError(f"the engine {changed.engine} has no goals: leave out --optimise")
+        self._plan(changed, log)
+
+    def _plan(self, changed: Manifest, log: Log) -> None:
+        """Write what the engine of a changed manifest needs."""
+        engine = changed.engine
+        if changed == self.manifest and (engine != COMPILED or self._has_current_code()):
             return
         model = c_model(self.network, changed)
         arena, networks = engine_arena(model, self.network, engine, log)
@@ -262,6 +280,7 @@ def c_model(network: Int8Network, manifest: Manifest) -> CModel:
         importance=network.importance,
         push_columns=manifest.push_columns,
         enrolment_slots=manifest.enrolment_slots,
+        optimise=manifest.optimise or DEFAULT_GOAL,
     )
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from m3net_tf.compiler.emit import emit
 from m3net_tf.compiler.engines import COMPILED, Engine
 from m3net_tf.compiler.folder import NetworkFacts, network_facts
+from m3net_tf.compiler.goals import CYCLES, DEFAULT_GOAL, GOALS, GoalName
 from m3net_tf.compiler.host import engine_folder
 from m3net_tf.compiler.network import CompiledNetwork, compile_network
 from m3net_tf.compiler.picture import draw_arena
@@ -76,6 +77,7 @@ class CModel:
         activation_bits: width of the network's activations, 8 or 16.
         push_columns: columns that a run of live detection pushes; None if it runs whole windows.
         enrolment_slots: places for words that the board learns, if it learns any.
+        optimise: what the compiled engine aims at, a name of :data:`m3net_tf.compiler.goals.GOALS`.
     """
 
     name: str
@@ -92,6 +94,7 @@ class CModel:
     activation_bits: int = 8
     push_columns: int | None = None
     enrolment_slots: int | None = None
+    optimise: GoalName = DEFAULT_GOAL
 
     def write(self, folder: Path) -> None:
         """Write ``model.h`` and ``model.cc``."""
@@ -197,9 +200,13 @@ def compile_model(model: CModel, remedy: str = _TFLM) -> dict[str, CompiledNetwo
     if model.importance:
         files[_IMPORTANCE] = model.importance
     try:
-        networks = {name: compile_network(tflite) for name, tflite in files.items()}
+        goal = GOALS[model.optimise]
+        # Where live detection streams, whole windows are for single clips: memory counts more.
+        window = GOALS["ram"] if model.push_columns and goal is CYCLES else goal
+        networks = {name: compile_network(tflite, goal=window) for name, tflite in files.items()}
         if model.push_columns:
-            stream = stream_network(model.tflite, TIME_AXIS, model.push_columns)
+            own = goal if goal.is_small else CYCLES
+            stream = stream_network(model.tflite, TIME_AXIS, model.push_columns, goal=own)
             networks[_NETWORK] = dataclasses.replace(networks[_NETWORK], stream=stream)
         return networks
     except ModelError as error:

@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A trained network as one that enrols words: its softmax goes, and its logits place a sound.
+"""A trained network as one that enrols words: what its classifier reads places a sound.
 
 A network that tells many words apart has learnt what distinguishes words, so that words it has
-never heard get logits of their own. ``runtime/prototypes.py`` compares these.
+never heard get places of their own. ``runtime/prototypes.py`` compares these.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
+from typing import Any
 
 import flatbuffers
+import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from m3net_tf.compiler.tflite_names import operator_name
@@ -24,7 +27,10 @@ _THRESHOLD, _RELEASE = 0.85, 0.7  # cosines
 
 
 def enrolment_network(tflite: bytes) -> bytes:
-    """The network without the softmax at its end.
+    """The network without the softmax at its end, and without the dense layer before it.
+
+    A dense layer over a map, which is no classifier of :func:`m3net_tf.networks.layers.classifier`,
+    stays: then the outputs are logits.
 
     Raises:
         ModelError: the file is damaged, its activations have not 8 bits, or it has another end.
@@ -32,20 +38,40 @@ def enrolment_network(tflite: bytes) -> bytes:
     model = unpack(tflite)
     with refusing_damage():
         graph = model.subgraphs[0]
+        names = [operator_name(model.operatorCodes[each.opcodeIndex]) for each in graph.operators]
         last = graph.operators[-1]
-        name = operator_name(model.operatorCodes[last.opcodeIndex])
-        if name != "SOFTMAX" or list(last.outputs) != list(graph.outputs):
-            raise ModelError(f"the network ends in {name}: a network that enrols ends in SOFTMAX")
+        if names[-1] != "SOFTMAX" or list(last.outputs) != list(graph.outputs):
+            raise ModelError(
+                f"the network ends in {names[-1]}: a network that enrols ends in SOFTMAX"
+            )
         if graph.tensors[last.inputs[0]].type != schema.TensorType.INT8:
             raise ModelError("the network has 16-bit activations: one that enrols has 8")
         graph.operators.pop()
-        graph.outputs = [int(last.inputs[0])]
+        if names[-3:-1] == ["CONV_2D", "RESHAPE"]:
+            _leave_out_classifier(graph, model.buffers)
+        graph.outputs = [int(graph.operators[-1].outputs[0])]
         for signature in model.signatureDefs or ():
             for end in signature.outputs or ():
                 end.tensorIndex = graph.outputs[0]
         builder = flatbuffers.Builder(len(tflite))
         builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
+
+
+def _leave_out_classifier(graph: Any, buffers: Any) -> None:
+    """Let the last operator, which flattens, read the input of the dense layer before it."""
+    *_, dense, flatten = graph.operators
+    features, flat = graph.tensors[dense.inputs[0]], graph.tensors[flatten.outputs[0]]
+    shape = [1, int(features.shape[-1])]
+    if math.prod(features.shape) != math.prod(shape):
+        return
+    graph.operators.remove(dense)
+    flatten.inputs = [int(dense.inputs[0]), *map(int, flatten.inputs[1:])]
+    flat.shape, flat.shapeSignature, flat.quantization = shape, None, features.quantization
+    if flatten.builtinOptions:
+        flatten.builtinOptions.newShape = shape
+    for index in flatten.inputs[1:]:
+        buffers[graph.tensors[index].buffer].data = np.array(shape, "<i4").view(np.uint8)
 
 
 def enrolment_metadata(metadata: Metadata, tflite: bytes, slots: int) -> Metadata:
@@ -74,5 +100,11 @@ def enrolment_metadata(metadata: Metadata, tflite: bytes, slots: int) -> Metadat
         "bytes": len(tflite),
         "output_quantization": list(tensor_quantization(tflite, "output")),
     }
-    manifest = {**metadata.manifest, "model": model, "enrolment_slots": slots}
-    return dataclasses.replace(metadata, detector=detector, manifest=manifest)
+    labels = [f"output{place}" for place in range(_output_width(tflite))]
+    manifest = {**metadata.manifest, "labels": labels, "model": model, "enrolment_slots": slots}
+    return dataclasses.replace(metadata, labels=tuple(labels), detector=detector, manifest=manifest)
+
+
+def _output_width(tflite: bytes) -> int:
+    graph = unpack(tflite).subgraphs[0]
+    return int(graph.tensors[graph.outputs[0]].shape[-1])

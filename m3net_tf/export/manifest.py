@@ -11,6 +11,7 @@ from typing import Any
 from m3net_tf import __version__
 from m3net_tf.audio.frontend import FrontendConfig
 from m3net_tf.compiler.engines import Engine
+from m3net_tf.compiler.goals import GoalName
 from m3net_tf.runtime.detector_config import DetectorConfig, slot_labels
 from m3net_tf.runtime.warp import WarpConfig
 from m3net_tf.system.artifacts import read_json
@@ -133,6 +134,7 @@ class Manifest:
         warp: DiffRes's, between ``importance`` and the network.
         enrolment_slots: places for words that the board learns; None for a network with classes
             of its own.
+        optimise: what the generated C aims at; None for the default.
     """
 
     arena: Arena
@@ -156,6 +158,7 @@ class Manifest:
     tested_samples: int | None = None
     warp: WarpConfig | None = None
     enrolment_slots: int | None = None
+    optimise: GoalName | None = None
 
     @property
     def detected(self) -> tuple[str, ...]:

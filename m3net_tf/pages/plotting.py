@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import io
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.system.artifacts import provenance, write_bytes, write_json, write_text
+from m3net_tf.system.artifacts import csv_table, provenance, write_bytes, write_json, write_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,13 +47,10 @@ class Drawing:
         """
         picture = io.BytesIO()
         self.figure.savefig(picture, format="png", dpi=_DPI, metadata={"Software": None})
-        table = io.StringIO()
-        writer = csv.writer(table, lineterminator="\n")
-        writer.writerow(self.columns)
-        writer.writerows([_cell(value) for value in row] for row in self.rows)
+        rows = [[_cell(value) for value in row] for row in self.rows]
         paths = [stem.with_name(f"{stem.name}.{kind}") for kind in ("png", "csv", "json")]
         write_bytes(paths[0], picture.getvalue())
-        write_text(paths[1], table.getvalue())
+        write_text(paths[1], csv_table(self.columns, rows))
         write_json(paths[2], {**self.facts, **provenance()})
         return paths
 

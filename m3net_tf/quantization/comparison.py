@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from m3net_tf.quantization.graph import Graph, Operator
 from m3net_tf.quantization.methods import Quantized
 from m3net_tf.quantization.observation import Float, Single, watch
 from m3net_tf.quantization.ptq import quantize_except
-from m3net_tf.quantization.record import SplitFigures
+from m3net_tf.quantization.record import LayerLoss, SplitFigures, TensorFigures
 from m3net_tf.runtime.interpreter import Int8, activation_bits, run_reference
 from m3net_tf.runtime.warp import warp_int8
 from m3net_tf.system.progress import Log, silent, track
@@ -54,54 +53,7 @@ def divergence(of: Float, to: Float) -> float:
     return float((expected * np.log(expected / actual)).sum(1).mean())
 
 
-@dataclasses.dataclass(frozen=True)
-class TensorReport:
-    """Difference between a layer's quantised output and the float network's.
-
-    Attributes:
-        layer: Keras's name of the layer, with the part's name before it if there are several parts.
-        sqnr_db: signal to quantisation noise; None if the two are equal.
-        low: smallest value of the float network.
-        high: largest value of the float network.
-        covered_low: smallest value that the quantised tensor can represent.
-        covered_high: largest value that it can represent.
-        step: one step of the quantised tensor.
-        clipped_share: share of the float values that it cannot represent.
-        max_error: largest difference.
-        mean_error: mean of quantised minus float values.
-    """
-
-    layer: str
-    operator: str
-    sqnr_db: float | None
-    low: float
-    high: float
-    covered_low: float
-    covered_high: float
-    step: float
-    clipped_share: float
-    max_error: float
-    mean_error: float
-
-
-@dataclasses.dataclass(frozen=True)
-class LayerCost:
-    """Loss from quantising a single operator.
-
-    Attributes:
-        layer: Keras's name of the layer, with the part's name before it if there are several parts.
-        operator: its TFLite operator; ``WARP`` for the warp between two parts.
-        accuracy_points: loss of accuracy in percentage points.
-        divergence: divergence from the float network's probabilities, in nats per clip.
-    """
-
-    layer: str
-    operator: str
-    accuracy_points: float
-    divergence: float
-
-
-def compare_tensors(quantized: Quantized, features: Int8) -> list[TensorReport]:
+def compare_tensors(quantized: Quantized, features: Int8) -> list[TensorFigures]:
     """Compare each computed tensor with the float network's, in the order of execution.
 
     Figures include errors of earlier layers.
@@ -126,7 +78,7 @@ def compare_tensors(quantized: Quantized, features: Int8) -> list[TensorReport]:
 
 def _compare_part(
     name: str, calibrated: bytes, tflite: bytes, float_inputs: Single, int8_inputs: Int8
-) -> list[TensorReport]:
+) -> list[TensorFigures]:
     """Compare a part's tensors, given the inputs of its float and of its quantised graph."""
     graph, quantized, bits = Graph(calibrated), Graph(tflite), activation_bits(tflite)
     twins = {graph.name(t): t for operator in graph.operators for t in operator.outputs}
@@ -162,7 +114,7 @@ def rank_layers(
     labels: npt.NDArray[np.int32],
     name: str,
     log: Log = silent,
-) -> list[LayerCost]:
+) -> list[LayerLoss]:
     """Quantise one operator at a time and sort by loss, the most expensive first.
 
     Everything else is float, including the warp between two parts. The warp has a separate cost,
@@ -177,9 +129,13 @@ def rank_layers(
     expected = floats.run(features)
     accuracy = (expected.argmax(1) == labels).mean()
 
-    def cost(layer: str, operator: str, scores: Float) -> LayerCost:
-        drop = points(accuracy - (scores.argmax(1) == labels).mean())
-        return LayerCost(layer, operator, drop, divergence(expected, probabilities(scores)))
+    def cost(layer: str, operator: str, scores: Float) -> LayerLoss:
+        return {
+            "layer": layer,
+            "operator": operator,
+            "accuracy_points": points(accuracy - (scores.argmax(1) == labels).mean()),
+            "divergence": divergence(expected, probabilities(scores)),
+        }
 
     costs = []
     inputs = floats.inputs(features)
@@ -206,7 +162,7 @@ def rank_layers(
         merged = warp_int8(network.warp, features, frame_scores.astype(np.int8))
         scores = floats.run_with(1, floats.parts[1], dequantize_features(merged))
         costs.append(cost(WARP, "WARP", scores))
-    return sorted(costs, key=lambda cost: (-cost.accuracy_points, -cost.divergence))
+    return sorted(costs, key=lambda cost: (-cost["accuracy_points"], -cost["divergence"]))
 
 
 def compare_split(
@@ -260,23 +216,23 @@ class _Sums:
 
     def report(
         self, layer: str, operator: str, low: float, high: float, step: float
-    ) -> TensorReport:
+    ) -> TensorFigures:
         ratio_db = None
         if self.noise > 0:
             ratio_db = float(10 * np.log10(max(self.signal, 1e-30) / self.noise))
-        return TensorReport(
-            layer,
-            operator,
-            ratio_db,
-            float(self.low),
-            float(self.high),
-            low,
-            high,
-            step,
-            self.outside / self.count,
-            self.largest,
-            self.bias / self.count,
-        )
+        return {
+            "layer": layer,
+            "operator": operator,
+            "sqnr_db": ratio_db,
+            "low": float(self.low),
+            "high": float(self.high),
+            "covered_low": low,
+            "covered_high": high,
+            "step": step,
+            "clipped_share": self.outside / self.count,
+            "max_error": self.largest,
+            "mean_error": self.bias / self.count,
+        }
 
 
 def _limits(graph: Graph, tensor: int, bits: int) -> tuple[float, float, float]:

@@ -289,10 +289,7 @@ def _report(material: _Material, quantized: Quantized) -> NetworkReport:
         "labels": list(info.labels),
         "validation": _compared(material, network, "validation"),
         "test": _compared(material, network, "test"),
-        "tensors": [
-            dataclasses.asdict(tensor)
-            for tensor in compare_tensors(quantized, evenly_spaced(validation.clean, _TENSOR_CLIPS))
-        ],
+        "tensors": compare_tensors(quantized, evenly_spaced(validation.clean, _TENSOR_CLIPS)),
     }
 
 
@@ -328,4 +325,4 @@ def _ranking(
         evenly_spaced(values, count) for values in (validation.clean, validation.labels)
     )
     costs = rank_layers(quantized, features, labels, material.model.name, log)
-    return {"ranking": [dataclasses.asdict(cost) for cost in costs], "ranking_clips": count}
+    return {"ranking": costs, "ranking_clips": count}

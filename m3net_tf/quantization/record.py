@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NotRequired, TypedDict
+from typing import NotRequired, TypedDict
 
 from m3net_tf.system.artifacts import Provenance
 
@@ -144,15 +144,60 @@ class ReportedData(TypedDict):
     fold: int | None
 
 
+class TensorFigures(TypedDict):
+    """Difference between a layer's quantised output and the float network's.
+
+    Attributes:
+        layer: Keras's name of the layer, with the part's name before it if there are several parts.
+        sqnr_db: signal to quantisation noise; None if the two are equal.
+        low: smallest value of the float network.
+        high: largest value of the float network.
+        covered_low: smallest value that the quantised tensor can represent.
+        covered_high: largest value that it can represent.
+        step: one step of the quantised tensor.
+        clipped_share: share of the float values that it cannot represent.
+        max_error: largest difference.
+        mean_error: mean of quantised minus float values.
+    """
+
+    layer: str
+    operator: str
+    sqnr_db: float | None
+    low: float
+    high: float
+    covered_low: float
+    covered_high: float
+    step: float
+    clipped_share: float
+    max_error: float
+    mean_error: float
+
+
+class LayerLoss(TypedDict):
+    """Loss from quantising a single operator.
+
+    Attributes:
+        layer: Keras's name of the layer, with the part's name before it if there are several parts.
+        operator: its TFLite operator; ``WARP`` for the warp between two parts.
+        accuracy_points: loss of accuracy in percentage points.
+        divergence: divergence from the float network's probabilities, in nats per clip.
+    """
+
+    layer: str
+    operator: str
+    accuracy_points: float
+    divergence: float
+
+
 class Ranking(TypedDict):
     """Losses of the layers.
 
     Attributes:
-        ranking: fields of :class:`.comparison.LayerCost`, the most expensive layer first.
+        ranking: the most expensive layer first.
         ranking_clips: number of validation clips.
     """
 
-    ranking: list[Mapping[str, object]]
+    ranking: list[LayerLoss]
     ranking_clips: int
 
 
@@ -162,7 +207,7 @@ class NetworkReport(TypedDict):
     Attributes:
         changed_layers: layers whose weights the method changed.
         bytes: all ``.tflite`` files of the network.
-        tensors: fields of :class:`.comparison.TensorReport`, in the order of execution.
+        tensors: in the order of execution.
     """
 
     format: int
@@ -177,7 +222,7 @@ class NetworkReport(TypedDict):
     labels: list[str]
     validation: SplitFigures
     test: SplitFigures
-    tensors: list[Mapping[str, Any]]
+    tensors: list[TensorFigures]
 
 
 class Report(NetworkReport, Ranking, Provenance):

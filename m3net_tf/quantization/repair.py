@@ -131,7 +131,7 @@ class Repair:
             self.quantizer.model.name,
             self.log,
         )
-        return first_expensive_layer([cost.layer for cost in costs], self.quantizer.model)
+        return first_expensive_layer([cost["layer"] for cost in costs], self.quantizer.model)
 
     def _attempt(
         self, quantizer: Quantizer, method: Method, first_layer: str | None = None

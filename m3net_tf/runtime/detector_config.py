@@ -21,7 +21,7 @@ from m3net_tf.system.errors import ConfigError
 FULL_SCALE = 65_536
 """Full scale of scores in the detector: an int8 score q is 256 * (q + 128)."""
 
-LEAST_HISTORY_RUNS = 16  # so that a monitor can lengthen a window on the device
+LEAST_HISTORY_RUNS = 8  # so that a monitor can lengthen a window on the device
 _Runs = Annotated[int, Meta(ge=1, le=255)]
 _Columns = Annotated[int, Meta(ge=0, le=65_535)]
 _AtLeastOneColumn = Annotated[int, Meta(ge=1, le=65_535)]

@@ -7,11 +7,9 @@ valid when clips are captured, relabelled or deleted later. ``clips.csv`` there 
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from m3net_tf.audio.datasets import AudioDataset, Clip, read_audio, to_pcm16
@@ -23,14 +21,15 @@ from m3net_tf.audio.datasets.protocols import held_out_groups
 from m3net_tf.audio.datasets.windows import in_windows, silent_files
 from m3net_tf.audio.frontend.store import content_hashes
 from m3net_tf.audio.labels import OTHER_LABELS, SILENCE_LABELS, is_silence, label_word
-from m3net_tf.system.artifacts import sha256_of, write_bytes, write_text
+from m3net_tf.system.artifacts import csv_table, sha256_of, write_bytes, write_text
 from m3net_tf.system.errors import ConfigError, DataError
 from m3net_tf.system.locks import complete_folder
 from m3net_tf.system.progress import Log
 
 HELD_OUT_SHARE = 0.25
 _FOLDER, _TABLE = "added", "clips.csv"
-_FALSE_ALARM = "false_alarm"
+FALSE_ALARM = "false_alarm"
+"""Label of added clips that are no event; also of the live page's."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +65,7 @@ def read_added(run: Path) -> tuple[AddedClip, ...]:
     table = run / _FOLDER / _TABLE
     if not table.is_file():
         return ()
-    names = [field.name for field in dataclasses.fields(AddedClip)]
+    names = _fields()
     rows = read_table(table, names, "restore it, or train the run again")
     return tuple(AddedClip(**{name: row[name] for name in names}) for row in rows)
 
@@ -215,9 +214,9 @@ def _class_of(label: str, labels: Sequence[str], path: Path) -> str:
         return label
     word = label_word(label)
     kinds = [SILENCE_LABELS, OTHER_LABELS]
-    if word == _FALSE_ALARM or word in OTHER_LABELS:
+    if word == FALSE_ALARM or word in OTHER_LABELS:
         kinds.reverse()
-    if word == _FALSE_ALARM or any(word in kind for kind in kinds):
+    if word == FALSE_ALARM or any(word in kind for kind in kinds):
         for kind in kinds:
             for name in labels:
                 if label_word(name) in kind:
@@ -270,7 +269,9 @@ def copy_added(
             samples = read_audio(source, sample_rate_hz=rate_hz)
             cut += len(samples) > dataset.info.clip_samples
             write_bytes(scratch / clip.path, wav_bytes(to_pcm16(samples), rate_hz))
-        write_text(scratch / _TABLE, _table(clips))
+        columns = ("path", *_fields())
+        rows = [[getattr(clip, column) for column in columns] for clip in clips]
+        write_text(scratch / _TABLE, csv_table(columns, rows))
     if cut and not windows:
         log(
             f"{cut} of {len(clips)} added clips are longer than the window of "
@@ -317,12 +318,5 @@ def _clips(run: Path, split: str, window_s: float | None) -> tuple[Clip, ...]:
     return tuple(in_windows(clips, window_s) if window_s else clips)
 
 
-def _table(clips: Sequence[AddedClip]) -> str:
-    text = io.StringIO()
-    rows: list[Mapping[str, str]] = [
-        {"path": clip.path, **dataclasses.asdict(clip)} for clip in clips
-    ]
-    table = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    table.writeheader()
-    table.writerows(rows)
-    return text.getvalue()
+def _fields() -> list[str]:
+    return [field.name for field in dataclasses.fields(AddedClip)]

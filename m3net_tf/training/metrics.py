@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -16,6 +14,7 @@ import numpy.typing as npt
 
 from m3net_tf.audio.datasets import Clip
 from m3net_tf.runtime.classifier import mean_of_windows
+from m3net_tf.system.artifacts import csv_table
 
 _Z_95 = 1.959963984540054
 
@@ -188,11 +187,8 @@ class Evaluation:
 
     def to_csv(self) -> str:
         """The confusion matrix as CSV: rows are true classes, columns predicted classes."""
-        text = io.StringIO()
-        rows = csv.writer(text, lineterminator="\n")
-        rows.writerow(["true\\predicted", *self.labels])
-        rows.writerows([label, *row] for label, row in zip(self.labels, self.matrix, strict=True))
-        return text.getvalue()
+        rows = [(label, *row) for label, row in zip(self.labels, self.matrix, strict=True)]
+        return csv_table(["true\\predicted", *self.labels], rows)
 
 
 def average_precision(

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from m3net_tf import __version__
-from m3net_tf.boards.device.live import Event
+from m3net_tf.boards.device.live import BoardEvent
 from m3net_tf.cli import models as models_module
 from m3net_tf.cli import output as output_module
 from m3net_tf.cli.app import app
@@ -248,7 +248,12 @@ def test_export_in_json(m3net, monkeypatch, tmp_path, make_manifest):
     """One JSON value on standard output; progress goes to standard error."""
     manifest = make_manifest()
     compiled = {"m3net_network": {"arena_bytes": 5}}
-    bundle = SimpleNamespace(folder=tmp_path / "export", manifest=manifest, compiled=compiled)
+    bundle = SimpleNamespace(
+        folder=tmp_path / "export",
+        manifest=manifest,
+        compiled=compiled,
+        set_goal=lambda *_: None,
+    )
 
     def export_run(_run, _data_dir, _folder, log, engine, _stream):
         log(f"quantising for {engine}")
@@ -369,8 +374,8 @@ def test_progress_beside_json_goes_to_standard_error(
 def test_a_monitor_prints_a_line_of_json_for_each_event(m3net, monkeypatch):
     def watch(*_, log, on_event, **__):
         log("building")
-        on_event(Event(1.5, "siren", 0.75, 2.0))
-        on_event(Event(2.5, "dog", 0.5, 1.0))
+        on_event(BoardEvent(1.5, "siren", 0.75, 2.0))
+        on_event(BoardEvent(2.5, "dog", 0.5, 1.0))
 
     monkeypatch.setattr("m3net_tf.boards.device.monitor.run_monitor", watch)
     status, output, error = m3net("monitor", "/dev/port", "--json")

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A wake word by one command: voices, training, threshold, export, emulation, own recordings."""
 
+import collections
+import csv
 import json
 import shutil
 import sys
@@ -66,15 +68,19 @@ def test_from_a_phrase_to_an_emulated_board(quick, monkeypatch, tmp_path, capsys
     times = {path: path.stat().st_mtime_ns for path in project.rglob("*.wav")}
     model = (project / "run" / "model.keras").read_bytes()
     own = tmp_path / "mine"
-    own.mkdir()
-    for number, path in enumerate(sorted(project.glob("voices/computer/*.wav"))[:3]):
-        shutil.copyfile(path, own / f"me_{number}.wav")
+    for label, folder in (("computer", "computer"), ("false_alarm", "_near_")):
+        (own / label).mkdir(parents=True)
+        for number, path in enumerate(sorted(project.glob(f"voices/{folder}/*.wav"))[:3]):
+            shutil.copyfile(path, own / label / f"me_{number}.wav")
     assert wake(monkeypatch, *words, "--add", own) == 0
     assert {path: path.stat().st_mtime_ns for path in times} == times  # nothing is made again
     assert (project / "run" / "model.keras").read_bytes() == model
     recipe = read_yaml(project / "run_mine" / "recipe.yaml")
     assert recipe["fine_tuning"]["add_times"] > 1 and not recipe["fine_tuning"]["hold_out"]
     assert len(list((project / "own_mine" / "computer").glob("*.wav"))) == 3
+    with (project / "run_mine" / "added" / "clips.csv").open() as file:
+        added = collections.Counter(row["label"] for row in csv.DictReader(file))
+    assert added == {"computer": 3, "_unknown_": 3}
 
     assert wake(monkeypatch, *words, "--seed", 1) == 2
     assert "was started with seed 0, not 1" in " ".join(capsys.readouterr().err.split())

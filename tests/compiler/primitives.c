@@ -325,14 +325,16 @@ static int32_t finish_vector(const int32_t* row, int32_t narrow, uint32_t index)
 /// Row: as of finish_vector. An output of a depthwise layer whose lines are computed channel by
 /// channel; the sum has the product of the window's middle, too.
 static int32_t finish_line(const int32_t* row, uint32_t index) {
-  enum { ITEM = 3, WEIGHT = 5, TAPS = 10, MIDDLE = 4 };
+  enum { ITEM = 3, WEIGHT = 5 };
   m3net_channel channels[4] = {{1, 1 << 30, 3, 0, 1}, {2, 1 << 30, 4, 0, 2}, {0}, {0}};
   channels[index] = channel_of(row);
   channels[index].bias = m3net_sum(row[5], -ITEM * WEIGHT);
-  m3net_tap taps[4 * TAPS] = {0};
+  static const m3net_column_tap taps[] = {
+      M3NET_COLUMN_TAPS(0, 0, 0, 0, WEIGHT, 0, 0, 0, 0, 0, 0, 0, 0, 0, WEIGHT, 0, 0, 0, 0, 0,  //
+                        0, 0, 0, 0, WEIGHT, 0, 0, 0, 0, 0, 0, 0, 0, 0, WEIGHT, 0, 0, 0, 0, 0),
+      M3NET_TAPS_END};
   int8_t input[8] = {0}, output[8];
   int32_t scratch[16];
-  taps[4 * MIDDLE + index] = WEIGHT;
   input[index] = input[4 + index] = ITEM;
   const m3net_image image = {1, 2, 4, 8, 8, 4};
   const m3net_convolution layer = {.taps = taps,

@@ -45,10 +45,12 @@ def test_the_folder_compiles_on_its_own(tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-def test_the_goal_is_known(tmp_path):
+def test_goals_of_the_compiler(tmp_path):
     assert compile_model(tmp_path, "--optimise", "ram").exit_code == 0
+    assert compile_model(tmp_path, "--optimise", "flash").exit_code == 0
+    assert "m3net_convolve_plain(" in (tmp_path / "out" / "model.c").read_text()
     for options in (["--optimise", "speed"], ["--optimise", "ram", "--stream"]):
-        with pytest.raises(typer.BadParameter, match="--optimise"):
+        with pytest.raises(typer.BadParameter, match=r"optimise|speed"):
             compile_model(tmp_path, *options)
 
 

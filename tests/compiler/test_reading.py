@@ -199,6 +199,21 @@ def test_a_tensor_that_makes_no_sense(change, message):
 
 
 @pytest.mark.parametrize(
+    ("dtype", "least", "most"),
+    [("int16", -(2**15), 2**15 - 1), ("int32", -(2**31) + 1, 2**31 - 1)],
+)
+def test_a_zero_point_outside_a_wide_type(dtype, least, most):
+    for zero_point, fits in ((least - 1, False), (least, True), (most, True), (most + 1, False)):
+        item = Item((1, 4), 0.1, zero_point, dtype=dtype)
+        tflite = write_model("QUANTIZE", [item], [dataclasses.replace(ZERO)])
+        if fits:
+            read_network(tflite)
+        else:
+            with refuses(ModelError, "'tensor0'", "zero point", dtype):
+                read_network(tflite)
+
+
+@pytest.mark.parametrize(
     "change",
     [
         lambda g: setattr(g, "inputs", [0, 0]),

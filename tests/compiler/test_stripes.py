@@ -14,15 +14,16 @@ from wide_operators import widen
 from m3net_tf.boards.device.layers import calls_in_order, operators_in_order
 from m3net_tf.compiler.emit import emit
 from m3net_tf.compiler.folder import network_facts
+from m3net_tf.compiler.goals import GOALS, Goal
 from m3net_tf.compiler.host import build_host
 from m3net_tf.compiler.network import compile_network
 from m3net_tf.compiler.stripes import COLUMNS, KIND, ROWS, Stripe, make_stripe
-from m3net_tf.compiler.striping import GOALS, TOGETHER, StripeRule, Striping, private_blocks
+from m3net_tf.compiler.striping import TOGETHER, Striping, private_blocks
 from m3net_tf.runtime.interpreter import tflm_unavailable_reason
 
 FEW, MANY = 14, 400
 PADDED_BEHIND = 366  # a chain with a window of one pixel that is padded behind its input
-NONE, ANY = StripeRule(most_added=-1), GOALS["ram"]
+NONE, ANY = Goal(most_added=-1), GOALS["ram"]
 SAVED = "bytes of the arena saved by lines instead of whole tensors"
 
 pytestmark = pytest.mark.skipif(
@@ -272,7 +273,7 @@ def test_the_arena_shrinks_where_lines_replace_tensors(tmp_path):
         inputs = random_inputs(rng, networks[name])
         expected = run_micro(models[name], inputs, 1)[0]
         np.testing.assert_array_equal(hosts[name].run(*inputs)[0], expected, name)
-        whole, plan = compile_network(models[name], stripes=NONE).plan, networks[name].plan
+        whole, plan = compile_network(models[name], goal=NONE).plan, networks[name].plan
         saved = networks[name].saved
         assert saved[TOGETHER] == together, name
         assert saved[SAVED] == whole.arena_bytes - plan.arena_bytes, name
@@ -287,7 +288,7 @@ def test_a_stripe_that_does_not_pay_is_left_out_and_the_report_says_so():
     assert stripes_of({"network": network}) == []
     assert network_facts(network, emit(network, "network"))["saved"][TOGETHER] == 0
     tflite = write_network(residual().steps)
-    assert compile_network(tflite, stripes=StripeRule(least_saved=0.9)).saved[TOGETHER] == 0
+    assert compile_network(tflite, goal=Goal(least_saved=0.9)).saved[TOGETHER] == 0
 
 
 def test_lines_of_one_pixel_are_for_the_smallest_arena_alone():
@@ -296,7 +297,7 @@ def test_lines_of_one_pixel_are_for_the_smallest_arena_alone():
         net.depthwise(1)
         net.convolution(channels, 1)
     tflite = write_network(net.steps)
-    fast, small = (compile_network(tflite, stripes=goal) for goal in GOALS.values())
+    fast, small = (compile_network(tflite, goal=goal) for goal in (GOALS["cycles"], ANY))
     assert fast.saved[TOGETHER] == 0 and small.saved[TOGETHER] > 1
     assert small.arena_bytes < 0.7 * fast.arena_bytes
 
@@ -305,7 +306,7 @@ def test_a_stripe_of_too_many_steps_is_left_out():
     net = Chain((1, 1, 4000, 1))
     net.convolution(4, 1)
     net.convolution(4, 1)
-    assert compile_network(write_network(net.steps), stripes=ANY).saved[TOGETHER] == 0
+    assert compile_network(write_network(net.steps), goal=ANY).saved[TOGETHER] == 0
 
 
 def test_a_profile_has_one_step_for_a_stripe():

@@ -16,11 +16,11 @@ from single_operators import SAME, VALID, Item, write_model, write_network
 from test_rewrites import concatenate, conv, depthwise
 
 from m3net_tf.compiler.emit import emit
+from m3net_tf.compiler.goals import GOALS, Goal
 from m3net_tf.compiler.host import build_host
 from m3net_tf.compiler.network import CompiledNetwork, compile_network
 from m3net_tf.compiler.pixels import line_direction, patch_windows, pixel_counts
 from m3net_tf.compiler.stripes import COLUMNS, ROWS
-from m3net_tf.compiler.striping import StripeRule
 from m3net_tf.compiler.structures import Factor
 from m3net_tf.compiler.weights import BLOCKS, PLAIN_BLOCK, channel_rows, convolution_blocks
 from m3net_tf.runtime.interpreter import tflm_unavailable_reason
@@ -67,7 +67,7 @@ def test_pixels_share_weights_where_the_arena_has_room():
     narrow, small = conv(large, 4)
     last, end = conv(small, 4)
     tflite = write_network([wide, narrow, last], [end])
-    network = compile_network(tflite, stripes=StripeRule(least_saved=1))
+    network = compile_network(tflite, goal=Goal(least_saved=1))
     pixels = [call.arguments[0].pixels for call in network.calls]
     assert pixels[-1] == 4 and 2 in pixels  # those that need the most memory have windows of bytes
     assert network.plan.arena_bytes == network.plan.lower_bound
@@ -106,6 +106,8 @@ def cases():
     files = {"extreme": extreme_convolution()}
     # Windows of 1152 items, whose upper sums do not fit 24 bits together.
     files["large"] = convolution(np.full((6, 3, 3, 128), 127), (3, 3))
+    files["large_by_parts"] = convolution(np.full((8, 3, 3, 128), 127), (3, 3))
+    assert possible_pixels(compile_network(files["large_by_parts"])) == [2, 1]
     for number in range(30):
         channels = rng.integers(1, 11, 1) if number % 3 == 0 else 4 * rng.integers(1, 4, 1)
         shape = (*channels, *rng.integers(1, 4, 2), *rng.integers(1, 24, 1))
@@ -113,11 +115,13 @@ def cases():
         files[f"convolution_{number}"] = convolution(rng.integers(-127, 128, shape), size)
     most = collections.Counter[int]()
     for name, tflite in files.items():
+        network = compile_network(tflite, goal=GOALS["flash"])
+        found.append((tflite, Case(f"{name}_small", network, random_inputs(rng, network))))
         for pixels in possible_pixels(compile_network(tflite)):
             most[pixels] += 1
             network = with_pixels(compile_network(tflite), pixels)
             inputs = random_inputs(rng, network)
-            if name == "large":
+            if name.startswith("large"):
                 inputs = [np.full_like(inputs[0], 64)]
             found.append((tflite, Case(f"{name}_{pixels}", network, inputs)))
     assert min(most[2], most[3], most[4]) > 3

@@ -104,6 +104,21 @@ def test_another_engine_has_no_stream(copy: Bundle):
     assert contents(Bundle.load(copy.folder)) == before
 
 
+def test_another_goal_writes_the_c_anew_and_is_undone(copy: Bundle):
+    before = contents(copy)
+    usual = copy.compiled["m3net_network"]["constant_bytes"]
+    copy.set_goal("flash")
+    assert Bundle.load(copy.folder).c_model.optimise == "flash"
+    code = copy.code()["m3net_network.c"]  # also of the stream, which shares its weights
+    assert "m3net_convolve_plain(" in code and "m3net_convolve(" not in code
+    assert copy.compiled["m3net_network"]["constant_bytes"] <= usual
+    copy.set_goal("cycles")
+    assert contents(Bundle.load(copy.folder)) == before
+    copy.set_engine("tflm")
+    with refuses(ModelError, "tflm", "--optimise"):
+        copy.set_goal("flash")
+
+
 def test_it_streams_or_not_as_asked(copy: Bundle):
     before = contents(copy)
     copy.set_engine("compiled", stream=False)

@@ -192,7 +192,7 @@ def _table(place: Path, log: Log) -> None:
 def _search(place: Path, log: Log) -> None:
     """Search with calculated costs: building and emulating firmware would take most of the time."""
     from m3net_tf.lab.search import candidates
-    from m3net_tf.lab.search.costs import COSTS, Limits
+    from m3net_tf.lab.search.costs import COSTS, CostLimits
     from m3net_tf.lab.search.driver import Budget, Settings, run_search
     from m3net_tf.lab.search.result import write_result
     from m3net_tf.lab.search.space import load_space
@@ -204,7 +204,7 @@ def _search(place: Path, log: Log) -> None:
     }
     recipe = Recipe.from_dict({**RECIPE, "training": {**RECIPE["training"], "epochs": 2}})
     space, folder = load_space(place / "space.yaml", recipe), place / "tables/search"
-    settings = Settings(recipe, space, "mps2_an386", Limits())
+    settings = Settings(recipe, space, "mps2_an386", CostLimits())
     trials = run_search(settings, folder, Budget(3), log=log)
     write_result(folder, trials)
     if errors := [trial.error for trial in trials if trial.state == "failed"]:

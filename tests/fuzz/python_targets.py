@@ -533,7 +533,9 @@ def _labels() -> Take:
             content.Source(label, label),
             content.Gallery([content.ClipCard(*7 * [label])], (label, label, label)),
             content.Playlist(label, [(label, label, label)]),
-            content.Trial(label, label, [label], (label, label), False, [label], [(label, label)]),
+            content.Trial(
+                label, label, [label], [True], (label, label), False, [label], [(label, label)]
+            ),
             content.Chart({"data": {"values": [{"label": label}]}}, label, label),
         ]
         part = content.Part(label, blocks)

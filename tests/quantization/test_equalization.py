@@ -24,7 +24,7 @@ def sqnr_db(calibrated: bytes, layer: str) -> float:
     small = quantize_calibrated(calibrated, "network")
     quantized = Quantized(Int8Network(small), FloatNetwork((calibrated,)), ())
     tensors = compare_tensors(quantized, HELD_OUT)
-    return next(tensor.sqnr_db for tensor in tensors if tensor.layer == layer)
+    return next(tensor["sqnr_db"] for tensor in tensors if tensor["layer"] == layer)
 
 
 @pytest.fixture(scope="module")

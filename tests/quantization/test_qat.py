@@ -232,7 +232,7 @@ def test_repair_trains_where_nothing_else_holds(run, monkeypatch):
     """From the most expensive layers on first, then all; the best of all tries is taken."""
     trained: list[str | None] = []
     drops = iter([2.0, 1.0])
-    monkeypatch.setattr(repair, "rank_layers", lambda *_: [type("C", (), {"layer": "ds_pw"})])
+    monkeypatch.setattr(repair, "rank_layers", lambda *_: [{"layer": "ds_pw"}])
     monkeypatch.setattr(
         Repair,
         "_attempt",

@@ -200,6 +200,6 @@ def test_ranking_asks_what_each_part_alone_costs(quantizer, monkeypatch):
     monkeypatch.setattr(comparison, "quantize_except", nothing)
     quantized = quantizer.quantize(Method())
     costs = rank_layers(quantized, clips(4, seed=4), np.zeros(4, np.int32), "network")
-    divergences = {item.layer: item.divergence for item in costs}
+    divergences = {item["layer"]: item["divergence"] for item in costs}
     assert divergences.pop("diffres_warp") > 0
     assert set(divergences.values()) == {0.0}

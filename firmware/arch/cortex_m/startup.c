@@ -3,6 +3,7 @@
 
 #include <stdint.h>
 
+#include "board_config.h"
 #include "cortex_m.h"
 #include "platform.h"
 
@@ -10,7 +11,11 @@ extern uint32_t m3net_guard_start[], m3net_stack_bottom[], m3net_stack_top[];
 
 void m3net_reset(void);
 
-#define INTERRUPT_COUNT 240
+#ifdef BOARD_INTERRUPTS
+#define INTERRUPT_COUNT BOARD_INTERRUPTS
+#else
+#define INTERRUPT_COUNT 240  // the most
+#endif
 
 #define CPACR (*(volatile uint32_t*)0xE000ED88u)
 #define SHCSR (*(volatile uint32_t*)0xE000ED24u)

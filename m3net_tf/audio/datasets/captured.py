@@ -12,7 +12,6 @@ import contextlib
 import csv
 import dataclasses
 import datetime
-import io
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from m3net_tf.audio.datasets.audio import HIGHEST_RATE_HZ, LOWEST_RATE_HZ, to_pc
 from m3net_tf.audio.datasets.clips import is_label
 from m3net_tf.audio.datasets.files import files_below
 from m3net_tf.audio.datasets.folder import SUFFIXES
-from m3net_tf.system.artifacts import sha256_of, write_bytes, write_text
+from m3net_tf.system.artifacts import csv_table, sha256_of, write_bytes, write_text
 from m3net_tf.system.errors import ConfigError, DataError, require_known_keys
 from m3net_tf.system.locks import LOCK_NAME, locked
 from m3net_tf.system.progress import silent
@@ -210,14 +209,12 @@ class CapturedClips:
         self, rows: Mapping[str, Mapping[str, str]], files: Iterable[tuple[Path, str | None]]
     ) -> None:
         """Write the rows of these files, with their present labels."""
-        text = io.StringIO()
-        table = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-        table.writeheader()
+        table = []
         for path, label in sorted(files, key=lambda file: file[0].name):
             if path.name in rows:
-                where = {"file": path.relative_to(self.folder).as_posix(), "label": label or ""}
-                table.writerow({**where, **rows[path.name]})
-        write_text(self.folder / TABLE, text.getvalue())
+                values = [rows[path.name][column] for column in COLUMNS[2:]]
+                table.append((path.relative_to(self.folder).as_posix(), label or "", *values))
+        write_text(self.folder / TABLE, csv_table(COLUMNS, table))
 
 
 def recordings(clips: Iterable[CapturedClip]) -> list[str]:

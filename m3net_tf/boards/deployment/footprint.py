@@ -55,7 +55,7 @@ from m3net_tf.system.progress import Log, silent
 
 CLIPS = 2
 
-_WIDE_CORES = ("cortex-m3", "rv32imac")  # on which the compiled engine's weights have 16 bits
+_WIDE_CORES = ("cortex-m3", "rv32imac")  # on which weights have 16 bits, except for little flash
 _WORDS = ("board", "real time", "flash timing")  # columns without figures
 _MOST_MODELLED = 100_000_000  # instructions of a run; more take minutes and gigabytes
 
@@ -423,7 +423,8 @@ def _figures(subject: _Subject, board: Board, core: _CoreCost, log: Log) -> Figu
         dma_free = dma.bytes - cost.sections.get(".dma", 0)
     if overflow:
         cost = _overflowing(cost, board, overflow)
-    weight_bytes = 2 if subject.engine == COMPILED and board.core in _WIDE_CORES else 1
+    is_wide = subject.engine == COMPILED and board.core in _WIDE_CORES
+    weight_bytes = 2 if is_wide and bundle.c_model.optimise != "flash" else 1
     room = Room(
         arena_bytes=board.ram_bytes - dma_free - cost.ram_bytes + cost.arena_bytes,
         network_bytes=cost.model_bytes + (board.flash_bytes - cost.flash_bytes) // weight_bytes,

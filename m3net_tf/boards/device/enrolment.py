@@ -10,27 +10,34 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from m3net_tf.audio.datasets.loudness import active_part_s
 from m3net_tf.boards.device.client import Device
 from m3net_tf.boards.device.messages import BoardError
 from m3net_tf.boards.device.session import read_sound
 from m3net_tf.system.errors import FirmwareError
 from m3net_tf.system.progress import Log, silent
 
+_AFTER_S = 0.2  # from a word's end to the end of its window, as in training (wake_sounds.py)
 
-def loudest_window(pcm: npt.NDArray[np.int16], samples: int, hop: int) -> npt.NDArray[np.int16]:
-    """The window of a sound with the most energy; a shorter sound has silence around it.
+
+def word_window(pcm: npt.NDArray[np.int16], samples: int, rate_hz: int) -> npt.NDArray[np.int16]:
+    """The window of a recording that ends shortly after the word, where live detection hears it.
+
+    The word is the last loud part of the window with the most energy. Where the recording ends
+    before the window does, or begins after it, there is silence.
 
     Args:
-        pcm: the sound, shape (samples,).
+        pcm: the recording, shape (samples,).
         samples: length of the window.
-        hop: samples from one window to the next.
+        rate_hz: samples a second.
     """
-    missing = max(samples - len(pcm), 0)
-    pcm = np.pad(pcm, (missing // 2, missing - missing // 2))
-    energy = np.concatenate([[0.0], np.cumsum(np.square(pcm, dtype=np.float64))])
-    starts = np.arange(0, len(pcm) - samples + 1, hop)
-    start = int(starts[(energy[starts + samples] - energy[starts]).argmax()])
-    return pcm[start : start + samples]
+    around = np.pad(pcm, (samples, round(_AFTER_S * rate_hz)))
+    energy = np.concatenate([[0.0], np.cumsum(np.square(around, dtype=np.float64))])
+    loudest = int((energy[samples:] - energy[:-samples]).argmax())
+    sound = around[loudest : loudest + samples].astype(np.float32)
+    _, end_s = active_part_s(sound, rate_hz)
+    end = min(loudest + round((end_s + _AFTER_S) * rate_hz), len(around))
+    return around[end - samples : end]
 
 
 def enrol(device: Device, name: str, files: Sequence[Path], log: Log = silent) -> dict[str, int]:
@@ -55,7 +62,7 @@ def enrol(device: Device, name: str, files: Sequence[Path], log: Log = silent) -
     sounds = [read_sound(path, frontend["rate_hz"]) for path in files]
     enrolled(device)
     for path, sound in zip(files, sounds, strict=True):
-        device.load(loudest_window(sound, samples, hop))
+        device.load(word_window(sound, samples, frontend["rate_hz"]))
         device.infer()
         device.request(f"enrol {name}")
         log(f"{path}: an example of {name}")

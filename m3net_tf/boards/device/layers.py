@@ -16,7 +16,8 @@ from rich.table import Table
 
 from m3net_tf.boards.device.client import Device
 from m3net_tf.compiler.calls import Call
-from m3net_tf.compiler.engines import COMPILED, ENGINES, Engine
+from m3net_tf.compiler.engines import COMPILED, TFLM, Engine
+from m3net_tf.compiler.goals import CYCLES, GOALS, Goal
 from m3net_tf.compiler.network import compile_network
 from m3net_tf.compiler.tflite_names import builtin_name
 from m3net_tf.compiler.unpack import refusing_damage, unpack
@@ -66,7 +67,7 @@ def operators_in_order(tflite: bytes) -> list[Operator]:
     return operators
 
 
-def calls_in_order(tflite: bytes) -> list[Operator]:
+def calls_in_order(tflite: bytes, goal: Goal = CYCLES) -> list[Operator]:
     """The calls of a compiled network in the order in which they run, with their MACs.
 
     The MACs of an operator that became several calls are shared among them by their outputs. Calls
@@ -75,7 +76,7 @@ def calls_in_order(tflite: bytes) -> list[Operator]:
     Raises:
         ModelError: the compiler does not support the network.
     """
-    calls = compile_network(tflite).calls
+    calls = compile_network(tflite, goal=goal).calls
     macs = {(step.name, step.layer): step.macs for step in operators_in_order(tflite)}
     sizes = collections.Counter[tuple[str, str]]()
     for call in calls:
@@ -92,8 +93,13 @@ def calls_in_order(tflite: bytes) -> list[Operator]:
     ]
 
 
-def steps_of(networks: Sequence[bytes], engine: Engine) -> list[Operator]:
-    """Operators or calls of networks that run in this order; DiffRes's warp is between them.
+def steps_of(networks: Sequence[bytes], goal: Goal | None) -> list[Operator]:
+    """What runs networks in this order; DiffRes's warp is between them.
+
+    Args:
+        networks: ``.tflite`` files.
+        goal: of compiled networks, whose calls they are; None for the operators that TensorFlow
+            Lite Micro runs.
 
     Raises:
         ModelError: the engine does not support a network.
@@ -102,7 +108,7 @@ def steps_of(networks: Sequence[bytes], engine: Engine) -> list[Operator]:
     for tflite in networks:
         if steps:
             steps.append(Operator("WARP", _input_shape(tflite), 0))
-        steps += calls_in_order(tflite) if engine == COMPILED else operators_in_order(tflite)
+        steps += calls_in_order(tflite, goal) if goal else operators_in_order(tflite)
     return steps
 
 
@@ -177,9 +183,9 @@ def profile(device: Device, *networks: bytes) -> Profile:
     reply = device.request("profile", timeout_s=60.0)
     lines = [line for line in reply.lines if line.word == "layer"]
     names = [line.fields.get("op", "") for line in lines]
-    for engine in ENGINES:
+    for goal in (*GOALS.values(), None):
         try:
-            steps = steps_of(networks, engine)
+            steps = steps_of(networks, goal)
         except ModelError:  # only TensorFlow Lite Micro can run it
             continue
         if names == [step.name for step in steps]:
@@ -191,7 +197,7 @@ def profile(device: Device, *networks: bytes) -> Profile:
         )
     return {
         "board": device.info().board,
-        "engine": engine,
+        "engine": COMPILED if goal else TFLM,
         "unit": reply.last.fields["unit"],
         "total": reply.number("total"),
         "macs": sum(step.macs for step in steps),

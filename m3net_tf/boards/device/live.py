@@ -32,7 +32,7 @@ _SILENCE_S = 15.0
 
 
 @dataclass(frozen=True)
-class Event:
+class BoardEvent:
     """A detection on the board.
 
     Attributes:
@@ -65,7 +65,7 @@ class LiveView:
         self.thresholds = np.array(thresholds or [np.nan] * len(info.labels))
         self.scores = np.zeros(len(info.labels))
         self.columns: deque[npt.NDArray[np.int8]] = deque(maxlen=_COLUMNS_KEPT)
-        self.events: deque[Event] = deque(maxlen=_EVENTS_KEPT)
+        self.events: deque[BoardEvent] = deque(maxlen=_EVENTS_KEPT)
         self.event_count = 0
         self.lost_hops = 0
         self.audio_s = 0.0
@@ -100,7 +100,7 @@ class LiveView:
         samples = column * frontend["hop_samples"] + frontend["frame_samples"]
         return samples / frontend["rate_hz"]
 
-    def event_of(self, message: Message) -> Event:
+    def event_of(self, message: Message) -> BoardEvent:
         """The event that a line describes.
 
         Raises:
@@ -109,7 +109,7 @@ class LiveView:
         label = message.number("label")
         if not 0 <= label < len(self.info.labels):
             raise FirmwareError(f"the board reports class {label}, which it lacks; check the speed")
-        return Event(
+        return BoardEvent(
             self.time_of(message.number("column")),
             self.info.labels[label],
             message.number("score") / FULL_SCALE,

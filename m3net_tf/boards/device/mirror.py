@@ -125,7 +125,7 @@ def _settings(line: Message) -> ClassSettings:
         ) from None
 
 
-class Mirror:
+class MirroredDetector:
     """Repeats a board's detector from the lines of a stream with columns and scores.
 
     A run that is due and has no scores was skipped by the board's energy gate.

@@ -44,7 +44,7 @@ def run_monitor(
     seconds: float | None = None,
     baud: int,
     log: Log,
-    on_event: Callable[[streams.Event], None] | None = None,
+    on_event: Callable[[streams.BoardEvent], None] | None = None,
 ) -> None:
     """Show live detection until Ctrl-C, after ``seconds``, or until the end of the sound.
 
@@ -192,7 +192,7 @@ def _drawing(stack: contextlib.ExitStack, console: Console, screen: Screen) -> C
 
 
 def _telling(
-    view: streams.LiveView, on_event: Callable[[streams.Event], None]
+    view: streams.LiveView, on_event: Callable[[streams.BoardEvent], None]
 ) -> Callable[[], None]:
     """The function that passes on each new event of the view."""
     shown_count = 0
@@ -207,7 +207,7 @@ def _telling(
     return show_new
 
 
-def _event_handler(console: Console, log: Log) -> Callable[[streams.Event], None] | None:
+def _event_handler(console: Console, log: Log) -> Callable[[streams.BoardEvent], None] | None:
     """The function that logs an event; None for a terminal, which has a picture."""
     if console.is_terminal:
         return None

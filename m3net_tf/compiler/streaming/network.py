@@ -7,6 +7,7 @@ import dataclasses
 
 import numpy as np
 
+from m3net_tf.compiler.goals import CYCLES, Goal
 from m3net_tf.compiler.graph import Graph, Operation
 from m3net_tf.compiler.network import (
     CompiledNetwork,
@@ -29,6 +30,7 @@ def stream_network(
     axis: int | None = None,
     hop: int | None = None,
     improve: Improve | None = None,
+    goal: Goal = CYCLES,
 ) -> CompiledNetwork:
     """Compile a network that is given ``hop`` lines of its inputs with each push.
 
@@ -42,6 +44,7 @@ def stream_network(
         hop: lines with each push; by default the smallest with which no layer is whole because
             of its stride.
         improve: improves the plan of the memory, such as :func:`..solver.solve`.
+        goal: see :func:`..network.compile_network`.
 
     Raises:
         ModelError: as for :func:`..network.compile_network`; or the network has a state of its own,
@@ -59,7 +62,7 @@ def stream_network(
     with np.errstate(over="raise", divide="raise", invalid="raise"):
         maker.run()
     spare = sum(state.block.size for state in maker.lowering.states) // _SPARE
-    network = planned(maker.lowering, maker.frames, saved, improve, spare_bytes=spare)
+    network = planned(maker.lowering, maker.frames, saved, improve, goal, spare)
     layers = [_layer(op, stream, maker) for op in graph.operations]
     window = graph.inputs[0].shape[axis]
     return dataclasses.replace(network, push=Push(axis, hop, window, layers))

@@ -36,6 +36,7 @@ from m3net_tf.boards.emulation.qemu import EmulationResult, run_job
 from m3net_tf.boards.emulation.starting import why_no_emulation
 from m3net_tf.compiler.ends import int8_network
 from m3net_tf.compiler.engines import COMPILED, ENGINES, TFLM, Engine
+from m3net_tf.compiler.goals import DEFAULT_GOAL, GOALS, GoalName
 from m3net_tf.compiler.network import compile_network
 from m3net_tf.export.c_files import CModel
 from m3net_tf.export.untrained import quantize_untrained
@@ -104,7 +105,7 @@ class EngineCost(TypedDict):
     layers: NotRequired[list[LayerCost]]
 
 
-class Comparison(TypedDict):
+class EngineComparison(TypedDict):
     """A network on a board.
 
     Attributes:
@@ -126,7 +127,7 @@ class Comparison(TypedDict):
 class EngineResult(Provenance):
     """Networks by board; ``missing`` says by board and engine what cannot be built here."""
 
-    boards: dict[str, dict[str, Comparison]]
+    boards: dict[str, dict[str, EngineComparison]]
     missing: dict[str, dict[str, str]]
 
 
@@ -137,6 +138,7 @@ def run_bench_engine(
     log: Log = silent,
     *,
     cycles: bool = False,
+    optimise: GoalName = DEFAULT_GOAL,
 ) -> EngineResult:
     """Measure both engines.
 
@@ -144,6 +146,7 @@ def run_bench_engine(
         labels: labels of :data:`SUBJECTS`, or paths of ``.tflite`` files; default: all subjects.
         inputs: number of inputs whose output bytes are compared; at least two.
         cycles: also model the cycles of one run on a Cortex-M4.
+        optimise: what the compiled engine aims at, a name of :data:`.GOALS`.
 
     Raises:
         ConfigError: an unknown label, the compiled engine cannot be emulated, or Unicorn is
@@ -167,7 +170,7 @@ def run_bench_engine(
     for board, reasons in missing.items():
         if COMPILED in reasons:
             raise ConfigError(f"{board} cannot be emulated ({reasons[COMPILED]}): name another")
-    results: dict[str, dict[str, Comparison]] = {board: {} for board in boards}
+    results: dict[str, dict[str, EngineComparison]] = {board: {} for board in boards}
     tflm = not tflm_unavailable_reason()
     with tempfile.TemporaryDirectory() as scratch:
         for label in labels or known:
@@ -184,7 +187,7 @@ def run_bench_engine(
             for board in boards:
                 engines = [engine for engine in ENGINES if engine not in missing[board]]
                 folder = Path(scratch) / board
-                job = _Job(network, clips, classes, cycles)
+                job = _Job(network, clips, classes, cycles, optimise)
                 answers = _measure(job, board, engines, folder, log)
                 results[board][label] = _compare(subject, board, answers, expected)
     return {"boards": results, "missing": missing, **provenance()}
@@ -257,12 +260,13 @@ def varied_inputs(first: Int8, count: int) -> Int8:
 
 @dataclasses.dataclass(frozen=True)
 class _Job:
-    """What each engine runs: a network, its inputs, and the number of its outputs."""
+    """What each engine runs, and how it is compiled and measured."""
 
     network: Int8Network
     clips: Int8
     classes: int
     cycles: bool
+    optimise: GoalName
 
 
 @dataclasses.dataclass(frozen=True)
@@ -285,12 +289,15 @@ def _measure(
     bundle = folder / "bundle"
     shutil.rmtree(bundle, ignore_errors=True)
     bundle.mkdir(parents=True)
-    model, columns = write_untrained(job.network, job.clips, job.classes, bundle)
+    model, columns = write_untrained(
+        job.network, job.clips, job.classes, bundle, optimise=job.optimise
+    )
     results: dict[Engine, EmulationResult] = {}
     linked: dict[Engine, Mapping[str, int]] = {}
     modelled: dict[Engine, Cycles] = {}
-    parts = map(compile_network, job.network.parts) if job.cycles else ()
-    kernels = [kernel for part in parts for kernel in kernels_of(part)]
+    parts = job.network.parts if job.cycles else ()
+    goal = GOALS[job.optimise]
+    kernels = [kernel for part in parts for kernel in kernels_of(compile_network(part, goal=goal))]
     for engine in engines:
         log(f"{board}, {engine}: building and running")
         image = _build(engine)(bundle, model, board, folder / engine)
@@ -371,9 +378,9 @@ def _compare(
     board: str,
     answers: dict[str, _Answer],
     expected: Int8 | None = None,
-) -> Comparison:
+) -> EngineComparison:
     costs = {engine: answer.cost for engine, answer in answers.items()}
-    comparison: Comparison = {
+    comparison: EngineComparison = {
         "engines": costs,
         "ratios": {},
         "targets": _targets(subject, board) if subject else {},
@@ -416,7 +423,7 @@ def _targets(subject: Subject, board: str) -> dict[str, float]:
     }
 
 
-def engine_table(board: str, networks: dict[str, Comparison]) -> Table:
+def engine_table(board: str, networks: dict[str, EngineComparison]) -> Table:
     """The networks of a board for the terminal; a ratio above its target is red."""
     table = Table("network", title=f"{board}: compiled engine and TensorFlow Lite Micro")
     for name in _NAMES.values():
@@ -440,7 +447,7 @@ def engine_table(board: str, networks: dict[str, Comparison]) -> Table:
     return table
 
 
-def cycles_table(networks: dict[str, Comparison]) -> Table:
+def cycles_table(networks: dict[str, EngineComparison]) -> Table:
     """The modelled cycles and the reads of data from flash of a Cortex-M4, for the terminal."""
     table = Table("network", title="Cortex-M4, modelled: compiled engine and TensorFlow Lite Micro")
     names = [*(f"cycles, {name}" for name in FLASHES), "flash reads"]
@@ -457,6 +464,6 @@ def cycles_table(networks: dict[str, Comparison]) -> Table:
     return table
 
 
-def _figure(network: Comparison, engine: Engine, name: str) -> str:
+def _figure(network: EngineComparison, engine: Engine, name: str) -> str:
     cost = network["engines"].get(engine)
     return f"{_figures(cost)[name]:,}" if cost else ""

@@ -33,14 +33,14 @@ def kernels_of(network: CompiledNetwork) -> Iterator[tuple[Call, str]]:
     """The kernels of a run in their order: the call on whole tensors, and the function in C."""
     for call in network.calls:
         if not isinstance(call, Stripe):
-            yield call, f"m3net_{call.kernel}"
+            yield call, f"m3net_{call.function}"
             continue
         for index in call.order:
             if index == len(call.stages):
                 yield call.stages[-1].call, "m3net_average_lines"
                 continue
             stage = call.stages[index]
-            kernel = "add_line" if stage.sums else stage.call.kernel
+            kernel = "add_line" if stage.sums else stage.call.function
             yield stage.call, f"m3net_{kernel}"
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from m3net_tf.audio.frontend import FrontendConfig, write_c_tables
 from m3net_tf.boards.builds.build import ARENA_SLACK_BYTES
+from m3net_tf.compiler.goals import DEFAULT_GOAL, GoalName
 from m3net_tf.export.c_files import CModel
 from m3net_tf.export.operators import operators_of
 from m3net_tf.export.warp_tables import write_warp_tables
@@ -23,6 +24,7 @@ def write_untrained(
     classes: int,
     folder: Path,
     frontend: FrontendConfig | None = None,
+    optimise: GoalName = DEFAULT_GOAL,
 ) -> tuple[CModel, Int8]:
     """Write what a firmware is built with.
 
@@ -31,6 +33,7 @@ def write_untrained(
             bin, or of any other shape.
         folder: an empty folder.
         frontend: computes the network's inputs; by default one with as many bins.
+        optimise: see :class:`.CModel`.
 
     Returns:
         The facts of the network, and the clips as the firmware takes them: int8 of shape (clips,
@@ -54,6 +57,7 @@ def write_untrained(
         arena_source="TFLite Micro on a 64-bit host, with room to spare",
         licence="Apache-2.0",
         importance=network.importance,
+        optimise=optimise,
     )
     model.write(folder)
     if network.warp:

@@ -10,8 +10,17 @@ from typing import Annotated
 import typer
 
 from m3net_tf.cli.app import group
-from m3net_tf.cli.options import DEFAULT_BOARD, AlwaysJson, AsJson, DataDir, Hop, RunFolder
+from m3net_tf.cli.options import (
+    DEFAULT_BOARD,
+    AlwaysJson,
+    AsJson,
+    DataDir,
+    Hop,
+    Optimise,
+    RunFolder,
+)
 from m3net_tf.cli.output import console, progress_beside, say, say_json, say_progress
+from m3net_tf.compiler.goals import DEFAULT_GOAL
 from m3net_tf.lab.commands.options import TableName
 
 bench_app = group("Measure speed, size and cost; print JSON.")
@@ -96,6 +105,7 @@ def bench_engine(
     layers: Annotated[
         bool, typer.Option("--layers", help="With --cycles: also a table of each network's layers.")
     ] = False,
+    optimise: Optimise = DEFAULT_GOAL,
     as_json: AsJson = False,
 ) -> None:
     """Compare the compiled engine with TensorFlow Lite Micro: instructions, arena, flash."""
@@ -108,6 +118,7 @@ def bench_engine(
         inputs,
         progress_beside(True),
         cycles=cycles,
+        optimise=optimise,
     )
     if as_json:
         say_json(result)
@@ -210,6 +221,38 @@ def bench_wake(
             snr_db=snr_db,
             target=target_false_accepts_per_hour,
             out=out,
+            log=progress_beside(True),
+        )
+    )
+
+
+@bench_app.command("enrol")
+def bench_enrol(
+    folder: Annotated[Path, typer.Argument(help="Folder of m3net export --enrol.")],
+    recordings: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Recordings, <word>/<speaker>/*.wav.")
+    ],
+    negatives: Annotated[
+        list[Path],
+        typer.Option(metavar="FOLDER", help="Recordings without the words; repeatable."),
+    ],
+    count: Annotated[int, typer.Option(min=1, help="Recordings that are enrolled.")] = 5,
+    target_false_accepts_per_hour: Annotated[
+        float, typer.Option(min=0, help="Of a word, on average.")
+    ] = 1.0,
+    as_json: AlwaysJson = True,
+) -> None:
+    """Measure enrolled words on real recordings: misses, and false accepts an hour."""
+    from m3net_tf.export import Bundle
+    from m3net_tf.lab.bench.enrolment import run_bench_enrolment
+
+    say_json(
+        run_bench_enrolment(
+            Bundle.load(folder / "export"),
+            recordings,
+            negatives,
+            count=count,
+            target=target_false_accepts_per_hour,
             log=progress_beside(True),
         )
     )

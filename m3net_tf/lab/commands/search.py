@@ -17,7 +17,7 @@ from m3net_tf.system.checkout import require_sources
 from m3net_tf.system.errors import ConfigError, M3NetError
 
 if TYPE_CHECKING:  # a light command does not need the room
-    from m3net_tf.lab.search.costs import Limits
+    from m3net_tf.lab.search.costs import CostLimits
 
 
 Instructions = Annotated[
@@ -126,13 +126,13 @@ def _absolute(run: str) -> str:
     return str(Path(run).resolve()) if run and Path(run).exists() else run
 
 
-def _limits(instructions: float | None, arena: str | None, flash: str | None) -> Limits:
-    from m3net_tf.lab.search.costs import Limits
+def _limits(instructions: float | None, arena: str | None, flash: str | None) -> CostLimits:
+    from m3net_tf.lab.search.costs import CostLimits
     from m3net_tf.training.cluster.resources import memory_bytes
 
     if instructions is not None and not 1 <= instructions < float("inf"):
         raise ConfigError(f"--max-instructions is {instructions}: give 1 or more")
-    return Limits(
+    return CostLimits(
         None if instructions is None else int(instructions),
         None if arena is None else memory_bytes(arena, "in --max-arena"),
         None if flash is None else memory_bytes(flash, "in --max-flash"),

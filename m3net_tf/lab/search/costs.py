@@ -31,7 +31,7 @@ def costs_of(figures: CostFigures) -> Costs:
 
 
 @dataclasses.dataclass(frozen=True)
-class Limits:
+class CostLimits:
     """Largest costs; None is no limit."""
 
     instructions: int | None = None
@@ -64,7 +64,7 @@ class CostModel:
         row = _row(self.quantities, work) @ self.weights
         return {name: max(0.0, float(value)) for name, value in zip(COSTS, row, strict=True)}
 
-    def rejects(self, work: Mapping[str, int], limits: Limits) -> bool:
+    def rejects(self, work: Mapping[str, int], limits: CostLimits) -> bool:
         """Whether a network exceeds a limit clearly, so that it need not be measured.
 
         One with more layers of a kind than any measured network is never rejected.

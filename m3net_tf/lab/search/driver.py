@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from m3net_tf.audio.datasets import DatasetInfo
-from m3net_tf.lab.search.costs import Limits, costs_of, fit_costs
+from m3net_tf.lab.search.costs import CostLimits, costs_of, fit_costs
 from m3net_tf.lab.search.front import rungs_of
 from m3net_tf.lab.search.halving import Halving
 from m3net_tf.lab.search.proposals import propose, require_optuna
@@ -42,7 +42,7 @@ class Settings:
     recipe: Recipe
     space: Space
     board: str
-    limits: Limits
+    limits: CostLimits
     seed: int = 0
 
     def to_dict(self) -> dict[str, object]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from m3net_tf.lab.search.costs import COSTS, Limits, costs_of
+from m3net_tf.lab.search.costs import COSTS, CostLimits, costs_of
 from m3net_tf.lab.search.trials import TRAINED, Trial
 from m3net_tf.system.extras import require_modules
 
@@ -35,7 +35,7 @@ def propose(
     options: Mapping[str, Sequence[str]],
     trials: Sequence[Trial],
     tried: Sequence[Mapping[str, str]],
-    limits: Limits,
+    limits: CostLimits,
     seed: int,
     number: int,
 ) -> dict[str, str] | None:
@@ -72,7 +72,7 @@ def propose(
 
 
 def _former(
-    optuna: Any, trials: Sequence[Trial], limits: Limits, values: Mapping[str, object]
+    optuna: Any, trials: Sequence[Trial], limits: CostLimits, values: Mapping[str, object]
 ) -> Iterator[Any]:
     """The trials in Optuna's terms; a stopped one counts with its accuracy so far."""
     states = optuna.trial.TrialState

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 
-from m3net_tf.lab.search.costs import COSTS, Limits, costs_of
+from m3net_tf.lab.search.costs import COSTS, CostLimits, costs_of
 from m3net_tf.lab.search.front import front_of
 from m3net_tf.lab.search.space import choices_text
 from m3net_tf.lab.search.trials import SETTINGS, STATES, Trial, TrialFolder
@@ -32,7 +32,7 @@ class FrontTable(NamedTuple):
     rows: list[list[str]]
 
 
-def front_trials(trials: Sequence[Trial], limits: Limits) -> list[Trial]:
+def front_trials(trials: Sequence[Trial], limits: CostLimits) -> list[Trial]:
     """The finished trials within the limits that no other one dominates, the cheapest first."""
     finished = [
         trial
@@ -56,7 +56,7 @@ def write_result(folder: Path, trials: Sequence[Trial]) -> dict[str, object]:
         DataError: the settings of the search are missing.
     """
     settings = read_json(folder / SETTINGS)
-    limits = Limits(**settings["limits"])
+    limits = CostLimits(**settings["limits"])
     front = front_trials(trials, limits)
     numbers = [trial.number for trial in front]
     listed = [_facts(trial, trial.number in numbers) for trial in trials]
@@ -163,7 +163,9 @@ def _costs(trial: Trial) -> tuple[float, ...]:
     return point.costs if point else ()
 
 
-def _draw(trials: Sequence[Trial], front: Sequence[Trial], limits: Limits, board: str) -> Figure:
+def _draw(
+    trials: Sequence[Trial], front: Sequence[Trial], limits: CostLimits, board: str
+) -> Figure:
     """Accuracy against each cost: the front, other finished trials, stopped ones, the limit."""
     figure = new_figure(11, 3.6)
     kinds = {

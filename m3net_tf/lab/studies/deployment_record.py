@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import NotRequired, TypedDict, final
 
 from m3net_tf.boards.deployment.cost import CostFigures
-from m3net_tf.lab.studies.machine import Machine
+from m3net_tf.lab.studies.machine import Computer
 from m3net_tf.quantization.method_accuracy import MethodFigures
 from m3net_tf.system.artifacts import Provenance
 from m3net_tf.training.metrics import Spread
@@ -197,6 +197,6 @@ class DeploymentReport(Provenance):
     command: str
     kept: int
     failed: int
-    machine: Machine
+    machine: Computer
     cells: list[DeployedCell]
     chosen_lost_points: dict[str, LostPoints]

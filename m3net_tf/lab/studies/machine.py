@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypedDict
 
 
-class Machine(TypedDict):
+class Computer(TypedDict):
     """A computer: its processor, number of cores, and accelerators that TensorFlow finds."""
 
     processor: str
@@ -22,7 +22,7 @@ def load_average() -> list[float]:
     return [round(value, 2) for value in os.getloadavg()]
 
 
-def machine() -> Machine:
+def machine() -> Computer:
     """This computer."""
     from m3net_tf.system.keras import tf
 

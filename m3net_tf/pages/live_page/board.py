@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 
 from m3net_tf.audio.frontend import feature_hz
-from m3net_tf.boards.device.live import Event, Recorder, watch
+from m3net_tf.boards.device.live import BoardEvent, Recorder, watch
 from m3net_tf.boards.device.messages import BoardError, Message, NoAnswerError
 from m3net_tf.boards.device.mirror import (
-    Mirror,
+    MirroredDetector,
     forget_thresholds,
     read_detector,
     save_thresholds,
@@ -84,7 +84,7 @@ class LiveBoard:
         self._captures = captures
         self._publish = publish
         self._recorder = recorder
-        self._mirror = Mirror(stream.detector)
+        self._mirror = MirroredDetector(stream.detector)
         self._initial = stream.detector.classes
         self._saved = stream.saved
         self._requests: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
@@ -230,7 +230,7 @@ class LiveBoard:
         self._statistics = {key: numbers.get(key) for key in _STATISTICS}
         self._publish({"type": "statistics", **self._statistics})
 
-    def _add_event(self, column: int, label: int, event: Event) -> None:
+    def _add_event(self, column: int, label: int, event: BoardEvent) -> None:
         self._news["events"].append(
             {
                 "column": column,

@@ -147,6 +147,7 @@ class Trial:
 
     Attributes:
         module: its WebAssembly module, base64.
+        events: whether each class makes events.
         frequencies: lowest and highest frequency of its features, in words.
         samples_as_features: whether a column of features is a hop of samples.
         colours: CSS colours of the features from -128 to 127.
@@ -157,6 +158,7 @@ class Trial:
     name: str
     module: str
     labels: Sequence[str]
+    events: Sequence[bool]
     frequencies: tuple[str, str]
     samples_as_features: bool
     colours: Sequence[str]

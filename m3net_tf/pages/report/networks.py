@@ -125,6 +125,7 @@ def arena(runs: Sequence[RunData]) -> Section:
 
 
 def _arena_of(run: RunData) -> list[Block]:
+    from m3net_tf.compiler.goals import GOALS
     from m3net_tf.compiler.network import compile_network
     from m3net_tf.compiler.picture import draw_arena
 
@@ -132,10 +133,10 @@ def _arena_of(run: RunData) -> list[Block]:
         bundle = run.bundle()
         if bundle is None:
             return [Note("There is no export.", f"m3net export {run.path}")]
-        network = bundle.network
+        network, goal = bundle.network, GOALS[bundle.c_model.optimise]
         blocks: list[Block] = []
         for number, part in enumerate(network.parts, start=1):
-            plan = compile_network(part).plan
+            plan = compile_network(part, goal=goal).plan
             name = run.name if len(network.parts) == 1 else f"{run.name}, part {number}"
             text = (
                 f"Arena of {name}: {plan.arena_bytes:,} bytes for {len(plan.calls)} calls, lower "

@@ -53,6 +53,7 @@ def _trial_of(run: RunData) -> list[Block]:
             name=run.name,
             module=base64.b64encode(module).decode(),
             labels=bundle.labels,
+            events=[each.event for each in bundle.detector.classes],
             frequencies=frequency_range(config),
             samples_as_features=config.kind == "waveform",
             colours=feature_colours(),

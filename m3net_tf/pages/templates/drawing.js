@@ -12,6 +12,8 @@
 const drawing = (() => {
   const percent = (value) => `${(100 * value).toFixed(1)} %`;
   const counted = (count, word) => `${count} ${word}${count === 1 ? "" : "s"}`;
+  // Indices of classes: first those that make events.
+  const listed = (events) => [...events.keys()].sort((a, b) => events[b] - events[a] || a - b);
   const rgb = (hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
 
   // The context of a canvas, blank and with a pixel for each one of the screen.
@@ -91,5 +93,5 @@ const drawing = (() => {
     cell.replaceChildren(swatch, words);
   }
 
-  return { percent, counted, rgb, blank, features, curves, name };
+  return { percent, counted, listed, rgb, blank, features, curves, name };
 })();

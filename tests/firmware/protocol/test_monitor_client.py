@@ -32,7 +32,7 @@ from m3net_tf.boards.device.live import (
 )
 from m3net_tf.boards.device.messages import BoardError, Message
 from m3net_tf.boards.device.mirror import (
-    Mirror,
+    MirroredDetector,
     event_thresholds,
     read_detector,
     set_threshold,
@@ -356,7 +356,7 @@ def test_a_mirror_has_the_events_of_the_board_and_names_near_misses(pty, tmp_pat
     pcm = rng.integers(-20_000, 20_000, 64_000) * np.where(loud, 1.0, 0.03)
     (tmp_path / "pcm").write_bytes(pcm.astype("<i2").tobytes())
     with Device(open_port(pty(tmp_path / "pcm"))) as device:
-        mirror = Mirror(read_detector(device)[0])
+        mirror = MirroredDetector(read_detector(device)[0])
         events: list[int] = []
 
         def take(message: Message) -> None:

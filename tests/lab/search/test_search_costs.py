@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 
-from m3net_tf.lab.search.costs import COSTS, SPARE, Limits, fit_costs
+from m3net_tf.lab.search.costs import COSTS, SPARE, CostLimits, fit_costs
 from m3net_tf.lab.search.front import Point, front_of, goes_on, rungs_of
 
 
@@ -31,9 +31,9 @@ def test_the_model_finds_linear_costs(works):
     work = {"macs": 555_555, "elements": 4444}
     assert model.predict(work) == pytest.approx(linear_costs(work), rel=1e-6)
     limit = linear_costs(work)["instructions"]
-    assert not model.rejects(work, Limits(int(0.95 * limit)))  # within the margin
-    assert model.rejects(work, Limits(int(0.8 * limit)))
-    assert not model.rejects({**work, "LSTM": 1}, Limits(1))  # of a kind never measured
+    assert not model.rejects(work, CostLimits(int(0.95 * limit)))  # within the margin
+    assert model.rejects(work, CostLimits(int(0.8 * limit)))
+    assert not model.rejects({**work, "LSTM": 1}, CostLimits(1))  # of a kind never measured
 
 
 def test_few_measurements_give_no_model(works):
@@ -48,8 +48,8 @@ def test_errors_of_the_fit_widen_the_margin(works):
 
 def test_only_given_limits_count():
     costs = dict(zip(COSTS, (3e6, 20e3, 1e5), strict=True))
-    assert Limits().excess(costs) == {}
-    assert Limits(2_000_000, 40_000).excess(costs) == {"instructions": 0.5, "arena_bytes": -0.5}
+    assert CostLimits().excess(costs) == {}
+    assert CostLimits(2_000_000, 40_000).excess(costs) == {"instructions": 0.5, "arena_bytes": -0.5}
 
 
 def test_the_front_has_no_dominated_point():

@@ -10,7 +10,7 @@ from refusals import refuses
 
 from m3net_tf.lab.many.plan import fingerprint
 from m3net_tf.lab.search import driver
-from m3net_tf.lab.search.costs import Limits
+from m3net_tf.lab.search.costs import CostLimits
 from m3net_tf.lab.search.driver import Budget, Settings, run_search
 from m3net_tf.lab.search.result import front_trials
 from m3net_tf.system.errors import ConfigError, DataError, ModelError
@@ -32,7 +32,7 @@ def search(space, base, tmp_path, train_at_once):
     """Search in a folder; returns the trials and the lines."""
 
     def run(trials=4, folder="search", work=train_at_once[0], hours=None, **settings):
-        values = {"recipe": base, "space": space, "board": "b", "limits": Limits(), **settings}
+        values = {"recipe": base, "space": space, "board": "b", "limits": CostLimits(), **settings}
         lines = []
         finished = run_search(
             Settings(**values),
@@ -68,7 +68,7 @@ def test_a_recipe_outside_the_space_has_no_choices(search, tiny_recipe):
 
 
 def test_candidates_over_a_limit_are_not_trained(search, train_at_once):
-    limits = Limits(instructions=200_000)
+    limits = CostLimits(instructions=200_000)
     trials, lines = search(4, limits=limits)
     over = [trial for trial in trials if trial.state == "over"]
     assert over and all(trial.cost["instructions"] > 200_000 for trial in over)
@@ -79,7 +79,7 @@ def test_candidates_over_a_limit_are_not_trained(search, train_at_once):
 
 
 def test_the_linear_model_rejects_without_measuring(search, fake_networks):
-    trials, _ = search(100, limits=Limits(instructions=150_000), hours=None)
+    trials, _ = search(100, limits=CostLimits(instructions=150_000), hours=None)
     predicted = [trial for trial in trials if trial.state == "predicted"]
     assert predicted and all(trial.cost is None for trial in predicted)
     assert len(trials) == 12  # all of the space

@@ -4,7 +4,7 @@
 import pytest
 
 from m3net_tf.boards.emulation.starting import why_no_emulation
-from m3net_tf.lab.search.costs import Limits
+from m3net_tf.lab.search.costs import CostLimits
 from m3net_tf.lab.search.driver import Budget, Settings, run_search
 from m3net_tf.lab.search.result import pick, write_result
 from m3net_tf.lab.search.space import load_space
@@ -28,7 +28,9 @@ def test_a_pick_trains_to_the_figure_of_its_trial(tmp_path, tiny_recipe, space_f
 
     monkeypatch.setattr(trainer, "compute_features", noted)
     recipe = tiny_recipe(training={"epochs": 1})
-    settings = Settings(recipe, load_space(space_file, recipe), BOARD, Limits(arena_bytes=64_000))
+    settings = Settings(
+        recipe, load_space(space_file, recipe), BOARD, CostLimits(arena_bytes=64_000)
+    )
     trials = run_search(settings, tmp_path / "search", Budget(2))
     assert [trial.state for trial in trials] == ["finished"] * 2
     assert splits == {"train", "validation"}  # validation chooses; nothing is tested

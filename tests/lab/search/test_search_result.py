@@ -7,7 +7,7 @@ import pytest
 from refusals import refuses
 
 from m3net_tf.lab.many.plan import fingerprint
-from m3net_tf.lab.search.costs import Limits
+from m3net_tf.lab.search.costs import CostLimits
 from m3net_tf.lab.search.driver import SETTINGS, Settings
 from m3net_tf.lab.search.result import front_table, pick, write_result
 from m3net_tf.lab.search.trials import Trial, TrialFolder
@@ -19,7 +19,7 @@ from m3net_tf.training.recipe import load_recipe
 def folder(tmp_path, space, base):
     """A folder of four trials: 0 and 1 on the front, 2 dominated, 3 stopped."""
     root = tmp_path / "search"
-    trials, settings = TrialFolder(root), Settings(base, space, "b", Limits(500))
+    trials, settings = TrialFolder(root), Settings(base, space, "b", CostLimits(500))
     rows = [(0.9, 300), (0.8, 200), (0.7, 300), (0.95, 100)]
     for number, (accuracy, instructions) in enumerate(rows):
         recipe = space.recipe(base, {"width": "4" if number else "8"})

@@ -18,12 +18,12 @@
   const discard = (row) => send({ type: "discard", clip: number(row) });
   const say = (clips) => { at("saved").textContent = `${drawing.counted(clips, "clip")} saved.`; };
 
-  function select(row) {
+  function select(row, scroll = true) {
     if (!row) return;
     selected()?.setAttribute("aria-selected", "false");
     row.setAttribute("aria-selected", "true");
     list.setAttribute("aria-activedescendant", row.id);
-    row.scrollIntoView({ block: "nearest" });
+    if (scroll) row.scrollIntoView({ block: "nearest" });
   }
 
   function label(row, name) {
@@ -63,7 +63,7 @@
       element("time", `${clip.time_s.toFixed(1)} s`), kind, words, choice, button("Discard", "discard", () => discard(row)));
     row.addEventListener("pointerdown", () => select(row));
     list.prepend(row);
-    if (!selected()) select(row);
+    if (!selected()) select(row, false);
     while (list.children.length > facts.most) list.lastChild.remove();
     return row;
   }
@@ -104,7 +104,8 @@
     at("labelling").hidden = !facts;
     if (!facts) return;
     rate_hz = message.frontend.rate_hz;
-    labels = [...message.labels, facts.no_event];
+    const listed = drawing.listed(message.classes.map((one) => one.event));
+    labels = [...listed.map((label) => message.labels[label]), facts.no_event];
     at("folder").textContent = facts.folder;
     at("no-board-sound").hidden = facts.board_sound;
     list.replaceChildren();

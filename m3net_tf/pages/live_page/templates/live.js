@@ -5,6 +5,7 @@
 const livePage = (() => {
   const { percent } = drawing;
   const CURVES = 4; // classes in the picture
+  const OTHERS = 8; // classes without detections: of more, only those in the picture are shown
   const LISTED = 50; // detections and near misses
   const SEND_EVERY_MS = 120; // while a slider moves
   const RECONNECT_MS = 2000;
@@ -93,6 +94,7 @@ const livePage = (() => {
       row.score.textContent = percent(share);
       const { event, threshold } = board.classes[label];
       row.line.classList.toggle("hit", event && share >= threshold);
+      row.line.hidden = !event && place < 0 && board.classes.filter((one) => !one.event).length > OTHERS;
     });
   }
 
@@ -140,7 +142,7 @@ const livePage = (() => {
       runs: board.runs.map((run) => ({ at: run.at, shares: run.means })),
     };
     const highest = board.labels.map((_, label) => Math.max(0, ...board.runs.map((run) => run.means[label])));
-    const order = [...highest.keys()].sort((a, b) => highest[b] - highest[a] || a - b).slice(0, CURVES);
+    const order = board.listed.toSorted((a, b) => highest[b] - highest[a]).slice(0, CURVES);
     const top = drawing.blank(map);
     const box = { x: GUTTER * ratio, y: 0, width: top.canvas.width - GUTTER * ratio,
       height: top.canvas.height - AXIS * ratio };
@@ -217,13 +219,14 @@ const livePage = (() => {
   function hello(message) {
     notice("");
     board = { ...message, columns: [], dropped: 0, count: 0 };
+    board.listed = drawing.listed(board.classes.map((one) => one.event));
     at("speed").textContent = board.speed;
     for (const id of ["cpu", "longest", "delay"]) {
       at(id).previousElementSibling.dataset.clock = board.emulated ? "emulator" : "board";
     }
     at("model").textContent = `${board.model}, ${board.labels.length} classes, ${board.frontend.rate_hz} Hz.`;
     rows = board.classes.map(classRow);
-    at("classes").replaceChildren(...rows.map((row) => row.line));
+    at("classes").replaceChildren(...board.listed.map((label) => rows[label].line));
     board.classes.forEach(setThreshold);
     showSaved(message.saved);
     for (const id of ["events", "near-misses"]) at(id).replaceChildren();

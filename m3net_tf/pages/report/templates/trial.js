@@ -128,6 +128,7 @@
     let recognizer = null;
     let turn = 0; // a later sound ends an earlier one
     let stopListening = null;
+    const listed = drawing.listed(facts.events);
 
     async function start() {
       loading ??= WebAssembly.instantiate(bytesOf(facts.module))
@@ -141,7 +142,7 @@
     function ranking() {
       const runs = [...recognizer.runs, ...(recognizer.last ? [recognizer.last] : [])];
       const highest = facts.labels.map((_, label) => Math.max(...runs.map((run) => run.scores[label])));
-      const order = [...highest.keys()].sort((a, b) => highest[b] - highest[a] || a - b);
+      const order = listed.toSorted((a, b) => highest[b] - highest[a]);
       return { runs, highest, order: runs.length ? order : [] };
     }
 
@@ -164,8 +165,9 @@
       part("features").setAttribute("aria-label", `Feature map of ${columns.length} columns of `
         + `${recognizer.feature_bins} values, with ${counted(events.length, "event")}.`);
       part("curves").setAttribute("aria-label", `Highest scores: ${named.join(", ") || "none yet"}.`);
-      part("scores").replaceChildren(...order.slice(0, ROWS).map((label, index) =>
-        row(label, highest[label], index < CURVES ? series[index] : "transparent")));
+      const events_first = order.toSorted((a, b) => facts.events[b] - facts.events[a]);
+      part("scores").replaceChildren(...events_first.slice(0, ROWS).map((label) =>
+        row(label, highest[label], series[shown.indexOf(label)] ?? "transparent")));
     }
 
     function row(label, highest, colour) {

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the compiler aims at: ``m3net compile --optimise`` and ``m3net export --optimise``."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Literal
+
+GoalName = Literal["cycles", "flash", "ram"]
+DEFAULT_GOAL: GoalName = "cycles"
+
+
+@dataclasses.dataclass(frozen=True)
+class Goal:
+    """What decides between forms of layers.
+
+    Attributes:
+        least_saved: part of the arena that the stripes of a network must save.
+        most_added: instructions that a stripe may add, as a share of its calls' on whole tensors.
+        is_small: whether each layer has the form with the least flash, else the one with the
+            fewest cycles for which the arena has room.
+    """
+
+    least_saved: float = 0.1
+    most_added: float = 0.03
+    is_small: bool = False
+
+
+GOALS: Mapping[GoalName, Goal] = {
+    "cycles": Goal(),
+    "flash": Goal(least_saved=1, is_small=True),
+    "ram": Goal(least_saved=0, most_added=math.inf),
+}
+"""By default stripes take hardly any cycles. With ``flash`` there are none, as each has code of its
+own; with ``ram`` as many as make the arena smaller.
+"""
+CYCLES = GOALS[DEFAULT_GOAL]
