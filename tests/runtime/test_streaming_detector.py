@@ -127,8 +127,8 @@ def test_settings_of_a_class_may_change_while_it_listens():
     detector.wants_inference([0])
     detector.step([0])
     detector.set_class(0, dataclasses.replace(PLAIN, threshold=0.9, release=0.9, window_runs=8))
-    assert detector.score(0) == 2048
-    with refuses(ConfigError, "window_runs", "17", "16"):
+    assert detector.score(0) == 4096
+    with refuses(ConfigError, "window_runs", "9", "8"):
         detector.set_class(0, dataclasses.replace(PLAIN, window_runs=9))
 
 
