@@ -20,7 +20,7 @@ from pathlib import Path
 from m3net_tf.boards.builds.boards import load_board
 from m3net_tf.boards.emulation.cycles import CORE, FLASHES
 from m3net_tf.compiler.engines import COMPILED, ENGINES
-from m3net_tf.lab.bench.engine import SUBJECTS, Comparison, run_bench_engine
+from m3net_tf.lab.bench.engine import SUBJECTS, EngineComparison, run_bench_engine
 
 PAGE = Path(__file__).parent / "benchmarks.md"
 TABLE = PAGE.with_suffix(".csv")
@@ -73,7 +73,7 @@ def main() -> None:
     )
 
 
-def rows_of(core: str, name: str, comparison: Comparison) -> Iterator[tuple[str, ...]]:
+def rows_of(core: str, name: str, comparison: EngineComparison) -> Iterator[tuple[str, ...]]:
     """A row for each engine that runs the network."""
     for engine in filter(comparison["engines"].get, ENGINES):
         cost = comparison["engines"][engine]
