@@ -76,7 +76,7 @@ def test_the_picture_has_readmes_figures(demo):
 
 def test_the_page_on_boards_has_readmes_figures(demo):
     page = (ROOT / "docs/footprint.md").read_text()
-    memory, time = re.findall(r"^ +mps2_an386 .*", page, re.MULTILINE)
+    memory, time, _ = re.findall(r"^ +mps2_an386 .*", page, re.MULTILINE)
     assert demo[ARENA] in memory.split() and demo[FLASH] in memory.split()
     _, ms, _, inferences, share, *_ = time.split()
     assert figure(ms) == round(figure(demo[NETWORK]) / 25e3, 1)  # a clock of 25 MHz

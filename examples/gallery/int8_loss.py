@@ -46,10 +46,11 @@ tensors = compare_tensors(quantizer.quantize(Method.parse("ptq")), features_of("
 # Convolutions average errors, so the ratio may also rise.
 
 # %%
-shown = [tensor for tensor in tensors if tensor.sqnr_db is not None]
+shown = [tensor for tensor in tensors if tensor["sqnr_db"] is not None]
 figure = new_figure(9, 0.28 * len(shown) + 1)
 axes = figure.subplots()
-axes.barh([f"{tensor.layer} ({tensor.operator})" for tensor in shown], [t.sqnr_db for t in shown])
+names = [f"{tensor['layer']} ({tensor['operator']})" for tensor in shown]
+axes.barh(names, [tensor["sqnr_db"] for tensor in shown])
 axes.invert_yaxis()
 axes.tick_params(axis="y", labelsize="small")
 axes.set_xlabel("signal to quantisation noise, dB: longer is better")

@@ -277,7 +277,7 @@ def test_c_of_another_release_is_written_anew_and_said_so(copy, tiny_run, monkey
 def test_a_network_that_the_compiler_lacks_names_the_other_engine(
     tiny_run, tmp_path, quantized, monkeypatch
 ):
-    def refuse(*_):
+    def refuse(*_, **__):
         raise ModelError("operator SVDF of 'cell'")
 
     monkeypatch.setattr(c_files, "compile_network", refuse)

@@ -330,7 +330,7 @@ def test_wrong_names_and_exports(library_bundle, tmp_path, monkeypatch):
     with refuses(ConfigError, "old"):
         write_layout(Bundle(old, library_bundle.manifest), "zephyr", tmp_path)
 
-    def refuse(*_):
+    def refuse(*_, **__):
         raise ModelError("operator SVDF of 'cell'")
 
     monkeypatch.setattr(c_files, "compile_network", refuse)

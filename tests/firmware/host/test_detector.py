@@ -28,6 +28,7 @@ from m3net_tf.runtime import (
     write_c_header,
 )
 from m3net_tf.runtime.detector import due_columns, gate_open
+from m3net_tf.runtime.detector_config import LEAST_HISTORY_RUNS
 from m3net_tf.runtime.interpreter import run_reference
 
 CORE = FIRMWARE_DIR / "core"
@@ -209,7 +210,7 @@ def class_settings(draw: st.DrawFn, label: str) -> ClassSettings:
         threshold,
         release,
         draw(st.integers(0, 40)),
-        draw(st.integers(1, 16)),
+        draw(st.integers(1, LEAST_HISTORY_RUNS)),
         draw(st.integers(1, 4)),
     )
 
