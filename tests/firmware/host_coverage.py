@@ -34,6 +34,7 @@ TESTS = (
     "host/test_faults_host.py",
     "test_compiled_engine.py::test_the_interface_on_the_host",
     "../compiler/test_compiled_operators.py::test_operators_give_the_bytes_of_tflite_micro",
+    "../compiler/test_weights.py::test_convolutions_on_this_machine",
     "../compiler/test_variables.py",
     "../compiler/test_streaming.py",
 )
