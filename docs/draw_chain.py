@@ -10,6 +10,7 @@ import json
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 
@@ -35,7 +36,9 @@ def vectors(bundle: Bundle, name: str, clip: int) -> np.ndarray:
     """One clip's row of a file of test vectors."""
     index = json.loads((bundle.folder / "vectors" / "vectors.json").read_text())
     data = (bundle.folder / "vectors" / name).read_bytes()
-    return np.frombuffer(data, index[name]["dtype"]).reshape(index[name]["shape"])[clip]
+    clips: np.ndarray = np.frombuffer(data, index[name]["dtype"])
+    row: np.ndarray = clips.reshape(index[name]["shape"])[clip]
+    return row
 
 
 def draw_clip(axes: Axes, pcm: np.ndarray, rate_hz: int) -> None:
@@ -83,7 +86,7 @@ def draw_source(axes: Axes, source: str) -> None:
     axes.axis("off")
 
 
-def draw_board(axes: Axes, summary: dict) -> None:
+def draw_board(axes: Axes, summary: dict[str, Any]) -> None:
     """A chip with the measured cost."""
     axes.add_patch(FancyBboxPatch((0.12, 0.12), 0.76, 0.76, "round,pad=0.02", color="#223322"))
     for place in np.linspace(0.18, 0.8, 8):

@@ -42,7 +42,7 @@ def lines_of(stream: Stream, tensor: Tensor, new: list[tuple[int, int]]) -> list
     pure = np.flatnonzero(flow.same)
     newest = int(pure[-1]) + 1  # behind the last line that the window before had
     kinds[newest : newest + flow.shift] = ["new"] * flow.shift
-    return kinds
+    return [str(kind) for kind in kinds]
 
 
 def rows_of(graph: Graph) -> list[tuple[str, list[str]]]:
