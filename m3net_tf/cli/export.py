@@ -76,6 +76,12 @@ def export_command(
         int | None,
         typer.Option(min=1, max=16, help="Words that the board learns by m3net device enrol."),
     ] = None,
+    background: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FOLDER", help="For --enrol: hours of any speech and sounds; repeatable."
+        ),
+    ] = None,
     stream: Annotated[
         bool | None,
         typer.Option("--stream/--no-stream", help="Live detection streams; default: if it pays."),
@@ -100,6 +106,8 @@ def export_command(
         raise ConfigError(
             f"{source} is a run: --enrol is for its {source}/export/model.tflite, and --out"
         )
+    if background and not enrol:
+        raise ConfigError("--background is for --enrol: give both")
     with in_use(folder):
         if _is_file(source):
             from m3net_tf.export.from_file import export_file
@@ -112,6 +120,7 @@ def export_command(
                 recipe=recipe,
                 labels=labels,
                 enrolment_slots=enrol,
+                background=background or (),
                 stream=stream,
             )
         else:

@@ -9,7 +9,11 @@ from pathlib import Path
 from m3net_tf.audio.frontend import FrontendConfig
 from m3net_tf.compiler.engines import DEFAULT_ENGINE, Engine
 from m3net_tf.export.bundle import Bundle
-from m3net_tf.export.enrolment import enrolment_metadata, enrolment_network
+from m3net_tf.export.enrolment import (
+    background_embeddings,
+    enrolment_metadata,
+    enrolment_network,
+)
 from m3net_tf.export.manifest import FORMAT, Manifest
 from m3net_tf.export.operators import operators_of_parts
 from m3net_tf.export.pushes import streaming_detector
@@ -44,6 +48,7 @@ def export_file(
     labels: str | Path | Sequence[str] | None = None,
     detector_path: Path | None = None,
     enrolment_slots: int | None = None,
+    background: Sequence[Path] = (),
     stream: bool | None = None,
 ) -> Bundle:
     """Write everything that a device needs from a ``.tflite`` alone.
@@ -63,6 +68,8 @@ def export_file(
         detector_path: settings of live detection; default: ``detector.yaml`` in the folder.
         enrolment_slots: places for words that the board learns; the export then has the network
             without its softmax.
+        background: folders of sounds with many words, by which the outputs of that network are
+            whitened; see :func:`.enrolment.enrolment_network`.
         stream: whether live detection streams; None: where it pays. If it is true, the detector of
             the metadata gets the columns between runs with which it can.
 
@@ -75,9 +82,13 @@ def export_file(
     tflite, metadata = read_network(path, recipe, labels, log)
     if enrolment_slots:
         try:
-            tflite = enrolment_network(tflite)
+            embedding = enrolment_network(tflite)
+            if background:
+                heard = background_embeddings(embedding, metadata, background, log)
+                embedding = enrolment_network(tflite, heard)
         except ModelError as error:
             raise ModelError(f"{path}: {error}") from None
+        tflite = embedding
         metadata = enrolment_metadata(metadata, tflite, enrolment_slots)
     network = Int8Network(tflite, metadata.importance, metadata.warp)
     detector_path = detector_path or Run(folder).detector_path

@@ -220,7 +220,7 @@ class Classifier:
             return model
         if prototypes is None:
             raise ConfigError(f"{self.metadata.name} enrols words: give prototypes()")
-        return lambda features: np.stack([*map(prototypes.scores, model(features))])
+        return lambda features: prototypes.scores(model(features))
 
     def stream(self, prototypes: Prototypes | None = None) -> StreamingRecognizer:
         """As :meth:`recognizer`, where each run costs the new columns of features alone.

@@ -10,7 +10,6 @@ gives the same scores.
 from __future__ import annotations
 
 import dataclasses
-import math
 
 import numpy as np
 import numpy.typing as npt
@@ -83,26 +82,32 @@ class Prototypes:
             raise DataError(f"{name} is not enrolled; known words: {known}")
         self._words[self.names.index(name)] = None
 
-    def scores(self, output: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
-        """Score of each place for a sound: -128 + floor(255 * cosine), at least -128.
+    def scores(self, outputs: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
+        """Score of each place for sounds: -128 + floor(255 * cosine), at least -128.
 
         Args:
-            output: the network's output for the sound, shape (classes,).
+            outputs: the network's outputs for the sounds, shape (sounds, classes).
+
+        Returns:
+            Shape (sounds, places).
         """
-        scores = [_cosine(self._centred(output), word.sums) if word else 0 for word in self._words]
-        return (np.array(scores) - 128).astype(np.int8)
+        centred = self._centred(outputs)
+        scores = np.zeros((len(outputs), len(self._words)), np.int64)
+        for place, word in enumerate(self._words):
+            if word:
+                scores[:, place] = _cosines(centred, word.sums)
+        return (scores - 128).astype(np.int8)
 
-    def _centred(self, output: npt.NDArray[np.int8]) -> npt.NDArray[np.int64]:
-        return output.astype(np.int64) - self._zero_point
+    def _centred(self, outputs: npt.NDArray[np.int8]) -> npt.NDArray[np.int64]:
+        return outputs.astype(np.int64) - self._zero_point
 
 
-def _cosine(output: npt.NDArray[np.int64], sums: npt.NDArray[np.int64]) -> int:
-    """255 times the cosine, rounded down as the firmware does; 0 if it is negative."""
-    dot = int(output @ sums)
-    if dot <= 0:
-        return 0
-    squares = int(output @ output) * int(sums @ sums)
-    while squares >= _SQUARES_LIMIT:
-        squares //= 4
-        dot //= 2
-    return min(math.isqrt(dot * dot * _TOP * _TOP // squares), _TOP)
+def _cosines(outputs: npt.NDArray[np.int64], sums: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """255 times the cosines, rounded down as the firmware does; 0 where they are negative."""
+    dots = np.maximum(outputs @ sums, 0)
+    squares = (outputs * outputs).sum(axis=1) * int(sums @ sums)
+    while (large := squares >= _SQUARES_LIMIT).any():
+        squares[large] //= 4
+        dots[large] //= 2
+    quotients = dots * dots * _TOP**2 // np.maximum(squares, 1)
+    return np.asarray(np.minimum(np.sqrt(quotients), _TOP), np.int64)

@@ -21,7 +21,8 @@ import soxr
 from m3net_tf.audio.datasets import read_audio, to_pcm16
 from m3net_tf.audio.datasets.audio import Audio
 from m3net_tf.audio.datasets.clips import SPLITS
-from m3net_tf.audio.datasets.folder import sounds_below
+from m3net_tf.audio.datasets.files import files_below
+from m3net_tf.audio.datasets.folder import SUFFIXES, sounds_below
 from m3net_tf.audio.datasets.loudness import active_part_s, at_level
 from m3net_tf.audio.datasets.noise import NOISE_FOLDER, coloured_noise
 from m3net_tf.audio.datasets.protocols import rank
@@ -170,12 +171,14 @@ def _label(clip: SpokenClip) -> str:
 def recorded_words(folder: Path, phrases: Iterable[str]) -> dict[str, list[Path]]:
     """Recordings of words in a folder for each; folders of phrases and of no word are left out.
 
+    A folder may be empty: then the voices alone say its word.
+
     Raises:
         DataError: there is none.
     """
     left_out = {phrase.lower() for phrase in phrases}
     found = {
-        place.name.lower(): sounds_below(place)
+        place.name.lower(): files_below(place, SUFFIXES)
         for place in sorted(folder.iterdir())
         if place.is_dir() and place.name.isalpha() and place.name.lower() not in left_out
     }

@@ -4,17 +4,22 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from m3net_tf.export import Bundle
 from m3net_tf.export.certificate import read_vectors
+from m3net_tf.export.enrolment import background_embeddings, embedding_listener
 from m3net_tf.export.from_file import export_file
 from m3net_tf.networks.pretrained import FOLDER
 from m3net_tf.runtime import Classifier
-from m3net_tf.system.errors import ConfigError, ModelError
+from m3net_tf.runtime.metadata import read_metadata
+from m3net_tf.runtime.sound import pcm_chunks
+from m3net_tf.system.errors import ConfigError, DataError, ModelError
 
 SHIPPED = FOLDER / "m3net-s-keywords" / "model.tflite"
 SLOTS = 2
@@ -42,6 +47,45 @@ def test_the_outputs_are_what_the_classifier_reads(exported):
         whole.invoke()
         assert np.array_equal(whole.get_tensor(classifier["inputs"][0]).ravel(), output)
     assert np.array_equal(exported.run_compiled(features), outputs)
+
+
+@pytest.fixture(scope="module")
+def background(tmp_path_factory) -> Path:
+    """A minute of tones that glide, at levels that change."""
+    folder = tmp_path_factory.mktemp("background")
+    rng = np.random.default_rng(0)
+    points = rng.uniform((0.02, 200), (0.3, 3_000), (240, 2)).T
+    level, hz = (np.repeat(values, 4_000) for values in points)
+    soundfile.write(
+        folder / "tones.wav", level * np.sin(np.cumsum(hz) * 2 * np.pi / 16_000), 16_000
+    )
+    return folder
+
+
+def test_a_background_whitens_what_the_classifier_reads(exported, background, tmp_path):
+    metadata = read_metadata(SHIPPED)[1]
+    heard = background_embeddings(exported.tflite, metadata, [background], print).astype(float)
+    whitened = export_file(SHIPPED, tmp_path, enrolment_slots=SLOTS, background=[background])
+    listener = embedding_listener(whitened.tflite, whitened.frontend, whitened.detector)
+    outputs = listener(pcm_chunks(background / "tones.wav", 16_000)).scores.astype(float)
+    assert outputs.shape == heard.shape
+    assert whitened.manifest.model.output_quantization[1] == 0
+    assert np.abs(outputs).max() in (126, 127)
+    assert (np.abs(outputs.mean(axis=0)) < 0.5).all()
+    centred = heard - heard.mean(axis=0)
+    covariance = np.cov(centred, rowvar=False)
+    ridge = 0.1 * np.trace(covariance) / len(covariance) * np.eye(len(covariance))
+    distances = np.einsum("ri,ij,rj->r", centred, np.linalg.inv(covariance + ridge), centred)
+    ratio = (outputs**2).sum(axis=1) / distances
+    assert np.allclose(ratio, np.median(ratio), rtol=0.1)
+    features = read_vectors(whitened).features
+    assert np.array_equal(whitened.run_compiled(features), whitened.run_reference(features))
+
+
+def test_a_background_of_silence_is_refused(exported, tmp_path):
+    soundfile.write(tmp_path / "silence.wav", np.zeros(160_000), 16_000)
+    with pytest.raises(DataError, match="--background"):
+        export_file(SHIPPED, tmp_path / "run", enrolment_slots=SLOTS, background=[tmp_path])
 
 
 def test_a_word_is_heard_in_a_stream(exported):

@@ -56,6 +56,7 @@ def write(root: Path) -> Path:
             beep = np.pad(np.ones(4000) * 0.1, 6000)
             path = words / name / f"real{number // 2:02d}_nohash_{number % 2}.wav"
             soundfile.write(path, beep, RATE_HZ)
+    (words / "airport").mkdir()  # that the voices alone say
     rng = np.random.default_rng(0)
     for number in range(20):  # noise that is louder from file to file
         noise = rng.normal(0, 0.001 * (1 + number), 5 * 8000)
@@ -68,6 +69,7 @@ def write(root: Path) -> Path:
     ]
     voiced = SpokenVoices(tuple(clips), {"computer": "tone"}, 10, 7.5, ())
     recorded = recorded_words(words, ["computer"])
+    assert {word: len(files) for word, files in recorded.items()} == {"airport": 0, "left": 40}
     write_wake_sounds(voiced, voices, [others], folder, words=recorded, seed=3)
     return folder
 

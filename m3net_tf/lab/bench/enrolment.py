@@ -14,11 +14,11 @@ from m3net_tf.audio.datasets import read_audio, to_pcm16
 from m3net_tf.audio.datasets.folder import sounds_below
 from m3net_tf.audio.frontend.reference import features_int8
 from m3net_tf.boards.device.enrolment import word_window
-from m3net_tf.evaluation.live import fastest_engine
+from m3net_tf.evaluation.tuning import with_threshold
 from m3net_tf.export import Bundle
+from m3net_tf.export.enrolment import embedding_listener
 from m3net_tf.runtime.detector import Tape, detect
-from m3net_tf.runtime.detector_config import DetectorConfig
-from m3net_tf.runtime.recognizer import listen
+from m3net_tf.runtime.prototypes import Prototypes
 from m3net_tf.runtime.sound import pcm_chunks
 from m3net_tf.system.artifacts import Provenance, provenance
 from m3net_tf.system.errors import DataError
@@ -27,9 +27,8 @@ from m3net_tf.training.metrics import wilson_interval
 
 _AFTER_S = 1.0  # of silence behind each recording, in which its word may still be detected
 _NOISE = 3  # largest sample of the background around it
-_RELEASE_SHARE = 0.8  # of the threshold
 Pcm = npt.NDArray[np.int16]
-Float = npt.NDArray[np.float64]
+Int8 = npt.NDArray[np.int8]
 
 
 class EnrolmentResult(Provenance):
@@ -67,7 +66,7 @@ class EnrolmentResult(Provenance):
 class _Heard:
     """A recording: the output for the window that is enrolled, and the tape of live detection."""
 
-    example: Float
+    example: Int8
     tape: Tape
 
 
@@ -105,26 +104,27 @@ def run_bench_enrolment(
     Raises:
         DataError: no speaker has two recordings of a word, or a file cannot be read.
     """
-    listener = _listener(bundle)
+    listener = embedding_listener(bundle.tflite, bundle.frontend, bundle.detector)
     heard = list(_recordings(bundle, listener, recordings, log))
     log("recordings without the words")
     files = [path for folder in negatives for path in sounds_below(folder)]
     others = listener(chunk for path in files for chunk in pcm_chunks(path, _rate_hz(bundle)))
     hours = len(others.levels) * bundle.frontend.hop_s / 3600
-    zero_point = bundle.manifest.model.output_quantization[1]
     trials: list[_Trial] = []
     for word, of_speaker in heard:
         for place in range(len(of_speaker)):
             ring = [*of_speaker[place + 1 :], *of_speaker[:place]][:count]
-            prototype = np.sum([each.example for each in ring], axis=0)
-            own = _scored(of_speaker[place].tape, prototype, zero_point)
-            trials.append(_Trial(word, len(ring), own, _scored(others, prototype, zero_point)))
+            words = Prototypes(1, bundle.manifest.model.output_quantization[1])
+            for each in ring:
+                words.add("word", each.example)
+            own = _scored(of_speaker[place].tape, words)
+            trials.append(_Trial(word, len(ring), own, _scored(others, words)))
     settings = dataclasses.replace(bundle.detector.classes[0], label="word")
     config = dataclasses.replace(bundle.detector, classes=(settings,), gate_level=None)
 
     def events(level: int, tapes: Sequence[Tape]) -> list[int]:
         """Detections at a threshold, in steps of the scores."""
-        at_level = _at_threshold(config, level)
+        at_level = with_threshold(config, level / 256)
         return [len(detect(at_level, tape)) for tape in tapes]
 
     allowed = target * hours * len(trials)
@@ -139,7 +139,7 @@ def run_bench_enrolment(
             task.advance()
     missed = np.equal(events(low, [trial.heard for trial in trials]), 0)
     accepts = sum(events(low, [trial.others for trial in trials]))
-    words = np.array([trial.word for trial in trials])
+    spoken = np.array([trial.word for trial in trials])
     return {
         "model_sha256": bundle.manifest.model.sha256,
         "speakers": len(heard),
@@ -152,7 +152,7 @@ def run_bench_enrolment(
         "missed_share": float(missed.mean()),
         "missed_share_95": wilson_interval(int(missed.sum()), len(trials)),
         "false_accepts_per_hour": accepts / hours / len(trials),
-        "by_word": {word: float(missed[words == word].mean()) for word in sorted({*words})},
+        "by_word": {word: float(missed[spoken == word].mean()) for word in sorted({*spoken})},
         **provenance(),
     }
 
@@ -165,7 +165,6 @@ def _recordings(
     bundle: Bundle, listener: Callable[[Iterable[Pcm]], Tape], folder: Path, log: Log
 ) -> Iterator[tuple[str, list[_Heard]]]:
     """Each word with the recordings of each speaker who has several."""
-    zero_point = bundle.manifest.model.output_quantization[1]
     samples = bundle.frontend.sample_count(bundle.manifest.frames)
     rng = np.random.default_rng(45)
     speakers = sorted(each for each in folder.glob("*/*") if each.is_dir())
@@ -185,33 +184,9 @@ def _recordings(
                 mix = np.clip(around.astype(np.int64) + noise, -32768, 32767).astype(np.int16)
                 tapes.append(listener([mix]))
                 task.advance()
-            outputs = bundle.run_reference(np.stack(windows)[..., None]).astype(float)
-            examples = outputs - zero_point
+            examples = bundle.run_reference(np.stack(windows)[..., None])
             yield speaker.parent.name, [*map(_Heard, examples, tapes)]
 
 
-def _listener(bundle: Bundle) -> Callable[[Iterable[Pcm]], Tape]:
-    """The network's outputs in live detection, with an open gate."""
-    places = tuple(
-        dataclasses.replace(bundle.detector.classes[0], label=label) for label in bundle.labels
-    )
-    config = dataclasses.replace(bundle.detector, classes=places, gate_level=None)
-    engine = fastest_engine(bundle, config)
-    return lambda chunks: listen(bundle.frontend, engine, config, chunks)
-
-
-def _scored(tape: Tape, prototype: Float, zero_point: int) -> Tape:
-    """The tape with the scores of :class:`m3net_tf.runtime.Prototypes` for one word."""
-    outputs = tape.scores.astype(np.float64) - zero_point
-    norms = np.linalg.norm(outputs, axis=1) * np.linalg.norm(prototype)
-    cosines = np.clip(outputs @ prototype / np.maximum(norms, 1e-9), 0, 1)
-    scores = (np.floor(255 * cosines) - 128).astype(np.int8)
-    return Tape(tape.levels, scores[:, None])
-
-
-def _at_threshold(config: DetectorConfig, level: int) -> DetectorConfig:
-    threshold = level / 256
-    release = round(threshold * _RELEASE_SHARE, 4)
-    (settings,) = config.classes
-    settings = dataclasses.replace(settings, threshold=threshold, release=release)
-    return dataclasses.replace(config, classes=(settings,))
+def _scored(tape: Tape, words: Prototypes) -> Tape:
+    return Tape(tape.levels, words.scores(tape.scores))

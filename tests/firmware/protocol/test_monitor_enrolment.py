@@ -82,7 +82,7 @@ def test_the_board_scores_as_python_does(board: Device, tmp_path: Path):
     assert len(runs) > 50
     for end, scores in runs:
         output = expected_output(np.stack(columns[end - FRAMES : end], axis=1))
-        assert scores == prototypes.scores(output).tobytes()
+        assert scores == prototypes.scores(output[None]).tobytes()
     best = np.array([np.frombuffer(scores, np.int8) for _, scores in runs]).max(axis=0)
     assert (best[:2] > 100).all() and best[2] == -128
 
@@ -147,9 +147,9 @@ def test_prototypes_of_python():
             prototypes.add("a", output)
         centred = outputs.astype(float) - zero_point
         mean = centred.sum(axis=0)
-        for output, vector in zip(outputs, centred, strict=True):
-            cosine = vector @ mean / np.linalg.norm(vector) / np.linalg.norm(mean)
-            score, free = prototypes.scores(output).astype(int)
-            assert abs(score + 128 - 255 * max(cosine, 0)) <= 1 and free == -128
+        cosines = centred @ mean / np.linalg.norm(centred, axis=1) / np.linalg.norm(mean)
+        scores, free = prototypes.scores(outputs).astype(int).T
+        assert (np.abs(scores + 128 - 255 * np.maximum(cosines, 0)) <= 1).all()
+        assert (free == -128).all()
         with pytest.raises(DataError, match="100 examples"):
             prototypes.add("a", outputs[0])
