@@ -46,8 +46,6 @@ def compile_command(
     from m3net_tf.compiler.solver import solve
     from m3net_tf.compiler.streaming.network import stream_network
 
-    if stream and optimise == "ram":
-        raise typer.BadParameter("--optimise ram: with --stream choose cycles or flash")
     if not stream and (axis is not None or hop is not None):
         raise typer.BadParameter("--axis and --hop need --stream")
     improve = solve if solver else None

@@ -21,17 +21,20 @@ class Goal:
         most_added: instructions that a stripe may add, as a share of its calls' on whole tensors.
         is_small: whether each layer has the form with the least flash, else the one with the
             fewest cycles for which the arena has room.
+        spare_percent: of a stream's state, by which its arena may grow, so that pixels share
+            weights.
     """
 
     least_saved: float = 0.1
     most_added: float = 0.03
     is_small: bool = False
+    spare_percent: int = 5
 
 
 GOALS: Mapping[GoalName, Goal] = {
     "cycles": Goal(),
     "flash": Goal(least_saved=1, is_small=True),
-    "ram": Goal(least_saved=0, most_added=math.inf),
+    "ram": Goal(least_saved=0, most_added=math.inf, spare_percent=0),
 }
 """By default stripes take hardly any cycles. With ``flash`` there are none, as each has code of its
 own; with ``ram`` as many as make the arena smaller.

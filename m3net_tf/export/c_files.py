@@ -205,8 +205,7 @@ def compile_model(model: CModel, remedy: str = _TFLM) -> dict[str, CompiledNetwo
         window = GOALS["ram"] if model.push_columns and goal is CYCLES else goal
         networks = {name: compile_network(tflite, goal=window) for name, tflite in files.items()}
         if model.push_columns:
-            own = goal if goal.is_small else CYCLES
-            stream = stream_network(model.tflite, TIME_AXIS, model.push_columns, goal=own)
+            stream = stream_network(model.tflite, TIME_AXIS, model.push_columns, goal=goal)
             networks[_NETWORK] = dataclasses.replace(networks[_NETWORK], stream=stream)
         return networks
     except ModelError as error:

@@ -13,6 +13,7 @@ from test_rewrites import conv, depthwise
 from typer.testing import CliRunner
 
 from m3net_tf.cli import app
+from m3net_tf.compiler.goals import GOALS
 from m3net_tf.compiler.host import build_host, build_streams
 from m3net_tf.compiler.network import compile_network
 from m3net_tf.compiler.streaming.network import stream_network
@@ -66,9 +67,10 @@ class Pair:
 def build(streams: dict[str, Stream], folder):
     """Those that stream, built."""
     networks = {}
-    for name, stream in streams.items():
+    for count, (name, stream) in enumerate(streams.items()):
+        goal = GOALS["ram" if count % 2 else "cycles"]
         try:
-            networks[name] = stream_network(stream.tflite, stream.axis, stream.hop)
+            networks[name] = stream_network(stream.tflite, stream.axis, stream.hop, goal=goal)
         except ModelError as error:
             assert "every layer needs the whole window" in str(error)
     wholes = {name: compile_network(streams[name].tflite) for name in networks}
@@ -124,6 +126,15 @@ def test_a_state_for_each_phase_decides_more_often(tmp_path):
         if outputs is not None:
             np.testing.assert_array_equal(outputs[0], host.run(series[:, :, end - 20 : end])[0])
     assert outputs is not None
+
+
+def test_less_memory_at_the_price_of_cycles():
+    """A layer of four pixels at a time needs a larger patch than one of two."""
+    source = Item((1, 6, 400, 16), 0.05, -4)
+    step, middle = conv(source, 16, window=3, padding=1)
+    tflite = write_network([step, _mean(middle)])
+    fast, small = (stream_network(tflite, 2, 1, goal=GOALS[goal]) for goal in ("cycles", "ram"))
+    assert small.plan.arena_bytes < fast.plan.arena_bytes
 
 
 @pytest.mark.exhaustive

@@ -22,7 +22,6 @@ from m3net_tf.compiler.streaming.push import PushMaker
 from m3net_tf.system.errors import ModelError
 
 _MOST_HOP = 64
-_SPARE = 20  # the part of the state by which the arena may grow, so that pixels share weights
 
 
 def stream_network(
@@ -61,7 +60,8 @@ def stream_network(
     maker = PushMaker(graph, stream)
     with np.errstate(over="raise", divide="raise", invalid="raise"):
         maker.run()
-    spare = sum(state.block.size for state in maker.lowering.states) // _SPARE
+    state = sum(kept.block.size for kept in maker.lowering.states)
+    spare = state * goal.spare_percent // 100
     network = planned(maker.lowering, maker.frames, saved, improve, goal, spare)
     layers = [_layer(op, stream, maker) for op in graph.operations]
     window = graph.inputs[0].shape[axis]
