@@ -237,9 +237,6 @@ def bench_enrol(
         typer.Option(metavar="FOLDER", help="Recordings without the words; repeatable."),
     ],
     count: Annotated[int, typer.Option(min=1, help="Recordings that are enrolled.")] = 5,
-    target_false_accepts_per_hour: Annotated[
-        float, typer.Option(min=0, help="Of a word, on average.")
-    ] = 1.0,
     as_json: AlwaysJson = True,
 ) -> None:
     """Measure enrolled words on real recordings: misses, and false accepts an hour."""
@@ -252,7 +249,6 @@ def bench_enrol(
             recordings,
             negatives,
             count=count,
-            target=target_false_accepts_per_hour,
             log=progress_beside(True),
         )
     )
