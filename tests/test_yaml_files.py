@@ -40,6 +40,7 @@ def bomb(line: str) -> str:
         ("lr: 1" + ":59" * 400 + ".5", "the number in line 1 has more than 64 characters"),
         ("lr: !!int '" + "9" * 5000 + "'", "the number in line 1 has more than 64 characters"),
         ("0x" + "f" * 5000 + ": b", "the number in line 1 has more than 64 characters"),
+        (r'a: "\ud800"', "the text in line 1 has half a character"),
         ("number: 0b_", "is not valid YAML: invalid literal"),
     ],
 )

@@ -39,7 +39,8 @@ def _run() -> int | None:
     except typer.TyperException as error:
         context = getattr(error, "ctx", None)  # only usage errors have one
         path = context.command_path if context else "m3net"
-        raise ConfigError(f"{error.format_message()} (see {path} --help)") from None
+        message = error.format_message().replace("Value error, ", "")  # Pydantic's, for choices
+        raise ConfigError(f"{message} (see {path} --help)") from None
     except typer.Abort:
         raise KeyboardInterrupt from None
     except SystemExit as end:

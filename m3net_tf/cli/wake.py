@@ -38,8 +38,10 @@ def wake(
     phrases: Annotated[list[str], typer.Argument(help="Wake word or phrase, one or several.")],
     board: Board = DEFAULT_BOARD,
     language: Annotated[str, typer.Option(help="Language of the voices, as en or en-us.")] = "en",
-    voice_count: Annotated[int, typer.Option("--count", help="Clips of each phrase.")] = 1500,
-    near_count: Annotated[int, typer.Option(help="Clips of other speech.")] = 3000,
+    voice_count: Annotated[
+        int, typer.Option("--count", min=1, help="Clips of each phrase.")
+    ] = 1500,
+    near_count: Annotated[int, typer.Option(min=1, help="Clips of other speech.")] = 3000,
     say_as: Annotated[
         list[str] | None,
         typer.Option(
@@ -83,11 +85,20 @@ def wake(
     A second call continues after the last finished step. recipe.yaml may be changed in between.
     """
     require_sources("firmware")
-    require_modules("m3net wake", "train", "tensorflow", "librosa")  # before the voices speak
+    # What is wrong is said before the voices speak for minutes.
+    require_modules("m3net wake", "train", "m3net_tf.system.keras", "librosa")
+    from m3net_tf.audio.datasets.folder import sounds_below
+    from m3net_tf.boards.builds.boards import load_board
     from m3net_tf.boards.deployment.real_time import measured_pace, pace_lines
     from m3net_tf.evaluation.scenes import SceneSettings
     from m3net_tf.system.artifacts import write_json
 
+    load_board(board)
+    scenes = SceneSettings(
+        hours=hours, gap_s=(1.0, 3.0), snr_db=(0.0, 25.0), other_share=0.0, seed=seed
+    )
+    if add is not None:
+        sounds_below(add)
     log = progress_beside(as_json)
     project = out or Path(f"{_slug(phrases[0])}_wake")
     settings = {
@@ -107,9 +118,6 @@ def wake(
     run = _trained(recipe, project / "run", project / "sounds", log)
     if add is not None:
         run = _trained_on(run, add, project, sounds, log)
-    scenes = SceneSettings(
-        hours=hours, gap_s=(1.0, 3.0), snr_db=(0.0, 25.0), other_share=0.0, seed=seed
-    )
     live = _tuned(run, project / "sounds", scenes, target_false_accepts_per_hour, log)
     chain = _emulated(run, board, log)
     result = {
@@ -148,11 +156,11 @@ def _respellings(phrases: Sequence[str], given: Sequence[str]) -> dict[str, str]
 
 
 def _require_settings(project: Path, settings: Mapping[str, Any]) -> None:
-    """Keep the settings of a project, and refuse others."""
+    """Keep the settings of a project, and refuse others once something is spoken."""
     from m3net_tf.system.artifacts import read_json, write_json
 
     path = project / _SETTINGS
-    if not path.exists():
+    if not any((project / name).exists() for name in ("voices", "sounds")):
         project.mkdir(parents=True, exist_ok=True)
         write_json(path, settings)
         return
@@ -169,6 +177,7 @@ def _prepared(
     project: Path, settings: Mapping[str, Any], board: str, log: Log
 ) -> tuple[WakeSounds, Recipe]:
     """The sounds, from voices that speak them, and the recipe."""
+    from m3net_tf.audio.datasets.folder import sounds_below
     from m3net_tf.audio.voices.speaking import say_phrases
     from m3net_tf.boards.deployment.wake_project import write_wake_project
     from m3net_tf.training import load_recipe
@@ -180,6 +189,9 @@ def _prepared(
 
     folder, voices = project / "sounds", project / "voices"
     if not folder.is_dir():
+        negatives = [Path(path) for path in settings["negatives"]]
+        for each in negatives:
+            sounds_below(each)
         recorded = {}
         if settings["words"]:
             recorded = recorded_words(Path(settings["words"]), settings["phrases"])
@@ -195,7 +207,6 @@ def _prepared(
             models=[Path(path) for path in settings["voices"]],
             log=log,
         )
-        negatives = [Path(path) for path in settings["negatives"]]
         write_wake_sounds(
             spoken, voices, negatives, folder, words=recorded, seed=settings["seed"], log=log
         )

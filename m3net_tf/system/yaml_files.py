@@ -79,6 +79,8 @@ class _StrictLoader(yaml.SafeLoader):
             return node
         if isinstance(node, yaml.MappingNode):
             self._require_keys_once(node)
+        if isinstance(node, yaml.ScalarNode) and re.search(r"[\ud800-\udfff]", node.value):
+            raise _RefusedError(f"the text in line {line} has half a character: correct it")
         # Python neither prints integers of thousands of digits nor converts them to floats.
         is_number = node.tag.endswith((":int", ":float")) and isinstance(node, yaml.ScalarNode)
         if is_number and len(node.value) > _LONGEST_NUMBER:

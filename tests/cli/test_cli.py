@@ -25,6 +25,7 @@ def recipe(tmp_path):
         (["train", "--colour", "red"], ["--colour", "--help"]),
         (["train"], ["recipe", "--help"]),
         (["paint"], ["paint", "--help"]),
+        (["export", "--engine", "paint", "x"], ["): 'paint' is not one of"]),
         (["train", "{tmp}/absent.yaml"], ["absent.yaml", "missing"]),
         (["train", "{tmp}/tiny.yaml", "--run"], ["--run"]),
         (["export", "{tmp}/no_run"], ["no_run", "train first"]),

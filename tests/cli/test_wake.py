@@ -84,3 +84,25 @@ def test_from_a_phrase_to_an_emulated_board(quick, monkeypatch, tmp_path, capsys
 
     assert wake(monkeypatch, *words, "--seed", 1) == 2
     assert "was started with seed 0, not 1" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["computer", "--board", "nix"], "unknown board 'nix'"),
+        (["computer", "--negatives", "nowhere"], "nowhere: has no sound files"),
+        (["computer", "--add", "nowhere"], "nowhere: has no sound files"),
+        (["computer", "--hours", "0"], "hours is 0"),
+        (["computer", "--count", "0"], "--count"),
+        (["computer", "computer"], "given twice"),
+    ],
+)
+def test_a_wrong_start_ends_before_a_voice_speaks_and_can_be_corrected(
+    quick, monkeypatch, tmp_path, capsys, words, reason
+):
+    monkeypatch.chdir(tmp_path)
+    assert wake(monkeypatch, *words) == 2
+    assert reason in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "computer_wake" / "voices").exists()
+    assert wake(monkeypatch, "computer", "--say", "###") == 2  # not: was started with others
+    assert "respell it" in " ".join(capsys.readouterr().err.split())

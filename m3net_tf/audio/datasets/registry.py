@@ -86,7 +86,8 @@ def _entries() -> dict[str, _Entry]:
 def _entry(name: str) -> _Entry:
     entries = _entries()
     if name not in entries:
-        raise ConfigError(f"data set {name!r} is unknown; choose from {', '.join(entries)}")
+        hint = f", or folder with --data-dir {name}" if Path(name).is_dir() else ""
+        raise ConfigError(f"data set {name!r} is unknown; choose from {', '.join(entries)}{hint}")
     return entries[name]
 
 
