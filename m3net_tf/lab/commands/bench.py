@@ -58,7 +58,7 @@ def bench_table(
         typer.Option(help="Estimate for this many sustained TFLOP/s instead of timing."),
     ] = 0.0,
     bandwidth: Annotated[
-        float, typer.Option(help="Sustained GB/s of its memory; default: no limit.")
+        float, typer.Option(help="Sustained GB/s of its memory.")
     ] = math.inf,
     clips: Annotated[
         list[str] | None,
