@@ -9,21 +9,16 @@
 
 #if !M3NET_ENGINE_HELIUM && !M3NET_ENGINE_RV32
 
+#if !M3NET_ENGINE_DSP
+
 /// Widens items to 16 bits.
 static int8_t* widen(int8_t* patch, const int8_t* items, int32_t count) {
   int16_t* wide = (int16_t*)(void*)patch;
   for (; count >= 4; count -= 4, items += 4, wide += 4) {
-#if M3NET_ENGINE_DSP
-    const uint32_t word = m3net_load_word(items);
-    const uint32_t even = m3net_even_bytes(word), odd = m3net_odd_bytes(word);
-    const uint32_t pairs[2] = {m3net_pack_low(even, odd), m3net_pack_high(even, odd)};
-    M3NET_MEMCPY(wide, pairs, sizeof(pairs));
-#else
     wide[0] = items[0];
     wide[1] = items[1];
     wide[2] = items[2];
     wide[3] = items[3];
-#endif
   }
   for (int32_t i = 0; i < count; ++i) {
     wide[i] = items[i];
@@ -38,8 +33,6 @@ static int8_t* fill(int8_t* patch, int32_t value, int32_t count) {
   }
   return (int8_t*)(wide + count);
 }
-
-#if !M3NET_ENGINE_DSP
 
 /// The lower of the two sums that one number of 64 bits holds.
 static inline int32_t low_lane(int64_t sum) {
@@ -142,24 +135,12 @@ M3NET_INLINE void convolve_pixel(const m3net_convolution* layer, const int16_t* 
   }
 }
 
-/// Pixels that are computed together; the patch has their windows.
-typedef struct {
-  int32_t size;         ///< Number of them.
-  int32_t gathered;     ///< Windows that are in the patch.
-  int32_t left;         ///< Pixels of the image that are not computed yet.
-  int32_t row, column;  ///< Where the first window begins.
-  int8_t* outputs[4];
-} pixel_group;
-
-typedef struct {
-  const m3net_convolution* layer;
-  const int8_t* input;
-  int16_t* patch;
-  int32_t items;  ///< Of a window, rounded up to a multiple of four.
-  pixel_group* group;
-} convolution_state;
-
 #if M3NET_ENGINE_DSP
+
+/// Where the window of an output pixel begins.
+typedef struct {
+  int32_t row, column;
+} window_place;
 
 /// Items of a row of a window that lie side by side, or the padding for items outside the image.
 typedef struct {
@@ -168,11 +149,11 @@ typedef struct {
   int32_t taps;     ///< Pixels.
 } item_run;
 
-/// The items from a pixel of a window's row on; the row begins at (row, column).
-M3NET_INLINE item_run find_run(const convolution_state* state, const int8_t* padding, int32_t row,
-                               int32_t column, int32_t tap) {
-  const m3net_image* image = &state->layer->input;
-  const m3net_window* window = &state->layer->window;
+/// The items from a pixel of a window's row on.
+M3NET_INLINE item_run find_run(const m3net_convolution* layer, const int8_t* input,
+                               const int8_t* padding, int32_t row, int32_t column, int32_t tap) {
+  const m3net_image* image = &layer->input;
+  const m3net_window* window = &layer->window;
   const int32_t left = window->columns - tap, x = column + tap * window->column_dilation;
   if (row < 0 || row >= image->rows) {
     return (item_run){padding, 0, left};
@@ -181,7 +162,7 @@ M3NET_INLINE item_run find_run(const convolution_state* state, const int8_t* pad
   const int32_t outside = x < 0 || x >= image->columns;
   const int32_t until = x < 0 ? -x : outside ? left : image->columns - x;
   const int32_t taps = !packed ? 1 : until < left ? until : left;
-  const int8_t* items = state->input + row * image->row_step + x * image->column_step;
+  const int8_t* items = input + row * image->row_step + x * image->column_step;
   return outside ? (item_run){padding, 0, taps} : (item_run){items, 4, taps};
 }
 
@@ -203,195 +184,275 @@ M3NET_INLINE int8_t* interleave(int8_t* patch, item_run first, item_run second, 
   return patch;
 }
 
-/// Gathers the first window of a group and one that begins at (row, column); their bytes
-/// alternate. Zeros up to a multiple of four items.
-M3NET_SEPARATE void gather_two(const convolution_state* state, int32_t row, int32_t column) {
-  const m3net_convolution* layer = state->layer;
+/// Gathers two windows, whose bytes alternate. Zeros up to a multiple of four items.
+M3NET_SEPARATE void gather_two(const m3net_convolution* layer, const int8_t* input,
+                               const window_place* places, int8_t* patch) {
   const m3net_window* window = &layer->window;
-  const pixel_group* group = state->group;
   const uint32_t word = (uint8_t)layer->padding * 0x01010101u;
   const int32_t channels = layer->input.channels;
-  int8_t* patch = (int8_t*)state->patch;
   for (int32_t i = 0, down = 0; i < window->rows; ++i, down += window->row_dilation) {
     for (int32_t tap = 0; tap < window->columns;) {
       item_run runs[2];
 #pragma GCC unroll 1
       for (int32_t k = 0; k < 2; ++k) {
-        runs[k] = find_run(state, (const int8_t*)&word, down + (k ? row : group->row),
-                           k ? column : group->column, tap);
+        runs[k] = find_run(layer, input, (const int8_t*)&word, down + places[k].row,
+                           places[k].column, tap);
       }
       const int32_t taps = runs[0].taps < runs[1].taps ? runs[0].taps : runs[1].taps;
       patch = interleave(patch, runs[0], runs[1], taps * channels);
       tap += taps;
     }
   }
-  const int32_t rest = state->items - window->rows * window->columns * channels;
-  for (int32_t i = 0; i < 2 * rest; ++i) {
+  const int32_t items = window->rows * window->columns * channels;
+  for (int32_t i = 0; i < 2 * (-items & 3); ++i) {
     *patch++ = 0;
   }
 }
 
-/// As widen, into one of `count` windows whose pairs of items alternate.
-M3NET_INLINE int8_t* widen_among(int32_t windows, int8_t* patch, const int8_t* items,
-                                 int32_t count) {
-  int16_t* wide = (int16_t*)(void*)patch;
-  const int32_t step = 2 * windows;
-  if (((uintptr_t)wide & 2u) && count > 0) {
-    *wide = *items++;
-    wide += step - 1;
-    --count;
+/// Assembly that widens four items and writes them as two pairs.
+#define M3NET_WIDEN_FOUR(items) \
+  "sxtb16 r4, " items           \
+  "\n\t"                        \
+  "sxtb16 " items ", " items    \
+  ", ror #8\n\t"                \
+  "pkhbt r5, r4, " items        \
+  ", lsl #16\n\t"               \
+  "str r5, [%[patch]]\n\t"      \
+  "add %[patch], %[step]\n\t"   \
+  "pkhtb " items ", " items     \
+  ", r4, asr #16\n\t"           \
+  "str " items                  \
+  ", [%[patch]]\n\t"            \
+  "add %[patch], %[step]\n\t"
+
+/// Writes items, a multiple of four, into one of several windows, whose pairs of items alternate.
+M3NET_INLINE int16_t* widen_among(int32_t windows, int16_t* patch, const int8_t* items,
+                                  int32_t count) {
+  __asm__ volatile(
+      "b 2f\n\t"
+      "1:\n\t"
+      "ldr r6, [%[items]], #4\n\t"
+      "ldr r8, [%[items]], #4\n\t" M3NET_WIDEN_FOUR("r6") M3NET_WIDEN_FOUR("r8")
+      "2:\n\t"
+      "subs %[count], #8\n\t"
+      "bge 1b\n\t"
+      "tst %[count], #4\n\t"
+      "beq 3f\n\t"
+      "ldr r6, [%[items]], #4\n\t" M3NET_WIDEN_FOUR("r6")
+      "3:\n\t"
+      : [patch] "+&r"(patch), [items] "+&r"(items), [count] "+&r"(count)
+      : [step] "r"(4 * windows)
+      : "r4", "r5", "r6", "r8", "cc", "memory");
+  return patch;
+}
+
+/// As above, of four items.
+M3NET_INLINE int16_t* put_four_among(int32_t windows, int16_t* patch, uint32_t word) {
+  const uint32_t even = m3net_even_bytes(word), odd = m3net_odd_bytes(word);
+  const uint32_t low = m3net_pack_low(even, odd), high = m3net_pack_high(even, odd);
+  M3NET_MEMCPY(patch, &low, sizeof(low));
+  M3NET_MEMCPY(patch + 2 * windows, &high, sizeof(high));
+  return patch + 4 * windows;
+}
+
+/// Gathers a window whose rows are words: four items each, as in an image of one channel. Loops
+/// over items would take most of such a layer's time.
+M3NET_SEPARATE void gather_words(const m3net_convolution* layer, const int8_t* input,
+                                 window_place place, int32_t windows, int16_t* patch) {
+  const m3net_image* image = &layer->input;
+  const uint32_t padding = (uint8_t)layer->padding * 0x01010101u;
+  const int32_t first = place.column * image->channels, items = image->columns * image->channels;
+  // Bits of a word outside the image, which has four items or more: so not on both sides.
+  const int32_t before = first < 0 ? -8 * first : 0;
+  const int32_t behind = first + 4 > items ? 8 * (first + 4 - items) : 0;
+  const int32_t rows = before < 32 && behind < 32 ? image->rows : 0;
+  const int32_t from = before ? 0 : behind ? items - 4 : first;
+  const uint32_t border = before ? padding >> (32 - before) : behind ? padding << (32 - behind) : 0;
+  for (int32_t i = layer->window.rows; i > 0; --i, place.row += layer->window.row_dilation) {
+    uint32_t word = padding;
+    if (place.row >= 0 && place.row < rows) {
+      word = m3net_load_word(input + place.row * image->row_step + from);
+      word = (word << before >> behind) | border;
+    }
+    patch = put_four_among(windows, patch, word);
   }
-  for (; count >= 4; count -= 4, items += 4, wide += 2 * step) {
-    const uint32_t word = m3net_load_word(items);
-    const uint32_t even = m3net_even_bytes(word), odd = m3net_odd_bytes(word);
-    const uint32_t low = m3net_pack_low(even, odd), high = m3net_pack_high(even, odd);
-    M3NET_MEMCPY(wide, &low, sizeof(low));
-    M3NET_MEMCPY(wide + step, &high, sizeof(high));
+}
+
+/// Gathers a window whose rows lie side by side and have a multiple of four items, none of which is
+/// outside the image's columns.
+M3NET_SEPARATE void gather_rows(const m3net_convolution* layer, const int8_t* input,
+                                window_place place, int32_t windows, int16_t* patch) {
+  const m3net_image* image = &layer->input;
+  const int32_t items = layer->window.columns * image->channels;
+  for (int32_t i = layer->window.rows; i > 0; --i, place.row += layer->window.row_dilation) {
+    if (place.row >= 0 && place.row < image->rows) {
+      const int8_t* row = input + place.row * image->row_step + place.column * image->channels;
+      patch = widen_among(windows, patch, row, items);
+      continue;
+    }
+    for (int32_t count = items; count > 0; count -= 4) {
+      patch = put_four_among(windows, patch, (uint8_t)layer->padding * 0x01010101u);
+    }
   }
-  for (int32_t i = 0; i < count; ++i) {
-    *wide = items[i];
-    wide += ((uintptr_t)wide & 2u) ? step - 1 : 1;
+}
+
+/// Writes an item.
+M3NET_INLINE int16_t* put_among(int32_t windows, int16_t* patch, int32_t item) {
+  *patch = (int16_t)item;
+  return patch + (((uintptr_t)patch & 2u) ? 2 * windows - 1 : 1);
+}
+
+/// Gathers any window. Zeros up to a multiple of four items.
+M3NET_SEPARATE void gather_runs(const m3net_convolution* layer, const int8_t* input,
+                                window_place place, int32_t windows, int16_t* patch) {
+  const m3net_window* window = &layer->window;
+  const int32_t channels = layer->input.channels;
+  for (int32_t i = 0; i < window->rows; ++i, place.row += window->row_dilation) {
+    for (int32_t tap = 0; tap < window->columns;) {
+      const item_run run = find_run(layer, input, &layer->padding, place.row, place.column, tap);
+      const int8_t* items = run.items;
+      int32_t count = run.taps * channels;
+      tap += run.taps;
+      if (!run.advance) {
+        for (; count > 0; --count) {
+          patch = put_among(windows, patch, *items);
+        }
+        continue;
+      }
+      if ((uintptr_t)patch & 2u) {
+        patch = put_among(windows, patch, *items++);
+        --count;
+      }
+      patch = widen_among(windows, patch, items, count & ~3);
+      items += count & ~3;
+      for (count &= 3; count > 0; --count) {
+        patch = put_among(windows, patch, *items++);
+      }
+    }
   }
-  return (int8_t*)wide;
-}
-
-M3NET_INLINE int8_t* fill_among(int32_t windows, int8_t* patch, int32_t value, int32_t count) {
-  int16_t* wide = (int16_t*)(void*)patch;
-  for (int32_t i = 0; i < count; ++i) {
-    *wide = (int16_t)value;
-    wide += ((uintptr_t)wide & 2u) ? 2 * windows - 1 : 1;
+  for (int32_t rest = -window->rows * window->columns * channels & 3; rest > 0; --rest) {
+    patch = put_among(windows, patch, 0);
   }
-  return (int8_t*)wide;
 }
 
-static int8_t* widen_of_two(int8_t* patch, const int8_t* items, int32_t count) {
-  return widen_among(2, patch, items, count);
+/// Gathers one of several windows in 16 bits.
+static inline void gather_among(const m3net_convolution* layer, const int8_t* input,
+                                window_place place, int32_t windows, int16_t* patch) {
+  const m3net_image* image = &layer->input;
+  const m3net_window* window = &layer->window;
+  const int32_t items = window->columns * image->channels;
+  const int32_t packed = window->column_dilation == 1 && image->column_step == image->channels;
+  if (packed && items == 4 && image->columns * image->channels >= 4) {
+    gather_words(layer, input, place, windows, patch);
+  } else if (!packed || items % 4 != 0 || place.column < 0 ||
+             place.column + window->columns > image->columns) {
+    gather_runs(layer, input, place, windows, patch);
+  } else if (window->rows > 1 || place.row < 0 || place.row >= image->rows) {
+    gather_rows(layer, input, place, windows, patch);
+  } else {
+    const int8_t* row = input + place.row * image->row_step + place.column * image->channels;
+    (void)widen_among(windows, patch, row, items);
+  }
 }
 
-static int8_t* fill_of_two(int8_t* patch, int32_t value, int32_t count) {
-  return fill_among(2, patch, value, count);
-}
-
-static int8_t* widen_of_three(int8_t* patch, const int8_t* items, int32_t count) {
-  return widen_among(3, patch, items, count);
-}
-
-static int8_t* fill_of_three(int8_t* patch, int32_t value, int32_t count) {
-  return fill_among(3, patch, value, count);
-}
-
-static int8_t* widen_of_four(int8_t* patch, const int8_t* items, int32_t count) {
-  return widen_among(4, patch, items, count);
-}
-
-static int8_t* fill_of_four(int8_t* patch, int32_t value, int32_t count) {
-  return fill_among(4, patch, value, count);
-}
-
-/// How many pixels the next group has: at most as many as are left, and not so many that one is
-/// left alone, or two where the kernel of two cannot compute them.
-static void choose_group(const m3net_convolution* layer, pixel_group* group) {
-  const int32_t left = group->left, most = layer->pixels, size = left < most ? left : most;
+/// How many of the pixels that are left are computed together: not so many that one is left alone,
+/// or two where the kernel of two cannot compute them.
+static int32_t group_size(const m3net_convolution* layer, int32_t left) {
+  const int32_t most = layer->pixels, size = left < most ? left : most;
   const int32_t by_four = layer->output.channels % 4 == 0;
   if (size == 2 && !by_four) {
-    group->size = 1;
+    return 1;
+  }
+  const int32_t smaller = left == size + 1 || (left == size + 2 && !by_four);
+  return smaller && size > (by_four ? 2 : 3) ? size - 1 : size;
+}
+
+/// Computes pixels that share the weights, from their windows in the patch.
+M3NET_SEPARATE void convolve_group(const m3net_convolution* layer, const int16_t* patch,
+                                   int32_t items, int32_t size, int8_t* const* outputs) {
+  if (size == 4) {
+    convolve_four(layer, patch, items, outputs);
+  } else if (size == 3) {
+    convolve_three(layer, patch, items, outputs);
+  } else if (size == 2) {
+    convolve_two(layer, patch, items, outputs);
   } else {
-    const int32_t smaller = left == size + 1 || (left == size + 2 && !by_four);
-    group->size = smaller && size > (by_four ? 2 : 3) ? size - 1 : size;
+    convolve_pixel(layer, patch, items, outputs[0]);
   }
 }
 
-/// How the next window of a group is gathered.
-static inline m3net_gatherer choose_gatherer(const m3net_convolution* layer,
-                                             const pixel_group* group) {
-  const int32_t padding = layer->padding;
-  if (group->size == 4) {
-    return (m3net_gatherer){widen_of_four, fill_of_four, 1, padding};
+/// Computes an image, some pixels at a time.
+static void convolve_image(const m3net_convolution* layer, const int8_t* input, int8_t* output,
+                           int16_t* patch) {
+  const m3net_window* window = &layer->window;
+  const int32_t items = window->rows * window->columns * layer->input.channels;
+  const int32_t columns = layer->output.columns;
+  window_place next = {-window->top, -window->left};
+  int8_t* pixel = output;
+  window_place places[4] = {next};
+  int8_t* outputs[4] = {output};
+  int32_t x = 0, size = 0;
+  for (int32_t left = layer->output.rows * columns; left > 0; left -= size) {
+    size = group_size(layer, left);
+    for (int32_t i = 0; i < size; ++i) {
+      places[i] = next;
+      outputs[i] = pixel;
+      pixel += layer->output.column_step;
+      next.column += window->column_stride;
+      if (++x == columns) {
+        x = 0;
+        pixel = output += layer->output.row_step;
+        next.row += window->row_stride;
+        next.column = -window->left;
+      }
+    }
+    if (size == 2 && layer->pixels == 2) {
+      gather_two(layer, input, places, (int8_t*)patch);
+    } else {
+      for (int32_t i = 0; i < size; ++i) {
+        gather_among(layer, input, places[i], size, patch + 2 * i);
+      }
+    }
+    convolve_group(layer, patch, (items + 3) & ~3, size, outputs);
   }
-  if (group->size == 3) {
-    return (m3net_gatherer){widen_of_three, fill_of_three, 1, padding};
-  }
-  if (group->size == 2 && layer->pixels > 2) {
-    return (m3net_gatherer){widen_of_two, fill_of_two, 1, padding};
-  }
-  return (m3net_gatherer){widen, fill, 1, padding};
 }
 
-/// Computes a group of pixels, whose windows are in the patch.
-static inline void convolve_group(const convolution_state* state, pixel_group* group) {
-  const m3net_convolution* layer = state->layer;
-  if (group->size == 4) {
-    convolve_four(layer, state->patch, state->items, group->outputs);
-  } else if (group->size == 3) {
-    convolve_three(layer, state->patch, state->items, group->outputs);
-  } else if (group->size == 2) {
-    convolve_two(layer, state->patch, state->items, group->outputs);
-  } else {
-    convolve_pixel(layer, state->patch, state->items, group->outputs[0]);
-  }
-  group->left -= group->size;
-  group->gathered = 0;
-}
+#else
 
-#endif
+typedef struct {
+  const m3net_convolution* layer;
+  const int8_t* input;
+  int16_t* patch;
+} convolution_state;
 
-/// Gathers a window and computes its pixel, or leaves it to the last one of its group.
+/// Gathers a window, with zeros up to a multiple of four items, and computes its pixel.
 M3NET_INLINE void convolve_window(const void* any_state, int32_t row, int32_t column,
                                   int8_t* output) {
   const convolution_state* state = (const convolution_state*)any_state;
   const m3net_convolution* layer = state->layer;
   const m3net_window* window = &layer->window;
   const int32_t items = window->rows * window->columns * layer->input.channels;
-  int16_t* patch = state->patch;
-#if M3NET_ENGINE_DSP
-  pixel_group* group = state->group;
-  if (group->gathered == 0) {
-    choose_group(layer, group);
-  }
-  if (group->size == 2 && layer->pixels == 2) {
-    group->outputs[group->gathered++] = output;
-    if (group->gathered == 1) {
-      group->row = row;
-      group->column = column;
-    } else {
-      gather_two(state, row, column);
-      convolve_group(state, group);
-    }
-    return;
-  }
-  const m3net_gatherer gatherer = choose_gatherer(layer, group);
-  if (layer->pixels > 2) {
-    patch += 2 * group->gathered;
-  }
-#else
   const m3net_gatherer gatherer = {widen, fill, 1, layer->padding};
-#endif
-  // Zeros up to a multiple of four items.
-  int8_t* end =
-      m3net_gather(&layer->input, window, state->input, row, column, gatherer, (int8_t*)patch);
-  gatherer.fill(end, 0, state->items - items);
-#if M3NET_ENGINE_DSP
-  group->outputs[group->gathered++] = output;
-  if (group->gathered == group->size) {
-    convolve_group(state, group);
-  }
-#else
-  convolve_pixel(layer, state->patch, state->items, output);
-#endif
+  int8_t* end = m3net_gather(&layer->input, window, state->input, row, column, gatherer,
+                             (int8_t*)state->patch);
+  (void)fill(end, 0, -items & 3);
+  convolve_pixel(layer, state->patch, (items + 3) & ~3, output);
 }
+
+static void convolve_image(const m3net_convolution* layer, const int8_t* input, int8_t* output,
+                           int16_t* patch) {
+  const convolution_state state = {layer, input, patch};
+  m3net_for_each_pixel(&layer->output, &layer->window, output, convolve_window, &state);
+}
+
+#endif
 
 void m3net_convolve(const m3net_convolution* constants, const int8_t* input, int8_t* output,
                     int16_t* patch) {
-  const m3net_convolution copy = *constants;  // which needs no reads from flash for each pixel
-  const m3net_convolution* layer = &copy;
-  const m3net_window* window = &layer->window;
-  const int32_t items = window->rows * window->columns * layer->input.channels;
-  for (int32_t batch = 0; batch < layer->batches; ++batch) {
-    pixel_group group = {1, 0, layer->output.rows * layer->output.columns, 0, 0, {output}};
-    const convolution_state state = {layer, input + batch * layer->input.batch_step, patch,
-                                     (items + 3) & ~3, &group};
-    m3net_for_each_pixel(&layer->output, window, output + batch * layer->output.batch_step,
-                         convolve_window, &state);
+  const m3net_convolution layer = *constants;  // which needs no reads from flash for each pixel
+  for (int32_t batch = 0; batch < layer.batches; ++batch) {
+    convolve_image(&layer, input + batch * layer.input.batch_step,
+                   output + batch * layer.output.batch_step, patch);
   }
 }
 

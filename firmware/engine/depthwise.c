@@ -206,23 +206,24 @@ enum { BEGINS_OUTSIDE = 1, ENDS_OUTSIDE = 2, LACKS_FIRST = 4 };
   "smlab" half " " sum ", lr, " third ", " sum "\n\t"
 #define M3NET_ADD_TWO(sum, pair, third, half) "smlad " sum ", r12, " pair ", " sum "\n\t"
 
-/// Assembly that turns a channel's words of weights into pairs. r12 becomes the third column's
+/// Assembly that turns a channel's words of weights into pairs. `third` becomes the third column's
 /// third weight, twice.
-#define M3NET_WIDEN_WEIGHTS    \
-  "sxtb16 r6, r3, ror #8\n\t"  \
-  "sxtb16 r12, r5, ror #8\n\t" \
-  "sxtb16 r3, r3\n\t"          \
-  "sxtb16 r4, r4\n\t"          \
+#define M3NET_WIDEN_WEIGHTS(third) \
+  "sxtb16 r6, r3, ror #8\n\t"      \
+  "sxtb16 " third                  \
+  ", r5, ror #8\n\t"               \
+  "sxtb16 r3, r3\n\t"              \
+  "sxtb16 r4, r4\n\t"              \
   "sxtb16 r5, r5\n\t"
 
 /// As above for columns of two items, of which the third one is outside the image: its products are
 /// added to the bias in r0. If the first one is outside, the pairs begin with the third one.
-#define M3NET_WIDEN_THREE M3NET_WIDEN_WEIGHTS
-#define M3NET_WIDEN_TWO                           \
+#define M3NET_WIDEN_THREE M3NET_WIDEN_WEIGHTS("r12")
+#define M3NET_WIDEN_TWO \
   "ldr r2, [sp, #40]\n\t"                         \
   "ldr r1, [sp, #36]\n\t"                         \
   "tst r2, #4\n\t"                                \
-  "sxtb16 r2, r4, ror #8\n\t" M3NET_WIDEN_WEIGHTS \
+  "sxtb16 r2, r4, ror #8\n\t" M3NET_WIDEN_WEIGHTS("r12") \
   "bne 2f\n\t"                                    \
   "smlad r0, r6, r1, r0\n\t"                      \
   "smlabb r0, r12, r1, r0\n\t"                    \
@@ -441,8 +442,7 @@ enum { BEGINS_OUTSIDE = 1, ENDS_OUTSIDE = 2, LACKS_FIRST = 4 };
   "ldr lr, [sp, #36]\n\t"                 \
   "add r0, r8, #1\n\t"                    \
   "str r0, [sp, #12]\n\t"                 \
-  M3NET_WIDEN_WEIGHTS                     \
-  "mov r7, r12\n\t"                       \
+  M3NET_WIDEN_WEIGHTS("r7")               \
   "smlabb r0, lr, r6, r11\n\t"            \
   "smlad r0, lr, r3, r0\n\t"              \
   M3NET_LOAD_COLUMN("r1")                 \

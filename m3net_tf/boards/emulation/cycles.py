@@ -261,6 +261,7 @@ def cost_of(
     refills = np.array([_refill(body[-1]) for body in bodies], np.int64)[which]
     jumped = trace.blocks[1:, 0] != trace.blocks[:-1].sum(axis=1)
     costs[:-1] += refills[:-1] * jumped
+    costs[1:] += _of_neighbours(bodies, which) * ~jumped
     lengths = np.array([len(body) for body in bodies], np.int64)[which]
     reads = _in_blocks(trace, trace.reads[:, 0] - 1)
     cycles = {
@@ -275,6 +276,19 @@ def cost_of(
         }
         for part in map(slice, starts, [*starts[1:], None])
     ]
+
+
+def _of_neighbours(
+    bodies: Sequence[Sequence[_Instruction]], which: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """What each block but the first costs more (or less) because of the block before it.
+
+    Unicorn also ends a block where a page ends, within a row of loads for instance.
+    """
+    neighbours, pair = np.unique(which[:-1] * len(bodies) + which[1:], return_inverse=True)
+    pairs = ((bodies[at // len(bodies)][-1], bodies[at % len(bodies)][0]) for at in neighbours)
+    more = [_cost(first, last) - _cost(first, None) for last, first in pairs]
+    return np.array(more, np.int64)[pair]
 
 
 def _body_cost(body: Sequence[_Instruction]) -> int:

@@ -57,9 +57,7 @@ def bench_table(
         float,
         typer.Option(help="Estimate for this many sustained TFLOP/s instead of timing."),
     ] = 0.0,
-    bandwidth: Annotated[
-        float, typer.Option(help="Sustained GB/s of its memory; default: no limit.")
-    ] = math.inf,
+    bandwidth: Annotated[float, typer.Option(help="Sustained GB/s of its memory.")] = math.inf,
     clips: Annotated[
         list[str] | None,
         typer.Option(help="NAME=CLIPS of a smaller copy of a data set; several times."),

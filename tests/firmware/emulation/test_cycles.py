@@ -56,6 +56,12 @@ def test_costs_are_those_of_the_manual(lines, expected):
     assert cycles_of(*lines) == expected
 
 
+def test_the_end_of_a_page_within_loads_costs_nothing():
+    loads = code("ldr\tr0, [r1]", "ldr\tr2, [r3]")
+    for blocks in ([(AT, 8)], [(AT, 4), (AT + 4, 4)]):
+        assert cost_of(trace(*blocks), loads, {"": Flash(0)})[0]["cycles"][""] == 3
+
+
 def test_a_taken_branch_fills_the_pipeline_again():
     loop = code("subs\tr0, #1", "bne.n\t100", "bx\tlr", "nop")
     once, thrice = trace((AT, 8), (AT + 8, 4)), trace((AT, 8), (AT, 8), (AT, 8), (AT + 8, 4))
