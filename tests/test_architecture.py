@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The plan of the wings: permitted imports, and their picture in the documents."""
 
+import re
 import runpy
 import subprocess
 import sys
@@ -19,6 +20,12 @@ def test_each_wing_imports_only_wings_below_it():
     command = [sys.executable, "-c", "from importlinter.cli import lint_imports_command as c; c()"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
+
+
+def test_tests_of_the_other_wings_load_without_the_lab():
+    tests = ROOT / "tests"
+    for path in {*tests.rglob("*.py")} - {*(tests / "lab").rglob("*.py")}:
+        assert not re.search(r"(?m)^(from|import) m3net_tf\.lab\b", path.read_text()), path
 
 
 def test_the_picture_shows_the_table_of_setup_cfg():

@@ -51,6 +51,7 @@ void m3net_monitor_list(m3net_monitor* monitor, const m3net_monitor_words* words
     m3net_monitor_begin_item("word");
     m3net_console_field("label", place);
     m3net_console_field("examples", prototypes[place].examples);
+    m3net_monitor_hex_field("sums", prototypes[place].sums, sizeof(prototypes[place].sums));
     m3net_monitor_text_field("name", prototypes[place].name);
     m3net_console_end();
   }

@@ -205,10 +205,13 @@ def device_enrol(
     """Teach the board a word from recordings, without training; its flash keeps the word."""
     from m3net_tf.boards.device.enrolment import enrol
     from m3net_tf.boards.device.session import connect
+    from m3net_tf.export import Bundle
 
     log = progress_beside(as_json)
     with connect(port, run, baud=baud, log=log) as device:
-        words = enrol(device, word, files, log)
+        bundle = Bundle.load(run / "export")
+        device.require_model(bundle.manifest.model.sha256, str(run))
+        words = enrol(device, word, files, bundle.prototypes(), bundle.detector, log)
     _say_words(words, as_json)
 
 

@@ -160,7 +160,8 @@ def _require_settings(project: Path, settings: Mapping[str, Any]) -> None:
     from m3net_tf.system.artifacts import read_json, write_json
 
     path = project / _SETTINGS
-    if not any((project / name).exists() for name in ("voices", "sounds")):
+    spoken = any((project / name).exists() for name in ("voices", "sounds"))
+    if not spoken or not path.exists():
         project.mkdir(parents=True, exist_ok=True)
         write_json(path, settings)
         return
@@ -333,8 +334,9 @@ def _live_lines(live: StreamingResult) -> Iterator[str]:
         "(docs/wake_word.md)"
     )
     low, high = figures["false_accepts_per_hour_95"]
+    accepts = "false accept" if figures["false_accepts"] == 1 else "false accepts"
     yield (
-        f"{figures['false_accepts']} false accepts in {live['hours']:.1f} h: "
+        f"{figures['false_accepts']} {accepts} in {live['hours']:.1f} h: "
         f"{figures['false_accepts_per_hour']:.2f} an hour (95 %: {low:.2f} to {high:.2f})"
     )
     tuned, target = live["tuned_on_validation"], live["target_false_accepts_per_hour"]

@@ -15,7 +15,7 @@ from m3net_tf.compiler.host import engine_folder
 from m3net_tf.compiler.network import CompiledNetwork, Push
 from m3net_tf.compiler.picture import draw_arena
 from m3net_tf.compiler.striping import TOGETHER
-from m3net_tf.system.artifacts import write_text
+from m3net_tf.system.artifacts import naming, write_text
 
 ENGINE = "engine"  # folder of the kernels beside the network
 PICTURE = "arena.svg"  # the arena's blocks over the calls
@@ -95,7 +95,9 @@ def write_network(network: CompiledNetwork, folder: Path, name: str) -> NetworkF
     engine = engine_folder()
     (folder / ENGINE).mkdir(parents=True, exist_ok=True)
     for path in sorted([*engine.glob("*.c"), *engine.glob("*.h")]):
-        shutil.copyfile(path, folder / ENGINE / path.name)
+        copy = folder / ENGINE / path.name
+        with naming(copy):
+            shutil.copyfile(path, copy)
     source.write(folder, name)
     write_text(folder / PICTURE, draw_arena(network.plan, name, network.state_blocks))
     return network_facts(network, source)

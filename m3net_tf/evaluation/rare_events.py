@@ -21,11 +21,10 @@ from m3net_tf.evaluation.tuning import (
     THRESHOLDS,
     WINDOW_RUNS,
     Recording,
-    at_threshold,
     find_gate_level,
 )
 from m3net_tf.runtime.detector import due_columns, gate_open, smooth
-from m3net_tf.runtime.detector_config import ClassSettings, DetectorConfig
+from m3net_tf.runtime.detector_config import ClassSettings, DetectorConfig, at_threshold
 from m3net_tf.runtime.recognizer import event_time_s
 
 _PEAKS = 10  # whose mean height above the next one gives the slope of the tail

@@ -13,7 +13,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +28,7 @@ from m3net_tf.runtime.detector import (
     gate_open,
     smooth,
 )
-from m3net_tf.runtime.detector_config import ClassSettings, DetectorConfig
+from m3net_tf.runtime.detector_config import ClassSettings, DetectorConfig, at_threshold
 from m3net_tf.runtime.recognizer import event_time_s
 
 WINDOW_RUNS = (1, 2, 3, 4, 6, 8)
@@ -42,7 +41,6 @@ THRESHOLDS = tuple(
     for threshold in np.concatenate([np.arange(0.3, 0.9, 0.05), 1 - 0.1 * 0.75 ** np.arange(14)])
 )
 """Steps up to 0.9, then ever finer ones."""
-RELEASE_SHARE = 0.75  # release as a share of the threshold
 MARGIN_STEPS = 2  # steps of THRESHOLDS in either direction
 GATE_MARGIN = 4  # int8 steps below the quietest event's loudest column
 
@@ -82,12 +80,6 @@ class Recording:
 def total(tallies: dict[str, Tally]) -> Tally:
     """Sum over all classes."""
     return sum(tallies.values(), Tally(0, 0, 0, ()))
-
-
-def at_threshold(settings: ClassSettings, threshold: float, **others: Any) -> ClassSettings:
-    """A class with a threshold, its release, and other settings."""
-    release = round(threshold * RELEASE_SHARE, 4)
-    return dataclasses.replace(settings, threshold=threshold, release=release, **others)
 
 
 def with_threshold(config: DetectorConfig, threshold: float) -> DetectorConfig:

@@ -34,6 +34,7 @@ from m3net_tf.runtime.detector_config import DetectorConfig, write_c_header
 from m3net_tf.runtime.interpreter import Int8, activation_bits, run_reference, run_tflm
 from m3net_tf.runtime.metadata import attach_metadata, network_of
 from m3net_tf.runtime.network import Int8Network
+from m3net_tf.runtime.prototypes import Prototypes, read_background
 from m3net_tf.system.artifacts import read_json, sha256_of, write_bytes, write_json
 from m3net_tf.system.errors import ModelError
 from m3net_tf.system.progress import Log, silent
@@ -100,6 +101,18 @@ class Bundle:
     def tflite(self) -> bytes:
         """The network without its metadata; with DiffRes, the classifying network."""
         return network_of((self.folder / "model.tflite").read_bytes())
+
+    def prototypes(self) -> Prototypes:
+        """Places for words that are enrolled, with thresholds by the export's background.
+
+        Raises:
+            ModelError: the export enrols no words, or its background is damaged.
+        """
+        if not self.manifest.enrolment_slots:
+            raise ModelError(f"{self.folder} enrols no words: export it with m3net export --enrol")
+        _, zero_point = self.manifest.model.output_quantization
+        background = read_background(self.folder, len(self.labels))
+        return Prototypes(self.manifest.enrolment_slots, zero_point, background)
 
     @property
     def network(self) -> Int8Network:

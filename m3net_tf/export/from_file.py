@@ -68,8 +68,9 @@ def export_file(
         detector_path: settings of live detection; default: ``detector.yaml`` in the folder.
         enrolment_slots: places for words that the board learns; the export then has the network
             without its softmax.
-        background: folders of sounds with many words, by which the outputs of that network are
-            whitened; see :func:`.enrolment.enrolment_network`.
+        background: folders of sounds without the words that will be enrolled, by which the outputs
+            of that network are whitened (:func:`.enrolment.enrolment_network`) and words get their
+            thresholds (:mod:`m3net_tf.runtime.prototypes`).
         stream: whether live detection streams; None: where it pays. If it is true, the detector of
             the metadata gets the columns between runs with which it can.
 
@@ -80,12 +81,14 @@ def export_file(
         ConfigError: the front end has a form that the device code lacks.
     """
     tflite, metadata = read_network(path, recipe, labels, log)
+    heard = None
     if enrolment_slots:
         try:
             embedding = enrolment_network(tflite)
             if background:
                 heard = background_embeddings(embedding, metadata, background, log)
                 embedding = enrolment_network(tflite, heard)
+                heard = background_embeddings(embedding, metadata, background, log)
         except ModelError as error:
             raise ModelError(f"{path}: {error}") from None
         tflite = embedding
@@ -106,7 +109,7 @@ def export_file(
         return update_export(bundle, detector, engine, log, stream)
     unplanned = _manifest(path, network, metadata, detector, engine)
     vectors = built_in_vectors(metadata.frontend, metadata.frames)
-    return write_export(target, unplanned, network, vectors, log, stream)
+    return write_export(target, unplanned, network, vectors, log, stream, heard)
 
 
 def _is_current(bundle: Bundle, network: Int8Network, metadata: Metadata) -> bool:

@@ -28,6 +28,7 @@ from m3net_tf.export.warp_tables import write_warp_tables
 from m3net_tf.runtime.detector_config import DetectorConfig, load_detector, write_c_header
 from m3net_tf.runtime.interpreter import run_reference
 from m3net_tf.runtime.network import Int8Network
+from m3net_tf.runtime.prototypes import BACKGROUND
 from m3net_tf.system.artifacts import read_json, sha256_of, write_bytes, write_json, write_text
 from m3net_tf.system.errors import ConfigError, M3NetError, ModelError
 from m3net_tf.system.locks import complete_folder
@@ -135,12 +136,14 @@ def write_export(
     vectors: Vectors,
     log: Log,
     stream: bool | None = None,
+    background: npt.NDArray[np.int8] | None = None,
 ) -> Bundle:
     """Write the export atomically; it replaces an earlier one.
 
     Args:
         unplanned: the manifest, whose arena is not known yet.
         stream: whether live detection streams; None: where it pays.
+        background: the network's outputs by which enrolled words get their thresholds.
 
     Raises:
         ModelError: the engine does not support an operator of the network, or live detection
@@ -164,6 +167,8 @@ def write_export(
         write_c_header(manifest.detector, scratch)
         write_text(scratch / "labels.txt", "".join(f"{label}\n" for label in manifest.labels))
         _write_vectors(vectors, manifest, network, scratch / "vectors")
+        if background is not None:
+            write_bytes(scratch / BACKGROUND, background.tobytes())
         write_json(scratch / "manifest.json", manifest.to_dict())
     return Bundle.load(folder)
 

@@ -18,7 +18,7 @@ from m3net_tf.networks.pretrained import find_pretrained
 from m3net_tf.runtime.desktop import ENGINES, load_engine, load_streamed
 from m3net_tf.runtime.foreign import read_network
 from m3net_tf.runtime.interpreter import Int8, tensor_quantization
-from m3net_tf.runtime.prototypes import Prototypes
+from m3net_tf.runtime.prototypes import Prototypes, read_background
 from m3net_tf.runtime.recognizer import Model, StreamingRecognizer
 from m3net_tf.runtime.sound import pcm_chunks, pcm_of_array, require_pcm
 from m3net_tf.runtime.warp import warp_int8
@@ -96,7 +96,8 @@ class Classifier:
         engine: str = ENGINES[0],
         fast: bool = False,
     ) -> None:
-        network, self.metadata = read_network(find_model(Path(path)), recipe, labels)
+        self._path = find_model(Path(path))
+        network, self.metadata = read_network(self._path, recipe, labels)
         parts = [self.metadata.importance, network] if self.metadata.warp else [network]
         self._network = network
         self._parts = [load_engine(part, engine, fast=fast) for part in parts]
@@ -191,6 +192,8 @@ class Classifier:
     def prototypes(self) -> Prototypes:
         """Places for words of a network that enrols words; give them to :meth:`recognizer`.
 
+        With the background of the export beside the file, each word has a threshold of its own.
+
         Raises:
             ConfigError: the network has classes of its own.
         """
@@ -199,7 +202,8 @@ class Classifier:
                 f"{self.metadata.name} enrols no words: export it with m3net export --enrol"
             )
         _, zero_point = tensor_quantization(self._network, "output")
-        return Prototypes(self.metadata.enrolment_slots, zero_point)
+        background = read_background(self._path.parent, len(self.labels))
+        return Prototypes(self.metadata.enrolment_slots, zero_point, background)
 
     def recognizer(self, prototypes: Prototypes | None = None) -> StreamingRecognizer:
         """A new live detection with the settings of the file.
@@ -211,16 +215,20 @@ class Classifier:
             ConfigError: the front end needs the whole clip, or a network that enrols words has no
                 ``prototypes``.
         """
-        model = self._detected(self.run, prototypes)
-        return StreamingRecognizer(self.metadata.frontend, model, self.metadata.detector)
+        return self._recognizer(self.run, prototypes)
 
-    def _detected(self, model: Model, prototypes: Prototypes | None) -> Model:
-        """The scores that the detector takes: the network's, or those for enrolled words."""
+    def _recognizer(self, model: Model, prototypes: Prototypes | None) -> StreamingRecognizer:
+        """Live detection of the network's classes, or of the words that are enrolled by now."""
+        frontend, detector = self.metadata.frontend, self.metadata.detector
         if not self.metadata.enrolment_slots:
-            return model
+            return StreamingRecognizer(frontend, model, detector)
         if prototypes is None:
             raise ConfigError(f"{self.metadata.name} enrols words: give prototypes()")
-        return lambda features: prototypes.scores(model(features))
+        return StreamingRecognizer(
+            frontend,
+            lambda features: prototypes.scores(model(features)),
+            prototypes.detector(detector),
+        )
 
     def stream(self, prototypes: Prototypes | None = None) -> StreamingRecognizer:
         """As :meth:`recognizer`, where each run costs the new columns of features alone.
@@ -245,7 +253,7 @@ class Classifier:
                 f"nothing streams while the detector's run_columns is {detector.run_columns} "
                 f"({error}): give a multiple of the network's strides in time"
             ) from None
-        return StreamingRecognizer(frontend, self._detected(model, prototypes), detector)
+        return self._recognizer(model, prototypes)
 
 
 def _long_enough(chunks: Iterable[Pcm], least_samples: int, name: str) -> Iterator[Pcm]:

@@ -21,6 +21,7 @@ from m3net_tf.system.errors import ConfigError
 FULL_SCALE = 65_536
 """Full scale of scores in the detector: an int8 score q is 256 * (q + 128)."""
 
+RELEASE_SHARE = 0.75  # release as a share of the threshold
 LEAST_HISTORY_RUNS = 8  # so that a monitor can lengthen a window on the device
 _Runs = Annotated[int, Meta(ge=1, le=255)]
 _Columns = Annotated[int, Meta(ge=0, le=65_535)]
@@ -69,6 +70,12 @@ class ClassSettings:
     def release_units(self) -> int:
         """The release threshold in the detector's units."""
         return _units(self.release)
+
+
+def at_threshold(settings: ClassSettings, threshold: float, **others: Any) -> ClassSettings:
+    """A class with a threshold, its release, and other settings."""
+    release = round(threshold * RELEASE_SHARE, 4)
+    return dataclasses.replace(settings, threshold=threshold, release=release, **others)
 
 
 def _units(share: float) -> int:

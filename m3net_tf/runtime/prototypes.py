@@ -5,16 +5,24 @@ The prototype of a word is the sum of a network's outputs for its examples. Its 
 sound is the cosine between the sound's output and the prototype (J. Snell, K. Swersky and R. Zemel,
 "Prototypical Networks for Few-shot Learning", 2017, equation 1). ``firmware/core/prototypes.c``
 gives the same scores.
+
+A word's threshold is the lowest at which no sound of a background has the word. Three hours then
+show that it has at most one false accept an hour there (95 %, one-sided: 3 / hours).
 """
 
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.system.errors import DataError
+from m3net_tf.runtime.detector_config import DetectorConfig, at_threshold
+from m3net_tf.system.errors import DataError, ModelError
+
+BACKGROUND = "background_int8.bin"
+"""File of an export with the background: a row of int8 outputs for each sound."""
 
 NAME_BYTES = 15
 """Longest name of a word, in UTF-8."""
@@ -37,11 +45,16 @@ class Prototypes:
     Args:
         slots: how many words have a place.
         zero_point: of the network's output.
+        background: the network's outputs for hours of sounds without the words, shape (sounds,
+            classes).
     """
 
-    def __init__(self, slots: int, zero_point: int) -> None:
+    def __init__(
+        self, slots: int, zero_point: int, background: npt.NDArray[np.int8] | None = None
+    ) -> None:
         self._words: list[_Word | None] = [None] * slots
         self._zero_point = zero_point
+        self._background = background
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -71,6 +84,15 @@ class Prototypes:
         word.examples += 1
         word.sums += self._centred(output)
 
+    def restore(self, place: int, name: str, sums: npt.NDArray[np.int16], examples: int) -> None:
+        """Put a word in its place, as a board has it.
+
+        Args:
+            sums: of the outputs for its examples, without the zero point, shape (classes,).
+            examples: their number.
+        """
+        self._words[place] = _Word(name, examples, sums.astype(np.int64))
+
     def forget(self, name: str) -> None:
         """Forget a word.
 
@@ -98,6 +120,21 @@ class Prototypes:
                 scores[:, place] = _cosines(centred, word.sums)
         return (scores - 128).astype(np.int8)
 
+    def detector(self, exported: DetectorConfig) -> DetectorConfig:
+        """Settings of live detection in which each word has its own threshold.
+
+        Args:
+            exported: the settings of the export, which stay where there is no background.
+        """
+        if self._background is None:
+            return exported
+        highest = self.scores(self._background).max(axis=0)
+        classes = [
+            at_threshold(settings, min((int(score) + 129) / 256, 1.0)) if word else settings
+            for settings, score, word in zip(exported.classes, highest, self._words, strict=True)
+        ]
+        return dataclasses.replace(exported, classes=tuple(classes))
+
     def _centred(self, outputs: npt.NDArray[np.int8]) -> npt.NDArray[np.int64]:
         return outputs.astype(np.int64) - self._zero_point
 
@@ -111,3 +148,18 @@ def _cosines(outputs: npt.NDArray[np.int64], sums: npt.NDArray[np.int64]) -> npt
         dots[large] //= 2
     quotients = dots * dots * _TOP**2 // np.maximum(squares, 1)
     return np.asarray(np.minimum(np.sqrt(quotients), _TOP), np.int64)
+
+
+def read_background(folder: Path, classes: int) -> npt.NDArray[np.int8] | None:
+    """The background of an export, shape (sounds, classes); None if it has none.
+
+    Raises:
+        ModelError: the file is damaged.
+    """
+    path = folder / BACKGROUND
+    if not path.is_file():
+        return None
+    values = np.frombuffer(path.read_bytes(), np.int8)
+    if not len(values) or len(values) % classes:
+        raise ModelError(f"{path} is damaged: export again")
+    return values.reshape(-1, classes)

@@ -18,6 +18,7 @@ from m3net_tf.export.from_file import export_file
 from m3net_tf.networks.pretrained import FOLDER
 from m3net_tf.runtime import Classifier
 from m3net_tf.runtime.metadata import read_metadata
+from m3net_tf.runtime.prototypes import BACKGROUND, read_background
 from m3net_tf.runtime.sound import pcm_chunks
 from m3net_tf.system.errors import ConfigError, DataError, ModelError
 
@@ -78,6 +79,7 @@ def test_a_background_whitens_what_the_classifier_reads(exported, background, tm
     distances = np.einsum("ri,ij,rj->r", centred, np.linalg.inv(covariance + ridge), centred)
     ratio = (outputs**2).sum(axis=1) / distances
     assert np.allclose(ratio, np.median(ratio), rtol=0.1)
+    assert np.array_equal(read_background(whitened.folder, outputs.shape[1]), outputs)
     features = read_vectors(whitened).features
     assert np.array_equal(whitened.run_compiled(features), whitened.run_reference(features))
 
@@ -98,6 +100,24 @@ def test_a_word_is_heard_in_a_stream(exported):
     events = recognizer.push(np.concatenate([silence, vectors.pcm[0], silence]))
     assert exported.detector.labels == ("word0", "word1")
     assert [event.label for event in events] == [0]
+
+
+def test_a_word_is_not_heard_where_the_background_has_it(exported, tmp_path):
+    vectors = read_vectors(exported)
+    shutil.copytree(exported.folder, tmp_path / "export")
+    heard = exported.run_reference(vectors.features)
+    (tmp_path / "export" / BACKGROUND).write_bytes(heard[:1].tobytes())
+    classifier = Classifier(tmp_path / "export")
+    words = classifier.prototypes()
+    for output in heard[:2]:
+        words.add("own", output)
+    own, free = classifier.recognizer(words).detector.config.classes
+    score = int(words.scores(heard[:1])[0, 0]) + 128
+    assert own.threshold == (score + 1) / 256 and own.release < own.threshold
+    assert free == exported.detector.classes[1]
+    (tmp_path / "export" / BACKGROUND).write_bytes(b"?")
+    with pytest.raises(ModelError, match=BACKGROUND):
+        classifier.prototypes()
 
 
 def test_it_is_no_classifier(exported):

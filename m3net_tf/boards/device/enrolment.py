@@ -14,6 +14,8 @@ from m3net_tf.audio.datasets.loudness import active_part_s
 from m3net_tf.boards.device.client import Device
 from m3net_tf.boards.device.messages import BoardError
 from m3net_tf.boards.device.session import read_sound
+from m3net_tf.runtime.detector_config import DetectorConfig
+from m3net_tf.runtime.prototypes import Prototypes
 from m3net_tf.system.errors import FirmwareError
 from m3net_tf.system.progress import Log, silent
 
@@ -40,13 +42,23 @@ def word_window(pcm: npt.NDArray[np.int16], samples: int, rate_hz: int) -> npt.N
     return around[end - samples : end]
 
 
-def enrol(device: Device, name: str, files: Sequence[Path], log: Log = silent) -> dict[str, int]:
+def enrol(
+    device: Device,
+    name: str,
+    files: Sequence[Path],
+    words: Prototypes,
+    detector: DetectorConfig,
+    log: Log = silent,
+) -> dict[str, int]:
     """Add recordings of a word to the words that a board knows, and save them in its flash.
 
     Args:
         device: the board; its firmware is of an export for enrolment.
         name: the word.
         files: a recording of the word in each.
+        words: places of the export's words, whose background gives the word its threshold. They
+            get the words that the board knows.
+        detector: the export's settings of live detection.
         log: receives a line for each recording, and one if the board has no flash for words.
 
     Returns:
@@ -66,6 +78,14 @@ def enrol(device: Device, name: str, files: Sequence[Path], log: Log = silent) -
         device.infer()
         device.request(f"enrol {name}")
         log(f"{path}: an example of {name}")
+    for line in device.request("list").lines:
+        sums = np.frombuffer(bytes.fromhex(line.fields["sums"]), "<i2")
+        label, examples = line.number("label"), line.number("examples")
+        words.restore(label, line.fields["name"], sums, examples)
+    label = words.names.index(name)
+    settings = words.detector(detector).classes[label]
+    device.request(f"threshold {label} {settings.threshold_units} {settings.release_units}")
+    log(f"threshold of {name}: {settings.threshold:.2f}")
     _save(device, log)
     return enrolled(device)
 

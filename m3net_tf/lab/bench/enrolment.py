@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -14,10 +15,10 @@ from m3net_tf.audio.datasets import read_audio, to_pcm16
 from m3net_tf.audio.datasets.folder import sounds_below
 from m3net_tf.audio.frontend.reference import features_int8
 from m3net_tf.boards.device.enrolment import word_window
-from m3net_tf.evaluation.tuning import with_threshold
 from m3net_tf.export import Bundle
 from m3net_tf.export.enrolment import embedding_listener
 from m3net_tf.runtime.detector import Tape, detect
+from m3net_tf.runtime.detector_config import DetectorConfig
 from m3net_tf.runtime.prototypes import Prototypes
 from m3net_tf.runtime.sound import pcm_chunks
 from m3net_tf.system.artifacts import Provenance, provenance
@@ -31,7 +32,14 @@ Pcm = npt.NDArray[np.int16]
 Int8 = npt.NDArray[np.int8]
 
 
-class EnrolmentResult(Provenance):
+class Shares(TypedDict):
+    """Share of missed trials, and mean number of false accepts an hour of a word."""
+
+    missed_share: float
+    false_accepts_per_hour: float
+
+
+class EnrolmentResult(Provenance, Shares):
     """Enrolled words on real recordings.
 
     Attributes:
@@ -40,12 +48,10 @@ class EnrolmentResult(Provenance):
         trials: recordings, each heard with others of its speaker enrolled.
         examples: mean number of enrolled recordings.
         hours: of other sounds, in which each trial's word is counted.
-        threshold: of all words: the lowest with which a word has no more false accepts an hour
-            than the target, on average.
+        threshold: mean of all trials.
         missed: trials without a detection.
-        missed_share: their share, and its 95 % interval (Wilson).
-        false_accepts_per_hour: of a word, on average.
-        by_word: share of missed trials of each word.
+        missed_share_95: 95 % interval of their share (Wilson).
+        by_word: the shares of each word.
     """
 
     model_sha256: str
@@ -53,13 +59,10 @@ class EnrolmentResult(Provenance):
     trials: int
     examples: float
     hours: float
-    target_false_accepts_per_hour: float
     threshold: float
     missed: int
-    missed_share: float
     missed_share_95: tuple[float, float]
-    false_accepts_per_hour: float
-    by_word: dict[str, float]
+    by_word: dict[str, Shares]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,12 +75,13 @@ class _Heard:
 
 @dataclasses.dataclass(frozen=True)
 class _Trial:
-    """A recording and other sounds with others of its speaker enrolled."""
+    """A recording and other sounds, heard with others of its speaker enrolled."""
 
     word: str
     examples: int
-    heard: Tape
-    others: Tape
+    threshold: float
+    missed: bool
+    false_accepts: int
 
 
 def run_bench_enrolment(
@@ -86,10 +90,9 @@ def run_bench_enrolment(
     negatives: Sequence[Path],
     *,
     count: int = 5,
-    target: float = 1.0,
     log: Log = silent,
 ) -> EnrolmentResult:
-    """Measure an export for enrolment, streaming, with one threshold for all words.
+    """Measure an export for enrolment, streaming, with the thresholds that its words get.
 
     Each recording is heard with up to ``count`` others of the same speaker and word enrolled.
 
@@ -98,7 +101,6 @@ def run_bench_enrolment(
         recordings: folder of ``<word>/<speaker>/<recording>``.
         negatives: folders without the words.
         count: recordings that are enrolled.
-        target: false accepts of a word an hour.
         log: receives progress.
 
     Raises:
@@ -110,51 +112,41 @@ def run_bench_enrolment(
     files = [path for folder in negatives for path in sounds_below(folder)]
     others = listener(chunk for path in files for chunk in pcm_chunks(path, _rate_hz(bundle)))
     hours = len(others.levels) * bundle.frontend.hop_s / 3600
-    trials: list[_Trial] = []
-    for word, of_speaker in heard:
-        for place in range(len(of_speaker)):
-            ring = [*of_speaker[place + 1 :], *of_speaker[:place]][:count]
-            words = Prototypes(1, bundle.manifest.model.output_quantization[1])
-            for each in ring:
-                words.add("word", each.example)
-            own = _scored(of_speaker[place].tape, words)
-            trials.append(_Trial(word, len(ring), own, _scored(others, words)))
-    settings = dataclasses.replace(bundle.detector.classes[0], label="word")
-    config = dataclasses.replace(bundle.detector, classes=(settings,), gate_level=None)
-
-    def events(level: int, tapes: Sequence[Tape]) -> list[int]:
-        """Detections at a threshold, in steps of the scores."""
-        at_level = with_threshold(config, level / 256)
-        return [len(detect(at_level, tape)) for tape in tapes]
-
-    allowed = target * hours * len(trials)
-    low, high = 1, 256
-    with track(log, "thresholds", 8, "steps") as task:
-        while low < high:
-            middle = (low + high) // 2
-            if sum(events(middle, [trial.others for trial in trials])) <= allowed:
-                high = middle
-            else:
-                low = middle + 1
-            task.advance()
-    missed = np.equal(events(low, [trial.heard for trial in trials]), 0)
-    accepts = sum(events(low, [trial.others for trial in trials]))
-    spoken = np.array([trial.word for trial in trials])
+    words, trials = bundle.prototypes(), []
+    detector = dataclasses.replace(bundle.detector, gate_level=None)
+    with track(log, "trials", sum(len(each) for _, each in heard), "recordings") as task:
+        for word, of_speaker in heard:
+            for place, own in enumerate(of_speaker):
+                ring = [*of_speaker[place + 1 :], *of_speaker[:place]][:count]
+                for each in ring:
+                    words.add("word", each.example)
+                config = words.detector(detector)
+                detections, accepts = (_events(config, words, tape) for tape in (own.tape, others))
+                threshold = config.classes[0].threshold
+                trials.append(_Trial(word, len(ring), threshold, detections == 0, accepts))
+                words.forget("word")
+                task.advance()
+    missed = sum(trial.missed for trial in trials)
+    by_word = {word: [each for each in trials if each.word == word] for word, _ in heard}
     return {
         "model_sha256": bundle.manifest.model.sha256,
         "speakers": len(heard),
         "trials": len(trials),
         "examples": float(np.mean([trial.examples for trial in trials])),
         "hours": hours,
-        "target_false_accepts_per_hour": target,
-        "threshold": low / 256,
-        "missed": int(missed.sum()),
-        "missed_share": float(missed.mean()),
-        "missed_share_95": wilson_interval(int(missed.sum()), len(trials)),
-        "false_accepts_per_hour": accepts / hours / len(trials),
-        "by_word": {word: float(missed[spoken == word].mean()) for word in sorted({*spoken})},
+        "threshold": float(np.mean([trial.threshold for trial in trials])),
+        "missed": missed,
+        "missed_share_95": wilson_interval(missed, len(trials)),
+        **_shares(trials, hours),
+        "by_word": {word: _shares(of_word, hours) for word, of_word in by_word.items()},
         **provenance(),
     }
+
+
+def _shares(trials: Sequence[_Trial], hours: float) -> Shares:
+    accepts = float(np.mean([trial.false_accepts for trial in trials]))
+    missed = float(np.mean([trial.missed for trial in trials]))
+    return {"missed_share": missed, "false_accepts_per_hour": accepts / hours}
 
 
 def _rate_hz(bundle: Bundle) -> int:
@@ -188,5 +180,6 @@ def _recordings(
             yield speaker.parent.name, [*map(_Heard, examples, tapes)]
 
 
-def _scored(tape: Tape, words: Prototypes) -> Tape:
-    return Tape(tape.levels, words.scores(tape.scores))
+def _events(config: DetectorConfig, words: Prototypes, tape: Tape) -> int:
+    """How often live detection hears a word in a network's outputs."""
+    return len(detect(config, Tape(tape.levels, words.scores(tape.scores))))

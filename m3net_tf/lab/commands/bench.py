@@ -57,9 +57,7 @@ def bench_table(
         float,
         typer.Option(help="Estimate for this many sustained TFLOP/s instead of timing."),
     ] = 0.0,
-    bandwidth: Annotated[
-        float, typer.Option(help="Sustained GB/s of its memory; default: no limit.")
-    ] = math.inf,
+    bandwidth: Annotated[float, typer.Option(help="Sustained GB/s of its memory.")] = math.inf,
     clips: Annotated[
         list[str] | None,
         typer.Option(help="NAME=CLIPS of a smaller copy of a data set; several times."),
@@ -237,9 +235,6 @@ def bench_enrol(
         typer.Option(metavar="FOLDER", help="Recordings without the words; repeatable."),
     ],
     count: Annotated[int, typer.Option(min=1, help="Recordings that are enrolled.")] = 5,
-    target_false_accepts_per_hour: Annotated[
-        float, typer.Option(min=0, help="Of a word, on average.")
-    ] = 1.0,
     as_json: AlwaysJson = True,
 ) -> None:
     """Measure enrolled words on real recordings: misses, and false accepts an hour."""
@@ -252,7 +247,6 @@ def bench_enrol(
             recordings,
             negatives,
             count=count,
-            target=target_false_accepts_per_hour,
             log=progress_beside(True),
         )
     )

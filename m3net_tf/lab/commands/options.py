@@ -73,7 +73,11 @@ def parse_data_folders(texts: Sequence[str]) -> dict[str, Path | RemoteFolder]:
 
 Jobs = Annotated[
     int,
-    typer.Option(min=0, help="Runs at once.  [default: 1; on a cluster as many as fit]"),
+    typer.Option(
+        min=0,
+        help="Runs at once.  [default: 1; on a cluster as many as fit]",
+        show_default=False,
+    ),
 ]
 Cpus = Annotated[
     int | None, typer.Option(min=1, help="Cores of each run.  [default: the grid's, or 1]")

@@ -9,23 +9,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from firmware_helpers import FRAMES
+from firmware_helpers import FRAMES, labels_of
 from monitor_host import (
     WINDOW_SAMPLES,
     behind_pty,
     build_monitor,
     expected_output,
+    host_features,
 )
 
+from m3net_tf.audio.frontend import FrontendConfig
 from m3net_tf.boards.device import Device, open_port
 from m3net_tf.boards.device.enrolment import enrol, enrolled, forget, word_window
 from m3net_tf.boards.device.live import play
 from m3net_tf.boards.device.messages import BoardError
 from m3net_tf.runtime import Prototypes
+from m3net_tf.runtime.detector_config import DetectorConfig
 from m3net_tf.system.errors import DataError, FirmwareError
 
 SLOTS = 3
 ZERO_POINT = -128  # of the stand-in for a network
+DETECTOR = DetectorConfig.default(FrontendConfig(), FRAMES, labels_of(SLOTS))
 RATE_HZ = 16_000
 
 
@@ -50,6 +54,11 @@ def sound_of(seed: int, samples: int = WINDOW_SAMPLES) -> np.ndarray:
     return np.asarray(envelope * rng.integers(-32_000, 32_000, samples), np.int16)
 
 
+def word_output(seed: int) -> np.ndarray:
+    """The stand-in's output for the window of such a recording that is enrolled."""
+    return expected_output(host_features(word_window(sound_of(seed), WINDOW_SAMPLES, RATE_HZ)))
+
+
 def files_of(folder: Path, seeds: range) -> list[Path]:
     paths = [folder / f"{seed}.wav" for seed in seeds]
     for path, seed in zip(paths, seeds, strict=True):
@@ -57,11 +66,16 @@ def files_of(folder: Path, seeds: range) -> list[Path]:
     return paths
 
 
+def teach(board: Device, name: str, files: list[Path]) -> dict[str, int]:
+    """Enrol a word without a background: it keeps the export's threshold."""
+    return enrol(board, name, files, Prototypes(SLOTS, ZERO_POINT), DETECTOR)
+
+
 def enrol_on_both(board: Device, folder: Path, words: dict[str, range]) -> Prototypes:
     """Enrol words on the board, and in Python from the outputs that the board gives."""
     prototypes = Prototypes(SLOTS, ZERO_POINT)
     for name, seeds in words.items():
-        enrol(board, name, files_of(folder, seeds))
+        teach(board, name, files_of(folder, seeds))
         for seed in seeds:
             board.load(word_window(sound_of(seed), WINDOW_SAMPLES, RATE_HZ))
             prototypes.add(name, board.infer().output)
@@ -88,8 +102,8 @@ def test_the_board_scores_as_python_does(board: Device, tmp_path: Path):
 
 
 def test_words_outlast_a_reset_until_they_are_forgotten(board: Device, tmp_path: Path):
-    enrol(board, "one", files_of(tmp_path, range(2)))
-    enrol(board, "two", files_of(tmp_path, range(2, 3)))
+    teach(board, "one", files_of(tmp_path, range(2)))
+    teach(board, "two", files_of(tmp_path, range(2, 3)))
     board.request("reset")
     board.connect()
     assert enrolled(board) == {"one": 2, "two": 1}
@@ -97,25 +111,46 @@ def test_words_outlast_a_reset_until_they_are_forgotten(board: Device, tmp_path:
     board.request("reset")
     board.connect()
     assert enrolled(board) == {"two": 1}
-    assert enrol(board, "three", files_of(tmp_path, range(1)))["three"] == 1
+    assert teach(board, "three", files_of(tmp_path, range(1)))["three"] == 1
     lines = board.request("info").lines
     assert [line.rest for line in lines if line.word == "label"] == ["0 three", "1 two", "2 -"]
     board.request("save clear")
     assert enrolled(board) == {}
 
 
+def test_a_word_gets_the_lowest_threshold_that_the_background_does_not_reach(
+    board: Device, tmp_path: Path
+):
+    background = np.stack([*map(word_output, range(20, 40))])
+    for name, seeds in (("one", range(2)), ("two", range(2, 3)), ("one", range(3, 4))):
+        words = Prototypes(SLOTS, ZERO_POINT, background)
+        enrol(board, name, files_of(tmp_path, seeds), words, DETECTOR)
+    board.request("reset")
+    board.connect()
+    lines = board.request("threshold").lines
+    thresholds = [line.number("threshold") for line in lines if line.word == "class"]
+    assert thresholds[2] == DETECTOR.classes[2].threshold_units
+    highest = words.scores(background).max(axis=0).astype(int) + 128
+    assert thresholds[:2] == [256 * (score + 1) for score in highest[:2].tolist()]
+    others = background.astype(float) - ZERO_POINT
+    for threshold, seeds in zip(thresholds, [(0, 1, 3), (2,)], strict=False):
+        prototype = sum(word_output(seed).astype(float) - ZERO_POINT for seed in seeds)
+        cosines = others @ prototype / np.linalg.norm(others, axis=1) / np.linalg.norm(prototype)
+        assert abs(threshold / 65_536 - cosines.max()) < 2 / 256
+
+
 def test_what_the_board_refuses(board: Device, tmp_path: Path):
     files = files_of(tmp_path, range(1))
     for name in ("one", "two", "three"):
-        enrol(board, name, files)
+        teach(board, name, files)
     for name, code in (("four", "full"), ("a-name-of-16-bytes", "name"), ("two words", "usage")):
         with pytest.raises(BoardError) as caught:
-            enrol(board, name, files)
+            teach(board, name, files)
         assert caught.value.code == code
     with pytest.raises(BoardError):
         forget(board, "four")
     with pytest.raises(DataError):
-        enrol(board, "one", [*files, tmp_path / "missing.wav"])
+        teach(board, "one", [*files, tmp_path / "missing.wav"])
     assert enrolled(board) == {"one": 1, "two": 1, "three": 1}
 
 
@@ -126,7 +161,7 @@ def test_a_board_whose_network_has_classes_of_its_own(monitor_host: Path, tmp_pa
         Device(open_port(pty)) as device,
         pytest.raises(FirmwareError, match="--enrol"),
     ):
-        enrol(device, "one", files)
+        teach(device, "one", files)
 
 
 @pytest.mark.parametrize(("before", "after"), [(0, 0), (0, 900), (20_000, 0), (3_000, 30_000)])
