@@ -343,10 +343,12 @@ def _live_lines(live: StreamingResult) -> Iterator[str]:
     if tuned is not None and target is not None:
         most = poisson_interval(0)[1] / tuned["hours"]
         if most > target:
+            needed = (
+                f", and {target:g} needs {most * tuned['hours'] / target:.0f} h" if target else ""
+            )
             yield (
                 f"the threshold is tuned on {tuned['hours']:.1f} h; so few hours without a false "
-                f"accept cannot show less than {most:.1f} an hour, and {target:g} needs "
-                f"{poisson_interval(0)[1] / max(target, 1e-9):.0f} h: add some by --negatives"
+                f"accept cannot show less than {most:.1f} an hour{needed}: add some by --negatives"
             )
 
 
