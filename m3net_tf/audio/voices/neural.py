@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,6 @@ _KOKORO_LANGUAGES = {
     "i": "it",
     "p": "pt-br",
 }
-_BLENDED = (0.2, 0.8)  # least and most of another voice
 # IPA and the signs of Kokoro's training texts, which have no sign of length.
 _MISAKI = {
     "dʒ": "ʤ",
@@ -78,10 +76,7 @@ class Piper(Synthesiser):
 
 
 class Kokoro(Synthesiser):
-    """Kokoro: dozens of voices in two files of one folder, ``kokoro*.onnx`` and ``voices*.bin``.
-
-    A voice is a style, an array; the weighted mean of two styles is another speaker's.
-    """
+    """Kokoro: dozens of voices in two files of one folder, ``kokoro*.onnx`` and ``voices*.bin``."""
 
     name, licence, takes_phonemes = "kokoro", "Apache-2.0", True
 
@@ -102,24 +97,13 @@ class Kokoro(Synthesiser):
         spoken = {name: _KOKORO_LANGUAGES.get(name[0], "") for name in names}
         return [Voice(name, f"kokoro_{name}") for name in names if covers(language, spoken[name])]
 
-    def blended(self, voice: Voice, held_out: Collection[str], rng: np.random.Generator) -> Voice:
-        """``NAME+SHARE*OTHER``; the others are of any language, which gives foreign accents."""
-        others = [name for name in self._kokoro.get_voices() if name not in held_out]
-        other = others[int(rng.integers(len(others)))]
-        return Voice(f"{voice.name}+{rng.uniform(*_BLENDED):.2f}*{other}", voice.speaker)
-
     def speak(self, voice: Voice, speech: Speech) -> tuple[Audio, int]:
         """See :meth:`.Synthesiser.speak`; the pitch stays."""
-        name, _, blend = voice.name.partition("+")
-        style = self._kokoro.get_voice_style(name)
-        if blend:
-            share, _, other = blend.partition("*")
-            style = style + float(share) * (self._kokoro.get_voice_style(other) - style)
         audio, rate_hz = self._kokoro.create(
             ipa_text(speech.pronunciation) if speech.pronunciation else speech.text,
-            voice=style.astype(np.float32),
+            voice=voice.name,
             speed=speech.rate,
-            lang=_KOKORO_LANGUAGES[name[0]],
+            lang=_KOKORO_LANGUAGES[voice.name[0]],
             is_phonemes=bool(speech.pronunciation),
         )
         return np.asarray(audio, np.float32), int(rate_hz)

@@ -363,11 +363,8 @@ def _plan(
     """Draw the speaker, voice, tempo, pitch and intonation of each line.
 
     A synthesiser speaks in proportion to the square root of its speakers, so that neither a few
-    natural voices nor a hundred similar ones are lost among the others. Where it can, each training
-    clip has a blend of two voices.
+    natural voices nor a hundred similar ones are lost among the others.
     """
-    held_out = {voice.name for each in speakers if each.split != "train" for voice in each.voices}
-    blending = rng.spawn(1)[0]
     sizes = Counter((each.synthesiser.name, each.split) for each in speakers)
     for number, line in enumerate(lines):
         split = "validation" if rng.random() < _VALIDATION_SHARE else "train"
@@ -386,8 +383,6 @@ def _plan(
         )
         sign = _INTONATIONS[int(rng.integers(len(_INTONATIONS)))]
         own = speaker.synthesiser
-        if speaker.split == "train":
-            voice = own.blended(voice, held_out, blending)
         pronunciation = line.pronunciation
         if line.kind == "phrase":
             pronunciation = spoken_as[own.name, line.text]

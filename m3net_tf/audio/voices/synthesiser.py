@@ -5,9 +5,6 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Collection
-
-import numpy as np
 
 from m3net_tf.audio.datasets.audio import Audio
 from m3net_tf.audio.voices.phonemes import Pronunciation
@@ -72,17 +69,6 @@ class Synthesiser(abc.ABC):
         Raises:
             DataError: the synthesiser fails.
         """
-
-    def blended(self, voice: Voice, held_out: Collection[str], rng: np.random.Generator) -> Voice:
-        """The voice with a drawn share of another one, unless the program has one style a voice.
-
-        Args:
-            voice: the voice.
-            held_out: names of voices that are not mixed into it.
-            rng: draws the other voice and its share.
-        """
-        del held_out, rng
-        return voice
 
     def pronounced(self, voice: Voice, text: str) -> list[str] | None:
         """Phonemes in IPA that the voice says for a text; None if the program does not tell."""

@@ -76,9 +76,6 @@ def test_kokoro(play_program, monkeypatch, tmp_path):
         def get_voices(self):
             return ["af_heart", "bm_george", "jf_alpha"]
 
-        def get_voice_style(self, name):
-            return np.full(2, float(name == "bm_george"), np.float32)
-
         def create(self, text, **settings):
             asked.append((text, settings))
             return np.ones(7), 24_000
@@ -99,17 +96,8 @@ def test_kokoro(play_program, monkeypatch, tmp_path):
     assert [each.name for each in found.voices("en")] == ["af_heart", "bm_george"]
     audio, rate_hz = found.speak(found.voices("en-gb")[0], Speech("computer", SAID, rate=1.1))
     assert (audio.shape, audio.dtype, rate_hz) == ((7,), np.float32, 24_000)
-    (given, (text, settings)) = asked
-    assert (given, text) == (((str(model), 1), str(styles)), "kɒmpjˈuːtə")
-    assert settings.pop("voice").tolist() == [1, 1]
-    assert settings == {"speed": 1.1, "lang": "en-gb", "is_phonemes": True}
-
-    rng = np.random.default_rng(0)
-    blend = found.blended(found.voices("en-us")[0], {"af_heart", "jf_alpha"}, rng)
-    assert blend.speaker == "kokoro_af_heart"
-    found.speak(blend, Speech("computer"))
-    assert asked[-1][1]["lang"] == "en-us"
-    assert 0.2 <= asked[-1][1]["voice"][0] <= 0.8  # bm_george's share
+    settings = {"voice": "bm_george", "speed": 1.1, "lang": "en-gb", "is_phonemes": True}
+    assert asked == [((str(model), 1), str(styles)), ("kɒmpjˈuːtə", settings)]
 
 
 def test_hibari(play_program, monkeypatch):
