@@ -150,7 +150,8 @@ def test_folders_without_sounds_are_refused(tmp_path: Path):
 
 
 def test_a_folder_may_have_any_name(tmp_path: Path):
-    facts = inspect_folder(sounds(tmp_path / os.fsdecode(b"l\xfcfter"), *by_speakers("on", "off")))
+    folder = sounds(tmp_path / "fan", *by_speakers("on", "off"))
+    facts = inspect_folder(folder.rename(tmp_path / os.fsdecode(b"l\xfcfter")))
     write_starter(starter_recipe(facts), facts, tmp_path / "project", "mps2_an386")
     assert b"/l\xfcfter" in (tmp_path / "project" / README).read_bytes()
     load_recipe(tmp_path / "project" / "recipe.yaml")
