@@ -28,7 +28,7 @@ from m3net_tf.boards.builds.boards import emulated_board, load_board
 from m3net_tf.boards.deployment.proposals import propose
 from m3net_tf.boards.deployment.real_time import Pace, pace_lines
 from m3net_tf.compiler.engines import DEFAULT_BOARD
-from m3net_tf.system.artifacts import write_json, write_text
+from m3net_tf.system.artifacts import write_bytes, write_json, write_text
 from m3net_tf.system.errors import ConfigError, DataError
 from m3net_tf.system.progress import Log, silent
 from m3net_tf.training.recipe import Recipe
@@ -221,7 +221,8 @@ def write_starter(
     head += more * ("cross_validation" in recipe["training"])
     write_text(paths[0], head + yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True))
     write_json(paths[1], {"folder": folder})
-    write_text(paths[2], _readme(paths[0], folder, recipe, board))
+    readme = _readme(paths[0], folder, recipe, board)
+    write_bytes(paths[2], readme.encode("utf-8", "surrogateescape"))  # its commands take any name
     return paths
 
 

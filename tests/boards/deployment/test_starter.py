@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -146,6 +147,14 @@ def test_folders_without_sounds_are_refused(tmp_path: Path):
     sounds(tmp_path, "clap/a.wav", *numbered("clap", 4))
     with pytest.raises(DataError, match="only one class"):
         write_starter(starter_recipe(facts := inspect_folder(tmp_path)), facts, tmp_path, "x")
+
+
+def test_a_folder_may_have_any_name(tmp_path: Path):
+    folder = sounds(tmp_path / "fan", *by_speakers("on", "off"))
+    facts = inspect_folder(folder.rename(tmp_path / os.fsdecode(b"l\xfcfter")))
+    write_starter(starter_recipe(facts), facts, tmp_path / "project", "mps2_an386")
+    assert b"/l\xfcfter" in (tmp_path / "project" / README).read_bytes()
+    load_recipe(tmp_path / "project" / "recipe.yaml")
 
 
 def test_the_users_own_split_and_noise_are_kept(tmp_path: Path):
