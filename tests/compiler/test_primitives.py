@@ -259,6 +259,25 @@ def combinations(
         yield *head, *inputs[0], *inputs[1], packed(items)
 
 
+def rounded_negatives(rng: random.Random) -> Iterator[Row]:
+    """Rows of sums whose output depends on how a negative input, the second one, is rounded."""
+    output, found = (1 << 30, -11), 0
+    while found < 4:
+        pair = (rng.randrange(1 << 30, 1 << 31), -1 - rng.randrange(4))
+        item, offset = rng.randrange(-128, 0), rng.randrange(-127, 1)
+        product, half = scale((item + offset) << 20, pair[0], 0), 1 << (-pair[1] - 1)
+        down, up = ((product + half + sign) >> -pair[1] for sign in (-1, 1))
+        other = round(-down / (1 << 19))  # nearly cancels it: the sum is not limited
+        result, missed = (scale((other << 19) + each, *output) for each in (down, up))
+        if result == missed or other > 255 or not -128 <= result <= 127:
+            continue
+        found += 1
+        offsets = (other // 2, offset, 0)
+        items = [[other - other // 2] * 4, [item] * 4]
+        head = (1 << 30, 0, *pair, *output, *offsets, -128, 127, 1)
+        yield *head, *items[0], *items[1], packed([result] * 4)
+
+
 def slopes(rng: random.Random) -> Iterator[Row]:
     """Rows of inputs and slopes, in the form of a layer of two inputs."""
     for number in range(100):
@@ -380,7 +399,10 @@ def rows() -> dict[str, list[Row]]:
         ],
         "logistic": [(p, logistic(p)) for p in (*range(-140_000, 140_000, 97), *EDGES[:-1])],
         "tanh": [(p, tanh(p)) for p in (*range(-70_000, 70_000, 47), *EDGES[:-1])],
-        "add": list(combinations(rng, 20, range(-20, -10), lambda a, b: a + b)),
+        "add": [
+            *combinations(rng, 20, range(-20, -10), lambda a, b: a + b),
+            *rounded_negatives(random.Random(0)),
+        ],
         "subtract": list(combinations(rng, 20, range(-20, -10), lambda a, b: a - b)),
         "squared_difference": list(
             combinations(rng, 7, (*range(-20, -10), 1, 2), lambda a, b: wrap((a - b) * (a - b)))
