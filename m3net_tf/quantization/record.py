@@ -25,38 +25,26 @@ class Attempt(TypedDict):
     outcome: str
 
 
-class TuningKind(TypedDict):
-    """A fine-tuning.
+class Tuning(TypedDict):
+    """A fine-tuning and its figures.
 
     Attributes:
         kind: ``prune``, ``qat`` or ``cluster``.
         percent: of ``prune``: percent of the weights set to 0.
         first_layer: of ``qat``: the first layer that it changes; None for all.
         centroids: of ``cluster``: number of values that a layer's weights may have.
+        learning_rate: initial learning rate.
+        teacher: folder of the teacher's run; None without one.
     """
 
     kind: str
     percent: NotRequired[int]
     first_layer: NotRequired[str | None]
     centroids: NotRequired[int]
-
-
-class TuningFigures(TypedDict):
-    """Figures of a fine-tuning.
-
-    Attributes:
-        learning_rate: initial learning rate.
-        teacher: folder of the teacher's run; None without one.
-    """
-
     epochs: int
     learning_rate: float
     teacher: str | None
     loss: float
-
-
-class Tuning(TuningKind, TuningFigures):
-    """A fine-tuning and its figures."""
 
 
 class LayerWeights(TypedDict):
@@ -88,60 +76,24 @@ class Compression(TypedDict):
     layers: list[LayerWeights]
 
 
-class Shares(TypedDict):
-    """Shares of clips for the quantised and the float network."""
-
-    quantized: float
-    float: float
-
-
-class Recall(TypedDict):
-    """Recall of a class as shares, and the percentage points that quantisation loses."""
-
-    quantized: float
-    drop_points: float
-    float: float
-
-
-class Confusion(TypedDict):
-    """Confusion matrices: rows are true classes, columns predicted classes."""
-
-    quantized: list[list[int]]
-    float: list[list[int]]
-
-
 class SplitFigures(TypedDict):
-    """Comparison on a split.
+    """The quantised and the float network on a split, under the keys ``quantized`` and ``float``.
 
     Attributes:
         drop_points: percentage points of accuracy that quantisation loses.
         same_answer: share of the clips with equal answers.
         divergence: divergence from the float network's probabilities, in nats per clip.
+        confusion: matrices of clips: rows are true classes, columns predicted ones.
+        recall: of each class as shares, and ``drop_points``, which quantisation loses.
     """
 
     clips: int
-    accuracy: Shares
+    accuracy: dict[str, float]
     drop_points: float
     same_answer: float
     divergence: float
-    confusion: Confusion
-    recall: dict[str, Recall]
-
-
-class CalibrationClips(TypedDict):
-    """Ids of the calibration clips, and SHA-256 of their features."""
-
-    clips: list[str]
-    features_sha256: str
-
-
-class ReportedData(TypedDict):
-    """The data set; ``statement`` is its protocol in words."""
-
-    name: str
-    protocol: str
-    statement: str
-    fold: int | None
+    confusion: dict[str, list[list[int]]]
+    recall: dict[str, dict[str, float]]
 
 
 class TensorFigures(TypedDict):
@@ -189,29 +141,45 @@ class LayerLoss(TypedDict):
     divergence: float
 
 
-class Ranking(TypedDict):
-    """Losses of the layers.
+class CalibrationClips(TypedDict):
+    """Ids of the calibration clips, and SHA-256 of their features."""
+
+    clips: list[str]
+    features_sha256: str
+
+
+class ReportedData(TypedDict):
+    """The data set; ``statement`` is its protocol in words."""
+
+    name: str
+    protocol: str
+    statement: str
+    fold: int | None
+
+
+class Report(Provenance):
+    """Content of ``report.json``.
 
     Attributes:
-        ranking: the most expensive layer first.
-        ranking_clips: number of validation clips.
-    """
-
-    ranking: list[LayerLoss]
-    ranking_clips: int
-
-
-class NetworkReport(TypedDict):
-    """The part of ``report.json`` about the network.
-
-    Attributes:
+        bound_points: bound of the repair; None if the method was given.
+        tried: attempts of the repair.
+        within_bound: whether the network is within the bound; absent without one.
         changed_layers: layers whose weights the method changed.
         bytes: all ``.tflite`` files of the network.
         tensors: in the order of execution.
+        ranking: the most expensive layer first.
+        ranking_clips: number of validation clips.
+        importance_sha256: hash of DiffRes's importance network; absent without one.
+        warp: settings of the warp; absent as ``importance_sha256``.
     """
 
     format: int
     run: str
+    method: str
+    fine_tuning: list[Tuning]
+    bound_points: float | None
+    tried: list[Attempt]
+    within_bound: NotRequired[bool]
     changed_layers: list[str]
     sha256: str
     bytes: int
@@ -223,23 +191,7 @@ class NetworkReport(TypedDict):
     validation: SplitFigures
     test: SplitFigures
     tensors: list[TensorFigures]
-
-
-class Report(NetworkReport, Ranking, Provenance):
-    """Content of ``report.json``.
-
-    Attributes:
-        bound_points: bound of the repair; None if the method was given.
-        tried: attempts of the repair.
-        within_bound: whether the network is within the bound; absent without one.
-        importance_sha256: hash of DiffRes's importance network; absent without one.
-        warp: settings of the warp; absent as ``importance_sha256``.
-    """
-
-    method: str
-    fine_tuning: list[Tuning]
-    bound_points: float | None
-    tried: list[Attempt]
-    within_bound: NotRequired[bool]
+    ranking: list[LayerLoss]
+    ranking_clips: int
     importance_sha256: NotRequired[str]
     warp: NotRequired[Mapping[str, object]]
