@@ -161,7 +161,7 @@ def _size_limit(cell: _Cell) -> str:
 
 
 def _compared(cells: Sequence[_Cell], reference: Mapping[str, str]) -> list[str]:
-    """Accuracy and costs beside those of the reference."""
+    """Accuracy and costs compared with the reference."""
     if not reference:
         return []
     compared, rows = [], []
