@@ -17,7 +17,6 @@ from m3net_tf.training.archive import write_archive
 from m3net_tf.training.before_after import before_and_after
 from m3net_tf.training.evaluation import evaluate
 from m3net_tf.training.features import FeatureSet
-from m3net_tf.training.fine_tuning import StartedFrom
 from m3net_tf.training.metrics import Evaluation
 from m3net_tf.training.recipe import Recipe
 from m3net_tf.training.run import Run, design_of
@@ -40,7 +39,7 @@ class Trained:
     state: TrainingState
     recipe: Recipe
     dataset: AudioDataset
-    fine_tuning: StartedFrom | None
+    fine_tuning: dict[str, Any] | None
     build: Callable[[], keras.Model]
     features: Callable[[AudioDataset, str], FeatureSet]
     validation: FeatureSet
