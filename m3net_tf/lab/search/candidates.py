@@ -55,12 +55,13 @@ class Candidate:
         """
         with scratch_folder("m3net-search-") as scratch:
             export_untrained(self._model, self._recipe, self._info, scratch / "export", log)
-            row = measure_footprint(scratch, [board], log).boards[0]
-        if row.figures is None:
-            raise FirmwareError(f"it cannot be measured for {board}: {row.missing}")
-        if not row.figures.fits:
+            row = measure_footprint(scratch, [board], log)["boards"][0]
+        if "missing" in row:
+            raise FirmwareError(f"it cannot be measured for {board}: {row['missing']}")
+        if not row["fits"]:
             raise FirmwareError(f"it does not fit into the memories of {board}")
-        return row.figures.cost.to_dict()
+        cost: dict[str, Any] = row["cost"]
+        return cost
 
 
 @contextlib.contextmanager
