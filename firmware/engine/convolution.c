@@ -209,7 +209,7 @@ M3NET_SEPARATE void gather_two(const m3net_convolution* layer, const int8_t* inp
   }
 }
 
-/// Assembly that widens four items and writes them as two pairs, by the instructions STORE.
+/// Assembly that widens four items and writes them as two pairs, each by STORE.
 #define M3NET_WIDEN(items, STORE)                                              \
   "sxtb16 r4, " items                                                          \
   "\n\t"                                                                       \
@@ -221,9 +221,9 @@ M3NET_SEPARATE void gather_two(const m3net_convolution* layer, const int8_t* inp
   "str " pair                   \
   ", [%[patch]]\n\t"            \
   "add %[patch], %[step]\n\t"
-#define M3NET_STORE_BEFORE(pair) "str " pair ", [%[patch]], %[step]\n\t"
+#define M3NET_STORE_AND_ADVANCE(pair) "str " pair ", [%[patch]], %[step]\n\t"
 #define M3NET_WIDEN_FOUR(items) M3NET_WIDEN(items, M3NET_STORE_AMONG)
-#define M3NET_WIDEN_PIXEL(items) M3NET_WIDEN(items, M3NET_STORE_BEFORE)
+#define M3NET_WIDEN_PIXEL(items) M3NET_WIDEN(items, M3NET_STORE_AND_ADVANCE)
 
 /// Writes items into one of several windows, whose pairs of items alternate, from the first item of
 /// a pair on.
@@ -351,10 +351,12 @@ M3NET_SEPARATE void gather_rows(const m3net_convolution* layer, const int8_t* in
   const m3net_image* image = &layer->input;
   const int32_t items = layer->window.columns * image->channels;
   for (int32_t i = layer->window.rows; i > 0; --i, place.row += layer->window.row_dilation) {
-    const int8_t* row = input + place.row * image->row_step + place.column * image->channels;
-    patch = place.row >= 0 && place.row < image->rows
-                ? copy_among(windows, patch, row, items)
-                : fill_among(windows, patch, layer->padding, items);
+    if (place.row >= 0 && place.row < image->rows) {
+      const int8_t* row = input + place.row * image->row_step + place.column * image->channels;
+      patch = copy_among(windows, patch, row, items);
+    } else {
+      patch = fill_among(windows, patch, layer->padding, items);
+    }
   }
   (void)fill_among(windows, patch, 0, -layer->window.rows * items & 3);
 }
