@@ -21,7 +21,6 @@ from m3net_tf.cli.options import (
     RunFolder,
 )
 from m3net_tf.cli.output import (
-    console,
     make_console,
     print_result,
     progress_beside,
@@ -220,10 +219,7 @@ def footprint(
     from m3net_tf.boards.deployment.footprint import footprint_table, measure_footprint
 
     result = measure_footprint(run, boards or (), progress_beside(True), engine)
-    if as_json:
-        say_json(result.to_dict())
-    else:
-        console.print(footprint_table(result))
+    print_result(result, as_json, footprint_table)
 
 
 @app.command(hidden=True)

@@ -14,7 +14,6 @@ from m3net_tf.quantization.graph import Graph, Operator
 from m3net_tf.quantization.methods import Quantized
 from m3net_tf.quantization.observation import Float, Single, watch
 from m3net_tf.quantization.ptq import quantize_except
-from m3net_tf.quantization.record import LayerLoss, SplitFigures, TensorFigures
 from m3net_tf.runtime.interpreter import Int8, activation_bits, run_reference
 from m3net_tf.runtime.warp import warp_int8
 from m3net_tf.system.progress import Log, silent, track
@@ -53,10 +52,12 @@ def divergence(of: Float, to: Float) -> float:
     return float((expected * np.log(expected / actual)).sum(1).mean())
 
 
-def compare_tensors(quantized: Quantized, features: Int8) -> list[TensorFigures]:
+def compare_tensors(quantized: Quantized, features: Int8) -> list[dict[str, Any]]:
     """Compare each computed tensor with the float network's, in the order of execution.
 
-    Figures include errors of earlier layers.
+    Figures include errors of earlier layers. ``sqnr_db`` is None if the two are equal. ``low`` and
+    ``high`` are extremes of the float network, ``covered_low`` and ``covered_high`` of what the
+    quantised tensor can represent; ``clipped_share`` is the share of float values that it cannot.
 
     Args:
         quantized: network and its float graphs.
@@ -78,7 +79,7 @@ def compare_tensors(quantized: Quantized, features: Int8) -> list[TensorFigures]
 
 def _compare_part(
     name: str, calibrated: bytes, tflite: bytes, float_inputs: Single, int8_inputs: Int8
-) -> list[TensorFigures]:
+) -> list[dict[str, Any]]:
     """Compare a part's tensors, given the inputs of its float and of its quantised graph."""
     graph, quantized, bits = Graph(calibrated), Graph(tflite), activation_bits(tflite)
     twins = {graph.name(t): t for operator in graph.operators for t in operator.outputs}
@@ -114,11 +115,12 @@ def rank_layers(
     labels: npt.NDArray[np.int32],
     name: str,
     log: Log = silent,
-) -> list[LayerLoss]:
+) -> list[dict[str, Any]]:
     """Quantise one operator at a time and sort by loss, the most expensive first.
 
     Everything else is float, including the warp between two parts. The warp has a separate cost,
-    which includes its int8 scores and maps.
+    which includes its int8 scores and maps. Losses are in percentage points, divergences in nats
+    per clip. A layer has Keras's name, with the part's name before it if there are several parts.
 
     Args:
         quantized: int8 network and its float graphs.
@@ -129,7 +131,7 @@ def rank_layers(
     expected = floats.run(features)
     accuracy = (expected.argmax(1) == labels).mean()
 
-    def cost(layer: str, operator: str, scores: Float) -> LayerLoss:
+    def cost(layer: str, operator: str, scores: Float) -> dict[str, Any]:
         return {
             "layer": layer,
             "operator": operator,
@@ -167,8 +169,10 @@ def rank_layers(
 
 def compare_split(
     expected: Float, scores: Int8, labels: npt.NDArray[np.int32], names: tuple[str, ...]
-) -> SplitFigures:
-    """Accuracy, confusion and recall of each class, float and quantised.
+) -> dict[str, Any]:
+    """Accuracy, confusion and recall of each class, float and quantised, and the loss in points.
+
+    Rows of the confusion are true classes; the divergence is in nats per clip.
 
     Args:
         expected: probabilities of the float network, shape (clips, classes).
@@ -216,7 +220,7 @@ class _Sums:
 
     def report(
         self, layer: str, operator: str, low: float, high: float, step: float
-    ) -> TensorFigures:
+    ) -> dict[str, Any]:
         ratio_db = None
         if self.noise > 0:
             ratio_db = float(10 * np.log10(max(self.signal, 1e-30) / self.noise))

@@ -11,15 +11,15 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from m3net_tf.audio.datasets import AudioDataset
 from m3net_tf.quantization.methods import FineTuning, Method
 from m3net_tf.quantization.qat import simulate_int8
-from m3net_tf.quantization.record import Tuning, TuningFigures, TuningKind
 from m3net_tf.quantization.sparsity import cluster, prune
 from m3net_tf.quantization.wrapping import Wrapped
 from m3net_tf.runtime.interpreter import Int8
@@ -45,7 +45,7 @@ class FineTuned:
     """A fine-tuned network."""
 
     model: keras.Model
-    done: list[Tuning]
+    done: list[dict[str, Any]]
 
 
 class FineTuner:
@@ -104,43 +104,32 @@ class FineTuner:
             ConfigError: the layer does not exist, or nothing is trainable from it on.
             ModelError: the loss is not finite.
         """
-        model, done = self.model, list[Tuning]()
-        for facts, wrap in self._trainings(method, first_layer):
-            model, figures = self._train(facts["kind"], wrap, model)
-            done.append({**facts, **figures})
-        return FineTuned(model, done)
-
-    def _trainings(
-        self, method: Method, first_layer: str | None
-    ) -> Iterator[tuple[TuningKind, Callable[[keras.Model], Wrapped]]]:
-        """The trainings of a method: facts for the report, and a function that wraps a network."""
+        model, done = self.model, []
         zeros = method.prune is not None
         if method.prune is not None:
             clips, settings = len(self._teaching[0].features.clips), self._recipe.training
             steps = settings.epochs * max(1, clips // settings.step_clips)
-            yield (
-                {"kind": "prune", "percent": method.prune},
-                functools.partial(prune, sparsity=method.prune / 100, steps=steps),
-            )
+            pruned = functools.partial(prune, sparsity=method.prune / 100, steps=steps)
+            model, figures = self._train("prune", pruned, model)
+            done.append({**figures, "percent": method.prune})
         if method.qat:
-            yield (
-                {"kind": "qat", "first_layer": first_layer},
-                functools.partial(
-                    simulate_int8,
-                    calibration=self._calibration,
-                    first_layer=first_layer,
-                    keep_zeros=zeros,
-                ),
+            simulated = functools.partial(
+                simulate_int8,
+                calibration=self._calibration,
+                first_layer=first_layer,
+                keep_zeros=zeros,
             )
+            model, figures = self._train("qat", simulated, model)
+            done.append({**figures, "first_layer": first_layer})
         if method.cluster is not None:
-            yield (
-                {"kind": "cluster", "centroids": method.cluster},
-                functools.partial(cluster, centroids=method.cluster, keep_zeros=zeros),
-            )
+            clustered = functools.partial(cluster, centroids=method.cluster, keep_zeros=zeros)
+            model, figures = self._train("cluster", clustered, model)
+            done.append({**figures, "centroids": method.cluster})
+        return FineTuned(model, done)
 
     def _train(
         self, kind: str, wrap: Callable[[keras.Model], Wrapped], model: keras.Model
-    ) -> tuple[keras.Model, TuningFigures]:
+    ) -> tuple[keras.Model, dict[str, Any]]:
         """Wrap a network, train it and remove the wrappers; also returns the training's figures."""
         recipe, settings = self._recipe, self._recipe.training
         clips, teacher = self._teaching
@@ -162,7 +151,8 @@ class FineTuner:
                     f"{kind} epoch {epoch + 1}/{settings.epochs}  loss {loss:.4f}  "
                     f"validation {100 * validation_score:.1f} %"
                 )
-        figures: TuningFigures = {
+        figures: dict[str, Any] = {
+            "kind": kind,
             "epochs": settings.epochs,
             "learning_rate": settings.learning_rate,
             "teacher": ", ".join(recipe.distillation.runs) or None,

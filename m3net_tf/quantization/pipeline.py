@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +20,6 @@ from m3net_tf.quantization.comparison import compare_split, compare_tensors, ran
 from m3net_tf.quantization.compression import compression
 from m3net_tf.quantization.methods import FineTuning, Method, Quantized, Quantizer
 from m3net_tf.quantization.ptq import choose_calibration, evenly_spaced
-from m3net_tf.quantization.record import Attempt, NetworkReport, Ranking, Report, SplitFigures
 from m3net_tf.quantization.repair import Repair, why_not_on_device
 from m3net_tf.quantization.report import markdown
 from m3net_tf.runtime.interpreter import Int8, run_reference, tflm_unavailable_reason
@@ -56,7 +54,7 @@ class Choice:
     """The chosen quantised network of a run."""
 
     network: Int8Network
-    report: Report
+    report: dict[str, Any]
 
 
 def chosen_network(run: Run) -> Choice | None:
@@ -126,7 +124,7 @@ def quantize_run(
     ranking_clips: int = 500,
     fine_tuning: FineTuning = _DEFAULTS,
     log: Log = silent,
-) -> Report:
+) -> dict[str, Any]:
     """Quantise a run and report on it.
 
     Args:
@@ -139,7 +137,10 @@ def quantize_run(
         fine_tuning: settings of fine-tuning, for methods that need it.
 
     Returns:
-        The report, as in ``quantized/report.json``.
+        The report, as in ``quantized/report.json``: the method, its losses on validation and test
+        clips (:func:`.compare_split`), ``tensors`` (:func:`.compare_tensors`) and the ``ranking``
+        of layers (:func:`.rank_layers`). ``tried`` has the attempts of a repair, and
+        ``within_bound`` whether the network is within its bound.
 
     Raises:
         InUseError: another process writes into the run.
@@ -158,15 +159,10 @@ def quantize_run(
     if method.wide:
         _check_wide(run, quantized.network, material.splits["validation"].clean, log)
     log("comparing with the float network")
-    report: Report = {
-        "method": str(method),
-        "fine_tuning": trained.done if trained else [],
-        "bound_points": bound_points,
-        "tried": attempts,
-        **_report(material, quantized),
-        **_ranking(material, quantized, method, ranking_clips, log),
-        **provenance(),  # type: ignore[typeddict-item]  # the keys follow
-    }
+    report = _report(material, quantized, method, ranking_clips, log)
+    report["fine_tuning"] = trained.done if trained else []
+    report["bound_points"] = bound_points
+    report["tried"] = attempts
     if bound_points is not None:
         report["within_bound"] = report["validation"]["drop_points"] <= bound_points
     _write(run.quantized_path.parent, quantized.network, report)
@@ -222,7 +218,7 @@ def _settle(
     bound_points: float | None,
     fine_tuning: FineTuning,
     log: Log,
-) -> tuple[Method, FineTuned | None, list[Attempt]]:
+) -> tuple[Method, FineTuned | None, list[dict[str, Any]]]:
     """The given method or a repair's, its fine-tuned network, and the repair's attempts."""
     validation = material.splits["validation"]
 
@@ -264,13 +260,21 @@ def _check_wide(run: Run, network: Int8Network, features: Int8, log: Log) -> Non
         log(f"not checked on TFLite Micro: {reason}")
 
 
-def _report(material: _Material, quantized: Quantized) -> NetworkReport:
-    """The part of ``report.json`` about the network."""
+def _report(
+    material: _Material, quantized: Quantized, method: Method, ranking_clips: int, log: Log
+) -> dict[str, Any]:
+    """The report of a network that is neither trained for int8 nor repaired."""
     run, info, network = material.run, material.dataset.info, quantized.network
     train_set, validation = material.splits["train"], material.splits["validation"]
+    made_with = provenance()
+    ranked = 0 if method.wide else min(ranking_clips, len(validation.labels))
     return {
         "format": 1,
         "run": run.folder.name,
+        "method": str(method),
+        "fine_tuning": [],
+        "bound_points": None,
+        "tried": [],
         "changed_layers": list(quantized.changed_layers),
         "sha256": sha256_of(network.tflite),
         "bytes": network.size_bytes,
@@ -278,7 +282,7 @@ def _report(material: _Material, quantized: Quantized) -> NetworkReport:
         "trained_model_sha256": sha256_of(run.model_path.read_bytes()),
         "calibration": {
             "clips": [train_set.clips[i].clip_id for i in material.calibration_clips],
-            "features_sha256": hashlib.sha256(material.calibration.tobytes()).hexdigest(),
+            "features_sha256": sha256_of(material.calibration.tobytes()),
         },
         "dataset": {
             "name": info.name,
@@ -290,10 +294,14 @@ def _report(material: _Material, quantized: Quantized) -> NetworkReport:
         "validation": _compared(material, network, "validation"),
         "test": _compared(material, network, "test"),
         "tensors": compare_tensors(quantized, evenly_spaced(validation.clean, _TENSOR_CLIPS)),
+        "ranking": _ranking(material, quantized, ranked, log) if ranked else [],
+        "ranking_clips": ranked,
+        "versions": made_with["versions"],
+        "git_commit": made_with["git_commit"],
     }
 
 
-def _compared(material: _Material, network: Int8Network, name: str) -> SplitFigures:
+def _compared(material: _Material, network: Int8Network, name: str) -> dict[str, Any]:
     """The int8 network compared with the float one on a split."""
     split = material.splits[name]
     scores = network.run(run_reference, split.clean)
@@ -301,7 +309,7 @@ def _compared(material: _Material, network: Int8Network, name: str) -> SplitFigu
     return compare_split(material.probabilities[name], scores, split.labels, labels)
 
 
-def _write(folder: Path, network: Int8Network, report: Report) -> None:
+def _write(folder: Path, network: Int8Network, report: dict[str, Any]) -> None:
     """Write network and report; both replace an earlier quantisation in one step."""
     with complete_folder(folder) as scratch:
         if network.warp:
@@ -314,15 +322,11 @@ def _write(folder: Path, network: Int8Network, report: Report) -> None:
 
 
 def _ranking(
-    material: _Material, quantized: Quantized, method: Method, clips: int, log: Log
-) -> Ranking:
+    material: _Material, quantized: Quantized, count: int, log: Log
+) -> list[dict[str, Any]]:
     validation = material.splits["validation"]
-    count = 0 if method.wide else min(clips, len(validation.labels))
-    if not count:
-        return {"ranking": [], "ranking_clips": 0}
     log(f"quantising one layer at a time on {count} validation clips")
     features, labels = (
         evenly_spaced(values, count) for values in (validation.clean, validation.labels)
     )
-    costs = rank_layers(quantized, features, labels, material.model.name, log)
-    return {"ranking": costs, "ranking_clips": count}
+    return rank_layers(quantized, features, labels, material.model.name, log)

@@ -3,35 +3,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from rich.table import Table
 
 from m3net_tf.audio.datasets import protocol_statement
-from m3net_tf.quantization.record import Confusion, Report, SplitFigures, Tuning
 from m3net_tf.system.markdown import markdown_table
 
+Columns = Mapping[str, str]
+"""Heading -> format of a column's cells, with the keys of a record."""
 
-def markdown(report: Report) -> str:
+_ATTEMPTS = {
+    "method": "{method}",
+    "drop, points": "{drop_points:.2f}",
+    "divergence": "{divergence:.5f}",
+    "outcome": "{outcome}",
+}
+_SPLITS = {
+    "split": "{split}",
+    "clips": "{clips}",
+    "float": "{accuracy[float]:.2%}",
+    "quantised": "{accuracy[quantized]:.2%}",
+    "drop, points": "{drop_points:.2f}",
+    "same answer": "{same_answer:.1%}",
+    "divergence": "{divergence:.5f}",
+}
+_LAYERS = {
+    "layer": "{layer}",
+    "operator": "{operator}",
+    "accuracy, points": "{accuracy_points:.2f}",
+    "divergence": "{divergence:.5f}",
+}
+_WEIGHTS = {
+    "layer": "{layer}",
+    "operator": "{operator}",
+    "weights": "{weights:,}",
+    "zeros": "{zero_share:.1%}",
+    "different values": "{values}",
+}
+_TENSORS = {
+    "layer": "{layer}",
+    "operator": "{operator}",
+    "SQNR, dB": "{sqnr_db:.1f}",
+    "range": "{low:.4g} to {high:.4g}",
+    "covered": "{covered_low:.4g} to {covered_high:.4g}",
+    "clipped": "{clipped_share:.3%}",
+    "largest error": "{max_error:.4g}",
+}
+_CLASSES = {
+    "class": "{label}",
+    "float": "{float:.1%}",
+    "quantised": "{quantized:.1%}",
+    "drop, points": "{drop_points:.1f}",
+}
+
+
+def markdown(report: dict[str, Any]) -> str:
     """The report as a Markdown page."""
     splits = {"validation": report["validation"], "test": report["test"]}
     lines = [
-        *_heading(report),
-        *_repair(report),
-        *_accuracy(splits),
-        *_ranking(report),
-        *_weights(report),
-        *_tensors(report),
-    ]
-    for key, split in splits.items():
-        lines += _classes(key, split, list(report["labels"]))
-    return "\n".join(lines)
-
-
-def _heading(report: Report) -> list[str]:
-    return [
         f"# Quantisation of {report['run']}",
         "",
         f"Method `{report['method']}`, calibrated on {len(report['calibration']['clips'])} "
@@ -40,148 +72,74 @@ def _heading(report: Report) -> list[str]:
         "",
         *(_training(tuning) for tuning in report["fine_tuning"]),
     ]
-
-
-def _repair(report: Report) -> list[str]:
-    if not report["tried"]:
-        return []
-    return [
-        f"Repair to within {report['bound_points']:g} points on validation: "
-        + ("reached." if report["within_bound"] else "NOT reached; this is the best one."),
-        "",
-        *markdown_table(
-            ("method", "drop, points", "divergence", "outcome"),
-            [
-                (
-                    attempt["method"],
-                    "" if attempt["drop_points"] is None else f"{attempt['drop_points']:.2f}",
-                    "" if attempt["divergence"] is None else f"{attempt['divergence']:.5f}",
-                    attempt["outcome"],
-                )
-                for attempt in report["tried"]
-            ],
-        ),
-    ]
-
-
-def _accuracy(splits: Mapping[str, SplitFigures]) -> list[str]:
-    return [
+    if report["tried"]:
+        lines += [
+            f"Repair to within {report['bound_points']:g} points on validation: "
+            + ("reached." if report["within_bound"] else "NOT reached; this is the best one."),
+            "",
+            *_table(_ATTEMPTS, report["tried"]),
+        ]
+    lines += [
         "Validation chooses; test only reports. Divergence: mean Kullback-Leibler divergence of "
         "the answers from the float network's, in nats.",
         "",
-        *markdown_table(
-            ("split", "clips", "float", "quantised", "drop, points", "same answer", "divergence"),
-            [
-                (
-                    key,
-                    split["clips"],
-                    f"{100 * split['accuracy']['float']:.2f} %",
-                    f"{100 * split['accuracy']['quantized']:.2f} %",
-                    f"{split['drop_points']:.2f}",
-                    f"{100 * split['same_answer']:.1f} %",
-                    f"{split['divergence']:.5f}",
-                )
-                for key, split in splits.items()
-            ],
-        ),
+        *_table(_SPLITS, ({"split": name, **split} for name, split in splits.items())),
     ]
-
-
-def _ranking(report: Report) -> list[str]:
-    if not report["ranking"]:
-        return []
-    return [
-        f"## Layers by what each costs alone ({report['ranking_clips']} validation clips)",
-        "",
-        "One operator is int8 and all others are float; the most expensive comes first.",
-        "",
-        *markdown_table(
-            ("layer", "operator", "accuracy, points", "divergence"),
-            [
-                (
-                    cost["layer"],
-                    cost["operator"],
-                    f"{cost['accuracy_points']:.2f}",
-                    f"{cost['divergence']:.5f}",
-                )
-                for cost in report["ranking"]
-            ],
-        ),
-    ]
-
-
-def _weights(report: Report) -> list[str]:
-    if all(tuning["kind"] == "qat" for tuning in report["fine_tuning"]):
-        return []
-    return [
-        "## Weights in int8",
-        "",
-        *markdown_table(
-            ("layer", "operator", "weights", "zeros", "different values"),
-            [
-                (
-                    layer["layer"],
-                    layer["operator"],
-                    f"{layer['weights']:,}",
-                    f"{100 * layer['zero_share']:.1f} %",
-                    layer["values"],
-                )
-                for layer in report["compression"]["layers"]
-            ],
-        ),
-    ]
-
-
-def _tensors(report: Report) -> list[str]:
-    return [
+    if report["ranking"]:
+        lines += [
+            f"## Layers by what each costs alone ({report['ranking_clips']} validation clips)",
+            "",
+            "One operator is int8 and all others are float; the most expensive comes first.",
+            "",
+            *_table(_LAYERS, report["ranking"]),
+        ]
+    if any(tuning["kind"] != "qat" for tuning in report["fine_tuning"]):
+        weights = _table(_WEIGHTS, report["compression"]["layers"])
+        lines += ["## Weights in int8", "", *weights]
+    lines += [
         "## Tensors, in the order of execution",
         "",
-        "Errors of earlier layers are in the later ones' figures.",
+        "Errors of earlier layers are in the later ones' figures. Without SQNR the two are equal.",
         "",
-        *markdown_table(
-            ("layer", "operator", "SQNR, dB", "range", "covered", "clipped", "largest error"),
-            [
-                (
-                    tensor["layer"],
-                    tensor["operator"],
-                    "exact" if tensor["sqnr_db"] is None else f"{tensor['sqnr_db']:.1f}",
-                    f"{tensor['low']:.4g} to {tensor['high']:.4g}",
-                    f"{tensor['covered_low']:.4g} to {tensor['covered_high']:.4g}",
-                    f"{100 * tensor['clipped_share']:.3f} %",
-                    f"{tensor['max_error']:.4g}",
-                )
-                for tensor in report["tensors"]
-            ],
-        ),
+        *_table(_TENSORS, report["tensors"]),
     ]
+    for name, split in splits.items():
+        lines += _classes(name, split, report["labels"])
+    return "\n".join(lines)
 
 
-def _classes(split_name: str, split: SplitFigures, labels: list[str]) -> list[str]:
+def _table(columns: Columns, records: Iterable[Mapping[str, Any]]) -> list[str]:
+    """A Markdown table with a row for each record."""
+    rows = [[_cell(form, record) for form in columns.values()] for record in records]
+    return markdown_table(list(columns), rows)
+
+
+def _cell(form: str, record: Mapping[str, Any]) -> str:
+    """A cell; '' for a figure that is None."""
+    try:
+        return form.format_map(record).replace("%", " %")
+    except TypeError:  # None has no format of a number
+        return ""
+
+
+def _classes(name: str, split: dict[str, Any], labels: list[str]) -> list[str]:
+    before, after = (np.array(split["confusion"][key]) for key in ("float", "quantized"))
+    changes = [
+        (labels[i], labels[j], before[i, j], after[i, j]) for i, j in np.argwhere(before != after)
+    ]
     return [
-        f"## Classes, {split_name}",
+        f"## Classes, {name}",
         "",
-        *markdown_table(
-            ("class", "float", "quantised", "drop, points"),
-            [
-                (
-                    label,
-                    f"{100 * recall['float']:.1f} %",
-                    f"{100 * recall['quantized']:.1f} %",
-                    f"{recall['drop_points']:.1f}",
-                )
-                for label, recall in split["recall"].items()
-            ],
+        *_table(
+            _CLASSES, ({"label": label, **figures} for label, figures in split["recall"].items())
         ),
-        f"Confusions that changed on {split_name} (true class, answer, float clips, quantised "
-        "clips):",
+        f"Confusions that changed on {name} (true class, answer, float clips, quantised clips):",
         "",
-        *markdown_table(
-            ("true", "answer", "float", "quantised"), _changes(split["confusion"], labels)
-        ),
+        *markdown_table(("true", "answer", "float", "quantised"), changes),
     ]
 
 
-def _training(done: Tuning) -> str:
+def _training(done: dict[str, Any]) -> str:
     """A sentence on a fine-tuning."""
     kind = {
         "prune": f"until {done.get('percent')} % of the weights of convolutions are 0",
@@ -193,13 +151,7 @@ def _training(done: Tuning) -> str:
     return f"Trained {kind}: {done['epochs']} epochs, rate {done['learning_rate']:g}{teacher}.\n"
 
 
-def _changes(confusion: Confusion, names: list[str]) -> list[tuple[Any, ...]]:
-    before, after = np.array(confusion["float"]), np.array(confusion["quantized"])
-    changed = np.argwhere(before != after)
-    return [(names[i], names[j], before[i, j], after[i, j]) for i, j in changed]
-
-
-def summary_table(report: Report, layers: int = 10) -> Table:
+def summary_table(report: dict[str, Any], layers: int = 10) -> Table:
     """A summary for the terminal: accuracy and the most expensive layers.
 
     Args:

@@ -172,15 +172,12 @@ def _labelled(folder: Path, labels: Sequence[str], group_pattern: str, log: Log)
     """The labelled clips of a folder; their splits are not chosen yet."""
     if not folder.is_dir():
         raise DataError(f"{folder}: is not a folder; name one that has a folder for each class")
-    captured = list(CapturedClips(folder))
-    clips = [clip for clip in captured if clip.label is not None]
+    clips = list(CapturedClips(folder))
     if not clips:
         raise DataError(
             f"{folder}: has no labelled clip; put sounds into one folder for each class"
         )
-    if len(clips) < len(captured):
-        log(f"{folder}: {len(captured) - len(clips)} clips without a label are left out")
-    silent = silent_files([clip.path for clip in clips if not is_silence(str(clip.label))])
+    silent = silent_files([clip.path for clip in clips if not is_silence(clip.label)])
     if silent:
         log(
             f"{folder}: {len(silent)} clips are digital zero, which is no example of their class, "
@@ -190,7 +187,7 @@ def _labelled(folder: Path, labels: Sequence[str], group_pattern: str, log: Log)
     return [
         AddedClip(
             source=str(clip.path),
-            label=_class_of(str(clip.label), labels, clip.path),
+            label=_class_of(clip.label, labels, clip.path),
             split="",
             group=_group(clip, folder, recording, group_pattern),
             sha256=sha256_of(clip.path.read_bytes()),

@@ -170,7 +170,7 @@ LIGHT = {
     "device words /dev/no_port": "/dev/no_port",
     "device capture /dev/no_port --label a --folder f": "/dev/no_port",
     "model list": "",
-    "model pack run new": "about.yaml is missing",
+    "model pack run new": "about.yaml needs the keys",
     "model info m3net": TRAIN,
     "data list": TRAIN,
     "data info synth": TRAIN,

@@ -223,10 +223,10 @@ def test_only_the_costs_of_a_card_are_renewed(measured, tmp_path):
 @pytest.mark.parametrize(
     ("about", "message"),
     [
-        (None, "about.yaml is missing: write summary, intended_use"),
-        ("[]", "give the keys summary"),
+        (None, "about.yaml needs the keys summary, intended_use"),
+        ("[]", "give keys and values"),
         ("summery: a", "unknown key 'summery'"),
-        ("summary: a", "intended_use is None: give a list"),
+        ("summary: a", "'intended_use' is missing"),
     ],
 )
 def test_words_that_are_missing(measured, tmp_path, about, message):

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Clips captured from a board or a microphone: a ``folder`` data set that grows.
 
-Layout: ``<label>/<time>_<hash>.wav``, which the data set ``folder`` reads as it is. Clips without a
-label are in ``.unlabelled``, which it skips. ``provenance.csv`` has one row per captured clip.
-A file's folder is its label; the table's columns ``file`` and ``label`` follow it.
+Layout: ``<label>/<time>_<hash>.wav``, which the data set ``folder`` reads as it is. A file's folder
+is its label, also after it was moved. ``provenance.csv`` has one row per captured clip, and its
+columns ``file`` and ``label`` follow the file.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ from m3net_tf.system.errors import ConfigError, DataError, require_known_keys
 from m3net_tf.system.locks import LOCK_NAME, locked
 from m3net_tf.system.progress import silent
 
-UNLABELLED = ".unlabelled"
 TABLE = "provenance.csv"
 PAUSE_S = 60.0
 REASONS = ("near_miss", "false_alarm", "missed")
@@ -53,13 +52,13 @@ class CapturedClip:
     """One captured clip.
 
     Attributes:
-        label: its class; None without a label.
+        label: its class.
         provenance: the values of ``COLUMNS`` after ``label``; empty for a file that was copied
             into the folder.
     """
 
     path: Path
-    label: str | None
+    label: str
     provenance: Mapping[str, str]
 
 
@@ -80,14 +79,14 @@ class CapturedClips:
         self,
         samples: npt.NDArray[np.float32],
         sample_rate_hz: int,
-        label: str | None,
+        label: str,
         provenance: Mapping[str, str | float],
     ) -> Path:
         """Write a clip as a 16-bit WAV file.
 
         Args:
             samples: mono sound from -1 to 1, shape (samples,); louder sound is clipped.
-            label: the sound's class, or None.
+            label: the sound's class.
             provenance: values by the keys of ``GIVEN``.
 
         Returns:
@@ -115,34 +114,12 @@ class CapturedClips:
         with self._locked():
             files = self._files()
             names = (other.name for other, _ in files)
-            path = _unused(self.folder / (label or UNLABELLED) / f"{stem}.wav", names)
+            path = _unused(self.folder / label / f"{stem}.wav", names)
             rows = self._rows()
             rows[path.name] = {**row, "sample_rate_hz": str(sample_rate_hz)}
             self._write_rows(rows, (*files, (path, label)))
             write_bytes(path, sound)
         return path
-
-    def relabel(self, path: Path, label: str | None) -> Path:
-        """Move a clip to another class, or with None to the clips without a label.
-
-        Returns:
-            Its new path.
-
-        Raises:
-            ConfigError: the label is not valid.
-            DataError: the file is not a clip of this folder, or the table is damaged.
-        """
-        check_label(label)
-        with self._locked():
-            old = self._clip_at(path)
-            new = self.folder / (label or UNLABELLED) / old.name
-            if new != old:
-                new = _unused(new, {p.name for p in new.parent.glob("*")})
-                new.parent.mkdir(parents=True, exist_ok=True)
-                rows = self._rows()
-                old.rename(new)
-                self._write_rows(rows, self._files())
-        return new
 
     def remove(self, path: Path) -> None:
         """Delete a clip and its row.
@@ -153,10 +130,6 @@ class CapturedClips:
         with self._locked():
             self._clip_at(path).unlink()
             self._write_rows(self._rows(), self._files())
-
-    def unlabelled(self) -> list[CapturedClip]:
-        """The clips without a label, oldest first."""
-        return [clip for clip in self if clip.label is None]
 
     def __iter__(self) -> Iterator[CapturedClip]:
         rows = self._rows()
@@ -170,14 +143,12 @@ class CapturedClips:
         self.folder.mkdir(parents=True, exist_ok=True)
         return locked(self.folder / LOCK_NAME, str(self.folder), silent)
 
-    def _files(self) -> list[tuple[Path, str | None]]:
+    def _files(self) -> list[tuple[Path, str]]:
         """Sound files with their labels, sorted by path."""
-        files: list[tuple[Path, str | None]] = []
+        files: list[tuple[Path, str]] = []
         for path in files_below(self.folder, SUFFIXES):
             *folders, name = path.relative_to(self.folder).parts
-            if folders == [UNLABELLED] and not name.startswith("."):
-                files.append((path, None))
-            elif folders and not any(part.startswith(".") for part in (*folders, name)):
+            if folders and not any(part.startswith(".") for part in (*folders, name)):
                 files.append((path, folders[0]))
         return files
 
@@ -206,14 +177,14 @@ class CapturedClips:
             raise DataError(f"{path}: is not a CSV table in UTF-8; {remedy}") from error
 
     def _write_rows(
-        self, rows: Mapping[str, Mapping[str, str]], files: Iterable[tuple[Path, str | None]]
+        self, rows: Mapping[str, Mapping[str, str]], files: Iterable[tuple[Path, str]]
     ) -> None:
         """Write the rows of these files, with their present labels."""
         table = []
         for path, label in sorted(files, key=lambda file: file[0].name):
             if path.name in rows:
                 values = [rows[path.name][column] for column in COLUMNS[2:]]
-                table.append((path.relative_to(self.folder).as_posix(), label or "", *values))
+                table.append((path.relative_to(self.folder).as_posix(), label, *values))
         write_text(self.folder / TABLE, csv_table(COLUMNS, table))
 
 
@@ -243,15 +214,13 @@ def recordings(clips: Iterable[CapturedClip]) -> list[str]:
     return [names[clip.path] for clip in clips]
 
 
-def check_label(label: str | None) -> None:
-    """Refuse a label that cannot name a class folder; None is valid.
+def check_label(label: str) -> None:
+    """Refuse a label that cannot name a class folder.
 
     Raises:
         ConfigError: it is empty, hidden, has a separator of paths, spaces around it or control
             characters.
     """
-    if label is None:
-        return
     path_like = any(separator in label for separator in "/\\") or label.startswith(".")
     if not is_label(label) or path_like or label != label.strip():
         raise ConfigError(f"label {label!r}: give a name that a folder can have")

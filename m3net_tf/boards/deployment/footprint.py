@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,7 @@ from m3net_tf.export import Bundle
 from m3net_tf.export.c_files import engine_arena
 from m3net_tf.export.certificate import read_vectors
 from m3net_tf.export.manifest import Arena
-from m3net_tf.system.artifacts import Provenance, provenance, write_json
+from m3net_tf.system.artifacts import provenance, write_json
 from m3net_tf.system.errors import ConfigError, FirmwareError, ModelError
 from m3net_tf.system.locks import writes_into
 from m3net_tf.system.progress import Log, silent
@@ -108,131 +108,26 @@ def largest_preset(room: Room, own: str = "") -> str | None:
     return fitting[-1] if fitting else None
 
 
-@dataclasses.dataclass(frozen=True)
-class Modelled:
-    """Modelled cost of one run of the network, on a whole window.
+Row = dict[str, Any]
+"""An export on one board, in JSON; without the figures that were not measured.
 
-    Attributes:
-        flash: the board's ``flash_timing``.
-        cycles: with this flash.
-        flash_reads: reads of data from flash.
-        window_ms: time of the cycles at the board's clock, in milliseconds.
-    """
-
-    flash: str
-    cycles: int
-    flash_reads: int
-    window_ms: float
-
-
-@dataclasses.dataclass(frozen=True)
-class Figures:
-    """Figures of a board on which the export was measured.
-
-    Attributes:
-        measured_on: emulated board with the same core.
-        cost: sizes of the board's own firmware; the rest as on ``measured_on``.
-        pace: time for a second of sound.
-        fits: whether the firmware fits into the board's memories.
-        room: the largest arena and network that would.
-        preset: the largest preset that the board has room for; None if it has for none.
-        modelled: None on other cores than a Cortex-M4, and where cycles cannot be modelled.
-        not_modelled: why they cannot.
-    """
-
-    measured_on: str
-    cost: BoardCost
-    pace: Pace
-    fits: bool
-    room: Room
-    preset: str | None
-    modelled: Modelled | None
-    not_modelled: str
-
-
-@dataclasses.dataclass(frozen=True)
-class BoardFootprint:
-    """An export on one board.
-
-    Attributes:
-        board: the board.
-        network_bytes: all ``.tflite`` files of the export.
-        arena_estimate_bytes: arena without a board: exact with the compiled engine; with TFLite
-            Micro the export's, which a core may exceed.
-        figures: None if nothing can be built or emulated.
-        missing: then, why.
-    """
-
-    board: Board
-    network_bytes: int
-    arena_estimate_bytes: int
-    figures: Figures | None
-    missing: str = ""
-
-    def to_dict(self) -> dict[str, object]:
-        """Plain values for JSON: all keys side by side, None for figures that are missing."""
-        board = self.board
-        dma = board.memory.get("dma")
-        figures: dict[str, Any] = dict.fromkeys(
-            field.name for kind in (Figures, Pace) for field in dataclasses.fields(kind)
-        )
-        if self.figures:
-            figures |= dataclasses.asdict(self.figures)
-            figures |= figures["pace"]
-        del figures["pace"]
-        return {
-            "board": board.name,
-            "core": board.core,
-            "clock_hz": board.clock_hz,
-            "flash_bytes": board.flash_bytes,
-            "ram_bytes": board.ram_bytes,
-            "dma_bytes": dma.bytes if dma else 0,
-            "stack_bytes": board.stack_bytes,
-            "network_bytes": self.network_bytes,
-            "arena_estimate_bytes": self.arena_estimate_bytes,
-            **figures,
-            **({"missing": self.missing} if self.missing else {}),
-        }
-
-
-@dataclasses.dataclass(frozen=True)
-class Footprint:
-    """An export on boards.
-
-    Attributes:
-        run: name of the run's folder.
-        network: network and preset.
-        model_sha256: of the network that classifies.
-        engine: one of :data:`m3net_tf.compiler.engines.ENGINES`.
-        arena: the export's, or this engine's if the export has another engine.
-        frames_per_s: frames of the front end for a second of sound.
-        runs_per_s: runs of the network for a second of sound, with the gate open.
-        boards: a row for each board.
-        made_with: versions and commit.
-    """
-
-    run: str
-    network: str
-    model_sha256: str
-    engine: Engine
-    arena: Arena
-    frames_per_s: float
-    runs_per_s: float
-    boards: tuple[BoardFootprint, ...]
-    made_with: Provenance
-
-    def to_dict(self) -> dict[str, object]:
-        """Plain values for JSON."""
-        return {
-            "run": self.run,
-            "network": self.network,
-            "model_sha256": self.model_sha256,
-            "engine": self.engine,
-            "arena": dataclasses.asdict(self.arena),
-            "sound": {"frames_per_s": self.frames_per_s, "runs_per_s": self.runs_per_s},
-            "boards": [row.to_dict() for row in self.boards],
-            **self.made_with,
-        }
+- ``arena_estimate_bytes``: arena without a board: exact with the compiled engine; with TFLite Micro
+  the export's, which a core may exceed;
+- ``missing``: why nothing can be built or emulated; then all keys below are None;
+- ``measured_on``: emulated board with the same core; ``cost``: the :class:`.cost.BoardCost` there,
+  with the sizes of the board's own firmware;
+- the :class:`.real_time.Pace`;
+- ``fits``: whether the firmware fits into the board's memories; ``room``: the :class:`Room` there;
+  ``preset``: the largest that it has room for, None if it has for none;
+- ``modelled``: cycles of one run on a whole window with the board's ``flash``, reads of data from
+  flash, and milliseconds at the board's clock; None on other cores than a Cortex-M4, and where
+  cycles cannot be modelled, for the reason in ``not_modelled``.
+"""
+Footprint = dict[str, Any]
+"""Content of ``footprint.json``: the export and its ``arena``, frames of the front end and runs of
+the network for a second of ``sound`` with the gate open, and a :data:`Row` for each of ``boards``.
+"""
+_FIGURES = ("measured_on", "cost", "fits", "room", "preset", "modelled", "not_modelled")
 
 
 @writes_into("folder")
@@ -265,7 +160,6 @@ def measure_footprint(
     subject = _subject(bundle, folder, engine or bundle.manifest.engine)
     cores: dict[str, _CoreCost | str] = {}
     why_not = _cached_reasons(subject.engine)
-    network_bytes = bundle.network.size_bytes
     rows = []
     for count, board in enumerate(chosen, start=1):
 
@@ -273,36 +167,48 @@ def measure_footprint(
             log(f"{owner}: {line}")
 
         report("building its firmware")
-        estimate = subject.arena.bytes
         emulated = emulated_board(board.name)
         if emulated not in cores:
             cores[emulated] = _measure_core(subject, emulated, board.core, why_not, report)
         measured = cores[emulated]
         missing = measured if isinstance(measured, str) else why_unreachable(board, subject.engine)
+        row = _facts(subject, board)
         if missing or isinstance(measured, str):
-            rows.append(BoardFootprint(board, network_bytes, estimate, None, missing))
+            row["missing"] = missing
         else:
-            figures = _figures(subject, board, measured, report)
-            rows.append(BoardFootprint(board, network_bytes, estimate, figures))
-    result = _result(subject, rows)
-    write_json(folder / "footprint.json", result.to_dict())
+            row |= _figures(subject, board, measured, report)
+        rows.append(row)
+    frames_per_s, runs_per_s = _rates(bundle)
+    result: Footprint = {
+        "run": folder.name,
+        "network": bundle.manifest.model.name,
+        "model_sha256": bundle.manifest.model.sha256,
+        "engine": subject.engine,
+        "arena": dataclasses.asdict(subject.arena),
+        "sound": {"frames_per_s": frames_per_s, "runs_per_s": runs_per_s},
+        "boards": rows,
+        **provenance(),
+    }
+    write_json(folder / "footprint.json", result)
     return result
 
 
-def _result(subject: _Subject, rows: Sequence[BoardFootprint]) -> Footprint:
-    manifest = subject.bundle.manifest
-    frames_per_s, runs_per_s = _rates(subject.bundle)
-    return Footprint(
-        run=subject.run.name,
-        network=manifest.model.name,
-        model_sha256=manifest.model.sha256,
-        engine=subject.engine,
-        arena=subject.arena,
-        frames_per_s=frames_per_s,
-        runs_per_s=runs_per_s,
-        boards=tuple(rows),
-        made_with=provenance(),
-    )
+def _facts(subject: _Subject, board: Board) -> Row:
+    """A row without figures."""
+    dma = board.memory.get("dma")
+    pace = (field.name for field in dataclasses.fields(Pace))
+    return {
+        "board": board.name,
+        "core": board.core,
+        "clock_hz": board.clock_hz,
+        "flash_bytes": board.flash_bytes,
+        "ram_bytes": board.ram_bytes,
+        "dma_bytes": dma.bytes if dma else 0,
+        "stack_bytes": board.stack_bytes,
+        "network_bytes": subject.bundle.network.size_bytes,
+        "arena_estimate_bytes": subject.arena.bytes,
+        **dict.fromkeys([*_FIGURES, *pace]),
+    }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -399,7 +305,7 @@ def _build(subject: _Subject, board: str, measured: BoardCost, log: Log) -> Firm
     return build_firmware(bundle.folder, board, folder, size, report=log)
 
 
-def _figures(subject: _Subject, board: Board, core: _CoreCost, log: Log) -> Figures:
+def _figures(subject: _Subject, board: Board, core: _CoreCost, log: Log) -> Row:
     """Figures of a board, from its own firmware and the cost on the emulated board of its core."""
     measured = core.cost
     cost = dataclasses.replace(measured, board=board.name)
@@ -430,19 +336,19 @@ def _figures(subject: _Subject, board: Board, core: _CoreCost, log: Log) -> Figu
         network_bytes=cost.model_bytes + (board.flash_bytes - cost.flash_bytes) // weight_bytes,
     )
     own = bundle.manifest.model.name.rpartition("-")[2]
-    return Figures(
-        measured_on=measured.board,
-        cost=cost,
-        pace=pace_on(bundle, board.clock_hz, cost),
-        fits=not overflow,
-        room=room,
-        preset=largest_preset(room, "" if overflow else own),
-        modelled=_modelled(board, core.cycles) if core.cycles else None,
-        not_modelled=core.not_modelled,
-    )
+    return {
+        "measured_on": measured.board,
+        "cost": dataclasses.asdict(cost),
+        **dataclasses.asdict(pace_on(bundle, board.clock_hz, cost)),
+        "fits": not overflow,
+        "room": dataclasses.asdict(room),
+        "preset": largest_preset(room, "" if overflow else own),
+        "modelled": _modelled(board, core.cycles) if core.cycles else None,
+        "not_modelled": core.not_modelled,
+    }
 
 
-def _modelled(board: Board, cycles: Cycles) -> Modelled:
+def _modelled(board: Board, cycles: Cycles) -> dict[str, Any]:
     """What the modelled cycles of a core are on a board.
 
     Raises:
@@ -454,8 +360,12 @@ def _modelled(board: Board, cycles: Cycles) -> Modelled:
             f"{', '.join(FLASHES)}"
         )
     count = cycles["cycles"][board.flash_timing]
-    window_ms = 1000 * count / board.clock_hz
-    return Modelled(board.flash_timing, count, cycles["flash_reads"], window_ms)
+    return {
+        "flash": board.flash_timing,
+        "cycles": count,
+        "flash_reads": cycles["flash_reads"],
+        "window_ms": 1000 * count / board.clock_hz,
+    }
 
 
 def _overflowing(cost: BoardCost, board: Board, overflow: Mapping[str, int]) -> BoardCost:
@@ -484,16 +394,19 @@ def _rates(bundle: Bundle) -> tuple[float, float]:
 
 def footprint_table(result: Footprint) -> Group:
     """The figures for the terminal, within 80 columns: memory, time, and their origin."""
+    runs_per_s = result["sound"]["runs_per_s"]
     title = (
-        f"{result.run}: {result.network}, engine {result.engine}, {result.runs_per_s:.3g} runs per "
-        "second"
+        f"{result['run']}: {result['network']}, engine {result['engine']}, {runs_per_s:.3g} runs "
+        "per second"
     )
+    measured = [row for row in result["boards"] if row["cost"]]
+    modelled = [row for row in measured if row["modelled"]]
     parts: list[RenderableType] = [title, "", _memory_table(result)]
-    if any(row.figures for row in result.boards):
-        parts += ["", _time_table(result.boards)]
-    if any(row.figures and row.figures.modelled for row in result.boards):
-        parts += ["", _cycles_table(result.boards)]
-    for remark in _remarks(result):
+    if measured:
+        parts += ["", _time_table(measured)]
+    if modelled:
+        parts += ["", _cycles_table(modelled)]
+    for remark in _remarks(result, measured):
         parts += ["", remark]
     return Group(*(Text(part) if isinstance(part, str) else part for part in parts))
 
@@ -507,100 +420,85 @@ def _table(*columns: str) -> Table:
 
 def _memory_table(result: Footprint) -> Table:
     table = _table("board", "arena", "RAM", "flash", "stack", "front end", "preset")
-    for row in result.boards:
-        board, figures = row.board, row.figures
-        if figures is None:
-            mark = "~" if result.engine == TFLM else ""
-            table.add_row(board.name, _bytes(row.arena_estimate_bytes, mark))
+    for row in result["boards"]:
+        cost = row["cost"]
+        if cost is None:
+            mark = "~" if result["engine"] == TFLM else ""
+            table.add_row(row["board"], f"{mark}{row['arena_estimate_bytes']:,}")
             continue
-        cost = figures.cost
         table.add_row(
-            board.name,
-            _bytes(cost.arena_bytes),
-            _share(cost.ram_bytes, board.ram_bytes),
-            _share(cost.flash_bytes, board.flash_bytes),
-            _bytes(cost.stack_bytes),
-            _bytes(cost.frontend_bytes),
-            figures.preset or f"< {next(iter(SIZE_LIMITS))}",
-            style=None if figures.fits else "red",
+            row["board"],
+            f"{cost['arena_bytes']:,}",
+            _share(cost["ram_bytes"], row["ram_bytes"]),
+            _share(cost["flash_bytes"], row["flash_bytes"]),
+            f"{cost['stack_bytes']:,}",
+            f"{cost['frontend_bytes']:,}",
+            row["preset"] or f"< {next(iter(SIZE_LIMITS))}",
+            style=None if row["fits"] else "red",
         )
     return table
 
 
-def _time_table(rows: Sequence[BoardFootprint]) -> Table:
+def _time_table(rows: Sequence[Row]) -> Table:
     table = _table("board", "inference", "a second", "of the clock", "real time")
     for row in rows:
-        if row.figures is None:
-            continue
-        pace = row.figures.pace
         table.add_row(
-            row.board.name,
-            f"{pace.run_ms:.1f} ms",
-            f"{pace.runs_per_second:.3g}",
-            f"{100 * pace.cpu_share:.1f} % of {row.board.clock_hz / 1e6:g} MHz",
-            _verdict(row.figures),
-            style=None if row.figures.fits and pace.real_time else "red",
+            row["board"],
+            f"{row['run_ms']:.1f} ms",
+            f"{row['runs_per_second']:.3g}",
+            f"{100 * row['cpu_share']:.1f} % of {row['clock_hz'] / 1e6:g} MHz",
+            _verdict(row),
+            style=None if row["fits"] and row["real_time"] else "red",
         )
     return table
 
 
-def _cycles_table(rows: Sequence[BoardFootprint]) -> Table:
+def _cycles_table(rows: Sequence[Row]) -> Table:
     table = _table("board", "modelled cycles", "flash reads", "a window", "flash timing")
     for row in rows:
-        if row.figures is None or row.figures.modelled is None:
-            continue
-        modelled = row.figures.modelled
+        modelled = row["modelled"]
         table.add_row(
-            row.board.name,
-            f"{modelled.cycles:,}",
-            f"{modelled.flash_reads:,}",
-            f"{modelled.window_ms:.1f} ms",
-            modelled.flash,
+            row["board"],
+            f"{modelled['cycles']:,}",
+            f"{modelled['flash_reads']:,}",
+            f"{modelled['window_ms']:.1f} ms",
+            modelled["flash"],
         )
     return table
 
 
-def _verdict(figures: Figures) -> str:
-    if not figures.fits:
+def _verdict(row: Row) -> str:
+    if not row["fits"]:
         return "does not fit"
-    if figures.pace.real_time:
+    if row["real_time"]:
         return "yes"
-    columns = figures.pace.least_run_columns
+    columns = row["least_run_columns"]
     return f"no; with run_columns {columns}" if columns else "no"
-
-
-def _bytes(size: int, before: str = "") -> str:
-    return f"{before}{size:,}"
 
 
 def _share(used: int, size: int) -> str:
     return f"{used:,} {100 * used / size:3.0f} %"
 
 
-def _remarks(result: Footprint) -> list[str]:
-    exported, remarks = result.arena.bytes, []
-    measured = [(row.board.name, row.figures) for row in result.boards if row.figures]
-    for emulated, names in _grouped((done.measured_on, board) for board, done in measured).items():
-        if same_core := [name for name in names if name != emulated]:
-            remarks.append(
-                f"{', '.join(same_core)}: instructions, arena and stack were measured on "
-                f"{emulated} in emulation, which has the same core."
-            )
-    larger = [
-        done.measured_on
-        for _, done in measured
-        if result.engine == TFLM and done.cost.arena_bytes > exported
-    ]
-    for emulated in dict.fromkeys(larger):
+def _remarks(result: Footprint, measured: Sequence[Row]) -> list[str]:
+    exported, remarks = result["arena"]["bytes"], []
+    same_core = [row for row in measured if row["measured_on"] != row["board"]]
+    for emulated, names in _names_by(same_core, "measured_on").items():
+        remarks.append(
+            f"{names}: instructions, arena and stack were measured on {emulated} in emulation, "
+            "which has the same core."
+        )
+    larger = [row for row in measured if row["cost"]["arena_bytes"] > exported]
+    for emulated in _names_by(larger, "measured_on") if result["engine"] == TFLM else ():
         remarks.append(
             f"{emulated}: the export's arena of {exported:,} bytes is too small for this core; "
             f"m3net export RUN --board {emulated} proves one."
         )
-    missing = [row for row in result.boards if row.missing]
-    for reason, names in _grouped((row.missing, row.board.name) for row in missing).items():
-        owner = "no board is measured" if len(names) == len(result.boards) > 1 else ", ".join(names)
-        remarks.append(f"{owner}: {reason}")
-    if result.engine == TFLM and missing:
+    missing = [row for row in result["boards"] if "missing" in row]
+    for reason, names in _names_by(missing, "missing").items():
+        all_boards = names.count(", ") + 1 == len(result["boards"]) > 1
+        remarks.append(f"{'no board is measured' if all_boards else names}: {reason}")
+    if result["engine"] == TFLM and missing:
         remarks.append("~: the export's arena; a core's kernels may need more.")
     if measured:
         limits = ", ".join(
@@ -614,20 +512,20 @@ def _remarks(result: Footprint) -> list[str]:
             f"a board counts as real-time up to {100 * BUSY_SHARE:g} % of its clock, with the gate "
             "open.",
         ]
-    if any(done.modelled for _, done in measured):
+    if any(row["modelled"] for row in measured):
         remarks.append(
             "Modelled cycles are of a run on a whole window, by the Cortex-M4's manual and the "
             "board's flash: a model, no measurement (docs/engine.md)."
         )
-    reasons = ((done.not_modelled, board) for board, done in measured if done.not_modelled)
-    for reason, names in _grouped(reasons).items():
-        remarks.append(f"{', '.join(names)}: no modelled cycles: {reason}")
+    unmodelled = [row for row in measured if row["not_modelled"]]
+    for reason, names in _names_by(unmodelled, "not_modelled").items():
+        remarks.append(f"{names}: no modelled cycles: {reason}")
     return remarks
 
 
-def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
-    """Values of pairs of key and value by their key, in order."""
+def _names_by(rows: Sequence[Row], key: str) -> dict[str, str]:
+    """Names of the boards that share a value of ``key``, in order."""
     groups: dict[str, list[str]] = {}
-    for key, value in pairs:
-        groups.setdefault(key, []).append(value)
-    return groups
+    for row in rows:
+        groups.setdefault(row[key], []).append(row["board"])
+    return {value: ", ".join(names) for value, names in groups.items()}

@@ -201,7 +201,6 @@ def deployment(
     data_dir: TableData = None,
     out: TableOut = None,
     runs: TableRuns = RUNS,
-    keep_results: KeepResults = False,
     as_json: AsJson = False,
 ) -> None:
     """Measure the int8 accuracy and board costs of a grid's runs, which m3net table trains."""
@@ -216,7 +215,6 @@ def deployment(
         methods=method or (),
         runs_folder=runs,
         out=results_folder(out, scale, runs),
-        keep_results=keep_results,
         command=f"m3net lab deployment {name} {' '.join(options)}",
         log=progress_beside(as_json),
     )

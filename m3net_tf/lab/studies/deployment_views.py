@@ -3,78 +3,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+import itertools
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from m3net_tf.lab.studies.deployment_record import (
-    DeployedCell,
-    DeploymentReport,
-    RunRow,
-    SizeLimitFigures,
-)
-from m3net_tf.lab.studies.deployment_summary import board_figures, is_ours, labels_text
-from m3net_tf.lab.studies.report_files import (
-    csv_text,
-    kept_lines,
-    labelled,
-    markdown_lines,
-    recipes_link,
-)
-from m3net_tf.training.metrics import Spread
+from m3net_tf.boards.deployment.footprint import SIZE_LIMITS
+from m3net_tf.lab.studies.report_files import csv_text, labelled, markdown_lines, recipes_link
 
-_RUN = (
-    *("seed", "fold", "float_validation", "float", "int8", "clips", "parameters", "macs"),
-    "model_bytes",
-)
-_COSTS = {
+COSTS = {
     "instructions": "instructions",
     "frontend_instructions": "front end, per frame",
     "arena_bytes": "arena",
     "stack_bytes": "stack",
     "flash_bytes": "flash",
 }
-"""Key of a cost -> its column in Markdown."""
+"""Key of a cost on the board -> its column in Markdown."""
+_RATIOS = {
+    "instructions": "instructions",
+    "arena_bytes": "arena",
+    "flash_bytes": "flash",
+    "model_bytes": "network",
+}
+_OURS = ("m3net", "spectromasknet", "bilateral", "diffres")  # the papers' networks
+_ACCURACIES = ("float_validation", "float", "int8")
 _SPLITS = ("validation", "test")
-_WHOLE_NUMBERS = ("seed", "fold", "clips", "parameters", "macs", "model_bytes", *_COSTS)
+_WHOLE_NUMBERS = ("seed", "fold", "clips", "parameters", "macs", "model_bytes", *COSTS)
 
 
-def deployment_csv(report: DeploymentReport) -> str:
-    """One line per run; the board's figures are in the line of the run that was on it."""
-    methods = [f"{method} {split}" for method in report["methods"] for split in _SPLITS]
-    columns = ["model", "preset", *_RUN, *_COSTS, "bytes_equal", *methods, "run", "error"]
-    rows, labels = [], []
-    for cell in report["cells"]:
-        on_board = next((run for run in cell["runs"] if "error" not in run), None)
-        rows += [_csv_run(cell, run, run is on_board) for run in cell["runs"]]
-        labels += [cell["labels"]] * len(cell["runs"])
+def _runs(report: Mapping[str, Any]) -> pd.DataFrame:
+    """The runs with all columns; the index has the labels of their cells."""
+    rows = [row for cell in report["cells"] for row in cell["runs"]]
+    labels = [cell["labels"] for cell in report["cells"] for _ in cell["runs"]]
+    methods = [f"{name} {split}" for name in report["methods"] for split in _SPLITS]
+    columns = [
+        *("model", "preset", "seed", "fold", *_ACCURACIES, "clips", "parameters", "macs"),
+        *("model_bytes", *COSTS, "bytes_equal", *methods, "run", "error"),
+    ]
     frame = labelled(rows, labels, list(labels[0]), columns)
-    return csv_text(frame.astype(dict.fromkeys(_WHOLE_NUMBERS, "Int64")))
+    numbers = {**dict.fromkeys(_WHOLE_NUMBERS, "Int64"), **dict.fromkeys(methods, "float64")}
+    return frame.astype({**numbers, **dict.fromkeys(_ACCURACIES, "float64")})
 
 
-def _csv_run(cell: DeployedCell, run: RunRow, on_board: bool) -> dict[str, object]:
-    row: dict[str, object] = {**cell["model"], **run}
-    row["model"] = cell["model"]["name"]
-    if on_board:
-        costs: dict[str, object] = {**(board_figures(cell) or {})}
-        row |= {key: costs.get(key) for key in (*_COSTS, "bytes_equal")}
-    for method, figures in run.get("methods", {}).items():
-        if "error" not in figures:
-            row[f"{method} validation"] = 100 * figures["validation_accuracy"]
-            row[f"{method} test"] = 100 * figures["accuracy"]
-    return row
+def deployment_csv(report: Mapping[str, Any]) -> str:
+    """One line per run; the board's figures are in the line of the run that was on it."""
+    return csv_text(_runs(report))
 
 
-def deployment_markdown(report: DeploymentReport, grid: Path, stem: Path) -> str:
-    """Costs and accuracies, the reference and the rivals, methods, failures, provenance.
+def deployment_markdown(report: Mapping[str, Any], grid: Path, stem: Path) -> str:
+    """Costs and accuracies, the reference, methods, failures, provenance.
 
     Args:
         stem: the file's path without its ending; links are relative to it.
     """
-    cells = report["cells"]
-    clips = sorted({run["clips"] for cell in cells for run in cell["runs"] if "clips" in run})
-    tested = f" Accuracy on {' or '.join(map(str, clips))} test clips," if clips else " Accuracy"
+    frame = _runs(report)
+    cells = _cells(report, frame)
+    clips = " or ".join(map(str, sorted(frame["clips"].dropna().unique())))
+    tested = f" Accuracy on {clips} test clips," if clips else " Accuracy"
+    runs = [row for cell in report["cells"] for row in cell["runs"]]
+    reasons = sorted({str(row["no_board"]) for row in runs if "no_board" in row})
     lines = [
         f"# {report['title']}, on a board",
         "",
@@ -84,15 +74,14 @@ def deployment_markdown(report: DeploymentReport, grid: Path, stem: Path) -> str
         "network and of the front end for one frame, the arena proven on the board including what "
         "planning needs, and the stack of a run from sound to label.",
         "",
-        *markdown_lines(_figures(cells)),
-        *_missing(cells),
-        *_compared(report),
-        *_methods(report),
-        *_failures(cells),
+        *_table(cells, [_figures(cell) for cell in cells]),
+        *(line for reason in reasons for line in (f"No board: {reason}.", "")),
+        *_compared(cells, report["reference"]),
+        *_methods(cells, report["methods"]),
+        *_failures(report),
         "## How",
         "",
         f"- command: `{report['command']}`",
-        *kept_lines(report["kept"]),
         f"- recipes come from the grid {recipes_link(grid, stem)}",
         f"- written on {report['machine']['processor']}, {report['machine']['cores']} cores",
         f"- commit: {report['git_commit'] or 'unknown'}",
@@ -101,126 +90,125 @@ def deployment_markdown(report: DeploymentReport, grid: Path, stem: Path) -> str
     return "\n".join(lines) + "\n"
 
 
-def _frame(cells: Sequence[DeployedCell], rows: Sequence[dict[str, str]]) -> pd.DataFrame:
-    return labelled(rows, [cell["labels"] for cell in cells], list(cells[0]["labels"]))
+@dataclasses.dataclass(frozen=True)
+class _Cell:
+    """A cell of the table.
+
+    Attributes:
+        labels: axis -> label.
+        runs: its runs, a row each.
+    """
+
+    labels: dict[str, str]
+    runs: pd.DataFrame
+
+    def first(self, column: str) -> Any:
+        """The first value of a column; None if no run has one."""
+        values = self.runs[column].dropna()
+        return None if values.empty else values.iloc[0]
+
+    def count(self, column: str) -> str:
+        """The first value of a column as text."""
+        value = self.first(column)
+        return "" if value is None else f"{value:,}"
+
+    def spread(self, column: str, missing: str = "") -> str:
+        """Mean and standard deviation over the runs as text, or ``missing``."""
+        values = self.runs[column].dropna()
+        if values.empty:
+            return missing
+        deviation = f" ± {values.std():.2f}" if len(values) > 1 else ""
+        return f"{values.mean():.2f}{deviation}"
 
 
-def _figures(cells: Sequence[DeployedCell]) -> pd.DataFrame:
+def _cells(report: Mapping[str, Any], runs: pd.DataFrame) -> list[_Cell]:
+    runs = runs.assign(lost=runs["float"] - runs["int8"])
+    ends = list(itertools.accumulate(len(cell["runs"]) for cell in report["cells"]))
+    return [
+        _Cell(cell["labels"], runs.iloc[end - len(cell["runs"]) : end])
+        for cell, end in zip(report["cells"], ends, strict=True)
+    ]
+
+
+def _table(cells: Sequence[_Cell], rows: Sequence[Mapping[str, str]]) -> list[str]:
+    if not rows:
+        return ["None.", ""]
+    return markdown_lines(labelled(rows, [cell.labels for cell in cells], list(cells[0].labels)))
+
+
+def _figures(cell: _Cell) -> dict[str, str]:
+    return {
+        "float": cell.spread("float", "failed"),
+        "int8": cell.spread("int8"),
+        "lost": cell.spread("lost"),
+        **{title: cell.count(key) for key, title in COSTS.items()},
+        "network": cell.count("model_bytes"),
+        "same bytes": {True: "yes", False: "NO"}.get(cell.first("bytes_equal"), ""),
+        "size limit": _size_limit(cell),
+    }
+
+
+def _size_limit(cell: _Cell) -> str:
+    """Whether a preset of the papers' networks keeps its limits; '' for others."""
+    limit = SIZE_LIMITS.get(cell.first("preset")) if cell.first("model") in _OURS else None
+    arena_bytes, model_bytes = cell.first("arena_bytes"), cell.first("model_bytes")
+    if limit is None or model_bytes is None:
+        return ""
+    result = "not measured"
+    if arena_bytes is not None:
+        result = "holds" if limit.holds(arena_bytes, model_bytes) else "EXCEEDED"
+    return f"{result} ({limit.arena_bytes:,} + {limit.model_bytes:,})"
+
+
+def _compared(cells: Sequence[_Cell], reference: Mapping[str, str]) -> list[str]:
+    """Accuracy and costs compared with the reference."""
+    if not reference:
+        return []
+    compared, rows = [], []
+    for cell in cells:
+        labels = {**cell.labels, **reference}
+        other = next((other for other in cells if other.labels == labels), cell)
+        ratios = {title: _ratio(cell, other, key) for key, title in _RATIOS.items()}
+        if other is not cell and all(ratios.values()):
+            points = cell.runs["int8"].mean() - other.runs["int8"].mean()
+            compared.append(cell)
+            rows.append({"int8, points": f"{points:+.2f}", **ratios})
+    return [f"## Compared with {' / '.join(reference.values())}", "", *_table(compared, rows)]
+
+
+def _ratio(cell: _Cell, other: _Cell, column: str) -> str:
+    ours, theirs = cell.first(column), other.first(column)
+    return "" if ours is None or theirs is None else f"{ours / theirs:.2f} x"
+
+
+def _methods(cells: Sequence[_Cell], methods: Sequence[str]) -> list[str]:
+    if not methods:
+        return []
     rows = []
     for cell in cells:
-        summary, board = cell["summary"], board_figures(cell)
-        costs: dict[str, object] = {**(board or {})}
-        same = {True: "yes", False: "NO"}.get(board["bytes_equal"], "") if board else ""
+        means = cell.runs.mean(numeric_only=True)
+        usable = [name for name in methods if pd.notna(means[f"{name} validation"])]
+        chosen = max(usable, key=lambda name: means[f"{name} validation"], default="none")
+        columns = [f"{name} {split}" for name in methods for split in _SPLITS]
         rows.append(
             {
-                "float": _spread(summary["float"]) if summary else "failed",
-                "int8": _spread(summary["int8"]) if summary else "",
-                "lost": _spread(summary["lost_points"]) if summary else "",
-                **{title: _count(costs.get(key)) for key, title in _COSTS.items()},
-                "network": _count(summary["model_bytes"]) if summary else "",
-                "same bytes": same,
-                "size limit": _size_limit(cell["size_limit"]),
+                "float, validation": cell.spread("float_validation"),
+                "float, test": cell.spread("float"),
+                **{column: cell.spread(column, "failed") for column in columns},
+                "chosen": chosen,
+                "lost, test": f"{means['float'] - means[f'{chosen} test']:.2f}" if usable else "",
             }
         )
-    return _frame(cells, rows)
+    lines = ["## Methods of quantisation", "", "The method is chosen on validation.", ""]
+    return [*lines, *_table(cells, rows)]
 
 
-def _spread(figure: Spread, factor: float = 1.0) -> str:
-    deviation = "" if figure["std"] is None else f" ± {factor * figure['std']:.2f}"
-    return f"{factor * figure['mean']:.2f}{deviation}"
-
-
-def _count(value: object) -> str:
-    return "" if value is None else f"{value:,}"
-
-
-def _size_limit(limit: SizeLimitFigures | None) -> str:
-    if limit is None:
-        return ""
-    result = {True: "holds", False: "EXCEEDED", None: "not measured"}[limit["holds"]]
-    return f"{result} ({limit['arena_bytes']:,} + {limit['model_bytes']:,})"
-
-
-def _missing(cells: Sequence[DeployedCell]) -> list[str]:
-    boards = [cell["board"] for cell in cells]
-    reasons = {board["missing"] for board in boards if board and "missing" in board}
-    return [line for reason in sorted(reasons) for line in (f"No board: {reason}.", "")]
-
-
-def _compared(report: DeploymentReport) -> list[str]:
-    """Costs as ratios to the costs of the reference, and the rivals that dominate our networks."""
-    if not report["reference"]:
-        return []
-    lines = [f"## Compared with {' / '.join(report['reference'].values())}", ""]
-    labels, rows = [], []
-    for cell in report["cells"]:
-        if against := cell["against_reference"]:
-            labels.append(cell["labels"])
-            rows.append(
-                {
-                    "int8, points": f"{against['int8_points']:+.2f}",
-                    "instructions": f"{against['instructions']:.2f} x",
-                    "arena": f"{against['arena_bytes']:.2f} x",
-                    "flash": f"{against['flash_bytes']:.2f} x",
-                    "network": f"{against['model_bytes']:.2f} x",
-                }
-            )
-    if rows:
-        lines += markdown_lines(labelled(rows, labels, list(report["reference"])))
-    for cell in filter(is_ours, report["cells"]):
-        if cell["summary"] and board_figures(cell):
-            better = ", ".join(cell["dominated_by"])
-            rivals = f"{better} is" if better else "no rival is"
-            lines.append(
-                f"{labels_text(cell)}: {rivals} at least as accurate in int8 with no more "
-                "instructions."
-            )
-    return [*lines, ""]
-
-
-def _methods(report: DeploymentReport) -> list[str]:
-    if not report["methods"]:
-        return []
-    cells, rows = [], []
-    for cell in report["cells"]:
-        if not (summary := cell["summary"]):
-            continue
-        row = {
-            "float, validation": _spread(summary["float_validation"]),
-            "float, test": _spread(summary["float"]),
-        }
-        for method in report["methods"]:
-            figures = summary["methods"].get(method)
-            for split, key in zip(_SPLITS, ("validation_accuracy", "accuracy"), strict=True):
-                row[f"{method}, {split}"] = _spread(figures[key], 100) if figures else "failed"
-        lost = cell["chosen_lost_points"]
-        row["chosen"] = cell["chosen_method"] or "none"
-        row["lost by it, test"] = "" if lost is None else f"{lost:.2f}"
-        cells.append(cell)
-        rows.append(row)
-    losses = [
-        f"- {name}: {loss['points']:.2f} (cells: {loss['cells']}, answers: {loss['answers']:,})"
-        for name, loss in report["chosen_lost_points"].items()
-    ]
-    return [
-        "## Methods of quantisation",
-        "",
-        *(markdown_lines(_frame(cells, rows)) if rows else ["None.", ""]),
-        "The method is chosen on validation. Points lost on test, over all cells of a network:",
-        "",
-        *losses,
-        "",
-    ]
-
-
-def _failures(cells: Sequence[DeployedCell]) -> list[str]:
+def _failures(report: Mapping[str, Any]) -> list[str]:
     failures = []
-    for cell in cells:
-        for run in cell["runs"]:
-            where = f"- {labels_text(cell)}, seed {run['seed']}"
-            if "error" in run:
-                failures.append(f"{where}: {run['error']}")
-            for method, figures in run.get("methods", {}).items():
-                if error := figures.get("error"):
-                    failures.append(f"{where}, {method}: {error}")
+    for cell in report["cells"]:
+        for row in cell["runs"]:
+            where = f"- {' / '.join(cell['labels'].values())}, seed {row['seed']}"
+            reasons = {"": row.get("error")}
+            reasons |= {f", {name}": row.get(f"{name} error") for name in report["methods"]}
+            failures += [f"{where}{name}: {why}" for name, why in reasons.items() if why]
     return ["## Failed", "", *failures, ""] if failures else []

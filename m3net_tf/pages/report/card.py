@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import zipfile
 from collections.abc import Mapping
@@ -12,19 +13,12 @@ from typing import Any
 from m3net_tf.audio.datasets import dataset_info, protocol_statement
 from m3net_tf.export import Bundle
 from m3net_tf.networks.pretrained import CARD, CARD_TEXT, RUN_FILES
-from m3net_tf.pages.report.card_facts import (
-    About,
-    BoardCosts,
-    Card,
-    ClassFigures,
-    DataFacts,
-    FoldedAccuracy,
-)
 from m3net_tf.pages.report.card_text import card_markdown
 from m3net_tf.pages.report.run_files import read_confusion
 from m3net_tf.runtime.metadata import network_of
 from m3net_tf.system.artifacts import read_json, sha256_of, write_bytes, write_json, write_text
-from m3net_tf.system.errors import ConfigError, ModelError, require_known_keys
+from m3net_tf.system.conversion import from_plain
+from m3net_tf.system.errors import ConfigError, ModelError
 from m3net_tf.system.yaml_files import read_yaml
 from m3net_tf.training.cross_validation import RESULT
 from m3net_tf.training.metrics import wilson_interval
@@ -40,6 +34,25 @@ FILES = {
 FORMAT = 1
 #: Files of measurements, with the command that writes them.
 _MEASURED = {"summary.json": "emulate", "footprint.json": "footprint"}
+
+Card = dict[str, Any]
+"""Content of ``card.json``: accuracies are shares of clips, with 95 % intervals as ``*_95``."""
+
+
+@dataclasses.dataclass(frozen=True)
+class About:
+    """What only the author of a network can say: the keys of ``about.yaml``.
+
+    Attributes:
+        intended_use: sentences on its use.
+        limits: sentences on what it cannot do, and on what is not known.
+        licence: sentences on the licences of network and sounds.
+    """
+
+    summary: str
+    intended_use: tuple[str, ...]
+    limits: tuple[str, ...]
+    licence: tuple[str, ...]
 
 
 def pack(run: Run, folder: Path) -> Card:
@@ -77,7 +90,7 @@ def renew_costs(run: Run, folder: Path) -> Card:
     card: Card = read_json(folder / CARD)
     packed = network_of((folder / "model.tflite").read_bytes())
     costs = _measured(run, "footprint.json", sha256_of(packed))
-    card["engine"], card["boards"] = costs["engine"], _boards(costs)
+    card |= {"engine": costs["engine"], "boards": _boards(costs)}
     _write_card(folder, card)
     return card
 
@@ -102,22 +115,11 @@ def _contents(run: Run) -> dict[str, bytes]:
 
 
 def _about(path: Path) -> About:
-    if not path.is_file():
-        raise ConfigError(f"{path} is missing: write {', '.join(About.__annotations__)} into it")
-    values = read_yaml(path)
-    if not isinstance(values, Mapping):
-        raise ConfigError(f"{path}: give the keys {', '.join(About.__annotations__)}")
-    require_known_keys(values, About.__annotations__, f"in {path}")
-    for key in About.__annotations__:
-        kind = str if key == "summary" else list
-        if not isinstance(values.get(key), kind):
-            raise ConfigError(f"{path}: {key} is {values.get(key)!r}: give a {kind.__name__}")
-    return About(
-        summary=values["summary"],
-        intended_use=values["intended_use"],
-        limits=values["limits"],
-        licence=values["licence"],
-    )
+    try:
+        return from_plain(About, read_yaml(path), "about")
+    except ConfigError as error:
+        keys = ", ".join(field.name for field in dataclasses.fields(About))
+        raise ConfigError(f"{path} needs the keys {keys}: {error}") from None
 
 
 def _card(run: Run, name: str, about: About, contents: Mapping[str, bytes]) -> Card:
@@ -125,7 +127,7 @@ def _card(run: Run, name: str, about: About, contents: Mapping[str, bytes]) -> C
     bundle = Bundle.load(run.folder / "export")
     sha256 = bundle.manifest.model.sha256
     summary, costs = (_measured(run, file, sha256) for file in _MEASURED)
-    values, recipe = metrics.values, run.recipe()
+    values, recipe, test = metrics.values, run.recipe(), metrics.test
     card: Card = {
         "format": FORMAT,
         "name": name,
@@ -137,7 +139,7 @@ def _card(run: Run, name: str, about: About, contents: Mapping[str, bytes]) -> C
         "parameters": metrics.parameters,
         "macs": metrics.macs,
         "engine": costs["engine"],
-        "about": about,
+        "about": dataclasses.asdict(about),
         "data": _data(metrics.dataset.facts),
         "training": {
             "seed": recipe.training.seed,
@@ -147,10 +149,10 @@ def _card(run: Run, name: str, about: About, contents: Mapping[str, bytes]) -> C
         },
         "accuracy": {
             "clips": summary["clips"],
-            "float": metrics.test["accuracy"],
-            "float_95": (metrics.test["accuracy_95_low"], metrics.test["accuracy_95_high"]),
+            "float": test["accuracy"],
+            "float_95": (test["accuracy_95_low"], test["accuracy_95_high"]),
             "int8": summary["accuracy"]["int8_desktop"],
-            "int8_95": tuple(summary["int8_accuracy_95"]),
+            "int8_95": summary["int8_accuracy_95"],
         },
         "classes": _classes(run),
         "boards": _boards(costs),
@@ -159,18 +161,13 @@ def _card(run: Run, name: str, about: About, contents: Mapping[str, bytes]) -> C
         "git_commit": values["git_commit"],
     }
     if (run.folder / RESULT).exists():
-        card["cross_validation"] = _folded(read_json(run.folder / RESULT))
+        folded = read_json(run.folder / RESULT)
+        card["cross_validation"] = {
+            **{key: folded[key] for key in ("clips", "groups", "accuracy")},
+            "folds": len(folded["fold_accuracy"]),
+            "accuracy_95": (folded["accuracy_95_low"], folded["accuracy_95_high"]),
+        }
     return card
-
-
-def _folded(values: Mapping[str, Any]) -> FoldedAccuracy:
-    return {
-        "clips": values["clips"],
-        "groups": values["groups"],
-        "folds": len(values["fold_accuracy"]),
-        "accuracy": values["accuracy"],
-        "accuracy_95": (values["accuracy_95_low"], values["accuracy_95_high"]),
-    }
 
 
 def _measured(run: Run, name: str, sha256: str) -> dict[str, Any]:
@@ -184,11 +181,18 @@ def _measured(run: Run, name: str, sha256: str) -> dict[str, Any]:
     return values
 
 
-def _boards(costs: Mapping[str, Any]) -> list[BoardCosts]:
-    return [_board(row) for row in costs["boards"] if row["cost"]]
+def _boards(costs: Mapping[str, Any]) -> list[dict[str, object]]:
+    """Costs by board: instructions of a run, memory of network and firmware, share of the clock."""
+    facts = ("board", "measured_on", "cpu_share", "fits")
+    figures = ("instructions", "arena_bytes", "flash_bytes", "ram_bytes")
+    return [
+        {**{key: row[key] for key in facts}, **{key: row["cost"][key] for key in figures}}
+        for row in costs["boards"]
+        if row["cost"]
+    ]
 
 
-def _data(facts: Mapping[str, Any]) -> DataFacts:
+def _data(facts: Mapping[str, Any]) -> dict[str, object]:
     info = dataset_info(facts["name"])
     return {
         "name": info.name,
@@ -203,10 +207,10 @@ def _data(facts: Mapping[str, Any]) -> DataFacts:
     }
 
 
-def _classes(run: Run) -> list[ClassFigures]:
-    """Figures of each class."""
+def _classes(run: Run) -> list[dict[str, object]]:
+    """Recall and precision of each class, None without clips or answers, and its test clips."""
     labels, counts = read_confusion(run)
-    figures: list[ClassFigures] = []
+    figures: list[dict[str, object]] = []
     for index, label in enumerate(labels):
         hits = int(counts[index, index])
         clips, answers = int(counts[index].sum()), int(counts[:, index].sum())
@@ -221,17 +225,3 @@ def _classes(run: Run) -> list[ClassFigures]:
             }
         )
     return figures
-
-
-def _board(row: Mapping[str, Any]) -> BoardCosts:
-    cost = row["cost"]
-    return {
-        "board": row["board"],
-        "measured_on": row["measured_on"],
-        "instructions": cost["instructions"],
-        "arena_bytes": cost["arena_bytes"],
-        "flash_bytes": cost["flash_bytes"],
-        "ram_bytes": cost["ram_bytes"],
-        "cpu_share": row["cpu_share"],
-        "fits": row["fits"],
-    }

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
-from m3net_tf.pages.report.card_facts import Card, DataFacts
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from m3net_tf.pages.report.words import interval, number, percent, with_interval
 from m3net_tf.system.markdown import markdown_table, markdown_text
 
 
-def card_markdown(card: Card) -> str:
+def card_markdown(card: Mapping[str, Any]) -> str:
     """The card for reading, in Markdown."""
     name, about = card["name"], card["about"]
     lines = [
@@ -35,11 +37,11 @@ def card_markdown(card: Card) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _bullets(title: str, sentences: list[str]) -> list[str]:
+def _bullets(title: str, sentences: Sequence[str]) -> list[str]:
     return [f"## {title}", "", *(f"- {markdown_text(text)}" for text in sentences), ""]
 
 
-def _data_lines(data: DataFacts) -> list[str]:
+def _data_lines(data: Mapping[str, Any]) -> list[str]:
     rows = [
         ("data set", data["name"]),
         ("licence of the sounds", data["licence"]),
@@ -55,7 +57,7 @@ def _data_lines(data: DataFacts) -> list[str]:
     return ["## Data", "", *markdown_table(("fact", "value"), rows)]
 
 
-def _accuracy_lines(card: Card) -> list[str]:
+def _accuracy_lines(card: Mapping[str, Any]) -> list[str]:
     accuracy = card["accuracy"]
     stages = (
         ("float", accuracy["float"], accuracy["float_95"]),
@@ -86,7 +88,7 @@ def _accuracy_lines(card: Card) -> list[str]:
     ]
 
 
-def _folded_lines(card: Card) -> list[str]:
+def _folded_lines(card: Mapping[str, Any]) -> list[str]:
     folded = card.get("cross_validation")
     if folded is None:
         return []
@@ -100,7 +102,7 @@ def _folded_lines(card: Card) -> list[str]:
     ]
 
 
-def _cost_lines(card: Card) -> list[str]:
+def _cost_lines(card: Mapping[str, Any]) -> list[str]:
     network = card["network"]
     rows = [
         (
@@ -128,7 +130,7 @@ def _cost_lines(card: Card) -> list[str]:
     ]
 
 
-def _origin_lines(card: Card) -> list[str]:
+def _origin_lines(card: Mapping[str, Any]) -> list[str]:
     training = card["training"]
     rows = [
         ("seed", training["seed"]),

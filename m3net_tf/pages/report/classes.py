@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Sequence
-from typing import Any, TypedDict
+from typing import Any
 
 import altair as alt
 import numpy as np
@@ -33,17 +33,6 @@ Counts = npt.NDArray[np.int64]
 MOST_CONFUSED = 10
 _NUMBERED = 20  # classes up to which cells of the confusion matrix have numbers
 _CELL, _SMALL_CELL = 26, 18  # pixels of a row with and without numbers
-
-
-class ClassRow(TypedDict):
-    """A figure of a class of a run, with its interval: shares."""
-
-    run: str
-    label: str
-    figure: str
-    value: float
-    low: float
-    high: float
 
 
 def confusion(runs: Sequence[RunData]) -> Section:
@@ -187,7 +176,7 @@ def per_class(runs: Sequence[RunData]) -> Section:
     return Section("classes", "Classes", explanation, parts)
 
 
-def _class_rows(run: RunData) -> list[ClassRow]:
+def _class_rows(run: RunData) -> list[dict[str, Any]]:
     """A row for each class and figure, with its interval."""
     counts = _matrix(run)
     if counts is None:
@@ -207,7 +196,7 @@ def _class_rows(run: RunData) -> list[ClassRow]:
 
 def _class_row(
     run: RunData, label: str, figure: str, value: float, interval: tuple[float, float]
-) -> ClassRow:
+) -> dict[str, Any]:
     return {
         "run": run.name,
         "label": label,
@@ -218,7 +207,7 @@ def _class_row(
     }
 
 
-def _class_chart(rows: Sequence[ClassRow], figure: str, runs: int) -> Spec:
+def _class_chart(rows: Sequence[dict[str, Any]], figure: str, runs: int) -> Spec:
     shown = [row for row in rows if row["figure"] == figure]
     labels = list(dict.fromkeys(row["label"] for row in shown))
     names = list(dict.fromkeys(row["run"] for row in shown))

@@ -7,7 +7,7 @@ import contextlib
 import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypedDict
+from typing import Any
 
 from m3net_tf.pages import DRAWING_AND_SOUND, environment, shared_file, source_hash
 from m3net_tf.pages.report.content import Section, Trial
@@ -22,18 +22,6 @@ from m3net_tf.system.progress import Log, silent
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
-class ReportFacts(TypedDict):
-    """What was written.
-
-    Attributes:
-        missing: by section, the commands that make what it lacks.
-    """
-
-    path: str
-    bytes: int
-    missing: dict[str, list[str]]
-
-
 def write_report(
     folders: Sequence[Path],
     out: Path | None = None,
@@ -41,7 +29,7 @@ def write_report(
     log: Log = silent,
     *,
     measure: bool = False,
-) -> ReportFacts:
+) -> dict[str, Any]:
     """Write a page on finished runs, side by side if there are several.
 
     Args:

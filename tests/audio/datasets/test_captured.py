@@ -37,20 +37,17 @@ def test_a_captured_clip_has_its_provenance_and_is_a_clip_of_the_folder_data_set
     from m3net_tf.audio.datasets import load_dataset
 
     clips = CapturedClips(tmp_path / "captured")
-    path = clips.add(SOUND, 8000, None, HEARD)
-    assert path.parent.name == ".unlabelled" and path.name.startswith("20300131T120000_")
+    path = clips.add(SOUND, 8000, "no clap", HEARD)
+    assert path.parent.name == "no clap" and path.name.startswith("20300131T120000_")
     pcm, rate_hz = soundfile.read(path, dtype="int16")
     assert rate_hz == 8000 and pcm[0] == -32768 and pcm[-1] == 32767
     (row,) = table(clips.folder)
     assert tuple(row) == COLUMNS
     assert row["time_utc"] == "2030-01-31T12:00:00.000+00:00" and row["score"] == "0.61"
-    assert row["file"] == f".unlabelled/{path.name}" and row["label"] == ""
-    assert [clip.path for clip in clips.unlabelled()] == [path]
+    assert row["file"] == f"no clap/{path.name}" and row["label"] == "no clap"
 
     twin = clips.add(SOUND, 8000, "clap", HEARD)  # the same sound at the same time
-    path = clips.relabel(path, "no clap")
-    assert path.parent.name == "no clap" and path.name != twin.name
-    assert not clips.unlabelled() and len(clips) == 2
+    assert path.name != twin.name and len(clips) == 2
     assert {(row["file"], row["label"]) for row in table(clips.folder)} == {
         (f"clap/{twin.name}", "clap"),
         (f"no clap/{path.name}", "no clap"),
@@ -68,10 +65,7 @@ def test_labels_that_cannot_be_class_folders_are_refused(tmp_path: Path, label: 
     clips = CapturedClips(tmp_path)
     with refuses(ConfigError, "name"):
         clips.add(SOUND, 8000, label, {})
-    path = clips.add(SOUND, 8000, None, {})
-    with refuses(ConfigError, "name"):
-        clips.relabel(path, label)
-    assert len(clips.unlabelled()) == 1
+    assert not len(clips)
 
 
 def test_wrong_input_is_one_line_that_says_how_to_fix_it(tmp_path: Path):
@@ -91,8 +85,6 @@ def test_wrong_input_is_one_line_that_says_how_to_fix_it(tmp_path: Path):
             clips.add(sound, 8000, "clap", {})
     (tmp_path / "outside.wav").write_bytes(b"")
     for path in (tmp_path / "outside.wav", tmp_path / "clap" / ".." / ".." / "x.wav"):
-        with pytest.raises(DataError, match="is not a clip of"):
-            clips.relabel(path, "clap")
         with pytest.raises(DataError, match="is not a clip of"):
             clips.remove(path)
     (tmp_path / TABLE).write_text("file,label\n")
@@ -115,15 +107,12 @@ def test_a_killed_process_loses_only_the_clip_that_it_was_adding(tmp_path: Path,
         with pytest.raises(KeyboardInterrupt):
             clips.add(SOUND / 2, 8000, "clap", HEARD)
     assert [clip.path for clip in clips] == [first] and len(table(tmp_path)) == 2
-    with monkeypatch.context() as patch:
-        patch.setattr(captured, "write_text", killed)
-        with pytest.raises(KeyboardInterrupt):
-            clips.relabel(first, "other")
+    (tmp_path / "other").mkdir()
+    first.rename(tmp_path / "other" / first.name)
     (clip,) = clips  # moved, and its row still belongs to it
     assert clip.label == "other" and clip.provenance["reason"] == "near_miss"
-    clips.add(SOUND / 4, 8000, None, {})
-    assert sorted(row["label"] for row in table(tmp_path)) == ["", "other"]
-    assert {p.name for p in tmp_path.iterdir()} == {"clap", "other", ".unlabelled", TABLE}
+    clips.add(SOUND / 4, 8000, "clap", {})
+    assert sorted(row["label"] for row in table(tmp_path)) == ["clap", "other"]
 
 
 def test_sounds_that_the_user_put_there_are_clips_without_provenance(tmp_path: Path, write_wav):
@@ -133,7 +122,6 @@ def test_sounds_that_the_user_put_there_are_clips_without_provenance(tmp_path: P
     write_wav(tmp_path / "other" / "1.wav")
     clips = CapturedClips(tmp_path)
     assert next((c.path, c.label, dict(c.provenance)) for c in clips) == (path, "clap", {})
-    assert clips.relabel(path, "other") == tmp_path / "other" / "1_2.wav"
     assert len(clips) == 2
 
 

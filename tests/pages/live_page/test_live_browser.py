@@ -128,7 +128,7 @@ def press(page: Page, key: str) -> None:
 
 
 def labels_of(folder: Path) -> list[str | None]:
-    return sorted(clip.label or "" for clip in CapturedClips(folder / "captured"))
+    return sorted(clip.label for clip in CapturedClips(folder / "captured"))
 
 
 def test_sounds_are_labelled_by_keyboard(live: Page, folder: Path):
