@@ -129,21 +129,6 @@ M3NET_SEPARATE void m3net_finish_any(const m3net_convolution* layer, m3net_four_
   " + 8]\n\t"                                                         \
   "ldrsh " right ", [" channel ", #" #place " + 14]\n\t"
 
-/// Assembly that writes the output of a sum, as m3net_finish does for layers with the short form
-/// and the whole range; `x` is a register for it.
-#define M3NET_WRITE_OUTPUT(sum, output, place, multiplier, offset, right, x) \
-  "lsl " x ", " sum                                                          \
-  ", #1\n\t"                                                                 \
-  "smmlar " x ", " x ", " multiplier ", " offset                             \
-  "\n\t"                                                                     \
-  "add " x ", " x ", " sum                                                   \
-  ", asr #31\n\t"                                                            \
-  "asr " x ", " x ", " right                                                 \
-  "\n\t"                                                                     \
-  "ssat " x ", #8, " x                                                       \
-  "\n\t"                                                                     \
-  "strb " x ", [" output ", #" #place "]\n\t"
-
 #endif
 
 /// Writes the outputs of up to four channels.

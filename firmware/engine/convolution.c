@@ -209,23 +209,24 @@ M3NET_SEPARATE void gather_two(const m3net_convolution* layer, const int8_t* inp
   }
 }
 
-/// Assembly that widens four items and writes them as two pairs.
-#define M3NET_WIDEN_FOUR(items) \
-  "sxtb16 r4, " items           \
-  "\n\t"                        \
-  "sxtb16 " items ", " items    \
-  ", ror #8\n\t"                \
-  "pkhbt r5, r4, " items        \
-  ", lsl #16\n\t"               \
-  "str r5, [%[patch]]\n\t"      \
-  "add %[patch], %[step]\n\t"   \
-  "pkhtb " items ", " items     \
-  ", r4, asr #16\n\t"           \
-  "str " items                  \
+/// Assembly that widens four items and writes them as two pairs, each by STORE.
+#define M3NET_WIDEN(items, STORE)                                              \
+  "sxtb16 r4, " items                                                          \
+  "\n\t"                                                                       \
+  "sxtb16 " items ", " items                                                   \
+  ", ror #8\n\t"                                                               \
+  "pkhbt r5, r4, " items ", lsl #16\n\t" STORE("r5") "pkhtb " items ", " items \
+                                                     ", r4, asr #16\n\t" STORE(items)
+#define M3NET_STORE_AMONG(pair) \
+  "str " pair                   \
   ", [%[patch]]\n\t"            \
   "add %[patch], %[step]\n\t"
+#define M3NET_STORE_AND_ADVANCE(pair) "str " pair ", [%[patch]], %[step]\n\t"
+#define M3NET_WIDEN_FOUR(items) M3NET_WIDEN(items, M3NET_STORE_AMONG)
+#define M3NET_WIDEN_PIXEL(items) M3NET_WIDEN(items, M3NET_STORE_AND_ADVANCE)
 
-/// Writes items, a multiple of four, into one of several windows, whose pairs of items alternate.
+/// Writes items into one of several windows, whose pairs of items alternate, from the first item of
+/// a pair on.
 M3NET_INLINE int16_t* widen_among(int32_t windows, int16_t* patch, const int8_t* items,
                                   int32_t count) {
   __asm__ volatile(
@@ -236,23 +237,88 @@ M3NET_INLINE int16_t* widen_among(int32_t windows, int16_t* patch, const int8_t*
       "2:\n\t"
       "subs %[count], #8\n\t"
       "bge 1b\n\t"
-      "tst %[count], #4\n\t"
-      "beq 3f\n\t"
+      "lsls %[count], %[count], #29\n\t"
+      "beq 5f\n\t"
+      "bpl 3f\n\t"
       "ldr r6, [%[items]], #4\n\t" M3NET_WIDEN_FOUR("r6")
       "3:\n\t"
+      "lsls %[count], %[count], #1\n\t"
+      "beq 5f\n\t"
+      "bpl 4f\n\t"
+      "ldrh r6, [%[items]], #2\n\t"
+      "sxtb r4, r6\n\t"
+      "sxtb r6, r6, ror #8\n\t"
+      "pkhbt r6, r4, r6, lsl #16\n\t"
+      "str r6, [%[patch]]\n\t"
+      "add %[patch], %[step]\n\t"
+      "4:\n\t"
+      "lsls %[count], %[count], #1\n\t"
+      "bpl 5f\n\t"
+      "ldrsb r6, [%[items]]\n\t"
+      "strh r6, [%[patch]], #2\n\t"
+      "5:\n\t"
       : [patch] "+&r"(patch), [items] "+&r"(items), [count] "+&r"(count)
       : [step] "r"(4 * windows)
       : "r4", "r5", "r6", "r8", "cc", "memory");
   return patch;
 }
 
-/// As above, of four items.
+/// As above, items of a pixel, a multiple of four. `windows` is a constant.
+M3NET_INLINE void widen_pixel(int32_t windows, int16_t* patch, const int8_t* items, int32_t count) {
+  __asm__ volatile(
+      "b 2f\n\t"
+      "1:\n\t"
+      "ldr r6, [%[items]], #4\n\t"
+      "ldr r8, [%[items]], #4\n\t" M3NET_WIDEN_PIXEL("r6") M3NET_WIDEN_PIXEL("r8")
+      "2:\n\t"
+      "subs %[count], #8\n\t"
+      "bge 1b\n\t"
+      "tst %[count], #4\n\t"
+      "beq 3f\n\t"
+      "ldr r6, [%[items]], #4\n\t" M3NET_WIDEN_PIXEL("r6")
+      "3:\n\t"
+      : [patch] "+&r"(patch), [items] "+&r"(items), [count] "+&r"(count)
+      : [step] "i"(4 * windows)
+      : "r4", "r5", "r6", "r8", "cc", "memory");
+}
+
+/// Writes four items.
 M3NET_INLINE int16_t* put_four_among(int32_t windows, int16_t* patch, uint32_t word) {
   const uint32_t even = m3net_even_bytes(word), odd = m3net_odd_bytes(word);
   const uint32_t low = m3net_pack_low(even, odd), high = m3net_pack_high(even, odd);
   M3NET_MEMCPY(patch, &low, sizeof(low));
   M3NET_MEMCPY(patch + 2 * windows, &high, sizeof(high));
   return patch + 4 * windows;
+}
+
+/// Writes an item.
+M3NET_INLINE int16_t* put_among(int32_t windows, int16_t* patch, int32_t item) {
+  *patch = (int16_t)item;
+  return patch + (((uintptr_t)patch & 2u) ? 2 * windows - 1 : 1);
+}
+
+/// Writes items from any place on.
+M3NET_INLINE int16_t* copy_among(int32_t windows, int16_t* patch, const int8_t* items,
+                                 int32_t count) {
+  if ((uintptr_t)patch & 2u) {
+    patch = put_among(windows, patch, *items++);
+    --count;
+  }
+  return widen_among(windows, patch, items, count);
+}
+
+/// Writes an item several times.
+M3NET_INLINE int16_t* fill_among(int32_t windows, int16_t* patch, int32_t item, int32_t count) {
+  while (count > 0) {
+    if (count < 4 || ((uintptr_t)patch & 2u)) {
+      patch = put_among(windows, patch, item);
+      --count;
+    } else {
+      patch = put_four_among(windows, patch, (uint8_t)item * 0x01010101u);
+      count -= 4;
+    }
+  }
+  return patch;
 }
 
 /// Gathers a window whose rows are words: four items each, as in an image of one channel. Loops
@@ -278,8 +344,8 @@ M3NET_SEPARATE void gather_words(const m3net_convolution* layer, const int8_t* i
   }
 }
 
-/// Gathers a window whose rows lie side by side and have a multiple of four items, none of which is
-/// outside the image's columns.
+/// Gathers a window whose rows lie side by side and are inside the image's columns. Zeros up to a
+/// multiple of four items.
 M3NET_SEPARATE void gather_rows(const m3net_convolution* layer, const int8_t* input,
                                 window_place place, int32_t windows, int16_t* patch) {
   const m3net_image* image = &layer->input;
@@ -287,19 +353,12 @@ M3NET_SEPARATE void gather_rows(const m3net_convolution* layer, const int8_t* in
   for (int32_t i = layer->window.rows; i > 0; --i, place.row += layer->window.row_dilation) {
     if (place.row >= 0 && place.row < image->rows) {
       const int8_t* row = input + place.row * image->row_step + place.column * image->channels;
-      patch = widen_among(windows, patch, row, items);
-      continue;
-    }
-    for (int32_t count = items; count > 0; count -= 4) {
-      patch = put_four_among(windows, patch, (uint8_t)layer->padding * 0x01010101u);
+      patch = copy_among(windows, patch, row, items);
+    } else {
+      patch = fill_among(windows, patch, layer->padding, items);
     }
   }
-}
-
-/// Writes an item.
-M3NET_INLINE int16_t* put_among(int32_t windows, int16_t* patch, int32_t item) {
-  *patch = (int16_t)item;
-  return patch + (((uintptr_t)patch & 2u) ? 2 * windows - 1 : 1);
+  (void)fill_among(windows, patch, 0, -layer->window.rows * items & 3);
 }
 
 /// Gathers any window. Zeros up to a multiple of four items.
@@ -310,29 +369,13 @@ M3NET_SEPARATE void gather_runs(const m3net_convolution* layer, const int8_t* in
   for (int32_t i = 0; i < window->rows; ++i, place.row += window->row_dilation) {
     for (int32_t tap = 0; tap < window->columns;) {
       const item_run run = find_run(layer, input, &layer->padding, place.row, place.column, tap);
-      const int8_t* items = run.items;
-      int32_t count = run.taps * channels;
+      const int32_t count = run.taps * channels;
+      patch = run.advance ? copy_among(windows, patch, run.items, count)
+                          : fill_among(windows, patch, layer->padding, count);
       tap += run.taps;
-      if (!run.advance) {
-        for (; count > 0; --count) {
-          patch = put_among(windows, patch, *items);
-        }
-        continue;
-      }
-      if ((uintptr_t)patch & 2u) {
-        patch = put_among(windows, patch, *items++);
-        --count;
-      }
-      patch = widen_among(windows, patch, items, count & ~3);
-      items += count & ~3;
-      for (count &= 3; count > 0; --count) {
-        patch = put_among(windows, patch, *items++);
-      }
     }
   }
-  for (int32_t rest = -window->rows * window->columns * channels & 3; rest > 0; --rest) {
-    patch = put_among(windows, patch, 0);
-  }
+  (void)fill_among(windows, patch, 0, -window->rows * window->columns * channels & 3);
 }
 
 /// Gathers one of several windows in 16 bits.
@@ -344,14 +387,21 @@ static inline void gather_among(const m3net_convolution* layer, const int8_t* in
   const int32_t packed = window->column_dilation == 1 && image->column_step == image->channels;
   if (packed && items == 4 && image->columns * image->channels >= 4) {
     gather_words(layer, input, place, windows, patch);
-  } else if (!packed || items % 4 != 0 || place.column < 0 ||
-             place.column + window->columns > image->columns) {
+  } else if (!packed || place.column < 0 || place.column + window->columns > image->columns) {
     gather_runs(layer, input, place, windows, patch);
-  } else if (window->rows > 1 || place.row < 0 || place.row >= image->rows) {
+  } else if (window->rows > 1 || items % 4 != 0 || place.row < 0 || place.row >= image->rows) {
     gather_rows(layer, input, place, windows, patch);
   } else {
-    const int8_t* row = input + place.row * image->row_step + place.column * image->channels;
-    (void)widen_among(windows, patch, row, items);
+    const int8_t* pixel = input + place.row * image->row_step + place.column * image->channels;
+    if (windows == 4) {
+      widen_pixel(4, patch, pixel, items);
+    } else if (windows == 3) {
+      widen_pixel(3, patch, pixel, items);
+    } else if (windows == 2) {
+      widen_pixel(2, patch, pixel, items);
+    } else {
+      widen_pixel(1, patch, pixel, items);
+    }
   }
 }
 

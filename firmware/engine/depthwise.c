@@ -305,15 +305,17 @@ enum { BEGINS_OUTSIDE = 1, ENDS_OUTSIDE = 2, LACKS_FIRST = 4 };
   "mov lr, r12\n\t"                        \
   "6:\n\t" ADD("r1", "r3", "r6", "b")
 
-/// Assembly that goes on with the next channel.
-#define M3NET_END_LINE    \
-  "11:\n\t"               \
-  "ldr lr, [sp, #20]\n\t" \
-  "ldr r0, [sp, #24]\n\t" \
-  "cmp lr, r0\n\t"        \
-  "bne 1b\n\t"            \
-  "add sp, sp, #48\n\t"   \
+/// Assembly that goes on with the next channel, whose constants are at lr.
+#define M3NET_NEXT_CHANNEL \
+  "ldr r0, [sp, #24]\n\t"  \
+  "cmp lr, r0\n\t"         \
+  "bne 1b\n\t"             \
+  "add sp, sp, #48\n\t"    \
   "pop {r7, r11}\n\t"
+
+#define M3NET_END_LINE \
+  "11:\n\t"            \
+  "ldr lr, [sp, #20]\n\t" M3NET_NEXT_CHANNEL
 
 /// Assembly of a line whose windows are a column apart. Three outputs a pass; the sums change their
 /// roles, and the loop begins so that the last output is a third one. The first three entries are
@@ -395,93 +397,99 @@ enum { BEGINS_OUTSIDE = 1, ENDS_OUTSIDE = 2, LACKS_FIRST = 4 };
   ", [r8, r9, lsl #1]\n\t"       \
   "pkhbt r12, r12, lr, lsl #16\n\t"
 
-/// Assembly that adds the products of a column to three sums and keeps the one that is complete.
+/// Assembly that adds the products of a column to three sums, the first of which is then complete.
 /// The third item is in `next`, and the bias in r11.
-#define M3NET_ADD_COLUMN(sum, middle, next, place) \
-  M3NET_LOAD_COLUMN(next)                          \
-  "add r8, r8, r10\n\t"                            \
-  "smlad " sum ", r12, r5, " sum                   \
-  "\n\t"                                           \
-  "smlabb " sum ", " next ", r7, " sum             \
-  "\n\t"                                           \
-  "smlad " middle ", r12, r4, " middle             \
-  "\n\t"                                           \
-  "smlabt " middle ", " next ", r6, " middle       \
-  "\n\t"                                           \
-  "smlabb " next ", " next                         \
-  ", r6, r11\n\t"                                  \
-  "smlad " next ", r12, r3, " next                 \
-  "\n\t"                                           \
-  "str " sum ", [sp, #" #place "]\n\t"
+#define M3NET_ADD_COLUMN(sum, middle, next)  \
+  M3NET_LOAD_COLUMN(next)                    \
+  "add r8, r8, r10\n\t"                      \
+  "smlad " sum ", r12, r5, " sum             \
+  "\n\t"                                     \
+  "smlabb " sum ", " next ", r7, " sum       \
+  "\n\t"                                     \
+  "smlad " middle ", r12, r4, " middle       \
+  "\n\t"                                     \
+  "smlabt " middle ", " next ", r6, " middle \
+  "\n\t"                                     \
+  "smlabb " next ", " next                   \
+  ", r6, r11\n\t"                            \
+  "smlad " next ", r12, r3, " next "\n\t"
 
-/// Assembly that writes the output of a sum at r8.
+/// Assembly that turns a sum into an output and writes it at r11. Negative sums need no rounding of
+/// their own; see rectifies().
 #define M3NET_WRITE_SUM(sum) \
   "lsl " sum ", " sum        \
   ", #1\n\t"                 \
-  "smmlar lr, " sum          \
+  "smmlar " sum ", " sum     \
   ", r3, r4\n\t"             \
-  "add lr, lr, " sum         \
-  ", asr #31\n\t"            \
-  "asr lr, lr, r5\n\t"       \
-  "ssat lr, #8, lr\n\t"      \
-  "strb lr, [r8]\n\t"        \
-  "add r8, r8, r11\n\t"
+  "asr " sum ", " sum        \
+  ", r5\n\t"                 \
+  "ssat " sum ", #8, " sum   \
+  "\n\t"                     \
+  "strb " sum ", [r11]\n\t"
 
 /// Assembly of a line of five outputs whose first and last windows begin and end outside the image.
 /// The sums wait for each other, so that the constants of a channel are loaded once. The stack has
-/// the sums of three outputs where other lines have a channel's constants.
+/// the sums of two outputs where other lines have a channel's constants, and the distance to the
+/// output from the last column.
 #define M3NET_LINE_OF_FIVE \
-  M3NET_ENTER_LINE "10:\n\t"              \
-  "1:\n\t"                                \
-  "ldr r12, [sp, #16]\n\t"                \
-  "ldr lr, [sp, #20]\n\t"                 \
-  "ldr r8, [sp, #12]\n\t"                 \
-  "ldm r12!, {r3-r5}\n\t"                 \
-  "str r12, [sp, #16]\n\t"                \
-  "ldr r11, [lr]\n\t"                     \
-  "ldr lr, [sp, #36]\n\t"                 \
-  "add r0, r8, #1\n\t"                    \
-  "str r0, [sp, #12]\n\t"                 \
-  M3NET_WIDEN_WEIGHTS("r7")               \
-  "smlabb r0, lr, r6, r11\n\t"            \
-  "smlad r0, lr, r3, r0\n\t"              \
-  M3NET_LOAD_COLUMN("r1")                 \
-  "add r8, r8, r10\n\t"                   \
-  "smlad r0, r12, r4, r0\n\t"             \
-  "smlabt r0, r1, r6, r0\n\t"             \
-  "smlabb r1, r1, r6, r11\n\t"            \
-  "smlad r1, r12, r3, r1\n\t"             \
-  M3NET_ADD_COLUMN("r0", "r1", "r2", 0)   \
-  M3NET_ADD_COLUMN("r1", "r2", "r0", 4)   \
-  M3NET_ADD_COLUMN("r2", "r0", "r1", 8)   \
-  "ldr r3, [sp, #36]\n\t"                 \
-  M3NET_LOAD_COLUMN("r2")                 \
-  "smlad r0, r12, r5, r0\n\t"             \
-  "smlabb r0, r2, r7, r0\n\t"             \
-  "smlad r1, r12, r4, r1\n\t"             \
-  "smlabt r1, r2, r6, r1\n\t"             \
-  "smlad r1, r3, r5, r1\n\t"              \
-  "smlabb r1, r3, r7, r1\n\t"             \
-  "ldr lr, [sp, #20]\n\t"                 \
-  "ldr r3, [lr, #4]\n\t"                  \
-  "ldr r4, [lr, #8]\n\t"                  \
-  "ldrsh r5, [lr, #14]\n\t"               \
-  "ldr r2, [sp]\n\t"                      \
-  "ldr r6, [sp, #4]\n\t"                  \
-  "ldr r7, [sp, #8]\n\t"                  \
-  "ldr r11, [sp, #52]\n\t"                \
-  "ldr r12, [sp, #44]\n\t"                \
-  "add lr, lr, #16\n\t"                   \
-  "str lr, [sp, #20]\n\t"                 \
-  "sub r8, r8, r10, lsl #1\n\t"           \
-  "add r8, r8, r11\n\t"                   \
-  "add r11, r12, r10\n\t"                 \
-  M3NET_WRITE_SUM("r2")                   \
-  M3NET_WRITE_SUM("r6")                   \
-  M3NET_WRITE_SUM("r7")                   \
-  M3NET_WRITE_SUM("r0")                   \
-  M3NET_WRITE_SUM("r1")                   \
-  M3NET_END_LINE
+  M3NET_ENTER_LINE "10:\n\t"            \
+  "add lr, lr, r10\n\t"                 \
+  "sub r11, r11, r10, lsl #1\n\t"       \
+  "str lr, [sp, #44]\n\t"               \
+  "str r11, [sp, #52]\n\t"              \
+  "mov r8, r1\n\t"                      \
+  "mov lr, r3\n\t"                      \
+  "1:\n\t"                              \
+  "ldr r12, [sp, #16]\n\t"              \
+  "ldr r11, [lr]\n\t"                   \
+  "ldr lr, [sp, #36]\n\t"               \
+  "ldm r12!, {r3-r5}\n\t"               \
+  "str r12, [sp, #16]\n\t"              \
+  M3NET_WIDEN_WEIGHTS("r7")             \
+  "smlabb r0, lr, r6, r11\n\t"          \
+  "smlad r0, lr, r3, r0\n\t"            \
+  M3NET_LOAD_COLUMN("r1")               \
+  "add r8, r8, r10\n\t"                 \
+  "smlad r0, r12, r4, r0\n\t"           \
+  "smlabt r0, r1, r6, r0\n\t"           \
+  "smlabb r1, r1, r6, r11\n\t"          \
+  "smlad r1, r12, r3, r1\n\t"           \
+  M3NET_ADD_COLUMN("r0", "r1", "r2")    \
+  "str r0, [sp]\n\t"                    \
+  M3NET_ADD_COLUMN("r1", "r2", "r0")    \
+  "str r1, [sp, #4]\n\t"                \
+  M3NET_ADD_COLUMN("r2", "r0", "r1")    \
+  "ldr r3, [sp, #36]\n\t"               \
+  M3NET_LOAD_COLUMN("r11")              \
+  "smlad r0, r12, r5, r0\n\t"           \
+  "smlabb r0, r11, r7, r0\n\t"          \
+  "smlad r1, r12, r4, r1\n\t"           \
+  "smlabt r1, r11, r6, r1\n\t"          \
+  "smlad r1, r3, r5, r1\n\t"            \
+  "smlabb r1, r3, r7, r1\n\t"           \
+  "ldr lr, [sp, #20]\n\t"               \
+  "ldr r6, [sp]\n\t"                    \
+  "ldr r3, [lr, #4]\n\t"                \
+  "ldr r4, [lr, #8]\n\t"                \
+  "ldrsh r5, [lr, #14]\n\t"             \
+  "ldr r7, [sp, #4]\n\t"                \
+  "ldr r11, [sp, #52]\n\t"              \
+  "ldr r12, [sp, #44]\n\t"              \
+  "add lr, lr, #16\n\t"                 \
+  "str lr, [sp, #20]\n\t"               \
+  "add r11, r11, r8\n\t"                \
+  M3NET_WRITE_SUM("r6")                 \
+  "add r11, r11, r12\n\t"               \
+  M3NET_WRITE_SUM("r7")                 \
+  "add r11, r11, r12\n\t"               \
+  M3NET_WRITE_SUM("r2")                 \
+  "add r11, r11, r12\n\t"               \
+  M3NET_WRITE_SUM("r0")                 \
+  "add r11, r11, r12\n\t"               \
+  M3NET_WRITE_SUM("r1")                 \
+  "sub r8, r8, r10, lsl #2\n\t"         \
+  "add r8, r8, #1\n\t"                  \
+  M3NET_NEXT_CHANNEL
 
 // NOLINTBEGIN(bugprone-macro-parentheses): assembly cannot stand in parentheses
 #define M3NET_RUN_LINE(assembly)                                                                \
@@ -518,6 +526,15 @@ typedef struct {
   int32_t before;  ///< Pixels by which the first window begins before the image.
 } direction;
 
+/// Whether the output's zero point is -128, as after ReLU. A negative sum then gives -128: its
+/// product with the multiplier is rounded to zero or less, whether or not one is subtracted to
+/// round halves away from zero. A multiplier of zero says nothing: see channel_rows() in
+/// weights.py.
+static int32_t rectifies(const m3net_channel* channel) {
+  const int32_t half = (int32_t)(1u << (channel->right - 1));
+  return channel->multiplier != 0 && channel->offset == -255 * half;
+}
+
 /// Computes an image line by line, each channel by channel.
 static void convolve_lines(const m3net_convolution* layer, const int8_t* input, int8_t* output) {
   const m3net_image *from = &layer->input, *to = &layer->output;
@@ -530,6 +547,8 @@ static void convolve_lines(const m3net_convolution* layer, const int8_t* input, 
   const int32_t reach = (along.outputs - 1) * stride + 3 - along.before;
   const int32_t outside = reach > along.inputs;
   const int32_t outputs = along.outputs - outside;
+  const int32_t five =
+      stride == 1 && along.outputs == 5 && along.before && outside && rectifies(layer->channels);
   window_line line;
   line.taps = layer->taps;
   line.channel = layer->channels;
@@ -553,7 +572,7 @@ static void convolve_lines(const m3net_convolution* layer, const int8_t* input, 
       line.distance -= (along.before ? 2 : 3) * along.step;
       if (before || behind) {
         convolve_line_of_two(&line);
-      } else if (along.outputs == 5 && along.before && outside) {
+      } else if (five) {
         convolve_line_of_five(&line);
       } else {
         convolve_line_of_three(&line);

@@ -406,24 +406,24 @@ static void convolve_three(const m3net_convolution* layer, const int16_t* patch,
   register const int16_t* patch_end __asm__("r1") = patch + 3 * items;
   // An iteration takes 16 items of 22 bytes of code.
   register int32_t skipped __asm__("r2") = (-items & 15) * 22;
-  register const m3net_channel* channel __asm__("r3") = layer->channels;
-  register int8_t* first __asm__("r4") = outputs[0];
-  register int8_t* second __asm__("r5") = outputs[1];
-  register int8_t* third __asm__("r6") = outputs[2];
-  register const m3net_block* weights __asm__("r12") = layer->blocks;
-  register int8_t* end __asm__("r8") = outputs[0] + layer->output.channels;
+  register int8_t* first __asm__("r3") = outputs[0];
+  register int8_t* second __asm__("r4") = outputs[1];
+  register int8_t* third __asm__("r5") = outputs[2];
+  register int8_t* end __asm__("r6") = outputs[0] + layer->output.channels;
   // From the end of two channels' weights to the next two, and from these to those after them.
-  register int32_t back __asm__("r9") = 4 - 4 * items;
-  register int32_t both __asm__("r10") = -4 * items;
-  // The stack keeps r0 to r10, among them r7, which may be the frame pointer.
+  register int32_t back __asm__("r8") = 4 - 4 * items;
+  register int32_t both __asm__("r9") = -4 * items;
+  register const m3net_block* weights __asm__("r12") = layer->blocks;
+  register const m3net_channel* channel __asm__("lr") = layer->channels;
+  // The stack keeps r0 to r9, among them r7, which may be the frame pointer.
   __asm__ volatile(
-      "adr lr, 2f\n\t"
-      "add r2, r2, lr\n\t"
+      "adr r11, 2f\n\t"
+      "add r2, r2, r11\n\t"
       "orr r2, r2, #1\n\t"
-      "push {r0-r10}\n\t"
+      "push {r0-r9}\n\t"
       "1:\n\t"
-      "ldr r0, [r3]\n\t"
-      "ldr r1, [r3, #16]\n\t"
+      "ldr r0, [lr]\n\t"
+      "ldr r1, [lr, #16]\n\t"
       "ldr r11, [sp]\n\t"
       "ldr r10, [sp, #4]\n\t"
       "add r1, r0, r1, lsl #8\n\t"
@@ -435,52 +435,50 @@ static void convolve_three(const m3net_convolution* layer, const int16_t* patch,
       "2:\n\t"  //
       M3NET_TWICE(M3NET_TWICE(M3NET_TWICE(M3NET_MULTIPLY_THREE_PAIRS)))
       "cmp r11, r10\n\t"
-      "bne 2b\n\t"
-      "ldr r11, [sp, #12]\n\t"                         //
-      M3NET_LOAD_CHANNEL("r11", 0, "r6", "r7", "r8")  //
+      "bne 2b\n\t"                                   //
+      M3NET_LOAD_CHANNEL("lr", 0, "r6", "r7", "r8")  //
       "sub r1, r1, r0\n\t"
       "sub r3, r3, r2\n\t"
       "sub r5, r5, r4\n\t"
       "lsl r0, r0, #1\n\t"
       "lsl r2, r2, #1\n\t"
-      "lsl r4, r4, #1\n\t"                             //
-      M3NET_REQUANTIZE("r0", "r6", "r7", "r8", "lr")   //
-      M3NET_REQUANTIZE("r2", "r6", "r7", "r8", "lr")   //
-      M3NET_REQUANTIZE("r4", "r6", "r7", "r8", "lr")   //
-      M3NET_LOAD_CHANNEL("r11", 16, "r6", "r7", "r8")  //
+      "lsl r4, r4, #1\n\t"                           //
+      M3NET_REQUANTIZE("r0", "r6", "r7", "r8", "r9")  //
+      M3NET_REQUANTIZE("r2", "r6", "r7", "r8", "r9")  //
+      M3NET_REQUANTIZE("r4", "r6", "r7", "r8", "r9")  //
+      M3NET_LOAD_CHANNEL("lr", 16, "r6", "r7", "r8")  //
       "asr r1, r1, #7\n\t"
       "asr r3, r3, #7\n\t"
-      "asr r5, r5, #7\n\t"                             //
-      M3NET_REQUANTIZE("r1", "r6", "r7", "r8", "lr")   //
-      M3NET_REQUANTIZE("r3", "r6", "r7", "r8", "lr")   //
-      M3NET_REQUANTIZE("r5", "r6", "r7", "r8", "lr")   //
+      "asr r5, r5, #7\n\t"                           //
+      M3NET_REQUANTIZE("r1", "r6", "r7", "r8", "r9")  //
+      M3NET_REQUANTIZE("r3", "r6", "r7", "r8", "r9")  //
+      M3NET_REQUANTIZE("r5", "r6", "r7", "r8", "r9")  //
       "bfi r0, r1, #8, #8\n\t"
       "bfi r2, r3, #8, #8\n\t"
       "bfi r4, r5, #8, #8\n\t"
-      "ldr r6, [sp, #16]\n\t"
-      "ldr r7, [sp, #20]\n\t"
-      "ldr r8, [sp, #24]\n\t"
+      "ldr r1, [sp, #12]\n\t"
+      "ldr r3, [sp, #16]\n\t"
+      "ldr r5, [sp, #20]\n\t"
+      "ldr r6, [sp, #24]\n\t"
+      "ldr r8, [sp, #32]\n\t"
       "ldr r9, [sp, #36]\n\t"
-      "ldr r10, [sp, #40]\n\t"
-      "ldr lr, [sp, #32]\n\t"
-      "add r3, r11, #32\n\t"
-      "strh r0, [r6], #2\n\t"
-      "strh r2, [r7], #2\n\t"
-      "strh r4, [r8], #2\n\t"
-      "add r12, r12, r9\n\t"
-      "sub r9, r10, r9\n\t"
-      "str r3, [sp, #12]\n\t"
-      "str r6, [sp, #16]\n\t"
-      "str r7, [sp, #20]\n\t"
-      "str r8, [sp, #24]\n\t"
-      "str r9, [sp, #36]\n\t"
-      "cmp r6, lr\n\t"
+      "add lr, lr, #32\n\t"
+      "strh r0, [r1], #2\n\t"
+      "strh r2, [r3], #2\n\t"
+      "strh r4, [r5], #2\n\t"
+      "add r12, r12, r8\n\t"
+      "sub r8, r9, r8\n\t"
+      "str r1, [sp, #12]\n\t"
+      "str r3, [sp, #16]\n\t"
+      "str r5, [sp, #20]\n\t"
+      "str r8, [sp, #32]\n\t"
+      "cmp r1, r6\n\t"
       "bne 1b\n\t"
-      "pop {r0-r10}\n\t"
-      : "+&r"(from), "+&r"(patch_end), "+&r"(skipped), "+&r"(channel), "+&r"(first),
-        "+&r"(second), "+&r"(third), "+&r"(weights), "+&r"(end), "+&r"(back), "+&r"(both)
+      "pop {r0-r9}\n\t"
+      : "+&r"(from), "+&r"(patch_end), "+&r"(skipped), "+&r"(first), "+&r"(second), "+&r"(third),
+        "+&r"(end), "+&r"(back), "+&r"(both), "+&r"(weights), "+&r"(channel)
       :
-      : "r11", "lr", "cc", "memory");
+      : "r10", "r11", "cc", "memory");
 }
 
 /// All output channels of four pixels, as convolve_two.

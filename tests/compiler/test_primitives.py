@@ -36,7 +36,7 @@ SCALAR = (HOST, "cortex-m3", "cortex-m4", "cortex-m33", *RV32)
 ALL = (HOST, *CORES)
 A, D, W, S = "arithmetic.h", "dsp.h", "wide.h", "sigmoid.h"
 H, R, E = "helium.h", "helium_rows.h", "elementwise.c"
-HC, HD = "helium_convolution.c", "helium_depthwise.c"
+HC, HD, L = "helium_convolution.c", "helium_depthwise.c", "depthwise.c"
 V = "rv32_convolution.c"
 MIN, MAX = -(1 << 31), (1 << 31) - 1
 EDGES = (
@@ -482,7 +482,7 @@ def compare(
     """Of each primitive on a path: how many results differ, and how many were compared."""
     engine = changed or engine_folder()
     source = HERE / "primitives.c"
-    parts = [*(engine / name for name in (E, HC, HD, "movement.c", "pooling.c")), table]
+    parts = [*(engine / name for name in (E, HC, HD, L, "movement.c", "pooling.c")), table]
     if path in CORES:
         text = run_image(build_program(source, folder, path, changed, parts), path)
     else:
@@ -505,11 +505,10 @@ def skip_without(path: str) -> None:
         pytest.skip(reason)
 
 
-VECTORS = {"vector_divide", "vector_reduce", "vector_narrow", "vector_wide", "move_bytes"}
-VECTORS |= {"pair", "line"}
+VECTORS = {"vector_divide", "vector_reduce", "vector_narrow", "vector_wide", "move_bytes", "pair"}
 LANES = {"low_lane", "high_lane"}
 TWO_ITEMS = {"lower_sum", "upper_sum", "other_lower_sum", "other_upper_sum"}
-PAIRS = {"load_word", "even_bytes", "odd_bytes", "pack_low", "pack_high", "add_products"}
+PAIRS = {"load_word", "even_bytes", "odd_bytes", "pack_low", "pack_high", "add_products", "line"}
 
 
 @pytest.mark.parametrize("path", ALL)
@@ -517,7 +516,7 @@ def test_results_are_exact(path, tmp_path):
     skip_without(path)
     found = compare(path, tmp_path / "build", compile_rows(path, tmp_path / "rows"))
     assert {name: wrong for name, (wrong, _) in found.items() if wrong} == {}
-    expected = {"look_up", *rows()} - (set() if path in DSP else PAIRS)
+    expected = {"look_up", "line", *rows()} - (set() if path in DSP else PAIRS)
     expected -= set() if path in PORTABLE else LANES
     expected -= set() if path in RV32 else TWO_ITEMS
     expected |= VECTORS if path in HELIUM else set()
@@ -774,6 +773,9 @@ CHANGES = (
     ),
     Change(HC, "vmov.i32 q4, #24", "vmov.i32 q4, #25", "pair", HELIUM),
     Change(HC, "vshr.s32 q7, q7, #16", "vshr.s32 q7, q7, #15", "pair", HELIUM),
+    Change(L, "channel->offset == -255 * half", "1", "line", DSP[:2]),
+    Change(L, "smmlar \" sum", "smmla \" sum", "line", DSP[:2]),
+    Change(L, "channel->multiplier != 0 && ", "", "line", DSP[:2]),
     Change(HD, "vldrw.32 q1, [%[constants]]", "veor q1, q1, q1", "line", HELIUM),
     Change(HD, "vqrdmulh.s32", "vqdmulh.s32", "line", HELIUM),
     Change(HD, "vshr.s32 q1, q0, #31", "veor q1, q1, q1", "line", HELIUM),
