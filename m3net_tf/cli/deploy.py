@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands that bring an exported run to a board: build, emulate, footprint, flash."""
+"""Commands that run a network on a board or here: build, emulate, footprint, flash, compile."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from m3net_tf.cli.options import (
     DataDir,
     EngineName,
     EngineOfExport,
+    Hop,
+    Optimise,
     RunFolder,
 )
 from m3net_tf.cli.output import (
@@ -30,8 +32,9 @@ from m3net_tf.cli.output import (
     say_progress,
 )
 from m3net_tf.compiler.engines import DEFAULT_ENGINE, ENGINES, Engine
+from m3net_tf.compiler.goals import DEFAULT_GOAL, GOALS
 from m3net_tf.system.checkout import require_sources
-from m3net_tf.system.errors import M3NetError
+from m3net_tf.system.errors import M3NetError, ModelError
 from m3net_tf.system.locks import writes_into
 from m3net_tf.system.progress import Log
 
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
     from m3net_tf.boards.builds.image import FirmwareImage
     from m3net_tf.boards.deployment.chain import ChainSummary
     from m3net_tf.boards.deployment.matrix import MatrixCell
+
 
 MlperfMode = Annotated[
     str, typer.Option(help="Mode of MLPerf Tiny after a reset: performance or energy.")
@@ -288,3 +292,66 @@ def _build(
 
     settings = [*mlperf_settings(mlperf_mode, mlperf_model_id), *(define or ())]
     return build_run(run, board, settings, log, engine)
+
+
+@app.command(
+    context_settings={
+        "allow_extra_args": True,
+        "ignore_unknown_options": True,
+        "help_option_names": [],
+    }
+)
+def classify(context: typer.Context) -> None:
+    """Classify sounds from files or the microphone; needs no TensorFlow."""
+    from m3net_tf.runtime.command import run
+
+    raise typer.Exit(run(context.args))
+
+
+@app.command("compile")
+def compile_command(
+    model: Annotated[Path, typer.Argument(help="A full-int8 .tflite file, of any origin.")],
+    out: Annotated[Path, typer.Option(help="Folder for the generated C and the engine's sources.")],
+    name: Annotated[str, typer.Option(help="Prefix of all names in C, and name of the files.")] = (
+        "model"
+    ),
+    solver: Annotated[
+        bool,
+        typer.Option("--solver", help="Plan the memory with OR-Tools, which proves the optimum."),
+    ] = False,
+    optimise: Optimise = DEFAULT_GOAL,
+    stream: Annotated[
+        bool,
+        typer.Option("--stream", help="Take some frames at a time: NAME_push (docs/streaming.md)."),
+    ] = False,
+    axis: Annotated[
+        int | None,
+        typer.Option(help="Time axis of the input.  [default: that which leaves the least work]"),
+    ] = None,
+    hop: Hop = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compile a .tflite file to C that gives the same output bytes as TFLite Micro."""
+    require_sources("firmware")
+    from m3net_tf.compiler.folder import report_lines, write_network
+    from m3net_tf.compiler.network import compile_network
+    from m3net_tf.compiler.solver import solve
+    from m3net_tf.compiler.streaming.network import stream_network
+
+    if not stream and (axis is not None or hop is not None):
+        raise typer.BadParameter("--axis and --hop need --stream")
+    improve = solve if solver else None
+    try:
+        tflite = model.read_bytes()
+        if stream:
+            network = stream_network(tflite, axis, hop, improve, GOALS[optimise])
+        else:
+            network = compile_network(tflite, improve, GOALS[optimise])
+    except ModelError as error:
+        raise ModelError(f"{model}: {error}") from None
+    facts = write_network(network, out, name)
+    if as_json:
+        say_json({"folder": str(out), **facts})
+        return
+    for line in report_lines(f"{out}/{name}.c", facts):
+        say(line)

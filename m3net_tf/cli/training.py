@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands that train, quantise and evaluate a run."""
+"""Commands that start a project, and train, quantise, evaluate and show a run."""
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,10 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from m3net_tf.cli.app import app
-from m3net_tf.cli.options import Address, AsJson, DataDir, RunFolder
+from m3net_tf.cli.options import DEFAULT_BOARD, Address, AsJson, Board, DataDir, RunFolder
 from m3net_tf.cli.output import (
     console,
     print_result,
+    print_table,
     progress_beside,
     say,
     say_json,
@@ -346,3 +349,88 @@ def evaluate(
     else:
         accuracy = clips.evaluate_clips(finished, data_dir, split, log)
         print_result(accuracy, as_json, rendering.clips_table)
+
+
+@app.command()
+def report(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Finished runs, such as runs/demo.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="The HTML file; default: report.html in the first run.")
+    ] = None,
+    data_dir: DataDir = None,
+    measure: Annotated[
+        bool,
+        typer.Option(
+            "--measure",
+            help="First run the commands that measure what the page lacks; takes minutes.",
+        ),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write finished runs, one or several side by side, as one HTML page that opens offline."""
+    from m3net_tf.pages.report.page import write_report
+
+    facts = write_report(runs, out, data_dir, progress_beside(as_json), measure=measure)
+    if as_json:
+        say_json(facts)
+        return
+    if missing := facts["missing"]:
+        say(f"without figures: {', '.join(missing)}; add --measure, or run")
+        for command in dict.fromkeys(itertools.chain.from_iterable(missing.values())):
+            say(f"  {command}")
+    say(f"{facts['path']}: {facts['bytes'] / 1e6:.1f} MB")
+
+
+@app.command()
+def init(
+    sounds: Annotated[Path, typer.Argument(help="Folder with one folder of sounds per class.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the project; default: <SOUNDS>_project.")
+    ] = None,
+    board: Board = DEFAULT_BOARD,
+    group_pattern: Annotated[
+        str,
+        typer.Option(
+            metavar="REGEX",
+            help="Speaker or recording of a file: what the first parentheses match in its path.",
+        ),
+    ] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Set up a project for a folder of your own sounds: a recipe, and the commands to train it."""
+    from m3net_tf.audio.datasets import load_dataset
+    from m3net_tf.audio.datasets.inspection import inspect_folder, sounds_lines, sounds_table
+    from m3net_tf.audio.datasets.tables import split_table
+    from m3net_tf.boards.deployment.starter import (
+        new_project,
+        recipe_lines,
+        speed_lines,
+        starter_commands,
+        starter_pace,
+        starter_recipe,
+        write_starter,
+    )
+
+    project = out or Path(f"{sounds.resolve().name}_project")
+    new_project(project, board)  # before the sounds are read
+    log = progress_beside(as_json)
+    facts = inspect_folder(sounds, group_pattern, log)
+    if not as_json:
+        print_table(sounds_table(facts))
+        for line in sounds_lines(facts):
+            say(line)
+    recipe = starter_recipe(facts, board, log)
+    paths = write_starter(recipe, facts, project, board)
+    if as_json:
+        pace = dataclasses.asdict(starter_pace(recipe, board))
+        files = list(map(str, paths))
+        say_json({"sounds": facts.to_dict(), "recipe": recipe, "files": files, "pace": pace})
+        return
+    dataset = load_dataset("folder", facts.folder, log=log, **recipe["dataset"]["options"])
+    print_table(split_table(dataset))
+    for line in (*recipe_lines(recipe, facts, dataset), *speed_lines(recipe, board)):
+        say(line)
+    say(f"wrote {', '.join(map(str, paths))}")
+    say(f"next: {next(iter(starter_commands(paths[0], board)))}")

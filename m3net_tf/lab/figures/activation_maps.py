@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.lab.figures.samples import maps_of
-from m3net_tf.lab.figures.shown import Shown
+from m3net_tf.lab.figures.shown import Shown, maps_of
 from m3net_tf.pages.plotting import Drawing, draw_map, new_figure
 from m3net_tf.pages.report.projection import spread_over_classes
 from m3net_tf.system.errors import ConfigError

@@ -7,8 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from m3net_tf.audio.datasets.audio import header_of
-from m3net_tf.lab.figures.samples import recorded
-from m3net_tf.lab.figures.shown import Shown
+from m3net_tf.lab.figures.shown import Shown, recorded
 from m3net_tf.pages.plotting import Drawing, new_figure
 from m3net_tf.system.errors import DataError
 

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from m3net_tf.lab.figures.curves import history_column
-from m3net_tf.lab.figures.samples import maps_of
-from m3net_tf.lab.figures.shown import Shown
+from m3net_tf.lab.figures.shown import Shown, maps_of
 from m3net_tf.networks.layers.diffres import WARP
 from m3net_tf.networks.layers.diffres.warp import warp_matrix
 from m3net_tf.pages.plotting import COLOURS, Drawing, draw_map, new_figure

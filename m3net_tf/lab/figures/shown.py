@@ -5,13 +5,16 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from m3net_tf.audio.datasets import AudioDataset, Clip, split_facts
+from m3net_tf.audio.frontend import dequantize_features
 from m3net_tf.lab import RESULTS
-from m3net_tf.lab.figures.samples import recorded
 from m3net_tf.lab.many.plan import fingerprint
 from m3net_tf.lab.many.scheduling import run_trainings
 from m3net_tf.lab.studies.grid import Grid
@@ -19,8 +22,19 @@ from m3net_tf.lab.studies.tables import plan_table
 from m3net_tf.system.errors import ConfigError, DataError, ModelError
 from m3net_tf.system.progress import Log
 from m3net_tf.training.cluster.data import DataFolders, local_folder, require_data, source_of
+from m3net_tf.training.features import FeatureSet
 from m3net_tf.training.recipe import Recipe
 from m3net_tf.training.run import Run, load_recipe_dataset
+
+
+def recorded(dataset: AudioDataset) -> Iterator[Clip]:
+    """The clips that were not cut from other recordings, as silence was."""
+    return (clip for clip in dataset.clips if not (clip.synthetic and clip.path))
+
+
+def maps_of(test: FeatureSet, chosen: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    """Feature maps of some clips as a network's input, float32, shape (clips, bins, frames, 1)."""
+    return dequantize_features(test.features[np.zeros_like(chosen), chosen])[..., None]
 
 
 @dataclasses.dataclass(frozen=True)

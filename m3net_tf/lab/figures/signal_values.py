@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from m3net_tf.audio.datasets import AudioDataset
-from m3net_tf.lab.figures.samples import recorded
+from m3net_tf.lab.figures.shown import recorded
 
 _LEVELS = 16
 

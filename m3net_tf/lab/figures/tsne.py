@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.lab.figures.samples import maps_of
+from m3net_tf.lab.figures.shown import maps_of
 from m3net_tf.pages.plotting import Drawing, new_figure
 from m3net_tf.pages.report.projection import FEWEST, Values, plane, spread_over_classes
 from m3net_tf.system.errors import ConfigError

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from m3net_tf.lab.figures.samples import maps_of
+from m3net_tf.lab.figures.shown import maps_of
 from m3net_tf.networks.layers.diffres.warp import warp_matrix
 from m3net_tf.networks.models.diffres import probe
 from m3net_tf.pages.plotting import Drawing, draw_map, new_figure

@@ -1,25 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The page: runs to sections, sections to one HTML file that loads nothing."""
+"""The page: its first words, and runs to sections, sections to one HTML file that loads nothing."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Sequence
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from m3net_tf.audio.labels import is_silence
+from m3net_tf.boards.builds.boards import load_board
+from m3net_tf.boards.deployment.real_time import figures_text, measured_pace, verdict_text
+from m3net_tf.compiler.engines import DEFAULT_BOARD
 from m3net_tf.pages import DRAWING_AND_SOUND, environment, shared_file, source_hash
 from m3net_tf.pages.report.content import Section, Trial
 from m3net_tf.pages.report.gather import RunData, gather
-from m3net_tf.pages.report.heading import title_of, verdict
-from m3net_tf.pages.report.measuring import measuring_commands, run_command
+from m3net_tf.pages.report.words import interval, percent
 from m3net_tf.system.artifacts import write_text
+from m3net_tf.system.errors import M3NetError
 from m3net_tf.system.extras import require_modules
 from m3net_tf.system.locks import in_use
 from m3net_tf.system.progress import Log, silent
 
 _TEMPLATES = Path(__file__).parent / "templates"
+#: Commands of m3net in the order in which one needs the other's result.
+_ORDER = ("quantize", "export", "emulate", "device", "footprint")
+_NETWORKS = {"m3net": "M3Net", "spectromasknet": "SpectroMaskNet", "diffres": "DiffRes"}
+_NUMBERS = "no one two three four five six seven eight nine ten eleven twelve".split()
 
 
 def write_report(
@@ -144,3 +156,79 @@ def _vega() -> str:
     major, minor = altair.SCHEMA_VERSION.lstrip("v").split(".")[:2]
     script = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", f"{major}.{minor}")
     return script.replace("</script", "<\\/script")
+
+
+def title_of(runs: Sequence[RunData]) -> str:
+    """Network, sounds and number of classes in words; several runs with their names."""
+    titles = [_title(run) for run in runs]
+    if len(runs) == 1:
+        return titles[0]
+    if len(set(titles)) == 1:
+        return f"{' and '.join(run.name for run in runs)}: {titles[0]}"
+    return " and ".join(f"{run.name} ({title})" for run, title in zip(runs, titles, strict=True))
+
+
+def _title(run: RunData) -> str:
+    name, data = run.run.recipe().model.name, run.metrics.dataset.name
+    sounds = [label for label in run.labels if not is_silence(label)]
+    count = _NUMBERS[len(sounds)] if len(sounds) < len(_NUMBERS) else str(len(sounds))
+    classes = f"{count} class{'es' * (len(sounds) != 1)}"
+    silence = " and silence" if len(sounds) < len(run.labels) else ""
+    on = "your sounds" if data == "folder" else data
+    return f"{_NETWORKS.get(name, name)} on {on}, {classes}{silence}"
+
+
+def verdict(run: RunData) -> str:
+    """How often the network is right, on the computer and on a board, and whether in real time."""
+    test = run.metrics.test
+    if run.multi_label:
+        reached = f"mAP {percent(test['mean_average_precision'])} on {test['clips']} test clips"
+    else:
+        bounds = interval((test["accuracy_95_low"], test["accuracy_95_high"]))
+        reached = f"right on {percent(test['accuracy'])} of {test['clips']} test clips"
+        reached += f" (95 %: {bounds})"
+    board: Mapping[str, Any] = run.file("summary.json") or {}
+    emulated = board.get("accuracy", {}).get("emulated")
+    if emulated is None:
+        reached += "; not yet run on a board"
+    else:
+        reached += f"; {percent(emulated)} on the emulated {board['board']}"
+    return f"{reached[0].upper()}{reached[1:]}. {_speed(run, board.get('board', DEFAULT_BOARD))}"
+
+
+def _speed(run: RunData, board: str) -> str:
+    try:
+        pace = measured_pace(run.run.folder, board)
+    except M3NetError:  # the sections on the export say what is wrong with it
+        pace = None
+    if pace is None:
+        return f"Its speed on {board} was not measured."
+    words = verdict_text(pace)
+    figures = figures_text(load_board(board), pace)
+    return f"On {board}, as an emulator counts: {figures}. {words[0].upper()}{words[1:]}."
+
+
+def measuring_commands(commands: Iterable[str]) -> list[str]:
+    """Choose the commands that measure a run, each once, in the order to run them."""
+    words = {command: shlex.split(command) for command in commands}
+    chosen = [
+        text for text, [program, name, *_] in words.items() if program == "m3net" and name in _ORDER
+    ]
+    return sorted(chosen, key=lambda text: _ORDER.index(words[text][1]))
+
+
+def run_command(command: str, data_dir: Path | None, log: Log) -> None:
+    """Run a command of m3net; its lines, and its error if it fails, go to ``log``."""
+    log(f"$ {command}")
+    environment = {**os.environ, **({"DATA_DIR": str(data_dir)} if data_dir else {})}
+    with subprocess.Popen(
+        [sys.executable, "-m", "m3net_tf", *shlex.split(command)[1:]],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            log(line.rstrip("\n"))

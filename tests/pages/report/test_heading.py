@@ -17,8 +17,7 @@ from m3net_tf.export import Bundle, export_run
 from m3net_tf.pages.report import page
 from m3net_tf.pages.report.content import Note, Part, Section
 from m3net_tf.pages.report.gather import gather
-from m3net_tf.pages.report.heading import title_of, verdict
-from m3net_tf.pages.report.measuring import measuring_commands, run_command
+from m3net_tf.pages.report.page import measuring_commands, run_command, title_of, verdict
 from m3net_tf.system.artifacts import read_json, write_json
 from m3net_tf.training import Run
 
