@@ -7,7 +7,7 @@ import dataclasses
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NotRequired, TypedDict
+from typing import Any
 
 from m3net_tf.compiler.emit import CSource, emit
 from m3net_tf.compiler.ends import end_notes
@@ -21,63 +21,15 @@ ENGINE = "engine"  # folder of the kernels beside the network
 PICTURE = "arena.svg"  # the arena's blocks over the calls
 
 
-class NetworkFacts(TypedDict):
-    """Facts of a compiled network.
+NetworkFacts = dict[str, Any]
+"""Facts of a compiled network, for JSON.
 
-    Attributes:
-        arena_bytes: size of the arena.
-        lower_bound_bytes: no arena can be smaller.
-        ratio: arena to lower bound.
-        planner: what found the places in the arena; a solver with its version.
-        constant_bytes: weights, biases and tables.
-        calls: number of calls of kernels.
-        sha256: hash of the ``.tflite`` file.
-        saved: what each rewrite saved, where it saved anything.
-        ends: a line for each input and output that is not int8 or int16 in the file.
-        push: how a streamed network streams.
-        stream: the arena and the pushes of the same network streamed, where its C has both.
-    """
-
-    arena_bytes: int
-    lower_bound_bytes: int
-    ratio: float
-    planner: str
-    constant_bytes: int
-    calls: int
-    sha256: str
-    saved: dict[str, int]
-    ends: list[str]
-    push: NotRequired[PushFacts]
-    stream: NotRequired[StreamFacts]
-
-
-class StreamFacts(TypedDict):
-    """Size of the arena of a streamed network, and how the network streams."""
-
-    arena_bytes: int
-    push: PushFacts
-
-
-class PushFacts(TypedDict):
-    """How a network streams.
-
-    Attributes:
-        axis: streamed dimension of its inputs.
-        hop: lines with each push.
-        window: lines of a window.
-        products: multiply-accumulate operations of a push.
-        window_products: of a whole window.
-        state_bytes: of the arena, what stays from push to push.
-        layers: what became of each operator.
-    """
-
-    axis: int
-    hop: int
-    window: int
-    products: int
-    window_products: int
-    state_bytes: int
-    layers: list[dict[str, str | int]]
+``planner`` found the places in the arena, no arena can be smaller than ``lower_bound_bytes``,
+``ends`` has a line for each input and output that is not int8 or int16 in the file, and ``saved``
+what each rewrite saved. ``push`` says how a streamed network streams: the ``axis`` of its inputs,
+lines with each push (``hop``) and of a ``window``, multiply-accumulates of both, the bytes of the
+arena that stay, and what became of each operator; ``stream``: the same where the C has both.
+"""
 
 
 def write_network(network: CompiledNetwork, folder: Path, name: str) -> NetworkFacts:
@@ -126,7 +78,7 @@ def network_facts(network: CompiledNetwork, source: CSource) -> NetworkFacts:
     return facts
 
 
-def _push_facts(network: CompiledNetwork, push: Push) -> PushFacts:
+def _push_facts(network: CompiledNetwork, push: Push) -> dict[str, Any]:
     return {
         "axis": push.axis,
         "hop": push.hop,
@@ -151,11 +103,11 @@ def report_lines(path: str, facts: NetworkFacts) -> list[str]:
     ]
 
 
-def _stream_line(stream: StreamFacts) -> str:
+def _stream_line(stream: dict[str, Any]) -> str:
     return f"{_push_line(stream['push'])}, arena {stream['arena_bytes']} bytes"
 
 
-def _push_line(push: PushFacts) -> str:
+def _push_line(push: dict[str, Any]) -> str:
     share = push["products"] / max(push["window_products"], 1)
     return (
         f"  streams along axis {push['axis']}, {push['hop']} of {push['window']} lines with each "
@@ -164,7 +116,7 @@ def _push_line(push: PushFacts) -> str:
     )
 
 
-def _push_lines(push: PushFacts) -> Iterator[str]:
+def _push_lines(push: dict[str, Any]) -> Iterator[str]:
     """How a network streams: a line for each layer."""
     yield _push_line(push)
     for layer in push["layers"]:

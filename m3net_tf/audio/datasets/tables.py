@@ -5,7 +5,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 from m3net_tf.audio.datasets.checking import DatasetCheck
 from m3net_tf.audio.datasets.clips import SPLITS
@@ -57,16 +57,6 @@ _DESCRIBED = (
 ).split()
 
 
-class Here(TypedDict, total=False):
-    """The local copy: its protocol and test fold, clips per split, and notes; or only ``error``."""
-
-    error: str
-    protocol: str
-    fold: int | None
-    splits: dict[str, int]
-    notes: tuple[str, ...]
-
-
 def list_facts() -> list[dict[str, object]]:
     """All data sets as plain values: fields of :class:`.clips.DatasetInfo`."""
     infos = map(dataset_info, dataset_names())
@@ -104,7 +94,7 @@ def info_facts(name: str, data_dir: str | Path | None = None) -> dict[str, objec
     }
 
 
-def _here(name: str, data_dir: str | Path | None) -> Here | None:
+def _here(name: str, data_dir: str | Path | None) -> dict[str, Any] | None:
     """The local copy; None without one."""
     folder = data_folder(name, data_dir)
     if dataset_info(name).needs_folder and not folder.is_dir():

@@ -91,7 +91,6 @@ class _Clips:
         pcm: int16 samples, shape (clips, samples).
         features: int8 features, shape (clips, bins, frames, 1).
         truth: labels, shape (clips,).
-        listed: the clips.
         scores: int8 scores on the desktop, shape (clips, classes).
     """
 

@@ -34,9 +34,6 @@ ARENA_STEP_BYTES = 256
 def why_no_emulation(board: str, engine: Engine = DEFAULT_ENGINE) -> str:
     """The reason why firmware for a board cannot be built and emulated here; '' if it can.
 
-    Args:
-        engine: one of :data:`m3net_tf.compiler.engines.ENGINES`.
-
     Raises:
         FirmwareError: there is no such emulated board.
     """

@@ -68,7 +68,6 @@ def run_bench_enrolment(
         recordings: folder of ``<word>/<speaker>/<recording>``.
         negatives: folders without the words.
         count: recordings that are enrolled.
-        log: receives progress.
 
     Returns:
         Shares of missed recordings with their 95 % interval (Wilson), and mean false accepts an

@@ -16,7 +16,6 @@ class Classifier:
     """The network behind a first part.
 
     Attributes:
-        preset: one of its presets.
         arguments: arguments of the network that differ from the preset's.
     """
 
