@@ -12,11 +12,10 @@ from m3net_tf.system.keras import keras
 from m3net_tf.training.added import held_out_added, list_sha256, read_added
 from m3net_tf.training.evaluation import evaluate
 from m3net_tf.training.features import FeatureSet
-from m3net_tf.training.metrics import LabelFigures, MultiLabelFigures
 from m3net_tf.training.recipe import Recipe
 from m3net_tf.training.run import Run, linked_run
 
-_Figures = LabelFigures | MultiLabelFigures
+_Figures = dict[str, Any] | dict[str, Any]
 
 
 def before_and_after(

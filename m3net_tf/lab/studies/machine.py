@@ -6,15 +6,7 @@ from __future__ import annotations
 import os
 import platform
 from pathlib import Path
-from typing import TypedDict
-
-
-class Computer(TypedDict):
-    """A computer: its processor, number of cores, and accelerators that TensorFlow finds."""
-
-    processor: str
-    cores: int | None
-    accelerators: list[str]
+from typing import Any
 
 
 def load_average() -> list[float]:
@@ -22,7 +14,7 @@ def load_average() -> list[float]:
     return [round(value, 2) for value in os.getloadavg()]
 
 
-def machine() -> Computer:
+def machine() -> dict[str, Any]:
     """This computer."""
     from m3net_tf.system.keras import tf
 
