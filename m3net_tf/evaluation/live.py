@@ -59,9 +59,6 @@ def evaluate_streaming(
         hours_without: by split, sound files without any event that follow the scenes.
         tuner: finds the settings for a target.
 
-    Returns:
-        The result, as in ``streaming.json``.
-
     Raises:
         M3NetError: an error of a stage.
     """

@@ -28,9 +28,6 @@ def method_figures(
 ) -> dict[str, dict[str, Any]]:
     """Accuracy of a run's network for each method; the run is not changed.
 
-    Returns:
-        The figures by the method's name.
-
     Raises:
         M3NetError: an error of a stage.
     """

@@ -46,11 +46,7 @@ class Trained:
 
 
 def write_results(trained: Trained, run: Run) -> RunMetrics:
-    """Evaluate the kept network, and write it with its metrics; removes the state.
-
-    Returns:
-        The metrics, as in ``metrics.json``.
-    """
+    """Evaluate the kept network, and write it with its metrics; removes the state."""
     state, recipe, dataset = trained.state, trained.recipe, trained.dataset
     labels, validation = dataset.info.labels, trained.validation
     final = _kept_network(state, trained.build, recipe.training)

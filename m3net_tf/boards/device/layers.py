@@ -192,11 +192,7 @@ def profile(device: Device, *networks: bytes) -> dict[str, Any]:
 
 
 def save_profile(measured: dict[str, Any], model_sha256: str, run: Path) -> Path:
-    """Write a profile and its network's hash to ``device/<board>-profile.json`` of a run.
-
-    Returns:
-        The file.
-    """
+    """Write a profile and its network's hash to ``device/<board>-profile.json`` of a run."""
     path = run / "device" / f"{measured['board']}{PROFILE_SUFFIX}"
     write_json(path, {**measured, "model_sha256": model_sha256})
     return path

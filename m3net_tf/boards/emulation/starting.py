@@ -53,9 +53,6 @@ def prove_arena(bundle: Bundle, board: str, folder: Path, log: Log) -> FirmwareI
     arena and reports how much it used; the second has that much, or the smallest larger size with
     which the network starts. The size goes into the export's manifest and ``model.h``.
 
-    Returns:
-        The firmware with that arena.
-
     Raises:
         MissingError: a tool is not installed, or a source is unreachable.
         FirmwareError: no emulator runs the board, or the firmware does not build or does not run.

@@ -42,9 +42,6 @@ def put_in_front(
         name: name of the joined network, which cannot be its own classifier.
         refused: other networks that cannot be the classifier.
 
-    Returns:
-        Keras model with the layers of the first part and of the classifier.
-
     Raises:
         ConfigError: the classifier is unknown or refused.
     """
