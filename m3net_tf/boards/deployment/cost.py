@@ -51,8 +51,8 @@ class BoardCost:
     live: LiveCost | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON, without ``live`` if there is none."""
-        figures = dataclasses.asdict(self)
+        """Plain values for JSON, sorted by key, without ``live`` if there is none."""
+        figures = dict(sorted(dataclasses.asdict(self).items()))
         if self.live is None:
             del figures["live"]
         return figures
