@@ -14,7 +14,8 @@ from m3net_tf.pages.plotting import new_figure
 from m3net_tf.system.artifacts import read_json
 
 PICTURE = Path(__file__).parent / "mirror_attention.png"
-SCALES = ("small", "paper")
+TABLE = RESULTS / "m3net/mirrors.paper.xla.json"
+FEWEST_PAIRS = 6
 
 
 def panels(report: TableReport) -> dict[str, list[tuple[str, list[float], CellValues]]]:
@@ -27,21 +28,18 @@ def panels(report: TableReport) -> dict[str, list[tuple[str, list[float], CellVa
         reference = next(other for other in report["cells"] if other["labels"] == labels)
         own, others, _ = paired_values(cell, reference)
         points = [value - other for value, other in zip(own, others, strict=True)]
-        row = (cell["labels"]["Model"], points, cell)
-        found.setdefault(cell["labels"]["Split"], []).append(row)
+        if len(points) >= FEWEST_PAIRS:
+            row = (cell["labels"]["Model"], points, cell)
+            found.setdefault(cell["labels"]["Split"], []).append(row)
     return found
 
 
 def draw() -> None:
-    """Write the picture from the written tables."""
-    drawn = [
-        (f"{split}, {scale} scale", rows)
-        for scale in SCALES
-        if (path := RESULTS / f"m3net/mirrors.{scale}.json").exists()
-        for split, rows in panels(read_json(path)).items()
-    ]
-    figure = new_figure(7, 0.8 + sum(0.5 + 0.4 * len(rows) for _, rows in drawn))
-    axes_of = figure.subplots(len(drawn), squeeze=False, sharex=True)[:, 0]
+    """Write the picture from the written table."""
+    drawn = list(panels(read_json(TABLE)).items())
+    heights = [len(rows) for _, rows in drawn]
+    figure = new_figure(7, 1.5 + 0.35 * sum(heights))
+    axes_of = figure.subplots(len(drawn), squeeze=False, sharex=True, height_ratios=heights)[:, 0]
     for axes, (title, rows) in zip(axes_of, drawn, strict=True):
         for place, (_, points, cell) in enumerate(rows):
             test = cell["against_reference"]
@@ -53,9 +51,6 @@ def draw() -> None:
         axes.set_yticks(range(len(rows)), [model for model, *_ in rows])
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.set_title(title, fontsize="medium")
-    # The interval of two or three pairs is wider than any difference: let it leave the picture.
-    reach = 2 * max(abs(point) for _, rows in drawn for _, points, _ in rows for point in points)
-    axes_of[-1].set_xlim(-reach, reach)
     axes_of[-1].set_xlabel("accuracy minus M3Net's of the same seed and draw, points; line: 95 %")
     figure.savefig(PICTURE, dpi=120, metadata={"Software": None})
 

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""experiments/accelerator: the runs of a table exported, trained by JAX, collected, evaluated."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from m3net_tf.lab.many.plan import Training, fingerprint, plan_trainings
+from m3net_tf.lab.many.scheduling import run_trainings
+from m3net_tf.lab.studies.cell_recipe import find_cells
+from m3net_tf.lab.studies.grid_cells import load_grid
+from m3net_tf.system.errors import ConfigError
+from m3net_tf.training.run import Run
+
+FOLDER = Path("experiments/accelerator")
+
+
+@pytest.fixture(scope="module")
+def table() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("accelerator_table", FOLDER / "table.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def training(table: ModuleType, network: str) -> Training:
+    grid = load_grid("m3net/mirrors", "tiny", table.OVERLAY)
+    (cell,) = find_cells(grid, f"US8K, by recording / {network}")
+    wanted = grid.training(cell, cell.repeats[0])
+    settings = dataclasses.replace(wanted.recipe.training, threads=1)  # as in this process
+    recipe = dataclasses.replace(wanted.recipe, training=settings)
+    return dataclasses.replace(wanted, recipe=recipe, key=fingerprint(recipe))
+
+
+def finished(training: Training, runs: Path) -> Path:
+    """The run's folder after what is missing of its training and its evaluation."""
+    (outcome,) = run_trainings(plan_trainings([training], runs), runs, {}).values()
+    assert not outcome.error
+    return outcome.folder
+
+
+def history(folder: Path) -> list[dict[str, float]]:
+    with (folder / "history.csv").open(newline="") as file:
+        return [{key: float(row[key]) for key in row} for row in csv.DictReader(file)]
+
+
+@pytest.mark.slow
+def test_collected_run_is_evaluated_with_the_weights_of_its_best_epoch(
+    table: ModuleType, tmp_path: Path
+) -> None:
+    wanted, work, runs = training(table, "plain"), tmp_path / "work", tmp_path / "runs"
+    table.export([wanted], work, None)
+    (task,) = json.loads((work / "tasks.json").read_text())
+    weights = np.load(work / "weights.npz")
+    best = {f"best_{i}": weights[f"{task['start']}.{i}"] for i in range(len(weights.files))}
+    row = {"epoch": 1, "loss": 2.0, "validation_loss": 1.5, "validation_accuracy": 0.5}
+    rows = [{**row, "learning_rate": 0.001, "seconds": 0.1}]
+    (work / "results").mkdir()
+    np.savez(
+        work / "results" / f"{wanted.place.replace('/', '.')}.npz",
+        history=json.dumps(rows),
+        device="none",
+        shape=(*np.load(work / "features.npy").shape[1:], 1),
+        classes=10,
+        clips=36,
+        **best,
+    )
+    table.collect([wanted], work, runs, None)
+    run = Run(finished(wanted, runs))
+    assert history(run.folder)[0]["validation_loss"] == 1.5
+    for mine, theirs in zip(run.load_model().get_weights(), best.values(), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def test_recipe_that_train_py_cannot_follow_is_refused(table: ModuleType, tmp_path: Path) -> None:
+    grid = load_grid("mcu/streaming", "tiny")
+    with pytest.raises(ConfigError, match="--only"):
+        table.export([grid.training(grid.cells[0], grid.cells[0].repeats[0])], tmp_path, None)
+
+
+@pytest.mark.slow
+def test_jax_trains_as_the_trainer_does(table: ModuleType, tmp_path: Path) -> None:
+    pytest.importorskip("jax", reason="JAX is not installed")
+    wanted, work = training(table, "plain"), tmp_path / "work"
+    table.export([wanted], work, None)
+    subprocess.run([sys.executable, FOLDER / "train.py", work], check=True, timeout=300)
+    table.collect([wanted], work, tmp_path / "jax", None)
+    jax, trainer = (history(finished(wanted, tmp_path / name)) for name in ("jax", "trainer"))
+    for mine, theirs in zip(jax, trainer, strict=True):
+        for name in ("loss", "validation_loss", "validation_accuracy", "learning_rate"):
+            assert mine[name] == pytest.approx(theirs[name], abs=1e-4)
