@@ -7,7 +7,7 @@ import dataclasses
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict
 
 from m3net_tf.compiler.emit import CSource, emit
 from m3net_tf.compiler.ends import end_notes
@@ -21,15 +21,63 @@ ENGINE = "engine"  # folder of the kernels beside the network
 PICTURE = "arena.svg"  # the arena's blocks over the calls
 
 
-NetworkFacts = dict[str, Any]
-"""Facts of a compiled network, for JSON.
+class NetworkFacts(TypedDict):
+    """Facts of a compiled network.
 
-``planner`` found the places in the arena, no arena can be smaller than ``lower_bound_bytes``,
-``ends`` has a line for each input and output that is not int8 or int16 in the file, and ``saved``
-what each rewrite saved. ``push`` says how a streamed network streams: the ``axis`` of its inputs,
-lines with each push (``hop``) and of a ``window``, multiply-accumulates of both, the bytes of the
-arena that stay, and what became of each operator; ``stream``: the same where the C has both.
-"""
+    Attributes:
+        arena_bytes: size of the arena.
+        lower_bound_bytes: no arena can be smaller.
+        ratio: arena to lower bound.
+        planner: what found the places in the arena; a solver with its version.
+        constant_bytes: weights, biases and tables.
+        calls: number of calls of kernels.
+        sha256: hash of the ``.tflite`` file.
+        saved: what each rewrite saved, where it saved anything.
+        ends: a line for each input and output that is not int8 or int16 in the file.
+        push: how a streamed network streams.
+        stream: the arena and the pushes of the same network streamed, where its C has both.
+    """
+
+    arena_bytes: int
+    lower_bound_bytes: int
+    ratio: float
+    planner: str
+    constant_bytes: int
+    calls: int
+    sha256: str
+    saved: dict[str, int]
+    ends: list[str]
+    push: NotRequired[PushFacts]
+    stream: NotRequired[StreamFacts]
+
+
+class StreamFacts(TypedDict):
+    """Size of the arena of a streamed network, and how the network streams."""
+
+    arena_bytes: int
+    push: PushFacts
+
+
+class PushFacts(TypedDict):
+    """How a network streams.
+
+    Attributes:
+        axis: streamed dimension of its inputs.
+        hop: lines with each push.
+        window: lines of a window.
+        products: multiply-accumulate operations of a push.
+        window_products: of a whole window.
+        state_bytes: of the arena, what stays from push to push.
+        layers: what became of each operator.
+    """
+
+    axis: int
+    hop: int
+    window: int
+    products: int
+    window_products: int
+    state_bytes: int
+    layers: list[dict[str, str | int]]
 
 
 def write_network(network: CompiledNetwork, folder: Path, name: str) -> NetworkFacts:
@@ -78,7 +126,7 @@ def network_facts(network: CompiledNetwork, source: CSource) -> NetworkFacts:
     return facts
 
 
-def _push_facts(network: CompiledNetwork, push: Push) -> dict[str, Any]:
+def _push_facts(network: CompiledNetwork, push: Push) -> PushFacts:
     return {
         "axis": push.axis,
         "hop": push.hop,
@@ -103,11 +151,11 @@ def report_lines(path: str, facts: NetworkFacts) -> list[str]:
     ]
 
 
-def _stream_line(stream: dict[str, Any]) -> str:
+def _stream_line(stream: StreamFacts) -> str:
     return f"{_push_line(stream['push'])}, arena {stream['arena_bytes']} bytes"
 
 
-def _push_line(push: dict[str, Any]) -> str:
+def _push_line(push: PushFacts) -> str:
     share = push["products"] / max(push["window_products"], 1)
     return (
         f"  streams along axis {push['axis']}, {push['hop']} of {push['window']} lines with each "
@@ -116,7 +164,7 @@ def _push_line(push: dict[str, Any]) -> str:
     )
 
 
-def _push_lines(push: dict[str, Any]) -> Iterator[str]:
+def _push_lines(push: PushFacts) -> Iterator[str]:
     """How a network streams: a line for each layer."""
     yield _push_line(push)
     for layer in push["layers"]:

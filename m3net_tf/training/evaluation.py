@@ -14,7 +14,9 @@ from m3net_tf.system.keras import keras, tf
 from m3net_tf.training.features import FeatureSet
 from m3net_tf.training.metrics import (
     Evaluation,
+    LabelFigures,
     MultiLabelEvaluation,
+    MultiLabelFigures,
     whole_scores,
 )
 from m3net_tf.training.self_distillation import SMALLEST_PROBABILITY
@@ -103,11 +105,8 @@ def score(
 
 def evaluate(
     model: keras.Model, features: FeatureSet, labels: tuple[str, ...]
-) -> tuple[Evaluation | MultiLabelEvaluation, dict[str, Any] | dict[str, Any]]:
-    """Evaluate a network on a split; also returns plain values for ``metrics.json``.
-
-    ``listed_clips`` there are the figures of the clips that the publisher lists, if not all are.
-    """
+) -> tuple[Evaluation | MultiLabelEvaluation, LabelFigures | MultiLabelFigures]:
+    """Evaluate a network on a split; also returns plain values for ``metrics.json``."""
     probabilities = predict_originals(model, features)
     if features.matrix is not None:
         multi_label = MultiLabelEvaluation(features.matrix, probabilities, labels)

@@ -7,7 +7,7 @@ import dataclasses
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -80,9 +80,52 @@ def confusion_matrix(
     return matrix
 
 
+class MacroAverages(TypedDict):
+    """Means of precision, recall and F1 over the classes with clips."""
+
+    macro_precision: float
+    macro_recall: float
+    macro_f1: float
+
+
+class LabelFigures(MacroAverages):
+    """Figures of a split; shares of clips.
+
+    Attributes:
+        accuracy_95_low: lower end of its 95 % interval.
+        accuracy_95_high: upper end.
+        listed_clips: figures of the clips that the publisher lists; absent if it lists all.
+    """
+
+    clips: int
+    accuracy: float
+    accuracy_95_low: float
+    accuracy_95_high: float
+    recall: dict[str, float]
+    listed_clips: NotRequired[LabelFigures]
+
+
+class MultiLabelFigures(MacroAverages):
+    """Figures of a split of a data set whose clips have several labels, at a threshold of 0.5.
+
+    Attributes:
+        mean_average_precision: over the classes with clips.
+        mean_auc: mean area under the ROC curve over the classes that some clips have and others
+            lack; None without such classes.
+        d_prime: separation of two normal distributions with this area, sqrt(2) times the quantile
+            of ``mean_auc``; None if it is infinite.
+    """
+
+    clips: int
+    mean_average_precision: float
+    mean_auc: float | None
+    d_prime: float | None
+    average_precision: dict[str, float]
+
+
 def _macro_averages(
     hits: npt.NDArray[np.int64], clips: npt.NDArray[np.int64], answers: npt.NDArray[np.int64]
-) -> dict[str, Any]:
+) -> MacroAverages:
     """Averages over the classes with clips, from the counts of each class, shape (classes,)."""
     present = clips > 0
     if not present.any():
@@ -125,7 +168,7 @@ class Evaluation:
         """Share of correctly classified clips."""
         return float(np.trace(self.matrix) / max(self.clips, 1))
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> LabelFigures:
         """Plain values: accuracy with its 95 % interval, macro averages and recall per class."""
         hits, clips = np.diag(self.matrix), self.matrix.sum(1)
         low, high = wilson_interval(int(hits.sum()), self.clips)
@@ -134,7 +177,7 @@ class Evaluation:
             "accuracy": self.accuracy,
             "accuracy_95_low": low,
             "accuracy_95_high": high,
-            **_macro_averages(hits, clips, self.matrix.sum(0)),
+            **_macro_averages(hits, clips, self.matrix.sum(0)),  # type: ignore[typeddict-item]
             "recall": {
                 label: float(hit / count)
                 for label, hit, count in zip(self.labels, hits, clips, strict=True)
@@ -231,11 +274,10 @@ class MultiLabelEvaluation:
         values = roc_auc(self.truth, self.probabilities)
         return float(np.nanmean(values)) if np.isfinite(values).any() else None
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> MultiLabelFigures:
         """Plain values: mAP, AUC, macro averages at a threshold of 0.5, average precision by class.
 
-        Classes without clips are ignored. ``mean_auc`` is None without classes that some clips
-        have and others lack.
+        Classes without clips are ignored.
         """
         truth, predicted = np.asarray(self.truth) != 0, self.probabilities >= 0.5
         clips = truth.sum(0)

@@ -4,7 +4,7 @@
 import math
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
@@ -15,15 +15,37 @@ from m3net_tf.audio.datasets.windows import ROUNDING_S, length_s
 UNKNOWN_GROUPS = "(groups unknown)"
 
 
-def split_facts(dataset: AudioDataset) -> dict[str, Any]:
-    """Facts about a data set's split, as plain values for ``metrics.json``.
+class SplitFacts(TypedDict):
+    """Facts about a data set's split, for ``metrics.json``.
 
-    ``test_leak``, the share of the test clips whose group is in training, is None if groups are
-    unknown. A folder that is a subset has its name, and the hash of the lines of its list without
-    comments, as ``subset_sha256``.
+    Attributes:
+        leaking: whether the protocol leaks by construction.
+        fold: the test fold; None if the protocol has none.
+        group: meaning of a group, such as ``actor``.
+        groups_known: whether the clips' groups are known.
+        test_leak: share of the test clips whose group is in training; None if groups are unknown.
+        statement: all of it in words.
+        subset: name of the subset that the folder is; absent if it is none.
+        subset_sha256: hash of the lines of the subset's list, without the comments; absent with
+            ``subset``.
     """
+
+    name: str
+    protocol: str
+    leaking: bool
+    fold: int | None
+    group: str
+    groups_known: bool
+    test_leak: float | None
+    statement: str
+    subset: NotRequired[str]
+    subset_sha256: NotRequired[str]
+
+
+def split_facts(dataset: AudioDataset) -> SplitFacts:
+    """Facts about a data set's split, as plain values."""
     info = dataset.info
-    facts: dict[str, Any] = {
+    facts: SplitFacts = {
         "name": info.name,
         "protocol": info.protocol,
         "leaking": info.leaking,

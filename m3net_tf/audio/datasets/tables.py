@@ -5,7 +5,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from m3net_tf.audio.datasets.checking import DatasetCheck
 from m3net_tf.audio.datasets.clips import SPLITS
@@ -19,6 +19,7 @@ from m3net_tf.audio.datasets.registry import (
     dataset_options,
     load_dataset,
 )
+from m3net_tf.audio.datasets.statistics import Statistics
 from m3net_tf.system.errors import ConfigError, DataError
 from m3net_tf.system.yaml_files import parse_yaml
 
@@ -55,6 +56,16 @@ _DESCRIBED = (
     "name labels sample_rate_hz clip_s protocols licence citation url folds clips multi_label "
     "archives fetch_hint"
 ).split()
+
+
+class Here(TypedDict, total=False):
+    """The local copy: its protocol and test fold, clips per split, and notes; or only ``error``."""
+
+    error: str
+    protocol: str
+    fold: int | None
+    splits: dict[str, int]
+    notes: tuple[str, ...]
 
 
 def list_facts() -> list[dict[str, object]]:
@@ -94,7 +105,7 @@ def info_facts(name: str, data_dir: str | Path | None = None) -> dict[str, objec
     }
 
 
-def _here(name: str, data_dir: str | Path | None) -> dict[str, Any] | None:
+def _here(name: str, data_dir: str | Path | None) -> Here | None:
     """The local copy; None without one."""
     folder = data_folder(name, data_dir)
     if dataset_info(name).needs_folder and not folder.is_dir():
@@ -222,7 +233,7 @@ def suggestions(
     ]
 
 
-def stats_table(facts: dict[str, Any]) -> Table:
+def stats_table(facts: Statistics) -> Table:
     """Clips of each class and split, from :func:`stats`."""
     rows = [
         (label, *map(str, counts.values()), str(sum(counts.values())))
@@ -233,7 +244,7 @@ def stats_table(facts: dict[str, Any]) -> Table:
     return Table(("class", *SPLITS, "all"), tuple(rows))
 
 
-def stats_lines(facts: dict[str, Any]) -> list[str]:
+def stats_lines(facts: Statistics) -> list[str]:
     """The lines of :func:`.statistics.stats` below its table."""
     lines = [f"{facts['name']}, {facts['protocol']}{_fold_words(facts['fold'])}", *facts["notes"]]
     files, delivered = facts["files"], facts["delivered"]

@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -29,13 +29,24 @@ _LINE = re.compile(
 )
 
 
-LiveCost = dict[str, Any]
-"""Live detection on a board, compared with whole windows of the columns that it computed.
+class LiveCost(TypedDict):
+    """Live detection on a board, compared with whole windows of the columns that it computed.
 
-``equal``: whether the scores of all runs and all events are the whole windows', which
-``references`` computed on this machine. Instructions are of the most expensive run that continues
-a stream, or begins one (``start_instructions``) and pushes a whole window.
-"""
+    Attributes:
+        push_columns: columns that a run pushes.
+        equal: whether the scores of all runs and all events are the whole windows'.
+        references: what computed the whole windows on this machine.
+        instructions: of the most expensive run that continues the stream.
+        start_instructions: of the most expensive run that begins one, and pushes a whole window.
+    """
+
+    push_columns: int
+    runs: int
+    events: int
+    equal: bool
+    references: list[str]
+    instructions: int
+    start_instructions: int
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict
 
 from m3net_tf.boards.builds.boards import find_machine
 from m3net_tf.boards.builds.build import build_compiled, build_firmware
@@ -19,11 +19,26 @@ from m3net_tf.runtime.interpreter import Int8
 _BACKENDS: dict[Engine, str] = {COMPILED: "compiled.c", TFLM: "tflm.cc"}
 
 
-SequenceCost = dict[str, Any]
-"""A network with a state of its own on a board: instructions of the most expensive run, bytes of
-the arena and of the part that stays, the same of TensorFlow Lite Micro on request, and then whether
-both give the same outputs in all runs.
-"""
+class SequenceCost(TypedDict):
+    """A network with a state of its own on a board.
+
+    Attributes:
+        runs: of the sequence.
+        instructions: of the most expensive run.
+        arena_bytes: memory of the network.
+        state_bytes: the part of it that stays from run to run.
+        tflm_instructions: as ``instructions``, with TensorFlow Lite Micro.
+        tflm_arena_bytes: as ``arena_bytes``, with TensorFlow Lite Micro.
+        bytes_equal: whether both engines give the same outputs in all runs.
+    """
+
+    runs: int
+    instructions: int
+    arena_bytes: int
+    state_bytes: int
+    tflm_instructions: NotRequired[int]
+    tflm_arena_bytes: NotRequired[int]
+    bytes_equal: NotRequired[bool]
 
 
 def measure_sequence(

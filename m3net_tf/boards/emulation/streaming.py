@@ -12,7 +12,7 @@ import math
 import re
 import shutil
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import NotRequired, TypedDict, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,7 @@ import numpy.typing as npt
 from m3net_tf.boards.builds.boards import find_machine
 from m3net_tf.boards.builds.build import build_compiled
 from m3net_tf.boards.builds.sources import FIRMWARE_DIR
-from m3net_tf.boards.emulation.cycles import run_cycles
+from m3net_tf.boards.emulation.cycles import Cycles, run_cycles
 from m3net_tf.boards.emulation.qemu import UartLog, job_image, run_image
 from m3net_tf.compiler.emit import emit
 from m3net_tf.compiler.engines import COMPILED, TFLM
@@ -46,13 +46,40 @@ _Item = TypeVar("_Item", np.int8, np.int16)
 _WINDOW = re.compile(r"m3net window out=([0-9a-f]+) model_instr=(\d+)")
 
 
-StreamCost = dict[str, Any]
-"""A network on a board, whole (``window``) and streamed: frames, instructions of the most expensive
-run, multiply-accumulates and bytes of the arena, and of its part that stays from push to push.
+class StreamCost(TypedDict):
+    """A network on a board, whole and streamed.
 
-``bytes_equal``: whether the outputs of all ``hops`` equal the whole windows', which ``references``
-computed on this machine. Modelled cycles only on request.
-"""
+    Attributes:
+        hop: frames with each push.
+        window: frames of the window.
+        window_instructions: of the whole window.
+        hop_instructions: of the most expensive push.
+        window_macs: multiply-accumulate operations of the whole window.
+        hop_macs: of a push.
+        window_arena_bytes: memory of the network of the whole window.
+        arena_bytes: memory of the streamed network.
+        state_bytes: the part of it that stays from push to push.
+        hops: pushes whose output bytes were compared.
+        bytes_equal: whether all outputs equal the whole window's.
+        references: what computed the whole windows on this machine.
+        window_modelled: modelled cycles of the whole window; only on request.
+        hop_modelled: modelled cycles of a push; only on request.
+    """
+
+    hop: int
+    window: int
+    window_instructions: int
+    hop_instructions: int
+    window_macs: int
+    hop_macs: int
+    window_arena_bytes: int
+    arena_bytes: int
+    state_bytes: int
+    hops: int
+    bytes_equal: bool
+    references: list[str]
+    window_modelled: NotRequired[Cycles]
+    hop_modelled: NotRequired[Cycles]
 
 
 HOPS = 2000

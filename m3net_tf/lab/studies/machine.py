@@ -6,7 +6,15 @@ from __future__ import annotations
 import os
 import platform
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
+
+
+class Computer(TypedDict):
+    """A computer: its processor, number of cores, and accelerators that TensorFlow finds."""
+
+    processor: str
+    cores: int | None
+    accelerators: list[str]
 
 
 def load_average() -> list[float]:
@@ -14,7 +22,7 @@ def load_average() -> list[float]:
     return [round(value, 2) for value in os.getloadavg()]
 
 
-def machine() -> dict[str, Any]:
+def machine() -> Computer:
     """This computer."""
     from m3net_tf.system.keras import tf
 

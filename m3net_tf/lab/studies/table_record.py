@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NotRequired, TypedDict
 
+from m3net_tf.lab.studies.machine import Computer
 from m3net_tf.lab.studies.statistics import Comparison
 from m3net_tf.system.artifacts import Provenance
 from m3net_tf.training.metrics import Spread
@@ -97,7 +98,7 @@ class TableReport(Provenance):
     kept: int
     failed: int
     training_s: float
-    machine: dict[str, Any]
+    machine: Computer
     cells: list[CellValues]
     wall_s: float
 
