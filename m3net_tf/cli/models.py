@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 import typer
 from rich.table import Table
@@ -18,6 +18,44 @@ from m3net_tf.system.extras import is_installed
 
 if TYPE_CHECKING:
     from m3net_tf.networks.models import Preset
+
+
+class PresetFacts(TypedDict):
+    """A preset of a network: shape of its input, classes, sizes, and a sentence on it."""
+
+    input_shape: list[int]
+    classes: int
+    parameters: int
+    macs: int
+    summary: str
+
+
+class TrainedFacts(PresetFacts):
+    """A trained network of the package: its name, data set, and accuracy in int8."""
+
+    trained: str
+    network: str
+    preset: str
+    dataset: str
+    accuracy: float
+    licence: str
+
+
+class LayerFacts(TypedDict):
+    """A layer: its name, type, shape of its output without the batch, and parameters."""
+
+    name: str
+    type: str
+    output_shape: list[int]
+    parameters: int
+
+
+class NetworkFacts(PresetFacts):
+    """A network with its layers."""
+
+    name: str
+    preset: str
+    layers: list[LayerFacts]
 
 
 @model_app.command("list")
@@ -68,7 +106,7 @@ def _presets() -> list[tuple[str, str, Preset]]:
     return [(name, key, of) for name in model_names() for key, of in presets_of(name).items()]
 
 
-def _facts(preset: Preset) -> dict[str, Any]:
+def _facts(preset: Preset) -> PresetFacts:
     return {
         "input_shape": list(preset.input_shape),
         "classes": preset.classes,
@@ -78,7 +116,7 @@ def _facts(preset: Preset) -> dict[str, Any]:
     }
 
 
-def _trained(name: str) -> dict[str, Any]:
+def _trained(name: str) -> TrainedFacts:
     card = read_json(FOLDER / name / CARD)
     return {
         "trained": name,
@@ -127,7 +165,7 @@ def model_info(
     presets = presets_of(name)
     preset = preset or ("mcu" if "mcu" in presets else next(iter(presets)))
     model = build_model(name, preset, classes=classes)
-    facts: dict[str, Any] = {
+    facts: NetworkFacts = {
         "name": name,
         "preset": preset,
         "summary": presets[preset].summary,

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy.typing as npt
 
 from m3net_tf.export import Bundle
-from m3net_tf.system.artifacts import provenance, read_json
+from m3net_tf.system.artifacts import Provenance, provenance, read_json
 from m3net_tf.system.progress import Log, silent
 from m3net_tf.training.checks import require_held_out
 from m3net_tf.training.cross_validation import RESULT
@@ -20,18 +20,42 @@ from m3net_tf.training.metrics import whole_scores, wilson_interval
 from m3net_tf.training.run import Run
 
 
+class StageAccuracy(TypedDict):
+    """Share of the clips that are recognised, and its 95 % interval, low and high."""
+
+    accuracy: float
+    accuracy_95: list[float]
+
+
+class ClipsResult(Provenance):
+    """Accuracy of a run on a split.
+
+    Attributes:
+        statement: the protocol in words.
+        int8_desktop: accuracy of the exported network; absent without one.
+        float: accuracy of the trained network.
+        cross_validation: accuracy on all clips by the run's cross-validation; absent without one.
+    """
+
+    run: str
+    dataset: str
+    protocol: str
+    statement: str
+    split: str
+    clips: int
+    int8_desktop: NotRequired[StageAccuracy]
+    float: StageAccuracy
+    cross_validation: NotRequired[StageAccuracy]
+
+
 def evaluate_clips(
     run: Run, data_dir: Path | None = None, split: str = "test", log: Log = silent
-) -> dict[str, Any]:
+) -> ClipsResult:
     """Accuracy of a run's float network and, if exported, of its int8 network.
 
     Args:
         run: finished run.
         split: ``validation`` or ``test``.
-
-    Returns:
-        Shares with their 95 % intervals: ``float``, and where they exist ``int8_desktop``, the
-        exported network, and ``cross_validation``, on all clips.
 
     Raises:
         M3NetError: an error of a stage.
@@ -41,7 +65,7 @@ def evaluate_clips(
     recipe = run.recipe()
     held_out = original_features(dataset, split, recipe, log)
     scores = predict(run.load_model(), held_out.clean)
-    result: dict[str, Any] = {
+    result: ClipsResult = {
         "run": run.folder.name,
         "dataset": dataset.info.name,
         "protocol": dataset.info.protocol,
@@ -49,7 +73,7 @@ def evaluate_clips(
         "split": split,
         "clips": len({clip.whole or clip.clip_id for clip in held_out.clips}),
         "float": _accuracy(scores, held_out, dataset.info.labels),
-        **provenance(),
+        **provenance(),  # type: ignore[typeddict-item]  # the keys follow
     }
     if split == "test" and (run.folder / RESULT).exists():
         folds = read_json(run.folder / RESULT)
@@ -66,7 +90,7 @@ def evaluate_clips(
 
 def _accuracy(
     scores: npt.NDArray[Any], held_out: FeatureSet, labels: Sequence[str]
-) -> dict[str, Any]:
+) -> StageAccuracy:
     scores, first = whole_scores(scores, held_out.clips, labels)
     hits = int((scores.argmax(1) == held_out.labels[first]).sum())
     return {

@@ -7,11 +7,12 @@ import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from m3net_tf.audio.datasets import AudioDataset
 from m3net_tf.evaluation.curve import curve_csv, plot_curve
 from m3net_tf.evaluation.scenes import SceneSettings, TrueEvent, make_scenes
+from m3net_tf.evaluation.scoring import TallyFigures
 from m3net_tf.evaluation.tuning import Recording, operating_points, total, tune
 from m3net_tf.export import Bundle
 from m3net_tf.export.from_run import detector_of_run
@@ -19,20 +20,59 @@ from m3net_tf.runtime.desktop import load_streamed
 from m3net_tf.runtime.detector_config import DetectorConfig, save_detector
 from m3net_tf.runtime.recognizer import Model, Pcm, listen
 from m3net_tf.runtime.sound import pcm_chunks
-from m3net_tf.system.artifacts import provenance, write_json, write_text
+from m3net_tf.system.artifacts import Provenance, provenance, write_json, write_text
 from m3net_tf.system.errors import ConfigError, FirmwareError
 from m3net_tf.system.locks import writes_into
 from m3net_tf.system.progress import Log, silent
 from m3net_tf.training.checks import HELD_OUT, require_held_out
 from m3net_tf.training.run import Run
 
-StreamingResult = dict[str, Any]
-"""Content of ``streaming.json``: figures on recordings with the detector's settings.
-
-``spared_runs`` is the share of the network's runs that the gate skips, ``tuned_on_validation`` the
-same figures on the validation split, None without a tuning.
-"""
 Tuner = Callable[[Recording, DetectorConfig, float], DetectorConfig]
+
+
+class _Facts(TypedDict):
+    """Facts of the run and its split."""
+
+    run: str
+    model_sha256: str
+    dataset: str
+    protocol: str
+    statement: str
+    split: str
+    clip_list_sha256: dict[str, str]
+
+
+class LiveFigures(TypedDict):
+    """Figures of live detection on recordings.
+
+    Attributes:
+        other_sounds: number of their sounds of classes without events.
+        spared_runs: share of the network's runs that the gate skips.
+        all: figures of all classes together.
+        classes: figures by class.
+    """
+
+    hours: float
+    other_sounds: int
+    spared_runs: float
+    all: TallyFigures
+    classes: dict[str, TallyFigures]
+
+
+class StreamingResult(_Facts, LiveFigures, Provenance):
+    """Content of ``streaming.json``.
+
+    Attributes:
+        statement: the protocol in words.
+        split: split of the recordings' clips.
+        target_false_accepts_per_hour: target of the tuning; None without a tuning.
+        tuned_on_validation: figures on the validation split; None without a tuning.
+    """
+
+    scenes: Mapping[str, object]
+    target_false_accepts_per_hour: float | None
+    detector: Mapping[str, Any]
+    tuned_on_validation: LiveFigures | None
 
 
 @writes_into("run")
@@ -58,9 +98,6 @@ def evaluate_streaming(
         target_false_accepts_per_hour: None measures the run's current settings.
         hours_without: by split, sound files without any event that follow the scenes.
         tuner: finds the settings for a target.
-
-    Returns:
-        The result, as in ``streaming.json``.
 
     Raises:
         M3NetError: an error of a stage.
@@ -118,7 +155,7 @@ def _tuned(
     return config
 
 
-def _facts(run: Run, bundle: Bundle, dataset: AudioDataset, split: str) -> dict[str, Any]:
+def _facts(run: Run, bundle: Bundle, dataset: AudioDataset, split: str) -> _Facts:
     return {
         "run": run.folder.name,
         "model_sha256": bundle.manifest.model.sha256,
@@ -188,7 +225,7 @@ def fastest_engine(bundle: Bundle, config: DetectorConfig) -> Model:
     return bundle.run_reference
 
 
-def _summary(recording: Recording, config: DetectorConfig) -> dict[str, Any]:
+def _summary(recording: Recording, config: DetectorConfig) -> LiveFigures:
     tallies = recording.score(config)
     events = {settings.label for settings in config.classes if settings.event}
     has_event = [config.labels[event.label] in events for event in recording.truth]

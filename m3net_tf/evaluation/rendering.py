@@ -3,14 +3,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rich.table import Column, Table
 
 from m3net_tf.audio.datasets import protocol_statement
 
+if TYPE_CHECKING:  # they import TensorFlow
+    from m3net_tf.evaluation.clips import ClipsResult
+    from m3net_tf.evaluation.live import StreamingResult
 
-def clips_table(result: dict[str, Any]) -> Table:
+
+def clips_table(result: ClipsResult) -> Table:
     """Clip accuracy for the terminal."""
     title = f"{result['run']}: {result['clips']} {result['split']} clips of {result['dataset']}"
     table = Table("network", "accuracy", "95 % interval", title=title)
@@ -28,7 +32,7 @@ def clips_table(result: dict[str, Any]) -> Table:
     return table
 
 
-def streaming_table(result: dict[str, Any]) -> Table:
+def streaming_table(result: StreamingResult) -> Table:
     """Live detection for the terminal."""
     title = (
         f"{result['run']}: {result['hours']:.3g} h of {result['split']} scenes of "

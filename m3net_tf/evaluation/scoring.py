@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,37 @@ import scipy.stats
 
 from m3net_tf.evaluation.scenes import TrueEvent
 from m3net_tf.training.metrics import wilson_interval
+
+
+class Latency(TypedDict):
+    """Latency in seconds; all None if nothing was detected."""
+
+    median: float | None
+    percentile_95: float | None
+    largest: float | None
+
+
+class TallyFigures(TypedDict):
+    """A :class:`Tally` in JSON: counts, rates and latency.
+
+    Attributes:
+        missed: number of true events that were not detected.
+        miss_rate: their share.
+        miss_rate_95: its 95 % interval, low and high.
+        false_accepts: number of events without a true one.
+        false_accepts_per_hour: the same per hour.
+        false_accepts_per_hour_95: its 95 % interval, low and high.
+        latency_s: time from a sound's end to its event.
+    """
+
+    true_events: int
+    missed: int
+    miss_rate: float
+    miss_rate_95: list[float]
+    false_accepts: int
+    false_accepts_per_hour: float
+    false_accepts_per_hour_95: list[float]
+    latency_s: Latency
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,12 +79,9 @@ class Tally:
         """Share of the true events that were not detected."""
         return self.missed / max(1, self.true_events)
 
-    def to_dict(self, hours: float) -> dict[str, Any]:
-        """Counts, rates with 95 % intervals, and seconds from a sound's end to its event, for JSON.
-
-        The latency is None if nothing was detected.
-        """
-        latency: dict[str, Any] = {"median": None, "percentile_95": None, "largest": None}
+    def to_dict(self, hours: float) -> TallyFigures:
+        """Plain values for recordings of this length."""
+        latency: Latency = {"median": None, "percentile_95": None, "largest": None}
         if self.detected:
             median, percentile_95, largest = np.percentile(self.latencies_s, [50, 95, 100]).tolist()
             latency = {"median": median, "percentile_95": percentile_95, "largest": largest}

@@ -217,7 +217,6 @@ class Bundle:
         Generated C that has changed since the export, or is of another release, is written again.
 
         Args:
-            engine: one of :data:`m3net_tf.compiler.engines.ENGINES`.
             stream: whether live detection streams; None: where it pays.
 
         Raises:

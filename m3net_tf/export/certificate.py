@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, NotRequired, TypedDict, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from m3net_tf.compiler.engines import Engine
 from m3net_tf.export.bundle import Bundle
 from m3net_tf.system.artifacts import (
+    Provenance,
     provenance,
     read_json,
     sha256_of,
@@ -31,17 +33,124 @@ FORMAT = 4  # raised when a key of the JSON changes
 WITHIN_1_LSB_SHARE = 0.999
 LARGEST_LSB = 2
 
-Certificate = dict[str, Any]
-"""Content of ``certificate.json``.
 
-- ``scope``: ``emulated board``, or ``host only`` without ``board``; then ``missing`` says why;
-- ``outputs``: number of output bytes that differ from the desktop's, by place; None where they were
-  not compared, such as by an engine that does not support the network;
-- ``features``: the board's compared with Python's, and the differences that are allowed; None, as
-  ``labels_equal_share``, if the board computed none;
-- ``stream``: hops on the board compared with the whole window, if the network streams;
-- ``drift``: figures out of bounds, in words; ``holds``: whether there are none.
-"""
+class NetworkId(TypedDict):
+    """Name of a network, and SHA-256 of its ``.tflite``."""
+
+    name: str
+    sha256: str
+
+
+class ClipsFacts(TypedDict):
+    """The compared clips: their number, a description of their origin, SHA-256 of their samples."""
+
+    count: int
+    source: str
+    sha256: str
+
+
+class ArenaFacts(TypedDict):
+    """Size of the tensor arena, and how it was found."""
+
+    bytes: int
+    source: str
+
+
+class OutputFigures(TypedDict):
+    """Output bytes that differ from the desktop's.
+
+    Attributes:
+        bytes: number of compared bytes.
+        different_in_tflm_on_the_host: different in TFLite Micro; None if it is missing.
+        different_in_compiled_on_the_host: different in the compiled engine; None if this machine
+            has no C compiler, or if the engine does not support the network.
+        different_on_the_board: different on the emulated board; None without an emulator.
+    """
+
+    bytes: int
+    different_in_tflm_on_the_host: int | None
+    different_in_compiled_on_the_host: int | None
+    different_on_the_board: int | None
+
+
+class AllowedDifference(TypedDict):
+    """Smallest share of features within 1 LSB of Python's, and largest difference in LSB."""
+
+    within_1_lsb_share: float
+    largest_lsb: int
+
+
+class FeatureFigures(TypedDict):
+    """The board's features compared with Python's.
+
+    Attributes:
+        values: number of compared values.
+        within_1_lsb_share: share of values that differ by at most 1 LSB.
+        allowed: bounds of these figures.
+        arithmetic: arithmetic of the board's front end, in words.
+        different_from_python_in_whole_numbers: values that differ from Python's front end in
+            integer arithmetic; only for a board that uses it.
+    """
+
+    values: int
+    equal_share: float
+    within_1_lsb_share: float
+    largest_lsb: int
+    allowed: AllowedDifference
+    arithmetic: str
+    different_from_python_in_whole_numbers: NotRequired[int]
+
+
+class BoardFigures(TypedDict):
+    """The emulated board: its name, emulator, firmware and cost by name."""
+
+    name: str
+    emulator: str
+    firmware_sha256: str
+    cost: Mapping[str, object]
+
+
+class Comparison(Provenance):
+    """The keys of :class:`Certificate` without the verdict."""
+
+    format: int
+    scope: str
+    network: NetworkId
+    frontend: Mapping[str, object]
+    frontend_sha256: str
+    clips: ClipsFacts
+    engine: Engine
+    arena: ArenaFacts
+    outputs: OutputFigures
+    features: FeatureFigures | None
+    labels_equal_share: float | None
+    missing: NotRequired[str]
+    board: NotRequired[BoardFigures]
+    stream: NotRequired[Mapping[str, Any]]
+
+
+class Certificate(Comparison):
+    """Content of ``certificate.json``.
+
+    Attributes:
+        scope: ``emulated board`` or ``host only``.
+        frontend_sha256: their fingerprint.
+        engine: one of :data:`m3net_tf.compiler.engines.ENGINES`, which runs the network on the
+            board.
+        outputs: comparison of the network's outputs.
+        features: comparison of the features; None if the board computed none.
+        labels_equal_share: share of the clips whose label from sound is the desktop's; None
+            as ``features``.
+        missing: why the board cannot be emulated.
+        board: the board; absent if it cannot be emulated.
+        stream: the network that takes frames as they come: its hops on the board, each compared
+            with the whole window; absent if the network does not stream.
+        drift: figures out of bounds, in words.
+        holds: whether there is no drift.
+    """
+
+    drift: list[str]
+    holds: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,7 +223,11 @@ def read_vectors(bundle: Bundle) -> Expected:
 def write_certificate(
     bundle: Bundle, expected: Expected, answer: BoardAnswer | None, missing: str = ""
 ) -> Certificate:
-    """Compare the results as :func:`compare` does, and write both files into the bundle."""
+    """Compare the results as :func:`compare` does, and write both files into the bundle.
+
+    Returns:
+        Contents of ``certificate.json``.
+    """
     certificate = compare(bundle, expected, answer, missing)
     write_json(bundle.folder / "certificate.json", certificate)
     write_text(bundle.folder / "certificate.md", _markdown(certificate))
@@ -136,7 +249,7 @@ def compare(
     """
     drift: list[str] = []
     manifest, made_with = bundle.manifest, provenance()
-    compared: dict[str, Any] = {
+    compared: Comparison = {
         "format": FORMAT,
         "scope": "emulated board" if answer else "host only",
         "network": {"name": manifest.model.name, "sha256": manifest.model.sha256},
@@ -183,7 +296,7 @@ def compare(
     return certificate
 
 
-def _outputs(expected: Expected, drift: list[str]) -> dict[str, Any]:
+def _outputs(expected: Expected, drift: list[str]) -> OutputFigures:
     """Output bytes on the host; the board's are added later."""
     scores = expected.scores
     return {
@@ -213,7 +326,7 @@ def _differences(where: str, outputs: Int8 | None, expected: Int8, drift: list[s
     return count
 
 
-def _features(values: Int8, expected: Expected, drift: list[str]) -> dict[str, Any]:
+def _features(values: Int8, expected: Expected, drift: list[str]) -> FeatureFigures:
     reference = expected.features[..., 0]
     apart = np.abs(values.astype(int) - reference)
     within = float((apart <= 1).mean())
@@ -224,7 +337,7 @@ def _features(values: Int8, expected: Expected, drift: list[str]) -> dict[str, A
             f"from Python's, the furthest {apart.max()} (clip {clip}, bin {row}, frame {column}); "
             f"{100 * (1 - WITHIN_1_LSB_SHARE):.1f} % and {LARGEST_LSB} are allowed"
         )
-    figures: dict[str, Any] = {
+    figures: FeatureFigures = {
         "values": apart.size,
         "equal_share": float((apart == 0).mean()),
         "within_1_lsb_share": within,

@@ -199,7 +199,6 @@ def unplanned_manifest(
         calibration: as in the manifest, like the arguments after it.
         quantization: how it was quantised.
         trained_model_sha256: of the trained ``model.keras``.
-        engine: one of :data:`m3net_tf.compiler.engines.ENGINES`.
     """
     tflite = network.tflite
     importance = None

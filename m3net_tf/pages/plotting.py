@@ -40,11 +40,7 @@ class Drawing:
     facts: Mapping[str, object] = dataclasses.field(default_factory=dict)
 
     def save(self, stem: Path) -> list[Path]:
-        """Write ``<stem>.png``, ``<stem>.csv`` and, with versions and facts, ``<stem>.json``.
-
-        Returns:
-            The three files.
-        """
+        """Write ``<stem>.png``, ``<stem>.csv`` and, with versions and facts, ``<stem>.json``."""
         picture = io.BytesIO()
         self.figure.savefig(picture, format="png", dpi=_DPI, metadata={"Software": None})
         rows = [[_cell(value) for value in row] for row in self.rows]

@@ -14,6 +14,7 @@ from m3net_tf.quantization.graph import Graph, Operator
 from m3net_tf.quantization.methods import Quantized
 from m3net_tf.quantization.observation import Float, Single, watch
 from m3net_tf.quantization.ptq import quantize_except
+from m3net_tf.quantization.record import LayerLoss, SplitFigures, TensorFigures
 from m3net_tf.runtime.interpreter import Int8, activation_bits, run_reference
 from m3net_tf.runtime.warp import warp_int8
 from m3net_tf.system.progress import Log, silent, track
@@ -52,12 +53,10 @@ def divergence(of: Float, to: Float) -> float:
     return float((expected * np.log(expected / actual)).sum(1).mean())
 
 
-def compare_tensors(quantized: Quantized, features: Int8) -> list[dict[str, Any]]:
+def compare_tensors(quantized: Quantized, features: Int8) -> list[TensorFigures]:
     """Compare each computed tensor with the float network's, in the order of execution.
 
-    Figures include errors of earlier layers. ``sqnr_db`` is None if the two are equal. ``low`` and
-    ``high`` are extremes of the float network, ``covered_low`` and ``covered_high`` of what the
-    quantised tensor can represent; ``clipped_share`` is the share of float values that it cannot.
+    Figures include errors of earlier layers.
 
     Args:
         quantized: network and its float graphs.
@@ -79,7 +78,7 @@ def compare_tensors(quantized: Quantized, features: Int8) -> list[dict[str, Any]
 
 def _compare_part(
     name: str, calibrated: bytes, tflite: bytes, float_inputs: Single, int8_inputs: Int8
-) -> list[dict[str, Any]]:
+) -> list[TensorFigures]:
     """Compare a part's tensors, given the inputs of its float and of its quantised graph."""
     graph, quantized, bits = Graph(calibrated), Graph(tflite), activation_bits(tflite)
     twins = {graph.name(t): t for operator in graph.operators for t in operator.outputs}
@@ -115,12 +114,11 @@ def rank_layers(
     labels: npt.NDArray[np.int32],
     name: str,
     log: Log = silent,
-) -> list[dict[str, Any]]:
+) -> list[LayerLoss]:
     """Quantise one operator at a time and sort by loss, the most expensive first.
 
     Everything else is float, including the warp between two parts. The warp has a separate cost,
-    which includes its int8 scores and maps. Losses are in percentage points, divergences in nats
-    per clip. A layer has Keras's name, with the part's name before it if there are several parts.
+    which includes its int8 scores and maps.
 
     Args:
         quantized: int8 network and its float graphs.
@@ -131,7 +129,7 @@ def rank_layers(
     expected = floats.run(features)
     accuracy = (expected.argmax(1) == labels).mean()
 
-    def cost(layer: str, operator: str, scores: Float) -> dict[str, Any]:
+    def cost(layer: str, operator: str, scores: Float) -> LayerLoss:
         return {
             "layer": layer,
             "operator": operator,
@@ -169,10 +167,8 @@ def rank_layers(
 
 def compare_split(
     expected: Float, scores: Int8, labels: npt.NDArray[np.int32], names: tuple[str, ...]
-) -> dict[str, Any]:
-    """Accuracy, confusion and recall of each class, float and quantised, and the loss in points.
-
-    Rows of the confusion are true classes; the divergence is in nats per clip.
+) -> SplitFigures:
+    """Accuracy, confusion and recall of each class, float and quantised.
 
     Args:
         expected: probabilities of the float network, shape (clips, classes).
@@ -220,7 +216,7 @@ class _Sums:
 
     def report(
         self, layer: str, operator: str, low: float, high: float, step: float
-    ) -> dict[str, Any]:
+    ) -> TensorFigures:
         ratio_db = None
         if self.noise > 0:
             ratio_db = float(10 * np.log10(max(self.signal, 1e-30) / self.noise))

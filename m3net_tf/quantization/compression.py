@@ -5,18 +5,18 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from m3net_tf.quantization.graph import Graph
+from m3net_tf.quantization.record import Compression, LayerWeights
 
 _WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 
 
-def compression(parts: Sequence[bytes]) -> dict[str, Any]:
+def compression(parts: Sequence[bytes]) -> Compression:
     """Size of a network after ``gzip -9``, and statistics of its weights."""
-    layers: list[dict[str, Any]] = []
+    layers: list[LayerWeights] = []
     for graph in map(Graph, parts):
         for operator in graph.operators:
             values = graph.constant(operator.inputs[1]) if operator.kind in _WEIGHTED else None

@@ -13,13 +13,13 @@ import functools
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from m3net_tf.audio.datasets import AudioDataset
 from m3net_tf.quantization.methods import FineTuning, Method
 from m3net_tf.quantization.qat import simulate_int8
+from m3net_tf.quantization.record import Tuning
 from m3net_tf.quantization.sparsity import cluster, prune
 from m3net_tf.quantization.wrapping import Wrapped
 from m3net_tf.runtime.interpreter import Int8
@@ -45,7 +45,7 @@ class FineTuned:
     """A fine-tuned network."""
 
     model: keras.Model
-    done: list[dict[str, Any]]
+    done: list[Tuning]
 
 
 class FineTuner:
@@ -104,7 +104,7 @@ class FineTuner:
             ConfigError: the layer does not exist, or nothing is trainable from it on.
             ModelError: the loss is not finite.
         """
-        model, done = self.model, []
+        model, done = self.model, list[Tuning]()
         zeros = method.prune is not None
         if method.prune is not None:
             clips, settings = len(self._teaching[0].features.clips), self._recipe.training
@@ -129,7 +129,7 @@ class FineTuner:
 
     def _train(
         self, kind: str, wrap: Callable[[keras.Model], Wrapped], model: keras.Model
-    ) -> tuple[keras.Model, dict[str, Any]]:
+    ) -> tuple[keras.Model, Tuning]:
         """Wrap a network, train it and remove the wrappers; also returns the training's figures."""
         recipe, settings = self._recipe, self._recipe.training
         clips, teacher = self._teaching
@@ -151,7 +151,7 @@ class FineTuner:
                     f"{kind} epoch {epoch + 1}/{settings.epochs}  loss {loss:.4f}  "
                     f"validation {100 * validation_score:.1f} %"
                 )
-        figures: dict[str, Any] = {
+        figures: Tuning = {
             "kind": kind,
             "epochs": settings.epochs,
             "learning_rate": settings.learning_rate,

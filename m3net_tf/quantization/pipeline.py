@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ from m3net_tf.quantization.comparison import compare_split, compare_tensors, ran
 from m3net_tf.quantization.compression import compression
 from m3net_tf.quantization.methods import FineTuning, Method, Quantized, Quantizer
 from m3net_tf.quantization.ptq import choose_calibration, evenly_spaced
+from m3net_tf.quantization.record import Attempt, LayerLoss, Report, SplitFigures
 from m3net_tf.quantization.repair import Repair, why_not_on_device
 from m3net_tf.quantization.report import markdown
 from m3net_tf.runtime.interpreter import Int8, run_reference, tflm_unavailable_reason
@@ -54,7 +55,7 @@ class Choice:
     """The chosen quantised network of a run."""
 
     network: Int8Network
-    report: dict[str, Any]
+    report: Report
 
 
 def chosen_network(run: Run) -> Choice | None:
@@ -124,7 +125,7 @@ def quantize_run(
     ranking_clips: int = 500,
     fine_tuning: FineTuning = _DEFAULTS,
     log: Log = silent,
-) -> dict[str, Any]:
+) -> Report:
     """Quantise a run and report on it.
 
     Args:
@@ -137,10 +138,7 @@ def quantize_run(
         fine_tuning: settings of fine-tuning, for methods that need it.
 
     Returns:
-        The report, as in ``quantized/report.json``: the method, its losses on validation and test
-        clips (:func:`.compare_split`), ``tensors`` (:func:`.compare_tensors`) and the ``ranking``
-        of layers (:func:`.rank_layers`). ``tried`` has the attempts of a repair, and
-        ``within_bound`` whether the network is within its bound.
+        The report, as in ``quantized/report.json``.
 
     Raises:
         InUseError: another process writes into the run.
@@ -218,7 +216,7 @@ def _settle(
     bound_points: float | None,
     fine_tuning: FineTuning,
     log: Log,
-) -> tuple[Method, FineTuned | None, list[dict[str, Any]]]:
+) -> tuple[Method, FineTuned | None, list[Attempt]]:
     """The given method or a repair's, its fine-tuned network, and the repair's attempts."""
     validation = material.splits["validation"]
 
@@ -262,7 +260,7 @@ def _check_wide(run: Run, network: Int8Network, features: Int8, log: Log) -> Non
 
 def _report(
     material: _Material, quantized: Quantized, method: Method, ranking_clips: int, log: Log
-) -> dict[str, Any]:
+) -> Report:
     """The report of a network that is neither trained for int8 nor repaired."""
     run, info, network = material.run, material.dataset.info, quantized.network
     train_set, validation = material.splits["train"], material.splits["validation"]
@@ -301,7 +299,7 @@ def _report(
     }
 
 
-def _compared(material: _Material, network: Int8Network, name: str) -> dict[str, Any]:
+def _compared(material: _Material, network: Int8Network, name: str) -> SplitFigures:
     """The int8 network compared with the float one on a split."""
     split = material.splits[name]
     scores = network.run(run_reference, split.clean)
@@ -309,7 +307,7 @@ def _compared(material: _Material, network: Int8Network, name: str) -> dict[str,
     return compare_split(material.probabilities[name], scores, split.labels, labels)
 
 
-def _write(folder: Path, network: Int8Network, report: dict[str, Any]) -> None:
+def _write(folder: Path, network: Int8Network, report: Report) -> None:
     """Write network and report; both replace an earlier quantisation in one step."""
     with complete_folder(folder) as scratch:
         if network.warp:
@@ -321,9 +319,7 @@ def _write(folder: Path, network: Int8Network, report: dict[str, Any]) -> None:
         write_json(scratch / "report.json", report)
 
 
-def _ranking(
-    material: _Material, quantized: Quantized, count: int, log: Log
-) -> list[dict[str, Any]]:
+def _ranking(material: _Material, quantized: Quantized, count: int, log: Log) -> list[LayerLoss]:
     validation = material.splits["validation"]
     log(f"quantising one layer at a time on {count} validation clips")
     features, labels = (

@@ -34,9 +34,6 @@ def align_products(tflite: bytes) -> bytes:
     """Change the scales of products by less than 0.05 % until both kernels use equal multipliers.
 
     Products whose scale is fixed (by a sigmoid, or the network's input or output) do not change.
-
-    Returns:
-        The network with adjusted scales.
     """
     scales = _Scales(tflite)
     for _ in range(_PASSES):  # a later scale may be a factor of an earlier product

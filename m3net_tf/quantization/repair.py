@@ -13,6 +13,7 @@ import numpy.typing as npt
 from m3net_tf.quantization.comparison import divergence, points, probabilities, rank_layers
 from m3net_tf.quantization.methods import Method, Quantizer
 from m3net_tf.quantization.ptq import evenly_spaced
+from m3net_tf.quantization.record import Attempt
 from m3net_tf.runtime.interpreter import Int8, run_reference, run_tflm, tflm_unavailable_reason
 from m3net_tf.runtime.network import Int8Network
 from m3net_tf.system.errors import ModelError
@@ -61,7 +62,7 @@ class Repair:
         self.expected = expected
         self.bound_points = bound_points
         self.log = log
-        self.attempts: list[dict[str, Any]] = []
+        self.attempts: list[Attempt] = []
 
     @property
     def holds(self) -> bool:
@@ -134,7 +135,7 @@ class Repair:
 
     def _attempt(
         self, quantizer: Quantizer, method: Method, first_layer: str | None = None
-    ) -> dict[str, Any]:
+    ) -> Attempt:
         """Loss of a method, as in the report."""
         drop_points, distance, outcome = None, None, ""
         labels = self.validation.labels

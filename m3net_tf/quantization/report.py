@@ -10,6 +10,7 @@ import numpy as np
 from rich.table import Table
 
 from m3net_tf.audio.datasets import protocol_statement
+from m3net_tf.quantization.record import Report, SplitFigures, Tuning
 from m3net_tf.system.markdown import markdown_table
 
 Columns = Mapping[str, str]
@@ -60,7 +61,7 @@ _CLASSES = {
 }
 
 
-def markdown(report: dict[str, Any]) -> str:
+def markdown(report: Report) -> str:
     """The report as a Markdown page."""
     splits = {"validation": report["validation"], "test": report["test"]}
     lines = [
@@ -122,7 +123,7 @@ def _cell(form: str, record: Mapping[str, Any]) -> str:
         return ""
 
 
-def _classes(name: str, split: dict[str, Any], labels: list[str]) -> list[str]:
+def _classes(name: str, split: SplitFigures, labels: list[str]) -> list[str]:
     before, after = (np.array(split["confusion"][key]) for key in ("float", "quantized"))
     changes = [
         (labels[i], labels[j], before[i, j], after[i, j]) for i, j in np.argwhere(before != after)
@@ -139,7 +140,7 @@ def _classes(name: str, split: dict[str, Any], labels: list[str]) -> list[str]:
     ]
 
 
-def _training(done: dict[str, Any]) -> str:
+def _training(done: Tuning) -> str:
     """A sentence on a fine-tuning."""
     kind = {
         "prune": f"until {done.get('percent')} % of the weights of convolutions are 0",
@@ -151,7 +152,7 @@ def _training(done: dict[str, Any]) -> str:
     return f"Trained {kind}: {done['epochs']} epochs, rate {done['learning_rate']:g}{teacher}.\n"
 
 
-def summary_table(report: dict[str, Any], layers: int = 10) -> Table:
+def summary_table(report: Report, layers: int = 10) -> Table:
     """A summary for the terminal: accuracy and the most expensive layers.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import NotRequired, TypedDict
 
 from m3net_tf.audio.datasets import AudioDataset
 from m3net_tf.system.keras import keras
@@ -19,17 +19,40 @@ from m3net_tf.training.run import Run, linked_run
 _Figures = LabelFigures | MultiLabelFigures
 
 
+class AddedFigures(TypedDict):
+    """The added clips of a run, and what they changed.
+
+    Attributes:
+        run: folder of the former run.
+        folders: folders that were added.
+        sha256: hash of the clips, their classes and splits.
+        recordings: number of recordings that the added clips are from.
+        reasons: number of clips by the reason for which they were captured.
+        test_before: figures of the former run on the test clips, which are the same.
+        held_out_before: figures of the former run on the held-out added clips; absent without any.
+        held_out_after: figures of the new run on them; absent without any.
+    """
+
+    run: str
+    folders: list[str]
+    sha256: str
+    train: int
+    held_out: int
+    recordings: int
+    reasons: dict[str, int]
+    test_before: _Figures
+    held_out_before: NotRequired[_Figures]
+    held_out_after: NotRequired[_Figures]
+
+
 def before_and_after(
     recipe: Recipe,
     run: Run,
     dataset: AudioDataset,
     model: keras.Model,
     test_features: Callable[[AudioDataset], FeatureSet],
-) -> dict[str, Any]:
+) -> AddedFigures:
     """Measure the former and the new network on the test clips and on the held-out added clips.
-
-    The figures on held-out added clips are absent without any. ``recordings`` is the number of
-    recordings that the added clips are from, ``reasons`` why how many of them were captured.
 
     Args:
         recipe: names the former run and the added folders.
@@ -38,7 +61,7 @@ def before_and_after(
     settings = recipe.fine_tuning
     former = linked_run(settings.run).load_model()
     clips, labels = read_added(run.folder), dataset.info.labels
-    figures: dict[str, Any] = {
+    figures: AddedFigures = {
         "run": str(settings.run),
         "folders": list(settings.add),
         "sha256": list_sha256(clips),

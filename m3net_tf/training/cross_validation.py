@@ -8,13 +8,13 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import numpy.typing as npt
 
 from m3net_tf.audio.datasets import Clip, dataset_info, protocol_statement
-from m3net_tf.system.artifacts import provenance, read_json, write_json
+from m3net_tf.system.artifacts import Provenance, provenance, read_json, write_json
 from m3net_tf.system.locks import writes_into
 from m3net_tf.system.progress import Log, silent
 from m3net_tf.training.metrics import whole_scores, wilson_interval
@@ -24,9 +24,35 @@ from m3net_tf.training.start import train
 
 RESULT = "cross_validation.json"
 
-CrossValidation = dict[str, Any]
-"""Content of :data:`RESULT`: shares over the clips of all folds, without cut or artificial silence,
-with a 95 % interval by :func:`clustered_interval`."""
+
+class _Figures(TypedDict):
+    """Figures over the clips of all folds; shares of clips.
+
+    Attributes:
+        clips: number of clips, without cut or artificial silence.
+        groups: number of their groups.
+        accuracy_95_low: lower end of its 95 % interval; see :func:`clustered_interval`.
+        accuracy_95_high: upper end.
+    """
+
+    clips: int
+    groups: int
+    accuracy: float
+    accuracy_95_low: float
+    accuracy_95_high: float
+    recall: dict[str, float]
+    fold_accuracy: list[float]
+
+
+class CrossValidation(Provenance, _Figures):
+    """Content of ``cross_validation.json``.
+
+    Attributes:
+        statement: how clips were held out, in words.
+    """
+
+    protocol: str
+    statement: str
 
 
 @writes_into("run", makes=True)
@@ -107,7 +133,7 @@ def _test(recipe: Recipe, folder: Path, data_dir: Path | None, log: Log) -> _Tes
     return _Tested([features.clips[row] for row in first[listed]], right[listed])
 
 
-def _figures(tested: Sequence[_Tested]) -> dict[str, Any]:
+def _figures(tested: Sequence[_Tested]) -> _Figures:
     clips = [clip for fold in tested for clip in fold.clips]
     right = np.concatenate([fold.right for fold in tested])
     groups = [clip.group for clip in clips]

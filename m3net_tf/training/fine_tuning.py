@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TypedDict
 
 from m3net_tf.audio.datasets import AudioDataset
 from m3net_tf.system.errors import ConfigError
@@ -14,13 +14,31 @@ from m3net_tf.training.run import Run, linked_run, require_same_held_out
 from m3net_tf.training.run_sections import FineTuningSection
 
 
+class StartedFrom(TypedDict):
+    """The weights that a training started from.
+
+    Attributes:
+        run: folder of their run.
+        layers_taken: number of layers with copied weights.
+        parameters_taken: number of copied weights.
+        layers_new: names of the layers that keep their random weights.
+        layers_frozen: names of the frozen layers.
+    """
+
+    run: str
+    layers_taken: int
+    parameters_taken: int
+    layers_new: list[str]
+    layers_frozen: list[str]
+
+
 def start_from(
     model: keras.Model,
     settings: FineTuningSection,
     dataset: AudioDataset,
     build: Callable[[int], keras.Model],
     log: Log,
-) -> dict[str, Any] | None:
+) -> StartedFrom | None:
     """Copy a run's weights into a network, by the layers' names and shapes, and freeze layers.
 
     Layers whose shape depends on the number of classes keep their random weights. They form the
@@ -28,8 +46,7 @@ def start_from(
     classes are the run's, and the head is copied, too.
 
     Returns:
-        For ``metrics.json`` the run, the numbers of layers and weights that were copied, and the
-        layers that are new or frozen; None without ``settings.run``.
+        The copied weights, for ``metrics.json``; None without ``settings.run``.
 
     Raises:
         ConfigError: no layer fits, no layer matches a prefix in ``freeze``, all weights are frozen,

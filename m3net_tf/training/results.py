@@ -4,20 +4,22 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NotRequired
 
 from m3net_tf.audio.datasets import AudioDataset, split_facts
+from m3net_tf.audio.datasets.statements import SplitFacts
 from m3net_tf.audio.frontend import dequantize_features
 from m3net_tf.networks.models import learnt_figures
 from m3net_tf.networks.models.complexity import count_macs
-from m3net_tf.system.artifacts import provenance, write_json, write_text
+from m3net_tf.system.artifacts import Provenance, provenance, write_json, write_text
 from m3net_tf.system.keras import keras, tf
 from m3net_tf.training.archive import write_archive
-from m3net_tf.training.before_after import before_and_after
+from m3net_tf.training.before_after import AddedFigures, before_and_after
 from m3net_tf.training.evaluation import evaluate
 from m3net_tf.training.features import FeatureSet
-from m3net_tf.training.metrics import Evaluation
+from m3net_tf.training.fine_tuning import StartedFrom
+from m3net_tf.training.metrics import Evaluation, LabelFigures, MultiLabelFigures
 from m3net_tf.training.recipe import Recipe
 from m3net_tf.training.run import Run, design_of
 from m3net_tf.training.run_metrics import RunMetrics
@@ -39,18 +41,14 @@ class Trained:
     state: TrainingState
     recipe: Recipe
     dataset: AudioDataset
-    fine_tuning: dict[str, Any] | None
+    fine_tuning: StartedFrom | None
     build: Callable[[], keras.Model]
     features: Callable[[AudioDataset, str], FeatureSet]
     validation: FeatureSet
 
 
 def write_results(trained: Trained, run: Run) -> RunMetrics:
-    """Evaluate the kept network, and write it with its metrics; removes the state.
-
-    Returns:
-        The metrics, as in ``metrics.json``.
-    """
+    """Evaluate the kept network, and write it with its metrics; removes the state."""
     state, recipe, dataset = trained.state, trained.recipe, trained.dataset
     labels, validation = dataset.info.labels, trained.validation
     final = _kept_network(state, trained.build, recipe.training)
@@ -80,6 +78,42 @@ def learnt(model: keras.Model, validation: FeatureSet, recipe: Recipe) -> dict[s
     return learnt_figures(recipe.model.name, model, maps)
 
 
+class _TrainedData(SplitFacts):
+    """The data set: its split, notes on the copy, classes, and hashes of the clip lists."""
+
+    notes: list[str]
+    labels: list[str]
+    clip_list_sha256: dict[str, str]
+
+
+class _Metrics(Provenance):
+    """Content of ``metrics.json``, which :class:`RunMetrics` reads.
+
+    Attributes:
+        macs: multiplications of one run of the network.
+        training_s: seconds of all epochs.
+        fine_tuning: the weights at the start; absent if they were random.
+        added: the added clips; absent if there are none.
+        learnt: figures that the network has learnt; absent if it has none.
+    """
+
+    recipe: Mapping[str, Any]
+    dataset: _TrainedData
+    parameters: int
+    macs: int
+    design_sha256: str
+    epochs: int
+    best_epoch: int
+    devices: int
+    threads: int
+    training_s: float
+    fine_tuning: NotRequired[StartedFrom]
+    added: NotRequired[AddedFigures]
+    learnt: NotRequired[dict[str, float]]
+    validation: NotRequired[LabelFigures | MultiLabelFigures]
+    test: NotRequired[LabelFigures | MultiLabelFigures]
+
+
 def _kept_network(
     state: TrainingState, build: Callable[[], keras.Model], settings: TrainingSection
 ) -> keras.Model:
@@ -95,7 +129,7 @@ def _kept_network(
 
 def _facts(
     final: keras.Model, state: TrainingState, recipe: Recipe, dataset: AudioDataset
-) -> dict[str, Any]:
+) -> _Metrics:
     """Metrics without evaluation: recipe, data set, costs and duration."""
     return {
         "recipe": recipe.to_dict(),
@@ -113,5 +147,5 @@ def _facts(
         "devices": state.devices,
         "threads": recipe.training.threads,
         "training_s": round(sum(row["seconds"] for row in state.history), 1),
-        **provenance(),
+        **provenance(),  # type: ignore[typeddict-item]  # the keys follow
     }

@@ -58,9 +58,6 @@ def train(
         shards: URL or folder of the data set's shards, which replace ``data_dir``; '' for none.
         after_epoch: is called after each saved epoch, and may stop the training.
 
-    Returns:
-        The metrics, as in ``metrics.json``.
-
     Raises:
         InUseError: another process writes into the folder.
         ConfigError: the folder contains a run of another recipe, of other added clips or of a

@@ -89,9 +89,6 @@ class CapturedClips:
             label: the sound's class.
             provenance: values by the keys of ``GIVEN``.
 
-        Returns:
-            The file.
-
         Raises:
             ConfigError: the label, the rate, or a key or value of the provenance is not valid.
             DataError: there are no samples or not finite ones, or the table is damaged.

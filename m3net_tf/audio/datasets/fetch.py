@@ -47,9 +47,6 @@ def fetch(
             in ``/``, the folder with all archives of the data set. Published checksums still apply;
             a checksum recorded from another source does not.
 
-    Returns:
-        The data set's folder.
-
     Raises:
         DataError: there is no archive to fetch, server or disk fail, the checksum is wrong, or the
             archive is hostile.

@@ -4,7 +4,7 @@
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -15,6 +15,61 @@ from m3net_tf.audio.datasets.dataset import READERS, AudioDataset
 from m3net_tf.audio.datasets.registry import load_dataset
 
 
+class Lengths(TypedDict):
+    """Lengths of files in seconds."""
+
+    min: float
+    median: float
+    max: float
+
+
+class FileFacts(TypedDict):
+    """The clips' files."""
+
+    count: int
+    bytes: int
+    hours: float
+    length_s: Lengths
+    rates_hz: Counter[int]
+    channels: Counter[int]
+    formats: Counter[str]
+    broken: list[str]
+
+
+class Delivered(TypedDict):
+    """A clip as it is delivered: its length, the rule that fits it to that, and its rate."""
+
+    clip_s: float
+    fit: str
+    sample_rate_hz: int
+
+
+class Statistics(TypedDict):
+    """Statistics of a data set under a protocol.
+
+    Attributes:
+        fold: the test fold; None if the protocol has none.
+        notes: notes on this copy.
+        classes: clips per split, by class.
+        clips: clips per split, and ``all``.
+        group: meaning of a group.
+        groups: groups per split, and ``all``.
+        delivered: a clip as it is delivered.
+        files: the files; None if the program generates the clips.
+    """
+
+    name: str
+    protocol: str
+    fold: int | None
+    notes: tuple[str, ...]
+    classes: dict[str, dict[str, int]]
+    clips: dict[str, int]
+    group: str
+    groups: dict[str, int]
+    delivered: Delivered
+    files: FileFacts | None
+
+
 def stats(
     name: str,
     data_dir: str | Path | None = None,
@@ -23,11 +78,8 @@ def stats(
     fold: int | None = None,
     seed: int = 0,
     **options: Any,
-) -> dict[str, Any]:
-    """Clips per class and split, and the files' lengths, rates, channels and formats.
-
-    ``files`` is None if the program generates the clips, ``fold`` if the protocol has none.
-    """
+) -> Statistics:
+    """Clips per class and split, and the files' lengths, rates, channels and formats."""
     dataset = load_dataset(name, data_dir, protocol=protocol, fold=fold, seed=seed, **options)
     info, counts = dataset.info, dataset.counts()
     splits = {split: dataset.split(split) for split in SPLITS} | {"all": dataset.clips}
@@ -49,7 +101,7 @@ def stats(
     }
 
 
-def _file_facts(dataset: AudioDataset) -> dict[str, Any] | None:
+def _file_facts(dataset: AudioDataset) -> FileFacts | None:
     """Lengths, rates, channels and formats of the clips' files, from their headers."""
     paths = sorted({clip.path for clip in dataset.clips if clip.path})
     if not paths:

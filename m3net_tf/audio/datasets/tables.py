@@ -19,6 +19,7 @@ from m3net_tf.audio.datasets.registry import (
     dataset_options,
     load_dataset,
 )
+from m3net_tf.audio.datasets.statistics import Statistics
 from m3net_tf.system.errors import ConfigError, DataError
 from m3net_tf.system.yaml_files import parse_yaml
 
@@ -232,7 +233,7 @@ def suggestions(
     ]
 
 
-def stats_table(facts: dict[str, Any]) -> Table:
+def stats_table(facts: Statistics) -> Table:
     """Clips of each class and split, from :func:`stats`."""
     rows = [
         (label, *map(str, counts.values()), str(sum(counts.values())))
@@ -243,7 +244,7 @@ def stats_table(facts: dict[str, Any]) -> Table:
     return Table(("class", *SPLITS, "all"), tuple(rows))
 
 
-def stats_lines(facts: dict[str, Any]) -> list[str]:
+def stats_lines(facts: Statistics) -> list[str]:
     """The lines of :func:`.statistics.stats` below its table."""
     lines = [f"{facts['name']}, {facts['protocol']}{_fold_words(facts['fold'])}", *facts["notes"]]
     files, delivered = facts["files"], facts["delivered"]

@@ -86,9 +86,6 @@ def unpack(
         before_move: called with the folder's final path right before the rename, when everything
             is on disk.
 
-    Returns:
-        The folder.
-
     Raises:
         ArchiveRefusedError: the archive is hostile, broken or of an unknown format.
         DataError: the disk is full, or the folder already exists.

@@ -51,9 +51,6 @@ def write_shards(
         url: URL or path of the folder.
         clips_per_shard: clips in each shard; the last one of a split may have fewer.
 
-    Returns:
-        The shards.
-
     Raises:
         ConfigError: ``clips_per_shard`` is below 1, or the folder has shards of another data set.
         DataError: a clip cannot be read, or the folder cannot be written.

@@ -25,9 +25,6 @@ _PERMISSIONS = {"flash": "rx", "ram": "rwx"}
 def write_generated(board: Board, build_dir: Path) -> Path:
     """Write the files of a board for a build, with a PDM microphone its filter, too.
 
-    Returns:
-        Their folder.
-
     Raises:
         ConfigError: as :func:`write_board_files`.
     """

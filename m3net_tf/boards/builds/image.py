@@ -12,7 +12,7 @@ import struct
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from m3net_tf.boards.builds.boards import Board, load_board
 from m3net_tf.boards.builds.toolchain import check_toolchain, program
@@ -96,7 +96,18 @@ def memory_bytes(image: FirmwareImage) -> dict[str, int]:
     return {name: int(length, 0) for name, length in rows}
 
 
-def image_facts(image: FirmwareImage) -> dict[str, Any]:
+class ImageFacts(TypedDict):
+    """A firmware image in JSON."""
+
+    board: str
+    files: dict[str, str]
+    flash_bytes: int
+    ram_bytes: int
+    memories: dict[str, int]
+    sections: dict[str, int]
+
+
+def image_facts(image: FirmwareImage) -> ImageFacts:
     """An image as JSON has it.
 
     Raises:

@@ -91,9 +91,6 @@ def check_engine(board: Board, engine: Engine) -> None:
 def check_tools(board: Board, engine: Engine, *, emulated: bool = False) -> None:
     """Check that a board can have an engine, and that the tools of its build are installed.
 
-    Args:
-        engine: one of :data:`m3net_tf.compiler.engines.ENGINES`.
-
     Raises:
         FirmwareError: as :func:`check_engine`.
         MissingError: as :func:`check_toolchain`.

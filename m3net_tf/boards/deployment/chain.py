@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -25,18 +25,20 @@ from m3net_tf.boards.deployment.certification import (
 from m3net_tf.boards.deployment.cost import (
     COST_KEYS,
     Clips,
+    FeatureParity,
     Measurement,
     feature_parity,
     measure,
 )
 from m3net_tf.boards.deployment.real_time import pace_on
+from m3net_tf.boards.emulation.listening import LiveCost
 from m3net_tf.boards.emulation.qemu import EmulationResult
 from m3net_tf.boards.emulation.starting import (
     firmware_folder,
     prove_arena,
     starting_firmware,
 )
-from m3net_tf.boards.emulation.streaming import streamed_export
+from m3net_tf.boards.emulation.streaming import StreamCost, streamed_export
 from m3net_tf.compiler.engines import COMPILED, TFLM, Engine
 from m3net_tf.export import Bundle
 from m3net_tf.export.bundle import pcm_and_features
@@ -48,23 +50,83 @@ from m3net_tf.export.certificate import (
 )
 from m3net_tf.export.manifest import Manifest
 from m3net_tf.runtime.interpreter import tflm_unavailable_reason
-from m3net_tf.system.artifacts import provenance, read_json, write_json
+from m3net_tf.system.artifacts import Provenance, provenance, read_json, write_json
 from m3net_tf.system.locks import writes_into
 from m3net_tf.system.progress import Log, silent
 from m3net_tf.training.metrics import whole_scores, wilson_interval
 from m3net_tf.training.run import Run
 
-ChainSummary = dict[str, Any]
-"""Content of ``summary.json``; the board's figures have the names of :class:`.cost.BoardCost`.
 
-- ``accuracy``: share of the clips at each stage; None if the stage did not run, and then
-  ``tflm_host_missing`` or ``emulation_missing`` says why;
-- ``bytes_equal``: whether all stages give equal bytes; None if only the desktop ran;
-- ``end_to_end``: from samples to label on the board; ``pace``: its :class:`.real_time.Pace`;
-- ``stream``: the network hop by hop on the board, if streaming pays;
-- ``dsp_missing``: why the board's front end computes in whole numbers although its core has an FPU;
-- ``drift``: as in the certificate.
-"""
+class Accuracies(TypedDict):
+    """Accuracy at each stage, as a share of the clips; None if the stage did not run."""
+
+    int8_desktop: float
+    tflm_host: float | None
+    emulated: float | None
+    float: float
+
+
+class EndToEnd(FeatureParity):
+    """From samples to label on the board.
+
+    Attributes:
+        same_label_as_desktop: share of the clips whose label is the desktop's.
+    """
+
+    accuracy: float
+    same_label_as_desktop: float
+
+
+class ChainSummary(Provenance):
+    """Content of ``summary.json``; the board's figures have the names of :class:`.cost.BoardCost`.
+
+    Attributes:
+        statement: the protocol in words.
+        bytes_equal: whether all stages give equal bytes; None if only the desktop ran.
+        arena_source: how the arena's size was found.
+        engine: one of :data:`m3net_tf.compiler.engines.ENGINES`.
+        int8_accuracy_95: 95 % interval of the accuracy on the desktop.
+        tflm_host_missing: why TFLite Micro did not run on the host.
+        dsp_missing: why the board's front end computes in whole numbers although its core has an
+            FPU; absent where it does not.
+        emulation_missing: why the board was not emulated.
+        end_to_end: results from samples; absent if the board was not emulated.
+        pace: the :class:`.real_time.Pace` on the board; absent as ``end_to_end``.
+        stream: the network hop by hop on the board; absent if streaming does not pay.
+        drift: as in the certificate.
+    """
+
+    run: str
+    dataset: str
+    protocol: str
+    statement: str
+    clips: int
+    accuracy: Accuracies
+    bytes_equal: bool | None
+    parameters: int
+    model_sha256: str
+    arena_source: str
+    engine: Engine
+    board: str
+    instructions: int | None
+    frontend_instructions: int | None
+    arena_bytes: int
+    arena_used_bytes: int | None
+    stack_bytes: int | None
+    frontend_bytes: int | None
+    flash_bytes: int | None
+    ram_bytes: int | None
+    model_bytes: int
+    sections: dict[str, int] | None
+    live: NotRequired[LiveCost]
+    int8_accuracy_95: list[float]
+    tflm_host_missing: NotRequired[str]
+    dsp_missing: NotRequired[str]
+    emulation_missing: NotRequired[str]
+    end_to_end: NotRequired[EndToEnd]
+    pace: NotRequired[dict[str, float | None]]
+    stream: NotRequired[StreamCost]
+    drift: NotRequired[list[str]]
 
 
 def saved_summary(run: Run, board: str, engine: Engine | None = None) -> ChainSummary | None:
@@ -91,7 +153,6 @@ class _Clips:
         pcm: int16 samples, shape (clips, samples).
         features: int8 features, shape (clips, bins, frames, 1).
         truth: labels, shape (clips,).
-        listed: the clips.
         scores: int8 scores on the desktop, shape (clips, classes).
     """
 
@@ -260,8 +321,8 @@ def _desktop_summary(
 
     accuracy = clips.accuracy(clips.scores)
     hits = round(accuracy * clips.wholes)
+    made_with = provenance()
     return {
-        **dict.fromkeys(COST_KEYS),
         "run": run.folder.name,
         "dataset": dataset.info.name,
         "protocol": dataset.info.protocol,
@@ -279,14 +340,23 @@ def _desktop_summary(
         "arena_source": bundle.manifest.arena.source,
         "engine": engine,
         "board": board,
+        "instructions": None,
+        "frontend_instructions": None,
         "arena_bytes": bundle.manifest.arena.bytes,
+        "arena_used_bytes": None,
+        "stack_bytes": None,
+        "frontend_bytes": None,
+        "flash_bytes": None,
+        "ram_bytes": None,
         "model_bytes": bundle.network.size_bytes,
+        "sections": None,
         "int8_accuracy_95": list(wilson_interval(hits, clips.wholes)),
-        **provenance(),
+        "versions": made_with["versions"],
+        "git_commit": made_with["git_commit"],
     }
 
 
-def _end_to_end(board: EmulationResult, clips: _Clips) -> dict[str, Any]:
+def _end_to_end(board: EmulationResult, clips: _Clips) -> EndToEnd:
     """From samples to label on the board, compared with Python's features and the desktop."""
     return {
         "accuracy": clips.accuracy(board.outputs, board.labels),

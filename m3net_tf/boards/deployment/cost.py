@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,36 @@ from m3net_tf.boards.emulation.qemu import EmulationResult, run_job
 from m3net_tf.export import Bundle
 from m3net_tf.system.errors import FirmwareError
 from m3net_tf.system.progress import Log, silent
+
+
+class CostFigures(TypedDict):
+    """A :class:`BoardCost` in JSON: the same keys, sorted."""
+
+    arena_bytes: int
+    arena_used_bytes: int
+    board: str
+    flash_bytes: int
+    frontend_bytes: int
+    frontend_instructions: int
+    instructions: int
+    model_bytes: int
+    ram_bytes: int
+    sections: dict[str, int]
+    stack_bytes: int
+    live: NotRequired[LiveCost]
+
+
+class FeatureParity(TypedDict):
+    """The int8 features of a board compared with Python's.
+
+    Attributes:
+        features_equal: share of the values that are equal.
+        features_within_1_lsb: share of the values that differ by at most 1 LSB.
+    """
+
+    features_equal: float
+    features_within_1_lsb: float
+    features_largest_lsb: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,11 +80,23 @@ class BoardCost:
     sections: Mapping[str, int]
     live: LiveCost | None = None
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON, without ``live`` if there is none."""
-        figures = dataclasses.asdict(self)
-        if self.live is None:
-            del figures["live"]
+    def to_dict(self) -> CostFigures:
+        """Plain values, as JSON has them."""
+        figures: CostFigures = {
+            "arena_bytes": self.arena_bytes,
+            "arena_used_bytes": self.arena_used_bytes,
+            "board": self.board,
+            "flash_bytes": self.flash_bytes,
+            "frontend_bytes": self.frontend_bytes,
+            "frontend_instructions": self.frontend_instructions,
+            "instructions": self.instructions,
+            "model_bytes": self.model_bytes,
+            "ram_bytes": self.ram_bytes,
+            "sections": dict(self.sections),
+            "stack_bytes": self.stack_bytes,
+        }
+        if self.live is not None:
+            figures["live"] = self.live
         return figures
 
     @classmethod
@@ -139,8 +181,8 @@ def measure(
     return Measurement(image, from_features, from_sound, cost)
 
 
-def feature_parity(board: EmulationResult, features: npt.NDArray[np.int8]) -> dict[str, Any]:
-    """Compare the int8 features that a board computed from sound with Python's: shares of values.
+def feature_parity(board: EmulationResult, features: npt.NDArray[np.int8]) -> FeatureParity:
+    """Compare the features that a board computed from sound with Python's.
 
     Args:
         board: its result for samples, with the features.

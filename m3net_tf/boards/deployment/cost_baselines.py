@@ -45,11 +45,7 @@ Baselines = dict[str, dict[str, dict[str, CostBaseline]]]
 
 
 class Place(NamedTuple):
-    """Where a cost is measured.
-
-    Attributes:
-        engine: one of :data:`m3net_tf.compiler.engines.ENGINES`.
-    """
+    """Where a cost is measured."""
 
     board: str
     engine: str

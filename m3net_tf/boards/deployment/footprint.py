@@ -142,7 +142,6 @@ def measure_footprint(
     Args:
         folder: folder of a run with an export.
         boards: names of boards; all by default.
-        log: receives lines of progress.
         engine: one of :data:`m3net_tf.compiler.engines.ENGINES`; None: the export's.
 
     Returns:
@@ -218,7 +217,6 @@ class _Subject:
     Attributes:
         bundle: the export.
         run: folder of the run, for builds.
-        engine: one of :data:`m3net_tf.compiler.engines.ENGINES`.
         arena: of this engine.
     """
 

@@ -53,7 +53,6 @@ class MatrixCell:
     """One board with one network and one engine.
 
     Attributes:
-        engine: one of :data:`m3net_tf.compiler.engines.ENGINES`.
         cost: what it costs on the board; TensorFlow Lite Micro's arena has room to spare.
         bytes_equal: whether the board's output bytes are the desktop's.
         label: class of the first clip on the board.

@@ -205,9 +205,6 @@ def write_starter(
 ) -> tuple[Path, ...]:
     """Write the project.
 
-    Returns:
-        The files.
-
     Raises:
         ConfigError, FirmwareError: as :func:`new_project`.
     """

@@ -7,7 +7,7 @@ import hashlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from rich.table import Table
@@ -19,7 +19,7 @@ from m3net_tf.boards.device.messages import Result
 from m3net_tf.boards.device.session import connect
 from m3net_tf.export import Bundle
 from m3net_tf.export.bundle import pcm_and_features
-from m3net_tf.system.artifacts import provenance, read_json, write_json
+from m3net_tf.system.artifacts import Provenance, provenance, read_json, write_json
 from m3net_tf.system.errors import ConfigError, DataError
 from m3net_tf.system.progress import Log, silent, track
 from m3net_tf.training.metrics import wilson_interval
@@ -28,6 +28,94 @@ from m3net_tf.training.run import Run
 INPUTS = ("features", "pcm")
 _SAVE_EVERY_S = 2.0
 _CLIPS_AT_ONCE = 32
+
+
+class Identity(TypedDict):
+    """Facts that all results of one file share.
+
+    Attributes:
+        input: what is sent to the board, one of :data:`INPUTS`.
+    """
+
+    board: str
+    model_sha256: str
+    input: str
+    dataset: str
+    protocol: str
+
+
+class ClipResult(TypedDict):
+    """The result of a clip.
+
+    Attributes:
+        output: the board's int8 scores, in hex.
+        desktop_output: the desktop's int8 scores, in hex.
+        run_us: duration of a run in microseconds, by the board's clock.
+        model_cost: cost of the network, in the unit of the board's counter.
+        frontend_cost: cost of the front end, in the same unit.
+        frames: frames that the front end computed.
+    """
+
+    clip: str
+    truth: int
+    label: int
+    output: str
+    desktop_label: int
+    desktop_output: str
+    run_us: float
+    model_cost: int
+    frontend_cost: int
+    frames: int
+
+
+class Durations(TypedDict):
+    """Duration of a run in microseconds: the median and the largest of all clips."""
+
+    median: float
+    largest: float
+
+
+class RunCost(TypedDict):
+    """Cost of a run.
+
+    Attributes:
+        unit: unit of the board's counter, such as ``cycles``.
+        model: cost of the network, for the most expensive clip.
+        frontend_per_frame: mean cost of the front end; None if it computed no frame.
+    """
+
+    unit: str
+    model: int
+    frontend_per_frame: float | None
+
+
+class _Facts(Identity):
+    """Facts for the summary; ``statement`` is the protocol in words."""
+
+    statement: str
+
+
+class Summary(_Facts, Provenance):
+    """The summary of an evaluation.
+
+    Attributes:
+        clips_sha256: hash of their ids.
+        accuracy_95: its 95 % interval, low and high.
+        accuracy_int8_desktop: share of the clips that the desktop recognises.
+        same_label_as_desktop: share of the clips with equal labels.
+        same_bytes_as_desktop: share of the clips with equal scores.
+    """
+
+    clips: int
+    clips_sha256: str
+    accuracy: float
+    accuracy_95: list[float]
+    accuracy_int8_desktop: float
+    same_label_as_desktop: float
+    same_bytes_as_desktop: float
+    run_us: Durations
+    cost: RunCost
+    clock_hz: int
 
 
 def results_path(run: Path, board: str, source: str) -> Path:
@@ -43,7 +131,7 @@ def evaluate(
     path: Path,
     source: str = "features",
     log: Log = silent,
-) -> dict[str, Any]:
+) -> Summary:
     """Run clips on the board and compare with the desktop.
 
     Results are saved in ``path`` every few seconds, atomically. Clips that the file already has for
@@ -54,9 +142,7 @@ def evaluate(
             network; ``pcm`` sends samples, so that it also runs its front end.
 
     Returns:
-        The summary, which is also in the results file. ``cost`` is in ``unit``, the unit of the
-        board's counter: the network for the most expensive clip, and the front end's mean for a
-        frame, None if it computed none. ``run_us``: by the board's clock.
+        The summary, which is also in the results file.
 
     Raises:
         ConfigError, DataError: there is no such input, or there are no clips.
@@ -84,13 +170,13 @@ def evaluate(
                 task.advance()
     finally:
         write_json(path, {"identity": identity, "results": list(rows.values())})
-    facts: dict[str, Any] = {**identity, "statement": protocol_statement(dataset)}
+    facts: _Facts = {**identity, "statement": protocol_statement(dataset)}
     summary = _summary([rows[clip.clip_id] for clip in clips], facts, device)
     write_json(path, {"identity": identity, "results": list(rows.values()), "summary": summary})
     return summary
 
 
-def _identity(device: Device, bundle: Bundle, dataset: AudioDataset, source: str) -> dict[str, Any]:
+def _identity(device: Device, bundle: Bundle, dataset: AudioDataset, source: str) -> Identity:
     """The identity of the results of an evaluation."""
     return {
         "board": device.info().board,
@@ -103,7 +189,7 @@ def _identity(device: Device, bundle: Bundle, dataset: AudioDataset, source: str
 
 def _measured(
     device: Device, bundle: Bundle, dataset: AudioDataset, clips: tuple[Clip, ...], source: str
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[ClipResult]:
     """Run clips on the board and on the desktop; yield the result of each."""
     truth = dataset.label_ids(clips)
     for start in range(0, len(clips), _CLIPS_AT_ONCE):
@@ -140,7 +226,7 @@ def evaluate_port(
     *,
     baud: int,
     log: Log,
-) -> dict[str, Any]:
+) -> Summary:
     """Connect to a board and :func:`evaluate` the run's test split, or ``count`` clips of it.
 
     Args:
@@ -158,7 +244,7 @@ def evaluate_port(
     return summary
 
 
-def _finished(path: Path, identity: dict[str, Any], log: Log) -> dict[str, dict[str, Any]]:
+def _finished(path: Path, identity: Identity, log: Log) -> dict[str, ClipResult]:
     """Results by clip of earlier evaluations of the same model, board, data and input."""
     if not path.exists():
         return {}
@@ -170,7 +256,7 @@ def _finished(path: Path, identity: dict[str, Any], log: Log) -> dict[str, dict[
     return {row["clip"]: row for row in earlier["results"]}
 
 
-def _row(clip: Clip, truth: int, result: Result, desktop: np.ndarray) -> dict[str, Any]:
+def _row(clip: Clip, truth: int, result: Result, desktop: np.ndarray) -> ClipResult:
     return {
         "clip": clip.clip_id,
         "truth": truth,
@@ -185,7 +271,7 @@ def _row(clip: Clip, truth: int, result: Result, desktop: np.ndarray) -> dict[st
     }
 
 
-def _summary(rows: list[dict[str, Any]], facts: dict[str, Any], device: Device) -> dict[str, Any]:
+def _summary(rows: list[ClipResult], facts: _Facts, device: Device) -> Summary:
     info = device.info()
     count = len(rows)
     clip_ids = "\n".join(row["clip"] for row in rows)
@@ -216,7 +302,7 @@ def _summary(rows: list[dict[str, Any]], facts: dict[str, Any], device: Device) 
     }
 
 
-def evaluation_table(summary: dict[str, Any]) -> Table:
+def evaluation_table(summary: Summary) -> Table:
     """The summary as a table for the terminal."""
     title = f"{summary['clips']} {summary['dataset']} clips on {summary['board']}"
     table = Table("", "", title=title, show_header=False)

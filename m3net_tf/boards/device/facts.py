@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypedDict
 
 from rich import box
 from rich.table import Table
@@ -24,8 +24,26 @@ _BYTES = {
 }
 
 
-def device_facts(device: Device) -> dict[str, Any]:
-    """The facts of a board, for JSON, by the monitor's keys; numbers are numbers.
+class DeviceFacts(TypedDict):
+    """Facts that a board reports.
+
+    Attributes:
+        board: the board: name, core, clock, console and last reset, by the monitor's keys.
+        model: the network: name, bytes and SHA-256.
+        frontend: settings of the front end, by the monitor's keys.
+        memory: bytes of each buffer.
+    """
+
+    board: dict[str, str | int]
+    model: dict[str, str | int]
+    frontend: dict[str, int]
+    labels: list[str]
+    memory: dict[str, int]
+    statistics: dict[str, int]
+
+
+def device_facts(device: Device) -> DeviceFacts:
+    """The facts of a board, for JSON; numbers are numbers.
 
     Raises:
         FirmwareError: the board does not answer.
@@ -48,7 +66,7 @@ def _values(fields: dict[str, str]) -> dict[str, str | int]:
     }
 
 
-def facts_table(facts: dict[str, Any]) -> Table:
+def facts_table(facts: DeviceFacts) -> Table:
     """The facts as a table for the terminal."""
     board, model, frontend = facts["board"], facts["model"], facts["frontend"]
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_header=False)

@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from rich import box
@@ -16,7 +16,7 @@ from rich.table import Table
 
 from m3net_tf.boards.device.client import Device
 from m3net_tf.compiler.calls import Call
-from m3net_tf.compiler.engines import COMPILED, TFLM
+from m3net_tf.compiler.engines import COMPILED, TFLM, Engine
 from m3net_tf.compiler.goals import CYCLES, GOALS, Goal
 from m3net_tf.compiler.network import compile_network
 from m3net_tf.compiler.tflite_names import builtin_name
@@ -143,16 +143,39 @@ def _macs(name: str, inputs: list[tuple[int, ...]], output: tuple[int, ...]) -> 
     return 0
 
 
-def profile(device: Device, *networks: bytes) -> dict[str, Any]:
+class LayerCost(TypedDict):
+    """An operator and its cost on the board; ``output`` is the shape of its output."""
+
+    operator: str
+    layer: str
+    output: list[int]
+    macs: int
+    cost: int
+
+
+class Profile(TypedDict):
+    """Cost of one run of the network, by operator.
+
+    Attributes:
+        unit: ``instructions`` or ``cycles``.
+        total: cost of a run without profiling, in ``unit``.
+        macs: of all operators.
+    """
+
+    board: str
+    engine: Engine
+    unit: str
+    total: int
+    macs: int
+    layers: list[LayerCost]
+
+
+def profile(device: Device, *networks: bytes) -> Profile:
     """Measure each operator on the board, or each call if the board runs a compiled network.
 
     Args:
         networks: the ``.tflite`` files in the order in which they run; DiffRes's warp counts as
             an operator between its two networks.
-
-    Returns:
-        Board, engine, and costs in ``unit``, ``instructions`` or ``cycles``: ``total`` of a run
-        without profiling, and ``cost`` of each of the ``layers``.
 
     Raises:
         FirmwareError: the board does not answer, or it runs other operators than ``networks``.
@@ -191,18 +214,14 @@ def profile(device: Device, *networks: bytes) -> dict[str, Any]:
     }
 
 
-def save_profile(measured: dict[str, Any], model_sha256: str, run: Path) -> Path:
-    """Write a profile and its network's hash to ``device/<board>-profile.json`` of a run.
-
-    Returns:
-        The file.
-    """
+def save_profile(measured: Profile, model_sha256: str, run: Path) -> Path:
+    """Write a profile and its network's hash to ``device/<board>-profile.json`` of a run."""
     path = run / "device" / f"{measured['board']}{PROFILE_SUFFIX}"
     write_json(path, {**measured, "model_sha256": model_sha256})
     return path
 
 
-def profile_table(measured: dict[str, Any]) -> Table:
+def profile_table(measured: Profile) -> Table:
     """The profile as a table for the terminal; at 80 columns long names wrap."""
     table = Table(
         title=f"one run on {measured['board']}, engine {measured['engine']}",

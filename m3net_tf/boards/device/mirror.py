@@ -96,9 +96,6 @@ def set_threshold(device: Device, label: int, threshold: float, release: float) 
         threshold: smoothed score from which it is detected, 0 to 1.
         release: score below which an event is over; lowered to the threshold if it is higher.
 
-    Returns:
-        The settings that the board reports.
-
     Raises:
         BoardError: the board refuses them; nothing has changed.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,9 +34,6 @@ ARENA_STEP_BYTES = 256
 def why_no_emulation(board: str, engine: Engine = DEFAULT_ENGINE) -> str:
     """The reason why firmware for a board cannot be built and emulated here; '' if it can.
 
-    Args:
-        engine: one of :data:`m3net_tf.compiler.engines.ENGINES`.
-
     Raises:
         FirmwareError: there is no such emulated board.
     """
@@ -55,9 +52,6 @@ def prove_arena(bundle: Bundle, board: str, folder: Path, log: Log) -> FirmwareI
     The compiled engine's arena is known. With TensorFlow Lite Micro, the first build has a larger
     arena and reports how much it used; the second has that much, or the smallest larger size with
     which the network starts. The size goes into the export's manifest and ``model.h``.
-
-    Returns:
-        The firmware with that arena.
 
     Raises:
         MissingError: a tool is not installed, or a source is unreachable.
@@ -83,18 +77,7 @@ def least_arena(
     Raises:
         FirmwareError: the firmware does not build or does not run.
     """
-
-    def build(arena_bytes: int) -> FirmwareImage:
-        return build_firmware(
-            bundle.folder,
-            board,
-            folder,
-            arena_bytes,
-            settings=settings,
-            emulated=True,
-            report=log,
-        )
-
+    build = _builder(bundle, board, folder, log, settings)
     spare = (_override_arena_bytes(bundle) or bundle.manifest.arena.bytes) + ARENA_SLACK_BYTES
     image = build(spare)
     used = _run_silence(bundle, image).arena_used_bytes
@@ -135,21 +118,10 @@ def starting_firmware(
     """
     if (engine or bundle.manifest.engine) == COMPILED:
         return compiled_firmware(bundle, board, folder, log, settings=settings, emulated=True)
-
-    def build(arena_bytes: int | None = None) -> FirmwareImage:
-        return build_firmware(
-            bundle.folder,
-            board,
-            folder,
-            arena_bytes,
-            settings=settings,
-            emulated=True,
-            report=log,
-        )
-
+    build = _builder(bundle, board, folder, log, settings)
     arena = bundle.manifest.arena
     if arena.source == f"TFLite Micro on {board}":
-        return build()
+        return build(None)
     path = folder / "arena.json"
     conditions = {
         "model_sha256": bundle.manifest.model.sha256,
@@ -241,6 +213,15 @@ def firmware_folder(run: Path, board: str, engine: Engine, *, custom: bool = Fal
     """Folder of a run's build for a board; the default engine's has the plain name."""
     name = board if engine == DEFAULT_ENGINE else f"{board}-{engine}"
     return run / "firmware" / (f"{name}-custom" if custom else name)
+
+
+def _builder(
+    bundle: Bundle, board: str, folder: Path, log: Log, settings: Sequence[str]
+) -> Callable[[int | None], FirmwareImage]:
+    """Builds firmware for the emulator with an arena of some bytes; None: the export's."""
+    return lambda arena_bytes: build_firmware(
+        bundle.folder, board, folder, arena_bytes, settings=settings, emulated=True, report=log
+    )
 
 
 def _override_arena_bytes(bundle: Bundle) -> int | None:

@@ -11,7 +11,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import librosa
 import numpy as np
@@ -20,7 +19,7 @@ from m3net_tf.audio.datasets import AudioDataset, Clip, load_dataset
 from m3net_tf.audio.datasets.audio import fit_length
 from m3net_tf.audio.frontend import FrontendConfig, frontend_preset, graph
 from m3net_tf.lab.studies.machine import load_average
-from m3net_tf.system.artifacts import provenance
+from m3net_tf.system.artifacts import Provenance, provenance
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import tf
 from m3net_tf.system.progress import Log, silent
@@ -29,13 +28,37 @@ from m3net_tf.training.features import compute_features
 _ROUNDS = 5
 
 
+class DataSpeed(Provenance):
+    """Speed from sound files to features.
+
+    Attributes:
+        sample_rate_hz: rate of the features' samples.
+        load_average_before: load average over 1, 5 and 15 minutes before the timing.
+        load_average_after: the same after it.
+        clips_per_s: clips per second by route; None if a route failed.
+        missing: why a route failed.
+        ratio_to_librosa: speed of the pipeline, without and with its cache, compared with librosa.
+    """
+
+    dataset: str
+    clips: int
+    clip_s: float
+    sample_rate_hz: int
+    cores: int | None
+    load_average_before: list[float]
+    load_average_after: list[float]
+    clips_per_s: dict[str, float | None]
+    missing: dict[str, str]
+    ratio_to_librosa: dict[str, float]
+
+
 def run_bench_data(
     name: str,
     data_dir: Path | None = None,
     *,
     clips: int = 1000,
     log: Log = silent,
-) -> dict[str, Any]:
+) -> DataSpeed:
     """Measure the speed from sound files to features, on the same clips by each route.
 
     All routes compute log-mel maps like the microcontroller's front end at the data set's rate.
@@ -45,10 +68,6 @@ def run_bench_data(
     Args:
         clips: number of clips, spread over the data set; all if it has fewer.
 
-    Returns:
-        Clips per second by route, None if a route failed, with the reason in ``missing``. The load
-        averages are over 1, 5 and 15 minutes.
-
     Raises:
         ConfigError: the data set has no files.
         DataError: the data are missing or broken.
@@ -56,7 +75,7 @@ def run_bench_data(
     dataset = _files_only(load_dataset(name, data_dir), clips)
     config = frontend_preset("mcu", sample_rate_hz=dataset.info.sample_rate_hz)
     _warm_up(dataset, config)
-    result: dict[str, Any] = {
+    result: DataSpeed = {
         "dataset": name,
         "clips": len(dataset.clips),
         "clip_s": dataset.info.clip_s,

@@ -16,7 +16,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict
 
 import numpy as np
 from rich.table import Table
@@ -40,12 +40,12 @@ from m3net_tf.compiler.goals import DEFAULT_GOAL, GOALS, GoalName
 from m3net_tf.compiler.network import compile_network
 from m3net_tf.export.c_files import CModel
 from m3net_tf.export.untrained import quantize_untrained
-from m3net_tf.lab.bench.layers import kernels_of, layer_costs
+from m3net_tf.lab.bench.layers import LayerCost, kernels_of, layer_costs
 from m3net_tf.lab.bench.untrained import write_untrained
 from m3net_tf.networks.models import build_model, presets_of
 from m3net_tf.runtime.interpreter import Int8, run_tflm, tflm_unavailable_reason
 from m3net_tf.runtime.network import Int8Network
-from m3net_tf.system.artifacts import provenance
+from m3net_tf.system.artifacts import Provenance, provenance
 from m3net_tf.system.errors import ConfigError, FirmwareError, ModelError
 from m3net_tf.system.keras import keras
 from m3net_tf.system.progress import Log, silent
@@ -84,14 +84,51 @@ CORE_TARGETS = {"mps2_an385": 0.6, "mps2_an505": 0.6, "mps3_an547": 0.65}
 """Largest ratio of instructions on boards whose core is no Cortex-M4 or M7."""
 
 
-EngineComparison = dict[str, Any]
-"""A network on a board: cost by engine, ratios of the compiled engine to TensorFlow Lite Micro and
-their targets, and whether the output bytes are equal, None if TensorFlow Lite Micro runs neither
-there nor on this machine.
+class EngineCost(TypedDict):
+    """Cost of one run of a network with an engine.
 
-Costs are of one run for the most expensive clip. ``flash_bytes`` is network and runtime, without
-front end and application, with the objects of the compiler's libraries that only this engine needs.
-"""
+    Attributes:
+        instructions: of one run, for the most expensive clip.
+        arena_bytes: memory of the network.
+        flash_bytes: network and runtime in flash, without front end and application; with the
+            objects of the compiler's libraries that only this engine needs.
+        stack_bytes: high-water mark of the firmware's stack.
+        modelled: modelled cycles of one run; only on request, on boards with a Cortex-M4.
+        layers: the same by layer, of the compiled engine.
+    """
+
+    instructions: int
+    arena_bytes: int
+    flash_bytes: int
+    stack_bytes: int
+    modelled: NotRequired[Cycles]
+    layers: NotRequired[list[LayerCost]]
+
+
+class EngineComparison(TypedDict):
+    """A network on a board.
+
+    Attributes:
+        engines: cost by engine; without those that cannot be built here.
+        ratios: compiled engine to TensorFlow Lite Micro, by figure; empty without both.
+        targets: largest ratio of each; empty for a file.
+        bytes_equal: whether the compiled engine gives the output bytes of TensorFlow Lite Micro;
+            None if that runs neither on the board nor on this machine.
+        inputs: number of inputs whose output bytes were compared.
+    """
+
+    engines: dict[str, EngineCost]
+    ratios: dict[str, float]
+    targets: dict[str, float]
+    bytes_equal: bool | None
+    inputs: int
+
+
+class EngineResult(Provenance):
+    """Networks by board; ``missing`` says by board and engine what cannot be built here."""
+
+    boards: dict[str, dict[str, EngineComparison]]
+    missing: dict[str, dict[str, str]]
 
 
 def run_bench_engine(
@@ -102,7 +139,7 @@ def run_bench_engine(
     *,
     cycles: bool = False,
     optimise: GoalName = DEFAULT_GOAL,
-) -> dict[str, Any]:
+) -> EngineResult:
     """Measure both engines.
 
     Args:
@@ -110,10 +147,6 @@ def run_bench_engine(
         inputs: number of inputs whose output bytes are compared; at least two.
         cycles: also model the cycles of one run on a Cortex-M4.
         optimise: what the compiled engine aims at, a name of :data:`.GOALS`.
-
-    Returns:
-        By board and network an :data:`EngineComparison`; ``missing`` says by board and engine what
-        cannot be built here.
 
     Raises:
         ConfigError: an unknown label, the compiled engine cannot be emulated, or Unicorn is
@@ -238,7 +271,7 @@ class _Job:
 
 @dataclasses.dataclass(frozen=True)
 class _Answer:
-    cost: dict[str, Any]
+    cost: EngineCost
     outputs: Int8
 
 
@@ -280,7 +313,7 @@ def _measure(
                 raise FirmwareError(f"{image.elf}: QEMU and Unicorn give different outputs")
     answers: dict[str, _Answer] = {}
     for engine, result in results.items():
-        cost: dict[str, Any] = {
+        cost: EngineCost = {
             "instructions": int(result.clip_model_instructions[:_CLIPS].max()),
             "arena_bytes": result.arena_used_bytes,
             "flash_bytes": flash_of_engine(linked, engine),
@@ -345,7 +378,7 @@ def _compare(
     board: str,
     answers: dict[str, _Answer],
     expected: Int8 | None = None,
-) -> dict[str, Any]:
+) -> EngineComparison:
     costs = {engine: answer.cost for engine, answer in answers.items()}
     comparison: EngineComparison = {
         "engines": costs,
@@ -369,7 +402,7 @@ def _compare(
     return comparison
 
 
-def _figures(cost: dict[str, Any]) -> dict[str, int]:
+def _figures(cost: EngineCost) -> dict[str, int]:
     """The compared figures by name."""
     figures = {
         "instructions": cost["instructions"],

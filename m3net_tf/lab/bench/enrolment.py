@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,7 @@ from m3net_tf.runtime.detector import Tape, detect
 from m3net_tf.runtime.detector_config import DetectorConfig
 from m3net_tf.runtime.prototypes import Prototypes
 from m3net_tf.runtime.sound import pcm_chunks
-from m3net_tf.system.artifacts import provenance
+from m3net_tf.system.artifacts import Provenance, provenance
 from m3net_tf.system.errors import DataError
 from m3net_tf.system.progress import Log, silent, track
 from m3net_tf.training.metrics import wilson_interval
@@ -30,6 +30,39 @@ _AFTER_S = 1.0  # of silence behind each recording, in which its word may still 
 _NOISE = 3  # largest sample of the background around it
 Pcm = npt.NDArray[np.int16]
 Int8 = npt.NDArray[np.int8]
+
+
+class Shares(TypedDict):
+    """Share of missed trials, and mean number of false accepts an hour of a word."""
+
+    missed_share: float
+    false_accepts_per_hour: float
+
+
+class EnrolmentResult(Provenance, Shares):
+    """Enrolled words on real recordings.
+
+    Attributes:
+        model_sha256: hash of the network.
+        speakers: pairs of a word and a speaker.
+        trials: recordings, each heard with others of its speaker enrolled.
+        examples: mean number of enrolled recordings.
+        hours: of other sounds, in which each trial's word is counted.
+        threshold: mean of all trials.
+        missed: trials without a detection.
+        missed_share_95: 95 % interval of their share (Wilson).
+        by_word: the shares of each word.
+    """
+
+    model_sha256: str
+    speakers: int
+    trials: int
+    examples: float
+    hours: float
+    threshold: float
+    missed: int
+    missed_share_95: tuple[float, float]
+    by_word: dict[str, Shares]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +91,7 @@ def run_bench_enrolment(
     *,
     count: int = 5,
     log: Log = silent,
-) -> dict[str, Any]:
+) -> EnrolmentResult:
     """Measure an export for enrolment, streaming, with the thresholds that its words get.
 
     Each recording is heard with up to ``count`` others of the same speaker and word enrolled.
@@ -68,12 +101,6 @@ def run_bench_enrolment(
         recordings: folder of ``<word>/<speaker>/<recording>``.
         negatives: folders without the words.
         count: recordings that are enrolled.
-        log: receives progress.
-
-    Returns:
-        Shares of missed recordings with their 95 % interval (Wilson), and mean false accepts an
-        hour of a word, counted in ``hours`` of other sounds; ``examples`` and ``threshold`` are
-        means. ``speakers`` counts pairs of a word and a speaker.
 
     Raises:
         DataError: no speaker has two recordings of a word, or a file cannot be read.
@@ -115,7 +142,7 @@ def run_bench_enrolment(
     }
 
 
-def _shares(trials: Sequence[_Trial], hours: float) -> dict[str, Any]:
+def _shares(trials: Sequence[_Trial], hours: float) -> Shares:
     accepts = float(np.mean([trial.false_accepts for trial in trials]))
     missed = float(np.mean([trial.missed for trial in trials]))
     return {"missed_share": missed, "false_accepts_per_hour": accepts / hours}

@@ -12,7 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from rich.table import Table
@@ -38,7 +38,7 @@ from m3net_tf.lab.bench.engine import check_cycles, network_of_file, untrained_p
 from m3net_tf.lab.bench.untrained import write_untrained
 from m3net_tf.runtime.interpreter import Int8
 from m3net_tf.runtime.network import Int8Network
-from m3net_tf.system.artifacts import provenance
+from m3net_tf.system.artifacts import Provenance, provenance
 from m3net_tf.system.checkout import require_sources
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.progress import Log, silent
@@ -59,6 +59,40 @@ _STEADY_FRAMES = 8  # of one loudness
 _LOUDNESS = 3000  # of the front end's noise
 
 
+class AlwaysOn(TypedDict):
+    """What a microphone that never stops costs with a network, which decides at each frame.
+
+    Attributes:
+        decisions_per_second: a hop of several frames needs as many states, pushed in turn.
+        frontend_instructions: of the front end, per frame.
+        instructions: of front end and network, for a second of sound.
+    """
+
+    decisions_per_second: float
+    frontend_instructions: int
+    instructions: int
+
+
+class BoardStreams(TypedDict):
+    """Costs on a board, by network.
+
+    Attributes:
+        streams: of the whole window and of a hop.
+        always_on: of the networks in :data:`SUBJECTS`, with the front ends of their recipes.
+        sequences: of the networks with a state of their own.
+    """
+
+    streams: dict[str, StreamCost]
+    always_on: dict[str, AlwaysOn]
+    sequences: dict[str, SequenceCost]
+
+
+class StreamResult(Provenance):
+    """Costs by board."""
+
+    boards: dict[str, BoardStreams]
+
+
 def run_bench_stream(
     boards: Sequence[str],
     labels: Sequence[str] = (),
@@ -68,7 +102,7 @@ def run_bench_stream(
     axis: int | None = None,
     hop: int | None = None,
     cycles: bool = False,
-) -> dict[str, Any]:
+) -> StreamResult:
     """Measure streamed networks.
 
     Args:
@@ -77,11 +111,6 @@ def run_bench_stream(
         axis: time axis of the files' inputs; by default the one that leaves the least work.
         hop: frames with each push; by default as few as the strides allow.
         cycles: also model the cycles of a hop and of the whole window on a Cortex-M4.
-
-    Returns:
-        By board and network: ``streams``, whole window and hop; ``always_on``, instructions of
-        front end and network for a second of sound, for :data:`SUBJECTS`; ``sequences``, networks
-        with a state of their own.
 
     Raises:
         ConfigError: a board cannot be emulated, an unknown network, or cycles cannot be modelled.
@@ -94,7 +123,7 @@ def run_bench_stream(
             raise ConfigError(f"{board} cannot be emulated ({reason}): name another")
     if cycles:
         check_cycles(boards)
-    results: dict[str, dict[str, Any]] = {
+    results: dict[str, BoardStreams] = {
         board: {"streams": {}, "always_on": {}, "sequences": {}} for board in boards
     }
     with tempfile.TemporaryDirectory() as scratch:
@@ -145,7 +174,7 @@ def _always_on(
     folder: Path,
     frontend: FrontendConfig,
     cost: StreamCost,
-) -> dict[str, Any]:
+) -> AlwaysOn:
     """The cost with the front end, which the ordinary firmware runs on a window of noise."""
     image = build_compiled(bundle, model, board, folder / "sound")
     samples = frontend.sample_count(model.input_bytes // frontend.feature_bins)
@@ -182,7 +211,7 @@ def _record(network: Int8Network, axis: int | None, hop: int | None, hops: int) 
     return record(network.tflite, push, items)
 
 
-def stream_table(board: str, costs: dict[str, Any]) -> Table:
+def stream_table(board: str, costs: BoardStreams) -> Table:
     """The streamed networks of a board for the terminal."""
     table = Table("network", title=f"{board}: the whole window, and a hop of it")
     for name in ("hop", "instructions", "of a hop", "ratio", "MACs", "arena", "of a stream"):

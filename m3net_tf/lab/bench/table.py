@@ -10,14 +10,14 @@ import math
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict
 
 from m3net_tf.audio.datasets import DatasetInfo, dataset_info
 from m3net_tf.lab.many.plan import LINKS, Training, in_order
 from m3net_tf.lab.studies.grid_cells import load_grid
 from m3net_tf.lab.studies.machine import load_average
 from m3net_tf.lab.studies.paper_list import hours_path
-from m3net_tf.system.artifacts import provenance, write_json
+from m3net_tf.system.artifacts import Provenance, provenance, write_json
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import tf
 from m3net_tf.system.progress import Log, silent
@@ -30,6 +30,49 @@ _RANDOM = (("training", "seed"), ("dataset", "fold"), ("dataset", "seed"))
 _OUTSIDE_STEP = (("training", "epochs"), ("dataset", "protocol"))
 
 
+class NetworkTime(TypedDict):
+    """Estimated time of the trainings of a network.
+
+    Attributes:
+        place: folder of its runs, relative to the folder of all runs.
+        clip_s: seconds per clip.
+        hours: hours of all trainings.
+    """
+
+    place: str
+    dataset: str
+    clips: int
+    runs: int
+    epochs: int
+    clip_s: float
+    hours: float
+
+
+class TableTime(Provenance):
+    """Estimated time of a table's trainings: at a given rate, or on this machine.
+
+    Attributes:
+        hours: hours of all trainings one after the other.
+        networks: the same by network.
+        tflops: the given rate; the keys below ``bandwidth`` are absent with it.
+        bandwidth: the given rate of the memory; absent without ``tflops``.
+        steps: timed steps of each network.
+        load_average_after: load average over 1, 5 and 15 minutes after the last step.
+    """
+
+    table: str
+    scale: str
+    runs: int
+    hours: float
+    networks: list[NetworkTime]
+    tflops: NotRequired[float]
+    bandwidth: NotRequired[float]
+    steps: NotRequired[int]
+    cores: NotRequired[int | None]
+    gpus: NotRequired[int]
+    load_average_after: NotRequired[list[float]]
+
+
 def run_bench_table(
     name: str,
     scale: str,
@@ -39,7 +82,7 @@ def run_bench_table(
     bandwidth: float = math.inf,
     clips: Mapping[str, int] | None = None,
     log: Log = silent,
-) -> dict[str, Any]:
+) -> TableTime:
     """Time a step of each network that a table trains, and estimate the total from that.
 
     With ``tflops`` nothing is timed. Networks of depthwise convolutions do not come near a
@@ -57,10 +100,6 @@ def run_bench_table(
             this one.
         bandwidth: rate of its memory in 10^9 bytes per second, used with ``tflops``.
         clips: clips of smaller copies, by name of the data set; default: the complete ones.
-
-    Returns:
-        Hours of all trainings one after the other, in all and by network, and the rates or this
-        machine with its load average over 1, 5 and 15 minutes.
 
     Raises:
         ConfigError: a rate is negative, ``clips`` names a data set that the table does not use
@@ -87,13 +126,13 @@ def run_bench_table(
         timing = functools.partial(seconds_per_clip, clips=timed, steps=steps)
         measure = functools.partial(_with_teachers, timing)
     rows = _network_rows(trainings, counts, measure, log)
-    result: dict[str, Any] = {
+    result: TableTime = {
         "table": grid.name,
         "scale": scale,
         "runs": len(trainings),
         "hours": round(sum(row["hours"] for row in rows), 2),
         "networks": rows,
-        **provenance(),
+        **provenance(),  # type: ignore[typeddict-item]  # the keys follow
     }
     if tflops:
         result["tflops"] = tflops
@@ -110,7 +149,7 @@ def run_bench_table(
     }
 
 
-def keep_hours(result: dict[str, Any], out: Path) -> Path:
+def keep_hours(result: TableTime, out: Path) -> Path:
     """Write the hours beside a table's results, for ``m3net table --list``; returns the file."""
     path = hours_path(out, result["table"], result["scale"])
     write_json(path, result)
@@ -133,7 +172,7 @@ def _network_rows(
     counts: Mapping[str, int],
     measure: Callable[[Training], float],
     log: Log,
-) -> list[dict[str, Any]]:
+) -> list[NetworkTime]:
     """A row per network: trainings that differ in seed and fold only share one.
 
     Args:
@@ -158,7 +197,7 @@ def _network_rows(
     return rows
 
 
-def total_line(result: dict[str, Any]) -> str:
+def total_line(result: TableTime) -> str:
     """Total hours of a table and the machine they are for, in one line."""
     hours = result["hours"]
     if "tflops" in result:
@@ -185,7 +224,7 @@ def _with_teachers(per_clip: Callable[..., float], training: Training) -> float:
     return per_clip(recipe, info, teachers=teachers)
 
 
-def _row(runs: list[Training], counts: Mapping[str, int], clip_s: float) -> dict[str, Any]:
+def _row(runs: list[Training], counts: Mapping[str, int], clip_s: float) -> NetworkTime:
     recipe = runs[0].recipe
     name, epochs = recipe.dataset.name, recipe.training.epochs
     hours = len(runs) * epochs * counts[name] * clip_s / 3600

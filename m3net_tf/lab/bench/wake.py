@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -18,19 +18,55 @@ from m3net_tf.audio.datasets.loudness import at_level, decibels, loud_power
 from m3net_tf.evaluation.curve import curve_csv, plot_curve
 from m3net_tf.evaluation.live import fastest_engine
 from m3net_tf.evaluation.scenes import TrueEvent
-from m3net_tf.evaluation.scoring import Tally
+from m3net_tf.evaluation.scoring import Tally, TallyFigures
 from m3net_tf.evaluation.tuning import THRESHOLDS, Recording, with_threshold
 from m3net_tf.export import Bundle
 from m3net_tf.runtime.detector_config import DetectorConfig
 from m3net_tf.runtime.recognizer import listen
 from m3net_tf.runtime.sound import pcm_chunks
-from m3net_tf.system.artifacts import provenance, write_text
+from m3net_tf.system.artifacts import Provenance, provenance, write_text
 from m3net_tf.system.errors import DataError
 from m3net_tf.system.progress import Log, silent
 
 _BEFORE_S, _AFTER_S = 0.5, 1.5  # of background around each recording
 _QUIET_DB = -80.0
 Pcm = npt.NDArray[np.int16]
+
+
+class OperatingPoint(TypedDict):
+    """A detector's settings on the recordings.
+
+    Attributes:
+        threshold: of the class.
+        figures: misses in the recordings of the word, false accepts in the others.
+    """
+
+    threshold: float
+    figures: TallyFigures
+
+
+class WakeResult(Provenance):
+    """A wake word on real recordings.
+
+    Attributes:
+        model_sha256: hash of the network.
+        word: the class.
+        snr_db: level of the word above the noise; None without noise.
+        hours: length of the recordings without the word.
+        repeated: detections of a word beyond its first.
+        tuned: with the detector's settings.
+        at_target: with the threshold that misses least and keeps the target on these very
+            recordings; None if there is none.
+    """
+
+    model_sha256: str
+    word: str
+    snr_db: float | None
+    target_false_accepts_per_hour: float
+    hours: float
+    repeated: int
+    tuned: OperatingPoint
+    at_target: OperatingPoint | None
 
 
 def run_bench_wake(
@@ -44,7 +80,7 @@ def run_bench_wake(
     target: float = 0.5,
     out: Path | None = None,
     log: Log = silent,
-) -> dict[str, Any]:
+) -> WakeResult:
     """Measure an export, streaming, with its own settings and over all thresholds.
 
     Args:
@@ -57,12 +93,6 @@ def run_bench_wake(
         target: false accepts an hour.
         out: folder that gets the curve, as a table and a plot.
         log: receives progress.
-
-    Returns:
-        Misses of the word and false accepts in ``hours`` without it, ``tuned``: with the
-        detector's settings, and ``at_target``: with the threshold that misses least and keeps the
-        target on these very recordings, None if there is none. ``repeated`` counts detections of
-        a word beyond its first.
 
     Raises:
         DataError: there are no recordings, or one cannot be read.

@@ -237,9 +237,6 @@ def figure(
     scale: TableScale = "small",
     data_dir: TableData = None,
     runs: TableRuns = RUNS,
-    clips: Annotated[
-        int | None, typer.Option(help="Number of clips shown; default: the figure's own.")
-    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder of the picture and its numbers; default: as m3net table's."),
@@ -270,7 +267,6 @@ def figure(
         scale=scale,
         runs_folder=runs,
         data_folders=parse_data_folders(data_dir or []),
-        clips=clips,
         keep_results=keep_results,
         command=f"m3net lab figure {name}" + ("" if run else f" --scale {scale}"),
         log=progress_beside(as_json),

@@ -24,7 +24,7 @@ from m3net_tf.lab.figures.resolution import (
     draw_learnt_features,
 )
 from m3net_tf.lab.figures.shown import Shown, facts_of, shown_cells, shown_runs
-from m3net_tf.lab.figures.throughput import CLIPS, draw_throughput
+from m3net_tf.lab.figures.throughput import draw_throughput
 from m3net_tf.lab.figures.tsne import draw_tsne
 from m3net_tf.lab.figures.warp import draw_warp
 from m3net_tf.pages.plotting import Drawing
@@ -33,7 +33,7 @@ from m3net_tf.system.progress import Log, silent
 from m3net_tf.training.cluster.data import DataFolders
 from m3net_tf.training.run import Run
 
-Draw = Callable[[Sequence[Shown], dict[str, int], Log], Drawing]
+Draw = Callable[[Sequence[Shown], Log], Drawing]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,9 +42,8 @@ class FigureKind:
 
     Attributes:
         runs: number of finished runs that the user may name: ``none``, ``one`` or ``many``.
-        draw: draws it from what it shows and the values of options.
+        draw: draws it from what it shows.
         grid: name of the grid whose cells it shows if no runs are named; '' for none.
-        clips: whether the user may choose the number of clips.
         kept: whether the results that written tables keep are enough, without the runs' folders.
     """
 
@@ -52,7 +51,6 @@ class FigureKind:
     runs: str
     draw: Draw
     grid: str = ""
-    clips: bool = False
     kept: bool = False
 
 
@@ -60,17 +58,14 @@ def _runs(shown: Sequence[Shown]) -> list[Run]:
     return [cell.trained for cell in shown]
 
 
-def _warp(shown: Sequence[Shown], options: dict[str, int], _: Log) -> Drawing:
-    return draw_warp(shown[0].trained, shown[0].data_dir, **options)
-
-
-def _tsne(shown: Sequence[Shown], options: dict[str, int], _: Log) -> Drawing:
-    return draw_tsne(shown[0].trained, shown[0].data_dir, **options)
-
-
 def _cells(draw: Callable[[Sequence[Shown]], Drawing]) -> Draw:
-    """A figure without options."""
-    return lambda shown, *_: draw(shown)
+    """A figure that logs nothing."""
+    return lambda shown, _: draw(shown)
+
+
+def _run(draw: Callable[[Run, Path | None], Drawing]) -> Draw:
+    """A figure of one run."""
+    return lambda shown, _: draw(shown[0].trained, shown[0].data_dir)
 
 
 FIGURES: dict[str, FigureKind] = {
@@ -89,9 +84,8 @@ FIGURES: dict[str, FigureKind] = {
     "spectromasknet/fig6": FigureKind(
         "class activation maps of each stage of both branches",
         "one",
-        lambda shown, options, _: draw_activation_maps(shown, **options),
+        _cells(draw_activation_maps),
         "spectromasknet/fig6",
-        clips=True,
     ),
     "spectromasknet/fig7": FigureKind(
         "clips of full length and shorter ones by class",
@@ -126,9 +120,8 @@ FIGURES: dict[str, FigureKind] = {
     "bilateral/fig7": FigureKind(
         "t-SNE of the raw audio, each branch and the last layer",
         "one",
-        _tsne,
+        _run(draw_tsne),
         "bilateral/fig7",
-        clips=True,
     ),
     "diffres/fig1": FigureKind(
         "a steady and a changing sound at two hops",
@@ -139,15 +132,13 @@ FIGURES: dict[str, FigureKind] = {
     "diffres/fig4": FigureKind(
         "spectrogram, importance, warp and classifier input",
         "one",
-        _warp,
+        _run(draw_warp),
         "diffres/fig4",
-        clips=True,
     ),
     "diffres/fig5": FigureKind(
         "throughput of mel, LEAF and DiffRes by frames per second, measured here",
         "none",
-        lambda _, options, log: draw_throughput(clips=options.get("clips", CLIPS), log=log),
-        clips=True,
+        lambda _, log: draw_throughput(log=log),
     ),
     "diffres/fig6": FigureKind(
         "activeness over the epochs for different frame rates",
@@ -170,9 +161,8 @@ FIGURES: dict[str, FigureKind] = {
     "diffres/fig9": FigureKind(
         "mel spectrogram and what DiffRes and ConvAvgPool make of it",
         "many",
-        lambda shown, options, _: draw_learnt_features(shown, **options),
+        _cells(draw_learnt_features),
         "diffres/fig9",
-        clips=True,
     ),
     "diffres/fig10a": FigureKind(
         "what each class gains from a smaller hop",
@@ -192,10 +182,10 @@ FIGURES: dict[str, FigureKind] = {
         lambda *_: draw_algorithm(),
     ),
     "diffres/fig12": FigureKind(
-        "figure 4 for spoken words", "one", _warp, "diffres/fig4", clips=True
+        "figure 4 for spoken words", "one", _run(draw_warp), "diffres/fig4"
     ),
     "diffres/fig13": FigureKind(
-        "figure 4 for sounds of AudioSet", "one", _warp, "diffres/fig13", clips=True
+        "figure 4 for sounds of AudioSet", "one", _run(draw_warp), "diffres/fig13"
     ),
     "leakage/by_split": FigureKind(
         "accuracy by split, random, by recording and official",
@@ -222,7 +212,6 @@ def draw_figure(
     scale: str = "small",
     runs_folder: Path = RUNS,
     data_folders: DataFolders | None = None,
-    clips: int | None = None,
     keep_results: bool = False,
     command: str = "",
     log: Log = silent,
@@ -235,26 +224,21 @@ def draw_figure(
         out: folder; ``diffres/fig4`` becomes ``<out>/diffres/fig4.<scale>.png`` and so on, and
             without ``.<scale>`` if it shows no grid.
         scale: scale of the grid.
-        clips: number of clips; default: the figure's own.
         keep_results: take results of runs that ``runs_folder`` lacks from the tables in ``out``.
 
     Returns:
         The picture, its numbers as CSV, and a JSON with recipes, data, versions and facts.
 
     Raises:
-        ConfigError: an unknown figure or scale, too few or too many runs, or an option that the
-            figure does not accept.
+        ConfigError: an unknown figure or scale, too few or too many runs, or
+            ``keep_results`` for a figure that shows whole runs.
         DataError: data are missing.
         M3NetError: a run is unfinished or cannot be read, or a training failed.
     """
     if name not in FIGURES:
         raise ConfigError(f"figure {name!r} is unknown: choose one of {', '.join(FIGURES)}")
     kind, folders = FIGURES[name], data_folders or {}
-    options: dict[str, int] = {}
     _check_runs(name, kind, len(runs), keep_results)
-    if clips is not None:
-        _check_clips(name, kind, clips)
-        options["clips"] = clips
     stem, shown = out / name, shown_runs(runs, folders)
     facts: dict[str, object] = {"figure": name}
     if kind.grid and not runs:
@@ -262,7 +246,7 @@ def draw_figure(
         grid, shown = shown_cells(kind.grid, scale, runs_folder, folders, log, kept)
         stem = out / f"{name}.{scale}"
         facts |= {"scale": scale, "grid": kind.grid, "title": grid.title}
-    drawing = kind.draw(shown, options, log)
+    drawing = kind.draw(shown, log)
     facts |= {
         "runs": [cell.trained.folder.name for cell in shown if cell.run],
         **facts_of(shown),
@@ -271,13 +255,6 @@ def draw_figure(
         **drawing.facts,
     }
     return dataclasses.replace(drawing, facts=facts).save(stem)
-
-
-def _check_clips(name: str, kind: FigureKind, clips: int) -> None:
-    if not kind.clips:
-        raise ConfigError(f"figure {name} has no number of clips: remove --clips")
-    if clips < 1:
-        raise ConfigError(f"clips is {clips}: give at least 1")
 
 
 def _check_runs(name: str, kind: FigureKind, count: int, keep_results: bool) -> None:

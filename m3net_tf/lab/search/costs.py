@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from m3net_tf.boards.deployment.cost import CostFigures
 
 COSTS = ("instructions", "arena_bytes", "flash_bytes")
 """Figures of a :class:`~m3net_tf.boards.deployment.cost.BoardCost` that a search minimises."""
@@ -20,7 +21,7 @@ LEAST_MARGIN = 0.1
 """Least share by which a prediction must exceed a limit to reject a network."""
 
 
-def costs_of(figures: dict[str, Any]) -> Costs:
+def costs_of(figures: CostFigures) -> Costs:
     """The costs that a search minimises."""
     return {
         "instructions": float(figures["instructions"]),

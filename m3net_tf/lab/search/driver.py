@@ -84,9 +84,6 @@ def run_search(
         folder: folder of the search; workers on other computers must see it.
         options: where trials are trained, and how many at once.
 
-    Returns:
-        All trials.
-
     Raises:
         InUseError: another process searches in the folder.
         ConfigError: the folder has another search, or the recipe does not match its data.

@@ -109,9 +109,6 @@ def pick(folder: Path, number: int, path: Path | None = None) -> Path:
     Args:
         path: the file; default: ``pick_<number>.yaml`` in the folder.
 
-    Returns:
-        The file.
-
     Raises:
         ConfigError: there is no such trial, or it is not finished.
         DataError: a trial's file is damaged.

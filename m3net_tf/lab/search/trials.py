@@ -6,8 +6,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
+from m3net_tf.boards.deployment.cost import CostFigures
 from m3net_tf.lab.many.history import epoch_scores
 from m3net_tf.lab.many.plan import fingerprint
 from m3net_tf.lab.search.costs import costs_of
@@ -50,7 +50,7 @@ class Trial:
     network_sha256: str = ""
     work: Mapping[str, int] | None = None
     predicted: Mapping[str, float] | None = None
-    cost: dict[str, Any] | None = None
+    cost: CostFigures | None = None
     accuracy: float | None = None
     scores: Sequence[float] = ()
     seconds: float = 0.0

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from m3net_tf.lab.many.plan import fingerprint
 from m3net_tf.lab.studies.grid import SCALES, Grid
@@ -20,6 +20,31 @@ from m3net_tf.training.run import built_otherwise
 
 _WRITING = re.compile(r"m3net (table|lab figure) (\S+)")
 """A command that writes results; with --dry-run or --print-recipe it writes none."""
+
+
+class ItemResult(TypedDict):
+    """Written results of a table or figure; texts that do not apply are empty.
+
+    Attributes:
+        scale: one of :data:`m3net_tf.lab.studies.grid.SCALES`.
+        runs: number of runs with a result, or that a table without results would have.
+        state: whether today's recipes would give the results.
+        date: day on which they were written, ISO 8601.
+    """
+
+    scale: str
+    runs: int
+    state: str
+    date: str
+    commit: str
+
+
+class PaperItem(TypedDict):
+    """A table or figure, its command, and its results; None if the command writes none."""
+
+    item: str
+    command: str
+    results: list[ItemResult] | None
 
 
 def paper_items() -> dict[str, str]:
@@ -37,11 +62,8 @@ def paper_items() -> dict[str, str]:
     }
 
 
-def list_items(out: Path) -> list[dict[str, Any]]:
+def list_items(out: Path) -> list[PaperItem]:
     """The papers' tables and figures; tables of no paper come last.
-
-    Results are None for a command that writes none. Their ``runs`` have a result, or would be
-    trained; texts that do not apply are empty.
 
     Raises:
         ConfigError: a grid is wrong, or there is no source checkout.
@@ -50,7 +72,7 @@ def list_items(out: Path) -> list[dict[str, Any]]:
     items = paper_items()
     named = {word for command in items.values() for word in command.split()}
     items |= {name: f"m3net table {name}" for name in grid_names() if name not in named}
-    listed: list[dict[str, Any]] = []
+    listed: list[PaperItem] = []
     for item, command in items.items():
         results = None
         if writing := _WRITING.fullmatch(command):
@@ -74,7 +96,7 @@ def list_lines(out: Path) -> list[str]:
     return lines
 
 
-def _line(result: dict[str, Any]) -> str:
+def _line(result: ItemResult) -> str:
     runs = f"{result['runs']} run{'s' * (result['runs'] != 1)}" if result["runs"] else ""
     facts = f"{result['scale']:<5}  {runs:<8}  {result['state']:<25}  {result['date']:<10}"
     return f"{facts}  {result['commit']}".rstrip()
@@ -85,7 +107,7 @@ def hours_path(out: Path, name: str, scale: str) -> Path:
     return out / f"{name}.{scale}.hours.json"
 
 
-def table_results(name: str, out: Path) -> Iterator[dict[str, Any]]:
+def table_results(name: str, out: Path) -> Iterator[ItemResult]:
     """The results of a table at each scale, else the hours that it would take."""
     for scale in SCALES:
         path, estimate = out / f"{name}.{scale}.json", hours_path(out, name, scale)
@@ -105,7 +127,7 @@ def table_results(name: str, out: Path) -> Iterator[dict[str, Any]]:
             }
 
 
-def _table_result(grid: Grid, report: TableReport) -> dict[str, Any]:
+def _table_result(grid: Grid, report: TableReport) -> ItemResult:
     trainings = [grid.training(cell, repeat) for cell in grid.cells for repeat in cell.repeats]
     needed = {training.key: training.recipe for training in trainings}
     runs = [run for cell in report["cells"] for run in cell["runs"] if run["value"] is not None]
@@ -124,7 +146,7 @@ def _table_result(grid: Grid, report: TableReport) -> dict[str, Any]:
     }
 
 
-def figure_results(name: str, out: Path) -> Iterator[dict[str, Any]]:
+def figure_results(name: str, out: Path) -> Iterator[ItemResult]:
     """The results of a figure, of its own runs and at each scale; see :func:`table_results`."""
     for scale in ("", *SCALES):
         path = out / f"{name}{'.' * bool(scale)}{scale}.json"

@@ -7,7 +7,7 @@ import itertools
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from m3net_tf.audio.datasets import dataset_info
 from m3net_tf.lab.many.plan import Training, in_order
@@ -19,7 +19,36 @@ from m3net_tf.training.run import Run
 _COLUMNS = 80
 
 
-def plan_facts(plan: TablePlan, data_folders: DataFolders, runs_folder: Path) -> dict[str, Any]:
+class PlannedRun(TypedDict):
+    """A run of a plan: its folder, the hash of its recipe, its state, and its settings in words."""
+
+    run: str
+    recipe_sha256: str
+    state: str
+    settings: str
+
+
+class PlanFacts(TypedDict):
+    """A plan in JSON.
+
+    Attributes:
+        runs: the runs, each after the runs that it needs.
+        data: names of the data sets that these need.
+        missing_data: one line for each data set that is missing.
+    """
+
+    table: str
+    scale: str
+    grid: str
+    out: str
+    cells: int
+    runs: list[PlannedRun]
+    to_train: int
+    data: list[str]
+    missing_data: list[str]
+
+
+def plan_facts(plan: TablePlan, data_folders: DataFolders, runs_folder: Path) -> PlanFacts:
     """A plan as JSON has it.
 
     Args:
@@ -47,7 +76,7 @@ def plan_facts(plan: TablePlan, data_folders: DataFolders, runs_folder: Path) ->
     }
 
 
-def plan_lines(plan: dict[str, Any]) -> list[str]:
+def plan_lines(plan: PlanFacts) -> list[str]:
     """A plan for the terminal: the runs by cell, then missing data."""
     there = "" if Path(plan["out"]).exists() else " (not there yet)"
     lines = [

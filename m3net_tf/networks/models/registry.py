@@ -192,7 +192,6 @@ def build_model(
 
     Args:
         name: network, one of :func:`model_names`.
-        preset: one of its presets.
         input_shape: (bins, frames, channels); default: the preset's.
         classes: number of classes; default: the preset's.
         overrides: arguments of the network that differ from the preset's (ablations).

@@ -16,7 +16,6 @@ class Classifier:
     """The network behind a first part.
 
     Attributes:
-        preset: one of its presets.
         arguments: arguments of the network that differ from the preset's.
     """
 
@@ -42,9 +41,6 @@ def put_in_front(
         classifier: the network that follows.
         name: name of the joined network, which cannot be its own classifier.
         refused: other networks that cannot be the classifier.
-
-    Returns:
-        Keras model with the layers of the first part and of the classifier.
 
     Raises:
         ConfigError: the classifier is unknown or refused.

@@ -9,7 +9,7 @@ import datetime
 import math
 from collections import OrderedDict
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -54,6 +54,22 @@ class RecentSound:
         return self._samples[low:high].copy() if 0 <= low < high <= len(self._samples) else None
 
 
+class SoundFacts(TypedDict):
+    """What a page shows of a sound.
+
+    Attributes:
+        kind: ``near_miss``, ``event`` or ``microphone``.
+        detected: name of the detected class.
+        time_s: time of its end in the stream.
+        words: description.
+    """
+
+    kind: str
+    detected: str | None
+    time_s: float
+    words: str
+
+
 @dataclasses.dataclass
 class _Sound:
     """A sound that can be labelled.
@@ -67,7 +83,7 @@ class _Sound:
     """
 
     samples: Pcm
-    facts: dict[str, Any]
+    facts: SoundFacts
     provenance: dict[str, str | float]
     label: str | None = None
     path: Path | None = None
@@ -139,12 +155,7 @@ class Captures:
         samples = self._recent.cut(max(0, end - self._samples), end)
         if samples is None:
             return None
-        facts: dict[str, Any] = {
-            "kind": kind,
-            "detected": detected,
-            "time_s": time_s,
-            "words": words,
-        }
+        facts: SoundFacts = {"kind": kind, "detected": detected, "time_s": time_s, "words": words}
         provenance = self._provenance(self._port)
         provenance |= {"detected": detected, "score": score, "threshold": threshold}
         return self._add(_Sound(samples, facts, provenance))
@@ -163,7 +174,7 @@ class Captures:
         """
         if len(data) != 2 * self._samples:
             raise ConfigError(f"a recording has {self._samples} samples of 16 bits")
-        facts: dict[str, Any] = {
+        facts: SoundFacts = {
             "kind": "microphone",
             "detected": None,
             "time_s": self._stream.view.audio_s,

@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import altair as alt
 import numpy as np
@@ -33,6 +33,17 @@ Counts = npt.NDArray[np.int64]
 MOST_CONFUSED = 10
 _NUMBERED = 20  # classes up to which cells of the confusion matrix have numbers
 _CELL, _SMALL_CELL = 26, 18  # pixels of a row with and without numbers
+
+
+class ClassRow(TypedDict):
+    """A figure of a class of a run, with its interval: shares."""
+
+    run: str
+    label: str
+    figure: str
+    value: float
+    low: float
+    high: float
 
 
 def confusion(runs: Sequence[RunData]) -> Section:
@@ -176,7 +187,7 @@ def per_class(runs: Sequence[RunData]) -> Section:
     return Section("classes", "Classes", explanation, parts)
 
 
-def _class_rows(run: RunData) -> list[dict[str, Any]]:
+def _class_rows(run: RunData) -> list[ClassRow]:
     """A row for each class and figure, with its interval."""
     counts = _matrix(run)
     if counts is None:
@@ -196,7 +207,7 @@ def _class_rows(run: RunData) -> list[dict[str, Any]]:
 
 def _class_row(
     run: RunData, label: str, figure: str, value: float, interval: tuple[float, float]
-) -> dict[str, Any]:
+) -> ClassRow:
     return {
         "run": run.name,
         "label": label,
@@ -207,7 +218,7 @@ def _class_row(
     }
 
 
-def _class_chart(rows: Sequence[dict[str, Any]], figure: str, runs: int) -> Spec:
+def _class_chart(rows: Sequence[ClassRow], figure: str, runs: int) -> Spec:
     shown = [row for row in rows if row["figure"] == figure]
     labels = list(dict.fromkeys(row["label"] for row in shown))
     names = list(dict.fromkeys(row["run"] for row in shown))

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal, TypedDict
 
 import altair as alt
 
@@ -47,6 +47,16 @@ class Figure:
     def short(self) -> str:
         """The figure alone."""
         return percent(self.value, 2) if self.share else number(self.value)
+
+
+class CurvePoint(TypedDict):
+    """A figure of a split after an epoch of a run."""
+
+    run: str
+    epoch: float
+    figure: str
+    split: str
+    value: float
 
 
 def figures_of(run: RunData) -> list[Figure]:
@@ -187,7 +197,7 @@ def _same_clips(runs: Sequence[RunData]) -> Part | None:
 
 def learning_curves(runs: Sequence[RunData]) -> Section:
     """Loss, score and other columns of the histories over the epochs."""
-    rows: list[dict[str, Any]] = []
+    rows: list[CurvePoint] = []
     blocks: list[Block] = []
     for run in runs:
         try:
@@ -225,7 +235,7 @@ def learning_curves(runs: Sequence[RunData]) -> Section:
     return Section("curves", "Learning curves", explanation, [Part("", [*charts, *blocks])])
 
 
-def _curve_chart(rows: Sequence[dict[str, Any]], figure: str, runs: int) -> Spec:
+def _curve_chart(rows: Sequence[CurvePoint], figure: str, runs: int) -> Spec:
     splits = list(dict.fromkeys(row["split"] for row in rows))
     colour: Literal["run", "split"] = "run" if runs > 1 else "split"
     several = len({row[colour] for row in rows}) > 1
@@ -250,7 +260,7 @@ def _curve_chart(rows: Sequence[dict[str, Any]], figure: str, runs: int) -> Spec
     return drawn(chart_of(rows).mark_line(point=True).encode(**encodings), 220)
 
 
-def _curve_text(rows: Sequence[dict[str, Any]], figure: str) -> str:
+def _curve_text(rows: Sequence[CurvePoint], figure: str) -> str:
     words = []
     for name, split in dict.fromkeys((row["run"], row["split"]) for row in rows):
         values = [row["value"] for row in rows if (row["run"], row["split"]) == (name, split)]

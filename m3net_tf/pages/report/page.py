@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from m3net_tf.audio.labels import is_silence
 from m3net_tf.boards.builds.boards import load_board
@@ -34,6 +34,18 @@ _NETWORKS = {"m3net": "M3Net", "spectromasknet": "SpectroMaskNet", "diffres": "D
 _NUMBERS = "no one two three four five six seven eight nine ten eleven twelve".split()
 
 
+class ReportFacts(TypedDict):
+    """What was written.
+
+    Attributes:
+        missing: by section, the commands that make what it lacks.
+    """
+
+    path: str
+    bytes: int
+    missing: dict[str, list[str]]
+
+
 def write_report(
     folders: Sequence[Path],
     out: Path | None = None,
@@ -41,7 +53,7 @@ def write_report(
     log: Log = silent,
     *,
     measure: bool = False,
-) -> dict[str, Any]:
+) -> ReportFacts:
     """Write a page on finished runs, side by side if there are several.
 
     Args:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TypedDict
 
 import altair as alt
 import numpy as np
@@ -21,10 +21,26 @@ _BINS = 10
 _HEIGHT = 300  # pixels
 
 
+class Bin(TypedDict):
+    """Answers of similar probability: its mean, the share that is right, bounds, and the number."""
+
+    sure: float
+    right: float
+    low: float
+    high: float
+    clips: int
+
+
+class RunBin(Bin):
+    """A bin of a run."""
+
+    run: str
+
+
 def reliability(runs: Sequence[RunData]) -> Section:
     """Whether probabilities are shares: of answers with 80 %, are 80 % right?"""
     parts: list[Part] = []
-    rows: list[dict[str, Any]] = []
+    rows: list[RunBin] = []
     errors: list[str] = []
     for run in runs:
         if run.clips is None:
@@ -59,9 +75,7 @@ def reliability(runs: Sequence[RunData]) -> Section:
     )
 
 
-def reliability_bins(
-    sure: npt.NDArray[np.floating], right: npt.NDArray[np.bool_]
-) -> list[dict[str, Any]]:
+def reliability_bins(sure: npt.NDArray[np.floating], right: npt.NDArray[np.bool_]) -> list[Bin]:
     """Answers by their probability, in ten bins; empty bins are left out.
 
     Args:
@@ -69,7 +83,7 @@ def reliability_bins(
         right: whether they are right, same shape.
     """
     numbers = np.minimum((sure * _BINS).astype(int), _BINS - 1)
-    rows: list[dict[str, Any]] = []
+    rows: list[Bin] = []
     for index in range(_BINS):
         inside = numbers == index
         if count := int(inside.sum()):
@@ -82,13 +96,13 @@ def reliability_bins(
     return rows
 
 
-def calibration_error(bins: Sequence[dict[str, Any]]) -> float:
+def calibration_error(bins: Sequence[Bin]) -> float:
     """Expected calibration error: the mean gap between probability and share, by answers."""
     gaps = [abs(row["sure"] - row["right"]) for row in bins]
     return float(np.average(gaps, weights=[row["clips"] for row in bins]))
 
 
-def _reliability_chart(rows: Sequence[dict[str, Any]], runs: int) -> Spec:
+def _reliability_chart(rows: Sequence[RunBin], runs: int) -> Spec:
     legend = run_legend(runs)
     share = alt.Scale(domain=[0, 1])
     axis = alt.Axis(format="%", tickCount=5, labelFlush=False)
@@ -114,7 +128,7 @@ def _reliability_chart(rows: Sequence[dict[str, Any]], runs: int) -> Spec:
     return drawn(alt.layer(ideal, lines, points), _HEIGHT)
 
 
-def _confidence_chart(rows: Sequence[dict[str, Any]], runs: int) -> Spec:
+def _confidence_chart(rows: Sequence[RunBin], runs: int) -> Spec:
     binned = [{**row, "bin": min(int(row["sure"] * _BINS), _BINS - 1) / _BINS} for row in rows]
     legend = run_legend(runs)
     chart = (

@@ -64,9 +64,6 @@ def fetch_folder(remote: RemoteFolder, folder: Path | None = None, log: Log = si
     Args:
         folder: folder of the copy, which may have files of its own; default: ``remote.copy``.
 
-    Returns:
-        The folder of the copy.
-
     Raises:
         DataError: the folder cannot be reached or read, or has files outside itself.
     """

@@ -70,9 +70,6 @@ def train_on_workers(
         shards: URL of the data set's shards, which replace ``data_dir``.
         log: receives the lines of the first worker, and lines on restarts.
 
-    Returns:
-        The metrics, as in ``metrics.json``.
-
     Raises:
         M3NetError: as :func:`m3net_tf.training.train`; or a worker failed, or too many were lost.
     """

@@ -11,7 +11,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from m3net_tf.system.errors import ConfigError, DataError, one_line
 from m3net_tf.system.extras import how_to_install
@@ -64,22 +64,6 @@ class Lost:
     reason: str
 
 
-class Pool(Protocol):
-    """Trains runs."""
-
-    def slots(self, resources: Resources) -> int:
-        """Number of runs that may be in work at once if all have these resources."""
-        ...
-
-    def start(self, order: Order, resources: Resources) -> object:
-        """Start a run; returns a handle for :meth:`wait`."""
-        ...
-
-    def wait(self, timeout_s: float) -> list[tuple[object, Report | Lost]]:
-        """Runs that have ended, by handle; waits for one, at most ``timeout_s`` seconds."""
-        ...
-
-
 class InProcess:
     """Trains one run at a time in this process, as soon as :meth:`wait` is called."""
 
@@ -88,17 +72,17 @@ class InProcess:
         self._orders: dict[object, Order] = {}
 
     def slots(self, resources: Resources) -> int:
-        """One."""
+        """Number of runs that may be in work at once if all have these resources: one."""
         return 1
 
     def start(self, order: Order, resources: Resources) -> object:
-        """Note a run."""
+        """Note a run; returns a handle for :meth:`wait`."""
         handle = object()
         self._orders[handle] = order
         return handle
 
     def wait(self, timeout_s: float) -> list[tuple[object, Report | Lost]]:
-        """Train the noted runs; ``timeout_s`` does not stop one."""
+        """Train the noted runs, by handle; ``timeout_s`` does not stop one."""
         orders, self._orders = self._orders, {}
         return [(handle, self._work(order)) for handle, order in orders.items()]
 
@@ -140,7 +124,7 @@ class RayPool:
         return handle
 
     def wait(self, timeout_s: float) -> list[tuple[object, Report | Lost]]:
-        """Runs that have ended.
+        """Runs that have ended, by handle; waits for one, at most ``timeout_s`` seconds.
 
         Raises:
             DataError: the connection to the cluster is lost, or a computer cannot run the code.
@@ -217,6 +201,10 @@ class RayPool:
                     f"{order.folder.name} reserves {value:g} {key} of {has.get(key, 0.0):g}: "
                     "reserve less, or use a cluster by --address"
                 )
+
+
+Pool = InProcess | RayPool
+"""Trains runs."""
 
 
 def ray_needs(resources: Resources) -> dict[str, float]:

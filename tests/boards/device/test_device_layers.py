@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ from refusals import refuses
 from rich.console import Console
 
 from m3net_tf.boards.device.layers import (
+    Profile,
     calls_in_order,
     operators_in_order,
     profile,
@@ -142,7 +142,7 @@ def test_names_and_figures_are_whole_at_80_columns():
         "macs": 12_345_678,
         "cost": 123_456_789,
     }
-    measured: dict[str, Any] = {
+    measured: Profile = {
         "board": "some_board",
         "engine": "compiled",
         "unit": "instructions",

@@ -12,6 +12,7 @@ from refusals import refuses
 
 from m3net_tf.lab.figures import catalogue as figures
 from m3net_tf.lab.figures import throughput
+from m3net_tf.lab.figures.tsne import draw_tsne
 from m3net_tf.networks.layers.diffres.warp import warp_matrix
 from m3net_tf.networks.models.diffres import probe
 from m3net_tf.networks.models.stacking import Classifier
@@ -112,11 +113,11 @@ def is_picture(path: Path) -> bool:
 
 
 def test_warp_figure_has_the_networks_own_numbers(diffres_run, tmp_path):
-    picture, table, facts = figures.draw_figure("diffres/fig4", [diffres_run], tmp_path, clips=2)
+    picture, table, facts = figures.draw_figure("diffres/fig4", [diffres_run], tmp_path)
     assert picture == tmp_path / "diffres" / "fig4.png" and is_picture(picture)
     run = Run(diffres_run)
     features = compute_features(run.dataset(None), "test", run.recipe().frontend)
-    chosen = spread_over_classes(features.labels, 2)
+    chosen = spread_over_classes(features.labels, 3)
     maps = features.clean[chosen] / np.float32(128)
     seen = probe(run.load_model())(maps)
     rows = read_csv(table)
@@ -147,7 +148,7 @@ def test_ablated_channels_are_left_out(tmp_path):
     arguments = {**DIFFRES["model"]["arguments"], "maximum": False, "fill_rows": False}
     values = {**DIFFRES, "model": {"name": "diffres", "arguments": arguments}}
     run = finish(tmp_path / "run", values, network=True)
-    _, table, _ = figures.draw_figure("diffres/fig4", [run], tmp_path, clips=1)
+    _, table, _ = figures.draw_figure("diffres/fig4", [run], tmp_path)
     assert {row["part"] for row in read_csv(table)} == {
         "spectrogram",
         "importance",
@@ -201,7 +202,7 @@ def test_tsne_of_both_branches(bilateral_run, tmp_path):
         p.read_bytes() for p in (picture, table, facts)
     ]
     with pytest.raises(ConfigError, match="at least 8 test clips"):
-        figures.draw_figure("bilateral/fig7", [bilateral_run], tmp_path, clips=5)
+        draw_tsne(Run(bilateral_run), clips=5)
 
 
 @pytest.mark.slow
@@ -237,10 +238,6 @@ def test_user_errors(diffres_run, with_reduction, tmp_path):
         figures.draw_figure("diffres/fig4", [diffres_run, diffres_run], tmp_path)
     with pytest.raises(ConfigError, match="needs no run, not 1"):
         figures.draw_figure("diffres/fig5", [diffres_run], tmp_path)
-    with pytest.raises(ConfigError, match="has no number of clips"):
-        figures.draw_figure("diffres/fig6", [diffres_run], tmp_path, clips=3)
-    with refuses(ConfigError, "clips", "0"):
-        figures.draw_figure("diffres/fig4", [diffres_run], tmp_path, clips=0)
     with pytest.raises(ConfigError, match="no two branches"):
         figures.draw_figure("bilateral/fig7", [diffres_run], tmp_path)
     run = with_reduction("a", 0.5)

@@ -289,8 +289,8 @@ def test_activation_maps_and_tsne_of_spectromasknet(tmp_path):
         "masked2",
     ]
     places = {"runs_folder": tmp_path / "runs", "scale": "tiny"}
-    _, table, _ = figures.draw_figure("spectromasknet/fig6", [], tmp_path, clips=1, **places)
-    assert len(read_csv(table)) == 4 * 20  # two stages of two branches, 20 bins
+    _, table, _ = figures.draw_figure("spectromasknet/fig6", [], tmp_path, **places)
+    assert len(read_csv(table)) == 2 * 4 * 20  # two clips, two stages of two branches, 20 bins
     (run,) = (path.parent for path in (tmp_path / "runs").rglob("metrics.json"))
     _, table, _ = figures.draw_figure("bilateral/fig7", [run], tmp_path)
     panels = ["features", "global branch", "local branch", "last layer"]

@@ -11,7 +11,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +19,7 @@ from refusals import refuses
 
 from m3net_tf import cli
 from m3net_tf.audio.datasets.clips import Clip
-from m3net_tf.boards.device.layers import save_profile
+from m3net_tf.boards.device.layers import LayerCost, Profile, save_profile
 from m3net_tf.compiler.engines import COMPILED
 from m3net_tf.export import export_run
 from m3net_tf.pages.report import (
@@ -97,14 +96,14 @@ def complete(tiny_run: Path, private_cache: Path, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "full <b>run<b>"
     shutil.copytree(tiny_run, folder)
     sha256 = export_run(Run(folder), None).manifest.model.sha256
-    layer: dict[str, Any] = {
+    layer: LayerCost = {
         "operator": "CONV_2D",
         "layer": "",
         "output": [1, 4, 4, 8],
         "macs": 100,
         "cost": 900,
     }
-    profile: dict[str, Any] = {
+    profile: Profile = {
         "board": BOARD,
         "engine": COMPILED,
         "unit": "instructions",
