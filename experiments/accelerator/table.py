@@ -6,21 +6,23 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from unittest import mock
 
 import numpy as np
+import numpy.typing as npt
 
-from m3net_tf.audio.datasets import SPLITS
+from m3net_tf.audio.datasets import SPLITS, AudioDataset
 from m3net_tf.audio.frontend import dequantize_features
 from m3net_tf.lab import RUNS
 from m3net_tf.lab.many.plan import Training, plan_trainings, run_folder
 from m3net_tf.lab.studies.cell_recipe import find_cells
 from m3net_tf.lab.studies.grid_cells import load_grid
 from m3net_tf.networks.models.m3net.image import SpectrogramImage
-from m3net_tf.system.errors import ConfigError
+from m3net_tf.system.errors import ConfigError, M3NetError, one_line
 from m3net_tf.system.keras import keras, tf
 from m3net_tf.system.keras_internals import random_layers
 from m3net_tf.training.features import FeatureSet, compute_features
@@ -77,54 +79,67 @@ def export(trainings: Sequence[Training], work: Path, data_dir: Path | None) -> 
         ConfigError: a recipe uses what train.py does not do.
     """
     work.mkdir(parents=True, exist_ok=True)
-    tasks, programs, places, names = [], {}, {}, {}
-    weights, splits, maps, labels = {}, {}, [], []
+    tasks, programs, names = [], {}, {}
+    clips, splits, weights = Clips(), {}, {}
     for training in trainings:
         recipe = training.recipe
-        settings = recipe.training
-        data = json.dumps(recipe.to_dict()["dataset"])
         dataset = load_recipe_dataset(recipe, data_dir)
-        parts = [
-            compute_features(
-                dataset, split, recipe.frontend, None, settings.seed, print, settings.features
-            )
-            for split in (SPLITS if data not in names else SPLITS[:1])
-        ]
+        train_set = features_of(recipe, dataset, "train")
+        data = json.dumps(recipe.to_dict()["dataset"])
         if data not in names:
             names[data] = f"split{len(names)}"
-            for split, part in zip(SPLITS, parts, strict=True):
-                for clip, map_ in zip(
-                    part.clips, dequantize_features(part.features[0]), strict=True
-                ):
-                    if clip.clip_id not in places:
-                        places[clip.clip_id] = len(maps)
-                        maps.append(map_)
-                        labels.append(dataset.info.labels.index(clip.label))
-                numbers = [places[clip.clip_id] for clip in part.clips]
-                splits[f"{names[data]}.{split}"] = np.array(numbers, np.int32)
-        shape, classes = (*maps[0].shape, 1), len(dataset.info.labels)
-        network = json.dumps([recipe.to_dict()["model"], shape, classes])
+            for split in SPLITS:
+                numbers = clips.numbers(features_of(recipe, dataset, split))
+                splits[f"{names[data]}.{split}"] = numbers
+        shape, classes = (*clips.maps[0].shape, 1), len(dataset.info.labels)
+        done = {name: getattr(recipe.training, name) for name in DONE}
+        network = json.dumps([recipe.to_dict()["model"], classes, {**done, "seed": None}])
         if network not in programs:
             programs[network] = f"network{len(programs)}"
-            write_programs(recipe, shape, parts[0], classes, work / programs[network])
-        keras.utils.set_random_seed(settings.seed)
+            write_programs(recipe, shape, train_set, classes, work / programs[network])
+        keras.utils.set_random_seed(recipe.training.seed)
         model = build_network(recipe, shape, False, classes)
-        start = f"{programs[network]}.seed{settings.seed}"
+        start = f"{programs[network]}.seed{recipe.training.seed}"
         weights |= {f"{start}.{i}": weight for i, weight in enumerate(model.get_weights())}
-        tasks.append(
-            {
-                "place": training.place,
-                "program": programs[network],
-                "start": start,
-                "data": names[data],
-                **{name: getattr(settings, name) for name in DONE},
-            }
-        )
-    np.save(work / "features.npy", np.stack(maps))
-    np.savez(work / "clips.npz", labels=np.array(labels, np.int32), **splits)
+        place = {"place": training.place, "program": programs[network]}
+        tasks.append({**place, "start": start, "data": names[data], **done})
+    np.save(work / "features.npy", np.stack(clips.maps))
+    np.savez(work / "clips.npz", labels=np.array(clips.labels, np.int32), **splits)
     np.savez(work / "weights.npz", **weights)
     (work / "tasks.json").write_text(json.dumps(tasks, indent=1))
-    print(f"{work}: {len(tasks)} runs of {len(programs)} networks, {len(maps)} clips")
+    print(f"{work}: {len(tasks)} runs of {len(programs)} networks, {len(clips.maps)} clips")
+
+
+def features_of(recipe: Recipe, dataset: AudioDataset, split: str) -> FeatureSet:
+    """The trainer's features of a split."""
+    settings = recipe.training
+    return compute_features(
+        dataset, split, recipe.frontend, None, settings.seed, print, settings.features
+    )
+
+
+class Clips:
+    """The clips of all splits, each once.
+
+    Attributes:
+        maps: the network's float32 features of each clip, shape (bins, frames).
+        labels: class index of each clip.
+    """
+
+    def __init__(self) -> None:
+        self.maps: list[npt.NDArray[np.float32]] = []
+        self.labels: list[int] = []
+        self._numbers: dict[str, int] = {}
+
+    def numbers(self, features: FeatureSet) -> npt.NDArray[np.int32]:
+        """Numbers of a split's clips in ``maps``, to which new ones are added."""
+        maps = dequantize_features(features.features[0])
+        for clip, map_, label in zip(features.clips, maps, features.labels, strict=True):
+            if clip.clip_id not in self._numbers:
+                self._numbers[clip.clip_id] = len(self.maps)
+                self.maps.append(map_)
+                self.labels.append(int(label))
+        return np.array([self._numbers[clip.clip_id] for clip in features.clips], np.int32)
 
 
 def write_programs(
@@ -307,4 +322,7 @@ def collect(trainings: Sequence[Training], work: Path, runs: Path, data_dir: Pat
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except M3NetError as error:
+        sys.exit(f"error: {one_line(error)}")
