@@ -8,7 +8,7 @@ from typing import Any
 
 import soundfile
 
-from m3net_tf.audio.datasets.audio import check_file, header_of
+from m3net_tf.audio.datasets.audio import check_file, check_rate, header_of
 from m3net_tf.audio.datasets.clips import SPLITS, Clip
 from m3net_tf.audio.datasets.dataset import READERS, AudioDataset
 from m3net_tf.audio.datasets.protocols import MissingFoldError, UnsuitedProtocolError
@@ -187,12 +187,14 @@ def _protocol_check(dataset: AudioDataset) -> ProtocolCheck:
 
 
 def bad_headers(clips: Sequence[Clip], log: Log = silent) -> dict[str, str]:
-    """Files whose header is broken or promises more data than the file has; clip -> reason."""
+    """Files with a broken or implausible header, or shorter than it promises; clip -> reason."""
 
     def reason(path: Path) -> str:
         try:
             check_file(path)
-            if header_of(path).frames > 0:
+            header = header_of(path)
+            check_rate(header.samplerate, str(path))
+            if header.frames > 0:
                 return ""
             return f"{path}: contains no samples; delete or replace the file"
         except DataError as error:

@@ -197,16 +197,22 @@ def test_held_out_parts_may_share_groups_where_published_so():
 
 def test_broken_files_are_an_error_or_skipped_by_name(tmp_path, make_layout):
     root = make_layout("ravdess")
-    names = ("Actor_05/03-01-01-01-01-01-05.wav", "Actor_06/03-01-02-01-01-01-06.wav")
+    names = (
+        "Actor_05/03-01-01-01-01-01-05.wav",
+        "Actor_06/03-01-02-01-01-01-06.wav",
+        "Actor_07/03-01-01-01-01-01-07.wav",
+    )
     paths = [next(root.rglob(name)) for name in names]
     paths[0].write_bytes(paths[0].read_bytes()[:1000])
     paths[1].write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    sound = paths[2].read_bytes()
+    paths[2].write_bytes(sound[:24] + (2_000_000).to_bytes(4, "little") + sound[28:])
     dataset = load_dataset("ravdess", root)
     with pytest.raises(DataError, match="is truncated"):
         dataset.load(next(clip for clip in dataset.clips if clip.clip_id == names[0]))
     skipped = load_dataset("ravdess", root, skip_broken=True)
     assert {c.clip_id for c in dataset.clips} - {c.clip_id for c in skipped.clips} == set(names)
-    assert skipped.info.protocol.endswith("(without 2 broken clips)")
+    assert skipped.info.protocol.endswith("(without 3 broken clips)")
     assert all(any(str(path) in note for note in skipped.info.notes) for path in paths)
     assert any("is a git-lfs pointer; run git lfs pull" in note for note in skipped.info.notes)
     assert dataset.clip_list_hash() != skipped.clip_list_hash()
