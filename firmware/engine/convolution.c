@@ -263,24 +263,30 @@ M3NET_INLINE int16_t* widen_among(int32_t windows, int16_t* patch, const int8_t*
   return patch;
 }
 
-/// As above, items of a pixel, a multiple of four. `windows` is a constant.
-M3NET_INLINE void widen_pixel(int32_t windows, int16_t* patch, const int8_t* items, int32_t count) {
-  __asm__ volatile(
-      "b 2f\n\t"
-      "1:\n\t"
-      "ldr r6, [%[items]], #4\n\t"
-      "ldr r8, [%[items]], #4\n\t" M3NET_WIDEN_PIXEL("r6") M3NET_WIDEN_PIXEL("r8")
-      "2:\n\t"
-      "subs %[count], #8\n\t"
-      "bge 1b\n\t"
-      "tst %[count], #4\n\t"
-      "beq 3f\n\t"
-      "ldr r6, [%[items]], #4\n\t" M3NET_WIDEN_PIXEL("r6")
-      "3:\n\t"
-      : [patch] "+&r"(patch), [items] "+&r"(items), [count] "+&r"(count)
-      : [step] "i"(4 * windows)
-      : "r4", "r5", "r6", "r8", "cc", "memory");
-}
+/// Defines a function that writes items of a pixel, a multiple of four, as above. A macro, since
+/// the distance must be a constant without optimisation, too.
+#define M3NET_DEFINE_WIDEN_PIXEL(name, windows)                                                 \
+  M3NET_INLINE void name(int16_t* patch, const int8_t* items, int32_t count) {                  \
+    __asm__ volatile(                                                                         \
+        "b 2f\n\t"                                                                            \
+        "1:\n\t"                                                                              \
+        "ldr r6, [%[items]], #4\n\t"                                                          \
+        "ldr r8, [%[items]], #4\n\t" M3NET_WIDEN_PIXEL("r6") M3NET_WIDEN_PIXEL("r8")          \
+        "2:\n\t"                                                                              \
+        "subs %[count], #8\n\t"                                                               \
+        "bge 1b\n\t"                                                                          \
+        "tst %[count], #4\n\t"                                                                \
+        "beq 3f\n\t"                                                                          \
+        "ldr r6, [%[items]], #4\n\t" M3NET_WIDEN_PIXEL("r6")                                  \
+        "3:\n\t"                                                                              \
+        : [patch] "+&r"(patch), [items] "+&r"(items), [count] "+&r"(count)                    \
+        : [step] "i"(4 * (windows))                                                           \
+        : "r4", "r5", "r6", "r8", "cc", "memory"); \
+  }
+M3NET_DEFINE_WIDEN_PIXEL(widen_pixel_of_one, 1)
+M3NET_DEFINE_WIDEN_PIXEL(widen_pixel_of_two, 2)
+M3NET_DEFINE_WIDEN_PIXEL(widen_pixel_of_three, 3)
+M3NET_DEFINE_WIDEN_PIXEL(widen_pixel_of_four, 4)
 
 /// Writes four items.
 M3NET_INLINE int16_t* put_four_among(int32_t windows, int16_t* patch, uint32_t word) {
@@ -394,13 +400,13 @@ static inline void gather_among(const m3net_convolution* layer, const int8_t* in
   } else {
     const int8_t* pixel = input + place.row * image->row_step + place.column * image->channels;
     if (windows == 4) {
-      widen_pixel(4, patch, pixel, items);
+      widen_pixel_of_four(patch, pixel, items);
     } else if (windows == 3) {
-      widen_pixel(3, patch, pixel, items);
+      widen_pixel_of_three(patch, pixel, items);
     } else if (windows == 2) {
-      widen_pixel(2, patch, pixel, items);
+      widen_pixel_of_two(patch, pixel, items);
     } else {
-      widen_pixel(1, patch, pixel, items);
+      widen_pixel_of_one(patch, pixel, items);
     }
   }
 }
