@@ -79,30 +79,30 @@ def export(trainings: Sequence[Training], work: Path, data_dir: Path | None) -> 
         ConfigError: a recipe uses what train.py does not do.
     """
     work.mkdir(parents=True, exist_ok=True)
-    tasks, programs, names = [], {}, {}
+    tasks, programs, known = [], {}, {}
     clips, splits, weights = Clips(), {}, {}
     for training in trainings:
         recipe = training.recipe
-        dataset = load_recipe_dataset(recipe, data_dir)
-        train_set = features_of(recipe, dataset, "train")
         data = json.dumps(recipe.to_dict()["dataset"])
-        if data not in names:
-            names[data] = f"split{len(names)}"
-            for split in SPLITS:
-                numbers = clips.numbers(features_of(recipe, dataset, split))
-                splits[f"{names[data]}.{split}"] = numbers
-        shape, classes = (*clips.maps[0].shape, 1), len(dataset.info.labels)
-        done = {name: getattr(recipe.training, name) for name in DONE}
+        if data not in known:
+            dataset = load_recipe_dataset(recipe, data_dir)
+            parts = {split: features_of(recipe, dataset, split) for split in SPLITS}
+            known[data] = f"split{len(known)}", parts["train"], len(dataset.info.labels)
+            splits |= {f"{known[data][0]}.{split}": clips.numbers(parts[split]) for split in SPLITS}
+        name, train_set, classes = known[data]
+        shape = (*clips.maps[0].shape, 1)
+        done = {key: getattr(recipe.training, key) for key in DONE}
         network = json.dumps([recipe.to_dict()["model"], classes, {**done, "seed": None}])
         if network not in programs:
             programs[network] = f"network{len(programs)}"
             write_programs(recipe, shape, train_set, classes, work / programs[network])
-        keras.utils.set_random_seed(recipe.training.seed)
-        model = build_network(recipe, shape, False, classes)
         start = f"{programs[network]}.seed{recipe.training.seed}"
-        weights |= {f"{start}.{i}": weight for i, weight in enumerate(model.get_weights())}
+        if f"{start}.0" not in weights:
+            keras.utils.set_random_seed(recipe.training.seed)
+            model = build_network(recipe, shape, False, classes)
+            weights |= {f"{start}.{i}": weight for i, weight in enumerate(model.get_weights())}
         place = {"place": training.place, "program": programs[network]}
-        tasks.append({**place, "start": start, "data": names[data], **done})
+        tasks.append({**place, "start": start, "data": name, **done})
     np.save(work / "features.npy", np.stack(clips.maps))
     np.savez(work / "clips.npz", labels=np.array(clips.labels, np.int32), **splits)
     np.savez(work / "weights.npz", **weights)

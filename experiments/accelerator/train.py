@@ -176,6 +176,8 @@ def train(
             "learning_rate": max(task["learning_rate"] * factor, task["learning_rate_floor"]),
             "seconds": round(time.perf_counter() - begin, 3),
         }
+        if not np.isfinite(row["loss"]):
+            sys.exit(f"{task['place']}: the loss is {row['loss']} in epoch {number + 1}")
         history.append(row)
         if (row["validation_accuracy"], -row["validation_loss"]) > best:
             best = (row["validation_accuracy"], -row["validation_loss"])
