@@ -35,7 +35,7 @@ from m3net_tf.system.errors import M3NetError
 from m3net_tf.system.extras import require_modules
 
 if TYPE_CHECKING:
-    from m3net_tf.lab.studies.tables import TablePlan
+    from m3net_tf.lab.studies.table_plan import TablePlan
     from m3net_tf.training.cluster.data import DataFolders
 
 
@@ -99,31 +99,26 @@ def table(
     if latex:
         _say_latex(name, scale, out, as_json)
         return
-    from m3net_tf.lab.studies.tables import make_table, plan_table
+    from m3net_tf.lab.studies.table_plan import plan_table
+    from m3net_tf.lab.studies.tables import make_table
 
     folders = parse_data_folders(data_dir or [])
-    if dry_run:
-        plan = plan_table(
-            name,
-            scale,
-            runs_folder=runs,
-            out=out,
-            keep_results=keep_results,
-            overlay=overlay,
-            only=only or (),
-        )
-        _say_plan(plan, folders, runs, as_json)
-        return
-    report = make_table(
+    plan = plan_table(
         name,
         scale,
-        data_folders=folders,
-        options=pool_options(jobs, address, cpus, gpus, memory, retries, cache),
         runs_folder=runs,
         out=out,
         keep_results=keep_results,
         overlay=overlay,
         only=only or (),
+    )
+    if dry_run:
+        _say_plan(plan, folders, as_json)
+        return
+    report = make_table(
+        plan,
+        folders,
+        pool_options(jobs, address, cpus, gpus, memory, retries, cache),
         train=not no_training,
         command=f"m3net table {name} --scale {scale}",
         log=progress_beside(as_json),
@@ -141,10 +136,10 @@ def _require_success(failed: int, name: str) -> None:
         )
 
 
-def _say_plan(plan: TablePlan, folders: DataFolders, runs: Path, as_json: bool) -> None:
+def _say_plan(plan: TablePlan, folders: DataFolders, as_json: bool) -> None:
     from m3net_tf.lab.studies.table_plan import plan_facts, plan_lines
 
-    facts = plan_facts(plan, folders, runs)
+    facts = plan_facts(plan, folders)
     if as_json:
         say_json(facts)
         return

@@ -18,7 +18,7 @@ from m3net_tf.lab import RESULTS
 from m3net_tf.lab.many.plan import fingerprint
 from m3net_tf.lab.many.scheduling import run_trainings
 from m3net_tf.lab.studies.grid import Grid
-from m3net_tf.lab.studies.tables import plan_table
+from m3net_tf.lab.studies.table_plan import plan_table
 from m3net_tf.system.errors import ConfigError, DataError, ModelError
 from m3net_tf.system.progress import Log
 from m3net_tf.training.cluster.data import DataFolders, local_folder, require_data, source_of
@@ -214,7 +214,7 @@ def shown_cells(
                 raise ModelError(f"{training.place}: {outcome.error}: repeat the command")
             entry = dataclasses.replace(entry, run=Run(outcome.folder))
         else:
-            kept = table.earlier[training.key][cell.metric]["metrics"]
+            kept = table.kept[training.key][cell.metric]["metrics"]
             entry = dataclasses.replace(entry, kept=kept)
         shown.setdefault(training.key if not cell.clip else (training.key, cell.clip), entry)
     for cell in untrained:
