@@ -223,12 +223,6 @@ def figure(
     name: Annotated[
         str | None, typer.Argument(help="Figure, such as diffres/fig4; without it, list all.")
     ] = None,
-    run: Annotated[
-        list[Path] | None,
-        typer.Option(
-            metavar="RUN", help="Finished run to draw instead of the figure's own; repeatable."
-        ),
-    ] = None,
     scale: TableScale = "small",
     data_dir: TableData = None,
     runs: TableRuns = RUNS,
@@ -243,27 +237,23 @@ def figure(
     from m3net_tf.lab.figures import catalogue as figures
 
     if name is None:
-        rows = [
-            {"name": key, "runs": kind.runs, "summary": kind.summary}
-            for key, kind in figures.FIGURES.items()
-        ]
+        rows = [{"name": key, "summary": it.summary} for key, it in figures.FIGURES.items()]
         if as_json:
             say_json(rows)
             return
-        table = Table("figure", "--run", "shows")
+        table = Table("figure", "shows")
         for row in rows:
             table.add_row(*row.values())
         console.print(table)
         return
     paths = figures.draw_figure(
         name,
-        run or (),
         results_folder(out, scale, runs),
         scale=scale,
         runs_folder=runs,
         data_folders=parse_data_folders(data_dir or []),
         keep_results=keep_results,
-        command=f"m3net lab figure {name}" + ("" if run else f" --scale {scale}"),
+        command=f"m3net lab figure {name} --scale {scale}",
         log=progress_beside(as_json),
     )
     if as_json:

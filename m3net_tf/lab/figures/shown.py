@@ -63,6 +63,11 @@ class Shown:
         return ", ".join(self.labels.values())
 
     @property
+    def first_label(self) -> str:
+        """The label of the first axis."""
+        return next(iter(self.labels.values()))
+
+    @property
     def kept_every(self) -> int:
         """Step of the frames that a network with ``method: change_hop`` keeps; 1 for others."""
         arguments = self.recipe.model.arguments
@@ -153,21 +158,6 @@ def facts_of(shown: Sequence[Shown]) -> dict[str, object]:
             for key, cell in recipes.items()
         },
     }
-
-
-def shown_runs(folders: Sequence[Path], data_folders: DataFolders) -> list[Shown]:
-    """Finished runs that the user names.
-
-    Raises:
-        M3NetError: a run is unfinished or cannot be read.
-    """
-    shown = []
-    for run in (Run(folder) for folder in folders):
-        run.metrics()
-        recipe = run.recipe()
-        folder = local_folder(source_of(recipe, data_folders))
-        shown.append(Shown({"run": run.folder.name}, recipe, folder, run))
-    return shown
 
 
 def shown_cells(
