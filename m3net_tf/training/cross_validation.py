@@ -30,9 +30,7 @@ class _Figures(TypedDict):
 
     Attributes:
         clips: number of clips, without cut or artificial silence.
-        groups: number of their groups.
         accuracy_95_low: lower end of its 95 % interval; see :func:`clustered_interval`.
-        accuracy_95_high: upper end.
     """
 
     clips: int

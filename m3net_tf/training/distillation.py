@@ -94,7 +94,6 @@ def ensemble(models: Sequence[keras.Model], shape: tuple[int, int, int]) -> kera
     """One network with the mean of the networks' probabilities; None without networks.
 
     Args:
-        models: networks of the same classes.
         shape: their input shape, (bins, frames, channels).
     """
     if len(models) < 2:

@@ -86,8 +86,6 @@ def compute_features(
     """Features of a split, from the cache if they were computed before.
 
     Args:
-        split: ``train``, ``validation`` or ``test``.
-        augmentation: adds ``copies`` augmented copies of each clip.
         seed: seed of the augmentation; each copy of each clip has its own random stream.
         dtype: ``int8``, or ``float32`` for features without rounding.
 

@@ -61,7 +61,6 @@ class DataSource:
 
     Attributes:
         folder: folder of the data set; None for the cache, and if it needs none.
-        shards: the data set's shards instead.
     """
 
     folder: Path | None = None
@@ -215,11 +214,7 @@ class Run:
         self.dataset(data_dir)
 
     def protocol_statement(self, dataset: AudioDataset) -> str:
-        """Statement of how the run's clips were held out, and whether the split has changed.
-
-        Args:
-            dataset: result of :meth:`dataset`.
-        """
+        """Statement of how the run's clips were held out, and whether the split has changed."""
         statement = protocol_statement(dataset)
         trained = self.metrics().dataset.clip_list_sha256
         if not trained or trained == dataset.clip_list_hash():

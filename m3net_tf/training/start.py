@@ -50,7 +50,6 @@ def train(
     A new run with the same recipe and environment gives the same weights, with any number of cores.
 
     Args:
-        folder: run folder that receives the results.
         data_dir: folder of the data set; None for the cache.
         devices: number of devices that share each batch; see
             :mod:`m3net_tf.training.distribution`. Batch normalisation uses the statistics of each

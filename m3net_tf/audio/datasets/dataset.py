@@ -23,7 +23,6 @@ class AudioDataset:
     """Clips with their splits; sound is read or synthesised on demand.
 
     Attributes:
-        info: description, with the protocol in use.
         synthesise: computes the float samples of a clip without a file.
         noise: background noise that training may mix in (never noise of the test split).
         silent: names of listed clips that are left out because they are digital zero.

@@ -48,7 +48,6 @@ def write_shards(
     The clips of a split are shuffled first, so that each shard has clips of all classes.
 
     Args:
-        url: URL or path of the folder.
         clips_per_shard: clips in each shard; the last one of a split may have fewer.
 
     Raises:

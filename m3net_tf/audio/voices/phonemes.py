@@ -220,7 +220,6 @@ def pronunciations(texts: Sequence[str], language: str) -> list[Pronunciation]:
 
     Args:
         texts: words or phrases without line breaks.
-        language: as ``en`` or ``en-us``.
 
     Returns:
         Phonemes of each text; none if the signs of espeak-ng and of the phonetic alphabet differ,
@@ -247,7 +246,6 @@ def corrected(text: str, language: str) -> Pronunciation:
     Args:
         text: a respelling, see :func:`respelled`, or espeak-ng's own phonemes in two pairs of
             brackets, as ``[[k@mpj'u:t@]]``, in any language.
-        language: as ``en``.
 
     Raises:
         ConfigError: the text has another form, or a respelling is not for English.
@@ -326,8 +324,6 @@ def distance(one: Sequence[str], other: Sequence[str], *, within: bool = False) 
     height and backness; a left out or added one costs 1, or half if it is hardly heard (schwa, h).
 
     Args:
-        one: phonemes in IPA.
-        other: phonemes in IPA.
         within: compare with the most similar part of ``other`` instead of the whole.
     """
     costs = list(itertools.accumulate(map(_alone, other), initial=0.0))

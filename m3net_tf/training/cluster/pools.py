@@ -28,7 +28,6 @@ class PoolOptions:
     Attributes:
         jobs: runs at once; 0 is as many as fit on the cluster, or 1 without one.
         address: a running Ray cluster, as ``auto`` or ``ray://HOST:10001``; '' is this computer.
-        resources: resources of each run, which replace the grid's.
         cache: folder of the cache on each computer, or URL of computed feature maps.
         retries: new attempts for a run whose process or computer was lost.
         pause_s: seconds before the first new attempt; each later one waits twice as long.

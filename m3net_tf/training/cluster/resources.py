@@ -34,7 +34,6 @@ class Resources:
         """From ``cpus``, ``gpus`` and ``memory`` (bytes, or text such as ``4GB``).
 
         Args:
-            values: the keys that are set.
             where: their location, such as ``in resources of a table``.
 
         Raises:
