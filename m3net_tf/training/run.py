@@ -29,13 +29,8 @@ if TYPE_CHECKING:  # TensorFlow takes seconds to import, and most readers do not
 DATA_RECORD = "data.json"
 
 
-def load_recipe_dataset(recipe: Recipe, data_dir: Path | None, log: Log = silent) -> AudioDataset:
-    """The data set that a recipe names, split by its protocol."""
-    return load_section(recipe.dataset, data_dir, log)
-
-
 def load_section(section: DatasetSection, data_dir: Path | None, log: Log = silent) -> AudioDataset:
-    """The data set of a recipe's section."""
+    """The data set that a recipe's section names, split by its protocol."""
     dataset = load_dataset(
         section.name,
         data_dir,
@@ -199,7 +194,7 @@ class Run:
             if shards:
                 dataset = load_sharded_dataset(shards)
             else:
-                dataset = load_recipe_dataset(self.recipe(), self.data_folder(data_dir))
+                dataset = load_section(self.recipe().dataset, self.data_folder(data_dir))
             self._loaded[data_dir] = with_added_of(self.recipe(), dataset, self.folder)
         return self._loaded[data_dir]
 

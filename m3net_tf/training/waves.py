@@ -220,7 +220,7 @@ def feature_stream(
     """
     samples, noises = dataset.info.clip_samples, []
     if settings:
-        noises = list(map(dataset.read, dataset.noise_clips()))
+        noises = list(map(dataset.read, dataset.noise))
     noises = [sound for sound in noises if sound.size >= samples]
     noise = tf.constant(_stack(noises, "loop")) if noises else None
     room = tf.constant(_stack(rooms, "pad")) if rooms else None

@@ -110,10 +110,6 @@ class AudioDataset:
         """Samples of a clip, float32 of shape (info.clip_samples,)."""
         return fit_length(self.read(clip), self.info.clip_samples, self.info.fit)
 
-    def noise_clips(self) -> tuple[Clip, ...]:
-        """Background noise for augmentation, for :meth:`read` (may be empty)."""
-        return self.noise
-
     def counts(self) -> dict[str, dict[str, int]]:
         """Clips per split and class; a clip counts in each of its classes."""
         counts = Counter((clip.split, label) for clip in self.clips for label in clip.all_labels)

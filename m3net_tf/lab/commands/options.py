@@ -117,7 +117,7 @@ def pool_options(
     return PoolOptions(
         jobs=jobs,
         address=address,
-        resources=Resources.parse(values, "in the options"),
+        resources=Resources.parse(values, "options"),
         cache=None if cache is None else folder_or_url(cache),
         retries=retries,
     )

@@ -66,7 +66,7 @@ class _CellKeys:
     @property
     def share(self) -> Resources:
         """The share of a computer that each run reserves."""
-        return Resources.parse(self.resources or {}, "in resources")
+        return Resources.parse(self.resources or {}, "resources")
 
 
 def load_grid(name: str | Path, scale: str, overlay: Path | None = None) -> Grid:

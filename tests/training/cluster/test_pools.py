@@ -28,11 +28,11 @@ def test_resources_are_whole_cores_shares_and_bytes():
     assert [memory_bytes(text, "") for text in ("500 MB", 12, "1.5G")] == [5e8, 12, 1.5e9]
     assert parse({"gpus": 2}, "").over(Resources(3, None, 7)) == Resources(3, 2.0, 7)
     for values, reason in (
-        ({"cpus": 0}, "cpus is 0 here: give a whole number from 1"),
-        ({"gpus": 1.5}, "gpus is 1.5 here"),
-        ({"gpus": True}, "gpus is True here"),
-        ({"memory": "much"}, "memory is 'much' here: give bytes, or such as"),
-        ({"disk": 1}, "unknown key 'disk' here"),
+        ({"cpus": 0}, "here.cpus is 0: give a whole number, at least 1"),
+        ({"gpus": 1.5}, "here.gpus is 1.5"),
+        ({"gpus": True}, "here.gpus is True"),
+        ({"memory": "much"}, "here.memory is 'much': give bytes, or such as"),
+        ({"disk": 1}, "unknown key 'disk' in section 'here'"),
     ):
         with pytest.raises(ConfigError, match=reason):
             parse(values, "here")
