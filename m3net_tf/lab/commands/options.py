@@ -114,7 +114,7 @@ def pool_options(
     return PoolOptions(
         jobs=jobs,
         address=address,
-        resources=Resources(cpus, gpus, memory_bytes(memory, "in --memory") if memory else None),
+        resources=Resources(cpus, gpus, memory_bytes(memory, "--memory") if memory else None),
         cache=None if cache is None else folder_or_url(cache),
         retries=retries,
     )

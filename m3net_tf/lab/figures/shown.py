@@ -24,7 +24,7 @@ from m3net_tf.system.progress import Log
 from m3net_tf.training.cluster.data import DataFolders, local_folder, require_data, source_of
 from m3net_tf.training.features import FeatureSet
 from m3net_tf.training.recipe import Recipe
-from m3net_tf.training.run import Run, load_recipe_dataset
+from m3net_tf.training.run import Run, load_section
 
 
 def recorded(dataset: AudioDataset) -> Iterator[Clip]:
@@ -105,7 +105,7 @@ class Shown:
         """The data set, split by the recipe's protocol."""
         if self.run is not None:
             return self.run.dataset(self.data_dir)
-        return load_recipe_dataset(self.recipe, self.data_dir)
+        return load_section(self.recipe.dataset, self.data_dir)
 
     def find_clip(self) -> Clip:
         """The clip to show: the one of this name, or the first one with this label.

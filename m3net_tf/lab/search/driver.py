@@ -27,7 +27,7 @@ from m3net_tf.training.checks import check_training
 from m3net_tf.training.cluster.pools import IN_PROCESS, Lost, Pool, PoolOptions, open_pool
 from m3net_tf.training.cluster.worker import Order, Report
 from m3net_tf.training.recipe import Recipe
-from m3net_tf.training.run import load_recipe_dataset
+from m3net_tf.training.run import load_section
 
 _MOST_REJECTED = 100
 """Candidates in a row that are not trained, after which a search ends."""
@@ -91,7 +91,7 @@ def run_search(
         ModelError: devices do not support the data set, or the first recipe cannot be measured.
     """
     require_optuna()
-    dataset = load_recipe_dataset(settings.recipe, data_dir)
+    dataset = load_section(settings.recipe.dataset, data_dir)
     check_training(settings.recipe, dataset)
     if dataset.info.multi_label:
         raise ModelError(

@@ -43,13 +43,16 @@ class Resources:
         )
 
 
-def memory_bytes(text: str, where: str) -> int:
+def memory_bytes(text: str, key: str) -> int:
     """Bytes from text such as ``4GB`` (decimal units).
+
+    Args:
+        key: its name, for the message.
 
     Raises:
         ConfigError: it is no size of a memory.
     """
     match = _MEMORY.fullmatch(text.strip())
     if match is None or not float(match[1]):
-        raise ConfigError(f"memory is {text!r} {where}: give bytes, or such as 500MB or 4GB")
+        raise ConfigError(f"{key} is {text!r}: give bytes, or such as 500MB or 4GB")
     return int(float(match[1]) * _UNITS[match[2]])

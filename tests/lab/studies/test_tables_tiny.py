@@ -13,7 +13,7 @@ from m3net_tf.lab.studies.grid_cells import load_grid
 from m3net_tf.lab.studies.grid_file import grid_names
 from m3net_tf.lab.studies.tables import make_table
 from m3net_tf.training.features import input_shape
-from m3net_tf.training.run import load_recipe_dataset
+from m3net_tf.training.run import load_section
 from m3net_tf.training.trainer import build_network
 
 pytestmark = [pytest.mark.usefixtures("private_cache", "eager"), pytest.mark.slow]
@@ -86,7 +86,7 @@ def test_table_runs(name, folder, built, trained, monkeypatch):
             if parts <= built:
                 continue
             built |= parts
-            dataset = load_recipe_dataset(recipe, None)
+            dataset = load_section(recipe.dataset, None)
             info = dataset.info
             shape = input_shape(info, recipe.frontend)
             network = build_network(recipe, shape, info.multi_label, len(info.labels))
