@@ -27,8 +27,7 @@ class StatefulNetwork:
     """A network with variables while it is made."""
 
     def __init__(self) -> None:
-        options = schema.CallOnceOptionsT()
-        options.initSubgraphIndex = 1
+        options = schema.CallOnceOptionsT(initSubgraphIndex=1)
         self.steps: list[Step] = [("CALL_ONCE", [], [], options)]
         self.variables: list[Variable] = []
 
@@ -85,16 +84,14 @@ def _unpacked(tflite: bytes) -> Any:
 
 
 def _handle(name: str) -> tuple[Step, Item]:
-    options = schema.VarHandleOptionsT()
-    options.container, options.sharedName = "", name
+    options = schema.VarHandleOptionsT(container="", sharedName=name)
     handle = Item((), dtype="resource")
     return ("VAR_HANDLE", [], [handle], options), handle
 
 
 def tail(source: Item, lines: int) -> tuple[Step, Item]:
     """The last lines of a tensor."""
-    options = schema.StridedSliceOptionsT()
-    options.beginMask, options.endMask = 0b1101, 0b1111
+    options = schema.StridedSliceOptionsT(beginMask=0b1101, endMask=0b1111)
     output = like(source, (1, lines, *source.shape[2:]))
     numbers = [indices(0, -lines, 0, 0), indices(0, 0, 0, 0), indices(1, 1, 1, 1)]
     return ("STRIDED_SLICE", [source, *numbers], [output], options), output
@@ -103,7 +100,6 @@ def tail(source: Item, lines: int) -> tuple[Step, Item]:
 def add(first: Item, second: Item) -> tuple[Step, Item]:
     """A sum with the scale of the first tensor."""
     options = schema.AddOptionsT()
-    options.fusedActivationFunction = 0
     output = like(first)
     return ("ADD", [first, second], [output], options), output
 

@@ -192,7 +192,6 @@ def test_lines_that_are_cheap_to_compute_do_not_stay(tmp_path):
     gate, total = Item(wide.shape, 1 / 256, -128), Item(wide.shape, 0.3, -11)
     second, later = depthwise(wide)
     options = schema.AddOptionsT()
-    options.fusedActivationFunction = 0
     steps = [first, ("LOGISTIC", [wide], [gate], None), second]
     steps += [("ADD", [gate, later], [total], options), _mean(total)]
     pair = build({"one": Stream(write_network(steps), 2, 1, 20)}, tmp_path)["one"]
