@@ -6,8 +6,6 @@ nothing. The inputs of a concatenation become views of its output, so that their
 place. A tensor is copied where a kernel cannot read its view.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -6,8 +6,6 @@ live at the same time do not overlap, with one exception: the output of a call m
 that no later call reads, if it overwrites only items that the kernel has read (overlap.py).
 """
 
-from __future__ import annotations
-
 import dataclasses
 import random
 from collections.abc import Callable, Sequence

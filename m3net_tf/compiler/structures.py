@@ -5,8 +5,6 @@ Each class has the members of its structure in the same order, which gives its s
 32-bit pointers. Generated C asserts that the engine's structure has this size.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import math

@@ -5,8 +5,6 @@
 computes in whole numbers, so features, scores and events are the same on every machine.
 """
 
-from __future__ import annotations
-
 import shutil
 import subprocess
 import tempfile

@@ -6,8 +6,6 @@ the float network and in int8, over the calibration clips (Nagel et al., 2019, s
 data). This also compensates errors from earlier layers.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from m3net_tf.quantization.graph import Graph, Operator

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compressed size of a quantised network, with statistics of its weights."""
 
-from __future__ import annotations
-
 import gzip
 from collections.abc import Sequence
 

@@ -18,8 +18,6 @@ be scaled, such as an attention gate. They end at ReLU6, sigmoid, softmax, recur
 other operators that mix channels, where factors are 1.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import numpy.typing as npt
 

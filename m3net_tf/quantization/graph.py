@@ -5,8 +5,6 @@ The converter has folded BatchNorm, fused activations and split every layer, inc
 into operators. So code for this graph works for all networks.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Any
 

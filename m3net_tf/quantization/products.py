@@ -7,8 +7,6 @@ multipliers differ in their last bits, so about one product in some millions dif
 slightly different output scale makes both multipliers, and so all products, equal.
 """
 
-from __future__ import annotations
-
 import math
 import struct
 from collections.abc import Iterator, Sequence

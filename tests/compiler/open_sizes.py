@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files that leave sizes open, with the sizes that LiteRT finds: TFLite Micro takes 1 for each."""
 
-from __future__ import annotations
-
 import copy
 
 import flatbuffers

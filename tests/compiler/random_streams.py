@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Random networks whose layers move with time, or need the whole window."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """``.tflite`` files of one operator with random shapes, scales and zero points."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any

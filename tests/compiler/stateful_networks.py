@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """``.tflite`` files with variables that a second subgraph sets, as in streaming networks."""
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Any
 

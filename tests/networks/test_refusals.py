@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Arguments that a layer or a network refuses: in one line that names the key and its value."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from refusals import refuses

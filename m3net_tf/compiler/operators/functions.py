@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Unary operators with int16 inputs, or outputs wider than a byte, which do not fit a table."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

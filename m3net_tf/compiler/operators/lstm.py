@@ -4,8 +4,6 @@
 Cell state and last output are kept between runs, as TensorFlow Lite Micro's variable tensors are.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

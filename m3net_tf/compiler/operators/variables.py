@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Variables: memory that outlasts a run."""
 
-from __future__ import annotations
-
 import itertools
 
 from m3net_tf.compiler.calls import Argument, View, packed

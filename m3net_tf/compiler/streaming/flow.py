@@ -6,8 +6,6 @@ previous window. The other lines are computed: the new ones, and the lines near 
 operators see padding.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import math
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Convolution blocks made of stock Keras layers, which quantisation tools support."""
 
-from __future__ import annotations
-
 from m3net_tf.networks.layers.precision import average_pooling
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras, tf

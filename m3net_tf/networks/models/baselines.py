@@ -5,8 +5,6 @@ The backbones come from ``keras.applications``. They get this package's head, so
 exported like any other network.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping
 from typing import Literal

@@ -13,8 +13,6 @@ The layers ``semantic``, ``detail``, ``fusion`` and ``pool`` give the features f
 figure 7: ``keras.Model(model.input, model.get_layer("detail").output)``.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Annotated, Literal, NamedTuple
 

@@ -6,8 +6,6 @@ C channels is a map of shape (batch, 1, T, C), so that every projection is a 1 x
 Unlike a dense layer it gives the same bytes in TFLite and in TFLite Micro.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

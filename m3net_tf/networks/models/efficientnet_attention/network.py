@@ -5,8 +5,6 @@ Liu et al. (DiffRes), section 3, adopt it from Gong et al., "PSLA", TASLP 2021: 
 four attention heads, 13.6 M trainable parameters for AudioSet's 527 classes; B0 in table 3.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Literal
 

@@ -6,8 +6,6 @@ Classification on Edge", AAAI 2025. The authors publish no code. Where the paper
 the choices reproduce the published number of parameters (docs/decisions.md).
 """
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Literal
 

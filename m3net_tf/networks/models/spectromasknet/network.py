@@ -6,8 +6,6 @@ The paper gives 2.7 million parameters but not their distribution. Where it give
 choices reproduce this number (docs/decisions.md).
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 from typing import Annotated, Literal
