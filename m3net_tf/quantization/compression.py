@@ -6,10 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from m3net_tf.quantization.graph import Graph
+from m3net_tf.quantization.graph import WEIGHTED, Graph
 from m3net_tf.quantization.record import Compression, LayerWeights
-
-_WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 
 
 def compression(parts: Sequence[bytes]) -> Compression:
@@ -17,7 +15,7 @@ def compression(parts: Sequence[bytes]) -> Compression:
     layers: list[LayerWeights] = []
     for graph in map(Graph, parts):
         for operator in graph.operators:
-            values = graph.constant(operator.inputs[1]) if operator.kind in _WEIGHTED else None
+            values = graph.constant(operator.inputs[1]) if operator.kind in WEIGHTED else None
             if values is not None:
                 layers.append(
                     {

@@ -19,6 +19,8 @@ from m3net_tf.compiler.unpack import refusing_damage, unpack
 Array = npt.NDArray[Any]
 
 
+#: Operators with weights of each output channel.
+WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 _ACTIVATIONS = names_of(schema.ActivationFunctionType)
 _DTYPES: dict[int, np.dtype[Any]] = {
     schema.TensorType.FLOAT32: np.dtype("<f4"),

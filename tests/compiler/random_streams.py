@@ -116,10 +116,9 @@ def _elementwise(rng: Random, source: Item, tensors: list[Item]) -> tuple[Step, 
         output = Item(source.shape, 1 / 256, -128)
         return ("LOGISTIC", [source], [output], None), output
     others = [item for item in tensors if tuple(item.shape) == tuple(source.shape)]
-    options = schema.AddOptionsT()
     output = Item(source.shape, 0.3, -11)
     other = others[int(rng.integers(0, len(others)))]
-    return ("ADD", [source, other], [output], options), output
+    return ("ADD", [source, other], [output], schema.AddOptionsT()), output
 
 
 def _padding(rng: Random, source: Item) -> tuple[Step, Item]:

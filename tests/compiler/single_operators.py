@@ -616,10 +616,9 @@ def slopes(rng: Random) -> bytes:
 
 
 def normalization(rng: Random) -> bytes:
-    options = schema.L2NormOptionsT()
     source = _computed(rng, _any_shape(rng))
     output = Item(source.shape, 1 / 128, 0)
-    return write_model("L2_NORMALIZATION", [source], [output], options)
+    return write_model("L2_NORMALIZATION", [source], [output], schema.L2NormOptionsT())
 
 
 def transposed_convolution(rng: Random) -> bytes:

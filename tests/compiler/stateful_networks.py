@@ -97,9 +97,8 @@ def tail(source: Item, lines: int) -> tuple[Step, Item]:
 
 def add(first: Item, second: Item) -> tuple[Step, Item]:
     """A sum with the scale of the first tensor."""
-    options = schema.AddOptionsT()
     output = like(first)
-    return ("ADD", [first, second], [output], options), output
+    return ("ADD", [first, second], [output], schema.AddOptionsT()), output
 
 
 def delayed(network: StatefulNetwork, rng: Random, source: Item) -> Item:

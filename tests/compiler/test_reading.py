@@ -49,9 +49,8 @@ def test_an_operator_outside_the_list_is_named_with_its_tensor():
 def test_a_cycle():
     later = dataclasses.replace(SOURCE)
     early = dataclasses.replace(SOURCE)
-    options = schema.AddOptionsT()
     tflite = write_network(
-        [("ADD", [SOURCE, later], [early], options), ("RELU", [early], [later], None)]
+        [("ADD", [SOURCE, later], [early], schema.AddOptionsT()), ("RELU", [early], [later], None)]
     )
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(tflite, 0))
     model.subgraphs[0].inputs = [0]
@@ -134,10 +133,9 @@ def test_shapes_that_are_computed_may_not_be_absurd(sizes):
     where = Item((len(sizes),), values=np.array(sizes, np.int32))
     value = Item((), 0.1, values=np.array(3, np.int8))
     filled = Item((1,) * len(sizes), 0.1)
-    options = schema.AddOptionsT()
     steps = [
         ("FILL", [where, value], [filled], None),
-        ("ADD", [SOURCE, filled], [dataclasses.replace(ZERO)], options),
+        ("ADD", [SOURCE, filled], [dataclasses.replace(ZERO)], schema.AddOptionsT()),
     ]
 
     def leave_open(graph):

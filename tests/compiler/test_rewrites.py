@@ -58,11 +58,10 @@ def depthwise(source, window=3):
 
 
 def concatenate(items, axis=3):
-    options = schema.ConcatenationOptionsT(axis=axis)
     shape = list(items[0].shape)
     shape[axis] = sum(item.shape[axis] for item in items)
     output = like(items[0], shape)
-    return ("CONCATENATION", list(items), [output], options), output
+    return ("CONCATENATION", list(items), [output], schema.ConcatenationOptionsT(axis=axis)), output
 
 
 def reverse(source, *axes):
@@ -250,12 +249,11 @@ def test_splits_in_float_become_splits_of_int8(tmp_path):
     real = Item(whole.shape, dtype="float32")
     parts = [Item((1, 4, 3), dtype="float32") for _ in range(2)]
     halves = [like(whole, part.shape) for part in parts]
-    options = schema.SplitOptionsT(numSplits=2)
     axis = Item((), values=np.array(2, np.int32))
     steps = [
         ("ADD", [source, source], [whole], schema.AddOptionsT()),
         ("DEQUANTIZE", [whole], [real], None),
-        ("SPLIT", [axis, real], parts, options),
+        ("SPLIT", [axis, real], parts, schema.SplitOptionsT(numSplits=2)),
         *(("QUANTIZE", [part], [half], None) for part, half in zip(parts, halves, strict=True)),
         ("ADD", halves, [Item(parts[0].shape, 0.2, -1)], schema.AddOptionsT()),
     ]
