@@ -9,7 +9,7 @@ from refusals import refuses
 from m3net_tf.lab.many.plan import fingerprint
 from m3net_tf.lab.search.costs import CostLimits
 from m3net_tf.lab.search.driver import SETTINGS, Settings
-from m3net_tf.lab.search.result import front_table, pick, write_result
+from m3net_tf.lab.search.result import front_table, write_pick, write_result
 from m3net_tf.lab.search.trials import Trial, TrialFolder
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.training.recipe import load_recipe
@@ -52,9 +52,9 @@ def test_the_front_is_written(folder):
 
 def test_a_pick_is_the_recipe_of_its_trial(folder, tmp_path):
     trial = TrialFolder(folder).read()[1]
-    path = pick(folder, 1)
+    path = write_pick(folder, 1)
     assert fingerprint(load_recipe(path)) == trial.recipe_sha256
     assert path == folder / "pick_1.yaml" and "# Validation 80.00 %" in path.read_text()
-    assert pick(folder, 1, tmp_path / "mine.yaml").read_bytes() == path.read_bytes()
+    assert write_pick(folder, 1, tmp_path / "mine.yaml").read_bytes() == path.read_bytes()
     with refuses(ConfigError, "trial 3", "0, 1, 2"):
-        pick(folder, 3)
+        write_pick(folder, 3)
