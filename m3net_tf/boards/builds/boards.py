@@ -262,6 +262,7 @@ def load_board(name: str) -> Board:
             f"unknown board {name!r}; boards that exist: {', '.join(list_boards())}"
         )
     file = FIRMWARE_DIR / "boards" / name / _FILE_NAME
+    cores = {path.stem: path for path in (FIRMWARE_DIR / "cmake" / "cores").glob("*.toml")}
     values, place = _with_family(_read_toml(file), file)
     try:
         facts = from_plain(BoardFacts, values, "board")
@@ -270,7 +271,7 @@ def load_board(name: str) -> Board:
         raise ConfigError(f"{place}: {error}") from None
     return Board(
         **vars(facts),
-        **vars(_core_facts(facts.core)),
+        **vars(_facts_of(CoreFacts, "core", facts.core, cores)),
         name=name,
         file=file,
         architecture=load_architecture(facts.arch),
@@ -337,20 +338,8 @@ def board_sources(board: Board) -> tuple[Source, ...]:
     return (*library_sources(), *(pinned[name] for name in board.third_party))
 
 
-def _core_facts(core: str) -> CoreFacts:
-    """The facts of a core."""
-    folder = FIRMWARE_DIR / "cmake" / "cores"
-    return _facts_of(CoreFacts, "core", core, {file.stem: file for file in folder.glob("*.toml")})
-
-
 def _facts_of(kind: type[_Facts], what: str, name: str, files: Mapping[str, Path]) -> _Facts:
-    """The facts in the file with a name.
-
-    Args:
-        what: what the files describe, for messages.
-        name: a key of ``files``.
-        files: the files that exist, by name.
-    """
+    """The facts in the file with a name; ``what`` the files describe is for messages."""
     if name not in files:
         raise ConfigError(
             f"unknown {what} {name!r}; {what}s that exist: {', '.join(sorted(files))}"

@@ -216,7 +216,7 @@ def why_unreachable(board: Board, engine: Engine) -> str:
         return reason
     if not board.third_party:
         return ""
-    return why_sources_unavailable(_vendor_sources(board)) or ""
+    return why_sources_unavailable(_vendor_sources(board))
 
 
 def mlperf_settings(mode: str, model_id: str | None) -> list[str]:
