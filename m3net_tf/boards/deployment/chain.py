@@ -243,8 +243,8 @@ def run_chain(
         log(f"no emulation: {error}")
     else:
         equal.append(np.array_equal(measured.from_features.outputs, scores))
-        if measured.cost.live:
-            equal.append(measured.cost.live["equal"])
+        if "live" in measured.cost:
+            equal.append(measured.cost["live"]["equal"])
         summary = _with_board(summary, bundle, measured, clips)
         expected = with_fixed_features(bundle.frontend, measured.image, expected)
         stream = None
@@ -286,7 +286,7 @@ def _with_board(
     summary["accuracy"]["emulated"] = clips.accuracy(
         measured.from_features.outputs, measured.from_features.labels
     )
-    summary = {**summary, "arena_source": arena_source, **measured.cost.to_dict()}
+    summary = {**summary, "arena_source": arena_source, **measured.cost}
     summary["end_to_end"] = _end_to_end(measured.from_sound, clips)
     pace = pace_on(bundle, load_board(summary["board"]).clock_hz, measured.cost)
     summary["pace"] = dataclasses.asdict(pace)

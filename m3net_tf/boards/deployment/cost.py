@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any, NotRequired, TypedDict
 
 import numpy as np
@@ -17,23 +16,6 @@ from m3net_tf.boards.emulation.qemu import EmulationResult, run_job
 from m3net_tf.export import Bundle
 from m3net_tf.system.errors import FirmwareError
 from m3net_tf.system.progress import Log, silent
-
-
-class CostFigures(TypedDict):
-    """A :class:`BoardCost` in JSON: the same keys, sorted."""
-
-    arena_bytes: int
-    arena_used_bytes: int
-    board: str
-    flash_bytes: int
-    frontend_bytes: int
-    frontend_instructions: int
-    instructions: int
-    model_bytes: int
-    ram_bytes: int
-    sections: dict[str, int]
-    stack_bytes: int
-    live: NotRequired[LiveCost]
 
 
 class FeatureParity(TypedDict):
@@ -49,8 +31,7 @@ class FeatureParity(TypedDict):
     features_largest_lsb: int
 
 
-@dataclasses.dataclass(frozen=True)
-class BoardCost:
+class BoardCost(TypedDict):
     """Cost of an export on a board. Each command that measures it prints these keys.
 
     Attributes:
@@ -77,42 +58,25 @@ class BoardCost:
     flash_bytes: int
     ram_bytes: int
     model_bytes: int
-    sections: Mapping[str, int]
-    live: LiveCost | None = None
-
-    def to_dict(self) -> CostFigures:
-        """Plain values, as JSON has them."""
-        figures: CostFigures = {
-            "arena_bytes": self.arena_bytes,
-            "arena_used_bytes": self.arena_used_bytes,
-            "board": self.board,
-            "flash_bytes": self.flash_bytes,
-            "frontend_bytes": self.frontend_bytes,
-            "frontend_instructions": self.frontend_instructions,
-            "instructions": self.instructions,
-            "model_bytes": self.model_bytes,
-            "ram_bytes": self.ram_bytes,
-            "sections": dict(self.sections),
-            "stack_bytes": self.stack_bytes,
-        }
-        if self.live is not None:
-            figures["live"] = self.live
-        return figures
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> BoardCost:
-        """The cost among the values of a JSON file, which may have other keys.
-
-        Raises:
-            FirmwareError: a figure is missing; the message names it.
-        """
-        if missing := [name for name in COST_KEYS if name not in values]:
-            raise FirmwareError(f"no {', '.join(missing)} of a board: measure it again")
-        return cls(**{name: values[name] for name in COST_KEYS}, live=values.get("live"))
+    sections: dict[str, int]
+    live: NotRequired[LiveCost]
 
 
-COST_KEYS = tuple(field.name for field in dataclasses.fields(BoardCost) if field.name != "live")
+COST_KEYS = tuple(name for name in BoardCost.__annotations__ if name != "live")
 """Keys of every cost in JSON."""
+
+
+def cost_among(values: dict[str, Any]) -> BoardCost:
+    """The cost among the values of a JSON file, which may have other keys.
+
+    Raises:
+        FirmwareError: a figure is missing; the message names it.
+    """
+    if missing := [name for name in COST_KEYS if name not in values]:
+        raise FirmwareError(f"no {', '.join(missing)} of a board: measure it again")
+    chosen: Any = {name: values[name] for name in (*COST_KEYS, "live") if name in values}
+    cost: BoardCost = chosen
+    return cost
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,20 +128,21 @@ def measure(
     machine = find_machine(image.board)
     from_features = run_job(image.elf, machine, clips.features[..., 0], log=log)
     from_sound = run_job(image.elf, machine, clips.pcm, report_features=True, log=log)
-    cost = BoardCost(
-        board=image.board,
-        instructions=from_features.model_instructions,
-        frontend_instructions=from_sound.frontend_instructions_per_frame,
-        arena_bytes=from_features.arena_size_bytes,
-        arena_used_bytes=from_features.arena_used_bytes,
-        stack_bytes=max(from_features.stack_used_bytes, from_sound.stack_used_bytes),
-        frontend_bytes=from_sound.frontend_bytes,
-        flash_bytes=image.flash_bytes,
-        ram_bytes=image.ram_bytes,
-        model_bytes=bundle.network.size_bytes,
-        sections=image.sections,
-        live=measure_live(bundle, image.elf, machine, clips.pcm, log, certified=certified),
-    )
+    cost: BoardCost = {
+        "board": image.board,
+        "instructions": from_features.model_instructions,
+        "frontend_instructions": from_sound.frontend_instructions_per_frame,
+        "arena_bytes": from_features.arena_size_bytes,
+        "arena_used_bytes": from_features.arena_used_bytes,
+        "stack_bytes": max(from_features.stack_used_bytes, from_sound.stack_used_bytes),
+        "frontend_bytes": from_sound.frontend_bytes,
+        "flash_bytes": image.flash_bytes,
+        "ram_bytes": image.ram_bytes,
+        "model_bytes": bundle.network.size_bytes,
+        "sections": image.sections,
+    }
+    if live := measure_live(bundle, image.elf, machine, clips.pcm, log, certified=certified):
+        cost["live"] = live
     return Measurement(image, from_features, from_sound, cost)
 
 

@@ -73,7 +73,7 @@ class MatrixCell:
     @property
     def place(self) -> Place:
         """Key of the cell's accepted cost."""
-        return Place(self.cost.board, self.engine, self.network)
+        return Place(self.cost["board"], self.engine, self.network)
 
     def to_dict(self) -> dict[str, object]:
         """Plain values for JSON: the keys of the cost beside the cell's own."""
@@ -212,14 +212,14 @@ def matrix_table(cells: Sequence[MatrixCell]) -> Table:
     table = Table(*names, "front end, per frame", "equal features", "label")
     for cell in cells:
         cost = cell.cost
-        sizes = (cost.arena_used_bytes, cost.stack_bytes, cost.flash_bytes)
+        sizes = (cost["arena_used_bytes"], cost["stack_bytes"], cost["flash_bytes"])
         table.add_row(
-            cost.board,
+            cost["board"],
             cell.network,
             cell.engine,
             "yes" if cell.bytes_equal else "NO",
-            *(f"{figure:,}" for figure in (cost.instructions, *sizes)),
-            f"{cost.frontend_instructions:,}",
+            *(f"{figure:,}" for figure in (cost["instructions"], *sizes)),
+            f"{cost['frontend_instructions']:,}",
             f"{100 * cell.frontend_equal:.2f} %",
             cell.label,
         )

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from m3net_tf.audio.frontend import FrontendConfig
 from m3net_tf.boards.builds.boards import Board, load_board
-from m3net_tf.boards.deployment.cost import BoardCost
+from m3net_tf.boards.deployment.cost import BoardCost, cost_among
 from m3net_tf.export import Bundle
 from m3net_tf.system.artifacts import read_json
 
@@ -90,7 +90,7 @@ def pace_of(
 
 def pace_on(bundle: Bundle, clock_hz: int, cost: BoardCost) -> Pace:
     """The pace of an export with a measured cost."""
-    run, longest, live = cost.instructions, 0, cost.live
+    run, longest, live = cost["instructions"], 0, cost.get("live")
     if live and live["push_columns"] == bundle.manifest.push_columns:
         run, longest = live["instructions"], live["start_instructions"]
     return pace_of(
@@ -98,7 +98,7 @@ def pace_on(bundle: Bundle, clock_hz: int, cost: BoardCost) -> Pace:
         bundle.detector.run_columns,
         clock_hz,
         run,
-        cost.frontend_instructions,
+        cost["frontend_instructions"],
         longest,
     )
 
@@ -120,8 +120,8 @@ def measured_pace(run: Path, board: str) -> Pace | None:
     if not (run / "export" / "manifest.json").is_file():
         return None
     bundle = Bundle.load(run / "export")
-    costs = [cost for cost in _costs(run, bundle) if load_board(cost.board).core == facts.core]
-    costs.sort(key=lambda cost: cost.board != board)  # stable: its own figures come first
+    costs = [cost for cost in _costs(run, bundle) if load_board(cost["board"]).core == facts.core]
+    costs.sort(key=lambda cost: cost["board"] != board)  # stable: its own figures come first
     return pace_on(bundle, facts.clock_hz, costs[0]) if costs else None
 
 
@@ -134,12 +134,12 @@ def _costs(run: Path, bundle: Bundle) -> Iterator[BoardCost]:
     certificate, summary, footprint = files
     certified = certificate.get("network", {}).get("sha256"), certificate.get("engine")
     if certified == subject and "board" in certificate:
-        yield BoardCost.from_dict(certificate["board"]["cost"])
+        yield cost_among(certificate["board"]["cost"])
     emulated = summary.get("model_sha256"), summary.get("engine")
     if emulated == subject and summary.get("instructions"):
-        yield BoardCost.from_dict(summary)
+        yield cost_among(summary)
     if (footprint.get("model_sha256"), footprint.get("engine")) == subject:
-        yield from (BoardCost.from_dict(row["cost"]) for row in footprint["boards"] if row["cost"])
+        yield from (cost_among(row["cost"]) for row in footprint["boards"] if row["cost"])
 
 
 def figures_text(board: Board, pace: Pace) -> str:
