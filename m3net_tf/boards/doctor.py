@@ -50,7 +50,6 @@ class Check:
 
     Attributes:
         state: ``optional`` is missing, but few commands need it.
-        detail: version or place, or what is missing.
         fix: how to get it; empty if it is there.
     """
 

@@ -25,9 +25,6 @@ def write_generated(board: Board, build_dir: Path) -> Path:
 
     A file that has its text already stays untouched, so that nothing is compiled again.
 
-    Returns:
-        Their folder.
-
     Raises:
         ConfigError: a constant has the name of another fact.
     """

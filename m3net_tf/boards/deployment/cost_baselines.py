@@ -58,8 +58,6 @@ class Change(NamedTuple):
     """A figure that differs from the accepted one.
 
     Attributes:
-        place: board, engine and network.
-        cost: one of :data:`COSTS`.
         accepted: accepted figure; None if the file lacks the network.
         now: present figure; None if the network was not measured on a board and with an engine
             that were run.

@@ -121,15 +121,10 @@ _FIGURES = ("measured_on", "cost", "fits", "room", "preset", "modelled", "not_mo
 def measure_footprint(
     folder: Path, boards: Sequence[str] = (), log: Log = silent, engine: Engine | None = None
 ) -> Footprint:
-    """Measure the resources that a run's export needs on boards, and write ``footprint.json``.
+    """Measure what a run's export needs on boards, by default all, and write ``footprint.json``.
 
     The firmware of each board is built as by ``m3net firmware`` and ``m3net device``, in the same
     folder below ``firmware`` of the run.
-
-    Args:
-        folder: folder of a run with an export.
-        boards: names of boards; all by default.
-        engine: one of :data:`m3net_tf.compiler.engines.ENGINES`; None: the export's.
 
     Returns:
         A row for each board. If nothing can be built and emulated, ``missing`` of the rows gives
@@ -199,13 +194,7 @@ def _facts(subject: _Subject, board: Board) -> Row:
 
 @dataclasses.dataclass(frozen=True)
 class _Subject:
-    """An export with one engine.
-
-    Attributes:
-        bundle: the export.
-        run: folder of the run, for builds.
-        arena: of this engine.
-    """
+    """An export with one engine."""
 
     bundle: Bundle
     run: Path

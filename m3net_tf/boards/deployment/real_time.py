@@ -31,10 +31,7 @@ class Pace:
     """Time that live detection takes on a board, with the gate open.
 
     Attributes:
-        run_ms: time of one inference in milliseconds.
         runs_per_second: inferences, and so decisions, for a second of sound.
-        instructions_per_second: for front end and network.
-        cpu_share: share of the clock that these are.
         least_run_columns: fewest columns between runs with which it does; None if none is enough.
         most_instructions: largest network, in instructions of a run, with which it does at
             ``runs_per_second``; 0 if the front end alone is too much.
@@ -61,8 +58,6 @@ def pace_of(
 
     Args:
         run_columns: columns of the detector from one run to the next.
-        run_instructions: executed in one run of the network.
-        frame_instructions: executed in the front end, per frame.
         longest_instructions: executed in a run that begins a stream, if that costs more.
     """
     frames_per_s = frontend.sample_rate_hz / frontend.hop_samples
@@ -108,9 +103,6 @@ def measured_pace(run: Path, board: str) -> Pace | None:
 
     The certificate, ``summary.json`` and ``footprint.json`` count if they are of this export, on
     the board or on another one with its core.
-
-    Returns:
-        The pace; None without an export or a measurement.
 
     Raises:
         ModelError, DataError: the export is incomplete, or a file is damaged.
@@ -166,7 +158,6 @@ def pace_lines(board: str, pace: Pace | None, source: str = "") -> list[str]:
     """Lines for a terminal on the pace on a board, within 80 columns.
 
     Args:
-        pace: its pace; None if it was not measured.
         source: of the instructions; default: an emulator.
     """
     if pace is None:

@@ -74,10 +74,7 @@ def capture(
     """Record clips of one class.
 
     Args:
-        device: board with a microphone.
         folder: data set; the clips go into its sub-folder ``label``.
-        seconds: length of each.
-        before_each: called with the clip's number, for instance to wait for a key.
         sound_samples: length of an emulated microphone's sound; None for a real microphone.
 
     Returns:

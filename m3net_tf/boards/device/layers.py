@@ -33,7 +33,6 @@ class Operator:
     """An operator of a network, or a call of a compiled one.
 
     Attributes:
-        name: as TFLite calls it.
         output: shape of its first output.
         macs: multiply-accumulates; 0 for operators that have none.
         layer: name of its first output.
@@ -97,7 +96,6 @@ def steps_of(networks: Sequence[bytes], goal: Goal | None) -> list[Operator]:
     """What runs networks in this order; DiffRes's warp is between them.
 
     Args:
-        networks: ``.tflite`` files.
         goal: of compiled networks, whose calls they are; None for the operators that TensorFlow
             Lite Micro runs.
 
@@ -159,7 +157,6 @@ class Profile(TypedDict):
     Attributes:
         unit: ``instructions`` or ``cycles``.
         total: cost of a run without profiling, in ``unit``.
-        macs: of all operators.
     """
 
     board: str

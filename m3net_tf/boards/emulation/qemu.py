@@ -89,7 +89,6 @@ def stream_image(samples: bytes, capacity_bytes: int, kind: int = KIND_STREAM) -
 
     Args:
         samples: little-endian int16 samples.
-        capacity_bytes: size of the board's job memory.
         kind: ``KIND_STREAM``, or ``KIND_LIVE`` for live detection without a microphone.
 
     Raises:
@@ -142,10 +141,8 @@ class UartLog:
     Attributes:
         boot: fields of the boot line.
         memory: fields of the memory line, as numbers.
-        clips: clip lines in order.
         error: ``(code, text)`` of the first error line.
         done: fields of the success line.
-        lines: all complete lines.
         noise: lines of an emulator or a boot loader, and lines with an unknown word.
     """
 
@@ -263,7 +260,6 @@ class EmulationResult:
         clip_model_instructions: (n,) int64, executed in one run of the model for each clip.
         frontend_instructions_per_frame: mean over all frames, rounded up; 0 for features.
         model_instructions: the largest of ``clip_model_instructions``.
-        arena_used_bytes: used part of the tensor arena.
         stack_used_bytes: high-water mark of the stack.
         frontend_bytes: RAM of front end and feature ring.
         boot: fields of the firmware's boot line (board, model, sha256, frames, bins, classes).
@@ -366,7 +362,6 @@ def console_command(
 
     Args:
         console: destination of the console, as QEMU names it, such as ``tcp:127.0.0.1:3456``.
-        image: job image for the board's memory, if any.
         arguments: replace the machine's own arguments.
 
     Raises:

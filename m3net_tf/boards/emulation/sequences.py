@@ -23,12 +23,9 @@ class SequenceCost(TypedDict):
     """A network with a state of its own on a board.
 
     Attributes:
-        runs: of the sequence.
         instructions: of the most expensive run.
         arena_bytes: memory of the network.
         state_bytes: the part of it that stays from run to run.
-        tflm_instructions: as ``instructions``, with TensorFlow Lite Micro.
-        tflm_arena_bytes: as ``arena_bytes``, with TensorFlow Lite Micro.
         bytes_equal: whether both engines give the same outputs in all runs.
     """
 
@@ -47,9 +44,7 @@ def measure_sequence(
     """Run a network with both engines on the inputs of one sequence.
 
     Args:
-        folder: folder of the build files.
         inputs: int8, shape (runs, ...).
-        tflm: also run TensorFlow Lite Micro.
 
     Raises:
         ModelError: the compiler does not take the network.

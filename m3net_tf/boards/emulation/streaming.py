@@ -52,15 +52,10 @@ class StreamCost(TypedDict):
     Attributes:
         hop: frames with each push.
         window: frames of the window.
-        window_instructions: of the whole window.
         hop_instructions: of the most expensive push.
-        window_macs: multiply-accumulate operations of the whole window.
         hop_macs: of a push.
-        window_arena_bytes: memory of the network of the whole window.
-        arena_bytes: memory of the streamed network.
         state_bytes: the part of it that stays from push to push.
         hops: pushes whose output bytes were compared.
-        bytes_equal: whether all outputs equal the whole window's.
         references: what computed the whole windows on this machine.
         window_modelled: modelled cycles of the whole window; only on request.
         hop_modelled: modelled cycles of a push; only on request.
@@ -110,7 +105,6 @@ def streamed_export(
     """What a hop of an export costs on a board, if streaming pays.
 
     Args:
-        folder: folder of the build files.
         features: int8 of shape (clips, bins, frames, 1), which the network hears as
             :func:`in_turn` says.
 
@@ -164,7 +158,6 @@ def record(tflite: bytes, push: Push, frames: Int8) -> Recording:
 
     Args:
         tflite: int8 network of one input.
-        push: how it streams.
         frames: int8, of the shape of the input with any number of frames.
 
     Raises:
@@ -188,7 +181,6 @@ def whole_windows(tflite: bytes, windows: Int8) -> dict[str, Int8]:
     TensorFlow Lite's reference kernels run where both are missing.
 
     Args:
-        tflite: int8 network of one input.
         windows: shape (windows, *shape of its input).
     """
     outputs: dict[str, Int8] = {}
@@ -211,7 +203,6 @@ def measure_stream(
     """Push a recording through the streamed network on an emulated board.
 
     Args:
-        folder: folder of the build files.
         cycles: also model the cycles of a push and of the whole window.
 
     Raises:
