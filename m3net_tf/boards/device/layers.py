@@ -105,7 +105,9 @@ def steps_of(networks: Sequence[bytes], goal: Goal | None) -> list[Operator]:
     steps: list[Operator] = []
     for tflite in networks:
         if steps:
-            steps.append(Operator("WARP", _input_shape(tflite), 0))
+            graph = _read(tflite).subgraphs[0]
+            shape = tuple(map(int, graph.tensors[graph.inputs[0]].shape))
+            steps.append(Operator("WARP", shape, 0))
         steps += calls_in_order(tflite, goal) if goal else operators_in_order(tflite)
     return steps
 
@@ -115,11 +117,6 @@ def _read(tflite: bytes) -> Any:
     with refusing_damage():
         model.subgraphs[0]
     return model
-
-
-def _input_shape(tflite: bytes) -> tuple[int, ...]:
-    graph = _read(tflite).subgraphs[0]
-    return tuple(int(size) for size in graph.tensors[graph.inputs[0]].shape)
 
 
 def _macs(name: str, inputs: list[tuple[int, ...]], output: tuple[int, ...]) -> int:

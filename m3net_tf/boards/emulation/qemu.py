@@ -68,7 +68,9 @@ def clip_kind(clips: ClipArray) -> int:
     return kinds[clips.dtype]
 
 
-def job_image(clips: ClipArray, *, report_features: bool, report_instructions: bool) -> bytes:
+def job_image(
+    clips: ClipArray, *, report_features: bool = False, report_instructions: bool = True
+) -> bytes:
     """The image of clips, shape (n, ...), int8 features or int16 PCM.
 
     Raises:
@@ -143,7 +145,6 @@ class UartLog:
         memory: fields of the memory line, as numbers.
         error: ``(code, text)`` of the first error line.
         done: fields of the success line.
-        noise: lines of an emulator or a boot loader, and lines with an unknown word.
     """
 
     boot: dict[str, str] = field(default_factory=dict)
@@ -152,7 +153,6 @@ class UartLog:
     error: tuple[str, str] | None = None
     done: dict[str, str] | None = None
     lines: list[str] = field(default_factory=list)
-    noise: list[str] = field(default_factory=list)
     _rest: bytes = b""
 
     def feed(self, data: bytes) -> int:
@@ -180,9 +180,7 @@ class UartLog:
     def _line(self, line: str) -> None:
         self.lines.append(line)
         if not line.startswith(PREFIX):
-            if line:
-                self.noise.append(line)
-            return
+            return  # of an emulator or a boot loader
         word, _, rest = line[len(PREFIX) :].partition(" ")
         try:
             if word == "boot":
@@ -196,8 +194,6 @@ class UartLog:
                 self.error = self.error or (code, text)
             elif word == "done":
                 self._done(rest)
-            else:
-                self.noise.append(line)
         except (KeyError, ValueError):
             shown = line if len(line) <= 120 else line[:117] + "..."
             raise FirmwareError(
@@ -262,7 +258,6 @@ class EmulationResult:
         model_instructions: the largest of ``clip_model_instructions``.
         stack_used_bytes: high-water mark of the stack.
         frontend_bytes: RAM of front end and feature ring.
-        boot: fields of the firmware's boot line (board, model, sha256, frames, bins, classes).
     """
 
     labels: npt.NDArray[np.int64]
@@ -276,7 +271,6 @@ class EmulationResult:
     arena_size_bytes: int
     stack_used_bytes: int
     frontend_bytes: int
-    boot: dict[str, str]
 
 
 def run_job(
@@ -285,7 +279,6 @@ def run_job(
     clips: ClipArray,
     *,
     report_features: bool = False,
-    report_instructions: bool = True,
     log: Log = silent,
 ) -> EmulationResult:
     """Run clips through a firmware on an emulated board, in as many runs as its memory requires.
@@ -293,7 +286,6 @@ def run_job(
     Args:
         clips: (n, ...) int8 features in the shape of the model's input, or (n, samples) int16 PCM.
         report_features: also return the features that the model received.
-        report_instructions: also return instruction counts.
 
     Raises:
         FirmwareError: the emulator is missing or stops, the firmware reports an error or stops
@@ -303,9 +295,7 @@ def run_job(
     kind = "features" if clips.dtype == np.int8 else "sound"
     with track(log, f"{kind} on {machine.board}", len(clips), "clips") as task:
         for part in split_clips(clips, machine.job_bytes):
-            image = job_image(
-                part, report_features=report_features, report_instructions=report_instructions
-            )
+            image = job_image(part, report_features=report_features)
             uart_logs.append(run_image(elf, machine, image, task))
     return _collect(uart_logs, len(clips))
 
@@ -327,7 +317,8 @@ def run_image(
         with naming(image_path):
             image_path.write_bytes(image)
         console_path.touch()
-        command = emulator_command(elf, machine, image_path, console_path)
+        # The emulated UART never waits for a file, so instruction counts do not depend on the host.
+        command = console_command(elf, machine, f"file:{console_path}", image=image_path)
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         )
@@ -340,14 +331,6 @@ def run_image(
         code, text = log.error
         raise FirmwareError(f"firmware on {machine.board} reports {code}: {text}")
     return log
-
-
-def emulator_command(elf: Path, machine: Machine, image: Path, console: Path) -> list[str]:
-    """Command line of the emulator with its console in a file.
-
-    The emulated UART never waits for a file, so that instruction counts do not depend on the host.
-    """
-    return console_command(elf, machine, f"file:{console}", image=image)
 
 
 def console_command(
@@ -465,5 +448,4 @@ def _collect(logs: Sequence[UartLog], clip_count: int) -> EmulationResult:
         arena_size_bytes=arena_size,
         stack_used_bytes=stack_used,
         frontend_bytes=frontend_bytes,
-        boot=boot,
     )

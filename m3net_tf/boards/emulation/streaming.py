@@ -213,19 +213,15 @@ def measure_stream(
     push = recording.push
     streamed = stream_network(model.tflite, push.axis, push.hop)
     whole = compile_network(model.tflite)
-    app = folder / "app"
-    shutil.rmtree(app, ignore_errors=True)
-    app.mkdir(parents=True)
-    for source in (FIRMWARE_DIR / "stream" / "main.c", *(FIRMWARE_DIR / "app").glob("job.*")):
-        shutil.copyfile(source, app / source.name)
+    app = application(folder / "app", FIRMWARE_DIR / "stream" / "main.c")
     emit(streamed, _NAME, _HOOK).write(app, _NAME)
     tensor = whole.graph.inputs[0]
     outer, inner = math.prod(tensor.shape[: push.axis]), math.prod(tensor.shape[push.axis + 1 :])
     facts = f"#define STREAM_OUTER {outer}\n#define STREAM_INNER {inner * tensor.item_bytes}\n"
     write_text(app / "stream_facts.h", facts)
     elf = build_compiled(bundle_dir, model, board, folder / "build", app_dir=app).elf
-    image = job_image(recording.pushes, report_features=False, report_instructions=True)
-    cost = _cost(streamed, whole, run_image(elf, find_machine(board), image), recording)
+    log = run_image(elf, find_machine(board), job_image(recording.pushes))
+    cost = _cost(streamed, whole, log, recording)
     if cycles:
         first = recording.pushes[: push.needed]  # up to the first whole window
         cost["hop_modelled"], output = run_cycles(elf, board, first, f"{_NAME}_push", len(first))
@@ -233,6 +229,15 @@ def measure_stream(
         if output != recording.outputs[COMPILED][0].tobytes():
             raise FirmwareError(f"{elf}: Unicorn gives another output than this machine")
     return cost
+
+
+def application(folder: Path, *sources: Path) -> Path:
+    """A new folder with an application that reads its inputs from a job image."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for source in (*sources, *(FIRMWARE_DIR / "app").glob("job.*")):
+        shutil.copyfile(source, folder / source.name)
+    return folder
 
 
 def _cost(

@@ -60,7 +60,6 @@ def answer(model=MODEL, frame=FRAME, arena=20_000):
         arena_size_bytes=arena,
         stack_used_bytes=1_300,
         frontend_bytes=7_900,
-        boot={},
     )
 
 
