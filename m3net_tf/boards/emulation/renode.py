@@ -64,7 +64,6 @@ def write_session(
     """Write all files of a board's folder except the ELF.
 
     Args:
-        vectors: clips and the desktop's results for them.
         expected: clips and the desktop's results for them.
         output_quantization: scale and zero point of the scores.
         capacity_bytes: size of the board's job memory.
