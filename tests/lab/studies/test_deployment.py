@@ -290,7 +290,7 @@ def test_missing_data_are_reported_before_anything_is_exported(world, make, tmp_
     def missing(*_args, **_options):
         raise DataError("no folder")
 
-    monkeypatch.setattr(data_folders, "load_recipe_dataset", missing)
+    monkeypatch.setattr(data_folders, "load_section", missing)
     world.on_board.clear()
     shutil.rmtree(tmp_path / "out")
     with refuses(DataError, "mcu/keywords"):
