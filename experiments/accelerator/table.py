@@ -28,7 +28,7 @@ from m3net_tf.system.keras_internals import random_layers
 from m3net_tf.training.features import FeatureSet, compute_features
 from m3net_tf.training.losses import label_loss
 from m3net_tf.training.recipe import Recipe, save_recipe
-from m3net_tf.training.run import DataSource, Run, load_recipe_dataset
+from m3net_tf.training.run import DataSource, Run, load_section
 from m3net_tf.training.schedules import learning_rate
 from m3net_tf.training.sections import AugmentationSection, TrainingSection
 from m3net_tf.training.state import TrainingState
@@ -85,7 +85,7 @@ def export(trainings: Sequence[Training], work: Path, data_dir: Path | None) -> 
         recipe = training.recipe
         data = json.dumps(recipe.to_dict()["dataset"])
         if data not in known:
-            dataset = load_recipe_dataset(recipe, data_dir)
+            dataset = load_section(recipe.dataset, data_dir)
             parts = {split: features_of(recipe, dataset, split) for split in SPLITS}
             known[data] = f"split{len(known)}", parts["train"], len(dataset.info.labels)
             splits |= {f"{known[data][0]}.{split}": clips.numbers(parts[split]) for split in SPLITS}

@@ -142,7 +142,7 @@ def make_scenes(
         )
     rng = np.random.default_rng([settings.seed, ("validation", "test", "train").index(split)])
     rate_hz = dataset.info.sample_rate_hz
-    background = _background(rng, dataset, tuple(quiet) or dataset.noise_clips())
+    background = _background(rng, dataset, tuple(quiet) or dataset.noise)
     median_db = _median_level_db(dataset, [*event_clips, *others])
     next_event, next_other = _evenly(rng, event_clips), _evenly(rng, others)
     labels = {label: i for i, label in enumerate(dataset.info.labels)}

@@ -37,7 +37,6 @@ class AddedClip:
     """An added clip.
 
     Attributes:
-        source: the file that was added.
         split: ``train`` or ``test``.
         group: its recording; whole recordings are held out.
         reason: why it was captured; '' if unknown.
@@ -76,7 +75,6 @@ def with_added(
     """A run's data set with its added training clips; validation and test are unchanged.
 
     Args:
-        run: folder of the run.
         windows: use longer clips window by window, as the data set does.
         times: how often each added clip occurs, under names of its own.
     """
@@ -114,8 +112,6 @@ def find_added(
     """List the clips that a fine-tuning adds, with the added clips of the run it starts from.
 
     Args:
-        folders: folders of labelled clips.
-        former: folder of the run to start from.
         group_pattern: option of the run's data set, which names the groups of files without
             provenance; '' for none.
 
@@ -239,10 +235,7 @@ def copy_added(
     Args:
         clips: result of :func:`find_added`.
         dataset: data set of the run, without them.
-        run: folder of the run.
         former: the run that it starts from, which has the clips that were added before.
-        windows: use longer clips window by window instead.
-        hold_out: hold out a quarter of the new recordings.
 
     Raises:
         ConfigError: clips of the data set may have several labels.

@@ -29,7 +29,6 @@ def augment_waveform(
 
     Args:
         audio: waveform in [-1, 1), shape (samples,).
-        settings: probabilities and ranges.
         noises: background recordings of at least ``samples`` samples; white noise if empty.
         rng: random generator; equal states give equal results. An effect with probability 0 draws
             no random number, except for speed and noise.
@@ -137,7 +136,6 @@ def spec_augment(features: tf.Tensor, settings: AugmentationSection, seed: tf.Te
 
     Args:
         features: float32, shape (batch, bins, frames, channels).
-        settings: number and size of the masks.
         seed: int32, shape (2,); the same seed gives the same masks.
 
     Returns:
@@ -179,7 +177,6 @@ def warp(features: tf.Tensor, settings: AugmentationSection, seed: tf.Tensor) ->
 
     Args:
         features: float32, shape (batch, bins, frames, channels).
-        settings: standard deviations.
         seed: int32, shape (2,).
 
     Returns:
@@ -220,7 +217,6 @@ def mixup(
     Args:
         features: float32, shape (batch, bins, frames, channels).
         targets: float32, shape (batch, classes).
-        settings: share of mixed clips and smallest weight.
         seed: int32, shape (2,).
 
     Returns:

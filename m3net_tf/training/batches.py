@@ -31,9 +31,7 @@ class TrainingClips:
     """Features of the training clips and a teacher's predictions.
 
     Attributes:
-        features: features, labels and, for networks that use them, lengths.
         predictions: a teacher's probabilities for the original clips, shape (clips, classes).
-        sampling: order of an epoch, ``training.sampling`` of the recipe.
     """
 
     features: FeatureSet

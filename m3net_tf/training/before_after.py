@@ -24,7 +24,6 @@ class AddedFigures(TypedDict):
 
     Attributes:
         run: folder of the former run.
-        folders: folders that were added.
         sha256: hash of the clips, their classes and splits.
         recordings: number of recordings that the added clips are from.
         reasons: number of clips by the reason for which they were captured.
@@ -52,12 +51,7 @@ def before_and_after(
     model: keras.Model,
     test_features: Callable[[AudioDataset], FeatureSet],
 ) -> AddedFigures:
-    """Measure the former and the new network on the test clips and on the held-out added clips.
-
-    Args:
-        recipe: names the former run and the added folders.
-        test_features: computes the features of a data set's test clips.
-    """
+    """Measure the former and the new network on the test clips and on the held-out added clips."""
     settings = recipe.fine_tuning
     former = linked_run(settings.run).load_model()
     clips, labels = read_added(run.folder), dataset.info.labels

@@ -57,7 +57,6 @@ def limit_band(audio: Wave, low_hz: float, high_hz: float, sample_rate_hz: int) 
     Args:
         audio: waveform, shape (samples,).
         low_hz: lower edge, where 3 dB are lost.
-        high_hz: upper edge.
     """
     hz = np.fft.rfftfreq(2 * audio.size, 1 / sample_rate_hz)
     edges = np.sqrt(

@@ -19,7 +19,7 @@ from m3net_tf.system.locks import writes_into
 from m3net_tf.system.progress import Log, silent
 from m3net_tf.training.metrics import whole_scores, wilson_interval
 from m3net_tf.training.recipe import Recipe
-from m3net_tf.training.run import Run, load_recipe_dataset
+from m3net_tf.training.run import Run, load_section
 from m3net_tf.training.start import train
 
 RESULT = "cross_validation.json"
@@ -30,9 +30,7 @@ class _Figures(TypedDict):
 
     Attributes:
         clips: number of clips, without cut or artificial silence.
-        groups: number of their groups.
         accuracy_95_low: lower end of its 95 % interval; see :func:`clustered_interval`.
-        accuracy_95_high: upper end.
     """
 
     clips: int
@@ -84,7 +82,7 @@ def cross_validate(
         train(plan, run.folder / "folds" / str(fold), data_dir, log)
         tested.append(_test(plan, run.folder / "folds" / str(fold), data_dir, log))
         log(f"fold {fold}: {tested[-1].right.sum()} of {tested[-1].right.size} clips recognised")
-        dataset = load_recipe_dataset(plan, data_dir)
+        dataset = load_section(plan.dataset, data_dir)
         statements.add(protocol_statement(dataset).replace(f", fold {fold} tests", ""))
     result: CrossValidation = {
         "protocol": protocol,

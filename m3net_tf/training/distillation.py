@@ -17,7 +17,7 @@ from m3net_tf.system.progress import Log
 from m3net_tf.training.evaluation import predict_originals, takes_lengths
 from m3net_tf.training.features import original_features, with_lengths
 from m3net_tf.training.recipe import Recipe
-from m3net_tf.training.run import Run, linked_run, load_recipe_dataset, require_same_held_out
+from m3net_tf.training.run import Run, linked_run, load_section, require_same_held_out
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +94,6 @@ def ensemble(models: Sequence[keras.Model], shape: tuple[int, int, int]) -> kera
     """One network with the mean of the networks' probabilities; None without networks.
 
     Args:
-        models: networks of the same classes.
         shape: their input shape, (bins, frames, channels).
     """
     if len(models) < 2:
@@ -124,8 +123,7 @@ def _predictions(
         )
     options = teacher_recipe.dataset.options
     section = dataclasses.replace(recipe.dataset, options=options)
-    folder = run.data_folder(data_dir)
-    teacher_dataset = load_recipe_dataset(dataclasses.replace(recipe, dataset=section), folder)
+    teacher_dataset = load_section(section, run.data_folder(data_dir))
     teacher_ids = [clip.clip_id for clip in teacher_dataset.split("train")]
     if teacher_ids != [clip.clip_id for clip in dataset.split("train")]:
         raise ConfigError(

@@ -48,7 +48,6 @@ def predict(
     """Class probabilities of clips, in batches that fit into memory.
 
     Args:
-        model: network from features to probabilities.
         features: int8 or float32, shape (clips, bins, frames, 1).
         lengths: frames of each clip, shape (clips,), for networks that use them; default: all.
 
@@ -85,7 +84,6 @@ def score(
 
     Args:
         probabilities: shape (clips, classes).
-        sigmoids: whether the probabilities are independent per class.
     """
     truths = clips.labels
     if clips.matrix is not None:

@@ -86,8 +86,6 @@ def compute_features(
     """Features of a split, from the cache if they were computed before.
 
     Args:
-        split: ``train``, ``validation`` or ``test``.
-        augmentation: adds ``copies`` augmented copies of each clip.
         seed: seed of the augmentation; each copy of each clip has its own random stream.
         dtype: ``int8``, or ``float32`` for features without rounding.
 
@@ -210,7 +208,7 @@ def _fill(
     if augmentation and len(keys) > 1:
         if augmentation.room_probability and augmentation.room_folder:
             rooms = read_rooms(Path(augmentation.room_folder), config.sample_rate_hz)
-        noises = [dataset.read(clip) for clip in dataset.noise_clips()]
+        noises = [dataset.read(clip) for clip in dataset.noise]
         noises = [noise for noise in noises if noise.size >= samples]
 
     def decode(task: list[tuple[int, list[int]]]) -> tuple[list[bytes], npt.NDArray[np.float32]]:
@@ -278,7 +276,7 @@ def row_keys(
     """
     clips = dataset.split(split)
     copies = augmentation.copies if augmentation else 0
-    noise = dataset.noise_clips() if copies else ()
+    noise = dataset.noise if copies else ()
     sounds = _sound_keys(dataset, (*clips, *noise))
     base = hashlib.sha256(f"{_LAYOUT} {config.fingerprint()}".encode())
     keys = [[_key(base, sound) for sound in sounds[: len(clips)]]]

@@ -18,11 +18,7 @@ class StartedFrom(TypedDict):
     """The weights that a training started from.
 
     Attributes:
-        run: folder of their run.
-        layers_taken: number of layers with copied weights.
-        parameters_taken: number of copied weights.
         layers_new: names of the layers that keep their random weights.
-        layers_frozen: names of the frozen layers.
     """
 
     run: str

@@ -92,8 +92,6 @@ def teacher_loss(
         labels: loss of the labels, a scalar.
         teacher: the teacher's probabilities, shape (batch, classes).
         predictions: the network's probabilities, of the same shape.
-        settings: weight of the teacher, and temperature.
-        sigmoids: whether the probabilities are independent per class.
 
     Returns:
         A scalar.

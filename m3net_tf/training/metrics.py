@@ -49,7 +49,6 @@ def whole_scores(
 
     Args:
         scores: scores of ``clips``, 0 to 1, shape (clips, classes).
-        clips: clips, some of which may be windows of longer ones.
 
     Returns:
         Scores of the whole clips, shape (whole clips, classes), from windows by
@@ -92,8 +91,6 @@ class LabelFigures(MacroAverages):
     """Figures of a split; shares of clips.
 
     Attributes:
-        accuracy_95_low: lower end of its 95 % interval.
-        accuracy_95_high: upper end.
         listed_clips: figures of the clips that the publisher lists; absent if it lists all.
     """
 
@@ -255,7 +252,6 @@ class MultiLabelEvaluation:
 
     Attributes:
         truth: non-zero if a clip has a class, shape (clips, classes).
-        probabilities: the network's probabilities, same shape.
     """
 
     truth: npt.NDArray[np.generic]

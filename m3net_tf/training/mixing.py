@@ -21,7 +21,6 @@ def cutmix(
     Args:
         features: float32, shape (batch, bins, frames, channels).
         targets: float32, shape (batch, classes).
-        settings: share of mixed clips and smallest kept share of a map.
         seed: int32, shape (2,).
 
     Returns:
@@ -69,7 +68,6 @@ def between_class(
     Args:
         features: the network's input, float32, shape (batch, bins, frames, channels).
         targets: float32, shape (batch, classes).
-        settings: share of mixed clips.
         config: front end of the features; :class:`~m3net_tf.training.recipe.Recipe` checks that
             they are energies.
         seed: int32, shape (2,).

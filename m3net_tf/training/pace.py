@@ -40,7 +40,6 @@ def seconds_per_clip(
     computation of features and waveforms.
 
     Args:
-        info: the data set, with the recipe's rate, length and classes.
         teachers: recipes of the teachers, which run in each step.
         clips: clips per step, at most the recipe's; 0 means the recipe's.
         steps: number of timed steps, after one that traces the graph.
@@ -84,9 +83,6 @@ def roofline_per_clip(
 
     A step costs three inferences: the forward pass, the gradients of the weights and the gradients
     of the inputs. Each teacher adds one inference. The optimiser is not counted.
-
-    Args:
-        info: the data set, with the recipe's rate, length and classes.
     """
     shape, classes = input_shape(info, recipe.frontend), info.classes
     keras.backend.clear_session()

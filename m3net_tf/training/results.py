@@ -31,12 +31,7 @@ _LEARNT_CLIPS = 32
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """A training that has ended.
-
-    Attributes:
-        fine_tuning: the weights at the start; None if they were random.
-        features: computes the features of a split of a data set.
-    """
+    """A training that has ended."""
 
     state: TrainingState
     recipe: Recipe
@@ -87,15 +82,7 @@ class _TrainedData(SplitFacts):
 
 
 class _Metrics(Provenance):
-    """Content of ``metrics.json``, which :class:`RunMetrics` reads.
-
-    Attributes:
-        macs: multiplications of one run of the network.
-        training_s: seconds of all epochs.
-        fine_tuning: the weights at the start; absent if they were random.
-        added: the added clips; absent if there are none.
-        learnt: figures that the network has learnt; absent if it has none.
-    """
+    """Content of ``metrics.json``, which :class:`RunMetrics` reads."""
 
     recipe: Mapping[str, Any]
     dataset: _TrainedData

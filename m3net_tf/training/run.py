@@ -29,13 +29,8 @@ if TYPE_CHECKING:  # TensorFlow takes seconds to import, and most readers do not
 DATA_RECORD = "data.json"
 
 
-def load_recipe_dataset(recipe: Recipe, data_dir: Path | None, log: Log = silent) -> AudioDataset:
-    """The data set that a recipe names, split by its protocol."""
-    return load_section(recipe.dataset, data_dir, log)
-
-
 def load_section(section: DatasetSection, data_dir: Path | None, log: Log = silent) -> AudioDataset:
-    """The data set of a recipe's section."""
+    """The data set that a recipe's section names, split by its protocol."""
     dataset = load_dataset(
         section.name,
         data_dir,
@@ -61,7 +56,6 @@ class DataSource:
 
     Attributes:
         folder: folder of the data set; None for the cache, and if it needs none.
-        shards: the data set's shards instead.
     """
 
     folder: Path | None = None
@@ -200,7 +194,7 @@ class Run:
             if shards:
                 dataset = load_sharded_dataset(shards)
             else:
-                dataset = load_recipe_dataset(self.recipe(), self.data_folder(data_dir))
+                dataset = load_section(self.recipe().dataset, self.data_folder(data_dir))
             self._loaded[data_dir] = with_added_of(self.recipe(), dataset, self.folder)
         return self._loaded[data_dir]
 
@@ -215,11 +209,7 @@ class Run:
         self.dataset(data_dir)
 
     def protocol_statement(self, dataset: AudioDataset) -> str:
-        """Statement of how the run's clips were held out, and whether the split has changed.
-
-        Args:
-            dataset: result of :meth:`dataset`.
-        """
+        """Statement of how the run's clips were held out, and whether the split has changed."""
         statement = protocol_statement(dataset)
         trained = self.metrics().dataset.clip_list_sha256
         if not trained or trained == dataset.clip_list_hash():

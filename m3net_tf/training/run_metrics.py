@@ -33,12 +33,7 @@ class TrainedData:
 
 @dataclasses.dataclass(frozen=True)
 class RunMetrics:
-    """The result of a training, and what made it.
-
-    Attributes:
-        macs: multiplications of one run of the network.
-        values: the whole content of ``metrics.json``.
-    """
+    """The result of a training, and what made it."""
 
     dataset: TrainedData
     parameters: int

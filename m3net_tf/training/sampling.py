@@ -15,7 +15,6 @@ def epoch_order(
     """Indices of an epoch's training clips, shape (clips,).
 
     Args:
-        features: the training clips with their labels.
         sampling: ``uniform``: each clip once; ``balanced``: drawn by :func:`balanced_shares`.
     """
     count = len(features.labels)

@@ -28,7 +28,7 @@ from m3net_tf.training.run import (
     DataSource,
     Run,
     linked_run,
-    load_recipe_dataset,
+    load_section,
     with_added_of,
 )
 from m3net_tf.training.run_metrics import RunMetrics
@@ -50,7 +50,6 @@ def train(
     A new run with the same recipe and environment gives the same weights, with any number of cores.
 
     Args:
-        folder: run folder that receives the results.
         data_dir: folder of the data set; None for the cache.
         devices: number of devices that share each batch; see
             :mod:`m3net_tf.training.distribution`. Batch normalisation uses the statistics of each
@@ -170,7 +169,7 @@ def _data_of(
         require_streamable(recipe)
         return load_sharded_dataset(opened), DataSource(shards=opened)
     data_dir = run.data_folder(data_dir)
-    return load_recipe_dataset(recipe, data_dir, log), DataSource(data_dir)
+    return load_section(recipe.dataset, data_dir, log), DataSource(data_dir)
 
 
 def _added_clips(recipe: Recipe, run: Run, log: Log) -> list[AddedClip]:

@@ -43,12 +43,8 @@ class TrainingState:
     """Weights, optimiser, best weights, history.
 
     Attributes:
-        inference_model: the network without early exits.
         average: moving average of the weights; empty without averaging.
-        history: figures of each completed epoch.
         kept: weights of the kept epoch, averaged if averaging is on.
-        plateau_factor: factor on the learning rate under ``plateau``.
-        devices: number of devices that shared the batches of the last epoch.
     """
 
     def __init__(self, model: keras.Model, settings: TrainingSection, clips: int) -> None:

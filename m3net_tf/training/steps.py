@@ -33,7 +33,6 @@ def make_step(
     """The compiled training step.
 
     Args:
-        label_loss: loss of targets and outputs.
         teacher: network whose output for the same augmented batch is a target.
         own_batches: whether each worker process gets batches of its own instead of the same ones,
             of which it computes a part.

@@ -61,7 +61,6 @@ def run_epochs(
     Each worker of a training calls this function; only the first one writes files.
 
     Args:
-        run: folder of the state and the history.
         dataset: the recipe's data set, already checked.
 
     Raises:

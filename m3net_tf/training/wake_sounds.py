@@ -67,14 +67,8 @@ class WakeSounds:
     """What :func:`write_wake_sounds` has written.
 
     Attributes:
-        clip_s: length of a window.
-        phrases: phrases by split.
         near: near phrases and parts of phrases by split.
         words: number of other words that are classes.
-        hours: hours without a phrase by split.
-        phonemes: of each phrase, in IPA.
-        speakers: number of voices that sound different.
-        variety: their effective number; see :func:`.variety.variety`.
     """
 
     clip_s: float
@@ -109,8 +103,6 @@ def write_wake_sounds(
         words: recordings of words, as of :func:`recorded_words`. Each word becomes a class that
             triggers no event, ``_<word>_``, together with its spoken clips, so that the network
             learns what real and synthetic voices have in common.
-        seed: of all random draws.
-        log: receives progress.
 
     Raises:
         DataError: a file cannot be read, or a folder has no sounds.

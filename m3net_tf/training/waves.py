@@ -30,7 +30,6 @@ def crop_waves(waves: tf.Tensor, samples: int, seed: tf.Tensor) -> tf.Tensor:
 
     Args:
         waves: float32, shape (..., longer).
-        samples: length of the excerpt, at most the waveforms' length.
         seed: int32, shape (2,).
 
     Returns:
@@ -54,7 +53,6 @@ def augment_waves(
 
     Args:
         waves: waveforms in [-1, 1), float32, shape (batch, samples).
-        settings: probabilities and ranges.
         seed: int32, shape (2,); equal seeds give equal results.
         noises: background recordings, float32, shape (recordings, at least samples); white
             noise if None. ``settings.noise_kinds`` replaces both.
@@ -167,12 +165,10 @@ def epoch_stream(
     """One epoch of batches with waveforms augmented on the fly, without a cache.
 
     Args:
-        split: ``train``, ``validation`` or ``test``.
         settings: augmentation of waveforms, without ``copies`` and effects that need them.
         seed: determines the augmentation together with ``epoch``.
         batch_size: clips per batch; a smaller last batch is dropped.
         order: indices of the clips in the split, shape (clips,).
-        dtype: type of the features, ``int8`` or ``float32``.
 
     Returns:
         Batches of features (batch, bins, frames) and the clips' indices in the split (batch,). An
@@ -217,17 +213,14 @@ def feature_stream(
 
     Args:
         waves: waveforms, shape (samples,), and the clips' indices in their split.
-        settings: augmentation of waveforms; None for none.
         start: seed of the augmentation, int32 of shape (2,).
-        batch_size: clips per batch; a smaller last batch is dropped.
-        dtype: type of the features, ``int8`` or ``float32``.
 
     Returns:
         As :func:`epoch_stream`.
     """
     samples, noises = dataset.info.clip_samples, []
     if settings:
-        noises = list(map(dataset.read, dataset.noise_clips()))
+        noises = list(map(dataset.read, dataset.noise))
     noises = [sound for sound in noises if sound.size >= samples]
     noise = tf.constant(_stack(noises, "loop")) if noises else None
     room = tf.constant(_stack(rooms, "pad")) if rooms else None

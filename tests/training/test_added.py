@@ -27,7 +27,7 @@ from m3net_tf.training.added import (
     with_added,
 )
 from m3net_tf.training.recipe import recipe_with_added
-from m3net_tf.training.run import load_recipe_dataset
+from m3net_tf.training.run import load_section
 from m3net_tf.training.run_sections import FineTuningSection
 
 pytestmark = pytest.mark.usefixtures("private_cache")
@@ -220,7 +220,7 @@ def test_the_former_and_the_new_network_are_measured_on_old_and_new_clips(
     from m3net_tf.training.features import compute_features
 
     captured, run = tmp_path / "captured", tmp_path / "run"
-    dataset = load_recipe_dataset(tiny_recipe(), None)
+    dataset = load_section(tiny_recipe().dataset, None)
     capture(captured, range(4), *dataset.info.labels[:2])
     section = settings(tiny_run, captured)
     clips = find_added(section.add, tiny_run, dataset.info.labels, "", silent)
@@ -252,7 +252,7 @@ def test_a_damaged_list_of_added_clips_is_named_with_its_remedy(tmp_path):
 
 def test_a_finished_run_is_trained_again_only_with_its_own_clips(tiny_recipe, tiny_run, tmp_path):
     captured, run = tmp_path / "captured", shutil.copytree(tiny_run, tmp_path / "run")
-    dataset = load_recipe_dataset(tiny_recipe(), None)
+    dataset = load_section(tiny_recipe().dataset, None)
     clips = capture(captured, range(2), *dataset.info.labels[:2])
     recipe = recipe_with_added(tiny_recipe(), tiny_run, [captured])
     found = find_added(recipe.fine_tuning.add, tiny_run, dataset.info.labels, "", silent)
@@ -270,7 +270,7 @@ def test_a_finished_run_is_trained_again_only_with_its_own_clips(tiny_recipe, ti
 
 def test_few_clips_count_often_and_none_is_held_out(tiny_recipe, tmp_path):
     captured, run = tmp_path / "captured", tmp_path / "run"
-    dataset = load_recipe_dataset(tiny_recipe(), None)
+    dataset = load_section(tiny_recipe().dataset, None)
     capture(captured, range(4), dataset.info.labels[0])
     found = find_added([str(captured)], run, dataset.info.labels, "", silent)
     copy_added(found, dataset, run, tmp_path, silent, hold_out=False)

@@ -143,24 +143,6 @@ def test_synthetic_clips_hang_on_their_seed_and_code():
     assert not set(keys[0]) & set(keys[2])
 
 
-def test_every_new_variation_of_copies(dataset):
-    """Crop, stretch, pitch and rooms through the whole pipeline: seeded, unlike the clip."""
-    settings = AugmentationSection(
-        copies=1,
-        random_crop=True,
-        stretch_probability=0.5,
-        pitch_probability=0.5,
-        room_probability=0.5,
-    )
-    copies = compute_features(dataset, "train", CONFIG, settings, seed=3).features.copy()
-    assert copies.shape == (2, 5, 40, 49)
-    assert not (copies[0] == copies[1]).all((1, 2)).any()
-    for path in (dataset.clips[0].path.parents[1] / "cache" / "features").iterdir():
-        path.unlink()
-    again = compute_features(dataset, "train", CONFIG, settings, seed=3).features
-    np.testing.assert_array_equal(again, copies)
-
-
 @pytest.mark.parametrize(
     "config",
     [

@@ -10,7 +10,7 @@ from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras
 from m3net_tf.training import Run, train
 from m3net_tf.training.fine_tuning import start_from
-from m3net_tf.training.run import load_recipe_dataset
+from m3net_tf.training.run import load_section
 from m3net_tf.training.run_sections import FineTuningSection
 
 pytestmark = pytest.mark.usefixtures("private_cache")
@@ -48,7 +48,7 @@ def begin(tiny_run, tiny_recipe, classes: int = 10, **settings: object) -> dict:
         return build_model("m3net", "mcu", input_shape=SHAPE, classes=count, overrides=overrides)
 
     section = FineTuningSection(str(tiny_run), **settings)
-    dataset = load_recipe_dataset(tiny_recipe(), None)
+    dataset = load_section(tiny_recipe().dataset, None)
     return start_from(build(classes), section, dataset, build, lambda _: None)
 
 

@@ -7,9 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from refusals import refuses
 
-from m3net_tf.system.errors import ConfigError
 from m3net_tf.training import Recipe, Run, train
 from m3net_tf.training.evaluation import predict
 from m3net_tf.training.features import compute_features
@@ -114,11 +112,3 @@ def test_a_teacher_of_several_labels(run, recipe, sounds, tmp_path):
     values["training"]["seed"] = 1
     metrics = train(Recipe.from_dict(values), tmp_path / "run", sounds).values
     assert metrics["test"]["mean_average_precision"] > 0.8
-
-
-def test_class_weights_are_refused(recipe, sounds, tmp_path):
-    values = recipe.to_dict()
-    values["training"]["class_weights"] = "balanced"
-    with refuses(ConfigError, "cross_entropy"):
-        train(Recipe.from_dict(values), tmp_path / "run", sounds)
-    assert not (tmp_path / "run").exists()

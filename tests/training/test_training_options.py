@@ -22,7 +22,7 @@ from m3net_tf.training.distillation import load_teacher
 from m3net_tf.training.evaluation import predict, predict_originals
 from m3net_tf.training.features import compute_features, with_lengths
 from m3net_tf.training.mixing import cutmix
-from m3net_tf.training.run import load_recipe_dataset
+from m3net_tf.training.run import load_section
 from m3net_tf.training.sections import AugmentationSection
 from m3net_tf.training.state import TrainingState
 from m3net_tf.training.steps import augment_batch
@@ -39,7 +39,7 @@ def student(tiny_recipe, tiny_run, **sections: dict) -> Recipe:
 
 
 def teacher_of(recipe: Recipe):
-    dataset = load_recipe_dataset(recipe, None)
+    dataset = load_section(recipe.dataset, None)
     return load_teacher(recipe, dataset, SHAPE, None, lambda _: None)
 
 
@@ -243,7 +243,7 @@ def short_recipe(tiny_recipe) -> Recipe:
 
 
 def test_own_lengths(short_recipe, short_clips):
-    dataset = load_recipe_dataset(short_recipe, short_clips)
+    dataset = load_section(short_recipe.dataset, short_clips)
     config = short_recipe.frontend
     features = compute_features(dataset, "train", config)
     augmentation = AugmentationSection(shift_s=0.05, speed_probability=0.5, speed=(0.8, 1.2))

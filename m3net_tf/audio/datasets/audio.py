@@ -46,7 +46,6 @@ def read_audio(
     exactly ``int16 / 32768``.
 
     Args:
-        sample_rate_hz: rate of the result.
         resample: convert other rates (soxr, high quality); if False, another rate is an error.
         mix: average several channels into one; if False, more than one channel is an error.
         start_s: start of the excerpt, in seconds from the beginning of the file.
@@ -83,7 +82,6 @@ def audio_chunks(path: Path, *, sample_rate_hz: int, name: str = "") -> Iterator
     """Read a sound file in chunks, so that long files need little memory.
 
     Args:
-        sample_rate_hz: rate of the result.
         name: name of the file in errors; default: its path.
 
     Yields:

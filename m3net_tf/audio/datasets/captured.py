@@ -52,7 +52,6 @@ class CapturedClip:
     """One captured clip.
 
     Attributes:
-        label: its class.
         provenance: the values of ``COLUMNS`` after ``label``; empty for a file that was copied
             into the folder.
     """
@@ -67,9 +66,6 @@ class CapturedClips:
 
     Several threads and processes may add clips to one folder. Files are written atomically, and a
     row is written before its sound, so a killed process loses at most the clip that it was adding.
-
-    Attributes:
-        folder: the folder; :meth:`add` creates it.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -86,7 +82,6 @@ class CapturedClips:
 
         Args:
             samples: mono sound from -1 to 1, shape (samples,); louder sound is clipped.
-            label: the sound's class.
             provenance: values by the keys of ``GIVEN``.
 
         Raises:

@@ -2,6 +2,7 @@
 """Checks a data set under every protocol: leaks, folds and broken files."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,6 @@ class ProtocolCheck:
 
     Attributes:
         protocol: its name, with the missing part of a partial copy.
-        fold: test fold; None if the protocol has none.
         shared_groups: number of groups that are in several splits but must not be.
         leak: share of the test clips whose group is in training; None if groups are unknown.
         allowed: whether the protocol leaks by construction and declares it.
@@ -46,8 +46,6 @@ class DatasetCheck:
     """Result of :func:`check`.
 
     Attributes:
-        group: meaning of a group, such as ``actor``.
-        protocols: one result per available protocol and fold.
         remarks: missing parts of a partial copy, unusable folds and protocols, leaking protocols,
             truncated clips.
         broken: clip -> fault of its file.
@@ -92,85 +90,46 @@ def check(
 
     Args:
         decode: decode every file; otherwise read only the headers.
-        seed: seed of the protocols' random draws.
 
     Raises:
         DataError: the data set cannot be loaded under any protocol.
     """
-    attempts = _Attempts()
-    for protocol in dataset_info(name).protocols:
-        _try_protocol(attempts, name, data_dir, protocol, seed, {**options, "log": log})
-    loaded = attempts.loaded
+    info = dataset_info(name)
+    load = functools.partial(load_dataset, name, data_dir, seed=seed, log=log, **options)
+    loaded: AudioDataset | None = None
+    checks: dict[ProtocolCheck, None] = {}  # "auto" gives the same result as another protocol
+    notes: dict[str, None] = {}
+    skipped, absent, errors = list[str](), list[str](), list[str]()
+    for protocol in info.protocols:
+        no_fold = []
+        for fold in range(1, info.folds.get(protocol, 0) + 1) or (None,):
+            try:
+                dataset = load(protocol=protocol, fold=fold)
+            except MissingFoldError:
+                no_fold.append(str(fold))
+            except UnsuitedProtocolError as error:
+                skipped.append(f"{protocol} skipped: {error}")
+                break
+            except DataError as error:
+                where = protocol if fold is None else f"{protocol}, fold {fold}"
+                errors.append(f"{where}: {error}")
+            else:
+                loaded = loaded or dataset
+                notes |= dict.fromkeys(dataset.info.notes)
+                checks[_protocol_check(dataset)] = None
+        if no_fold:
+            absent.append(f"{protocol}: no fold {', '.join(no_fold)}")
     if loaded is None:
-        raise DataError(attempts.errors[0].split(": ", 1)[1])
-    absent = [
-        f"{protocol}: no fold {', '.join(folds)}" for protocol, folds in attempts.no_fold.items()
-    ]
-    remarks = [
-        *attempts.notes,
-        *attempts.skipped,
-        *absent,
-        *filter(None, [silence_statement(loaded), cut_statement(loaded)]),
-    ]
-    errors = attempts.errors
+        raise DataError(errors[0].split(": ", 1)[1])
+    statements = filter(None, [silence_statement(loaded), cut_statement(loaded)])
+    remarks = [*notes, *skipped, *absent, *statements]
     try:
         loaded.check_trainable()
     except DataError as error:
-        partial = any(note.startswith("partial copy") for note in attempts.notes)
+        partial = any(note.startswith("partial copy") for note in notes)
         (remarks if partial else errors).append(str(error))
-    broken = loaded.broken() if decode else bad_headers(loaded.clips, log)
-    return DatasetCheck(
-        dataset_info(name).group, tuple(attempts.checks), tuple(remarks), broken, tuple(errors)
-    )
-
-
-@dataclasses.dataclass
-class _Attempts:
-    """Results of loading a data set under each protocol and fold.
-
-    Attributes:
-        loaded: the first data set that could be loaded.
-        checks: results, as keys because ``auto`` gives the same result as another protocol.
-        notes: the data sets' notes, as keys.
-        no_fold: missing folds of each protocol.
-        skipped: protocols that do not suit the clips, with the reason.
-        errors: protocols that cannot be used, with the reason.
-    """
-
-    loaded: AudioDataset | None = None
-    checks: dict[ProtocolCheck, None] = dataclasses.field(default_factory=dict)
-    notes: dict[str, None] = dataclasses.field(default_factory=dict)
-    no_fold: dict[str, list[str]] = dataclasses.field(default_factory=dict)
-    skipped: list[str] = dataclasses.field(default_factory=list)
-    errors: list[str] = dataclasses.field(default_factory=list)
-
-
-def _try_protocol(
-    attempts: _Attempts,
-    name: str,
-    data_dir: str | Path | None,
-    protocol: str,
-    seed: int,
-    options: dict[str, Any],
-) -> None:
-    folds = dataset_info(name).folds.get(protocol, 0)
-    for fold in range(1, folds + 1) or (None,):
-        try:
-            dataset = load_dataset(
-                name, data_dir, protocol=protocol, fold=fold, seed=seed, **options
-            )
-        except MissingFoldError:
-            attempts.no_fold.setdefault(protocol, []).append(str(fold))
-        except UnsuitedProtocolError as error:
-            attempts.skipped.append(f"{protocol} skipped: {error}")
-            return
-        except DataError as error:
-            where = protocol if fold is None else f"{protocol}, fold {fold}"
-            attempts.errors.append(f"{where}: {error}")
-        else:
-            attempts.loaded = attempts.loaded or dataset
-            attempts.notes |= dict.fromkeys(dataset.info.notes)
-            attempts.checks[_protocol_check(dataset)] = None
+    broken = loaded.broken() if decode else read_headers(loaded.clips, log)[1]
+    return DatasetCheck(info.group, tuple(checks), tuple(remarks), broken, tuple(errors))
 
 
 def _protocol_check(dataset: AudioDataset) -> ProtocolCheck:
@@ -186,16 +145,21 @@ def _protocol_check(dataset: AudioDataset) -> ProtocolCheck:
     )
 
 
-def bad_headers(clips: Sequence[Clip], log: Log = silent) -> dict[str, str]:
-    """Files with a broken or implausible header, or shorter than it promises; clip -> reason."""
+def read_headers(clips: Sequence[Clip], log: Log = silent) -> tuple[dict[str, Any], dict[str, str]]:
+    """Headers of the clips' files, each once, by the name of a clip.
 
-    def reason(path: Path) -> str:
+    Returns:
+        The readable headers (see :func:`.audio.header_of`); and why each other file cannot be used:
+        a broken or implausible header, or less sound than it promises.
+    """
+
+    def read(path: Path) -> Any:
         try:
             check_file(path)
             header = header_of(path)
             check_rate(header.samplerate, str(path))
             if header.frames > 0:
-                return ""
+                return header
             return f"{path}: contains no samples; delete or replace the file"
         except DataError as error:
             return str(error)
@@ -203,11 +167,11 @@ def bad_headers(clips: Sequence[Clip], log: Log = silent) -> dict[str, str]:
             return f"{path}: is not a readable sound file; delete it or fetch it again"
 
     clip_of = {clip.path: clip.clip_id for clip in clips if clip.path}
-    bad = {}
+    headers: dict[str, Any] = {}
+    bad: dict[str, str] = {}
     with track(log, "headers of sounds", len(clip_of), "files") as task:
-        reasons = map_ahead(reason, iter(clip_of), READERS)
-        for clip_id, why in zip(clip_of.values(), reasons, strict=True):
-            if why:
-                bad[clip_id] = why
+        results = map_ahead(read, iter(clip_of), READERS)
+        for clip_id, result in zip(clip_of.values(), results, strict=True):
+            (bad if isinstance(result, str) else headers)[clip_id] = result
             task.advance()
-    return bad
+    return headers, bad

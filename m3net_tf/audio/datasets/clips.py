@@ -48,9 +48,7 @@ class Clip:
         split: ``train``, ``validation`` or ``test``.
         group: speaker, recording or the like, which must not be in several splits.
         path: sound file; None if the data set synthesises the clip.
-        start_s: start of the clip in the file.
         duration_s: length of the clip; None means to the end of the file.
-        gain: factor on the samples.
         synthetic: created by this package (such as silence cut from noise), not listed by the
             publisher.
         labels: all class names of a multi-label clip; empty if ``label`` is the only one.
@@ -91,17 +89,13 @@ class DatasetInfo:
         sample_rate_hz: rate at which clips are delivered.
         clip_s: length at which clips are delivered.
         protocols: names that ``load_dataset(protocol=...)`` accepts; the first is the default.
-        licence, citation, url: licence, citation and address, as given by the publisher.
         clips: number of clips of the complete set; 0 if not defined.
         protocol: the protocol in use; it names the missing part of a partial copy.
-        fold: the test fold, if the protocol has folds.
-        folds: number of folds of each protocol that has folds.
         leaking_protocols: protocols that put a group into several splits by construction.
         fit: how a clip is fitted to ``clip_s``; see
             :func:`m3net_tf.audio.datasets.audio.fit_length`.
         resample: whether files with another rate or several channels are converted; if not, they
             are errors.
-        needs_folder: whether ``data_dir`` is required.
         notes: remarks to print with every figure.
         group: meaning of ``Clip.group``, in words.
         groups_known: whether ``Clip.group`` identifies related clips; if not, each clip is its own
@@ -111,7 +105,6 @@ class DatasetInfo:
             never shares groups with them.
         class_count: number of classes of the complete set if the data define ``labels``.
         archives: files that ``m3net data fetch`` downloads; empty for a download by hand.
-        fetch_hint: how to get the data by hand.
         folder: folder that ``fetch`` creates; empty for the name.
         subset: name of the subset that the folder is; empty for none. See :mod:`.subset_lists`.
         subset_sha256: hash of the lines of the subset's list, without the comments.
@@ -156,9 +149,14 @@ class DatasetInfo:
         return round(self.clip_s * self.sample_rate_hz)
 
     @property
+    def protocol_name(self) -> str:
+        """The protocol in use, as in ``protocols``."""
+        return self.protocol.split(" (")[0]
+
+    @property
     def leaking(self) -> bool:
         """Whether the protocol in use puts a group into several splits by construction."""
-        return self.protocol.split(" (")[0] in self.leaking_protocols
+        return self.protocol_name in self.leaking_protocols
 
 
 DELIVERY = {
@@ -169,23 +167,18 @@ DELIVERY = {
 """Fields of :class:`DatasetInfo` that an option of the same name may change, with their values."""
 
 
-def partial_copy(info: DatasetInfo, part: str, clips: int, total: int) -> DatasetInfo:
-    """The description of an incomplete copy; its protocol's name states that."""
-    return _named_copy(info, part, f"{part}, {clips} of {total} clips")
+def counted_copy(info: DatasetInfo, clips: int, total: int, part: str = "") -> DatasetInfo:
+    """The description of a copy; the name of its protocol states whether clips are missing.
 
-
-def counted_copy(info: DatasetInfo, clips: int, total: int) -> DatasetInfo:
-    """The description of a copy with some or all of the listed clips."""
+    Args:
+        part: what an incomplete copy has, such as ``3 of 24 actors``; default: its clips.
+    """
     if clips == total:
         return info
-    part = f"{clips} of {total} clips"
-    return _named_copy(info, part, part)
-
-
-def _named_copy(info: DatasetInfo, part: str, note: str) -> DatasetInfo:
-    return dataclasses.replace(
-        info, protocol=f"{info.protocol} ({part})", notes=(*info.notes, f"partial copy: {note}")
-    )
+    count = f"{clips} of {total} clips"
+    note = f"partial copy: {part}, {count}" if part else f"partial copy: {count}"
+    protocol = f"{info.protocol} ({part or count})"
+    return dataclasses.replace(info, protocol=protocol, notes=(*info.notes, note))
 
 
 def is_label(text: str) -> bool:

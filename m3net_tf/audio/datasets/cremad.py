@@ -13,8 +13,6 @@ Protocols:
     ``speaker-independent`` (default): seven folds of 13 actors in the order of their numbers.
     ``fold`` tests, the next one (after 7 comes 1) validates, the others train. Group = actor. The
     publisher defines no split; these folds are defined here.
-    ``tfds-split``: the split of TensorFlow Datasets' ``crema_d``: 63 actors train, 9 validate,
-    19 test (TFDS has 5 144, 738 and 1 556 clips; it omits four files).
     ``random-80-20``: 80:20 at random over all clips, an eighth of the 80 validating, as the
     bilateral raw-audio paper does. It LEAKS: every actor is in all splits.
 Download: by hand, with git and git-lfs; there is no archive. ``fetch --url`` accepts your own
@@ -27,15 +25,12 @@ the available actors. A git-lfs pointer in place of a sound counts as a broken f
 A clip is padded or truncated to 4 s (``fit="pad"``); the paper does so at 22.05 kHz.
 """
 
-import dataclasses
 from pathlib import Path
 
-import numpy as np
-
-from m3net_tf.audio.datasets import protocols
-from m3net_tf.audio.datasets.clips import Clip, DatasetInfo, partial_copy
+from m3net_tf.audio.datasets.clips import Clip, DatasetInfo, counted_copy
 from m3net_tf.audio.datasets.dataset import AudioDataset
 from m3net_tf.audio.datasets.files import find_root
+from m3net_tf.audio.datasets.protocols import split_by_protocol
 from m3net_tf.audio.datasets.registry import register
 from m3net_tf.system.errors import DataError
 
@@ -48,14 +43,13 @@ CODES = {
     "NEU": "neutral",
     "SAD": "sad",
 }
-TFDS_TRAINED, TFDS_VALIDATED = 63, 9  # actors; the others test
 
 INFO = DatasetInfo(
     name="cremad",
     labels=tuple(CODES.values()),
     sample_rate_hz=16_000,
     clip_s=4.0,
-    protocols=("speaker-independent", "tfds-split", "random-80-20"),
+    protocols=("speaker-independent", "random-80-20"),
     licence="ODbL 1.0",
     citation="H. Cao et al., CREMA-D: Crowd-sourced Emotional Multimodal Actors Dataset, "
     "IEEE Transactions on Affective Computing 5(4), 2014",
@@ -71,7 +65,6 @@ INFO = DatasetInfo(
 @register(INFO, adjustable=("fit", "sample_rate_hz", "clip_s"))
 def build(info: DatasetInfo, root: Path, seed: int) -> AudioDataset:
     """List the clips."""
-    protocol, fold = info.protocol, info.fold or 1
     root = find_root(root, "AudioWAV")
     folder = root / "AudioWAV" if (root / "AudioWAV").is_dir() else find_root(root, "1*_*.wav")
     clips = [_clip(path) for path in sorted(folder.glob("*.wav"))]
@@ -81,36 +74,12 @@ def build(info: DatasetInfo, root: Path, seed: int) -> AudioDataset:
             f"point DATA_DIR at the folder with AudioWAV or get it by {INFO.fetch_hint}"
         )
     actors = {clip.group for clip in clips}
-    if len(clips) != CLIPS:
-        info = partial_copy(info, f"{len(actors)} of {ACTORS} actors", len(clips), CLIPS)
-    notes: tuple[str, ...] = ()
-    if protocol == "speaker-independent":
-        fold_of = {c.clip_id: (_actor(c) - FIRST_ACTOR) // ACTORS_PER_FOLD + 1 for c in clips}
-        first = FIRST_ACTOR + (fold - 1) * ACTORS_PER_FOLD
-        test_files = folder / f"{first}_* to {first + ACTORS_PER_FOLD - 1}_*"
-        clips, notes = protocols.fold_split(clips, fold_of, fold, seed, test_files)
-    elif protocol == "tfds-split":
-        split_of = _tfds_split()
-        clips = protocols.assign(clips, {c.clip_id: split_of[_actor(c)] for c in clips})
-    else:
-        clips = protocols.random_split(clips, seed, protocols.TEST_FIFTH_SHARES)
-        notes = ("leaks: clips of one actor are on both sides of this random split",)
-    return AudioDataset(dataclasses.replace(info, notes=(*info.notes, *notes)), tuple(clips))
-
-
-def _actor(clip: Clip) -> int:
-    return int(clip.clip_id[:4])
-
-
-def _tfds_split() -> dict[int, str]:
-    """Map actor to split: all 91 shuffled by NumPy's legacy generator with seed 0, as in TFDS."""
-    actors = np.arange(FIRST_ACTOR, FIRST_ACTOR + ACTORS).tolist()
-    np.random.RandomState(0).shuffle(actors)
-    ends = (TFDS_TRAINED, TFDS_TRAINED + TFDS_VALIDATED)
-    return {
-        actor: ("train", "validation", "test")[sum(i >= end for end in ends)]
-        for i, actor in enumerate(actors)
-    }
+    info = counted_copy(info, len(clips), CLIPS, f"{len(actors)} of {ACTORS} actors")
+    fold_of = {c.clip_id: (int(c.clip_id[:4]) - FIRST_ACTOR) // ACTORS_PER_FOLD + 1 for c in clips}
+    first = FIRST_ACTOR + ((info.fold or 1) - 1) * ACTORS_PER_FOLD
+    test_files = folder / f"{first}_* to {first + ACTORS_PER_FOLD - 1}_*"
+    info, split = split_by_protocol(info, clips, seed, fold_of, test_files)
+    return AudioDataset(info, tuple(split))
 
 
 def _clip(path: Path) -> Clip:

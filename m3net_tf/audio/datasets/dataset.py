@@ -23,7 +23,6 @@ class AudioDataset:
     """Clips with their splits; sound is read or synthesised on demand.
 
     Attributes:
-        info: description, with the protocol in use.
         synthesise: computes the float samples of a clip without a file.
         noise: background noise that training may mix in (never noise of the test split).
         silent: names of listed clips that are left out because they are digital zero.
@@ -110,10 +109,6 @@ class AudioDataset:
     def load(self, clip: Clip) -> Audio:
         """Samples of a clip, float32 of shape (info.clip_samples,)."""
         return fit_length(self.read(clip), self.info.clip_samples, self.info.fit)
-
-    def noise_clips(self) -> tuple[Clip, ...]:
-        """Background noise for augmentation, for :meth:`read` (may be empty)."""
-        return self.noise
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Clips per split and class; a clip counts in each of its classes."""

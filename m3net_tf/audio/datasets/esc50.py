@@ -23,13 +23,12 @@ Layout: ``audio/*.wav`` and ``meta/esc50.csv`` in ``DATA_DIR`` or in one folder 
 partial copy works with the available folds. ``clip_s`` below 5 cuts the end of each clip.
 """
 
-import dataclasses
 from pathlib import Path
 
-from m3net_tf.audio.datasets import protocols
-from m3net_tf.audio.datasets.clips import Archive, Clip, DatasetInfo, counted_copy, partial_copy
+from m3net_tf.audio.datasets.clips import Archive, Clip, DatasetInfo, counted_copy
 from m3net_tf.audio.datasets.dataset import AudioDataset
 from m3net_tf.audio.datasets.files import find_root, read_table, unknown_entry
+from m3net_tf.audio.datasets.protocols import LEAKING_SHARES, split_by_protocol
 from m3net_tf.audio.datasets.registry import register
 from m3net_tf.system.errors import DataError
 
@@ -57,7 +56,7 @@ INFO = DatasetInfo(
     url="https://github.com/karolpiczak/ESC-50",
     clips=50 * CLIPS_PER_CLASS,
     folds={"official-5fold": FOLDS},
-    leaking_protocols=tuple(protocols.LEAKING_SHARES),
+    leaking_protocols=tuple(LEAKING_SHARES),
     group="recording (src_file)",
     archives=(Archive("https://github.com/karolpiczak/ESC-50/archive/master.zip"),),
 )
@@ -74,23 +73,12 @@ def list_clips(info: DatasetInfo, root: Path, seed: int) -> AudioDataset:
     root = find_root(root, TABLE)
     total = CLIPS_PER_CLASS * len(info.labels)
     clips, fold_of = _read_metadata(root, info)
-    notes: tuple[str, ...] = ()
-    protocol, fold = info.protocol, info.fold or 1
     folds = sorted(set(fold_of.values()))
-    if len(folds) < FOLDS:
-        part = f"folds {', '.join(map(str, folds))} of {FOLDS}"
-        info = partial_copy(info, part, len(clips), total)
-    else:
-        info = counted_copy(info, len(clips), total)
-    if protocol == "official-5fold":
-        test_files = root / f"audio/{fold}-*.wav"
-        clips, notes = protocols.fold_split(clips, fold_of, fold, seed, test_files)
-    elif protocol == "grouped":
-        clips = protocols.grouped_split(clips, seed)
-    else:
-        clips = protocols.random_split(clips, seed, protocols.LEAKING_SHARES[protocol])
-        notes = ("leaks: clips of one recording are on both sides of this random split",)
-    return AudioDataset(dataclasses.replace(info, notes=(*info.notes, *notes)), tuple(clips))
+    part = f"folds {', '.join(map(str, folds))} of {FOLDS}" if len(folds) < FOLDS else ""
+    info = counted_copy(info, len(clips), total, part)
+    test_files = root / f"audio/{info.fold}-*.wav"
+    info, split = split_by_protocol(info, clips, seed, fold_of, test_files)
+    return AudioDataset(info, tuple(split))
 
 
 def _read_metadata(root: Path, info: DatasetInfo) -> tuple[list[Clip], dict[str, int]]:

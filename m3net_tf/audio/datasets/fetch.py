@@ -41,7 +41,6 @@ def fetch(
     """Download and unpack a data set, unless it is complete.
 
     Args:
-        name: one of :func:`m3net_tf.audio.datasets.dataset_names`.
         data_dir: parent of the data set's folder; None means the user's cache.
         url: a mirror: the archive itself (``https://``, ``file://`` or a local path), or, ending
             in ``/``, the folder with all archives of the data set. Published checksums still apply;

@@ -15,7 +15,6 @@ class ArchiveState(TypedDict, total=False):
     Attributes:
         checksum: ``md5:...`` or ``sha256:...``; recorded once it is unpacked.
         checksum_origin: ``published`` or ``first download``.
-        folder: name of the unpacked folder.
     """
 
     url: str

@@ -46,7 +46,6 @@ def read_table(
     """Rows of a CSV table with a header; missing cells are empty.
 
     Args:
-        columns: columns that it must have.
         remedy: how to fix a damaged table, for the message.
 
     Raises:

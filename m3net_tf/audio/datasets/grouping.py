@@ -29,10 +29,8 @@ class Suggestion:
     """A pattern that may name the groups, and the groups that it gives.
 
     Attributes:
-        pattern: value for option ``group_pattern``.
         clips: fewest and most clips per group.
         classes: mean number of classes per group.
-        example: a clip and its group.
         score: how likely the pattern names groups; see :func:`suggest_groups`.
     """
 

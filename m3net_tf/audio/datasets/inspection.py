@@ -7,15 +7,12 @@ import dataclasses
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
-from m3net_tf.audio.datasets.audio import header_of
-from m3net_tf.audio.datasets.checking import bad_headers
+from m3net_tf.audio.datasets.checking import read_headers
 from m3net_tf.audio.datasets.clips import Clip
-from m3net_tf.audio.datasets.dataset import READERS
 from m3net_tf.audio.datasets.folder import SUFFIXES, grouped, list_folders
 from m3net_tf.audio.datasets.grouping import Suggestion, given_groups, suggest_groups
 from m3net_tf.audio.datasets.noise import NOISE_FOLDER
@@ -34,7 +31,6 @@ class ClassSounds:
     Attributes:
         clips: number of files, the unreadable ones included.
         lengths_s: shortest, median and longest length of the readable files.
-        total_s: their total length.
     """
 
     clips: int
@@ -49,7 +45,6 @@ class FolderSounds:
 
     Attributes:
         length_95_s: length that 95 % of the readable files do not exceed.
-        longest_s: length of the longest one.
         unreadable: reasons why files cannot be read, each of which names its file.
         repeated: names of files with the same content, together.
         groups: speakers or recordings as given, or as guessed from the names; None without a guess.
@@ -100,13 +95,11 @@ def inspect_folder(folder: Path, group_pattern: str = "", log: Log = silent) -> 
             f"{folder}: has no sounds; put sound files ({', '.join(SUFFIXES)}) into one folder for "
             "each class"
         )
-    unreadable = bad_headers(clips, log)
-    readable = [clip for clip in clips if clip.clip_id not in unreadable]
-    if not readable:
+    headers, unreadable = read_headers(clips, log)
+    if not headers:
         raise DataError(f"{next(iter(unreadable.values()))}; none of the {len(clips)} can be read")
-    with ThreadPoolExecutor(READERS) as pool:
-        headers = list(pool.map(header_of, (Path(str(clip.path)) for clip in readable)))
-    lengths_s = {c.clip_id: header.duration for c, header in zip(readable, headers, strict=True)}
+    readable = [clip for clip in clips if clip.clip_id in headers]
+    lengths_s = {clip_id: header.duration for clip_id, header in headers.items()}
     classes = {
         label: _class_sounds([clip for clip in clips if clip.label == label], lengths_s)
         for label in dict.fromkeys(clip.label for clip in clips)
@@ -119,7 +112,7 @@ def inspect_folder(folder: Path, group_pattern: str = "", log: Log = silent) -> 
         classes=classes,
         length_95_s=float(np.percentile([*lengths_s.values()], 95, method="higher")),
         longest_s=max(lengths_s.values()),
-        rates_hz=dict(Counter(int(header.samplerate) for header in headers).most_common()),
+        rates_hz=dict(Counter(int(header.samplerate) for header in headers.values()).most_common()),
         unreadable=tuple(unreadable.values()),
         repeated=_repeated(readable, log),
         groups=groups,

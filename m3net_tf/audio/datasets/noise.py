@@ -36,7 +36,6 @@ def noise_parts(
 
     Args:
         folder: the folder; it may be missing.
-        sample_rate_hz: rate at which clips are delivered.
         remedy: how to fix an unreadable file, for the error's message.
 
     Raises:
@@ -80,8 +79,6 @@ def cut_silence(
 
     Args:
         parts: result of :func:`noise_parts`; at least one part belongs to the split.
-        salt: seed of the random draw.
-        sample_rate_hz: rate at which clips are delivered.
     """
     parts = [clip for clip in parts if clip.split == split]
     clip_samples = round(clip_s * sample_rate_hz)
@@ -111,7 +108,6 @@ def silence_clips(
 
     Args:
         clips: the other clips. Held-out windows of a longer clip count as one clip.
-        noise: result of :func:`noise_parts`.
         percentage: silence clips in each split, in percent of the others; default: 10 with noise,
             else none.
 

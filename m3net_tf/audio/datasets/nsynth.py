@@ -28,7 +28,7 @@ from typing import Literal
 from m3net_tf.audio.datasets.clips import Archive, Clip, DatasetInfo, counted_copy
 from m3net_tf.audio.datasets.dataset import AudioDataset
 from m3net_tf.audio.datasets.files import find_root
-from m3net_tf.audio.datasets.protocols import random_split
+from m3net_tf.audio.datasets.protocols import split_by_protocol
 from m3net_tf.audio.datasets.registry import register
 from m3net_tf.system.artifacts import read_json
 from m3net_tf.system.errors import DataError
@@ -76,20 +76,18 @@ def build(
             "point DATA_DIR at the folder that contains them or fetch them again"
         )
     info = counted_copy(info, len(clips), CLIPS)
+    info, split = split_by_protocol(info, clips, seed, unit="notes")
     notes = [*info.notes]
-    if info.leaking:
-        clips = random_split(clips, seed)
-        notes.append("leaks: notes of one instrument are on both sides of this random split")
-    else:
+    if not info.leaking:
         notes.append("validation and test share instruments, as published; training shares none")
     if task == "pitch":
-        trained = {clip.label for clip in clips if clip.split == "train"}
+        trained = {clip.label for clip in split if clip.split == "train"}
         info = dataclasses.replace(info, labels=tuple(sorted(trained, key=int)))
-        kept = [clip for clip in clips if clip.label in trained]
-        if len(kept) != len(clips):
-            notes.append(f"{len(clips) - len(kept)} notes of pitches without training are left out")
-        clips = kept
-    return AudioDataset(dataclasses.replace(info, notes=tuple(notes)), tuple(clips))
+        kept = [clip for clip in split if clip.label in trained]
+        if len(kept) != len(split):
+            notes.append(f"{len(split) - len(kept)} notes of pitches without training are left out")
+        split = kept
+    return AudioDataset(dataclasses.replace(info, notes=tuple(notes)), tuple(split))
 
 
 def _notes(root: Path, split: str, field: str) -> Iterator[Clip]:

@@ -11,12 +11,14 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from m3net_tf.audio.datasets.clips import SPLITS, Clip
+from m3net_tf.audio.datasets.clips import SPLITS, Clip, DatasetInfo
 from m3net_tf.system.errors import ConfigError, DataError
 
 RANDOM_SHARES = (0.6, 0.8)  # end of training, end of validation
-TEST_FIFTH_SHARES = (0.7, 0.8)  # an 80:20 split, of whose 80 an eighth validates
-LEAKING_SHARES = {"paper-random": RANDOM_SHARES, "random-80-20": TEST_FIFTH_SHARES}
+LEAKING_SHARES = {
+    "paper-random": RANDOM_SHARES,
+    "random-80-20": (0.7, 0.8),  # an 80:20 split, of whose 80 an eighth validates
+}
 HELD_OUT_SHARE = 0.2
 
 
@@ -31,6 +33,37 @@ class UnsuitedProtocolError(ConfigError):
 def rank(key: Hashable) -> str:
     """Hash of a name (and a seed): sorting by it gives a reproducible random order."""
     return hashlib.sha256(str(key).encode()).hexdigest()
+
+
+def split_by_protocol(
+    info: DatasetInfo,
+    clips: Sequence[Clip],
+    seed: int,
+    fold_of: Mapping[str, int] | None = None,
+    test_files: Path = Path(),
+    unit: str = "clips",
+) -> tuple[DatasetInfo, Sequence[Clip]]:
+    """Clips split by folds, by groups or at random; other protocols change no split.
+
+    Args:
+        fold_of: map of clip name to fold, counted from 1, for the protocols with folds.
+        test_files: see :func:`fold_split`.
+        unit: what a clip is called.
+
+    Returns:
+        The description with notes on the split, and the clips.
+    """
+    protocol, notes = info.protocol_name, info.notes
+    if fold_of and protocol in info.folds:
+        clips, remarks = fold_split(clips, fold_of, info.fold or 1, seed, test_files)
+        notes += remarks
+    elif protocol == "grouped":
+        clips = grouped_split(clips, seed)
+    elif info.leaking:
+        clips = random_split(clips, seed, LEAKING_SHARES[protocol])
+        group = info.group.split(" (")[0]
+        notes += (f"leaks: {unit} of one {group} are on both sides of this random split",)
+    return dataclasses.replace(info, notes=notes), clips
 
 
 def assign(clips: Iterable[Clip], split_of: Mapping[str, str]) -> list[Clip]:
@@ -95,7 +128,6 @@ def fold_split(
     training clips of each class validate instead.
 
     Args:
-        clips: all available clips.
         fold_of: map of clip name to fold, counted from 1.
         seed: seed of the draw of validation groups if there are two folds.
         test_files: folder or pattern of the test fold, for errors.

@@ -27,12 +27,13 @@ A clip is padded or truncated to 4 s (``fit="pad"``); the paper does so at 22.05
 """
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
-from m3net_tf.audio.datasets import protocols
-from m3net_tf.audio.datasets.clips import Archive, Clip, DatasetInfo, partial_copy
+from m3net_tf.audio.datasets.clips import Archive, Clip, DatasetInfo, counted_copy
 from m3net_tf.audio.datasets.dataset import AudioDataset
 from m3net_tf.audio.datasets.files import find_root
+from m3net_tf.audio.datasets.protocols import split_by_protocol
 from m3net_tf.audio.datasets.registry import register
 from m3net_tf.system.errors import DataError
 
@@ -66,7 +67,6 @@ INFO = DatasetInfo(
 @register(INFO, adjustable=("fit", "sample_rate_hz", "clip_s"))
 def build(info: DatasetInfo, root: Path, seed: int) -> AudioDataset:
     """List the clips."""
-    protocol, fold = info.protocol, info.fold or 1
     root = find_root(root, "Actor_*/03-01-*.wav")
     clips = [_clip(path) for path in sorted(root.glob("Actor_*/03-01-*.wav"))]
     if not clips:
@@ -74,24 +74,19 @@ def build(info: DatasetInfo, root: Path, seed: int) -> AudioDataset:
             f"{root}: has no Actor_<nn>/03-01-*.wav; "
             "point DATA_DIR at the unpacked RAVDESS speech folder or fetch it again"
         )
-    if len(clips) != CLIPS:
-        present = {clip.group for clip in clips}
-        info = partial_copy(info, f"{len(present)} of {ACTORS} actors", len(clips), CLIPS)
-    if protocol in ACTORS_PER_FOLD:
-        actors = ACTORS_PER_FOLD[protocol]
-        fold_of = {c.clip_id: (int(c.group[-2:]) - 1) // actors + 1 for c in clips}
-        first = (fold - 1) * actors + 1
-        test_files = root / f"Actor_{first:02d} to _{first + actors - 1:02d}"
-        clips, notes = protocols.fold_split(clips, fold_of, fold, seed, test_files)
-        if protocol == "leave-two-actors-out":
-            clips = _one_validates(clips)
-    else:
-        clips = protocols.random_split(clips, seed, protocols.TEST_FIFTH_SHARES)
-        notes = ("leaks: clips of one actor are on both sides of this random split",)
-    return AudioDataset(dataclasses.replace(info, notes=(*info.notes, *notes)), tuple(clips))
+    present = {clip.group for clip in clips}
+    info = counted_copy(info, len(clips), CLIPS, f"{len(present)} of {ACTORS} actors")
+    actors = ACTORS_PER_FOLD.get(info.protocol_name, 1)
+    fold_of = {c.clip_id: (int(c.group[-2:]) - 1) // actors + 1 for c in clips}
+    last = (info.fold or 1) * actors
+    test_files = root / f"Actor_{last - actors + 1:02d} to _{last:02d}"
+    info, split = split_by_protocol(info, clips, seed, fold_of, test_files)
+    if info.protocol_name == "leave-two-actors-out":
+        split = _one_validates(split)
+    return AudioDataset(info, tuple(split))
 
 
-def _one_validates(clips: list[Clip]) -> list[Clip]:
+def _one_validates(clips: Sequence[Clip]) -> list[Clip]:
     """Move the second actor of the validation fold to training."""
     first = min(clip.group for clip in clips if clip.split == "validation")
     return [

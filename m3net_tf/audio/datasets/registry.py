@@ -140,12 +140,10 @@ def load_dataset(
     """List a data set's clips under a protocol.
 
     Args:
-        name: one of :func:`dataset_names`.
         data_dir: folder of the unpacked data, or its parent with a folder of the data set's name;
             None means the data fetched into the user's cache. ``synth`` needs none.
         protocol: one of the data set's protocols; None means its first.
         fold: test fold, counted from 1, of a protocol with folds; None means fold 1.
-        seed: seed of the protocol's random draws.
         skip_broken: decode every file now and omit broken ones, which ``info.notes`` lists. If
             False, a broken file is an error when it is read.
         options: the data set's own options; see its module.

@@ -36,7 +36,6 @@ def with_training_share(dataset: AudioDataset, share: float, seed: int = 0) -> A
 
     Args:
         share: share of the training clips of each class; above 0, at most 1.
-        seed: another one draws other clips.
     """
 
     if share == 1:

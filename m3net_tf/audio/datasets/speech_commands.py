@@ -34,13 +34,13 @@ slightly from figures on these clips.
 import dataclasses
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from m3net_tf.audio.datasets.clips import SPLITS, Archive, Clip, DatasetInfo
+from m3net_tf.audio.datasets.clips import SPLITS, Archive, Clip, DatasetInfo, counted_copy
 from m3net_tf.audio.datasets.dataset import AudioDataset
 from m3net_tf.audio.datasets.noise import (
     NOISE_FOLDER,
@@ -49,7 +49,7 @@ from m3net_tf.audio.datasets.noise import (
     cut_silence,
     noise_parts,
 )
-from m3net_tf.audio.datasets.protocols import random_split, rank
+from m3net_tf.audio.datasets.protocols import rank, split_by_protocol
 from m3net_tf.audio.datasets.registry import register
 from m3net_tf.system.errors import DataError
 
@@ -100,7 +100,6 @@ def build(
     classes: Literal["12", "35", 12, 35] = "12",
     unknown_percentage: Annotated[float, Meta(ge=1, le=1000)] = 10.0,
     silence_percentage: Percentage = 10.0,
-    silence_test: bool = True,
     resample: bool = False,
 ) -> AudioDataset:
     """List the clips.
@@ -109,43 +108,31 @@ def build(
         classes: ``"12"`` or ``"35"``.
         unknown_percentage: clips of other words, in percent of the ten words' clips.
         silence_percentage: silence clips, in percent of the ten words' clips; 0 drops the class.
-        silence_test: whether the test split has silence clips.
         resample: accept files with another rate (otherwise reading them is an error); always for
             another ``sample_rate_hz``.
     """
-    task, protocol = str(classes), info.protocol
-    root = _root(root)
-    clips = _listed_clips(root, TASKS[task])
-    notes: tuple[str, ...] = ()
-    if len(clips) != CLIPS:
-        part = f"{len(clips)} of {CLIPS} clips"
-        protocol, notes = f"{protocol} ({part})", (f"partial copy: {part}",)
-    if protocol.startswith("paper-random"):
-        clips = random_split(clips, seed)
-        notes += ("leaks: clips of one speaker are on both sides of this random split",)
-    labels = TASKS[task]
+    labels, root = TASKS[str(classes)], _root(root)
+    listed = _listed_clips(root, labels)
+    info, parted = split_by_protocol(counted_copy(info, len(listed), CLIPS), listed, seed)
     noise = noise_parts(
         root / NOISE_FOLDER,
         info.sample_rate_hz,
         info.clip_samples,
         remedy=f"delete {root} and run m3net data fetch {INFO.name}",
     )
-    if task == "35":
-        clips = [clip for clip in clips if clip.label in labels]
+    if labels == WORDS_35:
+        clips = [clip for clip in parted if clip.label in labels]
     else:
-        clips = list(_draw_unknown(clips, unknown_percentage, seed))
+        clips = list(_draw_unknown(parted, unknown_percentage, seed))
         if silence_percentage:
-            splits = SPLITS if silence_test else ("train", "validation")
             words = Counter(clip.split for clip in clips if clip.label in WORDS_10)
-            for split in splits:
+            for split in SPLITS:
                 count = round(words[split] * silence_percentage / 100)
                 clips += _silence(noise, root, split, count, seed, info.sample_rate_hz)
         else:
             labels = tuple(label for label in labels if label != SILENCE)
     resample = resample or info.sample_rate_hz != INFO.sample_rate_hz
-    info = dataclasses.replace(
-        info, labels=labels, protocol=protocol, resample=resample, notes=notes
-    )
+    info = dataclasses.replace(info, labels=labels, resample=resample)
     train_noise = tuple(clip for clip in noise if clip.split == "train")
     return AudioDataset(info, tuple(clips), noise=train_noise)
 
@@ -206,7 +193,7 @@ def _scan(root: Path, labels: tuple[str, ...]) -> Iterator[tuple[str, tuple[str,
         yield from ((f"{word}/{name}", (word, folder / name)) for name in names)
 
 
-def _draw_unknown(clips: list[Clip], percentage: float, seed: int) -> Iterator[Clip]:
+def _draw_unknown(clips: Sequence[Clip], percentage: float, seed: int) -> Iterator[Clip]:
     """The ten words' clips, and per split a share of the others relabelled as unknown."""
     for split in SPLITS:
         part = [clip for clip in clips if clip.split == split]

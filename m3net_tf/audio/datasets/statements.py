@@ -19,14 +19,8 @@ class SplitFacts(TypedDict):
     """Facts about a data set's split, for ``metrics.json``.
 
     Attributes:
-        leaking: whether the protocol leaks by construction.
-        fold: the test fold; None if the protocol has none.
-        group: meaning of a group, such as ``actor``.
-        groups_known: whether the clips' groups are known.
         test_leak: share of the test clips whose group is in training; None if groups are unknown.
         statement: all of it in words.
-        subset: name of the subset that the folder is; absent if it is none.
-        subset_sha256: hash of the lines of the subset's list, without the comments; absent with
             ``subset``.
     """
 

@@ -2,16 +2,14 @@
 """Statistics of a data set: clips per class and split, lengths and formats of the files."""
 
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypedDict
 
 import numpy as np
 
-from m3net_tf.audio.datasets.audio import header_of
-from m3net_tf.audio.datasets.checking import bad_headers
+from m3net_tf.audio.datasets.checking import read_headers
 from m3net_tf.audio.datasets.clips import SPLITS
-from m3net_tf.audio.datasets.dataset import READERS, AudioDataset
+from m3net_tf.audio.datasets.dataset import AudioDataset
 from m3net_tf.audio.datasets.registry import load_dataset
 
 
@@ -48,13 +46,7 @@ class Statistics(TypedDict):
     """Statistics of a data set under a protocol.
 
     Attributes:
-        fold: the test fold; None if the protocol has none.
-        notes: notes on this copy.
         classes: clips per split, by class.
-        clips: clips per split, and ``all``.
-        group: meaning of a group.
-        groups: groups per split, and ``all``.
-        delivered: a clip as it is delivered.
         files: the files; None if the program generates the clips.
     """
 
@@ -103,13 +95,11 @@ def stats(
 
 def _file_facts(dataset: AudioDataset) -> FileFacts | None:
     """Lengths, rates, channels and formats of the clips' files, from their headers."""
-    paths = sorted({clip.path for clip in dataset.clips if clip.path})
+    paths = {clip.path for clip in dataset.clips if clip.path}
     if not paths:
         return None
-    bad = bad_headers(dataset.clips)
-    with ThreadPoolExecutor(READERS) as pool:
-        good = [path for path in paths if not any(str(path) in reason for reason in bad.values())]
-        headers = list(pool.map(header_of, good))
+    readable, bad = read_headers(dataset.clips)
+    headers = readable.values()
     lengths_s = np.array([header.duration for header in headers] or [0.0])
     return {
         "count": len(paths),

@@ -32,7 +32,6 @@ def make_subset(
     keeps the files that are there, and a call on a finished folder adds the deleted ones.
 
     Args:
-        name: one of :func:`.subset_lists.subset_names`.
         target: folder to make; it must be missing, empty or made by this function.
         data_dir: the complete data set, as for :func:`.registry.load_dataset`.
 

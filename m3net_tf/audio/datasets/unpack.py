@@ -55,8 +55,6 @@ class Limits:
     Attributes:
         ratio: unpacked bytes per byte of the archive; sound compresses to a half at best.
         slack_bytes: additional bytes, for small archives of text.
-        max_bytes: total unpacked bytes.
-        max_files: total number of files and folders.
     """
 
     ratio: float = 100.0
@@ -82,7 +80,6 @@ def unpack(
 
     Args:
         archive: the file; for a split zip the last volume, ``.zip``.
-        parent: existing folder that receives the new folder.
         before_move: called with the folder's final path right before the rename, when everything
             is on disk.
 

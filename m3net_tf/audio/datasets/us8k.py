@@ -30,13 +30,12 @@ A slice shorter than 4 s is looped (``fit="loop"``; ``fit="pad"`` appends zeros)
 keeps its first 4 s.
 """
 
-import dataclasses
 from pathlib import Path
 
-from m3net_tf.audio.datasets import protocols
-from m3net_tf.audio.datasets.clips import Archive, Clip, DatasetInfo, partial_copy
+from m3net_tf.audio.datasets.clips import Archive, Clip, DatasetInfo, counted_copy
 from m3net_tf.audio.datasets.dataset import AudioDataset
 from m3net_tf.audio.datasets.files import read_table, unknown_entry
+from m3net_tf.audio.datasets.protocols import LEAKING_SHARES, split_by_protocol
 from m3net_tf.audio.datasets.registry import register
 from m3net_tf.system.errors import DataError
 
@@ -66,7 +65,7 @@ INFO = DatasetInfo(
     url="https://urbansounddataset.weebly.com/urbansound8k.html",
     clips=CLIPS,
     folds={"official-10fold": FOLDS},
-    leaking_protocols=tuple(protocols.LEAKING_SHARES),
+    leaking_protocols=tuple(LEAKING_SHARES),
     fit="loop",
     group="recording (fsID)",
     archives=(
@@ -81,7 +80,6 @@ INFO = DatasetInfo(
 @register(INFO, adjustable=("fit", "sample_rate_hz"))
 def build(info: DatasetInfo, root: Path, seed: int) -> AudioDataset:
     """List the clips."""
-    protocol, fold = info.protocol, info.fold or 1
     root = root / "UrbanSound8K" if (root / "UrbanSound8K").is_dir() else root
     folds = [n for n in range(1, FOLDS + 1) if (root / f"audio/fold{n}").is_dir()]
     if not folds:
@@ -90,20 +88,12 @@ def build(info: DatasetInfo, root: Path, seed: int) -> AudioDataset:
             "point DATA_DIR at the unpacked UrbanSound8K folder or fetch it again"
         )
     clips = _read_metadata(root, folds)
-    if len(clips) != CLIPS:
-        part = f"folds {', '.join(map(str, folds))} of {FOLDS}"
-        info = partial_copy(info, part, len(clips), CLIPS)
-    notes: tuple[str, ...] = ()
-    if protocol == "official-10fold":
-        fold_of = {c.clip_id: int(c.clip_id.split("/")[0].removeprefix("fold")) for c in clips}
-        test_folder = root / f"audio/fold{fold}"
-        clips, notes = protocols.fold_split(clips, fold_of, fold, seed, test_folder)
-    elif protocol == "grouped":
-        clips = protocols.grouped_split(clips, seed)
-    else:
-        clips = protocols.random_split(clips, seed, protocols.LEAKING_SHARES[protocol])
-        notes = ("leaks: slices of one recording are on both sides of this random split",)
-    return AudioDataset(dataclasses.replace(info, notes=(*info.notes, *notes)), tuple(clips))
+    part = f"folds {', '.join(map(str, folds))} of {FOLDS}"
+    info = counted_copy(info, len(clips), CLIPS, part)
+    fold_of = {c.clip_id: int(c.clip_id.split("/")[0].removeprefix("fold")) for c in clips}
+    test_folder = root / f"audio/fold{info.fold}"
+    info, split = split_by_protocol(info, clips, seed, fold_of, test_folder, unit="slices")
+    return AudioDataset(info, tuple(split))
 
 
 def _read_metadata(root: Path, folds: list[int]) -> list[Clip]:

@@ -84,12 +84,7 @@ def levels_of(audio: Audio, starts: Sequence[int], window: int) -> npt.NDArray[n
 
 
 def loudest_windows(clips: Sequence[Clip], load: Callable[[Clip], Audio]) -> tuple[Clip, ...]:
-    """The clips with only the loudest of each longer clip's windows, which has its event.
-
-    Args:
-        clips: clips, some of which may be windows.
-        load: reads the samples of a clip.
-    """
+    """The clips with only the loudest of each longer clip's windows, which has its event."""
     best: dict[str, tuple[float, Clip]] = {}
     for clip in clips:
         level = float(np.square(load(clip), dtype=np.float64).mean()) if clip.whole else 0.0
@@ -105,7 +100,6 @@ def start_with_sound(audio: Audio, drawn: npt.NDArray[np.integer], window: int) 
     Args:
         audio: samples, shape (samples,), at least one window.
         drawn: first samples of windows, shape (draws,).
-        window: samples of a window.
     """
     regular = window_starts(len(audio), window, 1)
     starts = [*drawn.tolist(), *regular]
@@ -119,7 +113,6 @@ def in_windows(clips: Sequence[Clip], window_s: float, log: Log = silent) -> lis
 
     Args:
         clips: clips with their splits. Clips whose files cannot be read stay as they are.
-        window_s: length of a window.
     """
     windows: list[Clip] = []
     with track(log, "windows of sounds", len(clips), "clips") as task:

@@ -37,7 +37,6 @@ def write_c_tables(config: FrontendConfig, folder: Path, *, frames: int) -> tupl
     """Write ``frontend_config.h`` and ``frontend_tables.c``.
 
     Args:
-        folder: existing folder for the two files.
         frames: columns of the network's input; for a waveform, its samples.
 
     Returns:

@@ -261,7 +261,6 @@ def fixed_features_int8(config: FrontendConfig, pcm: npt.ArrayLike) -> npt.NDArr
     """Features of a clip, bit-exact with a core without FPU.
 
     Args:
-        config: front-end settings that the firmware supports.
         pcm: int16 samples, shape (samples,).
 
     Returns:

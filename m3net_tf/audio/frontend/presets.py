@@ -116,12 +116,9 @@ def frontend_preset(
     """A named front end, optionally at another rate or hop.
 
     Args:
-        name: one of :data:`PRESETS`.
         sample_rate_hz: another rate: frame and hop keep their durations, the FFT length becomes
             the next power of two, and an upper edge at the Nyquist frequency stays there. M3Net
             defines its frame in samples, so it keeps 512.
-        hop_ms: another hop in milliseconds.
-        changes: other keys of :class:`FrontendConfig`.
 
     Raises:
         ConfigError: unknown name or key, or a value that the config refuses.

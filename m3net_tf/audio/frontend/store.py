@@ -102,7 +102,6 @@ class RowStore:
     Args:
         name: identifies front end and shape; the first part of the file names.
         row_shape: (bins, frames).
-        dtype: type of the features, ``int8`` or ``float32``.
     """
 
     def __init__(self, name: str, row_shape: tuple[int, int], dtype: str = "int8") -> None:

@@ -35,8 +35,6 @@ def windows_of_chunks(
 
     Args:
         chunks: int16 samples, each of shape (samples,).
-        window: samples of a window.
-        tail: as for :func:`window_starts`.
 
     Yields:
         First sample of a window, and its samples, shape (window,). A sound that is shorter than a

@@ -101,9 +101,7 @@ def read_pcm(url: str, index: str, shard: Shard, row: int) -> npt.NDArray[np.int
     """The samples of one clip of a shard, int16 of shape (samples,).
 
     Args:
-        url: URL or path of the folder.
         index: checksum of its index.
-        row: number of the clip in it.
     """
     from m3net_tf.system.keras import tf
 

@@ -39,8 +39,6 @@ class Shards:
 
     Attributes:
         sha256: checksum of the index, which stands for all of the content.
-        url: the folder's URL or path.
-        section: the recipe's section ``dataset``.
         info: facts of the data set that are not in the registry.
     """
 
@@ -79,9 +77,6 @@ def index_of(
 
 def open_shards(url: str) -> Shards:
     """Read the index of a folder of shards.
-
-    Args:
-        url: URL or path of the folder.
 
     Raises:
         DataError: there is none, it cannot be reached, is damaged or of another format.

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import hashlib
 import json
 import math
@@ -48,7 +47,6 @@ def write_shards(
     The clips of a split are shuffled first, so that each shard has clips of all classes.
 
     Args:
-        url: URL or path of the folder.
         clips_per_shard: clips in each shard; the last one of a split may have fewer.
 
     Raises:
@@ -65,33 +63,22 @@ def write_shards(
         facts = index_of(section, dataset.info, digest, ())
         key = sha256_of(json.dumps([facts, clips_per_shard], sort_keys=True).encode())
         with track(log, "shards", sum(len(clips) for _, _, clips in plan), "clips") as task:
-            write = functools.partial(_finished_or_written, folder, dataset, key, task)
-            shards = [write(*part) for part in plan]
+            shards = []
+            for name, split, clips in plan:
+                shard = folder.finished(name, split, key)
+                if shard:
+                    task.advance(len(clips))
+                else:
+                    shard = _write(folder, dataset, name, split, clips, key, task)
+                shards.append(shard)
         index = index_of(section, dataset.info, digest, shards)
         folder.put(INDEX, _json(index))
     return open_shards(url)
 
 
-def _finished_or_written(
-    folder: _Folder,
-    dataset: AudioDataset,
-    key: str,
-    task: Task,
-    name: str,
-    split: str,
-    clips: Sequence[Clip],
-) -> Shard:
-    """A shard that an earlier call has written, or a new one."""
-    shard = folder.finished(name, split, key)
-    if shard is None:
-        return _write(folder, dataset, name, split, clips, key, task)
-    task.advance(len(clips))
-    return shard
-
-
 def _plan(dataset: AudioDataset, size: int) -> Iterator[tuple[str, str, Sequence[Clip]]]:
     """Name, split and clips of each shard."""
-    splits = {name: dataset.split(name) for name in SPLITS} | {NOISE: dataset.noise_clips()}
+    splits = {name: dataset.split(name) for name in SPLITS} | {NOISE: dataset.noise}
     for split, clips in splits.items():
         order = np.random.default_rng(0).permutation(len(clips))
         count = math.ceil(len(clips) / size)

@@ -84,8 +84,6 @@ def near_phrases(
 
     Args:
         phrases: the wake words and their phonemes.
-        language: of the phrases and words.
-        count: number of texts.
         rng: random generator; equal states give equal texts.
         words: words of the language, such as :func:`installed_words`.
     """

@@ -63,34 +63,22 @@ _ENGLISH = {
     "iə": ("i@", "iy ax"),
     "ʊə": ("U@", "uh r"),
     "əl": ("@L", "ax l"),
-    "b": ("b", "b"),
-    "d": ("d", "d"),
+    **{letter: (letter, letter) for letter in "bdfklmnpstvwz"},
     "ð": ("D", "dh"),
     "dʒ": ("dZ", "jh"),
-    "f": ("f", "f"),
     "ɡ": ("g", "g"),
     "h": ("h", "hh"),
     "j": ("j", "y"),
-    "k": ("k", "k"),
-    "l": ("l", "l"),
     "ɫ": ("l", "l"),
-    "m": ("m", "m"),
-    "n": ("n", "n"),
     "n̩": ("n-", "ax n"),
     "ŋ": ("N", "ng"),
-    "p": ("p", "p"),
     "ɹ": ("r", "r"),
     "r": ("r", "r"),
-    "s": ("s", "s"),
     "ʃ": ("S", "sh"),
-    "t": ("t", "t"),
     "ɾ": ("t#", "t"),
     "tʃ": ("tS", "ch"),
     "θ": ("T", "th"),
-    "v": ("v", "v"),
-    "w": ("w", "w"),
     "x": ("x", "k"),
-    "z": ("z", "z"),
     "ʒ": ("Z", "zh"),
     "ʔ": ("?", ""),
 }
@@ -137,30 +125,17 @@ _RESPELLED = {
     "wh": "w",
     "zh": "ʒ",
     "a": "æ",
-    "b": "b",
+    **{letter: letter for letter in "bdfhklmnpstvwz"},
     "c": "k",
-    "d": "d",
     "e": "ɛ",
-    "f": "f",
     "g": "ɡ",
-    "h": "h",
     "i": "ɪ",
     "j": "dʒ",
-    "k": "k",
-    "l": "l",
-    "m": "m",
-    "n": "n",
     "o": "ɒ",
-    "p": "p",
     "r": "ɹ",
-    "s": "s",
-    "t": "t",
     "u": "ʌ",
-    "v": "v",
-    "w": "w",
     "x": "k s",
     "y": "j",
-    "z": "z",
 }
 _WEAK = {"ʌ": "ə", "ɜː": "ə"}  # in unstressed syllables
 
@@ -220,7 +195,6 @@ def pronunciations(texts: Sequence[str], language: str) -> list[Pronunciation]:
 
     Args:
         texts: words or phrases without line breaks.
-        language: as ``en`` or ``en-us``.
 
     Returns:
         Phonemes of each text; none if the signs of espeak-ng and of the phonetic alphabet differ,
@@ -247,7 +221,6 @@ def corrected(text: str, language: str) -> Pronunciation:
     Args:
         text: a respelling, see :func:`respelled`, or espeak-ng's own phonemes in two pairs of
             brackets, as ``[[k@mpj'u:t@]]``, in any language.
-        language: as ``en``.
 
     Raises:
         ConfigError: the text has another form, or a respelling is not for English.
@@ -267,13 +240,11 @@ def respelled(text: str) -> Pronunciation:
 
     Args:
         text: syllables between hyphens, the stressed one in capitals, as ``kom-PYOO-ter``; words
-            between spaces. Or the IPA between slashes, as ``/kəmˈpjuːtə/``.
+            between spaces.
 
     Raises:
-        ConfigError: a letter has no sound, or an IPA symbol none in English.
+        ConfigError: a letter has no sound.
     """
-    if text.startswith("/") and text.endswith("/") and len(text) > 2:
-        return _from_ipa(text[1:-1], text)
     phonemes: list[Phoneme] = []
     for syllable in re.findall(r"[^-\s]+", text):
         stressed = syllable.isupper()
@@ -303,15 +274,8 @@ def cmu_phones(pronunciation: Pronunciation) -> list[str]:
 
     A phoneme that it lacks becomes the phone that sounds most like it.
     """
-    phones: list[str] = []
-    for phoneme in pronunciation:
-        try:
-            sounds = _split_ipa(phoneme.ipa, phoneme.ipa)
-        except ConfigError:
-            sounds = [min(_ENGLISH, key=lambda ipa: difference(phoneme.ipa, ipa))]
-        for ipa in sounds:
-            phones += _ENGLISH[ipa][1].split()
-    return phones
+    sounds = (ipa for phoneme in pronunciation for ipa in _english(phoneme.ipa))
+    return [phone for ipa in sounds for phone in _ENGLISH[ipa][1].split()]
 
 
 def from_cmu(phones: Sequence[str]) -> list[str]:
@@ -326,8 +290,6 @@ def distance(one: Sequence[str], other: Sequence[str], *, within: bool = False) 
     height and backness; a left out or added one costs 1, or half if it is hardly heard (schwa, h).
 
     Args:
-        one: phonemes in IPA.
-        other: phonemes in IPA.
         within: compare with the most similar part of ``other`` instead of the whole.
     """
     costs = list(itertools.accumulate(map(_alone, other), initial=0.0))
@@ -411,28 +373,13 @@ def _from_espeak(mnemonics: str, sounds: str) -> Pronunciation:
     return tuple(phonemes)
 
 
-def _from_ipa(ipa: str, text: str) -> Pronunciation:
-    phonemes, stress = [], ""
-    for part in re.split("([ˈˌ])", "".join(ipa.split())):
-        if part in _STRESSES:
-            stress = _STRESSES[part]
-            continue
-        for sound in _split_ipa(part, text):
-            vowel = is_vowel(sound)
-            phonemes.append(Phoneme(sound, _ENGLISH[sound][0], stress if vowel else ""))
-            stress = "" if vowel else stress
-    return tuple(phonemes)
-
-
-def _split_ipa(ipa: str, text: str) -> list[str]:
-    """English phonemes of IPA without stress, longest first."""
+def _english(ipa: str) -> list[str]:
+    """English phonemes of IPA without stress, longest first; the nearest one if it is none."""
     sounds, start = [], 0
     while start < len(ipa):
         size = next((size for size in (2, 1) if ipa[start : start + size] in _ENGLISH), 0)
         if not size:
-            raise ConfigError(
-                f"{text!r} has {ipa[start]!r}, which is no sound of English: respell it"
-            )
+            return [min(_ENGLISH, key=lambda english: difference(ipa, english))]
         sounds.append(ipa[start : start + size])
         start += size
     return sounds

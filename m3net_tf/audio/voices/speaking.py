@@ -50,17 +50,11 @@ class SpokenClip:
     """What is spoken in a file, and how.
 
     Attributes:
-        path: file in the folder.
         text: what is spoken, with a sign that draws its intonation.
         phonemes: in IPA; '' if the synthesiser chose them.
         kind: ``phrase``, or the kind of a near phrase.
-        synthesiser: program.
-        voice: its name of the voice.
         speaker: who is heard; the group of the clip.
         split: ``train`` or ``validation``, the same for all clips of a speaker.
-        rate: tempo relative to the voice's own.
-        pitch: pitch relative to the voice's own.
-        licence: of the synthesiser.
     """
 
     path: str
@@ -81,7 +75,6 @@ class SpokenVoices:
     """What :func:`say_phrases` has written.
 
     Attributes:
-        clips: the files.
         phonemes: of each phrase, in IPA.
         speakers: number of speakers that sound different.
         variety: their effective number; see :func:`.variety.variety`.
@@ -139,8 +132,6 @@ def say_phrases(
     asked for are removed.
 
     Args:
-        phrases: wake words.
-        folder: folder of the clips.
         language: as ``en`` (all its varieties) or ``en-us``.
         count: clips of each phrase.
         near_count: clips of other texts.
@@ -148,7 +139,6 @@ def say_phrases(
         seed: draws voices, tempo, pitch, texts and the split.
         say: how phrases are said; see :func:`.phonemes.corrected`.
         models: voices in files; see :func:`.synthesis.available`.
-        log: receives progress.
 
     Raises:
         ConfigError: espeak-ng is not installed, or a phrase cannot be spoken or is too short.
@@ -474,7 +464,6 @@ def finished(audio: Audio, rate_hz: int) -> Audio:
 
     Args:
         audio: shape (samples,).
-        rate_hz: its rate.
 
     Raises:
         DataError: it is silent.

@@ -270,7 +270,6 @@ def _spoken(command: Sequence[str], text: str = "") -> tuple[Audio, int]:
 
     Args:
         command: the program, with :data:`_FILE` where the file's path stands.
-        text: what it gets on standard input.
     """
     with tempfile.TemporaryDirectory(prefix="m3net-voice-") as folder:
         path = str(Path(folder, "voice.wav"))

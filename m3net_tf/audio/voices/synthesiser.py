@@ -15,7 +15,6 @@ class Voice:
     """A voice of a synthesiser.
 
     Attributes:
-        name: the synthesiser's name of the voice.
         speaker: who is heard: ``PROGRAM_NAME``, or ``cmu_NAME`` for people whose recordings
             several programs use. Voices of one speaker, such as one throat in several accents,
             never stand on both sides of a split.
@@ -30,7 +29,6 @@ class Speech:
     """What a voice says, and how.
 
     Attributes:
-        text: the text.
         pronunciation: phonemes that are spoken instead, if the synthesiser takes them.
         rate: tempo relative to the voice's own.
         pitch: pitch relative to the voice's own, where the program has such a setting.
@@ -46,7 +44,6 @@ class Synthesiser(abc.ABC):
     """Speaks texts.
 
     Attributes:
-        name: name of the program.
         licence: licence of the program, or of its voices if those have another.
         takes_phonemes: whether it speaks given phonemes.
     """

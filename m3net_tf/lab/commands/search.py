@@ -134,8 +134,8 @@ def _limits(instructions: float | None, arena: str | None, flash: str | None) ->
         raise ConfigError(f"--max-instructions is {instructions}: give 1 or more")
     return CostLimits(
         None if instructions is None else int(instructions),
-        None if arena is None else memory_bytes(arena, "in --max-arena"),
-        None if flash is None else memory_bytes(flash, "in --max-flash"),
+        None if arena is None else memory_bytes(arena, "--max-arena"),
+        None if flash is None else memory_bytes(flash, "--max-flash"),
     )
 
 

@@ -27,7 +27,7 @@ from m3net_tf.training.checks import check_training
 from m3net_tf.training.cluster.pools import IN_PROCESS, Lost, Pool, PoolOptions, open_pool
 from m3net_tf.training.cluster.worker import Order, Report
 from m3net_tf.training.recipe import Recipe
-from m3net_tf.training.run import load_recipe_dataset
+from m3net_tf.training.run import load_section
 
 _MOST_REJECTED = 100
 """Candidates in a row that are not trained, after which a search ends."""
@@ -91,7 +91,7 @@ def run_search(
         ModelError: devices do not support the data set, or the first recipe cannot be measured.
     """
     require_optuna()
-    dataset = load_recipe_dataset(settings.recipe, data_dir)
+    dataset = load_section(settings.recipe.dataset, data_dir)
     check_training(settings.recipe, dataset)
     if dataset.info.multi_label:
         raise ModelError(
@@ -168,7 +168,7 @@ class _Search:
             return False
         counted = {trial.number for trial in self._running.values()} | self._failed
         counted |= {trial.number for trial in self.trials.values() if trial.state in ENDED}
-        slots = self._pool.slots(self._options.resources)
+        slots = self._pool.slots()
         return len(counted) < self.budget.trials and len(self._running) < slots
 
     def _next(self) -> Trial | None:
@@ -263,7 +263,7 @@ class _Search:
             witness=None if self._options.in_process else folder.root / SETTINGS,
             after_epoch=Halving(folder.root, trial.number, recipe.training.epochs),
         )
-        self._running[self._pool.start(order, self._options.resources)] = trial
+        self._running[self._pool.start(order)] = trial
 
     def _take(self, trial: Trial, report: Report | Lost) -> None:
         """Take the result of an attempt; a lost one is tried again."""

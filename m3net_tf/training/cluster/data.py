@@ -12,7 +12,7 @@ from m3net_tf.system.errors import DataError, M3NetError, one_line
 from m3net_tf.system.progress import Log, silent
 from m3net_tf.training.cluster.fetching import RemoteFolder, fetch_folder, require_reachable
 from m3net_tf.training.recipe import Recipe
-from m3net_tf.training.run import load_recipe_dataset
+from m3net_tf.training.run import load_section
 
 DataFolders = Mapping[str, Path | RemoteFolder]
 """Folders of data sets, by name."""
@@ -56,7 +56,7 @@ def _why_no_data(recipe: Recipe, data_folders: DataFolders) -> str:
             return f"{folder} does not exist; {option}"
         return f"{option}{f' or run m3net data fetch {name}' if info.archives else ''}"
     try:
-        load_recipe_dataset(recipe, given)
+        load_section(recipe.dataset, given)
     except M3NetError as error:
         return f"{one_line(error)}{f' ({option})' if info.needs_folder else ''}"
     return ""

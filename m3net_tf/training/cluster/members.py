@@ -67,7 +67,6 @@ def train_on_workers(
         folder: run folder, on a file system that all workers share.
         data_dir: folder of the data set on each computer; None for the cache.
         options: ``jobs`` is the number of workers; ``retries`` limits the restarts.
-        shards: URL of the data set's shards, which replace ``data_dir``.
         log: receives the lines of the first worker, and lines on restarts.
 
     Raises:

@@ -27,14 +27,11 @@ class Order:
     """A training for a worker.
 
     Attributes:
-        recipe: the recipe, with the folders of the runs that it needs.
         folder: its run folder; absolute for another process.
         features: URL of a folder of computed feature maps, copied once to each computer.
         witness: a file beside the runs, which the worker must see too; None in this process.
         after_epoch: is called after each saved epoch, and may stop the training; such a run has
             no error, and is not finished.
-        version: version of this package in the process that orders.
-        devices: number of devices that share each batch.
         shards: URL of the data set's shards, which replace ``data``; '' for none.
         member: this worker of a training that has several; None for the only one.
     """

@@ -122,10 +122,10 @@ def test_stats_of_a_broken_file(make_layout):
 
 
 def test_options_in_words():
-    assert tables.parse_options(["clip_s=2.5", "table = clips.csv", "silence_test=false"]) == {
+    assert tables.parse_options(["clip_s=2.5", "table = clips.csv", "resample=false"]) == {
         "clip_s": 2.5,
         "table": "clips.csv",
-        "silence_test": False,
+        "resample": False,
     }
     for word in ("clip_s", "=3"):
         with refuses(ConfigError, "NAME=VALUE", "clip_s=2.5"):

@@ -197,7 +197,7 @@ def test_silence_is_cut_out_of_noise_recordings(make_layout, write_wav):
     assert counts == {"train": 2, "validation": 1, "test": 1}
     assert all(dataset.load(clip).shape == (16_000,) for clip in (*silence, *dataset.noise))
     zero = [clip.split for clip in silence if not dataset.load(clip).any()]
-    assert zero == ["train"] and dataset.shared_groups() == {} and len(dataset.noise_clips()) == 1
+    assert zero == ["train"] and dataset.shared_groups() == {} and len(dataset.noise) == 1
     assert load_dataset("folder", root, silence_percentage=0).info.labels == ("clap", "snap")
     write_wav(root / "_background_noise_" / "short.wav", 16_000)
     with refuses(DataError, "short.wav", "10"):

@@ -68,9 +68,6 @@ def test_silence_pieces_of_different_splits_never_overlap(folder):
 def test_silence_options(folder):
     without = load_dataset(NAME, folder, silence_percentage=0)
     assert without.info.labels == (UNKNOWN, *WORDS_10)
-    listed = load_dataset(NAME, folder, silence_test=False)
-    assert listed.counts()["test"][SILENCE] == 0
-    assert listed.counts()["validation"][SILENCE] == 2
 
 
 def test_unknown_words_already_drawn_are_kept_whole(folder):
@@ -81,7 +78,7 @@ def test_unknown_words_already_drawn_are_kept_whole(folder):
 
 def test_noise_for_augmentation_is_the_training_part(folder):
     dataset = load_dataset(NAME, folder)
-    noise = dataset.noise_clips()
+    noise = dataset.noise
     assert [clip.path.name for clip in noise] == ["noise_0.wav", "noise_1.wav"]
     assert [dataset.read(clip).shape for clip in noise] == [(256_000,), (268_800,)]
 
@@ -127,7 +124,7 @@ def test_missing_noise(folder):
         path.unlink()
     with refuses(DataError, "_background_noise_", "WAV"):
         load_dataset(NAME, folder)
-    assert load_dataset(NAME, folder, silence_percentage=0).noise_clips() == ()
+    assert load_dataset(NAME, folder, silence_percentage=0).noise == ()
 
 
 def test_broken_or_short_noise(folder, write_wav):

@@ -85,7 +85,7 @@ def test_the_data_set_comes_back(folder, sounds):
             original.synthetic,
         )
         assert np.array_equal(back.load(clip), sounds.load(original))
-    assert len(back.noise_clips()) == 1
+    assert len(back.noise) == 1
 
 
 def test_batches_have_the_features_of_the_files(folder, sounds, tiny_recipe):

@@ -75,7 +75,7 @@ def test_failed_trials_are_an_error(m3net):
     ("arguments", "error"),
     [
         (["--max-instructions", "0"], "--max-instructions is 0.0: give 1 or more"),
-        (["--max-arena", "much"], "memory is 'much' in --max-arena"),
+        (["--max-arena", "much"], "--max-arena is 'much'"),
         (["--pick", "7"], "no finished trial 7"),
     ],
 )
