@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _DPI = 120
 COLOURS = "viridis"
 """Colour map of spectrograms and matrices."""
+STYLES = ("-", "--", "-.", ":")
+"""Styles of lines, which tell them apart without colours."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -287,7 +287,11 @@ LAB_JSON = [
         "lab.figures.catalogue.draw_figure",
         {"figure": "diffres/fig6", "files": ["a"]},
     ),
-    ("table a/b", "lab.studies.tables.make_table", {"failed": 0, "runs": 2}),
+    (
+        "table m3net/table4 --out r --runs r",
+        "lab.studies.tables.make_table",
+        {"failed": 0, "runs": 2},
+    ),
     ("table --list --out r", "", None),
     ("table m3net/table4 --dry-run --scale tiny --out r --runs r", "", None),
     (

@@ -171,17 +171,12 @@ def export(place: Path, log: Log) -> None:
 
 
 def _table(place: Path, log: Log) -> None:
+    from m3net_tf.lab.studies.table_plan import plan_table
     from m3net_tf.lab.studies.tables import make_table
     from m3net_tf.system.errors import M3NetError
 
-    report = make_table(
-        str(place / "grid.yaml"),
-        "tiny",
-        data_folders={},
-        runs_folder=place / "tables/runs",
-        out=place / "tables/out",
-        log=log,
-    )
+    folders = {"runs_folder": place / "tables/runs", "out": place / "tables/out"}
+    report = make_table(plan_table(str(place / "grid.yaml"), "tiny", **folders), {}, log=log)
     if report["failed"]:
         reasons = [
             run["error"] for cell in report["cells"] for run in cell["runs"] if "error" in run

@@ -139,7 +139,7 @@ _GRID = b"""\
 title: T
 paper: P
 table: 1
-base: {dataset: {name: synth}, model: {name: m3net}, seeds: [0, 1], resources: {cpus: 1}}
+base: {dataset: {name: synth}, model: {name: m3net}, seeds: [0, 1]}
 axes:
   A: {x: {training: {epochs: 1}}, y: {distillation: {run: {step: s}}}}
   B: {z: [{folds: [1]}, {metric: map}], w: {quoted: true, paper_protocol: p}}

@@ -79,9 +79,7 @@ Jobs = Annotated[
         show_default=False,
     ),
 ]
-Cpus = Annotated[
-    int | None, typer.Option(min=1, help="Cores of each run.  [default: the grid's, or 1]")
-]
+Cpus = Annotated[int | None, typer.Option(min=1, help="Cores of each run.  [default: 1]")]
 Gpus = Annotated[float | None, typer.Option(min=0, help="GPUs of each run, such as 1 or 0.5.")]
 Memory = Annotated[str | None, typer.Option(help="Memory of each run, such as 4GB.")]
 Retries = Annotated[
@@ -111,13 +109,12 @@ def pool_options(
     """
     from m3net_tf.training.cluster.fetching import folder_or_url
     from m3net_tf.training.cluster.pools import PoolOptions
-    from m3net_tf.training.cluster.resources import Resources
+    from m3net_tf.training.cluster.resources import Resources, memory_bytes
 
-    values = {"cpus": cpus, "gpus": gpus, "memory": memory}
     return PoolOptions(
         jobs=jobs,
         address=address,
-        resources=Resources.parse(values, "options"),
+        resources=Resources(cpus, gpus, memory_bytes(memory, "--memory") if memory else None),
         cache=None if cache is None else folder_or_url(cache),
         retries=retries,
     )

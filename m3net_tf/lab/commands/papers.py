@@ -35,7 +35,7 @@ from m3net_tf.system.errors import M3NetError
 from m3net_tf.system.extras import require_modules
 
 if TYPE_CHECKING:
-    from m3net_tf.lab.studies.tables import TablePlan
+    from m3net_tf.lab.studies.table_plan import TablePlan
     from m3net_tf.training.cluster.data import DataFolders
 
 
@@ -99,31 +99,26 @@ def table(
     if latex:
         _say_latex(name, scale, out, as_json)
         return
-    from m3net_tf.lab.studies.tables import make_table, plan_table
+    from m3net_tf.lab.studies.table_plan import plan_table
+    from m3net_tf.lab.studies.tables import make_table
 
     folders = parse_data_folders(data_dir or [])
-    if dry_run:
-        plan = plan_table(
-            name,
-            scale,
-            runs_folder=runs,
-            out=out,
-            keep_results=keep_results,
-            overlay=overlay,
-            only=only or (),
-        )
-        _say_plan(plan, folders, runs, as_json)
-        return
-    report = make_table(
+    plan = plan_table(
         name,
         scale,
-        data_folders=folders,
-        options=pool_options(jobs, address, cpus, gpus, memory, retries, cache),
         runs_folder=runs,
         out=out,
         keep_results=keep_results,
         overlay=overlay,
         only=only or (),
+    )
+    if dry_run:
+        _say_plan(plan, folders, as_json)
+        return
+    report = make_table(
+        plan,
+        folders,
+        pool_options(jobs, address, cpus, gpus, memory, retries, cache),
         train=not no_training,
         command=f"m3net table {name} --scale {scale}",
         log=progress_beside(as_json),
@@ -141,10 +136,10 @@ def _require_success(failed: int, name: str) -> None:
         )
 
 
-def _say_plan(plan: TablePlan, folders: DataFolders, runs: Path, as_json: bool) -> None:
+def _say_plan(plan: TablePlan, folders: DataFolders, as_json: bool) -> None:
     from m3net_tf.lab.studies.table_plan import plan_facts, plan_lines
 
-    facts = plan_facts(plan, folders, runs)
+    facts = plan_facts(plan, folders)
     if as_json:
         say_json(facts)
         return
@@ -228,12 +223,6 @@ def figure(
     name: Annotated[
         str | None, typer.Argument(help="Figure, such as diffres/fig4; without it, list all.")
     ] = None,
-    run: Annotated[
-        list[Path] | None,
-        typer.Option(
-            metavar="RUN", help="Finished run to draw instead of the figure's own; repeatable."
-        ),
-    ] = None,
     scale: TableScale = "small",
     data_dir: TableData = None,
     runs: TableRuns = RUNS,
@@ -248,27 +237,23 @@ def figure(
     from m3net_tf.lab.figures import catalogue as figures
 
     if name is None:
-        rows = [
-            {"name": key, "runs": kind.runs, "summary": kind.summary}
-            for key, kind in figures.FIGURES.items()
-        ]
+        rows = [{"name": key, "summary": it.summary} for key, it in figures.FIGURES.items()]
         if as_json:
             say_json(rows)
             return
-        table = Table("figure", "--run", "shows")
+        table = Table("figure", "shows")
         for row in rows:
             table.add_row(*row.values())
         console.print(table)
         return
     paths = figures.draw_figure(
         name,
-        run or (),
         results_folder(out, scale, runs),
         scale=scale,
         runs_folder=runs,
         data_folders=parse_data_folders(data_dir or []),
         keep_results=keep_results,
-        command=f"m3net lab figure {name}" + ("" if run else f" --scale {scale}"),
+        command=f"m3net lab figure {name} --scale {scale}",
         log=progress_beside(as_json),
     )
     if as_json:

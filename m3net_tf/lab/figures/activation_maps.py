@@ -12,7 +12,6 @@ import numpy.typing as npt
 from m3net_tf.lab.figures.shown import Shown, maps_of
 from m3net_tf.pages.plotting import Drawing, draw_map, new_figure
 from m3net_tf.pages.report.projection import spread_over_classes
-from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras, tf
 from m3net_tf.training.features import original_features
 
@@ -27,14 +26,11 @@ def draw_activation_maps(shown: Sequence[Shown], clips: int = CLIPS) -> Drawing:
     its maximum. The numbers are each map's mean over the frames.
 
     Raises:
-        ConfigError: the network has no such branches.
         M3NetError: the data or the run cannot be read.
     """
     cell = shown[0]
     model = cell.trained.load_model()
     layers = stage_layers(model)
-    if not layers:
-        raise ConfigError(f"{cell.trained.folder}: name a run of spectromasknet")
     test = original_features(cell.dataset, "test", cell.recipe)
     chosen = spread_over_classes(test.labels, clips)
     maps = maps_of(test, chosen)

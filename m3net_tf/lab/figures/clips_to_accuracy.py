@@ -8,9 +8,7 @@ from collections.abc import Sequence
 
 from m3net_tf.lab.figures.shown import Shown
 from m3net_tf.pages.plotting import Drawing, new_figure
-from m3net_tf.system.errors import ConfigError
 
-_AXES = ("Network", "Teacher")
 _COLUMNS = ("network", "teacher", "run", "train_clips", "accuracy")
 
 
@@ -21,11 +19,8 @@ def draw_clips_to_accuracy(shown: Sequence[Shown]) -> Drawing:
     means.
 
     Raises:
-        ConfigError: the runs do not come from a grid with network and teacher.
         DataError: the data of a run are missing.
     """
-    if any(axis not in cell.labels for cell in shown for axis in _AXES):
-        raise ConfigError("the figure compares the cells of its grid: remove --run")
     rows = [
         (
             cell.labels["Network"],

@@ -3,94 +3,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from m3net_tf.networks.models import network_design
-from m3net_tf.pages.plotting import Drawing, new_figure
+from m3net_tf.lab.figures.shown import Shown
+from m3net_tf.pages.plotting import STYLES, Drawing, new_figure
 from m3net_tf.pages.report.run_files import read_history
-from m3net_tf.system.errors import ConfigError, DataError
-from m3net_tf.training.run import Run
+from m3net_tf.system.errors import DataError
 
 
-def frames_per_second(run: Run) -> float:
-    """Frames per second at the classifier of a run with DiffRes or a baseline.
-
-    Raises:
-        ConfigError: the run's network is not ``diffres``.
-    """
-    recipe = run.recipe()
-    if recipe.model.name != "diffres":
-        raise ConfigError(f"{run.folder} has network {recipe.model.name}: name runs of diffres")
-    design = network_design("diffres", recipe.model.preset, recipe.model.arguments)
-    config = recipe.frontend
-    share = 1.0 - float(design.reduction)
-    return share * config.sample_rate_hz / config.hop_samples
-
-
-def draw_by_frame_rate(runs: Sequence[Run], column: str, label: str) -> Drawing:
-    """A quantity of DiffRes over the epochs, with one colour per frame rate.
+def draw_curves(shown: Sequence[Shown], columns: Mapping[str, str]) -> Drawing:
+    """A panel for each column of the histories; runs with the same first label have one colour.
 
     Args:
-        runs: runs of ``diffres``.
-        column: column of their histories.
-        label: label of the axis.
+        columns: column of the histories -> label of its axis.
 
     Raises:
-        ConfigError: a run of another network.
-        DataError: a history lacks the column.
+        DataError: a history is missing or damaged, or lacks a column.
     """
-    figure = new_figure(5, 3.2)
-    axes = figure.subplots()
-    rows: list[tuple[str, float, float, float]] = []
-    colours: dict[float, str] = {}
-    for run in sorted(runs, key=frames_per_second):
-        rate = frames_per_second(run)
-        epochs, values = history_column(run, column)
-        name = f"{rate:.3g} FPS"
-        colour = colours.get(rate, f"C{len(colours)}")
-        axes.plot(epochs, values, color=colour, label=None if rate in colours else name)
-        colours[rate] = colour
-        rows += [
-            (run.folder.name, rate, epoch, value)
-            for epoch, value in zip(epochs, values, strict=True)
-        ]
-    axes.set(xlabel="epoch", ylabel=label)
-    axes.legend()
-    return Drawing(figure, ("run", "frames_per_s", "epoch", column), rows)
+    figure = new_figure(2 + 3 * len(columns), 3.3)
+    panels = figure.subplots(1, len(columns), squeeze=False)[0]
+    names = list(dict.fromkeys(cell.first_label for cell in shown))
+    rows: list[tuple[Any, ...]] = []
+    for cell in shown:
+        history = read_history(cell.trained)
+        if missing := [column for column in columns if column not in history]:
+            raise DataError(
+                f"{cell.trained.folder / 'history.csv'} has no column {missing[0]}: delete the "
+                "folder, and this version trains it again"
+            )
+        epochs, index = history["epoch"], names.index(cell.first_label)
+        style = {
+            "color": f"C{index}",
+            "linestyle": STYLES[index % len(STYLES)],
+            "marker": "o" if len(epochs) == 1 else "",
+        }
+        for axes, (column, label) in zip(panels, columns.items(), strict=True):
+            drawn = {line.get_label() for line in axes.get_lines()}
+            legend = "_" if cell.first_label in drawn else cell.first_label
+            axes.plot(epochs, history[column], label=legend, **style)
+            axes.set(xlabel="epoch", ylabel=label)
+        rows += [(cell.title, *row) for row in zip(epochs, *map(history.get, columns), strict=True)]
+    panels[0].legend(title=next(iter(shown[0].labels)), fontsize="small")
+    return Drawing(figure, ("run", "epoch", *columns), rows)
 
 
-def draw_fusion(runs: Sequence[Run]) -> Drawing:
+def draw_fusion(shown: Sequence[Shown]) -> Drawing:
     """Weights of SpectroMaskNet's branches over the epochs (its figure 5).
 
     Raises:
-        DataError: a history has no lambda.
+        DataError: see :func:`draw_curves`.
     """
-    figure = new_figure(5, 3.2)
-    axes = figure.subplots()
-    rows: list[tuple[str, float, float]] = []
-    for index, run in enumerate(runs):
-        epochs, values = history_column(run, "lambda")
-        shares = np.array(values)
-        axes.plot(epochs, shares, color=f"C{index}", label=f"{run.folder.name}: complete")
-        axes.plot(epochs, 1 - shares, "--", color=f"C{index}", label=f"{run.folder.name}: masked")
-        rows += [(run.folder.name, *pair) for pair in zip(epochs, values, strict=True)]
-    axes.set(xlabel="epoch", ylabel="weight of the branch in the fusion")
+    drawing = draw_curves(shown, {"lambda": "weight of the branch in the fusion"})
+    (axes,) = drawing.figure.axes
+    for line in axes.get_lines():
+        line.set_label("complete map")
+        masked = 1 - np.asarray(line.get_ydata(), float)
+        axes.plot(line.get_xdata(), masked, ":", color=line.get_color(), label="masked map")
     axes.legend()
-    return Drawing(figure, ("run", "epoch", "lambda"), rows)
+    return drawing
 
 
-def history_column(run: Run, name: str) -> tuple[list[float], list[float]]:
-    """Epochs and a column of a run's history.
+def draw_ablation(shown: Sequence[Shown]) -> Drawing:
+    """Guide loss, activeness and validation score over the epochs (DiffRes's figure 8).
 
     Raises:
-        DataError: the history is missing or damaged, or lacks the column.
+        DataError: see :func:`draw_curves`.
     """
-    history = read_history(run)
-    if name not in history:
-        raise DataError(
-            f"{run.folder / 'history.csv'} has no column {name}: name a run whose network learns "
-            f"it, trained by this version (it has {', '.join(history)})"
-        )
-    return history["epoch"], history[name]
+    columns = {"guide_loss": "guide loss", "activeness": "activeness"}
+    if "validation_map" in read_history(shown[0].trained):
+        return draw_curves(shown, {**columns, "validation_map": "mAP (validation)"})
+    return draw_curves(shown, {**columns, "validation_accuracy": "accuracy (validation)"})

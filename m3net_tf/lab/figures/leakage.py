@@ -9,7 +9,6 @@ from typing import Any
 
 from m3net_tf.lab.figures.shown import Shown
 from m3net_tf.pages.plotting import Drawing, new_figure
-from m3net_tf.system.errors import ConfigError
 
 _AXES = ("Data set", "Network", "Split")
 _COLUMNS = (
@@ -25,11 +24,8 @@ def draw_leakage(shown: Sequence[Shown]) -> Drawing:
     training (``trained_share``). A legend calls both their source.
 
     Raises:
-        ConfigError: the runs do not come from a grid with data set, network and split.
         DataError: the data of a run are missing.
     """
-    if any(axis not in cell.labels for cell in shown for axis in _AXES):
-        raise ConfigError("the figure compares the splits of its grid: remove --run")
     rows = [_row(cell) for cell in shown]
     data_sets, networks, splits = (list(dict.fromkeys(row[i] for row in rows)) for i in range(3))
     figure = new_figure(5 * len(data_sets), 3.8)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""DiffRes's figures 8 to 11: ablation over the epochs, learnt features, pilot studies, warp."""
+"""DiffRes's figures 9 to 11: learnt features, pilot studies, warp."""
 
 from __future__ import annotations
 
@@ -9,53 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from m3net_tf.lab.figures.curves import history_column
 from m3net_tf.lab.figures.shown import Shown, maps_of
 from m3net_tf.networks.layers.diffres import WARP
 from m3net_tf.networks.layers.diffres.warp import warp_matrix
-from m3net_tf.pages.plotting import COLOURS, Drawing, draw_map, new_figure
+from m3net_tf.pages.plotting import COLOURS, STYLES, Drawing, draw_map, new_figure
 from m3net_tf.pages.report.projection import spread_over_classes
-from m3net_tf.pages.report.run_files import read_history
-from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras, tf
 from m3net_tf.training.features import original_features
 
 CLIPS = 2
-_STYLES = ("-", "--", "-.", ":")
-
-
-def draw_ablation(shown: Sequence[Shown]) -> Drawing:
-    """Guide loss, activeness and validation score over the epochs, a colour per network.
-
-    Raises:
-        DataError: a history is missing or damaged.
-    """
-    history = read_history(shown[0].trained)
-    score = "validation_map" if "validation_map" in history else "validation_accuracy"
-    columns = {
-        "guide_loss": "guide loss",
-        "activeness": "activeness",
-        score: "mAP (validation)" if score.endswith("map") else "accuracy (validation)",
-    }
-    names = list(dict.fromkeys(_first_label(cell) for cell in shown))
-    figure = new_figure(11, 3.4)
-    panels = figure.subplots(1, 3)
-    rows: list[tuple[Any, ...]] = []
-    drawn: set[str] = set()
-    for cell in shown:
-        name = _first_label(cell)
-        index, values = names.index(name), {}
-        style = {"color": f"C{index}", "linestyle": _STYLES[index % len(_STYLES)]}
-        for axes, (column, label) in zip(panels, columns.items(), strict=True):
-            epochs, values[column] = history_column(cell.trained, column)
-            marker = "o" if len(epochs) == 1 else ""
-            label_once = None if name in drawn else name
-            axes.plot(epochs, values[column], marker=marker, label=label_once, **style)
-            axes.set(xlabel="epoch", ylabel=label)
-        drawn.add(name)
-        rows += [(cell.title, *row) for row in zip(epochs, *values.values(), strict=True)]
-    panels[0].legend(fontsize="small")
-    return Drawing(figure, ("run", "epoch", *columns), rows)
 
 
 def draw_learnt_features(shown: Sequence[Shown], clips: int = CLIPS) -> Drawing:
@@ -68,7 +30,6 @@ def draw_learnt_features(shown: Sequence[Shown], clips: int = CLIPS) -> Drawing:
         clips: test clips, spread over the classes.
 
     Raises:
-        ConfigError: a run has neither DiffRes nor ConvAvgPool.
         M3NetError: the data or a run cannot be read.
     """
     first = shown[0]
@@ -79,11 +40,9 @@ def draw_learnt_features(shown: Sequence[Shown], clips: int = CLIPS) -> Drawing:
     for cell in shown:
         model = cell.trained.load_model()
         layers = [layer.name for layer in model.layers]
-        name = next((name for name in (WARP, "avgpool") if name in layers), None)
-        if name is None:
-            raise ConfigError(f"{cell.trained.folder}: name runs of DiffRes and of ConvAvgPool")
+        name = WARP if WARP in layers else "avgpool"
         outputs = keras.Model(model.input, model.get_layer(name).output)(maps, training=False)
-        parts[_first_label(cell)] = outputs[..., 0].numpy()
+        parts[cell.first_label] = outputs[..., 0].numpy()
     config = first.recipe.frontend
     end_s = maps.shape[2] * config.hop_samples / config.sample_rate_hz
     figure = new_figure(3.4 * len(parts), 2.6 * len(chosen))
@@ -108,12 +67,10 @@ def draw_improvement(shown: Sequence[Shown]) -> Drawing:
 
     The score is the average precision of a class for clips with several labels, else its recall.
 
-    Raises:
-        ConfigError: the runs do not have two different hops.
+    Args:
+        shown: runs of two different hops.
     """
     hops = sorted({cell.hop_ms for cell in shown})
-    if len(hops) != 2:
-        raise ConfigError(f"the figure compares two hops, not {len(hops)}: name runs of two")
     small, large = ([_by_class(c) for c in shown if c.hop_ms == hop] for hop in hops)
     classes = [label for label in small[0] if all(label in run for run in (*small, *large))]
     rows: list[tuple[str, float, float, float]] = []
@@ -151,7 +108,7 @@ def draw_hops(shown: Sequence[Shown]) -> Drawing:
     """
     points: dict[tuple[str, float], list[Shown]] = {}
     for cell in shown:
-        points.setdefault((_first_label(cell), cell.hop_ms), []).append(cell)
+        points.setdefault((cell.first_label, cell.hop_ms), []).append(cell)
     names = list(dict.fromkeys(name for name, _ in points))
     own = [hop for name, hop in points if name == names[0]]
     base = points[names[0], max([hop for hop in own if hop <= 10] or own)][0]
@@ -169,7 +126,7 @@ def draw_hops(shown: Sequence[Shown]) -> Drawing:
     for index, name in enumerate(names):
         own_rows = sorted((row for row in rows if row[0] == name), key=lambda row: row[1])
         steps, accuracy, deviations = ([row[k] for row in own_rows] for k in (1, 3, 4))
-        style = {"color": f"C{index}", "linestyle": _STYLES[index % len(_STYLES)]}
+        style = {"color": f"C{index}", "linestyle": STYLES[index % len(STYLES)]}
         left.errorbar(steps, accuracy, deviations, marker="o", capsize=3, label=name, **style)
         right.plot(steps, [row[6] for row in own_rows], marker="o", label=name, **style)
     for axes in (left, right):
@@ -213,10 +170,6 @@ def draw_algorithm(frames: int = 12, frames_out: int = 6, seed: int = 1) -> Draw
     figure.colorbar(image, ax=panels[1].tolist(), label="weight")
     facts = {"scores": [round(float(score), 6) for score in scores], "seed": seed}
     return Drawing(figure, ("step", "frame_out", "frame", "weight"), rows, facts)
-
-
-def _first_label(cell: Shown) -> str:
-    return next(iter(cell.labels.values()))
 
 
 def _multi_label(cell: Shown) -> bool:

@@ -18,7 +18,7 @@ from m3net_tf.lab import RESULTS
 from m3net_tf.lab.many.plan import fingerprint
 from m3net_tf.lab.many.scheduling import run_trainings
 from m3net_tf.lab.studies.grid import Grid
-from m3net_tf.lab.studies.tables import plan_table
+from m3net_tf.lab.studies.table_plan import plan_table
 from m3net_tf.system.errors import ConfigError, DataError, ModelError
 from m3net_tf.system.progress import Log
 from m3net_tf.training.cluster.data import DataFolders, local_folder, require_data, source_of
@@ -61,6 +61,11 @@ class Shown:
     def title(self) -> str:
         """The labels in one line."""
         return ", ".join(self.labels.values())
+
+    @property
+    def first_label(self) -> str:
+        """The label of the first axis."""
+        return next(iter(self.labels.values()))
 
     @property
     def kept_every(self) -> int:
@@ -155,21 +160,6 @@ def facts_of(shown: Sequence[Shown]) -> dict[str, object]:
     }
 
 
-def shown_runs(folders: Sequence[Path], data_folders: DataFolders) -> list[Shown]:
-    """Finished runs that the user names.
-
-    Raises:
-        M3NetError: a run is unfinished or cannot be read.
-    """
-    shown = []
-    for run in (Run(folder) for folder in folders):
-        run.metrics()
-        recipe = run.recipe()
-        folder = local_folder(source_of(recipe, data_folders))
-        shown.append(Shown({"run": run.folder.name}, recipe, folder, run))
-    return shown
-
-
 def shown_cells(
     name: str,
     scale: str,
@@ -214,7 +204,7 @@ def shown_cells(
                 raise ModelError(f"{training.place}: {outcome.error}: repeat the command")
             entry = dataclasses.replace(entry, run=Run(outcome.folder))
         else:
-            kept = table.earlier[training.key][cell.metric]["metrics"]
+            kept = table.kept[training.key][cell.metric]["metrics"]
             entry = dataclasses.replace(entry, kept=kept)
         shown.setdefault(training.key if not cell.clip else (training.key, cell.clip), entry)
     for cell in untrained:

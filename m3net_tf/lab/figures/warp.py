@@ -4,41 +4,38 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from m3net_tf.lab.figures.shown import maps_of
+from m3net_tf.lab.figures.shown import Shown, maps_of
 from m3net_tf.networks.layers.diffres.warp import warp_matrix
 from m3net_tf.networks.models.diffres import probe
 from m3net_tf.pages.plotting import Drawing, draw_map, new_figure
 from m3net_tf.pages.report.projection import spread_over_classes
 from m3net_tf.training.features import original_features
-from m3net_tf.training.run import Run
 
 CLIPS = 3
 
 
-def draw_warp(run: Run, data_dir: Path | None = None, clips: int = CLIPS) -> Drawing:
+def draw_warp(shown: Sequence[Shown], clips: int = CLIPS) -> Drawing:
     """Spectrogram, scores, warp matrix and the classifier's input, one column per clip.
 
     Raises:
-        ConfigError: the run's network has no DiffRes.
         M3NetError: the data or the run cannot be read.
     """
-    model = run.load_model()
+    cell = shown[0]
+    model = cell.trained.load_model()
     probe_model = probe(model)
     layer = model.get_layer("diffres_warp")
-    config = run.recipe().frontend
-    test = original_features(run.dataset(data_dir), "test", run.recipe())
+    test = original_features(cell.dataset, "test", cell.recipe)
     chosen = spread_over_classes(test.labels, clips)
     maps = maps_of(test, chosen)
     outputs = probe_model(maps, training=False)
     matrices = warp_matrix(outputs["scores"], layer.frames_out, layer.fill_rows).numpy()
     channels = ["mean", *["maximum"] * layer.maximum, *["encoding"] * layer.encoding]
 
-    hop_s = config.hop_s
+    hop_s = cell.recipe.frontend.hop_s
     heights = [2, 1, 2, *[2] * len(channels)]
     figure = new_figure(3 * len(chosen) + 1, 0.8 * sum(heights))
     axes = figure.subplots(len(heights), len(chosen), squeeze=False, height_ratios=heights)

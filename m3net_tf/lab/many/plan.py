@@ -11,7 +11,6 @@ from pathlib import Path
 
 from m3net_tf.system.artifacts import read_json, sha256_of
 from m3net_tf.system.errors import ConfigError, DataError, ModelError
-from m3net_tf.training.cluster.resources import UNSET, Resources
 from m3net_tf.training.recipe import Recipe, load_recipe
 from m3net_tf.training.run import Run, built_otherwise, design_of, linked_run
 
@@ -28,14 +27,12 @@ class Training:
         recipe: what to do; ``run`` of the sections in ``needs`` is filled in before the training.
         place: its folder, relative to the folder of all tables' runs.
         needs: section of the recipe -> trainings that must be finished first.
-        resources: its share of a computer; no part of the result.
     """
 
     key: str
     recipe: Recipe
     place: str
     needs: Mapping[str, tuple[Training, ...]]
-    resources: Resources = UNSET
 
     @property
     def needed(self) -> list[Training]:

@@ -14,7 +14,6 @@ from m3net_tf.system.errors import M3NetError, one_line
 from m3net_tf.system.progress import Log, Task, silent, track, with_lines_to
 from m3net_tf.training.cluster.data import DataFolders, source_of
 from m3net_tf.training.cluster.pools import IN_PROCESS, Lost, Pool, PoolOptions, open_pool
-from m3net_tf.training.cluster.resources import Resources
 from m3net_tf.training.cluster.worker import Order, Report
 from m3net_tf.training.run import Run
 
@@ -118,7 +117,7 @@ class _Call:
 
     def _start_ready(self) -> Iterator[tuple[Training, Report]]:
         """Start runs while there is room; yields the trainings that cannot start."""
-        slots: dict[Resources, int] = {}  # asked once in each pass: a cluster answers slowly
+        slots = 0
         for job in list(self._jobs):
             training = job.training
             if any(need.key not in self.outcomes for need in training.needed):
@@ -128,14 +127,12 @@ class _Call:
                 self._jobs.remove(job)
                 yield training, self._end(training, folder, Report(reason, 0.0))
             elif job.not_before_s <= time.monotonic():
-                resources = self.options.resources.over(training.resources)
-                if resources not in slots:
-                    slots[resources] = self.pool.slots(resources)
-                if len(self._running) < slots[resources]:
+                slots = slots or self.pool.slots()  # a cluster is slow
+                if len(self._running) < slots:
                     self._jobs.remove(job)
-                    self._start(job, folder, resources)
+                    self._start(job, folder)
 
-    def _start(self, job: _Job, folder: Path, resources: Resources) -> None:
+    def _start(self, job: _Job, folder: Path) -> None:
         training = job.training
         own_process = not self.options.in_process
         data = source_of(training.recipe, self.data_folders)
@@ -148,7 +145,7 @@ class _Call:
             features=self.options.features,
             witness=folder.resolve() if own_process else None,
         )
-        handle = self.pool.start(order, resources)
+        handle = self.pool.start(order)
         self._running[handle] = job, folder
 
     def _take(self, job: _Job, folder: Path, report: Report | Lost) -> Report | None:

@@ -168,7 +168,7 @@ class _Search:
             return False
         counted = {trial.number for trial in self._running.values()} | self._failed
         counted |= {trial.number for trial in self.trials.values() if trial.state in ENDED}
-        slots = self._pool.slots(self._options.resources)
+        slots = self._pool.slots()
         return len(counted) < self.budget.trials and len(self._running) < slots
 
     def _next(self) -> Trial | None:
@@ -263,7 +263,7 @@ class _Search:
             witness=None if self._options.in_process else folder.root / SETTINGS,
             after_epoch=Halving(folder.root, trial.number, recipe.training.epochs),
         )
-        self._running[self._pool.start(order, self._options.resources)] = trial
+        self._running[self._pool.start(order)] = trial
 
     def _take(self, trial: Trial, report: Report | Lost) -> None:
         """Take the result of an attempt; a lost one is tried again."""

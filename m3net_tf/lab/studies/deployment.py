@@ -213,7 +213,7 @@ def _on_desktop(run: Run, bundle: Bundle, data_dir: Path | None, setup: _Setup) 
         name = str(method)
         try:
             if name not in kept["methods"]:
-                kept["methods"] |= method_figures(run, data_dir, [method], setup.log)
+                kept["methods"][name] = method_figures(run, data_dir, method, setup.log)
                 write_json(run.folder / KEPT, kept)
         except ModelError as error:  # such as 16 bits on a layer that has no such form
             row[f"{name} error"] = one_line(error)

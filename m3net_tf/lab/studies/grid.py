@@ -14,7 +14,6 @@ from typing import Any
 
 from m3net_tf.lab.many.plan import Training, fingerprint, named_runs
 from m3net_tf.system.errors import ConfigError
-from m3net_tf.training.cluster.resources import UNSET, Resources
 from m3net_tf.training.recipe import Recipe
 
 SCALES = ("tiny", "small", "paper")
@@ -53,14 +52,12 @@ class Step:
         values: the recipe as plain values, without seed and fold.
         fold: test fold, if its data set is not the cell's.
         seeds: its seeds; empty for the seed of the run that needs it.
-        resources: the share of a computer that it reserves.
     """
 
     name: str
     values: Patch
     fold: int | None
     seeds: tuple[int, ...]
-    resources: Resources = UNSET
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +81,6 @@ class Cell:
         steps: section of the recipe -> the step that it needs.
         clip: the clip that a figure shows, or its label.
         average_of: axis along which the cell has the mean of the others; '' for other cells.
-        resources: the share of a computer that each of its runs reserves.
     """
 
     labels: Mapping[str, str]
@@ -99,7 +95,6 @@ class Cell:
     steps: Mapping[str, Step]
     clip: str | None = None
     average_of: str = ""
-    resources: Resources = UNSET
 
     @property
     def slug(self) -> str:
@@ -181,14 +176,14 @@ class Grid:
         where = f"{self.name} ({self.scale}), cell {cell.slug}"
         recipe = _recipe(merge(cell.values, links), repeat, where)
         place = f"{self.name}/{self.scale}/{cell.slug}/{repeat.name}"
-        return Training(fingerprint(recipe), recipe, place, needs, cell.resources)
+        return Training(fingerprint(recipe), recipe, place, needs)
 
     def _step_training(self, cell: Cell, step: Step, drawn: Repeat) -> Training:
         where = f"{self.name} ({self.scale}), step {step.name} of cell {cell.slug}"
         recipe = _recipe(step.values, drawn, where)
         key = fingerprint(recipe)
         place = f"{self.name}/{self.scale}/{slug(['step', step.name])}-{key[:8]}/{drawn.name}"
-        return Training(key, recipe, place, {}, step.resources)
+        return Training(key, recipe, place, {})
 
 
 def _recipe(values: Patch, repeat: Repeat, where: str) -> Recipe:

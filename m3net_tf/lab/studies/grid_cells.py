@@ -23,7 +23,6 @@ from m3net_tf.lab.studies.grid_file import (
 )
 from m3net_tf.system.conversion import from_plain
 from m3net_tf.system.errors import ConfigError
-from m3net_tf.training.cluster.resources import Resources
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +36,6 @@ class _CellKeys:
     quoted: bool = False
     paper_protocol: str | None = None
     clip: str | int | None = None
-    resources: dict[str, Any] | None = None
 
     @classmethod
     def of(cls, values: Patch) -> _CellKeys:
@@ -62,11 +60,6 @@ class _CellKeys:
             for seed in self.seeds or (0,)
             for split in ((seed,) if self.splits == "by seed" else self.splits or (None,))
         )
-
-    @property
-    def share(self) -> Resources:
-        """The share of a computer that each run reserves."""
-        return Resources.parse(self.resources or {}, "resources")
 
 
 def load_grid(name: str | Path, scale: str, overlay: Path | None = None) -> Grid:
@@ -141,7 +134,6 @@ def _cell(file: GridFile, labels: Mapping[str, str]) -> Cell:
         repeats=keys.repeats,
         steps=_needed_steps(file, values, labels),
         clip=None if keys.clip is None else str(keys.clip),
-        resources=keys.share,
     )
     if cell.scored and not cell.quoted:
         cell = dataclasses.replace(
@@ -213,7 +205,7 @@ def _step(file: GridFile, name: str, labels: Mapping[str, str]) -> Step:
     keys = _CellKeys.of(values)
     seeds = _CellKeys.of(merge(own, scaled)).seeds or ()  # the cells have seeds of their own
     kept = {key: value for key, value in _sections(values).items() if key not in LINKS}
-    return Step(name, kept, keys.folds[0] if keys.folds else None, seeds, keys.share)
+    return Step(name, kept, keys.folds[0] if keys.folds else None, seeds)
 
 
 def _sections(values: Patch) -> Patch:

@@ -30,12 +30,11 @@ A grid has these keys:
 
 A patch holds sections of a recipe, and these keys of a cell: ``metric``, ``seeds``, ``folds``,
 ``splits``, ``quoted`` (a rival's value, printed and not run), ``paper_protocol`` (the split of the
-paper's value: where the cell has another one, the table says so; default: the cell's own),
-``resources`` (``cpus``, ``gpus`` and ``memory`` that each run reserves with ``--jobs``; not in the
-recipe) and, for a figure, ``clip`` (the clip that it shows, or the label of one). It may be the
-name of a file in the grid's folder, or a list of patches. They are merged key by key in the order
-base, axes, exceptions, step, scale, scale's axes, overlay of the command line, scale's step; a
-section that names another data set, network or front end replaces the former section as a whole.
+paper's value: where the cell has another one, the table says so; default: the cell's own) and, for
+a figure, ``clip`` (the clip that it shows, or the label of one). It may be the name of a file in
+the grid's folder, or a list of patches. They are merged key by key in the order base, axes,
+exceptions, step, scale, scale's axes, overlay of the command line, scale's step; a section that
+names another data set, network or front end replaces the former section as a whole.
 
 ``seeds`` become ``training.seed``, ``folds`` ``dataset.fold`` and ``splits`` ``dataset.seed``; a
 cell has one run for each combination. Without ``splits`` a split that is drawn at random stays the
@@ -63,9 +62,7 @@ from m3net_tf.training.recipe import Recipe
 
 SECTIONS = tuple(field.name for field in dataclasses.fields(Recipe))
 """Keys of a patch that are sections of the recipe."""
-CELL_KEYS = (
-    *("metric", "seeds", "folds", "splits", "quoted", "paper_protocol", "clip", "resources"),
-)
+CELL_KEYS = ("metric", "seeds", "folds", "splits", "quoted", "paper_protocol", "clip")
 """Keys of a patch that belong to the cell."""
 
 Axes = Mapping[str, Mapping[str, Patch]]

@@ -61,8 +61,8 @@ def write_report(
 ) -> None:
     """Write ``.json``, ``.csv`` and ``.md``; none replaces an older file before all are complete.
 
-    If the written report has results of runs that have failed now, it stays, and the new one goes
-    to ``*.incomplete.*``.
+    If the written report has results of runs that have failed or are missing now, it stays, and
+    the new one goes to ``*.incomplete.*``.
 
     Args:
         stem: the files' path without their endings.
@@ -72,7 +72,7 @@ def write_report(
     place = stem
     if _loses(Path(f"{stem}.json"), report["cells"]):
         place = Path(f"{stem}{INCOMPLETE}")
-        log(f"{stem}.md stays as it is: it has results of runs that have failed now")
+        log(f"{stem}.md stays as it is: it has results of runs that lack one now")
     text = json.dumps(report, indent=2, sort_keys=True, allow_nan=False) + "\n"
     waiting = {}
     try:
@@ -91,11 +91,13 @@ def write_report(
 
 
 def _loses(path: Path, cells: Sequence[JsonCell]) -> bool:
-    """Whether a written report has results of runs that have failed now."""
+    """Whether a written report has results of runs that have failed or are missing now."""
     if not path.exists():
         return False
     before = {_place(cell): _finished(cell) for cell in read_json(path)["cells"]}
-    return any(_failed(cell) and _finished(cell) < before.get(_place(cell), 0) for cell in cells)
+    return any(
+        _incomplete(cell) and _finished(cell) < before.get(_place(cell), 0) for cell in cells
+    )
 
 
 def _place(cell: JsonCell) -> frozenset[tuple[str, str]]:
@@ -103,8 +105,9 @@ def _place(cell: JsonCell) -> frozenset[tuple[str, str]]:
     return frozenset({**cell["labels"], "": cell.get("metric", "")}.items())
 
 
-def _failed(cell: JsonCell) -> bool:
-    return "error" in cell or any("error" in run for run in cell["runs"])
+def _incomplete(cell: JsonCell) -> bool:
+    lacking = "error" in cell or "missing" in cell
+    return lacking or any("error" in run for run in cell["runs"])
 
 
 def _finished(cell: JsonCell) -> int:
@@ -120,8 +123,3 @@ def recipes_link(grid: Path, stem: Path) -> str:
     """Markdown link from a report to the grid of its recipes."""
     target = Path(os.path.relpath(grid.resolve(), stem.parent.resolve())).as_posix()
     return f"[{grid.parent.name}/{grid.name}]({target})"
-
-
-def kept_lines(count: int) -> list[str]:
-    """Line of a report's provenance that counts the runs kept from an earlier call, if any."""
-    return [f"- {count} of the runs: results kept from an earlier call"] if count else []

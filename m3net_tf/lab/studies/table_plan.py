@@ -1,22 +1,126 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Preview of a table: recipe and state of each run, and missing data."""
+"""The runs of a table before any is started, and a preview: recipes, states, missing data."""
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypedDict
 
 from m3net_tf.audio.datasets import dataset_info
-from m3net_tf.lab.many.plan import Training, in_order
-from m3net_tf.lab.studies.tables import TablePlan
+from m3net_tf.lab import RESULTS, RUNS
+from m3net_tf.lab.many.plan import Plan, Training, in_order, plan_trainings
+from m3net_tf.lab.studies.cell_recipe import find_cells
+from m3net_tf.lab.studies.grid import Grid, Repeat
+from m3net_tf.lab.studies.grid_cells import load_grid
+from m3net_tf.lab.studies.table_record import RunValues
+from m3net_tf.system.artifacts import read_json
+from m3net_tf.system.errors import DataError
 from m3net_tf.training.cluster.data import DataFolders, missing_data
 from m3net_tf.training.recipe import Recipe
-from m3net_tf.training.run import Run
+from m3net_tf.training.run import Run, built_otherwise
 
 _COLUMNS = 80
+
+Trainings = Mapping[tuple[int, Repeat], Training]
+"""Training of each cell's number and repeat."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TablePlan:
+    """The runs of a table, before any is started.
+
+    Attributes:
+        stem: path of the written table, without its ending.
+        runs_folder: folder of the runs of all tables.
+        trainings: one for each cell's number and repeat.
+        kept: results of written tables that replace trainings: key -> metric -> run.
+        runs: which runs are finished, and which must be trained.
+    """
+
+    grid: Grid
+    stem: Path
+    runs_folder: Path
+    trainings: Trainings
+    kept: Mapping[str, Mapping[str, RunValues]]
+    runs: Plan
+
+
+def plan_table(
+    name: str,
+    scale: str,
+    *,
+    runs_folder: Path = RUNS,
+    out: Path = RESULTS,
+    keep_results: bool = False,
+    overlay: Path | None = None,
+    only: Sequence[str] = (),
+) -> TablePlan:
+    """Find out which runs of a table are missing; writes nothing.
+
+    Args:
+        name: ``<paper>/<table>``, or the path of its YAML file.
+        scale: ``tiny``, ``small`` or ``paper``.
+        out: folder for ``<paper>/<table>.<scale>.md``, ``.csv`` and ``.json``.
+        keep_results: do not train a run that ``runs_folder`` lacks if a table in ``out`` has its
+            result and its recipe and network are unchanged.
+        overlay: a patch over all cells; its name joins the names of the table's files.
+        only: slugs or labels of cells: no run of another cell is trained.
+
+    Raises:
+        ConfigError: there is no such table or scale, or the grid or one of its recipes is wrong.
+        DataError: ``keep_results`` is set and no table is written.
+    """
+    grid = load_grid(name, scale, overlay)
+    stem = out / f"{grid.name}.{scale}{f'.{overlay.stem}' if overlay else ''}"
+    trainings = {
+        (index, repeat): grid.training(cell, repeat)
+        for index, cell in enumerate(grid.cells)
+        for repeat in cell.repeats
+    }
+    kept: dict[str, Mapping[str, RunValues]] = {}
+    if keep_results:
+        own = Path(f"{stem}.json")
+        # The table's own results go before the others'.
+        written = sorted(out.rglob(f"*.{scale}.json"), key=lambda path: (path == own, path))
+        if not written:
+            raise DataError(
+                f"{out} has no results of {scale} scale to keep: run it without --keep-results"
+            )
+        for path in written:
+            kept |= _written_runs(path, grid, trainings)
+    # The first run of every cell before the second of any: a stopped table can be compared.
+    in_turn = sorted(trainings, key=lambda place: grid.cells[place[0]].repeats.index(place[1]))
+    runs = plan_trainings((trainings[place] for place in in_turn), runs_folder, kept)
+    if only:
+        cells = [cell for text in only for cell in find_cells(grid, text)]
+        chosen = (trainings[place] for place in trainings if grid.cells[place[0]] in cells)
+        keys = {training.key for training in in_order(chosen)}
+        runs = dataclasses.replace(runs, runs=tuple(run for run in runs.runs if run.key in keys))
+    return TablePlan(grid, stem, runs_folder, trainings, kept, runs)
+
+
+def _written_runs(path: Path, grid: Grid, trainings: Trainings) -> dict[str, dict[str, RunValues]]:
+    """Runs in a written table whose recipes and networks are unchanged: key -> metric -> run."""
+    noted = {
+        (run["recipe_sha256"], cell["metric"]): run
+        for cell in read_json(path).get("cells", ())  # a figure's have no runs
+        for run in cell.get("runs", ())
+        if "metrics" in run and run["value"] is not None
+    }
+    rows: dict[str, dict[str, RunValues]] = {}
+    changed = set()
+    for (index, _), training in trainings.items():
+        metric = grid.cells[index].metric
+        run = noted.get((training.key, metric))
+        if run is None or built_otherwise(run["metrics"], training.recipe):
+            changed.add(training.key)
+        else:
+            rows.setdefault(training.key, {})[metric] = run
+    return {key: metrics for key, metrics in rows.items() if key not in changed}
 
 
 class PlannedRun(TypedDict):
@@ -48,12 +152,8 @@ class PlanFacts(TypedDict):
     missing_data: list[str]
 
 
-def plan_facts(plan: TablePlan, data_folders: DataFolders, runs_folder: Path) -> PlanFacts:
-    """A plan as JSON has it.
-
-    Args:
-        plan: result of :func:`m3net_tf.lab.studies.tables.plan_table`.
-    """
+def plan_facts(plan: TablePlan, data_folders: DataFolders) -> PlanFacts:
+    """A plan as JSON has it."""
     waiting = [run.recipe for run in plan.runs.waiting]
     return {
         "table": plan.grid.name,
@@ -65,7 +165,7 @@ def plan_facts(plan: TablePlan, data_folders: DataFolders, runs_folder: Path) ->
             {
                 "run": run.place,
                 "recipe_sha256": run.key,
-                "state": _state(run, plan, runs_folder),
+                "state": _state(run, plan),
                 "settings": _recipe_text(run.recipe),
             }
             for run in in_order(plan.trainings.values())
@@ -97,15 +197,15 @@ def plan_lines(plan: PlanFacts) -> list[str]:
     return [*lines, "", f"data: {data}"]
 
 
-def _state(training: Training, plan: TablePlan, runs_folder: Path) -> str:
+def _state(training: Training, plan: TablePlan) -> str:
     if folder := plan.runs.finished.get(training.key):
-        place = folder.relative_to(runs_folder).as_posix()
+        place = folder.relative_to(plan.runs_folder).as_posix()
         return "finished" + ("" if place == training.place else f" in {place}")
-    if training.key in plan.known:
+    if training.key in plan.kept:
         return "kept from the written table"
     if training.key not in {run.key for run in plan.runs.runs}:
         return "not needed"
-    started = Run(runs_folder / training.place).state_path.exists()
+    started = Run(plan.runs_folder / training.place).state_path.exists()
     return "started" if started else "to train"
 
 

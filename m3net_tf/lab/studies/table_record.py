@@ -20,8 +20,7 @@ class RunValues(TypedDict):
         value: the cell's metric, shares in percent; None if the run failed.
         run: its folder, relative to the folder of all runs.
         metrics: the part of ``metrics.json`` that the table needs.
-        kept: True if the result comes from the written table, because the run's folder is missing
-            or the run has failed now (see ``error``).
+        kept: True if the result comes from a written table, because the run's folder is missing.
         error: why it failed in this call.
     """
 
@@ -77,7 +76,7 @@ class TableReport(Provenance):
         date: day on which it was written, ISO 8601, UTC.
         recipes_sha256: hash of the recipes' hashes.
         subsets: hash of the list of each subset of a data set that runs were trained on.
-        kept: number of trainings whose results come from the written table.
+        kept: number of trainings whose results come from written tables.
         failed: number of runs and measurements that failed.
         training_s: seconds of all trainings.
         wall_s: seconds of this call.

@@ -9,7 +9,6 @@ import json
 import statistics
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -18,6 +17,7 @@ from m3net_tf.lab.many.plan import Outcome, Training
 from m3net_tf.lab.studies.grid import Cell, Grid, Repeat
 from m3net_tf.lab.studies.machine import machine
 from m3net_tf.lab.studies.statistics import compare, spread_of
+from m3net_tf.lab.studies.table_plan import TablePlan
 from m3net_tf.lab.studies.table_record import (
     CellValues,
     RunValues,
@@ -37,39 +37,26 @@ _NOTED = (
     "parameters", "macs", "best_epoch", "threads", "training_s", "git_commit", "design_sha256",
 )  # fmt: skip
 
-Trainings = Mapping[tuple[int, Repeat], Training]
-"""Training of each cell's number and repeat."""
-
-EarlierRuns = Mapping[str, Mapping[str, RunValues]]
-"""Runs in the written table: key of the training -> metric -> run."""
-
 
 def table_report(
-    grid: Grid,
-    trainings: Trainings,
-    outcomes: Mapping[str, Outcome],
-    earlier: EarlierRuns,
-    runs_folder: Path,
-    command: str,
-    start_s: float,
-    log: Log,
+    plan: TablePlan, outcomes: Mapping[str, Outcome], command: str, start_s: float, log: Log
 ) -> TableReport:
     """Content of a table's JSON.
 
     Args:
         outcomes: outcomes of the trainings, by key.
-        earlier: runs in the written table that may be kept.
         command: the command line, quoted in the table.
         start_s: start of this call, on the clock of ``time.perf_counter``.
     """
+    grid, trainings = plan.grid, plan.trainings
     cells: list[CellValues] = []
     measured: dict[str, dict[str, float]] = {}
     for number, cell in enumerate(grid.cells):
         needed = {repeat: trainings[number, repeat] for repeat in cell.repeats}
         runs = [
-            _run_values(cell, repeat, training, outcomes, earlier, runs_folder)
+            _run_values(cell, repeat, training, outcomes, plan)
             for repeat, training in needed.items()
-            if training.key in outcomes or training.key in earlier
+            if training.key in outcomes or training.key in plan.kept
         ]
         cells.append(_trained(cell, runs) if needed else _untrained(cell, measured, log))
     for cell, values in zip(grid.cells, cells, strict=True):
@@ -111,35 +98,33 @@ def _run_values(
     repeat: Repeat,
     training: Training,
     outcomes: Mapping[str, Outcome],
-    earlier: EarlierRuns,
-    runs_folder: Path,
+    plan: TablePlan,
 ) -> RunValues:
-    """A finished run, else its earlier result, else why it failed."""
-    outcome, kept = outcomes.get(training.key), earlier.get(training.key)
+    """A finished run, or why it failed, or its result in a written table."""
+    outcome = outcomes.get(training.key)
     values: RunValues = {
         "seed": repeat.seed,
         "fold": repeat.fold,
         "value": None,
         "recipe_sha256": training.key,
-        "run": outcome.folder.relative_to(runs_folder).as_posix() if outcome else "",
+        "run": outcome.folder.relative_to(plan.runs_folder).as_posix() if outcome else "",
     }
     if repeat.split is not None:
         values["split"] = repeat.split
-    if outcome and not outcome.error:
+    if outcome is None:
+        run = plan.kept[training.key][cell.metric]
+        values["metrics"] = _noted(run["metrics"], cell.metric)
+        values["value"] = run["value"]
+        values["run"] = run["run"]
+        values["kept"] = True
+    elif outcome.error:
+        values["error"] = outcome.error
+    else:
         metrics = Run(outcome.folder).metrics().values
         values["metrics"] = _noted(metrics, cell.metric)
         values["value"] = _value(metrics, cell.metric)
         if values["value"] is None:
             values["error"] = f"its metrics.json has no {cell.metric}"
-        return values
-    if outcome:
-        values["error"] = outcome.error
-    if kept:
-        run = kept[cell.metric]
-        values["metrics"] = _noted(run["metrics"], cell.metric)
-        values["value"] = run["value"]
-        values["run"] = run["run"]
-        values["kept"] = True
     return values
 
 

@@ -10,7 +10,6 @@ import pandas as pd
 
 from m3net_tf.lab.studies.report_files import (
     csv_text,
-    kept_lines,
     labelled,
     markdown_lines,
     recipes_link,
@@ -36,6 +35,7 @@ _ABOUT = {
 }
 _UNTRAINED = "Nothing is trained. Compare networks, not machines."
 _NOT_COMPARABLE = " Values of another split or of other data say nothing about ours."
+_LEAKS = "† This split leaks: training and test clips share recordings or speakers."
 _QUOTED = " Rivals are quoted from the paper, each with the split of its own paper."
 _CSV = [
     *("metric", "paper", "paper_differs", "seed", "fold", "split", "value", "validation"),
@@ -138,7 +138,7 @@ def table_markdown(report: TableReport, grid: Path, stem: Path) -> str:
         "## Cells",
         "",
         *markdown_lines(_details(report)),
-        *_marks(cells),
+        *([_LEAKS, ""] if any(map(_leaks, cells)) else []),
     ]
     if report["reference"]:
         labels = ", ".join(f"{axis}: {label}" for axis, label in report["reference"].items())
@@ -216,7 +216,7 @@ def _shown(cell: CellValues) -> str:
     if missing := cell.get("missing"):
         failures += f", {missing} of {len(cell['runs']) + missing} runs not trained"
     leaks = " †" if is_scored(cell["metric"]) and _leaks(cell) else ""
-    return f"{_ours(cell)}{failures}{leaks}{_kept_mark(cell)}{beside}"
+    return f"{_ours(cell)}{failures}{leaks}{beside}"
 
 
 def _ours(cell: CellValues) -> str:
@@ -229,11 +229,6 @@ def _ours(cell: CellValues) -> str:
 
 def _leaks(cell: CellValues) -> bool:
     return bool(cell.get("facts", {}).get("leaking"))
-
-
-def _kept_mark(cell: CellValues) -> str:
-    """Mark of a cell with a kept result of a run that has failed now."""
-    return " ‡" if any("kept" in run and "error" in run for run in cell["runs"]) else ""
 
 
 def _paper(cell: CellValues) -> str:
@@ -293,7 +288,7 @@ def _detail(report: TableReport, cell: CellValues, corrected: float | None) -> d
     row = {
         "metric": _title(metric),
         "paper": _paper(cell),
-        "ours": _ours(cell) + (_kept_mark(cell) if ours else ""),
+        "ours": _ours(cell),
         "95 %": " to ".join(_number(end, metric) for end in ends if end is not None),
         "runs": "" if ours and not cell["runs"] else str(counted),
     }
@@ -319,15 +314,6 @@ def _test(report: TableReport, cell: CellValues) -> dict[str, str]:
     return {"difference": f"{test['difference']:+.2f}{interval}", "p": f"{test['p']:.3g}{least}"}
 
 
-def _marks(cells: Sequence[CellValues]) -> list[str]:
-    lines = []
-    if any(map(_leaks, cells)):
-        lines += ["† This split leaks: training and test clips share recordings or speakers.", ""]
-    if any(map(_kept_mark, cells)):
-        lines += ["‡ Some runs failed; their results come from an earlier call.", ""]
-    return lines
-
-
 def _failures(cells: Sequence[CellValues]) -> list[str]:
     failures = []
     for cell in cells:
@@ -338,20 +324,12 @@ def _failures(cells: Sequence[CellValues]) -> list[str]:
             if "error" in run:
                 fold = "" if run["fold"] is None else f"-fold{run['fold']}"
                 name = f"seed{run['seed']}{fold}"
-                failures.append(f"- {where}, {name}: {run['error']}{_kept_value(run)}")
+                failures.append(f"- {where}, {name}: {run['error']}")
     return ["## Failed", "", *failures, ""] if failures else []
 
 
-def _kept_value(run: RunValues) -> str:
-    """The result kept from an earlier call, and its commit."""
-    if "kept" not in run or run["value"] is None:
-        return ""
-    commit = run["metrics"].get("git_commit")
-    return f" (kept: {run['value']:.6g}{f', of commit {commit}' if commit else ''})"
-
-
 def _provenance(report: TableReport, recipes: str) -> list[str]:
-    machine = report["machine"]
+    machine, kept = report["machine"], report["kept"]
     runs = [run.get("metrics", {}) for cell in report["cells"] for run in cell["runs"]]
     threads = sorted({metrics["threads"] for metrics in runs if "threads" in metrics})
     devices = ", ".join(machine["accelerators"]) or "no accelerator"
@@ -360,7 +338,7 @@ def _provenance(report: TableReport, recipes: str) -> list[str]:
         f"- command: `{report['command']}`",
         f"- {report['runs']} runs, {report['training_s']:.0f} s of training; this call took "
         f"{report['wall_s']:.0f} s (finished runs are used again)",
-        *kept_lines(report["kept"]),
+        *([f"- {kept} of the runs: results kept from an earlier call"] if kept else []),
         *([f"- threads of an operation: {', '.join(map(str, threads))}"] if threads else []),
         f"- written on {report['date']}, {machine['processor']}, {machine['cores']} cores, "
         f"{devices}",

@@ -17,7 +17,7 @@ from m3net_tf.system.errors import ConfigError, DataError, one_line
 from m3net_tf.system.extras import how_to_install
 from m3net_tf.system.processes import keeps_signal_handlers
 from m3net_tf.training.cluster.fetching import RemoteFolder
-from m3net_tf.training.cluster.resources import UNSET, Resources
+from m3net_tf.training.cluster.resources import Resources
 from m3net_tf.training.cluster.worker import Order, Report, Work, train_run
 
 
@@ -28,6 +28,7 @@ class PoolOptions:
     Attributes:
         jobs: runs at once; 0 is as many as fit on the cluster, or 1 without one.
         address: a running Ray cluster, as ``auto`` or ``ray://HOST:10001``; '' is this computer.
+        resources: resources of each run.
         cache: folder of the cache on each computer, or URL of computed feature maps.
         retries: new attempts for a run whose process or computer was lost.
         pause_s: seconds before the first new attempt; each later one waits twice as long.
@@ -35,7 +36,7 @@ class PoolOptions:
 
     jobs: int = 0
     address: str = ""
-    resources: Resources = UNSET
+    resources: Resources = dataclasses.field(default_factory=Resources)
     cache: Path | RemoteFolder | None = None
     retries: int = 3
     pause_s: float = 5.0
@@ -70,11 +71,11 @@ class InProcess:
         self._work = options.work
         self._orders: dict[object, Order] = {}
 
-    def slots(self, resources: Resources) -> int:
-        """Number of runs that may be in work at once if all have these resources: one."""
+    def slots(self) -> int:
+        """Number of runs that may be in work at once: one."""
         return 1
 
-    def start(self, order: Order, resources: Resources) -> object:
+    def start(self, order: Order) -> object:
         """Note a run; returns a handle for :meth:`wait`."""
         handle = object()
         self._orders[handle] = order
@@ -94,11 +95,11 @@ class RayPool:
         self._options = options
         self._running: dict[Any, object] = {}
 
-    def slots(self, resources: Resources) -> int:
+    def slots(self) -> int:
         """``jobs``, or as many as the computers of the cluster can hold now, at least one."""
         if self._options.jobs:
             return self._options.jobs
-        needs = ray_needs(self._with_defaults(resources))
+        needs = ray_needs(self._resources())
         fits = 0
         for node in self.ray.nodes():
             if node["Alive"]:
@@ -106,13 +107,13 @@ class RayPool:
                 fits += min(int(has.get(key, 0.0) / value) for key, value in needs.items() if value)
         return max(1, fits)
 
-    def start(self, order: Order, resources: Resources) -> object:
+    def start(self, order: Order) -> object:
         """Queue a run at Ray.
 
         Raises:
             ConfigError: this computer, used alone, has too little for it, so it would wait forever.
         """
-        reserved = self._with_defaults(resources)
+        reserved = self._resources()
         if not self._options.address:
             self._require_fitting(order, ray_needs(reserved))
         task = self.ray.remote(
@@ -173,12 +174,13 @@ class RayPool:
             f"({one_line(error)}): start it again; the same command continues"
         )
 
-    def _with_defaults(self, resources: Resources) -> Resources:
+    def _resources(self) -> Resources:
+        """The resources of a run, with defaults for those that are not set."""
         gpus = 0.0
         if not self._options.address:  # the runs share the GPUs of this computer
             devices = self.ray.cluster_resources().get("GPU", 0.0)
             gpus = min(1.0, devices / max(1, self._options.jobs)) if devices else 0.0
-        return resources.over(Resources(cpus=1, gpus=gpus))
+        return self._options.resources.over(Resources(cpus=1, gpus=gpus))
 
     def _environment(self, threads: int) -> dict[str, str]:
         """Environment of the workers; workers with the same one are used again."""

@@ -34,7 +34,7 @@ def table(tmp_path) -> Path:
 
 def test_kept_results_are_drawn_without_training(table):
     picture, numbers, _ = figures.draw_figure(
-        NAME, [], table, scale="tiny", runs_folder=table / "runs", keep_results=True
+        NAME, table, scale="tiny", runs_folder=table / "runs", keep_results=True
     )
     assert picture.stat().st_size > 10_000 and not (table / "runs").exists()
     rows = list(csv.DictReader(numbers.read_text().splitlines()))
@@ -45,4 +45,4 @@ def test_kept_results_are_drawn_without_training(table):
 
 def test_a_figure_of_whole_runs_keeps_no_results(table):
     with refuses(ConfigError, "diffres/fig4", "--keep-results"):
-        figures.draw_figure("diffres/fig4", [], table, scale="tiny", keep_results=True)
+        figures.draw_figure("diffres/fig4", table, scale="tiny", keep_results=True)

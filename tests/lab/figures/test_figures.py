@@ -3,8 +3,8 @@
 
 import csv
 import json
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,14 +12,16 @@ from refusals import refuses
 
 from m3net_tf.lab.figures import catalogue as figures
 from m3net_tf.lab.figures import throughput
-from m3net_tf.lab.figures.tsne import draw_tsne
+from m3net_tf.lab.figures.shown import Shown
 from m3net_tf.networks.layers.diffres.warp import warp_matrix
 from m3net_tf.networks.models.diffres import probe
 from m3net_tf.networks.models.stacking import Classifier
+from m3net_tf.pages.plotting import Drawing
 from m3net_tf.pages.report.projection import spread_over_classes
 from m3net_tf.system.artifacts import write_json, write_text
-from m3net_tf.system.errors import ConfigError, DataError, ModelError
+from m3net_tf.system.errors import ConfigError, DataError
 from m3net_tf.system.keras import keras
+from m3net_tf.system.progress import silent
 from m3net_tf.training.features import compute_features, input_shape
 from m3net_tf.training.recipe import Recipe, save_recipe
 from m3net_tf.training.run import Run
@@ -81,6 +83,17 @@ def finish(folder: Path, values: dict, *, network: bool = False) -> Path:
     return folder
 
 
+def drawn(name: str, *folders: Path) -> Drawing:
+    """A figure of finished runs, each labelled by the name of its folder."""
+    runs = map(Run, folders)
+    shown = [Shown({"run": run.folder.name}, run.recipe(), None, run) for run in runs]
+    return figures.FIGURES[name].draw(shown, silent)
+
+
+def rows_of(drawing: Drawing) -> list[dict[str, Any]]:
+    return [dict(zip(drawing.columns, row, strict=True)) for row in drawing.rows]
+
+
 @pytest.fixture(scope="module")
 def diffres_run(tmp_path_factory, private_cache) -> Path:
     return finish(tmp_path_factory.mktemp("runs") / "half", DIFFRES, network=True)
@@ -89,17 +102,6 @@ def diffres_run(tmp_path_factory, private_cache) -> Path:
 @pytest.fixture(scope="module")
 def bilateral_run(tmp_path_factory, private_cache) -> Path:
     return finish(tmp_path_factory.mktemp("runs") / "raw", BILATERAL, network=True)
-
-
-@pytest.fixture
-def with_reduction(tmp_path) -> Callable[[str, float], Path]:
-    def make(name: str, reduction: float) -> Path:
-        arguments = {**DIFFRES["model"]["arguments"], "reduction": reduction}
-        return finish(
-            tmp_path / name, {**DIFFRES, "model": {"name": "diffres", "arguments": arguments}}
-        )
-
-    return make
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
@@ -113,8 +115,8 @@ def is_picture(path: Path) -> bool:
 
 
 def test_warp_figure_has_the_networks_own_numbers(diffres_run, tmp_path):
-    picture, table, facts = figures.draw_figure("diffres/fig4", [diffres_run], tmp_path)
-    assert picture == tmp_path / "diffres" / "fig4.png" and is_picture(picture)
+    picture, table, facts = drawn("diffres/fig4", diffres_run).save(tmp_path / "fig4")
+    assert is_picture(picture)
     run = Run(diffres_run)
     features = compute_features(run.dataset(None), "test", run.recipe().frontend)
     chosen = spread_over_classes(features.labels, 3)
@@ -140,7 +142,6 @@ def test_warp_figure_has_the_networks_own_numbers(diffres_run, tmp_path):
                     values[int(row["row"]), int(row["frame"])] = float(row["value"])
             np.testing.assert_allclose(values, expected, rtol=1e-4, atol=1e-5)
     noted = json.loads(facts.read_text())
-    assert noted["runs"] == ["half"] and noted["figure"] == "diffres/fig4"
     np.testing.assert_allclose(noted["activeness"], seen["activeness"], atol=1e-5)
 
 
@@ -148,44 +149,38 @@ def test_ablated_channels_are_left_out(tmp_path):
     arguments = {**DIFFRES["model"]["arguments"], "maximum": False, "fill_rows": False}
     values = {**DIFFRES, "model": {"name": "diffres", "arguments": arguments}}
     run = finish(tmp_path / "run", values, network=True)
-    _, table, _ = figures.draw_figure("diffres/fig4", [run], tmp_path)
-    assert {row["part"] for row in read_csv(table)} == {
-        "spectrogram",
-        "importance",
-        "warp",
-        "mean",
-        "encoding",
-    }
+    parts = {row["part"] for row in rows_of(drawn("diffres/fig4", run))}
+    assert parts == {"spectrogram", "importance", "warp", "mean", "encoding"}
 
 
-def test_activeness_and_guide_loss_by_frame_rate(with_reduction, tmp_path):
-    runs = [with_reduction("a", 0.5), with_reduction("b", 0.75), with_reduction("c", 0.5)]
-    picture, table, _ = figures.draw_figure("diffres/fig6", runs, tmp_path)
-    rows = read_csv(table)
-    assert is_picture(picture)
-    assert [(row["run"], row["frames_per_s"]) for row in rows[::2]] == [
-        ("b", "12.5"),
-        ("a", "25"),
-        ("c", "25"),
-    ]
-    assert [row["activeness"] for row in rows[:2]] == ["0.1", "nan"]
-    _, table, _ = figures.draw_figure("diffres/fig7", runs[:1], tmp_path)
-    assert [row["guide_loss"] for row in read_csv(table)] == ["0.2", "0.1"]
-    again = figures.draw_figure("diffres/fig6", runs, tmp_path / "again")
-    assert again[0].read_bytes() == picture.read_bytes()
-
-
-def test_fusion(with_reduction, tmp_path):
-    run = with_reduction("a", 0.5)
-    _, table, _ = figures.draw_figure("spectromasknet/fig5", [run], tmp_path)
-    assert [row["lambda"] for row in read_csv(table)] == ["0.5", "0.6"]
+def test_curves_over_the_epochs(tmp_path):
+    runs = [finish(tmp_path / name, {"dataset": DATASET, "model": SMALL_M3NET}) for name in "ab"]
+    activeness = rows_of(drawn("diffres/fig6", *runs))
+    assert [(row["run"], row["epoch"]) for row in activeness[1:3]] == [("a", 2), ("b", 1)]
+    assert [str(row["activeness"]) for row in activeness[:2]] == ["0.1", "nan"]
+    assert [row["guide_loss"] for row in rows_of(drawn("diffres/fig7", runs[0]))] == [0.2, 0.1]
+    ablation = drawn("diffres/fig8", runs[0])
+    assert ablation.rows[0] == ("a", 1, 0.2, 0.1, 0.3)
+    assert ablation.columns[-1] == "validation_accuracy"
+    fusion = drawn("spectromasknet/fig5", runs[0])
+    assert [row["lambda"] for row in rows_of(fusion)] == [0.5, 0.6]
+    masked = fusion.figure.axes[0].get_lines()[1]
+    assert list(masked.get_ydata()) == [0.5, 0.4]
+    pictures = [drawn("diffres/fig6", *runs).save(tmp_path / name)[0] for name in ("1", "2")]
+    assert is_picture(pictures[0]) and pictures[0].read_bytes() == pictures[1].read_bytes()
+    with refuses(DataError, "history.csv", "mask_block"):
+        drawn("spectromasknet/fig10", runs[0])
+    (runs[0] / "history.csv").write_text("epoch,mask_block,mask_ratio\n1,4,0.3\n")
+    assert drawn("spectromasknet/fig10", runs[0]).rows == [("a", 1, 4, 0.3)]
+    (runs[0] / "history.csv").write_text("epoch,loss\n1,high\n")
+    with refuses(DataError, "history.csv", "damaged"):
+        drawn("diffres/fig6", runs[0])
 
 
 @pytest.mark.slow
 def test_tsne_of_both_branches(bilateral_run, tmp_path):
-    picture, table, facts = figures.draw_figure("bilateral/fig7", [bilateral_run], tmp_path)
-    assert is_picture(picture)
-    rows = read_csv(table)
+    drawing = drawn("bilateral/fig7", bilateral_run)
+    rows = rows_of(drawing)
     panels = ["raw audio", "detail branch", "semantic branch", "last layer"]
     assert list(dict.fromkeys(row["panel"] for row in rows)) == panels
     clips = Run(bilateral_run).dataset(None).split("test")
@@ -194,15 +189,10 @@ def test_tsne_of_both_branches(bilateral_run, tmp_path):
         assert sorted(row["clip"] for row in of_panel) == sorted(clip.clip_id for clip in clips)
         places = np.array([[float(row["x"]), float(row["y"])] for row in of_panel])
         assert np.isfinite(places).all() and places.std() > 0
-    silhouettes = json.loads(facts.read_text())["silhouette"]
+    silhouettes = drawing.facts["silhouette"]
     assert set(silhouettes) == set(panels)
     assert all(-1 <= value <= 1 for value in silhouettes.values())
-    again = figures.draw_figure("bilateral/fig7", [bilateral_run], tmp_path / "again")
-    assert [path.read_bytes() for path in again] == [
-        p.read_bytes() for p in (picture, table, facts)
-    ]
-    with pytest.raises(ConfigError, match="at least 8 test clips"):
-        draw_tsne(Run(bilateral_run), clips=5)
+    assert drawn("bilateral/fig7", bilateral_run).rows == drawing.rows
 
 
 @pytest.mark.slow
@@ -231,39 +221,16 @@ def test_throughput(tmp_path):
     assert json.loads(facts.read_text())["classifier"] == "m3net"
 
 
-def test_user_errors(diffres_run, with_reduction, tmp_path):
+def test_an_unknown_figure_is_refused_with_those_that_exist(tmp_path):
     with refuses(ConfigError, "'fig9'", "m3net/fig3"):
-        figures.draw_figure("fig9", [], tmp_path)
-    with pytest.raises(ConfigError, match="needs one finished run, not 2"):
-        figures.draw_figure("diffres/fig4", [diffres_run, diffres_run], tmp_path)
-    with pytest.raises(ConfigError, match="needs no run, not 1"):
-        figures.draw_figure("diffres/fig5", [diffres_run], tmp_path)
-    with pytest.raises(ConfigError, match="no two branches"):
-        figures.draw_figure("bilateral/fig7", [diffres_run], tmp_path)
-    run = with_reduction("a", 0.5)
-    (run / "history.csv").write_text("epoch,loss\n1,2\n")
-    with refuses(DataError, "epoch", "loss"):
-        figures.draw_figure("diffres/fig6", [run], tmp_path)
-    (run / "history.csv").write_text("epoch,loss\n1,high\n")
-    with pytest.raises(DataError, match="damaged"):
-        figures.draw_figure("diffres/fig6", [run], tmp_path)
-    (run / "metrics.json").unlink()
-    with pytest.raises(ModelError, match="has not finished"):
-        figures.draw_figure("diffres/fig6", [run], tmp_path)
-    without_warp = finish(tmp_path / "m3net", {"dataset": DATASET, "model": SMALL_M3NET})
-    with refuses(ConfigError, "diffres"):
-        figures.draw_figure("diffres/fig6", [without_warp], tmp_path)
-    assert not list(tmp_path.rglob("*.png"))
+        figures.draw_figure("fig9", tmp_path)
 
 
-def test_command(m3net, with_reduction, tmp_path):
-    def call(*arguments: object) -> str:
-        status, output, _ = m3net("lab", "figure", *arguments)
-        assert status == 0
-        return output
-
-    runs = [with_reduction("a", 0.5), with_reduction("b", 0.75)]
-    out = call("diffres/fig6", "--run", runs[0], "--run", runs[1], "--out", tmp_path / "out")
-    assert [Path(line).name for line in out.split()] == ["fig6.png", "fig6.csv", "fig6.json"]
-    assert all(Path(line).is_file() for line in out.split())
-    assert "bilateral/fig7" in call()
+def test_the_command_writes_a_figure_or_lists_all(m3net, tmp_path):
+    status, output, _ = m3net("lab", "figure", "diffres/fig11", "--out", tmp_path)
+    assert status == 0
+    paths = [Path(line) for line in output.split()]
+    assert [path.name for path in paths] == ["fig11.png", "fig11.csv", "fig11.json"]
+    assert is_picture(paths[0]) and read_csv(paths[1])
+    assert json.loads(paths[2].read_text())["figure"] == "diffres/fig11"
+    assert "bilateral/fig7" in m3net("lab", "figure")[1]

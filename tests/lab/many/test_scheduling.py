@@ -27,10 +27,10 @@ class ScriptedPool:
         self.finish, self.script = finish, script
         self.attempts, self.most, self._orders = [], 0, {}
 
-    def slots(self, resources):
+    def slots(self):
         return 2
 
-    def start(self, order, resources):
+    def start(self, order):
         handle = len(self.attempts)
         self.attempts.append(order.recipe.training.seed)
         self._orders[handle] = order

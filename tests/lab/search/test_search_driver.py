@@ -173,10 +173,10 @@ def test_a_lost_trial_is_tried_again(search, space, base, tmp_path, train_at_onc
         def __init__(self):
             self.orders = {}
 
-        def slots(self, resources):
+        def slots(self):
             return 2
 
-        def start(self, order, resources):
+        def start(self, order):
             self.orders[id(order)] = order
             return id(order)
 

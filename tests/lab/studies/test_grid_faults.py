@@ -41,7 +41,6 @@ def test_a_bug_in_a_table_keeps_its_traceback(bug, monkeypatch):
         {"base": {"dataset": 3}},
         {"base": {"dataset": {"name": "esc50", "options": 3}}},
         {"base": {"fine_tuning": "x"}},
-        {"resources": 3},
         {"steps": {"first": 3}},
         {"scales": {"tiny": {"axes": 3}}},
         {"scales": {"tiny": {"only": 3}}},

@@ -17,7 +17,6 @@ from m3net_tf.lab.studies.grid_cells import load_grid
 from m3net_tf.lab.studies.grid_file import find_grid, grid_names
 from m3net_tf.networks.models import design_defaults, model_names, presets_of
 from m3net_tf.system.errors import ConfigError
-from m3net_tf.training.cluster.resources import Resources
 
 GRID = """
 title: Something left out
@@ -109,30 +108,6 @@ def test_merge_goes_key_by_key():
 )
 def test_another_name_resets_its_section(low, high, merged):
     assert merge(low, high) == merged
-
-
-def test_resources_are_those_of_a_cell_and_no_part_of_its_recipe(write):
-    plain = load_grid(write(), "paper")
-    path = write(
-        ("{training: {epochs: 7}}", "{training: {epochs: 7}, resources: {cpus: 2, gpus: 1}}"),
-        (
-            "less: {model: {arguments: {dfp",
-            "less: {resources: {gpus: 0.5}, model: {arguments: {dfp",
-        ),
-        ("training: {epochs: 3}}", "training: {epochs: 3}, resources: {memory: 4GB}}"),
-    )
-    grid = load_grid(path, "paper")
-    for cell, same in zip(grid.cells, plain.cells, strict=True):
-        for repeat in cell.repeats:
-            training = grid.training(cell, repeat)
-            assert training.key == plain.training(same, repeat).key
-            gpus = 0.5 if cell.labels["Network"] == "less" else 1.0
-            assert training.resources == Resources(2, gpus)
-            for need in training.needed:
-                assert need.resources == Resources(2, 1.0, 4 * 10**9)
-    path.write_text(path.read_text().replace("gpus: 0.5", "gpus: many"))
-    with refuses(ConfigError, "table9.yaml", "gpus", "'many'"):
-        load_grid(path, "paper")
 
 
 def test_cells_come_in_order_with_what_the_paper_says(write):

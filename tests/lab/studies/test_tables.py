@@ -6,6 +6,7 @@ test_tables_tiny.py has real ones.
 """
 
 import csv
+import functools
 import json
 import re
 import shutil
@@ -21,10 +22,11 @@ from m3net_tf.lab.studies import report_files, table_views, tables, untrained_co
 from m3net_tf.lab.studies.grid_cells import load_grid
 from m3net_tf.lab.studies.grid_file import grid_names
 from m3net_tf.lab.studies.paper_list import table_results
-from m3net_tf.lab.studies.table_plan import plan_facts
-from m3net_tf.lab.studies.tables import make_table, plan_table
+from m3net_tf.lab.studies.table_plan import plan_facts, plan_table
+from m3net_tf.lab.studies.tables import make_table
 from m3net_tf.system.artifacts import read_json, write_json
 from m3net_tf.system.errors import ConfigError, DataError
+from m3net_tf.system.progress import silent
 from m3net_tf.training import recipe as recipes
 from m3net_tf.training.cluster import worker
 from m3net_tf.training.run import Run
@@ -98,6 +100,13 @@ class Trainer:
         )
 
 
+def table_of(folder, scale, name="table9", *, train=True, data_folders=(), log=silent, **options):
+    """The report of the table of a grid in a folder; other options go to ``plan_table``."""
+    options = {"runs_folder": folder / "runs", "out": folder / "out", **options}
+    plan = plan_table(str(folder / f"paper/{name}.yaml"), scale, **options)
+    return make_table(plan, dict(data_folders), train=train, command="m3net x", log=log)
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """Folder of a finished table, its report and its trainer; only to be read."""
@@ -108,14 +117,7 @@ def finished(tmp_path_factory):
         stand_in = Trainer()
         patch.setattr(training, "train", stand_in)
         patch.setattr(worker.gc, "collect", lambda: 0)  # most of the time of a run here
-        report = make_table(
-            str(folder / "paper/table9.yaml"),
-            "small",
-            data_folders={},
-            runs_folder=folder / "runs",
-            out=folder / "out",
-            command="m3net x",
-        )
+        report = table_of(folder, "small")
     return folder, report, stand_in
 
 
@@ -129,17 +131,10 @@ def trainer(monkeypatch):
 
 @pytest.fixture
 def run_table(tmp_path):
-    """Make the table; returns its report. Keyword arguments go to ``make_table``."""
+    """Make the table; returns its report. Keyword arguments: see ``table_of``."""
     (tmp_path / "paper").mkdir()
-    path = tmp_path / "paper/table9.yaml"
-    path.write_text(GRID)
-
-    def run(scale="small", **arguments):
-        folders = {"runs_folder": tmp_path / "runs", "out": tmp_path / "out"}
-        arguments = {"data_folders": {}, **folders, **arguments}
-        return make_table(str(path), scale, command="m3net x", **arguments)
-
-    return run
+    (tmp_path / "paper/table9.yaml").write_text(GRID)
+    return functools.partial(table_of, tmp_path)
 
 
 def read(tmp_path, ending, scale="small"):
@@ -164,15 +159,8 @@ def test_finished_runs_are_used_again_also_of_another_table(trainer, run_table, 
     trainer.trained.clear()
     run_table("tiny")
     assert not trainer.trained
-    other_grid = tmp_path / "paper/table10.yaml"
-    other_grid.write_text(GRID)
-    report = make_table(
-        str(other_grid),
-        "tiny",
-        data_folders={},
-        runs_folder=tmp_path / "runs",
-        out=tmp_path / "out",
-    )
+    (tmp_path / "paper/table10.yaml").write_text(GRID)
+    report = run_table("tiny", "table10")
     assert not trainer.trained
     assert report["cells"][0]["runs"][0]["run"] == "paper/table9/tiny/whole--accuracy/seed0"
 
@@ -234,7 +222,7 @@ def test_results_are_kept_without_their_runs(trainer, run_table, tmp_path):
     assert set(text.splitlines()) <= set(read(tmp_path, "csv", "tiny").splitlines())
     none = tmp_path / "none"
     plan = plan_table(str(path), "tiny", runs_folder=none, out=tmp_path / "out", keep_results=True)
-    states = {run["run"]: run["state"] for run in plan_facts(plan, {}, none)["runs"]}
+    states = {run["run"]: run["state"] for run in plan_facts(plan, {})["runs"]}
     assert not plan.runs.waiting and len(states) == 4
     (step,) = (state for run, state in states.items() if "step--before" in run)
     assert step.startswith("not needed")
@@ -289,14 +277,8 @@ def test_results_of_another_table_are_kept(trainer, run_table, tmp_path):
     run_table("tiny")
     (tmp_path / "paper/table9.yaml").rename(tmp_path / "paper/table8.yaml")
     trainer.trained.clear()
-    report = make_table(
-        str(tmp_path / "paper/table8.yaml"),
-        "tiny",
-        data_folders={},
-        runs_folder=tmp_path / "elsewhere",
-        out=tmp_path / "out",
-        keep_results=True,
-    )
+    elsewhere = tmp_path / "elsewhere"
+    report = run_table("tiny", "table8", runs_folder=elsewhere, keep_results=True)
     assert report["kept"] == report["runs"] == 2 and not trainer.trained
 
 
@@ -375,46 +357,23 @@ def test_finished_runs_need_no_data(trainer, run_table, tmp_path, monkeypatch, p
     assert run_table("tiny")["failed"] == 0
 
 
-def test_a_failing_run_keeps_the_written_result(trainer, run_table, tmp_path):
-    before = run_table("tiny")
-    trainer.failing = {0: DataError("clip.wav is broken: fetch it")}
-    report = run_table("tiny", runs_folder=tmp_path / "elsewhere")
-    assert report["failed"] == 2 and report["kept"] == 2
-    for now, then in zip(report["cells"], before["cells"], strict=True):
-        assert now["ours"] == then["ours"]
-    (run,) = report["cells"][0]["runs"]
-    assert (run["value"], run["kept"]) == (80, True)
-    assert run["error"] == "clip.wav is broken: fetch it"
-    text = read(tmp_path, "md", "tiny")
-    assert "| whole | 80.00 † ‡ (90 ± 0.5) |" in text
-    assert (
-        "- whole / accuracy, seed0: clip.wav is broken: fetch it (kept: 80, of commit abc)" in text
-    )
-    # Kept again, but no longer after it succeeds.
-    assert run_table("tiny", runs_folder=tmp_path / "elsewhere")["kept"] == 2
-    trainer.failing = {}
-    report = run_table("tiny", runs_folder=tmp_path / "elsewhere")
-    assert (report["failed"], report["kept"]) == (0, 0)
-    assert "‡" not in read(tmp_path, "md", "tiny")
-
-
-def test_a_failing_run_of_another_recipe_leaves_the_written_table(trainer, run_table, tmp_path):
+def test_a_failing_or_missing_run_leaves_the_written_table(trainer, run_table, tmp_path):
     run_table("tiny")
     endings = ("json", "csv", "md")
     before = [read(tmp_path, ending, "tiny") for ending in endings]
-    path = tmp_path / "paper/table9.yaml"
-    path.write_text(GRID.replace("dfp: false", "dfp: false, dropout: 0.5"))
     trainer.failing = {0: DataError("gone: fetch it")}
-    lines = []
-    report = run_table("tiny", log=lines.append)
-    assert report["failed"] == 1
+    elsewhere, lines = tmp_path / "elsewhere", []
+    report = run_table("tiny", runs_folder=elsewhere, log=lines.append)
+    assert report["failed"] == 2
     assert [read(tmp_path, ending, "tiny") for ending in endings] == before
     assert any("table9.tiny.md stays as it is" in line for line in lines)
-    assert "failed (80.25)" in read(tmp_path, "incomplete.md", "tiny")
+    text = read(tmp_path, "incomplete.md", "tiny")
+    assert "failed (80.25)" in text and "- whole / accuracy, seed0: gone: fetch it" in text
+    run_table("tiny", runs_folder=tmp_path / "empty", train=False)
+    assert [read(tmp_path, ending, "tiny") for ending in endings] == before
     # A complete one replaces it and removes it.
     trainer.failing = {}
-    run_table("tiny")
-    assert read(tmp_path, "md", "tiny") != before[2]
+    run_table("tiny", runs_folder=elsewhere)
     assert not list((tmp_path / "out").rglob("*incomplete*"))
 
 
@@ -698,9 +657,8 @@ axes:
 scales: {paper: {}}
 """
     )
-    report = make_table(
-        str(path), "paper", data_folders={}, runs_folder=tmp_path / "runs", out=tmp_path / "out"
-    )
+    plan = plan_table(str(path), "paper", runs_folder=tmp_path / "runs", out=tmp_path / "out")
+    report = make_table(plan, {})
     assert not trainer.trained and report["runs"] == 0 and report["failed"] == 2
     cells = {tuple(cell["labels"].values()): cell for cell in report["cells"]}
     assert cells["M3Net", "parameters"]["ours"]["mean"] == 31_599

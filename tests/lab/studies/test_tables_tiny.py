@@ -8,9 +8,10 @@ import sys
 
 import pytest
 
-from m3net_tf.lab.studies import tables
+from m3net_tf.lab.studies import table_plan
 from m3net_tf.lab.studies.grid_cells import load_grid
 from m3net_tf.lab.studies.grid_file import grid_names
+from m3net_tf.lab.studies.tables import make_table
 from m3net_tf.training.features import input_shape
 from m3net_tf.training.run import load_section
 from m3net_tf.training.trainer import build_network
@@ -56,10 +57,9 @@ def test_table_runs(name, folder, built, trained, monkeypatch):
     overlay.write_text("training: {threads: 1}\n")
     whole = load_grid(name, "tiny", overlay)
     grid = chosen_cells(whole, trained)
-    monkeypatch.setattr(tables, "load_grid", lambda *_: grid)
-    report = tables.make_table(
-        name, "tiny", data_folders={}, runs_folder=folder / "runs", out=folder / "out"
-    )
+    monkeypatch.setattr(table_plan, "load_grid", lambda *_: grid)
+    plan = table_plan.plan_table(name, "tiny", runs_folder=folder / "runs", out=folder / "out")
+    report = make_table(plan, {})
     assert [cell["runs"] for cell in report["cells"] if cell.get("error")] == []
     assert report["failed"] == 0
     for cell in report["cells"]:

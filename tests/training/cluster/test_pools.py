@@ -12,7 +12,7 @@ from m3net_tf.system.errors import ConfigError, DataError
 from m3net_tf.training.cluster import worker
 from m3net_tf.training.cluster.fetching import RemoteFolder
 from m3net_tf.training.cluster.pools import Lost, PoolOptions, RayPool, open_pool
-from m3net_tf.training.cluster.resources import UNSET, Resources, memory_bytes
+from m3net_tf.training.cluster.resources import Resources, memory_bytes
 from m3net_tf.training.cluster.worker import Order, Report, train_run
 from m3net_tf.training.stopping import TrainingStoppedError
 
@@ -22,20 +22,12 @@ def order_of(recipe, folder, **options):
 
 
 def test_resources_are_whole_cores_shares_and_bytes():
-    parse = Resources.parse
-    assert parse({"cpus": 2, "gpus": 0.5, "memory": "4GB"}, "") == Resources(2, 0.5, 4 * 10**9)
-    assert parse({}, "") == UNSET
-    assert [memory_bytes(text, "") for text in ("500 MB", 12, "1.5G")] == [5e8, 12, 1.5e9]
-    assert parse({"gpus": 2}, "").over(Resources(3, None, 7)) == Resources(3, 2.0, 7)
-    for values, reason in (
-        ({"cpus": 0}, "here.cpus is 0: give a whole number, at least 1"),
-        ({"gpus": 1.5}, "here.gpus is 1.5"),
-        ({"gpus": True}, "here.gpus is True"),
-        ({"memory": "much"}, "here.memory is 'much': give bytes, or such as"),
-        ({"disk": 1}, "unknown key 'disk' in section 'here'"),
-    ):
-        with pytest.raises(ConfigError, match=reason):
-            parse(values, "here")
+    assert [memory_bytes(text, "") for text in ("500 MB", "12", "1.5G")] == [5e8, 12, 1.5e9]
+    assert Resources(gpus=2.0).over(Resources(3, None, 7)) == Resources(3, 2.0, 7)
+    with refuses(ConfigError, "gpus", "1.5"):
+        Resources(gpus=1.5)
+    with refuses(ConfigError, "'much'", "here", "4GB"):
+        memory_bytes("much", "here")
 
 
 class Fault(Exception):  # noqa: N818
@@ -77,14 +69,16 @@ class FakeRay:
 
 
 def test_a_cluster_holds_what_fits(tiny_recipe, tmp_path):
-    pool = RayPool(FakeRay(), PoolOptions(address="auto"))
-    assert pool.slots(UNSET) == 8 and pool.slots(Resources(memory=5 * 10**9)) == 2
-    assert pool.slots(Resources(cpus=16)) == 1  # the cluster may grow
-    assert RayPool(FakeRay(), PoolOptions(jobs=3, address="auto")).slots(UNSET) == 3
+    def slots(**options):
+        return RayPool(FakeRay(), PoolOptions(address="auto", **options)).slots()
+
+    assert slots() == 8 and slots(resources=Resources(memory=5 * 10**9)) == 2
+    assert slots(resources=Resources(cpus=16)) == 1  # the cluster may grow
+    assert slots(jobs=3) == 3
     ray = FakeRay()
-    pool = RayPool(ray, PoolOptions(jobs=4, cache=tmp_path))
+    pool = RayPool(ray, PoolOptions(jobs=4, cache=tmp_path, resources=Resources(cpus=2)))
     recipe = tiny_recipe(training={"threads": 3})
-    pool.start(order_of(recipe, tmp_path), Resources(cpus=2))
+    pool.start(order_of(recipe, tmp_path))
     (options,) = ray.options
     assert (options["num_cpus"], options["num_gpus"], options["max_retries"]) == (2, 0.5, 0)
     variables = options["runtime_env"]["env_vars"]
@@ -92,7 +86,7 @@ def test_a_cluster_holds_what_fits(tiny_recipe, tmp_path):
     # The recipe decides, not the cores: another count in the same process would be refused.
     assert variables["TF_NUM_INTRAOP_THREADS"] == variables["OMP_NUM_THREADS"] == "3"
     with refuses(ConfigError, "99 CPU", "8"):
-        pool.start(order_of(tiny_recipe(), tmp_path), Resources(cpus=99))
+        RayPool(ray, PoolOptions(resources=Resources(cpus=99))).start(order_of(recipe, tmp_path))
 
 
 def test_a_lost_process_is_no_failure_but_broken_code_is(tiny_recipe, tmp_path):
@@ -101,7 +95,7 @@ def test_a_lost_process_is_no_failure_but_broken_code_is(tiny_recipe, tmp_path):
     ray = FakeRay(report, Fault("killed\n by the system"), task_error, ConnectionError("gone"))
     pool = RayPool(ray, PoolOptions(address="auto"))
     for _ in range(4):
-        pool.start(order_of(tiny_recipe(), tmp_path), UNSET)
+        pool.start(order_of(tiny_recipe(), tmp_path))
     assert [pool.wait(0.0)[0][1] for _ in range(2)] == [report, Lost("Fault: killed by the system")]
     broken = pool.wait(0.0)[0][1]
     assert broken.error == (
