@@ -177,7 +177,7 @@ def matrix(
         {"cells": [cell.to_dict() for cell in cells]}, as_json, lambda _: matrix_table(cells)
     )
     if different := [cell for cell in cells if not cell.bytes_equal]:
-        named = ", ".join(f"{it.network} on {it.cost.board} ({it.engine})" for it in different)
+        named = ", ".join(f"{it.network} on {it.place.board} ({it.engine})" for it in different)
         raise M3NetError(f"other bytes than on the desktop: {named} ({folder}/matrix.json)")
     _check_costs(cells, make_console(stderr=as_json), update=update_baselines)
 

@@ -94,14 +94,9 @@ _EXPONENTIALS = (1672461947, 1302514674, 790015084, 290630308, 39332535, 720401,
 
 
 def exponential(value: npt.ArrayLike, integer_bits: int) -> Integers:
-    """exp(value) for values of at most 0.
+    """exp(value), in units of 2^-31, for int32 values in fixed point of at most 0.
 
-    Args:
-        value: int32 in fixed point.
-        integer_bits: bits of ``value`` before the binary point without the sign, at most 5.
-
-    Returns:
-        In units of 2^-31.
+    They have ``integer_bits`` before the binary point without the sign, at most 5.
     """
     wide = np.asarray(value, np.int64)
     fraction_bits = 31 - integer_bits

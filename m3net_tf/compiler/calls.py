@@ -37,7 +37,6 @@ class State:
     """A buffer that keeps its content between runs, so that no other may alias it.
 
     Attributes:
-        block: its place.
         start: what a reset fills it with: pairs of a byte and how often it is repeated.
     """
 
@@ -50,9 +49,7 @@ class View:
     """Items of a block.
 
     Attributes:
-        block: where they are.
         offset: of the first item, in bytes.
-        shape: dimensions.
         strides: bytes from one item to the next along each dimension; negative if it is reversed,
             zero if it is broadcast.
         item: bytes of an item, 1, 2 or 4.
@@ -140,8 +137,6 @@ class Call:
         layer: name of the operator's first output.
         note: shapes, for a comment.
         arguments: in the order of the kernel's parameters. A :class:`Block` is scratch memory.
-        inputs: views that it reads.
-        output: view that it writes.
         slack: by the index of an input, the least bytes from the output's start to the input's if
             the output aliases this input. It must not alias an input without an entry.
         backward: the same call from the last item to the first, if the kernel can do that.
@@ -199,13 +194,7 @@ class Call:
 
 @dataclasses.dataclass(frozen=True)
 class LoopOverViews:
-    """A loop over views of one shape.
-
-    Attributes:
-        layer: sizes and steps.
-        output: what it writes.
-        inputs: what it reads.
-    """
+    """A loop that reads and writes views of one shape; its layer has sizes and steps."""
 
     layer: Loop
     output: View
@@ -227,14 +216,9 @@ def loops(output: View, inputs: Sequence[View]) -> list[LoopOverViews]:
 
 
 def loop_layer(output: View, inputs: Sequence[View]) -> Loop | None:
-    """The loop over views of one shape, with as few dimensions as possible.
+    """The loop over one or two inputs and an output of one shape, with the fewest dimensions.
 
-    Args:
-        output: what it writes.
-        inputs: one or two.
-
-    Returns:
-        None if more than four dimensions remain.
+    None if more than four dimensions remain.
     """
     views = [output, *inputs]
     sizes: list[int] = []

@@ -35,12 +35,7 @@ Items = npt.NDArray[np.int64]
 
 
 def array_bytes(array: Array, layout: str) -> bytes:
-    """Bytes of a constant array in the memory of a device.
-
-    Args:
-        array: constant of the C source.
-        layout: one of :data:`LAYOUTS`.
-    """
+    """Bytes of a constant array in the memory of a device with one of :data:`LAYOUTS`."""
     if array.ctype in ITEM_STRUCTURES:
         rows = [tuple(row) for row in array.values.tolist()]
         return np.array(rows, ITEM_STRUCTURES[array.ctype].row_type()).tobytes()
@@ -103,12 +98,7 @@ int {name}_intact(uint32_t (*crc32)(uint32_t crc, const void *bytes, size_t coun
 
 
 def intact_definition(name: str, arrays: Mapping[str, Array]) -> str:
-    """C definition of the checking function.
-
-    Args:
-        name: start of the network's names of C.
-        arrays: all constant arrays by name.
-    """
+    """C definition of the checking function of a network with this name and these arrays."""
     helium, dsp, rv32, portable = (f"{crc32_of(arrays, layout):#010x}u" for layout in LAYOUTS)
     others = portable if rv32 == portable else f"M3NET_ENGINE_RV32 ? {rv32} : {portable}"
     checksum = f"(M3NET_ENGINE_HELIUM ? {helium} : M3NET_ENGINE_DSP ? {dsp} : {others})"

@@ -24,14 +24,10 @@ _SIGN = 128  # added to a zero point of int8, gives the zero point of uint8
 
 
 def strip_ends(model: Any, *, unsigned: bool = False) -> dict[int, str]:
-    """Remove the conversions at the inputs and outputs of the first subgraph.
+    """Remove the conversions at the inputs and outputs of the first subgraph of a ``ModelT``.
 
-    Args:
-        model: a ``ModelT``, which changes.
-        unsigned: also remove conversions from and to uint8, where int8 has the same scale.
-
-    Returns:
-        By index of each tensor that is now an input or output: the type of the removed one.
+    ``unsigned`` also removes those from and to uint8, where int8 has the same scale. Returns by
+    index of each tensor that is now an input or output: the type of the removed one.
     """
     graph = model.subgraphs[0]
     replaced: dict[int, int] = {}

@@ -25,7 +25,6 @@ class NetworkFacts(TypedDict):
     """Facts of a compiled network.
 
     Attributes:
-        arena_bytes: size of the arena.
         lower_bound_bytes: no arena can be smaller.
         ratio: arena to lower bound.
         planner: what found the places in the arena; a solver with its version.
@@ -83,10 +82,7 @@ class PushFacts(TypedDict):
 def write_network(network: CompiledNetwork, folder: Path, name: str) -> NetworkFacts:
     """Write the C of a network, a picture of its memory, and a copy of the engine.
 
-    Args:
-        network: see :func:`.network.compile_network` and :func:`.streaming.network.stream_network`.
-        folder: created if it is missing.
-        name: prefix of all names in C, and name of the files.
+    ``name`` is the prefix of all names in C, and the name of the files. A missing folder is made.
 
     Raises:
         ConfigError: the name is not a valid C identifier, or there is no source checkout.

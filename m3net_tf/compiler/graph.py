@@ -20,7 +20,6 @@ class Tensor:
     """A tensor of the network; two tensors are equal only if they are the same object.
 
     Attributes:
-        name: its name in the file.
         shape: dimensions; () for a scalar.
         dtype: ``int8``, ``int32`` and so on.
         scales: float32, one for the tensor or one for each channel; empty without quantisation.
@@ -95,7 +94,6 @@ class Operation:
     Attributes:
         kind: builtin operator, such as ``CONV_2D``.
         inputs: None where an optional input is missing.
-        outputs: at least one.
         options: by the names of the schema, such as ``strideW``; enumerations are numbers.
     """
 
@@ -151,14 +149,7 @@ class Operation:
 
 @dataclasses.dataclass
 class Graph:
-    """A network.
-
-    Attributes:
-        operations: in the order in which they run.
-        inputs: tensors that the caller fills.
-        outputs: tensors that the caller reads.
-        sha256: of the file.
-    """
+    """A network: operations in the order in which they run, and the file's SHA-256."""
 
     operations: list[Operation]
     inputs: list[Tensor]

@@ -24,7 +24,6 @@ class Lowering:
     """The calls of a network, built operator by operator.
 
     Attributes:
-        calls: so far.
         views: of the tensors that have a place.
         states: buffers that keep their content between runs.
         saved: what each rewrite saved, by its name.
@@ -110,14 +109,7 @@ class Lowering:
     ) -> Call:
         """Add a call of a kernel that computes an operator or a part of it; see :class:`.Call`.
 
-        Args:
-            op: the operator.
-            kernel: see :class:`.Call`.
-            arguments: see :class:`.Call`.
-            inputs: see :class:`.Call`.
-            output: see :class:`.Call`.
-            slack: see :class:`.Call`; by default the output must not alias an input.
-            note: by default the shapes of inputs and output.
+        By default the output must not alias an input, and the note has the shapes.
         """
         note = note or shapes_note(inputs, output)
         call = Call(kernel, op.kind, op.layer, note, list(arguments), list(inputs), output)

@@ -40,7 +40,6 @@ class StreamedLayer:
         lines: that are computed with each push.
         window_lines: of the whole window; 0 if it has no lines.
         products: multiply-accumulate operations of a push.
-        window_products: of the whole window.
         kept_bytes: of its output's lines, which stay from push to push.
     """
 
@@ -55,14 +54,7 @@ class StreamedLayer:
 
 @dataclasses.dataclass(frozen=True)
 class Push:
-    """How a streamed network gets its input.
-
-    Attributes:
-        axis: streamed dimension of the inputs.
-        hop: lines of each input with each push.
-        window: lines of a whole window.
-        layers: what became of each operator.
-    """
+    """How a streamed network gets its input: ``hop`` lines of a window along ``axis`` at a time."""
 
     axis: int
     hop: int
@@ -91,11 +83,9 @@ class CompiledNetwork:
 
     Attributes:
         graph: after all passes; has names, scales and the hash of the file.
-        calls: in the order in which they run.
         inputs: where the caller writes.
         outputs: where the caller reads.
         states: buffers that keep their content between runs.
-        plan: places in the arena.
         saved: what each rewrite saved, by its name.
         push: of a streamed network, which takes some lines of its inputs at a time.
         stream: the same network streamed, which is emitted with it and shares its constants.
@@ -177,15 +167,9 @@ def planned(
     goal: Goal = CYCLES,
     spare_bytes: int = 0,
 ) -> CompiledNetwork:
-    """The network of calls that have been made.
+    """The network of calls that have been made; see :func:`compile_network`.
 
-    Args:
-        lowering: has the calls.
-        inputs: where the caller writes.
-        saved: what each pass saved.
-        improve: see :func:`compile_network`.
-        goal: see :func:`compile_network`.
-        spare_bytes: see :func:`.share_weights`.
+    ``saved`` has what each pass saved; ``spare_bytes`` are for :func:`.share_weights`.
     """
     graph = lowering.graph
     outputs = [_output(lowering, graph, index) for index in range(len(graph.outputs))]

@@ -20,15 +20,9 @@ Places = npt.NDArray[np.int64]
 def window_slack(input_view: View, output: View, window: Window, channels_at_once: bool) -> int:
     """Least bytes from the output's start to the input's, for convolutions and pooling.
 
-    Args:
-        input_view: shape (batches, rows, columns, channels), channels contiguous.
-        output: as the input.
-        window: of the layer.
-        channels_at_once: whether a pixel is written after its whole window has been read; if not,
-            each channel is written after it has been read.
-
-    Returns:
-        The smallest distance that is safe; it may be negative.
+    It may be negative. Views have the shape (batches, rows, columns, channels), channels
+    contiguous. With ``channels_at_once`` a pixel is written after its whole window has been read,
+    else each channel after it has been read.
     """
     first_read = _first_reads(input_view, output.shape, window) - input_view.offset
     _, rows, columns, channels = output.shape

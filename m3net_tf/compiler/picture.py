@@ -17,10 +17,7 @@ _STATE_COLOUR = "#5b6b86"
 def draw_arena(plan: Plan, title: str, states: Collection[Block] = ()) -> str:
     """An SVG: calls from left to right, bytes of the arena from the bottom up.
 
-    Args:
-        plan: of the memory.
-        title: of the picture.
-        states: memory that outlasts a run; it is dark.
+    ``states``, memory that outlasts a run, are dark.
     """
     calls = len(plan.calls)
     per_call = (_WIDTH - _LEFT - 10) / (calls + 2)

@@ -36,17 +36,13 @@ def share_weights(
     calls: Sequence[Call],
     inputs: Sequence[View],
     outputs: Sequence[View],
-    improve: Improve | None = None,
-    spare_bytes: int = 0,
+    improve: Improve | None,
+    spare_bytes: int,
 ) -> Plan:
     """Plan the memory, with the most pixels at a time for which there is room.
 
-    Args:
-        calls: of a network, among them stripes; layers and scratch memory of convolutions change.
-        inputs: as for :func:`.plan_memory`.
-        outputs: as for :func:`.plan_memory`.
-        improve: as for :func:`.plan_memory`.
-        spare_bytes: by which the arena may be larger for it.
+    Layers and scratch memory of convolutions among the calls change. ``spare_bytes`` is by how much
+    the arena may be larger for it; other arguments as for :func:`.plan_memory`.
     """
     plan = _with_most_pixels(calls, inputs, outputs, improve, spare_bytes)
     _choose_lines(plan)
@@ -145,14 +141,10 @@ def _with_most_pixels(
 
 
 def pixel_counts(layer: Convolution, pixels: int) -> list[int]:
-    """How many pixels a convolution may compute at a time, the most first.
+    """How many pixels, of an image or of a line, a convolution may compute at a time, most first.
 
     The kernels of several pixels have sums of 24 bits for upper channels, the one of two pixels of
     each part of a large window; and outputs with the whole range of int8.
-
-    Args:
-        layer: of the convolution.
-        pixels: of an image or of a line.
     """
     fits = layer.narrow and layer.full and not layer.plain
     if pixels == 1 or not fits or layer.output.channels % 2:
@@ -219,7 +211,6 @@ class _Choice:
 
     Attributes:
         call: the call, or the stripe that it is in.
-        member: the call.
         counts: of pixels, the largest first; the first one is chosen. Empty if there is no choice.
     """
 

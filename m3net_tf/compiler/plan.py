@@ -25,7 +25,6 @@ class Life:
     """The live range of a block.
 
     Attributes:
-        block: the memory.
         first: index of the call that first writes it; -1 for the network's inputs.
         last: index of the call that last uses it; the number of calls for the network's outputs.
     """
@@ -47,8 +46,6 @@ class Plan:
     Attributes:
         places: offset of each block in the arena.
         calls: each forward or backward, as the offsets demand.
-        lives: of all blocks.
-        arena_bytes: size of the arena.
         lower_bound: no plan is smaller: the largest need of a single moment, with overlaps, or a
             bound that a solver proved.
         planner: name of the planner; a solver with its version.
@@ -90,7 +87,6 @@ class Conflict:
     """The starts that another block forbids a block.
 
     Attributes:
-        other: the other block.
         below: bytes from its start to the highest place below it.
         above: bytes from its start to the lowest place above it.
     """
@@ -102,13 +98,7 @@ class Conflict:
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
-    """The blocks to place.
-
-    Attributes:
-        lives: of all blocks.
-        distances: which blocks may overlap.
-        lower_bound: no placing is smaller.
-    """
+    """The blocks to place, which of them may overlap, and a bound: no placing is smaller."""
 
     lives: list[Life]
     distances: Distances
@@ -157,7 +147,6 @@ def plan_memory(
     """Give each block a place.
 
     Args:
-        calls: in the order in which they run.
         inputs: views that the caller writes before.
         outputs: views that the caller reads afterwards.
         improve: improves the planner's own result, such as :func:`.solver.solve`.

@@ -28,10 +28,7 @@ _TYPES = {number: name.lower() for number, name in names_of(schema.TensorType).i
 
 
 def read_network(tflite: bytes) -> Graph:
-    """The graph of a network.
-
-    Args:
-        tflite: content of a ``.tflite`` file.
+    """The graph of the content of a ``.tflite`` file.
 
     Raises:
         ModelError: the file is no TFLite model, or is damaged.

@@ -19,9 +19,7 @@ _MOST_WORK = 60.0  # CP-SAT's deterministic time, which is about seconds
 def solve(problem: Problem, start: Placing) -> Placing:
     """The placing of the smallest arena that the solver finds, with the bound that it proved.
 
-    Args:
-        problem: the blocks.
-        start: a valid placing, which is the result if the solver finds none better.
+    ``start`` is a valid placing, which is the result if the solver finds none better.
 
     Raises:
         ModuleNotFoundError: OR-Tools is not installed.

@@ -83,13 +83,10 @@ class Lines:
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """A call inside a stripe.
+    """A call inside a stripe, with a window and lines for each input.
 
     Attributes:
         call: the call on whole tensors.
-        windows: of each input.
-        sources: each input.
-        target: the output.
         sums: memory of the sums of a call that averages all lines; else None.
     """
 
@@ -106,7 +103,6 @@ class Stripe(Call):
 
     Attributes:
         axis: dimension along which the lines follow each other.
-        stages: in the order of the calls.
         order: index of the stage that runs at each step. The number of stages stands for the
             division of the last stage's sums.
         shared: scratch memory of the kernels, which run one after the other.
@@ -126,12 +122,9 @@ class Stripe(Call):
 
 
 def make_stripe(calls: Sequence[Call], axis: int, private: Collection[Block]) -> Stripe | None:
-    """A stripe of calls; None if they cannot be fused.
+    """A stripe of calls in order along :data:`ROWS` or :data:`COLUMNS`; None if there is none.
 
-    Args:
-        calls: in order.
-        axis: :data:`ROWS` or :data:`COLUMNS`.
-        private: blocks that one call of the network writes and one call reads.
+    ``private`` are the blocks that one call of the network writes and one call reads.
     """
     if not 2 <= len(calls) <= _MOST_STAGES or not all(_has_lines(call, axis) for call in calls):
         return None
@@ -236,10 +229,8 @@ def _kept_lines(view: View, window: Window, axis: int) -> View:
 class _Schedule:
     """The order of stages: a stage runs when a later one needs its next line.
 
-    Attributes:
-        order: see :class:`Stripe`.
-        slack: for each whole input of the stripe, the least bytes from the last output's start to
-            the input's if they alias.
+    ``slack`` has for each whole input of the stripe the least bytes from the last output's start to
+    the input's if they alias.
     """
 
     def __init__(self, stages: list[Stage], axis: int) -> None:

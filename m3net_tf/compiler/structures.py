@@ -91,11 +91,7 @@ Pointer = Annotated[Array, _Member(_POINTER_BYTES)]
 
 @dataclasses.dataclass(frozen=True)
 class Structure:
-    """A constant structure of the C source.
-
-    Attributes:
-        ctype: its type in C.
-    """
+    """A constant structure of the C source; ``ctype`` is its type in C."""
 
     ctype: ClassVar[str]
 
@@ -124,8 +120,7 @@ class Structure:
     def members(self, name_of: Callable[[Array], str]) -> dict[str, str]:
         """The members' initial values in C; None leaves a member out.
 
-        Args:
-            name_of: gives the name of a constant array.
+        ``name_of`` gives the name of a constant array.
         """
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return {

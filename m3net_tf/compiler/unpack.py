@@ -28,10 +28,7 @@ _SUFFIXES = ("IsNone", "Length", "AsNumpy", "HasIdentifier")  # of methods that 
 
 
 def unpack(tflite: bytes) -> Any:
-    """The model as a ``ModelT`` of the schema's object API.
-
-    Args:
-        tflite: content of a ``.tflite`` file.
+    """The content of a ``.tflite`` file as a ``ModelT`` of the schema's object API.
 
     Raises:
         ModelError: the file is not a TFLite model, is damaged, or would unpack to too many objects.

@@ -20,14 +20,10 @@ _Key = tuple[bytes, bytes]
 
 
 def bind_variables(operations: list[Operation], initial: list[Operation]) -> list[Operation]:
-    """The operators of a network without handles.
+    """The operators of a network without handles; ``initial`` are of the subgraph that runs once.
 
     READ_VARIABLE and ASSIGN_VARIABLE read a state tensor instead; the output of ASSIGN_VARIABLE
     stands for its new content.
-
-    Args:
-        operations: of the network.
-        initial: of the subgraph that runs once.
 
     Raises:
         ModelError: the subgraph does more than assign constants, or a variable has several types.

@@ -52,7 +52,6 @@ def build_module(networks: Mapping[str, CompiledNetwork], export: Path, module: 
         networks: the compiled networks of the export by their names in C: ``m3net_network``, and
             with DiffRes ``m3net_importance``.
         export: folder of the export, for the settings and tables of front end and detector.
-        module: file to write.
 
     Raises:
         ConfigError: there is no source checkout.

@@ -28,14 +28,11 @@ Weights = npt.NDArray[np.int64]
 
 
 def convolution_blocks(weights: Weights) -> Array:
-    """Weights of a convolution.
+    """Weights of a convolution, shape (output channels, items of a window).
 
     With the DSP extension, two channels' weights for an item are one number of 16 bits: the lower
     one plus 256 times the upper one. An upper one of -128 beside a negative one does not fit: such
     weights are ``plain``.
-
-    Args:
-        weights: shape (output channels, items of a window).
 
     Returns:
         Array of ``m3net_block`` or ``m3net_plain_block``, values of shape (groups of four channels,
@@ -49,10 +46,7 @@ def convolution_blocks(weights: Weights) -> Array:
 
 
 def depthwise_taps(weights: Weights) -> Array:
-    """Weights of a depthwise convolution.
-
-    Args:
-        weights: shape (taps, channels).
+    """Weights of a depthwise convolution, shape (taps, channels).
 
     Returns:
         Array of ``m3net_tap``, values of shape (groups of four channels, 4, taps), with zeros as
@@ -71,10 +65,7 @@ def _grouped(ctype: str, weights: Weights, multiple: int) -> Array:
 
 
 def convolution_bytes(weights: Weights) -> Array:
-    """Weights of a convolution of int16 inputs.
-
-    Args:
-        weights: shape (output channels, items of a window).
+    """Weights of a convolution of int16 inputs, shape (output channels, items of a window).
 
     Returns:
         Array of ``int8_t``: for each four channels, for each pair of items, the pair of the first

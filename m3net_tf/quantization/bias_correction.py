@@ -16,21 +16,16 @@ from m3net_tf.quantization.ptq import quantize_calibrated
 from m3net_tf.runtime.interpreter import Int8
 
 _CORRECTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
-_LEAST_ACTIVE = (
-    0.1  # lower limit of the share of a ReLU's outputs above 0, below which the mean is unreliable
-)
+#: Lower limit of the share of a ReLU's outputs above 0, below which the mean is unreliable.
+_LEAST_ACTIVE = 0.1
 
 
 def correct_biases(tflite: bytes, calibration: Int8, name: str) -> tuple[bytes, tuple[str, ...]]:
     """Correct the biases of all convolutions and dense layers.
 
-    Args:
-        tflite: float graph of :func:`.ptq.calibrate`.
-        calibration: int8 features, shape (clips, bins, frames, channels).
-
-    Returns:
-        A float graph with ranges, whose float outputs differ from before; and the layers whose
-        biases were changed.
+    From a float graph of :func:`.ptq.calibrate` and int8 features (clips, bins, frames, channels):
+    a float graph with ranges, whose float outputs differ from before; and the layers whose biases
+    were changed.
 
     Raises:
         ModelError: a layer has no int8 form.

@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ranges of activations; clipping rare large values gives smaller steps for all others."""
+"""Ranges of activations; clipping rare large values gives smaller steps for all others.
+
+All functions take a float graph of :func:`.ptq.calibrate`, whose weights may have changed, and int8
+features of the calibration clips, shape (clips, bins, frames, channels). They return the graph with
+the ranges.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +20,7 @@ _STEPS = 255
 
 
 def set_full_ranges(tflite: bytes, calibration: Int8) -> bytes:
-    """Set each tensor's range to the range of its values over the calibration clips.
-
-    Args:
-        tflite: float graph of :func:`.ptq.calibrate`, whose weights may have changed.
-        calibration: int8 features, shape (clips, bins, frames, channels).
-    """
+    """Set each tensor's range to the range of its values over the calibration clips."""
     graph = Graph(tflite)
     for tensor, observed in observe(tflite, calibration).items():
         graph.set_range(tensor, min(observed.low, 0.0), max(observed.high, 0.0))
@@ -28,13 +28,7 @@ def set_full_ranges(tflite: bytes, calibration: Int8) -> bytes:
 
 
 def clip_at_percentile(tflite: bytes, calibration: Int8, percentile: float) -> bytes:
-    """Set ranges that clip ``100 - percentile`` % of the values at each end.
-
-    Args:
-        tflite: float graph of :func:`.ptq.calibrate`.
-        calibration: int8 features, shape (clips, bins, frames, channels).
-        percentile: above 50, at most 100.
-    """
+    """Set ranges that clip ``100 - percentile`` % (above 50, at most 100) of values at each end."""
     graph = Graph(tflite)
     for tensor, (counts, centres) in _histograms(tflite, calibration).items():
         below = np.cumsum(counts) / counts.sum()
@@ -45,12 +39,7 @@ def clip_at_percentile(tflite: bytes, calibration: Int8, percentile: float) -> b
 
 
 def clip_at_least_error(tflite: bytes, calibration: Int8) -> bytes:
-    """Set the ranges with the smallest squared error of rounding and clipping.
-
-    Args:
-        tflite: float graph of :func:`.ptq.calibrate`.
-        calibration: int8 features, shape (clips, bins, frames, channels).
-    """
+    """Set the ranges with the smallest squared error of rounding and clipping."""
     graph = Graph(tflite)
     for tensor, (counts, centres) in _histograms(tflite, calibration).items():
         low, high = min(centres[0], 0.0), max(centres[-1], 0.0)

@@ -56,11 +56,7 @@ def divergence(of: Float, to: Float) -> float:
 def compare_tensors(quantized: Quantized, features: Int8) -> list[TensorFigures]:
     """Compare each computed tensor with the float network's, in the order of execution.
 
-    Figures include errors of earlier layers.
-
-    Args:
-        quantized: network and its float graphs.
-        features: int8 clips, shape (clips, bins, frames, channels).
+    Figures include errors of earlier layers. Features are int8, (clips, bins, frames, channels).
     """
     network, floats = quantized.network, quantized.floats
     reports = []
@@ -121,7 +117,6 @@ def rank_layers(
     which includes its int8 scores and maps.
 
     Args:
-        quantized: int8 network and its float graphs.
         features: int8 validation clips, shape (clips, bins, frames, channels).
         labels: their classes, shape (clips,).
     """

@@ -57,15 +57,12 @@ class FloatNetwork:
         return self.warp(features, scores)
 
     def run_with(self, index: int, part: bytes, inputs: Single) -> Float:
-        """Probabilities with one part replaced.
+        """Probabilities (clips, classes) with one part replaced.
 
         Args:
             index: index of the replaced part.
             part: its replacement, with float input and output.
             inputs: input of that part, as from :meth:`inputs`.
-
-        Returns:
-            Shape (clips, classes).
         """
         scores = _run(part, inputs)
         for next_part in self.parts[index + 1 :]:
@@ -83,15 +80,7 @@ def _run(part: bytes, inputs: Single) -> Single:
 
 
 def quantize_network(model: keras.Model, calibration: Int8) -> Int8Network:
-    """Convert a network to int8 with the converter's defaults.
-
-    Args:
-        model: network from (batch, bins, frames, channels) to (batch, classes).
-        calibration: int8 features of training clips, shape (clips, bins, frames, channels).
-
-    Raises:
-        ModelError: the device does not support its warp, or a layer has no int8 form.
-    """
+    """Convert a network to int8 with the converter's defaults; see :func:`quantize_parts`."""
     return quantize_parts(model, calibration, quantize_int8)
 
 

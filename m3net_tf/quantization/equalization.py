@@ -97,12 +97,8 @@ class _Factors:
 def equalize(tflite: bytes, calibration: Int8) -> tuple[bytes, tuple[str, ...]]:
     """Equalise the channels of all activations where this is possible.
 
-    Args:
-        tflite: float graph of :func:`.ptq.calibrate`.
-        calibration: int8 features, shape (clips, bins, frames, channels).
-
-    Returns:
-        A float graph with ranges and the same outputs; and the layers whose output was scaled.
+    From a float graph of :func:`.ptq.calibrate` and int8 features (clips, bins, frames, channels):
+    a float graph with ranges and the same outputs; and the layers whose output was scaled.
     """
     graph = Graph(tflite)
     factors = _find_factors(graph)

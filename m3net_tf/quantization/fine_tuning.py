@@ -49,11 +49,9 @@ class FineTuned:
 
 
 class FineTuner:
-    """Fine-tunes one run by several methods and loads shared data once.
+    """Fine-tunes one finished run by several methods and loads shared data once.
 
-    Args:
-        run: finished run.
-        calibration: int8 features of training clips, shape (clips, bins, frames, channels).
+    Calibration features are int8, (clips, bins, frames, channels).
 
     Raises:
         ConfigError: the teacher does not match the run.
@@ -96,9 +94,7 @@ class FineTuner:
     def fine_tune(self, method: Method, first_layer: str | None = None) -> FineTuned:
         """Apply a method's pruning, fake quantisation and clustering, in this order.
 
-        Args:
-            first_layer: the first layer, in the network's order, that ``qat`` changes; default:
-                all.
+        ``qat`` changes the network from ``first_layer`` on, in the network's order; default: all.
 
         Raises:
             ConfigError: the layer does not exist, or nothing is trainable from it on.

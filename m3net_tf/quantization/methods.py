@@ -154,11 +154,8 @@ class Quantizer:
     """Quantises a network, of one or several parts, by several methods.
 
     Each part is calibrated on the output of the quantised part before it. Work that methods share
-    is done once.
-
-    Args:
-        model: network from (batch, bins, frames, channels) to (batch, classes).
-        calibration: int8 features of training clips, shape (clips, bins, frames, channels).
+    is done once. The network maps (batch, bins, frames, channels) to (batch, classes); calibration
+    features are int8, (clips, bins, frames, channels).
     """
 
     def __init__(self, model: keras.Model, calibration: Int8) -> None:

@@ -47,15 +47,12 @@ def open_fast(tflite: bytes, *, keep_tensors: bool = False) -> Interpreter:
 def watch(
     tflite: bytes, features: Int8 | Single, tensors: Collection[int]
 ) -> Iterator[dict[int, Single]]:
-    """Run clips and yield tensors after each, as real numbers.
+    """Run clips and yield tensors' values after each, as real numbers.
 
     Args:
         tflite: float or quantised network.
         features: int8, or real for a float network; shape (clips, bins, frames, channels).
         tensors: indices of the tensors.
-
-    Yields:
-        The tensors' values for a clip.
     """
     graph = Graph(tflite)
     interpreter = open_fast(tflite, keep_tensors=True)
@@ -96,12 +93,7 @@ class Observation:
 
 
 def observe(tflite: bytes, features: Int8) -> dict[int, Observation]:
-    """Ranges of all computed tensors of a float network.
-
-    Args:
-        tflite: float network.
-        features: int8, shape (clips, bins, frames, channels).
-    """
+    """Ranges of all computed tensors of a float network; int8 (clips, bins, frames, channels)."""
     observations: dict[int, Observation] = {}
     for values in watch(tflite, features, computed_tensors(Graph(tflite))):
         for tensor, value in values.items():
@@ -121,10 +113,7 @@ def histograms(
 ) -> dict[int, tuple[Float, Float]]:
     """Histograms of tensors' values: counts, and bin centres between low and high.
 
-    Args:
-        tflite: float network.
-        features: int8 features of the same clips as ``ranges``.
-        ranges: result of :func:`observe`.
+    ``ranges`` is the result of :func:`observe` for the same clips.
     """
     counts = {tensor: np.zeros(HISTOGRAM_BINS) for tensor in ranges}
     for values in watch(tflite, features, list(ranges)):

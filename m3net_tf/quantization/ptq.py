@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Post-training quantisation to full int8, including input and output, or 16-bit activations."""
+"""Post-training quantisation to full int8, including input and output, or 16-bit activations.
+
+Networks map (batch, bins, frames, channels) to (batch, classes). Calibration features are int8, of
+training clips, shape (clips, bins, frames, channels).
+"""
 
 from __future__ import annotations
 
@@ -24,12 +28,8 @@ def choose_calibration(
 ) -> npt.NDArray[np.int64]:
     """Draw clips for calibration, evenly over the classes.
 
-    Args:
-        labels: class indices of the training clips, shape (clips,).
-        count: number of clips to draw; all if there are fewer.
-
-    Returns:
-        Sorted indices into ``labels``, shape (min(count, clips),).
+    Class indices of the training clips, shape (clips,), to sorted indices into them, shape
+    (min(count, clips),).
     """
     rng = np.random.default_rng(seed)
     shuffled = rng.permutation(len(labels))
@@ -42,15 +42,10 @@ def choose_calibration(
 
 
 def quantize_int8(model: keras.Model, calibration: npt.NDArray[np.int8]) -> bytes:
-    """Convert a network to int8.
+    """Convert a network to the int8 ``.tflite``.
 
-    Args:
-        model: network from (batch, bins, frames, channels) to (batch, classes).
-        calibration: int8 features of training clips, shape (clips, bins, frames, channels).
-
-    Returns:
-        The ``.tflite`` file. Its input has exactly the front end's scale, 1/128 with zero point 0,
-        so the device's int8 columns need no conversion.
+    Its input has exactly the front end's scale, 1/128 with zero point 0, so the device's int8
+    columns need no conversion.
 
     Raises:
         ModelError: a layer has no int8 form, or the input has another scale.
@@ -62,15 +57,10 @@ def quantize_int8(model: keras.Model, calibration: npt.NDArray[np.int8]) -> byte
 
 
 def quantize_int16x8(model: keras.Model, calibration: npt.NDArray[np.int8]) -> bytes:
-    """Convert a network to 16-bit activations and 8-bit weights.
+    """Convert a network to a ``.tflite`` of 16-bit activations and 8-bit weights.
 
-    Args:
-        model: network from (batch, bins, frames, channels) to (batch, classes).
-        calibration: int8 features of training clips, shape (clips, bins, frames, channels).
-
-    Returns:
-        The ``.tflite`` file. Its input has exactly the scale 1/32 768, so that its values are int8
-        features shifted left by 8 bits.
+    Its input has exactly the scale 1/32 768, so that its values are int8 features shifted left by 8
+    bits.
 
     Raises:
         ModelError: a layer has no such form, or the input has another scale.
@@ -91,17 +81,10 @@ def quantize_int16x8(model: keras.Model, calibration: npt.NDArray[np.int8]) -> b
 
 
 def calibrate(model: keras.Model, calibration: npt.NDArray[np.int8]) -> bytes:
-    """Convert a network to a float graph with the range of each tensor.
+    """Convert a network to a float ``.tflite`` with ranges of tensors, for quantisation only.
 
     :func:`quantize_calibrated` converts it to the result of :func:`quantize_int8`; before that,
     weights and ranges can be changed.
-
-    Args:
-        model: network from (batch, bins, frames, channels) to (batch, classes).
-        calibration: int8 features of training clips, shape (clips, bins, frames, channels).
-
-    Returns:
-        A float ``.tflite``, for quantisation only.
 
     Raises:
         ModelError: a layer has no TFLite form.
@@ -122,11 +105,9 @@ def quantize_calibrated(tflite: bytes, name: str) -> bytes:
 
 
 def quantize_except(tflite: bytes, name: str, float_tensors: Sequence[str]) -> bytes:
-    """Quantise a graph of :func:`calibrate` except for some operators, input and output.
+    """Quantise a graph of :func:`calibrate` except for input, output, and some operators.
 
-    Args:
-        tflite: float graph with ranges.
-        float_tensors: names of tensors; the operators that compute them stay float.
+    ``float_tensors`` are the names of the tensors that the latter compute.
 
     Raises:
         ModelError: a layer has no int8 form.
@@ -151,8 +132,7 @@ def _quantize(tflite: bytes, ends: tf.DType, float_tensors: Sequence[str]) -> by
 def converter_of(model: keras.Model, shape: tuple[int | None, ...]) -> Any:
     """TensorFlow's converter of a network, with its settings still to be made.
 
-    Args:
-        shape: shape of that input, (batch, bins, frames, channels); ``None`` for any batch.
+    Its input has a shape (batch, bins, frames, channels), with ``None`` for any batch.
     """
     spec = tf.TensorSpec(shape, tf.float32, name="features")
     function = tf.function(

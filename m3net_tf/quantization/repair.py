@@ -43,10 +43,8 @@ _PARITY_CLIPS = 4
 class Repair:
     """Tries methods until the accuracy of int8 is within a bound of the float network's.
 
-    Args:
-        quantizer: quantiser of the run's network.
-        expected: the float network's probabilities for them, shape (clips, classes).
-        bound_points: percentage points of accuracy that int8 may lose.
+    ``expected`` are the float network's probabilities on validation, shape (clips, classes), and
+    ``bound_points`` the percentage points of accuracy that int8 may lose.
     """
 
     def __init__(
@@ -165,8 +163,7 @@ class Repair:
 def first_expensive_layer(ranking: Sequence[str], model: keras.Model) -> str | None:
     """The earliest of the most expensive layers; None if it is the network's first.
 
-    Args:
-        ranking: names of layers, the most expensive first.
+    ``ranking`` has names of layers, the most expensive first.
     """
     names = [layer.name for layer in model.layers if layer.weights]
     ranked = [part for name in ranking for part in name.split("/") if part in names]

@@ -13,6 +13,8 @@ from m3net_tf.audio.datasets import protocol_statement
 from m3net_tf.quantization.record import Report, SplitFigures, Tuning
 from m3net_tf.system.markdown import markdown_table
 
+_SHOWN_LAYERS = 10  # in the terminal, the most expensive ones
+
 Columns = Mapping[str, str]
 """Heading -> format of a column's cells, with the keys of a record."""
 
@@ -152,12 +154,8 @@ def _training(done: Tuning) -> str:
     return f"Trained {kind}: {done['epochs']} epochs, rate {done['learning_rate']:g}{teacher}.\n"
 
 
-def summary_table(report: Report, layers: int = 10) -> Table:
-    """A summary for the terminal: accuracy and the most expensive layers.
-
-    Args:
-        report: result of :func:`.pipeline.quantize_run`.
-    """
+def summary_table(report: Report) -> Table:
+    """A summary of :func:`.pipeline.quantize_run` for the terminal: accuracy and ten layers."""
     table = Table("", "float", "quantised", "drop", title=f"{report['run']}: {report['method']}")
     for key, split in (("validation", report.get("validation")), ("test", report.get("test"))):
         if split:
@@ -167,7 +165,7 @@ def summary_table(report: Report, layers: int = 10) -> Table:
                 f"{100 * split['accuracy']['quantized']:.2f} %",
                 f"{split['drop_points']:.2f}",
             )
-    for cost in report["ranking"][:layers]:
+    for cost in report["ranking"][:_SHOWN_LAYERS]:
         table.add_row(
             f"{cost['layer']} ({cost['operator']}) alone",
             "",

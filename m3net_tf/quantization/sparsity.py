@@ -21,11 +21,8 @@ _UPDATES = 10  # of the masks, until the sparsity is reached
 def prune(model: keras.Model, sparsity: float, steps: int) -> Wrapped:
     """A copy of a network that is pruned in training (Zhu and Gupta, 2017).
 
-    Convolutions and dense layers reach the sparsity after half of the steps; the other half
-    recovers accuracy.
-
-    Args:
-        sparsity: share of each kernel's weights that are set to 0.
+    Convolutions and dense layers reach the sparsity, the share of each kernel's weights that are 0,
+    after half of the steps; the other half recovers accuracy.
     """
     every = max(1, steps // (2 * _UPDATES))
     end = max(1, steps // 2 // every * every)

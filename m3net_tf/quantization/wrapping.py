@@ -32,15 +32,10 @@ class Wrapped:
 def copy_wrapped(
     model: keras.Model, wrap: Callable[[keras.layers.Layer], keras.layers.Layer]
 ) -> tuple[keras.Model, dict[str, list[tf.Variable]]]:
-    """Copy a network, layer by layer.
+    """Copy a network, layer by layer; it keeps its weights.
 
-    Args:
-        model: the network; it keeps its weights.
-        wrap: returns a copied layer or a wrapper around it.
-
-    Returns:
-        The copy, and the weights of its layers by name, in the layers' original order, which some
-        wrappers change.
+    ``wrap`` returns a copied layer or a wrapper around it. Returns the copy, and the weights of its
+    layers by name, in the layers' original order, which some wrappers change.
     """
     weights: dict[str, list[tf.Variable]] = {}
 

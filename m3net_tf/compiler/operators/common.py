@@ -101,13 +101,9 @@ def _unpadded_window(op: Operation, rows: int, columns: int) -> Window:
 def window_counts(
     op: Operation, rows: int, columns: int, shape: tuple[int, ...] | None = None
 ) -> tuple[int, int]:
-    """Rows and columns of windows on the image of an operator.
+    """Rows and columns of windows of a size on the image of an operator.
 
-    Args:
-        op: the operator.
-        rows: of the window.
-        columns: of the window.
-        shape: (batches, rows, columns, channels) of the image; by default the first input's.
+    ``shape``, (batches, rows, columns, channels), is the image's; by default the first input's.
 
     Raises:
         ModelError: a window, stride or dilation is not positive, or too large.
@@ -132,12 +128,8 @@ def window_of(
     """The window of an operator with strides and padding.
 
     Args:
-        op: the operator.
-        rows: of the window.
-        columns: of the window.
         input_shape: (batches, rows, columns, channels).
-        output_shape: (batches, rows, columns, channels) that the windows give; by default the
-            first output's.
+        output_shape: of what the windows give; by default the first output's.
 
     Raises:
         ModelError: a stride is not positive, or a number is too large.

@@ -188,9 +188,6 @@ def _interleave(
     """Copy between the places of an image's blocks and the batches that hold them.
 
     Args:
-        lowering: gets the calls.
-        op: the operator.
-        image: what is in blocks.
         batches: a group for each place of a block.
         start: for each blocked dimension, how many items lie before the image.
         is_spread: copy from the image to the batches, or else back.

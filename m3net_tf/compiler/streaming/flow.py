@@ -85,6 +85,7 @@ class Stream:
         whole: why the other operators compute all their outputs with each push.
         runs: lines that each operator of ``rules`` computes.
         kept: for each tensor whose lines stay from push to push, the first and the end.
+        needs_longer_hop: whether only a hop of more lines lets an operator stream.
     """
 
     def __init__(self, graph: Graph, axis: int, hop: int) -> None:
@@ -94,7 +95,6 @@ class Stream:
         self.whole: dict[Operation, str] = {}
         self.runs: dict[Operation, list[Run]] = {}
         self.kept: dict[Tensor, Run] = {}
-        #: Whether only a hop of more lines lets an operator stream.
         self.needs_longer_hop = False
         self._again: set[Tensor] = set()  # whose first half is computed in each push
         self._graph = graph

@@ -37,13 +37,10 @@ def stream_network(
     pushed after a reset.
 
     Args:
-        tflite: content of a ``.tflite`` file of int8, or of int16 with int8 weights.
         axis: dimension of the inputs along which they stream; by default the one that leaves the
             fewest products.
         hop: lines with each push; by default the smallest with which no layer is whole because
             of its stride.
-        improve: improves the plan of the memory, such as :func:`..solver.solve`.
-        goal: see :func:`..network.compile_network`.
 
     Raises:
         ModelError: as for :func:`..network.compile_network`; or the network has a state of its own,

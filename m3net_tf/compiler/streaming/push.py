@@ -31,10 +31,9 @@ Step = Callable[[], None]
 
 
 class PushMaker:
-    """The calls of a push.
+    """The calls of a push, which ``lowering`` has once :meth:`run` is done.
 
     Attributes:
-        lowering: has the calls, once :meth:`run` is done.
         frames: where the caller has the new lines of each input.
         products: of each operator with each push.
     """

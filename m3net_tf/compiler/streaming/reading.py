@@ -29,11 +29,7 @@ class WholeError(Exception):
 class Reading:
     """Lines of an input: line j of the output reads ``stride * j - before + dilation * k``.
 
-    Attributes:
-        stride: lines from one output to the next.
-        before: lines by which the first output's window begins before the input.
-        taps: number of lines.
-        dilation: from a line to the next.
+    ``k`` counts the ``taps``.
     """
 
     stride: int = 1
@@ -72,11 +68,7 @@ Axes = Mapping[int, int]
 
 
 def rule_of(op: Operation, axes: Axes) -> Rule:
-    """The rule of an operator.
-
-    Args:
-        op: the operator.
-        axes: of its streamed inputs; at least one.
+    """The rule of an operator; ``axes`` are of its streamed inputs, at least one.
 
     Raises:
         WholeError: it needs the whole window.
@@ -288,7 +280,6 @@ def part_of(
 
     Args:
         op: on the whole window.
-        rule: its rule.
         lines: of the outputs: the first, and the one behind the last.
         inputs: the lines that it reads, by the index of the input.
         starts: where they begin and end in the whole input, by the index of the input.

@@ -20,16 +20,10 @@ def conv_block(
     *,
     time_padding: bool = True,
 ) -> tf.Tensor:
-    """Standard convolution, batch normalisation, ReLU.
+    """Standard convolution, batch normalisation, ReLU; kernel and strides in (frequency, time).
 
-    Args:
-        x: map of shape (batch, F, T, channels).
-        kernel: kernel size in (frequency, time).
-        strides: strides in (frequency, time).
-        time_padding: see :func:`pad_frequency`, which takes the place of padding without it.
-
-    Returns:
-        Map of shape (batch, ceil(F / strides[0]), ceil(T / strides[1]), filters).
+    (batch, F, T, channels) to (batch, ceil(F / strides[0]), ceil(T / strides[1]), filters). Without
+    ``time_padding``, :func:`pad_frequency` takes the place of padding.
     """
     x, padding = (x, "same") if time_padding else pad_frequency(x, kernel[0], strides[0], name)
     x = keras.layers.Conv2D(filters, kernel, strides, padding=padding, name=f"{name}_conv")(x)
@@ -38,16 +32,11 @@ def conv_block(
 
 
 def pad_frequency(x: tf.Tensor, kernel: int, stride: int, name: str) -> tuple[tf.Tensor, str]:
-    """Pad a map in frequency as "same" does, and not in time, for a layer with "valid" padding.
+    """Pad a map (batch, F, T, channels) in frequency as "same" does, and not in time.
 
     No column of the output then depends on padding: when the window moves on in time, the columns
     stay the same, and a network that streams computes the new ones alone (docs/streaming.md).
-
-    Args:
-        x: map of shape (batch, F, T, channels).
-
-    Returns:
-        The map, and the padding of the layer that reads it.
+    Returns the map, and "valid", the padding of the layer that reads it.
     """
     bins = x.shape[1]
     missing = max((-(-bins // stride) - 1) * stride + kernel - bins, 0)
@@ -63,10 +52,6 @@ def classifier(x: tf.Tensor, classes: int, dropout: float = 0.0) -> tf.Tensor:
     It uses the operators that suit a Cortex-M best: a pooling layer is about thirty times as fast
     as a mean, and a 1 x 1 convolution, unlike a dense layer, gives the same bytes in TFLite and in
     TFLite Micro.
-
-    Args:
-        x: map of shape (batch, F, T, C).
-        dropout: share of the pooled channels dropped in training.
     """
     x = average_pooling(x, x.shape[1:3], "pool")  # (batch, 1, 1, C)
     if dropout:
@@ -90,16 +75,7 @@ def ds_conv(
 
     This is M3Net's DSConv (section 2.2, figure 2). With ``depthwise_norm`` it is DS-CNN's block,
     which also has normalisation and ReLU after the depthwise part ("Hello Edge", section 4.3).
-
-    Args:
-        x: map of shape (batch, F, T, channels).
-        kernel: kernel size of the depthwise part in (frequency, time).
-        strides: strides of the depthwise part in (frequency, time).
-        depthwise_norm: add normalisation and ReLU between the two parts.
-        time_padding: see :func:`pad_frequency`, which takes the place of padding without it.
-
-    Returns:
-        Map of shape (batch, ceil(F / strides[0]), ceil(T / strides[1]), filters).
+    Kernel, strides, shapes and ``time_padding`` are as for :func:`conv_block`.
     """
     # Keras requires equal strides in both directions. It would silently ignore unequal ones.
     if strides[0] != strides[1]:

@@ -31,23 +31,15 @@ class Float32Layer(Layer):
 
 
 def mean_pool(x: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
-    """Mean over windows of a map, without padding; on a device much faster than a mean over axes.
+    """Mean of a map (batch, F, T, C) over windows of (bins, frames), without padding.
 
-    Some kernels sum in the map's own type, and a long sum in half precision saturates.
-
-    Args:
-        x: map of shape (batch, F, T, C).
-        size: the window's (bins, frames).
+    On a device it is much faster than a mean over axes. Some kernels sum in the map's own type, and
+    a long sum in half precision saturates.
     """
     pooled = tf.nn.avg_pool2d(tf.cast(x, tf.float32), size, 1, "VALID")
     return tf.cast(pooled, x.dtype)
 
 
 def average_pooling(x: tf.Tensor, size: tuple[int, int], name: str) -> tf.Tensor:
-    """``mean_pool`` as a Keras layer, with stride: (batch, F, T, C) to (batch, F', T', C).
-
-    Args:
-        x: map of shape (batch, F, T, C).
-        size: the window's (bins, frames), which are also the strides.
-    """
+    """``mean_pool`` as a Keras layer, whose stride is the window: to (batch, F', T', C)."""
     return keras.layers.AveragePooling2D(size, dtype="float32", name=name)(x)

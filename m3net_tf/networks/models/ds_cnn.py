@@ -45,7 +45,6 @@ def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> ke
 PRESETS = {
     "mcu": Preset(
         input_shape=(10, 49, 1),
-        classes=12,
         parameters=24_908,
         macs=2_656_768,
         summary="MLPerf Tiny's keyword network on 10 cepstral coefficients by 49 frames",

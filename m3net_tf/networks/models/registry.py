@@ -38,18 +38,19 @@ class Preset:
 
     Attributes:
         input_shape: (bins, frames, channels) for which ``parameters`` and ``macs`` are given.
-        classes: number of classes for which they are given.
         parameters: all parameters, including normalisation statistics, as counted by Keras.
         macs: multiply-accumulates of one inference in convolutions and dense layers.
         arguments: arguments of the network's ``Design``.
         summary: one line for ``m3net model list``.
+        classes: number of classes for which they are given; by default the twelve of the task of
+            keywords, silence and unknown words.
     """
 
     input_shape: tuple[int, int, int]
-    classes: int
     parameters: int
     macs: int
     summary: str
+    classes: int = 12
     arguments: Mapping[str, object] = dataclasses.field(default_factory=dict)
 
 

@@ -137,7 +137,7 @@ BLOCKS: dict[str, Block] = {
         SincMagnitude(6, 21)(one_wave(x))
     ),
     "pcen": lambda x: PCEN()(SincMagnitude(6, 21)(one_wave(x))),
-    "log_energy": lambda x: LogEnergy(0.01)(SincMagnitude(6, 21)(one_wave(x))),
+    "log_energy": lambda x: LogEnergy()(SincMagnitude(6, 21)(one_wave(x))),
 }
 # Fourier transforms and DiffRes's sums over segments run only on a computer.
 NO_INT8 = {
@@ -161,7 +161,6 @@ LAYERS["gabor"] = GaborEnergy(
 LAYERS["sinc"] = SincMagnitude(6, 21, sample_rate_hz=8000, min_hz=50.0, max_hz=3000.0)
 LAYERS["pooling"] = LowpassPooling(20, 8, "hann_squared")
 LAYERS["sparse_gate"] = SparseGate(0.3, 0.1, seed=4)
-LAYERS |= {"pcen": PCEN(0.9, 0.1, 1.0, 3.0, 1e-3), "log_energy": LogEnergy(0.01)}
 DECIBELS = {"feature_min": -80.0, "feature_max": 0.0, "log": "db"}
 LAYERS["frame_scores"] = FrameScores(0.4, 2.0, 0.3, 1e-3, "released", **DECIBELS)
 LAYERS |= {"warp": FrameWarp(7, False, False, False, 2.0, **DECIBELS), "heads": AttentionHeads(3)}

@@ -17,20 +17,20 @@ def maps(bins: int = 10) -> np.ndarray:
 @pytest.mark.parametrize(("bins", "bands"), [(10, 5), (20, 5), (8, 5), (7, 1)])
 def test_each_band_of_each_channel_is_normalised_by_itself(bins, bands):
     x = maps(bins)
-    layer = SubSpectralNorm(bands, epsilon=1e-6)
+    layer = SubSpectralNorm(bands)
     normalised = layer(x, training=True).numpy()
     band = np.arange(bins) * bands // bins
     for number in range(bands):
         part = normalised[:, band == number]
         np.testing.assert_allclose(part.mean((0, 1, 2)), 0, atol=1e-5)
-        np.testing.assert_allclose(part.std((0, 1, 2)), 1, atol=1e-4)
+        np.testing.assert_allclose(part.std((0, 1, 2)), 1, atol=1e-3)
     assert layer.count_params() == 4 * bands * 3
 
 
 def test_running_statistics_serve_at_inference():
     x = maps()
-    layer = SubSpectralNorm(5, momentum=0.5)
-    for _ in range(30):
+    layer = SubSpectralNorm(5)
+    for _ in range(200):
         trained = layer(x, training=True)
     assert np.abs(layer(x) - trained).max() < 1e-4
     layer.gamma.assign(layer.gamma * 2)

@@ -38,17 +38,11 @@ def rescale_and_warp(
     reading: str = "paper",
     feature_range: Mapping[str, float | str] | None = None,
 ) -> tuple[FrameScores, FrameWarp]:
-    """The layers that follow the scores.
+    """The layers that follow the scores; the options are arguments of the two layers.
 
     Args:
         frames: number T of frames.
         reduction: share of the frames that is removed, delta.
-        guide_weight: weight of the guide loss in the network's losses; 0 = none.
-        guide_threshold: lambda of the guide loss.
-        energy_floor: frames with less energy are empty.
-        fill_rows: apply Algorithm 1.
-        maximum: add the maximum as a channel.
-        encoding: add the resolution encoding as a channel.
         reading: ``paper`` or ``released``.
         feature_range: ``feature_min``, ``feature_max`` and ``log`` of the front end.
     """
@@ -74,7 +68,6 @@ def diffres(x: tf.Tensor, reduction: float, *, reading: str = "paper", **options
     Args:
         x: feature map of shape (batch, F, T, 1).
         reduction: share of the frames that is removed, delta.
-        reading: ``paper`` or ``released``.
         options: as in :func:`rescale_and_warp`.
 
     Returns:

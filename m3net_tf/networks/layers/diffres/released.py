@@ -31,17 +31,10 @@ def require_reading(reading: str) -> str:
 
 
 def fill_scores(scores: tf.Tensor, frames_out: int) -> tf.Tensor:
-    """Raise rescaled scores until they sum to t, so that no output row stays empty.
+    """Raise rescaled scores until each clip's sum is t, so that no output row stays empty.
 
     Scores strictly between 0 and 1 are moved towards 1 by the same share of their distance to it.
-    Clips that lack less than one frame stay as they are.
-
-    Args:
-        scores: result of :func:`.warp.rescale_scores`, shape (batch, T).
-        frames_out: t.
-
-    Returns:
-        Scores in [0, 1] of the same shape, each clip's sum <= t.
+    Clips that lack less than one frame stay as they are. Shape (batch, T) in and out.
     """
     inside = (scores > _LOWEST) & (scores < _HIGHEST)
     room = tf.where(inside, 1.0 - scores, 0.0)
@@ -52,13 +45,9 @@ def fill_scores(scores: tf.Tensor, frames_out: int) -> tf.Tensor:
 
 
 def quietest_frames(power: tf.Tensor) -> tf.Tensor:
-    """Frames whose mean mel power equals the quietest frame's of the batch.
+    """Whether a frame's mean mel power is the quietest frame's of the batch.
 
-    Args:
-        power: mel powers, shape (batch, F, T).
-
-    Returns:
-        bool, shape (batch, T).
+    Powers (batch, F, T) to bool (batch, T).
     """
     energy = tf.reduce_mean(power, axis=1)
     return energy < tf.reduce_min(energy) + _NEAR_MINIMUM
@@ -67,13 +56,8 @@ def quietest_frames(power: tf.Tensor) -> tf.Tensor:
 def released_guide_loss(scores: tf.Tensor, empty: tf.Tensor, reduction: float) -> tf.Tensor:
     """Mean score of a clip's empty frames where it exceeds half the share of kept frames.
 
-    Args:
-        scores: rescaled scores of shape (batch, T).
-        empty: which frames are empty, bool, of the same shape.
-        reduction: delta.
-
-    Returns:
-        Loss of each clip, shape (batch,); 0 for clips without empty frames.
+    Rescaled scores and bools ``empty``, both (batch, T), to (batch,); 0 for clips without empty
+    frames. ``reduction`` is delta.
     """
     mean = mean_over_frames(scores, empty)
     return tf.where(mean > np.float32(0.5 * (1.0 - reduction)), mean, 0.0)

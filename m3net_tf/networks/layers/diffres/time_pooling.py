@@ -12,15 +12,7 @@ from m3net_tf.system.keras import keras, tf
 
 
 def mean_over_frames(values: tf.Tensor, chosen: tf.Tensor) -> tf.Tensor:
-    """Mean of each clip's chosen frames.
-
-    Args:
-        values: shape (batch, T).
-        chosen: which frames count, bool, of the same shape.
-
-    Returns:
-        Shape (batch,); 0 for clips without a chosen frame.
-    """
+    """Mean of each clip's chosen frames, (batch, T) to (batch,); 0 for clips without any."""
     weights = tf.cast(chosen, values.dtype)
     count = tf.reduce_sum(weights, axis=1)
     return tf.math.divide_no_nan(tf.reduce_sum(values * weights, axis=1), count)

@@ -61,14 +61,8 @@ def rescale_scores(scores: tf.Tensor, frames_out: int) -> tf.Tensor:
     """Scale scores to the sum t, or to less if one of them would exceed 1 (section 2.2.1).
 
     The paper's s = s~ / max(s~, 1) is interpreted as follows: if an element of a clip is above 1,
-    the clip is divided by its largest element. So its frames keep their proportions.
-
-    Args:
-        scores: positive scores of shape (batch, T).
-        frames_out: t.
-
-    Returns:
-        Scores in [0, 1] of the same shape, each clip's sum <= t.
+    the clip is divided by its largest element. So its frames keep their proportions. Positive
+    scores (batch, T) to scores in [0, 1] of the same shape, each clip's sum <= t.
     """
     # Divide by the largest first, so that scores of any size, including zero, stay finite.
     largest = tf.reduce_max(scores, axis=1, keepdims=True)
@@ -117,15 +111,9 @@ def warp_weights(
 
 
 def warp_matrix(scores: tf.Tensor, frames_out: int, fill_rows: bool = True) -> tf.Tensor:
-    """The warp matrix, for figures and tests; :func:`warp` does not need it.
+    """The warp matrix W (batch, t, T), for figures and tests; :func:`warp` does not need it.
 
-    Args:
-        scores: rescaled scores of shape (batch, T).
-        frames_out: rows t.
-        fill_rows: apply Algorithm 1.
-
-    Returns:
-        W of shape (batch, t, T). Rows sum to 1, up to the row in which the scores end.
+    Arguments as in :func:`warp_weights`. Rows sum to 1, up to the row in which the scores end.
     """
     row, weight, next_weight = warp_weights(scores, frames_out, fill_rows)
     rows = tf.range(frames_out)[None, :, None]
@@ -168,16 +156,10 @@ def warp(
 
 
 def activeness(scores: tf.Tensor, empty: tf.Tensor, reduction: float) -> tf.Tensor:
-    """How much the scores of non-empty frames differ (equation 4).
+    """How much the scores of non-empty frames differ (equation 4): rho of each clip, (batch,).
 
-    Args:
-        scores: rescaled scores of shape (batch, T).
-        empty: which frames are empty, bool, of the same shape.
-        reduction: delta.
-
-    Returns:
-        rho of each clip, shape (batch,): the scores' standard deviation divided by delta; 0 if all
-        frames are empty.
+    Rescaled scores and bools ``empty``, both (batch, T). rho is the scores' standard deviation
+    divided by delta, ``reduction``; 0 if all frames are empty.
     """
     mean = mean_over_frames(scores, ~empty)
     variance = mean_over_frames(tf.square(scores - mean[:, None]), ~empty)
@@ -187,19 +169,12 @@ def activeness(scores: tf.Tensor, empty: tf.Tensor, reduction: float) -> tf.Tens
 def guide_loss(
     scores: tf.Tensor, empty: tf.Tensor, reduction: float, threshold: float = 0.5
 ) -> tf.Tensor:
-    """Penalty on scores of empty frames (equation 7).
+    """Penalty on scores of empty frames (equation 7): each clip's loss, shape (batch,).
 
     The paper's equation has a minus sign, which would reward high scores of empty frames and
-    contradicts its text; this loss penalises them.
-
-    Args:
-        scores: rescaled scores of shape (batch, T).
-        empty: which frames are empty, bool, of the same shape.
-        reduction: delta.
-        threshold: lambda; scores divided by delta are penalised above it.
-
-    Returns:
-        Loss of each clip, shape (batch,), 0 or above; 0 for clips without empty frames.
+    contradicts its text; this loss penalises them. Rescaled scores and bools ``empty`` have the
+    shape (batch, T). Scores divided by delta, ``reduction``, are penalised above lambda,
+    ``threshold``. It is 0 for clips without empty frames.
     """
     return mean_over_frames(tf.nn.relu(scores / reduction - threshold), empty)
 

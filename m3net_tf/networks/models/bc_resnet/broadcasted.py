@@ -16,6 +16,8 @@ from m3net_tf.networks.layers.precision import average_pooling
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras, tf
 
+_EPSILON = 1e-3  # added to the variance, as in Keras's normalisation
+
 
 @keras.utils.register_keras_serializable("m3net_tf")
 class SubSpectralNorm(Layer):
@@ -27,8 +29,6 @@ class SubSpectralNorm(Layer):
 
     Args:
         bands: number of frequency bands.
-        momentum: share of the running statistics kept in each training step.
-        epsilon: added to the variance.
 
     Shapes:
         (batch, frequency, time, channels) in and out.
@@ -37,17 +37,9 @@ class SubSpectralNorm(Layer):
         ConfigError: the map has fewer bins than ``bands``.
     """
 
-    def __init__(
-        self,
-        bands: int = 5,
-        momentum: float = NORM_MOMENTUM,
-        epsilon: float = 1e-3,
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, bands: int = 5, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.bands = bands
-        self.momentum = momentum
-        self.epsilon = epsilon
 
     def build(self, input_shape: tf.TensorShape) -> None:
         """Assign the bins to bands; create scale, shift and statistics of each band and channel."""
@@ -84,10 +76,10 @@ class SubSpectralNorm(Layer):
             spread = bin_variance + tf.square(bin_mean - tf.gather(mean, self._band_of_bin))
             variance = tf.matmul(self._average, spread)
             for old, new in ((self.moving_mean, mean), (self.moving_variance, variance)):
-                old.assign(self.momentum * old + (1.0 - self.momentum) * new)
+                old.assign(NORM_MOMENTUM * old + (1.0 - NORM_MOMENTUM) * new)
         else:
             mean, variance = self.moving_mean, self.moving_variance
-        scale = tf.cast(self.gamma, tf.float32) * tf.math.rsqrt(variance + self.epsilon)
+        scale = tf.cast(self.gamma, tf.float32) * tf.math.rsqrt(variance + _EPSILON)
         shift = tf.cast(self.beta, tf.float32) - mean * scale
         scale, shift = (
             tf.gather(table, self._band_of_bin)[:, None] for table in (scale, shift)
@@ -114,7 +106,7 @@ def broadcasted_residual(
         x: map of shape (batch, F, T, channels).
         stride: stride in frequency; 1 unless the number of channels changes.
         dilation: dilation of f1's convolution in time.
-        bands: number of frequency bands of the sub-spectral normalisation.
+        bands: of the sub-spectral normalisation.
         dropout: share of f1's channels dropped in training.
 
     Returns:

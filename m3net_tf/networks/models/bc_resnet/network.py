@@ -88,7 +88,6 @@ def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> ke
 def _preset(tau: float, parameters: int, macs: int) -> Preset:
     return Preset(
         input_shape=(40, 101, 1),
-        classes=12,
         parameters=parameters,
         macs=macs,
         summary=f"BC-ResNet-{tau:g} on 1 s of 40 log-mel bins at a hop of 10 ms",

@@ -19,11 +19,7 @@ SCALES = ((1, 1), (15, 3), (15, 9))
 def audio_refinement(x: tf.Tensor, name: str = "garm") -> tf.Tensor:
     """Sum three dilated scales, weigh the channels twice, add the convolved input.
 
-    Args:
-        x: H, shape (batch, 1, T, C).
-
-    Returns:
-        Q of the same shape.
+    H to Q, both (batch, 1, T, C).
     """
     channels = x.shape[-1]
     scales = []

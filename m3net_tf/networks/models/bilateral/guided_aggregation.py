@@ -16,15 +16,9 @@ from m3net_tf.system.keras import keras, tf
 def guided_aggregation(semantic: tf.Tensor, detail: tf.Tensor, name: str = "gam") -> tf.Tensor:
     """Weight the channels of the semantic branch by the detail branch: O = S D' + S.
 
-    The equations give D' one value per channel but do not define the reduction over time. Here D is
-    averaged first, as in the other modules.
-
-    Args:
-        semantic: S, shape (batch, 1, T, C).
-        detail: D, shape (batch, 1, any length, C).
-
-    Returns:
-        O of S's shape.
+    S (batch, 1, T, C) and D (batch, 1, any length, C) to O of S's shape. The equations give D' one
+    value per channel but do not define the reduction over time. Here D is averaged first, as in the
+    other modules.
     """
     channels = semantic.shape[-1]
     d = average_pooling(detail, detail.shape[1:3], f"{name}_avg")
@@ -36,15 +30,9 @@ def guided_aggregation(semantic: tf.Tensor, detail: tf.Tensor, name: str = "gam"
 
 
 def fuse(semantic: tf.Tensor, detail: tf.Tensor, kind: str, name: str = "fusion") -> tf.Tensor:
-    """Join both branches (table 7).
+    """Join S and D, both (batch, 1, T, C), as one of the rows of table 7.
 
-    Args:
-        semantic: S, shape (batch, 1, T, C).
-        detail: D of the same shape.
-        kind: ``gam`` (:func:`guided_aggregation`), ``sum``, or ``concat`` on the channels.
-
-    Returns:
-        Sequence of shape (batch, 1, T, C), or 2C channels for ``concat``.
+    ``gam`` (:func:`guided_aggregation`), ``sum``, or ``concat``, which gives 2C channels.
     """
     if kind == "gam":
         return guided_aggregation(semantic, detail, name)

@@ -20,14 +20,9 @@ a single channel whose ReLU is inactive, all clips would get equal scores."""
 
 
 def audio_context_embedding(x: tf.Tensor, kind: str, name: str = "macem") -> tf.Tensor:
-    """MACEM-A (equations 1 to 3) or MACEM-B (equation 4 for the first).
+    """MACEM-A (equations 1 to 3) or MACEM-B (equation 4 for the first): H to Q, (batch, 1, T, C).
 
-    Args:
-        x: H, shape (batch, 1, T, C).
-        kind: ``a`` concatenates the three scales and reduces them to C channels; ``b`` sums them.
-
-    Returns:
-        Q of the same shape.
+    Kind ``a`` concatenates the three scales and reduces them to C channels; ``b`` sums them.
     """
     channels = x.shape[-1]
     scales = []
@@ -48,13 +43,8 @@ def audio_context_embedding(x: tf.Tensor, kind: str, name: str = "macem") -> tf.
 def compressed_pools(x: tf.Tensor, name: str) -> tf.Tensor:
     """Mean and maximum over time, each followed by two 1 x 1 convolutions with ReLU between.
 
-    Both share the convolutions, as in CBAM: they form a sequence of two steps.
-
-    Args:
-        x: sequence of shape (batch, 1, T, C).
-
-    Returns:
-        Results for the mean and the maximum, shape (batch, 1, 2, C).
+    (batch, 1, T, C) to (batch, 1, 2, C). Both share the convolutions, as in CBAM: they form a
+    sequence of two steps.
     """
     channels = x.shape[-1]
     average = average_pooling(x, x.shape[1:3], f"{name}_avg")
@@ -70,11 +60,7 @@ def compressed_pools(x: tf.Tensor, name: str) -> tf.Tensor:
 def weigh_channels(x: tf.Tensor, name: str) -> tf.Tensor:
     """X times the scores of its channels (equations 2 and 6): the sigmoid of the sum of both paths.
 
-    Args:
-        x: sequence of shape (batch, 1, T, C).
-
-    Returns:
-        Sequence of the same shape.
+    (batch, 1, T, C) in and out.
     """
     paths = compressed_pools(x, f"{name}_channels")  # (1, 2, C)
     crops = {"average": ((0, 0), (0, 1)), "largest": ((0, 0), (1, 0))}

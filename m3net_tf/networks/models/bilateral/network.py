@@ -46,14 +46,8 @@ def fast_downsampling(
 ) -> tf.Tensor:
     """FD-A, FD-B or FD-R: a convolution, a convolution of stride 2, then up to two MACEMs.
 
-    Args:
-        x: sequence of shape (batch, 1, T, channels).
-        kind: ``A``, ``B`` or ``R``.
-        macem_a: False omits every MACEM-A (table 6).
-        macem_b: False omits every MACEM-B (table 6).
-
-    Returns:
-        Sequence of shape (batch, 1, ceil(T / 2), filters).
+    (batch, 1, T, channels) to (batch, 1, ceil(T / 2), filters). ``macem_a`` and ``macem_b`` omit
+    every MACEM of that kind if they are False (table 6).
     """
     enabled = {"a": macem_a, "b": macem_b}
     x = conv1d_block(x, x.shape[-1], name=f"{name}_gather")  # (1, T, channels)

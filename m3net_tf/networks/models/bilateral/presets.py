@@ -63,7 +63,6 @@ PRESETS = {
     ),
     "s": Preset(
         input_shape=(1, 16_000, 1),
-        classes=12,
         parameters=58_792,
         macs=3_140_928,
         summary="64 kB of arena, 200 kB of weights: a second of sound, 4 ms steps",
@@ -71,7 +70,6 @@ PRESETS = {
     ),
     "m": Preset(
         input_shape=(1, 16_000, 1),
-        classes=12,
         parameters=216_864,
         macs=22_651_264,
         summary="192 kB of arena, 500 kB of weights: the same with 1 ms steps, three FD modules",
@@ -79,7 +77,6 @@ PRESETS = {
     ),
     "l": Preset(
         input_shape=(1, 16_000, 1),
-        classes=12,
         parameters=845_588,
         macs=64_844_288,
         summary="512 kB of arena, 1.5 MB of weights: twice the channels of m, four FD modules",

@@ -66,14 +66,7 @@ class LeakySum(Layer):
 def conv1d_block(
     x: tf.Tensor, filters: int, kernel: int = 3, *, stride: int = 1, name: str
 ) -> tf.Tensor:
-    """Convolution along time, batch normalisation, LeakyReLU.
-
-    Args:
-        x: sequence of shape (batch, 1, T, channels).
-
-    Returns:
-        Sequence of shape (batch, 1, ceil(T / stride), filters).
-    """
+    """Convolution along time, batch normalisation, LeakyReLU: shapes as in :func:`conv1d`."""
     x = conv1d(x, filters, kernel, stride=stride, name=f"{name}_conv")
     x = keras.layers.BatchNormalization(momentum=NORM_MOMENTUM, name=f"{name}_bn")(x)
     return leaky_relu(x, f"{name}_lrelu")

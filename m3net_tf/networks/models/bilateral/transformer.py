@@ -18,6 +18,7 @@ from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras, tf
 
 _NORM_EPSILON = 1e-5
+_EXPANSION = 4  # of the channels between the two layers after an attention
 
 
 @keras.utils.register_keras_serializable("m3net_tf")
@@ -93,9 +94,7 @@ class SinusoidalPositions(Layer):
 def self_attention(x: tf.Tensor, heads: int, name: str = "attention") -> tf.Tensor:
     """Multi-head self-attention with its four projections (section 3.2.2).
 
-    Args:
-        x: tokens, shape (batch, 1, T, C); the result has the same shape.
-        heads: number of heads, as in :class:`DotProductAttention`; divides C.
+    Tokens (batch, 1, T, C) in and out; ``heads`` divides C.
     """
     channels = x.shape[-1]
     parts = [
@@ -111,36 +110,25 @@ def transformer_encoder(
     *,
     layers: int = 1,
     heads: int = 4,
-    expansion: int = 4,
     dropout: float = 0.1,
-    positions: bool = True,
     name: str = "encoder",
 ) -> tf.Tensor:
-    """Transformer encoder: attention and a two-layer network, each with a residual connection.
+    """Transformer encoder: positions, then attention and a two-layer network with residuals.
 
-    Normalisation over a token's channels follows each sum, as in the paper (section 3.1).
-
-    Args:
-        x: tokens, shape (batch, 1, T, C).
-        heads: heads of the attention; divides C.
-        expansion: channels between the two 1 x 1 convolutions, in multiples of C.
-        dropout: share of each part's result dropped in training.
-        positions: add positions first; without them the encoder ignores the order of the tokens.
-
-    Returns:
-        Tokens of the same shape.
+    Tokens (batch, 1, T, C) in and out; ``heads`` divides C, and ``dropout`` is the share of each
+    part's result dropped in training. Normalisation over a token's channels follows each sum, as in
+    the paper (section 3.1).
 
     Raises:
         ConfigError: see :class:`DotProductAttention`.
     """
     channels = x.shape[-1]
-    if positions:
-        x = SinusoidalPositions(name=f"{name}_positions")(x)
+    x = SinusoidalPositions(name=f"{name}_positions")(x)
     for index in range(1, layers + 1):
         part = f"{name}{index}"
         mixed = self_attention(x, heads, name=f"{part}_attention")
         x = _add_and_norm(x, mixed, dropout, f"{part}_attention")
-        hidden = keras.layers.Conv2D(expansion * channels, 1, name=f"{part}_mlp_in")(x)
+        hidden = keras.layers.Conv2D(_EXPANSION * channels, 1, name=f"{part}_mlp_in")(x)
         hidden = keras.layers.ReLU(name=f"{part}_mlp_relu")(hidden)
         hidden = keras.layers.Conv2D(channels, 1, name=f"{part}_mlp_out")(hidden)
         x = _add_and_norm(x, hidden, dropout, f"{part}_mlp")

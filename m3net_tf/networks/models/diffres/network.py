@@ -209,7 +209,6 @@ def _before_m3net(preset: str, *, frames: int, parameters: int, macs: int, summa
     """DiffRes before a preset of M3Net, on 40 bins."""
     return Preset(
         input_shape=(40, frames, 1),
-        classes=12,
         parameters=parameters,
         macs=macs,
         summary=f"{summary}, then M3Net {preset}",

@@ -54,15 +54,10 @@ class AttentionHeads(Layer):
 def attention_classifier(
     x: tf.Tensor, classes: int, heads: int = 4, *, multi_label: bool = False
 ) -> tf.Tensor:
-    """PSLA's head: mean over frequency, attention over time, probabilities.
+    """PSLA's head: mean over frequency, attention over time: (batch, F, T, C) to (batch, classes).
 
-    Args:
-        x: map of shape (batch, F, T, C).
-        multi_label: apply a sigmoid to each class before pooling, as in PSLA; otherwise a softmax
-            over the classes after it.
-
-    Returns:
-        Probabilities of shape (batch, classes); 2 heads (C + 1) classes + heads parameters.
+    It has 2 heads (C + 1) classes + heads parameters. With ``multi_label`` a sigmoid is applied to
+    each class before pooling, as in PSLA; otherwise a softmax over the classes after it.
     """
     x = average_pooling(x, (x.shape[1], 1), "frequency_pool")  # (1, T, C)
     attention = keras.layers.Conv2D(heads * classes, 1, name="attention")(x)

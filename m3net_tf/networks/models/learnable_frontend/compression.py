@@ -4,14 +4,21 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from m3net_tf.networks.layers.precision import Float32Layer
-from m3net_tf.networks.models.learnable_frontend.bounds import Between
+from m3net_tf.networks.models.learnable_frontend.filterbank import Between
 from m3net_tf.system.keras import keras, tf
 
 ENERGY_FLOOR = 1e-7
 """Floor of mean energies in a window; LEAF's code uses 1e-5 for sums over windows of sum ~200."""
+
+#: Of PCEN: initial value as in LEAF, smallest and largest value.
+_PARAMETERS = {
+    "alpha": (0.96, 0.0, 1.0),
+    "smoothing": (0.04, 0.0, 1.0),
+    "delta": (2.0, 1e-3, math.inf),
+    "root": (2.0, 1.0, math.inf),
+}
 
 
 @keras.utils.register_keras_serializable("m3net_tf")
@@ -23,58 +30,29 @@ class PCEN(Float32Layer):
     M[t] = (1 - s) M[t - 1] + s E[t] starts at the first frame. Constraints: alpha and s in [0, 1],
     root >= 1, delta > 0.
 
-    Args:
-        alpha: initial value of alpha.
-        smoothing: initial value of s.
-        delta: initial value of delta.
-        root: initial value of root.
-        floor: lower limit of the energy.
-
     Shapes:
         energies (batch, bins, frames, 1) to a map of the same shape.
     """
 
     why_float32 = "energies of quiet sounds underflow in half precision"
 
-    def __init__(
-        self,
-        alpha: float = 0.96,
-        smoothing: float = 0.04,
-        delta: float = 2.0,
-        root: float = 2.0,
-        floor: float = ENERGY_FLOOR,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self.alpha = alpha
-        self.smoothing = smoothing
-        self.delta = delta
-        self.root = root
-        self.floor = floor
-
     def build(self, input_shape: tf.TensorShape) -> None:
         """Create the parameters with their bounds."""
-        bounds = {
-            "alpha": (0.0, 1.0),
-            "smoothing": (0.0, 1.0),
-            "delta": (1e-3, math.inf),
-            "root": (1.0, math.inf),
-        }
         self._parameters = {
             name: self.add_weight(
                 name,
                 (input_shape[1], 1, 1),
-                initializer=keras.initializers.Constant(getattr(self, name)),
+                initializer=keras.initializers.Constant(start),
                 constraint=Between(*span),
             )
-            for name, span in bounds.items()
+            for name, (start, *span) in _PARAMETERS.items()
         }
         super().build(input_shape)
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Divide by the smoothed energy, then compress."""
         parameters = self._parameters
-        energy = tf.maximum(inputs, self.floor)
+        energy = tf.maximum(inputs, ENERGY_FLOOR)
         smooth = exponential_average(energy, parameters["smoothing"])
         gain = tf.pow(smooth, -parameters["alpha"])
         delta, exponent = parameters["delta"], 1.0 / parameters["root"]
@@ -84,12 +62,7 @@ class PCEN(Float32Layer):
 def exponential_average(x: tf.Tensor, smoothing: tf.Tensor) -> tf.Tensor:
     """M[t] = (1 - s) M[t - 1] + s x[t] with M[0] = x[0], in log2 T steps over all frames at once.
 
-    Args:
-        x: shape (batch, bins, T, 1).
-        smoothing: s, shape (bins, 1, 1).
-
-    Returns:
-        M, shape (batch, bins, T, 1).
+    x and M have the shape (batch, bins, T, 1), s, ``smoothing``, (bins, 1, 1).
     """
     average = tf.concat([x[:, :, :1], smoothing * x[:, :, 1:]], axis=2)
     keep, reach, frames = 1.0 - smoothing, 1, x.shape[2]
@@ -102,10 +75,7 @@ def exponential_average(x: tf.Tensor, smoothing: tf.Tensor) -> tf.Tensor:
 
 @keras.utils.register_keras_serializable("m3net_tf")
 class LogEnergy(Float32Layer):
-    """ln(E + offset) of energies.
-
-    Args:
-        offset: added to the energy, above 0.
+    """ln(E + :data:`ENERGY_FLOOR`) of energies.
 
     Shapes:
         (batch, bins, frames, 1) in and out.
@@ -113,10 +83,6 @@ class LogEnergy(Float32Layer):
 
     why_float32 = "energies of quiet sounds underflow in half precision"
 
-    def __init__(self, offset: float = ENERGY_FLOOR, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.offset = offset
-
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Compute the logarithm."""
-        return tf.math.log(inputs + self.offset)
+        return tf.math.log(inputs + ENERGY_FLOOR)

@@ -15,7 +15,6 @@ import numpy.typing as npt
 from scipy.fft import next_fast_len
 
 from m3net_tf.networks.layers.precision import Float32Layer
-from m3net_tf.networks.models.learnable_frontend.bounds import Between
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras, tf
 
@@ -34,14 +33,8 @@ def mel_edges_hz(bins: int, min_hz: float, max_hz: float) -> npt.NDArray[np.floa
 def convolve(waves: tf.Tensor, taps: tf.Tensor) -> tf.Tensor:
     """Centred convolution of every waveform with every filter, with zero padding.
 
-    It uses the Fourier transform, in half the time of a direct convolution with 401 taps.
-
-    Args:
-        waves: shape (batch, samples), float32.
-        taps: shape (filters, width), float32; the width is odd.
-
-    Returns:
-        Shape (batch, filters, samples).
+    Waves (batch, samples) and taps (filters, odd width), both float32, to (batch, filters,
+    samples). It uses the Fourier transform, in half the time of a direct convolution with 401 taps.
     """
     samples, width = waves.shape[1], taps.shape[1]
     centre = width // 2
@@ -69,9 +62,16 @@ def convolve(waves: tf.Tensor, taps: tf.Tensor) -> tf.Tensor:
     return tf.custom_gradient(transformed)(waves, taps)
 
 
-def direct_macs(input_shape: tuple[int, ...], filters: int, width: int) -> int:
-    """Multiply-accumulates of the direct convolution that :func:`convolve` computes."""
-    return input_shape[2] * filters * width
+class Between(keras.constraints.Constraint):  # type: ignore[misc]
+    """Keeps the learnt parameters of a front end within a range."""
+
+    def __init__(self, low: float, high: float) -> None:
+        self.low = low
+        self.high = high
+
+    def __call__(self, weights: tf.Tensor) -> tf.Tensor:
+        """Clip the parameters to the range."""
+        return tf.clip_by_value(weights, self.low, self.high)
 
 
 class _FilterBank(Float32Layer):
@@ -90,6 +90,7 @@ class _FilterBank(Float32Layer):
     """
 
     why_float32 = "Fourier transforms have no kernels for half precision"
+    parts = 1  # filters of real taps for each bin
 
     def __init__(
         self,
@@ -117,6 +118,11 @@ class _FilterBank(Float32Layer):
     def _filtered(self, inputs: tf.Tensor, taps: tf.Tensor) -> tf.Tensor:
         return convolve(inputs[:, 0, :, 0], taps)[..., None]  # (batch, filters, samples, 1)
 
+    def macs(self, input_shape: tuple[int, ...], output_shape: tuple[int, ...]) -> int:
+        """Multiply-accumulates of one inference as a direct convolution."""
+        del output_shape
+        return input_shape[2] * self.parts * self.bins * self.width_samples
+
 
 @keras.utils.register_keras_serializable("m3net_tf")
 class GaborEnergy(_FilterBank):
@@ -138,25 +144,12 @@ class GaborEnergy(_FilterBank):
         (batch, 1, samples, 1) to (batch, bins, samples, 1).
     """
 
+    parts = 2  # real and imaginary
+
     def __init__(
-        self,
-        bins: int = 40,
-        width_samples: int = 401,
-        *,
-        free_taps: bool = False,
-        sample_rate_hz: int = 16_000,
-        min_hz: float = 60.0,
-        max_hz: float = 7800.0,
-        **kwargs: Any,
+        self, bins: int = 40, width_samples: int = 401, *, free_taps: bool = False, **kwargs: Any
     ) -> None:
-        super().__init__(
-            bins,
-            width_samples,
-            sample_rate_hz=sample_rate_hz,
-            min_hz=min_hz,
-            max_hz=max_hz,
-            **kwargs,
-        )
+        super().__init__(bins, width_samples, **kwargs)
         self.free_taps = free_taps
 
     def build(self, input_shape: tf.TensorShape) -> None:
@@ -200,11 +193,6 @@ class GaborEnergy(_FilterBank):
         real, imaginary = tf.split(self._filtered(inputs, taps), 2, axis=1)
         return tf.square(real) + tf.square(imaginary)  # (batch, bins, samples, 1)
 
-    def macs(self, input_shape: tuple[int, ...], output_shape: tuple[int, ...]) -> int:
-        """Multiply-accumulates of one inference as a direct convolution."""
-        del output_shape
-        return direct_macs(input_shape, 2 * self.bins, self.width_samples)
-
 
 @keras.utils.register_keras_serializable("m3net_tf")
 class SincMagnitude(_FilterBank):
@@ -236,11 +224,6 @@ class SincMagnitude(_FilterBank):
         low, high = (_low_pass(edge, self._time) for edge in self.edges())
         taps = (high - low) * np.hamming(self.width_samples).astype(np.float32)
         return tf.abs(self._filtered(inputs, taps))  # (batch, bins, samples, 1)
-
-    def macs(self, input_shape: tuple[int, ...], output_shape: tuple[int, ...]) -> int:
-        """Multiply-accumulates of one inference as a direct convolution."""
-        del output_shape
-        return direct_macs(input_shape, self.bins, self.width_samples)
 
 
 def _low_pass(edges: tf.Tensor, time: npt.NDArray[np.float32]) -> tf.Tensor:

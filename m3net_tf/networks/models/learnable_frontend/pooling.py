@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from m3net_tf.networks.layers.precision import Float32Layer
-from m3net_tf.networks.models.learnable_frontend.bounds import Between
+from m3net_tf.networks.models.learnable_frontend.filterbank import Between
 from m3net_tf.system.keras import keras, tf
 
 

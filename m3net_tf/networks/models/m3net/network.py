@@ -62,15 +62,8 @@ def mirror_feature_processing(
 ) -> tf.Tensor:
     """MFP (equation 4): concatenate both single mirrors, reduce to C channels, add X, convolve.
 
-    Args:
-        x: map of shape (batch, F, T, C).
-        horizontal: mirror time (HMF); if False, that view is X itself.
-        vertical: mirror frequency (VMF); if False, that view is X itself.
-        views: see :class:`Design`.
-        depthwise_norm: also normalise inside the DSConvs.
-
-    Returns:
-        X_MFP of the same shape.
+    X to X_MFP, both (batch, F, T, C). Without ``horizontal`` or ``vertical``, X itself takes the
+    place of HMF, which mirrors time, or of VMF, which mirrors frequency; see :class:`Design`.
     """
     channels = x.shape[-1]
     hmf = _view(views, time=True, name="mfp_hmf")(x) if horizontal else x
@@ -91,15 +84,7 @@ def diagonal_feature_processing(
 ) -> tf.Tensor:
     """DFP (equation 6): rotate the map by 180 degrees, convolve (CB), weight the channels (ECA).
 
-    Args:
-        x: map of shape (batch, F, T, C).
-        centre: mirror both axes (CSF); if False, the branch gets X itself.
-        eca: weight the channels.
-        views: see :class:`Design`.
-        depthwise_norm: also normalise inside the DSConv.
-
-    Returns:
-        X_DFP of the same shape.
+    X to X_DFP, both (batch, F, T, C). Without ``centre`` X is not rotated; see :class:`Design`.
     """
     # The converter orders branches by name. "turn" sorts after "mfp", so this small branch runs
     # when MFP's wide maps have been freed, and the arena is a tenth smaller.
@@ -238,49 +223,16 @@ _MCU_S = {
     ),
 }
 
-# Without mirrors: the whole spectrum of 20 mel bins in one row, so that a wide map costs little.
-# Chosen on the validation split of Speech Commands by m3net lab search.
-_MCU_PLAIN = {
-    **_MCU,
-    "sfp": (
-        Stage(128, kernel=(20, 5), strides=(20, 2), separable=False),
-        Stage(128),
-    ),
-    "tail": (Stage(128),),
-    "mirror_attention": False,
-}
-# A hop costs one column of each layer, so that another layer is cheap. Chosen on the validation
-# split of Speech Commands (experiments/results/README.md).
-_MCU_PLAIN_STREAM = {
-    **_MCU_PLAIN,
-    "tail": (Stage(128), Stage(128)),
-    "time_padding": False,
-}
-_MCU_PLAIN_M = {
-    **_MCU_PLAIN,
-    "sfp": (
-        Stage(192, kernel=(20, 5), strides=(20, 2), separable=False),
-        Stage(192),
-    ),
-    "tail": (Stage(192),),
-}
-_MCU_PLAIN_XS = {
-    **_MCU_PLAIN,
-    "sfp": (
-        Stage(96, kernel=(20, 5), strides=(20, 2), separable=False),
-        Stage(96),
-    ),
-    "tail": (Stage(96), Stage(96), Stage(96)),
-}
-# The same with fewer channels and layers: two seconds of sound in real time at 25 MHz.
-_MCU_PLAIN_XXS = {
-    **_MCU_PLAIN,
-    "sfp": (
-        Stage(64, kernel=(20, 5), strides=(20, 2), separable=False),
-        Stage(64),
-    ),
-    "tail": (Stage(64), Stage(64)),
-}
+
+def _plain(filters: int, tail: int = 1, **changes: object) -> dict[str, object]:
+    """Without mirrors: all 20 mel bins in one row, so that a wide map costs little.
+
+    Chosen on the validation split of Speech Commands by ``m3net lab search``.
+    """
+    stem = Stage(filters, kernel=(20, 5), strides=(20, 2), separable=False)
+    stages = {"sfp": (stem, Stage(filters)), "tail": (Stage(filters),) * tail}
+    return {**_MCU, **stages, "mirror_attention": False, **changes}
+
 
 # Wider maps before and in the mirror attention, for microcontrollers with more memory.
 _MCU_M = {
@@ -311,7 +263,6 @@ PRESETS = {
     ),
     "mcu": Preset(
         input_shape=(40, 49, 1),
-        classes=12,
         parameters=31_599,
         macs=1_657_152,
         summary="for a Cortex-M4, on the int8 log-mel columns of the device's front end",
@@ -319,7 +270,6 @@ PRESETS = {
     ),
     "s": Preset(
         input_shape=(40, 49, 1),
-        classes=12,
         parameters=39_055,
         macs=1_722_560,
         summary="64 kB of arena, 200 kB of weights, for keywords: whole time steps, two rows",
@@ -327,47 +277,44 @@ PRESETS = {
     ),
     "plain": Preset(
         input_shape=(20, 49, 1),
-        classes=12,
         parameters=52_620,
         macs=1_198_336,
         summary="no mirror attention, 128 channels: 20 mel bins in one row, a column each 20 ms",
-        arguments=_MCU_PLAIN,
+        arguments=_plain(128),
     ),
+    # A hop costs one column of each layer, so that another layer is cheap. Chosen on the validation
+    # split of Speech Commands (experiments/results/README.md).
     "plain_stream": Preset(
         input_shape=(20, 64, 1),
-        classes=12,
         parameters=71_436,
         macs=1_753_344,
         summary="`plain` without padding in time, a layer deeper: streams a column of each layer",
-        arguments=_MCU_PLAIN_STREAM,
+        arguments=_plain(128, tail=2, time_padding=False),
     ),
     "plain_m": Preset(
         input_shape=(20, 49, 1),
-        classes=12,
         parameters=103_500,
         macs=2_411_904,
         summary="no mirror attention, 192 channels: 20 mel bins in one row, a column each 20 ms",
-        arguments=_MCU_PLAIN_M,
+        arguments=_plain(192),
     ),
     "plain_xs": Preset(
         input_shape=(20, 33, 1),
-        classes=12,
         parameters=55_404,
         macs=849_792,
         summary="no mirror attention, 96 channels: 20 mel bins in one row, a column each 30 ms",
-        arguments=_MCU_PLAIN_XS,
+        arguments=_plain(96, tail=3),
     ),
+    # Two seconds of sound in real time at 25 MHz.
     "plain_xxs": Preset(
         input_shape=(20, 33, 1),
-        classes=12,
         parameters=23_436,
         macs=347_840,
         summary="no mirror attention, 64 channels: 20 mel bins in one row, a column each 30 ms",
-        arguments=_MCU_PLAIN_XXS,
+        arguments=_plain(64, tail=2),
     ),
     "m": Preset(
         input_shape=(40, 49, 1),
-        classes=12,
         parameters=127_057,
         macs=8_211_136,
         summary="192 kB of arena, 500 kB of weights: 128 channels in the mirror attention",
@@ -375,7 +322,6 @@ PRESETS = {
     ),
     "l": Preset(
         input_shape=(40, 49, 1),
-        classes=12,
         parameters=402_481,
         macs=51_037_088,
         summary="512 kB of arena, 1.5 MB of weights: 224 channels and maps of twice the height",

@@ -66,7 +66,6 @@ def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> ke
 def _paper(filters: int, parameters: int, macs: int) -> Preset:
     return Preset(
         input_shape=(32, 101, 1),
-        classes=12,
         parameters=parameters,
         macs=macs,
         summary=f"the paper's C = {filters}, on 1 s of 32 cepstral coefficients at a hop of 10 ms",
@@ -79,7 +78,6 @@ PRESETS = {
     "c32": _paper(32, 12_012, 1_066_944),
     "mcu": Preset(
         input_shape=(40, 49, 1),
-        classes=12,
         parameters=12_748,
         macs=547_320,
         summary="32 channels, on the int8 log-mel columns of the device's front end",

@@ -58,13 +58,8 @@ def time_channel_conv(
 ) -> tf.Tensor:
     """Time-channel separable convolution: first over time per channel, then over channels.
 
-    Args:
-        x: rows of shape (batch, 1, T, channels).
-        kernel: kernel size of the depthwise part in frames.
-        residual: add the block's input through a 1 x 1 convolution and normalisation.
-
-    Returns:
-        Rows of shape (batch, 1, T, filters).
+    (batch, 1, T, channels) to (batch, 1, T, filters); the kernel is in frames. ``residual`` adds
+    the block's input through a 1 x 1 convolution and normalisation.
     """
     y = keras.layers.DepthwiseConv2D(
         (1, kernel), padding="same", use_bias=False, name=f"{name}_dw"

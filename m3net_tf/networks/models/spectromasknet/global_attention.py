@@ -48,18 +48,10 @@ def squeeze_excite(
 def three_way_attention(
     x: tf.Tensor, reduction: int = 8, valid: tf.Tensor | None = None, name: str = "att"
 ) -> tf.Tensor:
-    """X' = X * (A_c x A_t x A_f), "Global branch design".
+    """X' = X * (A_c x A_t x A_f), "Global branch design"; arguments as in :func:`channel_gate`.
 
     A_t is a convolution along time of the mean over frequency, A_f a convolution along frequency of
     the mean over time. Each has a single output channel, as the outer product requires.
-
-    Args:
-        x: map of shape (batch, F, T, C), zero in padded frames.
-        reduction: factor of the channel attention's hidden layer.
-        valid: (batch, 1, T, 1), 1 for a clip's own frames.
-
-    Returns:
-        Map of the same shape.
     """
     a_c = channel_gate(x, reduction, valid, f"{name}_c")  # (batch, 1, 1, C)
     a_t = MapMean(time=False, name=f"{name}_t_pool")(x)  # (batch, 1, T, C)
@@ -83,22 +75,19 @@ def global_attention(
     valid: tf.Tensor | None = None,
     name: str = "global",
 ) -> tf.Tensor:
-    """GlobalAttention: two 7 x 7 convolutions, attention, residual.
+    """GlobalAttention: two 7 x 7 convolutions, attention, residual; (batch, F, T, C) in and out.
 
     "Internal details of modules" and "Global branch design". The convolutional path is the basic
     block of a residual network, as in the paper's baseline ResNet-SE, with 7 x 7 kernels; only this
     reproduces the published number of parameters.
 
     Args:
-        x: map of shape (batch, F, T, C), zero in padded frames.
+        x: zero in padded frames, as is the result.
         attention: ``global`` (channel, time and frequency), ``se`` (squeeze and excitation) or
             ``none``: table 4.
         kernel: size of both square kernels.
         reduction: factor of the channel attention's hidden layer.
         valid: (batch, 1, T, 1), 1 for a clip's own frames.
-
-    Returns:
-        Map of the same shape, zero in padded frames.
     """
     y = x
     for index in (1, 2):

@@ -9,12 +9,7 @@ from m3net_tf.system.keras import keras, tf
 
 
 def local_feature_enhancement(x: tf.Tensor, expansion: int, name: str = "lfe") -> tf.Tensor:
-    """LFE: 1 x 1 to more channels, ReLU, depthwise 3 x 3, ReLU, 1 x 1 back; same shape.
-
-    Args:
-        x: map of shape (batch, F, T, C), zero in padded frames.
-        expansion: factor of the inner maps' channels.
-    """
+    """LFE: 1 x 1 to more channels, ReLU, depthwise 3 x 3, ReLU, 1 x 1 back; same shape."""
     channels = x.shape[-1]
     # Without a bias, padded frames stay zero, as at the map's edge, for the depthwise part.
     y = keras.layers.Conv2D(channels * expansion, 1, use_bias=False, name=f"{name}_expand")(x)
@@ -41,16 +36,13 @@ def local_attention(
     in ConvNeXt and NAFNet, the module's origins; group normalisation follows the DSConv.
 
     Args:
-        x: map of shape (batch, F, T, C), zero in padded frames.
+        x: map of shape (batch, F, T, C), zero in padded frames, as is the result.
         attention: ``local`` (SCA, LFE and gate), ``se`` (squeeze and excitation instead) or
             ``none``: table 4.
         kernel: size of the square depthwise kernel.
         expansion: factor of LFE's inner channels.
         reduction: factor of SCA's hidden layer.
         valid: (batch, 1, T, 1), 1 for a clip's own frames.
-
-    Returns:
-        Map of the same shape, zero in padded frames.
     """
     channels = x.shape[-1]
     y = PointNorm(name=f"{name}_ln")(x)

@@ -155,8 +155,7 @@ def _stages(
 ) -> tuple[tf.Tensor, tf.Tensor | None]:
     """One branch: each stage has a convolution to more channels, then attention modules.
 
-    Returns:
-        The last map, (batch, F / 4, T / 4, 64) in the paper's sizes, and the mask of its frames.
+    Returns the last map, (batch, F / 4, T / 4, 64) in the paper's sizes, and its frames' mask.
     """
     step, valid = 1, None
     for number, (modules, channels, stride) in enumerate(stages, start=1):
@@ -211,7 +210,6 @@ PRESETS = {
     ),
     "mcu": Preset(
         input_shape=(40, 49, 1),
-        classes=12,
         parameters=293_301,
         macs=17_328_784,
         summary="for a Cortex-M4, on the int8 log-mel columns of the device's front end",
@@ -219,7 +217,6 @@ PRESETS = {
     ),
     "s": Preset(
         input_shape=(40, 49, 1),
-        classes=12,
         parameters=96_741,
         macs=4_884_252,
         summary="64 kB of arena, 200 kB of weights: two stages",
@@ -233,7 +230,6 @@ PRESETS = {
     ),
     "m": Preset(
         input_shape=(40, 49, 1),
-        classes=12,
         parameters=293_301,
         macs=17_328_784,
         summary="192 kB of arena, 500 kB of weights: the same network as mcu",
@@ -241,7 +237,6 @@ PRESETS = {
     ),
     "l": Preset(
         input_shape=(40, 49, 1),
-        classes=12,
         parameters=1_108_619,
         macs=67_787_656,
         summary="512 kB of arena, 1.5 MB of weights: up to two modules per stage",
