@@ -130,16 +130,13 @@ def _cut_noise(noises: Sequence[Wave], samples: int, rng: np.random.Generator) -
 
 
 def spec_augment(features: tf.Tensor, settings: AugmentationSection, seed: tf.Tensor) -> tf.Tensor:
-    """Replace random bands of frames and bins with each clip's mean.
+    """Replace random bands of frames and bins with each clip's mean; shapes stay.
 
     Park et al., "SpecAugment", Interspeech 2019, section 2, without time warping.
 
     Args:
         features: float32, shape (batch, bins, frames, channels).
         seed: int32, shape (2,); the same seed gives the same masks.
-
-    Returns:
-        Features of the same shape.
     """
     mean = tf.reduce_mean(features, axis=[1, 2, 3], keepdims=True)
     keep = tf.ones_like(features[:, :, :, :1])
@@ -218,9 +215,6 @@ def mixup(
         features: float32, shape (batch, bins, frames, channels).
         targets: float32, shape (batch, classes).
         seed: int32, shape (2,).
-
-    Returns:
-        Mixed features and targets of the same shapes.
     """
     batch = tf.shape(features)[0]
     seeds = tf.random.experimental.stateless_split(seed, 2)

@@ -45,7 +45,10 @@ def change_vocal_tract(audio: Wave, length: float, sample_rate_hz: int) -> Wave:
     changed = librosa.istft(
         frames * np.exp(moved - envelope), n_fft=size, hop_length=hop, length=audio.size
     )
-    return _levelled(changed, audio)
+    power = np.mean(changed.astype(np.float64) ** 2)
+    if power > 0:
+        changed = changed * np.sqrt(np.mean(audio.astype(np.float64) ** 2) / power)
+    return changed.astype(np.float32)
 
 
 def limit_band(audio: Wave, low_hz: float, high_hz: float, sample_rate_hz: int) -> Wave:
@@ -79,11 +82,3 @@ def through_telephone(audio: Wave, sample_rate_hz: int) -> Wave:
     decoded = np.sign(steps) * np.expm1(np.abs(steps) * np.log1p(_MU)) / _MU
     wide = soxr.resample(decoded.astype(np.float32), _TELEPHONE_HZ, sample_rate_hz)
     return np.pad(wide, (0, max(0, audio.size - wide.size)))[: audio.size].astype(np.float32)
-
-
-def _levelled(changed: Wave, audio: Wave) -> Wave:
-    """A waveform at the RMS level of another one; silence stays silent."""
-    power = np.mean(changed.astype(np.float64) ** 2)
-    if power > 0:
-        changed = changed * np.sqrt(np.mean(audio.astype(np.float64) ** 2) / power)
-    return changed.astype(np.float32)

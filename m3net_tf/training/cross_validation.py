@@ -8,7 +8,6 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -25,14 +24,17 @@ from m3net_tf.training.start import train
 RESULT = "cross_validation.json"
 
 
-class _Figures(TypedDict):
-    """Figures over the clips of all folds; shares of clips.
+class CrossValidation(Provenance):
+    """Content of ``cross_validation.json``: figures over the clips of all folds.
 
     Attributes:
+        statement: how clips were held out, in words.
         clips: number of clips, without cut or artificial silence.
         accuracy_95_low: lower end of its 95 % interval; see :func:`clustered_interval`.
     """
 
+    protocol: str
+    statement: str
     clips: int
     groups: int
     accuracy: float
@@ -40,17 +42,6 @@ class _Figures(TypedDict):
     accuracy_95_high: float
     recall: dict[str, float]
     fold_accuracy: list[float]
-
-
-class CrossValidation(Provenance, _Figures):
-    """Content of ``cross_validation.json``.
-
-    Attributes:
-        statement: how clips were held out, in words.
-    """
-
-    protocol: str
-    statement: str
 
 
 @writes_into("run", makes=True)
@@ -61,9 +52,6 @@ def cross_validate(
 
     Args:
         run: folder that receives the result, and the runs of the folds in ``folds``.
-
-    Returns:
-        The figures, also written to ``cross_validation.json``.
 
     Raises:
         M3NetError: as :func:`.start.train`.
@@ -84,10 +72,22 @@ def cross_validate(
         log(f"fold {fold}: {tested[-1].right.sum()} of {tested[-1].right.size} clips recognised")
         dataset = load_section(plan.dataset, data_dir)
         statements.add(protocol_statement(dataset).replace(f", fold {fold} tests", ""))
+    clips = [clip for fold in tested for clip in fold.clips]
+    right = np.concatenate([fold.right for fold in tested])
+    groups = [clip.group for clip in clips]
+    low, high = clustered_interval(right, groups)
+    sizes = Counter(clip.label for clip in clips)
+    hits = Counter(clip.label for clip, hit in zip(clips, right, strict=True) if hit)
     result: CrossValidation = {
         "protocol": protocol,
         "statement": "; ".join(sorted(statements)),
-        **_figures(tested),
+        "clips": len(clips),
+        "groups": len(set(groups)),
+        "accuracy": float(right.mean()),
+        "accuracy_95_low": low,
+        "accuracy_95_high": high,
+        "recall": {label: hits[label] / sizes[label] for label in sorted(sizes)},
+        "fold_accuracy": [float(fold.right.mean()) for fold in tested],
         **provenance(),
     }
     write_json(path, result)
@@ -129,24 +129,6 @@ def _test(recipe: Recipe, folder: Path, data_dir: Path | None, log: Log) -> _Tes
     listed = [i for i, row in enumerate(first) if not features.clips[row].synthetic]
     right = scores.argmax(1) == features.labels[first]
     return _Tested([features.clips[row] for row in first[listed]], right[listed])
-
-
-def _figures(tested: Sequence[_Tested]) -> _Figures:
-    clips = [clip for fold in tested for clip in fold.clips]
-    right = np.concatenate([fold.right for fold in tested])
-    groups = [clip.group for clip in clips]
-    low, high = clustered_interval(right, groups)
-    sizes = Counter(clip.label for clip in clips)
-    hits = Counter(clip.label for clip, hit in zip(clips, right, strict=True) if hit)
-    return {
-        "clips": len(clips),
-        "groups": len(set(groups)),
-        "accuracy": float(right.mean()),
-        "accuracy_95_low": low,
-        "accuracy_95_high": high,
-        "recall": {label: hits[label] / sizes[label] for label in sorted(sizes)},
-        "fold_accuracy": [float(fold.right.mean()) for fold in tested],
-    }
 
 
 def clustered_interval(right: npt.NDArray[np.bool_], groups: Sequence[str]) -> tuple[float, float]:

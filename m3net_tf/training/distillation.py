@@ -63,7 +63,12 @@ def load_teacher(
     teachers = [(run, run.load_model()) for run in runs]
     for _, model in teachers:
         model.trainable = False
-    if all(_hears_the_same(model, run, recipe, shape) for run, model in teachers):
+    if all(
+        run.recipe().frontend == recipe.frontend
+        and not takes_lengths(model)
+        and model.input_shape[1:] == shape
+        for run, model in teachers
+    ):
         return Teacher(model=ensemble([model for _, model in teachers], shape))
     predictions = [
         _predictions(model, run, recipe, dataset, data_dir, log) for run, model in teachers
@@ -80,14 +85,6 @@ def _require_fitting(run: Run, dataset: AudioDataset) -> None:
             f"from the {len(labels)} of {dataset.info.name}: name a run with the same classes"
         )
     require_same_held_out(run, dataset, "distillation.run")
-
-
-def _hears_the_same(
-    model: keras.Model, run: Run, recipe: Recipe, shape: tuple[int, int, int]
-) -> bool:
-    """Whether a network takes the student's maps."""
-    same = run.recipe().frontend == recipe.frontend
-    return same and not takes_lengths(model) and model.input_shape[1:] == shape
 
 
 def ensemble(models: Sequence[keras.Model], shape: tuple[int, int, int]) -> keras.Model | None:

@@ -110,7 +110,8 @@ def shared_predictions(model: keras.Model, features: FeatureSet) -> npt.NDArray[
     share = current_share()
     if share.workers == 1:
         return predict_originals(model, features)
-    _average_statistics(model)
+    for weight in model.non_trainable_weights:  # statistics of batch normalisation
+        weight.assign(weight.read_value())  # gives all replicas their mean
     maps = features.features[0]
     parts = np.array_split(np.arange(len(maps)), share.replicas)
     lengths = features.lengths[0] if features.lengths is not None else None
@@ -128,9 +129,3 @@ def shared_predictions(model: keras.Model, features: FeatureSet) -> npt.NDArray[
     strategy = tf.distribute.get_strategy()
     (outputs, *_) = strategy.experimental_local_results(strategy.run(part))
     return np.asarray(outputs)
-
-
-def _average_statistics(model: keras.Model) -> None:
-    """Give all replicas the mean of their statistics (of batch normalisation)."""
-    for weight in model.non_trainable_weights:
-        weight.assign(weight.read_value())

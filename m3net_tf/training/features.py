@@ -83,14 +83,11 @@ def compute_features(
     log: Log = silent,
     dtype: str = "int8",
 ) -> FeatureSet:
-    """Features of a split, from the cache if they were computed before.
+    """Features of a split, ``copies + 1`` of each clip, from the cache if it has them.
 
     Args:
         seed: seed of the augmentation; each copy of each clip has its own random stream.
         dtype: ``int8``, or ``float32`` for features without rounding.
-
-    Returns:
-        The features, (copies + 1) of each clip.
 
     Raises:
         DataError: the split is empty or a clip cannot be read.

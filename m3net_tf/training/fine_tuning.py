@@ -10,7 +10,7 @@ from m3net_tf.audio.datasets import AudioDataset
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras
 from m3net_tf.system.progress import Log
-from m3net_tf.training.run import Run, linked_run, require_same_held_out
+from m3net_tf.training.run import linked_run, require_same_held_out
 from m3net_tf.training.run_sections import FineTuningSection
 
 
@@ -56,8 +56,11 @@ def start_from(
     require_same_held_out(run, dataset, "fine_tuning.run")
     trained = run.load_model()
     trained.trainable = True  # frozen layers would return their weights in another order
-    if settings.add:
-        _require_same_classes(run, dataset)
+    if settings.add and run.metrics().dataset.labels != dataset.info.labels:
+        raise ConfigError(
+            f"fine_tuning.add: {run.folder} has other classes than {dataset.info.name} now: add to "
+            "a run with the same classes"
+        )
     wider = model if settings.add else build(len(dataset.info.labels) + 1)
     copied, new = _copy_weights(trained, model, wider)
     if not copied:
@@ -80,22 +83,10 @@ def start_from(
     }
 
 
-def _require_same_classes(run: Run, dataset: AudioDataset) -> None:
-    if run.metrics().dataset.labels != dataset.info.labels:
-        raise ConfigError(
-            f"fine_tuning.add: {run.folder} has other classes than {dataset.info.name} now: add to "
-            "a run with the same classes"
-        )
-
-
 def _copy_weights(
     trained: keras.Model, model: keras.Model, wider: keras.Model
 ) -> tuple[list[keras.layers.Layer], list[str]]:
-    """Copy weights layer by layer; ``wider`` has one class more, which identifies the head.
-
-    Returns:
-        The layers with copied weights, and the names of layers that keep their random weights.
-    """
+    """Copy weights layer by layer; ``wider`` has one class more, which identifies the head."""
     source = {layer.name: layer for layer in trained.layers}
     wider_shapes = {layer.name: _shapes(layer) for layer in wider.layers}
     copied, new = [], []

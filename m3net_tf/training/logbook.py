@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from m3net_tf.system.artifacts import write_text
+from m3net_tf.system.artifacts import csv_table, write_text
 from m3net_tf.system.keras import tf
 
 Row = dict[str, float]
@@ -16,10 +16,8 @@ Row = dict[str, float]
 def write_history(history: list[Row], path: Path) -> None:
     """Write one CSV line per epoch; missing figures are empty."""
     columns = list(dict.fromkeys(key for row in history for key in row))
-    lines = [",".join(columns)]
-    for row in history:
-        lines.append(",".join(f"{row[key]:.6g}" if key in row else "" for key in columns))
-    write_text(path, "\n".join(lines) + "\n")
+    rows = ([f"{row[key]:.6g}" if key in row else "" for key in columns] for row in history)
+    write_text(path, csv_table(columns, rows))
 
 
 @contextmanager

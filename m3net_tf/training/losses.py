@@ -82,7 +82,7 @@ def teacher_loss(
     *,
     sigmoids: bool = False,
 ) -> tf.Tensor:
-    """Weighted sum of the loss of the labels and the divergence from a teacher.
+    """Weighted sum of the loss of the labels and the divergence from a teacher, a scalar.
 
     Hinton et al., "Distilling the Knowledge in a Neural Network", 2015, section 2: both outputs
     are softened, and the squared temperature preserves the size of the gradients. With sigmoids
@@ -92,9 +92,6 @@ def teacher_loss(
         labels: loss of the labels, a scalar.
         teacher: the teacher's probabilities, shape (batch, classes).
         predictions: the network's probabilities, of the same shape.
-
-    Returns:
-        A scalar.
     """
     teacher = tf.stop_gradient(teacher)
     if sigmoids:  # yes and no as two classes

@@ -205,11 +205,8 @@ def average_precision(
     """
     from sklearn.metrics import average_precision_score  # takes a second to import
 
-    hits = np.asarray(truth) != 0
-    columns = zip(hits.T, scores.T, strict=True)
-    return np.array(
-        [average_precision_score(*pair) if pair[0].any() else np.nan for pair in columns]
-    )
+    columns = zip((np.asarray(truth) != 0).T, scores.T, strict=True)
+    return np.array([average_precision_score(*c) if c[0].any() else np.nan for c in columns])
 
 
 def roc_auc(
@@ -229,11 +226,8 @@ def roc_auc(
     """
     from sklearn.metrics import roc_auc_score  # takes a second to import
 
-    hits = np.asarray(truth) != 0
-    columns = zip(hits.T, scores.T, strict=True)
-    return np.array(
-        [roc_auc_score(*pair) if 0 < pair[0].mean() < 1 else np.nan for pair in columns]
-    )
+    columns = zip((np.asarray(truth) != 0).T, scores.T, strict=True)
+    return np.array([roc_auc_score(*c) if 0 < c[0].mean() < 1 else np.nan for c in columns])
 
 
 def d_prime(auc: float | None) -> float | None:
@@ -294,13 +288,10 @@ class MultiLabelEvaluation:
 
 
 class Spread(TypedDict):
-    """A figure over folds or seeds; the last three are None for a single run.
+    """A figure over folds or seeds.
 
-    Attributes:
-        mean: over the runs.
-        std: standard deviation of the sample.
-        low: lower end of the mean's 95 % interval.
-        high: its upper end.
+    ``std`` is the standard deviation of the sample, ``low`` and ``high`` are the ends of the mean's
+    95 % interval by Student's t; all three are None for a single run.
     """
 
     runs: int
@@ -317,9 +308,6 @@ def summarise_folds(summaries: Sequence[Mapping[str, Any]]) -> dict[str, Spread]
         summaries: a split's section of ``metrics.json`` (``metrics["test"]``) for each fold;
             figures missing from any of them are omitted.
 
-    Returns:
-        For each figure ``runs``, ``mean``, ``std`` (of the sample) and the 95 % interval of the
-        mean by Student's t, ``low`` and ``high``; the last three are None for a single run.
     """
     from scipy import stats  # takes a second to import
 

@@ -22,9 +22,6 @@ def cutmix(
         features: float32, shape (batch, bins, frames, channels).
         targets: float32, shape (batch, classes).
         seed: int32, shape (2,).
-
-    Returns:
-        Features and targets of the same shapes.
     """
     batch = tf.shape(features)[0]
     seeds = tf.random.experimental.stateless_split(seed, 4)
@@ -71,9 +68,6 @@ def between_class(
         config: front end of the features; :class:`~m3net_tf.training.recipe.Recipe` checks that
             they are energies.
         seed: int32, shape (2,).
-
-    Returns:
-        Features and targets of the same shapes.
     """
     batch = tf.shape(features)[0]
     seeds = tf.random.experimental.stateless_split(seed, 2)

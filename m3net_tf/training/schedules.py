@@ -77,9 +77,6 @@ def one_cycle(step: tf.Tensor | float, steps: int, peak: float) -> tf.Tensor:
     Args:
         step: number of completed steps, a number or a scalar tensor; steps after the last one get
             its rate.
-
-    Returns:
-        The rate, a float32 scalar.
     """
     first = peak / 25.0
     final = first / 1e4

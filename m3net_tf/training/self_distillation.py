@@ -26,7 +26,7 @@ def self_distillation_loss(
     label_smoothing: float = 0.0,
     clip_weights: tf.Tensor | None = None,
 ) -> tf.Tensor:
-    """Cross-entropy of every exit, and divergence of the early exits from the last.
+    """Cross-entropy of every exit, and divergence of the early exits from the last: their sum.
 
     The loss of the last exit is its cross-entropy. The loss of an early exit is (1 - weight) times
     its cross-entropy plus weight * temperature**2 * KL(last || early), both softened by the
@@ -40,9 +40,6 @@ def self_distillation_loss(
         temperature: above 1 increases the influence of small probabilities.
         weight: weight of the teacher in an early exit's loss, 0 to 1.
         clip_weights: weight of each clip in the cross-entropies, shape (batch,).
-
-    Returns:
-        Mean over the batch of the sum over the exits, a scalar.
 
     Raises:
         ConfigError: there is no early exit.

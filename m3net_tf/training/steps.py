@@ -61,7 +61,9 @@ def make_step(
 
     # No tensor decides a branch or a loop in here, so rewriting Python's own would only take time.
     def step(batch: Batch, seed: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
-        maps, labels = _network_input(batch["features"]), batch["labels"]
+        features, labels = batch["features"], batch["labels"]
+        scale = FEATURE_SCALE if features.dtype == tf.int8 else 1.0
+        maps = tf.cast(features, tf.float32)[..., None] * scale
         multi_label = labels.shape.rank == 2
         targets = tf.cast(labels, tf.float32) if multi_label else tf.one_hot(labels, classes)
         maps, targets, predictions, lengths = augment_batch(batch, maps, targets, recipe, seed)
@@ -87,12 +89,6 @@ def _average_weights(state: TrainingState, done: tf.Tensor) -> None:
         decay = tf.minimum(state.settings.weight_average, (1.0 + done) / (10.0 + done))
         for mean, weight in zip(state.average, state.model.weights, strict=True):
             mean.assign(decay * mean + (1.0 - decay) * weight)
-
-
-def _network_input(features: tf.Tensor) -> tf.Tensor:
-    """Float32 maps (batch, bins, frames, 1) of int8 or float32 features."""
-    scale = FEATURE_SCALE if features.dtype == tf.int8 else 1.0
-    return tf.cast(features, tf.float32)[..., None] * scale
 
 
 def _gradients_of(state: TrainingState, recipe: Recipe, label_loss: LabelLoss) -> _GradientsOf:

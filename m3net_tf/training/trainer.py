@@ -78,8 +78,13 @@ def run_epochs(
     clips, validation = split(dataset, "train"), split(dataset, "validation")
     # Checks settings against the data, so it runs before anything is written.
     loss = label_loss(settings, clips, len(dataset.info.labels))
-    _require_clips(settings, len(clips.clips))
-    state = _saved_state(run, model, settings, len(clips.clips), log)
+    if settings.accumulate > 1 and len(clips.clips) < settings.step_clips:
+        raise ConfigError(
+            f"training.accumulate is {settings.accumulate} with batches of {settings.batch_size}, "
+            f"but there are {len(clips.clips)} training clips: lower one of them"
+        )
+    state = TrainingState(model, settings, len(clips.clips))
+    state.resume(run.state_path, run.previous_state_path, log)
     log(
         f"{model.name} {recipe.model.preset}: {model.count_params()} parameters, "
         f"{count_macs(model)} MACs, {len(clips.clips)} training clips"
@@ -107,24 +112,6 @@ class _Loop:
     recipe: Recipe
     log: Log
     shards: Shards | None = None
-
-
-def _require_clips(settings: TrainingSection, clips: int) -> None:
-    """Require a whole step of clips where a step needs several batches."""
-    if settings.accumulate > 1 and clips < settings.step_clips:
-        raise ConfigError(
-            f"training.accumulate is {settings.accumulate} with batches of {settings.batch_size}, "
-            f"but there are {clips} training clips: lower one of them"
-        )
-
-
-def _saved_state(
-    run: Run, model: keras.Model, settings: TrainingSection, clips: int, log: Log
-) -> TrainingState:
-    """The state of an interrupted training, or of a new one."""
-    state = TrainingState(model, settings, clips)
-    state.resume(run.state_path, run.previous_state_path, log)
-    return state
 
 
 def _run_epochs(loop: _Loop, run: Run, after_epoch: AfterEpoch | None = None) -> None:
@@ -256,7 +243,8 @@ def _run_epoch(loop: _Loop, task: Task) -> dict[str, float]:
     settings = recipe.training
     start = time.perf_counter()
     rng = np.random.default_rng([settings.seed, state.epoch])
-    _reseed_dropout(state.model, rng)
+    for layer in random_layers(state.model):  # depend only on seed and epoch, for a later resume
+        reseed(layer, int(rng.integers(2**31)))
     # Workers with batches of their own draw masks and mixtures of their own.
     own = current_share().worker if loop.shards else 0
     losses = []
@@ -293,9 +281,3 @@ def _run_epoch(loop: _Loop, task: Task) -> dict[str, float]:
         f"{figures}{row['seconds']:.1f} s"
     )
     return row
-
-
-def _reseed_dropout(model: keras.Model, rng: np.random.Generator) -> None:
-    """Make random layers depend only on seed and epoch, so that training can resume."""
-    for layer in random_layers(model):
-        reseed(layer, int(rng.integers(2**31)))

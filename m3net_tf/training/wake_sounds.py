@@ -7,9 +7,7 @@ phrase are in ``hours/<split>``; live detection is tuned and tested on them.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -27,7 +25,7 @@ from m3net_tf.audio.datasets.loudness import active_part_s, at_level
 from m3net_tf.audio.datasets.noise import NOISE_FOLDER, coloured_noise
 from m3net_tf.audio.datasets.protocols import rank
 from m3net_tf.audio.voices.speaking import SpokenClip, SpokenVoices
-from m3net_tf.system.artifacts import read_json, write_json, write_text
+from m3net_tf.system.artifacts import csv_table, read_json, write_json, write_text
 from m3net_tf.system.conversion import from_plain
 from m3net_tf.system.errors import DataError
 from m3net_tf.system.locks import complete_folder
@@ -383,11 +381,8 @@ class _Writer:
         return names
 
     def _write_table(self) -> None:
-        text = io.StringIO()
-        rows = csv.writer(text, lineterminator="\n")
-        rows.writerow(["path", "label", "split", "group"])
-        rows.writerows(self._rows)
-        write_text(self._folder / TABLE, text.getvalue())
+        columns = ("path", "label", "split", "group")
+        write_text(self._folder / TABLE, csv_table(columns, self._rows))
 
 
 def _trimmed(path: Path) -> Audio:

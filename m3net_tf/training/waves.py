@@ -31,9 +31,6 @@ def crop_waves(waves: tf.Tensor, samples: int, seed: tf.Tensor) -> tf.Tensor:
     Args:
         waves: float32, shape (..., longer).
         seed: int32, shape (2,).
-
-    Returns:
-        float32, shape (..., samples).
     """
     spare = tf.shape(waves)[-1] - samples
     starts = tf.random.stateless_uniform(tf.shape(waves)[:-1], seed, 0, spare + 1, tf.int32)
@@ -138,9 +135,6 @@ def reverberate_waves(waves: tf.Tensor, rooms: tf.Tensor) -> tf.Tensor:
     Args:
         waves: float32, shape (batch, samples).
         rooms: float32, shape (batch, response samples).
-
-    Returns:
-        float32, shape (batch, samples).
     """
     samples = tf.shape(waves)[1]
     size = samples + tf.shape(rooms)[1]
@@ -214,9 +208,6 @@ def feature_stream(
     Args:
         waves: waveforms, shape (samples,), and the clips' indices in their split.
         start: seed of the augmentation, int32 of shape (2,).
-
-    Returns:
-        As :func:`epoch_stream`.
     """
     samples, noises = dataset.info.clip_samples, []
     if settings:

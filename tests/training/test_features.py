@@ -102,7 +102,7 @@ def test_the_second_call_computes_nothing(cache, dataset, filled):
 
 
 def test_the_seed_alone_decides_the_copies(cache, dataset):
-    first = compute_features(dataset, "validation", CONFIG, VARIED, seed=1).features.copy()
+    first = compute_features(dataset, "validation", CONFIG, VARIED, seed=1).features[:]
     (path,) = (cache / "features").iterdir()
     path.unlink()
     again = compute_features(dataset, "validation", CONFIG, VARIED, seed=1).features
@@ -114,7 +114,7 @@ def test_the_seed_alone_decides_the_copies(cache, dataset):
 
 @pytest.mark.parametrize("damage", ["truncated", "empty", "garbage", "other shape", "zip"])
 def test_a_damaged_cache_file_is_made_again(damage, cache, dataset, filled):
-    first = compute_features(dataset, "validation", CONFIG).features.copy()
+    first = compute_features(dataset, "validation", CONFIG).features[:]
     (path,) = (cache / "features").iterdir()
     whole = path.read_bytes()
     if damage == "other shape":

@@ -42,6 +42,44 @@ def test_an_unknown_section():
 
 
 @pytest.mark.parametrize(
+    ("section", "value", "keys"),
+    [
+        ("dataset", 0, "training_share"),
+        ("training", 0, "epochs batch_size learning_rate step_start step_every step_factor"),
+        (
+            "training",
+            -1,
+            "learning_rate learning_rate_floor weight_average seed weight_decay "
+            "gradient_norm warm_up_epochs early_stopping",
+        ),
+        ("training", 1, "label_smoothing momentum mixed_precision"),
+        ("training", "other", "schedule optimizer class_weights keep"),
+        ("distillation", 2, "weight"),
+        ("distillation", 0, "temperature"),
+        ("quantization", 0, "calibration_clips epochs learning_rate"),
+        ("quantization", -1, "seed"),
+        (
+            "augmentation",
+            -1,
+            "copies shift_s time_masks time_mask_frames frequency_masks frequency_mask_bins "
+            "mixup_probability stretch_probability",
+        ),
+        (
+            "augmentation",
+            2,
+            "speed_probability noise_probability mixup_min room_probability "
+            "pitch_probability cutmix_probability cutmix_min between_class_probability",
+        ),
+        ("frontend", 0, "mel_bins"),
+    ],
+)
+def test_values_outside_their_range(section, value, keys):
+    for key in keys.split():
+        with pytest.raises(ConfigError, match=rf"{section}\.{key} is {value!r}"):
+            Recipe.from_dict(with_(section, **{key: value}))
+
+
+@pytest.mark.parametrize(
     ("values", "message"),
     [
         ({}, "key 'dataset' is missing in section 'recipe'"),
@@ -55,78 +93,33 @@ def test_an_unknown_section():
         (with_("dataset", name=3), r"dataset\.name is 3"),
         (with_("dataset", fold="one"), r"dataset\.fold is 'one'"),
         (with_("dataset", options={"seed": 1}), r"dataset\.options\.seed is not a data set option"),
-        (with_("dataset", training_share=0), r"dataset\.training_share is 0"),
         (with_("dataset", options=[1]), r"dataset\.options is \[1\]"),
         (with_("training", epochs="many"), r"training\.epochs is 'many'"),
         (with_("training", epochs=2.0), r"training\.epochs is 2"),
         (with_("training", epochs=True), r"training\.epochs is True"),
         (with_("training", learning_rate="fast"), r"training\.learning_rate is 'fast'"),
         (with_("training", learning_rate=True), r"training\.learning_rate is True"),
-        (with_("training", epochs=0), r"training\.epochs is 0"),
-        (with_("training", batch_size=0), r"training\.batch_size is 0"),
-        (with_("training", learning_rate=0), r"training\.learning_rate is 0"),
-        (with_("training", learning_rate=-1), r"training\.learning_rate is -1"),
         (with_("training", learning_rate=float("inf")), r"training\.learning_rate is inf"),
-        (with_("training", learning_rate_floor=-1), r"training\.learning_rate_floor is -1"),
-        (with_("training", label_smoothing=1), r"training\.label_smoothing is 1"),
-        (with_("training", weight_average=-0.1), r"training\.weight_average is -0\.1"),
-        (with_("training", seed=-1), r"training\.seed is -1"),
-        (with_("training", schedule="steps"), r"training\.schedule is 'steps'"),
-        (
-            with_("training", optimizer="lion"),
-            r"training\.optimizer is 'lion'",
-        ),
-        (with_("training", momentum=1), r"training\.momentum is 1"),
-        (with_("training", weight_decay=-1), r"training\.weight_decay is -1"),
         (with_("training", weight_decay=0.1), r"weight_decay is 0\.1 with optimizer adam: choose"),
-        (with_("training", gradient_norm=-1), r"training\.gradient_norm is -1"),
-        (with_("training", warm_up_epochs=-1), r"training\.warm_up_epochs is -1"),
         (
             with_("training", warm_up_epochs=2, schedule="one_cycle"),
             r"warm_up_epochs is 2\.0 with schedule one_cycle, which has its own warm-up",
         ),
-        (with_("training", step_start=0), r"training\.step_start is 0"),
-        (with_("training", step_every=0), r"training\.step_every is 0"),
-        (
-            with_("training", step_factor=0),
-            r"training\.step_factor is 0",
-        ),
-        (with_("training", class_weights="even"), r"class_weights is 'even'"),
-        (with_("training", early_stopping=-1), r"training\.early_stopping is -1"),
-        (with_("training", keep="first"), r"training\.keep is 'first'"),
         (
             with_("training", keep="last", early_stopping=3),
             r"early_stopping is 3 with keep last, which needs the whole",
         ),
-        (with_("training", mixed_precision=1), r"training\.mixed_precision is 1"),
         (with_("distillation", run=1), r"distillation\.run is 1"),
-        (with_("distillation", weight=2), r"distillation\.weight is 2"),
-        (with_("distillation", temperature=0), r"distillation\.temperature is 0"),
         (with_("fine_tuning", run="a", freeze="b"), r"fine_tuning\.freeze is 'b'"),
         (with_("fine_tuning", run="a", freeze=[1]), r"fine_tuning\.freeze\[0\] is 1"),
         (with_("distillation", ensemble=["b"]), r"ensemble adds teachers: name distillation.run"),
         (with_("fine_tuning", freeze=["b"]), r"fine_tuning\.freeze needs trained layers: name"),
-        (with_("quantization", calibration_clips=0), r"quantization\.calibration_clips is 0"),
-        (with_("quantization", seed=-1), r"quantization\.seed is -1"),
-        (with_("quantization", epochs=0), r"quantization\.epochs is 0"),
-        (with_("quantization", learning_rate=0), r"quantization\.learning_rate is 0"),
         (with_("augmentation", gain_db=3), r"augmentation\.gain_db is 3"),
         (with_("augmentation", gain_db=[1, 2, 3]), r"augmentation\.gain_db is \[1, 2, 3\]"),
         (with_("augmentation", gain_db=["a", 2]), r"augmentation\.gain_db\[0\] is 'a'"),
         (with_("augmentation", gain_db=[2, 1]), r"augmentation\.gain_db is \(2\.0, 1\.0\)"),
         (with_("augmentation", noise_snr_db=[9, 1]), r"augmentation\.noise_snr_db is \(9\.0, 1\."),
         (with_("augmentation", speed=[0, 1]), r"augmentation\.speed is \(0\.0, 1\.0\)"),
-        (with_("augmentation", speed_probability=2), r"augmentation\.speed_probability is 2"),
-        (with_("augmentation", copies=-1), r"augmentation\.copies is -1"),
-        (with_("augmentation", shift_s=-0.1), r"augmentation\.shift_s is -0\.1"),
-        (with_("augmentation", time_masks=-1), r"augmentation\.time_masks is -1"),
-        (with_("augmentation", time_mask_frames=-1), r"augmentation\.time_mask_frames is -1"),
-        (with_("augmentation", frequency_masks=-1), r"augmentation\.frequency_masks is -1"),
-        (with_("augmentation", frequency_mask_bins=-1), r"augmentation\.frequency_mask_bins is -1"),
-        (with_("augmentation", noise_probability=2), r"augmentation\.noise_probability is 2"),
-        (with_("augmentation", mixup_probability=-1), r"augmentation\.mixup_probability is -1"),
-        (with_("augmentation", mixup_min=1.5), r"augmentation\.mixup_min is 1\.5"),
-        (with_("frontend", mel_bins=0), r"frontend\.mel_bins is 0"),
         (with_("frontend", mel_min_hz="low"), r"frontend\.mel_min_hz is 'low'"),
     ],
 )

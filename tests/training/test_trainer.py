@@ -339,17 +339,6 @@ def test_fresh_refuses_what_needs_stored_copies(tiny_recipe, key):
         tiny_recipe(augmentation={"copies": 0, "fresh": True, key: 1})
 
 
-def test_history_is_complete_if_only_the_last_state_was_saved(tmp_path):
-    """As after a kill between the two files of the last epoch."""
-    settings = SimpleNamespace(tensorboard=False, epochs=1, early_stopping=None)
-    recipe = SimpleNamespace(training=settings)
-    history = [{"epoch": 1, "loss": 0.5}]
-    state = SimpleNamespace(ended=True, history=history, epoch=1, steps_per_epoch=2)
-    loop = trainer._Loop(state, None, None, None, None, recipe, print)
-    trainer._run_epochs(loop, Run(tmp_path))
-    assert (tmp_path / "history.csv").read_text() == "epoch,loss\n1,0.5\n"
-
-
 def test_the_caller_may_stop_a_training_when_it_resumes(tmp_path):
     """It learns of the saved epochs, and whether they were the last."""
     settings = SimpleNamespace(tensorboard=False, epochs=2, early_stopping=None)

@@ -120,7 +120,11 @@ class CapturedClips:
             DataError: the file is not a clip of this folder, or the table is damaged.
         """
         with self._locked():
-            self._clip_at(path).unlink()
+            if path.resolve() not in [clip.resolve() for clip, _ in self._files()]:
+                raise DataError(
+                    f"{path}: is not a clip of {self.folder}; name one that it contains"
+                )
+            path.unlink()
             self._write_rows(self._rows(), self._files())
 
     def __iter__(self) -> Iterator[CapturedClip]:
@@ -143,12 +147,6 @@ class CapturedClips:
             if folders and not any(part.startswith(".") for part in (*folders, name)):
                 files.append((path, folders[0]))
         return files
-
-    def _clip_at(self, path: Path) -> Path:
-        for clip, _ in self._files():
-            if clip.resolve() == path.resolve():
-                return clip
-        raise DataError(f"{path}: is not a clip of {self.folder}; name one that it contains")
 
     def _rows(self) -> dict[str, dict[str, str]]:
         """The table's values after ``label``, by the file's name, which is unique."""

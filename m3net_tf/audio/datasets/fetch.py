@@ -91,37 +91,34 @@ def fetch_archives(
             f"--url {url} is one file, but {len(archives)} archives are needed; "
             "give the folder that contains them, ending in /"
         )
-    _make_folder(folder / DOWNLOADS)
+    try:
+        (folder / DOWNLOADS).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(
+            f"{folder}: cannot be created ({error.strerror}); choose another DATA_DIR"
+        ) from error
     with in_use(folder):
         _tidy(folder)
         record = FetchRecord(folder / RECORD)
         volumes_of_zip: dict[str, ArchiveState] = {}  # of a zip that is not unpacked yet
         for archive in archives:
             # The volumes of a split zip are unpacked with their .zip, which is listed last.
-            key = archive.file_name if archive.unpack else _zip_name(archive.file_name)
+            name = archive.file_name
+            key = name if archive.unpack else f"{name.rsplit('.', 1)[0]}.zip"
             if record.unpacked(key):
-                (folder / DOWNLOADS / archive.file_name).unlink(missing_ok=True)
+                (folder / DOWNLOADS / name).unlink(missing_ok=True)
                 if archive.unpack:
                     log(f"{folder / record.get(key)['folder']}: is already unpacked")
                 continue
             source = _source(archive, url)
             path, state = _download(archive, source, record, key, log, pause_s)
-            volumes_of_zip[archive.file_name] = state
+            volumes_of_zip[name] = state
             if archive.unpack:
                 before_move = partial(record.place, key, volumes_of_zip)
                 _unpack(path, folder, source, before_move, log)
                 volumes_of_zip = {}
         with contextlib.suppress(OSError):
             (folder / DOWNLOADS).rmdir()
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(
-            f"{folder.parent}: cannot be created ({error.strerror}); choose another DATA_DIR"
-        ) from error
 
 
 def _unpack(
@@ -155,10 +152,6 @@ def _complete(name: str, parent: Path) -> bool:
     except DataError:
         return False
     return not any(note.startswith("partial copy") for note in dataset.info.notes)
-
-
-def _zip_name(volume: str) -> str:
-    return f"{volume.rsplit('.', 1)[0]}.zip"
 
 
 def _source(archive: Archive, url: str | None) -> str:

@@ -6,7 +6,7 @@ moment to another class.
 """
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -129,16 +129,13 @@ def silence_clips(
         salt = seed if split == "train" else 0  # held-out clips are the same for every seed
         if noise:
             cut = cut_silence(noise, split, count, salt, info.sample_rate_hz, info.clip_s)
-            silence += with_zeros(cut)
+            silence += [
+                dataclasses.replace(clip, gain=0.0) if _is_zero(clip, i) else clip
+                for i, clip in enumerate(cut)
+            ]
         else:
             silence += synthetic_silence(split, count, salt)
     return silence
-
-
-def with_zeros(clips: Iterable[Clip]) -> Iterator[Clip]:
-    """Excerpts of :func:`cut_silence`, every eighth one as digital zero."""
-    for i, clip in enumerate(clips):
-        yield dataclasses.replace(clip, gain=0.0) if _is_zero(clip, i) else clip
 
 
 def _is_zero(clip: Clip, index: int) -> bool:

@@ -43,15 +43,14 @@ def split_by_protocol(
     test_files: Path = Path(),
     unit: str = "clips",
 ) -> tuple[DatasetInfo, Sequence[Clip]]:
-    """Clips split by folds, by groups or at random; other protocols change no split.
+    """Split clips by folds, by groups or at random; the description gets notes on the split.
+
+    Other protocols change nothing.
 
     Args:
         fold_of: map of clip name to fold, counted from 1, for the protocols with folds.
         test_files: see :func:`fold_split`.
         unit: what a clip is called.
-
-    Returns:
-        The description with notes on the split, and the clips.
     """
     protocol, notes = info.protocol_name, info.notes
     if fold_of and protocol in info.folds:
@@ -122,7 +121,7 @@ def hold_out_validation(clips: Sequence[Clip], seed: int, share: float) -> list[
 def fold_split(
     clips: Sequence[Clip], fold_of: Mapping[str, int], fold: int, seed: int, test_files: Path
 ) -> tuple[list[Clip], tuple[str, ...]]:
-    """Test on one fold and validate on the next available one; the first follows the last.
+    """Test on one fold, validate on the next available one, and add notes; 1 follows the last.
 
     With only two folds none is left for validation. Then whole groups with about a fifth of the
     training clips of each class validate instead.
@@ -131,9 +130,6 @@ def fold_split(
         fold_of: map of clip name to fold, counted from 1.
         seed: seed of the draw of validation groups if there are two folds.
         test_files: folder or pattern of the test fold, for errors.
-
-    Returns:
-        The clips with their splits, and notes on the split.
 
     Raises:
         DataError: the test fold is missing (:class:`MissingFoldError`) or the only one.

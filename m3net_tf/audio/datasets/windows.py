@@ -132,7 +132,13 @@ def _windows(clip: Clip, window_s: float) -> list[Clip]:
     kept = [True] * len(starts)
     if clip.split == "train":
         with contextlib.suppress(DataError):  # reading the windows reports a broken file
-            kept = list(~is_silent(levels_of(_read(clip, clip.path, rate_hz), starts, window)))
+            sound = read_audio(
+                clip.path,
+                sample_rate_hz=rate_hz,
+                start_s=clip.start_s,
+                duration_s=clip.duration_s,
+            )
+            kept = list(~is_silent(levels_of(sound, starts, window)))
     return [
         dataclasses.replace(
             clip,
@@ -144,9 +150,3 @@ def _windows(clip: Clip, window_s: float) -> list[Clip]:
         for start, keep in zip(starts, kept, strict=True)
         if keep
     ]
-
-
-def _read(clip: Clip, path: Path, rate_hz: int) -> Audio:
-    return read_audio(
-        path, sample_rate_hz=rate_hz, start_s=clip.start_s, duration_s=clip.duration_s
-    )

@@ -87,10 +87,6 @@ class FeatureRows:
     ) -> npt.NDArray[Any]:
         return self[:].astype(dtype or self.dtype, copy=False)
 
-    def copy(self) -> Rows:
-        """All maps as an array in memory."""
-        return self[:]
-
     def tobytes(self) -> bytes:
         """All maps as bytes."""
         return self[:].tobytes()
@@ -259,10 +255,7 @@ def _lock(handle: int, log: Log) -> bool:
 
 
 def content_hashes(paths: Iterable[Path], threads: int) -> dict[Path, str]:
-    """SHA-256 of files; a file is read only if its path, size or modification time is new.
-
-    Returns:
-        The hash of each path, in hex.
+    """SHA-256 of files in hex; a file is read only if its path, size or time is new.
 
     Raises:
         DataError: a file cannot be read.

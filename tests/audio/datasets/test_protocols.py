@@ -109,8 +109,3 @@ def test_stratified_split_keeps_the_classes_shares():
     for label, count in (("a", 180), ("b", 20)):
         part = [clip for clip in stratified_split(clips, 3) if clip.label == label]
         assert shares(part) == [0.6 * count, 0.2 * count, 0.2 * count]
-
-
-def test_grouped_split_keeps_groups_whole():
-    split = grouped_split(CLIPS, 5)
-    assert len({(clip.group, clip.split) for clip in split}) == 50

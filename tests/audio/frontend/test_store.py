@@ -53,7 +53,7 @@ def test_what_is_put_in_comes_out_in_any_order(monkeypatch):
     expected = np.array([[row(n) for n in copy] for copy in numbers])
     assert rows.shape == expected.shape and rows.dtype == np.int8 and len(rows) == 2
     np.testing.assert_array_equal(rows, expected)
-    np.testing.assert_array_equal(rows.copy(), expected)
+    np.testing.assert_array_equal(rows[:], expected)
     assert rows.tobytes() == expected.tobytes()
     np.testing.assert_array_equal(rows[0], expected[0])
     np.testing.assert_array_equal(rows[1, 2], expected[1, 2])
