@@ -6,6 +6,8 @@ options or operators. The C of a batch of those that are accepted is built for t
 address and undefined-behaviour sanitizers, and runs in arenas of exactly the planned size.
 """
 
+from __future__ import annotations
+
 import atexit
 import functools
 import itertools
