@@ -19,6 +19,13 @@
 #else
 #define M3NET_WORD_ALIGNED _Alignas(4)
 #endif
+/// Before every array of a network. With M3NET_WEIGHTS_IN_RAM the C runtime copies the arrays from
+/// flash into RAM before main(), like other initialised variables.
+#if defined(M3NET_WEIGHTS_IN_RAM) && M3NET_WEIGHTS_IN_RAM
+#define M3NET_STORED __attribute__((section(".data.m3net_weights")))
+#else
+#define M3NET_STORED
+#endif
 
 // Armv7E-M multiplies two pairs of 16-bit numbers at once (SMLAD).
 #if !defined(M3NET_ENGINE_DSP)

@@ -238,7 +238,8 @@ class _Writer:
             # The size of a layer's weights depends on the target.
             size = "" if align else len(array.values)
             constants.definitions.append(
-                f"{align}static const {array.ctype} {name}[{size}] = {{\n{_items(array)}\n}};"
+                f"{align}M3NET_STORED static const {array.ctype} {name}[{size}] = "
+                f"{{\n{_items(array)}\n}};"
             )
             constants.size += array.size
         return constants.known[key]

@@ -87,6 +87,17 @@ FLASHES: Mapping[str, Flash] = {
 """Flash settings by name."""
 
 
+PHASES: Mapping[str, re.Pattern[str]] = {
+    "multiply": re.compile("smla"),
+    "requantise": re.compile("smm|smull|ssat"),
+    "gather": re.compile(""),
+}
+"""What a basic block of our kernels does -> the instructions that show it; the first one counts.
+
+Loops that gather inputs have none of these instructions, and neither has the control around them.
+"""
+
+
 class Cycles(TypedDict):
     """Modelled cost of one run of a network on a Cortex-M4.
 
@@ -100,7 +111,17 @@ class Cycles(TypedDict):
     instructions: int
     cycles: dict[str, int]
     flash_reads: int
-    calls: NotRequired[list[Cycles]]
+    calls: NotRequired[list[KernelCycles]]
+
+
+class KernelCycles(Cycles):
+    """Modelled cost of a part of a run.
+
+    Attributes:
+        phases: instructions by what their basic block does, a name of :data:`PHASES`.
+    """
+
+    phases: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -247,7 +268,7 @@ class Trace:
 
 def cost_of(
     trace: Trace, code: Disassembly, flashes: Mapping[str, Flash], starts: Sequence[int] = (0,)
-) -> list[Cycles]:
+) -> list[KernelCycles]:
     """The modelled cost of consecutive parts of a run.
 
     Args:
@@ -263,6 +284,7 @@ def cost_of(
     costs[:-1] += refills[:-1] * jumped
     costs[1:] += _of_neighbours(bodies, which) * ~jumped
     lengths = np.array([len(body) for body in bodies], np.int64)[which]
+    phases = np.array([_phase(body) for body in bodies])[which]
     reads = _in_blocks(trace, trace.reads[:, 0] - 1)
     cycles = {
         name: costs + flash.wait_states * _slow_accesses(trace, flash)
@@ -273,9 +295,15 @@ def cost_of(
             "instructions": int(lengths[part].sum()),
             "cycles": {name: int(each[part].sum()) for name, each in cycles.items()},
             "flash_reads": int(reads[part].sum()),
+            "phases": {name: int(lengths[part][phases[part] == name].sum()) for name in PHASES},
         }
         for part in map(slice, starts, [*starts[1:], None])
     ]
+
+
+def _phase(body: Sequence[_Instruction]) -> str:
+    names = [instruction.name for instruction in body]
+    return next(phase for phase, one in PHASES.items() if any(map(one.match, names)))
 
 
 def _of_neighbours(
@@ -375,7 +403,12 @@ def run_cycles(
         raise FirmwareError(f"{board} has no modelled cycles: name a board with {CORE}")
     trace = _Execution(elf, facts).run(clips, function, call)
     code = Disassembly(_tool("objdump", "-d", elf))
-    (cost,) = cost_of(trace, code, FLASHES)
+    (whole,) = cost_of(trace, code, FLASHES)
+    cost: Cycles = {
+        "instructions": whole["instructions"],
+        "cycles": whole["cycles"],
+        "flash_reads": whole["flash_reads"],
+    }
     if kernels:
         cost["calls"] = cost_of(trace, code, FLASHES, _starts(trace, _symbols(elf), kernels))
     return cost, trace.output

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
 import re
 import shutil
 import tempfile
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import NotRequired, TypedDict
 
 import numpy as np
+from rich import box
 from rich.table import Table
 from rich.text import Text
 
@@ -27,7 +29,6 @@ from m3net_tf.boards.builds.build import build_compiled, build_firmware
 from m3net_tf.boards.builds.image import FirmwareImage
 from m3net_tf.boards.emulation.cycles import (
     CORE,
-    FLASHES,
     Cycles,
     require_cycles_packages,
     run_cycles,
@@ -53,7 +54,7 @@ from m3net_tf.system.progress import Log, silent
 INPUTS = 10
 """Inputs whose output bytes are compared by default."""
 _CLIPS, _CALIBRATION_CLIPS = 2, 8
-_NAMES = {"instructions": "instructions", "arena_bytes": "arena", "flash_bytes": "flash"}
+_NAMES = {"arena_bytes": "arena", "flash_bytes": "flash"}
 """Figure -> its name in the table."""
 
 
@@ -93,6 +94,7 @@ class EngineCost(TypedDict):
         flash_bytes: network and runtime in flash, without front end and application; with the
             objects of the compiler's libraries that only this engine needs.
         stack_bytes: high-water mark of the firmware's stack.
+        ram_bytes: of the whole firmware, with its stack.
         modelled: modelled cycles of one run; only on request, on boards with a Cortex-M4.
         layers: the same by layer, of the compiled engine.
     """
@@ -101,6 +103,7 @@ class EngineCost(TypedDict):
     arena_bytes: int
     flash_bytes: int
     stack_bytes: int
+    ram_bytes: int
     modelled: NotRequired[Cycles]
     layers: NotRequired[list[LayerCost]]
 
@@ -139,6 +142,7 @@ def run_bench_engine(
     *,
     cycles: bool = False,
     optimise: GoalName = DEFAULT_GOAL,
+    weights_in_ram: bool = False,
 ) -> EngineResult:
     """Measure both engines.
 
@@ -147,6 +151,7 @@ def run_bench_engine(
         inputs: number of inputs whose output bytes are compared; at least two.
         cycles: also model the cycles of one run on a Cortex-M4.
         optimise: what the compiled engine aims at, a name of :data:`.GOALS`.
+        weights_in_ram: the compiled engine's firmware copies the network's arrays to RAM.
 
     Raises:
         ConfigError: an unknown label, the compiled engine cannot be emulated, or Unicorn is
@@ -187,7 +192,7 @@ def run_bench_engine(
             for board in boards:
                 engines = [engine for engine in ENGINES if engine not in missing[board]]
                 folder = Path(scratch) / board
-                job = _Job(network, clips, classes, cycles, optimise)
+                job = _Job(network, clips, classes, cycles, optimise, weights_in_ram)
                 answers = _measure(job, board, engines, folder, log)
                 results[board][label] = _compare(subject, board, answers, expected)
     return {"boards": results, "missing": missing, **provenance()}
@@ -267,6 +272,7 @@ class _Job:
     classes: int
     cycles: bool
     optimise: GoalName
+    weights_in_ram: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -294,15 +300,17 @@ def _measure(
     )
     results: dict[Engine, EmulationResult] = {}
     linked: dict[Engine, Mapping[str, int]] = {}
+    ram_bytes: dict[Engine, int] = {}
     modelled: dict[Engine, Cycles] = {}
     parts = job.network.parts if job.cycles else ()
     goal = GOALS[job.optimise]
     kernels = [kernel for part in parts for kernel in kernels_of(compile_network(part, goal=goal))]
     for engine in engines:
         log(f"{board}, {engine}: building and running")
-        image = _build(engine)(bundle, model, board, folder / engine)
+        image = _build(job, engine)(bundle, model, board, folder / engine)
         linker_map = image.elf.with_suffix(".map").read_text(encoding="utf-8", errors="replace")
         linked[engine] = flash_by_object(linker_map)
+        ram_bytes[engine] = image.ram_bytes
         part = columns if engine == COMPILED else columns[:_CLIPS]
         results[engine] = run_job(image.elf, find_machine(board), part)
         if job.cycles:
@@ -318,6 +326,7 @@ def _measure(
             "arena_bytes": result.arena_used_bytes,
             "flash_bytes": flash_of_engine(linked, engine),
             "stack_bytes": result.stack_used_bytes,
+            "ram_bytes": ram_bytes[engine],
         }
         if engine in modelled:
             if "calls" in modelled[engine]:
@@ -327,9 +336,10 @@ def _measure(
     return answers
 
 
-def _build(engine: Engine) -> Callable[[Path, CModel, str, Path], FirmwareImage]:
+def _build(job: _Job, engine: Engine) -> Callable[[Path, CModel, str, Path], FirmwareImage]:
     if engine == COMPILED:
-        return build_compiled
+        settings = ["M3NET_WEIGHTS_IN_RAM=ON"] if job.weights_in_ram else []
+        return functools.partial(build_compiled, settings=settings)
     return lambda bundle, _, board, folder: build_firmware(bundle, board, folder)
 
 
@@ -423,47 +433,22 @@ def _targets(subject: Subject, board: str) -> dict[str, float]:
     }
 
 
-def engine_table(board: str, networks: dict[str, EngineComparison]) -> Table:
-    """The networks of a board for the terminal; a ratio above its target is red."""
-    table = Table("network", title=f"{board}: compiled engine and TensorFlow Lite Micro")
-    for name in _NAMES.values():
-        for column in (name, "tflm", "ratio", "target"):
-            table.add_column(column, justify="right")
-    table.add_column("same bytes")
-    for label, network in networks.items():
-        cells: list[str | Text] = []
-        for key in _NAMES:
-            cells += [_figure(network, engine, key) for engine in ENGINES]
-            ratio, target = network["ratios"].get(key), network["targets"].get(key)
-            above = ratio is not None and target is not None and ratio > target
-            shown = "" if ratio is None else f"{ratio:.2f}"
-            cells += [
-                Text(shown, style="red" if above else ""),
-                "" if target is None else f"{target:.2f}",
-            ]
-        equal = network["bytes_equal"]
-        same = f"{'yes' if equal else 'NO'}, of {network['inputs']:,} inputs"
-        table.add_row(label, *cells, "" if equal is None else same)
+def engine_table(title: str, network: EngineComparison) -> Table:
+    """A network on a board for the terminal; a ratio above its target is red."""
+    table = Table("figure", title=title, box=box.SIMPLE_HEAD, show_edge=False)
+    for column in ("compiled", "TFLite Micro", "ratio", "target"):
+        table.add_column(column, justify="right")
+    costs = {engine: _figures(cost) for engine, cost in network["engines"].items()}
+    for name in costs[COMPILED]:
+        ratio, target = network["ratios"].get(name), network["targets"].get(name)
+        above = ratio is not None and target is not None and ratio > target
+        table.add_row(
+            _NAMES.get(name, name),
+            *(f"{costs[engine][name]:,}" if engine in costs else "" for engine in ENGINES),
+            Text("" if ratio is None else f"{ratio:.3f}", style="red" if above else ""),
+            "" if target is None else f"{target:.3f}",
+        )
+    if network["bytes_equal"] is not None:
+        same = "equal" if network["bytes_equal"] else "DIFFERENT"
+        table.add_row("output bytes", same, f"{network['inputs']:,} inputs")
     return table
-
-
-def cycles_table(networks: dict[str, EngineComparison]) -> Table:
-    """The modelled cycles and the reads of data from flash of a Cortex-M4, for the terminal."""
-    table = Table("network", title="Cortex-M4, modelled: compiled engine and TensorFlow Lite Micro")
-    names = [*(f"cycles, {name}" for name in FLASHES), "flash reads"]
-    for name in names:
-        for column in (name, "tflm", "ratio"):
-            table.add_column(column, justify="right")
-    for label, network in networks.items():
-        cells: list[str] = []
-        for name in names:
-            cells += [_figure(network, engine, name) for engine in ENGINES]
-            ratio = network["ratios"].get(name)
-            cells.append("" if ratio is None else f"{ratio:.2f}")
-        table.add_row(label, *cells)
-    return table
-
-
-def _figure(network: EngineComparison, engine: Engine, name: str) -> str:
-    cost = network["engines"].get(engine)
-    return f"{_figures(cost)[name]:,}" if cost else ""

@@ -6,27 +6,30 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from rich.table import Table
+from rich import box
+from rich.table import Column, Table
 
-from m3net_tf.boards.emulation.cycles import FLASHES, Cycles
+from m3net_tf.boards.emulation.cycles import FLASHES, PHASES, KernelCycles
 from m3net_tf.compiler.calls import Call
 from m3net_tf.compiler.network import CompiledNetwork
 from m3net_tf.compiler.stripes import Stripe, products
 from m3net_tf.compiler.structures import Convolution, Convolution16
 
 
-class LayerCost(Cycles):
+class LayerCost(KernelCycles):
     """Modelled cost of a layer in one run on a Cortex-M4.
 
     Attributes:
         layer: kind of the operator and name of its output.
         form: how the kernel computes it.
         macs: multiply-accumulates of the layer.
+        outputs: items of its output.
     """
 
     layer: str
     form: str
     macs: int
+    outputs: int
 
 
 def kernels_of(network: CompiledNetwork) -> Iterator[tuple[Call, str]]:
@@ -44,7 +47,9 @@ def kernels_of(network: CompiledNetwork) -> Iterator[tuple[Call, str]]:
             yield stage.call, f"m3net_{kernel}"
 
 
-def layer_costs(kernels: Sequence[tuple[Call, str]], costs: Sequence[Cycles]) -> list[LayerCost]:
+def layer_costs(
+    kernels: Sequence[tuple[Call, str]], costs: Sequence[KernelCycles]
+) -> list[LayerCost]:
     """The sum of the cost of each layer's kernels.
 
     Args:
@@ -58,6 +63,8 @@ def layer_costs(kernels: Sequence[tuple[Call, str]], costs: Sequence[Cycles]) ->
         layer["flash_reads"] += cost["flash_reads"]
         for name in FLASHES:
             layer["cycles"][name] += cost["cycles"][name]
+        for name in PHASES:
+            layer["phases"][name] += cost["phases"][name]
     return list(layers.values())
 
 
@@ -70,6 +77,8 @@ def _nothing(call: Call) -> LayerCost:
         "instructions": 0,
         "cycles": dict.fromkeys(FLASHES, 0),
         "flash_reads": 0,
+        "phases": dict.fromkeys(PHASES, 0),
+        "outputs": math.prod(call.output.shape),
     }
 
 
@@ -84,16 +93,24 @@ def _form(call: Call) -> str:
 
 
 def layers_table(label: str, layers: Sequence[LayerCost]) -> Table:
-    """The layers of a network for the terminal."""
-    table = Table("layer", "form", title=f"{label}: modelled layers of a Cortex-M4")
-    names = (*FLASHES, "MACs", "cycles a MAC", "flash reads")
-    for name in names:
-        table.add_column(name, justify="right")
+    """The layers of a network for the terminal, without flash that makes the core wait."""
+    table = Table(
+        Column("layer", overflow="fold"),
+        "form",
+        title=f"{label}: modelled layers of a Cortex-M4, instructions an output",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    for name in ("MACs", "cycles", "a MAC", *PHASES, "reads"):
+        table.add_column(name, justify="right", no_wrap=True)
     for layer in layers:
-        cycles, macs = layer["cycles"], layer["macs"]
-        a_mac = f"{min(cycles.values()) / macs:.2f}" if macs else ""
-        figures = [*(cycles[name] for name in FLASHES), macs]
-        cells = [*(f"{figure:,}" for figure in figures), a_mac, f"{layer['flash_reads']:,}"]
-        table.add_row(layer["layer"], layer["form"], *cells)
-    table.caption = "SMLAD takes half a cycle for a MAC, and loads come on top."
+        cycles, macs = min(layer["cycles"].values()), layer["macs"]
+        table.add_row(
+            *(layer["layer"], layer["form"]),
+            *(f"{macs:,}", f"{cycles:,}", f"{cycles / macs:.2f}" if macs else ""),
+            *(f"{count / layer['outputs']:.1f}" for count in layer["phases"].values()),
+            f"{layer['flash_reads']:,}",
+        )
+    table.caption = "Reads are of flash. SMLAD takes half a cycle for a MAC, and loads come on top."
     return table

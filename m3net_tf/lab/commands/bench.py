@@ -104,10 +104,13 @@ def bench_engine(
         bool, typer.Option("--layers", help="With --cycles: also a table of each network's layers.")
     ] = False,
     optimise: Optimise = DEFAULT_GOAL,
+    weights_in_ram: Annotated[
+        bool, typer.Option("--weights-in-ram", help="Build with M3NET_WEIGHTS_IN_RAM=ON.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Compare the compiled engine with TensorFlow Lite Micro: instructions, arena, flash."""
-    from m3net_tf.lab.bench.engine import cycles_table, engine_table, run_bench_engine
+    from m3net_tf.lab.bench.engine import engine_table, run_bench_engine
     from m3net_tf.lab.bench.layers import layers_table
 
     result = run_bench_engine(
@@ -117,15 +120,14 @@ def bench_engine(
         progress_beside(True),
         cycles=cycles,
         optimise=optimise,
+        weights_in_ram=weights_in_ram,
     )
     if as_json:
         say_json(result)
         return
     for name, networks in result["boards"].items():
-        console.print(engine_table(name, networks))
-        if cycles:
-            console.print(cycles_table(networks))
         for label, comparison in networks.items():
+            console.print(engine_table(f"{label} on {name}", comparison))
             if layers and (costs := comparison["engines"]["compiled"].get("layers")):
                 console.print(layers_table(label, costs))
         for engine, reason in result["missing"][name].items():

@@ -51,8 +51,8 @@ def test_flash_counts_network_and_runtime_alone():
 
 def test_ratios_and_the_table():
     costs = [
-        {"instructions": 60, "arena_bytes": 30, "flash_bytes": 7_000, "stack_bytes": 9},
-        {"instructions": 100, "arena_bytes": 100, "flash_bytes": 10_000, "stack_bytes": 9},
+        {"instructions": 60, "arena_bytes": 30, "flash_bytes": 7_000},
+        {"instructions": 100, "arena_bytes": 100, "flash_bytes": 10_000},
     ]
     answers = {
         engine: bench._Answer(cost, [engine]) for engine, cost in zip(ENGINES, costs, strict=True)
@@ -64,10 +64,11 @@ def test_ratios_and_the_table():
     helium = bench._compare(bench.SUBJECTS[0], "mps3_an547", {"compiled": answers["compiled"]})
     assert helium["targets"]["instructions"] == 0.65
     assert helium["ratios"] == {} and helium["bytes_equal"] is None
-    console = Console(record=True, width=200)
-    console.print(bench.engine_table(BOARD, {"a": comparison, "b": helium}))
+    console = Console(record=True, width=80)
+    for network in (comparison, helium):
+        console.print(bench.engine_table("network", network))
     text = console.export_text()
-    assert "10,000" in text and "0.70" in text and "NO" in text
+    assert "10,000" in text and "0.700" in text and "DIFFERENT" in text
 
 
 def test_all_inputs_are_compared_with_this_machine_and_the_first_ones_with_the_board():
@@ -96,7 +97,9 @@ def test_inputs_begin_with_the_given_ones_and_the_extremes():
     assert len(bench.varied_inputs(first, 2)) == 2
 
 
-def test_a_file_is_measured_without_targets(tmp_path, monkeypatch):
+@pytest.fixture
+def two_layers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file in the working folder, measured with the compiled engine alone."""
     monkeypatch.setattr(
         bench, "why_no_emulation", lambda _, engine: "" if engine == "compiled" else "no"
     )
@@ -110,12 +113,24 @@ def test_a_file_is_measured_without_targets(tmp_path, monkeypatch):
     options = schema.FullyConnectedOptionsT()
     steps = [("ABS", [source], [middle], None), ("FULLY_CONNECTED", dense, [output], options)]
     path.write_bytes(write_network(steps))
-    result = bench.run_bench_engine([BOARD], [str(path)], 12, cycles=is_installed("unicorn"))
+    return path
+
+
+def measure(path: Path, weights_in_ram: bool = False) -> bench.EngineComparison:
+    cycles = is_installed("unicorn")
+    result = bench.run_bench_engine(
+        [BOARD], [str(path)], 12, cycles=cycles, weights_in_ram=weights_in_ram
+    )
     measured = result["boards"][BOARD][str(path)]
     assert measured["bytes_equal"] is (None if tflm_unavailable_reason() else True)
+    return measured
+
+
+def test_a_file_is_measured_without_targets(two_layers: Path):
+    measured = measure(two_layers)
     assert measured["targets"] == {} and measured["engines"]["compiled"]["instructions"] > 0
-    console = Console(record=True, width=200)
-    console.print(bench.engine_table(BOARD, result["boards"][BOARD]))
+    console = Console(record=True, width=80)
+    console.print(bench.engine_table(str(two_layers), measured))
     if modelled := measured["engines"]["compiled"].get("modelled"):
         # QEMU counts in steps of 40 and with the calls around the network.
         counted = measured["engines"]["compiled"]["instructions"]
@@ -128,11 +143,23 @@ def test_a_file_is_measured_without_targets(tmp_path, monkeypatch):
         assert table["macs"] == 0 and dense["macs"] == 7 * 42 and dense["form"] == "1 pixel"
         parts = table["cycles"]["nRF52840"] + dense["cycles"]["nRF52840"]
         assert 0.7 * modelled["cycles"]["nRF52840"] < parts <= modelled["cycles"]["nRF52840"]
+        for layer in (table, dense):
+            assert sum(layer["phases"].values()) == layer["instructions"]
+        assert table["phases"]["multiply"] == 0 < dense["phases"]["requantise"]
+        assert dense["phases"]["multiply"] >= 7 * 42 / 2
         console.print(layers_table("network", [table, dense]))
-        assert f"{7 * 42:,}" in console.export_text(clear=False)
-        console.print(bench.cycles_table(result["boards"][BOARD]))
-        assert "modelled" in console.export_text(clear=False)
-    assert str(path) in console.export_text()
+        text = console.export_text(clear=False)
+        assert f"{7 * 42:,}" in text and "cycles, nRF52840" in text
+    assert str(two_layers) in console.export_text()
+
+
+def test_weights_in_ram_are_not_read_from_flash(two_layers: Path):
+    flash, ram = (measure(two_layers, in_ram)["engines"]["compiled"] for in_ram in (False, True))
+    assert ram["ram_bytes"] - flash["ram_bytes"] >= 7 * 42
+    assert ram["instructions"] == flash["instructions"]
+    if is_installed("unicorn"):
+        reads = [cost["modelled"]["flash_reads"] for cost in (flash, ram)]
+        assert reads[0] - reads[1] >= 7 * 42 / 4
 
 
 @pytest.mark.slow

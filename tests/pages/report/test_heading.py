@@ -79,7 +79,8 @@ def test_what_can_be_measured_is_measured_in_the_order_of_need():
         *("m3net emulate runs/a", "apt-get install lld", "m3net report runs/a --data-dir FOLDER"),
         *("m3net footprint 'runs/my run'", "m3net export runs/a", "m3net quantize runs/a"),
     ]
-    assert measuring_commands(named) == [
+    sections = [Section("a", "A", "", [Part("", [Note("", command) for command in named])])]
+    assert measuring_commands(sections) == [
         *("m3net quantize runs/a", "m3net export runs/a", "m3net emulate runs/a"),
         "m3net footprint 'runs/my run'",
     ]
@@ -125,7 +126,7 @@ def test_a_command_is_run_with_its_lines_and_its_error(run: Path, tmp_path: Path
 
 
 def test_an_unreachable_source_is_said_in_words_not_by_git(monkeypatch, tmp_path):
-    def fails(arguments, cwd, timeout_s):
+    def fails(arguments, cwd):
         raise sources._GitError("fatal: unable to access 'https://x/': Could not resolve host: x")
 
     monkeypatch.setattr(sources, "_git", fails)
