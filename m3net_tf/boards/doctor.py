@@ -18,8 +18,8 @@ from m3net_tf.boards.builds.boards import (
     machines,
 )
 from m3net_tf.boards.builds.sources import (
+    cached_folder,
     library_sources,
-    package_dir,
     read_package,
     why_package_unavailable,
     why_sources_unavailable,
@@ -50,7 +50,6 @@ class Check:
 
     Attributes:
         state: ``optional`` is missing, but few commands need it.
-        detail: version or place, or what is missing.
         fix: how to get it; empty if it is there.
     """
 
@@ -151,7 +150,7 @@ def _sources() -> Iterator[Check]:
     if reason := why_package_unavailable(package):
         yield Check("CMSIS-DSP (compiled engine)", "missing", reason, "pip download must work here")
     else:
-        yield Check("CMSIS-DSP (compiled engine)", "ok", str(package_dir(package)))
+        yield Check("CMSIS-DSP (compiled engine)", "ok", str(cached_folder(package)))
     if reason := why_sources_unavailable():
         yield Check("sources of TFLM", "optional", reason, "needed with --engine tflm alone")
     else:

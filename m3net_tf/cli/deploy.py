@@ -186,7 +186,7 @@ def matrix(
 def _refuse_other_bytes(cells: Sequence[MatrixCell], folder: Path) -> None:
     if different := [cell for cell in cells if not cell.bytes_equal]:
         named = ", ".join(
-            f"{cell.network} on {cell.cost.board} ({cell.engine})" for cell in different
+            f"{cell.network} on {cell.place.board} ({cell.engine})" for cell in different
         )
         raise M3NetError(f"other bytes than on the desktop: {named} ({folder}/matrix.json)")
 

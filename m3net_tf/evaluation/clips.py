@@ -31,9 +31,7 @@ class ClipsResult(Provenance):
     """Accuracy of a run on a split.
 
     Attributes:
-        statement: the protocol in words.
         int8_desktop: accuracy of the exported network; absent without one.
-        float: accuracy of the trained network.
         cross_validation: accuracy on all clips by the run's cross-validation; absent without one.
     """
 
@@ -54,7 +52,6 @@ def evaluate_clips(
     """Accuracy of a run's float network and, if exported, of its int8 network.
 
     Args:
-        run: finished run.
         split: ``validation`` or ``test``.
 
     Raises:

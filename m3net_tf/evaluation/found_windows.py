@@ -30,7 +30,6 @@ def cut_own_phrases(bundle: Bundle, recordings: Mapping[str, Sequence[Path]], fo
     """Cut a window out of each recording, with the end of the phrase at its place in training.
 
     Args:
-        bundle: export of a network that knows the phrases from other voices.
         recordings: by class, sound files in each of which the phrase is said once.
         folder: gets ``<class>/<number>-<name>.wav``; it appears when it is complete.
 
@@ -69,7 +68,6 @@ def cut_false_accepts(bundle: Bundle, recordings: Sequence[Path], folder: Path) 
     """Cut the windows of recordings without a phrase that a network most takes for one.
 
     Args:
-        bundle: export of a network that knows the phrases.
         recordings: sound files in which no phrase is said, each at least as long as the window.
         folder: gets ``<number>.wav``; it appears when it is complete.
 

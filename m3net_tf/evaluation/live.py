@@ -48,8 +48,6 @@ class LiveFigures(TypedDict):
     Attributes:
         other_sounds: number of their sounds of classes without events.
         spared_runs: share of the network's runs that the gate skips.
-        all: figures of all classes together.
-        classes: figures by class.
     """
 
     hours: float
@@ -63,8 +61,6 @@ class StreamingResult(_Facts, LiveFigures, Provenance):
     """Content of ``streaming.json``.
 
     Attributes:
-        statement: the protocol in words.
-        split: split of the recordings' clips.
         target_false_accepts_per_hour: target of the tuning; None without a tuning.
         tuned_on_validation: figures on the validation split; None without a tuning.
     """
@@ -93,11 +89,9 @@ def evaluate_streaming(
     firmware is built, and the results to ``streaming.json`` and ``streaming_curve.{csv,png}``.
 
     Args:
-        run: finished run with an export.
         split: split of the report, ``validation`` or ``test``.
         target_false_accepts_per_hour: None measures the run's current settings.
         hours_without: by split, sound files without any event that follow the scenes.
-        tuner: finds the settings for a target.
 
     Raises:
         M3NetError: an error of a stage.

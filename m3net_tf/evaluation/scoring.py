@@ -27,11 +27,8 @@ class TallyFigures(TypedDict):
     """A :class:`Tally` in JSON: counts, rates and latency.
 
     Attributes:
-        missed: number of true events that were not detected.
-        miss_rate: their share.
         miss_rate_95: its 95 % interval, low and high.
         false_accepts: number of events without a true one.
-        false_accepts_per_hour: the same per hour.
         false_accepts_per_hour_95: its 95 % interval, low and high.
         latency_s: time from a sound's end to its event.
     """

@@ -216,9 +216,6 @@ class Bundle:
 
         Generated C that has changed since the export, or is of another release, is written again.
 
-        Args:
-            stream: whether live detection streams; None: where it pays.
-
         Raises:
             ModelError: the compiler does not support an operator of the network, or live detection
                 cannot stream.
@@ -298,10 +295,6 @@ def c_model(network: Int8Network, manifest: Manifest) -> CModel:
 
 def with_pushes(manifest: Manifest, network: Int8Network, stream: bool | None) -> Manifest:
     """The manifest with the columns that each run pushes, which depend on engine and detector.
-
-    Args:
-        manifest: has the engine and the detector.
-        stream: as for :func:`.pushes.push_columns`.
 
     Raises:
         ModelError: live detection cannot stream, but ``stream`` is true.

@@ -66,12 +66,9 @@ class CModel:
     """Facts of a network for its C files.
 
     Attributes:
-        name: network and preset.
         operators: TFLite operators, as :func:`.operators.operators_of` lists them.
-        input_bytes: size of the int8 input tensor.
         input_quantization: scale and zero point.
         output_quantization: scale and zero point.
-        arena_bytes: memory to give the interpreter.
         arena_source: where ``arena_bytes`` was measured.
         importance: DiffRes's network that scores frames, which runs before ``tflite``; or empty.
         activation_bits: width of the network's activations, 8 or 16.
@@ -226,9 +223,6 @@ def network_files(model: CModel, networks: dict[str, CompiledNetwork]) -> dict[s
 def exported_files(model: CModel, code: GeneratedCode, folder: Path) -> dict[str, str]:
     """As :func:`network_files`, with the C of an export as it is.
 
-    Args:
-        code: the C that the export was made with.
-
     Raises:
         ModelError: a file has changed since the export.
     """
@@ -260,11 +254,7 @@ def _c_files(model: CModel, networks: dict[str, CompiledNetwork]) -> dict[str, s
 
 
 def compiled_files(*, warp: bool, streams: bool) -> tuple[str, ...]:
-    """Files that :func:`write_compiled` writes, relative to the export.
-
-    Args:
-        streams: whether its live detection streams.
-    """
+    """Files that :func:`write_compiled` writes, relative to the export."""
     names = [_NETWORK, *([_IMPORTANCE] if warp else [])]
     code = [_LABELS, *(f"{name}{end}" for name in names for end in (".h", ".c"))]
     pictures = [*(_PICTURES[name] for name in names), *([_STREAM_PICTURE] if streams else [])]
@@ -277,9 +267,6 @@ def write_compiled(
     """Write the networks' C, a picture of the arena of each, and the report into an export.
 
     The report, ``compiled.json`` and ``compiled.md``, has the sizes, and what each rewrite saved.
-
-    Returns:
-        What the manifest says of the C.
     """
     (folder / C_FOLDER).mkdir(exist_ok=True)
     (folder / _STREAM_PICTURE).unlink(missing_ok=True)

@@ -25,6 +25,7 @@ from m3net_tf.system.artifacts import (
     write_text,
 )
 from m3net_tf.system.errors import FirmwareError, M3NetError
+from m3net_tf.system.markdown import markdown_table
 
 Int8 = npt.NDArray[np.int8]
 _Item = TypeVar("_Item", np.int8, np.int16)
@@ -34,33 +35,10 @@ WITHIN_1_LSB_SHARE = 0.999
 LARGEST_LSB = 2
 
 
-class NetworkId(TypedDict):
-    """Name of a network, and SHA-256 of its ``.tflite``."""
-
-    name: str
-    sha256: str
-
-
-class ClipsFacts(TypedDict):
-    """The compared clips: their number, a description of their origin, SHA-256 of their samples."""
-
-    count: int
-    source: str
-    sha256: str
-
-
-class ArenaFacts(TypedDict):
-    """Size of the tensor arena, and how it was found."""
-
-    bytes: int
-    source: str
-
-
 class OutputFigures(TypedDict):
     """Output bytes that differ from the desktop's.
 
     Attributes:
-        bytes: number of compared bytes.
         different_in_tflm_on_the_host: different in TFLite Micro; None if it is missing.
         different_in_compiled_on_the_host: different in the compiled engine; None if this machine
             has no C compiler, or if the engine does not support the network.
@@ -73,21 +51,12 @@ class OutputFigures(TypedDict):
     different_on_the_board: int | None
 
 
-class AllowedDifference(TypedDict):
-    """Smallest share of features within 1 LSB of Python's, and largest difference in LSB."""
-
-    within_1_lsb_share: float
-    largest_lsb: int
-
-
 class FeatureFigures(TypedDict):
     """The board's features compared with Python's.
 
     Attributes:
-        values: number of compared values.
         within_1_lsb_share: share of values that differ by at most 1 LSB.
-        allowed: bounds of these figures.
-        arithmetic: arithmetic of the board's front end, in words.
+        allowed: least ``within_1_lsb_share`` and most ``largest_lsb``.
         different_from_python_in_whole_numbers: values that differ from Python's front end in
             integer arithmetic; only for a board that uses it.
     """
@@ -96,7 +65,7 @@ class FeatureFigures(TypedDict):
     equal_share: float
     within_1_lsb_share: float
     largest_lsb: int
-    allowed: AllowedDifference
+    allowed: dict[str, float]
     arithmetic: str
     different_from_python_in_whole_numbers: NotRequired[int]
 
@@ -110,34 +79,17 @@ class BoardFigures(TypedDict):
     cost: Mapping[str, object]
 
 
-class Comparison(Provenance):
-    """The keys of :class:`Certificate` without the verdict."""
-
-    format: int
-    scope: str
-    network: NetworkId
-    frontend: Mapping[str, object]
-    frontend_sha256: str
-    clips: ClipsFacts
-    engine: Engine
-    arena: ArenaFacts
-    outputs: OutputFigures
-    features: FeatureFigures | None
-    labels_equal_share: float | None
-    missing: NotRequired[str]
-    board: NotRequired[BoardFigures]
-    stream: NotRequired[Mapping[str, Any]]
-
-
-class Certificate(Comparison):
+class Certificate(Provenance):
     """Content of ``certificate.json``.
 
     Attributes:
         scope: ``emulated board`` or ``host only``.
-        frontend_sha256: their fingerprint.
+        network: its ``name``, and ``sha256`` of its ``.tflite``.
+        frontend_sha256: fingerprint of the settings of the front end.
+        clips: ``count`` of the compared clips, ``source``, and ``sha256`` of their samples.
         engine: one of :data:`m3net_tf.compiler.engines.ENGINES`, which runs the network on the
             board.
-        outputs: comparison of the network's outputs.
+        arena: ``bytes`` of the tensor arena, and the ``source`` of this size.
         features: comparison of the features; None if the board computed none.
         labels_equal_share: share of the clips whose label from sound is the desktop's; None
             as ``features``.
@@ -146,9 +98,22 @@ class Certificate(Comparison):
         stream: the network that takes frames as they come: its hops on the board, each compared
             with the whole window; absent if the network does not stream.
         drift: figures out of bounds, in words.
-        holds: whether there is no drift.
     """
 
+    format: int
+    scope: str
+    network: dict[str, str]
+    frontend: Mapping[str, object]
+    frontend_sha256: str
+    clips: dict[str, str | int]
+    engine: Engine
+    arena: dict[str, str | int]
+    outputs: OutputFigures
+    features: FeatureFigures | None
+    labels_equal_share: float | None
+    missing: NotRequired[str]
+    board: NotRequired[BoardFigures]
+    stream: NotRequired[Mapping[str, Any]]
     drift: list[str]
     holds: bool
 
@@ -158,7 +123,6 @@ class Expected:
     """Results of Python for the clips.
 
     Attributes:
-        source: description of the clips' origin.
         pcm: int16 samples, shape (clips, samples).
         features: int8 features, shape (clips, bins, frames, 1).
         scores: int8 scores by TFLite's reference kernels, shape (clips, classes).
@@ -181,8 +145,6 @@ class BoardAnswer:
     """The emulated board's results for the same clips.
 
     Attributes:
-        emulator: name and version of its emulator.
-        firmware_sha256: hash of the firmware's image.
         outputs: int8 scores of Python's features, shape (clips, classes).
         features: int8 features of the samples, shape (clips, bins, frames); None if the network
             takes samples as they are.
@@ -223,11 +185,7 @@ def read_vectors(bundle: Bundle) -> Expected:
 def write_certificate(
     bundle: Bundle, expected: Expected, answer: BoardAnswer | None, missing: str = ""
 ) -> Certificate:
-    """Compare the results as :func:`compare` does, and write both files into the bundle.
-
-    Returns:
-        Contents of ``certificate.json``.
-    """
+    """Compare the results as :func:`compare` does, and write both files into the bundle."""
     certificate = compare(bundle, expected, answer, missing)
     write_json(bundle.folder / "certificate.json", certificate)
     write_text(bundle.folder / "certificate.md", _markdown(certificate))
@@ -240,16 +198,15 @@ def compare(
     """Compare the results.
 
     Args:
-        expected: Python's results for the clips.
         answer: the board's results for them; None if it cannot be emulated.
-        missing: the reason why it cannot be emulated.
 
     Returns:
         Contents of ``certificate.json``; ``drift`` lists the figures out of bounds.
     """
     drift: list[str] = []
     manifest, made_with = bundle.manifest, provenance()
-    compared: Comparison = {
+    scores = expected.scores
+    certificate: Certificate = {
         "format": FORMAT,
         "scope": "emulated board" if answer else "host only",
         "network": {"name": manifest.model.name, "sha256": manifest.model.sha256},
@@ -261,20 +218,31 @@ def compare(
             "sha256": sha256_of(expected.pcm.astype("<i2").tobytes()),
         },
         "engine": manifest.engine,
-        "arena": {"bytes": manifest.arena.bytes, "source": manifest.arena.source},
-        "outputs": _outputs(expected, drift),
+        "arena": dataclasses.asdict(manifest.arena),
+        "outputs": {
+            "bytes": scores.size,
+            "different_in_tflm_on_the_host": _differences(
+                "TFLite Micro on the host", expected.host_scores, scores, drift
+            ),
+            "different_in_compiled_on_the_host": _differences(
+                "the compiled engine on the host", expected.compiled_scores, scores, drift
+            ),
+            "different_on_the_board": None,
+        },
         "features": None,
         "labels_equal_share": None,
+        "drift": drift,
+        "holds": False,
         "versions": made_with["versions"],
         "git_commit": made_with["git_commit"],
     }
     if answer is None:
-        compared["missing"] = missing
+        certificate["missing"] = missing
     else:
-        compared["outputs"]["different_on_the_board"] = _differences(
-            answer.board, answer.outputs, expected.scores, drift
+        certificate["outputs"]["different_on_the_board"] = _differences(
+            answer.board, answer.outputs, scores, drift
         )
-        compared["board"] = {
+        certificate["board"] = {
             "name": answer.board,
             "emulator": answer.emulator,
             "firmware_sha256": answer.firmware_sha256,
@@ -285,30 +253,15 @@ def compare(
                 "live detection on the board has not the scores or events of whole windows"
             )
         if answer.stream is not None:
-            compared["stream"] = answer.stream
+            certificate["stream"] = answer.stream
             if not answer.stream["bytes_equal"]:
                 drift.append("network: a hop on the board has not the bytes of the whole window")
         if answer.features is not None and answer.labels is not None:
-            compared["features"] = _features(answer.features, expected, drift)
-            same = answer.labels == expected.scores.argmax(1)
-            compared["labels_equal_share"] = float(same.mean())
-    certificate: Certificate = {**compared, "drift": drift, "holds": not drift}
+            certificate["features"] = _features(answer.features, expected, drift)
+            same = answer.labels == scores.argmax(1)
+            certificate["labels_equal_share"] = float(same.mean())
+    certificate["holds"] = not drift
     return certificate
-
-
-def _outputs(expected: Expected, drift: list[str]) -> OutputFigures:
-    """Output bytes on the host; the board's are added later."""
-    scores = expected.scores
-    return {
-        "bytes": scores.size,
-        "different_in_tflm_on_the_host": _differences(
-            "TFLite Micro on the host", expected.host_scores, scores, drift
-        ),
-        "different_in_compiled_on_the_host": _differences(
-            "the compiled engine on the host", expected.compiled_scores, scores, drift
-        ),
-        "different_on_the_board": None,
-    }
 
 
 def _differences(where: str, outputs: Int8 | None, expected: Int8, drift: list[str]) -> int | None:
@@ -389,14 +342,10 @@ def require_parity(bundle: Bundle, certificate: Certificate) -> None:
 
 
 def _markdown(certificate: Certificate) -> str:
-    clips, outputs = certificate["clips"], certificate["outputs"]
-    verdict = "holds" if certificate["holds"] else "DOES NOT HOLD"
+    network, clips, outputs = certificate["network"], certificate["clips"], certificate["outputs"]
     board = certificate.get("board")
-    rows: list[tuple[str, str | int]] = [
-        (
-            "network",
-            f"{certificate['network']['name']}, SHA-256 {certificate['network']['sha256']}",
-        ),
+    rows: list[tuple[str, str | int | None]] = [
+        ("network", f"{network['name']}, SHA-256 {network['sha256']}"),
         ("engine", certificate["engine"]),
         ("front end, SHA-256 of its settings", certificate["frontend_sha256"]),
         ("clips", f"{clips['count']}: {clips['source']}"),
@@ -412,38 +361,31 @@ def _markdown(certificate: Certificate) -> str:
             ("largest difference, LSB", features["largest_lsb"]),
             ("same label from sound as on the desktop", _share(same_label_share)),
         ]
-    rows.append(("output bytes compared with the desktop's", outputs["bytes"]))
-    for where, different in (
+    rows += [
+        ("output bytes compared with the desktop's", outputs["bytes"]),
         ("different in TFLite Micro on the host", outputs["different_in_tflm_on_the_host"]),
         (
             "different in the compiled engine on the host",
             outputs["different_in_compiled_on_the_host"],
         ),
         ("different on the board", outputs["different_on_the_board"]),
-    ):
-        rows.append((where, "not compared" if different is None else different))
+    ]
     if stream := certificate.get("stream"):
-        equal = "yes" if stream["bytes_equal"] else "NO"
         rows += [
             ("hops on the board compared with the whole window", stream["hops"]),
             ("computed on the host by", ", ".join(stream["references"])),
-            ("equal bytes in all of them", equal),
+            ("equal bytes in all of them", "yes" if stream["bytes_equal"] else "NO"),
             ("instructions per hop, streamed", stream["hop_instructions"]),
         ]
     arena = certificate["arena"]
     rows.append((f"tensor arena, bytes ({arena['source']})", arena["bytes"]))
     if board:
         rows += [*_live_rows(board["cost"]), *_cost_rows(board["cost"])]
-    lines = [
-        f"# Parity certificate: {verdict} ({certificate['scope']})",
-        "",
-        *(f"- DRIFT: {text}" for text in certificate["drift"]),
-        *([""] if certificate["drift"] else []),
-        "| what | figure |",
-        "|---|---|",
-        *(f"| {name} | {_shown(value)} |" for name, value in rows),
-        "",
-    ]
+    verdict = "holds" if certificate["holds"] else "DOES NOT HOLD"
+    lines = [f"# Parity certificate: {verdict} ({certificate['scope']})", ""]
+    if drift := certificate["drift"]:
+        lines += [*(f"- DRIFT: {text}" for text in drift), ""]
+    lines += markdown_table(("what", "figure"), [(name, _shown(value)) for name, value in rows])
     return "\n".join(lines)
 
 
@@ -472,5 +414,7 @@ def _share(value: float) -> str:
     return f"{100 * value:.3f} %"
 
 
-def _shown(value: str | int) -> str:
-    return f"{value:,}" if isinstance(value, int) else str(value).replace("|", "\\|")
+def _shown(value: str | int | None) -> str:
+    if value is None:
+        return "not compared"
+    return f"{value:,}" if isinstance(value, int) else value

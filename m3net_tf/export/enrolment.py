@@ -190,9 +190,7 @@ def enrolment_metadata(metadata: Metadata, tflite: bytes, slots: int) -> Metadat
     """Metadata of :func:`enrolment_network`, with a detector that has a class for each word.
 
     Args:
-        metadata: of the network with its softmax.
         tflite: the network without it.
-        slots: number of words that have a place.
     """
     words = metadata.detector.classes
     classes = tuple(

@@ -61,10 +61,7 @@ def export_file(
 
     Args:
         folder: folder in which ``export`` is written.
-        engine: one of :data:`m3net_tf.compiler.engines.ENGINES`, which the firmware uses by
-            default.
         recipe: front end of a file without metadata, as for :func:`.foreign.read_network`.
-        labels: class names of a file without metadata, likewise.
         detector_path: settings of live detection; default: ``detector.yaml`` in the folder.
         enrolment_slots: places for words that the board learns; the export then has the network
             without its softmax.

@@ -51,11 +51,7 @@ from m3net_tf.training.run import Run
 
 @dataclasses.dataclass(frozen=True)
 class _Content:
-    """What an export takes from a run.
-
-    Attributes:
-        calibration: clips that it was calibrated with.
-    """
+    """What an export takes from a run."""
 
     network: Int8Network
     calibration: Calibration
@@ -88,12 +84,8 @@ def export_run(
     ``detector.yaml`` or, without one, to the defaults.
 
     Args:
-        run: finished run.
         data_dir: folder of its data set, which gives calibration clips and test vectors.
         folder: destination; default: ``export`` in the run's folder.
-        engine: one of :data:`m3net_tf.compiler.engines.ENGINES`, which the firmware uses by
-            default.
-        stream: whether live detection streams; None: where it pays.
 
     Raises:
         InUseError: another process writes into the run.
@@ -197,8 +189,6 @@ def unplanned_manifest(
 
     Args:
         calibration: as in the manifest, like the arguments after it.
-        quantization: how it was quantised.
-        trained_model_sha256: of the trained ``model.keras``.
     """
     tflite = network.tflite
     importance = None

@@ -37,7 +37,6 @@ class NetworkFacts:
     """The network that classifies.
 
     Attributes:
-        name: network and preset.
         sha256: hash of the ``.tflite`` without metadata.
         bytes: size of the ``.tflite`` without metadata.
         input_shape: bins, frames, channels.
@@ -76,12 +75,7 @@ class DatasetFacts:
 
 @dataclasses.dataclass(frozen=True)
 class Calibration:
-    """The clips that the quantisation was calibrated with.
-
-    Attributes:
-        clips: their ids.
-        features_sha256: of their int8 features.
-    """
+    """The clips that the quantisation was calibrated with."""
 
     clips: tuple[str, ...]
     features_sha256: str
@@ -118,20 +112,14 @@ class Manifest:
     """All that ``manifest.json`` says of an export.
 
     Attributes:
-        arena: memory to give the engine.
-        calibration: clips that the quantisation was calibrated with.
         operators: TFLite operators of all networks, sorted.
         versions: of the packages that made the export.
-        git_commit: of the source tree; '' outside git.
         code: the generated C, with the compiled engine; None elsewhere and in old exports.
         push_columns: columns that a run of live detection pushes through the streamed network;
             None if it runs whole windows.
-        importance: DiffRes's network that scores frames, if there is one.
         engine: one of :data:`m3net_tf.compiler.engines.ENGINES`, which runs the network by default.
-        format: :data:`FORMAT` of the release that exported it.
         tested_samples: samples of the windows by which the network was tested on longer clips;
             None if it was tested on one part of each.
-        warp: DiffRes's, between ``importance`` and the network.
         enrolment_slots: places for words that the board learns; None for a network with classes
             of its own.
         optimise: what the generated C aims at; None for the default.

@@ -91,7 +91,6 @@ def streaming_detector(
 
     Args:
         detector: the detector, which stays as it is if live detection does not stream.
-        stream: as for :func:`push_columns`.
 
     Raises:
         ModelError: as :func:`push_columns`.

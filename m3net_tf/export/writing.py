@@ -66,11 +66,7 @@ def vectors_of(dataset: AudioDataset, config: FrontendConfig, source: str = "") 
 
 
 def built_in_vectors(config: FrontendConfig, frames: int) -> Vectors:
-    """Sounds of ``synth`` as test vectors, repeated or cut to the network's window.
-
-    Args:
-        frames: frames of the network's input.
-    """
+    """Sounds of ``synth`` as test vectors, repeated or cut to the network's window."""
     sounds = load_dataset("synth", None, sample_rate_hz=config.sample_rate_hz, clips_per_class=12)
     clip_s = config.sample_count(frames) / config.sample_rate_hz
     info = dataclasses.replace(sounds.info, clip_s=clip_s, fit="loop")
@@ -142,7 +138,6 @@ def write_export(
 
     Args:
         unplanned: the manifest, whose arena is not known yet.
-        stream: whether live detection streams; None: where it pays.
         background: the network's outputs by which enrolled words get their thresholds.
 
     Raises:

@@ -41,7 +41,6 @@ def load_engine(tflite: bytes, engine: str, *, fast: bool = False) -> Engine:
     """Load a network into an engine.
 
     Args:
-        tflite: int8 network.
         engine: one of :data:`ENGINES`.
         fast: XNNPACK's kernels in TFLite's interpreter; their bytes differ from the device's.
 

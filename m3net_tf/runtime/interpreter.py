@@ -115,7 +115,6 @@ def run_reference(tflite: bytes, features: Int8) -> Int8:
     """Run TFLite's reference kernels (``BUILTIN_REF``).
 
     Args:
-        tflite: int8 network.
         features: int8, shape (clips, bins, frames, channels).
 
     Returns:
@@ -165,9 +164,7 @@ def run_tflm(tflite: bytes, features: Int8, arena_bytes: int = ARENA_LIMIT_BYTES
     """Run TFLite Micro on the host (the ``tflite-micro`` wheel).
 
     Args:
-        tflite: int8 network.
         features: int8, shape (clips, bins, frames, channels).
-        arena_bytes: size of the interpreter's arena.
 
     Returns:
         int8 scores, shape (clips, classes).

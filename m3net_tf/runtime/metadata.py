@@ -37,7 +37,6 @@ class Metadata:
     """Metadata of a ``.tflite``.
 
     Attributes:
-        name: network and preset.
         frames: columns of the network's input.
         tested_samples: samples of the windows by which the network was tested on longer clips;
             None if it was tested on one part of each.
@@ -81,7 +80,6 @@ def stored_archive(files: Mapping[str, bytes], before: bytes = b"") -> bytes:
     """A ZIP archive without dates: equal files give equal bytes.
 
     Args:
-        files: contents by name.
         before: bytes before the archive.
     """
     # Compressed bytes would depend on the version of zlib.

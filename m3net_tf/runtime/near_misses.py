@@ -41,7 +41,6 @@ class NearMiss:
         score: that score, in 65536ths of full scale.
         newest_score: highest score of a single run, in the same unit.
         threshold: the class's threshold then, in the same unit.
-        reason: why it was no event.
     """
 
     column: int

@@ -16,7 +16,6 @@ class Int8Network:
 
     Attributes:
         importance: DiffRes's frame-importance network; empty without DiffRes.
-        warp: configuration of the warp by its scores.
     """
 
     tflite: bytes

@@ -43,7 +43,6 @@ class Prototypes:
     """The words that were enrolled.
 
     Args:
-        slots: how many words have a place.
         zero_point: of the network's output.
         background: the network's outputs for hours of sounds without the words, shape (sounds,
             classes).
@@ -89,7 +88,6 @@ class Prototypes:
 
         Args:
             sums: of the outputs for its examples, without the zero point, shape (classes,).
-            examples: their number.
         """
         self._words[place] = _Word(name, examples, sums.astype(np.int64))
 

@@ -110,7 +110,6 @@ def listen(
 
     Args:
         config: gate, window and rate of the runs; thresholds are not used.
-        chunks: int16 samples in chunks.
 
     Raises:
         ConfigError: the front end needs the whole clip.

@@ -81,7 +81,6 @@ def pcm_of_array(samples: npt.ArrayLike, rate_hz: float, new_rate_hz: int) -> Pc
     Args:
         samples: int16, or floats from -1 to 1, of shape (samples,) or (samples, channels).
         rate_hz: their rate; another one than ``new_rate_hz`` needs the packages soundfile and soxr.
-        new_rate_hz: rate of the result.
 
     Returns:
         Samples of shape (samples,).
@@ -139,7 +138,6 @@ def pcm_chunks(path: Path, sample_rate_hz: int) -> Iterator[Pcm]:
 
     Args:
         path: a file, a pipe, or ``-`` for standard input.
-        sample_rate_hz: rate of the result.
 
     Yields:
         Samples of shape (samples,).

@@ -14,7 +14,7 @@ from m3net_tf.boards.builds.generated import (
     header_text,
     linker_text,
     settings_text,
-    write_board_files,
+    write_generated,
 )
 from m3net_tf.boards.builds.sources import FIRMWARE_DIR
 from m3net_tf.system.errors import ConfigError, FirmwareError
@@ -212,14 +212,12 @@ def test_an_image_moves_only_behind_a_boot_loader():
 def test_equal_files_stay_untouched(odd: Path, tmp_path: Path):
     """Otherwise each build would compile everything again."""
     board = boards.load_board("odd")
-    folder = tmp_path / "generated"
-    folder.mkdir()
-    write_board_files(board, folder)
+    folder = write_generated(board, tmp_path)
     before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
     assert set(before) == {"board_config.h", "board.cmake", "board.ld"}
-    write_board_files(board, folder)
+    write_generated(board, tmp_path)
     assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
     odd.write_text(ODD.replace("2048", "4096"))
-    write_board_files(boards.load_board("odd"), folder)
+    write_generated(boards.load_board("odd"), tmp_path)
     assert "m3net_stack_bytes = 4096;\n" in (folder / "board.ld").read_text()
     assert (folder / "board_config.h").stat().st_mtime_ns == before["board_config.h"]

@@ -277,13 +277,8 @@ def test_a_package_is_checked_at_every_use(pip: SimpleNamespace, tmp_path: Path)
 @pytest.mark.parametrize(
     ("sha256", "folders", "error", "words"),
     [
-        (
-            "0" * 64,
-            ("Source",),
-            "",
-            r"dsp 1: fetched archive .* instead of 000000000000; it is not",
-        ),
-        ("", ("Include",), "", r"dsp 1 has no Include; correct third_party.lock"),
+        ("0" * 64, ("Source",), "", r"dsp 1: fetched archive .* instead of 000000000000; it is"),
+        ("", ("Include",), "", r"dsp-1-.* has no Include; correct third_party.lock"),
         ("", (), "WARNING: old\nERROR: no such version\n", r"with pip \(ERROR: no such version\)"),
     ],
     ids=["hash", "folder", "pip"],
@@ -297,27 +292,4 @@ def test_a_package_that_cannot_be_had(
         sources.fetch_package(package, tmp_path)
     assert "\n" not in str(caught.value)
     assert sources.why_package_unavailable(package, tmp_path) == str(caught.value)
-    assert not sources.package_dir(package, tmp_path).exists()
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("", "needs the package 'dsp' once"),
-        ('[[package]]\nname = "dsp"\nversion = "1"\n', "lacks sha256, content"),
-        (
-            '[[package]]\nname = "dsp"\nversion = "1"\nsha256 = "12"\ncontent = "12"\n',
-            "not a full 64-digit hash",
-        ),
-    ],
-)
-def test_damaged_lock_file(tmp_path: Path, text: str, words: str):
-    path = tmp_path / "third_party.lock"
-    path.write_text(text)
-    with pytest.raises(FirmwareError, match=words):
-        sources.read_package("dsp", path)
-
-
-def test_the_lock_file_pins_the_package():
-    package = sources.read_package("cmsisdsp")
-    assert package.licence and package.folders == ("Include", "PrivateInclude", "Source")
+    assert not sources.cached_folder(package, tmp_path).exists()

@@ -54,44 +54,42 @@ def test_lock_pins_sources_by_full_commit():
     assert {source.url.rsplit("/", 2)[0] for source in pinned} == {"https://github.com"}
     assert all(len(source.commit) == len(source.tree) == 40 for source in pinned)
     assert all(source.licence and source.folders for source in pinned)
+    package = sources.read_package("cmsisdsp")
+    assert package.licence and package.folders == ("Include", "PrivateInclude", "Source")
+    with refuses(FirmwareError, sources.LOCK_FILE, "'dsp'"):
+        sources.read_package("dsp")
 
 
-def test_lock_digest_stays_as_it_is_for_other_keys():
-    """Compiled libraries are kept under it; only a name or a commit may change it."""
+def test_lock_digest_follows_names_and_commits_alone():
+    """Compiled libraries are kept under it."""
     (*rest, last) = sources.read_lock()
-    changed = dataclasses.replace(last, tree="0" * 40, content="0" * 64, licence="none")
-    assert sources.lock_digest([*rest, changed]) == sources.lock_digest([*rest, last])
-
-
-def test_lock_digest_follows_commits_not_order():
-    pinned = list(sources.read_lock())
-    assert sources.lock_digest(pinned) == sources.lock_digest(pinned[::-1])
-    changed = [Source(pinned[0].name, pinned[0].url, "0" * 40), *pinned[1:]]
-    assert sources.lock_digest(pinned) != sources.lock_digest(changed)
+    digest = sources.lock_digest([last, *rest])
+    other_files = dataclasses.replace(last, tree="0" * 40, content="0" * 64, licence="none")
+    assert sources.lock_digest([*rest, other_files]) == digest
+    assert sources.lock_digest([*rest, dataclasses.replace(last, commit="0" * 40)]) != digest
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "key"),
     [
-        ("[[source]\n", "not valid TOML"),
-        ("", "at least one"),
-        ('[[source]]\nname = "a"\nurl = "u"\n', "lacks commit, tree, content"),
-        (ENTRY.format("main", "a" * 40, "a" * 64), "commit 'main' is not a full 40-digit hash"),
-        (ENTRY.format("a" * 40, "a" * 39, "a" * 64), "tree 'a+' is not a full 40-digit hash"),
-        (ENTRY.format("a" * 40, "a" * 40, "a" * 40), "content 'a+' is not a full 64-digit hash"),
+        ("[[source]\n", "line 1"),
+        ("", "'source'"),
+        ('[[source]]\nname = "a"\nurl = "u"\n', "'commit'"),
+        (ENTRY.format("main", "a" * 40, "a" * 64), "commit 'main'"),
+        (ENTRY.format("a" * 40, "a" * 39, "a" * 64), "tree 'a"),
+        (ENTRY.format("a" * 40, "a" * 40, "a" * 40), "content 'a"),
+        (2 * ENTRY.format("a" * 40, "a" * 40, "a" * 64), "once"),
+        ('source = []\n[[package]]\nname = "d"\nversion = "1"\nsha256 = "12"\n', "content ''"),
     ],
 )
-def test_broken_lock_is_named(tmp_path: Path, text: str, words: str):
+def test_broken_lock_is_named(tmp_path: Path, text: str, key: str):
     path = tmp_path / "third_party.lock"
     path.write_text(text)
-    with pytest.raises(FirmwareError, match=words) as caught:
+    with refuses(FirmwareError, path, key):
         sources.read_lock(path)
-    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
-
-
-def test_missing_lock_is_named(tmp_path: Path):
-    with pytest.raises(FirmwareError, match="not found"):
-        sources.read_lock(tmp_path / "none.lock")
+    path.unlink()
+    with refuses(FirmwareError, path):
+        sources.read_lock(path)
 
 
 def test_fetch_takes_the_pinned_commit_and_only_its_folders(tmp_path, upstream):
@@ -114,7 +112,7 @@ def test_second_fetch_needs_no_network(tmp_path, upstream):
     lines: list[str] = []
     folders = sources.fetch_sources([source], tmp_path / "cache", lines.append)
     assert folders == {"lib": first} and lines == []
-    assert sources.why_sources_unavailable([source], tmp_path / "cache") is None
+    assert sources.why_sources_unavailable([source], tmp_path / "cache") == ""
 
 
 def test_unknown_commit_leaves_nothing(tmp_path, upstream):
@@ -130,7 +128,7 @@ def test_unreachable_repository_is_said(tmp_path):
     source = Source("lib", str(tmp_path / "nowhere"), "f" * 40)
     with refuses(FirmwareError, "M3NET_CACHE"):
         sources.fetch_source(source, tmp_path / "cache")
-    assert "unreachable" in (sources.why_sources_unavailable([source], tmp_path / "cache") or "")
+    assert "unreachable" in sources.why_sources_unavailable([source], tmp_path / "cache")
 
 
 def test_missing_folder_is_refused(tmp_path, upstream):

@@ -56,7 +56,6 @@ class Uf2:
     """What UF2 boot loaders of a board take.
 
     Attributes:
-        family: number of the chip family.
         first_address: lowest address that they write.
     """
 
@@ -69,8 +68,6 @@ class Qemu:
     """QEMU's model of a board.
 
     Attributes:
-        machine: QEMU's name for it.
-        options: further options of the emulator.
         uart: index of the serial port that is the console.
         partial: it lacks a part of the board that the firmware needs to start.
     """
@@ -86,11 +83,7 @@ class Machine(Qemu):
     """An emulated board.
 
     Attributes:
-        board: name of the board whose ELF it runs.
         job_address: where the job image goes in the board's memory.
-        job_bytes: room there.
-        package: Debian package that brings the emulator.
-        arguments: how the emulator keeps time.
         stall_timeout_s: longest wait for the next console line, in seconds of the host's clock.
     """
 
@@ -129,8 +122,6 @@ class Architecture:
 
     Attributes:
         toolchain: prefix of the toolchain's programs, and the end of the toolchain file's name.
-        engines: engines that its firmware can have.
-        emulator: what emulates its boards.
         programs: programs of the toolchain, without the prefix, with their Debian packages.
         libraries: libraries that the compiler must find, with their Debian packages.
     """
@@ -199,11 +190,7 @@ class BoardFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class Board(BoardFacts, CoreFacts):
-    """The facts of a board and its core.
-
-    Attributes:
-        architecture: the facts of its core's architecture.
-    """
+    """The facts of a board and its core."""
 
     name: str
     file: Path
@@ -262,6 +249,7 @@ def load_board(name: str) -> Board:
             f"unknown board {name!r}; boards that exist: {', '.join(list_boards())}"
         )
     file = FIRMWARE_DIR / "boards" / name / _FILE_NAME
+    cores = {path.stem: path for path in (FIRMWARE_DIR / "cmake" / "cores").glob("*.toml")}
     values, place = _with_family(_read_toml(file), file)
     try:
         facts = from_plain(BoardFacts, values, "board")
@@ -270,7 +258,7 @@ def load_board(name: str) -> Board:
         raise ConfigError(f"{place}: {error}") from None
     return Board(
         **vars(facts),
-        **vars(_core_facts(facts.core)),
+        **vars(_facts_of(CoreFacts, "core", facts.core, cores)),
         name=name,
         file=file,
         architecture=load_architecture(facts.arch),
@@ -337,20 +325,8 @@ def board_sources(board: Board) -> tuple[Source, ...]:
     return (*library_sources(), *(pinned[name] for name in board.third_party))
 
 
-def _core_facts(core: str) -> CoreFacts:
-    """The facts of a core."""
-    folder = FIRMWARE_DIR / "cmake" / "cores"
-    return _facts_of(CoreFacts, "core", core, {file.stem: file for file in folder.glob("*.toml")})
-
-
 def _facts_of(kind: type[_Facts], what: str, name: str, files: Mapping[str, Path]) -> _Facts:
-    """The facts in the file with a name.
-
-    Args:
-        what: what the files describe, for messages.
-        name: a key of ``files``.
-        files: the files that exist, by name.
-    """
+    """The facts in the file with a name; ``what`` the files describe is for messages."""
     if name not in files:
         raise ConfigError(
             f"unknown {what} {name!r}; {what}s that exist: {', '.join(sorted(files))}"

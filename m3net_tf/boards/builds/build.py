@@ -70,7 +70,6 @@ def build_firmware(
     """Build the firmware of one exported model for one board with TensorFlow Lite Micro.
 
     Args:
-        bundle_dir: folder that the export wrote (``model.h``, ``model.cc``, ...).
         build_dir: folder for CMake's files; reused if it has the same settings.
         arena_bytes: size of the tensor arena; by default the export's.
 
@@ -113,7 +112,6 @@ def build_compiled(
     Without CMSIS-DSP the front end computes in whole numbers.
 
     Args:
-        build_dir: folder for CMake's files and the network's C.
         code: the network's C, as of :meth:`m3net_tf.export.Bundle.code`; None: compile the model.
 
     Raises:
@@ -164,15 +162,7 @@ def _build(
     options: BuildOptions,
     dsp_missing: str = "",
 ) -> FirmwareImage:
-    """Configure, compile and link.
-
-    Args:
-        board: has its files in ``build_dir`` (:func:`write_generated`).
-        build_dir: folder for CMake's files.
-        engine: CMake's arguments for what runs the network.
-        folders: checkouts of third-party sources, by name.
-        dsp_missing: as in :class:`FirmwareImage`.
-    """
+    """Configure, compile and link."""
     build_dir = build_dir.resolve()
     app_dir, settings = options.get("app_dir") or FIRMWARE_DIR / "app", options.get("settings", ())
     # CMake keeps earlier settings, and rejects a cache of another checkout or of a moved folder.
@@ -216,14 +206,13 @@ def why_unreachable(board: Board, engine: Engine) -> str:
         return reason
     if not board.third_party:
         return ""
-    return why_sources_unavailable(_vendor_sources(board)) or ""
+    return why_sources_unavailable(_vendor_sources(board))
 
 
 def mlperf_settings(mode: str, model_id: str | None) -> list[str]:
     """Settings of a build for the MLPerf Tiny benchmark; empty for the defaults.
 
     Args:
-        mode: mode after a reset, one of ``MLPERF_MODES``.
         model_id: the benchmark's id of the model; its runner selects a data set by it.
 
     Raises:

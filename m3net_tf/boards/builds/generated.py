@@ -16,8 +16,6 @@ from m3net_tf.system.artifacts import update_text
 from m3net_tf.system.csource import defines, float_literal, guarded, notice, string_literal
 from m3net_tf.system.errors import ConfigError
 
-HEADER, SETTINGS, LINKER_SCRIPT = "board_config.h", "board.cmake", "board.ld"
-
 _PERMISSIONS = {"flash": "rx", "ram": "rwx"}
 """Of a memory in the linker script; ``rw`` for the others."""
 
@@ -25,32 +23,19 @@ _PERMISSIONS = {"flash": "rx", "ram": "rwx"}
 def write_generated(board: Board, build_dir: Path) -> Path:
     """Write the files of a board for a build, with a PDM microphone its filter, too.
 
-    Raises:
-        ConfigError: as :func:`write_board_files`.
-    """
-    folder = build_dir.resolve() / "generated"
-    folder.mkdir(parents=True, exist_ok=True)
-    write_board_files(board, folder)
-    if board.pdm:
-        write_pdm_filter(folder)
-    return folder
-
-
-def write_board_files(board: Board, folder: Path) -> None:
-    """Write a board's header, CMake settings and linker script.
-
     A file that has its text already stays untouched, so that nothing is compiled again.
 
     Raises:
         ConfigError: a constant has the name of another fact.
     """
-    texts = {
-        HEADER: header_text(board),
-        SETTINGS: settings_text(board),
-        LINKER_SCRIPT: linker_text(board),
-    }
-    for name, text in texts.items():
-        update_text(folder / name, text)
+    folder = build_dir.resolve() / "generated"
+    folder.mkdir(parents=True, exist_ok=True)
+    update_text(folder / "board_config.h", header_text(board))
+    update_text(folder / "board.cmake", settings_text(board))
+    update_text(folder / "board.ld", linker_text(board))
+    if board.pdm:
+        write_pdm_filter(folder)
+    return folder
 
 
 def header_text(board: Board) -> str:

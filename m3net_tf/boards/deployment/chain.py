@@ -67,11 +67,7 @@ class Accuracies(TypedDict):
 
 
 class EndToEnd(FeatureParity):
-    """From samples to label on the board.
-
-    Attributes:
-        same_label_as_desktop: share of the clips whose label is the desktop's.
-    """
+    """From samples to label on the board."""
 
     accuracy: float
     same_label_as_desktop: float
@@ -81,19 +77,14 @@ class ChainSummary(Provenance):
     """Content of ``summary.json``; the board's figures have the names of :class:`.cost.BoardCost`.
 
     Attributes:
-        statement: the protocol in words.
         bytes_equal: whether all stages give equal bytes; None if only the desktop ran.
         arena_source: how the arena's size was found.
-        engine: one of :data:`m3net_tf.compiler.engines.ENGINES`.
         int8_accuracy_95: 95 % interval of the accuracy on the desktop.
-        tflm_host_missing: why TFLite Micro did not run on the host.
         dsp_missing: why the board's front end computes in whole numbers although its core has an
             FPU; absent where it does not.
-        emulation_missing: why the board was not emulated.
         end_to_end: results from samples; absent if the board was not emulated.
         pace: the :class:`.real_time.Pace` on the board; absent as ``end_to_end``.
         stream: the network hop by hop on the board; absent if streaming does not pay.
-        drift: as in the certificate.
     """
 
     run: str
@@ -204,9 +195,7 @@ def run_chain(
     """Run held-out clips through every stage and compare.
 
     Args:
-        run: finished run with an export.
         count: number of clips; None takes the whole test split.
-        engine: one of :data:`m3net_tf.compiler.engines.ENGINES`; None: the export's.
 
     Returns:
         The summary, also written to ``summary.json`` of the run. With another engine than the
@@ -243,8 +232,8 @@ def run_chain(
         log(f"no emulation: {error}")
     else:
         equal.append(np.array_equal(measured.from_features.outputs, scores))
-        if measured.cost.live:
-            equal.append(measured.cost.live["equal"])
+        if "live" in measured.cost:
+            equal.append(measured.cost["live"]["equal"])
         summary = _with_board(summary, bundle, measured, clips)
         expected = with_fixed_features(bundle.frontend, measured.image, expected)
         stream = None
@@ -286,7 +275,7 @@ def _with_board(
     summary["accuracy"]["emulated"] = clips.accuracy(
         measured.from_features.outputs, measured.from_features.labels
     )
-    summary = {**summary, "arena_source": arena_source, **measured.cost.to_dict()}
+    summary = {**summary, "arena_source": arena_source, **measured.cost}
     summary["end_to_end"] = _end_to_end(measured.from_sound, clips)
     pace = pace_on(bundle, load_board(summary["board"]).clock_hz, measured.cost)
     summary["pace"] = dataclasses.asdict(pace)

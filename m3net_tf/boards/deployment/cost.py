@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any, NotRequired, TypedDict
 
 import numpy as np
@@ -17,23 +16,6 @@ from m3net_tf.boards.emulation.qemu import EmulationResult, run_job
 from m3net_tf.export import Bundle
 from m3net_tf.system.errors import FirmwareError
 from m3net_tf.system.progress import Log, silent
-
-
-class CostFigures(TypedDict):
-    """A :class:`BoardCost` in JSON: the same keys, sorted."""
-
-    arena_bytes: int
-    arena_used_bytes: int
-    board: str
-    flash_bytes: int
-    frontend_bytes: int
-    frontend_instructions: int
-    instructions: int
-    model_bytes: int
-    ram_bytes: int
-    sections: dict[str, int]
-    stack_bytes: int
-    live: NotRequired[LiveCost]
 
 
 class FeatureParity(TypedDict):
@@ -49,14 +31,12 @@ class FeatureParity(TypedDict):
     features_largest_lsb: int
 
 
-@dataclasses.dataclass(frozen=True)
-class BoardCost:
+class BoardCost(TypedDict):
     """Cost of an export on a board. Each command that measures it prints these keys.
 
     Attributes:
         instructions: executed in one run of the network, for the most expensive clip.
         frontend_instructions: executed in the front end, per frame; the mean, rounded up.
-        arena_bytes: tensor arena of the firmware.
         arena_used_bytes: part of it that is in use.
         stack_bytes: high-water mark of the stack.
         frontend_bytes: RAM of front end and feature ring.
@@ -64,7 +44,6 @@ class BoardCost:
         ram_bytes: RAM of the whole firmware, the stack included.
         model_bytes: all ``.tflite`` files of the network.
         sections: bytes of each section of the firmware, by name; empty if it was not linked.
-        live: live detection of an export that streams.
     """
 
     board: str
@@ -77,42 +56,25 @@ class BoardCost:
     flash_bytes: int
     ram_bytes: int
     model_bytes: int
-    sections: Mapping[str, int]
-    live: LiveCost | None = None
-
-    def to_dict(self) -> CostFigures:
-        """Plain values, as JSON has them."""
-        figures: CostFigures = {
-            "arena_bytes": self.arena_bytes,
-            "arena_used_bytes": self.arena_used_bytes,
-            "board": self.board,
-            "flash_bytes": self.flash_bytes,
-            "frontend_bytes": self.frontend_bytes,
-            "frontend_instructions": self.frontend_instructions,
-            "instructions": self.instructions,
-            "model_bytes": self.model_bytes,
-            "ram_bytes": self.ram_bytes,
-            "sections": dict(self.sections),
-            "stack_bytes": self.stack_bytes,
-        }
-        if self.live is not None:
-            figures["live"] = self.live
-        return figures
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> BoardCost:
-        """The cost among the values of a JSON file, which may have other keys.
-
-        Raises:
-            FirmwareError: a figure is missing; the message names it.
-        """
-        if missing := [name for name in COST_KEYS if name not in values]:
-            raise FirmwareError(f"no {', '.join(missing)} of a board: measure it again")
-        return cls(**{name: values[name] for name in COST_KEYS}, live=values.get("live"))
+    sections: dict[str, int]
+    live: NotRequired[LiveCost]
 
 
-COST_KEYS = tuple(field.name for field in dataclasses.fields(BoardCost) if field.name != "live")
+COST_KEYS = tuple(name for name in BoardCost.__annotations__ if name != "live")
 """Keys of every cost in JSON."""
+
+
+def cost_among(values: dict[str, Any]) -> BoardCost:
+    """The cost among the values of a JSON file, which may have other keys.
+
+    Raises:
+        FirmwareError: a figure is missing; the message names it.
+    """
+    if missing := [name for name in COST_KEYS if name not in values]:
+        raise FirmwareError(f"no {', '.join(missing)} of a board: measure it again")
+    chosen: Any = {name: values[name] for name in (*COST_KEYS, "live") if name in values}
+    cost: BoardCost = chosen
+    return cost
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,9 +95,7 @@ class Measurement:
     """Answers of an emulated board, and their cost.
 
     Attributes:
-        from_features: results for the clips as features.
         from_sound: results for the clips as samples, with the features that the board computed.
-        cost: what the firmware and these runs cost.
     """
 
     image: FirmwareImage
@@ -156,7 +116,6 @@ def measure(
 
     Args:
         clips: at least one clip.
-        certified: see :func:`.measure_live`.
 
     Raises:
         FirmwareError: no emulator runs the board, or the firmware stops or reports an error.
@@ -164,20 +123,21 @@ def measure(
     machine = find_machine(image.board)
     from_features = run_job(image.elf, machine, clips.features[..., 0], log=log)
     from_sound = run_job(image.elf, machine, clips.pcm, report_features=True, log=log)
-    cost = BoardCost(
-        board=image.board,
-        instructions=from_features.model_instructions,
-        frontend_instructions=from_sound.frontend_instructions_per_frame,
-        arena_bytes=from_features.arena_size_bytes,
-        arena_used_bytes=from_features.arena_used_bytes,
-        stack_bytes=max(from_features.stack_used_bytes, from_sound.stack_used_bytes),
-        frontend_bytes=from_sound.frontend_bytes,
-        flash_bytes=image.flash_bytes,
-        ram_bytes=image.ram_bytes,
-        model_bytes=bundle.network.size_bytes,
-        sections=image.sections,
-        live=measure_live(bundle, image.elf, machine, clips.pcm, log, certified=certified),
-    )
+    cost: BoardCost = {
+        "board": image.board,
+        "instructions": from_features.model_instructions,
+        "frontend_instructions": from_sound.frontend_instructions_per_frame,
+        "arena_bytes": from_features.arena_size_bytes,
+        "arena_used_bytes": from_features.arena_used_bytes,
+        "stack_bytes": max(from_features.stack_used_bytes, from_sound.stack_used_bytes),
+        "frontend_bytes": from_sound.frontend_bytes,
+        "flash_bytes": image.flash_bytes,
+        "ram_bytes": image.ram_bytes,
+        "model_bytes": bundle.network.size_bytes,
+        "sections": image.sections,
+    }
+    if live := measure_live(bundle, image.elf, machine, clips.pcm, log, certified=certified):
+        cost["live"] = live
     return Measurement(image, from_features, from_sound, cost)
 
 
@@ -185,7 +145,6 @@ def feature_parity(board: EmulationResult, features: npt.NDArray[np.int8]) -> Fe
     """Compare the features that a board computed from sound with Python's.
 
     Args:
-        board: its result for samples, with the features.
         features: Python's, int8 of shape (clips, bins, frames).
 
     Raises:

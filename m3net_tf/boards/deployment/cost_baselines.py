@@ -13,6 +13,7 @@ from rich.table import Table
 from m3net_tf.boards.deployment.cost import BoardCost
 from m3net_tf.system.artifacts import read_json, write_json
 from m3net_tf.system.checkout import find_sources
+from m3net_tf.system.conversion import convert, from_plain
 from m3net_tf.system.errors import ConfigError
 
 PATH = find_sources("firmware") / "cost_baselines.json"
@@ -34,14 +35,11 @@ class CostBaseline:
     @classmethod
     def of(cls, cost: BoardCost) -> CostBaseline:
         """The figures of a measured cost."""
-        return cls(**{name: getattr(cost, name) for name in COSTS})
+        return from_plain(cls, {name: value for name, value in cost.items() if name in COSTS}, "")
 
 
 COSTS = tuple(field.name for field in dataclasses.fields(CostBaseline))
 """Figures of a cost that are compared with accepted ones."""
-
-Baselines = dict[str, dict[str, dict[str, CostBaseline]]]
-"""Board -> engine -> network -> accepted cost."""
 
 
 class Place(NamedTuple):
@@ -60,8 +58,6 @@ class Change(NamedTuple):
     """A figure that differs from the accepted one.
 
     Attributes:
-        place: board, engine and network.
-        cost: one of :data:`COSTS`.
         accepted: accepted figure; None if the file lacks the network.
         now: present figure; None if the network was not measured on a board and with an engine
             that were run.
@@ -86,17 +82,13 @@ def compare(measured: Measured, path: Path = PATH) -> list[Change]:
     Raises:
         ConfigError: the file is missing or invalid.
     """
+    accepted = read_baselines(path)
+    now = {place: CostBaseline.of(cost) for place, cost in measured.items()}
     measured_with = {place[:2] for place in measured}
-    accepted = {
-        place: cost
-        for place, cost in _flat(read_baselines(path)).items()
-        if place[:2] in measured_with
-    }
+    places = {*measured, *(place for place in accepted if place[:2] in measured_with)}
     changes = [
-        Change(
-            place, cost, *(getattr(side.get(place), cost, None) for side in (accepted, measured))
-        )
-        for place in sorted({*accepted, *measured})
+        Change(place, cost, *(getattr(side.get(place), cost, None) for side in (accepted, now)))
+        for place in sorted(places)
         for cost in COSTS
     ]
     return [change for change in changes if change.accepted != change.now]
@@ -113,23 +105,15 @@ def update(measured: Measured, path: Path = PATH) -> None:
     Raises:
         ConfigError: the file exists and is invalid.
     """
-    accepted = _flat(read_baselines(path)) if path.exists() else {}
     measured_with = {place[:2] for place in measured}
-    kept = {place: cost for place, cost in accepted.items() if place[:2] not in measured_with}
+    former = read_baselines(path) if path.exists() else {}
+    accepted = {place: cost for place, cost in former.items() if place[:2] not in measured_with}
+    accepted |= {place: CostBaseline.of(cost) for place, cost in measured.items()}
     values: dict[str, dict[str, dict[str, dict[str, int]]]] = {}
-    for place, cost in {**kept, **{p: CostBaseline.of(c) for p, c in measured.items()}}.items():
+    for place, cost in accepted.items():
         networks = values.setdefault(place.board, {}).setdefault(place.engine, {})
         networks[place.network] = dataclasses.asdict(cost)
     write_json(path, values)
-
-
-def _flat(baselines: Baselines) -> dict[Place, CostBaseline]:
-    return {
-        Place(board, engine, network): cost
-        for board, engines in baselines.items()
-        for engine, networks in engines.items()
-        for network, cost in networks.items()
-    }
 
 
 def changes_table(changes: list[Change]) -> Table:
@@ -148,25 +132,25 @@ def changes_table(changes: list[Change]) -> Table:
     return table
 
 
-def read_baselines(path: Path = PATH) -> Baselines:
-    """Read a file of accepted costs.
+def read_baselines(path: Path = PATH) -> dict[Place, CostBaseline]:
+    """Read a file of accepted costs: in JSON, by board, engine and network.
 
     Raises:
         ConfigError: the file is missing or invalid.
     """
     if not path.exists():
         raise ConfigError(f"{path} is missing: make it with m3net matrix --update-baselines")
-    boards = read_json(path)
+    kind = dict[str, dict[str, dict[str, CostBaseline]]]
     try:
-        return {
-            board: {
-                engine: {network: CostBaseline(**costs) for network, costs in networks.items()}
-                for engine, networks in engines.items()
-            }
-            for board, engines in boards.items()
-        }
-    except (AttributeError, TypeError):
+        boards = convert(kind, read_json(path), "baselines")
+    except ConfigError as error:
         raise ConfigError(
-            f"{path} is no file of accepted costs: restore it, or delete it and make it with "
-            "m3net matrix --update-baselines"
+            f"{path}: {error}; restore it, or delete it and make it with m3net matrix "
+            "--update-baselines"
         ) from None
+    return {
+        Place(board, engine, network): cost
+        for board, engines in boards.items()
+        for engine, networks in engines.items()
+        for network, cost in networks.items()
+    }

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,31 +79,18 @@ SIZE_LIMITS = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class Room:
-    """The largest sizes that a board has memory for.
-
-    Attributes:
-        arena_bytes: an arena, in place of the export's.
-        network_bytes: a network, in place of the export's.
-    """
-
-    arena_bytes: int
-    network_bytes: int
-
-
-def largest_preset(room: Room, own: str = "") -> str | None:
-    """Name of the largest preset of :data:`SIZE_LIMITS` that a board has room for.
+def largest_preset(arena_bytes: int, network_bytes: int, own: str = "") -> str | None:
+    """Name of the largest preset of :data:`SIZE_LIMITS` that a board has room for; None without.
 
     Args:
-        room: the largest sizes that the board has memory for.
+        arena_bytes: largest arena that it has memory for, in place of the export's.
+        network_bytes: largest network, in place of the export's.
         own: a preset that fits whatever its limits are, because its firmware does.
     """
     fitting = [
         name
         for name, limit in SIZE_LIMITS.items()
-        if name == own
-        or (limit.arena_bytes <= room.arena_bytes and limit.model_bytes <= room.network_bytes)
+        if name == own or (limit.arena_bytes <= arena_bytes and limit.model_bytes <= network_bytes)
     ]
     return fitting[-1] if fitting else None
 
@@ -117,8 +104,8 @@ Row = dict[str, Any]
 - ``measured_on``: emulated board with the same core; ``cost``: the :class:`.cost.BoardCost` there,
   with the sizes of the board's own firmware;
 - the :class:`.real_time.Pace`;
-- ``fits``: whether the firmware fits into the board's memories; ``room``: the :class:`Room` there;
-  ``preset``: the largest that it has room for, None if it has for none;
+- ``fits``: whether the firmware fits into the board's memories; ``room``: the arguments of
+  :func:`largest_preset`; ``preset``: the largest that it has room for, None if it has for none;
 - ``modelled``: cycles of one run on a whole window with the board's ``flash``, reads of data from
   flash, and milliseconds at the board's clock; None on other cores than a Cortex-M4, and where
   cycles cannot be modelled, for the reason in ``not_modelled``.
@@ -134,15 +121,10 @@ _FIGURES = ("measured_on", "cost", "fits", "room", "preset", "modelled", "not_mo
 def measure_footprint(
     folder: Path, boards: Sequence[str] = (), log: Log = silent, engine: Engine | None = None
 ) -> Footprint:
-    """Measure the resources that a run's export needs on boards, and write ``footprint.json``.
+    """Measure what a run's export needs on boards, by default all, and write ``footprint.json``.
 
     The firmware of each board is built as by ``m3net firmware`` and ``m3net device``, in the same
     folder below ``firmware`` of the run.
-
-    Args:
-        folder: folder of a run with an export.
-        boards: names of boards; all by default.
-        engine: one of :data:`m3net_tf.compiler.engines.ENGINES`; None: the export's.
 
     Returns:
         A row for each board. If nothing can be built and emulated, ``missing`` of the rows gives
@@ -212,13 +194,7 @@ def _facts(subject: _Subject, board: Board) -> Row:
 
 @dataclasses.dataclass(frozen=True)
 class _Subject:
-    """An export with one engine.
-
-    Attributes:
-        bundle: the export.
-        run: folder of the run, for builds.
-        arena: of this engine.
-    """
+    """An export with one engine."""
 
     bundle: Bundle
     run: Path
@@ -299,48 +275,49 @@ def _build(subject: _Subject, board: str, measured: BoardCost, log: Log) -> Firm
     if subject.engine == COMPILED:
         return compiled_firmware(bundle, board, folder, log)
     # The export's arena, as in m3net firmware, unless it is too small for the core.
-    size = None if measured.arena_bytes == bundle.manifest.arena.bytes else measured.arena_bytes
+    measured_bytes = measured["arena_bytes"]
+    size = None if measured_bytes == bundle.manifest.arena.bytes else measured_bytes
     return build_firmware(bundle.folder, board, folder, size, report=log)
 
 
 def _figures(subject: _Subject, board: Board, core: _CoreCost, log: Log) -> Row:
     """Figures of a board, from its own firmware and the cost on the emulated board of its core."""
     measured = core.cost
-    cost = dataclasses.replace(measured, board=board.name)
+    cost: BoardCost = {**measured, "board": board.name}
     overflow: dict[str, int] = {}
     bundle = subject.bundle
-    if measured.board != board.name:
+    if measured["board"] != board.name:
         try:
             image = _build(subject, board.name, measured, log)
-            cost = dataclasses.replace(
-                cost,
-                flash_bytes=image.flash_bytes,
-                ram_bytes=image.ram_bytes,
-                sections=image.sections,
-            )
+            cost["flash_bytes"] = image.flash_bytes
+            cost["ram_bytes"] = image.ram_bytes
+            cost["sections"] = image.sections
         except FirmwareError as error:
             if "overflowed" not in str(error):
                 raise
             overflow = _overflow(subject.folder(board.name) / "build.log")
     dma_free = 0  # of the memory that is only used for DMA buffers
     if dma := board.memory.get("dma"):
-        dma_free = dma.bytes - cost.sections.get(".dma", 0)
-    if overflow:
-        cost = _overflowing(cost, board, overflow)
+        dma_free = dma.bytes - cost["sections"].get(".dma", 0)
+    if overflow:  # it was not linked
+        cost["sections"] = {}
+    if "FLASH" in overflow:
+        cost["flash_bytes"] = board.flash_bytes + overflow["FLASH"]
+    if "RAM" in overflow:
+        cost["ram_bytes"] = board.ram_bytes + overflow["RAM"]
     is_wide = subject.engine == COMPILED and board.core in _WIDE_CORES
     weight_bytes = 2 if is_wide and bundle.c_model.optimise != "flash" else 1
-    room = Room(
-        arena_bytes=board.ram_bytes - dma_free - cost.ram_bytes + cost.arena_bytes,
-        network_bytes=cost.model_bytes + (board.flash_bytes - cost.flash_bytes) // weight_bytes,
-    )
+    arena_room = board.ram_bytes - dma_free - cost["ram_bytes"] + cost["arena_bytes"]
+    free_flash_bytes = board.flash_bytes - cost["flash_bytes"]
+    network_room = cost["model_bytes"] + free_flash_bytes // weight_bytes
     own = bundle.manifest.model.name.rpartition("-")[2]
     return {
-        "measured_on": measured.board,
-        "cost": dataclasses.asdict(cost),
+        "measured_on": measured["board"],
+        "cost": cost,
         **dataclasses.asdict(pace_on(bundle, board.clock_hz, cost)),
         "fits": not overflow,
-        "room": dataclasses.asdict(room),
-        "preset": largest_preset(room, "" if overflow else own),
+        "room": {"arena_bytes": arena_room, "network_bytes": network_room},
+        "preset": largest_preset(arena_room, network_room, "" if overflow else own),
         "modelled": _modelled(board, core.cycles) if core.cycles else None,
         "not_modelled": core.not_modelled,
     }
@@ -364,16 +341,6 @@ def _modelled(board: Board, cycles: Cycles) -> dict[str, Any]:
         "flash_reads": cycles["flash_reads"],
         "window_ms": 1000 * count / board.clock_hz,
     }
-
-
-def _overflowing(cost: BoardCost, board: Board, overflow: Mapping[str, int]) -> BoardCost:
-    """The cost of a firmware that was not linked, because it exceeds memories of the board."""
-    flash_bytes, ram_bytes = cost.flash_bytes, cost.ram_bytes
-    if "FLASH" in overflow:
-        flash_bytes = board.flash_bytes + overflow["FLASH"]
-    if "RAM" in overflow:
-        ram_bytes = board.ram_bytes + overflow["RAM"]
-    return dataclasses.replace(cost, flash_bytes=flash_bytes, ram_bytes=ram_bytes, sections={})
 
 
 def _overflow(log: Path) -> dict[str, int]:

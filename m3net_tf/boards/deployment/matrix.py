@@ -39,7 +39,6 @@ class Reference:
     """The clips that are run on all boards, and the expected outputs.
 
     Attributes:
-        clips: samples and Python's features.
         scores: int8 scores on the desktop, shape (clips, classes).
     """
 
@@ -54,7 +53,6 @@ class MatrixCell:
 
     Attributes:
         cost: what it costs on the board; TensorFlow Lite Micro's arena has room to spare.
-        bytes_equal: whether the board's output bytes are the desktop's.
         label: class of the first clip on the board.
         label_of_desktop: its class on the desktop.
         frontend_largest_lsb: largest difference of a feature from Python's.
@@ -73,7 +71,7 @@ class MatrixCell:
     @property
     def place(self) -> Place:
         """Key of the cell's accepted cost."""
-        return Place(self.cost.board, self.engine, self.network)
+        return Place(self.cost["board"], self.engine, self.network)
 
     def to_dict(self) -> dict[str, object]:
         """Plain values for JSON: the keys of the cost beside the cell's own."""
@@ -98,11 +96,9 @@ def run_matrix(
         folder: folder for runs, builds and ``matrix.json``.
         recipes: folder of the networks' recipes, ``experiments/matrix`` by default; a recipe's
             file name is the network's name.
-        boards: some of the emulated boards; all by default.
         engines: some of :data:`m3net_tf.compiler.engines.ENGINES`; all by default. A board runs
             the engines that its architecture has.
         if_possible: leave out what cannot be built or emulated here, and log why.
-        data_dir: folder of the recipes' data set, if it needs one.
         jobs: number of boards that are built and emulated in parallel.
 
     Returns:
@@ -212,14 +208,14 @@ def matrix_table(cells: Sequence[MatrixCell]) -> Table:
     table = Table(*names, "front end, per frame", "equal features", "label")
     for cell in cells:
         cost = cell.cost
-        sizes = (cost.arena_used_bytes, cost.stack_bytes, cost.flash_bytes)
+        sizes = (cost["arena_used_bytes"], cost["stack_bytes"], cost["flash_bytes"])
         table.add_row(
-            cost.board,
+            cost["board"],
             cell.network,
             cell.engine,
             "yes" if cell.bytes_equal else "NO",
-            *(f"{figure:,}" for figure in (cost.instructions, *sizes)),
-            f"{cost.frontend_instructions:,}",
+            *(f"{figure:,}" for figure in (cost["instructions"], *sizes)),
+            f"{cost['frontend_instructions']:,}",
             f"{100 * cell.frontend_equal:.2f} %",
             cell.label,
         )

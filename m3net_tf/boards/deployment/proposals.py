@@ -48,9 +48,6 @@ class Proposal:
     def pace(self, clip_s: float, sample_rate_hz: int, board: str) -> Pace:
         """Its pace on a board, with the default settings of live detection.
 
-        Args:
-            clip_s: window in seconds.
-
         Raises:
             FirmwareError: there is no such board, or no emulated one with its core.
         """
@@ -113,9 +110,6 @@ PROPOSALS = (
 
 def propose(clip_s: float, sample_rate_hz: int, board: str) -> tuple[Proposal, Pace]:
     """The most costly proposal that a board runs in real time; the last one if it runs none.
-
-    Args:
-        clip_s: window in seconds.
 
     Raises:
         FirmwareError: as :meth:`Proposal.pace`.

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from m3net_tf.audio.frontend import FrontendConfig
 from m3net_tf.boards.builds.boards import Board, load_board
-from m3net_tf.boards.deployment.cost import BoardCost
+from m3net_tf.boards.deployment.cost import BoardCost, cost_among
 from m3net_tf.export import Bundle
 from m3net_tf.system.artifacts import read_json
 
@@ -31,10 +31,7 @@ class Pace:
     """Time that live detection takes on a board, with the gate open.
 
     Attributes:
-        run_ms: time of one inference in milliseconds.
         runs_per_second: inferences, and so decisions, for a second of sound.
-        instructions_per_second: for front end and network.
-        cpu_share: share of the clock that these are.
         least_run_columns: fewest columns between runs with which it does; None if none is enough.
         most_instructions: largest network, in instructions of a run, with which it does at
             ``runs_per_second``; 0 if the front end alone is too much.
@@ -61,8 +58,6 @@ def pace_of(
 
     Args:
         run_columns: columns of the detector from one run to the next.
-        run_instructions: executed in one run of the network.
-        frame_instructions: executed in the front end, per frame.
         longest_instructions: executed in a run that begins a stream, if that costs more.
     """
     frames_per_s = frontend.sample_rate_hz / frontend.hop_samples
@@ -90,7 +85,7 @@ def pace_of(
 
 def pace_on(bundle: Bundle, clock_hz: int, cost: BoardCost) -> Pace:
     """The pace of an export with a measured cost."""
-    run, longest, live = cost.instructions, 0, cost.live
+    run, longest, live = cost["instructions"], 0, cost.get("live")
     if live and live["push_columns"] == bundle.manifest.push_columns:
         run, longest = live["instructions"], live["start_instructions"]
     return pace_of(
@@ -98,7 +93,7 @@ def pace_on(bundle: Bundle, clock_hz: int, cost: BoardCost) -> Pace:
         bundle.detector.run_columns,
         clock_hz,
         run,
-        cost.frontend_instructions,
+        cost["frontend_instructions"],
         longest,
     )
 
@@ -109,9 +104,6 @@ def measured_pace(run: Path, board: str) -> Pace | None:
     The certificate, ``summary.json`` and ``footprint.json`` count if they are of this export, on
     the board or on another one with its core.
 
-    Returns:
-        The pace; None without an export or a measurement.
-
     Raises:
         ModelError, DataError: the export is incomplete, or a file is damaged.
         FirmwareError: there is no such board, or a file lacks a figure.
@@ -120,8 +112,8 @@ def measured_pace(run: Path, board: str) -> Pace | None:
     if not (run / "export" / "manifest.json").is_file():
         return None
     bundle = Bundle.load(run / "export")
-    costs = [cost for cost in _costs(run, bundle) if load_board(cost.board).core == facts.core]
-    costs.sort(key=lambda cost: cost.board != board)  # stable: its own figures come first
+    costs = [cost for cost in _costs(run, bundle) if load_board(cost["board"]).core == facts.core]
+    costs.sort(key=lambda cost: cost["board"] != board)  # stable: its own figures come first
     return pace_on(bundle, facts.clock_hz, costs[0]) if costs else None
 
 
@@ -134,12 +126,12 @@ def _costs(run: Path, bundle: Bundle) -> Iterator[BoardCost]:
     certificate, summary, footprint = files
     certified = certificate.get("network", {}).get("sha256"), certificate.get("engine")
     if certified == subject and "board" in certificate:
-        yield BoardCost.from_dict(certificate["board"]["cost"])
+        yield cost_among(certificate["board"]["cost"])
     emulated = summary.get("model_sha256"), summary.get("engine")
     if emulated == subject and summary.get("instructions"):
-        yield BoardCost.from_dict(summary)
+        yield cost_among(summary)
     if (footprint.get("model_sha256"), footprint.get("engine")) == subject:
-        yield from (BoardCost.from_dict(row["cost"]) for row in footprint["boards"] if row["cost"])
+        yield from (cost_among(row["cost"]) for row in footprint["boards"] if row["cost"])
 
 
 def figures_text(board: Board, pace: Pace) -> str:
@@ -166,7 +158,6 @@ def pace_lines(board: str, pace: Pace | None, source: str = "") -> list[str]:
     """Lines for a terminal on the pace on a board, within 80 columns.
 
     Args:
-        pace: its pace; None if it was not measured.
         source: of the instructions; default: an emulator.
     """
     if pace is None:

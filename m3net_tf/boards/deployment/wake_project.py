@@ -66,12 +66,6 @@ def wake_recipe(sounds: WakeSounds) -> dict[str, Any]:
 def write_wake_project(out: Path, sounds_folder: Path, sounds: WakeSounds, board: str) -> Path:
     """Write the project; files that exist stay, so that the user can change them.
 
-    Args:
-        out: folder of the project.
-        sounds_folder: the data set.
-        sounds: what it has.
-        board: the board of the commands.
-
     Returns:
         The recipe.
 

@@ -41,16 +41,14 @@ def capture_port(
 
     Args:
         run: exported run whose firmware ``qemu:BOARD`` runs.
-        folder: as in :func:`capture`, like the following.
-        seconds: length of each.
         play: sound file that an emulated board records, one clip after the other.
     """
     if play is not None:
         require_emulated(port)
         before_each = _no_wait
     sound = emulated_sound(port, run, play)
+    length = None if sound is None else len(sound)
     with connect(port, run, baud=baud, sound=sound, log=log) as device:
-        length = None if sound is None else len(sound)
         return capture(
             device, folder, label, count, seconds, log, before_each, sound_samples=length
         )
@@ -74,10 +72,7 @@ def capture(
     """Record clips of one class.
 
     Args:
-        device: board with a microphone.
         folder: data set; the clips go into its sub-folder ``label``.
-        seconds: length of each.
-        before_each: called with the clip's number, for instance to wait for a key.
         sound_samples: length of an emulated microphone's sound; None for a real microphone.
 
     Returns:

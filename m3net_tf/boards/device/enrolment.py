@@ -30,8 +30,6 @@ def word_window(pcm: npt.NDArray[np.int16], samples: int, rate_hz: int) -> npt.N
 
     Args:
         pcm: the recording, shape (samples,).
-        samples: length of the window.
-        rate_hz: samples a second.
     """
     around = np.pad(pcm, (samples, round(_AFTER_S * rate_hz)))
     energy = np.concatenate([[0.0], np.cumsum(np.square(around, dtype=np.float64))])
@@ -54,12 +52,8 @@ def enrol(
 
     Args:
         device: the board; its firmware is of an export for enrolment.
-        name: the word.
-        files: a recording of the word in each.
         words: places of the export's words, whose background gives the word its threshold. They
             get the words that the board knows.
-        detector: the export's settings of live detection.
-        log: receives a line for each recording, and one if the board has no flash for words.
 
     Returns:
         As :func:`enrolled`.

@@ -68,13 +68,6 @@ class ClipResult(TypedDict):
     frames: int
 
 
-class Durations(TypedDict):
-    """Duration of a run in microseconds: the median and the largest of all clips."""
-
-    median: float
-    largest: float
-
-
 class RunCost(TypedDict):
     """Cost of a run.
 
@@ -89,23 +82,20 @@ class RunCost(TypedDict):
     frontend_per_frame: float | None
 
 
-class _Facts(Identity):
-    """Facts for the summary; ``statement`` is the protocol in words."""
-
-    statement: str
-
-
-class Summary(_Facts, Provenance):
+class Summary(Identity, Provenance):
     """The summary of an evaluation.
 
     Attributes:
+        statement: the protocol in words.
         clips_sha256: hash of their ids.
         accuracy_95: its 95 % interval, low and high.
         accuracy_int8_desktop: share of the clips that the desktop recognises.
         same_label_as_desktop: share of the clips with equal labels.
         same_bytes_as_desktop: share of the clips with equal scores.
+        run_us: duration of a run in microseconds: ``median`` and ``largest`` of all clips.
     """
 
+    statement: str
     clips: int
     clips_sha256: str
     accuracy: float
@@ -113,7 +103,7 @@ class Summary(_Facts, Provenance):
     accuracy_int8_desktop: float
     same_label_as_desktop: float
     same_bytes_as_desktop: float
-    run_us: Durations
+    run_us: dict[str, float]
     cost: RunCost
     clock_hz: int
 
@@ -153,7 +143,13 @@ def evaluate(
     if not clips:
         raise DataError(f"{dataset.info.name} has no such clips: choose another protocol or fold")
     device.require_model(bundle.manifest.model.sha256, str(bundle.folder))
-    identity = _identity(device, bundle, dataset, source)
+    identity: Identity = {
+        "board": device.info().board,
+        "model_sha256": bundle.manifest.model.sha256,
+        "input": source,
+        "dataset": dataset.info.name,
+        "protocol": dataset.info.protocol,
+    }
     rows = _finished(path, identity, log)
     missing = tuple(clip for clip in clips if clip.clip_id not in rows)
     done = len(clips) - len(missing)
@@ -170,21 +166,10 @@ def evaluate(
                 task.advance()
     finally:
         write_json(path, {"identity": identity, "results": list(rows.values())})
-    facts: _Facts = {**identity, "statement": protocol_statement(dataset)}
-    summary = _summary([rows[clip.clip_id] for clip in clips], facts, device)
+    chosen = [rows[clip.clip_id] for clip in clips]
+    summary = _summary(chosen, identity, protocol_statement(dataset), device)
     write_json(path, {"identity": identity, "results": list(rows.values()), "summary": summary})
     return summary
-
-
-def _identity(device: Device, bundle: Bundle, dataset: AudioDataset, source: str) -> Identity:
-    """The identity of the results of an evaluation."""
-    return {
-        "board": device.info().board,
-        "model_sha256": bundle.manifest.model.sha256,
-        "input": source,
-        "dataset": dataset.info.name,
-        "protocol": dataset.info.protocol,
-    }
 
 
 def _measured(
@@ -271,7 +256,7 @@ def _row(clip: Clip, truth: int, result: Result, desktop: np.ndarray) -> ClipRes
     }
 
 
-def _summary(rows: list[ClipResult], facts: _Facts, device: Device) -> Summary:
+def _summary(rows: list[ClipResult], identity: Identity, statement: str, device: Device) -> Summary:
     info = device.info()
     count = len(rows)
     clip_ids = "\n".join(row["clip"] for row in rows)
@@ -279,7 +264,8 @@ def _summary(rows: list[ClipResult], facts: _Facts, device: Device) -> Summary:
     frames = sum(row["frames"] for row in rows)
     frontend = sum(row["frontend_cost"] for row in rows)
     return {
-        **facts,
+        **identity,
+        "statement": statement,
         "clips": count,
         "clips_sha256": hashlib.sha256(clip_ids.encode()).hexdigest(),
         "accuracy": hits / count,
@@ -309,21 +295,19 @@ def evaluation_table(summary: Summary) -> Table:
     table.caption = f"Protocol: {protocol_statement(summary)}."
     low, high = summary["accuracy_95"]
     unit = summary["cost"]["unit"]
-    table.add_row(
-        "accuracy on the board",
-        f"{100 * summary['accuracy']:.2f} % (95 %: {100 * low:.1f} to {100 * high:.1f})",
-    )
-    table.add_row(
-        "accuracy, int8 on the desktop", f"{100 * summary['accuracy_int8_desktop']:.2f} %"
-    )
-    table.add_row("same label", f"{100 * summary['same_label_as_desktop']:.2f} %")
-    table.add_row("same output bytes", f"{100 * summary['same_bytes_as_desktop']:.2f} %")
-    table.add_row(
-        "a run by the board's clock",
-        f"{summary['run_us']['median'] / 1000:.2f} ms median, "
-        f"{summary['run_us']['largest'] / 1000:.2f} ms at most",
-    )
-    table.add_row(f"{unit} a run, network", f"{summary['cost']['model']:,}")
-    if summary["cost"]["frontend_per_frame"] is not None:
-        table.add_row(f"{unit} a frame, front end", f"{summary['cost']['frontend_per_frame']:,.0f}")
+    interval = f"(95 %: {100 * low:.1f} to {100 * high:.1f})"
+    median_ms, largest_ms = (summary["run_us"][key] / 1000 for key in ("median", "largest"))
+    per_frame = summary["cost"]["frontend_per_frame"]
+    rows = {
+        "accuracy on the board": f"{100 * summary['accuracy']:.2f} % {interval}",
+        "accuracy, int8 on the desktop": f"{100 * summary['accuracy_int8_desktop']:.2f} %",
+        "same label": f"{100 * summary['same_label_as_desktop']:.2f} %",
+        "same output bytes": f"{100 * summary['same_bytes_as_desktop']:.2f} %",
+        "a run by the board's clock": f"{median_ms:.2f} ms median, {largest_ms:.2f} ms at most",
+        f"{unit} a run, network": f"{summary['cost']['model']:,}",
+    }
+    if per_frame is not None:
+        rows[f"{unit} a frame, front end"] = f"{per_frame:,.0f}"
+    for name, figure in rows.items():
+        table.add_row(name, figure)
     return table

@@ -30,8 +30,6 @@ class DeviceFacts(TypedDict):
     Attributes:
         board: the board: name, core, clock, console and last reset, by the monitor's keys.
         model: the network: name, bytes and SHA-256.
-        frontend: settings of the front end, by the monitor's keys.
-        memory: bytes of each buffer.
     """
 
     board: dict[str, str | int]

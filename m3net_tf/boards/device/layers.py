@@ -33,7 +33,6 @@ class Operator:
     """An operator of a network, or a call of a compiled one.
 
     Attributes:
-        name: as TFLite calls it.
         output: shape of its first output.
         macs: multiply-accumulates; 0 for operators that have none.
         layer: name of its first output.
@@ -97,7 +96,6 @@ def steps_of(networks: Sequence[bytes], goal: Goal | None) -> list[Operator]:
     """What runs networks in this order; DiffRes's warp is between them.
 
     Args:
-        networks: ``.tflite`` files.
         goal: of compiled networks, whose calls they are; None for the operators that TensorFlow
             Lite Micro runs.
 
@@ -107,7 +105,9 @@ def steps_of(networks: Sequence[bytes], goal: Goal | None) -> list[Operator]:
     steps: list[Operator] = []
     for tflite in networks:
         if steps:
-            steps.append(Operator("WARP", _input_shape(tflite), 0))
+            graph = _read(tflite).subgraphs[0]
+            shape = tuple(map(int, graph.tensors[graph.inputs[0]].shape))
+            steps.append(Operator("WARP", shape, 0))
         steps += calls_in_order(tflite, goal) if goal else operators_in_order(tflite)
     return steps
 
@@ -117,11 +117,6 @@ def _read(tflite: bytes) -> Any:
     with refusing_damage():
         model.subgraphs[0]
     return model
-
-
-def _input_shape(tflite: bytes) -> tuple[int, ...]:
-    graph = _read(tflite).subgraphs[0]
-    return tuple(int(size) for size in graph.tensors[graph.inputs[0]].shape)
 
 
 def _macs(name: str, inputs: list[tuple[int, ...]], output: tuple[int, ...]) -> int:
@@ -159,7 +154,6 @@ class Profile(TypedDict):
     Attributes:
         unit: ``instructions`` or ``cycles``.
         total: cost of a run without profiling, in ``unit``.
-        macs: of all operators.
     """
 
     board: str

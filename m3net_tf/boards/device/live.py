@@ -54,10 +54,8 @@ class LiveView:
         thresholds: score of each class that triggers an event, 0 to 1; NaN for a class without
             events.
         scores: newest scores of all classes, 0 to 1.
-        columns: newest columns of features, int8.
         lost_hops: hops that the board could not take in time.
         audio_s: time of the newest column, in seconds of audio.
-        damaged_lines: lines that could not be read.
     """
 
     def __init__(self, info: DeviceInfo, thresholds: Sequence[float] = ()) -> None:
@@ -228,7 +226,6 @@ def start_stream(device: Device, source: str, *, audio: bool, log: Log) -> bool:
 
     Args:
         source: ``mic``, or ``host`` for sound that :func:`play` sends.
-        audio: whether to stream audio.
 
     Returns:
         Whether the stream has audio.

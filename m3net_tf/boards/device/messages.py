@@ -85,8 +85,6 @@ class DeviceInfo:
         version: fields of its version line (core, clock_hz, counter, audio, baud, reset).
         model: fields of the model (name, sha256, bytes, input_bytes, classes).
         frontend: rate_hz, frame_samples, hop_samples, bins, frames.
-        block_bytes: largest size of a block.
-        buffer_bytes: size of the buffer for recordings.
     """
 
     board: str
@@ -103,7 +101,6 @@ class Result:
     """One inference on the board.
 
     Attributes:
-        label: index of the best class.
         output: int8 scores, shape (classes,).
         run_us: time of loading and running by the board's own clock, microseconds a run.
         model_cost: cost of one run, in the counter's unit.

@@ -92,7 +92,6 @@ def set_threshold(device: Device, label: int, threshold: float, release: float) 
     Without :func:`save_thresholds` it stays so until the board's next reset.
 
     Args:
-        label: index of the class.
         threshold: smoothed score from which it is detected, 0 to 1.
         release: score below which an event is over; lowered to the threshold if it is higher.
 

@@ -52,7 +52,6 @@ def run_monitor(
     through the window, too.
 
     Args:
-        run: run whose firmware is emulated, for ``qemu:BOARD``.
         console: destination of the picture; a pipe gets a line for each event instead.
         play: sound file as input: through the microphone of an emulated board that has one,
             otherwise sent over the connection.
@@ -88,9 +87,7 @@ class OpenStream:
 
     Attributes:
         messages: lines of the stream; None while no line comes.
-        detector: settings of the board's detector.
         saved: whether the board started with saved thresholds; None: it has no flash for them.
-        audio: whether the stream has audio.
         played: sound that is sent over the line, int16, shape (samples,); None for a microphone.
         sound_s: length of an emulated microphone's sound in seconds; None for other sources.
         frontend: the front end of the board's model; None if it is another one than the run's.
@@ -121,7 +118,6 @@ def opened_stream(
     """Connect to a board and start its stream; see :func:`run_monitor`.
 
     Args:
-        run: run whose firmware is emulated, for ``qemu:BOARD``.
         audio: whether to stream audio if the line is fast enough.
         repeat: whether a sound file is repeated: over the line for ten minutes, on an emulated
             board as long as its memory has room.

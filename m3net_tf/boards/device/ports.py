@@ -8,12 +8,12 @@ import select
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from m3net_tf.boards.builds.boards import Machine, find_machine
-from m3net_tf.boards.emulation.qemu import SCRATCH, console_command
+from m3net_tf.boards.emulation.qemu import SCRATCH, console_command, stream_image
 from m3net_tf.system.artifacts import naming
 from m3net_tf.system.errors import FirmwareError
 from m3net_tf.system.locks import scratch_folder
@@ -42,10 +42,7 @@ class Port:
         Raises:
             FirmwareError: the connection broke.
         """
-        try:
-            return self._receive(max(0.0, timeout_s))
-        except OSError as error:
-            raise self._gone(error) from None
+        raise NotImplementedError
 
     def write(self, data: bytes) -> None:
         """Send all of ``data``.
@@ -53,32 +50,13 @@ class Port:
         Raises:
             FirmwareError: the connection broke.
         """
-        try:
-            self._send(data)
-        except OSError as error:
-            raise self._gone(error) from None
+        raise NotImplementedError
 
     def set_baud(self, baud: int) -> None:
         """Change the speed of a serial line after all data is sent; other ports ignore it."""
-        try:
-            self._change_baud(baud)
-        except OSError as error:
-            raise self._gone(error) from None
 
     def close(self) -> None:
         """Close the port."""
-        self._end()
-
-    def _receive(self, timeout_s: float) -> bytes:
-        raise NotImplementedError
-
-    def _send(self, data: bytes) -> None:
-        raise NotImplementedError
-
-    def _change_baud(self, baud: int) -> None:
-        pass
-
-    def _end(self) -> None:
         raise NotImplementedError
 
     def __enter__(self) -> Port:
@@ -87,11 +65,17 @@ class Port:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _gone(self, reason: object) -> FirmwareError:
-        return FirmwareError(f"{self.name}: the connection broke ({reason}); connect again")
+    @contextlib.contextmanager
+    def _connected(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise FirmwareError(
+                f"{self.name}: the connection broke ({error}); connect again"
+            ) from None
 
 
-class SerialPort(Port):
+class _SerialPort(Port):
     """A serial device or a pty."""
 
     physical = True
@@ -105,22 +89,25 @@ class SerialPort(Port):
         except (serial.SerialException, ValueError) as error:
             raise FirmwareError(_why_no_serial(path, str(error))) from None
 
-    def _receive(self, timeout_s: float) -> bytes:
-        ready, _, _ = select.select([self._serial.fileno()], [], [], timeout_s)
-        return self._serial.read(_CHUNK_BYTES) if ready else b""
+    def read(self, timeout_s: float) -> bytes:
+        with self._connected():
+            ready, _, _ = select.select([self._serial.fileno()], [], [], max(0.0, timeout_s))
+            return self._serial.read(_CHUNK_BYTES) if ready else b""
 
-    def _send(self, data: bytes) -> None:
-        self._serial.write(data)
+    def write(self, data: bytes) -> None:
+        with self._connected():
+            self._serial.write(data)
 
-    def _change_baud(self, baud: int) -> None:
-        self._serial.flush()
-        self._serial.baudrate = baud
+    def set_baud(self, baud: int) -> None:
+        with self._connected():
+            self._serial.flush()
+            self._serial.baudrate = baud
 
-    def _end(self) -> None:
+    def close(self) -> None:
         self._serial.close()
 
 
-class SocketPort(Port):
+class _SocketPort(Port):
     """A TCP connection, with a function to call when it closes."""
 
     def __init__(
@@ -132,18 +119,19 @@ class SocketPort(Port):
         self._socket = connection
         self._on_close = on_close
 
-    def _receive(self, timeout_s: float) -> bytes:
-        ready, _, _ = select.select([self._socket], [], [], timeout_s)
-        if not ready:
-            return b""
-        if data := self._socket.recv(_CHUNK_BYTES):
+    def read(self, timeout_s: float) -> bytes:
+        with self._connected():
+            ready, _, _ = select.select([self._socket], [], [], max(0.0, timeout_s))
+            data = self._socket.recv(_CHUNK_BYTES) if ready else b""
+            if ready and not data:
+                raise ConnectionResetError("the other side closed it")
             return data
-        raise ConnectionResetError("the other side closed it")
 
-    def _send(self, data: bytes) -> None:
-        self._socket.sendall(data)
+    def write(self, data: bytes) -> None:
+        with self._connected():
+            self._socket.sendall(data)
 
-    def _end(self) -> None:
+    def close(self) -> None:
         self._socket.close()
         if self._on_close:
             self._on_close()
@@ -193,7 +181,7 @@ def open_port(
         require_emulated(name)
     if kind == "tcp":
         return _open_tcp(name, rest)
-    return SerialPort(name, baud)
+    return _SerialPort(name, baud)
 
 
 def _why_no_serial(path: str, text: str) -> str:
@@ -216,15 +204,13 @@ def _open_tcp(name: str, address: str) -> Port:
         connection = socket.create_connection((host, int(port)), _CONNECT_TIMEOUT_S)
     except OSError as error:
         raise FirmwareError(f"{name}: no listener there ({error}); start the emulator") from None
-    return SocketPort(name, connection)
+    return _SocketPort(name, connection)
 
 
 def _open_emulator(
     name: str, machine: Machine, elf: Path, sound: bytes | None, arguments: tuple[str, ...] | None
 ) -> Port:
     """Start QEMU, which connects its console to a socket of this process."""
-    from m3net_tf.boards.emulation.qemu import stream_image
-
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(scratch_folder(SCRATCH))
         image = None
@@ -240,7 +226,7 @@ def _open_emulator(
             )
             stack.callback(_stop, process)
             connection = _accept(name, listener, process)
-        return SocketPort(name, connection, stack.pop_all().close)
+        return _SocketPort(name, connection, stack.pop_all().close)
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

@@ -52,10 +52,6 @@ def read_sound(path: Path, rate_hz: int) -> Samples:
 def emulated_sound(port: str, run: Path, path: Path | None) -> Samples | None:
     """Sound for the microphone of the emulated board at ``port``.
 
-    Args:
-        port: as for :func:`m3net_tf.boards.device.ports.open_port`.
-        run: exported run; its front end gives the sample rate.
-
     Returns:
         int16, shape (samples,); None if the board is not emulated.
 
@@ -85,13 +81,10 @@ def connect(
     """Open a port and synchronise with its board.
 
     Args:
-        port: as for :func:`m3net_tf.boards.device.ports.open_port`.
         run: exported run whose firmware ``qemu:BOARD`` runs.
         sound: sound of an emulated board's microphone, followed by silence; int16, shape
             (samples,).
         live: emulate in real time instead of counting instructions exactly.
-        engine: one of :data:`m3net_tf.compiler.engines.ENGINES` for ``qemu:BOARD``; None: the
-            export's.
 
     Raises:
         FirmwareError: there is no such port, or no answer from it.

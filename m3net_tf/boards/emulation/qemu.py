@@ -68,7 +68,9 @@ def clip_kind(clips: ClipArray) -> int:
     return kinds[clips.dtype]
 
 
-def job_image(clips: ClipArray, *, report_features: bool, report_instructions: bool) -> bytes:
+def job_image(
+    clips: ClipArray, *, report_features: bool = False, report_instructions: bool = True
+) -> bytes:
     """The image of clips, shape (n, ...), int8 features or int16 PCM.
 
     Raises:
@@ -89,7 +91,6 @@ def stream_image(samples: bytes, capacity_bytes: int, kind: int = KIND_STREAM) -
 
     Args:
         samples: little-endian int16 samples.
-        capacity_bytes: size of the board's job memory.
         kind: ``KIND_STREAM``, or ``KIND_LIVE`` for live detection without a microphone.
 
     Raises:
@@ -142,11 +143,8 @@ class UartLog:
     Attributes:
         boot: fields of the boot line.
         memory: fields of the memory line, as numbers.
-        clips: clip lines in order.
         error: ``(code, text)`` of the first error line.
         done: fields of the success line.
-        lines: all complete lines.
-        noise: lines of an emulator or a boot loader, and lines with an unknown word.
     """
 
     boot: dict[str, str] = field(default_factory=dict)
@@ -155,7 +153,6 @@ class UartLog:
     error: tuple[str, str] | None = None
     done: dict[str, str] | None = None
     lines: list[str] = field(default_factory=list)
-    noise: list[str] = field(default_factory=list)
     _rest: bytes = b""
 
     def feed(self, data: bytes) -> int:
@@ -183,9 +180,7 @@ class UartLog:
     def _line(self, line: str) -> None:
         self.lines.append(line)
         if not line.startswith(PREFIX):
-            if line:
-                self.noise.append(line)
-            return
+            return  # of an emulator or a boot loader
         word, _, rest = line[len(PREFIX) :].partition(" ")
         try:
             if word == "boot":
@@ -199,8 +194,6 @@ class UartLog:
                 self.error = self.error or (code, text)
             elif word == "done":
                 self._done(rest)
-            else:
-                self.noise.append(line)
         except (KeyError, ValueError):
             shown = line if len(line) <= 120 else line[:117] + "..."
             raise FirmwareError(
@@ -263,10 +256,8 @@ class EmulationResult:
         clip_model_instructions: (n,) int64, executed in one run of the model for each clip.
         frontend_instructions_per_frame: mean over all frames, rounded up; 0 for features.
         model_instructions: the largest of ``clip_model_instructions``.
-        arena_used_bytes: used part of the tensor arena.
         stack_used_bytes: high-water mark of the stack.
         frontend_bytes: RAM of front end and feature ring.
-        boot: fields of the firmware's boot line (board, model, sha256, frames, bins, classes).
     """
 
     labels: npt.NDArray[np.int64]
@@ -280,7 +271,6 @@ class EmulationResult:
     arena_size_bytes: int
     stack_used_bytes: int
     frontend_bytes: int
-    boot: dict[str, str]
 
 
 def run_job(
@@ -289,7 +279,6 @@ def run_job(
     clips: ClipArray,
     *,
     report_features: bool = False,
-    report_instructions: bool = True,
     log: Log = silent,
 ) -> EmulationResult:
     """Run clips through a firmware on an emulated board, in as many runs as its memory requires.
@@ -297,7 +286,6 @@ def run_job(
     Args:
         clips: (n, ...) int8 features in the shape of the model's input, or (n, samples) int16 PCM.
         report_features: also return the features that the model received.
-        report_instructions: also return instruction counts.
 
     Raises:
         FirmwareError: the emulator is missing or stops, the firmware reports an error or stops
@@ -307,9 +295,7 @@ def run_job(
     kind = "features" if clips.dtype == np.int8 else "sound"
     with track(log, f"{kind} on {machine.board}", len(clips), "clips") as task:
         for part in split_clips(clips, machine.job_bytes):
-            image = job_image(
-                part, report_features=report_features, report_instructions=report_instructions
-            )
+            image = job_image(part, report_features=report_features)
             uart_logs.append(run_image(elf, machine, image, task))
     return _collect(uart_logs, len(clips))
 
@@ -331,7 +317,8 @@ def run_image(
         with naming(image_path):
             image_path.write_bytes(image)
         console_path.touch()
-        command = emulator_command(elf, machine, image_path, console_path)
+        # The emulated UART never waits for a file, so instruction counts do not depend on the host.
+        command = console_command(elf, machine, f"file:{console_path}", image=image_path)
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         )
@@ -346,14 +333,6 @@ def run_image(
     return log
 
 
-def emulator_command(elf: Path, machine: Machine, image: Path, console: Path) -> list[str]:
-    """Command line of the emulator with its console in a file.
-
-    The emulated UART never waits for a file, so that instruction counts do not depend on the host.
-    """
-    return console_command(elf, machine, f"file:{console}", image=image)
-
-
 def console_command(
     elf: Path,
     machine: Machine,
@@ -366,7 +345,6 @@ def console_command(
 
     Args:
         console: destination of the console, as QEMU names it, such as ``tcp:127.0.0.1:3456``.
-        image: job image for the board's memory, if any.
         arguments: replace the machine's own arguments.
 
     Raises:
@@ -470,5 +448,4 @@ def _collect(logs: Sequence[UartLog], clip_count: int) -> EmulationResult:
         arena_size_bytes=arena_size,
         stack_used_bytes=stack_used,
         frontend_bytes=frontend_bytes,
-        boot=boot,
     )

@@ -27,7 +27,6 @@ import shutil
 import subprocess
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -38,8 +37,8 @@ from m3net_tf.boards.builds.sources import FIRMWARE_DIR
 from m3net_tf.boards.emulation import qemu
 from m3net_tf.boards.emulation.starting import export_firmware
 from m3net_tf.export import Bundle
-from m3net_tf.export.manifest import read_manifest
-from m3net_tf.system.artifacts import read_json, write_bytes, write_text
+from m3net_tf.export.certificate import Expected, read_vectors
+from m3net_tf.system.artifacts import write_bytes, write_text
 from m3net_tf.system.errors import FirmwareError, M3NetError
 from m3net_tf.system.progress import Log
 
@@ -54,89 +53,48 @@ _MONITOR_PCM_BYTES = 65_536  # sound buffer of firmware/app/main.c
 _CLEAR_MARGIN = 32  # lead of the best score, in int8 steps, that survives a step in a feature
 
 
-@dataclass(frozen=True)
-class Vectors:
-    """The desktop's results for a few clips.
-
-    Attributes:
-        features: (n, bins, frames) int8.
-        outputs: (n, classes) int8, the network's scores.
-        pcm: (n, samples) int16, the sound of the same clips.
-        output_quantization: scale and zero point of the scores.
-    """
-
-    features: npt.NDArray[np.int8]
-    outputs: npt.NDArray[np.int8]
-    pcm: npt.NDArray[np.int16]
-    output_quantization: tuple[float, int]
-    sample_rate_hz: int
-
-    @classmethod
-    def load(cls, export: Path) -> Vectors:
-        """The test vectors of an export folder.
-
-        Raises:
-            FirmwareError: the folder is not an export.
-            ModelError, DataError: its files are damaged.
-        """
-        if not (export / "manifest.json").is_file():
-            raise FirmwareError(
-                f"{export} is not an export (no manifest.json): run m3net export first"
-            )
-        manifest = read_manifest(export / "manifest.json")
-        index = read_json(export / "vectors" / "vectors.json")
-
-        def array(name: str) -> npt.NDArray[np.generic]:
-            data = np.fromfile(export / "vectors" / name, index[name]["dtype"])
-            return data.reshape(index[name]["shape"])
-
-        return cls(
-            features=array("features_int8.bin")[..., 0].astype(np.int8),
-            outputs=array("outputs_int8.bin").astype(np.int8),
-            pcm=array("pcm_int16.bin").astype(np.int16),
-            output_quantization=manifest.model.output_quantization,
-            sample_rate_hz=manifest.frontend.sample_rate_hz,
-        )
-
-
 def list_boards() -> list[str]:
     """Boards that have a suite in ``firmware/renode``."""
     return sorted(path.stem for path in RENODE_DIR.glob("*.robot"))
 
 
-def write_session(folder: Path, vectors: Vectors, capacity_bytes: int) -> None:
+def write_session(
+    folder: Path, expected: Expected, output_quantization: tuple[float, int], capacity_bytes: int
+) -> None:
     """Write all files of a board's folder except the ELF.
 
     Args:
-        vectors: clips and the desktop's results for them.
+        expected: clips and the desktop's results for them.
+        output_quantization: scale and zero point of the scores.
         capacity_bytes: size of the board's job memory.
 
     Raises:
         FirmwareError: a clip of features does not fit.
     """
-    clips = qemu.split_clips(vectors.features, capacity_bytes)[0]
-    image = qemu.job_image(clips, report_features=False, report_instructions=True)
+    features = expected.features[..., 0]
+    clips = qemu.split_clips(features, capacity_bytes)[0]
+    image = qemu.job_image(clips)
     write_bytes(folder / "features.bin", image)
     write_bytes(folder / "damaged.bin", image[:-1] + bytes([image[-1] ^ 1]))
-    outputs = vectors.outputs[: len(clips)]
+    outputs = expected.scores[: len(clips)]
     lines = [
         f"m3net clip {index} label={scores.argmax()} out={scores.tobytes().hex()} "
         for index, scores in enumerate(outputs)
     ]
     lines.append(f"m3net done clips={len(clips)} crc={zlib.crc32(outputs.tobytes()):#010x}")
     _write_lines(folder / "features.txt", lines)
-    _write_lines(folder / "features.db", _commands(vectors.features[0].tobytes()))
-    _write_lines(folder / "results.txt", [results_line(outputs[0], *vectors.output_quantization)])
-    clip_bytes = vectors.pcm[0].nbytes
+    _write_lines(folder / "features.db", _commands(features[0].tobytes()))
+    _write_lines(folder / "results.txt", [results_line(outputs[0], *output_quantization)])
+    clip_bytes = expected.pcm[0].nbytes
     if qemu.HEADER.size + clip_bytes <= capacity_bytes:
-        sound = qemu.split_clips(vectors.pcm, capacity_bytes)[0]
-        image = qemu.job_image(sound, report_features=True, report_instructions=True)
+        sound = qemu.split_clips(expected.pcm, capacity_bytes)[0]
+        image = qemu.job_image(sound, report_features=True)
         write_bytes(folder / "sound.bin", image)
-        rows = zip(vectors.outputs, vectors.features, strict=True)
-        lines = [f"{_label(scores)} {features.tobytes().hex()}" for scores, features in rows]
+        rows = zip(expected.scores, features, strict=True)
+        lines = [f"{_label(scores)} {values.tobytes().hex()}" for scores, values in rows]
         _write_lines(folder / "sound.txt", lines[: len(sound)])
         if clip_bytes <= _MONITOR_PCM_BYTES:
-            _write_sound(folder, vectors)
+            _write_sound(folder, expected.pcm[0], features[0])
 
 
 def results_line(scores: npt.NDArray[np.int8], scale: float, zero_point: int) -> str:
@@ -154,9 +112,11 @@ def prepare(export: Path, work: Path, boards: Sequence[str], report: Log) -> Non
     """Build the firmware of an export for boards and write the work folder.
 
     Raises:
-        FirmwareError: the firmware does not build, or ``export`` is not an export.
+        ModelError, DataError: ``export`` is not an export, or its files are damaged.
+        FirmwareError: the firmware does not build.
     """
-    vectors, bundle = Vectors.load(export), Bundle.load(export)
+    bundle = Bundle.load(export)
+    expected, quantization = read_vectors(bundle), bundle.manifest.model.output_quantization
     for board in boards:
         report(f"preparing {board}")
         engine = bundle.manifest.engine
@@ -164,7 +124,7 @@ def prepare(export: Path, work: Path, boards: Sequence[str], report: Log) -> Non
         shutil.rmtree(work / board, ignore_errors=True)
         (work / board).mkdir(parents=True)
         shutil.copyfile(image.elf, work / board / "firmware.elf")
-        write_session(work / board, vectors, load_board(board).job.bytes)
+        write_session(work / board, expected, quantization, load_board(board).job.bytes)
 
 
 def find_renode_test() -> str | None:
@@ -203,9 +163,9 @@ def _commands(data: bytes) -> list[str]:
     return [str(len(data)), *(f"db {piece.hex()}" for piece in pieces)]
 
 
-def _write_sound(folder: Path, vectors: Vectors) -> None:
-    """Write the files of the first clip's sound, for console and microphone."""
-    data = vectors.pcm[0].astype("<i2").tobytes()
+def _write_sound(folder: Path, pcm: npt.NDArray[np.int16], features: npt.NDArray[np.int8]) -> None:
+    """Write the files of a clip's sound, for console and microphone."""
+    data = pcm.astype("<i2").tobytes()
     _write_lines(folder / "sound.db", _commands(data))
     write_bytes(folder / "microphone.pcm", data)
     lines = [str(len(data) // 2)]
@@ -215,8 +175,7 @@ def _write_sound(folder: Path, vectors: Vectors) -> None:
         answer = f"m3net data {request} crc={zlib.crc32(block):#010x}"
         lines.append(f"read {offset} {len(block)}:{answer}")
     _write_lines(folder / "microphone.txt", lines)
-    columns = vectors.features[0].T
-    _write_lines(folder / "columns.txt", [column.tobytes().hex() for column in columns])
+    _write_lines(folder / "columns.txt", [column.tobytes().hex() for column in features.T])
 
 
 def _write_lines(path: Path, lines: Sequence[str]) -> None:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import NotRequired, TypedDict
 
@@ -11,6 +10,7 @@ from m3net_tf.boards.builds.boards import find_machine
 from m3net_tf.boards.builds.build import build_compiled, build_firmware
 from m3net_tf.boards.builds.sources import FIRMWARE_DIR
 from m3net_tf.boards.emulation.qemu import UartLog, job_image, run_image
+from m3net_tf.boards.emulation.streaming import application
 from m3net_tf.compiler.engines import COMPILED, TFLM, Engine
 from m3net_tf.compiler.network import compile_network
 from m3net_tf.export.c_files import CModel
@@ -23,12 +23,9 @@ class SequenceCost(TypedDict):
     """A network with a state of its own on a board.
 
     Attributes:
-        runs: of the sequence.
         instructions: of the most expensive run.
         arena_bytes: memory of the network.
         state_bytes: the part of it that stays from run to run.
-        tflm_instructions: as ``instructions``, with TensorFlow Lite Micro.
-        tflm_arena_bytes: as ``arena_bytes``, with TensorFlow Lite Micro.
         bytes_equal: whether both engines give the same outputs in all runs.
     """
 
@@ -47,9 +44,7 @@ def measure_sequence(
     """Run a network with both engines on the inputs of one sequence.
 
     Args:
-        folder: folder of the build files.
         inputs: int8, shape (runs, ...).
-        tflm: also run TensorFlow Lite Micro.
 
     Raises:
         ModelError: the compiler does not take the network.
@@ -74,20 +69,15 @@ def measure_sequence(
 def _run(
     bundle_dir: Path, model: CModel, board: str, folder: Path, engine: Engine, inputs: Int8
 ) -> UartLog:
-    app = folder / f"sequence-{engine}"
-    shutil.rmtree(app, ignore_errors=True)
-    app.mkdir(parents=True)
     own = FIRMWARE_DIR / "sequence"
-    jobs = (FIRMWARE_DIR / "app").glob("job.*")
-    for source in (own / "main.c", own / "sequence.h", own / _BACKENDS[engine], *jobs):
-        shutil.copyfile(source, app / source.name)
+    sources = (own / "main.c", own / "sequence.h", own / _BACKENDS[engine])
+    app = application(folder / f"sequence-{engine}", *sources)
     build = folder / f"build-{engine}"
     if engine == COMPILED:
         elf = build_compiled(bundle_dir, model, board, build, app_dir=app).elf
     else:
         elf = build_firmware(bundle_dir, board, build, app_dir=app).elf
-    image = job_image(inputs, report_features=False, report_instructions=True)
-    return run_image(elf, find_machine(board), image)
+    return run_image(elf, find_machine(board), job_image(inputs))
 
 
 def _instructions(log: UartLog) -> int:

@@ -107,11 +107,6 @@ def starting_firmware(
     need more. Then it is the smallest one that they start with, which is saved in the folder for
     the next build.
 
-    Args:
-        folder: folder of the build files.
-        settings: as in :func:`m3net_tf.boards.builds.build.build_firmware`.
-        engine: one of :data:`m3net_tf.compiler.engines.ENGINES`; None: the export's.
-
     Raises:
         ModelError: the compiler does not support an operator of the network.
         FirmwareError: the firmware does not build or does not run.
@@ -147,12 +142,6 @@ def build_run(
     For an emulated board the arena is one that the network starts with. A build with settings goes
     into ``<board>-custom``, because other commands rebuild the firmware in ``<board>`` without
     settings.
-
-    Args:
-        run: folder of the run.
-        settings: as in :func:`m3net_tf.boards.builds.build.build_firmware`.
-        report: receives lines of progress.
-        engine: one of :data:`m3net_tf.compiler.engines.ENGINES`; None: the export's.
 
     Raises:
         ModelError, DataError: the run has no complete export, or its network cannot be compiled.

@@ -52,15 +52,10 @@ class StreamCost(TypedDict):
     Attributes:
         hop: frames with each push.
         window: frames of the window.
-        window_instructions: of the whole window.
         hop_instructions: of the most expensive push.
-        window_macs: multiply-accumulate operations of the whole window.
         hop_macs: of a push.
-        window_arena_bytes: memory of the network of the whole window.
-        arena_bytes: memory of the streamed network.
         state_bytes: the part of it that stays from push to push.
         hops: pushes whose output bytes were compared.
-        bytes_equal: whether all outputs equal the whole window's.
         references: what computed the whole windows on this machine.
         window_modelled: modelled cycles of the whole window; only on request.
         hop_modelled: modelled cycles of a push; only on request.
@@ -110,7 +105,6 @@ def streamed_export(
     """What a hop of an export costs on a board, if streaming pays.
 
     Args:
-        folder: folder of the build files.
         features: int8 of shape (clips, bins, frames, 1), which the network hears as
             :func:`in_turn` says.
 
@@ -164,7 +158,6 @@ def record(tflite: bytes, push: Push, frames: Int8) -> Recording:
 
     Args:
         tflite: int8 network of one input.
-        push: how it streams.
         frames: int8, of the shape of the input with any number of frames.
 
     Raises:
@@ -188,7 +181,6 @@ def whole_windows(tflite: bytes, windows: Int8) -> dict[str, Int8]:
     TensorFlow Lite's reference kernels run where both are missing.
 
     Args:
-        tflite: int8 network of one input.
         windows: shape (windows, *shape of its input).
     """
     outputs: dict[str, Int8] = {}
@@ -211,7 +203,6 @@ def measure_stream(
     """Push a recording through the streamed network on an emulated board.
 
     Args:
-        folder: folder of the build files.
         cycles: also model the cycles of a push and of the whole window.
 
     Raises:
@@ -222,19 +213,15 @@ def measure_stream(
     push = recording.push
     streamed = stream_network(model.tflite, push.axis, push.hop)
     whole = compile_network(model.tflite)
-    app = folder / "app"
-    shutil.rmtree(app, ignore_errors=True)
-    app.mkdir(parents=True)
-    for source in (FIRMWARE_DIR / "stream" / "main.c", *(FIRMWARE_DIR / "app").glob("job.*")):
-        shutil.copyfile(source, app / source.name)
+    app = application(folder / "app", FIRMWARE_DIR / "stream" / "main.c")
     emit(streamed, _NAME, _HOOK).write(app, _NAME)
     tensor = whole.graph.inputs[0]
     outer, inner = math.prod(tensor.shape[: push.axis]), math.prod(tensor.shape[push.axis + 1 :])
     facts = f"#define STREAM_OUTER {outer}\n#define STREAM_INNER {inner * tensor.item_bytes}\n"
     write_text(app / "stream_facts.h", facts)
     elf = build_compiled(bundle_dir, model, board, folder / "build", app_dir=app).elf
-    image = job_image(recording.pushes, report_features=False, report_instructions=True)
-    cost = _cost(streamed, whole, run_image(elf, find_machine(board), image), recording)
+    log = run_image(elf, find_machine(board), job_image(recording.pushes))
+    cost = _cost(streamed, whole, log, recording)
     if cycles:
         first = recording.pushes[: push.needed]  # up to the first whole window
         cost["hop_modelled"], output = run_cycles(elf, board, first, f"{_NAME}_push", len(first))
@@ -242,6 +229,15 @@ def measure_stream(
         if output != recording.outputs[COMPILED][0].tobytes():
             raise FirmwareError(f"{elf}: Unicorn gives another output than this machine")
     return cost
+
+
+def application(folder: Path, *sources: Path) -> Path:
+    """A new folder with an application that reads its inputs from a job image."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for source in (*sources, *(FIRMWARE_DIR / "app").glob("job.*")):
+        shutil.copyfile(source, folder / source.name)
+    return folder
 
 
 def _cost(

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator
 
 from m3net_tf.audio.datasets import DatasetInfo
-from m3net_tf.boards.deployment.cost import CostFigures
+from m3net_tf.boards.deployment.cost import BoardCost
 from m3net_tf.boards.deployment.footprint import measure_footprint
 from m3net_tf.export.untrained import export_untrained
 from m3net_tf.networks.models.complexity import work_of
@@ -47,7 +47,7 @@ class Candidate:
         self._model = build_network(recipe, shape, info.multi_label, len(info.labels))
         self.work = work_of(self._model)
 
-    def measure(self, board: str, log: Log = silent) -> CostFigures:
+    def measure(self, board: str, log: Log = silent) -> BoardCost:
         """Its cost on a board, from the compiled network on the emulated board of the same core.
 
         Raises:
@@ -60,7 +60,7 @@ class Candidate:
             raise FirmwareError(f"it cannot be measured for {board}: {row['missing']}")
         if not row["fits"]:
             raise FirmwareError(f"it does not fit into the memories of {board}")
-        cost: CostFigures = row["cost"]
+        cost: BoardCost = row["cost"]
         return cost
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.boards.deployment.cost import CostFigures
+from m3net_tf.boards.deployment.cost import BoardCost
 
 COSTS = ("instructions", "arena_bytes", "flash_bytes")
 """Figures of a :class:`~m3net_tf.boards.deployment.cost.BoardCost` that a search minimises."""
@@ -21,7 +21,7 @@ LEAST_MARGIN = 0.1
 """Least share by which a prediction must exceed a limit to reject a network."""
 
 
-def costs_of(figures: CostFigures) -> Costs:
+def costs_of(figures: BoardCost) -> Costs:
     """The costs that a search minimises."""
     return {
         "instructions": float(figures["instructions"]),

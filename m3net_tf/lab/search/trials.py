@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from m3net_tf.boards.deployment.cost import CostFigures
+from m3net_tf.boards.deployment.cost import BoardCost
 from m3net_tf.lab.many.history import epoch_scores
 from m3net_tf.lab.many.plan import fingerprint
 from m3net_tf.lab.search.costs import costs_of
@@ -50,7 +50,7 @@ class Trial:
     network_sha256: str = ""
     work: Mapping[str, int] | None = None
     predicted: Mapping[str, float] | None = None
-    cost: CostFigures | None = None
+    cost: BoardCost | None = None
     accuracy: float | None = None
     scores: Sequence[float] = ()
     seconds: float = 0.0

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from m3net_tf.boards.deployment.certification import certify_export
-from m3net_tf.boards.deployment.cost import BoardCost
+from m3net_tf.boards.deployment.cost import cost_among
 from m3net_tf.boards.emulation.starting import firmware_folder
 from m3net_tf.compiler.engines import TFLM
 from m3net_tf.export import Bundle, export_run
@@ -255,5 +255,5 @@ def _on_board(run: Run, bundle: Bundle, setup: _Setup) -> Row:
         return {"no_board": certificate["missing"]}
     outputs = certificate["outputs"]
     different = [outputs["different_on_the_board"], outputs["different_in_tflm_on_the_host"]]
-    cost = BoardCost.from_dict(board["cost"])
-    return {"bytes_equal": not any(different), **{key: getattr(cost, key) for key in COSTS}}
+    cost = {**cost_among({**board["cost"]})}
+    return {"bytes_equal": not any(different), **{key: cost[key] for key in COSTS}}

@@ -90,11 +90,11 @@ def test_cost_is_within_its_limits_and_repeatable(run, summary):
     )
     dataset = run.dataset(None)
     clips = Clips(*pcm_and_features(dataset, spread_clips(dataset, 32), bundle.frontend))
-    board = measure(bundle, image, clips).cost.to_dict()
+    board = measure(bundle, image, clips).cost
     assert board["frontend_instructions"] <= 45_000
     assert board["instructions"] <= 4_600_000
     assert board["arena_bytes"] <= 20 * 1024
-    assert measure(bundle, image, clips).cost.to_dict() == board
+    assert measure(bundle, image, clips).cost == board
     assert summary["model_bytes"] == bundle.network.size_bytes
     for key in {*COST_KEYS} - {"instructions", "frontend_instructions"}:  # these vary with clips
         assert summary[key] == board[key]

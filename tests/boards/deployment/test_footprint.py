@@ -60,7 +60,6 @@ def answer(model=MODEL, frame=FRAME, arena=20_000):
         arena_size_bytes=arena,
         stack_used_bytes=1_300,
         frontend_bytes=7_900,
-        boot={},
     )
 
 
@@ -306,9 +305,9 @@ def test_the_report_keeps_to_80_columns(run, boards):
 def test_a_preset_that_fits_is_not_denied(run, boards):
     """The limits cover four networks: a smaller board may still hold this one."""
     boards["overflow"] = ""
-    room = footprint.Room(arena_bytes=63_984, network_bytes=800_000)
-    assert footprint.largest_preset(room) is footprint.largest_preset(room, "mcu") is None
-    assert footprint.largest_preset(room, "s") == "s"
+    room = (63_984, 800_000)
+    assert footprint.largest_preset(*room) is footprint.largest_preset(*room, "mcu") is None
+    assert footprint.largest_preset(*room, "s") == "s"
     result = footprint.measure_footprint(run, [OTHER])
     result["boards"][0] |= {"preset": None, "real_time": True}
     text = text_of(result)
@@ -378,7 +377,7 @@ def test_without_tools_the_arena_is_the_exports(run, monkeypatch):
     ],
 )
 def test_the_largest_preset(arena_bytes, network_bytes, expected):
-    assert footprint.largest_preset(footprint.Room(arena_bytes, network_bytes)) == expected
+    assert footprint.largest_preset(arena_bytes, network_bytes) == expected
 
 
 def test_no_export_names_the_command(tmp_path):

@@ -89,17 +89,17 @@ def test_the_pace_of_a_run_is_that_of_its_newest_export(run: Path, tmp_path: Pat
     bundle = Bundle.load(run / "export")
     subject = {"model_sha256": bundle.manifest.model.sha256, "engine": bundle.manifest.engine}
     assert measured_pace(run, BOARD) is None and measured_pace(tmp_path, BOARD) is None
-    write_json(run / "summary.json", {**subject, **COST.to_dict()})
+    write_json(run / "summary.json", {**subject, **COST})
     expected = pace_on(bundle, 25_000_000, COST)
     assert measured_pace(run, BOARD) == expected
     faster = measured_pace(run, SAME_CORE)
     assert faster == pace_on(bundle, 64_000_000, COST)
     assert measured_pace(run, OTHER_CORE) is None
-    rows = [{"cost": None}, {"cost": {**COST.to_dict(), "board": OTHER_CORE}}]
+    rows = [{"cost": None}, {"cost": {**COST, "board": OTHER_CORE}}]
     write_json(run / "footprint.json", {**subject, "boards": rows})
     assert measured_pace(run, OTHER_CORE) == expected
     assert Pace(**dataclasses.asdict(expected)) == expected
-    write_json(run / "summary.json", {**subject, "model_sha256": "another", **COST.to_dict()})
+    write_json(run / "summary.json", {**subject, "model_sha256": "another", **COST})
     assert measured_pace(run, BOARD) is None
 
 

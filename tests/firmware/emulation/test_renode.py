@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
-import json
 import re
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,11 +21,15 @@ from m3net_tf.boards.builds.boards import find_machine, list_boards, load_board
 from m3net_tf.boards.builds.image import FirmwareImage
 from m3net_tf.boards.builds.sources import FIRMWARE_DIR
 from m3net_tf.boards.emulation import renode
+from m3net_tf.export import Bundle
+from m3net_tf.export.certificate import Expected
+from m3net_tf.export.manifest import Manifest
 from m3net_tf.runtime.interpreter import run_reference
 
 SUITES = renode.list_boards()
 #: The smallest job memory of Renode's boards.
 JOB_BYTES = 65_536
+QUANTIZATION = (1 / 256, -128)
 
 
 def run_suite(
@@ -53,22 +56,22 @@ def test_a_dry_run_finds_every_keyword_and_argument(board: str):
 
 
 @pytest.fixture(scope="module")
-def vectors(built: BuiltFirmware) -> renode.Vectors:
+def vectors(built: BuiltFirmware) -> Expected:
     rng = np.random.default_rng(12)
     loudness = np.array([300, 3000, 12_000])[:, None]
     pcm = np.clip(rng.normal(0, 1, (3, 16_000)) * loudness, -32768, 32767).astype(np.int16)
     features = np.stack([features_int8(FrontendConfig(), clip / 32768) for clip in pcm])
     outputs = run_reference(built.tflite, features[..., None])
-    return renode.Vectors(features, outputs, pcm, (1 / 256, -128), 16_000)
+    return Expected("noise", pcm, features[..., None], outputs)
 
 
 @pytest.fixture()
-def work(built: BuiltFirmware, vectors: renode.Vectors, tmp_path: Path) -> Path:
+def work(built: BuiltFirmware, vectors: Expected, tmp_path: Path) -> Path:
     """A work folder for the MPS2 board, which replaces Renode's boards."""
     folder = tmp_path / BOARD
     folder.mkdir()
     without_sleep(built.image.elf, folder / "firmware.elf")
-    renode.write_session(folder, vectors, JOB_BYTES)
+    renode.write_session(folder, vectors, QUANTIZATION, JOB_BYTES)
     return tmp_path
 
 
@@ -134,18 +137,18 @@ def test_other_bytes_than_the_desktops_fail(
     assert failed == 1
 
 
-def test_sound_that_does_not_fit_is_left_out(vectors: renode.Vectors, tmp_path: Path):
-    renode.write_session(tmp_path, vectors, 4000)
+def test_sound_that_does_not_fit_is_left_out(vectors: Expected, tmp_path: Path):
+    renode.write_session(tmp_path, vectors, QUANTIZATION, 4000)
     assert not {path.name for path in tmp_path.iterdir()} & {"sound.bin", "sound.db"}
     assert len((tmp_path / "features.txt").read_text().splitlines()) == 3  # two clips and the end
 
 
-def test_labels_that_a_step_may_change_are_not_asked_for(tmp_path: Path, vectors: renode.Vectors):
+def test_labels_that_a_step_may_change_are_not_asked_for(tmp_path: Path, vectors: Expected):
     outputs = np.full((3, CLASSES), -128, np.int8)
     outputs[0, 4], outputs[0, 1] = 100, 69
     outputs[1, 4], outputs[1, 1] = 100, 68
-    changed = renode.Vectors(vectors.features, outputs, vectors.pcm, (1 / 256, -128), 16_000)
-    renode.write_session(tmp_path, changed, JOB_BYTES)
+    changed = dataclasses.replace(vectors, scores=outputs)
+    renode.write_session(tmp_path, changed, QUANTIZATION, JOB_BYTES)
     rows = (tmp_path / "sound.txt").read_text().splitlines()
     assert [row.split()[0] for row in rows] == ["close", "4"]
 
@@ -253,7 +256,8 @@ def test_a_wrong_folder_of_renode_is_named(
 
 
 def test_with_renode_it_prepares_and_returns_what_the_suites_return(
-    tiny_export: Callable[[Path], Path],
+    vectors: Expected,
+    make_manifest: Callable[[], Manifest],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
@@ -265,41 +269,17 @@ def test_with_renode_it_prepares_and_returns_what_the_suites_return(
     monkeypatch.setenv("RENODE_ROOT", str(program.parent))
     elf = tmp_path / "made.elf"
     elf.write_bytes(b"ELF")
-    bundle = SimpleNamespace(manifest=SimpleNamespace(engine="compiled"))
-    monkeypatch.setattr(renode.Bundle, "load", lambda folder: bundle)
+    with pytest.raises(SystemExit) as caught:
+        renode.main([str(tmp_path), "--prepare"])
+    assert caught.value.code == 2
+    assert "is not an export (no manifest.json): run m3net export" in capsys.readouterr().err
+    monkeypatch.setattr(renode.Bundle, "load", lambda folder: Bundle(folder, make_manifest()))
+    monkeypatch.setattr(renode, "read_vectors", lambda _: vectors)
     monkeypatch.setattr(renode, "export_firmware", lambda *_: FirmwareImage(elf, "any", {}, 0, 0))
-    export = tiny_export(tmp_path)
-    assert renode.main([str(export), "--board", "nrf52840dk"]) == 3
+    assert renode.main([str(tmp_path / "export"), "--board", "nrf52840dk"]) == 3
     arguments = (tmp_path / "given").read_text().split()
     work = tmp_path / "renode"
     assert arguments[0] == str(renode.RENODE_DIR / "nrf52840dk.robot")
     assert arguments[1:] == ["-r", str(work / "results"), "--variable", f"WORK:{work}"]
     assert (work / "nrf52840dk" / "firmware.elf").read_bytes() == b"ELF"
     assert (work / "nrf52840dk" / "features.bin").is_file()
-    with pytest.raises(SystemExit) as caught:
-        renode.main([str(tmp_path), "--prepare"])
-    assert caught.value.code == 2
-    assert "is not an export (no manifest.json): run m3net export" in capsys.readouterr().err
-
-
-@pytest.fixture()
-def tiny_export(vectors: renode.Vectors, make_manifest) -> Callable[[Path], Path]:
-    """Writes the files of an export that are read here."""
-
-    def write(folder: Path) -> Path:
-        export = folder / "export"
-        (export / "vectors").mkdir(parents=True)
-        arrays = {
-            "features_int8.bin": vectors.features[..., None],
-            "outputs_int8.bin": vectors.outputs,
-            "pcm_int16.bin": vectors.pcm,
-        }
-        described = {}
-        for name, array in arrays.items():
-            array.tofile(export / "vectors" / name)
-            described[name] = {"dtype": array.dtype.str, "shape": list(array.shape)}
-        (export / "vectors" / "vectors.json").write_text(json.dumps(described))
-        (export / "manifest.json").write_text(json.dumps(make_manifest().to_dict()))
-        return export
-
-    return write

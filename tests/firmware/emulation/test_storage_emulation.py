@@ -11,7 +11,7 @@ import pytest
 from firmware_helpers import APPS, run_tool, skip_or_fail
 
 from m3net_tf.boards.builds import boards
-from m3net_tf.boards.builds.generated import HEADER, LINKER_SCRIPT, header_text, linker_text
+from m3net_tf.boards.builds.generated import write_generated
 from m3net_tf.boards.builds.sources import (
     FIRMWARE_DIR,
     fetch_source,
@@ -39,17 +39,15 @@ def includes(arm_emulation: None) -> list[str]:
 
 
 def test_records_go_around_both_pages_and_outlast_a_reset(includes: list[str], tmp_path: Path):
-    board = dataclasses.replace(
-        boards.load_board("nrf52840dk"), storage=STORAGE, memory=MEMORY, stack_bytes=4096, uf2=None
-    )
-    (tmp_path / HEADER).write_text(header_text(board))
-    (tmp_path / LINKER_SCRIPT).write_text(linker_text(board))
+    nrf = dataclasses.replace(boards.load_board("nrf52840dk"), pdm=False, uf2=None)
+    board = dataclasses.replace(nrf, storage=STORAGE, memory=MEMORY, stack_bytes=4096)
+    generated = write_generated(board, tmp_path)
     elf = tmp_path / "nvmc.elf"
     flags = ["-mcpu=cortex-m0", "-mthumb", "-O2", "-Wall", "-Werror", "-ffunction-sections"]
-    flags += ["-DNRF52840_XXAA", "-DM3NET_HAS_STORAGE", f"-I{tmp_path}", *includes]
+    flags += ["-DNRF52840_XXAA", "-DM3NET_HAS_STORAGE", f"-I{generated}", *includes]
     flags += ["-nostartfiles", "-Wl,--gc-sections", f"-L{FIRMWARE_DIR / 'arch'}"]
     code = [APPS / "nvmc" / "main.c", *(FIRMWARE_DIR / name for name in CODE)]
-    link = [f"-T{tmp_path / LINKER_SCRIPT}", "-o", elf]
+    link = [f"-T{generated / 'board.ld'}", "-o", elf]
     run_tool("arm-none-eabi-gcc", *flags, *code, *link)
     machine = ["qemu-system-arm", "-M", "microbit", "-kernel", elf, "-semihosting"]
     quiet = ["-nographic", "-monitor", "none", "-serial", "none"]

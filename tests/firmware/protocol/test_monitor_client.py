@@ -97,10 +97,10 @@ class BadLine(Port):
         self._rng = np.random.default_rng(4)
         self.spoilt = 0
 
-    def _receive(self, timeout_s: float) -> bytes:
+    def read(self, timeout_s: float) -> bytes:
         return self._port.read(timeout_s)
 
-    def _send(self, data: bytes) -> None:
+    def write(self, data: bytes) -> None:
         if len(data) > 100 and self._rng.integers(self._every) == 0:
             self.spoilt += 1
             at = int(self._rng.integers(len(data)))
@@ -108,7 +108,7 @@ class BadLine(Port):
             data = data[:at] + changed + data[at + 1 :]
         self._port.write(data)
 
-    def _end(self) -> None:
+    def close(self) -> None:
         self._port.close()
 
 

@@ -109,7 +109,7 @@ class World:
             model_bytes=bundle.network.size_bytes,
             sections={},
         )
-        return {**certificate, "board": {"cost": cost.to_dict()}}
+        return {**certificate, "board": {"cost": cost}}
 
     def method_figures(self, run, data_dir, method, log):
         self.tried.append(str(method))

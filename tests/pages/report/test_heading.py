@@ -125,7 +125,7 @@ def test_a_command_is_run_with_its_lines_and_its_error(run: Path, tmp_path: Path
 
 
 def test_an_unreachable_source_is_said_in_words_not_by_git(monkeypatch, tmp_path):
-    def fails(arguments, cwd, timeout_s):
+    def fails(arguments, cwd):
         raise sources._GitError("fatal: unable to access 'https://x/': Could not resolve host: x")
 
     monkeypatch.setattr(sources, "_git", fails)
