@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command ``m3net``. A missing package ends in one line that names the extra to install."""
 
-from __future__ import annotations
-
 import sys
 
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checks what commands need on this computer, and says how to get what is missing."""
 
-from __future__ import annotations
-
 import dataclasses
 import os
 import shutil

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command line, with one file for each group of commands; it parses, calls and prints."""
 
-from __future__ import annotations
-
 import importlib
 import importlib.util
 import sys

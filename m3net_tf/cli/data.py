@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The commands ``m3net data …``."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

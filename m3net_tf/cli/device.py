@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The commands ``m3net monitor`` and ``m3net device …``: a board on a port."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command ``m3net doctor``: what this computer has and lacks."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import typer

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Arguments and options that several commands have."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 from typing import Annotated

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Misses over false accepts at all thresholds, as a CSV table and a plot."""
 
-from __future__ import annotations
-
 import io
 from pathlib import Path
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Windows that a trained wake word finds: where a phrase ends, and what it takes for a phrase."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -7,8 +7,6 @@ as extreme values of many distributions are (Pickands, "Statistical inference us
 statistics", 1975). Window and hits are those with the fewest misses at these peaks on average.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
 import math

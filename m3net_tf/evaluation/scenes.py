@@ -6,8 +6,6 @@ equally often. Clips of other classes (unknown words) are mixed in and must not 
 Equal seeds give equal bytes.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import math

@@ -8,8 +8,6 @@ divided among the classes with the fewest misses (exactly, by dynamic programmin
 settings the strictest threshold wins, then the shortest window.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
 from collections.abc import Iterator, Sequence

@@ -5,8 +5,6 @@ The compiled engine's files are the C of the networks, pictures of the arena, an
 input gives the same bytes.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import re
 import zlib

@@ -5,8 +5,6 @@ The comparison uses the export's front-end settings and network on real clips: e
 the board's C code with Python's, and each output byte with the desktop's.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping
 from typing import Any, NotRequired, TypedDict, TypeVar

@@ -5,8 +5,6 @@ A network that tells many words apart has learnt what distinguishes words, so th
 never heard get places of their own. ``runtime/prototypes.py`` compares these.
 """
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import functools

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Exports a ``.tflite`` alone, without a run or a data set; needs no TensorFlow."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

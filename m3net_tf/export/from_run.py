@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The export folder: everything that a firmware project needs from a trained network."""
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 from collections.abc import Sequence

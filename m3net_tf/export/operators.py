@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Operators of a network, and their names in TFLite Micro's resolver."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 from m3net_tf.compiler.tflite_names import operator_name

@@ -5,8 +5,6 @@ It does if at most half of a window's products remain in an arena of at most twi
 (docs/streaming.md).
 """
 
-from __future__ import annotations
-
 import dataclasses
 
 from m3net_tf.audio.frontend import FrontendConfig

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which runs have an int8 network already, so that an export needs no clips; no TensorFlow."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from m3net_tf.export.writing import existing_export

@@ -5,8 +5,6 @@ Arena and model size depend on the network's structure alone. Instructions and f
 than a thousandth, because some constants of the generated code are computed from the weights.
 """
 
-from __future__ import annotations
-
 import hashlib
 from pathlib import Path
 

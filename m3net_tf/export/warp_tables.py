@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """C tables of DiffRes's warp: ``warp_config.h`` and ``warp_tables.c``."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from m3net_tf.export.c_files import NOTICE

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes an export folder; needs no TensorFlow."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Classifies sounds with an exported ``.tflite``."""
 
-from __future__ import annotations
-
 import dataclasses
 import os
 from collections.abc import Iterable, Iterator, Sequence

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """``m3net classify``, the only command that needs neither TensorFlow nor Typer."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import sys

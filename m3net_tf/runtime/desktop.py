@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The engines that run an int8 network on this machine, with the same output bytes."""
 
-from __future__ import annotations
-
 import functools
 import platform
 import tempfile

@@ -5,8 +5,6 @@
 events for a whole recording at once, for tuning. All arithmetic uses integers.
 """
 
-from __future__ import annotations
-
 import collections
 import dataclasses
 import enum

@@ -5,8 +5,6 @@ Both are checked against the network's input and output, so that a network gets 
 was trained on and each score the name of its class.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path

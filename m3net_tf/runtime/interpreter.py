@@ -8,8 +8,6 @@ A network with 16-bit activations has int8 inputs and outputs here, as on the de
 shifted left by 8 bits, and a score, which is never negative, is reduced to its upper 8 bits.
 """
 
-from __future__ import annotations
-
 import contextlib
 import io
 import re

@@ -6,8 +6,6 @@ contain it. ``unzip model.tflite`` extracts ``m3net.json`` (name, labels, front 
 detector, licence), ``labels.txt`` and, with DiffRes, ``importance.tflite``.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import io
 import json

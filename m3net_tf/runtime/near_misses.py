@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sounds that were nearly an event, and why they were none."""
 
-from __future__ import annotations
-
 import dataclasses
 import enum
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The int8 network of a device; quantisation, which needs TensorFlow, creates it."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable
 

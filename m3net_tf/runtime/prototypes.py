@@ -10,8 +10,6 @@ A word's threshold is the lowest at which no sound of a background has the word.
 show that it has at most one false accept an hour there (95 %, one-sided: 3 / hours).
 """
 
-from __future__ import annotations
-
 import dataclasses
 from pathlib import Path
 

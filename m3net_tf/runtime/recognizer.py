@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Live detection on a stream of samples, as in the firmware."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 
 import numpy as np

@@ -4,8 +4,6 @@
 Packages other than NumPy are optional.
 """
 
-from __future__ import annotations
-
 import contextlib
 import io
 import os

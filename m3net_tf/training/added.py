@@ -5,8 +5,6 @@ The new run keeps a copy of them in its folder ``added``, at the data set's rate
 valid when clips are captured, relabelled or deleted later. ``clips.csv`` there lists them.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import re
 from collections.abc import Iterable, Sequence

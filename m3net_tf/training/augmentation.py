@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Augmentation of training clips: stored waveforms (NumPy) and features (TensorFlow)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

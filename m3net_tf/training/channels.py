@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What lies between a mouth and the samples: the vocal tract's length, a narrow band, a codec."""
 
-from __future__ import annotations
-
 import numpy as np
 import soxr
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fast checks of a recipe and its data, without TensorFlow."""
 
-from __future__ import annotations
-
 from m3net_tf.audio.datasets import AudioDataset, DatasetInfo, dataset_info
 from m3net_tf.audio.frontend import FrontendConfig
 from m3net_tf.networks.models import require_preset

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Accuracy of a recipe on all clips, each tested by a network that was trained without its fold."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections import Counter

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Uses finished runs as the teachers of a new one."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path

@@ -7,8 +7,6 @@ the same training on any number of devices, except that batch normalisation uses
 each device's part, and that sums are rounded in another order.
 """
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np

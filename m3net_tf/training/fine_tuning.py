@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Starts a training from the weights of a finished run."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import TypedDict
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Losses: cross-entropy with the labels and divergence from a teacher."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The place of a process among the workers of one training; needs no TensorFlow."""
 
-from __future__ import annotations
-
 import dataclasses
 
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Mixtures of two clips of a batch, drawn in every step: cutmix and between-class."""
 
-from __future__ import annotations
-
 import math
 
 from m3net_tf.audio.frontend import FrontendConfig

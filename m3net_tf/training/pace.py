@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Time of a training step, measured on noise or calculated from rates; needs no data."""
 
-from __future__ import annotations
-
 import dataclasses
 import statistics
 import time

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Results of a training: its final network, evaluated, with all files of its run."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, NotRequired

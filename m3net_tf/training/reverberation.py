@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Room responses, synthesised from decaying noise or read from recordings, and reverberation."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

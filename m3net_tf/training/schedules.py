@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Optimisers and learning rate schedules."""
 
-from __future__ import annotations
-
 import math
 
 from m3net_tf.system.keras import keras, tf

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The sections of a recipe, each validated on construction."""
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Annotated, Any, Literal
 

@@ -7,8 +7,6 @@ features, is omitted: it requires bottlenecks that bring the exits to the last o
 the bilateral paper does not mention.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from m3net_tf.system.errors import ConfigError

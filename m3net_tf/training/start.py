@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Starts a training: checks everything possible before it loads TensorFlow."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from m3net_tf.audio.datasets import (

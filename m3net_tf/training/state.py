@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """State of a training, sufficient to resume it."""
 
-from __future__ import annotations
-
 import io
 import json
 import math

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """One optimiser step: masks and mixtures, loss, gradients, moving average."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Sequence
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The end of a training by its caller, before the recipe's last epoch."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 from m3net_tf.system.errors import M3NetError

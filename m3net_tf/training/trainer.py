@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The training loop: seeded, validated and resumable after every epoch."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import math

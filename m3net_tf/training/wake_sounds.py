@@ -5,8 +5,6 @@ The folder is a data set for :mod:`m3net_tf.audio.datasets.folder`. Long recordi
 phrase are in ``hours/<split>``; live detection is tuned and tested on them.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence

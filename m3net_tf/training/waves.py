@@ -6,8 +6,6 @@ stateless seeds: eager, traced and ``tf.data`` execution give equal results. Eff
 resampling or a phase vocoder (speed, stretch, pitch) exist only for stored copies.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Sequence
 

@@ -6,8 +6,6 @@ is its label, also after it was moved. ``provenance.csv`` has one row per captur
 columns ``file`` and ``label`` follow the file.
 """
 
-from __future__ import annotations
-
 import contextlib
 import csv
 import dataclasses

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is in a folder of the user's own sounds, before anything is trained on it."""
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 from collections import Counter, defaultdict

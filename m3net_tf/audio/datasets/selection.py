@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Selects some of a data set's clips."""
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 from collections import Counter, defaultdict

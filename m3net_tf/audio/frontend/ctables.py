@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Generates the front end's C tables from the config; they contain no dates."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple

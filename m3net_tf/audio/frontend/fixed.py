@@ -11,8 +11,6 @@ of the 32-bit FFT:
 - the base-2 logarithm has 16 fraction bits and interpolates linearly in a table.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import math

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The front end in TensorFlow (float32), for use inside ``tf.data``."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable
 

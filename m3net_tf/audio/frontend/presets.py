@@ -6,8 +6,6 @@ keys, and ``dataclasses.replace`` makes variants (other hops, other ranges). Ran
 samples in [-1, 1). :func:`frontend_preset` takes a hop in milliseconds.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

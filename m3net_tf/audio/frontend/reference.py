@@ -4,8 +4,6 @@
 Arrays are (frequency, time) throughout: axis 0 = bins, axis 1 = frames.
 """
 
-from __future__ import annotations
-
 import functools
 
 import numpy as np

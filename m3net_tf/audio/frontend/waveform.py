@@ -6,8 +6,6 @@ columns of ``hop_samples`` without overlap. It converts each sample to int8 with
 :func:`waveform_levels`, so it never computes a logarithm.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import numpy.typing as npt
 

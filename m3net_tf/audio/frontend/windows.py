@@ -5,8 +5,6 @@ A data set and a classifier place windows by this rule, so that a test measures 
 answers. Only NumPy is needed.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 
 import numpy as np

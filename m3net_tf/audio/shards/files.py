@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Shards on this computer: copied once from their URL, verified, and read clip by clip."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import hashlib

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The index of a folder of shards, and the data set that it describes; no TensorFlow."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import json

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The clips of shards as a stream of ``tf.data``, in an order that only its seed decides."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import numpy as np

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Texts that a wake word must be told from: parts of it, words that sound alike, other speech."""
 
-from __future__ import annotations
-
 import dataclasses
 import heapq
 import itertools

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Neural voices in ONNX files, spoken by Python packages that the user installs."""
 
-from __future__ import annotations
-
 import functools
 import importlib
 from pathlib import Path

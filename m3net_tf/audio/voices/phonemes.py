@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Phonemes of a text by espeak-ng, of a respelling such as ``kom-PYOO-ter``, and their distance."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import itertools

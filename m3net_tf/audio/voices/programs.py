@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs the programs of speech synthesisers."""
 
-from __future__ import annotations
-
 import subprocess
 from collections.abc import Sequence
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Speaks wake words and near phrases in many voices into a folder, as labelled clips."""
 
-from __future__ import annotations
-
 import dataclasses
 import re
 from collections import Counter

@@ -4,8 +4,6 @@
 espeak-ng is necessary, because its phonemes check what the others say; those add voices.
 """
 
-from __future__ import annotations
-
 import functools
 import re
 import shutil

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every speech synthesiser does: a voice and a text → samples."""
 
-from __future__ import annotations
-
 import abc
 import dataclasses
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """How many voices are heard in recordings of one phrase, and which of them sound the same."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -7,8 +7,6 @@ and the board's own file does not. The facts of a board's core are in
 architecture are in ``firmware/arch/<arch>/arch.toml``, beside the code for start-up and traps.
 """
 
-from __future__ import annotations
-
 import re
 import tomllib
 from collections.abc import Mapping

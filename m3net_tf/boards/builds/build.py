@@ -4,8 +4,6 @@
 With the compiled engine the network is C: no interpreter, no C++, few third-party sources.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Write a firmware to a board with the first installed tool that its board.toml names."""
 
-from __future__ import annotations
-
 import shlex
 import shutil
 import subprocess

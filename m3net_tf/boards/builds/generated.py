@@ -4,8 +4,6 @@
 They go into the folder ``generated`` of the build, which CMake gets as ``M3NET_GENERATED_DIR``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from pathlib import Path
 

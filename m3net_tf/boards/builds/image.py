@@ -5,8 +5,6 @@ A UF2 file, which boot loaders that appear as a USB drive accept, is a sequence 
 Each holds 256 bytes of the image and their address, so a boot loader accepts them in any order.
 """
 
-from __future__ import annotations
-
 import re
 import struct
 import subprocess

@@ -8,8 +8,6 @@ tool's own description, whose text is in ``firmware/layouts``. All layouts have 
 the library and files of a project never have the same path. The same export gives the same bytes.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable, Mapping

@@ -10,8 +10,6 @@ TensorFlow Lite Micro calls none of them, but a compiler instantiates their temp
 that includes the header. Code from the shorter header is the same.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 import shutil

@@ -6,8 +6,6 @@ designed here by 4. The FIR filter passes the band that the samples can represen
 frequencies that would alias into it, and compensates for the CIC filter's droop.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

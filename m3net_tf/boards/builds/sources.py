@@ -10,8 +10,6 @@ therefore leaves no incomplete checkout, and two processes may fetch at the same
 pins commit, tree and files; the files are checked at every use.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import re

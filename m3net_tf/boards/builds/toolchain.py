@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The GNU toolchain of a board: the programs that a build needs, and running one build step."""
 
-from __future__ import annotations
-
 import re
 import shutil
 import subprocess

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The certificate of an export: Python against the compiled C over its test vectors."""
 
-from __future__ import annotations
-
 import dataclasses
 import subprocess
 from pathlib import Path

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The whole chain on the same held-out clips: float, int8 on the desktop, TFLM, emulated board."""
 
-from __future__ import annotations
-
 import dataclasses
 from pathlib import Path
 from typing import NotRequired, TypedDict

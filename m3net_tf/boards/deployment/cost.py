@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The cost of an export on an emulated board: one measurement, one type, one set of keys."""
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Any, NotRequired, TypedDict
 

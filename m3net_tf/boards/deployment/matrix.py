@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every emulated board with every network and engine: equality of the output bytes, and costs."""
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
 from collections.abc import Sequence

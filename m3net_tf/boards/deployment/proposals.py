@@ -6,8 +6,6 @@ emulator and half a minute. So each network was measured once on each core
 (``pytest -m slow tests/lab/search/test_proposals.py`` measures them again on one core).
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping
 from typing import Any

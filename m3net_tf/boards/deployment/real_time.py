@@ -5,8 +5,6 @@ All times take one instruction for a clock cycle, because emulators count instru
 longer or shorter (``docs/footprint.md``), so a board counts as real-time up to :data:`BUSY_SHARE`.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import math
 import textwrap

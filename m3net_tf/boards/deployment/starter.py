@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A starter project for a folder of the user's own sounds: a recipe, a board, the commands."""
 
-from __future__ import annotations
-
 import math
 import shlex
 from collections import Counter

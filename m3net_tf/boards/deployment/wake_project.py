@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The project that ``m3net wake`` writes: a recipe, the folder of its sounds, the commands."""
 
-from __future__ import annotations
-
 import shlex
 from pathlib import Path
 from typing import Any

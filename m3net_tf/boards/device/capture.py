@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Record labelled clips with the board's microphone into a ``folder`` data set."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

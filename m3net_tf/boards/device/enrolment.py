@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Words that a board learns from recordings (:mod:`m3net_tf.runtime.prototypes`)."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path

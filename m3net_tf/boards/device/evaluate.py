@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Accuracy of a run's test set, measured on the board itself."""
 
-from __future__ import annotations
-
 import hashlib
 import time
 from collections.abc import Iterator

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Facts that a board reports, as plain values and as a table."""
 
-from __future__ import annotations
-
 from typing import TypedDict
 
 from rich import box

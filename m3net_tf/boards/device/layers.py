@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cost of each operator, or call of a compiled network, on the board, with its MACs."""
 
-from __future__ import annotations
-
 import collections
 import math
 from collections.abc import Sequence

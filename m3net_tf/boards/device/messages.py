@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Messages of the monitor protocol and the values in them (``docs/reference/protocol.md``)."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass, field
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The detector of a board: its settings, and a mirror of it that says what was nearly an event."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections import deque
 

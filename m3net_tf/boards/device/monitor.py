@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command ``m3net monitor``: a stream drawn in the terminal and written to disk."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import math

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The picture of a stream: bars, spectrogram and events, laid out for the terminal's size."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterator
 

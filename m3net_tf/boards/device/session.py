@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Connect to a board as the command line names it: by port, speed, and run if emulated."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path

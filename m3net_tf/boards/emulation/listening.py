@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Live detection of an export on an emulated board, compared with whole windows on this machine."""
 
-from __future__ import annotations
-
 import dataclasses
 import re
 from pathlib import Path

@@ -8,8 +8,6 @@ two reserved u32; then the clips.
 Console lines have the form ``m3net <word> key=value ...`` and end with CR LF.
 """
 
-from __future__ import annotations
-
 import math
 import re
 import shutil

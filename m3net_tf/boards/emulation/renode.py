@@ -19,8 +19,6 @@ A work folder has one folder for each board:
 The files with samples are missing if a clip does not fit the board.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import shutil

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Networks with a state of their own on emulated boards, where each run follows the one before."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import NotRequired, TypedDict
 

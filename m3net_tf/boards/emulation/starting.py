@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Firmware that starts on an emulated board, with the arena that it needs there."""
 
-from __future__ import annotations
-
 import dataclasses
 import shutil
 from collections.abc import Callable, Sequence

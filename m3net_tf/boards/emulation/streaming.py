@@ -5,8 +5,6 @@ Each push of a recording runs on the board. Its output bytes are compared with t
 on this machine, computed by the compiled network and by TensorFlow Lite Micro.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import math
 import re

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Speed of feature extraction: this pipeline, plain librosa, and tf.io without a cache."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import os

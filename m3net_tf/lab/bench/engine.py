@@ -7,8 +7,6 @@ inputs, random and extreme ones, whose output bytes are compared with TensorFlow
 this machine.
 """
 
-from __future__ import annotations
-
 import collections
 import dataclasses
 import functools

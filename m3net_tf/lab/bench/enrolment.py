@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Enrolled words on real recordings: misses of a speaker's other recordings, and false accepts."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path

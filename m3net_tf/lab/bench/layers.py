@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The modelled cost of each layer of a compiled network, beside what its kernel needs at least."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Sequence
 

@@ -5,8 +5,6 @@ A file whose network keeps a state of its own is not streamed: each run is a hop
 Lite Micro runs it, too.
 """
 
-from __future__ import annotations
-
 import math
 import shutil
 import tempfile

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Estimated time of a table's trainings, on this machine or at a given rate on another."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import json

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """An export of an untrained network, for measurements that its weights do not change."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from m3net_tf.audio.frontend import FrontendConfig, write_c_tables

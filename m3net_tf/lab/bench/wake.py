@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A wake word on real recordings: misses in one folder, false accepts in hours of others."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path

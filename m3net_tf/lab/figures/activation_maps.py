@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Class activation maps of SpectroMaskNet's branches: figure 6 of its paper."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The papers' figures by name: picture, numbers and provenance."""
 
-from __future__ import annotations
-
 import dataclasses
 import datetime
 from collections.abc import Callable, Sequence

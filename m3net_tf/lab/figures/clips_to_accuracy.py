@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Accuracy by number of training clips, alone and with a teacher."""
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Sequence
 

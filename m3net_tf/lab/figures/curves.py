@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Curves over the epochs of finished runs."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

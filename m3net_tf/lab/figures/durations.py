@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Durations of the recordings of each class: figure 7 of the SpectroMaskNet paper."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """DiffRes's figures 9 to 11: learnt features, pilot studies, warp."""
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The contents of a figure: cells of a grid with their clips and finished runs."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Information entropy and zero crossings of a data set's clips (M3Net's tables 1 and 2)."""
 
-from __future__ import annotations
-
 import numpy as np
 import numpy.typing as npt
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """t-SNE of clips by the branches of the bilateral network: figure 7 of its paper."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

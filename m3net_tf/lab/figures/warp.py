@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A spectrogram before and after DiffRes: figure 4 of its paper (also 12 and 13)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Validation scores of a run's epochs, while it is trained and afterwards."""
 
-from __future__ import annotations
-
 import csv
 from pathlib import Path
 

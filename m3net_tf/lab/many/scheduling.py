@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs trained in the order of their needs; lost ones are tried again."""
 
-from __future__ import annotations
-
 import dataclasses
 import time
 from collections.abc import Iterator

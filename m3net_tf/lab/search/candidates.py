@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The cost of a candidate: its untrained network, compiled and run on the emulated board."""
 
-from __future__ import annotations
-
 import contextlib
 import gc
 import json

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Costs of a network on a board, their limits, and a linear model that predicts them."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping, Sequence
 

@@ -4,8 +4,6 @@
 Each step writes the trial's file, so a search that was killed continues with the same trials.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
 import json

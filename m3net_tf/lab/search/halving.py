@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stops trainings after an epoch: hopeless ones, and all after the last epoch."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path

@@ -5,8 +5,6 @@ Optuna keeps nothing: its study is made from the trials' files each time, with a
 and the trial's number. So a search that was killed proposes what it would have proposed.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any

@@ -14,8 +14,6 @@
 ``$teacher`` is the run of ``--teacher``; without it, values that refer to it are left out.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Mapping

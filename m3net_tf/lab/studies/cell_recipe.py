@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """One cell of a table as one flat recipe, for a reader or for ``m3net train``."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -5,8 +5,6 @@
 built, certified and emulated. Finished steps are skipped: their results are in the run's folder.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import gc
 from collections.abc import Mapping, Sequence

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A grid's networks on a board, as CSV and as Markdown."""
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence

@@ -4,8 +4,6 @@
 :mod:`m3net_tf.lab.studies.grid_file` reads one from YAML.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import re
 from collections.abc import Iterable, Mapping

@@ -44,8 +44,6 @@ of teachers. On the same data set a step has that run's fold and draw, so that n
 trained on, on another the first of its own ``folds``.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import re
 from collections.abc import Collection, Mapping

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The computer that writes a report."""
 
-from __future__ import annotations
-
 import os
 import platform
 from pathlib import Path

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """All tables and figures of the papers, with their commands and the state of their results."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path

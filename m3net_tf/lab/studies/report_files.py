@@ -4,8 +4,6 @@
 The index of a frame has the labels of a cell, a level per axis.
 """
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence

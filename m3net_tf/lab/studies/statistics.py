@@ -7,8 +7,6 @@ runs of each. With equally many runs of each this is the test of a mixed model w
 for the fold or draw. With a single split the unit is the run: the interval holds for this split.
 """
 
-from __future__ import annotations
-
 from collections.abc import Hashable, Sequence
 from typing import NotRequired, TypedDict
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The runs of a table before any is started, and a preview: recipes, states, missing data."""
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
 import textwrap

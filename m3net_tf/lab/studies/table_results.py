@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A table's JSON: the results of its runs and cells, compared with its reference."""
 
-from __future__ import annotations
-
 import datetime
 import hashlib
 import json

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A table's JSON as CSV, Markdown and LaTeX, beside the paper's values."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

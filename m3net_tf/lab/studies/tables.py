@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A paper's table, run and written beside the paper's values: Markdown, CSV and JSON."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Mapping
 

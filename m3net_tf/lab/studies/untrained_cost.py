@@ -5,8 +5,6 @@ As a program (``python -m m3net_tf.lab.studies.untrained_cost FILE.tflite``) it 
 memory of one ``.tflite`` as JSON: in a separate process, only the interpreter is measured.
 """
 
-from __future__ import annotations
-
 import json
 import statistics
 import subprocess

@@ -5,8 +5,6 @@ All of it runs in the thread that reads the board, except for :meth:`LiveBoard.s
 :meth:`LiveBoard.stop`. Messages are dictionaries with a ``type``.
 """
 
-from __future__ import annotations
-
 import queue
 import threading
 import time

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sounds that can be labelled: near misses, detections, and recordings of the browser."""
 
-from __future__ import annotations
-
 import base64
 import dataclasses
 import datetime

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """``m3net monitor --web``: from a port to a page."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import secrets

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The requests of a page: JSON objects whose ``type`` says what is wanted."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import msgspec

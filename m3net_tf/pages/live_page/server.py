@@ -6,8 +6,6 @@ name, and a WebSocket needs the server's own page as its origin. Other users of 
 know the token in the page's address.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import functools

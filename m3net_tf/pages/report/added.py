@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Before and after: what a run with added clips changed on old and on new clips."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Packs what users of a trained network need from a run into a folder, with its model card."""
 
-from __future__ import annotations
-
 import dataclasses
 import io
 import zipfile

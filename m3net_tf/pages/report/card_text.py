@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A model card as Markdown: ``card.md``."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the charts of several sections share."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import altair as alt

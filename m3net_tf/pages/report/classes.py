@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sections on classes: confusion, precision and recall."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
 from collections.abc import Sequence

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sections on single clips: the worst ones, and a map of all."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Content of the page as values: what a section shows, without its layout."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable, Sequence
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Section on where the figures come from: protocol, environment, command to repeat."""
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The page: its first words, and runs to sections, sections to one HTML file that loads nothing."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import os

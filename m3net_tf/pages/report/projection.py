@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Clips of all classes, and their projection onto a plane."""
 
-from __future__ import annotations
-
 import warnings
 
 import numpy as np

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Section on probabilities: whether they are the share of answers that are right."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import TypedDict
 

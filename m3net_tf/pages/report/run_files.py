@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tables that a training leaves in its run's folder: the history and the confusion matrix."""
 
-from __future__ import annotations
-
 import csv
 
 import numpy as np

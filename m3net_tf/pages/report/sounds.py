@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sounds and pictures of clips as data URIs, which need no file beside the page."""
 
-from __future__ import annotations
-
 import base64
 import io
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Section in which the reader tries the network on sounds, with the C of the boards."""
 
-from __future__ import annotations
-
 import base64
 import tempfile
 from collections.abc import Sequence

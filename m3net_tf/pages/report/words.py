@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Figures as text."""
 
-from __future__ import annotations
-
 
 def percent(share: float | None, digits: int = 1) -> str:
     """A share in percent; '' for None."""

@@ -6,8 +6,6 @@ stopped copy continues with the files that are missing. A complete copy is used 
 server again, so changed data need a new URL.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath

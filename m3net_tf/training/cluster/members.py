@@ -5,8 +5,6 @@ The workers compute parts of the same batches, so none can go on without the oth
 the others are ended, and all start again from the last epoch, which the first one has saved.
 """
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import socket

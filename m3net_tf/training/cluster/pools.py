@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where runs are trained: in this process, or in the worker processes of Ray."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import functools

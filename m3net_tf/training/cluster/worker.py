@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """One training, in the process and on the computer that a pool chose for it."""
 
-from __future__ import annotations
-
 import dataclasses
 import gc
 import socket
