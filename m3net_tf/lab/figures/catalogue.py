@@ -9,13 +9,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from m3net_tf.lab import RUNS
+from m3net_tf.lab.figures.accuracies import draw_clips_to_accuracy, draw_leakage
 from m3net_tf.lab.figures.activation_maps import draw_activation_maps
-from m3net_tf.lab.figures.clips_to_accuracy import draw_clips_to_accuracy
 from m3net_tf.lab.figures.curves import draw_ablation, draw_curves, draw_fusion
-from m3net_tf.lab.figures.durations import draw_durations
 from m3net_tf.lab.figures.feature_maps import draw_feature_maps, draw_signals
-from m3net_tf.lab.figures.leakage import draw_leakage
 from m3net_tf.lab.figures.masks import draw_masks
+from m3net_tf.lab.figures.recordings import draw_durations
 from m3net_tf.lab.figures.resolution import (
     draw_algorithm,
     draw_hops,

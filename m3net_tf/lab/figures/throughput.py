@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from m3net_tf.audio.frontend import FrontendConfig, frontend_preset, graph
-from m3net_tf.lab.studies.machine import load_average
 from m3net_tf.networks.layers.diffres.time_pooling import AdaptiveAveragePooling
 from m3net_tf.networks.layers.diffres.warp import frames_after
 from m3net_tf.networks.models import build_model
@@ -78,7 +77,6 @@ def draw_throughput(
         "classifier": classifier.name,
         "cores": os.cpu_count(),
         "gpus": len(tf.config.list_physical_devices("GPU")),
-        "load_average_after": load_average(),
     }
     return Drawing(_plot(rows), _COLUMNS, rows, facts)
 

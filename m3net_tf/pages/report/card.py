@@ -14,14 +14,13 @@ from m3net_tf.audio.datasets import dataset_info, protocol_statement
 from m3net_tf.export import Bundle
 from m3net_tf.networks.pretrained import CARD, CARD_TEXT, RUN_FILES
 from m3net_tf.pages.report.card_text import card_markdown
-from m3net_tf.pages.report.run_files import read_confusion
+from m3net_tf.pages.report.run_files import class_figures, read_confusion
 from m3net_tf.runtime.metadata import network_of
 from m3net_tf.system.artifacts import read_json, sha256_of, write_bytes, write_json, write_text
 from m3net_tf.system.conversion import from_plain
 from m3net_tf.system.errors import ConfigError, ModelError
 from m3net_tf.system.yaml_files import read_yaml
 from m3net_tf.training.cross_validation import RESULT
-from m3net_tf.training.metrics import wilson_interval
 from m3net_tf.training.run import Run
 
 ABOUT = "about.yaml"
@@ -154,7 +153,7 @@ def _card(run: Run, name: str, about: About, contents: Mapping[str, bytes]) -> C
             "int8": summary["accuracy"]["int8_desktop"],
             "int8_95": summary["int8_accuracy_95"],
         },
-        "classes": _classes(run),
+        "classes": class_figures(*read_confusion(run)),
         "boards": _boards(costs),
         "files": {name: sha256_of(data) for name, data in contents.items()},
         "versions": values["versions"],
@@ -205,23 +204,3 @@ def _data(facts: Mapping[str, Any]) -> dict[str, object]:
         "subset": facts.get("subset"),
         "subset_sha256": facts.get("subset_sha256"),
     }
-
-
-def _classes(run: Run) -> list[dict[str, object]]:
-    """Recall and precision of each class, None without clips or answers, and its test clips."""
-    labels, counts = read_confusion(run)
-    figures: list[dict[str, object]] = []
-    for index, label in enumerate(labels):
-        hits = int(counts[index, index])
-        clips, answers = int(counts[index].sum()), int(counts[:, index].sum())
-        figures.append(
-            {
-                "label": label,
-                "clips": clips,
-                "recall": hits / clips if clips else None,
-                "recall_95": wilson_interval(hits, clips),
-                "precision": hits / answers if answers else None,
-                "precision_95": wilson_interval(hits, answers),
-            }
-        )
-    return figures
