@@ -31,7 +31,6 @@ class DataSpeed(Provenance):
     """Speed from sound files to features.
 
     Attributes:
-        sample_rate_hz: rate of the features' samples.
         clips_per_s: clips per second by route; None if a route failed.
         missing: why a route failed.
         ratio_to_librosa: speed of the pipeline, without and with its cache, compared with librosa.

@@ -34,8 +34,6 @@ class NetworkTime(TypedDict):
 
     Attributes:
         place: folder of its runs, relative to the folder of all runs.
-        clip_s: seconds per clip.
-        hours: hours of all trainings.
     """
 
     place: str
@@ -52,10 +50,8 @@ class TableTime(Provenance):
 
     Attributes:
         hours: hours of all trainings one after the other.
-        networks: the same by network.
         tflops: the given rate; the keys below ``bandwidth`` are absent with it.
         bandwidth: the given rate of the memory; absent without ``tflops``.
-        steps: timed steps of each network.
     """
 
     table: str
@@ -90,8 +86,6 @@ def run_bench_table(
     features computed before the first epoch are not counted.
 
     Args:
-        name: ``<paper>/<table>``, or the path of its YAML file.
-        scale: ``small`` or ``paper``.
         steps: timed steps of each network, after one to warm up.
         tflops: rate of another machine, in 10^12 floating-point operations per second; 0 times
             this one.
@@ -165,7 +159,6 @@ def _network_rows(
     """A row per network: trainings that differ in seed and fold only share one.
 
     Args:
-        counts: clips of each data set.
         measure: returns the seconds per clip of a training; called once for equal steps.
     """
     networks: dict[str, list[Training]] = {}

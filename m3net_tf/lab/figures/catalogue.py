@@ -38,7 +38,6 @@ class FigureKind:
     """One figure that can be drawn.
 
     Attributes:
-        draw: draws it from what it shows.
         grid: name of the grid whose cells it shows; '' for none.
         kept: whether the results that written tables keep are enough, without the runs' folders.
     """
@@ -186,10 +185,8 @@ def draw_figure(
     """Draw a figure and write it below a folder; runs of its grid that are missing are trained.
 
     Args:
-        name: one of :data:`FIGURES`.
         out: folder; ``diffres/fig4`` becomes ``<out>/diffres/fig4.<scale>.png`` and so on, and
             without ``.<scale>`` if it shows no grid.
-        scale: scale of the grid.
         keep_results: take results of runs that ``runs_folder`` lacks from the tables in ``out``.
 
     Returns:

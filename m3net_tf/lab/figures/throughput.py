@@ -52,7 +52,6 @@ def draw_throughput(
 
     Args:
         frames_per_s: frames per second at the classifier, up to 100.
-        clips: clips per batch.
         rounds: number of timed batches of each, after one for warm-up.
         classifier: network after the front ends, as for ``diffres``.
     """

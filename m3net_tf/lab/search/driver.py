@@ -84,7 +84,6 @@ def run_search(
 
     Args:
         folder: folder of the search; workers on other computers must see it.
-        options: where trials are trained, and how many at once.
 
     Raises:
         InUseError: another process searches in the folder.

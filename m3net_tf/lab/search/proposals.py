@@ -43,7 +43,6 @@ def propose(
 
     Args:
         options: option -> names of its values.
-        trials: the trials before it.
         tried: choices that must not be proposed again.
 
     Returns:

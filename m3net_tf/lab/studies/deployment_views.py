@@ -92,12 +92,7 @@ def deployment_markdown(report: Mapping[str, Any], grid: Path, stem: Path) -> st
 
 @dataclasses.dataclass(frozen=True)
 class _Cell:
-    """A cell of the table.
-
-    Attributes:
-        labels: axis -> label.
-        runs: its runs, a row each.
-    """
+    """A cell of the table."""
 
     labels: dict[str, str]
     runs: pd.DataFrame

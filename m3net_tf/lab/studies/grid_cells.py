@@ -66,7 +66,6 @@ def load_grid(name: str | Path, scale: str, overlay: Path | None = None) -> Grid
     """Read a table and expand it to cells.
 
     Args:
-        name: ``<paper>/<table>``, or the path of its file.
         scale: one of :data:`m3net_tf.lab.studies.grid.SCALES` that the table has.
         overlay: YAML with sections of a recipe and keys of a cell, merged last into all cells.
 

@@ -26,10 +26,8 @@ class ItemResult(TypedDict):
     """Written results of a table or figure; texts that do not apply are empty.
 
     Attributes:
-        scale: one of :data:`m3net_tf.lab.studies.grid.SCALES`.
         runs: number of runs with a result, or that a table without results would have.
         state: whether today's recipes would give the results.
-        date: day on which they were written, ISO 8601.
     """
 
     scale: str

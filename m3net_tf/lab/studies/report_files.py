@@ -33,7 +33,6 @@ def labelled(
     """A frame of rows whose index has the labels of their cells.
 
     Args:
-        rows: values by column.
         labels: the labels of each row, by axis.
     """
     values = [[own[axis] for own in labels] for axis in axes]
@@ -66,7 +65,6 @@ def write_report(
 
     Args:
         stem: the files' path without their endings.
-        report: content of the JSON, with ``cells``.
         markdown: makes the Markdown for a path without its ending.
     """
     place = stem

@@ -28,7 +28,6 @@ class Comparison(TypedDict):
 
     Attributes:
         pairs: runs of the same seed, fold and draw in both; of several folds or draws their number.
-        difference: mean of the differences.
         low: lower end of its 95 % interval by Student's t; None for a single pair.
         high: its upper end; None for a single pair.
         p: two-sided p-value; exact up to :data:`EXACT_PAIRS` pairs.
@@ -51,7 +50,6 @@ def unit_means(values: Sequence[float], data: Sequence[Hashable]) -> list[float]
     """The mean of the values of each unit, in order; the values themselves with a single unit.
 
     Args:
-        values: a value for each run.
         data: the fold or draw of each run; none if all runs have the same.
     """
     if len(set(data)) < 2:
@@ -99,8 +97,6 @@ def compare(
     share their ranks.
 
     Args:
-        values: a value for each run.
-        reference: the value of its pair.
         data: the fold or draw of each pair; see :func:`unit_means`.
     """
     from scipy import stats  # takes a second to import

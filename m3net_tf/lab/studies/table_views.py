@@ -49,7 +49,6 @@ def write_table(report: TableReport, grid: Path, stem: Path, log: Log) -> None:
 
     Args:
         stem: the files' path without their endings.
-        log: receives the path of the Markdown file, and what its cells are.
     """
     write_report(
         stem,

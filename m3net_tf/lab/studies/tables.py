@@ -32,9 +32,7 @@ def make_table(
     one is written to ``<paper>/<table>.<scale>.incomplete.*`` in the same folder.
 
     Args:
-        options: where the runs are trained, and how many at once.
         train: False writes the table of the runs that are finished.
-        command: the command line, quoted in the table.
 
     Returns:
         Content of the JSON; ``failed`` counts the runs and measurements that failed.

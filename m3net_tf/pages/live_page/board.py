@@ -61,7 +61,6 @@ class LiveBoard:
     """A board that pages watch.
 
     Args:
-        stream: the board's stream.
         publish: takes messages for all pages.
         recorder: takes the stream, too.
         captures: keeps sounds that pages label; None: pages cannot.

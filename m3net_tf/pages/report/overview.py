@@ -26,7 +26,6 @@ class Figure:
     """A figure of a run.
 
     Attributes:
-        value: the figure; None if the run lacks it.
         share: whether it is a share, shown in percent.
         remark: shown after the figure, such as an interval.
     """
