@@ -15,8 +15,7 @@ from m3net_tf import Classifier
 from m3net_tf.audio.datasets import dataset_info, load_dataset
 from m3net_tf.networks.models import build_model
 from m3net_tf.networks.pretrained import CARD, CARD_TEXT, FOLDER, find_pretrained, pretrained_names
-from m3net_tf.pages.report.card import ABOUT, FILES, pack, renew_costs
-from m3net_tf.pages.report.card_text import card_markdown
+from m3net_tf.pages.report.card import ABOUT, FILES, card_markdown, pack, renew_costs
 from m3net_tf.system.artifacts import sha256_of
 from m3net_tf.system.errors import ConfigError, M3NetError, ModelError
 from m3net_tf.system.yaml_files import read_yaml

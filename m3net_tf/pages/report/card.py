@@ -13,12 +13,15 @@ from typing import Any
 from m3net_tf.audio.datasets import dataset_info, protocol_statement
 from m3net_tf.export import Bundle
 from m3net_tf.networks.pretrained import CARD, CARD_TEXT, RUN_FILES
-from m3net_tf.pages.report.card_text import card_markdown
+from m3net_tf.pages import environment
 from m3net_tf.pages.report.run_files import class_figures, read_confusion
+from m3net_tf.pages.report.words import interval, number, percent, with_interval
 from m3net_tf.runtime.metadata import network_of
 from m3net_tf.system.artifacts import read_json, sha256_of, write_bytes, write_json, write_text
 from m3net_tf.system.conversion import from_plain
 from m3net_tf.system.errors import ConfigError, ModelError
+from m3net_tf.system.extras import require_modules
+from m3net_tf.system.markdown import markdown_text
 from m3net_tf.system.yaml_files import read_yaml
 from m3net_tf.training.cross_validation import RESULT
 from m3net_tf.training.run import Run
@@ -63,15 +66,15 @@ def pack(run: Run, folder: Path) -> Card:
 
     Raises:
         ModelError: the run is unfinished, has no export, or was measured before that.
-        ConfigError: ``about.yaml`` is missing, or lacks a key.
+        ConfigError: ``about.yaml`` is missing or lacks a key, or Jinja2 is not installed.
         DataError: a step is missing.
     """
     about = _about(folder / ABOUT)
     contents = _contents(run)
     card = _card(run, folder.resolve().name, about, contents)
+    _write_card(folder, card)
     for name, data in contents.items():
         write_bytes(folder / name, data)
-    _write_card(folder, card)
     return card
 
 
@@ -95,8 +98,27 @@ def renew_costs(run: Run, folder: Path) -> Card:
 
 
 def _write_card(folder: Path, card: Card) -> None:
+    text = card_markdown(card)
     write_json(folder / CARD, card)
-    write_text(folder / CARD_TEXT, card_markdown(card))
+    write_text(folder / CARD_TEXT, text)
+
+
+def card_markdown(card: Card) -> str:
+    """The card for reading, in Markdown.
+
+    Raises:
+        ConfigError: Jinja2 is not installed.
+    """
+    require_modules("a model card", "report", "jinja2")
+    markdown = environment(Path(__file__).parent / "templates")
+    markdown.filters |= {
+        "md": markdown_text,
+        "number": number,
+        "percent": percent,
+        "interval": interval,
+        "with_interval": with_interval,
+    }
+    return markdown.get_template("card.md.j2").render(card)
 
 
 def _contents(run: Run) -> dict[str, bytes]:
