@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -118,10 +117,10 @@ class _Cell:
 
 def _cells(report: Mapping[str, Any], runs: pd.DataFrame) -> list[_Cell]:
     runs = runs.assign(lost=runs["float"] - runs["int8"])
-    ends = list(itertools.accumulate(len(cell["runs"]) for cell in report["cells"]))
+    places = iter(range(len(runs)))
     return [
-        _Cell(cell["labels"], runs.iloc[end - len(cell["runs"]) : end])
-        for cell, end in zip(report["cells"], ends, strict=True)
+        _Cell(cell["labels"], runs.iloc[[next(places) for _ in cell["runs"]]])
+        for cell in report["cells"]
     ]
 
 

@@ -54,10 +54,10 @@ def unit_means(values: Sequence[float], data: Sequence[Hashable]) -> list[float]
     """
     if len(set(data)) < 2:
         return [*values]
-    return [
-        float(np.mean([value for value, own in zip(values, data, strict=True) if own == unit]))
-        for unit in dict.fromkeys(data)
-    ]
+    by_unit: dict[Hashable, list[float]] = {}
+    for value, unit in zip(values, data, strict=True):
+        by_unit.setdefault(unit, []).append(value)
+    return [float(np.mean(own)) for own in by_unit.values()]
 
 
 def spread_of(values: Sequence[float], data: Sequence[Hashable] = ()) -> Spread:

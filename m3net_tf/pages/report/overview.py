@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Literal, TypedDict
 
@@ -204,22 +205,19 @@ def learning_curves(runs: Sequence[RunData]) -> Section:
         except DataError as error:
             blocks.append(Note(str(error)))
             continue
-        for column, values in history.items():
-            if column in ("epoch", "seconds"):
-                continue
-            figure = column.removeprefix("validation_")
-            split = "validation" if column != figure else "training"
-            for epoch, value in zip(history["epoch"], values, strict=True):
-                if value == value:  # not NaN
-                    rows.append(
-                        {
-                            "run": run.name,
-                            "epoch": epoch,
-                            "figure": figure,
-                            "split": split,
-                            "value": value,
-                        }
-                    )
+        rows += [
+            {
+                "run": run.name,
+                "epoch": epoch,
+                "figure": column.removeprefix("validation_"),
+                "split": "validation" if column.startswith("validation_") else "training",
+                "value": value,
+            }
+            for column, values in history.items()
+            if column not in ("epoch", "seconds")
+            for epoch, value in zip(history["epoch"], values, strict=True)
+            if not math.isnan(value)
+        ]
     charts: list[Block] = []
     for figure in dict.fromkeys(row["figure"] for row in rows):
         own = [row for row in rows if row["figure"] == figure]
