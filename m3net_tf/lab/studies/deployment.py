@@ -122,13 +122,9 @@ def make_deployment(
         "cells": cells,
         **provenance(),
     }
-    write_report(
-        out / f"{grid.name}.{grid.scale}.deployment",
-        report,
-        deployment_csv(report),
-        lambda place: deployment_markdown(report, grid.path, place),
-        log,
-    )
+    stem = out / f"{grid.name}.{grid.scale}.deployment"
+    markdown = deployment_markdown(report, grid.path, stem)
+    write_report(stem, report, deployment_csv(report), markdown, log)
     return report
 
 
