@@ -9,8 +9,6 @@ convolution gets the largest patch that leaves the arena no larger, or no larger
 of a stripe did not share their memory.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Sequence

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """First stage: the FlatBuffer becomes a checked graph."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -6,8 +6,6 @@ reference: nested vectors turn kilobytes into gigabytes. So the references are c
 before any object is made.
 """
 
-from __future__ import annotations
-
 import collections
 import contextlib
 import functools

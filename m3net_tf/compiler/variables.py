@@ -5,8 +5,6 @@ A streaming network of the converter names its variables (VAR_HANDLE), reads and
 each run, and assigns their initial values in a subgraph that CALL_ONCE runs before the first one.
 """
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compares a quantised network with the float network by tensor, layer and class."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -6,8 +6,6 @@ and returns a plain float network with the same layers. It is then quantised lik
 so methods can be combined.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import math

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Observes the inner tensors of a network while it runs clips."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Collection, Iterator
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Renders the report of :func:`.pipeline.quantize_run` as Markdown and as a terminal table."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from typing import Any
 

@@ -4,8 +4,6 @@
 ``Literal`` annotations list the choices of a key, and the annotations of this module limit numbers.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import math
 import re

@@ -4,8 +4,6 @@
 The kernel of int16 inputs interpolates in tables of 513 entries.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """SVDF: filters over features and time, whose latest results outlast a run."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from m3net_tf.compiler.arithmetic import quantize_factor

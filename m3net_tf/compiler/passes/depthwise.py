@@ -5,8 +5,6 @@ Each part reads its own input in place, reversed if it is a mirror, so that the 
 The parts of the output are written in place.
 """
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Zero padding before convolutions becomes part of their windows."""
 
-from __future__ import annotations
-
 from m3net_tf.compiler.graph import Graph, Operation
 from m3net_tf.compiler.operators.common import window_of
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A ``.tflite`` becomes a network that takes a hop of lines at a time."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np

@@ -6,8 +6,6 @@ pushes. Views of it restrict operators to some lines; lowering and kernels are t
 windows.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator

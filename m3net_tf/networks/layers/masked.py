@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Means and normalisation for padded batches, which use only each clip's own frames."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Counts the multiply-accumulates of one inference layer by layer."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

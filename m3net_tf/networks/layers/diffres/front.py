@@ -6,8 +6,6 @@ algorithm 3. Where the paper gives no details, the choices reproduce the publish
 parameters (docs/decisions.md).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

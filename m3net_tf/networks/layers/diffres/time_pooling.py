@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pooling over time: means over chosen frames, and the baselines of DiffRes (section 3.1)."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -11,8 +11,6 @@ row or in two neighbouring ones. Therefore two weights per frame replace the t x
 warping takes O(T) time and memory.
 """
 
-from __future__ import annotations
-
 import math
 import numbers
 from typing import Any

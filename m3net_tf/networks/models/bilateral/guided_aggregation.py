@@ -6,8 +6,6 @@ Human-Machine Interaction", 2025, section 3.3, equations 10 and 11, and table 7.
 of one row, (batch, 1, time, channel).
 """
 
-from __future__ import annotations
-
 from m3net_tf.networks.layers.precision import average_pooling
 from m3net_tf.networks.models.bilateral.sequence import conv1d, leaky_relu
 from m3net_tf.system.keras import keras, tf

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compression of energies: PCEN or a logarithm."""
 
-from __future__ import annotations
-
 import math
 
 from m3net_tf.networks.layers.precision import Float32Layer

@@ -5,8 +5,6 @@ A waveform is a map of one row, (batch, 1, samples, 1). A filter bank gives one 
 the waveform's rate.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

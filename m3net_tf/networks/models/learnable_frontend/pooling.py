@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Low-pass filtering and downsampling of a filter bank's rows to frames."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Converts a feature map to the image that is the input of M3Net in the paper."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Views of a map that are no mirrors: controls of the mirror attention."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

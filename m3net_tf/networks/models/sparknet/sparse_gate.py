@@ -5,8 +5,6 @@ Svirsky et al., "Sparse Binarization for Fast Keyword Spotting", Interspeech 202
 Sequences are maps of one row, (batch, 1, T, channels), the only form that TFLite Micro supports.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

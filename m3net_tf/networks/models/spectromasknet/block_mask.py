@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fixed or learnt masks of square blocks on a time-frequency map."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

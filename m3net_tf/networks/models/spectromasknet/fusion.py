@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Learnt weighted sum of two branches."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 
