@@ -309,7 +309,7 @@ def test_a_network_with_diffres_is_one_file(tmp_path):
             "input_shape": [40, 49, 1],
             "input_quantization": tensor_quantization(network.importance, "input"),
         },
-        "warp": network.warp.to_dict(),
+        "warp": dataclasses.asdict(network.warp),
     }
     path = tmp_path / "model.tflite"
     path.write_bytes(attach_metadata(network.tflite, manifest, network.importance))
