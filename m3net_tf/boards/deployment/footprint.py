@@ -138,7 +138,10 @@ def measure_footprint(
         raise ModelError(f"{folder} has no export: run m3net export {folder}")
     chosen = [load_board(name) for name in boards or list_boards()]
     bundle = Bundle.load(folder / "export")
-    subject = _subject(bundle, folder, engine or bundle.manifest.engine)
+    engine, arena = engine or bundle.manifest.engine, bundle.manifest.arena
+    if not engine == TFLM == bundle.manifest.engine:  # else a board may have proven the arena
+        arena, _ = engine_arena(bundle.c_model, bundle.network, engine)
+    subject = _Subject(bundle, folder, engine, arena)
     cores: dict[str, _CoreCost | str] = {}
     reasons: dict[tuple[str, bool], str] = {}
     rows = []
@@ -205,13 +208,6 @@ class _Subject:
     def folder(self, board: str) -> Path:
         """Folder of the build for a board."""
         return firmware_folder(self.run, board, self.engine)
-
-
-def _subject(bundle: Bundle, run: Path, engine: Engine) -> _Subject:
-    if engine == TFLM == bundle.manifest.engine:  # the arena may be one that a board has proven
-        return _Subject(bundle, run, engine, bundle.manifest.arena)
-    arena, _ = engine_arena(bundle.c_model, bundle.network, engine)
-    return _Subject(bundle, run, engine, arena)
 
 
 @dataclasses.dataclass(frozen=True)
