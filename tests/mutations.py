@@ -5,8 +5,6 @@
 the tests pass there, then applies one breakage at a time and checks that its test fails.
 """
 
-from __future__ import annotations
-
 import argparse
 import dataclasses
 import os

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The container installs what ``make system`` names, as an ordinary user, from a pinned base."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The figures of ``make demo`` are the same wherever the tree quotes them."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """README and docs name existing targets, files and pages; the reference matches the code."""
 
-from __future__ import annotations
-
 import hashlib
 import itertools
 import re

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Damaged files end in one line; programming errors keep their traceback."""
 
-from __future__ import annotations
-
 import io
 import json
 import types

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The scripts of the gallery run on generated sounds and draw the pictures of the page."""
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """docs/getting_started.md: its commands run in their order, on few and small sounds."""
 
-from __future__ import annotations
-
 import re
 import shutil
 import subprocess

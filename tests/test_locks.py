@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """One process per folder, and scratch folders that are removed, also after a killed process."""
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import fcntl

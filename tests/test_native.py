@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Output of native libraries to standard error."""
 
-from __future__ import annotations
-
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor

@@ -4,8 +4,6 @@
 The variables ``ONNX2TF`` and ``LITERT_TORCH`` name the Python of an environment with each.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import shlex

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Started programs end with the process that started them, however that ends."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import signal

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Progress: bars with the time left on a terminal, rare lines elsewhere, and clean ends."""
 
-from __future__ import annotations
-
 import io
 import os
 import pty

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the documentation site is built from; ``make docs`` builds it, warnings being errors."""
 
-from __future__ import annotations
-
 import re
 import runpy
 from pathlib import Path

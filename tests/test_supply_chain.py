@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Packages are installed by hash, data sets are checked, and the bill of materials is complete."""
 
-from __future__ import annotations
-
 import importlib.util
 import re
 import tomllib

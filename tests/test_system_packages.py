@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """``make system`` on a bare machine: who gets packages at once, who is asked, who is only told."""
 
-from __future__ import annotations
-
 import os
 import pty
 import shutil

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Text of a board, a file or a name cannot command the terminal."""
 
-from __future__ import annotations
-
 import io
 import json
 import sys

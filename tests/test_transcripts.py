@@ -5,8 +5,6 @@ The figures of a training depend on the computer, and the tests train for moment
 transcript must be printed with other figures.
 """
 
-from __future__ import annotations
-
 import itertools
 import re
 import runpy

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tutorials that extend the package, typed as they stand into a copy of the tree."""
 
-from __future__ import annotations
-
 import importlib.util
 import os
 import re

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The wheel works alone: it contains what its commands read, and asks for few packages."""
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess

@@ -4,8 +4,6 @@
 The hooks of pre-commit are the project's own tools, and GitHub can read the issue forms.
 """
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Any

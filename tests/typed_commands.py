@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Commands of the documentation, run in this process."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import sys

@@ -39,48 +39,31 @@ def show_version_or_help(
     show_help(context)
 
 
-class _Sentences(TyperGroup):
-    """A group whose help has whole sentences, which Typer cuts."""
-
-    def sections(self) -> dict[str, tuple[str, ...]]:
-        """Names of the commands by heading."""
-        return {"Commands": tuple(self.commands)}
+class _Help(TyperGroup):
+    """A group whose help has whole sentences, which Typer cuts; the top's has them by subject."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """Write one block per heading."""
-        for heading, names in self.sections().items():
+        """Write one block per heading; commands of no subject come last."""
+        shown = [name for name, command in self.commands.items() if not command.hidden]
+        listed = {name for names in _SECTIONS.values() for name in names}
+        rest = [name for name in shown if name not in listed]
+        sections = {"Commands": shown} if ctx.parent else {**_SECTIONS, _REST: rest}
+        for heading, names in sections.items():
+            commands = {name: self.commands[name] for name in names if name in self.commands}
             with formatter.section(heading):
                 formatter.write_dl(
-                    [(name, self.commands[name].get_short_help_str(_HELP_LIMIT)) for name in names]
+                    [(name, it.get_short_help_str(_HELP_LIMIT)) for name, it in commands.items()]
                 )
-
-
-class _Sections(_Sentences):
-    """A group whose help lists the commands by subject."""
-
-    def sections(self) -> dict[str, tuple[str, ...]]:
-        """The subjects that have commands; the commands of none come last."""
-        known = {
-            heading: tuple(name for name in names if name in self.commands)
-            for heading, names in _SECTIONS.items()
-        }
-        listed = {name for names in known.values() for name in names}
-        rest = tuple(
-            name
-            for name, command in self.commands.items()
-            if name not in listed and not command.hidden
-        )
-        return {heading: names for heading, names in {**known, _REST: rest}.items() if names}
 
 
 def group(words: str) -> typer.Typer:
     """A group of commands with this help."""
-    return typer.Typer(cls=_Sentences, help=words, callback=show_help, invoke_without_command=True)
+    return typer.Typer(cls=_Help, help=words, callback=show_help, invoke_without_command=True)
 
 
 app = typer.Typer(
     name="m3net",
-    cls=_Sections,
+    cls=_Help,
     help="Sound recognition, from a paper to a microcontroller.",
     callback=show_version_or_help,
     invoke_without_command=True,

@@ -10,7 +10,7 @@ import typer
 
 from m3net_tf.cli.app import data_app
 from m3net_tf.cli.options import AsJson, DataDir
-from m3net_tf.cli.output import print_table, progress_beside, say, say_json
+from m3net_tf.cli.output import print_lines, print_table, progress_beside, say, say_json
 
 DataOptions = Annotated[
     list[str] | None,
@@ -84,19 +84,13 @@ def data_subset(
     from m3net_tf.audio.datasets.subset_copy import make_subset
 
     subset = make_subset(name, to, data_dir, log=progress_beside(as_json))
-    if as_json:
-        say_json(
-            {
-                "name": subset.name,
-                "dataset": subset.dataset,
-                "folder": str(to),
-                "files": len(subset.files),
-                "sha256": subset.sha256,
-            }
-        )
-    else:
-        say(f"{to}: {len(subset.files)} files, SHA-256 of their list's lines {subset.sha256}")
-        say(f"now run m3net data check {subset.dataset} --data-dir {to}")
+    files, sha256 = len(subset.files), subset.sha256
+    facts = {"name": subset.name, "dataset": subset.dataset, "folder": str(to)}
+    lines = (
+        f"{to}: {files} files, SHA-256 of their list's lines {sha256}",
+        f"now run m3net data check {subset.dataset} --data-dir {to}",
+    )
+    print_lines({**facts, "files": files, "sha256": sha256}, as_json, lambda _: lines)
 
 
 @data_app.command("shard")
@@ -131,15 +125,13 @@ def data_shard(
     values = dataclasses.asdict(section)
     shards = write_shards(dataset, values, out, clips_per_shard, progress_beside(as_json))
     clips = sum(shard.clips for shard in shards.files)
-    if as_json:
-        facts = {"shards": len(shards.files), "clips": clips, "bytes": shards.bytes}
-        say_json({"url": shards.url, **facts, "sha256": shards.sha256})
-    else:
-        say(
-            f"{shards.url}: {clips} clips in {len(shards.files)} shards, "
-            f"{shards.bytes / 1e6:.0f} MB, index SHA-256 {shards.sha256}"
-        )
-        say(f"now run m3net train RECIPE --shards {shards.url}")
+    facts = {"shards": len(shards.files), "clips": clips, "bytes": shards.bytes}
+    lines = (
+        f"{shards.url}: {clips} clips in {len(shards.files)} shards, "
+        f"{shards.bytes / 1e6:.0f} MB, index SHA-256 {shards.sha256}",
+        f"now run m3net train RECIPE --shards {shards.url}",
+    )
+    print_lines({"url": shards.url, **facts, "sha256": shards.sha256}, as_json, lambda _: lines)
 
 
 @data_app.command("check")

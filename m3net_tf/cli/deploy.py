@@ -24,6 +24,7 @@ from m3net_tf.cli.options import (
 )
 from m3net_tf.cli.output import (
     make_console,
+    print_lines,
     print_result,
     progress_beside,
     say,
@@ -77,11 +78,7 @@ def firmware(
 
     log = progress_beside(as_json)
     image = _build(run, board, mlperf_mode, mlperf_model_id, define, engine, log)
-    if as_json:
-        say_json(image_facts(image))
-        return
-    for line in summary_lines(image):
-        say(line)
+    print_lines(image_facts(image), as_json, lambda _: summary_lines(image))
 
 
 @app.command()
@@ -179,16 +176,10 @@ def matrix(
     print_result(
         {"cells": [cell.to_dict() for cell in cells]}, as_json, lambda _: matrix_table(cells)
     )
-    _refuse_other_bytes(cells, folder)
-    _check_costs(cells, make_console(stderr=as_json), update=update_baselines)
-
-
-def _refuse_other_bytes(cells: Sequence[MatrixCell], folder: Path) -> None:
     if different := [cell for cell in cells if not cell.bytes_equal]:
-        named = ", ".join(
-            f"{cell.network} on {cell.place.board} ({cell.engine})" for cell in different
-        )
+        named = ", ".join(f"{it.network} on {it.place.board} ({it.engine})" for it in different)
         raise M3NetError(f"other bytes than on the desktop: {named} ({folder}/matrix.json)")
+    _check_costs(cells, make_console(stderr=as_json), update=update_baselines)
 
 
 def _check_costs(cells: Sequence[MatrixCell], out: Console, *, update: bool) -> None:
@@ -350,8 +341,5 @@ def compile_command(
     except ModelError as error:
         raise ModelError(f"{model}: {error}") from None
     facts = write_network(network, out, name)
-    if as_json:
-        say_json({"folder": str(out), **facts})
-        return
-    for line in report_lines(f"{out}/{name}.c", facts):
-        say(line)
+    made = {"folder": str(out), **facts}
+    print_lines(made, as_json, lambda _: report_lines(f"{out}/{name}.c", facts))

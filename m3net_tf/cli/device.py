@@ -13,6 +13,7 @@ from m3net_tf.cli.app import app, device_app
 from m3net_tf.cli.options import AsJson, DataDir, EngineOfExport
 from m3net_tf.cli.output import (
     console,
+    print_lines,
     print_result,
     progress_beside,
     say,
@@ -250,8 +251,5 @@ def device_words(
 
 
 def _say_words(words: Mapping[str, int], as_json: bool) -> None:
-    if as_json:
-        say_json(words)
-    else:
-        listed = ", ".join(f"{name} ({examples} examples)" for name, examples in words.items())
-        say(f"the board knows {listed or 'no word'}")
+    listed = ", ".join(f"{name} ({examples} examples)" for name, examples in words.items())
+    print_lines(words, as_json, lambda _: [f"the board knows {listed or 'no word'}"])

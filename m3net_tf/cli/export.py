@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -35,25 +34,6 @@ if TYPE_CHECKING:
     from m3net_tf.export.certificate import Certificate
 
 
-Frontend = Annotated[
-    str | None,
-    typer.Option(help="Front end of a .tflite from elsewhere: a recipe, or a name like mcu."),
-]
-ClassNames = Annotated[
-    Path | None,
-    typer.Option(help="Class names of a .tflite from elsewhere: a text file, one a line."),
-]
-
-
-Layouts = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="NAME",
-        help="Also a library: c, cmsis-pack, arduino, esp-idf, platformio or zephyr; repeatable.",
-    ),
-]
-
-
 @app.command("export")
 def export_command(
     model: Annotated[
@@ -68,10 +48,23 @@ def export_command(
             help="Folder that gets export/; default: the run, or runs/NAME for a trained network."
         ),
     ] = None,
-    layout: Layouts = None,
+    layout: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Also a library: c, cmsis-pack, arduino, esp-idf, platformio or zephyr; "
+            "repeatable.",
+        ),
+    ] = None,
     engine: EngineName = DEFAULT_ENGINE,
-    recipe: Frontend = None,
-    labels: ClassNames = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="Front end of a .tflite from elsewhere: a recipe, or a name like mcu."),
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="Class names of a .tflite from elsewhere: a text file, one a line."),
+    ] = None,
     enrol: Annotated[
         int | None,
         typer.Option(min=1, max=16, help="Words that the board learns by m3net device enrol."),
@@ -95,9 +88,12 @@ def export_command(
     A run needs its data set unless it has an int8 network, from m3net quantize or an export.
     """
     require_sources("firmware")
-    from m3net_tf.boards.builds.layouts import write_layout
+    from m3net_tf.boards.builds.layouts import LAYOUTS, write_layout
 
-    _check_layouts(layout or ())
+    if unknown := [name for name in layout or () if name not in LAYOUTS]:
+        raise typer.BadParameter(
+            f"layout {unknown[0]!r} is unknown: choose from {', '.join(LAYOUTS)}"
+        )
     log = progress_beside(as_json)
     source, folder = _export_source(model, out, data_dir)
     if (recipe or labels) and not _is_file(source):
@@ -152,16 +148,6 @@ def _next_words(source: Path, folder: Path, board: str) -> tuple[str | Path, ...
     if _is_file(source):
         return "footprint", folder
     return "emulate" if emulated_board(board) == board else "flash", folder, "--board", board
-
-
-def _check_layouts(names: Sequence[str]) -> None:
-    from m3net_tf.boards.builds.layouts import LAYOUTS
-
-    for name in names:
-        if name not in LAYOUTS:
-            raise typer.BadParameter(
-                f"layout {name!r} is unknown: choose from {', '.join(LAYOUTS)}"
-            )
 
 
 def _say_export(

@@ -112,6 +112,15 @@ def print_result(value: Result, as_json: bool, draw: Callable[[Result], Renderab
         console.print(draw(value))
 
 
+def print_lines(value: Result, as_json: bool, lines: Callable[[Result], Iterable[str]]) -> None:
+    """Print a result as JSON, or as the lines that ``lines`` makes of it."""
+    if as_json:
+        say_json(value)
+    else:
+        for line in lines(value):
+            say(line)
+
+
 def print_table(table: TextTable) -> None:
     """Print a table; a column is at least as wide as its longest word."""
     shown = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))

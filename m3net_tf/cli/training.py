@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 from collections.abc import Iterator, Mapping
@@ -27,7 +28,6 @@ from m3net_tf.system.errors import ConfigError, M3NetError
 if TYPE_CHECKING:
     from m3net_tf.system.progress import Log
     from m3net_tf.training import Recipe
-    from m3net_tf.training.cluster.pools import PoolOptions
     from m3net_tf.training.cross_validation import CrossValidation
     from m3net_tf.training.run_metrics import RunMetrics
 
@@ -83,6 +83,7 @@ def train(
         raise typer.BadParameter("shards have no clips of --add: omit --shards")
     if dataset and former:
         raise typer.BadParameter("--from continues a run with its data set: omit --dataset")
+    from m3net_tf import training
     from m3net_tf.training.cluster.pools import PoolOptions
     from m3net_tf.training.cluster.resources import Resources
 
@@ -90,7 +91,14 @@ def train(
     plan = _with_options(plan, dataset, option or [], seed, epochs)
     pool = PoolOptions(workers, address, Resources(cpus), retries=retries)
     log = progress_beside(as_json)
-    metrics = _trained(plan, folder, data_dir, devices, shards, pool, log)
+    if pool.in_process:
+        metrics = training.train(plan, folder, data_dir, log, devices, shards)
+    else:
+        from m3net_tf.training.cluster.members import train_on_workers
+
+        metrics = train_on_workers(
+            plan, folder, data_dir, pool, devices=devices, shards=shards, log=log
+        )
     validated = _cross_validated(plan, folder, data_dir, log)
     if as_json:
         say_json({"folder": str(folder), **metrics.values, **validated})
@@ -104,55 +112,30 @@ def _with_options(
     plan: Recipe, dataset: str | None, option: list[str], seed: int | None, epochs: int | None
 ) -> Recipe:
     """A recipe with the typed data set, its options and values of the training."""
-    import dataclasses
-
     from m3net_tf.audio.datasets.tables import parse_options
     from m3net_tf.training.sections import DatasetSection
 
-    training = plan.training
-    if seed is not None:
-        training = dataclasses.replace(training, seed=seed)
-    if epochs is not None:
-        training = dataclasses.replace(training, epochs=epochs)
-    plan = dataclasses.replace(plan, training=training)
-    if dataset and dataset != plan.dataset.name:
-        plan = dataclasses.replace(plan, dataset=DatasetSection(dataset))
-    if option:
-        options = {**plan.dataset.options, **parse_options(option)}
-        section = dataclasses.replace(plan.dataset, options=options)
-        plan = dataclasses.replace(plan, dataset=section)
-    return plan
-
-
-def _trained(
-    plan: Recipe,
-    folder: Path,
-    data_dir: Path | None,
-    devices: int,
-    shards: str,
-    pool: PoolOptions,
-    log: Log,
-) -> RunMetrics:
-    """Train in this process, or in worker processes."""
-    from m3net_tf import training
-
-    if pool.in_process:
-        return training.train(plan, folder, data_dir, log, devices, shards)
-    from m3net_tf.training.cluster.members import train_on_workers
-
-    return train_on_workers(plan, folder, data_dir, pool, devices=devices, shards=shards, log=log)
+    section = plan.dataset
+    if dataset and dataset != section.name:
+        section = DatasetSection(dataset)
+    section = dataclasses.replace(section, options={**section.options, **parse_options(option)})
+    training = dataclasses.replace(
+        plan.training,
+        seed=plan.training.seed if seed is None else seed,
+        epochs=plan.training.epochs if epochs is None else epochs,
+    )
+    return dataclasses.replace(plan, training=training, dataset=section)
 
 
 def _exportable(plan: Recipe) -> bool:
     """Whether the firmware has the recipe's front end; papers' often run on computers only."""
     from m3net_tf.audio.frontend.fixed import require_device_form
 
-    try:
+    with contextlib.suppress(ConfigError):
         if plan.frontend.kind != "waveform":
             require_device_form(plan.frontend)
-    except ConfigError:
-        return False
-    return True
+        return True
+    return False
 
 
 def _cross_validated(

@@ -5,8 +5,6 @@ All functions take arrays or numbers and compute in int64, so that only the mode
 or saturate.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -5,8 +5,6 @@ The layout of weights depends on the target (``firmware/engine/weights.h``), so 
 for each layout.
 """
 
-from __future__ import annotations
-
 import re
 import zlib
 from collections.abc import Mapping

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Last stage: a compiled network as C source and header, the same bytes for the same input."""
 
-from __future__ import annotations
-
 import dataclasses
 import re
 import textwrap

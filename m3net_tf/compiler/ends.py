@@ -5,8 +5,6 @@ The converter puts a QUANTIZE after such an input, and a DEQUANTIZE or a QUANTIZ
 output. The compiler removes these operators: the caller converts instead.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import flatbuffers

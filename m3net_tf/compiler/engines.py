@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The engines that can run a network on a device."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 Engine = Literal["compiled", "tflm"]

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the compiler aims at: ``m3net compile --optimise`` and ``m3net export --optimise``."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Mapping

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compiled networks on this machine: the same C, built as a shared library."""
 
-from __future__ import annotations
-
 import ctypes
 import hashlib
 import os

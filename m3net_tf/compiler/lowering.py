@@ -6,8 +6,7 @@ nothing. The inputs of a concatenation become views of its output, so that their
 place. A tensor is copied where a kernel cannot read its view.
 """
 
-from __future__ import annotations
-
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -85,7 +84,7 @@ class Lowering:
         """The view, or a contiguous copy of it."""
         if view.contiguous:
             return view
-        block = Block(f"{op.output.name} (input)", view_size(view) * view.item)
+        block = Block(f"{op.output.name} (input)", math.prod(view.shape) * view.item)
         target = packed(block, view.shape, view.item)
         self.copy(op, view, target)
         return target
@@ -116,11 +115,6 @@ class Lowering:
         call.slack = slack or {}
         self.calls.append(call)
         return call
-
-
-def view_size(view: View) -> int:
-    """Number of items of a view."""
-    return int(np.prod(view.shape, dtype=np.int64))
 
 
 def shape_text(view: View) -> str:

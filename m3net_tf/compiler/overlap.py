@@ -6,8 +6,6 @@ later call reads, it overwrites only items that have been read. A chain of such 
 more memory than its largest tensor.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import numpy.typing as npt
 

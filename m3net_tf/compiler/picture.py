@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A picture of the arena: its blocks over the calls."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from html import escape
 

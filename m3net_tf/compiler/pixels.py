@@ -9,8 +9,6 @@ convolution gets the largest patch that leaves the arena no larger, or no larger
 of a stripe did not share their memory.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Sequence
@@ -75,7 +73,6 @@ def take_smallest_forms(calls: Sequence[Call]) -> None:
 
 
 def _choose_lines(plan: Plan) -> None:
-    """Set the lines of all depthwise convolutions."""
     for call in plan.calls:
         for member in call.members:
             layer = member.arguments[0]

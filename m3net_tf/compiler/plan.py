@@ -6,13 +6,12 @@ live at the same time do not overlap, with one exception: the output of a call m
 that no later call reads, if it overwrites only items that the kernel has read (overlap.py).
 """
 
-from __future__ import annotations
-
 import dataclasses
 import random
 from collections.abc import Callable, Sequence
 
 from m3net_tf.compiler.calls import Block, Call, View
+from m3net_tf.compiler.structures import round_up
 
 ALIGNMENT = 4  # bytes; kernels read words
 SLACK_BYTES = 4  # behind the last block: kernels read M3NET_READ_BEYOND bytes beyond an input
@@ -36,7 +35,7 @@ class Life:
     @property
     def size(self) -> int:
         """Bytes, rounded up to the alignment."""
-        return -(-self.block.size // ALIGNMENT) * ALIGNMENT
+        return round_up(self.block.size, ALIGNMENT)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,7 +153,8 @@ def plan_memory(
     lives = _lives(calls, inputs, outputs)
     distances = _distances(calls, lives)
     everything = list(lives.values())
-    problem = Problem(everything, distances, _lower_bound(everything, distances, len(calls)))
+    bound = max(_need(everything, distances, moment) for moment in range(-1, len(calls) + 1))
+    problem = Problem(everything, distances, bound)
     placing = _search(problem)
     if improve is not None:
         placing = improve(problem, placing)
@@ -226,15 +226,6 @@ def _distances(calls: Sequence[Call], lives: dict[Block, Life]) -> Distances:
     return distances
 
 
-def _up(size: int) -> int:
-    return -(-size // ALIGNMENT) * ALIGNMENT
-
-
-def _lower_bound(lives: Sequence[Life], distances: Distances, calls: int) -> int:
-    """The largest need of a single moment; no placing is smaller."""
-    return max(_need(lives, distances, moment) for moment in range(-1, calls + 1))
-
-
 def _need(lives: Sequence[Life], distances: Distances, moment: int) -> int:
     """Bytes that are needed while a call runs.
 
@@ -253,7 +244,7 @@ def _need(lives: Sequence[Life], distances: Distances, moment: int) -> int:
         if way.behind is None
     ]
     apart = sum(size for block, size in alive.items() if block not in blocks)
-    return _up(apart + max(together))
+    return round_up(apart + max(together), ALIGNMENT)
 
 
 def needs(
@@ -324,14 +315,13 @@ def _place(order: Sequence[Life], conflicts: dict[Block, list[Conflict]], bound:
         ):
             if place <= below:
                 break
-            place = max(place, _up(above))
+            place = max(place, round_up(above, ALIGNMENT))
         places[life.block] = place
     size = max((places[life.block] + life.size for life in order), default=0)
     return Placing(places, size, bound)
 
 
 def _conflict(life: Life, other: Life, distances: Distances) -> Conflict:
-    """The conflict of two blocks that are live at the same time."""
     below, above = -life.size, other.size
     if (way := distances.get((life.block, other.block))) is not None:
         below = max(below, -way.before)

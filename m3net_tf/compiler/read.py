@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """First stage: the FlatBuffer becomes a checked graph."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 
@@ -62,7 +60,6 @@ def _graph(model: Any, sha256: str) -> Graph:
 
 
 def _operations(model: Any, subgraph: Any) -> tuple[list[Operation], list[Any]]:
-    """The operators and the tensors of a subgraph."""
     ends = (*_indices(subgraph.inputs), *_indices(subgraph.outputs))
     read = {int(index) for index in ends}
     written: set[int] = set()

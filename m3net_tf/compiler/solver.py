@@ -5,8 +5,6 @@ It starts from the planner's own placing and runs in one thread, with a fixed se
 work instead of time: one version of the solver gives one placing on all machines.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Any
 

@@ -7,8 +7,6 @@ memory: one for elementwise operators and 1 x 1 windows, three for a 3 x 3 windo
 computed once. The first inputs and the last output are whole tensors.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Collection, Sequence

@@ -5,8 +5,6 @@ Greedy: at the moment that needs the most memory, the stripe that needs the leas
 none helps. Then stripes without which the arena is no larger are undone.
 """
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence

@@ -5,8 +5,6 @@ Each class has the members of its structure in the same order, which gives its s
 32-bit pointers. Generated C asserts that the engine's structure has this size.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import math
@@ -148,19 +146,17 @@ def number_text(value: int | np.integer[Any]) -> str:
 
 
 def _layout(kind: type[Structure]) -> tuple[int, int]:
-    """Size and alignment of a structure."""
     place, widest = 0, 1
     for hint in typing.get_type_hints(kind, include_extras=True).values():
         if typing.get_origin(hint) is ClassVar:
             continue
         size, alignment = _space(hint)
-        place = _up(place, alignment) + size
+        place = round_up(place, alignment) + size
         widest = max(widest, alignment)
-    return _up(place, widest), widest
+    return round_up(place, widest), widest
 
 
 def _space(hint: Any) -> tuple[int, int]:
-    """Size and alignment of a member."""
     if typing.get_origin(hint) is types.UnionType or typing.get_origin(hint) is typing.Union:
         (hint,) = [kind for kind in typing.get_args(hint) if kind is not type(None)]
     if typing.get_origin(hint) is Annotated:
@@ -169,8 +165,9 @@ def _space(hint: Any) -> tuple[int, int]:
     return _layout(hint)
 
 
-def _up(place: int, alignment: int) -> int:
-    return -(-place // alignment) * alignment
+def round_up(number: int, multiple: int) -> int:
+    """The next multiple."""
+    return -(-number // multiple) * multiple
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Names of the numbers in TFLite's schema: operators, types of tensors, activations."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from ai_edge_litert import schema_py_generated as schema

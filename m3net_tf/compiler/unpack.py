@@ -6,8 +6,6 @@ reference: nested vectors turn kilobytes into gigabytes. So the references are c
 before any object is made.
 """
 
-from __future__ import annotations
-
 import collections
 import contextlib
 import functools
@@ -109,7 +107,6 @@ def _require_few_parts(root: Any, count: _Count) -> None:
 
 
 def _require_small(options: Any, count: _Count) -> None:
-    """Count the options of an operator."""
     count.spend(1, 0)
     for content in vars(options).values() if options is not None else ():
         count.spend(0, len(content) if hasattr(content, "__len__") else 0)

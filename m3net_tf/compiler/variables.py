@@ -5,8 +5,6 @@ A streaming network of the converter names its variables (VAR_HANDLE), reads and
 each run, and assigns their initial values in a subgraph that CALL_ONCE runs before the first one.
 """
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np
@@ -69,7 +67,6 @@ def _key_of(op: Operation, keys: dict[Tensor, _Key]) -> _Key:
 
 
 def _starts(initial: list[Operation], keys: dict[Tensor, _Key]) -> dict[_Key, Tensor]:
-    """Initial values by variable."""
     starts = {}
     for op in initial:
         if op.kind == "VAR_HANDLE":

@@ -5,8 +5,6 @@
 computes in whole numbers, so features, scores and events are the same on every machine.
 """
 
-from __future__ import annotations
-
 import shutil
 import subprocess
 import tempfile
@@ -74,23 +72,15 @@ def build_module(networks: Mapping[str, CompiledNetwork], export: Path, module: 
             *export.glob("warp_tables.c"),  # with DiffRes
         ]
         folders = [*(firmware / name for name in ("wasm", "core", "engine")), generated, export]
-        command = ["clang", *_OPTIONS, "-isystem", _headers()]
-        definitions = [*_DEFINITIONS, *_stream_definitions(networks)]
+        headers = _run(["clang", "-print-resource-dir"]).strip() + "/include"  # stdint.h
+        command = ["clang", *_OPTIONS, "-isystem", headers]
+        streams = [network.stream for network in networks.values() if network.stream]
+        hops = [f"M3NET_MODEL_PUSH_COLUMNS={each.push.hop}" for each in streams if each.push]
+        definitions = [*_DEFINITIONS, *hops]  # as model.h of a firmware
         command += [f"-D{name}" for name in definitions] + [f"-I{folder}" for folder in folders]
         command += [*map(str, sources), "-o", str(linked)]
         _run(command)
         write_bytes(module, linked.read_bytes())
-
-
-def _stream_definitions(networks: Mapping[str, CompiledNetwork]) -> list[str]:
-    """What ``model.h`` of a firmware defines for an export that streams."""
-    streams = [network.stream for network in networks.values() if network.stream]
-    return [f"M3NET_MODEL_PUSH_COLUMNS={each.push.hop}" for each in streams if each.push]
-
-
-def _headers() -> str:
-    """Folder of the compiler's own headers, such as ``stdint.h``."""
-    return _run(["clang", "-print-resource-dir"]).strip() + "/include"
 
 
 def _run(command: list[str]) -> str:

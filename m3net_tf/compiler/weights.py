@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from m3net_tf.compiler.arithmetic import scale, wrap
-from m3net_tf.compiler.structures import Array, Factor
+from m3net_tf.compiler.structures import Array, Factor, round_up
 
 GROUP = 4  # channels that a kernel computes at once
 PAIR = 2  # items that one SMLAD multiplies
@@ -58,7 +58,7 @@ def depthwise_taps(weights: Weights) -> Array:
 def _grouped(ctype: str, weights: Weights, multiple: int) -> Array:
     """Weights of shape (channels, items) in groups of channels, padded with zeros."""
     channels, items = weights.shape
-    padded = np.zeros((_up(channels, GROUP), _up(items, multiple)), np.int64)
+    padded = np.zeros((round_up(channels, GROUP), round_up(items, multiple)), np.int64)
     padded[:channels, :items] = weights
     groups = padded.reshape(-1, GROUP, padded.shape[1])
     return Array("weights", ctype, groups)
@@ -73,7 +73,7 @@ def convolution_bytes(weights: Weights) -> Array:
         :func:`convolution_blocks`.
     """
     channels, items = weights.shape
-    padded = np.zeros((_up(channels, GROUP), _up(items, PAIR)), np.int64)
+    padded = np.zeros((round_up(channels, GROUP), round_up(items, PAIR)), np.int64)
     padded[:channels, :items] = weights
     groups = padded.reshape(-1, 2, GROUP // 2, padded.shape[1] // PAIR, PAIR)
     return plain_bytes(groups.transpose(0, 3, 1, 4, 2))
@@ -120,7 +120,7 @@ def channel_rows(
         )
         for each in channels
     ]
-    missing = _up(len(rows), GROUP) - len(rows)
+    missing = round_up(len(rows), GROUP) - len(rows)
     rows += [(0, 0, 0, 0, 0)] * missing
     return Array("channels", "m3net_channel", np.array(rows, np.int64)), narrow
 
@@ -158,10 +158,6 @@ class _Channel:
         doubled = self._reach << (left + 1)
         offset = abs((1 << (right - 1)) + self.zero_point * (1 << right))
         return doubled < 1 << 31 and (doubled >> 1) + 1 + offset < 1 << 31
-
-
-def _up(number: int, multiple: int) -> int:
-    return -(-number // multiple) * multiple
 
 
 def _shifts(factor: Factor, zero_point: int, narrow: bool) -> tuple[int, int, int]:

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Positional encoding, used by the networks and by the integer warp."""
 
-from __future__ import annotations
-
 import numpy as np
 import numpy.typing as npt
 

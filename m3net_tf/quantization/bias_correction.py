@@ -6,16 +6,13 @@ the float network and in int8, over the calibration clips (Nagel et al., 2019, s
 data). This also compensates errors from earlier layers.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
-from m3net_tf.quantization.graph import Graph, Operator
+from m3net_tf.quantization.graph import WEIGHTED, Graph, Operator
 from m3net_tf.quantization.observation import Float, watch
 from m3net_tf.quantization.ptq import quantize_calibrated
 from m3net_tf.runtime.interpreter import Int8
 
-_CORRECTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 #: Lower limit of the share of a ReLU's outputs above 0, below which the mean is unreliable.
 _LEAST_ACTIVE = 0.1
 
@@ -50,7 +47,7 @@ def correct_biases(tflite: bytes, calibration: Int8, name: str) -> tuple[bytes, 
 
 
 def _can_correct(graph: Graph, operator: Operator) -> bool:
-    if operator.kind not in _CORRECTED or operator.activation not in ("NONE", "RELU", "RELU6"):
+    if operator.kind not in WEIGHTED or operator.activation not in ("NONE", "RELU", "RELU6"):
         return False
     bias = operator.inputs[2] if len(operator.inputs) > 2 else -1
     shared = sum(bias in user.inputs for user in graph.operators) > 1

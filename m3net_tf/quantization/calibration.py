@@ -6,8 +6,6 @@ features of the calibration clips, shape (clips, bins, frames, channels). They r
 the ranges.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from m3net_tf.audio.frontend.config import FEATURE_SCALE

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compares a quantised network with the float network by tensor, layer and class."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
@@ -100,7 +98,6 @@ def _compare_part(
 
 
 def _layer_name(part: str, graph: Graph, operator: Operator) -> str:
-    """A layer's name, after its part's."""
     return "/".join(filter(None, (part, graph.layer(operator))))
 
 

@@ -1,17 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compressed size of a quantised network, with statistics of its weights."""
 
-from __future__ import annotations
-
 import gzip
 from collections.abc import Sequence
 
 import numpy as np
 
-from m3net_tf.quantization.graph import Graph
+from m3net_tf.quantization.graph import WEIGHTED, Graph
 from m3net_tf.quantization.record import Compression, LayerWeights
-
-_WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 
 
 def compression(parts: Sequence[bytes]) -> Compression:
@@ -19,7 +15,7 @@ def compression(parts: Sequence[bytes]) -> Compression:
     layers: list[LayerWeights] = []
     for graph in map(Graph, parts):
         for operator in graph.operators:
-            values = graph.constant(operator.inputs[1]) if operator.kind in _WEIGHTED else None
+            values = graph.constant(operator.inputs[1]) if operator.kind in WEIGHTED else None
             if values is not None:
                 layers.append(
                     {

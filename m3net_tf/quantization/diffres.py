@@ -4,8 +4,6 @@
 This module handles the difference; methods, report and export work on parts.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable
 

@@ -18,17 +18,14 @@ be scaled, such as an attention gate. They end at ReLU6, sigmoid, softmax, recur
 other operators that mix channels, where factors are 1.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import numpy.typing as npt
 
 from m3net_tf.quantization.calibration import set_full_ranges
-from m3net_tf.quantization.graph import Graph, Operator
+from m3net_tf.quantization.graph import WEIGHTED, Graph, Operator
 from m3net_tf.quantization.observation import Float, Observation, observe
 from m3net_tf.runtime.interpreter import Int8
 
-_WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 _SAME_CHANNELS = ("AVERAGE_POOL_2D", "LEAKY_RELU", "MAX_POOL_2D", "RELU")
 _REDUCTIONS = ("MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN")
 _TERMS = ("ADD", "MAXIMUM", "MINIMUM", "SUB")
@@ -116,7 +113,7 @@ def equalize(tflite: bytes, calibration: Int8) -> tuple[bytes, tuple[str, ...]]:
 
 def _weights(graph: Graph, operator: Operator) -> Float | None:
     """Weights of a layer that can be rescaled, with input channels last; None otherwise."""
-    if operator.kind not in _WEIGHTED:
+    if operator.kind not in WEIGHTED:
         return None
     weights = graph.constant(operator.inputs[1])
     shared = sum(operator.inputs[1] in user.inputs for user in graph.operators) > 1
@@ -211,7 +208,6 @@ def _tie_products(graph: Graph, factors: _Factors, products: list[Operator]) -> 
 
 
 def _choose(graph: Graph, factors: _Factors, observations: dict[int, Observation]) -> Float:
-    """Factors of all channels; 1 for fixed channels."""
     activation = np.zeros((2, len(factors)))  # sum of logarithms and their number
     weight = np.zeros((2, len(factors)))
     for operator in graph.operators:

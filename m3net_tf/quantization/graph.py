@@ -5,8 +5,6 @@ The converter has folded BatchNorm, fused activations and split every layer, inc
 into operators. So code for this graph works for all networks.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Any
 
@@ -21,6 +19,8 @@ from m3net_tf.compiler.unpack import refusing_damage, unpack
 Array = npt.NDArray[Any]
 
 
+#: Operators with weights of each output channel.
+WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 _ACTIVATIONS = names_of(schema.ActivationFunctionType)
 _DTYPES: dict[int, np.dtype[Any]] = {
     schema.TensorType.FLOAT32: np.dtype("<f4"),

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Accuracy of a run's network by a method of quantisation; writes no files."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import TypedDict
 

@@ -301,7 +301,6 @@ def _report(
 
 
 def _compared(material: _Material, network: Int8Network, name: str) -> SplitFigures:
-    """The int8 network compared with the float one on a split."""
     split = material.splits[name]
     scores = network.run(run_reference, split.clean)
     labels = material.dataset.info.labels

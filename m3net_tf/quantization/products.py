@@ -7,8 +7,6 @@ multipliers differ in their last bits, so about one product in some millions dif
 slightly different output scale makes both multipliers, and so all products, equal.
 """
 
-from __future__ import annotations
-
 import math
 import struct
 from collections.abc import Iterator, Sequence
@@ -17,14 +15,15 @@ from typing import NamedTuple
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-_OPERATOR = schema.BuiltinOperator
-_KEEP_SCALE = {
-    *(_OPERATOR.RESHAPE, _OPERATOR.SQUEEZE, _OPERATOR.TRANSPOSE, _OPERATOR.REVERSE_V2),
-    *(_OPERATOR.SPLIT, _OPERATOR.SPLIT_V, _OPERATOR.UNPACK, _OPERATOR.PACK, _OPERATOR.SLICE),
-    *(_OPERATOR.STRIDED_SLICE, _OPERATOR.CONCATENATION, _OPERATOR.PAD, _OPERATOR.PADV2),
-    *(_OPERATOR.AVERAGE_POOL_2D, _OPERATOR.MAX_POOL_2D, _OPERATOR.MAXIMUM, _OPERATOR.MINIMUM),
-}
-_FIXED_SCALE = {_OPERATOR.LOGISTIC, _OPERATOR.TANH, _OPERATOR.SOFTMAX}
+from m3net_tf.quantization.graph import Graph
+
+_KEEP_SCALE = frozenset(
+    """
+    AVERAGE_POOL_2D CONCATENATION MAXIMUM MAX_POOL_2D MINIMUM PACK PAD PADV2 RESHAPE REVERSE_V2
+    SLICE SPLIT SPLIT_V SQUEEZE STRIDED_SLICE TRANSPOSE UNPACK
+    """.split()
+)
+_FIXED_SCALE = ("LOGISTIC", "SOFTMAX", "TANH")
 _CANDIDATES = 4096  # neighbours of a scale in single precision, a change of at most 0.05 %
 _SCALE_FIELD = 8  # of QuantizationParameters, in a flatbuffer's table of offsets
 _PASSES = 16
@@ -46,7 +45,7 @@ def align_products(tflite: bytes) -> bytes:
 class _Operator(NamedTuple):
     """An operator with its tensors that have a single scale."""
 
-    kind: int
+    kind: str
     inputs: list[int]
     outputs: list[int]
 
@@ -56,37 +55,33 @@ class _Scales:
 
     def __init__(self, tflite: bytes) -> None:
         self.tflite = bytearray(tflite)
-        root = schema.Model.GetRootAsModel(self.tflite, 0)
-        graph = root.Subgraphs(0)
+        tensors = schema.Model.GetRootAsModel(self.tflite, 0).Subgraphs(0)
         self._offsets = {}  # offset of each tensor's scale in the file
-        for index in range(graph.TensorsLength()):
-            quantization = graph.Tensors(index).Quantization()
+        for index in range(tensors.TensorsLength()):
+            quantization = tensors.Tensors(index).Quantization()
             if quantization is not None and quantization.ScaleLength() == 1:
                 table = quantization._tab
                 self._offsets[index] = table.Vector(table.Offset(_SCALE_FIELD))
+        graph = Graph(tflite)
         self._operators = [
-            self._operator(root, graph.Operators(index)) for index in range(graph.OperatorsLength())
+            # Constant shapes and axes, which many operators share, have no scale.
+            _Operator(each.kind, self._scaled(each.inputs), self._scaled(each.outputs))
+            for each in graph.operators
         ]
-        self._fixed = {graph.Inputs(i) for i in range(graph.InputsLength())}
-        self._fixed |= {graph.Outputs(i) for i in range(graph.OutputsLength())}
+        self._fixed = {*graph.inputs, *graph.outputs}
         for operator in self._operators:
             if operator.kind in _FIXED_SCALE:
                 self._fixed |= set(operator.outputs)
 
-    def _operator(self, root: schema.Model, operator: schema.Operator) -> _Operator:
-        code = root.OperatorCodes(operator.OpcodeIndex())
-        inputs = [operator.Inputs(i) for i in range(operator.InputsLength())]
-        outputs = [operator.Outputs(i) for i in range(operator.OutputsLength())]
-        # Constant shapes and axes, which many operators share, have no scale.
-        scaled = ([i for i in tensors if i in self._offsets] for tensors in (inputs, outputs))
-        return _Operator(max(code.BuiltinCode(), code.DeprecatedBuiltinCode()), *scaled)
+    def _scaled(self, tensors: Sequence[int]) -> list[int]:
+        return [tensor for tensor in tensors if tensor in self._offsets]
 
     def products(self) -> list[tuple[list[int], int]]:
         """Inputs and output of each product of two tensors."""
         return [
             (operator.inputs, operator.outputs[0])
             for operator in self._operators
-            if operator.kind == _OPERATOR.MUL and len(operator.inputs) == 2 and operator.outputs
+            if operator.kind == "MUL" and len(operator.inputs) == 2 and operator.outputs
         ]
 
     def get(self, tensor: int) -> np.float32:

@@ -5,8 +5,6 @@ Networks map (batch, bins, frames, channels) to (batch, classes). Calibration fe
 training clips, shape (clips, bins, frames, channels).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 

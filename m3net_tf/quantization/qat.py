@@ -13,8 +13,6 @@ of a depthwise kernel where the device has one per channel, and starts every ran
 which a moving average of 0.999 does not recover in a few hundred steps.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """``report.json`` of a quantisation, with types."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import NotRequired, TypedDict
 

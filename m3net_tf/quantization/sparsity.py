@@ -5,8 +5,6 @@ The device's arena and time do not change, because TFLite Micro's kernels multip
 Only a compressed image becomes smaller, such as an update or an image that is unpacked from flash.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from m3net_tf.quantization.tfmot import tfmot

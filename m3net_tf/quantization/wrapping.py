@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Copies a network with wrapped layers for fine-tuning, and back."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable
 

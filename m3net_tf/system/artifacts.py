@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Result files: atomic writes, and the provenance of a result."""
 
-from __future__ import annotations
-
 import contextlib
 import csv
 import hashlib

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Finds ``experiments/`` and ``firmware/`` in the source checkout, or the wheel's copies."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 
@@ -15,13 +13,10 @@ _COPIES = "m3net_tf/sources"  # setup.py puts them there
 
 
 def find_sources(name: str) -> Path:
-    """Path of a folder of the source checkout; without any the path does not exist.
+    """Path of ``experiments`` or ``firmware``; without source checkout the path does not exist.
 
     The checkout is the folder named by ``M3NET_SOURCES``, otherwise the folder that contains the
     package, otherwise the current folder. Outside a checkout the wheel's copies take its place.
-
-    Args:
-        name: ``experiments`` or ``firmware``.
     """
     return _checkout() / name
 

@@ -4,20 +4,13 @@
 Equal arguments give equal text, without dates or paths, so exports can be compared by hash.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 
 def notice(origin: str, *, line_comments: bool = False) -> str:
-    """The first two lines of a generated file: its licence and its origin.
-
-    Args:
-        origin: sentence after "Generated", without the full stop.
-        line_comments: write ``// ...`` instead of ``/* ... */``.
-    """
+    """The first two lines of a generated file: its licence and its origin, after "Generated"."""
     texts = "SPDX-License-Identifier: Apache-2.0", f"Generated {origin}"
     if line_comments:
         return f"// {texts[0]}\n// {texts[1]}.\n"
@@ -30,11 +23,9 @@ def blocks(*parts: str) -> str:
 
 
 def guarded(guard: str, *parts: str, name_guard_at_end: bool = False) -> str:
-    """A header inside an include guard.
+    """A header inside an include guard, its parts joined with empty lines.
 
-    Args:
-        parts: parts of the header, joined with empty lines.
-        name_guard_at_end: repeat the macro in a comment after ``#endif``.
+    The guard's macro may be repeated in a comment after ``#endif``.
     """
     end = f"#endif  // {guard}" if name_guard_at_end else "#endif"
     return blocks(f"#ifndef {guard}\n#define {guard}", *parts, end)
@@ -54,11 +45,9 @@ def defines(prefix: str, values: Mapping[str, int | str]) -> str:
 def array(
     declaration: str, literals: Iterable[str], *, per_line: int = 6, size: str | None = None
 ) -> str:
-    """The definition of an array.
+    """The definition of an array, such as ``const float taps``.
 
-    Args:
-        declaration: qualifiers, type and name, such as ``const float taps``.
-        size: its length as a C expression; default: the number of items.
+    ``size`` is its length as a C expression; default: the number of items.
     """
     items = [f"{literal}," for literal in literals]
     lines = [" ".join(items[i : i + per_line]) for i in range(0, len(items), per_line)]

@@ -6,8 +6,6 @@ line prints it after ``error:`` and exits with status 2. It treats a full disk o
 folder the same way (:func:`os_error_line`). Any other exception is a bug and keeps its traceback.
 """
 
-from __future__ import annotations
-
 import difflib
 import errno
 import os
@@ -95,8 +93,7 @@ def one_line(error: BaseException) -> str:
 def os_error_line(error: OSError) -> str:
     """One line for a file system error: the path, the reason and how to fix it.
 
-    Returns:
-        The line; '' for an error that a user cannot fix, which is a bug.
+    It is '' for an error that a user cannot fix, which is a bug.
     """
     if error.errno not in _ADVICE:
         return ""
@@ -111,10 +108,7 @@ def os_error_line(error: OSError) -> str:
 
 
 def require_known_keys(keys: Iterable[object], known: Iterable[str], where: str) -> None:
-    """Refuse keys that do not exist, such as misspelt ones.
-
-    Args:
-        where: location of the keys, such as ``in section 'model'``.
+    """Refuse keys that do not exist, such as misspelt ones; ``where`` says where, for the message.
 
     Raises:
         ConfigError: a key is unknown; the message names the nearest key and lists all that exist.

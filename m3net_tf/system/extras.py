@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The extras of ``setup.cfg``: which installation brings which package."""
 
-from __future__ import annotations
-
 import importlib
 import importlib.util
 from collections.abc import Iterable
@@ -18,14 +16,10 @@ _MODULES = {package: module for module, package in _PACKAGES.items()}
 
 
 def require_modules(subject: str, extra: str, *modules: str) -> None:
-    """Import the modules of an extra.
-
-    Args:
-        subject: what needs them, for the error's message.
-        extra: installation that brings them.
+    """Import the modules of an extra, which a subject needs.
 
     Raises:
-        ConfigError: some are not installed; the message names all of them.
+        ConfigError: some are not installed; the message names subject, extra and all of them.
     """
     missing: list[str] = []
     for module in modules:

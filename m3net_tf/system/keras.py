@@ -59,9 +59,7 @@ __all__ = ["keras", "keras_3_error", "require_keras_2", "tf", "use_threads"]
 def require_keras_2(where: str, *values: Any) -> None:
     """Refuse objects of Keras 3, the package ``keras``, which do not work with objects of Keras 2.
 
-    Args:
-        where: what was given the values, for the message.
-        values: any objects; lists and dictionaries are searched, too.
+    Lists and dictionaries among the values are searched, too; ``where`` was given them.
 
     Raises:
         ConfigError: one is a tensor, layer, model or another object of Keras 3.

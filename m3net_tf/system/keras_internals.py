@@ -5,8 +5,6 @@ They may change with each release of TensorFlow; tests of training, of random la
 quantisation cover each of them.
 """
 
-from __future__ import annotations
-
 import functools
 import sys
 import types

@@ -5,8 +5,6 @@ Both use ``flock``. The system releases such a lock however its process ends, so
 does not block the next one.
 """
 
-from __future__ import annotations
-
 import contextlib
 import datetime
 import errno
@@ -127,12 +125,9 @@ def writes_into(
 
 @contextlib.contextmanager
 def locked(path: Path, name: str, waiting: Log | None = None) -> Iterator[None]:
-    """Hold a lock file, which names its holder and is removed at the end.
+    """Hold a lock file in an existing folder, which names its holder and is removed at the end.
 
-    Args:
-        path: the file, in an existing folder.
-        name: name of the locked resource, for messages.
-        waiting: if given, wait for the holder and report that; otherwise fail at once.
+    ``name`` is the resource, for messages. With ``waiting``, wait for another holder and report it.
 
     Raises:
         InUseError: another process holds the lock.
@@ -215,12 +210,7 @@ def _is_at(handle: int, path: Path) -> bool:
 
 
 class _Holder(TypedDict):
-    """Content of a lock file.
-
-    Attributes:
-        pid: id of the process that holds the lock.
-        since: local time at which it took the lock, to the minute.
-    """
+    """Content of a lock file; ``since`` is the local time at which it was taken, to the minute."""
 
     pid: int
     host: str
@@ -314,9 +304,6 @@ def scratch_folder(prefix: str, parent: Path | None = None) -> Iterator[Path]:
     """A temporary folder; stale folders with the same prefix are removed first.
 
     The caller may rename the folder to its final name; then nothing is removed at the end.
-
-    Args:
-        parent: folder that contains it; default: the system's temporary folder.
     """
     parent = Path(tempfile.gettempdir()) if parent is None else parent
     for candidate in parent.glob(f"{prefix}*"):

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Markdown tables and escaping."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Sequence
 
@@ -15,9 +13,7 @@ def markdown_text(text: str) -> str:
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
     """Lines of a table, followed by an empty line; "None." if there are no rows.
 
-    Args:
-        head: column headings.
-        rows: one value per column, escaped by :func:`markdown_text`.
+    Cells are escaped by :func:`markdown_text`.
     """
     lines = [f"| {' | '.join(markdown_text(str(cell)) for cell in row)} |" for row in rows]
     if not lines:

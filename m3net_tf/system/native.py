@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Captures the output of native libraries to standard error."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import sys

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Child processes and clean termination: no process or temporary file is left behind."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import shutil
@@ -33,21 +31,13 @@ def is_running(pid: int) -> bool:
 
 
 def with_parent(command: Sequence[str], sent: str = "KILL") -> list[str]:
-    """Wrap a command so that it gets a signal when its parent process ends, even if killed.
-
-    Args:
-        sent: name of the signal, without ``SIG``.
-    """
+    """Wrap a command so that SIG``sent`` reaches it when its parent ends, even if killed."""
     guard = ["setpriv", "--pdeathsig", sent, "--"] if shutil.which("setpriv") else []
     return [*guard, *command]
 
 
 def run_group(command: Sequence[str], output: IO[bytes]) -> int:
-    """Run a program and wait for it; it and its children end with this process.
-
-    Returns:
-        Its exit status.
-    """
+    """Run a program and return its status; it and its children end with this process."""
     # SIGTERM, because ninja forwards it to the compilers, which have their own process groups.
     # The session holds them all, so a program that does not answer leaves none behind either.
     process = subprocess.Popen(

@@ -38,12 +38,9 @@ def silent(line: str) -> None:
 
 
 class Task:
-    """Counted work.
+    """Counted work, such as ``training``; its total is None if it is unknown.
 
-    Attributes:
-        subject: name of the work, such as ``training``.
-        total: number of steps; None if it is unknown.
-        unit: what is counted, such as ``clips`` or :data:`BYTES`.
+    The unit is what is counted, such as ``clips`` or :data:`BYTES`.
     """
 
     def __init__(
@@ -87,8 +84,7 @@ class Task:
 def track(log: Log, subject: str, total: int | None, unit: str, *, done: int = 0) -> Iterator[Task]:
     """Show counted work: as a bar if ``log`` draws bars, else as a line every few seconds.
 
-    Args:
-        done: steps that an earlier process finished.
+    ``done`` are the steps that an earlier process finished.
     """
     display = log.bars if isinstance(log, TerminalLog) else _Lines(log)
     task = Task(display.update, subject, total, unit, done)
@@ -214,11 +210,7 @@ class Bars:
 
 
 class TerminalLog:
-    """A log that draws bars on a terminal, below its lines.
-
-    Args:
-        lines: receives the lines; None prints them above the bars.
-    """
+    """A log that draws bars on a terminal. Lines are above them, or go to ``lines``."""
 
     def __init__(self, bars: Bars, lines: Log | None = None) -> None:
         self.bars, self._lines = bars, lines

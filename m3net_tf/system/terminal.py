@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Output and exit status of every command; imports only the standard library."""
 
-from __future__ import annotations
-
 import codecs
 import enum
 import io
@@ -50,9 +48,6 @@ def run_command(command: Callable[[], int | None]) -> int:
 
     An error that the user can fix prints one line and returns 2; Ctrl-C gives 130, SIGTERM 143.
     Nothing is printed if the reader of the output has closed it, as ``head`` does.
-
-    Args:
-        command: returns its exit status; None means 0.
     """
     global _runs_command
     _runs_command = True

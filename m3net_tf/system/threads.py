@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Threads that work ahead of the one that takes their results."""
 
-from __future__ import annotations
-
 import os
 from collections import deque
 from collections.abc import Callable, Iterator

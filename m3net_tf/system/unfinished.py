@@ -5,8 +5,6 @@ Until then they have names that no user chooses, so the next writer into a folde
 killed processes left; see :func:`m3net_tf.system.locks.in_use`.
 """
 
-from __future__ import annotations
-
 import ctypes
 import os
 import shutil
@@ -24,14 +22,10 @@ def unfinished_prefix(name: str) -> str:
 
 
 def replace_folder(new: Path, folder: Path) -> None:
-    """Give a complete folder its final name; a folder of that name is removed.
+    """Give a complete folder the name of another in the same folder, which is removed.
 
     Another process sees the old folder or the new one. A file system that cannot exchange names,
     such as NFS, has neither for a moment.
-
-    Args:
-        new: the complete folder, in the same folder as ``folder``.
-        folder: the final name.
     """
     if not folder.exists():
         new.replace(folder)

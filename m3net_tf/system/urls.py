@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files and folders at a URL of any kind that fsspec can read (``file://``, ``s3://``, ``gs://``)."""
 
-from __future__ import annotations
-
 import contextlib
 import re
 from collections.abc import Iterator

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Strict reader of users' YAML: no duplicate keys, bounded nesting and aliases."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Any

@@ -12,8 +12,7 @@ import numpy.typing as npt
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras, tf
 from m3net_tf.training.features import FeatureSet
-from m3net_tf.training.run_sections import DistillationSection
-from m3net_tf.training.sections import TrainingSection
+from m3net_tf.training.sections import DistillationSection, TrainingSection
 from m3net_tf.training.self_distillation import cross_entropy, self_distillation_loss, soften
 
 LabelLoss = Callable[[tf.Tensor, Any], tf.Tensor]

@@ -15,11 +15,12 @@ from m3net_tf.audio.frontend import FrontendConfig, named_frontend
 from m3net_tf.system.conversion import from_plain, to_plain
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.yaml_files import read_yaml
-from m3net_tf.training.run_sections import DistillationSection, FineTuningSection
 from m3net_tf.training.sections import (
     HASHED_IF_CHANGED,
     AugmentationSection,
     DatasetSection,
+    DistillationSection,
+    FineTuningSection,
     ModelSection,
     QuantizationSection,
     TrainingSection,

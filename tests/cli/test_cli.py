@@ -67,15 +67,6 @@ def test_model_info_json(m3net):
     assert facts["parameters"] == sum(layer["parameters"] for layer in facts["layers"])
 
 
-def test_lists(m3net):
-    status, out, _ = m3net("model", "list")
-    assert status == 0 and "ds_cnn" in out and "m3net" in out
-    status, out, _ = m3net("data", "list")
-    assert status == 0 and "synth" in out and "us8k" in out
-    status, out, _ = m3net("data", "stats", "synth")
-    assert status == 0 and "generated-split" in out
-
-
 def test_dataset_option_replaces_the_recipes_data_set(m3net, monkeypatch, tmp_path, recipe):
     plans = []
     monkeypatch.setattr(

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Streamed networks on this machine under the sanitizers of addresses and undefined behaviour."""
 
-from __future__ import annotations
-
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path

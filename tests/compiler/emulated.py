@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compiled networks on QEMU's boards: output bytes and executed instructions."""
 
-from __future__ import annotations
-
 import shutil
 import subprocess
 from collections.abc import Sequence

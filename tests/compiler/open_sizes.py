@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files that leave sizes open, with the sizes that LiteRT finds: TFLite Micro takes 1 for each."""
 
-from __future__ import annotations
-
 import copy
 
 import flatbuffers
@@ -72,11 +70,12 @@ def _pad_before(model, op):
         model.buffers[-1].data = np.frombuffer(values.tobytes(), np.uint8)
     start = len(graph.tensors)
     graph.tensors += [wide, where, none]
-    step = schema.OperatorT()
-    step.inputs, step.outputs = [int(op.inputs[0]), start + 1], [start]
-    step.opcodeIndex = len(model.operatorCodes)
-    code = schema.OperatorCodeT()
-    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.PAD
+    step = schema.OperatorT(
+        inputs=[int(op.inputs[0]), start + 1], outputs=[start], opcodeIndex=len(model.operatorCodes)
+    )
+    code = schema.OperatorCodeT(
+        builtinCode=schema.BuiltinOperator.PAD, deprecatedBuiltinCode=schema.BuiltinOperator.PAD
+    )
     model.operatorCodes.append(code)
     step.builtinOptionsType, step.builtinOptions = schema.BuiltinOptions.PadOptions, PAD_OPTIONS
     graph.operators.insert(graph.operators.index(op), step)

@@ -10,8 +10,6 @@ however often it is there, runs it on inputs that begin with extreme values, and
 files have which outcome. The exit status is 1 if a network gives other bytes than both.
 """
 
-from __future__ import annotations
-
 import argparse
 import hashlib
 import multiprocessing

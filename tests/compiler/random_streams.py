@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Random networks whose layers move with time, or need the whole window."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np
@@ -118,11 +116,9 @@ def _elementwise(rng: Random, source: Item, tensors: list[Item]) -> tuple[Step, 
         output = Item(source.shape, 1 / 256, -128)
         return ("LOGISTIC", [source], [output], None), output
     others = [item for item in tensors if tuple(item.shape) == tuple(source.shape)]
-    options = schema.AddOptionsT()
-    options.fusedActivationFunction = 0
     output = Item(source.shape, 0.3, -11)
     other = others[int(rng.integers(0, len(others)))]
-    return ("ADD", [source, other], [output], options), output
+    return ("ADD", [source, other], [output], schema.AddOptionsT()), output
 
 
 def _padding(rng: Random, source: Item) -> tuple[Step, Item]:
@@ -138,16 +134,14 @@ def _end(rng: Random, source: Item) -> tuple[Step, Item]:
     """A mean, a pooling of all, a dense layer over the map, or one more activation."""
     kind = int(rng.integers(0, 5))
     if kind < 2:
-        options = schema.ReducerOptionsT()
-        options.keepDims = bool(rng.random() < 0.5)
+        options = schema.ReducerOptionsT(keepDims=bool(rng.random() < 0.5))
         axes = Item((2,), values=np.array([1, 2], np.int32))
         shape = (1, 1, 1, source.shape[3]) if options.keepDims else (1, source.shape[3])
         output = Item(shape, 0.04, 3)
         name = str(rng.choice(["MEAN", "SUM"]))
         return (name, [source, axes], [output], options), output
     if kind == 2:
-        options = schema.Pool2DOptionsT()
-        options.strideH = options.strideW = 1
+        options = schema.Pool2DOptionsT(strideH=1, strideW=1)
         options.filterHeight, options.filterWidth = source.shape[1:3]
         options.padding, options.fusedActivationFunction = VALID, 0
         output = like(source, (1, 1, 1, source.shape[3]))
@@ -157,7 +151,6 @@ def _end(rng: Random, source: Item) -> tuple[Step, Item]:
         depth, classes = int(np.prod(source.shape)), 3
         values = rng.integers(-127, 128, (classes, depth)).astype(np.int8)
         options = schema.FullyConnectedOptionsT()
-        options.fusedActivationFunction = 0
         bias = Item((classes,), values=rng.integers(-99, 99, classes).astype(np.int32))
         output = Item((1, classes), 0.5, 1)
         inputs = [source, Item(values.shape, 0.01, values=values), bias]

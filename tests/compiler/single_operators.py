@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """``.tflite`` files of one operator with random shapes, scales and zero points."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -68,23 +66,26 @@ def write_network(
         number = getattr(schema.BuiltinOperator, kind)
         codes.append(schema.OperatorCodeT())
         codes[-1].builtinCode, codes[-1].deprecatedBuiltinCode = number, min(number, 127)
-        step = schema.OperatorT()
-        step.opcodeIndex = len(codes) - 1
-        step.inputs = [-1 if item is None else places[id(item)] for item in inputs]
-        step.outputs = [places[id(item)] for item in outputs]
+        step = schema.OperatorT(
+            opcodeIndex=len(codes) - 1,
+            inputs=[-1 if item is None else places[id(item)] for item in inputs],
+            outputs=[places[id(item)] for item in outputs],
+        )
         if options is not None:
             name = type(options).__name__.removesuffix("T")
             step.builtinOptionsType = getattr(schema.BuiltinOptions, name)
             step.builtinOptions = options
         steps.append(step)
-    graph = schema.SubGraphT()
-    graph.tensors, graph.operators = tensors, steps
-    graph.inputs = list(dict.fromkeys(wanted))
-    graph.outputs = [places[id(item)] for item in ends or operators[-1][2]]
-    graph.name = "main"
-    model = schema.ModelT()
-    model.version, model.subgraphs, model.operatorCodes, model.buffers = 3, [graph], codes, buffers
-    model.description = "test"
+    graph = schema.SubGraphT(
+        tensors=tensors,
+        operators=steps,
+        inputs=list(dict.fromkeys(wanted)),
+        outputs=[places[id(item)] for item in ends or operators[-1][2]],
+        name="main",
+    )
+    model = schema.ModelT(
+        version=3, subgraphs=[graph], operatorCodes=codes, buffers=buffers, description="test"
+    )
     return pack_model(model)
 
 
@@ -103,15 +104,15 @@ def changed(tflite: bytes, change: Callable[[Any], object]) -> bytes:
 
 
 def _tensor(item: Item, number: int, buffers: list[Any]) -> Any:
-    tensor = schema.TensorT()
-    tensor.shape, tensor.name = [int(size) for size in item.shape], f"tensor{number}"
+    tensor = schema.TensorT(shape=[int(size) for size in item.shape], name=f"tensor{number}")
     dtype = item.dtype if item.values is None else str(item.values.dtype)
     tensor.isVariable = item.is_state
     tensor.type = getattr(schema.TensorType, dtype.upper())
     tensor.buffer = 0
     if item.values is not None:
-        buffer = schema.BufferT()
-        buffer.data = np.frombuffer(np.ascontiguousarray(item.values).tobytes(), np.uint8)
+        buffer = schema.BufferT(
+            data=np.frombuffer(np.ascontiguousarray(item.values).tobytes(), np.uint8)
+        )
         buffers.append(buffer)
         tensor.buffer = len(buffers) - 1
     if dtype in ("int8", "int16", "uint8") or item.scale != 1.0:
@@ -230,8 +231,7 @@ def depthwise(rng: Random) -> bytes:
 
 
 def fully_connected(rng: Random) -> bytes:
-    options = schema.FullyConnectedOptionsT()
-    options.fusedActivationFunction = _activation(rng)
+    options = schema.FullyConnectedOptionsT(fusedActivationFunction=_activation(rng))
     batches, depth, channels = int(rng.integers(1, 4)), *(int(n) for n in rng.integers(1, 40, 2))
     source = _computed(rng, (batches, depth))
     scales = rng.uniform(0.001, 0.02, channels if rng.random() < 0.4 else 1).astype(np.float32)
@@ -335,8 +335,7 @@ def unary(kind: str, options_type: Any = None) -> Callable[[Random], bytes]:
 
 
 def softmax(rng: Random) -> bytes:
-    options = schema.SoftmaxOptionsT()
-    options.beta = float(rng.choice([1.0, 0.5, 3.0]))
+    options = schema.SoftmaxOptionsT(beta=float(rng.choice([1.0, 0.5, 3.0])))
     source = _computed(rng, _any_shape(rng))
     return write_model("SOFTMAX", [source], [Item(source.shape, 1 / 256, -128)], options)
 
@@ -364,8 +363,7 @@ def batch_matmul(rng: Random) -> bytes:
 
 def reduction(kind: str) -> Callable[[Random], bytes]:
     def make(rng: Random) -> bytes:
-        options = schema.ReducerOptionsT()
-        options.keepDims = bool(rng.integers(0, 2))
+        options = schema.ReducerOptionsT(keepDims=bool(rng.integers(0, 2)))
         shape = _any_shape(rng, 5)
         count = int(rng.integers(1, min(len(shape), 4) + 1))
         axes = sorted(int(a) for a in rng.choice(len(shape), count, replace=False))
@@ -508,7 +506,6 @@ def blocks(is_spread: bool) -> Callable[[Random], bytes]:
 
 def concatenation(rng: Random) -> bytes:
     options = schema.ConcatenationOptionsT()
-    options.fusedActivationFunction = 0
     shape = list(_any_shape(rng))
     axis = int(rng.integers(0, len(shape)))
     options.axis = axis if rng.random() < 0.5 else axis - len(shape)
@@ -582,8 +579,7 @@ def tile(rng: Random) -> bytes:
 
 
 def mirror_pad(rng: Random) -> bytes:
-    options = schema.MirrorPadOptionsT()
-    options.mode = int(rng.integers(0, 2))
+    options = schema.MirrorPadOptionsT(mode=int(rng.integers(0, 2)))
     source = _computed(rng, _any_shape(rng))
     most = np.array(source.shape) - (0 if options.mode else 1)
     amounts = rng.integers(0, most[:, None] + 1, (len(most), 2)).astype(np.int32)
@@ -601,11 +597,9 @@ def depth_blocks(is_spread: bool) -> Callable[[Random], bytes]:
         image = _computed(rng, (batch, rows * block, columns * block, channels))
         deep = dataclasses.replace(image, shape=(batch, rows, columns, channels * block**2))
         if is_spread:
-            options = schema.SpaceToDepthOptionsT()
-            options.blockSize = block
+            options = schema.SpaceToDepthOptionsT(blockSize=block)
             return write_model("SPACE_TO_DEPTH", [image], [deep], options)
-        options = schema.DepthToSpaceOptionsT()
-        options.blockSize = block
+        options = schema.DepthToSpaceOptionsT(blockSize=block)
         return write_model("DEPTH_TO_SPACE", [deep], [image], options)
 
     return make
@@ -622,11 +616,9 @@ def slopes(rng: Random) -> bytes:
 
 
 def normalization(rng: Random) -> bytes:
-    options = schema.L2NormOptionsT()
-    options.fusedActivationFunction = 0
     source = _computed(rng, _any_shape(rng))
     output = Item(source.shape, 1 / 128, 0)
-    return write_model("L2_NORMALIZATION", [source], [output], options)
+    return write_model("L2_NORMALIZATION", [source], [output], schema.L2NormOptionsT())
 
 
 def transposed_convolution(rng: Random) -> bytes:
@@ -711,10 +703,11 @@ def lstm(rng: Random) -> bytes:
 
 def lstm_layer(rng: Random, source: Item, cells: int, is_time_major: bool = False) -> Step:
     """An LSTM with random weights on a tensor."""
-    options = schema.UnidirectionalSequenceLSTMOptionsT()
-    options.fusedActivationFunction = schema.ActivationFunctionType.TANH
-    options.timeMajor = is_time_major
-    options.cellClip = float(rng.choice([0.0, 10.0, 0.5]))
+    options = schema.UnidirectionalSequenceLSTMOptionsT(
+        fusedActivationFunction=schema.ActivationFunctionType.TANH,
+        timeMajor=is_time_major,
+        cellClip=float(rng.choice([0.0, 10.0, 0.5])),
+    )
     batches, depth = source.shape[1 if is_time_major else 0], source.shape[2]
     state = Item((batches, cells), float(np.float32(rng.uniform(0.5, 1) / 128)), _zero(rng))
     memory = Item((batches, cells), 2.0 ** int(rng.integers(-15, -8)), dtype="int16")
@@ -740,9 +733,9 @@ def svdf(rng: Random) -> bytes:
 
 def svdf_layer(rng: Random, source: Item) -> Step:
     """Filters with random weights on a tensor, with a state of 8 or 16 bits."""
-    options = schema.SVDFOptionsT()
-    options.fusedActivationFunction = schema.ActivationFunctionType.RELU
-    options.rank = int(rng.integers(1, 4))
+    options = schema.SVDFOptionsT(
+        fusedActivationFunction=schema.ActivationFunctionType.RELU, rank=int(rng.integers(1, 4))
+    )
     batches, depth = source.shape
     units, memory = (int(n) for n in rng.integers(1, [8, 9]))
     filters = units * options.rank

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """``.tflite`` files with variables that a second subgraph sets, as in streaming networks."""
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Any
 
@@ -27,8 +25,7 @@ class StatefulNetwork:
     """A network with variables while it is made."""
 
     def __init__(self) -> None:
-        options = schema.CallOnceOptionsT()
-        options.initSubgraphIndex = 1
+        options = schema.CallOnceOptionsT(initSubgraphIndex=1)
         self.steps: list[Step] = [("CALL_ONCE", [], [], options)]
         self.variables: list[Variable] = []
 
@@ -85,16 +82,14 @@ def _unpacked(tflite: bytes) -> Any:
 
 
 def _handle(name: str) -> tuple[Step, Item]:
-    options = schema.VarHandleOptionsT()
-    options.container, options.sharedName = "", name
+    options = schema.VarHandleOptionsT(container="", sharedName=name)
     handle = Item((), dtype="resource")
     return ("VAR_HANDLE", [], [handle], options), handle
 
 
 def tail(source: Item, lines: int) -> tuple[Step, Item]:
     """The last lines of a tensor."""
-    options = schema.StridedSliceOptionsT()
-    options.beginMask, options.endMask = 0b1101, 0b1111
+    options = schema.StridedSliceOptionsT(beginMask=0b1101, endMask=0b1111)
     output = like(source, (1, lines, *source.shape[2:]))
     numbers = [indices(0, -lines, 0, 0), indices(0, 0, 0, 0), indices(1, 1, 1, 1)]
     return ("STRIDED_SLICE", [source, *numbers], [output], options), output
@@ -102,10 +97,8 @@ def tail(source: Item, lines: int) -> tuple[Step, Item]:
 
 def add(first: Item, second: Item) -> tuple[Step, Item]:
     """A sum with the scale of the first tensor."""
-    options = schema.AddOptionsT()
-    options.fusedActivationFunction = 0
     output = like(first)
-    return ("ADD", [first, second], [output], options), output
+    return ("ADD", [first, second], [output], schema.AddOptionsT()), output
 
 
 def delayed(network: StatefulNetwork, rng: Random, source: Item) -> Item:

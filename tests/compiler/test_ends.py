@@ -30,10 +30,9 @@ with_micro = pytest.mark.skipif(
 def network(outer_input, outer_output, last="QUANTIZE"):
     """A sum with itself between conversions."""
     inside, result = dataclasses.replace(INSIDE), dataclasses.replace(RESULT)
-    options = schema.AddOptionsT()
     steps = [
         ("QUANTIZE", [outer_input], [inside], None),
-        ("ADD", [inside, inside], [result], options),
+        ("ADD", [inside, inside], [result], schema.AddOptionsT()),
         (last, [result], [outer_output], None),
     ]
     return write_network(steps)

@@ -67,8 +67,7 @@ class Changed:
         return [place for place, i in enumerate(self.inputs) if i >= 0 and self.values(i)]
 
     def store(self, tensor, content):
-        buffer = schema.BufferT()
-        buffer.data = np.frombuffer(content, np.uint8)
+        buffer = schema.BufferT(data=np.frombuffer(content, np.uint8))
         self.model.buffers.append(buffer)
         tensor.buffer = len(self.model.buffers) - 1
 
@@ -174,8 +173,7 @@ def test_every_operator_of_a_file_has_a_form():
 )
 def test_a_softmax_of_another_shape(source, output, widened):
     """The kernel would write behind the arena."""
-    options = schema.SoftmaxOptionsT()
-    options.beta = 1.0
+    options = schema.SoftmaxOptionsT(beta=1.0)
     tflite = write_model("SOFTMAX", [Item(source, 0.1, 3)], [Item(output, 1 / 256, -128)], options)
     with refuses(ModelError, "SOFTMAX", "'tensor1'"):
         compile_network(widen(tflite) if widened else tflite)

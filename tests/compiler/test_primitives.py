@@ -6,8 +6,6 @@ and their neighbours, where rounding shows, and the largest numbers. A slow test
 after the other, each of which some comparison must notice.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import math

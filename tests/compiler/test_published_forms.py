@@ -41,10 +41,12 @@ class Builder:
 
     def convolution(self, channels, window, stride=1, source=None, activation=RELU):
         source = source or self.latest
-        options = schema.Conv2DOptionsT()
-        options.strideH = options.strideW = stride
-        options.dilationHFactor = options.dilationWFactor = 1
-        options.padding, options.fusedActivationFunction = schema.Padding.SAME, activation
+        options = schema.Conv2DOptionsT(
+            strideH=stride,
+            strideW=stride,
+            padding=schema.Padding.SAME,
+            fusedActivationFunction=activation,
+        )
         filters = self.weights((channels, window, window, source.shape[3]), 0, channels)
         rows, columns = (-(-size // stride) for size in source.shape[1:3])
         zero = -128 if activation else 7
@@ -53,10 +55,13 @@ class Builder:
 
     def depthwise(self, stride):
         source = self.latest
-        options = schema.DepthwiseConv2DOptionsT()
-        options.strideH = options.strideW = stride
-        options.dilationHFactor = options.dilationWFactor = options.depthMultiplier = 1
-        options.padding, options.fusedActivationFunction = schema.Padding.SAME, RELU
+        options = schema.DepthwiseConv2DOptionsT(
+            strideH=stride,
+            strideW=stride,
+            depthMultiplier=1,
+            padding=schema.Padding.SAME,
+            fusedActivationFunction=RELU,
+        )
         channels = source.shape[3]
         filters = self.weights((1, 3, 3, channels), 3, channels)
         rows, columns = (-(-size // stride) for size in source.shape[1:3])
@@ -64,8 +69,7 @@ class Builder:
         return self.add("DEPTHWISE_CONV_2D", [source, *filters], shape, 0.04, -128, options)
 
     def sum(self, first, second):
-        options = schema.AddOptionsT()
-        options.fusedActivationFunction = RELU
+        options = schema.AddOptionsT(fusedActivationFunction=RELU)
         return self.add("ADD", [first, second], first.shape, 0.06, -128, options)
 
     def average(self):
@@ -81,8 +85,7 @@ class Builder:
 
     def dense(self, channels, activation=0):
         source = self.latest
-        options = schema.FullyConnectedOptionsT()
-        options.fusedActivationFunction = activation
+        options = schema.FullyConnectedOptionsT(fusedActivationFunction=activation)
         filters, bias = self.weights((channels, source.shape[-1]), 0, None)
         bias.scale = source.scale * 0.01
         zero = -128 if activation else 7
@@ -97,8 +100,7 @@ class Builder:
         inputs = [source, Item((2,), values=flat)]
         self.add("RESHAPE", inputs, tuple(flat), source.scale, source.zero_point)
         self.dense(classes)
-        options = schema.SoftmaxOptionsT()
-        options.beta = 1.0
+        options = schema.SoftmaxOptionsT(beta=1.0)
         self.add("SOFTMAX", [self.latest], (1, classes), 1 / 256, -128, options)
 
 
@@ -148,8 +150,7 @@ def flattened_image():
 
 def moved_without_a_scale():
     """Items that are only moved need no scale."""
-    options = schema.ConcatenationOptionsT()
-    options.axis = 1
+    options = schema.ConcatenationOptionsT(axis=1)
     items = Item((2, 3)), Item((2, 1))
     return write_network([("CONCATENATION", [*items], [Item((2, 4))], options)])
 

@@ -26,8 +26,7 @@ def table(rng, source):
     scale, zero = ends.get(kind, (0.07, int(rng.integers(-20, 20))))
     options = None
     if kind == "LEAKY_RELU":
-        options = schema.LeakyReluOptionsT()
-        options.alpha = 0.1
+        options = schema.LeakyReluOptionsT(alpha=0.1)
     output = Item(source.shape, scale, zero)
     return (str(kind), [source], [output], options), output
 
@@ -58,8 +57,7 @@ def part(rng, source):
 
 
 def pool(rng, source):
-    options = schema.Pool2DOptionsT()
-    options.strideH = options.strideW = 1
+    options = schema.Pool2DOptionsT(strideH=1, strideW=1)
     options.filterHeight, options.filterWidth = source.shape[1:3]
     options.padding, options.fusedActivationFunction = schema.Padding.VALID, 0
     output = like(source, (1, 1, 1, source.shape[3]))

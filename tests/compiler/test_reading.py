@@ -40,22 +40,6 @@ def test_a_file_that_is_cut_off(size):
         compile_network(tflite[:size])
 
 
-def test_wrong_offsets_end_in_one_error_or_none_at_all():
-    tflite = bytearray(MAKERS["CONV_2D"](np.random.default_rng(1)))
-    rng = np.random.default_rng(2)
-    refused = 0
-    for _ in range(300):
-        broken = bytearray(tflite)
-        for place in rng.integers(8, len(broken), 3):
-            broken[place] = rng.integers(0, 256)
-        try:
-            compile_network(bytes(broken))
-        except ModelError as error:
-            assert "\n" not in str(error)
-            refused += 1
-    assert refused > 30
-
-
 def test_an_operator_outside_the_list_is_named_with_its_tensor():
     tflite = write_model("COS", [SOURCE], [dataclasses.replace(SOURCE)])
     with refuses(ModelError, "COS", "'tensor1'"):
@@ -65,9 +49,8 @@ def test_an_operator_outside_the_list_is_named_with_its_tensor():
 def test_a_cycle():
     later = dataclasses.replace(SOURCE)
     early = dataclasses.replace(SOURCE)
-    options = schema.AddOptionsT()
     tflite = write_network(
-        [("ADD", [SOURCE, later], [early], options), ("RELU", [early], [later], None)]
+        [("ADD", [SOURCE, later], [early], schema.AddOptionsT()), ("RELU", [early], [later], None)]
     )
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(tflite, 0))
     model.subgraphs[0].inputs = [0]
@@ -150,10 +133,9 @@ def test_shapes_that_are_computed_may_not_be_absurd(sizes):
     where = Item((len(sizes),), values=np.array(sizes, np.int32))
     value = Item((), 0.1, values=np.array(3, np.int8))
     filled = Item((1,) * len(sizes), 0.1)
-    options = schema.AddOptionsT()
     steps = [
         ("FILL", [where, value], [filled], None),
-        ("ADD", [SOURCE, filled], [dataclasses.replace(ZERO)], options),
+        ("ADD", [SOURCE, filled], [dataclasses.replace(ZERO)], schema.AddOptionsT()),
     ]
 
     def leave_open(graph):

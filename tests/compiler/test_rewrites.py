@@ -32,10 +32,7 @@ def indices(*values):
 def conv(source, channels, window=1, padding=schema.Padding.SAME, rng=None):
     """A convolution of stride 1."""
     rng = rng or np.random.default_rng(channels)
-    options = schema.Conv2DOptionsT()
-    options.strideH = options.strideW = 1
-    options.dilationHFactor = options.dilationWFactor = 1
-    options.padding = padding
+    options = schema.Conv2DOptionsT(strideH=1, strideW=1, padding=padding)
     depth = source.shape[3]
     filters = Item((channels, window, window, depth), [0.01] * channels)
     filters.values = rng.integers(-127, 128, filters.shape).astype(np.int8)
@@ -49,10 +46,9 @@ def conv(source, channels, window=1, padding=schema.Padding.SAME, rng=None):
 def depthwise(source, window=3):
     """A depthwise convolution of stride 1."""
     rng = np.random.default_rng(window)
-    options = schema.DepthwiseConv2DOptionsT()
-    options.strideH = options.strideW = options.depthMultiplier = 1
-    options.dilationHFactor = options.dilationWFactor = 1
-    options.padding = schema.Padding.SAME
+    options = schema.DepthwiseConv2DOptionsT(
+        strideH=1, strideW=1, depthMultiplier=1, padding=schema.Padding.SAME
+    )
     channels = source.shape[3]
     filters = Item((1, window, window, channels), [0.01] * channels, axis=3)
     filters.values = rng.integers(-127, 128, filters.shape).astype(np.int8)
@@ -62,12 +58,10 @@ def depthwise(source, window=3):
 
 
 def concatenate(items, axis=3):
-    options = schema.ConcatenationOptionsT()
-    options.axis, options.fusedActivationFunction = axis, 0
     shape = list(items[0].shape)
     shape[axis] = sum(item.shape[axis] for item in items)
     output = like(items[0], shape)
-    return ("CONCATENATION", list(items), [output], options), output
+    return ("CONCATENATION", list(items), [output], schema.ConcatenationOptionsT(axis=axis)), output
 
 
 def reverse(source, *axes):
@@ -174,9 +168,7 @@ def test_a_square_and_a_single_constant_are_tables(tmp_path):
     square, sum_ = Item(IMAGE.shape, 0.5, -128), Item(IMAGE.shape, 0.6, -100)
     constant = Item((1,), 0.3, 2, values=np.array([77], np.int8))
     add = schema.AddOptionsT()
-    add.fusedActivationFunction = 0
     multiply = schema.MulOptionsT()
-    multiply.fusedActivationFunction = 0
     network = check(
         [("MUL", [IMAGE, IMAGE], [square], multiply), ("ADD", [square, constant], [sum_], add)],
         tmp_path,
@@ -190,8 +182,7 @@ def test_what_depends_on_constants_alone_is_computed_when_compiling(tmp_path):
         Item((1, 1, 1, 8), 0.1, 4, values=rng.integers(-128, 128, (1, 1, 1, 8)).astype(np.int8))
         for _ in range(2)
     )
-    options = schema.AddOptionsT()
-    options.fusedActivationFunction = 1
+    options = schema.AddOptionsT(fusedActivationFunction=1)
     joint, tanh = Item((1, 1, 1, 8), 0.2, -9), Item((1, 1, 1, 8), 1 / 128, 0)
     output = Item(IMAGE.shape, 0.2, 1)
     steps = [
@@ -258,13 +249,11 @@ def test_splits_in_float_become_splits_of_int8(tmp_path):
     real = Item(whole.shape, dtype="float32")
     parts = [Item((1, 4, 3), dtype="float32") for _ in range(2)]
     halves = [like(whole, part.shape) for part in parts]
-    options = schema.SplitOptionsT()
-    options.numSplits = 2
     axis = Item((), values=np.array(2, np.int32))
     steps = [
         ("ADD", [source, source], [whole], schema.AddOptionsT()),
         ("DEQUANTIZE", [whole], [real], None),
-        ("SPLIT", [axis, real], parts, options),
+        ("SPLIT", [axis, real], parts, schema.SplitOptionsT(numSplits=2)),
         *(("QUANTIZE", [part], [half], None) for part, half in zip(parts, halves, strict=True)),
         ("ADD", halves, [Item(parts[0].shape, 0.2, -1)], schema.AddOptionsT()),
     ]

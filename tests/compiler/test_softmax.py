@@ -19,8 +19,7 @@ SCALE = 0.1
 
 
 def softmax_of(length, wide=False):
-    options = schema.SoftmaxOptionsT()
-    options.beta = 1.0
+    options = schema.SoftmaxOptionsT(beta=1.0)
     shape = 1, length
     output = Item(shape, 1 / 256, -128)
     if wide:

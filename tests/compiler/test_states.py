@@ -32,12 +32,10 @@ def two_layers(rng, classes=3):
 
 def dense(rng, source, depth, classes):
     """Sums with random weights."""
-    options = schema.FullyConnectedOptionsT()
-    options.fusedActivationFunction = 0
     values = rng.integers(-127, 128, (classes, depth)).astype(np.int8)
     bias = Item((classes,), source.scale * 0.01, values=np.zeros(classes, np.int32))
     inputs = [source, Item(values.shape, 0.01, values=values), bias]
-    return "FULLY_CONNECTED", inputs, [Item((1, classes), 0.02, 5)], options
+    return "FULLY_CONNECTED", inputs, [Item((1, classes), 0.02, 5)], schema.FullyConnectedOptionsT()
 
 
 def keyword_benchmark(rng):
@@ -45,15 +43,13 @@ def keyword_benchmark(rng):
     source, features = Item((1, 12), 0.001, dtype="int16"), Item((1, 12), 0.06, -128)
     filters = svdf_layer(rng, features)
     scores = dense(rng, filters[2][0], filters[2][0].shape[1], 2)
-    options = schema.SoftmaxOptionsT()
-    options.beta = 1.0
     shares = Item((1, 2), 2.0**-16, -32768, dtype="int16")
     return write_network(
         [
             ("QUANTIZE", [source], [features], None),
             filters,
             scores,
-            ("SOFTMAX", scores[2], [shares], options),
+            ("SOFTMAX", scores[2], [shares], schema.SoftmaxOptionsT(beta=1.0)),
             ("QUANTIZE", [shares], [Item((1, 2), 2.0**-15, dtype="int32")], None),
         ]
     )

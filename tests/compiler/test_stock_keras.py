@@ -5,8 +5,6 @@ TFLite Micro takes the sizes that the file leaves open to be 1, or refuses the f
 on the same operators with the shapes that LiteRT finds at run time.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import warnings
 

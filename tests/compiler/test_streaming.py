@@ -191,10 +191,8 @@ def test_lines_that_are_cheap_to_compute_do_not_stay(tmp_path):
     first, wide = conv(Item((1, 4, 20, 3), 0.05, -4), 8, window=1, padding=1)
     gate, total = Item(wide.shape, 1 / 256, -128), Item(wide.shape, 0.3, -11)
     second, later = depthwise(wide)
-    options = schema.AddOptionsT()
-    options.fusedActivationFunction = 0
     steps = [first, ("LOGISTIC", [wide], [gate], None), second]
-    steps += [("ADD", [gate, later], [total], options), _mean(total)]
+    steps += [("ADD", [gate, later], [total], schema.AddOptionsT()), _mean(total)]
     pair = build({"one": Stream(write_network(steps), 2, 1, 20)}, tmp_path)["one"]
     assert pair.is_equal()
     _, logistic, padded, _, _ = pair.network.push.layers

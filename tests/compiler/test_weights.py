@@ -34,9 +34,7 @@ def convolution(weights: np.ndarray, size: tuple[int, int] = (6, 6)) -> bytes:
     output = Item((1, *size, weights.shape[0]), 0.1 * weights.shape[3], -2)
     filters = Item(weights.shape, 0.01, values=weights.astype(np.int8))
     bias = np.random.default_rng(0).integers(-5000, 5000, len(weights)).astype(np.int32)
-    options = schema.Conv2DOptionsT()
-    options.padding, options.strideH, options.strideW = SAME, 1, 1
-    options.dilationHFactor, options.dilationWFactor = 1, 1
+    options = schema.Conv2DOptionsT(padding=SAME, strideH=1, strideW=1)
     inputs = [source, filters, Item((len(weights),), values=bias)]
     return write_model("CONV_2D", inputs, [output], options)
 

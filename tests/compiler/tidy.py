@@ -5,8 +5,6 @@
 DSP extension, without it and with Helium, and needs no headers but the compiler's own.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """``.tflite`` files with 16-bit activations: files of 8 bits, widened."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

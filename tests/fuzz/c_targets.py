@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The fuzz targets in C, built with libFuzzer and the sanitisers."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from collections.abc import Sequence

@@ -8,8 +8,6 @@ The target ``compiled`` has a loop of its own, see ``compiled_networks.py``.
 The corpus and the totals of the log go on from run to run.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

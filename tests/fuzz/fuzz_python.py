@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Run one fuzz target in Python under Atheris: ``fuzz_python.py TARGET [libFuzzer's options]``."""
 
-from __future__ import annotations
-
 import os
 import sys
 import time

@@ -4,8 +4,6 @@
 A target turns the errors that a user can fix into success, after checking that they are one line.
 """
 
-from __future__ import annotations
-
 import atexit
 import collections
 import contextlib

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Networks and clips that the quantisation tests share."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from m3net_tf.networks.layers import classifier, conv_block, ds_conv

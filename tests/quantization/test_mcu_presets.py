@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The presets s, m and l: int8, within their memory limits, the same bytes everywhere."""
 
-from __future__ import annotations
-
 import functools
 
 import numpy as np

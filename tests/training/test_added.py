@@ -28,7 +28,7 @@ from m3net_tf.training.added import (
 )
 from m3net_tf.training.recipe import recipe_with_added
 from m3net_tf.training.run import load_section
-from m3net_tf.training.run_sections import FineTuningSection
+from m3net_tf.training.sections import FineTuningSection
 
 pytestmark = pytest.mark.usefixtures("private_cache")
 

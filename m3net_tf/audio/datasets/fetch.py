@@ -9,21 +9,23 @@ it is unpacked, its checksum and folder. A refused archive is deleted. A second 
 same folder does not wait but fails.
 """
 
+from __future__ import annotations
+
 import contextlib
 import hashlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import TypedDict
 
 import pooch
 
 from m3net_tf.audio.datasets.clips import Archive
 from m3net_tf.audio.datasets.download import Downloader, forget_part
-from m3net_tf.audio.datasets.fetch_record import ArchiveState, FetchRecord
 from m3net_tf.audio.datasets.registry import dataset_info, load_dataset
 from m3net_tf.audio.datasets.unpack import SCRATCH, ArchiveRefusedError, unpack, volumes
-from m3net_tf.system.artifacts import cache_folder
+from m3net_tf.system.artifacts import cache_folder, read_json, write_json
 from m3net_tf.system.errors import ConfigError, DataError
 from m3net_tf.system.locks import in_use
 from m3net_tf.system.progress import Log, silent
@@ -234,3 +236,58 @@ def _tidy(folder: Path) -> None:
     for path in (folder / DOWNLOADS).iterdir():
         if path.name.startswith("tmp") or path.name.startswith("."):
             path.unlink()
+
+
+class ArchiveState(TypedDict, total=False):
+    """Source and state of an archive.
+
+    Attributes:
+        checksum: ``md5:...`` or ``sha256:...``; recorded once it is unpacked.
+        checksum_origin: ``published`` or ``first download``.
+    """
+
+    url: str
+    checksum: str
+    checksum_origin: str
+    bytes: int
+    folder: str
+
+
+class FetchRecord:
+    """Sources and states of archives, stored in a JSON file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        archives = read_json(path).get("archives") if path.is_file() else {}
+        if not isinstance(archives, dict):
+            raise DataError(f"{path} is not a download record: delete it and run again")
+        self._archives: dict[str, ArchiveState] = archives
+
+    def get(self, name: str) -> ArchiveState:
+        """The state of an archive; empty for a new one."""
+        return self._archives.get(name, {})
+
+    def checksum(self, name: str, key: str) -> str:
+        """Checksum of a volume of the archive ``key`` if that was unpacked, else ''."""
+        return self.get(name).get("checksum", "") if "folder" in self.get(key) else ""
+
+    def begin(self, name: str, source: str) -> None:
+        """Record the source of an archive before its download."""
+        if self.get(name).get("url") != source:
+            self._archives[name] = {"url": source}
+            self._write()
+
+    def place(self, key: str, fetched: Mapping[str, ArchiveState], folder: Path) -> None:
+        """Record the folder of an unpacked archive right before it is moved there."""
+        for name, state in fetched.items():
+            self._archives[name] = {**state}
+        self._archives[key]["folder"] = folder.name
+        self._write()
+
+    def unpacked(self, name: str) -> bool:
+        """Whether the archive's folder exists; it is created by one rename, so it is complete."""
+        folder = self.get(name).get("folder")
+        return folder is not None and (self.path.parent / folder).is_dir()
+
+    def _write(self) -> None:
+        write_json(self.path, {"archives": self._archives})

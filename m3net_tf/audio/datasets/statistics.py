@@ -13,21 +13,13 @@ from m3net_tf.audio.datasets.dataset import AudioDataset
 from m3net_tf.audio.datasets.registry import load_dataset
 
 
-class Lengths(TypedDict):
-    """Lengths of files in seconds."""
-
-    min: float
-    median: float
-    max: float
-
-
 class FileFacts(TypedDict):
-    """The clips' files."""
+    """The clips' files; ``length_s`` has ``min``, ``median`` and ``max``."""
 
     count: int
     bytes: int
     hours: float
-    length_s: Lengths
+    length_s: dict[str, float]
     rates_hz: Counter[int]
     channels: Counter[int]
     formats: Counter[str]

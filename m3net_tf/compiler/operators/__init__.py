@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The table of operators: how each becomes calls of kernels."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from m3net_tf.compiler.graph import Operation

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the lowering of several operators shares."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Comparisons with outputs of bool, choices between two tensors, and indices of extreme items."""
 
-from __future__ import annotations
-
 from m3net_tf.compiler.arithmetic import quantize_factor
 from m3net_tf.compiler.calls import Argument, View, loops
 from m3net_tf.compiler.graph import Operation

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Convolution, depthwise convolution and fully connected layers."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Callable

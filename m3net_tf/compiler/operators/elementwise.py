@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Binary elementwise operators."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from m3net_tf.compiler.arithmetic import quantize_factor, reciprocal

@@ -5,8 +5,6 @@ Each operator of a file is checked against its form before all passes. Passes, l
 rely on that check: a kernel never writes beyond the tensor that a shape describes.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import enum
 import math

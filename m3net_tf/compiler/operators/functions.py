@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Unary operators with int16 inputs, or outputs wider than a byte, which do not fit a table."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np
@@ -11,7 +9,7 @@ from m3net_tf.compiler.arithmetic import quantize_factor
 from m3net_tf.compiler.calls import loops
 from m3net_tf.compiler.graph import Operation
 from m3net_tf.compiler.lowering import Lowering, shapes_note
-from m3net_tf.compiler.operators.common import item_range, quantized, require
+from m3net_tf.compiler.operators.common import INT16_MAX, item_range, quantized, require
 from m3net_tf.compiler.structures import (
     Array,
     Factor,
@@ -23,7 +21,6 @@ from m3net_tf.compiler.structures import (
 )
 
 _IDENTITY = Factor(1 << 30, 1)
-_INT16_MAX = (1 << 15) - 1
 _ENTRIES = 256  # of the logistic function's table
 _ENTRIES_OF_ONE = 24  # entries up to an input of 1
 _STEPS_OF_ONE = 4096 * 3  # steps of an input of 1, of which the table has every 512th or 256th
@@ -146,9 +143,9 @@ def _table_steps(op: Operation) -> tuple[int, int]:
     if power == -12 or (power == -11 and op.kind == "TANH"):
         return 3 << (power + 12), 0
     multiplier = float(op.input(0).scale) * _STEPS_OF_ONE
-    require(op, multiplier < 2 * _INT16_MAX, "has an input scale too large: quantise it again")
+    require(op, multiplier < 2 * INT16_MAX, "has an input scale too large: quantise it again")
     shift = 0
-    while multiplier <= _INT16_MAX / 2 and shift <= 30:
+    while multiplier <= INT16_MAX / 2 and shift <= 30:
         shift += 1
         multiplier *= 2
     return int(multiplier), shift

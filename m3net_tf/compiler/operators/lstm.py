@@ -4,8 +4,6 @@
 Cell state and last output are kept between runs, as TensorFlow Lite Micro's variable tensors are.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np
@@ -14,13 +12,14 @@ from m3net_tf.compiler.arithmetic import INT32_MAX, quantize_factor
 from m3net_tf.compiler.graph import Operation, Tensor
 from m3net_tf.compiler.lowering import Lowering
 from m3net_tf.compiler.operators.common import (
+    INT16_MAX,
     LARGEST_LONG_BIAS,
     LARGEST_LONG_SHIFT,
     is_wide,
     require,
 )
 from m3net_tf.compiler.operators.functions import logistic_table
-from m3net_tf.compiler.structures import Array, Factor, Gate, Lstm
+from m3net_tf.compiler.structures import Array, Gate, Lstm
 
 _INPUTS = 24
 _STATE, _CELLS = 18, 19  # indices of the variable inputs
@@ -29,7 +28,6 @@ _GATES = ("input", "forget", "cell", "output")  # in the order of the weights
 _FIRST_WEIGHTS, _FIRST_STATE_WEIGHTS, _FIRST_BIAS = 1, 5, 12
 _TANH = 4  # schema.ActivationFunctionType
 _GATE_SCALE, _UNIT = np.float32(2.0**-12), np.float32(2.0**-15)
-_INT16_MAX = (1 << 15) - 1
 _CELL_BYTES = 2
 _LARGEST_ITEM = 128
 
@@ -62,7 +60,7 @@ def lstm(lowering: Lowering, op: Operation) -> None:
         output_step=target.strides[time],
         cell_multiplier=multiplier,
         cell_shift=shift,
-        clip=_INT16_MAX if clip is None else clip,
+        clip=INT16_MAX if clip is None else clip,
         unclipped=clip is None,
         output_offset=state.zero_point,
     )
@@ -73,7 +71,6 @@ def lstm(lowering: Lowering, op: Operation) -> None:
 
 
 def _require_form(lowering: Lowering, op: Operation) -> None:
-    """Refuse forms that TensorFlow Lite Micro refuses or the kernel lacks."""
     require(op, len(op.inputs) == _INPUTS, f"has {len(op.inputs)} inputs, not {_INPUTS}")
     require(
         op,
@@ -99,7 +96,6 @@ def _require_form(lowering: Lowering, op: Operation) -> None:
 
 
 def _gate(op: Operation, index: int) -> Gate:
-    """The weights, biases and factors of a gate."""
     source, state = op.input(0), op.input(_STATE)
     bias, bias_type = op.input(_FIRST_BIAS + index), "int64" if is_wide(op) else "int32"
     require(op, bias.dtype == bias_type, f"has a bias {bias.name!r} that is not {bias_type}")
@@ -113,7 +109,8 @@ def _gate(op: Operation, index: int) -> Gate:
         values = _weights(op, tensor, (state.shape[1], vector.shape[-1]))
         require(op, initial.shape == (len(values),), f"has a bias of shape {initial.shape}")
         sums = initial - vector.zero_point * values.sum(axis=1)
-        factor = _gate_factor(vector, tensor)
+        product = np.float32(vector.scale * tensor.scale)
+        factor = quantize_factor(float(product) / float(_GATE_SCALE))
         require(op, not is_wide(op) or factor.shift <= LARGEST_LONG_SHIFT, "has weights too large")
         weights.append(Array("weights", "int8_t", values.reshape(-1)))
         biases.append(_sums(op, sums, values))
@@ -145,11 +142,6 @@ def _weights(op: Operation, tensor: Tensor, shape: tuple[int, int]) -> np.ndarra
     return np.asarray(tensor.data, np.int64)
 
 
-def _gate_factor(vector: Tensor, weights: Tensor) -> Factor:
-    product = np.float32(vector.scale * weights.scale)
-    return quantize_factor(float(product) / float(_GATE_SCALE))
-
-
 def _cell_steps(op: Operation, cells: Tensor) -> tuple[int, int]:
     """Multiplier and shift from cells to steps of the function's table."""
     bits = round(math.log2(cells.scale)) + 12
@@ -162,4 +154,4 @@ def _clip(op: Operation, cells: Tensor) -> int | None:
     limit = float(np.float32(op.options["cellClip"]))
     if not limit > 0:
         return None
-    return int(min(limit / float(cells.scale), _INT16_MAX))
+    return int(min(limit / float(cells.scale), INT16_MAX))

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Matrix products of two computed tensors, and reductions."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Sequence

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Operators that only move items; they become views where possible."""
 
-from __future__ import annotations
-
 import itertools
 import math
 import struct

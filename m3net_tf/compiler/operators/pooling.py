@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Average and maximum pooling."""
 
-from __future__ import annotations
-
 from m3net_tf.compiler.calls import View
 from m3net_tf.compiler.graph import Operation
 from m3net_tf.compiler.lowering import Lowering

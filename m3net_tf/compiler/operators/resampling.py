@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Operators whose items lie at other places of the input, by an index for each dimension."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """SVDF: filters over features and time, whose latest results outlast a run."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from m3net_tf.compiler.arithmetic import quantize_factor
@@ -54,7 +52,6 @@ def svdf(lowering: Lowering, op: Operation) -> None:
 
 
 def _require_form(lowering: Lowering, op: Operation, filters: int, rank: int) -> None:
-    """Refuse what TensorFlow Lite Micro refuses, and what the kernel lacks."""
     source, features, time, state = (op.input(index) for index in (0, 1, 2, _STATE))
     activation = op.options["fusedActivationFunction"]
     require(op, activation == _RELU, "has a function other than ReLU")

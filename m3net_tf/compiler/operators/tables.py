@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Unary int8 operators as tables of 256 outputs."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

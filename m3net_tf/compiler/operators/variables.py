@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Variables: memory that outlasts a run."""
 
-from __future__ import annotations
-
 import itertools
+
+import numpy as np
 
 from m3net_tf.compiler.calls import Argument, View, packed
 from m3net_tf.compiler.graph import Operation, Tensor
@@ -43,13 +43,9 @@ def state_view(lowering: Lowering, state: Tensor) -> View:
     """Where a state is; its memory is made when it is first used."""
     if state not in lowering.views:
         assert state.start is not None, state.name
-        start = itertools.groupby(state.start.astype(f"<i{state.item_bytes}").tobytes())
-        runs = tuple((_signed(value), len(list(group))) for value, group in start)
+        content = state.start.astype(f"<i{state.item_bytes}").tobytes()
+        start = itertools.groupby(np.frombuffer(content, np.int8).tolist())  # as m3net_fill takes
+        runs = tuple((value, len(list(group))) for value, group in start)
         block = lowering.keep(f"{state.name} (state)", runs)
         lowering.views[state] = packed(block, state.shape, state.item_bytes)
     return lowering.views[state]
-
-
-def _signed(value: int) -> int:
-    """A byte as m3net_fill takes it."""
-    return value - 256 if value > 127 else value

@@ -5,8 +5,6 @@ A pass takes a graph, changes it in place and returns how often it applied. What
 under its name in the report of :func:`m3net_tf.compiler.network.compile_network`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from m3net_tf.compiler.graph import Graph

@@ -4,8 +4,6 @@
 It includes the operators on shapes that a converter writes for an unknown batch size.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

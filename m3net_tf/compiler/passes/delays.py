@@ -6,8 +6,6 @@ the concatenated tensor itself is the state: before each run its last lines move
 the new lines are written after them.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import math
 

@@ -5,8 +5,6 @@ Each part reads its own input in place, reversed if it is a mirror, so that the 
 The parts of the output are written in place.
 """
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np
@@ -77,7 +75,6 @@ def _parts(op: Operation, joint: Operation) -> list[Operation]:
 
 
 def _channels(tensor: Tensor, channels: slice) -> Tensor:
-    """Some channels of a constant, the last dimension of which they are."""
     assert tensor.data is not None
     data = np.ascontiguousarray(tensor.data[..., channels])
     several = len(tensor.scales) > 1

@@ -5,8 +5,6 @@ The converter writes dilated convolutions of an unknown batch size in this form;
 sequences have a reshape on either side.
 """
 
-from __future__ import annotations
-
 import dataclasses
 
 from m3net_tf.compiler.graph import Graph, Operation, Tensor

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Zero padding before convolutions becomes part of their windows."""
 
-from __future__ import annotations
-
 from m3net_tf.compiler.graph import Graph, Operation
 from m3net_tf.compiler.operators.common import window_of
 
@@ -39,7 +37,6 @@ def _is_foldable(op: Operation) -> bool:
 
 
 def _fold(reader: Operation, pad: Operation, top: int, left: int) -> None:
-    """Let a convolution read a padding's input."""
     filters = reader.input(1)
     window = window_of(reader, filters.shape[1], filters.shape[2], pad.output.shape)
     reader.inputs[0] = pad.input(0)

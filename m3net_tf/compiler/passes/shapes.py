@@ -5,8 +5,6 @@ A file has the size 1 wherever a size is unknown. This is right for the batch it
 sizes computed from it, as in a dense layer on a sequence or a dilated convolution.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 

@@ -4,8 +4,6 @@
 It does so where nothing reads one of the parts, as in unrolled recurrent layers.
 """
 
-from __future__ import annotations
-
 from m3net_tf.compiler.graph import Graph, Operation
 
 _SPLITS = {"SPLIT": 1, "SPLIT_V": 0}  # index of the input that is split

@@ -5,8 +5,6 @@ They are logistic, tanh, the ReLU family and requantisation, and binary operator
 twice or on a tensor and a scalar constant.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from m3net_tf.compiler.graph import Graph, Operation

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Dead-code elimination."""
 
-from __future__ import annotations
-
 from m3net_tf.compiler.graph import Graph
 
 

@@ -6,8 +6,6 @@ previous window. The other lines are computed: the new ones, and the lines near 
 operators see padding.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import math
 
@@ -178,7 +176,8 @@ class Stream:
             if op in self.rules:
                 computed = np.zeros(self.flows[op.output].lines, np.bool_)
                 for tensor in op.outputs:
-                    computed |= self._computed(tensor, needed[tensor] | before[tensor])
+                    needed_now = self._sources(tensor, needed[tensor] | before[tensor])
+                    computed |= needed_now & ~self._reused(tensor)
                 self.runs[op] = runs_of(computed)
                 for index, reading in self.rules[op].readings.items():
                     lines = self.flows[sources[index]].lines
@@ -208,10 +207,6 @@ class Stream:
         for line in np.flatnonzero(self._reused(tensor)):
             mask[line + shift] |= mask[line]
         return mask
-
-    def _computed(self, tensor: Tensor, wanted: Mask) -> Mask:
-        """Lines of them that are computed."""
-        return self._sources(tensor, wanted) & ~self._reused(tensor)
 
     def _reused(self, tensor: Tensor) -> Mask:
         """Lines that are not computed again."""

@@ -5,8 +5,6 @@ Each kind of operator has a rule. An operator without a rule, or whose rule refu
 whole window.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Callable, Mapping

@@ -201,13 +201,11 @@ def _tf_io(dataset: AudioDataset, config: FrontendConfig) -> None:
 
 @contextlib.contextmanager
 def _temporary_cache() -> Iterator[None]:
-    before = os.environ.get("M3NET_CACHE")
+    before = dict(os.environ)
     with tempfile.TemporaryDirectory() as folder:
         os.environ["M3NET_CACHE"] = folder
         try:
             yield
         finally:
-            if before is None:
-                del os.environ["M3NET_CACHE"]
-            else:
-                os.environ["M3NET_CACHE"] = before
+            os.environ.clear()
+            os.environ.update(before)

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from m3net_tf.cli.app import app, group
 from m3net_tf.cli.options import DEFAULT_BOARD, Address, AsJson, Board
-from m3net_tf.cli.output import console, progress_beside, say, say_exactly, say_json
+from m3net_tf.cli.output import console, print_lines, progress_beside, say, say_exactly, say_json
 from m3net_tf.lab import RESULTS, RUNS
 from m3net_tf.lab.commands.options import (
     Cache,
@@ -139,22 +139,13 @@ def _require_success(failed: int, name: str) -> None:
 def _say_plan(plan: TablePlan, folders: DataFolders, as_json: bool) -> None:
     from m3net_tf.lab.studies.table_plan import plan_facts, plan_lines
 
-    facts = plan_facts(plan, folders)
-    if as_json:
-        say_json(facts)
-        return
-    for line in plan_lines(facts):
-        say(line)
+    print_lines(plan_facts(plan, folders), as_json, plan_lines)
 
 
 def _list_results(out: Path, as_json: bool) -> None:
     from m3net_tf.lab.studies.paper_list import list_items, list_lines
 
-    if as_json:
-        say_json(list_items(out))
-        return
-    for line in list_lines(out):
-        say(line)
+    print_lines(list_items(out), as_json, list_lines)
 
 
 def _say_recipe(name: str, scale: str, cell: str, runs: Path, as_json: bool) -> None:

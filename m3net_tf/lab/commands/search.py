@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from m3net_tf.cli.options import DEFAULT_BOARD, Address, AsJson, Board, DataDir
-from m3net_tf.cli.output import print_table, progress_beside, say, say_json
+from m3net_tf.cli.output import print_lines, print_table, progress_beside, say, say_json
 from m3net_tf.lab.commands import options as shared
 from m3net_tf.lab.commands.papers import lab_app
 from m3net_tf.system.checkout import require_sources
@@ -20,55 +20,45 @@ if TYPE_CHECKING:  # a light command does not need the room
     from m3net_tf.lab.search.costs import CostLimits
 
 
-Instructions = Annotated[
-    float | None, typer.Option(help="Most instructions per inference, such as 3e6.")
-]
-Arena = Annotated[
-    str | None, typer.Option(metavar="BYTES", help="Largest tensor arena, such as 24kB.")
-]
-Flash = Annotated[
-    str | None, typer.Option(metavar="BYTES", help="Largest firmware in flash, such as 200kB.")
-]
-Trials = Annotated[int, typer.Option(min=1, help="Candidates to train.")]
-Hours = Annotated[float | None, typer.Option(min=0, help="Start no trial after this time.")]
-Epochs = Annotated[
-    int | None, typer.Option(min=1, help="Epochs of a trial instead of the recipe's.")
-]
-SpaceFile = Annotated[
-    Path | None, typer.Option(help="Search space; default: experiments/search/<network>.yaml.")
-]
-TeacherRun = Annotated[
-    str, typer.Option(help="Run that may teach the candidates.  [default: none]")
-]
-Out = Annotated[
-    Path | None, typer.Option(help="Folder of the search; default: runs/search_<recipe>.")
-]
-Pick = Annotated[
-    int | None,
-    typer.Option(metavar="TRIAL", min=0, help="Only write the recipe of this finished trial."),
-]
-PickFile = Annotated[
-    Path | None, typer.Option(help="File for --pick; default: pick_TRIAL.yaml in --out.")
-]
-
-
 @lab_app.command()
 def search(
     recipe: Annotated[Path, typer.Argument(help="Recipe to start from, a YAML file.")],
     board: Board = DEFAULT_BOARD,
-    max_instructions: Instructions = None,
-    max_arena: Arena = None,
-    max_flash: Flash = None,
-    trials: Trials = 40,
-    hours: Hours = None,
-    epochs: Epochs = None,
+    max_instructions: Annotated[
+        float | None, typer.Option(help="Most instructions per inference, such as 3e6.")
+    ] = None,
+    max_arena: Annotated[
+        str | None, typer.Option(metavar="BYTES", help="Largest tensor arena, such as 24kB.")
+    ] = None,
+    max_flash: Annotated[
+        str | None, typer.Option(metavar="BYTES", help="Largest firmware in flash, such as 200kB.")
+    ] = None,
+    trials: Annotated[int, typer.Option(min=1, help="Candidates to train.")] = 40,
+    hours: Annotated[
+        float | None, typer.Option(min=0, help="Start no trial after this time.")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Epochs of a trial instead of the recipe's.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the proposals.")] = 0,
-    space: SpaceFile = None,
-    teacher: TeacherRun = "",
+    space: Annotated[
+        Path | None,
+        typer.Option(help="Search space; default: experiments/search/<network>.yaml."),
+    ] = None,
+    teacher: Annotated[
+        str, typer.Option(help="Run that may teach the candidates.  [default: none]")
+    ] = "",
     data_dir: DataDir = None,
-    out: Out = None,
-    pick: Pick = None,
-    to: PickFile = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the search; default: runs/search_<recipe>.")
+    ] = None,
+    pick: Annotated[
+        int | None,
+        typer.Option(metavar="TRIAL", min=0, help="Only write the recipe of this finished trial."),
+    ] = None,
+    to: Annotated[
+        Path | None, typer.Option(help="File for --pick; default: pick_TRIAL.yaml in --out.")
+    ] = None,
     jobs: shared.Jobs = 0,
     address: Address = "",
     cpus: shared.Cpus = None,
@@ -81,7 +71,11 @@ def search(
     """Search for the most accurate networks at each cost on a board; resumes after a stop."""
     folder = out or Path("runs") / f"search_{recipe.stem}"
     if pick is not None:
-        _pick(folder, pick, to, as_json)
+        from m3net_tf.lab.search.result import write_pick
+
+        path = write_pick(folder, pick, to)
+        facts = {"trial": pick, "recipe": str(path)}
+        print_lines(facts, as_json, lambda _: [f"{path}: m3net train {path}"])
         return
     require_sources("firmware")
     from m3net_tf.lab.search.driver import Budget, Settings, run_search
@@ -111,11 +105,7 @@ def search(
     else:
         print_table(front_table(result))
         say(f"{folder}/front.png, front.csv and front.json have all trials")
-    _require_success([trial.error for trial in finished if trial.state == "failed"])
-
-
-def _require_success(errors: list[str]) -> None:
-    if errors:
+    if errors := [trial.error for trial in finished if trial.state == "failed"]:
         raise M3NetError(
             f"{len(errors)} trials failed ({errors[0]}): the same command tries them again"
         )
@@ -137,13 +127,3 @@ def _limits(instructions: float | None, arena: str | None, flash: str | None) ->
         None if arena is None else memory_bytes(arena, "--max-arena"),
         None if flash is None else memory_bytes(flash, "--max-flash"),
     )
-
-
-def _pick(folder: Path, number: int, to: Path | None, as_json: bool) -> None:
-    from m3net_tf.lab.search.result import pick
-
-    path = pick(folder, number, to)
-    if as_json:
-        say_json({"trial": number, "recipe": str(path)})
-    else:
-        say(f"{path}: m3net train {path}")

@@ -9,7 +9,9 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import math
 import time
+from collections import Counter
 from pathlib import Path
 
 from m3net_tf.audio.datasets import DatasetInfo
@@ -19,7 +21,7 @@ from m3net_tf.lab.search.halving import Halving
 from m3net_tf.lab.search.proposals import propose, require_optuna
 from m3net_tf.lab.search.space import Space, choices_text
 from m3net_tf.lab.search.trials import ENDED, SETTINGS, TRAINED, Trial, TrialFolder
-from m3net_tf.system.artifacts import provenance, read_json, write_json
+from m3net_tf.system.artifacts import Provenance, provenance, read_json, write_json
 from m3net_tf.system.errors import ConfigError, M3NetError, ModelError, one_line
 from m3net_tf.system.locks import writes_into
 from m3net_tf.system.progress import Log, silent
@@ -99,10 +101,24 @@ def run_search(
             "search on a data set with one label per clip"
         )
     _keep_settings(settings, folder)
+    trials, end_s = TrialFolder(folder.resolve()), math.inf
+    if budget.hours is not None:
+        end_s = time.monotonic() + budget.hours * _HOUR_S
     with open_pool(options) as pool:
-        search = _Search(settings, dataset.info, folder, budget, data_dir, options, pool, log)
-        search.run()
-    return search.folder.read()
+        _Search(
+            settings=settings,
+            info=dataset.info,
+            folder=trials,
+            budget=budget,
+            data_dir=data_dir.expanduser().absolute() if data_dir else None,
+            options=options,
+            pool=pool,
+            log=log,
+            trials={trial.number: trial for trial in trials.read()},
+            made_with=provenance(),
+            end_s=end_s,
+        ).run()
+    return trials.read()
 
 
 def _keep_settings(settings: Settings, folder: Path) -> None:
@@ -120,30 +136,24 @@ def _keep_settings(settings: Settings, folder: Path) -> None:
         )
 
 
+@dataclasses.dataclass
 class _Search:
     """The trials of one call."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        info: DatasetInfo,
-        folder: Path,
-        budget: Budget,
-        data_dir: Path | None,
-        options: PoolOptions,
-        pool: Pool,
-        log: Log,
-    ) -> None:
-        self.settings, self.info, self.budget, self.log = settings, info, budget, log
-        self.folder = TrialFolder(folder.resolve())
-        self.trials = {trial.number: trial for trial in self.folder.read()}
-        self._data_dir = data_dir.expanduser().absolute() if data_dir else None
-        self._options, self._pool = options, pool
-        self._running: dict[object, Trial] = {}
-        self._made_with = provenance()
-        self._losses: dict[int, int] = {}
-        self._failed: set[int] = set()
-        self._end_s = None if budget.hours is None else time.monotonic() + budget.hours * _HOUR_S
+    settings: Settings
+    info: DatasetInfo
+    folder: TrialFolder
+    budget: Budget
+    data_dir: Path | None
+    options: PoolOptions
+    pool: Pool
+    log: Log
+    trials: dict[int, Trial]
+    made_with: Provenance
+    end_s: float = math.inf
+    _running: dict[object, Trial] = dataclasses.field(default_factory=dict)
+    _losses: Counter[int] = dataclasses.field(default_factory=Counter)
+    _failed: set[int] = dataclasses.field(default_factory=set)
 
     def run(self) -> None:
         """Train until the budget is used up or there are no more candidates."""
@@ -160,15 +170,15 @@ class _Search:
                 self._start(trial)
             if not self._running:
                 return
-            for handle, report in self._pool.wait(_POLL_S):
+            for handle, report in self.pool.wait(_POLL_S):
                 self._take(self._running.pop(handle), report)
 
     def _may_start(self) -> bool:
-        if self._end_s is not None and time.monotonic() >= self._end_s:
+        if time.monotonic() >= self.end_s:
             return False
         counted = {trial.number for trial in self._running.values()} | self._failed
         counted |= {trial.number for trial in self.trials.values() if trial.state in ENDED}
-        slots = self._pool.slots()
+        slots = self.pool.slots()
         return len(counted) < self.budget.trials and len(self._running) < slots
 
     def _next(self) -> Trial | None:
@@ -216,7 +226,7 @@ class _Search:
 
         base, space, limits = self.settings.recipe, self.settings.space, self.settings.limits
         recipe = base if number == 0 else space.recipe(base, choices)
-        trial, title = Trial.new(number, choices, recipe, self._made_with), f"trial {number}"
+        trial, title = Trial.new(number, choices, recipe, self.made_with), f"trial {number}"
         try:
             key = network_key(recipe, self.info)
             trial = dataclasses.replace(trial, network_sha256=key)
@@ -258,19 +268,20 @@ class _Search:
         order = Order(
             recipe=recipe,
             folder=folder.run(trial.number),
-            data=self._data_dir,
-            features=self._options.features,
-            witness=None if self._options.in_process else folder.root / SETTINGS,
+            data=self.data_dir,
+            features=self.options.features,
+            witness=None if self.options.in_process else folder.root / SETTINGS,
             after_epoch=Halving(folder.root, trial.number, recipe.training.epochs),
         )
-        self._running[self._pool.start(order)] = trial
+        self._running[self.pool.start(order)] = trial
 
     def _take(self, trial: Trial, report: Report | Lost) -> None:
         """Take the result of an attempt; a lost one is tried again."""
         if isinstance(report, Lost):
-            losses = self._losses[trial.number] = self._losses.get(trial.number, 0) + 1
+            self._losses[trial.number] += 1
+            losses = self._losses[trial.number]
             self.log(f"trial {trial.number}: lost ({report.reason})")
-            if losses <= self._options.retries:
+            if losses <= self.options.retries:
                 self._start(trial)
                 return
             report = Report(f"lost {losses} times, at last by {report.reason}", 0.0)

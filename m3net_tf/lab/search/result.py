@@ -103,7 +103,7 @@ def _title(row: Mapping[str, object]) -> str:
     return "first recipe" if row["front"] else "first recipe (not on the front)"
 
 
-def pick(folder: Path, number: int, path: Path | None = None) -> Path:
+def write_pick(folder: Path, number: int, path: Path | None = None) -> Path:
     """Write the recipe of a finished trial as a file for ``m3net train``.
 
     Args:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypedDict
 
@@ -82,10 +82,10 @@ def list_items(out: Path) -> list[PaperItem]:
     return listed
 
 
-def list_lines(out: Path) -> list[str]:
-    """Each item with its command, and below it a line for each result; see :func:`list_items`."""
+def list_lines(items: Sequence[PaperItem]) -> list[str]:
+    """Each item with its command, and below it a line for each result."""
     lines = []
-    for item in list_items(out):
+    for item in items:
         lines.append(f"{item['item']}: {item['command']}")
         if item["results"] is None:
             lines.append("    in the code")

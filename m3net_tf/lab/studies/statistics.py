@@ -10,9 +10,10 @@ for the fold or draw. With a single split the unit is the run: the interval hold
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 import numpy as np
+import numpy.typing as npt
 
 from m3net_tf.training.metrics import Spread, summarise_folds
 
@@ -23,7 +24,7 @@ EXACT_PAIRS = 13
 
 
 class Comparison(TypedDict):
-    """Wilcoxon's signed-rank test of two cells, paired by runs.
+    """Wilcoxon's signed-rank test and Student's t test of two cells, paired by runs.
 
     Attributes:
         pairs: runs of the same seed, fold and draw in both; of several folds or draws their number.
@@ -32,6 +33,8 @@ class Comparison(TypedDict):
         high: its upper end; None for a single pair.
         p: two-sided p-value; exact up to :data:`EXACT_PAIRS` pairs.
         smallest_p: smallest possible p-value for this number of pairs.
+        t_p: two-sided p of Student's t test; None for differences without spread.
+        t_p_holm: the same after Holm's correction over the comparisons of a table.
     """
 
     pairs: int
@@ -40,6 +43,8 @@ class Comparison(TypedDict):
     high: float | None
     p: float
     smallest_p: float
+    t_p: float | None
+    t_p_holm: NotRequired[float]
 
 
 def unit_means(values: Sequence[float], data: Sequence[Hashable]) -> list[float]:
@@ -68,23 +73,6 @@ def spread_of(values: Sequence[float], data: Sequence[Hashable] = ()) -> Spread:
         over_units = summarise_folds([{"value": value} for value in units])["value"]
         spread["low"], spread["high"] = over_units["low"], over_units["high"]
     return spread
-
-
-def paired_t(
-    values: Sequence[float], reference: Sequence[float], data: Sequence[Hashable] = ()
-) -> float | None:
-    """Two-sided p of Student's t test of the differences; None for differences without spread.
-
-    Arguments: see :func:`compare`.
-    """
-    from scipy import stats  # takes a second to import
-
-    differences = np.round(unit_means(np.subtract(values, reference).tolist(), data), 9)
-    if len(differences) < 2 or (differences[0] and not np.ptp(differences)):
-        return None
-    if not differences.any():
-        return 1.0
-    return float(stats.ttest_1samp(differences, 0.0).pvalue)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -134,4 +122,13 @@ def compare(
         if differences.any()
         else 1.0,
         "smallest_p": 2.0 ** (1 - pairs),
+        "t_p": _t_test(differences),
     }
+
+
+def _t_test(differences: npt.NDArray[np.float64]) -> float | None:
+    from scipy import stats
+
+    if len(differences) < 2 or (differences[0] and not np.ptp(differences)):
+        return None
+    return float(stats.ttest_1samp(differences, 0.0).pvalue) if differences.any() else 1.0

@@ -16,7 +16,7 @@ import pandas as pd
 from m3net_tf.lab.many.plan import Outcome, Training
 from m3net_tf.lab.studies.grid import Cell, Grid, Repeat
 from m3net_tf.lab.studies.machine import machine
-from m3net_tf.lab.studies.statistics import compare, spread_of
+from m3net_tf.lab.studies.statistics import compare, holm, spread_of
 from m3net_tf.lab.studies.table_plan import TablePlan
 from m3net_tf.lab.studies.table_record import (
     CellValues,
@@ -65,7 +65,9 @@ def table_report(
     for cell, values in zip(grid.cells, cells, strict=True):
         reference = grid.reference_of(cell)
         if reference and cell.scored and not cell.average_of:
-            _compare(values, cells[grid.cells.index(reference)])
+            pairs = paired_values(values, cells[grid.cells.index(reference)])
+            values["against_reference"] = compare(*pairs)
+    _add_corrected(cells)
     keys = sorted({training.key for training in trainings.values()})
     runs = [run for cell in cells for run in cell["runs"]]
     counted = _by_training(runs)
@@ -225,9 +227,14 @@ def _add_average(grid: Grid, axis: str, values: CellValues, cells: Sequence[Cell
     values["ours"] = average
 
 
-def _compare(cell: CellValues, reference: CellValues) -> None:
-    """Add the test against the reference, paired by seed and fold."""
-    cell["against_reference"] = compare(*paired_values(cell, reference))
+def _add_corrected(cells: Sequence[CellValues]) -> None:
+    """Add the p-values of Student's t tests after the correction over all cells."""
+    tests = [cell["against_reference"] for cell in cells if cell["against_reference"]]
+    p_values = [test["t_p"] for test in tests if test["t_p"] is not None]
+    corrected = iter(holm(p_values))
+    for test in tests:
+        if test["t_p"] is not None:
+            test["t_p_holm"] = next(corrected)
 
 
 def _by_training(runs: Sequence[RunValues]) -> pd.DataFrame:

@@ -15,14 +15,13 @@ from m3net_tf.lab.studies.report_files import (
     recipes_link,
     write_report,
 )
-from m3net_tf.lab.studies.statistics import EXACT_PAIRS, FEWEST_PAIRS, holm, paired_t
+from m3net_tf.lab.studies.statistics import EXACT_PAIRS, FEWEST_PAIRS
 from m3net_tf.lab.studies.table_record import (
     CellValues,
     RunValues,
     TableReport,
     data_of,
     is_scored,
-    paired_values,
     paper_differs,
 )
 from m3net_tf.system.errors import ConfigError
@@ -260,28 +259,11 @@ def _details(report: TableReport) -> pd.DataFrame:
         for cell in report["cells"]
         if not cell["quoted"] and (cell["runs"] or "missing" not in cell)
     ]
-    labels = [cell["labels"] for cell in cells]
-    corrected = _corrected_p(report, cells)
-    rows = [_detail(report, cell, p) for cell, p in zip(cells, corrected, strict=True)]
-    return labelled(rows, labels, list(report["axes"]))
+    rows = [_detail(report, cell) for cell in cells]
+    return labelled(rows, [cell["labels"] for cell in cells], list(report["axes"]))
 
 
-def _corrected_p(report: TableReport, cells: Sequence[CellValues]) -> list[float | None]:
-    """P of each cell's difference, by Student's t with Holm's correction; None without a test."""
-    p_values = [_t_test(report, cell) for cell in cells]
-    corrected = iter(holm([p for p in p_values if p is not None]))
-    return [None if p is None else next(corrected) for p in p_values]
-
-
-def _t_test(report: TableReport, cell: CellValues) -> float | None:
-    if cell["against_reference"] is None:
-        return None
-    labels = {**cell["labels"], **report["reference"]}
-    reference = next(other for other in report["cells"] if other["labels"] == labels)
-    return paired_t(*paired_values(cell, reference))
-
-
-def _detail(report: TableReport, cell: CellValues, corrected: float | None) -> dict[str, str]:
+def _detail(report: TableReport, cell: CellValues) -> dict[str, str]:
     metric, ours, facts = cell["metric"], cell["ours"], cell.get("facts", {})
     ends = (ours["low"], ours["high"]) if ours else ()
     counted = ours["runs"] if ours else f"0 of {len(cell['runs'])}"
@@ -294,7 +276,6 @@ def _detail(report: TableReport, cell: CellValues, corrected: float | None) -> d
     }
     if report["reference"]:
         row |= _test(report, cell)
-        row["p, Holm"] = "" if corrected is None else f"{corrected:.2g}"
     protocol = " ".join(str(facts[key]) for key in ("name", "protocol") if key in facts)
     row["data and protocol"] = protocol + (" †" if _leaks(cell) else "")
     for title, key in (("parameters", "parameters"), ("MACs", "macs")):
@@ -305,13 +286,17 @@ def _detail(report: TableReport, cell: CellValues, corrected: float | None) -> d
 def _test(report: TableReport, cell: CellValues) -> dict[str, str]:
     labels = {**cell["labels"], **report["reference"]}
     if labels == cell["labels"] or all(other["labels"] != labels for other in report["cells"]):
-        return {"difference": "reference", "p": ""}
+        return {"difference": "reference", "p": "", "p, Holm": ""}
     test = cell["against_reference"]
     if test is None:
-        return {"difference": "", "p": ""}
+        return {"difference": "", "p": "", "p, Holm": ""}
     interval = "" if test["low"] is None else f" ({test['low']:+.2f} to {test['high']:+.2f})"
     least = f" (≥ {test['smallest_p']:.3g})" if test["pairs"] < FEWEST_PAIRS else ""
-    return {"difference": f"{test['difference']:+.2f}{interval}", "p": f"{test['p']:.3g}{least}"}
+    return {
+        "difference": f"{test['difference']:+.2f}{interval}",
+        "p": f"{test['p']:.3g}{least}",
+        "p, Holm": f"{test['t_p_holm']:.2g}" if "t_p_holm" in test else "",
+    }
 
 
 def _failures(cells: Sequence[CellValues]) -> list[str]:

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Layers whose configuration is their arguments."""
 
-from __future__ import annotations
-
 import inspect
 
 from m3net_tf.system.keras import keras

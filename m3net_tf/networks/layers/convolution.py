@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Convolution blocks made of stock Keras layers, which quantisation tools support."""
 
-from __future__ import annotations
-
 from m3net_tf.networks.layers.precision import average_pooling
+from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras, tf
 
 Pair = tuple[int, int]
@@ -44,6 +43,20 @@ def pad_frequency(x: tf.Tensor, kernel: int, stride: int, name: str) -> tuple[tf
         ends = (missing // 2, missing - missing // 2)
         x = keras.layers.ZeroPadding2D((ends, (0, 0)), name=f"{name}_pad")(x)
     return x, "valid"
+
+
+def three_channels(x: tf.Tensor) -> tf.Tensor:
+    """A map (batch, F, T, 1 or 3) for an image network: a single channel is repeated.
+
+    Raises:
+        ConfigError: the map has another number of channels.
+    """
+    count = x.shape[-1]
+    if count not in (1, 3):
+        raise ConfigError(
+            f"an image network takes a map of 1 or 3 channels, not {count}: change the front end"
+        )
+    return x if count == 3 else keras.layers.Concatenate(name="three_channels")([x] * 3)
 
 
 def classifier(x: tf.Tensor, classes: int, dropout: float = 0.0) -> tf.Tensor:

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reversal of a time-frequency map."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from m3net_tf.networks.layers.configured import Layer
@@ -37,7 +35,6 @@ class Mirror(Layer):
         self.frequency = frequency
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Reverse the chosen axes."""
         # One operator for both axes: with two, the converter reuses VMF's map for the first one,
         # which keeps a whole map in the arena until DFP.
         chosen = {FREQUENCY_AXIS: self.frequency, TIME_AXIS: self.time}

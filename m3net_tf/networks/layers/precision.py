@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Computations that always use single precision: layers, and means over many points."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from m3net_tf.networks.layers.configured import Layer

@@ -5,19 +5,13 @@ The backbones come from ``keras.applications``. They get this package's head, so
 exported like any other network.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping
 from typing import Literal
 
-from m3net_tf.networks.layers import classifier
-from m3net_tf.networks.models.efficientnet_attention import reset_image_statistics
+from m3net_tf.networks.layers.convolution import classifier, three_channels
 from m3net_tf.networks.models.registry import Preset
-from m3net_tf.system.errors import ConfigError, one_line
-from m3net_tf.system.keras import keras, tf
-
-IMAGE_CHANNELS = 3
+from m3net_tf.system.keras import keras
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,10 +60,6 @@ class Design:
 
     Attributes:
         body: one of :data:`BODIES`.
-        channels: how to get three channels: ``replicate`` (repeat a single channel) or
-            ``convolution`` (a learnt 1 x 1 convolution from any number).
-        imagenet: start from Keras's ImageNet weights, which Keras downloads once into its own
-            folder (environment variable ``KERAS_HOME``).
         dropout: share of the pooled features dropped in training.
     """
 
@@ -81,58 +71,24 @@ class Design:
         "resnet50",
         "densenet121",
     ] = "efficientnet_b0"
-    channels: Literal["replicate", "convolution"] = "replicate"
-    imagenet: bool = False
     dropout: float = 0.0
 
 
 def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> keras.Model:
     """Build one of :data:`BODIES` with global pooling and a classifier.
 
-    A map with three channels is used directly.
-
     Raises:
-        ConfigError: channels that do not fit, or weights that cannot be loaded.
+        ConfigError: a number of channels other than 1 or 3.
     """
+    body = BODIES[design.body]
     inputs = keras.Input(input_shape, name="features")  # (F, T, channels)
-    x = _three_channels(inputs, design.channels)
-    if BODIES[design.body].unscale != 1.0:
-        x = keras.layers.Rescaling(BODIES[design.body].unscale, name="unscaled")(x)
-    x = _body(
-        BODIES[design.body], x, design.imagenet
-    ).output  # (ceil(F / 32), ceil(T / 32), features)
+    x = three_channels(inputs)
+    if body.unscale != 1.0:
+        x = keras.layers.Rescaling(body.unscale, name="unscaled")(x)
+    application = getattr(keras.applications, body.application)
+    network = application(include_top=False, weights=None, input_tensor=x, **body.arguments)
+    x = network.output  # (ceil(F / 32), ceil(T / 32), features)
     return keras.Model(inputs, classifier(x, classes, design.dropout), name=design.body)
-
-
-def _three_channels(x: tf.Tensor, channels: str) -> tf.Tensor:
-    count = x.shape[-1]
-    if count == IMAGE_CHANNELS:
-        return x
-    if channels == "convolution":
-        return keras.layers.Conv2D(IMAGE_CHANNELS, 1, name="three_channels")(x)
-    if count != 1:
-        raise ConfigError(
-            f"a map of {count} channels cannot be repeated to three: set model.channels: "
-            "convolution"
-        )
-    return keras.layers.Concatenate(name="three_channels")([x] * IMAGE_CHANNELS)
-
-
-def _body(body: Body, x: tf.Tensor, imagenet: bool) -> keras.Model:
-    function = getattr(keras.applications, body.application)
-    common = {"include_top": False, "input_tensor": x, **body.arguments}
-    if not imagenet:
-        return function(weights=None, **common)
-    try:
-        network = function(weights="imagenet", **common)
-    except Exception as error:  # Keras raises a bare Exception if a download fails
-        text = one_line(error)
-        raise ConfigError(
-            f"model.imagenet: the weights of {body.title} cannot be loaded ({text}): connect to "
-            "the network once, or set it to false"
-        ) from None
-    reset_image_statistics(network)
-    return network
 
 
 def _preset(body: str, parameters: int, macs: int) -> Preset:

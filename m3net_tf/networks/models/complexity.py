@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Counts the multiply-accumulates of one inference layer by layer."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 
@@ -90,13 +88,11 @@ def _tensors(value: Any) -> list[Any]:
 
 
 def _kind_of(layer: keras.layers.Layer) -> str:
-    """Its class, and ``1x1`` for a convolution without neighbours."""
     pointwise = isinstance(layer, keras.layers.Conv2D) and set(layer.kernel_size) == {1}
     return f"{type(layer).__name__}{' 1x1' if pointwise else ''}"
 
 
 def _points(layer: keras.layers.Layer) -> int:
-    """Points of a convolution's kernel."""
     return math.prod(map(int, layer.kernel_size))
 
 

@@ -5,8 +5,6 @@ Zhang et al., "Hello Edge: Keyword Spotting on Microcontrollers", arXiv:1711.071
 with the size and the dropout of MLPerf Tiny's keyword benchmark.
 """
 
-from __future__ import annotations
-
 import dataclasses
 
 from m3net_tf.networks.layers import classifier, conv_block, ds_conv

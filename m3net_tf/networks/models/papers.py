@@ -4,8 +4,6 @@
 DiffRes stands before any classifier: :class:`m3net_tf.networks.layers.DiffRes`.
 """
 
-from __future__ import annotations
-
 import functools
 
 from m3net_tf.networks.models.registry import build_model

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Joins a first part and a classifier to one network."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 

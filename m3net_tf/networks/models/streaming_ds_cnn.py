@@ -5,8 +5,6 @@
 as in the published str_ww_ref_model.tflite.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 

@@ -7,8 +7,6 @@ card: ``card.json``, and ``card.md`` for reading. ``about.yaml`` has the card's 
 limits. ``m3net model pack`` writes such a folder from a run.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from m3net_tf.system.artifacts import read_json

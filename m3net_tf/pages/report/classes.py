@@ -48,23 +48,12 @@ class ClassRow(TypedDict):
 
 def confusion(runs: Sequence[RunData]) -> Section:
     """Confusion matrices of the test clips."""
-    parts = list(side_by_side(runs, _confusion_of))
-    if len(runs) == 2 and runs[0].labels == runs[1].labels:
-        matrices = [_matrix(run) for run in runs]
-        if matrices[0] is not None and matrices[1] is not None:
-            change = matrices[1] - matrices[0]
-            text = (
-                f"Change of the confusion matrix from {runs[0].name} to {runs[1].name}: "
-                f"{np.abs(change).sum()} clips in other cells."
-            )
-            chart = Chart(matrix_chart(change, runs[0].labels, changed=True), text)
-            parts.append(Part(f"{runs[1].name} minus {runs[0].name}", [chart]))
     return Section(
         "confusion",
         "Confusion matrix",
         "Each row is a true class and each column an answer; a stronger colour is a larger share "
         "of its row, numbers are test clips. Right answers are on the diagonal.",
-        parts,
+        side_by_side(runs, _confusion_of),
     )
 
 
@@ -113,22 +102,19 @@ def _confusion_of(run: RunData) -> list[Block]:
     ]
 
 
-def matrix_chart(counts: Counts, labels: Sequence[str], *, changed: bool = False) -> Spec:
-    """A confusion matrix whose cells' opacity is the share of the row, or of the largest change.
+def matrix_chart(counts: Counts, labels: Sequence[str]) -> Spec:
+    """A confusion matrix whose cells' opacity is the share of the row.
 
     Args:
-        counts: clips, or changes of their number; rows are true classes.
-        changed: whether they are changes.
+        counts: clips; rows are true classes.
     """
     totals = np.maximum(counts.sum(1), 1)
-    largest = max(1, int(np.abs(counts).max()))
     rows = [
         {
             "true": true,
             "answer": answer,
             "clips": int(counts[i, j]),
-            "share": float(abs(counts[i, j]) / (largest if changed else totals[i])),
-            "sign": "fewer" if counts[i, j] < 0 else "more",
+            "share": float(counts[i, j] / totals[i]),
         }
         for i, true in enumerate(labels)
         for j, answer in enumerate(labels)
@@ -153,10 +139,6 @@ def matrix_chart(counts: Counts, labels: Sequence[str], *, changed: bool = False
             "share:Q", scale=alt.Scale(domain=[0, 1], range=[0.06, 1]), legend=None
         ),
     )
-    if changed:
-        signs = alt.Scale(domain=["more", "fewer"])
-        legend = alt.Legend(title="clips", orient="top")
-        cells = cells.encode(color=alt.Color("sign:N", scale=signs, legend=legend))
     layers: list[Any] = [cells]
     if few:
         for style, test in (("faint", "datum.share <= 0.55"), ("strong", "datum.share > 0.55")):

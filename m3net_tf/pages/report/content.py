@@ -5,14 +5,22 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import ClassVar
 
 from m3net_tf.pages.report.charts import Spec
 from m3net_tf.pages.report.gather import RunData
 
 
+class Block:
+    """A part of a section."""
+
+    @property
+    def kind(self) -> str:
+        """Name of its form in the template."""
+        return type(self).__name__.lower()
+
+
 @dataclasses.dataclass(frozen=True)
-class Chart:
+class Chart(Block):
     """A chart.
 
     Attributes:
@@ -23,7 +31,6 @@ class Chart:
         wide: whether it takes the whole width.
     """
 
-    kind: ClassVar[str] = "chart"
     spec: Spec
     text: str
     caption: str = ""
@@ -32,7 +39,7 @@ class Chart:
 
 
 @dataclasses.dataclass(frozen=True)
-class Table:
+class Table(Block):
     """A table.
 
     Attributes:
@@ -40,7 +47,6 @@ class Table:
         caption: line above the table; '' for none.
     """
 
-    kind: ClassVar[str] = "table"
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     caption: str = ""
@@ -53,44 +59,32 @@ class Table:
 
 
 @dataclasses.dataclass(frozen=True)
-class Tiles:
+class Tiles(Block):
     """Single figures: (name, figure, remark) each."""
 
-    kind: ClassVar[str] = "tiles"
     figures: Sequence[tuple[str, str, str]]
 
 
 @dataclasses.dataclass(frozen=True)
-class Note:
+class Note(Block):
     """A sentence; ``command`` is the command that makes what is missing, '' for none."""
 
-    kind: ClassVar[str] = "note"
     text: str
     command: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
-class Caution:
-    """A sentence that puts the run's figures in doubt."""
-
-    kind: ClassVar[str] = "caution"
-    text: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Drawing:
+class Drawing(Block):
     """An SVG that this package has drawn; ``text`` describes it."""
 
-    kind: ClassVar[str] = "drawing"
     svg: str
     text: str
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
+class Source(Block):
     """Text to copy, such as a command; folded behind ``summary`` unless that is ''."""
 
-    kind: ClassVar[str] = "source"
     text: str
     summary: str = ""
 
@@ -119,19 +113,17 @@ class ClipCard:
 
 
 @dataclasses.dataclass(frozen=True)
-class Gallery:
+class Gallery(Block):
     """Clips side by side; ``axes`` are the lowest and highest frequency and the length in words."""
 
-    kind: ClassVar[str] = "gallery"
     clips: Sequence[ClipCard]
     axes: tuple[str, str, str]
 
 
 @dataclasses.dataclass(frozen=True)
-class Playlist:
+class Playlist(Block):
     """Sounds that charts name and a list plays: (key, words, data URI) each."""
 
-    kind: ClassVar[str] = "playlist"
     label: str
     sounds: Sequence[tuple[str, str, str]]
 
@@ -142,7 +134,7 @@ class Playlist:
 
 
 @dataclasses.dataclass(frozen=True)
-class Trial:
+class Trial(Block):
     """A network to try on sounds.
 
     Attributes:
@@ -154,7 +146,6 @@ class Trial:
         clips: words and WAV, as data URI, of sounds at the front end's rate.
     """
 
-    kind: ClassVar[str] = "trial"
     name: str
     module: str
     labels: Sequence[str]
@@ -168,9 +159,6 @@ class Trial:
     def facts(self) -> dict[str, object]:
         """What the page's script needs."""
         return dataclasses.asdict(self)
-
-
-Block = Chart | Table | Tiles | Note | Caution | Drawing | Source | Gallery | Playlist | Trial
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,6 @@ from typing import Any
 from m3net_tf.audio.datasets import dataset_info, protocol_statement
 from m3net_tf.pages.report.content import (
     Block,
-    Caution,
     Note,
     Part,
     Section,
@@ -43,12 +42,15 @@ def _training(values: Mapping[str, Any]) -> str:
     return f"{values.get('training_s', 0):,.0f} s on {devices} device{'s' * (devices > 1)}"
 
 
-def leak_warnings(run: RunData) -> list[Caution]:
-    """Sentences that put the test figures in doubt."""
-    statement = _statement(run)
-    if "LEAKS" in statement or "CHANGED" in statement or "too high" in statement:
-        return [Caution(f"{run.name}: {statement}.")]
-    return []
+def leak_warnings(runs: Sequence[RunData]) -> list[str]:
+    """Sentences that put the runs' test figures in doubt."""
+    statements = {run.name: _statement(run) for run in runs}
+    doubts = ("LEAKS", "CHANGED", "too high")
+    return [
+        f"{name}: {statement}."
+        for name, statement in statements.items()
+        if any(doubt in statement for doubt in doubts)
+    ]
 
 
 def _statement(run: RunData) -> str:

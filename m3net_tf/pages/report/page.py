@@ -9,7 +9,7 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -68,9 +68,12 @@ def write_report(
     require_modules("a report", "report", "altair", "jinja2", "vl_convert")
     runs = gather(folders, data_dir, log)
     path, into_run = out or default_path(folders), out is None
-    sections = [_made(make, runs, log) for make in _makers()]
+    sections = []
+    for make in _makers():
+        log(make.__name__.replace("_", " "))
+        sections.append(make(runs))
     tried: set[str] = set()
-    while measure and (commands := [c for c in _commands(sections) if c not in tried]):
+    while measure and (commands := measuring_commands(sections, tried)):
         for command in commands:
             run_command(command, data_dir, log)
         tried.update(commands)
@@ -81,10 +84,6 @@ def write_report(
         write_text(path, html)
     missing = {section.key: section.missing for section in sections if section.missing}
     return {"path": str(path), "bytes": len(html.encode()), "missing": missing}
-
-
-def _commands(sections: Sequence[Section]) -> list[str]:
-    return measuring_commands(command for section in sections for command in section.missing)
 
 
 def default_path(folders: Sequence[Path]) -> Path:
@@ -123,13 +122,6 @@ def _makers() -> Sequence[Callable[[Sequence[RunData]], Section]]:
     )
 
 
-def _made(
-    make: Callable[[Sequence[RunData]], Section], runs: Sequence[RunData], log: Log
-) -> Section:
-    log(make.__name__.replace("_", " "))
-    return make(runs)
-
-
 def render(runs: Sequence[RunData], sections: Sequence[Section]) -> str:
     """The page as HTML.
 
@@ -151,7 +143,7 @@ def render(runs: Sequence[RunData], sections: Sequence[Section]) -> str:
             verdicts=[(run.name if len(runs) > 1 else "", verdict(run)) for run in runs],
             runs=runs,
             sections=sections,
-            cautions=[caution for run in runs for caution in leak_warnings(run)],
+            cautions=leak_warnings(runs),
             style=shared_file("page.css"),
             scripts=scripts,
             allowed=[*map(source_hash, scripts), *(["wasm-unsafe-eval"] if can_try else [])],
@@ -220,9 +212,10 @@ def _speed(run: RunData, board: str) -> str:
     return f"On {board}, as an emulator counts: {figures}. {words[0].upper()}{words[1:]}."
 
 
-def measuring_commands(commands: Iterable[str]) -> list[str]:
-    """Choose the commands that measure a run, each once, in the order to run them."""
-    words = {command: shlex.split(command) for command in commands}
+def measuring_commands(sections: Sequence[Section], tried: Collection[str] = ()) -> list[str]:
+    """The commands that measure what sections lack, each once, in the order to run them."""
+    missing = {command for section in sections for command in section.missing}
+    words = {command: shlex.split(command) for command in sorted(missing.difference(tried))}
     chosen = [
         text for text, [program, name, *_] in words.items() if program == "m3net" and name in _ORDER
     ]

@@ -24,6 +24,7 @@ _HEIGHT = 300  # pixels
 class Bin(TypedDict):
     """Answers of similar probability: its mean, the share that is right, bounds, and the number."""
 
+    run: str
     sure: float
     right: float
     low: float
@@ -31,16 +32,10 @@ class Bin(TypedDict):
     clips: int
 
 
-class RunBin(Bin):
-    """A bin of a run."""
-
-    run: str
-
-
 def reliability(runs: Sequence[RunData]) -> Section:
     """Whether probabilities are shares: of answers with 80 %, are 80 % right?"""
     parts: list[Part] = []
-    rows: list[RunBin] = []
+    rows: list[Bin] = []
     errors: list[str] = []
     for run in runs:
         if run.clips is None:
@@ -51,20 +46,16 @@ def reliability(runs: Sequence[RunData]) -> Section:
             sure, right = sure.ravel(), right.ravel()
         else:
             sure, right = sure.max(1), hits(sure, right)
-        bins = reliability_bins(sure, right)
+        bins = reliability_bins(run.name, sure, right)
         errors.append(f"{run.name}: {percent(calibration_error(bins))}")
-        rows += [{"run": run.name, **row} for row in bins]
+        rows += bins
     if rows:
         words = "; ".join(errors)
         text = (
             f"Reliability diagram. Mean gap between probability and share that is right: {words}."
         )
         caption = f"Expected calibration error: {words}."
-        charts = [
-            Chart(_reliability_chart(rows, len(runs)), text, caption),
-            Chart(_confidence_chart(rows, len(runs)), "Number of answers by their probability."),
-        ]
-        parts.insert(0, Part("", charts))
+        parts.insert(0, Part("", [Chart(_reliability_chart(rows, len(runs)), text, caption)]))
     return Section(
         "reliability",
         "Reliability",
@@ -75,7 +66,9 @@ def reliability(runs: Sequence[RunData]) -> Section:
     )
 
 
-def reliability_bins(sure: npt.NDArray[np.floating], right: npt.NDArray[np.bool_]) -> list[Bin]:
+def reliability_bins(
+    run: str, sure: npt.NDArray[np.floating], right: npt.NDArray[np.bool_]
+) -> list[Bin]:
     """Answers by their probability, in ten bins; empty bins are left out.
 
     Args:
@@ -84,15 +77,20 @@ def reliability_bins(sure: npt.NDArray[np.floating], right: npt.NDArray[np.bool_
     """
     numbers = np.minimum((sure * _BINS).astype(int), _BINS - 1)
     rows: list[Bin] = []
-    for index in range(_BINS):
+    for index in np.unique(numbers):
         inside = numbers == index
-        if count := int(inside.sum()):
-            true = int(right[inside].sum())
-            low, high = wilson_interval(true, count)
-            mean = float(sure[inside].mean())
-            rows.append(
-                {"sure": mean, "right": true / count, "low": low, "high": high, "clips": count}
-            )
+        count, true = int(inside.sum()), int(right[inside].sum())
+        low, high = wilson_interval(true, count)
+        rows.append(
+            {
+                "run": run,
+                "sure": float(sure[inside].mean()),
+                "right": true / count,
+                "low": low,
+                "high": high,
+                "clips": count,
+            }
+        )
     return rows
 
 
@@ -102,8 +100,7 @@ def calibration_error(bins: Sequence[Bin]) -> float:
     return float(np.average(gaps, weights=[row["clips"] for row in bins]))
 
 
-def _reliability_chart(rows: Sequence[RunBin], runs: int) -> Spec:
-    legend = run_legend(runs)
+def _reliability_chart(rows: Sequence[Bin], runs: int) -> Spec:
     share = alt.Scale(domain=[0, 1])
     axis = alt.Axis(format="%", tickCount=5, labelFlush=False)
     ends = [{"sure": 0, "right": 0}, {"sure": 1, "right": 1}]
@@ -114,7 +111,7 @@ def _reliability_chart(rows: Sequence[RunBin], runs: int) -> Spec:
     )
     base = chart_of(rows).encode(
         x=alt.X("sure:Q", title="probability of the answer", axis=axis, scale=share),
-        color=alt.Color("run:N", legend=legend),
+        color=alt.Color("run:N", legend=run_legend(runs)),
         tooltip=[
             "run:N",
             *(alt.Tooltip(f"{key}:Q", format=".1%") for key in ("sure", "right", "low", "high")),
@@ -126,24 +123,3 @@ def _reliability_chart(rows: Sequence[RunBin], runs: int) -> Spec:
         y=alt.Y("right:Q", title="share that is right", axis=axis, scale=share)
     )
     return drawn(alt.layer(ideal, lines, points), _HEIGHT)
-
-
-def _confidence_chart(rows: Sequence[RunBin], runs: int) -> Spec:
-    binned = [{**row, "bin": min(int(row["sure"] * _BINS), _BINS - 1) / _BINS} for row in rows]
-    legend = run_legend(runs)
-    chart = (
-        chart_of(binned)
-        .mark_bar()
-        .encode(
-            x=alt.X(
-                "bin:O",
-                title="probability of the answer, from",
-                axis=alt.Axis(format=".0%", labelAngle=0),
-            ),
-            xOffset="run:N",
-            y=alt.Y("clips:Q", title="answers"),
-            color=alt.Color("run:N", legend=legend),
-            tooltip=["run:N", "clips:Q"],
-        )
-    )
-    return drawn(chart, _HEIGHT)

@@ -1,19 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
 import dataclasses
 import importlib
+import os
 import subprocess
 import sys
+from collections import Counter
 
 import numpy as np
 import pytest
 from refusals import refuses
 
-from m3net_tf.audio.datasets import registry
-from m3net_tf.audio.datasets.clips import Clip, DatasetInfo
+from m3net_tf.audio.datasets import load_dataset, registry, statistics
+from m3net_tf.audio.datasets.clips import Clip, DatasetInfo, is_label
 from m3net_tf.audio.datasets.dataset import AudioDataset
+from m3net_tf.audio.datasets.files import read_table
 from m3net_tf.audio.datasets.protocols import held_out_groups
-from m3net_tf.audio.datasets.registry import load_dataset
+from m3net_tf.audio.datasets.selection import with_training_share
 from m3net_tf.system.errors import ConfigError, DataError
+from m3net_tf.training.run import load_section
+from m3net_tf.training.sections import DatasetSection
 
 INFO = DatasetInfo(
     name="toy",
@@ -229,3 +236,78 @@ def test_a_folder_for_each_data_set(make_layout, monkeypatch, tmp_path):
         load_dataset("esc50")
     (root.parent / "esc50/esc10/.downloads").mkdir(parents=True)  # an abandoned fetch
     assert len(load_dataset("esc10", root.parent / "esc50").clips) == 200
+
+
+GOOD = ["on, off", "[bold]x", '"q" \\', "a|b", "\u0635\u0648\u062a", "\u0646\u06cc\u200c\u0645"]
+BAD = ["on\noff", "bell\x07", "\x1b[2J", "a\u2028b", os.fsdecode(b"caf\xe9")]
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_class_has_a_name_of_one_line(tmp_path, write_wav, name):
+    """A line break would shift labels.txt and the lines of the boards."""
+    for label in ("fine", "other"):
+        for index in range(5):
+            write_wav(tmp_path / label / f"{index}.wav", 100 + index)
+    (tmp_path / "other").rename(tmp_path / name)
+    with pytest.raises(DataError, match="has a line break or control character, or") as caught:
+        load_dataset("folder", tmp_path)
+    shown = str(caught.value)
+    assert repr(name) in shown and is_label(shown) and "rename its folder" in shown
+
+
+def test_other_names_are_good(tmp_path, write_wav):
+    for label in GOOD:
+        for index in range(5):
+            write_wav(tmp_path / label / f"{index}.wav", 100 + index)
+    assert load_dataset("folder", tmp_path).info.labels == tuple(sorted(GOOD))
+
+
+def test_files_whose_names_are_not_utf_8(tmp_path, write_wav):
+    for label in ("a", "b"):
+        for index in range(5):
+            path = write_wav(tmp_path / label / f"{index}.wav", 100 + index)
+            path.rename(path.with_name(os.fsdecode(f"caf\xe9_{index}.wav".encode("latin-1"))))
+    dataset = load_dataset("folder", tmp_path)
+    assert sorted(clip.clip_id for clip in dataset.clips)[0] == r"a/caf\xe9_0.wav"
+    assert len(dataset.clip_list_digest()) == 64
+    assert statistics.stats("folder", tmp_path)["files"]["count"] == 10
+
+
+def test_a_cell_of_a_megabyte(tmp_path):
+    path = tmp_path / "meta.csv"
+    path.write_text(f"file,class\n{'x' * (1 << 20)},dog\n")
+    with refuses(DataError, "meta.csv", "CSV"):
+        read_table(path, ("file", "class"))
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    return load_dataset("synth", None, clips_per_class=20)
+
+
+def test_each_class_keeps_its_share_of_training_clips(dataset):
+    counts, half = dataset.counts(), with_training_share(dataset, 0.5).counts()
+    assert half["train"] == {label: round(n / 2) for label, n in counts["train"].items()}
+    assert half["validation"] == counts["validation"]
+    assert half["test"] == counts["test"]
+
+
+def test_a_smaller_share_is_a_part_of_a_larger_one(dataset):
+    quarter, half = (with_training_share(dataset, share).split("train") for share in (0.25, 0.5))
+    assert set(quarter) < set(half) < set(dataset.split("train"))
+
+
+def test_a_share_below_one_clip_keeps_one(dataset):
+    kept = with_training_share(dataset, 1e-6).split("train")
+    assert set(Counter(clip.label for clip in kept).values()) == {1}
+
+
+def test_another_seed_draws_other_clips(dataset):
+    first, second = (with_training_share(dataset, 0.5, seed).split("train") for seed in (0, 1))
+    assert set(first) != set(second)
+
+
+def test_a_recipe_takes_its_share():
+    section = DatasetSection("synth", options={"clips_per_class": 20}, training_share=0.5)
+    everything = load_section(DatasetSection("synth", options={"clips_per_class": 20}), None)
+    assert load_section(section, None).clips == with_training_share(everything, 0.5).clips

@@ -3,7 +3,6 @@
 
 import numpy as np
 import pytest
-from refusals import refuses
 
 from m3net_tf.audio.frontend import (
     FrontendConfig,
@@ -12,7 +11,7 @@ from m3net_tf.audio.frontend import (
     reference,
 )
 from m3net_tf.audio.frontend.fixed import fixed_tables, spectral_powers
-from m3net_tf.system.errors import ConfigError, DataError
+from m3net_tf.system.errors import DataError
 
 CONFIGS = {
     "mcu": FrontendConfig(),
@@ -131,16 +130,6 @@ def test_the_loudest_sounds_fit_their_words(name: str):
     # The sums before the halves are separated have one bit more than a magnitude.
     assert largest < 2**60
     assert largest > 2**54
-
-
-def test_a_form_that_the_device_lacks():
-    clip = np.zeros(16_000, np.int16)
-    with refuses(ConfigError, "frontend.log", "'db'", "'ln'"):
-        fixed_features_int8(FrontendConfig(log="db"), clip)
-    for size in (16, 8192):
-        small = FrontendConfig(frame_samples=16, hop_samples=16, fft_samples=size, mel_bins=2)
-        with refuses(ConfigError, "fft_samples", size):
-            fixed_features_int8(small, clip)
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ from m3net_tf.system.errors import ConfigError
         (FrontendConfig(centred=True), r"frontend\.centred is True: the firmware needs False"),
         (FrontendConfig(log="db"), r"frontend\.log is 'db': the firmware needs 'ln'"),
         (FrontendConfig(log="none"), r"frontend\.log is 'none': the firmware needs 'ln'"),
+        (FrontendConfig(fft_samples=8192), "fft_samples is 8192: the firmware needs 32 to 4096"),
     ],
 )
 def test_a_form_that_the_device_lacks(config, message, tmp_path: Path):

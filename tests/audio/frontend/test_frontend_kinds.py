@@ -6,7 +6,6 @@ import dataclasses
 import librosa
 import numpy as np
 import pytest
-from graph_features import graph_and_reference
 from refusals import refuses
 
 from m3net_tf.audio.frontend import (
@@ -20,6 +19,7 @@ from m3net_tf.audio.frontend import (
     spectrogram,
 )
 from m3net_tf.system.errors import ConfigError, DataError
+from m3net_tf.system.keras import tf
 
 CONFIGS = {
     **{name: frontend_preset(name, sample_rate_hz=16_000) for name in PRESETS},
@@ -33,13 +33,28 @@ CONFIGS = {
     "db below the maximum": FrontendConfig(
         log="db", clip_range_db=60.0, feature_min=-60.0, feature_max=0.0
     ),
+    "mfcc": FrontendConfig(mfcc_coefficients=10, feature_min=-80.0, feature_max=40.0),
+    "db, htk, centred": FrontendConfig(
+        log="db", mel_scale="htk", centred=True, feature_min=-60.0, feature_max=22.0
+    ),
+    "short frame, hamming": FrontendConfig(
+        frame_samples=400, hop_samples=160, window="hamming", mel_bins=64
+    ),
+    "short frame, centred": FrontendConfig(frame_samples=480, hop_samples=160, centred=True),
 }
 
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 def test_eager_traced_and_reference(config, sounds):
-    eager, difference = graph_and_reference(config, sounds)
+    eager = graph.features_int8(config, sounds).numpy()
+    stream = tf.data.Dataset.from_tensor_slices(sounds).batch(len(sounds))
+    (traced,) = stream.map(lambda batch: graph.features_int8(config, batch)).as_numpy_iterator()
+    np.testing.assert_array_equal(traced, eager)
+    np.testing.assert_array_equal(graph.batch_features(config, sounds), eager)
+    assert eager.dtype == np.int8
     assert eager.shape[1:] == (config.feature_bins, config.frame_count(16_000))
+    reference = np.stack([features_int8(config, audio) for audio in sounds])
+    difference = np.abs(eager.astype(int) - reference)
     if config.clip_range_db or config.log_floor < 1e-9:
         # float32 against double: values 80 dB and more below the loudest bin are float32's own
         # rounding noise, of which silent bins of pure tones show their logarithm.
@@ -50,6 +65,24 @@ def test_eager_traced_and_reference(config, sounds):
     else:
         assert difference.max() <= 1
         assert (difference == 0).mean() >= 0.999
+
+
+def test_one_waveform_without_a_batch(sounds):
+    config = FrontendConfig()
+    single = graph.features_int8(config, sounds[0])
+    assert single.shape == (40, 49)
+    np.testing.assert_array_equal(single, graph.features_int8(config, sounds)[0])
+
+
+def test_compiled_rounds_as_eager_over_millions_of_values():
+    """A multiplication by the step's reciprocal would differ in about one value of a million."""
+    config = FrontendConfig()
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        level = 10.0 ** rng.uniform(-4, 0, (64, 1))
+        waves = (level * rng.standard_normal((64, 16_000))).astype(np.float32)
+        eager = graph.features_int8(config, waves).numpy()
+        np.testing.assert_array_equal(graph.batch_features(config, waves), eager)
 
 
 def knf_fbank(config: FrontendConfig, audio: np.ndarray) -> np.ndarray:

@@ -52,14 +52,18 @@ def test_a_search_prints_its_front_and_writes_a_pick(m3net, tmp_path):
         "instructions": 350_000,
     }
     assert result["front"] == [3, 2] and result["git_commit"]
+    assert result["states"]["finished"] == 3 and result["trials"][1]["versions"] == {}
     status, output, _ = m3net(*arguments, "--max-instructions", "3.5e5")
-    assert status == 0 and "first recipe" in output
-    assert "front.png, front.csv and front.json" in output
+    assert status == 0 and "first recipe (not on the front)" in output
+    folder = tmp_path / "runs/search_recipe"
+    assert (folder / "front.png").read_bytes().startswith(b"\x89PNG")
+    assert len((folder / "front.csv").read_text().splitlines()) == 4
     assert m3net("--pick", 0, "--to", "best.yaml")[:2] == (0, "best.yaml: m3net train best.yaml\n")
-    picked = load_recipe(tmp_path / "best.yaml")
-    (first, *_) = TrialFolder(tmp_path / "runs/search_recipe").read()
-    assert fingerprint(picked) == first.recipe_sha256
+    (first, *_) = TrialFolder(folder).read()
+    assert fingerprint(load_recipe(tmp_path / "best.yaml")) == first.recipe_sha256
     assert json.loads(m3net("--pick", 0, "--json")[1])["trial"] == 0
+    text = (folder / "pick_0.yaml").read_text()
+    assert f"# Validation {100 * first.accuracy:.2f} %" in text
 
 
 def test_failed_trials_are_an_error(m3net):

@@ -6,7 +6,7 @@ import pytest
 from m3net_tf.boards.emulation.starting import why_no_emulation
 from m3net_tf.lab.search.costs import CostLimits
 from m3net_tf.lab.search.driver import Budget, Settings, run_search
-from m3net_tf.lab.search.result import pick, write_result
+from m3net_tf.lab.search.result import write_pick, write_result
 from m3net_tf.lab.search.space import load_space
 from m3net_tf.training import trainer
 from m3net_tf.training.recipe import load_recipe
@@ -37,7 +37,7 @@ def test_a_pick_trains_to_the_figure_of_its_trial(tmp_path, tiny_recipe, space_f
     costs = [trial.cost for trial in trials]
     assert costs[0]["board"] == BOARD and costs[0] != costs[1]
     assert write_result(tmp_path / "search", trials)["front"]
-    path = pick(tmp_path / "search", 1)
+    path = write_pick(tmp_path / "search", 1)
     metrics = train(load_recipe(path), tmp_path / "again")
     assert metrics.validation["accuracy"] == pytest.approx(trials[1].accuracy, abs=1e-6)
     # The trial's own run is completed, too: it continues after its last epoch.

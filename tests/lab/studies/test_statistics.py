@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from m3net_tf.lab.studies.statistics import compare, holm, paired_t, spread_of
+from m3net_tf.lab.studies.statistics import compare, holm, spread_of
 
 
 @pytest.mark.parametrize("pairs", [1, 2, 6])
@@ -65,12 +65,13 @@ def test_holms_correction_of_worked_values():
 
 
 def test_differences_without_spread_are_not_judged():
-    assert paired_t([0.5], [0.4]) is None
-    assert paired_t([0.5, 0.6], [0.4, 0.5]) is None
-    assert paired_t([0.5, 0.6], [0.5, 0.6]) == 1.0
-    assert paired_t([0.5, 0.7, 0.6], [0.4, 0.5, 0.3]) == pytest.approx(
-        stats.ttest_rel([0.5, 0.7, 0.6], [0.4, 0.5, 0.3]).pvalue
-    )
+    for values, reference, p in (
+        ([0.5], [0.4], None),
+        ([0.5, 0.6], [0.4, 0.5], None),
+        ([0.5, 0.6], [0.5, 0.6], 1.0),
+        ([1.0, 2.0, 4.0], [0.0, 0.0, 0.0], stats.ttest_1samp([1, 2, 4], 0).pvalue),
+    ):
+        assert compare(values, reference)["t_p"] == pytest.approx(p)
 
 
 def test_runs_of_one_fold_count_once():
@@ -84,7 +85,7 @@ def test_runs_of_one_fold_count_once():
     test = compare(values, reference, folds)
     assert (test["pairs"], test["smallest_p"]) == (3, 0.25)
     assert (test["low"], test["high"]) == pytest.approx(tuple(expected.confidence_interval()))
-    assert paired_t(values, reference, folds) == pytest.approx(expected.pvalue)
+    assert test["t_p"] == pytest.approx(expected.pvalue)
     spread = spread_of(values.tolist(), folds.tolist())
     interval = stats.ttest_1samp(values.reshape(3, 5).mean(1), 0).confidence_interval()
     assert (spread["low"], spread["high"]) == pytest.approx(tuple(interval))

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Objects of Keras 3 are refused in one line: they cannot be mixed with objects of Keras 2."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

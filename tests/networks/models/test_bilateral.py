@@ -156,7 +156,7 @@ def test_early_exits_are_further_outputs_that_can_be_dropped():
 
 @pytest.mark.slow
 def test_trains_with_self_distillation_and_reaches_every_weight():
-    model = tiny(early_exits=True, encoder_dropout=0.0, **SHORT)
+    model = tiny(early_exits=True, **SHORT)
     waves, labels = tf.constant(sounds(12) / np.float32(128)), np.arange(12) % CLASSES
     targets = tf.one_hot(labels, CLASSES)
 

@@ -68,14 +68,3 @@ def test_a_transition_has_no_skip_and_takes_every_second_bin():
     whole = keras.Model(model.input, model.get_layer("bc_f2_dw").output)(maps())
     kept = keras.Model(model.input, model.get_layer("bc_f2_rows").output)(maps())
     np.testing.assert_array_equal(kept, whole[:, ::2])
-
-
-def test_dropout_takes_whole_channels_in_training_alone():
-    model = block(dropout=0.5)
-    x = maps()
-    np.testing.assert_array_equal(model(x), model(x, training=False))
-    dropped = keras.Model(model.input, model.get_layer("bc_f1_dropout").output)
-    off = dropped(x, training=True).numpy() == 0
-    np.testing.assert_array_equal(off.all(2), off.any(2))
-    assert off.any()
-    assert not off.all()

@@ -13,7 +13,7 @@ from m3net_tf.networks.models import build_model
 from m3net_tf.networks.models.complexity import count_macs
 from m3net_tf.networks.models.diffres import METHODS, classifier_network, importance_network, probe
 from m3net_tf.quantization.ptq import quantize_int8
-from m3net_tf.runtime.interpreter import run_reference, run_tflm, tflm_unavailable_reason
+from m3net_tf.runtime.interpreter import run_reference
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras, tf
 
@@ -86,34 +86,6 @@ class TestEveryMethod:
         }.get(method, (None, 40, LEFT, 1))
         assert model.output_shape == (None, CLASSES)
         np.testing.assert_allclose(tf.reduce_sum(model(real()), 1), 1, rtol=1e-5)
-
-    def test_trains(self, method):
-        model = tiny(method=method)
-        losses = train(model, 4)
-        assert losses[-1] < losses[0]
-
-    def test_saved_and_loaded(self, method, tmp_path):
-        model = tiny(method=method)
-        train(model, 1)
-        model.save(tmp_path / "model.keras")
-        loaded = keras.models.load_model(tmp_path / "model.keras", compile=False)
-        assert loaded.get_config() == model.get_config()
-        np.testing.assert_array_equal(loaded(real()), model(real()))
-        assert [float(loss) for loss in loaded.losses] == [float(loss) for loss in model.losses]
-
-
-@pytest.mark.parametrize(  # the latter has avgpool
-    "method", ["change_hop", pytest.param("conv_avgpool", marks=pytest.mark.slow)]
-)
-def test_rivals_in_int8(method):
-    model = tiny(method=method)
-    train(model, 2)
-    tflite = quantize_int8(model, maps(16))
-    scores = run_reference(tflite, maps())
-    np.testing.assert_allclose((scores + 128.0) / 256, model(real()), atol=0.1)
-    if reason := tflm_unavailable_reason():
-        pytest.skip(reason)
-    np.testing.assert_array_equal(run_tflm(tflite, maps()), scores)
 
 
 B0 = {"name": "efficientnet_attention", "preset": "b0"}
@@ -230,50 +202,6 @@ class TestProbe:
         for function in (probe, importance_network, classifier_network):
             with refuses(ConfigError, "DiffRes"):
                 function(tiny(method="avgpool"))
-
-
-class TestWeights:
-    """No file of ImageNet weights is available: the same backbone writes one."""
-
-    SHAPE = (40, 32, 3)
-
-    def build(self, **overrides: object) -> keras.Model:
-        return build_model(
-            "efficientnet_attention",
-            "b0",
-            input_shape=self.SHAPE,
-            classes=CLASSES,
-            overrides=overrides,
-        )
-
-    @pytest.mark.slow
-    def test_are_loaded_but_for_the_scale_of_photographs(self, tmp_path):
-        keras.utils.set_random_seed(5)
-        backbone = keras.applications.EfficientNetB0(include_top=False, weights=None)
-        for layer in backbone.layers:
-            if isinstance(layer, keras.layers.Normalization):  # as in the published file
-                layer.set_weights([np.full(3, 0.4), np.full(3, 0.2), 0])
-        path = tmp_path / "efficientnetb0_notop.h5"
-        backbone.save_weights(path)
-        model = self.build(weights=str(path))
-        for name in ("stem_conv", "block4b_bn", "top_conv"):
-            for own, loaded in zip(
-                model.get_layer(name).weights, backbone.get_layer(name).weights, strict=True
-            ):
-                np.testing.assert_array_equal(own, loaded)
-        scaled = keras.Model(model.input, model.get_layer("stem_conv_pad").input)
-        x = np.random.default_rng(0).uniform(-1, 1, (2, *self.SHAPE)).astype(np.float32)
-        np.testing.assert_allclose(scaled(x), x, atol=1e-5)
-
-    @pytest.mark.slow
-    def test_of_another_network(self, tmp_path):
-        path = tmp_path / "weights.h5"
-        keras.Sequential([keras.layers.Dense(3, input_shape=(4,))]).save_weights(path)
-        with refuses(ConfigError, "EfficientNet-B0"):
-            self.build(weights=str(path))
-        path.write_bytes(b"nothing")
-        with refuses(ConfigError, "EfficientNet-B0"):
-            self.build(weights=str(path))
 
 
 def test_the_layer_computes_what_its_parts_compute():

@@ -6,7 +6,7 @@ import pytest
 from shared_networks import train_on
 
 from m3net_tf.networks.models import build_model
-from m3net_tf.networks.models.spectromasknet import learnt_values
+from m3net_tf.networks.models.spectromasknet import learnt
 from m3net_tf.system.keras import keras, tf
 
 SHAPE, CLASSES = (24, 30, 1), 4
@@ -133,7 +133,7 @@ def test_one_branch(which):
     assert not any(name.startswith(other_branch) for name in names(model))
     assert ("mask" in names(model)) == (branch == "masked")
     assert "fusion" not in names(model)
-    assert "lambda" not in learnt_values(model)
+    assert "lambda" not in learnt(model, maps())
     assert_trains(model)
 
 
@@ -154,8 +154,8 @@ def test_masks(which):
     assert not np.array_equal(first[1], plain(x, training=True))
     assert np.array_equal(first[0], second[0]) == ("high" in which)
     assert_trains(model)
-    learnt = {"lambda", "mask_block", "mask_ratio"} if "learnable" in which else {"lambda"}
-    assert set(learnt_values(model)) == learnt
+    names_of_values = {"lambda", "mask_block", "mask_ratio"} if "learnable" in which else {"lambda"}
+    assert set(learnt(model, x)) == names_of_values
 
 
 def test_the_mask_is_the_masked_branchs_alone():
@@ -172,19 +172,19 @@ def test_the_mask_is_the_masked_branchs_alone():
 
 def test_lambda_starts_in_the_middle_is_penalised_learnt_saved_and_read(tmp_path):
     model = tiny(mask_parameters="learnable", fusion_l2=0.01)
-    assert learnt_values(model)["lambda"] == 0.5
+    assert learnt(model, maps())["lambda"] == 0.5
     np.testing.assert_allclose(model.losses, [0.01 * 0.5**2])
     pools = [model.get_layer(f"{name}_pool").output for name in ("complete", "masked")]
     probe = keras.Model(model.input, [*pools, model.get_layer("fusion").output])
     f_g, f_l, fused = probe(maps())
     np.testing.assert_allclose(fused, 0.5 * f_g + 0.5 * f_l, rtol=1e-5, atol=1e-6)
     train(model, 5)
-    values = learnt_values(model)
+    values = learnt(model, maps())
     assert values["lambda"] != 0.5
     assert abs(values["lambda"] - 0.5) < 0.1
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras", compile=False)
-    assert learnt_values(loaded) == values
+    assert learnt(loaded, maps()) == values
     np.testing.assert_array_equal(loaded(maps()), model(maps()))
 
 

@@ -79,7 +79,8 @@ def test_what_can_be_measured_is_measured_in_the_order_of_need():
         *("m3net emulate runs/a", "apt-get install lld", "m3net report runs/a --data-dir FOLDER"),
         *("m3net footprint 'runs/my run'", "m3net export runs/a", "m3net quantize runs/a"),
     ]
-    assert measuring_commands(named) == [
+    sections = [Section("a", "A", "", [Part("", [Note("", command) for command in named])])]
+    assert measuring_commands(sections) == [
         *("m3net quantize runs/a", "m3net export runs/a", "m3net emulate runs/a"),
         "m3net footprint 'runs/my run'",
     ]

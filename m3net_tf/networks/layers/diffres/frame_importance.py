@@ -5,8 +5,6 @@ One-dimensional convolutions are 1 x k convolutions over a map of one row whose 
 bins, the only form that TFLite Micro supports.
 """
 
-from __future__ import annotations
-
 from m3net_tf.networks.layers.convolution import NORM_MOMENTUM
 from m3net_tf.system.keras import keras, tf
 

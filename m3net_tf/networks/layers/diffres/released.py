@@ -6,8 +6,6 @@ The code is https://github.com/haoheliu/diffres-python. ``reading: released`` of
 both.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from m3net_tf.networks.layers.diffres.time_pooling import mean_over_frames

@@ -11,8 +11,6 @@ row or in two neighbouring ones. Therefore two weights per frame replace the t x
 warping takes O(T) time and memory.
 """
 
-from __future__ import annotations
-
 import math
 import numbers
 from typing import Any
@@ -269,7 +267,6 @@ class FrameScores(_LogFeatures):
         return guide_loss(scores, empty, self.reduction, self.guide_threshold)
 
     def call(self, inputs: list[tf.Tensor]) -> tf.Tensor:
-        """Rescale the scores."""
         features, scores = inputs
         frames_out = frames_after(features.shape[2], self.reduction)
         scores = rescale_scores(scores, frames_out)
@@ -330,7 +327,6 @@ class FrameWarp(_LogFeatures):
         super().build(input_shape)
 
     def call(self, inputs: list[tf.Tensor]) -> tf.Tensor:
-        """Warp the features."""
         features, scores = inputs
         bins = features.shape[1]
         power = tf.transpose(self.power_of(features[..., 0]), (0, 2, 1))  # (batch, T, F)

@@ -4,8 +4,6 @@
 Kim et al., "Broadcasted Residual Learning for Efficient Keyword Spotting", Interspeech 2021.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -6,8 +6,6 @@ table 1: BC-ResNet-tau has tau times the channels of BC-ResNet-1. Its input has 
 hop of 10 ms.
 """
 
-from __future__ import annotations
-
 import dataclasses
 
 from m3net_tf.networks.layers import classifier

@@ -1,12 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Global audio refinement module (GARM) of the bilateral raw-audio network.
 
-Sun et al., "End-to-End Audio Pattern Recognition Network for Overcoming Feature Limitations in
-Human-Machine Interaction", 2025, section 3.2.1, equations 5 to 9. Sequences are maps of one row,
+Sun et al. 2025 (network.py), section 3.2.1, equations 5 to 9. Sequences are maps of one row,
 (batch, 1, time, channel).
 """
-
-from __future__ import annotations
 
 from m3net_tf.networks.models.bilateral.macem import WIDE_KERNEL, compressed_pools, weigh_channels
 from m3net_tf.networks.models.bilateral.sequence import LeakySum, conv1d, leaky_relu

@@ -1,12 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Multi-scale audio context embedding module (MACEM) of the bilateral raw-audio network.
 
-Sun et al., "End-to-End Audio Pattern Recognition Network for Overcoming Feature Limitations in
-Human-Machine Interaction", 2025, section 3.1.1, equations 1 to 4. Sequences are maps of one row,
+Sun et al. 2025 (network.py), section 3.1.1, equations 1 to 4. Sequences are maps of one row,
 (batch, 1, time, channel).
 """
-
-from __future__ import annotations
 
 from m3net_tf.networks.layers.precision import average_pooling
 from m3net_tf.networks.models.bilateral.sequence import LeakySum, conv1d, leaky_relu

@@ -13,8 +13,6 @@ The layers ``semantic``, ``detail``, ``fusion`` and ``pool`` give the features f
 figure 7: ``keras.Model(model.input, model.get_layer("detail").output)``.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Annotated, Literal, NamedTuple
 
@@ -41,23 +39,6 @@ FD_MODULES = {"A": "ab", "B": "bb", "R": "a"}
 """Kinds of MACEM in the fast downsampling modules of the semantic branch (section 3.1)."""
 
 
-def fast_downsampling(
-    x: tf.Tensor, filters: int, kind: str, name: str, *, macem_a: bool = True, macem_b: bool = True
-) -> tf.Tensor:
-    """FD-A, FD-B or FD-R: a convolution, a convolution of stride 2, then up to two MACEMs.
-
-    (batch, 1, T, channels) to (batch, 1, ceil(T / 2), filters). ``macem_a`` and ``macem_b`` omit
-    every MACEM of that kind if they are False (table 6).
-    """
-    enabled = {"a": macem_a, "b": macem_b}
-    x = conv1d_block(x, x.shape[-1], name=f"{name}_gather")  # (1, T, channels)
-    x = conv1d_block(x, filters, stride=2, name=f"{name}_down")  # (1, T/2, filters)
-    for index, letter in enumerate(FD_MODULES[kind], start=1):
-        if enabled[letter]:
-            x = audio_context_embedding(x, letter, name=f"{name}_macem{index}{letter}")
-    return x
-
-
 @dataclasses.dataclass(frozen=True)
 class Design:
     """Design of the bilateral network: its sizes and its ablations.
@@ -75,9 +56,7 @@ class Design:
             covers two strides. The first maps are the largest.
         unrolled_lstm: unroll the BiLSTM (:class:`UnrolledBiLSTM`), which gives the same int8 bytes
             on every platform; for short sequences.
-        encoder_layers: layers of each branch's Transformer encoder.
         heads: attention heads of the encoder; divides ``token_filters``.
-        encoder_dropout: share dropped in the encoder in training.
         dropout: share of the pooled features dropped in training.
         semantic: False gives the detail branch alone (table 6).
         detail: False gives the semantic branch alone (table 6).
@@ -99,9 +78,7 @@ class Design:
     token_step: AtLeastOne = 1
     stem_step: AtLeastOne = 1
     unrolled_lstm: bool = False
-    encoder_layers: int = 1
     heads: AtLeastOne = 4
-    encoder_dropout: float = 0.1
     dropout: float = 0.0
     semantic: bool = True
     detail: bool = True
@@ -160,6 +137,22 @@ def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> ke
     return keras.Model(inputs, outputs, name="bilateral")
 
 
+def fast_downsampling(
+    x: tf.Tensor, filters: int, kind: str, name: str, design: Design
+) -> tf.Tensor:
+    """FD-A, FD-B or FD-R: a convolution, a convolution of stride 2, then up to two MACEMs.
+
+    (batch, 1, T, channels) to (batch, 1, ceil(T / 2), filters).
+    """
+    enabled = {"a": design.macem_a, "b": design.macem_b}
+    x = conv1d_block(x, x.shape[-1], name=f"{name}_gather")  # (1, T, channels)
+    x = conv1d_block(x, filters, stride=2, name=f"{name}_down")  # (1, T/2, filters)
+    for index, letter in enumerate(FD_MODULES[kind], start=1):
+        if enabled[letter]:
+            x = audio_context_embedding(x, letter, name=f"{name}_macem{index}{letter}")
+    return x
+
+
 class _Branch(NamedTuple):
     """A branch's output, (batch, 1, tokens, token_filters), and the features of its early exits."""
 
@@ -175,14 +168,7 @@ def _semantic_branch(inputs: tf.Tensor, design: Design) -> _Branch:
     )  # (1, L / stem_step, filters)
     stages = []
     for index, (kind, width) in enumerate(zip(design.fd_modules, filters, strict=True), start=1):
-        x = fast_downsampling(
-            x,
-            width,
-            kind,
-            f"semantic_fd{index}",
-            macem_a=design.macem_a,
-            macem_b=design.macem_b,
-        )
+        x = fast_downsampling(x, width, kind, f"semantic_fd{index}", design)
         stages.append((f"semantic{index}", x))  # (1, L/2^index, filters)
     x = conv1d_block(
         x,
@@ -218,13 +204,7 @@ def _detail_branch(inputs: tf.Tensor, design: Design) -> _Branch:
 def _encoded(
     x: tf.Tensor, name: str, stages: list[tuple[str, tf.Tensor]], design: Design
 ) -> _Branch:
-    x = transformer_encoder(
-        x,
-        name=f"{name}_encoder",
-        layers=design.encoder_layers,
-        heads=design.heads,
-        dropout=design.encoder_dropout,
-    )
+    x = transformer_encoder(x, design.heads, name=f"{name}_encoder")
     x = keras.layers.Activation("linear", name=name)(x)
     return _Branch(x, [*stages[-2:], (name, x)])
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Presets of the bilateral network with their costs."""
 
-from __future__ import annotations
-
 from m3net_tf.networks.models.registry import Preset
 
 # An eighth of the channels, and an eighth of the steps from the BiLSTM and the encoders on, so that

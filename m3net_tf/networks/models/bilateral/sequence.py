@@ -4,8 +4,6 @@
 TFLite Micro has no 1-D convolution; a 2-D one with kernel (1, k) over such a map is equivalent.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 
@@ -58,7 +56,6 @@ class LeakySum(Layer):
     """
 
     def call(self, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
-        """Add and rectify."""
         total = inputs[0] + inputs[1]
         return tf.maximum(total * LEAK, total)
 

@@ -6,8 +6,6 @@ C channels is a map of shape (batch, 1, T, C), so that every projection is a 1 x
 Unlike a dense layer it gives the same bytes in TFLite and in TFLite Micro.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +16,7 @@ from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras, tf
 
 _NORM_EPSILON = 1e-5
+_DROPOUT = 0.1
 _EXPANSION = 4  # of the channels between the two layers after an attention
 
 
@@ -43,7 +42,6 @@ class DotProductAttention(Layer):
         self.heads = heads
 
     def build(self, input_shape: Sequence[tf.TensorShape]) -> None:
-        """Check the input's shape."""
         channels = input_shape[0][-1]
         if channels % self.heads:
             raise ConfigError(
@@ -52,7 +50,6 @@ class DotProductAttention(Layer):
         super().build(input_shape)
 
     def call(self, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
-        """Compute the attention."""
         queries, keys, values = inputs
         width = queries.shape[-1] // self.heads
         # Scaled before the split, so that the converter folds the factor into the projection.
@@ -86,7 +83,6 @@ class SinusoidalPositions(Layer):
     """
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Add the encoding."""
         _, _, tokens, channels = inputs.shape
         return inputs + tf.constant(positional_encoding(tokens, channels)[None, None], inputs.dtype)
 
@@ -105,38 +101,26 @@ def self_attention(x: tf.Tensor, heads: int, name: str = "attention") -> tf.Tens
     return keras.layers.Conv2D(channels, 1, name=f"{name}_out")(mixed)
 
 
-def transformer_encoder(
-    x: tf.Tensor,
-    *,
-    layers: int = 1,
-    heads: int = 4,
-    dropout: float = 0.1,
-    name: str = "encoder",
-) -> tf.Tensor:
+def transformer_encoder(x: tf.Tensor, heads: int, name: str = "encoder") -> tf.Tensor:
     """Transformer encoder: positions, then attention and a two-layer network with residuals.
 
-    Tokens (batch, 1, T, C) in and out; ``heads`` divides C, and ``dropout`` is the share of each
-    part's result dropped in training. Normalisation over a token's channels follows each sum, as in
-    the paper (section 3.1).
+    Tokens (batch, 1, T, C) in and out; ``heads`` divides C. Normalisation over a token's channels
+    follows each sum, as in the paper (section 3.1).
 
     Raises:
         ConfigError: see :class:`DotProductAttention`.
     """
-    channels = x.shape[-1]
+    channels, part = x.shape[-1], f"{name}1"
     x = SinusoidalPositions(name=f"{name}_positions")(x)
-    for index in range(1, layers + 1):
-        part = f"{name}{index}"
-        mixed = self_attention(x, heads, name=f"{part}_attention")
-        x = _add_and_norm(x, mixed, dropout, f"{part}_attention")
-        hidden = keras.layers.Conv2D(_EXPANSION * channels, 1, name=f"{part}_mlp_in")(x)
-        hidden = keras.layers.ReLU(name=f"{part}_mlp_relu")(hidden)
-        hidden = keras.layers.Conv2D(channels, 1, name=f"{part}_mlp_out")(hidden)
-        x = _add_and_norm(x, hidden, dropout, f"{part}_mlp")
-    return x
+    mixed = self_attention(x, heads, name=f"{part}_attention")
+    x = _add_and_norm(x, mixed, f"{part}_attention")
+    hidden = keras.layers.Conv2D(_EXPANSION * channels, 1, name=f"{part}_mlp_in")(x)
+    hidden = keras.layers.ReLU(name=f"{part}_mlp_relu")(hidden)
+    hidden = keras.layers.Conv2D(channels, 1, name=f"{part}_mlp_out")(hidden)
+    return _add_and_norm(x, hidden, f"{part}_mlp")
 
 
-def _add_and_norm(x: tf.Tensor, change: tf.Tensor, dropout: float, name: str) -> tf.Tensor:
-    if dropout:
-        change = keras.layers.Dropout(dropout, name=f"{name}_dropout")(change)
+def _add_and_norm(x: tf.Tensor, change: tf.Tensor, name: str) -> tf.Tensor:
+    change = keras.layers.Dropout(_DROPOUT, name=f"{name}_dropout")(change)
     summed = keras.layers.Add(name=f"{name}_skip")([x, change])
     return PointNorm(epsilon=_NORM_EPSILON, name=f"{name}_norm")(summed)

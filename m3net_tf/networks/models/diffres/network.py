@@ -6,8 +6,6 @@ first part that reduces the number of frames for a classifier. Where the paper g
 the choices reproduce the published number of parameters (docs/decisions.md).
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable
 from typing import Any, Literal

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compression of energies: PCEN or a logarithm."""
 
-from __future__ import annotations
-
 import math
 
 from m3net_tf.networks.layers.precision import Float32Layer
@@ -37,7 +35,6 @@ class PCEN(Float32Layer):
     why_float32 = "energies of quiet sounds underflow in half precision"
 
     def build(self, input_shape: tf.TensorShape) -> None:
-        """Create the parameters with their bounds."""
         self._parameters = {
             name: self.add_weight(
                 name,
@@ -84,5 +81,4 @@ class LogEnergy(Float32Layer):
     why_float32 = "energies of quiet sounds underflow in half precision"
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Compute the logarithm."""
         return tf.math.log(inputs + ENERGY_FLOOR)

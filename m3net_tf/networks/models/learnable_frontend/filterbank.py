@@ -5,8 +5,6 @@ A waveform is a map of one row, (batch, 1, samples, 1). A filter bank gives one 
 the waveform's rate.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any
 
@@ -70,7 +68,6 @@ class Between(keras.constraints.Constraint):  # type: ignore[misc]
         self.high = high
 
     def __call__(self, weights: tf.Tensor) -> tf.Tensor:
-        """Clip the parameters to the range."""
         return tf.clip_by_value(weights, self.low, self.high)
 
 

@@ -6,8 +6,6 @@ With the 64 filters of its AudioSet row they have the table's numbers of paramet
 51 k.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable
 from typing import Literal, TypedDict

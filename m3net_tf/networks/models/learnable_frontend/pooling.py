@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Low-pass filtering and downsampling of a filter bank's rows to frames."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 
@@ -90,6 +88,5 @@ class LowpassPooling(Float32Layer):
         )
 
     def macs(self, input_shape: tuple[int, ...], output_shape: tuple[int, ...]) -> int:
-        """Multiply-accumulates of one inference."""
         del input_shape
         return math.prod(output_shape[1:]) * self.window_samples

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Converts a feature map to the image that is the input of M3Net in the paper."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
@@ -39,7 +37,6 @@ class SpectrogramImage(Layer):
         self.channels = channels
 
     def build(self, input_shape: tf.TensorShape) -> None:
-        """Check the input's shape."""
         if input_shape[-1] != 1:
             raise ConfigError(
                 f"an image needs a map with 1 channel, not {input_shape[-1]}: remove model.image"

@@ -6,8 +6,6 @@ Classification on Edge", AAAI 2025. The authors publish no code. Where the paper
 the choices reproduce the published number of parameters (docs/decisions.md).
 """
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Literal
 
@@ -50,53 +48,6 @@ class Stage:
         if self.pool > 1:
             x = keras.layers.MaxPooling2D(self.pool, name=f"{name}_pool")(x)
         return x
-
-
-def mirror_feature_processing(
-    x: tf.Tensor,
-    *,
-    horizontal: bool = True,
-    vertical: bool = True,
-    views: str = "mirror",
-    depthwise_norm: bool = False,
-) -> tf.Tensor:
-    """MFP (equation 4): concatenate both single mirrors, reduce to C channels, add X, convolve.
-
-    X to X_MFP, both (batch, F, T, C). Without ``horizontal`` or ``vertical``, X itself takes the
-    place of HMF, which mirrors time, or of VMF, which mirrors frequency; see :class:`Design`.
-    """
-    channels = x.shape[-1]
-    hmf = _view(views, time=True, name="mfp_hmf")(x) if horizontal else x
-    vmf = _view(views, frequency=True, name="mfp_vmf")(x) if vertical else x
-    both = keras.layers.Concatenate(name="mfp_views")([hmf, vmf])  # (F, T, 2C)
-    narrowed = ds_conv(both, channels, name="mfp_align", depthwise_norm=depthwise_norm)  # (F, T, C)
-    summed = keras.layers.Add(name="mfp_skip")([narrowed, x])
-    return ds_conv(summed, channels, name="mfp_out", depthwise_norm=depthwise_norm)  # (F, T, C)
-
-
-def diagonal_feature_processing(
-    x: tf.Tensor,
-    *,
-    centre: bool = True,
-    eca: bool = True,
-    views: str = "mirror",
-    depthwise_norm: bool = False,
-) -> tf.Tensor:
-    """DFP (equation 6): rotate the map by 180 degrees, convolve (CB), weight the channels (ECA).
-
-    X to X_DFP, both (batch, F, T, C). Without ``centre`` X is not rotated; see :class:`Design`.
-    """
-    # The converter orders branches by name. "turn" sorts after "mfp", so this small branch runs
-    # when MFP's wide maps have been freed, and the arena is a tenth smaller.
-    x_csf = _view(views, time=True, frequency=True, name="turn_csf")(x) if centre else x
-    features = ds_conv(x_csf, x.shape[-1], name="dfp_cb", depthwise_norm=depthwise_norm)
-    return EfficientChannelAttention(name="dfp_eca")(features) if eca else features
-
-
-def _view(kind: str, *, time: bool = False, frequency: bool = False, name: str) -> Layer:
-    if kind == "mirror":
-        return Mirror(time=time, frequency=frequency, name=name)
-    return Rearranged(kind, time=time, frequency=frequency, name=name)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,22 +109,47 @@ class Design:
             )
 
 
+def mirror_feature_processing(x: tf.Tensor, design: Design) -> tf.Tensor:
+    """MFP (equation 4): concatenate both single mirrors, reduce to C channels, add X, convolve.
+
+    X to X_MFP, both (batch, F, T, C). HMF mirrors time, VMF frequency.
+    """
+    channels, norm = x.shape[-1], design.depthwise_norm
+    hmf = _view(design.views, time=True, name="mfp_hmf")(x) if design.hmf else x
+    vmf = _view(design.views, frequency=True, name="mfp_vmf")(x) if design.vmf else x
+    both = keras.layers.Concatenate(name="mfp_views")([hmf, vmf])  # (F, T, 2C)
+    narrowed = ds_conv(both, channels, name="mfp_align", depthwise_norm=norm)  # (F, T, C)
+    summed = keras.layers.Add(name="mfp_skip")([narrowed, x])
+    return ds_conv(summed, channels, name="mfp_out", depthwise_norm=norm)  # (F, T, C)
+
+
+def diagonal_feature_processing(x: tf.Tensor, design: Design) -> tf.Tensor:
+    """DFP (equation 6): rotate the map by 180 degrees, convolve (CB), weight the channels (ECA).
+
+    X to X_DFP, both (batch, F, T, C).
+    """
+    channels = x.shape[-1]
+    # The converter orders branches by name. "turn" sorts after "mfp", so this small branch runs
+    # when MFP's wide maps have been freed, and the arena is a tenth smaller.
+    if design.csf:
+        x = _view(design.views, time=True, frequency=True, name="turn_csf")(x)
+    x = ds_conv(x, channels, name="dfp_cb", depthwise_norm=design.depthwise_norm)
+    return EfficientChannelAttention(name="dfp_eca")(x) if design.eca else x
+
+
+def _view(kind: str, *, time: bool = False, frequency: bool = False, name: str) -> Layer:
+    if kind == "mirror":
+        return Mirror(time=time, frequency=frequency, name=name)
+    return Rearranged(kind, time=time, frequency=frequency, name=name)
+
+
 def mirror_attention(x: tf.Tensor, design: Design) -> tf.Tensor:
     """MA: MFP times DFP (equation 7), plus X; (batch, F, T, C) throughout."""
-    views, norm = design.views, design.depthwise_norm
     branches = []
     if design.mfp:
-        branches.append(
-            mirror_feature_processing(
-                x, horizontal=design.hmf, vertical=design.vmf, views=views, depthwise_norm=norm
-            )
-        )
+        branches.append(mirror_feature_processing(x, design))
     if design.dfp:
-        branches.append(
-            diagonal_feature_processing(
-                x, centre=design.csf, eca=design.eca, views=views, depthwise_norm=norm
-            )
-        )
+        branches.append(diagonal_feature_processing(x, design))
     if len(branches) == 2:
         branches = [keras.layers.Multiply(name="ma_product")(branches)]  # equation 7
     return keras.layers.Add(name="ma_skip")([*branches, x])  # second stage of the skip

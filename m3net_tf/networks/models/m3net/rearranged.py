@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Views of a map that are no mirrors: controls of the mirror attention."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
@@ -38,7 +36,6 @@ class Rearranged(Layer):
         self.frequency = frequency
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Rearrange the chosen axes."""
         for axis, chosen in ((FREQUENCY_AXIS, self.frequency), (TIME_AXIS, self.time)):
             if chosen:
                 inputs = tf.gather(inputs, self._order(inputs.shape[axis], axis), axis=axis)

@@ -8,8 +8,6 @@ the share of time that each gate is open. The paper gives no sizes. With kernels
 coefficients, the network has its 4 636 and 11 500 trainable parameters for 16 and 32 channels.
 """
 
-from __future__ import annotations
-
 import dataclasses
 
 from m3net_tf.networks.layers import classifier

@@ -5,8 +5,6 @@ Svirsky et al., "Sparse Binarization for Fast Keyword Spotting", Interspeech 202
 Sequences are maps of one row, (batch, 1, T, channels), the only form that TFLite Micro supports.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any
 
@@ -42,7 +40,6 @@ class SparseGate(Configured, RandomLayer):
         self.seed = seed
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """Compute the gates."""
         x = inputs
         if training:
             if self.weight:

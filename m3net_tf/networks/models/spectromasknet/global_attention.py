@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """SpectroMaskNet's GlobalAttention, and the channel attention that both branches share."""
 
-from __future__ import annotations
-
 from m3net_tf.networks.layers.masked import GroupNorm, MapMean
 from m3net_tf.system.keras import keras, tf
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """SpectroMaskNet's LocalAttention."""
 
-from __future__ import annotations
-
 from m3net_tf.networks.layers.masked import GroupNorm, PointNorm
 from m3net_tf.networks.models.spectromasknet.global_attention import squeeze_excite
 from m3net_tf.system.keras import keras, tf

@@ -6,8 +6,6 @@ The paper gives 2.7 million parameters but not their distribution. Where it give
 choices reproduce this number (docs/decisions.md).
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 from typing import Annotated, Literal
@@ -128,14 +126,10 @@ def build(input_shape: tuple[int, int | None, int], classes: int, design: Design
 
 
 def learnt(model: keras.Model, features: tf.Tensor) -> dict[str, float]:
-    """:func:`learnt_values` for the training log; they do not depend on features."""
-    return learnt_values(model)
+    """Learnt quantities for the training log: ``lambda``, ``mask_block``, ``mask_ratio``.
 
-
-def learnt_values(model: keras.Model) -> dict[str, float]:
-    """Learnt quantities of the network: ``lambda``, ``mask_block``, ``mask_ratio``.
-
-    A single branch has no lambda, and fixed masks have no learnt size or ratio.
+    They do not depend on features. A single branch has no lambda, and fixed masks have no learnt
+    size or ratio.
     """
     values: dict[str, float] = {}
     for layer in model.layers:
