@@ -73,7 +73,6 @@ def take_smallest_forms(calls: Sequence[Call]) -> None:
 
 
 def _choose_lines(plan: Plan) -> None:
-    """Set the lines of all depthwise convolutions."""
     for call in plan.calls:
         for member in call.members:
             layer = member.arguments[0]

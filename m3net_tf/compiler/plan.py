@@ -322,7 +322,6 @@ def _place(order: Sequence[Life], conflicts: dict[Block, list[Conflict]], bound:
 
 
 def _conflict(life: Life, other: Life, distances: Distances) -> Conflict:
-    """The conflict of two blocks that are live at the same time."""
     below, above = -life.size, other.size
     if (way := distances.get((life.block, other.block))) is not None:
         below = max(below, -way.before)

@@ -60,7 +60,6 @@ def _graph(model: Any, sha256: str) -> Graph:
 
 
 def _operations(model: Any, subgraph: Any) -> tuple[list[Operation], list[Any]]:
-    """The operators and the tensors of a subgraph."""
     ends = (*_indices(subgraph.inputs), *_indices(subgraph.outputs))
     read = {int(index) for index in ends}
     written: set[int] = set()

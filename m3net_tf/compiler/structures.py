@@ -146,7 +146,6 @@ def number_text(value: int | np.integer[Any]) -> str:
 
 
 def _layout(kind: type[Structure]) -> tuple[int, int]:
-    """Size and alignment of a structure."""
     place, widest = 0, 1
     for hint in typing.get_type_hints(kind, include_extras=True).values():
         if typing.get_origin(hint) is ClassVar:
@@ -158,7 +157,6 @@ def _layout(kind: type[Structure]) -> tuple[int, int]:
 
 
 def _space(hint: Any) -> tuple[int, int]:
-    """Size and alignment of a member."""
     if typing.get_origin(hint) is types.UnionType or typing.get_origin(hint) is typing.Union:
         (hint,) = [kind for kind in typing.get_args(hint) if kind is not type(None)]
     if typing.get_origin(hint) is Annotated:

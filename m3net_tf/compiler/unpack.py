@@ -107,7 +107,6 @@ def _require_few_parts(root: Any, count: _Count) -> None:
 
 
 def _require_small(options: Any, count: _Count) -> None:
-    """Count the options of an operator."""
     count.spend(1, 0)
     for content in vars(options).values() if options is not None else ():
         count.spend(0, len(content) if hasattr(content, "__len__") else 0)

@@ -67,7 +67,6 @@ def _key_of(op: Operation, keys: dict[Tensor, _Key]) -> _Key:
 
 
 def _starts(initial: list[Operation], keys: dict[Tensor, _Key]) -> dict[_Key, Tensor]:
-    """Initial values by variable."""
     starts = {}
     for op in initial:
         if op.kind == "VAR_HANDLE":

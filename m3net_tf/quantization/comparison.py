@@ -98,7 +98,6 @@ def _compare_part(
 
 
 def _layer_name(part: str, graph: Graph, operator: Operator) -> str:
-    """A layer's name, after its part's."""
     return "/".join(filter(None, (part, graph.layer(operator))))
 
 

@@ -208,7 +208,6 @@ def _tie_products(graph: Graph, factors: _Factors, products: list[Operator]) -> 
 
 
 def _choose(graph: Graph, factors: _Factors, observations: dict[int, Observation]) -> Float:
-    """Factors of all channels; 1 for fixed channels."""
     activation = np.zeros((2, len(factors)))  # sum of logarithms and their number
     weight = np.zeros((2, len(factors)))
     for operator in graph.operators:

@@ -155,7 +155,6 @@ class FineTuner:
         return wrapped.strip(), figures
 
     def _train_epoch(self, kind: str, epoch: int, step: Step, task: Task) -> float:
-        """Run one pass over the training clips; return the mean loss."""
         clips, _ = self._teaching
         settings = self._recipe.training
         rng = np.random.default_rng([settings.seed, epoch])
@@ -178,7 +177,6 @@ class FineTuner:
 
 
 def _recipe(recipe: Recipe, settings: FineTuning) -> Recipe:
-    """The run's recipe with the epochs and the rate of a fine-tuning."""
     quantization = recipe.quantization
     training = dataclasses.replace(
         recipe.training,

@@ -67,16 +67,6 @@ def watch(
         yield values
 
 
-def computed_tensors(graph: Graph) -> list[int]:
-    """Computed tensors in single precision, in the order of the operators."""
-    return [
-        tensor
-        for operator in graph.operators
-        for tensor in operator.outputs
-        if graph.is_float(tensor) and graph.shape(tensor)
-    ]
-
-
 @dataclasses.dataclass
 class Observation:
     """Range of a tensor over all clips.
@@ -92,8 +82,15 @@ class Observation:
 
 def observe(tflite: bytes, features: Int8) -> dict[int, Observation]:
     """Ranges of all computed tensors of a float network; int8 (clips, bins, frames, channels)."""
+    graph = Graph(tflite)
+    computed = [
+        tensor
+        for operator in graph.operators
+        for tensor in operator.outputs
+        if graph.is_float(tensor) and graph.shape(tensor)
+    ]
     observations: dict[int, Observation] = {}
-    for values in watch(tflite, features, computed_tensors(Graph(tflite))):
+    for values in watch(tflite, features, computed):
         for tensor, value in values.items():
             low, high = float(value.min()), float(value.max())
             peak = np.abs(value).reshape(-1, value.shape[-1]).max(0).astype(float)

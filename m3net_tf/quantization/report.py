@@ -110,7 +110,6 @@ def markdown(report: Report) -> str:
 
 
 def _table(columns: Columns, records: Iterable[Mapping[str, Any]]) -> list[str]:
-    """A Markdown table with a row for each record."""
     rows = [[_cell(form, record) for form in columns.values()] for record in records]
     return markdown_table(list(columns), rows)
 
@@ -141,7 +140,6 @@ def _classes(name: str, split: SplitFigures, labels: list[str]) -> list[str]:
 
 
 def _training(done: Tuning) -> str:
-    """A sentence on a fine-tuning."""
     kind = {
         "prune": f"until {done.get('percent')} % of the weights of convolutions are 0",
         "qat": "with int8's rounding"

@@ -88,7 +88,6 @@ def check_values(instance: Any, section: str) -> None:
 
 
 def _annotations(kind: Callable[..., Any]) -> dict[str, object]:
-    """Annotation by field."""
     if kind not in _READ:
         hints = typing.get_type_hints(kind, include_extras=True)
         fields = dataclasses.fields(kind)  # type: ignore[arg-type]
@@ -150,7 +149,6 @@ def _message(kind: Any, value: Any, key: str, reason: str) -> str:
 
 
 def _limits(kind: Any) -> Iterable[str]:
-    """The limits of numbers in an annotation."""
     for part in (kind, *typing.get_args(kind)):
         for meta in getattr(part, "__metadata__", ()):
             for word, attribute in _LIMITS.items():
@@ -159,7 +157,6 @@ def _limits(kind: Any) -> Iterable[str]:
 
 
 def _choices(kind: Any) -> Iterable[Any]:
-    """The values of the literals in an annotation."""
     parts = typing.get_args(kind)
     if typing.get_origin(kind) is Literal:
         return parts

@@ -71,7 +71,6 @@ def lstm(lowering: Lowering, op: Operation) -> None:
 
 
 def _require_form(lowering: Lowering, op: Operation) -> None:
-    """Refuse forms that TensorFlow Lite Micro refuses or the kernel lacks."""
     require(op, len(op.inputs) == _INPUTS, f"has {len(op.inputs)} inputs, not {_INPUTS}")
     require(
         op,
@@ -97,7 +96,6 @@ def _require_form(lowering: Lowering, op: Operation) -> None:
 
 
 def _gate(op: Operation, index: int) -> Gate:
-    """The weights, biases and factors of a gate."""
     source, state = op.input(0), op.input(_STATE)
     bias, bias_type = op.input(_FIRST_BIAS + index), "int64" if is_wide(op) else "int32"
     require(op, bias.dtype == bias_type, f"has a bias {bias.name!r} that is not {bias_type}")

@@ -85,7 +85,6 @@ def _shares(rows: int, depth: int, factor: Factor) -> Softmax:
 
 
 def _layer_16(op: Operation, rows: int, depth: int) -> Structure:
-    """Constants of a softmax over ``rows`` of ``depth`` items."""
     require(op, _is_near(op.output, 2.0**-15), "has an output scale other than 2^-15")
     require(op, depth < _LARGEST_DEPTH, "has rows of too many items")
     beta = float(np.float32(op.options["beta"]))

@@ -52,7 +52,6 @@ def svdf(lowering: Lowering, op: Operation) -> None:
 
 
 def _require_form(lowering: Lowering, op: Operation, filters: int, rank: int) -> None:
-    """Refuse what TensorFlow Lite Micro refuses, and what the kernel lacks."""
     source, features, time, state = (op.input(index) for index in (0, 1, 2, _STATE))
     activation = op.options["fusedActivationFunction"]
     require(op, activation == _RELU, "has a function other than ReLU")

@@ -75,7 +75,6 @@ def _parts(op: Operation, joint: Operation) -> list[Operation]:
 
 
 def _channels(tensor: Tensor, channels: slice) -> Tensor:
-    """Some channels of a constant, the last dimension of which they are."""
     assert tensor.data is not None
     data = np.ascontiguousarray(tensor.data[..., channels])
     several = len(tensor.scales) > 1

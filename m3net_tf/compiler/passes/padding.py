@@ -37,7 +37,6 @@ def _is_foldable(op: Operation) -> bool:
 
 
 def _fold(reader: Operation, pad: Operation, top: int, left: int) -> None:
-    """Let a convolution read a padding's input."""
     filters = reader.input(1)
     window = window_of(reader, filters.shape[1], filters.shape[2], pad.output.shape)
     reader.inputs[0] = pad.input(0)

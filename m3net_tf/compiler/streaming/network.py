@@ -119,7 +119,6 @@ def _products(op: Operation, stream: Stream) -> int:
 
 
 def _layer(op: Operation, stream: Stream, maker: PushMaker) -> StreamedLayer:
-    """What became of an operator."""
     if op in stream.rules:
         flow = stream.flows[op.output]
         lines, window_lines = sum(end - first for first, end in stream.runs[op]), flow.lines

@@ -107,7 +107,6 @@ class PushMaker:
         return lines
 
     def _keep(self, tensor: Tensor) -> None:
-        """Memory for the lines of a tensor that stay."""
         first, end = self._stream.kept[tensor]
         lines = _with_lines(tensor, self._stream.flows[tensor].axis, end - first)
         label = f"{tensor.name} ({end - first} lines)"
@@ -115,7 +114,6 @@ class PushMaker:
         self._views[tensor] = packed(block, lines.shape, lines.item_bytes)
 
     def _lines(self, tensor: Tensor, run: Run) -> View:
-        """Some of the kept lines."""
         first, _ = self._stream.kept[tensor]
         axis = self._stream.flows[tensor].axis
         return self._views[tensor].part(axis, run[0] - first, run[1] - run[0])
@@ -140,7 +138,6 @@ class PushMaker:
             self.lowering.call(op, "drop_lines", arguments, [view], view, note=note)
 
     def _take(self, index: int, tensor: Tensor) -> None:
-        """Copy the new lines of an input."""
         flow, source = self._stream.flows[tensor], self.frames[index]
         run = flow.lines - flow.shift, flow.lines
         lines = _with_lines(tensor, flow.axis, flow.shift)
@@ -151,7 +148,6 @@ class PushMaker:
         self._steps.append(lambda: self.lowering.copy(op, source, self.lowering.write(lines)))
 
     def _read(self, tensor: Tensor, run: Run) -> Tensor:
-        """Some lines of a streamed tensor."""
         flow = self._stream.flows[tensor]
         lines = _with_lines(tensor, flow.axis, run[1] - run[0])
         if self._is_kept(tensor, run):
@@ -170,7 +166,6 @@ class PushMaker:
         self._steps.append(functools.partial(lower, self.lowering, op))
 
     def _compute(self, op: Operation, run: Run) -> None:
-        """An operator on some lines."""
         rule, made = self._stream.rules[op], self._stream.with_input(op, run)
         inputs, spans = {}, {}
         for index, reading in rule.readings.items():
@@ -262,13 +257,11 @@ class PushMaker:
 
 
 def _with_lines(tensor: Tensor, axis: int, count: int) -> Tensor:
-    """A tensor of some lines of another one."""
     shape = (*tensor.shape[:axis], count, *tensor.shape[axis + 1 :])
     return dataclasses.replace(tensor, shape=shape)
 
 
 def _slice(source: Tensor, axis: int, first: int, lines: Tensor) -> Operation:
-    """The operator that takes some lines of a tensor."""
     begin = np.zeros(len(source.shape), np.int32)
     begin[axis] = first
     numbers = [

@@ -77,7 +77,6 @@ class MapMean(Layer):
     def call(
         self, inputs: tf.Tensor, valid: tf.Tensor | None = None, training: bool | None = None
     ) -> tf.Tensor:
-        """Average over the chosen axes."""
         axes = tuple(axis for axis, chosen in ((1, self.frequency), (2, self.time)) if chosen)
         return map_mean(inputs, valid, axes, training)
 
@@ -120,7 +119,6 @@ class GroupNorm(Layer):
         self.epsilon = epsilon
 
     def build(self, input_shape: tf.TensorShape) -> None:
-        """Create scale and shift of each channel."""
         channels = input_shape[-1]
         groups = next(n for n in range(min(self.groups, channels), 0, -1) if channels % n == 0)
         size = channels // groups
@@ -179,13 +177,11 @@ class PointNorm(Layer):
         self.epsilon = epsilon
 
     def build(self, input_shape: tf.TensorShape) -> None:
-        """Create scale and shift of each channel."""
         self.gamma = self.add_weight("gamma", (input_shape[-1],), initializer="ones")
         self.beta = self.add_weight("beta", (input_shape[-1],), initializer="zeros")
         super().build(input_shape)
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Normalise the channels of each point."""
         x = tf.cast(inputs, tf.float32)  # half precision is too narrow for squares
         channels = x.shape[-1]
         average = tf.fill((1, 1, channels, 1), 1.0 / channels)

@@ -35,7 +35,6 @@ class Mirror(Layer):
         self.frequency = frequency
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Reverse the chosen axes."""
         # One operator for both axes: with two, the converter reuses VMF's map for the first one,
         # which keeps a whole map in the arena until DFP.
         chosen = {FREQUENCY_AXIS: self.frequency, TIME_AXIS: self.time}

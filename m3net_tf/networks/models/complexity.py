@@ -88,13 +88,11 @@ def _tensors(value: Any) -> list[Any]:
 
 
 def _kind_of(layer: keras.layers.Layer) -> str:
-    """Its class, and ``1x1`` for a convolution without neighbours."""
     pointwise = isinstance(layer, keras.layers.Conv2D) and set(layer.kernel_size) == {1}
     return f"{type(layer).__name__}{' 1x1' if pointwise else ''}"
 
 
 def _points(layer: keras.layers.Layer) -> int:
-    """Points of a convolution's kernel."""
     return math.prod(map(int, layer.kernel_size))
 
 

@@ -130,10 +130,8 @@ class DiffRes(keras.layers.Layer):  # type: ignore[misc]
         super().build(input_shape)
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """Score the frames and warp them."""
         scores = self._importance(inputs, training=training)
         return self._warp([inputs, self._rescale([inputs, scores])])
 
     def get_config(self) -> dict[str, object]:
-        """Arguments that rebuild the layer."""
         return {**super().get_config(), **self._arguments}

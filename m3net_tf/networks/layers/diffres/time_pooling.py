@@ -33,7 +33,6 @@ class AdaptiveAveragePooling(_FewerFrames):
     """
 
     def build(self, input_shape: tf.TensorShape) -> None:
-        """Precompute each frame's weights."""
         super().build(input_shape)
         frames = input_shape[2]
         self._table = np.zeros((frames, self.frames_out), np.float32)
@@ -42,7 +41,6 @@ class AdaptiveAveragePooling(_FewerFrames):
             self._table[first:end, i] = 1.0 / (end - first)
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Pool."""
         # A 1 x 1 convolution over frames as channels: one fast kernel in float and in int8.
         rows = tf.transpose(inputs, (0, 1, 3, 2))  # (batch, F, C, T)
         kernel = tf.constant(self._table[None, None], rows.dtype)
@@ -57,11 +55,9 @@ class FrameSampling(_FewerFrames):
     """
 
     def build(self, input_shape: tf.TensorShape) -> None:
-        """Choose the frames."""
         super().build(input_shape)
         frames = input_shape[2]
         self._kept = [i * frames // self.frames_out for i in range(self.frames_out)]
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Select the frames."""
         return tf.gather(inputs, self._kept, axis=2)

@@ -267,7 +267,6 @@ class FrameScores(_LogFeatures):
         return guide_loss(scores, empty, self.reduction, self.guide_threshold)
 
     def call(self, inputs: list[tf.Tensor]) -> tf.Tensor:
-        """Rescale the scores."""
         features, scores = inputs
         frames_out = frames_after(features.shape[2], self.reduction)
         scores = rescale_scores(scores, frames_out)
@@ -328,7 +327,6 @@ class FrameWarp(_LogFeatures):
         super().build(input_shape)
 
     def call(self, inputs: list[tf.Tensor]) -> tf.Tensor:
-        """Warp the features."""
         features, scores = inputs
         bins = features.shape[1]
         power = tf.transpose(self.power_of(features[..., 0]), (0, 2, 1))  # (batch, T, F)

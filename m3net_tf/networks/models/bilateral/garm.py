@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Global audio refinement module (GARM) of the bilateral raw-audio network.
 
-Sun et al., "End-to-End Audio Pattern Recognition Network for Overcoming Feature Limitations in
-Human-Machine Interaction", 2025, section 3.2.1, equations 5 to 9. Sequences are maps of one row,
+Sun et al. 2025 (network.py), section 3.2.1, equations 5 to 9. Sequences are maps of one row,
 (batch, 1, time, channel).
 """
 

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Guided aggregation module (GAM) of the bilateral raw-audio network, and its alternatives.
 
-Sun et al., "End-to-End Audio Pattern Recognition Network for Overcoming Feature Limitations in
-Human-Machine Interaction", 2025, section 3.3, equations 10 and 11, and table 7. Sequences are maps
-of one row, (batch, 1, time, channel).
+Sun et al. 2025 (network.py), section 3.3, equations 10 and 11, and table 7. Sequences are maps of
+one row, (batch, 1, time, channel).
 """
 
 from m3net_tf.networks.layers.precision import average_pooling

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Multi-scale audio context embedding module (MACEM) of the bilateral raw-audio network.
 
-Sun et al., "End-to-End Audio Pattern Recognition Network for Overcoming Feature Limitations in
-Human-Machine Interaction", 2025, section 3.1.1, equations 1 to 4. Sequences are maps of one row,
+Sun et al. 2025 (network.py), section 3.1.1, equations 1 to 4. Sequences are maps of one row,
 (batch, 1, time, channel).
 """
 

@@ -56,7 +56,6 @@ class LeakySum(Layer):
     """
 
     def call(self, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
-        """Add and rectify."""
         total = inputs[0] + inputs[1]
         return tf.maximum(total * LEAK, total)
 

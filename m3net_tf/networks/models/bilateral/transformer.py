@@ -42,7 +42,6 @@ class DotProductAttention(Layer):
         self.heads = heads
 
     def build(self, input_shape: Sequence[tf.TensorShape]) -> None:
-        """Check the input's shape."""
         channels = input_shape[0][-1]
         if channels % self.heads:
             raise ConfigError(
@@ -51,7 +50,6 @@ class DotProductAttention(Layer):
         super().build(input_shape)
 
     def call(self, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
-        """Compute the attention."""
         queries, keys, values = inputs
         width = queries.shape[-1] // self.heads
         # Scaled before the split, so that the converter folds the factor into the projection.
@@ -85,7 +83,6 @@ class SinusoidalPositions(Layer):
     """
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Add the encoding."""
         _, _, tokens, channels = inputs.shape
         return inputs + tf.constant(positional_encoding(tokens, channels)[None, None], inputs.dtype)
 

@@ -25,7 +25,6 @@ class AttentionHeads(Layer):
         self.heads = heads
 
     def build(self, input_shape: list[tf.TensorShape]) -> None:
-        """Create the heads' weights."""
         self.head_weights = self.add_weight(
             "head_weights",
             (self.heads,),
@@ -35,7 +34,6 @@ class AttentionHeads(Layer):
         super().build(input_shape)
 
     def call(self, inputs: list[tf.Tensor]) -> tf.Tensor:
-        """Pool over time, then over the heads."""
         attention, scores = inputs
         whole = (1, scores.shape[2])
         mean = mean_pool(attention, whole)

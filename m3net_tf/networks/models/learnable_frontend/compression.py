@@ -35,7 +35,6 @@ class PCEN(Float32Layer):
     why_float32 = "energies of quiet sounds underflow in half precision"
 
     def build(self, input_shape: tf.TensorShape) -> None:
-        """Create the parameters with their bounds."""
         self._parameters = {
             name: self.add_weight(
                 name,
@@ -82,5 +81,4 @@ class LogEnergy(Float32Layer):
     why_float32 = "energies of quiet sounds underflow in half precision"
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Compute the logarithm."""
         return tf.math.log(inputs + ENERGY_FLOOR)

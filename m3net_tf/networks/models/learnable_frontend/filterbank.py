@@ -68,7 +68,6 @@ class Between(keras.constraints.Constraint):  # type: ignore[misc]
         self.high = high
 
     def __call__(self, weights: tf.Tensor) -> tf.Tensor:
-        """Clip the parameters to the range."""
         return tf.clip_by_value(weights, self.low, self.high)
 
 

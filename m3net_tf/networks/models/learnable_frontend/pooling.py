@@ -88,6 +88,5 @@ class LowpassPooling(Float32Layer):
         )
 
     def macs(self, input_shape: tuple[int, ...], output_shape: tuple[int, ...]) -> int:
-        """Multiply-accumulates of one inference."""
         del input_shape
         return math.prod(output_shape[1:]) * self.window_samples

@@ -39,7 +39,6 @@ class EfficientChannelAttention(Layer):
         super().build(input_shape)
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Weight the channels."""
         _, bins, frames, channels = inputs.shape
         # Pooling over the whole map: on a device it is much faster than a mean.
         pooled = mean_pool(inputs, (bins, frames))  # (batch, 1, 1, C)

@@ -37,7 +37,6 @@ class SpectrogramImage(Layer):
         self.channels = channels
 
     def build(self, input_shape: tf.TensorShape) -> None:
-        """Check the input's shape."""
         if input_shape[-1] != 1:
             raise ConfigError(
                 f"an image needs a map with 1 channel, not {input_shape[-1]}: remove model.image"

@@ -36,7 +36,6 @@ class Rearranged(Layer):
         self.frequency = frequency
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Rearrange the chosen axes."""
         for axis, chosen in ((FREQUENCY_AXIS, self.frequency), (TIME_AXIS, self.time)):
             if chosen:
                 inputs = tf.gather(inputs, self._order(inputs.shape[axis], axis), axis=axis)

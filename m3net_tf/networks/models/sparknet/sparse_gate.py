@@ -40,7 +40,6 @@ class SparseGate(Configured, RandomLayer):
         self.seed = seed
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """Compute the gates."""
         x = inputs
         if training:
             if self.weight:

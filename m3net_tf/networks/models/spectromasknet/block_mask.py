@@ -68,7 +68,6 @@ class BlockMask(Configured, RandomLayer):
         self.seed = seed
 
     def build(self, input_shape: tf.TensorShape) -> None:
-        """Create the two scalars if they are learnt."""
         # At least two cells per axis: a map of few cells would often be masked completely.
         self._largest = min(self.largest_block, (input_shape[1] or math.inf) / 2)
         if self.learnable:

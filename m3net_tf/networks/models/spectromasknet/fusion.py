@@ -28,7 +28,6 @@ class WeightedFusion(Layer):
         self.l2 = l2
 
     def build(self, input_shape: Sequence[tf.TensorShape]) -> None:
-        """Create lambda."""
         self.weight = self.add_weight(
             "lambda",
             (),
@@ -42,7 +41,6 @@ class WeightedFusion(Layer):
         return {"lambda": float(self.weight.numpy())}
 
     def call(self, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
-        """Compute the weighted sum."""
         first, second = inputs
         weight = tf.cast(self.weight, first.dtype)
         return weight * first + (1.0 - weight) * second
