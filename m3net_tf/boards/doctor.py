@@ -94,10 +94,12 @@ def _tools() -> Iterator[Check]:
         else:
             yield Check(subject, "ok", compiler_version(architecture))
     compiler = shutil.which("cc") or shutil.which("gcc")
-    if compiler:
-        yield Check("C compiler of this computer", "ok", compiler)
-    else:
-        yield Check("C compiler of this computer", "missing", "cc", "apt-get install gcc libc6-dev")
+    fix = "apt-get install gcc libc6-dev"
+    yield _program("C compiler of this computer", compiler, "missing", "cc", fix)
+
+
+def _program(subject: str, found: str | None, need: State, detail: str, fix: str) -> Check:
+    return Check(subject, "ok", found) if found else Check(subject, need, detail, fix)
 
 
 def _architectures() -> dict[str, Architecture]:
@@ -125,18 +127,11 @@ def _emulators() -> Iterator[Check]:
         path = shutil.which(emulator.program)
         count = sum(board.arch == name for board in known)
         boards = f"for {count} board{'' if count == 1 else 's'}"
-        if path:
-            yield Check(emulator.program, "ok", f"{path}, {boards}")
-        else:
-            fix = f"apt-get install {emulator.package}"
-            yield Check(emulator.program, _need(name), boards, fix)
-    path = shutil.which("renode")
-    if path:
-        yield Check("renode", "ok", path)
-    else:
-        yield Check(
-            "renode", "optional", "a second emulator", "docs/emulation.md says how to install it"
-        )
+        found = path and f"{path}, {boards}"
+        fix = f"apt-get install {emulator.package}"
+        yield _program(emulator.program, found, _need(name), boards, fix)
+    fix = "docs/emulation.md says how to install it"
+    yield _program("renode", shutil.which("renode"), "optional", "a second emulator", fix)
 
 
 def _sources() -> Iterator[Check]:

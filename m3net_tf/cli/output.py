@@ -6,8 +6,8 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich import box
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -17,21 +17,12 @@ from rich.table import Table
 from m3net_tf.system.progress import Bars, Log, TerminalLog, draws_bars, fitted
 from m3net_tf.system.terminal import printable
 
+if TYPE_CHECKING:  # reading data sets takes packages that a light installation lacks
+    from m3net_tf.audio.datasets.tables import Table as TextTable
+
 Result = TypeVar("Result")
 _PIPE_WIDTH = 10_000  # columns; no table is as wide, so none is cut or wrapped
 _NUMBER = re.compile(r"[\d.,]*( %)?")
-
-
-class TextTable(Protocol):
-    """Rows of text under column names."""
-
-    @property
-    def columns(self) -> Sequence[str]:
-        """The column names."""
-
-    @property
-    def rows(self) -> Sequence[Sequence[str]]:
-        """A cell for each column in each row."""
 
 
 class _Console(Console):

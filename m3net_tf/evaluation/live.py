@@ -28,18 +28,6 @@ from m3net_tf.training.run import Run
 Tuner = Callable[[Recording, DetectorConfig, float], DetectorConfig]
 
 
-class _Facts(TypedDict):
-    """Facts of the run and its split."""
-
-    run: str
-    model_sha256: str
-    dataset: str
-    protocol: str
-    statement: str
-    split: str
-    clip_list_sha256: dict[str, str]
-
-
 class LiveFigures(TypedDict):
     """Figures of live detection on recordings.
 
@@ -55,7 +43,7 @@ class LiveFigures(TypedDict):
     classes: dict[str, TallyFigures]
 
 
-class StreamingResult(_Facts, LiveFigures, Provenance):
+class StreamingResult(LiveFigures, Provenance):
     """Content of ``streaming.json``.
 
     Attributes:
@@ -63,6 +51,13 @@ class StreamingResult(_Facts, LiveFigures, Provenance):
         tuned_on_validation: figures on the validation split; None without a tuning.
     """
 
+    run: str
+    model_sha256: str
+    dataset: str
+    protocol: str
+    statement: str
+    split: str
+    clip_list_sha256: dict[str, str]
     scenes: Mapping[str, object]
     target_false_accepts_per_hour: float | None
     detector: Mapping[str, Any]
@@ -112,43 +107,15 @@ def evaluate_streaming(
         recording = record(
             bundle, dataset, "validation", config, scenes, without.get("validation", ()), log
         )
-        config = _tuned(recording, config, target, tuner, log)
+        log("searching thresholds, windows and suppression")
+        config = tuner(recording, config, target)
+        for settings in config.classes:
+            if settings.event and settings.threshold == 1:
+                log(f"class {settings.label} is off: no setting meets the target")
         tuned_on = _summary(recording, config)
     if recording is None or split != "validation":
         recording = record(bundle, dataset, split, config, scenes, without.get(split, ()), log)
     result: StreamingResult = {
-        **_facts(run, bundle, dataset, split),
-        "scenes": dataclasses.asdict(scenes),
-        "target_false_accepts_per_hour": target,
-        "detector": config.to_dict(),
-        "tuned_on_validation": tuned_on,
-        **_summary(recording, config),
-        **provenance(),
-    }
-    _write(run.folder, result, recording, config)
-    if tuned_on is not None:
-        save_detector(config, run.detector_path)
-        bundle.set_detector(config)
-    return result
-
-
-def _tuned(
-    recording: Recording,
-    config: DetectorConfig,
-    target: float,
-    tuner: Tuner,
-    log: Log,
-) -> DetectorConfig:
-    log("searching thresholds, windows and suppression")
-    config = tuner(recording, config, target)
-    for settings in config.classes:
-        if settings.event and settings.threshold == 1:
-            log(f"class {settings.label} is off: no setting meets the target")
-    return config
-
-
-def _facts(run: Run, bundle: Bundle, dataset: AudioDataset, split: str) -> _Facts:
-    return {
         "run": run.folder.name,
         "model_sha256": bundle.manifest.model.sha256,
         "dataset": dataset.info.name,
@@ -156,18 +123,22 @@ def _facts(run: Run, bundle: Bundle, dataset: AudioDataset, split: str) -> _Fact
         "statement": run.protocol_statement(dataset),
         "split": split,
         "clip_list_sha256": {name: dataset.clip_list_hash()[name] for name in HELD_OUT},
+        "scenes": dataclasses.asdict(scenes),
+        "target_false_accepts_per_hour": target,
+        "detector": config.to_dict(),
+        "tuned_on_validation": tuned_on,
+        **_summary(recording, config),
+        **provenance(),
     }
-
-
-def _write(
-    folder: Path, result: StreamingResult, recording: Recording, config: DetectorConfig
-) -> None:
-    """Write ``streaming.json`` and the curve over thresholds, as a table and a plot."""
+    write_json(run.folder / "streaming.json", result)
     points = operating_points(recording, config)
-    write_json(folder / "streaming.json", result)
-    write_text(folder / "streaming_curve.csv", curve_csv(points, recording.hours))
+    write_text(run.folder / "streaming_curve.csv", curve_csv(points, recording.hours))
     chosen = total(recording.score(config))
-    plot_curve(points, chosen, recording.hours, folder / "streaming_curve.png")
+    plot_curve(points, chosen, recording.hours, run.folder / "streaming_curve.png")
+    if tuned_on is not None:
+        save_detector(config, run.detector_path)
+        bundle.set_detector(config)
+    return result
 
 
 def record(

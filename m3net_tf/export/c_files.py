@@ -276,7 +276,7 @@ def write_compiled(
         if stream := network.stream:
             picture = draw_arena(stream.plan, f"{name}_stream", stream.state_blocks)
             write_text(folder / _STREAM_PICTURE, picture)
-    facts = compiled_facts(networks)
+    facts = {name: network_facts(each, emit(each, name)) for name, each in networks.items()}
     write_json(folder / REPORT, facts)
     write_text(folder / "compiled.md", _markdown(facts))
     files = {name: sha256_of(text.encode()) for name, text in texts.items()}
@@ -289,11 +289,6 @@ def remove_compiled(folder: Path, *, warp: bool) -> None:
         (folder / name).unlink(missing_ok=True)
     if (folder / C_FOLDER).is_dir():
         (folder / C_FOLDER).rmdir()
-
-
-def compiled_facts(networks: dict[str, CompiledNetwork]) -> dict[str, NetworkFacts]:
-    """Sizes of each network, and what each rewrite saved, as ``compiled.json`` has them."""
-    return {name: network_facts(network, emit(network, name)) for name, network in networks.items()}
 
 
 _SIZES = {

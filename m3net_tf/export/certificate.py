@@ -403,7 +403,7 @@ def _live_rows(cost: Mapping[str, Any]) -> list[tuple[str, str | int]]:
 
 
 def _cost_rows(cost: Mapping[str, Any]) -> list[tuple[str, int]]:
-    figures = {name: value for name, value in cost.items() if isinstance(value, int)}
+    figures = {name: value for name, value in sorted(cost.items()) if isinstance(value, int)}
     sections = {f"section {name} bytes": size for name, size in cost.get("sections", {}).items()}
     return [(name.replace("_", " "), value) for name, value in {**figures, **sections}.items()]
 

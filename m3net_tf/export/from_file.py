@@ -19,7 +19,6 @@ from m3net_tf.export.writing import (
     built_in_vectors,
     existing_export,
     saved_detector,
-    update_export,
     write_export,
 )
 from m3net_tf.runtime.detector_config import DetectorConfig
@@ -101,7 +100,9 @@ def export_file(
     bundle = existing_export(target, log)
     if bundle and _is_current(bundle, network, metadata):
         log(f"{target} is already exported")
-        return update_export(bundle, detector, engine, log, stream)
+        bundle.set_detector(detector, log)
+        bundle.set_engine(engine, log, stream)
+        return bundle
     unplanned = _manifest(path, network, metadata, detector, engine)
     vectors = built_in_vectors(metadata.frontend, metadata.frames)
     return write_export(target, unplanned, network, vectors, log, stream, heard)

@@ -27,7 +27,6 @@ from m3net_tf.export.writing import (
     built_in_vectors,
     existing_export,
     saved_detector,
-    update_export,
     vectors_of,
     write_export,
 )
@@ -95,11 +94,14 @@ def export_run(
     folder = folder or run.folder / "export"
     model = run.load_model()
     trained_sha256, choice = sha256_of(run.model_path.read_bytes()), chosen_network(run)
-    if bundle := _current_export(folder, trained_sha256, choice, log):
+    bundle = existing_export(folder, log)
+    if bundle and _is_current(bundle, trained_sha256, choice):
         log(f"{folder} is already exported")
         frames = bundle.manifest.frames
         detector = detector_of_run(run, bundle.network, frames, bundle.labels, stream)
-        return update_export(bundle, detector, engine, log, stream)
+        bundle.set_detector(detector, log)
+        bundle.set_engine(engine, log, stream)
+        return bundle
     if choice:
         content = _chosen(run, model, data_dir, choice, log)
     else:
@@ -118,14 +120,6 @@ def export_run(
         engine=engine,
     )
     return write_export(folder, unplanned, content.network, content.vectors, log, stream)
-
-
-def _current_export(
-    folder: Path, trained_sha256: str, choice: Choice | None, log: Log
-) -> Bundle | None:
-    """The export in a folder, if it is of this network; None if there is none or it is stale."""
-    bundle = existing_export(folder, log)
-    return bundle if bundle and _is_current(bundle, trained_sha256, choice) else None
 
 
 def _chosen(

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,7 @@ from m3net_tf.system.conversion import from_plain, to_plain
 from m3net_tf.system.errors import M3NetError, ModelError
 
 FORMAT = 2
-"""Format of new exports, raised when the firmware needs something that older exports lack."""
-OLDEST_FORMAT = 2
-"""Oldest format that this release reads."""
+"""Format of exports, raised when the firmware needs something that older exports lack."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,25 +171,6 @@ class Manifest:
         return from_plain(cls, values, "manifest")
 
 
-def _require_format(path: Path, values: Any) -> None:
-    """Refuse the formats of other releases before their unknown keys are found."""
-    number = values.get("format", 1) if isinstance(values, Mapping) else FORMAT
-    if not isinstance(number, int) or OLDEST_FORMAT <= number <= FORMAT:
-        return  # what is not a number is reported with the other keys
-    advice = (
-        "install a newer m3net_tf, or export again with this one"
-        if number > FORMAT
-        else "export again"
-    )
-    formats = (
-        f"formats {OLDEST_FORMAT} to {FORMAT}" if OLDEST_FORMAT < FORMAT else f"format {FORMAT}"
-    )
-    raise ModelError(
-        f"{path}: the export has format {number}, and m3net_tf {__version__} reads {formats}: "
-        f"{advice}"
-    )
-
-
 def read_manifest(path: Path) -> Manifest:
     """Read ``manifest.json``.
 
@@ -202,7 +180,13 @@ def read_manifest(path: Path) -> Manifest:
             message names the file and the key or format.
     """
     values = read_json(path)
-    _require_format(path, values)
+    number = values.get("format", 1) if isinstance(values, dict) else FORMAT
+    if isinstance(number, int) and number != FORMAT:  # its unknown keys are not reported
+        advice = "install a newer m3net_tf, or export again with this one"
+        raise ModelError(
+            f"{path}: the export has format {number}, and m3net_tf {__version__} reads format "
+            f"{FORMAT}: {advice if number > FORMAT else 'export again'}"
+        )
     try:
         return Manifest.from_dict(values)
     except (M3NetError, TypeError) as error:

@@ -11,7 +11,6 @@ import numpy.typing as npt
 from m3net_tf.audio.datasets import AudioDataset, load_dataset
 from m3net_tf.audio.datasets.selection import spread_clips
 from m3net_tf.audio.frontend import FrontendConfig, column_count, write_c_tables
-from m3net_tf.compiler.engines import Engine
 from m3net_tf.export.bundle import (
     VECTOR_FILES,
     Bundle,
@@ -89,19 +88,6 @@ def existing_export(folder: Path, log: Log) -> Bundle | None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ModelError(f"{folder} is not an export, and not empty: name another folder")
     return None
-
-
-def update_export(
-    bundle: Bundle,
-    detector: DetectorConfig,
-    engine: Engine,
-    log: Log,
-    stream: bool | None = None,
-) -> Bundle:
-    """An existing export with another engine and other settings of live detection."""
-    bundle.set_detector(detector, log)
-    bundle.set_engine(engine, log, stream)
-    return bundle
 
 
 def saved_detector(

@@ -31,9 +31,7 @@ class Drawing:
     """A figure and its numbers.
 
     Attributes:
-        columns: names of the columns of its numbers.
         rows: the numbers, one row per drawn point.
-        facts: other information, as plain values.
     """
 
     figure: Figure

@@ -28,12 +28,12 @@ _VIRIDIS = (
 
 @functools.cache  # it compiles each template once
 def environment(templates: Path) -> jinja2.Environment:
-    """Jinja2 for the templates of a folder: all text is escaped, an unknown name is an error."""
+    """Jinja2 for the templates of a folder: HTML is escaped, an unknown name is an error."""
     import jinja2
 
     return jinja2.Environment(
         loader=jinja2.FileSystemLoader(templates),
-        autoescape=True,
+        autoescape=jinja2.select_autoescape(("html.j2",)),
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,

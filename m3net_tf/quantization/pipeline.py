@@ -34,6 +34,7 @@ from m3net_tf.system.artifacts import (
     write_json,
     write_text,
 )
+from m3net_tf.system.conversion import from_plain
 from m3net_tf.system.errors import ConfigError, ModelError
 from m3net_tf.system.keras import keras, use_threads
 from m3net_tf.system.locks import complete_folder, writes_into
@@ -74,8 +75,8 @@ def chosen_network(run: Run) -> Choice | None:
         warp = None
         if "warp" in report:
             hashes[_IMPORTANCE] = report["importance_sha256"]
-            warp = WarpConfig.from_dict(report["warp"])
-    except (KeyError, TypeError):
+            warp = from_plain(WarpConfig, report["warp"], "warp")
+    except (KeyError, TypeError, ConfigError):
         raise ModelError(f"{folder / 'report.json'} is not a valid report: {remedy}") from None
     parts = {}
     for name, sha256 in hashes.items():
@@ -311,7 +312,7 @@ def _write(folder: Path, network: Int8Network, report: Report) -> None:
     with complete_folder(folder) as scratch:
         if network.warp:
             report["importance_sha256"] = sha256_of(network.importance)
-            report["warp"] = network.warp.to_dict()
+            report["warp"] = dataclasses.asdict(network.warp)
             write_bytes(scratch / _IMPORTANCE, network.importance)
         write_bytes(scratch / "model.tflite", network.tflite)
         write_text(scratch / "report.md", markdown(report))

@@ -16,8 +16,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -105,22 +103,6 @@ class WarpConfig:
         encoding = positional_encoding(self.frames_in, self.bins).astype(np.float64)
         most = _POSITION_ONE - 1
         return np.clip(np.round(encoding * _POSITION_ONE), -most, most).astype(np.int16)
-
-    def to_dict(self) -> dict[str, object]:
-        """Plain values, for the manifest."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> WarpConfig:
-        """Build a config from plain values of :meth:`to_dict`.
-
-        Raises:
-            ModelError: the values are incomplete or unknown.
-        """
-        try:
-            return cls(**values)
-        except TypeError:
-            raise ModelError("the export's manifest has an incomplete warp: export again") from None
 
 
 @functools.cache

@@ -17,6 +17,7 @@ from m3net_tf.boards.emulation import starting
 from m3net_tf.compiler.engines import DEFAULT_ENGINE
 from m3net_tf.export import Bundle, c_files, export_run, from_run, writing
 from m3net_tf.export.c_files import CModel
+from m3net_tf.export.certificate import read_vectors
 from m3net_tf.export.manifest import Arena
 from m3net_tf.export.operators import operators_of
 from m3net_tf.quantization.ptq import choose_calibration
@@ -75,18 +76,6 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
-def vectors(exported: Bundle) -> tuple[dict, dict[str, np.ndarray]]:
-    folder = exported.folder / "vectors"
-    index = json.loads((folder / "vectors.json").read_text())
-    arrays = {
-        path.stem: np.frombuffer(path.read_bytes(), index[path.name]["dtype"]).reshape(
-            index[path.name]["shape"]
-        )
-        for path in folder.glob("*.bin")
-    }
-    return index, arrays
-
-
 def test_it_is_complete_and_nothing_lies_beside_it(exported):
     assert set(contents(exported.folder)) == FILES | COMPILED_FILES
     assert [path.name for path in exported.folder.parent.iterdir()] == ["tiny"]
@@ -136,11 +125,12 @@ def test_calibration_is_recorded(exported, tiny_run):
 
 
 def test_vectors_are_held_out_clips_with_what_each_link_makes_of_them(exported, tiny_run):
-    index, arrays = vectors(exported)
+    index = json.loads((exported.folder / "vectors" / "vectors.json").read_text())
+    stored = read_vectors(exported)
     dataset = Run(tiny_run).dataset(None)
     assert index["clips"] == [clip.clip_id for clip in dataset.split("test")]
     assert index["true_labels"] == [clip.label for clip in dataset.split("test")]
-    pcm, features = arrays["pcm_int16"], arrays["features_int8"]
+    pcm, features, outputs = stored.pcm, stored.features, stored.scores
     assert pcm.shape == (10, 16_000)
     assert features.shape == (10, 40, 49, 1)
     for clip, wave, expected in zip(dataset.split("test"), pcm, features, strict=True):
@@ -148,7 +138,6 @@ def test_vectors_are_held_out_clips_with_what_each_link_makes_of_them(exported, 
         np.testing.assert_array_equal(
             features_int8(exported.frontend, wave / 32768), expected[..., 0]
         )
-    outputs = arrays["outputs_int8"]
     np.testing.assert_array_equal(outputs, run_reference(exported.tflite, features))
     assert index["predicted_labels"] == [exported.labels[i] for i in outputs.argmax(1)]
     if reason := tflm_unavailable_reason():

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +15,7 @@ from m3net_tf.boards.device.layers import Operator, operators_in_order, profile
 from m3net_tf.boards.device.messages import Message, Reply
 from m3net_tf.export import Bundle, export_run
 from m3net_tf.export.c_files import arena_bytes, compile_model, tflm_arena
+from m3net_tf.export.certificate import read_vectors
 from m3net_tf.export.operators import operators_of
 from m3net_tf.networks.models import build_model
 from m3net_tf.quantization.diffres import warp_of
@@ -70,18 +70,13 @@ def test_it_holds_both_networks_and_the_warp(exported):
 
 
 def test_vectors_are_what_the_chain_makes(exported, diffres_run):
-    folder = exported.folder / "vectors"
-    index = json.loads((folder / "vectors.json").read_text())
-    features, outputs = (
-        np.frombuffer((folder / name).read_bytes(), np.int8).reshape(index[name]["shape"])
-        for name in ("features_int8.bin", "outputs_int8.bin")
-    )
-    np.testing.assert_array_equal(exported.run_reference(features), outputs)
-    real = predict(Run(diffres_run).load_model(), features)
-    np.testing.assert_allclose((outputs + 128.0) / 256, real, atol=0.1)
+    stored = read_vectors(exported)
+    np.testing.assert_array_equal(exported.run_reference(stored.features), stored.scores)
+    real = predict(Run(diffres_run).load_model(), stored.features)
+    np.testing.assert_allclose((stored.scores + 128.0) / 256, real, atol=0.1)
     if reason := tflm_unavailable_reason():
         pytest.skip(reason)
-    np.testing.assert_array_equal(exported.run_tflm(features), outputs)
+    np.testing.assert_array_equal(exported.run_tflm(stored.features), stored.scores)
 
 
 def test_the_warp_counts_as_an_operator_in_a_profile(exported):
@@ -164,17 +159,13 @@ def test_a_warp_follows_the_layers_own_range():
     assert (merged[..., :2] == -128).all()
 
 
-def test_networks_that_take_lengths_are_refused(tiny_run, tmp_path, monkeypatch):
+def test_networks_and_data_that_no_device_runs_are_refused(tiny_run, tmp_path, monkeypatch):
     def with_lengths(self):
         return build_model("spectromasknet", "mcu", overrides={"lengths": True})
 
-    monkeypatch.setattr(Run, "load_model", with_lengths)
-    with refuses(ModelError, "model.arguments.lengths"):
+    with monkeypatch.context() as patch, refuses(ModelError, "model.arguments.lengths"):
+        patch.setattr(Run, "load_model", with_lengths)
         export_run(Run(tiny_run), None, tmp_path / "export")
-    assert not (tmp_path / "export").exists()
-
-
-def test_several_labels_a_clip_are_refused(tiny_run, tmp_path, monkeypatch):
     info = SimpleNamespace(name="fsd50k", multi_label=True, labels=("a", "b"))
     monkeypatch.setattr(Run, "dataset", lambda *_: SimpleNamespace(info=info))
     with refuses(ModelError, "fsd50k"):

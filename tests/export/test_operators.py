@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from refusals import refuses
 
-from m3net_tf.export.operators import TFLM_OPERATORS, operators_of, resolver_method
+from m3net_tf.export.operators import TFLM_OPERATORS, operators_of
 from m3net_tf.networks.layers import Mirror, classifier, conv_block, ds_conv
 from m3net_tf.networks.models.m3net.channel_attention import EfficientChannelAttention
 from m3net_tf.quantization.ptq import converter_of, quantize_int8
@@ -62,25 +62,3 @@ def test_what_is_no_network(cut):
         operators_of(whole[:cut])
     with pytest.raises(ModelError, match="export or convert it again"):
         operators_of(b"nonsense" * 99)
-
-
-@pytest.mark.parametrize(
-    ("operator", "method"),
-    [
-        ("CONV_2D", "Conv2D"),
-        ("DEPTHWISE_CONV_2D", "DepthwiseConv2D"),
-        ("AVERAGE_POOL_2D", "AveragePool2D"),
-        ("MAX_POOL_2D", "MaxPool2D"),
-        ("REVERSE_V2", "ReverseV2"),
-        ("FULLY_CONNECTED", "FullyConnected"),
-        ("SOFTMAX", "Softmax"),
-        ("ADD_N", "AddN"),
-        ("PADV2", "PadV2"),
-        ("BATCH_MATMUL", "BatchMatMul"),
-        ("RELU6", "Relu6"),
-    ],
-)
-def test_names_of_the_resolvers_methods(operator, method):
-    # Origin: MicroMutableOpResolver of the pinned TFLite Micro; tests/firmware checks them all.
-    assert operator in TFLM_OPERATORS
-    assert resolver_method(operator) == method

@@ -41,6 +41,7 @@ from m3net_tf.compiler.host import engine_sources
 from m3net_tf.export import Bundle, c_files, export_run
 from m3net_tf.export.bundle import c_model
 from m3net_tf.export.c_files import arena_bytes, compile_model
+from m3net_tf.export.certificate import read_vectors
 from m3net_tf.export.manifest import DatasetFacts
 from m3net_tf.runtime import DetectorConfig, write_c_header
 from m3net_tf.runtime.recognizer import event_time_s
@@ -89,15 +90,10 @@ def test_the_library_of_a_trained_run_gives_the_test_vectors_of_its_export(
 ):
     monkeypatch.setenv("M3NET_CACHE", str(session_cache))
     bundle = export_run(Run(tiny_run), None, tmp_path / "export")
-    vectors = bundle.folder / "vectors"
-    index = json.loads((vectors / "vectors.json").read_text())
-    pcm, features, outputs = (
-        np.fromfile(vectors / name, index[name]["dtype"]).reshape(index[name]["shape"])
-        for name in ("pcm_int16.bin", "features_int8.bin", "outputs_int8.bin")
-    )
-    scores = scores_of_library(bundle, "arduino", tmp_path, features, pcm[0])
-    np.testing.assert_array_equal(scores[:-1], outputs)
-    np.testing.assert_array_equal(scores[-1], scores_of_sound(bundle, pcm[0]))
+    stored = read_vectors(bundle)
+    scores = scores_of_library(bundle, "arduino", tmp_path, stored.features, stored.pcm[0])
+    np.testing.assert_array_equal(scores[:-1], stored.scores)
+    np.testing.assert_array_equal(scores[-1], scores_of_sound(bundle, stored.pcm[0]))
 
 
 @pytest.mark.parametrize(

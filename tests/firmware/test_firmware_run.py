@@ -69,18 +69,25 @@ def built_with(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[Pa
     return calls
 
 
+ENERGY = "M3NET_EEMBC_MODE=energy"
+
+
 @pytest.mark.parametrize(
-    ("options", "folder", "settings"),
+    ("options", "environment", "folder", "settings"),
     [
-        ([], "nucleo_h753zi", []),
-        (["--mlperf-mode", "performance"], "nucleo_h753zi", []),
-        (["--mlperf-mode", "energy"], "nucleo_h753zi-custom", ["M3NET_EEMBC_MODE=energy"]),
-        (["--mlperf-model-id", "ic01"], "nucleo_h753zi-custom", ["M3NET_EEMBC_MODEL_ID=ic01"]),
+        ([], "", "", []),
+        (["--mlperf-mode", "performance"], "", "", []),
+        (["--mlperf-mode", "energy"], "", "-custom", [ENERGY]),
+        (["--mlperf-model-id", "ic01"], "", "-custom", ["M3NET_EEMBC_MODEL_ID=ic01"]),
         (
             ["--define", "M3NET_MICROPHONE=analog", "--mlperf-mode", "energy", "--define", "A=b c"],
-            "nucleo_h753zi-custom",
-            ["M3NET_EEMBC_MODE=energy", "M3NET_MICROPHONE=analog", "A=b c"],
+            "",
+            "-custom",
+            [ENERGY, "M3NET_MICROPHONE=analog", "A=b c"],
         ),
+        (["--engine", "compiled"], "", "", []),
+        ([], "tflm", "-tflm", []),
+        (["--engine", "tflm", "--define", "A=b"], "", "-tflm-custom", ["A=b"]),
     ],
 )
 @pytest.mark.parametrize("command", ["firmware", "flash"])
@@ -90,34 +97,17 @@ def test_choices_reach_the_build(
     built_with,
     command: str,
     options: list[str],
+    environment: str,
     folder: str,
     settings: list[str],
 ):
     """A build with choices has its own folder: other commands build the plain one again."""
     monkeypatch.setattr(flash, "flash_image", lambda image, report: None)
     monkeypatch.setattr(flash, "flash_way", lambda board: ["tool"])
-    assert m3net(command, "a_run", "--board", "nucleo_h753zi", *options).status == 0
-    assert built_with == [(Path("a_run/firmware") / folder, settings)]
-
-
-@pytest.mark.parametrize(
-    ("options", "environment", "folder"),
-    [
-        (["--engine", "compiled"], "", "nrf52840dk"),
-        ([], "tflm", "nrf52840dk-tflm"),
-        (["--engine", "tflm", "--define", "A=b"], "", "nrf52840dk-tflm-custom"),
-    ],
-)
-@pytest.mark.parametrize("command", ["firmware", "flash"])
-def test_each_engine_has_its_own_builds(
-    m3net, monkeypatch, built_with, command: str, options: list[str], environment: str, folder: str
-):
-    monkeypatch.setattr(flash, "flash_image", lambda image, report: None)
-    monkeypatch.setattr(flash, "flash_way", lambda board: ["tool"])
     if environment:
         monkeypatch.setenv("ENGINE", environment)
-    assert m3net(command, "a_run", "--board", "nrf52840dk", *options).status == 0
-    assert built_with == [(Path("a_run/firmware") / folder, options[3:])]
+    assert m3net(command, "a_run", "--board", "nucleo_h753zi", *options).status == 0
+    assert built_with == [(Path(f"a_run/firmware/nucleo_h753zi{folder}"), settings)]
 
 
 def test_an_unknown_engine_is_refused(m3net, built_with):

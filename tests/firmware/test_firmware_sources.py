@@ -102,41 +102,33 @@ def test_fetch_takes_the_pinned_commit_and_only_its_folders(tmp_path, upstream):
     assert (checkout / "LICENSE").exists()
     assert not (checkout / "docs").exists() and not (checkout / ".git").exists()
     assert sources.is_fetched(source, cache)
-
-
-def test_second_fetch_needs_no_network(tmp_path, upstream):
-    folder, commits = upstream
-    source = Source("lib", str(folder), commits[1], folders=("code",))
-    first = sources.fetch_source(source, tmp_path / "cache")
     folder.rename(tmp_path / "gone")
     lines: list[str] = []
-    folders = sources.fetch_sources([source], tmp_path / "cache", lines.append)
-    assert folders == {"lib": first} and lines == []
-    assert sources.why_sources_unavailable([source], tmp_path / "cache") == ""
+    assert sources.fetch_sources([source], cache, lines.append) == {"lib": checkout}
+    assert lines == [] and sources.why_sources_unavailable([source], cache) == ""
 
 
-def test_unknown_commit_leaves_nothing(tmp_path, upstream):
-    folder, _ = upstream
-    source = Source("lib", str(folder), "f" * 40)
-    with pytest.raises(FirmwareError, match="lib") as caught:
-        sources.fetch_source(source, tmp_path / "cache")
-    assert str(folder) in str(caught.value) and "\n" not in str(caught.value)
-    assert list((tmp_path / "cache" / "sources").iterdir()) == []
-
-
-def test_unreachable_repository_is_said(tmp_path):
-    source = Source("lib", str(tmp_path / "nowhere"), "f" * 40)
-    with refuses(FirmwareError, "M3NET_CACHE"):
-        sources.fetch_source(source, tmp_path / "cache")
-    assert "unreachable" in sources.why_sources_unavailable([source], tmp_path / "cache")
-
-
-def test_missing_folder_is_refused(tmp_path, upstream):
+@pytest.mark.parametrize(
+    ("url", "commit", "folders", "words"),
+    [
+        ("", "f" * 40, (), "lib"),
+        ("nowhere", "f" * 40, (), "M3NET_CACHE"),
+        ("", "", ("code", "include"), "third_party.lock"),
+    ],
+    ids=["commit", "repository", "folder"],
+)
+def test_what_cannot_be_fetched_leaves_nothing(tmp_path, upstream, url, commit, folders, words):
     folder, commits = upstream
-    source = Source("lib", str(folder), commits[0], folders=("code", "include"))
-    with refuses(FirmwareError, "third_party.lock"):
+    address = str(tmp_path / url if url else folder)
+    source = Source("lib", address, commit or commits[0], folders=folders)
+    with refuses(FirmwareError, words) as caught:
         sources.fetch_source(source, tmp_path / "cache")
-    assert not sources.is_fetched(source, tmp_path / "cache")
+    assert "\n" not in str(caught.value)
+    assert list((tmp_path / "cache" / "sources").iterdir()) == []
+    if not folders:
+        assert address in str(caught.value)
+    if url:
+        assert "unreachable" in sources.why_sources_unavailable([source], tmp_path / "cache")
 
 
 def test_fetch_killed_half_way_is_made_good(tmp_path, upstream):

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import wave
 from collections.abc import Callable
@@ -14,6 +13,7 @@ import pytest
 
 from m3net_tf import __main__ as entry
 from m3net_tf.export import Bundle, export_run
+from m3net_tf.export.certificate import read_vectors
 from m3net_tf.runtime import attach_metadata
 from m3net_tf.training import Run
 
@@ -29,13 +29,8 @@ def exported(session_cache, tiny_run, tmp_path_factory) -> Bundle:
 @pytest.fixture(scope="session")
 def vectors(exported) -> tuple[np.ndarray, np.ndarray]:
     """Samples and scores of the export's test vectors."""
-    index = json.loads((exported.folder / "vectors" / "vectors.json").read_text())
-
-    def load(name: str) -> np.ndarray:
-        data = (exported.folder / "vectors" / name).read_bytes()
-        return np.frombuffer(data, index[name]["dtype"]).reshape(index[name]["shape"])
-
-    return load("pcm_int16.bin"), load("outputs_int8.bin")
+    stored = read_vectors(exported)
+    return stored.pcm, stored.scores
 
 
 @pytest.fixture(scope="session")
@@ -65,6 +60,22 @@ def classify() -> Callable[..., int]:
         return stop.value.code
 
     return call
+
+
+@pytest.fixture
+def lively(with_metadata, tmp_path: Path) -> Callable[..., Path]:
+    """Write the exported file with thresholds for a network that is barely trained, never sure."""
+
+    def write(**detector: object) -> Path:
+        def change(manifest: dict) -> None:
+            manifest["detector"] |= detector
+            for settings in manifest["detector"]["classes"]:
+                settings |= {"threshold": 0.1, "release": 0.09, "hits": 1}
+                settings["suppression_columns"] = 10
+
+        return with_metadata(tmp_path / "lively.tflite", change)
+
+    return write
 
 
 @pytest.fixture

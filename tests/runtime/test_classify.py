@@ -236,12 +236,8 @@ def test_fast_kernels_give_nearly_the_same(exported, vectors):
         )
 
 
-def test_events_are_those_of_the_reference(exported, vectors, tmp_path, with_metadata):
-    def low(manifest: dict) -> None:  # the network is barely trained and never sure
-        for settings in manifest["detector"]["classes"]:
-            settings |= {"threshold": 0.1, "release": 0.09, "hits": 1, "suppression_columns": 10}
-
-    classifier = Classifier(with_metadata(tmp_path / "low.tflite", low))
+def test_events_are_those_of_the_reference(exported, vectors, lively):
+    classifier = Classifier(lively())
     pcm = np.concatenate(vectors[0])
     recognizer = classifier.recognizer()
     events = [e for i in range(0, len(pcm), 1600) for e in recognizer.push(pcm[i : i + 1600])]
@@ -255,16 +251,11 @@ def test_events_are_those_of_the_reference(exported, vectors, tmp_path, with_met
 @pytest.mark.skipif(bool(compiled_unavailable_reason()), reason="no C compiler")
 @pytest.mark.parametrize("gate_level", [None, -120])
 def test_a_stream_gives_the_scores_and_events_of_whole_windows(
-    exported, vectors, tmp_path, with_metadata, gate_level
+    exported, vectors, lively, gate_level
 ):
-    def low(manifest: dict) -> None:
-        manifest["detector"]["run_columns"] = 8  # the strides' product
-        if gate_level is not None:  # closed in silence: windows then begin anew
-            manifest["detector"] |= {"gate_level": gate_level, "gate_hold_columns": 3}
-        for settings in manifest["detector"]["classes"]:
-            settings |= {"threshold": 0.1, "release": 0.09, "hits": 1, "suppression_columns": 10}
-
-    classifier = Classifier(with_metadata(tmp_path / "low.tflite", low))
+    # A gate that is closed in silence: windows then begin anew.
+    gate = {} if gate_level is None else {"gate_level": gate_level, "gate_hold_columns": 3}
+    classifier = Classifier(lively(run_columns=8, **gate))  # the strides' product
     silence = np.zeros(9000, np.int16)
     pcm = np.concatenate([part for clip in vectors[0] for part in (clip, silence)])
     recorded = {}
@@ -318,7 +309,7 @@ def test_a_network_with_diffres_is_one_file(tmp_path):
             "input_shape": [40, 49, 1],
             "input_quantization": tensor_quantization(network.importance, "input"),
         },
-        "warp": network.warp.to_dict(),
+        "warp": dataclasses.asdict(network.warp),
     }
     path = tmp_path / "model.tflite"
     path.write_bytes(attach_metadata(network.tflite, manifest, network.importance))

@@ -265,6 +265,7 @@ def test_float_and_uint8_ends_become_int8(ends, vectors, tmp_path):
         path = converted(tmp_path / f"{kind.name}.tflite", low=-1.0, high=127 / 128, ends=kind)
         classifier = Classifier(path, recipe="mcu", labels=list("abc"))
         scores[kind] = classifier.classify(vectors[0][0]).scores
+        assert classifier.metadata.manifest["model"]["input_quantization"] == [1 / 128, 0]
     np.testing.assert_array_equal(scores[ends], scores[tf.int8])
     lines: list[str] = []
     bundle = export_file(path, tmp_path / "run", lines.append, recipe="mcu", labels=list("abc"))
@@ -273,10 +274,3 @@ def test_float_and_uint8_ends_become_int8(ends, vectors, tmp_path):
     expected = bundle.run_reference(features)
     np.testing.assert_array_equal(bundle.run_tflm(features), expected)
     np.testing.assert_array_equal(bundle.run_compiled(features), expected)
-
-
-def test_features_scaled_to_one(tmp_path):
-    """Calibration data from -1 to 127/128 give the scale of this package."""
-    path = converted(tmp_path / "other.tflite", low=-1.0, high=127 / 128)
-    classifier = Classifier(path, recipe="mcu", labels=list("abc"))
-    assert classifier.metadata.manifest["model"]["input_quantization"] == [1 / 128, 0]

@@ -105,13 +105,9 @@ def fake_sounddevice(pcm: np.ndarray, refuse: bool = False) -> types.ModuleType:
 
 
 def test_the_microphone_is_heard_until_ctrl_c(
-    with_metadata, vectors, tmp_path, monkeypatch, capsys, write_wav, classify
+    lively, vectors, tmp_path, monkeypatch, capsys, write_wav, classify
 ):
-    def low(manifest: dict) -> None:
-        for settings in manifest["detector"]["classes"]:
-            settings |= {"threshold": 0.1, "release": 0.09, "hits": 1, "suppression_columns": 10}
-
-    model = with_metadata(tmp_path / "low.tflite", low)
+    model = lively()
     pcm = np.concatenate(vectors[0])
     path = write_wav(tmp_path / "a.wav", pcm)
     monkeypatch.setitem(sys.modules, "sounddevice", fake_sounddevice(pcm))

@@ -30,7 +30,6 @@ from m3net_tf.boards.deployment.cost import (
 )
 from m3net_tf.boards.deployment.real_time import pace_on
 from m3net_tf.boards.emulation.listening import LiveCost
-from m3net_tf.boards.emulation.qemu import EmulationResult
 from m3net_tf.boards.emulation.starting import (
     firmware_folder,
     prove_arena,
@@ -274,7 +273,12 @@ def _with_board(
         measured.from_features.outputs, measured.from_features.labels
     )
     summary = {**summary, "arena_source": arena_source, **measured.cost}
-    summary["end_to_end"] = _end_to_end(measured.from_sound, clips)
+    heard = measured.from_sound
+    summary["end_to_end"] = {
+        "accuracy": clips.accuracy(heard.outputs, heard.labels),
+        "same_label_as_desktop": float((heard.labels == clips.scores.argmax(1)).mean()),
+        **feature_parity(heard, clips.features[..., 0]),
+    }
     pace = pace_on(bundle, load_board(summary["board"]).clock_hz, measured.cost)
     summary["pace"] = dataclasses.asdict(pace)
     if measured.image.dsp_missing:
@@ -340,15 +344,6 @@ def _desktop_summary(
         "int8_accuracy_95": list(wilson_interval(hits, clips.wholes)),
         "versions": made_with["versions"],
         "git_commit": made_with["git_commit"],
-    }
-
-
-def _end_to_end(board: EmulationResult, clips: _Clips) -> EndToEnd:
-    """From samples to label on the board, compared with Python's features and the desktop."""
-    return {
-        "accuracy": clips.accuracy(board.outputs, board.labels),
-        "same_label_as_desktop": float((board.labels == clips.scores.argmax(1)).mean()),
-        **feature_parity(board, clips.features[..., 0]),
     }
 
 

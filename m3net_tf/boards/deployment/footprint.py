@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -138,9 +138,12 @@ def measure_footprint(
         raise ModelError(f"{folder} has no export: run m3net export {folder}")
     chosen = [load_board(name) for name in boards or list_boards()]
     bundle = Bundle.load(folder / "export")
-    subject = _subject(bundle, folder, engine or bundle.manifest.engine)
+    engine, arena = engine or bundle.manifest.engine, bundle.manifest.arena
+    if not engine == TFLM == bundle.manifest.engine:  # else a board may have proven the arena
+        arena, _ = engine_arena(bundle.c_model, bundle.network, engine)
+    subject = _Subject(bundle, folder, engine, arena)
     cores: dict[str, _CoreCost | str] = {}
-    why_not = _cached_reasons(subject.engine)
+    reasons: dict[tuple[str, bool], str] = {}
     rows = []
     for count, board in enumerate(chosen, start=1):
 
@@ -150,7 +153,7 @@ def measure_footprint(
         report("building its firmware")
         emulated = emulated_board(board.name)
         if emulated not in cores:
-            cores[emulated] = _measure_core(subject, emulated, board.core, why_not, report)
+            cores[emulated] = _measure_core(subject, emulated, board.core, reasons, report)
         measured = cores[emulated]
         missing = measured if isinstance(measured, str) else why_unreachable(board, subject.engine)
         row = _facts(subject, board)
@@ -159,7 +162,8 @@ def measure_footprint(
         else:
             row |= _figures(subject, board, measured, report)
         rows.append(row)
-    frames_per_s, runs_per_s = _rates(bundle)
+    frames_per_s = bundle.frontend.sample_rate_hz / bundle.frontend.hop_samples
+    runs_per_s = frames_per_s / bundle.detector.run_columns
     result: Footprint = {
         "run": folder.name,
         "network": bundle.manifest.model.name,
@@ -206,26 +210,6 @@ class _Subject:
         return firmware_folder(self.run, board, self.engine)
 
 
-def _subject(bundle: Bundle, run: Path, engine: Engine) -> _Subject:
-    if engine == TFLM == bundle.manifest.engine:  # the arena may be one that a board has proven
-        return _Subject(bundle, run, engine, bundle.manifest.arena)
-    arena, _ = engine_arena(bundle.c_model, bundle.network, engine)
-    return _Subject(bundle, run, engine, arena)
-
-
-def _cached_reasons(engine: Engine) -> Callable[[str], str]:
-    """:func:`why_no_emulation`, called once per emulator: without a network it is slow."""
-    reasons: dict[tuple[str, bool], str] = {}
-
-    def why_not(board: str) -> str:
-        key = (find_machine(board).emulator, load_board(board).needs_dsp)
-        if key not in reasons:
-            reasons[key] = why_no_emulation(board, engine)
-        return reasons[key]
-
-    return why_not
-
-
 @dataclasses.dataclass(frozen=True)
 class _CoreCost:
     """Cost on the emulated board with a core, and its modelled cycles or why there are none."""
@@ -236,12 +220,20 @@ class _CoreCost:
 
 
 def _measure_core(
-    subject: _Subject, emulated: str, core: str, why_not: Callable[[str], str], log: Log
+    subject: _Subject, emulated: str, core: str, reasons: dict[tuple[str, bool], str], log: Log
 ) -> _CoreCost | str:
-    """Cost on the emulated board with a core; or why nothing can be measured."""
-    reason = why_not(emulated) if emulated else f"nothing emulates a {core}"
-    if reason:
-        return reason
+    """Cost on the emulated board with a core; or why nothing can be measured.
+
+    Args:
+        reasons: those found, by emulator: finding one without a network is slow.
+    """
+    if not emulated:
+        return f"nothing emulates a {core}"
+    key = (find_machine(emulated).emulator, load_board(emulated).needs_dsp)
+    if key not in reasons:
+        reasons[key] = why_no_emulation(emulated, subject.engine)
+    if reasons[key]:
+        return reasons[key]
     bundle, engine = subject.bundle, subject.engine
     try:
         image = starting_firmware(bundle, emulated, subject.folder(emulated), log, engine=engine)
@@ -295,7 +287,10 @@ def _figures(subject: _Subject, board: Board, core: _CoreCost, log: Log) -> Row:
         except FirmwareError as error:
             if "overflowed" not in str(error):
                 raise
-            overflow = _overflow(subject.folder(board.name) / "build.log")
+            built = subject.folder(board.name) / "build.log"
+            text = built.read_text(encoding="utf-8", errors="replace")
+            found = re.findall(r"region `(\w+)' overflowed by (\d+) byte", text)
+            overflow = {region: int(size) for region, size in found}
     dma_free = 0  # of the memory that is only used for DMA buffers
     if dma := board.memory.get("dma"):
         dma_free = dma.bytes - cost["sections"].get(".dma", 0)
@@ -341,20 +336,6 @@ def _modelled(board: Board, cycles: Cycles) -> dict[str, Any]:
         "flash_reads": cycles["flash_reads"],
         "window_ms": 1000 * count / board.clock_hz,
     }
-
-
-def _overflow(log: Path) -> dict[str, int]:
-    """Region of memory -> bytes by which a firmware is too large for it."""
-    text = log.read_text(encoding="utf-8", errors="replace")
-    overflows = re.findall(r"region `(\w+)' overflowed by (\d+) byte", text)
-    return {region: int(size) for region, size in overflows}
-
-
-def _rates(bundle: Bundle) -> tuple[float, float]:
-    """Frames of the front end and runs of the network per second, with the gate open."""
-    frontend = bundle.frontend
-    frames = frontend.sample_rate_hz / frontend.hop_samples
-    return frames, frames / bundle.detector.run_columns
 
 
 def footprint_table(result: Footprint) -> Group:

@@ -108,7 +108,8 @@ def run_matrix(
         FirmwareError: an unknown board, or a board cannot be built or emulated here.
         M3NetError: a stage failed.
     """
-    pairs = _pairs(boards or emulated_boards(), engines, if_possible, log)
+    boards = boards or [machine.board for machine in machines()]
+    pairs = _pairs(boards, engines, if_possible, log)
     if not pairs:
         return []
     recipes = recipes or require_sources("experiments") / "matrix"
@@ -138,11 +139,6 @@ def run_matrix(
     values = [cell.to_dict() for cell in cells]
     write_json(folder / "matrix.json", {"cells": values, **provenance()})
     return cells
-
-
-def emulated_boards() -> tuple[str, ...]:
-    """Names of the boards that an emulator runs."""
-    return tuple(machine.board for machine in machines())
 
 
 def _pairs(

@@ -13,7 +13,6 @@ from rich.table import Table
 from m3net_tf.audio.datasets import AudioDataset, Clip, protocol_statement
 from m3net_tf.audio.datasets.selection import spread_clips
 from m3net_tf.boards.device.client import Device
-from m3net_tf.boards.device.messages import Result
 from m3net_tf.boards.device.session import connect
 from m3net_tf.export import Bundle
 from m3net_tf.export.bundle import pcm_and_features
@@ -182,7 +181,19 @@ def _measured(
         inputs = pcm if source == "pcm" else features[..., 0]
         for index, clip in enumerate(part):
             device.load(inputs[index])
-            yield _row(clip, int(truth[start + index]), device.infer(), desktop[index])
+            result = device.infer()
+            yield {
+                "clip": clip.clip_id,
+                "truth": int(truth[start + index]),
+                "label": result.label,
+                "output": result.output.tobytes().hex(),
+                "desktop_label": int(desktop[index].argmax()),
+                "desktop_output": desktop[index].tobytes().hex(),
+                "run_us": result.run_us,
+                "model_cost": result.model_cost,
+                "frontend_cost": result.frontend_cost,
+                "frames": result.frames,
+            }
 
 
 def nested_clips(dataset: AudioDataset, count: int | None) -> tuple[Clip, ...]:
@@ -237,21 +248,6 @@ def _finished(path: Path, identity: Identity, log: Log) -> dict[str, ClipResult]
         log(f"{path} is of another model, board or data set: starting again")
         return {}
     return {row["clip"]: row for row in earlier["results"]}
-
-
-def _row(clip: Clip, truth: int, result: Result, desktop: np.ndarray) -> ClipResult:
-    return {
-        "clip": clip.clip_id,
-        "truth": truth,
-        "label": result.label,
-        "output": result.output.tobytes().hex(),
-        "desktop_label": int(desktop.argmax()),
-        "desktop_output": desktop.tobytes().hex(),
-        "run_us": result.run_us,
-        "model_cost": result.model_cost,
-        "frontend_cost": result.frontend_cost,
-        "frames": result.frames,
-    }
 
 
 def _summary(rows: list[ClipResult], identity: Identity, statement: str, device: Device) -> Summary:

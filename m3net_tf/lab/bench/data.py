@@ -16,7 +16,6 @@ import numpy as np
 from m3net_tf.audio.datasets import AudioDataset, Clip, load_dataset
 from m3net_tf.audio.datasets.audio import fit_length
 from m3net_tf.audio.frontend import FrontendConfig, frontend_preset, graph
-from m3net_tf.lab.studies.machine import load_average
 from m3net_tf.system.artifacts import Provenance, provenance
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import tf
@@ -30,9 +29,6 @@ class DataSpeed(Provenance):
     """Speed from sound files to features.
 
     Attributes:
-        sample_rate_hz: rate of the features' samples.
-        load_average_before: load average over 1, 5 and 15 minutes before the timing.
-        load_average_after: the same after it.
         clips_per_s: clips per second by route; None if a route failed.
         missing: why a route failed.
         ratio_to_librosa: speed of the pipeline, without and with its cache, compared with librosa.
@@ -43,8 +39,6 @@ class DataSpeed(Provenance):
     clip_s: float
     sample_rate_hz: int
     cores: int | None
-    load_average_before: list[float]
-    load_average_after: list[float]
     clips_per_s: dict[str, float | None]
     missing: dict[str, str]
     ratio_to_librosa: dict[str, float]
@@ -72,41 +66,50 @@ def run_bench_data(
     """
     dataset = _files_only(load_dataset(name, data_dir), clips)
     config = frontend_preset("mcu", sample_rate_hz=dataset.info.sample_rate_hz)
+    count = len(dataset.clips)
     _warm_up(dataset, config)
-    result: DataSpeed = {
+
+    def cold() -> None:
+        with _temporary_cache():
+            compute_features(dataset, "train", config)
+
+    def warm() -> None:
+        np.asarray(compute_features(dataset, "train", config).features)
+
+    rates: dict[str, float | None] = {"tf_io": None}
+    missing: dict[str, str] = {}
+    log("librosa, one process")
+    rates["librosa"] = librosa_rate = _rate(lambda: _librosa(dataset, config), count)
+    log("tf.io and tf.signal, no cache")
+    try:
+        rates["tf_io"] = _rate(lambda: _tf_io(dataset, config), count, rounds=1)
+    except tf.errors.OpError as error:
+        missing["tf_io"] = str(error.message).splitlines()[0][:200]
+    log("this pipeline, cold")
+    own = {"cold": _rate(cold, count)}
+    with _temporary_cache():
+        log("this pipeline, warm")
+        warm()
+        own["warm"] = _rate(warm, count)
+    return {
         "dataset": name,
-        "clips": len(dataset.clips),
+        "clips": count,
         "clip_s": dataset.info.clip_s,
         "sample_rate_hz": config.sample_rate_hz,
         "cores": os.cpu_count(),
-        "load_average_before": load_average(),
-        "clips_per_s": {},
-        "missing": {},
-        "ratio_to_librosa": {},
-        "load_average_after": [],
+        "clips_per_s": {**rates, **own},
+        "missing": missing,
+        "ratio_to_librosa": {key: round(rate / librosa_rate, 2) for key, rate in own.items()},
         **provenance(),
     }
-    rates = result["clips_per_s"]
-    log("librosa, one process")
-    rates["librosa"] = librosa_rate = _librosa_rate(dataset, config)
-    log("tf.io and tf.signal, no cache")
-    try:
-        rates["tf_io"] = _rate(lambda: _tf_io(dataset, config), dataset.clips)
-    except tf.errors.OpError as error:
-        rates["tf_io"] = None
-        result["missing"]["tf_io"] = str(error.message).splitlines()[0][:200]
-    for route, rate in _pipeline_rates(dataset, config, log).items():
-        rates[route] = rate
-        result["ratio_to_librosa"][route] = round(rate / librosa_rate, 2)
-    result["load_average_after"] = load_average()
-    return result
 
 
 def _warm_up(dataset: AudioDataset, config: FrontendConfig) -> None:
-    """Read all files once, and start TensorFlow."""
+    """Read all files once, and start TensorFlow and librosa, whose first call compiles."""
     for clip in dataset.clips:
         assert clip.path
         clip.path.read_bytes()
+    _librosa_clip(dataset, config, dataset.clips[0])
     graph.batch_features(config, np.zeros((1, dataset.info.clip_samples), np.float32))
 
 
@@ -120,42 +123,19 @@ def _files_only(dataset: AudioDataset, count: int) -> AudioDataset:
     return dataclasses.replace(dataset, clips=chosen, noise=())
 
 
-def _pipeline_rates(dataset: AudioDataset, config: FrontendConfig, log: Log) -> dict[str, float]:
-    """Clips per second of this pipeline, with an empty cache and from the cache."""
-
-    def cold() -> None:
-        with _temporary_cache():
-            compute_features(dataset, "train", config)
-
-    def warm() -> None:
-        np.asarray(compute_features(dataset, "train", config).features)
-
-    log("this pipeline, cold")
-    rates = {"cold": _median_rate(cold, dataset.clips)}
-    with _temporary_cache():
-        log("this pipeline, warm")
-        warm()
-        rates["warm"] = _median_rate(warm, dataset.clips)
-    return rates
+def _rate(work: Callable[[], object], clips: int, rounds: int = _ROUNDS) -> float:
+    """Clips per second, the median of several rounds."""
+    seconds = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - start)
+    return round(clips / statistics.median(seconds), 1)
 
 
-def _rate(work: Callable[[], object], clips: tuple[Clip, ...]) -> float:
-    start = time.perf_counter()
-    work()
-    return round(len(clips) / (time.perf_counter() - start), 1)
-
-
-def _median_rate(work: Callable[[], object], clips: tuple[Clip, ...]) -> float:
-    return statistics.median(_rate(work, clips) for _ in range(_ROUNDS))
-
-
-def _librosa_rate(dataset: AudioDataset, config: FrontendConfig) -> float:
-    def all_clips() -> None:
-        for clip in dataset.clips:
-            _librosa_clip(dataset, config, clip)
-
-    _librosa_clip(dataset, config, dataset.clips[0])  # the first call compiles
-    return _median_rate(all_clips, dataset.clips)
+def _librosa(dataset: AudioDataset, config: FrontendConfig) -> None:
+    for clip in dataset.clips:
+        _librosa_clip(dataset, config, clip)
 
 
 def _librosa_clip(dataset: AudioDataset, config: FrontendConfig, clip: Clip) -> None:

@@ -41,12 +41,10 @@ class EnrolmentResult(Provenance, Shares):
     """Enrolled words on real recordings.
 
     Attributes:
-        model_sha256: hash of the network.
         speakers: pairs of a word and a speaker.
         trials: recordings, each heard with others of its speaker enrolled.
         examples: mean number of enrolled recordings.
         hours: of other sounds, in which each trial's word is counted.
-        threshold: mean of all trials.
         missed: trials without a detection.
         missed_share_95: 95 % interval of their share (Wilson).
         by_word: the shares of each word.
@@ -95,10 +93,7 @@ def run_bench_enrolment(
     Each recording is heard with up to ``count`` others of the same speaker and word enrolled.
 
     Args:
-        bundle: the export.
         recordings: folder of ``<word>/<speaker>/<recording>``.
-        negatives: folders without the words.
-        count: recordings that are enrolled.
 
     Raises:
         DataError: no speaker has two recordings of a word, or a file cannot be read.

@@ -62,7 +62,6 @@ class AlwaysOn(TypedDict):
 
     Attributes:
         decisions_per_second: a hop of several frames needs as many states, pushed in turn.
-        frontend_instructions: of the front end, per frame.
         instructions: of front end and network, for a second of sound.
     """
 

@@ -13,7 +13,6 @@ from typing import NotRequired, TypedDict
 from m3net_tf.audio.datasets import DatasetInfo, dataset_info
 from m3net_tf.lab.many.plan import LINKS, Training, in_order
 from m3net_tf.lab.studies.grid_cells import load_grid
-from m3net_tf.lab.studies.machine import load_average
 from m3net_tf.lab.studies.paper_list import hours_path
 from m3net_tf.system.artifacts import Provenance, provenance, write_json
 from m3net_tf.system.errors import ConfigError
@@ -33,8 +32,6 @@ class NetworkTime(TypedDict):
 
     Attributes:
         place: folder of its runs, relative to the folder of all runs.
-        clip_s: seconds per clip.
-        hours: hours of all trainings.
     """
 
     place: str
@@ -51,11 +48,8 @@ class TableTime(Provenance):
 
     Attributes:
         hours: hours of all trainings one after the other.
-        networks: the same by network.
         tflops: the given rate; the keys below ``bandwidth`` are absent with it.
         bandwidth: the given rate of the memory; absent without ``tflops``.
-        steps: timed steps of each network.
-        load_average_after: load average over 1, 5 and 15 minutes after the last step.
     """
 
     table: str
@@ -68,7 +62,6 @@ class TableTime(Provenance):
     steps: NotRequired[int]
     cores: NotRequired[int | None]
     gpus: NotRequired[int]
-    load_average_after: NotRequired[list[float]]
 
 
 def run_bench_table(
@@ -91,8 +84,6 @@ def run_bench_table(
     features computed before the first epoch are not counted.
 
     Args:
-        name: ``<paper>/<table>``, or the path of its YAML file.
-        scale: ``small`` or ``paper``.
         steps: timed steps of each network, after one to warm up.
         tflops: rate of another machine, in 10^12 floating-point operations per second; 0 times
             this one.
@@ -115,15 +106,14 @@ def run_bench_table(
     tf.get_logger().setLevel("ERROR")  # it warns that each network traces its own step
     gpus = len(tf.config.list_physical_devices("GPU"))
     timed = 0 if gpus else CLIPS_PER_STEP
+    per_clip: Callable[..., float]
     if tflops:
         per_clip = functools.partial(
             roofline_per_clip, flops=tflops * 1e12, bytes_per_s=bandwidth * 1e9
         )
-        measure = functools.partial(_with_teachers, per_clip)
     else:
-        timing = functools.partial(seconds_per_clip, clips=timed, steps=steps)
-        measure = functools.partial(_with_teachers, timing)
-    rows = _network_rows(trainings, counts, measure, log)
+        per_clip = functools.partial(seconds_per_clip, clips=timed, steps=steps)
+    rows = _network_rows(trainings, counts, functools.partial(_with_teachers, per_clip), log)
     result: TableTime = {
         "table": grid.name,
         "scale": scale,
@@ -137,14 +127,7 @@ def run_bench_table(
         if bandwidth < math.inf:
             result["bandwidth"] = bandwidth
         return result
-    load = load_average()
-    return {
-        **result,
-        "steps": steps,
-        "cores": os.cpu_count(),
-        "gpus": gpus,
-        "load_average_after": load,
-    }
+    return {**result, "steps": steps, "cores": os.cpu_count(), "gpus": gpus}
 
 
 def keep_hours(result: TableTime, out: Path) -> Path:
@@ -174,7 +157,6 @@ def _network_rows(
     """A row per network: trainings that differ in seed and fold only share one.
 
     Args:
-        counts: clips of each data set.
         measure: returns the seconds per clip of a training; called once for equal steps.
     """
     networks: dict[str, list[Training]] = {}
@@ -198,14 +180,9 @@ def _network_rows(
 def total_line(result: TableTime) -> str:
     """Total hours of a table and the machine they are for, in one line."""
     hours = result["hours"]
+    place = f"on this machine, {result.get('cores')} cores, {result.get('gpus')} GPUs"
     if "tflops" in result:
-        place = f"at {result['tflops']:g} TFLOP/s"
-        if "bandwidth" in result:
-            place += f" and {result['bandwidth']:g} GB/s"
-    elif result["gpus"]:
-        place = "on this machine, GPU" + (f"s: {result['gpus']}" if result["gpus"] > 1 else "")
-    else:
-        place = f"on this machine, {result['cores']} cores"
+        place = f"at {result['tflops']:g} TFLOP/s and {result.get('bandwidth', math.inf):g} GB/s"
     days = f" ({hours / 24:.1f} days)" if hours >= 48 else ""
     return (
         f"{result['table']} at {result['scale']} scale, in all: {result['runs']} runs, at most "

@@ -35,7 +35,6 @@ class OperatingPoint(TypedDict):
     """A detector's settings on the recordings.
 
     Attributes:
-        threshold: of the class.
         figures: misses in the recordings of the word, false accepts in the others.
     """
 
@@ -47,12 +46,9 @@ class WakeResult(Provenance):
     """A wake word on real recordings.
 
     Attributes:
-        model_sha256: hash of the network.
-        word: the class.
         snr_db: level of the word above the noise; None without noise.
         hours: length of the recordings without the word.
         repeated: detections of a word beyond its first.
-        tuned: with the detector's settings.
         at_target: with the threshold that misses least and keeps the target on these very
             recordings; None if there is none.
     """
@@ -82,15 +78,12 @@ def run_bench_wake(
     """Measure an export, streaming, with its own settings and over all thresholds.
 
     Args:
-        bundle: the export.
-        word: class of the word.
         recordings: folders or files, in each of which the word is said once.
         negatives: folders or files without the word.
         noise: folders or files that are mixed into the recordings at ``snr_db``.
         snr_db: level of a recording's loudest third above the noise.
         target: false accepts an hour.
         out: folder that gets the curve, as a table and a plot.
-        log: receives progress.
 
     Raises:
         DataError: there are no recordings, or one cannot be read.

@@ -15,6 +15,7 @@ from m3net_tf.lab.commands import options as shared
 from m3net_tf.lab.commands.papers import lab_app
 from m3net_tf.system.checkout import require_sources
 from m3net_tf.system.errors import ConfigError, M3NetError
+from m3net_tf.system.extras import require_modules
 
 if TYPE_CHECKING:  # a light command does not need the room
     from m3net_tf.lab.search.costs import CostLimits
@@ -78,8 +79,8 @@ def search(
         print_lines(facts, as_json, lambda _: [f"{path}: m3net train {path}"])
         return
     require_sources("firmware")
+    require_modules("m3net lab search", "search", "optuna")
     from m3net_tf.lab.search.driver import Budget, Settings, run_search
-    from m3net_tf.lab.search.proposals import require_optuna
     from m3net_tf.lab.search.result import front_table, write_result
     from m3net_tf.lab.search.space import find_space, load_space
     from m3net_tf.training.recipe import load_recipe
@@ -88,7 +89,6 @@ def search(
     if epochs is not None:
         training = dataclasses.replace(base.training, epochs=epochs)
         base = dataclasses.replace(base, training=training)
-    require_optuna()
     candidates = load_space(find_space(space, base.model.name), base, _absolute(teacher))
     limits = _limits(max_instructions, max_arena, max_flash)
     finished = run_search(

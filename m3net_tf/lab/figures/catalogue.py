@@ -7,13 +7,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from m3net_tf.lab import RUNS
+from m3net_tf.lab.figures.accuracies import draw_clips_to_accuracy, draw_leakage
 from m3net_tf.lab.figures.activation_maps import draw_activation_maps
-from m3net_tf.lab.figures.clips_to_accuracy import draw_clips_to_accuracy
 from m3net_tf.lab.figures.curves import draw_ablation, draw_curves, draw_fusion
-from m3net_tf.lab.figures.durations import draw_durations
 from m3net_tf.lab.figures.feature_maps import draw_feature_maps, draw_signals
-from m3net_tf.lab.figures.leakage import draw_leakage
 from m3net_tf.lab.figures.masks import draw_masks
+from m3net_tf.lab.figures.recordings import draw_durations
 from m3net_tf.lab.figures.resolution import (
     draw_algorithm,
     draw_hops,
@@ -37,14 +36,13 @@ class FigureKind:
     """One figure that can be drawn.
 
     Attributes:
-        draw: draws it from what it shows.
-        grid: name of the grid whose cells it shows; '' for none.
+        grid: name of the grid whose cells it shows; None: the figure's own, '': none.
         kept: whether the results that written tables keep are enough, without the runs' folders.
     """
 
     summary: str
     draw: Draw
-    grid: str = ""
+    grid: str | None = None
     kept: bool = False
 
 
@@ -62,66 +60,55 @@ FIGURES: dict[str, FigureKind] = {
     "m3net/fig3": FigureKind(
         "mel spectrograms of both data sets, entropy and zero crossings of all their clips",
         _cells(draw_signals),
-        "m3net/fig3",
     ),
     "spectromasknet/fig5": FigureKind(
         "weights of both branches in the fusion over the epochs",
         _cells(draw_fusion),
-        "spectromasknet/fig5",
     ),
     "spectromasknet/fig6": FigureKind(
         "class activation maps of each stage of both branches",
         _cells(draw_activation_maps),
-        "spectromasknet/fig6",
     ),
     "spectromasknet/fig7": FigureKind(
         "clips of full length and shorter ones by class",
         _cells(draw_durations),
-        "spectromasknet/fig7",
     ),
     "spectromasknet/fig8": FigureKind(
         "a clip as mel spectrogram, spectrogram, MFCC and FBank",
         _cells(draw_feature_maps),
-        "spectromasknet/fig8",
     ),
     "spectromasknet/fig9": FigureKind(
         "a clip under random, grid and high-energy masks",
         _cells(draw_masks),
-        "spectromasknet/fig9",
     ),
     "spectromasknet/fig10": FigureKind(
         "learnt block size and masked share over the epochs",
         _curves(mask_block="edge of a block (bins and frames)", mask_ratio="masked share"),
-        "spectromasknet/fig10",
     ),
     "bilateral/fig5": FigureKind(
         "a clip of each emotion as waveform, spectrograms and MFCC",
         _cells(draw_feature_maps),
-        "bilateral/fig5",
     ),
     "bilateral/fig7": FigureKind(
         "t-SNE of the raw audio, each branch and the last layer",
         _cells(draw_tsne),
-        "bilateral/fig7",
     ),
     "diffres/fig1": FigureKind(
         "a steady and a changing sound at two hops",
         _cells(draw_feature_maps),
-        "diffres/fig1",
     ),
     "diffres/fig4": FigureKind(
         "spectrogram, importance, warp and classifier input",
         _cells(draw_warp),
-        "diffres/fig4",
     ),
     "diffres/fig5": FigureKind(
         "throughput of mel, LEAF and DiffRes by frames per second, measured here",
         lambda _, log: draw_throughput(log=log),
+        grid="",
     ),
     "diffres/fig6": FigureKind(
         "activeness over the epochs for different frame rates",
         _curves(activeness="activeness"),
-        "diffres/fig6",
     ),
     "diffres/fig7": FigureKind(
         "guide loss over the epochs for different frame rates",
@@ -136,26 +123,22 @@ FIGURES: dict[str, FigureKind] = {
     "diffres/fig9": FigureKind(
         "mel spectrogram and what DiffRes and ConvAvgPool make of it",
         _cells(draw_learnt_features),
-        "diffres/fig9",
     ),
     "diffres/fig10a": FigureKind(
         "what each class gains from a smaller hop",
         _cells(draw_improvement),
-        "diffres/fig10a",
     ),
     "diffres/fig10b": FigureKind(
         "accuracy and multiplications by hop",
         _cells(draw_hops),
-        "diffres/fig10b",
     ),
     "diffres/fig11": FigureKind(
         "a warp matrix before and after Algorithm 1",
         lambda *_: draw_algorithm(),
+        grid="",
     ),
     "diffres/fig12": FigureKind("figure 4 for spoken words", _cells(draw_warp), "diffres/fig4"),
-    "diffres/fig13": FigureKind(
-        "figure 4 for sounds of AudioSet", _cells(draw_warp), "diffres/fig13"
-    ),
+    "diffres/fig13": FigureKind("figure 4 for sounds of AudioSet", _cells(draw_warp)),
     "leakage/by_split": FigureKind(
         "accuracy by split, random, by recording and official",
         _cells(draw_leakage),
@@ -169,6 +152,12 @@ FIGURES: dict[str, FigureKind] = {
         kept=True,
     ),
 }
+
+
+def grid_of(name: str) -> str:
+    """Name of the grid whose cells a figure shows; '' if it shows none."""
+    grid = FIGURES[name].grid
+    return name if grid is None else grid
 
 
 def draw_figure(
@@ -185,10 +174,8 @@ def draw_figure(
     """Draw a figure and write it below a folder; runs of its grid that are missing are trained.
 
     Args:
-        name: one of :data:`FIGURES`.
         out: folder; ``diffres/fig4`` becomes ``<out>/diffres/fig4.<scale>.png`` and so on, and
             without ``.<scale>`` if it shows no grid.
-        scale: scale of the grid.
         keep_results: take results of runs that ``runs_folder`` lacks from the tables in ``out``.
 
     Returns:
@@ -207,11 +194,11 @@ def draw_figure(
     if keep_results and not kind.kept:
         raise ConfigError(f"figure {name} shows whole runs: remove --keep-results")
     facts: dict[str, object] = {"figure": name}
-    if kind.grid:
+    if grid_name := grid_of(name):
         kept = out if keep_results else None
-        grid, shown = shown_cells(kind.grid, scale, runs_folder, data_folders or {}, log, kept)
+        grid, shown = shown_cells(grid_name, scale, runs_folder, data_folders or {}, log, kept)
         stem = out / f"{name}.{scale}"
-        facts |= {"scale": scale, "grid": kind.grid, "title": grid.title}
+        facts |= {"scale": scale, "grid": grid_name, "title": grid.title}
     drawing = kind.draw(shown, log)
     facts |= {
         "runs": [cell.trained.folder.name for cell in shown if cell.run],

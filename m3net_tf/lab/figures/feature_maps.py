@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from m3net_tf.audio.datasets import Clip
 from m3net_tf.audio.frontend import FrontendConfig, features
+from m3net_tf.lab.figures.recordings import signal_values
 from m3net_tf.lab.figures.shown import Shown
-from m3net_tf.lab.figures.signal_values import signal_values
 from m3net_tf.pages.plotting import Drawing, draw_map, new_figure
 from m3net_tf.system.errors import ConfigError
 

@@ -25,7 +25,6 @@ def draw_learnt_features(shown: Sequence[Shown], clips: int = CLIPS) -> Drawing:
 
     Args:
         shown: runs of DiffRes and of ConvAvgPool on the same clips.
-        clips: test clips, spread over the classes.
 
     Raises:
         M3NetError: the data or a run cannot be read.

@@ -41,8 +41,6 @@ class Shown:
 
     Attributes:
         labels: axis of the figure -> label.
-        recipe: data, front end and, if trained, network.
-        data_dir: folder of the data set, if given.
         run: the finished run; None where nothing is trained.
         clip: the clip to show, see :meth:`find_clip`.
         kept: the part of ``metrics.json`` that a written table keeps, for a run without a folder.
@@ -169,7 +167,6 @@ def shown_cells(
     """Cells of a figure's grid; runs that are missing are trained first.
 
     Args:
-        scale: one of its scales.
         kept_in: folder of written tables, whose results replace runs that ``runs_folder`` lacks;
             None trains these.
 

@@ -26,7 +26,6 @@ def draw_tsne(shown: Sequence[Shown], clips: int = CLIPS, seed: int = 0) -> Draw
 
     Args:
         clips: number of test clips, spread evenly over the classes; at least 8.
-        seed: seed of t-SNE.
 
     Raises:
         M3NetError: the data or the run cannot be read.

@@ -73,12 +73,10 @@ def _draw_column(
     """Draw one clip.
 
     Args:
-        column: axes from top to bottom.
         spectrogram: shape (bins, frames).
         scores: shape (frames,).
         matrix: warp, shape (frames out, frames).
         warped: channels of the classifier's input, each of shape (bins, frames out).
-        hop_s: length of a frame.
     """
     frames_out, frames = matrix.shape
     end_s = frames * hop_s

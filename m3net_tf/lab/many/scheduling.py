@@ -33,9 +33,7 @@ def run_trainings(
     run that another process trains is awaited.
 
     Args:
-        plan: the runs, and which are finished.
         root: folder of all tables' runs; on a cluster, a folder that all computers share.
-        options: where the runs are trained, and how many at once.
         log: receives lines of progress. The lines of a training go to ``train.log`` in its
             folder.
 

@@ -16,7 +16,7 @@ from m3net_tf.audio.datasets import DatasetInfo
 from m3net_tf.lab.search.costs import CostLimits, costs_of, fit_costs
 from m3net_tf.lab.search.front import rungs_of
 from m3net_tf.lab.search.halving import Halving
-from m3net_tf.lab.search.proposals import propose, require_optuna
+from m3net_tf.lab.search.proposals import propose
 from m3net_tf.lab.search.space import Space, choices_text
 from m3net_tf.lab.search.trials import ENDED, SETTINGS, TRAINED, Trial, TrialFolder
 from m3net_tf.system.artifacts import Provenance, provenance, read_json, write_json
@@ -82,7 +82,6 @@ def run_search(
 
     Args:
         folder: folder of the search; workers on other computers must see it.
-        options: where trials are trained, and how many at once.
 
     Raises:
         InUseError: another process searches in the folder.
@@ -90,7 +89,6 @@ def run_search(
         DataError: the data set is missing or damaged, or Ray or a trial's file cannot be used.
         ModelError: devices do not support the data set, or the first recipe cannot be measured.
     """
-    require_optuna()
     dataset = load_section(settings.recipe.dataset, data_dir)
     check_training(settings.recipe, dataset)
     if dataset.info.multi_label:

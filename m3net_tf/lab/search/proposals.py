@@ -13,20 +13,10 @@ import numpy as np
 
 from m3net_tf.lab.search.costs import COSTS, CostLimits, costs_of
 from m3net_tf.lab.search.trials import TRAINED, Trial
-from m3net_tf.system.extras import require_modules
 
 FIRST_AT_RANDOM = 8
 """Trained trials before the model is used."""
 _ATTEMPTS = 100
-
-
-def require_optuna() -> None:
-    """Check that Optuna is installed.
-
-    Raises:
-        ConfigError: it is not; the message names the installation.
-    """
-    require_modules("m3net lab search", "search", "optuna")
 
 
 def propose(
@@ -41,7 +31,6 @@ def propose(
 
     Args:
         options: option -> names of its values.
-        trials: the trials before it.
         tried: choices that must not be proposed again.
 
     Returns:

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from m3net_tf.audio.datasets.tables import Table
 from m3net_tf.lab.search.costs import COSTS, CostLimits, costs_of
 from m3net_tf.lab.search.front import front_of
 from m3net_tf.lab.search.space import choices_text
@@ -23,13 +24,6 @@ if TYPE_CHECKING:
 _SCALES = {"instructions": (1e6, "instructions (millions)")}
 _BYTES = 1e3
 _COLUMNS = ("trial", "state", "front", "accuracy", *COSTS, "epochs", "choices", "recipe_sha256")
-
-
-class FrontTable(NamedTuple):
-    """The front for the terminal: column names, and rows of text."""
-
-    columns: list[str]
-    rows: list[list[str]]
 
 
 def front_trials(trials: Sequence[Trial], limits: CostLimits) -> list[Trial]:
@@ -76,25 +70,25 @@ def write_result(folder: Path, trials: Sequence[Trial]) -> dict[str, object]:
     return result
 
 
-def front_table(result: Mapping[str, Any]) -> FrontTable:
+def front_table(result: Mapping[str, Any]) -> Table:
     """The front, and the recipe that the search started from, of ``front.json``."""
     shown = [row for row in result["trials"] if row["trial"] in result["front"]]
     base = [row for row in result["trials"] if row["trial"] == 0 and row["accuracy"] is not None]
     if base and base[0] not in shown:
         shown.append(base[0])
     shown.sort(key=lambda row: row["instructions"])
-    rows = [
-        [
+    rows = tuple(
+        (
             str(row["trial"]),
             f"{100 * row['accuracy']:.2f}",
             f"{row['instructions']:,}",
             f"{row['arena_bytes']:,}",
             f"{row['flash_bytes']:,}",
             ", ".join(filter(None, (_title(row), row["choices"]))),
-        ]
+        )
         for row in shown
-    ]
-    return FrontTable(["trial", "valid. %", "instructions", "arena", "flash", "choices"], rows)
+    )
+    return Table(("trial", "valid. %", "instructions", "arena", "flash", "choices"), rows)
 
 
 def _title(row: Mapping[str, object]) -> str:

@@ -39,7 +39,6 @@ class Space:
         values: option -> name -> value.
         patches: patches of the recipe with ``$OPTION``.
         start: choices of the first trials.
-        teacher: run that teaches; '' without one.
     """
 
     path: Path
@@ -63,7 +62,6 @@ class Space:
         """The recipe of a candidate.
 
         Args:
-            base: the recipe that the search starts from.
             choices: option -> name of its value; options with one value may be left out.
 
         Raises:
@@ -112,9 +110,6 @@ def find_space(path: Path | None, network: str) -> Path:
 
 def load_space(path: Path, base: Recipe, teacher: str = "") -> Space:
     """Read a space and check it with the recipe that the search starts from.
-
-    Args:
-        teacher: run that teaches; '' without one.
 
     Raises:
         ConfigError: the file is missing or wrong; the message names it and the key.

@@ -47,7 +47,6 @@ class _Setup:
 
     Attributes:
         folders: folders of its finished runs, by their trainings' keys.
-        root: folder of all runs.
     """
 
     grid: Grid
@@ -77,13 +76,10 @@ def make_deployment(
     one is written to ``<paper>/<table>.<scale>.deployment.incomplete.*`` in the same folder.
 
     Args:
-        name: ``<paper>/<table>``, or the path of its YAML file.
-        scale: ``tiny``, ``small`` or ``paper``.
         board: emulated board. If it cannot be emulated, the table gives the reason and has no
             figures of the board.
         methods: additional methods of quantisation; validation chooses among them.
         out: folder for ``<paper>/<table>.<scale>.deployment.md``, ``.csv`` and ``.json``.
-        command: the command line, quoted in the table.
 
     Returns:
         Content of the JSON; ``failed`` counts the failed runs. A method that a network cannot be
@@ -124,13 +120,9 @@ def make_deployment(
         "cells": cells,
         **provenance(),
     }
-    write_report(
-        out / f"{grid.name}.{grid.scale}.deployment",
-        report,
-        deployment_csv(report),
-        lambda place: deployment_markdown(report, grid.path, place),
-        log,
-    )
+    stem = out / f"{grid.name}.{grid.scale}.deployment"
+    markdown = deployment_markdown(report, grid.path, stem)
+    write_report(stem, report, deployment_csv(report), markdown, log)
     return report
 
 

@@ -2,7 +2,6 @@
 """A grid's networks on a board, as CSV and as Markdown."""
 
 import dataclasses
-import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -90,12 +89,7 @@ def deployment_markdown(report: Mapping[str, Any], grid: Path, stem: Path) -> st
 
 @dataclasses.dataclass(frozen=True)
 class _Cell:
-    """A cell of the table.
-
-    Attributes:
-        labels: axis -> label.
-        runs: its runs, a row each.
-    """
+    """A cell of the table."""
 
     labels: dict[str, str]
     runs: pd.DataFrame
@@ -121,10 +115,10 @@ class _Cell:
 
 def _cells(report: Mapping[str, Any], runs: pd.DataFrame) -> list[_Cell]:
     runs = runs.assign(lost=runs["float"] - runs["int8"])
-    ends = list(itertools.accumulate(len(cell["runs"]) for cell in report["cells"]))
+    places = iter(range(len(runs)))
     return [
-        _Cell(cell["labels"], runs.iloc[end - len(cell["runs"]) : end])
-        for cell, end in zip(report["cells"], ends, strict=True)
+        _Cell(cell["labels"], runs.iloc[[next(places) for _ in cell["runs"]]])
+        for cell in report["cells"]
     ]
 
 

@@ -46,7 +46,6 @@ class Step:
     """A training that a cell needs beforehand, or several with different seeds.
 
     Attributes:
-        name: its name in the grid.
         values: the recipe as plain values, without seed and fold.
         fold: test fold, if its data set is not the cell's.
         seeds: its seeds; empty for the seed of the run that needs it.
@@ -75,7 +74,6 @@ class Cell:
         other_data: the paper's value was measured on other data, other classes or by another
             metric; it says nothing about ours either.
         values: the recipe as plain values, without seed and fold.
-        repeats: its runs.
         steps: section of the recipe -> the step that it needs.
         clip: the clip that a figure shows, or its label.
         average_of: axis along which the cell has the mean of the others; '' for other cells.
@@ -117,9 +115,6 @@ class Grid:
 
     Attributes:
         name: ``<paper>/<table>``, from the file's place.
-        paper: authors, venue and year.
-        table: number of the table there.
-        axes: axis -> labels, in order.
         cells: all cells, rows first.
         reference: axis -> label of the cells that others are compared with.
     """

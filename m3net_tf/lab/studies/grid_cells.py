@@ -66,7 +66,6 @@ def load_grid(name: str | Path, scale: str, overlay: Path | None = None) -> Grid
     """Read a table and expand it to cells.
 
     Args:
-        name: ``<paper>/<table>``, or the path of its file.
         scale: one of :data:`m3net_tf.lab.studies.grid.SCALES` that the table has.
         overlay: YAML with sections of a recipe and keys of a cell, merged last into all cells.
 
@@ -122,25 +121,20 @@ def _cell(file: GridFile, labels: Mapping[str, str]) -> Cell:
     values = merge(papers, *_of_scale(file, labels))
     keys = _CellKeys.of(values)
     mean, deviation = _expected(file, labels)
+    compared = not keys.quoted and "." not in keys.metric
     cell = Cell(
         labels=labels,
         metric=keys.metric,
         expected=mean,
         expected_std=deviation,
         quoted=keys.quoted,
-        other_split=False,
-        other_data=False,
+        other_split=compared and _other_split(values, keys.paper_protocol),
+        other_data=compared and _task(values) != _task(papers),
         values=_sections(values),
         repeats=keys.repeats,
         steps=_needed_steps(file, values, labels),
         clip=None if keys.clip is None else str(keys.clip),
     )
-    if cell.scored and not cell.quoted:
-        cell = dataclasses.replace(
-            cell,
-            other_split=_other_split(values, keys.paper_protocol),
-            other_data=_task(values) != _task(papers),
-        )
     return cell if cell.trained else dataclasses.replace(cell, repeats=(), steps={})
 
 

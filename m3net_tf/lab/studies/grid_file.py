@@ -115,16 +115,9 @@ class GridFile:
     """A table at one scale: checked, with its patches read from their files.
 
     Attributes:
-        paper: authors, venue and year.
-        table: number of the table or figure there.
         base: keys of a cell at the top level of the file, and the recipe that all cells start from.
-        axes: the patch of each label, in order.
-        exceptions: labels and the patch for their combinations.
         steps: name -> patch of the step, and the patch that the scale has for it.
         averages: axis -> label of its mean, for axes of which the scale keeps several labels.
-        expected: the paper's values, nested by the labels of the axes in order.
-        reference: axis -> label of the cells that others are compared with.
-        skip: combinations that the table does not have.
         only: the labels that the scale keeps, for axes that it restricts.
         last: the scale's patch for all cells.
         scaled: the scale's patches for single labels.

@@ -15,11 +15,6 @@ class Computer(TypedDict):
     accelerators: list[str]
 
 
-def load_average() -> list[float]:
-    """Mean number of processes in work over the last 1, 5 and 15 minutes."""
-    return [round(value, 2) for value in os.getloadavg()]
-
-
 def machine() -> Computer:
     """This computer."""
     from m3net_tf.system.keras import tf

@@ -2,9 +2,9 @@
 """All tables and figures of the papers, with their commands and the state of their results."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from m3net_tf.lab.many.plan import fingerprint
 from m3net_tf.lab.studies.grid import SCALES, Grid
@@ -24,10 +24,8 @@ class ItemResult(TypedDict):
     """Written results of a table or figure; texts that do not apply are empty.
 
     Attributes:
-        scale: one of :data:`m3net_tf.lab.studies.grid.SCALES`.
         runs: number of runs with a result, or that a table without results would have.
         state: whether today's recipes would give the results.
-        date: day on which they were written, ISO 8601.
     """
 
     scale: str
@@ -113,16 +111,17 @@ def table_results(name: str, out: Path) -> Iterator[ItemResult]:
             yield _table_result(load_grid(name, scale), read_json(path))
         elif estimate.exists():
             facts = read_json(estimate)
-            machine = (
-                f"{facts['cores']} cores" if "cores" in facts else f"{facts['tflops']} TFLOP/s"
-            )
-            yield {
-                "scale": scale,
-                "runs": facts["runs"],
-                "state": f"not run: {facts['hours']:.3g} h, {machine}",
-                "date": "",
-                "commit": (facts.get("git_commit") or "")[:9],
-            }
+            machine = f"{facts.get('cores')} cores"
+            if "tflops" in facts:
+                machine = f"{facts['tflops']} TFLOP/s"
+            state = f"not run: {facts['hours']:.3g} h, {machine}"
+            yield _result(scale, facts["runs"], state, facts)
+
+
+def _result(scale: str, runs: int, state: str, facts: Mapping[str, Any]) -> ItemResult:
+    """A result with the date and the commit of its file."""
+    date, commit = facts.get("date", ""), (facts.get("git_commit") or "")[:9]
+    return {"scale": scale, "runs": runs, "state": state, "date": date, "commit": commit}
 
 
 def _table_result(grid: Grid, report: TableReport) -> ItemResult:
@@ -135,33 +134,22 @@ def _table_result(grid: Grid, report: TableReport) -> ItemResult:
         for key, metrics in trained.items()
     )
     state = f"{current} of {len(needed)} runs current" if current else "older recipe"
-    return {
-        "scale": grid.scale,
-        "runs": len(trained),
-        "state": "current" if current == len(needed) == len(trained) else state,
-        "date": report.get("date", ""),
-        "commit": (report.get("git_commit") or "")[:9],
-    }
+    if current == len(needed) == len(trained):
+        state = "current"
+    return _result(grid.scale, len(trained), state, report)
 
 
 def figure_results(name: str, out: Path) -> Iterator[ItemResult]:
-    """The results of a figure, of its own runs and at each scale; see :func:`table_results`."""
+    """The results of a figure without a grid, or at each scale; see :func:`table_results`."""
     for scale in ("", *SCALES):
         path = out / f"{name}{'.' * bool(scale)}{scale}.json"
         if path.exists():
             facts = read_json(path)
-            cells, grid = facts.get("cells", []), facts.get("grid")
-            state = "drawn"
+            cells, grid, state = facts.get("cells", []), facts.get("grid"), "drawn"
             if cells and grid and scale:
                 drawn = {cell["recipe_sha256"] for cell in cells}
                 state = "current" if drawn == _shown(load_grid(grid, scale)) else "older recipe"
-            yield {
-                "scale": scale,
-                "runs": sum("run_git_commit" in cell for cell in cells),
-                "state": state,
-                "date": facts.get("date", ""),
-                "commit": (facts.get("git_commit") or "")[:9],
-            }
+            yield _result(scale, sum("run_git_commit" in cell for cell in cells), state, facts)
 
 
 def _shown(grid: Grid) -> set[str]:

@@ -6,7 +6,7 @@ The index of a frame has the labels of a cell, a level per axis.
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,6 @@ def labelled(
     """A frame of rows whose index has the labels of their cells.
 
     Args:
-        rows: values by column.
         labels: the labels of each row, by axis.
     """
     values = [[own[axis] for own in labels] for axis in axes]
@@ -50,13 +49,7 @@ def markdown_lines(frame: pd.DataFrame) -> list[str]:
     return markdown_table(list(plain.columns), plain.to_numpy().tolist())
 
 
-def write_report(
-    stem: Path,
-    report: Mapping[str, Any],
-    csv: str,
-    markdown: Callable[[Path], str],
-    log: Log,
-) -> None:
+def write_report(stem: Path, report: Mapping[str, Any], csv: str, markdown: str, log: Log) -> None:
     """Write ``.json``, ``.csv`` and ``.md``; none replaces an older file before all are complete.
 
     If the written report has results of runs that have failed or are missing now, it stays, and
@@ -64,8 +57,6 @@ def write_report(
 
     Args:
         stem: the files' path without their endings.
-        report: content of the JSON, with ``cells``.
-        markdown: makes the Markdown for a path without its ending.
     """
     place = stem
     if _loses(Path(f"{stem}.json"), report["cells"]):
@@ -74,7 +65,7 @@ def write_report(
     text = json.dumps(report, indent=2, sort_keys=True, allow_nan=False) + "\n"
     waiting = {}
     try:
-        for ending, content in (("json", text), ("csv", csv), ("md", markdown(place))):
+        for ending, content in (("json", text), ("csv", csv), ("md", markdown)):
             path = Path(f"{place}.{ending}")
             waiting[path] = path.with_name(f".{path.name}.new")
             write_text(waiting[path], content)

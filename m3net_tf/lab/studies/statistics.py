@@ -26,7 +26,6 @@ class Comparison(TypedDict):
 
     Attributes:
         pairs: runs of the same seed, fold and draw in both; of several folds or draws their number.
-        difference: mean of the differences.
         low: lower end of its 95 % interval by Student's t; None for a single pair.
         high: its upper end; None for a single pair.
         p: two-sided p-value; exact up to :data:`EXACT_PAIRS` pairs.
@@ -49,15 +48,14 @@ def unit_means(values: Sequence[float], data: Sequence[Hashable]) -> list[float]
     """The mean of the values of each unit, in order; the values themselves with a single unit.
 
     Args:
-        values: a value for each run.
         data: the fold or draw of each run; none if all runs have the same.
     """
     if len(set(data)) < 2:
         return [*values]
-    return [
-        float(np.mean([value for value, own in zip(values, data, strict=True) if own == unit]))
-        for unit in dict.fromkeys(data)
-    ]
+    by_unit: dict[Hashable, list[float]] = {}
+    for value, unit in zip(values, data, strict=True):
+        by_unit.setdefault(unit, []).append(value)
+    return [float(np.mean(own)) for own in by_unit.values()]
 
 
 def spread_of(values: Sequence[float], data: Sequence[Hashable] = ()) -> Spread:
@@ -97,8 +95,6 @@ def compare(
     share their ranks.
 
     Args:
-        values: a value for each run.
-        reference: the value of its pair.
         data: the fold or draw of each pair; see :func:`unit_means`.
     """
     from scipy import stats  # takes a second to import

@@ -33,7 +33,6 @@ class TablePlan:
 
     Attributes:
         stem: path of the written table, without its ending.
-        runs_folder: folder of the runs of all tables.
         trainings: one for each cell's number and repeat.
         kept: results of written tables that replace trainings: key -> metric -> run.
         runs: which runs are finished, and which must be trained.
@@ -60,8 +59,6 @@ def plan_table(
     """Find out which runs of a table are missing; writes nothing.
 
     Args:
-        name: ``<paper>/<table>``, or the path of its YAML file.
-        scale: ``tiny``, ``small`` or ``paper``.
         out: folder for ``<paper>/<table>.<scale>.md``, ``.csv`` and ``.json``.
         keep_results: do not train a run that ``runs_folder`` lacks if a table in ``out`` has its
             result and its recipe and network are unchanged.
@@ -135,8 +132,6 @@ class PlanFacts(TypedDict):
 
     Attributes:
         runs: the runs, each after the runs that it needs.
-        data: names of the data sets that these need.
-        missing_data: one line for each data set that is missing.
     """
 
     table: str

@@ -16,10 +16,8 @@ class RunValues(TypedDict):
     Attributes:
         split: seed of its split, where the cell has several draws of it.
         value: the cell's metric, shares in percent; None if the run failed.
-        run: its folder, relative to the folder of all runs.
         metrics: the part of ``metrics.json`` that the table needs.
         kept: True if the result comes from a written table, because the run's folder is missing.
-        error: why it failed in this call.
     """
 
     seed: int
@@ -69,15 +67,11 @@ class TableReport(Provenance):
 
     Attributes:
         paper_table: number of the table in it.
-        axes: labels of each axis.
-        reference: labels of the reference.
         date: day on which it was written, ISO 8601, UTC.
         recipes_sha256: hash of the recipes' hashes.
         subsets: hash of the list of each subset of a data set that runs were trained on.
         kept: number of trainings whose results come from written tables.
         failed: number of runs and measurements that failed.
-        training_s: seconds of all trainings.
-        wall_s: seconds of this call.
     """
 
     table: str

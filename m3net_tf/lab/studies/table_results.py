@@ -43,7 +43,6 @@ def table_report(
 
     Args:
         outcomes: outcomes of the trainings, by key.
-        command: the command line, quoted in the table.
         start_s: start of this call, on the clock of ``time.perf_counter``.
     """
     grid, trainings = plan.grid, plan.trainings

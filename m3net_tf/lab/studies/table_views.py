@@ -11,7 +11,6 @@ from m3net_tf.lab.studies.report_files import (
     labelled,
     markdown_lines,
     recipes_link,
-    write_report,
 )
 from m3net_tf.lab.studies.statistics import EXACT_PAIRS, FEWEST_PAIRS
 from m3net_tf.lab.studies.table_record import (
@@ -23,7 +22,6 @@ from m3net_tf.lab.studies.table_record import (
     paper_differs,
 )
 from m3net_tf.system.errors import ConfigError
-from m3net_tf.system.progress import Log
 
 _ABOUT = {
     "tiny": "Built-in sounds, few clips, one epoch: it only shows that everything runs.",
@@ -42,24 +40,7 @@ _CSV = [
 _WHOLE_NUMBERS = ("seed", "fold", "split", "parameters", "macs", "best_epoch", "threads")
 
 
-def write_table(report: TableReport, grid: Path, stem: Path, log: Log) -> None:
-    """Write a table as JSON, CSV and Markdown.
-
-    Args:
-        stem: the files' path without their endings.
-        log: receives the path of the Markdown file, and what its cells are.
-    """
-    write_report(
-        stem,
-        report,
-        table_csv(report),
-        lambda place: table_markdown(report, grid, place),
-        log,
-    )
-    log(f"cells: {_cells_in_words(report)}")
-
-
-def _cells_in_words(report: TableReport) -> str:
+def cells_in_words(report: TableReport) -> str:
     """What the cells of a table are, in one line."""
     metrics = sorted({_title(cell["metric"]) for cell in report["cells"] if cell["runs"]})
     if not metrics:

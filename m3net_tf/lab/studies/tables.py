@@ -6,10 +6,11 @@ from collections.abc import Mapping
 
 from m3net_tf.lab.many.plan import Outcome
 from m3net_tf.lab.many.scheduling import run_trainings
+from m3net_tf.lab.studies.report_files import write_report
 from m3net_tf.lab.studies.table_plan import TablePlan
 from m3net_tf.lab.studies.table_record import TableReport
 from m3net_tf.lab.studies.table_results import table_report
-from m3net_tf.lab.studies.table_views import write_table
+from m3net_tf.lab.studies.table_views import cells_in_words, table_csv, table_markdown
 from m3net_tf.system.progress import Log, silent
 from m3net_tf.training.cluster.data import DataFolders, require_data
 from m3net_tf.training.cluster.pools import IN_PROCESS, PoolOptions
@@ -30,9 +31,7 @@ def make_table(
     one is written to ``<paper>/<table>.<scale>.incomplete.*`` in the same folder.
 
     Args:
-        options: where the runs are trained, and how many at once.
         train: False writes the table of the runs that are finished.
-        command: the command line, quoted in the table.
 
     Returns:
         Content of the JSON; ``failed`` counts the runs and measurements that failed.
@@ -54,5 +53,7 @@ def make_table(
     else:
         outcomes = {key: Outcome(folder) for key, folder in plan.runs.finished.items()}
     report = table_report(plan, outcomes, command, start_s, log)
-    write_table(report, grid.path, plan.stem, log)
+    markdown = table_markdown(report, grid.path, plan.stem)
+    write_report(plan.stem, report, table_csv(report), markdown, log)
+    log(f"cells: {cells_in_words(report)}")
     return report

@@ -27,7 +27,6 @@ def measure(model: Mapping[str, Any], figure: str) -> dict[str, float]:
 
     Args:
         model: section ``model`` of a recipe.
-        figure: one of :data:`FIGURES`.
 
     Returns:
         ``parameters`` and ``macs``. If ``figure`` is ``latency_ms`` or ``memory_mb``, also these

@@ -59,7 +59,6 @@ class LiveBoard:
     """A board that pages watch.
 
     Args:
-        stream: the board's stream.
         publish: takes messages for all pages.
         recorder: takes the stream, too.
         captures: keeps sounds that pages label; None: pages cannot.
@@ -159,7 +158,9 @@ class LiveBoard:
     def _carry_out(self, request: Request, reply: Send) -> None:
         match request:
             case SetThreshold(label, threshold):
-                self._set_threshold(label, threshold)
+                if label >= (classes := len(self._initial)):
+                    raise ConfigError(f"class {label}: give a number from 0 to {classes - 1}")
+                self._change(label, threshold)
             case Reset():
                 for label, settings in enumerate(self._initial):
                     self._change(label, settings.threshold)
@@ -271,17 +272,7 @@ class LiveBoard:
 
     def _class(self, label: int) -> dict[str, object]:
         settings = self._mirror.detector.config.classes[label]
-        return {
-            "label": label,
-            "event": settings.event,
-            "threshold": settings.threshold,
-        }
-
-    def _set_threshold(self, label: int, threshold: float) -> None:
-        classes = len(self._initial)
-        if label >= classes:
-            raise ConfigError(f"class {label}: give a number from 0 to {classes - 1}")
-        self._change(label, threshold)
+        return {"label": label, "event": settings.event, "threshold": settings.threshold}
 
     def _change(self, label: int, threshold: float) -> None:
         """Change a threshold on the board and in the mirror, at the same place of the stream."""

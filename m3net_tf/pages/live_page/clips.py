@@ -57,9 +57,7 @@ class SoundFacts(TypedDict):
 
     Attributes:
         kind: ``near_miss``, ``event`` or ``microphone``.
-        detected: name of the detected class.
         time_s: time of its end in the stream.
-        words: description.
     """
 
     kind: str
@@ -76,7 +74,6 @@ class _Sound:
         samples: int16, shape (samples,).
         facts: what a page shows of it.
         provenance: for :meth:`CapturedClips.add`, without the reason.
-        label: what it was labelled as.
         path: its file, once it has a label.
     """
 
@@ -91,7 +88,6 @@ class Captures:
     """Sounds that pages can play and label.
 
     Args:
-        folder: folder of the labelled clips.
         stream: the board's stream, with its sound if there is any.
     """
 
@@ -139,11 +135,8 @@ class Captures:
 
         Args:
             kind: ``near_miss`` or ``event``.
-            column: number of the column.
-            detected: name of the class.
             score: its smoothed score, 0 to 1.
             threshold: its threshold, same unit.
-            words: description.
 
         Returns:
             The message for pages; None if the stream has no sound.

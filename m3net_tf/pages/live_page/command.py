@@ -30,15 +30,11 @@ def run_live_page(
     """Serve the page of a board until Ctrl-C, or after ``seconds`` of audio.
 
     Args:
-        port: port of the board.
         run: run whose firmware is emulated, for ``qemu:BOARD``.
         play: sound file as input, which is repeated.
         record: path without suffix for CSV and WAV.
         capture: folder of the sounds that are labelled on the page; None: none are.
-        seconds: length of the audio, in seconds; None is unlimited.
-        baud: speed of a serial device.
         web_port: TCP port of the page; 0 is any free one.
-        log: takes lines of progress, and the page's address.
 
     Raises:
         ConfigError: the packages of the page are not installed.

@@ -11,15 +11,17 @@ from typing import Any
 from m3net_tf.audio.datasets import dataset_info, protocol_statement
 from m3net_tf.export import Bundle
 from m3net_tf.networks.pretrained import CARD, CARD_TEXT, RUN_FILES
-from m3net_tf.pages.report.card_text import card_markdown
-from m3net_tf.pages.report.run_files import read_confusion
+from m3net_tf.pages import environment
+from m3net_tf.pages.report.run_files import class_figures, read_confusion
+from m3net_tf.pages.report.words import interval, number, percent, with_interval
 from m3net_tf.runtime.metadata import network_of
 from m3net_tf.system.artifacts import read_json, sha256_of, write_bytes, write_json, write_text
 from m3net_tf.system.conversion import from_plain
 from m3net_tf.system.errors import ConfigError, ModelError
+from m3net_tf.system.extras import require_modules
+from m3net_tf.system.markdown import markdown_text
 from m3net_tf.system.yaml_files import read_yaml
 from m3net_tf.training.cross_validation import RESULT
-from m3net_tf.training.metrics import wilson_interval
 from m3net_tf.training.run import Run
 
 ABOUT = "about.yaml"
@@ -62,15 +64,15 @@ def pack(run: Run, folder: Path) -> Card:
 
     Raises:
         ModelError: the run is unfinished, has no export, or was measured before that.
-        ConfigError: ``about.yaml`` is missing, or lacks a key.
+        ConfigError: ``about.yaml`` is missing or lacks a key, or Jinja2 is not installed.
         DataError: a step is missing.
     """
     about = _about(folder / ABOUT)
     contents = _contents(run)
     card = _card(run, folder.resolve().name, about, contents)
+    _write_card(folder, card)
     for name, data in contents.items():
         write_bytes(folder / name, data)
-    _write_card(folder, card)
     return card
 
 
@@ -94,8 +96,27 @@ def renew_costs(run: Run, folder: Path) -> Card:
 
 
 def _write_card(folder: Path, card: Card) -> None:
+    text = card_markdown(card)
     write_json(folder / CARD, card)
-    write_text(folder / CARD_TEXT, card_markdown(card))
+    write_text(folder / CARD_TEXT, text)
+
+
+def card_markdown(card: Card) -> str:
+    """The card for reading, in Markdown.
+
+    Raises:
+        ConfigError: Jinja2 is not installed.
+    """
+    require_modules("a model card", "report", "jinja2")
+    markdown = environment(Path(__file__).parent / "templates")
+    markdown.filters |= {
+        "md": markdown_text,
+        "number": number,
+        "percent": percent,
+        "interval": interval,
+        "with_interval": with_interval,
+    }
+    return markdown.get_template("card.md.j2").render(card)
 
 
 def _contents(run: Run) -> dict[str, bytes]:
@@ -152,7 +173,7 @@ def _card(run: Run, name: str, about: About, contents: Mapping[str, bytes]) -> C
             "int8": summary["accuracy"]["int8_desktop"],
             "int8_95": summary["int8_accuracy_95"],
         },
-        "classes": _classes(run),
+        "classes": class_figures(*read_confusion(run)),
         "boards": _boards(costs),
         "files": {name: sha256_of(data) for name, data in contents.items()},
         "versions": values["versions"],
@@ -203,23 +224,3 @@ def _data(facts: Mapping[str, Any]) -> dict[str, object]:
         "subset": facts.get("subset"),
         "subset_sha256": facts.get("subset_sha256"),
     }
-
-
-def _classes(run: Run) -> list[dict[str, object]]:
-    """Recall and precision of each class, None without clips or answers, and its test clips."""
-    labels, counts = read_confusion(run)
-    figures: list[dict[str, object]] = []
-    for index, label in enumerate(labels):
-        hits = int(counts[index, index])
-        clips, answers = int(counts[index].sum()), int(counts[:, index].sum())
-        figures.append(
-            {
-                "label": label,
-                "clips": clips,
-                "recall": hits / clips if clips else None,
-                "recall_95": wilson_interval(hits, clips),
-                "precision": hits / answers if answers else None,
-                "precision_95": wilson_interval(hits, answers),
-            }
-        )
-    return figures

@@ -8,7 +8,6 @@ from typing import Any, TypedDict
 
 import altair as alt
 import numpy as np
-import numpy.typing as npt
 
 from m3net_tf.pages.report.charts import Spec, chart_of, drawn, run_legend
 from m3net_tf.pages.report.clips import no_clips
@@ -22,12 +21,11 @@ from m3net_tf.pages.report.content import (
     side_by_side,
 )
 from m3net_tf.pages.report.gather import RunData
-from m3net_tf.pages.report.run_files import read_confusion
+from m3net_tf.pages.report.run_files import Counts, class_figures, read_confusion
 from m3net_tf.pages.report.words import difference, percent, with_interval
 from m3net_tf.system.errors import DataError
-from m3net_tf.training.metrics import confusion_matrix, wilson_interval
+from m3net_tf.training.metrics import confusion_matrix
 
-Counts = npt.NDArray[np.int64]
 MOST_CONFUSED = 10
 _NUMBERED = 20  # classes up to which cells of the confusion matrix have numbers
 _CELL, _SMALL_CELL = 26, 18  # pixels of a row with and without numbers
@@ -169,33 +167,23 @@ def per_class(runs: Sequence[RunData]) -> Section:
 
 def _class_rows(run: RunData) -> list[ClassRow]:
     """A row for each class and figure, with its interval."""
-    counts = _matrix(run)
-    if counts is None:
-        return [
-            _class_row(run, label, "average precision", value, (value, value))
-            for label, value in run.metrics.test.get("average_precision", {}).items()
-        ]
-    rows = []
-    for i, label in enumerate(run.labels):
-        hits = int(counts[i, i])
-        for figure, trials in (("recall", counts[i].sum()), ("precision", counts[:, i].sum())):
-            if trials:
-                interval = wilson_interval(hits, int(trials))
-                rows.append(_class_row(run, label, figure, hits / trials, interval))
-    return rows
-
-
-def _class_row(
-    run: RunData, label: str, figure: str, value: float, interval: tuple[float, float]
-) -> ClassRow:
-    return {
-        "run": run.name,
-        "label": label,
-        "figure": figure,
-        "value": float(value),
-        "low": interval[0],
-        "high": interval[1],
-    }
+    counts, name = _matrix(run), run.name
+    shares = [
+        (label, "average precision", share, (share, share))
+        for label, share in run.metrics.test.get("average_precision", {}).items()
+    ]
+    if counts is not None:
+        shares = []
+        for each in class_figures(run.labels, counts):
+            shares += [
+                (each["label"], "recall", each["recall"], each["recall_95"]),
+                (each["label"], "precision", each["precision"], each["precision_95"]),
+            ]
+    return [
+        {"run": name, "label": label, "figure": figure, "value": share, "low": low, "high": high}
+        for label, figure, share, (low, high) in shares
+        if share is not None
+    ]
 
 
 def _class_chart(rows: Sequence[ClassRow], figure: str, runs: int) -> Spec:
@@ -229,22 +217,16 @@ def _class_table(run: RunData) -> list[Block]:
     counts = _matrix(run)
     if counts is None:
         return _average_precisions(run)
-    rows = []
-    for i, label in enumerate(run.labels):
-        of_class, of_answer = int(counts[i].sum()), int(counts[:, i].sum())
-        rows.append(
-            (
-                label,
-                str(of_class),
-                _share(int(counts[i, i]), of_class),
-                _share(int(counts[i, i]), of_answer),
-            )
+    rows = [
+        (
+            each["label"],
+            str(each["clips"]),
+            with_interval(each["recall"], each["recall_95"]),
+            with_interval(each["precision"], each["precision_95"]),
         )
+        for each in class_figures(run.labels, counts)
+    ]
     return [Table(("class", "test clips", "recall (95 %)", "precision (95 %)"), rows)]
-
-
-def _share(hits: int, trials: int) -> str:
-    return with_interval(hits / trials, wilson_interval(hits, trials)) if trials else ""
 
 
 def _average_precisions(run: RunData) -> list[Block]:

@@ -117,12 +117,7 @@ def _card(
 
 
 def saliency_words(answer: str, drop: npt.NDArray[np.float64], clip_s: float) -> str:
-    """Where the saliency is largest, in words.
-
-    Args:
-        drop: result of :func:`occlusion`.
-        clip_s: length of the clip in seconds.
-    """
+    """Where the saliency is largest, in words."""
     if not drop.any():
         return f"No single part of the sound makes the answer {answer} likelier."
     bins, frames = np.unravel_index(drop.argmax(), drop.shape)

@@ -92,10 +92,8 @@ class ClipCard:
     """A clip with its sound and pictures.
 
     Attributes:
-        name: the clip's id.
         truth: its classes and their probability.
         answer: the network's answer and probability.
-        sound: data URI of the sound.
         map_picture: data URI of the feature map.
         saliency_picture: data URI of the map with the saliency over it.
         spoken: what the pictures show, for readers who do not see them.

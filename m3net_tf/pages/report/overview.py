@@ -2,6 +2,7 @@
 """Sections on a run as a whole: its figures, their differences, and its training."""
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Literal, TypedDict
 
@@ -24,7 +25,6 @@ class Figure:
     """A figure of a run.
 
     Attributes:
-        value: the figure; None if the run lacks it.
         share: whether it is a share, shown in percent.
         remark: shown after the figure, such as an interval.
     """
@@ -203,22 +203,19 @@ def learning_curves(runs: Sequence[RunData]) -> Section:
         except DataError as error:
             blocks.append(Note(str(error)))
             continue
-        for column, values in history.items():
-            if column in ("epoch", "seconds"):
-                continue
-            figure = column.removeprefix("validation_")
-            split = "validation" if column != figure else "training"
-            for epoch, value in zip(history["epoch"], values, strict=True):
-                if value == value:  # not NaN
-                    rows.append(
-                        {
-                            "run": run.name,
-                            "epoch": epoch,
-                            "figure": figure,
-                            "split": split,
-                            "value": value,
-                        }
-                    )
+        rows += [
+            {
+                "run": run.name,
+                "epoch": epoch,
+                "figure": column.removeprefix("validation_"),
+                "split": "validation" if column.startswith("validation_") else "training",
+                "value": value,
+            }
+            for column, values in history.items()
+            if column not in ("epoch", "seconds")
+            for epoch, value in zip(history["epoch"], values, strict=True)
+            if not math.isnan(value)
+        ]
     charts: list[Block] = []
     for figure in dict.fromkeys(row["figure"] for row in rows):
         own = [row for row in rows if row["figure"] == figure]

@@ -2,12 +2,48 @@
 """Tables that a training leaves in its run's folder: the history and the confusion matrix."""
 
 import csv
+from collections.abc import Sequence
+from typing import TypedDict
 
 import numpy as np
 import numpy.typing as npt
 
 from m3net_tf.system.errors import DataError
+from m3net_tf.training.metrics import wilson_interval
 from m3net_tf.training.run import Run
+
+Counts = npt.NDArray[np.int64]
+"""Clips by true class (rows) and answer."""
+
+
+class ClassFigures(TypedDict):
+    """A class: its test clips, recall and precision, None without clips or answers, as shares."""
+
+    label: str
+    clips: int
+    recall: float | None
+    recall_95: tuple[float, float]
+    precision: float | None
+    precision_95: tuple[float, float]
+
+
+def class_figures(labels: Sequence[str], counts: Counts) -> list[ClassFigures]:
+    """The figures of each class, with 95 % intervals by Wilson."""
+    figures: list[ClassFigures] = []
+    for index, label in enumerate(labels):
+        hits = int(counts[index, index])
+        clips, answers = int(counts[index].sum()), int(counts[:, index].sum())
+        figures.append(
+            {
+                "label": label,
+                "clips": clips,
+                "recall": hits / clips if clips else None,
+                "recall_95": wilson_interval(hits, clips),
+                "precision": hits / answers if answers else None,
+                "precision_95": wilson_interval(hits, answers),
+            }
+        )
+    return figures
 
 
 def read_history(run: Run) -> dict[str, list[float]]:
@@ -27,7 +63,7 @@ def read_history(run: Run) -> dict[str, list[float]]:
     return columns
 
 
-def read_confusion(run: Run) -> tuple[list[str], npt.NDArray[np.int64]]:
+def read_confusion(run: Run) -> tuple[list[str], Counts]:
     """Labels and counts of a run's ``confusion_matrix.csv``: rows are true classes.
 
     Raises:

@@ -22,7 +22,6 @@ def sound_uri(audio: Audio, rate_hz: int) -> str:
 
     Args:
         audio: float samples from -1 to 1, shape (samples,).
-        rate_hz: their rate.
     """
     if rate_hz not in _MP3_RATES_HZ:
         best_hz = min((rate for rate in _MP3_RATES_HZ if rate > rate_hz), default=48_000)

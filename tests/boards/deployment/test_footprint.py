@@ -124,6 +124,7 @@ def test_the_facts_of_a_board_are_those_of_its_files():
     assert (h7.ram_bytes, h7.memory["dma"].bytes) == (352 << 10, 32 << 10)
     for board in map(load_board, list_boards()):
         assert board.stack_bytes < board.ram_bytes and board.flash_bytes >= 512 << 10
+    assert {load_board(board).flash_timing for board in list_boards()} == set(FLASHES)
 
 
 def test_the_queue_of_live_detection_is_the_firmwares():
@@ -148,10 +149,6 @@ def test_a_board_is_reported_with_the_costs_of_its_core(run, boards):
     text = text_of(result)
     assert "34.4 % of 64 MHz" in text
     assert "nrf52840dk: instructions, arena and stack were measured on mps2_an386" in text
-
-
-def test_the_flash_timings_of_the_boards_are_known():
-    assert {load_board(board).flash_timing for board in list_boards()} == set(FLASHES)
 
 
 def test_cycles_are_modelled_with_the_flash_of_each_board(run, boards):
@@ -249,9 +246,13 @@ def test_a_reason_for_all_boards_is_computed_and_printed_once(run, boards, monke
     # For each emulator, and with and without the package of the front end.
     assert asked == ["mps2_an385", "mps2_an386", "qemu_riscv32"]
     assert [row["missing"] for row in rows(result)] == [reason] * len(list_boards())
+    exported = Bundle.load(run / "export").manifest.arena.bytes
+    for row in rows(result):
+        assert row["cost"] is row["preset"] is row["real_time"] is None
+        assert row["arena_estimate_bytes"] == exported
     text = text_of(result)
     assert text.count(reason) == 1 and f"no board is measured: {reason}" in text
-    assert "~" in text
+    assert f"~{exported:,}" in text
     assert "of the clock" not in text
 
 
@@ -315,26 +316,25 @@ def test_a_preset_that_fits_is_not_denied(run, boards):
     assert "limits of arena and network (s 65,536 + 200,000" in text
 
 
-def test_real_time_is_half_of_the_clock(run, boards):
-    boards["model"] = 3_000_000
-    assert rows(footprint.measure_footprint(run, [OTHER]))[0]["real_time"]
-    boards["model"] += 1
+LONGEST = 64_000_000 * 3 // 20  # half of 15 hops of 20 ms
+
+
+@pytest.mark.parametrize(
+    ("figures", "real_time", "run_columns"),
+    [
+        ({"model": 3_000_000}, True, 5),  # half of the clock
+        ({"model": 3_000_001}, False, 6),
+        ({"model": LONGEST}, False, 16),
+        ({"model": LONGEST + 1}, False, None),  # longer than the queue
+        ({"frame": 640_000}, False, None),  # the front end takes all
+    ],
+)
+def test_real_time(run, boards, figures, real_time, run_columns):
+    boards |= figures
     result = footprint.measure_footprint(run, [OTHER])
-    assert not rows(result)[0]["real_time"]
-    assert "no; with run_columns 6" in text_of(result)
-
-
-def test_a_run_longer_than_the_queue_is_never_real_time(run, boards):
-    boards["model"] = 64_000_000 * 3 // 20  # half of 15 hops of 20 ms
-    assert rows(footprint.measure_footprint(run, [OTHER]))[0]["least_run_columns"] == 16
-    boards["model"] += 1
-    assert rows(footprint.measure_footprint(run, [OTHER]))[0]["least_run_columns"] is None
-
-
-def test_a_front_end_that_takes_all_leaves_nothing(run, boards):
-    boards["frame"] = 640_000
-    row = rows(footprint.measure_footprint(run, [OTHER]))[0]
-    assert not row["real_time"] and row["least_run_columns"] is None
+    (row,) = rows(result)
+    assert (row["real_time"], row["least_run_columns"]) == (real_time, run_columns)
+    assert (f"no; with run_columns {run_columns}" in text_of(result)) == (run_columns in (6, 16))
 
 
 def test_a_board_without_room_reports_how_much_is_missing(run, boards):
@@ -351,19 +351,6 @@ def test_other_failures_of_a_build_end_it(run, boards):
     boards["overflow"] = "main.c:3: error: no such thing"
     with pytest.raises(FirmwareError, match="no such thing"):
         footprint.measure_footprint(run, [OTHER])
-
-
-def test_without_tools_the_arena_is_the_exports(run, monkeypatch):
-    monkeypatch.setattr(footprint, "why_no_emulation", lambda board, engine: "install the tools")
-    result = footprint.measure_footprint(run, [OTHER, "mps3_an547"])
-    first, second = rows(result)
-    assert first["missing"] == "install the tools"
-    assert first["cost"] is first["preset"] is first["real_time"] is None
-    exported = Bundle.load(run / "export").manifest.arena.bytes
-    assert first["arena_estimate_bytes"] == second["arena_estimate_bytes"] == exported
-    text = text_of(result)
-    assert f"~{exported:,}" in text
-    assert "no board is measured: install the tools" in text
 
 
 @pytest.mark.parametrize(
@@ -383,11 +370,6 @@ def test_the_largest_preset(arena_bytes, network_bytes, expected):
 def test_no_export_names_the_command(tmp_path):
     with refuses(ModelError, "m3net export", tmp_path):
         footprint.measure_footprint(tmp_path)
-
-
-def test_an_unknown_board_lists_those_that_exist(run):
-    with refuses(FirmwareError, "nrf52840dk"):
-        footprint.measure_footprint(run, ["esp32"])
 
 
 @pytest.mark.parametrize("name", ["footprint", "fit"])

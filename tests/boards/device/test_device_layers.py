@@ -7,7 +7,6 @@ import json
 
 import numpy as np
 import pytest
-from refusals import refuses
 from rich.console import Console
 
 from m3net_tf.boards.device.layers import (
@@ -16,12 +15,10 @@ from m3net_tf.boards.device.layers import (
     operators_in_order,
     profile,
     profile_table,
-    save_profile,
 )
 from m3net_tf.boards.device.messages import Message, Reply
 from m3net_tf.quantization.ptq import quantize_int8
-from m3net_tf.system.artifacts import read_json
-from m3net_tf.system.errors import FirmwareError, ModelError
+from m3net_tf.system.errors import FirmwareError
 
 
 @pytest.fixture(scope="module")
@@ -55,12 +52,6 @@ def test_macs_follow_from_the_shapes(tflite: bytes):
         "FULLY_CONNECTED": 4 * 5,
     }
     assert operators[-1].name == "SOFTMAX" and operators[-1].output == (1, 5)
-
-
-def test_no_tflite():
-    with refuses(ModelError, "TFLite") as caught:
-        operators_in_order(b"nothing of the kind")
-    assert "\n" not in str(caught.value)
 
 
 class Board:
@@ -98,15 +89,6 @@ def test_profile_has_cost_beside_macs(tflite: bytes):
     console.print(profile_table(measured))
     text = console.export_text()
     assert "one run on fast_one" in text and "123,456" in text and "CONV_2D" in text
-
-
-def test_a_saved_profile_names_its_network(tflite: bytes, tmp_path):
-    names = [operator.name for operator in operators_in_order(tflite)]
-    measured = profile(Board(names), tflite)  # type: ignore[arg-type]
-    path = save_profile(measured, "ab" * 32, tmp_path)
-    assert path.parent == tmp_path / "device" and path.name.endswith("-profile.json")
-    saved = read_json(path)
-    assert saved == {**measured, "model_sha256": "ab" * 32}
 
 
 def test_a_compiled_network_is_listed_by_its_calls():

@@ -1,13 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names of classes that come from a board, or belong to its recordings."""
+"""Names of classes that come from a board."""
 
 from __future__ import annotations
 
-import pytest
-
 from m3net_tf.boards.device import Device
-from m3net_tf.boards.device.capture import capture
-from m3net_tf.system.errors import ConfigError
 
 
 class Line:
@@ -29,9 +25,3 @@ class Line:
 def test_labels_are_utf_8():
     message = Device(Line("m3net label 0 \u0635\u0648\u062a, [b]\n")).next_message(1.0)
     assert (message.word, message.rest) == ("label", "0 \u0635\u0648\u062a, [b]")
-
-
-def test_clips_are_recorded_under_names_that_can_be_trained(tmp_path):
-    with pytest.raises(ConfigError, match="give a name"):
-        capture(None, tmp_path, "on\noff", 1, 1.0)
-    assert not list(tmp_path.iterdir())

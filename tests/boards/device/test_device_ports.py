@@ -34,23 +34,15 @@ def test_names_that_are_no_port(name: str, words: str):
     assert str(caught.value).startswith(f"{name}: ") and "\n" not in str(caught.value)
 
 
-def test_a_file_is_no_serial_port(tmp_path: Path):
+def test_nothing_is_behind_the_name(tmp_path: Path):
     path = tmp_path / "file"
     path.touch()
     with refuses(FirmwareError, path):
         open_port(str(path))
-
-
-def test_nobody_listens():
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     with refuses(FirmwareError, port):
         open_port(f"tcp:127.0.0.1:{port}")
-
-
-def test_unknown_emulated_board(tmp_path: Path):
-    with refuses(FirmwareError, "mps2_an386"):
-        open_port("qemu:toaster", firmware=lambda board: tmp_path / board)
 
 
 def test_nothing_is_built_for_a_board_that_nothing_emulates():
@@ -84,12 +76,9 @@ def test_what_is_built_is_said_first(tmp_path: Path):
     assert lines == [f"building the firmware of {tmp_path / 'no_run'} for mps2_an386"]
 
 
-def test_missing_firmware(tmp_path: Path):
+def test_no_firmware_and_a_sound_for_a_real_board(tmp_path: Path):
     with refuses(FirmwareError, tmp_path / "mps2_an386"):
         open_port("qemu:mps2_an386", firmware=lambda board: tmp_path / board)
-
-
-def test_only_emulated_boards_are_given_a_sound():
     with refuses(FirmwareError, "tcp:localhost:1"):
         open_port("tcp:localhost:1", sound=bytes(2))
 

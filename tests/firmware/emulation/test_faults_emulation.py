@@ -23,10 +23,8 @@ from firmware_helpers import (
     random_features,
     with_bytes,
 )
-from refusals import refuses
 
-from m3net_tf.boards.emulation.qemu import console_command, run_image, run_job, stream_image
-from m3net_tf.system.errors import FirmwareError
+from m3net_tf.boards.emulation.qemu import console_command, run_image, stream_image
 
 #: A hundred times as many go through the host build (test_faults_host.py).
 GARBAGE_LINES = 10_000
@@ -55,38 +53,6 @@ def test_the_watermark_is_the_deepest_use(built: BuiltFirmware, faults_elf: Path
     (line,) = [line for line in log.lines if line.startswith("m3net watermark ")]
     before, after, later = (int(value) for value in re.findall(r"=(\d+)", line))
     assert 0 < before < 9 * 256 < after < before + 9 * 320 and later == after
-
-
-# --- arena -------------------------------------------------------------------------------------
-
-
-@pytest.mark.slow
-def test_an_arena_16_bytes_too_small_is_refused(
-    built_tflm: BuiltFirmware, build_tflm: Callable[..., Path]
-):
-    clips = random_features(1, seed=1)
-    used = run_job(built_tflm.image.elf, built_tflm.machine, clips).arena_used_bytes
-    enough = -(-used // 16) * 16
-    fits = run_job(build_tflm(enough), built_tflm.machine, clips)
-    assert fits.arena_size_bytes == enough and fits.arena_used_bytes > enough - 16
-    with refuses(FirmwareError, enough - 16):
-        run_job(build_tflm(enough - 16), built_tflm.machine, clips)
-
-
-# --- model -------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("place", [0.0, 0.5, 1.0])
-def test_a_flipped_bit_of_the_model_is_reported(
-    built_tflm: BuiltFirmware, tmp_path: Path, place: float
-):
-    elf, tflite = built_tflm.image.elf.read_bytes(), built_tflm.tflite
-    assert elf.count(tflite) == 1
-    damaged = bytearray(elf)
-    damaged[elf.index(tflite) + round(place * (len(tflite) - 1))] ^= 1 << 3
-    (tmp_path / "damaged.elf").write_bytes(damaged)
-    with refuses(FirmwareError, "model_crc"):
-        run_job(tmp_path / "damaged.elf", built_tflm.machine, random_features(1, seed=1))
 
 
 # --- console -----------------------------------------------------------------------------------

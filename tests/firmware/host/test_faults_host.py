@@ -21,6 +21,7 @@ from firmware_helpers import CLASSES, random_features, run_tool, small_model, wr
 from m3net_tf.audio.frontend import FrontendConfig, features_int8
 from m3net_tf.boards.emulation.qemu import UartLog, job_image, stream_image
 from m3net_tf.export.operators import operators_of
+from m3net_tf.runtime.interpreter import run_reference
 
 CUSTOM = schema.BuiltinOperator.CUSTOM
 pytestmark = pytest.mark.slow  # TFLite Micro is compiled for the host first, once
@@ -77,8 +78,6 @@ def error_of(program: Path) -> str:
 
 
 def test_same_bytes_as_the_desktop(app: App):
-    from m3net_tf.runtime.interpreter import run_reference
-
     clips = random_features(6, seed=2)
     log = app.job(clips)
     assert log.done is not None and log.boot["board"] == "host"
@@ -89,8 +88,6 @@ def test_same_bytes_as_the_desktop(app: App):
 
 
 def test_samples_become_the_same_features_and_scores(app: App):
-    from m3net_tf.runtime.interpreter import run_reference
-
     rng = np.random.default_rng(5)
     clips = rng.normal(0, 3000, (3, 16_000)).astype(np.int16)
     log = app.job(clips)
@@ -176,8 +173,6 @@ def test_bad_images_stop_it_and_garbage_does_not(app: App):
 
 
 def test_commands_reach_the_real_model(app: App):
-    from m3net_tf.runtime.interpreter import run_reference
-
     features = random_features(1, seed=4)
     data = features.tobytes()
     commands = b"load features\n"

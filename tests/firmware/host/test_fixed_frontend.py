@@ -15,7 +15,6 @@ from firmware_helpers import (
     FRAMES,
     BuiltFirmware,
     compile_for_host,
-    random_features,
     run_tool,
     skip_or_fail,
 )
@@ -25,6 +24,7 @@ from m3net_tf.boards.builds.boards import find_machine
 from m3net_tf.boards.builds.image import FirmwareImage
 from m3net_tf.boards.builds.sources import FIRMWARE_DIR
 from m3net_tf.boards.emulation.qemu import run_job
+from m3net_tf.runtime.interpreter import run_reference
 
 #: They run the same code; the second one takes another build.
 BOARDS = ("mps2_an385", pytest.param("mps2_an505", marks=pytest.mark.slow))
@@ -115,8 +115,6 @@ def images(
 def test_an_emulated_core_gives_the_model_s_bits(
     images: Callable[[str], FirmwareImage], built: BuiltFirmware, board: str
 ):
-    from m3net_tf.runtime.interpreter import run_reference
-
     config = FrontendConfig()
     clips = np.stack(extremes(config, 51))
     result = run_job(images(board).elf, find_machine(board), clips, report_features=True)
@@ -126,19 +124,6 @@ def test_an_emulated_core_gives_the_model_s_bits(
     assert 10_000 < result.frontend_instructions_per_frame <= FRONTEND_LIMIT
     assert result.frontend_bytes - RING_BYTES <= FRONTEND_RAM_BYTES
     assert result.stack_used_bytes < 4096
-
-
-@pytest.mark.parametrize("board", BOARDS)
-def test_the_desktop_s_bytes_from_features(
-    images: Callable[[str], FirmwareImage], built: BuiltFirmware, board: str
-):
-    from m3net_tf.runtime.interpreter import run_reference
-
-    features = random_features(8, seed=21)
-    result = run_job(images(board).elf, find_machine(board), features)
-    expected = run_reference(built.tflite, features[..., None])
-    np.testing.assert_array_equal(result.outputs, expected)
-    np.testing.assert_array_equal(result.labels, expected.argmax(1))
 
 
 @pytest.mark.parametrize("board", BOARDS)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -121,9 +122,6 @@ def test_generated_tables_hold_the_config_and_no_date(tmp_path):
     ],
 )
 def test_refused(change, message):
-    values = {**CONFIGS["device"].to_dict(), **change}
     with pytest.raises(ModelError, match=message) as caught:
-        WarpConfig.from_dict(values)
+        dataclasses.replace(CONFIGS["device"], **change)
     assert "\n" not in str(caught.value)
-    with pytest.raises(ModelError, match="export again"):
-        WarpConfig.from_dict({"bins": 40})

@@ -188,8 +188,12 @@ def test_clips_are_captured_into_a_data_set(pty, tmp_path: Path):
         capture(device, folder, "quiet", 1, 1.0)
         with pytest.raises(ConfigError, match="up to 1 s"):
             capture(device, folder, "clap", 1, 1.5)
-        with refuses(ConfigError, "../clap"):
-            capture(device, folder, "../clap", 1, 1.0)
+        for label in ("../clap", "on\noff"):
+            with refuses(ConfigError, repr(label)[1:-1]):
+                capture(device, folder, label, 1, 1.0)
+        with refuses(ConfigError, "2", "0.5", "--count"):
+            capture(device, folder, "clap", 3, 0.5, sound_samples=16_000)
+        assert len(capture(device, tmp_path / "2", "clap", 2, 0.5, sound_samples=16_000)) == 2
     clips = {clip.path: clip for clip in CapturedClips(folder)}
     assert len({*first, *second}) == 3 and {clips[path].label for path in first} == {"clap"}
     assert all(clip.provenance["model_sha256"] == model_sha256 for clip in clips.values())
@@ -271,19 +275,24 @@ def test_monitor_command_prints_events_and_records(pty, tmp_path: Path, capsys):
     assert (tmp_path / "take2.csv").exists() and not (tmp_path / "take2.wav").exists()
 
 
-def test_an_emulated_board_without_microphone_hears_by_the_line(pty, tmp_path: Path, monkeypatch):
-    soundfile.write(tmp_path / "a.wav", np.zeros(4800, np.int16), 16_000)
-    path = pty()
+def emulate(monkeypatch, path: str, sound: np.ndarray, **version: str) -> None:
+    """Let the monitor take the board behind a pty for an emulated one."""
 
     @contextlib.contextmanager
     def connect(*_: object, **__: object) -> Iterator[Device]:
         with Device(open_port(path)) as device:
-            device.info().version["audio"] = "0"
+            device.info().version.update(version)
             yield device
 
     monkeypatch.setattr(monitor, "is_emulated", lambda _: True)
-    monkeypatch.setattr(monitor, "emulated_sound", lambda *_: np.zeros(4800, np.int16))
+    monkeypatch.setattr(monitor, "emulated_sound", lambda *_: sound)
     monkeypatch.setattr(monitor, "connect", connect)
+
+
+def test_an_emulated_board_without_microphone_hears_by_the_line(pty, tmp_path: Path, monkeypatch):
+    soundfile.write(tmp_path / "a.wav", np.zeros(4800, np.int16), 16_000)
+    path = pty()
+    emulate(monkeypatch, path, np.zeros(4800, np.int16), audio="0")
     lines: list[str] = []
     screen = Console(file=io.StringIO())
     run_monitor(path, tmp_path, screen, play=tmp_path / "a.wav", baud=115_200, log=lines.append)
@@ -295,15 +304,7 @@ def test_the_monitor_of_an_emulated_board_ends_with_its_sound(pty, tmp_path: Pat
     pcm = np.random.default_rng(10).integers(-20_000, 20_000, 12_000).astype("<i2")
     (tmp_path / "pcm").write_bytes(pcm.tobytes())
     path = pty(tmp_path / "pcm")
-
-    @contextlib.contextmanager
-    def connect(*_: object, **__: object) -> Iterator[Device]:
-        with Device(open_port(path)) as device:
-            yield device
-
-    monkeypatch.setattr(monitor, "is_emulated", lambda _: True)
-    monkeypatch.setattr(monitor, "emulated_sound", lambda *_: pcm)
-    monkeypatch.setattr(monitor, "connect", connect)
+    emulate(monkeypatch, path, pcm)
     lines: list[str] = []
     stem = tmp_path / "take"
     run_monitor(
@@ -404,17 +405,6 @@ def test_only_an_emulated_board_records_a_file(tmp_path: Path):
     words = ["--label", "a", "--folder", str(tmp_path), "--play", "a.wav"]
     with pytest.raises(FirmwareError, match="emulated board"):
         cli.app(["device", "capture", "/dev/ttyACM0", *words], standalone_mode=False)
-
-
-def test_clips_must_fit_the_sound(pty, tmp_path: Path):
-    pcm = np.random.default_rng(6).integers(-9000, 9000, 16_000).astype("<i2")
-    (tmp_path / "pcm").write_bytes(pcm.tobytes())
-    folder = tmp_path / "mine"
-    with Device(open_port(pty(tmp_path / "pcm"))) as device:
-        with refuses(ConfigError, "2", "0.5", "--count"):
-            capture(device, folder, "clap", 3, 0.5, sound_samples=16_000)
-        assert not folder.exists()
-        assert len(capture(device, folder, "clap", 2, 0.5, sound_samples=16_000)) == 2
 
 
 def test_damaged_lines_of_a_stream_are_skipped(pty, tmp_path: Path):

@@ -113,13 +113,6 @@ def test_buffer_takes_both_cases_and_drops_what_is_too_much(runner: Runner):
     assert runner.command("db print") == []
 
 
-def test_wrong_size_is_reported_and_not_run(runner: Runner):
-    runner.command("db load 490")
-    for _ in range(49):
-        runner.command("db " + "01" * 10)
-    assert runner.command("infer 1 0") == ["Input db has 490 elemented, expected 1960"]
-
-
 def test_lines_of_an_inference(runner: Runner):
     features = random_features(1, seed=4)[0]
     runner.download(features.tobytes())
@@ -196,16 +189,6 @@ def test_a_build_for_a_board_starts_in_energy_mode(
         assert runner.identify() == ("mps2_an386", "ic01")
         port.write(b"version\n")
         assert " baud=9600 " in runner.line(5)
-
-
-def test_sessions_with_the_host(runner: Runner):
-    assert runner.identify() == ("host", "kws01")
-    clips = random_features(5, seed=6)
-    rows = runner.accuracy([clip.tobytes() for clip in clips])
-    for clip, row in zip(clips, rows, strict=True):
-        expected = reals(expected_output(clip))
-        np.testing.assert_allclose(row, expected / expected.sum())
-    assert runner.performance(clips[0].tobytes(), runs=70, warmup=10) > 0
 
 
 def test_sessions_with_the_emulated_board(built: BuiltFirmware):

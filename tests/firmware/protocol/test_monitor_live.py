@@ -17,6 +17,7 @@ from m3net_tf.boards.device import Device, open_port
 from m3net_tf.boards.emulation.qemu import console_command
 from m3net_tf.runtime.detector import Detector
 from m3net_tf.runtime.detector_config import DetectorConfig
+from m3net_tf.runtime.interpreter import run_reference
 from m3net_tf.runtime.recognizer import listen
 
 #: Sixty for the figure in the documentation.
@@ -62,8 +63,6 @@ def lively(config: DetectorConfig, scores: np.ndarray) -> DetectorConfig:
 @pytest.fixture(scope="module")
 def live_session(built: BuiltFirmware, build_variant, tmp_path_factory):
     """The board's output for the scene: columns, scores and events, statistics and memory."""
-    from m3net_tf.runtime.interpreter import run_reference
-
     pcm = scene()
     frontend = FrontendConfig()
     default = DetectorConfig.default(frontend, FRAMES, [f"label{i}" for i in range(CLASSES)])

@@ -15,12 +15,16 @@ from refusals import refuses
 from m3net_tf.audio.datasets import AudioDataset, Clip, dataset_info, load_dataset
 from m3net_tf.audio.frontend import features, frontend_preset
 from m3net_tf.lab.figures import catalogue as figures
+from m3net_tf.lab.figures.accuracies import draw_leakage
 from m3net_tf.lab.figures.activation_maps import gradient_maps, stage_layers
-from m3net_tf.lab.figures.durations import draw_durations
 from m3net_tf.lab.figures.feature_maps import draw_feature_maps, fbsp_spectrogram
-from m3net_tf.lab.figures.leakage import draw_leakage
+from m3net_tf.lab.figures.recordings import (
+    draw_durations,
+    entropy_bits,
+    signal_values,
+    zero_crossings_hz,
+)
 from m3net_tf.lab.figures.shown import Shown
-from m3net_tf.lab.figures.signal_values import entropy_bits, signal_values, zero_crossings_hz
 from m3net_tf.lab.studies import paper_list
 from m3net_tf.lab.studies.grid_cells import load_grid
 from m3net_tf.lab.studies.grid_file import find_grid, grid_names
@@ -67,7 +71,7 @@ def test_every_table_and_figure_has_a_command():
     for kind, name in named:
         assert kind != "table" or find_grid(name).is_file()
         assert kind != "figure" or name in figures.FIGURES
-    used = {kind.grid for kind in figures.FIGURES.values() if kind.grid}
+    used = {*map(figures.grid_of, figures.FIGURES)} - {""}
     assert set(grid_names("figure")) <= used <= {*grid_names("figure"), *grid_names()}
 
 

@@ -1,17 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Durations of the recordings of each class: figure 7 of the SpectroMaskNet paper."""
+"""Recordings of a data set as they are: durations, information entropy, zero crossings."""
 
 from collections import Counter
 from collections.abc import Sequence
 
+import numpy as np
+import numpy.typing as npt
+
+from m3net_tf.audio.datasets import AudioDataset
 from m3net_tf.audio.datasets.audio import header_of
 from m3net_tf.lab.figures.shown import Shown, recorded
 from m3net_tf.pages.plotting import Drawing, new_figure
 from m3net_tf.system.errors import DataError
 
+_LEVELS = 16
+
 
 def draw_durations(shown: Sequence[Shown]) -> Drawing:
     """Bars of the clips per class that last a whole clip, and of the shorter ones.
+
+    This is figure 7 of the SpectroMaskNet paper.
 
     Raises:
         DataError: a file cannot be read.
@@ -48,3 +56,42 @@ def draw_durations(shown: Sequence[Shown]) -> Drawing:
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     rows = [(label, whole[label], short[label]) for label in labels]
     return Drawing(figure, ("label", "clips_of_full_length", "shorter_clips"), rows)
+
+
+def signal_values(dataset: AudioDataset) -> dict[str, float]:
+    """Mean and standard deviation over the clips, each in its own length (M3Net's tables 1 and 2).
+
+    Silent clips have no entropy and are left out, as are clips that this package has added.
+
+    Raises:
+        DataError: a clip cannot be read.
+    """
+    entropies, crossings = [], []
+    for clip in recorded(dataset):
+        wave = dataset.read(clip)
+        if np.ptp(wave):
+            entropies.append(entropy_bits(wave))
+            crossings.append(zero_crossings_hz(wave, dataset.info.sample_rate_hz))
+    return {
+        "clips": len(entropies),
+        "entropy_bits": round(float(np.mean(entropies)), 4),
+        "entropy_bits_std": round(float(np.std(entropies)), 4),
+        "zero_crossings_hz": round(float(np.mean(crossings)), 2),
+        "zero_crossings_hz_std": round(float(np.std(crossings)), 2),
+    }
+
+
+def entropy_bits(wave: npt.NDArray[np.float32]) -> float:
+    """Shannon entropy of a clip's samples in 16 equal steps from the lowest to the highest.
+
+    The paper names neither the symbols nor their number (docs/decisions.md).
+    """
+    counts = np.histogram(wave, _LEVELS)[0]
+    shares = counts[counts > 0] / counts.sum()
+    return float(-np.sum(shares * np.log2(shares)))
+
+
+def zero_crossings_hz(wave: npt.NDArray[np.float32], sample_rate_hz: int) -> float:
+    """Changes of sign per second."""
+    changes = np.count_nonzero(np.diff(np.signbit(wave)))
+    return changes * sample_rate_hz / len(wave)
