@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """How commands print: lines, JSON, tables, progress."""
 
+from __future__ import annotations
+
 import json
 import os
 import re
