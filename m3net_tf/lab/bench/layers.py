@@ -105,8 +105,11 @@ def layers_table(label: str, layers: Sequence[LayerCost]) -> Table:
     for layer in layers:
         cycles, macs = min(layer["cycles"].values()), layer["macs"]
         table.add_row(
-            *(layer["layer"], layer["form"]),
-            *(f"{macs:,}", f"{cycles:,}", f"{cycles / macs:.2f}" if macs else ""),
+            layer["layer"],
+            layer["form"],
+            f"{macs:,}",
+            f"{cycles:,}",
+            f"{cycles / macs:.2f}" if macs else "",
             *(f"{count / layer['outputs']:.1f}" for count in layer["phases"].values()),
             f"{layer['flash_reads']:,}",
         )
