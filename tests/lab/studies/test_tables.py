@@ -284,7 +284,7 @@ def test_results_to_keep_must_be_there(trainer, run_table):
 @pytest.mark.slow
 def test_a_failing_run_stops_no_other(trainer, run_table, tmp_path):
     trainer.failing = {1: DataError("clip.wav is broken: fetch it"), 2: ValueError("two\nlines")}
-    report = run_table()
+    report = run_table("small")
     assert report["failed"] == 2 * 3  # whole, less and taught; taught lacks its first step
     cell = report["cells"][0]
     assert cell["ours"]["runs"] == 4
@@ -301,7 +301,7 @@ def test_a_failing_run_stops_no_other(trainer, run_table, tmp_path):
     # The same command tries only the failed ones again.
     trainer.failing = {}
     trainer.trained.clear()
-    assert run_table()["failed"] == 0
+    assert run_table("small")["failed"] == 0
     assert {recipe.training.seed for recipe, _, _ in trainer.trained} == {1, 2}
 
 
