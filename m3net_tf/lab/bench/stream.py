@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypedDict
 
 import numpy as np
+from rich import box
 from rich.table import Table
 
 from m3net_tf.audio.frontend import FrontendConfig
@@ -208,64 +209,49 @@ def _record(network: Int8Network, axis: int | None, hop: int | None, hops: int) 
     return record(network.tflite, push, items)
 
 
-def stream_table(board: str, costs: BoardStreams) -> Table:
-    """The streamed networks of a board for the terminal."""
-    table = Table("network", title=f"{board}: the whole window, and a hop of it")
-    for name in ("hop", "instructions", "of a hop", "ratio", "MACs", "arena", "of a stream"):
+def stream_table(title: str, cost: StreamCost, always_on: AlwaysOn | None) -> Table:
+    """A streamed network on a board for the terminal."""
+    table = _table(title, "whole window", "a hop", "ratio")
+    pairs = {
+        "frames": (cost["window"], cost["hop"]),
+        "instructions": (cost["window_instructions"], cost["hop_instructions"]),
+        "MACs": (cost["window_macs"], cost["hop_macs"]),
+        "arena": (cost["window_arena_bytes"], cost["arena_bytes"]),
+    }
+    if "hop_modelled" in cost:
+        whole, part = cost["window_modelled"]["cycles"], cost["hop_modelled"]["cycles"]
+        pairs |= {f"cycles, {flash}": (whole[flash], part[flash]) for flash in FLASHES}
+    for name, (window, hop) in pairs.items():
+        table.add_row(name, f"{window:,}", f"{hop:,}", f"{hop / max(window, 1):.3f}")
+    if always_on:
+        table.add_row("front end, a frame", "", f"{always_on['frontend_instructions']:,}")
+        table.add_row("all instructions, a second", "", f"{always_on['instructions']:,}")
+    table.add_row("output bytes", _same(cost["bytes_equal"]), f"{cost['hops']:,} hops")
+    return table
+
+
+def sequence_table(title: str, cost: SequenceCost) -> Table:
+    """A network that keeps a state of its own on a board, for the terminal."""
+    table = _table(title, "compiled", "TFLite Micro", "ratio")
+    pairs = {
+        "instructions": (cost["instructions"], cost.get("tflm_instructions")),
+        "arena": (cost["arena_bytes"], cost.get("tflm_arena_bytes")),
+    }
+    for name, (ours, theirs) in pairs.items():
+        others = (f"{theirs:,}", f"{ours / theirs:.3f}") if theirs else ()
+        table.add_row(name, f"{ours:,}", *others)
+    table.add_row("state in the arena", f"{cost['state_bytes']:,}")
+    if "bytes_equal" in cost:
+        table.add_row("output bytes", _same(cost["bytes_equal"]), f"{cost['runs']:,} runs")
+    return table
+
+
+def _table(title: str, *figures: str) -> Table:
+    table = Table("figure", title=title, box=box.SIMPLE_HEAD, show_edge=False)
+    for name in figures:
         table.add_column(name, justify="right")
-    table.add_column("front end, a frame", justify="right")
-    table.add_column("a second", justify="right")
-    table.add_column("same bytes")
-    for label, cost in costs["streams"].items():
-        always_on = costs["always_on"].get(label)
-        table.add_row(
-            label,
-            f"{cost['hop']} of {cost['window']}",
-            f"{cost['window_instructions']:,}",
-            f"{cost['hop_instructions']:,}",
-            f"{cost['hop_instructions'] / cost['window_instructions']:.3f}",
-            f"{cost['hop_macs'] / max(cost['window_macs'], 1):.3f}",
-            f"{cost['window_arena_bytes']:,}",
-            f"{cost['arena_bytes']:,}",
-            f"{always_on['frontend_instructions']:,}" if always_on else "",
-            f"{always_on['instructions']:,}" if always_on else "",
-            f"{'yes' if cost['bytes_equal'] else 'NO'}, in {cost['hops']:,} hops",
-        )
     return table
 
 
-def sequence_table(board: str, networks: dict[str, SequenceCost]) -> Table:
-    """The networks of a board that keep a state of their own, for the terminal."""
-    table = Table("network", title=f"{board}: a run of networks with a state of their own")
-    for name in ("instructions", "tflm", "ratio", "arena", "tflm", "state"):
-        table.add_column(name, justify="right")
-    table.add_column("same bytes")
-    for label, cost in networks.items():
-        theirs, same = cost.get("tflm_instructions"), cost.get("bytes_equal")
-        table.add_row(
-            Path(label).name,
-            f"{cost['instructions']:,}",
-            f"{theirs:,}" if theirs else "",
-            f"{cost['instructions'] / theirs:.2f}" if theirs else "",
-            f"{cost['arena_bytes']:,}",
-            f"{cost['tflm_arena_bytes']:,}" if theirs else "",
-            f"{cost['state_bytes']:,}",
-            "" if same is None else f"{'yes' if same else 'NO'}, in {cost['runs']:,} runs",
-        )
-    return table
-
-
-def stream_cycles_table(networks: dict[str, StreamCost]) -> Table:
-    """The modelled cycles of a Cortex-M4, for the terminal."""
-    table = Table("network", title="Cortex-M4, modelled cycles: the whole window, and a hop of it")
-    for flash in FLASHES:
-        table.add_column(flash, justify="right")
-        table.add_column("of a hop", justify="right")
-    for label, cost in networks.items():
-        pairs = zip(
-            cost["window_modelled"]["cycles"].values(),
-            cost["hop_modelled"]["cycles"].values(),
-            strict=True,
-        )
-        table.add_row(label, *(f"{count:,}" for pair in pairs for count in pair))
-    return table
+def _same(equal: bool) -> str:
+    return "equal" if equal else "DIFFERENT"

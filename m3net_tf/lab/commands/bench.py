@@ -151,12 +151,7 @@ def bench_stream(
     as_json: AsJson = False,
 ) -> None:
     """Measure streamed networks: instructions of a hop and of the whole window, bytes compared."""
-    from m3net_tf.lab.bench.stream import (
-        run_bench_stream,
-        sequence_table,
-        stream_cycles_table,
-        stream_table,
-    )
+    from m3net_tf.lab.bench.stream import run_bench_stream, sequence_table, stream_table
 
     result = run_bench_stream(
         board or (DEFAULT_BOARD,),
@@ -171,12 +166,10 @@ def bench_stream(
         say_json(result)
         return
     for name, costs in result["boards"].items():
-        if costs["streams"]:
-            console.print(stream_table(name, costs))
-            if cycles:
-                console.print(stream_cycles_table(costs["streams"]))
-        if costs["sequences"]:
-            console.print(sequence_table(name, costs["sequences"]))
+        for label, stream in costs["streams"].items():
+            console.print(stream_table(f"{label} on {name}", stream, costs["always_on"].get(label)))
+        for label, sequence in costs["sequences"].items():
+            console.print(sequence_table(f"{label} on {name}", sequence))
 
 
 @bench_app.command("wake")
