@@ -2,6 +2,7 @@
 """The cost of an export on an emulated board: one measurement, one type, one set of keys."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, NotRequired, TypedDict
 
 import numpy as np
@@ -62,7 +63,7 @@ COST_KEYS = tuple(name for name in BoardCost.__annotations__ if name != "live")
 """Keys of every cost in JSON."""
 
 
-def cost_among(values: dict[str, Any]) -> BoardCost:
+def cost_among(values: Mapping[str, Any]) -> BoardCost:
     """The cost among the values of a JSON file, which may have other keys.
 
     Raises:

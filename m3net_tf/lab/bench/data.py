@@ -179,11 +179,13 @@ def _tf_io(dataset: AudioDataset, config: FrontendConfig) -> None:
 
 @contextlib.contextmanager
 def _temporary_cache() -> Iterator[None]:
-    before = dict(os.environ)
+    before = os.environ.get("M3NET_CACHE")
     with tempfile.TemporaryDirectory() as folder:
         os.environ["M3NET_CACHE"] = folder
         try:
             yield
         finally:
-            os.environ.clear()
-            os.environ.update(before)
+            if before is None:
+                del os.environ["M3NET_CACHE"]
+            else:
+                os.environ["M3NET_CACHE"] = before

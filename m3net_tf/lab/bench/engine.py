@@ -298,17 +298,16 @@ def _measure(
     )
     results: dict[Engine, EmulationResult] = {}
     linked: dict[Engine, Mapping[str, int]] = {}
-    ram_bytes: dict[Engine, int] = {}
+    images: dict[Engine, FirmwareImage] = {}
     modelled: dict[Engine, Cycles] = {}
     parts = job.network.parts if job.cycles else ()
     goal = GOALS[job.optimise]
     kernels = [kernel for part in parts for kernel in kernels_of(compile_network(part, goal=goal))]
     for engine in engines:
         log(f"{board}, {engine}: building and running")
-        image = _build(job, engine)(bundle, model, board, folder / engine)
+        images[engine] = image = _build(job, engine)(bundle, model, board, folder / engine)
         linker_map = image.elf.with_suffix(".map").read_text(encoding="utf-8", errors="replace")
         linked[engine] = flash_by_object(linker_map)
-        ram_bytes[engine] = image.ram_bytes
         part = columns if engine == COMPILED else columns[:_CLIPS]
         results[engine] = run_job(image.elf, find_machine(board), part)
         if job.cycles:
@@ -324,7 +323,7 @@ def _measure(
             "arena_bytes": result.arena_used_bytes,
             "flash_bytes": flash_of_engine(linked, engine),
             "stack_bytes": result.stack_used_bytes,
-            "ram_bytes": ram_bytes[engine],
+            "ram_bytes": images[engine].ram_bytes,
         }
         if engine in modelled:
             if "calls" in modelled[engine]:
@@ -433,9 +432,7 @@ def _targets(subject: Subject, board: str) -> dict[str, float]:
 
 def engine_table(title: str, network: EngineComparison) -> Table:
     """A network on a board for the terminal; a ratio above its target is red."""
-    table = Table("figure", title=title, box=box.SIMPLE_HEAD, show_edge=False)
-    for column in ("compiled", "TFLite Micro", "ratio", "target"):
-        table.add_column(column, justify="right")
+    table = figures_table(title, "compiled", "TFLite Micro", "ratio", "target")
     costs = {engine: _figures(cost) for engine, cost in network["engines"].items()}
     for name in costs[COMPILED]:
         ratio, target = network["ratios"].get(name), network["targets"].get(name)
@@ -447,6 +444,18 @@ def engine_table(title: str, network: EngineComparison) -> Table:
             "" if target is None else f"{target:.3f}",
         )
     if network["bytes_equal"] is not None:
-        same = "equal" if network["bytes_equal"] else "DIFFERENT"
-        table.add_row("output bytes", same, f"{network['inputs']:,} inputs")
+        table.add_row(*bytes_row(network["bytes_equal"], f"{network['inputs']:,} inputs"))
     return table
+
+
+def figures_table(title: str, *columns: str) -> Table:
+    """An empty table for the terminal, whose rows are a figure's name and its values."""
+    table = Table("figure", title=title, box=box.SIMPLE_HEAD, show_edge=False)
+    for column in columns:
+        table.add_column(column, justify="right")
+    return table
+
+
+def bytes_row(equal: bool, compared: str) -> tuple[str, str, str]:
+    """The row of such a table on the output bytes, and what was compared."""
+    return "output bytes", "equal" if equal else "DIFFERENT", compared

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TypedDict
 
 import numpy as np
-from rich import box
 from rich.table import Table
 
 from m3net_tf.audio.frontend import FrontendConfig
@@ -33,7 +32,13 @@ from m3net_tf.compiler.engines import COMPILED, TFLM
 from m3net_tf.compiler.network import compile_network
 from m3net_tf.compiler.streaming.network import stream_network
 from m3net_tf.export.c_files import CModel
-from m3net_tf.lab.bench.engine import check_cycles, network_of_file, untrained_preset
+from m3net_tf.lab.bench.engine import (
+    bytes_row,
+    check_cycles,
+    figures_table,
+    network_of_file,
+    untrained_preset,
+)
 from m3net_tf.lab.bench.untrained import write_untrained
 from m3net_tf.runtime.interpreter import Int8
 from m3net_tf.runtime.network import Int8Network
@@ -211,7 +216,7 @@ def _record(network: Int8Network, axis: int | None, hop: int | None, hops: int) 
 
 def stream_table(title: str, cost: StreamCost, always_on: AlwaysOn | None) -> Table:
     """A streamed network on a board for the terminal."""
-    table = _table(title, "whole window", "a hop", "ratio")
+    table = figures_table(title, "whole window", "a hop", "ratio")
     pairs = {
         "frames": (cost["window"], cost["hop"]),
         "instructions": (cost["window_instructions"], cost["hop_instructions"]),
@@ -226,13 +231,13 @@ def stream_table(title: str, cost: StreamCost, always_on: AlwaysOn | None) -> Ta
     if always_on:
         table.add_row("front end, a frame", "", f"{always_on['frontend_instructions']:,}")
         table.add_row("all instructions, a second", "", f"{always_on['instructions']:,}")
-    table.add_row("output bytes", _same(cost["bytes_equal"]), f"{cost['hops']:,} hops")
+    table.add_row(*bytes_row(cost["bytes_equal"], f"{cost['hops']:,} hops"))
     return table
 
 
 def sequence_table(title: str, cost: SequenceCost) -> Table:
     """A network that keeps a state of its own on a board, for the terminal."""
-    table = _table(title, "compiled", "TFLite Micro", "ratio")
+    table = figures_table(title, "compiled", "TFLite Micro", "ratio")
     pairs = {
         "instructions": (cost["instructions"], cost.get("tflm_instructions")),
         "arena": (cost["arena_bytes"], cost.get("tflm_arena_bytes")),
@@ -242,16 +247,5 @@ def sequence_table(title: str, cost: SequenceCost) -> Table:
         table.add_row(name, f"{ours:,}", *others)
     table.add_row("state in the arena", f"{cost['state_bytes']:,}")
     if "bytes_equal" in cost:
-        table.add_row("output bytes", _same(cost["bytes_equal"]), f"{cost['runs']:,} runs")
+        table.add_row(*bytes_row(cost["bytes_equal"], f"{cost['runs']:,} runs"))
     return table
-
-
-def _table(title: str, *figures: str) -> Table:
-    table = Table("figure", title=title, box=box.SIMPLE_HEAD, show_edge=False)
-    for name in figures:
-        table.add_column(name, justify="right")
-    return table
-
-
-def _same(equal: bool) -> str:
-    return "equal" if equal else "DIFFERENT"

@@ -245,5 +245,5 @@ def _on_board(run: Run, bundle: Bundle, setup: _Setup) -> Row:
         return {"no_board": certificate["missing"]}
     outputs = certificate["outputs"]
     different = [outputs["different_on_the_board"], outputs["different_in_tflm_on_the_host"]]
-    cost = {**cost_among({**board["cost"]})}
+    cost: Mapping[str, object] = cost_among(board["cost"])
     return {"bytes_equal": not any(different), **{key: cost[key] for key in COSTS}}
