@@ -48,6 +48,8 @@ class _Help(TyperGroup):
         sections = {"Commands": shown} if ctx.parent else {**_SECTIONS, _REST: rest}
         for heading, names in sections.items():
             commands = {name: self.commands[name] for name in names if name in self.commands}
+            if not commands:
+                continue
             with formatter.section(heading):
                 formatter.write_dl(
                     [(name, it.get_short_help_str(_HELP_LIMIT)) for name, it in commands.items()]

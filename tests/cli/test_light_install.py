@@ -53,6 +53,15 @@ def run(monkeypatch, capsys, *arguments):
     return stop.value.code, capsys.readouterr().err
 
 
+def test_without_the_lab_the_other_commands_are_there():
+    code = "import sys; sys.modules['m3net_tf.lab'] = None; from m3net_tf.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--help"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "\n  train  " in done.stdout and "\n  table  " not in done.stdout
+
+
 @pytest.mark.parametrize(
     ("command", "needed"),
     [
