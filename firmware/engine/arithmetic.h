@@ -129,6 +129,16 @@ M3NET_SEPARATE void m3net_finish_any(const m3net_convolution* layer, m3net_four_
   " + 8]\n\t"                                                         \
   "ldrsh " right ", [" channel ", #" #place " + 14]\n\t"
 
+/// Whether the outputs' zero point is -128, as after ReLU, which the first channel shows. A
+/// negative sum then gives -128: its product with the multiplier is rounded to zero or less,
+/// whether or not one is subtracted to round halves away from zero. The offset is an odd number,
+/// twice the zero point plus one, times half a step. A shift of one, as of a multiplier of zero,
+/// says nothing: see channel_rows() in weights.py.
+static inline int32_t m3net_rectifies(const m3net_channel* channel) {
+  const int32_t half = channel->offset & -channel->offset;
+  return half > 1 && channel->offset == -255 * half;
+}
+
 #endif
 
 /// Writes the outputs of up to four channels.

@@ -166,22 +166,32 @@ M3NET_INLINE item_run find_run(const m3net_convolution* layer, const int8_t* inp
   return outside ? (item_run){padding, 0, taps} : (item_run){items, 4, taps};
 }
 
-/// Places the items of two windows side by side, as bytes.
-M3NET_INLINE int8_t* interleave(int8_t* patch, item_run first, item_run second, int32_t count) {
-  for (; count >= 4; count -= 4, patch += 8) {
-    const uint32_t a = m3net_load_word(first.items), b = m3net_load_word(second.items);
-    const uint32_t bytes = 0x00ff00ffu;
-    const uint32_t even = (a & bytes) | (b & bytes) << 8, odd = (a >> 8 & bytes) | (b & ~bytes);
-    const uint32_t pairs[2] = {m3net_pack_low(even, odd), m3net_pack_high(even, odd)};
-    M3NET_MEMCPY(patch, pairs, sizeof(pairs));
-    first.items += first.advance;
-    second.items += second.advance;
+/// Places the items of two windows, from the item with a number on, side by side, as bytes. Four
+/// items of each are two words: the first and the third item, then the others.
+M3NET_INLINE void interleave(int8_t* patch, int32_t number, item_run first, item_run second,
+                             int32_t count) {
+  while (count > 0) {
+    if (number % 4 == 0) {
+      for (int8_t* four = patch + 2 * number; count >= 4; count -= 4, number += 4, four += 8) {
+        const uint32_t a = m3net_load_word(first.items), b = m3net_load_word(second.items);
+        const uint32_t bytes = 0x00ff00ffu;
+        const uint32_t pairs[2] = {(a & bytes) | (b & bytes) << 8, (a >> 8 & bytes) | (b & ~bytes)};
+        M3NET_MEMCPY(four, pairs, sizeof(pairs));
+        first.items += first.advance;
+        second.items += second.advance;
+      }
+      if (count == 0) {
+        return;
+      }
+    }
+    int8_t* place = patch + 2 * (number & ~3) + 4 * (number & 1) + (number & 2);
+    place[0] = *first.items;
+    place[1] = *second.items;
+    first.items += first.advance >> 2;
+    second.items += second.advance >> 2;
+    ++number;
+    --count;
   }
-  for (int32_t i = 0; i < count; ++i) {
-    *patch++ = first.items[i];
-    *patch++ = second.items[i];
-  }
-  return patch;
 }
 
 /// Gathers two windows, whose bytes alternate. Zeros up to a multiple of four items.
@@ -190,6 +200,7 @@ M3NET_SEPARATE void gather_two(const m3net_convolution* layer, const int8_t* inp
   const m3net_window* window = &layer->window;
   const uint32_t word = (uint8_t)layer->padding * 0x01010101u;
   const int32_t channels = layer->input.channels;
+  int32_t number = 0;
   for (int32_t i = 0, down = 0; i < window->rows; ++i, down += window->row_dilation) {
     for (int32_t tap = 0; tap < window->columns;) {
       item_run runs[2];
@@ -199,132 +210,191 @@ M3NET_SEPARATE void gather_two(const m3net_convolution* layer, const int8_t* inp
                            places[k].column, tap);
       }
       const int32_t taps = runs[0].taps < runs[1].taps ? runs[0].taps : runs[1].taps;
-      patch = interleave(patch, runs[0], runs[1], taps * channels);
+      interleave(patch, number, runs[0], runs[1], taps * channels);
+      number += taps * channels;
       tap += taps;
     }
   }
-  const int32_t items = window->rows * window->columns * channels;
-  for (int32_t i = 0; i < 2 * (-items & 3); ++i) {
-    *patch++ = 0;
+  for (; number % 4; ++number) {
+    int8_t* place = patch + 2 * (number & ~3) + 4 * (number & 1) + (number & 2);
+    place[0] = place[1] = 0;
   }
 }
 
-/// Assembly that widens four items and writes them as two pairs, each by STORE.
-#define M3NET_WIDEN(items, STORE)                                              \
-  "sxtb16 r4, " items                                                          \
-  "\n\t"                                                                       \
-  "sxtb16 " items ", " items                                                   \
-  ", ror #8\n\t"                                                               \
-  "pkhbt r5, r4, " items ", lsl #16\n\t" STORE("r5") "pkhtb " items ", " items \
-                                                     ", r4, asr #16\n\t" STORE(items)
-#define M3NET_STORE_AMONG(pair) \
-  "str " pair                   \
-  ", [%[patch]]\n\t"            \
-  "add %[patch], %[step]\n\t"
-#define M3NET_STORE_AND_ADVANCE(pair) "str " pair ", [%[patch]], %[step]\n\t"
-#define M3NET_WIDEN_FOUR(items) M3NET_WIDEN(items, M3NET_STORE_AMONG)
-#define M3NET_WIDEN_PIXEL(items) M3NET_WIDEN(items, M3NET_STORE_AND_ADVANCE)
+/// Assembly that widens four items and writes them as two pairs.
+#define M3NET_WIDEN_FOUR(items) \
+  "sxtb16 r4, " items           \
+  "\n\t"                        \
+  "sxtb16 " items ", " items    \
+  ", ror #8\n\t"                \
+  "str r4, [r10], %[step]\n\t"  \
+  "str " items ", [r10], %[step]\n\t"
 
-/// Writes items into one of several windows, whose pairs of items alternate, from the first item of
-/// a pair on.
-M3NET_INLINE int16_t* widen_among(int32_t windows, int16_t* patch, const int8_t* items,
-                                  int32_t count) {
-  __asm__ volatile(
-      "b 2f\n\t"
-      "1:\n\t"
-      "ldr r6, [%[items]], #4\n\t"
-      "ldr r8, [%[items]], #4\n\t" M3NET_WIDEN_FOUR("r6") M3NET_WIDEN_FOUR("r8")
-      "2:\n\t"
-      "subs %[count], #8\n\t"
-      "bge 1b\n\t"
-      "lsls %[count], %[count], #29\n\t"
-      "beq 5f\n\t"
-      "bpl 3f\n\t"
-      "ldr r6, [%[items]], #4\n\t" M3NET_WIDEN_FOUR("r6")
-      "3:\n\t"
-      "lsls %[count], %[count], #1\n\t"
-      "beq 5f\n\t"
-      "bpl 4f\n\t"
-      "ldrh r6, [%[items]], #2\n\t"
-      "sxtb r4, r6\n\t"
-      "sxtb r6, r6, ror #8\n\t"
-      "pkhbt r6, r4, r6, lsl #16\n\t"
-      "str r6, [%[patch]]\n\t"
-      "add %[patch], %[step]\n\t"
-      "4:\n\t"
-      "lsls %[count], %[count], #1\n\t"
-      "bpl 5f\n\t"
-      "ldrsb r6, [%[items]]\n\t"
-      "strh r6, [%[patch]], #2\n\t"
-      "5:\n\t"
-      : [patch] "+&r"(patch), [items] "+&r"(items), [count] "+&r"(count)
-      : [step] "r"(4 * windows)
-      : "r4", "r5", "r6", "r8", "cc", "memory");
-  return patch;
+/// Defines a function that writes lines of items, a multiple of four, into one of several windows
+/// or each into the next one. A line begins `gap` bytes behind the one before, and is written
+/// `across` bytes farther. A macro, since the distance must be a constant without optimisation,
+/// too.
+#define M3NET_DEFINE_WIDEN_LINES(name, windows)                                               \
+  M3NET_INLINE void name(int16_t* patch, const int8_t* items, int32_t count, int32_t lines,   \
+                         int32_t gap, int32_t across) {                                       \
+    __asm__ volatile(                                                                       \
+        "1:\n\t"                                                                            \
+        "mov r10, %[patch]\n\t"                                                             \
+        "subs r11, %[count], #16\n\t"                                                       \
+        "blt 3f\n\t"                                                                        \
+        "2:\n\t"                                                                            \
+        "ldr r5, [%[items]], #4\n\t"                                                        \
+        "ldr r6, [%[items]], #4\n\t"                                                        \
+        "ldr r8, [%[items]], #4\n\t"                                                        \
+        "ldr r9, [%[items]], #4\n\t"                                                        \
+        M3NET_WIDEN_FOUR("r5") M3NET_WIDEN_FOUR("r6") M3NET_WIDEN_FOUR("r8")                \
+        M3NET_WIDEN_FOUR("r9")                                                              \
+        "subs r11, #16\n\t"                                                                 \
+        "bge 2b\n\t"                                                                        \
+        "3:\n\t"                                                                            \
+        "adds r11, #16\n\t"                                                                 \
+        "beq 5f\n\t"                                                                        \
+        "4:\n\t"                                                                            \
+        "ldr r5, [%[items]], #4\n\t" M3NET_WIDEN_FOUR("r5")                                 \
+        "subs r11, #4\n\t"                                                                  \
+        "bne 4b\n\t"                                                                        \
+        "5:\n\t"                                                                            \
+        "add %[patch], %[across]\n\t"                                                       \
+        "add %[items], %[gap]\n\t"                                                          \
+        "subs %[lines], #1\n\t"                                                             \
+        "bne 1b\n\t"                                                                        \
+        : [patch] "+&r"(patch), [items] "+&r"(items), [lines] "+&r"(lines)                  \
+        : [step] "i"(4 * (windows)), [count] "r"(count), [gap] "r"(gap), [across] "r"(across) \
+        : "r4", "r5", "r6", "r8", "r9", "r10", "r11", "cc", "memory"); \
+  }
+M3NET_DEFINE_WIDEN_LINES(widen_lines_of_one, 1)
+M3NET_DEFINE_WIDEN_LINES(widen_lines_of_two, 2)
+M3NET_DEFINE_WIDEN_LINES(widen_lines_of_three, 3)
+M3NET_DEFINE_WIDEN_LINES(widen_lines_of_four, 4)
+
+/// As these; `step` bytes from a line to the next one.
+M3NET_SEPARATE void widen_lines(int32_t windows, int16_t* patch, const int8_t* items, int32_t count,
+                                int32_t lines, int32_t step, int32_t across) {
+  if (windows == 4) {
+    widen_lines_of_four(patch, items, count, lines, step - count, across);
+  } else if (windows == 3) {
+    widen_lines_of_three(patch, items, count, lines, step - count, across);
+  } else if (windows == 2) {
+    widen_lines_of_two(patch, items, count, lines, step - count, across);
+  } else {
+    widen_lines_of_one(patch, items, count, lines, step - count, across);
+  }
 }
 
-/// Defines a function that writes items of a pixel, a multiple of four, as above. A macro, since
-/// the distance must be a constant without optimisation, too.
-#define M3NET_DEFINE_WIDEN_PIXEL(name, windows)                                                 \
-  M3NET_INLINE void name(int16_t* patch, const int8_t* items, int32_t count) {                  \
-    __asm__ volatile(                                                                         \
-        "b 2f\n\t"                                                                            \
-        "1:\n\t"                                                                              \
-        "ldr r6, [%[items]], #4\n\t"                                                          \
-        "ldr r8, [%[items]], #4\n\t" M3NET_WIDEN_PIXEL("r6") M3NET_WIDEN_PIXEL("r8")          \
-        "2:\n\t"                                                                              \
-        "subs %[count], #8\n\t"                                                               \
-        "bge 1b\n\t"                                                                          \
-        "tst %[count], #4\n\t"                                                                \
-        "beq 3f\n\t"                                                                          \
-        "ldr r6, [%[items]], #4\n\t" M3NET_WIDEN_PIXEL("r6")                                  \
-        "3:\n\t"                                                                              \
-        : [patch] "+&r"(patch), [items] "+&r"(items), [count] "+&r"(count)                    \
-        : [step] "i"(4 * (windows))                                                           \
-        : "r4", "r5", "r6", "r8", "cc", "memory"); \
-  }
-M3NET_DEFINE_WIDEN_PIXEL(widen_pixel_of_one, 1)
-M3NET_DEFINE_WIDEN_PIXEL(widen_pixel_of_two, 2)
-M3NET_DEFINE_WIDEN_PIXEL(widen_pixel_of_three, 3)
-M3NET_DEFINE_WIDEN_PIXEL(widen_pixel_of_four, 4)
-
-/// Writes four items.
-M3NET_INLINE int16_t* put_four_among(int32_t windows, int16_t* patch, uint32_t word) {
+/// Writes four items as two pairs: the first and the third one, then the others.
+M3NET_INLINE int16_t* put_four(int32_t windows, int16_t* patch, uint32_t word) {
   const uint32_t even = m3net_even_bytes(word), odd = m3net_odd_bytes(word);
-  const uint32_t low = m3net_pack_low(even, odd), high = m3net_pack_high(even, odd);
-  M3NET_MEMCPY(patch, &low, sizeof(low));
-  M3NET_MEMCPY(patch + 2 * windows, &high, sizeof(high));
+  M3NET_MEMCPY(patch, &even, sizeof(even));
+  M3NET_MEMCPY(patch + 2 * windows, &odd, sizeof(odd));
   return patch + 4 * windows;
 }
 
-/// Writes an item.
-M3NET_INLINE int16_t* put_among(int32_t windows, int16_t* patch, int32_t item) {
-  *patch = (int16_t)item;
-  return patch + (((uintptr_t)patch & 2u) ? 2 * windows - 1 : 1);
-}
+/// Where the items of one of several windows, whose pairs of items alternate, are written.
+typedef struct {
+  int16_t* patch;
+  int32_t windows;
+  uint32_t pending;  ///< Items, fewer than four.
+  int32_t bits;      ///< Of the pending items.
+} window_writer;
 
-/// Writes items from any place on.
-M3NET_INLINE int16_t* copy_among(int32_t windows, int16_t* patch, const int8_t* items,
-                                 int32_t count) {
-  if ((uintptr_t)patch & 2u) {
-    patch = put_among(windows, patch, *items++);
-    --count;
-  }
-  return widen_among(windows, patch, items, count);
-}
-
-/// Writes an item several times.
-M3NET_INLINE int16_t* fill_among(int32_t windows, int16_t* patch, int32_t item, int32_t count) {
+/// Writes fewer than four items, or a byte of a word several times, for which `advance` is 0.
+M3NET_SEPARATE void put_few(window_writer* writer, const int8_t* items, int32_t advance,
+                            int32_t count) {
+  const int32_t windows = writer->windows;
+  int16_t* patch = writer->patch;
+  uint32_t pending = writer->pending;
+  int32_t bits = writer->bits;
   while (count > 0) {
-    if (count < 4 || ((uintptr_t)patch & 2u)) {
-      patch = put_among(windows, patch, item);
-      --count;
-    } else {
-      patch = put_four_among(windows, patch, (uint8_t)item * 0x01010101u);
+    if (bits == 0 && count >= 4) {
+      patch = put_four(windows, patch, m3net_load_word(items));
       count -= 4;
+      continue;
+    }
+    pending |= (uint32_t)(uint8_t)*items << bits;
+    items += advance;
+    --count;
+    bits += 8;
+    if (bits == 32) {
+      patch = put_four(windows, patch, pending);
+      pending = 0;
+      bits = 0;
     }
   }
-  return patch;
+  writer->patch = patch;
+  writer->pending = pending;
+  writer->bits = bits;
+}
+
+/// Assembly that widens four items in r4 and writes them as two pairs.
+#define M3NET_PUT_FOUR        \
+  "sxtb16 r5, r4\n\t"         \
+  "str r5, [%[patch]]\n\t"    \
+  "add %[patch], %[step]\n\t" \
+  "sxtb16 r4, r4, ror #8\n\t" \
+  "str r4, [%[patch]]\n\t"    \
+  "add %[patch], %[step]\n\t"
+
+/// Writes rows of four items or more; `gap` bytes from a row to the next one.
+M3NET_SEPARATE void put_rows(window_writer* writer, const int8_t* items, int32_t count,
+                             int32_t rows, int32_t gap) {
+  int16_t* patch = writer->patch;
+  uint32_t pending = writer->pending;
+  int32_t bits = writer->bits;
+  // Pending items and the first ones of a row, then the others, of which the last may be pending.
+  __asm__ volatile(
+      "1:\n\t"
+      "mov r6, %[count]\n\t"
+      "cbz %[bits], 2f\n\t"
+      "ldr r4, [%[items]]\n\t"
+      "rsb r8, %[bits], #32\n\t"
+      "lsl r4, r4, %[bits]\n\t"
+      "orr r4, r4, %[pending]\n\t" M3NET_PUT_FOUR
+      "add %[items], %[items], r8, lsr #3\n\t"
+      "sub r6, r6, r8, lsr #3\n\t"
+      "2:\n\t"
+      "subs r6, r6, #8\n\t"
+      "blt 4f\n\t"
+      "3:\n\t"
+      "ldr r4, [%[items]], #4\n\t" M3NET_PUT_FOUR "ldr r4, [%[items]], #4\n\t" M3NET_PUT_FOUR
+      "subs r6, r6, #8\n\t"
+      "bge 3b\n\t"
+      "4:\n\t"
+      "lsls r6, r6, #30\n\t"
+      "bcc 5f\n\t"
+      "ldr r4, [%[items]], #4\n\t" M3NET_PUT_FOUR
+      "5:\n\t"
+      "mov %[pending], #0\n\t"
+      "lsrs %[bits], r6, #27\n\t"
+      "beq 6f\n\t"
+      "add %[items], %[items], r6, lsr #30\n\t"
+      "ldr r4, [%[items], #-4]\n\t"
+      "rsb r8, %[bits], #32\n\t"
+      "lsr %[pending], r4, r8\n\t"
+      "6:\n\t"
+      "add %[items], %[gap]\n\t"
+      "subs %[rows], #1\n\t"
+      "bne 1b\n\t"
+      : [patch] "+&r"(patch), [items] "+&r"(items), [rows] "+&r"(rows), [pending] "+&r"(pending),
+        [bits] "+&l"(bits)
+      : [step] "r"(4 * writer->windows), [count] "r"(count), [gap] "r"(gap)
+      : "r4", "r5", "r6", "r8", "cc", "memory");
+  writer->patch = patch;
+  writer->pending = pending;
+  writer->bits = bits;
+}
+
+/// Writes items.
+M3NET_INLINE void put_items(window_writer* writer, const int8_t* items, int32_t count) {
+  if (count >= 4) {
+    put_rows(writer, items, count, 1, 0);
+  } else {
+    put_few(writer, items, 1, count);
+  }
 }
 
 /// Gathers a window whose rows are words: four items each, as in an image of one channel. Loops
@@ -346,76 +416,127 @@ M3NET_SEPARATE void gather_words(const m3net_convolution* layer, const int8_t* i
       word = m3net_load_word(input + place.row * image->row_step + from);
       word = (word << before >> behind) | border;
     }
-    patch = put_four_among(windows, patch, word);
+    patch = put_four(windows, patch, word);
   }
 }
 
-/// Gathers a window whose rows lie side by side and are inside the image's columns. Zeros up to a
+/// Gathers a window that is partly outside the image, or whose pixels do not lie side by side.
+M3NET_SEPARATE void gather_pieces(const m3net_convolution* layer, const int8_t* input,
+                                  window_place place, window_writer* writer) {
+  const m3net_image* image = &layer->input;
+  const m3net_window* window = &layer->window;
+  const uint32_t word = (uint8_t)layer->padding * 0x01010101u;
+  const int8_t* padding = (const int8_t*)&word;
+  const int32_t channels = image->channels, columns = window->columns, first = place.column;
+  const int32_t packed = window->column_dilation == 1 && image->column_step == channels;
+  const int32_t items = columns * channels, down = window->row_dilation * image->row_step;
+  // Columns of the window on the left and on the right of the image, and rows above and inside.
+  const int32_t last = first + columns - image->columns;
+  const int32_t before = first >= 0 ? 0 : -first < columns ? -first : columns;
+  const int32_t behind = last <= 0 ? 0 : last < columns ? last : columns;
+  int32_t above = 0, rows = 0, left = window->rows;
+  for (; left > 0 && place.row < 0; --left, place.row += window->row_dilation) {
+    above += items;
+  }
+  const int8_t* line = input + place.row * image->row_step;
+  for (; left > 0 && place.row < image->rows; --left, place.row += window->row_dilation) {
+    ++rows;
+  }
+  if (above) {
+    put_few(writer, padding, 0, above);
+  }
+  if (packed && !before && !behind && items >= 4 && rows) {
+    put_rows(writer, line + first * channels, items, rows, down - items);
+    rows = 0;
+  }
+  for (; rows > 0; --rows, line += down) {
+    if (packed) {
+      if (before) {
+        put_few(writer, padding, 0, before * channels);
+      }
+      put_items(writer, line + (first + before) * channels, (columns - before - behind) * channels);
+      if (behind) {
+        put_few(writer, padding, 0, behind * channels);
+      }
+      continue;
+    }
+    for (int32_t tap = columns, x = first; tap > 0; --tap, x += window->column_dilation) {
+      if (x < 0 || x >= image->columns) {
+        put_few(writer, padding, 0, channels);
+      } else {
+        put_items(writer, line + x * image->column_step, channels);
+      }
+    }
+  }
+  if (left) {
+    put_few(writer, padding, 0, left * items);
+  }
+}
+
+/// Gathers the windows of some pixels; `place` moves on to the window behind them. Zeros up to a
 /// multiple of four items.
-M3NET_SEPARATE void gather_rows(const m3net_convolution* layer, const int8_t* input,
-                                window_place place, int32_t windows, int16_t* patch) {
-  const m3net_image* image = &layer->input;
-  const int32_t items = layer->window.columns * image->channels;
-  for (int32_t i = layer->window.rows; i > 0; --i, place.row += layer->window.row_dilation) {
-    if (place.row >= 0 && place.row < image->rows) {
-      const int8_t* row = input + place.row * image->row_step + place.column * image->channels;
-      patch = copy_among(windows, patch, row, items);
-    } else {
-      patch = fill_among(windows, patch, layer->padding, items);
-    }
-  }
-  (void)fill_among(windows, patch, 0, -layer->window.rows * items & 3);
-}
-
-/// Gathers any window. Zeros up to a multiple of four items.
-M3NET_SEPARATE void gather_runs(const m3net_convolution* layer, const int8_t* input,
-                                window_place place, int32_t windows, int16_t* patch) {
-  const m3net_window* window = &layer->window;
-  const int32_t channels = layer->input.channels;
-  for (int32_t i = 0; i < window->rows; ++i, place.row += window->row_dilation) {
-    for (int32_t tap = 0; tap < window->columns;) {
-      const item_run run = find_run(layer, input, &layer->padding, place.row, place.column, tap);
-      const int32_t count = run.taps * channels;
-      patch = run.advance ? copy_among(windows, patch, run.items, count)
-                          : fill_among(windows, patch, layer->padding, count);
-      tap += run.taps;
-    }
-  }
-  (void)fill_among(windows, patch, 0, -window->rows * window->columns * channels & 3);
-}
-
-/// Gathers one of several windows in 16 bits.
-static inline void gather_among(const m3net_convolution* layer, const int8_t* input,
-                                window_place place, int32_t windows, int16_t* patch) {
+M3NET_SEPARATE void gather_windows(const m3net_convolution* layer, const int8_t* input,
+                                   window_place* place, int32_t size, int16_t* patch) {
   const m3net_image* image = &layer->input;
   const m3net_window* window = &layer->window;
-  const int32_t items = window->columns * image->channels;
-  const int32_t packed = window->column_dilation == 1 && image->column_step == image->channels;
-  if (packed && items == 4 && image->columns * image->channels >= 4) {
-    gather_words(layer, input, place, windows, patch);
-  } else if (!packed || place.column < 0 || place.column + window->columns > image->columns) {
-    gather_runs(layer, input, place, windows, patch);
-  } else if (window->rows > 1 || items % 4 != 0 || place.row < 0 || place.row >= image->rows) {
-    gather_rows(layer, input, place, windows, patch);
-  } else {
-    const int8_t* pixel = input + place.row * image->row_step + place.column * image->channels;
-    if (windows == 4) {
-      widen_pixel_of_four(patch, pixel, items);
-    } else if (windows == 3) {
-      widen_pixel_of_three(patch, pixel, items);
-    } else if (windows == 2) {
-      widen_pixel_of_two(patch, pixel, items);
+  const int32_t last = (layer->output.columns - 1) * window->column_stride - window->left;
+  const int32_t of_bytes = size == 2 && layer->pixels == 2;
+  const int32_t channels = image->channels, rows = window->rows, items = window->columns * channels;
+  const int32_t packed = window->column_dilation == 1 && image->column_step == channels;
+  const int32_t in_words = packed && items == 4 && image->columns * channels >= 4;
+  const int32_t down = window->row_dilation * image->row_step;
+  // Of the last window inside the image.
+  const int32_t last_row = image->rows - 1 - (rows - 1) * window->row_dilation;
+  const int32_t last_column = packed ? image->columns - window->columns : -1;
+  window_place places[2];
+  for (int32_t i = 0; i < size; ++i, patch += 2) {
+    const int32_t row = place->row, column = place->column;
+    window_writer writer = {patch, size, 0, 0};
+    if (of_bytes) {
+      places[i] = *place;
+    } else if (in_words) {
+      gather_words(layer, input, *place, size, patch);
+    } else if (row < 0 || row > last_row || column < 0 || column > last_column) {
+      gather_pieces(layer, input, *place, &writer);
     } else {
-      widen_pixel_of_one(patch, pixel, items);
+      const int8_t* line = input + row * image->row_step + column * channels;
+      if (items % 4 == 0) {
+        widen_lines(size, patch, line, items, rows, down, 2 * size * items);
+      } else if (items > 4) {
+        put_rows(&writer, line, items, rows, down - items);
+      } else {
+        for (int32_t left = rows; left > 0; --left, line += down) {
+          put_few(&writer, line, 1, items);
+        }
+      }
+    }
+    if (writer.bits) {
+      (void)put_four(size, writer.patch, writer.pending);
+    }
+    place->column += window->column_stride;
+    if (place->column > last) {
+      place->row += window->row_stride;
+      place->column = -window->left;
     }
   }
+  if (of_bytes) {
+    gather_two(layer, input, places, (int8_t*)(patch - 4));
+  }
+}
+
+/// Whether each window is a pixel of the image, whose items are a multiple of four.
+static int32_t has_pixels(const m3net_convolution* layer) {
+  const m3net_image *from = &layer->input, *to = &layer->output;
+  const m3net_window* window = &layer->window;
+  return window->rows == 1 && window->columns == 1 && from->channels % 4 == 0 && !window->top &&
+         !window->left && (to->rows - 1) * window->row_stride < from->rows &&
+         (to->columns - 1) * window->column_stride < from->columns;
 }
 
 /// How many of the pixels that are left are computed together: not so many that one is left alone,
-/// or two where the kernel of two cannot compute them.
-static int32_t group_size(const m3net_convolution* layer, int32_t left) {
-  const int32_t most = layer->pixels, size = left < most ? left : most;
-  const int32_t by_four = layer->output.channels % 4 == 0;
+/// or two where the kernel of two, which takes channels `by_four`, cannot compute them.
+static inline int32_t group_size(int32_t most, int32_t by_four, int32_t left) {
+  const int32_t size = left < most ? left : most;
   if (size == 2 && !by_four) {
     return 1;
   }
@@ -424,52 +545,53 @@ static int32_t group_size(const m3net_convolution* layer, int32_t left) {
 }
 
 /// Computes pixels that share the weights, from their windows in the patch.
-M3NET_SEPARATE void convolve_group(const m3net_convolution* layer, const int16_t* patch,
-                                   int32_t items, int32_t size, int8_t* const* outputs) {
+M3NET_SEPARATE void convolve_group(const m3net_convolution* layer, const pixel_group* group,
+                                   int32_t size, int8_t* output) {
   if (size == 4) {
-    convolve_four(layer, patch, items, outputs);
+    convolve_four(group, output);
   } else if (size == 3) {
-    convolve_three(layer, patch, items, outputs);
+    convolve_three(group, output);
   } else if (size == 2) {
-    convolve_two(layer, patch, items, outputs);
+    convolve_two(group, output);
   } else {
-    convolve_pixel(layer, patch, items, outputs[0]);
+    convolve_pixel(layer, group->patch, group->items, output);
   }
 }
 
 /// Computes an image, some pixels at a time.
-static void convolve_image(const m3net_convolution* layer, const int8_t* input, int8_t* output,
-                           int16_t* patch) {
+M3NET_SEPARATE void convolve_image(const m3net_convolution* layer, const int8_t* input,
+                                   int8_t* output, int16_t* patch) {
+  const m3net_image *from = &layer->input, *to = &layer->output;
   const m3net_window* window = &layer->window;
-  const int32_t items = window->rows * window->columns * layer->input.channels;
-  const int32_t columns = layer->output.columns;
+  const int32_t most = layer->pixels, in_pixels = most != 2 && has_pixels(layer);
+  const int32_t items = window->rows * window->columns * from->channels;
+  // Pixels that are computed together are equally far apart, in one run if all are.
+  const int32_t columns = to->columns, row_step = to->row_step;
+  const int32_t step = columns == 1 ? row_step : to->column_step;
+  const int32_t from_row = window->row_stride * from->row_step;
+  const int32_t from_step = columns == 1 ? from_row : window->column_stride * from->column_step;
+  const int32_t even =
+      row_step == columns * step && (!in_pixels || from_row == columns * from_step);
+  const int32_t pixels = even ? to->rows * columns : columns;
+  const pixel_group group = {layer->blocks, layer->channels,
+                             to->channels,  (items + 3) & ~3,
+                             step,          most > 1 && !m3net_rectifies(layer->channels),
+                             most == 2,     patch};
   window_place next = {-window->top, -window->left};
-  int8_t* pixel = output;
-  window_place places[4] = {next};
-  int8_t* outputs[4] = {output};
-  int32_t x = 0, size = 0;
-  for (int32_t left = layer->output.rows * columns; left > 0; left -= size) {
-    size = group_size(layer, left);
-    for (int32_t i = 0; i < size; ++i) {
-      places[i] = next;
-      outputs[i] = pixel;
-      pixel += layer->output.column_step;
-      next.column += window->column_stride;
-      if (++x == columns) {
-        x = 0;
-        pixel = output += layer->output.row_step;
-        next.row += window->row_stride;
-        next.column = -window->left;
+  for (int32_t runs = even ? 1 : to->rows; runs > 0;
+       --runs, input += from_row, output += row_step) {
+    const int8_t* pixel = input;
+    int8_t* place = output;
+    for (int32_t left = pixels, size = 0; left > 0; left -= size, place += size * step) {
+      size = group_size(most, group.channel_count % 4 == 0, left);
+      if (in_pixels) {
+        widen_lines(size, patch, pixel, items, size, from_step, 4);
+        pixel += size * from_step;
+      } else {
+        gather_windows(layer, input, &next, size, patch);
       }
+      convolve_group(layer, &group, size, place);
     }
-    if (size == 2 && layer->pixels == 2) {
-      gather_two(layer, input, places, (int8_t*)patch);
-    } else {
-      for (int32_t i = 0; i < size; ++i) {
-        gather_among(layer, input, places[i], size, patch + 2 * i);
-      }
-    }
-    convolve_group(layer, patch, (items + 3) & ~3, size, outputs);
   }
 }
 
@@ -505,7 +627,13 @@ static void convolve_image(const m3net_convolution* layer, const int8_t* input, 
 
 void m3net_convolve(const m3net_convolution* constants, const int8_t* input, int8_t* output,
                     int16_t* patch) {
-  const m3net_convolution layer = *constants;  // which needs no reads from flash for each pixel
+  // A copy needs no reads from flash for each pixel. In two parts, compilers make it without a
+  // call.
+  enum { PART = 40 };
+  m3net_convolution layer;
+  M3NET_MEMCPY(&layer, M3NET_WORDS(constants), PART);
+  M3NET_MEMCPY(M3NET_WORDS((int8_t*)&layer + PART), M3NET_WORDS((const int8_t*)constants + PART),
+               sizeof(layer) - PART);
   for (int32_t batch = 0; batch < layer.batches; ++batch) {
     convolve_image(&layer, input + batch * layer.input.batch_step,
                    output + batch * layer.output.batch_step, patch);

@@ -415,7 +415,7 @@ enum { BEGINS_OUTSIDE = 1, ENDS_OUTSIDE = 2, LACKS_FIRST = 4 };
   "smlad " next ", r12, r3, " next "\n\t"
 
 /// Assembly that turns a sum into an output and writes it at r11. Negative sums need no rounding of
-/// their own; see rectifies().
+/// their own; see m3net_rectifies().
 #define M3NET_WRITE_SUM(sum) \
   "lsl " sum ", " sum        \
   ", #1\n\t"                 \
@@ -526,15 +526,6 @@ typedef struct {
   int32_t before;  ///< Pixels by which the first window begins before the image.
 } direction;
 
-/// Whether the output's zero point is -128, as after ReLU. A negative sum then gives -128: its
-/// product with the multiplier is rounded to zero or less, whether or not one is subtracted to
-/// round halves away from zero. A multiplier of zero says nothing: see channel_rows() in
-/// weights.py.
-static int32_t rectifies(const m3net_channel* channel) {
-  const int32_t half = (int32_t)(1u << (channel->right - 1));
-  return channel->multiplier != 0 && channel->offset == -255 * half;
-}
-
 /// Computes an image line by line, each channel by channel.
 static void convolve_lines(const m3net_convolution* layer, const int8_t* input, int8_t* output) {
   const m3net_image *from = &layer->input, *to = &layer->output;
@@ -547,8 +538,8 @@ static void convolve_lines(const m3net_convolution* layer, const int8_t* input, 
   const int32_t reach = (along.outputs - 1) * stride + 3 - along.before;
   const int32_t outside = reach > along.inputs;
   const int32_t outputs = along.outputs - outside;
-  const int32_t five =
-      stride == 1 && along.outputs == 5 && along.before && outside && rectifies(layer->channels);
+  const int32_t five = stride == 1 && along.outputs == 5 && along.before && outside &&
+                       m3net_rectifies(layer->channels);
   window_line line;
   line.taps = layer->taps;
   line.channel = layer->channels;

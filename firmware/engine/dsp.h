@@ -59,20 +59,6 @@ static inline uint32_t m3net_add_odd_bytes(uint32_t sums, uint32_t word) {
   return result;
 }
 
-/// The lower halves of both, `low` in the lower half.
-static inline uint32_t m3net_pack_low(uint32_t low, uint32_t high) {
-  uint32_t result;
-  __asm__("pkhbt %0, %1, %2, lsl #16" : "=r"(result) : "r"(low), "r"(high));
-  return result;
-}
-
-/// The upper halves of both, `low` in the lower half.
-static inline uint32_t m3net_pack_high(uint32_t low, uint32_t high) {
-  uint32_t result;
-  __asm__("pkhtb %0, %1, %2, asr #16" : "=r"(result) : "r"(high), "r"(low));
-  return result;
-}
-
 /// `sum` plus the product of the lower halves and the product of the upper halves.
 static inline int32_t m3net_add_products(uint32_t a, uint32_t b, int32_t sum) {
   int32_t result;

@@ -160,6 +160,23 @@ static inline m3net_four_sums multiply(const int16_t* patch, int32_t items,
   "\n\t"                                                        \
   "ssat " doubled ", #8, " x "\n\t"
 
+/// As above where m3net_rectifies.
+#define M3NET_RECTIFY(doubled, multiplier, offset, right, x) \
+  "smmlar " doubled ", " doubled ", " multiplier ", " offset \
+  "\n\t"                                                     \
+  "asr " doubled ", " doubled ", " right                     \
+  "\n\t"                                                     \
+  "ssat " doubled ", #8, " doubled "\n\t"
+
+/// Assembly that loads the constants of the last channel of a group; its shift is at `channel`,
+/// which then moves on to the next group.
+#define M3NET_LOAD_LAST_CHANNEL(channel, multiplier, offset, right) \
+  "ldr " multiplier ", [" channel                                   \
+  ", #-10]\n\t"                                                     \
+  "ldr " offset ", [" channel                                       \
+  ", #-6]\n\t"                                                      \
+  "ldrsh " right ", [" channel "], #64\n\t"
+
 /// The output of a channel from its sum; its constants are at r11, the next ones r7 bytes farther.
 #define M3NET_FINISH_ONE_PIXEL(sum)              \
   M3NET_LOAD_CHANNEL("r11", 0, "r6", "r8", "r9") \
@@ -252,18 +269,25 @@ static void convolve_one(const m3net_convolution* layer, const int16_t* patch, i
 }
 
 /// The outputs of two channels of two pixels, from a sum of each and twice the other one. The
-/// constants of the channels are at r11. The outputs of a pixel become the lower half of its `a`.
-#define M3NET_FINISH_TWO_PIXELS(place, a0, b0, a1, b1)                            \
-  M3NET_LOAD_CHANNEL("r11", place, "r9", "r10", "r7")                             \
-  "lsl " a0 ", " a0                                                               \
-  ", #1\n\t"                                                                      \
-  "lsl " a1 ", " a1 ", #1\n\t" M3NET_REQUANTIZE(a0, "r9", "r10", "r7", "lr")      \
-      M3NET_REQUANTIZE(a1, "r9", "r10", "r7", "lr")                               \
-          M3NET_LOAD_CHANNEL("r11", (place) + 16, "r9", "r10", "r7")              \
-              M3NET_REQUANTIZE(b0, "r9", "r10", "r7", "lr")                       \
-                  M3NET_REQUANTIZE(b1, "r9", "r10", "r7", "lr") "bfi " a0 ", " b0 \
-                                                                ", #8, #8\n\t"    \
-                                                                "bfi " a1 ", " b1 ", #8, #8\n\t"
+/// outputs of a pixel become the lower half of its `a`. LOAD_B loads the constants of the second
+/// channel into r9, r10 and r7; those of the first one are `place` bytes from r11.
+#define M3NET_FINISH_TWO_PIXELS(REQUANTIZE, place, LOAD_B, a0, b0, a1, b1) \
+  M3NET_LOAD_CHANNEL("r11", place, "r9", "r10", "r7")                      \
+  "lsl " a0 ", " a0                                                        \
+  ", #1\n\t"                                                               \
+  "lsl " a1 ", " a1 ", #1\n\t" REQUANTIZE(a0, "r9", "r10", "r7", "lr")     \
+      REQUANTIZE(a1, "r9", "r10", "r7", "lr") LOAD_B                       \
+      REQUANTIZE(b0, "r9", "r10", "r7", "lr")                              \
+          REQUANTIZE(b1, "r9", "r10", "r7", "lr") "bfi " a0 ", " b0        \
+                                                  ", #8, #8\n\t"           \
+                                                  "bfi " a1 ", " b1 ", #8, #8\n\t"
+
+/// The outputs of four channels of two pixels.
+#define M3NET_FINISH_TWO(REQUANTIZE)                                                              \
+  "ldr r11, [sp, #24]\n\t" M3NET_FINISH_TWO_PIXELS(                                               \
+      REQUANTIZE, -62, M3NET_LOAD_CHANNEL("r11", -46, "r9", "r10", "r7"), "r0", "r1", "r4", "r5") \
+      M3NET_FINISH_TWO_PIXELS(REQUANTIZE, -30, M3NET_LOAD_LAST_CHANNEL("r11", "r9", "r10", "r7"), \
+                              "r2", "r3", "r6", "r8")
 
 /// Assembly that turns the sum of two channels into twice the upper one's.
 #define M3NET_TAKE_UPPER(ab, a) \
@@ -291,291 +315,354 @@ static void convolve_one(const m3net_convolution* layer, const int16_t* patch, i
   "]\n\t"                           \
   "lsl " ab ", " ab ", #1\n\t"
 
+/// The place of a channel's shift, from which the kernels address its constants and others'.
+static inline const int16_t* shift_of(const m3net_channel* channel) { return &channel->right; }
+
+/// Pixels that are computed together.
+typedef struct {
+  const m3net_block* blocks;
+  const m3net_channel* channels;
+  int32_t channel_count;
+  int32_t items;     ///< Of a window in the patch.
+  int32_t step;      ///< Bytes from a pixel's outputs to the next one's.
+  int32_t exact;     ///< 0 if m3net_rectifies, else 1.
+  int32_t of_bytes;  ///< Two windows in the patch are bytes.
+  const int16_t* patch;
+} pixel_group;
+
 /// All output channels of two pixels, a multiple of four; the layer's `pixels` is above one. The
 /// items are bytes if the patch has no room for more; windows with more of them than an upper
 /// channel's sum can take are then added in parts, of which the last ones have M3NET_TWIN_ITEMS.
-static void convolve_two(const m3net_convolution* layer, const int16_t* patch, int32_t items,
-                         int8_t* const* outputs) {
-  const int32_t of_bytes = layer->pixels == 2;
-  register const int16_t* from __asm__("r0") = patch;
-  const int16_t* whole = patch + (of_bytes ? 1 : 2) * items;
+static void convolve_two(const pixel_group* group, int8_t* output) {
+  const int32_t items = group->items, of_bytes = group->of_bytes;
+  const int8_t* whole = (const int8_t*)(group->patch + (of_bytes ? 1 : 2) * items);
   const int32_t parts = of_bytes ? (items - 1) / M3NET_TWIN_ITEMS : 0;
-  register const int16_t* patch_end __asm__("r8") = whole;
-  register const int16_t* part_end __asm__("r1") = whole - parts * M3NET_TWIN_ITEMS;
+  register int8_t* to __asm__("r0") = output;
+  register int32_t step __asm__("r1") = group->step;
+  register int8_t* end __asm__("r2") = output + group->channel_count;
+  register const int16_t* from __asm__("r3") = group->patch;
+  // Pairs: one less if exact, which the comparison with it shows.
+  register const int8_t* part_end __asm__("r4") =
+      whole - (of_bytes ? 2 * parts * M3NET_TWIN_ITEMS : group->exact);
   // An iteration takes 16 items, or 8 of bytes; the first one begins where fewer are left. An item
   // has 28 or 30 bytes of code. Loop and outputs are below 1 KiB, the code that an STM32F4 keeps.
-  register int32_t skipped __asm__("r2") = of_bytes ? (-items & 7) * 30 + 1 : (-items & 15) * 28;
-  register const m3net_channel* channel __asm__("r3") = layer->channels;
-  register int8_t* first __asm__("r4") = outputs[0];
-  register int8_t* second __asm__("r5") = outputs[1];
-  register int8_t* end __asm__("r6") = outputs[0] + layer->output.channels;
-  register const m3net_block* weights __asm__("r12") = layer->blocks;
-  // The stack keeps r0 to r6, and r7, which may be the frame pointer; the end of the first part and
-  // of the patch; and the upper channels' sums of the parts.
+  register int32_t skipped __asm__("r5") = of_bytes ? (-items & 7) * 30 + 1 : (-items & 15) * 28;
+  register const int16_t* channel __asm__("r6") = shift_of(group->channels + 3);
+  register const int8_t* patch_end __asm__("r8") = whole;
+  register int32_t is_exact __asm__("r10") = group->exact;
+  register const m3net_block* weights __asm__("r12") = group->blocks;
+  // The stack keeps r0 to r6, and r7, which may be the frame pointer; where bytes go on after their
+  // loop; `exact`; the end of the first part and of the patch; and the upper channels' sums of the
+  // parts.
   __asm__ volatile(
       "mov r9, #0\n\t"
-      "mov r10, #0\n\t"
+      "mov r11, #0\n\t"
+      "push {r9, r11}\n\t"
+      "push {r9, r11}\n\t"
+      "push {r4, r8}\n\t"
+      "cmp r10, #0\n\t"
+      "ite eq\n\t"
+      "adreq r9, 4f\n\t"
+      "adrne r9, 7f\n\t"
+      "cmp r4, r8\n\t"
+      "it ne\n\t"
+      "adrne r9, 8f\n\t"
+      "orr r9, r9, #1\n\t"
       "push {r9, r10}\n\t"
-      "push {r9, r10}\n\t"
-      "push {r1, r8}\n\t"
       "adr lr, 2f\n\t"
-      "tst r2, #1\n\t"
+      "tst r5, #1\n\t"
       "it ne\n\t"
       "adrne lr, 3f\n\t"
-      "add r2, r2, lr\n\t"
-      "orr r2, r2, #1\n\t"
+      "add r5, r5, lr\n\t"
+      "orr r5, r5, #1\n\t"
       "push {r0-r7}\n\t"
+      "mov r11, r6\n\t"
       "1:\n\t"
-      "ldr r0, [r3]\n\t"
-      "ldr r1, [r3, #16]\n\t"
-      "ldr r2, [r3, #32]\n\t"
-      "ldr r3, [r3, #48]\n\t"
-      "ldr r11, [sp]\n\t"
+      "ldr r0, [r11, #-62]\n\t"
+      "ldr r1, [r11, #-46]\n\t"
+      "ldr r2, [r11, #-30]\n\t"
+      "ldr r3, [r11, #-14]\n\t"
+      "ldr r11, [sp, #12]\n\t"
       "add r1, r0, r1, lsl #8\n\t"
       "add r3, r2, r3, lsl #8\n\t"
       "mov r4, r0\n\t"
       "mov r5, r1\n\t"
       "mov r6, r2\n\t"
       "mov r8, r3\n\t"
-      "ldr pc, [sp, #8]\n\t"
+      "ldr pc, [sp, #20]\n\t"
       "2:\n\t"  //
       M3NET_TWICE(M3NET_TWICE(M3NET_TWICE(M3NET_MULTIPLY_TWO_OF_PAIRS)))
-      "ldr lr, [sp, #4]\n\t"
+      "ldr lr, [sp, #16]\n\t"
       "cmp r11, lr\n\t"
-      "bne 2b\n\t"
-      "b 4f\n\t"
-      "3:\n\t"  //
-      M3NET_TWICE(M3NET_TWICE(M3NET_MULTIPLY_TWO_OF_BYTES))
-      "ldr lr, [sp, #4]\n\t"
-      "cmp r11, lr\n\t"
-      "bne 3b\n\t"
-      "ldr r9, [sp, #32]\n\t"
-      "ldr r10, [sp, #36]\n\t"
-      "cmp r9, r10\n\t"
-      "beq 4f\n\t"
-      "add lr, lr, %[part]\n\t"
-      "cmp r11, r10\n\t"
-      "it eq\n\t"
-      "moveq lr, r9\n\t"
-      "str lr, [sp, #4]\n\t"  //
-      M3NET_MOVE_UPPER("r1", "r0", 40)
-      M3NET_MOVE_UPPER("r3", "r2", 44)
-      M3NET_MOVE_UPPER("r5", "r4", 48)
-      M3NET_MOVE_UPPER("r8", "r6", 52)
-      "bne 3b\n\t"
-      "mov lr, #0\n\t"  //
-      M3NET_LOAD_UPPER("r1", 40)
-      M3NET_LOAD_UPPER("r3", 44)
-      M3NET_LOAD_UPPER("r5", 48)
-      M3NET_LOAD_UPPER("r8", 52)
-      "b 5f\n\t"
+      "blo 2b\n\t"
       "4:\n\t"  //
       M3NET_TAKE_UPPER("r1", "r0")
       M3NET_TAKE_UPPER("r3", "r2")
       M3NET_TAKE_UPPER("r5", "r4")
       M3NET_TAKE_UPPER("r8", "r6")
-      "5:\n\t"
-      "ldr r11, [sp, #12]\n\t"  //
-      M3NET_FINISH_TWO_PIXELS(0, "r0", "r1", "r4", "r5")
-      M3NET_FINISH_TWO_PIXELS(32, "r2", "r3", "r6", "r8")
-      "ldr r7, [sp, #16]\n\t"
-      "ldr r9, [sp, #20]\n\t"
-      "ldr r10, [sp, #24]\n\t"
-      "add r3, r11, #64\n\t"
+      "bne 6f\n\t"
+      "5:\n\t"  //
+      M3NET_FINISH_TWO(M3NET_RECTIFY)
+      "9:\n\t"
       "bfi r0, r2, #16, #16\n\t"
       "bfi r4, r6, #16, #16\n\t"
+      "ldm sp, {r7, r9, r10}\n\t"
+      "str r4, [r7, r9]\n\t"
       "str r0, [r7], #4\n\t"
-      "str r4, [r9], #4\n\t"
-      "str r3, [sp, #12]\n\t"
-      "str r7, [sp, #16]\n\t"
-      "str r9, [sp, #20]\n\t"
+      "str r11, [sp, #24]\n\t"
+      "str r7, [sp]\n\t"
       "cmp r7, r10\n\t"
       "bne 1b\n\t"
       "pop {r0-r7}\n\t"
-      "add sp, sp, #24\n\t"
-      : "+&r"(from), "+&r"(part_end), "+&r"(skipped), "+&r"(channel), "+&r"(first), "+&r"(second),
-        "+&r"(end), "+&r"(weights), "+&r"(patch_end)
+      "add sp, sp, #32\n\t"
+      "b 10f\n\t"
+      "6:\n\t"  //
+      M3NET_FINISH_TWO(M3NET_REQUANTIZE)
+      "b 9b\n\t"
+      "7:\n\t"
+      "cmp r11, #0\n\t"
+      "b 4b\n\t"
+      "3:\n\t"  //
+      M3NET_TWICE(M3NET_TWICE(M3NET_MULTIPLY_TWO_OF_BYTES))
+      "ldr lr, [sp, #16]\n\t"
+      "cmp r11, lr\n\t"
+      "bne 3b\n\t"
+      "ldr pc, [sp, #32]\n\t"
+      "8:\n\t"
+      "ldr r9, [sp, #40]\n\t"
+      "ldr r10, [sp, #44]\n\t"
+      "add lr, lr, %[part]\n\t"
+      "cmp r11, r10\n\t"
+      "it eq\n\t"
+      "moveq lr, r9\n\t"
+      "str lr, [sp, #16]\n\t"  //
+      M3NET_MOVE_UPPER("r1", "r0", 48)
+      M3NET_MOVE_UPPER("r3", "r2", 52)
+      M3NET_MOVE_UPPER("r5", "r4", 56)
+      M3NET_MOVE_UPPER("r8", "r6", 60)
+      "bne 3b\n\t"
+      "mov lr, #0\n\t"  //
+      M3NET_LOAD_UPPER("r1", 48)
+      M3NET_LOAD_UPPER("r3", 52)
+      M3NET_LOAD_UPPER("r5", 56)
+      M3NET_LOAD_UPPER("r8", 60)
+      "ldr r9, [sp, #36]\n\t"
+      "cmp r9, #0\n\t"
+      "beq 5b\n\t"
+      "b 6b\n\t"
+      "10:\n\t"
+      : "+&r"(to), "+&r"(step), "+&r"(end), "+&r"(from), "+&r"(part_end), "+&r"(skipped),
+        "+&r"(channel), "+&r"(patch_end), "+&r"(is_exact), "+&r"(weights)
       : [part] "i"(2 * M3NET_TWIN_ITEMS)
-      : "r9", "r10", "r11", "lr", "cc", "memory");
+      : "r9", "r11", "lr", "cc", "memory");
 }
 
-/// All output channels of three pixels, as convolve_two.
-static void convolve_three(const m3net_convolution* layer, const int16_t* patch, int32_t items,
-                           int8_t* const* outputs) {
-  register const int16_t* from __asm__("r0") = patch;
-  register const int16_t* patch_end __asm__("r1") = patch + 3 * items;
-  // An iteration takes 16 items of 22 bytes of code.
-  register int32_t skipped __asm__("r2") = (-items & 15) * 22;
-  register int8_t* first __asm__("r3") = outputs[0];
-  register int8_t* second __asm__("r4") = outputs[1];
-  register int8_t* third __asm__("r5") = outputs[2];
-  register int8_t* end __asm__("r6") = outputs[0] + layer->output.channels;
-  // From the end of two channels' weights to the next two, and from these to those after them.
-  register int32_t back __asm__("r8") = 4 - 4 * items;
-  register int32_t both __asm__("r9") = -4 * items;
-  register const m3net_block* weights __asm__("r12") = layer->blocks;
-  register const m3net_channel* channel __asm__("lr") = layer->channels;
-  // The stack keeps r0 to r9, among them r7, which may be the frame pointer.
+/// The outputs of two channels of three pixels, in the lower half of r0, r2 and r4.
+#define M3NET_FINISH_THREE(REQUANTIZE)            \
+  M3NET_LOAD_CHANNEL("lr", -30, "r6", "r7", "r8") \
+  "sub r1, r1, r0\n\t"                               \
+  "sub r3, r3, r2\n\t"                               \
+  "sub r5, r5, r4\n\t"                               \
+  "lsl r0, r0, #1\n\t"                               \
+  "lsl r2, r2, #1\n\t"                               \
+  "lsl r4, r4, #1\n\t"                               \
+  REQUANTIZE("r0", "r6", "r7", "r8", "r9")           \
+  REQUANTIZE("r2", "r6", "r7", "r8", "r9")           \
+  REQUANTIZE("r4", "r6", "r7", "r8", "r9")           \
+  M3NET_LOAD_LAST_CHANNEL("lr", "r6", "r7", "r8")    \
+  "asr r1, r1, #7\n\t"                               \
+  "asr r3, r3, #7\n\t"                               \
+  "asr r5, r5, #7\n\t"                               \
+  REQUANTIZE("r1", "r6", "r7", "r8", "r9")           \
+  REQUANTIZE("r3", "r6", "r7", "r8", "r9")           \
+  REQUANTIZE("r5", "r6", "r7", "r8", "r9")
+
+/// All output channels of three pixels, as convolve_two: first channels a and b of each group of
+/// four, whose weights end where the next group's begin, then c and d.
+static void convolve_three(const pixel_group* group, int8_t* output) {
+  register int8_t* to __asm__("r0") = output;
+  register int32_t step __asm__("r1") = group->step;
+  register int8_t* end __asm__("r2") = output + group->channel_count;
+  register const int16_t* from __asm__("r3") = group->patch;
+  // An iteration takes 16 items of 22 bytes of code; two items come before the loop.
+  register int32_t skipped __asm__("r4") = ((2 - group->items) & 15) * 22;
+  register int8_t* second __asm__("r5") = output + 2;
+  register const int16_t* second_channel __asm__("r6") = shift_of(group->channels + 3);
+  register const int16_t* second_weights __asm__("r8") = group->blocks->twins + 2;
+  // One less if exact, which the comparison with it shows.
+  register const int8_t* patch_end __asm__("r10") =
+      (const int8_t*)(group->patch + 3 * group->items) - group->exact;
+  register const m3net_block* weights __asm__("r12") = group->blocks;
+  register const int16_t* channel __asm__("lr") = shift_of(group->channels + 1);
+  // The stack keeps r0 to r8, among them r7, which may be the frame pointer.
   __asm__ volatile(
-      "adr r11, 2f\n\t"
-      "add r2, r2, r11\n\t"
-      "orr r2, r2, #1\n\t"
-      "push {r0-r9}\n\t"
+      "adr r9, 2f\n\t"
+      "add r4, r4, r9\n\t"
+      "orr r4, r4, #1\n\t"
+      "push {r0-r8}\n\t"
       "1:\n\t"
-      "ldr r0, [lr]\n\t"
-      "ldr r1, [lr, #16]\n\t"
-      "ldr r11, [sp]\n\t"
-      "ldr r10, [sp, #4]\n\t"
+      "ldr r0, [lr, #-30]\n\t"
+      "ldr r1, [lr, #-14]\n\t"
+      "ldr r11, [sp, #12]\n\t"
+      "ldr r6, [r12], #8\n\t"
+      "ldr r7, [r11, #4]\n\t"
+      "ldr r8, [r11, #8]\n\t"
+      "ldr r9, [r11], #12\n\t"
       "add r1, r0, r1, lsl #8\n\t"
-      "mov r2, r0\n\t"
-      "mov r3, r1\n\t"
-      "mov r4, r0\n\t"
-      "mov r5, r1\n\t"
-      "ldr pc, [sp, #8]\n\t"
+      "smlad r3, r7, r6, r1\n\t"
+      "smlad r5, r8, r6, r1\n\t"
+      "smlad r1, r9, r6, r1\n\t"
+      "sxtb16 r6, r6\n\t"
+      "smlad r2, r7, r6, r0\n\t"
+      "smlad r4, r8, r6, r0\n\t"
+      "smlad r0, r9, r6, r0\n\t"
+      "ldr pc, [sp, #16]\n\t"
       "2:\n\t"  //
       M3NET_TWICE(M3NET_TWICE(M3NET_TWICE(M3NET_MULTIPLY_THREE_PAIRS)))
       "cmp r11, r10\n\t"
-      "bne 2b\n\t"                                   //
-      M3NET_LOAD_CHANNEL("lr", 0, "r6", "r7", "r8")  //
-      "sub r1, r1, r0\n\t"
-      "sub r3, r3, r2\n\t"
-      "sub r5, r5, r4\n\t"
-      "lsl r0, r0, #1\n\t"
-      "lsl r2, r2, #1\n\t"
-      "lsl r4, r4, #1\n\t"                           //
-      M3NET_REQUANTIZE("r0", "r6", "r7", "r8", "r9")  //
-      M3NET_REQUANTIZE("r2", "r6", "r7", "r8", "r9")  //
-      M3NET_REQUANTIZE("r4", "r6", "r7", "r8", "r9")  //
-      M3NET_LOAD_CHANNEL("lr", 16, "r6", "r7", "r8")  //
-      "asr r1, r1, #7\n\t"
-      "asr r3, r3, #7\n\t"
-      "asr r5, r5, #7\n\t"                           //
-      M3NET_REQUANTIZE("r1", "r6", "r7", "r8", "r9")  //
-      M3NET_REQUANTIZE("r3", "r6", "r7", "r8", "r9")  //
-      M3NET_REQUANTIZE("r5", "r6", "r7", "r8", "r9")  //
+      "blo 2b\n\t"
+      "bne 3f\n\t"  //
+      M3NET_FINISH_THREE(M3NET_RECTIFY)
+      "4:\n\t"
       "bfi r0, r1, #8, #8\n\t"
       "bfi r2, r3, #8, #8\n\t"
       "bfi r4, r5, #8, #8\n\t"
-      "ldr r1, [sp, #12]\n\t"
-      "ldr r3, [sp, #16]\n\t"
-      "ldr r5, [sp, #20]\n\t"
-      "ldr r6, [sp, #24]\n\t"
-      "ldr r8, [sp, #32]\n\t"
-      "ldr r9, [sp, #36]\n\t"
-      "add lr, lr, #32\n\t"
-      "strh r0, [r1], #2\n\t"
-      "strh r2, [r3], #2\n\t"
-      "strh r4, [r5], #2\n\t"
-      "add r12, r12, r8\n\t"
-      "sub r8, r9, r8\n\t"
-      "str r1, [sp, #12]\n\t"
-      "str r3, [sp, #16]\n\t"
-      "str r5, [sp, #20]\n\t"
-      "str r8, [sp, #32]\n\t"
-      "cmp r1, r6\n\t"
-      "bne 1b\n\t"
-      "pop {r0-r9}\n\t"
-      : "+&r"(from), "+&r"(patch_end), "+&r"(skipped), "+&r"(first), "+&r"(second), "+&r"(third),
-        "+&r"(end), "+&r"(back), "+&r"(both), "+&r"(weights), "+&r"(channel)
+      "ldm sp, {r6, r7, r8}\n\t"
+      "strh r2, [r6, r7]\n\t"
+      "strh r4, [r6, r7, lsl #1]\n\t"
+      "strh r0, [r6], #4\n\t"
+      "str r6, [sp]\n\t"
+      "cmp r6, r8\n\t"
+      "blo 1b\n\t"
+      "ldr r6, [sp, #20]\n\t"
+      "ldr lr, [sp, #24]\n\t"
+      "ldr r12, [sp, #32]\n\t"
+      "str r8, [sp, #20]\n\t"
+      "str r6, [sp]\n\t"
+      "cmp r6, r8\n\t"
+      "blo 1b\n\t"
+      "pop {r0-r8}\n\t"
+      "b 5f\n\t"
+      "3:\n\t"  //
+      M3NET_FINISH_THREE(M3NET_REQUANTIZE)
+      "b 4b\n\t"
+      "5:\n\t"
+      : "+&r"(to), "+&r"(step), "+&r"(end), "+&r"(from), "+&r"(skipped), "+&r"(second),
+        "+&r"(second_channel), "+&r"(second_weights), "+&r"(patch_end), "+&r"(weights),
+        "+&r"(channel)
       :
-      : "r10", "r11", "cc", "memory");
+      : "r9", "r11", "cc", "memory");
 }
 
-/// All output channels of four pixels, as convolve_two.
-static void convolve_four(const m3net_convolution* layer, const int16_t* patch, int32_t items,
-                          int8_t* const* outputs) {
-  register const int16_t* from __asm__("r0") = patch;
-  register const int16_t* patch_end __asm__("r1") = patch + 4 * items;
-  // An iteration takes 16 items of 28 bytes of code.
-  register int32_t skipped __asm__("r2") = (-items & 15) * 28;
-  register const m3net_channel* channel __asm__("r3") = layer->channels;
-  register int8_t* first __asm__("r4") = outputs[0];
-  register int8_t* second __asm__("r5") = outputs[1];
-  register int8_t* third __asm__("r6") = outputs[2];
-  register int8_t* fourth __asm__("r11") = outputs[3];
-  register const m3net_block* weights __asm__("r12") = layer->blocks;
-  register int8_t* end __asm__("r8") = outputs[0] + layer->output.channels;
-  // From the end of two channels' weights to the next two, and from these to those after them.
-  register int32_t back __asm__("r9") = 4 - 4 * items;
-  register int32_t both __asm__("r10") = -4 * items;
-  // The stack keeps r0 to r11, among them r7, which may be the frame pointer.
+/// The outputs of two channels of four pixels, in the lower half of r0, r2, r4 and r6.
+#define M3NET_FINISH_FOUR(REQUANTIZE) \
+  "ldr r11, [sp, #24]\n\t"                            \
+  M3NET_LOAD_CHANNEL("r11", -30, "r8", "r9", "r10")   \
+  "sub r1, r1, r0\n\t"                                \
+  "sub r3, r3, r2\n\t"                                \
+  "sub r5, r5, r4\n\t"                                \
+  "sub r7, r7, r6\n\t"                                \
+  "lsl r0, r0, #1\n\t"                                \
+  "lsl r2, r2, #1\n\t"                                \
+  "lsl r4, r4, #1\n\t"                                \
+  "lsl r6, r6, #1\n\t"                                \
+  REQUANTIZE("r0", "r8", "r9", "r10", "lr")           \
+  REQUANTIZE("r2", "r8", "r9", "r10", "lr")           \
+  REQUANTIZE("r4", "r8", "r9", "r10", "lr")           \
+  REQUANTIZE("r6", "r8", "r9", "r10", "lr")           \
+  M3NET_LOAD_LAST_CHANNEL("r11", "r8", "r9", "r10")   \
+  "asr r1, r1, #7\n\t"                                \
+  "asr r3, r3, #7\n\t"                                \
+  "asr r5, r5, #7\n\t"                                \
+  "asr r7, r7, #7\n\t"                                \
+  REQUANTIZE("r1", "r8", "r9", "r10", "lr")           \
+  REQUANTIZE("r3", "r8", "r9", "r10", "lr")           \
+  REQUANTIZE("r5", "r8", "r9", "r10", "lr")           \
+  REQUANTIZE("r7", "r8", "r9", "r10", "lr")
+
+/// All output channels of four pixels, as convolve_three.
+static void convolve_four(const pixel_group* group, int8_t* output) {
+  register int8_t* to __asm__("r0") = output;
+  register int32_t step __asm__("r1") = group->step;
+  register int8_t* end __asm__("r2") = output + group->channel_count;
+  register const int16_t* from __asm__("r3") = group->patch;
+  // One less if exact, which the comparison with it shows.
+  register const int8_t* patch_end __asm__("r4") =
+      (const int8_t*)(group->patch + 4 * group->items) - group->exact;
+  // An iteration takes 16 items of 28 bytes of code; two items come before the loop.
+  register int32_t skipped __asm__("r5") = ((2 - group->items) & 15) * 28;
+  register const int16_t* channel __asm__("r6") = shift_of(group->channels + 1);
+  register int8_t* second __asm__("r8") = output + 2;
+  register const int16_t* second_channel __asm__("r9") = shift_of(group->channels + 3);
+  register const int16_t* second_weights __asm__("r10") = group->blocks->twins + 2;
+  register const m3net_block* weights __asm__("r12") = group->blocks;
+  // The stack keeps r0 to r10, among them r7, which may be the frame pointer.
   __asm__ volatile(
       "adr lr, 2f\n\t"
-      "add r2, r2, lr\n\t"
-      "orr r2, r2, #1\n\t"
-      "push {r0-r11}\n\t"
+      "add r5, r5, lr\n\t"
+      "orr r5, r5, #1\n\t"
+      "push {r0-r10}\n\t"
+      "mov r11, r6\n\t"
       "1:\n\t"
-      "ldr r0, [r3]\n\t"
-      "ldr r1, [r3, #16]\n\t"
-      "ldr r11, [sp]\n\t"
-      "mov r2, r0\n\t"
+      "ldr r0, [r11, #-30]\n\t"
+      "ldr r1, [r11, #-14]\n\t"
+      "ldr r11, [sp, #12]\n\t"
+      "ldr r8, [r12], #8\n\t"
+      "ldr r10, [r11, #4]\n\t"
+      "ldr lr, [r11, #8]\n\t"
       "add r1, r0, r1, lsl #8\n\t"
-      "mov r4, r0\n\t"
-      "mov r3, r1\n\t"
-      "mov r6, r0\n\t"
-      "mov r5, r1\n\t"
-      "mov r7, r1\n\t"
-      "ldr pc, [sp, #8]\n\t"
+      "smlad r3, r10, r8, r1\n\t"
+      "smlad r5, lr, r8, r1\n\t"
+      "sxtb16 r9, r8\n\t"
+      "smlad r2, r10, r9, r0\n\t"
+      "smlad r4, lr, r9, r0\n\t"
+      "ldr r10, [r11, #12]\n\t"
+      "ldr lr, [r11], #16\n\t"
+      "smlad r7, r10, r8, r1\n\t"
+      "smlad r6, r10, r9, r0\n\t"
+      "smlad r1, lr, r8, r1\n\t"
+      "smlad r0, lr, r9, r0\n\t"
+      "ldr pc, [sp, #20]\n\t"
       "2:\n\t"  //
       M3NET_TWICE(M3NET_TWICE(M3NET_TWICE(M3NET_MULTIPLY_FOUR_PAIRS)))
-      "ldr lr, [sp, #4]\n\t"
+      "ldr lr, [sp, #16]\n\t"
       "cmp r11, lr\n\t"
-      "bne 2b\n\t"
-      "ldr r11, [sp, #12]\n\t"                        //
-      M3NET_LOAD_CHANNEL("r11", 0, "r8", "r9", "r10")  //
-      "sub r1, r1, r0\n\t"
-      "sub r3, r3, r2\n\t"
-      "sub r5, r5, r4\n\t"
-      "sub r7, r7, r6\n\t"
-      "lsl r0, r0, #1\n\t"
-      "lsl r2, r2, #1\n\t"
-      "lsl r4, r4, #1\n\t"
-      "lsl r6, r6, #1\n\t"                             //
-      M3NET_REQUANTIZE("r0", "r8", "r9", "r10", "lr")   //
-      M3NET_REQUANTIZE("r2", "r8", "r9", "r10", "lr")   //
-      M3NET_REQUANTIZE("r4", "r8", "r9", "r10", "lr")   //
-      M3NET_REQUANTIZE("r6", "r8", "r9", "r10", "lr")   //
-      M3NET_LOAD_CHANNEL("r11", 16, "r8", "r9", "r10")  //
-      "asr r1, r1, #7\n\t"
-      "asr r3, r3, #7\n\t"
-      "asr r5, r5, #7\n\t"
-      "asr r7, r7, #7\n\t"                             //
-      M3NET_REQUANTIZE("r1", "r8", "r9", "r10", "lr")   //
-      M3NET_REQUANTIZE("r3", "r8", "r9", "r10", "lr")   //
-      M3NET_REQUANTIZE("r5", "r8", "r9", "r10", "lr")   //
-      M3NET_REQUANTIZE("r7", "r8", "r9", "r10", "lr")   //
+      "blo 2b\n\t"
+      "bne 3f\n\t"  //
+      M3NET_FINISH_FOUR(M3NET_RECTIFY)
+      "4:\n\t"
       "bfi r0, r1, #8, #8\n\t"
       "bfi r2, r3, #8, #8\n\t"
       "bfi r4, r5, #8, #8\n\t"
       "bfi r6, r7, #8, #8\n\t"
-      "ldr r1, [sp, #16]\n\t"
-      "ldr r5, [sp, #20]\n\t"
-      "ldr r7, [sp, #24]\n\t"
-      "ldr r8, [sp, #44]\n\t"
-      "ldr r9, [sp, #36]\n\t"
-      "ldr r10, [sp, #40]\n\t"
-      "ldr lr, [sp, #32]\n\t"
-      "add r3, r11, #32\n\t"
-      "strh r0, [r1], #2\n\t"
-      "strh r2, [r5], #2\n\t"
-      "strh r4, [r7], #2\n\t"
-      "strh r6, [r8], #2\n\t"
-      "add r12, r12, r9\n\t"
-      "sub r9, r10, r9\n\t"
-      "str r3, [sp, #12]\n\t"
-      "str r1, [sp, #16]\n\t"
-      "str r5, [sp, #20]\n\t"
-      "str r7, [sp, #24]\n\t"
-      "str r8, [sp, #44]\n\t"
-      "str r9, [sp, #36]\n\t"
-      "cmp r1, lr\n\t"
-      "bne 1b\n\t"
-      "pop {r0-r11}\n\t"
-      : "+&r"(from), "+&r"(patch_end), "+&r"(skipped), "+&r"(channel), "+&r"(first),
-        "+&r"(second), "+&r"(third), "+&r"(fourth), "+&r"(weights), "+&r"(end), "+&r"(back),
-        "+&r"(both)
+      "ldm sp, {r1, r5, r8}\n\t"
+      "add r3, r5, r5, lsl #1\n\t"
+      "strh r2, [r1, r5]\n\t"
+      "strh r4, [r1, r5, lsl #1]\n\t"
+      "strh r6, [r1, r3]\n\t"
+      "strh r0, [r1], #4\n\t"
+      "str r11, [sp, #24]\n\t"
+      "str r1, [sp]\n\t"
+      "cmp r1, r8\n\t"
+      "blo 1b\n\t"
+      "ldr r1, [sp, #32]\n\t"
+      "ldr r11, [sp, #36]\n\t"
+      "ldr r12, [sp, #40]\n\t"
+      "str r8, [sp, #32]\n\t"
+      "str r11, [sp, #24]\n\t"
+      "str r1, [sp]\n\t"
+      "cmp r1, r8\n\t"
+      "blo 1b\n\t"
+      "pop {r0-r10}\n\t"
+      "b 5f\n\t"
+      "3:\n\t"  //
+      M3NET_FINISH_FOUR(M3NET_REQUANTIZE)
+      "b 4b\n\t"
+      "5:\n\t"
+      : "+&r"(to), "+&r"(step), "+&r"(end), "+&r"(from), "+&r"(patch_end), "+&r"(skipped),
+        "+&r"(channel), "+&r"(second), "+&r"(second_channel), "+&r"(second_weights), "+&r"(weights)
       :
-      : "lr", "cc", "memory");
+      : "r11", "lr", "cc", "memory");
 }
 
 #endif

@@ -164,6 +164,9 @@ typedef struct {
   {                                                                                    \
     { M3NET_TWIN(a0, b0), M3NET_TWIN(a1, b1), M3NET_TWIN(c0, d0), M3NET_TWIN(c1, d1) } \
   }
+/// Pairs of items as SXTB16 makes them of a word.
+#define M3NET_BLOCKS_4(a0, a1, a2, a3, b0, b1, b2, b3, c0, c1, c2, c3, d0, d1, d2, d3) \
+  M3NET_BLOCK(a0, a2, b0, b2, c0, c2, d0, d2), M3NET_BLOCK(a1, a3, b1, b3, c1, c3, d1, d3)
 #else
 /// Distance in bits of two channels' sums in one number. The lower one can hold M3NET_LANE_ITEMS
 /// products, on RISC-V two.
@@ -181,9 +184,9 @@ typedef struct {
   {                                                                                        \
     { M3NET_LANES(a0, b0), M3NET_LANES(c0, d0), M3NET_LANES(a1, b1), M3NET_LANES(c1, d1) } \
   }
-#endif
 #define M3NET_BLOCKS_4(a0, a1, a2, a3, b0, b1, b2, b3, c0, c1, c2, c3, d0, d1, d2, d3) \
   M3NET_BLOCK(a0, a1, b0, b1, c0, c1, d0, d1), M3NET_BLOCK(a2, a3, b2, b3, c2, c3, d2, d3)
+#endif
 #define M3NET_SPLIT_8(BLOCKS_4, a0, a1, a2, a3, a4, a5, a6, a7, b0, b1, b2, b3, b4, b5, b6, b7, \
                       c0, c1, c2, c3, c4, c5, c6, c7, d0, d1, d2, d3, d4, d5, d6, d7)           \
   BLOCKS_4(a0, a1, a2, a3, b0, b1, b2, b3, c0, c1, c2, c3, d0, d1, d2, d3),                     \

@@ -61,8 +61,9 @@ def _block_bytes(groups: Items, layout: str, *, plain: bool) -> bytes:
     if plain:
         words = groups.reshape(count, channels, items // 4, 4).transpose(0, 2, 1, 3)
         return bytes(words.astype("<i1").tobytes())
-    if layout == "dsp":
-        twins = pairs[:, :, 0::2] + (pairs[:, :, 1::2] << _TWIN_BITS)
+    if layout == "dsp":  # of four items, the first and the third one, then the others
+        halves = groups.reshape(count, channels, items // 4, 2, PAIR).transpose(0, 2, 4, 1, 3)
+        twins = halves[..., 0::2, :] + (halves[..., 1::2, :] << _TWIN_BITS)
         return bytes(twins.astype("<i2").tobytes())
     rows = pairs.reshape(-1, channels * PAIR)
     low, high = rows[:, [low for low, _ in _LANES]], rows[:, [high for _, high in _LANES]]

@@ -15,7 +15,7 @@
 // For the functions that only these files call.
 #if M3NET_ENGINE_RV32
 #include "rv32_convolution.c"
-#elif !M3NET_ENGINE_DSP && !M3NET_ENGINE_HELIUM
+#elif !M3NET_ENGINE_HELIUM
 #include "convolution.c"
 #endif
 #include "functions_16.c"
@@ -321,14 +321,51 @@ static int32_t finish_line(const int32_t* row, uint32_t index) {
   return output[index];
 }
 
+/// Row: as above. An output of a convolution of which some pixels share the weights; the sum has a
+/// product, too. An upper channel's sum has 24 bits.
+static int32_t finish_pixels(const int32_t* row, uint32_t index, uint32_t pixels) {
+  enum { ITEM = 3, WEIGHT = 5, PIXELS = 7 };
+  const int32_t is_long = row[5] >= 1 << 22 || row[5] < -(1 << 22);
+  const uint32_t channel = is_long ? index & 2u : index;
+  m3net_channel channels[4] = {channel_of(row), channel_of(row), channel_of(row), channel_of(row)};
+  for (uint32_t i = 0; i < 4; ++i) {
+    channels[i].bias = i == channel ? m3net_sum(row[5], -ITEM * WEIGHT) : 0;
+  }
+  static const m3net_block blocks[] = {
+      M3NET_BLOCKS_4(0, WEIGHT, 0, 0, 0, WEIGHT, 0, 0, 0, WEIGHT, 0, 0, 0, WEIGHT, 0, 0)};
+  int8_t input[4 * PIXELS] = {0}, output[4 * PIXELS];
+  int32_t patch[8];
+  for (uint32_t i = 1; i < 4 * PIXELS; i += 4) {
+    input[i] = ITEM;
+  }
+  const m3net_image image = {1, PIXELS, 4, 4 * PIXELS, 4 * PIXELS, 4};
+  const m3net_convolution layer = {.blocks = blocks,
+                                   .channels = channels,
+                                   .input = image,
+                                   .output = image,
+                                   .window = {1, 1, 1, 1, 1, 1, 0, 0},
+                                   .batches = 1,
+                                   .pixels = (int8_t)pixels,
+                                   .narrow = 1,
+                                   .full = 1,
+                                   .minimum = INT8_MIN,
+                                   .maximum = INT8_MAX};
+  m3net_convolve(&layer, input, output, (int16_t*)patch);
+  for (uint32_t i = channel; i < 4 * PIXELS; i += 4) {
+    if (output[i] != output[channel]) {
+      return INT8_MAX + 1;
+    }
+  }
+  return output[channel];
+}
+
 static void check_dsp(void) {
   CHECK(load_word, load_word(row));
   CHECK(even_bytes, m3net_even_bytes((uint32_t)row[0]));
   CHECK(odd_bytes, m3net_odd_bytes((uint32_t)row[0]));
-  CHECK(pack_low, m3net_pack_low((uint32_t)row[0], (uint32_t)row[1]));
-  CHECK(pack_high, m3net_pack_high((uint32_t)row[0], (uint32_t)row[1]));
   CHECK(add_products, m3net_add_products((uint32_t)row[0], (uint32_t)row[1], row[2]));
   COMPARE("line", narrow_rows, finish_line(row, i % 4), m3net_saturate(row[6]));
+  COMPARE("pixels", narrow_rows, finish_pixels(row, i % 4, 2 + i / 4 % 3), m3net_saturate(row[6]));
 }
 
 #endif
