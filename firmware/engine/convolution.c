@@ -434,18 +434,20 @@ M3NET_SEPARATE void gather_pieces(const m3net_convolution* layer, const int8_t* 
   const int32_t last = first + columns - image->columns;
   const int32_t before = first >= 0 ? 0 : -first < columns ? -first : columns;
   const int32_t behind = last <= 0 ? 0 : last < columns ? last : columns;
+  const int32_t inside = columns - before - behind;
   int32_t above = 0, rows = 0, left = window->rows;
   for (; left > 0 && place.row < 0; --left, place.row += window->row_dilation) {
     above += items;
   }
-  const int8_t* line = input + place.row * image->row_step;
+  const int32_t top = place.row;
   for (; left > 0 && place.row < image->rows; --left, place.row += window->row_dilation) {
     ++rows;
   }
+  const int8_t* line = input + (rows ? top * image->row_step : 0);
   if (above) {
     put_few(writer, padding, 0, above);
   }
-  if (packed && !before && !behind && items >= 4 && rows) {
+  if (packed && inside == columns && items >= 4 && rows) {
     put_rows(writer, line + first * channels, items, rows, down - items);
     rows = 0;
   }
@@ -454,7 +456,9 @@ M3NET_SEPARATE void gather_pieces(const m3net_convolution* layer, const int8_t* 
       if (before) {
         put_few(writer, padding, 0, before * channels);
       }
-      put_items(writer, line + (first + before) * channels, (columns - before - behind) * channels);
+      if (inside) {
+        put_items(writer, line + (first + before) * channels, inside * channels);
+      }
       if (behind) {
         put_few(writer, padding, 0, behind * channels);
       }
@@ -578,10 +582,9 @@ M3NET_SEPARATE void convolve_image(const m3net_convolution* layer, const int8_t*
                              step,          most > 1 && !m3net_rectifies(layer->channels),
                              most == 2,     patch};
   window_place next = {-window->top, -window->left};
-  for (int32_t runs = even ? 1 : to->rows; runs > 0;
-       --runs, input += from_row, output += row_step) {
-    const int8_t* pixel = input;
-    int8_t* place = output;
+  for (int32_t row = 0; row < (even ? 1 : to->rows); ++row) {
+    const int8_t* pixel = input + (in_pixels ? row * from_row : 0);
+    int8_t* place = output + row * row_step;
     for (int32_t left = pixels, size = 0; left > 0; left -= size, place += size * step) {
       size = group_size(most, group.channel_count % 4 == 0, left);
       if (in_pixels) {
@@ -627,8 +630,7 @@ static void convolve_image(const m3net_convolution* layer, const int8_t* input, 
 
 void m3net_convolve(const m3net_convolution* constants, const int8_t* input, int8_t* output,
                     int16_t* patch) {
-  // A copy needs no reads from flash for each pixel. In two parts, compilers make it without a
-  // call.
+  // A copy needs no reads from flash for each pixel. Compilers copy two parts without a call.
   enum { PART = 40 };
   m3net_convolution layer;
   M3NET_MEMCPY(&layer, M3NET_WORDS(constants), PART);

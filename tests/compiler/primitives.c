@@ -321,10 +321,10 @@ static int32_t finish_line(const int32_t* row, uint32_t index) {
   return output[index];
 }
 
-/// Row: as above. An output of a convolution of which some pixels share the weights; the sum has a
-/// product, too. An upper channel's sum has 24 bits.
-static int32_t finish_pixels(const int32_t* row, uint32_t index, uint32_t pixels) {
-  enum { ITEM = 3, WEIGHT = 5, PIXELS = 7 };
+/// Row: as above. An output of a convolution of which some pixels share the weights, in rows with
+/// or without a gap; the sum has a product, too. An upper channel's sum has 24 bits.
+static int32_t finish_pixels(const int32_t* row, uint32_t index, int32_t pixels) {
+  enum { ITEM = 3, WEIGHT = 5, COLUMNS = 7, ROWS = 2, MOST = 4 * (COLUMNS + 1) };
   const int32_t is_long = row[5] >= 1 << 22 || row[5] < -(1 << 22);
   const uint32_t channel = is_long ? index & 2u : index;
   m3net_channel channels[4] = {channel_of(row), channel_of(row), channel_of(row), channel_of(row)};
@@ -333,12 +333,13 @@ static int32_t finish_pixels(const int32_t* row, uint32_t index, uint32_t pixels
   }
   static const m3net_block blocks[] = {
       M3NET_BLOCKS_4(0, WEIGHT, 0, 0, 0, WEIGHT, 0, 0, 0, WEIGHT, 0, 0, 0, WEIGHT, 0, 0)};
-  int8_t input[4 * PIXELS] = {0}, output[4 * PIXELS];
+  int8_t input[ROWS * MOST] = {0}, output[ROWS * MOST];
   int32_t patch[8];
-  for (uint32_t i = 1; i < 4 * PIXELS; i += 4) {
-    input[i] = ITEM;
+  const int32_t row_step = index < 2 ? MOST : 4 * COLUMNS;
+  const m3net_image image = {ROWS, COLUMNS, 4, ROWS * row_step, row_step, 4};
+  for (int32_t i = 0; i < ROWS * COLUMNS; ++i) {
+    input[i / COLUMNS * row_step + i % COLUMNS * 4 + 1] = ITEM;
   }
-  const m3net_image image = {1, PIXELS, 4, 4 * PIXELS, 4 * PIXELS, 4};
   const m3net_convolution layer = {.blocks = blocks,
                                    .channels = channels,
                                    .input = image,
@@ -351,8 +352,8 @@ static int32_t finish_pixels(const int32_t* row, uint32_t index, uint32_t pixels
                                    .minimum = INT8_MIN,
                                    .maximum = INT8_MAX};
   m3net_convolve(&layer, input, output, (int16_t*)patch);
-  for (uint32_t i = channel; i < 4 * PIXELS; i += 4) {
-    if (output[i] != output[channel]) {
+  for (int32_t i = 0; i < ROWS * COLUMNS; ++i) {
+    if (output[i / COLUMNS * row_step + i % COLUMNS * 4 + (int32_t)channel] != output[channel]) {
       return INT8_MAX + 1;
     }
   }
@@ -365,7 +366,8 @@ static void check_dsp(void) {
   CHECK(odd_bytes, m3net_odd_bytes((uint32_t)row[0]));
   CHECK(add_products, m3net_add_products((uint32_t)row[0], (uint32_t)row[1], row[2]));
   COMPARE("line", narrow_rows, finish_line(row, i % 4), m3net_saturate(row[6]));
-  COMPARE("pixels", narrow_rows, finish_pixels(row, i % 4, 2 + i / 4 % 3), m3net_saturate(row[6]));
+  COMPARE("pixels", narrow_rows, finish_pixels(row, i % 4, 2 + (int32_t)(i / 4 % 3)),
+          m3net_saturate(row[6]));
 }
 
 #endif
