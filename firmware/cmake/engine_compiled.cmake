@@ -4,11 +4,9 @@
 #
 #   M3NET_SRC_CMSISDSP   unpacked package of third_party.lock; empty if not needed
 #   M3NET_FIXED_FRONTEND whether the front end computes in whole numbers, whatever the core has
-#   M3NET_WEIGHTS_IN_RAM whether the arrays of the network are copied to RAM before main()
 #   M3NET_SRC_CMSIS_6    only for boards whose vendor's headers need CMSIS-Core
 set(M3NET_SRC_CMSISDSP "" CACHE PATH "unpacked source distribution of cmsisdsp")
 set(M3NET_FIXED_FRONTEND OFF CACHE BOOL "front end in whole numbers, which needs no CMSIS-DSP")
-set(M3NET_WEIGHTS_IN_RAM OFF CACHE BOOL "weights in RAM, for flash that makes the core wait")
 set(M3NET_SRC_CMSIS_6 "" CACHE PATH "checkout of CMSIS_6")
 
 macro(m3net_read_core core)
@@ -50,7 +48,6 @@ endfunction()
 # Gives the firmware what the engine needs.
 function(m3net_link_engine target)
   target_include_directories(${target} PRIVATE engine)
-  target_compile_definitions(${target} PRIVATE $<$<BOOL:${M3NET_WEIGHTS_IN_RAM}>:M3NET_WEIGHTS_IN_RAM=1>)
   if("${M3NET_SRC_CMSISDSP}" STREQUAL "")
     return()
   endif()

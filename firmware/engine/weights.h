@@ -19,12 +19,12 @@
 #else
 #define M3NET_WORD_ALIGNED _Alignas(4)
 #endif
-/// Before every array of a network. With M3NET_WEIGHTS_IN_RAM the C runtime copies the arrays from
-/// flash into RAM before main(), like other initialised variables.
-#if defined(M3NET_WEIGHTS_IN_RAM) && M3NET_WEIGHTS_IN_RAM
-#define M3NET_STORED __attribute__((section(".data.m3net_weights")))
+/// Before an array that the C runtime copies from flash into RAM before main(), like other
+/// initialised variables.
+#if defined(__GNUC__) && defined(__ELF__)
+#define M3NET_IN_RAM __attribute__((section(".data.m3net_weights")))
 #else
-#define M3NET_STORED
+#define M3NET_IN_RAM
 #endif
 
 // Armv7E-M multiplies two pairs of 16-bit numbers at once (SMLAD).

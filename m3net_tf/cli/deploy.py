@@ -21,6 +21,7 @@ from m3net_tf.cli.options import (
     Hop,
     Optimise,
     RunFolder,
+    WeightsInRam,
 )
 from m3net_tf.cli.output import (
     make_console,
@@ -33,7 +34,7 @@ from m3net_tf.cli.output import (
     say_progress,
 )
 from m3net_tf.compiler.engines import DEFAULT_ENGINE, ENGINES, Engine
-from m3net_tf.compiler.goals import DEFAULT_GOAL, GOALS
+from m3net_tf.compiler.goals import DEFAULT_GOAL, goal_of
 from m3net_tf.system.checkout import require_sources
 from m3net_tf.system.errors import M3NetError, ModelError
 from m3net_tf.system.locks import writes_into
@@ -311,6 +312,7 @@ def compile_command(
         typer.Option("--solver", help="Plan the memory with OR-Tools, which proves the optimum."),
     ] = False,
     optimise: Optimise = DEFAULT_GOAL,
+    weights_in_ram: WeightsInRam = 0,
     stream: Annotated[
         bool,
         typer.Option("--stream", help="Take some frames at a time: NAME_push (docs/streaming.md)."),
@@ -331,13 +333,13 @@ def compile_command(
 
     if not stream and (axis is not None or hop is not None):
         raise typer.BadParameter("--axis and --hop need --stream")
-    improve = solve if solver else None
+    improve, goal = solve if solver else None, goal_of(optimise, weights_in_ram)
     try:
         tflite = model.read_bytes()
         if stream:
-            network = stream_network(tflite, axis, hop, improve, GOALS[optimise])
+            network = stream_network(tflite, axis, hop, improve, goal)
         else:
-            network = compile_network(tflite, improve, GOALS[optimise])
+            network = compile_network(tflite, improve, goal)
     except ModelError as error:
         raise ModelError(f"{model}: {error}") from None
     facts = write_network(network, out, name)

@@ -17,6 +17,7 @@ from m3net_tf.cli.options import (
     DataDir,
     EngineName,
     Optimise,
+    WeightsInRam,
     is_trained_network,
     run_folder,
 )
@@ -80,6 +81,7 @@ def export_command(
         typer.Option("--stream/--no-stream", help="Live detection streams; default: if it pays."),
     ] = None,
     optimise: Optimise = DEFAULT_GOAL,
+    weights_in_ram: WeightsInRam = 0,
     as_json: AsJson = False,
 ) -> None:
     """Quantise a trained run to int8, write everything that firmware needs, and certify it.
@@ -121,7 +123,7 @@ def export_command(
             )
         else:
             bundle = _export_run(source, folder, data_dir, engine, log, stream)
-        bundle.set_goal(optimise, log)
+        bundle.set_goal(optimise, weights_in_ram, log)
         certificate = _certified(bundle, board, folder, engine, log)
         layouts = [str(write_layout(bundle, name, folder / "layouts")) for name in layout or ()]
     if as_json:

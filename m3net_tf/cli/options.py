@@ -62,6 +62,12 @@ Optimise = Annotated[
         help="cycles; flash: the least code and weights; or ram: the least arena (docs/engine.md)."
     ),
 ]
+WeightsInRam = Annotated[
+    int,
+    typer.Option(
+        min=0, metavar="BYTES", help="RAM for the weights that a run reads most (docs/engine.md)."
+    ),
+]
 EngineName = Annotated[
     Engine,
     typer.Option(

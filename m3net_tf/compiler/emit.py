@@ -17,7 +17,14 @@ from m3net_tf.compiler.ends import end_notes
 from m3net_tf.compiler.graph import Tensor
 from m3net_tf.compiler.network import CompiledNetwork, Push
 from m3net_tf.compiler.stripes import LINE_MEMBERS, ROWS, Lines, Stage, Stripe, line_layer
-from m3net_tf.compiler.structures import ITEM_STRUCTURES, TAPS, Array, Structure, number_text
+from m3net_tf.compiler.structures import (
+    ITEM_STRUCTURES,
+    TAPS,
+    Array,
+    ArrayKey,
+    Structure,
+    number_text,
+)
 from m3net_tf.compiler.weights import BLOCKS
 from m3net_tf.system.artifacts import write_text
 from m3net_tf.system.csource import blocks, c_linkage, defines, float_literal, guarded, notice
@@ -93,7 +100,7 @@ def emit(network: CompiledNetwork, name: str, hook: str = "") -> CSource:
     """
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
         raise ConfigError(f"{name!r} is no name in C: use letters, digits and underscores")
-    constants = _Constants()
+    constants = _Constants({*network.in_ram, *(network.stream.in_ram if network.stream else ())})
     functions = _Writer(network, name, hook, constants).functions()
     if network.stream is not None:
         stream = _Writer(network.stream, _stream_name(name), hook, constants)
@@ -116,7 +123,8 @@ class _Constants:
     """The constants of a source file.
 
     Attributes:
-        known: names of arrays by type and content.
+        in_ram: keys of arrays that lie in RAM.
+        known: names of arrays by their key.
         layers: names of structures by type and content.
         kinds: of the structures, by their type in C.
         arrays: by name.
@@ -124,7 +132,8 @@ class _Constants:
         size: see :class:`CSource`.
     """
 
-    known: dict[tuple[str, bytes], str] = dataclasses.field(default_factory=dict)
+    in_ram: set[ArrayKey]
+    known: dict[ArrayKey, str] = dataclasses.field(default_factory=dict)
     layers: dict[tuple[str, str], str] = dataclasses.field(default_factory=dict)
     kinds: dict[str, type[Structure]] = dataclasses.field(default_factory=dict)
     arrays: dict[str, Array] = dataclasses.field(default_factory=dict)
@@ -224,8 +233,7 @@ class _Writer:
 
     def array(self, array: Array) -> str:
         """Name of an array; equal arrays are one."""
-        key = (array.ctype, array.values.tobytes() + str(array.values.shape).encode())
-        constants = self._constants
+        key, constants = array.key, self._constants
         if key not in constants.known:
             name = f"{self._name}_{array.label}_{len(constants.known)}"
             constants.known[key] = name
@@ -233,10 +241,11 @@ class _Writer:
             if array.ctype in ITEM_STRUCTURES:
                 constants.kinds[array.ctype] = ITEM_STRUCTURES[array.ctype]
             align = "M3NET_WORD_ALIGNED " if array.ctype in (*BLOCKS, *TAPS) else ""
+            place = "M3NET_IN_RAM " if key in constants.in_ram else ""
             # The size of a layer's weights depends on the target.
             size = "" if align else len(array.values)
             constants.definitions.append(
-                f"{align}M3NET_STORED static const {array.ctype} {name}[{size}] = "
+                f"{align}{place}static const {array.ctype} {name}[{size}] = "
                 f"{{\n{_items(array)}\n}};"
             )
             constants.size += array.size

@@ -21,12 +21,14 @@ class Goal:
             fewest cycles for which the arena has room.
         spare_percent: of a stream's state, by which its arena may grow, so that pixels share
             weights.
+        ram_bytes: that constants of convolutions may take, where flash makes the core wait.
     """
 
     least_saved: float = 0.1
     most_added: float = 0.03
     is_small: bool = False
     spare_percent: int = 5
+    ram_bytes: int = 0
 
 
 GOALS: Mapping[GoalName, Goal] = {
@@ -38,3 +40,8 @@ GOALS: Mapping[GoalName, Goal] = {
 own; with ``ram`` as many as make the arena smaller.
 """
 CYCLES = GOALS[DEFAULT_GOAL]
+
+
+def goal_of(name: GoalName, ram_bytes: int) -> Goal:
+    """A goal by its name, with RAM for weights."""
+    return dataclasses.replace(GOALS[name], ram_bytes=ram_bytes)

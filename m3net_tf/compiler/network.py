@@ -13,6 +13,7 @@ import numpy as np
 from m3net_tf.compiler.calls import Block, Call, State, View, packed
 from m3net_tf.compiler.goals import CYCLES, Goal
 from m3net_tf.compiler.graph import Graph, Operation
+from m3net_tf.compiler.in_ram import IN_RAM, choose_for_ram
 from m3net_tf.compiler.lowering import UNSCALED_TYPES, Lowering
 from m3net_tf.compiler.operators import OPERATORS, PACKED_WRITERS, UNSCALED, VIEWS, WIDE
 from m3net_tf.compiler.operators.forms import require_form
@@ -24,7 +25,7 @@ from m3net_tf.compiler.pixels import SHARED, share_weights, take_smallest_forms
 from m3net_tf.compiler.plan import Improve, Plan, plan_memory
 from m3net_tf.compiler.read import read_network, require_order
 from m3net_tf.compiler.striping import SAVED, Striping
-from m3net_tf.compiler.structures import Convolution
+from m3net_tf.compiler.structures import ArrayKey, Convolution
 from m3net_tf.system.errors import ModelError
 
 _FAULTS = (ArithmeticError, LookupError, ValueError)
@@ -87,6 +88,7 @@ class CompiledNetwork:
         outputs: where the caller reads.
         states: buffers that keep their content between runs.
         saved: what each rewrite saved, by its name.
+        in_ram: bytes of each constant that lies in RAM, by its key.
         push: of a streamed network, which takes some lines of its inputs at a time.
         stream: the same network streamed, which is emitted with it and shares its constants.
     """
@@ -98,6 +100,7 @@ class CompiledNetwork:
     states: list[State]
     plan: Plan
     saved: dict[str, int]
+    in_ram: dict[ArrayKey, int]
     push: Push | None = None
     stream: CompiledNetwork | None = None
 
@@ -188,10 +191,13 @@ def planned(
         for call in plan.calls
         for member in call.members
     )
+    in_ram = choose_for_ram(plan.calls, goal.ram_bytes)
+    saved[IN_RAM] = sum(in_ram.values())
     if striping.whole_bytes is not None:
         saved[SAVED] = striping.whole_bytes - plan.arena_bytes
-    inputs = list(inputs)
-    return CompiledNetwork(graph, plan.calls, inputs, outputs, lowering.states, plan, saved)
+    return CompiledNetwork(
+        graph, plan.calls, list(inputs), outputs, lowering.states, plan, saved, in_ram
+    )
 
 
 def _in_range() -> contextlib.AbstractContextManager[object]:

@@ -60,6 +60,9 @@ TAPS = ("m3net_tap", "m3net_column_tap", "m3net_row_tap")
 _LINE_BYTES = 12  # of the weights of a channel whose lines have a direction
 
 
+ArrayKey = tuple[str, bytes]
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Array:
     """A constant array of the C source.
@@ -73,6 +76,11 @@ class Array:
     label: str
     ctype: str
     values: npt.NDArray[Any]
+
+    @property
+    def key(self) -> ArrayKey:
+        """Equal arrays have equal keys."""
+        return self.ctype, self.values.tobytes() + str(self.values.shape).encode()
 
     @property
     def size(self) -> int:

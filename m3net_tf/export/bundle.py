@@ -223,17 +223,24 @@ class Bundle:
         engine_set = dataclasses.replace(self.manifest, engine=engine)
         self._plan(with_pushes(engine_set, self.network, stream), log)
 
-    def set_goal(self, goal: GoalName, log: Log = silent) -> None:
+    def set_goal(self, goal: GoalName, weights_in_ram: int = 0, log: Log = silent) -> None:
         """Change what the compiled engine aims at, and write its C again.
+
+        ``weights_in_ram`` is in bytes.
 
         Raises:
             ModelError: the export has another engine, which has no goals.
         """
         changed = dataclasses.replace(
-            self.manifest, optimise=None if goal == DEFAULT_GOAL else goal
+            self.manifest,
+            optimise=None if goal == DEFAULT_GOAL else goal,
+            weights_in_ram=weights_in_ram or None,
         )
-        if changed.optimise and changed.engine != COMPILED:
-            raise ModelError(f"the engine {changed.engine} has no goals: leave out --optimise")
+        if (changed.optimise or weights_in_ram) and changed.engine != COMPILED:
+            raise ModelError(
+                f"the engine {changed.engine} has no goals: leave out --optimise and "
+                "--weights-in-ram"
+            )
         self._plan(changed, log)
 
     def _plan(self, changed: Manifest, log: Log) -> None:
@@ -290,6 +297,7 @@ def c_model(network: Int8Network, manifest: Manifest) -> CModel:
         push_columns=manifest.push_columns,
         enrolment_slots=manifest.enrolment_slots,
         optimise=manifest.optimise or DEFAULT_GOAL,
+        weights_in_ram=manifest.weights_in_ram or 0,
     )
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from m3net_tf.compiler.emit import emit
 from m3net_tf.compiler.engines import COMPILED, Engine
 from m3net_tf.compiler.folder import NetworkFacts, network_facts
-from m3net_tf.compiler.goals import CYCLES, DEFAULT_GOAL, GOALS, GoalName
+from m3net_tf.compiler.goals import DEFAULT_GOAL, GOALS, GoalName, goal_of
 from m3net_tf.compiler.host import engine_folder
 from m3net_tf.compiler.network import CompiledNetwork, compile_network
 from m3net_tf.compiler.picture import draw_arena
@@ -73,6 +73,7 @@ class CModel:
         push_columns: columns that a run of live detection pushes; None if it runs whole windows.
         enrolment_slots: places for words that the board learns, if it learns any.
         optimise: what the compiled engine aims at, a name of :data:`m3net_tf.compiler.goals.GOALS`.
+        weights_in_ram: bytes of RAM that the compiled engine may take for weights.
     """
 
     name: str
@@ -90,6 +91,7 @@ class CModel:
     push_columns: int | None = None
     enrolment_slots: int | None = None
     optimise: GoalName = DEFAULT_GOAL
+    weights_in_ram: int = 0
 
     def write(self, folder: Path) -> None:
         """Write ``model.h`` and ``model.cc``."""
@@ -195,10 +197,15 @@ def compile_model(model: CModel, remedy: str = _TFLM) -> dict[str, CompiledNetwo
     if model.importance:
         files[_IMPORTANCE] = model.importance
     try:
-        goal = GOALS[model.optimise]
+        goal = window = goal_of(model.optimise, model.weights_in_ram)
         # Where live detection streams, whole windows are for single clips: memory counts more.
-        window = GOALS["ram"] if model.push_columns and goal is CYCLES else goal
-        networks = {name: compile_network(tflite, goal=window) for name, tflite in files.items()}
+        if model.push_columns:
+            window = GOALS["ram" if model.optimise == DEFAULT_GOAL else model.optimise]
+        networks = {}
+        for name, tflite in files.items():
+            networks[name] = compile_network(tflite, goal=window)
+            left = window.ram_bytes - sum(networks[name].in_ram.values())
+            window = dataclasses.replace(window, ram_bytes=left)
         if model.push_columns:
             stream = stream_network(model.tflite, TIME_AXIS, model.push_columns, goal=goal)
             networks[_NETWORK] = dataclasses.replace(networks[_NETWORK], stream=stream)

@@ -120,6 +120,7 @@ class Manifest:
         enrolment_slots: places for words that the board learns; None for a network with classes
             of its own.
         optimise: what the generated C aims at; None for the default.
+        weights_in_ram: bytes of RAM that it may take for weights; None for none.
     """
 
     arena: Arena
@@ -144,6 +145,7 @@ class Manifest:
     warp: WarpConfig | None = None
     enrolment_slots: int | None = None
     optimise: GoalName | None = None
+    weights_in_ram: int | None = None
 
     @property
     def detected(self) -> tuple[str, ...]:

@@ -47,6 +47,7 @@ def test_the_folder_compiles_on_its_own(tmp_path):
 
 def test_goals_of_the_compiler(tmp_path):
     assert compile_model(tmp_path, "--optimise", "ram").exit_code == 0
+    assert compile_model(tmp_path, "--weights-in-ram", "100").exit_code == 0
     assert compile_model(tmp_path, "--optimise", "flash").exit_code == 0
     assert "m3net_convolve_plain(" in (tmp_path / "out" / "model.c").read_text()
     with pytest.raises(typer.BadParameter, match="speed"):

@@ -71,6 +71,21 @@ def test_pixels_share_weights_where_the_arena_has_room():
     assert network.plan.arena_bytes == network.plan.lower_bound
 
 
+def test_ram_is_for_the_constants_that_a_run_reads_most():
+    source = Item((1, 8, 8, 4), 0.1)
+    often, large = conv(source, 64)
+    seldom, small = conv(large, 4, window=8, padding=schema.Padding.VALID)
+    tflite = write_network([often, seldom], [small])
+    first, second = (call.arguments[0] for call in compile_network(tflite).calls)
+    both = [first.weights, first.channels]
+    for spare in (0, second.channels.size):
+        granted = sum(array.size for array in both) + spare
+        network = compile_network(tflite, goal=Goal(ram_bytes=granted))
+        expected = both + ([second.channels] if spare else [])
+        assert network.in_ram == {array.key: array.size for array in expected}
+        assert emit(network, "some").source.count("M3NET_IN_RAM static const") == len(expected)
+
+
 CORES = ["cortex-m3", "cortex-m4", "cortex-m33", "cortex-m55"]
 
 

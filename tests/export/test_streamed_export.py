@@ -112,6 +112,8 @@ def test_another_goal_writes_the_c_anew_and_is_undone(copy: Bundle):
     code = copy.code()["m3net_network.c"]  # also of the stream, which shares its weights
     assert "m3net_convolve_plain(" in code and "m3net_convolve(" not in code
     assert copy.compiled["m3net_network"]["constant_bytes"] <= usual
+    copy.set_goal("cycles", weights_in_ram=500)
+    assert "M3NET_IN_RAM static const" in copy.code()["m3net_network.c"]
     copy.set_goal("cycles")
     assert contents(Bundle.load(copy.folder)) == before
     copy.set_engine("tflm")

@@ -142,7 +142,15 @@ def build_compiled(
     generated = write_generated(facts, build_dir)
     for name, text in files.items():
         update_text(generated / name, text)
-    return _build(facts, bundle_dir, build_dir, engine, folders, options, dsp_missing)
+    try:
+        return _build(facts, bundle_dir, build_dir, engine, folders, options, dsp_missing)
+    except FirmwareError as error:
+        if "`RAM' overflowed" not in str(error) or not model.weights_in_ram:
+            raise
+        raise FirmwareError(
+            f"{model.weights_in_ram} bytes of weights do not fit into the RAM of {board}: export "
+            f"again with a smaller --weights-in-ram ({error})"
+        ) from None
 
 
 def _check_settings(options: BuildOptions) -> None:

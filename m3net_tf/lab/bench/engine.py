@@ -9,7 +9,6 @@ this machine.
 
 import collections
 import dataclasses
-import functools
 import re
 import shutil
 import tempfile
@@ -35,9 +34,9 @@ from m3net_tf.boards.emulation.qemu import EmulationResult, run_job
 from m3net_tf.boards.emulation.starting import why_no_emulation
 from m3net_tf.compiler.ends import int8_network
 from m3net_tf.compiler.engines import COMPILED, ENGINES, TFLM, Engine
-from m3net_tf.compiler.goals import DEFAULT_GOAL, GOALS, GoalName
+from m3net_tf.compiler.goals import DEFAULT_GOAL, GoalName
 from m3net_tf.compiler.network import compile_network
-from m3net_tf.export.c_files import CModel
+from m3net_tf.export.c_files import CModel, compile_model
 from m3net_tf.export.untrained import quantize_untrained
 from m3net_tf.lab.bench.layers import LayerCost, kernels_of, layer_costs
 from m3net_tf.lab.bench.untrained import write_untrained
@@ -140,7 +139,7 @@ def run_bench_engine(
     *,
     cycles: bool = False,
     optimise: GoalName = DEFAULT_GOAL,
-    weights_in_ram: bool = False,
+    weights_in_ram: int = 0,
 ) -> EngineResult:
     """Measure both engines.
 
@@ -148,8 +147,8 @@ def run_bench_engine(
         labels: labels of :data:`SUBJECTS`, or paths of ``.tflite`` files; default: all subjects.
         inputs: number of inputs whose output bytes are compared; at least two.
         cycles: also model the cycles of one run on a Cortex-M4.
-        optimise: what the compiled engine aims at, a name of :data:`.GOALS`.
-        weights_in_ram: the compiled engine's firmware copies the network's arrays to RAM.
+        optimise: what the compiled engine aims at, a name of :data:`.goals.GOALS`.
+        weights_in_ram: bytes of RAM that the compiled engine may take for weights.
 
     Raises:
         ConfigError: an unknown label, the compiled engine cannot be emulated, or Unicorn is
@@ -270,7 +269,7 @@ class _Job:
     classes: int
     cycles: bool
     optimise: GoalName
-    weights_in_ram: bool
+    weights_in_ram: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -294,18 +293,24 @@ def _measure(
     shutil.rmtree(bundle, ignore_errors=True)
     bundle.mkdir(parents=True)
     model, columns = write_untrained(
-        job.network, job.clips, job.classes, bundle, optimise=job.optimise
+        job.network,
+        job.clips,
+        job.classes,
+        bundle,
+        optimise=job.optimise,
+        weights_in_ram=job.weights_in_ram,
     )
     results: dict[Engine, EmulationResult] = {}
     linked: dict[Engine, Mapping[str, int]] = {}
     images: dict[Engine, FirmwareImage] = {}
     modelled: dict[Engine, Cycles] = {}
-    parts = job.network.parts if job.cycles else ()
-    goal = GOALS[job.optimise]
-    kernels = [kernel for part in parts for kernel in kernels_of(compile_network(part, goal=goal))]
+    # A network that scores frames runs first.
+    networks = [*reversed(compile_model(model).values())] if job.cycles else []
+    kernels = [kernel for network in networks for kernel in kernels_of(network)]
+    in_ram = {key for network in networks for key in network.in_ram}
     for engine in engines:
         log(f"{board}, {engine}: building and running")
-        images[engine] = image = _build(job, engine)(bundle, model, board, folder / engine)
+        images[engine] = image = _build(engine)(bundle, model, board, folder / engine)
         linker_map = image.elf.with_suffix(".map").read_text(encoding="utf-8", errors="replace")
         linked[engine] = flash_by_object(linker_map)
         part = columns if engine == COMPILED else columns[:_CLIPS]
@@ -327,16 +332,15 @@ def _measure(
         }
         if engine in modelled:
             if "calls" in modelled[engine]:
-                cost["layers"] = layer_costs(kernels, modelled[engine].pop("calls"))
+                cost["layers"] = layer_costs(kernels, modelled[engine].pop("calls"), in_ram)
             cost["modelled"] = modelled[engine]
         answers[engine] = _Answer(cost, result.outputs)
     return answers
 
 
-def _build(job: _Job, engine: Engine) -> Callable[[Path, CModel, str, Path], FirmwareImage]:
+def _build(engine: Engine) -> Callable[[Path, CModel, str, Path], FirmwareImage]:
     if engine == COMPILED:
-        settings = ["M3NET_WEIGHTS_IN_RAM=ON"] if job.weights_in_ram else []
-        return functools.partial(build_compiled, settings=settings)
+        return build_compiled
     return lambda bundle, _, board, folder: build_firmware(bundle, board, folder)
 
 

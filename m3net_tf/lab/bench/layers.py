@@ -2,7 +2,7 @@
 """The modelled cost of each layer of a compiled network, beside what its kernel needs at least."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 
 from rich import box
 from rich.table import Column, Table
@@ -11,7 +11,7 @@ from m3net_tf.boards.emulation.cycles import FLASHES, PHASES, KernelCycles
 from m3net_tf.compiler.calls import Call
 from m3net_tf.compiler.network import CompiledNetwork
 from m3net_tf.compiler.stripes import Stripe, products
-from m3net_tf.compiler.structures import Convolution, Convolution16
+from m3net_tf.compiler.structures import ArrayKey, Convolution, Convolution16
 
 
 class LayerCost(KernelCycles):
@@ -46,17 +46,20 @@ def kernels_of(network: CompiledNetwork) -> Iterator[tuple[Call, str]]:
 
 
 def layer_costs(
-    kernels: Sequence[tuple[Call, str]], costs: Sequence[KernelCycles]
+    kernels: Sequence[tuple[Call, str]],
+    costs: Sequence[KernelCycles],
+    in_ram: Container[ArrayKey] = (),
 ) -> list[LayerCost]:
     """The sum of the cost of each layer's kernels.
 
     Args:
         kernels: of a run; see :func:`kernels_of`.
         costs: of each.
+        in_ram: keys of constants that lie in RAM.
     """
     layers: dict[Call, LayerCost] = {}
     for (call, _), cost in zip(kernels, costs, strict=True):
-        layer = layers.setdefault(call, _nothing(call))
+        layer = layers.setdefault(call, _nothing(call, in_ram))
         layer["instructions"] += cost["instructions"]
         layer["flash_reads"] += cost["flash_reads"]
         for name in FLASHES:
@@ -66,11 +69,11 @@ def layer_costs(
     return list(layers.values())
 
 
-def _nothing(call: Call) -> LayerCost:
+def _nothing(call: Call, in_ram: Container[ArrayKey]) -> LayerCost:
     multiplies = isinstance(call.arguments[0], Convolution | Convolution16)
     return {
         "layer": f"{call.operator} {call.layer}",
-        "form": _form(call),
+        "form": _form(call, in_ram),
         "macs": math.prod(call.output.shape) * products(call) if multiplies else 0,
         "instructions": 0,
         "cycles": dict.fromkeys(FLASHES, 0),
@@ -80,14 +83,15 @@ def _nothing(call: Call) -> LayerCost:
     }
 
 
-def _form(call: Call) -> str:
+def _form(call: Call, in_ram: Container[ArrayKey]) -> str:
     layer = call.arguments[0]
     if not isinstance(layer, Convolution):
         return call.kernel
+    place = ", in RAM" if layer.weights.key in in_ram else ""
     if call.kernel == "convolve_depthwise":
-        return "channel by channel" if layer.lines else "pixel by pixel"
+        return ("channel by channel" if layer.lines else "pixel by pixel") + place
     pixels = "1 pixel" if layer.pixels == 1 else f"{layer.pixels} pixels"
-    return pixels + (", plain weights" if layer.plain else "")
+    return pixels + (", plain weights" if layer.plain else "") + place
 
 
 def layers_table(label: str, layers: Sequence[LayerCost]) -> Table:

@@ -23,6 +23,7 @@ def write_untrained(
     folder: Path,
     frontend: FrontendConfig | None = None,
     optimise: GoalName = DEFAULT_GOAL,
+    weights_in_ram: int = 0,
 ) -> tuple[CModel, Int8]:
     """Write what a firmware is built with.
 
@@ -31,7 +32,7 @@ def write_untrained(
             bin, or of any other shape.
         folder: an empty folder.
         frontend: computes the network's inputs; by default one with as many bins.
-        optimise: see :class:`.CModel`.
+        optimise: as ``weights_in_ram``, see :class:`.CModel`.
 
     Returns:
         The facts of the network, and the clips as the firmware takes them: int8 of shape (clips,
@@ -56,6 +57,7 @@ def write_untrained(
         licence="Apache-2.0",
         importance=network.importance,
         optimise=optimise,
+        weights_in_ram=weights_in_ram,
     )
     model.write(folder)
     if network.warp:

@@ -16,6 +16,7 @@ from m3net_tf.cli.options import (
     Hop,
     Optimise,
     RunFolder,
+    WeightsInRam,
 )
 from m3net_tf.cli.output import console, progress_beside, say, say_json, say_progress
 from m3net_tf.compiler.goals import DEFAULT_GOAL
@@ -102,9 +103,7 @@ def bench_engine(
         bool, typer.Option("--layers", help="With --cycles: also a table of each network's layers.")
     ] = False,
     optimise: Optimise = DEFAULT_GOAL,
-    weights_in_ram: Annotated[
-        bool, typer.Option("--weights-in-ram", help="Build with M3NET_WEIGHTS_IN_RAM=ON.")
-    ] = False,
+    weights_in_ram: WeightsInRam = 0,
     as_json: AsJson = False,
 ) -> None:
     """Compare the compiled engine with TensorFlow Lite Micro: instructions, arena, flash."""

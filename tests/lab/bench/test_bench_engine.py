@@ -116,7 +116,7 @@ def two_layers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def measure(path: Path, weights_in_ram: bool = False) -> bench.EngineComparison:
+def measure(path: Path, weights_in_ram: int = 0) -> bench.EngineComparison:
     cycles = is_installed("unicorn")
     result = bench.run_bench_engine(
         [BOARD], [str(path)], 12, cycles=cycles, weights_in_ram=weights_in_ram
@@ -134,7 +134,7 @@ def test_a_file_is_measured_without_targets(two_layers: Path):
     if modelled := measured["engines"]["compiled"].get("modelled"):
         # QEMU counts in steps of 40 and with the calls around the network.
         counted = measured["engines"]["compiled"]["instructions"]
-        assert 0 <= counted - modelled["instructions"] <= 120
+        assert -40 < counted - modelled["instructions"] <= 120
         assert modelled["flash_reads"] >= 7 * 42 / 4
         assert modelled["cycles"]["nRF52840"] >= (
             modelled["cycles"]["0 wait states"] + 2 * modelled["flash_reads"]
@@ -154,12 +154,13 @@ def test_a_file_is_measured_without_targets(two_layers: Path):
 
 
 def test_weights_in_ram_are_not_read_from_flash(two_layers: Path):
-    flash, ram = (measure(two_layers, in_ram)["engines"]["compiled"] for in_ram in (False, True))
-    assert ram["ram_bytes"] - flash["ram_bytes"] >= 7 * 42
+    flash, ram = (measure(two_layers, granted)["engines"]["compiled"] for granted in (0, 1000))
+    assert 7 * 42 <= ram["ram_bytes"] - flash["ram_bytes"] <= 1000
     assert ram["instructions"] == flash["instructions"]
     if is_installed("unicorn"):
         reads = [cost["modelled"]["flash_reads"] for cost in (flash, ram)]
         assert reads[0] - reads[1] >= 7 * 42 / 4
+        assert ram["layers"][1]["form"] == "1 pixel, in RAM"
 
 
 @pytest.mark.slow
