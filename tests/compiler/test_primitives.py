@@ -771,7 +771,10 @@ CHANGES = (
     Change(A, "channel->offset == -255 * half", "1", "line", DSP[:2]),
     Change(A, "channel->offset == -255 * half", "1", "pixels", DSP[:2]),
     Change(A, "half > 1 && ", "", "line", DSP[:2]),
-    Change(C, "ssat \" doubled \", #8, \" doubled", "mov \" doubled \", \" doubled", "pixels", DSP[:2]),
+    Change(
+        C, "ssat \" doubled \", #8, \" doubled",
+        "mov \" doubled \", \" doubled", "pixels", DSP[:2],
+    ),
     Change(C, "asr \" doubled \", \" doubled", "lsr \" doubled \", \" doubled", "pixels", DSP[:2]),
     Change(C, "smmlar \" doubled", "smmla \" doubled", "pixels", DSP[:2]),
     Change(C, "smmlar \" x", "smmla \" x", "pixels", DSP[:2]),
