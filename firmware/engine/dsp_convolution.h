@@ -270,7 +270,7 @@ static void convolve_one(const m3net_convolution* layer, const int16_t* patch, i
 
 /// The outputs of two channels of two pixels, from a sum of each and twice the other one. The
 /// outputs of a pixel become the lower half of its `a`. LOAD_B loads the constants of the second
-/// channel into r9, r10 and r7; those of the first one are `place` bytes from r11.
+/// channel into r9, r10 and r7; the first one's constants are `place` bytes from r11.
 #define M3NET_FINISH_TWO_PIXELS(REQUANTIZE, place, LOAD_B, a0, b0, a1, b1) \
   M3NET_LOAD_CHANNEL("r11", place, "r9", "r10", "r7")                      \
   "lsl " a0 ", " a0                                                        \
