@@ -9,7 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from m3net_tf.lab import RESULTS
-from m3net_tf.lab.studies.table_record import CellValues, TableReport, paired_values
+from m3net_tf.lab.studies.statistics import paired_values
+from m3net_tf.lab.studies.table_record import CellValues, TableReport
 from m3net_tf.pages.plotting import new_figure
 from m3net_tf.system.artifacts import read_json
 

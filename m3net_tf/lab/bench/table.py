@@ -12,7 +12,7 @@ from typing import NotRequired, TypedDict
 
 from m3net_tf.audio.datasets import DatasetInfo, dataset_info
 from m3net_tf.lab.many.plan import LINKS, Training, in_order
-from m3net_tf.lab.studies.grid_cells import load_grid
+from m3net_tf.lab.studies.grid_file import load_grid
 from m3net_tf.lab.studies.paper_list import hours_path
 from m3net_tf.system.artifacts import Provenance, provenance, write_json
 from m3net_tf.system.errors import ConfigError

@@ -13,7 +13,6 @@ import numpy.typing as npt
 from m3net_tf.audio.datasets import AudioDataset, Clip, split_facts
 from m3net_tf.audio.frontend import dequantize_features
 from m3net_tf.lab import RESULTS
-from m3net_tf.lab.many.plan import fingerprint
 from m3net_tf.lab.many.scheduling import run_trainings
 from m3net_tf.lab.studies.grid import Grid
 from m3net_tf.lab.studies.table_plan import plan_table
@@ -127,7 +126,7 @@ class Shown:
     @property
     def key(self) -> str:
         """Hash of the recipe."""
-        return fingerprint(self.recipe)
+        return self.recipe.fingerprint()
 
     def data_facts(self) -> Mapping[str, object]:
         """Facts of the data set, as in ``metrics.json``."""

@@ -4,15 +4,14 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-import json
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from m3net_tf.system.artifacts import read_json, sha256_of
+from m3net_tf.system.artifacts import read_json
 from m3net_tf.system.errors import ConfigError, DataError, ModelError
 from m3net_tf.training.recipe import Recipe, load_recipe
 from m3net_tf.training.run import Run, built_otherwise, design_of, linked_run
+from m3net_tf.training.run_metrics import RunMetrics
 
 LINKS = ("fine_tuning", "distillation")
 """Sections of a recipe that may name a run which must be finished first."""
@@ -40,9 +39,18 @@ class Training:
         return [need for needs in self.needs.values() for need in needs]
 
 
-def fingerprint(recipe: Recipe) -> str:
-    """Hash of a recipe, in hex."""
-    return sha256_of(json.dumps(recipe.hashed_values(), sort_keys=True).encode())
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """Result of a training.
+
+    Attributes:
+        metrics: its results; None if it failed.
+        error: why it failed, in one line; '' if it did not.
+    """
+
+    folder: Path
+    metrics: RunMetrics | None = None
+    error: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,11 +59,11 @@ class Plan:
 
     Attributes:
         runs: each training once, after all that it needs.
-        finished: folders of the finished ones, by the trainings' keys.
+        finished: outcomes of the finished ones, by the trainings' keys.
     """
 
     runs: tuple[Training, ...]
-    finished: Mapping[str, Path]
+    finished: Mapping[str, Outcome]
 
     @property
     def waiting(self) -> list[Training]:
@@ -72,7 +80,8 @@ def plan_trainings(trainings: Iterable[Training], root: Path, known: Collection[
             unless a preset of its model has changed.
         known: keys of trainings with kept results; they are only run if another one needs them.
     """
-    finished = finished_runs(root)
+    trainings = [*trainings]
+    finished = finished_runs(root, {training.key for training in in_order(trainings)})
     runs = in_order(
         training for training in trainings if training.key in finished or training.key not in known
     )
@@ -94,49 +103,25 @@ def in_order(trainings: Iterable[Training]) -> list[Training]:
     return list(ordered.values())
 
 
-def finished_runs(root: Path) -> dict[str, Path]:
-    """Key of its :class:`Training` -> folder, of all finished runs in a folder of runs."""
-    finished: dict[str, Path] = {}
-    for path in sorted(root.rglob("metrics.json")):
-        if Run(path.parent).finished:
-            finished.setdefault(_read_key(functools.partial(_recorded, path)), path.parent)
-    return finished
+def finished_runs(root: Path, keys: Collection[str]) -> dict[str, Outcome]:
+    """Outcomes of the finished runs in a folder of runs that are of some trainings, by their keys.
 
-
-def _recorded(metrics_path: Path) -> Recipe:
-    """The recipe from the JSON: reading thousands of YAML files would take minutes."""
-    metrics = read_json(metrics_path)
-    recipe = Recipe.from_dict(metrics["recipe"])
-    if built_otherwise(metrics, recipe):
-        raise ConfigError("a preset of its model has changed")
-    return recipe
-
-
-@dataclasses.dataclass(frozen=True)
-class Outcome:
-    """Result of a training.
-
-    Attributes:
-        folder: its run folder, which is finished unless there is an error.
-        error: why it failed, in one line; '' if it did not.
+    Raises:
+        ModelError: the ``metrics.json`` of such a run lacks a key.
     """
-
-    folder: Path
-    error: str = ""
-
-
-def _held_key(folder: Path) -> str:
-    """Key of the :class:`Training` of the run in a folder; '' if there is none."""
-    path = Run(folder).recipe_path
-    return _read_key(lambda: load_recipe(path)) if path.exists() else ""
-
-
-def _read_key(read: Callable[[], Recipe]) -> str:
-    try:
-        recipe = read()
-    except (ConfigError, DataError, KeyError):  # written by an older version
-        return "unreadable"
-    return linked_key(recipe)
+    finished: dict[str, Outcome] = {}
+    for path in sorted(root.rglob("metrics.json")):
+        if not Run(path.parent).finished:
+            continue
+        try:  # the recipe from the JSON: reading thousands of YAML files would take minutes
+            values = read_json(path)
+            recipe = Recipe.from_dict(values["recipe"])
+        except (ConfigError, DataError, KeyError):  # written by an older version
+            continue
+        key = linked_key(recipe)
+        if key in keys and key not in finished and not built_otherwise(values, recipe):
+            finished[key] = Outcome(path.parent, RunMetrics.from_dict(values, path))
+    return finished
 
 
 def linked_key(recipe: Recipe) -> str:
@@ -153,7 +138,19 @@ def linked_key(recipe: Recipe) -> str:
             keys.append(f"recipe {_held_key(run.folder)}")
         if keys:
             recipe = with_runs(recipe, section, keys)
-    return fingerprint(recipe)
+    return recipe.fingerprint()
+
+
+def _held_key(folder: Path) -> str:
+    """Key of the :class:`Training` of the run in a folder; '' if there is none."""
+    path = Run(folder).recipe_path
+    if not path.exists():
+        return ""
+    try:
+        recipe = load_recipe(path)
+    except (ConfigError, DataError):  # written by an older version
+        return "unreadable"
+    return linked_key(recipe)
 
 
 def run_folder(training: Training, root: Path) -> Path:

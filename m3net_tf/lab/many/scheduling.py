@@ -43,7 +43,7 @@ def run_trainings(
     Raises:
         DataError: Ray is not installed, or its cluster cannot be reached.
     """
-    outcomes = {key: Outcome(folder) for key, folder in plan.finished.items()}
+    outcomes = dict(plan.finished)
     waiting = plan.waiting
     log(f"{len(plan.runs)} runs: {len(plan.runs) - len(waiting)} finished, {len(waiting)} to train")
     if not waiting:
@@ -56,11 +56,9 @@ def run_trainings(
     with open_pool(options) as pool, track(bars, "all runs", epochs, "epochs") as task:
         call = _Call(pool, options, root, data_folders, task, outcomes, log)
         for count, (training, report) in enumerate(call.results(waiting), start=1):
-            outcome = outcomes[training.key]
-            result = f"failed: {outcome.error}" if outcome.error else _result(outcome.folder)
             log(
-                f"[{count}/{len(waiting)}] {training.place}: {result} ({report.seconds:.0f} s; "
-                f"{time.perf_counter() - start_s:.0f} s in total)"
+                f"[{count}/{len(waiting)}] {training.place}: {_result(outcomes[training.key])} "
+                f"({report.seconds:.0f} s; {time.perf_counter() - start_s:.0f} s in total)"
             )
     return outcomes
 
@@ -177,13 +175,13 @@ class _Call:
         return min(_POLL_S, max(0.01, left))
 
     def _end(self, training: Training, folder: Path, report: Report) -> Report:
-        error = report.error
-        if not error:
+        outcome = Outcome(folder, error=report.error)
+        if not report.error:
             try:
-                Run(folder).metrics()
+                outcome = Outcome(folder, Run(folder).metrics())
             except M3NetError as problem:  # its files are incomplete or damaged
-                error = one_line(problem)
-        self.outcomes[training.key] = Outcome(folder, error)
+                outcome = Outcome(folder, error=one_line(problem))
+        self.outcomes[training.key] = outcome
         self._ended_epochs += training.recipe.training.epochs
         self._show()
         return report
@@ -194,6 +192,8 @@ class _Call:
         self.task.reach(max(self.task.done, self._ended_epochs + in_work))
 
 
-def _result(folder: Path) -> str:
-    test = Run(folder).metrics().test
+def _result(outcome: Outcome) -> str:
+    if outcome.metrics is None:
+        return f"failed: {outcome.error}"
+    test = outcome.metrics.test
     return f"test accuracy {100 * test['accuracy']:.2f} %" if "accuracy" in test else "done"

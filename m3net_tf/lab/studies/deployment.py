@@ -20,12 +20,11 @@ from m3net_tf.lab import RESULTS, RUNS
 from m3net_tf.lab.many.plan import finished_runs
 from m3net_tf.lab.studies.deployment_views import COSTS, deployment_csv, deployment_markdown
 from m3net_tf.lab.studies.grid import Cell, Grid
-from m3net_tf.lab.studies.grid_cells import load_grid
-from m3net_tf.lab.studies.machine import machine
+from m3net_tf.lab.studies.grid_file import load_grid
 from m3net_tf.lab.studies.report_files import write_report
 from m3net_tf.quantization.method_accuracy import method_figures
 from m3net_tf.quantization.methods import Method
-from m3net_tf.system.artifacts import provenance, read_json, sha256_of, write_json
+from m3net_tf.system.artifacts import machine, provenance, read_json, sha256_of, write_json
 from m3net_tf.system.errors import ConfigError, M3NetError, ModelError, one_line
 from m3net_tf.system.keras import keras
 from m3net_tf.system.progress import Log, silent, track
@@ -128,14 +127,14 @@ def make_deployment(
 
 def _folders(grid: Grid, cells: Sequence[Cell], root: Path) -> dict[str, Path]:
     """Folders of the cells' runs by their trainings' keys."""
-    finished = finished_runs(root)
     keys = [grid.training(cell, repeat).key for cell in cells for repeat in cell.repeats]
+    finished = finished_runs(root, keys)
     if missing := sum(key not in finished for key in keys):
         raise ConfigError(
             f"{missing} of {len(keys)} runs of {grid.name} are not finished in {root}: train them "
             f"with m3net table {grid.name} --scale {grid.scale} --runs {root}"
         )
-    return {key: finished[key] for key in keys}
+    return {key: finished[key].folder for key in keys}
 
 
 def _is_incomplete(folder: Path, methods: Sequence[Method]) -> bool:

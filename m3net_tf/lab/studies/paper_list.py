@@ -6,10 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
-from m3net_tf.lab.many.plan import fingerprint
 from m3net_tf.lab.studies.grid import SCALES, Grid
-from m3net_tf.lab.studies.grid_cells import load_grid
-from m3net_tf.lab.studies.grid_file import grid_names
+from m3net_tf.lab.studies.grid_file import grid_names, load_grid
 from m3net_tf.lab.studies.table_record import TableReport
 from m3net_tf.system.artifacts import read_json
 from m3net_tf.system.checkout import require_sources
@@ -154,7 +152,7 @@ def figure_results(name: str, out: Path) -> Iterator[ItemResult]:
 
 def _shown(grid: Grid) -> set[str]:
     """Hashes of the recipes that a figure shows."""
-    untrained = {fingerprint(grid.recipe(cell)) for cell in grid.cells if not cell.repeats}
+    untrained = {grid.recipe(cell).fingerprint() for cell in grid.cells if not cell.repeats}
     return untrained | {
         grid.training(cell, repeat).key for cell in grid.cells for repeat in cell.repeats
     }

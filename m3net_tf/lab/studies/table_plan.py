@@ -13,7 +13,7 @@ from m3net_tf.lab import RESULTS, RUNS
 from m3net_tf.lab.many.plan import Plan, Training, in_order, plan_trainings
 from m3net_tf.lab.studies.cell_recipe import find_cells
 from m3net_tf.lab.studies.grid import Grid, Repeat
-from m3net_tf.lab.studies.grid_cells import load_grid
+from m3net_tf.lab.studies.grid_file import load_grid
 from m3net_tf.lab.studies.table_record import RunValues
 from m3net_tf.system.artifacts import read_json
 from m3net_tf.system.errors import DataError
@@ -191,8 +191,8 @@ def plan_lines(plan: PlanFacts) -> list[str]:
 
 
 def _state(training: Training, plan: TablePlan) -> str:
-    if folder := plan.runs.finished.get(training.key):
-        place = folder.relative_to(plan.runs_folder).as_posix()
+    if outcome := plan.runs.finished.get(training.key):
+        place = outcome.folder.relative_to(plan.runs_folder).as_posix()
         return "finished" + ("" if place == training.place else f" in {place}")
     if training.key in plan.kept:
         return "kept from the written table"

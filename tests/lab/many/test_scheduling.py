@@ -10,7 +10,7 @@ import pytest
 
 from m3net_tf.lab.many import scheduling
 from m3net_tf.lab.many.history import epoch_scores
-from m3net_tf.lab.many.plan import Training, fingerprint, plan_trainings
+from m3net_tf.lab.many.plan import Training, plan_trainings
 from m3net_tf.lab.many.scheduling import run_trainings
 from m3net_tf.system.progress import TerminalLog
 from m3net_tf.training.cluster.pools import Lost, PoolOptions
@@ -109,7 +109,7 @@ def test_a_stopped_call_continues_with_what_is_missing(run_all, tmp_path):
 def test_a_run_waits_for_those_it_needs_and_fails_with_them(run_all, trainings, tiny_recipe):
     (first,) = trainings(1)
     recipe = tiny_recipe(training={"seed": 9}, fine_tuning={"run": f"recipe {first.key}"})
-    second = Training(fingerprint(recipe), recipe, "paper/tuned", {"fine_tuning": (first,)})
+    second = Training(recipe.fingerprint(), recipe, "paper/tuned", {"fine_tuning": (first,)})
     outcomes, pool, _ = run_all({0: [Report("no data", 0.0)]}, runs=[second])
     assert outcomes[0].error == "the run for fine_tuning failed: no data"
     assert pool.attempts == [0]

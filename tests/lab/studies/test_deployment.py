@@ -18,7 +18,7 @@ from m3net_tf.boards.deployment.cost import BoardCost
 from m3net_tf.export.manifest import Quantization
 from m3net_tf.lab.studies import deployment
 from m3net_tf.lab.studies.deployment import make_deployment
-from m3net_tf.lab.studies.grid_cells import load_grid
+from m3net_tf.lab.studies.grid_file import load_grid
 from m3net_tf.runtime.network import Int8Network
 from m3net_tf.system.artifacts import write_json
 from m3net_tf.system.errors import ConfigError, DataError, FirmwareError, ModelError

@@ -9,8 +9,7 @@ import sys
 import pytest
 
 from m3net_tf.lab.studies import table_plan
-from m3net_tf.lab.studies.grid_cells import load_grid
-from m3net_tf.lab.studies.grid_file import grid_names
+from m3net_tf.lab.studies.grid_file import grid_names, load_grid
 from m3net_tf.lab.studies.tables import make_table
 from m3net_tf.training.features import input_shape
 from m3net_tf.training.run import load_section
