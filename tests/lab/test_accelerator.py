@@ -45,7 +45,7 @@ def training(table: ModuleType, network: str) -> Training:
 
 def finished(training: Training, runs: Path) -> Path:
     """The run's folder after what is missing of its training and its evaluation."""
-    (outcome,) = run_trainings(plan_trainings([training], runs), runs, {}).values()
+    (outcome,) = run_trainings(plan_trainings([training], runs), {}).values()
     assert not outcome.error
     return outcome.folder
 

@@ -184,7 +184,7 @@ def shown_cells(
     recipes = [training.recipe for training in runs.waiting]
     recipes += [grid.recipe(cell) for cell in untrained]
     require_data(recipes, data_folders, f"{name} at {scale} scale")
-    outcomes = run_trainings(runs, runs_folder, data_folders, log=log) if runs.runs else {}
+    outcomes = run_trainings(runs, data_folders, log=log) if runs.runs else {}
 
     def folder(recipe: Recipe) -> Path | None:
         return local_folder(source_of(recipe, data_folders), log)

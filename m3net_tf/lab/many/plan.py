@@ -58,10 +58,12 @@ class Plan:
     """All runs, and which of them are finished.
 
     Attributes:
+        root: folder of all tables' runs.
         runs: each training once, after all that it needs.
         finished: outcomes of the finished ones, by the trainings' keys.
     """
 
+    root: Path
     runs: tuple[Training, ...]
     finished: Mapping[str, Outcome]
 
@@ -86,7 +88,7 @@ def plan_trainings(trainings: Iterable[Training], root: Path, known: Collection[
         training for training in trainings if training.key in finished or training.key not in known
     )
     keys = {training.key for training in runs}
-    return Plan(tuple(runs), {key: finished[key] for key in finished if key in keys})
+    return Plan(root, tuple(runs), {key: finished[key] for key in finished if key in keys})
 
 
 def in_order(trainings: Iterable[Training]) -> list[Training]:
@@ -163,15 +165,6 @@ def run_folder(training: Training, root: Path) -> Path:
     return Path(f"{place}-{training.key[:8]}-{design_of(training.recipe)[:8]}")
 
 
-def why_blocked(training: Training, outcomes: Mapping[str, Outcome]) -> str:
-    """Why a run cannot start, because one that it needs has failed; '' if all have finished."""
-    for section, needs in training.needs.items():
-        for need in needs:
-            if error := outcomes[need.key].error:
-                return f"the run for {section} failed: {error}"
-    return ""
-
-
 def with_runs(recipe: Recipe, section: str, runs: Sequence[str]) -> Recipe:
     """The recipe with other runs in ``fine_tuning``, which has one, or ``distillation``."""
     link = dataclasses.replace(getattr(recipe, section), **named_runs(runs))
@@ -182,12 +175,3 @@ def named_runs(runs: Sequence[str]) -> dict[str, str | tuple[str, ...]]:
     """The keys of a section that name runs."""
     first, *others = runs
     return {"run": first, "ensemble": tuple(others)} if others else {"run": first}
-
-
-def resolved(training: Training, outcomes: Mapping[str, Outcome]) -> Recipe:
-    """The recipe with the folders of the runs that it needs."""
-    recipe = training.recipe
-    for section, needs in training.needs.items():
-        folders = [str(outcomes[need.key].folder.resolve()) for need in needs]
-        recipe = with_runs(recipe, section, folders)
-    return recipe

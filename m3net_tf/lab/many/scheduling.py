@@ -3,16 +3,17 @@
 
 import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from m3net_tf.lab.many.history import epoch_scores
-from m3net_tf.lab.many.plan import Outcome, Plan, Training, resolved, run_folder, why_blocked
+from m3net_tf.lab.many.plan import Outcome, Plan, Training, run_folder, with_runs
 from m3net_tf.system.errors import M3NetError, one_line
 from m3net_tf.system.progress import Log, Task, silent, track, with_lines_to
 from m3net_tf.training.cluster.data import DataFolders, source_of
 from m3net_tf.training.cluster.pools import IN_PROCESS, Lost, Pool, PoolOptions, open_pool
 from m3net_tf.training.cluster.worker import Order, Report
+from m3net_tf.training.recipe import Recipe
 from m3net_tf.training.run import Run
 
 _POLL_S = 2.0
@@ -21,7 +22,6 @@ _LONGEST_PAUSE_S = 60.0
 
 def run_trainings(
     plan: Plan,
-    root: Path,
     data_folders: DataFolders,
     *,
     options: PoolOptions = IN_PROCESS,
@@ -33,7 +33,7 @@ def run_trainings(
     run that another process trains is awaited.
 
     Args:
-        root: folder of all tables' runs; on a cluster, a folder that all computers share.
+        plan: on a cluster, its folder is one that all computers share.
         log: receives lines of progress. The lines of a training go to ``train.log`` in its
             folder.
 
@@ -54,7 +54,7 @@ def run_trainings(
     epochs = sum(training.recipe.training.epochs for training in waiting)
     bars = with_lines_to(silent, log)  # a pipe has the lines of finished runs
     with open_pool(options) as pool, track(bars, "all runs", epochs, "epochs") as task:
-        call = _Call(pool, options, root, data_folders, task, outcomes, log)
+        call = _Call(pool, options, plan.root, data_folders, task, outcomes, log)
         for count, (training, report) in enumerate(call.results(waiting), start=1):
             log(
                 f"[{count}/{len(waiting)}] {training.place}: {_result(outcomes[training.key])} "
@@ -117,7 +117,7 @@ class _Call:
             if any(need.key not in self.outcomes for need in training.needed):
                 continue
             folder = run_folder(training, self.root)
-            if reason := why_blocked(training, self.outcomes):
+            if reason := _why_blocked(training, self.outcomes):
                 self._jobs.remove(job)
                 yield training, self._end(training, folder, Report(reason, 0.0))
             elif job.not_before_s <= time.monotonic():
@@ -133,7 +133,7 @@ class _Call:
         if own_process:  # a worker that does not see the folder refuses the order
             folder.mkdir(parents=True, exist_ok=True)
         order = Order(
-            recipe=resolved(training, self.outcomes),
+            recipe=_resolved(training, self.outcomes),
             folder=folder.resolve() if own_process else folder,
             data=data.absolute() if own_process and isinstance(data, Path) else data,
             features=self.options.features,
@@ -190,6 +190,24 @@ class _Call:
         """Show how many epochs are trained."""
         in_work = sum(len(epoch_scores(folder)) for _, folder in self._running.values())
         self.task.reach(max(self.task.done, self._ended_epochs + in_work))
+
+
+def _why_blocked(training: Training, outcomes: Mapping[str, Outcome]) -> str:
+    """Why a run cannot start, because one that it needs has failed; '' if all have finished."""
+    for section, needs in training.needs.items():
+        for need in needs:
+            if error := outcomes[need.key].error:
+                return f"the run for {section} failed: {error}"
+    return ""
+
+
+def _resolved(training: Training, outcomes: Mapping[str, Outcome]) -> Recipe:
+    """The recipe with the folders of the runs that it needs."""
+    recipe = training.recipe
+    for section, needs in training.needs.items():
+        folders = [str(outcomes[need.key].folder.resolve()) for need in needs]
+        recipe = with_runs(recipe, section, folders)
+    return recipe
 
 
 def _result(outcome: Outcome) -> str:

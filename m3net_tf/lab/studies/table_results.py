@@ -52,7 +52,7 @@ def _run_values(
         "fold": repeat.fold,
         "value": None,
         "recipe_sha256": training.key,
-        "run": outcome.folder.relative_to(plan.runs_folder).as_posix() if outcome else "",
+        "run": outcome.folder.relative_to(plan.runs.root).as_posix() if outcome else "",
     }
     if repeat.split is not None:
         values["split"] = repeat.split

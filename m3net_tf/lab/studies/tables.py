@@ -52,9 +52,7 @@ def make_table(
     if train:
         if waiting := [run.recipe for run in plan.runs.waiting]:
             require_data(waiting, data_folders, title)
-        outcomes = run_trainings(
-            plan.runs, plan.runs_folder, data_folders, options=options, log=log
-        )
+        outcomes = run_trainings(plan.runs, data_folders, options=options, log=log)
     cells = cell_values(plan, outcomes, log)
     add_statistics(grid, cells)
     report = _report(plan, cells, command, start_s)

@@ -56,7 +56,7 @@ def run_all(trainings, finish, tmp_path, monkeypatch):
         runs = runs or trainings(count)
         plan = plan_trainings(runs, tmp_path)
         options = PoolOptions(**{"jobs": 2, "pause_s": 0.001, **options})
-        outcomes = run_trainings(plan, tmp_path, {}, options=options, log=lines.append)
+        outcomes = run_trainings(plan, {}, options=options, log=lines.append)
         return [outcomes[training.key] for training in runs], pool, lines
 
     return run
@@ -136,7 +136,7 @@ def test_without_ray_runs_are_trained_in_this_process(trainings, finish, tmp_pat
     plan = plan_trainings(trainings(2), tmp_path)
     options = PoolOptions(work=work)
     log = TerminalLog(bars, lambda line: None)
-    run_trainings(plan, tmp_path, {"": tmp_path / "data"}, options=options, log=log)
+    run_trainings(plan, {"": tmp_path / "data"}, options=options, log=log)
     assert [order.data for order in orders] == [tmp_path / "data"] * 2
     assert list(dict.fromkeys(counts)) == ["2/4 epochs", "4/4 epochs"]
     assert dataclasses.replace(options, address="auto").in_process is False
