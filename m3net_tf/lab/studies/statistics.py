@@ -7,6 +7,7 @@ runs of each. With equally many runs of each this is the test of a mixed model w
 for the fold or draw. With a single split the unit is the run: the interval holds for this split.
 """
 
+import math
 import statistics
 from collections.abc import Hashable, Sequence
 
@@ -14,8 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from m3net_tf.lab.studies.grid import Grid
-from m3net_tf.lab.studies.table_record import CellValues, Comparison, RunValues
-from m3net_tf.training.metrics import Spread, summarise_folds
+from m3net_tf.lab.studies.table_record import CellValues, Comparison, RunValues, Spread
 
 FEWEST_PAIRS = 6
 """With fewer pairs, Wilcoxon's test can never fall below 0.05."""
@@ -129,12 +129,21 @@ def spread_of(values: Sequence[float], data: Sequence[Hashable] = ()) -> Spread:
 
     Arguments: see :func:`unit_means`.
     """
-    spread = summarise_folds([{"value": value} for value in values])["value"]
-    units = unit_means(values, data)
-    if len(units) < len(values):
-        over_units = summarise_folds([{"value": value} for value in units])["value"]
-        spread["low"], spread["high"] = over_units["low"], over_units["high"]
-    return spread
+    low, high = _interval(unit_means(values, data))
+    deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    mean = float(np.mean(values))
+    return {"runs": len(values), "mean": mean, "std": deviation, "low": low, "high": high}
+
+
+def _interval(values: Sequence[float]) -> tuple[float | None, float | None]:
+    """Ends of the 95 % interval of a mean, by Student's t; None for a single value."""
+    from scipy import stats  # takes a second to import
+
+    count, mean = len(values), float(np.mean(values))
+    if count < 2:
+        return None, None
+    half = float(stats.t.ppf(0.975, count - 1)) * float(np.std(values, ddof=1)) / math.sqrt(count)
+    return mean - half, mean + half
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -165,23 +174,22 @@ def compare(
     """
     from scipy import stats  # takes a second to import
 
-    differences = np.array(unit_means(np.subtract(values, reference).tolist(), data))
-    if not len(differences):
+    means = unit_means(np.subtract(values, reference).tolist(), data)
+    if not means:
         return None
-    spread = summarise_folds([{"difference": value} for value in differences])["difference"]
-    pairs = spread["runs"]
+    low, high = _interval(means)
     # Rounding errors would make differences of the same number of clips unequal.
-    differences = np.round(differences, 9)
+    differences = np.round(means, 9)
     return {
-        "pairs": pairs,
-        "difference": spread["mean"],
-        "low": spread["low"],
-        "high": spread["high"],
+        "pairs": len(means),
+        "difference": float(np.mean(means)),
+        "low": low,
+        "high": high,
         # SciPy cannot rank nothing.
         "p": float(stats.wilcoxon(differences[differences != 0], correction=True).pvalue)
         if differences.any()
         else 1.0,
-        "smallest_p": 2.0 ** (1 - pairs),
+        "smallest_p": 2.0 ** (1 - len(means)),
         "t_p": _t_test(differences),
     }
 

@@ -5,7 +5,22 @@ from collections.abc import Mapping
 from typing import Any, NotRequired, TypedDict
 
 from m3net_tf.system.artifacts import Computer, Provenance
-from m3net_tf.training.metrics import Spread
+
+
+class Spread(TypedDict):
+    """A cell's figure over its runs.
+
+    Attributes:
+        std: standard deviation of the sample; None for a single run.
+        low: lower end of the 95 % interval of the mean; None if there is none.
+        high: its upper end.
+    """
+
+    runs: int
+    mean: float
+    std: float | None
+    low: float | None
+    high: float | None
 
 
 class Comparison(TypedDict):
