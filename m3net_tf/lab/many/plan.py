@@ -106,10 +106,13 @@ def in_order(trainings: Iterable[Training]) -> list[Training]:
 
 
 def finished_runs(root: Path, keys: Collection[str]) -> dict[str, Outcome]:
-    """Outcomes of the finished runs in a folder of runs that are of some trainings, by their keys.
+    """The finished runs in a folder of runs: key of the :class:`Training` -> outcome.
+
+    Args:
+        keys: the trainings that are looked for.
 
     Raises:
-        ModelError: the ``metrics.json`` of such a run lacks a key.
+        ModelError: the ``metrics.json`` of a run of theirs lacks a key.
     """
     finished: dict[str, Outcome] = {}
     for path in sorted(root.rglob("metrics.json")):

@@ -58,9 +58,8 @@ def _spread_of_cell(cell: CellValues) -> Spread | None:
         figure = cell.get("facts", {}).get(cell["metric"].removeprefix("model."))
         return None if figure is None else spread_of([figure])
     spread = spread_of([*finished.values()], [data for _, data in finished])
-    if (
-        len(finished) == 1 and cell["metric"] == "accuracy"
-    ):  # the interval over the clips of the run
+    if len(finished) == 1 and cell["metric"] == "accuracy":
+        # The interval over the clips of the run.
         (test,) = (run["metrics"]["test"] for run in cell["runs"] if run["value"] is not None)
         spread["low"] = 100 * test["accuracy_95_low"]
         spread["high"] = 100 * test["accuracy_95_high"]
