@@ -18,7 +18,7 @@ from m3net_tf.compiler.engines import TFLM
 from m3net_tf.export import Bundle, export_run
 from m3net_tf.lab import RESULTS, RUNS
 from m3net_tf.lab.many.plan import finished_runs
-from m3net_tf.lab.studies.deployment_views import COSTS, deployment_csv, deployment_markdown
+from m3net_tf.lab.studies.deployment_views import COSTS, deployment_page, deployment_rows
 from m3net_tf.lab.studies.grid import Cell, Grid
 from m3net_tf.lab.studies.grid_file import load_grid
 from m3net_tf.lab.studies.report_files import write_report
@@ -120,8 +120,8 @@ def make_deployment(
         **provenance(),
     }
     stem = out / f"{grid.name}.{grid.scale}.deployment"
-    markdown = deployment_markdown(report, grid.path, stem)
-    write_report(stem, report, deployment_csv(report), markdown, log)
+    page = deployment_page(report, grid.path, stem)
+    write_report(stem, report, deployment_rows(report), page, log)
     return report
 
 

@@ -32,7 +32,7 @@ _SPLITS = ("validation", "test")
 _WHOLE_NUMBERS = ("seed", "fold", "clips", "parameters", "macs", "model_bytes", *COSTS)
 
 
-def deployment_csv(report: Mapping[str, Any]) -> pd.DataFrame:
+def deployment_rows(report: Mapping[str, Any]) -> pd.DataFrame:
     """One line per run; the board's figures are in the line of the run that was on it."""
     rows = [row for cell in report["cells"] for row in cell["runs"]]
     labels = [cell["labels"] for cell in report["cells"] for _ in cell["runs"]]
@@ -46,13 +46,13 @@ def deployment_csv(report: Mapping[str, Any]) -> pd.DataFrame:
     return frame.astype({**numbers, **dict.fromkeys(_ACCURACIES, "float64")})
 
 
-def deployment_markdown(report: Mapping[str, Any], grid: Path, stem: Path) -> Page:
+def deployment_page(report: Mapping[str, Any], grid: Path, stem: Path) -> Page:
     """Costs and accuracies, the reference, methods, failures, provenance.
 
     Args:
         stem: the file's path without its ending; links are relative to it.
     """
-    frame = deployment_csv(report)
+    frame = deployment_rows(report)
     cells = _cells(report, frame)
     clips = " or ".join(map(str, sorted(frame["clips"].dropna().unique())))
     tested = f" Accuracy on {clips} test clips," if clips else " Accuracy"

@@ -30,7 +30,7 @@ def write_report(
 
     Args:
         stem: the files' path without their endings.
-        rows: the CSV.
+        rows: lines of the CSV.
     """
     place = stem
     if _loses(Path(f"{stem}.json"), report["cells"]):

@@ -38,7 +38,7 @@ def cells_in_words(report: TableReport) -> str:
     return f"{' or '.join(metrics)}, the mean of our runs; in brackets the paper's value. {about}"
 
 
-def table_csv(report: TableReport) -> pd.DataFrame:
+def table_rows(report: TableReport) -> pd.DataFrame:
     """One line per run, and one per cell without runs."""
     rows, labels = [], []
     for cell in report["cells"]:
@@ -96,7 +96,7 @@ def _csv_untrained(cell: CellValues) -> dict[str, object]:
     }
 
 
-def table_markdown(report: TableReport, grid: Path, stem: Path) -> Page:
+def table_page(report: TableReport, grid: Path, stem: Path) -> Page:
     """The table with the paper's values, its statistical tests, its failures and how it was made.
 
     Args:

@@ -13,7 +13,7 @@ from m3net_tf.lab.studies.statistics import add_statistics
 from m3net_tf.lab.studies.table_plan import TablePlan
 from m3net_tf.lab.studies.table_record import CellValues, TableReport
 from m3net_tf.lab.studies.table_results import cell_values
-from m3net_tf.lab.studies.table_views import cells_in_words, table_csv, table_markdown
+from m3net_tf.lab.studies.table_views import cells_in_words, table_page, table_rows
 from m3net_tf.system.artifacts import machine, provenance
 from m3net_tf.system.progress import Log, silent
 from m3net_tf.training.cluster.data import DataFolders, require_data
@@ -56,8 +56,8 @@ def make_table(
     cells = cell_values(plan, outcomes, log)
     add_statistics(grid, cells)
     report = _report(plan, cells, command, start_s)
-    page = table_markdown(report, grid.path, plan.stem)
-    write_report(plan.stem, report, table_csv(report), page, log)
+    page = table_page(report, grid.path, plan.stem)
+    write_report(plan.stem, report, table_rows(report), page, log)
     log(f"cells: {cells_in_words(report)}")
     return report
 
