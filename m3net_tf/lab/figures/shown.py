@@ -123,11 +123,6 @@ class Shown:
             )
         return min(named, key=lambda clip: clip.clip_id)
 
-    @property
-    def key(self) -> str:
-        """Hash of the recipe."""
-        return self.recipe.fingerprint()
-
     def data_facts(self) -> Mapping[str, object]:
         """Facts of the data set, as in ``metrics.json``."""
         if self.run is not None:
@@ -141,11 +136,11 @@ def facts_of(shown: Sequence[Shown]) -> dict[str, object]:
     """Cells of a figure for its JSON, with their recipes, data, and the commits of their runs."""
     cells = []
     for cell in shown:
-        facts = {"labels": dict(cell.labels), "recipe_sha256": cell.key}
+        facts = {"labels": dict(cell.labels), "recipe_sha256": cell.recipe.fingerprint()}
         if cell.run is not None or cell.kept is not None:
             facts["run_git_commit"] = str(cell.metrics.get("git_commit", ""))
         cells.append(facts)
-    recipes = {cell.key: cell for cell in shown}
+    recipes = {cell.recipe.fingerprint(): cell for cell in shown}
     return {
         "cells": cells,
         "recipes": {

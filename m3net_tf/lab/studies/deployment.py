@@ -95,7 +95,7 @@ def make_deployment(
     if not trained:
         raise ConfigError(f"{grid.name} trains no network: name a table that does")
     parsed = [Method.parse(text) for text in methods]
-    folders = _folders(grid, trained, runs_folder)
+    folders = _folders(grid, runs_folder)
     incomplete = [Run(folder) for folder in folders.values() if _is_incomplete(folder, parsed)]
     require_data(
         (run.recipe() for run in incomplete), data_folders, f"{grid.name} at {scale} scale"
@@ -125,9 +125,9 @@ def make_deployment(
     return report
 
 
-def _folders(grid: Grid, cells: Sequence[Cell], root: Path) -> dict[str, Path]:
+def _folders(grid: Grid, root: Path) -> dict[str, Path]:
     """Folders of the cells' runs by their trainings' keys."""
-    keys = [grid.training(cell, repeat).key for cell in cells for repeat in cell.repeats]
+    keys = [training.key for training in grid.trainings()]
     finished = finished_runs(root, keys)
     if missing := sum(key not in finished for key in keys):
         raise ConfigError(

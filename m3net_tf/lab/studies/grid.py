@@ -141,6 +141,14 @@ class Grid:
             cell.values, Repeat(0, None), f"{self.name} ({self.scale}), cell {cell.slug}"
         )
 
+    def trainings(self) -> list[Training]:
+        """The runs of all cells, without the runs that they need.
+
+        Raises:
+            ConfigError: a recipe is wrong.
+        """
+        return [self.training(cell, repeat) for cell in self.cells for repeat in cell.repeats]
+
     def training(self, cell: Cell, repeat: Repeat) -> Training:
         """One run of a cell, with the runs that it needs.
 

@@ -203,7 +203,7 @@ def _state(training: Training, plan: TablePlan) -> str:
 
 def _recipe_text(recipe: Recipe) -> str:
     data, model, training = recipe.dataset, recipe.model, recipe.training
-    protocol = data.protocol or dataset_info(data.name).protocols[0]
+    protocol = data.protocol or dataset_info(data.name).protocol
     parts = [
         f"{data.name}, {protocol}{_settings(data.options)}",
         f"{model.name} {model.preset}{_settings(model.arguments)}",

@@ -164,8 +164,7 @@ def test_an_overlay_has_the_last_word_in_all_cells_and_steps(write, tmp_path):
     overlay = tmp_path / "mine.yaml"
     overlay.write_text("training: {epochs: 9}")
     grid = load_grid(write(), "small", overlay)
-    trainings = [grid.training(c, r) for c in grid.cells for r in c.repeats]
-    assert {training.recipe.training.epochs for training in trainings} == {9}
+    assert {training.recipe.training.epochs for training in grid.trainings()} == {9}
     overlay.write_text("training: {epoks: 9}")
     grid = load_grid(write(), "small", overlay)
     with pytest.raises(ConfigError, match="unknown key 'epoks'"):

@@ -71,25 +71,24 @@ def test_table_runs(name, folder, built, trained, monkeypatch):
     text = (folder / f"out/{name}.tiny.md").read_text()
     assert "## Cells" in text and "failed" not in text
 
-    for cell in whole.cells:
-        for repeat in cell.repeats:
-            recipe = whole.training(cell, repeat).recipe
-            model = recipe.model
-            parts = {
-                json.dumps([model.name, *part], sort_keys=True)
-                for part in [
-                    (model.preset, recipe.frontend.to_dict()),
-                    *((model.preset, *argument) for argument in model.arguments.items()),
-                ]
-            }
-            if parts <= built:
-                continue
-            built |= parts
-            dataset = load_section(recipe.dataset, None)
-            info = dataset.info
-            shape = input_shape(info, recipe.frontend)
-            network = build_network(recipe, shape, info.multi_label, len(info.labels))
-            assert network.count_params() > 0
+    for training in whole.trainings():
+        recipe = training.recipe
+        model = recipe.model
+        parts = {
+            json.dumps([model.name, *part], sort_keys=True)
+            for part in [
+                (model.preset, recipe.frontend.to_dict()),
+                *((model.preset, *argument) for argument in model.arguments.items()),
+            ]
+        }
+        if parts <= built:
+            continue
+        built |= parts
+        dataset = load_section(recipe.dataset, None)
+        info = dataset.info
+        shape = input_shape(info, recipe.frontend)
+        network = build_network(recipe, shape, info.multi_label, len(info.labels))
+        assert network.count_params() > 0
 
 
 GRID = """
