@@ -9,28 +9,28 @@ from __future__ import annotations
 from pathlib import Path
 
 from m3net_tf.lab import RESULTS
-from m3net_tf.lab.studies.table_record import CellValues, TableReport, paired_values
+from m3net_tf.lab.studies.statistics import FEWEST_PAIRS, paired_values
+from m3net_tf.lab.studies.table_record import CellValues, TableReport
 from m3net_tf.pages.plotting import new_figure
 from m3net_tf.system.artifacts import read_json
 
 PICTURE = Path(__file__).parent / "mirror_attention.png"
 TABLE = RESULTS / "m3net/mirrors.paper.xla.json"
-FEWEST_PAIRS = 6
 
 
 def panels(report: TableReport) -> dict[str, list[tuple[str, list[float], CellValues]]]:
     """By split, the networks other than M3Net with the differences of their pairs."""
     found: dict[str, list[tuple[str, list[float], CellValues]]] = {}
     for cell in report["cells"]:
-        if cell["against_reference"] is None:
+        test = cell["against_reference"]
+        if test is None or test["pairs"] < FEWEST_PAIRS:
             continue
         labels = {**cell["labels"], **report["reference"]}
         reference = next(other for other in report["cells"] if other["labels"] == labels)
         own, others, _ = paired_values(cell, reference)
         points = [value - other for value, other in zip(own, others, strict=True)]
-        if len(points) >= FEWEST_PAIRS:
-            row = (cell["labels"]["Model"], points, cell)
-            found.setdefault(cell["labels"]["Split"], []).append(row)
+        row = (cell["labels"]["Model"], points, cell)
+        found.setdefault(cell["labels"]["Split"], []).append(row)
     return found
 
 
@@ -38,7 +38,7 @@ def draw() -> None:
     """Write the picture from the written table."""
     drawn = list(panels(read_json(TABLE)).items())
     heights = [len(rows) for _, rows in drawn]
-    figure = new_figure(7, 1.5 + 0.35 * sum(heights))
+    figure = new_figure(7, 2 + 0.27 * sum(heights))
     axes_of = figure.subplots(len(drawn), squeeze=False, sharex=True, height_ratios=heights)[:, 0]
     for axes, (title, rows) in zip(axes_of, drawn, strict=True):
         for place, (_, points, cell) in enumerate(rows):

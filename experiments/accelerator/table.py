@@ -20,7 +20,7 @@ from m3net_tf.audio.frontend import dequantize_features
 from m3net_tf.lab import RUNS
 from m3net_tf.lab.many.plan import Training, plan_trainings, run_folder
 from m3net_tf.lab.studies.cell_recipe import find_cells
-from m3net_tf.lab.studies.grid_cells import load_grid
+from m3net_tf.lab.studies.grid_file import load_grid
 from m3net_tf.networks.models.m3net.image import SpectrogramImage
 from m3net_tf.system.errors import ConfigError, M3NetError, one_line
 from m3net_tf.system.keras import keras, tf

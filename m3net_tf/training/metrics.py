@@ -6,8 +6,8 @@ from __future__ import annotations
 import dataclasses
 import math
 import statistics
-from collections.abc import Mapping, Sequence
-from typing import Any, NotRequired, TypedDict
+from collections.abc import Sequence
+from typing import NotRequired, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -285,43 +285,3 @@ class MultiLabelEvaluation:
                 if count
             },
         }
-
-
-class Spread(TypedDict):
-    """A figure over folds or seeds.
-
-    ``std`` is the standard deviation of the sample, ``low`` and ``high`` are the ends of the mean's
-    95 % interval by Student's t; all three are None for a single run.
-    """
-
-    runs: int
-    mean: float
-    std: float | None
-    low: float | None
-    high: float | None
-
-
-def summarise_folds(summaries: Sequence[Mapping[str, Any]]) -> dict[str, Spread]:
-    """Mean, standard deviation and 95 % interval of each figure over folds or seeds.
-
-    Args:
-        summaries: a split's section of ``metrics.json`` (``metrics["test"]``) for each fold;
-            figures missing from any of them are omitted.
-
-    """
-    from scipy import stats  # takes a second to import
-
-    result: dict[str, Spread] = {}
-    for key in summaries[0] if summaries else ():
-        values = [summary.get(key) for summary in summaries]
-        if key.startswith("accuracy_95") or not all(isinstance(v, int | float) for v in values):
-            continue
-        figures, count = np.array(values, float), len(values)
-        mean = float(figures.mean())
-        row: Spread = {"runs": count, "mean": mean, "std": None, "low": None, "high": None}
-        if count > 1:
-            spread = float(figures.std(ddof=1))
-            half = float(stats.t.ppf(0.975, count - 1)) * spread / math.sqrt(count)
-            row["std"], row["low"], row["high"] = spread, mean - half, mean + half
-        result[key] = row
-    return result

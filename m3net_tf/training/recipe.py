@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import yaml
 
 from m3net_tf.audio.frontend import FrontendConfig, named_frontend
+from m3net_tf.system.artifacts import sha256_of, write_text
 from m3net_tf.system.conversion import from_plain, to_plain
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.yaml_files import read_yaml
@@ -71,6 +73,10 @@ class Recipe:
                 if HASHED_IF_CHANGED in key.metadata and getattr(section, key.name) == key.default:
                     del values[name][key.name]
         return values
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the values that identify a result, in hex."""
+        return sha256_of(json.dumps(self.hashed_values(), sort_keys=True).encode())
 
     @classmethod
     def from_dict(cls, values: Any) -> Recipe:
@@ -143,6 +149,4 @@ def load_recipe(path: Path) -> Recipe:
 
 def save_recipe(recipe: Recipe, path: Path) -> None:
     """Write a recipe as YAML; :func:`load_recipe` reads an equal one."""
-    from m3net_tf.system.artifacts import write_text
-
     write_text(path, yaml.safe_dump(recipe.to_dict(), sort_keys=False))

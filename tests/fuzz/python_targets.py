@@ -107,9 +107,9 @@ def _yaml() -> Take:
     from m3net_tf.training.recipe import Recipe
 
     try:
-        from m3net_tf.lab.studies import grid_cells, grid_file
+        from m3net_tf.lab.studies import grid_file
     except ModuleNotFoundError:  # the lab is left out
-        grid_file = grid_cells = None
+        grid_file = None
     path = _folder() / "grid.yaml"
 
     def take(data: bytes) -> None:
@@ -128,7 +128,7 @@ def _yaml() -> Take:
 
         if grid_file:
             with refusing(), mock.patch.object(grid_file, "read_yaml", read):
-                grid_cells.load_grid(path, "tiny")
+                grid_file.load_grid(path, "tiny")
 
     return take
 

@@ -15,10 +15,10 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from m3net_tf.lab.many.plan import Training, fingerprint, plan_trainings
+from m3net_tf.lab.many.plan import Training, plan_trainings
 from m3net_tf.lab.many.scheduling import run_trainings
 from m3net_tf.lab.studies.cell_recipe import find_cells
-from m3net_tf.lab.studies.grid_cells import load_grid
+from m3net_tf.lab.studies.grid_file import load_grid
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.training.run import Run
 
@@ -40,12 +40,12 @@ def training(table: ModuleType, network: str) -> Training:
     wanted = grid.training(cell, cell.repeats[0])
     settings = dataclasses.replace(wanted.recipe.training, threads=1)  # as in this process
     recipe = dataclasses.replace(wanted.recipe, training=settings)
-    return dataclasses.replace(wanted, recipe=recipe, key=fingerprint(recipe))
+    return dataclasses.replace(wanted, recipe=recipe, key=recipe.fingerprint())
 
 
 def finished(training: Training, runs: Path) -> Path:
     """The run's folder after what is missing of its training and its evaluation."""
-    (outcome,) = run_trainings(plan_trainings([training], runs), runs, {}).values()
+    (outcome,) = run_trainings(plan_trainings([training], runs), {}).values()
     assert not outcome.error
     return outcome.folder
 

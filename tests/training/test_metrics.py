@@ -2,14 +2,13 @@
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest, norm, ttest_1samp
+from scipy.stats import binomtest, norm
 
 from m3net_tf.training.metrics import (
     Evaluation,
     MultiLabelEvaluation,
     confusion_matrix,
     d_prime,
-    summarise_folds,
     wilson_interval,
 )
 
@@ -84,31 +83,3 @@ def test_several_labels_of_nothing():
     none = MultiLabelEvaluation(np.zeros((3, 2)), np.full((3, 2), 0.2), ("a", "b"))
     assert none.mean_average_precision == none.to_dict()["macro_f1"] == 0.0
     assert none.mean_auc is None
-
-
-def test_folds():
-    rng = np.random.default_rng(0)
-    folds = []
-    for _ in range(5):
-        truth = rng.integers(0, 2, 50)
-        predicted = np.where(rng.random(50) < 0.7, truth, 1 - truth)
-        folds.append(Evaluation.of(truth, predicted, ["a", "b"]).to_dict())
-    summary = summarise_folds(folds)
-    accuracies = [fold["accuracy"] for fold in folds]
-    row = summary["accuracy"]
-    assert row["runs"] == 5
-    assert row["mean"] == pytest.approx(np.mean(accuracies))
-    assert row["std"] == pytest.approx(np.std(accuracies, ddof=1))
-    expected = ttest_1samp(accuracies, 0).confidence_interval(0.95)
-    assert (row["low"], row["high"]) == (pytest.approx(expected.low), pytest.approx(expected.high))
-    assert set(summary) == {"clips", "accuracy", "macro_precision", "macro_recall", "macro_f1"}
-
-
-def test_one_fold_has_no_spread():
-    assert summarise_folds([{"accuracy": 0.5, "recall": {}}]) == {
-        "accuracy": {"runs": 1, "mean": 0.5, "std": None, "low": None, "high": None}
-    }
-    assert summarise_folds([{"accuracy": 0.5, "extra": 1.0}, {"accuracy": 0.5}]).keys() == {
-        "accuracy"
-    }
-    assert summarise_folds([]) == {}

@@ -191,7 +191,7 @@ def run_bench_engine(
                 folder = Path(scratch) / board
                 job = _Job(network, clips, classes, cycles, optimise, weights_in_ram)
                 answers = _measure(job, board, engines, folder, log)
-                results[board][label] = _compare(subject, board, answers, expected)
+                results[board][label] = compare_engines(subject, board, answers, expected)
     return {"boards": results, "missing": missing, **provenance()}
 
 
@@ -273,7 +273,9 @@ class _Job:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Answer:
+class Answer:
+    """What an engine costs, and its outputs: int8, shape (inputs, classes)."""
+
     cost: EngineCost
     outputs: Int8
 
@@ -284,7 +286,7 @@ def _measure(
     engines: Sequence[Engine],
     folder: Path,
     log: Log,
-) -> dict[str, _Answer]:
+) -> dict[str, Answer]:
     """Build the firmware with each engine and run the clips, with TFLM the first ones.
 
     In the folder of another network only what depends on the network is compiled again.
@@ -321,7 +323,7 @@ def _measure(
             modelled[engine], output = run_cycles(image.elf, board, columns[:1], kernels=calls)
             if output != results[engine].outputs[0].tobytes():
                 raise FirmwareError(f"{image.elf}: QEMU and Unicorn give different outputs")
-    answers: dict[str, _Answer] = {}
+    answers: dict[str, Answer] = {}
     for engine, result in results.items():
         cost: EngineCost = {
             "instructions": int(result.clip_model_instructions[:_CLIPS].max()),
@@ -334,7 +336,7 @@ def _measure(
             if "calls" in modelled[engine]:
                 cost["layers"] = layer_costs(kernels, modelled[engine].pop("calls"), in_ram)
             cost["modelled"] = modelled[engine]
-        answers[engine] = _Answer(cost, result.outputs)
+        answers[engine] = Answer(cost, result.outputs)
     return answers
 
 
@@ -384,12 +386,17 @@ def flash_of_engine(linked: Mapping[Engine, Mapping[str, int]], engine: Engine) 
     )
 
 
-def _compare(
+def compare_engines(
     subject: Subject | None,
     board: str,
-    answers: dict[str, _Answer],
+    answers: dict[str, Answer],
     expected: Int8 | None = None,
 ) -> EngineComparison:
+    """Compare the engines with each other and with what is expected of the outputs.
+
+    Args:
+        subject: has the targets; None for a file.
+    """
     costs = {engine: answer.cost for engine, answer in answers.items()}
     comparison: EngineComparison = {
         "engines": costs,

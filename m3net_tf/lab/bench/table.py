@@ -12,7 +12,7 @@ from typing import NotRequired, TypedDict
 
 from m3net_tf.audio.datasets import DatasetInfo, dataset_info
 from m3net_tf.lab.many.plan import LINKS, Training, in_order
-from m3net_tf.lab.studies.grid_cells import load_grid
+from m3net_tf.lab.studies.grid_file import load_grid
 from m3net_tf.lab.studies.paper_list import hours_path
 from m3net_tf.system.artifacts import Provenance, provenance, write_json
 from m3net_tf.system.errors import ConfigError
@@ -100,8 +100,7 @@ def run_bench_table(
     if not bandwidth > 0:
         raise ConfigError(f"bandwidth is {bandwidth}: give a rate above 0")
     grid = load_grid(name, scale)
-    cells = [cell for cell in grid.cells if cell.trained]
-    trainings = in_order(grid.training(cell, repeat) for cell in cells for repeat in cell.repeats)
+    trainings = in_order(grid.trainings())
     counts = _clip_counts(trainings, clips or {})
     tf.get_logger().setLevel("ERROR")  # it warns that each network traces its own step
     gpus = len(tf.config.list_physical_devices("GPU"))

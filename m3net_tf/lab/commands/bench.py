@@ -44,7 +44,7 @@ def bench_data(
     """Time the input pipeline in clips per second, cold and warm, against librosa and tf.io."""
     from m3net_tf.lab.bench.data import run_bench_data
 
-    say_json(run_bench_data(name, data_dir, clips=clips))
+    say_json(run_bench_data(name, data_dir, clips=clips, log=progress_beside(True)))
 
 
 @bench_app.command("table")

@@ -152,7 +152,7 @@ def _say_recipe(name: str, scale: str, cell: str, runs: Path, as_json: bool) -> 
     import yaml
 
     from m3net_tf.lab.studies.cell_recipe import cell_recipe_text, find_cell
-    from m3net_tf.lab.studies.grid_cells import load_grid
+    from m3net_tf.lab.studies.grid_file import load_grid
 
     grid = load_grid(name, scale)
     text = cell_recipe_text(grid, find_cell(grid, cell), runs)
@@ -164,7 +164,7 @@ def _say_recipe(name: str, scale: str, cell: str, runs: Path, as_json: bool) -> 
 
 def _say_latex(name: str, scale: str, out: Path, as_json: bool) -> None:
     require_modules("m3net table --latex", "report", "jinja2")
-    from m3net_tf.lab.studies.grid_cells import load_grid
+    from m3net_tf.lab.studies.grid_file import load_grid
     from m3net_tf.lab.studies.table_views import table_latex
 
     grid = load_grid(name, scale)

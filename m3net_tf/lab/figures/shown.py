@@ -13,7 +13,6 @@ import numpy.typing as npt
 from m3net_tf.audio.datasets import AudioDataset, Clip, split_facts
 from m3net_tf.audio.frontend import dequantize_features
 from m3net_tf.lab import RESULTS
-from m3net_tf.lab.many.plan import fingerprint
 from m3net_tf.lab.many.scheduling import run_trainings
 from m3net_tf.lab.studies.grid import Grid
 from m3net_tf.lab.studies.table_plan import plan_table
@@ -124,11 +123,6 @@ class Shown:
             )
         return min(named, key=lambda clip: clip.clip_id)
 
-    @property
-    def key(self) -> str:
-        """Hash of the recipe."""
-        return fingerprint(self.recipe)
-
     def data_facts(self) -> Mapping[str, object]:
         """Facts of the data set, as in ``metrics.json``."""
         if self.run is not None:
@@ -142,11 +136,11 @@ def facts_of(shown: Sequence[Shown]) -> dict[str, object]:
     """Cells of a figure for its JSON, with their recipes, data, and the commits of their runs."""
     cells = []
     for cell in shown:
-        facts = {"labels": dict(cell.labels), "recipe_sha256": cell.key}
+        facts = {"labels": dict(cell.labels), "recipe_sha256": cell.recipe.fingerprint()}
         if cell.run is not None or cell.kept is not None:
             facts["run_git_commit"] = str(cell.metrics.get("git_commit", ""))
         cells.append(facts)
-    recipes = {cell.key: cell for cell in shown}
+    recipes = {cell.recipe.fingerprint(): cell for cell in shown}
     return {
         "cells": cells,
         "recipes": {
@@ -185,7 +179,7 @@ def shown_cells(
     recipes = [training.recipe for training in runs.waiting]
     recipes += [grid.recipe(cell) for cell in untrained]
     require_data(recipes, data_folders, f"{name} at {scale} scale")
-    outcomes = run_trainings(runs, runs_folder, data_folders, log=log) if runs.runs else {}
+    outcomes = run_trainings(runs, data_folders, log=log) if runs.runs else {}
 
     def folder(recipe: Recipe) -> Path | None:
         return local_folder(source_of(recipe, data_folders), log)

@@ -4,15 +4,14 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-import json
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from m3net_tf.system.artifacts import read_json, sha256_of
+from m3net_tf.system.artifacts import read_json
 from m3net_tf.system.errors import ConfigError, DataError, ModelError
 from m3net_tf.training.recipe import Recipe, load_recipe
 from m3net_tf.training.run import Run, built_otherwise, design_of, linked_run
+from m3net_tf.training.run_metrics import RunMetrics
 
 LINKS = ("fine_tuning", "distillation")
 """Sections of a recipe that may name a run which must be finished first."""
@@ -40,9 +39,18 @@ class Training:
         return [need for needs in self.needs.values() for need in needs]
 
 
-def fingerprint(recipe: Recipe) -> str:
-    """Hash of a recipe, in hex."""
-    return sha256_of(json.dumps(recipe.hashed_values(), sort_keys=True).encode())
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """Result of a training.
+
+    Attributes:
+        metrics: its results; None if it failed.
+        error: why it failed, in one line; '' if it did not.
+    """
+
+    folder: Path
+    metrics: RunMetrics | None = None
+    error: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,12 +58,14 @@ class Plan:
     """All runs, and which of them are finished.
 
     Attributes:
+        root: folder of all tables' runs.
         runs: each training once, after all that it needs.
-        finished: folders of the finished ones, by the trainings' keys.
+        finished: outcomes of the finished ones, by the trainings' keys.
     """
 
+    root: Path
     runs: tuple[Training, ...]
-    finished: Mapping[str, Path]
+    finished: Mapping[str, Outcome]
 
     @property
     def waiting(self) -> list[Training]:
@@ -72,12 +82,13 @@ def plan_trainings(trainings: Iterable[Training], root: Path, known: Collection[
             unless a preset of its model has changed.
         known: keys of trainings with kept results; they are only run if another one needs them.
     """
-    finished = finished_runs(root)
+    trainings = [*trainings]
+    finished = finished_runs(root, {training.key for training in in_order(trainings)})
     runs = in_order(
         training for training in trainings if training.key in finished or training.key not in known
     )
     keys = {training.key for training in runs}
-    return Plan(tuple(runs), {key: finished[key] for key in finished if key in keys})
+    return Plan(root, tuple(runs), {key: finished[key] for key in finished if key in keys})
 
 
 def in_order(trainings: Iterable[Training]) -> list[Training]:
@@ -94,49 +105,28 @@ def in_order(trainings: Iterable[Training]) -> list[Training]:
     return list(ordered.values())
 
 
-def finished_runs(root: Path) -> dict[str, Path]:
-    """Key of its :class:`Training` -> folder, of all finished runs in a folder of runs."""
-    finished: dict[str, Path] = {}
-    for path in sorted(root.rglob("metrics.json")):
-        if Run(path.parent).finished:
-            finished.setdefault(_read_key(functools.partial(_recorded, path)), path.parent)
-    return finished
+def finished_runs(root: Path, keys: Collection[str]) -> dict[str, Outcome]:
+    """The finished runs in a folder of runs: key of the :class:`Training` -> outcome.
 
+    Args:
+        keys: the trainings that are looked for.
 
-def _recorded(metrics_path: Path) -> Recipe:
-    """The recipe from the JSON: reading thousands of YAML files would take minutes."""
-    metrics = read_json(metrics_path)
-    recipe = Recipe.from_dict(metrics["recipe"])
-    if built_otherwise(metrics, recipe):
-        raise ConfigError("a preset of its model has changed")
-    return recipe
-
-
-@dataclasses.dataclass(frozen=True)
-class Outcome:
-    """Result of a training.
-
-    Attributes:
-        folder: its run folder, which is finished unless there is an error.
-        error: why it failed, in one line; '' if it did not.
+    Raises:
+        ModelError: the ``metrics.json`` of a run of theirs lacks a key.
     """
-
-    folder: Path
-    error: str = ""
-
-
-def _held_key(folder: Path) -> str:
-    """Key of the :class:`Training` of the run in a folder; '' if there is none."""
-    path = Run(folder).recipe_path
-    return _read_key(lambda: load_recipe(path)) if path.exists() else ""
-
-
-def _read_key(read: Callable[[], Recipe]) -> str:
-    try:
-        recipe = read()
-    except (ConfigError, DataError, KeyError):  # written by an older version
-        return "unreadable"
-    return linked_key(recipe)
+    finished: dict[str, Outcome] = {}
+    for path in sorted(root.rglob("metrics.json")):
+        if not Run(path.parent).finished:
+            continue
+        try:  # the recipe from the JSON: reading thousands of YAML files would take minutes
+            values = read_json(path)
+            recipe = Recipe.from_dict(values["recipe"])
+        except (ConfigError, DataError, KeyError):  # written by an older version
+            continue
+        key = linked_key(recipe)
+        if key in keys and key not in finished and not built_otherwise(values, recipe):
+            finished[key] = Outcome(path.parent, RunMetrics.from_dict(values, path))
+    return finished
 
 
 def linked_key(recipe: Recipe) -> str:
@@ -153,7 +143,19 @@ def linked_key(recipe: Recipe) -> str:
             keys.append(f"recipe {_held_key(run.folder)}")
         if keys:
             recipe = with_runs(recipe, section, keys)
-    return fingerprint(recipe)
+    return recipe.fingerprint()
+
+
+def _held_key(folder: Path) -> str:
+    """Key of the :class:`Training` of the run in a folder; '' if there is none."""
+    path = Run(folder).recipe_path
+    if not path.exists():
+        return ""
+    try:
+        recipe = load_recipe(path)
+    except (ConfigError, DataError):  # written by an older version
+        return "unreadable"
+    return linked_key(recipe)
 
 
 def run_folder(training: Training, root: Path) -> Path:
@@ -166,15 +168,6 @@ def run_folder(training: Training, root: Path) -> Path:
     return Path(f"{place}-{training.key[:8]}-{design_of(training.recipe)[:8]}")
 
 
-def why_blocked(training: Training, outcomes: Mapping[str, Outcome]) -> str:
-    """Why a run cannot start, because one that it needs has failed; '' if all have finished."""
-    for section, needs in training.needs.items():
-        for need in needs:
-            if error := outcomes[need.key].error:
-                return f"the run for {section} failed: {error}"
-    return ""
-
-
 def with_runs(recipe: Recipe, section: str, runs: Sequence[str]) -> Recipe:
     """The recipe with other runs in ``fine_tuning``, which has one, or ``distillation``."""
     link = dataclasses.replace(getattr(recipe, section), **named_runs(runs))
@@ -185,12 +178,3 @@ def named_runs(runs: Sequence[str]) -> dict[str, str | tuple[str, ...]]:
     """The keys of a section that name runs."""
     first, *others = runs
     return {"run": first, "ensemble": tuple(others)} if others else {"run": first}
-
-
-def resolved(training: Training, outcomes: Mapping[str, Outcome]) -> Recipe:
-    """The recipe with the folders of the runs that it needs."""
-    recipe = training.recipe
-    for section, needs in training.needs.items():
-        folders = [str(outcomes[need.key].folder.resolve()) for need in needs]
-        recipe = with_runs(recipe, section, folders)
-    return recipe

@@ -3,16 +3,17 @@
 
 import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from m3net_tf.lab.many.history import epoch_scores
-from m3net_tf.lab.many.plan import Outcome, Plan, Training, resolved, run_folder, why_blocked
+from m3net_tf.lab.many.plan import Outcome, Plan, Training, run_folder, with_runs
 from m3net_tf.system.errors import M3NetError, one_line
 from m3net_tf.system.progress import Log, Task, silent, track, with_lines_to
 from m3net_tf.training.cluster.data import DataFolders, source_of
 from m3net_tf.training.cluster.pools import IN_PROCESS, Lost, Pool, PoolOptions, open_pool
 from m3net_tf.training.cluster.worker import Order, Report
+from m3net_tf.training.recipe import Recipe
 from m3net_tf.training.run import Run
 
 _POLL_S = 2.0
@@ -21,7 +22,6 @@ _LONGEST_PAUSE_S = 60.0
 
 def run_trainings(
     plan: Plan,
-    root: Path,
     data_folders: DataFolders,
     *,
     options: PoolOptions = IN_PROCESS,
@@ -33,7 +33,7 @@ def run_trainings(
     run that another process trains is awaited.
 
     Args:
-        root: folder of all tables' runs; on a cluster, a folder that all computers share.
+        plan: on a cluster, its folder is one that all computers share.
         log: receives lines of progress. The lines of a training go to ``train.log`` in its
             folder.
 
@@ -43,7 +43,7 @@ def run_trainings(
     Raises:
         DataError: Ray is not installed, or its cluster cannot be reached.
     """
-    outcomes = {key: Outcome(folder) for key, folder in plan.finished.items()}
+    outcomes = dict(plan.finished)
     waiting = plan.waiting
     log(f"{len(plan.runs)} runs: {len(plan.runs) - len(waiting)} finished, {len(waiting)} to train")
     if not waiting:
@@ -54,13 +54,11 @@ def run_trainings(
     epochs = sum(training.recipe.training.epochs for training in waiting)
     bars = with_lines_to(silent, log)  # a pipe has the lines of finished runs
     with open_pool(options) as pool, track(bars, "all runs", epochs, "epochs") as task:
-        call = _Call(pool, options, root, data_folders, task, outcomes, log)
+        call = _Call(pool, options, plan.root, data_folders, task, outcomes, log)
         for count, (training, report) in enumerate(call.results(waiting), start=1):
-            outcome = outcomes[training.key]
-            result = f"failed: {outcome.error}" if outcome.error else _result(outcome.folder)
             log(
-                f"[{count}/{len(waiting)}] {training.place}: {result} ({report.seconds:.0f} s; "
-                f"{time.perf_counter() - start_s:.0f} s in total)"
+                f"[{count}/{len(waiting)}] {training.place}: {_result(outcomes[training.key])} "
+                f"({report.seconds:.0f} s; {time.perf_counter() - start_s:.0f} s in total)"
             )
     return outcomes
 
@@ -119,7 +117,7 @@ class _Call:
             if any(need.key not in self.outcomes for need in training.needed):
                 continue
             folder = run_folder(training, self.root)
-            if reason := why_blocked(training, self.outcomes):
+            if reason := _why_blocked(training, self.outcomes):
                 self._jobs.remove(job)
                 yield training, self._end(training, folder, Report(reason, 0.0))
             elif job.not_before_s <= time.monotonic():
@@ -135,7 +133,7 @@ class _Call:
         if own_process:  # a worker that does not see the folder refuses the order
             folder.mkdir(parents=True, exist_ok=True)
         order = Order(
-            recipe=resolved(training, self.outcomes),
+            recipe=_resolved(training, self.outcomes),
             folder=folder.resolve() if own_process else folder,
             data=data.absolute() if own_process and isinstance(data, Path) else data,
             features=self.options.features,
@@ -177,13 +175,13 @@ class _Call:
         return min(_POLL_S, max(0.01, left))
 
     def _end(self, training: Training, folder: Path, report: Report) -> Report:
-        error = report.error
-        if not error:
+        outcome = Outcome(folder, error=report.error)
+        if not report.error:
             try:
-                Run(folder).metrics()
+                outcome = Outcome(folder, Run(folder).metrics())
             except M3NetError as problem:  # its files are incomplete or damaged
-                error = one_line(problem)
-        self.outcomes[training.key] = Outcome(folder, error)
+                outcome = Outcome(folder, error=one_line(problem))
+        self.outcomes[training.key] = outcome
         self._ended_epochs += training.recipe.training.epochs
         self._show()
         return report
@@ -194,6 +192,26 @@ class _Call:
         self.task.reach(max(self.task.done, self._ended_epochs + in_work))
 
 
-def _result(folder: Path) -> str:
-    test = Run(folder).metrics().test
+def _why_blocked(training: Training, outcomes: Mapping[str, Outcome]) -> str:
+    """Why a run cannot start, because one that it needs has failed; '' if all have finished."""
+    for section, needs in training.needs.items():
+        for need in needs:
+            if error := outcomes[need.key].error:
+                return f"the run for {section} failed: {error}"
+    return ""
+
+
+def _resolved(training: Training, outcomes: Mapping[str, Outcome]) -> Recipe:
+    """The recipe with the folders of the runs that it needs."""
+    recipe = training.recipe
+    for section, needs in training.needs.items():
+        folders = [str(outcomes[need.key].folder.resolve()) for need in needs]
+        recipe = with_runs(recipe, section, folders)
+    return recipe
+
+
+def _result(outcome: Outcome) -> str:
+    if outcome.metrics is None:
+        return f"failed: {outcome.error}"
+    test = outcome.metrics.test
     return f"test accuracy {100 * test['accuracy']:.2f} %" if "accuracy" in test else "done"

@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from m3net_tf.lab.studies.grid import merge
+from m3net_tf.lab.studies.grid_file import merge
 from m3net_tf.system.checkout import require_sources
 from m3net_tf.system.conversion import from_plain
 from m3net_tf.system.errors import ConfigError, require_known_keys

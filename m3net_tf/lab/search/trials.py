@@ -9,7 +9,6 @@ from pathlib import Path
 
 from m3net_tf.boards.deployment.cost import BoardCost
 from m3net_tf.lab.many.history import epoch_scores
-from m3net_tf.lab.many.plan import fingerprint
 from m3net_tf.lab.search.costs import costs_of
 from m3net_tf.lab.search.front import Point
 from m3net_tf.system.artifacts import read_json, write_json
@@ -64,7 +63,7 @@ class Trial:
         made_with: Mapping[str, object],
     ) -> Trial:
         """A trial of a recipe, about to be measured."""
-        values, key = recipe.to_dict(), fingerprint(recipe)
+        values, key = recipe.to_dict(), recipe.fingerprint()
         return cls(number, choices, "training", values, key, made_with=made_with)
 
     @property

@@ -18,14 +18,13 @@ from m3net_tf.compiler.engines import TFLM
 from m3net_tf.export import Bundle, export_run
 from m3net_tf.lab import RESULTS, RUNS
 from m3net_tf.lab.many.plan import finished_runs
-from m3net_tf.lab.studies.deployment_views import COSTS, deployment_csv, deployment_markdown
+from m3net_tf.lab.studies.deployment_views import COSTS, deployment_page, deployment_rows
 from m3net_tf.lab.studies.grid import Cell, Grid
-from m3net_tf.lab.studies.grid_cells import load_grid
-from m3net_tf.lab.studies.machine import machine
+from m3net_tf.lab.studies.grid_file import load_grid
 from m3net_tf.lab.studies.report_files import write_report
 from m3net_tf.quantization.method_accuracy import method_figures
 from m3net_tf.quantization.methods import Method
-from m3net_tf.system.artifacts import provenance, read_json, sha256_of, write_json
+from m3net_tf.system.artifacts import machine, provenance, read_json, sha256_of, write_json
 from m3net_tf.system.errors import ConfigError, M3NetError, ModelError, one_line
 from m3net_tf.system.keras import keras
 from m3net_tf.system.progress import Log, silent, track
@@ -96,7 +95,7 @@ def make_deployment(
     if not trained:
         raise ConfigError(f"{grid.name} trains no network: name a table that does")
     parsed = [Method.parse(text) for text in methods]
-    folders = _folders(grid, trained, runs_folder)
+    folders = _folders(grid, runs_folder)
     incomplete = [Run(folder) for folder in folders.values() if _is_incomplete(folder, parsed)]
     require_data(
         (run.recipe() for run in incomplete), data_folders, f"{grid.name} at {scale} scale"
@@ -121,21 +120,21 @@ def make_deployment(
         **provenance(),
     }
     stem = out / f"{grid.name}.{grid.scale}.deployment"
-    markdown = deployment_markdown(report, grid.path, stem)
-    write_report(stem, report, deployment_csv(report), markdown, log)
+    page = deployment_page(report, grid.path, stem)
+    write_report(stem, report, deployment_rows(report), page, log)
     return report
 
 
-def _folders(grid: Grid, cells: Sequence[Cell], root: Path) -> dict[str, Path]:
+def _folders(grid: Grid, root: Path) -> dict[str, Path]:
     """Folders of the cells' runs by their trainings' keys."""
-    finished = finished_runs(root)
-    keys = [grid.training(cell, repeat).key for cell in cells for repeat in cell.repeats]
+    keys = [training.key for training in grid.trainings()]
+    finished = finished_runs(root, keys)
     if missing := sum(key not in finished for key in keys):
         raise ConfigError(
             f"{missing} of {len(keys)} runs of {grid.name} are not finished in {root}: train them "
             f"with m3net table {grid.name} --scale {grid.scale} --runs {root}"
         )
-    return {key: finished[key] for key in keys}
+    return {key: finished[key].folder for key in keys}
 
 
 def _is_incomplete(folder: Path, methods: Sequence[Method]) -> bool:

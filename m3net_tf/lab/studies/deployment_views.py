@@ -9,7 +9,8 @@ from typing import Any
 import pandas as pd
 
 from m3net_tf.boards.deployment.footprint import SIZE_LIMITS
-from m3net_tf.lab.studies.report_files import csv_text, labelled, markdown_lines, recipes_link
+from m3net_tf.lab.studies.report_files import Page
+from m3net_tf.lab.studies.table_views import labelled, recipes_link
 
 COSTS = {
     "instructions": "instructions",
@@ -31,8 +32,8 @@ _SPLITS = ("validation", "test")
 _WHOLE_NUMBERS = ("seed", "fold", "clips", "parameters", "macs", "model_bytes", *COSTS)
 
 
-def _runs(report: Mapping[str, Any]) -> pd.DataFrame:
-    """The runs with all columns; the index has the labels of their cells."""
+def deployment_rows(report: Mapping[str, Any]) -> pd.DataFrame:
+    """One line per run; the board's figures are in the line of the run that was on it."""
     rows = [row for cell in report["cells"] for row in cell["runs"]]
     labels = [cell["labels"] for cell in report["cells"] for _ in cell["runs"]]
     methods = [f"{name} {split}" for name in report["methods"] for split in _SPLITS]
@@ -45,24 +46,19 @@ def _runs(report: Mapping[str, Any]) -> pd.DataFrame:
     return frame.astype({**numbers, **dict.fromkeys(_ACCURACIES, "float64")})
 
 
-def deployment_csv(report: Mapping[str, Any]) -> str:
-    """One line per run; the board's figures are in the line of the run that was on it."""
-    return csv_text(_runs(report))
-
-
-def deployment_markdown(report: Mapping[str, Any], grid: Path, stem: Path) -> str:
+def deployment_page(report: Mapping[str, Any], grid: Path, stem: Path) -> Page:
     """Costs and accuracies, the reference, methods, failures, provenance.
 
     Args:
         stem: the file's path without its ending; links are relative to it.
     """
-    frame = _runs(report)
+    frame = deployment_rows(report)
     cells = _cells(report, frame)
     clips = " or ".join(map(str, sorted(frame["clips"].dropna().unique())))
     tested = f" Accuracy on {clips} test clips," if clips else " Accuracy"
     runs = [row for cell in report["cells"] for row in cell["runs"]]
     reasons = sorted({str(row["no_board"]) for row in runs if "no_board" in row})
-    lines = [
+    return [
         f"# {report['title']}, on a board",
         "",
         f"Scale `{report['scale']}`, board `{report['board']}` (emulated).{tested} in percent: "
@@ -71,7 +67,7 @@ def deployment_markdown(report: Mapping[str, Any], grid: Path, stem: Path) -> st
         "network and of the front end for one frame, the arena proven on the board including what "
         "planning needs, and the stack of a run from sound to label.",
         "",
-        *_table(cells, [_figures(cell) for cell in cells]),
+        _table(cells, [_figures(cell) for cell in cells]),
         *(line for reason in reasons for line in (f"No board: {reason}.", "")),
         *_compared(cells, report["reference"]),
         *_methods(cells, report["methods"]),
@@ -84,7 +80,6 @@ def deployment_markdown(report: Mapping[str, Any], grid: Path, stem: Path) -> st
         f"- commit: {report['git_commit'] or 'unknown'}",
         f"- versions: {', '.join(f'{name} {v}' for name, v in report['versions'].items())}",
     ]
-    return "\n".join(lines) + "\n"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,10 +117,8 @@ def _cells(report: Mapping[str, Any], runs: pd.DataFrame) -> list[_Cell]:
     ]
 
 
-def _table(cells: Sequence[_Cell], rows: Sequence[Mapping[str, str]]) -> list[str]:
-    if not rows:
-        return ["None.", ""]
-    return markdown_lines(labelled(rows, [cell.labels for cell in cells], list(cells[0].labels)))
+def _table(cells: Sequence[_Cell], rows: Sequence[Mapping[str, str]]) -> pd.DataFrame:
+    return labelled(rows, [cell.labels for cell in cells], list(cells[0].labels) if cells else [])
 
 
 def _figures(cell: _Cell) -> dict[str, str]:
@@ -152,7 +145,7 @@ def _size_limit(cell: _Cell) -> str:
     return f"{result} ({limit.arena_bytes:,} + {limit.model_bytes:,})"
 
 
-def _compared(cells: Sequence[_Cell], reference: Mapping[str, str]) -> list[str]:
+def _compared(cells: Sequence[_Cell], reference: Mapping[str, str]) -> Page:
     """Accuracy and costs compared with the reference."""
     if not reference:
         return []
@@ -165,7 +158,7 @@ def _compared(cells: Sequence[_Cell], reference: Mapping[str, str]) -> list[str]
             points = cell.runs["int8"].mean() - other.runs["int8"].mean()
             compared.append(cell)
             rows.append({"int8, points": f"{points:+.2f}", **ratios})
-    return [f"## Compared with {' / '.join(reference.values())}", "", *_table(compared, rows)]
+    return [f"## Compared with {' / '.join(reference.values())}", "", _table(compared, rows)]
 
 
 def _ratio(cell: _Cell, other: _Cell, column: str) -> str:
@@ -173,7 +166,7 @@ def _ratio(cell: _Cell, other: _Cell, column: str) -> str:
     return "" if ours is None or theirs is None else f"{ours / theirs:.2f} x"
 
 
-def _methods(cells: Sequence[_Cell], methods: Sequence[str]) -> list[str]:
+def _methods(cells: Sequence[_Cell], methods: Sequence[str]) -> Page:
     if not methods:
         return []
     rows = []
@@ -192,7 +185,7 @@ def _methods(cells: Sequence[_Cell], methods: Sequence[str]) -> list[str]:
             }
         )
     lines = ["## Methods of quantisation", "", "The method is chosen on validation.", ""]
-    return [*lines, *_table(cells, rows)]
+    return [*lines, _table(cells, rows)]
 
 
 def _failures(report: Mapping[str, Any]) -> list[str]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from m3net_tf.lab.many.plan import Training, fingerprint, named_runs
+from m3net_tf.lab.many.plan import Training, named_runs
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.training.recipe import Recipe
 
@@ -129,15 +129,6 @@ class Grid:
     cells: tuple[Cell, ...]
     reference: Mapping[str, str]
 
-    def cell(self, labels: Mapping[str, str]) -> Cell | None:
-        """The cell of these labels, if the table has it."""
-        return next((cell for cell in self.cells if cell.labels == dict(labels)), None)
-
-    def reference_of(self, cell: Cell) -> Cell | None:
-        """The cell that another one is compared with; None for the reference itself."""
-        labels = {**cell.labels, **self.reference}
-        return None if not self.reference or labels == cell.labels else self.cell(labels)
-
     def recipe(self, cell: Cell) -> Recipe:
         """The recipe of a cell, with the first seed and fold of its runs.
 
@@ -150,13 +141,21 @@ class Grid:
             cell.values, Repeat(0, None), f"{self.name} ({self.scale}), cell {cell.slug}"
         )
 
+    def trainings(self) -> list[Training]:
+        """The runs of all cells, without the runs that they need.
+
+        Raises:
+            ConfigError: a recipe is wrong.
+        """
+        return [self.training(cell, repeat) for cell in self.cells for repeat in cell.repeats]
+
     def training(self, cell: Cell, repeat: Repeat) -> Training:
         """One run of a cell, with the runs that it needs.
 
         Raises:
             ConfigError: the recipe is wrong.
         """
-        needs, links = {}, {}
+        needs, values = {}, cell.values
         for section, step in cell.steps.items():
             same_data = step.values["dataset"]["name"] == cell.values["dataset"]["name"]
             fold = repeat.fold if same_data else step.fold
@@ -165,28 +164,29 @@ class Grid:
             needs[section] = tuple(
                 self._step_training(cell, step, Repeat(seed, fold, split)) for seed in seeds
             )
-            links[section] = named_runs([f"recipe {need.key}" for need in needs[section]])
-        where = f"{self.name} ({self.scale}), cell {cell.slug}"
-        recipe = _recipe(merge(cell.values, links), repeat, where)
+            runs = named_runs([f"recipe {need.key}" for need in needs[section]])
+            values = {**values, section: {**values[section], **runs}}
+        recipe = _recipe(values, repeat, f"{self.name} ({self.scale}), cell {cell.slug}")
         place = f"{self.name}/{self.scale}/{cell.slug}/{repeat.name}"
-        return Training(fingerprint(recipe), recipe, place, needs)
+        return Training(recipe.fingerprint(), recipe, place, needs)
 
     def _step_training(self, cell: Cell, step: Step, drawn: Repeat) -> Training:
         where = f"{self.name} ({self.scale}), step {step.name} of cell {cell.slug}"
         recipe = _recipe(step.values, drawn, where)
-        key = fingerprint(recipe)
+        key = recipe.fingerprint()
         place = f"{self.name}/{self.scale}/{slug(['step', step.name])}-{key[:8]}/{drawn.name}"
         return Training(key, recipe, place, {})
 
 
 def _recipe(values: Patch, repeat: Repeat, where: str) -> Recipe:
-    data = {"fold": repeat.fold, "seed": repeat.split}
-    drawn: Patch = {
-        "training": {"seed": repeat.seed},
-        "dataset": {key: value for key, value in data.items() if value is not None},
+    training = {**(values.get("training") or {}), "seed": repeat.seed}
+    drawn = {"fold": repeat.fold, "seed": repeat.split}
+    dataset = {
+        **(values.get("dataset") or {}),
+        **{key: value for key, value in drawn.items() if value is not None},
     }
     try:
-        return Recipe.from_dict(merge(values, drawn))
+        return Recipe.from_dict({**values, "training": training, "dataset": dataset})
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from None
 
@@ -195,22 +195,3 @@ def slug(labels: Iterable[str]) -> str:
     """Labels as one name of a folder."""
     parts = (re.sub(r"[^a-z0-9.]+", "-", label.lower()).strip("-.") for label in labels)
     return "--".join(part or "x" for part in parts)
-
-
-def merge(*patches: Mapping[str, Any]) -> Patch:
-    """Merge patches key by key; later lists and plain values replace earlier ones.
-
-    A mapping with another ``name`` replaces the former one as a whole, because the former keys
-    belong to the former name; so does a ``frontend`` with another ``preset``.
-    """
-    merged: Patch = {}
-    for patch in patches:
-        for key, value in patch.items():
-            old = merged.get(key)
-            if isinstance(old, Mapping) and isinstance(value, Mapping):
-                title = "preset" if key == "frontend" else "name"
-                replaced = title in value and value[title] != old.get(title)
-                merged[key] = merge({} if replaced else old, value)
-            else:
-                merged[key] = merge(value) if isinstance(value, Mapping) else value
-    return merged

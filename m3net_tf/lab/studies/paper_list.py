@@ -6,10 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
-from m3net_tf.lab.many.plan import fingerprint
 from m3net_tf.lab.studies.grid import SCALES, Grid
-from m3net_tf.lab.studies.grid_cells import load_grid
-from m3net_tf.lab.studies.grid_file import grid_names
+from m3net_tf.lab.studies.grid_file import grid_names, load_grid
 from m3net_tf.lab.studies.table_record import TableReport
 from m3net_tf.system.artifacts import read_json
 from m3net_tf.system.checkout import require_sources
@@ -125,8 +123,7 @@ def _result(scale: str, runs: int, state: str, facts: Mapping[str, Any]) -> Item
 
 
 def _table_result(grid: Grid, report: TableReport) -> ItemResult:
-    trainings = [grid.training(cell, repeat) for cell in grid.cells for repeat in cell.repeats]
-    needed = {training.key: training.recipe for training in trainings}
+    needed = {training.key: training.recipe for training in grid.trainings()}
     runs = [run for cell in report["cells"] for run in cell["runs"] if run["value"] is not None]
     trained = {run["recipe_sha256"]: run.get("metrics", {}) for run in runs}
     current = sum(
@@ -154,7 +151,5 @@ def figure_results(name: str, out: Path) -> Iterator[ItemResult]:
 
 def _shown(grid: Grid) -> set[str]:
     """Hashes of the recipes that a figure shows."""
-    untrained = {fingerprint(grid.recipe(cell)) for cell in grid.cells if not cell.repeats}
-    return untrained | {
-        grid.training(cell, repeat).key for cell in grid.cells for repeat in cell.repeats
-    }
+    untrained = {grid.recipe(cell).fingerprint() for cell in grid.cells if not cell.repeats}
+    return untrained | {training.key for training in grid.trainings()}

@@ -1,11 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The files of a report: data frames as CSV and Markdown, and JSON, written together.
-
-The index of a frame has the labels of a cell, a level per axis.
-"""
+"""The files of a report: JSON, CSV and Markdown, written together."""
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,38 +14,15 @@ from m3net_tf.system.progress import Log
 
 INCOMPLETE = ".incomplete"
 
+Page = Sequence[str | pd.DataFrame]
+"""Lines of Markdown and tables. The index of a table has the labels of cells, a level per axis."""
 JsonCell = Mapping[str, Any]
 """A cell of a report: ``labels`` and ``runs``, and where nothing is trained ``ours``."""
 
 
-def labelled(
-    rows: Sequence[Mapping[str, object]],
-    labels: Sequence[Mapping[str, str]],
-    axes: list[str],
-    columns: list[str] | None = None,
-) -> pd.DataFrame:
-    """A frame of rows whose index has the labels of their cells.
-
-    Args:
-        labels: the labels of each row, by axis.
-    """
-    values = [[own[axis] for own in labels] for axis in axes]
-    index = pd.MultiIndex.from_arrays(values, names=axes) if axes else None
-    return pd.DataFrame(rows, index, columns)
-
-
-def csv_text(frame: pd.DataFrame) -> str:
-    """A frame as CSV: numbers in six digits, nothing for missing values."""
-    return frame.to_csv(float_format="%.6g", lineterminator="\n")
-
-
-def markdown_lines(frame: pd.DataFrame) -> list[str]:
-    """Lines of a frame as a Markdown table, with its index."""
-    plain = frame.reset_index(allow_duplicates=True)
-    return markdown_table(list(plain.columns), plain.to_numpy().tolist())
-
-
-def write_report(stem: Path, report: Mapping[str, Any], csv: str, markdown: str, log: Log) -> None:
+def write_report(
+    stem: Path, report: Mapping[str, Any], rows: pd.DataFrame, page: Page, log: Log
+) -> None:
     """Write ``.json``, ``.csv`` and ``.md``; none replaces an older file before all are complete.
 
     If the written report has results of runs that have failed or are missing now, it stays, and
@@ -57,15 +30,20 @@ def write_report(stem: Path, report: Mapping[str, Any], csv: str, markdown: str,
 
     Args:
         stem: the files' path without their endings.
+        rows: lines of the CSV.
     """
     place = stem
     if _loses(Path(f"{stem}.json"), report["cells"]):
         place = Path(f"{stem}{INCOMPLETE}")
         log(f"{stem}.md stays as it is: it has results of runs that lack one now")
-    text = json.dumps(report, indent=2, sort_keys=True, allow_nan=False) + "\n"
+    contents = {
+        "json": json.dumps(report, indent=2, sort_keys=True, allow_nan=False) + "\n",
+        "csv": rows.to_csv(float_format="%.6g", lineterminator="\n"),
+        "md": _markdown(page),
+    }
     waiting = {}
     try:
-        for ending, content in (("json", text), ("csv", csv), ("md", markdown)):
+        for ending, content in contents.items():
             path = Path(f"{place}.{ending}")
             waiting[path] = path.with_name(f".{path.name}.new")
             write_text(waiting[path], content)
@@ -77,6 +55,17 @@ def write_report(stem: Path, report: Mapping[str, Any], csv: str, markdown: str,
         for new in waiting.values():
             new.unlink(missing_ok=True)
     log(f"{place}.md")
+
+
+def _markdown(page: Page) -> str:
+    lines: list[str] = []
+    for part in page:
+        if isinstance(part, str):
+            lines.append(part)
+        else:
+            plain = part.reset_index(allow_duplicates=True)
+            lines += markdown_table(list(plain.columns), plain.to_numpy().tolist())
+    return "\n".join(lines) + "\n"
 
 
 def _loses(path: Path, cells: Sequence[JsonCell]) -> bool:
@@ -106,9 +95,3 @@ def _finished(cell: JsonCell) -> int:
     return sum(
         run["value"] is not None if "value" in run else "error" not in run for run in cell["runs"]
     )
-
-
-def recipes_link(grid: Path, stem: Path) -> str:
-    """Markdown link from a report to the grid of its recipes."""
-    target = Path(os.path.relpath(grid.resolve(), stem.parent.resolve())).as_posix()
-    return f"[{grid.parent.name}/{grid.name}]({target})"

@@ -13,7 +13,7 @@ from m3net_tf.lab import RESULTS, RUNS
 from m3net_tf.lab.many.plan import Plan, Training, in_order, plan_trainings
 from m3net_tf.lab.studies.cell_recipe import find_cells
 from m3net_tf.lab.studies.grid import Grid, Repeat
-from m3net_tf.lab.studies.grid_cells import load_grid
+from m3net_tf.lab.studies.grid_file import load_grid
 from m3net_tf.lab.studies.table_record import RunValues
 from m3net_tf.system.artifacts import read_json
 from m3net_tf.system.errors import DataError
@@ -40,7 +40,6 @@ class TablePlan:
 
     grid: Grid
     stem: Path
-    runs_folder: Path
     trainings: Trainings
     kept: Mapping[str, Mapping[str, RunValues]]
     runs: Plan
@@ -95,7 +94,7 @@ def plan_table(
         chosen = (trainings[place] for place in trainings if grid.cells[place[0]] in cells)
         keys = {training.key for training in in_order(chosen)}
         runs = dataclasses.replace(runs, runs=tuple(run for run in runs.runs if run.key in keys))
-    return TablePlan(grid, stem, runs_folder, trainings, kept, runs)
+    return TablePlan(grid, stem, trainings, kept, runs)
 
 
 def _written_runs(path: Path, grid: Grid, trainings: Trainings) -> dict[str, dict[str, RunValues]]:
@@ -191,20 +190,20 @@ def plan_lines(plan: PlanFacts) -> list[str]:
 
 
 def _state(training: Training, plan: TablePlan) -> str:
-    if folder := plan.runs.finished.get(training.key):
-        place = folder.relative_to(plan.runs_folder).as_posix()
+    if outcome := plan.runs.finished.get(training.key):
+        place = outcome.folder.relative_to(plan.runs.root).as_posix()
         return "finished" + ("" if place == training.place else f" in {place}")
     if training.key in plan.kept:
         return "kept from the written table"
     if training.key not in {run.key for run in plan.runs.runs}:
         return "not needed"
-    started = Run(plan.runs_folder / training.place).state_path.exists()
+    started = Run(plan.runs.root / training.place).state_path.exists()
     return "started" if started else "to train"
 
 
 def _recipe_text(recipe: Recipe) -> str:
     data, model, training = recipe.dataset, recipe.model, recipe.training
-    protocol = data.protocol or dataset_info(data.name).protocols[0]
+    protocol = data.protocol or dataset_info(data.name).protocol
     parts = [
         f"{data.name}, {protocol}{_settings(data.options)}",
         f"{model.name} {model.preset}{_settings(model.arguments)}",

@@ -4,10 +4,46 @@
 from collections.abc import Mapping
 from typing import Any, NotRequired, TypedDict
 
-from m3net_tf.lab.studies.machine import Computer
-from m3net_tf.lab.studies.statistics import Comparison
-from m3net_tf.system.artifacts import Provenance
-from m3net_tf.training.metrics import Spread
+from m3net_tf.system.artifacts import Computer, Provenance
+
+
+class Spread(TypedDict):
+    """A cell's figure over its runs.
+
+    Attributes:
+        std: standard deviation of the sample; None for a single run.
+        low: lower end of the 95 % interval of the mean; None if there is none.
+        high: its upper end.
+    """
+
+    runs: int
+    mean: float
+    std: float | None
+    low: float | None
+    high: float | None
+
+
+class Comparison(TypedDict):
+    """Wilcoxon's signed-rank test and Student's t test of two cells, paired by runs.
+
+    Attributes:
+        pairs: runs of the same seed, fold and draw in both; of several folds or draws their number.
+        low: lower end of its 95 % interval by Student's t; None for a single pair.
+        high: its upper end; None for a single pair.
+        p: two-sided p-value; exact up to :data:`.statistics.EXACT_PAIRS` pairs.
+        smallest_p: smallest possible p-value for this number of pairs.
+        t_p: two-sided p of Student's t test; None for differences without spread.
+        t_p_holm: the same after Holm's correction over the comparisons of a table.
+    """
+
+    pairs: int
+    difference: float
+    low: float | None
+    high: float | None
+    p: float
+    smallest_p: float
+    t_p: float | None
+    t_p_holm: NotRequired[float]
 
 
 class RunValues(TypedDict):
@@ -92,44 +128,3 @@ class TableReport(Provenance):
     machine: Computer
     cells: list[CellValues]
     wall_s: float
-
-
-def is_scored(metric: str) -> bool:
-    """Whether a metric says how well the test clips are recognised, in percent."""
-    return "." not in metric
-
-
-def paper_differs(cell: CellValues) -> str:
-    """Why the paper's value says nothing about ours; '' if it does or there is none."""
-    if cell["paper"] is None:
-        return ""
-    if cell["other_data"]:
-        return "other data"
-    return "other split" if cell["other_split"] else ""
-
-
-Data = tuple[int | None, int | None]
-"""Fold and draw of the split: the runs with equal ones share their test clips."""
-
-
-def data_of(run: RunValues) -> Data:
-    """The fold and the draw of the split of a run."""
-    return run["fold"], run.get("split")
-
-
-def paired_values(
-    cell: CellValues, reference: CellValues
-) -> tuple[list[float], list[float], list[Data]]:
-    """Values of the finished runs that have the same seed and data in both cells, and the data."""
-    own, other = _finished(cell), _finished(reference)
-    both = [key for key in own if key in other]
-    return [own[key] for key in both], [other[key] for key in both], [data for _, data in both]
-
-
-def _finished(cell: CellValues) -> dict[tuple[int, Data], float]:
-    """Values of the finished runs by seed and data."""
-    return {
-        (run["seed"], data_of(run)): run["value"]
-        for run in cell["runs"]
-        if run["value"] is not None
-    }

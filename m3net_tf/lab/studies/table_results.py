@@ -1,95 +1,41 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A table's JSON: the results of its runs and cells, compared with its reference."""
+"""The values of a table's cells: of finished runs, written tables and untrained networks."""
 
-import datetime
-import hashlib
 import json
-import statistics
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import pandas as pd
-
 from m3net_tf.lab.many.plan import Outcome, Training
-from m3net_tf.lab.studies.grid import Cell, Grid, Repeat
-from m3net_tf.lab.studies.machine import machine
-from m3net_tf.lab.studies.statistics import compare, holm, spread_of
+from m3net_tf.lab.studies.grid import Cell, Repeat
 from m3net_tf.lab.studies.table_plan import TablePlan
-from m3net_tf.lab.studies.table_record import (
-    CellValues,
-    RunValues,
-    TableReport,
-    data_of,
-    paired_values,
-)
+from m3net_tf.lab.studies.table_record import CellValues, RunValues
 from m3net_tf.lab.studies.untrained_cost import measure
-from m3net_tf.system.artifacts import provenance
 from m3net_tf.system.errors import M3NetError
 from m3net_tf.system.progress import Log
-from m3net_tf.training.run import Run
 
-_DATA = ("name", "protocol", "leaking")
-_SUBSET = ("subset", "subset_sha256")
+_DATA = ("name", "protocol", "leaking", "subset", "subset_sha256")
 _NOTED = (
     "parameters", "macs", "best_epoch", "threads", "training_s", "git_commit", "design_sha256",
 )  # fmt: skip
 
 
-def table_report(
-    plan: TablePlan, outcomes: Mapping[str, Outcome], command: str, start_s: float, log: Log
-) -> TableReport:
-    """Content of a table's JSON.
+def cell_values(plan: TablePlan, outcomes: Mapping[str, Outcome], log: Log) -> list[CellValues]:
+    """The cells of a table with the values of their runs, without statistics.
 
     Args:
         outcomes: outcomes of the trainings, by key.
-        start_s: start of this call, on the clock of ``time.perf_counter``.
     """
-    grid, trainings = plan.grid, plan.trainings
     cells: list[CellValues] = []
     measured: dict[str, dict[str, float]] = {}
-    for number, cell in enumerate(grid.cells):
-        needed = {repeat: trainings[number, repeat] for repeat in cell.repeats}
+    for number, cell in enumerate(plan.grid.cells):
+        needed = {repeat: plan.trainings[number, repeat] for repeat in cell.repeats}
         runs = [
             _run_values(cell, repeat, training, outcomes, plan)
             for repeat, training in needed.items()
             if training.key in outcomes or training.key in plan.kept
         ]
         cells.append(_trained(cell, runs) if needed else _untrained(cell, measured, log))
-    for cell, values in zip(grid.cells, cells, strict=True):
-        if cell.average_of:
-            _add_average(grid, cell.average_of, values, cells)
-    for cell, values in zip(grid.cells, cells, strict=True):
-        reference = grid.reference_of(cell)
-        if reference and cell.scored and not cell.average_of:
-            pairs = paired_values(values, cells[grid.cells.index(reference)])
-            values["against_reference"] = compare(*pairs)
-    _add_corrected(cells)
-    keys = sorted({training.key for training in trainings.values()})
-    runs = [run for cell in cells for run in cell["runs"]]
-    counted = _by_training(runs)
-    unmeasured = sum("error" in cell and not cell["runs"] for cell in cells)
-    return {
-        "table": grid.name,
-        "title": grid.title,
-        "paper": grid.paper,
-        "paper_table": grid.table,
-        "scale": grid.scale,
-        "axes": {axis: list(labels) for axis, labels in grid.axes.items()},
-        "reference": dict(grid.reference),
-        "command": command,
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "recipes_sha256": hashlib.sha256(json.dumps(keys).encode()).hexdigest(),
-        "subsets": _subsets(runs),
-        "runs": len(counted),
-        "kept": int(counted["kept"].sum()),
-        "failed": int(counted["failed"].sum()) + unmeasured,
-        "training_s": round(float(counted["training_s"].sum()), 1),
-        "machine": machine(),
-        "cells": cells,
-        "wall_s": round(time.perf_counter() - start_s, 1),
-        **provenance(),
-    }
+    return cells
 
 
 def _run_values(
@@ -106,7 +52,7 @@ def _run_values(
         "fold": repeat.fold,
         "value": None,
         "recipe_sha256": training.key,
-        "run": outcome.folder.relative_to(plan.runs_folder).as_posix() if outcome else "",
+        "run": outcome.folder.relative_to(plan.runs.root).as_posix() if outcome else "",
     }
     if repeat.split is not None:
         values["split"] = repeat.split
@@ -116,10 +62,10 @@ def _run_values(
         values["value"] = run["value"]
         values["run"] = run["run"]
         values["kept"] = True
-    elif outcome.error:
+    elif outcome.metrics is None:
         values["error"] = outcome.error
     else:
-        metrics = Run(outcome.folder).metrics().values
+        metrics = outcome.metrics.values
         values["metrics"] = _noted(metrics, cell.metric)
         values["value"] = _value(metrics, cell.metric)
         if values["value"] is None:
@@ -131,7 +77,7 @@ def _noted(metrics: Mapping[str, Any], metric: str) -> dict[str, Any]:
     """The metrics of a run that a table needs to be written again without the run's folder."""
     figures = (metric, "accuracy_95_low", "accuracy_95_high")
     noted = _selected(metrics, _NOTED)
-    noted["dataset"] = _selected(metrics.get("dataset", {}), (*_DATA, *_SUBSET))
+    noted["dataset"] = _selected(metrics.get("dataset", {}), _DATA)
     noted["test"] = _selected(metrics.get("test", {}), figures)
     noted["validation"] = _selected(metrics.get("validation", {}), figures)
     return noted
@@ -178,14 +124,7 @@ def _trained(cell: Cell, runs: list[RunValues]) -> CellValues:
         if runs:
             values["error"] = runs[0]["error"]
         return values
-    values["ours"] = summary = spread_of(
-        [run["value"] for run in finished if run["value"] is not None],
-        [data_of(run) for run in finished],
-    )
     first = finished[0]["metrics"]
-    if len(finished) == 1 and cell.metric == "accuracy":  # the interval over the clips of the run
-        summary["low"] = 100 * first["test"]["accuracy_95_low"]
-        summary["high"] = 100 * first["test"]["accuracy_95_high"]
     values["facts"] = {**_selected(first, ("parameters", "macs")), **first["dataset"]}
     return values
 
@@ -205,51 +144,4 @@ def _untrained(cell: Cell, measured: dict[str, dict[str, float]], log: Log) -> C
             values["error"] = str(error)
             return values
     values["facts"] = measured[network]
-    values["ours"] = spread_of([measured[network][figure]])
     return values
-
-
-def _add_average(grid: Grid, axis: str, values: CellValues, cells: Sequence[CellValues]) -> None:
-    """Add the mean of the cells along an axis: of their means, and of their standard deviations."""
-    labels = [{**values["labels"], axis: label} for label in grid.axes[axis]]
-    parts = [part for part in cells if part is not values and part["labels"] in labels]
-    summaries = [part["ours"] for part in parts if part["ours"]]
-    if not parts or len(summaries) < len(parts):
-        values["error"] = "a cell that it averages has no result"
-        return
-    deviations = [summary["std"] for summary in summaries if summary["std"] is not None]
-    average = spread_of([summary["mean"] for summary in summaries])
-    average["std"] = statistics.fmean(deviations) if len(deviations) == len(parts) else None
-    average["low"] = average["high"] = None
-    values["ours"] = average
-
-
-def _add_corrected(cells: Sequence[CellValues]) -> None:
-    """Add the p-values of Student's t tests after the correction over all cells."""
-    tests = [cell["against_reference"] for cell in cells if cell["against_reference"]]
-    p_values = [test["t_p"] for test in tests if test["t_p"] is not None]
-    corrected = iter(holm(p_values))
-    for test in tests:
-        if test["t_p"] is not None:
-            test["t_p_holm"] = next(corrected)
-
-
-def _by_training(runs: Sequence[RunValues]) -> pd.DataFrame:
-    """Whether each training was kept or failed, and its seconds: cells share trainings."""
-    rows = [
-        {
-            "key": run["recipe_sha256"],
-            "kept": "kept" in run,
-            "failed": "error" in run,
-            "training_s": run.get("metrics", {}).get("training_s", 0.0),
-        }
-        for run in runs
-    ]
-    frame = pd.DataFrame(rows, columns=["key", "kept", "failed", "training_s"])
-    return frame.groupby("key").agg({"kept": "any", "failed": "any", "training_s": "max"})
-
-
-def _subsets(runs: Sequence[RunValues]) -> dict[str, str]:
-    """Hash of each subset of a data set that finished runs were trained on, by name."""
-    data = [run["metrics"]["dataset"] for run in runs if "metrics" in run]
-    return {facts["subset"]: facts["subset_sha256"] for facts in data if "subset" in facts}

@@ -1,26 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """A table's JSON as CSV, Markdown and LaTeX, beside the paper's values."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from m3net_tf.lab.studies.report_files import (
-    csv_text,
-    labelled,
-    markdown_lines,
-    recipes_link,
-)
-from m3net_tf.lab.studies.statistics import EXACT_PAIRS, FEWEST_PAIRS
-from m3net_tf.lab.studies.table_record import (
-    CellValues,
-    RunValues,
-    TableReport,
-    data_of,
-    is_scored,
-    paper_differs,
-)
+from m3net_tf.lab.studies.report_files import Page
+from m3net_tf.lab.studies.statistics import EXACT_PAIRS, FEWEST_PAIRS, data_of
+from m3net_tf.lab.studies.table_record import CellValues, RunValues, TableReport
 from m3net_tf.system.errors import ConfigError
 
 _ABOUT = {
@@ -49,19 +38,35 @@ def cells_in_words(report: TableReport) -> str:
     return f"{' or '.join(metrics)}, the mean of our runs; in brackets the paper's value. {about}"
 
 
-def table_csv(report: TableReport) -> str:
+def table_rows(report: TableReport) -> pd.DataFrame:
     """One line per run, and one per cell without runs."""
     rows, labels = [], []
     for cell in report["cells"]:
         own = [_csv_run(cell, run) for run in cell["runs"]] or [_csv_untrained(cell)]
-        paper = {"paper": cell["paper"], "paper_differs": paper_differs(cell)}
+        paper = {"paper": cell["paper"], "paper_differs": _paper_differs(cell)}
         rows += [{"metric": cell["metric"], **paper, **row} for row in own]
         labels += [cell["labels"]] * len(own)
     frame = labelled(rows, labels, list(report["axes"]), _CSV)
     frame = frame.astype(dict.fromkeys(_WHOLE_NUMBERS, "Int64"))
     if frame["split"].isna().all():
         frame = frame.drop(columns="split")
-    return csv_text(frame)
+    return frame
+
+
+def labelled(
+    rows: Sequence[Mapping[str, object]],
+    labels: Sequence[Mapping[str, str]],
+    axes: list[str],
+    columns: list[str] | None = None,
+) -> pd.DataFrame:
+    """A frame of rows whose index has the labels of their cells.
+
+    Args:
+        labels: the labels of each row, by axis.
+    """
+    values = [[own[axis] for own in labels] for axis in axes]
+    index = pd.MultiIndex.from_arrays(values, names=axes) if axes else None
+    return pd.DataFrame(rows, index, columns)
 
 
 def _csv_run(cell: CellValues, run: RunValues) -> dict[str, object]:
@@ -91,7 +96,7 @@ def _csv_untrained(cell: CellValues) -> dict[str, object]:
     }
 
 
-def table_markdown(report: TableReport, grid: Path, stem: Path) -> str:
+def table_page(report: TableReport, grid: Path, stem: Path) -> Page:
     """The table with the paper's values, its statistical tests, its failures and how it was made.
 
     Args:
@@ -102,20 +107,20 @@ def table_markdown(report: TableReport, grid: Path, stem: Path) -> str:
     several = any(len(set(map(data_of, cell["runs"]))) > 1 for cell in cells)
     drawn = any("split" in run for cell in cells for run in cell["runs"])
     about = _ABOUT[report["scale"]] if trained else _UNTRAINED
-    lines = [
+    page: list[str | pd.DataFrame] = [
         f"# {report['paper_table']}: {report['title']}",
         "",
         f"{report['paper']}. Scale `{report['scale']}`. {about}",
         "",
         ("Mean ± standard deviation over the runs; in" if trained else "In")
         + " brackets the paper's value."
-        + (_NOT_COMPARABLE if any(map(paper_differs, cells)) else "")
+        + (_NOT_COMPARABLE if any(map(_paper_differs, cells)) else "")
         + (_QUOTED if any(cell["quoted"] for cell in cells) else ""),
         "",
-        *markdown_lines(_as_printed(report)),
+        _as_printed(report),
         "## Cells",
         "",
-        *markdown_lines(_details(report)),
+        _details(report),
         *([_LEAKS, ""] if any(map(_leaks, cells)) else []),
     ]
     if report["reference"]:
@@ -123,7 +128,7 @@ def table_markdown(report: TableReport, grid: Path, stem: Path) -> str:
         tests = [cell["against_reference"] for cell in cells]
         pairs = "seed, fold and draw of the split" if drawn else "seed and fold"
         many = any(test["pairs"] > EXACT_PAIRS for test in tests if test)
-        lines += [
+        page += [
             f"Compared with {labels}, paired by {pairs}: mean difference with its 95 % "
             "interval by Student's t, and p by Wilcoxon's signed-rank test (two-sided, exact"
             f"{f' up to {EXACT_PAIRS} pairs' if many else ''}). "
@@ -140,13 +145,13 @@ def table_markdown(report: TableReport, grid: Path, stem: Path) -> str:
             if several
             else "over the runs"
         )
-        lines += [
+        page += [
             f"95 %: confidence interval, by Student's t {over}, or by Wilson over the clips "
             "of a single run.",
             "",
         ]
-    lines += [*_failures(cells), "## How", "", *_provenance(report, recipes_link(grid, stem))]
-    return "\n".join(lines) + "\n"
+    page += [*_failures(cells), "## How", "", *_provenance(report, recipes_link(grid, stem))]
+    return page
 
 
 def table_latex(report: TableReport, axes: Sequence[str]) -> str:
@@ -193,7 +198,7 @@ def _shown(cell: CellValues) -> str:
     failures = f", {failed} of {len(cell['runs'])} runs failed" if failed else ""
     if missing := cell.get("missing"):
         failures += f", {missing} of {len(cell['runs']) + missing} runs not trained"
-    leaks = " †" if is_scored(cell["metric"]) and _leaks(cell) else ""
+    leaks = " †" if _is_scored(cell["metric"]) and _leaks(cell) else ""
     return f"{_ours(cell)}{failures}{leaks}{beside}"
 
 
@@ -209,26 +214,40 @@ def _leaks(cell: CellValues) -> bool:
     return bool(cell.get("facts", {}).get("leaking"))
 
 
+def _paper_differs(cell: CellValues) -> str:
+    """Why the paper's value says nothing about ours; '' if it does or there is none."""
+    if cell["paper"] is None:
+        return ""
+    if cell["other_data"]:
+        return "other data"
+    return "other split" if cell["other_split"] else ""
+
+
 def _paper(cell: CellValues) -> str:
     """The paper's value; marked where it cannot be compared with ours."""
     value, deviation = cell["paper"], cell["paper_std"]
     if value is None:
         return ""
-    other = f"{difference}: " if (difference := paper_differs(cell)) else ""
+    other = f"{difference}: " if (difference := _paper_differs(cell)) else ""
     spread = "" if deviation is None else f" ± {deviation:g}"
     whole = value == round(value) and value >= 1000
     return other + (f"{value:,.0f}" if whole else f"{value:g}") + spread
 
 
 def _number(value: float, metric: str) -> str:
-    if is_scored(metric):
+    if _is_scored(metric):
         return f"{value:.2f}"
     return f"{round(value):,}" if metric.endswith(("parameters", "macs")) else f"{value:.4g}"
 
 
+def _is_scored(metric: str) -> bool:
+    """Whether a metric says how well the test clips are recognised, in percent."""
+    return "." not in metric
+
+
 def _title(metric: str) -> str:
     name = metric.split(".")[-1].replace("_", " ")
-    return f"{name} (%)" if is_scored(metric) else name
+    return f"{name} (%)" if _is_scored(metric) else name
 
 
 def _details(report: TableReport) -> pd.DataFrame:
@@ -290,6 +309,12 @@ def _failures(cells: Sequence[CellValues]) -> list[str]:
                 name = f"seed{run['seed']}{fold}"
                 failures.append(f"- {where}, {name}: {run['error']}")
     return ["## Failed", "", *failures, ""] if failures else []
+
+
+def recipes_link(grid: Path, stem: Path) -> str:
+    """Markdown link from a report to the grid of its recipes."""
+    target = Path(os.path.relpath(grid.resolve(), stem.parent.resolve())).as_posix()
+    return f"[{grid.parent.name}/{grid.name}]({target})"
 
 
 def _provenance(report: TableReport, recipes: str) -> list[str]:

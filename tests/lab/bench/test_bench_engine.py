@@ -55,13 +55,15 @@ def test_ratios_and_the_table():
         {"instructions": 100, "arena_bytes": 100, "flash_bytes": 10_000},
     ]
     answers = {
-        engine: bench._Answer(cost, [engine]) for engine, cost in zip(ENGINES, costs, strict=True)
+        engine: bench.Answer(cost, [engine]) for engine, cost in zip(ENGINES, costs, strict=True)
     }
-    comparison = bench._compare(bench.SUBJECTS[0], BOARD, answers)
+    comparison = bench.compare_engines(bench.SUBJECTS[0], BOARD, answers)
     assert comparison["ratios"] == {"instructions": 0.6, "arena_bytes": 0.3, "flash_bytes": 0.7}
     assert comparison["targets"] == {"instructions": 0.5, "arena_bytes": 0.5, "flash_bytes": 0.625}
     assert comparison["bytes_equal"] is False
-    helium = bench._compare(bench.SUBJECTS[0], "mps3_an547", {"compiled": answers["compiled"]})
+    helium = bench.compare_engines(
+        bench.SUBJECTS[0], "mps3_an547", {"compiled": answers["compiled"]}
+    )
     assert helium["targets"]["instructions"] == 0.65
     assert helium["ratios"] == {} and helium["bytes_equal"] is None
     console = Console(record=True, width=80)
@@ -75,15 +77,15 @@ def test_all_inputs_are_compared_with_this_machine_and_the_first_ones_with_the_b
     cost = {"instructions": 1, "arena_bytes": 1, "flash_bytes": 1}
     outputs = np.arange(12, dtype=np.int8).reshape(4, 3)
     answers = {
-        "compiled": bench._Answer(cost, outputs),
-        "tflm": bench._Answer(cost, outputs[: bench._CLIPS]),
+        "compiled": bench.Answer(cost, outputs),
+        "tflm": bench.Answer(cost, outputs[:2]),
     }
-    comparison = bench._compare(bench.SUBJECTS[0], BOARD, answers, outputs)
+    comparison = bench.compare_engines(bench.SUBJECTS[0], BOARD, answers, outputs)
     assert comparison["bytes_equal"] is True and comparison["inputs"] == 4
     alone = {"compiled": answers["compiled"]}
     damaged = outputs.copy()
     damaged[3, 2] += 1
-    assert bench._compare(bench.SUBJECTS[0], BOARD, alone, damaged)["bytes_equal"] is False
+    assert bench.compare_engines(bench.SUBJECTS[0], BOARD, alone, damaged)["bytes_equal"] is False
 
 
 def test_inputs_begin_with_the_given_ones_and_the_extremes():

@@ -8,7 +8,7 @@ import pytest
 from refusals import refuses
 
 from m3net_tf.lab.figures import catalogue as figures
-from m3net_tf.lab.studies.grid_cells import load_grid
+from m3net_tf.lab.studies.grid_file import load_grid
 from m3net_tf.system.artifacts import write_json
 from m3net_tf.system.errors import ConfigError
 

@@ -26,8 +26,7 @@ from m3net_tf.lab.figures.recordings import (
 )
 from m3net_tf.lab.figures.shown import Shown
 from m3net_tf.lab.studies import paper_list
-from m3net_tf.lab.studies.grid_cells import load_grid
-from m3net_tf.lab.studies.grid_file import find_grid, grid_names
+from m3net_tf.lab.studies.grid_file import find_grid, grid_names, load_grid
 from m3net_tf.networks.models import build_model
 from m3net_tf.system.artifacts import write_json, write_text
 from m3net_tf.system.errors import ConfigError, DataError

@@ -3,7 +3,7 @@
 
 import pytest
 
-from m3net_tf.lab.many.plan import Training, fingerprint
+from m3net_tf.lab.many.plan import Training
 from m3net_tf.system.artifacts import write_json, write_text
 from m3net_tf.training.cluster.worker import Report
 from m3net_tf.training.recipe import save_recipe
@@ -18,7 +18,7 @@ def trainings(tiny_recipe):
         rows = []
         for seed in range(count):
             recipe = tiny_recipe(training={"seed": seed})
-            rows.append(Training(fingerprint(recipe), recipe, f"paper/seed{seed}", needs or {}))
+            rows.append(Training(recipe.fingerprint(), recipe, f"paper/seed{seed}", needs or {}))
         return rows
 
     return make

@@ -76,7 +76,6 @@ def test_a_cluster_survives_lost_computers_and_processes(two_nodes, trainings, f
     options = PoolOptions(jobs=2, address=cluster.address, work=work, pause_s=0.1)
     outcomes = run_trainings(
         plan_trainings(runs, tmp_path / "runs"),
-        tmp_path / "runs",
         {},
         options=options,
         log=lines.append,
@@ -102,7 +101,7 @@ if __name__ == "__main__":
     root = Path(sys.argv[1])
     recipe = Recipe.from_dict({"dataset": {"name": "synth"}, "model": {"name": "m3net"}})
     plan = plan_trainings([Training(str(i), recipe, f"{i}", {}) for i in range(2)], root)
-    run_trainings(plan, root, {}, options=PoolOptions(jobs=2, work=work))
+    run_trainings(plan, {}, options=PoolOptions(jobs=2, work=work))
 """
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from m3net_tf.lab.many import scheduling
 from m3net_tf.lab.many.history import epoch_scores
-from m3net_tf.lab.many.plan import Training, fingerprint, plan_trainings
+from m3net_tf.lab.many.plan import Training, plan_trainings
 from m3net_tf.lab.many.scheduling import run_trainings
 from m3net_tf.system.progress import TerminalLog
 from m3net_tf.training.cluster.pools import Lost, PoolOptions
@@ -56,7 +56,7 @@ def run_all(trainings, finish, tmp_path, monkeypatch):
         runs = runs or trainings(count)
         plan = plan_trainings(runs, tmp_path)
         options = PoolOptions(**{"jobs": 2, "pause_s": 0.001, **options})
-        outcomes = run_trainings(plan, tmp_path, {}, options=options, log=lines.append)
+        outcomes = run_trainings(plan, {}, options=options, log=lines.append)
         return [outcomes[training.key] for training in runs], pool, lines
 
     return run
@@ -109,7 +109,7 @@ def test_a_stopped_call_continues_with_what_is_missing(run_all, tmp_path):
 def test_a_run_waits_for_those_it_needs_and_fails_with_them(run_all, trainings, tiny_recipe):
     (first,) = trainings(1)
     recipe = tiny_recipe(training={"seed": 9}, fine_tuning={"run": f"recipe {first.key}"})
-    second = Training(fingerprint(recipe), recipe, "paper/tuned", {"fine_tuning": (first,)})
+    second = Training(recipe.fingerprint(), recipe, "paper/tuned", {"fine_tuning": (first,)})
     outcomes, pool, _ = run_all({0: [Report("no data", 0.0)]}, runs=[second])
     assert outcomes[0].error == "the run for fine_tuning failed: no data"
     assert pool.attempts == [0]
@@ -136,7 +136,7 @@ def test_without_ray_runs_are_trained_in_this_process(trainings, finish, tmp_pat
     plan = plan_trainings(trainings(2), tmp_path)
     options = PoolOptions(work=work)
     log = TerminalLog(bars, lambda line: None)
-    run_trainings(plan, tmp_path, {"": tmp_path / "data"}, options=options, log=log)
+    run_trainings(plan, {"": tmp_path / "data"}, options=options, log=log)
     assert [order.data for order in orders] == [tmp_path / "data"] * 2
     assert list(dict.fromkeys(counts)) == ["2/4 epochs", "4/4 epochs"]
     assert dataclasses.replace(options, address="auto").in_process is False

@@ -7,7 +7,6 @@ from types import SimpleNamespace
 import pytest
 from fake_search import FakeNetwork, key_of, width_of, write_epochs
 
-from m3net_tf.lab.many.plan import fingerprint
 from m3net_tf.lab.search.space import load_space
 from m3net_tf.training.cluster.worker import Report
 
@@ -67,7 +66,7 @@ def train_at_once():
     trained: list = []
 
     def work(order):
-        trained.append(fingerprint(order.recipe))
+        trained.append(order.recipe.fingerprint())
         best = 0.5 + width_of(order.recipe) / 100
         write_epochs(order, [best * (1 - 0.5**epoch) for epoch in range(1, 10)])
         return Report("", 2.0)

@@ -7,7 +7,6 @@ import sys
 import pytest
 
 from m3net_tf import __main__ as entry
-from m3net_tf.lab.many.plan import fingerprint
 from m3net_tf.lab.search import driver
 from m3net_tf.lab.search.trials import TrialFolder
 from m3net_tf.training.cluster.worker import Report
@@ -60,7 +59,7 @@ def test_a_search_prints_its_front_and_writes_a_pick(m3net, tmp_path):
     assert len((folder / "front.csv").read_text().splitlines()) == 4
     assert m3net("--pick", 0, "--to", "best.yaml")[:2] == (0, "best.yaml: m3net train best.yaml\n")
     (first, *_) = TrialFolder(folder).read()
-    assert fingerprint(load_recipe(tmp_path / "best.yaml")) == first.recipe_sha256
+    assert load_recipe(tmp_path / "best.yaml").fingerprint() == first.recipe_sha256
     assert json.loads(m3net("--pick", 0, "--json")[1])["trial"] == 0
     text = (folder / "pick_0.yaml").read_text()
     assert f"# Validation {100 * first.accuracy:.2f} %" in text

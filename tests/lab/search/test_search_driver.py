@@ -8,7 +8,6 @@ import pytest
 from fake_search import FakeNetwork, costs_of, write_epochs
 from refusals import refuses
 
-from m3net_tf.lab.many.plan import fingerprint
 from m3net_tf.lab.search import driver
 from m3net_tf.lab.search.costs import CostLimits
 from m3net_tf.lab.search.driver import Budget, Settings, run_search
@@ -55,7 +54,7 @@ def test_the_first_trial_is_the_recipe_itself(search, base, train_at_once):
     assert [trial.number for trial in trials] == [0, 1, 2, 3]
     assert trials[0].trained_recipe() == base
     assert trials[0].choices == {"width": "8", "mels": "many", "mirrors": "all"}
-    assert train_at_once[1] == [fingerprint(trial.trained_recipe()) for trial in trials]
+    assert train_at_once[1] == [trial.trained_recipe().fingerprint() for trial in trials]
     assert len({str(trial.choices) for trial in trials}) == 4
     assert trials[0].made_with == {"versions": {}} and trials[0].scores[0] < trials[0].accuracy
     assert lines[1].startswith("[1/4] trial 0: finished, validation 57.89 %, 320,000 instr")

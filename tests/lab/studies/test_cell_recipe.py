@@ -7,10 +7,9 @@ import pytest
 import yaml
 from refusals import refuses
 
-from m3net_tf.lab.many.plan import fingerprint, finished_runs, with_runs
+from m3net_tf.lab.many.plan import finished_runs, with_runs
 from m3net_tf.lab.studies.cell_recipe import cell_recipe_text, find_cell
-from m3net_tf.lab.studies.grid_cells import load_grid
-from m3net_tf.lab.studies.grid_file import grid_names
+from m3net_tf.lab.studies.grid_file import grid_names, load_grid
 from m3net_tf.system.artifacts import write_json
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.training.recipe import Recipe, load_recipe, save_recipe
@@ -36,7 +35,7 @@ def test_it_loads_to_the_recipe_of_the_cell(name, tmp_path):
             folders = tuple(str(tmp_path / need.place) for need in needs)
             assert getattr(recipe, section).runs == folders
             recipe = with_runs(recipe, section, [f"recipe {need.key}" for need in needs])
-        assert fingerprint(recipe) == training.key, cell.slug
+        assert recipe.fingerprint() == training.key, cell.slug
 
 
 def test_every_key_is_written_out(keywords, tmp_path):
@@ -61,8 +60,12 @@ def test_a_run_of_it_counts_as_the_run_of_the_table(network, teachers, keywords,
     run.folder.mkdir()
     run.recipe_path.write_text(cell_recipe_text(keywords, cell, tmp_path))
     run.model_path.write_bytes(b"")
-    write_json(run.metrics_path, {"recipe": load_recipe(run.recipe_path).to_dict()})
-    assert finished_runs(tmp_path) == {training.key: run.folder}
+    result = {"parameters": 1, "macs": 1, "validation": {}, "test": {}}
+    data = {"name": "speech_commands", "labels": []}
+    recipe = load_recipe(run.recipe_path).to_dict()
+    write_json(run.metrics_path, {"recipe": recipe, "dataset": data, **result})
+    ((key, outcome),) = finished_runs(tmp_path, {training.key}).items()
+    assert (key, outcome.folder) == (training.key, run.folder)
 
 
 @pytest.mark.parametrize(
@@ -100,4 +103,4 @@ def test_the_command_prints_it(m3net, keywords, tmp_path):
     path = tmp_path / "cell.yaml"
     path.write_text(output)
     cell = find_cell(keywords, "ds-cnn")
-    assert fingerprint(load_recipe(path)) == keywords.training(cell, cell.repeats[0]).key
+    assert load_recipe(path).fingerprint() == keywords.training(cell, cell.repeats[0]).key

@@ -18,7 +18,7 @@ from m3net_tf.boards.deployment.cost import BoardCost
 from m3net_tf.export.manifest import Quantization
 from m3net_tf.lab.studies import deployment
 from m3net_tf.lab.studies.deployment import make_deployment
-from m3net_tf.lab.studies.grid_cells import load_grid
+from m3net_tf.lab.studies.grid_file import load_grid
 from m3net_tf.runtime.network import Int8Network
 from m3net_tf.system.artifacts import write_json
 from m3net_tf.system.errors import ConfigError, DataError, FirmwareError, ModelError
@@ -135,15 +135,13 @@ def grid(tmp_path):
     path.parent.mkdir()
     path.write_text(GRID)
     plan = load_grid(path, "tiny")
-    for cell in plan.cells:
-        for repeat in cell.repeats:
-            training = plan.training(cell, repeat)
-            run = Run(tmp_path / "runs" / training.place)
-            recipes.save_recipe(training.recipe, run.recipe_path)
-            run.model_path.write_bytes(b"")
-            shares = {"validation": {"accuracy": 0.95}, "test": {"accuracy": 0.9}}
-            metrics = {"parameters": 100, "macs": 1000, "dataset": DATASET, **shares}
-            write_json(run.metrics_path, {"recipe": training.recipe.to_dict(), **metrics})
+    for training in plan.trainings():
+        run = Run(tmp_path / "runs" / training.place)
+        recipes.save_recipe(training.recipe, run.recipe_path)
+        run.model_path.write_bytes(b"")
+        shares = {"validation": {"accuracy": 0.95}, "test": {"accuracy": 0.9}}
+        metrics = {"parameters": 100, "macs": 1000, "dataset": DATASET, **shares}
+        write_json(run.metrics_path, {"recipe": training.recipe.to_dict(), **metrics})
     return path
 
 

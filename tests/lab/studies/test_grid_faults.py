@@ -10,8 +10,8 @@ import pytest
 import yaml
 from refusals import refuses
 
-from m3net_tf.lab.studies import grid_cells
-from m3net_tf.lab.studies.grid_cells import load_grid
+from m3net_tf.lab.studies import grid_file
+from m3net_tf.lab.studies.grid_file import load_grid
 from m3net_tf.system.errors import ConfigError
 
 
@@ -20,7 +20,7 @@ def test_a_bug_in_a_table_keeps_its_traceback(bug, monkeypatch):
     def broken(*arguments: Any) -> None:
         raise bug("a bug")
 
-    monkeypatch.setattr(grid_cells, "merge", broken)
+    monkeypatch.setattr(grid_file, "merge", broken)
     with pytest.raises(bug, match="a bug"):
         load_grid("m3net/table4", "tiny")
 

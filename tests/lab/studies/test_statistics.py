@@ -92,6 +92,14 @@ def test_runs_of_one_fold_count_once():
     assert (spread["runs"], spread["std"]) == (15, pytest.approx(values.std(ddof=1)))
 
 
+def test_the_spread_of_runs():
+    values = [0.5, 0.75, 0.625, 0.5]
+    spread, interval = spread_of(values), stats.ttest_1samp(values, 0).confidence_interval()
+    assert (spread["low"], spread["high"]) == pytest.approx(tuple(interval))
+    assert (spread["runs"], spread["mean"], spread["std"]) == (4, 0.59375, np.std(values, ddof=1))
+    assert spread_of([0.5]) == {"runs": 1, "mean": 0.5, "std": None, "low": None, "high": None}
+
+
 def test_seeds_of_a_single_fold_count_each():
     values = [50.0, 52.0, 57.0]
     assert spread_of(values, [2, 2, 2]) == spread_of(values)

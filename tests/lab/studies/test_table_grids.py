@@ -12,9 +12,8 @@ from refusals import refuses
 
 from m3net_tf.audio.datasets import dataset_info
 from m3net_tf.audio.frontend import FrontendConfig
-from m3net_tf.lab.studies.grid import SCALES, Repeat, merge, slug
-from m3net_tf.lab.studies.grid_cells import load_grid
-from m3net_tf.lab.studies.grid_file import find_grid, grid_names
+from m3net_tf.lab.studies.grid import SCALES, Repeat, slug
+from m3net_tf.lab.studies.grid_file import find_grid, grid_names, load_grid, merge
 from m3net_tf.networks.models import design_defaults, model_names, presets_of
 from m3net_tf.system.errors import ConfigError
 
@@ -68,6 +67,10 @@ def write(tmp_path):
         return path
 
     return make
+
+
+def cell_of(grid, *labels):
+    return next(cell for cell in grid.cells if tuple(cell.labels.values()) == labels)
 
 
 def test_merge_goes_key_by_key():
@@ -130,20 +133,18 @@ def test_cells_come_in_order_with_what_the_paper_says(write):
     assert grid.cells[3].quoted and not grid.cells[3].repeats
     assert grid.cells[0].repeats == (Repeat(5, 3), Repeat(5, 4))
     assert grid.cells[4].repeats == (Repeat(0, None), Repeat(1, None))
-    assert grid.reference_of(grid.cells[1]) is grid.cells[0]
-    assert grid.reference_of(grid.cells[0]) is None
 
 
 def test_draws_of_a_split_are_apart_from_the_seeds(write):
     both = load_grid(write(("seeds: [0, 1]\nbase", "seeds: [0, 1]\nsplits: [7, 8]\nbase")), "paper")
-    cell = both.cell({"Data": "second", "Network": "taught"})
+    cell = cell_of(both, "second", "taught")
     drawn = [(repeat.seed, repeat.split) for repeat in cell.repeats]
     assert drawn == [(0, 7), (0, 8), (1, 7), (1, 8)]
     training = both.training(cell, cell.repeats[1])
     assert (training.recipe.training.seed, training.recipe.dataset.seed) == (0, 8)
     assert training.place.endswith("/second--taught/seed0-split8")
     own = load_grid(write(("seeds: [0, 1]\nbase", "seeds: [0, 1]\nsplits: by seed\nbase")), "paper")
-    repeats = own.cell({"Data": "second", "Network": "whole"}).repeats
+    repeats = cell_of(own, "second", "whole").repeats
     assert [(repeat.seed, repeat.split) for repeat in repeats] == [(0, 0), (1, 1)]
 
 
@@ -163,8 +164,7 @@ def test_an_overlay_has_the_last_word_in_all_cells_and_steps(write, tmp_path):
     overlay = tmp_path / "mine.yaml"
     overlay.write_text("training: {epochs: 9}")
     grid = load_grid(write(), "small", overlay)
-    trainings = [grid.training(c, r) for c in grid.cells for r in c.repeats]
-    assert {training.recipe.training.epochs for training in trainings} == {9}
+    assert {training.recipe.training.epochs for training in grid.trainings()} == {9}
     overlay.write_text("training: {epoks: 9}")
     grid = load_grid(write(), "small", overlay)
     with pytest.raises(ConfigError, match="unknown key 'epoks'"):
@@ -207,7 +207,7 @@ def test_averages_are_another_label_where_there_is_more_than_one(write):
     )
     grid = load_grid(path, "paper")
     assert grid.axes["Data"] == ("first", "second", "Average")
-    cell = grid.cell({"Data": "Average", "Network": "whole"})
+    cell = cell_of(grid, "Average", "whole")
     assert (cell.average_of, cell.expected, cell.expected_std) == ("Data", 85, 1)
     assert not cell.trained and not cell.repeats
     assert load_grid(path, "small").axes["Data"] == ("second",)  # the scale keeps one
@@ -252,7 +252,8 @@ def test_an_average_over_other_data_is_known():
 
 def test_one_step_with_a_seed_of_its_own_serves_all(write):
     own = ("before: {dataset: {name: us8k}, folds: [2]", "before: {seeds: [3]")
-    cell = (grid := load_grid(write(own), "small")).cell({"Data": "second", "Network": "taught"})
+    grid = load_grid(write(own), "small")
+    cell = cell_of(grid, "second", "taught")
     needed = [grid.training(cell, repeat).needs["fine_tuning"][0] for repeat in cell.repeats]
     assert len(needed) == 3
     assert {(step.recipe.training.seed, step.place) for step in needed} == {(3, needed[0].place)}
@@ -262,7 +263,7 @@ def test_a_scale_has_the_last_word(write):
     grid = load_grid(write(), "small")
     assert {cell.labels["Data"] for cell in grid.cells} == {"second"}
     assert grid.axes["Data"] == ("second",)
-    less = grid.cell({"Data": "second", "Network": "less"})
+    less = cell_of(grid, "second", "less")
     assert less.repeats == (Repeat(0, None), Repeat(1, None), Repeat(2, None))
     recipe = grid.training(less, less.repeats[2]).recipe
     assert recipe.training.epochs == 2
@@ -283,7 +284,7 @@ def test_a_step_keeps_the_fold_of_its_own_data_set_only(write):
         == f"recipe {other_training.needs['fine_tuning'][0].key}"
     )
     small = load_grid(write(), "small")
-    cell = small.cell({"Data": "second", "Network": "taught"})
+    cell = cell_of(small, "second", "taught")
     assert small.training(cell, cell.repeats[0]).needs["fine_tuning"][0].recipe.training.epochs == 1
 
 
@@ -323,6 +324,10 @@ def test_keys_are_equal_where_recipes_are(write):
         (("less: [80.5, 0.5]", "lees: 80.5"), "expected names 'lees'"),
         (("less: [80.5, 0.5]", "less: good"), "give a number"),
         (("whole: 90", "whole: {a: 90}"), "expected has {'a': 90}"),
+        (
+            ("less: {model: {arguments: {dfp: false}}}", "less: {training: long}"),
+            "training is 'long'",
+        ),
         (("shared/base.yaml", "shared/bass.yaml"), "bass.yaml cannot be read"),
         (("  small:\n", "  large:\n"), "there is no scale 'small'"),
         (("patch: {training: {epochs: 2}", "patches: {training: {epochs: 2}"), "'patches'"),

@@ -9,8 +9,7 @@ import sys
 import pytest
 
 from m3net_tf.lab.studies import table_plan
-from m3net_tf.lab.studies.grid_cells import load_grid
-from m3net_tf.lab.studies.grid_file import grid_names
+from m3net_tf.lab.studies.grid_file import grid_names, load_grid
 from m3net_tf.lab.studies.tables import make_table
 from m3net_tf.training.features import input_shape
 from m3net_tf.training.run import load_section
@@ -72,25 +71,24 @@ def test_table_runs(name, folder, built, trained, monkeypatch):
     text = (folder / f"out/{name}.tiny.md").read_text()
     assert "## Cells" in text and "failed" not in text
 
-    for cell in whole.cells:
-        for repeat in cell.repeats:
-            recipe = whole.training(cell, repeat).recipe
-            model = recipe.model
-            parts = {
-                json.dumps([model.name, *part], sort_keys=True)
-                for part in [
-                    (model.preset, recipe.frontend.to_dict()),
-                    *((model.preset, *argument) for argument in model.arguments.items()),
-                ]
-            }
-            if parts <= built:
-                continue
-            built |= parts
-            dataset = load_section(recipe.dataset, None)
-            info = dataset.info
-            shape = input_shape(info, recipe.frontend)
-            network = build_network(recipe, shape, info.multi_label, len(info.labels))
-            assert network.count_params() > 0
+    for training in whole.trainings():
+        recipe = training.recipe
+        model = recipe.model
+        parts = {
+            json.dumps([model.name, *part], sort_keys=True)
+            for part in [
+                (model.preset, recipe.frontend.to_dict()),
+                *((model.preset, *argument) for argument in model.arguments.items()),
+            ]
+        }
+        if parts <= built:
+            continue
+        built |= parts
+        dataset = load_section(recipe.dataset, None)
+        info = dataset.info
+        shape = input_shape(info, recipe.frontend)
+        network = build_network(recipe, shape, info.multi_label, len(info.labels))
+        assert network.count_params() > 0
 
 
 GRID = """

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Print the files that a clip or a cell of a table passes, with their number and the returns.
+
+``python docs/trace_walk.py clip RUN`` follows a clip to the label of an emulated board, from a run
+with an export, such as the run of ``m3net demo``. ``python docs/trace_walk.py cell FOLDER`` follows
+the cells of ``m3net/table4`` at tiny scale; FOLDER is for its runs.
+
+A file of ``m3net_tf/`` is printed when one of its functions is called for the first time, unless it
+is the last one printed. A file that comes again is a return, marked with ``*``. Properties and
+comprehensions do not count, nor does ``system/``, which every file uses. The way is taken twice and
+printed the second time, because the first time builds firmware and trains networks.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType, FunctionType
+
+import m3net_tf
+from m3net_tf.audio.datasets import load_dataset
+from m3net_tf.audio.datasets.audio import to_pcm16
+from m3net_tf.audio.datasets.selection import spread_clips
+from m3net_tf.boards.builds.boards import find_machine
+from m3net_tf.boards.emulation.qemu import run_job
+from m3net_tf.boards.emulation.starting import prove_arena
+from m3net_tf.export import Bundle
+from m3net_tf.lab.studies.table_plan import plan_table
+from m3net_tf.lab.studies.tables import make_table
+from m3net_tf.system.progress import silent
+
+PACKAGE = Path(m3net_tf.__file__).parent
+BOARD = "mps2_an386"
+
+
+def clip(run: Path) -> Callable[[], object]:
+    """The way of a built-in sound through the exported firmware."""
+    data = load_dataset("synth", None)
+    (sound,) = spread_clips(data, 1)
+
+    def way() -> None:
+        machine, bundle = find_machine(BOARD), Bundle.load(run / "export")
+        pcm = to_pcm16(data.load(sound))[None]
+        image = prove_arena(bundle, BOARD, run / "firmware" / BOARD, silent)
+        run_job(image.elf, machine, pcm)
+
+    return way
+
+
+def cell(folder: Path) -> Callable[[], object]:
+    """The way of the cells of a table."""
+
+    def way() -> None:
+        plan = plan_table("m3net/table4", "tiny", runs_folder=folder / "runs", out=folder)
+        make_table(plan, {})
+
+    return way
+
+
+def files_of(way: Callable[[], object]) -> list[str]:
+    """The files of a way, in the order of the first calls of their functions."""
+    getters = [value.fget for value in gc.get_objects() if isinstance(value, property)]
+    known = {getter.__code__ for getter in getters if isinstance(getter, FunctionType)}
+    files: list[str] = []
+
+    def note(frame: FrameType, event: str, _: object) -> None:
+        code = frame.f_code
+        path = Path(code.co_filename)
+        if event == "call" and code not in known and path.is_relative_to(PACKAGE):
+            known.add(code)
+            name = path.relative_to(PACKAGE).as_posix()
+            inside = not (code.co_name.startswith("<") or name.startswith("system/"))
+            if inside and files[-1:] != [name]:
+                files.append(name)
+
+    sys.setprofile(note)
+    try:
+        way()
+    finally:
+        sys.setprofile(None)
+    return files
+
+
+if __name__ == "__main__":
+    way = {"clip": clip, "cell": cell}[sys.argv[1]](Path(sys.argv[2]))
+    way()
+    files = files_of(way)
+    for number, name in enumerate(files):
+        print(name + "*" * (name in files[:number]))
+    print(f"{len(set(files))} files, {len(files) - len(set(files))} returns")
