@@ -175,8 +175,9 @@ M3NET_INLINE void interleave(int8_t* patch, int32_t number, item_run first, item
       for (int8_t* four = patch + 2 * number; count >= 4; count -= 4, number += 4, four += 8) {
         const uint32_t a = m3net_load_word(first.items), b = m3net_load_word(second.items);
         const uint32_t bytes = 0x00ff00ffu;
-        const uint32_t pairs[2] = {(a & bytes) | (b & bytes) << 8, (a >> 8 & bytes) | (b & ~bytes)};
-        M3NET_MEMCPY(four, pairs, sizeof(pairs));
+        const uint32_t even = (a & bytes) | (b & bytes) << 8, odd = (a >> 8 & bytes) | (b & ~bytes);
+        M3NET_MEMCPY(four, &even, sizeof(even));
+        M3NET_MEMCPY(four + 4, &odd, sizeof(odd));
         first.items += first.advance;
         second.items += second.advance;
       }
