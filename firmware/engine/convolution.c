@@ -234,10 +234,16 @@ M3NET_SEPARATE void gather_two(const m3net_convolution* layer, const int8_t* inp
 /// Defines a function that writes lines of items, a multiple of four, into one of several windows
 /// or each into the next one. A line begins `gap` bytes behind the one before, and is written
 /// `across` bytes farther. A macro, since the distance must be a constant without optimisation,
-/// too.
+/// too. Fixed registers: with an FPU, GCC cannot allocate so many operands itself.
 #define M3NET_DEFINE_WIDEN_LINES(name, windows)                                               \
   M3NET_INLINE void name(int16_t* patch, const int8_t* items, int32_t count, int32_t lines,   \
                          int32_t gap, int32_t across) {                                       \
+    register int16_t* to __asm__("r0") = patch;                                               \
+    register const int8_t* from __asm__("r1") = items;                                        \
+    register int32_t left __asm__("r2") = lines;                                              \
+    register int32_t each __asm__("r3") = count;                                              \
+    register int32_t between __asm__("r12") = gap;                                            \
+    register int32_t farther __asm__("lr") = across;                                          \
     __asm__ volatile(                                                                       \
         "1:\n\t"                                                                            \
         "mov r10, %[patch]\n\t"                                                             \
@@ -264,8 +270,8 @@ M3NET_SEPARATE void gather_two(const m3net_convolution* layer, const int8_t* inp
         "add %[items], %[gap]\n\t"                                                          \
         "subs %[lines], #1\n\t"                                                             \
         "bne 1b\n\t"                                                                        \
-        : [patch] "+&r"(patch), [items] "+&r"(items), [lines] "+&r"(lines)                  \
-        : [step] "i"(4 * (windows)), [count] "r"(count), [gap] "r"(gap), [across] "r"(across) \
+        : [patch] "+&r"(to), [items] "+&r"(from), [lines] "+&r"(left)                  \
+        : [step] "i"(4 * (windows)), [count] "r"(each), [gap] "r"(between), [across] "r"(farther) \
         : "r4", "r5", "r6", "r8", "r9", "r10", "r11", "cc", "memory"); \
   }
 M3NET_DEFINE_WIDEN_LINES(widen_lines_of_one, 1)
@@ -343,9 +349,14 @@ M3NET_SEPARATE void put_few(window_writer* writer, const int8_t* items, int32_t 
 /// Writes rows of four items or more; `gap` bytes from a row to the next one.
 M3NET_SEPARATE void put_rows(window_writer* writer, const int8_t* items, int32_t count,
                              int32_t rows, int32_t gap) {
-  int16_t* patch = writer->patch;
-  uint32_t pending = writer->pending;
-  int32_t bits = writer->bits;
+  register int16_t* patch __asm__("r0") = writer->patch;
+  register const int8_t* from __asm__("r1") = items;
+  register uint32_t pending __asm__("r2") = writer->pending;
+  register int32_t bits __asm__("r3") = writer->bits;
+  register int32_t step __asm__("r9") = 4 * writer->windows;
+  register int32_t each __asm__("r10") = count;
+  register int32_t left __asm__("r12") = rows;
+  register int32_t between __asm__("lr") = gap;
   // Pending items and the first ones of a row, then the others, of which the last may be pending.
   __asm__ volatile(
       "1:\n\t"
@@ -380,9 +391,9 @@ M3NET_SEPARATE void put_rows(window_writer* writer, const int8_t* items, int32_t
       "add %[items], %[gap]\n\t"
       "subs %[rows], #1\n\t"
       "bne 1b\n\t"
-      : [patch] "+&r"(patch), [items] "+&r"(items), [rows] "+&r"(rows), [pending] "+&r"(pending),
-        [bits] "+&l"(bits)
-      : [step] "r"(4 * writer->windows), [count] "r"(count), [gap] "r"(gap)
+      : [patch] "+&r"(patch), [items] "+&r"(from), [rows] "+&r"(left), [pending] "+&r"(pending),
+        [bits] "+&r"(bits)
+      : [step] "r"(step), [count] "r"(each), [gap] "r"(between)
       : "r4", "r5", "r6", "r8", "cc", "memory");
   writer->patch = patch;
   writer->pending = pending;
