@@ -23,6 +23,8 @@ def choose_for_ram(calls: Sequence[Call], granted: int) -> dict[ArrayKey, int]:
     Returns:
         The bytes of each, by its key.
     """
+    if not granted:
+        return {}
     sizes: dict[ArrayKey, int] = {}
     reads = collections.Counter[ArrayKey]()
     for call in calls:
