@@ -4,18 +4,18 @@
 Few hours of validation allow less than one false accept, so that the threshold lies above all false
 scores. It is extrapolated: the highest peaks' log odds above the eleventh are taken as exponential,
 as extreme values of many distributions are (Pickands, "Statistical inference using extreme order
-statistics", 1975). Window and hits are those with the fewest misses at these peaks on average.
+statistics", 1975). A single sound can be most of what so few hours say of a phrase. So the usual
+threshold, of seven words and five networks, counts more than its own (docs/wake_word.md). Scores
+are means over the longest window, since short ones miss more real voices.
 """
 
 import dataclasses
-import itertools
 import math
 
 import numpy as np
 import numpy.typing as npt
 
 from m3net_tf.evaluation.tuning import (
-    HITS,
     THRESHOLDS,
     WINDOW_RUNS,
     Recording,
@@ -26,9 +26,11 @@ from m3net_tf.runtime.detector_config import ClassSettings, DetectorConfig, at_t
 from m3net_tf.runtime.recognizer import event_time_s
 
 _PEAKS = 10  # whose mean height above the next one gives the slope of the tail
-_RATED_PEAKS = 6  # thresholds over which misses are averaged
 _SUPPRESSION_S = 1.0
 _STEP = 1 / 512  # half a step of int8 scores
+_USUAL_PER_HOUR = 0.37  # false accepts of a phrase at a threshold of 0.5 ...
+_USUAL_FALL = 2.15  # ... and how fast their logarithm falls with its log odds
+_OWN_SHARE = 0.3  # of a phrase's own hours in its threshold
 
 Float = npt.NDArray[np.float64]
 
@@ -40,11 +42,11 @@ def tune_rare_events(
 
     Args:
         recording: validation scenes and hours, never of the test split.
-        config: window and rate of the runs; other settings are searched.
+        config: window and rate of the runs.
         target_false_accepts_per_hour: target for all classes together, which share it equally.
 
     Returns:
-        The config with a gate, and threshold, window and hits of each class.
+        The config with a gate, and the threshold of each class.
     """
     gated = dataclasses.replace(config, gate_level=find_gate_level(recording, config))
     events = [label for label, settings in enumerate(gated.classes) if settings.event]
@@ -70,21 +72,15 @@ def _tuned(
     without = ~np.any([np.zeros(len(columns), bool), *events], axis=0)
     hours = without.sum() * config.run_columns * recording.frontend.hop_s / 3600
     suppression = round(_SUPPRESSION_S / recording.frontend.hop_s)
-    rated = []
-    for window_runs, hits in itertools.product(WINDOW_RUNS, HITS):
-        scores = smooth(recording.tape.scores[:, label], ran, window_runs) / 65536
-        scores = np.min([np.roll(scores, earlier) for earlier in range(hits)], axis=0)
-        peaks = _peaks(scores[without], suppression // config.run_columns)
-        heard = np.array([scores[during].max(initial=0.0) for during in events])
-        missed = sum(int((heard <= peak).sum()) for peak in peaks[:_RATED_PEAKS])
-        rated.append((missed, window_runs, hits, _extrapolated(peaks, target * hours)))
-    _, window_runs, hits, threshold = min(rated)
+    window_runs = max(WINDOW_RUNS)
+    scores = smooth(recording.tape.scores[:, label], ran, window_runs) / 65536
+    peaks = _peaks(scores[without], suppression // config.run_columns)
     return at_threshold(
         config.classes[label],
-        threshold,
+        _threshold(peaks, hours, target),
         suppression_columns=suppression,
         window_runs=window_runs,
-        hits=hits,
+        hits=1,
     )
 
 
@@ -99,13 +95,20 @@ def _peaks(scores: Float, apart: int) -> Float:
     return np.array(peaks)
 
 
+def _threshold(peaks: Float, hours: float, target: float) -> float:
+    """The threshold for so many false accepts an hour, within the searched ones."""
+    if not target:
+        return THRESHOLDS[-1]
+    log_odds = math.log(_USUAL_PER_HOUR / target) / _USUAL_FALL
+    if len(peaks) > 1:
+        extrapolated = _extrapolated(peaks, target * hours)
+        log_odds = _OWN_SHARE * extrapolated + (1 - _OWN_SHARE) * log_odds
+    return round(min(max(1 / (1 + math.exp(-log_odds)), THRESHOLDS[0]), THRESHOLDS[-1]), 4)
+
+
 def _extrapolated(peaks: Float, allowed: float) -> float:
-    """The threshold that so many peaks are expected to exceed, within the searched ones."""
-    if len(peaks) < 2 or not allowed:
-        return THRESHOLDS[-1] if not allowed else THRESHOLDS[0]
+    """The log odds that so many peaks are expected to exceed."""
     peaks = np.clip(peaks, _STEP, 1 - _STEP)
-    log_odds = np.log(peaks / (1 - peaks))
-    *above, base = log_odds.tolist()
+    *above, base = np.log(peaks / (1 - peaks)).tolist()
     slope = float(np.mean(above)) - base
-    height = base + slope * math.log(len(above) / allowed)
-    return round(min(max(1 / (1 + math.exp(-height)), THRESHOLDS[0]), THRESHOLDS[-1]), 4)
+    return base + slope * math.log(len(above) / allowed)

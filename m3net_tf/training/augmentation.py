@@ -1,18 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Augmentation of training clips: stored waveforms (NumPy) and features (TensorFlow)."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 import soxr
 
 from m3net_tf.audio.datasets.windows import DRAWS, start_with_sound
+from m3net_tf.audio.frontend.config import FEATURE_SCALE, FrontendConfig
 from m3net_tf.system.keras import tf
 from m3net_tf.training.channels import change_vocal_tract, limit_band, through_telephone
 from m3net_tf.training.reverberation import Wave, make_room, reverberate
 from m3net_tf.training.sections import AugmentationSection
 
-_KNOTS = 6  # places of a map at which a warp draws its tempo
+_KNOTS = 6  # places of a map at which a tempo or a gain is drawn
 
 
 def augment_waveform(
@@ -199,6 +201,30 @@ def _warped(features: tf.Tensor, deviation: float, seed: tf.Tensor) -> tf.Tensor
     after = tf.minimum(before + 1, size - 1)
     first, second = (tf.gather(features, place, batch_dims=1) for place in (before, after))
     return first * (1.0 - share) + second * share
+
+
+def change_frequency_gains(
+    features: tf.Tensor, settings: AugmentationSection, config: FrontendConfig, seed: tf.Tensor
+) -> tf.Tensor:
+    """Draw each clip's gains along frequency anew, as if other microphones had heard it.
+
+    Nam et al., "FilterAugment", ICASSP 2022, the linear type: the gains in dB are a line through
+    values at a few places, which are normal here.
+
+    Args:
+        features: float32, shape (batch, bins, frames, channels).
+        config: front end of the features; :class:`~m3net_tf.training.recipe.Recipe` checks that
+            they are energies.
+        seed: int32, shape (2,).
+
+    Returns:
+        Features of the same shape.
+    """
+    unit = 10.0 / math.log(10.0) * config.log_power_step / FEATURE_SCALE  # dB in a feature of 1
+    shape = [tf.shape(features)[0], _KNOTS, 1, 1]
+    knots = tf.random.stateless_normal(shape, seed, 0.0, settings.frequency_gain_db / unit)
+    gains = tf.image.resize(knots, [features.shape[1], 1])
+    return tf.clip_by_value(features + gains, -1.0, 127.0 / 128.0)
 
 
 def mixup(

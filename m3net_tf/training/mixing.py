@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Mixtures of two clips of a batch, drawn in every step: cutmix and between-class."""
 
-import math
-
 from m3net_tf.audio.frontend import FrontendConfig
 from m3net_tf.system.keras import tf
 from m3net_tf.training.sections import AugmentationSection
@@ -73,9 +71,8 @@ def between_class(
     chosen = tf.random.stateless_uniform(shape, seeds[0]) < settings.between_class_probability
     ratio = tf.random.stateless_uniform(shape, seeds[1], 1e-3, 1.0)
     # Convert features to natural logarithms of power.
-    unit = (math.log(10.0) / 10.0 if config.log == "db" else 1.0) * (2.0 / config.power)
-    step = 128.0 * config.feature_step * unit
-    level = config.feature_min * unit + step  # of a feature of 0
+    step = 128.0 * config.log_power_step
+    level = config.feature_min * config.log_power_step / config.feature_step + step  # of 0
     powers = features * step + level
     partner = tf.reverse(powers, [0])
 

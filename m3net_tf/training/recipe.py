@@ -51,10 +51,17 @@ class Recipe:
     quantization: QuantizationSection = dataclasses.field(default_factory=QuantizationSection)
 
     def __post_init__(self) -> None:
-        if self.augmentation.between_class_probability and not self.frontend.shows_energies:
+        if self.frontend.shows_energies:
+            return
+        needs = "needs frontend.log ln or db and no mfcc_coefficients"
+        if self.augmentation.between_class_probability:
             raise ConfigError(
-                "augmentation.between_class_probability adds energies: it needs frontend.log ln "
-                "or db and no mfcc_coefficients; use mixup_probability instead"
+                f"augmentation.between_class_probability adds energies: it {needs}; use "
+                "mixup_probability instead"
+            )
+        if self.augmentation.frequency_gain_db:
+            raise ConfigError(
+                f"augmentation.frequency_gain_db changes energies: it {needs}; set it to 0"
             )
 
     def to_dict(self) -> dict[str, Any]:

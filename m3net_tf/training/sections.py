@@ -128,6 +128,8 @@ class AugmentationSection:
         time_warp: standard deviation of the logarithm of the tempo, which changes within a map; 0 =
             none.
         frequency_warp: the same along frequency.
+        frequency_gain_db: standard deviation of the gains along frequency, as of other microphones;
+            0 = none. Features must be logarithms of energies.
         time_masks: number of SpecAugment masks along time, filled with the clip's mean.
         time_mask_frames: greatest length of a mask in frames.
         time_mask_share: greatest length of a mask as a share of the map's frames, so that masks
@@ -185,6 +187,7 @@ class AugmentationSection:
     telephone_probability: Share = newer(0.0)
     time_warp: NotNegative = newer(0.0)
     frequency_warp: NotNegative = newer(0.0)
+    frequency_gain_db: NotNegative = newer(0.0)
 
     def __post_init__(self) -> None:
         check_values(self, "augmentation")

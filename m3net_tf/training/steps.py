@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from m3net_tf.audio.frontend.config import FEATURE_SCALE
 from m3net_tf.system.keras import keras, tf
-from m3net_tf.training.augmentation import mixup, spec_augment, warp
+from m3net_tf.training.augmentation import change_frequency_gains, mixup, spec_augment, warp
 from m3net_tf.training.distribution import current_share
 from m3net_tf.training.evaluation import feed
 from m3net_tf.training.losses import LabelLoss, has_sigmoids, teacher_loss
@@ -194,6 +194,8 @@ def augment_batch(
     seeds = tf.random.experimental.stateless_split(seed, 2)
     if augmentation.time_warp or augmentation.frequency_warp:
         maps = warp(maps, augmentation, seed + 4)
+    if augmentation.frequency_gain_db:
+        maps = change_frequency_gains(maps, augmentation, recipe.frontend, seed + 5)
     if augmentation.time_masks or augmentation.frequency_masks:
         maps = spec_augment(maps, augmentation, seeds[0])
     maps, mixed = _mix(maps, mixed, recipe, seeds[1], seed)

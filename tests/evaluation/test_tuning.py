@@ -109,7 +109,7 @@ def peaks(heights: list[int]) -> Recording:
     scores = np.full_like(made.tape.scores, -128)
     levels = np.zeros_like(made.tape.levels)  # the gate is always open
     for event in made.truth:
-        during = (columns >= event.start_s * 50 + 25) & (columns < event.start_s * 50 + 75)
+        during = (columns >= event.start_s * 50) & (columns < event.start_s * 50 + 50)
         scores[during, event.label] = 120
     for number, height in enumerate(heights):  # two seconds after every second event
         start_s = 18 + 20 * number
@@ -125,16 +125,18 @@ def test_the_threshold_is_extrapolated_from_the_highest_peaks():
     slope = np.mean(log_odds[:10] - log_odds[10])
     for each, settings in zip(allowed, found, strict=True):
         height = np.log(settings.threshold / (1 - settings.threshold))
-        expected = log_odds[10] + slope * np.log(10 / each)
-        assert height == pytest.approx(expected, abs=0.1)  # events of b take some of the time
-    half = dataclasses.replace(CONFIG, classes=(*CONFIG.classes[:2], found[1]))
-    tally = made.score(half)["b"]
-    assert (tally.missed, tally.false_accepts) == (0, 0)
+        own = log_odds[10] + slope * np.log(10 / each)
+        expected = 0.3 * own + 0.7 * np.log(0.37 / (each / made.hours)) / 2.15
+        lowest = np.log(0.3 / 0.7)
+        # Events of b take some of the time.
+        assert height == pytest.approx(max(lowest, expected), abs=0.1)
+    usual = tune_rare_events(peaks([]), CONFIG, 2 * allowed[0] / made.hours).classes[2]
+    assert usual.threshold < found[0].threshold  # as this phrase is confused more often
 
 
-def test_without_false_scores_the_threshold_is_the_lowest():
-    tuned = tune_rare_events(peaks([]), CONFIG, 0.5)
-    assert [each.threshold for each in tuned.classes[1:]] == [tuning.THRESHOLDS[0]] * 2
+def test_without_false_scores_the_threshold_is_the_usual_one():
+    tuned = tune_rare_events(peaks([]), CONFIG, 2 * 0.37)
+    assert [each.threshold for each in tuned.classes[1:]] == [0.5, 0.5]
     assert tune_rare_events(peaks([]), CONFIG, 0.0).classes[2].threshold == tuning.THRESHOLDS[-1]
 
 

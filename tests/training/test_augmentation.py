@@ -6,10 +6,12 @@ import pytest
 import soundfile
 from refusals import refuses
 
+from m3net_tf.audio.frontend import FrontendConfig
 from m3net_tf.system.errors import ConfigError, DataError
 from m3net_tf.system.keras import tf
 from m3net_tf.training.augmentation import (
     augment_waveform,
+    change_frequency_gains,
     change_pitch,
     change_tempo,
     cut_at_random,
@@ -182,6 +184,33 @@ def test_a_warp_changes_the_pace_along_its_axis(axis):
     inner = np.diff(place[:, size // 3 : size // 2])
     assert (inner > 0).all() and 0.15 < np.log(inner).std() < 0.35
     assert np.abs(np.diff(inner, axis=1)).max() < 0.3  # the pace changes slowly
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        FrontendConfig(),
+        FrontendConfig(log="db", feature_min=-80.0, feature_max=20.0),
+        FrontendConfig(power=1, feature_min=-7.0, feature_max=3.0),
+    ],
+    ids=["ln", "db", "magnitude"],
+)
+def test_frequency_gains_are_those_of_a_microphone(config):
+    maps = tf.zeros((512, 40, 7, 1))
+    settings, seed = AugmentationSection(frequency_gain_db=2.0), tf.constant([1, 2], tf.int32)
+    changed, again = (
+        change_frequency_gains(maps, settings, config, seed).numpy()[..., 0] for _ in range(2)
+    )
+    np.testing.assert_array_equal(changed, again)
+    assert (changed == changed[:, :, :1]).all()  # a microphone does not change within a clip
+    decibels = 128 * config.feature_step * changed[..., 0]
+    decibels *= {"ln": 10 / np.log(10), "db": 1.0}[config.log] * 2 / config.power
+    assert 1.8 < decibels[:, 0].std() < 2.2  # the lowest bin has a gain of its own
+    assert np.abs(decibels.mean(0)).max() < 0.4
+    near, far = (np.abs(decibels - np.roll(decibels, by, 1))[:, by:].mean() for by in (1, 13))
+    assert 0 < near < 0.25 * far  # and changes slowly along frequency
+    loudest = change_frequency_gains(maps + 127 / 128, settings, config, seed)
+    assert tf.reduce_max(loudest) == 127 / 128
 
 
 def test_mixup_keeps_targets_a_distribution():

@@ -114,11 +114,12 @@ def test_between_class_adds_energies(config, sounds):
     "frontend",
     [{"log": "none"}, {"mfcc_coefficients": 10}, {"kind": "waveform"}],
 )
-def test_between_class_needs_energies(frontend):
+@pytest.mark.parametrize("key", ["between_class_probability", "frequency_gain_db"])
+def test_changes_of_energies_need_energies(frontend, key):
     values = {"dataset": {"name": "synth"}, "model": {"name": "m3net"}, "frontend": frontend}
     Recipe.from_dict(values)
-    with refuses(ConfigError, "frontend.log"):
-        Recipe.from_dict({**values, "augmentation": {"between_class_probability": 0.5}})
+    with refuses(ConfigError, key, "frontend.log"):
+        Recipe.from_dict({**values, "augmentation": {key: 0.5}})
 
 
 def test_three_ways_of_between_class():

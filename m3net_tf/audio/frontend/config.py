@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
@@ -170,6 +171,12 @@ class FrontendConfig:
     def feature_step(self) -> float:
         """Feature units in one int8 step."""
         return (self.feature_max - self.feature_min) / 255.0
+
+    @property
+    def log_power_step(self) -> float:
+        """Natural logarithm of power in one int8 step of features that show energies."""
+        unit = math.log(10.0) / 10.0 if self.log == "db" else 1.0
+        return self.feature_step * unit * (2.0 / self.power)
 
     def frame_count(self, samples: int) -> int:
         """Number of frames in ``samples`` samples of audio (0 if too short)."""

@@ -43,6 +43,7 @@ def wake_recipe(sounds: WakeSounds) -> dict[str, Any]:
             "telephone_probability": 0.05,
             "time_warp": 0.25,
             "frequency_warp": 0.1,
+            "frequency_gain_db": 4.0,  # microphones differ
             "time_masks": 1,
             "time_mask_share": 0.12,
             "frequency_masks": 1,
