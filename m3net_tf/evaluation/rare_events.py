@@ -111,4 +111,4 @@ def _extrapolated(peaks: Float, allowed: float) -> float:
     peaks = np.clip(peaks, _STEP, 1 - _STEP)
     *above, base = np.log(peaks / (1 - peaks)).tolist()
     slope = float(np.mean(above)) - base
-    return base + slope * math.log(len(above) / allowed)
+    return float(base + slope * math.log(len(above) / allowed))
