@@ -15,12 +15,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.evaluation.tuning import (
-    THRESHOLDS,
-    WINDOW_RUNS,
-    Recording,
-    find_gate_level,
-)
+from m3net_tf.evaluation.tuning import THRESHOLDS, WINDOW_RUNS, Recording, find_gate_level
 from m3net_tf.runtime.detector import due_columns, gate_open, smooth
 from m3net_tf.runtime.detector_config import ClassSettings, DetectorConfig, at_threshold
 from m3net_tf.runtime.recognizer import event_time_s

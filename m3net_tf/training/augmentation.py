@@ -220,9 +220,10 @@ def change_frequency_gains(
     Returns:
         Features of the same shape.
     """
-    unit = 10.0 / math.log(10.0) * config.log_power_step / FEATURE_SCALE  # dB in a feature of 1
+    log_power = settings.frequency_gain_db * math.log(10.0) / 10.0
+    deviation = log_power / config.log_power_unit / config.feature_step * FEATURE_SCALE
     shape = [tf.shape(features)[0], _KNOTS, 1, 1]
-    knots = tf.random.stateless_normal(shape, seed, 0.0, settings.frequency_gain_db / unit)
+    knots = tf.random.stateless_normal(shape, seed, 0.0, deviation)
     gains = tf.image.resize(knots, [features.shape[1], 1])
     return tf.clip_by_value(features + gains, -1.0, 127.0 / 128.0)
 

@@ -71,8 +71,9 @@ def between_class(
     chosen = tf.random.stateless_uniform(shape, seeds[0]) < settings.between_class_probability
     ratio = tf.random.stateless_uniform(shape, seeds[1], 1e-3, 1.0)
     # Convert features to natural logarithms of power.
-    step = 128.0 * config.log_power_step
-    level = config.feature_min * config.log_power_step / config.feature_step + step  # of 0
+    unit = config.log_power_unit
+    step = 128.0 * config.feature_step * unit
+    level = config.feature_min * unit + step  # of a feature of 0
     powers = features * step + level
     partner = tf.reverse(powers, [0])
 

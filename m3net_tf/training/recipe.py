@@ -51,18 +51,16 @@ class Recipe:
     quantization: QuantizationSection = dataclasses.field(default_factory=QuantizationSection)
 
     def __post_init__(self) -> None:
-        if self.frontend.shows_energies:
-            return
-        needs = "needs frontend.log ln or db and no mfcc_coefficients"
-        if self.augmentation.between_class_probability:
-            raise ConfigError(
-                f"augmentation.between_class_probability adds energies: it {needs}; use "
-                "mixup_probability instead"
-            )
-        if self.augmentation.frequency_gain_db:
-            raise ConfigError(
-                f"augmentation.frequency_gain_db changes energies: it {needs}; set it to 0"
-            )
+        instead = {
+            "between_class_probability": "use mixup_probability instead",
+            "frequency_gain_db": "set it to 0",
+        }
+        for key, remedy in instead.items():
+            if getattr(self.augmentation, key) and not self.frontend.shows_energies:
+                raise ConfigError(
+                    f"augmentation.{key} changes energies: it needs frontend.log ln or db and no "
+                    f"mfcc_coefficients; {remedy}"
+                )
 
     def to_dict(self) -> dict[str, Any]:
         """All sections as plain values; tuples become lists, as in YAML and JSON."""

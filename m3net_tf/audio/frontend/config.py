@@ -173,10 +173,9 @@ class FrontendConfig:
         return (self.feature_max - self.feature_min) / 255.0
 
     @property
-    def log_power_step(self) -> float:
-        """Natural logarithm of power in one int8 step of features that show energies."""
-        unit = math.log(10.0) / 10.0 if self.log == "db" else 1.0
-        return self.feature_step * unit * (2.0 / self.power)
+    def log_power_unit(self) -> float:
+        """Natural logarithm of power in one unit of features that show energies."""
+        return (math.log(10.0) / 10.0 if self.log == "db" else 1.0) * (2.0 / self.power)
 
     def frame_count(self, samples: int) -> int:
         """Number of frames in ``samples`` samples of audio (0 if too short)."""
