@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from m3net_tf.audio.frontend import dequantize_features
 from m3net_tf.audio.frontend.config import FEATURE_SCALE
-from m3net_tf.quantization.products import align_products
+from m3net_tf.quantization.scales import align_scales
 from m3net_tf.runtime.interpreter import tensor_quantization
 from m3net_tf.system.errors import ModelError
 from m3net_tf.system.keras import keras, tf
@@ -173,7 +173,7 @@ def _checked(tflite: bytes, name: str) -> bytes:
             f"{name}'s int8 input has scale {scale} and zero point {zero_point} instead of "
             f"{FEATURE_SCALE} and 0: its first layer must use the features unchanged"
         )
-    return align_products(tflite)
+    return align_scales(tflite)
 
 
 def _samples(calibration: npt.NDArray[np.int8]) -> Iterator[list[npt.NDArray[np.float32]]]:

@@ -2,10 +2,11 @@
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
+from single_operators import Item, write_network
 
 from m3net_tf.quantization import ptq
-from m3net_tf.quantization.products import align_products
 from m3net_tf.quantization.ptq import quantize_int8
+from m3net_tf.quantization.scales import align_scales
 from m3net_tf.runtime.interpreter import run_reference, run_tflm, tflm_unavailable_reason
 from m3net_tf.system.keras import keras
 
@@ -27,7 +28,7 @@ def unaligned() -> bytes:
     outputs = keras.layers.Conv2D(3, 1)(joined * pooled)
     model = keras.Model(inputs, keras.layers.Flatten()(outputs), name="products")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ptq, "align_products", lambda tflite: tflite)
+        patch.setattr(ptq, "align_scales", lambda tflite: tflite)
         return quantize_int8(model, features(8))
 
 
@@ -45,16 +46,16 @@ def multipliers(tflite: bytes) -> list[tuple[int, int]]:
 
 
 def test_both_precisions_give_the_same_multipliers(unaligned):
-    before, after = multipliers(unaligned), multipliers(align_products(unaligned))
+    before, after = multipliers(unaligned), multipliers(align_scales(unaligned))
     assert len(before) == len(after) == 3
     assert any(single != double for single, double in before)
     assert all(single == double for single, double in after)
 
 
 def test_nothing_but_scales_changes_and_those_little(unaligned):
-    aligned = align_products(unaligned)
+    aligned = align_scales(unaligned)
     assert len(aligned) == len(unaligned)
-    assert align_products(aligned) == aligned
+    assert align_scales(aligned) == aligned
     old, new = (
         schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(tflite, 0)).subgraphs[0].tensors
         for tflite in (unaligned, aligned)
@@ -71,5 +72,22 @@ def test_nothing_but_scales_changes_and_those_little(unaligned):
 
 @pytest.mark.skipif(bool(tflm_unavailable_reason()), reason="TFLite Micro is missing")
 def test_same_bytes(unaligned):
-    aligned, clips = align_products(unaligned), features(200)
+    aligned, clips = align_scales(unaligned), features(200)
     np.testing.assert_array_equal(run_tflm(aligned, clips), run_reference(aligned, clips))
+
+
+@pytest.mark.skipif(bool(tflm_unavailable_reason()), reason="TFLite Micro is missing")
+@pytest.mark.parametrize(("kind", "scale"), [("LOGISTIC", 1 / 256), ("TANH", 1 / 128)])
+def test_values_between_two_integers(kind, scale):
+    # Origin: the preset m of the bilateral network. tanh(48 * middle) is 110.499998 / 128.
+    middle, zero = 0.027210086584091187, -47
+    inputs, between = Item((1, 1, 1, 256), middle, zero), Item((1, 1, 1, 256), middle, zero)
+    outputs = Item((1, 1, 1, 256), scale, -128 if kind == "LOGISTIC" else 0)
+    network = write_network(
+        [("QUANTIZE", [inputs], [between], None), (kind, [between], [outputs], None)], [outputs]
+    )
+    every = np.arange(-128, 128, dtype=np.int8).reshape(1, 1, 1, -1)
+    assert np.any(run_tflm(network, every) != run_reference(network, every))
+    aligned = align_scales(network)
+    np.testing.assert_array_equal(run_tflm(aligned, every), run_reference(aligned, every))
+    assert align_scales(aligned) == aligned
