@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _SETTINGS, _RESULT = "settings.json", "wake.json"
 _EMULATED_CLIPS = 60
-_FIRST_SHARE = 0.15  # epochs of the first training, as a share of the second one's
+_FIRST_SHARE = 0.3  # epochs of the first training, as a share of the second one's
 _OWN_SHARE = 0.5  # own recordings in training, as a share of the spoken phrases
 
 

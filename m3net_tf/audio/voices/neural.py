@@ -90,18 +90,23 @@ class Kokoro(Synthesiser):
         self._kokoro = package.Kokoro.from_session(session, str(styles[0]))
 
     def voices(self, language: str) -> list[Voice]:
-        """Voices whose names begin with a language's letter."""
-        names = self._kokoro.get_voices()
-        spoken = {name: _KOKORO_LANGUAGES.get(name[0], "") for name in names}
-        return [Voice(name, f"kokoro_{name}") for name in names if covers(language, spoken[name])]
+        """All voices: those of other languages speak this one's varieties, as foreigners do."""
+        varieties = [each for each in _KOKORO_LANGUAGES.values() if covers(language, each)]
+        found = []
+        for name in self._kokoro.get_voices():
+            own = _KOKORO_LANGUAGES.get(name[0])
+            spoken = [own] if own in varieties else varieties
+            found += [Voice(f"{name}@{variety}", f"kokoro_{name}") for variety in spoken]
+        return found
 
     def speak(self, voice: Voice, speech: Speech) -> tuple[Audio, int]:
         """See :meth:`.Synthesiser.speak`; the pitch stays."""
+        name, _, variety = voice.name.partition("@")
         audio, rate_hz = self._kokoro.create(
             ipa_text(speech.pronunciation) if speech.pronunciation else speech.text,
-            voice=voice.name,
+            voice=name,
             speed=speech.rate,
-            lang=_KOKORO_LANGUAGES[voice.name[0]],
+            lang=variety,
             is_phonemes=bool(speech.pronunciation),
         )
         return np.asarray(audio, np.float32), int(rate_hz)

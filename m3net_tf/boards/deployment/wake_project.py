@@ -50,7 +50,7 @@ def wake_recipe(sounds: WakeSounds) -> dict[str, Any]:
             "frequency_mask_share": 0.15,
         },
         "training": {
-            "epochs": 80,
+            "epochs": 40,
             "batch_size": 64,
             "weight_average": 0.995,
             # Balanced classes would be words most of the time.

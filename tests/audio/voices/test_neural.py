@@ -93,8 +93,14 @@ def test_kokoro(play_program, monkeypatch, tmp_path):
     styles = tmp_path / "voices-v1.0.bin"
     styles.touch()
     found = synthesis.available([model])[-1]
-    assert [each.name for each in found.voices("en")] == ["af_heart", "bm_george"]
-    audio, rate_hz = found.speak(found.voices("en-gb")[0], Speech("computer", SAID, rate=1.1))
+    assert [(each.name, each.speaker) for each in found.voices("en")] == [
+        ("af_heart@en-us", "kokoro_af_heart"),
+        ("bm_george@en-gb", "kokoro_bm_george"),
+        ("jf_alpha@en-us", "kokoro_jf_alpha"),  # who has no variety of its own
+        ("jf_alpha@en-gb", "kokoro_jf_alpha"),
+    ]
+    assert found.voices("de") == []
+    audio, rate_hz = found.speak(found.voices("en-gb")[1], Speech("computer", SAID, rate=1.1))
     assert (audio.shape, audio.dtype, rate_hz) == ((7,), np.float32, 24_000)
     settings = {"voice": "bm_george", "speed": 1.1, "lang": "en-gb", "is_phonemes": True}
     assert asked == [((str(model), 1), str(styles)), ("kɒmpjˈuːtə", settings)]
