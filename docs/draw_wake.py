@@ -37,7 +37,7 @@ def main() -> None:
             axes.step(*curve(Path(folder) / word / "wake_curve.csv", word), label=name)
         axes.axvline(0.5, color="grey", linestyle=":")
         axes.set_xscale("symlog", linthresh=0.5)
-        axes.set(title=word, xlabel="false accepts an hour", xlim=(0, 20), ylim=(0, 100))
+        axes.set(title=word, xlabel="false accepts an hour", xlim=(0, 20), ylim=(0, 40))
         axes.grid(alpha=0.3)
     axes.legend()
     figure.axes[0].set_ylabel("missed, %")

@@ -90,7 +90,7 @@ class Kokoro(Synthesiser):
         self._kokoro = package.Kokoro.from_session(session, str(styles[0]))
 
     def voices(self, language: str) -> list[Voice]:
-        """All voices: those of other languages speak this one's varieties, as foreigners do."""
+        """All voices; a voice of another language speaks each variety of the language."""
         varieties = [each for each in _KOKORO_LANGUAGES.values() if covers(language, each)]
         found = []
         for name in self._kokoro.get_voices():
