@@ -31,7 +31,7 @@ _KEEP_SCALE = frozenset(
 )
 _SIGMOIDS = ("LOGISTIC", "TANH")
 _FIXED_SCALE = (*_SIGMOIDS, "SOFTMAX")
-_CLOSE_TO_MIDDLE = 4e-5  # output steps
+_CLOSE_TO_MIDDLE = 4e-5  # output steps; three times the largest distance of a differing entry
 _CANDIDATES = 4096  # neighbours of a scale in single precision, a change of at most 0.05 %
 _SCALE_FIELD = 8  # of QuantizationParameters, in a flatbuffer's table of offsets
 _PASSES = 16
@@ -69,16 +69,14 @@ class _Scales:
         self.tflite = bytearray(tflite)
         tensors = schema.Model.GetRootAsModel(self.tflite, 0).Subgraphs(0)
         self._offsets = {}  # offset of each tensor's scale in the file
-        self._zero_points = {}
-        self._bytes = set()  # tensors of int8
+        self._zero_points = {}  # of tensors of int8
         for index in range(tensors.TensorsLength()):
             quantization = tensors.Tensors(index).Quantization()
             if quantization is not None and quantization.ScaleLength() == 1:
                 table = quantization._tab
                 self._offsets[index] = table.Vector(table.Offset(_SCALE_FIELD))
-                self._zero_points[index] = int(quantization.ZeroPoint(0))
                 if tensors.Tensors(index).Type() == schema.TensorType.INT8:
-                    self._bytes.add(index)
+                    self._zero_points[index] = int(quantization.ZeroPoint(0))
         graph = Graph(tflite)
         self._operators = [
             # Constant shapes and axes, which many operators share, have no scale.
@@ -106,7 +104,7 @@ class _Scales:
         return [
             operator
             for operator in self._operators
-            if operator.kind in _SIGMOIDS and not self._bytes.isdisjoint(operator.inputs)
+            if operator.kind in _SIGMOIDS and operator.inputs[0] in self._zero_points
         ]
 
     def rounds_clearly(self, sigmoid: _Operator, scale: np.float32) -> bool:

@@ -84,7 +84,7 @@ def test_values_between_two_integers(kind, scale):
     inputs, between = Item((1, 1, 1, 256), middle, zero), Item((1, 1, 1, 256), middle, zero)
     outputs = Item((1, 1, 1, 256), scale, -128 if kind == "LOGISTIC" else 0)
     network = write_network(
-        [("QUANTIZE", [inputs], [between], None), (kind, [between], [outputs], None)], [outputs]
+        [("QUANTIZE", [inputs], [between], None), (kind, [between], [outputs], None)]
     )
     every = np.arange(-128, 128, dtype=np.int8).reshape(1, 1, 1, -1)
     assert np.any(run_tflm(network, every) != run_reference(network, every))
