@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -116,9 +117,12 @@ def wake(
     sounds, recipe = _prepared(project, settings, board, log)
     _add_hard_windows(recipe, project, log)
     run = _trained(recipe, project / "run", project / "sounds", log)
+    recordings: dict[str, list[Path]] = {}
     if add is not None:
-        run = _trained_on(run, add, project, sounds, log)
-    live = _tuned(run, project / "sounds", scenes, target_false_accepts_per_hour, log)
+        recordings = _recordings(add, run)
+        run = _trained_on(run, add, recordings, project, sounds, log)
+    target = target_false_accepts_per_hour
+    live = _tuned(run, project / "sounds", scenes, target, recordings, log)
     chain = _emulated(run, board, log)
     result = {
         "settings": settings,
@@ -244,7 +248,14 @@ def _add_hard_windows(recipe: Recipe, project: Path, log: Log) -> None:
     list_hard_windows(sounds)
 
 
-def _trained_on(run: Run, add: Path, project: Path, sounds: WakeSounds, log: Log) -> Run:
+def _trained_on(
+    run: Run,
+    add: Path,
+    recordings: Mapping[str, Sequence[Path]],
+    project: Path,
+    sounds: WakeSounds,
+    log: Log,
+) -> Run:
     """The run that continues with own recordings, and with false alarms that the page captured."""
     from m3net_tf.evaluation.found_windows import cut_own_phrases
     from m3net_tf.export import Bundle
@@ -252,9 +263,8 @@ def _trained_on(run: Run, add: Path, project: Path, sounds: WakeSounds, log: Log
     from m3net_tf.training.recipe import recipe_with_added
 
     own = project / f"own_{add.resolve().name}"
-    bundle = Bundle.load(run.folder / "export")
-    recordings = _recordings(add, [each.label for each in bundle.detector.classes if each.event])
     if not own.is_dir():
+        bundle = Bundle.load(run.folder / "export")
         log(f"{cut_own_phrases(bundle, recordings, own)} own recordings")
         if (add / FALSE_ALARM).is_dir():
             shutil.copytree(add / FALSE_ALARM, own / FALSE_ALARM)
@@ -266,12 +276,15 @@ def _trained_on(run: Run, add: Path, project: Path, sounds: WakeSounds, log: Log
     return _trained(recipe, project / f"run_{add.resolve().name}", project / "sounds", log)
 
 
-def _recordings(folder: Path, labels: Sequence[str]) -> dict[str, list[Path]]:
+def _recordings(folder: Path, run: Run) -> dict[str, list[Path]]:
     """Own recordings by phrase: in a folder for each, or all of the only phrase."""
     from m3net_tf.audio.datasets.files import files_below
     from m3net_tf.audio.datasets.folder import SUFFIXES
+    from m3net_tf.export import Bundle
     from m3net_tf.training.added import FALSE_ALARM
 
+    detector = Bundle.load(run.folder / "export").detector
+    labels = [each.label for each in detector.classes if each.event]
     places = {label: folder / label for label in labels}
     by_label = any((folder / label).is_dir() for label in (*labels, FALSE_ALARM))
     if len(labels) == 1 and not by_label:
@@ -284,7 +297,12 @@ def _recordings(folder: Path, labels: Sequence[str]) -> dict[str, list[Path]]:
 
 
 def _tuned(
-    run: Run, folder: Path, scenes: SceneSettings, target: float, log: Log
+    run: Run,
+    folder: Path,
+    scenes: SceneSettings,
+    target: float,
+    recorded: Collection[str],
+    log: Log,
 ) -> StreamingResult:
     """Live detection with settings for the target, unless that is done for this network."""
     from m3net_tf.evaluation.live import evaluate_streaming
@@ -308,7 +326,7 @@ def _tuned(
         target_false_accepts_per_hour=target,
         scenes=scenes,
         hours_without={split: hours_files(folder, split) for split in ("validation", "test")},
-        tuner=tune_rare_events,
+        tuner=functools.partial(tune_rare_events, recorded=recorded),
         log=log,
     )
 

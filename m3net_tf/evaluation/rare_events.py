@@ -5,12 +5,14 @@ Few hours of validation allow less than one false accept, so that the threshold 
 scores. It is extrapolated: the highest peaks' log odds above the eleventh are taken as exponential,
 as extreme values of many distributions are (Pickands, "Statistical inference using extreme order
 statistics", 1975). A single sound can be most of what so few hours say of a phrase. So the usual
-threshold, of seven words and five networks, counts more than its own (docs/wake_word.md). Scores
-are means over the longest window, since short ones miss more real voices.
+threshold, of seven words and five networks, counts more than its own (docs/wake_word.md). A user's
+recordings raise the scores of other sounds, too, and so the usual threshold. Scores are means over
+the longest window, since short ones miss more real voices.
 """
 
 import dataclasses
 import math
+from collections.abc import Collection
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +25,8 @@ from m3net_tf.runtime.recognizer import event_time_s
 _PEAKS = 10  # whose mean height above the next one gives the slope of the tail
 _SUPPRESSION_S = 1.0
 _STEP = 1 / 512  # half a step of int8 scores
-_USUAL_PER_HOUR = 0.37  # false accepts of a phrase at a threshold of 0.5 ...
+# False accepts of a phrase an hour at a threshold of 0.5, without and with a user's recordings ...
+_USUAL_PER_HOUR, _USUAL_WITH_RECORDINGS = 0.37, 0.95
 _USUAL_FALL = 2.15  # ... and how fast their logarithm falls with its log odds
 _OWN_SHARE = 0.3  # of a phrase's own hours in its threshold
 
@@ -31,7 +34,10 @@ Float = npt.NDArray[np.float64]
 
 
 def tune_rare_events(
-    recording: Recording, config: DetectorConfig, target_false_accepts_per_hour: float
+    recording: Recording,
+    config: DetectorConfig,
+    target_false_accepts_per_hour: float,
+    recorded: Collection[str] = (),
 ) -> DetectorConfig:
     """Settings with few misses for a target on a recording.
 
@@ -39,6 +45,7 @@ def tune_rare_events(
         recording: validation scenes and hours, never of the test split.
         config: window and rate of the runs.
         target_false_accepts_per_hour: target for all classes together, which share it equally.
+        recorded: classes of which the network was trained on a user's recordings.
 
     Returns:
         The config with a gate, and the threshold of each class.
@@ -48,14 +55,19 @@ def tune_rare_events(
     target = target_false_accepts_per_hour / max(1, len(events))
     classes = list(gated.classes)
     for label in events:
-        classes[label] = _tuned(recording, gated, label, target)
+        usual = _USUAL_WITH_RECORDINGS if classes[label].label in recorded else _USUAL_PER_HOUR
+        classes[label] = _tuned(recording, gated, label, target, usual)
     return dataclasses.replace(gated, classes=tuple(classes))
 
 
 def _tuned(
-    recording: Recording, config: DetectorConfig, label: int, target: float
+    recording: Recording, config: DetectorConfig, label: int, target: float, usual: float
 ) -> ClassSettings:
-    """Settings of a class for a number of false accepts an hour."""
+    """Settings of a class for a number of false accepts an hour.
+
+    Args:
+        usual: false accepts of a phrase an hour at a threshold of 0.5.
+    """
     columns = due_columns(config, len(recording.tape.levels))
     ran = gate_open(config, recording.tape.levels)[columns]
     times_s = np.array([event_time_s(recording.frontend, int(column)) for column in columns])
@@ -72,7 +84,7 @@ def _tuned(
     peaks = _peaks(scores[without], suppression // config.run_columns)
     return at_threshold(
         config.classes[label],
-        _threshold(peaks, hours, target),
+        _threshold(peaks, hours, target, usual),
         suppression_columns=suppression,
         window_runs=window_runs,
         hits=1,
@@ -90,11 +102,11 @@ def _peaks(scores: Float, apart: int) -> Float:
     return np.array(peaks)
 
 
-def _threshold(peaks: Float, hours: float, target: float) -> float:
+def _threshold(peaks: Float, hours: float, target: float, usual: float) -> float:
     """The threshold for so many false accepts an hour, within the searched ones."""
     if not target:
         return THRESHOLDS[-1]
-    log_odds = math.log(_USUAL_PER_HOUR / target) / _USUAL_FALL
+    log_odds = math.log(usual / target) / _USUAL_FALL
     if len(peaks) > 1:
         extrapolated = _extrapolated(peaks, target * hours)
         log_odds = _OWN_SHARE * extrapolated + (1 - _OWN_SHARE) * log_odds

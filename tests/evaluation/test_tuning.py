@@ -140,6 +140,11 @@ def test_without_false_scores_the_threshold_is_the_usual_one():
     assert tune_rare_events(peaks([]), CONFIG, 0.0).classes[2].threshold == tuning.THRESHOLDS[-1]
 
 
+def test_own_recordings_of_a_class_raise_its_usual_threshold():
+    tuned = tune_rare_events(peaks([]), CONFIG, 2 * 0.37, recorded=["b"]).classes
+    assert tuned[2].threshold > tuned[1].threshold == 0.5
+
+
 def test_settings_found_are_of_the_searched_kind():
     tuned = tune(recording(), CONFIG, 0.0)
     assert tuned.classes[0] == CONFIG.classes[0]
