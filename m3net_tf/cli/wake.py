@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import math
 import shutil
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -117,12 +117,9 @@ def wake(
     sounds, recipe = _prepared(project, settings, board, log)
     _add_hard_windows(recipe, project, log)
     run = _trained(recipe, project / "run", project / "sounds", log)
-    recordings: dict[str, list[Path]] = {}
     if add is not None:
-        recordings = _recordings(add, run)
-        run = _trained_on(run, add, recordings, project, sounds, log)
-    target = target_false_accepts_per_hour
-    live = _tuned(run, project / "sounds", scenes, target, recordings, log)
+        run = _trained_on(run, add, project, sounds, log)
+    live = _tuned(run, project / "sounds", scenes, target_false_accepts_per_hour, log)
     chain = _emulated(run, board, log)
     result = {
         "settings": settings,
@@ -248,14 +245,7 @@ def _add_hard_windows(recipe: Recipe, project: Path, log: Log) -> None:
     list_hard_windows(sounds)
 
 
-def _trained_on(
-    run: Run,
-    add: Path,
-    recordings: Mapping[str, Sequence[Path]],
-    project: Path,
-    sounds: WakeSounds,
-    log: Log,
-) -> Run:
+def _trained_on(run: Run, add: Path, project: Path, sounds: WakeSounds, log: Log) -> Run:
     """The run that continues with own recordings, and with false alarms that the page captured."""
     from m3net_tf.evaluation.found_windows import cut_own_phrases
     from m3net_tf.export import Bundle
@@ -263,8 +253,9 @@ def _trained_on(
     from m3net_tf.training.recipe import recipe_with_added
 
     own = project / f"own_{add.resolve().name}"
+    bundle = Bundle.load(run.folder / "export")
+    recordings = _recordings(add, [each.label for each in bundle.detector.classes if each.event])
     if not own.is_dir():
-        bundle = Bundle.load(run.folder / "export")
         log(f"{cut_own_phrases(bundle, recordings, own)} own recordings")
         if (add / FALSE_ALARM).is_dir():
             shutil.copytree(add / FALSE_ALARM, own / FALSE_ALARM)
@@ -276,15 +267,12 @@ def _trained_on(
     return _trained(recipe, project / f"run_{add.resolve().name}", project / "sounds", log)
 
 
-def _recordings(folder: Path, run: Run) -> dict[str, list[Path]]:
+def _recordings(folder: Path, labels: Sequence[str]) -> dict[str, list[Path]]:
     """Own recordings by phrase: in a folder for each, or all of the only phrase."""
     from m3net_tf.audio.datasets.files import files_below
     from m3net_tf.audio.datasets.folder import SUFFIXES
-    from m3net_tf.export import Bundle
     from m3net_tf.training.added import FALSE_ALARM
 
-    detector = Bundle.load(run.folder / "export").detector
-    labels = [each.label for each in detector.classes if each.event]
     places = {label: folder / label for label in labels}
     by_label = any((folder / label).is_dir() for label in (*labels, FALSE_ALARM))
     if len(labels) == 1 and not by_label:
@@ -297,12 +285,7 @@ def _recordings(folder: Path, run: Run) -> dict[str, list[Path]]:
 
 
 def _tuned(
-    run: Run,
-    folder: Path,
-    scenes: SceneSettings,
-    target: float,
-    recorded: Collection[str],
-    log: Log,
+    run: Run, folder: Path, scenes: SceneSettings, target: float, log: Log
 ) -> StreamingResult:
     """Live detection with settings for the target, unless that is done for this network."""
     from m3net_tf.evaluation.live import evaluate_streaming
@@ -310,6 +293,7 @@ def _tuned(
     from m3net_tf.export import Bundle
     from m3net_tf.system.artifacts import read_json
     from m3net_tf.system.conversion import to_plain
+    from m3net_tf.training.added import read_added
     from m3net_tf.training.wake_sounds import hours_files
 
     path = run.folder / "streaming.json"
@@ -320,6 +304,7 @@ def _tuned(
         same_target = result["target_false_accepts_per_hour"] == target
         if result["model_sha256"] == model and same_scenes and same_target:
             return result
+    recorded = {clip.label for clip in read_added(run.folder)}
     return evaluate_streaming(
         run,
         folder,
