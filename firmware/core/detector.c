@@ -5,6 +5,7 @@
 #include <string.h>
 
 #define CLASSES M3NET_DETECTOR_CLASS_COUNT
+#define EVENTS M3NET_DETECTOR_EVENT_COUNT
 #define HISTORY M3NET_DETECTOR_HISTORY_RUNS
 
 _Static_assert(M3NET_DETECTOR_FIRST_RUN_COLUMNS == M3NET_FRONTEND_FRAMES,
@@ -20,16 +21,31 @@ const m3net_detector_config m3net_detector_defaults = {
     .classes = {M3NET_DETECTOR_CLASSES},
 };
 
-static bool class_is_valid(const m3net_detector_class* settings) {
+// The classes with events, in rising order: no state is kept of the others.
+static const uint16_t labels[EVENTS] = M3NET_DETECTOR_EVENTS;
+
+// Place of a class in the state; EVENTS if it was exported without events.
+static uint32_t place_of(uint32_t label) {
+  uint32_t place = 0;
+  while (place < EVENTS && labels[place] != label) ++place;
+  return place;
+}
+
+static const m3net_detector_class* settings_of(const m3net_detector* detector, uint32_t place) {
+  return &detector->config.classes[labels[place]];
+}
+
+static bool class_is_valid(const m3net_detector_class* settings, uint32_t label) {
   return settings->release > 0u && settings->release <= settings->threshold &&
-         settings->window_runs > 0u && settings->window_runs <= HISTORY;
+         settings->window_runs > 0u && settings->window_runs <= HISTORY &&
+         (settings->hits == 0u || place_of(label) < EVENTS);
 }
 
 static bool config_is_valid(const m3net_detector_config* config) {
   if (config->first_run_columns == 0u || config->run_columns == 0u) return false;
   if (config->gate_bins > M3NET_FRONTEND_FEATURE_BINS) return false;
   for (uint32_t label = 0; label < CLASSES; ++label) {
-    if (!class_is_valid(&config->classes[label])) return false;
+    if (!class_is_valid(&config->classes[label], label)) return false;
   }
   return true;
 }
@@ -40,16 +56,20 @@ static uint32_t row_before(const m3net_detector* detector, uint32_t runs) {
   return newest >= runs ? newest - runs : newest + HISTORY - runs;
 }
 
+static uint16_t score_at(const m3net_detector* detector, uint32_t place) {
+  return (uint16_t)(256u * detector->sums[place] / settings_of(detector, place)->window_runs);
+}
+
 // Adds the scores of a run to the history and to the sums; null for the lowest scores.
 static void remember(m3net_detector* detector, const int8_t* scores) {
   detector->newest = (uint8_t)(detector->newest + 1u == HISTORY ? 0u : detector->newest + 1u);
   uint8_t* newest = detector->history[detector->newest];
-  for (uint32_t label = 0; label < CLASSES; ++label) {
-    const uint32_t window = detector->config.classes[label].window_runs;
+  for (uint32_t place = 0; place < EVENTS; ++place) {
+    const uint32_t window = settings_of(detector, place)->window_runs;
     // The newest run overwrites the row that leaves the longest window: read that first.
-    const uint8_t leaving = detector->history[row_before(detector, window)][label];
-    newest[label] = scores == NULL ? 0u : (uint8_t)(scores[label] + 128);
-    detector->sums[label] = (uint16_t)(detector->sums[label] + newest[label] - leaving);
+    const uint8_t leaving = detector->history[row_before(detector, window)][place];
+    newest[place] = scores == NULL ? 0u : (uint8_t)(scores[labels[place]] + 128);
+    detector->sums[place] = (uint16_t)(detector->sums[place] + newest[place] - leaving);
   }
 }
 
@@ -57,24 +77,24 @@ static void remember(m3net_detector* detector, const int8_t* scores) {
 static void advance(m3net_detector* detector, const int8_t* scores) {
   remember(detector, scores);
   const uint16_t passed = detector->config.run_columns;
-  for (uint32_t label = 0; label < CLASSES; ++label) {
-    const m3net_detector_class* settings = &detector->config.classes[label];
-    uint16_t* quiet = &detector->quiet_columns[label];
+  for (uint32_t place = 0; place < EVENTS; ++place) {
+    const m3net_detector_class* settings = settings_of(detector, place);
+    uint16_t* quiet = &detector->quiet_columns[place];
     *quiet = *quiet > passed ? (uint16_t)(*quiet - passed) : 0u;
-    const uint16_t score = m3net_detector_score(detector, label);
-    if (score < settings->release) detector->active[label] = false;
+    const uint16_t score = score_at(detector, place);
+    if (score < settings->release) detector->active[place] = false;
     if (scores == NULL || score < settings->threshold) {
-      detector->hits[label] = 0u;
-    } else if (detector->hits[label] < settings->hits) {
-      ++detector->hits[label];
+      detector->hits[place] = 0u;
+    } else if (detector->hits[place] < settings->hits) {
+      ++detector->hits[place];
     }
   }
 }
 
-static bool is_due(const m3net_detector* detector, uint32_t label) {
-  const uint8_t needed = detector->config.classes[label].hits;
-  return needed > 0u && detector->hits[label] >= needed && !detector->active[label] &&
-         detector->quiet_columns[label] == 0u;
+static bool is_due(const m3net_detector* detector, uint32_t place) {
+  const uint8_t needed = settings_of(detector, place)->hits;
+  return needed > 0u && detector->hits[place] >= needed && !detector->active[place] &&
+         detector->quiet_columns[place] == 0u;
 }
 
 size_t m3net_detector_size(void) { return sizeof(m3net_detector); }
@@ -105,14 +125,16 @@ void m3net_detector_reset(m3net_detector* detector) {
 m3net_status m3net_detector_set_class(m3net_detector* detector, uint32_t label,
                                       const m3net_detector_class* settings) {
   if (detector == NULL || settings == NULL || label >= CLASSES) return M3NET_ERROR_ARGUMENT;
-  if (!class_is_valid(settings)) return M3NET_ERROR_CONFIG;
+  if (!class_is_valid(settings, label)) return M3NET_ERROR_CONFIG;
   detector->config.classes[label] = *settings;
-  detector->hits[label] = 0u;
+  const uint32_t place = place_of(label);
+  if (place == EVENTS) return M3NET_OK;
+  detector->hits[place] = 0u;
   uint32_t sum = 0;
   for (uint32_t runs = 0; runs < settings->window_runs; ++runs) {
-    sum += detector->history[row_before(detector, runs)][label];
+    sum += detector->history[row_before(detector, runs)][place];
   }
-  detector->sums[label] = (uint16_t)sum;
+  detector->sums[place] = (uint16_t)sum;
   return M3NET_OK;
 }
 
@@ -149,24 +171,34 @@ bool m3net_detector_wants_inference(m3net_detector* detector, const int8_t* colu
 bool m3net_detector_step(m3net_detector* detector, const int8_t* scores, m3net_event* event) {
   ++detector->runs;
   advance(detector, scores);
-  uint32_t best = CLASSES;
-  for (uint32_t label = 0; label < CLASSES; ++label) {
-    if (!is_due(detector, label)) continue;
-    if (best == CLASSES ||
-        m3net_detector_score(detector, label) > m3net_detector_score(detector, best)) {
-      best = label;
-    }
+  uint32_t best = EVENTS;
+  for (uint32_t place = 0; place < EVENTS; ++place) {
+    if (!is_due(detector, place)) continue;
+    if (best == EVENTS || score_at(detector, place) > score_at(detector, best)) best = place;
   }
-  if (best == CLASSES) return false;
+  if (best == EVENTS) return false;
   ++detector->events;
   detector->active[best] = true;
-  detector->quiet_columns[best] = detector->config.classes[best].suppression_columns;
+  detector->quiet_columns[best] = settings_of(detector, best)->suppression_columns;
   event->column = detector->columns - 1u;
-  event->label = (uint16_t)best;
-  event->score = m3net_detector_score(detector, best);
+  event->label = labels[best];
+  event->score = score_at(detector, best);
   return true;
 }
 
+#ifdef M3NET_DETECTOR_LOOK_RUNS
+bool m3net_detector_confirm(m3net_detector* detector, const m3net_event* event, uint16_t score) {
+  const uint32_t place = place_of(event->label);
+  if (score >= settings_of(detector, place)->threshold) return true;
+  --detector->events;
+  detector->active[place] = false;
+  detector->quiet_columns[place] =
+      (uint16_t)(M3NET_DETECTOR_LOOK_AGAIN_RUNS * detector->config.run_columns);
+  return false;
+}
+#endif
+
 uint16_t m3net_detector_score(const m3net_detector* detector, uint32_t label) {
-  return (uint16_t)(256u * detector->sums[label] / detector->config.classes[label].window_runs);
+  const uint32_t place = place_of(label);
+  return place < EVENTS ? score_at(detector, place) : 0u;
 }

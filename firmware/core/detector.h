@@ -3,7 +3,8 @@
 // arithmetic is on integers, so that m3net_tf.runtime.Detector gives the same events step by step.
 //
 // Call m3net_detector_wants_inference() for each column of features; if it returns true, run the
-// model on the window and pass its scores to m3net_detector_step().
+// model on the window and pass its scores to m3net_detector_step(). An export with second looks
+// passes the score of each look to m3net_detector_confirm().
 #ifndef M3NET_CORE_DETECTOR_H_
 #define M3NET_CORE_DETECTOR_H_
 
@@ -26,7 +27,8 @@ typedef struct {
   uint16_t release;              ///< Below this the event is over and the next may begin.
   uint16_t suppression_columns;  ///< Columns after an event in which no other may follow.
   uint8_t window_runs;           ///< Runs over which the score is smoothed.
-  uint8_t hits;                  ///< Hits in a row that make an event; 0 = never.
+  uint8_t hits;                  ///< Hits in a row that make an event; 0 = never, as for classes
+                                 ///< that were exported without events.
 } m3net_detector_class;
 
 /// All settings of a detector.
@@ -62,11 +64,12 @@ typedef struct {
   uint16_t until_run;     ///< Columns until the next run is due.
   uint16_t open_columns;  ///< Columns for which the gate stays open.
   uint8_t newest;         ///< Row of the history that holds the last run.
-  uint8_t history[M3NET_DETECTOR_HISTORY_RUNS][M3NET_DETECTOR_CLASS_COUNT];  ///< int8 score + 128
-  uint16_t sums[M3NET_DETECTOR_CLASS_COUNT];           ///< Over each class's window.
-  uint16_t quiet_columns[M3NET_DETECTOR_CLASS_COUNT];  ///< Remaining columns of suppression.
-  uint8_t hits[M3NET_DETECTOR_CLASS_COUNT];            ///< In a row, up to the number needed.
-  bool active[M3NET_DETECTOR_CLASS_COUNT];             ///< Its event is not over.
+  // Of the classes with events, in the order of M3NET_DETECTOR_EVENTS.
+  uint8_t history[M3NET_DETECTOR_HISTORY_RUNS][M3NET_DETECTOR_EVENT_COUNT];  ///< int8 score + 128
+  uint16_t sums[M3NET_DETECTOR_EVENT_COUNT];           ///< Over each class's window.
+  uint16_t quiet_columns[M3NET_DETECTOR_EVENT_COUNT];  ///< Remaining columns of suppression.
+  uint8_t hits[M3NET_DETECTOR_EVENT_COUNT];            ///< In a row, up to the number needed.
+  bool active[M3NET_DETECTOR_EVENT_COUNT];             ///< Its event is not over.
 } m3net_detector;
 
 /// Bytes of a detector.
@@ -76,8 +79,8 @@ size_t m3net_detector_size(void);
 ///
 /// @return M3NET_OK, M3NET_ERROR_ARGUMENT (null) or M3NET_ERROR_CONFIG (a setting out of range:
 ///         no columns before or between runs, a window of 0 or more than
-///         M3NET_DETECTOR_HISTORY_RUNS runs, more gate bins than features, or a release of 0 or
-///         above its threshold).
+///         M3NET_DETECTOR_HISTORY_RUNS runs, more gate bins than features, a release of 0 or
+///         above its threshold, or events of a class that was exported without).
 m3net_status m3net_detector_init(m3net_detector* detector, const m3net_detector_config* config);
 
 /// Discards earlier columns and scores: columns, runs and events are counted from 0 again. Settings
@@ -107,7 +110,16 @@ bool m3net_detector_wants_inference(m3net_detector* detector, const int8_t* colu
 /// @return whether there is an event.
 bool m3net_detector_step(m3net_detector* detector, const int8_t* scores, m3net_event* event);
 
-/// Smoothed score of a class after the last run, in 65536ths of full scale.
+#ifdef M3NET_DETECTOR_LOOK_RUNS
+/// Takes the score of a second look at the event of the last step.
+///
+/// @return whether the event stands. If not, it is undone, and its class waits for
+///         M3NET_DETECTOR_LOOK_AGAIN_RUNS runs.
+bool m3net_detector_confirm(m3net_detector* detector, const m3net_event* event, uint16_t score);
+#endif
+
+/// Smoothed score of a class after the last run, in 65536ths of full scale; 0 for a class that was
+/// exported without events.
 uint16_t m3net_detector_score(const m3net_detector* detector, uint32_t label);
 
 #ifdef __cplusplus

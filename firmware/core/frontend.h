@@ -17,12 +17,14 @@
 extern "C" {
 #endif
 
-/// Bytes for each sample of the FFT, which works in place; that in single precision also has the
-/// order of its points.
-#ifdef M3NET_FRONTEND_FIXED
-#define M3NET_FRONTEND_FFT_SAMPLE_BYTES 4
-#else
+/// Bytes for each sample of the FFT, which works in place, and for counters and pointers. With
+/// Helium there are also the order of the FFT's points, and CMSIS-DSP's pointers.
+#if !defined(M3NET_FRONTEND_FIXED) && defined(__ARM_FEATURE_MVE) && (__ARM_FEATURE_MVE & 2)
 #define M3NET_FRONTEND_FFT_SAMPLE_BYTES 5
+#define M3NET_FRONTEND_STATE_BYTES 128
+#else
+#define M3NET_FRONTEND_FFT_SAMPLE_BYTES 4
+#define M3NET_FRONTEND_STATE_BYTES 32
 #endif
 
 /// Hops that hold a frame: as many samples wait at most.
@@ -39,8 +41,9 @@ extern "C" {
 #endif
 
 /// Room for one front end (a compile-time bound on m3net_frontend_size()).
-#define M3NET_FRONTEND_BYTES \
-  (128 + 2 * (M3NET_FRONTEND_FRAME_HOPS * M3NET_FRONTEND_HOP_SAMPLES) + M3NET_FRONTEND_WORK_BYTES)
+#define M3NET_FRONTEND_BYTES                                                                   \
+  (M3NET_FRONTEND_STATE_BYTES + 2 * (M3NET_FRONTEND_FRAME_HOPS * M3NET_FRONTEND_HOP_SAMPLES) + \
+   M3NET_FRONTEND_WORK_BYTES)
 
 /// Alignment of the caller's memory.
 #define M3NET_FRONTEND_ALIGNMENT 8

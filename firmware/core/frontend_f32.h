@@ -34,11 +34,11 @@ typedef struct {
   // Windowed samples, then the complex FFT's points in its own order, then, in place of each real
   // part, the power of its bin; the last bin's is in place of the first imaginary part.
   float points[FFT];
-  uint16_t places[POINTS + 1];  // of the bins in order of frequency: index in the points
 #if M3NET_FRONTEND_MFCC_COEFFICIENTS
   log_value log_mel[MEL];
 #endif
 #if HELIUM
+  uint16_t places[POINTS + 1];  // of the bins in order of frequency: index in the points
   arm_cfft_instance_f32 fft;
 #endif
 } frontend_work;
@@ -73,26 +73,21 @@ static inline int8_t quantize(float value) {
   return (int8_t)((int32_t)shifted - 128);
 }
 
-// work_init() sets up the FFT and writes the places. transform() is the FFT. multiply_window()
-// writes windowed samples. inner_powers() writes the squared magnitudes of bins 1 .. FFT/2 - 1 of
-// twice the samples' spectrum, which the bin and its mirror image in the complex FFT's give, in
-// place of both. The mirror image's magnitudes need the same products.
+// places_of() gives where the FFT leaves the bins. work_init() sets up the FFT. transform() is the
+// FFT. multiply_window() writes windowed samples. inner_powers() writes the squared magnitudes of
+// bins 1 .. FFT/2 - 1 of twice the samples' spectrum, which the bin and its mirror image in the
+// complex FFT's give, in place of both. The mirror image's magnitudes need the same products.
 #if HELIUM
 #include "frontend_helium.h"
 #else
 
+static const uint16_t* places_of(const frontend_work* work) {
+  (void)work;
+  return m3net_frontend_fft_places;
+}
+
 static m3net_status work_init(frontend_work* work) {
-  // CMSIS-DSP leaves the points in the order of their reversed octal digits; the bits that are left
-  // over are the lowest digit.
-  const uint32_t lowest = 1u << __builtin_ctz(POINTS) % 3;
-  for (uint32_t i = 0; i < POINTS; ++i) {
-    uint32_t place = i % lowest, digits = i / lowest;
-    for (uint32_t left = POINTS / lowest; left > 1u; left /= 8u, digits /= 8u) {
-      place = 8u * place + digits % 8u;
-    }
-    work->places[i] = (uint16_t)(2u * place);
-  }
-  work->places[POINTS] = 1;
+  (void)work;
   return M3NET_OK;
 }
 
@@ -110,7 +105,8 @@ static void multiply_window(float* restrict points, const int16_t* restrict samp
 static void inner_powers(frontend_work* work) {
   float* points = work->points;
   const float* turn = m3net_frontend_fft_turns;
-  const uint16_t *low_place = &work->places[1], *high_place = &work->places[POINTS - 1];
+  const uint16_t* low_place = &m3net_frontend_fft_places[1];
+  const uint16_t* high_place = &m3net_frontend_fft_places[POINTS - 1];
   for (; low_place <= high_place; turn += 2) {
     float* low = &points[*low_place++];
     float* high = &points[*high_place--];
@@ -140,7 +136,7 @@ static void work_spectrum(frontend_work* work, const int16_t* samples) {
 
 static inline float log_of_band(const frontend_work* work, uint32_t bin,
                                 const mel_weight* weights) {
-  const uint16_t* place = &work->places[m3net_frontend_mel_first_bin[bin]];
+  const uint16_t* place = &places_of(work)[m3net_frontend_mel_first_bin[bin]];
   const uint32_t count = m3net_frontend_mel_bin_count[bin];
   float energy = 0.0f;
   for (uint32_t i = 0; i < count; ++i) energy += work->points[place[i]] * weights[i];

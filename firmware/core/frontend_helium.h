@@ -6,6 +6,8 @@
 
 #include <arm_mve.h>
 
+static const uint16_t* places_of(const frontend_work* work) { return work->places; }
+
 static m3net_status work_init(frontend_work* work) {
   if (OF_SIZE(arm_cfft_init_, POINTS, _f32)(&work->fft) != ARM_MATH_SUCCESS) {
     return M3NET_ERROR_CONFIG;

@@ -18,6 +18,9 @@ _Static_assert((QUEUE & (QUEUE - 1u)) == 0u, "the queue's counters wrap: use a p
 #endif
 _Static_assert(M3NET_DETECTOR_CLASS_COUNT == CLASSES,
                "the detector's classes are not the model's: export both from one run");
+#if M3NET_PROTOTYPE_SLOTS > 0 && defined(M3NET_DETECTOR_LOOK_RUNS)
+#error "words that a board learns have no second looks: set look_runs of the detector to 0"
+#endif
 
 // Interrupt and main loop each read the counter that the other one writes.
 static uint32_t load(const uint32_t* counter) { return __atomic_load_n(counter, __ATOMIC_ACQUIRE); }
@@ -56,6 +59,9 @@ static const int8_t* scores_of_run(m3net_live* live) {
   const int8_t* output = m3net_model_output(live->recognizer->model);
 #if M3NET_PROTOTYPE_SLOTS > 0
   m3net_prototypes_score(live->prototypes, output, live->scores);
+  output = live->scores;
+#elif defined(M3NET_DETECTOR_LOOK_RUNS)
+  memcpy(live->scores, output, sizeof(live->scores));  // a second look overwrites the output
   output = live->scores;
 #endif
   return output;
@@ -115,6 +121,13 @@ static void run(m3net_live* live, uint64_t arrived_us, m3net_live_result* result
   if (result->status != M3NET_OK) return;
   result->scores = scores_of_run(live);
   result->has_event = m3net_detector_step(&live->detector, result->scores, &result->event);
+#ifdef M3NET_DETECTOR_LOOK_RUNS
+  if (result->has_event) {
+    result->has_look = true;
+    result->look_score = m3net_recognizer_look(live->recognizer, result->event.label);
+    result->has_event = m3net_detector_confirm(&live->detector, &result->event, result->look_score);
+  }
+#endif
   if (!result->has_event) return;
   result->latency_us = (uint32_t)(m3net_board_time_us() - arrived_us);
   ++statistics->events;

@@ -39,7 +39,9 @@ typedef struct {
   m3net_detector detector;
 #if M3NET_PROTOTYPE_SLOTS > 0
   m3net_prototype prototypes[M3NET_PROTOTYPE_SLOTS];  ///< Of the enrolled words.
-  int8_t scores[M3NET_PROTOTYPE_SLOTS];               ///< Of the last run.
+#endif
+#if M3NET_PROTOTYPE_SLOTS > 0 || defined(M3NET_DETECTOR_LOOK_RUNS)
+  int8_t scores[M3NET_DETECTOR_CLASS_COUNT];  ///< Of the last run.
 #endif
   m3net_live_statistics statistics;
   bool on;
@@ -62,6 +64,10 @@ typedef struct {
   uint32_t latency_us;   ///< From the hop's last sample to `event`.
   uint32_t run_steps;    ///< Cost of the run, in steps of m3net_board_counter().
   m3net_event event;
+#ifdef M3NET_DETECTOR_LOOK_RUNS
+  bool has_look;        ///< Whether there was a second look, and `look_score` is written.
+  uint16_t look_score;  ///< In 65536ths of full scale.
+#endif
   int8_t column[M3NET_FRONTEND_FEATURE_BINS];
 } m3net_live_result;
 

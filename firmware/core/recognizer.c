@@ -70,18 +70,9 @@ m3net_status m3net_recognizer_run(m3net_recognizer* recognizer) {
 
 // Pushes the columns of the ring that begin `back` columns before its end. Columns from before the
 // window, which the first push of a window may begin with, affect no score: any will do.
-static void push_columns(m3net_recognizer* recognizer, uint32_t back) {
-  const m3net_ring* ring = &recognizer->ring;
+static void push_columns(m3net_recognizer* recognizer, uint32_t back, int32_t shift) {
   int8_t columns[M3NET_FRONTEND_FEATURE_BINS * PUSH];
-  int8_t* to = columns;
-  for (uint32_t bin = 0; bin < M3NET_FRONTEND_FEATURE_BINS; ++bin) {
-    const int8_t* row = &ring->values[bin * M3NET_FRONTEND_FRAMES];
-    uint32_t place = (ring->next + 2u * M3NET_FRONTEND_FRAMES - back) % M3NET_FRONTEND_FRAMES;
-    for (uint32_t column = 0; column < PUSH; ++column) {
-      *to++ = row[place];
-      place = place + 1u == M3NET_FRONTEND_FRAMES ? 0u : place + 1u;
-    }
-  }
+  m3net_ring_copy_shifted(&recognizer->ring, back, PUSH, shift, columns);
   m3net_model_push(recognizer->model, columns);
 }
 
@@ -94,7 +85,7 @@ m3net_status m3net_recognizer_run_newest(m3net_recognizer* recognizer) {
     m3net_model_begin_stream(recognizer->model);
     pushes = M3NET_MODEL_WINDOW_PUSHES;
   }
-  for (; pushes > 0u; --pushes) push_columns(recognizer, pushes * PUSH);
+  for (; pushes > 0u; --pushes) push_columns(recognizer, pushes * PUSH, 0);
   recognizer->streamed_columns = heard;
   return M3NET_OK;
 }
@@ -104,6 +95,40 @@ m3net_status m3net_recognizer_run_newest(m3net_recognizer* recognizer) {
 m3net_status m3net_recognizer_run_newest(m3net_recognizer* recognizer) {
   m3net_recognizer_load_window(recognizer);
   return m3net_recognizer_run(recognizer);
+}
+
+#endif
+
+#ifdef M3NET_DETECTOR_LOOK_RUNS
+
+#define LOOKS M3NET_DETECTOR_LOOK_RUNS
+
+// Sum of a class's scores in the latest runs, with shifted columns.
+static uint32_t sum_of_look(m3net_recognizer* recognizer, uint32_t label, int32_t shift) {
+  uint32_t sum = 0;
+#ifdef M3NET_MODEL_PUSH_COLUMNS
+  _Static_assert(M3NET_DETECTOR_RUN_COLUMNS == PUSH, "a run pushes the columns of a run");
+  m3net_model_begin_stream(recognizer->model);
+  for (uint32_t pushes = M3NET_MODEL_WINDOW_PUSHES + LOOKS - 1u; pushes > 0u; --pushes) {
+    push_columns(recognizer, pushes * PUSH, shift);
+    if (pushes <= LOOKS) sum += (uint32_t)(m3net_model_output(recognizer->model)[label] + 128);
+  }
+  m3net_model_end_stream(recognizer->model);  // the next run begins one with columns as they are
+#else
+  for (uint32_t runs = LOOKS; runs > 0u; --runs) {
+    const uint32_t back = M3NET_FRONTEND_FRAMES + (runs - 1u) * M3NET_DETECTOR_RUN_COLUMNS;
+    m3net_ring_copy_shifted(&recognizer->ring, back, M3NET_FRONTEND_FRAMES, shift,
+                            m3net_model_input(recognizer->model));
+    if (m3net_recognizer_run(recognizer) != M3NET_OK) return 0;
+    sum += (uint32_t)(m3net_model_output(recognizer->model)[label] + 128);
+  }
+#endif
+  return sum;
+}
+
+uint16_t m3net_recognizer_look(m3net_recognizer* recognizer, uint32_t label) {
+  const uint32_t sum = sum_of_look(recognizer, label, 1) + sum_of_look(recognizer, label, -1);
+  return (uint16_t)(256u * sum / (2u * LOOKS));
 }
 
 #endif

@@ -70,6 +70,14 @@ m3net_status m3net_recognizer_run(m3net_recognizer* recognizer);
 /// scores are the same bytes as after m3net_recognizer_load_window() and m3net_recognizer_run().
 m3net_status m3net_recognizer_run_newest(m3net_recognizer* recognizer);
 
+#ifdef M3NET_DETECTOR_LOOK_RUNS
+/// Takes a second look: runs the model on the latest M3NET_DETECTOR_LOOK_RUNS windows again, with
+/// their columns a bin higher and a bin lower. It overwrites the scores of the last run.
+///
+/// @return the mean score of a class, in 65536ths of full scale.
+uint16_t m3net_recognizer_look(m3net_recognizer* recognizer, uint32_t label);
+#endif
+
 /// Index of the class with the highest score; the first one if several share it.
 uint32_t m3net_recognizer_label(const m3net_recognizer* recognizer);
 

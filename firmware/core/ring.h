@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The last M3NET_FRONTEND_FRAMES columns of features, stored so that the model's input (bin by bin,
-// the oldest column first) takes two block copies per bin. Columns of samples form a single row:
-// two block copies in all.
+// The last columns of features, a window and what a second look needs before it, stored so that the
+// model's input (bin by bin, the oldest column first) takes two block copies per bin at most.
+// Columns of samples form a single row: two block copies in all.
 #ifndef M3NET_CORE_RING_H_
 #define M3NET_CORE_RING_H_
 
@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "detector_config.h"
 #include "frontend_config.h"
 
 #ifdef __cplusplus
@@ -27,11 +28,19 @@ extern "C" {
 #define M3NET_RING_INPUT_FRAMES M3NET_FRONTEND_FRAMES
 #endif
 
+/// Columns of a ring.
+#ifdef M3NET_DETECTOR_LOOK_RUNS
+#define M3NET_RING_COLUMNS M3NET_DETECTOR_KEPT_COLUMNS
+#else
+#define M3NET_RING_COLUMNS M3NET_FRONTEND_FRAMES
+#endif
+
 /// Columns of features; owned by the caller, set up by m3net_ring_reset().
 typedef struct {
-  int8_t values[M3NET_RING_WINDOW_BYTES];  ///< values[bin * FRAMES + place]; [place * BINS + bin]
-  uint32_t next;                           ///< place of the next column; holds the oldest one
-  uint32_t columns;                        ///< columns pushed since the reset; full also after 2^32
+  /// values[bin * COLUMNS + place]; of samples [place * BINS + bin]
+  int8_t values[M3NET_FRONTEND_FEATURE_BINS * M3NET_RING_COLUMNS];
+  uint32_t next;     ///< place of the next column; holds the oldest one
+  uint32_t columns;  ///< columns pushed since the reset; full also after 2^32
 } m3net_ring;
 
 /// Bytes of a ring.
@@ -43,7 +52,7 @@ void m3net_ring_reset(m3net_ring* ring);
 /// Replaces the oldest column by one of M3NET_FRONTEND_FEATURE_BINS values.
 void m3net_ring_push(m3net_ring* ring, const int8_t* column);
 
-/// Whether every column has been pushed since the reset.
+/// Whether every column of a window has been pushed since the reset.
 static inline bool m3net_ring_full(const m3net_ring* ring) {
   return ring->columns >= M3NET_FRONTEND_FRAMES;
 }
@@ -51,6 +60,13 @@ static inline bool m3net_ring_full(const m3net_ring* ring) {
 /// Writes the window in the model's layout: input[bin * FRAMES + frame], the oldest frame first; of
 /// samples, the oldest sample first.
 void m3net_ring_copy(const m3net_ring* ring, int8_t* input);
+
+/// Writes columns that begin `back` columns before the end: to[bin * count + column].
+///
+/// @param back   at least `count`; columns from before the ring's oldest one are others.
+/// @param shift  bins by which the columns are shifted down; a bin without a neighbour stays.
+void m3net_ring_copy_shifted(const m3net_ring* ring, uint32_t back, uint32_t count, int32_t shift,
+                             int8_t* to);
 
 #ifdef __cplusplus
 }

@@ -7,7 +7,7 @@
 //   for each hop:
 //     write hop_samples() samples to samples()     int16
 //     due = push()                                 COLUMN: column() has feature_bins() int8
-//     features if (due & RUN): run_newest(); if (detect()) event() has an m3net_event
+//     features if (due & RUN): run_newest(), scores(); if (detect()) event() has an m3net_event
 //
 // For a whole clip: reset(), push() its hops, load(), run(), and read class_count() int8 scores at
 // scores(). After load(), input() has the window of features, which may also be overwritten.
@@ -86,5 +86,12 @@ m3net_status EXPORT(run)(void) { return m3net_recognizer_run(&recognizer); }
 m3net_status EXPORT(run_newest)(void) { return m3net_recognizer_run_newest(&recognizer); }
 
 bool EXPORT(detect)(void) {
-  return m3net_detector_step(&detector, m3net_model_output(recognizer.model), &last_event);
+  const int8_t* scores = m3net_model_output(recognizer.model);
+  if (!m3net_detector_step(&detector, scores, &last_event)) return false;
+#ifdef M3NET_DETECTOR_LOOK_RUNS
+  return m3net_detector_confirm(&detector, &last_event,
+                                m3net_recognizer_look(&recognizer, last_event.label));
+#else
+  return true;
+#endif
 }

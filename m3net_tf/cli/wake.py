@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _SETTINGS, _RESULT = "settings.json", "wake.json"
 _EMULATED_CLIPS = 60
 _FIRST_SHARE = 0.3  # epochs of the first training, as a share of the second one's
+_LOOK_RUNS = 8  # as many as the longest window of the scores
 _OWN_SHARE = 0.5  # own recordings in training, as a share of the spoken phrases
 
 
@@ -291,18 +292,21 @@ def _tuned(
     from m3net_tf.evaluation.live import evaluate_streaming
     from m3net_tf.evaluation.rare_events import tune_rare_events
     from m3net_tf.export import Bundle
+    from m3net_tf.runtime.detector_config import can_look_twice
     from m3net_tf.system.artifacts import read_json
     from m3net_tf.system.conversion import to_plain
     from m3net_tf.training.added import read_added
     from m3net_tf.training.wake_sounds import hours_files
 
     path = run.folder / "streaming.json"
+    look_runs = _LOOK_RUNS if can_look_twice(run.recipe().frontend) else 0
     if path.exists():
         result: StreamingResult = read_json(path)
         model = Bundle.load(run.folder / "export").manifest.model.sha256
         same_scenes = result["scenes"] == to_plain(dataclasses.asdict(scenes))
         same_target = result["target_false_accepts_per_hour"] == target
-        if result["model_sha256"] == model and same_scenes and same_target:
+        same_looks = result["detector"].get("look_runs") == look_runs
+        if result["model_sha256"] == model and same_scenes and same_target and same_looks:
             return result
     recorded = {clip.label for clip in read_added(run.folder)}
     return evaluate_streaming(
@@ -311,6 +315,7 @@ def _tuned(
         target_false_accepts_per_hour=target,
         scenes=scenes,
         hours_without={split: hours_files(folder, split) for split in ("validation", "test")},
+        look_runs=look_runs,
         tuner=functools.partial(tune_rare_events, recorded=recorded),
         log=log,
     )

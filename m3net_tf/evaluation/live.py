@@ -73,6 +73,7 @@ def evaluate_streaming(
     target_false_accepts_per_hour: float | None = None,
     scenes: SceneSettings | None = None,
     hours_without: Mapping[str, Sequence[Path]] | None = None,
+    look_runs: int | None = None,
     tuner: Tuner = tune,
     log: Log = silent,
 ) -> StreamingResult:
@@ -85,6 +86,7 @@ def evaluate_streaming(
         split: split of the report, ``validation`` or ``test``.
         target_false_accepts_per_hour: None measures the run's current settings.
         hours_without: by split, sound files without any event that follow the scenes.
+        look_runs: runs that a second look repeats; None keeps the run's setting.
 
     Raises:
         M3NetError: an error of a stage.
@@ -102,6 +104,8 @@ def evaluate_streaming(
     frames = bundle.manifest.frames
     stream = True if bundle.manifest.push_columns else None
     config = detector_of_run(run, bundle.network, frames, bundle.labels, stream)
+    if look_runs is not None:
+        config = dataclasses.replace(config, look_runs=look_runs)
     tuned_on = recording = None
     if target is not None:
         recording = record(

@@ -7,7 +7,8 @@ as extreme values of many distributions are (Pickands, "Statistical inference us
 statistics", 1975). A single sound can be most of what so few hours say of a phrase. So the usual
 threshold, of seven words and five networks, counts more than its own (docs/wake_word.md). A user's
 recordings raise the scores of other sounds, too, and so the usual threshold. Scores are means over
-the longest window, since short ones miss more real voices.
+the longest window, since short ones miss more real voices. Second looks refuse about half of the
+false accepts, so that a lower threshold has as many as without them.
 """
 
 import dataclasses
@@ -29,6 +30,7 @@ _STEP = 1 / 512  # half a step of int8 scores
 _USUAL_PER_HOUR, _USUAL_WITH_RECORDINGS = 0.37, 0.95
 _USUAL_FALL = 2.15  # ... and how fast their logarithm falls with its log odds
 _OWN_SHARE = 0.3  # of a phrase's own hours in its threshold
+_LOOK_LOG_ODDS = 0.35  # by which second looks lower it
 
 Float = npt.NDArray[np.float64]
 
@@ -84,7 +86,7 @@ def _tuned(
     peaks = _peaks(scores[without], suppression // config.run_columns)
     return at_threshold(
         config.classes[label],
-        _threshold(peaks, hours, target, usual),
+        _threshold(peaks, hours, target, usual, config.look_runs > 0),
         suppression_columns=suppression,
         window_runs=window_runs,
         hits=1,
@@ -102,7 +104,7 @@ def _peaks(scores: Float, apart: int) -> Float:
     return np.array(peaks)
 
 
-def _threshold(peaks: Float, hours: float, target: float, usual: float) -> float:
+def _threshold(peaks: Float, hours: float, target: float, usual: float, looks_twice: bool) -> float:
     """The threshold for so many false accepts an hour, within the searched ones."""
     if not target:
         return THRESHOLDS[-1]
@@ -110,6 +112,8 @@ def _threshold(peaks: Float, hours: float, target: float, usual: float) -> float
     if len(peaks) > 1:
         extrapolated = _extrapolated(peaks, target * hours)
         log_odds = _OWN_SHARE * extrapolated + (1 - _OWN_SHARE) * log_odds
+    if looks_twice:
+        log_odds -= _LOOK_LOG_ODDS
     return round(min(max(1 / (1 + math.exp(-log_odds)), THRESHOLDS[0]), THRESHOLDS[-1]), 4)
 
 

@@ -143,6 +143,7 @@ def _class_options(
     columns = due_columns(config, len(recording.tape.levels))
     plain = dataclasses.replace(config.classes[label], threshold=1.0, release=1.0)
     yield Option(0, len(truth.starts_s), plain)
+    looks = None if recording.tape.looks is None else recording.tape.looks[:, label]
     for window_runs in WINDOW_RUNS:
         smoothed = smooth(recording.tape.scores[:, label], ran, window_runs)
         for hits, suppression_s in itertools.product(HITS, SUPPRESSION_S):
@@ -158,7 +159,7 @@ def _class_options(
             ]
             tallies = []
             for settings in row:
-                runs = event_runs(settings, config.run_columns, smoothed, ran)
+                runs = event_runs(settings, config.run_columns, smoothed, ran, looks)
                 times_s = [event_time_s(recording.frontend, columns[run]) for run in runs]
                 tallies.append(truth.tally(times_s, recording.tolerance_s))
             for i, settings in enumerate(row):

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy.typing as npt
 
 from m3net_tf.audio.datasets import AudioDataset, Clip
 from m3net_tf.audio.datasets.audio import to_pcm16
-from m3net_tf.audio.frontend import FrontendConfig, column_count, features_int8
+from m3net_tf.audio.frontend import FrontendConfig, column_count, features_int8, write_c_tables
 from m3net_tf.compiler.engines import COMPILED, Engine
 from m3net_tf.compiler.folder import NetworkFacts
 from m3net_tf.compiler.goals import DEFAULT_GOAL, GoalName
@@ -176,6 +177,25 @@ class Bundle:
             return {}
         facts: dict[str, NetworkFacts] = read_json(self.folder / REPORT)
         return facts
+
+    def c_folder(self, log: Log = silent) -> Path:
+        """The export's folder, for a build.
+
+        If the tables of front end and detector lack something, as an earlier release's may, they
+        are written anew, and a line says so.
+        """
+        with tempfile.TemporaryDirectory() as scratch:
+            headers = (
+                write_c_tables(self.frontend, Path(scratch), frames=self.manifest.frames)[0],
+                write_c_header(self.detector, Path(scratch)),
+            )
+            texts = {path.name: path.read_text(encoding="utf-8") for path in headers}
+        exported = {name: (self.folder / name).read_text(encoding="utf-8") for name in texts}
+        if texts != exported:
+            log(f"{self.folder} is of another release: its tables are written anew")
+            write_c_tables(self.frontend, self.folder, frames=self.manifest.frames)
+            write_c_header(self.detector, self.folder)
+        return self.folder
 
     @property
     def c_model(self) -> CModel:

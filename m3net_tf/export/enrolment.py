@@ -149,7 +149,7 @@ def embedding_listener(
     settings = detector.classes[0]
     labels = slot_labels(_output_width(tflite))
     places = tuple(dataclasses.replace(settings, label=label) for label in labels)
-    config = dataclasses.replace(detector, classes=places, gate_level=None)
+    config = dataclasses.replace(detector, classes=places, gate_level=None, look_runs=0)
     engine: Model = functools.partial(run_reference, tflite)
     with contextlib.suppress(ConfigError, FirmwareError, ModelError):  # it does not stream here
         engine = load_streamed(tflite, config.run_columns)
@@ -202,7 +202,7 @@ def enrolment_metadata(metadata: Metadata, tflite: bytes, slots: int) -> Metadat
         )
         for label in slot_labels(slots)
     )
-    detector = dataclasses.replace(metadata.detector, classes=classes)
+    detector = dataclasses.replace(metadata.detector, classes=classes, look_runs=0)
     model = {
         **metadata.manifest["model"],
         "sha256": sha256_of(tflite),

@@ -102,6 +102,7 @@ def export_file(
         log(f"{target} is already exported")
         bundle.set_detector(detector, log)
         bundle.set_engine(engine, log, stream)
+        bundle.c_folder(log)
         return bundle
     unplanned = _manifest(path, network, metadata, detector, engine)
     vectors = built_in_vectors(metadata.frontend, metadata.frames)

@@ -101,6 +101,7 @@ def export_run(
         detector = detector_of_run(run, bundle.network, frames, bundle.labels, stream)
         bundle.set_detector(detector, log)
         bundle.set_engine(engine, log, stream)
+        bundle.c_folder(log)
         return bundle
     if choice:
         content = _chosen(run, model, data_dir, choice, log)

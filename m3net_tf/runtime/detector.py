@@ -9,13 +9,16 @@ import collections
 import dataclasses
 import enum
 import heapq
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.runtime.detector_config import ClassSettings, DetectorConfig
+from m3net_tf.runtime.detector_config import LOOK_AGAIN_RUNS, ClassSettings, DetectorConfig
 from m3net_tf.system.errors import ConfigError
+
+Look = Callable[[int], int]
+"""A class's score in a second look at the run, in 65536ths of full scale."""
 
 _WRAP = 2**32
 _NEVER = np.iinfo(np.int64).max
@@ -44,6 +47,7 @@ class Refusal(enum.Enum):
     HITS = "hits"  #: Too few hits in a row so far.
     ACTIVE = "active"  #: The event before is not over: the score has not fallen below release.
     SUPPRESSED = "suppressed"  #: Too soon after the event before.
+    LOOK = "look"  #: A second look has just confirmed no event.
 
 
 class Detector:
@@ -65,6 +69,7 @@ class Detector:
         self._quiet_columns = [0] * classes
         self._hits = [0] * classes
         self._active = [False] * classes
+        self._looked = [False] * classes  # what keeps it quiet is a second look
 
     def set_class(self, label: int, settings: ClassSettings) -> None:
         """Change the settings of a class from the next run on.
@@ -114,17 +119,28 @@ class Detector:
         self._advance(None)
         return False
 
-    def step(self, scores: Sequence[int] | npt.NDArray[np.int8]) -> Event | None:
-        """Process the int8 scores of a run, shape (classes,)."""
+    def step(
+        self, scores: Sequence[int] | npt.NDArray[np.int8], look: Look | None = None
+    ) -> Event | None:
+        """Process the int8 scores of a run, shape (classes,).
+
+        Args:
+            look: takes a second look before an event. Without it every event counts.
+        """
         self.runs = (self.runs + 1) % _WRAP
         self._advance([int(score) for score in scores])
         due = [label for label in range(len(self._hits)) if self.refusal(label) is None]
         if not due:
             return None
         best = max(due, key=self.score)  # the first if several are equal
+        settings = self.config.classes[best]
+        self._looked[best] = look is not None and look(best) < settings.threshold_units
+        if self._looked[best]:
+            self._quiet_columns[best] = LOOK_AGAIN_RUNS * self.config.run_columns
+            return None
         self.events = (self.events + 1) % _WRAP
         self._active[best] = True
-        self._quiet_columns[best] = self.config.classes[best].suppression_columns
+        self._quiet_columns[best] = settings.suppression_columns
         return Event((self.columns - 1) % _WRAP, best, self.score(best))
 
     def score(self, label: int) -> int:
@@ -166,7 +182,9 @@ class Detector:
         if self._hits[label] >= settings.hits:
             if self._active[label]:
                 return Refusal.ACTIVE
-            return Refusal.SUPPRESSED if self._quiet_columns[label] else None
+            if not self._quiet_columns[label]:
+                return None
+            return Refusal.LOOK if self._looked[label] else Refusal.SUPPRESSED
         return Refusal.HITS if self._hits[label] else Refusal.THRESHOLD
 
 
@@ -177,10 +195,13 @@ class Tape:
     Attributes:
         levels: sum of each column's first ``gate_bins`` features, shape (columns,).
         scores: int8 scores of all due runs, including skipped ones, shape (runs, classes).
+        looks: scores of second looks in 65536ths of full scale, same shape; 0 where none could
+            confirm an event. None without second looks.
     """
 
     levels: npt.NDArray[np.int32]
     scores: npt.NDArray[np.int8]
+    looks: npt.NDArray[np.int32] | None = None
 
 
 def due_columns(config: DetectorConfig, columns: int) -> npt.NDArray[np.int64]:
@@ -236,6 +257,10 @@ class _ClassEvents:
             self._sequences.popleft()
         return None
 
+    def refuse(self, run: int) -> None:
+        """Record a second look that confirmed no event."""
+        self._allowed = run + LOOK_AGAIN_RUNS
+
     def fire(self, run: int) -> None:
         """Record an event: no other one follows before release and the end of suppression."""
         after = int(np.searchsorted(self._below, run))
@@ -248,13 +273,21 @@ def event_runs(
     run_columns: int,
     smoothed: npt.NDArray[np.int64],
     ran: npt.NDArray[np.bool_],
+    looks: npt.NDArray[np.int32] | None = None,
 ) -> list[int]:
-    """Runs at which a class triggers events, independent of other classes."""
+    """Runs at which a class triggers events, independent of other classes.
+
+    Args:
+        looks: the class's scores in second looks, shape (runs,); None without them.
+    """
     events = _ClassEvents(settings, run_columns, smoothed, ran)
     runs: list[int] = []
     while (run := events.next_run(0)) is not None:
-        runs.append(run)
-        events.fire(run)
+        if looks is None or looks[run] >= settings.threshold_units:
+            runs.append(run)
+            events.fire(run)
+        else:
+            events.refuse(run)
     return runs
 
 
@@ -281,8 +314,12 @@ def detect(config: DetectorConfig, tape: Tape) -> list[Event]:
     events = []
     while pending:
         run, score, label = heapq.heappop(pending)
-        events.append(Event(int(columns[run]) % _WRAP, label, -score))
-        classes[label].fire(run)
+        threshold = config.classes[label].threshold_units
+        if tape.looks is None or tape.looks[run, label] >= threshold:
+            events.append(Event(int(columns[run]) % _WRAP, label, -score))
+            classes[label].fire(run)
+        else:
+            classes[label].refuse(run)
         push(label, run + 1)
         while pending and pending[0][0] == run:  # a run triggers at most one event
             push(heapq.heappop(pending)[2], run + 1)

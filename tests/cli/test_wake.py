@@ -12,6 +12,7 @@ import pytest
 from m3net_tf import cli
 from m3net_tf.audio.voices import speaking, synthesis
 from m3net_tf.boards.deployment import wake_project
+from m3net_tf.runtime import load_detector
 from m3net_tf.system.yaml_files import read_yaml
 
 pytestmark = [
@@ -61,6 +62,7 @@ def test_from_a_phrase_to_an_emulated_board(quick, monkeypatch, tmp_path, capsys
     live = result["live"]
     assert live["all"]["true_events"] > 10 and live["hours"] > 0.08  # scenes and noise
     assert [row["label"] for row in live["detector"]["classes"]] == ["_unknown_", "computer"]
+    assert load_detector(project / "run" / "detector.yaml").look_runs == 8
     assert "cannot show less than" in printed  # an hour is too short for half a false accept
     if "emulation_missing" not in result["emulated"]:
         assert result["emulated"]["bytes_equal"] and result["emulated"]["live"]["equal"]

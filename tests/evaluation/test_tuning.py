@@ -145,6 +145,14 @@ def test_own_recordings_of_a_class_raise_its_usual_threshold():
     assert tuned[2].threshold > tuned[1].threshold == 0.5
 
 
+def test_second_looks_lower_the_threshold():
+    looks = dataclasses.replace(CONFIG, look_runs=4)
+    (threshold,) = {
+        each.threshold for each in tune_rare_events(peaks([]), looks, 2 * 0.37).classes[1:]
+    }
+    assert np.log(threshold / (1 - threshold)) == pytest.approx(-0.35, abs=0.001)
+
+
 def test_settings_found_are_of_the_searched_kind():
     tuned = tune(recording(), CONFIG, 0.0)
     assert tuned.classes[0] == CONFIG.classes[0]

@@ -52,6 +52,15 @@ def test_an_export_of_that_version_gives_its_bytes(kept):
     assert classifier.classify(vectors.pcm[0]).scores.shape == (len(bundle.labels),)
 
 
+def test_what_its_tables_lack_is_written_anew(kept):
+    lines: list[str] = []
+    folder = Bundle.load(kept).c_folder(lines.append)
+    assert "m3net_frontend_fft_places[" in (folder / "frontend_tables.c").read_text()
+    assert "M3NET_DETECTOR_EVENTS" in (folder / "detector_config.h").read_text()
+    assert len(lines) == 1 and Bundle.load(kept).c_folder(lines.append) == kept
+    assert len(lines) == 1
+
+
 @pytest.mark.parametrize(
     ("number", "advice"),
     [

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import shutil
 import subprocess
@@ -16,11 +17,13 @@ from firmware_helpers import (
     FRAMES,
     build_with_cmake,
     cmsis_dsp,
+    labels_of,
     small_model,
     write_bundle,
 )
 
 from m3net_tf.audio.frontend import FrontendConfig, features_int8
+from m3net_tf.runtime import DetectorConfig
 
 WINDOW_SAMPLES = (FRAMES - 1) * 320 + 512
 
@@ -55,7 +58,11 @@ def build_monitor(
         output_quantization=(output_scale, -128),
         enrolment_slots=enrolment_slots,
     )
-    bundle = write_bundle(folder / "bundle", model)
+    config, labels = FrontendConfig(), labels_of(enrolment_slots or classes)
+    detector = dataclasses.replace(
+        DetectorConfig.default(config, FRAMES, labels), look_runs=0 if enrolment_slots else 8
+    )
+    bundle = write_bundle(folder / "bundle", model, config, detector=detector)
     settings = [f"-DM3NET_BUNDLE_DIR={bundle}", f"-DM3NET_SRC_CMSIS_DSP={cmsis_dsp()}"]
     settings += [f"-D{choice}" for choice in choices]
     program = build_with_cmake(folder / "build", settings, target)

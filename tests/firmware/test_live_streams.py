@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -23,12 +25,14 @@ from m3net_tf.audio.frontend import FrontendConfig
 from m3net_tf.boards.builds.boards import find_machine
 from m3net_tf.boards.builds.build import build_compiled
 from m3net_tf.boards.builds.sources import FIRMWARE_DIR
-from m3net_tf.boards.emulation.listening import hear
+from m3net_tf.boards.emulation.listening import Heard, expected_events, hear
 from m3net_tf.boards.emulation.starting import why_no_emulation
 from m3net_tf.compiler.host import WARNINGS, engine_folder, engine_sources
+from m3net_tf.export import Bundle
 from m3net_tf.export.c_files import CModel, compile_model, network_files
 from m3net_tf.export.pushes import push_columns, streaming_detector
-from m3net_tf.runtime import DetectorConfig
+from m3net_tf.runtime import DetectorConfig, Event
+from m3net_tf.runtime.interpreter import run_reference
 from m3net_tf.runtime.network import Int8Network
 
 CONFIG = FrontendConfig()
@@ -45,8 +49,8 @@ _CORE = (
 )
 
 
-def detector(**changes: object) -> DetectorConfig:
-    easy = easy_detector(CONFIG, threshold=0.2, release=0.15)
+def detector(threshold: float = 0.2, **changes: object) -> DetectorConfig:
+    easy = easy_detector(CONFIG, threshold=threshold, release=0.15)
     return dataclasses.replace(easy, run_columns=RUN_COLUMNS, **changes)
 
 
@@ -92,7 +96,10 @@ def test_both_networks_share_their_weights(streaming_tflite: bytes):
 
 @pytest.mark.parametrize(
     "gate",
-    [pytest.param({}, marks=pytest.mark.slow), {"gate_level": -110, "gate_hold_columns": 3}],
+    [
+        pytest.param({}, marks=pytest.mark.slow),
+        {"gate_level": -110, "gate_hold_columns": 3, "look_runs": 3},
+    ],
 )
 def test_the_host_gives_the_same_scores_and_events(
     streaming_tflite: bytes, sounds: np.ndarray, gate: dict, tmp_path: Path
@@ -119,6 +126,19 @@ def test_the_host_gives_the_same_scores_and_events(
     assert ("skipped 0\n" in said["pushes"]) is not bool(gate)
 
 
+def on_this_machine(
+    tflite: bytes, settings: DetectorConfig, heard: Heard
+) -> tuple[list[Event], frozenset[int]]:
+    """Events and second looks of a board's columns and scores, with the reference kernels."""
+    export = SimpleNamespace(
+        detector=settings,
+        frontend=CONFIG,
+        manifest=SimpleNamespace(enrolment_slots=None),
+        run_reference=lambda features: run_reference(tflite, features),
+    )
+    return expected_events(cast(Bundle, export), heard.columns, heard.scores)
+
+
 @pytest.mark.parametrize(
     "board", [pytest.param("mps2_an386", marks=pytest.mark.slow), "mps3_an547"]
 )
@@ -127,7 +147,7 @@ def test_a_board_gives_the_same_scores_and_events_for_less(
 ):
     if reason := why_no_emulation(board):
         skip_or_fail(reason)
-    gated = detector(gate_level=-110, gate_hold_columns=3)
+    gated = detector(0.57, gate_level=-110, gate_hold_columns=3, look_runs=3)
     bundle = write_bundle(tmp_path / "bundle", small_model(streaming_tflite), detector=gated)
     heard = {}
     for name, model in models(streaming_tflite).items():
@@ -138,6 +158,13 @@ def test_a_board_gives_the_same_scores_and_events_for_less(
     np.testing.assert_array_equal(pushes.ends, windows.ends)
     np.testing.assert_array_equal(pushes.scores, windows.scores)
     assert pushes.events == windows.events != []
-    begins = np.diff(pushes.ends, prepend=0) != RUN_COLUMNS
+    events, looked = on_this_machine(streaming_tflite, gated, pushes)
+    assert pushes.events == events and looked
+    without, never = on_this_machine(
+        streaming_tflite, dataclasses.replace(gated, look_runs=0), pushes
+    )
+    assert events != without and not never  # a second look refused an event
+    before = np.concatenate([[0], pushes.ends[:-1]])
+    begins = (pushes.ends - before != RUN_COLUMNS) | np.isin(before, [*looked])
     assert 1 < begins.sum() < len(begins)  # the gate was closed in between
     assert pushes.instructions[~begins].max() < windows.instructions.min() / 3

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from firmware_helpers import (
     APPS,
+    CLASSES,
     FRAMES,
     easy_detector,
     run_tool,
@@ -23,14 +24,18 @@ from firmware_helpers import (
 from m3net_tf.audio.frontend import FrontendConfig, fixed_features_int8
 from m3net_tf.compiler.wasm import build_module, wasm_unavailable_reason
 from m3net_tf.export.c_files import compile_model
-from m3net_tf.runtime import Detector, DetectorConfig
+from m3net_tf.runtime import Detector, DetectorConfig, Refusal
 from m3net_tf.runtime.interpreter import run_reference
+from m3net_tf.runtime.recognizer import second_look
 from m3net_tf.system.errors import FirmwareError
 
 CONFIG = FrontendConfig()
 
 
 DETECTOR = easy_detector(CONFIG, threshold=0.1, release=0.09)  # every run makes an event
+LOOKING = dataclasses.replace(
+    easy_detector(CONFIG, threshold=0.6, release=0.6), run_columns=4, look_runs=8
+)
 
 
 def build(
@@ -43,19 +48,18 @@ def build(
 
 
 @pytest.mark.parametrize(
-    ("network", "push_columns"), [("small_tflite", None), ("streaming_tflite", 4)]
+    ("network", "push_columns", "detector"),
+    [("small_tflite", None, DETECTOR), ("streaming_tflite", 4, LOOKING)],
 )
 def test_features_scores_and_events_are_pythons(
     network: str,
     push_columns: int | None,
+    detector: DetectorConfig,
     sounds: np.ndarray,
     tmp_path: Path,
     request: pytest.FixtureRequest,
 ):
     tflite: bytes = request.getfixturevalue(network)
-    detector = DETECTOR
-    if push_columns:
-        detector = dataclasses.replace(detector, run_columns=push_columns)
     missing = "" if shutil.which("node") else "node not found: apt-get install nodejs"
     if reason := wasm_unavailable_reason() or missing:
         skip_or_fail(reason)
@@ -69,15 +73,26 @@ def test_features_scores_and_events_are_pythons(
 
     columns = np.array(answer["columns"], np.int8).T
     np.testing.assert_array_equal(columns, fixed_features_int8(CONFIG, pcm))
-    reference, runs, events = Detector(detector), [], []
+    reference, runs, events, refused = Detector(detector), [], [], 0
+    padded = np.pad(columns, ((0, 0), (detector.kept_columns, 0)), constant_values=-128)
+
+    def engine(windows: np.ndarray) -> np.ndarray:
+        return run_reference(tflite, windows)
+
     for place, column in enumerate(columns.T):
         if reference.wants_inference(column):
             window = columns[:, place + 1 - FRAMES : place + 1]
             runs.append(run_reference(tflite, window[None, ..., None])[0])
-            if event := reference.step(runs[-1]):
+            kept = padded[:, place + 1 : place + 1 + detector.kept_columns]
+            look = None
+            if detector.look_runs:
+                look = second_look(CONFIG, engine, detector, kept).tolist().__getitem__
+            if event := reference.step(runs[-1], look):
                 events.append([event.column, event.label, event.score])
+            refused += any(reference.refusal(label) is Refusal.LOOK for label in range(CLASSES))
     np.testing.assert_array_equal(answer["runs"], runs)
-    assert answer["events"] == events and len(events) > 2
+    assert answer["events"] == events and len(events) > 1
+    assert (refused > 0) is (detector.look_runs > 0)
     window = columns[:, -FRAMES:]
     np.testing.assert_array_equal(np.array(answer["input"]).reshape(window.shape), window)
     expected = run_reference(tflite, window[None, ..., None])[0]

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The fuzz targets in C, built with libFuzzer and the sanitisers."""
 
+import dataclasses
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from m3net_tf.audio.frontend import FrontendConfig
 from m3net_tf.boards.builds.sources import FIRMWARE_DIR
 
 HERE = Path(__file__).parent
@@ -65,9 +67,10 @@ def build_target(name: str, folder: Path) -> Path:
         RuntimeError: clang refuses it.
     """
     sys.path.append(str(HERE.parent / "firmware"))
-    from firmware_helpers import cmsis_dsp, small_model, write_bundle
+    from firmware_helpers import cmsis_dsp, easy_detector, small_model, write_bundle
 
-    bundle = write_bundle(folder / "bundle", small_model(b"no model"))
+    looks = dataclasses.replace(easy_detector(FrontendConfig()), look_runs=3)
+    bundle = write_bundle(folder / "bundle", small_model(b"no model"), detector=looks)
     sources = [HERE / "c" / f"fuzz_{name}.c", *_SOURCES[name]]
     flags = [f"-I{path}" for path in (_CORE, FIRMWARE_DIR / "app", FIRMWARE_DIR / "drivers")]
     flags += [f"-I{_HOST}", f"-I{bundle}"]

@@ -14,13 +14,16 @@ from m3net_tf.runtime import (
     Reason,
     explain,
 )
+from m3net_tf.runtime.detector import Look
 
 PLAIN = ClassSettings("a", True, 0.5, 0.5, suppression_columns=0, window_runs=1, hits=1)
 HIGH, LOW = 127, -128
 NEAR = -32  # 0.375: above half of the threshold
 
 
-def misses(*classes: ClassSettings, scores: list, window: int = 1) -> list:
+def misses(
+    *classes: ClassSettings, scores: list, window: int = 1, look: Look | None = None
+) -> list:
     """(column, label, reason) of the near misses of a detector with a run for each column."""
     config = DetectorConfig(window_columns=window, gate_bins=1, classes=classes, run_columns=1)
     detector = Detector(dataclasses.replace(config, window_columns=1))
@@ -29,7 +32,7 @@ def misses(*classes: ClassSettings, scores: list, window: int = 1) -> list:
     near = []
     for row in np.array(scores).reshape(len(scores), -1):
         assert detector.wants_inference([0])
-        near += tracker.after_run(detector.step(row))
+        near += tracker.after_run(detector.step(row, look))
     return [(miss.column, miss.label, miss.reason) for miss in near]
 
 
@@ -65,6 +68,16 @@ def test_suppressed_and_an_event_that_is_not_over():
     held = dataclasses.replace(PLAIN, release=0.1)
     scores = [HIGH, -90, HIGH, LOW]  # below half of the threshold, not below release
     assert misses(held, scores=scores, window=9) == [(2, 0, Reason.ACTIVE)]
+
+
+def test_a_second_look_confirms_an_event_or_not():
+    scores = [LOW, HIGH, NEAR, LOW]
+    assert misses(PLAIN, scores=scores, window=9, look=lambda label: 32_768) == []
+    refused = misses(PLAIN, scores=scores, window=9, look=lambda label: 32_767)
+    assert refused == [(1, 0, Reason.LOOK)]
+    looked = []
+    misses(PLAIN, scores=[HIGH] * 7, window=9, look=lambda label: looked.append(label) or 0)
+    assert looked == [0, 0, 0]  # at every third run
 
 
 def test_of_two_classes_one_has_the_event():

@@ -15,7 +15,8 @@ from m3net_tf.runtime import (
     event_time_s,
     listen,
 )
-from m3net_tf.runtime.recognizer import ColumnStream
+from m3net_tf.runtime.detector_config import FULL_SCALE
+from m3net_tf.runtime.recognizer import ColumnStream, second_look
 from m3net_tf.system.errors import ConfigError
 
 FRONTEND = FrontendConfig()
@@ -59,13 +60,15 @@ def test_columns_are_those_of_the_whole_recording(pcm):
     np.testing.assert_array_equal(np.concatenate(columns, axis=1), expected)
 
 
+@pytest.mark.parametrize("look_runs", [0, 4])
 @pytest.mark.parametrize("piece", [320, 7001, 10**9])
-def test_all_at_once_equals_step_by_step(pcm, piece):
-    recognizer = StreamingRecognizer(FRONTEND, model, CONFIG)
+def test_all_at_once_equals_step_by_step(pcm, piece, look_runs):
+    config = dataclasses.replace(CONFIG, look_runs=look_runs)
+    recognizer = StreamingRecognizer(FRONTEND, model, config)
     events = [e for at in range(0, len(pcm), 320) for e in recognizer.push(pcm[at : at + 320])]
     pieces = (pcm[at : at + piece] for at in range(0, len(pcm), piece))
-    tape = listen(FRONTEND, model, CONFIG, pieces)
-    assert detect(CONFIG, tape) == events
+    tape = listen(FRONTEND, model, config, pieces)
+    assert detect(config, tape) == events
     assert len(events) >= 5 and recognizer.detector.skipped_runs > 0
     assert len(tape.levels) == FRONTEND.frame_count(len(pcm)) == recognizer.detector.columns
     assert len(tape.scores) == recognizer.detector.runs + recognizer.detector.skipped_runs
@@ -75,6 +78,28 @@ def test_an_ungated_tape_serves_every_gate(pcm):
     ungated = dataclasses.replace(CONFIG, gate_level=None)
     tape = listen(FRONTEND, model, ungated, [pcm])
     assert detect(CONFIG, tape) == detect(CONFIG, listen(FRONTEND, model, CONFIG, [pcm]))
+
+
+def test_a_second_look_is_the_mean_over_runs_with_shifted_columns():
+    rng = np.random.default_rng(1)
+    config = dataclasses.replace(CONFIG, look_runs=3)
+    columns = rng.integers(-128, 128, (40, 49 + 2 * config.run_columns)).astype(np.int8)
+    scores = []
+    for start in (0, 5, 10):
+        run = columns[:, start : start + 49]
+        higher, lower = np.vstack([run[1:], run[-1:]]), np.vstack([run[:1], run[:-1]])
+        scores += [*model(np.stack([higher, lower])[..., None])]
+    shares = (np.array(scores) + 128.0) / 256
+    found = second_look(FRONTEND, model, config, columns) / FULL_SCALE
+    np.testing.assert_allclose(found, shares.mean(0), atol=1 / FULL_SCALE)
+
+
+def test_second_looks_refuse_events(pcm):
+    tape = listen(FRONTEND, model, dataclasses.replace(CONFIG, look_runs=4), [pcm])
+    events = detect(CONFIG, tape)
+    without = detect(CONFIG, dataclasses.replace(tape, looks=None))
+    assert len(events) > 0 and events != without
+    assert without == detect(CONFIG, listen(FRONTEND, model, CONFIG, [pcm]))
 
 
 def test_the_windows_are_the_last_columns_oldest_first(pcm):

@@ -51,6 +51,8 @@ def write_c_tables(config: FrontendConfig, folder: Path, *, frames: int) -> tupl
         "extern const float m3net_frontend_window[M3NET_FRONTEND_FRAME_SAMPLES];",
         "/* Sines and cosines of the angles of bins 1 .. FFT/4, by bin. */",
         "extern const float m3net_frontend_fft_turns[M3NET_FRONTEND_FFT_POINTS];",
+        "/* Where CMSIS-DSP's FFT leaves the bins, by bin: index of the real part. */",
+        "extern const uint16_t m3net_frontend_fft_places[M3NET_FRONTEND_FFT_POINTS + 1];",
         "/* Filter b weighs the FFT bins first_bin[b] .. first_bin[b] + bin_count[b] - 1. */",
         "extern const uint16_t m3net_frontend_mel_first_bin[M3NET_FRONTEND_MEL_BINS];",
         "extern const uint16_t m3net_frontend_mel_bin_count[M3NET_FRONTEND_MEL_BINS];",
@@ -59,6 +61,7 @@ def write_c_tables(config: FrontendConfig, folder: Path, *, frames: int) -> tupl
     tables = [
         _floats("window", reference.window(config)),
         _floats("fft_turns", _turns(config)),
+        array("const uint16_t m3net_frontend_fft_places", map(str, _places(config))),
         array("const uint16_t m3net_frontend_mel_first_bin", map(str, filters.first_bin)),
         array("const uint16_t m3net_frontend_mel_bin_count", map(str, filters.bin_count)),
         _floats("mel_weights", filters.weights),
@@ -82,6 +85,26 @@ def _turns(config: FrontendConfig) -> npt.NDArray[np.float64]:
     """Sines and cosines that separate the spectra of the even and odd samples, bin by bin."""
     angles = 2 * np.pi * np.arange(1, config.fft_samples // 4 + 1) / config.fft_samples
     return np.stack([np.sin(angles), np.cos(angles)], axis=1).ravel()
+
+
+def _places(config: FrontendConfig) -> list[int]:
+    """Index of each bin in the complex FFT of half the samples; of the last bin, its power's.
+
+    CMSIS-DSP leaves the points in the order of their reversed octal digits; the bits that are left
+    over are the lowest digit.
+    """
+    points = config.fft_samples // 2
+    lowest = 2 ** ((points.bit_length() - 1) % 3)
+    places = []
+    for bin_ in range(points):
+        digits, place = divmod(bin_, lowest)
+        left = points // lowest
+        while left > 1:
+            digits, digit = divmod(digits, 8)
+            place = 8 * place + digit
+            left //= 8
+        places.append(2 * place)
+    return [*places, 1]
 
 
 class _PackedFilters(NamedTuple):

@@ -57,7 +57,7 @@ def write_layout(bundle: Bundle, layout: str, folder: Path) -> Path:
         The archive that the tool installs, or a folder if the tool takes one.
 
     Raises:
-        ConfigError: there is no such layout, or an earlier release wrote the export.
+        ConfigError: there is no such layout.
         ModelError: the compiler does not support an operator of the network.
     """
     if layout not in LAYOUTS:
@@ -103,20 +103,18 @@ def _text(path: str, /, **values: str | int) -> str:
 def _code(bundle: Bundle, network: Mapping[str, str]) -> Files:
     """The folder ``src``, the same in all layouts."""
     warp = bundle.manifest.warp is not None
-    engine = engine_folder()
+    engine, exported = engine_folder(), bundle.c_folder()
     paths = [
         *(FIRMWARE_DIR / "core" / name for name in _CORE + (_WARP if warp else ())),
         FIRMWARE_DIR / "compiled" / "inference.c",
         *(path for path in engine.iterdir() if path.suffix in (".c", ".h")),
-        *(bundle.folder / name for name in _EXPORTED + (_WARP_EXPORTED if warp else ())),
+        *(exported / name for name in _EXPORTED + (_WARP_EXPORTED if warp else ())),
         _TEMPLATES / "port.c",
     ]
     code = {f"{_INNER}/{path.name}": path.read_bytes() for path in paths}
     code |= {f"{_INNER}/{name}": text.encode() for name, text in network.items()}
     if bundle.frontend.kind != "waveform":
         config = code[f"{_INNER}/frontend_config.h"].decode()
-        if "M3NET_FRONTEND_FIXED_SAMPLE_SHIFT" not in config or _GUARD not in config:
-            raise ConfigError(f"{bundle.folder}: its front end has no integer tables; export again")
         code[f"{_INNER}/frontend_config.h"] = config.replace(_GUARD, _FIXED).encode()
     return {"src/m3net.h": _text("m3net.h").encode(), **dict(sorted(code.items()))}
 

@@ -269,7 +269,7 @@ def _build(subject: _Subject, board: str, measured: BoardCost, log: Log) -> Firm
     # The export's arena, as in m3net firmware, unless it is too small for the core.
     measured_bytes = measured["arena_bytes"]
     size = None if measured_bytes == bundle.manifest.arena.bytes else measured_bytes
-    return build_firmware(bundle.folder, board, folder, size, report=log)
+    return build_firmware(bundle.c_folder(log), board, folder, size, report=log)
 
 
 def _figures(subject: _Subject, board: Board, core: _CoreCost, log: Log) -> Row:

@@ -17,7 +17,7 @@ from m3net_tf.export import Bundle
 from m3net_tf.export.pushes import TIME_AXIS
 from m3net_tf.runtime.detector import Detector, Event
 from m3net_tf.runtime.interpreter import Int8
-from m3net_tf.runtime.recognizer import column_levels
+from m3net_tf.runtime.recognizer import column_levels, second_look
 from m3net_tf.system.errors import FirmwareError
 from m3net_tf.system.progress import Log, silent
 
@@ -108,19 +108,34 @@ def due_windows(bundle: Bundle, columns: Int8) -> Int8:
     return np.stack([columns[:, end - frames : end] for end in ends])[..., None]
 
 
-def expected_events(bundle: Bundle, columns: Int8, scores: Int8) -> list[Event]:
-    """The events of live detection, from the scores of :func:`due_windows`."""
-    detector, runs = Detector(bundle.detector), iter(scores)
-    levels = column_levels(bundle.frontend, bundle.detector, columns)
+def expected_events(
+    bundle: Bundle, columns: Int8, scores: Int8
+) -> tuple[list[Event], frozenset[int]]:
+    """What live detection makes of the scores of :func:`due_windows`.
+
+    Returns:
+        The events, and the runs at which a second look was taken, as numbers of columns.
+    """
+    config, runs = bundle.detector, iter(scores)
+    detector, kept = Detector(config), config.kept_columns
+    padded = np.pad(columns, ((0, 0), (kept, 0)), constant_values=-128)
+    levels = column_levels(bundle.frontend, config, columns)
     slots = bundle.manifest.enrolment_slots or 0
     no_words = np.full(slots, -128, np.int8)  # a board that has just started has learnt none
-    events = []
-    for level in levels.tolist():
+    events, looked = list[Event](), set[int]()
+    for column, level in enumerate(levels.tolist(), 1):
+
+        def look(label: int, end: int = column) -> int:
+            looked.add(end)
+            latest = padded[:, end : end + kept]
+            return int(second_look(bundle.frontend, bundle.run_reference, config, latest)[label])
+
         if detector.wants_inference_at(level):
             run = next(runs)
-            if event := detector.step(no_words if slots else run):
+            scores_heard = no_words if slots else run
+            if event := detector.step(scores_heard, look if config.look_runs else None):
                 events.append(event)
-    return events
+    return events, frozenset(looked)
 
 
 def measure_live(
@@ -155,8 +170,10 @@ def measure_live(
     heard = hear(elf, machine, recording)
     windows = due_windows(bundle, heard.columns)
     references = whole_windows(bundle.tflite, windows)
-    events = expected_events(bundle, heard.columns, next(iter(references.values())))
-    continues = np.diff(heard.ends, prepend=0) == columns
+    events, looked = expected_events(bundle, heard.columns, next(iter(references.values())))
+    before = np.concatenate([[0], heard.ends[:-1]])
+    # A second look takes the stream's memory, so the next run begins one.
+    continues = (heard.ends - before == columns) & ~np.isin(before, [*looked])
     return {
         "push_columns": columns,
         "runs": len(heard.ends),

@@ -61,7 +61,7 @@ def prove_arena(bundle: Bundle, board: str, folder: Path, log: Log) -> FirmwareI
     if bundle.manifest.arena.source != source:
         size, _ = least_arena(bundle, board, folder, log)
         bundle.set_arena(size, source)
-    return build_firmware(bundle.folder, board, folder, emulated=True, report=log)
+    return build_firmware(bundle.c_folder(log), board, folder, emulated=True, report=log)
 
 
 def least_arena(
@@ -166,7 +166,8 @@ def export_firmware(
     if engine == COMPILED:
         return compiled_firmware(bundle, board, folder, log, settings=settings)
     arena_bytes = _override_arena_bytes(bundle)
-    return build_firmware(bundle.folder, board, folder, arena_bytes, settings=settings, report=log)
+    exported = bundle.c_folder(log)
+    return build_firmware(exported, board, folder, arena_bytes, settings=settings, report=log)
 
 
 def compiled_firmware(
@@ -185,7 +186,7 @@ def compiled_firmware(
     """
     code = bundle.code(log) if bundle.manifest.engine == COMPILED else None
     return build_compiled(
-        bundle.folder,
+        bundle.c_folder(log),
         bundle.c_model,
         board,
         folder,
@@ -206,8 +207,9 @@ def _builder(
     bundle: Bundle, board: str, folder: Path, log: Log, settings: Sequence[str]
 ) -> Callable[[int | None], FirmwareImage]:
     """Builds firmware for the emulator with an arena of some bytes; None: the export's."""
+    exported = bundle.c_folder(log)
     return lambda arena_bytes: build_firmware(
-        bundle.folder, board, folder, arena_bytes, settings=settings, emulated=True, report=log
+        exported, board, folder, arena_bytes, settings=settings, emulated=True, report=log
     )
 
 

@@ -121,7 +121,7 @@ def streamed_export(
     frames = np.concatenate([*clips], axis=1)[None, :, :count]
     recording = record(bundle.tflite, push, frames)
     log(f"pushing {len(recording.pushes)} hops through the streamed network on the {board}")
-    return measure_stream(bundle.folder, bundle.c_model, board, folder, recording)
+    return measure_stream(bundle.c_folder(log), bundle.c_model, board, folder, recording)
 
 
 def compared_hops(push: Push) -> int:

@@ -64,7 +64,7 @@ def _module(bundle: Bundle) -> bytes:
     networks = compile_model(bundle.c_model, "the other sections are complete")
     with tempfile.TemporaryDirectory(prefix="m3net-") as folder:
         path = Path(folder) / "m3net.wasm"
-        build_module(networks, bundle.folder, path)
+        build_module(networks, bundle.c_folder(), path)
         return path.read_bytes()
 
 

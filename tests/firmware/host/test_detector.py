@@ -173,13 +173,24 @@ def driver(folder) -> Iterator[Driver]:
     made.close()
 
 
+@pytest.fixture(scope="module")
+def looking_driver(folder) -> Iterator[Driver]:
+    """With second looks, for which it takes the score of the next class."""
+    config = dataclasses.replace(CONFIG, look_runs=2)
+    made = Driver(compile_driver(folder / "looking", FrontendConfig(mel_bins=BINS), config))
+    yield made
+    made.close()
+
+
 def trace_in_python(
     config: DetectorConfig,
     columns: np.ndarray,
     scores: np.ndarray,
     counted: int = 0,
     changes: tuple[Change, ...] = (),
+    exported: DetectorConfig = CONFIG,
 ) -> tuple[Detector, bytes]:
+    """The detector after the columns, and the trace of a board that has ``exported``."""
     detector = Detector(config)
     detector.columns = detector.runs = detector.skipped_runs = detector.events = counted
     trace = []
@@ -188,9 +199,13 @@ def trace_in_python(
             if at == index:
                 detector.set_class(label, new_settings)
         due = detector.wants_inference(column)
-        event = detector.step(row) if due else None
+        looks = 256 * (np.roll(row, -1).astype(int) + 128)
+        look = looks.tolist().__getitem__ if config.look_runs else None
+        event = detector.step(row, look) if due else None
         trace.append(bytes([due | (event is not None) << 1]))
-        smoothed = [detector.score(label) for label in range(len(config.classes))]
+        smoothed = [
+            detector.score(label) if row.event else 0 for label, row in enumerate(exported.classes)
+        ]
         trace.append(struct.pack(f"<{len(smoothed)}H", *smoothed))
         if event:
             trace.append(pack_event(event))
@@ -202,11 +217,12 @@ def counters(detector: Detector) -> tuple[int, int, int, int]:
 
 
 @st.composite
-def class_settings(draw: st.DrawFn, label: str) -> ClassSettings:
+def class_settings(draw: st.DrawFn, label: int) -> ClassSettings:
+    """Settings of a class, with events only if the exported one has events."""
     release, threshold = sorted(draw(st.lists(st.floats(0.01, 1), min_size=2, max_size=2)))
     return ClassSettings(
-        label,
-        draw(st.sampled_from([True, True, True, False])),
+        f"class{label}",
+        CONFIG.classes[label].event and draw(st.sampled_from([True, True, True, False])),
         threshold,
         release,
         draw(st.integers(0, 40)),
@@ -220,7 +236,7 @@ def configs(draw: st.DrawFn) -> DetectorConfig:
     return DetectorConfig(
         window_columns=draw(st.integers(1, 12)),
         gate_bins=draw(st.integers(1, BINS)),
-        classes=tuple(draw(class_settings(f"class{k}")) for k in range(CLASSES)),
+        classes=tuple(draw(class_settings(k)) for k in range(CLASSES)),
         run_columns=draw(st.integers(1, 6)),
         gate_level=draw(st.none() | st.integers(-128, 127)),
         gate_hold_columns=draw(st.integers(0, 30)),
@@ -237,6 +253,7 @@ def random_sound(seed: int, count: int) -> tuple[np.ndarray, np.ndarray]:
     return columns.astype(np.int8), scores.astype(np.int8)
 
 
+@pytest.mark.parametrize("look_runs", [0, 2])
 @settings(
     max_examples=200,
     deadline=None,
@@ -251,14 +268,18 @@ def random_sound(seed: int, count: int) -> tuple[np.ndarray, np.ndarray]:
     counted=st.integers(0, 2**32 - 1) | st.integers(2**32 - 20, 2**32 - 1),
     data=st.data(),
 )
-def test_every_step_is_the_same_in_c_and_python(driver, config, seed, count, counted, data):
+def test_every_step_is_the_same_in_c_and_python(
+    driver, looking_driver, look_runs, config, seed, count, counted, data
+):
+    config = dataclasses.replace(config, look_runs=look_runs)
     columns, scores = random_sound(seed, count)
     changes: tuple[Change, ...] = ()
     if count and data.draw(st.booleans()):
         label = data.draw(st.integers(0, CLASSES - 1))
-        replacement = data.draw(class_settings(f"class{label}"))
+        replacement = data.draw(class_settings(label))
         changes = ((data.draw(st.integers(0, count - 1)), label, replacement),)
-    result = driver.hear(config, columns, scores, counted=counted, changes=changes)
+    asked = looking_driver if look_runs else driver
+    result = asked.hear(config, columns, scores, counted=counted, changes=changes)
     detector, trace = trace_in_python(config, columns, scores, counted, changes)
     assert result.status == OK
     assert result.trace == trace
@@ -268,12 +289,16 @@ def test_every_step_is_the_same_in_c_and_python(driver, config, seed, count, cou
 def test_much_happens_in_these_sequences():
     """Or the test above would compare empty lists."""
     rng = np.random.default_rng(0)
-    events = skipped = 0
+    looking = dataclasses.replace(CONFIG, look_runs=2)
+    events = confirmed = skipped = 0
     for seed in rng.integers(0, 2**32, 20):
-        detector, _ = trace_in_python(CONFIG, *random_sound(int(seed), 150))
+        sound = random_sound(int(seed), 150)
+        detector, _ = trace_in_python(CONFIG, *sound)
         events += detector.events
         skipped += detector.skipped_runs
+        confirmed += trace_in_python(looking, *sound)[0].events
     assert events > 40 and skipped > 40
+    assert 20 < confirmed < events - 10
 
 
 def test_after_a_reset_all_is_as_at_the_start(driver):
@@ -313,6 +338,7 @@ def test_counters_wrap_and_nothing_else_does(driver):
         (12 + 2, struct.pack("<H", 0)),  # a release of 0 never releases
         (12 + 8, struct.pack("<HH", 10, 11)),  # release above threshold
         (12 + 6, b"\0"),  # no window
+        (12 + 7, b"\1"),  # events of a class without
         (12 + 3 * 8 + 6, b"\x11"),  # a window longer than the history
     ],
 )
@@ -415,7 +441,7 @@ def test_events_on_real_sound_through_a_network(folder):
     driver = Driver(compile_driver(folder / "real", frontend, config))
     result = driver.hear(config, columns, scores)
     driver.close()
-    detector, trace = trace_in_python(config, columns, scores)
+    detector, trace = trace_in_python(config, columns, scores, exported=config)
     assert detector.events >= 5 and detector.skipped_runs > 0
     assert result.trace == trace
     events = detect(config, Tape(columns.sum(1, dtype=np.int32), outputs))

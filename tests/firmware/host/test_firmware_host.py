@@ -15,6 +15,7 @@ from firmware_helpers import FRAMES, build_with_cmake, cmsis_dsp, run_tool
 
 from m3net_tf.audio.frontend import FrontendConfig, features_int8, write_c_tables
 from m3net_tf.boards.emulation import qemu
+from m3net_tf.runtime import DetectorConfig, write_c_header
 
 CONFIGS = {
     "default": FrontendConfig(),
@@ -42,6 +43,7 @@ def build_host(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path
         if name not in built:
             (folder / "bundle").mkdir(exist_ok=True)
             write_c_tables(CONFIGS[name], folder / "bundle", frames=FRAMES)
+            write_c_header(DetectorConfig.default(CONFIGS[name], FRAMES, ["a"]), folder / "bundle")
             settings = [f"-DM3NET_BUNDLE_DIR={folder / 'bundle'}", f"-DM3NET_SRC_CMSIS_DSP={dsp}"]
             program = build_with_cmake(folder / "build", settings, "m3net_host")
             built[name] = Path(shutil.copy(program, folder / name))

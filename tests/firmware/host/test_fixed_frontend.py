@@ -24,6 +24,7 @@ from m3net_tf.boards.builds.boards import find_machine
 from m3net_tf.boards.builds.image import FirmwareImage
 from m3net_tf.boards.builds.sources import FIRMWARE_DIR
 from m3net_tf.boards.emulation.qemu import run_job
+from m3net_tf.runtime import DetectorConfig, write_c_header
 from m3net_tf.runtime.interpreter import run_reference
 
 #: They run the same code; the second one takes another build.
@@ -81,6 +82,7 @@ def compile_host(bundle: Path) -> Path:
 def test_the_host_gives_the_model_s_bits(tmp_path: Path, name: str):
     config = CONFIGS[name]
     write_c_tables(config, tmp_path, frames=FRAMES)
+    write_c_header(DetectorConfig.default(config, FRAMES, ["a"]), tmp_path)
     program = compile_host(tmp_path)
     for clip in extremes(config, 12):
         features = run_tool(program, "features", data=clip.tobytes())

@@ -25,7 +25,7 @@ from m3net_tf.boards.builds.build import build_compiled
 from m3net_tf.boards.builds.sources import FIRMWARE_DIR
 from m3net_tf.boards.emulation.qemu import run_job
 from m3net_tf.export.c_files import CModel
-from m3net_tf.runtime import ClassSettings, DetectorConfig, StreamingRecognizer
+from m3net_tf.runtime import ClassSettings, DetectorConfig, StreamingRecognizer, write_c_header
 from m3net_tf.runtime.recognizer import ColumnStream
 
 HOP = 320
@@ -72,6 +72,7 @@ SAMPLE_LIMIT = 60
 def compile_host(bundle: Path, sources: tuple[str, ...]) -> Path:
     """One of the host's programs; it needs no third-party source."""
     code = [*(FIRMWARE_DIR / source for source in sources), bundle / "frontend_tables.c"]
+    write_c_header(DETECTOR, bundle)
     return compile_for_host(
         bundle / "host", code, (FIRMWARE_DIR / "core", FIRMWARE_DIR / "app", bundle)
     )

@@ -73,7 +73,13 @@ static void hear(m3net_detector* detector, bool full) {
   m3net_event event;
   get(column, sizeof(column));
   const bool due = m3net_detector_wants_inference(detector, column);
-  const bool has_event = due && m3net_detector_step(detector, scores, &event);
+  bool has_event = due && m3net_detector_step(detector, scores, &event);
+#ifdef M3NET_DETECTOR_LOOK_RUNS
+  if (has_event) {  // the score of the next class is the one of a second look
+    const int8_t score = scores[(event.label + 1u) % M3NET_DETECTOR_CLASS_COUNT];
+    has_event = m3net_detector_confirm(detector, &event, (uint16_t)(256 * (score + 128)));
+  }
+#endif
   if (full) {
     const uint8_t marks = (uint8_t)((due ? 1 : 0) | (has_event ? 2 : 0));
     put(&marks, 1);

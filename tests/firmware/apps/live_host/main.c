@@ -36,7 +36,7 @@ int main(int count, char** words) {
     if (!m3net_live_step(&live, &result) || result.status != M3NET_OK) return 1;
     if (result.scores == NULL) continue;
     int8_t scores[CLASSES];
-    memcpy(scores, m3net_model_output(recognizer.model), CLASSES);
+    memcpy(scores, result.scores, CLASSES);
     printf("%u:", (unsigned)live.statistics.columns);
     for (int i = 0; i < CLASSES; ++i) printf(" %d", scores[i]);
     if (result.has_event) {
