@@ -17,8 +17,7 @@
 extern "C" {
 #endif
 
-/// Bytes for each sample of the FFT, which works in place, and for counters and pointers. With
-/// Helium there are also the order of the FFT's points, and CMSIS-DSP's pointers.
+// Helium's FFT also has the order of its points, and CMSIS-DSP's pointers.
 #if !defined(M3NET_FRONTEND_FIXED) && defined(__ARM_FEATURE_MVE) && (__ARM_FEATURE_MVE & 2)
 #define M3NET_FRONTEND_FFT_SAMPLE_BYTES 5
 #define M3NET_FRONTEND_STATE_BYTES 128

@@ -305,7 +305,7 @@ def _tuned(
         model = Bundle.load(run.folder / "export").manifest.model.sha256
         same_scenes = result["scenes"] == to_plain(dataclasses.asdict(scenes))
         same_target = result["target_false_accepts_per_hour"] == target
-        same_looks = result["detector"].get("look_runs") == look_runs
+        same_looks = result["detector"].get("look_runs", 0) == look_runs
         if result["model_sha256"] == model and same_scenes and same_target and same_looks:
             return result
     recorded = {clip.label for clip in read_added(run.folder)}

@@ -163,8 +163,11 @@ class DetectorConfig:
         return self.window_columns + max(0, self.look_runs - 1) * self.run_columns
 
     def to_dict(self) -> dict[str, object]:
-        """All settings as plain values."""
-        return {**dataclasses.asdict(self), "classes": [*map(dataclasses.asdict, self.classes)]}
+        """All settings as plain values; without second looks as earlier releases read them."""
+        values = {**dataclasses.asdict(self), "classes": [*map(dataclasses.asdict, self.classes)]}
+        if not self.look_runs:
+            del values["look_runs"]
+        return values
 
     @classmethod
     def from_dict(cls, values: Any) -> DetectorConfig:

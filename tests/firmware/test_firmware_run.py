@@ -63,6 +63,7 @@ def built_with(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[Pa
     monkeypatch.setattr(starting, "build_firmware", build_tflm)
     monkeypatch.setattr(starting, "tflm_arena", lambda _: Arena(54_321, "TFLite Micro"))
     monkeypatch.setattr(Bundle, "network", None)
+    monkeypatch.setattr(Bundle, "c_folder", lambda self, log: self.folder)
     manifest = SimpleNamespace(engine="compiled")
     monkeypatch.setattr(Bundle, "load", lambda folder: Bundle(folder, manifest))
     monkeypatch.chdir(tmp_path)
@@ -137,6 +138,7 @@ def test_an_emulated_board_gets_an_arena_that_the_network_starts_with(
     monkeypatch.setattr(starting, "run_job", run_job)
     monkeypatch.setattr(starting, "library_path", lambda core: tmp_path / core / "lib.a")
     monkeypatch.setattr(shutil, "which", lambda program: program)
+    monkeypatch.setattr(Bundle, "c_folder", lambda self, log: self.folder)
     monkeypatch.setattr(Bundle, "load", lambda folder: Bundle(folder, manifest))
     monkeypatch.chdir(tmp_path)
     for _ in range(2):  # the second build uses the arena that the first one measured
