@@ -38,7 +38,7 @@ def cut_own_phrases(bundle: Bundle, recordings: Mapping[str, Sequence[Path]], fo
         ConfigError: the network has no such class.
         DataError: a recording cannot be read.
     """
-    frontend, config = bundle.frontend, dataclasses.replace(bundle.detector, gate_level=None)
+    frontend, config = bundle.frontend, _scores_only(bundle.detector)
     engine = fastest_engine(bundle, config)
     window = _window_samples(bundle)
     with complete_folder(folder) as scratch:
@@ -75,7 +75,7 @@ def cut_false_accepts(bundle: Bundle, recordings: Sequence[Path], folder: Path) 
     Raises:
         DataError: a recording cannot be read.
     """
-    frontend, config = bundle.frontend, dataclasses.replace(bundle.detector, gate_level=None)
+    frontend, config = bundle.frontend, _scores_only(bundle.detector)
     engine = fastest_engine(bundle, config)
     window = _window_samples(bundle)
     phrases = [label for label, settings in enumerate(config.classes) if settings.event]
@@ -95,6 +95,11 @@ def cut_false_accepts(bundle: Bundle, recordings: Sequence[Path], folder: Path) 
             sound, _ = soundfile.read(path, dtype="int16", start=end - window, stop=end)
             soundfile.write(scratch / f"{number:05d}.wav", sound, frontend.sample_rate_hz)
     return len(found)
+
+
+def _scores_only(config: DetectorConfig) -> DetectorConfig:
+    """The detector with an open gate and without second looks, which only events need."""
+    return dataclasses.replace(config, gate_level=None, look_runs=0)
 
 
 def _window_samples(bundle: Bundle) -> int:

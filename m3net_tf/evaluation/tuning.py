@@ -27,7 +27,7 @@ from m3net_tf.runtime.detector import (
     smooth,
 )
 from m3net_tf.runtime.detector_config import ClassSettings, DetectorConfig, at_threshold
-from m3net_tf.runtime.recognizer import event_time_s
+from m3net_tf.runtime.recognizer import LEAST_THRESHOLD, event_time_s
 
 WINDOW_RUNS = (1, 2, 3, 4, 6, 8)
 HITS = (1, 2, 3)
@@ -36,7 +36,9 @@ SUPPRESSION_S = (0.5, 1.0, 2.0)
 
 THRESHOLDS = tuple(
     round(float(threshold), 4)
-    for threshold in np.concatenate([np.arange(0.3, 0.9, 0.05), 1 - 0.1 * 0.75 ** np.arange(14)])
+    for threshold in np.concatenate(
+        [np.arange(LEAST_THRESHOLD, 0.9, 0.05), 1 - 0.1 * 0.75 ** np.arange(14)]
+    )
 )
 """Steps up to 0.9, then ever finer ones."""
 MARGIN_STEPS = 2  # steps of THRESHOLDS in either direction

@@ -236,6 +236,7 @@ class _ClassEvents:
         run_columns: int,
         smoothed: npt.NDArray[np.int64],
         ran: npt.NDArray[np.bool_],
+        looks: npt.NDArray[np.int32] | None,
     ) -> None:
         hit = ran & (smoothed >= settings.threshold_units) & settings.event
         edges = np.flatnonzero(np.diff(np.concatenate([[False], hit, [False]]).astype(np.int8)))
@@ -245,6 +246,7 @@ class _ClassEvents:
         self._sequences = collections.deque(np.stack([first, stops], axis=1)[long_enough].tolist())
         self._below = np.flatnonzero(smoothed < settings.release_units)
         self._apart = -(-settings.suppression_columns // run_columns)
+        self._confirmed = None if looks is None else looks >= settings.threshold_units
         self._allowed = 0
 
     def next_run(self, at_least: int) -> int | None:
@@ -257,15 +259,21 @@ class _ClassEvents:
             self._sequences.popleft()
         return None
 
-    def refuse(self, run: int) -> None:
-        """Record a second look that confirmed no event."""
-        self._allowed = run + LOOK_AGAIN_RUNS
+    def fire(self, run: int) -> bool:
+        """Record an event that is due, unless a second look does not confirm it.
 
-    def fire(self, run: int) -> None:
-        """Record an event: no other one follows before release and the end of suppression."""
+        After an event no other one follows before release and the end of suppression.
+
+        Returns:
+            Whether there is an event.
+        """
+        if self._confirmed is not None and not self._confirmed[run]:
+            self._allowed = run + LOOK_AGAIN_RUNS
+            return False
         after = int(np.searchsorted(self._below, run))
         released = int(self._below[after]) if after < len(self._below) else _NEVER
         self._allowed = max(run + self._apart, released)
+        return True
 
 
 def event_runs(
@@ -280,14 +288,11 @@ def event_runs(
     Args:
         looks: the class's scores in second looks, shape (runs,); None without them.
     """
-    events = _ClassEvents(settings, run_columns, smoothed, ran)
+    events = _ClassEvents(settings, run_columns, smoothed, ran, looks)
     runs: list[int] = []
     while (run := events.next_run(0)) is not None:
-        if looks is None or looks[run] >= settings.threshold_units:
+        if events.fire(run):
             runs.append(run)
-            events.fire(run)
-        else:
-            events.refuse(run)
     return runs
 
 
@@ -300,7 +305,13 @@ def detect(config: DetectorConfig, tape: Tape) -> list[Event]:
         for label, settings in enumerate(config.classes)
     ]
     classes = [
-        _ClassEvents(settings, config.run_columns, smoothed[label], ran)
+        _ClassEvents(
+            settings,
+            config.run_columns,
+            smoothed[label],
+            ran,
+            None if tape.looks is None else tape.looks[:, label],
+        )
         for label, settings in enumerate(config.classes)
     ]
     pending: list[tuple[int, int, int]] = []  # run, score (negative), label
@@ -314,12 +325,8 @@ def detect(config: DetectorConfig, tape: Tape) -> list[Event]:
     events = []
     while pending:
         run, score, label = heapq.heappop(pending)
-        threshold = config.classes[label].threshold_units
-        if tape.looks is None or tape.looks[run, label] >= threshold:
+        if classes[label].fire(run):
             events.append(Event(int(columns[run]) % _WRAP, label, -score))
-            classes[label].fire(run)
-        else:
-            classes[label].refuse(run)
         push(label, run + 1)
         while pending and pending[0][0] == run:  # a run triggers at most one event
             push(heapq.heappop(pending)[2], run + 1)
