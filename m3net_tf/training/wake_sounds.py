@@ -273,7 +273,7 @@ class _Writer:
         trained = [each for each in said if each.is_phrase and each.split == "train"]
         for index, each in enumerate(trained * (_WINDOWS - 1), len(windows)):
             window = self._window(self._played(each), samples, context["train"])
-            self._add(window, f"{each.label}/{index:05d}.wav", each.label, each)
+            self._add(window, f"{_folder(each)}/{index:05d}.wav", each.label, each)
         (self._folder / NOISE_FOLDER).mkdir()
         for path in noise:
             (self._folder / NOISE_FOLDER / path.name).hardlink_to(path)
@@ -303,10 +303,9 @@ class _Writer:
         self, said: _Said, index: int, samples: int, context: Sequence[Audio]
     ) -> None:
         """A window in which a phrase or word ends, and of phrases one with a part of it."""
-        folder = "near" if said.label == OTHER else said.label
         sound = self._played(said)
         window = self._window(sound, samples, context)
-        self._add(window, f"{folder}/{index:05d}.wav", said.label, said)
+        self._add(window, f"{_folder(said)}/{index:05d}.wav", said.label, said)
         if said.is_phrase or (said.label != OTHER and self._rng.random() < _WORD_PARTS):
             size = round(self._rng.uniform(*_PART) * len(sound))
             part = sound[:size] if self._rng.random() < 0.5 else sound[-size:]
@@ -381,6 +380,13 @@ class _Writer:
     def _write_table(self) -> None:
         columns = ("path", "label", "split", "group")
         write_text(self._folder / TABLE, csv_table(columns, self._rows))
+
+
+def _folder(said: _Said) -> str:
+    if said.label == OTHER:
+        return "near"
+    # A phrase may be called as another folder is, such as "hard".
+    return f"phrases/{said.label}" if said.is_phrase else said.label
 
 
 def _trimmed(path: Path) -> Audio:

@@ -29,9 +29,9 @@ from m3net_tf.training.wake_sounds import (
 PHRASE_S = 0.6
 
 
-def spoken(folder: Path, kind: str, speaker: int, seconds: float) -> SpokenClip:
+def spoken(folder: Path, kind: str, speaker: int, seconds: float, phrase: str) -> SpokenClip:
     """A tone, which stands for speech, after a pause and before a soft consonant."""
-    name = {"phrase": "computer", "recorded": "_words_/left"}.get(kind, "_near_")
+    name = {"phrase": phrase, "recorded": "_words_/left"}.get(kind, "_near_")
     path = folder / name / f"{kind}_{speaker}.wav"
     path.parent.mkdir(parents=True, exist_ok=True)
     tone = np.sin(np.arange(round(seconds * RATE_HZ)) * (0.1 + speaker / 100)) / 2
@@ -45,7 +45,7 @@ def spoken(folder: Path, kind: str, speaker: int, seconds: float) -> SpokenClip:
     )
 
 
-def write(root: Path) -> Path:
+def write(root: Path, phrase: str = "computer") -> Path:
     """Write the sounds of ten voices, of 20 real speakers of a word, and of 20 other files."""
     voices, others, folder = root / "voices", root / "others", root / "sounds"
     others.mkdir()
@@ -63,11 +63,11 @@ def write(root: Path) -> Path:
         soundfile.write(others / f"{number:02d}.flac", noise, 8000)
     lengths_s = {"phrase": PHRASE_S, "changed": 0.5, "other": 11.0, "recorded": 0.5}
     clips = [
-        spoken(voices, kind, speaker, seconds)
+        spoken(voices, kind, speaker, seconds, phrase)
         for kind, seconds in lengths_s.items()
         for speaker in range(10)
     ]
-    voiced = SpokenVoices(tuple(clips), {"computer": "tone"}, 10, 7.5, ())
+    voiced = SpokenVoices(tuple(clips), {phrase: "tone"}, 10, 7.5, ())
     recorded = recorded_words(words, ["computer"])
     assert {word: len(files) for word, files in recorded.items()} == {"airport": 0, "left": 40}
     write_wake_sounds(voiced, voices, [others], folder, words=recorded, seed=3)
@@ -151,6 +151,17 @@ def test_hard_windows_are_listed_once_and_last(sounds, tmp_path):
         (f"{HARD}/0.wav", OTHER),
         (f"{HARD}/1.wav", OTHER),
     ]
+
+
+@pytest.mark.parametrize("phrase", ["hard", "parts", "hours"])
+def test_a_phrase_may_be_called_as_a_folder_is(tmp_path, phrase):
+    folder = write(tmp_path, phrase)
+    table = folder / TABLE
+    before = table.read_text().splitlines()
+    assert len({row.partition(",")[0] for row in before}) == len(before)
+    list_hard_windows(folder)
+    assert table.read_text().splitlines() == before
+    assert read_wake_sounds(folder).phrases == {"train": 24, "validation": 2, "test": 2}
 
 
 def test_equal_seeds_give_equal_sounds(sounds, tmp_path):
