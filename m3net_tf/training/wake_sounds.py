@@ -385,7 +385,7 @@ class _Writer:
 def _folder(said: _Said) -> str:
     if said.label == OTHER:
         return "near"
-    # A phrase may be called as another folder is, such as "hard".
+    # A phrase may have the name of another folder, such as "hard".
     return f"phrases/{said.label}" if said.is_phrase else said.label
 
 

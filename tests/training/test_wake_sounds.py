@@ -154,7 +154,7 @@ def test_hard_windows_are_listed_once_and_last(sounds, tmp_path):
 
 
 @pytest.mark.parametrize("phrase", ["hard", "parts", "hours"])
-def test_a_phrase_may_be_called_as_a_folder_is(tmp_path, phrase):
+def test_a_phrase_may_have_the_name_of_another_folder(tmp_path, phrase):
     folder = write(tmp_path, phrase)
     table = folder / TABLE
     before = table.read_text().splitlines()
