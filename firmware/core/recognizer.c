@@ -127,8 +127,11 @@ static uint32_t sum_of_look(m3net_recognizer* recognizer, uint32_t label, int32_
 }
 
 uint16_t m3net_recognizer_look(m3net_recognizer* recognizer, uint32_t label) {
-  const uint32_t sum = sum_of_look(recognizer, label, 1) + sum_of_look(recognizer, label, -1);
-  return (uint16_t)(256u * sum / (2u * LOOKS));
+  static const int8_t shifts[] = M3NET_DETECTOR_LOOK_SHIFTS;
+  const uint32_t count = sizeof(shifts) / sizeof(shifts[0]);
+  uint32_t sum = 0;
+  for (uint32_t at = 0; at < count; ++at) sum += sum_of_look(recognizer, label, shifts[at]);
+  return (uint16_t)(256u * sum / (count * LOOKS));
 }
 
 #endif

@@ -264,6 +264,7 @@ def write_c_header(config: DetectorConfig, folder: Path) -> Path:
     if config.look_runs:
         settings |= {
             "LOOK_RUNS": config.look_runs,
+            "LOOK_SHIFTS": f"{{{', '.join(map(str, LOOK_SHIFTS))}}}",
             "LOOK_AGAIN_RUNS": LOOK_AGAIN_RUNS,
             "KEPT_COLUMNS": config.kept_columns,
         }
