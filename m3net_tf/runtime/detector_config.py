@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -253,7 +253,7 @@ def write_c_header(config: DetectorConfig, folder: Path) -> Path:
     settings: dict[str, int | str] = {
         "CLASS_COUNT": len(config.classes),
         "EVENT_COUNT": len(events),
-        "EVENTS": f"{{{', '.join(map(str, events))}}}",
+        "EVENTS": _braced(events),
         "HISTORY_RUNS": config.history_runs,
         "FIRST_RUN_COLUMNS": config.window_columns,
         "RUN_COLUMNS": config.run_columns,
@@ -264,7 +264,7 @@ def write_c_header(config: DetectorConfig, folder: Path) -> Path:
     if config.look_runs:
         settings |= {
             "LOOK_RUNS": config.look_runs,
-            "LOOK_SHIFTS": f"{{{', '.join(map(str, LOOK_SHIFTS))}}}",
+            "LOOK_SHIFTS": _braced(LOOK_SHIFTS),
             "LOOK_AGAIN_RUNS": LOOK_AGAIN_RUNS,
             "KEPT_COLUMNS": config.kept_columns,
         }
@@ -285,3 +285,7 @@ def write_c_header(config: DetectorConfig, folder: Path) -> Path:
     path = folder / "detector_config.h"
     write_text(path, origin + "\n" + guarded("M3NET_DETECTOR_CONFIG_H_", "\n".join(lines)))
     return path
+
+
+def _braced(values: Iterable[int]) -> str:
+    return f"{{{', '.join(map(str, values))}}}"
