@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import re
 import sys
@@ -174,6 +175,7 @@ def write_programs(
         if images:
             inputs = tf.TensorSpec(images[0](tf.zeros(maps.shape)).shape, tf.float32)
             model = build_network(recipe, tuple(inputs.shape[1:]), False, classes)
+        forward = fused_first_stage(model)
         state = TrainingState(model, settings, len(clips.clips))
         optimizer = state.optimizer
         loss_of = label_loss(settings, clips, classes)
@@ -183,7 +185,7 @@ def write_programs(
             rate = learning_rate(settings, done, state.steps_per_epoch) * factor
             optimizer.learning_rate.assign(tf.maximum(rate, settings.learning_rate_floor))
             with tf.GradientTape() as tape:
-                loss = loss_of(tf.one_hot(labels, classes), model(x, training=True))
+                loss = loss_of(tf.one_hot(labels, classes), forward(x, training=True))
             gradients = tape.gradient(loss, model.trainable_variables)
             optimizer.apply_gradients(
                 zip(gradients, model.trainable_variables, strict=True),
@@ -196,7 +198,7 @@ def write_programs(
         programs = {
             "input": (lambda x: images[0](x) if images else tf.identity(x), [maps]),
             "step": (step, [inputs, labels, factor]),
-            "predict": (lambda x: model(x, training=False), [inputs]),
+            "predict": (lambda x: forward(x, training=False), [inputs]),
         }
         variables = [*model.weights, *optimizer.variables, optimizer.learning_rate]
         facts = {
@@ -266,6 +268,53 @@ def fast_layers() -> Iterator[None]:
         mock.patch.object(keras.layers.MaxPooling2D, "call", pool),
     ):
         yield
+
+
+def fused_first_stage(model: keras.Model) -> Callable[..., tf.Tensor]:
+    """The model as a function; of M3Net's first stage it never writes the widest map.
+
+    That map is a sum of few input channels. So its mean and variance follow from their mean and
+    covariance, and its pooling is a maximum over the sums at each place of a window.
+    """
+    if not any(layer.name == "sfp1_pool" for layer in model.layers):
+        return model  # type: ignore[no-any-return]
+    depthwise, pointwise, norm, pool = (
+        model.get_layer(f"sfp1_{name}") for name in ("dw", "pw", "bn", "pool")
+    )
+    rest = keras.Model(pool.output, model.output)
+
+    def forward(x: tf.Tensor, training: bool) -> tf.Tensor:
+        x = shifted_products(
+            x, depthwise.depthwise_kernel, depthwise.strides, depthwise.padding
+        )  # (batch, F, T, few)
+        x += depthwise.bias
+        kernel, bias = pointwise.kernel[0, 0], pointwise.bias
+        mean, variance = norm.moving_mean, norm.moving_variance
+        if training:
+            count = np.prod(x.shape[:3])
+            mean = tf.reduce_mean(x, [0, 1, 2])
+            centred = x - mean
+            products = centred[..., None] * centred[..., None, :]
+            covariance = tf.reduce_mean(products, [0, 1, 2])
+            mean = tf.linalg.matvec(kernel, mean, transpose_a=True) + bias
+            variance = tf.reduce_sum(kernel[:, None] * kernel[None] * covariance[..., None], [0, 1])
+            unbiased = variance * (count / (count - 1))
+            for average, value in ((norm.moving_mean, mean), (norm.moving_variance, unbiased)):
+                average.assign_sub((average - value) * (1 - norm.momentum))
+        scale = norm.gamma * tf.math.rsqrt(variance + norm.epsilon)
+        kernel, offset = kernel * scale, norm.beta + (bias - mean) * scale
+        height, width = pool.pool_size
+        places = [
+            x[:, row::height, column::width] for row in range(height) for column in range(width)
+        ]
+        sums = [
+            sum((place[..., i : i + 1] * kernel[i] for i in range(kernel.shape[0])), offset)
+            for place in places
+        ]
+        pooled = functools.reduce(tf.maximum, sums)
+        return rest(tf.nn.relu(pooled), training=training)
+
+    return forward
 
 
 def shifted_products(

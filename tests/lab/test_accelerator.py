@@ -34,13 +34,16 @@ def table() -> ModuleType:
     return module
 
 
-def training(table: ModuleType, network: str) -> Training:
+def training(table: ModuleType, network: str, clips_per_class: int = 6) -> Training:
     grid = load_grid("m3net/mirrors", "tiny", table.OVERLAY)
     (cell,) = find_cells(grid, f"US8K, by recording / {network}")
     wanted = grid.training(cell, cell.repeats[0])
     settings = dataclasses.replace(wanted.recipe.training, threads=1)  # as in this process
-    recipe = dataclasses.replace(wanted.recipe, training=settings)
-    return dataclasses.replace(wanted, recipe=recipe, key=recipe.fingerprint())
+    options = {"clips_per_class": clips_per_class}
+    dataset = dataclasses.replace(wanted.recipe.dataset, options=options)
+    recipe = dataclasses.replace(wanted.recipe, training=settings, dataset=dataset)
+    place = f"{wanted.place}-{clips_per_class}"
+    return dataclasses.replace(wanted, place=place, recipe=recipe, key=recipe.fingerprint())
 
 
 def finished(training: Training, runs: Path) -> Path:
@@ -90,13 +93,18 @@ def test_recipe_that_train_py_cannot_follow_is_refused(table: ModuleType, tmp_pa
 
 
 @pytest.mark.slow
-def test_jax_trains_as_the_trainer_does(table: ModuleType, tmp_path: Path) -> None:
+@pytest.mark.parametrize("network", ["M3Net", "plain"])
+def test_jax_trains_several_runs_as_the_trainer_does(
+    table: ModuleType, tmp_path: Path, network: str
+) -> None:
     pytest.importorskip("jax", reason="JAX is not installed")
-    wanted, work = training(table, "plain"), tmp_path / "work"
-    table.export([wanted], work, None)
+    work = tmp_path / "work"
+    both = [training(table, network, clips_per_class) for clips_per_class in (6, 12)]
+    table.export(both, work, None)
     subprocess.run([sys.executable, FOLDER / "train.py", work], check=True, timeout=300)
-    table.collect([wanted], work, tmp_path / "jax", None)
-    jax, trainer = (history(finished(wanted, tmp_path / name)) for name in ("jax", "trainer"))
-    for mine, theirs in zip(jax, trainer, strict=True):
-        for name in ("loss", "validation_loss", "validation_accuracy", "learning_rate"):
-            assert mine[name] == pytest.approx(theirs[name], abs=1e-4)
+    table.collect(both, work, tmp_path / "jax", None)
+    for wanted in both:
+        jax, trainer = (history(finished(wanted, tmp_path / name)) for name in ("jax", "trainer"))
+        for mine, theirs in zip(jax, trainer, strict=True):
+            for name in ("loss", "validation_loss", "validation_accuracy", "learning_rate"):
+                assert mine[name] == pytest.approx(theirs[name], abs=1e-4)
