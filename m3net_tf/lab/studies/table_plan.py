@@ -69,7 +69,8 @@ def plan_table(
         DataError: ``keep_results`` is set and no table is written.
     """
     grid = load_grid(name, scale, overlay)
-    stem = out / f"{grid.name}.{scale}{f'.{overlay.stem}' if overlay else ''}"
+    suffix = f"{scale}.{overlay.stem}" if overlay else scale
+    stem = out / f"{grid.name}.{suffix}"
     trainings = {
         (index, repeat): grid.training(cell, repeat)
         for index, cell in enumerate(grid.cells)
@@ -79,7 +80,7 @@ def plan_table(
     if keep_results:
         own = Path(f"{stem}.json")
         # The table's own results go before the others'.
-        written = sorted(out.rglob(f"*.{scale}.json"), key=lambda path: (path == own, path))
+        written = sorted(out.rglob(f"*.{suffix}.json"), key=lambda path: (path == own, path))
         if not written:
             raise DataError(
                 f"{out} has no results of {scale} scale to keep: run it without --keep-results"

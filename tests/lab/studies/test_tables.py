@@ -274,6 +274,16 @@ def test_results_of_another_table_are_kept(trainer, run_table, tmp_path):
     assert report["kept"] == report["runs"] == 2 and not trainer.trained
 
 
+def test_results_of_an_overlay_are_kept(trainer, run_table, tmp_path):
+    overlay = tmp_path / "mine.yaml"
+    overlay.write_text("training: {epochs: 9}")
+    run_table("tiny", overlay=overlay)
+    trainer.trained.clear()
+    elsewhere = tmp_path / "elsewhere"
+    report = run_table("tiny", overlay=overlay, runs_folder=elsewhere, keep_results=True)
+    assert report["kept"] == report["runs"] == 2 and not trainer.trained
+
+
 def test_results_to_keep_must_be_there(trainer, run_table):
     with refuses(DataError, "out", "tiny"):
         run_table("tiny", keep_results=True)
