@@ -107,8 +107,11 @@ class Progress:
 
     def __init__(self, task: dict[str, Any]) -> None:
         self.task = task
-        self.factor, self.history = 1.0, []  # type: ignore[var-annotated]
-        self._lowest, self._waited = np.inf, 0
+        self.factor = 1.0
+        self.history: list[dict[str, float]] = []
+        self.kept: list[np.ndarray] = []
+        self._lowest = np.inf
+        self._waited = 0
         self._best = (-1.0, 0.0)
 
     def add(
