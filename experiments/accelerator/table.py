@@ -50,6 +50,8 @@ DONE = (
     "xla",
 )
 """What train.py does of a recipe's training; all else must have its default."""
+FIRST_STAGE = ("dw", "pw", "bn", "relu", "pool")
+"""Layers of M3Net's first stage that :func:`fused_first_stage` knows."""
 
 
 def main() -> None:
@@ -276,11 +278,10 @@ def fused_first_stage(model: keras.Model) -> Callable[..., tf.Tensor]:
     That map is a sum of few input channels. So its mean and variance follow from their mean and
     covariance, and its pooling is a maximum over the sums at each place of a window.
     """
-    if not any(layer.name == "sfp1_pool" for layer in model.layers):
+    first = model.layers[1:6]
+    if [layer.name for layer in first] != [f"sfp1_{name}" for name in FIRST_STAGE]:
         return model  # type: ignore[no-any-return]
-    depthwise, pointwise, norm, pool = (
-        model.get_layer(f"sfp1_{name}") for name in ("dw", "pw", "bn", "pool")
-    )
+    depthwise, pointwise, norm, _, pool = first
     rest = keras.Model(pool.output, model.output)
 
     def forward(x: tf.Tensor, training: bool) -> tf.Tensor:
@@ -304,6 +305,7 @@ def fused_first_stage(model: keras.Model) -> Callable[..., tf.Tensor]:
         scale = norm.gamma * tf.math.rsqrt(variance + norm.epsilon)
         kernel, offset = kernel * scale, norm.beta + (bias - mean) * scale
         height, width = pool.pool_size
+        x = x[:, : x.shape[1] // height * height, : x.shape[2] // width * width]
         places = [
             x[:, row::height, column::width] for row in range(height) for column in range(width)
         ]

@@ -19,7 +19,9 @@ from m3net_tf.lab.many.plan import Training, plan_trainings
 from m3net_tf.lab.many.scheduling import run_trainings
 from m3net_tf.lab.studies.cell_recipe import find_cells
 from m3net_tf.lab.studies.grid_file import load_grid
+from m3net_tf.networks.models.m3net import Design, Stage, build
 from m3net_tf.system.errors import ConfigError
+from m3net_tf.system.keras import keras, tf
 from m3net_tf.training.run import Run
 
 FOLDER = Path("experiments/accelerator")
@@ -90,6 +92,24 @@ def test_recipe_that_train_py_cannot_follow_is_refused(table: ModuleType, tmp_pa
     grid = load_grid("mcu/streaming", "tiny")
     with pytest.raises(ConfigError, match="--only"):
         table.export([grid.training(grid.cells[0], grid.cells[0].repeats[0])], tmp_path, None)
+
+
+def test_fused_first_stage_computes_what_its_layers_do(table: ModuleType) -> None:
+    stages = (Stage(6, strides=(2, 2), pool=2), Stage(4))
+    models = [build((21, 18, 3), 5, Design(stages, stages[1:])) for _ in range(2)]
+    models[1].set_weights(models[0].get_weights())
+    whole, fused = models[0], table.fused_first_stage(models[1])
+    assert fused is not models[1]
+    x = np.random.default_rng(0).normal(size=(7, 21, 18, 3)).astype(np.float32)
+    labels, entropy = np.array([0, 1, 2, 3, 4, 0, 1]), keras.losses.SparseCategoricalCrossentropy()
+    gradients = []
+    for model, function in zip(models, (whole, fused), strict=True):
+        with tf.GradientTape() as tape:
+            loss = entropy(labels, function(x, training=True))
+        gradients.append(tape.gradient(loss, model.trainable_variables))
+    pairs = [*zip(*gradients, strict=True), *zip(*(m.weights for m in models), strict=True)]
+    for mine, theirs in [*pairs, [function(x, training=False) for function in (whole, fused)]]:
+        np.testing.assert_allclose(mine, theirs, atol=1e-6, rtol=1e-4)
 
 
 @pytest.mark.slow
