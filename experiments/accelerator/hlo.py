@@ -25,22 +25,18 @@ ELEMENTWISE: dict[str, Callable[..., Any]] = {
     "clamp": lax.clamp,
     "divide": lax.div,
     "exponential": lax.exp,
-    "floor": lax.floor,
     "log": lax.log,
     "logistic": lax.logistic,
     "maximum": lax.max,
-    "minimum": lax.min,
     "multiply": lax.mul,
     "negate": lax.neg,
-    "or": lax.bitwise_or,
     "power": lax.pow,
     "rsqrt": lax.rsqrt,
     "select": lax.select,
     "sqrt": lax.sqrt,
     "subtract": lax.sub,
-    "tanh": lax.tanh,
 }
-COMPARISONS = {"EQ": lax.eq, "NE": lax.ne, "GE": lax.ge, "GT": lax.gt, "LE": lax.le, "LT": lax.lt}
+COMPARISONS = {"EQ": lax.eq, "NE": lax.ne, "GE": lax.ge, "GT": lax.gt, "LT": lax.lt}
 
 
 def program_of(path: Path) -> Callable[..., tuple[jax.Array, ...]]:
@@ -125,8 +121,10 @@ def run_operation(kind: str, operation: Any, inputs: list[Any]) -> Any:  # noqa:
             padding = np.array(facts["padding"]).reshape(-1, 2).tolist()
             window = (size, numbers("window_strides") or (1,) * len(size), padding)
             return [lax.reduce_window(*inputs, combination(operation), *window)]
-        case "gather" | "scatter":
-            return [run_gather(kind, operation, inputs)]
+        case "gather":
+            return [run_gather(operation, inputs)]
+        case "scatter":
+            return [run_scatter(operation, inputs)]
         case "batch_norm_training" | "batch_norm_inference" | "batch_norm_grad":
             return run_norm(kind, operation, inputs)
     if kind in ELEMENTWISE:
@@ -177,27 +175,32 @@ def run_convolution(operation: Any, inputs: list[Any]) -> Any:
     )
 
 
-def run_gather(kind: str, operation: Any, inputs: list[Any]) -> Any:
-    """Parts of an array at indices, or an array to which parts are added at indices."""
+def run_gather(operation: Any, inputs: list[Any]) -> Any:
+    """Parts of an array at indices."""
     facts = operation.attributes
-    if kind == "gather":
-        n = stablehlo.GatherDimensionNumbers(facts["dimension_numbers"])
-    else:
-        n = stablehlo.ScatterDimensionNumbers(facts["scatter_dimension_numbers"])
-    indices = inputs[1]
-    if n.index_vector_dim == indices.ndim:
-        indices = indices[..., None]
-    if kind == "gather":
-        names = lax.GatherDimensionNumbers(
-            tuple(n.offset_dims), tuple(n.collapsed_slice_dims), tuple(n.start_index_map)
-        )
-        return lax.gather(inputs[0], indices, names, tuple(facts["slice_sizes"]), mode="clip")
+    n = stablehlo.GatherDimensionNumbers(facts["dimension_numbers"])
+    names = lax.GatherDimensionNumbers(
+        tuple(n.offset_dims), tuple(n.collapsed_slice_dims), tuple(n.start_index_map)
+    )
+    indices = index_vectors(inputs[1], n.index_vector_dim)
+    return lax.gather(inputs[0], indices, names, tuple(facts["slice_sizes"]), mode="clip")
+
+
+def run_scatter(operation: Any, inputs: list[Any]) -> Any:
+    """An array to which parts are added at indices."""
+    n = stablehlo.ScatterDimensionNumbers(operation.attributes["scatter_dimension_numbers"])
     names = lax.ScatterDimensionNumbers(
         tuple(n.update_window_dims),
         tuple(n.inserted_window_dims),
         tuple(n.scattered_dims_to_operand_dims),
     )
+    indices = index_vectors(inputs[1], n.index_vector_dim)
     return lax.scatter_add(inputs[0], indices, inputs[2], names, mode="clip")
+
+
+def index_vectors(indices: Any, axis: int) -> Any:
+    """Indices as JAX wants them: with an axis of vectors, also where a vector has one number."""
+    return indices[..., None] if axis == indices.ndim else indices
 
 
 def run_norm(kind: str, operation: Any, inputs: list[Any]) -> Any:

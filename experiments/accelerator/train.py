@@ -13,6 +13,7 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -187,44 +188,55 @@ def main() -> None:
     parser.add_argument("work", type=Path)
     parser.add_argument("--together", type=int, default=18, help="runs in a program at most")
     chosen = parser.parse_args()
-    work, together = chosen.work, chosen.together
+    work = chosen.work
     jax.config.update("jax_compilation_cache_dir", str(work / "compiled"))
     (work / "results").mkdir(exist_ok=True)
     tasks = json.loads((work / "tasks.json").read_text())
     features, clips = np.load(work / "features.npy"), np.load(work / "clips.npz")
     weights = np.load(work / "weights.npz")
-    device = f"{jax.devices()[0].device_kind}, JAX {jax.__version__}"
+    for program, first, group in groups(tasks, chosen.together):
+        missing = [task for task in group if not result_path(work, task).exists()]
+        if not missing or not take(work / f"{program}.{first}.taken"):
+            continue
+        begin = time.perf_counter()
+        network = Network(work / program)
+        starts = [
+            [weights[f"{task['start']}.{index}"] for index in range(network.count)]
+            for task in missing
+        ]
+        runs = train(network, network.inputs(features), missing, clips, starts)
+        facts = {
+            "device": np.array(f"{jax.devices()[0].device_kind}, JAX {jax.__version__}"),
+            "shape": np.array(network.shape),
+            "classes": np.array(network.classes),
+        }
+        for run in runs:
+            save(run, result_path(work, run.task), clips, facts)
+        seconds = time.perf_counter() - begin
+        print(f"{program}: {len(runs)} runs in {seconds:.1f} s", flush=True)
+
+
+def groups(
+    tasks: list[dict[str, Any]], together: int
+) -> Iterator[tuple[str, int, list[dict[str, Any]]]]:
+    """Runs that train together: their program, the number of the first of them in it, the runs."""
     for program in dict.fromkeys(task["program"] for task in tasks):
         of_program = [task for task in tasks if task["program"] == program]
         for first in range(0, len(of_program), together):
-            group = [
-                task
-                for task in of_program[first : first + together]
-                if not result_path(work, task).exists()
-            ]
-            if not group or not take(work / f"{program}.{first}.taken"):
-                continue
-            begin = time.perf_counter()
-            network = Network(work / program)
-            starts = [
-                [weights[f"{task['start']}.{index}"] for index in range(network.count)]
-                for task in group
-            ]
-            runs = train(network, network.inputs(features), group, clips, starts)
-            for run in runs:
-                part = result_path(work, run.task).with_suffix(".part.npz")
-                np.savez(
-                    part,
-                    history=np.array(json.dumps(run.history)),
-                    device=np.array(device),
-                    shape=np.array(network.shape),
-                    classes=np.array(network.classes),
-                    clips=np.array(len(clips[f"{run.task['data']}.train"])),
-                    **{f"best_{index}": weight for index, weight in enumerate(run.kept)},
-                )
-                part.replace(result_path(work, run.task))
-            seconds = time.perf_counter() - begin
-            print(f"{program}: {len(runs)} runs in {seconds:.1f} s", flush=True)
+            yield program, first, of_program[first : first + together]
+
+
+def save(run: Progress, path: Path, clips: Any, facts: dict[str, np.ndarray]) -> None:
+    """Write what table.py collects of a run; ``facts`` are the same for all runs of a network."""
+    part = path.with_suffix(".part.npz")
+    np.savez(
+        part,
+        history=np.array(json.dumps(run.history)),
+        clips=np.array(len(clips[f"{run.task['data']}.train"])),
+        **facts,
+        **{f"best_{index}": weight for index, weight in enumerate(run.kept)},
+    )
+    part.replace(path)
 
 
 def result_path(work: Path, task: dict[str, Any]) -> Path:
