@@ -104,6 +104,7 @@ class Progress:
         factor: on the rate, halved on each plateau of the validation loss.
         history: a row for each epoch.
         kept: weights of the best epoch.
+        diverged: the first epoch whose loss is not finite; later epochs are not added.
     """
 
     def __init__(self, task: dict[str, Any]) -> None:
@@ -111,6 +112,7 @@ class Progress:
         self.factor = 1.0
         self.history: list[dict[str, float]] = []
         self.kept: list[np.ndarray] = []
+        self.diverged: int | None = None
         self._lowest = np.inf
         self._waited = 0
         self._best = (-1.0, 0.0)
@@ -120,8 +122,9 @@ class Progress:
     ) -> None:
         """Add an epoch: its mean loss, probabilities and labels of validation, and weights."""
         task, number = self.task, len(self.history) + 1
-        if not np.isfinite(loss):
-            sys.exit(f"{task['place']}: the loss is {loss} in epoch {number}")
+        if self.diverged or not np.isfinite(loss):
+            self.diverged = self.diverged or number
+            return
         of_truth = np.maximum(values[np.arange(len(truth)), truth], SMALLEST_PROBABILITY)
         row = {
             "epoch": number,
@@ -194,6 +197,7 @@ def main() -> None:
     tasks = json.loads((work / "tasks.json").read_text())
     features, clips = np.load(work / "features.npy"), np.load(work / "clips.npz")
     weights = np.load(work / "weights.npz")
+    diverged = []
     for program, first, group in groups(tasks, chosen.together):
         missing = [task for task in group if not result_path(work, task).exists()]
         if not missing or not take(work / f"{program}.{first}.taken"):
@@ -211,9 +215,16 @@ def main() -> None:
             "classes": np.array(network.classes),
         }
         for run in runs:
-            save(run, result_path(work, run.task), clips, facts)
+            if run.diverged:
+                diverged.append(
+                    f"{run.task['place']}: the loss of epoch {run.diverged} is not finite"
+                )
+            else:
+                save(run, result_path(work, run.task), clips, facts)
         seconds = time.perf_counter() - begin
         print(f"{program}: {len(runs)} runs in {seconds:.1f} s", flush=True)
+    if diverged:
+        sys.exit("\n".join(diverged))
 
 
 def groups(

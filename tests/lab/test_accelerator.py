@@ -128,3 +128,22 @@ def test_jax_trains_several_runs_as_the_trainer_does(
         for mine, theirs in zip(jax, trainer, strict=True):
             for name in ("loss", "validation_loss", "validation_accuracy", "learning_rate"):
                 assert mine[name] == pytest.approx(theirs[name], abs=1e-4)
+
+
+@pytest.mark.slow
+def test_run_that_diverges_does_not_stop_those_beside_it(table: ModuleType, tmp_path: Path) -> None:
+    pytest.importorskip("jax", reason="JAX is not installed")
+    good = training(table, "plain")
+    settings = dataclasses.replace(good.recipe.training, seed=1)
+    recipe = dataclasses.replace(good.recipe, training=settings)
+    bad = dataclasses.replace(good, place=f"{good.place}-bad", recipe=recipe)
+    table.export([bad, good], tmp_path, None)
+    with np.load(tmp_path / "weights.npz") as arrays:
+        weights = {name: arrays[name] * (np.nan if "seed1" in name else 1) for name in arrays}
+    np.savez(tmp_path / "weights.npz", **weights)
+    command = [sys.executable, FOLDER / "train.py", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 1
+    assert bad.place in done.stderr
+    (result,) = (tmp_path / "results").iterdir()
+    assert good.place.replace("/", ".") in result.name
