@@ -104,7 +104,7 @@ class Progress:
         factor: on the rate, halved on each plateau of the validation loss.
         history: a row for each epoch.
         kept: weights of the best epoch.
-        diverged: the first epoch whose loss is not finite; later epochs are not added.
+        diverged: the loss of the epoch after those of ``history`` is not finite; no epoch follows.
     """
 
     def __init__(self, task: dict[str, Any]) -> None:
@@ -112,7 +112,7 @@ class Progress:
         self.factor = 1.0
         self.history: list[dict[str, float]] = []
         self.kept: list[np.ndarray] = []
-        self.diverged: int | None = None
+        self.diverged = False
         self._lowest = np.inf
         self._waited = 0
         self._best = (-1.0, 0.0)
@@ -121,13 +121,13 @@ class Progress:
         self, loss: float, values: np.ndarray, truth: np.ndarray, weights: Any, seconds: float
     ) -> None:
         """Add an epoch: its mean loss, probabilities and labels of validation, and weights."""
-        task, number = self.task, len(self.history) + 1
-        if self.diverged or not np.isfinite(loss):
-            self.diverged = self.diverged or number
+        self.diverged = self.diverged or not np.isfinite(loss)
+        if self.diverged:
             return
+        task = self.task
         of_truth = np.maximum(values[np.arange(len(truth)), truth], SMALLEST_PROBABILITY)
         row = {
-            "epoch": number,
+            "epoch": len(self.history) + 1,
             "loss": loss,
             "validation_loss": float(-np.log(of_truth).mean()),
             "validation_accuracy": float((values.argmax(1) == truth).mean()),
@@ -216,9 +216,8 @@ def main() -> None:
         }
         for run in runs:
             if run.diverged:
-                diverged.append(
-                    f"{run.task['place']}: the loss of epoch {run.diverged} is not finite"
-                )
+                epoch = len(run.history) + 1
+                diverged.append(f"{run.task['place']}: the loss of epoch {epoch} is not finite")
             else:
                 save(run, result_path(work, run.task), clips, facts)
         seconds = time.perf_counter() - begin

@@ -36,15 +36,16 @@ def table() -> ModuleType:
     return module
 
 
-def training(table: ModuleType, network: str, clips_per_class: int = 6) -> Training:
+def training(table: ModuleType, network: str, clips_per_class: int = 6, seed: int = 0) -> Training:
     grid = load_grid("m3net/mirrors", "tiny", table.OVERLAY)
     (cell,) = find_cells(grid, f"US8K, by recording / {network}")
     wanted = grid.training(cell, cell.repeats[0])
-    settings = dataclasses.replace(wanted.recipe.training, threads=1)  # as in this process
+    # one thread, as in this process
+    settings = dataclasses.replace(wanted.recipe.training, threads=1, seed=seed)
     options = {"clips_per_class": clips_per_class}
     dataset = dataclasses.replace(wanted.recipe.dataset, options=options)
     recipe = dataclasses.replace(wanted.recipe, training=settings, dataset=dataset)
-    place = f"{wanted.place}-{clips_per_class}"
+    place = f"{wanted.place}-{clips_per_class}-{seed}"
     return dataclasses.replace(wanted, place=place, recipe=recipe, key=recipe.fingerprint())
 
 
@@ -133,10 +134,7 @@ def test_jax_trains_several_runs_as_the_trainer_does(
 @pytest.mark.slow
 def test_run_that_diverges_does_not_stop_those_beside_it(table: ModuleType, tmp_path: Path) -> None:
     pytest.importorskip("jax", reason="JAX is not installed")
-    good = training(table, "plain")
-    settings = dataclasses.replace(good.recipe.training, seed=1)
-    recipe = dataclasses.replace(good.recipe, training=settings)
-    bad = dataclasses.replace(good, place=f"{good.place}-bad", recipe=recipe)
+    good, bad = (training(table, "plain", seed=seed) for seed in (0, 1))
     table.export([bad, good], tmp_path, None)
     with np.load(tmp_path / "weights.npz") as arrays:
         weights = {name: arrays[name] * (np.nan if "seed1" in name else 1) for name in arrays}
