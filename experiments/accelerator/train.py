@@ -217,7 +217,10 @@ def main() -> None:
         for run in runs:
             if run.diverged:
                 epoch = len(run.history) + 1
-                diverged.append(f"{run.task['place']}: the loss of epoch {epoch} is not finite")
+                diverged.append(
+                    f"{run.task['place']}: the loss of epoch {epoch} is not finite; "
+                    "lower training.learning_rate"
+                )
             else:
                 save(run, result_path(work, run.task), clips, facts)
         seconds = time.perf_counter() - begin
