@@ -104,7 +104,7 @@ class Progress:
         factor: on the rate, halved on each plateau of the validation loss.
         history: a row for each epoch.
         kept: weights of the best epoch.
-        diverged: the loss of the epoch after those of ``history`` is not finite; no epoch follows.
+        diverged: the loss of the next epoch is not finite; ``history`` gets no more rows.
     """
 
     def __init__(self, task: dict[str, Any]) -> None:
