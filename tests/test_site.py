@@ -67,6 +67,17 @@ def test_links_to_sources_lead_to_pages_of_them(tmp_path):
     assert (tmp_path / "docs" / "rooms.svg").is_file()
 
 
+def test_links_to_folders_lead_to_pages_of_their_files(tmp_path):
+    SITE["stage"](tmp_path)
+    folders = SITE["linked_folders"](SITE["linked"]()[0])
+    assert Path("experiments/mcu") in folders
+    for folder in folders:
+        page = (tmp_path / folder / SITE["FOLDER_PAGE"]).read_text()
+        assert all(f"`{path.name}`" in page for path in (ROOT / folder).glob("*.*"))
+    results = (tmp_path / "experiments" / "results" / "README.md").read_text()
+    assert f"](../mcu/{SITE['FOLDER_PAGE']})" in results
+
+
 def test_options_keep_their_dashes_and_every_page_has_a_title_of_its_own(tmp_path):
     settings = runpy.run_path(str(ROOT / "docs" / "site" / "conf.py"))
     assert settings["smartquotes"] is False

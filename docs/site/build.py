@@ -14,6 +14,7 @@ import runpy
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 
@@ -27,6 +28,8 @@ LANDING = Path("index.md")
 INDEX = Path("docs/README.md")
 #: Generated pages, in the section of the navigation that they end.
 SECTION = "Reference"
+#: Page of a folder, in the folder.
+FOLDER_PAGE = "files-of-this-folder.md"
 PYTHON_PAGE = Path("docs/reference/python_api.rst")
 CORE_PAGE = Path("docs/reference/c_core.md")
 ENGINE_PAGE = Path("docs/reference/c_engine.md")
@@ -81,6 +84,8 @@ def stage(source: Path) -> None:
         shutil.copyfile(ROOT / file, source / file)
         if language := _SOURCES.get(file.suffix):
             write_text(source / f"{file}.md", _source_page(file, language))
+    for folder in linked_folders(pages):
+        write_text(source / folder / FOLDER_PAGE, _folder_page(folder))
     write_text(source / PYTHON_PAGE, python_page())
     c_page = runpy.run_path(str(HERE / "c_pages.py"))["page"]
     for page, folder, title, intro in (
@@ -102,6 +107,13 @@ def linked() -> tuple[list[Path], list[Path]]:
                 (pages if path.suffix == ".md" else files).append(path)
                 queue += [path] if path.suffix == ".md" else []
     return sorted(pages), sorted(files)
+
+
+def linked_folders(pages: Iterable[Path]) -> list[Path]:
+    """Folders that pages link to."""
+    links = ((page, link) for page in pages for _, link in _LINK.findall((ROOT / page).read_text()))
+    paths = {Path(os.path.normpath(page.parent / link)) for page, link in links}
+    return sorted(path for path in paths if (ROOT / path).is_dir())
 
 
 def navigation() -> dict[str, list[Path]]:
@@ -144,14 +156,23 @@ def external_loads(site: Path) -> list[str]:
 
 
 def _to_source_page(page: Path, link: re.Match[str]) -> str:
-    """A link to a source file leads to the page that shows it."""
+    """A link to a source file or a folder leads to the page that shows it."""
     path = ROOT / page.parent / link[2]
+    if path.is_dir():
+        return f"{link[0].rstrip('/')}/{FOLDER_PAGE}"
     return f"{link[0]}.md" if path.is_file() and path.suffix in _SOURCES else link[0]
 
 
 def _source_page(file: Path, language: str) -> str:
     include = f"```{{literalinclude}} {file.name}\n:language: {language}\n```\n"
     return f"---\norphan: true\n---\n# `{file}`\n\n{include}"
+
+
+def _folder_page(folder: Path) -> str:
+    """The names of a folder's files."""
+    names = sorted(path.name for path in (ROOT / folder).iterdir() if path.is_file())
+    lines = "".join(f"- `{name}`\n" for name in names)
+    return f"---\norphan: true\n---\n# `{folder}/`\n\n{lines}"
 
 
 def _toctrees(sections: dict[str, list[Path]]) -> str:

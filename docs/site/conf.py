@@ -39,6 +39,8 @@ autodoc_member_order = "bysource"
 napoleon_use_ivar = True
 napoleon_attr_annotations = False
 autodoc_default_options = {"imported-members": True}
+# Keras's docstrings of call and build are not written for Sphinx.
+autodoc_inherit_docstrings = False
 python_maximum_signature_line_length = 88
 
 html_theme = "furo"
