@@ -48,7 +48,7 @@ $(BUILDING): export CMAKE_CXX_COMPILER_LAUNCHER = $(shell command -v ccache)
 $(BUILDING): export CCACHE_BASEDIR = $(or $(TMPDIR),/tmp)
 $(BUILDING): export CCACHE_NOHASHDIR = 1
 
-.PHONY: help setup system demo train export-mcu firmware emulate emulate-all renode dist flash test test-all engine-proof docs coverage mutations faults fuzz lint format pins sbom light-runtime bench clean
+.PHONY: help setup system demo train export-mcu firmware emulate emulate-all renode dist flash test test-all engine-proof docs figures coverage mutations faults fuzz lint format pins sbom light-runtime bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -144,6 +144,10 @@ engine-proof: setup ## compiled engine against TensorFlow Lite Micro on thousand
 docs: setup ## compare README and docs with the tree, and make the site build/site of them
 	$(VENV)/bin/python -m pytest -q tests/test_docs.py tests/firmware/test_porting.py
 	$(VENV)/bin/python docs/site/build.py build/site
+
+# The flash of README is that of Debian 12's cross compiler; another version needs a few bytes more or less.
+figures: demo emulate-all ## compare the figures of README and guide with what their commands print now
+	$(VENV)/bin/python docs/check_figures.py
 
 coverage: setup ## lines of the portable firmware that the tests on the host run, a table
 	$(VENV)/bin/python tests/firmware/host_coverage.py

@@ -41,7 +41,9 @@ def steps(path: Path) -> list[dict[str, Any]]:
 
 def make_targets(text: str) -> list[str]:
     calls = re.findall(
-        r"(?:^|&&|;)[ \t]*(?:\w+=\S+[ \t]+)*make((?:[ \t]+[^\s&;]+)+)", text, re.MULTILINE
+        r"(?:^|&&|;|^docker run .*\bm3net_tf)[ \t]*(?:\w+=\S+[ \t]+)*make((?:[ \t]+[^\s&;]+)+)",
+        text,
+        re.MULTILINE,
     )
     return [word for call in calls for word in call.split() if "=" not in word]
 
