@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import functools
 import hashlib
 import importlib.util
 import io
@@ -23,6 +24,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+import soundfile
 
 from m3net_tf.audio.datasets import load_dataset
 from m3net_tf.audio.frontend import FrontendConfig, store
@@ -170,13 +172,34 @@ def export(place: Path, log: Log) -> None:
     export_run(Run(place / "run"), None, log=log)
 
 
-def _table(place: Path, log: Log) -> None:
+def _wake(place: Path, log: Log) -> None:
+    """Speak a phrase and make sounds of it, which ``m3net wake`` does before it trains."""
+    from m3net_tf.audio.voices.speaking import say_phrases
+    from m3net_tf.training.wake_sounds import write_wake_sounds
+
+    folder, voices = place / "wake/sounds", place / "wake/voices"
+    if not folder.is_dir():
+        spoken = say_phrases(["computer"], voices, count=12, near_count=12, log=log)
+        write_wake_sounds(spoken, voices, [place / "noise"], folder, log=log)
+
+
+def write_noise(folder: Path) -> None:
+    """Write recordings without a phrase."""
+    folder.mkdir()
+    for number in range(6):
+        noise = np.random.default_rng(number).normal(0, 0.05, 32_000)
+        soundfile.write(folder / f"{number}.wav", noise, 16_000)
+
+
+def _table(place: Path, log: Log, jobs: int = 1) -> None:
     from m3net_tf.lab.studies.table_plan import plan_table
     from m3net_tf.lab.studies.tables import make_table
     from m3net_tf.system.errors import M3NetError
+    from m3net_tf.training.cluster.pools import PoolOptions
 
-    folders = {"runs_folder": place / "tables/runs", "out": place / "tables/out"}
-    report = make_table(plan_table(str(place / "grid.yaml"), "tiny", **folders), {}, log=log)
+    folders = {"runs_folder": place / f"tables/runs{jobs}", "out": place / f"tables/out{jobs}"}
+    plan = plan_table(str(place / "grid.yaml"), "tiny", **folders)
+    report = make_table(plan, {}, PoolOptions(jobs=jobs, pause_s=0.1), log=log)
     if report["failed"]:
         reasons = [
             run["error"] for cell in report["cells"] for run in cell["runs"] if "error" in run
@@ -275,9 +298,14 @@ def _export_digest(place: Path) -> str:
     return _hash(*(part for path, text in zip(files, texts, strict=True) for part in (path, text)))
 
 
-def _table_digest(place: Path) -> str:
-    networks = sorted((place / "tables/runs").rglob("model.keras"))
-    (report,) = (place / "tables/out").rglob("*.json")
+def _wake_digest(place: Path) -> str:
+    files = sorted(path for path in (place / "wake").rglob("[!.]*") if path.is_file())
+    return _hash(*(part for path in files for part in (path.name, path.read_bytes())))
+
+
+def _table_digest(place: Path, jobs: int = 1) -> str:
+    networks = sorted((place / f"tables/runs{jobs}").rglob("model.keras"))
+    (report,) = (place / f"tables/out{jobs}").rglob("*.json")
     return _hash(*map(weights, networks), re.sub(r"\d+(\.\d+)? s\b", "", _json(report)))
 
 
@@ -310,9 +338,9 @@ def _lost_epochs(place: Path, output: str) -> str:
     return "" if saved >= reported - 1 else f"epoch {reported} was reported, {saved} are saved"
 
 
-def _lost_runs(place: Path, output: str) -> str:
+def _lost_runs(place: Path, output: str, jobs: int = 1) -> str:
     reported = len(re.findall(r"^\[\d+/\d+\].*test accuracy", output, re.MULTILINE))
-    finished = len(list((place / "tables/runs").rglob("metrics.json")))
+    finished = len(list((place / f"tables/runs{jobs}").rglob("metrics.json")))
     return "" if finished >= reported else f"{reported} runs were reported, {finished} are there"
 
 
@@ -333,7 +361,18 @@ OPERATIONS = {
             locks=False,
             faults=("worker-kill",),
         ),
+        Operation(
+            "table --jobs 2",
+            functools.partial(_table, jobs=2),
+            functools.partial(_table_digest, jobs=2),
+            ("grid.yaml",),
+            functools.partial(_lost_runs, jobs=2),
+            locks=False,
+            faults=("kill", "full-disk", "read-only"),
+        ),
+        Operation("wake", _wake, _wake_digest, ("noise/*",), locks=False),
         Operation("search", _search, _search_digest, ("space.yaml",), _lost_trials, locks=False),
     )
-    if operation.name not in ("table", "search") or importlib.util.find_spec("m3net_tf.lab")
+    if not operation.name.startswith(("table", "search"))
+    or importlib.util.find_spec("m3net_tf.lab")
 }

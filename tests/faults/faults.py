@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import collections
 import gc
+import itertools
 import json
 import os
 import random
@@ -69,6 +70,7 @@ class Templates:
             (place / name).mkdir()
         (place / "grid.yaml").write_text(json.dumps(fault_operations.GRID))
         (place / "space.yaml").write_text(json.dumps(fault_operations.SPACE))
+        fault_operations.write_noise(place / "noise")
         for name in ("features", "train", "quantize", "export", "table", "shards"):
             if not needed - self.facts.keys():
                 return
@@ -82,7 +84,7 @@ class Templates:
                 self._act(OPERATIONS["export"], place)
                 self._act(Operation("old", fault_operations.quantize_before, lambda _: ""), place)
             self._measure(name, disk, place)
-        for name in ("workers", "search"):
+        for name in ("workers", "table --jobs 2", "wake", "search"):
             if name in needed:
                 self._measure(name, disk, place)
 
@@ -246,12 +248,18 @@ def main() -> int:
     parser.add_argument("--cases", type=int, default=200)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     parser.add_argument("--case", type=int, action="append", help="repeat this case; several times")
+    parser.add_argument("--operation", action="append", choices=OPERATIONS, help="only these")
+    parser.add_argument("--fault", action="append", choices=fault_kinds.KINDS, help="only these")
     parser.add_argument("--jobs", type=int, default=1, help="cases side by side")
     parser.add_argument("--log", type=Path, default=LOG)
     options = parser.parse_args()
     for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
         os.environ[name] = "1"  # before the children start TensorFlow
-    numbers = options.case or range(options.cases)
+    operations, kinds = options.operation or OPERATIONS, options.fault or fault_kinds.KINDS
+    if not any({*OPERATIONS[name].faults} & {*kinds} for name in operations):
+        raise SystemExit("none of these faults disturbs one of these operations")
+    chosen = (n for n in itertools.count() if drawn(n)[0] in operations and drawn(n)[1] in kinds)
+    numbers = options.case or list(itertools.islice(chosen, options.cases))
     print(
         f"seed {options.seed}: repeat a case with --seed {options.seed} --case NUMBER", flush=True
     )
