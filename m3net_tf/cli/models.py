@@ -217,5 +217,6 @@ def model_pack(
     accuracy = card["accuracy"]
     say(
         f"{folder}: {card['network']['name']} {card['network']['preset']}, int8 accuracy "
-        f"{100 * accuracy['int8']:.2f} % on {accuracy['clips']} test clips; {folder / CARD_TEXT}"
+        f"{100 * accuracy['int8']:.2f} % on {accuracy['clips']} test clips, "
+        f"{card['data']['statement']}; {folder / CARD_TEXT}"
     )

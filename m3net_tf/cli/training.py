@@ -178,9 +178,10 @@ def _reached(
 
 def _validated(figures: CrossValidation) -> str:
     folds = ", ".join(f"{100 * share:.0f}" for share in figures["fold_accuracy"])
+    groups = f" of {figures['groups']} groups" * (figures["groups"] < figures["clips"])
     return (
-        f"cross-validation: {_score(figures)} on all {figures['clips']} clips of "
-        f"{figures['groups']} groups, {figures['statement']}; folds {folds} %"
+        f"cross-validation: {_score(figures)} on all {figures['clips']} clips{groups}, "
+        f"{figures['statement']}; folds {folds} %"
     )
 
 

@@ -2,6 +2,7 @@
 """Fast checks of a recipe and its data, without TensorFlow."""
 
 from m3net_tf.audio.datasets import AudioDataset, DatasetInfo, dataset_info
+from m3net_tf.audio.datasets.folder import require_enough_training
 from m3net_tf.audio.frontend import FrontendConfig
 from m3net_tf.networks.models import require_preset
 from m3net_tf.system.errors import ConfigError
@@ -25,7 +26,7 @@ def check_training(recipe: Recipe, dataset: AudioDataset) -> None:
 
     Raises:
         ConfigError: an unknown network or preset, or a front end that does not fit the clips.
-        DataError: fewer than two classes, or a split without clips.
+        DataError: fewer than two classes, a split without clips, or too few clips for training.
     """
     require_preset(recipe.model.name, recipe.model.preset)
     folded, protocol = dataset_info(recipe.dataset.name).folds, recipe.training.cross_validation
@@ -37,6 +38,8 @@ def check_training(recipe: Recipe, dataset: AudioDataset) -> None:
         )
     input_shape(dataset.info, recipe.frontend)
     dataset.check_trainable()
+    if recipe.dataset.training_share == 1:
+        require_enough_training(dataset)
 
 
 def require_streamable(recipe: Recipe) -> None:

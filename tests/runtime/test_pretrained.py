@@ -189,6 +189,7 @@ def test_packing_a_run(measured, tmp_path):
 
 def test_a_cross_validation_is_on_the_card(measured, tmp_path):
     folds = {"clips": 40, "groups": 30, "accuracy": 0.75, "fold_accuracy": [0.5, 1.0]}
+    folds["statement"] = "grouped-5fold, by a GUESS"
     bounds = {"accuracy_95_low": 0.5, "accuracy_95_high": 0.875}
     (measured / RESULT).write_text(json.dumps({**folds, **bounds}))
     (tmp_path / ABOUT).write_text(ABOUT_TEXT)
@@ -196,6 +197,7 @@ def test_a_cross_validation_is_on_the_card(measured, tmp_path):
     assert card["cross_validation"]["folds"] == 2
     text = (tmp_path / CARD_TEXT).read_text()
     assert "75.0 % (50.0 to 87.5 %) of 40 clips in 30 groups" in text
+    assert "Held out: grouped-5fold, by a GUESS." in text
 
 
 def test_only_the_costs_of_a_card_are_renewed(measured, tmp_path):

@@ -12,6 +12,7 @@ import soundfile
 from m3net_tf.audio.datasets.audio import check_file, check_rate, header_of
 from m3net_tf.audio.datasets.clips import SPLITS, Clip
 from m3net_tf.audio.datasets.dataset import READERS, AudioDataset
+from m3net_tf.audio.datasets.folder import require_enough_training
 from m3net_tf.audio.datasets.protocols import MissingFoldError, UnsuitedProtocolError
 from m3net_tf.audio.datasets.registry import dataset_info, load_dataset
 from m3net_tf.audio.datasets.statements import cut_statement, silence_statement
@@ -125,6 +126,7 @@ def check(
     remarks = [*notes, *skipped, *absent, *statements]
     try:
         loaded.check_trainable()
+        require_enough_training(loaded)
     except DataError as error:
         partial = any(note.startswith("partial copy") for note in notes)
         (remarks if partial else errors).append(str(error))

@@ -100,6 +100,9 @@ class DatasetInfo:
         group: meaning of ``Clip.group``, in words.
         groups_known: whether ``Clip.group`` identifies related clips; if not, each clip is its own
             group, and leaks cannot be measured.
+        group_guess: the pattern by which groups were guessed, with examples; empty if the user or
+            the publisher gives them.
+        group_exceptions: clips without a group, in words; empty if all have one.
         multi_label: whether a clip may have several labels (scored by mean average precision).
         held_out_may_share: whether validation and test may share groups, as published; training
             never shares groups with them.
@@ -129,6 +132,8 @@ class DatasetInfo:
     notes: tuple[str, ...] = ()
     group: str = "clip"
     groups_known: bool = True
+    group_guess: str = ""
+    group_exceptions: str = ""
     multi_label: bool = False
     held_out_may_share: bool = False
     class_count: int = 0

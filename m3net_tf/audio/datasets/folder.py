@@ -39,14 +39,23 @@ import dataclasses
 import functools
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
 from m3net_tf.audio.datasets import protocols
+from m3net_tf.audio.datasets.annotations import EDGE_IMPULSE, listed_clips
 from m3net_tf.audio.datasets.clips import SPLITS, Clip, DatasetInfo
 from m3net_tf.audio.datasets.dataset import AudioDataset
-from m3net_tf.audio.datasets.files import files_below, read_table
+from m3net_tf.audio.datasets.files import files_below
+from m3net_tf.audio.datasets.grouping import ODD_SHARE, given_groups
+from m3net_tf.audio.datasets.layouts import (
+    ClassName,
+    chosen_names,
+    in_words,
+    what_is_taken,
+    with_parts_below,
+)
 from m3net_tf.audio.datasets.noise import (
     NOISE_FOLDER,
     Percentage,
@@ -56,6 +65,7 @@ from m3net_tf.audio.datasets.noise import (
 )
 from m3net_tf.audio.datasets.protocols import UnsuitedProtocolError
 from m3net_tf.audio.datasets.registry import register
+from m3net_tf.audio.datasets.split_names import folds_named, is_fold, splits_named
 from m3net_tf.audio.datasets.statements import UNKNOWN_GROUPS
 from m3net_tf.audio.datasets.windows import in_windows, silent_files
 from m3net_tf.audio.labels import is_silence
@@ -63,8 +73,9 @@ from m3net_tf.system.errors import ConfigError, DataError
 from m3net_tf.system.progress import Log
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif")
-SPLIT_NAMES = {name: name for name in SPLITS} | {"val": "validation", "valid": "validation"}
 FOLDED = "grouped-5fold"
+DRAWN = ("grouped", "stratified-random")
+"""Protocols that draw a split at random."""
 _SEARCH_DEPTH = 3
 
 INFO = DatasetInfo(
@@ -103,8 +114,9 @@ def build(
     log: Log,
     *,
     table: str = "",
-    classes: str | tuple[str, ...] = (),
+    classes: str | tuple[ClassName, ...] = (),
     group_pattern: str = "",
+    group_pattern_guessed: bool = False,
     silence_percentage: Percentage | None = None,
     long_clips: Literal["cut", "windows"] = "cut",
 ) -> AudioDataset:
@@ -114,25 +126,31 @@ def build(
         table: CSV file in the folder; empty lists the class folders.
         classes: names of the class folders, such as ``[yes, no]``; empty means all folders.
         group_pattern: regular expression with one pair of parentheses, searched in each path.
+        group_pattern_guessed: nobody has confirmed the pattern: every figure says so.
         silence_percentage: silence clips, in percent of the others; default: 10 with a folder
             ``_background_noise_``, else none.
         long_clips: ``cut`` fits clips longer than ``clip_s`` to it by ``fit``; ``windows`` replaces
             them by half-overlapping windows, without the silent ones in training.
     """
-    names = tuple(filter(None, (classes,) if isinstance(classes, str) else classes))
-    clips = list(_table(root / table) if table else list_folders(root, names))
+    clips = list_clips(root, table, (classes,) if isinstance(classes, str) else classes)
     if not clips:
         raise DataError(
             f"{root / table}: has no clips; put sound files ({', '.join(SUFFIXES)}) into one "
             f"folder for each class{_hint(root)}"
         )
+    taken = what_is_taken(clips, table)
+    guess, odd = "", list[Clip]()
     if group_pattern:
-        clips = grouped(clips, group_pattern)
+        clips, odd = grouped(clips, group_pattern)
+        if group_pattern_guessed:
+            examples = given_groups(clips, odd, group_pattern).shown_examples
+            guess = f"group_pattern {group_pattern}, as in {examples}"
+    folds = all(is_fold(clip.group) for clip in clips)
     clips, silent = _with_sound(clips, root, log)
     protocol, groups_known = _chosen_protocol(clips, info.protocol, root / table)
     clips = [c if c.group else dataclasses.replace(c, group=c.clip_id) for c in clips]
     clips, notes = _split(clips, protocol, seed, info.fold, groups_known=groups_known)
-    if protocol not in ("listed-split", FOLDED):
+    if protocol in DRAWN:
         _require_every_class(clips, root, protocol, seed)
     if not groups_known:
         protocol += f" {UNKNOWN_GROUPS}"
@@ -142,7 +160,14 @@ def build(
     silence = silence_clips(clips, noise, silence_percentage, seed, info)
     labels = tuple(sorted({clip.label for clip in (*clips, *silence)}))
     info = dataclasses.replace(
-        info, protocol=protocol, labels=labels, notes=notes, groups_known=groups_known
+        info,
+        protocol=protocol,
+        labels=labels,
+        notes=(*filter(None, [taken]), *notes),
+        group="fold" if folds else info.group,
+        groups_known=groups_known,
+        group_guess=guess,
+        group_exceptions=f"{len(odd)} clips have no group, such as {odd[0].clip_id}" if odd else "",
     )
     return AudioDataset(
         info,
@@ -198,6 +223,8 @@ def _split(
     )
     notes = () if groups_known else unknown
     if protocol == "grouped":
+        if all(is_fold(clip.group) for clip in clips):
+            return _split_by_folds(clips, seed), notes
         return protocols.grouped_split(clips, seed), notes
     if protocol == FOLDED:
         return protocols.grouped_fold_split(clips, fold or 1, INFO.folds[FOLDED], seed), notes
@@ -209,6 +236,23 @@ def _split(
         clips = protocols.hold_out_validation(clips, seed, protocols.HELD_OUT_SHARE)
         notes = ("validation: about a fifth of the training groups", *notes)
     return clips, notes
+
+
+def _split_by_folds(clips: list[Clip], seed: int) -> list[Clip]:
+    """Test and validate on a fifth of the listed folds each, at least on one.
+
+    With two or three folds, training would lose too much: its clips then validate.
+    """
+    folds = len({clip.group for clip in clips})
+    fifths = min(folds, INFO.folds[FOLDED])
+    clips = protocols.grouped_fold_split(clips, 1 + seed % fifths, fifths, seed)
+    if folds > 3:
+        return clips
+    clips = [
+        c if c.split == "test" else dataclasses.replace(c, split="train", group=c.clip_id)
+        for c in clips
+    ]
+    return protocols.hold_out_validation(clips, seed, protocols.HELD_OUT_SHARE)
 
 
 def _require_every_class(clips: list[Clip], root: Path, protocol: str, seed: int) -> None:
@@ -245,30 +289,113 @@ def _column_is_full(clips: list[Clip], column: str, source: Path) -> bool:
     return not lacking
 
 
-def list_folders(root: Path, classes: tuple[str, ...] = ()) -> Iterator[Clip]:
-    """Clips of class folders; the split is empty unless the class folders are in split folders.
+def require_enough_training(dataset: AudioDataset) -> None:
+    """Refuse a split of the user's own sounds, drawn at random, that leaves too few for training.
+
+    Splits and folds that the user lists are the user's decision.
+
+    Raises:
+        DataError: fewer than half of the clips train, or fewer than five of a class.
+    """
+    info = dataset.info
+    if info.name != INFO.name or info.protocol_name not in DRAWN or info.group == "fold":
+        return
+    clips = {clip.whole or clip.clip_id: clip for clip in dataset.clips if not clip.synthetic}
+    shortage = protocols.training_shortage([*clips.values()])
+    if not shortage:
+        return
+    remedy = "add clips: a class needs eight or more"
+    if info.protocol_name == "grouped":
+        remedy = (
+            "the groups are too few or too uneven: give smaller ones by group_pattern, add "
+            "recordings, or try another dataset.seed"
+        )
+    raise DataError(f"{info.name}: {shortage} under protocol {info.protocol}: {remedy}")
+
+
+def list_clips(root: Path, table: str = "", classes: Sequence[ClassName] = ()) -> list[Clip]:
+    """The clips of a table, or of class folders; splits and groups are empty if none are listed.
+
+    Raises:
+        DataError: as :func:`.annotations.listed_clips` and :func:`_list_folders`.
+        ConfigError: ``classes`` names a folder that is not there.
+    """
+    if table:
+        return listed_clips(root / table, root, SUFFIXES)
+    return list(_list_folders(root, tuple(name for name in classes if name != "")))
+
+
+def _list_folders(root: Path, classes: tuple[ClassName, ...]) -> Iterator[Clip]:
+    """Clips of class folders, with the splits or folds of folders above or below them.
 
     Raises:
         DataError: a class has no sound file, or the folder contains data sets.
     """
     folders = _subfolders(root)
-    if folders and all(folder.name in SPLIT_NAMES for folder in folders):
-        for folder in folders:
+    filled = [folder for folder in folders if _sounds(folder)]
+    names = [folder.name for folder in filled]
+    splits, folds = splits_named(names), folds_named(names)
+    if (splits or folds) and not set(classes) & set(names):
+        for folder in filled:
+            _require_classes_inside(folder, root)
             for clip in _class_folders(folder, _subfolders(folder), classes):
-                clip_id = f"{folder.name}/{clip.clip_id}"
-                yield dataclasses.replace(clip, clip_id=clip_id, split=SPLIT_NAMES[folder.name])
+                yield dataclasses.replace(
+                    clip,
+                    clip_id=f"{folder.name}/{clip.clip_id}",
+                    split=splits.get(folder.name, ""),
+                    group=folds.get(folder.name, ""),
+                )
         return
     if not classes:
-        _require_class_folders(root, folders)
-    yield from _class_folders(root, folders, classes)
+        _require_one_kind(filled)
+        if not _split_below(filled):
+            _require_class_folders(root, folders)
+    yield from with_parts_below([*_class_folders(root, folders, classes)])
 
 
-def _class_folders(root: Path, folders: list[Path], classes: tuple[str, ...]) -> Iterator[Clip]:
-    missing = set(classes) - {folder.name for folder in folders}
-    if missing:
-        raise DataError(f"{root}: has no class folder {min(missing)!r}; correct option classes")
+def _require_classes_inside(folder: Path, root: Path) -> None:
+    """Refuse a folder of a split that has its sounds beside each other."""
+    if _sounds(folder, deep=False):
+        raise DataError(
+            f"{folder}: names a split, but has sounds outside of class folders: put them into one "
+            "folder for each class, or list them in a table with the columns path, label and split"
+            f"{_hint(root)}"
+        )
+
+
+def _require_one_kind(folders: list[Path]) -> None:
+    """Refuse folders of splits beside others: they would all be classes."""
+    inside = {
+        folder: {path.name for path in _subfolders(folder) if _sounds(path, deep=False)}
+        for folder in folders
+        if not _sounds(folder, deep=False)
+    }
+    named = [folder for folder in inside if splits_named(["train", folder.name])]
+    if len(named) < 2 or not set.intersection(*(inside[folder] for folder in named)):
+        return
+    names = in_words(folder.name for folder in named)
+    for other in folders:
+        if other not in named:
+            raise DataError(
+                f"{other}: is beside {names}, which name splits: move its sounds into them, or away"
+            )
+    raise DataError(f"{folders[0].parent}: {names} name splits, but none is for training: add it")
+
+
+def _split_below(folders: list[Path]) -> bool:
+    """Whether the folders in class folders name splits or folds, and have all of the sounds."""
+    if any(_sounds(folder, deep=False) for folder in folders):
+        return False
+    names = {path.name for folder in folders for path in _subfolders(folder) if _sounds(path)}
+    return len(names) > 1 and bool(splits_named(names) or folds_named(names))
+
+
+def _class_folders(
+    root: Path, folders: list[Path], classes: tuple[ClassName, ...]
+) -> Iterator[Clip]:
+    chosen = chosen_names([folder.name for folder in folders], classes, root)
     for folder in folders:
-        if classes and folder.name not in classes:
+        if classes and folder.name not in chosen:
             continue
         files = _sounds(folder)
         if not files:
@@ -339,6 +466,8 @@ def _data_sets_below(root: Path) -> list[Path]:
 
 
 def _hint(root: Path) -> str:
+    if (root / EDGE_IMPULSE).is_file():
+        return f"; or read {EDGE_IMPULSE} by the option table={EDGE_IMPULSE}"
     candidates = _data_sets_below(root)
     if not candidates:
         return ""
@@ -350,24 +479,13 @@ def _named(folders: list[Path]) -> str:
     return f"{shown} {'seems' if len(folders) == 1 else 'seem'}"
 
 
-def _table(path: Path) -> Iterator[Clip]:
-    """Clips of a table; split and group are empty if it has no such column."""
-    for line, row in enumerate(read_table(path, ("path", "label")), start=2):
-        split = row.get("split", "")
-        if not row["path"] or not row["label"] or (split and split not in SPLIT_NAMES):
-            raise DataError(
-                f"{path}: line {line} has no path, no label or an unknown split {split!r}; "
-                f"splits are {', '.join(SPLITS)}"
-            )
-        file_path = path.parent / row["path"]
-        if not file_path.is_file():
-            raise DataError(f"{file_path}: is in {path.name} but missing; correct the table")
-        split = SPLIT_NAMES.get(split, "")
-        yield Clip(row["path"], row["label"], split, row.get("group", ""), file_path)
-
-
-def grouped(clips: list[Clip], pattern: str) -> list[Clip]:
+def grouped(clips: Sequence[Clip], pattern: str) -> tuple[list[Clip], list[Clip]]:
     """The clips with groups that a regular expression extracts from their names.
+
+    A few odd names, at most a tenth, may have no group: each of them is its own.
+
+    Returns:
+        All clips, and those with odd names.
 
     Raises:
         ConfigError, DataError: it is none, or finds no group in a name.
@@ -383,16 +501,16 @@ def grouped(clips: list[Clip], pattern: str) -> list[Clip]:
             f"folder: group_pattern {pattern!r} has no parentheses; put them around the group's "
             "name"
         )
-    grouped = []
-    for clip in clips:
-        match = expression.search(clip.clip_id)
-        if match is None or not match[1]:
-            raise DataError(
-                f"{clip.path}: group_pattern {pattern!r} finds no group in {clip.clip_id!r}; "
-                "correct the pattern or the name"
-            )
-        grouped.append(dataclasses.replace(clip, group=match[1]))
-    return grouped
+    matches = [expression.search(clip.clip_id) for clip in clips]
+    names = [match[1] if match else None for match in matches]
+    odd = [clip for clip, name in zip(clips, names, strict=True) if not name]
+    if len(odd) > ODD_SHARE * len(clips):
+        raise DataError(
+            f"{odd[0].path}: group_pattern {pattern!r} finds no group in {odd[0].clip_id!r}; "
+            "correct the pattern or the name"
+        )
+    pairs = zip(clips, names, strict=True)
+    return [dataclasses.replace(clip, group=name or clip.clip_id) for clip, name in pairs], odd
 
 
 def _visible(path: Path) -> bool:

@@ -22,11 +22,12 @@ A clip is padded or truncated to ``clip_s`` (10 s).
 
 import csv
 import dataclasses
+import io
 from pathlib import Path
 
 from m3net_tf.audio.datasets.clips import Archive, Clip, DatasetInfo, counted_copy
 from m3net_tf.audio.datasets.dataset import AudioDataset
-from m3net_tf.audio.datasets.files import find_root, read_table, unknown_entry
+from m3net_tf.audio.datasets.files import find_root, read_table, read_text, unknown_entry
 from m3net_tf.audio.datasets.registry import register
 from m3net_tf.system.errors import DataError
 
@@ -104,8 +105,8 @@ def _vocabulary(root: Path) -> tuple[str, ...]:
         raise DataError(
             f"{path}: is missing; point DATA_DIR at the folder with {TABLES} or fetch it again"
         )
-    with path.open(encoding="utf-8", errors="replace", newline="") as file:
-        rows = [row for row in csv.reader(file) if row]
+    text = read_text(path, "fetch the data again")
+    rows = [row for row in csv.reader(io.StringIO(text, newline="")) if row]
     if any(len(row) < 2 for row in rows) or not rows:
         raise DataError(f"{path}: is not a table of number, name and id; fetch the data again")
     return tuple(row[1] for row in rows)

@@ -3,16 +3,24 @@
 
 import dataclasses
 import hashlib
+import shlex
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from m3net_tf.audio.datasets import protocols
+from m3net_tf.audio.datasets.annotations import find_table
 from m3net_tf.audio.datasets.checking import read_headers
 from m3net_tf.audio.datasets.clips import Clip
-from m3net_tf.audio.datasets.folder import SUFFIXES, grouped, list_folders
+from m3net_tf.audio.datasets.folder import (
+    SUFFIXES,
+    grouped,
+    list_clips,
+)
 from m3net_tf.audio.datasets.grouping import Suggestion, given_groups, suggest_groups
+from m3net_tf.audio.datasets.layouts import nested_folders, what_is_taken
 from m3net_tf.audio.datasets.noise import NOISE_FOLDER
 from m3net_tf.audio.datasets.tables import Table
 from m3net_tf.system.errors import DataError
@@ -47,7 +55,10 @@ class FolderSounds:
         repeated: names of files with the same content, together.
         groups: speakers or recordings as given, or as guessed from the names; None without a guess.
         noise: whether there are background recordings.
-        split: whether folders train, validation and test divide the clips.
+        split: whether folders or a table divide the clips.
+        table: table in the folder that lists the clips; '' if folders name the classes.
+        listed: whether folders or a table give splits, folds or groups.
+        taken: sentences on how folders and tables are understood.
     """
 
     folder: Path
@@ -60,6 +71,9 @@ class FolderSounds:
     groups: Suggestion | None
     noise: bool
     split: bool
+    table: str = ""
+    listed: bool = False
+    taken: tuple[str, ...] = ()
 
     @property
     def clips(self) -> int:
@@ -87,7 +101,8 @@ def inspect_folder(folder: Path, group_pattern: str = "", log: Log = silent) -> 
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: is not a folder; name one that has a folder for each class")
-    clips = list(list_folders(folder))
+    table, taken = find_table(folder, SUFFIXES)
+    clips = list_clips(folder, table)
     if not clips:
         raise DataError(
             f"{folder}: has no sounds; put sound files ({', '.join(SUFFIXES)}) into one folder for "
@@ -102,9 +117,10 @@ def inspect_folder(folder: Path, group_pattern: str = "", log: Log = silent) -> 
         label: _class_sounds([clip for clip in clips if clip.label == label], lengths_s)
         for label in dict.fromkeys(clip.label for clip in clips)
     }
-    groups = next(iter(suggest_groups(clips)), None)
+    listed = all(clip.split for clip in clips) or all(clip.group for clip in clips)
+    groups = None if listed else _guess(clips)
     if group_pattern:
-        groups = given_groups(grouped(clips, group_pattern), group_pattern)
+        groups = given_groups(*grouped(clips, group_pattern), group_pattern)
     return FolderSounds(
         folder=folder,
         classes=classes,
@@ -116,7 +132,19 @@ def inspect_folder(folder: Path, group_pattern: str = "", log: Log = silent) -> 
         groups=groups,
         noise=any((folder / NOISE_FOLDER).glob("*.wav")),
         split=all(clip.split for clip in clips),
+        table=table,
+        listed=listed,
+        taken=(*taken, *filter(None, [what_is_taken(clips, table), nested_folders(clips)])),
     )
+
+
+def _guess(clips: Sequence[Clip]) -> Suggestion | None:
+    """The best guess of the groups; a weak one only if its groups leave enough for training."""
+    for guess in suggest_groups(clips)[:1]:
+        split = protocols.grouped_split(grouped(clips, guess.pattern)[0], seed=0)
+        if guess.likely or not protocols.training_shortage(split):
+            return guess
+    return None
 
 
 def _class_sounds(clips: Sequence[Clip], lengths_s: dict[str, float]) -> ClassSounds:
@@ -178,10 +206,15 @@ def sounds_lines(sounds: FolderSounds) -> list[str]:
     if len(sounds.repeated) > _SHOWN:
         lines.append(f"{len(sounds.repeated) - _SHOWN} more files are repeated")
     lines += [f"unreadable: {reason}" for reason in sounds.unreadable[:_SHOWN]]
-    if sounds.split:
-        lines.append("split: as in your folders train, validation and test")
-    else:
+    lines += sounds.taken
+    if sounds.groups or not sounds.listed:
         lines.append(_leaks_line(sounds.groups))
+    if sounds.groups and sounds.groups.odd:
+        odd = sounds.groups.odd
+        lines.append(
+            f"{len(odd)} names do not fit this pattern, such as {', '.join(odd[:_SHOWN])}: each "
+            "counts as a group of its own"
+        )
     return lines
 
 
@@ -197,8 +230,8 @@ def _leaks_line(groups: Suggestion | None) -> str:
     if groups.given:
         return f"groups: {groups.groups} by --group-pattern, as in {example}"
     if not groups.likely:
-        return f"{unknown} {groups.pattern!r} if it is right that {example}"
+        return f"{unknown} {shlex.quote(groups.pattern)} if it is right that {example}"
     return (
         f"leaks: the file names seem to identify {groups.groups} speakers or recordings, as in "
-        f"{example}: check this guess, or give --group-pattern"
+        f"{groups.shown_examples}: check this guess, or give --group-pattern"
     )

@@ -20,6 +20,8 @@ LEAKING_SHARES = {
     "random-80-20": (0.7, 0.8),  # an 80:20 split, of whose 80 an eighth validates
 }
 HELD_OUT_SHARE = 0.2
+LEAST_SHARE, LEAST_CLIPS = 0.5, 5
+"""Of all clips, and of a class: fewer do not train a network."""
 
 
 class MissingFoldError(DataError):
@@ -116,6 +118,21 @@ def hold_out_validation(clips: Sequence[Clip], seed: int, share: float) -> list[
         dataclasses.replace(c, split="validation") if c.split == "train" and c.group in held else c
         for c in clips
     ]
+
+
+def training_shortage(clips: Sequence[Clip]) -> str:
+    """What training lacks, in words: half of all clips, or five clips of a class; '' if nothing."""
+    counts = Counter(clip.split for clip in clips)
+    if counts["train"] < LEAST_SHARE * len(clips):
+        numbers = ", ".join(f"{counts[split]} {split}" for split in SPLITS)
+        return f"less than half of the clips train ({numbers})"
+    trained = Counter(clip.label for clip in clips if clip.split == "train")
+    label, total = min(
+        Counter(clip.label for clip in clips).items(), key=lambda item: (trained[item[0]], item)
+    )
+    if trained[label] < LEAST_CLIPS:
+        return f"only {trained[label]} of the {total} clips of class {label!r} train"
+    return ""
 
 
 def fold_split(

@@ -21,7 +21,7 @@ class SplitFacts(TypedDict):
     Attributes:
         test_leak: share of the test clips whose group is in training; None if groups are unknown.
         statement: all of it in words.
-            ``subset``.
+        group_guess: see :class:`.clips.DatasetInfo`, as ``group_exceptions``; absent if empty.
     """
 
     name: str
@@ -32,6 +32,8 @@ class SplitFacts(TypedDict):
     groups_known: bool
     test_leak: float | None
     statement: str
+    group_guess: NotRequired[str]
+    group_exceptions: NotRequired[str]
     subset: NotRequired[str]
     subset_sha256: NotRequired[str]
 
@@ -49,6 +51,10 @@ def split_facts(dataset: AudioDataset) -> SplitFacts:
         "test_leak": dataset.leak() if info.groups_known else None,
         "statement": "",
     }
+    if info.group_guess:
+        facts["group_guess"] = info.group_guess
+    if info.group_exceptions:
+        facts["group_exceptions"] = info.group_exceptions
     facts["statement"] = _statement(facts)
     if info.subset:
         facts["subset"], facts["subset_sha256"] = info.subset, info.subset_sha256
@@ -73,7 +79,8 @@ def _statement(facts: Mapping[str, Any]) -> str:
     if not facts.get("groups_known", UNKNOWN_GROUPS not in protocol):
         name = protocol.replace(f" {UNKNOWN_GROUPS}", "")
         return f"{name}, speakers unknown: the accuracy may be too high; set group_pattern"
-    group, leak = facts.get("group", "group"), facts.get("test_leak")
+    guess, leak = facts.get("group_guess"), facts.get("test_leak")
+    group = "guessed group" if guess else facts.get("group", "group")
     if leak:
         return (
             f"{protocol}, LEAKS: {100 * leak:.3g} % of the test clips share a {group} with "
@@ -83,7 +90,13 @@ def _statement(facts: Mapping[str, Any]) -> str:
         return f"{protocol}, LEAKS: test clips share groups with training; the figure is too high"
     if leak is None or group == "clip":
         return protocol
-    return f"{protocol}: no {group} is in both training and test"
+    exceptions = "".join(f"; {words}" for words in [facts.get("group_exceptions")] if words)
+    if guess:
+        return (
+            f"{protocol}, by a GUESS of the groups from the file names, {guess}: if it is wrong, "
+            f"the accuracy may be too high{exceptions}"
+        )
+    return f"{protocol}: no {group} is in both training and test{exceptions}"
 
 
 def silence_statement(dataset: AudioDataset) -> str | None:

@@ -25,8 +25,8 @@ NOISE = "noise"
 
 #: Facts of a data set that are not in the registry but come from its folder or its options.
 _INFO = (
-    "labels sample_rate_hz clip_s protocol fold fit notes group groups_known multi_label "
-    "held_out_may_share subset subset_sha256"
+    "labels sample_rate_hz clip_s protocol fold fit notes group groups_known group_guess "
+    "group_exceptions multi_label held_out_may_share subset subset_sha256"
 ).split()
 _OTHER_FORM: tuple[type[Exception], ...] = (*DAMAGED, ConfigError)
 

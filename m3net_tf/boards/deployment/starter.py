@@ -18,7 +18,7 @@ from m3net_tf.audio.datasets import (
     protocol_statement,
     silence_statement,
 )
-from m3net_tf.audio.datasets.folder import FOLDED
+from m3net_tf.audio.datasets.folder import FOLDED, require_enough_training
 from m3net_tf.audio.datasets.inspection import UNEVEN, FolderSounds
 from m3net_tf.audio.datasets.protocols import UnsuitedProtocolError
 from m3net_tf.audio.labels import is_silence
@@ -55,13 +55,12 @@ def starter_recipe(sounds: FolderSounds, board: str = DEFAULT_BOARD, log: Log = 
         )
     options = _options(sounds)
     try:
-        dataset = load_dataset("folder", sounds.folder, log=log, **options)
+        dataset = _trainable(sounds, options, log)
     except DataError:
-        if "group_pattern" not in options or (sounds.groups and sounds.groups.given):
+        if "group_pattern_guessed" not in options:
             raise
-        del options["group_pattern"]  # too few of these groups for three splits
-        dataset = load_dataset("folder", sounds.folder, log=log, **options)
-    dataset.check_trainable()
+        del options["group_pattern"], options["group_pattern_guessed"]
+        dataset = _trainable(sounds, options, log)
     training = len(dataset.split("train"))
     longer = training / len({clip.whole or clip.clip_id for clip in dataset.split("train")})
     recipe: Sections = {"dataset": {"name": "folder", "options": options}}
@@ -86,6 +85,14 @@ def starter_recipe(sounds: FolderSounds, board: str = DEFAULT_BOARD, log: Log = 
     return recipe
 
 
+def _trainable(sounds: FolderSounds, options: dict[str, Any], log: Log) -> AudioDataset:
+    """The data set, of which enough must be left for training."""
+    dataset = load_dataset("folder", sounds.folder, log=log, **options)
+    dataset.check_trainable()
+    require_enough_training(dataset)
+    return dataset
+
+
 def _tested(dataset: AudioDataset) -> int:
     """Test clips of the class with the fewest, without artificial silence."""
     whole = {clip.whole or clip.clip_id: clip for clip in dataset.split("test")}.values()
@@ -96,11 +103,13 @@ def _has_folds(sounds: FolderSounds, options: dict[str, Any], log: Log) -> bool:
     """Whether there are groups enough for cross-validation."""
     options = {key: value for key, value in options.items() if key != "long_clips"}
     try:
-        for fold in range(1, dataset_info("folder").folds[FOLDED] + 1):
+        folds = [
             load_dataset("folder", sounds.folder, protocol=FOLDED, fold=fold, log=log, **options)
+            for fold in range(1, dataset_info("folder").folds[FOLDED] + 1)
+        ]
     except UnsuitedProtocolError:
         return False
-    return True
+    return all(dataset.info.groups_known for dataset in folds)
 
 
 def _options(sounds: FolderSounds) -> dict[str, Any]:
@@ -111,11 +120,15 @@ def _options(sounds: FolderSounds) -> dict[str, Any]:
         "sample_rate_hz": _LOW_RATE_HZ if low else _RATE_HZ,
         "clip_s": min(max(clip_s, _SHORTEST_S), _LONGEST_S),
     }
+    if sounds.table:
+        options["table"] = sounds.table
     if sounds.longest_s > options["clip_s"]:
         options["long_clips"] = "windows"
     groups = sounds.groups
-    if groups and (groups.given or (groups.likely and not sounds.split)):
+    if groups and (groups.given or groups.likely):
         options["group_pattern"] = groups.pattern
+        if not groups.given:
+            options["group_pattern_guessed"] = True
     if not sounds.noise and not any(map(is_silence, sounds.classes)):
         options["silence_percentage"] = 10
     return options
@@ -129,9 +142,12 @@ def recipe_lines(recipe: Sections, sounds: FolderSounds, dataset: AudioDataset) 
         f"window: {options['clip_s']:g} s at {options['sample_rate_hz']} Hz",
     ]
     lines += filter(None, [silence_statement(dataset), cut_statement(dataset)])
-    guessed = sounds.groups and sounds.groups.likely and not sounds.split
+    guessed = sounds.groups and sounds.groups.likely
     if guessed and "group_pattern" not in options:
-        lines.append("a class has too few of the guessed speakers: the split ignores them")
+        lines.append(
+            "the guessed speakers are too few or too uneven for a split, which ignores them: give "
+            "others by --group-pattern"
+        )
     if "silence_percentage" in options:
         lines.append(
             "silence: made from artificial noise; recordings of your room in _background_noise_ "
@@ -209,9 +225,11 @@ def write_starter(
     paths = new_project(out, board)
     folder = str(sounds.folder.resolve())
     head = f"# Made by m3net init from {folder!r}. All keys: docs/reference/recipes.md\n"
-    guess = "# group_pattern is a guess from the file names: check it.\n"
-    given = sounds.groups is not None and sounds.groups.given
-    head += guess * ("group_pattern" in recipe["dataset"]["options"] and not given)
+    guess = (
+        "# group_pattern is a guess from the file names, and all figures say so. Check it; if it\n"
+        "# is right, delete group_pattern_guessed.\n"
+    )
+    head += guess * ("group_pattern_guessed" in recipe["dataset"]["options"])
     more = "# cross_validation trains five more times, for the accuracy on all clips.\n"
     head += more * ("cross_validation" in recipe["training"])
     write_text(paths[0], head + yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True))

@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from m3net_tf.audio.datasets import DatasetInfo
+from m3net_tf.audio.datasets import DatasetInfo, protocol_statement
 from m3net_tf.lab.search.costs import CostLimits, costs_of, fit_costs
 from m3net_tf.lab.search.front import rungs_of
 from m3net_tf.lab.search.halving import Halving
@@ -96,6 +96,7 @@ def run_search(
             f"{dataset.info.name} has clips with several labels, but devices give only one: "
             "search on a data set with one label per clip"
         )
+    log(f"{dataset.info.name}: {protocol_statement(dataset)}")
     _keep_settings(settings, folder)
     trials, end_s = TrialFolder(folder.resolve()), math.inf
     if budget.hours is not None:

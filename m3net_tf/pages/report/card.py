@@ -185,6 +185,7 @@ def _card(run: Run, name: str, about: About, contents: Mapping[str, bytes]) -> C
             **{key: folded[key] for key in ("clips", "groups", "accuracy")},
             "folds": len(folded["fold_accuracy"]),
             "accuracy_95": (folded["accuracy_95_low"], folded["accuracy_95_high"]),
+            "statement": folded["statement"],
         }
     return card
 

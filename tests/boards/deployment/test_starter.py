@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -65,7 +66,11 @@ def test_a_project_is_made_from_a_folder(tmp_path: Path, monkeypatch):
     assert (
         "the file names seem to identify 6 speakers or recordings, as in clap/spk00_1.wav" in said
     )
-    assert "split: grouped: no group is in both training and test window" in said
+    examples = ", ".join(f"clap/spk0{s}_1.wav -> spk0{s}" for s in range(3))
+    guess = (
+        f"by a GUESS of the groups from the file names, group_pattern (spk[0-9]+), as in {examples}"
+    )
+    assert f"split: grouped, {guess}: if it is wrong" in said and "no group is" not in said
     assert "clap 8 2 2 snap 8 2 2 clips 18 4 4 groups (group) 4 1 1" in said
     assert "a class has only 2 test clips, so five more trainings follow" in said
     assert "speed on mps2_an386: real time" in said and "decisions a second" in said
@@ -76,6 +81,7 @@ def test_a_project_is_made_from_a_folder(tmp_path: Path, monkeypatch):
         "sample_rate_hz": 16_000,
         "clip_s": 1.0,
         "group_pattern": "(spk[0-9]+)",
+        "group_pattern_guessed": True,
         "silence_percentage": 10,
     }
     assert recipe.training.batch_size == 16 and not recipe.augmentation.random_crop
@@ -98,19 +104,19 @@ def test_a_project_is_made_from_a_folder(tmp_path: Path, monkeypatch):
 
 
 def test_what_is_wrong_with_the_sounds_is_said(tmp_path: Path, monkeypatch):
-    folder = sounds(tmp_path, *numbered("rain", 16), length_s=0.05, rate_hz=8000)
-    sounds(folder, *numbered("wind", 4), length_s=3, rate_hz=8000)
+    folder = sounds(tmp_path, *numbered("rain", 28), length_s=0.05, rate_hz=8000)
+    sounds(folder, *numbered("wind", 8), length_s=3, rate_hz=8000)
     shutil.copy(folder / "rain" / "1.wav", folder / "rain" / "again.wav")
     shutil.copy(folder / "rain" / "2.wav", folder / "rain" / "again2.wav")
     soundfile.write(folder / "rain" / "zero.wav", np.zeros(400), 8000)
     monkeypatch.setattr(progress, "LINE_EVERY_S", 0.0)
     told: list[str] = []
     facts = inspect_folder(folder, log=told.append)
-    assert "headers of sounds: 1/23 files" in told[0] and "repeated sounds: 23/23" in told[-1]
+    assert "headers of sounds: 1/39 files" in told[0] and "repeated sounds: 39/39" in told[-1]
     lines = "\n".join(sounds_lines(facts))
-    assert "uneven: the largest class has 4.8 times the clips of the smallest" in lines
+    assert "uneven: the largest class has 3.9 times the clips of the smallest" in lines
     assert "same content: rain/1.wav, rain/again.wav: keep one of them" in lines
-    assert "sample rates: 8000 Hz (23)" in lines and "the longest lasts 3.00 s" in lines
+    assert "sample rates: 8000 Hz (39)" in lines and "the longest lasts 3.00 s" in lines
     assert "the file names do not identify speakers or recordings" in lines
     recipe = starter_recipe(facts, log=told.append)
     assert any(line.startswith("windows of sounds: ") for line in told)
@@ -131,7 +137,7 @@ def test_what_is_wrong_with_the_sounds_is_said(tmp_path: Path, monkeypatch):
     facts = inspect_folder(folder)
     assert facts.classes["rain"].unreadable == 1
     assert f"unreadable: {folder / 'rain' / 'broken.wav'}" in "\n".join(sounds_lines(facts))
-    with refuses(DataError, "1 of 24"):
+    with refuses(DataError, "1 of 40"):
         starter_recipe(facts)
 
 
@@ -160,11 +166,12 @@ def test_a_folder_may_have_any_name(tmp_path: Path):
 def test_the_users_own_split_and_noise_are_kept(tmp_path: Path):
     names = [f"{s}/{c}/{s}{i}.wav" for s in ("train", "val", "test") for c in "ab" for i in (0, 1)]
     facts = inspect_folder(sounds(tmp_path / "split", *names))
-    assert "split: as in your folders train, validation and test" in sounds_lines(facts)
+    said = "test is test (4 clips), train is train (4 clips), val is validation (4 clips)"
+    assert f"folders of splits: {said}" in sounds_lines(facts)
     assert starter_recipe(facts)["dataset"]["options"].keys() == {
         *("sample_rate_hz", "clip_s", "silence_percentage"),
     }
-    folder = sounds(tmp_path / "noise", *numbered("a", 5), *numbered("background", 5))
+    folder = sounds(tmp_path / "noise", *numbered("a", 8), *numbered("background", 8))
     options = starter_recipe(inspect_folder(folder))["dataset"]["options"]
     assert "silence_percentage" not in options and "group_pattern" not in options
 
@@ -172,14 +179,16 @@ def test_the_users_own_split_and_noise_are_kept(tmp_path: Path):
 def test_a_guess_that_cannot_be_split_is_not_used(tmp_path: Path):
     """The speakers of one class are all in training."""
     names = [f"{c}/spk{s}_{t}.wav" for c in "ab" for s in range(10) for t in range(2)]
-    facts = inspect_folder(sounds(tmp_path, *names, *(f"c/spk{s}_1.wav" for s in range(4))))
+    facts = inspect_folder(
+        sounds(tmp_path, *names, *(f"c/spk{s}_{t}.wav" for s in range(4) for t in "12"))
+    )
     assert facts.groups is not None
     recipe = starter_recipe(facts)
     options = recipe["dataset"]["options"]
     assert "group_pattern" not in options
     dataset = load_dataset("folder", tmp_path, **recipe["dataset"]["options"])
-    assert any("the split ignores them" in line for line in recipe_lines(recipe, facts, dataset))
-    with refuses(DataError, "'c'", "4"):
+    assert any("which ignores them" in line for line in recipe_lines(recipe, facts, dataset))
+    with refuses(DataError, "'c'", "8"):
         load_dataset("folder", tmp_path, **options, group_pattern=facts.groups.pattern)
 
 
@@ -205,7 +214,8 @@ def test_a_weak_guess_is_shown_but_not_used(tmp_path: Path):
     folder = sounds(tmp_path / "s", *(f"{c}/{n % 4}-{c}{n}.wav" for c in "ab" for n in range(12)))
     facts = inspect_folder(folder)
     line = sounds_lines(facts)[-1]
-    assert "do not identify" in line and f"--group-pattern {facts.groups.pattern!r} if" in line
+    hint = re.search(r"give (--group-pattern .*) if it is right", line)[1]
+    assert "do not identify" in line and shlex.split(hint)[1] == facts.groups.pattern
     assert "group_pattern" not in starter_recipe(facts)["dataset"]["options"]
     assert "a weak guess, which m3net init does not use" in suggestions("folder", folder)[1][0]
 

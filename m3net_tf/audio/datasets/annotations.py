@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tables that list the clips of a folder: the user's, Edge Impulse's, those of published data."""
+
+import dataclasses
+import functools
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from m3net_tf.audio.datasets.clips import SPLITS, Clip
+from m3net_tf.audio.datasets.files import files_below, read_lines, read_text
+from m3net_tf.audio.datasets.split_names import fold_named, folds_named, splits_named
+from m3net_tf.system.errors import DataError
+
+EDGE_IMPULSE = "info.labels"
+#: Columns by what they mean; the first that a table has counts. Case does not matter.
+COLUMNS = {
+    "path": ("path", "filename", "file", "file_name", "file_path", "slice_file_name", "fname"),
+    "label": ("label", "class", "category", "class_name", "scene_label"),
+    "split": ("split", "subset", "partition"),
+    "group": ("group",),
+    "fold": ("fold",),
+}
+_REMEDY = "save it as CSV in UTF-8, with the columns path and label"
+_TABLES = (".csv", ".tsv")
+_LARGEST = 50_000_000  # bytes of a table that is looked for
+_COVERED = 2 / 3  # of a folder's sounds, by a table that is taken without being named
+
+
+@dataclasses.dataclass(frozen=True)
+class _Row:
+    """A line of a table."""
+
+    line: int
+    path: str
+    label: str
+    split: str
+    group: str
+    fold: str
+
+
+class _Label(msgspec.Struct):
+    """The label of a file in Edge Impulse's list; empty if it has none, or several."""
+
+    label: str = ""
+
+
+class _File(msgspec.Struct):
+    """A file in Edge Impulse's list."""
+
+    path: str
+    category: str
+    label: _Label | str
+
+
+class _Files(msgspec.Struct):
+    """Edge Impulse's list."""
+
+    files: list[_File]
+
+
+def listed_clips(table: Path, root: Path, suffixes: Sequence[str]) -> list[Clip]:
+    """The clips of a table; splits and groups are empty if it has no such column.
+
+    A path is relative to the table or to the folder; else it is the end of one path below the
+    folder. Without splits and groups, a column ``fold`` gives the groups.
+
+    Raises:
+        DataError: the table is unreadable, lacks a column, or lists a file that is missing.
+    """
+    rows = _rows(table)
+    cells = dict.fromkeys(row.split for row in rows if row.split)
+    splits, folds = splits_named(cells), folds_named(cells)
+    if cells and not splits and not folds:
+        raise _unknown_split(table, rows)
+    folded = not any(row.group or (row.split and not folds) for row in rows)
+    place = _Places(table, root, suffixes)
+    clips = []
+    for row in rows:
+        if not row.path or not row.label:
+            raise DataError(f"{table}: line {row.line} has no path or no label; correct the table")
+        clip_id, path = place.of(row)
+        group = row.group
+        if folded and (fold := folds.get(row.split) or fold_named(f"fold {row.fold}")):
+            group = fold
+        clips.append(Clip(clip_id, row.label, splits.get(row.split, ""), group, path))
+    return clips
+
+
+def _unknown_split(table: Path, rows: Sequence[_Row]) -> DataError:
+    for row in rows:
+        if row.split and not splits_named(["train", row.split]):
+            return DataError(
+                f"{table}: line {row.line} has the unknown split {row.split!r}; splits are "
+                f"{', '.join(SPLITS)}"
+            )
+    return DataError(f"{table}: no line has the split train; correct the table")
+
+
+def _rows(table: Path) -> list[_Row]:
+    if table.name == EDGE_IMPULSE:
+        return _edge_impulse_rows(table)
+    header, lines = read_lines(table, _REMEDY)
+    names = _meanings(header)
+    for meaning in ("path", "label"):
+        if meaning not in names:
+            raise DataError(
+                f"{table}: has no column {meaning!r} but {', '.join(map(repr, header))}; {_REMEDY}"
+            )
+    if names.get("split", "split").casefold() != "split":
+        cells = {row[names["split"]].strip() for _, row in lines}
+        if not (splits_named(cells) or folds_named(cells)):
+            del names["split"]  # such as a subset of another kind
+    return [
+        _Row(line, **{key: row[names[key]].strip() if key in names else "" for key in COLUMNS})
+        for line, row in lines
+    ]
+
+
+def _meanings(header: Sequence[str]) -> dict[str, str]:
+    """The column of a table for each key of :data:`COLUMNS` that it has."""
+    found = {name.casefold(): name for name in reversed(header)}
+    return {
+        meaning: found[next(name for name in names if name in found)]
+        for meaning, names in COLUMNS.items()
+        if any(name in found for name in names)
+    }
+
+
+def _edge_impulse_rows(table: Path) -> list[_Row]:
+    remedy = "export the data again"
+    if not table.is_file():
+        raise DataError(f"{table}: is missing; {remedy}")
+    try:
+        files = msgspec.json.decode(read_text(table, remedy), type=_Files).files
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise DataError(f"{table}: is not a list of Edge Impulse ({error}); {remedy}") from None
+    rows = []
+    for number, file in enumerate(files, start=1):
+        label = file.label if isinstance(file.label, str) else file.label.label
+        if not label:
+            raise DataError(
+                f"{table}: {file.path} does not have one label; label it, and export again"
+            )
+        rows.append(_Row(number, file.path, label.strip(), file.category, "", ""))
+    return rows
+
+
+class _Places:
+    """Finds the files of a table."""
+
+    def __init__(self, table: Path, root: Path, suffixes: Sequence[str]) -> None:
+        self._table, self._root, self._suffixes = table, root, suffixes
+
+    def of(self, row: _Row) -> tuple[str, Path]:
+        """The name and the file of a row."""
+        for cell in dict.fromkeys((row.path, row.path.replace("\\", "/"))):
+            for folder in (self._table.parent, self._root):
+                if (folder / cell).is_file():
+                    return cell, folder / cell
+            ends = [
+                path
+                for path in self._by_name.get(Path(cell).name, ())
+                if path.as_posix().endswith(f"/{cell}")
+            ]
+            if len(ends) == 1:
+                return ends[0].relative_to(self._root).as_posix(), ends[0]
+        raise DataError(
+            f"{self._table.parent / row.path}: is in {self._table.name} but missing; correct the "
+            "table"
+        )
+
+    @functools.cached_property
+    def _by_name(self) -> Mapping[str, list[Path]]:
+        paths = defaultdict(list)
+        for path in files_below(self._root, self._suffixes):
+            paths[path.name].append(path)
+        return paths
+
+
+def find_table(root: Path, suffixes: Sequence[str]) -> tuple[str, list[str]]:
+    """A table in a folder, or in a folder of it, that lists its clips and says more than folders.
+
+    A table counts if all of its files are there, each once, and most sounds of the folder are among
+    them. It must give splits, groups or folds, or the classes of files without class folders.
+
+    Returns:
+        Its path in the folder, or '', and sentences on the tables that are not taken.
+    """
+    if (root / EDGE_IMPULSE).is_file():
+        return EDGE_IMPULSE, []
+    sounds = len(files_below(root, suffixes))
+    taken, refused = [], []
+    for table in _tables(root):
+        name = table.relative_to(root).as_posix()
+        try:
+            header, lines = read_lines(table, _REMEDY)
+            if not lines or not {"path", "label"} <= _meanings(header).keys():
+                continue
+            clips = listed_clips(table, root, suffixes)
+        except DataError as error:
+            refused.append(f"{name} is not read: {error}")
+            continue
+        if Counter(clip.path for clip in clips).most_common(1)[0][1] > 1:
+            refused.append(f"{name} is not read: it lists a file several times")
+        elif len(clips) < _COVERED * sounds:
+            refused.append(f"{name} is not read: it lists only {len(clips)} of {sounds} sounds")
+        elif _in_class_folders(clips, root):
+            if any(clip.split or clip.group for clip in clips):
+                taken.append(name)
+        elif _without_class_folders(clips):
+            taken.append(name)
+        else:
+            refused.append(f"{name} is not read: its classes are not those of the folders")
+    if len(taken) > 1:
+        refused.append(f"{' and '.join(taken)} are not read: join them into one table")
+    return (taken[0] if len(taken) == 1 else ""), refused
+
+
+def _tables(root: Path) -> Iterator[Path]:
+    for pattern in ("*", "*/*"):
+        for path in sorted(root.glob(pattern)):
+            visible = not any(part.startswith(".") for part in path.relative_to(root).parts)
+            if visible and path.suffix.lower() in _TABLES and path.stat().st_size < _LARGEST:
+                yield path
+
+
+def _in_class_folders(clips: Sequence[Clip], root: Path) -> bool:
+    """Whether each clip is in a folder of its class's name."""
+    return all(clip.label in Path(str(clip.path)).relative_to(root).parts for clip in clips)
+
+
+def _without_class_folders(clips: Sequence[Clip]) -> bool:
+    """Whether the clips are in one folder, or in folders of splits or folds."""
+    names = {Path(str(clip.path)).parent.name for clip in clips}
+    return len(names) == 1 or bool(splits_named(names) or folds_named(names))
