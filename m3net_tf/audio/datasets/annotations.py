@@ -70,6 +70,8 @@ def listed_clips(table: Path, root: Path, suffixes: Sequence[str]) -> list[Clip]
     Raises:
         DataError: the table is unreadable, lacks a column, or lists a file that is missing.
     """
+    if not table.is_file():
+        raise DataError(f"{table}: is missing; correct option table")
     rows = _rows(table)
     cells = dict.fromkeys(row.split for row in rows if row.split)
     splits, folds = splits_named(cells), folds_named(cells)
@@ -131,8 +133,6 @@ def _meanings(header: Sequence[str]) -> dict[str, str]:
 
 def _edge_impulse_rows(table: Path) -> list[_Row]:
     remedy = "export the data again"
-    if not table.is_file():
-        raise DataError(f"{table}: is missing; {remedy}")
     try:
         files = msgspec.json.decode(read_text(table, remedy), type=_Files).files
     except (msgspec.MsgspecError, RecursionError) as error:

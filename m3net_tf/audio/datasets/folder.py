@@ -149,7 +149,7 @@ def build(
     clips, silent = _with_sound(clips, root, log)
     protocol, groups_known = _chosen_protocol(clips, info.protocol, root / table)
     clips = [c if c.group else dataclasses.replace(c, group=c.clip_id) for c in clips]
-    clips, notes = _split(clips, protocol, seed, info.fold, groups_known=groups_known)
+    clips, notes = _split(clips, protocol, seed, info.fold, odd, groups_known=groups_known)
     if protocol in DRAWN:
         _require_every_class(clips, root, protocol, seed)
     if not groups_known:
@@ -214,9 +214,18 @@ def _chosen_protocol(clips: list[Clip], protocol: str, source: Path) -> tuple[st
 
 
 def _split(
-    clips: list[Clip], protocol: str, seed: int, fold: int | None, *, groups_known: bool
+    clips: list[Clip],
+    protocol: str,
+    seed: int,
+    fold: int | None,
+    odd: Sequence[Clip],
+    *,
+    groups_known: bool,
 ) -> tuple[list[Clip], tuple[str, ...]]:
-    """The clips with the splits of a suitable protocol, and notes on the split."""
+    """The clips with the splits of a suitable protocol, and notes on the split.
+
+    Clips with odd names train: held out, they would take the places of whole groups.
+    """
     unknown = (
         "groups unknown: clips of one speaker or recording may be on both sides; set group_pattern "
         "to rule it out (m3net data check folder --suggest guesses it)",
@@ -225,7 +234,10 @@ def _split(
     if protocol == "grouped":
         if all(is_fold(clip.group) for clip in clips):
             return _split_by_folds(clips, seed), notes
-        return protocols.grouped_split(clips, seed), notes
+        names = {clip.clip_id for clip in odd}
+        split = protocols.grouped_split([c for c in clips if c.clip_id not in names], seed)
+        rest = [dataclasses.replace(c, split="train") for c in clips if c.clip_id in names]
+        return [*split, *rest], notes
     if protocol == FOLDED:
         return protocols.grouped_fold_split(clips, fold or 1, INFO.folds[FOLDED], seed), notes
     if protocol == "stratified-random":
@@ -248,11 +260,19 @@ def _split_by_folds(clips: list[Clip], seed: int) -> list[Clip]:
     clips = protocols.grouped_fold_split(clips, 1 + seed % fifths, fifths, seed)
     if folds > 3:
         return clips
-    clips = [
-        c if c.split == "test" else dataclasses.replace(c, split="train", group=c.clip_id)
-        for c in clips
+    fold_of = {clip.clip_id: clip.group for clip in clips}
+    trained = [
+        dataclasses.replace(clip, split="train", group=clip.clip_id)
+        for clip in clips
+        if clip.split != "test"
     ]
-    return protocols.hold_out_validation(clips, seed, protocols.HELD_OUT_SHARE)
+    return [
+        *(clip for clip in clips if clip.split == "test"),
+        *(
+            dataclasses.replace(clip, group=f"{fold_of[clip.clip_id]}, {clip.split}")
+            for clip in protocols.hold_out_validation(trained, seed, protocols.HELD_OUT_SHARE)
+        ),
+    ]
 
 
 def _require_every_class(clips: list[Clip], root: Path, protocol: str, seed: int) -> None:
@@ -357,8 +377,8 @@ def _require_classes_inside(folder: Path, root: Path) -> None:
     """Refuse a folder of a split that has its sounds beside each other."""
     if _sounds(folder, deep=False):
         raise DataError(
-            f"{folder}: names a split, but has sounds outside of class folders: put them into one "
-            "folder for each class, or list them in a table with the columns path, label and split"
+            f"{folder}: names a split or a fold, but has sounds outside of class folders: put them "
+            "into one folder for each class, or list them in a table with the columns path, label and split"
             f"{_hint(root)}"
         )
 

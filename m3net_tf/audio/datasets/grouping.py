@@ -30,6 +30,7 @@ _SPEAKER_WORDS = (*_PERSONS, "id", "p", "rec", "recording", "s", "sess", "sessio
 _KNOWN = ("([^/]+)_nohash_", "/([^/]+)/[^/]+$")
 _SLICED = r"(?:^|/)([^/]+)[_.-][^/_.-]+\.[^./]+$"
 """The name without its last field, which may be the number or the start of a slice."""
+_DRAWN = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _EVEN = 0.7  # of the steps between sorted numbers
 
 
@@ -132,6 +133,8 @@ def _candidates(clips: Sequence[Clip]) -> list[str]:
     fields = [f"{start}{i * skipped}({_FIELD}){_BREAK}[^/]*$" for i in range(_FIELDS)]
     fields += [f"({_FIELD}){i * (_BREAK + _FIELD)}{_END}" for i in range(_FIELDS)]
     fields.append(f"{start}([0-9]+)[^/0-9][^/]*$")
+    if _most(len(clips), sum(bool(_DRAWN.fullmatch(Path(clip.clip_id).stem)) for clip in clips)):
+        fields = []  # names drawn at random have parts in common by chance
     named = []
     for field in (*fields, *_KNOWN):
         groups = [group for group in _groups(field, clips) if group]
@@ -240,10 +243,10 @@ def _sliced(groups: Sequence[str], clips: Sequence[Clip]) -> bool:
     """Whether the last field of the names counts, or gives the start, from anew in each group."""
     numbers: dict[str, set[int]] = {}
     for group, clip in zip(groups, clips, strict=True):
-        last = re.search(r"[_.-][A-Za-z]?([0-9]+)\.[^./]+$", clip.clip_id)
-        if last is None:
+        last = re.search(r"[_.-]([A-Za-z]*)([0-9]+)\.[^./]+$", clip.clip_id)
+        if last is None or last[1].lower() in _PERSONS:
             return False
-        numbers.setdefault(group, set()).add(int(last[1]))
+        numbers.setdefault(group, set()).add(int(last[2]))
     step = _step(set().union(*numbers.values()))
     anew = sum(min(of) <= step for of in numbers.values() if len(of) > 1)
     coded = step == 1 and _codes(clips, 2)

@@ -115,8 +115,9 @@ def inspect_folder(folder: Path, group_pattern: str = "", log: Log = silent) -> 
     lengths_s = {clip_id: header.duration for clip_id, header in headers.items()}
     classes = {
         label: _class_sounds([clip for clip in clips if clip.label == label], lengths_s)
-        for label in dict.fromkeys(clip.label for clip in clips)
+        for label in sorted({clip.label for clip in clips})
     }
+    inner = "" if table else nested_folders(clips)
     listed = all(clip.split for clip in clips) or all(clip.group for clip in clips)
     groups = None if listed else _guess(clips)
     if group_pattern:
@@ -134,14 +135,15 @@ def inspect_folder(folder: Path, group_pattern: str = "", log: Log = silent) -> 
         split=all(clip.split for clip in clips),
         table=table,
         listed=listed,
-        taken=(*taken, *filter(None, [what_is_taken(clips, table), nested_folders(clips)])),
+        taken=tuple(filter(None, [*taken, what_is_taken(clips, table), inner])),
     )
 
 
 def _guess(clips: Sequence[Clip]) -> Suggestion | None:
     """The best guess of the groups; a weak one only if its groups leave enough for training."""
     for guess in suggest_groups(clips)[:1]:
-        split = protocols.grouped_split(grouped(clips, guess.pattern)[0], seed=0)
+        members = [clip for clip in clips if clip.clip_id not in guess.odd]
+        split = protocols.grouped_split(grouped(members, guess.pattern)[0], seed=0)
         if guess.likely or not protocols.training_shortage(split):
             return guess
     return None

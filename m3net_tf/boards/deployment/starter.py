@@ -158,6 +158,11 @@ def recipe_lines(recipe: Sections, sounds: FolderSounds, dataset: AudioDataset) 
             f"a class has only {_tested(dataset)} test clips, so five more trainings follow, each "
             "with another fifth as the test: cross-validation tests all clips"
         )
+    elif not (dataset.info.groups_known or sounds.split) and _tested(dataset) < _FEW_TESTED:
+        lines.append(
+            f"a class has only {_tested(dataset)} test clips: with --group-pattern, "
+            "cross-validation by whole groups tests all clips"
+        )
     return lines
 
 

@@ -2,6 +2,8 @@
 """Own sounds: reports of leaks, refusals, silence, and groups guessed from names."""
 
 import itertools
+import json
+import re
 import shutil
 
 import numpy as np
@@ -17,6 +19,7 @@ from m3net_tf.audio.datasets import (
     tables,
 )
 from m3net_tf.audio.datasets.clips import Clip
+from m3net_tf.audio.datasets.folder import grouped
 from m3net_tf.audio.datasets.grouping import suggest_groups
 from m3net_tf.system.errors import ConfigError, DataError
 
@@ -262,6 +265,84 @@ def test_groups_are_guessed_from_names(form, speakers, takes, group):
 def test_running_numbers_are_no_groups():
     assert suggest_groups(named("{word}/{word}_{take:05d}.wav", "a", range(60))) == []
     assert suggest_groups(named("{word}/{take}.wav", "a", range(60))) == []
+
+
+def slices(form: str, starts, recordings=range(6)) -> list[Clip]:
+    """Slices of recordings, of which each class has its own."""
+    return named(form, recordings, starts)
+
+
+@pytest.mark.parametrize(
+    ("form", "starts"),
+    [
+        ("{word}/{word}-{s:02d}_{take:05d}.wav", range(0, 4000, 500)),  # milliseconds
+        ("{word}/{word}-{s:02d}_{take:05d}.wav", (0, 333, 667, 1000, 1333)),
+        ("{word}/{word}{s}.s{take}.wav", range(8)),
+        ("{word}/{word}{s}_{take:03d}.wav", range(60)),
+        ("{word}/{word}{s}-part{take}.wav", range(1, 9)),
+        ("{word}/2026-05-{s:02d}_{take:04d}.wav", range(8)),
+    ],
+)
+def test_starts_and_counts_are_no_groups(form, starts):
+    """A slice that starts at the same time is no other slice of the same recording."""
+    clips = slices(form, starts)
+    whole = [clip.clip_id[: re.search("[0-9]+.wav$", clip.clip_id).start()] for clip in clips]
+    guesses = suggest_groups(clips)
+    assert guesses[0].likely
+    for guess in guesses:
+        groups = {}
+        for recording, clip in zip(whole, grouped(clips, guess.pattern)[0], strict=True):
+            groups.setdefault(recording, set()).add(clip.group)
+        assert all(len(of) == 1 for of in groups.values())
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "{word}/street_{take:03d}.wav",
+        "{word}/take{take}.wav",
+        "{word}/session_{s}/{take}.wav",
+        "{word}/{s}/{take}.wav",
+    ],
+)
+def test_two_recordings_of_a_class_are_too_few_to_guess(form):
+    places = ("a", "b") if "session" in form else ("noise", "Background")
+    assert suggest_groups(named(form, places if "{s}" in form else "a", range(20))) == []
+
+
+def test_odd_names_do_not_spoil_a_guess(make_layout, write_wav):
+    root = make_layout("folder")
+    for number in range(3):
+        write_wav(root / "clap" / f"new sound {number}.wav", 500 + number)
+    best = suggest_groups(load_dataset("folder", root).clips)[0]
+    assert best.pattern == "(speaker[0-9]+)" and best.groups == 5
+    assert [*best.odd] == [f"clap/new sound {number}.wav" for number in range(3)]
+    dataset = load_dataset("folder", root, group_pattern=best.pattern)
+    assert not any("new sound" in clip.clip_id for clip in dataset.split("test"))
+    said = protocol_statement(dataset)
+    assert said == (
+        "grouped: no group is in both training and test; 3 clips have no group, such as "
+        "clap/new sound 0.wav"
+    )
+    for number in range(9):
+        write_wav(root / "snap" / f"{number}.wav", 600 + number)
+    with refuses(DataError, "clap/new sound 0.wav", "finds no group"):
+        load_dataset("folder", root, group_pattern=best.pattern)
+
+
+def test_a_guess_is_no_fact(make_layout):
+    options = {**GROUPS, "group_pattern_guessed": True}
+    root = make_layout("folder")
+    dataset = load_dataset("folder", root, **options)
+    examples = ", ".join(f"clap/speaker{n}_0.wav -> speaker{n}" for n in range(3))
+    said = f"names, group_pattern (speaker[0-9]), as in {examples}: if it is wrong, the accuracy"
+    facts = json.loads(json.dumps(split_facts(dataset)))
+    for statement in (protocol_statement(dataset), facts["statement"], protocol_statement(facts)):
+        assert said in statement and "too high" in statement and "no group is in" not in statement
+    folded = load_dataset("folder", root, protocol="grouped-5fold", **options)
+    assert said in protocol_statement(folded)
+    leaking = load_dataset("folder", root, protocol="stratified-random", **options)
+    assert "share a guessed group with" in protocol_statement(leaking)
 
 
 def test_a_guess_is_printed_as_it_is_used(make_layout):

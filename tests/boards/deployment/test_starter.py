@@ -240,6 +240,43 @@ def test_the_groups_can_be_given(tmp_path: Path, monkeypatch):
         starter_recipe(inspect_folder(folder, "/[0-9]-([ab])"))
 
 
+def test_a_hint_can_be_typed_and_its_split_trains(tmp_path: Path):
+    names = [f"{c}/{n % 5}-{c}{n}\\.wav" for c in "ab" for n in range(20)]
+    facts = inspect_folder(sounds(tmp_path / "s", *names))
+    hint = re.search(r"give (--group-pattern .*) if it is right", sounds_lines(facts)[-1])[1]
+    typed = subprocess.run(
+        ["sh", "-c", f"printf %s {hint.split(' ', 1)[1]}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    recipe = starter_recipe(inspect_folder(tmp_path / "s", typed.stdout))
+    assert recipe["dataset"]["options"]["group_pattern"] == typed.stdout
+    assert recipe["training"]["cross_validation"] == "grouped-5fold"
+    uneven = [f"{c}/{n // 9}_{c}{n}.wav" for c in "ab" for n in range(20)]
+    assert inspect_folder(sounds(tmp_path / "u", *uneven)).groups is None
+
+
+def test_without_groups_there_is_no_cross_validation_by_groups(tmp_path: Path):
+    facts = inspect_folder(sounds(tmp_path, *numbered("a", 12), *numbered("b", 12)))
+    recipe = starter_recipe(facts)
+    assert "cross_validation" not in recipe["training"]
+    dataset = load_dataset("folder", tmp_path, **recipe["dataset"]["options"])
+    (said,) = (line for line in recipe_lines(recipe, facts, dataset) if "test clips" in line)
+    assert "--group-pattern" in said
+
+
+def test_a_recipe_without_enough_training_is_refused(tmp_path: Path):
+    folder = sounds(tmp_path / "s", *(f"{c}/{n % 3}-{c}{n}.wav" for c in "ab" for n in range(12)))
+    with refuses(DataError, "less than half", "group_pattern"):
+        starter_recipe(inspect_folder(folder, "/([0-9])-"))
+    options = {"group_pattern": "/([0-9])-", "sample_rate_hz": 16_000}
+    recipe = starter_recipe(inspect_folder(folder))
+    recipe["dataset"]["options"] |= options
+    with refuses(DataError, "less than half", "group_pattern"):
+        prepare(Recipe.from_dict(recipe), Run(tmp_path / "run"), folder, "", print)
+
+
 def test_many_test_clips_need_no_cross_validation(tmp_path: Path):
     folder = sounds(tmp_path, *numbered("a", 110), *numbered("b", 100), length_s=0.02)
     assert "cross_validation" not in starter_recipe(inspect_folder(folder))["training"]
