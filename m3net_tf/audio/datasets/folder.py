@@ -11,9 +11,10 @@ Citation: none.
 Size: yours.
 Protocols:
     ``auto`` (default): the first of the following that the data allow.
-    ``listed-split``: the table's column ``split`` (train, validation, test), or folders of these
-    names above the class folders.
-    ``grouped``: 6:2:2 at random, whole groups. A group is the table's column ``group``, or the
+    ``listed-split``: the table's column ``split`` (train, validation, test), or folders of such
+    names above or below the class folders.
+    ``grouped``: 6:2:2 at random, whole groups. A group is the table's column ``group``, a fold
+    (column ``fold``, or folders ``fold1`` … above or below the class folders), or the
     match of the first parentheses of the regular expression ``group_pattern`` in the path, such as
     ``group_pattern="(speaker[0-9]+)_"``; ``m3net data check folder --suggest`` suggests patterns.
     ``stratified-random``: 6:2:2 at random, class by class, ignoring groups: it LEAKS if several
@@ -21,9 +22,9 @@ Protocols:
     ``grouped-5fold``: five folds of whole groups (of files if no groups are known); ``fold`` tests,
     the next one validates.
 
-Layout: ``<class>/**/*.wav`` or ``<split>/<class>/**/*.wav`` in ``DATA_DIR``; or a table there
-(``table="clips.csv"``) with the columns path, label and, optionally, split and group; paths are
-relative to the table.
+Layout: ``<class>/**/*.wav``, ``<split>/<class>/**/*.wav`` or ``<class>/<split>/**/*.wav`` in
+``DATA_DIR``; or a table there (``table="clips.csv"``) with the columns path, label and, optionally,
+split, group or fold; paths are relative to the table or to ``DATA_DIR``.
 
 Silence: live detection gets silence most of the time, so it needs a class for it. Put background
 recordings, each of ten windows or more, into ``_background_noise_/*.wav`` next to the class
@@ -123,7 +124,8 @@ def build(
     """List the clips.
 
     Options:
-        table: CSV file in the folder; empty lists the class folders.
+        table: CSV file in the folder, or Edge Impulse's ``info.labels``; empty lists the class
+            folders.
         classes: names of the class folders, such as ``[yes, no]``; empty means all folders.
         group_pattern: regular expression with one pair of parentheses, searched in each path.
         group_pattern_guessed: nobody has confirmed the pattern: every figure says so.
@@ -138,13 +140,14 @@ def build(
             f"{root / table}: has no clips; put sound files ({', '.join(SUFFIXES)}) into one "
             f"folder for each class{_hint(root)}"
         )
-    taken = what_is_taken(clips, table)
-    guess, odd = "", list[Clip]()
+    taken, guess, odd = what_is_taken(clips, table), "", list[Clip]()
     if group_pattern:
         clips, odd = grouped(clips, group_pattern)
         if group_pattern_guessed:
             examples = given_groups(clips, odd, group_pattern).shown_examples
             guess = f"group_pattern {group_pattern}, as in {examples}"
+    exceptions = f"{len(odd)} clips have no group, such as {odd[0].clip_id}" if odd else ""
+    remarks = (taken, guess and f"groups are a guess: {guess}", exceptions)
     folds = all(is_fold(clip.group) for clip in clips)
     clips, silent = _with_sound(clips, root, log)
     protocol, groups_known = _chosen_protocol(clips, info.protocol, root / table)
@@ -163,11 +166,11 @@ def build(
         info,
         protocol=protocol,
         labels=labels,
-        notes=(*filter(None, [taken]), *notes),
+        notes=(*filter(None, remarks), *notes),
         group="fold" if folds else info.group,
         groups_known=groups_known,
         group_guess=guess,
-        group_exceptions=f"{len(odd)} clips have no group, such as {odd[0].clip_id}" if odd else "",
+        group_exceptions=exceptions,
     )
     return AudioDataset(
         info,
@@ -378,7 +381,7 @@ def _require_classes_inside(folder: Path, root: Path) -> None:
     if _sounds(folder, deep=False):
         raise DataError(
             f"{folder}: names a split or a fold, but has sounds outside of class folders: put them "
-            "into one folder for each class, or list them in a table with the columns path, label and split"
+            "into one folder for each class, or list them in a table (columns path, label, split)"
             f"{_hint(root)}"
         )
 
