@@ -84,6 +84,8 @@ def markdown(report: Report) -> str:
         "Validation chooses; test only reports. Divergence: mean Kullback-Leibler divergence of "
         "the answers from the float network's, in nats.",
         "",
+        f"How the clips were held out: `{protocol_statement(report['dataset'])}`.",
+        "",
         *_table(_SPLITS, ({"split": name, **split} for name, split in splits.items())),
     ]
     if report["ranking"]:

@@ -3,6 +3,7 @@
 
 import dataclasses
 import functools
+import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -223,7 +224,9 @@ def _tables(root: Path) -> Iterator[Path]:
     for pattern in ("*", "*/*"):
         for path in sorted(root.glob(pattern)):
             visible = not any(part.startswith(".") for part in path.relative_to(root).parts)
-            if visible and path.suffix.lower() in _TABLES and path.stat().st_size < _LARGEST:
+            if not visible or path.suffix.lower() not in _TABLES or not path.is_file():
+                continue
+            if path.stat().st_size < _LARGEST and os.access(path, os.R_OK):
                 yield path
 
 

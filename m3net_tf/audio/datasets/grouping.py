@@ -2,6 +2,7 @@
 """Guesses the option ``group_pattern``, which names the groups, from the names of clips."""
 
 import dataclasses
+import functools
 import re
 import shlex
 from collections import Counter
@@ -42,8 +43,8 @@ class Suggestion:
         clips: fewest and most clips per group.
         classes: mean number of classes per group.
         examples: a clip and its group, for up to three groups.
-        odd: names of the clips that have no group.
         score: how likely the pattern names groups; see :func:`suggest_groups`.
+        odd: names of the clips that have no group.
     """
 
     pattern: str
@@ -112,19 +113,22 @@ def suggest_groups(clips: Sequence[Clip]) -> list[Suggestion]:
             continue  # a recording may be a part of a larger group
         score = _score(pattern, named, members) - 1e-3 * order - 1 + len(pairs) / len(listed)
         if groups not in best or score > best[groups].score:
-            odd = [clip.clip_id for group, clip in zip(groups, listed, strict=True) if not group]
-            best[groups] = _suggestion(pattern, named, members, score, odd)
+            best[groups] = _suggestion(pattern, named, members, score)
     return sorted(best.values(), key=lambda suggestion: -suggestion.score)[:SHOWN]
 
 
-def given_groups(clips: Sequence[Clip], odd: Sequence[Clip], pattern: str) -> Suggestion:
-    """The groups of clips that have one, by a pattern that is no guess.
+def given_groups(
+    clips: Sequence[Clip], odd: Sequence[Clip], pattern: str, score: float = _GIVEN
+) -> Suggestion:
+    """The groups of clips that have one; by default of a pattern that is no guess.
 
     Args:
         odd: clips whose names do not fit the pattern.
     """
-    groups = [clip.group for clip in clips]
-    return _suggestion(pattern, groups, clips, _GIVEN, [clip.clip_id for clip in odd])
+    names = tuple(clip.clip_id for clip in odd)
+    left_out = {*names}
+    members = [clip for clip in clips if clip.clip_id not in left_out]
+    return _suggestion(pattern, [clip.group for clip in members], members, score, names)
 
 
 def _candidates(clips: Sequence[Clip]) -> list[str]:
@@ -161,6 +165,7 @@ def _most(total: int, count: int) -> bool:
     return count >= (1 - ODD_SHARE) * total
 
 
+@functools.lru_cache(1 << 16)
 def _may_be_named(group: str) -> bool:
     """Whether a recording or a speaker may have this name."""
     return is_event(group.replace("-", "_")) and not splits_named(["train", group])

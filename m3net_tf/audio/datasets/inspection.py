@@ -142,10 +142,10 @@ def inspect_folder(folder: Path, group_pattern: str = "", log: Log = silent) -> 
 def _guess(clips: Sequence[Clip]) -> Suggestion | None:
     """The best guess of the groups; a weak one only if its groups leave enough for training."""
     for guess in suggest_groups(clips)[:1]:
-        members = [clip for clip in clips if clip.clip_id not in guess.odd]
-        split = protocols.grouped_split(grouped(members, guess.pattern)[0], seed=0)
-        if guess.likely or not protocols.training_shortage(split):
-            return guess
+        members, odd = grouped(clips, guess.pattern)
+        shortage = protocols.training_shortage(protocols.grouped_split(members, seed=0))
+        if guess.likely or not shortage:
+            return given_groups(members, odd, guess.pattern, guess.score)
     return None
 
 

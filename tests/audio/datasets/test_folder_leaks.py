@@ -21,6 +21,7 @@ from m3net_tf.audio.datasets import (
 from m3net_tf.audio.datasets.clips import Clip
 from m3net_tf.audio.datasets.folder import grouped
 from m3net_tf.audio.datasets.grouping import suggest_groups
+from m3net_tf.audio.datasets.inspection import inspect_folder, sounds_lines
 from m3net_tf.system.errors import ConfigError, DataError
 
 GROUPS = {"group_pattern": "(speaker[0-9])"}
@@ -316,7 +317,9 @@ def test_odd_names_do_not_spoil_a_guess(make_layout, write_wav):
         write_wav(root / "clap" / f"new sound {number}.wav", 500 + number)
     best = suggest_groups(load_dataset("folder", root).clips)[0]
     assert best.pattern == "(speaker[0-9]+)" and best.groups == 5
-    assert [*best.odd] == [f"clap/new sound {number}.wav" for number in range(3)]
+    assert inspect_folder(root).groups.odd == tuple(f"clap/new sound {n}.wav" for n in range(3))
+    (said,) = (line for line in sounds_lines(inspect_folder(root)) if "do not fit" in line)
+    assert said.startswith("3 names do not fit this pattern, such as clap/new sound 0.wav")
     dataset = load_dataset("folder", root, group_pattern=best.pattern)
     assert not any("new sound" in clip.clip_id for clip in dataset.split("test"))
     said = protocol_statement(dataset)
@@ -343,6 +346,8 @@ def test_a_guess_is_no_fact(make_layout):
     assert said in protocol_statement(folded)
     leaking = load_dataset("folder", root, protocol="stratified-random", **options)
     assert "share a guessed group with" in protocol_statement(leaking)
+    said = f"groups are a guess: group_pattern (speaker[0-9]), as in {examples}"
+    assert said in tables.check_lines(checking.check("folder", root, **options))
 
 
 def test_a_guess_is_printed_as_it_is_used(make_layout):
