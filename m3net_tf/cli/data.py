@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The commands ``m3net data …``."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -86,7 +87,7 @@ def data_subset(
     facts = {"name": subset.name, "dataset": subset.dataset, "folder": str(to)}
     lines = (
         f"{to}: {files} files, SHA-256 of their list's lines {sha256}",
-        f"now run m3net data check {subset.dataset} --data-dir {to}",
+        f"now run m3net data check {subset.dataset} --data-dir {shlex.quote(str(to))}",
     )
     print_lines({**facts, "files": files, "sha256": sha256}, as_json, lambda _: lines)
 
@@ -127,7 +128,7 @@ def data_shard(
     lines = (
         f"{shards.url}: {clips} clips in {len(shards.files)} shards, "
         f"{shards.bytes / 1e6:.0f} MB, index SHA-256 {shards.sha256}",
-        f"now run m3net train RECIPE --shards {shards.url}",
+        f"now run m3net train RECIPE --shards {shlex.quote(shards.url)}",
     )
     print_lines({"url": shards.url, **facts, "sha256": shards.sha256}, as_json, lambda _: lines)
 

@@ -39,6 +39,7 @@ A file of digital zero is no example of a class, so it is left out, except in a 
 import dataclasses
 import functools
 import re
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -470,8 +471,8 @@ def _require_class_folders(root: Path, folders: list[Path]) -> None:
     if candidates:
         raise DataError(
             f"{root}: is not a folder of class folders: none of them contains sounds directly. "
-            f"{_named(candidates)} to be the data set: give DATA_DIR={candidates[0]}; or, if these "
-            "folders are the classes, name them by option classes"
+            f"{_named(candidates)}; or, if these folders are the classes, name them by option "
+            "classes"
         )
 
 
@@ -494,12 +495,13 @@ def _hint(root: Path) -> str:
     candidates = _data_sets_below(root)
     if not candidates:
         return ""
-    return f"; {_named(candidates)} to be a data set: DATA_DIR={candidates[0]}"
+    return f"; {_named(candidates)}"
 
 
 def _named(folders: list[Path]) -> str:
     shown = " and ".join(map(str, folders[:3])) + (" and others" if len(folders) > 3 else "")
-    return f"{shown} {'seems' if len(folders) == 1 else 'seem'}"
+    seem = "seems to be the data set" if len(folders) == 1 else "seem to be data sets"
+    return f"{shown} {seem}: name that one instead (DATA_DIR={shlex.quote(str(folders[0]))})"
 
 
 def grouped(clips: Sequence[Clip], pattern: str) -> tuple[list[Clip], list[Clip]]:
@@ -517,11 +519,11 @@ def grouped(clips: Sequence[Clip], pattern: str) -> tuple[list[Clip], list[Clip]
         expression = re.compile(pattern)
     except re.error as error:
         raise ConfigError(
-            f"folder: group_pattern {pattern!r} is not a regular expression ({error}); correct it"
+            f"folder: group_pattern '{pattern}' is not a regular expression ({error}); correct it"
         ) from None
     if expression.groups < 1:
         raise ConfigError(
-            f"folder: group_pattern {pattern!r} has no parentheses; put them around the group's "
+            f"folder: group_pattern '{pattern}' has no parentheses; put them around the group's "
             "name"
         )
     matches = [expression.search(clip.clip_id) for clip in clips]
@@ -529,7 +531,7 @@ def grouped(clips: Sequence[Clip], pattern: str) -> tuple[list[Clip], list[Clip]
     odd = [clip for clip, name in zip(clips, names, strict=True) if not name]
     if len(odd) > ODD_SHARE * len(clips):
         raise DataError(
-            f"{odd[0].path}: group_pattern {pattern!r} finds no group in {odd[0].clip_id!r}; "
+            f"{odd[0].path}: group_pattern '{pattern}' finds no group in {odd[0].clip_id!r}; "
             "correct the pattern or the name"
         )
     pairs = zip(clips, names, strict=True)
