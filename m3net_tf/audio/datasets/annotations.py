@@ -190,20 +190,19 @@ def find_table(root: Path, suffixes: Sequence[str]) -> tuple[str, list[str]]:
     Returns:
         Its path in the folder, or '', and sentences on the tables that are not taken.
     """
-    if (root / EDGE_IMPULSE).is_file():
-        return EDGE_IMPULSE, []
     sounds = len(files_below(root, suffixes))
     taken, refused = [], []
     for table in _tables(root):
         name = table.relative_to(root).as_posix()
         try:
-            header, lines = read_lines(table, _REMEDY)
-            if not lines or not {"path", "label"} <= _meanings(header).keys():
+            if table.name != EDGE_IMPULSE and not _has_columns(table):
                 continue
             clips = listed_clips(table, root, suffixes)
         except DataError as error:
             refused.append(f"{name} is not read: {error}")
             continue
+        if table.name == EDGE_IMPULSE:
+            return name, refused
         if Counter(clip.path for clip in clips).most_common(1)[0][1] > 1:
             refused.append(f"{name} is not read: it lists a file several times")
         elif len(clips) < _COVERED * sounds:
@@ -220,7 +219,14 @@ def find_table(root: Path, suffixes: Sequence[str]) -> tuple[str, list[str]]:
     return (taken[0] if len(taken) == 1 else ""), refused
 
 
+def _has_columns(table: Path) -> bool:
+    header, lines = read_lines(table, _REMEDY)
+    return bool(lines) and {"path", "label"} <= _meanings(header).keys()
+
+
 def _tables(root: Path) -> Iterator[Path]:
+    if (root / EDGE_IMPULSE).is_file():
+        yield root / EDGE_IMPULSE
     for pattern in ("*", "*/*"):
         for path in sorted(root.glob(pattern)):
             visible = not any(part.startswith(".") for part in path.relative_to(root).parts)

@@ -361,8 +361,14 @@ def _list_folders(root: Path, classes: tuple[ClassName, ...]) -> Iterator[Clip]:
     splits, folds = splits_named(names), folds_named(names)
     if (splits or folds) and not set(classes) & set(names):
         for folder in filled:
-            _require_classes_inside(folder, root)
-            for clip in _class_folders(folder, _subfolders(folder), classes):
+            inside = _subfolders(folder)
+            if not any(_sounds(path) for path in inside):
+                raise DataError(
+                    f"{folder}: names a split or a fold, but has no class folders: put its sounds "
+                    "into one folder for each class, move it away, or list them in a table "
+                    f"(columns path, label, split){_hint(root)}"
+                )
+            for clip in _class_folders(folder, inside, classes):
                 yield dataclasses.replace(
                     clip,
                     clip_id=f"{folder.name}/{clip.clip_id}",
@@ -375,16 +381,6 @@ def _list_folders(root: Path, classes: tuple[ClassName, ...]) -> Iterator[Clip]:
         if not _split_below(filled):
             _require_class_folders(root, folders)
     yield from with_parts_below([*_class_folders(root, folders, classes)])
-
-
-def _require_classes_inside(folder: Path, root: Path) -> None:
-    """Refuse a folder of a split that has its sounds beside each other."""
-    if _sounds(folder, deep=False):
-        raise DataError(
-            f"{folder}: names a split or a fold, but has sounds outside of class folders: put them "
-            "into one folder for each class, or list them in a table (columns path, label, split)"
-            f"{_hint(root)}"
-        )
 
 
 def _require_one_kind(folders: list[Path]) -> None:

@@ -102,7 +102,10 @@ def inspect_folder(folder: Path, group_pattern: str = "", log: Log = silent) -> 
     if not folder.is_dir():
         raise DataError(f"{folder}: is not a folder; name one that has a folder for each class")
     table, taken = find_table(folder, SUFFIXES)
-    clips = list_clips(folder, table)
+    try:
+        clips = list_clips(folder, table)
+    except DataError as error:
+        raise DataError("; ".join([str(error), *taken])) from None
     if not clips:
         raise DataError(
             f"{folder}: has no sounds; put sound files ({', '.join(SUFFIXES)}) into one folder for "

@@ -128,10 +128,10 @@ def test_splits_that_are_not_clear_are_refused(put):
         load_dataset("folder", root)
     assert load_dataset("folder", root, classes=["fan", "train"]).info.labels == ("fan", "train")
     shutil.rmtree(root / "fan")
-    put("train/0.wav")
-    with refuses(DataError, root / "train", "class"):
+    put("eval/0.wav")
+    with refuses(DataError, root / "eval", "class"):
         inspect_folder(root)
-    (root / "train" / "0.wav").unlink()
+    shutil.rmtree(root / "eval")
     (root / "empty").mkdir()
     assert load_dataset("folder", root).info.labels == ("a", "b")
     (root / "train").rename(root / "val")
@@ -260,6 +260,10 @@ def test_edge_impulse_lists_the_labels(put):
     assert facts.classes.keys() == {"a", "b"}
     dataset = load_dataset("folder", root, table=facts.table)
     assert splits(dataset) == {"train": 10, "validation": 2, "test": 4}
+    put(*takes("{c}/{i}.wav", 8))
+    for path in root.glob("t*ing"):
+        shutil.rmtree(path)
+    assert inspect_folder(root).classes.keys() == {"a", "b"}  # the list is out of date
     files[3]["label"] = {"type": "unlabeled"}
     (root / "info.labels").write_text(json.dumps({"files": files}))
     with refuses(DataError, files[3]["path"]):
