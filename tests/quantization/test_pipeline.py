@@ -62,6 +62,7 @@ def test_the_report(run):
     assert {"sfp1_dw", "dense", "ma_product"} <= {entry["layer"] for entry in report["ranking"]}
     page = (run.folder / "quantized" / "report.md").read_text()
     assert "| sfp1_dw | DEPTHWISE_CONV_2D |" in page and "## Classes, test" in page
+    assert f"How the clips were held out: `{report['dataset']['statement']}`." in page
 
 
 def test_export_takes_it_and_notices_another(copy):

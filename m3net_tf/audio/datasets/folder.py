@@ -116,7 +116,7 @@ def build(
     log: Log,
     *,
     table: str = "",
-    classes: str | tuple[ClassName, ...] = (),
+    classes: ClassName | tuple[ClassName, ...] = (),
     group_pattern: str = "",
     group_pattern_guessed: bool = False,
     silence_percentage: Percentage | None = None,
@@ -135,7 +135,7 @@ def build(
         long_clips: ``cut`` fits clips longer than ``clip_s`` to it by ``fit``; ``windows`` replaces
             them by half-overlapping windows, without the silent ones in training.
     """
-    clips = list_clips(root, table, (classes,) if isinstance(classes, str) else classes)
+    clips = list_clips(root, table, classes if isinstance(classes, tuple) else (classes,))
     if not clips:
         raise DataError(
             f"{root / table}: has no clips; put sound files ({', '.join(SUFFIXES)}) into one "

@@ -14,11 +14,7 @@ from m3net_tf.audio.datasets import protocols
 from m3net_tf.audio.datasets.annotations import find_table
 from m3net_tf.audio.datasets.checking import read_headers
 from m3net_tf.audio.datasets.clips import Clip
-from m3net_tf.audio.datasets.folder import (
-    SUFFIXES,
-    grouped,
-    list_clips,
-)
+from m3net_tf.audio.datasets.folder import SUFFIXES, grouped, list_clips
 from m3net_tf.audio.datasets.grouping import Suggestion, given_groups, suggest_groups
 from m3net_tf.audio.datasets.layouts import nested_folders, what_is_taken
 from m3net_tf.audio.datasets.noise import NOISE_FOLDER

@@ -277,6 +277,7 @@ def test_classes_that_yaml_reads_as_values(put):
     root = put(*(f"{c}/{i}.wav" for c in ("yes", "no", "01", "up") for i in range(8)))
     dataset = load_dataset("folder", root, classes=[True, False, 1])  # [yes, no, 01]
     assert dataset.info.labels == ("01", "no", "yes")
+    assert load_dataset("folder", root, classes=True).info.labels == ("yes",)
     put("on/0.wav")
     with refuses(ConfigError, "dataset.options.classes", "on", "yes"):
         load_dataset("folder", root, classes=[True, False])

@@ -411,8 +411,15 @@ def test_a_page_without_sounds(tiny_run, monkeypatch, capsys, tmp_path):
     assert re.search(r'<td class="figure">[\d.]+\u00a0% \(\d+\u00a0to\u00a0\d+\)</td>', html)
 
 
-def test_leaks_are_said_at_the_top(gathered):
-    facts = {**gathered[1].metrics.dataset.facts, "statement": "random, LEAKS: 9 % are shared"}
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "random, LEAKS: 9 % are shared",
+        "by a GUESS, (a): if it is wrong, the accuracy may be too high",
+    ],
+)
+def test_leaks_are_said_at_the_top(gathered, statement):
+    facts = {**gathered[1].metrics.dataset.facts, "statement": statement}
     data = SimpleNamespace(facts=facts)
     run = SimpleNamespace(name="r", clips=None, metrics=SimpleNamespace(dataset=data))
     assert leak_warnings([run, gathered[1]]) == [f"r: {facts['statement']}."]
