@@ -4,7 +4,6 @@
 import dataclasses
 import functools
 import re
-import shlex
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -74,11 +73,6 @@ class Suggestion:
     def shown_examples(self) -> str:
         """The examples in words."""
         return ", ".join(f"{name} -> {group}" for name, group in self.examples)
-
-    @property
-    def option(self) -> str:
-        """The option for the command line."""
-        return f"--option {shlex.quote(f'group_pattern={self.pattern}')}"
 
     @property
     def recipe(self) -> str:

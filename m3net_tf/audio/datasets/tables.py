@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Output of ``m3net data list | info | check | stats`` as plain tables and lines."""
 
+import contextlib
 import dataclasses
+import json
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -47,6 +50,14 @@ def parse_options(words: Sequence[str]) -> dict[str, Any]:
             raise ConfigError(f"option {word!r} is not NAME=VALUE; write it like clip_s=2.5")
         options[name.strip()] = parse_yaml(value, f"option {word!r}")
     return options
+
+
+def typed_option(name: str, value: object) -> str:
+    """The words of a command line that :func:`parse_options` reads as this option."""
+    with contextlib.suppress(ConfigError):
+        if parse_yaml(str(value), name) == value:
+            return f"--option {shlex.quote(f'{name}={value}')}"
+    return f"--option {shlex.quote(f'{name}={json.dumps(value, ensure_ascii=False)}')}"
 
 
 _LISTED = (
@@ -227,7 +238,7 @@ def suggestions(
     best = guesses[0]
     kind = "a guess" if best.likely else "a weak guess, which m3net init does not use"
     return Table(columns, tuple(rows)), [
-        f"{kind}: check the example, then give {best.option}",
+        f"{kind}: check the example, then give {typed_option('group_pattern', best.pattern)}",
         "or, in a recipe:",
         *best.recipe.splitlines(),
     ]

@@ -21,6 +21,7 @@ from m3net_tf.audio.datasets import (
 from m3net_tf.audio.datasets.folder import FOLDED, require_enough_training
 from m3net_tf.audio.datasets.inspection import UNEVEN, FolderSounds
 from m3net_tf.audio.datasets.protocols import UnsuitedProtocolError
+from m3net_tf.audio.datasets.tables import typed_option
 from m3net_tf.audio.labels import is_silence
 from m3net_tf.boards.builds.boards import emulated_board, load_board
 from m3net_tf.boards.deployment.proposals import propose
@@ -247,8 +248,7 @@ def write_starter(
 def _readme(path: Path, folder: str, recipe: Sections, board: str) -> str:
     """The project's README; ``path`` is the recipe's path in the commands."""
     options = " ".join(
-        f"--option {shlex.quote(f'{key}={value}')}"
-        for key, value in recipe["dataset"]["options"].items()
+        typed_option(key, value) for key, value in recipe["dataset"]["options"].items()
     )
     commands = starter_commands(path, board)
     run = next(iter(commands)).rpartition(" ")[2]

@@ -4,6 +4,7 @@
 import itertools
 import json
 import re
+import shlex
 import shutil
 
 import numpy as np
@@ -348,6 +349,12 @@ def test_a_guess_is_no_fact(make_layout):
     assert "share a guessed group with" in protocol_statement(leaking)
     said = f"groups are a guess: group_pattern (speaker[0-9]), as in {examples}"
     assert said in tables.check_lines(checking.check("folder", root, **options))
+
+
+@pytest.mark.parametrize("value", ["[a-z]+_(s1)", "(s[0-9]+)", "a: (b)", "#(x)", "yes", 1.5, True])
+def test_an_option_is_read_as_it_is_printed(value):
+    _, word = shlex.split(tables.typed_option("some", value))
+    assert tables.parse_options([word]) == {"some": value}
 
 
 def test_a_guess_is_printed_as_it_is_used(make_layout):
