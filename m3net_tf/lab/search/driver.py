@@ -96,7 +96,8 @@ def run_search(
             f"{dataset.info.name} has clips with several labels, but devices give only one: "
             "search on a data set with one label per clip"
         )
-    log(f"{dataset.info.name}: {protocol_statement(dataset)}")
+    if dataset.info.group_guess:
+        log(f"{dataset.info.name}: {protocol_statement(dataset)}")
     _keep_settings(settings, folder)
     trials, end_s = TrialFolder(folder.resolve()), math.inf
     if budget.hours is not None:
