@@ -149,6 +149,13 @@ def _edge_impulse_rows(table: Path) -> list[_Row]:
     return rows
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # the name is too long
+        return False
+
+
 class _Places:
     """Finds the files of a table."""
 
@@ -159,7 +166,7 @@ class _Places:
         """The name and the file of a row."""
         for cell in dict.fromkeys((row.path, row.path.replace("\\", "/"))):
             for folder in (self._table.parent, self._root):
-                if (folder / cell).is_file():
+                if _is_file(folder / cell):
                     return cell, folder / cell
             ends = [
                 path
@@ -201,9 +208,11 @@ def find_table(root: Path, suffixes: Sequence[str]) -> tuple[str, list[str]]:
         except DataError as error:
             refused.append(f"{name} is not read: {error}")
             continue
-        if table.name == EDGE_IMPULSE:
+        if not all(_is_inside(clip, root) for clip in clips):
+            refused.append(f"{name} is not read: it lists files outside of the folder")
+        elif table.name == EDGE_IMPULSE:
             return name, refused
-        if Counter(clip.path for clip in clips).most_common(1)[0][1] > 1:
+        elif Counter(clip.path for clip in clips).most_common(1)[0][1] > 1:
             refused.append(f"{name} is not read: it lists a file several times")
         elif len(clips) < _COVERED * sounds:
             refused.append(f"{name} is not read: it lists only {len(clips)} of {sounds} sounds")
@@ -234,6 +243,12 @@ def _tables(root: Path) -> Iterator[Path]:
                 continue
             if path.stat().st_size < _LARGEST and os.access(path, os.R_OK):
                 yield path
+
+
+def _is_inside(clip: Clip, root: Path) -> bool:
+    """Whether a clip's path leads below a folder; a table from elsewhere may name any file."""
+    path = Path(str(clip.path))
+    return path.is_relative_to(root) and ".." not in path.relative_to(root).parts
 
 
 def _in_class_folders(clips: Sequence[Clip], root: Path) -> bool:

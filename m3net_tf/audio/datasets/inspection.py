@@ -67,9 +67,9 @@ class FolderSounds:
     groups: Suggestion | None
     noise: bool
     split: bool
-    table: str = ""
-    listed: bool = False
-    taken: tuple[str, ...] = ()
+    table: str
+    listed: bool
+    taken: tuple[str, ...]
 
     @property
     def clips(self) -> int:

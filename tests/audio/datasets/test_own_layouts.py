@@ -234,13 +234,17 @@ def test_tables_that_are_not_the_labels_are_not_taken(put):
         ),
         "part.csv": as_text(good[:4], "path,label"),
         "gone.csv": as_text([*good, ("a/9.wav", "a")], "path,label"),
+        "other.csv": as_text([*good[:-1], (f"{root}/../own/b/7.wav", "b")], "path,label"),
+        "outside.csv": as_text([*good[:-1], ("x" * 300, "b")], "path,label"),
         "notes.csv": "day,weather\n1,rain\n",
     }
     for name, text in tables.items():
         (root / name).write_text(text)
     facts = inspect_folder(root)
     assert facts.table == "" and facts.classes.keys() == {"a", "b"}
-    assert [line.split(" ")[0] for line in facts.taken] == ["gone.csv", "part.csv", "scores.csv"]
+    assert [line.split(" ")[0] for line in facts.taken] == [
+        *("gone.csv", "other.csv", "outside.csv", "part.csv", "scores.csv"),
+    ]
 
 
 def test_edge_impulse_lists_the_labels(put):
