@@ -48,7 +48,7 @@ def operators_page(note: str) -> list[str]:
     """
     paths = kernel_paths()
     rows = []
-    for kind in sorted(FORMS):
+    for kind in sorted(FORMS.keys() - {"TABLE"}):
         kernels = kernels_of(kind)
         own = sorted({PATHS[path] for kernel in kernels for path in paths.get(kernel, ())})
         parts = [f"`{kernel}`" for kernel in kernels]

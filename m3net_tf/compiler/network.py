@@ -15,12 +15,14 @@ from m3net_tf.compiler.goals import CYCLES, Goal
 from m3net_tf.compiler.graph import Graph, Operation
 from m3net_tf.compiler.in_ram import IN_RAM, choose_for_ram
 from m3net_tf.compiler.lowering import UNSCALED_TYPES, Lowering
+from m3net_tf.compiler.micro import runs_in_micro
 from m3net_tf.compiler.operators import OPERATORS, PACKED_WRITERS, UNSCALED, VIEWS, WIDE
 from m3net_tf.compiler.operators.forms import require_form
 from m3net_tf.compiler.operators.movement import concatenation_places
 from m3net_tf.compiler.operators.variables import place_moving_lines
 from m3net_tf.compiler.passes import FOLDS, PASSES, Pass
 from m3net_tf.compiler.passes.constants import FOLDED
+from m3net_tf.compiler.passes.functions import IN_FLOAT
 from m3net_tf.compiler.pixels import SHARED, share_weights, take_smallest_forms
 from m3net_tf.compiler.plan import Improve, Plan, plan_memory
 from m3net_tf.compiler.read import read_network, require_order
@@ -150,11 +152,11 @@ def rewritten(tflite: bytes) -> tuple[Graph, dict[str, int]]:
         ModelError: see :func:`compile_network`.
     """
     graph = read_network(tflite)
-    _require_kinds(graph, OPERATORS.keys() | FOLDED | {"DEQUANTIZE"})
+    _require_kinds(graph, OPERATORS.keys() | FOLDED | IN_FLOAT, tflite)
     require_order(graph)
     with _in_range():
         saved = {name: _rewrite(graph, step) for name, step in FOLDS.items()}
-        _require_supported(graph)
+        _require_supported(graph, tflite)
         for op in graph.operations:
             with _fitting(op):
                 require_form(op)
@@ -205,15 +207,16 @@ def _in_range() -> contextlib.AbstractContextManager[object]:
     return np.errstate(over="raise", divide="raise", invalid="raise")
 
 
-def _require_kinds(graph: Graph, kinds: Container[str]) -> None:
+def _require_kinds(graph: Graph, kinds: Container[str], tflite: bytes) -> None:
     for op in graph.operations:
         if op.kind not in kinds:
-            raise ModelError(
-                f"operator {op.name} is not supported: replace its layer, or use TFLite Micro"
-            )
+            readers = graph.readers(op.output) if op.kind == "DEQUANTIZE" else []
+            name = f"{readers[0].name} computes in float, which" if readers else op.name
+            micro = ", or use TFLite Micro" if runs_in_micro(tflite) else ""
+            raise ModelError(f"operator {name} is not supported: replace its layer{micro}")
 
 
-def _require_supported(graph: Graph) -> None:
+def _require_supported(graph: Graph, tflite: bytes) -> None:
     for op in graph.operations:
         types = {tensor.dtype for tensor in [*op.inputs, *op.outputs] if tensor is not None}
         if "uint8" in types and op.kind not in VIEWS | {"QUANTIZE"}:
@@ -221,7 +224,7 @@ def _require_supported(graph: Graph) -> None:
                 "computes with uint8, for which TensorFlow Lite Micro has no kernels: convert the "
                 "float network again, with representative data and TFLITE_BUILTINS_INT8"
             )
-    _require_kinds(graph, OPERATORS)
+    _require_kinds(graph, OPERATORS, tflite)
     if not graph.inputs or not graph.outputs:
         raise ModelError("the network has no input or no output")
     for tensor in [*graph.inputs, *graph.outputs]:

@@ -15,6 +15,7 @@ from m3net_tf.compiler.engines import COMPILED, Engine
 from m3net_tf.compiler.folder import NetworkFacts, network_facts
 from m3net_tf.compiler.goals import DEFAULT_GOAL, GOALS, GoalName, goal_of
 from m3net_tf.compiler.host import engine_folder
+from m3net_tf.compiler.micro import runs_in_micro
 from m3net_tf.compiler.network import CompiledNetwork, compile_network
 from m3net_tf.compiler.picture import draw_arena
 from m3net_tf.compiler.streaming.network import stream_network
@@ -48,7 +49,6 @@ ARENA_SOURCE = "m3net compile"
 C_FOLDER = "compiled"
 REPORT = "compiled.json"
 
-_TFLM = "use --engine tflm"
 _LABELS = "model_labels.c"
 _HOOK = "m3net_operation_done"
 _NETWORK, _IMPORTANCE = "m3net_network", "m3net_importance"
@@ -184,11 +184,12 @@ class CModel:
         )
 
 
-def compile_model(model: CModel, remedy: str = _TFLM) -> dict[str, CompiledNetwork]:
+def compile_model(model: CModel, remedy: str = "") -> dict[str, CompiledNetwork]:
     """The networks of an export, by the start of their names in C.
 
     Args:
-        remedy: end of an error, which says how to fix it.
+        remedy: end of an error, which says how to fix it; by default another engine, if that runs
+            the networks.
 
     Raises:
         ModelError: the compiler does not support an operator of a network.
@@ -211,7 +212,10 @@ def compile_model(model: CModel, remedy: str = _TFLM) -> dict[str, CompiledNetwo
             networks[_NETWORK] = dataclasses.replace(networks[_NETWORK], stream=stream)
         return networks
     except ModelError as error:
-        raise ModelError(f"{model.name} cannot be compiled ({error}): {remedy}") from None
+        if not remedy and all(map(runs_in_micro, files.values())):
+            remedy = "use --engine tflm"
+        end = f": {remedy}" if remedy else ""
+        raise ModelError(f"{model.name} cannot be compiled ({error}){end}") from None
 
 
 def arena_bytes(networks: dict[str, CompiledNetwork]) -> int:

@@ -9,6 +9,8 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from m3net_tf.compiler.passes.functions import IN_FLOAT
+
 Random = np.random.Generator
 SAME, VALID = schema.Padding.SAME, schema.Padding.VALID
 
@@ -753,6 +755,21 @@ def svdf_layer(rng: Random, source: Item) -> Step:
     return "SVDF", inputs, [output], options
 
 
+def in_float(kind: str) -> Callable[[Random], bytes]:
+    """An operator that the converter left in float, now and then behind NEG."""
+
+    def make(rng: Random) -> bytes:
+        source = _computed(rng, _any_shape(rng))
+        largest = 128 * source.scale if kind != "SQUARE" else (128 * source.scale) ** 2
+        output = Item(source.shape, largest * 2.0 ** rng.uniform(-9, -5), _zero(rng))
+        kinds = ["DEQUANTIZE", *["NEG"] * int(rng.integers(0, 2)), kind, "QUANTIZE"]
+        items = [source, *(Item(source.shape, dtype="float32") for _ in kinds[1:]), output]
+        steps = zip(kinds, items, items[1:], strict=False)
+        return write_network([(each, [before], [after], None) for each, before, after in steps])
+
+    return make
+
+
 #: What makes a random model of each operator.
 MAKERS: dict[str, Callable[[Random], bytes]] = {
     "ABS": unary("ABS"),
@@ -817,3 +834,6 @@ MAKERS: dict[str, Callable[[Random], bytes]] = {
     "UNPACK": unpack,
     **{kind: comparison(kind) for kind in COMPARISONS},
 }
+
+#: Of the functions that the compiler takes between DEQUANTIZE and QUANTIZE.
+FLOAT_MAKERS = {f"{kind}_FLOAT": in_float(kind) for kind in sorted(IN_FLOAT - {"DEQUANTIZE"})}

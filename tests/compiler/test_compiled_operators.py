@@ -6,7 +6,7 @@ import zlib
 import numpy as np
 import pytest
 from reference import random_inputs, run_lite, run_micro
-from single_operators import MAKERS
+from single_operators import FLOAT_MAKERS, MAKERS
 from wide_operators import WIDE_MAKERS
 
 from m3net_tf.compiler.host import build_host
@@ -15,7 +15,7 @@ from m3net_tf.compiler.operators import OPERATORS, WIDE
 from m3net_tf.runtime.interpreter import tflm_unavailable_reason
 
 FEW, MANY = 8, 500
-ALL_MAKERS = MAKERS | WIDE_MAKERS
+ALL_MAKERS = MAKERS | WIDE_MAKERS | FLOAT_MAKERS
 SAME_KERNEL = {"EXPAND_DIMS", "SQUEEZE", "PADV2", "TABLE"}  # of RESHAPE, PAD and the tables
 VARIABLES = {"ASSIGN_VARIABLE", "MOVE_LINES", "READ_VARIABLE"}  # see test_variables.py
 
@@ -55,7 +55,9 @@ def test_every_operator_has_random_models():
     assert {f"{kind}_16" for kind in WIDE - SAME_KERNEL - VARIABLES} == set(WIDE_MAKERS)
 
 
-@pytest.mark.parametrize("makers", [MAKERS, WIDE_MAKERS], ids=["int8", "int16"])
+@pytest.mark.parametrize(
+    "makers", [MAKERS, WIDE_MAKERS, FLOAT_MAKERS], ids=["int8", "int16", "float"]
+)
 def test_operators_give_the_bytes_of_tflite_micro(makers, tmp_path):
     assert compare(makers, FEW, tmp_path) == []
 

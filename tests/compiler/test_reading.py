@@ -46,6 +46,34 @@ def test_an_operator_outside_the_list_is_named_with_its_tensor():
         compile_network(tflite)
 
 
+@pytest.mark.skipif(bool(tflm_unavailable_reason()), reason="compares with TFLite Micro")
+@pytest.mark.parametrize("dtype", ["int8", "int16"])
+@pytest.mark.parametrize("kind", ["CUMSUM", "FLOOR", "SIGN", "SQRT", "ZEROS_LIKE"])
+def test_tflite_micro_is_advised_where_it_runs_the_file(kind, dtype):
+    source = Item((1, 4), 0.1, dtype=dtype)
+    options = schema.CumsumOptionsT() if kind == "CUMSUM" else None
+    inputs = [source, AXIS] if kind == "CUMSUM" else [source]
+    tflite = write_model(kind, inputs, [dataclasses.replace(source)], options)
+    try:
+        run_micro(tflite, [np.ones(source.shape, dtype)], 1)
+    except RuntimeError:
+        runs = False
+    else:
+        runs = True
+    with refuses(ModelError, kind) as error:
+        compile_network(tflite)
+    assert ("TFLite Micro" in str(error.value)) == runs
+
+
+def test_what_computes_in_float_is_named():
+    real = [Item(SOURCE.shape, dtype="float32") for _ in range(2)]
+    options = schema.AddOptionsT()
+    steps = [("DEQUANTIZE", [SOURCE], real[:1], None), ("ADD", [real[0]] * 2, real[1:], options)]
+    last = ("QUANTIZE", real[1:], [dataclasses.replace(SOURCE)], None)
+    with refuses(ModelError, "ADD", "'tensor2'", "float"):
+        compile_network(write_network([*steps, last]))
+
+
 def test_a_cycle():
     later = dataclasses.replace(SOURCE)
     early = dataclasses.replace(SOURCE)

@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 from refusals import refuses
 
-from m3net_tf.export.operators import TFLM_OPERATORS, operators_of
+from m3net_tf.compiler.micro import TFLM_OPERATORS
+from m3net_tf.export.operators import operators_of
 from m3net_tf.networks.layers import Mirror, classifier, conv_block, ds_conv
 from m3net_tf.networks.models.m3net.channel_attention import EfficientChannelAttention
 from m3net_tf.quantization.ptq import converter_of, quantize_int8

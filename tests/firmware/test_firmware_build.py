@@ -16,7 +16,8 @@ from refusals import refuses
 from m3net_tf.boards.builds import boards, build, image, library, toolchain
 from m3net_tf.boards.builds.boards import list_boards, load_board, machines
 from m3net_tf.boards.builds.sources import FIRMWARE_DIR, UnreachableError, fetch_sources
-from m3net_tf.export.operators import TFLM_OPERATORS, resolver_method
+from m3net_tf.compiler.micro import TFLM_OPERATORS
+from m3net_tf.export.operators import resolver_method
 from m3net_tf.system.errors import FirmwareError
 
 

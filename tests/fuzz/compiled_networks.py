@@ -30,7 +30,7 @@ sys.path.append(str(Path(__file__).parents[1] / "compiler"))
 
 from emulated import Case, run_checked
 from reference import random_inputs
-from single_operators import MAKERS, pack_model
+from single_operators import FLOAT_MAKERS, MAKERS, pack_model
 from test_random_networks import random_network
 from wide_operators import WIDE_MAKERS
 
@@ -49,7 +49,7 @@ Random = np.random.Generator
 def changed_network(seed: int, number: int) -> bytes:
     """A network that depends on two numbers alone."""
     rng = np.random.default_rng([seed, number])
-    makers = [*(MAKERS | WIDE_MAKERS).values()]
+    makers = [*(MAKERS | WIDE_MAKERS | FLOAT_MAKERS).values()]
     place = int(rng.integers(0, len(makers) + len(makers) // 4))
     if place < len(makers):
         tflite = makers[place](rng)

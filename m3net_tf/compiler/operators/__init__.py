@@ -82,7 +82,7 @@ OPERATORS: dict[str, Lower] = {
     "SUB": elementwise.binary,
     "SUM": matrix.reduction,
     "SVDF": svdf.svdf,
-    "TABLE": tables.lookup,  # made by passes/tables.py
+    "TABLE": tables.lookup,  # made by passes/tables.py and passes/functions.py
     "TANH": tables.lookup,
     "TILE": resampling.tile,
     "TRANSPOSE": movement.transpose,

@@ -456,7 +456,7 @@ _REQUANTIZED = {
     "uint8": ("int8",),
 }
 
-#: The form of each operator that a file may have.
+#: The form of each operator that a file may have, and of what passes/functions.py makes.
 FORMS: dict[str, Form] = {
     **dict.fromkeys(("ADD", "DIV", "MAXIMUM", "MINIMUM", "MUL"), _BINARY),
     **dict.fromkeys(("SQUARED_DIFFERENCE", "SUB"), _BINARY),
@@ -504,6 +504,7 @@ FORMS: dict[str, Form] = {
     "SQUEEZE": Form((_ITEMS,), _ones),
     "STRIDED_SLICE": Form((_ITEMS, _NUMBERS, _NUMBERS, _NUMBERS), _strided_slice),
     "SVDF": Form((*_LAYER[:2], Role.OTHER, Role.BIAS, Role.OTHER), _svdf),
+    "TABLE": _FUNCTION,
     "TILE": Form((_ITEMS, _NUMBERS), _tile),
     "TRANSPOSE": Form((_ITEMS, _NUMBERS), _transpose),
     "TRANSPOSE_CONV": Form((Role.OTHER, Role.WEIGHTS, _ITEMS, Role.BIAS), _transposed_convolution),

@@ -13,6 +13,7 @@ from m3net_tf.compiler.passes import (
     delays,
     depthwise,
     dilation,
+    functions,
     padding,
     splits,
     tables,
@@ -24,6 +25,7 @@ Pass = Callable[[Graph], int]
 #: Passes that remove operators without a kernel, by the name of what they save.
 FOLDS: dict[str, Pass] = {
     "splits taken out of float": splits.quantize_splits,
+    "functions taken out of float": functions.quantize_functions,
     "operators of constants computed": constants.fold_constants,
     "operators that nothing reads": unused.drop_unused,
 }

@@ -23,7 +23,7 @@ def make_tables(graph: Graph) -> int:
         variable = next(t for t in op.inputs if t is not None and t.data is None)
         if variable.shape != op.output.shape:
             continue  # broadcasting adds dimensions
-        op.inputs, op.options, op.kind = [variable], {"table": table, "was": op.kind}, "TABLE"
+        op.inputs, op.options, op.kind = [variable], {"table": table}, "TABLE"
         count += 1
     return count
 

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which networks TFLite Micro runs: an error advises it for these alone."""
+
+from typing import Any
+
+from ai_edge_litert import schema_py_generated as schema
+
+from m3net_tf.compiler.operators import WIDE
+from m3net_tf.compiler.tflite_names import operator_name
+from m3net_tf.compiler.unpack import refusing_damage, unpack
+
+# Operators that MicroMutableOpResolver of the pinned TFLite Micro (firmware/third_party.lock) has;
+# tests/firmware compares this list with its header.
+TFLM_OPERATORS = frozenset(
+    """
+    ABS ADD ADD_N ARG_MAX ARG_MIN ASSIGN_VARIABLE AVERAGE_POOL_2D BATCH_MATMUL BATCH_TO_SPACE_ND
+    BROADCAST_ARGS BROADCAST_TO CALL_ONCE CAST CEIL CONCATENATION CONV_2D COS CUMSUM
+    DEPTHWISE_CONV_2D DEPTH_TO_SPACE DEQUANTIZE DIV DYNAMIC_UPDATE_SLICE ELU EMBEDDING_LOOKUP EQUAL
+    EXP EXPAND_DIMS FILL FLOOR FLOOR_DIV FLOOR_MOD FULLY_CONNECTED GATHER GATHER_ND GREATER
+    GREATER_EQUAL HARD_SWISH IF L2_NORMALIZATION L2_POOL_2D LEAKY_RELU LESS LESS_EQUAL LOG
+    LOGICAL_AND LOGICAL_NOT LOGICAL_OR LOGISTIC LOG_SOFTMAX MAXIMUM MAX_POOL_2D MEAN MINIMUM
+    MIRROR_PAD MUL NEG NOT_EQUAL PACK PAD PADV2 PRELU QUANTIZE READ_VARIABLE REDUCE_ALL REDUCE_MAX
+    REDUCE_MIN RELU RELU6 RESHAPE RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR REVERSE_V2 ROUND RSQRT
+    SELECT_V2 SHAPE SIN SLICE SOFTMAX SPACE_TO_BATCH_ND SPACE_TO_DEPTH SPLIT SPLIT_V SQRT SQUARE
+    SQUARED_DIFFERENCE SQUEEZE STRIDED_SLICE SUB SUM SVDF TANH TRANSPOSE TRANSPOSE_CONV
+    UNIDIRECTIONAL_SEQUENCE_LSTM UNPACK VAR_HANDLE WHILE ZEROS_LIKE
+    """.split()
+)
+
+#: Those of them whose kernels take float alone.
+_FLOAT_OPERATORS = frozenset(
+    "CEIL COS EXP FLOOR FLOOR_DIV FLOOR_MOD L2_POOL_2D LOG NEG ROUND SIN SQRT SQUARE".split()
+)
+
+
+def runs_in_micro(tflite: bytes) -> bool:
+    """Whether TFLite Micro has a kernel for each operator of a network and its inputs' types.
+
+    Raises:
+        ModelError: the file is not a TFLite model, or is damaged.
+    """
+    model = unpack(tflite)
+    with refusing_damage():
+        return all(
+            _has_kernel(model, graph, op) for graph in model.subgraphs for op in graph.operators
+        )
+
+
+def _has_kernel(model: Any, graph: Any, op: Any) -> bool:
+    kind = operator_name(model.operatorCodes[op.opcodeIndex])
+    inputs = op.inputs if op.inputs is not None else ()
+    types = {graph.tensors[index].type for index in inputs if index >= 0}
+    if kind not in TFLM_OPERATORS or (schema.TensorType.INT16 in types and kind not in WIDE):
+        return False
+    return kind not in _FLOAT_OPERATORS or types == {schema.TensorType.FLOAT32}
