@@ -5,7 +5,15 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 from refusals import refuses
-from single_operators import COMPARISONS, MAKERS, Item, pack_model, write_model
+from single_operators import (
+    COMPARISONS,
+    MAKERS,
+    Item,
+    changed,
+    pack_model,
+    write_model,
+    write_network,
+)
 from wide_operators import WIDE_MAKERS, widen
 
 from m3net_tf.compiler.network import compile_network
@@ -164,6 +172,48 @@ def test_a_changed_operator_is_refused(kind):
 
 def test_every_operator_of_a_file_has_a_form():
     assert set(FORMS) == set(OPERATORS) - {"MOVE_LINES"}  # which a pass makes later
+
+
+def test_open_sizes_follow_from_the_inputs():
+    """Of every operator, and of a TRANSPOSE_CONV whose shape is computed from its input's."""
+    models = {kind: make(np.random.default_rng(0)) for kind, make in MAKERS.items()}
+    models["computed shape"] = transposed_by_shape()
+    ones = schema.SqueezeOptionsT(squeezeDims=[1])
+    models["SQUEEZE"] = write_model("SQUEEZE", [Item((1, 1, 3))], [Item((1, 3))], ones)
+    for kind, tflite in models.items():
+        whole, opened = map(compile_network, (tflite, changed(tflite, leave_open)))
+        assert [out.shape for out in opened.outputs] == [out.shape for out in whole.outputs], kind
+
+
+def leave_open(graph):
+    for index in {index for op in graph.operators for index in op.outputs}:
+        tensor = graph.tensors[index]
+        if tensor.type != TYPES.INT32 or len(graph.operators) == 1:
+            tensor.shapeSignature = [-1] * len(tensor.shape)
+            tensor.shape = [1] * len(tensor.shape)
+
+
+def transposed_by_shape():
+    """SHAPE, STRIDED_SLICE and PACK, as the converter writes them for an open batch."""
+    source, output = Item((1, 1, 7, 4), 0.1, 3), Item((1, 1, 14, 3), 0.2, 5)
+    whole, first, packed = (Item(shape, dtype="int32") for shape in ((4,), (), (4,)))
+    ends = [Item((1,), values=np.array([number], np.int32)) for number in (0, 1, 1)]
+    sizes = [Item((), values=np.array(size, np.int32)) for size in output.shape[1:]]
+    weights = Item((3, 1, 3, 4), 0.01, values=np.ones((3, 1, 3, 4), np.int8))
+    window = schema.TransposeConvOptionsT(strideH=1, strideW=2, padding=schema.Padding.SAME)
+    return write_network(
+        [
+            ("SHAPE", [source], [whole], schema.ShapeOptionsT(outType=TYPES.INT32)),
+            (
+                "STRIDED_SLICE",
+                [whole, *ends],
+                [first],
+                schema.StridedSliceOptionsT(shrinkAxisMask=1),
+            ),
+            ("PACK", [first, *sizes], [packed], schema.PackOptionsT(valuesCount=4)),
+            ("TRANSPOSE_CONV", [packed, weights, source], [output], window),
+        ]
+    )
 
 
 @pytest.mark.parametrize("widened", [False, True])

@@ -43,9 +43,9 @@ def _steps(zero_point: int) -> Floats:
 
 def _quantized(values: Floats, output: Tensor) -> npt.NDArray[np.int8]:
     """Single-precision quotients, rounded with halves away from zero, as by TFLite Micro."""
-    steps = (values / output.scale).astype(np.float64)
+    steps: npt.NDArray[np.float64] = (values / output.scale).astype(np.float64)
     rounded = np.copysign(np.floor(np.abs(steps) + 0.5), steps) + output.zero_point
-    return np.clip(rounded, INT8_MIN, INT8_MAX).astype(np.int8)
+    return np.asarray(np.clip(rounded, INT8_MIN, INT8_MAX), np.int8)
 
 
 def _rounded(function: Callable[..., npt.NDArray[np.float64]]) -> Callable[[Floats], Floats]:

@@ -8,7 +8,7 @@ sizes computed from it, as in a dense layer on a sequence or a dilated convoluti
 import math
 from collections.abc import Callable
 
-from m3net_tf.compiler.graph import LARGEST_TENSOR, Operation, Tensor
+from m3net_tf.compiler.graph import LARGEST_TENSOR, Operation
 from m3net_tf.compiler.operators.forms import FORMS
 
 Shape = tuple[int, ...]
@@ -18,29 +18,23 @@ def resolve_shapes(op: Operation) -> None:
     """Infer the shapes of outputs with unknown sizes from the inputs.
 
     Raises:
-        ModelError: a shape is empty or too large.
+        ModelError: a shape is empty or too large, or the inputs do not fit.
     """
     if not any(tensor.unknown for tensor in op.outputs) or not op.inputs:
         return
-    for tensor in op.outputs:
+    for tensor, shape in zip(op.outputs, _shapes(op), strict=False):
         if tensor.unknown:
-            if op.kind in _BY_FORM:
-                (shape,) = FORMS[op.kind].shapes(op)
-            else:
-                infer = _SHAPES.get(op.kind)
-                shape = infer(op) if infer else _with_batch(op, tensor)
             least = 0 if 0 in tensor.shape else 1
             if min(shape, default=1) < least or math.prod(shape) > LARGEST_TENSOR:
                 raise op.error(f"has an output whose inputs give it the shape {shape}")
             tensor.shape = shape
 
 
-def _with_batch(op: Operation, output: Tensor) -> Shape:
-    """An output's shape with the first input's batch size, if no other size is unknown."""
-    source = op.inputs[0]
-    if source is None or len(source.shape) != len(output.shape) or output.unknown != (0,):
-        return output.shape
-    return (source.shape[0], *output.shape[1:])
+def _shapes(op: Operation) -> list[Shape]:
+    """Shapes of the outputs; none of an operator that is folded or refused."""
+    if op.kind in _SHAPES:
+        return [_SHAPES[op.kind](op)]
+    return FORMS[op.kind].shapes(op) if op.kind in FORMS else []
 
 
 def _reshape(op: Operation) -> Shape:
@@ -69,17 +63,19 @@ def _expand(op: Operation) -> Shape:
     return (*source[:axis], 1, *source[axis:])
 
 
+def _squeeze(op: Operation) -> Shape:
+    source = op.input(0).shape
+    chosen = op.options.get("squeezeDims")
+    axes = range(len(source)) if chosen is None or not len(chosen) else map(int, chosen)
+    ones = {axis % len(source) for axis in axes if source[axis] == 1}
+    return tuple(size for axis, size in enumerate(source) if axis not in ones)
+
+
+#: Of operators whose forms take the sizes of the output.
 _SHAPES: dict[str, Callable[[Operation], Shape]] = {
     "EXPAND_DIMS": _expand,
     "FILL": _fill,
     "FULLY_CONNECTED": _dense,
     "RESHAPE": _reshape,
+    "SQUEEZE": _squeeze,
 }
-
-#: Operators whose forms infer the shape from the inputs alone.
-_BY_FORM = frozenset(
-    {"ABS", "LEAKY_RELU", "LOGISTIC", "QUANTIZE", "RELU", "RELU6", "RSQRT", "SOFTMAX", "TANH"}
-    | {"ADD", "MAXIMUM", "MINIMUM", "MUL", "SQUARED_DIFFERENCE", "SUB"}
-    | {"BATCH_MATMUL", "BATCH_TO_SPACE_ND", "MEAN", "REDUCE_MAX", "SPACE_TO_BATCH_ND", "SUM"}
-    | {"ELU", "LOG_SOFTMAX", "TABLE", "TRANSPOSE"}
-)
