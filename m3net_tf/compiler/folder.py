@@ -18,6 +18,7 @@ from m3net_tf.compiler.striping import TOGETHER
 from m3net_tf.system.artifacts import naming, write_text
 
 ENGINE = "engine"  # folder of the kernels beside the network
+_LITTLE = 0.9  # of a window's products: with more than these left, a stream saves little
 PICTURE = "arena.svg"  # the arena's blocks over the calls
 
 
@@ -68,6 +69,7 @@ class PushFacts(TypedDict):
         window_products: of a whole window.
         state_bytes: of the arena, what stays from push to push.
         layers: what became of each operator.
+        axes: the share of the products that each axis leaves, where the compiler chose one.
     """
 
     axis: int
@@ -77,6 +79,7 @@ class PushFacts(TypedDict):
     window_products: int
     state_bytes: int
     layers: list[dict[str, str | int]]
+    axes: NotRequired[dict[int, float]]
 
 
 def write_network(network: CompiledNetwork, folder: Path, name: str) -> NetworkFacts:
@@ -123,7 +126,7 @@ def network_facts(network: CompiledNetwork, source: CSource) -> NetworkFacts:
 
 
 def _push_facts(network: CompiledNetwork, push: Push) -> PushFacts:
-    return {
+    facts: PushFacts = {
         "axis": push.axis,
         "hop": push.hop,
         "window": push.window,
@@ -132,10 +135,18 @@ def _push_facts(network: CompiledNetwork, push: Push) -> PushFacts:
         "state_bytes": sum(block.size for block in network.state_blocks),
         "layers": [dataclasses.asdict(layer) for layer in push.layers],
     }
+    if len(push.shares) > 1:
+        facts["axes"] = {axis: round(share, 4) for axis, share in push.shares.items()}
+    return facts
 
 
 def report_lines(path: str, facts: NetworkFacts) -> list[str]:
-    """Sizes of a network, and a line for each rewrite that saved something, for the terminal."""
+    """Sizes of a network, and a line for each rewrite that saved something, for the terminal.
+
+    A stream that saves little is the last line.
+    """
+    pushes = [facts["push"]] if "push" in facts else []
+    pushes += [facts["stream"]["push"]] if "stream" in facts else []
     return [
         f"{path}: {facts['calls']} calls, arena {facts['arena_bytes']} bytes (lower bound "
         f"{facts['lower_bound_bytes']}, ratio {facts['ratio']:.3f}, {facts['planner']}), constants "
@@ -144,6 +155,12 @@ def report_lines(path: str, facts: NetworkFacts) -> list[str]:
         *(f"  {what}: {number}" for what, number in facts["saved"].items()),
         *(_push_lines(facts["push"]) if "push" in facts else ()),
         *([_stream_line(facts["stream"])] if "stream" in facts else ()),
+        *(
+            f"WARNING: {_share(push):.3f} of the MACs remain with each push along axis "
+            f"{push['axis']}: this stream saves little (docs/streaming.md)"
+            for push in pushes
+            if _share(push) > _LITTLE
+        ),
     ]
 
 
@@ -151,18 +168,24 @@ def _stream_line(stream: StreamFacts) -> str:
     return f"{_push_line(stream['push'])}, arena {stream['arena_bytes']} bytes"
 
 
+def _share(push: PushFacts) -> float:
+    """Of a window's products, the part that a push needs."""
+    return push["products"] / max(push["window_products"], 1)
+
+
 def _push_line(push: PushFacts) -> str:
-    share = push["products"] / max(push["window_products"], 1)
     return (
         f"  streams along axis {push['axis']}, {push['hop']} of {push['window']} lines with each "
-        f"push: {push['products']} of {push['window_products']} MACs ({share:.3f}), state "
+        f"push: {push['products']} of {push['window_products']} MACs ({_share(push):.3f}), state "
         f"{push['state_bytes']} bytes"
     )
 
 
 def _push_lines(push: PushFacts) -> Iterator[str]:
-    """How a network streams: a line for each layer."""
+    """How a network streams: a line for each axis that does, and for each layer."""
     yield _push_line(push)
+    for axis, share in push.get("axes", {}).items():
+        yield f"    along axis {axis} {share:.3f} of the MACs remain"
     for layer in push["layers"]:
         lines = f", {layer['lines']} of {layer['window_lines']} lines" if layer["lines"] else ""
         kept = f", {layer['kept_bytes']} bytes stay" if layer["kept_bytes"] else ""

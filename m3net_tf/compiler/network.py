@@ -57,12 +57,16 @@ class StreamedLayer:
 
 @dataclasses.dataclass(frozen=True)
 class Push:
-    """How a streamed network gets its input: ``hop`` lines of a window along ``axis`` at a time."""
+    """How a streamed network gets its input: ``hop`` lines of a window along ``axis`` at a time.
+
+    ``shares`` has about which part of a window's products each tried axis leaves to a push.
+    """
 
     axis: int
     hop: int
     window: int
     layers: list[StreamedLayer]
+    shares: dict[int, float]
 
     @property
     def needed(self) -> int:

@@ -8,6 +8,7 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 from checked_streams import run_checked_streams
 from random_streams import Stream, random_stream
+from refusals import refuses
 from single_operators import Item, lstm, write_network
 from test_rewrites import conv, depthwise
 from typer.testing import CliRunner
@@ -227,6 +228,29 @@ def test_the_shortest_hop_that_strides_allow_and_the_cheapest_axis_are_chosen():
         stream_network(write_network([step, _mean(middle)]), 1, 3)
 
 
+def image(rows, columns, padding):
+    """A layer of 3 x 3, and a mean over all pixels."""
+    step, middle = conv(Item((1, rows, columns, 3), 0.05, -4), 8, window=3, padding=padding)
+    return write_network([step, _mean(middle)])
+
+
+def test_the_axis_that_leaves_the_fewest_products_is_chosen():
+    """Not the one whose pushes of a whole window take the fewest: a short axis has few."""
+    shares = {}
+    for axis in (1, 2):
+        push = stream_network(image(10, 49, padding=0), axis).push
+        shares[axis] = push.products / push.window_products
+    push = stream_network(image(10, 49, padding=0)).push
+    assert push.axis == 2 and shares[2] < shares[1]
+    assert push.shares == pytest.approx(shares, abs=0.01)
+
+
+def test_axes_that_leave_about_as_many_products_are_asked_for():
+    with refuses(ModelError, "--axis 1", "--axis 2", "0.107", "0.100"):
+        stream_network(image(28, 30, padding=0))
+    assert stream_network(image(28, 30, padding=0), 1).push.axis == 1
+
+
 @pytest.mark.parametrize(
     ("tflite", "axis", "hop", "message"),
     [
@@ -256,6 +280,19 @@ def test_the_command_reports_each_layer_and_draws_the_state(tmp_path):
     assert (out / "arena.svg").read_text().count("outlasts a run") == len(
         stream_network(model.read_bytes(), 2).states
     )
+
+
+def test_the_command_names_the_axes_that_stream_and_warns_of_one_that_saves_little(tmp_path):
+    model = tmp_path / "some.tflite"
+    model.write_bytes(image(4, 30, padding=0))
+    command = ["compile", str(model), "--out", str(tmp_path / "out"), "--stream"]
+    chosen = CliRunner().invoke(app, command).output
+    assert "streams along axis 2" in chosen and "WARNING" not in chosen
+    assert "axis 1 0.750 of the MACs" in chosen and "axis 2 0.100 of the MACs" in chosen
+    long = CliRunner().invoke(app, [*command, "--axis", "2", "--hop", "27"])
+    assert long.output.splitlines()[-1].startswith("WARNING")
+    facts = json.loads(CliRunner().invoke(app, [*command, "--axis", "1", "--json"]).stdout)
+    assert "axes" not in facts["push"]  # exports name theirs, and keep their bytes
 
 
 def test_axis_and_hop_need_a_stream(tmp_path):

@@ -20,6 +20,7 @@ from m3net_tf.compiler.streaming.push import PushMaker
 from m3net_tf.system.errors import ModelError
 
 _MOST_HOP = 64
+_CLEAR = 0.1  # of a window's products, between the best axis and any other one
 
 
 def stream_network(
@@ -35,14 +36,15 @@ def stream_network(
     pushed after a reset.
 
     Args:
-        axis: dimension of the inputs along which they stream; by default the one that leaves the
-            fewest products.
+        axis: dimension of the inputs along which they stream; by default the one that leaves
+            clearly the fewest products.
         hop: lines with each push; by default the smallest with which no layer is whole because
             of its stride.
 
     Raises:
         ModelError: as for :func:`..network.compile_network`; or the network has a state of its own,
-            or no such axis, or the hop is longer than the window, or nothing streams.
+            or no such axis, or the hop is longer than the window, or nothing streams; or no axis is
+            given, and several leave about as many products.
     """
     graph, saved = rewritten(tflite)
     if any(tensor and tensor.is_state for op in graph.operations for tensor in op.inputs):
@@ -50,8 +52,7 @@ def stream_network(
             "the network keeps a state of its own from run to run: compile it without --stream, "
             "and run it once for each frame"
         )
-    stream, axis, hop = _choose(graph, axis, hop)
-    stream.drop_cheap_lines()
+    stream, axis, hop, shares = _choose(graph, axis, hop)
     maker = PushMaker(graph, stream)
     with np.errstate(over="raise", divide="raise", invalid="raise"):
         maker.run()
@@ -60,34 +61,53 @@ def stream_network(
     network = planned(maker.lowering, maker.frames, saved, improve, goal, spare)
     layers = [_layer(op, stream, maker) for op in graph.operations]
     window = graph.inputs[0].shape[axis]
-    return dataclasses.replace(network, push=Push(axis, hop, window, layers))
+    return dataclasses.replace(network, push=Push(axis, hop, window, layers, shares))
 
 
-def _choose(graph: Graph, axis: int | None, hop: int | None) -> tuple[Stream, int, int]:
-    """The stream of the given or the best axis."""
-    axes = _axes(graph) if axis is None else [_checked_axis(graph, axis)]
-    best: tuple[int, Stream, int, int] | None = None
-    for candidate in axes:
+def _choose(
+    graph: Graph, axis: int | None, hop: int | None
+) -> tuple[Stream, int, int, dict[int, float]]:
+    """The stream of the given or the best axis, its axis and hop, and the share of each axis."""
+    found: dict[int, tuple[Stream, int]] = {}
+    for candidate in _axes(graph) if axis is None else [_checked_axis(graph, axis)]:
         lines = graph.inputs[0].shape[candidate]
-        if hop is not None and not 0 < hop < lines:
-            if axis is None:
-                continue
+        if hop is None or 0 < hop < lines:
+            stream, chosen = _shortest(graph, candidate, hop)
+            if stream.rules:
+                stream.drop_cheap_lines()
+                found[candidate] = stream, chosen
+        elif axis is not None:
             raise ModelError(f"a hop of {hop} lines does not fit a window of {lines}: --hop")
-        hops = [hop] if hop is not None else range(1, min(_MOST_HOP, lines - 1) + 1)
-        streams = ((Stream(graph, candidate, lines), lines) for lines in hops)
-        stream, chosen = next(
-            ((stream, lines) for stream, lines in streams if not stream.needs_longer_hop),
-            (None, hops[0]),
-        )
-        stream = stream or Stream(graph, candidate, chosen)
-        left = sum(_products(op, stream) for op in graph.operations) * lines // chosen
-        if stream.rules and (best is None or left < best[0]):
-            best = left, stream, candidate, chosen
-    if best is None:
+    if not found:
         raise ModelError(
             "no axis of the network's inputs streams: every layer needs the whole window"
         )
-    return best[1], best[2], best[3]
+    whole = max(sum(map(products, graph.operations)), 1)
+    shares = {
+        place: sum(_products(op, stream) for op in graph.operations) / whole
+        for place, (stream, _) in found.items()
+    }
+    best, *others = sorted(shares, key=shares.__getitem__)
+    if any(shares[other] < shares[best] + _CLEAR for other in others):
+        listed = ", ".join(f"{place} leaves {share:.3f}" for place, share in shares.items())
+        choices = " or ".join(f"--axis {place}" for place in shares)
+        raise ModelError(
+            f"the inputs stream along several axes (of the products, {listed}): say which one is "
+            f"time, {choices}"
+        )
+    stream, chosen = found[best]
+    return stream, best, chosen, shares
+
+
+def _shortest(graph: Graph, axis: int, hop: int | None) -> tuple[Stream, int]:
+    """The stream along an axis with a hop, by default the shortest that its strides divide."""
+    lines = graph.inputs[0].shape[axis]
+    hops = [hop] if hop is not None else range(1, min(_MOST_HOP, lines - 1) + 1)
+    for count in hops:
+        stream = Stream(graph, axis, count)
+        if not stream.needs_longer_hop:
+            return stream, count
+    return Stream(graph, axis, hops[0]), hops[0]
 
 
 def _axes(graph: Graph) -> list[int]:
