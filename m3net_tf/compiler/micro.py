@@ -34,7 +34,7 @@ _FLOAT_OPERATORS = frozenset(
 
 
 def runs_in_micro(tflite: bytes) -> bool:
-    """Whether TFLite Micro has a kernel for each operator of a network and its inputs' types.
+    """Whether TFLite Micro has a kernel for each operator of a network and its outputs' types.
 
     Raises:
         ModelError: the file is not a TFLite model, or is damaged.
@@ -48,8 +48,7 @@ def runs_in_micro(tflite: bytes) -> bool:
 
 def _has_kernel(model: Any, graph: Any, op: Any) -> bool:
     kind = operator_name(model.operatorCodes[op.opcodeIndex])
-    inputs = op.inputs if op.inputs is not None else ()
-    types = {graph.tensors[index].type for index in inputs if index >= 0}
+    types = {graph.tensors[index].type for index in (op.outputs if op.outputs is not None else ())}
     if kind not in TFLM_OPERATORS or (schema.TensorType.INT16 in types and kind not in WIDE):
         return False
     return kind not in _FLOAT_OPERATORS or types == {schema.TensorType.FLOAT32}

@@ -324,11 +324,19 @@ def unary(kind: str, options_type: Any = None) -> Callable[[Random], bytes]:
         elif kind == "HARD_SWISH":
             output.scale = float(np.float32(source.scale * rng.uniform(0.01, 4)))
         elif kind == "RELU6":
-            source.scale = float(np.float32(rng.uniform(0.05, 0.2)))
+            source.scale = float(np.float32(rng.uniform(0.01, 0.2)))
             source.zero_point = int(rng.integers(-128, 0))
             output.scale, output.zero_point = source.scale, source.zero_point
         elif kind == "RSQRT":
             source.zero_point = -128
+        elif kind == "EXP":
+            source.scale = float(np.float32(2.0 ** rng.uniform(-10, -2)))
+            most = np.exp(source.scale * (127 - source.zero_point))
+            output.scale = float(np.float32(most * 2.0 ** rng.uniform(-10, -6)))
+        elif kind in ("GELU", "RELU_0_TO_1", "RELU_N1_TO_1"):
+            output.scale = float(np.float32(source.scale * 2.0 ** rng.uniform(-3, 1)))
+            if kind == "GELU":
+                options.approximate = bool(rng.integers(0, 2))
         elif kind == "LEAKY_RELU":
             options.alpha = float(rng.choice([0.01, 0.3, 1.5, -0.2]))
         return write_model(kind, [source], [output], options)
@@ -786,11 +794,14 @@ MAKERS: dict[str, Callable[[Random], bytes]] = {
     "DIV": binary("DIV", schema.DivOptionsT),
     "DEPTH_TO_SPACE": depth_blocks(is_spread=False),
     "ELU": unary("ELU"),
+    "EXP": unary("EXP"),
     "FULLY_CONNECTED": fully_connected,
     "GATHER": gather,
+    "GELU": unary("GELU", schema.GeluOptionsT),
     "HARD_SWISH": unary("HARD_SWISH", schema.HardSwishOptionsT),
     "L2_NORMALIZATION": normalization,
     "LEAKY_RELU": unary("LEAKY_RELU", schema.LeakyReluOptionsT),
+    "LOG": unary("LOG"),
     "LOGISTIC": unary("LOGISTIC"),
     "LOG_SOFTMAX": log_softmax,
     "MAXIMUM": binary("MAXIMUM", schema.MaximumMinimumOptionsT),
@@ -807,6 +818,8 @@ MAKERS: dict[str, Callable[[Random], bytes]] = {
     "REDUCE_MIN": reduction("REDUCE_MIN"),
     "RELU": unary("RELU"),
     "RELU6": unary("RELU6"),
+    "RELU_0_TO_1": unary("RELU_0_TO_1"),
+    "RELU_N1_TO_1": unary("RELU_N1_TO_1"),
     "RESHAPE": reshape,
     "RESIZE_BILINEAR": resize("RESIZE_BILINEAR", schema.ResizeBilinearOptionsT),
     "RESIZE_NEAREST_NEIGHBOR": resize(

@@ -468,6 +468,7 @@ FORMS: dict[str, Form] = {
     **dict.fromkeys(
         ("ARG_MAX", "ARG_MIN"), Form((_ITEMS, _NUMBERS), _search, types={"int8": ("int32",)})
     ),
+    **dict.fromkeys(("EXP", "GELU", "LOG", "RELU_0_TO_1", "RELU_N1_TO_1"), _FUNCTION),
     **dict.fromkeys(("ELU", "HARD_SWISH", "LOG_SOFTMAX", "L2_NORMALIZATION", "TANH"), _FUNCTION),
     **dict.fromkeys(("MEAN", "REDUCE_MAX", "REDUCE_MIN", "SUM"), _REDUCTION),
     **dict.fromkeys(

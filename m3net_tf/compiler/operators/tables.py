@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Unary int8 operators as tables of 256 outputs."""
 
+import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +14,13 @@ from m3net_tf.compiler.calls import Argument, LoopOverViews, loops
 from m3net_tf.compiler.graph import Operation
 from m3net_tf.compiler.lowering import Lowering
 from m3net_tf.compiler.operators import functions
-from m3net_tf.compiler.operators.common import INT8_MAX, INT8_MIN, activation_range, require
+from m3net_tf.compiler.operators.common import (
+    INT8_MAX,
+    INT8_MIN,
+    activation_range,
+    quantized,
+    require,
+)
 from m3net_tf.compiler.operators.elementwise import binary_factors
 from m3net_tf.compiler.operators.functions import (
     double_factor,
@@ -24,10 +32,12 @@ from m3net_tf.compiler.operators.functions import (
 from m3net_tf.compiler.structures import DIFFERENCE_BITS, SUM_BITS, Array, Factor, Loop
 
 Table = npt.NDArray[np.int8]
+Floats = npt.NDArray[np.float32]
 _INPUTS = np.arange(INT8_MIN, INT8_MAX + 1, dtype=np.int64)
 _INTEGER_BITS = 4  # of the inputs of logistic and tanh
 _RSQRT_BITS = 20
 _BYTE = 255
+_FAR = 1 << 20  # steps, beyond any output
 
 
 def table_of(op: Operation) -> Table | None:
@@ -159,14 +169,58 @@ def _absolute(op: Operation) -> Integers:
     return scale(centred, factor) + op.output.zero_point
 
 
-def _elu(op: Operation) -> Integers:
-    """Outputs in single precision, rounded halves away from zero."""
-    numbers = op.input(0).scale * _centred(op).astype(np.float32)
-    exponentials = np.exp(np.minimum(numbers, 0).astype(np.float64)).astype(np.float32)
-    values = np.where(numbers < 0, exponentials - np.float32(1), numbers)
-    steps = values * (np.float32(1) / op.output.scale)
-    rounded = np.copysign(np.floor(np.abs(steps) + np.float32(0.5)), steps)
-    return rounded.astype(np.int64) + op.output.zero_point
+def _of_numbers(
+    function: Callable[[Operation, Floats], Floats],
+) -> Callable[[Operation], Integers]:
+    """Outputs of a function in single precision, rounded halves away from zero."""
+
+    def outputs(op: Operation) -> Integers:
+        numbers = op.input(0).scale * _centred(op).astype(np.float32)
+        steps = function(op, numbers) * (np.float32(1) / op.output.scale)
+        rounded: Floats = np.copysign(np.floor(np.abs(steps) + np.float32(0.5)), steps)
+        return np.asarray(np.clip(rounded, -_FAR, _FAR), np.int64) + op.output.zero_point
+
+    return outputs
+
+
+def _single(function: Callable[[npt.NDArray[np.float64]], Any], numbers: Floats) -> Floats:
+    """A function in single precision, by way of double."""
+    return np.asarray(function(numbers.astype(np.float64)), np.float32)
+
+
+def _elu(_: Operation, numbers: Floats) -> Floats:
+    exponentials = _single(np.exp, np.minimum(numbers, 0))
+    return np.where(numbers < 0, exponentials - np.float32(1), numbers)
+
+
+def _exp(_: Operation, numbers: Floats) -> Floats:
+    return _single(np.exp, numbers)
+
+
+def _log(_: Operation, numbers: Floats) -> Floats:
+    """The smallest output for numbers that have no logarithm."""
+    is_positive = numbers > 0
+    logarithms = _single(np.log, np.where(is_positive, numbers, 1))
+    return np.where(is_positive, logarithms, np.float32(-np.inf))
+
+
+def _gelu(op: Operation, numbers: Floats) -> Floats:
+    if op.options["approximate"]:
+        cubes = np.float32(0.044715) * numbers * numbers * numbers
+        gate = _single(np.tanh, np.float32(math.sqrt(2 / math.pi)) * (numbers + cubes))
+    else:
+        gate = _single(lambda x: [math.erf(value * math.sqrt(0.5)) for value in x], numbers)
+    return np.float32(0.5) * numbers * (np.float32(1) + gate)
+
+
+def _clipped(low: float) -> Callable[[Operation], Integers]:
+    """ReLU from a number to 1."""
+
+    def outputs(op: Operation) -> Integers:
+        values = scale(_centred(op), single_factor(op)) + op.output.zero_point
+        return np.clip(values, quantized(low, op.output), quantized(1, op.output))
+
+    return outputs
 
 
 def _hard_swish(op: Operation) -> Integers:
@@ -192,13 +246,18 @@ def _clip_16(values: Integers) -> Integers:
 
 _UNARY: dict[str, Callable[[Operation], Integers]] = {
     "ABS": _absolute,
-    "ELU": _elu,
+    "ELU": _of_numbers(_elu),
+    "EXP": _of_numbers(_exp),
+    "GELU": _of_numbers(_gelu),
     "HARD_SWISH": _hard_swish,
     "LEAKY_RELU": _leaky_relu,
+    "LOG": _of_numbers(_log),
     "LOGISTIC": _logistic,
     "QUANTIZE": _requantized,
     "RELU": _relu,
     "RELU6": _relu6,
+    "RELU_0_TO_1": _clipped(0),
+    "RELU_N1_TO_1": _clipped(-1),
     "RSQRT": _rsqrt,
     "TANH": _tanh,
 }
