@@ -116,6 +116,14 @@ def _change_dimension(rng: Random, model: Any) -> None:
             _reshape(model, tensor, [after if n == before else n for n in tensor.shape])
 
 
+def _leave_open(rng: Random, model: Any) -> None:
+    """Sizes that the compiler has to find, as those of a file with an unknown batch size."""
+    tensor = _tensor(rng, model)
+    tensor.shapeSignature = [-1] * len(tensor.shape)
+    if rng.random() < 0.5:
+        _reshape(model, tensor, [1] * len(tensor.shape))
+
+
 def _change_type(rng: Random, model: Any) -> None:
     _tensor(rng, model).type = getattr(schema.TensorType, _one(rng, _TYPES))
 
@@ -192,7 +200,7 @@ def _change_operator(rng: Random, model: Any) -> None:
 
 _CHANGES: tuple[Callable[[Random, Any], None], ...] = (
     *(_change_shape, _change_dimension, _change_dimension, _change_type, _change_buffer),
-    *(_change_quantization, _change_option, _change_operator),
+    *(_change_quantization, _change_option, _change_operator, _leave_open),
 )
 
 

@@ -89,12 +89,11 @@ def _choose(
     }
     best, *others = sorted(shares, key=shares.__getitem__)
     if any(shares[other] < shares[best] + _CLEAR for other in others):
-        listed = ", ".join(f"{place} leaves {share:.3f}" for place, share in shares.items())
-        choices = " or ".join(f"--axis {place}" for place in shares)
-        raise ModelError(
-            f"the inputs stream along several axes (of the products, {listed}): say which one is "
-            f"time, {choices}"
+        choices = " or ".join(
+            f"--axis {place} ({share:.3f} of the products remain)"
+            for place, share in shares.items()
         )
+        raise ModelError(f"the inputs stream along several axes; say which one is time: {choices}")
     stream, chosen = found[best]
     return stream, best, chosen, shares
 
