@@ -264,3 +264,20 @@ def test_splits_in_float_become_splits_of_int8(tmp_path):
     inputs = random_inputs(np.random.default_rng(0), network)
     host = build_host({"network": network}, tmp_path)["network"]
     np.testing.assert_array_equal(host.run(*inputs)[0], run_micro(tflite, inputs, 1)[0])
+
+
+def test_functions_in_float_become_tables(tmp_path):
+    """Two of one float tensor, as where a normalisation needs the numbers and their squares."""
+    real, square, negative = (Item(IMAGE.shape, dtype="float32") for _ in range(3))
+    squares, negatives = Item(IMAGE.shape, 0.2, -128), Item(IMAGE.shape, 0.06, 3)
+    steps = [
+        ("DEQUANTIZE", [IMAGE], [real], None),
+        ("NEG", [real], [negative], None),
+        ("SQUARE", [negative], [square], None),
+        ("QUANTIZE", [square], [squares], None),
+        ("QUANTIZE", [negative], [negatives], None),
+        ("ADD", [squares, negatives], [Item(IMAGE.shape, 0.3, -9)], schema.AddOptionsT()),
+    ]
+    network = check(steps, tmp_path)
+    assert network.saved["functions taken out of float"] == 2
+    assert kernels(network) == ["look_up", "look_up", "add"]

@@ -24,7 +24,7 @@ def quantize_functions(graph: Graph) -> int:
         source = op.inputs[0] if op.inputs else None
         if source is None:
             continue
-        if op.kind == "DEQUANTIZE" and source.dtype == "int8":
+        if op.kind == "DEQUANTIZE" and source.dtype == "int8" and len(source.scales) == 1:
             known[op.output] = source, source.scale * _steps(source.zero_point)
         elif source in known and op.kind in _FUNCTIONS:
             origin, values = known[source]
