@@ -1,9 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from refusals import refuses
+from single_operators import Item, write_model
 
+from m3net_tf.compiler.goals import DEFAULT_GOAL
 from m3net_tf.compiler.micro import TFLM_OPERATORS
+from m3net_tf.export.c_files import compile_model
 from m3net_tf.export.operators import operators_of
 from m3net_tf.networks.layers import Mirror, classifier, conv_block, ds_conv
 from m3net_tf.networks.models.m3net.channel_attention import EfficientChannelAttention
@@ -63,3 +68,21 @@ def test_what_is_no_network(cut):
         operators_of(whole[:cut])
     with pytest.raises(ModelError, match="export or convert it again"):
         operators_of(b"nonsense" * 99)
+
+
+@pytest.mark.parametrize(("kind", "is_advised"), [("SQRT", False), ("ZEROS_LIKE", True)])
+def test_another_engine_is_advised_where_it_runs_the_network(kind, is_advised):
+    """Both are in TFLite Micro's list; its SQRT takes float alone."""
+    item = {"shape": (1, 4), "scale": 0.1, "zero_point": 3}
+    tflite = write_model(kind, [Item(**item)], [Item(**item)])
+    model = SimpleNamespace(
+        name="odd",
+        tflite=tflite,
+        importance=None,
+        optimise=DEFAULT_GOAL,
+        weights_in_ram=0,
+        push_columns=None,
+    )
+    with refuses(ModelError, "odd", kind) as error:
+        compile_model(model)
+    assert ("--engine tflm" in str(error.value)) == is_advised
