@@ -7,7 +7,6 @@ import contextlib
 import select
 import socket
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -108,13 +107,12 @@ class _SerialPort(Port):
 
 
 class _SocketPort(Port):
-    """A TCP connection, with a function to call when it closes."""
+    """A connected socket, with a function to call when it closes."""
 
     def __init__(
         self, name: str, connection: socket.socket, on_close: Callable[[], None] | None = None
     ) -> None:
         super().__init__(name)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.settimeout(_CONNECT_TIMEOUT_S)
         self._socket = connection
         self._on_close = on_close
@@ -204,13 +202,14 @@ def _open_tcp(name: str, address: str) -> Port:
         connection = socket.create_connection((host, int(port)), _CONNECT_TIMEOUT_S)
     except OSError as error:
         raise FirmwareError(f"{name}: no listener there ({error}); start the emulator") from None
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return _SocketPort(name, connection)
 
 
 def _open_emulator(
     name: str, machine: Machine, elf: Path, sound: bytes | None, arguments: tuple[str, ...] | None
 ) -> Port:
-    """Start QEMU, which connects its console to a socket of this process."""
+    """Start QEMU with its console at a pair of sockets, which no other process can reach."""
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(scratch_folder(SCRATCH))
         image = None
@@ -218,35 +217,29 @@ def _open_emulator(
             image = folder / "sound.bin"
             with naming(image):
                 image.write_bytes(stream_image(sound, machine.job_bytes))
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            console = f"tcp:127.0.0.1:{listener.getsockname()[1]},nodelay=on"
-            command = console_command(elf, machine, console, image=image, arguments=arguments)
-            process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        ours, theirs = socket.socketpair()
+        stack.callback(ours.close)
+        with theirs, (folder / "errors").open("wb") as errors:
+            command = console_command(
+                elf, machine, "chardev:console", image=image, arguments=arguments
             )
-            stack.callback(_stop, process)
-            connection = _accept(name, listener, process)
-        return _SocketPort(name, connection, stack.pop_all().close)
+            command += ["-chardev", f"socket,id=console,fd={theirs.fileno()}"]
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                pass_fds=[theirs.fileno()],
+            )
+        stack.callback(_stop, process)
+        # The firmware greets when it starts, and the socket ends with the emulator.
+        started, _, _ = select.select([ours], [], [], _CONNECT_TIMEOUT_S)
+        if not started or not ours.recv(1, socket.MSG_PEEK):
+            reason = " ".join((folder / "errors").read_text(errors="replace").split())
+            raise FirmwareError(f"{name}: the emulator did not start ({reason or 'no message'})")
+        return _SocketPort(name, ours, stack.pop_all().close)
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
     process.kill()
-    process.communicate()
-
-
-def _accept(name: str, listener: socket.socket, process: subprocess.Popen[bytes]) -> socket.socket:
-    """Wait until the emulator connects."""
-    listener.settimeout(0.1)
-    until_s = time.monotonic() + _CONNECT_TIMEOUT_S
-    while True:
-        try:
-            return listener.accept()[0]
-        except TimeoutError:
-            ended = process.poll() is not None
-            if not ended and time.monotonic() < until_s:
-                continue
-            errors = process.stderr.read() if ended and process.stderr else b""
-            reason = " ".join(errors.decode(errors="replace").split())
-            raise FirmwareError(
-                f"{name}: the emulator did not start ({reason or 'no message'})"
-            ) from None
+    process.wait()

@@ -342,7 +342,7 @@ def console_command(
     """Command line of the emulator.
 
     Args:
-        console: destination of the console, as QEMU names it, such as ``tcp:127.0.0.1:3456``.
+        console: destination of the console, as QEMU names it, such as ``file:console.log``.
         arguments: replace the machine's own arguments.
 
     Raises:

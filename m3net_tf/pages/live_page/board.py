@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
@@ -84,7 +85,8 @@ class LiveBoard:
         self._mirror = MirroredDetector(stream.detector)
         self._initial = stream.detector.classes
         self._saved = stream.saved
-        self._requests: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._requests: queue.SimpleQueue[tuple[Callable[[], None], Future[None]]]
+        self._requests = queue.SimpleQueue()
         self._stopped = threading.Event()
         self._statistics_s = 0.0
         frontend = stream.view.info.frontend
@@ -101,12 +103,19 @@ class LiveBoard:
 
     # --- for other threads ----------------------------------------------------------------------
 
-    def submit(self, request: Callable[[], None]) -> None:
-        """Have a function called in the board's thread, between two lines of the stream."""
-        self._requests.put(request)
+    def submit(self, request: Callable[[], None]) -> Future[None]:
+        """Have a function called in the board's thread, between two lines of the stream.
+
+        Returns:
+            Is done after the call; it may be cancelled before. A page waits for it before its next
+            request, so that the queue holds one request of each page at most.
+        """
+        called: Future[None] = Future()
+        self._requests.put((request, called))
+        return called
 
     def stop(self) -> None:
-        """End :meth:`run` soon."""
+        """End :meth:`run` soon: it waits for at most one request and one line."""
         self._stopped.set()
 
     # --- in the board's thread ------------------------------------------------------------------
@@ -217,8 +226,16 @@ class LiveBoard:
             if time.monotonic() - self._statistics_s >= _STATISTICS_EVERY_S:
                 self._statistics_s = time.monotonic()
                 self._read_statistics()
-            while not self._requests.empty():
-                self._requests.get()()
+            for _ in range(self._requests.qsize()):  # those that come meanwhile wait for a line
+                if self._stopped.is_set():
+                    return
+                self._call_next()
+
+    def _call_next(self) -> None:
+        request, called = self._requests.get()
+        if called.set_running_or_notify_cancel():
+            request()
+            called.set_result(None)
 
     def _read_statistics(self) -> None:
         try:

@@ -169,14 +169,19 @@ def application(board: LiveBoard, pages: Pages, title: str, port: int, token: st
 
 
 async def _serve(connection: WebSocket, board: LiveBoard, pages: Pages) -> None:
-    """Bring a page the board's messages, and the board the page's requests, until it closes."""
+    """Bring a page the board's messages, and the board the page's requests, until it closes.
+
+    A request is read when the one before has been carried out: further ones wait in the page.
+    """
     page: asyncio.Queue[str | None] = asyncio.Queue()
-    board.submit(lambda: board.join(lambda message: pages.join(page, message)))
+    reply = functools.partial(pages.send, page)
+    joined = board.submit(lambda: board.join(functools.partial(pages.join, page)))
     sender = asyncio.create_task(_send_messages(connection, page))
     try:
+        await asyncio.wrap_future(joined)
         while True:
             text = await connection.receive_text()
-            board.submit(functools.partial(board.handle, text, functools.partial(pages.send, page)))
+            await asyncio.wrap_future(board.submit(functools.partial(board.handle, text, reply)))
     except (WebSocketDisconnect, KeyError, RuntimeError):
         pass  # closed, or bytes in place of text
     finally:

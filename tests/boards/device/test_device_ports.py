@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -81,6 +83,38 @@ def test_no_firmware_and_a_sound_for_a_real_board(tmp_path: Path):
         open_port("qemu:mps2_an386", firmware=lambda board: tmp_path / board)
     with refuses(FirmwareError, "tcp:localhost:1"):
         open_port("tcp:localhost:1", sound=bytes(2))
+
+
+EMULATOR = """#!{python}
+import os, re, sys
+words = " ".join(sys.argv)
+if "broken" in words:
+    sys.exit("no machine of this name")
+assert not re.search("tcp:|telnet:|unix:|host=|path=|server", words), words
+name, fd = re.search(r"-chardev socket,id=(\\w+),fd=(\\d+)", words).groups()
+assert f"-serial chardev:{{name}} " in words
+fd = int(fd)
+os.write(fd, b"greeting")
+while True:
+    os.write(fd, os.read(fd, 100).upper())
+"""
+
+
+def test_no_other_process_can_take_the_console_of_an_emulator(tmp_path: Path, monkeypatch):
+    """It is one end of a pair of sockets, which have no address."""
+    program = tmp_path / "qemu-system-arm"
+    program.write_text(EMULATOR.format(python=sys.executable))
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    elf = tmp_path / "firmware.elf"
+    elf.touch()
+    with open_port("qemu:mps2_an386", firmware=lambda _: elf) as port:
+        assert port.read(10) == b"greeting"
+        port.write(b"version")
+        assert port.read(10) == b"VERSION"
+    elf = elf.rename(tmp_path / "broken.elf")
+    with refuses(FirmwareError, "qemu:mps2_an386: ", "did not start (no machine of this name)"):
+        open_port("qemu:mps2_an386", firmware=lambda _: elf)
 
 
 def test_image_of_a_sound():

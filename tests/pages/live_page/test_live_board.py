@@ -164,3 +164,19 @@ def test_it_stops_between_two_lines():
     rig.board.stop()
     rig.board.run()
     assert rig.news("columns") == [(0, "00" * 40)]
+
+
+def test_it_stops_between_two_requests_and_reads_lines_between_them():
+    rig = Rig(map(column, range(1000)))
+    called: list[int] = []
+
+    def ask_again() -> None:  # as a tab that always has a next request
+        called.append(len(rig.view.columns))
+        if len(called) == 50:
+            rig.board.stop()
+        rig.board.submit(ask_again)
+        rig.board.submit(ask_again)
+
+    rig.board.submit(ask_again)
+    rig.board.run()
+    assert len(called) == 50 and called[-1] == 6

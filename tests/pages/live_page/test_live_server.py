@@ -8,6 +8,7 @@ import contextlib
 import json
 import re
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,27 @@ def test_a_page_that_does_not_read_is_dropped():
         assert page.empty()
 
     asyncio.run(scenario())
+
+
+def test_requests_without_end_of_one_page_hold_up_neither_another_page_nor_the_end():
+    served = Served()
+    carried_out: list[str] = []
+
+    def handle(text: str, reply: Any) -> None:  # as a board that needs time for each answer
+        time.sleep(0.01)
+        carried_out.append(text)
+
+    served.rig.board.handle = handle  # type: ignore[method-assign]
+    with served.connect() as busy, served.connect() as other:
+        for number in range(2000):
+            busy.send(str(number))
+        other.send("other")
+        until(other, "news")
+        while "other" not in carried_out:
+            time.sleep(0.01)
+        served.rig.board.stop()
+        served.thread.join(5)
+    assert not served.thread.is_alive() and len(carried_out) < 500
 
 
 def test_the_end_of_the_board_is_said_and_ends_the_server():
