@@ -11,7 +11,7 @@ from m3net_tf.audio.datasets import from_pcm16
 from m3net_tf.audio.datasets.captured import CapturedClips, check_label
 from m3net_tf.boards.device.client import Device
 from m3net_tf.boards.device.ports import require_emulated
-from m3net_tf.boards.device.session import connect, emulated_sound
+from m3net_tf.boards.device.session import RECORDING_ARGUMENTS, connect, emulated_sound
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.progress import Log, silent
 
@@ -46,7 +46,9 @@ def capture_port(
         before_each = _no_wait
     sound = emulated_sound(port, run, play)
     length = None if sound is None else len(sound)
-    with connect(port, run, baud=baud, sound=sound, log=log) as device:
+    with connect(
+        port, run, baud=baud, sound=sound, emulator_arguments=RECORDING_ARGUMENTS, log=log
+    ) as device:
         return capture(
             device, folder, label, count, seconds, log, before_each, sound_samples=length
         )
@@ -79,7 +81,7 @@ def capture(
     Raises:
         ConfigError: the label is not a valid folder name, or a clip is too long for the board,
             or all clips together are longer than the sound.
-        FirmwareError: the board has no microphone, or stops answering.
+        FirmwareError: as :meth:`.Device.record`.
     """
     check_label(label)
     if count < 1:

@@ -354,6 +354,9 @@ class Device:
         """Record from the board's microphone; int16, shape (samples,).
 
         An emulated board's microphone continues its sound where the last recording ended.
+
+        Raises:
+            FirmwareError: the board has no microphone, it lost sound, or as :meth:`request`.
         """
         rate_hz = self.info().frontend["rate_hz"]
         advice = "check its microphone (table in docs/porting.md)"
@@ -362,8 +365,18 @@ class Device:
         elif is_emulated(self.port.name):
             advice = "give its microphone a sound by --play FILE"
         timeout_s = REPLY_TIMEOUT_S + 2 * samples / rate_hz
+        lost_before = self._lost_halves()
         self.request_sound(f"record {samples}", advice, timeout_s)
+        if (lost := self._lost_halves() - lost_before) > 0:
+            raise FirmwareError(
+                f"{self.port.name}: the board lost sound {lost} times in a recording of "
+                f"{samples / rate_hz:g} s: record again"
+            )
         return np.frombuffer(self.read(0, 2 * samples), "<i2").astype(np.int16)
+
+    def _lost_halves(self) -> int:
+        """Pieces of sound that the microphone has lost since the board's start."""
+        return self.request("stat").numbers().get("audio_overruns", 0)
 
     def set_baud(self, baud: int) -> bool:
         """Change the speed of board and port; return False if the board cannot."""

@@ -21,7 +21,7 @@ from m3net_tf.boards.device.messages import DeviceInfo, Message
 from m3net_tf.boards.device.mirror import event_thresholds, read_detector
 from m3net_tf.boards.device.ports import is_emulated
 from m3net_tf.boards.device.screen import Screen
-from m3net_tf.boards.device.session import connect, emulated_sound, read_sound
+from m3net_tf.boards.device.session import LIVE_ARGUMENTS, connect, emulated_sound, read_sound
 from m3net_tf.boards.emulation.qemu import HEADER
 from m3net_tf.export import Bundle
 from m3net_tf.runtime import DetectorConfig
@@ -129,7 +129,9 @@ def opened_stream(
     if sound is not None and repeat:
         room_bytes = find_machine(port.partition(":")[2]).job_bytes - HEADER.size
         sound = _repeated(sound, room_bytes // 2)
-    with connect(port, run, baud=baud, sound=sound, live=emulated, log=log) as device:
+    with connect(
+        port, run, baud=baud, sound=sound, emulator_arguments=LIVE_ARGUMENTS, log=log
+    ) as device:
         info = device.info()
         rate_hz = info.frontend["rate_hz"]
         config, saved = read_detector(device)

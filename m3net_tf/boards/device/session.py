@@ -21,6 +21,8 @@ from m3net_tf.system.progress import Log, silent
 
 #: The emulator runs in real time, at 125 million instructions a second, for live detection.
 LIVE_ARGUMENTS = ("-icount", "shift=3")
+#: Time jumps ahead while the core sleeps, so that a recording does not depend on the host's load.
+RECORDING_ARGUMENTS = ("-icount", "shift=0,sleep=off")
 
 Samples = npt.NDArray[np.int16]
 
@@ -72,7 +74,7 @@ def connect(
     *,
     baud: int = DEFAULT_BAUD,
     sound: Samples | None = None,
-    live: bool = False,
+    emulator_arguments: tuple[str, ...] | None = None,
     log: Log = silent,
     engine: Engine | None = None,
 ) -> Iterator[Device]:
@@ -82,7 +84,7 @@ def connect(
         run: exported run whose firmware ``qemu:BOARD`` runs.
         sound: sound of an emulated board's microphone, followed by silence; int16, shape
             (samples,).
-        live: emulate in real time instead of counting instructions exactly.
+        emulator_arguments: as for :func:`.ports.open_port`.
 
     Raises:
         FirmwareError: there is no such port, or no answer from it.
@@ -92,7 +94,7 @@ def connect(
         baud=baud,
         firmware=firmware_of(run, log, engine),
         sound=None if sound is None else sound.astype("<i2").tobytes(),
-        emulator_arguments=LIVE_ARGUMENTS if live else None,
+        emulator_arguments=emulator_arguments,
     )
     with Device(opened) as device:
         yield device

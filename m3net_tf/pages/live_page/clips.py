@@ -37,11 +37,10 @@ class RecentSound:
         self._samples = np.zeros(0, np.int16)
 
     def add(self, start: int, samples: Pcm) -> None:
-        """Add samples from number ``start`` on; lost ones in between become silence."""
-        gap = start - self._start - len(self._samples)
-        if not 0 <= gap <= self._most:
-            self._start, self._samples, gap = start, np.zeros(0, np.int16), 0
-        joined = np.concatenate([self._samples, np.zeros(gap, np.int16), samples])
+        """Add samples from number ``start`` on; if some are missing, forget those before."""
+        if start != self._start + len(self._samples):
+            self._start, self._samples = start, np.zeros(0, np.int16)
+        joined = np.concatenate([self._samples, samples])
         surplus = max(0, len(joined) - self._most)
         self._start += surplus
         self._samples = joined[surplus:]
@@ -139,7 +138,7 @@ class Captures:
             threshold: its threshold, same unit.
 
         Returns:
-            The message for pages; None if the stream has no sound.
+            The message for pages; None if not all of the sound has arrived.
         """
         time_s = self._stream.view.time_of(column)
         end = round(time_s * self._rate_hz)
