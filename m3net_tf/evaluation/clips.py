@@ -8,12 +8,13 @@ from typing import Any, NotRequired, TypedDict
 import numpy.typing as npt
 
 from m3net_tf.export import Bundle
+from m3net_tf.export.bundle import pcm_and_features
 from m3net_tf.system.artifacts import Provenance, provenance, read_json
 from m3net_tf.system.progress import Log, silent
 from m3net_tf.training.checks import require_held_out
 from m3net_tf.training.cross_validation import RESULT
-from m3net_tf.training.evaluation import predict
-from m3net_tf.training.features import FeatureSet, compute_features, original_features
+from m3net_tf.training.evaluation import own_features, predict_originals
+from m3net_tf.training.features import FeatureSet
 from m3net_tf.training.metrics import whole_scores, wilson_interval
 from m3net_tf.training.run import Run
 
@@ -29,7 +30,8 @@ class ClipsResult(Provenance):
     """Accuracy of a run on a split.
 
     Attributes:
-        int8_desktop: accuracy of the exported network; absent without one.
+        int8_desktop: accuracy of the exported network on 16-bit samples, as on a board; absent
+            without one.
         cross_validation: accuracy on all clips by the run's cross-validation; absent without one.
     """
 
@@ -58,8 +60,9 @@ def evaluate_clips(
     require_held_out(split)
     dataset = run.dataset(data_dir)
     recipe = run.recipe()
-    held_out = original_features(dataset, split, recipe, log)
-    scores = predict(run.load_model(), held_out.clean)
+    model = run.load_model()
+    held_out = own_features(model, dataset, split, recipe, log)
+    scores = predict_originals(model, held_out)
     result: ClipsResult = {
         "run": run.folder.name,
         "dataset": dataset.info.name,
@@ -76,9 +79,8 @@ def evaluate_clips(
         result["cross_validation"] = {"accuracy": folds["accuracy"], "accuracy_95": interval}
     if (run.folder / "export" / "manifest.json").exists():
         bundle = Bundle.load(run.folder / "export")
-        if recipe.training.features != "int8":
-            held_out = compute_features(dataset, split, recipe.frontend, log=log)
-        int8_scores = (bundle.run_reference(held_out.clean) + 128.0) / 256.0
+        _, features = pcm_and_features(dataset, held_out.clips, bundle.frontend)
+        int8_scores = (bundle.run_reference(features) + 128.0) / 256.0
         result["int8_desktop"] = _accuracy(int8_scores, held_out, dataset.info.labels)
     return result
 

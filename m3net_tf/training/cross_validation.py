@@ -113,14 +113,11 @@ class _Tested:
 def _test(recipe: Recipe, folder: Path, data_dir: Path | None, log: Log) -> _Tested:
     """Test a fold's network on its clips."""
     from m3net_tf.system.keras import keras
-    from m3net_tf.training.evaluation import predict_originals, takes_lengths
-    from m3net_tf.training.features import original_features, with_lengths
+    from m3net_tf.training.evaluation import own_features, predict_originals
 
     run = Run(folder)
     dataset, model = run.dataset(data_dir), run.load_model()
-    features = original_features(dataset, "test", recipe, log)
-    if takes_lengths(model):
-        features = with_lengths(features, dataset, recipe.frontend)
+    features = own_features(model, dataset, "test", recipe, log)
     scores = predict_originals(model, features)
     keras.backend.clear_session()
     scores, first = whole_scores(scores, features.clips, dataset.info.labels)

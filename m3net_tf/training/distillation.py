@@ -12,8 +12,7 @@ from m3net_tf.audio.datasets import AudioDataset
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras
 from m3net_tf.system.progress import Log
-from m3net_tf.training.evaluation import predict_originals, takes_lengths
-from m3net_tf.training.features import original_features, with_lengths
+from m3net_tf.training.evaluation import own_features, predict_originals, takes_lengths
 from m3net_tf.training.recipe import Recipe
 from m3net_tf.training.run import Run, linked_run, load_section, require_same_held_out
 
@@ -126,7 +125,5 @@ def _predictions(
             ": train it with this recipe's options"
         )
     log(f"predictions of {run.folder} for the original training clips")
-    features = original_features(teacher_dataset, "train", teacher_recipe, log)
-    if takes_lengths(model):
-        features = with_lengths(features, teacher_dataset, teacher_recipe.frontend)
+    features = own_features(model, teacher_dataset, "train", teacher_recipe, log)
     return predict_originals(model, features)

@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from m3net_tf.audio.datasets import AudioDataset
 from m3net_tf.audio.frontend import dequantize_features
 from m3net_tf.system.keras import keras, tf
-from m3net_tf.training.features import FeatureSet
+from m3net_tf.system.progress import Log, silent
+from m3net_tf.training.features import FeatureSet, original_features, with_lengths
 from m3net_tf.training.metrics import (
     Evaluation,
     LabelFigures,
@@ -17,6 +19,7 @@ from m3net_tf.training.metrics import (
     MultiLabelFigures,
     whole_scores,
 )
+from m3net_tf.training.recipe import Recipe
 from m3net_tf.training.self_distillation import SMALLEST_PROBABILITY
 
 _LARGEST_BATCH = 256
@@ -61,6 +64,20 @@ def predict(
         batch_lengths = tf.constant(lengths[i : i + size, None])
         parts.append(model(feed(model, maps, batch_lengths), training=False).numpy())
     return np.concatenate(parts)
+
+
+def own_features(
+    model: keras.Model, dataset: AudioDataset, split: str, recipe: Recipe, log: Log = silent
+) -> FeatureSet:
+    """Features of a split's original clips as a recipe's network gets them, float or int8.
+
+    All that is called the accuracy of a float network is of these.
+
+    Raises:
+        DataError: as :func:`.features.compute_features`.
+    """
+    features = original_features(dataset, split, recipe, log)
+    return with_lengths(features, dataset, recipe.frontend) if takes_lengths(model) else features
 
 
 def predict_originals(model: keras.Model, features: FeatureSet) -> npt.NDArray[np.float32]:

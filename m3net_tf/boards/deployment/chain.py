@@ -2,6 +2,7 @@
 """The whole chain on the same held-out clips: float, int8 on the desktop, TFLM, emulated board."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NotRequired, TypedDict
 
@@ -212,7 +213,7 @@ def run_chain(
     clips, equal = _Clips(pcm, features, dataset.label_ids(chosen), chosen, names, scores), []
     log(f"{clips.wholes} held-out clips of {dataset.info.name}{clips.in_windows}")
     log("int8 and float on this computer")
-    summary = _desktop_summary(run, bundle, board, engine, dataset, clips)
+    summary = _desktop_summary(run, bundle, board, engine, dataset, clips, log)
     expected = Expected(_source(dataset), pcm, features, scores)
     expected, answer = with_host(bundle, expected, log), None
     if expected.host_scores is None:
@@ -305,11 +306,15 @@ def _source(dataset: AudioDataset) -> str:
 
 
 def _desktop_summary(
-    run: Run, bundle: Bundle, board: str, engine: Engine, dataset: AudioDataset, clips: _Clips
+    run: Run,
+    bundle: Bundle,
+    board: str,
+    engine: Engine,
+    dataset: AudioDataset,
+    clips: _Clips,
+    log: Log,
 ) -> ChainSummary:
     """The summary with the figures of the desktop; figures of TFLM and the board are None."""
-    from m3net_tf.training.evaluation import predict  # TensorFlow takes seconds to import
-
     accuracy = clips.accuracy(clips.scores)
     hits = round(accuracy * clips.wholes)
     made_with = provenance()
@@ -320,7 +325,7 @@ def _desktop_summary(
         "statement": run.protocol_statement(dataset),
         "clips": clips.wholes,
         "accuracy": {
-            "float": clips.accuracy(predict(run.load_model(), clips.features)),
+            "float": clips.accuracy(_float_scores(run, dataset, clips.listed, log)),
             "int8_desktop": accuracy,
             "tflm_host": None,
             "emulated": None,
@@ -345,6 +350,18 @@ def _desktop_summary(
         "versions": made_with["versions"],
         "git_commit": made_with["git_commit"],
     }
+
+
+def _float_scores(
+    run: Run, dataset: AudioDataset, clips: Sequence[Clip], log: Log
+) -> npt.NDArray[np.float32]:
+    """Scores of the float network on the features of its training, as in ``metrics.json``."""
+    from m3net_tf.training.evaluation import own_features, predict  # TensorFlow takes seconds
+
+    model = run.load_model()
+    features = own_features(model, dataset, "test", run.recipe(), log)
+    rows = {clip.clip_id: row for row, clip in enumerate(features.clips)}
+    return predict(model, features.clean[[rows[clip.clip_id] for clip in clips]])
 
 
 def chain_table(summary: ChainSummary) -> Table:

@@ -170,15 +170,14 @@ def _test_clips(run: Run, data_dir: Path | None, log: Log) -> tuple[HeldOutClips
     """A run's classified test clips, or the reason why there are none."""
     try:
         dataset = run.dataset(data_dir)
-        from m3net_tf.training.evaluation import predict_originals, takes_lengths
-        from m3net_tf.training.features import compute_features, with_lengths  # TensorFlow
+        from m3net_tf.training.evaluation import own_features, predict_originals  # TensorFlow
+        from m3net_tf.training.features import compute_features
 
-        config = run.recipe().frontend
-        features = compute_features(dataset, "test", config, log=log)
-        model = run.load_model()
-        if takes_lengths(model):
-            features = with_lengths(features, dataset, config)
-        return HeldOutClips(dataset, features, model, predict_originals(model, features)), ""
+        recipe, model = run.recipe(), run.load_model()
+        own = own_features(model, dataset, "test", recipe, log)
+        int8 = compute_features(dataset, "test", recipe.frontend, log=log).features
+        shown = dataclasses.replace(own, features=int8)
+        return HeldOutClips(dataset, shown, model, predict_originals(model, own)), ""
     except M3NetError as error:
         log(f"without sounds: {error}")
         return None, str(error)

@@ -24,6 +24,7 @@ from m3net_tf.system.errors import M3NetError
 from m3net_tf.system.extras import require_modules
 from m3net_tf.system.locks import in_use
 from m3net_tf.system.progress import Log, silent
+from m3net_tf.training.cross_validation import RESULT
 
 _TEMPLATES = Path(__file__).parent / "templates"
 #: Commands of m3net in the order in which one needs the other's result.
@@ -181,20 +182,26 @@ def _title(run: RunData) -> str:
 
 
 def verdict(run: RunData) -> str:
-    """How often the network is right, on the computer and on a board, and whether in real time."""
-    test = run.metrics.test
+    """How often the network is right, on the computer and on a board, and whether in real time.
+
+    A cross-validation tests all clips, so it comes before the test clips alone.
+    """
+    test, validated = run.metrics.test, run.file(RESULT)
     if run.multi_label:
         reached = f"mAP {percent(test['mean_average_precision'])} on {test['clips']} test clips"
     else:
-        bounds = interval((test["accuracy_95_low"], test["accuracy_95_high"]))
-        reached = f"right on {percent(test['accuracy'])} of {test['clips']} test clips"
-        reached += f" (95 %: {bounds})"
+        figures, clips = test, f"{test['clips']} test clips"
+        if validated is not None:
+            figures, clips = validated, f"all {validated['clips']} clips by cross-validation"
+        bounds = interval((figures["accuracy_95_low"], figures["accuracy_95_high"]))
+        reached = f"right on {percent(figures['accuracy'])} of {clips} (95 %: {bounds})"
     board: Mapping[str, Any] = run.file("summary.json") or {}
     emulated = board.get("accuracy", {}).get("emulated")
     if emulated is None:
         reached += "; not yet run on a board"
     else:
-        reached += f"; {percent(emulated)} on the emulated {board['board']}"
+        tested = "" if validated is None else f" of {board['clips']} test clips"
+        reached += f"; {percent(emulated)}{tested} on the emulated {board['board']}"
     return f"{reached[0].upper()}{reached[1:]}. {_speed(run, board.get('board', DEFAULT_BOARD))}"
 
 

@@ -18,6 +18,7 @@ from m3net_tf.boards.deployment import chain
 from m3net_tf.boards.deployment.cost import COST_KEYS, Clips, measure
 from m3net_tf.boards.emulation import starting
 from m3net_tf.boards.emulation.qemu import run_job
+from m3net_tf.evaluation import clips as evaluated_clips
 from m3net_tf.export import Bundle, export_run
 from m3net_tf.export.bundle import pcm_and_features
 from m3net_tf.runtime.interpreter import tflm_unavailable_reason
@@ -167,6 +168,21 @@ def test_without_an_emulator_the_rest_still_works(run, no_emulator):
     terminal = Console(record=True, width=100)
     terminal.print(chain.chain_table(summary))
     assert no_emulator in terminal.export_text()
+
+
+def test_an_accuracy_of_one_name_is_of_one_input(run, no_emulator, monkeypatch):
+    """Float is of the training's features, int8 on the desktop of 16-bit samples, here all equal."""
+
+    def silent(*arguments):
+        return tuple(np.full_like(values, -128) for values in pcm_and_features(*arguments))
+
+    for module in (chain, evaluated_clips):
+        monkeypatch.setattr(module, "pcm_and_features", silent)
+    accuracy = chain.run_chain(run, BOARD)["accuracy"]
+    evaluated = evaluated_clips.evaluate_clips(run)
+    trained = run.metrics().test["accuracy"]
+    assert accuracy["float"] == evaluated["float"]["accuracy"] == trained
+    assert accuracy["int8_desktop"] == evaluated["int8_desktop"]["accuracy"] < trained
 
 
 def test_the_table_compares_only_what_ran():

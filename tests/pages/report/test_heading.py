@@ -64,6 +64,7 @@ def test_the_verdict_has_accuracy_board_and_real_time(run: Path):
         "model_sha256": manifest.model.sha256,
         "engine": manifest.engine,
         "accuracy": {"emulated": 0.875},
+        "clips": test["clips"],
     }
     write_json(run / "summary.json", summary)
     sentence = verdict(data)
@@ -71,6 +72,14 @@ def test_the_verdict_has_accuracy_board_and_real_time(run: Path):
     assert "Not real time" in sentence and "run_columns 15 in detector.yaml" in sentence
     assert "130.5 ms an inference, 10 decisions a second, 136 % of 25 MHz" in sentence
     assert "emulator" in sentence
+    write_json(
+        run / "cross_validation.json",
+        {"accuracy": 0.915, "accuracy_95_low": 0.88, "accuracy_95_high": 0.94, "clips": 200},
+    )
+    whole = verdict(data)
+    assert whole.startswith("Right on 91.5 % of all 200 clips by cross-validation (95 %: 88.0 to")
+    assert f"; 87.5 % of {test['clips']} test clips on the emulated {BOARD}" in whole
+    (run / "cross_validation.json").unlink()
     (run / "summary.json").unlink()
 
 
