@@ -261,10 +261,11 @@ class TrainingSection:
             over its classes, of one divided by the class's number of training clips.
         weight_average: decay of an exponential moving average of the weights, which is validated
             and exported; 0 = no averaging.
-        keep: ``best``, the weights of the epoch with the best validation score, or ``last``, the
-            weights at the end of the schedule, for data sets with too few validation clips.
-        early_stopping: number of epochs without a better validation score after which training
-            ends; 0 = never.
+        keep: ``best``, the weights of the epoch with the best validation score, of equal ones with
+            the lowest validation loss; or ``last``, the weights at the end of the schedule, for
+            data sets with too few validation clips.
+        early_stopping: number of epochs without a better one, by the same rule, after which
+            training ends; 0 = never.
         exit_weight: weight of the last exit's output in the targets of early exits, in networks
             that have them; the labels have the remaining weight.
         exit_temperature: temperature that softens both outputs for this.

@@ -318,16 +318,18 @@ def test_when_a_training_ends(losses, patience, ended, tiny_recipe):
     assert state.best_epoch == 1 + losses.index(min(losses))
 
 
-@pytest.mark.parametrize(("keep", "epoch"), [("best", 2), ("last", 4)])
+@pytest.mark.parametrize(("keep", "epoch"), [("best", 4), ("last", 5)])
 def test_which_epochs_weights_are_kept(keep, epoch, tiny_recipe):
-    settings = dataclasses.replace(tiny_recipe().training, epochs=4, keep=keep)
+    """Of those with the best score, the one with the lowest loss, though it comes later."""
+    settings = dataclasses.replace(tiny_recipe().training, epochs=5, keep=keep)
     model = keras.Sequential([keras.layers.Dense(1, use_bias=False, input_shape=(1,))])
     state = TrainingState(model, settings, 1)
-    for number, accuracy in enumerate([0.1, 0.9, 0.5, 0.4], start=1):
+    figures = [(0.1, 0.1), (0.9, 1.0), (0.5, 0.2), (0.9, 0.8), (0.9, 0.9)]
+    for number, (accuracy, loss) in enumerate(figures, start=1):
         model.set_weights([np.full((1, 1), number, np.float32)])
-        state.close_epoch({"validation_accuracy": accuracy, "validation_loss": 1.0})
+        state.close_epoch({"validation_accuracy": accuracy, "validation_loss": loss})
     state.use_kept()
-    assert state.kept_epoch == epoch and state.best_epoch == 2
+    assert state.kept_epoch == epoch and state.best_epoch == 4
     assert model.get_weights()[0] == epoch
 
 

@@ -225,7 +225,8 @@ def learning_curves(runs: Sequence[RunData]) -> Section:
         )
     explanation = (
         "Training loss falls and validation loss follows it; a validation loss that rises again is "
-        "overfitting. The network of the best validation score is kept."
+        "overfitting. The network of the best validation score is kept, of equal scores the one "
+        "with the lowest validation loss."
     )
     return Section("curves", "Learning curves", explanation, [Part("", [*charts, *blocks])])
 
