@@ -119,6 +119,17 @@ class Detector:
         self._advance(None)
         return False
 
+    def runs_ahead(self, levels: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
+        """The next columns, by their index, at which :meth:`wants_inference_at` will be true.
+
+        Scores do not matter, so the model can run over all of their windows at once.
+
+        Args:
+            levels: sums of the columns' first ``gate_bins`` features, shape (columns,).
+        """
+        due = np.arange(self._until_run - 1, len(levels), self.config.run_columns)
+        return due[gate_open(self.config, levels, self._open_columns)[due]]
+
     def step(
         self, scores: Sequence[int] | npt.NDArray[np.int8], look: Look | None = None
     ) -> Event | None:
@@ -209,11 +220,17 @@ def due_columns(config: DetectorConfig, columns: int) -> npt.NDArray[np.int64]:
     return np.arange(config.window_columns - 1, columns, config.run_columns)
 
 
-def gate_open(config: DetectorConfig, levels: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
-    """Whether the gate is open at each column, shape (columns,)."""
+def gate_open(
+    config: DetectorConfig, levels: npt.NDArray[np.int32], open_columns: int = 0
+) -> npt.NDArray[np.bool_]:
+    """Whether the gate is open at each column, shape (columns,).
+
+    Args:
+        open_columns: number of first columns at which it is, from loud ones before.
+    """
     index = np.arange(len(levels))
-    far = -config.gate_hold_columns - 1
-    last_loud = np.maximum.accumulate(np.where(levels >= config.gate_sum, index, far))
+    before = open_columns - config.gate_hold_columns - 1
+    last_loud = np.maximum.accumulate(np.where(levels >= config.gate_sum, index, before))
     return index - last_loud <= config.gate_hold_columns
 
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Live detection on a stream of samples, as in the firmware."""
 
-from collections.abc import Callable, Iterable
+import functools
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,7 @@ scores, shape (runs, classes)."""
 LEAST_THRESHOLD = 0.3
 """Threshold down to which :func:`listen` takes second looks."""
 
+_BLOCK_SAMPLES = 1 << 18  # as many as a chunk of a file has
 _STREAMED = {"centred": False, "level_db": None, "clip_range_db": 0.0}
 
 
@@ -63,6 +65,14 @@ def _model_input(frontend: FrontendConfig, windows: Int8) -> Int8:
     return np.ascontiguousarray(windows[..., None])
 
 
+def _windows(
+    frontend: FrontendConfig, columns: Int8, window: int, ends: npt.NDArray[np.int64]
+) -> Int8:
+    """The network's input for the windows that end with these columns, each of them included."""
+    windows = np.lib.stride_tricks.sliding_window_view(columns, window, axis=1)
+    return _model_input(frontend, windows[:, ends - window + 1].transpose(1, 0, 2))
+
+
 def second_look(
     frontend: FrontendConfig, model: Model, config: DetectorConfig, columns: Int8
 ) -> Int32:
@@ -85,7 +95,9 @@ def second_look(
 
 
 class StreamingRecognizer:
-    """Converts samples to events, column by column.
+    """Converts samples to events.
+
+    Front end and model run over blocks of samples; each column is then a step of the detector.
 
     Raises:
         ConfigError: the front end needs the whole clip.
@@ -103,22 +115,29 @@ class StreamingRecognizer:
         Raises:
             DataError: the samples have another type or shape.
         """
-        events = []
-        frontend, columns = self._columns.frontend, self._columns.push(pcm)
-        levels = column_levels(frontend, self.detector.config, columns)
-        for column, level in zip(columns.T, levels.tolist(), strict=True):
-            self._kept = np.concatenate([self._kept[:, 1:], column[:, None]], axis=1)
-            if self.detector.wants_inference_at(level):
-                window = self._kept[:, -self.detector.config.window_columns :]
-                scores = self._model(_model_input(frontend, window[None]))
-                look = self._look if self.detector.config.look_runs else None
-                if event := self.detector.step(scores[0], look):
-                    events.append(event)
-        return events
+        require_pcm(pcm)
+        blocks = np.split(pcm, range(_BLOCK_SAMPLES, len(pcm), _BLOCK_SAMPLES))
+        return [event for block in blocks for event in self._events(self._columns.push(block))]
 
-    def _look(self, label: int) -> int:
+    def _events(self, columns: Int8) -> Iterator[Event]:
+        """The events that the next columns complete, shape (bins, columns)."""
+        frontend, detector, config = self._columns.frontend, self.detector, self.detector.config
+        levels, kept = column_levels(frontend, config, columns), config.kept_columns
+        held = np.concatenate([self._kept, columns], axis=1)
+        self._kept = held[:, held.shape[1] - kept :]
+        scores: Iterator[Int8] = iter(())
+        if len(ends := kept + detector.runs_ahead(levels)):
+            scores = iter(self._model(_windows(frontend, held, config.window_columns, ends)))
+        for column, level in enumerate(levels.tolist(), start=1):
+            if not detector.wants_inference_at(level):
+                continue
+            look = functools.partial(self._look, held[:, column : column + kept])
+            if event := detector.step(next(scores), look if config.look_runs else None):
+                yield event
+
+    def _look(self, latest: Int8, label: int) -> int:
         frontend, config = self._columns.frontend, self.detector.config
-        return int(second_look(frontend, self._model, config, self._kept)[label])
+        return int(second_look(frontend, self._model, config, latest)[label])
 
 
 def event_time_s(frontend: FrontendConfig, column: int) -> float:
@@ -161,9 +180,7 @@ def listen(
         ran = gate_open(config, held_levels)[due]
         chunk_scores = np.full((len(due), len(config.classes)), -128, np.int8)
         if ran.any():
-            windows = np.lib.stride_tricks.sliding_window_view(held_columns, window, axis=1)
-            chosen = windows[:, due[ran] - window + 1]  # (bins, runs, columns)
-            chunk_scores[ran] = model(_model_input(frontend, chosen.transpose(1, 0, 2)))
+            chunk_scores[ran] = model(_windows(frontend, held_columns, window, due[ran]))
         scores.append(chunk_scores)
         if looker:
             looker.add(held_columns, due, chunk_scores)

@@ -74,6 +74,27 @@ def test_all_at_once_equals_step_by_step(pcm, piece, look_runs):
     assert len(tape.scores) == recognizer.detector.runs + recognizer.detector.skipped_runs
 
 
+@pytest.mark.parametrize("look_runs", [0, 4])
+def test_the_network_runs_over_blocks(pcm, look_runs):
+    """One call for all windows of a push, with the events of one call a window."""
+    config = dataclasses.replace(CONFIG, look_runs=look_runs)
+    calls: list[int] = []
+
+    def spy(windows: np.ndarray) -> np.ndarray:
+        calls.append(len(windows))
+        return model(windows)
+
+    hop_by_hop = StreamingRecognizer(FRONTEND, model, config)
+    events = [e for at in range(0, len(pcm), 320) for e in hop_by_hop.push(pcm[at : at + 320])]
+    recognizer = StreamingRecognizer(FRONTEND, spy, config)
+    first, rest = pcm[: 16_000 * 3], pcm[16_000 * 3 :]
+    assert recognizer.push(first) + recognizer.push(rest) == events
+    detector = recognizer.detector
+    assert vars(detector) == {**vars(hop_by_hop.detector), "config": detector.config}
+    runs = [count for count in calls if count != 2 * look_runs]
+    assert len(runs) == 2 and sum(runs) == detector.runs
+
+
 def test_an_ungated_tape_serves_every_gate(pcm):
     ungated = dataclasses.replace(CONFIG, gate_level=None)
     tape = listen(FRONTEND, model, ungated, [pcm])
