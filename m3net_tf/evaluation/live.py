@@ -14,7 +14,7 @@ from m3net_tf.evaluation.scoring import TallyFigures
 from m3net_tf.evaluation.tuning import Recording, operating_points, total, tune
 from m3net_tf.export import Bundle
 from m3net_tf.export.from_run import detector_of_run
-from m3net_tf.runtime.desktop import load_streamed
+from m3net_tf.runtime.desktop import load_adaptive, load_streamed
 from m3net_tf.runtime.detector_config import DetectorConfig, save_detector
 from m3net_tf.runtime.recognizer import Model, Pcm, listen
 from m3net_tf.runtime.sound import pcm_chunks
@@ -189,7 +189,7 @@ def fastest_engine(bundle: Bundle, config: DetectorConfig) -> Model:
     if bundle.manifest.push_columns == config.run_columns:
         with contextlib.suppress(ConfigError, FirmwareError):  # no checkout or no C compiler
             return load_streamed(bundle.tflite, config.run_columns)
-    return bundle.run_reference
+    return load_adaptive(bundle.network)
 
 
 def _summary(recording: Recording, config: DetectorConfig) -> LiveFigures:

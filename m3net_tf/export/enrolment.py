@@ -7,7 +7,6 @@ never heard get places of their own. ``runtime/prototypes.py`` compares these.
 
 import contextlib
 import dataclasses
-import functools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -22,11 +21,12 @@ from m3net_tf.audio.datasets.folder import sounds_below
 from m3net_tf.audio.frontend import FrontendConfig
 from m3net_tf.compiler.tflite_names import operator_name
 from m3net_tf.compiler.unpack import refusing_damage, unpack
-from m3net_tf.runtime.desktop import load_streamed
+from m3net_tf.runtime.desktop import load_adaptive, load_streamed
 from m3net_tf.runtime.detector import Tape
 from m3net_tf.runtime.detector_config import ClassSettings, DetectorConfig, slot_labels
-from m3net_tf.runtime.interpreter import run_reference, tensor_quantization
+from m3net_tf.runtime.interpreter import tensor_quantization
 from m3net_tf.runtime.metadata import Metadata
+from m3net_tf.runtime.network import Int8Network
 from m3net_tf.runtime.recognizer import Model, listen
 from m3net_tf.runtime.sound import pcm_chunks
 from m3net_tf.system.artifacts import sha256_of
@@ -150,7 +150,7 @@ def embedding_listener(
     labels = slot_labels(_output_width(tflite))
     places = tuple(dataclasses.replace(settings, label=label) for label in labels)
     config = dataclasses.replace(detector, classes=places, gate_level=None, look_runs=0)
-    engine: Model = functools.partial(run_reference, tflite)
+    engine: Model = load_adaptive(Int8Network(tflite))
     with contextlib.suppress(ConfigError, FirmwareError, ModelError):  # it does not stream here
         engine = load_streamed(tflite, config.run_columns)
     return lambda chunks: listen(frontend, engine, config, chunks)

@@ -23,6 +23,7 @@ from m3net_tf.runtime.warp import warp_int8
 from m3net_tf.system.errors import ConfigError, DataError, ModelError
 
 Pcm = npt.NDArray[np.int16]
+_WINDOWS_AT_ONCE = 64
 _LEAST_SOUNDING = 1e-3  # of a window that is certainly silence
 
 
@@ -161,7 +162,8 @@ class Classifier:
     def classify_chunks(self, chunks: Iterable[Pcm], name: str = "the sound") -> Classification:
         """:meth:`classify` for a sound in chunks, with the same result.
 
-        Apart from the scores, at most a window and a chunk are in memory.
+        Apart from the scores, at most a chunk, a window and the features of some windows are in
+        memory.
 
         Args:
             chunks: int16 samples at the front end's rate, each of shape (samples,).
@@ -175,13 +177,18 @@ class Classifier:
         frontend = self.metadata.frontend
         starts: list[int] = []
         scores: list[Int8] = []
+        features: list[Int8] = []  # of windows for which there are no scores yet
         long_enough = _long_enough(chunks, frontend.frame_samples, name)
         for start, window in windows_of_chunks(
             long_enough, self.window_samples, self.metadata.tail_samples
         ):
             starts.append(start)
-            features = features_int8(frontend, window / 32768.0)
-            scores.append(self.run(features[None, ..., None]))
+            features.append(features_int8(frontend, window / 32768.0))
+            if len(features) == _WINDOWS_AT_ONCE:
+                scores.append(self.run(np.stack(features)[..., None]))
+                features.clear()
+        if features:
+            scores.append(self.run(np.stack(features)[..., None]))
         window_scores = (np.concatenate(scores).astype(np.float64) + 128.0) / 256.0
         mean = mean_of_windows(window_scores, self.labels, starts, self.window_samples)
         starts_s = np.array(starts) / frontend.sample_rate_hz

@@ -185,6 +185,14 @@ def test_windows_of_a_long_sound(exported, vectors):
     assert result.label == result.scores.argmax()
 
 
+def test_windows_go_through_the_network_together(exported, vectors, monkeypatch):
+    classifier, calls = Classifier(exported.folder), []
+    run = classifier.run
+    monkeypatch.setattr(classifier, "run", lambda maps: calls.append(len(maps)) or run(maps))
+    windows = len(classifier.classify(np.tile(np.concatenate(vectors[0]), 8)).starts_s)
+    assert sum(calls) == windows > 64 and len(calls) <= windows / 32
+
+
 def test_a_moment_more_of_sound_changes_the_mean_by_little(exported, vectors):
     """The tail of a sound, whose window overlaps the one before, does not count twice."""
     classifier = Classifier(exported.folder / "model.tflite")

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import functools
 import types
 
 import numpy as np
@@ -7,6 +8,7 @@ from refusals import refuses
 
 from m3net_tf.networks.layers import classifier, conv_block
 from m3net_tf.quantization.ptq import quantize_int8
+from m3net_tf.runtime import desktop
 from m3net_tf.runtime import interpreter as runtime
 from m3net_tf.runtime.interpreter import (
     host_arena_bytes,
@@ -15,6 +17,7 @@ from m3net_tf.runtime.interpreter import (
     tensor_quantization,
     tflm_unavailable_reason,
 )
+from m3net_tf.runtime.network import Int8Network
 from m3net_tf.system.errors import ModelError
 from m3net_tf.system.keras import keras
 
@@ -35,6 +38,29 @@ def test_clips_do_not_touch_each_other(tflite):
     scores = run_reference(tflite, FEATURES)
     np.testing.assert_array_equal(run_reference(tflite, FEATURES[::-1])[::-1], scores)
     np.testing.assert_array_equal(run_reference(tflite, FEATURES[2:3])[0], scores[2])
+
+
+def test_work_of_seconds_is_compiled_once(tflite, monkeypatch):
+    compiled: list[bytes] = []
+
+    def load(part: bytes) -> desktop.Engine:
+        compiled.append(part)
+        return functools.partial(run_reference, part)
+
+    monkeypatch.setattr(desktop, "load_compiled", load)
+    monkeypatch.setattr(desktop, "_BEFORE_COMPILING_S", 1e-6)
+    run, expected = desktop.load_adaptive(Int8Network(tflite)), run_reference(tflite, FEATURES)
+    for calls in (0, 1, 1):
+        np.testing.assert_array_equal(run(FEATURES), expected)
+        assert compiled == [tflite] * calls
+
+
+def test_without_a_compiler_the_reference_kernels_stay(tflite, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(desktop, "_BEFORE_COMPILING_S", 0.0)
+    run = desktop.load_adaptive(Int8Network(tflite))
+    for _ in range(2):
+        np.testing.assert_array_equal(run(FEATURES), run_reference(tflite, FEATURES))
 
 
 @needs_tflm

@@ -156,10 +156,11 @@ def any_class(draw: st.DrawFn, label: str) -> ClassSettings:
     gate_level=st.none() | st.integers(-128, 127),
     hold=st.integers(0, 20),
     count=st.integers(0, 250),
+    cut=st.integers(0, 250),
     seed=st.integers(0, 2**32 - 1),
 )
 def test_a_whole_recording_at_once_gives_the_same_events(
-    classes, run_columns, window_columns, gate_level, hold, count, seed
+    classes, run_columns, window_columns, gate_level, hold, count, cut, seed
 ):
     detector_config = DetectorConfig(window_columns, 1, classes, run_columns, gate_level, hold)
     rng = np.random.default_rng(seed)
@@ -170,8 +171,14 @@ def test_a_whole_recording_at_once_gives_the_same_events(
     scores = np.clip(place[: len(due)] + noise, -128, 127).astype(np.int8)
     detector, detected = Detector(detector_config), []
     at = {int(column): i for i, column in enumerate(due)}
+    ran, ahead = list[int](), list[int]()
     for index, level in enumerate(levels):
-        if detector.wants_inference([level]) and (event := detector.step(scores[at[index]])):
-            detected.append(event)
+        if index == cut:
+            ahead = (cut + detector.runs_ahead(levels[cut:])).tolist()
+        if detector.wants_inference([level]):
+            ran.append(index)
+            if event := detector.step(scores[at[index]]):
+                detected.append(event)
+    assert ahead == [index for index in ran if index >= cut]
     assert detect(detector_config, Tape(levels, scores)) == detected
     assert detector.runs == gate_open(detector_config, levels)[due].sum()
