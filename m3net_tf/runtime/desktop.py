@@ -152,18 +152,20 @@ def load_adaptive(network: Int8Network) -> Engine:
     bytes are the same. Without a C compiler or a source checkout, or if the compiler does not
     support the network, the reference kernels stay.
     """
-    runtime: Callable[[bytes, Int8], Int8] = run_reference
+    compiled: dict[bytes, Engine] = {}
     left_s = _BEFORE_COMPILING_S
 
+    def run_part(part: bytes, features: Int8) -> Int8:
+        return compiled[part](features) if compiled else run_reference(part, features)
+
     def run(features: Int8) -> Int8:
-        nonlocal runtime, left_s
+        nonlocal left_s
         if left_s <= 0:
             left_s = math.inf  # one attempt
             with contextlib.suppress(ConfigError, ModelError, FirmwareError):
-                compiled = {part: load_compiled(part) for part in network.parts}
-                runtime = lambda part, maps: compiled[part](maps)  # noqa: E731
+                compiled.update({part: load_compiled(part) for part in network.parts})
         start_s = time.process_time()
-        scores = network.run(runtime, features)
+        scores = network.run(run_part, features)
         left_s -= time.process_time() - start_s
         return scores
 
