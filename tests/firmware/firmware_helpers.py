@@ -271,8 +271,8 @@ def function_address(elf: Path, name: str) -> int:
 def without_sleep(elf: Path, target: Path) -> Path:
     """A copy of a firmware whose core never sleeps.
 
-    While a core sleeps, QEMU's time follows the host's clock, and jumps if the host is busy. Without
-    sleep only executed instructions count.
+    While a core sleeps, QEMU's time follows the host's clock, and jumps if the host is busy.
+    Without sleep only executed instructions count.
     """
     nop, after_dsb = b"\x00\xbf", 4
     address = function_address(elf, "m3net_board_idle") + after_dsb
