@@ -209,6 +209,8 @@ def _chunks_of_stream(file: IO[bytes], name: str, sample_rate_hz: int) -> Iterat
     stream = _RecordedStream(file)
     try:
         opened = _wave_of(stream, name)
+        if not opened.getnframes():  # a header that was never completed
+            raise DataError(f"{name}: contains no samples; replace the file or leave it out")
     except DataError:
         if not stream.getvalue() or not _can_decode():
             raise

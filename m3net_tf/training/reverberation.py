@@ -53,7 +53,7 @@ def read_rooms(folder: Path, sample_rate_hz: int) -> list[Wave]:
         raise DataError(f"{folder}: has no WAV, FLAC or OGG; correct augmentation.room_folder")
     rooms = []
     for path in paths:
-        response = read_audio(path, sample_rate_hz=sample_rate_hz)
+        response = read_audio(path, sample_rate_hz=sample_rate_hz, most=60 * sample_rate_hz)
         direct = int(np.abs(response).argmax())
         if response[direct] == 0:
             raise DataError(f"{path}: is silent, not a room response; delete it")

@@ -14,7 +14,7 @@ import numpy as np
 import soundfile
 from msgspec import Meta
 
-from m3net_tf.audio.datasets.audio import Audio
+from m3net_tf.audio.datasets.audio import Audio, header_of
 from m3net_tf.audio.datasets.clips import SPLITS, Clip, DatasetInfo
 from m3net_tf.audio.datasets.protocols import rank
 from m3net_tf.system.errors import ConfigError, DataError
@@ -44,7 +44,7 @@ def noise_parts(
     clips = []
     for path in sorted(folder.glob("*.wav")):
         try:
-            file = soundfile.info(path)
+            file = header_of(path)
         except (soundfile.LibsndfileError, RuntimeError) as error:
             raise DataError(f"{path}: is not a readable sound file; {remedy}") from error
         # Resampling may give one sample less.
