@@ -43,7 +43,7 @@ def sound_files(path: Path, on_error: Callable[[DataError], None]) -> list[Path]
         return [path]
     suffixes: tuple[str, ...] = (".wav",)  # the only format of the standard library
     with contextlib.suppress(ImportError):
-        from m3net_tf.audio.datasets import folder as own_sounds
+        from m3net_tf.audio.datasets import files as own_sounds
 
         suffixes = own_sounds.SUFFIXES
 

@@ -19,8 +19,8 @@ from m3net_tf.audio.datasets import read_audio, to_pcm16
 from m3net_tf.audio.datasets.audio import Audio, audio_chunks
 from m3net_tf.audio.datasets.clips import SPLITS
 from m3net_tf.audio.datasets.dataset import LONGEST_S
-from m3net_tf.audio.datasets.files import files_below
-from m3net_tf.audio.datasets.folder import SUFFIXES, sounds_below
+from m3net_tf.audio.datasets.files import SUFFIXES, files_below
+from m3net_tf.audio.datasets.folder import sounds_below
 from m3net_tf.audio.datasets.loudness import active_part_s, at_level
 from m3net_tf.audio.datasets.noise import NOISE_FOLDER, coloured_noise
 from m3net_tf.audio.datasets.protocols import rank

@@ -31,6 +31,10 @@ _FILTER_SAMPLES = 1 << 12  # read beyond those needed, because the resampler del
 _REMEDY = "replace the file or leave it out"
 
 
+class NoSamplesError(DataError):
+    """A file has not a single sample, as after a power cut."""
+
+
 def read_audio(
     path: str | Path,
     *,
@@ -117,7 +121,7 @@ def audio_chunks(
         if most is not None:
             needed = most * rate_hz // new_rate_hz + _FILTER_SAMPLES
             chunk_samples = min(chunk_samples, needed)
-        chunks = _mono_chunks(file, name, samples, chunk_samples)
+        chunks: Iterator[Audio] = map(mixed, _frames(file, name, samples, chunk_samples))
         if rate_hz != new_rate_hz and samples <= chunk_samples:  # faster, with the same result
             chunks = iter([resampled(next(chunks), rate_hz, new_rate_hz)])
         elif rate_hz != new_rate_hz:
@@ -130,6 +134,26 @@ def audio_chunks(
                 return
         if not delivered:
             raise _too_short(name, rate_hz, new_rate_hz)
+
+
+def is_empty(path: Path) -> bool:
+    """Whether a file has no samples; not if it is broken."""
+    try:
+        samples = check_file(path)
+    except DataError as error:
+        return isinstance(error, NoSamplesError)
+    return samples is not None and not samples.size
+
+
+def read_frames(path: Path, most_s: float) -> Audio:
+    """The first seconds of a sound file, float32 of shape (samples, channels).
+
+    Raises:
+        DataError: as :func:`read_audio`.
+    """
+    with _opened(path, str(path), None, resample=True, mix=True) as file:
+        most = max(1, round(most_s * file.samplerate))
+        return next(_frames(file, str(path), min(file.frames, most), most))
 
 
 def header_of(path: Path) -> Any:
@@ -177,7 +201,7 @@ def _opened(
                     "convert the file to mono or allow mixing"
                 )
             if file.frames == 0:
-                raise DataError(f"{name}: contains no samples; {_REMEDY}")
+                raise NoSamplesError(f"{name}: contains no samples; {_REMEDY}")
             yield file
     except (soundfile.LibsndfileError, RuntimeError) as error:
         raise DataError(
@@ -186,10 +210,10 @@ def _opened(
         ) from error
 
 
-def _mono_chunks(
+def _frames(
     file: soundfile.SoundFile, name: str, samples: int, chunk_samples: int
 ) -> Iterator[Audio]:
-    """The next ``samples`` samples of a file in chunks, with its channels averaged."""
+    """The next ``samples`` samples of a file in chunks of shape (samples, channels)."""
     for start in range(0, samples, chunk_samples):
         count = min(chunk_samples, samples - start)
         # NumPy converts 16-bit samples five times as fast as libsndfile, to the same floats.
@@ -201,7 +225,7 @@ def _mono_chunks(
             raise _truncated(name, f"{start + len(audio)} of {samples} samples can be read")
         if not np.isfinite(audio).all():
             raise DataError(f"{name}: contains NaN or infinite samples; {_REMEDY}")
-        yield mixed(audio)
+        yield audio
 
 
 def mixed(audio: Audio) -> Audio:
@@ -323,7 +347,7 @@ def check_file(path: Path, name: str = "") -> Samples | None:
         with path.open("rb") as file:
             size_bytes = file.seek(0, 2)
             if size_bytes == 0:
-                raise DataError(f"{name}: is empty (0 bytes); {_REMEDY}")
+                raise NoSamplesError(f"{name}: is empty (0 bytes); {_REMEDY}")
             file.seek(0)
             if file.read(12) == b"version http":
                 raise DataError(f"{name}: is a git-lfs pointer; run git lfs pull in its folder")

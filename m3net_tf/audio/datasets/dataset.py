@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from m3net_tf.audio.datasets.audio import Audio, audio_chunks, fit_length, from_pcm16, to_pcm16
 from m3net_tf.audio.datasets.clips import SPLITS, Clip, DatasetInfo, is_label
+from m3net_tf.audio.labels import is_silence
 from m3net_tf.system.errors import ConfigError, DataError
 
 LONGEST_S = 600.0
@@ -190,16 +191,21 @@ class AudioDataset:
                 )
 
     def check_trainable(self) -> None:
-        """Require two classes or more, and clips in each split.
+        """Require two classes or more that somebody has recorded, and clips in each split.
 
         Raises:
             DataError: there is only one class, or a split has no clips.
         """
         name, labels = self.info.name, self.info.labels
-        if len(labels) < 2:
+        recorded = {clip.label for clip in self.clips if clip.path}
+        # Anything is told from silence that this package has made.
+        sounds = [label for label in labels if label in recorded or not is_silence(label)]
+        if len(sounds) < 2:
+            clips = sum(clip.label == sounds[0] for clip in self.clips)
             raise DataError(
-                f"{name}: there is only one class, {labels[0]!r} ({len(self.clips)} clips): add a "
-                "folder of other sounds, such as 'other'"
+                f"{name}: there is only one class, {sounds[0]!r} ({clips} clips), and nothing to "
+                "tell it from: add a folder of other sounds from the same place, such as 'other', "
+                "or recordings without it in _background_noise_"
             )
         counts = {split: len(self.split(split)) for split in SPLITS}
         for split, count in counts.items():

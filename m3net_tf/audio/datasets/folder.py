@@ -3,8 +3,8 @@
 
 Classes: the names of the folders, or of the table's column ``label``, in alphabetical order; with
     silence (below) also ``_silence_``.
-Clips: every .wav, .flac, .ogg, .mp3 or .aiff file below a class folder, or every row of the table;
-    hidden files and folders (``.venv``) are skipped.
+Clips: every sound file that libsndfile reads (WAV, FLAC, OGG, Opus, MP3, AIFF, AU, CAF ...) below
+    a class folder, or every row of the table; hidden files and folders (``.venv``) are skipped.
 Rate: any; delivered mono at ``sample_rate_hz`` (16 kHz, soxr) in ``clip_s`` (1 s).
 Licence: yours.
 Citation: none.
@@ -46,7 +46,7 @@ from typing import Literal
 from m3net_tf.audio.datasets import protocols
 from m3net_tf.audio.datasets.clips import SPLITS, Clip, DatasetInfo
 from m3net_tf.audio.datasets.dataset import AudioDataset
-from m3net_tf.audio.datasets.files import files_below, read_table
+from m3net_tf.audio.datasets.files import SUFFIXES, USUAL, files_below, is_visible, read_table
 from m3net_tf.audio.datasets.noise import (
     NOISE_FOLDER,
     Percentage,
@@ -57,12 +57,12 @@ from m3net_tf.audio.datasets.noise import (
 from m3net_tf.audio.datasets.protocols import UnsuitedProtocolError
 from m3net_tf.audio.datasets.registry import register
 from m3net_tf.audio.datasets.statements import UNKNOWN_GROUPS
+from m3net_tf.audio.datasets.unused import conversion
 from m3net_tf.audio.datasets.windows import in_windows, silent_files
 from m3net_tf.audio.labels import is_silence
 from m3net_tf.system.errors import ConfigError, DataError
 from m3net_tf.system.progress import Log
 
-SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif")
 SPLIT_NAMES = {name: name for name in SPLITS} | {"val": "validation", "valid": "validation"}
 FOLDED = "grouped-5fold"
 _SEARCH_DEPTH = 3
@@ -123,7 +123,7 @@ def build(
     clips = list(_table(root / table) if table else list_folders(root, names))
     if not clips:
         raise DataError(
-            f"{root / table}: has no clips; put sound files ({', '.join(SUFFIXES)}) into one "
+            f"{root / table}: has no clips; put sound files ({USUAL}) into one "
             f"folder for each class{_hint(root)}"
         )
     if group_pattern:
@@ -273,8 +273,8 @@ def _class_folders(root: Path, folders: list[Path], classes: tuple[str, ...]) ->
         files = _sounds(folder)
         if not files:
             raise DataError(
-                f"{folder}: class has no sound file; add some ({', '.join(SUFFIXES)}), remove the "
-                f"folder, or name the class folders by option classes{_hint(root)}"
+                f"{folder}: class has no sound file; {conversion(folder) or f'add some ({USUAL})'}"
+                f", remove the folder, or name the class folders by option classes{_hint(root)}"
             )
         for path in files:
             yield Clip(path.relative_to(root).as_posix(), folder.name, "", "", path)
@@ -285,18 +285,16 @@ def _subfolders(folder: Path) -> list[Path]:
     return [
         path
         for path in sorted(folder.iterdir())
-        if _visible(path) and path.is_dir() and path.name != NOISE_FOLDER
+        if is_visible(path.name) and path.is_dir() and path.name != NOISE_FOLDER
     ]
 
 
 def _sounds(folder: Path, *, deep: bool = True) -> list[Path]:
     """Sound files in a folder and its subfolders, without hidden ones, sorted."""
-    if not deep:
-        return [p for p in sorted(folder.iterdir()) if p.suffix.lower() in SUFFIXES and _visible(p)]
+    if deep:
+        return files_below(folder, SUFFIXES)
     return [
-        path
-        for path in files_below(folder, SUFFIXES)
-        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        p for p in sorted(folder.iterdir()) if p.suffix.lower() in SUFFIXES and is_visible(p.name)
     ]
 
 
@@ -393,7 +391,3 @@ def grouped(clips: list[Clip], pattern: str) -> list[Clip]:
             )
         grouped.append(dataclasses.replace(clip, group=match[1]))
     return grouped
-
-
-def _visible(path: Path) -> bool:
-    return not path.name.startswith(".")

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from m3net_tf.audio.datasets.audio import Audio, audio_chunks, header_of
+from m3net_tf.audio.datasets.audio import Audio, NoSamplesError, audio_chunks, header_of
 from m3net_tf.audio.datasets.clips import Clip
 from m3net_tf.audio.datasets.dataset import READERS
 from m3net_tf.audio.frontend.windows import TAIL_S, window_starts
@@ -44,13 +44,14 @@ def length_s(clip: Clip) -> float:
 
 
 def silent_files(paths: Sequence[Path], log: Log = silent) -> set[Path]:
-    """The files whose averaged channels are digital zero; reading reports the broken ones."""
+    """Files without samples, or whose averaged channels are zero; reading reports broken ones."""
 
     def is_zero(path: Path) -> bool:
-        with contextlib.suppress(DataError):
+        try:
             chunks = audio_chunks(path, chunk_values=_FIRST_VALUES)
             return all(np.abs(chunk).max() < _SILENCE_RMS for chunk in chunks)
-        return False
+        except DataError as error:
+            return isinstance(error, NoSamplesError)
 
     with track(log, "starts of sounds", len(paths), "files") as task:
         zeros = set()

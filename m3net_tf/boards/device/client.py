@@ -356,7 +356,10 @@ class Device:
         An emulated board's microphone continues its sound where the last recording ended.
         """
         rate_hz = self.info().frontend["rate_hz"]
-        advice = "check its microphone (table in docs/porting.md)"
+        advice = (
+            f"check that its microphone works and delivers the network's {rate_hz:g} Hz (table in "
+            "docs/porting.md)"
+        )
         if self.info().version.get("audio") == "0":
             advice = "use a board with a microphone (table in docs/porting.md)"
         elif is_emulated(self.port.name):

@@ -138,7 +138,7 @@ def test_what_is_wrong_with_the_sounds_is_said(tmp_path: Path, monkeypatch):
 def test_folders_without_sounds_are_refused(tmp_path: Path):
     with refuses(DataError, tmp_path / "void"):
         inspect_folder(tmp_path / "void")
-    with refuses(DataError, tmp_path, ".wav"):
+    with refuses(DataError, tmp_path, "WAV"):
         inspect_folder(tmp_path)
     (tmp_path / "clap").mkdir()
     (tmp_path / "clap" / "a.wav").write_bytes(b"RIFF")
