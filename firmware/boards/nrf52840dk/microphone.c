@@ -26,7 +26,8 @@ static int16_t* half(uint32_t number) { return audio.halves + (number & 1u) * au
 m3net_status m3net_board_audio_start(uint32_t sample_rate_hz, int16_t* ping_pong,
                                      size_t half_samples, m3net_half_ready half_ready,
                                      void* context) {
-  if (sample_rate_hz != BOARD_MICROPHONE_RATE_HZ || half_samples == 0u || half_samples > MAX_SAMPLES) {
+  if (sample_rate_hz != BOARD_MICROPHONE_RATE_HZ || half_samples == 0u ||
+      half_samples > MAX_SAMPLES) {
     return M3NET_ERROR_UNSUPPORTED;
   }
   if (((uintptr_t)ping_pong | 2u * half_samples) % 4u != 0u)

@@ -23,6 +23,7 @@ def unused_lines(root: Path, used: Collection[Path]) -> list[str]:
     hidden, outside, links = list[str](), list[str](), list[str]()
     parents = {parent for path in used for parent in path.parents}
     for folder, folders, names in os.walk(root):
+        folders.sort()
         inside = Path(folder).relative_to(root)
         links += [
             (inside / name).as_posix()
@@ -78,7 +79,8 @@ def conversion(folder: Path) -> str:
 
 
 def _counts(counts: Mapping[str, int]) -> str:
-    shown = [f"{count} {suffix}" for suffix, count in Counter(counts).most_common(_SHOWN)]
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    shown = [f"{count} {suffix}" for suffix, count in ordered[:_SHOWN]]
     return ", ".join(shown) + ", ..." * (len(counts) > _SHOWN)
 
 

@@ -357,7 +357,7 @@ class Device:
         """
         rate_hz = self.info().frontend["rate_hz"]
         advice = (
-            f"check that its microphone works and delivers the network's {rate_hz:g} Hz (table in "
+            f"check its microphone, and that it delivers the network's {rate_hz:g} Hz (table in "
             "docs/porting.md)"
         )
         if self.info().version.get("audio") == "0":

@@ -21,7 +21,14 @@ from m3net_tf.audio.datasets import cut_statement, load_dataset
 from m3net_tf.audio.datasets.captured import CapturedClips, recordings
 from m3net_tf.audio.datasets.inspection import inspect_folder, sounds_lines
 from m3net_tf.audio.datasets.tables import suggestions
-from m3net_tf.boards.deployment.starter import README, recipe_lines, starter_recipe, write_starter
+from m3net_tf.boards.deployment.starter import (
+    README,
+    recipe_lines,
+    speed_lines,
+    starter_pace,
+    starter_recipe,
+    write_starter,
+)
 from m3net_tf.cli import app, output
 from m3net_tf.system import progress
 from m3net_tf.system.errors import ConfigError, DataError
@@ -228,6 +235,21 @@ def test_the_groups_can_be_given(tmp_path: Path, monkeypatch):
             inspect_folder(folder, pattern)
     with refuses(DataError, "grouped"):
         starter_recipe(inspect_folder(folder, "/[0-9]-([ab])"))
+
+
+def test_a_rate_reaches_the_board(tmp_path: Path):
+    """The band up to half of it, too; and the estimate counts the longer FFT."""
+    folder = sounds(tmp_path, *numbered("a", 8), *numbered("b", 8))
+    facts = inspect_folder(folder)
+    board = "stm32f4_discovery"
+    plan = starter_recipe(facts, board, sample_rate_hz=48_000)
+    assert plan["dataset"]["options"]["sample_rate_hz"] == 48_000
+    frontend = Recipe.from_dict(plan).frontend
+    assert frontend.sample_rate_hz == 48_000 and frontend.mel_max_hz == 22_800
+    assert any("microphone" in line and "16000 Hz" in line for line in speed_lines(plan, board))
+    usual = starter_recipe(facts, board)
+    assert not any("microphone" in line for line in speed_lines(usual, board))
+    assert starter_pace(plan, board).cpu_share > starter_pace(usual, board).cpu_share
 
 
 def test_many_test_clips_need_no_cross_validation(tmp_path: Path):
