@@ -88,7 +88,6 @@ def audio_chunks(
     start_s: float = 0.0,
     duration_s: float | None = None,
     most: int | None = None,
-    chunk_values: int = _CHUNK_VALUES,
 ) -> Iterator[Audio]:
     """Read a sound file in chunks, so that long files need little memory.
 
@@ -96,7 +95,6 @@ def audio_chunks(
         sample_rate_hz: rate of the samples; None keeps the file's.
         name: name of the file in errors; default: its path.
         resample: as of :func:`read_audio`, and so are the next four.
-        chunk_values: most values of all channels that are read at a time.
 
     Yields:
         float32 samples of shape (samples,); concatenated they equal :func:`read_audio`.
@@ -117,7 +115,7 @@ def audio_chunks(
             )
         if first:
             file.seek(first)
-        chunk_samples = max(1, chunk_values // file.channels)
+        chunk_samples = max(1, _CHUNK_VALUES // file.channels)
         if most is not None:
             needed = most * rate_hz // new_rate_hz + _FILTER_SAMPLES
             chunk_samples = min(chunk_samples, needed)
