@@ -26,13 +26,14 @@ Layout: ``<class>/**/*.wav`` or ``<split>/<class>/**/*.wav`` in ``DATA_DIR``; or
 relative to the table.
 
 Silence: live detection gets silence most of the time, so it needs a class for it. Put background
-recordings, each of ten windows or more, into ``_background_noise_/*.wav`` next to the class
+recordings, each of ten windows or more, into the folder ``_background_noise_`` next to the class
 folders. Excerpts become the class ``_silence_``, a tenth of the other clips in each split
 (``silence_percentage``), and training mixes them into other sounds. Without such recordings
 ``silence_percentage=10`` creates the class from artificial noise. Classes named silence,
 background, noise, unknown or other, and all between underscores, such as ``_unknown_``, trigger no
 events in live detection.
-A file of digital zero is no example of a class, so it is left out, except in a class for silence.
+A file without samples or of digital zero is not an example of a class, so it is left out, except in a
+class for silence.
 """
 
 import dataclasses

@@ -192,10 +192,10 @@ def _lost(recordings: Sequence[Recording], sample_rate_hz: int) -> list[str]:
         return []
     worst = sorted(lost, key=lambda label: -lost[label])[:_SHOWN]
     rate_hz = max(recording.rate_hz for recording in recordings if recording.label in lost)
-    named = ", ".join(f"{label!r} {100 * lost[label]:.0f} %" for label in worst)
+    named = ", ".join(f"{100 * lost[label]:.0f} % of {label!r}" for label in worst)
     return [
-        f"rate: {sample_rate_hz} Hz cuts off what is above {sample_rate_hz / 2:g} Hz, of the "
-        f"energy of {named}: --sample-rate {rate_hz} keeps it"
+        f"rate: at {sample_rate_hz} Hz all energy above {sample_rate_hz / 2:g} Hz is lost, {named}: "
+        f"m3net init --sample-rate {rate_hz} keeps it"
     ]
 
 
