@@ -32,8 +32,8 @@ folders. Excerpts become the class ``_silence_``, a tenth of the other clips in 
 ``silence_percentage=10`` creates the class from artificial noise. Classes named silence,
 background, noise, unknown or other, and all between underscores, such as ``_unknown_``, trigger no
 events in live detection.
-A file without samples or of digital zero is not an example of a class, so it is left out, except in a
-class for silence.
+A file without samples or of digital zero is not an example of a class, so it is left out, except in
+a class for silence.
 """
 
 import dataclasses

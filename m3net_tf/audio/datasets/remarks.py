@@ -194,8 +194,8 @@ def _lost(recordings: Sequence[Recording], sample_rate_hz: int) -> list[str]:
     rate_hz = max(recording.rate_hz for recording in recordings if recording.label in lost)
     named = ", ".join(f"{100 * lost[label]:.0f} % of {label!r}" for label in worst)
     return [
-        f"rate: at {sample_rate_hz} Hz all energy above {sample_rate_hz / 2:g} Hz is lost, {named}: "
-        f"m3net init --sample-rate {rate_hz} keeps it"
+        f"rate: at {sample_rate_hz} Hz all energy above {sample_rate_hz / 2:g} Hz is lost, {named}"
+        f": m3net init --sample-rate {rate_hz} keeps it"
     ]
 
 

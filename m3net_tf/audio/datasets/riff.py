@@ -15,6 +15,7 @@ from typing import BinaryIO
 from m3net_tf.system.errors import DataError
 
 _IN_DS64 = 0xFFFFFFFF
+_MOST_CHUNKS = 10_000  # before the samples; more are no recording
 _ENDLESS = 0x7FFFF000  # bits that are set in the length of a sound that is written to a pipe
 _CHUNK_HEAD = struct.Struct("<4sI")
 _KNOWN = (b"data", b"fmt ", b"LIST", b"fact", b"bext", b"iXML", b"axml", b"chna", b"cue ", b"PEAK")
@@ -50,7 +51,9 @@ def find_samples(file: BinaryIO, size_bytes: int) -> Samples | None:
     if form not in (b"RIFF", b"RF64", b"BW64") or head[8:12] != b"WAVE":
         return None
     format_, large, readable = b"", 0, form != b"BW64"
-    while len(chunk := file.read(8)) == 8:
+    for _ in range(_MOST_CHUNKS):
+        if len(chunk := file.read(8)) < 8:
+            break
         kind, length = _CHUNK_HEAD.unpack(chunk)
         start = file.tell()
         if kind == b"data":
@@ -83,7 +86,9 @@ def _is_padded(file: BinaryIO, end: int) -> int:
 
 def _is_chunks(file: BinaryIO, start: int, end: int) -> bool:
     """Whether nothing but whole chunks fills a file from here to its end."""
-    while start < end:
+    for _ in range(_MOST_CHUNKS):
+        if start >= end:
+            break
         file.seek(start)
         chunk = file.read(8)
         if len(chunk) < 8 or not chunk[:4].decode("latin-1").isprintable():
