@@ -19,6 +19,7 @@ from m3net_tf.system.threads import map_ahead
 
 _MEASURED_S = 5.0  # from the beginning of a file
 _MEASURED_FILES = 100  # of a class
+_WAVES = ("WAV", "WAVEX", "RF64", "W64")  # of the same recorder, by length or channels
 _FRAME = 1024
 _FULL_SCALE = 0.99
 _CLIPPED_RUN = 3  # samples in a row
@@ -99,7 +100,12 @@ def _measured(clip: Clip) -> Recording | None:
         name=clip.whole or clip.clip_id,
         label=clip.label,
         rate_hz=header.samplerate,
-        format=(header.samplerate, header.channels, header.format, header.subtype),
+        format=(
+            header.samplerate,
+            header.channels,
+            "WAV" if header.format in _WAVES else header.format,
+            header.subtype,
+        ),
         length_s=float(header.duration),
         level_db=decibels(power),
         peak=float(np.abs(frames).max()) if is_float else 0.0,
