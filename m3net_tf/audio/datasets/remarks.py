@@ -25,7 +25,7 @@ _FOLDS = 5
 _AROUND = np.arange(-2, 2)  # values around one in the order of their size
 _SIGMAS = 3.0
 _LOST = 0.2  # share of the energy
-_NOISE_LIKE, _STEADY_DB = 0.35, 20.0
+_NOISE_LIKE, _STEADY_DB = 0.45, 20.0  # of a quarter and of three quarters of a class
 
 
 @dataclasses.dataclass(frozen=True)
@@ -209,10 +209,10 @@ def _noise_like(recordings: Sequence[Recording], dataset: AudioDataset) -> list[
     of_class: dict[str, list[tuple[float, float]]] = {}
     for recording in recordings:
         of_class.setdefault(recording.label, []).append((recording.noise_like, recording.swing_db))
-    medians = {label: np.median(of, axis=0).tolist() for label, of in of_class.items()}
+    upper = {label: np.percentile(of, 75, axis=0).tolist() for label, of in of_class.items()}
     names = [
         label
-        for label, (noise_like, swing_db) in medians.items()
+        for label, (noise_like, swing_db) in upper.items()
         if noise_like >= _NOISE_LIKE and swing_db <= _STEADY_DB
     ]
     if not names:

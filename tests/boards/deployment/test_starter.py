@@ -252,6 +252,18 @@ def test_a_rate_reaches_the_board(tmp_path: Path):
     assert starter_pace(plan, board).cpu_share > starter_pace(usual, board).cpu_share
 
 
+def test_init_and_training_say_what_the_files_give_away(tmp_path: Path):
+    folder = sounds(tmp_path / "s", *numbered("a", 12))
+    sounds(folder, *numbered("b", 12), rate_hz=8000)
+    facts = inspect_folder(folder)
+    recipe = starter_recipe(facts)
+    dataset = load_dataset("folder", folder, **recipe["dataset"]["options"])
+    told: list[str] = []
+    prepare(Recipe.from_dict(recipe), Run(tmp_path / "run"), folder, "", told.append)
+    for lines in (told, recipe_lines(recipe, facts, dataset)):
+        assert any("shortcut: rate, channels" in line and "100 %" in line for line in lines)
+
+
 def test_many_test_clips_need_no_cross_validation(tmp_path: Path):
     folder = sounds(tmp_path, *numbered("a", 110), *numbered("b", 100), length_s=0.02)
     assert "cross_validation" not in starter_recipe(inspect_folder(folder))["training"]
