@@ -384,8 +384,6 @@ def init(
         int | None,
         typer.Option(
             metavar="HZ",
-            min=4000,
-            max=192_000,
             help="Rate of the front end; default: 16000, or 8000 if no file has more.",
         ),
     ] = None,

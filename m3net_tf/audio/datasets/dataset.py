@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A data set: its clips under a protocol, their sound, and the checks of their splits."""
 
-import collections
 import dataclasses
 import hashlib
 from collections import Counter
@@ -224,7 +223,8 @@ class AudioDataset:
                 if clip.path is None:
                     self.read(clip)
                 else:
-                    collections.deque(self._chunks(clip), maxlen=0)
+                    for _ in self._chunks(clip):
+                        pass
             except DataError as error:
                 return str(error)
             return ""
