@@ -381,6 +381,13 @@ def init(
             help="Speaker or recording of a file: what the first parentheses match in its path.",
         ),
     ] = "",
+    sample_rate: Annotated[
+        int | None,
+        typer.Option(
+            metavar="HZ",
+            help="Rate of the front end; default: 16000, or 8000 if no file has more.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Set up a project for a folder of your own sounds: a recipe, and the commands to train it."""
@@ -405,7 +412,7 @@ def init(
         print_table(sounds_table(facts))
         for line in sounds_lines(facts):
             say(line)
-    recipe = starter_recipe(facts, board, log)
+    recipe = starter_recipe(facts, board, log, sample_rate_hz=sample_rate)
     paths = write_starter(recipe, facts, project, board)
     if as_json:
         pace = dataclasses.asdict(starter_pace(recipe, board))
@@ -414,7 +421,7 @@ def init(
         return
     dataset = load_dataset("folder", facts.folder, log=log, **recipe["dataset"]["options"])
     print_table(split_table(dataset))
-    for line in (*recipe_lines(recipe, facts, dataset), *speed_lines(recipe, board)):
+    for line in (*recipe_lines(recipe, facts, dataset, log), *speed_lines(recipe, board)):
         say(line)
     say(f"wrote {', '.join(map(str, paths))}")
     say(f"next: {next(iter(starter_commands(paths[0], board)))}")

@@ -270,8 +270,7 @@ def _trained_on(run: Run, add: Path, project: Path, sounds: WakeSounds, log: Log
 
 def _recordings(folder: Path, labels: Sequence[str]) -> dict[str, list[Path]]:
     """Own recordings by phrase: in a folder for each, or all of the only phrase."""
-    from m3net_tf.audio.datasets.files import files_below
-    from m3net_tf.audio.datasets.folder import SUFFIXES
+    from m3net_tf.audio.datasets.files import SUFFIXES, files_below
     from m3net_tf.training.added import FALSE_ALARM
 
     places = {label: folder / label for label in labels}

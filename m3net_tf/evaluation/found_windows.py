@@ -10,6 +10,7 @@ import numpy.typing as npt
 import soundfile
 
 from m3net_tf.audio.datasets import read_audio, to_pcm16
+from m3net_tf.audio.datasets.dataset import LONGEST_S
 from m3net_tf.evaluation.live import fastest_engine
 from m3net_tf.export import Bundle
 from m3net_tf.runtime.detector import due_columns
@@ -50,7 +51,8 @@ def cut_own_phrases(bundle: Bundle, recordings: Mapping[str, Sequence[Path]], fo
                 )
             (scratch / label).mkdir()
             for number, path in enumerate(paths):
-                sound = read_audio(path, sample_rate_hz=frontend.sample_rate_hz)
+                rate_hz = frontend.sample_rate_hz
+                sound = read_audio(path, sample_rate_hz=rate_hz, most=round(LONGEST_S * rate_hz))
                 # The phrase may begin at once, and end at the end.
                 pcm = to_pcm16(np.pad(sound, (window, window // 2)))
                 tape = listen(frontend, engine, config, [pcm])

@@ -41,11 +41,13 @@ def sound_files(path: Path, on_error: Callable[[DataError], None]) -> list[Path]
     """
     if path == STANDARD_INPUT or not path.is_dir():
         return [path]
-    suffixes: tuple[str, ...] = (".wav",)  # the only format of the standard library
+    # The only format of the standard library.
+    suffixes: tuple[str, ...] = (".wav",)
+    usual = "WAV"
     with contextlib.suppress(ImportError):
-        from m3net_tf.audio.datasets import folder as own_sounds
+        from m3net_tf.audio.datasets import files as own_sounds
 
-        suffixes = own_sounds.SUFFIXES
+        suffixes, usual = own_sounds.SUFFIXES, own_sounds.USUAL
 
     def report_unlisted(error: OSError) -> None:
         on_error(DataError(f"{error.filename}: cannot be listed ({error.strerror})"))
@@ -56,7 +58,7 @@ def sound_files(path: Path, on_error: Callable[[DataError], None]) -> list[Path]
         sounds = (name for name in files if name.lower().endswith(suffixes))
         paths += (Path(folder, name) for name in sounds if not name.startswith("."))
     if not paths:
-        on_error(DataError(f"{path}: has no sound file ({', '.join(suffixes)}) in it"))
+        on_error(DataError(f"{path}: has no sound file ({usual}) in it"))
     return sorted(paths)
 
 
@@ -209,6 +211,8 @@ def _chunks_of_stream(file: IO[bytes], name: str, sample_rate_hz: int) -> Iterat
     stream = _RecordedStream(file)
     try:
         opened = _wave_of(stream, name)
+        if not opened.getnframes():  # a header that was never completed
+            raise DataError(f"{name}: contains no samples; replace the file or leave it out")
     except DataError:
         if not stream.getvalue() or not _can_decode():
             raise

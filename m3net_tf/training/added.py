@@ -13,7 +13,7 @@ from pathlib import Path
 from m3net_tf.audio.datasets import AudioDataset, Clip, read_audio, to_pcm16
 from m3net_tf.audio.datasets.audio import wav_bytes
 from m3net_tf.audio.datasets.captured import CapturedClip, CapturedClips, recordings
-from m3net_tf.audio.datasets.dataset import READERS
+from m3net_tf.audio.datasets.dataset import LONGEST_S, READERS
 from m3net_tf.audio.datasets.files import read_table
 from m3net_tf.audio.datasets.protocols import held_out_groups
 from m3net_tf.audio.datasets.windows import in_windows, silent_files
@@ -254,7 +254,13 @@ def copy_added(
             source = Path(clip.source)
             if not source.is_file() or sha256_of(source.read_bytes()) != clip.sha256:
                 source = former / _FOLDER / clip.path
-            samples = read_audio(source, sample_rate_hz=rate_hz)
+            most = round(LONGEST_S * rate_hz)
+            samples = read_audio(source, sample_rate_hz=rate_hz, most=most + 1)
+            if len(samples) > most:
+                raise DataError(
+                    f"{clip.source}: is longer than {LONGEST_S / 60:g} minutes, the most of an "
+                    "added clip: cut it into clips"
+                )
             cut += len(samples) > dataset.info.clip_samples
             write_bytes(scratch / clip.path, wav_bytes(to_pcm16(samples), rate_hz))
         columns = ("path", *_fields())

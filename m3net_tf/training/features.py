@@ -211,7 +211,8 @@ def _fill(
     def decode(task: list[tuple[int, list[int]]]) -> tuple[list[bytes], npt.NDArray[np.float32]]:
         waves, names = [], []
         for index, copies in task:
-            sound = dataset.read(clips[index])
+            crops = any(copies) and augmentation is not None and augmentation.random_crop
+            sound = dataset.read(clips[index]) if crops else dataset.load(clips[index])
             for copy in copies:
                 rng = np.random.default_rng([seed, copy, index])
                 changes = augmentation if copy else None

@@ -7,12 +7,11 @@ import numpy as np
 import numpy.typing as npt
 
 from m3net_tf.audio.datasets.audio import read_audio
-from m3net_tf.audio.datasets.files import files_below
+from m3net_tf.audio.datasets.files import SUFFIXES, files_below
 from m3net_tf.system.errors import DataError
 
 Wave = npt.NDArray[np.float32]
 _LONGEST_S = 4.0
-_SUFFIXES = (".wav", ".flac", ".ogg")
 
 
 def make_room(
@@ -50,10 +49,10 @@ def read_rooms(folder: Path, sample_rate_hz: int) -> list[Wave]:
         raise DataError(f"{folder}: is not a folder; correct augmentation.room_folder")
     paths = room_paths(folder)
     if not paths:
-        raise DataError(f"{folder}: has no WAV, FLAC or OGG; correct augmentation.room_folder")
+        raise DataError(f"{folder}: has no sound files; correct augmentation.room_folder")
     rooms = []
     for path in paths:
-        response = read_audio(path, sample_rate_hz=sample_rate_hz)
+        response = read_audio(path, sample_rate_hz=sample_rate_hz, most=60 * sample_rate_hz)
         direct = int(np.abs(response).argmax())
         if response[direct] == 0:
             raise DataError(f"{path}: is silent, not a room response; delete it")
@@ -63,7 +62,7 @@ def read_rooms(folder: Path, sample_rate_hz: int) -> list[Wave]:
 
 def room_paths(folder: Path) -> list[Path]:
     """The recordings of a folder and its subfolders, sorted."""
-    return files_below(folder, _SUFFIXES)
+    return files_below(folder, SUFFIXES)
 
 
 def reverberate(audio: Wave, room: Wave) -> Wave:

@@ -9,6 +9,7 @@ from m3net_tf.audio.datasets import (
     protocol_statement,
     silence_statement,
 )
+from m3net_tf.audio.datasets.remarks import shortcut_lines
 from m3net_tf.audio.shards import load_sharded_dataset, open_shards, require_section
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.locks import writes_into
@@ -151,6 +152,9 @@ def prepare(
     log(f"{dataset.info.name}: {protocol_statement(dataset)}")
     for statement in (silence_statement(dataset), cut_statement(dataset)):
         if statement:
+            log(statement)
+    if recipe.dataset.fold in (None, 1):  # the files of the other folds are the same
+        for statement in shortcut_lines(dataset, log):
             log(statement)
     return dataset, source
 

@@ -6,6 +6,7 @@ phrase are in ``hours/<split>``; live detection is tuned and tested on them.
 """
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,10 +16,11 @@ import soundfile
 import soxr
 
 from m3net_tf.audio.datasets import read_audio, to_pcm16
-from m3net_tf.audio.datasets.audio import Audio
+from m3net_tf.audio.datasets.audio import Audio, audio_chunks
 from m3net_tf.audio.datasets.clips import SPLITS
-from m3net_tf.audio.datasets.files import files_below
-from m3net_tf.audio.datasets.folder import SUFFIXES, sounds_below
+from m3net_tf.audio.datasets.dataset import LONGEST_S
+from m3net_tf.audio.datasets.files import SUFFIXES, files_below
+from m3net_tf.audio.datasets.folder import sounds_below
 from m3net_tf.audio.datasets.loudness import active_part_s, at_level
 from m3net_tf.audio.datasets.noise import NOISE_FOLDER, coloured_noise
 from m3net_tf.audio.datasets.protocols import rank
@@ -261,7 +263,7 @@ class _Writer:
         for split in SPLITS:
             log(f"hours without a phrase: {split}")
             files = self._write_hours(split, "speech", iter(context[split]), _LEVEL_DB)
-            sounds = (read_audio(path, sample_rate_hz=RATE_HZ) for path in negatives[split])
+            sounds = itertools.chain.from_iterable(map(_pieces, negatives[split]))
             files += self._write_hours(split, "sounds", sounds, _SOUND_DB)
             count = round(_NOISE_HOURS[split] * 3600 / _NOISE_S)
             noises = (coloured_noise(self._rng, round(_NOISE_S * RATE_HZ)) for _ in range(count))
@@ -391,10 +393,22 @@ def _folder(said: _Said) -> str:
 
 def _trimmed(path: Path) -> Audio:
     """A recording without the quiet at its ends, but with soft consonants there."""
-    sound = read_audio(path, sample_rate_hz=RATE_HZ)
+    sound = read_audio(path, sample_rate_hz=RATE_HZ, most=round(LONGEST_S * RATE_HZ))
     start_s, end_s = active_part_s(sound, RATE_HZ)
     start, end = (round(at_s * RATE_HZ) for at_s in (start_s - _SOFT_S, end_s + _SOFT_S))
     return sound[max(0, start) : end]
+
+
+def _pieces(path: Path) -> Iterator[Audio]:
+    """A recording, which may have hours, in pieces of some minutes."""
+    parts: list[Audio] = []
+    for chunk in audio_chunks(path, sample_rate_hz=RATE_HZ):
+        parts.append(chunk)
+        if sum(map(len, parts)) >= LONGEST_S * RATE_HZ:
+            yield np.concatenate(parts)
+            parts.clear()
+    if sum(map(len, parts)):
+        yield np.concatenate(parts)
 
 
 def _window_s(lengths_s: Iterable[float]) -> float:

@@ -236,7 +236,7 @@ def _read_clip(
 ) -> npt.NDArray[np.float32]:
     """A clip with the delivered length, or longer if an excerpt is then cropped at random."""
     try:
-        sound = dataset.read(clips[index])
+        sound = dataset.read(clips[index]) if random_crop else dataset.load(clips[index])
     except M3NetError as error:
         raise ValueError(str(error)) from None
     samples = dataset.info.clip_samples

@@ -127,7 +127,7 @@ def test_a_folder_is_its_sound_files_in_order(exported, tmp_path, write_wav, cla
 
 def test_a_folder_without_sounds_says_so(exported, tmp_path, classify, capsys):
     assert classify(tmp_path, "--model", exported.folder) == 2
-    assert f"error: {tmp_path}: has no sound file (.wav, .flac" in capsys.readouterr().err
+    assert f"error: {tmp_path}: has no sound file (WAV, FLAC" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("rate_hz", [16_000, 22_050])

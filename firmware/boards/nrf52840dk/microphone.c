@@ -7,7 +7,6 @@
 #include "platform.h"
 
 #define PIN_OUTPUT 1u
-#define SAMPLE_RATE_HZ 16000u
 #define MAX_SAMPLES 32767u
 #define GAIN_0_DB 40u
 #define ON_STARTED_AND_END (PDM_INTENSET_STARTED_Msk | PDM_INTENSET_END_Msk)
@@ -27,7 +26,8 @@ static int16_t* half(uint32_t number) { return audio.halves + (number & 1u) * au
 m3net_status m3net_board_audio_start(uint32_t sample_rate_hz, int16_t* ping_pong,
                                      size_t half_samples, m3net_half_ready half_ready,
                                      void* context) {
-  if (sample_rate_hz != SAMPLE_RATE_HZ || half_samples == 0u || half_samples > MAX_SAMPLES) {
+  if (sample_rate_hz != BOARD_MICROPHONE_RATE_HZ || half_samples == 0u ||
+      half_samples > MAX_SAMPLES) {
     return M3NET_ERROR_UNSUPPORTED;
   }
   if (((uintptr_t)ping_pong | 2u * half_samples) % 4u != 0u)
@@ -78,7 +78,7 @@ uint32_t m3net_board_audio_overruns(void) { return overruns; }
 // The events have no counter, so missed halves are computed from the time.
 static void count_overruns(void) {
   const uint64_t now_us = m3net_board_time_us();
-  const uint64_t period_us = (uint64_t)audio.half_samples * 1000000u / SAMPLE_RATE_HZ;
+  const uint64_t period_us = (uint64_t)audio.half_samples * 1000000u / BOARD_MICROPHONE_RATE_HZ;
   const uint64_t periods = (now_us - audio.last_end_us + period_us / 2u) / period_us;
   if (audio.ended > 0u && periods > 1u) overruns = overruns + (uint32_t)(periods - 1u);
   audio.last_end_us = now_us;

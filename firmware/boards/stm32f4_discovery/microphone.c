@@ -13,7 +13,6 @@
 #define DMA_CHANNEL_SPI2_RX 0u
 #define BLOCKS 4u  // of m3net_pdm_run() in a half of the DMA's buffer: 4 ms
 #define HALF_WORDS (BLOCKS * M3NET_PDM_BLOCK_WORDS)
-#define SAMPLE_RATE_HZ 16000u
 
 // 64 bits per sample are 1.024 MHz: 1 MHz * 256 / 2 / (2 * 62 + 1), exactly.
 #define PLL_MULTIPLIER 256u
@@ -35,7 +34,8 @@ static bool start_i2s_clock(void) {
 m3net_status m3net_board_audio_start(uint32_t sample_rate_hz, int16_t* ping_pong,
                                      size_t half_samples, m3net_half_ready half_ready,
                                      void* context) {
-  if (sample_rate_hz != SAMPLE_RATE_HZ || half_samples == 0u) return M3NET_ERROR_UNSUPPORTED;
+  if (sample_rate_hz != BOARD_MICROPHONE_RATE_HZ || half_samples == 0u)
+    return M3NET_ERROR_UNSUPPORTED;
   m3net_board_audio_stop();
   const m3net_status status =
       m3net_pdm_init(&pdm, &m3net_pdm_default_filter, BOARD_MICROPHONE_GAIN);

@@ -8,7 +8,6 @@ file and says how to fix it; nothing is repaired silently.
 import contextlib
 import io
 import os
-import struct
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -18,6 +17,7 @@ import numpy.typing as npt
 import soundfile
 import soxr
 
+from m3net_tf.audio.datasets.riff import RepairedWave, Samples, find_samples
 from m3net_tf.system.errors import ConfigError, DataError
 
 Audio = npt.NDArray[np.float32]
@@ -27,8 +27,12 @@ FIT_RULES: tuple[FitRule, ...] = ("pad", "loop", "crop")
 PCM16_SCALE = 32768.0
 LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 1_000, 768_000
 _CHUNK_VALUES = 1 << 18
+_FILTER_SAMPLES = 1 << 12  # read beyond those needed, because the resampler delivers late
 _REMEDY = "replace the file or leave it out"
-_UNKNOWN_LENGTH = (0xFFFFFFFF, 0x7FFFFFFF)  # the data chunk's length if written to a pipe
+
+
+class NoSamplesError(DataError):
+    """A file has not a single sample, as after a power cut."""
 
 
 def read_audio(
@@ -39,6 +43,7 @@ def read_audio(
     mix: bool = True,
     start_s: float = 0.0,
     duration_s: float | None = None,
+    most: int | None = None,
 ) -> Audio:
     """Read a sound file (any format of libsndfile: WAV, FLAC, OGG ...) as mono samples.
 
@@ -50,6 +55,7 @@ def read_audio(
         mix: average several channels into one; if False, more than one channel is an error.
         start_s: start of the excerpt, in seconds from the beginning of the file.
         duration_s: length of the excerpt; None reads to the end.
+        most: samples after which reading stops; None reads the whole excerpt.
 
     Returns:
         float32 samples of shape (samples,), at least one.
@@ -58,31 +64,37 @@ def read_audio(
         DataError: the file is missing, empty, truncated or not audio, has a wrong rate or channel
             count, contains NaN or infinity, or ends before the excerpt does.
     """
-    path = Path(path)
-    with _opened(path, str(path), sample_rate_hz, resample=resample, mix=mix) as file:
-        rate_hz = file.samplerate
-        first = round(start_s * rate_hz)
-        samples = file.frames - first if duration_s is None else round(duration_s * rate_hz)
-        if first < 0 or samples < 1 or first + samples > file.frames:
-            raise DataError(
-                f"{path}: has {file.frames / rate_hz:g} s of sound, which does not cover the "
-                f"{samples / rate_hz:g} s from {start_s:g} s on; correct the start and length"
-            )
-        if first:
-            file.seek(first)
-        mono = next(_mono_chunks(file, str(path), samples, samples))
-    if rate_hz != sample_rate_hz:
-        mono = resampled(mono, rate_hz, sample_rate_hz)
-        if not len(mono):
-            raise _too_short(str(path), rate_hz, sample_rate_hz)
-    return np.ascontiguousarray(mono)
+    chunks = [
+        *audio_chunks(
+            Path(path),
+            sample_rate_hz=sample_rate_hz,
+            resample=resample,
+            mix=mix,
+            start_s=start_s,
+            duration_s=duration_s,
+            most=most,
+        )
+    ]
+    return np.ascontiguousarray(chunks[0] if len(chunks) == 1 else np.concatenate(chunks))
 
 
-def audio_chunks(path: Path, *, sample_rate_hz: int, name: str = "") -> Iterator[Audio]:
+def audio_chunks(
+    path: Path,
+    *,
+    sample_rate_hz: int | None = None,
+    name: str = "",
+    resample: bool = True,
+    mix: bool = True,
+    start_s: float = 0.0,
+    duration_s: float | None = None,
+    most: int | None = None,
+) -> Iterator[Audio]:
     """Read a sound file in chunks, so that long files need little memory.
 
     Args:
+        sample_rate_hz: rate of the samples; None keeps the file's.
         name: name of the file in errors; default: its path.
+        resample: as of :func:`read_audio`, and so are the next four.
 
     Yields:
         float32 samples of shape (samples,); concatenated they equal :func:`read_audio`.
@@ -91,13 +103,55 @@ def audio_chunks(path: Path, *, sample_rate_hz: int, name: str = "") -> Iterator
         DataError: as :func:`read_audio`, but only at the faulty chunk.
     """
     name = name or str(path)
-    with _opened(path, name, sample_rate_hz) as file:
+    with _opened(path, name, sample_rate_hz, resample=resample, mix=mix) as file:
+        rate_hz = file.samplerate
+        new_rate_hz = sample_rate_hz or rate_hz
+        first = round(start_s * rate_hz)
+        samples = file.frames - first if duration_s is None else round(duration_s * rate_hz)
+        if first < 0 or samples < 1 or first + samples > file.frames:
+            raise DataError(
+                f"{name}: has {file.frames / rate_hz:g} s of sound, which does not cover the "
+                f"{samples / rate_hz:g} s from {start_s:g} s on; correct the start and length"
+            )
+        if first:
+            file.seek(first)
         chunk_samples = max(1, _CHUNK_VALUES // file.channels)
-        chunks = _mono_chunks(file, name, file.frames, chunk_samples)
-        if file.samplerate == sample_rate_hz:
-            yield from chunks
-        else:
-            yield from resampled_chunks(chunks, file.samplerate, sample_rate_hz, name)
+        if most is not None:
+            needed = most * rate_hz // new_rate_hz + _FILTER_SAMPLES
+            chunk_samples = min(chunk_samples, needed)
+        chunks: Iterator[Audio] = map(mixed, _frames(file, name, samples, chunk_samples))
+        if rate_hz != new_rate_hz and samples <= chunk_samples:  # faster, with the same result
+            chunks = iter([resampled(next(chunks), rate_hz, new_rate_hz)])
+        elif rate_hz != new_rate_hz:
+            chunks = resampled_chunks(chunks, rate_hz, new_rate_hz, name)
+        delivered = 0
+        for chunk in chunks:
+            yield chunk if most is None else chunk[: most - delivered].copy()
+            delivered += len(chunk)
+            if most is not None and delivered >= most:
+                return
+        if not delivered:
+            raise _too_short(name, rate_hz, new_rate_hz)
+
+
+def is_empty(path: Path) -> bool:
+    """Whether a file has no samples; not if it is broken."""
+    try:
+        samples = check_file(path)
+    except DataError as error:
+        return isinstance(error, NoSamplesError)
+    return samples is not None and not samples.size
+
+
+def read_frames(path: Path, most_s: float) -> Audio:
+    """The first seconds of a sound file, float32 of shape (samples, channels).
+
+    Raises:
+        DataError: as :func:`read_audio`.
+    """
+    with _opened(path, str(path), None, resample=True, mix=True) as file:
+        most = max(1, round(most_s * file.samplerate))
+        return next(_frames(file, str(path), min(file.frames, most), most))
 
 
 def header_of(path: Path) -> Any:
@@ -106,24 +160,38 @@ def header_of(path: Path) -> Any:
     Raises:
         soundfile.LibsndfileError, RuntimeError: the file is not a readable sound file.
     """
-    return soundfile.info(os.fsencode(path))
+    try:
+        with _source(path, str(path)) as source:
+            return soundfile.info(source)
+    except DataError as error:
+        raise RuntimeError(str(error)) from error
+
+
+@contextlib.contextmanager
+def _source(path: Path, name: str) -> Iterator[bytes | RepairedWave]:
+    """What libsndfile opens: the file, or its samples behind a repaired header."""
+    samples = check_file(path, name)
+    if samples is None or samples.readable:
+        yield os.fsencode(path)  # also for names that are not UTF-8
+        return
+    with RepairedWave(path, samples) as repaired:
+        yield repaired
 
 
 @contextlib.contextmanager
 def _opened(
-    path: Path, name: str, sample_rate_hz: int, *, resample: bool = True, mix: bool = True
+    path: Path, name: str, sample_rate_hz: int | None, *, resample: bool, mix: bool
 ) -> Iterator[soundfile.SoundFile]:
     """Open a file that can be read at a rate; errors of libsndfile become DataError."""
-    check_file(path, name)
     try:
-        with soundfile.SoundFile(os.fsencode(path)) as file:  # also for names that are not UTF-8
+        with _source(path, name) as source, soundfile.SoundFile(source) as file:
             rate_hz = file.samplerate
-            if rate_hz != sample_rate_hz and not resample:
-                raise DataError(
-                    f"{name}: sample rate is {rate_hz} Hz, {sample_rate_hz} Hz is needed; "
-                    "convert the file or allow resampling"
-                )
-            if rate_hz != sample_rate_hz:
+            if sample_rate_hz not in (None, rate_hz):
+                if not resample:
+                    raise DataError(
+                        f"{name}: sample rate is {rate_hz} Hz, {sample_rate_hz} Hz is needed; "
+                        "convert the file or allow resampling"
+                    )
                 check_rate(rate_hz, name)
             if file.channels != 1 and not mix:
                 raise DataError(
@@ -131,7 +199,7 @@ def _opened(
                     "convert the file to mono or allow mixing"
                 )
             if file.frames == 0:
-                raise DataError(f"{name}: contains no samples; {_REMEDY}")
+                raise NoSamplesError(f"{name}: contains no samples; {_REMEDY}")
             yield file
     except (soundfile.LibsndfileError, RuntimeError) as error:
         raise DataError(
@@ -140,25 +208,22 @@ def _opened(
         ) from error
 
 
-def _mono_chunks(
+def _frames(
     file: soundfile.SoundFile, name: str, samples: int, chunk_samples: int
 ) -> Iterator[Audio]:
-    """The next ``samples`` samples of a file in chunks, with its channels averaged."""
+    """The next ``samples`` samples of a file in chunks of shape (samples, channels)."""
     for start in range(0, samples, chunk_samples):
         count = min(chunk_samples, samples - start)
         # NumPy converts 16-bit samples five times as fast as libsndfile, to the same floats.
-        try:
-            if file.subtype == "PCM_16":
-                audio = from_pcm16(file.read(count, dtype="int16", always_2d=True))
-            else:
-                audio = file.read(count, dtype="float32", always_2d=True)
-        except (ValueError, MemoryError):  # the header has an impossible length
-            raise _truncated(name, f"{samples} samples do not fit into memory") from None
+        if file.subtype == "PCM_16":
+            audio = from_pcm16(file.read(count, dtype="int16", always_2d=True))
+        else:
+            audio = file.read(count, dtype="float32", always_2d=True)
         if len(audio) < count:
             raise _truncated(name, f"{start + len(audio)} of {samples} samples can be read")
         if not np.isfinite(audio).all():
             raise DataError(f"{name}: contains NaN or infinite samples; {_REMEDY}")
-        yield mixed(audio)
+        yield audio
 
 
 def mixed(audio: Audio) -> Audio:
@@ -261,11 +326,14 @@ def _truncated(name: str, detail: str) -> DataError:
     return DataError(f"{name}: is truncated ({detail}); {_REMEDY}")
 
 
-def check_file(path: Path, name: str = "") -> None:
+def check_file(path: Path, name: str = "") -> Samples | None:
     """Refuse files that libsndfile reports badly, or accepts silently, such as a truncated WAV.
 
     Args:
         name: name of the file in errors; default: its path.
+
+    Returns:
+        Where the samples of a WAV file are; None for other formats.
 
     Raises:
         DataError: the file is missing, empty, truncated or not a file.
@@ -277,23 +345,14 @@ def check_file(path: Path, name: str = "") -> None:
         with path.open("rb") as file:
             size_bytes = file.seek(0, 2)
             if size_bytes == 0:
-                raise DataError(f"{name}: is empty (0 bytes); {_REMEDY}")
+                raise NoSamplesError(f"{name}: is empty (0 bytes); {_REMEDY}")
             file.seek(0)
-            head = file.read(12)
-            if head == b"version http":
+            if file.read(12) == b"version http":
                 raise DataError(f"{name}: is a git-lfs pointer; run git lfs pull in its folder")
-            if head[:4] != b"RIFF" or head[8:12] != b"WAVE":
-                return
-            while len(chunk := file.read(8)) == 8:
-                kind, length = struct.unpack("<4sI", chunk)
-                if kind == b"data":
-                    available = size_bytes - file.tell()
-                    if length > available and length not in _UNKNOWN_LENGTH:
-                        raise _truncated(
-                            name, f"its header promises {length} bytes, {available} follow"
-                        )
-                    return
-                file.seek(length + length % 2, 1)
+            try:
+                return find_samples(file, size_bytes)
+            except DataError as error:
+                raise _truncated(name, str(error)) from None
     except FileNotFoundError:
         raise DataError(f"{name}: does not exist; check the path") from None
     except OSError as error:

@@ -32,13 +32,13 @@ from typing import Literal
 
 from m3net_tf.audio.datasets.clips import Clip, DatasetInfo, counted_copy
 from m3net_tf.audio.datasets.dataset import AudioDataset
-from m3net_tf.audio.datasets.files import files_below, find_root, read_table
+from m3net_tf.audio.datasets.files import SUFFIXES, files_below, find_root, read_table
 from m3net_tf.audio.datasets.protocols import rank
 from m3net_tf.audio.datasets.registry import register
 from m3net_tf.system.errors import DataError
 
 CLASSES, VALIDATION_SHARE = 527, 0.1
-VOCABULARY, SUFFIXES = "class_labels_indices.csv", (".wav", ".flac", ".ogg", ".mp3")
+VOCABULARY = "class_labels_indices.csv"
 LISTS = {
     "balanced": "balanced_train_segments.csv",
     "unbalanced": "unbalanced_train_segments.csv",

@@ -18,8 +18,7 @@ import numpy.typing as npt
 
 from m3net_tf.audio.datasets.audio import HIGHEST_RATE_HZ, LOWEST_RATE_HZ, to_pcm16, wav_bytes
 from m3net_tf.audio.datasets.clips import is_label
-from m3net_tf.audio.datasets.files import files_below
-from m3net_tf.audio.datasets.folder import SUFFIXES
+from m3net_tf.audio.datasets.files import SUFFIXES, files_below
 from m3net_tf.system.artifacts import csv_table, sha256_of, write_bytes, write_text
 from m3net_tf.system.errors import ConfigError, DataError, require_known_keys
 from m3net_tf.system.locks import LOCK_NAME, locked
@@ -141,8 +140,8 @@ class CapturedClips:
         """Sound files with their labels, sorted by path."""
         files: list[tuple[Path, str]] = []
         for path in files_below(self.folder, SUFFIXES):
-            *folders, name = path.relative_to(self.folder).parts
-            if folders and not any(part.startswith(".") for part in (*folders, name)):
+            *folders, _ = path.relative_to(self.folder).parts
+            if folders:
                 files.append((path, folders[0]))
         return files
 

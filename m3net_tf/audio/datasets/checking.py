@@ -15,6 +15,7 @@ from m3net_tf.audio.datasets.dataset import READERS, AudioDataset
 from m3net_tf.audio.datasets.folder import require_enough_training
 from m3net_tf.audio.datasets.protocols import MissingFoldError, UnsuitedProtocolError
 from m3net_tf.audio.datasets.registry import dataset_info, load_dataset
+from m3net_tf.audio.datasets.remarks import recording_lines
 from m3net_tf.audio.datasets.statements import cut_statement, silence_statement
 from m3net_tf.system.errors import DataError
 from m3net_tf.system.progress import Log, silent, track
@@ -123,7 +124,7 @@ def check(
     if loaded is None:
         raise DataError(errors[0].split(": ", 1)[1])
     statements = filter(None, [silence_statement(loaded), cut_statement(loaded)])
-    remarks = [*notes, *skipped, *absent, *statements]
+    remarks = [*notes, *skipped, *absent, *statements, *recording_lines(loaded, log)]
     try:
         loaded.check_trainable()
         require_enough_training(loaded)

@@ -4,17 +4,20 @@
 import dataclasses
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.audio.datasets.audio import Audio, fit_length, from_pcm16, read_audio, to_pcm16
+from m3net_tf.audio.datasets.audio import Audio, audio_chunks, fit_length, from_pcm16, to_pcm16
 from m3net_tf.audio.datasets.clips import SPLITS, Clip, DatasetInfo, is_label
+from m3net_tf.audio.labels import is_silence
 from m3net_tf.system.errors import ConfigError, DataError
 
+LONGEST_S = 600.0
+"""Most of a clip that is read at once, unless ``clip_s`` is longer; windows take all of it."""
 READERS = 4  # threads that decode files; libsndfile releases Python's global lock
 
 
@@ -86,29 +89,45 @@ class AudioDataset:
         return matrix
 
     def read(self, clip: Clip) -> Audio:
-        """Samples of a clip at ``info.sample_rate_hz`` in their original length, (samples,)."""
+        """Samples of a clip at ``info.sample_rate_hz`` in their original length, (samples,).
+
+        Of a clip that is longer than ten minutes and than ``info.clip_s``, only that much is read.
+        """
+        longest = round(LONGEST_S * self.info.sample_rate_hz)
+        return self._read(clip, max(longest, self.info.clip_samples))
+
+    def load(self, clip: Clip) -> Audio:
+        """Samples of a clip, float32 of shape (info.clip_samples,)."""
+        samples, rule = self.info.clip_samples, self.info.fit
+        sound = self.read(clip) if rule == "crop" else self._read(clip, samples)
+        return fit_length(sound, samples, rule)
+
+    def _read(self, clip: Clip, most: int) -> Audio:
+        """At most so many samples of a clip."""
         if clip.path is None:
             if self.synthesise is None:
                 raise DataError(f"{self.info.name}: clip {clip.clip_id} has no file; fetch it")
             audio = self.synthesise(clip)
         else:
-            try:
-                audio = read_audio(
-                    clip.path,
-                    sample_rate_hz=self.info.sample_rate_hz,
-                    resample=self.info.resample,
-                    mix=self.info.resample,
-                    start_s=clip.start_s,
-                    duration_s=clip.duration_s,
-                )
-            except DataError as error:
-                remedy = ", or fetch the data again" if self.info.archives else ""
-                raise DataError(f"{error}{remedy}") from error
+            audio = np.concatenate([*self._chunks(clip, most)])
         return audio if clip.gain == 1.0 else from_pcm16(to_pcm16(audio * clip.gain))
 
-    def load(self, clip: Clip) -> Audio:
-        """Samples of a clip, float32 of shape (info.clip_samples,)."""
-        return fit_length(self.read(clip), self.info.clip_samples, self.info.fit)
+    def _chunks(self, clip: Clip, most: int | None = None) -> Iterator[Audio]:
+        """Samples of a clip's file in chunks."""
+        assert clip.path is not None
+        try:
+            yield from audio_chunks(
+                clip.path,
+                sample_rate_hz=self.info.sample_rate_hz,
+                resample=self.info.resample,
+                mix=self.info.resample,
+                start_s=clip.start_s,
+                duration_s=clip.duration_s,
+                most=most,
+            )
+        except DataError as error:
+            remedy = ", or fetch the data again" if self.info.archives else ""
+            raise DataError(f"{error}{remedy}") from error
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Clips per split and class; a clip counts in each of its classes."""
@@ -171,16 +190,21 @@ class AudioDataset:
                 )
 
     def check_trainable(self) -> None:
-        """Require two classes or more, and clips in each split.
+        """Require two classes or more that somebody has recorded, and clips in each split.
 
         Raises:
             DataError: there is only one class, or a split has no clips.
         """
         name, labels = self.info.name, self.info.labels
-        if len(labels) < 2:
+        recorded = {clip.label for clip in self.clips if clip.path}
+        # Anything is told from silence that this package has made.
+        sounds = [label for label in labels if label in recorded or not is_silence(label)]
+        if len(sounds) < 2:
+            clips = sum(clip.label == sounds[0] for clip in self.clips)
             raise DataError(
-                f"{name}: there is only one class, {labels[0]!r} ({len(self.clips)} clips): add a "
-                "folder of other sounds, such as 'other'"
+                f"{name}: there is only one class, {sounds[0]!r} ({clips} clips), and nothing to "
+                "tell it from: add a folder of other sounds from the same place, such as 'other', "
+                "or recordings without it in _background_noise_"
             )
         counts = {split: len(self.split(split)) for split in SPLITS}
         for split, count in counts.items():
@@ -196,7 +220,11 @@ class AudioDataset:
 
         def reason(clip: Clip) -> str:
             try:
-                self.read(clip)
+                if clip.path is None:
+                    self.read(clip)
+                else:
+                    for _ in self._chunks(clip):
+                        pass
             except DataError as error:
                 return str(error)
             return ""

@@ -11,6 +11,20 @@ from pathlib import Path
 
 from m3net_tf.system.errors import DataError
 
+SUFFIXES = (
+    *(".wav", ".wave", ".bwf", ".rf64", ".w64", ".flac", ".ogg", ".oga", ".opus", ".mp3"),
+    *(".aiff", ".aif", ".aifc", ".au", ".snd", ".caf", ".voc", ".sph", ".nist", ".paf", ".avr"),
+)
+"""Sound files that libsndfile reads."""
+USUAL = "WAV, FLAC, OGG, Opus, MP3, AIFF"
+"""The best known of them, for messages."""
+_RESOURCES = "__MACOSX"  # the folder that macOS adds to archives
+
+
+def is_visible(name: str) -> bool:
+    """Whether a file or folder belongs to the user's, rather than to a program's own ones."""
+    return not name.startswith(".") and name != _RESOURCES
+
 
 def find_root(folder: Path, marker: str) -> Path:
     """The folder if the glob ``marker`` matches in it, else its only subfolder with a match."""
@@ -22,7 +36,7 @@ def find_root(folder: Path, marker: str) -> Path:
 
 
 def files_below(folder: Path, suffixes: Collection[str]) -> list[Path]:
-    """Files with one of these suffixes (lower case) anywhere below a folder, sorted.
+    """Visible files with one of these suffixes (lower case) anywhere below a folder, sorted.
 
     Nesting may be arbitrarily deep; links to folders are not followed.
     """
@@ -31,6 +45,8 @@ def files_below(folder: Path, suffixes: Collection[str]) -> list[Path]:
     while folders:
         with os.scandir(folders.pop()) as entries:
             for entry in entries:
+                if not is_visible(entry.name):
+                    continue
                 if entry.is_dir(follow_symlinks=False):
                     folders.append(entry.path)
                 elif Path(entry.name).suffix.lower() in suffixes:

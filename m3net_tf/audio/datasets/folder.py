@@ -3,8 +3,8 @@
 
 Classes: the names of the folders, or of the table's column ``label``, in alphabetical order; with
     silence (below) also ``_silence_``.
-Clips: every .wav, .flac, .ogg, .mp3 or .aiff file below a class folder, or every row of the table;
-    hidden files and folders (``.venv``) are skipped.
+Clips: every sound file that libsndfile reads (WAV, FLAC, OGG, Opus, MP3, AIFF, AU, CAF ...) below
+    a class folder, or every row of the table; hidden files and folders (``.venv``) are skipped.
 Rate: any; delivered mono at ``sample_rate_hz`` (16 kHz, soxr) in ``clip_s`` (1 s).
 Licence: yours.
 Citation: none.
@@ -27,13 +27,14 @@ Layout: ``<class>/**/*.wav``, ``<split>/<class>/**/*.wav`` or ``<class>/<split>/
 split, group or fold; paths are relative to the table or to ``DATA_DIR``.
 
 Silence: live detection gets silence most of the time, so it needs a class for it. Put background
-recordings, each of ten windows or more, into ``_background_noise_/*.wav`` next to the class
+recordings, each of ten windows or more, into the folder ``_background_noise_`` next to the class
 folders. Excerpts become the class ``_silence_``, a tenth of the other clips in each split
 (``silence_percentage``), and training mixes them into other sounds. Without such recordings
 ``silence_percentage=10`` creates the class from artificial noise. Classes named silence,
 background, noise, unknown or other, and all between underscores, such as ``_unknown_``, trigger no
 events in live detection.
-A file of digital zero is no example of a class, so it is left out, except in a class for silence.
+A file without samples or of digital zero is not an example of a class, so it is left out, except in
+a class for silence.
 """
 
 import dataclasses
@@ -49,7 +50,7 @@ from m3net_tf.audio.datasets import protocols
 from m3net_tf.audio.datasets.annotations import EDGE_IMPULSE, listed_clips
 from m3net_tf.audio.datasets.clips import SPLITS, Clip, DatasetInfo
 from m3net_tf.audio.datasets.dataset import AudioDataset
-from m3net_tf.audio.datasets.files import files_below
+from m3net_tf.audio.datasets.files import SUFFIXES, USUAL, files_below, is_visible
 from m3net_tf.audio.datasets.grouping import ODD_SHARE, given_groups
 from m3net_tf.audio.datasets.layouts import (
     ClassName,
@@ -69,12 +70,12 @@ from m3net_tf.audio.datasets.protocols import UnsuitedProtocolError
 from m3net_tf.audio.datasets.registry import register
 from m3net_tf.audio.datasets.split_names import folds_named, is_fold, splits_named
 from m3net_tf.audio.datasets.statements import UNKNOWN_GROUPS
+from m3net_tf.audio.datasets.unused import conversion
 from m3net_tf.audio.datasets.windows import in_windows, silent_files
 from m3net_tf.audio.labels import is_silence
 from m3net_tf.system.errors import ConfigError, DataError
 from m3net_tf.system.progress import Log
 
-SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif")
 FOLDED = "grouped-5fold"
 DRAWN = ("grouped", "stratified-random")
 """Protocols that draw a split at random."""
@@ -138,7 +139,7 @@ def build(
     clips = list_clips(root, table, classes if isinstance(classes, tuple) else (classes,))
     if not clips:
         raise DataError(
-            f"{root / table}: has no clips; put sound files ({', '.join(SUFFIXES)}) into one "
+            f"{root / table}: has no clips; put sound files ({USUAL}) into one "
             f"folder for each class{_hint(root)}"
         )
     taken, guess, odd = what_is_taken(clips, table), "", list[Clip]()
@@ -420,8 +421,8 @@ def _class_folders(
         files = _sounds(folder)
         if not files:
             raise DataError(
-                f"{folder}: class has no sound file; add some ({', '.join(SUFFIXES)}), remove the "
-                f"folder, or name the class folders by option classes{_hint(root)}"
+                f"{folder}: class has no sound file; {conversion(folder) or f'add some ({USUAL})'}"
+                f", remove the folder, or name the class folders by option classes{_hint(root)}"
             )
         for path in files:
             yield Clip(path.relative_to(root).as_posix(), folder.name, "", "", path)
@@ -432,18 +433,16 @@ def _subfolders(folder: Path) -> list[Path]:
     return [
         path
         for path in sorted(folder.iterdir())
-        if _visible(path) and path.is_dir() and path.name != NOISE_FOLDER
+        if is_visible(path.name) and path.is_dir() and path.name != NOISE_FOLDER
     ]
 
 
 def _sounds(folder: Path, *, deep: bool = True) -> list[Path]:
     """Sound files in a folder and its subfolders, without hidden ones, sorted."""
-    if not deep:
-        return [p for p in sorted(folder.iterdir()) if p.suffix.lower() in SUFFIXES and _visible(p)]
+    if deep:
+        return files_below(folder, SUFFIXES)
     return [
-        path
-        for path in files_below(folder, SUFFIXES)
-        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        p for p in sorted(folder.iterdir()) if p.suffix.lower() in SUFFIXES and is_visible(p.name)
     ]
 
 
@@ -532,7 +531,3 @@ def grouped(clips: Sequence[Clip], pattern: str) -> tuple[list[Clip], list[Clip]
         )
     pairs = zip(clips, names, strict=True)
     return [dataclasses.replace(clip, group=name or clip.clip_id) for clip, name in pairs], odd
-
-
-def _visible(path: Path) -> bool:
-    return not path.name.startswith(".")

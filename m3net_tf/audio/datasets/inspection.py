@@ -12,17 +12,21 @@ import numpy as np
 
 from m3net_tf.audio.datasets import protocols
 from m3net_tf.audio.datasets.annotations import find_table
+from m3net_tf.audio.datasets.audio import is_empty
 from m3net_tf.audio.datasets.checking import read_headers
 from m3net_tf.audio.datasets.clips import Clip
-from m3net_tf.audio.datasets.folder import SUFFIXES, grouped, list_clips
+from m3net_tf.audio.datasets.files import SUFFIXES, USUAL
+from m3net_tf.audio.datasets.folder import grouped, list_clips
 from m3net_tf.audio.datasets.grouping import Suggestion, given_groups, suggest_groups
 from m3net_tf.audio.datasets.layouts import nested_folders, what_is_taken
-from m3net_tf.audio.datasets.noise import NOISE_FOLDER
+from m3net_tf.audio.datasets.noise import NOISE_FOLDER, noise_files
 from m3net_tf.audio.datasets.tables import Table
+from m3net_tf.audio.datasets.unused import similar_names, unused_lines
 from m3net_tf.system.errors import DataError
 from m3net_tf.system.progress import Log, silent, track
 
 _SHOWN = 3
+_LONG_S = 30.0
 UNEVEN = 3.0
 
 
@@ -55,6 +59,7 @@ class FolderSounds:
         table: table in the folder that lists the clips; '' if folders name the classes.
         listed: whether folders or a table give splits, folds or groups.
         taken: sentences on how folders and tables are understood.
+        remarks: sentences on files that are not used, similar names and long recordings.
     """
 
     folder: Path
@@ -70,6 +75,7 @@ class FolderSounds:
     table: str
     listed: bool
     taken: tuple[str, ...]
+    remarks: tuple[str, ...]
 
     @property
     def clips(self) -> int:
@@ -104,9 +110,9 @@ def inspect_folder(folder: Path, group_pattern: str = "", log: Log = silent) -> 
         raise DataError("; ".join([str(error), *taken])) from None
     if not clips:
         raise DataError(
-            f"{folder}: has no sounds; put sound files ({', '.join(SUFFIXES)}) into one folder for "
-            "each class"
+            f"{folder}: has no sounds; put sound files ({USUAL}) into one folder for each class"
         )
+    clips, empty = _with_samples(clips)
     headers, unreadable = read_headers(clips, log)
     if not headers:
         raise DataError(f"{next(iter(unreadable.values()))}; none of the {len(clips)} can be read")
@@ -116,11 +122,13 @@ def inspect_folder(folder: Path, group_pattern: str = "", log: Log = silent) -> 
         label: _class_sounds([clip for clip in clips if clip.label == label], lengths_s)
         for label in sorted({clip.label for clip in clips})
     }
+    noise = set(noise_files(folder / NOISE_FOLDER))
     inner = "" if table else nested_folders(clips)
     listed = all(clip.split for clip in clips) or all(clip.group for clip in clips)
     groups = None if listed else _guess(clips)
     if group_pattern:
         groups = given_groups(*grouped(clips, group_pattern), group_pattern)
+    used = {Path(str(clip.path)) for clip in clips} | noise | ({folder / table} if table else set())
     return FolderSounds(
         folder=folder,
         classes=classes,
@@ -130,11 +138,17 @@ def inspect_folder(folder: Path, group_pattern: str = "", log: Log = silent) -> 
         unreadable=tuple(unreadable.values()),
         repeated=_repeated(readable, log),
         groups=groups,
-        noise=any((folder / NOISE_FOLDER).glob("*.wav")),
+        noise=bool(noise),
         split=all(clip.split for clip in clips),
         table=table,
         listed=listed,
         taken=tuple(filter(None, [*taken, what_is_taken(clips, table), inner])),
+        remarks=(
+            *empty,
+            *unused_lines(folder, used),
+            *similar_names(classes),
+            *_one_recording(clips, classes, lengths_s),
+        ),
     )
 
 
@@ -146,6 +160,41 @@ def _guess(clips: Sequence[Clip]) -> Suggestion | None:
         if guess.likely or not shortage:
             return given_groups(members, odd, guess.pattern, guess.score)
     return None
+
+
+def _with_samples(clips: Sequence[Clip]) -> tuple[list[Clip], list[str]]:
+    """The clips whose files have samples, and a sentence on the others."""
+    empty = [clip for clip in clips if is_empty(Path(str(clip.path)))]
+    kept = [clip for clip in clips if clip not in empty]
+    if not kept:
+        raise DataError(f"{empty[0].path}: has no samples, and so have all {len(clips)} files")
+    lines = [
+        f"empty: {len(empty)} files have no samples, such as {clip.clip_id}: they are left out"
+        for clip in empty[:1]
+    ]
+    return kept, lines
+
+
+def _one_recording(
+    clips: Sequence[Clip], classes: dict[str, ClassSounds], lengths_s: dict[str, float]
+) -> list[str]:
+    """Sentences on classes of which most is in one long file."""
+    lines = []
+    for label, of in classes.items():
+        longest_s = of.lengths_s[-1]
+        if longest_s < _LONG_S or longest_s < of.total_s / 2:
+            continue
+        name = next(
+            clip.clip_id
+            for clip in clips
+            if clip.label == label and lengths_s.get(clip.clip_id) == longest_s
+        )
+        lines.append(
+            f"one recording: {name} has {100 * longest_s / of.total_s:.0f} % of class {label!r} "
+            f"({longest_s / 60:.1f} minutes). Its pieces cannot both train and test: record the "
+            "class again, at another time and place"
+        )
+    return lines
 
 
 def _class_sounds(clips: Sequence[Clip], lengths_s: dict[str, float]) -> ClassSounds:
@@ -206,6 +255,7 @@ def sounds_lines(sounds: FolderSounds) -> list[str]:
         lines.append(f"same content: {', '.join(names[:_SHOWN])}: keep one of them")
     if len(sounds.repeated) > _SHOWN:
         lines.append(f"{len(sounds.repeated) - _SHOWN} more files are repeated")
+    lines += sounds.remarks
     lines += [f"unreadable: {reason}" for reason in sounds.unreadable[:_SHOWN]]
     lines += sounds.taken
     if sounds.groups or not sounds.listed:

@@ -14,8 +14,9 @@ import numpy as np
 import soundfile
 from msgspec import Meta
 
-from m3net_tf.audio.datasets.audio import Audio
+from m3net_tf.audio.datasets.audio import Audio, header_of
 from m3net_tf.audio.datasets.clips import SPLITS, Clip, DatasetInfo
+from m3net_tf.audio.datasets.files import SUFFIXES, files_below
 from m3net_tf.audio.datasets.protocols import rank
 from m3net_tf.system.errors import ConfigError, DataError
 
@@ -27,6 +28,11 @@ NOISE_PARTS = {"train": (0.0, 0.8), "validation": (0.8, 0.9), "test": (0.9, 1.0)
 _SLOPES = (0.0, 1.5)  # synthetic noise: power falls as frequency to this power
 _SYNTHETIC_DB = (-90.0, -30.0)  # level of synthetic silence, from a quiet microphone to a loud room
 _ZERO_EVERY = 8  # of synthetic silence: a muted microphone, and pauses of edited recordings
+
+
+def noise_files(folder: Path) -> list[Path]:
+    """The sound files of a folder, which may be missing, without those of its subfolders."""
+    return [path for path in files_below(folder, SUFFIXES) if path.parent == folder]
 
 
 def noise_parts(
@@ -42,9 +48,9 @@ def noise_parts(
         DataError: a file is unreadable or too short for a clip of each split.
     """
     clips = []
-    for path in sorted(folder.glob("*.wav")):
+    for path in noise_files(folder):
         try:
-            file = soundfile.info(path)
+            file = header_of(path)
         except (soundfile.LibsndfileError, RuntimeError) as error:
             raise DataError(f"{path}: is not a readable sound file; {remedy}") from error
         # Resampling may give one sample less.

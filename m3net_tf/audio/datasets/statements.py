@@ -106,7 +106,8 @@ def silence_statement(dataset: AudioDataset) -> str | None:
         return None
     return (
         f"{dataset.info.name}: {len(silent)} clips are digital zero, which is no example of their "
-        f"class, and are left out, such as {silent[0]}: replace or delete their files"
+        f"class, and are left out, such as {silent[0]}: replace or delete their files (empty ones "
+        "count, and those whose channels cancel each other in the average)"
     )
 
 

@@ -200,6 +200,12 @@ class Board(BoardFacts, CoreFacts):
         return self.pdm or not self.fixed_frontend
 
     @property
+    def microphone_rate_hz(self) -> int | None:
+        """The only rate of its microphone; None without one, or if it has others."""
+        rate_hz = self.constants.get("microphone_rate_hz")
+        return int(rate_hz) if rate_hz else None
+
+    @property
     def flash_bytes(self) -> int:
         """Flash for the image and a boot loader, without the sectors for thresholds."""
         flash = self.memory["flash"]

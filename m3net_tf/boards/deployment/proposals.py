@@ -38,8 +38,12 @@ class Proposal:
     def sections(self, sample_rate_hz: int) -> dict[str, Any]:
         """Sections ``frontend`` and ``model`` of a recipe for sounds of this rate."""
         frontend = {"preset": "mcu", **self.frontend}
-        if sample_rate_hz != FrontendConfig().sample_rate_hz:
+        usual = FrontendConfig()
+        if sample_rate_hz != usual.sample_rate_hz:
             frontend["sample_rate_hz"] = sample_rate_hz
+        if sample_rate_hz > usual.sample_rate_hz:  # the rate was chosen for what is above
+            ratio = sample_rate_hz / usual.sample_rate_hz
+            frontend["mel_max_hz"] = round(usual.mel_max_hz * ratio, 1)
         model = {"name": "m3net", "preset": self.preset}
         return {"frontend": frontend, "model": model} if len(frontend) > 1 else {"model": model}
 
@@ -55,6 +59,8 @@ class Proposal:
         one, two, frame = self.costs[facts.core]
         section = self.sections(sample_rate_hz).get("frontend", {})
         frontend = FrontendConfig.from_dict(named_frontend(section))
+        # Measured at 16 kHz. A frame takes about as long as its FFT; at lower rates this is more.
+        frame *= max(1, frontend.fft_samples // FrontendConfig().fft_samples)
         # About proportional to the columns; the larger figure, where one window has a lucky size.
         run = round(max(one + (two - one) * (clip_s - 1), two * clip_s / 2))
         return pace_of(frontend, DetectorConfig.run_columns, facts.clock_hz, run, frame)

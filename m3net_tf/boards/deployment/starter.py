@@ -21,6 +21,7 @@ from m3net_tf.audio.datasets import (
 from m3net_tf.audio.datasets.folder import FOLDED, require_enough_training
 from m3net_tf.audio.datasets.inspection import UNEVEN, FolderSounds
 from m3net_tf.audio.datasets.protocols import UnsuitedProtocolError
+from m3net_tf.audio.datasets.remarks import recording_lines
 from m3net_tf.audio.datasets.tables import typed_option
 from m3net_tf.audio.labels import is_silence
 from m3net_tf.boards.builds.boards import emulated_board, load_board
@@ -42,8 +43,17 @@ Sections = dict[str, dict[str, Any]]
 _FEW_TESTED = 20  # of a class: one clip is then more than five points of its recall
 
 
-def starter_recipe(sounds: FolderSounds, board: str = DEFAULT_BOARD, log: Log = silent) -> Sections:
+def starter_recipe(
+    sounds: FolderSounds,
+    board: str = DEFAULT_BOARD,
+    log: Log = silent,
+    *,
+    sample_rate_hz: int | None = None,
+) -> Sections:
     """The sections of a recipe that suits a folder of sounds, in real time on a board.
+
+    Args:
+        sample_rate_hz: rate of the front end; None takes 8 kHz if no file has more, else 16 kHz.
 
     Raises:
         FirmwareError: there is no such board.
@@ -54,7 +64,7 @@ def starter_recipe(sounds: FolderSounds, board: str = DEFAULT_BOARD, log: Log = 
             f"{sounds.unreadable[0]}; {len(sounds.unreadable)} of {sounds.clips} files cannot be "
             "read: move them out of the folder"
         )
-    options = _options(sounds)
+    options = _options(sounds, sample_rate_hz)
     try:
         dataset = _trainable(sounds, options, log)
     except DataError:
@@ -113,12 +123,12 @@ def _has_folds(sounds: FolderSounds, options: dict[str, Any], log: Log) -> bool:
     return all(dataset.info.groups_known for dataset in folds)
 
 
-def _options(sounds: FolderSounds) -> dict[str, Any]:
+def _options(sounds: FolderSounds, sample_rate_hz: int | None) -> dict[str, Any]:
     """Options of the data set ``folder``."""
     clip_s = math.ceil(round(10 * sounds.length_95_s, 3)) / 10
     low = max(sounds.rates_hz) <= _LOW_RATE_HZ
     options: dict[str, Any] = {
-        "sample_rate_hz": _LOW_RATE_HZ if low else _RATE_HZ,
+        "sample_rate_hz": sample_rate_hz or (_LOW_RATE_HZ if low else _RATE_HZ),
         "clip_s": min(max(clip_s, _SHORTEST_S), _LONGEST_S),
     }
     if sounds.table:
@@ -135,7 +145,9 @@ def _options(sounds: FolderSounds) -> dict[str, Any]:
     return options
 
 
-def recipe_lines(recipe: Sections, sounds: FolderSounds, dataset: AudioDataset) -> list[str]:
+def recipe_lines(
+    recipe: Sections, sounds: FolderSounds, dataset: AudioDataset, log: Log = silent
+) -> list[str]:
     """Sentences on the choices of :func:`starter_recipe`, and on its data set."""
     options = recipe["dataset"]["options"]
     lines = [
@@ -154,6 +166,7 @@ def recipe_lines(recipe: Sections, sounds: FolderSounds, dataset: AudioDataset) 
             "silence: made from artificial noise; recordings of your room in _background_noise_ "
             "are better"
         )
+    lines += recording_lines(dataset, log)
     if "cross_validation" in recipe["training"]:
         lines.append(
             f"a class has only {_tested(dataset)} test clips, so five more trainings follow, each "
@@ -193,11 +206,19 @@ def starter_pace(recipe: Sections, board: str) -> Pace:
 
 
 def speed_lines(recipe: Sections, board: str) -> list[str]:
-    """Lines on the proposed network and its pace on a board."""
-    return [
+    """Lines on the proposed network, its pace on a board and the board's microphone."""
+    lines = [
         f"network: m3net {recipe['model']['preset']}, proposed for this board",
         *pace_lines(board, starter_pace(recipe, board), "estimated"),
     ]
+    rate_hz = recipe["dataset"]["options"]["sample_rate_hz"]
+    delivered_hz = load_board(board).microphone_rate_hz
+    if delivered_hz not in (None, rate_hz):
+        lines.append(
+            f"microphone: that of {board} delivers {delivered_hz} Hz (docs/porting.md), so live "
+            f"detection there needs --sample-rate {delivered_hz}"
+        )
+    return lines
 
 
 def starter_commands(recipe: Path, board: str) -> dict[str, str]:

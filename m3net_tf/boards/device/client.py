@@ -359,7 +359,10 @@ class Device:
             FirmwareError: the board has no microphone, it lost sound, or as :meth:`request`.
         """
         rate_hz = self.info().frontend["rate_hz"]
-        advice = "check its microphone (table in docs/porting.md)"
+        advice = (
+            f"check its microphone, and that it delivers the network's {rate_hz:g} Hz (table in "
+            "docs/porting.md)"
+        )
         if self.info().version.get("audio") == "0":
             advice = "use a board with a microphone (table in docs/porting.md)"
         elif is_emulated(self.port.name):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.audio.datasets.audio import read_audio, to_pcm16
+from m3net_tf.audio.datasets.audio import audio_chunks, to_pcm16
 from m3net_tf.boards.builds.boards import find_machine
 from m3net_tf.boards.device.client import Device
 from m3net_tf.boards.device.ports import DEFAULT_BAUD, is_emulated, open_port
@@ -46,7 +46,7 @@ def firmware_of(run: Path, log: Log, engine: Engine | None = None) -> Callable[[
 
 def read_sound(path: Path, rate_hz: int) -> Samples:
     """A sound file at the board's sample rate: int16, shape (samples,)."""
-    return to_pcm16(read_audio(path, sample_rate_hz=rate_hz))
+    return np.concatenate([*map(to_pcm16, audio_chunks(path, sample_rate_hz=rate_hz))])
 
 
 def emulated_sound(port: str, run: Path, path: Path | None) -> Samples | None:

@@ -83,7 +83,7 @@ def test_the_last_window_ends_with_the_sound():
 
 def test_silence_is_far_below_the_loudest_window():
     audio = np.repeat(np.array([0.5, 0.006, 0.004, 0.0], np.float32), 100)
-    levels = levels_of(audio, [0, 100, 200, 300], 100)
+    levels = levels_of([audio], [0, 100, 200, 300], 100)
     np.testing.assert_allclose(levels, [0.5, 0.006, 0.004, 0.0], atol=1e-9)
     assert is_silent(levels).tolist() == [False, False, True, True]
     assert is_silent(np.array([1e-6, 0.0])).all()

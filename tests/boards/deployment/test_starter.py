@@ -22,7 +22,14 @@ from m3net_tf.audio.datasets import cut_statement, load_dataset
 from m3net_tf.audio.datasets.captured import CapturedClips, recordings
 from m3net_tf.audio.datasets.inspection import inspect_folder, sounds_lines
 from m3net_tf.audio.datasets.tables import suggestions
-from m3net_tf.boards.deployment.starter import README, recipe_lines, starter_recipe, write_starter
+from m3net_tf.boards.deployment.starter import (
+    README,
+    recipe_lines,
+    speed_lines,
+    starter_pace,
+    starter_recipe,
+    write_starter,
+)
 from m3net_tf.cli import app, output
 from m3net_tf.system import progress
 from m3net_tf.system.errors import ConfigError, DataError
@@ -144,7 +151,7 @@ def test_what_is_wrong_with_the_sounds_is_said(tmp_path: Path, monkeypatch):
 def test_folders_without_sounds_are_refused(tmp_path: Path):
     with refuses(DataError, tmp_path / "void"):
         inspect_folder(tmp_path / "void")
-    with refuses(DataError, tmp_path, ".wav"):
+    with refuses(DataError, tmp_path, "WAV"):
         inspect_folder(tmp_path)
     (tmp_path / "clap").mkdir()
     (tmp_path / "clap" / "a.wav").write_bytes(b"RIFF")
@@ -275,6 +282,33 @@ def test_a_recipe_without_enough_training_is_refused(tmp_path: Path):
     recipe["dataset"]["options"] |= options
     with refuses(DataError, "less than half", "group_pattern"):
         prepare(Recipe.from_dict(recipe), Run(tmp_path / "run"), folder, "", print)
+
+
+def test_a_rate_reaches_the_board(tmp_path: Path):
+    """The band up to half of it, too; and the estimate counts the longer FFT."""
+    folder = sounds(tmp_path, *numbered("a", 8), *numbered("b", 8))
+    facts = inspect_folder(folder)
+    board = "stm32f4_discovery"
+    plan = starter_recipe(facts, board, sample_rate_hz=48_000)
+    assert plan["dataset"]["options"]["sample_rate_hz"] == 48_000
+    frontend = Recipe.from_dict(plan).frontend
+    assert frontend.sample_rate_hz == 48_000 and frontend.mel_max_hz == 22_800
+    assert any("microphone" in line and "16000 Hz" in line for line in speed_lines(plan, board))
+    usual = starter_recipe(facts, board)
+    assert not any("microphone" in line for line in speed_lines(usual, board))
+    assert starter_pace(plan, board).cpu_share > starter_pace(usual, board).cpu_share
+
+
+def test_init_and_training_say_what_the_files_give_away(tmp_path: Path):
+    folder = sounds(tmp_path / "s", *numbered("a", 12))
+    sounds(folder, *numbered("b", 12), rate_hz=8000)
+    facts = inspect_folder(folder)
+    recipe = starter_recipe(facts)
+    dataset = load_dataset("folder", folder, **recipe["dataset"]["options"])
+    told: list[str] = []
+    prepare(Recipe.from_dict(recipe), Run(tmp_path / "run"), folder, "", told.append)
+    for lines in (told, recipe_lines(recipe, facts, dataset)):
+        assert any("shortcut: rate, channels" in line and "100 %" in line for line in lines)
 
 
 def test_many_test_clips_need_no_cross_validation(tmp_path: Path):
