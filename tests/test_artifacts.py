@@ -7,6 +7,7 @@ from refusals import refuses
 
 from m3net_tf.system import artifacts, unfinished
 from m3net_tf.system.errors import DataError
+from m3net_tf.system.locks import complete_folder, scratch_folder
 from m3net_tf.system.markdown import markdown_text
 
 
@@ -16,10 +17,28 @@ def test_write_makes_folders_and_replaces(tmp_path):
     artifacts.write_bytes(path, b"two")
     assert path.read_bytes() == b"two"
     assert [p.name for p in path.parent.iterdir()] == ["file.bin"]
-    assert path.stat().st_mode & 0o777 == 0o644
 
 
-@pytest.mark.parametrize("function", ["fsync", "chmod", "replace"])
+@pytest.mark.parametrize("mask", [0o077, 0o002])
+def test_the_umask_decides_who_may_read_results(tmp_path, umask, mask):
+    umask(mask)
+    artifacts.write_bytes(tmp_path / "file.bin", b"")
+    with complete_folder(tmp_path / "export"):
+        pass
+    with scratch_folder(".source-", tmp_path) as scratch:
+        scratch.rename(tmp_path / "source")
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    folder = 0o777 & ~mask
+    assert modes == {"file.bin": 0o666 & ~mask, "export": folder, "source": folder}
+
+
+def test_a_scratch_folder_of_the_system_is_private(umask):
+    umask(0)
+    with scratch_folder("m3net-private-") as scratch:
+        assert scratch.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("function", ["fsync", "replace"])
 def test_a_write_that_fails_leaves_the_old_file_alone(function, tmp_path, monkeypatch):
     path = tmp_path / "file.txt"
     artifacts.write_text(path, "old")

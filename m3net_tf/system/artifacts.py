@@ -10,14 +10,13 @@ import json
 import os
 import platform
 import subprocess
-import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
 from m3net_tf.system.errors import DataError
-from m3net_tf.system.unfinished import unfinished_prefix
+from m3net_tf.system.unfinished import new_path, unfinished_prefix
 
 _ENCRYPTED = 1  # flag of a part of a zip archive
 _PACKAGES = ("tensorflow", "tensorflow-cpu", "tf_keras", "numpy", "ai-edge-litert", "tflite-micro")
@@ -58,6 +57,8 @@ def naming(path: Path) -> Iterator[None]:
 def write_bytes(path: Path, data: bytes, earlier: Path | None = None) -> None:
     """Write a file atomically: a reader sees the old bytes or all of the new ones.
 
+    As with other new files, the umask decides who may read it.
+
     Args:
         earlier: path that the replaced file gets, which then has the old bytes.
 
@@ -66,18 +67,17 @@ def write_bytes(path: Path, data: bytes, earlier: Path | None = None) -> None:
     """
     with naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=unfinished_prefix(path.name))
+        new = new_path(unfinished_prefix(path.name), path.parent)
         try:
-            with os.fdopen(handle, "wb") as file:
+            with new.open("xb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            Path(name).chmod(0o644)
             if earlier and path.exists():
                 path.replace(earlier)
-            Path(name).replace(path)
+            new.replace(path)
         except BaseException:
-            Path(name).unlink(missing_ok=True)
+            new.unlink(missing_ok=True)
             raise
 
 

@@ -27,7 +27,7 @@ from typing import ParamSpec, TypedDict, TypeVar
 from m3net_tf.system.errors import InUseError
 from m3net_tf.system.processes import is_running
 from m3net_tf.system.progress import Log
-from m3net_tf.system.unfinished import UNFINISHED, replace_folder, unfinished_prefix
+from m3net_tf.system.unfinished import UNFINISHED, new_path, replace_folder, unfinished_prefix
 
 LOCK_NAME = ".m3net-lock"
 _LONGEST_COMMAND = 80
@@ -303,13 +303,16 @@ def _created(folder: Path) -> Iterator[None]:
 def scratch_folder(prefix: str, parent: Path | None = None) -> Iterator[Path]:
     """A temporary folder; stale folders with the same prefix are removed first.
 
-    The caller may rename the folder to its final name; then nothing is removed at the end.
+    Without ``parent`` it is in the system's folder for temporary files and only its owner may read
+    it. With ``parent`` the umask decides, and the caller may rename the folder to its final name;
+    then nothing is removed at the end.
     """
-    parent = Path(tempfile.gettempdir()) if parent is None else parent
-    for candidate in parent.glob(f"{prefix}*"):
+    place = Path(tempfile.gettempdir()) if parent is None else parent
+    for candidate in place.glob(f"{prefix}*"):
         _remove_stale(candidate)
     while True:
-        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+        folder = new_path(prefix, place)
+        folder.mkdir(0o700 if parent is None else 0o777)
         handle = _own(folder)
         if handle is not None:
             break
@@ -331,7 +334,6 @@ def complete_folder(folder: Path) -> Iterator[Path]:
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with scratch_folder(unfinished_prefix(folder.name), folder.parent) as scratch:
-        scratch.chmod(0o755)
         yield scratch
         replace_folder(scratch, folder)
 

@@ -9,7 +9,6 @@ import hashlib
 import json
 import math
 import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -210,8 +209,7 @@ class _Folder:
     @contextlib.contextmanager
     def writing(self, name: str) -> Iterator[Path]:
         """A new file, which gets its name at the end, or is copied to the URL."""
-        parent = self.local or Path(tempfile.gettempdir())
-        with scratch_folder(unfinished_prefix(name), parent) as scratch:
+        with scratch_folder(unfinished_prefix(name), self.local) as scratch:
             path = scratch / name
             yield path
             with path.open("rb") as file:
