@@ -14,10 +14,10 @@ from m3net_tf.audio.shards import Shards, load_sharded_dataset, open_shards
 from m3net_tf.networks.models import design_sha256, model_names, presets_of
 from m3net_tf.networks.pretrained import find_pretrained
 from m3net_tf.system.artifacts import read_json, write_json
-from m3net_tf.system.errors import DAMAGED, ConfigError, DataError, ModelError
+from m3net_tf.system.errors import ConfigError, DataError, M3NetError, ModelError
 from m3net_tf.system.progress import Log, silent
 from m3net_tf.training.added import with_added
-from m3net_tf.training.archive import check_archive
+from m3net_tf.training.archive import read_archive
 from m3net_tf.training.recipe import Recipe, load_recipe
 from m3net_tf.training.run_metrics import RunMetrics
 from m3net_tf.training.sections import DatasetSection
@@ -259,21 +259,17 @@ def load(run_or_file: str | Path) -> keras.Model:
     return _read_network(path, "give a run folder or its model.keras")
 
 
-# Keras checks no value of a configuration before it uses it.
-_UNLOADABLE: tuple[type[Exception], ...] = (*DAMAGED, AttributeError, RuntimeError, TypeError)
-
-
 def _read_network(path: Path, remedy: str) -> keras.Model:
-    from m3net_tf.system.keras import keras
     from m3net_tf.system.keras_internals import refuse_layers_of_keras_3
 
     refuse_layers_of_keras_3()
     for name in model_names():
         presets_of(name)  # imports its module, which registers the layers
     try:
-        check_archive(path)
-        return keras.models.load_model(path, compile=False)
-    except _UNLOADABLE as error:
+        return read_archive(path)
+    except M3NetError:
+        raise
+    except Exception as error:  # Keras checks no value of a configuration before it uses it
         raise ModelError(f"{path} cannot be read ({type(error).__name__}): {remedy}") from None
 
 
