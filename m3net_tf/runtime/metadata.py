@@ -18,7 +18,7 @@ from m3net_tf.audio.frontend import FrontendConfig
 from m3net_tf.audio.frontend.windows import TAIL_S
 from m3net_tf.runtime.detector_config import DetectorConfig
 from m3net_tf.runtime.warp import WarpConfig
-from m3net_tf.system.artifacts import opened_archive, sha256_of
+from m3net_tf.system.artifacts import opened_archive, parse_json, sha256_of
 from m3net_tf.system.conversion import from_plain
 from m3net_tf.system.errors import DAMAGED, ModelError
 
@@ -185,7 +185,7 @@ def read_metadata(path: Path) -> tuple[bytes, Metadata]:
         )
     network = network_of(data)
     try:
-        values = json.loads(archive.read(_NAME))
+        values = parse_json(archive.read(_NAME))
         _require_types(values)
         if values["format"] != FORMAT:
             raise ModelError(

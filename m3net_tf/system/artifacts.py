@@ -221,7 +221,7 @@ def _require_plain(value: Any, halves: bool) -> None:
     raise ValueError(f"it is nested more than {DEEPEST} levels deep")
 
 
-def read_json(path: Path, kind: Any = Any, *, most_bytes: int = MOST_BYTES) -> Any:
+def read_json(path: Path, kind: Any = dict[str, Any], *, most_bytes: int = MOST_BYTES) -> Any:
     """Read a record in a file; see :func:`parse_json`.
 
     Raises:

@@ -22,8 +22,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import ParamSpec, TypedDict, TypeVar
+from typing import Annotated, ParamSpec, TypedDict, TypeVar
 
+from msgspec import Meta
+
+from m3net_tf.system.artifacts import parse_json
 from m3net_tf.system.errors import InUseError
 from m3net_tf.system.processes import is_running
 from m3net_tf.system.progress import Log
@@ -212,7 +215,7 @@ def _is_at(handle: int, path: Path) -> bool:
 class _Holder(TypedDict):
     """Content of a lock file; ``since`` is the local time at which it was taken, to the minute."""
 
-    pid: int
+    pid: Annotated[int, Meta(ge=1, lt=2**31)]
     host: str
     command: str
     since: str
@@ -235,9 +238,9 @@ def _write_holder(handle: int) -> None:
 def _read_holder(handle: int) -> _Holder | None:
     """The holder; None if the file does not name it."""
     try:
-        holder = json.loads(os.pread(handle, 1 << 16, 0))
-        return holder if _Holder.__required_keys__ <= holder.keys() else None
-    except (AttributeError, ValueError, RecursionError):
+        holder: _Holder = parse_json(os.pread(handle, 1 << 16, 0), _Holder)
+        return holder
+    except ValueError:
         return None
 
 

@@ -56,7 +56,7 @@ def cross_validate(
     """
     path = run.folder / RESULT
     if path.exists():
-        done: CrossValidation = read_json(path)
+        done: CrossValidation = read_json(path, CrossValidation)
         return done
     protocol = recipe.training.cross_validation
     folds = dataset_info(recipe.dataset.name).folds[protocol]

@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from m3net_tf.audio.datasets import AudioDataset, dataset_info, load_dataset, protocol_statement
 from m3net_tf.audio.datasets.selection import with_training_share
@@ -27,6 +27,19 @@ if TYPE_CHECKING:  # TensorFlow takes seconds to import, and most readers do not
 
 
 DATA_RECORD = "data.json"
+
+
+class _DataRecord(TypedDict, total=False):
+    """Content of ``data.json``: where the data set is."""
+
+    folder: str
+    shards: str
+
+
+class _Trained(TypedDict):
+    """What is read of ``metrics.json`` before the rest."""
+
+    recipe: dict[str, Any]
 
 
 def load_section(section: DatasetSection, data_dir: Path | None, log: Log = silent) -> AudioDataset:
@@ -132,7 +145,7 @@ class Run:
         """
         if not self.finished:
             return False
-        metrics = read_json(self.metrics_path)
+        metrics = read_json(self.metrics_path, _Trained)
         return built_otherwise(metrics, Recipe.from_dict(metrics["recipe"]))
 
     def recipe(self) -> Recipe:
@@ -171,7 +184,11 @@ class Run:
         Raises:
             DataError: they can no longer be read.
         """
-        url = read_json(self.data_path).get("shards") if self.data_path.exists() else None
+        url = (
+            read_json(self.data_path, _DataRecord).get("shards")
+            if self.data_path.exists()
+            else None
+        )
         return open_shards(url) if url else None
 
     def remember_data(self, source: DataSource) -> None:
@@ -282,7 +299,7 @@ def recorded_data_folder(folder: Path) -> Path | None:
     record = folder / DATA_RECORD
     if not record.exists():
         return None
-    values = read_json(record)
+    values = read_json(record, _DataRecord)
     if "folder" not in values:  # the data set was read from shards
         return None
     data = Path(str(values["folder"]))

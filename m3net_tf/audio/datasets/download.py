@@ -5,7 +5,7 @@ import os
 import shutil
 import time
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypedDict
 from urllib.parse import unquote, urlsplit
 
 import requests
@@ -25,6 +25,14 @@ _BLOCK = 1 << 16
 
 class _TooSlowError(requests.RequestException):
     """Too few bytes arrive."""
+
+
+class _State(TypedDict, total=False):
+    """Where a part comes from: URL, announced size and version of the file."""
+
+    url: str
+    total: int | None
+    tag: str
 
 
 def forget_part(part: Path) -> None:
@@ -99,10 +107,10 @@ class Downloader:
     def _try(self, url: str) -> bool:
         """Send one request; return whether the file is complete."""
         state_path = _state_of(self.part)
-        state = read_json(state_path) if state_path.exists() else {}
+        state = read_json(state_path, _State) if state_path.exists() else _State()
         size = self.size()
         if state.get("url") != url or (self.size_bytes and size > self.size_bytes):
-            size, state = 0, {}
+            size, state = 0, _State()
         if size and size == (self.size_bytes or state.get("total")):
             return True
         headers = {"Accept-Encoding": "identity"}

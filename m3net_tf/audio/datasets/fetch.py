@@ -256,15 +256,19 @@ class ArchiveState(TypedDict, total=False):
     folder: str
 
 
+class _Record(TypedDict):
+    """Content of the file."""
+
+    archives: dict[str, ArchiveState]
+
+
 class FetchRecord:
     """Sources and states of archives, stored in a JSON file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        archives = read_json(path).get("archives") if path.is_file() else {}
-        if not isinstance(archives, dict):
-            raise DataError(f"{path} is not a download record: delete it and run again")
-        self._archives: dict[str, ArchiveState] = archives
+        record = read_json(path, _Record) if path.is_file() else _Record(archives={})
+        self._archives: dict[str, ArchiveState] = record["archives"]
 
     def get(self, name: str) -> ArchiveState:
         """The state of an archive; empty for a new one."""

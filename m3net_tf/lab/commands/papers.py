@@ -149,15 +149,14 @@ def _list_results(out: Path, as_json: bool) -> None:
 
 
 def _say_recipe(name: str, scale: str, cell: str, runs: Path, as_json: bool) -> None:
-    import yaml
-
     from m3net_tf.lab.studies.cell_recipe import cell_recipe_text, find_cell
     from m3net_tf.lab.studies.grid_file import load_grid
+    from m3net_tf.system.yaml_files import parse_yaml
 
     grid = load_grid(name, scale)
     text = cell_recipe_text(grid, find_cell(grid, cell), runs)
     if as_json:
-        say_json(yaml.safe_load(text))
+        say_json(parse_yaml(text, "the recipe"))
     else:
         say_exactly(text)
 
@@ -165,10 +164,11 @@ def _say_recipe(name: str, scale: str, cell: str, runs: Path, as_json: bool) -> 
 def _say_latex(name: str, scale: str, out: Path, as_json: bool) -> None:
     require_modules("m3net table --latex", "report", "jinja2")
     from m3net_tf.lab.studies.grid_file import load_grid
+    from m3net_tf.lab.studies.table_record import TableReport
     from m3net_tf.lab.studies.table_views import table_latex
 
     grid = load_grid(name, scale)
-    text = table_latex(read_json(out / f"{grid.name}.{scale}.json"), list(grid.axes))
+    text = table_latex(read_json(out / f"{grid.name}.{scale}.json", TableReport), list(grid.axes))
     if as_json:
         say_json({"latex": text})
     else:

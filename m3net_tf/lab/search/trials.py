@@ -97,10 +97,10 @@ class TrialFolder:
         """
         trials = []
         for path in sorted((self.root / "trials").glob("[!.]*.json")):
-            values = read_json(path)
+            values = read_json(path, Trial)
             try:
                 trials.append(Trial(**values))
-            except TypeError:
+            except TypeError:  # a key of another version
                 raise DataError(
                     f"{path} is no trial of this version: delete it; the search makes it again"
                 ) from None

@@ -21,7 +21,7 @@ from m3net_tf.system.errors import ConfigError, ModelError
 from m3net_tf.system.extras import require_modules
 from m3net_tf.system.markdown import markdown_text
 from m3net_tf.system.yaml_files import read_yaml
-from m3net_tf.training.cross_validation import RESULT
+from m3net_tf.training.cross_validation import RESULT, CrossValidation
 from m3net_tf.training.run import Run
 
 ABOUT = "about.yaml"
@@ -180,7 +180,7 @@ def _card(run: Run, name: str, about: About, contents: Mapping[str, bytes]) -> C
         "git_commit": values["git_commit"],
     }
     if (run.folder / RESULT).exists():
-        folded = read_json(run.folder / RESULT)
+        folded = read_json(run.folder / RESULT, CrossValidation)
         card["cross_validation"] = {
             **{key: folded[key] for key in ("clips", "groups", "accuracy")},
             "folds": len(folded["fold_accuracy"]),
