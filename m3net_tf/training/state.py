@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from m3net_tf.runtime.metadata import stored_archive
-from m3net_tf.system.artifacts import opened_archive, parse_json, write_bytes
+from m3net_tf.system.artifacts import opened_archive, parse_json, read_file, write_bytes
 from m3net_tf.system.errors import DAMAGED, ModelError
 from m3net_tf.system.keras import keras, tf
 from m3net_tf.system.keras_internals import loss_scale_variables
@@ -23,6 +23,7 @@ from m3net_tf.training.distribution import current_share
 from m3net_tf.training.schedules import make_optimizer
 from m3net_tf.training.sections import TrainingSection
 
+_MOST_BYTES = 4 << 30
 _SCORES = ("validation_accuracy", "validation_map")
 
 
@@ -199,7 +200,7 @@ class TrainingState:
             ModelError: the file is damaged.
         """
         try:
-            content = path.read_bytes()
+            content = read_file(path, _MOST_BYTES)
             _require_arrays(content)
             with np.load(io.BytesIO(content)) as arrays:
                 figures = parse_json(str(arrays["figures"]), _Figures, finite=False)

@@ -584,10 +584,12 @@ def _state() -> Take:
     from m3net_tf.training.state import TrainingState
 
     path = _folder() / "state.npz"
+    double = types.SimpleNamespace(as_numpy_dtype=np.float64)
+    weight = types.SimpleNamespace(shape=(3,), dtype=double, assign=np.zeros(3).__add__)
     state: Any = types.SimpleNamespace(
         _FIGURES=TrainingState._FIGURES,
-        _arrays=lambda: {"weights": [types.SimpleNamespace(assign=np.zeros(3).__add__)]},
-        model=types.SimpleNamespace(weights=[0]),
+        _arrays=lambda: {"weights": [weight]},
+        model=types.SimpleNamespace(weights=[weight]),
     )
 
     def take(data: bytes) -> None:
@@ -808,7 +810,9 @@ def records() -> list[Record]:
             ",".join(captured.COLUMNS).encode() + b"\n1,2\n",
         ),
         Record(
-            "added/added.csv", added.read_added, ",".join(added._fields()).encode() + b"\n1,2\n"
+            f"{added._FOLDER}/{added._TABLE}",
+            added.read_added,
+            ",".join(added._fields()).encode() + b"\n1,2\n",
         ),
         Record("board.toml", lambda folder: boards._read_toml(folder / "board.toml"), b"a = [1]\n"),
         Record(
