@@ -5,7 +5,7 @@ import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
-from typing import Annotated, Any, NotRequired, TypedDict
+from typing import Annotated, Any, NotRequired, TypedDict, get_type_hints
 
 from msgspec import Meta
 
@@ -86,11 +86,9 @@ class _Section(TypedDict):
     fold: int | None
 
 
-class _Info(TypedDict):
-    """What is read of :data:`_INFO` before the rest."""
-
-    labels: list[str]
-    notes: list[str]
+_HINTS = get_type_hints(DatasetInfo, include_extras=True)
+_Info = TypedDict("_Info", {key: _HINTS[key] for key in _INFO}, total=False)  # type: ignore[misc]
+"""Older versions lack some."""
 
 
 class _Index(TypedDict):
@@ -156,8 +154,8 @@ def load_sharded_dataset(shards: Shards) -> AudioDataset:
     Raises:
         DataError: a list of clips is missing or damaged.
     """
-    stored = dict(shards.info)
-    for key in ("labels", "notes"):
+    stored = {key: shards.info[key] for key in _INFO if key in shards.info}
+    for key in {"labels", "notes"} & stored.keys():
         stored[key] = tuple(stored[key])
     info = dataclasses.replace(dataset_info(shards.section["name"]), **stored)
     clips: dict[str, tuple[int, int]] = {}
