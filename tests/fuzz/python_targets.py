@@ -541,11 +541,14 @@ def _labels() -> Take:
         section = content.Section("classes", label, "", [part])
         dataset = types.SimpleNamespace(name=label)
         metrics = types.SimpleNamespace(dataset=dataset)
+        model = types.SimpleNamespace(name=label, preset=label)
         run = types.SimpleNamespace(name=label, network=label, labels=[label], metrics=metrics)
+        run.run = types.SimpleNamespace(recipe=lambda: types.SimpleNamespace(model=model))
         with (
             mock.patch.object(page, "_vega", str),  # 1 MB that no label reaches
             mock.patch.object(page, "shared_file", str),  # nor these styles and scripts
-            mock.patch.object(origin, "leak_warnings", lambda run: [content.Caution(run.name)]),
+            mock.patch.object(page, "verdict", lambda run: run.name),  # of figures
+            mock.patch.object(origin, "leak_warnings", lambda runs: [runs[0].name]),
         ):
             return page.render([run], [section])  # type: ignore[list-item]
 
@@ -630,33 +633,40 @@ def _rows_seeds() -> list[bytes]:
     return [content + store._FOOTER.pack(b"m3netrow", 2, zlib.crc32(content)), struct.pack("<Q", 1)]
 
 
-def _weights() -> Take:
-    """The HDF5 file of a ``model.keras``."""
+def _small_network() -> dict[str, bytes]:
+    """The parts of a saved network."""
+    from m3net_tf.networks.layers.mirror import Mirror
     from m3net_tf.system.keras import keras
-    from m3net_tf.training import archive
+    from m3net_tf.training.archive import write_archive
+
+    inputs = keras.Input((4, 4, 1))
+    x = keras.layers.Conv2D(2, 3, use_bias=False, padding="same")(inputs)
+    x = Mirror(time=True)(keras.layers.ReLU()(keras.layers.BatchNormalization()(x)))
+    path = _folder() / "model.keras"
+    write_archive(keras.Model(inputs, keras.layers.Flatten()(x)), path)
+    with zipfile.ZipFile(path) as whole:
+        return {name: whole.read(name) for name in whole.namelist()}
+
+
+def _network() -> Take:
+    """A ``model.keras`` that Keras loads: an input is its description or its HDF5 file."""
+    from m3net_tf.runtime.metadata import stored_archive
     from m3net_tf.training.run import load
 
-    path = _folder() / "model.keras"
-    inputs = keras.Input((4, 4, 1))
-    archive.write_archive(keras.Model(inputs, keras.layers.Conv2D(1, 3)(inputs)), path)
-    with zipfile.ZipFile(path) as whole:
-        parts = {name: whole.read(name) for name in whole.namelist()}
+    path, parts = _folder() / "model.keras", _small_network()
 
     def take(data: bytes) -> None:
-        path.write_bytes(archive.stored_archive({**parts, "model.weights.h5": data}))
+        name = "config.json" if data[:1] == b"{" else "model.weights.h5"
+        path.write_bytes(stored_archive({**parts, name: data}))
         with refusing():
             load(path)
 
     return take
 
 
-def _weights_seeds() -> list[bytes]:
-    from m3net_tf.system.keras import keras
-
-    inputs = keras.Input((4, 4, 1))
-    path = _folder() / "seed.weights.h5"
-    keras.Model(inputs, keras.layers.Conv2D(1, 3)(inputs)).save_weights(path)
-    return [path.read_bytes()]
+def _networks() -> list[bytes]:
+    parts = _small_network()
+    return [parts["config.json"], parts["model.weights.h5"]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -859,7 +869,7 @@ TARGETS = {
     "metadata": Target(_metadata, _metadatas),
     "manifest": Target(_manifest, _manifests),
     "keras": Target(_keras, _kerases),
-    "weights": Target(_weights, _weights_seeds, 8192),
+    "network": Target(_network, _networks, 16_384),
     "records": Target(_records, _records_seeds),
     "archive": Target(_archive, _archives, 16_384),
     "table": Target(_table, _tables),

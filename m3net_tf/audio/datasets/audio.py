@@ -27,6 +27,7 @@ FIT_RULES: tuple[FitRule, ...] = ("pad", "loop", "crop")
 PCM16_SCALE = 32768.0
 LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 1_000, 768_000
 _CHUNK_VALUES = 1 << 18
+_LARGEST = 1e10  # 32-bit whole numbers stay below; sums of much larger samples are infinite
 _REMEDY = "replace the file or leave it out"
 _UNKNOWN_LENGTH = (0xFFFFFFFF, 0x7FFFFFFF)  # the data chunk's length if written to a pipe
 
@@ -156,8 +157,10 @@ def _mono_chunks(
             raise _truncated(name, f"{samples} samples do not fit into memory") from None
         if len(audio) < count:
             raise _truncated(name, f"{start + len(audio)} of {samples} samples can be read")
-        if not np.isfinite(audio).all():
-            raise DataError(f"{name}: contains NaN or infinite samples; {_REMEDY}")
+        if not (np.abs(audio) <= _LARGEST).all():  # NaN is not, either
+            raise DataError(
+                f"{name}: contains NaN or infinite samples, or some above {_LARGEST:.0e}; {_REMEDY}"
+            )
         yield mixed(audio)
 
 
