@@ -111,7 +111,10 @@ def read_archive(path: Path) -> keras.Model:
         needed = _weights_of(own, path)
         for name, form in needed.items():
             if weights.get(name) != form:
-                raise _refusal(path, f"has not the weights that its network needs ({name[-60:]})")
+                raise ModelError(
+                    f"{path} does not have the weights that its network needs ({name[-60:]}): "
+                    "train the network again"
+                )
         model.load_weights(given)
     return model
 
@@ -283,5 +286,5 @@ def _objects(config: Any) -> Iterator[dict[str, object]]:
 def _refusal(path: Path, reason: str) -> ModelError:
     return ModelError(
         f"{path} {reason}, which no network of this package does; it is not loaded, since it could "
-        "run code: train the network again"
+        "run code, read other files or exhaust the memory: train the network again"
     )
