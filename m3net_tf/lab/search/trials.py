@@ -97,10 +97,10 @@ class TrialFolder:
         """
         trials = []
         for path in sorted((self.root / "trials").glob("[!.]*.json")):
-            values = read_json(path, Trial)
+            values = read_json(path)
             try:
                 trials.append(Trial(**values))
-            except TypeError:  # a key of another version
+            except TypeError:
                 raise DataError(
                     f"{path} is no trial of this version: delete it; the search makes it again"
                 ) from None
