@@ -11,7 +11,7 @@ from m3net_tf.export import Bundle
 from m3net_tf.system.artifacts import Provenance, provenance, read_json
 from m3net_tf.system.progress import Log, silent
 from m3net_tf.training.checks import require_held_out
-from m3net_tf.training.cross_validation import RESULT, CrossValidation
+from m3net_tf.training.cross_validation import RESULT, FoldsAccuracy
 from m3net_tf.training.evaluation import predict
 from m3net_tf.training.features import FeatureSet, compute_features, original_features
 from m3net_tf.training.metrics import whole_scores, wilson_interval
@@ -71,7 +71,7 @@ def evaluate_clips(
         **provenance(),  # type: ignore[typeddict-item]  # the keys follow
     }
     if split == "test" and (run.folder / RESULT).exists():
-        folds = read_json(run.folder / RESULT, CrossValidation)
+        folds = read_json(run.folder / RESULT, FoldsAccuracy)
         interval = [folds["accuracy_95_low"], folds["accuracy_95_high"]]
         result["cross_validation"] = {"accuracy": folds["accuracy"], "accuracy_95": interval}
     if (run.folder / "export" / "manifest.json").exists():

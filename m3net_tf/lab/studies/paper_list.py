@@ -113,7 +113,7 @@ def table_results(name: str, out: Path) -> Iterator[ItemResult]:
     for scale in SCALES:
         path, estimate = out / f"{name}.{scale}.json", hours_path(out, name, scale)
         if path.exists():
-            yield _table_result(load_grid(name, scale), read_json(path, TableReport))
+            yield _table_result(load_grid(name, scale), read_json(path))
         elif estimate.exists():
             facts = read_json(estimate, _Estimate)
             machine = f"{facts.get('cores')} cores"

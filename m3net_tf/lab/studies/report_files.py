@@ -8,7 +8,6 @@ from typing import Any
 
 import pandas as pd
 
-from m3net_tf.lab.studies.table_record import TableReport
 from m3net_tf.system.artifacts import read_json, write_text
 from m3net_tf.system.markdown import markdown_table
 from m3net_tf.system.progress import Log
@@ -73,7 +72,7 @@ def _loses(path: Path, cells: Sequence[JsonCell]) -> bool:
     """Whether a written report has results of runs that have failed or are missing now."""
     if not path.exists():
         return False
-    before = {_place(cell): _finished(cell) for cell in read_json(path, TableReport)["cells"]}
+    before = {_place(cell): _finished(cell) for cell in read_json(path)["cells"]}
     return any(
         _incomplete(cell) and _finished(cell) < before.get(_place(cell), 0) for cell in cells
     )
