@@ -52,6 +52,14 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
+@pytest.fixture
+def umask() -> Iterator[Callable[[int], int]]:
+    """Sets the umask of this process."""
+    before = os.umask(0o022)
+    yield os.umask
+    os.umask(before)
+
+
 @pytest.fixture(scope="session")
 def common_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of this session that all pytest-xdist workers share."""

@@ -28,6 +28,18 @@ def test_tests_of_the_other_wings_load_without_the_lab():
         assert not re.search(r"(?m)^(from|import) m3net_tf\.lab\b", path.read_text()), path
 
 
+def test_one_function_reads_json_and_one_reads_yaml():
+    readers = {
+        r"\bjson\.loads?\(": "system/artifacts.py",
+        r"\byaml\.(safe_|full_|unsafe_)?load(_all)?\(": "system/yaml_files.py",
+        r"\bh5py\.File\(": "training/archive.py",
+    }
+    package = ROOT / "m3net_tf"
+    for pattern, reader in readers.items():
+        using = {path for path in package.rglob("*.py") if re.search(pattern, path.read_text())}
+        assert using == {package / reader}
+
+
 def test_the_picture_shows_the_table_of_setup_cfg():
     drawing = runpy.run_path(str(ROOT / "docs" / "draw_rooms.py"))
     assert drawing["PICTURE"].read_text() == drawing["draw"](), "run python docs/draw_rooms.py"

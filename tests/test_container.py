@@ -67,6 +67,13 @@ def test_the_container_gets_its_tools_from_make_system(instructions):
     assert not arguments(instructions, "ADD")
 
 
+def test_the_base_image_is_pinned_by_digest(instructions):
+    """As are the actions of the workflows: a tag can be moved to another image."""
+    base, later = arguments(instructions, "FROM")
+    assert re.fullmatch(r"debian:bookworm-\d{8}-slim@sha256:[0-9a-f]{64} AS tools", base)
+    assert later == "tools"
+
+
 def test_ci_has_each_version_of_python_and_builds_the_container():
     jobs = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())["jobs"]
     action = yaml.safe_load((ROOT / ".github/actions/prepare/action.yml").read_text())

@@ -300,7 +300,7 @@ def _tuned(
     path = run.folder / "streaming.json"
     look_runs = _LOOK_RUNS if can_look_twice(run.recipe().frontend) else 0
     if path.exists():
-        result: StreamingResult = read_json(path)
+        result: StreamingResult = read_json(path, StreamingResult)
         model = Bundle.load(run.folder / "export").manifest.model.sha256
         same_scenes = result["scenes"] == to_plain(dataclasses.asdict(scenes))
         same_target = result["target_false_accepts_per_hour"] == target

@@ -12,7 +12,7 @@ from m3net_tf.export.bundle import pcm_and_features
 from m3net_tf.system.artifacts import Provenance, provenance, read_json
 from m3net_tf.system.progress import Log, silent
 from m3net_tf.training.checks import require_held_out
-from m3net_tf.training.cross_validation import RESULT
+from m3net_tf.training.cross_validation import RESULT, FoldsAccuracy
 from m3net_tf.training.evaluation import own_features, predict_originals
 from m3net_tf.training.features import FeatureSet
 from m3net_tf.training.metrics import whole_scores, wilson_interval
@@ -74,7 +74,7 @@ def evaluate_clips(
         **provenance(),  # type: ignore[typeddict-item]  # the keys follow
     }
     if split == "test" and (run.folder / RESULT).exists():
-        folds = read_json(run.folder / RESULT)
+        folds = read_json(run.folder / RESULT, FoldsAccuracy)
         interval = [folds["accuracy_95_low"], folds["accuracy_95_high"]]
         result["cross_validation"] = {"accuracy": folds["accuracy"], "accuracy_95": interval}
     if (run.folder / "export" / "manifest.json").exists():

@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import tempfile
 from pathlib import Path
+from typing import Literal, NotRequired, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -40,8 +41,19 @@ from m3net_tf.system.artifacts import read_json, sha256_of, write_bytes, write_j
 from m3net_tf.system.errors import ModelError
 from m3net_tf.system.progress import Log, silent
 
+
+class VectorFacts(TypedDict):
+    """Form of a file of test vectors; exports of release 0.1.0 have no hash."""
+
+    dtype: Literal["<i2", "int8"]
+    shape: list[int]
+    sha256: NotRequired[str]
+
+
 VECTOR_FILES = ("pcm_int16.bin", "features_int8.bin", "outputs_int8.bin")
 """Sounds with the expected features and scores, in the folder ``vectors``."""
+VectorIndex = TypedDict("VectorIndex", dict.fromkeys(VECTOR_FILES, VectorFacts))  # type: ignore[misc]
+"""What is read of ``vectors.json``."""
 _FILES = (
     "model.tflite",
     "model.h",
@@ -175,7 +187,7 @@ class Bundle:
         """The compiler's report of each network, by its name in C; empty with another engine."""
         if self.manifest.engine != COMPILED:
             return {}
-        facts: dict[str, NetworkFacts] = read_json(self.folder / REPORT)
+        facts: dict[str, NetworkFacts] = read_json(self.folder / REPORT, dict[str, NetworkFacts])
         return facts
 
     def c_folder(self, log: Log = silent) -> Path:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from m3net_tf.compiler.engines import Engine
-from m3net_tf.export.bundle import Bundle
+from m3net_tf.export.bundle import Bundle, VectorIndex
 from m3net_tf.system.artifacts import (
     Provenance,
     provenance,
@@ -22,7 +22,7 @@ from m3net_tf.system.artifacts import (
     write_json,
     write_text,
 )
-from m3net_tf.system.errors import FirmwareError, M3NetError
+from m3net_tf.system.errors import FirmwareError, M3NetError, ModelError
 from m3net_tf.system.markdown import markdown_table
 
 Int8 = npt.NDArray[np.int8]
@@ -165,11 +165,14 @@ class BoardAnswer:
 def read_vectors(bundle: Bundle) -> Expected:
     """The export's test vectors."""
     folder = bundle.folder / "vectors"
-    index = read_json(folder / "vectors.json")
+    index = read_json(folder / "vectors.json", VectorIndex)
 
     def load(name: str, kind: type[_Item]) -> npt.NDArray[_Item]:
-        data = np.frombuffer((folder / name).read_bytes(), index[name]["dtype"])
-        return data.reshape(index[name]["shape"]).astype(kind, copy=False)
+        try:
+            data = np.frombuffer((folder / name).read_bytes(), index[name]["dtype"])
+            return data.reshape(index[name]["shape"]).astype(kind, copy=False)
+        except ValueError as error:
+            raise ModelError(f"{folder / name} is damaged ({error}): export again") from None
 
     sounds = index.get("source", f"held-out clips of {bundle.manifest.dataset.name}")
     return Expected(

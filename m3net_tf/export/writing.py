@@ -14,6 +14,7 @@ from m3net_tf.audio.frontend import FrontendConfig, column_count, write_c_tables
 from m3net_tf.export.bundle import (
     VECTOR_FILES,
     Bundle,
+    VectorIndex,
     c_model,
     pcm_and_features,
     with_pushes,
@@ -176,7 +177,7 @@ def _write_vectors(
 
 def _check_vectors(folder: Path) -> None:
     """Compare the test vectors with their hashes, which exports of release 0.1.0 lack."""
-    index = read_json(folder / "vectors.json")
+    index = read_json(folder / "vectors.json", VectorIndex)
     for name in VECTOR_FILES:
         sha256 = index[name].get("sha256")
         if sha256 and sha256_of((folder / name).read_bytes()) != sha256:

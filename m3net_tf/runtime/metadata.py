@@ -18,11 +18,12 @@ from m3net_tf.audio.frontend import FrontendConfig
 from m3net_tf.audio.frontend.windows import TAIL_S
 from m3net_tf.runtime.detector_config import DetectorConfig
 from m3net_tf.runtime.warp import WarpConfig
-from m3net_tf.system.artifacts import opened_archive, sha256_of
+from m3net_tf.system import artifacts
 from m3net_tf.system.conversion import from_plain
 from m3net_tf.system.errors import DAMAGED, ModelError
 
 FORMAT = 1
+_MOST_BYTES = 1 << 30
 _NAME = "m3net.json"
 _IMPORTANCE = "importance.tflite"
 _FROM_MANIFEST = ("dataset", "detector", "frontend", "labels", "licence", "model")
@@ -119,7 +120,7 @@ def attach_metadata(network: bytes, manifest: Mapping[str, Any], importance: byt
 
 def _archive(data: bytes) -> zipfile.ZipFile | None:
     try:
-        return opened_archive(data)
+        return artifacts.opened_archive(data)
     except DAMAGED:
         return None
 
@@ -148,9 +149,9 @@ def read_file(path: Path) -> bytes:
         ModelError: it cannot be read.
     """
     try:
-        return path.read_bytes()
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
+        return artifacts.read_file(path, _MOST_BYTES)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
         raise ModelError(f"{path} cannot be read ({reason}): name an exported .tflite") from None
 
 
@@ -185,14 +186,14 @@ def read_metadata(path: Path) -> tuple[bytes, Metadata]:
         )
     network = network_of(data)
     try:
-        values = json.loads(archive.read(_NAME))
+        values = artifacts.parse_json(archive.read(_NAME))
         _require_types(values)
         if values["format"] != FORMAT:
             raise ModelError(
                 f"{path} has metadata of format {values['format']!r}, this release reads "
                 f"{FORMAT}: install the release that exported it, or export again"
             )
-        if values["model"]["sha256"] != sha256_of(network):
+        if values["model"]["sha256"] != artifacts.sha256_of(network):
             raise ModelError(
                 f"{path} is damaged: its network has another SHA-256 than its metadata; copy the "
                 "file again, or export again"

@@ -1,23 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Result files: atomic writes, and the provenance of a result."""
+"""Result files: atomic writes, records from anywhere, and the provenance of a result."""
 
 import contextlib
 import csv
 import hashlib
 import importlib.metadata
 import io
+import itertools
 import json
+import math
 import os
 import platform
+import re
+import stat
 import subprocess
-import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
-from m3net_tf.system.errors import DataError
-from m3net_tf.system.unfinished import unfinished_prefix
+import msgspec
+
+from m3net_tf.system.errors import DataError, one_line
+from m3net_tf.system.unfinished import new_path, unfinished_prefix
+
+MOST_BYTES = 8 << 20
+"""Most bytes of a record; its values take up to forty times as much memory."""
+DEEPEST = 100
+"""Most levels of nested lists and mappings of a record; the project's own have 15."""
+LONGEST_NUMBER = 64
+"""Most characters of a whole number."""
+HALF_CHARACTER = re.compile(r"[\ud800-\udfff]")
 
 _ENCRYPTED = 1  # flag of a part of a zip archive
 _PACKAGES = ("tensorflow", "tensorflow-cpu", "tf_keras", "numpy", "ai-edge-litert", "tflite-micro")
@@ -58,6 +71,8 @@ def naming(path: Path) -> Iterator[None]:
 def write_bytes(path: Path, data: bytes, earlier: Path | None = None) -> None:
     """Write a file atomically: a reader sees the old bytes or all of the new ones.
 
+    As with other new files, the umask decides who may read it.
+
     Args:
         earlier: path that the replaced file gets, which then has the old bytes.
 
@@ -66,18 +81,17 @@ def write_bytes(path: Path, data: bytes, earlier: Path | None = None) -> None:
     """
     with naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=unfinished_prefix(path.name))
+        new = new_path(unfinished_prefix(path.name), path.parent)
         try:
-            with os.fdopen(handle, "wb") as file:
+            with new.open("xb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            Path(name).chmod(0o644)
             if earlier and path.exists():
                 path.replace(earlier)
-            Path(name).replace(path)
+            new.replace(path)
         except BaseException:
-            Path(name).unlink(missing_ok=True)
+            new.unlink(missing_ok=True)
             raise
 
 
@@ -106,18 +120,121 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON file.
+def read_file(path: Path, most_bytes: int = MOST_BYTES) -> bytes:
+    """Content of a file that may come from anybody.
 
     Raises:
-        DataError: the file is missing or half-written.
+        OSError: it cannot be opened or read.
+        ValueError: it is too long, or not a file: a pipe could block, and a device never end.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe that nobody writes into opens, too
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise ValueError("it is a folder, a pipe or a device, not a file")
+        with os.fdopen(handle, "rb", closefd=False) as file:
+            data = file.read(most_bytes + 1)
+    finally:
+        os.close(handle)
+    if len(data) > most_bytes:
+        raise ValueError(f"it has more than {most_bytes} bytes")
+    return data
+
+
+def parse_json(
+    data: bytes | str, kind: Any = Any, *, most_bytes: int = MOST_BYTES, finite: bool = True
+) -> Any:
+    """Read a record: JSON that may come from anybody. Nothing else in the package reads JSON.
+
+    Args:
+        kind: the form that it must have, as a ``TypedDict``; keys that it does not name may be
+            there, too.
+        finite: whether Python's ``NaN`` and ``Infinity`` are refused.
+
+    Raises:
+        ValueError: it is not JSON in UTF-8, has a key twice, half a character, a number of too
+            many digits or another form, or is too long or nested too deeply.
+    """
+    if len(data) > most_bytes:
+        raise ValueError(f"it has more than {most_bytes} bytes")
+    text = data if isinstance(data, str) else data.decode()
+    hooks: dict[str, Any] = {"parse_float": _finite, "parse_constant": _finite} if finite else {}
+    try:
+        value = json.loads(text, parse_int=_short, object_pairs_hook=_once, **hooks)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    _require_plain(value, halves=re.search(r"\\u[dD][89a-fA-F]", text) is not None)
+    return value if kind is Any else of_form(kind, value)
+
+
+def of_form(kind: Any, value: Any) -> Any:
+    """The value of a record, if it has the form of ``kind``.
+
+    Raises:
+        ValueError: it has another form.
     """
     try:
-        return json.loads(path.read_text())
+        msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"it has another form: {error}") from None
+    return value
+
+
+def _short(digits: str) -> int:
+    # Python neither prints integers of thousands of digits nor converts them to floats.
+    if len(digits) > LONGEST_NUMBER:
+        raise ValueError(f"it has a number of more than {LONGEST_NUMBER} characters")
+    return int(digits)
+
+
+def _finite(number: str) -> float:
+    value = float(number)
+    if not math.isfinite(value):
+        raise ValueError(f"it has the number {number[:LONGEST_NUMBER]}")
+    return value
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"it has the key {twice[:LONGEST_NUMBER]!r} twice")
+    return values
+
+
+def _require_plain(value: Any, halves: bool) -> None:
+    """Refuse what is nested too deeply, and halves of characters, which nobody can print."""
+    level = [value]
+    for _ in range(DEEPEST):
+        if halves and any(isinstance(x, str) and HALF_CHARACTER.search(x) for x in level):
+            raise ValueError("it has half a character")
+        level = [
+            item
+            for outer in level
+            if isinstance(outer, dict | list)
+            for item in (
+                itertools.chain(outer, outer.values()) if isinstance(outer, dict) else outer
+            )
+        ]
+        if not level:
+            return
+    raise ValueError(f"it is nested more than {DEEPEST} levels deep")
+
+
+def read_json(path: Path, kind: Any = dict[str, Any], *, most_bytes: int = MOST_BYTES) -> Any:
+    """Read a record in a file; see :func:`parse_json`.
+
+    Raises:
+        DataError: the file is missing, cannot be read, is half-written or has another form.
+    """
+    try:
+        return parse_json(read_file(path, most_bytes), kind, most_bytes=most_bytes)
     except FileNotFoundError:
         raise DataError(f"{path} is missing: run the step that writes it again") from None
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise DataError(f"{path} is not valid JSON ({error}): delete it and run again") from None
+    except ValueError as error:
+        raise DataError(
+            f"{path} is not valid JSON ({one_line(error)}): delete it and run again"
+        ) from None
 
 
 def cache_folder() -> Path:

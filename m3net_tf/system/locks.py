@@ -22,12 +22,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import ParamSpec, TypedDict, TypeVar
+from typing import Annotated, ParamSpec, TypedDict, TypeVar
 
+from msgspec import Meta
+
+from m3net_tf.system.artifacts import parse_json
 from m3net_tf.system.errors import InUseError
 from m3net_tf.system.processes import is_running
 from m3net_tf.system.progress import Log
-from m3net_tf.system.unfinished import UNFINISHED, replace_folder, unfinished_prefix
+from m3net_tf.system.unfinished import UNFINISHED, new_path, replace_folder, unfinished_prefix
 
 LOCK_NAME = ".m3net-lock"
 _LONGEST_COMMAND = 80
@@ -212,7 +215,7 @@ def _is_at(handle: int, path: Path) -> bool:
 class _Holder(TypedDict):
     """Content of a lock file; ``since`` is the local time at which it was taken, to the minute."""
 
-    pid: int
+    pid: Annotated[int, Meta(ge=1, lt=2**31)]
     host: str
     command: str
     since: str
@@ -235,9 +238,9 @@ def _write_holder(handle: int) -> None:
 def _read_holder(handle: int) -> _Holder | None:
     """The holder; None if the file does not name it."""
     try:
-        holder = json.loads(os.pread(handle, 1 << 16, 0))
-        return holder if _Holder.__required_keys__ <= holder.keys() else None
-    except (AttributeError, ValueError, RecursionError):
+        holder: _Holder = parse_json(os.pread(handle, 1 << 16, 0), _Holder)
+        return holder
+    except ValueError:
         return None
 
 
@@ -303,13 +306,16 @@ def _created(folder: Path) -> Iterator[None]:
 def scratch_folder(prefix: str, parent: Path | None = None) -> Iterator[Path]:
     """A temporary folder; stale folders with the same prefix are removed first.
 
-    The caller may rename the folder to its final name; then nothing is removed at the end.
+    Without ``parent`` it is in the system's folder for temporary files and only its owner may read
+    it. With ``parent`` the umask decides, and the caller may rename the folder to its final name;
+    then nothing is removed at the end.
     """
-    parent = Path(tempfile.gettempdir()) if parent is None else parent
-    for candidate in parent.glob(f"{prefix}*"):
+    place = Path(tempfile.gettempdir()) if parent is None else parent
+    for candidate in place.glob(f"{prefix}*"):
         _remove_stale(candidate)
     while True:
-        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+        folder = new_path(prefix, place)
+        folder.mkdir(0o700 if parent is None else 0o777)
         handle = _own(folder)
         if handle is not None:
             break
@@ -331,7 +337,6 @@ def complete_folder(folder: Path) -> Iterator[Path]:
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with scratch_folder(unfinished_prefix(folder.name), folder.parent) as scratch:
-        scratch.chmod(0o755)
         yield scratch
         replace_folder(scratch, folder)
 

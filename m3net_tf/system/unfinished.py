@@ -7,6 +7,7 @@ killed processes left; see :func:`m3net_tf.system.locks.in_use`.
 
 import ctypes
 import os
+import secrets
 import shutil
 from pathlib import Path
 
@@ -19,6 +20,15 @@ _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 def unfinished_prefix(name: str) -> str:
     """Start of the name of the file or folder that will replace ``name``."""
     return f"{UNFINISHED}{name}."
+
+
+def new_path(prefix: str, parent: Path) -> Path:
+    """An unused path in a folder.
+
+    What is made there gets the permissions of the umask; tempfile's files and folders are for their
+    owner alone.
+    """
+    return parent / f"{prefix}{secrets.token_hex(8)}"
 
 
 def replace_folder(new: Path, folder: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from m3net_tf.system.artifacts import MOST_BYTES
 from m3net_tf.system.errors import DataError, one_line
 from m3net_tf.system.extras import how_to_install
 
@@ -65,8 +66,10 @@ def reaching(url: str, verb: str = "read", own: str | None = None) -> Iterator[N
 
 
 def small_file(system: Any, path: str) -> bytes | None:
-    """Content of a small file; None if it is missing."""
+    """Content of a small file, or so much of a larger one that no record is as long; None if it is
+    missing."""
     try:
-        return bytes(system.cat_file(path))
+        with system.open(path, "rb") as file:
+            return bytes(file.read(MOST_BYTES + 1))
     except FileNotFoundError:
         return None

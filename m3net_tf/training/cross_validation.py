@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -22,22 +23,30 @@ from m3net_tf.training.start import train
 RESULT = "cross_validation.json"
 
 
-class CrossValidation(Provenance):
+class FoldsAccuracy(TypedDict):
+    """Accuracy over the clips of all folds.
+
+    Attributes:
+        accuracy_95_low: lower end of its 95 % interval; see :func:`clustered_interval`.
+    """
+
+    accuracy: float
+    accuracy_95_low: float
+    accuracy_95_high: float
+
+
+class CrossValidation(FoldsAccuracy, Provenance):
     """Content of ``cross_validation.json``: figures over the clips of all folds.
 
     Attributes:
         statement: how clips were held out, in words.
         clips: number of clips, without cut or artificial silence.
-        accuracy_95_low: lower end of its 95 % interval; see :func:`clustered_interval`.
     """
 
     protocol: str
     statement: str
     clips: int
     groups: int
-    accuracy: float
-    accuracy_95_low: float
-    accuracy_95_high: float
     recall: dict[str, float]
     fold_accuracy: list[float]
 
@@ -56,7 +65,7 @@ def cross_validate(
     """
     path = run.folder / RESULT
     if path.exists():
-        done: CrossValidation = read_json(path)
+        done: CrossValidation = read_json(path, CrossValidation)
         return done
     protocol = recipe.training.cross_validation
     folds = dataset_info(recipe.dataset.name).folds[protocol]

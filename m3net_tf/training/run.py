@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from m3net_tf.audio.datasets import AudioDataset, dataset_info, load_dataset, protocol_statement
 from m3net_tf.audio.datasets.selection import with_training_share
@@ -14,10 +14,10 @@ from m3net_tf.audio.shards import Shards, load_sharded_dataset, open_shards
 from m3net_tf.networks.models import design_sha256, model_names, presets_of
 from m3net_tf.networks.pretrained import find_pretrained
 from m3net_tf.system.artifacts import read_json, write_json
-from m3net_tf.system.errors import DAMAGED, ConfigError, DataError, ModelError
+from m3net_tf.system.errors import ConfigError, DataError, M3NetError, ModelError
 from m3net_tf.system.progress import Log, silent
 from m3net_tf.training.added import with_added
-from m3net_tf.training.archive import check_archive
+from m3net_tf.training.archive import read_archive
 from m3net_tf.training.recipe import Recipe, load_recipe
 from m3net_tf.training.run_metrics import RunMetrics
 from m3net_tf.training.sections import DatasetSection
@@ -27,6 +27,19 @@ if TYPE_CHECKING:  # TensorFlow takes seconds to import, and most readers do not
 
 
 DATA_RECORD = "data.json"
+
+
+class _DataRecord(TypedDict, total=False):
+    """Content of ``data.json``: where the data set is."""
+
+    folder: str
+    shards: str
+
+
+class _Trained(TypedDict):
+    """What is read of ``metrics.json`` before the rest."""
+
+    recipe: dict[str, Any]
 
 
 def load_section(section: DatasetSection, data_dir: Path | None, log: Log = silent) -> AudioDataset:
@@ -132,7 +145,7 @@ class Run:
         """
         if not self.finished:
             return False
-        metrics = read_json(self.metrics_path)
+        metrics = read_json(self.metrics_path, _Trained)
         return built_otherwise(metrics, Recipe.from_dict(metrics["recipe"]))
 
     def recipe(self) -> Recipe:
@@ -171,7 +184,11 @@ class Run:
         Raises:
             DataError: they can no longer be read.
         """
-        url = read_json(self.data_path).get("shards") if self.data_path.exists() else None
+        url = (
+            read_json(self.data_path, _DataRecord).get("shards")
+            if self.data_path.exists()
+            else None
+        )
         return open_shards(url) if url else None
 
     def remember_data(self, source: DataSource) -> None:
@@ -259,21 +276,17 @@ def load(run_or_file: str | Path) -> keras.Model:
     return _read_network(path, "give a run folder or its model.keras")
 
 
-# Keras checks no value of a configuration before it uses it.
-_UNLOADABLE: tuple[type[Exception], ...] = (*DAMAGED, AttributeError, RuntimeError, TypeError)
-
-
 def _read_network(path: Path, remedy: str) -> keras.Model:
-    from m3net_tf.system.keras import keras
     from m3net_tf.system.keras_internals import refuse_layers_of_keras_3
 
     refuse_layers_of_keras_3()
     for name in model_names():
         presets_of(name)  # imports its module, which registers the layers
     try:
-        check_archive(path)
-        return keras.models.load_model(path, compile=False)
-    except _UNLOADABLE as error:
+        return read_archive(path)
+    except M3NetError:
+        raise
+    except Exception as error:  # Keras checks no value of a configuration before it uses it
         raise ModelError(f"{path} cannot be read ({type(error).__name__}): {remedy}") from None
 
 
@@ -286,7 +299,7 @@ def recorded_data_folder(folder: Path) -> Path | None:
     record = folder / DATA_RECORD
     if not record.exists():
         return None
-    values = read_json(record)
+    values = read_json(record, _DataRecord)
     if "folder" not in values:  # the data set was read from shards
         return None
     data = Path(str(values["folder"]))

@@ -4,16 +4,17 @@
 import io
 import json
 import math
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import numpy.typing as npt
 
 from m3net_tf.runtime.metadata import stored_archive
-from m3net_tf.system.artifacts import opened_archive, write_bytes
+from m3net_tf.system.artifacts import opened_archive, parse_json, read_file, write_bytes
 from m3net_tf.system.errors import DAMAGED, ModelError
 from m3net_tf.system.keras import keras, tf
 from m3net_tf.system.keras_internals import loss_scale_variables
@@ -22,7 +23,18 @@ from m3net_tf.training.distribution import current_share
 from m3net_tf.training.schedules import make_optimizer
 from m3net_tf.training.sections import TrainingSection
 
+_MOST_BYTES = 4 << 30
 _SCORES = ("validation_accuracy", "validation_map")
+
+
+class _Figures(TypedDict):
+    """What a state has besides arrays."""
+
+    history: list[dict[str, float]]
+    plateau_factor: float
+    plateau_best: float
+    plateau_epochs: int
+    devices: NotRequired[int]
 
 
 def score_of(row: dict[str, float]) -> float:
@@ -188,23 +200,31 @@ class TrainingState:
             ModelError: the file is damaged.
         """
         try:
-            content = path.read_bytes()
+            content = read_file(path, _MOST_BYTES)
             _require_arrays(content)
             with np.load(io.BytesIO(content)) as arrays:
-                figures = json.loads(str(arrays["figures"]))
-                if not isinstance(figures, dict):
-                    raise ValueError("the figures have no names")
+                figures = parse_json(str(arrays["figures"]), _Figures, finite=False)
                 for key in self._FIGURES:
                     setattr(self, key, figures[key])
                 self.devices = figures.get("devices", 1)
                 for kind, variables in self._arrays().items():
                     for index, variable in enumerate(variables):
-                        variable.assign(arrays[f"{kind}_{index}"])
-                self.kept = [arrays[f"best_{i}"] for i in range(len(self.model.weights))]
+                        variable.assign(_of_form(arrays[f"{kind}_{index}"], variable))
+                self.kept = [
+                    _of_form(arrays[f"best_{index}"], weight)
+                    for index, weight in enumerate(self.model.weights)
+                ]
         except DAMAGED as error:
             raise ModelError(
                 f"{path} is damaged ({type(error).__name__}): delete it to train from the start"
             ) from None
+
+
+def _of_form(array: npt.NDArray[Any], variable: tf.Variable) -> npt.NDArray[Any]:
+    """An array, if the variable takes it as it is."""
+    if array.shape != tuple(variable.shape) or array.dtype != variable.dtype.as_numpy_dtype:
+        raise ValueError("another shape or type than the network's")
+    return array
 
 
 def _npy_bytes(array: npt.NDArray[Any]) -> bytes:
@@ -224,5 +244,6 @@ def _require_arrays(content: bytes) -> None:
                     raise ValueError("another version of the format")
                 shape, _, dtype = np.lib.format.read_array_header_1_0(file)
             wrong_kind = dtype.kind not in ("U" if entry.filename == "figures.npy" else "biuf")
-            if wrong_kind or math.prod(shape) * dtype.itemsize > entry.file_size:
+            size = entry.file_size if entry.compress_type == zipfile.ZIP_STORED else 0
+            if wrong_kind or math.prod(shape) * dtype.itemsize > min(size, len(content)):
                 raise ValueError("another size or type than its header promises")

@@ -268,13 +268,13 @@ def _keras() -> Take:
             stream = io.BytesIO()
             with zipfile.ZipFile(stream, "w") as archive:
                 archive.writestr("config.json", data[1:])
+                archive.writestr("model.weights.h5", "weights")
             data = stream.getvalue()
         path.write_bytes(data)
         try:
             with refusing():
-                check_archive(path)
-                with zipfile.ZipFile(path) as archive:
-                    _require_own(json.loads(archive.read("config.json")), KERAS_MODULES)
+                config, _ = check_archive(path)
+                _require_own(config, KERAS_MODULES)
         except DAMAGED:
             pass  # Run.load_model says so in one line
 
@@ -295,7 +295,7 @@ def _require_own(value: Any, modules: set[str]) -> None:
 
 
 def _kerases() -> list[bytes]:
-    layer = {"class_name": "Dense", "module": "keras.layers", "config": {"units": 2}}
+    layer = {"class_name": "Conv2D", "module": "keras.layers", "config": {"filters": 2}}
     own = {
         "class_name": "Mirror",
         "module": "m3net_tf.networks.layers",
@@ -315,6 +315,7 @@ def _kerases() -> list[bytes]:
     with zipfile.ZipFile(stream, "w") as archive:
         archive.writestr("config.json", texts[0])
         archive.writestr("metadata.json", "{}")
+        archive.writestr("model.weights.h5", "weights")
     return [stream.getvalue(), *(b"\0" + text for text in texts)]
 
 
@@ -540,11 +541,14 @@ def _labels() -> Take:
         section = content.Section("classes", label, "", [part])
         dataset = types.SimpleNamespace(name=label)
         metrics = types.SimpleNamespace(dataset=dataset)
+        model = types.SimpleNamespace(name=label, preset=label)
         run = types.SimpleNamespace(name=label, network=label, labels=[label], metrics=metrics)
+        run.run = types.SimpleNamespace(recipe=lambda: types.SimpleNamespace(model=model))
         with (
             mock.patch.object(page, "_vega", str),  # 1 MB that no label reaches
             mock.patch.object(page, "shared_file", str),  # nor these styles and scripts
-            mock.patch.object(origin, "leak_warnings", lambda run: [content.Caution(run.name)]),
+            mock.patch.object(page, "verdict", lambda run: run.name),  # of figures
+            mock.patch.object(origin, "leak_warnings", lambda runs: [runs[0].name]),
         ):
             return page.render([run], [section])  # type: ignore[list-item]
 
@@ -583,10 +587,12 @@ def _state() -> Take:
     from m3net_tf.training.state import TrainingState
 
     path = _folder() / "state.npz"
+    double = types.SimpleNamespace(as_numpy_dtype=np.float64)
+    weight = types.SimpleNamespace(shape=(3,), dtype=double, assign=np.zeros(3).__add__)
     state: Any = types.SimpleNamespace(
         _FIGURES=TrainingState._FIGURES,
-        _arrays=lambda: {"weights": [types.SimpleNamespace(assign=np.zeros(3).__add__)]},
-        model=types.SimpleNamespace(weights=[0]),
+        _arrays=lambda: {"weights": [weight]},
+        model=types.SimpleNamespace(weights=[weight]),
     )
 
     def take(data: bytes) -> None:
@@ -627,6 +633,235 @@ def _rows_seeds() -> list[bytes]:
     return [content + store._FOOTER.pack(b"m3netrow", 2, zlib.crc32(content)), struct.pack("<Q", 1)]
 
 
+def _small_network() -> dict[str, bytes]:
+    """The parts of a saved network."""
+    from m3net_tf.networks.layers.mirror import Mirror
+    from m3net_tf.system.keras import keras
+    from m3net_tf.training.archive import write_archive
+
+    inputs = keras.Input((4, 4, 1))
+    x = keras.layers.Conv2D(2, 3, use_bias=False, padding="same")(inputs)
+    x = Mirror(time=True)(keras.layers.ReLU()(keras.layers.BatchNormalization()(x)))
+    path = _folder() / "model.keras"
+    write_archive(keras.Model(inputs, keras.layers.Flatten()(x)), path)
+    with zipfile.ZipFile(path) as whole:
+        return {name: whole.read(name) for name in whole.namelist()}
+
+
+def _network() -> Take:
+    """A ``model.keras`` that Keras loads: an input is its description or its HDF5 file."""
+    from m3net_tf.runtime.metadata import stored_archive
+    from m3net_tf.training.run import load
+
+    path, parts = _folder() / "model.keras", _small_network()
+
+    def take(data: bytes) -> None:
+        name = "config.json" if data[:1] == b"{" else "model.weights.h5"
+        path.write_bytes(stored_archive({**parts, name: data}))
+        with refusing():
+            load(path)
+
+    return take
+
+
+def _networks() -> list[bytes]:
+    parts = _small_network()
+    return [parts["config.json"], parts["model.weights.h5"]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """A kind of record.
+
+    Attributes:
+        name: of the file in its folder.
+        read: reads the record in a folder; it ends with an error of the user, or not at all.
+        seed: valid content.
+    """
+
+    name: str
+    read: Callable[[Path], object]
+    seed: Any
+
+
+def records() -> list[Record]:
+    """The records of runs, data sets, exports, voices, boards and downloads; most are JSON."""
+    from m3net_tf.audio import shards
+    from m3net_tf.audio.datasets import captured, fetch
+    from m3net_tf.audio.shards import index
+    from m3net_tf.audio.voices import neural, speaking
+    from m3net_tf.boards.builds import boards, sources
+    from m3net_tf.boards.deployment import cost_baselines
+    from m3net_tf.boards.device import evaluate
+    from m3net_tf.export import writing
+    from m3net_tf.networks import pretrained
+    from m3net_tf.pages.report import card
+    from m3net_tf.system import locks
+    from m3net_tf.system.artifacts import read_json, sha256_of, write_json
+    from m3net_tf.system.progress import silent
+    from m3net_tf.training import added, cross_validation, run, wake_sounds
+
+    def table_of(columns: Sequence[str]) -> bytes:
+        return ",".join(columns).encode() + b"\n1,2\n"
+
+    def holder(folder: Path) -> None:
+        with (folder / "lock").open("rb") as file:
+            found = locks._read_holder(file.fileno())
+            assert locks._describe(found) and locks._may_live(found) in (True, False)
+
+    def shard_list(folder: Path) -> None:
+        """A list whose checksum is right."""
+        digest = sha256_of((folder / "a.tfrecord.json").read_bytes())
+        listed = {**shard, "list_sha256": digest}
+        write_json(folder / "index.json", {**shard_index, "shards": [listed]})
+        shards.load_sharded_dataset(shards.open_shards(str(folder)))
+
+    clip = {field.name: _example(field.type) for field in dataclasses.fields(speaking.SpokenClip)}
+    voices = {"phonemes": {"a": "a"}, "speakers": 1, "variety": 0.5, "left_out": ["a: b"]}
+    shard = {"file": "a.tfrecord", "split": "train", "clips": 1, "bytes": 9, "sha256": "0"}
+    info = index.dataset_info("synth")
+    shard_index = json.loads(
+        json.dumps(
+            index.index_of(
+                {"name": "synth", "protocol": None, "fold": None},
+                info,
+                "0",
+                [index.Shard(**shard, list_sha256="0")],  # type: ignore[arg-type]
+            )
+        )
+    )
+    row = {"id": "a", "labels": [info.labels[0]], "group": "g", "synthetic": False, "samples": 3}
+    folds = dict.fromkeys(("accuracy", "accuracy_95_low", "accuracy_95_high"), 0.5)
+    vectors = {name: {"dtype": "int8", "shape": [0]} for name in writing.VECTOR_FILES}
+    who = {"pid": 1, "host": "a", "command": "m3net", "since": "2026-01-01 10:00"}
+    digits = {"commit": 40, "tree": 40, "content": 64}
+    hashes = "\n".join(f'{key} = "{count * "0"}"' for key, count in digits.items()).encode()
+    cost = {
+        field.name: _example(field.type)
+        for field in dataclasses.fields(cost_baselines.CostBaseline)
+    }
+    return [
+        Record("data.json", run.recorded_data_folder, {"folder": "/"}),
+        Record("data.json", lambda folder: run.Run(folder).shards(), {"shards": "/nowhere"}),
+        Record(
+            cross_validation.RESULT,
+            lambda folder: read_json(
+                folder / cross_validation.RESULT, cross_validation.CrossValidation
+            ),
+            {
+                **folds,
+                **{"versions": {}, "git_commit": "", "protocol": "", "statement": ""},
+                **{"clips": 1, "groups": 1, "recall": {"a": 1.0}, "fold_accuracy": [0.5]},
+            },
+        ),
+        Record(
+            speaking.RECORD_NAME,
+            lambda folder: (speaking._remove_changed(folder, []), speaking._earlier(folder, {})),
+            {**voices, "clips": [clip], "asked": {}, "complete": True},
+        ),
+        Record(
+            wake_sounds._RECORD,
+            wake_sounds.read_wake_sounds,
+            {
+                **{"clip_s": 1.5, "phrases": {"a": 1}, "near": {}, "words": 1, "hours": {"a": 0.5}},
+                **{"phonemes": {}, "speakers": 1, "variety": 0.5},
+            },
+        ),
+        Record(
+            fetch.RECORD,
+            lambda folder: fetch.FetchRecord(folder / fetch.RECORD).unpacked("a"),
+            {"archives": {"a": {"url": "u", "bytes": 1, "folder": "f"}}},
+        ),
+        Record("index.json", lambda folder: shards.open_shards(str(folder)), shard_index),
+        Record(
+            "index.json",
+            lambda folder: shards.load_sharded_dataset(shards.open_shards(str(folder))),
+            shard_index,
+        ),
+        Record(
+            "a.tfrecord.json",
+            shard_list,
+            {"key": "k", "bytes": 9, "sha256": "0", "clips": [row]},
+        ),
+        Record("vectors.json", writing._check_vectors, vectors),
+        Record(
+            pretrained.CARD,
+            lambda folder: pretrained.packed_tflite(folder, "0"),
+            {"files": {"model.keras": "0"}},
+        ),
+        Record(
+            card.ABOUT,
+            lambda folder: card._about(folder / card.ABOUT),
+            {"summary": "a", "intended_use": ["a"], "limits": ["a"], "licence": ["a"]},
+        ),
+        Record(
+            "results.json",
+            lambda folder: evaluate._finished(
+                folder / "results.json",
+                {"board": "b"},  # type: ignore[typeddict-item]
+                silent,
+            ),
+            {"identity": {"board": "b"}, "results": []},
+        ),
+        Record(
+            "baselines.json",
+            lambda folder: cost_baselines.read_baselines(folder / "baselines.json"),
+            {"board": {"engine": {"network": cost}}},
+        ),
+        Record("lock", holder, who),
+        Record(
+            "voice.json",
+            lambda folder: neural._settings(folder / "voice"),
+            {"espeak": {"voice": "en"}},
+        ),
+        Record(
+            captured.TABLE,
+            lambda folder: list(captured.CapturedClips(folder)),
+            ",".join(captured.COLUMNS).encode() + b"\n1,2\n",
+        ),
+        Record(
+            f"{added._FOLDER}/{added._TABLE}",
+            added.read_added,
+            ",".join(added._fields()).encode() + b"\n1,2\n",
+        ),
+        Record("board.toml", lambda folder: boards._read_toml(folder / "board.toml"), b"a = [1]\n"),
+        Record(
+            "third_party.lock",
+            lambda folder: sources.read_lock(folder / "third_party.lock"),
+            b'[[source]]\nname = "a"\nurl = "u"\n%s\n' % hashes,
+        ),
+    ]
+
+
+def _example(kind: object) -> object:
+    """A value of a field's type."""
+    text = str(kind)
+    return 0 if "int" in text else 0.5 if "float" in text else "a"
+
+
+def _records() -> Take:
+    """The first byte chooses the record, the rest is its content."""
+    kinds, place = records(), _folder()
+
+    def take(data: bytes) -> None:
+        if not data:
+            return
+        kind = kinds[data[0] % len(kinds)]
+        path = place / str(data[0] % len(kinds)) / kind.name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data[1:])
+        with refusing():
+            kind.read(place / str(data[0] % len(kinds)))
+
+    return take
+
+
+def _records_seeds() -> list[bytes]:
+    seeds = (record.seed for record in records())
+    texts = (seed if isinstance(seed, bytes) else json.dumps(seed).encode() for seed in seeds)
+    return [bytes([number]) + text for number, text in enumerate(texts)]
+
+
 TARGETS = {
     "sound": Target(_sound, _sounds, 8192),
     "yaml": Target(_yaml, _yamls, 1024),
@@ -634,6 +869,8 @@ TARGETS = {
     "metadata": Target(_metadata, _metadatas),
     "manifest": Target(_manifest, _manifests),
     "keras": Target(_keras, _kerases),
+    "network": Target(_network, _networks, 16_384),
+    "records": Target(_records, _records_seeds),
     "archive": Target(_archive, _archives, 16_384),
     "table": Target(_table, _tables),
     "uart": Target(_uart, _uarts),

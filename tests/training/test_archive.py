@@ -3,19 +3,28 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import os
+import resource
 import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import h5py
+import numpy as np
 import pytest
 
+from m3net_tf.networks.models import build_model
+from m3net_tf.networks.pretrained import FOLDER, pretrained_names
 from m3net_tf.system.artifacts import write_json
 from m3net_tf.system.errors import ModelError
 from m3net_tf.system.keras import keras
-from m3net_tf.training.archive import check_archive
+from m3net_tf.training.archive import check_archive, write_archive
 from m3net_tf.training.recipe import Recipe, save_recipe
-from m3net_tf.training.run import Run
+from m3net_tf.training.run import Run, load
 
 
 def finished_run(folder: Path) -> Run:
@@ -32,16 +41,23 @@ def save(path: Path, layer: keras.layers.Layer) -> None:
     keras.Model(inputs, layer(inputs)).save(path)
 
 
-def replace_config(path: Path, old: str, new: str) -> None:
-    """Change the description of the network in an archive."""
+@contextlib.contextmanager
+def parts_of(path: Path) -> Iterator[dict[str, bytes]]:
+    """The parts of an archive, which may be changed."""
     with zipfile.ZipFile(path) as archive:
         parts = {name: archive.read(name) for name in archive.namelist()}
-    config = parts["config.json"].decode()
-    assert old in config
-    parts["config.json"] = config.replace(old, new).encode()
+    yield parts
     with zipfile.ZipFile(path, "w") as archive:
         for name, data in parts.items():
             archive.writestr(name, data)
+
+
+def replace_config(path: Path, old: str, new: str) -> None:
+    """Change the description of the network in an archive."""
+    with parts_of(path) as parts:
+        config = parts["config.json"].decode()
+        assert old in config
+        parts["config.json"] = config.replace(old, new).encode()
 
 
 def refused(run: Run, pattern: str) -> None:
@@ -77,7 +93,12 @@ def test_a_function_of_any_module(tmp_path: Path):
     [
         {"class_name": "Dense"},
         {"class_name": "Dense", "module": None},
-        {"class_name": "TFOpLambda", "module": "tf_keras.src.layers.core.tf_op_layer"},
+        {
+            "class_name": "TFOpLambda",
+            "module": "tf_keras.src.layers.core.tf_op_layer",
+            "registered_name": "TFOpLambda",
+            "config": {"function": "io.read_file"},
+        },
         {"class_name": "get_file", "module": "keras.utils"},
         {"class_name": "function", "module": "builtins", "registered_name": "function"},
         {"class_name": "function", "module": "m3net_tf.a", "registered_name": "m3net_tf>function"},
@@ -96,6 +117,8 @@ def test_a_function_of_any_module(tmp_path: Path):
             "module": "m3net_tf.a",
             "registered_name": "m3net_tf>Disguised",
         },
+        {"class_name": "StringLookup", "module": "keras.layers"},
+        {"class_name": "Dense", "module": "keras.layers"},
         {"class_name": "deserialize", "module": "keras.layers"},
         {"class_name": "InputSpec", "module": "keras.layers"},
         {"class_name": "get", "module": "keras.initializers"},
@@ -115,7 +138,7 @@ def test_objects_that_no_network_has(
         archive.writestr("config.json", json.dumps([allowed, {"config": [{"deeper": entry}]}]))
     with pytest.raises(ModelError, match="could run code") as caught:
         check_archive(path)
-    assert len(str(caught.value)) < 300 + len(str(path))
+    assert len(str(caught.value)) < 350 + len(str(path))
 
 
 def test_a_lambda_of_a_named_function(tmp_path: Path):
@@ -138,7 +161,12 @@ def test_a_network_of_keras_3_is_named_as_such(tmp_path: Path):
 
 @pytest.mark.parametrize(
     ("config", "pattern"),
-    [("[" * 100_000, "nested too deeply"), (" " * (17 << 20), "more than 16777216 bytes")],
+    [
+        ("[" * 100_000, "nested too deeply"),
+        (" " * (9 << 20), "more than 8388608 bytes"),
+        ("9" * 4301, "a number of more than 64 characters"),
+        (json.dumps(6000 * [{"class_name": "Add", "module": "keras.layers"}]), "5000 objects"),
+    ],
 )
 def test_bombs(tmp_path: Path, config: str, pattern: str):
     path = tmp_path / "model.keras"
@@ -146,3 +174,144 @@ def test_bombs(tmp_path: Path, config: str, pattern: str):
         archive.writestr("config.json", config)
     with pytest.raises(ModelError, match=pattern):
         check_archive(path)
+
+
+@pytest.fixture
+def convolution(tmp_path: Path) -> Run:
+    """A run of a network with one convolution."""
+    run = finished_run(tmp_path / "run")
+    inputs = keras.Input((4, 4, 1))
+    network = keras.Model(inputs, keras.layers.Conv2D(8, 3)(inputs))
+    write_archive(network, run.model_path)
+    return run
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> Path:
+    """A file of this computer, as an HDF5 file that others can refer to."""
+    with h5py.File(tmp_path / "secret", "w") as file:
+        file["x"] = np.ones((3, 3, 1, 8), np.float32)
+    return tmp_path / "secret"
+
+
+def kernel_of(file: h5py.File) -> h5py.Dataset:
+    found: list[h5py.Dataset] = []
+    file.visititems(lambda _, item: found.append(item) if isinstance(item, h5py.Dataset) else None)
+    return next(item for item in found if item.ndim == 4)
+
+
+def external(group: h5py.Group, name: str, secret: Path) -> None:
+    group.create_dataset(name, (3, 3, 1, 8), "f4", external=[(str(secret), 0, 288)])
+
+
+def virtual(group: h5py.Group, name: str, secret: Path) -> None:
+    layout = h5py.VirtualLayout((3, 3, 1, 8), "f4")
+    layout[:] = h5py.VirtualSource(str(secret), "x", (3, 3, 1, 8))
+    group.create_virtual_dataset(name, layout)
+
+
+def soft_link(group: h5py.Group, name: str, secret: Path) -> None:
+    group.file["other"] = np.ones((3, 3, 1, 8), np.float32)
+    group[name] = h5py.SoftLink("/other")
+
+
+def external_link(group: h5py.Group, name: str, secret: Path) -> None:
+    group[name] = h5py.ExternalLink(str(secret), "x")
+
+
+def hard_link(group: h5py.Group, name: str, secret: Path) -> None:
+    group[name] = group.file
+
+
+def two_to_the_40(group: h5py.Group, name: str, secret: Path) -> None:
+    group.create_dataset(name, (1 << 40,), "f4", chunks=(1 << 10,))
+
+
+def unwritten(group: h5py.Group, name: str, secret: Path) -> None:
+    group.create_dataset(name, (1 << 40,), "f4")
+
+
+def compressed(group: h5py.Group, name: str, secret: Path) -> None:
+    group.create_dataset(name, data=np.zeros(10_000_000, np.float32), compression=9)
+
+
+def texts(group: h5py.Group, name: str, secret: Path) -> None:
+    group[name] = ["a", "b"]
+
+
+def missing(group: h5py.Group, name: str, secret: Path) -> None:
+    pass
+
+
+def other_shape(group: h5py.Group, name: str, secret: Path) -> None:
+    group[name] = np.ones((3, 3, 8, 1), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("put", "pattern"),
+    [
+        (external, "has a weight outside of it"),
+        (virtual, "has a weight outside of it"),
+        (soft_link, "has a link as a weight"),
+        (external_link, "has a link as a weight"),
+        (hard_link, "has too many or repeated weights"),
+        (two_to_the_40, "has a weight outside of it"),
+        (unwritten, "has a weight outside of it"),
+        (compressed, "has a weight outside of it"),
+        (texts, "has a weight outside of it"),
+        (missing, "does not have the weights that its network needs"),
+        (other_shape, "does not have the weights that its network needs"),
+    ],
+)
+def test_weights_that_are_not_in_the_file(
+    convolution: Run, secret: Path, put: Callable[[h5py.Group, str, Path], None], pattern: str
+):
+    with parts_of(convolution.model_path) as parts:
+        weights = io.BytesIO(parts["model.weights.h5"])
+        with h5py.File(weights, "r+") as file:
+            kernel = kernel_of(file)
+            group, name = kernel.parent, kernel.name.rpartition("/")[2]
+            del group[name]
+            put(group, name, secret)
+        parts["model.weights.h5"] = weights.getvalue()
+    refused(convolution, pattern)
+
+
+@pytest.mark.parametrize("filters", ["100000000000", "1e11", "9000000", "-8", "[8]", '"8"'])
+def test_layers_larger_than_the_weights(convolution: Run, filters: str):
+    """Keras would draw random numbers for all of them first."""
+    replace_config(convolution.model_path, '"filters": 8', f'"filters": {filters}')
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    refused(convolution, "has weights for|cannot be read|needs")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before + 100_000
+
+
+def test_what_is_not_a_file_is_not_waited_for(convolution: Run):
+    convolution.model_path.unlink()
+    os.mkfifo(convolution.model_path)
+    refused(convolution, "cannot be read")
+
+
+def test_no_weights(convolution: Run):
+    with parts_of(convolution.model_path) as parts:
+        parts["model.weights.npz"] = parts.pop("model.weights.h5")
+    refused(convolution, "cannot be read")
+
+
+@pytest.mark.parametrize("name", pretrained_names()[:1])
+def test_the_same_network_as_kerass_own_reader_makes(name: str):
+    run = Run(FOLDER / name)
+    network = run.load_model()
+    expected = keras.models.load_model(run.model_path, compile=False)
+    assert network.get_config() == expected.get_config()
+    for ours, theirs in zip(network.get_weights(), expected.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.slow
+def test_sums_and_products_of_the_baselines(tmp_path: Path):
+    network = build_model("baselines", "mobilenet_v3_small", input_shape=(32, 32, 1), classes=3)
+    write_archive(network, tmp_path / "model.keras")
+    loaded = load(tmp_path / "model.keras")
+    maps = np.random.default_rng(0).uniform(-1, 1, (1, 32, 32, 1)).astype(np.float32)
+    np.testing.assert_array_equal(loaded(maps), network(maps))

@@ -28,6 +28,7 @@ PCM16_SCALE = 32768.0
 LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 1_000, 768_000
 _CHUNK_VALUES = 1 << 18
 _FILTER_SAMPLES = 1 << 12  # read beyond those needed, because the resampler delivers late
+_LARGEST = 1e10  # 32-bit whole numbers stay below; sums of much larger samples are infinite
 _REMEDY = "replace the file or leave it out"
 
 
@@ -221,8 +222,10 @@ def _frames(
             audio = file.read(count, dtype="float32", always_2d=True)
         if len(audio) < count:
             raise _truncated(name, f"{start + len(audio)} of {samples} samples can be read")
-        if not np.isfinite(audio).all():
-            raise DataError(f"{name}: contains NaN or infinite samples; {_REMEDY}")
+        if not (np.abs(audio) <= _LARGEST).all():  # NaN is not, either
+            raise DataError(
+                f"{name}: contains NaN or infinite samples, or some above {_LARGEST:.0e}; {_REMEDY}"
+            )
         yield audio
 
 

@@ -5,7 +5,7 @@ import os
 import shutil
 import time
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypedDict
 from urllib.parse import unquote, urlsplit
 
 import requests
@@ -16,8 +16,23 @@ from m3net_tf.system.errors import DataError
 from m3net_tf.system.progress import BYTES, Log, track
 
 TIMEOUT_S = 30.0
-TRIES = 5  # consecutive attempts without a new byte
+TRIES = 5  # consecutive attempts that bring nothing new, or are too slow
+SLOW_S = 60.0
+SLOW_BYTES = 60_000
+"""An attempt ends if fewer bytes arrive in ``SLOW_S``: no timeout sees a byte now and then."""
 _BLOCK = 1 << 16
+
+
+class _TooSlowError(requests.RequestException):
+    """Too few bytes arrive."""
+
+
+class _State(TypedDict, total=False):
+    """Where a part comes from: URL, announced size and version of the file."""
+
+    url: str
+    total: int | None
+    tag: str
 
 
 def forget_part(part: Path) -> None:
@@ -35,10 +50,12 @@ class Downloader:
 
     Attributes:
         part: file that holds the bytes until the download is complete.
+        size_bytes: published size of the file, whatever the server announces; 0 if unknown.
     """
 
-    def __init__(self, part: Path, log: Log, pause_s: float) -> None:
+    def __init__(self, part: Path, log: Log, pause_s: float, size_bytes: int = 0) -> None:
         self.part, self._log, self._pause_s = part, log, pause_s
+        self.size_bytes = size_bytes
 
     def __call__(self, url: str, output_file: str, pooch: Any, check_only: bool = False) -> None:
         """Download to ``output_file``; the part is kept until the checksum has been verified."""
@@ -62,34 +79,39 @@ class Downloader:
 
     def _fetch(self, url: str) -> None:
         """Retry until the file is complete or no more bytes arrive."""
-        failures, reason = 0, ""
+        failures, reason, most = 0, "", self.size()
         while failures < TRIES:
-            before = self._size()
+            slow = False
             try:
                 if self._try(url):
                     return
                 reason = "the connection ended early"
+            except _TooSlowError:
+                slow, reason = True, f"fewer than {SLOW_BYTES / SLOW_S:.0f} bytes/s"
             except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
                 reason = type(error).__name__
-            failures = 0 if self._size() > before else failures + 1
-            self._log(f"{self.part.stem}: {reason} after {self._size() / 1e6:.1f} MB")
+            failures = 0 if self.size() > most and not slow else failures + 1
+            most = max(most, self.size())
+            self._log(f"{self.part.stem}: {reason} after {self.size() / 1e6:.1f} MB")
             time.sleep(min(60.0, self._pause_s * 2 ** max(0, failures - 1)))
         raise DataError(
-            f"{url}: cannot be downloaded ({reason}, {TRIES} times in a row); check the network "
+            f"{url}: cannot be downloaded ({reason}, {TRIES} times in a row; {self.size()} bytes"
+            f"{f' of {self.size_bytes}' if self.size_bytes else ''} arrived); check the network "
             "or choose a mirror with --url; the same command resumes where it stopped"
         )
 
-    def _size(self) -> int:
+    def size(self) -> int:
+        """Bytes that have arrived."""
         return self.part.stat().st_size if self.part.exists() else 0
 
     def _try(self, url: str) -> bool:
         """Send one request; return whether the file is complete."""
         state_path = _state_of(self.part)
-        state = read_json(state_path) if state_path.exists() else {}
-        size = self._size()
-        if state.get("url") != url:
-            size, state = 0, {}
-        if size and size == state.get("total"):
+        state = read_json(state_path, _State) if state_path.exists() else _State()
+        size = self.size()
+        if state.get("url") != url or (self.size_bytes and size > self.size_bytes):
+            size, state = 0, _State()
+        if size and size == (self.size_bytes or state.get("total")):
             return True
         headers = {"Accept-Encoding": "identity"}
         if size:
@@ -97,8 +119,10 @@ class Downloader:
             if state.get("tag"):
                 headers["If-Range"] = state["tag"]
         with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT_S) as reply:
-            if reply.status_code == 416:  # range not satisfiable: the file has changed
-                forget_part(self.part)
+            if reply.status_code == 416:  # range not satisfiable
+                if reply.headers.get("Content-Range") == f"bytes */{size}":
+                    return True  # an earlier reply announced more bytes than the file has
+                forget_part(self.part)  # the file has changed
                 return False
             if reply.status_code == 429 or reply.status_code >= 500:
                 raise requests.HTTPError(f"HTTP status {reply.status_code}")
@@ -107,7 +131,8 @@ class Downloader:
                     f"{url}: the server returns {reply.status_code} ({reply.reason}); "
                     "choose a mirror with --url or get the data by hand"
                 )
-            start, total = _content_range(reply, size)
+            start, announced = _content_range(reply, size)
+            total = self.size_bytes or announced
             if start not in (0, size):
                 raise DataError(f"{url}: the server sends the wrong range; choose another mirror")
             tag = reply.headers.get("ETag", "")
@@ -124,23 +149,33 @@ class Downloader:
                 file.truncate(start)
                 write_json(state_path, {"url": url, "total": total, "tag": tag})
                 self._receive(reply, file, start, total)
-            return total is None or self._size() == total
+            return total is None or self.size() == total
 
     def _receive(
         self, reply: requests.Response, file: IO[bytes], done: int, total: int | None
     ) -> None:
+        """Write what arrives, at most ``total`` bytes in the file."""
+        until, counted = time.monotonic() + SLOW_S, done
         with track(self._log, self.part.stem, total, BYTES, done=done) as task:
             # read1 returns the bytes received so far; iter_content would drop an incomplete block.
-            while block := reply.raw.read1(_BLOCK):
+            while total is None or done < total:
+                block = reply.raw.read1(_BLOCK if total is None else min(_BLOCK, total - done))
+                if not block:
+                    return
                 file.write(block)
                 task.advance(len(block))
+                done += len(block)
+                if time.monotonic() > until:
+                    if done - counted < SLOW_BYTES:
+                        raise _TooSlowError
+                    until, counted = time.monotonic() + SLOW_S, done
 
 
 def _content_range(reply: requests.Response, size: int) -> tuple[int, int | None]:
     """First byte and length of the whole file, from the reply's headers."""
     if reply.status_code == 200:
-        length = reply.headers.get("Content-Length")
-        return 0, int(length) if length else None
+        length = reply.headers.get("Content-Length", "")
+        return 0, int(length) if length.isdecimal() else None
     try:
         _, numbers = reply.headers.get("Content-Range", "").split(" ")
         span, total = numbers.split("/")

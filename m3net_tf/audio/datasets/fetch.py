@@ -177,7 +177,8 @@ def _download(
     checksum = archive.checksum or ("" if other_source else recorded)
     record.begin(name, source)
     part = downloads / f"{name}.part"
-    path = _retrieve(archive, source, checksum, Downloader(part, log, pause_s), record)
+    downloader = Downloader(part, log, pause_s, archive.size_bytes if archive.checksum else 0)
+    path = _retrieve(archive, source, checksum, downloader, record)
     if not checksum:
         with path.open("rb") as file:
             checksum = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
@@ -209,6 +210,7 @@ def _retrieve(
             downloader=downloader,
         )
     except ValueError as error:
+        size = downloader.size()
         forget_part(downloader.part)
         if archive.checksum:
             expected, remedy = f"the published one ({checksum})", "fetch it again"
@@ -216,8 +218,9 @@ def _retrieve(
             expected = f"the first download's ({checksum}), recorded in {record.path}"
             remedy = f"if its publisher has changed it, remove {name} from that file"
         raise DataError(
-            f"{source}: its checksum is not {expected}, so it was deleted; {remedy}, choose "
-            "another mirror with --url, or unpack your own copy and give its folder by --data-dir"
+            f"{source}: the checksum of the {size} bytes that arrived is not {expected}, so they "
+            f"were deleted; {remedy}, choose another mirror with --url, or unpack your own copy "
+            "and give its folder by --data-dir"
         ) from error
     except OSError as error:
         raise DataError(
@@ -253,15 +256,19 @@ class ArchiveState(TypedDict, total=False):
     folder: str
 
 
+class _Record(TypedDict):
+    """Content of the file."""
+
+    archives: dict[str, ArchiveState]
+
+
 class FetchRecord:
     """Sources and states of archives, stored in a JSON file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        archives = read_json(path).get("archives") if path.is_file() else {}
-        if not isinstance(archives, dict):
-            raise DataError(f"{path} is not a download record: delete it and run again")
-        self._archives: dict[str, ArchiveState] = archives
+        record = read_json(path, _Record) if path.is_file() else _Record(archives={})
+        self._archives: dict[str, ArchiveState] = record["archives"]
 
     def get(self, name: str) -> ArchiveState:
         """The state of an archive; empty for a new one."""

@@ -23,7 +23,7 @@ inside it. A partial copy works with the available notes.
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from m3net_tf.audio.datasets.clips import Archive, Clip, DatasetInfo, counted_copy
 from m3net_tf.audio.datasets.dataset import AudioDataset
@@ -90,18 +90,19 @@ def build(
     return AudioDataset(dataclasses.replace(info, notes=tuple(notes)), tuple(split))
 
 
+_MOST_BYTES = 1 << 30  # of a table; the largest has 200 MB
+
+
 def _notes(root: Path, split: str, field: str) -> Iterator[Clip]:
     """The notes of one folder whose files exist; none if the folder is missing."""
     folder = root / FOLDERS[split]
     table = folder / "examples.json"
     if not table.is_file():
         return
-    examples = read_json(table)
+    examples = read_json(table, dict[str, dict[str, Any]], most_bytes=_MOST_BYTES)
     present = {path.stem for path in (folder / "audio").glob("*.wav")}
     for name in sorted(present):
-        if not isinstance(examples, dict) or not {field, "instrument_str"} <= set(
-            examples.get(name, {})
-        ):
+        if not {field, "instrument_str"} <= examples.get(name, {}).keys():
             raise DataError(
                 f"{folder / 'audio' / name}.wav: is not in {table.name} with its {field}; "
                 "remove the file or fetch the data again"

@@ -17,7 +17,6 @@ import shutil
 import stat
 import struct
 import tarfile
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -25,6 +24,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from m3net_tf.system.errors import DataError
+from m3net_tf.system.unfinished import new_path
 
 SCRATCH = ".unpack-"
 JUNK = ("__MACOSX", ".DS_Store")
@@ -87,7 +87,8 @@ def unpack(
         ArchiveRefusedError: the archive is hostile, broken or of an unknown format.
         DataError: the disk is full, or the folder already exists.
     """
-    scratch = Path(tempfile.mkdtemp(dir=parent, prefix=SCRATCH))
+    scratch = new_path(SCRATCH, parent)
+    scratch.mkdir()
     try:
         _unpack_into(scratch, archive, limits)
         top = sorted(scratch.iterdir())
@@ -100,7 +101,6 @@ def unpack(
                 f"{target}: already exists, so {archive.name} is not unpacked over it; "
                 "move it away or choose another folder"
             )
-        source.chmod(0o755)
         before_move(target)
         source.rename(target)
         return target

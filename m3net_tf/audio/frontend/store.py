@@ -15,6 +15,7 @@ import fcntl
 import hashlib
 import io
 import json
+import math
 import mmap
 import os
 import resource
@@ -30,7 +31,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.system.artifacts import cache_folder, write_bytes
+from m3net_tf.system.artifacts import cache_folder, parse_json, read_file, write_bytes
 from m3net_tf.system.errors import DAMAGED, DataError
 from m3net_tf.system.progress import Log, silent
 from m3net_tf.system.unfinished import UNFINISHED
@@ -41,6 +42,7 @@ FILE_BYTES = 16 * 2**20
 FILE_S = 5.0
 """... or after this many seconds, which limits the work that a kill can lose."""
 
+_MOST_BYTES = 1 << 30  # of the notes of a folder, 120 bytes a file
 _OPEN_BESIDES = 256  # files and sockets that the process may have open in addition
 _HASH_FILES = 32  # files per task of a thread
 _FOOTER = struct.Struct("<8sQI4x")  # magic, rows, CRC-32 of everything before the footer
@@ -214,7 +216,7 @@ def _read(
         except DAMAGED:
             raise _DamagedError from None
         start = file.tell()
-        keys_at = start + int(np.prod(shape)) * dtype.itemsize
+        keys_at = start + math.prod(shape) * dtype.itemsize
         size = keys_at + shape[0] * KEY_BYTES + _FOOTER.size if shape else 0
         if shape[1:] != row_shape or dtype != row_type or os.fstat(file.fileno()).st_size != size:
             raise _DamagedError
@@ -229,7 +231,7 @@ def _read(
         with memoryview(content) as view, view[: size - _FOOTER.size] as part:
             if zlib.crc32(part) != checksum:
                 raise _DamagedError
-    rows = np.frombuffer(content, row_type, int(np.prod(shape)), start).reshape(shape)
+    rows = np.frombuffer(content, row_type, math.prod(shape), start).reshape(shape)
     return rows, rows_of_keys
 
 
@@ -305,10 +307,11 @@ def _add_notes(path: Path, rows: Mapping[str, object]) -> None:
 
 def _read_notes(path: Path) -> dict[str, object]:
     try:
-        notes = json.loads(path.read_bytes())
+        content = read_file(path, _MOST_BYTES)
+        notes: dict[str, object] = parse_json(content, dict[str, Any], most_bytes=_MOST_BYTES)
     except (OSError, ValueError):
         return {}
-    return notes if isinstance(notes, dict) else {}
+    return notes
 
 
 def _hash_files(paths: Sequence[Path]) -> list[str]:

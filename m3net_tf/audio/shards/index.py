@@ -3,19 +3,20 @@
 
 import dataclasses
 import functools
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Annotated, Any, NotRequired, TypedDict, get_type_hints
+
+from msgspec import Meta
 
 from m3net_tf.audio.datasets import AudioDataset, Clip, dataset_info
 from m3net_tf.audio.datasets.audio import from_pcm16
 from m3net_tf.audio.datasets.clips import DatasetInfo
 from m3net_tf.audio.datasets.registry import checked_protocol
 from m3net_tf.audio.shards.files import Shard, read_pcm
-from m3net_tf.system.artifacts import sha256_of
+from m3net_tf.system.artifacts import parse_json, sha256_of
 from m3net_tf.system.conversion import from_plain
-from m3net_tf.system.errors import DAMAGED, ConfigError, DataError
+from m3net_tf.system.errors import DAMAGED, ConfigError, DataError, one_line
 from m3net_tf.system.urls import absolute_url, open_url, reaching, small_file
 
 FORMAT = 1
@@ -56,6 +57,49 @@ class Shards:
         return sum(shard.bytes for shard in self.files)
 
 
+class Row(TypedDict):
+    """A clip in the list of a shard; a part of a clip names the whole and its start."""
+
+    id: str
+    labels: Annotated[list[str], Meta(min_length=1)]
+    group: str
+    synthetic: bool
+    samples: int
+    whole: NotRequired[str]
+    start_s: NotRequired[float]
+
+
+class ShardEntry(TypedDict):
+    """Content of the list of a shard; ``key`` stands for all that decides its bytes."""
+
+    key: str
+    bytes: int
+    sha256: str
+    clips: list[Row]
+
+
+class _Section(TypedDict):
+    """What is read of the recipe's section before the rest."""
+
+    name: str
+    protocol: str | None
+    fold: int | None
+
+
+_HINTS = get_type_hints(DatasetInfo, include_extras=True)
+_Info = TypedDict("_Info", {key: _HINTS[key] for key in _INFO}, total=False)  # type: ignore[misc]
+"""Older versions lack some."""
+
+
+class _Index(TypedDict):
+    """What is read of ``index.json`` in each format."""
+
+    format: int
+    dataset: _Section
+    info: _Info
+    shards: list[dict[str, Any]]
+
+
 def index_of(
     section: Mapping[str, object], info: DatasetInfo, digest: str, shards: Sequence[Shard]
 ) -> dict[str, object]:
@@ -84,9 +128,7 @@ def open_shards(url: str) -> Shards:
     if content is None:
         raise DataError(f"{url} has no {INDEX}: write the shards by m3net data shard, or check it")
     try:
-        values = json.loads(content)
-        if not isinstance(values, dict) or not isinstance(values.get("shards"), list):
-            raise ValueError
+        values = parse_json(content, _Index)
         if values["format"] != FORMAT:
             raise DataError(
                 f"{url}/{INDEX} has format {values['format']}, this m3net_tf reads {FORMAT}: write "
@@ -112,8 +154,8 @@ def load_sharded_dataset(shards: Shards) -> AudioDataset:
     Raises:
         DataError: a list of clips is missing or damaged.
     """
-    stored = dict(shards.info)
-    for key in ("labels", "notes"):
+    stored = {key: shards.info[key] for key in _INFO if key in shards.info}
+    for key in {"labels", "notes"} & stored.keys():
         stored[key] = tuple(stored[key])
     info = dataclasses.replace(dataset_info(shards.section["name"]), **stored)
     clips: dict[str, tuple[int, int]] = {}
@@ -145,12 +187,15 @@ def _read_clip(places: _Places, clip: Clip) -> Any:
 def _clips(shards: Shards, shard: Shard, info: DatasetInfo) -> list[Clip]:
     """The clips of a shard, in its order."""
     name = f"{shard.file}.json"
+    remedy = "delete it and run m3net data shard again, which keeps the other shards"
     content = _read(shards.url, name)
     if content is None or sha256_of(content) != shard.list_sha256:
-        raise DataError(
-            f"{shards.url}/{name} is {'missing' if content is None else 'damaged'}: delete it and "
-            "run m3net data shard again, which keeps the other shards"
-        )
+        state = "missing" if content is None else "damaged"
+        raise DataError(f"{shards.url}/{name} is {state}: {remedy}")
+    try:
+        rows = parse_json(content, ShardEntry)["clips"]
+    except ValueError as error:
+        raise DataError(f"{shards.url}/{name} is damaged ({one_line(error)}): {remedy}") from None
     split = "train" if shard.split == NOISE else shard.split
     return [
         Clip(
@@ -164,7 +209,7 @@ def _clips(shards: Shards, shard: Shard, info: DatasetInfo) -> list[Clip]:
             labels=tuple(row["labels"]) if info.multi_label else (),
             whole=row.get("whole", ""),
         )
-        for row in json.loads(content)["clips"]
+        for row in rows
     ]
 
 

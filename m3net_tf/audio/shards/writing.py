@@ -9,7 +9,6 @@ import hashlib
 import json
 import math
 import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,8 +20,8 @@ from m3net_tf.audio.datasets import AudioDataset, Clip
 from m3net_tf.audio.datasets.audio import fit_length, to_pcm16
 from m3net_tf.audio.datasets.clips import SPLITS
 from m3net_tf.audio.shards.files import Shard, file_sha256, is_local
-from m3net_tf.audio.shards.index import INDEX, NOISE, Shards, index_of, open_shards
-from m3net_tf.system.artifacts import sha256_of
+from m3net_tf.audio.shards.index import INDEX, NOISE, ShardEntry, Shards, index_of, open_shards
+from m3net_tf.system.artifacts import parse_json, sha256_of
 from m3net_tf.system.errors import ConfigError, DataError
 from m3net_tf.system.keras import tf
 from m3net_tf.system.locks import in_use, scratch_folder
@@ -196,12 +195,11 @@ class _Folder:
         if content is None:
             return None
         try:
-            entry = json.loads(content)
-            same, rows = entry["key"] == key, entry["clips"]
-            shard = Shard(name, split, len(rows), entry["bytes"], entry["sha256"], "")
-        except (ValueError, KeyError, TypeError):
+            entry: ShardEntry = parse_json(content, ShardEntry)
+        except ValueError:
             return None  # damaged
-        if not same:
+        shard = Shard(name, split, len(entry["clips"]), entry["bytes"], entry["sha256"], "")
+        if entry["key"] != key:
             raise self._of_others()
         if self._sha256(name) != shard.sha256:
             return None
@@ -210,8 +208,7 @@ class _Folder:
     @contextlib.contextmanager
     def writing(self, name: str) -> Iterator[Path]:
         """A new file, which gets its name at the end, or is copied to the URL."""
-        parent = self.local or Path(tempfile.gettempdir())
-        with scratch_folder(unfinished_prefix(name), parent) as scratch:
+        with scratch_folder(unfinished_prefix(name), self.local) as scratch:
             path = scratch / name
             yield path
             with path.open("rb") as file:

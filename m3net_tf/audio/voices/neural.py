@@ -4,7 +4,7 @@
 import functools
 import importlib
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -136,15 +136,23 @@ class Hibari(Synthesiser):
         return np.asarray(audio, np.float32), int(self._speaker.sample_rate)
 
 
+class _Espeak(TypedDict):
+    voice: str
+
+
+class _Settings(TypedDict):
+    """What is read of the settings of a voice."""
+
+    espeak: _Espeak
+
+
 def _settings(path: Path) -> Any:
-    settings = read_json(path.with_name(f"{path.name}.json"))
     try:
-        settings["espeak"]["voice"]
-    except (LookupError, TypeError):
+        return read_json(path.with_name(f"{path.name}.json"), _Settings)
+    except DataError:
         raise ConfigError(
             f"{path}.json: names no voice of espeak: take the file of a voice"
         ) from None
-    return settings
 
 
 @functools.cache

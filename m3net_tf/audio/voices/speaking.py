@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -405,12 +405,18 @@ def _remove_changed(folder: Path, planned: Sequence[_Planned]) -> None:
             path.unlink()
 
 
+class _Record(TypedDict, total=False):
+    """What is read of a record, whose other keys are :class:`SpokenVoices`'s."""
+
+    asked: dict[str, Any]
+    clips: list[dict[str, Any]]
+    complete: bool
+
+
 def _record(folder: Path) -> dict[str, Any]:
     """The record of an earlier call; empty without one."""
     path = folder / RECORD_NAME
-    record = read_json(path) if path.exists() else {}
-    if not isinstance(record, dict):
-        raise DataError(f"{path} is not the record of voices: delete it and run again")
+    record: dict[str, Any] = read_json(path, _Record) if path.exists() else {}
     return record
 
 
@@ -425,7 +431,12 @@ def _earlier(folder: Path, asked: Mapping[str, Any]) -> SpokenVoices | None:
     facts = _record(folder)
     if not facts.pop("complete", False) or facts.pop("asked", None) != asked:
         return None
-    earlier = from_plain(SpokenVoices, facts, RECORD_NAME)
+    try:
+        earlier = from_plain(SpokenVoices, facts, RECORD_NAME)
+    except ConfigError as error:
+        raise DataError(
+            f"{folder / RECORD_NAME} is of another version ({error}): delete it and run again"
+        ) from None
     lost = any(not (folder / clip.path).exists() for clip in earlier.clips)
     return None if lost else earlier
 

@@ -124,7 +124,7 @@ def _read(path: Path) -> _Lock:
         raise FirmwareError(
             f"{path}: lock file not found; restore it from the repository"
         ) from None
-    except (tomllib.TOMLDecodeError, ConfigError) as error:
+    except (ValueError, RecursionError, ConfigError) as error:
         raise FirmwareError(f"{path}: {error}; restore the lock file") from None
     entries: list[Source | Package] = [*lock.source, *lock.package]
     for entry in entries:

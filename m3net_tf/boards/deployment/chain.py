@@ -48,7 +48,7 @@ from m3net_tf.export.certificate import (
 )
 from m3net_tf.export.manifest import Manifest
 from m3net_tf.runtime.interpreter import tflm_unavailable_reason
-from m3net_tf.system.artifacts import Provenance, provenance, read_json, write_json
+from m3net_tf.system.artifacts import Provenance, of_form, provenance, read_json, write_json
 from m3net_tf.system.locks import writes_into
 from m3net_tf.system.progress import Log, silent
 from m3net_tf.training.metrics import whole_scores, wilson_interval
@@ -125,7 +125,10 @@ def saved_summary(run: Run, board: str, engine: Engine | None = None) -> ChainSu
     path = _summary_path(run.folder, manifest, engine)
     if not path.exists():
         return None
-    summary: ChainSummary = read_json(path)
+    try:
+        summary: ChainSummary = of_form(ChainSummary, read_json(path))
+    except ValueError:  # an earlier release's
+        return None
     if summary["board"] != board or summary["model_sha256"] != manifest.model.sha256:
         return None
     certified = "drift" in summary and (run.folder / "export" / "certificate.json").exists()

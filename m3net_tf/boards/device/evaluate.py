@@ -5,7 +5,7 @@ import hashlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 from rich.table import Table
@@ -238,12 +238,19 @@ def evaluate_port(
     return summary
 
 
+class _Earlier(TypedDict):
+    """What is read of an earlier evaluation."""
+
+    identity: dict[str, Any]
+    results: list[ClipResult]
+
+
 def _finished(path: Path, identity: Identity, log: Log) -> dict[str, ClipResult]:
     """Results by clip of earlier evaluations of the same model, board, data and input."""
     if not path.exists():
         return {}
-    earlier = read_json(path)
-    earlier_identity = earlier.get("identity", {})
+    earlier = read_json(path, _Earlier)
+    earlier_identity = earlier["identity"]
     if any(earlier_identity.get(key) != value for key, value in identity.items()):
         log(f"{path} is of another model, board or data set: starting again")
         return {}

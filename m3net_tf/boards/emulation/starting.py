@@ -5,6 +5,7 @@ import dataclasses
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -121,7 +122,7 @@ def starting_firmware(
         "arena": dataclasses.asdict(arena),
         "library": library_path(load_board(board).core).parent.name,
     }
-    saved = read_json(path) if path.exists() else {}
+    saved = read_json(path, _Tried) if path.exists() else _Tried()
     if saved.get("tried") == conditions:
         return build(saved["arena_bytes"])
     size = _override_arena_bytes(bundle)
@@ -130,6 +131,13 @@ def starting_firmware(
         size, image = least_arena(bundle, board, folder, log, settings=settings)
     write_json(path, {"tried": conditions, "arena_bytes": size})
     return image
+
+
+class _Tried(TypedDict, total=False):
+    """Content of ``arena.json``: the arena that was found, and for what."""
+
+    tried: dict[str, Any]
+    arena_bytes: int
 
 
 def build_run(

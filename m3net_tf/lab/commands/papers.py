@@ -149,15 +149,14 @@ def _list_results(out: Path, as_json: bool) -> None:
 
 
 def _say_recipe(name: str, scale: str, cell: str, runs: Path, as_json: bool) -> None:
-    import yaml
-
     from m3net_tf.lab.studies.cell_recipe import cell_recipe_text, find_cell
     from m3net_tf.lab.studies.grid_file import load_grid
+    from m3net_tf.system.yaml_files import parse_yaml
 
     grid = load_grid(name, scale)
     text = cell_recipe_text(grid, find_cell(grid, cell), runs)
     if as_json:
-        say_json(yaml.safe_load(text))
+        say_json(parse_yaml(text, "the recipe"))
     else:
         say_exactly(text)
 

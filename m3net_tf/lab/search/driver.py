@@ -6,7 +6,6 @@ Each step writes the trial's file, so a search that was killed continues with th
 
 import dataclasses
 import itertools
-import json
 import math
 import time
 from collections import Counter
@@ -20,6 +19,7 @@ from m3net_tf.lab.search.proposals import propose
 from m3net_tf.lab.search.space import Space, choices_text
 from m3net_tf.lab.search.trials import ENDED, SETTINGS, TRAINED, Trial, TrialFolder
 from m3net_tf.system.artifacts import Provenance, provenance, read_json, write_json
+from m3net_tf.system.conversion import to_plain
 from m3net_tf.system.errors import ConfigError, M3NetError, ModelError, one_line
 from m3net_tf.system.locks import writes_into
 from m3net_tf.system.progress import Log, silent
@@ -125,7 +125,7 @@ def _keep_settings(settings: Settings, folder: Path) -> None:
     if not path.exists():
         write_json(path, values)
         return
-    former, values = read_json(path), json.loads(json.dumps(values))  # JSON has no tuples
+    former, values = read_json(path), to_plain(values)
     differing = [key for key in values if values[key] != former.get(key)]
     if differing:
         raise ConfigError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import yaml
 
@@ -16,6 +16,7 @@ from m3net_tf.lab.search.space import choices_text
 from m3net_tf.lab.search.trials import SETTINGS, STATES, Trial, TrialFolder
 from m3net_tf.pages.plotting import Drawing, new_figure
 from m3net_tf.system.artifacts import read_json, write_text
+from m3net_tf.system.conversion import from_plain
 from m3net_tf.system.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -40,6 +41,13 @@ def front_trials(trials: Sequence[Trial], limits: CostLimits) -> list[Trial]:
     return sorted(chosen, key=lambda trial: [_costs(trial), trial.number])
 
 
+class _Settings(TypedDict):
+    """What is read of the settings of a search."""
+
+    limits: dict[str, Any]
+    board: str
+
+
 def write_result(folder: Path, trials: Sequence[Trial]) -> dict[str, object]:
     """Write ``front.json``, ``front.csv`` and ``front.png``.
 
@@ -49,8 +57,8 @@ def write_result(folder: Path, trials: Sequence[Trial]) -> dict[str, object]:
     Raises:
         DataError: the settings of the search are missing.
     """
-    settings = read_json(folder / SETTINGS)
-    limits = CostLimits(**settings["limits"])
+    settings = read_json(folder / SETTINGS, _Settings)
+    limits = from_plain(CostLimits, settings["limits"], "limits")
     front = front_trials(trials, limits)
     numbers = [trial.number for trial in front]
     listed = [_facts(trial, trial.number in numbers) for trial in trials]

@@ -18,6 +18,13 @@ _WRITING = re.compile(r"m3net (table|lab figure) (\S+)")
 """A command that writes results; with --dry-run or --print-recipe it writes none."""
 
 
+class _Estimate(TypedDict):
+    """What is read of the estimated hours of a table."""
+
+    hours: float
+    runs: int
+
+
 class ItemResult(TypedDict):
     """Written results of a table or figure; texts that do not apply are empty.
 
@@ -108,7 +115,7 @@ def table_results(name: str, out: Path) -> Iterator[ItemResult]:
         if path.exists():
             yield _table_result(load_grid(name, scale), read_json(path))
         elif estimate.exists():
-            facts = read_json(estimate)
+            facts = read_json(estimate, _Estimate)
             machine = f"{facts.get('cores')} cores"
             if "tflops" in facts:
                 machine = f"{facts['tflops']} TFLOP/s"

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from m3net_tf.system.artifacts import parse_json
 from m3net_tf.system.errors import ConfigError, ModelError
 
 FIGURES = ("parameters", "macs", "latency_ms", "memory_mb")
@@ -68,7 +69,7 @@ def _measured(network: Any) -> dict[str, float]:
     if answer.returncode:
         text = " ".join(answer.stderr.split())[-200:]
         raise ModelError(f"TensorFlow Lite cannot run {network.name} ({text}): leave the cell out")
-    measured: dict[str, float] = json.loads(answer.stdout)
+    measured: dict[str, float] = parse_json(answer.stdout, dict[str, float])
     return measured
 
 

@@ -8,6 +8,7 @@ limits. ``m3net model pack`` writes such a folder from a run.
 """
 
 from pathlib import Path
+from typing import TypedDict
 
 from m3net_tf.system.artifacts import read_json
 from m3net_tf.system.errors import ModelError
@@ -16,6 +17,16 @@ FOLDER = Path(__file__).parent
 CARD, CARD_TEXT = "card.json", "card.md"
 #: Files that make a finished run.
 RUN_FILES = ("recipe.yaml", "metrics.json", "model.keras")
+
+
+class _Files(TypedDict("_Files", {"model.keras": str})):
+    """SHA-256 of the packed files."""
+
+
+class _Packed(TypedDict):
+    """What every card has."""
+
+    files: _Files
 
 
 def pretrained_names() -> tuple[str, ...]:
@@ -35,7 +46,7 @@ def packed_tflite(folder: Path, trained_sha256: str) -> Path | None:
     """
     for place in (folder, *(FOLDER / name for name in pretrained_names())):
         card = place / CARD
-        if card.is_file() and read_json(card)["files"]["model.keras"] == trained_sha256:
+        if card.is_file() and read_json(card, _Packed)["files"]["model.keras"] == trained_sha256:
             return place / "model.tflite"
     return None
 

@@ -21,7 +21,7 @@ from m3net_tf.system.errors import ConfigError, ModelError
 from m3net_tf.system.extras import require_modules
 from m3net_tf.system.markdown import markdown_text
 from m3net_tf.system.yaml_files import read_yaml
-from m3net_tf.training.cross_validation import RESULT
+from m3net_tf.training.cross_validation import RESULT, FoldsAccuracy
 from m3net_tf.training.run import Run
 
 ABOUT = "about.yaml"
@@ -37,6 +37,14 @@ _MEASURED = {"summary.json": "emulate", "footprint.json": "footprint"}
 
 Card = dict[str, Any]
 """Content of ``card.json``: accuracies are shares of clips, with 95 % intervals as ``*_95``."""
+
+
+class _Folded(FoldsAccuracy):
+    """What is read of a cross-validation."""
+
+    clips: int
+    groups: int
+    fold_accuracy: list[float]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,7 +188,7 @@ def _card(run: Run, name: str, about: About, contents: Mapping[str, bytes]) -> C
         "git_commit": values["git_commit"],
     }
     if (run.folder / RESULT).exists():
-        folded = read_json(run.folder / RESULT)
+        folded = read_json(run.folder / RESULT, _Folded)
         card["cross_validation"] = {
             **{key: folded[key] for key in ("clips", "groups", "accuracy")},
             "folds": len(folded["fold_accuracy"]),

@@ -215,6 +215,7 @@ class Server:
         ranges: whether it supports the Range header.
         cut_after: bytes after which the next replies break off, one number a reply.
         pause_s: wait after each 4 KiB.
+        length: Content-Length of the next replies instead of the true one; '' sends none.
         answers: status codes of the next replies instead of files.
         started: requests so far.
     """
@@ -223,6 +224,7 @@ class Server:
         self.folder, self.ranges, self.pause_s = folder, True, 0.0
         self.started = 0
         self.cut_after: list[int] = []
+        self.length: str | None = None
         self.answers: list[int] = []
         self._under_way: set[object] = set()
         self._done: list[tuple[str, str | None, int]] = []
@@ -287,10 +289,13 @@ class Server:
             status = 206 if start < len(data) else 416
         handler.send_response(status)
         handler.send_header("ETag", tag)
-        if status == 206:
-            handler.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
+        span = "*" if status == 416 else f"{start}-{len(data) - 1}"
+        if status != 200:
+            handler.send_header("Content-Range", f"bytes {span}/{len(data)}")
         body = b"" if status == 416 else data[start:]
-        handler.send_header("Content-Length", str(len(body)))
+        length = str(len(body)) if self.length is None else self.length
+        if length:
+            handler.send_header("Content-Length", length)
         handler.end_headers()
         stop = self.cut_after.pop(0) if self.cut_after else len(body)
         sent = 0

@@ -19,7 +19,7 @@ import pooch
 import pytest
 from refusals import refuses
 
-from m3net_tf.audio.datasets import Archive
+from m3net_tf.audio.datasets import Archive, download
 from m3net_tf.audio.datasets.fetch import DOWNLOADS, RECORD, fetch_archives
 from m3net_tf.audio.datasets.unpack import SCRATCH
 from m3net_tf.system.artifacts import read_json, write_json
@@ -73,6 +73,49 @@ def test_cut_connections(noise_archive, server, tmp_path, ranges):
     else:
         assert sent[-1] == size
     assert any("after 0.0 MB" in line for line in lines)
+
+
+@pytest.mark.parametrize("length", ["30000", "9999999", "many", ""])
+def test_the_published_size_counts_not_the_announced_one(noise_archive, server, tmp_path, length):
+    archive = noise_archive()
+    size = (server.folder / "set.tar.gz").stat().st_size
+    server.length = length
+    archive = dataclasses.replace(archive, size_bytes=size)
+
+    def announce_truly(line: str) -> None:
+        server.length = None
+
+    fetch_archives((archive,), tmp_path / "data", pause_s=0.001, log=announce_truly)
+    assert contents(tmp_path / "data/top") == contents(server.folder / "top")
+    assert sum(sent for _, _, sent in server.asked) <= 2 * size
+
+
+def test_a_server_that_announces_too_much_ends(noise_archive, server, tmp_path):
+    """Without a published size: what is there is complete, once the server says so."""
+    archive = noise_archive()
+    server.length = "9999999"
+    fetch_archives((archive,), tmp_path / "data", pause_s=0.001)
+    assert contents(tmp_path / "data/top") == contents(server.folder / "top")
+
+
+def test_what_goes_on_after_the_published_size_is_not_received(noise_archive, server, tmp_path):
+    archive = noise_archive()
+    path = server.folder / "set.tar.gz"
+    archive = dataclasses.replace(archive, size_bytes=path.stat().st_size)
+    with path.open("ab") as file:
+        file.truncate(20_000_000)
+    server.length = ""
+    fetch_archives((archive,), tmp_path / "data", pause_s=0.001)
+    assert contents(tmp_path / "data/top") == contents(server.folder / "top")
+
+
+def test_a_server_that_sends_a_byte_now_and_then(noise_archive, server, tmp_path, monkeypatch):
+    archive = noise_archive()
+    server.pause_s = 0.02
+    monkeypatch.setattr(download, "SLOW_S", 0.03)
+    monkeypatch.setattr(download, "SLOW_BYTES", 60_000)
+    with refuses(DataError, "set.tar.gz", "bytes/s", "5"):
+        fetch_archives((archive,), tmp_path / "data", pause_s=0.001)
 
 
 def test_a_later_run_goes_on(noise_archive, server, tmp_path):

@@ -67,11 +67,12 @@ def test_tar(tmp_path, mode):
     assert not list(tmp_path.glob(".unpack-*"))
 
 
-def test_several_entries_at_the_top_get_a_folder(tmp_path):
+def test_several_entries_at_the_top_get_a_folder(tmp_path, umask):
+    umask(0o027)
     archive = tar_with(tmp_path / "set_v1.tar.gz", ("./yes/a", b"1"), ("./list.txt", b"2"))
     assert unpack(archive, tmp_path) == tmp_path / "set_v1"
     assert (tmp_path / "set_v1/yes/a").read_bytes() == b"1"
-    assert stat.S_IMODE((tmp_path / "set_v1").stat().st_mode) == 0o755
+    assert stat.S_IMODE((tmp_path / "set_v1").stat().st_mode) == 0o750
 
 
 def test_files_that_zip_and_file_managers_leave(tmp_path):

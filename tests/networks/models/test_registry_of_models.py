@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Properties of every preset of every network, present and future."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 from refusals import refuses
@@ -18,6 +21,7 @@ from m3net_tf.networks.models.complexity import count_macs, work_of
 from m3net_tf.networks.models.m3net.channel_attention import EfficientChannelAttention
 from m3net_tf.system.errors import ConfigError, ModelError
 from m3net_tf.system.keras import keras, tf
+from m3net_tf.training.archive import check_objects
 
 
 def smallest_preset(name):
@@ -46,6 +50,9 @@ def test_a_preset_costs_what_it_says_and_sums_to_one(name, preset):
     probabilities = model(maps).numpy()
     assert (probabilities >= 0).all()
     np.testing.assert_allclose(probabilities.sum(1), 1, rtol=1e-5)
+    # A run's network is read back only if all of its layers are known.
+    described = keras.saving.serialize_keras_object(model)
+    check_objects(Path(name), json.loads(json.dumps(described)))
 
 
 @pytest.mark.parametrize("name", model_names())
