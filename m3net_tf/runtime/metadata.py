@@ -16,6 +16,7 @@ from typing import Any
 
 from m3net_tf.audio.frontend import FrontendConfig
 from m3net_tf.audio.frontend.windows import TAIL_S
+from m3net_tf.compiler.foreign_files import refuse_keras
 from m3net_tf.runtime.detector_config import DetectorConfig
 from m3net_tf.runtime.warp import WarpConfig
 from m3net_tf.system.artifacts import opened_archive, sha256_of
@@ -145,13 +146,17 @@ def read_file(path: Path) -> bytes:
     """The bytes of a ``.tflite``.
 
     Raises:
-        ModelError: it cannot be read.
+        ModelError: it cannot be read, or is a network that Keras saved.
     """
     try:
-        return path.read_bytes()
+        data = path.read_bytes()
+        refuse_keras(data)
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise ModelError(f"{path} cannot be read ({reason}): name an exported .tflite") from None
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from None
+    return data
 
 
 def _require_types(values: Any) -> None:

@@ -94,8 +94,8 @@ def mirror_attention(
 class MirrorAttention(MapLayer):
     """Mirror attention as one layer, for a network of your own.
 
-    It keeps the shape of a map. Its mirrors have no weights; its convolutions have about
-    3 C (C + 12) weights for C channels.
+    It keeps the shape of a map. Its mirrors have no weights, its convolutions with their
+    normalisation about 4 C (C + 14) for C channels.
 
     Args:
         depthwise_norm: add normalisation and ReLU between the two parts of every depthwise

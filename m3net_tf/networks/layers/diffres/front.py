@@ -81,7 +81,8 @@ class DiffRes(MapLayer):
     """DiffRes as one layer, for a classifier of your own.
 
     The score network's weights and the guide loss are in the layer's ``weights`` and ``losses``.
-    Networks that go to a device use :func:`diffres` instead, which is exported in two parts.
+    TFLite's converter has no form of the warp: :func:`m3net_tf.export.from_keras.save_tflite`
+    writes a network that begins with this layer for a device.
 
     Args:
         reduction: share of the frames that is removed, delta.
@@ -129,6 +130,10 @@ class DiffRes(MapLayer):
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         scores = self._importance(inputs, training=training)
         return self._warp([inputs, self._rescale([inputs, scores])])
+
+    def parts(self) -> tuple[keras.Model, FrameScores, FrameWarp]:
+        """What a device runs one after the other: score network, rescaling, warp."""
+        return self._importance, self._rescale, self._warp
 
     def get_config(self) -> dict[str, object]:
         return {**super().get_config(), **self._arguments}
