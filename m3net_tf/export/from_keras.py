@@ -55,10 +55,10 @@ def save_tflite(
         unit = LOGARITHMS[frontend.log]
         ends = frontend.feature_min / unit, frontend.feature_max / unit
         if not np.allclose((network.warp.ln_min, network.warp.ln_max), ends):
+            wanted = {key: getattr(frontend, key) for key in ("feature_min", "feature_max", "log")}
             raise ConfigError(
                 "DiffRes converts features of another range than the front end's: give it "
-                f"feature_min={frontend.feature_min:g}, feature_max={frontend.feature_max:g}, "
-                f"log={frontend.log!r}, and train again"
+                f"feature_range={wanted}, and train again"
             )
     manifest = described(path, network, frontend, tuple(labels)).manifest
     write_bytes(path, attach_metadata(network.tflite, manifest, network.importance))

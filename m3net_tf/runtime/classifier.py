@@ -164,12 +164,15 @@ class Classifier:
         return {self.labels[label]: float(scores[label]) for label in order}
 
     def classify(
-        self, sound: str | os.PathLike[str] | npt.ArrayLike, *, sample_rate_hz: float | None = None
+        self,
+        samples: str | os.PathLike[str] | npt.ArrayLike,
+        *,
+        sample_rate_hz: float | None = None,
     ) -> Classification:
         """Classify a sound in half-overlapping windows; a short sound is padded with silence.
 
         Args:
-            sound: a file of any rate, or samples: int16, or floats from -1 to 1, of shape
+            samples: a file of any rate, or samples: int16, or floats from -1 to 1, of shape
                 (samples,) or (samples, channels); channels are averaged.
             sample_rate_hz: rate of the samples; None is the front end's. A file has its own.
 
@@ -179,12 +182,12 @@ class Classifier:
                 one frame of sound.
         """
         own_rate_hz = self.metadata.frontend.sample_rate_hz
-        if not isinstance(sound, str | os.PathLike):
+        if not isinstance(samples, str | os.PathLike):
             rate_hz = own_rate_hz if sample_rate_hz is None else sample_rate_hz
-            return self.classify_chunks([pcm_of_array(sound, rate_hz, own_rate_hz)])
+            return self.classify_chunks([pcm_of_array(samples, rate_hz, own_rate_hz)])
         if sample_rate_hz is not None:
             raise ConfigError("sample_rate_hz is for samples, a file has its own: leave it out")
-        return self.classify_chunks(pcm_chunks(Path(sound), own_rate_hz), str(sound))
+        return self.classify_chunks(pcm_chunks(Path(samples), own_rate_hz), str(samples))
 
     def classify_chunks(self, chunks: Iterable[Pcm], name: str = "the sound") -> Classification:
         """:meth:`classify` for a sound in chunks, with the same result.

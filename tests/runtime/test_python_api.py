@@ -2,6 +2,7 @@
 """The Python of all pages runs, the names of docs/python.md exist, and the import is light."""
 
 import ast
+import inspect
 import operator
 import re
 import shutil
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from refusals import refuses
 
 import m3net_tf
 from m3net_tf.export.certificate import read_vectors
@@ -19,6 +21,7 @@ from m3net_tf.export.from_file import export_file
 from m3net_tf.quantization.ptq import quantize_int8
 from m3net_tf.runtime.desktop import compiled_unavailable_reason
 from m3net_tf.runtime.interpreter import tflm_unavailable_reason
+from m3net_tf.system.errors import ConfigError, ModelError
 from m3net_tf.system.keras import keras
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -157,3 +160,25 @@ def test_the_import_is_light():
     for program, expected in ((alone, "False"), (code, "False numpy")):
         done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
         assert done.stdout.strip() == expected, done.stderr
+
+
+def test_text_and_names_are_enough(demo):
+    run = m3net_tf.Run("runs/demo")
+    assert run == m3net_tf.Run(Path("runs/demo")) and run.folder == Path("runs/demo")
+    assert run.metrics().test["clips"] > 0
+    assert m3net_tf.load("m3net-s-keywords").output_shape == (None, 12)
+    with refuses(ModelError, "m3net-s-keyword", "m3net-s-keywords"):
+        m3net_tf.load("m3net-s-keyword")
+    classifier = m3net_tf.Classifier("runs/demo")
+    result = classifier.classify("clip.wav")
+    assert max(result.scores) == next(iter(classifier.predict("clip.wav").values()))
+    with refuses(ConfigError, "sample_rate_hz"):
+        classifier.classify("clip.wav", sample_rate_hz=16_000)
+
+
+@pytest.mark.parametrize("name", ["M3Net", "SpectroMaskNet", "BilateralNetwork"])
+def test_a_papers_network_says_what_it_takes(name):
+    function = getattr(m3net_tf.models, name)
+    _, *arguments = inspect.signature(m3net_tf.models.build_model).parameters.values()
+    assert [*inspect.signature(function).parameters.values()] == arguments
+    assert function.__name__ == name and "build_model" in inspect.getdoc(function)
