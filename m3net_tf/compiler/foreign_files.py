@@ -7,6 +7,7 @@ from m3net_tf.system.artifacts import opened_archive
 from m3net_tf.system.errors import DAMAGED, ModelError
 
 _UNREADABLE: tuple[type[Exception], ...] = (*DAMAGED, RecursionError, TypeError)
+_METADATA, _MOST_BYTES = "metadata.json", 1 << 16
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
@@ -31,6 +32,8 @@ def _keras_release(data: bytes) -> str:
     """``Keras`` and its release, for a ``.keras`` archive; else ''."""
     try:
         with opened_archive(data) as archive:
-            return f"Keras {json.loads(archive.read('metadata.json'))['keras_version']}"[:40]
+            if archive.getinfo(_METADATA).file_size > _MOST_BYTES:
+                return ""
+            return f"Keras {json.loads(archive.read(_METADATA))['keras_version']}"[:40]
     except _UNREADABLE:
         return ""

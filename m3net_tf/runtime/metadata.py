@@ -150,7 +150,8 @@ def read_file(path: Path) -> bytes:
     """
     try:
         data = path.read_bytes()
-        refuse_keras(data)
+        if data[4:8] != b"TFL3":
+            refuse_keras(data)
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise ModelError(f"{path} cannot be read ({reason}): name an exported .tflite") from None
