@@ -29,7 +29,7 @@ def check(folder: Path) -> None:
         )
         for name in ("pcm_int16.bin", "features_int8.bin", "outputs_int8.bin")
     )
-    classifier = Classifier(folder)
+    classifier = Classifier(folder, engine="litert")
     assert np.array_equal(classifier.run(features), outputs), f"{folder.name}: other scores"
     sound = folder / "sound.wav"
     with wave.open(str(sound), "wb") as file:

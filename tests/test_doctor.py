@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from m3net_tf.boards import doctor
 from m3net_tf.cli import app
+from m3net_tf.system import extras
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def by_subject():
 
 def test_missing_things_have_a_fix(offline, monkeypatch, tmp_path):
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    monkeypatch.setattr(doctor, "is_installed", lambda package: package != "tensorflow")
+    monkeypatch.setattr(extras, "is_installed", lambda package: package != "tensorflow")
     monkeypatch.setenv("M3NET_CACHE", str(tmp_path / "cache"))
     real = os.access
     monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path and real(path, mode))

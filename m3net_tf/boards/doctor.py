@@ -27,7 +27,7 @@ from m3net_tf.compiler.engines import DEFAULT_BOARD
 from m3net_tf.system.artifacts import cache_folder
 from m3net_tf.system.checkout import require_sources
 from m3net_tf.system.errors import M3NetError
-from m3net_tf.system.extras import how_to_install, is_installed, packages_by_extra
+from m3net_tf.system.extras import how_to_install, missing_of, packages_by_extra
 
 _EXTRAS = {
     "train": "training, quantisation, export",
@@ -69,11 +69,10 @@ def _packages() -> Iterator[Check]:
     if not packages:
         yield Check("m3net_tf", "missing", "not installed", how_to_install("train"))
     for extra in ("", *_EXTRAS) if packages else ():
-        names = packages.get(extra, [])
-        absent = [name for name in names if not is_installed(name)]
+        absent = missing_of(extra)
         subject = f"packages [{extra}]" if extra else "packages"
         if not absent:
-            yield Check(subject, "ok", f"{len(names)} installed")
+            yield Check(subject, "ok", f"{len(packages.get(extra, ()))} installed")
             continue
         use = f" (for {_EXTRAS[extra]})" if extra else ""
         yield Check(

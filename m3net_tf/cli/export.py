@@ -99,10 +99,11 @@ def export_command(
     log = progress_beside(as_json)
     source, folder = _export_source(model, out, data_dir)
     if (recipe or labels) and not _is_file(source):
-        raise ConfigError(f"{source} is a run: --recipe and --labels are for a .tflite file")
+        raise ConfigError(f"{source} is no file: --recipe and --labels are for a .tflite file")
     if enrol and not _is_file(source):
         raise ConfigError(
-            f"{source} is a run: --enrol is for its {source}/export/model.tflite, and --out"
+            f"{source} is no file: --enrol is for a .tflite file, such as a run's "
+            "export/model.tflite, and --out"
         )
     if background and not enrol:
         raise ConfigError("--background is for --enrol: give both")
@@ -196,6 +197,9 @@ def _export_source(model: Path, out: Path | None, data_dir: Path | None) -> tupl
     if is_trained_network(model) and data_dir is None:
         return FOLDER / model / "model.tflite", run_folder(model, out)
     if _is_file(model):
+        from m3net_tf.runtime.metadata import read_file
+
+        read_file(model)  # refuses other files before the folder is asked for
         if out is None:
             raise ConfigError(f"{model} is a file: name a folder for its export by --out")
         return model, out

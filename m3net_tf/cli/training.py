@@ -24,6 +24,7 @@ from m3net_tf.cli.output import (
     say_next,
 )
 from m3net_tf.system.errors import ConfigError, M3NetError
+from m3net_tf.system.extras import how_to_install, missing_of, named
 
 if TYPE_CHECKING:
     from m3net_tf.system.progress import Log
@@ -407,6 +408,8 @@ def init(
     project = out or Path(f"{sounds.resolve().name}_project")
     new_project(project, board)  # before the sounds are read
     log = progress_beside(as_json)
+    if missing := missing_of("train"):
+        log(f"note: m3net train needs {named(missing)}: {how_to_install('train')}")
     facts = inspect_folder(sounds, group_pattern, log)
     if not as_json:
         print_table(sounds_table(facts))

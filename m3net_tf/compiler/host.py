@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,9 +15,9 @@ import numpy.typing as npt
 
 from m3net_tf.compiler.emit import emit
 from m3net_tf.compiler.network import CompiledNetwork
-from m3net_tf.system.artifacts import cache_folder, write_text
+from m3net_tf.system.artifacts import cache_folder, sha256_of, write_bytes, write_text
 from m3net_tf.system.checkout import require_sources
-from m3net_tf.system.errors import FirmwareError
+from m3net_tf.system.errors import FirmwareError, one_line
 from m3net_tf.system.locks import scratch_folder
 
 Items = npt.NDArray[np.int8] | npt.NDArray[np.int16]
@@ -104,8 +105,7 @@ def build_host(
         FirmwareError: there is no C compiler, or it refuses the sources.
         ConfigError: there is no source checkout with the engine.
     """
-    library = build_library(networks, folder, options)
-    loaded = ctypes.CDLL(str(library))
+    loaded = _loaded(build_library(networks, folder, options))
     return {name: HostNetwork(loaded, name, network) for name, network in networks.items()}
 
 
@@ -113,37 +113,78 @@ def build_streams(
     networks: Mapping[str, CompiledNetwork], folder: Path, options: Sequence[str] = ()
 ) -> dict[str, HostStream]:
     """As :func:`build_host`, of streamed networks."""
-    loaded = ctypes.CDLL(str(build_library(networks, folder, options)))
+    loaded = _loaded(build_library(networks, folder, options))
     return {name: HostStream(loaded, name, network) for name, network in networks.items()}
+
+
+def kept_library(network: CompiledNetwork, name: str, options: Sequence[str] = ()) -> ctypes.CDLL:
+    """The library of a network from the cache, where the first process with it builds it.
+
+    It is kept for the network's C, the kernels, a compiler, its options and a processor.
+
+    Raises:
+        FirmwareError, ConfigError: as :func:`build_host`.
+        OSError: the cache cannot be written.
+    """
+    source = emit(network, name)
+    compiler, flags = _required_compiler(), _flags(options)
+    key = sha256_of("".join((_kernels_key(compiler, flags), source.header, source.source)).encode())
+    library = cache_folder() / "networks" / f"{key}.so"
+    if not library.is_file():
+        with tempfile.TemporaryDirectory(prefix="m3net-") as folder:
+            built = build_library({name: network}, Path(folder), options)
+            write_bytes(library, built.read_bytes())
+    return _loaded(library)
 
 
 def build_library(
     networks: Mapping[str, CompiledNetwork], folder: Path, options: Sequence[str] = ()
 ) -> Path:
     """As :func:`build_host`, without loading it; returns its path."""
-    compiler = _compiler()
-    if compiler is None:
-        raise FirmwareError(compiler_missing_reason())
+    compiler, flags = _required_compiler(), _flags(options)
     folder.mkdir(parents=True, exist_ok=True)
     for name, network in networks.items():
         emit(network, name).write(folder, name)
     # One source for all: a compiler starts far slower than it reads.
     source, library = folder / "networks_all.c", folder / "networks.so"
     write_text(source, "".join(f'#include "{name}.c"\n' for name in networks))
-    flags = ("-std=c11", "-O1", "-fPIC", *WARNINGS, *options, f"-I{engine_folder()}")
     kernels = _kernels(compiler, flags)
     _compile([compiler, *flags, "-shared", f"-I{folder}", source, kernels, "-o", library])
     return library
 
 
-def _kernels(compiler: str, flags: Sequence[str]) -> Path:
-    """The kernels as one object file, which the cache keeps for a compiler, its flags and a CPU."""
+def _loaded(library: Path) -> ctypes.CDLL:
+    """A shared library in this process.
+
+    Raises:
+        FirmwareError: the system refuses it, as on a disk that is mounted with ``noexec``.
+    """
+    try:
+        return ctypes.CDLL(str(library))
+    except OSError as error:
+        raise FirmwareError(
+            f"{library} cannot be loaded ({one_line(error)}): delete it, or name another folder "
+            "by M3NET_CACHE"
+        ) from None
+
+
+def _flags(options: Sequence[str]) -> tuple[str, ...]:
+    return ("-std=c11", "-O1", "-fPIC", *WARNINGS, *options, f"-I{engine_folder()}")
+
+
+def _kernels_key(compiler: str, flags: Sequence[str]) -> str:
+    """Hash of the kernels' sources, a compiler, its flags and the processor."""
     target = [compiler, *flags, "-E", "-dM", "-x", "c", os.devnull]  # version and instruction sets
     macros = subprocess.run(target, capture_output=True, text=True, check=False)
     digest = hashlib.sha256(" ".join([compiler, macros.stdout, *flags]).encode())
     for path in sorted(engine_folder().glob("*.[ch]")):
         digest.update(path.read_bytes())
-    kernels = cache_folder() / "kernels" / f"{digest.hexdigest()[:16]}.o"
+    return digest.hexdigest()[:16]
+
+
+def _kernels(compiler: str, flags: Sequence[str]) -> Path:
+    """The kernels as one object file, which the cache keeps."""
+    kernels = cache_folder() / "kernels" / f"{_kernels_key(compiler, flags)}.o"
     if not kernels.is_file():
         kernels.parent.mkdir(parents=True, exist_ok=True)
         with scratch_folder(".kernels-", kernels.parent) as scratch:
@@ -157,9 +198,16 @@ def _compile(command: Sequence[str | Path]) -> None:
     """Run the C compiler.
 
     Raises:
-        FirmwareError: it refuses a source.
+        FirmwareError: it refuses a source, or takes too long.
     """
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_TIMEOUT_S)
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=_TIMEOUT_S
+        )
+    except subprocess.TimeoutExpired:
+        raise FirmwareError(
+            f"the C compiler takes more than {_TIMEOUT_S:.0f} s: run fewer programs beside it"
+        ) from None
     if done.returncode != 0:
         raise FirmwareError(f"the C compiler refuses the network: {done.stderr.strip()[:2000]}")
 
@@ -183,6 +231,13 @@ def compiler_missing_reason() -> str:
     if _compiler():
         return ""
     return f"no C compiler found ({', '.join(_COMPILERS)}): install one, e.g. apt-get install gcc"
+
+
+def _required_compiler() -> str:
+    compiler = _compiler()
+    if compiler is None:
+        raise FirmwareError(compiler_missing_reason())
+    return compiler
 
 
 def _compiler() -> str | None:

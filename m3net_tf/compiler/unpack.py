@@ -14,6 +14,7 @@ from typing import Any
 
 from ai_edge_litert import schema_py_generated as schema
 
+from m3net_tf.compiler.foreign_files import refuse_keras
 from m3net_tf.system.errors import DAMAGED, ModelError
 
 _SHARING = 4  # how often a file may refer to its parts on average; converters do so once
@@ -32,6 +33,7 @@ def unpack(tflite: bytes) -> Any:
         ModelError: the file is not a TFLite model, is damaged, or would unpack to too many objects.
     """
     if tflite[4:8] != b"TFL3":
+        refuse_keras(tflite)
         raise ModelError(
             "the file is no TFLite model (its identifier is missing): export or convert it again"
         )

@@ -10,9 +10,13 @@ from collections.abc import Callable
 import numpy as np
 
 from m3net_tf.audio.frontend import dequantize_features
-from m3net_tf.networks.layers.diffres import SCORES, WARP
 from m3net_tf.networks.layers.diffres.warp import LOGARITHMS
-from m3net_tf.networks.models.diffres import classifier_network, has_diffres, importance_network
+from m3net_tf.networks.models.diffres import (
+    classifier_network,
+    has_diffres,
+    importance_network,
+    warp_layers,
+)
 from m3net_tf.quantization.observation import Float, Single, open_fast
 from m3net_tf.quantization.ptq import quantize_int8
 from m3net_tf.runtime.interpreter import Int8, run_raw, run_reference, tensor_quantization
@@ -113,7 +117,7 @@ def float_warp_of(model: keras.Model) -> FloatWarp | None:
     """The trained layers between the two parts; None for a single part."""
     if not has_diffres(model):
         return None
-    rescale, warp = model.get_layer(SCORES), model.get_layer(WARP)
+    rescale, warp = warp_layers(model)
 
     def merge(features: Single, scores: Single) -> Single:
         merged = []
@@ -132,14 +136,14 @@ def warp_of(model: keras.Model) -> WarpConfig:
     Raises:
         ModelError: the network is an ablation, or too large for 64-bit integers.
     """
-    layer = model.get_layer(WARP)
+    scores, layer = warp_layers(model)
     for name in ("fill_rows", "maximum", "encoding"):
         if not getattr(layer, name):
             raise ModelError(
                 f"{model.name} is trained with {name}: false, which devices lack: train with "
                 f"{name}: true"
             )
-    if model.get_layer(SCORES).reading != "paper":
+    if scores.reading != "paper":
         raise ModelError(
             f"{model.name} is trained with reading: released, which devices lack: train with "
             "reading: paper"

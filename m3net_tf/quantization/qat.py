@@ -21,13 +21,13 @@ import numpy as np
 import numpy.typing as npt
 
 from m3net_tf.audio.frontend import dequantize_features
+from m3net_tf.networks.layers.channel_attention import EfficientChannelAttention
 from m3net_tf.networks.layers.diffres.warp import FrameScores, FrameWarp
 from m3net_tf.networks.layers.masked import FrameMask, GroupNorm, MapMean, PointNorm
 from m3net_tf.networks.layers.mirror import Mirror
 from m3net_tf.networks.models.bilateral.sequence import LeakySum, UnrolledBiLSTM
 from m3net_tf.networks.models.bilateral.transformer import DotProductAttention, SinusoidalPositions
 from m3net_tf.networks.models.efficientnet_attention.attention_pooling import AttentionHeads
-from m3net_tf.networks.models.m3net.channel_attention import EfficientChannelAttention
 from m3net_tf.networks.models.m3net.image import SpectrogramImage
 from m3net_tf.networks.models.spectromasknet.block_mask import BlockMask
 from m3net_tf.networks.models.spectromasknet.fusion import WeightedFusion

@@ -5,6 +5,7 @@ import dataclasses
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +13,9 @@ import numpy.typing as npt
 from m3net_tf.audio.frontend import FrontendConfig, column_bins, features_int8
 from m3net_tf.audio.frontend.windows import windows_of_chunks
 from m3net_tf.audio.labels import is_silence
+from m3net_tf.compiler.engines import COMPILED
 from m3net_tf.networks.pretrained import find_pretrained
-from m3net_tf.runtime.desktop import ENGINES, load_engine, load_streamed
+from m3net_tf.runtime.desktop import LITERT, load_engine, load_fastest, load_streamed
 from m3net_tf.runtime.foreign import read_network
 from m3net_tf.runtime.interpreter import Int8, tensor_quantization
 from m3net_tf.runtime.prototypes import Prototypes, read_background
@@ -70,6 +72,9 @@ def mean_of_windows(
 class Classifier:
     """An exported network with its front end and settings.
 
+    Several threads may use one at once. It can be pickled, with the network in it; the process that
+    unpickles it loads the engine itself.
+
     Args:
         path: the ``.tflite``, the folder of an export or an exported run that contains it, or the
             name of a trained network of the package.
@@ -77,13 +82,19 @@ class Classifier:
             end, or its settings.
         labels: for a ``.tflite`` from elsewhere: its class names in the order of the outputs, or a
             text file that has one on each line.
-        engine: one of :data:`.desktop.ENGINES`; all give the same bytes.
+        engine: one of :data:`.desktop.ENGINES`, whose bytes are the same for the networks of this
+            project; None: the compiled one, or ``litert`` where that does not run.
         fast: use XNNPACK's kernels instead of TFLite's reference kernels, which give the device's
             bytes.
 
+    Attributes:
+        metadata: what the file, or ``recipe`` and ``labels``, say about the network.
+        engine: the engine that runs the network.
+        why_not_compiled: reason why ``engine`` is ``litert`` although none was asked for; else ''.
+
     Raises:
         ModelError, ConfigError: as :func:`.foreign.read_network` and :func:`.desktop.load_engine`.
-        FirmwareError: as the latter.
+        FirmwareError, OSError: as the latter.
     """
 
     def __init__(
@@ -92,14 +103,31 @@ class Classifier:
         *,
         recipe: str | Path | FrontendConfig | None = None,
         labels: str | Path | Sequence[str] | None = None,
-        engine: str = ENGINES[0],
+        engine: str | None = None,
         fast: bool = False,
     ) -> None:
         self._path = find_model(Path(path))
-        network, self.metadata = read_network(self._path, recipe, labels)
+        self._network, self.metadata = read_network(self._path, recipe, labels)
+        self._asked, self._fast = engine, fast
+        self._load()
+
+    def _load(self) -> None:
+        network = self._network
         parts = [self.metadata.importance, network] if self.metadata.warp else [network]
-        self._network = network
-        self._parts = [load_engine(part, engine, fast=fast) for part in parts]
+        self.why_not_compiled = ""
+        if self._asked is None and not self._fast:
+            self._parts, self.why_not_compiled = load_fastest(parts)
+            self.engine = LITERT if self.why_not_compiled else COMPILED
+        else:
+            self.engine = self._asked or LITERT
+            self._parts = [load_engine(part, self.engine, fast=self._fast) for part in parts]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_parts"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._load()
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -127,37 +155,40 @@ class Classifier:
             sample_rate_hz: rate of the samples; a file has its own.
 
         Raises:
-            ConfigError: samples without their rate, or a file with one.
-            DataError: the file is missing or broken, or as :meth:`classify`.
+            ConfigError: samples without their rate, or as :meth:`classify`.
+            DataError: as :meth:`classify`.
         """
-        if not isinstance(sound, str | os.PathLike):
-            if sample_rate_hz is None:
-                raise ConfigError("samples do not tell their rate: give sample_rate_hz")
-            scores = self.classify(sound, sample_rate_hz=sample_rate_hz).scores
-        elif sample_rate_hz is not None:
-            raise ConfigError("sample_rate_hz is for samples, a file has its own: leave it out")
-        else:
-            chunks = pcm_chunks(Path(sound), self.metadata.frontend.sample_rate_hz)
-            scores = self.classify_chunks(chunks, str(sound)).scores
+        if sample_rate_hz is None and not isinstance(sound, str | os.PathLike):
+            raise ConfigError("samples do not tell their rate: give sample_rate_hz")
+        scores = self.classify(sound, sample_rate_hz=sample_rate_hz).scores
         order = (-scores).argsort(kind="stable")
         return {self.labels[label]: float(scores[label]) for label in order}
 
     def classify(
-        self, samples: npt.ArrayLike, *, sample_rate_hz: float | None = None
+        self,
+        samples: str | os.PathLike[str] | npt.ArrayLike,
+        *,
+        sample_rate_hz: float | None = None,
     ) -> Classification:
         """Classify a sound in half-overlapping windows; a short sound is padded with silence.
 
         Args:
-            samples: int16, or floats from -1 to 1, of shape (samples,) or (samples, channels);
-                channels are averaged.
-            sample_rate_hz: their rate; None is the front end's.
+            samples: a file of any rate, or samples: int16, or floats from -1 to 1, of shape
+                (samples,) or (samples, channels); channels are averaged.
+            sample_rate_hz: rate of the samples; None is the front end's. A file has its own.
 
         Raises:
-            DataError: as :func:`.sound.pcm_of_array`, or less than one frame of sound.
+            ConfigError: a file with ``sample_rate_hz``.
+            DataError: the file is missing or broken, as :func:`.sound.pcm_of_array`, or less than
+                one frame of sound.
         """
         own_rate_hz = self.metadata.frontend.sample_rate_hz
-        rate_hz = own_rate_hz if sample_rate_hz is None else sample_rate_hz
-        return self.classify_chunks([pcm_of_array(samples, rate_hz, own_rate_hz)])
+        if not isinstance(samples, str | os.PathLike):
+            rate_hz = own_rate_hz if sample_rate_hz is None else sample_rate_hz
+            return self.classify_chunks([pcm_of_array(samples, rate_hz, own_rate_hz)])
+        if sample_rate_hz is not None:
+            raise ConfigError("sample_rate_hz is for samples, a file has its own: leave it out")
+        return self.classify_chunks(pcm_chunks(Path(samples), own_rate_hz), str(samples))
 
     def classify_chunks(self, chunks: Iterable[Pcm], name: str = "the sound") -> Classification:
         """:meth:`classify` for a sound in chunks, with the same result.

@@ -5,10 +5,9 @@ import contextlib
 import functools
 import math
 import platform
-import tempfile
+import threading
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -23,11 +22,14 @@ from m3net_tf.runtime.interpreter import (
     run_tflm,
 )
 from m3net_tf.runtime.network import Int8Network
-from m3net_tf.system.errors import ConfigError, FirmwareError, ModelError
+from m3net_tf.system.errors import ConfigError, M3NetError, ModelError, one_line
 from m3net_tf.system.native import native_stderr
 
 Engine = Callable[[Int8], Int8]
-"""Runs one network: int8 inputs, (clips, ...), to int8 scores, (clips, classes)."""
+"""Runs one network: int8 inputs, (clips, ...), to int8 scores, (clips, classes).
+
+Several threads may call one at once, except that of :func:`load_streamed`, which has one sequence.
+"""
 
 LITERT = "litert"
 #: TFLite's interpreter, TFLite Micro, or the network compiled to C (docs/engine.md).
@@ -41,6 +43,23 @@ _IS_X86 = platform.machine() in ("x86_64", "AMD64")  # other compilers may not k
 _COMPILER_OPTIONS = ("-O3", *(["-march=native"] if _IS_X86 else []), "-Wno-error")
 
 
+def load_fastest(parts: Sequence[bytes]) -> tuple[list[Engine], str]:
+    """Load networks into the compiled engine or, where that does not run, into ``litert``.
+
+    Returns:
+        The engines, and the reason why they are not compiled; '' if they are.
+
+    Raises:
+        ModelError: TFLite's interpreter cannot run a network either.
+    """
+    try:
+        return [load_engine(part, COMPILED) for part in parts], ""
+    # Small computers have neither a cache folder nor the FlatBuffer schema (ImportError); a cache
+    # may be read-only (OSError).
+    except (M3NetError, ImportError, OSError) as error:
+        return [load_engine(part, LITERT) for part in parts], one_line(error)
+
+
 def load_engine(tflite: bytes, engine: str, *, fast: bool = False) -> Engine:
     """Load a network into an engine.
 
@@ -49,36 +68,54 @@ def load_engine(tflite: bytes, engine: str, *, fast: bool = False) -> Engine:
         fast: XNNPACK's kernels in TFLite's interpreter; their bytes differ from the device's.
 
     Raises:
-        ConfigError: ``fast`` with an engine other than ``litert``, or ``compiled`` without a source
-            checkout.
+        ConfigError: there is no such engine, ``fast`` with one other than ``litert``, or
+            ``compiled`` without a source checkout.
         ModelError: the engine cannot run the network.
         FirmwareError: ``compiled`` without a C compiler.
+        OSError: ``compiled`` with a cache that cannot be written.
     """
+    if engine not in ENGINES:
+        raise ConfigError(f"engine is {engine!r}: choose one of {', '.join(ENGINES)}")
     if fast and engine != LITERT:
         raise ConfigError(f"the engine {engine} has no XNNPACK kernels: leave out --fast")
     if engine == COMPILED:
         return load_compiled(tflite)
     if engine == TFLM:
         return functools.partial(run_tflm, tflite)
-    with native_stderr():  # XNNPACK prints a message
-        interpreter = load_interpreter(tflite, fast=fast)
+
+    def load() -> Engine:
+        with native_stderr():  # XNNPACK prints a message
+            interpreter = load_interpreter(tflite, fast=fast)
+        return lambda features: int8_scores(run_raw(interpreter, features))
+
+    return _in_each_thread(load)
+
+
+def _in_each_thread(load: Callable[[], Engine]) -> Engine:
+    """An engine that each thread loads for itself: interpreters and arenas serve one at a time."""
+    own = threading.local()
+    own.run = load()
 
     def run(features: Int8) -> Int8:
-        return int8_scores(run_raw(interpreter, features))
+        if not hasattr(own, "run"):
+            own.run = load()
+        scores: Int8 = own.run(features)
+        return scores
 
     return run
 
 
 def load_compiled(tflite: bytes) -> Engine:
-    """Compile a network to C, and that with the system's compiler to a library in memory.
+    """Compile a network to C, and that with the system's compiler to a library, which is cached.
 
     Raises:
         ConfigError: there is no source checkout.
         ModelError: the compiler does not support an operator of the network.
         FirmwareError: there is no C compiler.
+        OSError: the cache cannot be written.
     """
     # Only this engine needs the FlatBuffer schema, which tflite-runtime does not have.
-    from m3net_tf.compiler.host import build_host
+    from m3net_tf.compiler.host import HostNetwork, kept_library
     from m3net_tf.compiler.network import compile_network
 
     try:
@@ -87,19 +124,22 @@ def load_compiled(tflite: bytes) -> Engine:
         raise ModelError(
             f"the compiled engine does not support this network ({error}): use --engine litert"
         ) from None
-    with tempfile.TemporaryDirectory(prefix="m3net-") as folder:
-        host = build_host({_NAME: network}, Path(folder), _COMPILER_OPTIONS)[_NAME]
-
+    library = kept_library(network, _NAME, _COMPILER_OPTIONS)
     dtype = np.dtype(network.graph.inputs[0].dtype).type
 
-    def run(features: Int8) -> Int8:
-        outputs = []
-        for clip in features:
-            host.reset()  # an LSTM's state must not affect the next clip
-            outputs.append(host.run(as_input(clip, dtype))[0].reshape(-1))
-        return int8_scores(np.stack(outputs))
+    def load() -> Engine:
+        host = HostNetwork(library, _NAME, network)
 
-    return run
+        def run(features: Int8) -> Int8:
+            outputs = []
+            for clip in features:
+                host.reset()  # an LSTM's state must not affect the next clip
+                outputs.append(host.run(as_input(clip, dtype))[0].reshape(-1))
+            return int8_scores(np.stack(outputs))
+
+        return run
+
+    return _in_each_thread(load)
 
 
 def load_streamed(tflite: bytes, hop: int) -> Engine:
@@ -116,13 +156,13 @@ def load_streamed(tflite: bytes, hop: int) -> Engine:
         ConfigError: there is no source checkout.
         ModelError: the compiler does not support the network, or nothing of it streams.
         FirmwareError: there is no C compiler.
+        OSError: the cache cannot be written.
     """
-    from m3net_tf.compiler.host import build_streams
+    from m3net_tf.compiler.host import HostStream, kept_library
     from m3net_tf.compiler.streaming.network import stream_network
 
     network = stream_network(tflite, _TIME_AXIS, hop)
-    with tempfile.TemporaryDirectory(prefix="m3net-") as folder:
-        host = build_streams({_NAME: network}, Path(folder), _COMPILER_OPTIONS)[_NAME]
+    host = HostStream(kept_library(network, _NAME, _COMPILER_OPTIONS), _NAME, network)
     dtype = np.dtype(network.graph.inputs[0].dtype).type
     latest: Int8 | None = None
 
@@ -162,7 +202,7 @@ def load_adaptive(network: Int8Network) -> Engine:
         nonlocal left_s
         if left_s <= 0:
             left_s = math.inf  # one attempt
-            with contextlib.suppress(ConfigError, ModelError, FirmwareError):
+            with contextlib.suppress(M3NetError, OSError):
                 compiled.update({part: load_compiled(part) for part in network.parts})
         start_s = time.process_time()
         scores = network.run(run_part, features)

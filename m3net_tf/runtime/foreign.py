@@ -5,6 +5,7 @@ Both are checked against the network's input and output, so that a network gets 
 was trained on and each score the name of its class.
 """
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from m3net_tf.audio.frontend import (
 from m3net_tf.runtime.detector_config import DetectorConfig
 from m3net_tf.runtime.interpreter import load_interpreter, tensor_quantization
 from m3net_tf.runtime.metadata import Metadata, has_metadata, network_of, read_file, read_metadata
+from m3net_tf.runtime.network import Int8Network
 from m3net_tf.system.artifacts import sha256_of
 from m3net_tf.system.conversion import from_plain
 from m3net_tf.system.errors import ConfigError, ModelError
@@ -65,7 +67,9 @@ def read_network(
     network, lines = _with_int8_ends(network_of(data))
     for line in lines:
         log(f"{path}: {line}")
-    return network, _described(path, network, _read_frontend(recipe), _read_labels(labels))
+    return network, described(
+        path, Int8Network(network), _read_frontend(recipe), _read_labels(labels)
+    )
 
 
 def _with_int8_ends(network: bytes) -> tuple[bytes, list[str]]:
@@ -124,29 +128,40 @@ def _read_labels(labels: str | Path | Sequence[str]) -> tuple[str, ...]:
     return names
 
 
-def _described(
-    path: Path, network: bytes, frontend: FrontendConfig, labels: tuple[str, ...]
+def described(
+    path: Path,
+    network: Int8Network,
+    frontend: FrontendConfig,
+    labels: tuple[str, ...],
 ) -> Metadata:
-    """Metadata of a network, after the checks of its input and output."""
+    """Metadata of a network that an export did not write, after the checks of its ends.
+
+    Args:
+        path: its file, which gives its name.
+
+    Raises:
+        ModelError: its input or output does not fit.
+    """
     try:
-        interpreter = load_interpreter(network)
-        tensors = interpreter.get_input_details(), interpreter.get_output_details()
+        first, last = map(load_interpreter, (network.parts[0], network.tflite))
+        tensors = first.get_input_details(), last.get_output_details()
         _check_types(*([tensor["dtype"].__name__ for tensor in side] for side in tensors))
         (source,), (target,) = tensors
         shape = tuple(map(int, source["shape"]))
-        _check_input(shape, tensor_quantization(network, "input"), frontend)
-        _check_output(tuple(target["shape"]), tensor_quantization(network, "output"), labels)
+        _check_input(shape, tensor_quantization(network.parts[0], "input"), frontend)
+        output = tensor_quantization(network.tflite, "output")
+        _check_output(tuple(target["shape"]), output, labels)
         columns = column_count(frontend, shape[2])
     except (ConfigError, ModelError) as error:
         raise ModelError(f"{path}: {error}") from None
     detector = DetectorConfig.default(frontend, columns, labels)
     model = {
         "name": path.stem,
-        "sha256": sha256_of(network),
-        "bytes": len(network),
+        "sha256": sha256_of(network.tflite),
+        "bytes": len(network.tflite),
         "input_shape": list(shape[1:]),
-        "input_quantization": list(tensor_quantization(network, "input")),
-        "output_quantization": list(tensor_quantization(network, "output")),
+        "input_quantization": list(tensor_quantization(network.tflite, "input")),
+        "output_quantization": list(output),
     }
     manifest = {
         "dataset": {"name": f"{_UNKNOWN} sounds", "protocol": _UNKNOWN, "fold": None},
@@ -156,7 +171,19 @@ def _described(
         "licence": _UNKNOWN,
         "model": model,
     }
-    return Metadata(path.stem, _UNKNOWN, labels, frontend, shape[2], detector, manifest=manifest)
+    if network.warp:
+        manifest["warp"] = dataclasses.asdict(network.warp)
+    return Metadata(
+        path.stem,
+        _UNKNOWN,
+        labels,
+        frontend,
+        shape[2],
+        detector,
+        warp=network.warp,
+        importance=network.importance,
+        manifest=manifest,
+    )
 
 
 def _check_types(inputs: Sequence[str], outputs: Sequence[str]) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 from m3net_tf.audio.frontend import FrontendConfig
 from m3net_tf.audio.frontend.windows import TAIL_S
+from m3net_tf.compiler.foreign_files import refuse_keras
 from m3net_tf.runtime.detector_config import DetectorConfig
 from m3net_tf.runtime.warp import WarpConfig
 from m3net_tf.system import artifacts
@@ -146,13 +147,18 @@ def read_file(path: Path) -> bytes:
     """The bytes of a ``.tflite``.
 
     Raises:
-        ModelError: it cannot be read.
+        ModelError: it cannot be read, or is a network that Keras saved.
     """
     try:
-        return artifacts.read_file(path, _MOST_BYTES)
+        data = artifacts.read_file(path, _MOST_BYTES)
+        if data[4:8] != b"TFL3":
+            refuse_keras(data)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise ModelError(f"{path} cannot be read ({reason}): name an exported .tflite") from None
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from None
+    return data
 
 
 def _require_types(values: Any) -> None:

@@ -75,7 +75,7 @@ class DataSource:
     shards: Shards | None = None
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, init=False)
 class Run:
     """One run folder.
 
@@ -89,8 +89,12 @@ class Run:
 
     folder: Path
     _loaded: dict[Path | None, AudioDataset] = dataclasses.field(
-        default_factory=dict, init=False, repr=False, compare=False
+        default_factory=dict, repr=False, compare=False
     )
+
+    def __init__(self, folder: str | Path) -> None:
+        object.__setattr__(self, "folder", Path(folder))
+        object.__setattr__(self, "_loaded", {})
 
     @property
     def recipe_path(self) -> Path:
@@ -254,7 +258,8 @@ def load(run_or_file: str | Path) -> keras.Model:
     """Load a trained network.
 
     Args:
-        run_or_file: a run folder, or a ``model.keras`` of this package.
+        run_or_file: a run folder, a ``model.keras`` of this package, or the name of one of its
+            trained networks.
 
     Returns:
         Uncompiled Keras model from (batch, bins, frames, channels) to (batch, classes)
@@ -268,7 +273,7 @@ def load(run_or_file: str | Path) -> keras.Model:
     from m3net_tf.system.keras import require_keras_2
 
     require_keras_2("load", run_or_file)
-    path = Path(run_or_file)
+    path = find_pretrained(Path(run_or_file))
     if path.is_dir():
         return Run(path).load_model()
     if not path.exists():

@@ -11,7 +11,7 @@ from m3net_tf.compiler.micro import TFLM_OPERATORS
 from m3net_tf.export.c_files import compile_model
 from m3net_tf.export.operators import operators_of
 from m3net_tf.networks.layers import Mirror, classifier, conv_block, ds_conv
-from m3net_tf.networks.models.m3net.channel_attention import EfficientChannelAttention
+from m3net_tf.networks.layers.channel_attention import EfficientChannelAttention
 from m3net_tf.quantization.ptq import converter_of, quantize_int8
 from m3net_tf.system.errors import ModelError
 from m3net_tf.system.keras import keras, tf

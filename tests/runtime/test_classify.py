@@ -420,10 +420,10 @@ def test_an_interpreter_that_is_too_old_says_so(exported, monkeypatch):
 
     monkeypatch.setattr(runtime, "Interpreter", Old)
     with refuses(ModelError, "REVERSE_V2"):
-        Classifier(exported.folder)
+        Classifier(exported.folder, engine="litert")
 
 
 def test_a_runtime_that_reverses_one_axis_only_says_so(exported, monkeypatch):
     monkeypatch.setattr(runtime, "PREDECESSOR", True)
     with refuses(ModelError, "pip install ai-edge-litert"):
-        Classifier(exported.folder)
+        Classifier(exported.folder, engine="litert")

@@ -121,7 +121,38 @@ def test_its_export_has_front_end_and_labels(exported, other, names, recipe, tmp
 
 def test_a_run_takes_neither(tiny_run, m3net):
     status, _, error = m3net("export", tiny_run, "--recipe", "mcu")
-    assert status == 2 and "is a run: --recipe and --labels are for a .tflite file" in error
+    assert status == 2 and "is no file: --recipe and --labels are for a .tflite file" in error
+
+
+@pytest.mark.parametrize(
+    ("name", "writer"), [("stock.keras", "Keras 3.15.1"), ("stock.h5", "Keras in HDF5")]
+)
+@pytest.mark.parametrize(
+    "words",
+    [
+        "export {}",
+        "export {} --recipe mcu --labels x",
+        "compile {} --out c",
+        "classify x --model {}",
+    ],
+)
+def test_a_network_that_keras_saved_is_called_one(
+    words, name, writer, tmp_path, monkeypatch, m3net, classify, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    if name.endswith(".keras"):
+        with zipfile.ZipFile(name, "w") as archive:
+            archive.writestr("metadata.json", json.dumps({"keras_version": "3.15.1"}))
+            archive.writestr("config.json", "{}")
+    else:
+        Path(name).write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
+    command, *rest = words.format(name).split()
+    if command == "classify":
+        status, error = classify(*rest), capsys.readouterr().err
+    else:
+        status, _, error = m3net(command, *rest)
+    assert status == 2 and error.count("\n") == 1
+    assert f"{name}: the file is a network of {writer}: convert it to " in error
 
 
 @pytest.mark.slow

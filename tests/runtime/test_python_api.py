@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The names of docs/python.md and the README: their examples run, and the import is light."""
+"""The Python of all pages runs, the names of docs/python.md exist, and the import is light."""
 
 import ast
+import inspect
 import operator
 import re
 import shutil
@@ -10,50 +11,134 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from refusals import refuses
 
 import m3net_tf
+from m3net_tf.export.certificate import read_vectors
+from m3net_tf.export.from_file import export_file
+from m3net_tf.quantization.ptq import quantize_int8
+from m3net_tf.runtime.desktop import compiled_unavailable_reason
+from m3net_tf.runtime.interpreter import tflm_unavailable_reason
+from m3net_tf.system.errors import ConfigError, ModelError
+from m3net_tf.system.keras import keras
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "python.md").read_text()
+BLOCK = re.compile(r"^```py(?:thon)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+pytestmark = pytest.mark.usefixtures("private_cache")
+
+
+def run_blocks(page: str, values: dict[str, Any]) -> dict[str, Any]:
+    """Run a page's Python in order, with variables; returns all variables."""
+    for block in BLOCK.findall((ROOT / page).read_text()):
+        exec(compile(block, page, "exec"), values)
+    return values
+
+
+#: Pages whose Python is files to save, which tests/test_tutorials.py saves and runs.
+FILES = {"docs/add_a_dataset.md", "docs/add_a_network.md"}
 
 
 @pytest.fixture
-def demo(tiny_run, exported, vectors, write_wav, tmp_path, monkeypatch) -> None:
-    """The working folder has a sound and a run of the demonstration."""
+def demo(tiny_run, exported, vectors, write_wav, tmp_path, monkeypatch) -> dict[str, Any]:
+    """The working folder has the sound and the run of the pages; returns their variables."""
     monkeypatch.chdir(tmp_path)
     shutil.copytree(tiny_run, "runs/demo")
     shutil.copytree(exported.folder, "runs/demo/export", dirs_exist_ok=True)
     write_wav(tmp_path / "clip.wav", vectors[0][0])
+    return {}
 
 
-def run_blocks(page: Path) -> dict[str, Any]:
-    """Run a page's Python in order; returns the variables."""
-    values: dict[str, Any] = {}
-    blocks = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
-    assert blocks
-    for block in blocks:
-        exec(compile(block, page.name, "exec"), values)
-    return values
+@pytest.fixture
+def stream(with_metadata, tmp_path, monkeypatch, vectors) -> dict[str, Any]:
+    """An export whose detector has a run for every fourth column."""
+    monkeypatch.chdir(tmp_path)
+    Path("runs/kws/export").mkdir(parents=True)
+
+    def change(manifest: dict[str, Any]) -> None:
+        manifest["detector"]["run_columns"] = 4
+
+    with_metadata(Path("runs/kws/export/model.tflite"), change)
+    return {"samples": vectors[0][0]}
 
 
-@pytest.mark.usefixtures("demo")
-def test_the_readmes_example_runs(exported):
-    values = run_blocks(ROOT / "README.md")
+@pytest.fixture
+def enrol(exported, tmp_path, monkeypatch) -> dict[str, Any]:
+    """An export that enrols words."""
+    monkeypatch.chdir(tmp_path)
+    export_file(exported.folder / "model.tflite", Path("runs/enrol"), enrolment_slots=2)
+    return {"features": read_vectors(exported).features[:1]}
+
+
+@pytest.fixture
+def mlperf(exported, tmp_path, monkeypatch) -> dict[str, Any]:
+    """Small networks in the place of MLPerf Tiny's."""
+    if reason := tflm_unavailable_reason() or compiled_unavailable_reason():
+        pytest.skip(reason)
+    monkeypatch.chdir(tmp_path)
+    folder = Path("tiny/benchmark/training/keywords/trained_models")
+    folder.mkdir(parents=True)
+    (folder / "kws_ref_model.tflite").write_bytes(exported.tflite)
+    inputs = keras.Input((640,))
+    network = keras.Model(inputs, keras.layers.Dense(4, activation="softmax")(inputs))
+    clips = np.random.default_rng(0).integers(-128, 128, (8, 640)).astype(np.int8)
+    Path("ad01.tflite").write_bytes(quantize_int8(network, clips))
+    return {}
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> dict[str, Any]:
+    """An empty working folder."""
+    monkeypatch.chdir(tmp_path)
+    return {}
+
+
+def test_the_readmes_example_runs(demo, exported):
+    values = run_blocks("README.md", demo)
     assert set(values["scores"]) == set(exported.labels)
     assert values["network"].output_shape == (None, 4)
     assert values["trained"].count_params() > 0
 
 
-@pytest.mark.usefixtures("demo")
-def test_the_examples_run(exported):
-    values = run_blocks(ROOT / "docs" / "python.md")
+def test_the_page_of_the_api_runs(demo, exported):
+    values = run_blocks("docs/python.md", demo)
     scores = values["scores"]
     assert list(scores.values()) == sorted(scores.values(), reverse=True)
     assert set(scores) == set(exported.labels)
     assert values["model"].output_shape == (None, 4)
     assert len(values["model"].losses) == 1
     assert values["network"].count_params() > 0
+
+
+def test_the_page_of_layers_runs(folder):
+    values = run_blocks("docs/layers.md", folder)
+    assert values["scores"].shape == (2,)
+    assert Path("own.tflite").is_file()
+
+
+#: Other pages, with the fixture that has what they stand in.
+OTHERS = {
+    "docs/engine.md": "mlperf",
+    "docs/improve.md": "folder",
+    "docs/monitor.md": "enrol",
+    "docs/streaming.md": "stream",
+}
+
+
+@pytest.mark.parametrize("page", OTHERS)
+def test_the_python_of_other_pages_runs(page, request):
+    run_blocks(page, request.getfixturevalue(OTHERS[page]))
+
+
+def test_no_page_has_python_that_is_not_run():
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+    for room in ("docs", "examples", "experiments", "firmware", "m3net_tf"):
+        pages += (ROOT / room).rglob("*.md")
+    found = {page.relative_to(ROOT).as_posix() for page in pages if BLOCK.search(page.read_text())}
+    assert found == {"README.md", "docs/python.md", "docs/layers.md", *OTHERS, *FILES}
 
 
 def test_stub_page_and_package_have_the_same_names():
@@ -75,3 +160,25 @@ def test_the_import_is_light():
     for program, expected in ((alone, "False"), (code, "False numpy")):
         done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
         assert done.stdout.strip() == expected, done.stderr
+
+
+def test_text_and_names_are_enough(demo):
+    run = m3net_tf.Run("runs/demo")
+    assert run == m3net_tf.Run(Path("runs/demo")) and run.folder == Path("runs/demo")
+    assert run.metrics().test["clips"] > 0
+    assert m3net_tf.load("m3net-s-keywords").output_shape == (None, 12)
+    with refuses(ModelError, "m3net-s-keyword", "m3net-s-keywords"):
+        m3net_tf.load("m3net-s-keyword")
+    classifier = m3net_tf.Classifier("runs/demo")
+    result = classifier.classify("clip.wav")
+    assert max(result.scores) == next(iter(classifier.predict("clip.wav").values()))
+    with refuses(ConfigError, "sample_rate_hz"):
+        classifier.classify("clip.wav", sample_rate_hz=16_000)
+
+
+@pytest.mark.parametrize("name", ["M3Net", "SpectroMaskNet", "BilateralNetwork"])
+def test_a_papers_network_says_what_it_takes(name):
+    function = getattr(m3net_tf.models, name)
+    _, *arguments = inspect.signature(m3net_tf.models.build_model).parameters.values()
+    assert [*inspect.signature(function).parameters.values()] == arguments
+    assert function.__name__ == name and "build_model" in inspect.getdoc(function)

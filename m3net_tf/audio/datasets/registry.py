@@ -13,7 +13,6 @@ import dataclasses
 import functools
 import importlib
 import inspect
-import pkgutil
 import typing
 from collections.abc import Callable
 from pathlib import Path
@@ -72,10 +71,10 @@ def register(
 
 @functools.cache
 def _import_all() -> None:
-    """Import every module of the package, so that each registers itself."""
-    package = importlib.import_module("m3net_tf.audio.datasets")
-    for module in pkgutil.iter_modules(package.__path__):
-        importlib.import_module(f"m3net_tf.audio.datasets.{module.name}")
+    """Import the modules that register themselves; others need packages for downloads."""
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        if "register(" in path.read_text(encoding="utf-8"):
+            importlib.import_module(f"m3net_tf.audio.datasets.{path.stem}")
 
 
 def _entries() -> dict[str, _Entry]:

@@ -24,7 +24,7 @@ class Mirror(Layer):
         (batch, frequency, time, channels) in and out.
 
     Raises:
-        ConfigError: neither axis is chosen.
+        ConfigError: neither axis is chosen, or the input has not four dimensions.
     """
 
     def __init__(self, *, time: bool = False, frequency: bool = False, **kwargs: Any) -> None:
@@ -33,6 +33,15 @@ class Mirror(Layer):
             raise ConfigError("Mirror reverses nothing: set time, frequency or both")
         self.time = time
         self.frequency = frequency
+
+    def build(self, input_shape: tf.TensorShape) -> None:
+        """Check the input's shape."""
+        if len(input_shape) != 4:
+            raise ConfigError(
+                f"Mirror was given {input_shape}, not a map (batch, bins, frames, channels): add "
+                "keras.layers.Reshape in front of it"
+            )
+        super().build(input_shape)
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         # One operator for both axes: with two, the converter reuses VMF's map for the first one,

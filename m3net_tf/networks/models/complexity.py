@@ -4,11 +4,11 @@
 import math
 from typing import Any
 
+from m3net_tf.networks.layers.channel_attention import EfficientChannelAttention
 from m3net_tf.networks.layers.masked import GroupNorm, PointNorm
 from m3net_tf.networks.models.bc_resnet.broadcasted import SubSpectralNorm
 from m3net_tf.networks.models.efficientnet_attention.attention_pooling import AttentionHeads
 from m3net_tf.networks.models.learnable_frontend.compression import PCEN
-from m3net_tf.networks.models.m3net.channel_attention import EfficientChannelAttention
 from m3net_tf.networks.models.spectromasknet.block_mask import BlockMask
 from m3net_tf.networks.models.spectromasknet.fusion import WeightedFusion
 from m3net_tf.system.errors import ModelError

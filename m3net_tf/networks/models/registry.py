@@ -17,6 +17,7 @@ import dataclasses
 import functools
 import importlib
 import json
+import numbers
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -219,6 +220,12 @@ def build_model(
     module, chosen = _module(name), _preset(name, preset)
     accepted = design_defaults(name)
     shape = tuple(input_shape or chosen.input_shape)
+    fits = (isinstance(size, numbers.Integral) and size > 0 for size in shape)
+    if len(shape) != 3 or not all(fits):
+        raise ConfigError(
+            f"input_shape is {shape}: give the numbers (bins, frames, channels), such as "
+            f"{chosen.input_shape}"
+        )
     arguments = dict(overrides or {})
     if feature_range and "feature_range" in accepted:
         arguments = {"feature_range": feature_range, **arguments}

@@ -9,7 +9,7 @@ import pytest
 from refusals import refuses
 
 from m3net_tf import load, models
-from m3net_tf.networks.layers import DiffRes
+from m3net_tf.networks.layers import DiffRes, Mirror, MirrorAttention
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras
 
@@ -27,6 +27,7 @@ def test_at_the_entries():
     inputs = keras_3.Input((40, 49, 1))
     refused(lambda: DiffRes(0.5)(inputs))
     refused(lambda: DiffRes(0.5)([inputs]))
+    refused(lambda: MirrorAttention()(inputs))
     refused(lambda: DiffRes(0.5, dtype=keras_3.DTypePolicy("float32")))
     refused(lambda: models.M3Net("s", input_shape=inputs))
     refused(lambda: load(keras_3.Model(inputs, keras_3.layers.Dense(2)(inputs))))
@@ -61,3 +62,21 @@ def test_diffres_refuses_other_arguments_at_construction():
         DiffRes(0.5, guide_weight=-1)
     with pytest.raises(TypeError, match="unknown"):
         DiffRes(0.5, unknown=1)
+
+
+@pytest.mark.parametrize(
+    "shape", [(64, 100), (100,), (64, None, 1), (None, 100, 1)], ids=lambda shape: str(shape)
+)
+@pytest.mark.parametrize("layer", [lambda: DiffRes(0.5), MirrorAttention])
+def test_a_map_of_another_form_is_refused_in_one_line(layer, shape):
+    with refuses(ConfigError, "(batch, bins, frames, ", str(shape[-1])):
+        layer()(keras.Input(shape))
+
+
+def test_layers_for_maps_refuse_several_inputs_and_a_waveform():
+    with refuses(ConfigError, "DiffRes", "not one map"):
+        DiffRes(0.5)([keras.Input((64, 100, 1))] * 2)
+    with refuses(ConfigError, "Mirror", "(None, 100)"):
+        Mirror(time=True)(keras.Input((100,)))
+    with refuses(ConfigError, "(40, 49)", "(bins, frames, channels)"):
+        models.M3Net("s", input_shape=(40, 49))

@@ -17,10 +17,12 @@ from shared_networks import train_on
 
 from m3net_tf.networks.layers import (
     Mirror,
+    MirrorAttention,
     classifier,
     conv_block,
     ds_conv,
 )
+from m3net_tf.networks.layers.channel_attention import EfficientChannelAttention
 from m3net_tf.networks.layers.diffres import DiffRes, diffres
 from m3net_tf.networks.layers.diffres.frame_importance import conv_encoder, res_conv_1d
 from m3net_tf.networks.layers.diffres.time_pooling import AdaptiveAveragePooling, FrameSampling
@@ -47,7 +49,6 @@ from m3net_tf.networks.models.efficientnet_attention.attention_pooling import At
 from m3net_tf.networks.models.learnable_frontend.compression import PCEN, LogEnergy
 from m3net_tf.networks.models.learnable_frontend.filterbank import GaborEnergy, SincMagnitude
 from m3net_tf.networks.models.learnable_frontend.pooling import LowpassPooling
-from m3net_tf.networks.models.m3net.channel_attention import EfficientChannelAttention
 from m3net_tf.networks.models.m3net.image import SpectrogramImage
 from m3net_tf.networks.models.sparknet.sparse_gate import SparseGate, time_channel_conv
 from m3net_tf.networks.models.spectromasknet.block_mask import BlockMask
@@ -76,6 +77,7 @@ def one_wave(x: tf.Tensor) -> tf.Tensor:
 
 # Layers between the features and the classifier.
 BLOCKS: dict[str, Block] = {
+    "mirror_attention": MirrorAttention(depthwise_norm=True),
     "mirror_time": Mirror(time=True),
     "mirror_frequency": Mirror(frequency=True),
     "mirror_both": Mirror(time=True, frequency=True),

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from refusals import refuses
 
+from m3net_tf.networks.layers.channel_attention import EfficientChannelAttention
 from m3net_tf.networks.models import (
     build_model,
     design_sha256,
@@ -18,7 +19,6 @@ from m3net_tf.networks.models import (
     require_preset,
 )
 from m3net_tf.networks.models.complexity import count_macs, work_of
-from m3net_tf.networks.models.m3net.channel_attention import EfficientChannelAttention
 from m3net_tf.system.errors import ConfigError, ModelError
 from m3net_tf.system.keras import keras, tf
 from m3net_tf.training.archive import check_objects

@@ -9,6 +9,7 @@ parameters (docs/decisions.md).
 from collections.abc import Mapping
 from typing import Any
 
+from m3net_tf.networks.layers.configured import MapLayer
 from m3net_tf.networks.layers.diffres.frame_importance import frame_importance
 from m3net_tf.networks.layers.diffres.warp import (
     FrameScores,
@@ -17,7 +18,6 @@ from m3net_tf.networks.layers.diffres.warp import (
     require_one_channel,
 )
 from m3net_tf.system.keras import keras, require_keras_2, tf
-from m3net_tf.system.keras_internals import refuse_layers_of_keras_3
 
 SCORES = "diffres_scores"
 WARP = "diffres_warp"
@@ -77,11 +77,12 @@ def diffres(x: tf.Tensor, reduction: float, *, reading: str = "paper", **options
 
 
 @keras.utils.register_keras_serializable("m3net_tf")
-class DiffRes(keras.layers.Layer):  # type: ignore[misc]
+class DiffRes(MapLayer):
     """DiffRes as one layer, for a classifier of your own.
 
     The score network's weights and the guide loss are in the layer's ``weights`` and ``losses``.
-    Networks that go to a device use :func:`diffres` instead, which is exported in two parts.
+    TFLite's converter has no form of the warp: :func:`m3net_tf.export.from_keras.save_tflite`
+    writes a network that begins with this layer for a device.
 
     Args:
         reduction: share of the frames that is removed, delta.
@@ -95,9 +96,11 @@ class DiffRes(keras.layers.Layer):  # type: ignore[misc]
 
     Raises:
         TypeError: an unknown option.
-        ConfigError: a value is out of range, the map has more than one channel, or something is an
-            object of Keras 3.
+        ConfigError: a value is out of range, the input is not a map of known size with one channel,
+            or something is an object of Keras 3.
     """
+
+    channels = "1"
 
     def __init__(
         self,
@@ -109,19 +112,14 @@ class DiffRes(keras.layers.Layer):  # type: ignore[misc]
         dtype: Any = None,
         **options: Any,
     ) -> None:
-        require_keras_2("DiffRes", reduction, dtype, options)
-        refuse_layers_of_keras_3()
+        require_keras_2("DiffRes", reduction, options)
         super().__init__(name=name, trainable=trainable, dtype=dtype)
         self._arguments = {"reduction": reduction, "reading": reading, **options}
         rescale_and_warp(1, **self._arguments)  # refuses wrong arguments here, not in build
 
-    def __call__(self, inputs: tf.Tensor, *args: Any, **kwargs: Any) -> tf.Tensor:
-        """Apply the layer to a map of features of Keras 2, or to an array."""
-        require_keras_2("DiffRes", inputs)
-        return super().__call__(inputs, *args, **kwargs)
-
     def build(self, input_shape: tf.TensorShape) -> None:
         """Build the score network and the warp for a map of this shape."""
+        self.require_map(input_shape)
         require_one_channel(input_shape[3])
         reading = self._arguments["reading"]
         self._rescale, self._warp = rescale_and_warp(input_shape[2], **self._arguments)
@@ -132,6 +130,10 @@ class DiffRes(keras.layers.Layer):  # type: ignore[misc]
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         scores = self._importance(inputs, training=training)
         return self._warp([inputs, self._rescale([inputs, scores])])
+
+    def parts(self) -> tuple[keras.Model, FrameScores, FrameWarp]:
+        """What a device runs one after the other: score network, rescaling, warp."""
+        return self._importance, self._rescale, self._warp
 
     def get_config(self) -> dict[str, object]:
         return {**super().get_config(), **self._arguments}

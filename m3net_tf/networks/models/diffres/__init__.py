@@ -11,6 +11,7 @@ from m3net_tf.networks.models.diffres.network import (
     importance_network,
     learnt,
     probe,
+    warp_layers,
 )
 
 __all__ = [
@@ -23,4 +24,5 @@ __all__ = [
     "importance_network",
     "learnt",
     "probe",
+    "warp_layers",
 ]

@@ -10,11 +10,12 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, Literal
 
-from m3net_tf.networks.layers.diffres import SCORES, WARP, diffres
+from m3net_tf.networks.layers.diffres import SCORES, WARP, DiffRes, diffres
 from m3net_tf.networks.layers.diffres.frame_importance import conv_encoder
 from m3net_tf.networks.layers.diffres.time_pooling import AdaptiveAveragePooling, FrameSampling
 from m3net_tf.networks.layers.diffres.warp import (
     FrameScores,
+    FrameWarp,
     activeness,
     frames_after,
     require_one_channel,
@@ -158,46 +159,72 @@ def learnt(model: keras.Model, features: tf.Tensor) -> dict[str, float]:
 
 def has_diffres(model: keras.Model) -> bool:
     """Whether a network has DiffRes, which a device runs as two networks and a warp."""
-    return any(layer.name == SCORES for layer in model.layers)
+    return any(layer.name == SCORES or isinstance(layer, DiffRes) for layer in model.layers)
 
 
 def importance_network(model: keras.Model) -> keras.Model:
     """The frame-importance network, which becomes a separate int8 network.
 
     Args:
-        model: network with ``method="diffres"``.
+        model: network with ``method="diffres"``, or one that begins with the layer
+            :class:`.DiffRes`.
 
     Returns:
         Network from features (batch, F, T, 1) to scores (batch, T) before rescaling, with the
         given network's weights.
 
     Raises:
-        ConfigError: the network has no DiffRes.
+        ConfigError: the network has no DiffRes, or layers in front of it.
     """
+    if layer := _first_layer(model):
+        network, *_ = layer.parts()
+        return keras.Model(network.input, network.output, name="importance")
     _scores_layer(model)
     return keras.Model(model.input, model.get_layer("importance_scores").output, name="importance")
+
+
+def warp_layers(model: keras.Model) -> tuple[FrameScores, FrameWarp]:
+    """The layers between importance network and classifier, which a device has in C.
+
+    Raises:
+        ConfigError: as :func:`importance_network`.
+    """
+    if layer := _first_layer(model):
+        _, *layers = layer.parts()
+        return layers[0], layers[1]
+    return _scores_layer(model), model.get_layer(WARP)
 
 
 def classifier_network(model: keras.Model) -> keras.Model:
     """The classifier, which becomes a separate int8 network after a warp in C.
 
     Args:
-        model: network with ``method="diffres"``.
+        model: as for :func:`importance_network`.
 
     Returns:
         Network from warped features (batch, F, t, channels) to (batch, classes) probabilities,
         with the given network's weights.
 
     Raises:
-        ConfigError: the network has no DiffRes.
+        ConfigError: as :func:`importance_network`.
     """
-    _scores_layer(model)
-    warped = model.get_layer(WARP).output
-    return keras.Model(warped, model.output, name="classifier")
+    layer = _first_layer(model)
+    if layer is None:
+        _scores_layer(model)
+        layer = model.get_layer(WARP)
+    return keras.Model(layer.output, model.output, name="classifier")
+
+
+def _first_layer(model: keras.Model) -> DiffRes | None:
+    """The layer with which a network begins; None for one with ``method="diffres"``."""
+    layer = next((layer for layer in model.layers if isinstance(layer, DiffRes)), None)
+    if layer is not None and layer.input is not model.input:
+        raise ConfigError(f"model {model.name} has layers before DiffRes: make it the first layer")
+    return layer
 
 
 def _scores_layer(model: keras.Model) -> FrameScores:
-    if not has_diffres(model):
+    if not any(layer.name == SCORES for layer in model.layers):
         raise ConfigError(f"model {model.name} has no DiffRes: build it with method diffres")
     layer: FrameScores = model.get_layer(SCORES)
     return layer

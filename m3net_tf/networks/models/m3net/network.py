@@ -7,11 +7,11 @@ the choices reproduce the published number of parameters (docs/decisions.md).
 """
 
 import dataclasses
+import functools
 from typing import Literal
 
 from m3net_tf.networks.layers import Mirror, classifier, conv_block, ds_conv
-from m3net_tf.networks.layers.configured import Layer
-from m3net_tf.networks.models.m3net.channel_attention import EfficientChannelAttention
+from m3net_tf.networks.layers.mirror_attention import View, mirror_attention
 from m3net_tf.networks.models.m3net.image import SpectrogramImage
 from m3net_tf.networks.models.m3net.rearranged import Rearranged
 from m3net_tf.networks.models.registry import Preset
@@ -109,50 +109,10 @@ class Design:
             )
 
 
-def mirror_feature_processing(x: tf.Tensor, design: Design) -> tf.Tensor:
-    """MFP (equation 4): concatenate both single mirrors, reduce to C channels, add X, convolve.
-
-    X to X_MFP, both (batch, F, T, C). HMF mirrors time, VMF frequency.
-    """
-    channels, norm = x.shape[-1], design.depthwise_norm
-    hmf = _view(design.views, time=True, name="mfp_hmf")(x) if design.hmf else x
-    vmf = _view(design.views, frequency=True, name="mfp_vmf")(x) if design.vmf else x
-    both = keras.layers.Concatenate(name="mfp_views")([hmf, vmf])  # (F, T, 2C)
-    narrowed = ds_conv(both, channels, name="mfp_align", depthwise_norm=norm)  # (F, T, C)
-    summed = keras.layers.Add(name="mfp_skip")([narrowed, x])
-    return ds_conv(summed, channels, name="mfp_out", depthwise_norm=norm)  # (F, T, C)
-
-
-def diagonal_feature_processing(x: tf.Tensor, design: Design) -> tf.Tensor:
-    """DFP (equation 6): rotate the map by 180 degrees, convolve (CB), weight the channels (ECA).
-
-    X to X_DFP, both (batch, F, T, C).
-    """
-    channels = x.shape[-1]
-    # The converter orders branches by name. "turn" sorts after "mfp", so this small branch runs
-    # when MFP's wide maps have been freed, and the arena is a tenth smaller.
-    if design.csf:
-        x = _view(design.views, time=True, frequency=True, name="turn_csf")(x)
-    x = ds_conv(x, channels, name="dfp_cb", depthwise_norm=design.depthwise_norm)
-    return EfficientChannelAttention(name="dfp_eca")(x) if design.eca else x
-
-
-def _view(kind: str, *, time: bool = False, frequency: bool = False, name: str) -> Layer:
-    if kind == "mirror":
-        return Mirror(time=time, frequency=frequency, name=name)
-    return Rearranged(kind, time=time, frequency=frequency, name=name)
-
-
-def mirror_attention(x: tf.Tensor, design: Design) -> tf.Tensor:
-    """MA: MFP times DFP (equation 7), plus X; (batch, F, T, C) throughout."""
-    branches = []
-    if design.mfp:
-        branches.append(mirror_feature_processing(x, design))
-    if design.dfp:
-        branches.append(diagonal_feature_processing(x, design))
-    if len(branches) == 2:
-        branches = [keras.layers.Multiply(name="ma_product")(branches)]  # equation 7
-    return keras.layers.Add(name="ma_skip")([*branches, x])  # second stage of the skip
+def _view(design: Design) -> View:
+    if design.views == "mirror":
+        return Mirror
+    return functools.partial(Rearranged, design.views)
 
 
 def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> keras.Model:
@@ -164,7 +124,17 @@ def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> ke
     for index, stage in enumerate(design.sfp, start=1):
         x = stage(x, f"sfp{index}", **kinds)
     if design.mirror_attention:
-        x = mirror_attention(x, design)
+        x = mirror_attention(
+            x,
+            mfp=design.mfp,
+            dfp=design.dfp,
+            eca=design.eca,
+            csf=design.csf,
+            vmf=design.vmf,
+            hmf=design.hmf,
+            depthwise_norm=design.depthwise_norm,
+            view=_view(design),
+        )
     for index, stage in enumerate(design.tail, start=1):
         x = stage(x, f"tail{index}", **kinds)
     outputs = classifier(x, classes, design.dropout)
