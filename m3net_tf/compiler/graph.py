@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from m3net_tf.system.errors import ModelError
 
-LARGEST_TENSOR = 1 << 28  # items; far above what a microcontroller holds
+_MOST_DETAILS = 300  # characters of an error: shapes and names are from the file
 
 
 @dataclasses.dataclass(eq=False)
@@ -144,7 +144,8 @@ class Operation:
 
     def error(self, what: str) -> ModelError:
         """An error that names operator and tensor."""
-        return ModelError(f"operator {self.name} {what}")
+        details = f"{what[:_MOST_DETAILS]} …" if len(what) > _MOST_DETAILS else what
+        return ModelError(f"operator {self.name} {details}")
 
 
 @dataclasses.dataclass

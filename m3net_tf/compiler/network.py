@@ -14,6 +14,7 @@ from m3net_tf.compiler.calls import Block, Call, State, View, packed
 from m3net_tf.compiler.goals import CYCLES, Goal
 from m3net_tf.compiler.graph import Graph, Operation
 from m3net_tf.compiler.in_ram import IN_RAM, choose_for_ram
+from m3net_tf.compiler.limits import counting_steps
 from m3net_tf.compiler.lowering import UNSCALED_TYPES, Lowering
 from m3net_tf.compiler.operators import OPERATORS, PACKED_WRITERS, UNSCALED, VIEWS, WIDE
 from m3net_tf.compiler.operators.forms import require_form
@@ -116,6 +117,7 @@ class CompiledNetwork:
         return [state.block for state in self.states]
 
 
+@counting_steps()
 def compile_network(
     tflite: bytes,
     improve: Improve | None = None,

@@ -8,7 +8,14 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from m3net_tf.compiler.ends import strip_ends
-from m3net_tf.compiler.graph import LARGEST_TENSOR, Graph, Operation, Tensor
+from m3net_tf.compiler.graph import Graph, Operation, Tensor
+from m3net_tf.compiler.limits import (
+    LARGEST_TENSOR,
+    MOST_DIMENSIONS,
+    MOST_NAME,
+    MOST_OPERANDS,
+    MOST_OPERATORS,
+)
 from m3net_tf.compiler.tflite_names import names_of, operator_name
 from m3net_tf.compiler.unpack import refusing_damage, unpack
 from m3net_tf.compiler.variables import WITHOUT_OUTPUT, bind_variables
@@ -62,6 +69,7 @@ def _graph(model: Any, sha256: str) -> Graph:
 def _operations(model: Any, subgraph: Any) -> tuple[list[Operation], list[Any]]:
     ends = (*_indices(subgraph.inputs), *_indices(subgraph.outputs))
     read = {int(index) for index in ends}
+    _require_few(model, subgraph)
     written: set[int] = set()
     for operator in subgraph.operators:
         written.update(int(index) for index in _indices(operator.outputs))
@@ -87,10 +95,22 @@ def _at(items: list[Any], index: int) -> Any:
 
 def _tensor(source: Any, index: int, buffers: list[Any], *, is_read: bool) -> Tensor:
     """A tensor; only one that nothing reads may be empty, such as the rest of a SPLIT_V."""
-    name = source.name.decode() if source.name is not None else f"#{index}"
-    shape = tuple(int(size) for size in (source.shape if source.shape is not None else ()))
-    if any(size < is_read for size in shape) or math.prod(shape) > LARGEST_TENSOR:
-        raise ModelError(f"tensor {name!r} has the shape {shape}; all sizes must be fixed")
+    name = source.name.decode()[:MOST_NAME] if source.name is not None else f"#{index}"
+    shape = tuple(int(size) for size in _indices(source.shape)[: MOST_DIMENSIONS + 1])
+    if len(shape) > MOST_DIMENSIONS:
+        raise ModelError(
+            f"tensor {name!r} has more than {MOST_DIMENSIONS} dimensions: reshape it to fewer"
+        )
+    if any(size < is_read for size in shape):
+        raise ModelError(
+            f"tensor {name!r} has the shape {shape}: give all sizes when you convert the network, "
+            "such as keras.Input(shape, batch_size=1)"
+        )
+    if math.prod(shape) > LARGEST_TENSOR:
+        raise ModelError(
+            f"tensor {name!r} has the shape {shape}; the compiler takes up to {LARGEST_TENSOR} "
+            "items: make the network smaller"
+        )
     tensor = Tensor(name, shape, _TYPES[source.type], is_state=bool(source.isVariable))
     signature = source.shapeSignature if source.shapeSignature is not None else ()
     tensor.unknown = tuple(axis for axis, size in enumerate(signature) if size < 0)
@@ -105,6 +125,20 @@ def _tensor(source: Any, index: int, buffers: list[Any], *, is_read: bool) -> Te
     if raw is not None and len(raw) > 0:
         tensor.data = _values(tensor, np.asarray(raw, np.uint8))
     return tensor
+
+
+def _require_few(model: Any, subgraph: Any) -> None:
+    """Refuse a subgraph that would take too long; the message names the first operator too many."""
+    operands = 0
+    for number, operator in enumerate(subgraph.operators):
+        operands += len(_indices(operator.inputs)) + len(_indices(operator.outputs))
+        if number >= MOST_OPERATORS or operands > MOST_OPERANDS:
+            kind = operator_name(_at(model.operatorCodes, operator.opcodeIndex))
+            raise ModelError(
+                f"operator {kind}, number {number} of the network: the compiler takes up to "
+                f"{MOST_OPERATORS} operators, and {MOST_OPERANDS} inputs and outputs of all of "
+                "them: make the network smaller"
+            )
 
 
 def _require_quantization(tensor: Tensor) -> None:

@@ -29,23 +29,39 @@ def gather(lowering: Lowering, op: Operation) -> None:
 def tile(lowering: Lowering, op: Operation) -> None:
     """TILE."""
     sizes = zip(op.input(0).shape, numbers(op, 1), strict=True)
-    _move(lowering, op, [list(range(size)) * times for size, times in sizes])
+    _move(lowering, op, [_repeated(op, size, times) for size, times in sizes])
+
+
+def _repeated(op: Operation, size: int, times: int) -> Sequence[int]:
+    if times == 1:
+        return range(size)
+    _require_few(op, size * times)
+    return [*range(size)] * times
+
+
+def _require_few(op: Operation, places: int) -> None:
+    require(op, places <= _MOST_PLACES, f"makes {places} lines; it may make {_MOST_PLACES}")
 
 
 def mirror_pad(lowering: Lowering, op: Operation) -> None:
     """MIRROR_PAD; it repeats the edge (SYMMETRIC) or not (REFLECT)."""
     edge = 0 if op.options["mode"] else 1
-    indices = []
+    indices: list[Sequence[int]] = []
     for size, (before, after) in zip(op.input(0).shape, op.constant(1), strict=True):
         first = range(edge + int(before) - 1, edge - 1, -1)
         last = range(size - 1 - edge, size - 1 - edge - int(after), -1)
-        indices.append([*first, *range(size), *last])
+        if len(first) + len(last):
+            _require_few(op, len(first) + size + len(last))
+            indices.append([*first, *range(size), *last])
+        else:
+            indices.append(range(size))
     _move(lowering, op, indices)
 
 
 def nearest(lowering: Lowering, op: Operation) -> None:
     """RESIZE_NEAREST_NEIGHBOR."""
     shape = op.input(0).shape
+    _require_few(op, max(op.output.shape[1:3]))
     indices: list[Sequence[int]] = [range(size) for size in shape]
     for axis in (1, 2):
         indices[axis] = _nearest(op, shape[axis], op.output.shape[axis])
@@ -80,7 +96,9 @@ def _runs(view: View, indices: Sequence[Sequence[int]]) -> tuple[int, list[npt.N
     run = view.item
     loops: list[npt.NDArray[np.int64]] = []
     for size, stride, lines in reversed([*zip(view.shape, view.strides, indices, strict=True)]):
-        is_whole = [*lines] == [*range(size)]
+        is_whole = lines == range(size) or (
+            len(lines) == size and isinstance(lines, list) and lines == [*range(size)]
+        )
         if not loops and is_whole and stride == run:
             run *= size
         elif not is_whole or size > 1:
@@ -94,6 +112,7 @@ def _runs(view: View, indices: Sequence[Sequence[int]]) -> tuple[int, list[npt.N
 def bilinear(lowering: Lowering, op: Operation) -> None:
     """RESIZE_BILINEAR."""
     require(op, op.input(0).same_quantization(op.output), "has another scale at its output")
+    _require_few(op, max(op.output.shape[1:3]))
     view, target = lowering.read(op.input(0)), lowering.write(op.output)
     require(op, target.contiguous, "writes into a concatenation, which is not supported")
     view = view if has_pixels(view) else lowering.packed_input(op, view)

@@ -7,6 +7,7 @@ import numpy as np
 
 from m3net_tf.compiler.goals import CYCLES, Goal
 from m3net_tf.compiler.graph import Graph, Operation
+from m3net_tf.compiler.limits import counting_steps
 from m3net_tf.compiler.network import (
     CompiledNetwork,
     Push,
@@ -22,6 +23,7 @@ from m3net_tf.system.errors import ModelError
 _MOST_HOP = 64
 
 
+@counting_steps()
 def stream_network(
     tflite: bytes,
     axis: int | None = None,
