@@ -159,7 +159,7 @@ def _say_export(
     from m3net_tf.compiler.folder import report_lines
 
     for name, network in bundle.compiled.items():
-        for line in report_lines(f"{bundle.folder}/compiled/{name}.c", network):
+        for line in report_lines(bundle.folder / "compiled", name, network):
             say(line)
     for path in layouts:
         say(path)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from m3net_tf.compiler.calls import Argument, Block, Call, State, View, loops, packed
-from m3net_tf.compiler.graph import Graph, Operation, Tensor
+from m3net_tf.compiler.graph import SHRINK, Graph, Operation, Tensor
 from m3net_tf.compiler.limits import MOST_CALLS, MOST_CONSTANT_BYTES
 from m3net_tf.compiler.structures import Array, Structure, arrays_of
 from m3net_tf.system.errors import ModelError
@@ -125,8 +125,7 @@ class Lowering:
         """Refuse a call too many, and one with more constants than a microcontroller holds."""
         if len(self.calls) >= MOST_CALLS:
             raise op.error(
-                f"needs more calls of kernels, with those before it, than {MOST_CALLS}: make the "
-                "network smaller"
+                f"needs more calls of kernels, with those before it, than {MOST_CALLS}", SHRINK
             )
         for item in arguments:
             if isinstance(item, View) and item.block.data is not None:
@@ -136,8 +135,8 @@ class Lowering:
                     self._count_constant(hash(array.key), array.size)
         if self._constant_bytes > MOST_CONSTANT_BYTES:
             raise op.error(
-                f"needs more bytes of constants, with those before it, than {MOST_CONSTANT_BYTES}: "
-                "make the network smaller"
+                f"needs more bytes of constants, with those before it, than {MOST_CONSTANT_BYTES}",
+                SHRINK,
             )
 
     def _count_constant(self, content: int, size: int) -> None:
@@ -160,7 +159,7 @@ def shapes_note(inputs: Sequence[View], output: View) -> str:
 def _item_bytes(tensor: Tensor) -> int:
     if tensor.dtype not in ("int8", "int16", "uint8", *UNSCALED_TYPES):
         raise ModelError(
-            f"tensor {tensor.name!r} is {tensor.dtype}; the compiler takes networks of int8, or "
-            "of int16 with int8 weights"
+            f"tensor {tensor.name!r} is {tensor.dtype}, where the compiler takes int8, or int16 "
+            "with int8 weights: convert the network with representative data"
         )
     return tensor.item_bytes

@@ -8,7 +8,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from m3net_tf.compiler.ends import strip_ends
-from m3net_tf.compiler.graph import Graph, Operation, Tensor
+from m3net_tf.compiler.graph import CONVERT, Graph, Operation, Tensor
 from m3net_tf.compiler.limits import (
     LARGEST_TENSOR,
     MOST_DIMENSIONS,
@@ -16,6 +16,7 @@ from m3net_tf.compiler.limits import (
     MOST_OPERANDS,
     MOST_OPERATORS,
 )
+from m3net_tf.compiler.quantised import require_whole_numbers
 from m3net_tf.compiler.tflite_names import names_of, operator_name
 from m3net_tf.compiler.unpack import refusing_damage, unpack
 from m3net_tf.compiler.variables import WITHOUT_OUTPUT, bind_variables
@@ -45,9 +46,11 @@ def read_network(tflite: bytes) -> Graph:
 
 def _graph(model: Any, sha256: str) -> Graph:
     if not model.subgraphs:
-        raise ModelError("the network has no subgraph: the file is damaged")
+        raise ModelError("the network has no subgraph: the file is damaged, convert it again")
     file_dtypes = strip_ends(model)
     subgraph = model.subgraphs[0]
+    _require_few(model, subgraph)
+    require_whole_numbers(model, subgraph)
     operations, tensors = _operations(model, subgraph)
     for index, dtype in file_dtypes.items():
         _at(tensors, index).file_dtype = dtype
@@ -69,7 +72,6 @@ def _graph(model: Any, sha256: str) -> Graph:
 def _operations(model: Any, subgraph: Any) -> tuple[list[Operation], list[Any]]:
     ends = (*_indices(subgraph.inputs), *_indices(subgraph.outputs))
     read = {int(index) for index in ends}
-    _require_few(model, subgraph)
     written: set[int] = set()
     for operator in subgraph.operators:
         written.update(int(index) for index in _indices(operator.outputs))
@@ -103,8 +105,8 @@ def _tensor(source: Any, index: int, buffers: list[Any], *, is_read: bool) -> Te
         )
     if any(size < is_read for size in shape):
         raise ModelError(
-            f"tensor {name!r} has the shape {shape}: give all sizes when you convert the network, "
-            "such as keras.Input(shape, batch_size=1)"
+            f"tensor {name!r} has the shape {shape}; all sizes must be fixed: give them when you "
+            "convert the network, such as keras.Input(shape, batch_size=1)"
         )
     if math.prod(shape) > LARGEST_TENSOR:
         raise ModelError(
@@ -144,7 +146,7 @@ def _require_few(model: Any, subgraph: Any) -> None:
 def _require_quantization(tensor: Tensor) -> None:
     """Refuse scales that no arithmetic could use."""
     if len(tensor.scales) != len(tensor.zero_points):
-        raise ModelError(f"tensor {tensor.name!r} has not one zero point for each scale")
+        raise ModelError(f"tensor {tensor.name!r} has not one zero point for each scale: {CONVERT}")
     if not np.all(np.isfinite(tensor.scales) & (tensor.scales > 0)):
         raise ModelError(
             f"tensor {tensor.name!r} has a scale that is not positive: calibrate with other clips; "
@@ -155,18 +157,23 @@ def _require_quantization(tensor: Tensor) -> None:
         ends = np.iinfo(tensor.dtype)
         lowest = max(int(ends.min), -(2**31 - 1))  # kernels also subtract it
         if not all(lowest <= point <= ends.max for point in tensor.zero_points):
-            raise ModelError(f"tensor {tensor.name!r} has a zero point outside {tensor.dtype}")
+            raise ModelError(
+                f"tensor {tensor.name!r} has a zero point outside {tensor.dtype}: {CONVERT}"
+            )
 
 
 def _values(tensor: Tensor, raw: np.ndarray) -> np.ndarray:
     """A view of the file's bytes: many tensors may share them."""
     if tensor.dtype not in ("int8", "int16", "int32", "int64", "float32", "bool", "uint8"):
-        raise ModelError(f"tensor {tensor.name!r} has type {tensor.dtype}, which is not supported")
+        raise ModelError(
+            f"tensor {tensor.name!r} has type {tensor.dtype}, which is not supported: "
+            f"{CONVERT}, in int8"
+        )
     dtype = np.dtype(tensor.dtype)
     if len(raw) != tensor.size * dtype.itemsize:
         raise ModelError(
             f"tensor {tensor.name!r} of shape {tensor.shape} has {len(raw)} bytes of values: the "
-            "file is damaged"
+            "file is damaged, convert the network again"
         )
     return raw.view(dtype.newbyteorder("<")).reshape(tensor.shape)
 
@@ -176,7 +183,7 @@ def _operation(source: Any, model: Any, tensors: list[Tensor | None]) -> Operati
     options = dict(vars(source.builtinOptions)) if source.builtinOptions is not None else {}
     inputs, outputs = _indices(source.inputs), _indices(source.outputs)
     if not len(outputs) and kind not in WITHOUT_OUTPUT:
-        raise ModelError(f"an operator {kind} has no output: the file is damaged")
+        raise ModelError(f"an operator {kind} has no output: the file is damaged, {CONVERT}")
     return Operation(
         kind=kind,
         inputs=[None if index == -1 else _at(tensors, index) for index in inputs],
@@ -193,19 +200,19 @@ def require_order(graph: Graph) -> None:
     """
     ready = set(graph.inputs)
     if len(ready) < len(graph.inputs) or any(tensor.data is not None for tensor in ready):
-        raise ModelError("the network has an input twice, or one that is a constant")
+        raise ModelError(
+            "the network has an input twice, or one that is a constant: convert it again"
+        )
     for op in graph.operations:
         states = {tensor for tensor in op.inputs if tensor is not None and tensor.is_state}
         known = ready | states if op.kind in STATEFUL else ready
         for tensor in op.inputs:
             if tensor is not None and tensor.data is None and tensor not in known:
-                raise op.error(
-                    f"reads tensor {tensor.name!r} before it is computed: the network has a cycle"
-                )
+                raise op.error(f"reads tensor {tensor.name!r} before it is computed, in a cycle")
         for tensor in op.outputs:
             if tensor in ready or tensor.data is not None:
                 raise op.error(f"computes tensor {tensor.name!r}, which has a value already")
             ready.add(tensor)
     for tensor in graph.outputs:
         if tensor not in ready and tensor.data is None:
-            raise ModelError(f"the network's output {tensor.name!r} is never computed")
+            raise ModelError(f"the network's output {tensor.name!r} is never computed: {CONVERT}")

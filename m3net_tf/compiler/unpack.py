@@ -15,6 +15,7 @@ from typing import Any
 from ai_edge_litert import schema_py_generated as schema
 
 from m3net_tf.compiler.limits import MOST_TABLES
+from m3net_tf.compiler.model_file import IDENTIFIER
 from m3net_tf.system.errors import DAMAGED, ModelError
 
 _SHARING = 4  # how often a file may refer to its parts on average; converters do so once
@@ -31,7 +32,7 @@ def unpack(tflite: bytes) -> Any:
     Raises:
         ModelError: the file is not a TFLite model, is damaged, or would unpack to too many objects.
     """
-    if tflite[4:8] != b"TFL3":
+    if tflite[4:8] != IDENTIFIER:
         raise ModelError(
             "the file is no TFLite model (its identifier is missing): export or convert it again"
         )

@@ -16,6 +16,7 @@ from typing import Any
 
 from m3net_tf.audio.frontend import FrontendConfig
 from m3net_tf.audio.frontend.windows import TAIL_S
+from m3net_tf.compiler.model_file import read_model_file
 from m3net_tf.runtime.detector_config import DetectorConfig
 from m3net_tf.runtime.warp import WarpConfig
 from m3net_tf.system.artifacts import opened_archive, sha256_of
@@ -141,19 +142,6 @@ def network_of(data: bytes) -> bytes:
     return data[: min(offsets, default=len(data))]
 
 
-def read_file(path: Path) -> bytes:
-    """The bytes of a ``.tflite``.
-
-    Raises:
-        ModelError: it cannot be read.
-    """
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise ModelError(f"{path} cannot be read ({reason}): name an exported .tflite") from None
-
-
 def _require_types(values: Any) -> None:
     """Refuse metadata of another form than :func:`attach_metadata` writes."""
     kinds = {"labels": list, "model": dict, "frontend": dict, "licence": str, "format": int}
@@ -175,7 +163,7 @@ def read_metadata(path: Path) -> tuple[bytes, Metadata]:
         ModelError: the file is missing, damaged or has no metadata.
         ConfigError: it has settings that this release does not support.
     """
-    data = read_file(path)
+    data = read_model_file(path)
     archive = _our_archive(data)
     if archive is None:
         raise ModelError(

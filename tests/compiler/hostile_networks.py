@@ -210,7 +210,9 @@ def resize(size: int) -> bytes:
     """A picture from a pixel."""
     options = schema.ResizeBilinearOptionsT()
     return write_model(
-        "RESIZE_BILINEAR", [_item(1, 1, 1, 1), _whole(size, size)], [_item(1, size, size, 1)],
+        "RESIZE_BILINEAR",
+        [_item(1, 1, 1, 1), _whole(size, size)],
+        [_item(1, size, size, 1)],
         options,
     )
 
@@ -226,7 +228,9 @@ def mirrored(size: int) -> bytes:
     """Edges of a large tensor."""
     amounts = Item((4, 2), values=np.array([[0, 0], [1, 1], [1, 1], [0, 0]], np.int32))
     return write_model(
-        "MIRROR_PAD", [_item(1, size, size, 1), amounts], [_item(1, size + 2, size + 2, 1)],
+        "MIRROR_PAD",
+        [_item(1, size, size, 1), amounts],
+        [_item(1, size + 2, size + 2, 1)],
         schema.MirrorPadOptionsT(),
     )
 

@@ -42,7 +42,8 @@ def fold_constants(graph: Graph) -> int:
         if op.kind in FOLDED and size > left:
             raise op.error(
                 f"makes constants of more than {MOST_CONSTANT_BYTES} bytes, with those of other "
-                "operators: make them inputs of the network"
+                "operators",
+                "make them inputs of the network",
             )
         values = _value(op)
         if values is None or values.size != op.output.size:
