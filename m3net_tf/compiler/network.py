@@ -276,6 +276,10 @@ def _fitting(op: Operation) -> Iterator[None]:
     """
     try:
         yield
+    except ModelError as error:
+        if str(error).startswith("operator "):
+            raise
+        raise ModelError(f"operator {op.name}: {error}") from None
     except _FAULTS as error:
         raise op.error(f"has tensors or options that do not fit ({error})") from None
 

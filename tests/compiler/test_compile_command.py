@@ -97,8 +97,10 @@ def test_the_report_names_who_planned_the_memory(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "name",
-    ["key words", "2nd", "_run", "a__b", "a" * 49, "int", "Class", "memcpy", "main", "string"]
-    + ["stdint", "aux", "com1", "engine", "Engine", "weights", "pooling", "m3net"],
+    [
+        *("key words", "2nd", "_run", "a__b", "a" * 49, "int", "Class", "memcpy", "main", "string"),
+        *("stdint", "aux", "com1", "engine", "Engine", "weights", "pooling", "m3net"),
+    ],
 )
 def test_a_name_that_would_take_anothers_place(name, tmp_path):
     with refuses(ConfigError, "--name", name, "my_network"):

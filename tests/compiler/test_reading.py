@@ -206,6 +206,13 @@ def test_the_kind_of_a_file_that_is_not_quantised(types, kind, operator):
         compile_network(tflite)
 
 
+def test_scales_that_are_far_apart_name_the_operator():
+    far = Item((1, 4), 1e20, 3)
+    tflite = write_model("MUL", [far, far], [dataclasses.replace(ZERO)], schema.MulOptionsT())
+    with refuses(ModelError, "operator MUL 'tensor1'", "times another"):
+        compile_network(tflite)
+
+
 def test_float16_weights():
     values = Item((1, 4), values=np.zeros((1, 4), np.float16))
     weights, end = Item((1, 4), dtype="float32"), Item((1, 4), dtype="float32")
