@@ -16,7 +16,7 @@ from m3net_tf.compiler.network import compile_network
 from m3net_tf.compiler.streaming.network import stream_network
 from m3net_tf.system.errors import ModelError
 
-_MOST_S = 10  # of a file; without the limits they took from half a minute to hours
+_MOST_S = 10  # seconds of a core for a file; each takes less than one
 _MOST_C = 1 << 20
 _MEMORY = 1 << 30
 
