@@ -34,7 +34,7 @@ MOST_TOGETHER = 1 << 21
 MOST_LINES = 1 << 16
 """Of a window that streams."""
 MOST_STEPS = 200_000_000
-"""Of all searches: seven times what the largest network of this project takes, in 11 s of a core."""
+"""Of all searches: seven times what the largest network of this project takes."""
 
 
 _LEFT: contextvars.ContextVar[int | None] = contextvars.ContextVar("steps", default=None)
