@@ -23,6 +23,12 @@ static inline int32_t m3net_sum(int32_t a, int32_t b) {
   return (int32_t)((uint32_t)a + (uint32_t)b);
 }
 
+// C leaves two results to the compiler: a negative number shifted to the right, and a number that
+// does not fit into a signed type. The kernels need what all compilers of their targets do. Forms
+// that avoid both would take more instructions where the compiler does not recognise them.
+M3NET_ASSERT((-5 >> 1) == -3, "a shift to the right must keep the sign");
+M3NET_ASSERT((int32_t)0xfffffffeu == -2, "signed numbers must be two's complement, modulo 2^32");
+
 static inline int32_t m3net_shift_left(int32_t value, int32_t bits) {
   return (int32_t)((uint32_t)value << bits);
 }

@@ -13,10 +13,19 @@
 extern "C" {
 #endif
 
+/// A condition that must hold when C is compiled. Compilers of C99 without C11's assertion get an
+/// array of a negative size.
+#if defined(__cplusplus)
+#define M3NET_ASSERT(condition, message) static_assert(condition, message)
+#elif defined(__GNUC__) || __STDC_VERSION__ >= 201112L
+#define M3NET_ASSERT(condition, message) M3NET_EXTENSION _Static_assert(condition, message)
+#else
+#define M3NET_ASSERT(condition, message) extern char m3net_assertion[(condition) ? 1 : -1]
+#endif
+
 /// What generated C requires of the engine: sizes of structures, and constants that both use.
-#define M3NET_REQUIRE(condition)            \
-  M3NET_EXTENSION _Static_assert(condition, \
-                                 "network and engine are from different versions of m3net")
+#define M3NET_REQUIRE(condition) \
+  M3NET_ASSERT(condition, "network and engine are from different versions of m3net")
 
 /// Dimensions of strided loops; smaller tensors have leading ones.
 #define M3NET_DIMENSIONS 4

@@ -302,7 +302,9 @@ def classify(context: typer.Context) -> None:
 
 @app.command("compile")
 def compile_command(
-    model: Annotated[Path, typer.Argument(help="A full-int8 .tflite file, of any origin.")],
+    model: Annotated[
+        Path, typer.Argument(help="A full-int8 .tflite file of any origin, or C with its array.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder for the generated C and the engine's sources.")],
     name: Annotated[str, typer.Option(help="Prefix of all names in C, and name of the files.")] = (
         "model"
@@ -327,6 +329,8 @@ def compile_command(
     """Compile a .tflite file to C that gives the same output bytes as TFLite Micro."""
     require_sources("firmware")
     from m3net_tf.compiler.folder import report_lines, write_network
+    from m3net_tf.compiler.model_file import read_model_file
+    from m3net_tf.compiler.names import require_name
     from m3net_tf.compiler.network import compile_network
     from m3net_tf.compiler.solver import solve
     from m3net_tf.compiler.streaming.network import stream_network
@@ -334,8 +338,9 @@ def compile_command(
     if not stream and (axis is not None or hop is not None):
         raise typer.BadParameter("--axis and --hop need --stream")
     improve, goal = solve if solver else None, goal_of(optimise, weights_in_ram)
+    require_name(name)
+    tflite = read_model_file(model)
     try:
-        tflite = model.read_bytes()
         if stream:
             network = stream_network(tflite, axis, hop, improve, goal)
         else:
@@ -344,4 +349,4 @@ def compile_command(
         raise ModelError(f"{model}: {error}") from None
     facts = write_network(network, out, name)
     made = {"folder": str(out), **facts}
-    print_lines(made, as_json, lambda _: report_lines(f"{out}/{name}.c", facts))
+    print_lines(made, as_json, lambda _: report_lines(out, name, facts))

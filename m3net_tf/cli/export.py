@@ -160,7 +160,7 @@ def _say_export(
     from m3net_tf.compiler.folder import report_lines
 
     for name, network in bundle.compiled.items():
-        for line in report_lines(f"{bundle.folder}/compiled/{name}.c", network):
+        for line in report_lines(bundle.folder / "compiled", name, network):
             say(line)
     for path in layouts:
         say(path)
@@ -197,9 +197,9 @@ def _export_source(model: Path, out: Path | None, data_dir: Path | None) -> tupl
     if is_trained_network(model) and data_dir is None:
         return FOLDER / model / "model.tflite", run_folder(model, out)
     if _is_file(model):
-        from m3net_tf.runtime.metadata import read_file
+        from m3net_tf.compiler.model_file import read_model_file
 
-        read_file(model)  # refuses other files before the folder is asked for
+        read_model_file(model)  # refuses other files before the folder is asked for
         if out is None:
             raise ConfigError(f"{model} is a file: name a folder for its export by --out")
         return model, out

@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 from m3net_tf.compiler.structures import Factor
-from m3net_tf.system.errors import ModelError
 
 Integers = npt.NDArray[np.int64]
 INT32_MIN, INT32_MAX = -(1 << 31), (1 << 31) - 1
@@ -21,7 +20,7 @@ def quantize_factor(real: float) -> Factor:
     """The 31-bit multiplier and the shift nearest to a real factor.
 
     Raises:
-        ModelError: the factor is so large that no output would be meaningful.
+        OverflowError: the factor is so large that no output would be meaningful.
     """
     if real == 0:
         return Factor(0, 0)
@@ -33,7 +32,7 @@ def quantize_factor(real: float) -> Factor:
     if shift < -31:
         return Factor(0, 0)
     if shift > 30:
-        raise ModelError(f"a scale is {real:g} times another: quantise the network again")
+        raise OverflowError(f"a scale is {real:g} times another")
     return Factor(multiplier, shift)
 
 

@@ -2,7 +2,6 @@
 """Last stage: a compiled network as C source and header, the same bytes for the same input."""
 
 import dataclasses
-import re
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from m3net_tf.compiler.calls import Block, Call, View
 from m3net_tf.compiler.checksum import intact_declaration, intact_definition
 from m3net_tf.compiler.ends import end_notes
 from m3net_tf.compiler.graph import Tensor
+from m3net_tf.compiler.names import require_name
 from m3net_tf.compiler.network import CompiledNetwork, Push
 from m3net_tf.compiler.stripes import LINE_MEMBERS, ROWS, Lines, Stage, Stripe, line_layer
 from m3net_tf.compiler.structures import (
@@ -29,7 +29,6 @@ from m3net_tf.compiler.weights import BLOCKS
 from m3net_tf.system.artifacts import write_text
 from m3net_tf.system.csource import blocks, c_linkage, defines, float_literal, guarded, notice
 from m3net_tf.system.csource import string_literal as text_literal
-from m3net_tf.system.errors import ConfigError
 
 _LINE = 100
 _ORIGIN = "by m3net compile; do not edit"
@@ -50,6 +49,7 @@ _RUN = (
     "/// Computes the outputs from the inputs in the bytes of an arena, or in allocated memory",
     "/// that is aligned to four bytes. The inputs are overwritten.",
 )
+_CONTINUED = "/// A run continues the sequence of the one before: {}_reset begins a new one."
 _PUSH_RESET = (
     "/// Begins a new stream in the bytes of an arena, or in allocated memory that is aligned to",
     "/// four bytes. In between, write nothing into the arena.",
@@ -96,10 +96,9 @@ def emit(network: CompiledNetwork, name: str, hook: str = "") -> CSource:
             the header declares it. '' for none.
 
     Raises:
-        ConfigError: the name is not a valid C identifier.
+        ConfigError: see :func:`m3net_tf.compiler.names.require_name`.
     """
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-        raise ConfigError(f"{name!r} is no name in C: use letters, digits and underscores")
+    require_name(name)
     constants = _Constants({*network.in_ram, *(network.stream.in_ram if network.stream else ())})
     functions = _Writer(network, name, hook, constants).functions()
     if network.stream is not None:
@@ -527,13 +526,21 @@ def _functions(network: CompiledNetwork, name: str) -> list[str]:
     run = f"{_prototype(network, name)};"
     if network.push is not None:
         return [*_PUSH_RESET, reset, "", *_PUSH, run]
-    return [*(_STATES if network.states else _NO_STATES), reset, "", *_RUN, run]
+    if network.states:
+        return [*_STATES, reset, "", *_RUN, _CONTINUED.format(name), run]
+    return [*_NO_STATES, reset, "", *_RUN, run]
 
 
 def _end(prefix: str, view: View, tensor: Tensor, place: int | None) -> dict[str, int | str]:
     """Facts of an input or output; ``place`` is None if the caller owns its memory."""
     offset = {} if place is None else {f"{prefix}OFFSET": place + view.offset}
-    facts: dict[str, int | str] = {**offset, f"{prefix}BYTES": tensor.size * tensor.item_bytes}
+    facts: dict[str, int | str] = {
+        **offset,
+        f"{prefix}BYTES": tensor.size * tensor.item_bytes,
+        f"{prefix}TYPE": "uint8_t" if tensor.dtype == "bool" else f"{tensor.dtype}_t",
+        f"{prefix}DIMENSIONS": len(tensor.shape),
+        f"{prefix}SHAPE": f"{{{', '.join(map(str, tensor.shape)) or 1}}}",
+    }
     if not len(tensor.scales):  # indices, results of comparisons, and items that are only moved
         return facts
     return {

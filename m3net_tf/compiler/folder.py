@@ -34,6 +34,7 @@ class NetworkFacts(TypedDict):
         sha256: hash of the ``.tflite`` file.
         saved: what each rewrite saved, where it saved anything.
         ends: a line for each input and output that is not int8 or int16 in the file.
+        state_bytes: of a network that continues from run to run, what stays in the arena.
         push: how a streamed network streams.
         stream: the arena and the pushes of the same network streamed, where its C has both.
     """
@@ -47,6 +48,7 @@ class NetworkFacts(TypedDict):
     sha256: str
     saved: dict[str, int]
     ends: list[str]
+    state_bytes: NotRequired[int]
     push: NotRequired[PushFacts]
     stream: NotRequired[StreamFacts]
 
@@ -88,7 +90,8 @@ def write_network(network: CompiledNetwork, folder: Path, name: str) -> NetworkF
     ``name`` is the prefix of all names in C, and the name of the files. A missing folder is made.
 
     Raises:
-        ConfigError: the name is not a valid C identifier, or there is no source checkout.
+        ConfigError: the name does not fit (:func:`.names.require_name`), or there is no source
+            checkout.
     """
     source = emit(network, name)
     engine = engine_folder()
@@ -119,10 +122,16 @@ def network_facts(network: CompiledNetwork, source: CSource) -> NetworkFacts:
     }
     if network.push is not None:
         facts["push"] = _push_facts(network, network.push)
+    elif network.states:
+        facts["state_bytes"] = _state_bytes(network)
     if (stream := network.stream) and stream.push:
         push = _push_facts(stream, stream.push)
         facts["stream"] = {"arena_bytes": stream.plan.arena_bytes, "push": push}
     return facts
+
+
+def _state_bytes(network: CompiledNetwork) -> int:
+    return sum(block.size for block in network.state_blocks)
 
 
 def _push_facts(network: CompiledNetwork, push: Push) -> PushFacts:
@@ -132,7 +141,7 @@ def _push_facts(network: CompiledNetwork, push: Push) -> PushFacts:
         "window": push.window,
         "products": push.products,
         "window_products": push.window_products,
-        "state_bytes": sum(block.size for block in network.state_blocks),
+        "state_bytes": _state_bytes(network),
         "layers": [dataclasses.asdict(layer) for layer in push.layers],
     }
     if len(push.shares) > 1:
@@ -140,7 +149,7 @@ def _push_facts(network: CompiledNetwork, push: Push) -> PushFacts:
     return facts
 
 
-def report_lines(path: str, facts: NetworkFacts) -> list[str]:
+def report_lines(folder: Path, name: str, facts: NetworkFacts) -> list[str]:
     """Sizes of a network, and a line for each rewrite that saved something, for the terminal.
 
     A stream that saves little is the last line.
@@ -148,11 +157,12 @@ def report_lines(path: str, facts: NetworkFacts) -> list[str]:
     pushes = [facts["push"]] if "push" in facts else []
     pushes += [facts["stream"]["push"]] if "stream" in facts else []
     return [
-        f"{path}: {facts['calls']} calls, arena {facts['arena_bytes']} bytes (lower bound "
-        f"{facts['lower_bound_bytes']}, ratio {facts['ratio']:.3f}, {facts['planner']}), constants "
-        f"{facts['constant_bytes']} bytes of flash",
+        f"{folder}/{name}.c: {facts['calls']} calls, arena {facts['arena_bytes']} bytes (lower "
+        f"bound {facts['lower_bound_bytes']}, ratio {facts['ratio']:.3f}, {facts['planner']}), "
+        f"constants {facts['constant_bytes']} bytes of flash",
         *(f"  {line}" for line in facts["ends"]),
         *(f"  {what}: {number}" for what, number in facts["saved"].items()),
+        *([_state_line(name, facts["state_bytes"])] if "state_bytes" in facts else ()),
         *(_push_lines(facts["push"]) if "push" in facts else ()),
         *([_stream_line(facts["stream"])] if "stream" in facts else ()),
         *(
@@ -162,6 +172,14 @@ def report_lines(path: str, facts: NetworkFacts) -> list[str]:
             if _share(push) > _LITTLE
         ),
     ]
+
+
+def _state_line(name: str, size: int) -> str:
+    return (
+        f"  the network keeps {size} bytes of state in the arena: each {name}_run continues the "
+        f"sequence of the run before; call {name}_reset before the first run and where a new "
+        "sequence begins"
+    )
 
 
 def _stream_line(stream: StreamFacts) -> str:

@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Recognises networks of other forms where a ``.tflite`` is expected."""
 
-import json
-
-from m3net_tf.system.artifacts import opened_archive
+from m3net_tf.system.artifacts import opened_archive, parse_json
 from m3net_tf.system.errors import DAMAGED, ModelError
 
 _UNREADABLE: tuple[type[Exception], ...] = (*DAMAGED, RecursionError, TypeError)
@@ -34,6 +32,6 @@ def _keras_release(data: bytes) -> str:
         with opened_archive(data) as archive:
             if archive.getinfo(_METADATA).file_size > _MOST_BYTES:
                 return ""
-            return f"Keras {json.loads(archive.read(_METADATA))['keras_version']}"[:40]
+            return f"Keras {parse_json(archive.read(_METADATA))['keras_version']}"[:40]
     except _UNREADABLE:
         return ""

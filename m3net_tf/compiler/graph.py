@@ -12,7 +12,13 @@ import numpy.typing as npt
 
 from m3net_tf.system.errors import ModelError
 
-LARGEST_TENSOR = 1 << 28  # items; far above what a microcontroller holds
+#: What to do about an operator that is refused.
+CONVERT = "convert the network again"
+QUANTISE = "quantise the network again, with other representative data"
+REPLACE = "replace its layer"
+SHRINK = "make the network smaller"
+
+_MOST_DETAILS = 300  # characters of an error: shapes and names are from the file
 
 
 @dataclasses.dataclass(eq=False)
@@ -65,7 +71,9 @@ class Tensor:
             ModelError: the tensor has none, or several.
         """
         if len(self.scales) != 1:
-            raise ModelError(f"tensor {self.name!r} has {len(self.scales)} scales, not one")
+            raise ModelError(
+                f"tensor {self.name!r} has {len(self.scales)} scales, not one: {CONVERT}"
+            )
         return np.float32(self.scales[0])
 
     @property
@@ -77,7 +85,7 @@ class Tensor:
         """
         if len(self.zero_points) != 1:
             raise ModelError(
-                f"tensor {self.name!r} has {len(self.zero_points)} zero points, not one"
+                f"tensor {self.name!r} has {len(self.zero_points)} zero points, not one: {CONVERT}"
             )
         return self.zero_points[0]
 
@@ -142,9 +150,10 @@ class Operation:
         """Operator and layer, as messages name them."""
         return f"{self.kind} {self.layer!r}"
 
-    def error(self, what: str) -> ModelError:
-        """An error that names operator and tensor."""
-        return ModelError(f"operator {self.name} {what}")
+    def error(self, what: str, step: str = CONVERT) -> ModelError:
+        """An error that names operator and tensor, and what to do."""
+        details = f"{what[:_MOST_DETAILS]} …" if len(what) > _MOST_DETAILS else what
+        return ModelError(f"operator {self.name} {details}: {step}")
 
 
 @dataclasses.dataclass

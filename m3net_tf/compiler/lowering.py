@@ -12,7 +12,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from m3net_tf.compiler.calls import Argument, Block, Call, State, View, loops, packed
-from m3net_tf.compiler.graph import Graph, Operation, Tensor
+from m3net_tf.compiler.graph import SHRINK, Graph, Operation, Tensor
+from m3net_tf.compiler.limits import MOST_CALLS, MOST_CONSTANT_BYTES
+from m3net_tf.compiler.structures import Array, Structure, arrays_of
 from m3net_tf.system.errors import ModelError
 
 #: Types of items without a scale: results of comparisons, and indices.
@@ -34,6 +36,8 @@ class Lowering:
         self.views: dict[Tensor, View] = {}
         self.states: list[State] = []
         self.saved: dict[str, int] = {}
+        self._constants: set[int] = set()  # hashes of their content
+        self._constant_bytes = 0
 
     def count(self, rewrite: str, number: int = 1) -> None:
         """Count what a rewrite saved."""
@@ -111,10 +115,35 @@ class Lowering:
         By default the output must not alias an input, and the note has the shapes.
         """
         note = note or shapes_note(inputs, output)
+        self._require_room(op, arguments)
         call = Call(kernel, op.kind, op.layer, note, list(arguments), list(inputs), output)
         call.slack = slack or {}
         self.calls.append(call)
         return call
+
+    def _require_room(self, op: Operation, arguments: Sequence[Argument]) -> None:
+        """Refuse a call too many, and one with more constants than a microcontroller holds."""
+        if len(self.calls) >= MOST_CALLS:
+            raise op.error(
+                f"needs more calls of kernels, with those before it, than {MOST_CALLS}", SHRINK
+            )
+        for item in arguments:
+            if isinstance(item, View) and item.block.data is not None:
+                self._count_constant(hash(item.block.data), item.block.size)
+            elif isinstance(item, Array | Structure):
+                for array in arrays_of(item):
+                    self._count_constant(hash(array.key), array.size)
+        if self._constant_bytes > MOST_CONSTANT_BYTES:
+            raise op.error(
+                f"needs more bytes of constants, with those before it, than {MOST_CONSTANT_BYTES}",
+                SHRINK,
+            )
+
+    def _count_constant(self, content: int, size: int) -> None:
+        """Count the bytes of a constant once."""
+        if content not in self._constants:
+            self._constants.add(content)
+            self._constant_bytes += size
 
 
 def shape_text(view: View) -> str:
@@ -130,7 +159,7 @@ def shapes_note(inputs: Sequence[View], output: View) -> str:
 def _item_bytes(tensor: Tensor) -> int:
     if tensor.dtype not in ("int8", "int16", "uint8", *UNSCALED_TYPES):
         raise ModelError(
-            f"tensor {tensor.name!r} is {tensor.dtype}; the compiler takes networks of int8, or "
-            "of int16 with int8 weights"
+            f"tensor {tensor.name!r} is {tensor.dtype}, where the compiler takes int8, or int16 "
+            "with int8 weights: convert the network with representative data"
         )
     return tensor.item_bytes

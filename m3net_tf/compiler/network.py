@@ -12,8 +12,9 @@ import numpy as np
 
 from m3net_tf.compiler.calls import Block, Call, State, View, packed
 from m3net_tf.compiler.goals import CYCLES, Goal
-from m3net_tf.compiler.graph import Graph, Operation
+from m3net_tf.compiler.graph import QUANTISE, REPLACE, Graph, Operation
 from m3net_tf.compiler.in_ram import IN_RAM, choose_for_ram
+from m3net_tf.compiler.limits import counting_steps
 from m3net_tf.compiler.lowering import UNSCALED_TYPES, Lowering
 from m3net_tf.compiler.micro import runs_in_micro
 from m3net_tf.compiler.operators import OPERATORS, PACKED_WRITERS, UNSCALED, VIEWS, WIDE
@@ -122,6 +123,7 @@ class CompiledNetwork:
         return [state.block for state in self.states]
 
 
+@counting_steps()
 def compile_network(
     tflite: bytes,
     improve: Improve | None = None,
@@ -225,12 +227,13 @@ def _require_supported(graph: Graph, tflite: bytes) -> None:
         types = {tensor.dtype for tensor in [*op.inputs, *op.outputs] if tensor is not None}
         if "uint8" in types and op.kind not in VIEWS | {"QUANTIZE"}:
             raise op.error(
-                "computes with uint8, for which TensorFlow Lite Micro has no kernels: convert the "
-                "float network again, with representative data and TFLITE_BUILTINS_INT8"
+                "computes with uint8, for which TensorFlow Lite Micro has no kernels",
+                "convert the float network again, with representative data and "
+                "TFLITE_BUILTINS_INT8",
             )
     _require_kinds(graph, OPERATORS, tflite)
     if not graph.inputs or not graph.outputs:
-        raise ModelError("the network has no input or no output")
+        raise ModelError("the network has no input or no output: convert it again")
     for tensor in [*graph.inputs, *graph.outputs]:
         if not len(tensor.scales) and tensor.dtype == "float32":
             raise ModelError(
@@ -258,13 +261,15 @@ def lower(lowering: Lowering, op: Operation) -> None:
     """
     _require_symmetry(op)
     if op.output.dtype == "int16" and op.kind not in WIDE:
-        raise op.error("is not supported for int16 tensors")
+        raise op.error("is not supported for int16 tensors", REPLACE)
     # A TRANSPOSE_CONV has its shape from its output, whether or not the file computes it again.
     tensors = [*op.inputs[op.kind == "TRANSPOSE_CONV" :], *op.outputs]
     computed = {tensor.dtype for tensor in tensors if tensor is not None and tensor.data is None}
     unscaled = computed & {*UNSCALED_TYPES}
     if unscaled and op.kind not in VIEWS | UNSCALED:
-        raise op.error(f"computes with {' and '.join(sorted(unscaled))}, which is not supported")
+        raise op.error(
+            f"computes with {' and '.join(sorted(unscaled))}, which is not supported", REPLACE
+        )
     with _fitting(op):
         OPERATORS[op.kind](lowering, op)
 
@@ -278,6 +283,10 @@ def _fitting(op: Operation) -> Iterator[None]:
     """
     try:
         yield
+    except ModelError as error:
+        if str(error).startswith("operator "):
+            raise
+        raise ModelError(f"operator {op.name}: {error}") from None
     except _FAULTS as error:
         raise op.error(f"has tensors or options that do not fit ({error})") from None
 
@@ -287,7 +296,9 @@ def _require_symmetry(op: Operation) -> None:
         return  # the former takes any zero point, softmax.py checks the latter's
     for tensor in [*op.inputs, *op.outputs]:
         if tensor is not None and tensor.dtype == "int16" and any(tensor.zero_points):
-            raise op.error(f"has the int16 tensor {tensor.name!r} with a zero point other than 0")
+            raise op.error(
+                f"has the int16 tensor {tensor.name!r} with a zero point other than 0", QUANTISE
+            )
 
 
 def place_concatenations(lowering: Lowering) -> None:
@@ -318,7 +329,10 @@ def _output(lowering: Lowering, graph: Graph, index: int) -> View:
         return view
     op = graph.producers().get(tensor)
     if op is None:
-        raise ModelError(f"the network's output {tensor.name!r} is an input or a constant")
+        raise ModelError(
+            f"the network's output {tensor.name!r} is an input or a constant: compute it from "
+            "an input"
+        )
     del lowering.views[tensor]
     target = lowering.write(tensor)
     lowering.copy(op, view, target)

@@ -82,9 +82,10 @@ def _lowest(
     count: int, stride: int, before: int, taps: int, dilation: int, size: int, step: int
 ) -> Places:
     """Lowest offset along one dimension that each output reads inside the input."""
-    positions = np.arange(count)[:, None] * stride - before + np.arange(taps)[None] * dilation
-    places = positions * step
+    first = np.arange(count) * stride - before
+    inside = -(-np.maximum(-first, 0) // dilation), (size - 1 - first) // dilation  # taps
+    inside = inside[0], np.minimum(inside[1], taps - 1)
     far = np.iinfo(np.int64).max // 4
-    visible = np.where((positions >= 0) & (positions < size), places, far)
-    lowest: Places = visible.min(axis=1)
+    tap = inside[0] if step >= 0 else inside[1]
+    lowest: Places = np.where(inside[0] <= inside[1], (first + tap * dilation) * step, far)
     return lowest

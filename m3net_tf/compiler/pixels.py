@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from m3net_tf.compiler.calls import Call, View
+from m3net_tf.compiler.limits import may_search
 from m3net_tf.compiler.overlap import line_slack
 from m3net_tf.compiler.plan import SLACK_BYTES, Improve, Plan, needs, plan_memory
 from m3net_tf.compiler.stripes import COLUMNS, Stripe, line_pixels, products, with_steps
@@ -50,6 +51,8 @@ def share_weights(
             continue
         if layer.lines or not line_direction(layer, None):
             continue
+        if not may_search(len(calls)):
+            break
         call.slack[0] = line_slack(call.inputs[0], call.output, layer.window)
         other = plan_memory(calls, inputs, outputs, improve)
         if other.arena_bytes > plan.arena_bytes:
@@ -119,8 +122,8 @@ def _with_most_pixels(
     choices = [_Choice(call, member) for call in calls for member in call.members]
     left = [choice for choice in choices if len(choice.counts) > 1]
     left.sort(key=lambda choice: math.prod(choice.member.output.shape) * products(choice.member))
-    while left:
-        demands = needs(calls, inputs, outputs, range(len(calls)))
+    while left and may_search(len(calls)):
+        demands = needs(calls, inputs, outputs)
         tight = {call for call, need in zip(calls, demands, strict=True) if need > room[call]}
         larger = plan if tight else plan_memory(calls, inputs, outputs, improve)
         if not tight and larger.arena_bytes <= max(most, larger.lower_bound):
@@ -134,6 +137,9 @@ def _with_most_pixels(
         choice.shrink()
         if len(choice.counts) == 1:
             left.remove(choice)
+    for choice in left:
+        while len(choice.counts) > 1:
+            choice.shrink()
     return plan
 
 

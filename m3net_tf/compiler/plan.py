@@ -7,11 +7,15 @@ that no later call reads, if it overwrites only items that the kernel has read (
 """
 
 import dataclasses
+import heapq
+import itertools
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from m3net_tf.compiler.calls import Block, Call, View
+from m3net_tf.compiler.limits import MOST_TOGETHER, may_search
 from m3net_tf.compiler.structures import round_up
+from m3net_tf.system.errors import ModelError
 
 ALIGNMENT = 4  # bytes; kernels read words
 SLACK_BYTES = 4  # behind the last block: kernels read M3NET_READ_BEYOND bytes beyond an input
@@ -106,13 +110,16 @@ class Problem:
     def conflicts(self) -> dict[Block, list[Conflict]]:
         """The conflicts of each block with the blocks that are live at the same time."""
         conflicts: dict[Block, list[Conflict]] = {life.block: [] for life in self.lives}
-        for life in self.lives:
-            for other in self.lives:
-                if other is life or other.first > life.last or life.first > other.last:
-                    continue
-                conflict = _conflict(life, other, self.distances)
+        alive: list[Life] = []
+        for life in sorted(self.lives, key=lambda life: life.first):
+            alive = [other for other in alive if other.last >= life.first]
+            for one, other in itertools.chain.from_iterable(
+                ((life, other), (other, life)) for other in alive
+            ):
+                conflict = _conflict(one, other, self.distances)
                 if conflict.below < conflict.above:
-                    conflicts[life.block].append(conflict)
+                    conflicts[one.block].append(conflict)
+            alive.append(life)
         return conflicts
 
 
@@ -153,7 +160,8 @@ def plan_memory(
     lives = _lives(calls, inputs, outputs)
     distances = _distances(calls, lives)
     everything = list(lives.values())
-    bound = max(_need(everything, distances, moment) for moment in range(-1, len(calls) + 1))
+    _require_few_together(calls, everything)
+    bound = max(_needs(everything, distances, len(calls)))
     problem = Problem(everything, distances, bound)
     placing = _search(problem)
     if improve is not None:
@@ -161,6 +169,27 @@ def plan_memory(
     chosen = [_directed(call, distances, placing.places) for call in calls]
     sizes = placing.size + SLACK_BYTES, placing.lower_bound + SLACK_BYTES
     return Plan(placing.places, chosen, everything, *sizes, placing.planner)
+
+
+def _require_few_together(calls: Sequence[Call], lives: Sequence[Life]) -> None:
+    """Refuse a network with so many tensors at a time that placing them would take too long.
+
+    Raises:
+        ModelError: the message names the first operator that needs one tensor too many.
+    """
+    pairs = 0
+    ends: list[int] = []  # of the lives so far
+    for life in sorted(lives, key=lambda life: life.first):
+        while ends and ends[0] < life.first:
+            heapq.heappop(ends)
+        pairs += len(ends)
+        heapq.heappush(ends, life.last)
+        if pairs > MOST_TOGETHER:
+            call = calls[min(max(life.first, 0), len(calls) - 1)]
+            raise ModelError(
+                f"operator {call.operator} {call.layer!r} needs its output while {len(ends) - 1} "
+                "tensors stay in memory, which are too many: make the network smaller"
+            )
 
 
 def _directed(call: Call, distances: Distances, places: dict[Block, int]) -> Call:
@@ -226,14 +255,35 @@ def _distances(calls: Sequence[Call], lives: dict[Block, Life]) -> Distances:
     return distances
 
 
-def _need(lives: Sequence[Life], distances: Distances, moment: int) -> int:
+def _needs(lives: Sequence[Life], distances: Distances, calls: int) -> list[int]:
+    """Bytes that are needed before the first call, while each call runs, and after the last one."""
+    starting: list[list[Life]] = [[] for _ in range(calls + 2)]
+    for life in lives:
+        starting[life.first + 1].append(life)
+    overlaps: dict[Block, list[tuple[Block, Distance]]] = {}
+    for (output, source), way in distances.items():
+        overlaps.setdefault(output, []).append((source, way))
+    alive: dict[Block, Life] = {}
+    needs = []
+    for moment, new in enumerate(starting, -1):
+        alive = {block: life for block, life in alive.items() if life.last >= moment}
+        alive |= {life.block: life for life in new}
+        shared = {
+            (life.block, source): way
+            for life in new
+            for source, way in overlaps.get(life.block, ())
+        }
+        needs.append(_need({block: life.size for block, life in alive.items()}, shared))
+    return needs
+
+
+def _need(alive: Mapping[Block, int], shared: Distances) -> int:
     """Bytes that are needed while a call runs.
 
-    An output and the inputs that it may overlap need at least the output's bytes, the inputs' bytes
-    together, and for each input its distance plus its bytes.
+    ``alive`` has the size of each block, ``shared`` the outputs and inputs that may overlap: they
+    need at least the output's bytes, the inputs' bytes together, and for each input its distance
+    plus its bytes.
     """
-    alive = {life.block: life.size for life in lives if life.first <= moment <= life.last}
-    shared = {pair: way for pair, way in distances.items() if set(pair) <= set(alive)}
     blocks = {block for pair in shared for block in pair}
     outputs = {output for output, _ in shared}
     together = [sum(alive[block] for block in outputs)]
@@ -247,13 +297,20 @@ def _need(lives: Sequence[Life], distances: Distances, moment: int) -> int:
     return round_up(apart + max(together), ALIGNMENT)
 
 
-def needs(
-    calls: Sequence[Call], inputs: Sequence[View], outputs: Sequence[View], moments: Sequence[int]
-) -> list[int]:
-    """The need at some moments (indices of calls); other arguments as :func:`plan_memory`."""
+def needs(calls: Sequence[Call], inputs: Sequence[View], outputs: Sequence[View]) -> list[int]:
+    """Bytes that are needed while each call runs; arguments as for :func:`plan_memory`."""
     lives = _lives(calls, inputs, outputs)
+    return _needs(list(lives.values()), _distances(calls, lives), len(calls))[1:-1]
+
+
+def need_of(
+    calls: Sequence[Call], inputs: Sequence[View], outputs: Sequence[View], moment: int
+) -> int:
+    """Bytes that are needed while the call of an index runs."""
+    lives = _lives(calls, inputs, outputs)
+    alive = {life.block: life.size for life in lives.values() if life.first <= moment <= life.last}
     distances = _distances(calls, lives)
-    return [_need(list(lives.values()), distances, moment) for moment in moments]
+    return _need(alive, {pair: way for pair, way in distances.items() if {*pair} <= alive.keys()})
 
 
 def _search(problem: Problem) -> Placing:
@@ -270,6 +327,7 @@ def _search(problem: Problem) -> Placing:
         sorted(lives, key=lambda life: (-life.last, -life.size)),
     ]
     conflicts = problem.conflicts()
+    steps = len(lives) + sum(map(len, conflicts.values()))  # of a placing
     generator = random.Random(0)
     best = _place(orders[0], conflicts, bound)
     best_order = list(orders[0])
@@ -278,7 +336,7 @@ def _search(problem: Problem) -> Placing:
             placing = _place(order, conflicts, bound)
             if placing.size < best.size:
                 best, best_order = placing, list(order)
-            if best.size <= bound:
+            if best.size <= bound or not may_search(steps):
                 return best
             _promote(order, placing, generator)
     if len(lives) < 3:
@@ -291,7 +349,7 @@ def _search(problem: Problem) -> Placing:
         placing = _place(order, conflicts, bound)
         if placing.size <= best.size:
             best, best_order = placing, order
-        if best.size <= bound:
+        if best.size <= bound or not may_search(steps):
             break
     return best
 

@@ -11,8 +11,9 @@ from collections.abc import Iterator, Sequence
 
 from m3net_tf.compiler.calls import Block, Call, View
 from m3net_tf.compiler.goals import Goal
+from m3net_tf.compiler.limits import may_search
 from m3net_tf.compiler.pixels import pixel_counts
-from m3net_tf.compiler.plan import needs, plan_memory
+from m3net_tf.compiler.plan import need_of, needs, plan_memory
 from m3net_tf.compiler.stripes import COLUMNS, ROWS, Stripe, line_pixels, make_stripe, products
 from m3net_tf.compiler.structures import Convolution
 
@@ -68,16 +69,18 @@ class Striping:
 
     def _relieve(self) -> bool:
         """Make a stripe around the call that needs the most memory, if it helps."""
-        demands = needs(self.calls, *self._ends, range(len(self.calls)))
+        demands = needs(self.calls, *self._ends)
         most = max(demands, default=0)
         moment = demands.index(most) if demands else 0
         best: tuple[int, float, list[Call]] | None = None
         for first, last, stripe in self._candidates(moment):
+            if not may_search(len(self.calls)):
+                return False
             calls = [*self.calls[:first], stripe, *self.calls[last + 1 :]]
             whole, added = work(stripe)
             if added > self._goal.most_added * whole:
                 continue
-            (need,) = needs(calls, *self._ends, [first])
+            need = need_of(calls, *self._ends, first)
             if need < most and (best is None or (need, added) < best[:2]):
                 best = (need, added, calls)
         if best is None:
@@ -101,6 +104,8 @@ class Striping:
     def _take_back(self) -> None:
         """Undo stripes without which the arena is no larger."""
         for stripe in [call for call in self.calls if isinstance(call, Stripe)]:
+            if not may_search(len(self.calls)):
+                return
             arena, kept = self._arena(), self.calls
             place = kept.index(stripe)
             self.calls = [*kept[:place], *stripe.members, *kept[place + 1 :]]

@@ -10,7 +10,7 @@ import functools
 import math
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -134,6 +134,17 @@ class Structure:
             for field, value in values.items()
             if value is not None
         }
+
+
+def arrays_of(constant: Array | Structure) -> Iterator[Array]:
+    """The arrays that a constant is, or points to."""
+    if isinstance(constant, Array):
+        yield constant
+        return
+    for field in dataclasses.fields(constant):
+        value = getattr(constant, field.name)
+        if isinstance(value, Array | Structure):
+            yield from arrays_of(value)
 
 
 def _text(value: object, name_of: Callable[[Array], str]) -> str:

@@ -15,11 +15,12 @@ from typing import Any
 from ai_edge_litert import schema_py_generated as schema
 
 from m3net_tf.compiler.foreign_files import refuse_keras
+from m3net_tf.compiler.limits import MOST_TABLES
+from m3net_tf.compiler.model_file import IDENTIFIER
 from m3net_tf.system.errors import DAMAGED, ModelError
 
 _SHARING = 4  # how often a file may refer to its parts on average; converters do so once
 _TABLE_BYTES = 8  # least size of a table with its reference
-_MOST_TABLES = 1 << 17  # far above what a microcontroller holds
 _UNIONS = ("BuiltinOptions", "BuiltinOptions2")  # that hold strings
 # The schema's classes check nothing: a missing part is None, a type is any number.
 _UNCHECKED: tuple[type[Exception], ...] = (*DAMAGED, AttributeError, MemoryError, TypeError)
@@ -32,7 +33,7 @@ def unpack(tflite: bytes) -> Any:
     Raises:
         ModelError: the file is not a TFLite model, is damaged, or would unpack to too many objects.
     """
-    if tflite[4:8] != b"TFL3":
+    if tflite[4:8] != IDENTIFIER:
         refuse_keras(tflite)
         raise ModelError(
             "the file is no TFLite model (its identifier is missing): export or convert it again"
@@ -66,7 +67,7 @@ class _Count:
     """The budget of tables and bytes that a file may still unpack to."""
 
     def __init__(self, size: int) -> None:
-        self._tables = min(_SHARING * size // _TABLE_BYTES, _MOST_TABLES)
+        self._tables = min(_SHARING * size // _TABLE_BYTES, MOST_TABLES)
         self._bytes = _SHARING * size
 
     def spend(self, tables: int, content: int) -> None:
@@ -80,7 +81,7 @@ class _Count:
         if self._tables < 0 or self._bytes < 0:
             raise ModelError(
                 "the .tflite file refers to the same parts again and again, or has more than "
-                f"{_MOST_TABLES} tensors and operators: convert it again"
+                f"{MOST_TABLES} tensors, buffers and operators: convert it again"
             )
 
 

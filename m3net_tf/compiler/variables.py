@@ -74,7 +74,7 @@ def _starts(initial: list[Operation], keys: dict[Tensor, _Key]) -> dict[_Key, Te
         if op.kind != "ASSIGN_VARIABLE" or op.input(1).data is None:
             raise ModelError(
                 f"the subgraph that runs once has the operator {op.kind}; the compiler takes "
-                "constants that are assigned to variables"
+                "constants that are assigned to variables: start them with constants"
             )
         starts[_key_of(op, keys)] = op.input(1)
     return starts
@@ -83,7 +83,9 @@ def _starts(initial: list[Operation], keys: dict[Tensor, _Key]) -> dict[_Key, Te
 def _state(key: _Key, content: Tensor, start: Tensor | None) -> Tensor:
     name = key[1].decode(errors="replace")
     if start is not None and (start.shape, start.dtype) != (content.shape, content.dtype):
-        raise ModelError(f"the variable {name!r} starts with values of another shape or type")
+        raise ModelError(
+            f"the variable {name!r} starts with values of another shape or type: convert it again"
+        )
     values = np.full(content.shape, content.zero_point if len(content.zero_points) else 0)
     if start is not None and start.data is not None:
         values = start.data

@@ -17,9 +17,10 @@ from m3net_tf.audio.frontend import (
     frontend_preset,
     named_frontend,
 )
+from m3net_tf.compiler.model_file import read_model_file
 from m3net_tf.runtime.detector_config import DetectorConfig
 from m3net_tf.runtime.interpreter import load_interpreter, tensor_quantization
-from m3net_tf.runtime.metadata import Metadata, has_metadata, network_of, read_file, read_metadata
+from m3net_tf.runtime.metadata import Metadata, has_metadata, network_of, read_metadata
 from m3net_tf.runtime.network import Int8Network
 from m3net_tf.system.artifacts import sha256_of
 from m3net_tf.system.conversion import from_plain
@@ -55,7 +56,7 @@ def read_network(
     """
     if recipe is None and labels is None:
         return read_metadata(path)
-    data = read_file(path)
+    data = read_model_file(path)
     if has_metadata(data):
         raise ConfigError(
             f"{path} has metadata with its own front end and class names: leave out recipe and "

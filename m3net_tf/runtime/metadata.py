@@ -16,15 +16,14 @@ from typing import Any
 
 from m3net_tf.audio.frontend import FrontendConfig
 from m3net_tf.audio.frontend.windows import TAIL_S
-from m3net_tf.compiler.foreign_files import refuse_keras
+from m3net_tf.compiler.model_file import read_model_file
 from m3net_tf.runtime.detector_config import DetectorConfig
 from m3net_tf.runtime.warp import WarpConfig
-from m3net_tf.system import artifacts
+from m3net_tf.system.artifacts import opened_archive, parse_json, sha256_of
 from m3net_tf.system.conversion import from_plain
 from m3net_tf.system.errors import DAMAGED, ModelError
 
 FORMAT = 1
-_MOST_BYTES = 1 << 30
 _NAME = "m3net.json"
 _IMPORTANCE = "importance.tflite"
 _FROM_MANIFEST = ("dataset", "detector", "frontend", "labels", "licence", "model")
@@ -121,7 +120,7 @@ def attach_metadata(network: bytes, manifest: Mapping[str, Any], importance: byt
 
 def _archive(data: bytes) -> zipfile.ZipFile | None:
     try:
-        return artifacts.opened_archive(data)
+        return opened_archive(data)
     except DAMAGED:
         return None
 
@@ -141,24 +140,6 @@ def network_of(data: bytes) -> bytes:
     archive = _archive(data)
     offsets = [entry.header_offset for entry in archive.infolist()] if archive else []
     return data[: min(offsets, default=len(data))]
-
-
-def read_file(path: Path) -> bytes:
-    """The bytes of a ``.tflite``.
-
-    Raises:
-        ModelError: it cannot be read, or is a network that Keras saved.
-    """
-    try:
-        data = artifacts.read_file(path, _MOST_BYTES)
-        if data[4:8] != b"TFL3":
-            refuse_keras(data)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise ModelError(f"{path} cannot be read ({reason}): name an exported .tflite") from None
-    except ModelError as error:
-        raise ModelError(f"{path}: {error}") from None
-    return data
 
 
 def _require_types(values: Any) -> None:
@@ -182,7 +163,7 @@ def read_metadata(path: Path) -> tuple[bytes, Metadata]:
         ModelError: the file is missing, damaged or has no metadata.
         ConfigError: it has settings that this release does not support.
     """
-    data = read_file(path)
+    data = read_model_file(path)
     archive = _our_archive(data)
     if archive is None:
         raise ModelError(
@@ -192,14 +173,14 @@ def read_metadata(path: Path) -> tuple[bytes, Metadata]:
         )
     network = network_of(data)
     try:
-        values = artifacts.parse_json(archive.read(_NAME))
+        values = parse_json(archive.read(_NAME))
         _require_types(values)
         if values["format"] != FORMAT:
             raise ModelError(
                 f"{path} has metadata of format {values['format']!r}, this release reads "
                 f"{FORMAT}: install the release that exported it, or export again"
             )
-        if values["model"]["sha256"] != artifacts.sha256_of(network):
+        if values["model"]["sha256"] != sha256_of(network):
             raise ModelError(
                 f"{path} is damaged: its network has another SHA-256 than its metadata; copy the "
                 "file again, or export again"

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import json
 import shlex
 from collections.abc import Iterable, Iterator
 from importlib.metadata import PackageNotFoundError, distribution
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
+from m3net_tf.system.artifacts import parse_json
 from m3net_tf.system.checkout import own_checkout
 from m3net_tf.system.errors import ConfigError
 
@@ -63,7 +63,7 @@ def _installed_from() -> str:
         text = distribution("m3net_tf").read_text("direct_url.json")
     except PackageNotFoundError:
         return ""
-    url = urlsplit(json.loads(text)["url"]) if text else None
+    url = urlsplit(parse_json(text)["url"]) if text else None
     path = unquote(url.path) if url and url.scheme == "file" else ""
     return path if path and Path(path).exists() else ""
 

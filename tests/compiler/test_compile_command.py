@@ -24,7 +24,11 @@ from m3net_tf.system.errors import ConfigError, ModelError
 def compile_model(folder, *options):
     model = folder / "some.tflite"
     model.write_bytes(MAKERS["CONV_2D"](np.random.default_rng(0)))
-    arguments = ["compile", str(model), "--out", str(folder / "out"), *options]
+    return run_compile(model, folder / "out", *options)
+
+
+def run_compile(model, out, *options):
+    arguments = ["compile", str(model), "--out", str(out), *options]
     return CliRunner().invoke(app, arguments, catch_exceptions=False, standalone_mode=False)
 
 
@@ -91,9 +95,39 @@ def test_the_report_names_who_planned_the_memory(tmp_path, monkeypatch):
     assert json.loads(result.stdout)["planner"] == "a solver"
 
 
-def test_a_name_that_is_none_in_c(tmp_path):
-    with pytest.raises(ConfigError, match="no name in C"):
-        compile_model(tmp_path, "--name", "key words")
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("key words", "2nd", "_run", "a__b", "a" * 49, "int", "Class", "memcpy", "main", "string"),
+        *("stdint", "aux", "com1", "engine", "Engine", "weights", "pooling", "m3net"),
+    ],
+)
+def test_a_name_that_would_take_anothers_place(name, tmp_path):
+    with refuses(ConfigError, "--name", name, "my_network"):
+        compile_model(tmp_path, "--name", name)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_c_array_and_its_file_give_the_same_c(tmp_path):
+    compile_model(tmp_path, "--name", "kws")
+    code = (tmp_path / "out" / "kws.c").read_text()
+    array = ",".join(map(str, (tmp_path / "some.tflite").read_bytes()))
+    (tmp_path / "model.h").write_text(f"const unsigned char g_model[] = {{{array}}};")
+    run_compile(tmp_path / "model.h", tmp_path / "out", "--name", "kws")
+    assert (tmp_path / "out" / "kws.c").read_text() == code
+
+
+@pytest.mark.parametrize(
+    ("kind", "is_stateful"), [("UNIDIRECTIONAL_SEQUENCE_LSTM", True), ("CONV_2D", False)]
+)
+def test_a_network_with_a_state_says_where_its_reset_belongs(kind, is_stateful, tmp_path):
+    model = tmp_path / "some.tflite"
+    model.write_bytes(MAKERS[kind](np.random.default_rng(0)))
+    printed = run_compile(model, tmp_path / "out", "--name", "kws").stdout
+    header = (tmp_path / "out" / "kws.h").read_text()
+    run = header.split("void kws_reset")[1].split("void kws_run")[0]
+    assert ("kws_run" in printed and "kws_reset" in printed) == is_stateful
+    assert ("kws_reset" in run) == is_stateful
 
 
 def test_the_error_names_the_file(tmp_path):

@@ -2,6 +2,8 @@
 """Files that the compiler refuses: one clear error each, whatever is wrong with them."""
 
 import dataclasses
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from refusals import refuses
 from single_operators import MAKERS, Item, changed, pack_model, write_model, write_network
 from wide_operators import widen
 
+from m3net_tf.compiler import read
 from m3net_tf.compiler.network import compile_network
 from m3net_tf.compiler.read import read_network
 from m3net_tf.runtime.interpreter import tflm_unavailable_reason
@@ -189,6 +192,69 @@ def test_a_float_network():
         tensor.type = schema.TensorType.FLOAT32
     with refuses(ModelError, "'tensor0'", "float32"):
         compile_network(pack_model(model))
+
+
+def custom(name):
+    tflite = write_model("CONV_2D", [SOURCE, ZERO], [dataclasses.replace(SOURCE)])
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(tflite, 0))
+    code = model.operatorCodes[0]
+    code.builtinCode, code.deprecatedBuiltinCode = schema.BuiltinOperator.CUSTOM, 32
+    code.customCode = name
+    model.subgraphs[0].tensors[0].shape = [-1] * 9
+    return pack_model(model)
+
+
+@pytest.mark.parametrize(
+    ("name", "step"),
+    [
+        ("ethos-u", "file from before Vela"),
+        ("edgetpu-custom-op", "file from before"),
+        ("FlexErf", "SELECT_TF_OPS"),
+        ("VendorTopK", "replace its layer"),
+    ],
+)
+def test_a_custom_operator_is_named_before_any_shape(name, step):
+    with refuses(ModelError, f"CUSTOM {name}", step):
+        compile_network(custom(name))
+
+
+@pytest.mark.parametrize(
+    ("types", "kind"),
+    [
+        (("float32", "int8"), "weights are int8, activations float"),
+        (("float32", "float32"), "weights and activations are float"),
+    ],
+)
+@pytest.mark.parametrize("operator", ["CONV_2D", "FULLY_CONNECTED"])
+def test_the_kind_of_a_file_that_is_not_quantised(types, kind, operator):
+    source = Item((1, 1, 1, 4), dtype=types[0])
+    weights = Item((4, 1, 1, 4), 0.1, values=np.zeros((4, 1, 1, 4), types[1]))
+    tflite = write_model(operator, [source, weights], [Item((1, 1, 1, 4), dtype="float32")])
+    with refuses(ModelError, operator, "'tensor2'", kind, "representative data set"):
+        compile_network(tflite)
+
+
+def test_scales_that_are_far_apart_name_the_operator():
+    far = Item((1, 4), 1e20, 3)
+    tflite = write_model("MUL", [far, far], [dataclasses.replace(ZERO)], schema.MulOptionsT())
+    with refuses(ModelError, "operator MUL 'tensor1'", "times another"):
+        compile_network(tflite)
+
+
+def test_float16_weights():
+    values = Item((1, 4), values=np.zeros((1, 4), np.float16))
+    weights, end = Item((1, 4), dtype="float32"), Item((1, 4), dtype="float32")
+    source = Item((1, 4), dtype="float32")
+    steps = [("DEQUANTIZE", [values], [weights], None), ("ADD", [source, weights], [end], None)]
+    with refuses(ModelError, "DEQUANTIZE", "float16", "representative data set"):
+        compile_network(write_network(steps))
+
+
+def test_every_refusal_ends_with_a_step():
+    folder = Path(read.__file__).parent
+    for path in sorted(folder.rglob("*.py")):
+        for text in re.findall(r"ModelError\(\s*((?:f?\"[^\n]*\"\s*)+)\)", path.read_text()):
+            assert re.search(r": \S|, convert|--", text), (path.name, text)
 
 
 @pytest.mark.parametrize(

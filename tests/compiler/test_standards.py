@@ -49,6 +49,35 @@ def test_pedantic_compilers_find_nothing(target, standard, generated):
     assert done.returncode == 0, done.stderr[-3000:]
 
 
+@pytest.mark.parametrize("standard", ["c++11", "c++17"])
+@pytest.mark.parametrize("tool", ["g++", "clang++"])
+def test_headers_are_clean_in_cpp(tool, standard, generated, tmp_path):
+    """Arduino's sketches include them."""
+    if shutil.which(tool) is None:
+        pytest.skip(f"{tool} is not installed")
+    headers = [*sorted(engine_folder().glob("*.h")), *sorted(generated.glob("*.h"))]
+    headers = [path for path in headers if not path.name.startswith("helium")]
+    source = tmp_path / "all.cpp"
+    lines = [f'#include "{path.name}"' for path in headers]
+    lines += ["M3NET_REQUIRE(sizeof(m3net_factor) == 8);", "network_0_arena memory;"]
+    lines += ["NETWORK_0_INPUT_0_TYPE item;", "int shape[] = NETWORK_0_INPUT_0_SHAPE;"]
+    lines += ['static_assert(sizeof shape / sizeof *shape == NETWORK_0_INPUT_0_DIMENSIONS, "");']
+    source.write_text("\n".join([*lines, ""]))
+    command = [tool, f"-std={standard}", "-Wall", "-Wextra", "-pedantic", "-Werror"]
+    command += ["-fsyntax-only", f"-I{engine_folder()}", f"-I{generated}", str(source)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_compilers_without_assertions_refuse_another_engine(tmp_path):
+    source = tmp_path / "old.c"
+    command = ["gcc", "-std=c99", "-U__GNUC__", f"-I{engine_folder()}", "-fsyntax-only"]
+    for condition, fits in (("sizeof(m3net_factor) == 8", True), ("1 == 2", False)):
+        source.write_text(f'#include "engine.h"\nM3NET_REQUIRE({condition});\n' * 2)
+        done = subprocess.run([*command, str(source)], capture_output=True, check=False)
+        assert (done.returncode == 0) == fits
+
+
 def test_the_arena_reaches_as_far_as_kernels_read():
     header = (engine_folder() / "engine.h").read_text()
     (beyond,) = re.findall(r"#define M3NET_READ_BEYOND (\d+)\n", header)

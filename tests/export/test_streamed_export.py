@@ -75,7 +75,7 @@ def test_it_has_both_networks_and_says_so(exported: Bundle):
     assert "#define M3NET_NETWORK_STREAM_HOP 4" in header
     (facts,) = exported.compiled.values()
     assert facts["stream"]["arena_bytes"] == int(sizes["M3NET_NETWORK_STREAM_ARENA_BYTES"])
-    line = report_lines("network.c", facts)[-1]
+    line = report_lines(Path("folder"), "network", facts)[-1]
     assert "4 of 49 lines" in line
     assert f"state {facts['stream']['push']['state_bytes']} bytes" in line
     assert "state" in (exported.folder / "arena_stream.svg").read_text()

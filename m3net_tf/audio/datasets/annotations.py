@@ -7,12 +7,12 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-
-import msgspec
+from typing import NotRequired, TypedDict
 
 from m3net_tf.audio.datasets.clips import SPLITS, Clip
 from m3net_tf.audio.datasets.files import files_below, read_lines, read_text
 from m3net_tf.audio.datasets.split_names import fold_named, folds_named, splits_named
+from m3net_tf.system.artifacts import parse_json
 from m3net_tf.system.errors import DataError
 
 EDGE_IMPULSE = "info.labels"
@@ -42,13 +42,13 @@ class _Row:
     fold: str
 
 
-class _Label(msgspec.Struct):
-    """The label of a file in Edge Impulse's list; empty if it has none, or several."""
+class _Label(TypedDict):
+    """The label of a file in Edge Impulse's list; missing if it has none, or several."""
 
-    label: str = ""
+    label: NotRequired[str]
 
 
-class _File(msgspec.Struct):
+class _File(TypedDict):
     """A file in Edge Impulse's list."""
 
     path: str
@@ -56,7 +56,7 @@ class _File(msgspec.Struct):
     label: _Label | str
 
 
-class _Files(msgspec.Struct):
+class _Files(TypedDict):
     """Edge Impulse's list."""
 
     files: list[_File]
@@ -135,17 +135,18 @@ def _meanings(header: Sequence[str]) -> dict[str, str]:
 def _edge_impulse_rows(table: Path) -> list[_Row]:
     remedy = "export the data again"
     try:
-        files = msgspec.json.decode(read_text(table, remedy), type=_Files).files
-    except (msgspec.MsgspecError, RecursionError) as error:
+        files: _Files = parse_json(read_text(table, remedy), _Files, most_bytes=_LARGEST)
+    except ValueError as error:
         raise DataError(f"{table}: is not a list of Edge Impulse ({error}); {remedy}") from None
     rows = []
-    for number, file in enumerate(files, start=1):
-        label = file.label if isinstance(file.label, str) else file.label.label
+    for number, file in enumerate(files["files"], start=1):
+        label = file["label"]
+        label = label if isinstance(label, str) else label.get("label", "")
         if not label:
             raise DataError(
-                f"{table}: {file.path} does not have one label; label it, and export again"
+                f"{table}: {file['path']} does not have one label; label it, and export again"
             )
-        rows.append(_Row(number, file.path, label.strip(), file.category, "", ""))
+        rows.append(_Row(number, file["path"], label.strip(), file["category"], "", ""))
     return rows
 
 

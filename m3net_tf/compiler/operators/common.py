@@ -7,7 +7,7 @@ import numpy as np
 
 from m3net_tf.compiler.arithmetic import round_half_away
 from m3net_tf.compiler.calls import View
-from m3net_tf.compiler.graph import Operation, Tensor
+from m3net_tf.compiler.graph import CONVERT, QUANTISE, REPLACE, Operation, Tensor
 from m3net_tf.compiler.structures import Image, Window
 
 _SAME, _VALID = 0, 1  # schema.Padding
@@ -36,13 +36,13 @@ def activation_range(op: Operation, output: Tensor) -> tuple[int, int]:
         _RELU6: (0.0, 6.0),
     }
     if activation not in limits:
-        raise op.error(f"has the fused activation {activation}, which is not supported")
+        raise op.error(f"has the fused activation {activation}, which is not supported", REPLACE)
     lowest, highest = limits[activation]
     minimum, maximum = item_range(output)
     minimum = minimum if lowest is None else max(minimum, quantized(lowest, output))
     maximum = maximum if highest is None else min(maximum, quantized(highest, output))
     if minimum > maximum:
-        raise op.error("has an activation outside the range of its output: quantise it again")
+        raise op.error("has an activation outside the range of its output", QUANTISE)
     return minimum, maximum
 
 
@@ -69,7 +69,9 @@ def image_of(op: Operation, view: View) -> Image:
         ModelError: the image is too large.
     """
     if max(view.shape) > INT16_MAX:
-        raise op.error(f"has a dimension of {max(view.shape)}; at most {INT16_MAX} is supported")
+        raise op.error(
+            f"has a dimension of {max(view.shape)}; at most {INT16_MAX} is supported", REPLACE
+        )
     _, rows, columns, channels = view.shape
     return Image(rows, columns, channels, *view.strides[:3])
 
@@ -91,7 +93,7 @@ def _unpadded_window(op: Operation, rows: int, columns: int) -> Window:
         *(options.get("dilationHFactor", 1), options.get("dilationWFactor", 1)),
     )
     if min(sizes) < 1 or max(sizes) > INT16_MAX:
-        raise op.error("has a window, stride or dilation outside 1 to 32767")
+        raise op.error("has a window, stride or dilation outside 1 to 32767", REPLACE)
     require(op, options["padding"] in (_SAME, _VALID), "has an unknown padding")
     return Window(*sizes)
 
@@ -145,11 +147,11 @@ def window_of(
     return dataclasses.replace(window, top=top, left=left)
 
 
-def require(op: Operation, condition: bool, what: str) -> None:
+def require(op: Operation, condition: bool, what: str, step: str = CONVERT) -> None:
     """Refuse an operator.
 
     Raises:
         ModelError: the condition is false.
     """
     if not condition:
-        raise op.error(what)
+        raise op.error(what, step)

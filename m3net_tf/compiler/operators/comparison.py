@@ -3,7 +3,7 @@
 
 from m3net_tf.compiler.arithmetic import quantize_factor
 from m3net_tf.compiler.calls import Argument, View, loops
-from m3net_tf.compiler.graph import Operation
+from m3net_tf.compiler.graph import QUANTISE, Operation
 from m3net_tf.compiler.lowering import Lowering, shapes_note
 from m3net_tf.compiler.operators.common import require
 from m3net_tf.compiler.operators.forms import axis_of, numbers
@@ -25,7 +25,9 @@ def compare(lowering: Lowering, op: Operation) -> None:
     target = lowering.write(op.output)
     sources = [lowering.read(op.input(index)) for index in (0, 1)]
     scales = [float(op.input(index).scale) for index in (0, 1)]
-    require(op, max(scales) < 1, "has an input scale of 1 or more, which TFLite Micro refuses")
+    require(
+        op, max(scales) < 1, "has an input scale of 1 or more, which TFLite Micro refuses", QUANTISE
+    )
     for loop in loops(target, [view.broadcast(target.shape) for view in sources]):
         layer = Comparison(
             loop.layer,

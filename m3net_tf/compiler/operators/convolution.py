@@ -11,7 +11,7 @@ import numpy as np
 
 from m3net_tf.compiler.arithmetic import quantize_factor, wrap
 from m3net_tf.compiler.calls import Argument, Block, View
-from m3net_tf.compiler.graph import Operation, Tensor
+from m3net_tf.compiler.graph import QUANTISE, Operation, Tensor
 from m3net_tf.compiler.lowering import Lowering
 from m3net_tf.compiler.operators.common import (
     INT8_MAX,
@@ -219,7 +219,7 @@ def fully_connected(lowering: Lowering, op: Operation) -> None:
 
 
 def _weights(op: Operation, filters: Tensor) -> Weights:
-    require(op, not any(filters.zero_points), "has weights whose zero point is not zero")
+    require(op, not any(filters.zero_points), "has weights whose zero point is not zero", QUANTISE)
     return np.asarray(filters.data, np.int64)
 
 
@@ -300,7 +300,8 @@ def _long_channels(op: Operation, part: slice) -> Array:
     require(
         op,
         not long_sums or all(factor.shift <= LARGEST_LONG_SHIFT for factor in factors),
-        "has an output scale too small for its input: quantise the network again",
+        "has an output scale too small for its input",
+        QUANTISE,
     )
     return long_channel_rows(bias if long_sums else wrap(bias), factors)
 
@@ -329,5 +330,6 @@ def _factors(op: Operation, part: slice) -> list[Factor]:
         op,
         filters.channel_axis == axis and len(scales) == filters.shape[axis],
         "has weights with scales along another dimension than its outputs",
+        QUANTISE,
     )
     return [quantize_factor(float(source.scale) * float(scale) / to) for scale in scales[part]]

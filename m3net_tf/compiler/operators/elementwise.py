@@ -5,7 +5,7 @@ import numpy as np
 
 from m3net_tf.compiler.arithmetic import quantize_factor, reciprocal
 from m3net_tf.compiler.calls import Argument, loops
-from m3net_tf.compiler.graph import Operation
+from m3net_tf.compiler.graph import QUANTISE, Operation
 from m3net_tf.compiler.lowering import Lowering, shapes_note
 from m3net_tf.compiler.operators.common import (
     INT8_MAX,
@@ -91,7 +91,12 @@ def divide(lowering: Lowering, op: Operation) -> None:
     sources = [lowering.read(op.input(index)) for index in (0, 1)]
     first, second, output = (t.scale for t in (op.input(0), op.input(1), op.output))
     factor = quantize_factor(float(np.float32(first / np.float32(second * output))))
-    require(op, factor.shift <= _MOST_QUOTIENT_BITS, "has an output scale too small for its inputs")
+    require(
+        op,
+        factor.shift <= _MOST_QUOTIENT_BITS,
+        "has an output scale too small for its inputs",
+        QUANTISE,
+    )
     minimum, maximum = activation_range(op, op.output)
     zero = op.input(1).zero_point
     divisors = [max(abs(value - zero), 1) for value in range(INT8_MIN, INT8_MAX + 1)]
@@ -166,5 +171,5 @@ def binary_factors(op: Operation) -> tuple[Factor, Factor, Factor]:
         reals = (*reals[:2], result)
     factors = tuple(quantize_factor(real) for real in reals)
     if op.kind != "SQUARED_DIFFERENCE" and factors[2].shift > 0:
-        raise op.error("has an output scale too small for its inputs: quantise the network again")
+        raise op.error("has an output scale too small for its inputs", QUANTISE)
     return factors[0], factors[1], factors[2]

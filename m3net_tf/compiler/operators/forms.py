@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from m3net_tf.compiler.graph import Operation, Tensor
+from m3net_tf.compiler.graph import REPLACE, Operation, Tensor
 from m3net_tf.compiler.operators.common import require, window_counts
 
 Shape = tuple[int, ...]
@@ -65,7 +65,9 @@ def require_form(op: Operation) -> None:
         if form.types is None:
             _require_type(op, tensor)
         elif tensor.dtype not in form.types.get(op.input(0).dtype, ()):
-            raise op.error(f"makes {tensor.dtype} of {op.input(0).dtype}, which is not supported")
+            raise op.error(
+                f"makes {tensor.dtype} of {op.input(0).dtype}, which is not supported", REPLACE
+            )
     expected, actual = form.shapes(op), [tensor.shape for tensor in op.outputs]
     if len(actual) != len(expected):
         raise op.error(f"has {len(actual)} outputs, not {len(expected)}")
@@ -165,7 +167,7 @@ def _pooling(op: Operation) -> list[Shape]:
 def _fully_connected(op: Operation) -> list[Shape]:
     source, weights, output = op.input(0), op.input(1).shape, op.output
     require(op, len(weights) == 2, "has weights that are not of two dimensions")
-    require(op, op.options.get("weightsFormat", 0) == 0, "has shuffled weights")
+    require(op, op.options.get("weightsFormat", 0) == 0, "has shuffled weights", REPLACE)
     channels, depth = weights
     if source.size % depth:
         raise op.error(f"has weights of shape {weights}, which do not fit its input {source.shape}")
@@ -245,6 +247,7 @@ def strides_of(op: Operation) -> list[range]:
         op,
         not any(options.get(name) for name in unsupported),
         "has an ellipsis, a new dimension or an offset, which is not supported",
+        REPLACE,
     )
     starts, stops, steps = (numbers(op, index) for index in (1, 2, 3))
     require(op, len(starts) == len(stops) == len(steps) <= len(shape), "has not three equal lists")
@@ -348,7 +351,12 @@ def _pad(op: Operation) -> list[Shape]:
 def _gather(op: Operation) -> list[Shape]:
     shape, indices = op.input(0).shape, op.constant(1)
     axis = axis_of(op, int(op.options["axis"]), len(shape))
-    require(op, not op.options.get("batchDims"), "has batches of indices, which is not supported")
+    require(
+        op,
+        not op.options.get("batchDims"),
+        "has batches of indices, which is not supported",
+        REPLACE,
+    )
     require(op, bool((indices >= 0).all() and (indices < shape[axis]).all()), "reads outside")
     return [(*shape[:axis], *indices.shape, *shape[axis + 1 :])]
 

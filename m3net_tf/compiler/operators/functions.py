@@ -7,7 +7,7 @@ import numpy as np
 
 from m3net_tf.compiler.arithmetic import quantize_factor
 from m3net_tf.compiler.calls import loops
-from m3net_tf.compiler.graph import Operation
+from m3net_tf.compiler.graph import QUANTISE, Operation
 from m3net_tf.compiler.lowering import Lowering, shapes_note
 from m3net_tf.compiler.operators.common import INT16_MAX, item_range, quantized, require
 from m3net_tf.compiler.structures import (
@@ -120,7 +120,9 @@ def logistic_table() -> Array:
 
 
 def _sigmoid(op: Operation, loop: Loop) -> Structure:
-    require(op, _power_of_two(op.output.scale) == -15, "has an output scale other than 2^-15")
+    require(
+        op, _power_of_two(op.output.scale) == -15, "has an output scale other than 2^-15", QUANTISE
+    )
     return Sigmoid(loop, logistic_table(), *_table_steps(op))
 
 
@@ -136,7 +138,7 @@ def _table_steps(op: Operation) -> tuple[int, int]:
     if power == -12 or (power == -11 and op.kind == "TANH"):
         return 3 << (power + 12), 0
     multiplier = float(op.input(0).scale) * _STEPS_OF_ONE
-    require(op, multiplier < 2 * INT16_MAX, "has an input scale too large: quantise it again")
+    require(op, multiplier < 2 * INT16_MAX, "has an input scale too large", QUANTISE)
     shift = 0
     while multiplier <= INT16_MAX / 2 and shift <= 30:
         shift += 1

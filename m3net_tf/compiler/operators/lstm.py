@@ -9,7 +9,7 @@ import math
 import numpy as np
 
 from m3net_tf.compiler.arithmetic import INT32_MAX, quantize_factor
-from m3net_tf.compiler.graph import Operation, Tensor
+from m3net_tf.compiler.graph import QUANTISE, REPLACE, Operation, Tensor
 from m3net_tf.compiler.lowering import Lowering
 from m3net_tf.compiler.operators.common import (
     INT16_MAX,
@@ -38,7 +38,7 @@ def lstm(lowering: Lowering, op: Operation) -> None:
     source, state, cells = op.input(0), op.input(_STATE), op.input(_CELLS)
     view = lowering.packed_input(op, lowering.read(source))
     target = lowering.write(op.output)
-    require(op, target.contiguous, "writes into a concatenation, which is not supported")
+    require(op, target.contiguous, "writes into a concatenation, which is not supported", REPLACE)
     batch, time = (1, 0) if op.options["timeMajor"] else (0, 1)
     count = state.shape[1]
     multiplier, shift = _cell_steps(op, cells)
@@ -76,6 +76,7 @@ def _require_form(lowering: Lowering, op: Operation) -> None:
         op,
         all(op.inputs[index] is None for index in _ABSENT),
         "has peepholes, a projection or a normalisation, which is not supported",
+        REPLACE,
     )
     require(op, op.options["fusedActivationFunction"] == _TANH, "has a function other than tanh")
     source, state, cells = op.input(0), op.input(_STATE), op.input(_CELLS)
@@ -111,7 +112,12 @@ def _gate(op: Operation, index: int) -> Gate:
         sums = initial - vector.zero_point * values.sum(axis=1)
         product = np.float32(vector.scale * tensor.scale)
         factor = quantize_factor(float(product) / float(_GATE_SCALE))
-        require(op, not is_wide(op) or factor.shift <= LARGEST_LONG_SHIFT, "has weights too large")
+        require(
+            op,
+            not is_wide(op) or factor.shift <= LARGEST_LONG_SHIFT,
+            "has weights too large",
+            REPLACE,
+        )
         weights.append(Array("weights", "int8_t", values.reshape(-1)))
         biases.append(_sums(op, sums, values))
         factors.append(factor)
@@ -131,21 +137,21 @@ def _sums(op: Operation, sums: np.ndarray, weights: np.ndarray) -> Array:
         require(op, bool((np.abs(sums) < LARGEST_LONG_BIAS).all()), "has a bias above 2^46")
         return Array("biases", "int64_t", sums)
     reach = np.abs(sums) + _LARGEST_ITEM * np.abs(weights).sum(axis=1)
-    require(op, bool((reach <= INT32_MAX).all()), "has sums above 32 bits")
+    require(op, bool((reach <= INT32_MAX).all()), "has sums above 32 bits", REPLACE)
     return Array("biases", "int32_t", sums)
 
 
 def _weights(op: Operation, tensor: Tensor, shape: tuple[int, int]) -> np.ndarray:
     if tensor.dtype != "int8" or tensor.data is None or tensor.shape != shape:
         raise op.error(f"has weights {tensor.name!r} that are no int8 constants of shape {shape}")
-    require(op, tensor.zero_point == 0, "has weights whose zero point is not zero")
+    require(op, tensor.zero_point == 0, "has weights whose zero point is not zero", QUANTISE)
     return np.asarray(tensor.data, np.int64)
 
 
 def _cell_steps(op: Operation, cells: Tensor) -> tuple[int, int]:
     """Multiplier and shift from cells to steps of the function's table."""
     bits = round(math.log2(cells.scale)) + 12
-    require(op, -15 <= bits <= 12, "has cells of a scale that is not supported")
+    require(op, -15 <= bits <= 12, "has cells of a scale that is not supported", REPLACE)
     return (3, -bits) if bits < 0 else (3 << bits, 0)
 
 

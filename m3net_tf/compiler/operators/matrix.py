@@ -9,7 +9,7 @@ import numpy as np
 
 from m3net_tf.compiler.arithmetic import quantize_factor, wrap
 from m3net_tf.compiler.calls import Argument, View, loops, packed_strides
-from m3net_tf.compiler.graph import Operation
+from m3net_tf.compiler.graph import QUANTISE, REPLACE, Operation
 from m3net_tf.compiler.lowering import Lowering, shapes_note
 from m3net_tf.compiler.operators.common import LARGEST_LONG_SHIFT, is_wide, require
 from m3net_tf.compiler.operators.forms import numbers
@@ -32,7 +32,10 @@ def batch_matmul(lowering: Lowering, op: Operation) -> None:
     scales = op.input(0).scale, op.input(1).scale
     factor = quantize_factor(float(np.float32(scales[0] * scales[1])) / float(op.output.scale))
     require(
-        op, not is_wide(op) or factor.shift <= LARGEST_LONG_SHIFT, "has an output scale too small"
+        op,
+        not is_wide(op) or factor.shift <= LARGEST_LONG_SHIFT,
+        "has an output scale too small",
+        QUANTISE,
     )
     shapes = [(*leading, *view.shape[-2:]) for view in (first, second)]
     views = [first.broadcast(shapes[0]), second.broadcast(shapes[1])]
@@ -72,11 +75,11 @@ def _factors(lowering: Lowering, op: Operation) -> tuple[View, View]:
 def reduction(lowering: Lowering, op: Operation) -> None:
     """MEAN, SUM, REDUCE_MAX and REDUCE_MIN."""
     view, target = lowering.read(op.input(0)), lowering.write(op.output)
-    require(op, target.contiguous, "writes into a concatenation, which is not supported")
+    require(op, target.contiguous, "writes into a concatenation, which is not supported", REPLACE)
     kernel = "reduce_mean_16" if is_wide(op) else "reduce_mean"
     if op.kind in ("REDUCE_MAX", "REDUCE_MIN"):
         same = op.input(0).same_quantization(op.output)
-        require(op, same, "has another scale at its output")
+        require(op, same, "has another scale at its output", QUANTISE)
         kernel = op.kind.lower()
     lowering.call(op, kernel, [reduction_layer(op, view, target), view, target], [view], target)
 
@@ -93,7 +96,7 @@ def reduction_layer(op: Operation, view: View, target: View) -> Reduction:
         axes = {axis % dimensions for axis in numbers(op, 1)}
     kept = [axis for axis in range(dimensions) if axis not in axes]
     most = max(len(axes), len(kept))
-    require(op, most <= DIMENSIONS, "keeps or reduces more than four dimensions")
+    require(op, most <= DIMENSIONS, "keeps or reduces more than four dimensions", REPLACE)
     source = op.input(0)
     count = math.prod(source.shape[axis] for axis in axes)
     out_strides = packed_strides([view.shape[axis] for axis in kept], target.item)
@@ -111,12 +114,14 @@ def reduction_layer(op: Operation, view: View, target: View) -> Reduction:
 
 def normalize(lowering: Lowering, op: Operation) -> None:
     """L2_NORMALIZATION along the last dimension."""
-    require(op, op.options.get("fusedActivationFunction", 0) == 0, "has a fused activation")
+    require(
+        op, op.options.get("fusedActivationFunction", 0) == 0, "has a fused activation", REPLACE
+    )
     view = lowering.packed_input(op, lowering.read(op.input(0)))
     target = lowering.write(op.output)
-    require(op, target.contiguous, "writes into a concatenation, which is not supported")
+    require(op, target.contiguous, "writes into a concatenation, which is not supported", REPLACE)
     depth = view.shape[-1]
-    require(op, depth <= _MOST_SQUARES, f"has vectors of more than {_MOST_SQUARES} items")
+    require(op, depth <= _MOST_SQUARES, f"has vectors of more than {_MOST_SQUARES} items", REPLACE)
     layer = Normalization(op.output.size // depth, depth, -op.input(0).zero_point)
     lowering.call(op, "normalize", [layer, view, target], [view], target, slack={0: 0})
 

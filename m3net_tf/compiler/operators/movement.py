@@ -9,7 +9,7 @@ from typing import Any
 import numpy.typing as npt
 
 from m3net_tf.compiler.calls import Block, View, packed
-from m3net_tf.compiler.graph import Operation, Tensor
+from m3net_tf.compiler.graph import QUANTISE, REPLACE, Operation, Tensor
 from m3net_tf.compiler.lowering import Lowering
 from m3net_tf.compiler.operators.common import require
 from m3net_tf.compiler.operators.forms import axis_of, numbers, strides_of
@@ -72,13 +72,15 @@ def split(lowering: Lowering, op: Operation) -> None:
 def concatenation(lowering: Lowering, op: Operation) -> None:
     """CONCATENATION; inputs that were written in place are not copied."""
     for tensor, place in concatenation_places(lowering, op):
-        require(op, tensor.same_quantization(op.output), "has inputs with other scales")
+        require(op, tensor.same_quantization(op.output), "has inputs with other scales", QUANTISE)
         view = lowering.read(tensor)
         if view == place:
             lowering.count("concatenated tensors written in place")
         else:
             lowering.copy(op, view, place)
-    require(op, op.options.get("fusedActivationFunction", 0) == 0, "has a fused activation")
+    require(
+        op, op.options.get("fusedActivationFunction", 0) == 0, "has a fused activation", REPLACE
+    )
 
 
 def concatenation_places(lowering: Lowering, op: Operation) -> list[tuple[Tensor, View]]:
@@ -104,7 +106,7 @@ def pad(lowering: Lowering, op: Operation) -> None:
     for axis, (before, _) in enumerate(op.constant(1)):
         place = place.part(axis, int(before), view.shape[axis])
     if not target.contiguous:
-        raise op.error("pads into a concatenation, which is not supported")
+        raise op.error("pads into a concatenation, which is not supported", REPLACE)
     if view.item > 1 and value != 0:  # a broadcast constant
         filler = packed(Block("padding", view.item, struct.pack("<h", value)), (1,), view.item)
         lowering.copy(op, filler.broadcast(target.shape), target)
@@ -134,20 +136,24 @@ def pack(lowering: Lowering, op: Operation) -> None:
     kept = [at for at in range(len(target.shape)) if at != axis]
     for index in range(len(op.inputs)):
         tensor, place = op.input(index), target.part(axis, index, 1).transposed(kept)
-        require(op, tensor.same_quantization(op.output), "has inputs with other scales")
+        require(op, tensor.same_quantization(op.output), "has inputs with other scales", QUANTISE)
         lowering.copy(op, lowering.read(tensor), place)
 
 
 def broadcast(lowering: Lowering, op: Operation) -> None:
     """BROADCAST_TO: a copy that reads repeated items again."""
-    require(op, op.input(0).same_quantization(op.output), "has another scale at its output")
+    require(
+        op, op.input(0).same_quantization(op.output), "has another scale at its output", QUANTISE
+    )
     view, target = lowering.read(op.input(0)), lowering.write(op.output)
     lowering.copy(op, view.broadcast(target.shape), target)
 
 
 def exchange_blocks(lowering: Lowering, op: Operation) -> None:
     """SPACE_TO_DEPTH and DEPTH_TO_SPACE: the pixels of a block are the channels of one pixel."""
-    require(op, op.input(0).same_quantization(op.output), "has another scale at its output")
+    require(
+        op, op.input(0).same_quantization(op.output), "has another scale at its output", QUANTISE
+    )
     views = [lowering.read(op.input(0)), lowering.write(op.output)]
     block, image = int(op.options["blockSize"]), 0 if op.kind == "SPACE_TO_DEPTH" else 1
     channels = views[image].shape[3]
@@ -162,7 +168,7 @@ def space_to_batch(lowering: Lowering, op: Operation) -> None:
     target = lowering.write(op.output)
     pads = op.constant(2).reshape(-1, 2)
     if pads.any():
-        require(op, target.contiguous, "pads into a concatenation, which is not supported")
+        require(op, target.contiguous, "pads into a concatenation, which is not supported", REPLACE)
         _fill(lowering, op, op.output.zero_point, target)
     _interleave(lowering, op, lowering.read(op.input(0)), target, pads[:, 0], is_spread=True)
 

@@ -2,7 +2,7 @@
 """Average and maximum pooling."""
 
 from m3net_tf.compiler.calls import View
-from m3net_tf.compiler.graph import Operation
+from m3net_tf.compiler.graph import REPLACE, Operation
 from m3net_tf.compiler.lowering import Lowering
 from m3net_tf.compiler.operators.common import (
     activation_range,
@@ -39,7 +39,9 @@ def pooling_layer(op: Operation, view: View, target: View) -> Pooling:
     """
     size = op.options["filterHeight"], op.options["filterWidth"]
     window = window_of(op, *size, op.input(0).shape)
-    require(op, window.rows * window.columns < _MOST_ITEMS, "has a window that is too large")
+    require(
+        op, window.rows * window.columns < _MOST_ITEMS, "has a window that is too large", REPLACE
+    )
     minimum, maximum = activation_range(op, op.output)
     return Pooling(
         input=image_of(op, view),

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from m3net_tf.compiler.calls import View
-from m3net_tf.compiler.graph import Operation
+from m3net_tf.compiler.graph import QUANTISE, REPLACE, Operation
 from m3net_tf.compiler.lowering import Lowering
 from m3net_tf.compiler.operators.common import has_pixels, require
 from m3net_tf.compiler.operators.forms import axis_of, numbers
@@ -29,23 +29,41 @@ def gather(lowering: Lowering, op: Operation) -> None:
 def tile(lowering: Lowering, op: Operation) -> None:
     """TILE."""
     sizes = zip(op.input(0).shape, numbers(op, 1), strict=True)
-    _move(lowering, op, [list(range(size)) * times for size, times in sizes])
+    _move(lowering, op, [_repeated(op, size, times) for size, times in sizes])
+
+
+def _repeated(op: Operation, size: int, times: int) -> Sequence[int]:
+    if times == 1:
+        return range(size)
+    _require_few(op, size * times)
+    return [*range(size)] * times
+
+
+def _require_few(op: Operation, places: int) -> None:
+    require(
+        op, places <= _MOST_PLACES, f"makes {places} lines; it may make {_MOST_PLACES}", REPLACE
+    )
 
 
 def mirror_pad(lowering: Lowering, op: Operation) -> None:
     """MIRROR_PAD; it repeats the edge (SYMMETRIC) or not (REFLECT)."""
     edge = 0 if op.options["mode"] else 1
-    indices = []
+    indices: list[Sequence[int]] = []
     for size, (before, after) in zip(op.input(0).shape, op.constant(1), strict=True):
         first = range(edge + int(before) - 1, edge - 1, -1)
         last = range(size - 1 - edge, size - 1 - edge - int(after), -1)
-        indices.append([*first, *range(size), *last])
+        if len(first) + len(last):
+            _require_few(op, len(first) + size + len(last))
+            indices.append([*first, *range(size), *last])
+        else:
+            indices.append(range(size))
     _move(lowering, op, indices)
 
 
 def nearest(lowering: Lowering, op: Operation) -> None:
     """RESIZE_NEAREST_NEIGHBOR."""
     shape = op.input(0).shape
+    _require_few(op, max(op.output.shape[1:3]))
     indices: list[Sequence[int]] = [range(size) for size in shape]
     for axis in (1, 2):
         indices[axis] = _nearest(op, shape[axis], op.output.shape[axis])
@@ -65,11 +83,13 @@ def _nearest(op: Operation, size: int, count: int) -> list[int]:
 
 def _move(lowering: Lowering, op: Operation, indices: Sequence[Sequence[int]]) -> None:
     """The kernel's call; ``indices`` has the items of the input along each dimension."""
-    require(op, op.input(0).same_quantization(op.output), "has another scale at its output")
+    require(
+        op, op.input(0).same_quantization(op.output), "has another scale at its output", QUANTISE
+    )
     view, target = lowering.read(op.input(0)), lowering.write(op.output)
-    require(op, target.contiguous, "writes into a concatenation, which is not supported")
+    require(op, target.contiguous, "writes into a concatenation, which is not supported", REPLACE)
     run, places = _runs(view, indices)
-    require(op, all(len(each) <= _MOST_PLACES for each in places), "has too many items")
+    require(op, all(len(each) <= _MOST_PLACES for each in places), "has too many items", REPLACE)
     first, second, third = (Array("places", "int32_t", each) for each in places)
     layer = Runs(first, second, third, tuple(map(len, places)), run)
     lowering.call(op, "copy_runs", [layer, view, target], [view], target)
@@ -80,7 +100,9 @@ def _runs(view: View, indices: Sequence[Sequence[int]]) -> tuple[int, list[npt.N
     run = view.item
     loops: list[npt.NDArray[np.int64]] = []
     for size, stride, lines in reversed([*zip(view.shape, view.strides, indices, strict=True)]):
-        is_whole = [*lines] == [*range(size)]
+        is_whole = lines == range(size) or (
+            len(lines) == size and isinstance(lines, list) and lines == [*range(size)]
+        )
         if not loops and is_whole and stride == run:
             run *= size
         elif not is_whole or size > 1:
@@ -93,9 +115,12 @@ def _runs(view: View, indices: Sequence[Sequence[int]]) -> tuple[int, list[npt.N
 
 def bilinear(lowering: Lowering, op: Operation) -> None:
     """RESIZE_BILINEAR."""
-    require(op, op.input(0).same_quantization(op.output), "has another scale at its output")
+    require(
+        op, op.input(0).same_quantization(op.output), "has another scale at its output", QUANTISE
+    )
+    _require_few(op, max(op.output.shape[1:3]))
     view, target = lowering.read(op.input(0)), lowering.write(op.output)
-    require(op, target.contiguous, "writes into a concatenation, which is not supported")
+    require(op, target.contiguous, "writes into a concatenation, which is not supported", REPLACE)
     view = view if has_pixels(view) else lowering.packed_input(op, view)
     batches, _, _, channels = view.shape
     layer = Resizing(
@@ -112,7 +137,7 @@ def bilinear(lowering: Lowering, op: Operation) -> None:
 def _between(op: Operation, view: View, axis: int) -> Array:
     """The rows or columns between which each one of the output lies, in whole numbers."""
     align, centres = op.options["alignCorners"], op.options["halfPixelCenters"]
-    require(op, not (align and centres), "has both aligned corners and centres of pixels")
+    require(op, not (align and centres), "has both aligned corners and centres of pixels", REPLACE)
     size, count, one = view.shape[axis], op.output.shape[axis], 1 << _WEIGHT_BITS
     step = (one * size + count // 2) // count
     if align and count > 1:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from m3net_tf.compiler import arithmetic
 from m3net_tf.compiler.arithmetic import quantize_factor, scale
-from m3net_tf.compiler.graph import Operation, Tensor
+from m3net_tf.compiler.graph import QUANTISE, REPLACE, Operation, Tensor
 from m3net_tf.compiler.lowering import Lowering
 from m3net_tf.compiler.operators.common import INT8_MAX, INT8_MIN, INT16_MAX, is_wide, require
 from m3net_tf.compiler.structures import (
@@ -39,7 +39,7 @@ def softmax(lowering: Lowering, op: Operation) -> None:
     source = op.input(0)
     view = lowering.packed_input(op, lowering.read(source))
     target = lowering.write(op.output)
-    require(op, target.contiguous, "writes into a concatenation, which is not supported")
+    require(op, target.contiguous, "writes into a concatenation, which is not supported", REPLACE)
     depth = source.shape[-1] if source.shape else 1
     kernel, make = _KERNELS[op.kind, source.dtype, op.output.dtype]
     layer = make(op, source.size // depth, depth)
@@ -50,18 +50,18 @@ def softmax(lowering: Lowering, op: Operation) -> None:
 def _layer(op: Operation, rows: int, depth: int) -> Structure:
     if is_wide(op):
         fits = op.output.zero_point == -1 - INT16_MAX and _is_near(op.output, 2.0**-16)
-        require(op, fits, "has an output scale other than 2^-16 and -32768")
-        require(op, depth < _LARGEST_SUM, "has rows of too many items")
+        require(op, fits, "has an output scale other than 2^-16 and -32768", QUANTISE)
+        require(op, depth < _LARGEST_SUM, "has rows of too many items", REPLACE)
     else:
         fits = op.output.zero_point == INT8_MIN and op.output.scale == np.float32(1 / 256)
-        require(op, fits, "has an output scale other than 1/256 and -128")
+        require(op, fits, "has an output scale other than 1/256 and -128", QUANTISE)
     return _shares(rows, depth, _input_factor(op))
 
 
 def _log_layer(op: Operation, rows: int, depth: int) -> Structure:
     fits = op.output.zero_point == INT8_MAX and op.output.scale == np.float32(1 / 16)
-    require(op, fits, "has an output scale other than 1/16 and 127")
-    require(op, depth < _LARGEST_SUM, "has rows of too many items")
+    require(op, fits, "has an output scale other than 1/16 and 127", QUANTISE)
+    require(op, depth < _LARGEST_SUM, "has rows of too many items", REPLACE)
     factor = _input_factor(op)
     inverse = quantize_factor((1 << (31 - factor.shift)) / factor.multiplier)
     return LogSoftmax(_shares(rows, depth, factor), factor, inverse)
@@ -72,7 +72,7 @@ def _input_factor(op: Operation) -> Factor:
     beta = float(np.float32(op.options.get("beta", 1)))
     largest = float((1 << 31) - 1)
     real = min(beta * float(op.input(0).scale) * (1 << (31 - _INTEGER_BITS)), largest)
-    require(op, real > 1, "has an input scale too small: quantise the network again")
+    require(op, real > 1, "has an input scale too small", QUANTISE)
     return quantize_factor(real)
 
 
@@ -85,8 +85,8 @@ def _shares(rows: int, depth: int, factor: Factor) -> Softmax:
 
 
 def _layer_16(op: Operation, rows: int, depth: int) -> Structure:
-    require(op, _is_near(op.output, 2.0**-15), "has an output scale other than 2^-15")
-    require(op, depth < _LARGEST_DEPTH, "has rows of too many items")
+    require(op, _is_near(op.output, 2.0**-15), "has an output scale other than 2^-15", QUANTISE)
+    require(op, depth < _LARGEST_DEPTH, "has rows of too many items", REPLACE)
     beta = float(np.float32(op.options["beta"]))
     factor = quantize_factor(float(op.input(0).scale) * beta / (_REACH / 65535))
     exponentials = _table(np.exp, np.float32(_REACH) / _RANGE, 32767)

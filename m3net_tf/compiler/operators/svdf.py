@@ -5,7 +5,7 @@ import numpy as np
 
 from m3net_tf.compiler.arithmetic import quantize_factor
 from m3net_tf.compiler.calls import packed
-from m3net_tf.compiler.graph import Operation, Tensor
+from m3net_tf.compiler.graph import QUANTISE, REPLACE, Operation, Tensor
 from m3net_tf.compiler.lowering import Lowering
 from m3net_tf.compiler.operators.common import require
 from m3net_tf.compiler.structures import Array, Svdf
@@ -25,7 +25,7 @@ def svdf(lowering: Lowering, op: Operation) -> None:
     memory = time.shape[1]
     view = lowering.packed_input(op, lowering.read(source))
     target = lowering.write(op.output)
-    require(op, target.contiguous, "writes into a concatenation, which is not supported")
+    require(op, target.contiguous, "writes into a concatenation, which is not supported", REPLACE)
     bias = np.zeros(units, np.int64) if op.inputs[3] is None else op.constant(3).reshape(-1)
     first = np.float32(source.scale * features.scale) / state.scale
     second = np.float32(state.scale * time.scale) / op.output.scale
@@ -56,7 +56,7 @@ def _require_form(lowering: Lowering, op: Operation, filters: int, rank: int) ->
     activation = op.options["fusedActivationFunction"]
     require(op, activation == _RELU, "has a function other than ReLU")
     require(op, rank > 0 and filters % rank == 0, "has a rank that does not divide its filters")
-    require(op, not features.zero_point, "has weights whose zero point is not zero")
+    require(op, not features.zero_point, "has weights whose zero point is not zero", QUANTISE)
     require(
         op,
         time.data is not None
@@ -77,10 +77,10 @@ def _require_form(lowering: Lowering, op: Operation, filters: int, rank: int) ->
         and (state.dtype == "int8" or not state.zero_point),
         "has a state that does not fit",
     )
-    require(op, max(features.shape[1], time.shape[1]) < _LARGEST, "has too many inputs")
+    require(op, max(features.shape[1], time.shape[1]) < _LARGEST, "has too many inputs", REPLACE)
     if op.inputs[3] is not None and len(op.input(3).scales):
         error = abs(float(op.input(3).scale) - float(np.float32(state.scale * time.scale)))
-        require(op, error < _BIAS_TOLERANCE, "has a bias of another scale than its sums")
+        require(op, error < _BIAS_TOLERANCE, "has a bias of another scale than its sums", QUANTISE)
 
 
 def _array(label: str, ctype: str, tensor: Tensor) -> Array:

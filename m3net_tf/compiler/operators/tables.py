@@ -11,7 +11,7 @@ import numpy.typing as npt
 from m3net_tf.compiler import arithmetic
 from m3net_tf.compiler.arithmetic import Integers, quantize_factor, scale
 from m3net_tf.compiler.calls import Argument, LoopOverViews, loops
-from m3net_tf.compiler.graph import Operation
+from m3net_tf.compiler.graph import QUANTISE, Operation
 from m3net_tf.compiler.lowering import Lowering
 from m3net_tf.compiler.operators import functions
 from m3net_tf.compiler.operators.common import (
@@ -53,7 +53,7 @@ def table_of(op: Operation) -> Table | None:
         if op.kind in ("ADD", "SUB", "MUL", "SQUARED_DIFFERENCE", "MINIMUM", "MAXIMUM"):
             return _of_binary(op)
     except ArithmeticError as error:
-        raise op.error(f"has scales that do not fit ({error}): convert the network again") from None
+        raise op.error(f"has scales that do not fit ({error})", QUANTISE) from None
     return None
 
 
@@ -112,7 +112,9 @@ def _saturating(
 
 
 def _logistic(op: Operation) -> Integers:
-    require(op, op.output.zero_point == INT8_MIN, "has an output zero point other than -128")
+    require(
+        op, op.output.zero_point == INT8_MIN, "has an output zero point other than -128", QUANTISE
+    )
     return _saturating(op, arithmetic.logistic, 8) + INT8_MIN
 
 
@@ -228,7 +230,7 @@ def _hard_swish(op: Operation) -> Integers:
     hires = np.float32(op.input(0).scale) * np.float32(1 / 128)
     to_output = quantize_factor(float(np.float32(hires / op.output.scale)))
     to_gate = quantize_factor(float(np.float32(hires / np.float32(3 / 32768))))
-    require(op, to_output.shift <= 0, "has an output scale too small for its input")
+    require(op, to_output.shift <= 0, "has an output scale too small for its input", QUANTISE)
     inputs = _centred(op) << 7
     gate = _clip_16(inputs << max(to_gate.shift - 1, 0))
     gate = arithmetic.short_product(gate, arithmetic.short_multiplier(to_gate))

@@ -4,6 +4,7 @@
 It includes the operators on shapes that a converter writes for an unknown batch size.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from m3net_tf.compiler.graph import Graph, Operation
+from m3net_tf.compiler.limits import MOST_CONSTANT_BYTES
 from m3net_tf.compiler.operators.forms import strides_of
 from m3net_tf.compiler.operators.tables import combine, table_of
 from m3net_tf.compiler.passes.shapes import resolve_shapes
@@ -18,26 +20,55 @@ from m3net_tf.compiler.passes.shapes import resolve_shapes
 _WHOLE_TYPES = ("int32", "int64")
 _MOST_ITEMS = 1 << 12  # of the inputs of an operator on shapes
 _LARGEST_FILL = 1 << 20
+_BINARY = ("ADD", "SUB", "MUL", "SQUARED_DIFFERENCE", "MINIMUM", "MAXIMUM")
 
 Values = npt.NDArray[Any]
 
 
 def fold_constants(graph: Graph) -> int:
     """Compute the operators that depend on no input of the network."""
-    count = 0
-    for op in list(graph.operations):
+    count, left = 0, MOST_CONSTANT_BYTES
+    kept = []
+    for op in graph.operations:
+        kept.append(op)
         resolve_shapes(op)
         if op.kind != "SHAPE" and any(
             tensor is not None and tensor.data is None for tensor in op.inputs
         ):
             continue
-        values = _value(op)
-        if values is None or values.size != op.output.size or len(op.outputs) != 1:
+        if not _has_fitting_size(op):
             continue
+        size = op.output.size * np.dtype(op.output.dtype).itemsize
+        if op.kind in FOLDED and size > left:
+            raise op.error(
+                f"makes constants of more than {MOST_CONSTANT_BYTES} bytes, with those of other "
+                "operators",
+                "make them inputs of the network",
+            )
+        values = _value(op)
+        if values is None or values.size != op.output.size:
+            continue
+        left -= size
         op.output.data = values.astype(op.output.dtype).reshape(op.output.shape)
-        graph.operations.remove(op)
+        kept.pop()
         count += 1
+    graph.operations = kept
     return count
+
+
+def _has_fitting_size(op: Operation) -> bool:
+    """Whether an operator on constants makes as many items as its output has.
+
+    Others are not computed: their outputs may be much larger than what the file says.
+    """
+    sizes = [tensor.shape for tensor in op.inputs if tensor is not None]
+    if op.kind == "CONCATENATION":
+        made = sum(map(math.prod, sizes))
+    elif op.kind in _BINARY and len(sizes) == 2:
+        made = math.prod(np.broadcast_shapes(*sizes))
+    else:
+        made = op.output.size
+    return len(op.outputs) == 1 and made == op.output.size
 
 
 def _value(op: Operation) -> Values | None:
@@ -50,7 +81,7 @@ def _value(op: Operation) -> Values | None:
         return _of_shapes(op)
     if any(tensor is None or tensor.dtype != "int8" for tensor in [*op.inputs, op.output]):
         return None
-    if op.kind in ("ADD", "SUB", "MUL", "SQUARED_DIFFERENCE", "MINIMUM", "MAXIMUM"):
+    if op.kind in _BINARY:
         first, second = (np.asarray(op.constant(index), np.int64) for index in (0, 1))
         return combine(op, *np.broadcast_arrays(first, second))
     table = table_of(op)

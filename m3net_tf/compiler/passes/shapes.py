@@ -8,7 +8,8 @@ sizes computed from it, as in a dense layer on a sequence or a dilated convoluti
 import math
 from collections.abc import Callable
 
-from m3net_tf.compiler.graph import LARGEST_TENSOR, Operation
+from m3net_tf.compiler.graph import Operation
+from m3net_tf.compiler.limits import LARGEST_TENSOR, MOST_DIMENSIONS
 from m3net_tf.compiler.operators.forms import FORMS
 
 Shape = tuple[int, ...]
@@ -25,7 +26,8 @@ def resolve_shapes(op: Operation) -> None:
     for tensor, shape in zip(op.outputs, _shapes(op), strict=False):
         if tensor.unknown:
             least = 0 if 0 in tensor.shape else 1
-            if min(shape, default=1) < least or math.prod(shape) > LARGEST_TENSOR:
+            fits = len(shape) <= MOST_DIMENSIONS and math.prod(shape) <= LARGEST_TENSOR
+            if min(shape, default=1) < least or not fits:
                 raise op.error(f"has an output whose inputs give it the shape {shape}")
             tensor.shape = shape
 

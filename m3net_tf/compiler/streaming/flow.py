@@ -13,13 +13,16 @@ import numpy as np
 import numpy.typing as npt
 
 from m3net_tf.compiler.graph import Graph, Operation, Tensor
+from m3net_tf.compiler.limits import MOST_LINES, may_search
 from m3net_tf.compiler.operators.forms import numbers
 from m3net_tf.compiler.streaming.reading import Reading, Rule, WholeError, rule_of
+from m3net_tf.system.errors import ModelError
 
 Mask = npt.NDArray[np.bool_]
 Run = tuple[int, int]
 """The first line, and one past the last."""
 
+_STEPS = 100  # that following an operator takes, as the planner's searches count them
 AFTER = "comes after what needs the whole window"
 
 
@@ -96,8 +99,17 @@ class Stream:
         self.needs_longer_hop = False
         self._again: set[Tensor] = set()  # whose first half is computed in each push
         self._graph = graph
+        lines = graph.inputs[0].shape[axis]
+        if lines > MOST_LINES:
+            why = f"the window has more than {MOST_LINES} lines"
+            self.whole = dict.fromkeys(graph.operations, why)
+            return
+        if not may_search(_STEPS * len(graph.operations)):
+            raise ModelError(
+                "the network has too many operators to try each way to stream it: give --axis and "
+                "--hop, or compile it without --stream"
+            )
         for tensor in graph.inputs:
-            lines = tensor.shape[axis]
             self.flows[tensor] = Flow(axis, hop, np.arange(lines) < lines - hop)
         for op in graph.operations:
             self._follow(op)
@@ -131,6 +143,8 @@ class Stream:
         """
         fixed = {*self._graph.inputs, *(op.input(0) for op in self.sums)}
         for tensor in [*reversed(self.kept)]:
+            if not may_search(_STEPS * len(self._graph.operations)):
+                return
             again, cost, former = set(self._again), self._cost(), set(self.kept)
             more = {tensor} - fixed
             while more:  # what must stay instead is tried, too
@@ -179,10 +193,11 @@ class Stream:
                     needed_now = self._sources(tensor, needed[tensor] | before[tensor])
                     computed |= needed_now & ~self._reused(tensor)
                 self.runs[op] = runs_of(computed)
+                made = [self.with_input(op, run) for run in self.runs[op]]
                 for index, reading in self.rules[op].readings.items():
                     lines = self.flows[sources[index]].lines
-                    for run in self.runs[op]:
-                        read(sources[index], reading.span(*self.with_input(op, run), lines))
+                    for run in made:
+                        read(sources[index], reading.span(*run, lines))
                 for tensor in op.outputs:
                     wanted = needed[tensor] | before[tensor]
                     self._keep(tensor, wanted, before[tensor], [*spans[tensor], *self.runs[op]])
@@ -203,10 +218,15 @@ class Stream:
 
     def _sources(self, tensor: Tensor, wanted: Mask) -> Mask:
         """Lines that must exist now so that the wanted ones exist now and in later windows."""
-        mask, shift = wanted.copy(), self.flows[tensor].shift
-        for line in np.flatnonzero(self._reused(tensor)):
-            mask[line + shift] |= mask[line]
-        return mask
+        lines, shift = len(wanted), self.flows[tensor].shift
+        mask, moves = np.zeros((2, -(-lines // shift) * shift), np.bool_)
+        mask[:lines], moves[shift:lines] = wanted, self._reused(tensor)[: lines - shift]
+        mask, moves = (each.reshape(-1, shift) for each in (mask, moves))  # a row is a push
+        rows = np.arange(len(mask))[:, None]
+        latest = np.maximum.accumulate(np.where(mask, rows, -1))
+        begins = np.maximum.accumulate(np.where(moves, -1, rows))  # not made of the row before
+        exists: Mask = ((latest >= 0) & (latest >= begins)).reshape(-1)[:lines]
+        return exists
 
     def _reused(self, tensor: Tensor) -> Mask:
         """Lines that are not computed again."""
@@ -284,19 +304,34 @@ def _flow(op: Operation, rule: Rule, axis: int, lines: int, inputs: dict[int, Fl
     same = np.arange(lines) < lines - shift
     for index, reading in rule.readings.items():
         flow = inputs[index]
-        start = np.arange(lines) * reading.stride - reading.before
-        for tap in range(reading.taps):
-            place = start + tap * reading.dilation
-            is_inside, was_inside = (
-                (at >= 0) & (at < flow.lines) for at in (place, place + flow.shift)
-            )
-            is_same = flow.same[np.clip(place, 0, flow.lines - 1)]
-            same &= (is_inside & was_inside & is_same) | (~is_inside & ~was_inside)
+        same &= ~_reads_any(~_seen_alike(flow), flow.shift, reading, lines)
     if not same.any():
         raise WholeError(
             "makes one line of all" if lines == 1 else "sees padding or new lines everywhere"
         )
     return Flow(axis, shift, same)
+
+
+def _seen_alike(flow: Flow) -> Mask:
+    """Whether an operator sees the same as in the window before, from line ``-shift`` on.
+
+    Lines before these, and lines after the last one, are padding in both windows.
+    """
+    return np.concatenate([np.zeros(flow.shift, np.bool_), flow.same])
+
+
+def _reads_any(mask: Mask, before: int, reading: Reading, lines: int) -> Mask:
+    """Whether each line of an output reads a line of a mask that starts at line ``-before``."""
+    step = reading.dilation
+    padded = np.pad(mask, (step, -len(mask) % step)).reshape(-1, step)
+    counts = padded.cumsum(axis=0).reshape(-1)  # up to each line, in steps
+    first = np.arange(lines) * reading.stride - reading.before + before  # place of the first tap
+    skipped = -(-np.maximum(-first, 0) // step)
+    last = np.minimum((len(mask) - 1 - first) // step, reading.taps - 1)
+    reads = skipped <= last
+    start, stop = (np.where(reads, first + tap * step, 0) for tap in (skipped, last))
+    seen: Mask = reads & (counts[stop + step] > counts[start])
+    return seen
 
 
 def running_sum(op: Operation, flow: Flow) -> RunningSum | None:

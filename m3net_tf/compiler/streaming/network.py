@@ -7,6 +7,7 @@ import numpy as np
 
 from m3net_tf.compiler.goals import CYCLES, Goal
 from m3net_tf.compiler.graph import Graph, Operation
+from m3net_tf.compiler.limits import counting_steps
 from m3net_tf.compiler.network import (
     CompiledNetwork,
     Push,
@@ -23,6 +24,7 @@ _MOST_HOP = 64
 _CLEAR = 0.1  # of a window's products, between the best axis and any other one
 
 
+@counting_steps()
 def stream_network(
     tflite: bytes,
     axis: int | None = None,

@@ -81,7 +81,13 @@ def rule_of(op: Operation, axes: Axes) -> Rule:
 
 
 def _one(axes: Axes) -> tuple[int, int]:
-    """The one streamed input and its axis."""
+    """The one streamed input and its axis.
+
+    Raises:
+        WholeError: there are several, as where a RESHAPE computes its sizes.
+    """
+    if len(axes) > 1:
+        raise WholeError("reads several streamed tensors")
     ((index, axis),) = axes.items()
     return index, axis
 

@@ -35,6 +35,7 @@ from m3net_tf.boards.emulation.starting import why_no_emulation
 from m3net_tf.compiler.ends import int8_network
 from m3net_tf.compiler.engines import COMPILED, ENGINES, TFLM, Engine
 from m3net_tf.compiler.goals import DEFAULT_GOAL, GoalName
+from m3net_tf.compiler.model_file import read_model_file
 from m3net_tf.compiler.network import compile_network
 from m3net_tf.export.c_files import CModel, compile_model
 from m3net_tf.export.untrained import quantize_untrained
@@ -228,7 +229,7 @@ def network_of_file(path: Path) -> tuple[Int8Network, Int8, int]:
     if not path.is_file():
         raise ModelError(f"{path} does not exist: name a .tflite file")
     try:
-        tflite, _ = int8_network(path.read_bytes())
+        tflite, _ = int8_network(read_model_file(path))
         graph = compile_network(tflite).graph
         ends = [*graph.inputs, *graph.outputs]
         if len(ends) != 2 or any(end.dtype != "int8" or end.shape[:1] != (1,) for end in ends):
