@@ -8,6 +8,7 @@ file and says how to fix it; nothing is repaired silently.
 import contextlib
 import io
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -345,6 +346,8 @@ def check_file(path: Path, name: str = "") -> Samples | None:
     if path.is_dir():
         raise DataError(f"{name}: is a folder, not a sound file; name the file itself")
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe could block
+            raise DataError(f"{name}: is a pipe or a device, not a sound file; {_REMEDY}")
         with path.open("rb") as file:
             size_bytes = file.seek(0, 2)
             if size_bytes == 0:

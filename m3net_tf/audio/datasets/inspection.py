@@ -112,6 +112,8 @@ def inspect_folder(folder: Path, group_pattern: str = "", log: Log = silent) -> 
         raise DataError(
             f"{folder}: has no sounds; put sound files ({USUAL}) into one folder for each class"
         )
+    noise = set(noise_files(folder / NOISE_FOLDER))
+    used = {Path(str(clip.path)) for clip in clips} | noise | ({folder / table} if table else set())
     clips, empty = _with_samples(clips)
     headers, unreadable = read_headers(clips, log)
     if not headers:
@@ -122,13 +124,11 @@ def inspect_folder(folder: Path, group_pattern: str = "", log: Log = silent) -> 
         label: _class_sounds([clip for clip in clips if clip.label == label], lengths_s)
         for label in sorted({clip.label for clip in clips})
     }
-    noise = set(noise_files(folder / NOISE_FOLDER))
     inner = "" if table else nested_folders(clips)
     listed = all(clip.split for clip in clips) or all(clip.group for clip in clips)
     groups = None if listed else _guess(clips)
     if group_pattern:
         groups = given_groups(*grouped(clips, group_pattern), group_pattern)
-    used = {Path(str(clip.path)) for clip in clips} | noise | ({folder / table} if table else set())
     return FolderSounds(
         folder=folder,
         classes=classes,
