@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The computer that a result comes from, and the instruction set that it computes with.
+
+oneDNN, which computes TensorFlow's convolutions and matrix products on x86-64, orders its sums by
+the width of the processor's vectors. The order determines how the sums are rounded, and so trained
+weights. :func:`pin_instruction_set` therefore limits it to AVX2.
+"""
+
+import functools
+import os
+import platform
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TypedDict
+
+PINNED = "AVX2"
+"""The limit unless the user sets one; Intel's processors have AVX2 since 2013, AMD's since 2015."""
+
+SETTINGS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "TF_ENABLE_ONEDNN_OPTS", "XLA_FLAGS")
+"""Environment variables that decide how TensorFlow rounds sums."""
+
+_LIMITS = SETTINGS[:2]  # DNNL is the former name of oneDNN, which reads both
+_X86 = ("x86_64", "AMD64")
+_INSTRUCTION_SETS = {  # as oneDNN names them -> the last flag of Linux that it needs
+    "SSE41": "sse4_1",
+    "AVX": "avx",
+    "AVX2": "avx2",
+    "AVX2_VNNI": "avx_vnni",
+    "AVX512_CORE": "avx512vl",
+    "AVX512_CORE_VNNI": "avx512_vnni",
+    "AVX512_CORE_BF16": "avx512_bf16",
+    "AVX512_CORE_FP16": "avx512_fp16",
+    "AVX512_CORE_AMX": "amx_tile",
+}
+
+
+class Computer(TypedDict):
+    """A computer, as results depend on it; texts that are not known are empty.
+
+    Attributes:
+        processor: its model in words.
+        family: its maker, family and model in numbers.
+        cores: number of its cores.
+        accelerators: accelerators that TensorFlow finds.
+        instruction_set: the largest that oneDNN uses, by oneDNN's names; the architecture where it
+            is not x86-64.
+        settings: those of :data:`SETTINGS` that are set.
+    """
+
+    processor: str
+    family: str
+    cores: int | None
+    accelerators: list[str]
+    instruction_set: str
+    settings: dict[str, str]
+
+
+def pin_instruction_set() -> bool:
+    """Limit oneDNN to AVX2 on x86-64, unless the user has set a limit.
+
+    oneDNN reads the limit once, when TensorFlow first needs it.
+
+    Returns:
+        Whether the limit has been set.
+    """
+    if platform.machine() not in _X86 or any(map(os.environ.get, _LIMITS)):
+        return False
+    os.environ[_LIMITS[0]] = PINNED
+    return True
+
+
+def unpin_instruction_set() -> None:
+    """Remove the limit, if oneDNN may have started without it."""
+    del os.environ[_LIMITS[0]]
+
+
+def machine() -> Computer:
+    """This computer, as this process uses it."""
+    from m3net_tf.system.keras import tf
+
+    facts = _cpuinfo()
+    accelerators = [
+        tf.config.experimental.get_device_details(device).get("device_name", device.device_type)
+        for device in tf.config.list_physical_devices("GPU")
+    ]
+    return {
+        "processor": facts.get("model name") or platform.processor() or platform.machine(),
+        "family": _family(facts),
+        "cores": os.cpu_count(),
+        "accelerators": accelerators,
+        "instruction_set": _instruction_set(facts.get("flags", "").split()),
+        "settings": settings(),
+    }
+
+
+def in_words(computer: Computer) -> str:
+    """A computer in one line."""
+    chosen = (f"{name}={value}" for name, value in computer["settings"].items())
+    return ", ".join(
+        part
+        for part in (
+            f"{computer['processor']} ({computer['family']})",
+            f"instruction set {computer['instruction_set'] or 'unknown'}",
+            *chosen,
+            *computer["accelerators"],
+        )
+    )
+
+
+def settings() -> dict[str, str]:
+    """Those of :data:`SETTINGS` that are set."""
+    return {name: os.environ[name] for name in SETTINGS if os.environ.get(name)}
+
+
+@functools.cache
+def _cpuinfo() -> dict[str, str]:
+    """What Linux says of the first core; nothing on other systems."""
+    try:
+        first = Path("/proc/cpuinfo").read_text().split("\n\n")[0]
+    except OSError:
+        return {}
+    lines = (line.partition(":") for line in first.splitlines())
+    return {key.strip(): value.strip() for key, _, value in lines}
+
+
+def _family(facts: dict[str, str]) -> str:
+    """Maker, family and model; on Arm implementer and part."""
+    keys = ("vendor_id", "cpu family", "model", "CPU implementer", "CPU part")
+    return ", ".join(f"{key} {facts[key]}" for key in keys if key in facts)
+
+
+def _instruction_set(flags: Iterable[str]) -> str:
+    """The largest instruction set that the processor has and oneDNN's limit allows."""
+    if platform.machine() not in _X86:
+        return platform.machine()
+    limit = next(filter(None, map(os.environ.get, _LIMITS)), "").upper()
+    names = list(_INSTRUCTION_SETS)
+    allowed = names[: names.index(limit) + 1] if limit in names else names
+    return next((name for name in reversed(allowed) if _INSTRUCTION_SETS[name] in flags), "")
