@@ -5,13 +5,13 @@ The package uses Keras 2 (``tf_keras``) because ``tensorflow-model-optimization`
 This module sets two environment variables of TensorFlow unless the user has set them:
 ``TF_CPP_MIN_LOG_LEVEL`` silences its start-up messages. ``TF_ENABLE_ONEDNN_OPTS`` enables oneDNN's
 kernels, which TensorFlow does not use on CPUs without AVX-512, although training is up to three
-times as fast with them. It also limits these kernels to an instruction set that all computers have
-(:mod:`.processor`).
+times as fast with them.
 
 An operation uses one thread, whatever the number of cores, unless :func:`use_threads` says
-otherwise.
+otherwise, and an instruction set that nearly all computers have (:mod:`.processor`).
 """
 
+import contextlib
 import os
 from typing import Any
 
@@ -21,10 +21,9 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.native import native_stderr
-from m3net_tf.system.processor import pin_instruction_set, unpin_instruction_set
+from m3net_tf.system.processor import pin_instruction_set
 from m3net_tf.system.terminal import say_loading
 
-_PINNED = pin_instruction_set()
 say_loading("TensorFlow")
 with native_stderr():
     import tensorflow as tf
@@ -52,11 +51,9 @@ def use_threads(count: int) -> None:
         ) from None
 
 
-try:
+with contextlib.suppress(ConfigError):  # a program that has used TensorFlow before this package
     use_threads(1)
-except ConfigError:  # a program that has used TensorFlow before this package
-    if _PINNED:
-        unpin_instruction_set()
+    pin_instruction_set()
 
 __all__ = ["keras", "keras_3_error", "require_keras_2", "tf", "use_threads"]
 

@@ -2,8 +2,8 @@
 """The computer that a result comes from, and the instruction set that it computes with.
 
 oneDNN, which computes TensorFlow's convolutions and matrix products on x86-64, orders its sums by
-the width of the processor's vectors. The order determines how the sums are rounded, and so trained
-weights. :func:`pin_instruction_set` therefore limits it to AVX2.
+the width of the processor's vectors, and so does XLA. The order determines how the sums are
+rounded, and so trained weights. :func:`pin_instruction_set` therefore limits both to AVX2.
 """
 
 import functools
@@ -20,6 +20,7 @@ SETTINGS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "TF_ENABLE_ONEDNN_OPTS", "
 """Environment variables that decide how TensorFlow rounds sums."""
 
 _LIMITS = SETTINGS[:2]  # DNNL is the former name of oneDNN, which reads both
+_XLA_LIMIT = "xla_cpu_max_isa"
 _X86 = ("x86_64", "AMD64")
 _INSTRUCTION_SETS = {  # as oneDNN names them -> the last flag of Linux that it needs
     "SSE41": "sse4_1",
@@ -55,23 +56,18 @@ class Computer(TypedDict):
     settings: dict[str, str]
 
 
-def pin_instruction_set() -> bool:
-    """Limit oneDNN to AVX2 on x86-64, unless the user has set a limit.
+def pin_instruction_set() -> None:
+    """Limit oneDNN and XLA to AVX2 on x86-64, each unless the user has set a limit.
 
-    oneDNN reads the limit once, when TensorFlow first needs it.
-
-    Returns:
-        Whether the limit has been set.
+    Both read their limit once, when TensorFlow first needs them.
     """
-    if platform.machine() not in _X86 or any(map(os.environ.get, _LIMITS)):
-        return False
-    os.environ[_LIMITS[0]] = PINNED
-    return True
-
-
-def unpin_instruction_set() -> None:
-    """Remove the limit, if oneDNN may have started without it."""
-    del os.environ[_LIMITS[0]]
+    if platform.machine() not in _X86:
+        return
+    if not any(map(os.environ.get, _LIMITS)):
+        os.environ[_LIMITS[0]] = PINNED
+    flags = os.environ.get("XLA_FLAGS", "")
+    if _XLA_LIMIT not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} --{_XLA_LIMIT}={PINNED}".strip()
 
 
 def machine() -> Computer:
