@@ -84,7 +84,7 @@ def machine() -> Computer:
         "family": _family(facts),
         "cores": os.cpu_count(),
         "accelerators": accelerators,
-        "instruction_set": _instruction_set(facts.get("flags", "").split()),
+        "instruction_set": _used_instruction_set(facts),
         "settings": settings(),
     }
 
@@ -125,11 +125,23 @@ def _family(facts: dict[str, str]) -> str:
     return ", ".join(f"{key} {facts[key]}" for key in keys if key in facts)
 
 
-def _instruction_set(flags: Iterable[str]) -> str:
-    """The largest instruction set that the processor has and oneDNN's limit allows."""
+def _used_instruction_set(facts: dict[str, str]) -> str:
     if platform.machine() not in _X86:
         return platform.machine()
-    limit = next(filter(None, map(os.environ.get, _LIMITS)), "").upper()
+    limit = next(filter(None, map(os.environ.get, _LIMITS)), "")
+    return instruction_set(facts.get("flags", "").split(), limit)
+
+
+def instruction_set(flags: Iterable[str], limit: str = "") -> str:
+    """The largest instruction set of x86-64 that a processor has and oneDNN's limit allows.
+
+    Args:
+        flags: the processor's features, as Linux names them.
+        limit: name of an instruction set in any case; '' and oneDNN's other words are no limit.
+
+    Returns:
+        oneDNN's name of the instruction set; '' if the features are not known.
+    """
     names = list(_INSTRUCTION_SETS)
-    allowed = names[: names.index(limit) + 1] if limit in names else names
+    allowed = names[: names.index(limit.upper()) + 1] if limit.upper() in names else names
     return next((name for name in reversed(allowed) if _INSTRUCTION_SETS[name] in flags), "")
