@@ -91,16 +91,25 @@ def machine() -> Computer:
 
 def in_words(computer: Computer) -> str:
     """A computer in one line."""
-    chosen = (f"{name}={value}" for name, value in computer["settings"].items())
-    return ", ".join(
-        part
-        for part in (
-            f"{computer['processor']} ({computer['family']})",
-            f"instruction set {computer['instruction_set'] or 'unknown'}",
-            *chosen,
-            *computer["accelerators"],
-        )
+    family = f" ({computer['family']})" if computer["family"] else ""
+    sets = computer["instruction_set"]
+    parts = (
+        f"{computer['processor']}{family}",
+        *([f"instruction set {sets}"] if sets else []),
+        *(f"{name}={value}" for name, value in computer["settings"].items()),
+        *computer["accelerators"],
     )
+    return ", ".join(filter(None, parts))
+
+
+def arithmetic(computers: Iterable[Computer]) -> str:
+    """The accelerators or instruction sets that have computed a result; ``unknown`` without any."""
+    names = [
+        name
+        for computer in computers
+        for name in computer["accelerators"] or [computer["instruction_set"]]
+    ]
+    return ", ".join(dict.fromkeys(filter(None, names))) or "unknown"
 
 
 def settings() -> dict[str, str]:

@@ -12,7 +12,7 @@ from m3net_tf.lab.studies.report_files import Page
 from m3net_tf.lab.studies.statistics import EXACT_PAIRS, FEWEST_PAIRS, data_of
 from m3net_tf.lab.studies.table_record import CellValues, RunValues, TableReport
 from m3net_tf.system.errors import ConfigError
-from m3net_tf.system.processor import in_words
+from m3net_tf.system.processor import arithmetic, in_words
 
 _ABOUT = {
     "tiny": "Built-in sounds, few clips, one epoch: it only shows that everything runs.",
@@ -26,8 +26,7 @@ _QUOTED = " Rivals are quoted from the paper, each with the split of its own pap
 _CSV = [
     *("metric", "paper", "paper_differs", "seed", "fold", "split", "value", "validation"),
     *("dataset", "protocol", "leaking", "parameters", "macs", "best_epoch", "threads"),
-    *("instruction_set", "training_s", "git_commit", "recipe_sha256", "subset_sha256", "run"),
-    "error",
+    *("arithmetic", "training_s", "git_commit", "recipe_sha256", "subset_sha256", "run", "error"),
 ]
 _WHOLE_NUMBERS = ("seed", "fold", "split", "parameters", "macs", "best_epoch", "threads")
 
@@ -84,9 +83,7 @@ def _csv_run(cell: CellValues, run: RunValues) -> dict[str, object]:
         "protocol": data.get("protocol"),
         "leaking": data.get("leaking"),
         "subset_sha256": data.get("subset_sha256"),
-        "instruction_set": ", ".join(
-            computer["instruction_set"] for computer in metrics.get("computers", ())
-        ),
+        "arithmetic": arithmetic(metrics.get("computers", ())) if metrics else None,
     }
 
 
@@ -334,8 +331,8 @@ def _computers(report: TableReport) -> list[str]:
     counts = Counter(", then ".join(map(in_words, computers)) for computers in trained.values())
     unknown = counts.pop("", 0)
     return [
-        *(f"- {count} runs trained on {words}" for words, count in sorted(counts.items())),
-        *([f"- {unknown} runs on an unknown instruction set"] if unknown else []),
+        *(f"- runs trained on {words}: {count}" for words, count in sorted(counts.items())),
+        *([f"- runs trained with an unknown instruction set: {unknown}"] if unknown else []),
     ]
 
 
