@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from m3net_tf.system import processor
-from m3net_tf.system.processor import instruction_set, machine, pin_instruction_set, settings
+from m3net_tf.system.keras import limit_instruction_set
+from m3net_tf.system.processor import instruction_set, machine, settings
 
 OLD = ["sse4_1", "avx"]
 MIDDLE = [*OLD, "avx2"]
@@ -40,23 +41,23 @@ def test_the_record_is_what_processor_and_limit_allow(flags, limit, used):
 def test_users_settings_win(monkeypatch):
     for name in processor.SETTINGS:
         monkeypatch.delenv(name, raising=False)
-    pin_instruction_set()
+    limit_instruction_set()
     assert settings() == {"ONEDNN_MAX_CPU_ISA": "AVX2", "XLA_FLAGS": "--xla_cpu_max_isa=AVX2"}
     own = {"DNNL_MAX_CPU_ISA": "AVX", "XLA_FLAGS": "--xla_cpu_max_isa=AVX"}
     monkeypatch.delenv("ONEDNN_MAX_CPU_ISA")
     for name, value in own.items():
         monkeypatch.setenv(name, value)
-    pin_instruction_set()
+    limit_instruction_set()
     assert settings() == own
     monkeypatch.setenv("XLA_FLAGS", "--xla_dump_to=here")
-    pin_instruction_set()
+    limit_instruction_set()
     assert settings()["XLA_FLAGS"] == "--xla_dump_to=here --xla_cpu_max_isa=AVX2"
 
 
 def test_other_architectures_are_recorded_without_a_limit(monkeypatch):
     monkeypatch.setattr(platform, "machine", lambda: "aarch64")
     monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
-    pin_instruction_set()
+    limit_instruction_set()
     assert "ONEDNN_MAX_CPU_ISA" not in os.environ
     assert machine()["instruction_set"] == "aarch64"
 

@@ -8,11 +8,12 @@ kernels, which TensorFlow does not use on CPUs without AVX-512, although trainin
 times as fast with them.
 
 An operation uses one thread, whatever the number of cores, unless :func:`use_threads` says
-otherwise, and an instruction set that nearly all computers have (:mod:`.processor`).
+otherwise, and AVX2 on x86-64, unless the user says otherwise (:func:`limit_instruction_set`).
 """
 
 import contextlib
 import os
+import platform
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -21,7 +22,6 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.native import native_stderr
-from m3net_tf.system.processor import pin_instruction_set
 from m3net_tf.system.terminal import say_loading
 
 say_loading("TensorFlow")
@@ -51,9 +51,25 @@ def use_threads(count: int) -> None:
         ) from None
 
 
+def limit_instruction_set() -> None:
+    """Limit oneDNN and XLA to AVX2 on x86-64, each unless the user has set a limit.
+
+    oneDNN computes TensorFlow's convolutions and matrix products. Both order sums by the width of
+    the processor's vectors. The order determines how the sums are rounded, and so trained weights.
+    Both read their limit once, when TensorFlow first needs them.
+    """
+    if platform.machine() not in ("x86_64", "AMD64"):
+        return
+    if not os.environ.get("DNNL_MAX_CPU_ISA"):  # by oneDNN's former name
+        os.environ["ONEDNN_MAX_CPU_ISA"] = os.environ.get("ONEDNN_MAX_CPU_ISA") or "AVX2"
+    flags = os.environ.get("XLA_FLAGS", "")
+    if "xla_cpu_max_isa" not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_max_isa=AVX2".strip()
+
+
 with contextlib.suppress(ConfigError):  # a program that has used TensorFlow before this package
     use_threads(1)
-    pin_instruction_set()
+    limit_instruction_set()
 
 __all__ = ["keras", "keras_3_error", "require_keras_2", "tf", "use_threads"]
 

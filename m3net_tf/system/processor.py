@@ -1,10 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The computer that a result comes from, and the instruction set that it computes with.
-
-oneDNN, which computes TensorFlow's convolutions and matrix products on x86-64, orders its sums by
-the width of the processor's vectors, and so does XLA. The order determines how the sums are
-rounded, and so trained weights. :func:`pin_instruction_set` therefore limits both to AVX2.
-"""
+"""The computer that a result comes from, and the instruction set that it computes with."""
 
 import functools
 import os
@@ -13,14 +8,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TypedDict
 
-PINNED = "AVX2"
-"""The limit unless the user sets one; Intel's processors have AVX2 since 2013, AMD's since 2015."""
-
 SETTINGS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "TF_ENABLE_ONEDNN_OPTS", "XLA_FLAGS")
 """Environment variables that decide how TensorFlow rounds sums."""
 
 _LIMITS = SETTINGS[:2]  # DNNL is the former name of oneDNN, which reads both
-_XLA_LIMIT = "xla_cpu_max_isa"
 _X86 = ("x86_64", "AMD64")
 _INSTRUCTION_SETS = {  # as oneDNN names them -> the last flag of Linux that it needs
     "SSE41": "sse4_1",
@@ -56,20 +47,6 @@ class Computer(TypedDict):
     settings: dict[str, str]
 
 
-def pin_instruction_set() -> None:
-    """Limit oneDNN and XLA to AVX2 on x86-64, each unless the user has set a limit.
-
-    Both read their limit once, when TensorFlow first needs them.
-    """
-    if platform.machine() not in _X86:
-        return
-    if not any(map(os.environ.get, _LIMITS)):
-        os.environ[_LIMITS[0]] = PINNED
-    flags = os.environ.get("XLA_FLAGS", "")
-    if _XLA_LIMIT not in flags:
-        os.environ["XLA_FLAGS"] = f"{flags} --{_XLA_LIMIT}={PINNED}".strip()
-
-
 def machine() -> Computer:
     """This computer, as this process uses it."""
     from m3net_tf.system.keras import tf
@@ -92,10 +69,10 @@ def machine() -> Computer:
 def in_words(computer: Computer) -> str:
     """A computer in one line."""
     family = f" ({computer['family']})" if computer["family"] else ""
-    sets = computer["instruction_set"]
+    used = computer["instruction_set"]
     parts = (
         f"{computer['processor']}{family}",
-        *([f"instruction set {sets}"] if sets else []),
+        f"instruction set {used}" if used else "",
         *(f"{name}={value}" for name, value in computer["settings"].items()),
         *computer["accelerators"],
     )
