@@ -4,7 +4,7 @@
 import functools
 import os
 import platform
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TypedDict
 
@@ -118,7 +118,7 @@ def _used_instruction_set(facts: dict[str, str]) -> str:
     return instruction_set(facts.get("flags", "").split(), limit)
 
 
-def instruction_set(flags: Iterable[str], limit: str = "") -> str:
+def instruction_set(flags: Collection[str], limit: str = "") -> str:
     """The largest instruction set of x86-64 that a processor has and oneDNN's limit allows.
 
     Args:
