@@ -47,6 +47,17 @@ class Computer(TypedDict):
     settings: dict[str, str]
 
 
+UNKNOWN: Computer = {
+    "processor": "unknown computer",
+    "family": "",
+    "cores": None,
+    "accelerators": [],
+    "instruction_set": "unknown",
+    "settings": {},
+}
+"""Stands for a computer that left no record."""
+
+
 def machine() -> Computer:
     """This computer, as this process uses it."""
     from m3net_tf.system.keras import tf

@@ -17,7 +17,7 @@ from m3net_tf.system.artifacts import opened_archive, write_bytes
 from m3net_tf.system.errors import DAMAGED, ModelError
 from m3net_tf.system.keras import keras, tf
 from m3net_tf.system.keras_internals import loss_scale_variables
-from m3net_tf.system.processor import Computer, machine
+from m3net_tf.system.processor import UNKNOWN, Computer, machine
 from m3net_tf.system.progress import Log
 from m3net_tf.training.distribution import current_share
 from m3net_tf.training.schedules import make_optimizer
@@ -203,7 +203,7 @@ class TrainingState:
                 for key in self._FIGURES:
                     setattr(self, key, figures[key])
                 self.devices = figures.get("devices", 1)
-                self.computers = figures.get("computers", [])
+                self.computers = figures.get("computers", [UNKNOWN])
                 for kind, variables in self._arrays().items():
                     for index, variable in enumerate(variables):
                         variable.assign(arrays[f"{kind}_{index}"])
