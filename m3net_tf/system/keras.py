@@ -14,6 +14,7 @@ otherwise, and AVX2 on x86-64, unless the user says otherwise (:func:`limit_inst
 import contextlib
 import os
 import platform
+from collections.abc import Iterator
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -67,11 +68,44 @@ def limit_instruction_set() -> None:
         os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_max_isa=AVX2".strip()
 
 
+def lift_instruction_set() -> None:
+    """Lift oneDNN's limit before TensorFlow computes: for AVX2 it has no half precision."""
+    if os.environ.get("ONEDNN_MAX_CPU_ISA") == "AVX2":
+        os.environ["ONEDNN_MAX_CPU_ISA"] = "ALL"
+
+
+@contextlib.contextmanager
+def half_precision_errors() -> Iterator[None]:
+    """Name ``training.mixed_precision`` in oneDNN's error if it was too late to lift its limit.
+
+    Raises:
+        ConfigError: oneDNN computes with AVX2 in this process.
+    """
+    try:
+        yield
+    except tf.errors.AbortedError as error:
+        if "primitive descriptor" not in str(error.message):
+            raise
+        os.environ["ONEDNN_MAX_CPU_ISA"] = "AVX2"
+        raise ConfigError(
+            "training.mixed_precision is true, but TensorFlow already computes with AVX2 in this "
+            "process, which has no half precision: start a new one (m3net table: --jobs 2)"
+        ) from None
+
+
 with contextlib.suppress(ConfigError):  # a program that has used TensorFlow before this package
     use_threads(1)
     limit_instruction_set()
 
-__all__ = ["keras", "keras_3_error", "require_keras_2", "tf", "use_threads"]
+__all__ = [
+    "half_precision_errors",
+    "keras",
+    "keras_3_error",
+    "lift_instruction_set",
+    "require_keras_2",
+    "tf",
+    "use_threads",
+]
 
 
 def require_keras_2(where: str, *values: Any) -> None:
