@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from m3net_tf.system import processor
-from m3net_tf.system.keras import limit_instruction_set
-from m3net_tf.system.processor import instruction_set, machine, settings
+from m3net_tf.system.processor import instruction_set, limit_instruction_set, machine, settings
+from m3net_tf.training import save_recipe
 
 OLD = ["sse4_1", "avx"]
 MIDDLE = [*OLD, "avx2"]
@@ -63,28 +63,29 @@ def test_other_architectures_are_recorded_without_a_limit(monkeypatch):
 
 @pytest.mark.slow
 @on_x86
-@pytest.mark.parametrize(
-    ("before", "limited"),
-    [("", True), ("import tensorflow as tf; tf.matmul(tf.ones((9, 9)), tf.ones((9, 9)));", False)],
-)
-def test_onednn_computes_with_what_is_recorded(before, limited):
-    """A program that has used TensorFlow before this package has its own instruction set."""
-    code = f"""{before}
+@pytest.mark.parametrize("computed", [False, True])
+def test_onednn_computes_with_what_is_recorded(tiny_recipe, tmp_path, computed):
+    """A program that has used TensorFlow before a training has its own instruction set."""
+    before = "tf.nn.conv2d(tf.ones((1, 9, 9, 8)), tf.ones((3, 3, 8, 8)), 1, 'SAME')"
+    save_recipe(tiny_recipe(training={"epochs": 1}), tmp_path / "recipe.yaml")
+    code = f"""from pathlib import Path
 from m3net_tf.system.keras import tf
-from m3net_tf.system.processor import machine
-tf.nn.conv2d(tf.ones((1, 9, 9, 8)), tf.ones((3, 3, 8, 8)), 1, "SAME")
-print("recorded", machine()["instruction_set"])
+from m3net_tf.training import load_recipe, train
+{before if computed else ""}
+metrics = train(load_recipe(Path("recipe.yaml")), Path("run"))
+print("recorded", metrics.values["computers"][0]["instruction_set"])
 """
     unset = {name: "" for name in processor.SETTINGS}
     done = subprocess.run(
         [sys.executable, "-c", code],
+        cwd=tmp_path,
         env={**os.environ, **unset, "TF_ENABLE_ONEDNN_OPTS": "1", "ONEDNN_VERBOSE": "1"},
         capture_output=True,
         text=True,
         check=True,
     )
     flags = Path("/proc/cpuinfo").read_text().split()
-    expected = instruction_set(flags, "AVX2" if limited else "")
+    expected = instruction_set(flags, "" if computed else "AVX2")
     assert f"recorded {expected}\n" in done.stdout
     reported = done.stdout.partition("cpu,isa:")[2].partition("\n")[0]
     assert ("AVX-512" in reported) == expected.startswith("AVX512")

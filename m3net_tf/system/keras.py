@@ -8,12 +8,11 @@ kernels, which TensorFlow does not use on CPUs without AVX-512, although trainin
 times as fast with them.
 
 An operation uses one thread, whatever the number of cores, unless :func:`use_threads` says
-otherwise, and AVX2 on x86-64, unless the user says otherwise (:func:`limit_instruction_set`).
+otherwise.
 """
 
 import contextlib
 import os
-import platform
 from collections.abc import Iterator
 from typing import Any
 
@@ -52,26 +51,15 @@ def use_threads(count: int) -> None:
         ) from None
 
 
-def limit_instruction_set() -> None:
-    """Limit oneDNN and XLA to AVX2 on x86-64, each unless the user has set a limit.
-
-    oneDNN computes TensorFlow's convolutions and matrix products. Both order sums by the width of
-    the processor's vectors. The order determines how the sums are rounded, and so trained weights.
-    Both read their limit once, when TensorFlow first needs them.
-    """
-    if platform.machine() not in ("x86_64", "AMD64"):
-        return
-    if not os.environ.get("DNNL_MAX_CPU_ISA"):  # by oneDNN's former name
-        os.environ["ONEDNN_MAX_CPU_ISA"] = os.environ.get("ONEDNN_MAX_CPU_ISA") or "AVX2"
-    flags = os.environ.get("XLA_FLAGS", "")
-    if "xla_cpu_max_isa" not in flags:
-        os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_max_isa=AVX2".strip()
-
-
-def lift_instruction_set() -> None:
-    """Lift oneDNN's limit before TensorFlow computes: for AVX2 it has no half precision."""
-    if os.environ.get("ONEDNN_MAX_CPU_ISA") == "AVX2":
-        os.environ["ONEDNN_MAX_CPU_ISA"] = "ALL"
+def has_computed() -> bool:
+    """Whether TensorFlow has computed in this process, so that it takes no more settings."""
+    count = tf.config.threading.get_intra_op_parallelism_threads()
+    try:
+        use_threads(count + 1)
+        use_threads(count)
+    except ConfigError:
+        return True
+    return False
 
 
 @contextlib.contextmanager
@@ -95,13 +83,12 @@ def half_precision_errors() -> Iterator[None]:
 
 with contextlib.suppress(ConfigError):  # a program that has used TensorFlow before this package
     use_threads(1)
-    limit_instruction_set()
 
 __all__ = [
     "half_precision_errors",
+    "has_computed",
     "keras",
     "keras_3_error",
-    "lift_instruction_set",
     "require_keras_2",
     "tf",
     "use_threads",

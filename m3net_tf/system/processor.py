@@ -100,6 +100,29 @@ def arithmetic(computers: Iterable[Computer]) -> str:
     return ", ".join(dict.fromkeys(filter(None, names))) or "unknown"
 
 
+def limit_instruction_set() -> None:
+    """Limit oneDNN and XLA to AVX2 on x86-64, each unless the user has set a limit.
+
+    oneDNN computes TensorFlow's convolutions and matrix products. Both order sums by the width of
+    the processor's vectors. The order determines how the sums are rounded, and so trained weights.
+    Both read their limit once, when TensorFlow first needs them. The import of this package sets
+    none, because with it half precision fails on processors with AVX-512.
+    """
+    if platform.machine() not in _X86:
+        return
+    if not os.environ.get("DNNL_MAX_CPU_ISA"):
+        os.environ["ONEDNN_MAX_CPU_ISA"] = os.environ.get("ONEDNN_MAX_CPU_ISA") or "AVX2"
+    flags = os.environ.get("XLA_FLAGS", "")
+    if "xla_cpu_max_isa" not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_max_isa=AVX2".strip()
+
+
+def lift_instruction_set() -> None:
+    """Lift oneDNN's limit before TensorFlow computes: for AVX2 it has no half precision."""
+    if os.environ.get("ONEDNN_MAX_CPU_ISA") == "AVX2":
+        os.environ["ONEDNN_MAX_CPU_ISA"] = "ALL"
+
+
 def settings() -> dict[str, str]:
     """Those of :data:`SETTINGS` that are set."""
     return {name: os.environ[name] for name in SETTINGS if os.environ.get(name)}

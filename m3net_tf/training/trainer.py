@@ -15,8 +15,9 @@ from m3net_tf.audio.shards import Shards
 from m3net_tf.networks.models import build_model
 from m3net_tf.networks.models.complexity import count_macs
 from m3net_tf.system.errors import ConfigError, ModelError
-from m3net_tf.system.keras import half_precision_errors, keras, lift_instruction_set, tf
+from m3net_tf.system.keras import half_precision_errors, keras, tf
 from m3net_tf.system.keras_internals import random_layers, reseed
+from m3net_tf.system.processor import lift_instruction_set
 from m3net_tf.system.progress import Log, Task, track
 from m3net_tf.training.batches import (
     TrainingClips,
