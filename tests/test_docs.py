@@ -126,7 +126,7 @@ def test_accuracies_have_augmentation_size_and_recipe_in_the_first_line_of_their
     openings = dict(re.findall(r"(?m)^##+ (.*)\n\n(?=(.*))", RESULTS.read_text()))
     named = r"(Not a|A)ugmented; .*parameters.*; .*recipe|.*Nothing is trained"
     assert {title for title in openings if not re.match(named, openings[title])} == {
-        *("Subsets", "Threads", "Keyword networks", "Quantisation", "Emulators"),
+        *("Subsets", "Threads", "Instruction set", "Keyword networks", "Quantisation", "Emulators"),
         *("The papers' tables", "Entropy and zero crossings", "Splits that leak"),
         *("Speed", "Reading data", "Time for a table", "Test coverage"),
     }

@@ -26,6 +26,7 @@ from m3net_tf.networks.models.m3net.image import SpectrogramImage
 from m3net_tf.system.errors import ConfigError, M3NetError, one_line
 from m3net_tf.system.keras import keras, tf
 from m3net_tf.system.keras_internals import random_layers
+from m3net_tf.system.processor import UNKNOWN
 from m3net_tf.training.features import FeatureSet, compute_features
 from m3net_tf.training.losses import label_loss
 from m3net_tf.training.recipe import Recipe, save_recipe
@@ -362,6 +363,7 @@ def collect(trainings: Sequence[Training], work: Path, runs: Path, data_dir: Pat
             state.history = json.loads(str(arrays["history"]))
             state.kept = [arrays[f"best_{index}"] for index in range(len(model.weights))]
             device = str(arrays["device"])
+        state.computers = [{**UNKNOWN, "accelerators": [device]}]
         state.use_kept()
         run.folder.mkdir(parents=True, exist_ok=True)
         save_recipe(recipe, run.recipe_path)

@@ -9,6 +9,7 @@ import typer
 
 from m3net_tf.cli.app import app
 from m3net_tf.system.errors import ConfigError
+from m3net_tf.system.processor import limit_instruction_set
 from m3net_tf.system.terminal import print_how_to_continue, run_command
 
 __all__ = ["app", "main"]
@@ -22,6 +23,7 @@ if importlib.util.find_spec("m3net_tf.lab"):
 
 def main() -> None:
     """Entry point: an error that the user can fix is one line and exit status 2."""
+    limit_instruction_set()
     status = run_command(_run)
     print_how_to_continue(status)
     sys.exit(status)

@@ -49,14 +49,6 @@ class Provenance(TypedDict):
     git_commit: str
 
 
-class Computer(TypedDict):
-    """A computer: its processor, number of cores, and accelerators that TensorFlow finds."""
-
-    processor: str
-    cores: int | None
-    accelerators: list[str]
-
-
 @contextlib.contextmanager
 def naming(path: Path) -> Iterator[None]:
     """Make an OSError name this file: on a full disk it names none, or a temporary file."""
@@ -274,24 +266,6 @@ def _git_commit() -> str:
     except FileNotFoundError:
         return ""
     return result.stdout.strip()
-
-
-def machine() -> Computer:
-    """This computer."""
-    from m3net_tf.system.keras import tf
-
-    processor = platform.processor() or platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-        processor = models[0] if models else processor
-    except OSError:
-        pass
-    accelerators = [
-        tf.config.experimental.get_device_details(device).get("device_name", device.device_type)
-        for device in tf.config.list_physical_devices("GPU")
-    ]
-    return {"processor": processor, "cores": os.cpu_count(), "accelerators": accelerators}
 
 
 def opened_archive(data: bytes) -> zipfile.ZipFile:

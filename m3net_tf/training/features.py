@@ -3,7 +3,8 @@
 
 Each feature map has a key (see :func:`row_keys`) that depends on the clip's sound and the front
 end, so runs, splits and folds share maps. Keys of augmented copies also depend on the settings and
-the seed of the augmentation. So different waveforms never share a key.
+the seed of the augmentation. So different waveforms never share a key. Maps of another instruction
+set, which rounds otherwise, are in another store.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from m3net_tf.audio.frontend.store import (
     content_hashes,
 )
 from m3net_tf.system.errors import DataError
+from m3net_tf.system.processor import arithmetic, machine
 from m3net_tf.system.progress import Log, silent, track
 from m3net_tf.system.threads import WORKERS, map_ahead
 from m3net_tf.training.augmentation import augment_waveform, cut_at_random
@@ -102,7 +104,7 @@ def compute_features(
         )
     copies = augmentation.copies if augmentation else 0
     keys = row_keys(dataset, split, config, augmentation, seed)
-    kind = f"{_LAYOUT} {config.fingerprint()} {frames}" + ("" if dtype == "int8" else f" {dtype}")
+    kind = f"{_LAYOUT} {config.fingerprint()} {frames} {dtype} {arithmetic([machine()])}"
     store = RowStore(hashlib.sha256(kind.encode()).hexdigest()[:16], (bins, frames), dtype)
     rows = store.rows(keys)
     if rows is None:

@@ -12,6 +12,7 @@ from m3net_tf.networks.models import learnt_figures
 from m3net_tf.networks.models.complexity import count_macs
 from m3net_tf.system.artifacts import Provenance, provenance, write_json, write_text
 from m3net_tf.system.keras import keras, tf
+from m3net_tf.system.processor import Computer
 from m3net_tf.training.archive import write_archive
 from m3net_tf.training.before_after import AddedFigures, before_and_after
 from m3net_tf.training.evaluation import evaluate
@@ -91,6 +92,7 @@ class _Metrics(Provenance):
     best_epoch: int
     devices: int
     threads: int
+    computers: list[Computer]
     training_s: float
     fine_tuning: NotRequired[StartedFrom]
     added: NotRequired[AddedFigures]
@@ -131,6 +133,7 @@ def _facts(
         "best_epoch": state.best_epoch,
         "devices": state.devices,
         "threads": recipe.training.threads,
+        "computers": state.computers,
         "training_s": round(sum(row["seconds"] for row in state.history), 1),
         **provenance(),  # type: ignore[typeddict-item]  # the keys follow
     }

@@ -18,6 +18,7 @@ from m3net_tf.system.artifacts import opened_archive, parse_json, read_file, wri
 from m3net_tf.system.errors import DAMAGED, ModelError
 from m3net_tf.system.keras import keras, tf
 from m3net_tf.system.keras_internals import loss_scale_variables
+from m3net_tf.system.processor import UNKNOWN, Computer, machine
 from m3net_tf.system.progress import Log
 from m3net_tf.training.distribution import current_share
 from m3net_tf.training.schedules import make_optimizer
@@ -55,6 +56,8 @@ class TrainingState:
     Attributes:
         average: moving average of the weights; empty without averaging.
         kept: weights of the kept epoch, averaged if averaging is on.
+        computers: the computers that have trained it, one after the other. Of several workers of a
+            training it is the first worker's.
     """
 
     def __init__(self, model: keras.Model, settings: TrainingSection, clips: int) -> None:
@@ -74,6 +77,7 @@ class TrainingState:
         self.plateau_best = math.inf
         self.plateau_epochs = 0
         self.devices = 1
+        self.computers: list[Computer] = []
         self._fell_back = False  # a damaged newest state must not replace the one before it
 
     _FIGURES = ("history", "plateau_factor", "plateau_best", "plateau_epochs")
@@ -123,6 +127,8 @@ class TrainingState:
         """Record an epoch's figures; keep its weights if they are the best so far, or the last."""
         self.history.append(row)
         self.devices = current_share().replicas
+        if (computer := machine()) not in self.computers:
+            self.computers.append(computer)
         if self.kept_epoch == self.epoch:
             self.kept = self.model.get_weights()
         if self.settings.schedule == "plateau":
@@ -158,7 +164,7 @@ class TrainingState:
         arrays |= {f"best_{index}": value for index, value in enumerate(self.kept)}
         if not current_share().writes:
             return
-        figures = {key: getattr(self, key) for key in (*self._FIGURES, "devices")}
+        figures = {key: getattr(self, key) for key in (*self._FIGURES, "devices", "computers")}
         arrays["figures"] = np.array(json.dumps(figures))
         # np.savez takes dates from the clock, and fails if that is before 1980.
         files = {f"{name}.npy": _npy_bytes(array) for name, array in arrays.items()}
@@ -207,6 +213,7 @@ class TrainingState:
                 for key in self._FIGURES:
                     setattr(self, key, figures[key])
                 self.devices = figures.get("devices", 1)
+                self.computers = figures.get("computers", [UNKNOWN])
                 for kind, variables in self._arrays().items():
                     for index, variable in enumerate(variables):
                         variable.assign(_of_form(arrays[f"{kind}_{index}"], variable))

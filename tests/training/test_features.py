@@ -15,6 +15,7 @@ from m3net_tf.audio.frontend import (
     frontend_preset,
 )
 from m3net_tf.system.errors import ConfigError, DataError
+from m3net_tf.system.processor import machine
 from m3net_tf.training import features as features_module
 from m3net_tf.training.features import compute_features, input_shape
 from m3net_tf.training.sections import AugmentationSection
@@ -99,6 +100,14 @@ def test_the_second_call_computes_nothing(cache, dataset, filled):
     np.testing.assert_array_equal(first.features, second.features)
     assert first.clips == second.clips
     assert [p.suffix for p in (cache / "features").iterdir()] == [".npy"]
+
+
+def test_maps_of_another_instruction_set_are_computed_again(cache, dataset, filled, monkeypatch):
+    compute_features(dataset, "validation", CONFIG)
+    other = {**machine(), "instruction_set": "another"}
+    monkeypatch.setattr(features_module, "machine", lambda: other)
+    compute_features(dataset, "validation", CONFIG)
+    assert len(filled) == 2
 
 
 def test_the_seed_alone_decides_the_copies(cache, dataset):

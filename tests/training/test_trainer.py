@@ -3,6 +3,7 @@
 
 import csv
 import io
+import json
 import shutil
 import time
 from types import SimpleNamespace
@@ -14,7 +15,8 @@ from refusals import refuses
 from m3net_tf.system.artifacts import write_json
 from m3net_tf.system.errors import ConfigError, DataError, ModelError
 from m3net_tf.system.keras import tf
-from m3net_tf.training import Run, load_recipe, results, train, trainer
+from m3net_tf.system.processor import UNKNOWN, machine
+from m3net_tf.training import Run, load_recipe, results, state, train, trainer
 from m3net_tf.training.evaluation import predict
 from m3net_tf.training.features import compute_features
 from m3net_tf.training.stopping import TrainingStoppedError
@@ -59,6 +61,7 @@ def test_metrics_say_what_made_them(tiny_run, tiny_recipe):
     assert metrics["best_epoch"] in (1, 2)
     assert {"python", "tf_keras", "numpy"} <= set(metrics["versions"])
     assert "git_commit" in metrics
+    assert metrics["threads"] == 1 and metrics["computers"] == [machine()]
     data = metrics["dataset"]
     assert data["name"] == "synth"
     assert data["protocol"] == "generated-split"
@@ -162,6 +165,24 @@ def test_a_stopped_run_resumed_equals_one_in_one_go(
     assert not Run(folder).state_path.exists()
     assert same(folder, tiny_run)
     assert metrics == Run(folder).metrics().values
+
+
+def test_a_run_names_each_computer_that_has_trained_it(stopped, tiny_recipe, tmp_path, monkeypatch):
+    folder = shutil.copytree(stopped, tmp_path / "run")
+    other = {**machine(), "instruction_set": "AVX"}
+    monkeypatch.setattr(state, "machine", lambda: other)
+    assert train(tiny_recipe(), folder).values["computers"] == [machine(), other]
+
+
+def test_epochs_of_an_older_state_are_of_an_unknown_computer(stopped, tiny_recipe, tmp_path):
+    folder = shutil.copytree(stopped, tmp_path / "run")
+    path = Run(folder).state_path
+    with np.load(path) as file:
+        arrays = dict(file)
+    figures = json.loads(str(arrays["figures"]))
+    del figures["computers"]
+    np.savez(path, **{**arrays, "figures": np.array(json.dumps(figures))})
+    assert train(tiny_recipe(), folder).values["computers"] == [UNKNOWN, machine()]
 
 
 def test_a_damaged_state_falls_back_to_the_one_before_it(tiny_run, tiny_recipe, tmp_path):

@@ -24,9 +24,10 @@ from m3net_tf.lab.studies.grid_file import load_grid
 from m3net_tf.lab.studies.report_files import write_report
 from m3net_tf.quantization.method_accuracy import method_figures
 from m3net_tf.quantization.methods import Method
-from m3net_tf.system.artifacts import machine, provenance, read_json, sha256_of, write_json
+from m3net_tf.system.artifacts import provenance, read_json, sha256_of, write_json
 from m3net_tf.system.errors import ConfigError, M3NetError, ModelError, one_line
 from m3net_tf.system.keras import keras
+from m3net_tf.system.processor import machine
 from m3net_tf.system.progress import Log, silent, track
 from m3net_tf.training.cluster.data import DataFolders, local_folder, require_data, source_of
 from m3net_tf.training.features import compute_features

@@ -11,6 +11,7 @@ from m3net_tf.lab.studies.grid_file import grid_names, load_grid
 from m3net_tf.lab.studies.table_record import TableReport
 from m3net_tf.system.artifacts import read_json
 from m3net_tf.system.checkout import require_sources
+from m3net_tf.system.processor import arithmetic
 from m3net_tf.system.yaml_files import read_yaml
 from m3net_tf.training.run import built_otherwise
 
@@ -31,11 +32,13 @@ class ItemResult(TypedDict):
     Attributes:
         runs: number of runs with a result, or that a table without results would have.
         state: whether today's recipes would give the results.
+        arithmetic: accelerators or instruction sets of its runs; older runs have no record of it.
     """
 
     scale: str
     runs: int
     state: str
+    arithmetic: str
     date: str
     commit: str
 
@@ -100,7 +103,8 @@ def list_lines(items: Sequence[PaperItem]) -> list[str]:
 def _line(result: ItemResult) -> str:
     runs = f"{result['runs']} run{'s' * (result['runs'] != 1)}" if result["runs"] else ""
     facts = f"{result['scale']:<5}  {runs:<8}  {result['state']:<25}  {result['date']:<10}"
-    return f"{facts}  {result['commit']}".rstrip()
+    arithmetic = f"arithmetic {result['arithmetic']}" if result["arithmetic"] else ""
+    return f"{facts}  {result['commit']:<9}  {arithmetic}".rstrip()
 
 
 def hours_path(out: Path, name: str, scale: str) -> Path:
@@ -125,8 +129,14 @@ def table_results(name: str, out: Path) -> Iterator[ItemResult]:
 
 def _result(scale: str, runs: int, state: str, facts: Mapping[str, Any]) -> ItemResult:
     """A result with the date and the commit of its file."""
-    date, commit = facts.get("date", ""), (facts.get("git_commit") or "")[:9]
-    return {"scale": scale, "runs": runs, "state": state, "date": date, "commit": commit}
+    return {
+        "scale": scale,
+        "runs": runs,
+        "state": state,
+        "arithmetic": "",
+        "date": facts.get("date", ""),
+        "commit": (facts.get("git_commit") or "")[:9],
+    }
 
 
 def _table_result(grid: Grid, report: TableReport) -> ItemResult:
@@ -140,7 +150,9 @@ def _table_result(grid: Grid, report: TableReport) -> ItemResult:
     state = f"{current} of {len(needed)} runs current" if current else "older recipe"
     if current == len(needed) == len(trained):
         state = "current"
-    return _result(grid.scale, len(trained), state, report)
+    used = {arithmetic(metrics.get("computers", ())) for metrics in trained.values()}
+    result = _result(grid.scale, len(trained), state, report)
+    return {**result, "arithmetic": ", ".join(sorted(used))}
 
 
 def figure_results(name: str, out: Path) -> Iterator[ItemResult]:

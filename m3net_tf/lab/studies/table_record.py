@@ -4,7 +4,8 @@
 from collections.abc import Mapping
 from typing import Any, NotRequired, TypedDict
 
-from m3net_tf.system.artifacts import Computer, Provenance
+from m3net_tf.system.artifacts import Provenance
+from m3net_tf.system.processor import Computer
 
 
 class Spread(TypedDict):

@@ -15,7 +15,8 @@ from m3net_tf.system.progress import Log
 
 _DATA = ("name", "protocol", "leaking", "subset", "subset_sha256")
 _NOTED = (
-    "parameters", "macs", "best_epoch", "threads", "training_s", "git_commit", "design_sha256",
+    "parameters", "macs", "best_epoch", "threads", "computers", "training_s", "git_commit",
+    "design_sha256",
 )  # fmt: skip
 
 

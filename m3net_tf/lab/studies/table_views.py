@@ -2,6 +2,7 @@
 """A table's JSON as CSV, Markdown and LaTeX, beside the paper's values."""
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from m3net_tf.lab.studies.report_files import Page
 from m3net_tf.lab.studies.statistics import EXACT_PAIRS, FEWEST_PAIRS, data_of
 from m3net_tf.lab.studies.table_record import CellValues, RunValues, TableReport
 from m3net_tf.system.errors import ConfigError
+from m3net_tf.system.processor import arithmetic, in_words
 
 _ABOUT = {
     "tiny": "Built-in sounds, few clips, one epoch: it only shows that everything runs.",
@@ -24,7 +26,7 @@ _QUOTED = " Rivals are quoted from the paper, each with the split of its own pap
 _CSV = [
     *("metric", "paper", "paper_differs", "seed", "fold", "split", "value", "validation"),
     *("dataset", "protocol", "leaking", "parameters", "macs", "best_epoch", "threads"),
-    *("training_s", "git_commit", "recipe_sha256", "subset_sha256", "run", "error"),
+    *("arithmetic", "training_s", "git_commit", "recipe_sha256", "subset_sha256", "run", "error"),
 ]
 _WHOLE_NUMBERS = ("seed", "fold", "split", "parameters", "macs", "best_epoch", "threads")
 
@@ -81,6 +83,7 @@ def _csv_run(cell: CellValues, run: RunValues) -> dict[str, object]:
         "protocol": data.get("protocol"),
         "leaking": data.get("leaking"),
         "subset_sha256": data.get("subset_sha256"),
+        "arithmetic": arithmetic(metrics.get("computers", ())) if metrics else None,
     }
 
 
@@ -317,6 +320,22 @@ def recipes_link(grid: Path, stem: Path) -> str:
     return f"[{grid.parent.name}/{grid.name}]({target})"
 
 
+def _computers(report: TableReport) -> list[str]:
+    """The computers that have trained the runs; older runs have no record of them."""
+    trained = {
+        run["recipe_sha256"]: run["metrics"].get("computers", [])
+        for cell in report["cells"]
+        for run in cell["runs"]
+        if "metrics" in run
+    }
+    counts = Counter(", then ".join(map(in_words, computers)) for computers in trained.values())
+    unknown = counts.pop("", 0)
+    return [
+        *(f"- runs trained on {words}: {count}" for words, count in sorted(counts.items())),
+        *([f"- runs trained with an unknown instruction set: {unknown}"] if unknown else []),
+    ]
+
+
 def _provenance(report: TableReport, recipes: str) -> list[str]:
     machine, kept = report["machine"], report["kept"]
     runs = [run.get("metrics", {}) for cell in report["cells"] for run in cell["runs"]]
@@ -329,6 +348,7 @@ def _provenance(report: TableReport, recipes: str) -> list[str]:
         f"{report['wall_s']:.0f} s (finished runs are used again)",
         *([f"- {kept} of the runs: results kept from an earlier call"] if kept else []),
         *([f"- threads of an operation: {', '.join(map(str, threads))}"] if threads else []),
+        *_computers(report),
         f"- written on {report['date']}, {machine['processor']}, {machine['cores']} cores, "
         f"{devices}",
         f"- recipes come from the grid {recipes}",

@@ -14,7 +14,8 @@ from m3net_tf.lab.studies.table_plan import TablePlan
 from m3net_tf.lab.studies.table_record import CellValues, TableReport
 from m3net_tf.lab.studies.table_results import cell_values
 from m3net_tf.lab.studies.table_views import cells_in_words, table_page, table_rows
-from m3net_tf.system.artifacts import machine, provenance
+from m3net_tf.system.artifacts import provenance
+from m3net_tf.system.processor import machine
 from m3net_tf.system.progress import Log, silent
 from m3net_tf.training.cluster.data import DataFolders, require_data
 from m3net_tf.training.cluster.pools import IN_PROCESS, PoolOptions

@@ -18,6 +18,7 @@ from m3net_tf.pages.report.content import (
 from m3net_tf.pages.report.gather import RunData
 from m3net_tf.pages.report.words import number, percent
 from m3net_tf.system.artifacts import provenance
+from m3net_tf.system.processor import arithmetic, in_words
 
 _HASH = 16  # shown characters
 
@@ -82,6 +83,8 @@ def _origin_of(run: RunData) -> list[Block]:
     ]
     rows += [
         ("training", _training(values)),
+        *(("computer", words) for words in map(in_words, values.get("computers", ()))),
+        ("arithmetic", arithmetic(values.get("computers", ()))),
         ("commit", str(values.get("git_commit") or "unknown")[:_HASH]),
         *((name, version) for name, version in values.get("versions", {}).items()),
     ]

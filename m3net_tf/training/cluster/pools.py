@@ -14,6 +14,7 @@ from typing import Any
 from m3net_tf.system.errors import ConfigError, DataError, one_line
 from m3net_tf.system.extras import how_to_install
 from m3net_tf.system.processes import keeps_signal_handlers
+from m3net_tf.system.processor import settings
 from m3net_tf.training.cluster.fetching import RemoteFolder
 from m3net_tf.training.cluster.resources import Resources
 from m3net_tf.training.cluster.worker import Order, Report, Work, train_run
@@ -187,6 +188,7 @@ class RayPool:
             "TF_NUM_INTRAOP_THREADS": str(threads),
             "TF_NUM_INTEROP_THREADS": "1",
             "TF_FORCE_GPU_ALLOW_GROWTH": "true",
+            **settings(),
         }
         if isinstance(self._options.cache, Path):
             values["M3NET_CACHE"] = str(self._options.cache.expanduser().absolute())

@@ -25,6 +25,7 @@ from m3net_tf.lab.studies.table_plan import plan_facts, plan_table
 from m3net_tf.lab.studies.tables import make_table
 from m3net_tf.system.artifacts import read_json, write_json
 from m3net_tf.system.errors import ConfigError, DataError
+from m3net_tf.system.processor import machine
 from m3net_tf.system.progress import silent
 from m3net_tf.training import recipe as recipes
 from m3net_tf.training.cluster import worker
@@ -58,6 +59,15 @@ scales:
   small: {}
 """
 
+COMPUTER = {
+    "processor": "Some processor",
+    "family": "family 6",
+    "cores": 2,
+    "accelerators": [],
+    "instruction_set": "AVX2",
+    "settings": {"ONEDNN_MAX_CPU_ISA": "AVX2"},
+}
+
 
 class Trainer:
     """Replaces ``m3net_tf.training.train``; ``failing`` maps seeds to errors."""
@@ -66,6 +76,7 @@ class Trainer:
         self.trained = []
         self.failing = {}
         self.subset = {}  # facts of the data set's folder
+        self.record = {}  # further facts of a run
 
     def __call__(self, recipe, folder, data_dir, log, devices, shards, after_epoch):
         log("training")
@@ -86,6 +97,7 @@ class Trainer:
                 "best_epoch": 1,
                 "training_s": 2.0,
                 "git_commit": "abc",
+                **self.record,
                 "dataset": {
                     "name": "synth",
                     "labels": ["a", "b"],
@@ -494,9 +506,11 @@ def test_the_list_says_which_results_are_of_an_older_recipe(m3net, tmp_path):
         return " ".join(lines[above + 1].split())
 
     count = len(keys)
-    assert listed() == f"tiny {count} runs current 2026-01-02 012345678"
-    runs[0]["recipe_sha256"] = "older"
-    assert listed(date="") == f"tiny {count} runs {count - 1} of {count} runs current 012345678"
+    assert listed() == f"tiny {count} runs current 2026-01-02 012345678 arithmetic unknown"
+    runs[0] = {"recipe_sha256": "older", "value": 80.0, "metrics": {"computers": [COMPUTER]}}
+    assert listed(date="") == (
+        f"tiny {count} runs {count - 1} of {count} runs current 012345678 arithmetic AVX2, unknown"
+    )
     for run in runs:
         run["recipe_sha256"] += "older"
     assert f"{count} runs older recipe" in listed()
@@ -573,10 +587,36 @@ def test_the_subset_is_beside_the_recipe(trainer, run_table, tmp_path):
     assert report["kept"] == 2
 
 
+def test_the_computers_of_the_runs_are_beside_the_recipe(trainer, run_table, tmp_path):
+    for record, line, arithmetic in (
+        ({}, "runs trained with an unknown instruction set: 2", "unknown"),
+        (
+            {"computers": [COMPUTER]},
+            "runs trained on Some processor (family 6), instruction set AVX2, "
+            "ONEDNN_MAX_CPU_ISA=AVX2: 2",
+            "AVX2",
+        ),
+        (
+            {"computers": [COMPUTER, {**COMPUTER, "accelerators": ["Some GPU"]}]},
+            "runs trained on Some processor (family 6), instruction set AVX2, "
+            "ONEDNN_MAX_CPU_ISA=AVX2, then Some processor (family 6), instruction set AVX2, "
+            "ONEDNN_MAX_CPU_ISA=AVX2, Some GPU: 2",
+            "AVX2, Some GPU",
+        ),
+    ):
+        trainer.record = record
+        for keep in (False, True):  # trained, then kept from the written table
+            run_table("tiny", keep_results=keep)
+            assert f"- {line}\n" in read(tmp_path, "md", "tiny")
+            rows = list(csv.DictReader(read(tmp_path, "csv", "tiny").splitlines()))
+            assert {row["arithmetic"] for row in rows if row["run"]} == {arithmetic}
+            shutil.rmtree(tmp_path / "runs", ignore_errors=True)
+
+
 def test_json_has_all_of_it(finished):
     folder, report, _ = finished
     assert json.loads(read(folder, "json")) == report
-    assert {"processor", "cores", "accelerators"} == set(report["machine"])
+    assert report["machine"] == machine()
     assert len(report["recipes_sha256"]) == 64 and report["versions"]["numpy"]
     assert str(folder) not in read(folder, "json")
 

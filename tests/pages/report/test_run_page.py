@@ -34,10 +34,11 @@ from m3net_tf.pages.report import (
 )
 from m3net_tf.pages.report.content import Chart, Gallery, Note, Playlist, Section, Table, Tiles
 from m3net_tf.pages.report.gather import HeldOutClips, RunData, gather, hits
-from m3net_tf.pages.report.origin import leak_warnings
+from m3net_tf.pages.report.origin import leak_warnings, origin
 from m3net_tf.system.artifacts import read_json, write_json, write_text
 from m3net_tf.system.errors import ConfigError, DataError, ModelError
 from m3net_tf.system.keras import keras
+from m3net_tf.system.processor import in_words, machine
 from m3net_tf.training.run import Run
 
 pytestmark = pytest.mark.usefixtures("private_cache")
@@ -423,6 +424,17 @@ def test_leaks_are_said_at_the_top(gathered, statement):
     data = SimpleNamespace(facts=facts)
     run = SimpleNamespace(name="r", clips=None, metrics=SimpleNamespace(dataset=data))
     assert leak_warnings([run, gathered[1]]) == [f"r: {facts['statement']}."]
+
+
+def test_the_computers_of_a_run_are_named(gathered):
+    (run,) = gathered[1:]
+    (facts,) = blocks(origin([run]), Table)
+    assert [words for name, words in facts.rows if name == "computer"] == [in_words(machine())]
+    assert ("arithmetic", machine()["instruction_set"]) in facts.rows
+    older = {key: value for key, value in run.metrics.values.items() if key != "computers"}
+    run = dataclasses.replace(run, metrics=dataclasses.replace(run.metrics, values=older))
+    (facts,) = blocks(origin([run]), Table)
+    assert ("arithmetic", "unknown") in facts.rows
 
 
 def test_wrong_runs_are_refused(tiny_run, tmp_path, monkeypatch):

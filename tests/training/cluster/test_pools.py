@@ -68,7 +68,7 @@ class FakeRay:
         return result
 
 
-def test_a_cluster_holds_what_fits(tiny_recipe, tmp_path):
+def test_a_cluster_holds_what_fits(tiny_recipe, tmp_path, monkeypatch):
     def slots(**options):
         return RayPool(FakeRay(), PoolOptions(address="auto", **options)).slots()
 
@@ -78,6 +78,7 @@ def test_a_cluster_holds_what_fits(tiny_recipe, tmp_path):
     ray = FakeRay()
     pool = RayPool(ray, PoolOptions(jobs=4, cache=tmp_path, resources=Resources(cpus=2)))
     recipe = tiny_recipe(training={"threads": 3})
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX")
     pool.start(order_of(recipe, tmp_path))
     (options,) = ray.options
     assert (options["num_cpus"], options["num_gpus"], options["max_retries"]) == (2, 0.5, 0)
@@ -85,6 +86,7 @@ def test_a_cluster_holds_what_fits(tiny_recipe, tmp_path):
     assert variables["M3NET_CACHE"] == str(tmp_path)
     # The recipe decides, not the cores: another count in the same process would be refused.
     assert variables["TF_NUM_INTRAOP_THREADS"] == variables["OMP_NUM_THREADS"] == "3"
+    assert variables["ONEDNN_MAX_CPU_ISA"] == "AVX"  # other computers do not have this environment
     with refuses(ConfigError, "99 CPU", "8"):
         RayPool(ray, PoolOptions(resources=Resources(cpus=99))).start(order_of(recipe, tmp_path))
 

@@ -14,6 +14,7 @@ from worker_processes import worker_processes
 
 from m3net_tf import cli
 from m3net_tf.system.errors import M3NetError
+from m3net_tf.system.processor import machine
 from m3net_tf.training import Run, train
 from m3net_tf.training.cluster import members as rooms
 from m3net_tf.training.cluster.pools import Lost, PoolOptions
@@ -161,7 +162,7 @@ def test_two_workers_learn_what_one_does_although_one_is_killed(
     assert killed and any("was lost (ActorDiedError): all workers start" in line for line in lines)
     assert any(line.startswith("resuming after epoch") for line in lines)
     assert _losses(tmp_path / "two") == pytest.approx(_losses(tmp_path / "one"), rel=TOLERANCE)
-    assert metrics.values["devices"] == 2
+    assert metrics.values["devices"] == 2 and metrics.values["computers"] == [machine()]
     names = {path.name for path in (tmp_path / "two").iterdir()}
     assert names - {path.name for path in (tmp_path / "one").iterdir()} == {"train.log"}
     assert Run(tmp_path / "two").finished
