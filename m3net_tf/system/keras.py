@@ -13,7 +13,6 @@ otherwise.
 
 import contextlib
 import os
-from collections.abc import Iterator
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -51,42 +50,10 @@ def use_threads(count: int) -> None:
         ) from None
 
 
-def has_computed() -> bool:
-    """Whether TensorFlow has computed in this process, so that it takes no more settings."""
-    count = tf.config.threading.get_intra_op_parallelism_threads()
-    try:
-        use_threads(count + 1)
-        use_threads(count)
-    except ConfigError:
-        return True
-    return False
-
-
-@contextlib.contextmanager
-def half_precision_errors() -> Iterator[None]:
-    """Name ``training.mixed_precision`` in oneDNN's error if it was too late to lift its limit.
-
-    Raises:
-        ConfigError: oneDNN computes with AVX2 in this process.
-    """
-    try:
-        yield
-    except tf.errors.AbortedError as error:
-        if "primitive descriptor" not in str(error.message):
-            raise
-        os.environ["ONEDNN_MAX_CPU_ISA"] = "AVX2"
-        raise ConfigError(
-            "training.mixed_precision is true, but TensorFlow already computes with AVX2 in this "
-            "process, which has no half precision: start a new one (m3net table: --jobs 2)"
-        ) from None
-
-
 with contextlib.suppress(ConfigError):  # a program that has used TensorFlow before this package
     use_threads(1)
 
 __all__ = [
-    "half_precision_errors",
-    "has_computed",
     "keras",
     "keras_3_error",
     "require_keras_2",

@@ -8,6 +8,8 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TypedDict
 
+from m3net_tf.system.errors import ConfigError
+
 SETTINGS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "TF_ENABLE_ONEDNN_OPTS", "XLA_FLAGS")
 """Environment variables that decide how TensorFlow rounds sums."""
 
@@ -117,9 +119,31 @@ def limit_instruction_set() -> None:
         os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_max_isa=AVX2".strip()
 
 
-def lift_instruction_set() -> None:
-    """Lift oneDNN's limit before TensorFlow computes: for AVX2 it has no half precision."""
-    if os.environ.get("ONEDNN_MAX_CPU_ISA") == "AVX2":
+def use_instruction_set(*, half_precision: bool) -> None:
+    """Limit the instruction set of a training, or lift the limit for half precision.
+
+    Nothing changes if TensorFlow has computed in this process.
+
+    Raises:
+        ConfigError: it computes with AVX2, for which oneDNN has no half precision.
+    """
+    from m3net_tf.system.keras import tf, use_threads
+
+    limited = os.environ.get("ONEDNN_MAX_CPU_ISA") == "AVX2"
+    count = tf.config.threading.get_intra_op_parallelism_threads()
+    try:
+        use_threads(count + 1)
+        use_threads(count)
+    except ConfigError:
+        if half_precision and limited:
+            raise ConfigError(
+                "training.mixed_precision is true, but TensorFlow already computes with AVX2 in "
+                "this process, which has no half precision: start a new one (m3net table: --jobs 2)"
+            ) from None
+        return
+    if not half_precision:
+        limit_instruction_set()
+    elif limited:
         os.environ["ONEDNN_MAX_CPU_ISA"] = "ALL"
 
 

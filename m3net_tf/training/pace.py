@@ -12,6 +12,7 @@ from m3net_tf.audio.datasets import DatasetInfo
 from m3net_tf.networks.models.complexity import roofline_s
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras, tf
+from m3net_tf.system.processor import use_instruction_set
 from m3net_tf.training.batches import TrainingClips
 from m3net_tf.training.checks import input_shape
 from m3net_tf.training.distillation import ensemble
@@ -50,6 +51,7 @@ def seconds_per_clip(
     batch_size = min(clips or recipe.training.batch_size, recipe.training.batch_size)
     shape, classes = input_shape(info, recipe.frontend), info.classes
     keras.backend.clear_session()
+    use_instruction_set(half_precision=recipe.training.mixed_precision)
     with half_precision(recipe.training):
         model = build_network(recipe, shape, info.multi_label, classes)
     models = [build_network(teacher, shape, info.multi_label, classes) for teacher in teachers]

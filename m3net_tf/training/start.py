@@ -13,7 +13,7 @@ from m3net_tf.audio.datasets.remarks import shortcut_lines
 from m3net_tf.audio.shards import load_sharded_dataset, open_shards, require_section
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.locks import writes_into
-from m3net_tf.system.processor import limit_instruction_set
+from m3net_tf.system.processor import use_instruction_set
 from m3net_tf.system.progress import Log, silent
 from m3net_tf.training.added import (
     AddedClip,
@@ -71,14 +71,13 @@ def train(
     prepared = prepare(recipe, run, data_dir, shards, log)
     if prepared is None:
         return run.metrics()
-    from m3net_tf.system.keras import has_computed, use_threads
+    from m3net_tf.system.keras import use_threads
     from m3net_tf.training.distribution import strategy_for
     from m3net_tf.training.results import write_results
     from m3net_tf.training.trainer import run_epochs
 
     use_threads(recipe.training.threads)
-    if not has_computed():
-        limit_instruction_set()
+    use_instruction_set(half_precision=recipe.training.mixed_precision)
     with strategy_for(devices, recipe.training.batch_size).scope():
         return write_results(run_epochs(recipe, run, *prepared, log, after_epoch), run)
 
@@ -104,13 +103,12 @@ def train_member(
     dataset, source = _data_of(recipe, run, data_dir, shards, log)
     if recipe.fine_tuning.add:
         dataset = with_added_of(recipe, dataset, folder)
-    from m3net_tf.system.keras import has_computed, use_threads
+    from m3net_tf.system.keras import use_threads
     from m3net_tf.training.distribution import strategy_for
     from m3net_tf.training.trainer import run_epochs
 
     use_threads(recipe.training.threads)
-    if not has_computed():
-        limit_instruction_set()
+    use_instruction_set(half_precision=recipe.training.mixed_precision)
     with strategy_for(devices, recipe.training.batch_size, member).scope():
         run_epochs(recipe, run, dataset, source, log)
 

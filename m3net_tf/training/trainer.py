@@ -15,9 +15,8 @@ from m3net_tf.audio.shards import Shards
 from m3net_tf.networks.models import build_model
 from m3net_tf.networks.models.complexity import count_macs
 from m3net_tf.system.errors import ConfigError, ModelError
-from m3net_tf.system.keras import half_precision_errors, keras, tf
+from m3net_tf.system.keras import keras, tf
 from m3net_tf.system.keras_internals import random_layers, reseed
-from m3net_tf.system.processor import lift_instruction_set
 from m3net_tf.system.progress import Log, Task, track
 from m3net_tf.training.batches import (
     TrainingClips,
@@ -131,7 +130,7 @@ def _run_epochs(loop: _Loop, run: Run, after_epoch: AfterEpoch | None = None) ->
         track(loop.log, "training", steps, "steps", done=done) as task,
     ):
         while not state.ended:
-            with xla_errors(loop.recipe), half_precision_errors():
+            with xla_errors(loop.recipe):
                 row = _run_epoch(loop, task)
             state.save(run.state_path, run.previous_state_path)
             write(row)
@@ -173,7 +172,6 @@ def half_precision(settings: TrainingSection) -> Iterator[None]:
     half = settings.half_precision
     if half == "auto":
         half = "float16" if tf.config.list_physical_devices("GPU") else "bfloat16"
-    lift_instruction_set()
     keras.mixed_precision.set_global_policy(f"mixed_{half}")
     try:
         yield
