@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from m3net_tf.runtime.classifier import Classifier, Pcm
-from m3net_tf.runtime.desktop import ENGINES
+from m3net_tf.runtime.desktop import ENGINES, LITERT
 from m3net_tf.runtime.detector_config import FULL_SCALE
 from m3net_tf.runtime.recognizer import event_time_s
 from m3net_tf.runtime.sound import microphone_chunks, pcm_chunks, sound_files
@@ -66,9 +66,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--engine",
         choices=ENGINES,
-        default=ENGINES[0],
         help="what runs the network, with the same bytes: TFLite, TFLite Micro, or the network "
-        "compiled to C, which needs a C compiler (default: litert)",
+        "compiled to C, which needs a C compiler (default: litert; with --stream and --microphone "
+        "compiled, where it runs)",
     )
     parser.add_argument(
         "--fast",
@@ -93,11 +93,13 @@ def run(arguments: Sequence[str]) -> int:
         parser.error("name sound files, or --microphone")
     if options.top < 1:
         parser.error("--top is the number of classes to print: 1 or more")
+    # Compiling takes longer than a short sound; a later call finds the library in the cache.
+    is_long = options.stream or options.microphone
     classifier = Classifier(
         options.model,
         recipe=options.recipe,
         labels=options.labels,
-        engine=options.engine,
+        engine=options.engine or (None if is_long else LITERT),
         fast=options.fast,
     )
     rate_hz = classifier.metadata.frontend.sample_rate_hz

@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from m3net_tf.runtime import (
     Classifier,
     DetectorConfig,
     attach_metadata,
+    desktop,
     detect,
     listen,
     read_metadata,
@@ -149,6 +151,26 @@ def test_other_engines_give_the_same_lines(
     for options in ([], ["--engine", engine]):
         assert classify(*words, "--windows", "--json", *options) == 0
         printed.append(capsys.readouterr().out)
+    assert printed[0] == printed[1]
+
+
+def test_a_long_sound_is_compiled_where_that_is_possible(
+    exported, vectors, tmp_path, capsys, write_wav, classify, monkeypatch
+):
+    path = write_wav(tmp_path / "a.wav", np.concatenate(vectors[0]))
+    loaded, printed = [], []
+
+    def load(tflite, engine, **options):
+        loaded.append(engine)
+        return load_engine(tflite, engine, **options)
+
+    monkeypatch.setattr(desktop, "load_engine", load)
+    for search in (os.environ["PATH"], ""):
+        monkeypatch.setenv("PATH", search)
+        monkeypatch.setenv("M3NET_CACHE", str(tmp_path / f"cache{len(printed)}"))
+        assert classify(path, "--model", exported.folder, "--stream") == 0
+        printed.append(capsys.readouterr().out)
+    assert loaded == ["compiled", "compiled", "litert"]
     assert printed[0] == printed[1]
 
 
