@@ -16,6 +16,7 @@ from m3net_tf.audio.shards import index
 from m3net_tf.compiler import network
 from m3net_tf.runtime.metadata import has_metadata
 from m3net_tf.system.errors import DAMAGED, DataError, ModelError
+from m3net_tf.system.keras import tf
 from m3net_tf.training.state import TrainingState
 
 BUGS = (AttributeError, MemoryError, NameError, RuntimeError, TypeError)
@@ -76,10 +77,11 @@ def encrypted(data: bytes) -> bytes:
     ],
 )
 def test_a_damaged_training_state_is_one_line(content: bytes, tmp_path: Path):
+    weight = tf.Variable(np.zeros(3))
     state: Any = types.SimpleNamespace(
         _FIGURES=(),
-        _arrays=lambda: {"weights": [types.SimpleNamespace(assign=np.zeros(3).__add__)]},
-        model=types.SimpleNamespace(weights=[0]),
+        _arrays=lambda: {"weights": [weight]},
+        model=types.SimpleNamespace(weights=[weight]),
     )
     path = tmp_path / "state.npz"
     path.write_bytes(content)

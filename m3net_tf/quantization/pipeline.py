@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -68,7 +68,7 @@ def chosen_network(run: Run) -> Choice | None:
     folder = run.quantized_path.parent
     if not run.quantized_path.exists():
         return None
-    report = read_json(folder / "report.json")
+    report = read_json(folder / "report.json", Any)
     remedy = f"quantise {run.folder} again, or delete {folder}"
     try:
         trained, hashes = report["trained_model_sha256"], {"model.tflite": report["sha256"]}

@@ -19,8 +19,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
-import msgspec
-
 from m3net_tf.system.errors import DataError, one_line
 from m3net_tf.system.unfinished import new_path, unfinished_prefix
 
@@ -164,6 +162,8 @@ def of_form(kind: Any, value: Any) -> Any:
     Raises:
         ValueError: it has another form.
     """
+    import msgspec  # the light commands do without it
+
     try:
         msgspec.convert(value, kind)
     except msgspec.ValidationError as error:

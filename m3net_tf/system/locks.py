@@ -22,9 +22,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, ParamSpec, TypedDict, TypeVar
-
-from msgspec import Meta
+from typing import ParamSpec, TypedDict, TypeVar
 
 from m3net_tf.system.artifacts import parse_json
 from m3net_tf.system.errors import InUseError
@@ -215,7 +213,7 @@ def _is_at(handle: int, path: Path) -> bool:
 class _Holder(TypedDict):
     """Content of a lock file; ``since`` is the local time at which it was taken, to the minute."""
 
-    pid: Annotated[int, Meta(ge=1, lt=2**31)]
+    pid: int
     host: str
     command: str
     since: str
@@ -239,9 +237,9 @@ def _read_holder(handle: int) -> _Holder | None:
     """The holder; None if the file does not name it."""
     try:
         holder: _Holder = parse_json(os.pread(handle, 1 << 16, 0), _Holder)
-        return holder
     except ValueError:
         return None
+    return holder if 0 < holder["pid"] < 2**31 else None
 
 
 def _describe(holder: _Holder | None) -> str:

@@ -29,7 +29,7 @@ def recipe(tmp_path):
         (["train", "{tmp}/absent.yaml"], ["absent.yaml", "missing"]),
         (["train", "{tmp}/tiny.yaml", "--run"], ["--run"]),
         (["export", "{tmp}/no_run"], ["no_run", "train first"]),
-        (["export", "{tmp}/absent.tflite"], ["absent.tflite is a file", "--out"]),
+        (["export", "{tmp}/absent.tflite"], ["absent.tflite", "No such file"]),
         (["export", __file__, "--out", "{tmp}/no_run"], ["test_cli.py has no metadata"]),
         (["emulate", "{tmp}/no_run"], ["no_run"]),
         (["firmware", "{tmp}/no_run"], ["no_run", "export"]),

@@ -85,7 +85,7 @@ def reset_before() -> Any:
 MODELS: dict[str, tuple[Callable[[], Any], Any]] = {
     make.__name__: (make, tf.int8)
     for make in (convolutions, attention, normalizations, activations, recurrent, reset_before)
-} | {"wide": (convolutions, tf.int16), "wide_reset_before": (reset_before, tf.int16)}
+} | {"wide_convolutions": (convolutions, tf.int16), "wide_reset_before": (reset_before, tf.int16)}
 
 
 def convert(model: Any, ends: Any) -> bytes:

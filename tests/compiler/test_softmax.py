@@ -65,7 +65,7 @@ def test_the_bytes_of_tflite_micro_where_it_does_not_stop(length, hosts):
 @pytest.mark.skipif(bool(tflm_unavailable_reason()), reason="TFLite Micro is not there")
 def test_shares_of_16_bits_are_the_bytes_of_tflite_micro(tmp_path):
     tflite = softmax_of(LARGEST_TO_16, wide=True)
-    host = build_host({"wide": compile_network(tflite)}, tmp_path)["wide"]
+    host = build_host({"network": compile_network(tflite)}, tmp_path)["network"]
     for values in rows(LARGEST_TO_16):
         (expected,) = run_micro(tflite, [values[None]], 1)
         np.testing.assert_array_equal(host.run(values[None])[0], expected)

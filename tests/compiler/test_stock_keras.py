@@ -81,7 +81,9 @@ def test_a_model_of_unknown_batch_size_gives_the_bytes_of_tflite_micro(
     assert len(answers) > 1
 
 
-@pytest.mark.parametrize("name", ["activations", "blocks", "convolutions", "wide", "reset_before"])
+@pytest.mark.parametrize(
+    "name", ["activations", "blocks", "convolutions", "wide_convolutions", "reset_before"]
+)
 def test_what_tflite_micro_refuses_gives_the_bytes_of_litert(name, models, networks, hosts):
     """TFLite Micro has no GELU, no int8 EXP, no SPACE_TO_BATCH_ND of int16, none that pads with the
     zero point, and no split of a float tensor into empty parts.
@@ -94,7 +96,7 @@ def test_what_tflite_micro_refuses_gives_the_bytes_of_litert(name, models, netwo
         np.testing.assert_array_equal(hosts[name].run(values)[0], expected)
 
 
-@pytest.mark.parametrize("name", ["convolutions", "wide"])
+@pytest.mark.parametrize("name", ["convolutions", "wide_convolutions"])
 def test_dilated_convolutions_are_put_together(name, networks):
     assert networks[name].saved["dilated convolutions put together"] == 4
 

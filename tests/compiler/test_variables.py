@@ -56,7 +56,7 @@ def test_a_reset_begins_a_new_sequence(tmp_path):
     network = StatefulNetwork()
     last = network.add(depthwise(delayed(network, np.random.default_rng(0), SOURCE), window=1))
     filters = write_network([svdf_layer(np.random.default_rng(2), Item((1, 9), 1 / 64, 3))])
-    models = {"lines": network.write(last), "svdf": filters}
+    models = {"lines": network.write(last), "filters": filters}
     assert differing(models, tmp_path, RUNS, NEW_SEQUENCE, FAST)[0] == {}
 
 

@@ -174,7 +174,7 @@ def test_a_flipped_bit_of_the_weights_is_reported(
 
 
 def test_a_network_that_cannot_be_compiled_is_one_line(model: CModel):
-    with refuses(ModelError, "--engine") as error:
+    with refuses(ModelError, "convert it again") as error:
         compile_model(dataclasses.replace(model, tflite=b"no network"))
     assert "\n" not in str(error.value)
 

@@ -345,7 +345,7 @@ def test_recorded_rooms(tmp_path, sounds):
     with refuses(DataError, "none"):
         read_rooms(tmp_path / "none", RATE_HZ)
     (tmp_path / "empty").mkdir()
-    with refuses(DataError, "WAV"):
+    with refuses(DataError, "sound files"):
         read_rooms(tmp_path / "empty", RATE_HZ)
 
 

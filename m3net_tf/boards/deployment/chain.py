@@ -113,7 +113,7 @@ class ChainSummary(Provenance):
     dsp_missing: NotRequired[str]
     emulation_missing: NotRequired[str]
     end_to_end: NotRequired[EndToEnd]
-    pace: NotRequired[dict[str, float | None]]
+    pace: NotRequired[dict[str, float | bool | None]]
     stream: NotRequired[StreamCost]
     drift: NotRequired[list[str]]
 

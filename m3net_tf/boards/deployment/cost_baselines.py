@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rich.table import Table
 
@@ -142,7 +142,7 @@ def read_baselines(path: Path = PATH) -> dict[Place, CostBaseline]:
         raise ConfigError(f"{path} is missing: make it with m3net matrix --update-baselines")
     kind = dict[str, dict[str, dict[str, CostBaseline]]]
     try:
-        boards = convert(kind, read_json(path), "baselines")
+        boards = convert(kind, read_json(path, Any), "baselines")
     except ConfigError as error:
         raise ConfigError(
             f"{path}: {error}; restore it, or delete it and make it with m3net matrix "

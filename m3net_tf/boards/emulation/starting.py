@@ -137,7 +137,7 @@ class _Tried(TypedDict, total=False):
     """Content of ``arena.json``: the arena that was found, and for what."""
 
     tried: dict[str, Any]
-    arena_bytes: int
+    arena_bytes: int | None
 
 
 def build_run(

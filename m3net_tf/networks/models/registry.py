@@ -220,7 +220,8 @@ def build_model(
     module, chosen = _module(name), _preset(name, preset)
     accepted = design_defaults(name)
     shape = tuple(input_shape or chosen.input_shape)
-    fits = (isinstance(size, numbers.Integral) and size > 0 for size in shape)
+    sizes = [size for place, size in enumerate(shape) if place != 1 or size is not None]
+    fits = (isinstance(size, numbers.Integral) and size > 0 for size in sizes)
     if len(shape) != 3 or not all(fits):
         raise ConfigError(
             f"input_shape is {shape}: give the numbers (bins, frames, channels), such as "

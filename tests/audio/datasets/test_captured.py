@@ -125,11 +125,12 @@ def test_sounds_that_the_user_put_there_are_clips_without_provenance(tmp_path: P
     assert len(clips) == 2
 
 
-def test_the_documented_program_captures_and_labels_a_clip(tmp_path: Path, capsys):
+def test_the_documented_program_captures_and_labels_a_clip(tmp_path: Path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     page = (Path(__file__).parents[3] / "docs" / "improve.md").read_text()
     (program,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    exec(program, {"folder": tmp_path})
-    (clip,) = CapturedClips(tmp_path)
+    exec(program, {})
+    (clip,) = CapturedClips(tmp_path / "captured")
     assert clip.label == "clap" and clip.provenance["reason"] == "near_miss"
     assert capsys.readouterr().out.endswith(".wav near_miss 0.55\n")
     columns = re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", page, re.MULTILINE)))
