@@ -13,7 +13,7 @@ from m3net_tf.audio.datasets.audio import Audio, header_of, mixed, read_frames
 from m3net_tf.audio.datasets.clips import Clip
 from m3net_tf.audio.datasets.dataset import READERS
 from m3net_tf.audio.datasets.loudness import decibels
-from m3net_tf.system.errors import DataError
+from m3net_tf.system.errors import DataError, one_line
 from m3net_tf.system.progress import Log, silent, track
 from m3net_tf.system.threads import map_ahead
 
@@ -57,23 +57,26 @@ class Recording:
     swing_db: float
 
 
-def measure(clips: Sequence[Clip], log: Log = silent) -> list[Recording]:
+def measure(clips: Sequence[Clip], log: Log = silent) -> tuple[list[Recording], list[str]]:
     """Measure the first seconds of the clips' files, of at most some hundred of each class.
 
-    Files that cannot be read are left out.
+    Returns:
+        The recordings, and the faults of those that cannot be decoded.
     """
     of_class: dict[str, dict[Path, Clip]] = {}
     for clip in clips:
         if clip.path is not None and not clip.synthetic:
             of_class.setdefault(clip.label, {}).setdefault(clip.path, clip)
     chosen = list(itertools.chain.from_iterable(_some([*of.values()]) for of in of_class.values()))
-    found = []
+    found, broken = list[Recording](), list[str]()
     with track(log, "levels and spectra", len(chosen), "files") as task:
         for recording in map_ahead(_measured, iter(chosen), READERS):
-            if recording:
+            if isinstance(recording, str):
+                broken.append(recording)
+            else:
                 found.append(recording)
             task.advance()
-    return found
+    return found, broken
 
 
 def _some(clips: list[Clip]) -> list[Clip]:
@@ -82,13 +85,14 @@ def _some(clips: list[Clip]) -> list[Clip]:
     return [clips[int(i * step)] for i in range(min(len(clips), _MEASURED_FILES))]
 
 
-def _measured(clip: Clip) -> Recording | None:
+def _measured(clip: Clip) -> Recording | str:
+    """The properties of a clip's file, or its fault."""
     assert clip.path is not None
     try:
         header = header_of(clip.path)
         frames = read_frames(clip.path, _MEASURED_S)
-    except (DataError, RuntimeError):
-        return None
+    except (DataError, RuntimeError) as error:
+        return one_line(error)
     sound = mixed(frames)
     power, channel_power = float(np.mean(np.square(sound))), float(np.mean(np.square(frames)))
     spectra = _spectra(sound)

@@ -77,15 +77,16 @@ def shortcut_lines(dataset: AudioDataset, log: Log = silent) -> list[str]:
     """
     if "group_pattern" not in dataset_options(dataset.info.name):
         return []
-    return _shortcuts(measure(dataset.clips, log), dataset.info.clip_s)
+    return _shortcuts(measure(dataset.clips, log)[0], dataset.info.clip_s)
 
 
 def recording_lines(dataset: AudioDataset, log: Log = silent) -> list[str]:
     """:func:`shortcut_lines`, and sentences on faults of recordings and on what a rate cuts off."""
     if "group_pattern" not in dataset_options(dataset.info.name):
         return []
-    recordings = measure(dataset.clips, log)
+    recordings, broken = measure(dataset.clips, log)
     return [
+        *(f"training will stop at a file: {fault}" for fault in broken[:1]),
         *_shortcuts(recordings, dataset.info.clip_s),
         *_faults(recordings),
         *_lost(recordings, dataset.info.sample_rate_hz),

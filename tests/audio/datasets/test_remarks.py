@@ -100,7 +100,9 @@ def test_faults_of_recordings_are_named(tmp_path: Path):
     opposite = np.stack([other, 0.01 * noise(rng) - other], axis=1)
     soundfile.write(root / "a" / "opposite.wav", opposite, RATE_HZ)
     soundfile.write(root / "b" / "float.wav", 30_000 * other, RATE_HZ, subtype="FLOAT")
+    soundfile.write(root / "b" / "nan.wav", np.full(RATE_HZ, np.nan), RATE_HZ, subtype="FLOAT")
     said = lines(root)
+    assert "b/nan.wav: contains NaN" in said
     assert "clipped: 1 of 19 measured files" in said and "a/clipped.wav" in said
     assert "channels: in 1 of 19 measured files" in said and "a/opposite.wav" in said
     assert "above full scale: 1 of 19" in said and "b/float.wav" in said
