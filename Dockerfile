@@ -2,7 +2,7 @@
 # Everything that training, firmware builds and emulation need:
 #   docker build --tag m3net_tf .
 #   docker run --rm --interactive --tty --volume m3net:/home/m3net/.cache m3net_tf make demo
-# The digest decides, the tag is for readers. That of a newer one is in docker-library/repo-info on
+# The digest decides, the tag is for readers. A newer one's digest is in docker-library/repo-info on
 # GitHub, repos/debian/remote/, or in the output of `docker pull`.
 FROM debian:bookworm-20260918-slim@sha256:3783cc01769c7b2b1b83a5c5ad96c815348e28ed7da68e2e3687004faa906251 AS tools
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]

@@ -145,7 +145,7 @@ docs: setup ## compare README and docs with the tree, and make the site build/si
 	$(VENV)/bin/python -m pytest -q tests/test_docs.py tests/firmware/test_porting.py
 	$(VENV)/bin/python docs/site/build.py build/site
 
-# The flash of README is that of Debian 12's cross compiler; another version needs a few bytes more or less.
+# README has the flash of Debian 12's cross compiler; another version needs a few bytes more or less.
 figures: demo emulate-all ## compare the figures of README and guide with what their commands print now
 	$(VENV)/bin/python docs/check_figures.py
 

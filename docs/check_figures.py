@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compare the figures that README and guide print with those of the commands beside them.
+"""Compare the figures of README and guide with what the commands beside them print.
 
 ``make demo emulate-all``, then ``python docs/check_figures.py``: one line for each figure that is
 stale, and exit status 1. Figures of boards that cannot be built here are named as not compared.
@@ -97,5 +97,5 @@ def stale_networks() -> Iterator[str]:
 
 if __name__ == "__main__":
     stale = [*stale_demonstration(), *stale_footprint(), *stale_networks()]
-    print("\n".join(stale) or "the figures of README and guide are those of the commands")
+    print("\n".join(stale) or "README and guide have the figures of their commands")
     raise SystemExit(bool(stale))

@@ -27,7 +27,7 @@ TFLM_OPERATORS = frozenset(
     """.split()
 )
 
-#: Those of them whose kernels take float alone.
+#: The ones whose kernels take float alone.
 _FLOAT_OPERATORS = frozenset(
     "CEIL COS EXP FLOOR FLOOR_DIV FLOOR_MOD L2_POOL_2D LOG NEG ROUND SIN SQRT SQUARE".split()
 )

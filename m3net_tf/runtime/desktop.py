@@ -28,7 +28,7 @@ from m3net_tf.system.native import native_stderr
 Engine = Callable[[Int8], Int8]
 """Runs one network: int8 inputs, (clips, ...), to int8 scores, (clips, classes).
 
-Several threads may call one at once, except that of :func:`load_streamed`, which has one sequence.
+Several threads may call one at once, except the one that :func:`load_streamed` gives.
 """
 
 LITERT = "litert"

@@ -38,7 +38,7 @@ class Computer(TypedDict):
         accelerators: accelerators that TensorFlow finds.
         instruction_set: the largest that oneDNN uses, by oneDNN's names; the architecture where it
             is not x86-64.
-        settings: those of :data:`SETTINGS` that are set.
+        settings: the members of :data:`SETTINGS` that are set.
     """
 
     processor: str
@@ -148,7 +148,7 @@ def use_instruction_set(*, half_precision: bool) -> None:
 
 
 def settings() -> dict[str, str]:
-    """Those of :data:`SETTINGS` that are set."""
+    """The members of :data:`SETTINGS` that are set."""
     return {name: os.environ[name] for name in SETTINGS if os.environ.get(name)}
 
 

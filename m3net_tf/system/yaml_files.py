@@ -97,8 +97,8 @@ class _StrictLoader(yaml.SafeLoader):
     def _require_plain(self, node: yaml.Node, line: int) -> None:
         if node.tag not in [_TAG + name for name in _TAGS[type(node)]]:
             raise _RefusedError(
-                f"the value in line {line} has the tag {node.tag[:80]!r}, which is not that of a "
-                "plain value: remove it"
+                f"the value in line {line} has the tag {node.tag[:80]!r}, which a plain value "
+                "does not need: remove it"
             )
         if not isinstance(node, yaml.ScalarNode) or node.tag.endswith(":merge"):
             return

@@ -75,7 +75,7 @@ def test_searches_end_with_what_they_have(monkeypatch):
 
 
 def test_the_memory_of_the_compiler():
-    """In a process of its own, as a peak stays; its own, not that of the process that starts it."""
+    """In a process of its own, whose peak does not count the process that starts it."""
     code = (
         "import re, pathlib\n"
         "from hostile_networks import ACCEPTED\n"

@@ -117,7 +117,7 @@ def _change_dimension(rng: Random, model: Any) -> None:
 
 
 def _leave_open(rng: Random, model: Any) -> None:
-    """Sizes that the compiler has to find, as those of a file with an unknown batch size."""
+    """Sizes that the compiler has to find, as in a file with an unknown batch size."""
     tensor = _tensor(rng, model)
     tensor.shapeSignature = [-1] * len(tensor.shape)
     if rng.random() < 0.5:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tables that list the clips of a folder: the user's, Edge Impulse's, those of published data."""
+"""Tables that list the clips of a folder: the user's, Edge Impulse's, or a published data set's."""
 
 import dataclasses
 import functools
@@ -223,7 +223,7 @@ def find_table(root: Path, suffixes: Sequence[str]) -> tuple[str, list[str]]:
         elif _without_class_folders(clips):
             taken.append(name)
         else:
-            refused.append(f"{name} is not read: its classes are not those of the folders")
+            refused.append(f"{name} is not read: its classes are not the folders")
     if len(taken) > 1:
         refused.append(f"{' and '.join(taken)} are not read: join them into one table")
     return (taken[0] if len(taken) == 1 else ""), refused

@@ -40,7 +40,7 @@ class Recording:
         cancelled: whether little remains of the channels when they are averaged.
         spectrum: share of the energy in each of 512 bands up to half of the rate.
         noise_like: how flat the spectrum is within narrow bands, from 0 to 1; about 0.6 for noise.
-        swing_db: from the level of the quietest tenth of the frames to that of the loudest.
+        swing_db: from the level of the quietest tenth of the frames to the loudest tenth's.
     """
 
     name: str

@@ -31,7 +31,7 @@ _ZERO_EVERY = 8  # of synthetic silence: a muted microphone, and pauses of edite
 
 
 def noise_files(folder: Path) -> list[Path]:
-    """The sound files of a folder, which may be missing, without those of its subfolders."""
+    """The sound files of a folder, which may be missing, without its subfolders' files."""
     return [path for path in files_below(folder, SUFFIXES) if path.parent == folder]
 
 

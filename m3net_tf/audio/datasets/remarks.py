@@ -104,7 +104,7 @@ def _shortcuts(recordings: Sequence[Recording], window_s: float) -> list[str]:
         found, what = _told(labels, values, kind.gain), "give the class of"
         if not found and len(names := sorted({*labels.tolist()})) > 2:
             of_class = {name: _told(labels == name, values, kind.gain) for name in names}
-            # The class with the fewest errors, in shares of those of the most frequent answer.
+            # The class with the fewest errors, as a share of the most frequent answer's errors.
             found, name = max(
                 ((of, name) for name, of in of_class.items() if of),
                 key=lambda told: (told[0][0] - told[0][1]) / (1 - told[0][1]),
@@ -123,7 +123,7 @@ def _shortcuts(recordings: Sequence[Recording], window_s: float) -> list[str]:
 
 
 def _told(labels: _Array, values: _Array, gain: float) -> tuple[float, float] | None:
-    """Cross-validated share of labels that follow from the values, and that of the largest class.
+    """Cross-validated share of labels that follow from the values, and the largest class's share.
 
     None if the values tell too little, or so few labels that it may be chance.
     """

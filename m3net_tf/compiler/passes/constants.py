@@ -41,8 +41,7 @@ def fold_constants(graph: Graph) -> int:
         size = op.output.size * np.dtype(op.output.dtype).itemsize
         if op.kind in FOLDED and size > left:
             raise op.error(
-                f"makes constants of more than {MOST_CONSTANT_BYTES} bytes, with those of other "
-                "operators",
+                f"makes, with other operators, constants of more than {MOST_CONSTANT_BYTES} bytes",
                 "make them inputs of the network",
             )
         values = _value(op)

@@ -51,7 +51,7 @@ class MapLayer(keras.layers.Layer):  # type: ignore[misc]
         """Check the input's shape.
 
         Raises:
-            ConfigError: it is not that of one map whose sizes are known.
+            ConfigError: it is not the shape of one map whose sizes are known.
         """
         try:
             sizes = tf.TensorShape(shape).as_list()

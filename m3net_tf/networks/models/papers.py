@@ -27,7 +27,7 @@ def M3Net(
 ) -> keras.Model:
     """M3Net (Jiang et al., AAAI 2025): convolutions around a mirror attention.
 
-    Arguments, result and errors are those of :func:`.build_model`; ``m3net model list`` shows the
+    Arguments, result and errors as in :func:`.build_model`; ``m3net model list`` shows the
     presets.
     """
     return build_model(
@@ -52,7 +52,7 @@ def SpectroMaskNet(
 ) -> keras.Model:
     """SpectroMaskNet (Chen et al., 2025): attention on a spectrogram and on its masked copy.
 
-    Arguments, result and errors are those of :func:`.build_model`; ``m3net model list`` shows the
+    Arguments, result and errors as in :func:`.build_model`; ``m3net model list`` shows the
     presets.
     """
     return build_model(
@@ -77,7 +77,7 @@ def BilateralNetwork(
 ) -> keras.Model:
     """The bilateral raw-audio network (Sun et al., 2025): two branches over a waveform.
 
-    Arguments, result and errors are those of :func:`.build_model`; ``m3net model list`` shows the
+    Arguments, result and errors as in :func:`.build_model`; ``m3net model list`` shows the
     presets.
     """
     return build_model(

@@ -112,7 +112,7 @@ def test_a_part_is_the_same_as_of_the_whole(rate_hz: int, channels: int, tmp_pat
 
 
 def test_a_long_file_needs_little_memory(tmp_path: Path):
-    """In a process of its own, whose peak is that of reading."""
+    """In a process of its own, whose peak comes from reading."""
     path = tmp_path / "a.flac"
     with soundfile.SoundFile(path, "w", RATE_HZ, 1, subtype="PCM_16") as file:
         for _ in range(30):
