@@ -33,8 +33,9 @@ commands_of, printed_lines, transcribe = (
     TOOL[name] for name in ("commands_of", "printed_lines", "transcribe")
 )
 PAGES = {page: TOOL["path_of"](page).read_text() for page in TOOL["PAGES"]}
-#: Lines that depend on caches, and answers of a network that was trained for moments.
-_VARYING = re.compile(r"fetching |epoch |features of |\S+\.wav: ")
+#: Lines that depend on caches, answers of a network that was trained for moments, and examples of
+#: groups, which depend on the names of the files and decide where their caption is wrapped.
+_VARYING = re.compile(r"fetching |epoch |features of |\S+\.wav: |.*\.wav -> |\s+may be too high\.$")
 
 
 def as_typed(command: str) -> str:

@@ -132,7 +132,7 @@ def test_all_clips_are_tested_and_a_zero_sound_is_silence(tmp_path: Path, privat
     words = ["train", str(tmp_path / "recipe.yaml"), "--run", str(tmp_path / "run")]
     words += ["--data-dir", str(tmp_path / "sounds")]
     said = CliRunner().invoke(app, words, catch_exceptions=False).output
-    assert "fold 5 of 5" in said and "on all 20 clips of 20 groups, grouped-5fold" in said
+    assert "fold 5 of 5" in said and "on all 20 clips, grouped-5fold, speakers unknown" in said
     result = json.loads((tmp_path / "run" / "cross_validation.json").read_text())
     assert result["clips"] == 20 and len(result["fold_accuracy"]) == 5
     assert result["accuracy_95_low"] < result["accuracy"] and result["accuracy"] > 0.8
