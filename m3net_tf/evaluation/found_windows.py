@@ -10,6 +10,7 @@ import numpy.typing as npt
 import soundfile
 
 from m3net_tf.audio.datasets import read_audio, to_pcm16
+from m3net_tf.audio.datasets.audio import write_wav
 from m3net_tf.audio.datasets.dataset import LONGEST_S
 from m3net_tf.evaluation.live import fastest_engine
 from m3net_tf.export import Bundle
@@ -60,7 +61,7 @@ def cut_own_phrases(bundle: Bundle, recordings: Mapping[str, Sequence[Path]], fo
                 end = int(_ends(bundle, config, len(tape.levels))[run])
                 name = f"{number:03d}-{path.stem}.wav"
                 cut = pcm[end - window : end]
-                soundfile.write(scratch / label / name, cut, frontend.sample_rate_hz)
+                write_wav(scratch / label / name, cut, frontend.sample_rate_hz)
     return sum(map(len, recordings.values()))
 
 
@@ -95,7 +96,7 @@ def cut_false_accepts(bundle: Bundle, recordings: Sequence[Path], folder: Path) 
     with complete_folder(folder) as scratch:
         for number, (_, path, end) in enumerate(found):
             sound, _ = soundfile.read(path, dtype="int16", start=end - window, stop=end)
-            soundfile.write(scratch / f"{number:05d}.wav", sound, frontend.sample_rate_hz)
+            write_wav(scratch / f"{number:05d}.wav", sound, frontend.sample_rate_hz)
     return len(found)
 
 

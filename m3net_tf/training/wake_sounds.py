@@ -12,11 +12,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import soxr
 
 from m3net_tf.audio.datasets import read_audio, to_pcm16
-from m3net_tf.audio.datasets.audio import Audio, audio_chunks
+from m3net_tf.audio.datasets.audio import Audio, audio_chunks, write_wav
 from m3net_tf.audio.datasets.clips import SPLITS
 from m3net_tf.audio.datasets.dataset import LONGEST_S
 from m3net_tf.audio.datasets.files import SUFFIXES, files_below
@@ -347,7 +346,7 @@ class _Writer:
     def _add(self, sound: Audio, name: str, label: str, said: _Said) -> None:
         path = self._folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        soundfile.write(path, to_pcm16(sound), RATE_HZ)
+        write_wav(path, to_pcm16(sound), RATE_HZ)
         self._rows.append((name, label, said.split, said.speaker))
 
     def _write_hours(
@@ -363,7 +362,7 @@ class _Writer:
         def flush() -> None:
             nonlocal seconds
             name = f"{HOURS}/{split}/{kind}-{len(names):04d}.wav"
-            soundfile.write(self._folder / name, to_pcm16(np.concatenate(parts)), RATE_HZ)
+            write_wav(self._folder / name, to_pcm16(np.concatenate(parts)), RATE_HZ)
             names.append(name)
             self._seconds[split] += seconds
             parts.clear()

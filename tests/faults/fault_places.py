@@ -16,6 +16,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,6 +25,7 @@ import fault_operations
 PLENTY = 64 << 20
 _NEW_MOUNTS, _NEW_USER = 0x20000, 0x10000000
 _READ_ONLY, _REMOUNT, _PRIVATE = 1, 32, 0x44000
+_CLOSING_S = 20.0
 _OUTPUTS = ("out", "err")
 _LIMIT_S = 1200.0  # only against hangs: the longest operation takes minutes on a busy computer
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -73,7 +75,12 @@ class Disk:
 
     def _remount(self, flags: int, size: int) -> None:
         options = f"size={size}".encode()
-        result = _libc.mount(None, bytes(self.point), None, _REMOUNT | flags, options)
+        until_s = time.monotonic() + _CLOSING_S
+        while True:
+            result = _libc.mount(None, bytes(self.point), None, _REMOUNT | flags, options)
+            if not result or time.monotonic() > until_s:
+                break
+            time.sleep(0.2)  # workers of a killed process still close their files
         _check(result, "remount")
 
 

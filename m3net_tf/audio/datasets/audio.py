@@ -19,6 +19,7 @@ import soundfile
 import soxr
 
 from m3net_tf.audio.datasets.riff import RepairedWave, Samples, find_samples
+from m3net_tf.system.artifacts import naming
 from m3net_tf.system.errors import ConfigError, DataError
 
 Audio = npt.NDArray[np.float32]
@@ -324,6 +325,16 @@ def wav_bytes(pcm: npt.NDArray[np.int16], sample_rate_hz: int) -> bytes:
     file = io.BytesIO()
     soundfile.write(file, pcm, sample_rate_hz, format="WAV", subtype="PCM_16")
     return file.getvalue()
+
+
+def write_wav(path: Path, pcm: npt.NDArray[np.int16], sample_rate_hz: int) -> None:
+    """Write :func:`wav_bytes`.
+
+    Raises:
+        OSError: it cannot be written; libsndfile would not say why.
+    """
+    with naming(path):
+        path.write_bytes(wav_bytes(pcm, sample_rate_hz))
 
 
 def _truncated(name: str, detail: str) -> DataError:
