@@ -299,6 +299,7 @@ def _export_digest(place: Path) -> str:
 
 
 def _wake_digest(place: Path) -> str:
+    (place / "wake/sounds").stat()  # an OSError while they are unfinished
     files = sorted(path for path in (place / "wake").rglob("[!.]*") if path.is_file())
     return _hash(*(part for path in files for part in (path.name, path.read_bytes())))
 
