@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import time
+import wave
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,6 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-import soundfile
 
 from m3net_tf.boards.device.client import Device
 from m3net_tf.boards.device.messages import DeviceInfo, Message
@@ -176,16 +176,12 @@ class Recorder:
         self._csv = csv.writer(self._file)
         self._csv.writerow(["time_s", *view.info.labels, "event", "latency_ms"])
         self._row: list[str] | None = None
-        self._wav: soundfile.SoundFile | None = None
+        self._wav: wave.Wave_write | None = None
         self._written = 0
         if audio:
-            self._wav = soundfile.SoundFile(
-                stem.with_name(stem.name + ".wav"),
-                "w",
-                view.info.frontend["rate_hz"],
-                1,
-                "PCM_16",
-            )
+            # libsndfile would not say why a file cannot be written.
+            self._wav = wave.Wave_write(str(stem.with_name(stem.name + ".wav")))
+            self._wav.setparams((1, 2, view.info.frontend["rate_hz"], 0, "NONE", ""))
 
     def __enter__(self) -> Recorder:
         return self
@@ -215,10 +211,9 @@ class Recorder:
         elif message.word == "audio" and self._wav:
             gap = message.number("offset") - self._written
             if gap > 0:
-                self._wav.write(np.zeros(gap, np.int16))
-            samples = np.frombuffer(message.data, "<i2").astype(np.int16)
-            self._wav.write(samples)
-            self._written = message.number("offset") + len(samples)
+                self._wav.writeframesraw(bytes(2 * gap))
+            self._wav.writeframesraw(message.data)
+            self._written = message.number("offset") + len(message.data) // 2
 
 
 def start_stream(device: Device, source: str, *, audio: bool, log: Log) -> bool:
