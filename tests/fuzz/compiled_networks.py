@@ -3,9 +3,9 @@
 
 Each network is a valid one with up to three changes of its shapes, types, buffers, numbers,
 options or operators. Those that are accepted are compiled for each goal. The C of a batch is built
-for this machine with the address and undefined-behaviour sanitizers, batch by batch by the portable
-kernels, RISC-V's and those of AVX2, and runs in arenas of exactly the planned size. All goals must give the same
-outputs, whatever the arenas held before.
+for this machine with the address and undefined-behaviour sanitizers, batch by batch with the
+kernels of plain C, RISC-V and AVX2, and runs in arenas of exactly the planned size. All goals must
+give the same outputs, whatever the arenas held before.
 """
 
 from __future__ import annotations
