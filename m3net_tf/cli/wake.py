@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from m3net_tf.evaluation.scenes import SceneSettings
     from m3net_tf.system.progress import Log
     from m3net_tf.training import Recipe, Run
-    from m3net_tf.training.wake_sounds import WakeSounds
+    from m3net_tf.wake.sounds import WakeSounds
 
 _SETTINGS, _RESULT = "settings.json", "wake.json"
 _EMULATED_CLIPS = 60
@@ -181,14 +181,14 @@ def _prepared(
 ) -> tuple[WakeSounds, Recipe]:
     """The sounds, from voices that speak them, and the recipe."""
     from m3net_tf.audio.datasets.folder import sounds_below
-    from m3net_tf.audio.voices.speaking import say_phrases
-    from m3net_tf.boards.deployment.wake_project import write_wake_project
     from m3net_tf.training import load_recipe
-    from m3net_tf.training.wake_sounds import (
+    from m3net_tf.wake.project import write_wake_project
+    from m3net_tf.wake.sounds import (
         read_wake_sounds,
         recorded_words,
         write_wake_sounds,
     )
+    from m3net_tf.wake.voices.speaking import say_phrases
 
     folder, voices = project / "sounds", project / "voices"
     if not folder.is_dir():
@@ -230,9 +230,9 @@ def _trained(recipe: Recipe, folder: Path, sounds: Path, log: Log) -> Run:
 
 def _add_hard_windows(recipe: Recipe, project: Path, log: Log) -> None:
     """Train a first network for a while, and add what it takes for a phrase to the sounds."""
-    from m3net_tf.evaluation.found_windows import cut_false_accepts
     from m3net_tf.export import Bundle
-    from m3net_tf.training.wake_sounds import HARD, hours_files, list_hard_windows
+    from m3net_tf.wake.found_windows import cut_false_accepts
+    from m3net_tf.wake.sounds import HARD, hours_files, list_hard_windows
 
     sounds = project / "sounds"
     if not (sounds / HARD).is_dir():
@@ -248,10 +248,10 @@ def _add_hard_windows(recipe: Recipe, project: Path, log: Log) -> None:
 
 def _trained_on(run: Run, add: Path, project: Path, sounds: WakeSounds, log: Log) -> Run:
     """The run that continues with own recordings, and with false alarms that the page captured."""
-    from m3net_tf.evaluation.found_windows import cut_own_phrases
     from m3net_tf.export import Bundle
     from m3net_tf.training.added import FALSE_ALARM
     from m3net_tf.training.recipe import recipe_with_added
+    from m3net_tf.wake.found_windows import cut_own_phrases
 
     own = project / f"own_{add.resolve().name}"
     bundle = Bundle.load(run.folder / "export")
@@ -289,13 +289,13 @@ def _tuned(
 ) -> StreamingResult:
     """Live detection with settings for the target, unless that is done for this network."""
     from m3net_tf.evaluation.live import evaluate_streaming
-    from m3net_tf.evaluation.rare_events import tune_rare_events
     from m3net_tf.export import Bundle
     from m3net_tf.runtime.detector_config import can_look_twice
     from m3net_tf.system.artifacts import read_json
     from m3net_tf.system.conversion import to_plain
     from m3net_tf.training.added import read_added
-    from m3net_tf.training.wake_sounds import hours_files
+    from m3net_tf.wake.sounds import hours_files
+    from m3net_tf.wake.thresholds import tune_rare_events
 
     path = run.folder / "streaming.json"
     look_runs = _LOOK_RUNS if can_look_twice(run.recipe().frontend) else 0

@@ -17,7 +17,6 @@ from rich.console import Console
 from m3net_tf.audio.datasets import to_pcm16
 from m3net_tf.audio.frontend import features_int8
 from m3net_tf.evaluation import clips, live, rendering
-from m3net_tf.evaluation.found_windows import cut_false_accepts, cut_own_phrases
 from m3net_tf.evaluation.scenes import SceneSettings, make_scenes
 from m3net_tf.export import Bundle, export_run
 from m3net_tf.runtime import StreamingRecognizer, detect, load_detector, save_detector
@@ -25,6 +24,7 @@ from m3net_tf.runtime.interpreter import run_reference
 from m3net_tf.runtime.recognizer import listen
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.training import Run
+from m3net_tf.wake.found_windows import cut_false_accepts, cut_own_phrases
 
 pytestmark = pytest.mark.usefixtures("private_cache")
 

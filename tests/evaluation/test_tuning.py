@@ -9,12 +9,12 @@ import pytest
 
 from m3net_tf.audio.frontend import FrontendConfig
 from m3net_tf.evaluation import tuning
-from m3net_tf.evaluation.rare_events import tune_rare_events
 from m3net_tf.evaluation.scenes import TrueEvent
 from m3net_tf.evaluation.scoring import ClassTruth, Tally, poisson_interval
 from m3net_tf.evaluation.tuning import Recording, find_gate_level, operating_points, total, tune
 from m3net_tf.runtime import ClassSettings, DetectorConfig, Tape
 from m3net_tf.runtime.detector import due_columns
+from m3net_tf.wake.thresholds import tune_rare_events
 
 TRUTH = ClassTruth.of([TrueEvent(0, 5.0, 6.0), TrueEvent(1, 1.0, 9.0), TrueEvent(0, 10.0, 10.5)], 0)
 

@@ -8,8 +8,8 @@ import math
 import re
 from collections.abc import Sequence
 
-from m3net_tf.audio.voices.programs import output_of
 from m3net_tf.system.errors import ConfigError
+from m3net_tf.wake.voices.programs import output_of
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,12 +14,12 @@ from pathlib import Path
 import soundfile
 
 from m3net_tf.audio.datasets.audio import Audio, mixed
-from m3net_tf.audio.voices.neural import Hibari, Kokoro, Piper
-from m3net_tf.audio.voices.phonemes import cmu_phones, espeak_text, from_cmu
-from m3net_tf.audio.voices.programs import output_of
-from m3net_tf.audio.voices.synthesiser import Speech, Synthesiser, Voice, covers
 from m3net_tf.system.errors import ConfigError, DataError
 from m3net_tf.system.extras import is_installed
+from m3net_tf.wake.voices.neural import Hibari, Kokoro, Piper
+from m3net_tf.wake.voices.phonemes import cmu_phones, espeak_text, from_cmu
+from m3net_tf.wake.voices.programs import output_of
+from m3net_tf.wake.voices.synthesiser import Speech, Synthesiser, Voice, covers
 
 _WORDS_PER_MINUTE = 150  # of espeak-ng at rate 1; single words are spoken slowly
 _FLITE_PITCH_HZ = {"kal": 95, "kal16": 95, "awb": 120, "rms": 95, "slt": 170}

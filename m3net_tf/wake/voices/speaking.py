@@ -12,23 +12,23 @@ import numpy as np
 
 from m3net_tf.audio.datasets.audio import Audio, resampled, to_pcm16, wav_bytes
 from m3net_tf.audio.datasets.protocols import rank
-from m3net_tf.audio.voices.near import Line, installed_words, near_phrases
-from m3net_tf.audio.voices.phonemes import (
-    Pronunciation,
-    corrected,
-    distance,
-    ipa_text,
-    pronunciations,
-)
-from m3net_tf.audio.voices.synthesis import Espeak, available
-from m3net_tf.audio.voices.synthesiser import Speech, Synthesiser, Voice
-from m3net_tf.audio.voices.variety import RATE_HZ, Float, distinct, timbre, variety
 from m3net_tf.system.artifacts import read_json, write_bytes, write_json
 from m3net_tf.system.conversion import from_plain
 from m3net_tf.system.errors import ConfigError, DataError
 from m3net_tf.system.locks import writes_into
 from m3net_tf.system.progress import Log, silent, track
 from m3net_tf.system.threads import WORKERS, map_ahead
+from m3net_tf.wake.voices.near import Line, installed_words, near_phrases
+from m3net_tf.wake.voices.phonemes import (
+    Pronunciation,
+    corrected,
+    distance,
+    ipa_text,
+    pronunciations,
+)
+from m3net_tf.wake.voices.synthesis import Espeak, available
+from m3net_tf.wake.voices.synthesiser import Speech, Synthesiser, Voice
+from m3net_tf.wake.voices.variety import RATE_HZ, Float, distinct, timbre, variety
 
 RECORD_NAME = "voices.json"
 NEAR_FOLDER, WORDS_FOLDER = "_near_", "_words_"

@@ -23,12 +23,12 @@ from m3net_tf.audio.datasets.folder import sounds_below
 from m3net_tf.audio.datasets.loudness import active_part_s, at_level
 from m3net_tf.audio.datasets.noise import NOISE_FOLDER, coloured_noise
 from m3net_tf.audio.datasets.protocols import rank
-from m3net_tf.audio.voices.speaking import SpokenClip, SpokenVoices
 from m3net_tf.system.artifacts import csv_table, read_json, write_json, write_text
 from m3net_tf.system.conversion import from_plain
 from m3net_tf.system.errors import DataError
 from m3net_tf.system.locks import complete_folder
 from m3net_tf.system.progress import Log, silent, track
+from m3net_tf.wake.voices.speaking import SpokenClip, SpokenVoices
 
 TABLE, HOURS, HARD, OTHER = "clips.csv", "hours", "hard", "_unknown_"
 _RECORD = "sounds.json"

@@ -10,10 +10,10 @@ import sys
 import pytest
 
 from m3net_tf import cli
-from m3net_tf.audio.voices import speaking, synthesis
-from m3net_tf.boards.deployment import wake_project
 from m3net_tf.runtime import load_detector
 from m3net_tf.system.yaml_files import read_yaml
+from m3net_tf.wake import project as wake_project
+from m3net_tf.wake.voices import speaking, synthesis
 
 pytestmark = [
     pytest.mark.long,

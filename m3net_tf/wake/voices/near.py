@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from m3net_tf.audio.voices.phonemes import (
+from m3net_tf.wake.voices.phonemes import (
     Phoneme,
     Pronunciation,
     difference,

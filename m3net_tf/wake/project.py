@@ -12,7 +12,7 @@ from m3net_tf.boards.deployment.starter import README, RECIPE
 from m3net_tf.system.artifacts import write_json, write_text
 from m3net_tf.training.recipe import Recipe
 from m3net_tf.training.run import DATA_RECORD
-from m3net_tf.training.wake_sounds import RATE_HZ, TABLE, WakeSounds
+from m3net_tf.wake.sounds import RATE_HZ, TABLE, WakeSounds
 
 
 def wake_recipe(sounds: WakeSounds) -> dict[str, Any]:
