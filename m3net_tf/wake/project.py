@@ -1,18 +1,69 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The project that ``m3net wake`` writes: a recipe, the folder of its sounds, the commands."""
+"""The project folder of a wake word: its settings, recipe, sounds and commands."""
 
+import dataclasses
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from m3net_tf.boards.builds.boards import load_board
 from m3net_tf.boards.deployment.starter import README, RECIPE
-from m3net_tf.system.artifacts import write_json, write_text
+from m3net_tf.system.artifacts import read_json, write_json, write_text
+from m3net_tf.system.conversion import AtLeastOne, Count, check_values, to_plain
+from m3net_tf.system.errors import ConfigError
 from m3net_tf.training.recipe import Recipe
 from m3net_tf.training.run import DATA_RECORD
 from m3net_tf.wake.sounds import RATE_HZ, TABLE, WakeSounds
+
+VOICES, SOUNDS = "voices", "sounds"
+"""Folders of a project."""
+_SETTINGS = "settings.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class WakeSettings:
+    """What decides the voices and sounds of a project; :func:`make_wake_word` describes each.
+
+    Raises:
+        ConfigError: a value is out of range.
+    """
+
+    phrases: tuple[str, ...]
+    language: str
+    count: AtLeastOne
+    near_count: AtLeastOne
+    say: Mapping[str, str]
+    voices: tuple[str, ...]
+    negatives: tuple[str, ...]
+    words: str | None
+    seed: Count
+
+    def __post_init__(self) -> None:
+        check_values(self, "wake")
+
+
+def keep_settings(project: Path, settings: WakeSettings) -> None:
+    """Write ``settings.json``, or compare it with these settings once something is spoken.
+
+    Raises:
+        ConfigError: the project was started with other settings.
+    """
+    path = project / _SETTINGS
+    plain = to_plain(dataclasses.asdict(settings))
+    spoken = any((project / name).exists() for name in (VOICES, SOUNDS))
+    if not spoken or not path.exists():
+        project.mkdir(parents=True, exist_ok=True)
+        write_json(path, plain)
+        return
+    earlier = read_json(path)
+    for name, value in plain.items():
+        if earlier.get(name) != value:
+            raise ConfigError(
+                f"{project} was started with {name} {earlier.get(name)!r}, not {value!r}: choose "
+                "another folder, or delete it"
+            )
 
 
 def wake_recipe(sounds: WakeSounds) -> dict[str, Any]:
@@ -62,33 +113,32 @@ def wake_recipe(sounds: WakeSounds) -> dict[str, Any]:
     return recipe
 
 
-def write_wake_project(out: Path, sounds_folder: Path, sounds: WakeSounds, board: str) -> Path:
-    """Write the project; files that exist stay, so that the user can change them.
+def write_wake_project(project: Path, sounds: WakeSounds, board: str) -> Path:
+    """Write recipe and README; files that exist stay, so that the user can change them.
 
     Returns:
         The recipe.
-
-    Raises:
-        FirmwareError: there is no such board.
     """
-    load_board(board)
-    recipe, data, readme = (out / name for name in (RECIPE, DATA_RECORD, README))
+    recipe = project / RECIPE
     if not recipe.exists():
         head = "# Made by m3net wake. All keys: docs/reference/recipes.md\n"
         sections = yaml.safe_dump(wake_recipe(sounds), sort_keys=False, allow_unicode=True)
         write_text(recipe, head + sections)
+    data = project / DATA_RECORD
     if not data.exists():
-        write_json(data, {"folder": str(sounds_folder.resolve())})
+        write_json(data, {"folder": str((project / SOUNDS).resolve())})
+    readme = project / README
     if not readme.exists():
-        write_text(readme, _readme(out, board))
+        write_text(readme, _readme(project, board))
     return recipe
 
 
-def _readme(out: Path, board: str) -> str:
-    run, recipe = shlex.quote(str(out / "run")), shlex.quote(str(out / RECIPE))
-    return f"""# {out.resolve().name}
+def _readme(project: Path, board: str) -> str:
+    run = shlex.quote(str(project / "run"))
+    recipe = shlex.quote(str(project / RECIPE))
+    return f"""# {project.resolve().name}
 
-`{RECIPE}` has all settings of the training, `sounds/{TABLE}` lists its clips. After a change of
+`{RECIPE}` has all settings of the training, `{SOUNDS}/{TABLE}` lists its clips. After a change of
 either, delete `run` and call `m3net wake` again, or the single steps:
 
 ```sh
