@@ -51,7 +51,7 @@ _CONTEXT = 0.3  # share of phrases with other speech before them, and of those w
 _CONTEXT_GAP_S = (0.05, 0.3)
 _WINDOWS = 4  # of a phrase in training, each at another place, level and between other speech
 _AROUND = ("other", "recorded")  # kinds of texts before and after phrases
-_PART = (0.3, 0.7)  # shares of a phrase that are no phrase
+_PART = (0.3, 0.7)  # shares of a phrase that are not the phrase
 _WORD_PARTS = 0.25  # share of other words of which there is a part, too
 _NOISE_S = 5.0
 _NOISE_HOURS = {"train": 1 / 6, "validation": 1 / 20, "test": 1 / 20}
@@ -161,7 +161,7 @@ def _label(clip: SpokenClip) -> str:
 
 
 def recorded_words(folder: Path, phrases: Iterable[str]) -> dict[str, list[Path]]:
-    """Recordings of words in a folder for each; folders of phrases and of no word are left out.
+    """Recordings of words in a folder for each; other folders and those of phrases are left out.
 
     A folder may be empty: then the voices alone say its word.
 
@@ -225,7 +225,8 @@ def _divided(folders: Sequence[Path]) -> dict[str, list[Path]]:
     divided: dict[str, list[Path]] = {split: [] for split in SPLITS}
     for folder in folders:
         files = sounds_below(folder)
-        start, share = 0, 0.0
+        start = 0
+        share = 0.0
         for split in SPLITS:
             share += SHARES[split]
             stop = round(share * len(files))
@@ -408,8 +409,9 @@ def _trimmed(path: Path) -> Audio:
     """A recording without the quiet at its ends, but with soft consonants there."""
     sound = read_audio(path, sample_rate_hz=RATE_HZ, most=round(LONGEST_S * RATE_HZ))
     start_s, end_s = active_part_s(sound, RATE_HZ)
-    start, end = (round(at_s * RATE_HZ) for at_s in (start_s - _SOFT_S, end_s + _SOFT_S))
-    return sound[max(0, start) : end]
+    start = max(0, round((start_s - _SOFT_S) * RATE_HZ))
+    end = round((end_s + _SOFT_S) * RATE_HZ)
+    return sound[start:end]
 
 
 def _pieces(path: Path) -> Iterator[Audio]:

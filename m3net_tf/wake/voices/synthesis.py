@@ -154,7 +154,8 @@ class RhVoice(Synthesiser):
 
     def speak(self, voice: Voice, speech: Speech) -> tuple[Audio, int]:
         """See :meth:`Synthesiser.speak`."""
-        tempo, height = f"{100 * speech.rate:.0f}", f"{100 * speech.pitch:.0f}"
+        tempo = f"{100 * speech.rate:.0f}"
+        height = f"{100 * speech.pitch:.0f}"
         command = ["RHVoice-test", "-p", voice.name, "-r", tempo, "-t", height, "-o", _FILE]
         return _spoken(command, speech.text)
 
@@ -173,7 +174,8 @@ class Pico(Synthesiser):
 
     def speak(self, voice: Voice, speech: Speech) -> tuple[Audio, int]:
         """See :meth:`Synthesiser.speak`."""
-        tempo, height = f"{100 * speech.rate:.0f}", f"{100 * speech.pitch:.0f}"
+        tempo = f"{100 * speech.rate:.0f}"
+        height = f"{100 * speech.pitch:.0f}"
         said = f'<speed level="{tempo}"><pitch level="{height}">{speech.text}</pitch></speed>'
         return _spoken(["pico2wave", "-l", voice.name, "-w", _FILE, said])
 
@@ -205,7 +207,7 @@ def available(models: Sequence[Path] = ()) -> list[Synthesiser]:
             name begins with ``kokoro``.
 
     Raises:
-        ConfigError: espeak-ng or the package of a model is not installed, or a file is no voice.
+        ConfigError: espeak-ng or the package of a model is not installed, or a file is not a voice.
     """
     if not shutil.which("espeak-ng"):
         raise ConfigError(
@@ -216,7 +218,7 @@ def available(models: Sequence[Path] = ()) -> list[Synthesiser]:
             raise ConfigError(f"{path}: does not exist; name the file of a voice")
         if path.suffix not in (".flitevox", ".onnx"):
             raise ConfigError(
-                f"{path}: is no voice; name a file .flitevox (Flite) or .onnx (Piper)"
+                f"{path}: is not a voice: name a file .flitevox (Flite) or .onnx (Piper)"
             )
     flitevox = [path for path in models if path.suffix == ".flitevox"]
     if flitevox and not shutil.which("flite"):
