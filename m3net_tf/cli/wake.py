@@ -99,7 +99,8 @@ def _respellings(phrases: Sequence[str], given: Sequence[str]) -> dict[str, str]
     for text in given:
         phrase, equals, respelling = text.partition("=")
         if not equals:
-            phrase, respelling = phrases[0], text
+            phrase = phrases[0]
+            respelling = text
         if phrase not in phrases or not respelling:
             raise typer.BadParameter(
                 f"--say {text!r}: give PHRASE=RESPELLING with one of {', '.join(phrases)}"
