@@ -24,7 +24,7 @@ _SETTINGS = "settings.json"
 
 @dataclasses.dataclass(frozen=True)
 class WakeSettings:
-    """What decides the voices and sounds of a project; :func:`make_wake_word` describes each.
+    """What decides a project's voices and sounds, as :func:`.making.make_wake_word` describes it.
 
     Raises:
         ConfigError: a value is out of range.
