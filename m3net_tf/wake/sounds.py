@@ -8,8 +8,10 @@ phrase are in ``hours/<split>``; live detection is tuned and tested on them.
 import dataclasses
 import itertools
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import soxr
@@ -23,12 +25,12 @@ from m3net_tf.audio.datasets.folder import sounds_below
 from m3net_tf.audio.datasets.loudness import active_part_s, at_level
 from m3net_tf.audio.datasets.noise import NOISE_FOLDER, coloured_noise
 from m3net_tf.audio.datasets.protocols import rank
-from m3net_tf.audio.voices.speaking import SpokenClip, SpokenVoices
 from m3net_tf.system.artifacts import csv_table, read_json, write_json, write_text
 from m3net_tf.system.conversion import from_plain
 from m3net_tf.system.errors import DataError
 from m3net_tf.system.locks import complete_folder
 from m3net_tf.system.progress import Log, silent, track
+from m3net_tf.wake.voices.speaking import SpokenClip, SpokenVoices
 
 TABLE, HOURS, HARD, OTHER = "clips.csv", "hours", "hard", "_unknown_"
 _RECORD = "sounds.json"
@@ -49,7 +51,7 @@ _CONTEXT = 0.3  # share of phrases with other speech before them, and of those w
 _CONTEXT_GAP_S = (0.05, 0.3)
 _WINDOWS = 4  # of a phrase in training, each at another place, level and between other speech
 _AROUND = ("other", "recorded")  # kinds of texts before and after phrases
-_PART = (0.3, 0.7)  # shares of a phrase that are no phrase
+_PART = (0.3, 0.7)  # shares of a phrase that are not the phrase
 _WORD_PARTS = 0.25  # share of other words of which there is a part, too
 _NOISE_S = 5.0
 _NOISE_HOURS = {"train": 1 / 6, "validation": 1 / 20, "test": 1 / 20}
@@ -105,7 +107,6 @@ def write_wake_sounds(
         DataError: a file cannot be read, or a folder has no sounds.
     """
     with complete_folder(folder) as scratch:
-        writer = _Writer(scratch, np.random.default_rng([seed, 45]))
         said = _said(spoken.clips, voices)
         divided = _divided(negatives)
         for word, split, path in _divided_words(words or {}):
@@ -113,7 +114,9 @@ def write_wake_sounds(
                 said.append(_Said(_trimmed(path), f"_{word}_", path.stem, split, "recorded"))
             else:
                 divided[split].append(path)
-        result = writer.write(said, divided, spoken, log)
+        writer = _Writer(scratch, said, np.random.default_rng([seed, 45]))
+        writer.write(divided, log)
+        result = writer.result(spoken)
         write_json(scratch / _RECORD, dataclasses.asdict(result))
     return result
 
@@ -158,7 +161,7 @@ def _label(clip: SpokenClip) -> str:
 
 
 def recorded_words(folder: Path, phrases: Iterable[str]) -> dict[str, list[Path]]:
-    """Recordings of words in a folder for each; folders of phrases and of no word are left out.
+    """Recordings of words in a folder for each; other folders and those of phrases are left out.
 
     A folder may be empty: then the voices alone say its word.
 
@@ -222,7 +225,8 @@ def _divided(folders: Sequence[Path]) -> dict[str, list[Path]]:
     divided: dict[str, list[Path]] = {split: [] for split in SPLITS}
     for folder in folders:
         files = sounds_below(folder)
-        start, share = 0, 0.0
+        start = 0
+        share = 0.0
         for split in SPLITS:
             share += SHARES[split]
             stop = round(share * len(files))
@@ -231,86 +235,73 @@ def _divided(folders: Sequence[Path]) -> dict[str, list[Path]]:
     return divided
 
 
+class _Row(NamedTuple):
+    """A file's row in the table."""
+
+    path: str
+    label: str
+    split: str
+    group: str
+
+
 class _Writer:
-    """Writes the files, and the rows of the table."""
+    """Writes the files and their table.
 
-    def __init__(self, folder: Path, rng: Rng) -> None:
-        self._folder, self._rng = folder, rng
-        self._rows: list[tuple[str, str, str, str]] = []
-        self._seconds = dict.fromkeys(SPLITS, 0.0)
+    All parts draw from one generator, so that their order decides the sounds of a seed.
+    """
 
-    def write(
-        self,
-        said: Sequence[_Said],
-        negatives: Mapping[str, Sequence[Path]],
-        spoken: SpokenVoices,
-        log: Log,
-    ) -> WakeSounds:
-        """Write everything."""
-        clip_s = _window_s([len(each.sound) / RATE_HZ for each in said if each.is_phrase])
-        context = {
+    def __init__(self, folder: Path, said: Sequence[_Said], rng: Rng) -> None:
+        self._folder = folder
+        self._said = said
+        self._rng = rng
+        self._clip_s = _window_s([len(each.sound) / RATE_HZ for each in said if each.is_phrase])
+        self._context = {
             split: [each.sound for each in said if each.kind in _AROUND and each.split == split]
             for split in SPLITS
         }
-        samples = round(clip_s * RATE_HZ)
-        windows = [each for each in said if each.kind != "other"]
+        self._rows: list[_Row] = []
+        self._seconds = dict.fromkeys(SPLITS, 0.0)
+
+    def write(self, negatives: Mapping[str, Sequence[Path]], log: Log) -> None:
+        """Write the windows, the hours without a phrase, more windows of phrases, and the table."""
+        windows = [each for each in self._said if each.kind != "other"]
         with track(log, "windows of phrases", len(windows), "clips") as task:
             for index, each in enumerate(windows):
-                self._write_phrase(each, index, samples, context[each.split])
+                self._write_phrase(each, index)
                 task.advance()
-        noise: list[Path] = []
         for split in SPLITS:
             log(f"hours without a phrase: {split}")
-            files = self._write_hours(split, "speech", iter(context[split]), _LEVEL_DB)
-            sounds = itertools.chain.from_iterable(map(_pieces, negatives[split]))
-            files += self._write_hours(split, "sounds", sounds, _SOUND_DB)
-            count = round(_NOISE_HOURS[split] * 3600 / _NOISE_S)
-            noises = (coloured_noise(self._rng, round(_NOISE_S * RATE_HZ)) for _ in range(count))
-            files += self._write_hours(split, "noise", noises, _NOISE_DB)
-            listed = files if split == "train" else self._some(files, _LISTED_FILES)
-            self._rows += [(path, OTHER, split, path) for path in listed]
-            if split == "train":
-                noise = [self._folder / path for path in self._some(files, _NOISE_FILES)]
-        trained = [each for each in said if each.is_phrase and each.split == "train"]
+            self._write_hours(split, negatives[split])
+        trained = [each for each in self._said if each.is_phrase and each.split == "train"]
         for index, each in enumerate(trained * (_WINDOWS - 1), len(windows)):
-            window = self._window(self._played(each), samples, context["train"])
-            self._add(window, f"{_folder(each)}/{index:05d}.wav", each.label, each)
-        (self._folder / NOISE_FOLDER).mkdir()
-        for path in noise:
-            (self._folder / NOISE_FOLDER / path.name).hardlink_to(path)
-        self._write_table()
-        kinds = {is_phrase: dict.fromkeys(SPLITS, 0) for is_phrase in (True, False)}
-        for name, label, split, _ in self._rows:
-            if not name.startswith(HOURS):
-                kinds[not label.startswith("_")][split] += 1
-        hours = {split: seconds / 3600 for split, seconds in self._seconds.items()}
+            self._write_window(self._played(each), f"{_folder(each)}/{index:05d}.wav", each)
+        write_text(self._folder / TABLE, csv_table(_Row._fields, self._rows))
+
+    def result(self, spoken: SpokenVoices) -> WakeSounds:
+        """What is written."""
+        clips = [row for row in self._rows if not row.path.startswith(HOURS)]
+        near = Counter(row.split for row in clips if row.label.startswith("_"))
+        phrases = Counter(row.split for row in clips if not row.label.startswith("_"))
         return WakeSounds(
-            clip_s,
-            kinds[True],
-            kinds[False],
-            len({each.label for each in said if each.kind == "recorded"}),
-            hours,
-            spoken.phonemes,
-            spoken.speakers,
-            spoken.variety,
+            clip_s=self._clip_s,
+            phrases={split: phrases[split] for split in SPLITS},
+            near={split: near[split] for split in SPLITS},
+            words=len({each.label for each in self._said if each.kind == "recorded"}),
+            hours={split: seconds / 3600 for split, seconds in self._seconds.items()},
+            phonemes=spoken.phonemes,
+            speakers=spoken.speakers,
+            variety=spoken.variety,
         )
 
-    def _some(self, files: list[str], most: int) -> list[str]:
-        """At most so many of the files, spread evenly."""
-        chosen = np.linspace(0, len(files) - 1, min(len(files), most)).round().astype(int)
-        return [files[i] for i in chosen]
-
-    def _write_phrase(
-        self, said: _Said, index: int, samples: int, context: Sequence[Audio]
-    ) -> None:
+    def _write_phrase(self, said: _Said, index: int) -> None:
         """A window in which a phrase or word ends, and of phrases one with a part of it."""
         sound = self._played(said)
-        window = self._window(sound, samples, context)
-        self._add(window, f"{_folder(said)}/{index:05d}.wav", said.label, said)
+        self._write_window(sound, f"{_folder(said)}/{index:05d}.wav", said)
         if said.is_phrase or (said.label != OTHER and self._rng.random() < _WORD_PARTS):
             size = round(self._rng.uniform(*_PART) * len(sound))
             part = sound[:size] if self._rng.random() < 0.5 else sound[-size:]
-            self._add(self._window(part, samples, context), f"parts/{index:05d}.wav", OTHER, said)
+            other = dataclasses.replace(said, label=OTHER)
+            self._write_window(part, f"parts/{index:05d}.wav", other)
 
     def _played(self, said: _Said) -> Audio:
         """A sound of training at another speed; the augmentation would move its end."""
@@ -320,8 +311,15 @@ class _Writer:
         speed = low * (high / low) ** self._rng.random()
         return np.asarray(soxr.resample(said.sound, 1000 * speed, 1000), np.float32)
 
-    def _window(self, sound: Audio, samples: int, context: Sequence[Audio]) -> Audio:
+    def _write_window(self, sound: Audio, name: str, said: _Said) -> None:
+        window = self._window(sound, self._context[said.split])
+        (self._folder / name).parent.mkdir(parents=True, exist_ok=True)
+        write_wav(self._folder / name, to_pcm16(window), RATE_HZ)
+        self._rows.append(_Row(name, said.label, said.split, said.speaker))
+
+    def _window(self, sound: Audio, context: Sequence[Audio]) -> Audio:
         """A sound that ends shortly before the end of a window, some between other speech."""
+        samples = round(self._clip_s * RATE_HZ)
         rng = self._rng
         end = samples - round(rng.uniform(*_TAIL_S) * RATE_HZ)
         placed = sound[-end:]
@@ -343,44 +341,61 @@ class _Writer:
                 window[end + gap : end + gap + len(other)] = other
         return window
 
-    def _add(self, sound: Audio, name: str, label: str, said: _Said) -> None:
-        path = self._folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_wav(path, to_pcm16(sound), RATE_HZ)
-        self._rows.append((name, label, said.split, said.speaker))
+    def _write_hours(self, split: str, negatives: Sequence[Path]) -> None:
+        """The long recordings of a split; the training's are also the noise of its clips."""
+        speech = iter(self._context[split])
+        sounds = itertools.chain.from_iterable(map(_pieces, negatives))
+        count = round(_NOISE_HOURS[split] * 3600 / _NOISE_S)
+        noise = (coloured_noise(self._rng, round(_NOISE_S * RATE_HZ)) for _ in range(count))
+        files = self._write_recordings(split, "speech", speech, _LEVEL_DB)
+        files += self._write_recordings(split, "sounds", sounds, _SOUND_DB)
+        files += self._write_recordings(split, "noise", noise, _NOISE_DB)
+        listed = files if split == "train" else _some(files, _LISTED_FILES)
+        self._rows += [_Row(path, OTHER, split, path) for path in listed]
+        if split == "train":
+            (self._folder / NOISE_FOLDER).mkdir()
+            for path in _some(files, _NOISE_FILES):
+                link = self._folder / NOISE_FOLDER / Path(path).name
+                link.hardlink_to(self._folder / path)
 
-    def _write_hours(
+    def _write_recordings(
         self, split: str, kind: str, sounds: Iterator[Audio], level_db: tuple[float, float]
     ) -> list[str]:
-        """Sounds one after the other in recordings of a minute; the last one is kept whole."""
-        folder = self._folder / HOURS / split
-        folder.mkdir(parents=True, exist_ok=True)
-        names: list[str] = []
+        """The sounds in recordings of a minute; returns their names."""
+        (self._folder / HOURS / split).mkdir(parents=True, exist_ok=True)
+        names = []
+        for number, (recording, seconds) in enumerate(self._recordings(sounds, level_db)):
+            name = f"{HOURS}/{split}/{kind}-{number:04d}.wav"
+            write_wav(self._folder / name, to_pcm16(recording), RATE_HZ)
+            self._seconds[split] += seconds
+            names.append(name)
+        return names
+
+    def _recordings(
+        self, sounds: Iterator[Audio], level_db: tuple[float, float]
+    ) -> Iterator[tuple[Audio, float]]:
+        """Sounds one after the other, a minute or more at once, with the length in seconds.
+
+        A rest of less than half a minute is left out: it is too short for background noise.
+        """
         parts: list[Audio] = []
         seconds = 0.0
-
-        def flush() -> None:
-            nonlocal seconds
-            name = f"{HOURS}/{split}/{kind}-{len(names):04d}.wav"
-            write_wav(self._folder / name, to_pcm16(np.concatenate(parts)), RATE_HZ)
-            names.append(name)
-            self._seconds[split] += seconds
-            parts.clear()
-            seconds = 0.0
-
         for sound in sounds:
             gap = np.zeros(round(self._rng.uniform(*_GAP_S) * RATE_HZ), np.float32)
             parts += [at_level(sound, self._rng.uniform(*level_db)), gap]
             seconds += (len(sound) + len(gap)) / RATE_HZ
             if seconds >= _LONG_S:
-                flush()
-        if seconds >= _LONG_S / 2:  # a shorter rest would be too short for background noise
-            flush()
-        return names
+                yield np.concatenate(parts), seconds
+                parts = []
+                seconds = 0.0
+        if seconds >= _LONG_S / 2:
+            yield np.concatenate(parts), seconds
 
-    def _write_table(self) -> None:
-        columns = ("path", "label", "split", "group")
-        write_text(self._folder / TABLE, csv_table(columns, self._rows))
+
+def _some(files: list[str], most: int) -> list[str]:
+    """At most so many of the files, spread evenly."""
+    chosen = np.linspace(0, len(files) - 1, min(len(files), most)).round().astype(int)
+    return [files[i] for i in chosen]
 
 
 def _folder(said: _Said) -> str:
@@ -394,8 +409,9 @@ def _trimmed(path: Path) -> Audio:
     """A recording without the quiet at its ends, but with soft consonants there."""
     sound = read_audio(path, sample_rate_hz=RATE_HZ, most=round(LONGEST_S * RATE_HZ))
     start_s, end_s = active_part_s(sound, RATE_HZ)
-    start, end = (round(at_s * RATE_HZ) for at_s in (start_s - _SOFT_S, end_s + _SOFT_S))
-    return sound[max(0, start) : end]
+    start = max(0, round((start_s - _SOFT_S) * RATE_HZ))
+    end = round((end_s + _SOFT_S) * RATE_HZ)
+    return sound[start:end]
 
 
 def _pieces(path: Path) -> Iterator[Audio]:

@@ -2,8 +2,9 @@
 import numpy as np
 import pytest
 
-from m3net_tf.audio.voices.near import CHANGED, DIFFERENT, near_phrases
-from m3net_tf.audio.voices.phonemes import (
+from m3net_tf.system.errors import ConfigError
+from m3net_tf.wake.voices.near import CHANGED, DIFFERENT, near_phrases
+from m3net_tf.wake.voices.phonemes import (
     Phoneme,
     cmu_phones,
     corrected,
@@ -15,7 +16,6 @@ from m3net_tf.audio.voices.phonemes import (
     pronunciations,
     respelled,
 )
-from m3net_tf.system.errors import ConfigError
 
 COMPUTER = ["k", "ə", "m", "p", "j", "uː", "t", "ə"]
 

@@ -14,12 +14,12 @@ from pathlib import Path
 import soundfile
 
 from m3net_tf.audio.datasets.audio import Audio, mixed
-from m3net_tf.audio.voices.neural import Hibari, Kokoro, Piper
-from m3net_tf.audio.voices.phonemes import cmu_phones, espeak_text, from_cmu
-from m3net_tf.audio.voices.programs import output_of
-from m3net_tf.audio.voices.synthesiser import Speech, Synthesiser, Voice, covers
 from m3net_tf.system.errors import ConfigError, DataError
 from m3net_tf.system.extras import is_installed
+from m3net_tf.wake.voices.neural import Hibari, Kokoro, Piper
+from m3net_tf.wake.voices.phonemes import cmu_phones, espeak_text, from_cmu
+from m3net_tf.wake.voices.programs import output_of
+from m3net_tf.wake.voices.synthesiser import Speech, Synthesiser, Voice, covers
 
 _WORDS_PER_MINUTE = 150  # of espeak-ng at rate 1; single words are spoken slowly
 _FLITE_PITCH_HZ = {"kal": 95, "kal16": 95, "awb": 120, "rms": 95, "slt": 170}
@@ -154,7 +154,8 @@ class RhVoice(Synthesiser):
 
     def speak(self, voice: Voice, speech: Speech) -> tuple[Audio, int]:
         """See :meth:`Synthesiser.speak`."""
-        tempo, height = f"{100 * speech.rate:.0f}", f"{100 * speech.pitch:.0f}"
+        tempo = f"{100 * speech.rate:.0f}"
+        height = f"{100 * speech.pitch:.0f}"
         command = ["RHVoice-test", "-p", voice.name, "-r", tempo, "-t", height, "-o", _FILE]
         return _spoken(command, speech.text)
 
@@ -173,7 +174,8 @@ class Pico(Synthesiser):
 
     def speak(self, voice: Voice, speech: Speech) -> tuple[Audio, int]:
         """See :meth:`Synthesiser.speak`."""
-        tempo, height = f"{100 * speech.rate:.0f}", f"{100 * speech.pitch:.0f}"
+        tempo = f"{100 * speech.rate:.0f}"
+        height = f"{100 * speech.pitch:.0f}"
         said = f'<speed level="{tempo}"><pitch level="{height}">{speech.text}</pitch></speed>'
         return _spoken(["pico2wave", "-l", voice.name, "-w", _FILE, said])
 
@@ -205,7 +207,7 @@ def available(models: Sequence[Path] = ()) -> list[Synthesiser]:
             name begins with ``kokoro``.
 
     Raises:
-        ConfigError: espeak-ng or the package of a model is not installed, or a file is no voice.
+        ConfigError: espeak-ng or the package of a model is not installed, or a file is not a voice.
     """
     if not shutil.which("espeak-ng"):
         raise ConfigError(
@@ -216,7 +218,7 @@ def available(models: Sequence[Path] = ()) -> list[Synthesiser]:
             raise ConfigError(f"{path}: does not exist; name the file of a voice")
         if path.suffix not in (".flitevox", ".onnx"):
             raise ConfigError(
-                f"{path}: is no voice; name a file .flitevox (Flite) or .onnx (Piper)"
+                f"{path}: is not a voice: name a file .flitevox (Flite) or .onnx (Piper)"
             )
     flitevox = [path for path in models if path.suffix == ".flitevox"]
     if flitevox and not shutil.which("flite"):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Settings for classes that must stay rare, such as wake words.
+"""The threshold of a wake word, whose false accepts must stay rare.
 
 Few hours of validation allow less than one false accept, so that the threshold lies above all false
 scores. It is extrapolated: the highest peaks' log odds above the eleventh are taken as exponential,
@@ -35,7 +35,7 @@ _LOOK_LOG_ODDS = 0.35  # by which second looks lower it
 Float = npt.NDArray[np.float64]
 
 
-def tune_rare_events(
+def tune_thresholds(
     recording: Recording,
     config: DetectorConfig,
     target_false_accepts_per_hour: float,

@@ -11,10 +11,9 @@ import soundfile
 from m3net_tf.audio.datasets import load_dataset, read_audio
 from m3net_tf.audio.datasets.loudness import active_part_s
 from m3net_tf.audio.frontend import FrontendConfig
-from m3net_tf.audio.voices.speaking import SpokenClip, SpokenVoices
 from m3net_tf.runtime import DetectorConfig
 from m3net_tf.system.errors import DataError
-from m3net_tf.training.wake_sounds import (
+from m3net_tf.wake.sounds import (
     HARD,
     OTHER,
     RATE_HZ,
@@ -25,6 +24,7 @@ from m3net_tf.training.wake_sounds import (
     recorded_words,
     write_wake_sounds,
 )
+from m3net_tf.wake.voices.speaking import SpokenClip, SpokenVoices
 
 PHRASE_S = 0.6
 

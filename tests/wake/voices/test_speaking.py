@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from m3net_tf.audio.voices import speaking
-from m3net_tf.audio.voices.speaking import finished, say_phrases
-from m3net_tf.audio.voices.synthesis import Espeak
-from m3net_tf.audio.voices.synthesiser import Voice
-from m3net_tf.audio.voices.variety import distinct, variety
 from m3net_tf.system.errors import ConfigError, DataError
+from m3net_tf.wake.voices import speaking
+from m3net_tf.wake.voices.speaking import finished, say_phrases
+from m3net_tf.wake.voices.synthesis import Espeak
+from m3net_tf.wake.voices.synthesiser import Voice
+from m3net_tf.wake.voices.variety import distinct, variety
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ from typing import Any, TypedDict
 import numpy as np
 
 from m3net_tf.audio.datasets.audio import Audio
-from m3net_tf.audio.voices.phonemes import ipa_text
-from m3net_tf.audio.voices.synthesiser import Speech, Synthesiser, Voice, covers
 from m3net_tf.system.artifacts import read_json
 from m3net_tf.system.errors import ConfigError, DataError
+from m3net_tf.wake.voices.phonemes import ipa_text
+from m3net_tf.wake.voices.synthesiser import Speech, Synthesiser, Voice, covers
 
 # The first letter of a name of Kokoro's voices.
 _KOKORO_LANGUAGES = {

@@ -40,14 +40,15 @@ def cut_own_phrases(bundle: Bundle, recordings: Mapping[str, Sequence[Path]], fo
         ConfigError: the network has no such class.
         DataError: a recording cannot be read.
     """
-    frontend, config = bundle.frontend, _scores_only(bundle.detector)
+    frontend = bundle.frontend
+    config = _scores_only(bundle.detector)
     engine = fastest_engine(bundle, config)
     window = _window_samples(bundle)
     with complete_folder(folder) as scratch:
         for label, paths in recordings.items():
             if label not in bundle.labels:
                 raise ConfigError(
-                    f"{label!r} is no phrase of the network: choose one of "
+                    f"{label!r} is not a phrase of the network: choose one of "
                     f"{', '.join(bundle.labels)}"
                 )
             (scratch / label).mkdir()
@@ -78,7 +79,8 @@ def cut_false_accepts(bundle: Bundle, recordings: Sequence[Path], folder: Path) 
     Raises:
         DataError: a recording cannot be read.
     """
-    frontend, config = bundle.frontend, _scores_only(bundle.detector)
+    frontend = bundle.frontend
+    config = _scores_only(bundle.detector)
     engine = fastest_engine(bundle, config)
     window = _window_samples(bundle)
     phrases = [label for label, settings in enumerate(config.classes) if settings.event]
@@ -106,8 +108,8 @@ def _scores_only(config: DetectorConfig) -> DetectorConfig:
 
 
 def _window_samples(bundle: Bundle) -> int:
-    frontend, columns = bundle.frontend, bundle.detector.window_columns
-    return frontend.frame_samples + (columns - 1) * frontend.hop_samples
+    frontend = bundle.frontend
+    return frontend.frame_samples + (bundle.detector.window_columns - 1) * frontend.hop_samples
 
 
 def _ends(bundle: Bundle, config: DetectorConfig, columns: int) -> npt.NDArray[np.int64]:

@@ -12,23 +12,23 @@ import numpy as np
 
 from m3net_tf.audio.datasets.audio import Audio, resampled, to_pcm16, wav_bytes
 from m3net_tf.audio.datasets.protocols import rank
-from m3net_tf.audio.voices.near import Line, installed_words, near_phrases
-from m3net_tf.audio.voices.phonemes import (
-    Pronunciation,
-    corrected,
-    distance,
-    ipa_text,
-    pronunciations,
-)
-from m3net_tf.audio.voices.synthesis import Espeak, available
-from m3net_tf.audio.voices.synthesiser import Speech, Synthesiser, Voice
-from m3net_tf.audio.voices.variety import RATE_HZ, Float, distinct, timbre, variety
 from m3net_tf.system.artifacts import read_json, write_bytes, write_json
 from m3net_tf.system.conversion import from_plain
 from m3net_tf.system.errors import ConfigError, DataError
 from m3net_tf.system.locks import writes_into
 from m3net_tf.system.progress import Log, silent, track
 from m3net_tf.system.threads import WORKERS, map_ahead
+from m3net_tf.wake.voices.near import Line, installed_words, near_phrases
+from m3net_tf.wake.voices.phonemes import (
+    Pronunciation,
+    corrected,
+    distance,
+    ipa_text,
+    pronunciations,
+)
+from m3net_tf.wake.voices.synthesis import Espeak, available
+from m3net_tf.wake.voices.synthesiser import Speech, Synthesiser, Voice
+from m3net_tf.wake.voices.variety import RATE_HZ, Float, distinct, timbre, variety
 
 RECORD_NAME = "voices.json"
 NEAR_FOLDER, WORDS_FOLDER = "_near_", "_words_"
@@ -231,7 +231,7 @@ def _pronounced(
         raise ConfigError(f"espeak-ng has no language {language!r}: espeak-ng --voices lists them")
     for phrase in say:
         if phrase not in phrases:
-            raise ConfigError(f"{phrase!r} is respelled, but no phrase: give it as one")
+            raise ConfigError(f"{phrase!r} is respelled, but is not a phrase: give it as one")
     found = dict(zip(phrases, pronunciations(phrases, language), strict=True))
     found |= {phrase: corrected(text, language) for phrase, text in say.items()}
     for phrase, pronunciation in found.items():
@@ -274,19 +274,16 @@ def _ways(
             continue
         for phrase, pronunciation in wanted.items():
             said = told.get(phrase) or [each.ipa for each in by_text[phrase]]
-            heard = [each.ipa for each in pronunciation]
-            right = distance(said, heard) <= (
-                _CORRECTED if phrase in say else _MISSAID * len(heard)
-            )
-            if right:
+            allowed = _CORRECTED if phrase in say else _MISSAID * len(pronunciation)
+            if distance(said, [each.ipa for each in pronunciation]) <= allowed:
                 ways[synthesiser.name, phrase] = ()
                 continue
-            heard_as = f"says {''.join(said)}"
+            line = f"{synthesiser.name} says {''.join(said)} for {phrase!r}"
             if synthesiser.takes_phonemes:
                 ways[synthesiser.name, phrase] = pronunciation
-                log(f"{synthesiser.name} {heard_as} for {phrase!r}: it gets the phonemes")
+                log(f"{line}: it gets the phonemes")
             else:
-                left_out.append(f"{synthesiser.name} {heard_as} for {phrase!r}")
+                left_out.append(line)
     return ways
 
 
@@ -306,7 +303,7 @@ def _audition(
             by_name.setdefault(voice.speaker, []).append(voice)
         speakers += [_Speaker(synthesiser, name, tuple(own)) for name, own in by_name.items()]
 
-    def hear(speaker: _Speaker) -> Float | str:
+    def audition(speaker: _Speaker) -> Float | str:
         own = speaker.synthesiser
         try:
             speech = Speech(phrase, spoken_as[own.name, phrase])
@@ -315,19 +312,21 @@ def _audition(
         except DataError as error:
             return f"{speaker.name}: {error}"
 
-    heard, timbres = [], []
+    able = []
+    timbres = []
     with track(log, "voices", len(speakers), "speakers") as progress:
-        for speaker, result in zip(speakers, map_ahead(hear, iter(speakers), WORKERS), strict=True):
+        results = map_ahead(audition, iter(speakers), WORKERS)
+        for speaker, result in zip(speakers, results, strict=True):
             progress.advance()
             if isinstance(result, str):
                 left_out.append(result)
             else:
-                heard.append(speaker)
+                able.append(speaker)
                 timbres.append(result)
     kept = distinct(timbres)
-    if len(kept) < len(heard):
-        left_out.append(f"{len(heard) - len(kept)} speakers that sound like another")
-    return [heard[index] for index in kept], [timbres[index] for index in kept]
+    if len(kept) < len(able):
+        left_out.append(f"{len(able) - len(kept)} speakers that sound like another")
+    return [able[index] for index in kept], [timbres[index] for index in kept]
 
 
 def _with_splits(speakers: Sequence[_Speaker], seed: int) -> list[_Speaker]:

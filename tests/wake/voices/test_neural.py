@@ -6,10 +6,10 @@ import types
 import numpy as np
 import pytest
 
-from m3net_tf.audio.voices import synthesis
-from m3net_tf.audio.voices.phonemes import respelled
-from m3net_tf.audio.voices.synthesiser import Speech, Voice
 from m3net_tf.system.errors import ConfigError, DataError
+from m3net_tf.wake.voices import synthesis
+from m3net_tf.wake.voices.phonemes import respelled
+from m3net_tf.wake.voices.synthesiser import Speech, Voice
 
 SAID = respelled("kom-PYOO-ter")
 
@@ -138,7 +138,7 @@ def test_hibari(play_program, monkeypatch):
         ("voice.onnx", "pip install piper-tts"),
         ("kokoro.onnx", "pip install kokoro-onnx"),
         ("ann.flitevox", "apt-get install flite"),
-        ("voice.bin", "no voice"),
+        ("voice.bin", r"\.flitevox"),
         ("missing/voice.onnx", "does not exist"),
     ],
 )

@@ -8,8 +8,8 @@ import math
 import re
 from collections.abc import Sequence
 
-from m3net_tf.audio.voices.programs import output_of
 from m3net_tf.system.errors import ConfigError
+from m3net_tf.wake.voices.programs import output_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -318,7 +318,8 @@ def difference(one: str, other: str) -> float:
         ends = zip(_vowel_ends(one), _vowel_ends(other), strict=True)
         return min(1.0, sum(math.dist(*pair) for pair in ends) / 2)
     apart = min(1.0, abs(_place(one) - _place(other)) / 3)
-    manner, voice = _manner(one) != _manner(other), _voice(one) != _voice(other)
+    manner = _manner(one) != _manner(other)
+    voice = _voice(one) != _voice(other)
     return 0.4 * apart + 0.4 * manner + 0.2 * voice
 
 
@@ -354,18 +355,19 @@ def _alone(ipa: str) -> float:
 
 def _from_espeak(mnemonics: str, sounds: str) -> Pronunciation:
     """Phonemes of a line of espeak-ng's mnemonics and the same line in IPA; none if they differ."""
-    names, heard = (
+    names, signs = (
         re.split(" +|_", _LANGUAGE_MARK.sub("", line).strip()) for line in (mnemonics, sounds)
     )
-    if len(names) != len(heard):
+    if len(names) != len(signs):
         # In IPA a palatal consonant is one sign.
         names = "_".join(names).replace("_;", ";").split("_")
-    if len(names) != len(heard):
+    if len(names) != len(signs):
         return ()
     phonemes = []
-    for name, sound in zip(names, heard, strict=True):
+    for name, sound in zip(names, signs, strict=True):
         stress = name[0] if name[:1] in ("'", ",") else ""
-        mnemonic, ipa = name.strip("',"), "".join(c for c in sound if c not in _STRESSES)
+        mnemonic = name.strip("',")
+        ipa = "".join(sign for sign in sound if sign not in _STRESSES)
         if mnemonic and ipa:
             phonemes.append(Phoneme(ipa, mnemonic, stress))
     return tuple(phonemes)
@@ -373,7 +375,8 @@ def _from_espeak(mnemonics: str, sounds: str) -> Pronunciation:
 
 def _english(ipa: str) -> list[str]:
     """English phonemes of IPA without stress, longest first; the nearest one if it is none."""
-    sounds, start = [], 0
+    sounds = []
+    start = 0
     while start < len(ipa):
         size = next((size for size in (2, 1) if ipa[start : start + size] in _ENGLISH), 0)
         if not size:

@@ -152,7 +152,7 @@ def _sources() -> Iterator[Check]:
 
 def _voices() -> Check:
     try:
-        from m3net_tf.audio.voices.synthesis import available
+        from m3net_tf.wake.voices.synthesis import available
 
         names = [synthesiser.name for synthesiser in available()]
     except (M3NetError, ImportError):  # a package that is missing is reported with the packages

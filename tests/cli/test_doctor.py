@@ -8,20 +8,19 @@ import shutil
 import pytest
 from typer.testing import CliRunner
 
-from m3net_tf.boards import doctor
-from m3net_tf.cli import app
+from m3net_tf.cli import app, installation
 from m3net_tf.system import extras
 
 
 @pytest.fixture
 def offline(monkeypatch):
     """No repository and no package index is asked."""
-    monkeypatch.setattr(doctor, "why_package_unavailable", lambda package: None)
-    monkeypatch.setattr(doctor, "why_sources_unavailable", lambda: "nobody answers")
+    monkeypatch.setattr(installation, "why_package_unavailable", lambda package: None)
+    monkeypatch.setattr(installation, "why_sources_unavailable", lambda: "nobody answers")
 
 
 def by_subject():
-    return {check.subject: check for check in doctor.run_checks()}
+    return {check.subject: check for check in installation.run_checks()}
 
 
 def test_missing_things_have_a_fix(offline, monkeypatch, tmp_path):
@@ -50,11 +49,11 @@ def test_a_full_disk(offline, monkeypatch):
 
 
 def test_status_and_json_agree(offline, monkeypatch):
-    check = doctor.Check("Python", "ok", "3")
-    monkeypatch.setattr(doctor, "run_checks", lambda: [check])
+    check = installation.Check("Python", "ok", "3")
+    monkeypatch.setattr(installation, "run_checks", lambda: [check])
     assert CliRunner().invoke(app, ["doctor"]).stdout == "ok        Python: 3\n"
-    absent = doctor.Check("cc", "missing", "cc", "apt-get install gcc")
-    monkeypatch.setattr(doctor, "run_checks", lambda: [check, absent])
+    absent = installation.Check("cc", "missing", "cc", "apt-get install gcc")
+    monkeypatch.setattr(installation, "run_checks", lambda: [check, absent])
     done = CliRunner().invoke(app, ["doctor", "--json"])
     assert done.exit_code == 1
     assert [entry["state"] for entry in json.loads(done.stdout)] == ["ok", "missing"]

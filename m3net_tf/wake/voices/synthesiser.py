@@ -5,7 +5,7 @@ import abc
 import dataclasses
 
 from m3net_tf.audio.datasets.audio import Audio
-from m3net_tf.audio.voices.phonemes import Pronunciation
+from m3net_tf.wake.voices.phonemes import Pronunciation
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,10 +2,10 @@
 import numpy as np
 import pytest
 
-from m3net_tf.audio.voices import synthesis
-from m3net_tf.audio.voices.phonemes import respelled
-from m3net_tf.audio.voices.synthesiser import Speech, Voice
 from m3net_tf.system.errors import ConfigError, DataError
+from m3net_tf.wake.voices import synthesis
+from m3net_tf.wake.voices.phonemes import respelled
+from m3net_tf.wake.voices.synthesiser import Speech, Voice
 
 WRITES = """
 while [ $# -gt 0 ]; do
