@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Print the files that a clip or a cell of a table passes, with their number and the returns.
+"""Print the files that a command passes, with their number and the returns.
 
-``python docs/trace_walk.py clip RUN`` follows a clip to the label of an emulated board, from a run
-with an export, such as the run of ``m3net demo``. ``python docs/trace_walk.py cell FOLDER`` follows
-the cells of ``m3net/table4`` at tiny scale; FOLDER is for its runs.
+- ``python docs/trace_walk.py clip RUN`` follows a clip to the label of an emulated board. RUN has an
+  export, such as the run of ``m3net demo``.
+- ``python docs/trace_walk.py chain RUN`` follows what ``m3net emulate`` does with two clips of such
+  a run, and writes its results into the run.
+- ``python docs/trace_walk.py cell FOLDER`` follows the cells of ``m3net/table4`` at tiny scale;
+  FOLDER is for its runs.
 
 A file of ``m3net_tf/`` is printed when one of its functions is called for the first time, unless it
 is the last one printed. A file that comes again is a return, marked with ``*``. Properties and
@@ -24,12 +27,14 @@ from m3net_tf.audio.datasets import load_dataset
 from m3net_tf.audio.datasets.audio import to_pcm16
 from m3net_tf.audio.datasets.selection import spread_clips
 from m3net_tf.boards.builds.boards import find_machine
+from m3net_tf.boards.deployment.chain import run_chain
 from m3net_tf.boards.emulation.qemu import run_job
 from m3net_tf.boards.emulation.starting import prove_arena
 from m3net_tf.export import Bundle
 from m3net_tf.lab.studies.table_plan import plan_table
 from m3net_tf.lab.studies.tables import make_table
 from m3net_tf.system.progress import silent
+from m3net_tf.training.run import Run
 
 PACKAGE = Path(m3net_tf.__file__).parent
 BOARD = "mps2_an386"
@@ -47,6 +52,11 @@ def clip(run: Path) -> Callable[[], object]:
         run_job(image.elf, machine, pcm)
 
     return way
+
+
+def chain(run: Path) -> Callable[[], object]:
+    """The way of two clips through every stage, on the computer and on the board."""
+    return lambda: run_chain(Run(run), BOARD, count=2)
 
 
 def cell(folder: Path) -> Callable[[], object]:
@@ -84,7 +94,7 @@ def files_of(way: Callable[[], object]) -> list[str]:
 
 
 if __name__ == "__main__":
-    way = {"clip": clip, "cell": cell}[sys.argv[1]](Path(sys.argv[2]))
+    way = {"clip": clip, "chain": chain, "cell": cell}[sys.argv[1]](Path(sys.argv[2]))
     way()
     files = files_of(way)
     for number, name in enumerate(files):
