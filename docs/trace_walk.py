@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Print the files that a command passes, with their number and the returns.
 
-- ``python docs/trace_walk.py clip RUN`` follows a clip to the label of an emulated board. RUN has an
-  export, such as the run of ``m3net demo``.
+- ``python docs/trace_walk.py clip RUN`` follows a clip to the label of an emulated board. RUN has
+  an export, such as the run of ``m3net demo``.
 - ``python docs/trace_walk.py chain RUN`` follows what ``m3net emulate`` does with two clips of such
   a run, and writes its results into the run.
 - ``python docs/trace_walk.py cell FOLDER`` follows the cells of ``m3net/table4`` at tiny scale;
@@ -27,9 +27,9 @@ from m3net_tf.audio.datasets import load_dataset
 from m3net_tf.audio.datasets.audio import to_pcm16
 from m3net_tf.audio.datasets.selection import spread_clips
 from m3net_tf.boards.builds.boards import find_machine
-from m3net_tf.boards.deployment.chain import run_chain
 from m3net_tf.boards.emulation.qemu import run_job
 from m3net_tf.boards.emulation.starting import prove_arena
+from m3net_tf.boards.measure.chain import run_chain
 from m3net_tf.export import Bundle
 from m3net_tf.lab.studies.table_plan import plan_table
 from m3net_tf.lab.studies.tables import make_table

@@ -21,7 +21,7 @@ from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.extras import require_modules
 
 if TYPE_CHECKING:
-    from m3net_tf.boards.deployment.chain import ChainSummary
+    from m3net_tf.boards.measure.chain import ChainSummary
     from m3net_tf.evaluation.live import StreamingResult
     from m3net_tf.evaluation.scenes import SceneSettings
     from m3net_tf.system.progress import Log
@@ -91,7 +91,7 @@ def wake(
     require_modules("m3net wake", "train", "m3net_tf.system.keras", "librosa")
     from m3net_tf.audio.datasets.folder import sounds_below
     from m3net_tf.boards.builds.boards import load_board
-    from m3net_tf.boards.deployment.real_time import measured_pace, pace_lines
+    from m3net_tf.boards.measure.real_time import measured_pace, pace_lines
     from m3net_tf.evaluation.scenes import SceneSettings
     from m3net_tf.system.artifacts import write_json
 
@@ -323,7 +323,7 @@ def _tuned(
 def _emulated(run: Run, board: str, log: Log) -> ChainSummary:
     """The run on the board or, if nothing emulates it, on one with its core."""
     from m3net_tf.boards.builds.boards import emulated_board
-    from m3net_tf.boards.deployment.chain import run_chain, saved_summary
+    from m3net_tf.boards.measure.chain import run_chain, saved_summary
 
     emulated = emulated_board(board) or board
     return saved_summary(run, emulated) or run_chain(run, emulated, None, _EMULATED_CLIPS, log)

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from refusals import refuses
 
-from m3net_tf.boards.device.layers import Operator, operators_in_order, profile
 from m3net_tf.boards.device.messages import Message, Reply
+from m3net_tf.boards.measure.layers import Operator, operators_in_order, profile
 from m3net_tf.export import Bundle, export_run
 from m3net_tf.export.c_files import arena_bytes, compile_model, tflm_arena
 from m3net_tf.export.certificate import read_vectors

@@ -134,7 +134,7 @@ def test_a_run_by_its_path_has_the_network_that_was_packed_with_it(
         shutil.copy(SHIPPED, trained)
         monkeypatch.setattr("m3net_tf.networks.pretrained.pretrained_names", tuple)
     monkeypatch.setattr(
-        "m3net_tf.boards.deployment.certification.certify_export", lambda *_: {"scope": "host only"}
+        "m3net_tf.boards.measure.certificate.certify_export", lambda *_: {"scope": "host only"}
     )
     status, _, error = m3net("export", trained)
     assert not status, error

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Behaviour and cost of an export on a board: chain, footprint, matrix, accepted costs."""
+"""The project of a wake word."""

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from m3net_tf.boards.builds.boards import load_board
-from m3net_tf.boards.deployment.starter import README, RECIPE
+from m3net_tf.boards.starter.project import README, RECIPE
 from m3net_tf.system.artifacts import write_json, write_text
 from m3net_tf.training.recipe import Recipe
 from m3net_tf.training.run import DATA_RECORD

@@ -7,8 +7,8 @@ import json
 from collections.abc import Iterator
 
 from m3net_tf.audio.datasets import DatasetInfo
-from m3net_tf.boards.deployment.cost import BoardCost
-from m3net_tf.boards.deployment.footprint import measure_footprint
+from m3net_tf.boards.measure.cost import BoardCost
+from m3net_tf.boards.measure.footprint import measure_footprint
 from m3net_tf.export.untrained import export_untrained
 from m3net_tf.networks.models.complexity import work_of
 from m3net_tf.system.artifacts import sha256_of

@@ -12,9 +12,9 @@ import pytest
 from m3net_tf.audio.frontend import FrontendConfig
 from m3net_tf.boards.builds.boards import emulated_board, list_boards
 from m3net_tf.boards.builds.sources import FIRMWARE_DIR
-from m3net_tf.boards.deployment.cost import BoardCost
-from m3net_tf.boards.deployment.proposals import PROPOSALS, propose
-from m3net_tf.boards.deployment.real_time import Pace, measured_pace, pace_lines, pace_of, pace_on
+from m3net_tf.boards.measure.cost import BoardCost
+from m3net_tf.boards.measure.real_time import Pace, measured_pace, pace_lines, pace_of, pace_on
+from m3net_tf.boards.starter.proposals import PROPOSALS, propose
 from m3net_tf.export import Bundle, export_run
 from m3net_tf.system.artifacts import write_json
 from m3net_tf.training import Run

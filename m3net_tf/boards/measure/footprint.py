@@ -28,8 +28,6 @@ from m3net_tf.boards.builds.boards import (
 )
 from m3net_tf.boards.builds.build import build_firmware, why_unreachable
 from m3net_tf.boards.builds.image import FirmwareImage
-from m3net_tf.boards.deployment.cost import BoardCost, Clips, measure
-from m3net_tf.boards.deployment.real_time import BUSY_SHARE, Pace, pace_on
 from m3net_tf.boards.emulation.cycles import (
     CORE,
     FLASHES,
@@ -43,6 +41,8 @@ from m3net_tf.boards.emulation.starting import (
     starting_firmware,
     why_no_emulation,
 )
+from m3net_tf.boards.measure.cost import BoardCost, Clips, measure
+from m3net_tf.boards.measure.real_time import BUSY_SHARE, Pace, pace_on
 from m3net_tf.compiler.engines import COMPILED, TFLM, Engine
 from m3net_tf.export import Bundle
 from m3net_tf.export.c_files import engine_arena

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from refusals import refuses
 from rich.console import Console
-from test_cost_baselines import COST
+from test_baselines import COST
 
-from m3net_tf.boards.deployment import matrix
-from m3net_tf.boards.deployment.cost import Clips
-from m3net_tf.boards.deployment.cost_baselines import Place
+from m3net_tf.boards.measure import matrix
+from m3net_tf.boards.measure.baselines import Place
+from m3net_tf.boards.measure.cost import Clips
 from m3net_tf.system.errors import FirmwareError
 
 BOARDS = ("mps2_an386", "mps2_an385")

@@ -14,9 +14,9 @@ from rich.table import Table
 from m3net_tf.audio.datasets.selection import spread_clips
 from m3net_tf.boards.builds.boards import load_board, machines
 from m3net_tf.boards.builds.build import ARENA_SLACK_BYTES, build_firmware
-from m3net_tf.boards.deployment.cost import BoardCost, Clips, feature_parity, measure
-from m3net_tf.boards.deployment.cost_baselines import Place
 from m3net_tf.boards.emulation.starting import compiled_firmware, firmware_folder, why_no_emulation
+from m3net_tf.boards.measure.baselines import Place
+from m3net_tf.boards.measure.cost import BoardCost, Clips, feature_parity, measure
 from m3net_tf.compiler.engines import COMPILED, ENGINES, Engine
 from m3net_tf.export import Bundle, export_run
 from m3net_tf.export.bundle import pcm_and_features

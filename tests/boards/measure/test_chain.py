@@ -14,10 +14,10 @@ from m3net_tf.audio.datasets import Clip
 from m3net_tf.audio.datasets.selection import spread_clips
 from m3net_tf.boards.builds.boards import find_machine
 from m3net_tf.boards.builds.build import build_firmware
-from m3net_tf.boards.deployment import chain
-from m3net_tf.boards.deployment.cost import COST_KEYS, Clips, measure
 from m3net_tf.boards.emulation import starting
 from m3net_tf.boards.emulation.qemu import run_job
+from m3net_tf.boards.measure import chain
+from m3net_tf.boards.measure.cost import COST_KEYS, Clips, measure
 from m3net_tf.evaluation import clips as evaluated_clips
 from m3net_tf.export import Bundle, export_run
 from m3net_tf.export.bundle import pcm_and_features

@@ -14,12 +14,12 @@ from rich.console import Console
 from m3net_tf.boards.builds.boards import list_boards, load_board
 from m3net_tf.boards.builds.image import FirmwareImage
 from m3net_tf.boards.builds.sources import FIRMWARE_DIR
-from m3net_tf.boards.deployment import cost, footprint, real_time
 from m3net_tf.boards.device.session import firmware_of
 from m3net_tf.boards.emulation import starting
 from m3net_tf.boards.emulation.cycles import FLASHES
 from m3net_tf.boards.emulation.qemu import EmulationResult
 from m3net_tf.boards.emulation.starting import why_no_emulation
+from m3net_tf.boards.measure import cost, footprint, real_time
 from m3net_tf.export import Bundle, export_run
 from m3net_tf.export.c_files import compile_model
 from m3net_tf.system.errors import ConfigError, FirmwareError, ModelError

@@ -11,9 +11,9 @@ from m3net_tf.audio.frontend import FrontendConfig, fixed_features_int8
 from m3net_tf.boards.builds.boards import find_machine, load_board
 from m3net_tf.boards.builds.image import FirmwareImage
 from m3net_tf.boards.builds.sources import MissingError
-from m3net_tf.boards.deployment.cost import Clips, Measurement, measure
 from m3net_tf.boards.emulation.starting import prove_arena
 from m3net_tf.boards.emulation.streaming import StreamCost, streamed_export
+from m3net_tf.boards.measure.cost import Clips, Measurement, measure
 from m3net_tf.export import Bundle
 from m3net_tf.export.certificate import (
     BoardAnswer,

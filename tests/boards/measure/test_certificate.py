@@ -13,8 +13,9 @@ from firmware_helpers import skip_or_fail
 from refusals import refuses
 
 from m3net_tf.boards.builds.image import FirmwareImage
-from m3net_tf.boards.deployment import certification, cost
 from m3net_tf.boards.emulation.starting import why_no_emulation
+from m3net_tf.boards.measure import certificate as certification
+from m3net_tf.boards.measure import cost
 from m3net_tf.export import Bundle, certificate, export_run
 from m3net_tf.export.certificate import (
     BoardAnswer,

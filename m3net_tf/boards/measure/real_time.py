@@ -13,7 +13,7 @@ from pathlib import Path
 
 from m3net_tf.audio.frontend import FrontendConfig
 from m3net_tf.boards.builds.boards import Board, load_board
-from m3net_tf.boards.deployment.cost import BoardCost, cost_among
+from m3net_tf.boards.measure.cost import BoardCost, cost_among
 from m3net_tf.export import Bundle
 from m3net_tf.runtime.detector_config import LOOK_SHIFTS
 from m3net_tf.system.artifacts import read_json

@@ -15,21 +15,6 @@ from m3net_tf.audio.datasets.selection import spread_clips
 from m3net_tf.boards.builds.boards import find_machine, load_board
 from m3net_tf.boards.builds.sources import MissingError
 from m3net_tf.boards.builds.toolchain import check_engine
-from m3net_tf.boards.deployment.certification import (
-    board_answer,
-    stream_folder,
-    with_fixed_features,
-    with_host,
-)
-from m3net_tf.boards.deployment.cost import (
-    COST_KEYS,
-    Clips,
-    FeatureParity,
-    Measurement,
-    feature_parity,
-    measure,
-)
-from m3net_tf.boards.deployment.real_time import pace_on
 from m3net_tf.boards.emulation.listening import LiveCost
 from m3net_tf.boards.emulation.starting import (
     firmware_folder,
@@ -37,6 +22,21 @@ from m3net_tf.boards.emulation.starting import (
     starting_firmware,
 )
 from m3net_tf.boards.emulation.streaming import StreamCost, streamed_export
+from m3net_tf.boards.measure.certificate import (
+    board_answer,
+    stream_folder,
+    with_fixed_features,
+    with_host,
+)
+from m3net_tf.boards.measure.cost import (
+    COST_KEYS,
+    Clips,
+    FeatureParity,
+    Measurement,
+    feature_parity,
+    measure,
+)
+from m3net_tf.boards.measure.real_time import pace_on
 from m3net_tf.compiler.engines import COMPILED, TFLM, Engine
 from m3net_tf.export import Bundle
 from m3net_tf.export.bundle import pcm_and_features
