@@ -216,6 +216,18 @@ class Board(BoardFacts, CoreFacts):
         """Size of all memories but flash."""
         return sum(memory.bytes for region, memory in self.memory.items() if region != "flash")
 
+    def check_engine(self, engine: Engine) -> None:
+        """Check that the architecture of the board's core has an engine.
+
+        Raises:
+            FirmwareError: it has not; the message names those that it has.
+        """
+        if engine not in self.architecture.engines:
+            raise FirmwareError(
+                f"{self.name} has no --engine {engine}, which is for other cores than its "
+                f"{self.core}: choose {' or '.join(self.architecture.engines)}"
+            )
+
     @property
     def machine(self) -> Machine | None:
         """The emulated machine; None without."""

@@ -14,7 +14,6 @@ from m3net_tf.audio.datasets import AudioDataset, Clip, protocol_statement
 from m3net_tf.audio.datasets.selection import spread_clips
 from m3net_tf.boards.builds.boards import find_machine, load_board
 from m3net_tf.boards.builds.sources import MissingError
-from m3net_tf.boards.builds.toolchain import check_engine
 from m3net_tf.boards.emulation.listening import LiveCost
 from m3net_tf.boards.emulation.starting import (
     firmware_folder,
@@ -209,7 +208,7 @@ def run_chain(
     find_machine(board)  # refuses a board without an emulator before the slow stages
     bundle, dataset = Bundle.load(run.folder / "export"), run.dataset(data_dir)
     engine = engine or bundle.manifest.engine
-    check_engine(load_board(board), engine)
+    load_board(board).check_engine(engine)
     chosen = spread_clips(dataset, count)
     pcm, features = pcm_and_features(dataset, chosen, bundle.frontend)
     scores, names = bundle.run_reference(features), dataset.info.labels
