@@ -215,7 +215,7 @@ def footprint(
     from m3net_tf.boards.measure.footprint import footprint_table, measure_footprint
 
     result = measure_footprint(run, boards or (), progress_beside(True), engine)
-    print_result(result, as_json, footprint_table)
+    print_result(result.to_dict(), as_json, lambda _: footprint_table(result))
 
 
 @app.command(hidden=True)

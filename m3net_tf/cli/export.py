@@ -31,8 +31,8 @@ from m3net_tf.system.locks import in_use
 from m3net_tf.system.progress import Log
 
 if TYPE_CHECKING:
+    from m3net_tf.boards.measure.comparison import Certificate
     from m3net_tf.export import Bundle
-    from m3net_tf.export.certificate import Certificate
 
 
 @app.command("export")

@@ -8,7 +8,7 @@ from typing import Any, NotRequired, TypedDict
 import numpy.typing as npt
 
 from m3net_tf.export import Bundle
-from m3net_tf.export.bundle import pcm_and_features
+from m3net_tf.export.reference import pcm_and_features
 from m3net_tf.system.artifacts import Provenance, provenance, read_json
 from m3net_tf.system.progress import Log, silent
 from m3net_tf.training.checks import require_held_out

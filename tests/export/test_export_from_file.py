@@ -17,9 +17,9 @@ from refusals import refuses
 
 from m3net_tf.boards.emulation.starting import why_no_emulation
 from m3net_tf.export import Bundle
-from m3net_tf.export.certificate import read_vectors
 from m3net_tf.export.from_file import export_file
 from m3net_tf.export.ready import has_int8_network, packed_network, require_clips
+from m3net_tf.export.reference import read_vectors
 from m3net_tf.networks.pretrained import FOLDER, RUN_FILES
 from m3net_tf.runtime.classifier import Classifier
 from m3net_tf.runtime.detector_config import save_detector

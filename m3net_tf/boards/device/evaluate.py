@@ -15,7 +15,7 @@ from m3net_tf.audio.datasets.selection import spread_clips
 from m3net_tf.boards.device.client import Device
 from m3net_tf.boards.device.session import connect
 from m3net_tf.export import Bundle
-from m3net_tf.export.bundle import pcm_and_features
+from m3net_tf.export.reference import pcm_and_features
 from m3net_tf.system.artifacts import Provenance, provenance, read_json, write_json
 from m3net_tf.system.errors import ConfigError, DataError
 from m3net_tf.system.progress import Log, silent, track

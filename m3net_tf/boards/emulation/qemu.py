@@ -378,6 +378,15 @@ def console_command(
     return with_parent(command)
 
 
+def emulator_version(machine: Machine) -> str:
+    """The emulator's name and version, as it prints them; its name if it prints nothing."""
+    if shutil.which(machine.emulator) is None:
+        return machine.emulator
+    command = [machine.emulator, "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.partition("\n")[0] or machine.emulator
+
+
 def _follow(
     process: subprocess.Popen[bytes],
     console: Path,

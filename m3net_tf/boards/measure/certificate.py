@@ -1,33 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The certificate of an export: Python against the compiled C over its test vectors."""
+"""``certificate.json`` and ``certificate.md``: proof that Python and the compiled C agree."""
 
-import dataclasses
-import subprocess
 from pathlib import Path
 
-import numpy as np
-
-from m3net_tf.audio.frontend import FrontendConfig, fixed_features_int8
-from m3net_tf.boards.builds.boards import find_machine, load_board
+from m3net_tf.boards.builds.boards import find_machine
 from m3net_tf.boards.builds.image import FirmwareImage
 from m3net_tf.boards.builds.sources import MissingError
+from m3net_tf.boards.emulation.listening import LiveCost
 from m3net_tf.boards.emulation.starting import prove_arena
-from m3net_tf.boards.emulation.streaming import StreamCost, streamed_export
-from m3net_tf.boards.measure.cost import Clips, Measurement, measure
+from m3net_tf.boards.measure.comparison import FORMAT, Certificate, compare
+from m3net_tf.boards.measure.cost import BoardCost, measure
+from m3net_tf.boards.measure.figures import Figure, figures_markdown
 from m3net_tf.export import Bundle
-from m3net_tf.export.certificate import (
-    BoardAnswer,
-    Certificate,
-    Expected,
-    read_vectors,
-    require_parity,
-    valid_certificate,
-    write_certificate,
-)
-from m3net_tf.runtime.desktop import compiled_unavailable_reason
-from m3net_tf.runtime.interpreter import tflm_unavailable_reason
-from m3net_tf.system.artifacts import sha256_of
-from m3net_tf.system.errors import ModelError
+from m3net_tf.export.reference import read_vectors, with_engines
+from m3net_tf.system.artifacts import read_json, write_json, write_text
+from m3net_tf.system.errors import FirmwareError, M3NetError
 from m3net_tf.system.locks import writes_into
 from m3net_tf.system.progress import Log, silent
 
@@ -45,75 +32,127 @@ def certify_export(bundle: Bundle, board: str, folder: Path, log: Log = silent) 
         FirmwareError: the firmware does not build or run, or its numbers drift from Python's.
     """
     find_machine(board)  # refuses a board without an emulator
-    expected = read_vectors(bundle)
+    reference = read_vectors(bundle)
     try:
         image = prove_arena(bundle, board, folder, log)
     except MissingError as error:
         log(f"nothing is proven on a board, the certificate is of the host only: {error}")
-        expected = with_host(bundle, expected, log)
-        certificate = write_certificate(bundle, expected, None, str(error))
+        reference = with_engines(bundle, reference, log)
+        certificate = compare(bundle, reference, None, str(error))
     else:
-        if valid := valid_certificate(bundle, board, _image_sha256(image)):
+        if valid := valid_certificate(bundle, image):
             return valid
-        log(f"running {len(expected.pcm)} test vectors on the emulated {board}")
-        clips = Clips(expected.pcm, expected.features)
-        measured = measure(bundle, image, clips, log, certified=True)
-        expected = with_fixed_features(bundle.frontend, image, with_host(bundle, expected, log))
-        stream = streamed_export(bundle, board, stream_folder(folder), expected.features, log)
-        certificate = write_certificate(bundle, expected, board_answer(measured, stream))
+        reference = with_engines(bundle, reference, log)
+        log(f"running {len(reference.pcm)} test vectors on the emulated {board}")
+        measured = measure(bundle, image, reference, log, certified=True, hops=True)
+        certificate = compare(bundle, reference, measured)
+    write_certificate(bundle, certificate)
     require_parity(bundle, certificate)
     return certificate
 
 
-def with_host(bundle: Bundle, expected: Expected, log: Log) -> Expected:
-    """Add the scores of TFLite Micro and of the compiled engine on the host, where they run."""
-    log("TFLite Micro and the compiled engine on this computer")
-    if not tflm_unavailable_reason():
-        expected = dataclasses.replace(expected, host_scores=bundle.run_tflm(expected.features))
-    if reason := compiled_unavailable_reason():
-        log(f"the compiled engine is not compared on the host: {reason}")
-        return expected
+def write_certificate(bundle: Bundle, certificate: Certificate) -> None:
+    """Write both files into the bundle."""
+    write_json(bundle.folder / "certificate.json", certificate)
+    write_text(bundle.folder / "certificate.md", _markdown(certificate))
+
+
+def valid_certificate(bundle: Bundle, image: FirmwareImage) -> Certificate | None:
+    """The bundle's certificate, if it holds for this network and firmware; otherwise None."""
     try:
-        scores = bundle.run_compiled(expected.features)
-    except ModelError as error:
-        log(f"the compiled engine is not compared on the host: {error}")
-        return expected
-    return dataclasses.replace(expected, compiled_scores=scores)
+        certificate = read_json(bundle.folder / "certificate.json")
+        same = (
+            certificate["format"] == FORMAT
+            and certificate["holds"]
+            and certificate["network"]["sha256"] == bundle.manifest.model.sha256
+            and certificate["engine"] == bundle.manifest.engine
+            and certificate["frontend_sha256"] == bundle.frontend.fingerprint()
+            and certificate["board"]["name"] == image.board
+            and certificate["board"]["firmware_sha256"] == image.sha256
+        )
+    except (M3NetError, KeyError, TypeError):
+        return None
+    return certificate if same else None
 
 
-def with_fixed_features(
-    frontend: FrontendConfig, image: FirmwareImage, expected: Expected
-) -> Expected:
-    """Add the fixed-point features that a firmware computes; waveforms are such in all."""
-    if frontend.kind == "waveform":
-        return dataclasses.replace(expected, fixed_features=expected.features[..., 0])
-    if not (load_board(image.board).fixed_frontend or image.dsp_missing):
-        return expected
-    fixed = np.stack([fixed_features_int8(frontend, wave) for wave in expected.pcm])
-    return dataclasses.replace(expected, fixed_features=fixed)
+def require_parity(bundle: Bundle, certificate: Certificate) -> None:
+    """Refuse an export whose certificate does not hold.
+
+    Raises:
+        FirmwareError: the certificate does not hold; the message names the drift.
+    """
+    if certificate["drift"]:
+        raise FirmwareError(
+            f"{bundle.folder / 'certificate.md'}: {'; '.join(certificate['drift'])}: do not use "
+            "this export; use the pinned compiler and sources, and export again"
+        )
 
 
-def _image_sha256(image: FirmwareImage) -> str:
-    return sha256_of(image.elf.with_suffix(".bin").read_bytes())
+def _markdown(certificate: Certificate) -> str:
+    network = certificate["network"]
+    clips = certificate["clips"]
+    outputs = certificate["outputs"]
+    board = certificate.get("board")
+    rows: list[Figure] = [
+        ("network", f"{network['name']}, SHA-256 {network['sha256']}"),
+        ("engine", certificate["engine"]),
+        ("front end, SHA-256 of its settings", certificate["frontend_sha256"]),
+        ("clips", f"{clips['count']}: {clips['source']}"),
+        ("board", f"{board['name']}, {board['emulator']}" if board else certificate["missing"]),
+    ]
+    features = certificate["features"]
+    same_label_share = certificate["labels_equal_share"]
+    if features and same_label_share is not None:
+        rows += [
+            ("front end in C", features["arithmetic"]),
+            ("features compared with Python's", features["values"]),
+            ("equal", features["equal_share"]),
+            ("within 1 LSB", features["within_1_lsb_share"]),
+            ("largest difference, LSB", features["largest_lsb"]),
+            ("same label from sound as on the desktop", same_label_share),
+        ]
+    rows += [
+        ("output bytes compared with the desktop's", outputs["bytes"]),
+        ("different in TFLite Micro on the host", outputs["different_in_tflm_on_the_host"]),
+        (
+            "different in the compiled engine on the host",
+            outputs["different_in_compiled_on_the_host"],
+        ),
+        ("different on the board", outputs["different_on_the_board"]),
+    ]
+    if stream := certificate.get("stream"):
+        rows += [
+            ("hops on the board compared with the whole window", stream["hops"]),
+            ("computed on the host by", ", ".join(stream["references"])),
+            ("equal bytes in all of them", stream["bytes_equal"]),
+            ("instructions per hop, streamed", stream["hop_instructions"]),
+        ]
+    arena = certificate["arena"]
+    rows.append((f"tensor arena, bytes ({arena['source']})", arena["bytes"]))
+    if board:
+        if live := board["cost"].get("live"):
+            rows += _live_rows(live)
+        rows += _cost_rows(board["cost"])
+    verdict = "holds" if certificate["holds"] else "DOES NOT HOLD"
+    lines = [f"# Parity certificate: {verdict} ({certificate['scope']})", ""]
+    if drift := certificate["drift"]:
+        lines += [*(f"- DRIFT: {text}" for text in drift), ""]
+    return "\n".join([*lines, *figures_markdown(rows)])
 
 
-def stream_folder(folder: Path) -> Path:
-    """Folder of the streaming firmware, beside the folder of another firmware."""
-    return folder.with_name(f"{folder.name}-stream")
+def _live_rows(live: LiveCost) -> list[Figure]:
+    """Live detection of an export that streams."""
+    return [
+        ("runs of live detection on the board compared with whole windows", live["runs"]),
+        ("computed on the host by", ", ".join(live["references"])),
+        ("events", live["events"]),
+        ("equal scores and events", live["equal"]),
+        (f"instructions of a run, {live['push_columns']} new columns", live["instructions"]),
+        ("of a run that begins a stream", live["start_instructions"]),
+    ]
 
 
-def board_answer(measured: Measurement, stream: StreamCost | None = None) -> BoardAnswer:
-    """A board's outputs for features and for samples, and its cost, for a certificate."""
-    image, from_sound = measured.image, measured.from_sound
-    emulator = find_machine(image.board).emulator
-    version = subprocess.run([emulator, "--version"], capture_output=True, text=True, check=False)
-    return BoardAnswer(
-        board=image.board,
-        emulator=version.stdout.partition("\n")[0] or emulator,
-        firmware_sha256=_image_sha256(image),
-        outputs=measured.from_features.outputs,
-        features=from_sound.features,
-        labels=from_sound.labels,
-        cost=measured.cost,
-        stream=stream,
-    )
+def _cost_rows(cost: BoardCost) -> list[Figure]:
+    figures = {name: value for name, value in sorted(cost.items()) if isinstance(value, int)}
+    sections = {f"section {name} bytes": size for name, size in cost.get("sections", {}).items()}
+    return [(name.replace("_", " "), value) for name, value in {**figures, **sections}.items()]

@@ -2,7 +2,6 @@
 """The whole chain on the same held-out clips: float, int8 on the desktop, TFLM, emulated board."""
 
 import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NotRequired, TypedDict
 
@@ -15,39 +14,20 @@ from m3net_tf.audio.datasets.selection import spread_clips
 from m3net_tf.boards.builds.boards import find_machine, load_board
 from m3net_tf.boards.builds.sources import MissingError
 from m3net_tf.boards.emulation.listening import LiveCost
-from m3net_tf.boards.emulation.starting import (
-    firmware_folder,
-    prove_arena,
-    starting_firmware,
-)
-from m3net_tf.boards.emulation.streaming import StreamCost, streamed_export
-from m3net_tf.boards.measure.certificate import (
-    board_answer,
-    stream_folder,
-    with_fixed_features,
-    with_host,
-)
-from m3net_tf.boards.measure.cost import (
-    COST_KEYS,
-    Clips,
-    FeatureParity,
-    Measurement,
-    feature_parity,
-    measure,
-)
+from m3net_tf.boards.emulation.starting import firmware_folder, prove_arena
+from m3net_tf.boards.emulation.streaming import StreamCost
+from m3net_tf.boards.measure.certificate import write_certificate
+from m3net_tf.boards.measure.comparison import Certificate, bytes_equal, compare
+from m3net_tf.boards.measure.cost import COST_KEYS, Measurement, measure
+from m3net_tf.boards.measure.figures import Figure, figures_table
 from m3net_tf.boards.measure.real_time import pace_on
 from m3net_tf.compiler.engines import COMPILED, TFLM, Engine
 from m3net_tf.export import Bundle
-from m3net_tf.export.bundle import pcm_and_features
 from m3net_tf.export.c_files import ARENA_SOURCE
-from m3net_tf.export.certificate import (
-    Expected,
-    compare,
-    write_certificate,
-)
 from m3net_tf.export.manifest import Manifest
+from m3net_tf.export.reference import Reference, reference_of, with_engines
 from m3net_tf.runtime.interpreter import tflm_unavailable_reason
-from m3net_tf.system.artifacts import Provenance, of_form, provenance, read_json, write_json
+from m3net_tf.system.artifacts import Provenance, of_form, read_json, write_json
 from m3net_tf.system.locks import writes_into
 from m3net_tf.system.progress import Log, silent
 from m3net_tf.training.metrics import whole_scores, wilson_interval
@@ -63,11 +43,19 @@ class Accuracies(TypedDict):
     float: float
 
 
-class EndToEnd(FeatureParity):
-    """From samples to label on the board."""
+class EndToEnd(TypedDict):
+    """From samples to label on the board.
+
+    Attributes:
+        features_equal: ``equal_share`` of :class:`.comparison.FeatureFigures`; the next two are
+            its ``within_1_lsb_share`` and ``largest_lsb``.
+    """
 
     accuracy: float
     same_label_as_desktop: float
+    features_equal: float
+    features_within_1_lsb: float
+    features_largest_lsb: int
 
 
 class ChainSummary(Provenance):
@@ -137,22 +125,25 @@ def saved_summary(run: Run, board: str, engine: Engine | None = None) -> ChainSu
 
 
 @dataclasses.dataclass(frozen=True)
-class _Clips:
-    """Held-out clips.
+class _Subject:
+    """What the chain runs: held-out clips of a run, on a board with an engine."""
 
-    Attributes:
-        pcm: int16 samples, shape (clips, samples).
-        features: int8 features, shape (clips, bins, frames, 1).
-        truth: labels, shape (clips,).
-        scores: int8 scores on the desktop, shape (clips, classes).
-    """
+    run: Run
+    bundle: Bundle
+    dataset: AudioDataset
+    clips: tuple[Clip, ...]
+    board: str
+    engine: Engine
 
-    pcm: npt.NDArray[np.int16]
-    features: npt.NDArray[np.int8]
-    truth: npt.NDArray[np.int32]
-    listed: tuple[Clip, ...]
-    labels: tuple[str, ...]
-    scores: npt.NDArray[np.int8]
+    @property
+    def wholes(self) -> int:
+        """Number of clips, of which windows count together."""
+        return len({clip.whole or clip.clip_id for clip in self.clips})
+
+    @property
+    def in_windows(self) -> str:
+        """Words on the number of windows; empty where each clip is one."""
+        return f" in {len(self.clips)} windows" if self.wholes < len(self.clips) else ""
 
     def accuracy(
         self,
@@ -163,24 +154,15 @@ class _Clips:
 
         Args:
             scores: int8, or 0 to 1, shape (clips, classes).
-            labels: answers where a clip is no window, shape (clips,); default: the best scores.
+            labels: answers where a clip is not a window, shape (clips,); default: the best scores.
         """
         quantized = scores.dtype == np.int8
         shares = (scores + 128.0) / 256.0 if quantized else np.asarray(scores, np.float32)
-        wholes, first = whole_scores(shares, self.listed, self.labels)
-        if labels is None or len(first) < len(self.listed):
+        wholes, first = whole_scores(shares, self.clips, self.dataset.info.labels)
+        if labels is None or len(first) < len(self.clips):
             labels = wholes.argmax(1)
-        return float((labels == self.truth[first]).mean())
-
-    @property
-    def wholes(self) -> int:
-        """Number of clips, of which windows count together."""
-        return len({clip.whole or clip.clip_id for clip in self.listed})
-
-    @property
-    def in_windows(self) -> str:
-        """Words on the number of windows; empty where each clip is one."""
-        return f" in {len(self.listed)} windows" if self.wholes < len(self.listed) else ""
+        truth = self.dataset.label_ids(self.clips)
+        return float((labels == truth[first]).mean())
 
 
 @writes_into("run")
@@ -205,85 +187,131 @@ def run_chain(
     Raises:
         M3NetError: a stage failed.
     """
-    find_machine(board)  # refuses a board without an emulator before the slow stages
-    bundle, dataset = Bundle.load(run.folder / "export"), run.dataset(data_dir)
+    bundle = Bundle.load(run.folder / "export")
     engine = engine or bundle.manifest.engine
+    find_machine(board)  # refuses a board without an emulator before the slow stages
     load_board(board).check_engine(engine)
-    chosen = spread_clips(dataset, count)
-    pcm, features = pcm_and_features(dataset, chosen, bundle.frontend)
-    scores, names = bundle.run_reference(features), dataset.info.labels
-    clips, equal = _Clips(pcm, features, dataset.label_ids(chosen), chosen, names, scores), []
-    log(f"{clips.wholes} held-out clips of {dataset.info.name}{clips.in_windows}")
-    log("int8 and float on this computer")
-    summary = _desktop_summary(run, bundle, board, engine, dataset, clips, log)
-    expected = Expected(_source(dataset), pcm, features, scores)
-    expected, answer = with_host(bundle, expected, log), None
-    if expected.host_scores is None:
-        summary["tflm_host_missing"] = tflm_unavailable_reason()
-    else:
-        summary["accuracy"]["tflm_host"] = clips.accuracy(expected.host_scores)
-        equal.append(np.array_equal(expected.host_scores, scores))
-    if expected.compiled_scores is not None:
-        equal.append(np.array_equal(expected.compiled_scores, scores))
+    dataset = run.dataset(data_dir)
+    subject = _Subject(run, bundle, dataset, spread_clips(dataset, count), board, engine)
+    log(f"{subject.wholes} held-out clips of {dataset.info.name}{subject.in_windows}")
+    image = None
+    missing = ""
     try:
-        measured = _measure(run, bundle, board, engine, clips, log)
+        log(f"building the firmware for {board}")
+        image = prove_arena(bundle, board, firmware_folder(run.folder, board, engine), log, engine)
     except MissingError as error:
-        summary["emulation_missing"] = str(error)
+        missing = str(error)
         log(f"no emulation: {error}")
-    else:
-        equal.append(np.array_equal(measured.from_features.outputs, scores))
-        if "live" in measured.cost:
-            equal.append(measured.cost["live"]["equal"])
-        summary = _with_board(summary, bundle, measured, clips)
-        expected = with_fixed_features(bundle.frontend, measured.image, expected)
-        stream = None
-        if engine == COMPILED:
-            builds = stream_folder(firmware_folder(run.folder, board, engine))
-            stream = streamed_export(bundle, board, builds, features, log)
-        if stream is not None:
-            summary["stream"] = stream
-            equal.append(stream["bytes_equal"])
-        answer = board_answer(measured, stream)
-    summary["bytes_equal"] = all(equal) if equal else None
-    certify = write_certificate if engine == bundle.manifest.engine else compare
-    reason = summary.get("emulation_missing", "")
-    summary["drift"] = certify(bundle, expected, answer, reason)["drift"]
-    write_json(_summary_path(run.folder, bundle.manifest, engine), summary)
+    log("int8 and float on this computer")
+    reference = reference_of(bundle, dataset, subject.clips)
+    reference = with_engines(bundle, reference, log)
+    float_accuracy = subject.accuracy(_float_scores(subject, log))
+    measured = None
+    if image is not None:
+        count = len(subject.clips)
+        log(f"running {count} clips on the emulated {board}, as features and as sound")
+        hops = engine == COMPILED
+        measured = measure(bundle, image, reference, log, certified=True, hops=hops)
+    found = compare(bundle, reference, measured, missing)
+    equal = bytes_equal(found)
+    if engine == bundle.manifest.engine:
+        write_certificate(bundle, found)
+    path = _summary_path(run.folder, bundle.manifest, engine)
+    summary = _summary(subject, reference, found, float_accuracy)
+    summary["bytes_equal"] = equal
+    if measured is not None:
+        summary = _with_board(summary, subject, measured, found)
+    write_json(path, summary)
     return summary
 
 
-def _measure(
-    run: Run, bundle: Bundle, board: str, engine: Engine, clips: _Clips, log: Log
-) -> Measurement:
-    """Build the firmware and run the clips on the emulated board."""
-    folder = firmware_folder(run.folder, board, engine)
-    log(f"building the firmware for {board}")
-    if engine == bundle.manifest.engine:
-        image = prove_arena(bundle, board, folder, log)
-    else:
-        image = starting_firmware(bundle, board, folder, log, engine=engine)
-    log(f"running {len(clips.pcm)} clips on the emulated {board}, as features and as sound")
-    return measure(bundle, image, Clips(clips.pcm, clips.features), log, certified=True)
+def _float_scores(subject: _Subject, log: Log) -> npt.NDArray[np.float32]:
+    """Scores of the float network on the features of its training, as in ``metrics.json``."""
+    from m3net_tf.training.evaluation import own_features, predict  # TensorFlow takes seconds
+
+    model = subject.run.load_model()
+    features = own_features(model, subject.dataset, "test", subject.run.recipe(), log)
+    rows = {clip.clip_id: row for row, clip in enumerate(features.clips)}
+    return predict(model, features.clean[[rows[clip.clip_id] for clip in subject.clips]])
+
+
+def _summary(
+    subject: _Subject, reference: Reference, found: Certificate, float_accuracy: float
+) -> ChainSummary:
+    """The summary with the figures of this computer; the board's are None."""
+    run = subject.run
+    manifest = subject.bundle.manifest
+    dataset = subject.dataset
+    accuracy = subject.accuracy(reference.scores)
+    hits = round(accuracy * subject.wholes)
+    on_host = reference.by_engine.get(TFLM)
+    summary: ChainSummary = {
+        "run": run.folder.name,
+        "dataset": dataset.info.name,
+        "protocol": dataset.info.protocol,
+        "statement": run.protocol_statement(dataset),
+        "clips": subject.wholes,
+        "accuracy": {
+            "float": float_accuracy,
+            "int8_desktop": accuracy,
+            "tflm_host": None if on_host is None else subject.accuracy(on_host),
+            "emulated": None,
+        },
+        "bytes_equal": None,
+        "parameters": run.metrics().parameters,
+        "model_sha256": manifest.model.sha256,
+        "arena_source": manifest.arena.source,
+        "engine": subject.engine,
+        "board": subject.board,
+        "instructions": None,
+        "frontend_instructions": None,
+        "arena_bytes": manifest.arena.bytes,
+        "arena_used_bytes": None,
+        "stack_bytes": None,
+        "frontend_bytes": None,
+        "flash_bytes": None,
+        "ram_bytes": None,
+        "model_bytes": subject.bundle.network.size_bytes,
+        "sections": None,
+        "int8_accuracy_95": list(wilson_interval(hits, subject.wholes)),
+        "drift": found["drift"],
+        "versions": found["versions"],
+        "git_commit": found["git_commit"],
+    }
+    if on_host is None:
+        summary["tflm_host_missing"] = tflm_unavailable_reason()
+    if "missing" in found:
+        summary["emulation_missing"] = found["missing"]
+    return summary
 
 
 def _with_board(
-    summary: ChainSummary, bundle: Bundle, measured: Measurement, clips: _Clips
+    summary: ChainSummary, subject: _Subject, measured: Measurement, found: Certificate
 ) -> ChainSummary:
     """The summary with the board's figures."""
-    compiled = summary["engine"] == COMPILED
-    arena_source = ARENA_SOURCE if compiled else f"TFLite Micro on {summary['board']}"
-    summary["accuracy"]["emulated"] = clips.accuracy(
-        measured.from_features.outputs, measured.from_features.labels
-    )
-    summary = {**summary, "arena_source": arena_source, **measured.cost}
-    heard = measured.from_sound
-    summary["end_to_end"] = {
-        "accuracy": clips.accuracy(heard.outputs, heard.labels),
-        "same_label_as_desktop": float((heard.labels == clips.scores.argmax(1)).mean()),
-        **feature_parity(heard, clips.features[..., 0]),
+    compiled = subject.engine == COMPILED
+    features = found["features"]
+    same_label = found["labels_equal_share"]
+    assert features is not None and same_label is not None
+    by_features = measured.from_features
+    by_sound = measured.from_sound
+    summary["accuracy"]["emulated"] = subject.accuracy(by_features.outputs, by_features.labels)
+    pace = pace_on(subject.bundle, load_board(subject.board).clock_hz, measured.cost)
+    summary = {
+        **summary,
+        "arena_source": ARENA_SOURCE if compiled else f"TFLite Micro on {subject.board}",
+        **measured.cost,
+        "end_to_end": {
+            "accuracy": subject.accuracy(by_sound.outputs, by_sound.labels),
+            "same_label_as_desktop": same_label,
+            "features_equal": features["equal_share"],
+            "features_within_1_lsb": features["within_1_lsb_share"],
+            "features_largest_lsb": features["largest_lsb"],
+        },
+        "pace": dataclasses.asdict(pace),
     }
-    pace = pace_on(bundle, load_board(summary["board"]).clock_hz, measured.cost)
-    summary["pace"] = dataclasses.asdict(pace)
+    if measured.stream is not None:
+        summary["stream"] = measured.stream
     if measured.image.dsp_missing:
         summary["dsp_missing"] = measured.image.dsp_missing
     return summary
@@ -302,108 +330,54 @@ def _summary_path(run: Path, manifest: Manifest, engine: Engine) -> Path:
     return run / ("summary.json" if engine == manifest.engine else f"summary_{engine}.json")
 
 
-def _source(dataset: AudioDataset) -> str:
-    """Origin of the clips, as the certificate names it."""
-    return f"held-out clips of {dataset.info.name}, {dataset.info.protocol}"
-
-
-def _desktop_summary(
-    run: Run,
-    bundle: Bundle,
-    board: str,
-    engine: Engine,
-    dataset: AudioDataset,
-    clips: _Clips,
-    log: Log,
-) -> ChainSummary:
-    """The summary with the figures of the desktop; figures of TFLM and the board are None."""
-    accuracy = clips.accuracy(clips.scores)
-    hits = round(accuracy * clips.wholes)
-    made_with = provenance()
-    return {
-        "run": run.folder.name,
-        "dataset": dataset.info.name,
-        "protocol": dataset.info.protocol,
-        "statement": run.protocol_statement(dataset),
-        "clips": clips.wholes,
-        "accuracy": {
-            "float": clips.accuracy(_float_scores(run, dataset, clips.listed, log)),
-            "int8_desktop": accuracy,
-            "tflm_host": None,
-            "emulated": None,
-        },
-        "bytes_equal": None,
-        "parameters": run.metrics().parameters,
-        "model_sha256": bundle.manifest.model.sha256,
-        "arena_source": bundle.manifest.arena.source,
-        "engine": engine,
-        "board": board,
-        "instructions": None,
-        "frontend_instructions": None,
-        "arena_bytes": bundle.manifest.arena.bytes,
-        "arena_used_bytes": None,
-        "stack_bytes": None,
-        "frontend_bytes": None,
-        "flash_bytes": None,
-        "ram_bytes": None,
-        "model_bytes": bundle.network.size_bytes,
-        "sections": None,
-        "int8_accuracy_95": list(wilson_interval(hits, clips.wholes)),
-        "versions": made_with["versions"],
-        "git_commit": made_with["git_commit"],
-    }
-
-
-def _float_scores(
-    run: Run, dataset: AudioDataset, clips: Sequence[Clip], log: Log
-) -> npt.NDArray[np.float32]:
-    """Scores of the float network on the features of its training, as in ``metrics.json``."""
-    from m3net_tf.training.evaluation import own_features, predict  # TensorFlow takes seconds
-
-    model = run.load_model()
-    features = own_features(model, dataset, "test", run.recipe(), log)
-    rows = {clip.clip_id: row for row, clip in enumerate(features.clips)}
-    return predict(model, features.clean[[rows[clip.clip_id] for clip in clips]])
-
-
 def chain_table(summary: ChainSummary) -> Table:
     """The summary as a table for the terminal."""
     accuracy = summary["accuracy"]
+    board = summary["board"]
+    on_host = accuracy["tflm_host"]
+    tflm = "not run" if on_host is None else on_host
     title = f"{summary['run']}: {summary['clips']} held-out {summary['dataset']} clips"
     title += f", engine {summary.get('engine', TFLM)}"
-    table = Table("", "", title=title, show_header=False)
-
-    def row(name: str, value: float | str | None) -> None:
-        if isinstance(value, float):
-            value = f"{100 * value:.2f} %"
-        table.add_row(name, f"{value:,}" if isinstance(value, int) else str(value))
-
-    board, caption = summary["board"], [f"Protocol: {protocol_statement(summary)}."]
-    row("accuracy, float", accuracy["float"])
-    row("accuracy, int8 on the desktop", accuracy["int8_desktop"])
-    row("accuracy, TFLite Micro on the host", accuracy["tflm_host"] or "not run")
+    notes = [f"Protocol: {protocol_statement(summary)}."]
+    rows: list[Figure] = [
+        ("accuracy, float", accuracy["float"]),
+        ("accuracy, int8 on the desktop", accuracy["int8_desktop"]),
+        ("accuracy, TFLite Micro on the host", tflm),
+    ]
     if "emulation_missing" in summary:
-        row(f"accuracy, emulated {board}", "not run")
-        caption.append(f"Not emulated: {summary['emulation_missing']}")
+        rows.append((f"accuracy, emulated {board}", "not run"))
+        notes.append(f"Not emulated: {summary['emulation_missing']}")
     else:
-        end_to_end = summary["end_to_end"]
-        row(f"accuracy, emulated {board}", accuracy["emulated"])
-        compared = "both" if accuracy["tflm_host"] is None else "all three"
-        row(f"same output bytes in {compared}", "yes" if summary["bytes_equal"] else "NO")
-        row("accuracy from sound to label on the board", end_to_end["accuracy"])
-        row("same label there as on the desktop", end_to_end["same_label_as_desktop"])
-        row("int8 features within 1 LSB of Python's", end_to_end["features_within_1_lsb"])
-        if reason := summary.get("dsp_missing"):
-            row("front end on the board", "in whole numbers, without CMSIS-DSP")
-            caption.append(f"Front end in whole numbers: {reason}")
-        row("flash, bytes", summary["flash_bytes"])
-        row("tensor arena, bytes", summary["arena_bytes"])
-        row("instructions per frame, front end", summary["frontend_instructions"])
-        row("instructions per run, network", summary["instructions"])
-        if stream := summary.get("stream"):
-            same = "same" if stream["bytes_equal"] else "OTHER"
-            row(f"instructions per hop ({stream['hop']} frames)", stream["hop_instructions"])
-            row(f"bytes of {stream['hops']:,} hops", f"{same} as the window's")
-    row("parameters", summary["parameters"])
-    table.caption = "\n".join(caption)
-    return table
+        rows += _board_rows(summary)
+    if reason := summary.get("dsp_missing"):
+        notes.append(f"Front end in whole numbers: {reason}")
+    rows.append(("parameters", summary["parameters"]))
+    return figures_table(rows, title, notes)
+
+
+def _board_rows(summary: ChainSummary) -> list[Figure]:
+    accuracy = summary["accuracy"]
+    end_to_end = summary["end_to_end"]
+    compared = "both" if accuracy["tflm_host"] is None else "all three"
+    rows: list[Figure] = [
+        (f"accuracy, emulated {summary['board']}", accuracy["emulated"]),
+        (f"same output bytes in {compared}", bool(summary["bytes_equal"])),
+        ("accuracy from sound to label on the board", end_to_end["accuracy"]),
+        ("same label there as on the desktop", end_to_end["same_label_as_desktop"]),
+        ("int8 features within 1 LSB of Python's", end_to_end["features_within_1_lsb"]),
+    ]
+    if "dsp_missing" in summary:
+        rows.append(("front end on the board", "in whole numbers, without CMSIS-DSP"))
+    rows += [
+        ("flash, bytes", summary["flash_bytes"]),
+        ("tensor arena, bytes", summary["arena_bytes"]),
+        ("instructions per frame, front end", summary["frontend_instructions"]),
+        ("instructions per run, network", summary["instructions"]),
+    ]
+    if stream := summary.get("stream"):
+        same = "same" if stream["bytes_equal"] else "OTHER"
+        rows += [
+            (f"instructions per hop ({stream['hop']} frames)", stream["hop_instructions"]),
+            (f"bytes of {stream['hops']:,} hops", f"{same} as the window's"),
+        ]
+    return rows

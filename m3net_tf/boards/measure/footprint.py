@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -41,14 +41,14 @@ from m3net_tf.boards.emulation.starting import (
     starting_firmware,
     why_no_emulation,
 )
-from m3net_tf.boards.measure.cost import BoardCost, Clips, measure
+from m3net_tf.boards.measure.cost import BoardCost, measure
 from m3net_tf.boards.measure.real_time import BUSY_SHARE, Pace, pace_on
 from m3net_tf.compiler.engines import COMPILED, TFLM, Engine
 from m3net_tf.export import Bundle
 from m3net_tf.export.c_files import engine_arena
-from m3net_tf.export.certificate import read_vectors
 from m3net_tf.export.manifest import Arena
-from m3net_tf.system.artifacts import provenance, write_json
+from m3net_tf.export.reference import read_vectors
+from m3net_tf.system.artifacts import Provenance, provenance, write_json
 from m3net_tf.system.errors import ConfigError, FirmwareError, ModelError
 from m3net_tf.system.locks import writes_into
 from m3net_tf.system.progress import Log, silent
@@ -95,26 +95,123 @@ def largest_preset(arena_bytes: int, network_bytes: int, own: str = "") -> str |
     return fitting[-1] if fitting else None
 
 
-Row = dict[str, Any]
-"""An export on one board, in JSON; without the figures that were not measured.
+class Modelled(TypedDict):
+    """Modelled cycles of one run on a whole window.
 
-- ``arena_estimate_bytes``: arena without a board: exact with the compiled engine; with TFLite Micro
-  the export's, which a core may exceed;
-- ``missing``: why nothing can be built or emulated; then all keys below are None;
-- ``measured_on``: emulated board with the same core; ``cost``: the :class:`.cost.BoardCost` there,
-  with the sizes of the board's own firmware;
-- the :class:`.real_time.Pace`;
-- ``fits``: whether the firmware fits into the board's memories; ``room``: the arguments of
-  :func:`largest_preset`; ``preset``: the largest that it has room for, None if it has for none;
-- ``modelled``: cycles of one run on a whole window with the board's ``flash``, reads of data from
-  flash, and milliseconds at the board's clock; None on other cores than a Cortex-M4, and where
-  cycles cannot be modelled, for the reason in ``not_modelled``.
-"""
-Footprint = dict[str, Any]
-"""Content of ``footprint.json``: the export and its ``arena``, frames of the front end and runs of
-the network for a second of ``sound`` with the gate open, and a :data:`Row` for each of ``boards``.
-"""
-_FIGURES = ("measured_on", "cost", "fits", "room", "preset", "modelled", "not_modelled")
+    Attributes:
+        flash: the board's flash, a name of :data:`.cycles.FLASHES`.
+        flash_reads: reads of data from flash.
+        window_ms: milliseconds at the board's clock.
+    """
+
+    flash: str
+    cycles: int
+    flash_reads: int
+    window_ms: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Needs:
+    """What an export needs of a board.
+
+    Attributes:
+        measured_on: emulated board with the same core.
+        cost: cost there, with the sizes of the board's own firmware.
+        fits: whether the firmware fits into the board's memories.
+        room: the arguments of :func:`largest_preset`.
+        preset: the largest that the board has room for; None if it has room for none.
+        modelled: None on other cores than a Cortex-M4, and for the reason in ``not_modelled``.
+    """
+
+    measured_on: str
+    cost: BoardCost
+    pace: Pace
+    fits: bool
+    room: dict[str, int]
+    preset: str | None
+    modelled: Modelled | None
+    not_modelled: str
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain values for JSON: the keys of the pace beside the others."""
+        values = dataclasses.asdict(self)
+        pace = values.pop("pace")
+        return {**values, **pace}
+
+
+_FIGURES = tuple(field.name for kind in (Needs, Pace) for field in dataclasses.fields(kind))
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """An export on one board.
+
+    Attributes:
+        network_bytes: all ``.tflite`` files of the network.
+        arena_estimate_bytes: arena without a board: exact with the compiled engine; with TFLite
+            Micro the export's, which a core may exceed.
+        needs: what was measured; None for the reason in ``missing``.
+    """
+
+    board: Board
+    network_bytes: int
+    arena_estimate_bytes: int
+    needs: Needs | None = None
+    missing: str = ""
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain values for JSON; figures that were not measured are None."""
+        board = self.board
+        dma = board.memory.get("dma")
+        values = {
+            "board": board.name,
+            "core": board.core,
+            "clock_hz": board.clock_hz,
+            "flash_bytes": board.flash_bytes,
+            "ram_bytes": board.ram_bytes,
+            "dma_bytes": dma.bytes if dma else 0,
+            "stack_bytes": board.stack_bytes,
+            "network_bytes": self.network_bytes,
+            "arena_estimate_bytes": self.arena_estimate_bytes,
+        }
+        if self.needs:
+            return {**values, **self.needs.to_dict()}
+        unknown = {name: None for name in _FIGURES if name != "pace"}
+        return {**values, **unknown, "missing": self.missing}
+
+
+@dataclasses.dataclass(frozen=True)
+class Footprint:
+    """An export on boards.
+
+    Attributes:
+        run: name of the run's folder.
+        frames_per_s: columns of the front end for a second of sound.
+        runs_per_s: runs of the network for a second of sound with the gate open.
+    """
+
+    run: str
+    network: str
+    model_sha256: str
+    engine: Engine
+    arena: Arena
+    frames_per_s: float
+    runs_per_s: float
+    rows: list[Row]
+    made_with: Provenance
+
+    def to_dict(self) -> dict[str, object]:
+        """Content of ``footprint.json``."""
+        return {
+            "run": self.run,
+            "network": self.network,
+            "model_sha256": self.model_sha256,
+            "engine": self.engine,
+            "arena": dataclasses.asdict(self.arena),
+            "sound": {"frames_per_s": self.frames_per_s, "runs_per_s": self.runs_per_s},
+            "boards": [row.to_dict() for row in self.rows],
+            **self.made_with,
+        }
 
 
 @writes_into("folder")
@@ -128,7 +225,7 @@ def measure_footprint(
 
     Returns:
         A row for each board. If nothing can be built and emulated, ``missing`` of the rows gives
-        the reason, and their figures are None.
+        the reason.
 
     Raises:
         ModelError: there is no export, or the engine does not support its network.
@@ -138,12 +235,11 @@ def measure_footprint(
         raise ModelError(f"{folder} has no export: run m3net export {folder}")
     chosen = [load_board(name) for name in boards or list_boards()]
     bundle = Bundle.load(folder / "export")
-    engine, arena = engine or bundle.manifest.engine, bundle.manifest.arena
+    engine = engine or bundle.manifest.engine
+    arena = bundle.manifest.arena
     if not engine == TFLM == bundle.manifest.engine:  # else a board may have proven the arena
         arena, _ = engine_arena(bundle.c_model, bundle.network, engine)
     subject = _Subject(bundle, folder, engine, arena)
-    cores: dict[str, _CoreCost | str] = {}
-    reasons: dict[tuple[str, bool], str] = {}
     rows = []
     for count, board in enumerate(chosen, start=1):
 
@@ -151,63 +247,21 @@ def measure_footprint(
             log(f"{owner}: {line}")
 
         report("building its firmware")
-        emulated = emulated_board(board.name)
-        if emulated not in cores:
-            cores[emulated] = _measure_core(subject, emulated, board.core, reasons, report)
-        measured = cores[emulated]
-        missing = measured if isinstance(measured, str) else why_unreachable(board, subject.engine)
-        row = _facts(subject, board)
-        if missing or isinstance(measured, str):
-            row["missing"] = missing
-        else:
-            row |= _figures(subject, board, measured, report)
-        rows.append(row)
+        rows.append(_row(subject, board, report))
     frames_per_s = bundle.frontend.sample_rate_hz / bundle.frontend.hop_samples
-    runs_per_s = frames_per_s / bundle.detector.run_columns
-    result: Footprint = {
-        "run": folder.name,
-        "network": bundle.manifest.model.name,
-        "model_sha256": bundle.manifest.model.sha256,
-        "engine": subject.engine,
-        "arena": dataclasses.asdict(subject.arena),
-        "sound": {"frames_per_s": frames_per_s, "runs_per_s": runs_per_s},
-        "boards": rows,
-        **provenance(),
-    }
-    write_json(folder / "footprint.json", result)
+    result = Footprint(
+        run=folder.name,
+        network=bundle.manifest.model.name,
+        model_sha256=bundle.manifest.model.sha256,
+        engine=engine,
+        arena=arena,
+        frames_per_s=frames_per_s,
+        runs_per_s=frames_per_s / bundle.detector.run_columns,
+        rows=rows,
+        made_with=provenance(),
+    )
+    write_json(folder / "footprint.json", result.to_dict())
     return result
-
-
-def _facts(subject: _Subject, board: Board) -> Row:
-    """A row without figures."""
-    dma = board.memory.get("dma")
-    pace = (field.name for field in dataclasses.fields(Pace))
-    return {
-        "board": board.name,
-        "core": board.core,
-        "clock_hz": board.clock_hz,
-        "flash_bytes": board.flash_bytes,
-        "ram_bytes": board.ram_bytes,
-        "dma_bytes": dma.bytes if dma else 0,
-        "stack_bytes": board.stack_bytes,
-        "network_bytes": subject.bundle.network.size_bytes,
-        "arena_estimate_bytes": subject.arena.bytes,
-        **dict.fromkeys([*_FIGURES, *pace]),
-    }
-
-
-@dataclasses.dataclass(frozen=True)
-class _Subject:
-    """An export with one engine."""
-
-    bundle: Bundle
-    run: Path
-    engine: Engine
-    arena: Arena
-
-    def folder(self, board: str) -> Path:
-        """Folder of the build for a board."""
-        return firmware_folder(self.run, board, self.engine)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -219,31 +273,62 @@ class _CoreCost:
     not_modelled: str = ""
 
 
-def _measure_core(
-    subject: _Subject, emulated: str, core: str, reasons: dict[tuple[str, bool], str], log: Log
-) -> _CoreCost | str:
-    """Cost on the emulated board with a core; or why nothing can be measured.
+@dataclasses.dataclass(frozen=True)
+class _Subject:
+    """An export with one engine, and what was found out about it so far.
 
-    Args:
-        reasons: those found, by emulator: finding one without a network is slow.
+    Attributes:
+        cores: cost by emulated board, or why there is none.
+        reasons: why nothing is emulated, by emulator and whether it needs CMSIS-DSP: to find one
+            without a network is slow.
     """
+
+    bundle: Bundle
+    run: Path
+    engine: Engine
+    arena: Arena
+    cores: dict[str, _CoreCost | str] = dataclasses.field(default_factory=dict)
+    reasons: dict[tuple[str, bool], str] = dataclasses.field(default_factory=dict)
+
+    def folder(self, board: str) -> Path:
+        """Folder of the build for a board."""
+        return firmware_folder(self.run, board, self.engine)
+
+
+def _row(subject: _Subject, board: Board, log: Log) -> Row:
+    """A board with its figures, or with the reason why there are none."""
+    emulated = emulated_board(board.name)
+    if emulated not in subject.cores:
+        subject.cores[emulated] = _measure_core(subject, emulated, board.core, log)
+    measured = subject.cores[emulated]
+    row = Row(board, subject.bundle.network.size_bytes, subject.arena.bytes)
+    if isinstance(measured, str):
+        return dataclasses.replace(row, missing=measured)
+    if missing := why_unreachable(board, subject.engine):
+        return dataclasses.replace(row, missing=missing)
+    return dataclasses.replace(row, needs=_needs(subject, board, measured, log))
+
+
+def _measure_core(subject: _Subject, emulated: str, core: str, log: Log) -> _CoreCost | str:
+    """Cost on the emulated board with a core; or why nothing can be measured."""
     if not emulated:
         return f"nothing emulates a {core}"
     key = (find_machine(emulated).emulator, load_board(emulated).needs_dsp)
-    if key not in reasons:
-        reasons[key] = why_no_emulation(emulated, subject.engine)
-    if reasons[key]:
-        return reasons[key]
-    bundle, engine = subject.bundle, subject.engine
+    if key not in subject.reasons:
+        subject.reasons[key] = why_no_emulation(emulated, subject.engine)
+    if reason := subject.reasons[key]:
+        return reason
+    bundle = subject.bundle
+    folder = subject.folder(emulated)
     try:
-        image = starting_firmware(bundle, emulated, subject.folder(emulated), log, engine=engine)
+        image = starting_firmware(bundle, emulated, folder, log, engine=subject.engine)
     except FirmwareError as error:
         if "overflowed" not in str(error):
             raise
         return f"the emulated {emulated} has no room to measure it ({error})"
     log(f"measuring on the emulated {emulated}")
     vectors = read_vectors(bundle)
-    clips = Clips(vectors.pcm[:CLIPS], vectors.features[:CLIPS])
+    clips = dataclasses.replace(vectors, pcm=vectors.pcm[:CLIPS], features=vectors.features[:CLIPS])
     measured = measure(bundle, image, clips, log)
     if core != CORE:
         return _CoreCost(measured.cost)
@@ -263,7 +348,8 @@ def _measure_core(
 
 def _build(subject: _Subject, board: str, measured: BoardCost, log: Log) -> FirmwareImage:
     """A board's own firmware."""
-    bundle, folder = subject.bundle, subject.folder(board)
+    bundle = subject.bundle
+    folder = subject.folder(board)
     if subject.engine == COMPILED:
         return compiled_firmware(bundle, board, folder, log)
     # The export's arena, as in m3net firmware, unless it is too small for the core.
@@ -272,53 +358,60 @@ def _build(subject: _Subject, board: str, measured: BoardCost, log: Log) -> Firm
     return build_firmware(bundle.c_folder(log), board, folder, size, report=log)
 
 
-def _figures(subject: _Subject, board: Board, core: _CoreCost, log: Log) -> Row:
-    """Figures of a board, from its own firmware and the cost on the emulated board of its core."""
-    measured = core.cost
+def _own_cost(
+    subject: _Subject, board: Board, measured: BoardCost, log: Log
+) -> tuple[BoardCost, bool]:
+    """The cost with the sizes of the board's own firmware, and whether that fits."""
     cost: BoardCost = {**measured, "board": board.name}
-    overflow: dict[str, int] = {}
+    if measured["board"] == board.name:
+        return cost, True
+    try:
+        image = _build(subject, board.name, measured, log)
+    except FirmwareError as error:
+        if "overflowed" not in str(error):
+            raise
+        built = subject.folder(board.name) / "build.log"
+        text = built.read_text(encoding="utf-8", errors="replace")
+        found = re.findall(r"region `(\w+)' overflowed by (\d+) byte", text)
+        beyond = {region: int(size) for region, size in found}
+        cost["sections"] = {}  # it was not linked
+        if "FLASH" in beyond:
+            cost["flash_bytes"] = board.flash_bytes + beyond["FLASH"]
+        if "RAM" in beyond:
+            cost["ram_bytes"] = board.ram_bytes + beyond["RAM"]
+        return cost, False
+    cost["flash_bytes"] = image.flash_bytes
+    cost["ram_bytes"] = image.ram_bytes
+    cost["sections"] = image.sections
+    return cost, True
+
+
+def _needs(subject: _Subject, board: Board, core: _CoreCost, log: Log) -> Needs:
+    """Figures of a board, from its own firmware and the cost on the emulated board of its core."""
     bundle = subject.bundle
-    if measured["board"] != board.name:
-        try:
-            image = _build(subject, board.name, measured, log)
-            cost["flash_bytes"] = image.flash_bytes
-            cost["ram_bytes"] = image.ram_bytes
-            cost["sections"] = image.sections
-        except FirmwareError as error:
-            if "overflowed" not in str(error):
-                raise
-            built = subject.folder(board.name) / "build.log"
-            text = built.read_text(encoding="utf-8", errors="replace")
-            found = re.findall(r"region `(\w+)' overflowed by (\d+) byte", text)
-            overflow = {region: int(size) for region, size in found}
+    cost, fits = _own_cost(subject, board, core.cost, log)
     dma_free = 0  # of the memory that is only used for DMA buffers
     if dma := board.memory.get("dma"):
         dma_free = dma.bytes - cost["sections"].get(".dma", 0)
-    if overflow:  # it was not linked
-        cost["sections"] = {}
-    if "FLASH" in overflow:
-        cost["flash_bytes"] = board.flash_bytes + overflow["FLASH"]
-    if "RAM" in overflow:
-        cost["ram_bytes"] = board.ram_bytes + overflow["RAM"]
     is_wide = subject.engine == COMPILED and board.core in _WIDE_CORES
     weight_bytes = 2 if is_wide and bundle.c_model.optimise != "flash" else 1
     arena_room = board.ram_bytes - dma_free - cost["ram_bytes"] + cost["arena_bytes"]
     free_flash_bytes = board.flash_bytes - cost["flash_bytes"]
     network_room = cost["model_bytes"] + free_flash_bytes // weight_bytes
     own = bundle.manifest.model.name.rpartition("-")[2]
-    return {
-        "measured_on": measured["board"],
-        "cost": cost,
-        **dataclasses.asdict(pace_on(bundle, board.clock_hz, cost)),
-        "fits": not overflow,
-        "room": {"arena_bytes": arena_room, "network_bytes": network_room},
-        "preset": largest_preset(arena_room, network_room, "" if overflow else own),
-        "modelled": _modelled(board, core.cycles) if core.cycles else None,
-        "not_modelled": core.not_modelled,
-    }
+    return Needs(
+        measured_on=core.cost["board"],
+        cost=cost,
+        pace=pace_on(bundle, board.clock_hz, cost),
+        fits=fits,
+        room={"arena_bytes": arena_room, "network_bytes": network_room},
+        preset=largest_preset(arena_room, network_room, own if fits else ""),
+        modelled=_modelled(board, core.cycles) if core.cycles else None,
+        not_modelled=core.not_modelled,
+    )
 
 
-def _modelled(board: Board, cycles: Cycles) -> dict[str, Any]:
+def _modelled(board: Board, cycles: Cycles) -> Modelled:
     """What the modelled cycles of a core are on a board.
 
     Raises:
@@ -340,21 +433,22 @@ def _modelled(board: Board, cycles: Cycles) -> dict[str, Any]:
 
 def footprint_table(result: Footprint) -> Group:
     """The figures for the terminal, within 80 columns: memory, time, and their origin."""
-    runs_per_s = result["sound"]["runs_per_s"]
     title = (
-        f"{result['run']}: {result['network']}, engine {result['engine']}, {runs_per_s:.3g} runs "
+        f"{result.run}: {result.network}, engine {result.engine}, {result.runs_per_s:.3g} runs "
         "per second"
     )
-    measured = [row for row in result["boards"] if row["cost"]]
-    modelled = [row for row in measured if row["modelled"]]
+    measured = [(row.board, row.needs) for row in result.rows if row.needs]
     parts: list[RenderableType] = [title, "", _memory_table(result)]
     if measured:
         parts += ["", _time_table(measured)]
-    if modelled:
-        parts += ["", _cycles_table(modelled)]
+    if any(needs.modelled for _, needs in measured):
+        parts += ["", _cycles_table(measured)]
     for remark in _remarks(result, measured):
         parts += ["", remark]
     return Group(*(Text(part) if isinstance(part, str) else part for part in parts))
+
+
+_Measured = Sequence[tuple[Board, Needs]]
 
 
 def _table(*columns: str) -> Table:
@@ -366,59 +460,61 @@ def _table(*columns: str) -> Table:
 
 def _memory_table(result: Footprint) -> Table:
     table = _table("board", "arena", "RAM", "flash", "stack", "front end", "preset")
-    for row in result["boards"]:
-        cost = row["cost"]
-        if cost is None:
-            mark = "~" if result["engine"] == TFLM else ""
-            table.add_row(row["board"], f"{mark}{row['arena_estimate_bytes']:,}")
+    for row in result.rows:
+        board = row.board
+        if row.needs is None:
+            mark = "~" if result.engine == TFLM else ""
+            table.add_row(board.name, f"{mark}{row.arena_estimate_bytes:,}")
             continue
+        cost = row.needs.cost
         table.add_row(
-            row["board"],
+            board.name,
             f"{cost['arena_bytes']:,}",
-            _share(cost["ram_bytes"], row["ram_bytes"]),
-            _share(cost["flash_bytes"], row["flash_bytes"]),
+            _share(cost["ram_bytes"], board.ram_bytes),
+            _share(cost["flash_bytes"], board.flash_bytes),
             f"{cost['stack_bytes']:,}",
             f"{cost['frontend_bytes']:,}",
-            row["preset"] or f"< {next(iter(SIZE_LIMITS))}",
-            style=None if row["fits"] else "red",
+            row.needs.preset or f"< {next(iter(SIZE_LIMITS))}",
+            style=None if row.needs.fits else "red",
         )
     return table
 
 
-def _time_table(rows: Sequence[Row]) -> Table:
+def _time_table(measured: _Measured) -> Table:
     table = _table("board", "inference", "a second", "of the clock", "real time")
-    for row in rows:
+    for board, needs in measured:
+        pace = needs.pace
         table.add_row(
-            row["board"],
-            f"{row['run_ms']:.1f} ms",
-            f"{row['runs_per_second']:.3g}",
-            f"{100 * row['cpu_share']:.1f} % of {row['clock_hz'] / 1e6:g} MHz",
-            _verdict(row),
-            style=None if row["fits"] and row["real_time"] else "red",
+            board.name,
+            f"{pace.run_ms:.1f} ms",
+            f"{pace.runs_per_second:.3g}",
+            f"{100 * pace.cpu_share:.1f} % of {board.clock_hz / 1e6:g} MHz",
+            _verdict(needs),
+            style=None if needs.fits and pace.real_time else "red",
         )
     return table
 
 
-def _cycles_table(rows: Sequence[Row]) -> Table:
+def _cycles_table(measured: _Measured) -> Table:
     table = _table("board", "modelled cycles", "flash reads", "a window", "flash timing")
-    for row in rows:
-        modelled = row["modelled"]
-        table.add_row(
-            row["board"],
-            f"{modelled['cycles']:,}",
-            f"{modelled['flash_reads']:,}",
-            f"{modelled['window_ms']:.1f} ms",
-            modelled["flash"],
-        )
+    for board, needs in measured:
+        if modelled := needs.modelled:
+            table.add_row(
+                board.name,
+                f"{modelled['cycles']:,}",
+                f"{modelled['flash_reads']:,}",
+                f"{modelled['window_ms']:.1f} ms",
+                modelled["flash"],
+            )
     return table
 
 
-def _verdict(row: Row) -> str:
-    if not row["fits"]:
+def _verdict(needs: Needs) -> str:
+    if not needs.fits:
         return "does not fit"
-    if row["real_time"]:
+    if needs.pace.real_time:
         return "yes"
-    columns = row["least_run_columns"]
+    columns = needs.pace.least_run_columns
     return f"no; with run_columns {columns}" if columns else "no"
 
 
@@ -426,52 +522,81 @@ def _share(used: int, size: int) -> str:
     return f"{used:,} {100 * used / size:3.0f} %"
 
 
-def _remarks(result: Footprint, measured: Sequence[Row]) -> list[str]:
-    exported, remarks = result["arena"]["bytes"], []
-    same_core = [row for row in measured if row["measured_on"] != row["board"]]
-    for emulated, names in _names_by(same_core, "measured_on").items():
-        remarks.append(
-            f"{names}: instructions, arena and stack were measured on {emulated} in emulation, "
-            "which has the same core."
-        )
-    larger = [row for row in measured if row["cost"]["arena_bytes"] > exported]
-    for emulated in _names_by(larger, "measured_on") if result["engine"] == TFLM else ():
-        remarks.append(
-            f"{emulated}: the export's arena of {exported:,} bytes is too small for this core; "
-            f"m3net export RUN --board {emulated} proves one."
-        )
-    missing = [row for row in result["boards"] if "missing" in row]
-    for reason, names in _names_by(missing, "missing").items():
-        all_boards = names.count(", ") + 1 == len(result["boards"]) > 1
-        remarks.append(f"{'no board is measured' if all_boards else names}: {reason}")
-    if result["engine"] == TFLM and missing:
+def _remarks(result: Footprint, measured: _Measured) -> list[str]:
+    return [
+        *_origin_remarks(result, measured),
+        *_missing_remarks(result),
+        *(_reading_remarks() if measured else ()),
+        *_cycles_remarks(measured),
+    ]
+
+
+def _origin_remarks(result: Footprint, measured: _Measured) -> list[str]:
+    """On which boards the costs were measured, and whether the export's arena is enough there."""
+    same_core = [pair for pair in measured if pair[1].measured_on != pair[0].name]
+    remarks = [
+        f"{names}: instructions, arena and stack were measured on {emulated} in emulation, which "
+        "has the same core."
+        for emulated, names in _names_by(same_core, lambda needs: needs.measured_on).items()
+    ]
+    if result.engine != TFLM:
+        return remarks
+    exported = result.arena.bytes
+    larger = [pair for pair in measured if pair[1].cost["arena_bytes"] > exported]
+    return remarks + [
+        f"{emulated}: the export's arena of {exported:,} bytes is too small for this core; m3net "
+        f"export RUN --board {emulated} proves one."
+        for emulated in _names_by(larger, lambda needs: needs.measured_on)
+    ]
+
+
+def _missing_remarks(result: Footprint) -> list[str]:
+    """Why boards were not measured."""
+    missing: dict[str, list[str]] = {}
+    for row in result.rows:
+        if not row.needs:
+            missing.setdefault(row.missing, []).append(row.board.name)
+    remarks = []
+    for reason, names in missing.items():
+        all_boards = len(names) == len(result.rows) > 1
+        remarks.append(f"{'no board is measured' if all_boards else ', '.join(names)}: {reason}")
+    if result.engine == TFLM and missing:
         remarks.append("~: the export's arena; a core's kernels may need more.")
-    if measured:
-        limits = ", ".join(
-            f"{name} {limit.arena_bytes:,} + {limit.model_bytes:,}"
-            for name, limit in SIZE_LIMITS.items()
-        )
-        remarks += [
-            "Memory is in bytes, with the share of the board's. The preset is the largest whose "
-            f"limits of arena and network ({limits}) the board has memory for, at any speed.",
-            "Times are instructions that an emulator counted, one a clock cycle, and not a chip's: "
-            f"a board counts as real-time up to {100 * BUSY_SHARE:g} % of its clock, with the gate "
-            "open.",
-        ]
-    if any(row["modelled"] for row in measured):
+    return remarks
+
+
+def _reading_remarks() -> list[str]:
+    """How to read the figures of memory and time."""
+    limits = ", ".join(
+        f"{name} {limit.arena_bytes:,} + {limit.model_bytes:,}"
+        for name, limit in SIZE_LIMITS.items()
+    )
+    return [
+        "Memory is in bytes, with the share of the board's. The preset is the largest whose "
+        f"limits of arena and network ({limits}) the board has memory for, at any speed.",
+        "Times are instructions that an emulator counted, one a clock cycle, and not a chip's: "
+        f"a board counts as real-time up to {100 * BUSY_SHARE:g} % of its clock, with the gate "
+        "open.",
+    ]
+
+
+def _cycles_remarks(measured: _Measured) -> list[str]:
+    """What modelled cycles are, and why boards have none."""
+    remarks = []
+    if any(needs.modelled for _, needs in measured):
         remarks.append(
             "Modelled cycles are of a run on a whole window, by the Cortex-M4's manual and the "
             "board's flash: a model, no measurement (docs/engine.md)."
         )
-    unmodelled = [row for row in measured if row["not_modelled"]]
-    for reason, names in _names_by(unmodelled, "not_modelled").items():
+    unmodelled = [pair for pair in measured if pair[1].not_modelled]
+    for reason, names in _names_by(unmodelled, lambda needs: needs.not_modelled).items():
         remarks.append(f"{names}: no modelled cycles: {reason}")
     return remarks
 
 
-def _names_by(rows: Sequence[Row], key: str) -> dict[str, str]:
-    """Names of the boards that share a value of ``key``, in order."""
+def _names_by(measured: _Measured, key: Callable[[Needs], str]) -> dict[str, str]:
+    """Names of the boards that share a value, in order."""
     groups: dict[str, list[str]] = {}
-    for row in rows:
-        groups.setdefault(row[key], []).append(row["board"])
+    for board, needs in measured:
+        groups.setdefault(key(needs), []).append(board.name)
     return {value: ", ".join(names) for value, names in groups.items()}

@@ -114,7 +114,7 @@ def shown(result, width=80):
 
 
 def rows(result):
-    return result["boards"]
+    return result.to_dict()["boards"]
 
 
 def test_the_facts_of_a_board_are_those_of_its_files():
@@ -134,8 +134,9 @@ def test_the_queue_of_live_detection_is_the_firmwares():
 
 def test_a_board_is_reported_with_the_costs_of_its_core(run, boards):
     result = footprint.measure_footprint(run, [OTHER])
-    assert json.loads((run / "footprint.json").read_text()) == result
-    assert result["sound"] == {"frames_per_s": 50.0, "runs_per_s": 10.0}
+    saved = json.loads((run / "footprint.json").read_text())
+    assert saved == result.to_dict()
+    assert saved["sound"] == {"frames_per_s": 50.0, "runs_per_s": 10.0}
     (row,) = rows(result)
     assert row["measured_on"] == EMULATED
     needed = row["cost"]
@@ -274,8 +275,11 @@ def test_the_compiled_engine_has_its_own_builds_and_the_planned_arena(run, board
     assert boards["built"] == [
         (board, run / "firmware" / board, boards["planned"]) for board in (EMULATED, OTHER)
     ]
-    assert result["engine"] == "compiled"
-    assert result["arena"] == {"bytes": boards["planned"], "source": "m3net compile"}
+    assert result.engine == "compiled"
+    assert dataclasses.asdict(result.arena) == {
+        "bytes": boards["planned"],
+        "source": "m3net compile",
+    }
     assert Bundle.load(run / "export").manifest == bundle.manifest
     # With the DSP extension weights take as much flash as in the .tflite.
     interpreted = footprint.measure_footprint(run, [OTHER])
@@ -291,8 +295,8 @@ def test_the_report_keeps_to_80_columns(run, boards):
     """All boards with long figures: nothing is cut, in a terminal and in a pipe."""
     boards["model"] = 60_000_000
     result = footprint.measure_footprint(run)
-    for row in rows(result):
-        row["cost"] |= {"arena_bytes": 226_544, "ram_bytes": 226_544, "flash_bytes": 1_565_016}
+    for row in result.rows:
+        row.needs.cost.update(arena_bytes=226_544, ram_bytes=226_544, flash_bytes=1_565_016)
     lines = shown(result).splitlines()
     assert max(map(len, lines)) <= 80
     line = next(line for line in lines if line.startswith("stm32f4_discovery"))
@@ -310,7 +314,9 @@ def test_a_preset_that_fits_is_not_denied(run, boards):
     assert footprint.largest_preset(*room) is footprint.largest_preset(*room, "mcu") is None
     assert footprint.largest_preset(*room, "s") == "s"
     result = footprint.measure_footprint(run, [OTHER])
-    result["boards"][0] |= {"preset": None, "real_time": True}
+    (row,) = result.rows
+    row = dataclasses.replace(row, needs=dataclasses.replace(row.needs, preset=None))
+    result = dataclasses.replace(result, rows=[row])
     text = text_of(result)
     assert "none" not in text and "< s" in text
     assert "limits of arena and network (s 65,536 + 200,000" in text
