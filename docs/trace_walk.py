@@ -4,7 +4,8 @@
 - ``python docs/trace_walk.py clip RUN`` follows a clip to the label of an emulated board. RUN has
   an export, such as the run of ``m3net demo``.
 - ``python docs/trace_walk.py chain RUN`` follows what ``m3net emulate`` does with two clips of such
-  a run, and writes its results into the run.
+  a run, in ``boards/`` and ``export/``: the wings below them are its tools. The results are written
+  into the run.
 - ``python docs/trace_walk.py cell FOLDER`` follows the cells of ``m3net/table4`` at tiny scale;
   FOLDER is for its runs.
 
@@ -69,8 +70,12 @@ def cell(folder: Path) -> Callable[[], object]:
     return way
 
 
-def files_of(way: Callable[[], object]) -> list[str]:
-    """The files of a way, in the order of the first calls of their functions."""
+def files_of(way: Callable[[], object], wings: tuple[str, ...]) -> list[str]:
+    """The files of a way, in the order of the first calls of their functions.
+
+    Args:
+        wings: starts of the files' names.
+    """
     getters = [value.fget for value in gc.get_objects() if isinstance(value, property)]
     known = {getter.__code__ for getter in getters if isinstance(getter, FunctionType)}
     files: list[str] = []
@@ -81,8 +86,8 @@ def files_of(way: Callable[[], object]) -> list[str]:
         if event == "call" and code not in known and path.is_relative_to(PACKAGE):
             known.add(code)
             name = path.relative_to(PACKAGE).as_posix()
-            inside = not (code.co_name.startswith("<") or name.startswith("system/"))
-            if inside and files[-1:] != [name]:
+            inside = name.startswith(wings) and not name.startswith("system/")
+            if inside and not code.co_name.startswith("<") and files[-1:] != [name]:
                 files.append(name)
 
     sys.setprofile(note)
@@ -96,7 +101,7 @@ def files_of(way: Callable[[], object]) -> list[str]:
 if __name__ == "__main__":
     way = {"clip": clip, "chain": chain, "cell": cell}[sys.argv[1]](Path(sys.argv[2]))
     way()
-    files = files_of(way)
+    files = files_of(way, ("boards/", "export/") if sys.argv[1] == "chain" else ("",))
     for number, name in enumerate(files):
         print(name + "*" * (name in files[:number]))
     print(f"{len(set(files))} files, {len(files) - len(set(files))} returns")

@@ -216,18 +216,6 @@ class Board(BoardFacts, CoreFacts):
         """Size of all memories but flash."""
         return sum(memory.bytes for region, memory in self.memory.items() if region != "flash")
 
-    def check_engine(self, engine: Engine) -> None:
-        """Check that the architecture of the board's core has an engine.
-
-        Raises:
-            FirmwareError: it has not; the message names those that it has.
-        """
-        if engine not in self.architecture.engines:
-            raise FirmwareError(
-                f"{self.name} has no --engine {engine}, which is for other cores than its "
-                f"{self.core}: choose {' or '.join(self.architecture.engines)}"
-            )
-
     @property
     def machine(self) -> Machine | None:
         """The emulated machine; None without."""
@@ -382,10 +370,12 @@ def _check_facts(facts: BoardFacts) -> None:
             raise ConfigError(
                 f"board.constants.{name}: use lower-case letters, digits, underscores"
             )
-    storage, flash = facts.storage, facts.memory["flash"]
+    storage = facts.storage
+    flash = facts.memory["flash"]
     if storage is None:
         return
-    word, sector = storage.word_bytes, storage.sector_bytes
+    word = storage.word_bytes
+    sector = storage.sector_bytes
     if word not in (4, 8, 16, 32) or sector < word or sector % word:
         raise ConfigError("board.storage: give words of 4, 8, 16 or 32 bytes, whole ones a sector")
     first = storage.start - flash.start

@@ -180,7 +180,9 @@ def read_hex(path: Path) -> dict[int, int]:
     for number, line in enumerate(path.read_text(encoding="ascii").splitlines(), 1):
         try:
             record = bytes.fromhex(line.strip().removeprefix(":"))
-            count, address, kind = record[0], int.from_bytes(record[1:3], "big"), record[3]
+            count = record[0]
+            address = int.from_bytes(record[1:3], "big")
+            kind = record[3]
             data = record[4:-1]
             if not line.startswith(":") or len(data) != count or sum(record) % 256:
                 raise ValueError(line)

@@ -9,6 +9,7 @@ from pathlib import Path
 from m3net_tf.boards.builds.boards import Architecture, Board
 from m3net_tf.boards.builds.sources import MissingError
 from m3net_tf.compiler.engines import COMPILED, TFLM, Engine
+from m3net_tf.system.errors import FirmwareError
 
 #: Program of this computer that builds call -> Debian package that contains it.
 TOOLS: dict[str, str] = {"cmake": "cmake", "ninja": "ninja-build", "git": "git"}
@@ -74,10 +75,15 @@ def check_tools(board: Board, engine: Engine, *, emulated: bool = False) -> None
     """Check that a board can have an engine, and that the tools of its build are installed.
 
     Raises:
-        FirmwareError: as :meth:`.boards.Board.check_engine`.
+        FirmwareError: the board's architecture does not have the engine; the message names those
+            that it has.
         MissingError: as :func:`check_toolchain`.
     """
-    board.check_engine(engine)
+    if engine not in board.architecture.engines:
+        raise FirmwareError(
+            f"{board.name} has no --engine {engine}, which is for other cores than its "
+            f"{board.core}: choose {' or '.join(board.architecture.engines)}"
+        )
     tools = dict(TOOLS)
     if engine == COMPILED and not board.third_party:
         del tools["git"]

@@ -120,6 +120,8 @@ def starting_firmware(
     """
     if (engine or bundle.manifest.engine) == COMPILED:
         return compiled_firmware(bundle, board, folder, log, settings=settings, emulated=True)
+    facts = load_board(board)
+    check_tools(facts, TFLM, emulated=True)
     build = _builder(bundle, board, folder, log, settings)
     arena = bundle.manifest.arena
     if arena.source == f"TFLite Micro on {board}":
@@ -128,7 +130,7 @@ def starting_firmware(
     conditions = {
         "model_sha256": bundle.manifest.model.sha256,
         "arena": dataclasses.asdict(arena),
-        "library": library_path(load_board(board).core).parent.name,
+        "library": library_path(facts.core).parent.name,
     }
     saved = read_json(path, _Tried) if path.exists() else _Tried()
     if saved.get("tried") == conditions:

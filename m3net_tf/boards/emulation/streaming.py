@@ -163,7 +163,9 @@ def record(tflite: bytes, push: Push, frames: Int8) -> Recording:
     Raises:
         ModelError: the recording is shorter than a window.
     """
-    axis, hop, window = push.axis, push.hop, push.window
+    axis = push.axis
+    hop = push.hop
+    window = push.window
     count = frames.shape[axis] // hop
     if count < push.needed:
         raise ModelError(
@@ -218,7 +220,8 @@ def measure_stream(
     app = application(folder / "app", FIRMWARE_DIR / "stream" / "main.c")
     emit(streamed, _NAME, _HOOK).write(app, _NAME)
     tensor = whole.graph.inputs[0]
-    outer, inner = math.prod(tensor.shape[: push.axis]), math.prod(tensor.shape[push.axis + 1 :])
+    outer = math.prod(tensor.shape[: push.axis])
+    inner = math.prod(tensor.shape[push.axis + 1 :])
     facts = f"#define STREAM_OUTER {outer}\n#define STREAM_INNER {inner * tensor.item_bytes}\n"
     write_text(app / "stream_facts.h", facts)
     elf = build_compiled(bundle_dir, model, board, folder / "build", code, app_dir=app).elf

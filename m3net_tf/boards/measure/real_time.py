@@ -87,13 +87,16 @@ def pace_of(
 
 def pace_on(bundle: Bundle, clock_hz: int, cost: BoardCost) -> Pace:
     """The pace of an export with a measured cost. Second looks cost as many runs as they repeat."""
-    run, live = cost["instructions"], cost.get("live")
+    run = cost["instructions"]
+    live = cost.get("live")
     longest = run
     if live and live["push_columns"] == bundle.manifest.push_columns:
-        run, longest = live["instructions"], live["start_instructions"]
+        run = live["instructions"]
+        longest = live["start_instructions"]
 
     def pace(longest_instructions: int) -> Pace:
-        columns, frame = bundle.detector.run_columns, cost["frontend_instructions"]
+        columns = bundle.detector.run_columns
+        frame = cost["frontend_instructions"]
         return pace_of(bundle.frontend, columns, clock_hz, run, frame, longest_instructions)
 
     without = pace(longest)

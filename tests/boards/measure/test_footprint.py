@@ -87,6 +87,7 @@ def boards(run, monkeypatch, tmp_path):
 
     monkeypatch.setattr(footprint, "why_no_emulation", lambda board, engine: "")
     monkeypatch.setattr(footprint, "why_unreachable", lambda board, engine: "")
+    monkeypatch.setattr(starting, "check_tools", lambda *_, emulated: None)
     monkeypatch.setattr(starting, "library_path", lambda core: tmp_path / core / "lib.a")
 
     def compiled(bundle, board, folder, log, *, settings=(), emulated=False):

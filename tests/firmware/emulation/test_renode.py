@@ -22,8 +22,8 @@ from m3net_tf.boards.builds.image import FirmwareImage
 from m3net_tf.boards.builds.sources import FIRMWARE_DIR
 from m3net_tf.boards.emulation import renode
 from m3net_tf.export import Bundle
-from m3net_tf.export.reference import Reference
 from m3net_tf.export.manifest import Manifest
+from m3net_tf.export.reference import Reference
 from m3net_tf.runtime.interpreter import run_reference
 
 SUITES = renode.list_boards()
