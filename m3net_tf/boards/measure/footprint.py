@@ -48,7 +48,7 @@ from m3net_tf.export import Bundle
 from m3net_tf.export.c_files import engine_arena
 from m3net_tf.export.manifest import Arena
 from m3net_tf.export.reference import read_vectors
-from m3net_tf.system.artifacts import Provenance, provenance, write_json
+from m3net_tf.system.artifacts import provenance, write_json
 from m3net_tf.system.errors import ConfigError, FirmwareError, ModelError
 from m3net_tf.system.locks import writes_into
 from m3net_tf.system.progress import Log, silent
@@ -186,8 +186,8 @@ class Footprint:
 
     Attributes:
         run: name of the run's folder.
-        frames_per_s: columns of the front end for a second of sound.
-        runs_per_s: runs of the network for a second of sound with the gate open.
+        sound: for a second of sound with the gate open, ``frames_per_s`` of the front end and
+            ``runs_per_s`` of the network.
     """
 
     run: str
@@ -195,23 +195,14 @@ class Footprint:
     model_sha256: str
     engine: Engine
     arena: Arena
-    frames_per_s: float
-    runs_per_s: float
-    rows: list[Row]
-    made_with: Provenance
+    sound: dict[str, float]
+    boards: list[Row]
 
     def to_dict(self) -> dict[str, object]:
-        """Content of ``footprint.json``."""
-        return {
-            "run": self.run,
-            "network": self.network,
-            "model_sha256": self.model_sha256,
-            "engine": self.engine,
-            "arena": dataclasses.asdict(self.arena),
-            "sound": {"frames_per_s": self.frames_per_s, "runs_per_s": self.runs_per_s},
-            "boards": [row.to_dict() for row in self.rows],
-            **self.made_with,
-        }
+        """Content of ``footprint.json``, with its provenance."""
+        arena = dataclasses.asdict(self.arena)
+        boards = [row.to_dict() for row in self.boards]
+        return {**vars(self), "arena": arena, "boards": boards, **provenance()}
 
 
 @writes_into("folder")
@@ -249,17 +240,10 @@ def measure_footprint(
         report("building its firmware")
         rows.append(_row(subject, board, report))
     frames_per_s = bundle.frontend.sample_rate_hz / bundle.frontend.hop_samples
-    result = Footprint(
-        run=folder.name,
-        network=bundle.manifest.model.name,
-        model_sha256=bundle.manifest.model.sha256,
-        engine=engine,
-        arena=arena,
-        frames_per_s=frames_per_s,
-        runs_per_s=frames_per_s / bundle.detector.run_columns,
-        rows=rows,
-        made_with=provenance(),
-    )
+    runs_per_s = frames_per_s / bundle.detector.run_columns
+    model = bundle.manifest.model
+    sound = {"frames_per_s": frames_per_s, "runs_per_s": runs_per_s}
+    result = Footprint(folder.name, model.name, model.sha256, engine, arena, sound, rows)
     write_json(folder / "footprint.json", result.to_dict())
     return result
 
@@ -433,11 +417,11 @@ def _modelled(board: Board, cycles: Cycles) -> Modelled:
 
 def footprint_table(result: Footprint) -> Group:
     """The figures for the terminal, within 80 columns: memory, time, and their origin."""
+    runs_per_s = result.sound["runs_per_s"]
     title = (
-        f"{result.run}: {result.network}, engine {result.engine}, {result.runs_per_s:.3g} runs "
-        "per second"
+        f"{result.run}: {result.network}, engine {result.engine}, {runs_per_s:.3g} runs per second"
     )
-    measured = [(row.board, row.needs) for row in result.rows if row.needs]
+    measured = [(row.board, row.needs) for row in result.boards if row.needs]
     parts: list[RenderableType] = [title, "", _memory_table(result)]
     if measured:
         parts += ["", _time_table(measured)]
@@ -460,7 +444,7 @@ def _table(*columns: str) -> Table:
 
 def _memory_table(result: Footprint) -> Table:
     table = _table("board", "arena", "RAM", "flash", "stack", "front end", "preset")
-    for row in result.rows:
+    for row in result.boards:
         board = row.board
         if row.needs is None:
             mark = "~" if result.engine == TFLM else ""
@@ -553,12 +537,12 @@ def _origin_remarks(result: Footprint, measured: _Measured) -> list[str]:
 def _missing_remarks(result: Footprint) -> list[str]:
     """Why boards were not measured."""
     missing: dict[str, list[str]] = {}
-    for row in result.rows:
+    for row in result.boards:
         if not row.needs:
             missing.setdefault(row.missing, []).append(row.board.name)
     remarks = []
     for reason, names in missing.items():
-        all_boards = len(names) == len(result.rows) > 1
+        all_boards = len(names) == len(result.boards) > 1
         remarks.append(f"{'no board is measured' if all_boards else ', '.join(names)}: {reason}")
     if result.engine == TFLM and missing:
         remarks.append("~: the export's arena; a core's kernels may need more.")

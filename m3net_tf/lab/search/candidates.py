@@ -53,7 +53,7 @@ class Candidate:
         """
         with scratch_folder("m3net-search-") as scratch:
             export_untrained(self._model, self._recipe, self._info, scratch / "export", log)
-            (row,) = measure_footprint(scratch, [board], log).rows
+            (row,) = measure_footprint(scratch, [board], log).boards
         if row.needs is None:
             raise FirmwareError(f"it cannot be measured for {board}: {row.missing}")
         if not row.needs.fits:

@@ -296,7 +296,7 @@ def test_the_report_keeps_to_80_columns(run, boards):
     """All boards with long figures: nothing is cut, in a terminal and in a pipe."""
     boards["model"] = 60_000_000
     result = footprint.measure_footprint(run)
-    for row in result.rows:
+    for row in result.boards:
         row.needs.cost.update(arena_bytes=226_544, ram_bytes=226_544, flash_bytes=1_565_016)
     lines = shown(result).splitlines()
     assert max(map(len, lines)) <= 80
@@ -315,9 +315,9 @@ def test_a_preset_that_fits_is_not_denied(run, boards):
     assert footprint.largest_preset(*room) is footprint.largest_preset(*room, "mcu") is None
     assert footprint.largest_preset(*room, "s") == "s"
     result = footprint.measure_footprint(run, [OTHER])
-    (row,) = result.rows
+    (row,) = result.boards
     row = dataclasses.replace(row, needs=dataclasses.replace(row.needs, preset=None))
-    result = dataclasses.replace(result, rows=[row])
+    result = dataclasses.replace(result, boards=[row])
     text = text_of(result)
     assert "none" not in text and "< s" in text
     assert "limits of arena and network (s 65,536 + 200,000" in text
