@@ -177,8 +177,7 @@ def test_an_accuracy_of_one_name_is_of_one_input(run, no_emulator, monkeypatch):
     def silent(*arguments):
         return tuple(np.zeros_like(values) for values in pcm_and_features(*arguments))
 
-    for module in (reference, evaluated_clips):
-        monkeypatch.setattr(module, "pcm_and_features", silent)
+    monkeypatch.setattr(reference, "pcm_and_features", silent)
     accuracy = chain.run_chain(run, BOARD)["accuracy"]
     evaluated = evaluated_clips.evaluate_clips(run)
     trained = run.metrics().test["accuracy"]
