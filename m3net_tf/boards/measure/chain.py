@@ -17,7 +17,7 @@ from m3net_tf.boards.emulation.listening import LiveCost
 from m3net_tf.boards.emulation.starting import firmware_folder, prove_arena
 from m3net_tf.boards.emulation.streaming import StreamCost
 from m3net_tf.boards.measure.certificate import write_certificate
-from m3net_tf.boards.measure.comparison import Certificate, bytes_equal, compare
+from m3net_tf.boards.measure.comparison import Certificate, compare
 from m3net_tf.boards.measure.cost import COST_KEYS, Measurement, measure
 from m3net_tf.boards.measure.figures import Figure, figures_table
 from m3net_tf.boards.measure.real_time import pace_on
@@ -207,17 +207,15 @@ def run_chain(
     float_accuracy = subject.accuracy(_float_scores(subject, log))
     measured = None
     if image is not None:
-        count = len(subject.clips)
-        log(f"running {count} clips on the emulated {board}, as features and as sound")
+        clips = f"{len(subject.clips)} clips"
+        log(f"running {clips} on the emulated {board}, as features and as sound")
         hops = engine == COMPILED
         measured = measure(bundle, image, reference, log, certified=True, hops=hops)
     found = compare(bundle, reference, measured, missing)
-    equal = bytes_equal(found)
     if engine == bundle.manifest.engine:
         write_certificate(bundle, found)
     path = _summary_path(run.folder, bundle.manifest, engine)
     summary = _summary(subject, reference, found, float_accuracy)
-    summary["bytes_equal"] = equal
     if measured is not None:
         summary = _with_board(summary, subject, measured, found)
     write_json(path, summary)
@@ -256,7 +254,7 @@ def _summary(
             "tflm_host": None if on_host is None else subject.accuracy(on_host),
             "emulated": None,
         },
-        "bytes_equal": None,
+        "bytes_equal": bytes_equal(found),
         "parameters": run.metrics().parameters,
         "model_sha256": manifest.model.sha256,
         "arena_source": manifest.arena.source,
@@ -282,6 +280,22 @@ def _summary(
     if "missing" in found:
         summary["emulation_missing"] = found["missing"]
     return summary
+
+
+def bytes_equal(found: Certificate) -> bool | None:
+    """Whether all that ran gave the desktop's bytes; None if only the desktop ran."""
+    outputs = found["outputs"]
+    differences = (
+        outputs["different_in_tflm_on_the_host"],
+        outputs["different_in_compiled_on_the_host"],
+        outputs["different_on_the_board"],
+    )
+    equal = [count == 0 for count in differences if count is not None]
+    if "board" in found and "live" in found["board"]["cost"]:
+        equal.append(found["board"]["cost"]["live"]["equal"])
+    if "stream" in found:
+        equal.append(found["stream"]["bytes_equal"])
+    return all(equal) if equal else None
 
 
 def _with_board(

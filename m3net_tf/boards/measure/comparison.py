@@ -224,22 +224,6 @@ def compare_features(measured: Measurement, reference: Reference) -> FeatureFigu
     }
 
 
-def bytes_equal(found: Certificate) -> bool | None:
-    """Whether all that ran gave the desktop's bytes; None if only the desktop ran."""
-    outputs = found["outputs"]
-    differences = (
-        outputs["different_in_tflm_on_the_host"],
-        outputs["different_in_compiled_on_the_host"],
-        outputs["different_on_the_board"],
-    )
-    equal = [count == 0 for count in differences if count is not None]
-    if "board" in found and "live" in found["board"]["cost"]:
-        equal.append(found["board"]["cost"]["live"]["equal"])
-    if "stream" in found:
-        equal.append(found["stream"]["bytes_equal"])
-    return all(equal) if equal else None
-
-
 def _differences(where: str, outputs: Int8 | None, expected: Int8, drift: list[str]) -> int | None:
     """Number of output bytes that differ; None without bytes to compare."""
     if outputs is None:

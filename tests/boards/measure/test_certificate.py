@@ -23,7 +23,8 @@ from m3net_tf.boards.measure.certificate import (
     valid_certificate,
     write_certificate,
 )
-from m3net_tf.boards.measure.comparison import bytes_equal, compare
+from m3net_tf.boards.measure.chain import bytes_equal
+from m3net_tf.boards.measure.comparison import compare
 from m3net_tf.boards.measure.cost import Measurement
 from m3net_tf.export import Bundle, export_run
 from m3net_tf.export.reference import Reference, read_vectors, with_engines
