@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypedDict, Unpack
 
 from m3net_tf.boards.builds.boards import Board, board_sources, load_board
-from m3net_tf.boards.builds.cmake import compile_firmware
+from m3net_tf.boards.builds.cmake import make_firmware
 from m3net_tf.boards.builds.generated import write_generated
 from m3net_tf.boards.builds.image import FirmwareImage
 from m3net_tf.boards.builds.library import build_library, schema_flags
@@ -96,7 +96,7 @@ def build_firmware(
         f"-DCMAKE_CXX_FLAGS={schema_flags(folders['tflite-micro'], generated)}",
     ]
     app_dir = options.get("app_dir")
-    return compile_firmware(facts, bundle_dir, build_dir, app_dir, engine, folders, settings)
+    return make_firmware(facts, bundle_dir, build_dir, app_dir, engine, folders, settings)
 
 
 @writes_into("build_dir", makes=True)
@@ -149,7 +149,7 @@ def build_compiled(
         update_text(generated / name, text)
     app_dir = options.get("app_dir")
     try:
-        image = compile_firmware(facts, bundle_dir, build_dir, app_dir, engine, folders, settings)
+        image = make_firmware(facts, bundle_dir, build_dir, app_dir, engine, folders, settings)
     except FirmwareError as error:
         if "`RAM' overflowed" not in str(error) or not model.weights_in_ram:
             raise

@@ -13,7 +13,7 @@ from m3net_tf.system.errors import FirmwareError
 from m3net_tf.system.processes import run_group
 
 
-def compile_firmware(
+def make_firmware(
     board: Board,
     bundle_dir: Path,
     build_dir: Path,
