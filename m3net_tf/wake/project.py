@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from m3net_tf.boards.deployment.starter import README, RECIPE
+from m3net_tf.boards.starter.project import README, RECIPE
 from m3net_tf.system.artifacts import read_json, write_json, write_text
 from m3net_tf.system.conversion import AtLeastOne, Count, check_values, to_plain
 from m3net_tf.system.errors import ConfigError

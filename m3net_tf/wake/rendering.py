@@ -3,8 +3,8 @@
 
 from collections.abc import Iterator
 
-from m3net_tf.boards.deployment.chain import ChainSummary
-from m3net_tf.boards.deployment.real_time import measured_pace, pace_lines
+from m3net_tf.boards.measure.chain import ChainSummary
+from m3net_tf.boards.measure.real_time import measured_pace, pace_lines
 from m3net_tf.evaluation.live import StreamingResult
 from m3net_tf.evaluation.scoring import poisson_interval
 from m3net_tf.wake.making import WakeWord

@@ -690,8 +690,8 @@ def records() -> list[Record]:
     from m3net_tf.audio.datasets import captured, fetch
     from m3net_tf.audio.shards import index
     from m3net_tf.boards.builds import boards, sources
-    from m3net_tf.boards.deployment import cost_baselines
     from m3net_tf.boards.device import evaluate
+    from m3net_tf.boards.measure import baselines
     from m3net_tf.export import writing
     from m3net_tf.lab import RESULTS
     from m3net_tf.lab.search import trials
@@ -743,8 +743,7 @@ def records() -> list[Record]:
     digits = {"commit": 40, "tree": 40, "content": 64}
     hashes = "\n".join(f'{key} = "{count * "0"}"' for key, count in digits.items()).encode()
     cost = {
-        field.name: _example(field.type)
-        for field in dataclasses.fields(cost_baselines.CostBaseline)
+        field.name: _example(field.type) for field in dataclasses.fields(baselines.CostBaseline)
     }
     return [
         Record("data.json", run.recorded_data_folder, {"folder": "/"}),
@@ -811,7 +810,7 @@ def records() -> list[Record]:
         ),
         Record(
             "baselines.json",
-            lambda folder: cost_baselines.read_baselines(folder / "baselines.json"),
+            lambda folder: baselines.read_baselines(folder / "baselines.json"),
             {"board": {"engine": {"network": cost}}},
         ),
         Record("lock", holder, who),

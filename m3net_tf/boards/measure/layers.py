@@ -1,22 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cost of each operator, or call of a compiled network, on the board, with its MACs."""
+"""Cost of each layer of a network: measured on a board, or modelled for a Cortex-M4."""
 
 import collections
 import math
-from collections.abc import Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
 import numpy as np
 from rich import box
-from rich.table import Table
+from rich.table import Column, Table
 
 from m3net_tf.boards.device.client import Device
+from m3net_tf.boards.emulation.cycles import FLASHES, PHASES, KernelCycles
 from m3net_tf.compiler.calls import Call
 from m3net_tf.compiler.engines import COMPILED, TFLM, Engine
 from m3net_tf.compiler.goals import CYCLES, GOALS, Goal
-from m3net_tf.compiler.network import compile_network
+from m3net_tf.compiler.network import CompiledNetwork, compile_network
+from m3net_tf.compiler.stripes import Stripe, products
+from m3net_tf.compiler.structures import ArrayKey, Convolution, Convolution16
 from m3net_tf.compiler.tflite_names import builtin_name
 from m3net_tf.compiler.unpack import refusing_damage, unpack
 from m3net_tf.system.artifacts import write_json
@@ -227,7 +230,8 @@ def profile_table(measured: Profile) -> Table:
         table.add_column(column, justify="right", no_wrap=True)
     profiled = sum(layer["cost"] for layer in measured["layers"])
     for index, layer in enumerate(measured["layers"]):
-        cost, macs = layer["cost"], layer["macs"]
+        cost = layer["cost"]
+        macs = layer["macs"]
         table.add_row(
             str(index),
             f"{layer['operator']} {layer['layer']}".strip(),
@@ -239,4 +243,112 @@ def profile_table(measured: Profile) -> Table:
         )
     table.add_section()
     table.add_row("", "whole run", "", f"{measured['macs']:,}", f"{measured['total']:,}", "", "")
+    return table
+
+
+class ModelledLayer(KernelCycles):
+    """Modelled cost of a layer in one run on a Cortex-M4.
+
+    Attributes:
+        layer: kind of the operator and name of its output.
+        form: how the kernel computes it.
+        macs: multiply-accumulates of the layer.
+        outputs: items of its output.
+    """
+
+    layer: str
+    form: str
+    macs: int
+    outputs: int
+
+
+def kernels_of(network: CompiledNetwork) -> Iterator[tuple[Call, str]]:
+    """The kernels of a run in their order: the call on whole tensors, and the function in C."""
+    for call in network.calls:
+        if not isinstance(call, Stripe):
+            yield call, f"m3net_{call.function}"
+            continue
+        for index in call.order:
+            if index == len(call.stages):
+                yield call.stages[-1].call, "m3net_average_lines"
+                continue
+            stage = call.stages[index]
+            kernel = "add_line" if stage.sums else stage.call.function
+            yield stage.call, f"m3net_{kernel}"
+
+
+def modelled_layers(
+    kernels: Sequence[tuple[Call, str]],
+    costs: Sequence[KernelCycles],
+    in_ram: Container[ArrayKey] = (),
+) -> list[ModelledLayer]:
+    """The sum of the cost of each layer's kernels.
+
+    Args:
+        kernels: of a run; see :func:`kernels_of`.
+        costs: of each.
+        in_ram: keys of constants that lie in RAM.
+    """
+    layers: dict[Call, ModelledLayer] = {}
+    for (call, _), cost in zip(kernels, costs, strict=True):
+        layer = layers.setdefault(call, _nothing(call, in_ram))
+        layer["instructions"] += cost["instructions"]
+        layer["flash_reads"] += cost["flash_reads"]
+        for name in FLASHES:
+            layer["cycles"][name] += cost["cycles"][name]
+        for name in PHASES:
+            layer["phases"][name] += cost["phases"][name]
+    return list(layers.values())
+
+
+def _nothing(call: Call, in_ram: Container[ArrayKey]) -> ModelledLayer:
+    multiplies = isinstance(call.arguments[0], Convolution | Convolution16)
+    return {
+        "layer": f"{call.operator} {call.layer}",
+        "form": _form(call, in_ram),
+        "macs": math.prod(call.output.shape) * products(call) if multiplies else 0,
+        "instructions": 0,
+        "cycles": dict.fromkeys(FLASHES, 0),
+        "flash_reads": 0,
+        "phases": dict.fromkeys(PHASES, 0),
+        "outputs": math.prod(call.output.shape),
+    }
+
+
+def _form(call: Call, in_ram: Container[ArrayKey]) -> str:
+    layer = call.arguments[0]
+    if not isinstance(layer, Convolution):
+        return call.kernel
+    place = ", in RAM" if layer.weights.key in in_ram else ""
+    if call.kernel == "convolve_depthwise":
+        return ("channel by channel" if layer.lines else "pixel by pixel") + place
+    pixels = "1 pixel" if layer.pixels == 1 else f"{layer.pixels} pixels"
+    return pixels + (", plain weights" if layer.plain else "") + place
+
+
+def modelled_table(label: str, layers: Sequence[ModelledLayer]) -> Table:
+    """The layers of a network for the terminal, without flash that makes the core wait."""
+    table = Table(
+        Column("layer", overflow="fold"),
+        "form",
+        title=f"{label}: modelled layers of a Cortex-M4, instructions an output",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    for name in ("MACs", "cycles", "a MAC", *PHASES, "reads"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for layer in layers:
+        cycles = min(layer["cycles"].values())
+        macs = layer["macs"]
+        table.add_row(
+            layer["layer"],
+            layer["form"],
+            f"{macs:,}",
+            f"{cycles:,}",
+            f"{cycles / macs:.2f}" if macs else "",
+            *(f"{count / layer['outputs']:.1f}" for count in layer["phases"].values()),
+            f"{layer['flash_reads']:,}",
+        )
+    table.caption = "Reads are of flash. SMLAD takes half a cycle for a MAC, and loads come on top."
     return table

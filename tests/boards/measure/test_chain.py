@@ -4,6 +4,7 @@
 import dataclasses
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,13 +15,13 @@ from m3net_tf.audio.datasets import Clip
 from m3net_tf.audio.datasets.selection import spread_clips
 from m3net_tf.boards.builds.boards import find_machine
 from m3net_tf.boards.builds.build import build_firmware
-from m3net_tf.boards.deployment import chain
-from m3net_tf.boards.deployment.cost import COST_KEYS, Clips, measure
 from m3net_tf.boards.emulation import starting
 from m3net_tf.boards.emulation.qemu import run_job
+from m3net_tf.boards.measure import chain
+from m3net_tf.boards.measure.cost import COST_KEYS, measure
 from m3net_tf.evaluation import clips as evaluated_clips
-from m3net_tf.export import Bundle, export_run
-from m3net_tf.export.bundle import pcm_and_features
+from m3net_tf.export import Bundle, export_run, reference
+from m3net_tf.export.reference import pcm_and_features, reference_of
 from m3net_tf.runtime.interpreter import tflm_unavailable_reason
 from m3net_tf.system.errors import FirmwareError
 from m3net_tf.training import Run, train
@@ -89,7 +90,7 @@ def test_cost_is_within_its_limits_and_repeatable(run, summary):
         bundle, BOARD, starting.firmware_folder(run.folder, BOARD, "compiled"), print
     )
     dataset = run.dataset(None)
-    clips = Clips(*pcm_and_features(dataset, spread_clips(dataset, 32), bundle.frontend))
+    clips = reference_of(bundle, dataset, spread_clips(dataset, 32))
     board = measure(bundle, image, clips).cost
     assert board["frontend_instructions"] <= 45_000
     assert board["instructions"] <= 4_600_000
@@ -147,7 +148,7 @@ def test_arena_of_tflm_is_proven_and_one_step_less_is_refused(run, tflm_summary,
     bundle = export_run(copy, None, engine="tflm")
     assert chain.saved_summary(copy, BOARD) is None  # until now the summary of the export's engine
     firmware = run.folder / "firmware" / f"{BOARD}-tflm"
-    chain.prove_arena(bundle, BOARD, firmware, lambda _: None)
+    starting.prove_arena(bundle, BOARD, firmware, lambda _: None)
     assert bundle.manifest.arena.source == f"TFLite Micro on {BOARD}"
     proven = bundle.manifest.arena.bytes
     assert f"#define M3NET_MODEL_ARENA_BYTES {proven}\n" in (bundle.folder / "model.h").read_text()
@@ -176,8 +177,7 @@ def test_an_accuracy_of_one_name_is_of_one_input(run, no_emulator, monkeypatch):
     def silent(*arguments):
         return tuple(np.zeros_like(values) for values in pcm_and_features(*arguments))
 
-    for module in (chain, evaluated_clips):
-        monkeypatch.setattr(module, "pcm_and_features", silent)
+    monkeypatch.setattr(reference, "pcm_and_features", silent)
     accuracy = chain.run_chain(run, BOARD)["accuracy"]
     evaluated = evaluated_clips.evaluate_clips(run)
     trained = run.metrics().test["accuracy"]
@@ -211,12 +211,15 @@ def test_windows_of_a_clip_are_recognised_together():
         Clip("b", "bark", "test", "b"),
     )
     scores = np.array([[-128, -120, 120], [100, -120, -108], [-120, -100, 90]], np.int8)
-    none = np.zeros((3, 1), np.int16)
     labels = ("_silence_", "bark", "sneeze")
-    clips = chain._Clips(none, none, np.array([2, 2, 1]), listed, labels, scores)
+    dataset = SimpleNamespace(
+        info=SimpleNamespace(labels=labels),
+        label_ids=lambda clips: np.array([labels.index(clip.label) for clip in clips]),
+    )
+    clips = chain._Subject(None, None, dataset, listed, BOARD, "compiled")
     assert clips.wholes == 2 and clips.accuracy(scores) == 0.5
     # Without windows the board's own labels count, which decide between equal scores.
-    alone = dataclasses.replace(clips, listed=listed[::2], truth=clips.truth[::2])
+    alone = dataclasses.replace(clips, clips=listed[::2])
     assert alone.accuracy(scores[::2], np.array([2, 1])) == 1.0
 
 

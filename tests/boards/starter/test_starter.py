@@ -22,7 +22,7 @@ from m3net_tf.audio.datasets import cut_statement, load_dataset
 from m3net_tf.audio.datasets.captured import CapturedClips, recordings
 from m3net_tf.audio.datasets.inspection import inspect_folder, sounds_lines
 from m3net_tf.audio.datasets.tables import suggestions
-from m3net_tf.boards.deployment.starter import (
+from m3net_tf.boards.starter.project import (
     README,
     recipe_lines,
     speed_lines,

@@ -13,7 +13,7 @@ from typing import Any
 from m3net_tf.audio.frontend import FrontendConfig
 from m3net_tf.audio.frontend.presets import named_frontend
 from m3net_tf.boards.builds.boards import load_board
-from m3net_tf.boards.deployment.real_time import Pace, pace_of
+from m3net_tf.boards.measure.real_time import Pace, pace_of
 from m3net_tf.runtime.detector_config import DetectorConfig
 from m3net_tf.system.errors import FirmwareError
 

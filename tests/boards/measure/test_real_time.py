@@ -10,11 +10,8 @@ from pathlib import Path
 import pytest
 
 from m3net_tf.audio.frontend import FrontendConfig
-from m3net_tf.boards.builds.boards import emulated_board, list_boards
-from m3net_tf.boards.builds.sources import FIRMWARE_DIR
-from m3net_tf.boards.deployment.cost import BoardCost
-from m3net_tf.boards.deployment.proposals import PROPOSALS, propose
-from m3net_tf.boards.deployment.real_time import Pace, measured_pace, pace_lines, pace_of, pace_on
+from m3net_tf.boards.measure.cost import BoardCost
+from m3net_tf.boards.measure.real_time import Pace, measured_pace, pace_lines, pace_of, pace_on
 from m3net_tf.export import Bundle, export_run
 from m3net_tf.system.artifacts import write_json
 from m3net_tf.training import Run
@@ -114,19 +111,3 @@ def test_second_looks_must_fit_the_queue_too(run: Path):
     slow = pace_on(looking, limit - 1000, cost)
     assert not slow.real_time and slow.looks_too_long
     assert "look_runs 0 in detector.yaml" in " ".join(pace_lines(BOARD, slow))
-
-
-@pytest.mark.parametrize("board", list_boards())
-@pytest.mark.parametrize("clip_s", [1.0, 1.5, 2.0])
-def test_every_board_is_proposed_a_network_in_real_time(board: str, clip_s: float):
-    for rate_hz in (8_000, 16_000):
-        proposal, proposed = propose(clip_s, rate_hz, board)
-        assert proposed.real_time
-        better = PROPOSALS[: PROPOSALS.index(proposal)]
-        assert not any(other.pace(clip_s, rate_hz, board).real_time for other in better)
-
-
-def test_each_core_was_measured_and_stands_for_the_boards_that_have_it():
-    cores = {path.stem for path in (FIRMWARE_DIR / "cmake" / "cores").iterdir()}
-    assert all(set(proposal.costs) == cores for proposal in PROPOSALS)
-    assert [emulated_board(board) for board in (BOARD, SAME_CORE)] == [BOARD, BOARD]

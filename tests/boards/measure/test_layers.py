@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from m3net_tf.boards.device.layers import (
+from m3net_tf.boards.device.messages import Message, Reply
+from m3net_tf.boards.measure.layers import (
     Profile,
     calls_in_order,
     operators_in_order,
     profile,
     profile_table,
 )
-from m3net_tf.boards.device.messages import Message, Reply
 from m3net_tf.quantization.ptq import quantize_int8
 from m3net_tf.system.errors import FirmwareError
 

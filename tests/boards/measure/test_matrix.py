@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from refusals import refuses
 from rich.console import Console
-from test_cost_baselines import COST
+from test_baselines import COST
 
-from m3net_tf.boards.deployment import matrix
-from m3net_tf.boards.deployment.cost import Clips
-from m3net_tf.boards.deployment.cost_baselines import Place
+from m3net_tf.boards.measure import matrix
+from m3net_tf.boards.measure.baselines import Place
+from m3net_tf.export.reference import Reference
 from m3net_tf.system.errors import FirmwareError
 
 BOARDS = ("mps2_an386", "mps2_an385")
@@ -35,19 +35,18 @@ def builds(monkeypatch, tmp_path):
     def measure(bundle, image, clips):
         answer = types.SimpleNamespace(outputs=image.scores, labels=image.scores.argmax(1))
         cost = {**COST, "board": image.board}
-        return types.SimpleNamespace(from_features=answer, from_sound=None, cost=cost)
+        features = clips.features[..., 0] + np.array([[0, 1], [0, 1]], np.int8)
+        return types.SimpleNamespace(from_features=answer, features=features, cost=cost)
 
     bundle = types.SimpleNamespace(folder=tmp_path, network=None, labels=("a", "b"))
-    clips = Clips(np.zeros((1, 4), np.int16), np.zeros((1, 2, 2, 1), np.int8))
-    reference = matrix.Reference(bundle, clips, scores)
-    parity = {"features_largest_lsb": 1, "features_equal": 0.5}
+    sounds = np.zeros((1, 4), np.int16)
+    reference = Reference("silence", sounds, np.zeros((1, 2, 2, 1), np.int8), scores)
     monkeypatch.setattr(matrix, "why_no_emulation", lambda *_: "")
-    monkeypatch.setattr(matrix, "make_reference", lambda *_: reference)
+    monkeypatch.setattr(matrix, "make_reference", lambda *_: (bundle, reference))
     monkeypatch.setattr(matrix, "compiled_firmware", compiled)
     monkeypatch.setattr(matrix, "build_firmware", interpreted)
     monkeypatch.setattr(matrix, "tflm_arena", lambda _: types.SimpleNamespace(bytes=1_000))
     monkeypatch.setattr(matrix, "measure", measure)
-    monkeypatch.setattr(matrix, "feature_parity", lambda *_: parity)
     (tmp_path / "recipes").mkdir()
     (tmp_path / "recipes" / "net.yaml").touch()
     return made
@@ -71,6 +70,7 @@ def test_each_engine_is_a_cell(builds, tmp_path):
     assert lines[1] == "mps2_an386, net, tflm: OTHER BYTES"
     saved = json.loads((folder / "matrix.json").read_text())["cells"]
     assert [cell["engine"] for cell in saved] == ["compiled", "tflm"] * 2
+    assert saved[0]["frontend_largest_lsb"] == 1 and saved[0]["frontend_equal"] == 0.5
     console = Console(record=True, width=200)
     console.print(matrix.matrix_table(cells))
     assert console.export_text().count("tflm") == 2

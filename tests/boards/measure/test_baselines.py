@@ -7,9 +7,9 @@ import pytest
 from refusals import refuses
 
 from m3net_tf.boards.builds.boards import load_board, machines
-from m3net_tf.boards.deployment import cost_baselines
-from m3net_tf.boards.deployment.cost import BoardCost
-from m3net_tf.boards.deployment.cost_baselines import COSTS, Place
+from m3net_tf.boards.measure import baselines
+from m3net_tf.boards.measure.baselines import COSTS, Place
+from m3net_tf.boards.measure.cost import BoardCost
 from m3net_tf.system.errors import ConfigError
 
 PLACE, NEW = Place("mps2_an386", "compiled", "m3net"), Place("mps2_an386", "compiled", "new")
@@ -30,13 +30,13 @@ COST = BoardCost(
 
 @pytest.fixture
 def path(tmp_path):
-    cost_baselines.update({PLACE: COST}, tmp_path / "baselines.json")
+    baselines.update({PLACE: COST}, tmp_path / "baselines.json")
     return tmp_path / "baselines.json"
 
 
 def _compare(path, measured):
-    changes = cost_baselines.compare(measured, path)
-    return changes, cost_baselines.exceeded(changes)
+    changes = baselines.compare(measured, path)
+    return changes, baselines.exceeded(changes)
 
 
 def test_the_same_figures_are_no_change(path):
@@ -51,7 +51,7 @@ def test_one_percent_more_passes_and_is_reported(path, figure, fails):
     changes, failing = _compare(path, {PLACE: {**COST, "instructions": figure}})
     assert changes == [(PLACE, "instructions", 5_000_000, figure)]
     assert failing == (changes if fails else [])
-    table = cost_baselines.changes_table(changes)
+    table = baselines.changes_table(changes)
     assert table.row_count == 1
     assert (table.rows[0].style == "red") == fails
 
@@ -69,12 +69,12 @@ def test_what_has_no_baseline_or_is_gone_does_not_pass(path):
 @pytest.mark.parametrize("change", [{"board": "mps2_an500"}, {"engine": "tflm"}])
 def test_boards_and_engines_that_were_not_run_keep_their_baselines(path, change):
     others = {PLACE._replace(**change): {**COST, "instructions": 7}}
-    cost_baselines.update(others, path)
+    baselines.update(others, path)
     assert _compare(path, {PLACE: COST}) == _compare(path, others) == ([], [])
 
 
 def test_networks_that_were_not_measured_lose_their_baselines(path):
-    cost_baselines.update({NEW: COST}, path)
+    baselines.update({NEW: COST}, path)
     assert _compare(path, {NEW: COST})[1] == []
     assert {change.place for change in _compare(path, {PLACE: COST, NEW: COST})[1]} == {PLACE}
 
@@ -101,10 +101,10 @@ def test_a_missing_file(tmp_path):
 
 
 def test_the_shipped_baselines_cover_every_emulated_board_network_and_engine():
-    baselines = json.loads(cost_baselines.PATH.read_text())
-    assert set(baselines) == {machine.board for machine in machines()}
+    shipped = json.loads(baselines.PATH.read_text())
+    assert set(shipped) == {machine.board for machine in machines()}
     networks = {"m3net", "spectromasknet", "bilateral", "diffres"}
-    for board, engines in baselines.items():
+    for board, engines in shipped.items():
         assert set(engines) == set(load_board(board).architecture.engines)
         for cells in engines.values():
             assert set(cells) == networks

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from m3net_tf.audio.frontend import FrontendConfig
 from m3net_tf.boards.builds.boards import Board, load_board
-from m3net_tf.boards.deployment.cost import BoardCost, cost_among
+from m3net_tf.boards.measure.cost import BoardCost, cost_among
 from m3net_tf.export import Bundle
 from m3net_tf.runtime.detector_config import LOOK_SHIFTS
 from m3net_tf.system.artifacts import read_json
@@ -87,13 +87,16 @@ def pace_of(
 
 def pace_on(bundle: Bundle, clock_hz: int, cost: BoardCost) -> Pace:
     """The pace of an export with a measured cost. Second looks cost as many runs as they repeat."""
-    run, live = cost["instructions"], cost.get("live")
+    run = cost["instructions"]
+    live = cost.get("live")
     longest = run
     if live and live["push_columns"] == bundle.manifest.push_columns:
-        run, longest = live["instructions"], live["start_instructions"]
+        run = live["instructions"]
+        longest = live["start_instructions"]
 
     def pace(longest_instructions: int) -> Pace:
-        columns, frame = bundle.detector.run_columns, cost["frontend_instructions"]
+        columns = bundle.detector.run_columns
+        frame = cost["frontend_instructions"]
         return pace_of(bundle.frontend, columns, clock_hz, run, frame, longest_instructions)
 
     without = pace(longest)

@@ -14,12 +14,12 @@ from rich.console import Console
 from m3net_tf.boards.builds.boards import list_boards, load_board
 from m3net_tf.boards.builds.image import FirmwareImage
 from m3net_tf.boards.builds.sources import FIRMWARE_DIR
-from m3net_tf.boards.deployment import cost, footprint, real_time
 from m3net_tf.boards.device.session import firmware_of
 from m3net_tf.boards.emulation import starting
 from m3net_tf.boards.emulation.cycles import FLASHES
 from m3net_tf.boards.emulation.qemu import EmulationResult
 from m3net_tf.boards.emulation.starting import why_no_emulation
+from m3net_tf.boards.measure import cost, footprint, real_time
 from m3net_tf.export import Bundle, export_run
 from m3net_tf.export.c_files import compile_model
 from m3net_tf.system.errors import ConfigError, FirmwareError, ModelError
@@ -87,6 +87,7 @@ def boards(run, monkeypatch, tmp_path):
 
     monkeypatch.setattr(footprint, "why_no_emulation", lambda board, engine: "")
     monkeypatch.setattr(footprint, "why_unreachable", lambda board, engine: "")
+    monkeypatch.setattr(starting, "check_tools", lambda *_, emulated: None)
     monkeypatch.setattr(starting, "library_path", lambda core: tmp_path / core / "lib.a")
 
     def compiled(bundle, board, folder, log, *, settings=(), emulated=False):
@@ -114,7 +115,7 @@ def shown(result, width=80):
 
 
 def rows(result):
-    return result["boards"]
+    return result.to_dict()["boards"]
 
 
 def test_the_facts_of_a_board_are_those_of_its_files():
@@ -134,8 +135,9 @@ def test_the_queue_of_live_detection_is_the_firmwares():
 
 def test_a_board_is_reported_with_the_costs_of_its_core(run, boards):
     result = footprint.measure_footprint(run, [OTHER])
-    assert json.loads((run / "footprint.json").read_text()) == result
-    assert result["sound"] == {"frames_per_s": 50.0, "runs_per_s": 10.0}
+    saved = json.loads((run / "footprint.json").read_text())
+    assert saved == result.to_dict()
+    assert saved["sound"] == {"frames_per_s": 50.0, "runs_per_s": 10.0}
     (row,) = rows(result)
     assert row["measured_on"] == EMULATED
     needed = row["cost"]
@@ -274,8 +276,11 @@ def test_the_compiled_engine_has_its_own_builds_and_the_planned_arena(run, board
     assert boards["built"] == [
         (board, run / "firmware" / board, boards["planned"]) for board in (EMULATED, OTHER)
     ]
-    assert result["engine"] == "compiled"
-    assert result["arena"] == {"bytes": boards["planned"], "source": "m3net compile"}
+    assert result.engine == "compiled"
+    assert dataclasses.asdict(result.arena) == {
+        "bytes": boards["planned"],
+        "source": "m3net compile",
+    }
     assert Bundle.load(run / "export").manifest == bundle.manifest
     # With the DSP extension weights take as much flash as in the .tflite.
     interpreted = footprint.measure_footprint(run, [OTHER])
@@ -291,8 +296,8 @@ def test_the_report_keeps_to_80_columns(run, boards):
     """All boards with long figures: nothing is cut, in a terminal and in a pipe."""
     boards["model"] = 60_000_000
     result = footprint.measure_footprint(run)
-    for row in rows(result):
-        row["cost"] |= {"arena_bytes": 226_544, "ram_bytes": 226_544, "flash_bytes": 1_565_016}
+    for row in result.boards:
+        row.needs.cost.update(arena_bytes=226_544, ram_bytes=226_544, flash_bytes=1_565_016)
     lines = shown(result).splitlines()
     assert max(map(len, lines)) <= 80
     line = next(line for line in lines if line.startswith("stm32f4_discovery"))
@@ -310,7 +315,9 @@ def test_a_preset_that_fits_is_not_denied(run, boards):
     assert footprint.largest_preset(*room) is footprint.largest_preset(*room, "mcu") is None
     assert footprint.largest_preset(*room, "s") == "s"
     result = footprint.measure_footprint(run, [OTHER])
-    result["boards"][0] |= {"preset": None, "real_time": True}
+    (row,) = result.boards
+    row = dataclasses.replace(row, needs=dataclasses.replace(row.needs, preset=None))
+    result = dataclasses.replace(result, boards=[row])
     text = text_of(result)
     assert "none" not in text and "< s" in text
     assert "limits of arena and network (s 65,536 + 200,000" in text

@@ -8,19 +8,19 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from rich.table import Table
 
 from m3net_tf.audio.datasets.selection import spread_clips
 from m3net_tf.boards.builds.boards import load_board, machines
 from m3net_tf.boards.builds.build import ARENA_SLACK_BYTES, build_firmware
-from m3net_tf.boards.deployment.cost import BoardCost, Clips, feature_parity, measure
-from m3net_tf.boards.deployment.cost_baselines import Place
 from m3net_tf.boards.emulation.starting import compiled_firmware, firmware_folder, why_no_emulation
+from m3net_tf.boards.measure.baselines import Place
+from m3net_tf.boards.measure.comparison import compare_features
+from m3net_tf.boards.measure.cost import BoardCost, measure
 from m3net_tf.compiler.engines import COMPILED, ENGINES, Engine
 from m3net_tf.export import Bundle, export_run
-from m3net_tf.export.bundle import pcm_and_features
 from m3net_tf.export.c_files import tflm_arena
+from m3net_tf.export.reference import Reference, reference_of
 from m3net_tf.system.artifacts import provenance, write_json
 from m3net_tf.system.checkout import require_sources
 from m3net_tf.system.errors import ConfigError, FirmwareError
@@ -30,19 +30,6 @@ from m3net_tf.training import load_recipe, train
 from m3net_tf.training.run import Run
 
 CLIPS = 4
-
-
-@dataclasses.dataclass(frozen=True)
-class Reference:
-    """The clips that are run on all boards, and the expected outputs.
-
-    Attributes:
-        scores: int8 scores on the desktop, shape (clips, classes).
-    """
-
-    bundle: Bundle
-    clips: Clips
-    scores: npt.NDArray[np.int8]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,30 +147,34 @@ def _pairs(
     return pairs
 
 
-def make_reference(plan: Path, folder: Path, data_dir: Path | None, log: Log) -> Reference:
+def make_reference(
+    plan: Path, folder: Path, data_dir: Path | None, log: Log
+) -> tuple[Bundle, Reference]:
     """Train and export the network of a recipe, and run its clips on this computer."""
     log(f"{plan.stem}: training and export")
     train(load_recipe(plan), folder, data_dir, with_lines_to(silent, log))
     run = Run(folder)
     bundle = export_run(run, data_dir)
     dataset = run.dataset(data_dir)
-    clips = spread_clips(dataset, CLIPS)
-    pcm, features = pcm_and_features(dataset, clips, bundle.frontend)
-    return Reference(bundle, Clips(pcm, features), bundle.run_reference(features))
+    return bundle, reference_of(bundle, dataset, spread_clips(dataset, CLIPS))
 
 
 def _cell(
-    board: str, network: str, engine: Engine, reference: Reference, folder: Path
+    board: str,
+    network: str,
+    engine: Engine,
+    exported: tuple[Bundle, Reference],
+    folder: Path,
 ) -> MatrixCell:
-    bundle, clips = reference.bundle, reference.clips
+    bundle, reference = exported
     if engine == COMPILED:
         image = compiled_firmware(bundle, board, folder)
     else:
         arena = tflm_arena(bundle.network).bytes + ARENA_SLACK_BYTES
         image = build_firmware(bundle.folder, board, folder, arena)
-    measured = measure(bundle, image, clips)
+    measured = measure(bundle, image, reference)
     on_board = measured.from_features
-    parity = feature_parity(measured.from_sound, clips.features[..., 0])
+    features = compare_features(measured, reference)
     return MatrixCell(
         network=network,
         engine=engine,
@@ -191,8 +182,8 @@ def _cell(
         bytes_equal=bool(np.array_equal(on_board.outputs, reference.scores)),
         label=bundle.labels[int(on_board.labels[0])],
         label_of_desktop=bundle.labels[int(reference.scores[0].argmax())],
-        frontend_largest_lsb=int(parity["features_largest_lsb"]),
-        frontend_equal=parity["features_equal"],
+        frontend_largest_lsb=features["largest_lsb"],
+        frontend_equal=features["equal_share"],
     )
 
 

@@ -5,29 +5,16 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, NotRequired, TypedDict
 
-import numpy as np
-import numpy.typing as npt
-
 from m3net_tf.boards.builds.boards import find_machine
 from m3net_tf.boards.builds.image import FirmwareImage
 from m3net_tf.boards.emulation.listening import LiveCost, measure_live
-from m3net_tf.boards.emulation.qemu import EmulationResult, run_job
+from m3net_tf.boards.emulation.qemu import EmulationResult, emulator_version, run_job
+from m3net_tf.boards.emulation.streaming import StreamCost, streamed_export
 from m3net_tf.export import Bundle
+from m3net_tf.export.reference import Reference
+from m3net_tf.runtime.interpreter import Int8
 from m3net_tf.system.errors import FirmwareError
 from m3net_tf.system.progress import Log, silent
-
-
-class FeatureParity(TypedDict):
-    """The int8 features of a board compared with Python's.
-
-    Attributes:
-        features_equal: share of the values that are equal.
-        features_within_1_lsb: share of the values that differ by at most 1 LSB.
-    """
-
-    features_equal: float
-    features_within_1_lsb: float
-    features_largest_lsb: int
 
 
 class BoardCost(TypedDict):
@@ -43,6 +30,7 @@ class BoardCost(TypedDict):
         ram_bytes: RAM of the whole firmware, the stack included.
         model_bytes: all ``.tflite`` files of the network.
         sections: bytes of each section of the firmware, by name; empty if it was not linked.
+        live: live detection of an export that streams.
     """
 
     board: str
@@ -77,51 +65,60 @@ def cost_among(values: Mapping[str, Any]) -> BoardCost:
 
 
 @dataclasses.dataclass(frozen=True)
-class Clips:
-    """Clips to measure with.
-
-    Attributes:
-        pcm: int16 samples, shape (clips, samples).
-        features: int8 features of these samples, shape (clips, bins, frames, 1).
-    """
-
-    pcm: npt.NDArray[np.int16]
-    features: npt.NDArray[np.int8]
-
-
-@dataclasses.dataclass(frozen=True)
 class Measurement:
-    """Answers of an emulated board, and their cost.
+    """Answers of an emulated board to clips, and their cost.
 
     Attributes:
+        emulator: its name and version.
+        from_features: results for Python's features of the clips.
         from_sound: results for the clips as samples, with the features that the board computed.
+        stream: the network that takes frames as they come, hop by hop; None if it was not measured
+            or does not stream.
     """
 
     image: FirmwareImage
+    emulator: str
     from_features: EmulationResult
     from_sound: EmulationResult
     cost: BoardCost
+    stream: StreamCost | None = None
+
+    @property
+    def features(self) -> Int8:
+        """The features that the board computed, shape (clips, bins, frames).
+
+        Raises:
+            FirmwareError: it reported none.
+        """
+        if self.from_sound.features is None:
+            raise FirmwareError("the firmware reported no features: build it from this release")
+        return self.from_sound.features
 
 
 def measure(
     bundle: Bundle,
     image: FirmwareImage,
-    clips: Clips,
+    clips: Reference,
     log: Log = silent,
     *,
     certified: bool = False,
+    hops: bool = False,
 ) -> Measurement:
     """Run clips on the emulated board that a firmware is for, as features and as sound.
 
     Args:
         clips: at least one clip.
+        certified: live detection has as many runs as a certificate compares.
+        hops: also measure the network hop by hop, with a firmware that is built beside ``image``.
 
     Raises:
-        FirmwareError: no emulator runs the board, or the firmware stops or reports an error.
+        FirmwareError: no emulator runs the board, or a firmware does not build, stops or reports
+            an error.
     """
     machine = find_machine(image.board)
     from_features = run_job(image.elf, machine, clips.features[..., 0], log=log)
     from_sound = run_job(image.elf, machine, clips.pcm, report_features=True, log=log)
+    emulator = emulator_version(machine)
     cost: BoardCost = {
         "board": image.board,
         "instructions": from_features.model_instructions,
@@ -137,23 +134,9 @@ def measure(
     }
     if live := measure_live(bundle, image.elf, machine, clips.pcm, log, certified=certified):
         cost["live"] = live
-    return Measurement(image, from_features, from_sound, cost)
-
-
-def feature_parity(board: EmulationResult, features: npt.NDArray[np.int8]) -> FeatureParity:
-    """Compare the features that a board computed from sound with Python's.
-
-    Args:
-        features: Python's, int8 of shape (clips, bins, frames).
-
-    Raises:
-        FirmwareError: the board reported no features.
-    """
-    if board.features is None:
-        raise FirmwareError("the firmware reported no features: build it from this release")
-    difference = np.abs(board.features.astype(int) - features)
-    return {
-        "features_equal": float((difference == 0).mean()),
-        "features_within_1_lsb": float((difference <= 1).mean()),
-        "features_largest_lsb": int(difference.max()),
-    }
+    stream = None
+    if hops:
+        folder = image.elf.parent
+        beside = folder.with_name(f"{folder.name}-stream")
+        stream = streamed_export(bundle, image.board, beside, clips.features, log)
+    return Measurement(image, emulator, from_features, from_sound, cost, stream)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from rich.table import Table
 
-from m3net_tf.boards.deployment.cost import BoardCost
+from m3net_tf.boards.measure.cost import BoardCost
 from m3net_tf.system.artifacts import read_json, write_json
 from m3net_tf.system.checkout import find_sources
 from m3net_tf.system.conversion import convert, from_plain
