@@ -20,10 +20,9 @@ from m3net_tf.boards.emulation.cycles import FLASHES
 from m3net_tf.boards.emulation.qemu import EmulationResult
 from m3net_tf.boards.emulation.starting import why_no_emulation
 from m3net_tf.boards.measure import cost, footprint, real_time
-from m3net_tf.export import Bundle, export_run
+from m3net_tf.export import Bundle
 from m3net_tf.export.c_files import compile_model
 from m3net_tf.system.errors import ConfigError, FirmwareError, ModelError
-from m3net_tf.training import Run
 
 EMULATED, OTHER = "mps2_an386", "nrf52840dk"  # both Cortex-M4F
 SECTIONS = {".text": 180_000, ".data": 1_000, ".stack": 8_192, ".bss": 80_000, ".dma": 4_096}
@@ -37,13 +36,10 @@ CYCLES = {
 
 
 @pytest.fixture(scope="module")
-def run(tiny_run, session_cache, tmp_path_factory):
-    """A folder with an export of its own for TensorFlow Lite Micro."""
-    folder = tmp_path_factory.mktemp("footprint") / "tiny"
-    shutil.copytree(tiny_run, folder)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("M3NET_CACHE", str(session_cache))
-        export_run(Run(folder), None, engine="tflm")
+def run(exported_run, tmp_path_factory):
+    """A run whose export is for TensorFlow Lite Micro."""
+    folder = shutil.copytree(exported_run, tmp_path_factory.mktemp("footprint") / "tiny")
+    Bundle.load(folder / "export").set_engine("tflm")
     return folder
 
 
