@@ -10,9 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bench import Bench
 from refusals import refuses
 
 from m3net_tf.audio.frontend import features_int8
+from m3net_tf.boards.builds.image import FirmwareImage
 from m3net_tf.boards.emulation import starting
 from m3net_tf.compiler.engines import DEFAULT_ENGINE
 from m3net_tf.export import Bundle, c_files, export_run, from_run, writing
@@ -223,38 +225,45 @@ def test_another_engine_changes_its_files_alone(copy, exported, tiny_run):
     assert contents(copy) == before
 
 
-def built_code(bundle, monkeypatch, lines=None):
-    """The C that a firmware build of an export gets."""
-    taken = []
-    monkeypatch.setattr(starting, "build_compiled", lambda *values, **_: taken.append(values[4]))
-    log = [].append if lines is None else lines.append
-    starting.export_firmware(bundle, "nrf52840dk", bundle.folder / "build", "compiled", log)
-    return taken[0]
+@pytest.fixture
+def built_code(copy, monkeypatch, tmp_path):
+    """The C that a firmware build of the copied export gets, and the build's lines."""
+    bench = Bench(lambda made: FirmwareImage(made.folder, made.board, {}, 1, 1), None, monkeypatch)
+
+    def build():
+        lines = []
+        bundle = Bundle.load(copy)
+        starting.export_firmware(bundle, "mps2_an386", tmp_path / "build", "compiled", lines.append)
+        generated = bench.built[-1].folder / "generated"
+        assert lines.pop() == "fetching CMSIS-DSP"
+        return {path.name: path.read_text() for path in generated.iterdir()}, lines
+
+    return build
 
 
-def test_a_build_takes_the_exported_c_itself_and_refuses_a_changed_one(copy, monkeypatch):
-    before, lines = contents(copy), []
-    files = built_code(Bundle.load(copy), monkeypatch, lines)
+def test_a_build_takes_the_exported_c_itself_and_refuses_a_changed_one(copy, built_code):
+    before = contents(copy)
+    files, lines = built_code()
     for name in ("m3net_network.c", "m3net_network.h", "model_labels.c"):
         assert files[name] == (copy / "compiled" / name).read_text()
     assert "M3NET_ENGINE_COMPILED 1" in files["model.h"] and lines == []
     with (copy / "compiled" / "m3net_network.c").open("a") as file:
         file.write("// changed\n")
     with refuses(ModelError, "m3net_network.c"):
-        built_code(Bundle.load(copy), monkeypatch)
+        built_code()
     Bundle.load(copy).set_engine("compiled")
     assert contents(copy) == before
 
 
-def test_c_of_another_release_is_written_anew_and_said_so(copy, monkeypatch):
-    before, lines = contents(copy), []
-    files = built_code(Bundle.load(copy), monkeypatch)
+def test_c_of_another_release_is_written_anew_and_said_so(copy, built_code):
+    before = contents(copy)
+    files, _ = built_code()
     manifest = json.loads(before["manifest.json"])
     code = manifest.pop("code")
     for values in (manifest, {**manifest, "code": {**code, "kernels_sha256": "others"}}):
         (copy / "manifest.json").write_text(json.dumps(values))
-        assert built_code(Bundle.load(copy), monkeypatch, lines) == files
-        assert "of another release" in lines.pop() and not lines
+        again, (line,) = built_code()
+        assert again == files and "of another release" in line
         Bundle.load(copy).set_engine("compiled")
         assert contents(copy) == before
 

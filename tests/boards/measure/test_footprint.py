@@ -6,9 +6,8 @@ import io
 import json
 import shutil
 
-import numpy as np
 import pytest
-from bench import Bench
+from bench import ANSWER, Bench
 from refusals import refuses
 from rich.console import Console
 
@@ -18,7 +17,6 @@ from m3net_tf.boards.builds.sources import FIRMWARE_DIR
 from m3net_tf.boards.device.session import firmware_of
 from m3net_tf.boards.emulation import starting
 from m3net_tf.boards.emulation.cycles import FLASHES
-from m3net_tf.boards.emulation.qemu import EmulationResult
 from m3net_tf.boards.emulation.starting import why_no_emulation
 from m3net_tf.boards.measure import footprint, real_time
 from m3net_tf.export import Bundle
@@ -28,7 +26,8 @@ from m3net_tf.system.errors import ConfigError, FirmwareError, ModelError
 EMULATED, OTHER = "mps2_an386", "nrf52840dk"  # both Cortex-M4F
 SECTIONS = {".text": 180_000, ".data": 1_000, ".stack": 8_192, ".bss": 80_000, ".dma": 4_096}
 RAM_BYTES = sum(SECTIONS.values()) - SECTIONS[".text"]
-MODEL, FRAME = 2_000_000, 40_000
+MODEL = ANSWER.model_instructions
+FRAME = ANSWER.frontend_instructions_per_frame
 CYCLES = {
     "instructions": MODEL,
     "cycles": {"0 wait states": 2_500_000, "nRF52840": 3_200_000, "STM32F4": 123_456_789},
@@ -42,22 +41,6 @@ def run(exported_run, tmp_path_factory):
     folder = shutil.copytree(exported_run, tmp_path_factory.mktemp("footprint") / "tiny")
     Bundle.load(folder / "export").set_engine("tflm")
     return folder
-
-
-def answer(model=MODEL, frame=FRAME, arena=20_000):
-    return EmulationResult(
-        labels=np.zeros(1, np.int64),
-        outputs=np.zeros((1, 2), np.int8),
-        features=None,
-        frontend_instructions=np.zeros(1, np.int64),
-        clip_model_instructions=np.array([model]),
-        frontend_instructions_per_frame=frame,
-        model_instructions=model,
-        arena_used_bytes=19_990,
-        arena_size_bytes=arena,
-        stack_used_bytes=1_300,
-        frontend_bytes=7_900,
-    )
 
 
 @pytest.fixture
@@ -77,7 +60,12 @@ def boards(run, monkeypatch, tmp_path):
         if not figures["starts"] and made.arena_bytes is None:
             raise FirmwareError("the arena is too small")
         size = figures["exported"] if made.arena_bytes is None else made.arena_bytes
-        return answer(model=figures["model"], frame=figures["frame"], arena=size)
+        return dataclasses.replace(
+            ANSWER,
+            frontend_instructions_per_frame=figures["frame"],
+            model_instructions=figures["model"],
+            arena_size_bytes=size,
+        )
 
     figures["bench"] = Bench(build, run_clips, monkeypatch)
     monkeypatch.setattr(footprint, "require_cycles_packages", lambda: None)
