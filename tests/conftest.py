@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 from browser import Page, find_chromium, opened_browser
+from hypothesis import settings
 
 from m3net_tf import cli
 from m3net_tf.audio.frontend import FrontendConfig
@@ -32,6 +33,8 @@ from m3net_tf.system.progress import silent
 from m3net_tf.system.yaml_files import read_yaml
 from m3net_tf.training.recipe import Recipe
 
+settings.register_profile("m3net", deadline=None)  # the computer may be busy
+settings.load_profile("m3net")
 gc.disable()  # until all tests are collected
 
 for _option in ("BOARD", "DATA_DIR", "ENGINE"):  # make exports them; m3net reads them as options

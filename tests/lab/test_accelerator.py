@@ -122,7 +122,7 @@ def test_jax_trains_several_runs_as_the_trainer_does(
     work = tmp_path / "work"
     both = [training(table, network, clips_per_class) for clips_per_class in (6, 12)]
     table.export(both, work, None)
-    subprocess.run([sys.executable, FOLDER / "train.py", work], check=True, timeout=300)
+    subprocess.run([sys.executable, FOLDER / "train.py", work], check=True, timeout=1800)
     table.collect(both, work, tmp_path / "jax", None)
     for wanted in both:
         jax, trainer = (history(finished(wanted, tmp_path / name)) for name in ("jax", "trainer"))
@@ -140,7 +140,7 @@ def test_run_that_diverges_does_not_stop_those_beside_it(table: ModuleType, tmp_
         weights = {name: arrays[name] * (np.nan if "seed1" in name else 1) for name in arrays}
     np.savez(tmp_path / "weights.npz", **weights)
     command = [sys.executable, FOLDER / "train.py", tmp_path]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1800, check=False)
     assert done.returncode == 1
     assert bad.place in done.stderr
     (result,) = (tmp_path / "results").iterdir()

@@ -62,7 +62,7 @@ def address(exported_run: Path, private_cache: Path, folder: Path) -> Iterator[s
         match = re.match(r"(http://\S+) shows", line)
     yield match[1]
     process.send_signal(signal.SIGINT)
-    said, _ = process.communicate(timeout=30)
+    said, _ = process.communicate(timeout=300)
     assert " s heard, " in said and process.returncode == 0
 
 
