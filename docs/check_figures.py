@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-README, FOOTPRINT = ROOT / "README.md", ROOT / "docs" / "footprint.md"
+README, FOOTPRINT = ROOT / "README.md", ROOT / "docs" / "guide" / "footprint.md"
 DEMO, MATRIX = ROOT / "runs" / "demo", ROOT / "runs" / "matrix" / "matrix.json"
 #: Column of README's table of networks -> the board whose instructions it has.
 CORES = {
@@ -64,10 +64,10 @@ def stale_footprint() -> Iterator[str]:
     only_arena = [line.split()[0] for line in printed if len(line.split()) == 2]
     absent = {board for board in boards if board in only_arena}
     for board in sorted(absent):
-        print(f"docs/footprint.md: {board} cannot be built here, so its figures are not compared")
+        print(f"docs/guide/footprint.md: {board} cannot be built here, so nothing is compared")
     for line in figures:
         if line not in printed and line.split()[0] not in absent:
-            yield f"docs/footprint.md: m3net footprint does not print {line!r}"
+            yield f"docs/guide/footprint.md: m3net footprint does not print {line!r}"
 
 
 def stale_networks() -> Iterator[str]:

@@ -73,7 +73,7 @@ def test_the_picture_has_readmes_figures(demo):
 
 
 def test_the_page_on_boards_has_readmes_figures(demo):
-    page = (ROOT / "docs/footprint.md").read_text()
+    page = (ROOT / "docs/guide/footprint.md").read_text()
     memory, time, _ = re.findall(r"^ +mps2_an386 .*", page, re.MULTILINE)
     assert demo[ARENA] in memory.split() and demo[FLASH] in memory.split()
     _, ms, _, inferences, share, *_ = time.split()

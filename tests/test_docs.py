@@ -133,7 +133,9 @@ def test_accuracies_have_augmentation_size_and_recipe_in_the_first_line_of_their
 
 
 def test_tests_that_prove_a_decision_exist():
-    named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs" / "decisions.md").read_text()))
+    named = set(
+        re.findall(r"`(test_\w+)`", (ROOT / "docs" / "design" / "decisions.md").read_text())
+    )
     text = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
     assert len(named) > 8
     assert not {name for name in named if f"def {name}(" not in text}

@@ -52,15 +52,15 @@ def test_every_page_is_in_the_navigation_once():
 
 def test_links_to_sources_lead_to_pages_of_them(tmp_path):
     SITE["stage"](tmp_path)
-    compare = (tmp_path / "docs" / "compare.md").read_text()
-    links = re.findall(r"\]\((\.\./tests/[^)]+)\)", compare)
+    compare = (tmp_path / "docs" / "design" / "compare.md").read_text()
+    links = re.findall(r"\]\((\.\./\.\./tests/[^)]+)\)", compare)
     assert len(links) > 10
     for link in links:
-        page = tmp_path / "docs" / link
+        page = tmp_path / "docs" / "design" / link
         assert "literalinclude" in page.read_text()
         assert page.with_suffix("").is_file()
     landing = (tmp_path / SITE["LANDING"]).read_text()
-    assert ":caption: Tutorials" in landing and "README.md" in landing
+    assert ":caption: Guide" in landing and "README.md" in landing
     for link in re.findall(r"\]\(([^)]+)\)", landing):
         assert (tmp_path / link).is_file(), link
     assert ".. autofunction:: load" in (tmp_path / SITE["PYTHON_PAGE"]).read_text()

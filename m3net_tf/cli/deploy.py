@@ -317,7 +317,9 @@ def compile_command(
     weights_in_ram: WeightsInRam = 0,
     stream: Annotated[
         bool,
-        typer.Option("--stream", help="Take some frames at a time: NAME_push (docs/streaming.md)."),
+        typer.Option(
+            "--stream", help="Take some frames at a time: NAME_push (docs/design/streaming.md)."
+        ),
     ] = False,
     axis: Annotated[
         int | None,

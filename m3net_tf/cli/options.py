@@ -59,13 +59,16 @@ AlwaysJson = Annotated[bool, typer.Option("--json", help="Print JSON, as it does
 Optimise = Annotated[
     GoalName,
     typer.Option(
-        help="cycles; flash: the least code and weights; or ram: the least arena (docs/engine.md)."
+        help="cycles; flash: the least code and weights; or ram: the least arena "
+        "(docs/design/engine.md)."
     ),
 ]
 WeightsInRam = Annotated[
     int,
     typer.Option(
-        min=0, metavar="BYTES", help="RAM for the weights that a run reads most (docs/engine.md)."
+        min=0,
+        metavar="BYTES",
+        help="RAM for the weights that a run reads most (docs/design/engine.md).",
     ),
 ]
 EngineName = Annotated[
@@ -73,7 +76,7 @@ EngineName = Annotated[
     typer.Option(
         "--engine",
         envvar="ENGINE",
-        help="Run the network as compiled C, or by TensorFlow Lite Micro (docs/engine.md).",
+        help="Run the network as compiled C, or by TensorFlow Lite Micro (docs/design/engine.md).",
     ),
 ]
 EngineOfExport = Annotated[

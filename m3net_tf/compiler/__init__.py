@@ -9,5 +9,6 @@
 - ``plan.py``: one arena with fixed offsets;
 - ``emit.py``: the C source and its header.
 
-``host.py`` builds the result as a shared library and runs it here. docs/engine.md explains it all.
+``host.py`` builds the result as a shared library and runs it here. docs/design/engine.md explains
+it all.
 """

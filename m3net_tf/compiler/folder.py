@@ -167,7 +167,7 @@ def report_lines(folder: Path, name: str, facts: NetworkFacts) -> list[str]:
         *([_stream_line(facts["stream"])] if "stream" in facts else ()),
         *(
             f"WARNING: {_share(push):.3f} of the MACs remain with each push along axis "
-            f"{push['axis']}: this stream saves little (docs/streaming.md)"
+            f"{push['axis']}: this stream saves little (docs/design/streaming.md)"
             for push in pushes
             if _share(push) > _LITTLE
         ),

@@ -43,7 +43,7 @@ def operators_of(tflite: bytes) -> list[str]:
                 layer = graph.tensors[operation.outputs[0]].name.decode()
                 raise ModelError(
                     f"layer {layer!r} becomes operator {name}, which TFLite Micro lacks: replace "
-                    "the layer with one that it supports (docs/decisions.md lists them)"
+                    "the layer with one that it supports (docs/design/decisions.md lists them)"
                 )
             operators.add(name)
     return sorted(operators)

@@ -134,7 +134,7 @@ def test_no_color_is_not_even_bold(printed):
 
 
 def test_the_documentation_has_every_exit_status():
-    text = (Path(__file__).parents[2] / "docs/command_line.md").read_text()
+    text = (Path(__file__).parents[2] / "docs/reference/command_line.md").read_text()
     rows = re.findall(r"^\| (\d+) \| (.*) \|$", text, re.MULTILINE)
     assert rows == [(str(int(status)), meaning) for status, meaning in MEANINGS.items()]
     assert {*MEANINGS} == {*Status}

@@ -67,7 +67,7 @@ def write_layout(bundle: Bundle, layout: str, folder: Path) -> Path:
     if bundle.manifest.engine == COMPILED:
         network, arena = bundle.code(), model.arena_bytes
     else:
-        networks = compile_model(model, "docs/engine.md lists the operators of a library")
+        networks = compile_model(model, "docs/design/engine.md lists the operators of a library")
         network, arena = network_files(model, networks), arena_bytes(networks)
     files = _code(bundle, network)
     files |= LAYOUTS[layout](bundle, name, files)

@@ -461,7 +461,7 @@ def _remarks(result: Footprint, measured: Sequence[Row]) -> list[str]:
     if any(row["modelled"] for row in measured):
         remarks.append(
             "Modelled cycles are of a run on a whole window, by the Cortex-M4's manual and the "
-            "board's flash: a model, no measurement (docs/engine.md)."
+            "board's flash: a model, no measurement (docs/design/engine.md)."
         )
     unmodelled = [row for row in measured if row["not_modelled"]]
     for reason, names in _names_by(unmodelled, "not_modelled").items():

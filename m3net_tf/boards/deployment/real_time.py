@@ -2,7 +2,8 @@
 """Whether a board keeps up with the sound: from instructions to time, clock share and a verdict.
 
 All times take one instruction for a clock cycle, because emulators count instructions. Chips take
-longer or shorter (``docs/footprint.md``), so a board counts as real-time up to :data:`BUSY_SHARE`.
+longer or shorter (``docs/guide/footprint.md``), so a board counts as real-time up to
+:data:`BUSY_SHARE`.
 """
 
 import dataclasses
@@ -175,7 +176,7 @@ def pace_lines(board: str, pace: Pace | None, source: str = "") -> list[str]:
         f"speed on {board}: {verdict_text(pace)}",
         f"  {figures_text(load_board(board), pace)}",
         f"  instructions {source or 'counted by an emulator'}, one a clock cycle, and no chip's "
-        f"time; real time is at most {100 * BUSY_SHARE:g} % of the clock (docs/footprint.md)",
+        f"time; real time is at most {100 * BUSY_SHARE:g} % of the clock (docs/guide/footprint.md)",
     ]
     return [
         line

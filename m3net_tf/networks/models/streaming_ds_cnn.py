@@ -37,8 +37,8 @@ class Design:
 def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> keras.Model:
     """Build the network: depthwise separable blocks over time, with all bins as channels.
 
-    No block pads, so that a hop computes one column of each (docs/streaming.md). Designed for maps
-    of 40 bins by 30 frames.
+    No block pads, so that a hop computes one column of each (docs/design/streaming.md). Designed
+    for maps of 40 bins by 30 frames.
 
     Raises:
         ConfigError: too few frames for the blocks, or several channels.

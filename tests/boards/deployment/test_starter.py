@@ -36,7 +36,7 @@ from m3net_tf.system.errors import ConfigError, DataError
 from m3net_tf.training import Recipe, Run, load_recipe
 from m3net_tf.training.start import prepare
 
-DOCS = Path(__file__).parents[3] / "docs"
+DOCS = Path(__file__).parents[3] / "docs" / "guide"
 
 pytestmark = pytest.mark.usefixtures("private_cache")
 
@@ -318,7 +318,8 @@ def test_many_test_clips_need_no_cross_validation(tmp_path: Path):
 
 @pytest.mark.slow
 def test_the_transcript_is_what_its_commands_print(tmp_path: Path, monkeypatch):
-    """The sounds of docs/own_sounds.md and docs/improve.md, made and inspected as shown there."""
+    """The sounds of docs/guide/own_sounds.md and docs/guide/improve.md, made and inspected as shown
+    there."""
     if shutil.which("espeak-ng") is None:
         pytest.skip("no speech synthesiser here: sudo apt-get install espeak-ng")
     monkeypatch.chdir(tmp_path)

@@ -517,7 +517,7 @@ def test_the_list_says_which_results_are_of_an_older_recipe(m3net, tmp_path):
 
 
 def test_committed_results_of_older_recipes_are_named():
-    page = Path("docs/reproduction.md").read_text()
+    page = Path("docs/evidence/reproduction.md").read_text()
     section = page.split("## Results of older recipes")[1].split("\n## ")[0]
     older = {
         f"`{name}` at {result['scale']} scale"

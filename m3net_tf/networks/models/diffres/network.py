@@ -3,7 +3,7 @@
 
 Liu et al., "Learning the Spectrogram Temporal Resolution for Audio Classification", AAAI 2024: a
 first part that reduces the number of frames for a classifier. Where the paper gives no details,
-the choices reproduce the published number of parameters (docs/decisions.md).
+the choices reproduce the published number of parameters (docs/design/decisions.md).
 """
 
 import dataclasses
@@ -64,9 +64,9 @@ class Design:
         maximum: False gives "w/o max" (figure 8).
         encoding: False gives "w/o resolution encoding" (figure 8).
         reading: ``paper``, the text, or ``released``, the authors' code where it differs from the
-            text (docs/decisions.md): scores that always fill the output, another guide loss, a
-            scaled maximum, the order of the score network's layers, and ConvAvgPool's skip. It has
-            no counterpart on a device.
+            text (docs/design/decisions.md): scores that always fill the output, another guide loss,
+            a scaled maximum, the order of the score network's layers, and ConvAvgPool's skip. It
+            has no counterpart on a device.
         one_channel: reduce DiffRes's channels to one by a 1 x 1 convolution, for classifiers that
             accept only one.
         feature_range: the front end's ``feature_min``, ``feature_max`` and ``log`` if they differ

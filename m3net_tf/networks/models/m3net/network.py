@@ -3,7 +3,7 @@
 
 Jiang et al., "M3Net: Efficient Time-Frequency Integration Network with Mirror Attention for Audio
 Classification on Edge", AAAI 2025. The authors publish no code. Where the paper gives no details,
-the choices reproduce the published number of parameters (docs/decisions.md).
+the choices reproduce the published number of parameters (docs/design/decisions.md).
 """
 
 import dataclasses
@@ -72,9 +72,9 @@ class Design:
         vmf: frequency mirror in MFP (table 5).
         hmf: time mirror in MFP (table 5).
         views: ``mirror``, or a control that puts the ``shuffle`` or the ``shift`` of
-            :class:`.Rearranged` in place of each mirror (docs/mirror_attention.md).
+            :class:`.Rearranged` in place of each mirror (docs/evidence/mirror_attention.md).
         time_padding: pad maps in time; without it the network streams at the cost of one column
-            of each layer (docs/streaming.md). The mirror attention needs it.
+            of each layer (docs/design/streaming.md). The mirror attention needs it.
 
     Raises:
         ConfigError: the mirror attention is on but both its branches are off, or without

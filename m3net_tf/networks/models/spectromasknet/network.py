@@ -3,7 +3,7 @@
 
 Chen et al., "A lightweight dual branch masking network for environmental sound classification".
 The paper gives 2.7 million parameters but not their distribution. Where it gives no details, the
-choices reproduce this number (docs/decisions.md).
+choices reproduce this number (docs/design/decisions.md).
 """
 
 import dataclasses
