@@ -286,7 +286,8 @@ def boards_page() -> str:
         "",
         _NOTE.format(source="`board.toml` of each board"),
         "[Adding a board](../guide/porting.md) says how to add one, and how boards are wired.",
-        "RAM counts all memories but flash. Flash includes a boot loader's share, but not the storage, which",
+        "RAM counts all memories but flash. Flash includes a boot loader's share, but not the "
+        "storage, which",
         "[keeps thresholds](../guide/monitor.md#save-thresholds-on-the-board).",
         "",
         *_rows(head, rows),

@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-RESULTS = (ROOT / "experiments" / "results" / "README.md").read_text()
+RESULTS = (ROOT / "docs" / "evidence" / "results" / "board.md").read_text()
 #: Row of README's table -> row of the results page.
 ROWS = {
     "accuracy, float": "accuracy on 400 held-out clips, float",

@@ -74,8 +74,8 @@ def test_links_to_folders_lead_to_pages_of_their_files(tmp_path):
     for folder in folders:
         page = (tmp_path / folder / SITE["FOLDER_PAGE"]).read_text()
         assert all(f"`{path.name}`" in page for path in (ROOT / folder).glob("*.*"))
-    results = (tmp_path / "experiments" / "results" / "README.md").read_text()
-    assert f"](../mcu/{SITE['FOLDER_PAGE']})" in results
+    results = (tmp_path / "docs" / "evidence" / "results" / "keywords.md").read_text()
+    assert f"](../../../experiments/mcu/{SITE['FOLDER_PAGE']})" in results
 
 
 def test_options_keep_their_dashes_and_every_page_has_a_title_of_its_own(tmp_path):
