@@ -226,7 +226,7 @@ def datasets_page() -> str:
         "",
         _NOTE.format(source="`m3net_tf/audio/datasets/`"),
         "`m3net data info NAME` prints layout, citation and options of one data set.",
-        "[Data sets](../guide/datasets.md) explains groups, protocols and downloads.",
+        "[Data sets](data.md) explains groups, protocols and downloads.",
         "",
         "The first protocol is the default. *First use*: the publisher gives no checksum, so",
         "the first download's is recorded.",
@@ -285,7 +285,7 @@ def boards_page() -> str:
         "# Boards",
         "",
         _NOTE.format(source="`board.toml` of each board"),
-        "[Adding a board](../guide/porting.md) says how to add one, and how boards are wired.",
+        "[Adding a board](../design/porting.md) says how to add one, and how boards are wired.",
         "RAM counts all memories but flash. Flash includes a boot loader's share, but not the "
         "storage, which",
         "[keeps thresholds](../guide/monitor.md#save-thresholds-on-the-board).",

@@ -18,7 +18,7 @@ from m3net_tf.training.recipe import load_recipe
 
 ROOT = Path(__file__).parents[1]
 PAGES = {
-    name: (ROOT / "docs" / "guide" / name).read_text()
+    name: (ROOT / "docs" / "design" / name).read_text()
     for name in ("add_a_network.md", "add_a_dataset.md")
 }
 

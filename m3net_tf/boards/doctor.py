@@ -129,7 +129,7 @@ def _emulators() -> Iterator[Check]:
         found = path and f"{path}, {boards}"
         fix = f"apt-get install {emulator.package}"
         yield _program(emulator.program, found, _need(name), boards, fix)
-    fix = "docs/guide/emulation.md says how to install it"
+    fix = "docs/design/emulation.md says how to install it"
     yield _program("renode", shutil.which("renode"), "optional", "a second emulator", fix)
 
 

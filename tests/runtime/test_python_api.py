@@ -40,7 +40,7 @@ def run_blocks(page: str, values: dict[str, Any]) -> dict[str, Any]:
 
 
 #: Pages whose Python is files to save, which tests/test_tutorials.py saves and runs.
-FILES = {"docs/guide/add_a_dataset.md", "docs/guide/add_a_network.md"}
+FILES = {"docs/design/add_a_dataset.md", "docs/design/add_a_network.md"}
 
 
 @pytest.fixture

@@ -215,7 +215,7 @@ def speed_lines(recipe: Sections, board: str) -> list[str]:
     delivered_hz = load_board(board).microphone_rate_hz
     if delivered_hz not in (None, rate_hz):
         lines.append(
-            f"microphone: {board} delivers {delivered_hz} Hz (docs/guide/porting.md), so live "
+            f"microphone: {board} delivers {delivered_hz} Hz (docs/design/porting.md), so live "
             f"detection there needs --sample-rate {delivered_hz}"
         )
     return lines

@@ -36,7 +36,7 @@ from m3net_tf.system.errors import ConfigError, DataError
 from m3net_tf.training import Recipe, Run, load_recipe
 from m3net_tf.training.start import prepare
 
-DOCS = Path(__file__).parents[3] / "docs" / "guide"
+DOCS = Path(__file__).parents[3] / "docs"
 
 pytestmark = pytest.mark.usefixtures("private_cache")
 
@@ -318,12 +318,12 @@ def test_many_test_clips_need_no_cross_validation(tmp_path: Path):
 
 @pytest.mark.slow
 def test_the_transcript_is_what_its_commands_print(tmp_path: Path, monkeypatch):
-    """The sounds of docs/guide/own_sounds.md and docs/guide/improve.md, made and inspected as shown
+    """The sounds of both pages, made and inspected as shown
     there."""
     if shutil.which("espeak-ng") is None:
         pytest.skip("no speech synthesiser here: sudo apt-get install espeak-ng")
     monkeypatch.chdir(tmp_path)
-    pages = [(DOCS / name).read_text() for name in ("own_sounds.md", "improve.md")]
+    pages = [(DOCS / name).read_text() for name in ("evidence/spoken_words.md", "guide/improve.md")]
     for page in pages:
         scripts = re.findall(r"```sh\n(.*?)```", page, re.DOTALL)
         (script,) = (script for script in scripts if "espeak-ng" in script)
