@@ -288,7 +288,7 @@ def boards_page() -> str:
         "[Adding a board](../design/porting.md) says how to add one, and how boards are wired.",
         "RAM counts all memories but flash. Flash includes a boot loader's share, but not the "
         "storage, which",
-        "[keeps thresholds](../guide/monitor.md#save-thresholds-on-the-board).",
+        "[keeps thresholds](on_the_board.md#save-thresholds-on-the-board).",
         "",
         *_rows(head, rows),
     ]

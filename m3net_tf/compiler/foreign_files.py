@@ -22,7 +22,7 @@ def refuse_keras(data: bytes) -> None:
     if writer:
         raise ModelError(
             f"the file is a network of {writer}: convert it to a full-int8 .tflite by "
-            "tf.lite.TFLiteConverter with a representative_dataset (docs/guide/export.md)"
+            "tf.lite.TFLiteConverter with a representative_dataset (docs/guide/tflite.md)"
         )
 
 

@@ -124,7 +124,7 @@ def test_the_page_of_layers_runs(folder):
 OTHERS = {
     "docs/design/engine.md": "mlperf",
     "docs/guide/improve.md": "folder",
-    "docs/guide/monitor.md": "enrol",
+    "docs/reference/on_the_board.md": "enrol",
     "docs/design/streaming.md": "stream",
 }
 
