@@ -689,17 +689,21 @@ def records() -> list[Record]:
     from m3net_tf.audio import shards
     from m3net_tf.audio.datasets import captured, fetch
     from m3net_tf.audio.shards import index
-    from m3net_tf.audio.voices import neural, speaking
     from m3net_tf.boards.builds import boards, sources
-    from m3net_tf.boards.deployment import cost_baselines
     from m3net_tf.boards.device import evaluate
+    from m3net_tf.boards.measure import baselines
     from m3net_tf.export import writing
+    from m3net_tf.lab import RESULTS
+    from m3net_tf.lab.search import trials
+    from m3net_tf.lab.studies import table_record, table_views
     from m3net_tf.networks import pretrained
     from m3net_tf.pages.report import card
     from m3net_tf.system import locks
     from m3net_tf.system.artifacts import read_json, sha256_of, write_json
     from m3net_tf.system.progress import silent
-    from m3net_tf.training import added, cross_validation, run, wake_sounds
+    from m3net_tf.training import added, cross_validation, run
+    from m3net_tf.wake import sounds
+    from m3net_tf.wake.voices import neural, speaking
 
     def table_of(columns: Sequence[str]) -> bytes:
         return ",".join(columns).encode() + b"\n1,2\n"
@@ -734,11 +738,12 @@ def records() -> list[Record]:
     folds = dict.fromkeys(("accuracy", "accuracy_95_low", "accuracy_95_high"), 0.5)
     vectors = {name: {"dtype": "int8", "shape": [0]} for name in writing.VECTOR_FILES}
     who = {"pid": 1, "host": "a", "command": "m3net", "since": "2026-01-01 10:00"}
+    table = json.loads((RESULTS / "mcu/streaming.small.json").read_text(encoding="utf-8"))
+    table["cells"] = [{**cell, "runs": cell["runs"][:1]} for cell in table["cells"][:2]]
     digits = {"commit": 40, "tree": 40, "content": 64}
     hashes = "\n".join(f'{key} = "{count * "0"}"' for key, count in digits.items()).encode()
     cost = {
-        field.name: _example(field.type)
-        for field in dataclasses.fields(cost_baselines.CostBaseline)
+        field.name: _example(field.type) for field in dataclasses.fields(baselines.CostBaseline)
     }
     return [
         Record("data.json", run.recorded_data_folder, {"folder": "/"}),
@@ -760,8 +765,8 @@ def records() -> list[Record]:
             {**voices, "clips": [clip], "asked": {}, "complete": True},
         ),
         Record(
-            wake_sounds._RECORD,
-            wake_sounds.read_wake_sounds,
+            sounds._RECORD,
+            sounds.read_wake_sounds,
             {
                 **{"clip_s": 1.5, "phrases": {"a": 1}, "near": {}, "words": 1, "hours": {"a": 0.5}},
                 **{"phonemes": {}, "speakers": 1, "variety": 0.5},
@@ -805,7 +810,7 @@ def records() -> list[Record]:
         ),
         Record(
             "baselines.json",
-            lambda folder: cost_baselines.read_baselines(folder / "baselines.json"),
+            lambda folder: baselines.read_baselines(folder / "baselines.json"),
             {"board": {"engine": {"network": cost}}},
         ),
         Record("lock", holder, who),
@@ -829,6 +834,19 @@ def records() -> list[Record]:
             "third_party.lock",
             lambda folder: sources.read_lock(folder / "third_party.lock"),
             b'[[source]]\nname = "a"\nurl = "u"\n%s\n' % hashes,
+        ),
+        Record(
+            "table.json",
+            lambda folder: table_views.table_latex(
+                table_record.read_table(folder / "table.json"), list(table["axes"])
+            ),
+            table,
+        ),
+        Record(
+            "trials/0000.json",
+            lambda folder: trials.TrialFolder(folder).read(),
+            {"number": 0, "choices": {"a": "b"}, "state": "new", "recipe": {}, "recipe_sha256": "0"}
+            | {"work": {"macs": 1}, "cost": None, "scores": [0.5], "seconds": 1.5},
         ),
     ]
 
