@@ -96,7 +96,7 @@ def table_lines(rows: list[tuple[str, ...]]) -> Iterator[str]:
         yield "| " + " | ".join(COLUMNS[i] for i in used) + " |"
         yield "|" + "|".join("---" if i < 3 else "---:" for i in used) + "|"
         for row in those:
-            cells = [f"{int(row[i]):,}".replace(",", " ") if i > 2 else row[i] for i in used]
+            cells = [f"{int(row[i]):,}" if i > 2 else row[i] for i in used]
             yield "| " + " | ".join(cells) + " |"
         yield from ("", f"{COMPILED} / tflm:", "")
         yield "| network | " + " | ".join(COLUMNS[i] for i in used if i > 2) + " |"
