@@ -329,11 +329,11 @@ def compile_command(
     """Compile a .tflite file to C that gives the same output bytes as TFLite Micro."""
     require_sources("firmware")
     from m3net_tf.compiler.folder import report_lines, write_network
-    from m3net_tf.compiler.model_file import read_model_file
     from m3net_tf.compiler.names import require_name
     from m3net_tf.compiler.network import compile_network
     from m3net_tf.compiler.solver import solve
     from m3net_tf.compiler.streaming.network import stream_network
+    from m3net_tf.tflite.model_file import read_model_file
 
     if not stream and (axis is not None or hop is not None):
         raise typer.BadParameter("--axis and --hop need --stream")

@@ -197,7 +197,7 @@ def _export_source(model: Path, out: Path | None, data_dir: Path | None) -> tupl
     if is_trained_network(model) and data_dir is None:
         return FOLDER / model / "model.tflite", run_folder(model, out)
     if _is_file(model):
-        from m3net_tf.compiler.model_file import read_model_file
+        from m3net_tf.tflite.model_file import read_model_file
 
         read_model_file(model)  # refuses other files before the folder is asked for
         if out is None:

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import NotRequired, TypedDict
 
 from m3net_tf.compiler.emit import CSource, emit
-from m3net_tf.compiler.ends import end_notes
 from m3net_tf.compiler.host import engine_folder
 from m3net_tf.compiler.network import CompiledNetwork, Push
 from m3net_tf.compiler.picture import draw_arena
 from m3net_tf.compiler.striping import TOGETHER
 from m3net_tf.system.artifacts import naming, write_text
+from m3net_tf.tflite.ends import end_notes
 
 ENGINE = "engine"  # folder of the kernels beside the network
 _LITTLE = 0.9  # of a window's products: with more than these left, a stream saves little

@@ -6,8 +6,8 @@ from typing import Any
 from ai_edge_litert import schema_py_generated as schema
 
 from m3net_tf.compiler.operators import WIDE
-from m3net_tf.compiler.tflite_names import operator_name
-from m3net_tf.compiler.unpack import refusing_damage, unpack
+from m3net_tf.tflite.names import operator_name
+from m3net_tf.tflite.unpack import refusing_damage, unpack
 
 # Operators that MicroMutableOpResolver of the pinned TFLite Micro (firmware/third_party.lock) has;
 # tests/firmware compares this list with its header.

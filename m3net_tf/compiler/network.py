@@ -12,7 +12,6 @@ import numpy as np
 
 from m3net_tf.compiler.calls import Block, Call, State, View, packed
 from m3net_tf.compiler.goals import CYCLES, Goal
-from m3net_tf.compiler.graph import QUANTISE, REPLACE, Graph, Operation
 from m3net_tf.compiler.in_ram import IN_RAM, choose_for_ram
 from m3net_tf.compiler.limits import counting_steps
 from m3net_tf.compiler.lowering import UNSCALED_TYPES, Lowering
@@ -30,6 +29,7 @@ from m3net_tf.compiler.read import read_network, require_order
 from m3net_tf.compiler.striping import SAVED, Striping
 from m3net_tf.compiler.structures import ArrayKey, Convolution
 from m3net_tf.system.errors import ModelError
+from m3net_tf.tflite.graph import QUANTISE, REPLACE, Graph, Operation
 
 _FAULTS = (ArithmeticError, LookupError, ValueError)
 

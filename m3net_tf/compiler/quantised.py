@@ -5,8 +5,8 @@ from typing import Any
 
 from ai_edge_litert import schema_py_generated as schema
 
-from m3net_tf.compiler.tflite_names import operator_name
 from m3net_tf.system.errors import ModelError
+from m3net_tf.tflite.names import operator_name
 
 _TYPES = schema.TensorType
 _FLOATS = (_TYPES.FLOAT32, _TYPES.FLOAT16)

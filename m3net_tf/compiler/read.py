@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from m3net_tf.compiler.ends import strip_ends
-from m3net_tf.compiler.graph import CONVERT, Graph, Operation, Tensor
 from m3net_tf.compiler.limits import (
     LARGEST_TENSOR,
     MOST_DIMENSIONS,
@@ -17,11 +15,13 @@ from m3net_tf.compiler.limits import (
     MOST_OPERATORS,
 )
 from m3net_tf.compiler.quantised import require_whole_numbers
-from m3net_tf.compiler.tflite_names import names_of, operator_name
-from m3net_tf.compiler.unpack import refusing_damage, unpack
 from m3net_tf.compiler.variables import WITHOUT_OUTPUT, bind_variables
 from m3net_tf.system.artifacts import sha256_of
 from m3net_tf.system.errors import ModelError
+from m3net_tf.tflite.ends import strip_ends
+from m3net_tf.tflite.graph import CONVERT, Graph, Operation, Tensor
+from m3net_tf.tflite.names import names_of, operator_name
+from m3net_tf.tflite.unpack import refusing_damage, unpack
 
 STATEFUL = (
     "ASSIGN_VARIABLE",

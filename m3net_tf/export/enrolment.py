@@ -19,8 +19,6 @@ from ai_edge_litert import schema_py_generated as schema
 
 from m3net_tf.audio.datasets.folder import sounds_below
 from m3net_tf.audio.frontend import FrontendConfig
-from m3net_tf.compiler.tflite_names import operator_name
-from m3net_tf.compiler.unpack import refusing_damage, unpack
 from m3net_tf.runtime.desktop import load_adaptive, load_streamed
 from m3net_tf.runtime.detector import Tape
 from m3net_tf.runtime.detector_config import ClassSettings, DetectorConfig, slot_labels
@@ -32,6 +30,8 @@ from m3net_tf.runtime.sound import pcm_chunks
 from m3net_tf.system.artifacts import sha256_of
 from m3net_tf.system.errors import ConfigError, DataError, FirmwareError, ModelError
 from m3net_tf.system.progress import Log, track
+from m3net_tf.tflite.names import operator_name
+from m3net_tf.tflite.unpack import refusing_damage, unpack
 
 Int8 = npt.NDArray[np.int8]
 Pcm = npt.NDArray[np.int16]

@@ -4,9 +4,9 @@
 from collections.abc import Iterable
 
 from m3net_tf.compiler.micro import TFLM_OPERATORS
-from m3net_tf.compiler.tflite_names import operator_name
-from m3net_tf.compiler.unpack import unpack
 from m3net_tf.system.errors import ModelError
+from m3net_tf.tflite.names import operator_name
+from m3net_tf.tflite.unpack import unpack
 
 _IRREGULAR = {
     "AVERAGE_POOL_2D": "AveragePool2D",

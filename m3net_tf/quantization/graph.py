@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
-from m3net_tf.compiler.tflite_names import builtin_name, names_of
-from m3net_tf.compiler.unpack import refusing_damage, unpack
+from m3net_tf.tflite.names import builtin_name, names_of
+from m3net_tf.tflite.unpack import refusing_damage, unpack
 
 Array = npt.NDArray[Any]
 

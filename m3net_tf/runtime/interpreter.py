@@ -171,7 +171,7 @@ def run_tflm(tflite: bytes, features: Int8, arena_bytes: int = ARENA_LIMIT_BYTES
         ModelError: the wheel is missing, it lacks an operator, or the arena is too small.
     """
     # With the predecessor of LiteRT there is no schema to import.
-    from m3net_tf.compiler.unpack import unpack
+    from m3net_tf.tflite.unpack import unpack
 
     interpreter = _load_tflm(tflite, arena_bytes)
     dtype = interpreter.get_input_details(0)["dtype"]

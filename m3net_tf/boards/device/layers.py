@@ -17,10 +17,10 @@ from m3net_tf.compiler.calls import Call
 from m3net_tf.compiler.engines import COMPILED, TFLM, Engine
 from m3net_tf.compiler.goals import CYCLES, GOALS, Goal
 from m3net_tf.compiler.network import compile_network
-from m3net_tf.compiler.tflite_names import builtin_name
-from m3net_tf.compiler.unpack import refusing_damage, unpack
 from m3net_tf.system.artifacts import write_json
 from m3net_tf.system.errors import FirmwareError, ModelError
+from m3net_tf.tflite.names import builtin_name
+from m3net_tf.tflite.unpack import refusing_damage, unpack
 
 PROFILE_SUFFIX = "-profile.json"
 """End of the names of saved profiles; a board's name comes before it."""

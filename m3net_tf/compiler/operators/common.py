@@ -7,8 +7,8 @@ import numpy as np
 
 from m3net_tf.compiler.arithmetic import round_half_away
 from m3net_tf.compiler.calls import View
-from m3net_tf.compiler.graph import CONVERT, QUANTISE, REPLACE, Operation, Tensor
 from m3net_tf.compiler.structures import Image, Window
+from m3net_tf.tflite.graph import CONVERT, QUANTISE, REPLACE, Operation, Tensor
 
 _SAME, _VALID = 0, 1  # schema.Padding
 INT16_MAX = (1 << 15) - 1

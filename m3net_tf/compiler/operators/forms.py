@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from m3net_tf.compiler.graph import REPLACE, Operation, Tensor
 from m3net_tf.compiler.operators.common import require, window_counts
+from m3net_tf.tflite.graph import REPLACE, Operation, Tensor
 
 Shape = tuple[int, ...]
 

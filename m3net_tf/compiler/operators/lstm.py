@@ -9,7 +9,6 @@ import math
 import numpy as np
 
 from m3net_tf.compiler.arithmetic import INT32_MAX, quantize_factor
-from m3net_tf.compiler.graph import QUANTISE, REPLACE, Operation, Tensor
 from m3net_tf.compiler.lowering import Lowering
 from m3net_tf.compiler.operators.common import (
     INT16_MAX,
@@ -20,6 +19,7 @@ from m3net_tf.compiler.operators.common import (
 )
 from m3net_tf.compiler.operators.functions import logistic_table
 from m3net_tf.compiler.structures import Array, Gate, Lstm
+from m3net_tf.tflite.graph import QUANTISE, REPLACE, Operation, Tensor
 
 _INPUTS = 24
 _STATE, _CELLS = 18, 19  # indices of the variable inputs

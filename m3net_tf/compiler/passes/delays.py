@@ -11,8 +11,8 @@ import math
 
 import numpy as np
 
-from m3net_tf.compiler.graph import Graph, Operation, Tensor
 from m3net_tf.compiler.operators.forms import axis_of, strides_of
+from m3net_tf.tflite.graph import Graph, Operation, Tensor
 
 _SLICES = ("SLICE", "STRIDED_SLICE")
 

@@ -12,11 +12,11 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.compiler.graph import Graph, Operation, Tensor
 from m3net_tf.compiler.limits import MOST_LINES, may_search
 from m3net_tf.compiler.operators.forms import numbers
 from m3net_tf.compiler.streaming.reading import Reading, Rule, WholeError, rule_of
 from m3net_tf.system.errors import ModelError
+from m3net_tf.tflite.graph import Graph, Operation, Tensor
 
 Mask = npt.NDArray[np.bool_]
 Run = tuple[int, int]

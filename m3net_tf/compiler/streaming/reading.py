@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from m3net_tf.compiler.graph import Operation, Tensor
 from m3net_tf.compiler.operators.common import window_of
 from m3net_tf.compiler.operators.forms import axis_of, numbers, strides_of
+from m3net_tf.tflite.graph import Operation, Tensor
 
 _IMAGE_AXES = (1, 2)  # rows and columns
 

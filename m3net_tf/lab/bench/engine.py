@@ -32,10 +32,8 @@ from m3net_tf.boards.emulation.cycles import (
 )
 from m3net_tf.boards.emulation.qemu import EmulationResult, run_job
 from m3net_tf.boards.emulation.starting import why_no_emulation
-from m3net_tf.compiler.ends import int8_network
 from m3net_tf.compiler.engines import COMPILED, ENGINES, TFLM, Engine
 from m3net_tf.compiler.goals import DEFAULT_GOAL, GoalName
-from m3net_tf.compiler.model_file import read_model_file
 from m3net_tf.compiler.network import compile_network
 from m3net_tf.export.c_files import CModel, compile_model
 from m3net_tf.export.untrained import quantize_untrained
@@ -48,6 +46,8 @@ from m3net_tf.system.artifacts import Provenance, provenance
 from m3net_tf.system.errors import ConfigError, FirmwareError, ModelError
 from m3net_tf.system.keras import keras
 from m3net_tf.system.progress import Log, silent
+from m3net_tf.tflite.ends import int8_network
+from m3net_tf.tflite.model_file import read_model_file
 
 INPUTS = 10
 """Inputs whose output bytes are compared by default."""

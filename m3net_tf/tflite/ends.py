@@ -10,9 +10,9 @@ from typing import Any
 import flatbuffers
 from ai_edge_litert import schema_py_generated as schema
 
-from m3net_tf.compiler.graph import Graph
-from m3net_tf.compiler.tflite_names import operator_name
-from m3net_tf.compiler.unpack import refusing_damage, unpack
+from m3net_tf.tflite.graph import Graph
+from m3net_tf.tflite.names import operator_name
+from m3net_tf.tflite.unpack import refusing_damage, unpack
 
 _FLOAT, _UNSIGNED = schema.TensorType.FLOAT32, schema.TensorType.UINT8
 _QUANTIZED = {schema.TensorType.INT8: "int8", schema.TensorType.INT16: "int16"}

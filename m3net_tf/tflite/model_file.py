@@ -6,11 +6,13 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from m3net_tf.compiler.foreign_files import refuse_keras
-from m3net_tf.compiler.limits import MOST_FILE_BYTES, MOST_TEXT_BYTES
 from m3net_tf.system.artifacts import read_file
 from m3net_tf.system.errors import ModelError
+from m3net_tf.tflite.foreign_files import refuse_keras
 
+MOST_FILE_BYTES = 1 << 25
+MOST_TEXT_BYTES = 1 << 26
+"""Of a C source whose array has the file's bytes, six characters or so for each."""
 IDENTIFIER = b"TFL3"  # bytes 4 to 7 of a file
 _C_SUFFIXES = (".c", ".cc", ".cpp", ".cxx", ".h", ".hh", ".hpp", ".inc", ".ino")
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # as PowerShell writes the output of xxd
