@@ -5,8 +5,7 @@ from collections.abc import Iterable
 
 from m3net_tf.compiler.micro import TFLM_OPERATORS
 from m3net_tf.system.errors import ModelError
-from m3net_tf.tflite.names import operator_name
-from m3net_tf.tflite.unpack import unpack
+from m3net_tf.tflite.read import read_graphs
 
 _IRREGULAR = {
     "AVERAGE_POOL_2D": "AveragePool2D",
@@ -34,18 +33,14 @@ def operators_of(tflite: bytes) -> list[str]:
         ModelError: the file is not a TFLite model, or has an operator that the firmware lacks;
             the message names the layer.
     """
-    model = unpack(tflite)
     operators = set()
-    for graph in model.subgraphs:
-        for operation in graph.operators:
-            name = operator_name(model.operatorCodes[operation.opcodeIndex])
-            if name not in TFLM_OPERATORS:
-                layer = graph.tensors[operation.outputs[0]].name.decode()
-                raise ModelError(
-                    f"layer {layer!r} becomes operator {name}, which TFLite Micro lacks: replace "
-                    "the layer with one that it supports (docs/decisions.md lists them)"
-                )
-            operators.add(name)
+    for op in (op for graph in read_graphs(tflite) for op in graph.operations):
+        if op.kind not in TFLM_OPERATORS:
+            raise ModelError(
+                f"layer {op.output.name!r} becomes operator {op.kind}, which TFLite Micro lacks: "
+                "replace the layer with one that it supports (docs/decisions.md lists them)"
+            )
+        operators.add(op.kind)
     return sorted(operators)
 
 
@@ -60,11 +55,10 @@ def variable_count(tflite: bytes) -> int:
     Raises:
         ModelError: the file is not a TFLite model.
     """
-    model = unpack(tflite)
     handles = (
-        (operation.builtinOptions.container or b"", operation.builtinOptions.sharedName or b"")
-        for graph in model.subgraphs
-        for operation in graph.operators
-        if operator_name(model.operatorCodes[operation.opcodeIndex]) == "VAR_HANDLE"
+        (op.options["container"] or b"", op.options["sharedName"] or b"")
+        for graph in read_graphs(tflite)
+        for op in graph.operations
+        if op.kind == "VAR_HANDLE"
     )
     return len(set(handles))

@@ -5,70 +5,53 @@ The converter puts a QUANTIZE after such an input, and a DEQUANTIZE or a QUANTIZ
 output. The compiler removes these operators: the caller converts instead.
 """
 
-from typing import Any
+from m3net_tf.tflite.graph import Graph, Operation, Tensor
+from m3net_tf.tflite.read import read_graph
+from m3net_tf.tflite.write import write_graph
 
-import flatbuffers
-from ai_edge_litert import schema_py_generated as schema
-
-from m3net_tf.tflite.graph import Graph
-from m3net_tf.tflite.names import operator_name
-from m3net_tf.tflite.unpack import refusing_damage, unpack
-
-_FLOAT, _UNSIGNED = schema.TensorType.FLOAT32, schema.TensorType.UINT8
-_QUANTIZED = {schema.TensorType.INT8: "int8", schema.TensorType.INT16: "int16"}
-_NAMES = {_FLOAT: "float32", _UNSIGNED: "uint8"}
 _TO_OUTPUT = ("DEQUANTIZE", "QUANTIZE")
 _SIGN = 128  # added to a zero point of int8, gives the zero point of uint8
 
 
-def strip_ends(model: Any, *, unsigned: bool = False) -> dict[int, str]:
-    """Remove the conversions at the inputs and outputs of the first subgraph of a ``ModelT``.
+def strip_ends(graph: Graph, *, unsigned: bool = False) -> None:
+    """Remove the conversions at inputs and outputs; the tensors there get their ``file_dtype``.
 
-    ``unsigned`` also removes those from and to uint8, where int8 has the same scale. Returns by
-    index of each tensor that is now an input or output: the type of the removed one.
+    ``unsigned`` also removes those from and to uint8, where int8 has the same scale.
     """
-    graph = model.subgraphs[0]
-    replaced: dict[int, int] = {}
+    replaced: dict[Tensor, Tensor] = {}
     for ends, is_input in ((graph.inputs, True), (graph.outputs, False)):
-        for index in map(int, ends):
-            op = _conversion(model, index, is_input=is_input, unsigned=unsigned)
+        for outer in ends:
+            op = _conversion(graph, outer, is_input=is_input, unsigned=unsigned)
             if op is not None:
-                replaced[index] = int((op.outputs if is_input else op.inputs)[0])
-                graph.operators.remove(op)
-    graph.inputs, graph.outputs = (
-        [replaced.get(int(index), int(index)) for index in ends]
-        for ends in (graph.inputs, graph.outputs)
-    )
-    for signature in model.signatureDefs or ():
-        for end in [*(signature.inputs or ()), *(signature.outputs or ())]:
-            end.tensorIndex = replaced.get(end.tensorIndex, end.tensorIndex)
-    return {inner: _NAMES[graph.tensors[outer].type] for outer, inner in replaced.items()}
+                inner = op.output if is_input else op.input(0)
+                inner.file_dtype = outer.dtype
+                replaced[outer] = inner
+                graph.operations.remove(op)
+    graph.inputs = [replaced.get(tensor, tensor) for tensor in graph.inputs]
+    graph.outputs = [replaced.get(tensor, tensor) for tensor in graph.outputs]
 
 
-def _conversion(model: Any, index: int, *, is_input: bool, unsigned: bool) -> Any:
+def _conversion(graph: Graph, outer: Tensor, *, is_input: bool, unsigned: bool) -> Operation | None:
     """The conversion that alone reads an input, or that computes an output; None without one."""
-    graph = model.subgraphs[0]
-    used = [op for op in graph.operators if op.inputs is not None and index in op.inputs]
-    used += [op for op in graph.operators if index in op.outputs]
+    used = [op for op in graph.operations if outer in op.inputs]
+    used += [op for op in graph.operations if outer in op.outputs]
     if len(used) != 1:
         return None
     (op,) = used
-    kinds, inside = (("QUANTIZE",), op.outputs) if is_input else (_TO_OUTPUT, op.inputs)
-    if operator_name(model.operatorCodes[op.opcodeIndex]) not in kinds:
+    kinds = ("QUANTIZE",) if is_input else _TO_OUTPUT
+    if op.kind not in kinds:
         return None
-    exact = _is_exact(graph.tensors[index], graph.tensors[inside[0]], unsigned=unsigned)
-    return op if exact else None
+    inner = op.output if is_input else op.input(0)
+    return op if _is_exact(outer, inner, unsigned=unsigned) else None
 
 
-def _is_exact(outer: Any, inner: Any, *, unsigned: bool) -> bool:
+def _is_exact(outer: Tensor, inner: Tensor, *, unsigned: bool) -> bool:
     """Whether the caller can do this conversion."""
-    if outer.type == _FLOAT:
-        return inner.type in _QUANTIZED
-    if not unsigned or (outer.type, inner.type) != (_UNSIGNED, schema.TensorType.INT8):
+    if outer.dtype == "float32":
+        return inner.dtype in ("int8", "int16")
+    if not unsigned or (outer.dtype, inner.dtype) != ("uint8", "int8"):
         return False
-    outside, inside = outer.quantization, inner.quantization
-    same = outside.scale[0] == inside.scale[0]
-    return bool(same and outside.zeroPoint[0] == inside.zeroPoint[0] + _SIGN)
+    return outer.scale == inner.scale and outer.zero_point == inner.zero_point + _SIGN
 
 
 def int8_network(tflite: bytes) -> tuple[bytes, list[str]]:
@@ -80,42 +63,32 @@ def int8_network(tflite: bytes) -> tuple[bytes, list[str]]:
     Raises:
         ModelError: the file is damaged.
     """
-    model = unpack(tflite)
-    with refusing_damage():
-        types = strip_ends(model, unsigned=True)
-        if not types:
-            return tflite, []
-        builder = flatbuffers.Builder(len(tflite))
-        builder.Finish(model.Pack(builder), b"TFL3")
-    graph = model.subgraphs[0]
-    ends = [(f"input {i}", int(at)) for i, at in enumerate(graph.inputs)]
-    ends += [(f"output {i}", int(at)) for i, at in enumerate(graph.outputs)]
-    lines = []
-    for name, index in ends:
-        if index in types:
-            tensor = graph.tensors[index]
-            numbers = float(tensor.quantization.scale[0]), int(tensor.quantization.zeroPoint[0])
-            lines.append(conversion_line(name, _QUANTIZED[tensor.type], types[index], *numbers))
-    return bytes(builder.Output()), lines
+    graph = read_graph(tflite)
+    strip_ends(graph, unsigned=True)
+    lines = [_conversion_line(name, tensor) for name, tensor in _ends(graph) if tensor.file_dtype]
+    return (write_graph(tflite, graph) if lines else tflite), lines
 
 
-def conversion_line(name: str, dtype: str, file_dtype: str, scale: float, zero_point: int) -> str:
-    """How the caller converts an input or output; ``name`` is for example ``input 0``."""
+def _ends(graph: Graph) -> list[tuple[str, Tensor]]:
+    ends = [(f"input {index}", tensor) for index, tensor in enumerate(graph.inputs)]
+    return ends + [(f"output {index}", tensor) for index, tensor in enumerate(graph.outputs)]
+
+
+def _conversion_line(name: str, tensor: Tensor) -> str:
+    """How the caller converts an input or output."""
     rule = "128 less than there"
-    if file_dtype == _NAMES[_FLOAT]:
-        rule = f"(item - {zero_point}) * {scale:.7g} is the number".replace("- -", "+ ")
-    return f"{name} is {dtype}, in the file {file_dtype}: {rule}"
+    if tensor.file_dtype == "float32":
+        rule = f"(item - {tensor.zero_point}) * {float(tensor.scale):.7g} is the number"
+    rule = rule.replace("- -", "+ ")
+    return f"{name} is {tensor.dtype}, in the file {tensor.file_dtype}: {rule}"
 
 
 def end_notes(graph: Graph) -> list[str]:
     """A line for each input and output that is uint8, or whose conversion was removed."""
-    ends = [(f"input {i}", tensor) for i, tensor in enumerate(graph.inputs)]
-    ends += [(f"output {i}", tensor) for i, tensor in enumerate(graph.outputs)]
     lines = []
-    for name, tensor in ends:
+    for name, tensor in _ends(graph):
         if tensor.file_dtype:
-            numbers = float(tensor.scale), tensor.zero_point
-            lines.append(conversion_line(name, tensor.dtype, tensor.file_dtype, *numbers))
-        elif tensor.dtype == _NAMES[_UNSIGNED]:
+            lines.append(_conversion_line(name, tensor))
+        elif tensor.dtype == "uint8":
             lines.append(f"{name} is uint8, as in the file")
     return lines

@@ -11,7 +11,6 @@ from m3net_tf.quantization.calibration import (
     clip_at_percentile,
     set_full_ranges,
 )
-from m3net_tf.quantization.graph import Graph
 from m3net_tf.quantization.methods import Method, Quantizer
 from m3net_tf.quantization.observation import histograms, observe
 from m3net_tf.runtime.interpreter import (
@@ -24,6 +23,7 @@ from m3net_tf.runtime.interpreter import (
     widen,
 )
 from m3net_tf.system.errors import ConfigError
+from m3net_tf.tflite.read import read_graph
 
 CALIBRATION, HELD_OUT = clips(32), clips(24, seed=9)
 
@@ -135,9 +135,8 @@ def test_ends_of_a_wide_network():
 
 def steps(tflite: bytes) -> list[float]:
     """Extent of each computed tensor's range."""
-    graph = Graph(tflite)
-    parameters = [graph._tensors[item.outputs[0]].quantization for item in graph.operators]
-    return [float(item.max[0] - item.min[0]) for item in parameters]
+    ranges = [op.output.range for op in read_graph(tflite).operations]
+    return [high - low for low, high in ranges]
 
 
 def test_ranges(quantizer):
@@ -153,14 +152,16 @@ def test_ranges(quantizer):
 
 def test_least_error_is_the_least(quantizer):
     graph = calibrated(quantizer)
-    tensor = Graph(graph).operators[0].outputs[0]
+    tensor = read_graph(graph).operations[0].output
     seen = observe(graph, CALIBRATION)
-    counts, centres = histograms(graph, CALIBRATION, seen)[tensor]
-    assert counts.sum() == len(CALIBRATION) * np.prod(Graph(graph).shape(tensor))
+    counts, centres = histograms(graph, CALIBRATION, seen)[tensor.index]
+    assert counts.sum() == len(CALIBRATION) * tensor.size
     best = steps(clip_at_least_error(graph, CALIBRATION))[0]
 
     def error(high: float) -> float:
         step = high / 255
         return (counts * (centres - np.clip(np.round(centres / step) * step, 0, high)) ** 2).sum()
 
-    assert error(best) <= min(error(share * seen[tensor].high) for share in (1.0, 0.9, 0.7, 0.5))
+    assert error(best) <= min(
+        error(share * seen[tensor.index].high) for share in (1.0, 0.9, 0.7, 0.5)
+    )

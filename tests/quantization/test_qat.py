@@ -11,7 +11,6 @@ from m3net_tf.cli import training
 from m3net_tf.networks.models import build_model, presets_of
 from m3net_tf.networks.models.bilateral.sequence import UnrolledBiLSTM
 from m3net_tf.quantization import repair
-from m3net_tf.quantization.graph import Graph
 from m3net_tf.quantization.methods import Method, Quantized, Quantizer
 from m3net_tf.quantization.observation import watch
 from m3net_tf.quantization.qat import LEFT_OUT, SIMULATED, ChannelQuantizer, simulate_int8
@@ -20,6 +19,7 @@ from m3net_tf.quantization.wrapping import copy_wrapped, plain_copy
 from m3net_tf.system.artifacts import read_json
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras, tf
+from m3net_tf.tflite.read import read_graph
 from m3net_tf.training.evaluation import predict
 from m3net_tf.training.run import Run
 
@@ -63,12 +63,8 @@ def test_weights_are_rounded_as_the_converter_rounds_the_folded_ones(
     quantized, name, attribute, axes
 ):
     kernel = getattr(quantized[0].get_layer(name), attribute)
-    graph = Graph(quantized[1].network.tflite)
-    weights = next(
-        graph.constant(operator.inputs[1])
-        for operator in graph.operators
-        if graph.layer(operator) == name
-    )
+    graph = read_graph(quantized[1].network.tflite)
+    weights = next(op.constant(1) for op in graph.operations if graph.keras_layer(op) == name)
     channels = weights.shape[-1] if axes == 2 else weights.shape[0]
     converted = np.moveaxis(weights, 0, -1) if axes == 1 else weights
     converted = converted.reshape(-1, channels).astype(float)
@@ -82,10 +78,8 @@ def test_weights_are_rounded_as_the_converter_rounds_the_folded_ones(
 def test_a_simulated_network_computes_what_int8_computes(quantized):
     """Weights and two tensors are rounded up to the layer that is compared."""
     model, tflite = quantized[0], quantized[1].network.tflite
-    graph = Graph(tflite)
-    tensor = next(
-        operator.outputs[0] for operator in graph.operators if graph.layer(operator) == "ds_pw"
-    )
+    graph = read_graph(tflite)
+    tensor = next(op.output.index for op in graph.operations if graph.keras_layer(op) == "ds_pw")
     int8 = np.concatenate([values[tensor] for values in watch(tflite, HELD_OUT, [tensor])])
     simulated = simulate_int8(model, CALIBRATION).model
     simulated(tf.constant(dequantize_features(CALIBRATION)), training=True)  # ranges of weights
