@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
+from m3net_tf.boards import DEFAULT_BOARD
 from m3net_tf.boards.builds.boards import (
     Architecture,
     list_boards,
@@ -23,7 +24,6 @@ from m3net_tf.boards.builds.sources import (
     why_sources_unavailable,
 )
 from m3net_tf.boards.builds.toolchain import compiler_version, missing_packages
-from m3net_tf.compiler.engines import DEFAULT_BOARD
 from m3net_tf.system.artifacts import cache_folder
 from m3net_tf.system.checkout import require_sources
 from m3net_tf.system.errors import M3NetError

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from m3net_tf.compiler.engines import DEFAULT_BOARD as DEFAULT_BOARD
+from m3net_tf.boards import DEFAULT_BOARD as DEFAULT_BOARD
 from m3net_tf.compiler.engines import Engine
 from m3net_tf.compiler.goals import GoalName
 from m3net_tf.networks.pretrained import FOLDER, RUN_FILES, pretrained_names
