@@ -15,8 +15,7 @@ from typing import Any
 from ai_edge_litert import schema_py_generated as schema
 
 from m3net_tf.system.errors import DAMAGED, ModelError
-from m3net_tf.tflite.foreign_files import refuse_keras
-from m3net_tf.tflite.model_file import IDENTIFIER
+from m3net_tf.tflite.model_file import IDENTIFIER, refuse_keras
 
 MOST_TABLES = 1 << 16
 """Of a file: operators, tensors, buffers and their parts."""

@@ -55,7 +55,7 @@ def _replace(graph: Graph, op: Operation) -> bool:
 
 
 def _reading(producers: dict[Tensor, Operation], old: Tensor, axis: int) -> list[Operation]:
-    """What computes a tensor from a variable: its reading, and perhaps a slice of the last lines."""
+    """What computes a tensor from a variable: its reading, perhaps a slice of its last lines."""
     last = producers.get(old)
     if last is None or last.kind == "READ_VARIABLE":
         return [last] if last is not None else []
