@@ -17,7 +17,7 @@ from m3net_tf.compiler.quantised import require_whole_numbers
 from m3net_tf.compiler.variables import WITHOUT_OUTPUT, bind_variables
 from m3net_tf.system.errors import ModelError
 from m3net_tf.tflite.ends import strip_ends
-from m3net_tf.tflite.graph import CONVERT, Graph, Tensor
+from m3net_tf.tflite.graph import CONVERT, Graph, Operation, Tensor
 from m3net_tf.tflite.read import at, read_graphs
 from m3net_tf.tflite.unpack import refusing_damage
 
@@ -43,24 +43,23 @@ def read_network(tflite: bytes) -> Graph:
         _require_few(graph)
         require_whole_numbers(graph)
         _require_fit(graph)
-        initial = _initial(graph, others)
-        graph.operations = bind_variables(graph.operations, initial.operations if initial else [])
+        graph.operations = bind_variables(graph.operations, _initial(graph, others))
     return graph
 
 
-def _initial(graph: Graph, others: Sequence[Graph]) -> Graph | None:
-    """The subgraph that sets variables before the first run."""
+def _initial(graph: Graph, others: Sequence[Graph]) -> list[Operation]:
+    """The operations of the subgraph that sets variables before the first run."""
     once = [op for op in graph.operations if op.kind == "CALL_ONCE"]
     if len(others) != len(once) or len(once) > 1:
         raise ModelError(
             f"the network has {1 + len(others)} subgraphs; the compiler takes one, and one "
             "that sets variables: replace loops and conditions"
         )
-    for op in once:
-        initial = at([graph, *others], int(op.options["initSubgraphIndex"]))
-        _require_fit(initial)
-        return initial
-    return None
+    if not once:
+        return []
+    initial = at([graph, *others], int(once[0].options["initSubgraphIndex"]))
+    _require_fit(initial)
+    return initial.operations
 
 
 def _require_few(graph: Graph) -> None:
