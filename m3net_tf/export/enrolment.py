@@ -65,8 +65,9 @@ def enrolment_network(tflite: bytes, background: Int8 | None = None) -> bytes:
         if last.input(0).dtype != "int8":
             raise ModelError("the network has 16-bit activations: one that enrols has 8")
         graph.operations.pop()
-        dense, flatten = graph.operations[-2:]
-        if [dense.kind, flatten.kind] == ["CONV_2D", "RESHAPE"] and _is_vector(dense.input(0)):
+        kinds = [op.kind for op in graph.operations[-2:]]
+        if kinds == ["CONV_2D", "RESHAPE"] and _is_vector(graph.operations[-2].input(0)):
+            dense, flatten = graph.operations[-2:]
             if background is None:
                 graph.operations.remove(dense)
                 _flatten(flatten, dense.input(0))
@@ -77,7 +78,7 @@ def enrolment_network(tflite: bytes, background: Int8 | None = None) -> bytes:
             raise ModelError(
                 "the network's last dense layer reads a map: export without background"
             )
-        graph.outputs = [flatten.output]
+        graph.outputs = [graph.operations[-1].output]
     return write_graph(tflite, graph)
 
 
