@@ -10,9 +10,9 @@ from pathlib import Path
 from m3net_tf import cli, export, training
 from m3net_tf.audio.frontend import FrontendConfig
 from m3net_tf.boards import DEFAULT_BOARD
-from m3net_tf.boards.deployment import chain
-from m3net_tf.boards.deployment.real_time import pace_of
-from m3net_tf.boards.deployment.starter import starter_commands
+from m3net_tf.boards.measure import chain
+from m3net_tf.boards.measure.real_time import pace_of
+from m3net_tf.boards.starter.project import starter_commands
 from m3net_tf.cli.output import say_next
 
 ROOT = Path(__file__).parents[2]
