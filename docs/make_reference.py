@@ -72,8 +72,6 @@ def commands_page() -> str:
 def _commands(path: str, command: Any) -> Iterator[tuple[str, Any]]:
     """Commands below a group, each with the words that call it."""
     for name, child in command.commands.items():
-        if child.hidden:
-            continue
         if hasattr(child, "commands"):
             yield from _commands(f"{path} {name}", child)
         else:

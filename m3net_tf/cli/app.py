@@ -42,7 +42,7 @@ class _Help(TyperGroup):
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write one block per heading; commands of no subject come last."""
-        shown = [name for name, command in self.commands.items() if not command.hidden]
+        shown = list(self.commands)
         listed = {name for names in _SECTIONS.values() for name in names}
         rest = [name for name in shown if name not in listed]
         sections = {"Commands": shown} if ctx.parent else {**_SECTIONS, _REST: rest}

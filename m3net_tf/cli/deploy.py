@@ -31,7 +31,6 @@ from m3net_tf.cli.output import (
     say,
     say_json,
     say_next,
-    say_progress,
 )
 from m3net_tf.compiler.engines import DEFAULT_ENGINE, ENGINES, Engine
 from m3net_tf.compiler.goals import DEFAULT_GOAL, goal_of
@@ -216,15 +215,6 @@ def footprint(
 
     result = measure_footprint(run, boards or (), progress_beside(True), engine)
     print_result(result, as_json, footprint_table)
-
-
-@app.command(hidden=True)
-def fit(
-    run: RunFolder, boards: Boards = None, engine: EngineOfExport = None, as_json: AsJson = False
-) -> None:
-    """The former name of m3net footprint."""
-    say_progress("note: m3net fit is m3net footprint now")
-    footprint(run, boards, engine, as_json)
 
 
 @app.command()

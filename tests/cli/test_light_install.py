@@ -190,7 +190,6 @@ LIGHT = {
     "firmware run --board no_board": "no_board",
     "emulate run": TRAIN,
     "footprint run --board no_board": "no_board",
-    "fit run --board no_board": "no_board",
     "classify no.wav --model run": "no.wav: does not exist",
     "flash run": "mps2_an386 is not flashed",
     "monitor /dev/no_port": "/dev/no_port",
