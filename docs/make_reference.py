@@ -24,7 +24,6 @@ from m3net_tf.audio.datasets import DatasetInfo, dataset_info, dataset_names, da
 from m3net_tf.audio.frontend.presets import PRESETS
 from m3net_tf.boards.builds.boards import list_boards, load_board
 from m3net_tf.cli import app
-from m3net_tf.runtime.command import make_parser
 from m3net_tf.system.artifacts import write_text
 from m3net_tf.system.markdown import markdown_text
 from m3net_tf.training.recipe import Recipe
@@ -62,7 +61,7 @@ def commands_page() -> str:
         *_rows(("command", "purpose"), [(f"[`{name}`](#{_anchor(name)})", s) for name, s in rows]),
     ]
     for name, command in commands:
-        options = _classify_rows() if name == "m3net classify" else _option_rows(command)
+        options = _option_rows(command)
         lines += [f"## `{name}`", "", inspect.cleandoc(command.help or ""), ""]
         if options:
             lines += _rows(("argument or option", "value", "default", "meaning"), options)
@@ -108,17 +107,6 @@ def _option_rows(command: Any) -> list[tuple[str, str, str, str]]:
 def _default(option: Any, flag: bool) -> str:
     default = option.default
     return "" if default is None or default == [] or flag else f"`{default}`"
-
-
-def _classify_rows() -> list[tuple[str, str, str, str]]:
-    """The options of the command that does without Typer."""
-    rows = []
-    for action in make_parser()._actions:
-        name = ", ".join(action.option_strings) or str(action.metavar)
-        value = "" if action.nargs == 0 else _kind(action.type or str)
-        default = "required" if action.required and action.option_strings else ""
-        rows.append((f"`{name}`", value, default, markdown_text(action.help or "")))
-    return rows
 
 
 def recipes_page() -> str:

@@ -42,7 +42,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
             {"rich", "typer", "shellingham", "annotated_doc", "click"},
         ),
         (
-            ["-m", "m3net_tf", "classify", "--help"],
+            ["-c", "import m3net_tf.runtime"],
             {"ai_edge_litert", "ai_edge_litert_sdk_intel", "msgspec", "numpy", "typing_extensions"},
         ),
     ],

@@ -1,110 +1,94 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``m3net classify``, the only command that needs neither TensorFlow nor Typer."""
+"""``m3net classify``: sounds from files or a microphone, scored by an exported network."""
 
-import argparse
+from __future__ import annotations
+
 import json
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from m3net_tf.runtime.classifier import Classifier, Pcm
-from m3net_tf.runtime.desktop import ENGINES, LITERT
-from m3net_tf.runtime.detector_config import FULL_SCALE
-from m3net_tf.runtime.recognizer import event_time_s
-from m3net_tf.runtime.sound import microphone_chunks, pcm_chunks, sound_files
+import typer
+
+from m3net_tf.cli.app import app
+from m3net_tf.cli.options import complete_runs
+from m3net_tf.cli.output import say, say_exactly
 from m3net_tf.system.errors import DataError
-from m3net_tf.system.progress import fitted
-from m3net_tf.system.terminal import Status, print_error, printable, run_command
+from m3net_tf.system.terminal import Status, print_error
+
+if TYPE_CHECKING:  # reading the package's NumPy and interpreter takes a moment
+    from m3net_tf.runtime.classifier import Classifier, Pcm
 
 
-class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line, as the errors of all commands are."""
+@app.command()
+def classify(
+    model: Annotated[
+        str,
+        typer.Option(
+            autocompletion=complete_runs,
+            help="Exported .tflite, folder of an export or a run, or a trained network's name.",
+        ),
+    ],
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="SOUND", help="Sound file, folder, pipe, or - for standard input."),
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="Front end of a .tflite from elsewhere: a recipe, or a name like mcu."),
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="Class names of a .tflite from elsewhere: a text file, one a line."),
+    ] = None,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="Detect live, and print the events.")
+    ] = False,
+    microphone: Annotated[
+        bool, typer.Option("--microphone", help="Detect live from the microphone, until Ctrl-C.")
+    ] = False,
+    windows: Annotated[
+        bool, typer.Option("--windows", help="Print each window of a long file, too.")
+    ] = False,
+    top: Annotated[int, typer.Option(min=1, help="Number of classes to print.")] = 3,
+    engine: Annotated[
+        Literal["litert", "tflm", "compiled"] | None,
+        typer.Option(
+            show_default=False,
+            help="Run the network by TFLite, by TFLite Micro, or as compiled C, with the same "
+            "bytes.  [default: litert; live compiled, where there is a C compiler]",
+        ),
+    ] = None,
+    fast: Annotated[
+        bool,
+        typer.Option("--fast", help="Use XNNPACK in TFLite: faster, but not the device's bytes."),
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print a line of JSON for each sound or event.")
+    ] = False,
+) -> None:
+    """Classify sounds from files or the microphone; needs no TensorFlow.
 
-    def error(self, message: str) -> NoReturn:
-        print_error(f"{message} (see {self.prog} --help)")
-        sys.exit(Status.USER_ERROR)
-
-
-def make_parser() -> argparse.ArgumentParser:
-    """The command's arguments and options."""
-    parser = _Parser(
-        prog="m3net classify",
-        description="Classify sounds with an exported network; needs no TensorFlow.",
-    )
-    parser.add_argument(
-        "files",
-        nargs="*",
-        type=Path,
-        metavar="SOUND",
-        help="sound file, folder, pipe, or - for standard input",
-    )
-    parser.add_argument(
-        "--model",
-        type=Path,
-        required=True,
-        help="exported .tflite, folder of export or run, or name of a trained network (model list)",
-    )
-    parser.add_argument(
-        "--recipe",
-        help="front end of a .tflite from elsewhere: a recipe, or a name like mcu",
-    )
-    parser.add_argument(
-        "--labels",
-        type=Path,
-        help="class names of a .tflite from elsewhere: a text file, one a line",
-    )
-    parser.add_argument("--stream", action="store_true", help="live detection: print events")
-    parser.add_argument(
-        "--microphone", action="store_true", help="live detection of the microphone, until Ctrl-C"
-    )
-    parser.add_argument(
-        "--windows", action="store_true", help="also print each window of a long file"
-    )
-    parser.add_argument("--top", type=int, default=3, help="classes to print (default: 3)")
-    parser.add_argument("--json", action="store_true", help="print a line of JSON for each")
-    parser.add_argument(
-        "--engine",
-        choices=ENGINES,
-        help="what runs the network, with the same bytes: TFLite, TFLite Micro, or the network "
-        "compiled to C, which needs a C compiler (default: litert; with --stream and --microphone "
-        "compiled, where it runs)",
-    )
-    parser.add_argument(
-        "--fast",
-        action="store_true",
-        help="XNNPACK in TFLite: faster, but not the device's bytes",
-    )
-    return parser
-
-
-def run(arguments: Sequence[str]) -> int:
-    """Run the command; an unreadable sound is reported in one line, and the others are read.
-
-    Returns:
-        Exit status: 2 if a sound could not be read.
-
-    Raises:
-        M3NetError: the model or the microphone cannot be used.
+    A sound that cannot be read is reported in one line, and the others are classified.
     """
-    parser = make_parser()
-    options = parser.parse_args(arguments)
-    if bool(options.files) == options.microphone:
-        parser.error("name sound files, or --microphone")
-    if options.top < 1:
-        parser.error("--top is the number of classes to print: 1 or more")
+    if bool(files) == microphone:
+        raise typer.BadParameter("name sound files, or --microphone")
+    from m3net_tf.runtime.classifier import Classifier
+    from m3net_tf.runtime.desktop import LITERT
+    from m3net_tf.runtime.sound import microphone_chunks, pcm_chunks, sound_files
+
     # Compiling takes longer than a short sound; a later call finds the library in the cache.
-    is_long = options.stream or options.microphone
+    is_long = stream or microphone
     classifier = Classifier(
-        options.model,
-        recipe=options.recipe,
-        labels=options.labels,
-        engine=options.engine or (None if is_long else LITERT),
-        fast=options.fast,
+        model,
+        recipe=recipe,
+        labels=labels,
+        engine=engine or (None if is_long else LITERT),
+        fast=fast,
     )
     rate_hz = classifier.metadata.frontend.sample_rate_hz
-    if options.microphone:
-        _stream(classifier, "microphone", microphone_chunks(rate_hz), options.json)
+    if microphone:
+        _stream(classifier, "microphone", microphone_chunks(rate_hz), as_json)
     faults = 0
 
     def report(error: DataError) -> None:
@@ -112,45 +96,48 @@ def run(arguments: Sequence[str]) -> int:
         faults += 1
         print_error(str(error))
 
-    for path in options.files:
+    for path in files or ():
         for file in sound_files(path, report):
             try:
                 chunks = pcm_chunks(file, rate_hz)
-                if options.stream:
-                    _stream(classifier, str(file), chunks, options.json)
+                if stream:
+                    _stream(classifier, str(file), chunks, as_json)
+                elif as_json:
+                    _classify_as_json(classifier, str(file), chunks, windows)
                 else:
-                    _classify(classifier, str(file), chunks, options)
+                    _classify(classifier, str(file), chunks, windows, top)
             except DataError as error:
                 report(error)
-    return Status.USER_ERROR if faults else Status.SUCCESS
-
-
-def _print(line: str) -> None:
-    print(fitted(printable(line), sys.stdout), flush=True)
+    if faults:
+        raise typer.Exit(Status.USER_ERROR)
 
 
 def _classify(
-    classifier: Classifier, name: str, chunks: Iterable[Pcm], options: argparse.Namespace
+    classifier: Classifier, name: str, chunks: Iterable[Pcm], windows: bool, top: int
+) -> None:
+    result = classifier.classify_chunks(chunks, name)
+    say(f"{name}: {_best(classifier.labels, result.scores, top)}")
+    if windows:
+        for start_s, scores in zip(result.starts_s, result.window_scores, strict=True):
+            say(f"  {start_s:8.2f} s: {_best(classifier.labels, scores, top)}")
+
+
+def _classify_as_json(
+    classifier: Classifier, name: str, chunks: Iterable[Pcm], windows: bool
 ) -> None:
     labels = classifier.labels
     result = classifier.classify_chunks(chunks, name)
-    windows = list(zip(result.starts_s.tolist(), result.window_scores, strict=True))
-    if options.json:
-        values: dict[str, object] = {
-            "file": name,
-            "label": labels[result.label],
-            "scores": dict(zip(labels, result.scores.tolist(), strict=True)),
-        }
-        if options.windows:
-            values["windows"] = [
-                {"start_s": start_s, "scores": scores.tolist()} for start_s, scores in windows
-            ]
-        print(json.dumps(values), flush=True)
-        return
-    _print(f"{name}: {_best(labels, result.scores, options.top)}")
-    if options.windows:
-        for start_s, scores in windows:
-            _print(f"  {start_s:8.2f} s: {_best(labels, scores, options.top)}")
+    values: dict[str, object] = {
+        "file": name,
+        "label": labels[result.label],
+        "scores": dict(zip(labels, result.scores.tolist(), strict=True)),
+    }
+    if windows:
+        values["windows"] = [
+            {"start_s": start_s, "scores": scores.tolist()}
+            for start_s, scores in zip(result.starts_s.tolist(), result.window_scores, strict=True)
+        ]
+    say_exactly(json.dumps(values))
 
 
 def _best(labels: Sequence[str], scores: Any, top: int) -> str:
@@ -159,18 +146,17 @@ def _best(labels: Sequence[str], scores: Any, top: int) -> str:
 
 
 def _stream(classifier: Classifier, name: str, chunks: Iterable[Pcm], as_json: bool) -> None:
+    from m3net_tf.runtime.detector_config import FULL_SCALE
+    from m3net_tf.runtime.recognizer import event_time_s
+
     recognizer = classifier.recognizer()
     for chunk in chunks:
         for event in recognizer.push(chunk):
             time_s = event_time_s(classifier.metadata.frontend, event.column)
-            label, score = classifier.labels[event.label], event.score / FULL_SCALE
+            label = classifier.labels[event.label]
+            score = event.score / FULL_SCALE
             if as_json:
                 values = {"source": name, "time_s": time_s, "label": label, "score": score}
-                print(json.dumps(values), flush=True)
+                say_exactly(json.dumps(values))
             else:
-                _print(f"{name}: {time_s:8.2f} s: {label} {100 * score:.1f} %")
-
-
-def main(arguments: Sequence[str]) -> int:
-    """:func:`run`, with one line and status 2 for errors that the user can fix."""
-    return run_command(lambda: run(arguments))
+                say(f"{name}: {time_s:8.2f} s: {label} {100 * score:.1f} %")

@@ -22,6 +22,7 @@ from m3net_tf.cli.options import (
     Optimise,
     RunFolder,
     WeightsInRam,
+    complete_boards,
 )
 from m3net_tf.cli.output import (
     make_console,
@@ -53,7 +54,12 @@ MlperfModelId = Annotated[
 ]
 Boards = Annotated[
     list[str] | None,
-    typer.Option("--board", metavar="NAME", help="Board; repeatable; default: all."),
+    typer.Option(
+        "--board",
+        metavar="NAME",
+        autocompletion=complete_boards,
+        help="Board; repeatable; default: all.",
+    ),
 ]
 Define = Annotated[
     list[str] | None,
@@ -134,7 +140,12 @@ def demo(
 def matrix(
     boards: Annotated[
         list[str] | None,
-        typer.Option("--board", metavar="NAME", help="Emulated board; repeatable; default: all."),
+        typer.Option(
+            "--board",
+            metavar="NAME",
+            autocompletion=complete_boards,
+            help="Emulated board; repeatable; default: all.",
+        ),
     ] = None,
     recipes: Annotated[
         Path | None,
@@ -274,20 +285,6 @@ def _build(
 
     settings = [*mlperf_settings(mlperf_mode, mlperf_model_id), *(define or ())]
     return build_run(run, board, settings, log, engine)
-
-
-@app.command(
-    context_settings={
-        "allow_extra_args": True,
-        "ignore_unknown_options": True,
-        "help_option_names": [],
-    }
-)
-def classify(context: typer.Context) -> None:
-    """Classify sounds from files or the microphone; needs no TensorFlow."""
-    from m3net_tf.runtime.command import run
-
-    raise typer.Exit(run(context.args))
 
 
 @app.command("compile")

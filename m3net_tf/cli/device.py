@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from m3net_tf.cli.app import app, device_app
-from m3net_tf.cli.options import AsJson, DataDir, EngineOfExport
+from m3net_tf.cli.options import AsJson, DataDir, EngineOfExport, complete_runs
 from m3net_tf.cli.output import (
     console,
     print_lines,
@@ -20,7 +20,12 @@ from m3net_tf.cli.output import (
 )
 
 PortName = Annotated[str, typer.Argument(help="Serial device, pty, tcp:HOST:PORT, or qemu:BOARD.")]
-DeviceRun = Annotated[Path, typer.Option("--run", envvar="RUN", help="Run of the board's model.")]
+DeviceRun = Annotated[
+    Path,
+    typer.Option(
+        "--run", envvar="RUN", autocompletion=complete_runs, help="Run of the board's model."
+    ),
+]
 Baud = Annotated[int, typer.Option(help="Speed of a serial device.")]
 DEFAULT_RUN = Path("runs/demo")
 DEFAULT_BAUD = 115_200

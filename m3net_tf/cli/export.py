@@ -18,6 +18,7 @@ from m3net_tf.cli.options import (
     EngineName,
     Optimise,
     WeightsInRam,
+    complete_runs,
     is_trained_network,
     run_folder,
 )
@@ -39,7 +40,9 @@ if TYPE_CHECKING:
 def export_command(
     model: Annotated[
         Path,
-        typer.Argument(help="Run folder, trained network, or .tflite file."),
+        typer.Argument(
+            autocompletion=complete_runs, help="Run folder, trained network, or .tflite file."
+        ),
     ],
     board: Board = DEFAULT_BOARD,
     data_dir: DataDir = None,

@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from m3net_tf.cli.app import app
-from m3net_tf.cli.options import DEFAULT_BOARD, Address, AsJson, Board, DataDir, RunFolder
+from m3net_tf.cli.options import (
+    DEFAULT_BOARD,
+    Address,
+    AsJson,
+    Board,
+    DataDir,
+    RunFolder,
+    complete_runs,
+)
 from m3net_tf.cli.output import (
     console,
     print_result,
@@ -39,10 +47,19 @@ def train(
         Path | None, typer.Argument(help="Recipe, a YAML file of experiments/.")
     ] = None,
     run: Annotated[
-        Path | None, typer.Option(help="Run folder; default runs/<recipe> or <FROM>_added.")
+        Path | None,
+        typer.Option(
+            autocompletion=complete_runs,
+            help="Run folder; default runs/<recipe> or <FROM>_added.",
+        ),
     ] = None,
     former: Annotated[
-        Path | None, typer.Option("--from", help="With --add: the run to continue; no RECIPE.")
+        Path | None,
+        typer.Option(
+            "--from",
+            autocompletion=complete_runs,
+            help="With --add: the run to continue; no RECIPE.",
+        ),
     ] = None,
     add: Annotated[
         list[Path] | None,
@@ -339,7 +356,12 @@ def evaluate(
 @app.command()
 def report(
     runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", help="Finished runs, such as runs/demo.")
+        list[Path],
+        typer.Argument(
+            metavar="RUN...",
+            autocompletion=complete_runs,
+            help="Finished runs, such as runs/demo.",
+        ),
     ],
     out: Annotated[
         Path | None, typer.Option(help="The HTML file; default: report.html in the first run.")

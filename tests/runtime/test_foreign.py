@@ -79,7 +79,7 @@ def test_archives_of_other_tools_are_left_out(exported, other, names):
 
 WITHOUT_TENSORFLOW = """
 import sys
-sys.modules.update(dict.fromkeys(("tensorflow", "tf_keras", "librosa", "typer")))
+sys.modules.update(dict.fromkeys(("tensorflow", "tf_keras", "librosa")))
 from m3net_tf.__main__ import main
 sys.argv = ["m3net", "classify", *sys.argv[1:]]
 main()

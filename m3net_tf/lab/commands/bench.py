@@ -17,6 +17,7 @@ from m3net_tf.cli.options import (
     Optimise,
     RunFolder,
     WeightsInRam,
+    complete_boards,
 )
 from m3net_tf.cli.output import console, progress_beside, say, say_json, say_progress
 from m3net_tf.compiler.goals import DEFAULT_GOAL
@@ -26,7 +27,11 @@ bench_app = group("Measure speed, size and cost; print JSON.")
 
 EmulatedBoards = Annotated[
     list[str] | None,
-    typer.Option(metavar="NAME", help="Emulated board; repeatable.  [default: mps2_an386]"),
+    typer.Option(
+        metavar="NAME",
+        autocompletion=complete_boards,
+        help="Emulated board; repeatable.  [default: mps2_an386]",
+    ),
 ]
 Cycles = Annotated[
     bool,
