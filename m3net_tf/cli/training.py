@@ -240,7 +240,7 @@ def _planned(
 QuantizationMethod = Annotated[
     str | None,
     typer.Option(
-        help="ptq or qat, then any of +prune50, +cluster16, +least-error or +p99.99, +equalize, "
+        help="ptq or qat, then any of +prune50, +least-error or +p99.99, +equalize, "
         "+bias; or int16x8. Default: ptq."
     ),
 ]

@@ -27,10 +27,9 @@ class Tuning(TypedDict):
     """A fine-tuning and its figures.
 
     Attributes:
-        kind: ``prune``, ``qat`` or ``cluster``.
+        kind: ``prune`` or ``qat``.
         percent: of ``prune``: percent of the weights set to 0.
         first_layer: of ``qat``: the first layer that it changes; None for all.
-        centroids: of ``cluster``: number of values that a layer's weights may have.
         learning_rate: initial learning rate.
         teacher: folder of the teacher's run; None without one.
     """
@@ -38,7 +37,6 @@ class Tuning(TypedDict):
     kind: str
     percent: NotRequired[int]
     first_layer: NotRequired[str | None]
-    centroids: NotRequired[int]
     epochs: int
     learning_rate: float
     teacher: str | None

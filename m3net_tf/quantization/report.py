@@ -146,7 +146,6 @@ def _training(done: Tuning) -> str:
         "prune": f"until {done.get('percent')} % of the weights of convolutions are 0",
         "qat": "with int8's rounding"
         + (f", from layer {done['first_layer']} on" if done.get("first_layer") else ""),
-        "cluster": f"with {done.get('centroids')} values for the weights of a convolution",
     }[done["kind"]]
     teacher = f", distilled from {done['teacher']}" if done["teacher"] else ""
     return f"Trained {kind}: {done['epochs']} epochs, rate {done['learning_rate']:g}{teacher}.\n"
