@@ -117,8 +117,7 @@ def recipes_page() -> str:
         _NOTE.format(source="the dataclasses of a recipe"),
         "A recipe is a YAML file with the sections below; `experiments/mcu/` has examples. An",
         "unknown key is an error. A key's name ends in its unit: `_s` seconds, `_ms` milliseconds,",
-        "`_hz` hertz, `_db` decibels. `m3net table NAME --print-recipe CELL` prints a complete",
-        "recipe.",
+        "`_hz` hertz, `_db` decibels. `m3net lab recipe TABLE CELL` prints a complete recipe.",
         "",
     ]
     hints = typing.get_type_hints(Recipe)

@@ -85,11 +85,7 @@ def test_a_light_installation_asks_for_no_training_package(wheel):
 @pytest.mark.parametrize(
     ("command", "expected"),
     [
-        *(
-            [("table m3net/table4 --print-recipe nothing", "no cell is named 'nothing'")]
-            if LAB
-            else []
-        ),
+        *([("lab recipe m3net/table4 nothing", "no cell is named 'nothing'")] if LAB else []),
         ("fit no_run", "no_run has no export"),
     ],
 )

@@ -216,7 +216,11 @@ LIGHT = {
 }
 LAB_LIGHT = {
     "lab search recipe.yaml": "pip install",  # likewise
-    "table --list": "",
+    "lab list": "",
+    "lab recipe m3net/table4 no_cell": "no cell is named",
+    "lab latex m3net/table4": "pip install",
+    "table m3net/table4": TRAIN,
+    "lab pick runs/no_search 0": "no finished trial 0",
     "lab deployment mcu/keywords": TRAIN,
     "lab figure": TRAIN,
     "bench data": TRAIN,

@@ -308,10 +308,10 @@ LAB_JSON = [
         "lab.studies.tables.make_table",
         {"failed": 0, "runs": 2},
     ),
-    ("table --list --out r", "", None),
+    ("lab list --out r", "", None),
     ("table m3net/table4 --dry-run --scale tiny --out r --runs r", "", None),
     (
-        "table m3net/table4 --print-recipe m3net --scale tiny",
+        "lab recipe m3net/table4 m3net --scale tiny",
         "lab.studies.cell_recipe.find_cell",
         None,
     ),

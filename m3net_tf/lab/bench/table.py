@@ -130,7 +130,7 @@ def run_bench_table(
 
 
 def keep_hours(result: TableTime, out: Path) -> Path:
-    """Write the hours beside a table's results, for ``m3net table --list``; returns the file."""
+    """Write the hours beside a table's results, for ``m3net lab list``; returns the file."""
     path = hours_path(out, result["table"], result["scale"])
     write_json(path, result)
     return path

@@ -68,7 +68,7 @@ def bench_table(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Keep the hours among these results, for m3net table --list."),
+        typer.Option(help="Keep the hours among these results, for m3net lab list."),
     ] = None,
     as_json: AlwaysJson = True,
 ) -> None:

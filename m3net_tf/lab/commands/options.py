@@ -18,9 +18,6 @@ if TYPE_CHECKING:  # a light command does not need the room
     from m3net_tf.training.cluster.pools import PoolOptions
 
 TableName = Annotated[str, typer.Argument(help="<paper>/<table>, or the path of its YAML file.")]
-OptionalTableName = Annotated[
-    str | None, typer.Argument(help="<paper>/<table>, or the path of its YAML file.")
-]
 TableScale = Annotated[str, typer.Option(help="tiny, small or paper.")]
 TableData = Annotated[
     list[str] | None,

@@ -16,7 +16,7 @@ from m3net_tf.system.yaml_files import read_yaml
 from m3net_tf.training.run import built_otherwise
 
 _WRITING = re.compile(r"m3net (table|lab figure) (\S+)")
-"""A command that writes results; with --dry-run or --print-recipe it writes none."""
+"""A command that writes results; with --dry-run it writes none."""
 
 
 class _Estimate(TypedDict):
