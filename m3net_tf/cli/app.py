@@ -7,7 +7,7 @@ import typer
 from typer.core import TyperGroup
 
 from m3net_tf import __version__
-from m3net_tf.cli.output import say
+from m3net_tf.cli.output import say, say_exactly
 
 _SECTIONS = {
     "Train": ("init", "wake", "train", "evaluate", "quantize", "report", "model"),
@@ -23,7 +23,7 @@ _HELP_LIMIT = 200  # characters: whole sentences, wrapped
 def show_help(context: typer.Context) -> None:
     """Print the help of a group that is called without a command."""
     if context.invoked_subcommand is None:
-        say(context.get_help())
+        say_exactly(context.get_help())
 
 
 def show_version_or_help(
