@@ -39,6 +39,7 @@ from m3net_tf.system.checkout import require_sources
 from m3net_tf.system.errors import M3NetError, ModelError
 from m3net_tf.system.locks import writes_into
 from m3net_tf.system.progress import Log
+from m3net_tf.system.words import counted
 
 if TYPE_CHECKING:
     from m3net_tf.boards.builds.image import FirmwareImage
@@ -171,7 +172,7 @@ def matrix(
     from m3net_tf.boards.deployment.matrix import matrix_table, run_matrix
 
     if unknown := [name for name in engines or () if name not in ENGINES]:
-        raise typer.BadParameter(f"engine {unknown[0]!r} is none of {', '.join(ENGINES)}")
+        raise typer.BadParameter(f"engine {unknown[0]!r} is not one of {', '.join(ENGINES)}")
     chosen = [name for name in ENGINES if not engines or name in engines]
     log = progress_beside(as_json)
     cells = run_matrix(
@@ -207,7 +208,7 @@ def _check_costs(cells: Sequence[MatrixCell], out: Console, *, update: bool) -> 
         out.print(f"{path} has these figures now")
     elif failing := cost_baselines.exceeded(changes):
         raise M3NetError(
-            f"{len(failing)} costs are above {path} by more than "
+            f"{counted(len(failing), 'cost')} above {path} by more than "
             f"{100 * cost_baselines.ALLOWANCE:g} %: make them cheaper, or accept them by "
             "m3net matrix --update-baselines"
         )
@@ -308,7 +309,7 @@ def compile_command(
     ] = False,
     axis: Annotated[
         int | None,
-        typer.Option(help="Time axis of the input.  [default: that which leaves the least work]"),
+        typer.Option(help="Time axis of the input.  [default: the one with the least work]"),
     ] = None,
     hop: Hop = None,
     as_json: AsJson = False,

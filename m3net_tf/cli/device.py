@@ -36,9 +36,7 @@ DEFAULT_WEB_PORT = 8765
 def monitor(
     port: PortName,
     run: DeviceRun = DEFAULT_RUN,
-    play: Annotated[
-        Path | None, typer.Option(help="Sound file to hear instead of the microphone.")
-    ] = None,
+    play: Annotated[Path | None, typer.Option(help="Sound file instead of the microphone.")] = None,
     record: Annotated[
         Path | None, typer.Option(help="Write <RECORD>.csv and, from a microphone, <RECORD>.wav.")
     ] = None,
@@ -227,7 +225,7 @@ def device_forget(
     baud: Baud = DEFAULT_BAUD,
     as_json: AsJson = False,
 ) -> None:
-    """Make the board forget a word that it was taught."""
+    """Delete an enrolled word from the board."""
     from m3net_tf.boards.device.enrolment import forget
     from m3net_tf.boards.device.session import connect
 

@@ -102,10 +102,10 @@ def export_command(
     log = progress_beside(as_json)
     source, folder = _export_source(model, out, data_dir)
     if (recipe or labels) and not _is_file(source):
-        raise ConfigError(f"{source} is no file: --recipe and --labels are for a .tflite file")
+        raise ConfigError(f"{source} is not a file: --recipe and --labels are for a .tflite file")
     if enrol and not _is_file(source):
         raise ConfigError(
-            f"{source} is no file: --enrol is for a .tflite file, such as a run's "
+            f"{source} is not a file: --enrol is for a .tflite file, such as a run's "
             "export/model.tflite, and --out"
         )
     if background and not enrol:

@@ -78,7 +78,9 @@ Hop = Annotated[
     typer.Option(min=1, help="Frames with each push.  [default: as few as the strides allow]"),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-AlwaysJson = Annotated[bool, typer.Option("--json", help="Print JSON, as it does without.")]
+AlwaysJson = Annotated[
+    bool, typer.Option("--json", help="Print JSON; the command has no other form.")
+]
 Optimise = Annotated[
     GoalName,
     typer.Option(

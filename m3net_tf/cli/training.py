@@ -33,6 +33,7 @@ from m3net_tf.cli.output import (
 )
 from m3net_tf.system.errors import ConfigError, M3NetError
 from m3net_tf.system.extras import how_to_install, missing_of, named
+from m3net_tf.system.words import counted
 
 if TYPE_CHECKING:
     from m3net_tf.system.progress import Log
@@ -176,7 +177,7 @@ def _reached(
     from m3net_tf.audio.datasets import protocol_statement
 
     yield (
-        f"{folder}: test {_score(metrics.test)} on {metrics.test['clips']} clips of "
+        f"{folder}: test {_score(metrics.test)} on {counted(metrics.test['clips'], 'clip')} of "
         f"{metrics.dataset.name}, {protocol_statement(metrics.dataset.facts)}"
     )
     yield from map(_validated, validated.values())
@@ -196,9 +197,9 @@ def _reached(
 
 def _validated(figures: CrossValidation) -> str:
     folds = ", ".join(f"{100 * share:.0f}" for share in figures["fold_accuracy"])
-    groups = f" of {figures['groups']} groups" * (figures["groups"] < figures["clips"])
+    groups = f" of {counted(figures['groups'], 'group')}" * (figures["groups"] < figures["clips"])
     return (
-        f"cross-validation: {_score(figures)} on all {figures['clips']} clips{groups}, "
+        f"cross-validation: {_score(figures)} on all {counted(figures['clips'], 'clip')}{groups}, "
         f"{figures['statement']}; folds {folds} %"
     )
 
@@ -241,7 +242,7 @@ QuantizationMethod = Annotated[
     str | None,
     typer.Option(
         help="ptq or qat, then any of +prune50, +least-error or +p99.99, +equalize, "
-        "+bias; or int16x8. Default: ptq."
+        "+bias; or int16x8.  [default: ptq]"
     ),
 ]
 

@@ -47,7 +47,7 @@ def cut_own_phrases(bundle: Bundle, recordings: Mapping[str, Sequence[Path]], fo
         for label, paths in recordings.items():
             if label not in bundle.labels:
                 raise ConfigError(
-                    f"{label!r} is no phrase of the network: choose one of "
+                    f"{label!r} is not a phrase of the network: choose one of "
                     f"{', '.join(bundle.labels)}"
                 )
             (scratch / label).mkdir()

@@ -251,12 +251,12 @@ def compare(
         }
         if not answer.cost.get("live", {"equal": True})["equal"]:
             drift.append(
-                "live detection on the board has not the scores or events of whole windows"
+                "the board's live detection gives other scores or events than whole windows"
             )
         if answer.stream is not None:
             certificate["stream"] = answer.stream
             if not answer.stream["bytes_equal"]:
-                drift.append("network: a hop on the board has not the bytes of the whole window")
+                drift.append("network: a hop on the board gives other bytes than the whole window")
         if answer.features is not None and answer.labels is not None:
             certificate["features"] = _features(answer.features, expected, drift)
             same = answer.labels == scores.argmax(1)

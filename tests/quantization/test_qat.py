@@ -206,8 +206,8 @@ def test_a_run_is_pruned_then_rounded(run):
     assert report["validation"]["accuracy"]["float"] == pytest.approx(float_accuracy)
     page = (run.folder / "quantized" / "report.md").read_text()
     assert "## Weights in int8" in page and "after gzip" in page
-    assert "Trained until 50 % of the weights of convolutions are 0: 1 epochs, rate" in page
-    assert "Trained with int8's rounding, from layer dfp_cb_pw on: 1 epochs" in page
+    assert "Trained until 50 % of the weights of convolutions are 0: 1 epoch, rate" in page
+    assert "Trained with int8's rounding, from layer dfp_cb_pw on: 1 epoch" in page
 
 
 @pytest.mark.slow

@@ -121,7 +121,7 @@ def test_its_export_has_front_end_and_labels(exported, other, names, recipe, tmp
 
 def test_a_run_takes_neither(tiny_run, m3net):
     status, _, error = m3net("export", tiny_run, "--recipe", "mcu")
-    assert status == 2 and "is no file: --recipe and --labels are for a .tflite file" in error
+    assert status == 2 and "is not a file: --recipe and --labels are for a .tflite file" in error
 
 
 @pytest.mark.parametrize(

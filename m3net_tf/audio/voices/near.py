@@ -26,7 +26,7 @@ DIFFERENT = 1.0
 CHANGED = 0.25
 """Smallest distance of a phrase with changed phonemes, as a share of its phonemes.
 
-It is no word, so that people hear the word which it resembles.
+It is not a word, so that people hear the word which it resembles.
 """
 _SHARES: dict[Kind, float] = {"part": 0.15, "word": 0.25, "changed": 0.25}  # the rest is other
 _WORD_FILES = {

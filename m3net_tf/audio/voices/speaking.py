@@ -29,6 +29,7 @@ from m3net_tf.system.errors import ConfigError, DataError
 from m3net_tf.system.locks import writes_into
 from m3net_tf.system.progress import Log, silent, track
 from m3net_tf.system.threads import WORKERS, map_ahead
+from m3net_tf.system.words import counted
 
 RECORD_NAME = "voices.json"
 NEAR_FOLDER, WORDS_FOLDER = "_near_", "_words_"
@@ -326,7 +327,7 @@ def _audition(
                 timbres.append(result)
     kept = distinct(timbres)
     if len(kept) < len(heard):
-        left_out.append(f"{len(heard) - len(kept)} speakers that sound like another")
+        left_out.append(f"{counted(len(heard) - len(kept), 'speaker')} with the sound of another")
     return [heard[index] for index in kept], [timbres[index] for index in kept]
 
 
@@ -464,7 +465,7 @@ def _spoken(planned: Sequence[_Planned], folder: Path, log: Log) -> list[SpokenC
             progress.advance()
     silent_ones.discard("")
     if silent_ones:
-        log(f"{len(silent_ones)} of {len(planned)} clips could not be spoken")
+        log(f"{len(silent_ones)} of {counted(len(planned), 'clip')} could not be spoken")
     return [each.clip for each in planned if each.clip.path not in silent_ones]
 
 

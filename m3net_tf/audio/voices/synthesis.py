@@ -205,7 +205,7 @@ def available(models: Sequence[Path] = ()) -> list[Synthesiser]:
             name begins with ``kokoro``.
 
     Raises:
-        ConfigError: espeak-ng or the package of a model is not installed, or a file is no voice.
+        ConfigError: espeak-ng or the package of a model is not installed, or a file is not a voice.
     """
     if not shutil.which("espeak-ng"):
         raise ConfigError(
@@ -216,7 +216,7 @@ def available(models: Sequence[Path] = ()) -> list[Synthesiser]:
             raise ConfigError(f"{path}: does not exist; name the file of a voice")
         if path.suffix not in (".flitevox", ".onnx"):
             raise ConfigError(
-                f"{path}: is no voice; name a file .flitevox (Flite) or .onnx (Piper)"
+                f"{path}: is not a voice; name a file .flitevox (Flite) or .onnx (Piper)"
             )
     flitevox = [path for path in models if path.suffix == ".flitevox"]
     if flitevox and not shutil.which("flite"):

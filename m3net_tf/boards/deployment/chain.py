@@ -51,6 +51,7 @@ from m3net_tf.runtime.interpreter import tflm_unavailable_reason
 from m3net_tf.system.artifacts import Provenance, of_form, provenance, read_json, write_json
 from m3net_tf.system.locks import writes_into
 from m3net_tf.system.progress import Log, silent
+from m3net_tf.system.words import counted
 from m3net_tf.training.metrics import whole_scores, wilson_interval
 from m3net_tf.training.run import Run
 
@@ -164,7 +165,7 @@ class _Clips:
 
         Args:
             scores: int8, or 0 to 1, shape (clips, classes).
-            labels: answers where a clip is no window, shape (clips,); default: the best scores.
+            labels: answers where a clip is not a window, shape (clips,); default: the best scores.
         """
         quantized = scores.dtype == np.int8
         shares = (scores + 128.0) / 256.0 if quantized else np.asarray(scores, np.float32)
@@ -263,7 +264,10 @@ def _measure(
         image = prove_arena(bundle, board, folder, log)
     else:
         image = starting_firmware(bundle, board, folder, log, engine=engine)
-    log(f"running {len(clips.pcm)} clips on the emulated {board}, as features and as sound")
+    log(
+        f"running {counted(len(clips.pcm), 'clip')} on the emulated {board}, as features and "
+        "as sound"
+    )
     return measure(bundle, image, Clips(clips.pcm, clips.features), log, certified=True)
 
 

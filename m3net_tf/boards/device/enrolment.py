@@ -111,7 +111,7 @@ def _save(device: Device, log: Log) -> None:
     except BoardError as error:
         if error.code != "no_flash":
             raise
-        log("the board has no flash for words: it forgets them at its next reset")
+        log("the board has no flash for words: the next reset deletes them")
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ from m3net_tf.runtime.interpreter import Int8
 from m3net_tf.runtime.recognizer import column_levels, second_look
 from m3net_tf.system.errors import FirmwareError
 from m3net_tf.system.progress import Log, silent
+from m3net_tf.system.words import counted
 
 _LINE = re.compile(
     r"m3net (?:(column) values=([0-9a-f]+)|(scores) out=([0-9a-f]+) model_instr=(\d+)"
@@ -166,7 +167,7 @@ def measure_live(
     count = min(count, (machine.job_bytes - HEADER.size) // pcm.itemsize)
     clips = in_turn(pcm, -(-count // pcm.shape[1])) if certified else pcm
     recording = clips.reshape(-1)[:count]
-    log(f"live detection on {machine.board} hears {len(recording)} samples")
+    log(f"live detection of {counted(len(recording), 'sample')} on {machine.board}")
     heard = hear(elf, machine, recording)
     windows = due_windows(bundle, heard.columns)
     references = whole_windows(bundle.tflite, windows)

@@ -37,6 +37,7 @@ from m3net_tf.runtime.interpreter import (
 from m3net_tf.system.artifacts import write_text
 from m3net_tf.system.errors import FirmwareError, ModelError
 from m3net_tf.system.progress import Log, silent
+from m3net_tf.system.words import counted
 
 _NAME = "m3net_stream"
 _HOOK = "m3net_operation_done"  # as the whole network calls it
@@ -120,7 +121,10 @@ def streamed_export(
     clips = in_turn(features, -(-count // features.shape[TIME_AXIS]))
     frames = np.concatenate([*clips], axis=1)[None, :, :count]
     recording = record(bundle.tflite, push, frames)
-    log(f"pushing {len(recording.pushes)} hops through the streamed network on the {board}")
+    log(
+        f"pushing {counted(len(recording.pushes), 'hop')} through the streamed network on the "
+        f"{board}"
+    )
     return measure_stream(bundle.c_folder(log), bundle.c_model, board, folder, recording)
 
 

@@ -12,6 +12,7 @@ from m3net_tf.compiler.calls import Call
 from m3net_tf.compiler.network import CompiledNetwork
 from m3net_tf.compiler.stripes import Stripe, products
 from m3net_tf.compiler.structures import ArrayKey, Convolution, Convolution16
+from m3net_tf.system.words import counted
 
 
 class LayerCost(KernelCycles):
@@ -90,7 +91,7 @@ def _form(call: Call, in_ram: Container[ArrayKey]) -> str:
     place = ", in RAM" if layer.weights.key in in_ram else ""
     if call.kernel == "convolve_depthwise":
         return ("channel by channel" if layer.lines else "pixel by pixel") + place
-    pixels = "1 pixel" if layer.pixels == 1 else f"{layer.pixels} pixels"
+    pixels = counted(layer.pixels, "pixel")
     return pixels + (", plain weights" if layer.plain else "") + place
 
 

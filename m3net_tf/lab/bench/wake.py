@@ -25,6 +25,7 @@ from m3net_tf.runtime.sound import pcm_chunks
 from m3net_tf.system.artifacts import Provenance, provenance, write_text
 from m3net_tf.system.errors import DataError
 from m3net_tf.system.progress import Log, silent
+from m3net_tf.system.words import counted
 
 _BEFORE_S, _AFTER_S = 0.5, 1.5  # of background around each recording
 _QUIET_DB = -80.0
@@ -121,7 +122,7 @@ def run_bench_wake(
 
     ungated = dataclasses.replace(config, gate_level=None)
     tolerance_s = config.window_columns * frontend.hop_s
-    log(f"{len(files)} recordings of {word}")
+    log(f"{counted(len(files), 'recording')} of {word}")
     tape = listen(frontend, fastest_engine(bundle, config), ungated, said())
     spoken = Recording(frontend, tape, tuple(truth), 0.0, tolerance_s)
     log("recordings without it")

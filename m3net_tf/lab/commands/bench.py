@@ -193,7 +193,10 @@ def bench_wake(
     ] = None,
     snr_db: Annotated[float | None, typer.Option(help="Level of the word above the noise.")] = None,
     target_false_accepts_per_hour: Annotated[
-        float, typer.Option(min=0, help="Of the point that is chosen on these recordings.")
+        float,
+        typer.Option(
+            min=0, help="False accepts per hour of the point that is chosen on these recordings."
+        ),
     ] = 0.5,
     out: Annotated[Path | None, typer.Option(help="Folder for the curve.")] = None,
     as_json: AlwaysJson = True,

@@ -27,7 +27,9 @@ TableData = Annotated[
 ]
 TableOut = Annotated[
     Path | None,
-    typer.Option(help="Folder for the table; default: experiments/results; tiny: --runs."),
+    typer.Option(
+        help="Folder of the written tables; default: experiments/results; tiny: runs/tables."
+    ),
 ]
 TableRuns = Annotated[Path, typer.Option(help="Folder of the runs of all tables.")]
 KeepResults = Annotated[

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from m3net_tf.training.cluster.data import DataFolders
 
 
-lab_app = group("Draw figures, measure on boards, search networks.")
+lab_app = group("List and measure results of papers, draw figures, search networks.")
 
 
 @app.command()

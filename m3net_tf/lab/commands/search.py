@@ -15,6 +15,7 @@ from m3net_tf.lab.commands.papers import lab_app
 from m3net_tf.system.checkout import require_sources
 from m3net_tf.system.errors import ConfigError, M3NetError
 from m3net_tf.system.extras import require_modules
+from m3net_tf.system.words import counted
 
 if TYPE_CHECKING:  # a light command does not need the room
     from m3net_tf.lab.search.costs import CostLimits
@@ -86,7 +87,8 @@ def search(
         say(f"{folder}/front.png, front.csv and front.json have all trials")
     if errors := [trial.error for trial in finished if trial.state == "failed"]:
         raise M3NetError(
-            f"{len(errors)} trials failed ({errors[0]}): the same command tries them again"
+            f"{counted(len(errors), 'trial')} failed ({errors[0]}): the same command tries "
+            "them again"
         )
 
 

@@ -102,7 +102,7 @@ class TrialFolder:
                 trials.append(Trial(**values))
             except TypeError:
                 raise DataError(
-                    f"{path} is no trial of this version: delete it; the search makes it again"
+                    f"{path} is not a trial of this version: delete it; the search makes it again"
                 ) from None
         return trials
 

@@ -133,7 +133,7 @@ def test_a_step_here_and_there_is_allowed(bundle, expected, answer):
         ("host_scores", np.s_[1:2, 0], 1, r"network: 1 of 15 output bytes of TFLite .* in clip 1"),
         ("compiled_scores", 2, 1, r"network: 3 of 15 output bytes of the compiled .* in clip 2"),
         ("fixed_features", np.s_[0, 0, 0], 1, r"front end: 1 of 9800 features .* whole numbers"),
-        ("stream", None, 0, r"network: a hop on the board has not the bytes of the whole window"),
+        ("stream", None, 0, r"network: a hop on the board gives other bytes than the whole window"),
     ],
 )
 def test_drift_is_named(bundle, expected, answer, name, place, step, message):

@@ -73,7 +73,7 @@ def test_failed_trials_are_an_error(m3net):
     status, _, error = m3net(*SEARCH, "--trials", 1, work=failed)
     assert (status, error) == (
         2,
-        "error: 1 trials failed (the disk is full): the same command tries them again\n",
+        "error: 1 trial failed (the disk is full): the same command tries them again\n",
     )
 
 
