@@ -69,8 +69,8 @@ class PushFacts(TypedDict):
         hop: lines with each push.
         window: lines of a window.
         products: multiply-accumulate operations of a push.
-        window_products: of a whole window.
-        state_bytes: of the arena, what stays from push to push.
+        window_products: products of a whole window.
+        state_bytes: the part of the arena that stays from push to push.
         layers: what became of each operator.
         axes: the share of the products that each axis leaves, where the compiler chose one.
     """

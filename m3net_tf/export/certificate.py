@@ -149,7 +149,7 @@ class BoardAnswer:
         labels: classes from the samples, shape (clips,); None as ``features``.
         cost: memory and instructions, by name; ``sections``: bytes of each by name; ``live``: live
             detection of an export that streams.
-        stream: of a network that streams, its hops and their cost by name.
+        stream: for a network that streams, its hops and their cost by name.
     """
 
     board: str

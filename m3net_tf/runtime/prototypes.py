@@ -41,7 +41,7 @@ class Prototypes:
     """The words that were enrolled.
 
     Args:
-        zero_point: of the network's output.
+        zero_point: zero point of the network's output.
         background: the network's outputs for hours of sounds without the words, shape (sounds,
             classes).
     """
@@ -85,7 +85,7 @@ class Prototypes:
         """Put a word in its place, as a board has it.
 
         Args:
-            sums: of the outputs for its examples, without the zero point, shape (classes,).
+            sums: sums of the outputs for its examples, without the zero point, shape (classes,).
         """
         self._words[place] = _Word(name, examples, sums.astype(np.int64))
 

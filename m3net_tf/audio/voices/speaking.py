@@ -74,7 +74,7 @@ class SpokenVoices:
     """What :func:`say_phrases` has written.
 
     Attributes:
-        phonemes: of each phrase, in IPA.
+        phonemes: phonemes of each phrase, in IPA.
         speakers: number of speakers that sound different.
         variety: their effective number; see :func:`.variety.variety`.
         left_out: a line for each synthesiser or speaker that does not speak, and why.

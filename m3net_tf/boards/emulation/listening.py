@@ -35,8 +35,8 @@ class LiveCost(TypedDict):
         push_columns: columns that a run pushes.
         equal: whether the scores of all runs and all events are the whole windows'.
         references: what computed the whole windows on this machine.
-        instructions: of the most expensive run that continues the stream.
-        start_instructions: of the most expensive run that begins one, and pushes a whole window.
+        instructions: instructions of the most expensive run that continues the stream.
+        start_instructions: the same of a run that begins one, and pushes a whole window.
     """
 
     push_columns: int
@@ -53,10 +53,10 @@ class Heard:
     """What live detection on a board made of a recording.
 
     Attributes:
-        columns: of features, int8 of shape (bins, columns).
+        columns: columns of features, int8 of shape (bins, columns).
         ends: number of columns at each run, shape (runs,).
-        scores: of the runs, int8 of shape (runs, classes).
-        instructions: of the runs, shape (runs,).
+        scores: scores of the runs, int8 of shape (runs, classes).
+        instructions: instructions of the runs, shape (runs,).
     """
 
     columns: Int8

@@ -51,8 +51,8 @@ class StreamCost(TypedDict):
     Attributes:
         hop: frames with each push.
         window: frames of the window.
-        hop_instructions: of the most expensive push.
-        hop_macs: of a push.
+        hop_instructions: instructions of the most expensive push.
+        hop_macs: multiply-accumulates of a push.
         state_bytes: the part of it that stays from push to push.
         hops: pushes whose output bytes were compared.
         references: what computed the whole windows on this machine.

@@ -34,7 +34,7 @@ class Form:
     """The tensors of an operator.
 
     Attributes:
-        roles: of its inputs.
+        roles: roles of its inputs.
         shapes: computes the shapes of its outputs; raises ModelError where inputs do not fit.
         repeats: whether any number of inputs has the first role.
         types: for each type of its inputs, the types that its outputs may have; if None, all have

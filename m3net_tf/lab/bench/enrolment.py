@@ -44,7 +44,7 @@ class EnrolmentResult(Provenance, Shares):
         speakers: pairs of a word and a speaker.
         trials: recordings, each heard with others of its speaker enrolled.
         examples: mean number of enrolled recordings.
-        hours: of other sounds, in which each trial's word is counted.
+        hours: hours of other sounds, in which each trial's word is counted.
         missed: trials without a detection.
         missed_share_95: 95 % interval of their share (Wilson).
         by_word: the shares of each word.

@@ -54,8 +54,8 @@ def layer_costs(
     """The sum of the cost of each layer's kernels.
 
     Args:
-        kernels: of a run; see :func:`kernels_of`.
-        costs: of each.
+        kernels: kernels of a run; see :func:`kernels_of`.
+        costs: cost of each kernel.
         in_ram: keys of constants that lie in RAM.
     """
     layers: dict[Call, LayerCost] = {}

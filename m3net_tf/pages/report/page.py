@@ -38,7 +38,7 @@ class ReportFacts(TypedDict):
     """What was written.
 
     Attributes:
-        missing: by section, the commands that make what it lacks.
+        missing: for each section, the commands that make what it lacks.
     """
 
     path: str
