@@ -67,7 +67,7 @@ class Heard:
 
 
 def hear(elf: Path, machine: Machine, pcm: npt.NDArray[np.int16]) -> Heard:
-    """Let a firmware's live detection hear a recording on an emulated board.
+    """Run a firmware's live detection on a recording, on an emulated board.
 
     Args:
         pcm: samples, shape (samples,).
@@ -151,8 +151,8 @@ def measure_live(
     """Cost and comparison of live detection where an export streams; None where it does not.
 
     Args:
-        pcm: clips that are heard one after the other, shape (clips, samples).
-        certified: hear them again and again, as :func:`.in_turn` says, until a certificate has
+        pcm: clips that follow each other in the recording, shape (clips, samples).
+        certified: repeat them, as :func:`.in_turn` says, until a certificate has
             its runs or the board's memory is full.
 
     Raises:

@@ -84,7 +84,7 @@ _PAYS = 0.8  # of the products of a whole window
 
 @dataclasses.dataclass(frozen=True)
 class Recording:
-    """Frames that a network hears hop by hop, and the outputs of all whole windows.
+    """Frames that a network takes hop by hop, and the outputs of all whole windows.
 
     Attributes:
         push: how the network streams.
@@ -104,7 +104,7 @@ def streamed_export(
     """What a hop of an export costs on a board, if streaming pays.
 
     Args:
-        features: int8 of shape (clips, bins, frames, 1), which the network hears as
+        features: int8 of shape (clips, bins, frames, 1), which the network takes as
             :func:`in_turn` says.
 
     Returns:
