@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -308,7 +309,7 @@ def recorded_data_folder(folder: Path) -> Path | None:
     if "folder" not in values:  # the data set was read from shards
         return None
     data = Path(str(values["folder"]))
-    if not data.is_dir():
+    if not os.path.isdir(data):  # noqa: PTH112  # Path.is_dir raises for a long name
         raise DataError(
             f"{data}: {record} names this folder, which no longer exists: give the new one by "
             "--data-dir or DATA_DIR"

@@ -30,7 +30,6 @@ from m3net_tf.lab.commands.options import (
     pool_options,
     results_folder,
 )
-from m3net_tf.system.artifacts import read_json
 from m3net_tf.system.errors import M3NetError
 from m3net_tf.system.extras import require_modules
 
@@ -160,11 +159,12 @@ def latex(
     """Print a written table in LaTeX."""
     require_modules("m3net lab latex", "report", "jinja2")
     from m3net_tf.lab.studies.grid_file import load_grid
+    from m3net_tf.lab.studies.table_record import read_table
     from m3net_tf.lab.studies.table_views import table_latex
 
     grid = load_grid(name, scale)
-    report = read_json(results_folder(out, scale, RUNS) / f"{grid.name}.{scale}.json")
-    text = table_latex(report, list(grid.axes))
+    path = results_folder(out, scale, RUNS) / f"{grid.name}.{scale}.json"
+    text = table_latex(read_table(path), list(grid.axes))
     if as_json:
         say_json({"latex": text})
     else:
