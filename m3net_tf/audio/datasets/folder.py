@@ -512,7 +512,7 @@ def grouped(clips: Sequence[Clip], pattern: str) -> tuple[list[Clip], list[Clip]
         All clips, and those with odd names.
 
     Raises:
-        ConfigError, DataError: it is none, or finds no group in a name.
+        ConfigError, DataError: it is not a regular expression, or finds no group in a name.
     """
     try:
         expression = re.compile(pattern)

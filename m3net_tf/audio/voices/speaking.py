@@ -232,7 +232,7 @@ def _pronounced(
         raise ConfigError(f"espeak-ng has no language {language!r}: espeak-ng --voices lists them")
     for phrase in say:
         if phrase not in phrases:
-            raise ConfigError(f"{phrase!r} is respelled, but no phrase: give it as one")
+            raise ConfigError(f"{phrase!r} is respelled, but not among the phrases: give it as one")
     found = dict(zip(phrases, pronunciations(phrases, language), strict=True))
     found |= {phrase: corrected(text, language) for phrase, text in say.items()}
     for phrase, pronunciation in found.items():
