@@ -113,8 +113,8 @@ def compute_features(
             missing = store.missing(key for copy in keys for key in copy)
             if missing:  # another process may have added them while this one waited
                 log(
-                    f"features of {counted(len(clips), f'{split} clip')}, each with "
-                    f"{counted(copies, 'augmented copy')}"
+                    f"features of {counted(len(clips), f'{split} clip')}, "
+                    f"{counted(copies, 'augmented copy')} each"
                 )
                 _fill(writer, dataset, clips, keys, missing, config, augmentation, seed, log, dtype)
         rows = store.rows(keys)
