@@ -327,7 +327,7 @@ def _audition(
                 timbres.append(result)
     kept = distinct(timbres)
     if len(kept) < len(heard):
-        left_out.append(f"{counted(len(heard) - len(kept), 'speaker')} with the sound of another")
+        left_out.append(f"{counted(len(heard) - len(kept), 'speaker')} too like another")
     return [heard[index] for index in kept], [timbres[index] for index in kept]
 
 

@@ -138,7 +138,7 @@ def test_hibari(play_program, monkeypatch):
         ("voice.onnx", "pip install piper-tts"),
         ("kokoro.onnx", "pip install kokoro-onnx"),
         ("ann.flitevox", "apt-get install flite"),
-        ("voice.bin", "no voice"),
+        ("voice.bin", "not a voice"),
         ("missing/voice.onnx", "does not exist"),
     ],
 )
