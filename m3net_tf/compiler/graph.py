@@ -36,7 +36,7 @@ class Tensor:
         unknown: dimensions whose sizes the file leaves open; ``shape`` has 1 there, or what the
             compiler found.
         file_dtype: type in the file of an input or output whose conversion was removed; else ''.
-        start: of a variable, what a reset sets it to.
+        start: what a reset sets a variable to.
     """
 
     name: str
@@ -102,7 +102,7 @@ class Operation:
     Attributes:
         kind: builtin operator, such as ``CONV_2D``.
         inputs: None where an optional input is missing.
-        options: by the names of the schema, such as ``strideW``; enumerations are numbers.
+        options: options by the names of the schema, such as ``strideW``; enumerations are numbers.
     """
 
     kind: str

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Operators of a network, and their names in TFLite Micro's resolver."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from m3net_tf.compiler.micro import TFLM_OPERATORS
 from m3net_tf.compiler.tflite_names import operator_name
@@ -31,22 +31,34 @@ def operators_of(tflite: bytes) -> list[str]:
     """Builtin operators of a network, each once, sorted.
 
     Raises:
-        ModelError: the file is not a TFLite model, or has an operator that the firmware lacks;
-            the message names the layer.
+        ModelError: the file is not a TFLite model.
     """
+    return sorted({name for name, _ in _named_operators(tflite)})
+
+
+def require_in_micro(parts: Iterable[bytes]) -> None:
+    """Require that TFLite Micro has the operators of all networks of a device.
+
+    Raises:
+        ModelError: it lacks one; the message names the layer.
+    """
+    for part in parts:
+        for name, layer in _named_operators(part):
+            if name not in TFLM_OPERATORS:
+                raise ModelError(
+                    f"layer {layer!r} becomes operator {name}, which TFLite Micro lacks: use the "
+                    "engine compiled, or replace the layer with one that it supports "
+                    "(docs/decisions.md lists them)"
+                )
+
+
+def _named_operators(tflite: bytes) -> Iterator[tuple[str, str]]:
+    """Name and layer of each operator."""
     model = unpack(tflite)
-    operators = set()
     for graph in model.subgraphs:
         for operation in graph.operators:
-            name = operator_name(model.operatorCodes[operation.opcodeIndex])
-            if name not in TFLM_OPERATORS:
-                layer = graph.tensors[operation.outputs[0]].name.decode()
-                raise ModelError(
-                    f"layer {layer!r} becomes operator {name}, which TFLite Micro lacks: replace "
-                    "the layer with one that it supports (docs/decisions.md lists them)"
-                )
-            operators.add(name)
-    return sorted(operators)
+            layer = graph.tensors[operation.outputs[0]].name.decode()
+            yield operator_name(model.operatorCodes[operation.opcodeIndex]), layer
 
 
 def operators_of_parts(parts: Iterable[bytes]) -> tuple[str, ...]:

@@ -186,7 +186,7 @@ def pace_lines(board: str, pace: Pace | None, source: str = "") -> list[str]:
     """Lines for a terminal on the pace on a board, within 80 columns.
 
     Args:
-        source: of the instructions; default: an emulator.
+        source: source of the instructions; default: an emulator.
     """
     if pace is None:
         return [f"speed on {board}: not measured; m3net footprint RUN measures it"]

@@ -16,6 +16,7 @@ from m3net_tf.pages.report.records import Folded, Summary
 from m3net_tf.pages.report.run_files import read_history
 from m3net_tf.pages.report.words import difference, interval, number, percent
 from m3net_tf.system.errors import DataError
+from m3net_tf.system.words import counted
 from m3net_tf.training.cross_validation import RESULT
 
 _LONGEST_VALUE = 60
@@ -90,7 +91,7 @@ def _validated(run: RunData) -> Figure:
     if result is None:
         return Figure(name, None, True)
     bounds = interval((result["accuracy_95_low"], result["accuracy_95_high"]))
-    remark = f"({bounds}), all {result['clips']} clips"
+    remark = f"({bounds}), all {counted(result['clips'], 'clip')}"
     return Figure(name, result["accuracy"], True, remark)
 
 

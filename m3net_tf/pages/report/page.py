@@ -25,6 +25,7 @@ from m3net_tf.system.errors import M3NetError
 from m3net_tf.system.extras import require_modules
 from m3net_tf.system.locks import in_use
 from m3net_tf.system.progress import Log, silent
+from m3net_tf.system.words import counted
 from m3net_tf.training.cross_validation import RESULT
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -38,7 +39,7 @@ class ReportFacts(TypedDict):
     """What was written.
 
     Attributes:
-        missing: by section, the commands that make what it lacks.
+        missing: for each section, the commands that make what it lacks.
     """
 
     path: str
@@ -193,7 +194,8 @@ def verdict(run: RunData) -> str:
     else:
         figures, clips = test, f"{test['clips']} test clips"
         if validated is not None:
-            figures, clips = validated, f"all {validated['clips']} clips by cross-validation"
+            figures = validated
+            clips = f"all {counted(validated['clips'], 'clip')} by cross-validation"
         bounds = interval((figures["accuracy_95_low"], figures["accuracy_95_high"]))
         reached = f"right on {percent(figures['accuracy'])} of {clips} (95 %: {bounds})"
     board = run.file("summary.json", Summary) or Summary()
