@@ -47,7 +47,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
             {"rich", "typer", "shellingham", "annotated_doc", "click"},
         ),
         (
-            ["-m", "m3net_tf", "classify", "--help"],
+            ["-c", "import m3net_tf.runtime"],
             {"ai_edge_litert", "ai_edge_litert_sdk_intel", "msgspec", "numpy", "typing_extensions"},
         ),
     ],
@@ -90,11 +90,7 @@ def test_a_light_installation_asks_for_no_training_package(wheel):
 @pytest.mark.parametrize(
     ("command", "expected"),
     [
-        *(
-            [("table m3net/table4 --print-recipe nothing", "no cell is named 'nothing'")]
-            if LAB
-            else []
-        ),
+        *([("lab recipe m3net/table4 nothing", "no cell is named 'nothing'")] if LAB else []),
         ("fit no_run", "no_run has no export"),
         (f"compile {KEYWORDS} --out c", "c/model.c"),
     ],

@@ -28,6 +28,7 @@ from m3net_tf.system.artifacts import cache_folder
 from m3net_tf.system.checkout import require_sources
 from m3net_tf.system.errors import M3NetError
 from m3net_tf.system.extras import how_to_install, missing_of, packages_by_extra
+from m3net_tf.system.words import counted
 
 _EXTRAS = {
     "train": "training, quantisation, export",
@@ -125,7 +126,7 @@ def _emulators() -> Iterator[Check]:
         emulator = architecture.emulator
         path = shutil.which(emulator.program)
         count = sum(board.arch == name for board in known)
-        boards = f"for {count} board{'' if count == 1 else 's'}"
+        boards = f"for {counted(count, 'board')}"
         found = path and f"{path}, {boards}"
         fix = f"apt-get install {emulator.package}"
         yield _program(emulator.program, found, _need(name), boards, fix)

@@ -125,8 +125,8 @@ class _Constants:
         in_ram: keys of arrays that lie in RAM.
         known: names of arrays by their key.
         layers: names of structures by type and content.
-        kinds: of the structures, by their type in C.
-        arrays: by name.
+        kinds: kinds of the structures, by their type in C.
+        arrays: arrays by name.
         definitions: in C.
         size: see :class:`CSource`.
     """

@@ -25,7 +25,7 @@ class Lowering:
     """The calls of a network, built operator by operator.
 
     Attributes:
-        views: of the tensors that have a place.
+        views: views of the tensors that have a place.
         states: buffers that keep their content between runs.
         saved: what each rewrite saved, by its name.
     """

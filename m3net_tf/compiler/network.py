@@ -41,10 +41,10 @@ class StreamedLayer:
     Attributes:
         name: operator and layer.
         state: ``streamed``, ``ends recomputed``, or ``whole`` and why.
-        lines: that are computed with each push.
-        window_lines: of the whole window; 0 if it has no lines.
+        lines: number of lines that are computed with each push.
+        window_lines: number of lines of the whole window; 0 if it has no lines.
         products: multiply-accumulate operations of a push.
-        kept_bytes: of its output's lines, which stay from push to push.
+        kept_bytes: bytes of its output's lines that stay from push to push.
     """
 
     name: str
@@ -96,7 +96,7 @@ class CompiledNetwork:
         states: buffers that keep their content between runs.
         saved: what each rewrite saved, by its name.
         in_ram: bytes of each constant that lies in RAM, by its key.
-        push: of a streamed network, which takes some lines of its inputs at a time.
+        push: the push of a streamed network, which takes some lines of its inputs at a time.
         stream: the same network streamed, which is emitted with it and shares its constants.
     """
 

@@ -115,7 +115,7 @@ def _require_shape(tensor: Tensor, *, is_read: bool) -> None:
 def _require_quantization(tensor: Tensor) -> None:
     """Refuse scales that no arithmetic could use."""
     if len(tensor.scales) != len(tensor.zero_points):
-        raise ModelError(f"tensor {tensor.name!r} has not one zero point for each scale: {CONVERT}")
+        raise ModelError(f"tensor {tensor.name!r} lacks a zero point for each scale: {CONVERT}")
     if not np.all(np.isfinite(tensor.scales) & (tensor.scales > 0)):
         raise ModelError(
             f"tensor {tensor.name!r} has a scale that is not positive: calibrate with other clips; "

@@ -42,7 +42,7 @@ _RIDGE = 0.1  # of the mean variance, added to each
 def enrolment_network(tflite: bytes, background: Int8 | None = None) -> bytes:
     """The network without the softmax at its end, and without the dense layer before it.
 
-    A dense layer over a map, which is no classifier of :func:`m3net_tf.networks.layers.classifier`,
+    A dense layer over a map, unlike a classifier of :func:`m3net_tf.networks.layers.classifier`,
     stays: then the outputs are logits.
 
     Args:

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Operators of a network, and their names in TFLite Micro's resolver."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from m3net_tf.compiler.micro import TFLM_OPERATORS
 from m3net_tf.system.errors import ModelError
+from m3net_tf.tflite.graph import Operation
 from m3net_tf.tflite.read import read_graphs
 
 _IRREGULAR = {
@@ -30,18 +31,28 @@ def operators_of(tflite: bytes) -> list[str]:
     """Builtin operators of a network, each once, sorted.
 
     Raises:
-        ModelError: the file is not a TFLite model, or has an operator that the firmware lacks;
-            the message names the layer.
+        ModelError: the file is not a TFLite model.
     """
-    operators = set()
-    for op in (op for graph in read_graphs(tflite) for op in graph.operations):
+    return sorted({op.kind for op in _operations(tflite)})
+
+
+def require_in_micro(parts: Iterable[bytes]) -> None:
+    """Require that TFLite Micro has the operators of all networks of a device.
+
+    Raises:
+        ModelError: it lacks one; the message names the layer.
+    """
+    for op in (op for part in parts for op in _operations(part)):
         if op.kind not in TFLM_OPERATORS:
             raise ModelError(
                 f"layer {op.output.name!r} becomes operator {op.kind}, which TFLite Micro lacks: "
-                "replace the layer with one that it supports (docs/decisions.md lists them)"
+                "use the engine compiled, or replace the layer with one that it supports "
+                "(docs/decisions.md lists them)"
             )
-        operators.add(op.kind)
-    return sorted(operators)
+
+
+def _operations(tflite: bytes) -> Iterator[Operation]:
+    return (op for graph in read_graphs(tflite) for op in graph.operations)
 
 
 def operators_of_parts(parts: Iterable[bytes]) -> tuple[str, ...]:
@@ -57,8 +68,7 @@ def variable_count(tflite: bytes) -> int:
     """
     handles = (
         (op.options["container"] or b"", op.options["sharedName"] or b"")
-        for graph in read_graphs(tflite)
-        for op in graph.operations
+        for op in _operations(tflite)
         if op.kind == "VAR_HANDLE"
     )
     return len(set(handles))

@@ -45,7 +45,7 @@ class Tensor:
         unknown: dimensions whose sizes the file leaves open; ``shape`` has 1 there, or what the
             compiler found.
         file_dtype: type in the file of an input or output whose conversion was removed; else ''.
-        start: of a variable, what a reset sets it to.
+        start: what a reset sets a variable to.
         index: place among the file's tensors, by which an interpreter knows it.
         range: smallest and largest number of a computed tensor, which quantisation covers.
     """
@@ -115,7 +115,7 @@ class Operation:
     Attributes:
         kind: builtin operator, such as ``CONV_2D``.
         inputs: None where an optional input is missing.
-        options: by the names of the schema, such as ``strideW``; enumerations are numbers.
+        options: options by the names of the schema, such as ``strideW``; enumerations are numbers.
         index: place among the file's operators.
     """
 

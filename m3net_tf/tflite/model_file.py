@@ -84,7 +84,7 @@ def _networks(text: str) -> Iterator[bytes]:
             first = bytes(values[item] for item in itertools.islice(items, 8))
             if first[4:] == IDENTIFIER:
                 yield first + bytes(values[item] for item in items if not item.isspace())
-        except ValueError:  # an item that is no byte
+        except ValueError:  # an item that is not a byte
             continue
 
 
@@ -109,7 +109,7 @@ class _Values(dict[str, int]):
         """Read an item.
 
         Raises:
-            ValueError: it is no number from -128 to 255.
+            ValueError: it is not a number from -128 to 255.
         """
         number = _NUMBER.fullmatch(item.strip()) if len(item) <= _LONGEST_ITEM else None
         if number is None:

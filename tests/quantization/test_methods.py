@@ -46,7 +46,6 @@ def calibrated(quantizer: Quantizer) -> bytes:
         bias=st.booleans(),
         qat=st.booleans(),
         prune=st.sampled_from([None, 1, 50, 99]),
-        cluster=st.sampled_from([None, 3, 128]),
     )
 )
 def test_a_methods_name_says_all_of_it(method):
@@ -56,15 +55,15 @@ def test_a_methods_name_says_all_of_it(method):
 def test_the_order_of_its_parts_is_free():
     assert Method.parse("ptq+bias+p99.9") == Method(clip=99.9, bias=True)
     assert Method.parse("int16x8") == Method(wide=True)
-    assert Method.parse("qat+cluster16+prune50") == Method(qat=True, prune=50, cluster=16)
+    assert Method.parse("qat+bias+prune50") == Method(qat=True, prune=50, bias=True)
 
 
 def test_which_methods_train():
-    assert all(Method.parse(name).fine_tunes for name in ("qat", "ptq+prune50", "ptq+cluster16"))
+    assert all(Method.parse(name).fine_tunes for name in ("qat", "ptq+prune50"))
     assert not any(Method.parse(name).fine_tunes for name in ("ptq+equalize+bias", "int16x8"))
 
 
-@pytest.mark.parametrize("part", ["prune0", "prune100", "cluster2", "cluster129"])
+@pytest.mark.parametrize("part", ["prune0", "prune100"])
 def test_counts_out_of_range(part):
     with refuses(ConfigError, part):
         Method.parse(f"qat+{part}")

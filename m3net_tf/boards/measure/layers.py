@@ -91,8 +91,8 @@ def steps_of(networks: Sequence[bytes], goal: Goal | None) -> list[Operator]:
     """What runs networks in this order; DiffRes's warp is between them.
 
     Args:
-        goal: of compiled networks, whose calls they are; None for the operators that TensorFlow
-            Lite Micro runs.
+        goal: goal of compiled networks, whose calls they are; None for the operators that
+            TensorFlow Lite Micro runs.
 
     Raises:
         ModelError: the engine does not support a network.

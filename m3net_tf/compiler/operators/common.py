@@ -129,7 +129,7 @@ def window_of(
 
     Args:
         input_shape: (batches, rows, columns, channels).
-        output_shape: of what the windows give; by default the first output's.
+        output_shape: shape of what the windows give; by default the first output's.
 
     Raises:
         ModelError: a stride is not positive, or a number is too large.

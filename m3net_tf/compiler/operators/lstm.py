@@ -143,7 +143,7 @@ def _sums(op: Operation, sums: np.ndarray, weights: np.ndarray) -> Array:
 
 def _weights(op: Operation, tensor: Tensor, shape: tuple[int, int]) -> np.ndarray:
     if tensor.dtype != "int8" or tensor.data is None or tensor.shape != shape:
-        raise op.error(f"has weights {tensor.name!r} that are no int8 constants of shape {shape}")
+        raise op.error(f"has weights {tensor.name!r} that are not int8 constants of shape {shape}")
     require(op, tensor.zero_point == 0, "has weights whose zero point is not zero", QUANTISE)
     return np.asarray(tensor.data, np.int64)
 

@@ -80,9 +80,9 @@ class Stream:
     """How each operator and tensor streams.
 
     Attributes:
-        flows: of the tensors that move.
-        rules: of the operators whose outputs move.
-        sums: of the operators that sum a moving tensor.
+        flows: flows of the tensors that move.
+        rules: rules of the operators whose outputs move.
+        sums: sums of the operators that sum a moving tensor.
         whole: why the other operators compute all their outputs with each push.
         runs: lines that each operator of ``rules`` computes.
         kept: for each tensor whose lines stay from push to push, the first and the end.

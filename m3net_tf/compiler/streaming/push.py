@@ -33,7 +33,7 @@ class PushMaker:
 
     Attributes:
         frames: where the caller has the new lines of each input.
-        products: of each operator with each push.
+        products: products of each operator with each push.
     """
 
     def __init__(self, graph: Graph, stream: Stream) -> None:

@@ -87,12 +87,12 @@ class EngineCost(TypedDict):
     """Cost of one run of a network with an engine.
 
     Attributes:
-        instructions: of one run, for the most expensive clip.
+        instructions: instructions of one run, for the most expensive clip.
         arena_bytes: memory of the network.
         flash_bytes: network and runtime in flash, without front end and application; with the
             objects of the compiler's libraries that only this engine needs.
         stack_bytes: high-water mark of the firmware's stack.
-        ram_bytes: of the whole firmware, with its stack.
+        ram_bytes: RAM of the whole firmware, with its stack.
         modelled: modelled cycles of one run; only on request, on boards with a Cortex-M4.
         layers: the same by layer, of the compiled engine.
     """
@@ -396,7 +396,7 @@ def compare_engines(
     """Compare the engines with each other and with what is expected of the outputs.
 
     Args:
-        subject: has the targets; None for a file.
+        subject: the network with its targets; None for a file.
     """
     costs = {engine: answer.cost for engine, answer in answers.items()}
     comparison: EngineComparison = {
