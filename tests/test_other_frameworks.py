@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from m3net_tf.compiler.ends import int8_network
 from m3net_tf.runtime.desktop import load_engine
 from m3net_tf.runtime.interpreter import tflm_unavailable_reason
+from m3net_tf.tflite.ends import int8_network
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "guide" / "other_frameworks.md").read_text()

@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from m3net_tf.cli.app import app
-from m3net_tf.cli.options import DEFAULT_BOARD, Address, AsJson, Board, DataDir, RunFolder
+from m3net_tf.cli.options import (
+    DEFAULT_BOARD,
+    Address,
+    AsJson,
+    Board,
+    DataDir,
+    RunFolder,
+    complete_runs,
+)
 from m3net_tf.cli.output import (
     console,
     print_result,
@@ -25,6 +33,7 @@ from m3net_tf.cli.output import (
 )
 from m3net_tf.system.errors import ConfigError, M3NetError
 from m3net_tf.system.extras import how_to_install, missing_of, named
+from m3net_tf.system.words import counted
 
 if TYPE_CHECKING:
     from m3net_tf.system.progress import Log
@@ -39,10 +48,19 @@ def train(
         Path | None, typer.Argument(help="Recipe, a YAML file of experiments/.")
     ] = None,
     run: Annotated[
-        Path | None, typer.Option(help="Run folder; default runs/<recipe> or <FROM>_added.")
+        Path | None,
+        typer.Option(
+            autocompletion=complete_runs,
+            help="Run folder; default runs/<recipe> or <FROM>_added.",
+        ),
     ] = None,
     former: Annotated[
-        Path | None, typer.Option("--from", help="With --add: the run to continue; no RECIPE.")
+        Path | None,
+        typer.Option(
+            "--from",
+            autocompletion=complete_runs,
+            help="With --add: the run to continue; no RECIPE.",
+        ),
     ] = None,
     add: Annotated[
         list[Path] | None,
@@ -159,7 +177,7 @@ def _reached(
     from m3net_tf.audio.datasets import protocol_statement
 
     yield (
-        f"{folder}: test {_score(metrics.test)} on {metrics.test['clips']} clips of "
+        f"{folder}: test {_score(metrics.test)} on {counted(metrics.test['clips'], 'clip')} of "
         f"{metrics.dataset.name}, {protocol_statement(metrics.dataset.facts)}"
     )
     yield from map(_validated, validated.values())
@@ -179,9 +197,9 @@ def _reached(
 
 def _validated(figures: CrossValidation) -> str:
     folds = ", ".join(f"{100 * share:.0f}" for share in figures["fold_accuracy"])
-    groups = f" of {figures['groups']} groups" * (figures["groups"] < figures["clips"])
+    groups = f" of {counted(figures['groups'], 'group')}" * (figures["groups"] < figures["clips"])
     return (
-        f"cross-validation: {_score(figures)} on all {figures['clips']} clips{groups}, "
+        f"cross-validation: {_score(figures)} on all {counted(figures['clips'], 'clip')}{groups}, "
         f"{figures['statement']}; folds {folds} %"
     )
 
@@ -223,8 +241,8 @@ def _planned(
 QuantizationMethod = Annotated[
     str | None,
     typer.Option(
-        help="ptq or qat, then any of +prune50, +cluster16, +least-error or +p99.99, +equalize, "
-        "+bias; or int16x8. Default: ptq."
+        help="ptq or qat, then any of +prune50, +least-error or +p99.99, +equalize, "
+        "+bias; or int16x8.  [default: ptq]"
     ),
 ]
 
@@ -339,7 +357,12 @@ def evaluate(
 @app.command()
 def report(
     runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", help="Finished runs, such as runs/demo.")
+        list[Path],
+        typer.Argument(
+            metavar="RUN...",
+            autocompletion=complete_runs,
+            help="Finished runs, such as runs/demo.",
+        ),
     ],
     out: Annotated[
         Path | None, typer.Option(help="The HTML file; default: report.html in the first run.")

@@ -85,7 +85,7 @@ def evaluate_streaming(
     Args:
         split: split of the report, ``validation`` or ``test``.
         target_false_accepts_per_hour: None measures the run's current settings.
-        hours_without: by split, sound files without any event that follow the scenes.
+        hours_without: for each split, sound files without any event that follow the scenes.
         look_runs: runs that a second look repeats; None keeps the run's setting.
 
     Raises:

@@ -23,11 +23,13 @@ from m3net_tf.system.artifacts import csv_table, sha256_of, write_bytes, write_t
 from m3net_tf.system.errors import ConfigError, DataError
 from m3net_tf.system.locks import complete_folder
 from m3net_tf.system.progress import Log
+from m3net_tf.system.words import counted
 
 HELD_OUT_SHARE = 0.25
 _FOLDER, _TABLE = "added", "clips.csv"
+_SHA256 = re.compile("[0-9a-f]{64}")
 FALSE_ALARM = "false_alarm"
-"""Label of added clips that are no event; also of the live page's."""
+"""Label of added clips that are not events; also of the live page's."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +65,11 @@ def read_added(run: Path) -> tuple[AddedClip, ...]:
     if not table.is_file():
         return ()
     names = _fields()
-    rows = read_table(table, names, "restore it, or train the run again")
+    remedy = "restore it, or train the run again"
+    rows = read_table(table, names, remedy)
+    for row in rows:
+        if not _SHA256.fullmatch(row["sha256"]):  # a clip's file is named after it
+            raise DataError(f"{table}: {row['sha256']!r} is not a SHA-256 in hex; {remedy}")
     return tuple(AddedClip(**{name: row[name] for name in names}) for row in rows)
 
 
@@ -174,8 +180,8 @@ def _labelled(folder: Path, labels: Sequence[str], group_pattern: str, log: Log)
     silent = silent_files([clip.path for clip in clips if not is_silence(clip.label)])
     if silent:
         log(
-            f"{folder}: {len(silent)} clips are digital zero, which is no example of their class, "
-            f"and are left out, such as {min(silent).name}"
+            f"{folder}: leaves out {counted(len(silent), 'clip')} of digital zero, which is not an "
+            f"example of a class, such as {min(silent).name}"
         )
         clips = [clip for clip in clips if clip.path not in silent]
     return [
@@ -200,7 +206,7 @@ def _group(clip: CapturedClip, folder: Path, recording: str, group_pattern: str)
 
 
 def _class_of(label: str, labels: Sequence[str], path: Path) -> str:
-    """The run's class for a label; sounds that are no event go to a class for such sounds."""
+    """The run's class for a label; sounds that are not events go to a class for such sounds."""
     if label in labels:
         return label
     word = label_word(label)
@@ -268,8 +274,8 @@ def copy_added(
         write_text(scratch / _TABLE, csv_table(columns, rows))
     if cut and not windows:
         log(
-            f"{cut} of {len(clips)} added clips are longer than the window of "
-            f"{dataset.info.clip_s:g} s, so only a part of them is used"
+            f"the window of {dataset.info.clip_s:g} s is shorter than {cut} of "
+            f"{counted(len(clips), 'added clip')}, so only a part of them is used"
         )
 
 

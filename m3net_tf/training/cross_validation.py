@@ -15,6 +15,7 @@ from m3net_tf.audio.datasets import Clip, dataset_info, protocol_statement
 from m3net_tf.system.artifacts import Provenance, provenance, read_json, write_json
 from m3net_tf.system.locks import writes_into
 from m3net_tf.system.progress import Log, silent
+from m3net_tf.system.words import counted
 from m3net_tf.training.metrics import whole_scores, wilson_interval
 from m3net_tf.training.recipe import Recipe
 from m3net_tf.training.run import Run, load_section
@@ -76,7 +77,10 @@ def cross_validate(
         plan = fold_recipe(recipe, fold)
         train(plan, run.folder / "folds" / str(fold), data_dir, log)
         tested.append(_test(plan, run.folder / "folds" / str(fold), data_dir, log))
-        log(f"fold {fold}: {tested[-1].right.sum()} of {tested[-1].right.size} clips recognised")
+        log(
+            f"fold {fold}: {tested[-1].right.sum()} of "
+            f"{counted(tested[-1].right.size, 'clip')} recognised"
+        )
         dataset = load_section(plan.dataset, data_dir)
         statements.add(protocol_statement(dataset).replace(f", fold {fold} tests", ""))
     clips = [clip for fold in tested for clip in fold.clips]

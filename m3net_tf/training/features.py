@@ -37,6 +37,7 @@ from m3net_tf.system.errors import DataError
 from m3net_tf.system.processor import arithmetic, machine
 from m3net_tf.system.progress import Log, silent, track
 from m3net_tf.system.threads import WORKERS, map_ahead
+from m3net_tf.system.words import counted
 from m3net_tf.training.augmentation import augment_waveform, cut_at_random
 from m3net_tf.training.checks import input_shape
 from m3net_tf.training.recipe import Recipe
@@ -111,7 +112,10 @@ def compute_features(
         with store.writing(log) as writer:
             missing = store.missing(key for copy in keys for key in copy)
             if missing:  # another process may have added them while this one waited
-                log(f"features of {len(clips)} {split} clips, {copies} augmented copies each")
+                log(
+                    f"features of {counted(len(clips), f'{split} clip')}, "
+                    f"{counted(copies, 'augmented copy')} each"
+                )
                 _fill(writer, dataset, clips, keys, missing, config, augmentation, seed, log, dtype)
         rows = store.rows(keys)
     if rows is None:

@@ -8,6 +8,7 @@ from m3net_tf.audio.datasets import AudioDataset
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras
 from m3net_tf.system.progress import Log
+from m3net_tf.system.words import counted
 from m3net_tf.training.run import linked_run, require_same_held_out
 from m3net_tf.training.sections import FineTuningSection
 
@@ -69,7 +70,7 @@ def start_from(
     parameters = sum(layer.count_params() for layer in copied)
     frozen = _freeze(model, settings.freeze)
     log(
-        f"{len(copied)} layers with {parameters} parameters from {run.folder}; "
+        f"{counted(len(copied), 'layer')} with {parameters} parameters from {run.folder}; "
         f"new: {', '.join(new) or 'none'}; frozen: {len(frozen)}"
     )
     return {

@@ -367,7 +367,7 @@ class QuantizationSection:
         calibration_clips: number of training clips that set the ranges, drawn evenly over the
             classes.
         seed: seed of that draw.
-        epochs: epochs of methods that train (``qat``, ``prune50``, ``cluster16``).
+        epochs: epochs of methods that train (``qat``, ``prune50``).
         learning_rate: peak rate of these epochs, with Adam and half a cosine down.
     """
 

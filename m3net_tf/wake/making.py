@@ -11,9 +11,9 @@ from typing import Any
 
 from m3net_tf.audio.datasets.files import SUFFIXES, files_below
 from m3net_tf.audio.datasets.folder import sounds_below
+from m3net_tf.boards import DEFAULT_BOARD
 from m3net_tf.boards.builds.boards import emulated_board, load_board
 from m3net_tf.boards.measure.chain import ChainSummary, run_chain, saved_summary
-from m3net_tf.compiler.engines import DEFAULT_BOARD
 from m3net_tf.evaluation.live import StreamingResult, evaluate_streaming, require_target
 from m3net_tf.evaluation.scenes import SceneSettings
 from m3net_tf.export import Bundle, export_run

@@ -101,7 +101,7 @@ def test_training_says_what_its_figure_is_worth(trained):
     warning = "stratified-random, speakers unknown: the accuracy may be too high; set group_pattern"
     first, second, *_, last, following = output.splitlines()
     assert first == f"folder: {warning}"
-    assert second.startswith("folder: 10 of 20 clips are longer than the window of 1 s")
+    assert second.startswith("folder: the window of 1 s is shorter than 10 of 20 clips")
     assert "test accuracy" in last and last.endswith(warning)
     assert following == f"next: m3net export {folder}"
 

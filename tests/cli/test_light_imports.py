@@ -22,7 +22,7 @@ COMMANDS = (
     "device evaluate qemu:mps2_an386 --run no_run",
     "device profile qemu:mps2_an386 --run no_run",
     "device capture /dev/no_port --label a --folder no_folder",
-    "fit no_run",
+    "footprint no_run",
     "report no_run",
     "init no_folder",
     "train --from no_run --add no_folder",

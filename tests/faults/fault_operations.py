@@ -209,6 +209,7 @@ def _table(place: Path, log: Log, jobs: int = 1) -> None:
 
 def _search(place: Path, log: Log) -> None:
     """Search with calculated costs: building and emulating firmware would take most of the time."""
+    from m3net_tf.boards.measure.cost import BoardCost
     from m3net_tf.lab.search import candidates
     from m3net_tf.lab.search.costs import COSTS, CostLimits
     from m3net_tf.lab.search.driver import Budget, Settings, run_search
@@ -217,8 +218,10 @@ def _search(place: Path, log: Log) -> None:
     from m3net_tf.system.errors import M3NetError
 
     candidates.Candidate.measure = lambda network, board, log=None: {
+        **dict.fromkeys(BoardCost.__required_keys__, 0),
         **dict.fromkeys(COSTS, network.work["parameters"]),
         "board": board,
+        "sections": {},
     }
     recipe = Recipe.from_dict({**RECIPE, "training": {**RECIPE["training"], "epochs": 2}})
     space, folder = load_space(place / "space.yaml", recipe), place / "tables/search"

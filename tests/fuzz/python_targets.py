@@ -698,6 +698,7 @@ def records() -> list[Record]:
     from m3net_tf.lab.studies import table_record, table_views
     from m3net_tf.networks import pretrained
     from m3net_tf.pages.report import card
+    from m3net_tf.pages.report import records as page
     from m3net_tf.system import locks
     from m3net_tf.system.artifacts import read_json, sha256_of, write_json
     from m3net_tf.system.progress import silent
@@ -740,6 +741,22 @@ def records() -> list[Record]:
     who = {"pid": 1, "host": "a", "command": "m3net", "since": "2026-01-01 10:00"}
     table = json.loads((RESULTS / "mcu/streaming.small.json").read_text(encoding="utf-8"))
     table["cells"] = [{**cell, "runs": cell["runs"][:1]} for cell in table["cells"][:2]]
+    memory = {"arena_bytes": 1, "ram_bytes": 2, "flash_bytes": 3}
+    needs = {**memory, "board": "b", "cost": memory, "arena_estimate_bytes": None, "fits": True}
+    profile = {
+        **{"board": "b", "model_sha256": "0", "unit": "cycles", "total": 1, "macs": 1},
+        "layers": [{"operator": "ADD", "output": [1, 2], "macs": 1, "cost": 1}],
+    }
+    loss = {
+        **{"clips": 1, "drop_points": 0.5, "same_answer": 1.0},
+        "accuracy": {"float": 0.5, "quantized": 0.5},
+    }
+    layer = {"layer": "a", "operator": "ADD"}
+    quantized = {
+        **{"method": "ptq", "validation": loss, "test": loss},
+        "ranking": [{**layer, "divergence": 0.5, "accuracy_points": 0.5}],
+        "tensors": [{**layer, "sqnr_db": None, "clipped_share": 0.0}],
+    }
     digits = {"commit": 40, "tree": 40, "content": 64}
     hashes = "\n".join(f'{key} = "{count * "0"}"' for key, count in digits.items()).encode()
     cost = {
@@ -847,6 +864,15 @@ def records() -> list[Record]:
             lambda folder: trials.TrialFolder(folder).read(),
             {"number": 0, "choices": {"a": "b"}, "state": "new", "recipe": {}, "recipe_sha256": "0"}
             | {"work": {"macs": 1}, "cost": None, "scores": [0.5], "seconds": 1.5},
+        ),
+        *(
+            Record(name, lambda folder, name=name, kind=kind: read_json(folder / name, kind), seed)
+            for name, kind, seed in (
+                ("summary.json", page.Summary, {"accuracy": {"emulated": 0.5}, "board": "b"}),
+                ("footprint.json", page.Footprint, {"boards": [needs], "model_sha256": "0"}),
+                ("profile.json", page.Profile, profile),
+                ("report.json", page.QuantizationReport, quantized),
+            )
         ),
     ]
 

@@ -157,7 +157,7 @@ def test_clips_by_which_the_run_is_measured_are_not_trained_on(tmp_path: Path):
     found = find_added([str(tmp_path / "more")], tmp_path, dataset.info.labels, "", silent)
     copy_added(found, dataset, tmp_path / "run", tmp_path, lines.append)
     assert lines == [
-        "1 of 1 added clips are longer than the window of 0.1 s, so only a part of them is used"
+        "the window of 0.1 s is shorter than 1 of 1 added clip, so only a part of them is used"
     ]
     (clip,) = with_added(dataset, tmp_path / "run").clips[len(dataset.clips) :]
     assert soundfile.info(clip.path).samplerate == dataset.info.sample_rate_hz
@@ -193,7 +193,7 @@ def test_added_clips_are_used_as_the_clips_of_the_run(tmp_path: Path):
     lines: list[str] = []
     found = find_added([str(tmp_path / "more")], run, dataset.info.labels, "", lines.append)
     assert len(found) == 4
-    assert len(lines) == 1 and "1 clips are digital zero" in lines[0] and "zero.wav" in lines[0]
+    assert len(lines) == 1 and "1 clip of digital zero" in lines[0] and "zero.wav" in lines[0]
     copy_added(found, dataset, run, tmp_path, lines.append, windows=True)
     assert len(lines) == 1  # nothing is cut
     added = with_added(dataset, run, windows=True).clips[len(dataset.clips) :]
@@ -247,6 +247,10 @@ def test_a_damaged_list_of_added_clips_is_named_with_its_remedy(tmp_path):
     (tmp_path / "added").mkdir()
     (tmp_path / "added" / "clips.csv").write_text("source,label\n")
     with refuses(DataError, "clips.csv", "'split'"):
+        read_added(tmp_path)
+    text = "source,label,split,group,sha256,reason\na.wav,clap,train,a,../../../../etc/passwd,\n"
+    (tmp_path / "added" / "clips.csv").write_text(text)
+    with refuses(DataError, "clips.csv", "is not a SHA-256", "restore it"):
         read_added(tmp_path)
 
 

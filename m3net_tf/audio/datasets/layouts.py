@@ -3,12 +3,13 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from m3net_tf.audio.datasets.clips import SPLITS, Clip
 from m3net_tf.audio.datasets.split_names import folds_named, is_fold, splits_named
 from m3net_tf.system.errors import ConfigError, DataError
+from m3net_tf.system.words import in_words
 from m3net_tf.system.yaml_files import parse_yaml
 
 ClassName = str | int | float | bool
@@ -93,9 +94,3 @@ def nested_folders(clips: Sequence[Clip]) -> str:
         return ""
     shown = [*labels_of][:3] + ["others"] * (len(labels_of) > 3)
     return f"classes: the outer folders; {in_words(shown)} inside them are not"
-
-
-def in_words(words: Iterable[str]) -> str:
-    """One or more words as in a sentence."""
-    *first, last = words
-    return f"{', '.join(first)} and {last}" if first else last

@@ -35,12 +35,12 @@ class Recording:
 
     Attributes:
         format: rate, channels, container and sample format.
-        level_db: of the averaged channels, in dBFS.
+        level_db: level of the averaged channels, in dBFS.
         peak: largest sample of a file with float samples; 0 for others.
         cancelled: whether little remains of the channels when they are averaged.
         spectrum: share of the energy in each of 512 bands up to half of the rate.
         noise_like: how flat the spectrum is within narrow bands, from 0 to 1; about 0.6 for noise.
-        swing_db: from the level of the quietest tenth of the frames to the loudest tenth's.
+        swing_db: level of the loudest tenth of the frames above the quietest tenth's.
     """
 
     name: str

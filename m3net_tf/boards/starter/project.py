@@ -24,10 +24,10 @@ from m3net_tf.audio.datasets.protocols import UnsuitedProtocolError
 from m3net_tf.audio.datasets.remarks import recording_lines
 from m3net_tf.audio.datasets.tables import typed_option
 from m3net_tf.audio.labels import is_silence
+from m3net_tf.boards import DEFAULT_BOARD
 from m3net_tf.boards.builds.boards import emulated_board, load_board
 from m3net_tf.boards.measure.real_time import Pace, pace_lines
 from m3net_tf.boards.starter.proposals import propose
-from m3net_tf.compiler.engines import DEFAULT_BOARD
 from m3net_tf.system.artifacts import write_bytes, write_json, write_text
 from m3net_tf.system.errors import ConfigError, DataError
 from m3net_tf.system.progress import Log, silent

@@ -62,7 +62,7 @@ class Budget:
 
     Attributes:
         trials: candidates that are trained, the first recipe included.
-        hours: time after which no trial is started; None is no limit.
+        hours: time after which no trial is started; None sets no limit.
     """
 
     trials: int

@@ -199,7 +199,7 @@ def _filled(value: Any, named: Mapping[str, object], depth: int = 0) -> Any:
         return value
     option, *keys = value[1:].split(".")
     if option not in named:
-        raise ConfigError(f"{value} is no option: known are {', '.join(named)}")
+        raise ConfigError(f"{value} is not an option: known are {', '.join(named)}")
     chosen = named[option]
     for key in keys:
         if not isinstance(chosen, Mapping) or key not in chosen:

@@ -28,8 +28,8 @@ class Order:
         folder: its run folder; absolute for another process.
         features: URL of a folder of computed feature maps, copied once to each computer.
         witness: a file beside the runs, which the worker must see too; None in this process.
-        after_epoch: is called after each saved epoch, and may stop the training; such a run has
-            no error, and is not finished.
+        after_epoch: called after each saved epoch, and may stop the training; such a run has no
+            error, and is not finished.
         shards: URL of the data set's shards, which replace ``data``; '' for none.
         member: this worker of a training that has several; None for the only one.
     """

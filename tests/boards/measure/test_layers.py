@@ -8,6 +8,7 @@ import json
 import numpy as np
 import pytest
 from rich.console import Console
+from stateful_networks import random_stateful
 
 from m3net_tf.boards.device.messages import Message, Reply
 from m3net_tf.boards.measure.layers import (
@@ -52,6 +53,12 @@ def test_macs_follow_from_the_shapes(tflite: bytes):
         "FULLY_CONNECTED": 4 * 5,
     }
     assert operators[-1].name == "SOFTMAX" and operators[-1].output == (1, 5)
+
+
+def test_operators_that_assign_variables_have_no_output():
+    operators = operators_in_order(random_stateful(0))
+    assigning = [operator for operator in operators if operator.name == "ASSIGN_VARIABLE"]
+    assert assigning and all(operator.output == () for operator in assigning)
 
 
 class Board:

@@ -132,10 +132,10 @@ def test_what_is_wrong_with_the_sounds_is_said(tmp_path: Path, monkeypatch):
     dataset = load_dataset("folder", folder, **options)
     said = recipe_lines(recipe, facts, dataset)
     assert cut_statement(dataset) in said
-    assert any("1 clips are digital zero" in line and "rain/zero.wav" in line for line in said)
+    assert any("1 clip of digital zero" in line and "rain/zero.wav" in line for line in said)
     plan = Recipe.from_dict(recipe)
     prepare(plan, Run(tmp_path / "run"), folder, "", told.append)
-    assert any("1 clips are digital zero" in line for line in told)
+    assert any("1 clip of digital zero" in line for line in told)
     assert recipe["frontend"] == {
         **{"preset": "mcu", "sample_rate_hz": 8000, "hop_ms": 30.0, "mel_bins": 20},
     }

@@ -496,7 +496,7 @@ def test_the_list_says_which_results_are_of_an_older_recipe(m3net, tmp_path):
 
     def listed(**changes):
         write_json(tmp_path / f"{name}.{scale}.json", {**report, **changes})
-        printed = m3net("table", "--list", "--out", str(tmp_path))
+        printed = m3net("lab", "list", "--out", str(tmp_path))
         assert printed.status == 0
         lines = printed.out.splitlines()
         commands = " ".join(lines)
@@ -548,8 +548,8 @@ def test_an_average_needs_all_of_its_cells(trainer, run_table, tmp_path):
 
 def test_a_written_table_is_printed_in_latex(m3net, finished):
     folder = finished[0]
-    words = [str(folder / "paper/table9.yaml"), "--out", str(folder / "out"), "--latex"]
-    printed = m3net("table", *words)
+    words = [str(folder / "paper/table9.yaml"), "--out", str(folder / "out")]
+    printed = m3net("lab", "latex", *words)
     assert printed.status == 0
     text = printed.out
     assert r"\caption{Table 9: Something left out}" in text

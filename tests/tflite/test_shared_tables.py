@@ -13,9 +13,9 @@ from single_operators import MAKERS
 
 from m3net_tf.boards.measure.layers import operators_in_order
 from m3net_tf.compiler.read import read_network
-from m3net_tf.compiler.unpack import unpack
 from m3net_tf.export.operators import operators_of
 from m3net_tf.system.errors import ModelError
+from m3net_tf.tflite.unpack import unpack
 
 MANY = 1000
 

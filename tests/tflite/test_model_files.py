@@ -8,8 +8,8 @@ import pytest
 from refusals import refuses
 from single_operators import MAKERS
 
-from m3net_tf.compiler.model_file import read_model_file
 from m3net_tf.system.errors import ModelError
+from m3net_tf.tflite.model_file import read_model_file
 
 TFLITE = MAKERS["RELU"](np.random.default_rng(0))
 HEXADECIMAL = ", ".join(f"0x{byte:02x}" for byte in TFLITE)
@@ -97,7 +97,7 @@ def test_files_that_cannot_be_read(tmp_path, monkeypatch):
     for path in (tmp_path, tmp_path / "missing.tflite"):
         with refuses(ModelError, path, ".tflite"):
             read_model_file(path)
-    monkeypatch.setattr("m3net_tf.compiler.model_file.MOST_FILE_BYTES", 100)
+    monkeypatch.setattr("m3net_tf.tflite.model_file.MOST_FILE_BYTES", 100)
     path = tmp_path / "large.tflite"
     path.write_bytes(bytes(101))
     with refuses(ModelError, path):

@@ -12,12 +12,12 @@ from single_operators import Item, write_network
 from wide_operators import widen
 
 from m3net_tf.compiler.emit import emit
-from m3net_tf.compiler.ends import int8_network
 from m3net_tf.compiler.folder import network_facts
 from m3net_tf.compiler.host import build_host
 from m3net_tf.compiler.network import compile_network
 from m3net_tf.runtime.interpreter import tflm_unavailable_reason
 from m3net_tf.system.errors import ModelError
+from m3net_tf.tflite.ends import int8_network
 
 SHAPE = (1, 4, 5, 3)
 INSIDE, RESULT = Item(SHAPE, 0.11, -7), Item(SHAPE, 0.23, 12)

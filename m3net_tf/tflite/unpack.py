@@ -14,11 +14,11 @@ from typing import Any
 
 from ai_edge_litert import schema_py_generated as schema
 
-from m3net_tf.compiler.foreign_files import refuse_keras
-from m3net_tf.compiler.limits import MOST_TABLES
-from m3net_tf.compiler.model_file import IDENTIFIER
 from m3net_tf.system.errors import DAMAGED, ModelError
+from m3net_tf.tflite.model_file import IDENTIFIER, refuse_keras
 
+MOST_TABLES = 1 << 16
+"""Of a file: operators, tensors, buffers and their parts."""
 _SHARING = 4  # how often a file may refer to its parts on average; converters do so once
 _TABLE_BYTES = 8  # least size of a table with its reference
 _UNIONS = ("BuiltinOptions", "BuiltinOptions2")  # that hold strings

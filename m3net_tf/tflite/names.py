@@ -6,8 +6,7 @@ from typing import Any
 from ai_edge_litert import schema_py_generated as schema
 
 
-def names_of(enumeration: type) -> dict[int, str]:
-    """Number -> name of an enumeration of the schema."""
+def _names_of(enumeration: type) -> dict[int, str]:
     return {
         number: name
         for name, number in vars(enumeration).items()
@@ -15,19 +14,17 @@ def names_of(enumeration: type) -> dict[int, str]:
     }
 
 
-_OPERATORS = names_of(schema.BuiltinOperator)
+_OPERATORS = _names_of(schema.BuiltinOperator)
+ACTIVATIONS = _names_of(schema.ActivationFunctionType)
+#: Types of tensors as NumPy names them, such as ``int8``.
+TYPES = {number: name.lower() for number, name in _names_of(schema.TensorType).items()}
 
 
-def builtin_name(code: Any) -> str:
-    """Name of an operator code's builtin operator, such as ``CONV_2D``.
+def operator_name(code: Any) -> str:
+    """Name of an operator code, such as ``CONV_2D``; of a custom one ``CUSTOM`` and its own name.
 
     Raises:
         KeyError: the schema has no such operator.
     """
-    return _OPERATORS[max(code.builtinCode, code.deprecatedBuiltinCode)]
-
-
-def operator_name(code: Any) -> str:
-    """As :func:`builtin_name`; a custom operator is ``CUSTOM`` and its own name."""
-    name = builtin_name(code)
+    name = _OPERATORS[max(code.builtinCode, code.deprecatedBuiltinCode)]
     return f"CUSTOM {code.customCode.decode()}" if name == "CUSTOM" else name

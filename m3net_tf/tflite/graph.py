@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A network as operators and tensors, the form that passes rewrite."""
+"""A network as operators and tensors: what all code but :mod:`.read` and :mod:`.write` works on.
+
+The converter has folded BatchNorm, fused activations and split every layer, including custom ones,
+into operators. So code for this graph works for all networks.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +15,16 @@ import numpy as np
 import numpy.typing as npt
 
 from m3net_tf.system.errors import ModelError
+from m3net_tf.tflite.names import ACTIVATIONS
 
 #: What to do about an operator that is refused.
 CONVERT = "convert the network again"
 QUANTISE = "quantise the network again, with other representative data"
 REPLACE = "replace its layer"
 SHRINK = "make the network smaller"
+
+#: Operators with weights of each output channel.
+WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 
 _MOST_DETAILS = 300  # characters of an error: shapes and names are from the file
 
@@ -31,12 +39,15 @@ class Tensor:
         scales: float32, one for the tensor or one for each channel; empty without quantisation.
         zero_points: as many as scales.
         channel_axis: dimension that several scales belong to.
-        data: values of a constant, of ``shape``; None for a computed tensor.
+        data: values of a constant, of ``shape``; None for a computed tensor. Of a type that NumPy
+            does not have: the file's bytes.
         is_state: whether an operator keeps its state in this tensor.
         unknown: dimensions whose sizes the file leaves open; ``shape`` has 1 there, or what the
             compiler found.
         file_dtype: type in the file of an input or output whose conversion was removed; else ''.
-        start: of a variable, what a reset sets it to.
+        start: what a reset sets a variable to.
+        index: place among the file's tensors, by which an interpreter knows it.
+        range: smallest and largest number of a computed tensor, which quantisation covers.
     """
 
     name: str
@@ -52,6 +63,8 @@ class Tensor:
     unknown: tuple[int, ...] = ()
     file_dtype: str = ""
     start: npt.NDArray[Any] | None = None
+    index: int = -1
+    range: tuple[float, float] | None = None
 
     @property
     def size(self) -> int:
@@ -102,13 +115,15 @@ class Operation:
     Attributes:
         kind: builtin operator, such as ``CONV_2D``.
         inputs: None where an optional input is missing.
-        options: by the names of the schema, such as ``strideW``; enumerations are numbers.
+        options: options by the names of the schema, such as ``strideW``; enumerations are numbers.
+        index: place among the file's operators.
     """
 
     kind: str
     inputs: list[Tensor | None]
     outputs: list[Tensor]
     options: dict[str, Any]
+    index: int = -1
 
     def input(self, index: int) -> Tensor:
         """An input that must be there.
@@ -138,6 +153,11 @@ class Operation:
         return self.outputs[0]
 
     @property
+    def activation(self) -> str:
+        """The fused activation: ``NONE``, ``RELU``, ``RELU6``, …."""
+        return ACTIVATIONS[self.options.get("fusedActivationFunction", 0)]
+
+    @property
     def layer(self) -> str:
         """Name of the first output.
 
@@ -165,6 +185,12 @@ class Graph:
     outputs: list[Tensor]
     sha256: str
 
+    def tensors(self) -> list[Tensor]:
+        """Each tensor that an operation, or the network's caller, reads or writes."""
+        used = [each for op in self.operations for each in (*op.inputs, *op.outputs)]
+        every = dict.fromkeys([*used, *self.inputs, *self.outputs])
+        return [tensor for tensor in every if tensor is not None]
+
     def producers(self) -> dict[Tensor, Operation]:
         """The operation that computes each tensor."""
         return {tensor: op for op in self.operations for tensor in op.outputs}
@@ -172,3 +198,11 @@ class Graph:
     def readers(self, tensor: Tensor) -> list[Operation]:
         """Operations that read a tensor, each as often as it reads it."""
         return [op for op in self.operations for each in op.inputs if each is tensor]
+
+    def keras_layer(self, op: Operation) -> str:
+        """Keras's name of an operation's layer, without the network's name."""
+        last = op.output.name.split(";")[-1]
+        steps = [step for step in last.split("/") if not step.startswith("ReadVariableOp")]
+        if len(steps) > 2:
+            return "/".join(steps[1:-1])
+        return "output" if op.output in self.outputs else last

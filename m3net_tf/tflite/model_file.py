@@ -1,16 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads a network from a ``.tflite`` file, or from a C source whose array has the file's bytes."""
+"""Reads a network from a ``.tflite`` file, or from a C source whose array has the file's bytes.
+
+A network that Keras saved is refused by its kind.
+"""
 
 import itertools
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from m3net_tf.compiler.foreign_files import refuse_keras
-from m3net_tf.compiler.limits import MOST_FILE_BYTES, MOST_TEXT_BYTES
-from m3net_tf.system.artifacts import read_file
-from m3net_tf.system.errors import ModelError
+from m3net_tf.system.artifacts import opened_archive, parse_json, read_file
+from m3net_tf.system.errors import DAMAGED, ModelError
 
+MOST_FILE_BYTES = 1 << 25
+MOST_TEXT_BYTES = 1 << 26
+"""Of a C source whose array has the file's bytes, six characters or so for each."""
 IDENTIFIER = b"TFL3"  # bytes 4 to 7 of a file
 _C_SUFFIXES = (".c", ".cc", ".cpp", ".cxx", ".h", ".hh", ".hpp", ".inc", ".ino")
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # as PowerShell writes the output of xxd
@@ -29,6 +33,9 @@ _NUMBER = re.compile(r"([-+]?)\s*(?:0[xX]([0-9a-fA-F]+)|0[bB]([01]+)|([0-9]+))[u
 _CHARACTER = re.compile(r"'(?:\\(?:x([0-9a-fA-F]{1,2})|([0-7]{1,3})|(.))|([ -~]))'", re.DOTALL)
 _ESCAPES = {"a": 7, "b": 8, "t": 9, "n": 10, "v": 11, "f": 12, "r": 13}
 _LONGEST_ITEM = 40
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+_METADATA, _MOST_METADATA = "metadata.json", 1 << 16
+_UNREADABLE: tuple[type[Exception], ...] = (*DAMAGED, RecursionError, TypeError)
 _MOST_MARKS = 1 << 21  # that begin comments, strings and characters
 
 
@@ -77,7 +84,7 @@ def _networks(text: str) -> Iterator[bytes]:
             first = bytes(values[item] for item in itertools.islice(items, 8))
             if first[4:] == IDENTIFIER:
                 yield first + bytes(values[item] for item in items if not item.isspace())
-        except ValueError:  # an item that is no byte
+        except ValueError:  # an item that is not a byte
             continue
 
 
@@ -102,7 +109,7 @@ class _Values(dict[str, int]):
         """Read an item.
 
         Raises:
-            ValueError: it is no number from -128 to 255.
+            ValueError: it is not a number from -128 to 255.
         """
         number = _NUMBER.fullmatch(item.strip()) if len(item) <= _LONGEST_ITEM else None
         if number is None:
@@ -117,3 +124,31 @@ class _Values(dict[str, int]):
             raise ValueError(item)
         self[item] = value & 0xFF
         return self[item]
+
+
+def refuse_keras(data: bytes) -> None:
+    """Refuse a network that Keras saved.
+
+    Raises:
+        ModelError: it is one; the message names the release of Keras, and says what to do.
+    """
+    if data.startswith(b"PK"):
+        writer = _keras_release(data)
+    else:
+        writer = "Keras in HDF5" if data.startswith(_HDF5) else ""
+    if writer:
+        raise ModelError(
+            f"the file is a network of {writer}: convert it to a full-int8 .tflite by "
+            "tf.lite.TFLiteConverter with a representative_dataset (docs/guide/tflite.md)"
+        )
+
+
+def _keras_release(data: bytes) -> str:
+    """``Keras`` and its release, for a ``.keras`` archive; else ''."""
+    try:
+        with opened_archive(data) as archive:
+            if archive.getinfo(_METADATA).file_size > _MOST_METADATA:
+                return ""
+            return f"Keras {parse_json(archive.read(_METADATA))['keras_version']}"[:40]
+    except _UNREADABLE:
+        return ""
