@@ -47,7 +47,7 @@ def as_typed(command: str) -> str:
 @pytest.mark.parametrize("page", PAGES)
 def test_its_commands_are_those_of_the_readme_or_its_tutorial(page):
     sources = [ROOT / "README.md"]
-    links = re.findall(r"\]\(((?:\.\./)+\w+/\w+\.md)\)", PAGES[page])
+    links = re.findall(r"\]\(((?:\.\./)+(?:\w+/)?\w+\.md)\)", PAGES[page])
     sources += [(ROOT / "docs" / "evidence" / "transcripts" / link).resolve() for link in links]
     typed = {as_typed(line) for source in sources for line in source.read_text().splitlines()}
     commands = [line for line in commands_of(PAGES[page]) if line.startswith("m3net ")]
