@@ -27,14 +27,15 @@ from m3net_tf.system.errors import ConfigError, M3NetError, one_line
 from m3net_tf.system.keras import keras, tf
 from m3net_tf.system.keras_internals import random_layers
 from m3net_tf.system.processor import UNKNOWN
-from m3net_tf.training.features import FeatureSet, compute_features
-from m3net_tf.training.losses import label_loss
+from m3net_tf.training.clips.features import FeatureSet, compute_features
+from m3net_tf.training.clips.source import load_section, record_source
+from m3net_tf.training.loop.schedules import learning_rate
+from m3net_tf.training.loop.state import TrainingState
+from m3net_tf.training.loss.losses import label_loss
+from m3net_tf.training.network import build_network
 from m3net_tf.training.recipe import Recipe, save_recipe
-from m3net_tf.training.run import DataSource, Run, load_section
-from m3net_tf.training.schedules import learning_rate
-from m3net_tf.training.sections import AugmentationSection, TrainingSection
-from m3net_tf.training.state import TrainingState
-from m3net_tf.training.trainer import build_network
+from m3net_tf.training.recipe.sections import AugmentationSection, TrainingSection
+from m3net_tf.training.run import Run
 
 OVERLAY = Path(__file__).parents[1] / "xla.yaml"
 DONE = (
@@ -367,7 +368,7 @@ def collect(trainings: Sequence[Training], work: Path, runs: Path, data_dir: Pat
         state.use_kept()
         run.folder.mkdir(parents=True, exist_ok=True)
         save_recipe(recipe, run.recipe_path)
-        run.remember_data(DataSource(data_dir))
+        record_source(run.folder, recipe.dataset.name, data_dir)
         state.save(run.state_path)
         (run.folder / "train.log").write_text(f"trained by experiments/accelerator on {device}\n")
         collected += 1

@@ -98,7 +98,7 @@ def in_batches(clips: list[np.ndarray], batch: int) -> np.ndarray:
 
 
 class Progress:
-    """What a run keeps of its epochs, as m3net_tf.training.trainer does.
+    """What a run keeps of its epochs, as m3net_tf.training.loop.trainer does.
 
     Attributes:
         factor: on the rate, halved on each plateau of the validation loss.
@@ -152,7 +152,7 @@ def train(
     clips: Any,
     starts: list[list[np.ndarray]],
 ) -> list[Progress]:
-    """Train runs of one network together, each as m3net_tf.training.trainer does.
+    """Train runs of one network together, each as m3net_tf.training.loop.trainer does.
 
     An epoch's ``seconds`` are its share: all runs' seconds by the number of runs.
     """

@@ -250,7 +250,7 @@ def _trained_on(run: Run, add: Path, project: Path, sounds: WakeSounds, log: Log
     """The run that continues with own recordings, and with false alarms that the page captured."""
     from m3net_tf.evaluation.found_windows import cut_own_phrases
     from m3net_tf.export import Bundle
-    from m3net_tf.training.added import FALSE_ALARM
+    from m3net_tf.training.clips.added import FALSE_ALARM
     from m3net_tf.training.recipe import recipe_with_added
 
     own = project / f"own_{add.resolve().name}"
@@ -271,7 +271,7 @@ def _trained_on(run: Run, add: Path, project: Path, sounds: WakeSounds, log: Log
 def _recordings(folder: Path, labels: Sequence[str]) -> dict[str, list[Path]]:
     """Own recordings by phrase: in a folder for each, or all of the only phrase."""
     from m3net_tf.audio.datasets.files import SUFFIXES, files_below
-    from m3net_tf.training.added import FALSE_ALARM
+    from m3net_tf.training.clips.added import FALSE_ALARM
 
     places = {label: folder / label for label in labels}
     by_label = any((folder / label).is_dir() for label in (*labels, FALSE_ALARM))
@@ -294,7 +294,7 @@ def _tuned(
     from m3net_tf.runtime.detector_config import can_look_twice
     from m3net_tf.system.artifacts import read_json
     from m3net_tf.system.conversion import to_plain
-    from m3net_tf.training.added import read_added
+    from m3net_tf.training.clips.added import read_added
     from m3net_tf.training.wake_sounds import hours_files
 
     path = run.folder / "streaming.json"

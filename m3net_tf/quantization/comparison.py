@@ -16,7 +16,7 @@ from m3net_tf.quantization.record import LayerLoss, SplitFigures, TensorFigures
 from m3net_tf.runtime.interpreter import Int8, activation_bits, run_reference
 from m3net_tf.runtime.warp import warp_int8
 from m3net_tf.system.progress import Log, silent, track
-from m3net_tf.training.metrics import Evaluation
+from m3net_tf.training.scoring.metrics import Evaluation
 
 _SMALLEST = 1 / 512  # half a step of int8 probabilities, their resolution
 _MOVERS = frozenset(

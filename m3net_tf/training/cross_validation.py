@@ -15,9 +15,10 @@ from m3net_tf.audio.datasets import Clip, dataset_info, protocol_statement
 from m3net_tf.system.artifacts import Provenance, provenance, read_json, write_json
 from m3net_tf.system.locks import writes_into
 from m3net_tf.system.progress import Log, silent
-from m3net_tf.training.metrics import whole_scores, wilson_interval
+from m3net_tf.training.clips.source import load_section
 from m3net_tf.training.recipe import Recipe
-from m3net_tf.training.run import Run, load_section
+from m3net_tf.training.run import Run
+from m3net_tf.training.scoring.metrics import whole_scores, wilson_interval
 from m3net_tf.training.start import train
 
 RESULT = "cross_validation.json"
@@ -122,7 +123,7 @@ class _Tested:
 def _test(recipe: Recipe, folder: Path, data_dir: Path | None, log: Log) -> _Tested:
     """Test a fold's network on its clips."""
     from m3net_tf.system.keras import keras
-    from m3net_tf.training.evaluation import own_features, predict_originals
+    from m3net_tf.training.scoring.evaluation import own_features, predict_originals
 
     run = Run(folder)
     dataset, model = run.dataset(data_dir), run.load_model()

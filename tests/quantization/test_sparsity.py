@@ -9,7 +9,7 @@ from m3net_tf.quantization.methods import Method, Quantizer
 from m3net_tf.quantization.sparsity import cluster, prune, scale_channels
 from m3net_tf.quantization.wrapping import Wrapped
 from m3net_tf.system.keras import keras, tf
-from m3net_tf.training.evaluation import predict
+from m3net_tf.training.scoring.evaluation import predict
 
 CALIBRATION = clips(16)
 KERNELS = ("stem_conv", "ds_pw", "dense")

@@ -17,7 +17,7 @@ from m3net_tf.audio.datasets.captured import CapturedClips
 from m3net_tf.system.errors import ConfigError, DataError
 from m3net_tf.system.progress import silent
 from m3net_tf.training import Run, save_recipe, train
-from m3net_tf.training.added import (
+from m3net_tf.training.clips.added import (
     copy_added,
     find_added,
     held_out_added,
@@ -26,9 +26,9 @@ from m3net_tf.training.added import (
     require_unchanged,
     with_added,
 )
+from m3net_tf.training.clips.source import load_section
 from m3net_tf.training.recipe import recipe_with_added
-from m3net_tf.training.run import load_section
-from m3net_tf.training.sections import FineTuningSection
+from m3net_tf.training.recipe.sections import FineTuningSection
 
 pytestmark = pytest.mark.usefixtures("private_cache")
 
@@ -217,7 +217,8 @@ def test_the_former_and_the_new_network_are_measured_on_old_and_new_clips(
     tiny_recipe, tiny_run, tmp_path: Path
 ):
     from m3net_tf.training.before_after import before_and_after
-    from m3net_tf.training.features import compute_features
+
+    from m3net_tf.training.clips.features import compute_features
 
     captured, run = tmp_path / "captured", tmp_path / "run"
     dataset = load_section(tiny_recipe().dataset, None)

@@ -22,9 +22,9 @@ from m3net_tf.networks.pretrained import FOLDER, pretrained_names
 from m3net_tf.system.artifacts import write_json
 from m3net_tf.system.errors import ModelError
 from m3net_tf.system.keras import keras
-from m3net_tf.training.archive import check_archive, write_archive
 from m3net_tf.training.recipe import Recipe, save_recipe
 from m3net_tf.training.run import Run, load
+from m3net_tf.training.run.archive import check_archive, write_archive
 
 
 def finished_run(folder: Path) -> Run:

@@ -9,19 +9,20 @@ from refusals import refuses
 from m3net_tf.audio.frontend import FrontendConfig
 from m3net_tf.system.errors import ConfigError, DataError
 from m3net_tf.system.keras import tf
-from m3net_tf.training.augmentation import (
+from m3net_tf.training.augmentation.channels import (
+    change_vocal_tract,
+    limit_band,
+    through_telephone,
+)
+from m3net_tf.training.augmentation.maps import change_frequency_gains, mixup, spec_augment, warp
+from m3net_tf.training.augmentation.reverberation import make_room, read_rooms, reverberate
+from m3net_tf.training.augmentation.waveforms import (
     augment_waveform,
-    change_frequency_gains,
     change_pitch,
     change_tempo,
     cut_at_random,
-    mixup,
-    spec_augment,
-    warp,
 )
-from m3net_tf.training.channels import change_vocal_tract, limit_band, through_telephone
-from m3net_tf.training.reverberation import make_room, read_rooms, reverberate
-from m3net_tf.training.sections import AugmentationSection
+from m3net_tf.training.recipe.sections import AugmentationSection
 
 RATE_HZ = 16_000
 TIME_S = np.arange(RATE_HZ) / RATE_HZ

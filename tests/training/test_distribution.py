@@ -19,11 +19,12 @@ from refusals import refuses
 from m3net_tf.system.errors import ConfigError, ModelError
 from m3net_tf.system.keras import keras, tf
 from m3net_tf.training import train
-from m3net_tf.training.distribution import current_share, strategy_for
-from m3net_tf.training.member import Member
-from m3net_tf.training.state import TrainingState
-from m3net_tf.training.steps import make_step
-from m3net_tf.training.trainer import half_precision, xla_errors
+from m3net_tf.training.loop.distribution import current_share, strategy_for
+from m3net_tf.training.loop.epochs import xla_errors
+from m3net_tf.training.loop.member import Member
+from m3net_tf.training.loop.state import TrainingState
+from m3net_tf.training.loop.steps import make_step
+from m3net_tf.training.network import half_precision
 
 # Devices are fixed once TensorFlow has started, so the trainings run in a separate process.
 _TRAIN = """

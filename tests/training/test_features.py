@@ -16,9 +16,9 @@ from m3net_tf.audio.frontend import (
 )
 from m3net_tf.system.errors import ConfigError, DataError
 from m3net_tf.system.processor import machine
-from m3net_tf.training import features as features_module
-from m3net_tf.training.features import compute_features, input_shape
-from m3net_tf.training.sections import AugmentationSection
+from m3net_tf.training.clips import features as features_module
+from m3net_tf.training.clips.features import compute_features, input_shape
+from m3net_tf.training.recipe.sections import AugmentationSection
 
 CONFIG = FrontendConfig()
 VARIED = AugmentationSection(

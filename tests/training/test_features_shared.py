@@ -12,8 +12,8 @@ from m3net_tf.audio.datasets import AudioDataset, load_dataset
 from m3net_tf.audio.datasets.clips import Clip
 from m3net_tf.audio.frontend import FrontendConfig, features_int8, frontend_preset
 from m3net_tf.audio.frontend.store import RowWriter
-from m3net_tf.training.features import compute_features, row_keys
-from m3net_tf.training.sections import AugmentationSection
+from m3net_tf.training.clips.features import compute_features, row_keys
+from m3net_tf.training.recipe.sections import AugmentationSection
 
 CONFIG = FrontendConfig()
 

@@ -7,10 +7,10 @@ from refusals import refuses
 
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras, tf
-from m3net_tf.training.features import FeatureSet
-from m3net_tf.training.losses import balanced_weights, label_loss, teacher_loss
-from m3net_tf.training.sections import DistillationSection, TrainingSection
-from m3net_tf.training.self_distillation import self_distillation_loss
+from m3net_tf.training.clips.features import FeatureSet
+from m3net_tf.training.loss.losses import balanced_weights, label_loss, teacher_loss
+from m3net_tf.training.loss.self_distillation import self_distillation_loss
+from m3net_tf.training.recipe.sections import DistillationSection, TrainingSection
 
 LABELS = np.array([0, 0, 0, 1, 1, 3], np.int32)
 RNG = np.random.default_rng(0)

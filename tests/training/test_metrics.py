@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, norm
 
-from m3net_tf.training.metrics import (
+from m3net_tf.training.scoring.metrics import (
     Evaluation,
     MultiLabelEvaluation,
     confusion_matrix,

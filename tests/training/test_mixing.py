@@ -8,9 +8,9 @@ from refusals import refuses
 from m3net_tf.audio.frontend import FrontendConfig, features
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import tf
-from m3net_tf.training.mixing import between_class, cutmix
+from m3net_tf.training.augmentation.maps import between_class, cutmix
 from m3net_tf.training.recipe import Recipe
-from m3net_tf.training.sections import AugmentationSection
+from m3net_tf.training.recipe.sections import AugmentationSection
 
 RNG = np.random.default_rng(0)
 MAPS = RNG.uniform(-1, 0.9, (64, 12, 15, 1)).astype(np.float32)

@@ -9,9 +9,9 @@ import pytest
 import soundfile
 
 from m3net_tf.training import Recipe, Run, train
-from m3net_tf.training.evaluation import predict
-from m3net_tf.training.features import compute_features
-from m3net_tf.training.metrics import average_precision
+from m3net_tf.training.clips.features import compute_features
+from m3net_tf.training.scoring.evaluation import predict
+from m3net_tf.training.scoring.metrics import average_precision
 
 pytestmark = pytest.mark.usefixtures("private_cache")
 

@@ -8,7 +8,7 @@ from refusals import refuses
 
 from m3net_tf.audio.datasets import dataset_info
 from m3net_tf.system.errors import ConfigError
-from m3net_tf.training import pace
+from m3net_tf.training.loop import pace
 from m3net_tf.training.recipe import Recipe
 
 RECIPE = {

@@ -16,7 +16,7 @@ from m3net_tf.system.keras import keras
 from m3net_tf.system.locks import LOCK_NAME, in_use, locked
 from m3net_tf.training import Run, train
 from m3net_tf.training.recipe import Recipe, save_recipe
-from m3net_tf.training.run_metrics import RunMetrics
+from m3net_tf.training.run.metrics import RunMetrics
 
 LOAD = "import sys, m3net_tf; print(*(m3net_tf.load(path).name for path in sys.argv[1:]))"
 

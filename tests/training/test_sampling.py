@@ -4,8 +4,13 @@
 import numpy as np
 import pytest
 
-from m3net_tf.training.batches import TrainingClips, balanced_shares, epoch_order, stored_batches
-from m3net_tf.training.features import FeatureSet
+from m3net_tf.training.clips.features import FeatureSet
+from m3net_tf.training.loop.batches import (
+    TrainingClips,
+    balanced_shares,
+    epoch_order,
+    stored_batches,
+)
 
 COUNTS = (800, 150, 50)
 LABELS = np.repeat(np.arange(3), COUNTS).astype(np.int32)

@@ -6,8 +6,9 @@ import pytest
 
 from m3net_tf.networks.models import build_model
 from m3net_tf.system.keras import keras, tf
-from m3net_tf.training.schedules import learning_rate, make_optimizer, one_cycle
-from m3net_tf.training.sections import TrainingSection
+from m3net_tf.training.loop.schedules import learning_rate, one_cycle
+from m3net_tf.training.loop.state import make_optimizer
+from m3net_tf.training.recipe.sections import TrainingSection
 
 
 def rates(steps: int = 12, **changes: object) -> np.ndarray:

@@ -16,10 +16,11 @@ from m3net_tf.system.artifacts import write_json
 from m3net_tf.system.errors import ConfigError, DataError, ModelError
 from m3net_tf.system.keras import tf
 from m3net_tf.system.processor import UNKNOWN, machine
-from m3net_tf.training import Run, load_recipe, results, state, train, trainer
-from m3net_tf.training.evaluation import predict
-from m3net_tf.training.features import compute_features
-from m3net_tf.training.stopping import TrainingStoppedError
+from m3net_tf.training import Run, load_recipe, train
+from m3net_tf.training.clips.features import compute_features
+from m3net_tf.training.loop import epochs, results, state, trainer
+from m3net_tf.training.loop.stopping import TrainingStoppedError
+from m3net_tf.training.scoring.evaluation import predict
 
 pytestmark = pytest.mark.usefixtures("private_cache")
 
@@ -364,11 +365,11 @@ def test_the_caller_may_stop_a_training_when_it_resumes(tmp_path):
     """It learns of the saved epochs, and whether they were the last."""
     settings = SimpleNamespace(tensorboard=False, epochs=2, early_stopping=None)
     state = SimpleNamespace(ended=False, history=[{"epoch": 1}], epoch=1, steps_per_epoch=2)
-    loop = trainer._Loop(state, None, None, None, None, SimpleNamespace(training=settings), print)
+    loop = epochs.Loop(state, None, None, None, None, SimpleNamespace(training=settings), print)
 
     def stop(history, ended):
         raise TrainingStoppedError(f"{history} {ended}")
 
     with pytest.raises(TrainingStoppedError, match=r"\[\{'epoch': 1\}\] False"):
-        trainer._run_epochs(loop, Run(tmp_path), stop)
+        epochs.run_epochs(loop, Run(tmp_path), stop)
     assert (tmp_path / "history.csv").read_text() == "epoch\n1\n"

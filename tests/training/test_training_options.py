@@ -20,16 +20,15 @@ from m3net_tf.system.errors import ConfigError, DataError, ModelError
 from m3net_tf.system.keras import keras, tf
 from m3net_tf.system.keras_internals import loss_scale_variables
 from m3net_tf.training import Recipe, Run, save_recipe, train
-from m3net_tf.training.augmentation import mixup
-from m3net_tf.training.distillation import load_teacher
-from m3net_tf.training.evaluation import predict, predict_originals
-from m3net_tf.training.features import compute_features, with_lengths
-from m3net_tf.training.fine_tuning import start_from
-from m3net_tf.training.mixing import cutmix
-from m3net_tf.training.run import load_section
-from m3net_tf.training.sections import AugmentationSection, FineTuningSection
-from m3net_tf.training.state import TrainingState
-from m3net_tf.training.steps import augment_batch
+from m3net_tf.training.augmentation.maps import cutmix, mixup
+from m3net_tf.training.clips.features import compute_features, with_lengths
+from m3net_tf.training.clips.source import load_section
+from m3net_tf.training.loop.fine_tuning import start_from
+from m3net_tf.training.loop.state import TrainingState
+from m3net_tf.training.loop.steps import augment_batch
+from m3net_tf.training.loss.distillation import load_teacher
+from m3net_tf.training.recipe.sections import AugmentationSection, FineTuningSection
+from m3net_tf.training.scoring.evaluation import predict, predict_originals
 
 pytestmark = pytest.mark.usefixtures("private_cache")
 
@@ -331,7 +330,7 @@ def test_which_epochs_weights_are_kept(keep, epoch, tiny_recipe):
     for number, (accuracy, loss) in enumerate(figures, start=1):
         model.set_weights([np.full((1, 1), number, np.float32)])
         state.close_epoch({"validation_accuracy": accuracy, "validation_loss": loss})
-    state.use_kept()
+    state.model.set_weights(state.kept)
     assert state.kept_epoch == epoch and state.best_epoch == 4
     assert model.get_weights()[0] == epoch
 

@@ -12,15 +12,15 @@ import soundfile
 from m3net_tf.audio.datasets import load_dataset
 from m3net_tf.audio.frontend import FrontendConfig, graph
 from m3net_tf.system.keras import tf
-from m3net_tf.training.reverberation import reverberate
-from m3net_tf.training.sections import AugmentationSection, NoiseKind
-from m3net_tf.training.waves import (
+from m3net_tf.training.augmentation.fresh import (
     augment_waves,
     crop_waves,
     epoch_stream,
     make_rooms,
     reverberate_waves,
 )
+from m3net_tf.training.augmentation.reverberation import reverberate
+from m3net_tf.training.recipe.sections import AugmentationSection, NoiseKind
 
 RATE_HZ = 16_000
 OFF = {"shift_s": 0.0, "gain_db": (0.0, 0.0), "noise_probability": 0.0}

@@ -10,8 +10,8 @@ import yaml
 from m3net_tf.boards.builds.boards import load_board
 from m3net_tf.boards.deployment.starter import README, RECIPE
 from m3net_tf.system.artifacts import write_json, write_text
+from m3net_tf.training.clips.source import DATA_RECORD
 from m3net_tf.training.recipe import Recipe
-from m3net_tf.training.run import DATA_RECORD
 from m3net_tf.training.wake_sounds import RATE_HZ, TABLE, WakeSounds
 
 

@@ -19,8 +19,8 @@ from m3net_tf.export.bundle import pcm_and_features
 from m3net_tf.system.artifacts import Provenance, provenance, read_json, write_json
 from m3net_tf.system.errors import ConfigError, DataError
 from m3net_tf.system.progress import Log, silent, track
-from m3net_tf.training.metrics import wilson_interval
 from m3net_tf.training.run import Run
+from m3net_tf.training.scoring.metrics import wilson_interval
 
 INPUTS = ("features", "pcm")
 _SAVE_EVERY_S = 2.0

@@ -8,9 +8,9 @@ from pathlib import Path
 from m3net_tf.audio.datasets import data_folder, dataset_info
 from m3net_tf.system.errors import DataError, M3NetError, one_line
 from m3net_tf.system.progress import Log, silent
+from m3net_tf.training.clips.source import load_section
 from m3net_tf.training.cluster.fetching import RemoteFolder, fetch_folder, require_reachable
 from m3net_tf.training.recipe import Recipe
-from m3net_tf.training.run import load_section
 
 DataFolders = Mapping[str, Path | RemoteFolder]
 """Folders of data sets, by name."""

@@ -21,7 +21,7 @@ from m3net_tf.networks.models import (
 from m3net_tf.networks.models.complexity import count_macs, work_of
 from m3net_tf.system.errors import ConfigError, ModelError
 from m3net_tf.system.keras import keras, tf
-from m3net_tf.training.archive import check_objects
+from m3net_tf.training.run.archive import check_objects
 
 
 def smallest_preset(name):

@@ -13,16 +13,15 @@ from m3net_tf.networks.models.complexity import roofline_s
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras, tf
 from m3net_tf.system.processor import use_instruction_set
-from m3net_tf.training.batches import TrainingClips
-from m3net_tf.training.checks import input_shape
-from m3net_tf.training.distillation import ensemble
-from m3net_tf.training.evaluation import takes_lengths
-from m3net_tf.training.features import FeatureSet
-from m3net_tf.training.losses import label_loss
+from m3net_tf.training.clips.checks import input_shape
+from m3net_tf.training.clips.features import FeatureSet
+from m3net_tf.training.loop.batches import TrainingClips
+from m3net_tf.training.loop.state import TrainingState
+from m3net_tf.training.loop.steps import make_step
+from m3net_tf.training.loss.distillation import ensemble
+from m3net_tf.training.loss.losses import label_loss
+from m3net_tf.training.network import build_network, half_precision, takes_lengths
 from m3net_tf.training.recipe import Recipe
-from m3net_tf.training.state import TrainingState
-from m3net_tf.training.steps import make_step
-from m3net_tf.training.trainer import build_network, half_precision
 
 
 def seconds_per_clip(

@@ -37,11 +37,11 @@ from m3net_tf.system.errors import DataError
 from m3net_tf.system.processor import arithmetic, machine
 from m3net_tf.system.progress import Log, silent, track
 from m3net_tf.system.threads import WORKERS, map_ahead
-from m3net_tf.training.augmentation import augment_waveform, cut_at_random
-from m3net_tf.training.checks import input_shape
+from m3net_tf.training.augmentation.reverberation import read_rooms, room_paths
+from m3net_tf.training.augmentation.waveforms import augment_waveform, cut_at_random
+from m3net_tf.training.clips.checks import input_shape
 from m3net_tf.training.recipe import Recipe
-from m3net_tf.training.reverberation import read_rooms, room_paths
-from m3net_tf.training.sections import HASHED_IF_CHANGED, AugmentationSection
+from m3net_tf.training.recipe.sections import HASHED_IF_CHANGED, AugmentationSection
 
 _IN_GRAPH = ("time_", "frequency_", "mixup_", "cutmix_", "between_class_", "one_mixture")
 _IN_STREAM = ("fresh", "noise_kinds")
@@ -117,6 +117,32 @@ def compute_features(
     if rows is None:
         raise DataError(f"{store.folder} lost files just written: check its disk")
     return dataclasses.replace(labelled_clips(dataset, split), features=rows)
+
+
+def recipe_features(
+    recipe: Recipe,
+    dataset: AudioDataset,
+    split: str,
+    *,
+    own_lengths: bool,
+    streamed: bool = False,
+    log: Log = silent,
+) -> FeatureSet:
+    """Features of a split for a training; training clips include their augmented copies.
+
+    Args:
+        own_lengths: whether the network takes the lengths of clips.
+        streamed: whether each epoch computes the features of training clips from the sound.
+    """
+    augmentation = recipe.augmentation if split == "train" else None
+    if streamed and augmentation:
+        features = labelled_clips(dataset, split)
+    else:
+        seed, dtype = recipe.training.seed, recipe.training.features
+        features = compute_features(dataset, split, recipe.frontend, augmentation, seed, log, dtype)
+    if not own_lengths:
+        return features
+    return with_lengths(features, dataset, recipe.frontend, augmentation)
 
 
 def labelled_clips(dataset: AudioDataset, split: str) -> FeatureSet:

@@ -17,7 +17,7 @@ from m3net_tf.system.artifacts import sha256_of, write_text
 from m3net_tf.system.conversion import from_plain, to_plain
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.yaml_files import read_yaml
-from m3net_tf.training.sections import (
+from m3net_tf.training.recipe.sections import (
     HASHED_IF_CHANGED,
     AugmentationSection,
     DatasetSection,

@@ -8,71 +8,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from m3net_tf.audio.datasets import AudioDataset, dataset_info, load_dataset, protocol_statement
-from m3net_tf.audio.datasets.selection import with_training_share
-from m3net_tf.audio.shards import Shards, load_sharded_dataset, open_shards
+from m3net_tf.audio.datasets import AudioDataset, protocol_statement
 from m3net_tf.networks.models import design_sha256, model_names, presets_of
 from m3net_tf.networks.pretrained import find_pretrained
-from m3net_tf.system.artifacts import read_json, write_json
-from m3net_tf.system.errors import ConfigError, DataError, M3NetError, ModelError
-from m3net_tf.system.progress import Log, silent
-from m3net_tf.training.added import with_added
-from m3net_tf.training.archive import read_archive
+from m3net_tf.system.artifacts import read_json
+from m3net_tf.system.errors import ConfigError, M3NetError, ModelError
+from m3net_tf.training.clips.source import open_clips, recorded_data_folder
 from m3net_tf.training.recipe import Recipe, load_recipe
-from m3net_tf.training.run_metrics import RunMetrics
-from m3net_tf.training.sections import DatasetSection
+from m3net_tf.training.run.archive import read_archive
+from m3net_tf.training.run.metrics import RunMetrics
 
 if TYPE_CHECKING:  # TensorFlow takes seconds to import, and most readers do not need it
     from m3net_tf.system.keras import keras
-
-
-DATA_RECORD = "data.json"
-
-
-class _DataRecord(TypedDict, total=False):
-    """Content of ``data.json``: where the data set is."""
-
-    folder: str
-    shards: str
 
 
 class _Trained(TypedDict):
     """What is read of ``metrics.json`` before the rest."""
 
     recipe: dict[str, Any]
-
-
-def load_section(section: DatasetSection, data_dir: Path | None, log: Log = silent) -> AudioDataset:
-    """The data set that a recipe's section names, split by its protocol."""
-    dataset = load_dataset(
-        section.name,
-        data_dir,
-        protocol=section.protocol,
-        fold=section.fold,
-        seed=section.seed,
-        log=log,
-        **section.options,
-    )
-    return with_training_share(dataset, section.training_share, section.seed)
-
-
-def with_added_of(recipe: Recipe, dataset: AudioDataset, run: Path) -> AudioDataset:
-    """:func:`.with_added` with the settings of a recipe."""
-    return with_added(
-        dataset, run, windows=recipe.dataset.in_windows, times=recipe.fine_tuning.add_times
-    )
-
-
-@dataclasses.dataclass(frozen=True)
-class DataSource:
-    """Where the clips of a training are.
-
-    Attributes:
-        folder: folder of the data set; None for the cache, and if it needs none.
-    """
-
-    folder: Path | None = None
-    shards: Shards | None = None
 
 
 @dataclasses.dataclass(frozen=True, init=False)
@@ -132,11 +85,6 @@ class Run:
         return self.folder / "quantized" / "model.tflite"
 
     @property
-    def data_path(self) -> Path:
-        """Path of the data set on this machine, and therefore not part of the result."""
-        return self.folder / DATA_RECORD
-
-    @property
     def finished(self) -> bool:
         """Whether training has finished."""
         return self.metrics_path.exists() and self.model_path.exists()
@@ -182,27 +130,6 @@ class Run:
         """
         return recorded_data_folder(self.folder) if data_dir is None else data_dir
 
-    def shards(self) -> Shards | None:
-        """The shards of the training, which later commands read too; None without.
-
-        Raises:
-            DataError: they can no longer be read.
-        """
-        url = (
-            read_json(self.data_path, _DataRecord).get("shards")
-            if self.data_path.exists()
-            else None
-        )
-        return open_shards(url) if url else None
-
-    def remember_data(self, source: DataSource) -> None:
-        """Record where the data set is, for later commands without ``--data-dir``."""
-        data_dir = source.folder
-        if source.shards:
-            write_json(self.data_path, {"shards": source.shards.url})
-        elif data_dir is not None and dataset_info(self.recipe().dataset.name).needs_folder:
-            write_json(self.data_path, {"folder": str(data_dir.expanduser().resolve())})
-
     def dataset(self, data_dir: Path | None) -> AudioDataset:
         """The data set that the recipe names, from :meth:`data_folder`.
 
@@ -211,12 +138,9 @@ class Run:
                 :meth:`data_folder`.
         """
         if data_dir not in self._loaded:
-            shards = self.shards() if data_dir is None else None
-            if shards:
-                dataset = load_sharded_dataset(shards)
-            else:
-                dataset = load_section(self.recipe().dataset, self.data_folder(data_dir))
-            self._loaded[data_dir] = with_added_of(self.recipe(), dataset, self.folder)
+            recipe = self.recipe()
+            clips = open_clips(recipe, self.folder, data_dir).with_added(recipe, self.folder)
+            self._loaded[data_dir] = clips.dataset
         return self._loaded[data_dir]
 
     def check(self, data_dir: Path | None) -> None:
@@ -293,27 +217,6 @@ def _read_network(path: Path, remedy: str) -> keras.Model:
         raise
     except Exception as error:  # Keras checks no value of a configuration before it uses it
         raise ModelError(f"{path} cannot be read ({type(error).__name__}): {remedy}") from None
-
-
-def recorded_data_folder(folder: Path) -> Path | None:
-    """Folder of the data set that ``data.json`` in a run or beside a recipe names; None without.
-
-    Raises:
-        DataError: it no longer exists.
-    """
-    record = folder / DATA_RECORD
-    if not record.exists():
-        return None
-    values = read_json(record, _DataRecord)
-    if "folder" not in values:  # the data set was read from shards
-        return None
-    data = Path(str(values["folder"]))
-    if not data.is_dir():
-        raise DataError(
-            f"{data}: {record} names this folder, which no longer exists: give the new one by "
-            "--data-dir or DATA_DIR"
-        )
-    return data
 
 
 def design_of(recipe: Recipe) -> str:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Augmentation of waveforms in the graph, in every epoch and without stored copies or cache.
 
-The operations of :func:`m3net_tf.training.augmentation.augment_waveform`, in TensorFlow and with
-stateless seeds: eager, traced and ``tf.data`` execution give equal results. Effects that need
-resampling or a phase vocoder (speed, stretch, pitch) exist only for stored copies.
+The operations of :func:`.waveforms.augment_waveform`, in TensorFlow and with stateless seeds:
+eager, traced and ``tf.data`` execution give equal results. Effects that need resampling or a phase
+vocoder (speed, stretch, pitch) exist only for stored copies.
 """
 
 import functools
@@ -18,7 +18,7 @@ from m3net_tf.audio.datasets.windows import DRAWS, start_with_sound
 from m3net_tf.audio.frontend import FrontendConfig, graph
 from m3net_tf.system.errors import M3NetError
 from m3net_tf.system.keras import tf
-from m3net_tf.training.sections import AugmentationSection
+from m3net_tf.training.recipe.sections import AugmentationSection
 
 _AMPLITUDE_EXPONENTS = {"white": 0.0, "pink": -0.5, "brown": -1.0, "blue": 0.5, "violet": 1.0}
 

@@ -2,43 +2,30 @@
 """Predictions of a network and their scores."""
 
 import math
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from m3net_tf.audio.datasets import AudioDataset
 from m3net_tf.audio.frontend import dequantize_features
+from m3net_tf.networks.models import learnt_figures
 from m3net_tf.system.keras import keras, tf
 from m3net_tf.system.progress import Log, silent
-from m3net_tf.training.features import FeatureSet, original_features, with_lengths
-from m3net_tf.training.metrics import (
+from m3net_tf.training.clips.features import FeatureSet, original_features, with_lengths
+from m3net_tf.training.network import feed, takes_lengths
+from m3net_tf.training.recipe import Recipe
+from m3net_tf.training.scoring.metrics import (
     Evaluation,
     LabelFigures,
     MultiLabelEvaluation,
     MultiLabelFigures,
     whole_scores,
 )
-from m3net_tf.training.recipe import Recipe
-from m3net_tf.training.self_distillation import SMALLEST_PROBABILITY
 
+SMALLEST_PROBABILITY = 1e-7  # as Keras clips probabilities in its cross-entropy
 _LARGEST_BATCH = 256
+_LEARNT_CLIPS = 32
 _BATCH_VALUES = 2**20  # of the input; a network's inner maps are up to 200 times as large
-
-
-def takes_lengths(model: keras.Model) -> bool:
-    """Whether a network has an input for clip lengths (SpectroMaskNet's ``lengths``)."""
-    return isinstance(model.input, dict)
-
-
-def feed(model: keras.Model, maps: tf.Tensor, lengths: tf.Tensor | None) -> Any:
-    """Inputs of a network: the maps, or a dict of maps and lengths.
-
-    Frames after a clip's length are padding. All maps of a data set have the same shape. Padding
-    each batch only to its longest clip would save time but not change results, because a network
-    with lengths ignores padding.
-    """
-    return {"features": maps, "lengths": lengths} if takes_lengths(model) else maps
 
 
 def predict(
@@ -84,6 +71,12 @@ def predict_originals(model: keras.Model, features: FeatureSet) -> npt.NDArray[n
     """Class probabilities of the original clips, shape (clips, classes)."""
     lengths = features.lengths[0] if features.lengths is not None else None
     return predict(model, features.clean, lengths)
+
+
+def learnt(model: keras.Model, validation: FeatureSet, recipe: Recipe) -> dict[str, float]:
+    """Learnt figures of the network, computed on the first validation clips."""
+    maps = tf.constant(dequantize_features(validation.clean[:_LEARNT_CLIPS]))
+    return learnt_figures(recipe.model.name, model, maps)
 
 
 def score(

@@ -13,12 +13,12 @@ from m3net_tf.audio.shards import Shards
 from m3net_tf.audio.shards.stream import clip_stream
 from m3net_tf.system.errors import DataError
 from m3net_tf.system.keras import tf
-from m3net_tf.training.distribution import current_share
-from m3net_tf.training.features import FeatureSet
+from m3net_tf.training.augmentation.fresh import epoch_stream, feature_stream
+from m3net_tf.training.augmentation.reverberation import read_rooms
+from m3net_tf.training.clips.features import FeatureSet
+from m3net_tf.training.loop.distribution import current_share
+from m3net_tf.training.loop.steps import Batch
 from m3net_tf.training.recipe import Recipe
-from m3net_tf.training.reverberation import read_rooms
-from m3net_tf.training.steps import Batch
-from m3net_tf.training.waves import epoch_stream, feature_stream
 
 _RAISED = "ValueError: "  # in front of this package's message in TensorFlow's
 
@@ -41,7 +41,7 @@ class TrainingClips:
         clips: npt.NDArray[np.integer],
         augmented: npt.NDArray[np.bool_],
     ) -> Batch:
-        """A batch of some of the clips for :func:`m3net_tf.training.steps.make_step`.
+        """A batch of some of the clips for :func:`m3net_tf.training.loop.steps.make_step`.
 
         Args:
             features: int8 or float32, shape (batch, bins, frames).

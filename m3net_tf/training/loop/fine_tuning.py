@@ -8,8 +8,8 @@ from m3net_tf.audio.datasets import AudioDataset
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras
 from m3net_tf.system.progress import Log
+from m3net_tf.training.recipe.sections import FineTuningSection
 from m3net_tf.training.run import linked_run, require_same_held_out
-from m3net_tf.training.sections import FineTuningSection
 
 
 class StartedFrom(TypedDict):

@@ -8,15 +8,14 @@ each device's part, and that sums are rounded in another order.
 """
 
 import dataclasses
-
-import numpy as np
-import numpy.typing as npt
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from m3net_tf.system.errors import ConfigError
-from m3net_tf.system.keras import keras, tf
-from m3net_tf.training.evaluation import predict, predict_originals
-from m3net_tf.training.features import FeatureSet
-from m3net_tf.training.member import Member
+from m3net_tf.system.keras import tf, use_threads
+from m3net_tf.system.processor import use_instruction_set
+from m3net_tf.training.loop.member import Member
+from m3net_tf.training.recipe.sections import TrainingSection
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +34,21 @@ class Share:
     def writes(self) -> bool:
         """Whether this process writes the files."""
         return self.worker == 0
+
+
+@contextmanager
+def devices_in_use(
+    settings: TrainingSection, devices: int, member: Member | None = None
+) -> Iterator[Share]:
+    """Context in which this process trains on its devices, with the threads of the recipe.
+
+    Raises:
+        ConfigError: as :func:`strategy_for`, or TensorFlow computes with other threads already.
+    """
+    use_threads(settings.threads)
+    use_instruction_set(half_precision=settings.mixed_precision)
+    with strategy_for(devices, settings.batch_size, member).scope():
+        yield current_share()
 
 
 def strategy_for(
@@ -98,32 +112,3 @@ def current_share() -> Share:
         return Share(int(strategy.num_replicas_in_sync), 1, 0)
     workers = resolver.cluster_spec().num_tasks("worker")
     return Share(int(strategy.num_replicas_in_sync), workers, int(resolver.task_id))
-
-
-def shared_predictions(model: keras.Model, features: FeatureSet) -> npt.NDArray[np.float32]:
-    """:func:`.predict_originals`, of which each worker computes a part; all get the same result.
-
-    Equal results are necessary: they decide which epoch is the best and when training ends.
-    """
-    share = current_share()
-    if share.workers == 1:
-        return predict_originals(model, features)
-    for weight in model.non_trainable_weights:  # statistics of batch normalisation
-        weight.assign(weight.read_value())  # gives all replicas their mean
-    maps = features.features[0]
-    parts = np.array_split(np.arange(len(maps)), share.replicas)
-    lengths = features.lengths[0] if features.lengths is not None else None
-
-    def part() -> tf.Tensor:
-        context = tf.distribute.get_replica_context()
-        rows = parts[int(context.replica_id_in_sync_group)]
-        outputs = np.zeros((len(maps), model.output_shape[-1]), np.float32)
-        if rows.size:
-            own = None if lengths is None else lengths[rows]
-            outputs[rows] = predict(model, maps[rows][..., None], own)
-        # The rows of all other parts are 0, so the sum has the outputs without rounding.
-        return context.all_reduce(tf.distribute.ReduceOp.SUM, tf.constant(outputs))
-
-    strategy = tf.distribute.get_strategy()
-    (outputs, *_) = strategy.experimental_local_results(strategy.run(part))
-    return np.asarray(outputs)

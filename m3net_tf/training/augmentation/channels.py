@@ -4,7 +4,7 @@
 import numpy as np
 import soxr
 
-from m3net_tf.training.reverberation import Wave
+from m3net_tf.training.augmentation.reverberation import Wave
 
 _FRAME_S, _HOP_S = 0.032, 0.008
 _ENVELOPE_S = 0.002  # longest quefrency of an envelope, below the period of the highest voices

@@ -2,30 +2,28 @@
 """Results of a training: its final network, evaluated, with all files of its run."""
 
 import dataclasses
+from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any, NotRequired
+from typing import Any, NotRequired, TypedDict
 
 from m3net_tf.audio.datasets import AudioDataset, split_facts
 from m3net_tf.audio.datasets.statements import SplitFacts
-from m3net_tf.audio.frontend import dequantize_features
-from m3net_tf.networks.models import learnt_figures
+from m3net_tf.networks.models import design_sha256
 from m3net_tf.networks.models.complexity import count_macs
 from m3net_tf.system.artifacts import Provenance, provenance, write_json, write_text
-from m3net_tf.system.keras import keras, tf
+from m3net_tf.system.keras import keras
 from m3net_tf.system.processor import Computer
-from m3net_tf.training.archive import write_archive
-from m3net_tf.training.before_after import AddedFigures, before_and_after
-from m3net_tf.training.evaluation import evaluate
-from m3net_tf.training.features import FeatureSet
-from m3net_tf.training.fine_tuning import StartedFrom
-from m3net_tf.training.metrics import Evaluation, LabelFigures, MultiLabelFigures
+from m3net_tf.training.clips.added import held_out_added, list_sha256, read_added
+from m3net_tf.training.clips.features import FeatureSet
+from m3net_tf.training.loop.fine_tuning import StartedFrom
+from m3net_tf.training.loop.state import TrainingState, without_early_exits
 from m3net_tf.training.recipe import Recipe
-from m3net_tf.training.run import Run, design_of
-from m3net_tf.training.run_metrics import RunMetrics
-from m3net_tf.training.sections import TrainingSection
-from m3net_tf.training.state import TrainingState, without_early_exits
-
-_LEARNT_CLIPS = 32
+from m3net_tf.training.recipe.sections import TrainingSection
+from m3net_tf.training.run import Run, linked_run
+from m3net_tf.training.run.archive import write_archive
+from m3net_tf.training.run.metrics import RunMetrics
+from m3net_tf.training.scoring.evaluation import evaluate, learnt
+from m3net_tf.training.scoring.metrics import Evaluation, LabelFigures, MultiLabelFigures
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,22 +52,42 @@ def write_results(trained: Trained, run: Run) -> RunMetrics:
     metrics["validation"] = evaluate(final, validation, labels)[1]
     evaluation, metrics["test"] = evaluate(final, trained.features(dataset, "test"), labels)
     if recipe.fine_tuning.add:
-        metrics["added"] = before_and_after(
-            recipe, run, dataset, final, lambda data: trained.features(data, "test")
-        )
+        metrics["added"] = _before_and_after(trained, run, final)
     if isinstance(evaluation, Evaluation):
         write_text(run.folder / "confusion_matrix.csv", evaluation.to_csv())
     write_archive(final, run.model_path)
     write_json(run.metrics_path, metrics)  # last, because it marks the run as finished
     for state_file in (run.state_path, run.previous_state_path):
         state_file.unlink(missing_ok=True)
-    return run.metrics()
+    return RunMetrics.read(run.metrics_path)
 
 
-def learnt(model: keras.Model, validation: FeatureSet, recipe: Recipe) -> dict[str, float]:
-    """Learnt figures of the network, computed on the first validation clips."""
-    maps = tf.constant(dequantize_features(validation.clean[:_LEARNT_CLIPS]))
-    return learnt_figures(recipe.model.name, model, maps)
+_SplitFigures = LabelFigures | MultiLabelFigures
+
+
+class _AddedFigures(TypedDict):
+    """The added clips of a run, and what they changed.
+
+    Attributes:
+        run: folder of the former run.
+        sha256: hash of the clips, their classes and splits.
+        recordings: number of recordings that the added clips are from.
+        reasons: number of clips by the reason for which they were captured.
+        test_before: figures of the former run on the test clips, which are the same.
+        held_out_before: figures of the former run on the held-out added clips; absent without any.
+        held_out_after: figures of the new run on them; absent without any.
+    """
+
+    run: str
+    folders: list[str]
+    sha256: str
+    train: int
+    held_out: int
+    recordings: int
+    reasons: dict[str, int]
+    test_before: _SplitFigures
+    held_out_before: NotRequired[_SplitFigures]
+    held_out_after: NotRequired[_SplitFigures]
 
 
 class _TrainedData(SplitFacts):
@@ -95,17 +113,17 @@ class _Metrics(Provenance):
     computers: list[Computer]
     training_s: float
     fine_tuning: NotRequired[StartedFrom]
-    added: NotRequired[AddedFigures]
+    added: NotRequired[_AddedFigures]
     learnt: NotRequired[dict[str, float]]
-    validation: NotRequired[LabelFigures | MultiLabelFigures]
-    test: NotRequired[LabelFigures | MultiLabelFigures]
+    validation: NotRequired[_SplitFigures]
+    test: NotRequired[_SplitFigures]
 
 
 def _kept_network(
     state: TrainingState, build: Callable[[], keras.Model], settings: TrainingSection
 ) -> keras.Model:
     """The network with the kept weights, in single precision."""
-    state.use_kept()
+    state.model.set_weights(state.kept)
     if not settings.mixed_precision:
         return state.inference_model
     single = build()
@@ -118,6 +136,7 @@ def _facts(
     final: keras.Model, state: TrainingState, recipe: Recipe, dataset: AudioDataset
 ) -> _Metrics:
     """Metrics without evaluation: recipe, data set, costs and duration."""
+    network = recipe.model
     return {
         "recipe": recipe.to_dict(),
         "dataset": {
@@ -128,7 +147,7 @@ def _facts(
         },
         "parameters": final.count_params(),
         "macs": count_macs(final),
-        "design_sha256": design_of(recipe),
+        "design_sha256": design_sha256(network.name, network.preset, network.arguments),
         "epochs": state.epoch,
         "best_epoch": state.best_epoch,
         "devices": state.devices,
@@ -137,3 +156,27 @@ def _facts(
         "training_s": round(sum(row["seconds"] for row in state.history), 1),
         **provenance(),  # type: ignore[typeddict-item]  # the keys follow
     }
+
+
+def _before_and_after(trained: Trained, run: Run, model: keras.Model) -> _AddedFigures:
+    """Measure the former and the new network on the test clips and on the held-out added clips."""
+    recipe, dataset = trained.recipe, trained.dataset
+    settings, labels = recipe.fine_tuning, dataset.info.labels
+    former = linked_run(settings.run).load_model()
+    clips = read_added(run.folder)
+    figures: _AddedFigures = {
+        "run": str(settings.run),
+        "folders": list(settings.add),
+        "sha256": list_sha256(clips),
+        "train": sum(clip.split == "train" for clip in clips),
+        "held_out": sum(clip.split == "test" for clip in clips),
+        "recordings": len({clip.group for clip in clips}),
+        "reasons": dict(Counter(clip.reason for clip in clips if clip.reason)),
+        "test_before": evaluate(former, trained.features(dataset, "test"), labels)[1],
+    }
+    held_out = held_out_added(dataset, run.folder, windows=recipe.dataset.in_windows)
+    if held_out is not None:
+        features = trained.features(held_out, "test")
+        figures["held_out_before"] = evaluate(former, features, labels)[1]
+        figures["held_out_after"] = evaluate(model, features, labels)[1]
+    return figures

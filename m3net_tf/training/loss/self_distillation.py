@@ -11,8 +11,7 @@ from collections.abc import Sequence
 
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras, tf
-
-SMALLEST_PROBABILITY = 1e-7  # as Keras clips probabilities in its cross-entropy
+from m3net_tf.training.scoring.evaluation import SMALLEST_PROBABILITY
 
 
 def self_distillation_loss(

@@ -9,9 +9,10 @@ import numpy.typing as npt
 
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras, tf
-from m3net_tf.training.features import FeatureSet
-from m3net_tf.training.sections import DistillationSection, TrainingSection
-from m3net_tf.training.self_distillation import cross_entropy, self_distillation_loss, soften
+from m3net_tf.training.clips.features import FeatureSet
+from m3net_tf.training.loss.self_distillation import cross_entropy, self_distillation_loss, soften
+from m3net_tf.training.network import has_sigmoids
+from m3net_tf.training.recipe.sections import DistillationSection, TrainingSection
 
 LabelLoss = Callable[[tf.Tensor, Any], tf.Tensor]
 
@@ -53,11 +54,6 @@ def label_loss(settings: TrainingSection, train_set: FeatureSet, classes: int) -
         )
 
     return loss
-
-
-def has_sigmoids(settings: TrainingSection, *, multi_label: bool) -> bool:
-    """Whether a network has independent probabilities per class instead of a distribution."""
-    return multi_label or settings.loss == "binary_cross_entropy"
 
 
 def balanced_weights(labels: npt.NDArray[np.int32], classes: int) -> npt.NDArray[np.float32]:

@@ -20,12 +20,12 @@ from m3net_tf.system.keras import keras, tf
 from m3net_tf.system.keras_internals import loss_scale_variables
 from m3net_tf.system.processor import UNKNOWN, Computer, machine
 from m3net_tf.system.progress import Log
-from m3net_tf.training.distribution import current_share
-from m3net_tf.training.schedules import make_optimizer
-from m3net_tf.training.sections import TrainingSection
+from m3net_tf.training.loop.distribution import current_share
+from m3net_tf.training.recipe.sections import TrainingSection
 
 _MOST_BYTES = 4 << 30
 _SCORES = ("validation_accuracy", "validation_map")
+_NEVER_DECAYED = ("bias", "gamma", "beta")  # attention's biases are matrices
 
 
 class _Figures(TypedDict):
@@ -107,6 +107,11 @@ class TrainingState:
         return score_of(self.history[self.best_epoch - 1])
 
     @property
+    def last_score(self) -> float:
+        """Score of the last epoch."""
+        return score_of(self.history[-1])
+
+    @property
     def ended(self) -> bool:
         """Whether all epochs are completed, or early stopping applies."""
         patience = self.settings.early_stopping
@@ -123,6 +128,14 @@ class TrainingState:
         if own is not None:
             self.model.set_weights(own)
 
+    def average_weights(self, done: tf.Tensor) -> None:
+        """Update the moving average of the weights, if there is one, after ``done + 1`` steps."""
+        if self.average:
+            # A smaller decay at first, so that the mean does not retain the random initial weights.
+            decay = tf.minimum(self.settings.weight_average, (1.0 + done) / (10.0 + done))
+            for mean, weight in zip(self.average, self.model.weights, strict=True):
+                mean.assign(decay * mean + (1.0 - decay) * weight)
+
     def close_epoch(self, row: dict[str, float]) -> None:
         """Record an epoch's figures; keep its weights if they are the best so far, or the last."""
         self.history.append(row)
@@ -137,10 +150,6 @@ class TrainingState:
                 self.plateau_best, self.plateau_epochs = row["validation_loss"], 0
             elif self.plateau_epochs >= self.settings.plateau_patience:
                 self.plateau_factor, self.plateau_epochs = self.plateau_factor / 2, 0
-
-    def use_kept(self) -> None:
-        """Set the model to the kept weights."""
-        self.model.set_weights(self.kept)
 
     def _arrays(self) -> dict[str, list[tf.Variable]]:
         return {
@@ -254,3 +263,31 @@ def _require_arrays(content: bytes) -> None:
             size = entry.file_size if entry.compress_type == zipfile.ZIP_STORED else 0
             if wrong_kind or math.prod(shape) * dtype.itemsize > min(size, len(content)):
                 raise ValueError("another size or type than its header promises")
+
+
+def make_optimizer(model: keras.Model, settings: TrainingSection) -> keras.optimizers.Optimizer:
+    """The optimiser of a network's trainable weights, with all its variables created."""
+    if settings.optimizer == "adam":
+        optimizer = keras.optimizers.Adam(settings.learning_rate)
+    elif settings.optimizer == "adamw":
+        optimizer = keras.optimizers.AdamW(
+            settings.learning_rate, weight_decay=settings.weight_decay
+        )
+    else:
+        optimizer = keras.optimizers.SGD(
+            settings.learning_rate,
+            momentum=settings.momentum,
+            weight_decay=settings.weight_decay or None,
+        )
+    weights = model.trainable_variables
+    if settings.weight_decay:
+        optimizer.exclude_from_weight_decay([weight for weight in weights if not _decays(weight)])
+    if settings.mixed_precision:
+        optimizer = keras.mixed_precision.LossScaleOptimizer(optimizer)
+    optimizer.build(weights)
+    return optimizer
+
+
+def _decays(weight: tf.Variable) -> bool:
+    name = weight.name.rsplit("/", 1)[-1]
+    return weight.shape.rank > 1 and not any(word in name for word in _NEVER_DECAYED)

@@ -1,40 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Optimisers and learning rate schedules."""
+"""Learning rate schedules."""
 
 import math
 
-from m3net_tf.system.keras import keras, tf
-from m3net_tf.training.sections import TrainingSection
-
-_NEVER_DECAYED = ("bias", "gamma", "beta")  # attention's biases are matrices
-
-
-def make_optimizer(model: keras.Model, settings: TrainingSection) -> keras.optimizers.Optimizer:
-    """The optimiser of a network's trainable weights, with all its variables created."""
-    if settings.optimizer == "adam":
-        optimizer = keras.optimizers.Adam(settings.learning_rate)
-    elif settings.optimizer == "adamw":
-        optimizer = keras.optimizers.AdamW(
-            settings.learning_rate, weight_decay=settings.weight_decay
-        )
-    else:
-        optimizer = keras.optimizers.SGD(
-            settings.learning_rate,
-            momentum=settings.momentum,
-            weight_decay=settings.weight_decay or None,
-        )
-    weights = model.trainable_variables
-    if settings.weight_decay:
-        optimizer.exclude_from_weight_decay([weight for weight in weights if not _decays(weight)])
-    if settings.mixed_precision:
-        optimizer = keras.mixed_precision.LossScaleOptimizer(optimizer)
-    optimizer.build(weights)
-    return optimizer
-
-
-def _decays(weight: tf.Variable) -> bool:
-    name = weight.name.rsplit("/", 1)[-1]
-    return weight.shape.rank > 1 and not any(word in name for word in _NEVER_DECAYED)
+from m3net_tf.system.keras import tf
+from m3net_tf.training.recipe.sections import TrainingSection
 
 
 def learning_rate(settings: TrainingSection, step: tf.Tensor, steps_per_epoch: int) -> tf.Tensor:
