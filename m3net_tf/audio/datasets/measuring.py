@@ -63,11 +63,7 @@ def measure(clips: Sequence[Clip], log: Log = silent) -> tuple[list[Recording], 
     Returns:
         The recordings, and the faults of those that cannot be decoded.
     """
-    of_class: dict[str, dict[Path, Clip]] = {}
-    for clip in clips:
-        if clip.path is not None and not clip.synthetic:
-            of_class.setdefault(clip.label, {}).setdefault(clip.path, clip)
-    chosen = list(itertools.chain.from_iterable(_some([*of.values()]) for of in of_class.values()))
+    chosen = measured_clips(clips)
     found, broken = list[Recording](), list[str]()
     with track(log, "levels and spectra", len(chosen), "files") as task:
         for recording in map_ahead(_measured, iter(chosen), READERS):
@@ -77,6 +73,15 @@ def measure(clips: Sequence[Clip], log: Log = silent) -> tuple[list[Recording], 
                 found.append(recording)
             task.advance()
     return found, broken
+
+
+def measured_clips(clips: Sequence[Clip]) -> list[Clip]:
+    """The clips whose files :func:`measure` reads, each file once."""
+    of_class: dict[str, dict[Path, Clip]] = {}
+    for clip in clips:
+        if clip.path is not None and not clip.synthetic:
+            of_class.setdefault(clip.label, {}).setdefault(clip.path, clip)
+    return list(itertools.chain.from_iterable(_some([*of.values()]) for of in of_class.values()))
 
 
 def _some(clips: list[Clip]) -> list[Clip]:
