@@ -41,10 +41,8 @@ from m3net_tf.training.augmentation.reverberation import read_rooms, room_paths
 from m3net_tf.training.augmentation.waveforms import augment_waveform, cut_at_random
 from m3net_tf.training.clips.checks import input_shape
 from m3net_tf.training.recipe import Recipe
-from m3net_tf.training.recipe.sections import HASHED_IF_CHANGED, AugmentationSection
+from m3net_tf.training.recipe.sections import AugmentationSection
 
-_IN_GRAPH = ("time_", "frequency_", "mixup_", "cutmix_", "between_class_", "one_mixture")
-_IN_STREAM = ("fresh", "noise_kinds")
 _LAYOUT = 1  # incremented when the same settings give other features
 _TASK_WAVES = 128
 _TASK_SAMPLES = 2**22
@@ -306,24 +304,13 @@ def row_keys(
     sounds = _sound_keys(dataset, (*clips, *noise))
     base = hashlib.sha256(f"{_LAYOUT} {config.fingerprint()}".encode())
     keys = [[_key(base, sound) for sound in sounds[: len(clips)]]]
-    if not copies:
+    if augmentation is None or not copies:
         return keys
-    values = dataclasses.asdict(augmentation) if augmentation else {}
-    # Effects that are newer than stored maps leave their keys unchanged where they are not used.
-    unused = {
-        field.name
-        for field in dataclasses.fields(AugmentationSection)
-        if HASHED_IF_CHANGED in field.metadata and values.get(field.name) == field.default
-    }
-    settings = {
-        k: v
-        for k, v in values.items()
-        if k != "copies" and k not in unused and not k.startswith((*_IN_GRAPH, *_IN_STREAM))
-    }
+    settings = augmentation.of_copies()
     if settings.get("random_crop"):
         settings["random_crop"] = "with sound"  # older maps have silent excerpts, too
     parts = [json.dumps(settings, sort_keys=True), str(seed), *map(bytes.hex, sounds[len(clips) :])]
-    if augmentation and augmentation.room_probability and augmentation.room_folder:
+    if augmentation.room_probability and augmentation.room_folder:
         parts += content_hashes(room_paths(Path(augmentation.room_folder)), WORKERS).values()
     augmented = base.copy()
     augmented.update("\n".join(parts).encode())

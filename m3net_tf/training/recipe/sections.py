@@ -25,9 +25,19 @@ HASHED_IF_CHANGED = "hashed_if_changed"
 """Metadata of keys that are newer than published results: see :meth:`.Recipe.hashed_values`."""
 
 
-def newer(default: Any) -> Any:
+IN_COPIES = "in_copies"
+"""Metadata of augmentation keys: False if stored copies do not depend on the key."""
+
+
+def newer(default: Any, *, in_copies: bool = True) -> Any:
     """A key that leaves the hashes of recipes unchanged where it has its default."""
-    return dataclasses.field(default=default, metadata={HASHED_IF_CHANGED: True})
+    metadata = {HASHED_IF_CHANGED: True, IN_COPIES: in_copies}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def outside_copies(default: Any) -> Any:
+    """A key of augmentation on which stored copies do not depend, so their maps are shared."""
+    return dataclasses.field(default=default, metadata={IN_COPIES: False})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,8 +159,8 @@ class AugmentationSection:
             instead of applying all of them in turn.
     """
 
-    copies: Count = 0
-    fresh: bool = False
+    copies: Count = outside_copies(0)
+    fresh: bool = outside_copies(False)
     random_crop: bool = False
     stretch_probability: Share = 0.0
     stretch: tuple[float, float] = (0.8, 1.25)
@@ -166,28 +176,43 @@ class AugmentationSection:
     gain_db: tuple[float, float] = (-12.0, 8.0)
     noise_probability: Share = 0.8
     noise_snr_db: tuple[float, float] = (0.0, 30.0)
-    time_masks: Count = 0
-    time_mask_frames: Count = 10
-    frequency_masks: Count = 0
-    frequency_mask_bins: Count = 6
-    mixup_probability: Share = 0.0
-    mixup_min: Share = 0.6
-    between_class_probability: Share = 0.0
-    cutmix_probability: Share = 0.0
-    cutmix_min: Share = 0.5
-    noise_kinds: tuple[NoiseKind, ...] = newer(())
-    one_mixture: bool = newer(False)
-    time_mask_share: Share = newer(0.0)
-    frequency_mask_share: Share = newer(0.0)
+    time_masks: Count = outside_copies(0)
+    time_mask_frames: Count = outside_copies(10)
+    frequency_masks: Count = outside_copies(0)
+    frequency_mask_bins: Count = outside_copies(6)
+    mixup_probability: Share = outside_copies(0.0)
+    mixup_min: Share = outside_copies(0.6)
+    between_class_probability: Share = outside_copies(0.0)
+    cutmix_probability: Share = outside_copies(0.0)
+    cutmix_min: Share = outside_copies(0.5)
+    noise_kinds: tuple[NoiseKind, ...] = newer((), in_copies=False)
+    one_mixture: bool = newer(False, in_copies=False)
+    time_mask_share: Share = newer(0.0, in_copies=False)
+    frequency_mask_share: Share = newer(0.0, in_copies=False)
     vocal_tract_probability: Share = newer(0.0)
     vocal_tract: tuple[float, float] = newer((0.85, 1.18))
     band_probability: Share = newer(0.0)
     band_low_hz: tuple[float, float] = newer((50.0, 400.0))
     band_high_hz: tuple[float, float] = newer((3000.0, 7500.0))
     telephone_probability: Share = newer(0.0)
-    time_warp: NotNegative = newer(0.0)
-    frequency_warp: NotNegative = newer(0.0)
-    frequency_gain_db: NotNegative = newer(0.0)
+    time_warp: NotNegative = newer(0.0, in_copies=False)
+    frequency_warp: NotNegative = newer(0.0, in_copies=False)
+    frequency_gain_db: NotNegative = newer(0.0, in_copies=False)
+
+    def of_copies(self) -> dict[str, Any]:
+        """The settings on which the sound of stored copies depends.
+
+        Effects that are newer than stored maps are left out where they are not used, so that the
+        maps keep their keys.
+        """
+        return {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if field.metadata.get(IN_COPIES, True)
+            and not (
+                HASHED_IF_CHANGED in field.metadata and getattr(self, field.name) == field.default
+            )
+        }
 
     def __post_init__(self) -> None:
         check_values(self, "augmentation")
