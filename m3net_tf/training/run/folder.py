@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from m3net_tf.audio.datasets import AudioDataset, protocol_statement
-from m3net_tf.networks.models import design_sha256, model_names, presets_of
+from m3net_tf.networks.models import design_sha256, register_layers
 from m3net_tf.networks.pretrained import find_pretrained
 from m3net_tf.system.artifacts import read_json
 from m3net_tf.system.errors import ConfigError, M3NetError, ModelError
@@ -209,8 +209,7 @@ def _read_network(path: Path, remedy: str) -> keras.Model:
     from m3net_tf.system.keras_internals import refuse_layers_of_keras_3
 
     refuse_layers_of_keras_3()
-    for name in model_names():
-        presets_of(name)  # imports its module, which registers the layers
+    register_layers()
     try:
         return read_archive(path)
     except M3NetError:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Presets of the bilateral network with their costs."""
 
-from m3net_tf.networks.models.registry import Preset
+from m3net_tf.networks.presets import Preset
 
 # An eighth of the channels, and an eighth of the steps from the BiLSTM and the encoders on, so that
 # two cores can train it.
