@@ -126,7 +126,8 @@ def _test(recipe: Recipe, folder: Path, data_dir: Path | None, log: Log) -> _Tes
     from m3net_tf.training.scoring.evaluation import own_features, predict_originals
 
     run = Run(folder)
-    dataset, model = run.dataset(data_dir), run.load_model()
+    dataset = run.dataset(data_dir)
+    model = run.load_model()
     features = own_features(model, dataset, "test", recipe, log)
     scores = predict_originals(model, features)
     keras.backend.clear_session()
@@ -146,8 +147,10 @@ def clustered_interval(right: npt.NDArray[np.bool_], groups: Sequence[str]) -> t
     Args:
         right: whether each clip was recognised, shape (clips,).
     """
-    count, share = len(right), float(right.mean())
-    sizes, hits = Counter(groups), Counter(g for g, hit in zip(groups, right, strict=True) if hit)
+    count = len(right)
+    share = float(right.mean())
+    sizes = Counter(groups)
+    hits = Counter(g for g, hit in zip(groups, right, strict=True) if hit)
     independent = share * (1 - share) / count
     effect = 1.0
     if independent and len(sizes) > 1:

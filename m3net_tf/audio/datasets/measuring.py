@@ -64,7 +64,8 @@ def measure(clips: Sequence[Clip], log: Log = silent) -> tuple[list[Recording], 
         The recordings, and the faults of those that cannot be decoded.
     """
     chosen = measured_clips(clips)
-    found, broken = list[Recording](), list[str]()
+    found = list[Recording]()
+    broken = list[str]()
     with track(log, "levels and spectra", len(chosen), "files") as task:
         for recording in map_ahead(_measured, iter(chosen), READERS):
             if isinstance(recording, str):
@@ -99,7 +100,8 @@ def _measured(clip: Clip) -> Recording | str:
     except (DataError, RuntimeError) as error:
         return one_line(error)
     sound = mixed(frames)
-    power, channel_power = float(np.mean(np.square(sound))), float(np.mean(np.square(frames)))
+    power = float(np.mean(np.square(sound)))
+    channel_power = float(np.mean(np.square(frames)))
     spectra = _spectra(sound)
     levels_db = 10 * np.log10(spectra.sum(axis=1) + 1e-12)
     loud = spectra[levels_db > levels_db.max() - _LOUD_DB]

@@ -318,7 +318,8 @@ def difference(one: str, other: str) -> float:
         ends = zip(_vowel_ends(one), _vowel_ends(other), strict=True)
         return min(1.0, sum(math.dist(*pair) for pair in ends) / 2)
     apart = min(1.0, abs(_place(one) - _place(other)) / 3)
-    manner, voice = _manner(one) != _manner(other), _voice(one) != _voice(other)
+    manner = _manner(one) != _manner(other)
+    voice = _voice(one) != _voice(other)
     return 0.4 * apart + 0.4 * manner + 0.2 * voice
 
 
@@ -365,7 +366,8 @@ def _from_espeak(mnemonics: str, sounds: str) -> Pronunciation:
     phonemes = []
     for name, sound in zip(names, heard, strict=True):
         stress = name[0] if name[:1] in ("'", ",") else ""
-        mnemonic, ipa = name.strip("',"), "".join(c for c in sound if c not in _STRESSES)
+        mnemonic = name.strip("',")
+        ipa = "".join(c for c in sound if c not in _STRESSES)
         if mnemonic and ipa:
             phonemes.append(Phoneme(ipa, mnemonic, stress))
     return tuple(phonemes)

@@ -58,7 +58,8 @@ def augment_waves(
         float32, shape (batch, samples), clipped to [-1, 1].
     """
     seeds = tf.unstack(tf.random.experimental.stateless_split(seed, 8))
-    batch, samples = tf.shape(waves)[0], tf.shape(waves)[1]
+    batch = tf.shape(waves)[0]
+    samples = tf.shape(waves)[1]
     if settings.room_probability:
         if rooms is None:
             rooms = make_rooms(batch, settings, sample_rate_hz, seeds[0])

@@ -26,7 +26,8 @@ def augment_batch(
     """
     augmentation = recipe.augmentation
     classes, size = targets.shape[-1], tf.shape(targets)[0]
-    predictions, lengths = batch.get("predictions"), batch.get("lengths")
+    predictions = batch.get("predictions")
+    lengths = batch.get("lengths")
     mixed = targets
     if predictions is not None:
         mixed = tf.concat([mixed, predictions], axis=1)

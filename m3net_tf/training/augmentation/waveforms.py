@@ -66,7 +66,8 @@ def augment_waveform(
         power = np.sqrt(np.mean(shifted**2) / (np.mean(noise**2) + 1e-12) + 1e-12)
         shifted += noise * np.float32(power / snr)
     if settings.band_probability and rng.random() < settings.band_probability:
-        low_hz, high_hz = rng.uniform(*settings.band_low_hz), rng.uniform(*settings.band_high_hz)
+        low_hz = rng.uniform(*settings.band_low_hz)
+        high_hz = rng.uniform(*settings.band_high_hz)
         shifted = limit_band(shifted, low_hz, high_hz, sample_rate_hz)
     if settings.telephone_probability and rng.random() < settings.telephone_probability:
         shifted = through_telephone(shifted, sample_rate_hz)

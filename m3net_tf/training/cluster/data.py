@@ -41,7 +41,8 @@ def missing_data(recipes: Iterable[Recipe], data_folders: DataFolders) -> list[s
 
 def _why_no_data(recipe: Recipe, data_folders: DataFolders) -> str:
     name = recipe.dataset.name
-    info, given = dataset_info(name), source_of(recipe, data_folders)
+    info = dataset_info(name)
+    given = source_of(recipe, data_folders)
     option = f"give --data-dir {name}=FOLDER"
     if isinstance(given, RemoteFolder):
         try:

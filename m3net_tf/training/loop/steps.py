@@ -47,7 +47,8 @@ def make_step(
     """
     settings, optimizer = recipe.training, state.optimizer
     classes = state.inference_model.output_shape[-1]
-    strategy, share = tf.distribute.get_strategy(), current_share()
+    strategy = tf.distribute.get_strategy()
+    share = current_share()
     parts = share.replicas // share.workers if own_batches else share.replicas
     gradients_of: GradientsOf = functools.partial(loss_and_gradients, state, recipe, label_loss)
     if settings.xla:

@@ -111,7 +111,8 @@ def _predictions(
     log: Log,
 ) -> npt.NDArray[np.float32]:
     """Probabilities for the original training clips, at the network's own rate and length."""
-    trained_on, teacher_recipe = run.metrics().dataset, run.recipe()
+    trained_on = run.metrics().dataset
+    teacher_recipe = run.recipe()
     if trained_on.name != dataset.info.name:
         raise ConfigError(
             f"distillation.run {run.folder} was trained on {trained_on.name} with another front "

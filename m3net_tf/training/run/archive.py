@@ -162,7 +162,8 @@ def check_objects(path: Path, config: Any) -> None:
         ModelError: it is refused.
     """
     for number, entry in enumerate(_objects(config)):
-        name, module = str(entry["class_name"]), str(entry.get("module"))
+        name = str(entry["class_name"])
+        module = str(entry.get("module"))
         if not (_is_operation(entry) or _is_known(name, module, entry.get("registered_name"))):
             raise _refusal(path, f"contains {name[:60]!r} of module {module[:60]!r}")
         if number >= _MOST_OBJECTS:

@@ -241,7 +241,8 @@ def require_same_held_out(run: Run, dataset: AudioDataset, key: str) -> None:
         ConfigError: the run used the same data set with another split; the message names ``key``.
         ModelError: the run is unfinished.
     """
-    trained_on, hashes = run.metrics().dataset, dataset.clip_list_hash()
+    trained_on = run.metrics().dataset
+    hashes = dataset.clip_list_hash()
     held_out = ("validation", "test")
     differ = any(trained_on.clip_list_sha256[name] != hashes[name] for name in held_out)
     if trained_on.name == dataset.info.name and differ:

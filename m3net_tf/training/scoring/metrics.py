@@ -167,7 +167,8 @@ class Evaluation:
 
     def to_dict(self) -> LabelFigures:
         """Plain values: accuracy with its 95 % interval, macro averages and recall per class."""
-        hits, clips = np.diag(self.matrix), self.matrix.sum(1)
+        hits = np.diag(self.matrix)
+        clips = self.matrix.sum(1)
         low, high = wilson_interval(int(hits.sum()), self.clips)
         return {
             "clips": self.clips,
