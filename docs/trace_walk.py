@@ -3,7 +3,9 @@
 
 ``python docs/trace_walk.py clip RUN`` follows a clip to the label of an emulated board, from a run
 with an export, such as the run of ``m3net demo``. ``python docs/trace_walk.py cell FOLDER`` follows
-the cells of ``m3net/table4`` at tiny scale; FOLDER is for its runs.
+the cells of ``m3net/table4`` at tiny scale; FOLDER is for its runs. ``python docs/trace_walk.py
+train FOLDER`` follows a training of the tests' recipe into a new run in FOLDER, through the files of
+``training/`` alone.
 
 A file of ``m3net_tf/`` is printed when one of its functions is called for the first time, unless it
 is the last one printed. A file that comes again is a return, marked with ``*``. Properties and
@@ -15,6 +17,7 @@ from __future__ import annotations
 
 import gc
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType, FunctionType
@@ -30,8 +33,10 @@ from m3net_tf.export import Bundle
 from m3net_tf.lab.studies.table_plan import plan_table
 from m3net_tf.lab.studies.tables import make_table
 from m3net_tf.system.progress import silent
+from m3net_tf.training import load_recipe, train
 
 PACKAGE = Path(m3net_tf.__file__).parent
+TINY = Path(__file__).parents[1] / "tests" / "tiny.yaml"
 BOARD = "mps2_an386"
 
 
@@ -59,8 +64,23 @@ def cell(folder: Path) -> Callable[[], object]:
     return way
 
 
-def files_of(way: Callable[[], object]) -> list[str]:
-    """The files of a way, in the order of the first calls of their functions."""
+def training(folder: Path) -> Callable[[], object]:
+    """The way of a training; each one makes a run of its own."""
+    recipe = load_recipe(TINY)
+
+    def way() -> None:
+        with tempfile.TemporaryDirectory(dir=folder) as run:
+            train(recipe, Path(run))
+
+    return way
+
+
+def files_of(way: Callable[[], object], wing: str = "") -> list[str]:
+    """The files of a way, in the order of the first calls of their functions.
+
+    Args:
+        wing: the only folder of the package whose files count; '' for all.
+    """
     getters = [value.fget for value in gc.get_objects() if isinstance(value, property)]
     known = {getter.__code__ for getter in getters if isinstance(getter, FunctionType)}
     files: list[str] = []
@@ -71,7 +91,8 @@ def files_of(way: Callable[[], object]) -> list[str]:
         if event == "call" and code not in known and path.is_relative_to(PACKAGE):
             known.add(code)
             name = path.relative_to(PACKAGE).as_posix()
-            inside = not (code.co_name.startswith("<") or name.startswith("system/"))
+            own = name.startswith(wing) and not name.startswith("system/")
+            inside = own and not code.co_name.startswith("<")
             if inside and files[-1:] != [name]:
                 files.append(name)
 
@@ -84,9 +105,10 @@ def files_of(way: Callable[[], object]) -> list[str]:
 
 
 if __name__ == "__main__":
-    way = {"clip": clip, "cell": cell}[sys.argv[1]](Path(sys.argv[2]))
+    name, place = sys.argv[1], Path(sys.argv[2])
+    way = {"clip": clip, "cell": cell, "train": training}[name](place)
     way()
-    files = files_of(way)
+    files = files_of(way, "training/" if name == "train" else "")
     for number, name in enumerate(files):
         print(name + "*" * (name in files[:number]))
     print(f"{len(set(files))} files, {len(files) - len(set(files))} returns")

@@ -100,6 +100,7 @@ def compute_features(
             f"{dataset.info.name} has no {split} clips under protocol {dataset.info.protocol}: "
             "choose another protocol or fold, or complete the copy"
         )
+    labelled = labelled_clips(dataset, split)
     copies = augmentation.copies if augmentation else 0
     keys = row_keys(dataset, split, config, augmentation, seed)
     kind = f"{_LAYOUT} {config.fingerprint()} {frames} {dtype} {arithmetic([machine()])}"
@@ -114,7 +115,7 @@ def compute_features(
         rows = store.rows(keys)
     if rows is None:
         raise DataError(f"{store.folder} lost files just written: check its disk")
-    return dataclasses.replace(labelled_clips(dataset, split), features=rows)
+    return dataclasses.replace(labelled, features=rows)
 
 
 def recipe_features(

@@ -10,7 +10,7 @@ from m3net_tf.system.yaml_files import read_yaml
 from m3net_tf.training import load_recipe, train
 from m3net_tf.training.recipe.sections import DatasetSection
 
-ROOT = Path(__file__).parents[2] / "experiments/mcu"  # its tables, too: tests/lab/studies
+ROOT = Path(__file__).parents[3] / "experiments/mcu"  # its tables, too: tests/lab/studies
 RECIPES = [path for path in sorted(ROOT.glob("*.yaml")) if "model" in read_yaml(path)]
 FAST = ("m3net_folder", "m3net_plain_xs_speech_commands")
 
