@@ -4,8 +4,8 @@
 ``python docs/trace_walk.py clip RUN`` follows a clip to the label of an emulated board, from a run
 with an export, such as the run of ``m3net demo``. ``python docs/trace_walk.py cell FOLDER`` follows
 the cells of ``m3net/table4`` at tiny scale; FOLDER is for its runs. ``python docs/trace_walk.py
-train FOLDER`` follows a training of the tests' recipe into a new run in FOLDER, through the files of
-``training/`` alone.
+train FOLDER`` follows a training of the tests' recipe, in a new run in FOLDER, through the files
+of ``training/`` alone.
 
 A file of ``m3net_tf/`` is printed when one of its functions is called for the first time, unless it
 is the last one printed. A file that comes again is a return, marked with ``*``. Properties and

@@ -25,6 +25,9 @@ from m3net_tf.training.run.metrics import RunMetrics
 from m3net_tf.training.scoring.evaluation import evaluate, learnt
 from m3net_tf.training.scoring.metrics import Evaluation, LabelFigures, MultiLabelFigures
 
+Features = Callable[[AudioDataset, str], FeatureSet]
+"""The features of a split as the network gets them."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
@@ -35,7 +38,7 @@ class Trained:
     dataset: AudioDataset
     fine_tuning: StartedFrom | None
     build: Callable[[], keras.Model]
-    features: Callable[[AudioDataset, str], FeatureSet]
+    features: Features
     validation: FeatureSet
 
 
@@ -52,7 +55,7 @@ def write_results(trained: Trained, run: Run) -> RunMetrics:
     metrics["validation"] = evaluate(final, validation, labels)[1]
     evaluation, metrics["test"] = evaluate(final, trained.features(dataset, "test"), labels)
     if recipe.fine_tuning.add:
-        metrics["added"] = _before_and_after(trained, run, final)
+        metrics["added"] = before_and_after(recipe, run, dataset, final, trained.features)
     if isinstance(evaluation, Evaluation):
         write_text(run.folder / "confusion_matrix.csv", evaluation.to_csv())
     write_archive(final, run.model_path)
@@ -65,7 +68,7 @@ def write_results(trained: Trained, run: Run) -> RunMetrics:
 _SplitFigures = LabelFigures | MultiLabelFigures
 
 
-class _AddedFigures(TypedDict):
+class AddedFigures(TypedDict):
     """The added clips of a run, and what they changed.
 
     Attributes:
@@ -113,7 +116,7 @@ class _Metrics(Provenance):
     computers: list[Computer]
     training_s: float
     fine_tuning: NotRequired[StartedFrom]
-    added: NotRequired[_AddedFigures]
+    added: NotRequired[AddedFigures]
     learnt: NotRequired[dict[str, float]]
     validation: NotRequired[_SplitFigures]
     test: NotRequired[_SplitFigures]
@@ -158,13 +161,14 @@ def _facts(
     }
 
 
-def _before_and_after(trained: Trained, run: Run, model: keras.Model) -> _AddedFigures:
+def before_and_after(
+    recipe: Recipe, run: Run, dataset: AudioDataset, model: keras.Model, features: Features
+) -> AddedFigures:
     """Measure the former and the new network on the test clips and on the held-out added clips."""
-    recipe, dataset = trained.recipe, trained.dataset
     settings, labels = recipe.fine_tuning, dataset.info.labels
     former = linked_run(settings.run).load_model()
     clips = read_added(run.folder)
-    figures: _AddedFigures = {
+    figures: AddedFigures = {
         "run": str(settings.run),
         "folders": list(settings.add),
         "sha256": list_sha256(clips),
@@ -172,11 +176,11 @@ def _before_and_after(trained: Trained, run: Run, model: keras.Model) -> _AddedF
         "held_out": sum(clip.split == "test" for clip in clips),
         "recordings": len({clip.group for clip in clips}),
         "reasons": dict(Counter(clip.reason for clip in clips if clip.reason)),
-        "test_before": evaluate(former, trained.features(dataset, "test"), labels)[1],
+        "test_before": evaluate(former, features(dataset, "test"), labels)[1],
     }
     held_out = held_out_added(dataset, run.folder, windows=recipe.dataset.in_windows)
     if held_out is not None:
-        features = trained.features(held_out, "test")
-        figures["held_out_before"] = evaluate(former, features, labels)[1]
-        figures["held_out_after"] = evaluate(model, features, labels)[1]
+        maps = features(held_out, "test")
+        figures["held_out_before"] = evaluate(former, maps, labels)[1]
+        figures["held_out_after"] = evaluate(model, maps, labels)[1]
     return figures

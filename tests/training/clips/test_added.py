@@ -216,9 +216,8 @@ def test_the_recipe_continues_the_run(tiny_recipe, tmp_path: Path):
 def test_the_former_and_the_new_network_are_measured_on_old_and_new_clips(
     tiny_recipe, tiny_run, tmp_path: Path
 ):
-    from m3net_tf.training.before_after import before_and_after
-
     from m3net_tf.training.clips.features import compute_features
+    from m3net_tf.training.loop.results import before_and_after
 
     captured, run = tmp_path / "captured", tmp_path / "run"
     dataset = load_section(tiny_recipe().dataset, None)
@@ -231,7 +230,11 @@ def test_the_former_and_the_new_network_are_measured_on_old_and_new_clips(
 
     def measure(model):
         return before_and_after(
-            recipe, Run(run), dataset, model, lambda clips: compute_features(clips, "test", config)
+            recipe,
+            Run(run),
+            dataset,
+            model,
+            lambda clips, name: compute_features(clips, name, config),
         )
 
     figures = measure(former.load_model())
