@@ -2,6 +2,7 @@
 // Convolution: each window is gathered into a patch of 16-bit numbers, which four output channels
 // at a time multiply with their weights.
 #include "arithmetic.h"
+#include "avx2.h"
 #include "dsp_convolution.h"
 #include "engine.h"
 #include "memory.h"
@@ -33,6 +34,15 @@ static int8_t* fill(int8_t* patch, int32_t value, int32_t count) {
   }
   return (int8_t*)(wide + count);
 }
+
+#if M3NET_ENGINE_AVX2
+
+static inline m3net_four_sums multiply(const int16_t* patch, int32_t items,
+                                       const m3net_block* blocks, m3net_four_sums sums) {
+  return m3net_multiply_blocks(patch, items, blocks, sums);
+}
+
+#else
 
 /// The lower of the two sums that one number of 64 bits holds.
 static inline int32_t low_lane(int64_t sum) {
@@ -112,6 +122,8 @@ static inline m3net_four_sums multiply(const int16_t* patch, int32_t items,
 
 #endif
 
+#endif
+
 /// All output channels of one pixel.
 M3NET_INLINE void convolve_pixel(const m3net_convolution* layer, const int16_t* patch,
                                  int32_t items, int8_t* output) {
@@ -122,7 +134,7 @@ M3NET_INLINE void convolve_pixel(const m3net_convolution* layer, const int16_t* 
     done = layer->output.channels & ~3;
   }
 #endif
-  const m3net_block* blocks = layer->blocks + done / 4 * (items / 2);
+  const m3net_block* blocks = layer->blocks + done / 4 * (items / M3NET_BLOCK_ITEMS);
   for (const m3net_channel* channel = layer->channels; done < layer->output.channels; done += 4) {
     const m3net_channel* four = channel + done;
     const m3net_four_sums sums = multiply(patch, items, blocks, m3net_four_biases(four));
@@ -131,7 +143,7 @@ M3NET_INLINE void convolve_pixel(const m3net_convolution* layer, const int16_t* 
 #else
     m3net_finish(layer, sums, four, layer->output.channels - done, output + done);
 #endif
-    blocks += items / 2;
+    blocks += items / M3NET_BLOCK_ITEMS;
   }
 }
 

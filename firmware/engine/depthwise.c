@@ -2,6 +2,7 @@
 // Depthwise convolution: each output pixel lists the places of its window's pixels, then sums four
 // channels at a time over all of them. A pixel of zero points stands for those outside the image.
 #include "arithmetic.h"
+#include "avx2.h"
 #include "engine.h"
 #include "memory.h"
 #include "pixels.h"
@@ -142,6 +143,13 @@ static inline m3net_four_sums multiply(const window_places* parts, const int8_t*
       : [input] "r"(input), [end] "r"(end)
       : "t0", "t1", "t2", "memory");
   return sums;
+}
+
+#elif M3NET_ENGINE_AVX2
+
+static inline m3net_four_sums multiply(const window_places* parts, const int8_t* input,
+                                       const m3net_tap* weights, m3net_four_sums sums) {
+  return m3net_multiply_taps(parts->places, parts->taps, input, weights, sums);
 }
 
 #else

@@ -55,6 +55,15 @@
 #endif
 #endif
 
+// AVX2 multiplies 16 pairs of 16-bit numbers at once and adds neighbours (VPMADDWD).
+#if !defined(M3NET_ENGINE_AVX2)
+#if defined(__AVX2__)
+#define M3NET_ENGINE_AVX2 1
+#else
+#define M3NET_ENGINE_AVX2 0
+#endif
+#endif
+
 /// Weights of a depthwise convolution, tap by tap, four channels each.
 typedef int8_t m3net_tap;
 #define M3NET_TAPS(a0, a1, b0, b1, c0, c1, d0, d1) a0, b0, c0, d0, a1, b1, c1, d1
@@ -147,11 +156,24 @@ typedef struct {
 /// After the weights of depthwise convolutions: vector loads read beyond the last tap.
 #define M3NET_TAPS_END M3NET_ZEROS_12, M3NET_ZEROS_12, M3NET_ZEROS_12, M3NET_ZEROS_12, M3NET_ZEROS_8
 
+#elif M3NET_ENGINE_AVX2
+
+/// Weights of four channels for four items, channel by channel: a vector register.
+#define M3NET_BLOCK_ITEMS 4
+typedef struct {
+  int16_t items[16];
+} m3net_block;
+#define M3NET_BLOCKS_4(...) \
+  {                         \
+    { __VA_ARGS__ }         \
+  }
+
 #else
 
 /// Weights of four channels for two items. With the DSP extension a number of 16 bits holds two
 /// channels' weights: SMLAD sums the products with both, and with the lower one, which SXTB16 takes
 /// out. Elsewhere a number of 32 bits holds two, which one long product multiplies.
+#define M3NET_BLOCK_ITEMS 2
 #if M3NET_ENGINE_DSP
 #define M3NET_TWIN_BITS 8
 /// So many products of the upper one fit its sum of 24 bits; a multiple of 16.
@@ -187,6 +209,11 @@ typedef struct {
 #define M3NET_BLOCKS_4(a0, a1, a2, a3, b0, b1, b2, b3, c0, c1, c2, c3, d0, d1, d2, d3) \
   M3NET_BLOCK(a0, a1, b0, b1, c0, c1, d0, d1), M3NET_BLOCK(a2, a3, b2, b3, c2, c3, d2, d3)
 #endif
+
+#endif
+
+#if !M3NET_ENGINE_HELIUM
+
 #define M3NET_SPLIT_8(BLOCKS_4, a0, a1, a2, a3, a4, a5, a6, a7, b0, b1, b2, b3, b4, b5, b6, b7, \
                       c0, c1, c2, c3, c4, c5, c6, c7, d0, d1, d2, d3, d4, d5, d6, d7)           \
   BLOCKS_4(a0, a1, a2, a3, b0, b1, b2, b3, c0, c1, c2, c3, d0, d1, d2, d3),                     \

@@ -6,7 +6,7 @@ import os
 import platform
 from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 from m3net_tf.system.errors import ConfigError
 
@@ -31,6 +31,8 @@ _INSTRUCTION_SETS = {  # as oneDNN names them -> the last flag of Linux that it 
 class Computer(TypedDict):
     """A computer, as results depend on it; texts that are not known are empty.
 
+    Older results have its processor, cores and accelerators alone.
+
     Attributes:
         processor: its model in words.
         family: its maker, family and model in numbers.
@@ -42,11 +44,11 @@ class Computer(TypedDict):
     """
 
     processor: str
-    family: str
+    family: NotRequired[str]
     cores: int | None
     accelerators: list[str]
-    instruction_set: str
-    settings: dict[str, str]
+    instruction_set: NotRequired[str]
+    settings: NotRequired[dict[str, str]]
 
 
 UNKNOWN: Computer = {

@@ -15,6 +15,8 @@ from m3net_tf.compiler.network import CompiledNetwork
 
 HERE = Path(__file__).parent
 COMPILER, EMULATOR = "arm-none-eabi-gcc", "qemu-system-arm"
+_CPU_FACTS = Path("/proc/cpuinfo")
+HAS_AVX2 = _CPU_FACTS.is_file() and " avx2 " in _CPU_FACTS.read_text(encoding="utf-8")
 _ENGINES: dict[tuple[str, ...], list[Path]] = {}
 
 
@@ -124,7 +126,8 @@ def run_image(elf: Path, core: str) -> str:
 def run_checked(cases: Sequence[Case], folder: Path, *options: str) -> list[np.ndarray]:
     """Outputs on this machine under the sanitizers of addresses and of undefined behaviour.
 
-    With ``-DM3NET_ENGINE_RV32=1`` among the compiler's options they are of the path of RISC-V.
+    With ``-DM3NET_ENGINE_RV32=1`` among the compiler's options they are of the path of RISC-V, with
+    ``-mavx2`` of vectors.
 
     Each arena is a block of memory of its own, so that reading behind it is found.
     """
@@ -183,7 +186,7 @@ def build_program(
 def _engine(command: tuple[str, ...], folder: Path) -> list[Path]:
     """The engine's objects; the first test of a compiler and its options makes them for all."""
     if command not in _ENGINES:
-        objects = folder / "engine"
+        objects = folder / f"engine_{len(_ENGINES)}"
         objects.mkdir()
         _compile(*command, "-c", *engine_sources(), folder=objects)
         _ENGINES[command] = sorted(objects.iterdir())

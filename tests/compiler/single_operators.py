@@ -622,6 +622,10 @@ def slopes(rng: Random) -> bytes:
     alpha = _computed(rng, [1 if rng.random() < 0.5 else size for size in shape])
     alpha.scale = float(np.float32(rng.uniform(0.001, 0.02)))
     alpha.values = rng.integers(-128, 128, alpha.shape).astype(np.int8)
+    if rng.random() < 0.3:  # both inputs are repeated
+        source.shape = [
+            size if steps == 1 else 1 for size, steps in zip(shape, alpha.shape, strict=True)
+        ]
     return write_model("PRELU", [source, alpha], [output])
 
 

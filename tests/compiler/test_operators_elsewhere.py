@@ -5,7 +5,7 @@ import zlib
 
 import numpy as np
 import pytest
-from emulated import Case, run_cases, run_checked, why_not
+from emulated import HAS_AVX2, Case, run_cases, run_checked, why_not
 from reference import random_inputs
 from single_operators import MAKERS
 from wide_operators import WIDE_MAKERS
@@ -41,7 +41,18 @@ def require_equal(cases, outputs, expected):
     assert different == []
 
 
-@pytest.mark.parametrize("options", [(), ("-DM3NET_ENGINE_RV32=1",)], ids=["portable", "rv32"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param((), id="portable"),
+        pytest.param(("-DM3NET_ENGINE_RV32=1",), id="rv32"),
+        pytest.param(
+            ("-mavx2",),
+            id="avx2",
+            marks=pytest.mark.skipif(not HAS_AVX2, reason="the processor does not have AVX2"),
+        ),
+    ],
+)
 def test_operators_are_clean_under_sanitizers(options, tmp_path):
     cases = make_cases(4)
     outputs = run_checked(cases, tmp_path / "checked", *options)

@@ -2,8 +2,10 @@
 """The target ``compiled``: changed networks that the compiler accepts run under the sanitizers.
 
 Each network is a valid one with up to three changes of its shapes, types, buffers, numbers,
-options or operators. The C of a batch of those that are accepted is built for this machine with the
-address and undefined-behaviour sanitizers, and runs in arenas of exactly the planned size.
+options or operators. Those that are accepted are compiled for each goal. The C of a batch is built
+for this machine with the address and undefined-behaviour sanitizers, batch by batch with the
+kernels of plain C, RISC-V and AVX2, and runs in arenas of exactly the planned size. All goals must
+give the same outputs, whatever the arenas held before.
 """
 
 from __future__ import annotations
@@ -23,12 +25,13 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from m3net_tf.compiler.goals import DEFAULT_GOAL, GOALS
 from m3net_tf.compiler.network import compile_network
 from m3net_tf.system.errors import ModelError
 
 sys.path.append(str(Path(__file__).parents[1] / "compiler"))
 
-from emulated import Case, run_checked
+from emulated import HAS_AVX2, Case, run_checked
 from reference import random_inputs
 from single_operators import FLOAT_MAKERS, MAKERS, pack_model
 from test_random_networks import random_network
@@ -42,6 +45,9 @@ _BYTES = 50_000  # of an arena, and of the inputs: larger networks only take lon
 _SIZES = (1, 2, 3, 4, 5, 7, 8, 16, 17, 33, 64, 127, 128, 256, 513, 4097)
 _TYPES = ("INT8", "INT16", "INT32", "INT64", "UINT8", "FLOAT32", "BOOL")
 _KINDS = tuple(sorted(kind for kind in MAKERS))
+
+#: The compiler's options for the kernels that run here.
+_PATHS = ((), ("-DM3NET_ENGINE_RV32=1",), *((("-mavx2",),) if HAS_AVX2 else ()))
 
 Random = np.random.Generator
 
@@ -204,21 +210,24 @@ _CHANGES: tuple[Callable[[Random, Any], None], ...] = (
 )
 
 
-def accepted_case(seed: int, number: int, name: str) -> Case | None:
-    """A network with inputs, if the compiler takes it and it is not too large to run often.
+def accepted_cases(seed: int, number: int, name: str) -> list[Case]:
+    """A network with inputs, once for each goal; none if the compiler refuses it or it is large.
 
     Raises:
         AssertionError: the compiler's error is not one line.
     """
+    tflite = changed_network(seed, number)
     try:
-        network = compile_network(changed_network(seed, number))
+        networks = {goal: compile_network(tflite, goal=GOALS[goal]) for goal in GOALS}
     except ModelError as error:
         assert "\n" not in str(error), error
-        return None
+        return []
+    network = networks[DEFAULT_GOAL]
     size = sum(tensor.size * tensor.item_bytes for tensor in network.graph.inputs)
     if max(size, network.plan.arena_bytes) > _BYTES or len(network.inputs) > _INPUTS:
-        return None
-    return Case(name, network, random_inputs(np.random.default_rng([seed, number]), network))
+        return []
+    inputs = random_inputs(np.random.default_rng([seed, number]), network)
+    return [Case(f"{name}_{goal}", each, inputs) for goal, each in networks.items()]
 
 
 @functools.cache
@@ -229,34 +238,41 @@ def _folder() -> Path:
     return folder
 
 
-def _failing(cases: dict[int, Case], folder: Path) -> dict[int, str]:
-    """Numbers and errors of the networks whose C is refused or stopped, found by halving."""
+def _failing(cases: dict[int, list[Case]], folder: Path, options: Sequence[str]) -> dict[int, str]:
+    """Numbers and errors of the networks whose C is refused, stopped or wrong, found by halving."""
     if not cases:
         return {}
     try:
-        run_checked([*cases.values()], folder)
+        outputs = iter(run_checked([*itertools.chain(*cases.values())], folder, *options))
     except (AssertionError, ModelError) as error:
         if len(cases) == 1:
             return {number: str(error) for number in cases}
         numbers = [*cases]
         halves = numbers[: len(numbers) // 2], numbers[len(numbers) // 2 :]
-        parts = [_failing({number: cases[number] for number in half}, folder) for half in halves]
+        parts = [
+            _failing({number: cases[number] for number in half}, folder, options) for half in halves
+        ]
         return parts[0] | parts[1] or {numbers[0]: f"{numbers}: {error}"}
-    return {}
+    by_number = {
+        number: {next(outputs).tobytes() for _ in goals} for number, goals in cases.items()
+    }
+    return {number: "goals differ" for number, each in by_number.items() if len(each) > 1}
 
 
-def _batch(seed: int, numbers: itertools.count[int], found: dict[int, str]) -> dict[int, Case]:
+def _batch(
+    seed: int, numbers: itertools.count[int], found: dict[int, str]
+) -> dict[int, list[Case]]:
     """The next networks that the compiler accepts, by their numbers."""
-    cases: dict[int, Case] = {}
+    cases: dict[int, list[Case]] = {}
     while len(cases) + len(found) < BATCH:
         number = next(numbers)
         try:
-            case = accepted_case(seed, number, f"network_{len(cases)}")
+            goals = accepted_cases(seed, number, f"network_{len(cases)}")
         except Exception as error:  # anything but a ModelError is a defect
             found[number] = f"{type(error).__name__}: {error}"
             continue
-        if case is not None:
-            cases[number] = case
+        if goals:
+            cases[number] = goals
     return cases
 
 
@@ -280,7 +296,8 @@ def run(seconds: float, inputs: int, seed: int, first: int, work: Path) -> dict[
         found: dict[int, str] = {}
         cases = _batch(seed, numbers, found)
         ran += len(cases)
-        for number, error in (found | _failing(cases, _folder())).items():
+        options = _PATHS[ran // BATCH % len(_PATHS)]
+        for number, error in (found | _failing(cases, _folder(), options)).items():
             paths.append(work / f"found-{NAME}-{seed}-{number}.tflite")
             paths[-1].write_bytes(changed_network(seed, number))
             paths[-1].with_suffix(".log").write_text(error)

@@ -694,6 +694,9 @@ def records() -> list[Record]:
     from m3net_tf.boards.deployment import cost_baselines
     from m3net_tf.boards.device import evaluate
     from m3net_tf.export import writing
+    from m3net_tf.lab import RESULTS
+    from m3net_tf.lab.search import trials
+    from m3net_tf.lab.studies import table_record, table_views
     from m3net_tf.networks import pretrained
     from m3net_tf.pages.report import card
     from m3net_tf.system import locks
@@ -735,6 +738,8 @@ def records() -> list[Record]:
     folds = dict.fromkeys(("accuracy", "accuracy_95_low", "accuracy_95_high"), 0.5)
     vectors = {name: {"dtype": "int8", "shape": [0]} for name in writing.VECTOR_FILES}
     who = {"pid": 1, "host": "a", "command": "m3net", "since": "2026-01-01 10:00"}
+    table = json.loads((RESULTS / "mcu/streaming.small.json").read_text(encoding="utf-8"))
+    table["cells"] = [{**cell, "runs": cell["runs"][:1]} for cell in table["cells"][:2]]
     digits = {"commit": 40, "tree": 40, "content": 64}
     hashes = "\n".join(f'{key} = "{count * "0"}"' for key, count in digits.items()).encode()
     cost = {
@@ -824,6 +829,19 @@ def records() -> list[Record]:
             f"{added._FOLDER}/{added._TABLE}",
             added.read_added,
             ",".join(added._fields()).encode() + b"\n1,2\n",
+        ),
+        Record(
+            "table.json",
+            lambda folder: table_views.table_latex(
+                table_record.read_table(folder / "table.json"), list(table["axes"])
+            ),
+            table,
+        ),
+        Record(
+            "trials/0000.json",
+            lambda folder: trials.TrialFolder(folder).read(),
+            {"number": 0, "choices": {"a": "b"}, "state": "new", "recipe": {}, "recipe_sha256": "0"}
+            | {"work": {"macs": 1}, "cost": None, "scores": [0.5], "seconds": 1.5},
         ),
         Record("board.toml", lambda folder: boards._read_toml(folder / "board.toml"), b"a = [1]\n"),
         Record(

@@ -62,7 +62,8 @@ def scale_negatives(lowering: Lowering, op: Operation) -> None:
     view, target = lowering.read(source), lowering.write(op.output)
     ratio = float(source.scale) / float(op.output.scale)
     product = float(source.scale) * float(slopes.scale) / float(op.output.scale)
-    for loop in loops(target, [view, lowering.read(slopes).broadcast(target.shape)]):
+    sources = [view, lowering.read(slopes)]
+    for loop in loops(target, [each.broadcast(target.shape) for each in sources]):
         layer = Binary(
             loop=loop.layer,
             first=quantize_factor(ratio),

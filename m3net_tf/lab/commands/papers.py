@@ -30,7 +30,6 @@ from m3net_tf.lab.commands.options import (
     pool_options,
     results_folder,
 )
-from m3net_tf.system.artifacts import read_json
 from m3net_tf.system.errors import M3NetError
 from m3net_tf.system.extras import require_modules
 
@@ -164,10 +163,11 @@ def _say_recipe(name: str, scale: str, cell: str, runs: Path, as_json: bool) -> 
 def _say_latex(name: str, scale: str, out: Path, as_json: bool) -> None:
     require_modules("m3net table --latex", "report", "jinja2")
     from m3net_tf.lab.studies.grid_file import load_grid
+    from m3net_tf.lab.studies.table_record import read_table
     from m3net_tf.lab.studies.table_views import table_latex
 
     grid = load_grid(name, scale)
-    text = table_latex(read_json(out / f"{grid.name}.{scale}.json"), list(grid.axes))
+    text = table_latex(read_table(out / f"{grid.name}.{scale}.json"), list(grid.axes))
     if as_json:
         say_json({"latex": text})
     else:

@@ -12,7 +12,8 @@ from m3net_tf.lab.many.history import epoch_scores
 from m3net_tf.lab.search.costs import costs_of
 from m3net_tf.lab.search.front import Point
 from m3net_tf.system.artifacts import read_json, write_json
-from m3net_tf.system.errors import DataError
+from m3net_tf.system.conversion import from_plain
+from m3net_tf.system.errors import ConfigError, DataError
 from m3net_tf.training.recipe import Recipe
 
 SETTINGS = "search.json"
@@ -99,10 +100,11 @@ class TrialFolder:
         for path in sorted((self.root / "trials").glob("[!.]*.json")):
             values = read_json(path)
             try:
-                trials.append(Trial(**values))
-            except TypeError:
+                trials.append(from_plain(Trial, values, "trial"))
+            except ConfigError as error:
                 raise DataError(
-                    f"{path} is no trial of this version: delete it; the search makes it again"
+                    f"{path} is not a trial of this version ({error}): delete it; the search "
+                    "makes it again"
                 ) from None
         return trials
 

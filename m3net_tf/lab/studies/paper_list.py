@@ -8,7 +8,7 @@ from typing import Any, TypedDict
 
 from m3net_tf.lab.studies.grid import SCALES, Grid
 from m3net_tf.lab.studies.grid_file import grid_names, load_grid
-from m3net_tf.lab.studies.table_record import TableReport
+from m3net_tf.lab.studies.table_record import TableReport, WrittenReport, read_table
 from m3net_tf.system.artifacts import read_json
 from m3net_tf.system.checkout import require_sources
 from m3net_tf.system.processor import arithmetic
@@ -117,7 +117,7 @@ def table_results(name: str, out: Path) -> Iterator[ItemResult]:
     for scale in SCALES:
         path, estimate = out / f"{name}.{scale}.json", hours_path(out, name, scale)
         if path.exists():
-            yield _table_result(load_grid(name, scale), read_json(path))
+            yield _table_result(load_grid(name, scale), read_table(path))
         elif estimate.exists():
             facts = read_json(estimate, _Estimate)
             machine = f"{facts.get('cores')} cores"
@@ -160,7 +160,7 @@ def figure_results(name: str, out: Path) -> Iterator[ItemResult]:
     for scale in ("", *SCALES):
         path = out / f"{name}{'.' * bool(scale)}{scale}.json"
         if path.exists():
-            facts = read_json(path)
+            facts: WrittenReport = read_json(path, WrittenReport)
             cells, grid, state = facts.get("cells", []), facts.get("grid"), "drawn"
             if cells and grid and scale:
                 drawn = {cell["recipe_sha256"] for cell in cells}

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from m3net_tf.lab.studies.table_record import WrittenReport
 from m3net_tf.system.artifacts import read_json, write_text
 from m3net_tf.system.markdown import markdown_table
 from m3net_tf.system.progress import Log
@@ -72,7 +73,9 @@ def _loses(path: Path, cells: Sequence[JsonCell]) -> bool:
     """Whether a written report has results of runs that have failed or are missing now."""
     if not path.exists():
         return False
-    before = {_place(cell): _finished(cell) for cell in read_json(path)["cells"]}
+    before = {
+        _place(cell): _finished(cell) for cell in read_json(path, WrittenReport).get("cells", ())
+    }
     return any(
         _incomplete(cell) and _finished(cell) < before.get(_place(cell), 0) for cell in cells
     )

@@ -14,7 +14,7 @@ from m3net_tf.lab.many.plan import Plan, Training, in_order, plan_trainings
 from m3net_tf.lab.studies.cell_recipe import find_cells
 from m3net_tf.lab.studies.grid import Grid, Repeat
 from m3net_tf.lab.studies.grid_file import load_grid
-from m3net_tf.lab.studies.table_record import RunValues
+from m3net_tf.lab.studies.table_record import RunValues, WrittenReport
 from m3net_tf.system.artifacts import read_json
 from m3net_tf.system.errors import DataError
 from m3net_tf.training.cluster.data import DataFolders, missing_data
@@ -102,9 +102,9 @@ def _written_runs(path: Path, grid: Grid, trainings: Trainings) -> dict[str, dic
     """Runs in a written table whose recipes and networks are unchanged: key -> metric -> run."""
     noted = {
         (run["recipe_sha256"], cell["metric"]): run
-        for cell in read_json(path).get("cells", ())  # a figure's have no runs
+        for cell in read_json(path, WrittenReport).get("cells", ())  # a figure's have no runs
         for run in cell.get("runs", ())
-        if "metrics" in run and run["value"] is not None
+        if "metrics" in run and run.get("value") is not None
     }
     rows: dict[str, dict[str, RunValues]] = {}
     changed = set()

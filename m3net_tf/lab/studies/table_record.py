@@ -2,9 +2,11 @@
 """The JSON of a table, with types: all that its CSV, Markdown and LaTeX show."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
-from m3net_tf.system.artifacts import Provenance
+from m3net_tf.system.artifacts import Provenance, read_json
+from m3net_tf.system.errors import DataError
 from m3net_tf.system.processor import Computer
 
 
@@ -33,7 +35,8 @@ class Comparison(TypedDict):
         high: its upper end; None for a single pair.
         p: two-sided p-value; exact up to :data:`.statistics.EXACT_PAIRS` pairs.
         smallest_p: smallest possible p-value for this number of pairs.
-        t_p: two-sided p of Student's t test; None for differences without spread.
+        t_p: two-sided p of Student's t test; None for differences without spread, absent in older
+            tables.
         t_p_holm: the same after Holm's correction over the comparisons of a table.
     """
 
@@ -43,7 +46,7 @@ class Comparison(TypedDict):
     high: float | None
     p: float
     smallest_p: float
-    t_p: float | None
+    t_p: NotRequired[float | None]
     t_p_holm: NotRequired[float]
 
 
@@ -90,7 +93,7 @@ class CellValues(TypedDict):
     paper_std: float | None
     quoted: bool
     other_split: bool
-    other_data: bool
+    other_data: NotRequired[bool]
     ours: Spread | None
     against_reference: Comparison | None
     facts: NotRequired[Mapping[str, Any]]
@@ -129,3 +132,46 @@ class TableReport(Provenance):
     machine: Computer
     cells: list[CellValues]
     wall_s: float
+
+
+def read_table(path: Path) -> TableReport:
+    """Read the JSON of a table.
+
+    Raises:
+        DataError: it is missing, damaged, or has a cell that its axes do not have.
+    """
+    report: TableReport = read_json(path, TableReport)
+    axes = report["axes"]
+    for cell in report["cells"]:
+        labels = cell["labels"]
+        if labels.keys() != axes.keys() or any(labels[axis] not in axes[axis] for axis in axes):
+            raise DataError(f"{path} has a cell that its axes do not have: write the table again")
+    if not report["cells"]:
+        raise DataError(f"{path} has no cells: write the table again")
+    return report
+
+
+class WrittenRun(TypedDict, total=False):
+    """What is read of a run of any written report."""
+
+    recipe_sha256: str
+    value: float | None
+    metrics: dict[str, Any]
+
+
+class WrittenCell(TypedDict, total=False):
+    """What is read of a cell of any written report."""
+
+    labels: dict[str, str]
+    metric: str
+    runs: list[WrittenRun]
+    recipe_sha256: str
+
+
+class WrittenReport(TypedDict, total=False):
+    """What is read of any written report: a table's, a deployment's or a figure's."""
+
+    cells: list[WrittenCell]
+    grid: str
+    date: str
+    git_commit: str | None
