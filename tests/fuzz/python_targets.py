@@ -830,6 +830,12 @@ def records() -> list[Record]:
             added.read_added,
             ",".join(added._fields()).encode() + b"\n1,2\n",
         ),
+        Record("board.toml", lambda folder: boards._read_toml(folder / "board.toml"), b"a = [1]\n"),
+        Record(
+            "third_party.lock",
+            lambda folder: sources.read_lock(folder / "third_party.lock"),
+            b'[[source]]\nname = "a"\nurl = "u"\n%s\n' % hashes,
+        ),
         Record(
             "table.json",
             lambda folder: table_views.table_latex(
@@ -842,12 +848,6 @@ def records() -> list[Record]:
             lambda folder: trials.TrialFolder(folder).read(),
             {"number": 0, "choices": {"a": "b"}, "state": "new", "recipe": {}, "recipe_sha256": "0"}
             | {"work": {"macs": 1}, "cost": None, "scores": [0.5], "seconds": 1.5},
-        ),
-        Record("board.toml", lambda folder: boards._read_toml(folder / "board.toml"), b"a = [1]\n"),
-        Record(
-            "third_party.lock",
-            lambda folder: sources.read_lock(folder / "third_party.lock"),
-            b'[[source]]\nname = "a"\nurl = "u"\n%s\n' % hashes,
         ),
     ]
 

@@ -8,7 +8,7 @@ from typing import Any, TypedDict
 
 from m3net_tf.lab.studies.grid import SCALES, Grid
 from m3net_tf.lab.studies.grid_file import grid_names, load_grid
-from m3net_tf.lab.studies.table_record import TableReport, WrittenReport, read_table
+from m3net_tf.lab.studies.table_record import WrittenReport
 from m3net_tf.system.artifacts import read_json
 from m3net_tf.system.checkout import require_sources
 from m3net_tf.system.processor import arithmetic
@@ -117,7 +117,7 @@ def table_results(name: str, out: Path) -> Iterator[ItemResult]:
     for scale in SCALES:
         path, estimate = out / f"{name}.{scale}.json", hours_path(out, name, scale)
         if path.exists():
-            yield _table_result(load_grid(name, scale), read_table(path))
+            yield _table_result(load_grid(name, scale), read_json(path, WrittenReport))
         elif estimate.exists():
             facts = read_json(estimate, _Estimate)
             machine = f"{facts.get('cores')} cores"
@@ -139,9 +139,10 @@ def _result(scale: str, runs: int, state: str, facts: Mapping[str, Any]) -> Item
     }
 
 
-def _table_result(grid: Grid, report: TableReport) -> ItemResult:
+def _table_result(grid: Grid, report: WrittenReport) -> ItemResult:
     needed = {training.key: training.recipe for training in grid.trainings()}
-    runs = [run for cell in report["cells"] for run in cell["runs"] if run["value"] is not None]
+    cells = report.get("cells", ())
+    runs = [run for cell in cells for run in cell.get("runs", ()) if run.get("value") is not None]
     trained = {run["recipe_sha256"]: run.get("metrics", {}) for run in runs}
     current = sum(
         key in needed and not built_otherwise(metrics, needed[key])

@@ -83,7 +83,7 @@ def _loses(path: Path, cells: Sequence[JsonCell]) -> bool:
 
 def _place(cell: JsonCell) -> frozenset[tuple[str, str]]:
     """Labels and metric, without order: the keys of the file are sorted."""
-    return frozenset({**cell["labels"], "": cell.get("metric", "")}.items())
+    return frozenset({**cell.get("labels", {}), "": cell.get("metric", "")}.items())
 
 
 def _incomplete(cell: JsonCell) -> bool:
@@ -93,7 +93,7 @@ def _incomplete(cell: JsonCell) -> bool:
 
 def _finished(cell: JsonCell) -> int:
     """Number of runs with results; 1 for the result of a cell without runs."""
-    if not cell["runs"]:
+    if not cell.get("runs"):
         return int(cell.get("ours") is not None)
     return sum(
         run["value"] is not None if "value" in run else "error" not in run for run in cell["runs"]

@@ -3,7 +3,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
+from typing import Any, NotRequired, Required, TypedDict
 
 from m3net_tf.system.artifacts import Provenance, read_json
 from m3net_tf.system.errors import DataError
@@ -154,7 +154,7 @@ def read_table(path: Path) -> TableReport:
 class WrittenRun(TypedDict, total=False):
     """What is read of a run of any written report."""
 
-    recipe_sha256: str
+    recipe_sha256: Required[str]
     value: float | None
     metrics: dict[str, Any]
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import TypedDict
 
@@ -126,7 +127,7 @@ def recorded_data_folder(folder: Path) -> Path | None:
     if recorded is None:
         return None
     data = Path(str(recorded))
-    if not data.is_dir():
+    if not os.path.isdir(data):  # noqa: PTH112  # Path.is_dir raises for a long name
         raise DataError(
             f"{data}: {folder / DATA_RECORD} names this folder, which no longer exists: give the "
             "new one by --data-dir or DATA_DIR"

@@ -5,7 +5,7 @@ import contextlib
 import dataclasses
 
 import pytest
-from fake_search import FakeNetwork, costs_of, write_epochs
+from fake_search import FakeNetwork, board_cost, costs_of, write_epochs
 from refusals import refuses
 
 from m3net_tf.lab.search import driver
@@ -134,7 +134,7 @@ def test_a_failed_trial_is_tried_again_by_the_next_call(search, train_at_once):
 
 
 def test_a_hopeless_trial_is_stopped_at_a_rung(search, monkeypatch):
-    monkeypatch.setattr(FakeNetwork, "measure", lambda *_: {"board": "b", **SAME_COSTS})
+    monkeypatch.setattr(FakeNetwork, "measure", lambda *_: board_cost("b", SAME_COSTS))
 
     def stops_early(order):
         best = 0.1 if order.folder.name == "0002" else 0.9
