@@ -87,6 +87,25 @@ def test_the_same_sound_elsewhere_is_known(dataset, computed, tmp_path):
     assert sum(computed) == 10
 
 
+def test_what_steps_draw_is_no_part_of_a_copys_key(dataset):
+    """So runs with other masks and mixtures share the maps; a new key is part of it by default."""
+    drawn = {
+        "copies": 2,
+        "time_mask_frames": 3,
+        "time_mask_share": 0.1,
+        "frequency_masks": 1,
+        "time_warp": 0.1,
+        "mixup_probability": 0.5,
+        "between_class_probability": 0.5,
+        "cutmix_min": 0.4,
+        "one_mixture": True,
+    }
+    first = row_keys(dataset, "train", CONFIG, AugmentationSection(copies=1))
+    for key, value in drawn.items():
+        other = AugmentationSection(**{"copies": 1, key: value})
+        assert row_keys(dataset, "train", CONFIG, other)[:2] == first, key
+
+
 def test_what_sounds_otherwise_has_another_key(dataset, tmp_path):
     copies = AugmentationSection(copies=1)
     rooms = tmp_path / "rooms"
