@@ -50,7 +50,7 @@ class TrainingClips:
         """
         matrix = self.features.matrix
         labels = self.features.labels if matrix is None else matrix
-        batch = {"features": tf.constant(features), "labels": tf.constant(labels[clips])}
+        batch: Batch = {"features": tf.constant(features), "labels": tf.constant(labels[clips])}
         if (lengths := self.features.lengths) is not None:
             batch["lengths"] = tf.constant(lengths[augmented.astype(int), clips])
         if self.predictions is not None:

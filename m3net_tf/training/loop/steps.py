@@ -3,6 +3,7 @@
 
 import functools
 from collections.abc import Callable
+from typing import NotRequired, TypedDict
 
 from m3net_tf.audio.frontend.config import FEATURE_SCALE
 from m3net_tf.system.keras import keras, tf
@@ -20,7 +21,23 @@ from m3net_tf.training.loss.losses import LabelLoss
 from m3net_tf.training.network import has_sigmoids
 from m3net_tf.training.recipe import Recipe
 
-Batch = dict[str, tf.Tensor]
+
+class Batch(TypedDict):
+    """A batch of training clips.
+
+    Attributes:
+        features: int8 or float32, shape (batch, bins, frames).
+        labels: class indices, shape (batch,), or 0 and 1, shape (batch, classes).
+        lengths: frames of the clips, shape (batch,), for networks that use them.
+        predictions: a teacher's probabilities for the original clips, shape (batch, classes).
+    """
+
+    features: tf.Tensor
+    labels: tf.Tensor
+    lengths: NotRequired[tf.Tensor]
+    predictions: NotRequired[tf.Tensor]
+
+
 Step = Callable[[Batch, tf.Tensor, tf.Tensor], tf.Tensor]
 
 
@@ -40,10 +57,7 @@ def make_step(
             of which it computes a part.
 
     Returns:
-        Function of a batch, a seed (2,) and a factor on the learning rate that returns the loss. A
-        batch has ``features``, int8 or float32 (batch, bins, frames); ``labels``, class indices
-        (batch,) or 0 and 1 (batch, classes); optionally ``lengths`` in frames (batch,) and
-        ``predictions``, a teacher's probabilities (batch, classes) for the original clips.
+        Function of a batch, a seed (2,) and a factor on the learning rate that returns the loss.
     """
     settings, optimizer = recipe.training, state.optimizer
     classes = state.inference_model.output_shape[-1]
