@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Print the files that a clip or a cell of a table passes, with their number and the returns.
+"""Print the files that a command passes, with their number and the returns.
 
-``python docs/trace_walk.py clip RUN`` follows a clip to the label of an emulated board, from a run
-with an export, such as the run of ``m3net demo``. ``python docs/trace_walk.py cell FOLDER`` follows
-the cells of ``m3net/table4`` at tiny scale; FOLDER is for its runs. ``python docs/trace_walk.py
-train FOLDER`` follows a training of the tests' recipe, in a new run in FOLDER, through the files
-of ``training/`` alone.
+- ``python docs/trace_walk.py clip RUN`` follows a clip to the label of an emulated board. RUN has
+  an export, such as the run of ``m3net demo``.
+- ``python docs/trace_walk.py chain RUN`` follows what ``m3net emulate`` does with two clips of such
+  a run, in ``boards/`` and ``export/``: the wings below them are its tools. The results are written
+  into the run.
+- ``python docs/trace_walk.py cell FOLDER`` follows the cells of ``m3net/table4`` at tiny scale;
+  FOLDER is for its runs.
+- ``python docs/trace_walk.py train FOLDER`` follows a training of the tests' recipe, in
+  ``training/``; FOLDER gets its run.
 
 A file of ``m3net_tf/`` is printed when one of its functions is called for the first time, unless it
 is the last one printed. A file that comes again is a return, marked with ``*``. Properties and
@@ -29,11 +33,13 @@ from m3net_tf.audio.datasets.selection import spread_clips
 from m3net_tf.boards.builds.boards import find_machine
 from m3net_tf.boards.emulation.qemu import run_job
 from m3net_tf.boards.emulation.starting import prove_arena
+from m3net_tf.boards.measure.chain import run_chain
 from m3net_tf.export import Bundle
 from m3net_tf.lab.studies.table_plan import plan_table
 from m3net_tf.lab.studies.tables import make_table
 from m3net_tf.system.progress import silent
 from m3net_tf.training import load_recipe, train
+from m3net_tf.training.run import Run
 
 PACKAGE = Path(m3net_tf.__file__).parent
 TINY = Path(__file__).parents[1] / "tests" / "tiny.yaml"
@@ -52,6 +58,11 @@ def clip(run: Path) -> Callable[[], object]:
         run_job(image.elf, machine, pcm)
 
     return way
+
+
+def chain(run: Path) -> Callable[[], object]:
+    """The way of two clips through every stage, on the computer and on the board."""
+    return lambda: run_chain(Run(run), BOARD, count=2)
 
 
 def cell(folder: Path) -> Callable[[], object]:
@@ -75,11 +86,11 @@ def training(folder: Path) -> Callable[[], object]:
     return way
 
 
-def files_of(way: Callable[[], object], wing: str = "") -> list[str]:
+def files_of(way: Callable[[], object], wings: tuple[str, ...]) -> list[str]:
     """The files of a way, in the order of the first calls of their functions.
 
     Args:
-        wing: the only folder of the package whose files count; '' for all.
+        wings: starts of the files' names.
     """
     getters = [value.fget for value in gc.get_objects() if isinstance(value, property)]
     known = {getter.__code__ for getter in getters if isinstance(getter, FunctionType)}
@@ -91,9 +102,8 @@ def files_of(way: Callable[[], object], wing: str = "") -> list[str]:
         if event == "call" and code not in known and path.is_relative_to(PACKAGE):
             known.add(code)
             name = path.relative_to(PACKAGE).as_posix()
-            own = name.startswith(wing) and not name.startswith("system/")
-            inside = own and not code.co_name.startswith("<")
-            if inside and files[-1:] != [name]:
+            inside = name.startswith(wings) and not name.startswith("system/")
+            if inside and not code.co_name.startswith("<") and files[-1:] != [name]:
                 files.append(name)
 
     sys.setprofile(note)
@@ -106,9 +116,11 @@ def files_of(way: Callable[[], object], wing: str = "") -> list[str]:
 
 if __name__ == "__main__":
     name, place = sys.argv[1], Path(sys.argv[2])
-    way = {"clip": clip, "cell": cell, "train": training}[name](place)
+    way = {"clip": clip, "chain": chain, "cell": cell, "train": training}[name](place)
     way()
-    files = files_of(way, "training/" if name == "train" else "")
+    files = files_of(
+        way, {"chain": ("boards/", "export/"), "train": ("training/",)}.get(name, ("",))
+    )
     for number, name in enumerate(files):
         print(name + "*" * (name in files[:number]))
     print(f"{len(set(files))} files, {len(files) - len(set(files))} returns")

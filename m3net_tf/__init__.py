@@ -19,6 +19,7 @@ _HOMES = {
     "Run": "training.run",
     "keras": "system.keras",
     "load": "training.run",
+    "make_wake_word": "wake.making",
 }
 
 __all__ = ["__version__", *_MODULES, *_HOMES]

@@ -8,5 +8,6 @@ from m3net_tf.system.errors import M3NetError as M3NetError
 from m3net_tf.system.keras import keras as keras
 from m3net_tf.training.run import Run as Run
 from m3net_tf.training.run import load as load
+from m3net_tf.wake.making import make_wake_word as make_wake_word
 
 __version__: str

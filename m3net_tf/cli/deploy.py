@@ -42,8 +42,8 @@ from m3net_tf.system.progress import Log
 
 if TYPE_CHECKING:
     from m3net_tf.boards.builds.image import FirmwareImage
-    from m3net_tf.boards.deployment.chain import ChainSummary
-    from m3net_tf.boards.deployment.matrix import MatrixCell
+    from m3net_tf.boards.measure.chain import ChainSummary
+    from m3net_tf.boards.measure.matrix import MatrixCell
 
 
 MlperfMode = Annotated[
@@ -97,7 +97,7 @@ def emulate(
 
     finished = Run(run)
     finished.check(data_dir)
-    from m3net_tf.boards.deployment.chain import run_chain  # loads TensorFlow
+    from m3net_tf.boards.measure.chain import run_chain  # loads TensorFlow
 
     log = progress_beside(as_json)
     summary = run_chain(finished, board, data_dir, clips, log=log, engine=engine)
@@ -119,7 +119,7 @@ def demo(
     """Train, quantise, export and emulate, without repeating finished steps."""
     require_sources("firmware")
     from m3net_tf import training
-    from m3net_tf.boards.deployment.chain import run_chain, saved_summary
+    from m3net_tf.boards.measure.chain import run_chain, saved_summary
     from m3net_tf.export import export_run
 
     recipe = recipe or require_sources("experiments") / "mcu" / "m3net_synth.yaml"
@@ -158,7 +158,7 @@ def matrix(
 ) -> None:
     """Emulate every network on every board; compare output bytes, and costs with the baselines."""
     require_sources("firmware")
-    from m3net_tf.boards.deployment.matrix import matrix_table, run_matrix
+    from m3net_tf.boards.measure.matrix import matrix_table, run_matrix
 
     if unknown := [name for name in engines or () if name not in ENGINES]:
         raise typer.BadParameter(f"engine {unknown[0]!r} is none of {', '.join(ENGINES)}")
@@ -185,20 +185,20 @@ def matrix(
 
 def _check_costs(cells: Sequence[MatrixCell], out: Console, *, update: bool) -> None:
     """Compare the costs with the accepted ones, or accept them."""
-    from m3net_tf.boards.deployment import cost_baselines
+    from m3net_tf.boards.measure import baselines
 
-    path = cost_baselines.PATH
+    path = baselines.PATH
     measured = {cell.place: cell.cost for cell in cells}
-    changes = cost_baselines.compare(measured) if path.exists() or not update else []
+    changes = baselines.compare(measured) if path.exists() or not update else []
     if changes:
-        out.print(cost_baselines.changes_table(changes))
+        out.print(baselines.changes_table(changes))
     if update:
-        cost_baselines.update(measured)
+        baselines.update(measured)
         out.print(f"{path} has these figures now")
-    elif failing := cost_baselines.exceeded(changes):
+    elif failing := baselines.exceeded(changes):
         raise M3NetError(
             f"{len(failing)} costs are above {path} by more than "
-            f"{100 * cost_baselines.ALLOWANCE:g} %: make them cheaper, or accept them by "
+            f"{100 * baselines.ALLOWANCE:g} %: make them cheaper, or accept them by "
             "m3net matrix --update-baselines"
         )
 
@@ -212,10 +212,10 @@ def footprint(
 ) -> None:
     """Show the memory and processor time that a run needs on each board, and whether it fits."""
     require_sources("firmware")
-    from m3net_tf.boards.deployment.footprint import footprint_table, measure_footprint
+    from m3net_tf.boards.measure.footprint import footprint_table, measure_footprint
 
     result = measure_footprint(run, boards or (), progress_beside(True), engine)
-    print_result(result, as_json, footprint_table)
+    print_result(result.to_dict(), as_json, lambda _: footprint_table(result))
 
 
 @app.command(hidden=True)
@@ -253,8 +253,8 @@ def flash(
 
 def _say_summary(run: Path, summary: ChainSummary, as_json: bool) -> None:
     """Print the comparison of the stages, the speed and the next command."""
-    from m3net_tf.boards.deployment.chain import chain_table, drift_file
-    from m3net_tf.boards.deployment.real_time import Pace, pace_lines
+    from m3net_tf.boards.measure.chain import chain_table, drift_file
+    from m3net_tf.boards.measure.real_time import Pace, pace_lines
     from m3net_tf.system.conversion import from_plain
 
     print_result(summary, as_json, chain_table)

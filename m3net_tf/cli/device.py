@@ -138,8 +138,8 @@ def device_profile(
     as_json: AsJson = False,
 ) -> None:
     """Show the cost of each operator or compiled call on the board, with its MACs."""
-    from m3net_tf.boards.device.layers import profile, profile_table, save_profile
     from m3net_tf.boards.device.session import connect
+    from m3net_tf.boards.measure.layers import profile, profile_table, save_profile
     from m3net_tf.export import Bundle
 
     bundle = Bundle.load(run / "export")

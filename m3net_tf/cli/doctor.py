@@ -14,7 +14,7 @@ from m3net_tf.system.terminal import Status
 @app.command()
 def doctor(as_json: AsJson = False) -> None:
     """Check what is installed here, and say how to get what is missing."""
-    from m3net_tf.boards.doctor import run_checks
+    from m3net_tf.cli.installation import run_checks
 
     checks = run_checks()
     if as_json:

@@ -31,8 +31,8 @@ from m3net_tf.system.locks import in_use
 from m3net_tf.system.progress import Log
 
 if TYPE_CHECKING:
+    from m3net_tf.boards.measure.comparison import Certificate
     from m3net_tf.export import Bundle
-    from m3net_tf.export.certificate import Certificate
 
 
 @app.command("export")
@@ -137,8 +137,8 @@ def export_command(
 def _certified(bundle: Bundle, board: str, folder: Path, engine: Engine, log: Log) -> Certificate:
     """The certificate of an export on a board or, if nothing emulates it, on one with its core."""
     from m3net_tf.boards.builds.boards import emulated_board
-    from m3net_tf.boards.deployment.certification import certify_export
     from m3net_tf.boards.emulation.starting import firmware_folder
+    from m3net_tf.boards.measure.certificate import certify_export
 
     emulated = emulated_board(board) or board
     return certify_export(bundle, emulated, firmware_folder(folder, emulated, engine), log)
@@ -156,7 +156,7 @@ def _next_words(source: Path, folder: Path, board: str) -> tuple[str | Path, ...
 def _say_export(
     bundle: Bundle, certificate: Certificate, layouts: list[str], folder: Path, board: str
 ) -> None:
-    from m3net_tf.boards.deployment.real_time import measured_pace, pace_lines
+    from m3net_tf.boards.measure.real_time import measured_pace, pace_lines
     from m3net_tf.compiler.folder import report_lines
 
     for name, network in bundle.compiled.items():
@@ -178,7 +178,7 @@ def _export_facts(
     bundle: Bundle, certificate: Certificate, layouts: list[str], folder: Path, board: str
 ) -> dict[str, object]:
     """What ``m3net export --json`` prints."""
-    from m3net_tf.boards.deployment.real_time import measured_pace
+    from m3net_tf.boards.measure.real_time import measured_pace
 
     pace = measured_pace(folder, board)
     values = bundle.manifest.to_dict()

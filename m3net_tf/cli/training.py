@@ -395,7 +395,7 @@ def init(
     from m3net_tf.audio.datasets import load_dataset
     from m3net_tf.audio.datasets.inspection import inspect_folder, sounds_lines, sounds_table
     from m3net_tf.audio.datasets.tables import split_table
-    from m3net_tf.boards.deployment.starter import (
+    from m3net_tf.boards.starter.project import (
         new_project,
         recipe_lines,
         speed_lines,

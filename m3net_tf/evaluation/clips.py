@@ -8,7 +8,7 @@ from typing import Any, NotRequired, TypedDict
 import numpy.typing as npt
 
 from m3net_tf.export import Bundle
-from m3net_tf.export.bundle import pcm_and_features
+from m3net_tf.export.reference import reference_of
 from m3net_tf.system.artifacts import Provenance, provenance, read_json
 from m3net_tf.system.progress import Log, silent
 from m3net_tf.training.clips.checks import require_held_out
@@ -79,8 +79,7 @@ def evaluate_clips(
         result["cross_validation"] = {"accuracy": folds["accuracy"], "accuracy_95": interval}
     if (run.folder / "export" / "manifest.json").exists():
         bundle = Bundle.load(run.folder / "export")
-        _, features = pcm_and_features(dataset, held_out.clips, bundle.frontend)
-        int8_scores = (bundle.run_reference(features) + 128.0) / 256.0
+        int8_scores = (reference_of(bundle, dataset, held_out.clips).scores + 128.0) / 256.0
         result["int8_desktop"] = _accuracy(int8_scores, held_out, dataset.info.labels)
     return result
 

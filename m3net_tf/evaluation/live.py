@@ -93,10 +93,8 @@ def evaluate_streaming(
     """
     require_held_out(split)
     target = target_false_accepts_per_hour
-    if target is not None and not 0 <= target < float("inf"):
-        raise ConfigError(
-            f"the target of {target} false accepts per hour is out of range: give 0 or more"
-        )
+    if target is not None:
+        require_target(target)
     scenes = scenes or SceneSettings()
     without = hours_without or {}
     bundle = Bundle.load(run.folder / "export")
@@ -143,6 +141,19 @@ def evaluate_streaming(
         save_detector(config, run.detector_path)
         bundle.set_detector(config)
     return result
+
+
+def require_target(false_accepts_per_hour: float) -> None:
+    """Refuse a target of the tuning that is out of range.
+
+    Raises:
+        ConfigError: it is negative or infinite.
+    """
+    if not 0 <= false_accepts_per_hour < float("inf"):
+        raise ConfigError(
+            f"the target of {false_accepts_per_hour} false accepts per hour is out of range: give "
+            "0 or more"
+        )
 
 
 def record(

@@ -8,12 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Literal, NotRequired, TypedDict
 
-import numpy as np
-import numpy.typing as npt
-
-from m3net_tf.audio.datasets import AudioDataset, Clip
-from m3net_tf.audio.datasets.audio import to_pcm16
-from m3net_tf.audio.frontend import FrontendConfig, column_count, features_int8, write_c_tables
+from m3net_tf.audio.frontend import FrontendConfig, column_count, write_c_tables
 from m3net_tf.compiler.engines import COMPILED, Engine
 from m3net_tf.compiler.folder import NetworkFacts
 from m3net_tf.compiler.goals import DEFAULT_GOAL, GoalName
@@ -31,9 +26,8 @@ from m3net_tf.export.c_files import (
 )
 from m3net_tf.export.manifest import Arena, Manifest, read_manifest
 from m3net_tf.export.pushes import push_columns
-from m3net_tf.runtime.desktop import run_compiled
 from m3net_tf.runtime.detector_config import DetectorConfig, write_c_header
-from m3net_tf.runtime.interpreter import Int8, activation_bits, run_reference, run_tflm
+from m3net_tf.runtime.interpreter import Int8, activation_bits, run_reference
 from m3net_tf.runtime.metadata import attach_metadata, network_of
 from m3net_tf.runtime.network import Int8Network
 from m3net_tf.runtime.prototypes import Prototypes, read_background
@@ -138,14 +132,6 @@ class Bundle:
     def run_reference(self, features: Int8) -> Int8:
         """Scores of int8 features by TFLite's reference kernels: the bytes that a device gives."""
         return self.network.run(run_reference, features)
-
-    def run_tflm(self, features: Int8) -> Int8:
-        """Scores of int8 features by TFLite Micro on the host."""
-        return self.network.run(run_tflm, features)
-
-    def run_compiled(self, features: Int8) -> Int8:
-        """Scores of int8 features by the compiled engine on the host."""
-        return self.network.run(run_compiled, features)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -293,20 +279,6 @@ class Bundle:
         self.manifest = changed
         self.c_model.write(self.folder)
         write_json(self.folder / "manifest.json", self.manifest.to_dict())
-
-
-def pcm_and_features(
-    dataset: AudioDataset, clips: tuple[Clip, ...], config: FrontendConfig
-) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.int8]]:
-    """Clips as samples, and the features that a device should compute from them.
-
-    Returns:
-        int16 samples, shape (clips, samples), and the reference's int8 features of exactly these
-        samples, shape (clips, bins, frames, 1).
-    """
-    pcm = np.stack([to_pcm16(dataset.load(clip)) for clip in clips])
-    features = np.stack([features_int8(config, wave / 32768.0) for wave in pcm])
-    return pcm, features[..., None]
 
 
 def c_model(network: Int8Network, manifest: Manifest) -> CModel:

@@ -16,12 +16,12 @@ from m3net_tf.export.bundle import (
     Bundle,
     VectorIndex,
     c_model,
-    pcm_and_features,
     with_pushes,
     write_tflite,
 )
 from m3net_tf.export.c_files import engine_arena, write_compiled
 from m3net_tf.export.manifest import Manifest
+from m3net_tf.export.reference import pcm_and_features
 from m3net_tf.export.warp_tables import write_warp_tables
 from m3net_tf.runtime.detector_config import DetectorConfig, load_detector, write_c_header
 from m3net_tf.runtime.interpreter import run_reference

@@ -33,12 +33,12 @@ COMMANDS = (
 ROOMS = (
     "m3net_tf.boards.device.capture",
     "m3net_tf.boards.device.evaluate",
-    "m3net_tf.boards.device.layers",
+    "m3net_tf.boards.measure.layers",
     "m3net_tf.boards.device.monitor",
     "m3net_tf.pages.live_page.command",
     "m3net_tf.boards.builds.flash",
-    "m3net_tf.boards.deployment.footprint",
-    "m3net_tf.boards.deployment.starter",
+    "m3net_tf.boards.measure.footprint",
+    "m3net_tf.boards.starter.project",
     "m3net_tf.training.clips.added",
 )
 SCRIPT = """

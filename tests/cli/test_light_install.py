@@ -167,7 +167,7 @@ def test_all_missing_packages_are_named_at_once(monkeypatch):
 
 def test_a_missing_module_of_ours_keeps_its_traceback(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["m3net", "doctor"])
-    monkeypatch.setitem(sys.modules, "m3net_tf.boards.doctor", None)
+    monkeypatch.setitem(sys.modules, "m3net_tf.cli.installation", None)
     with pytest.raises(ModuleNotFoundError):
         entry.main()
 

@@ -261,7 +261,7 @@ def test_export_in_json(m3net, monkeypatch, tmp_path, make_manifest):
 
     monkeypatch.setattr("m3net_tf.export.export_run", export_run)
     monkeypatch.setattr(
-        "m3net_tf.boards.deployment.certification.certify_export", lambda *_: {"scope": "host only"}
+        "m3net_tf.boards.measure.certificate.certify_export", lambda *_: {"scope": "host only"}
     )
     finished = SimpleNamespace(check=lambda *_: None)
     monkeypatch.setattr("m3net_tf.training.Run", lambda _folder: finished)
@@ -308,9 +308,9 @@ LAB_JSON = [
     [
         ("quantize r", "quantization.pipeline.quantize_run", {"drift": []}),
         ("evaluate r", "evaluation.clips.evaluate_clips", {"drift": []}),
-        ("emulate r", "boards.deployment.chain.run_chain", {"drift": []}),
-        ("demo recipe.yaml --run r", "boards.deployment.chain.run_chain", {"drift": []}),
-        ("matrix", "boards.deployment.matrix.run_matrix", {"cells": []}),
+        ("emulate r", "boards.measure.chain.run_chain", {"drift": []}),
+        ("demo recipe.yaml --run r", "boards.measure.chain.run_chain", {"drift": []}),
+        ("matrix", "boards.measure.matrix.run_matrix", {"cells": []}),
         (
             "device capture /dev/port --label a --folder f --no-ask",
             "boards.device.capture.capture_port",
@@ -343,8 +343,8 @@ def test_standard_output_is_one_json_value(m3net, monkeypatch, tmp_path, words, 
     monkeypatch.setattr("m3net_tf.training.load_recipe", lambda _: Recipe.from_dict(RECIPE))
     finished = SimpleNamespace(check=lambda *_: None)
     monkeypatch.setattr("m3net_tf.training.Run", lambda _folder: finished)
-    monkeypatch.setattr("m3net_tf.boards.deployment.chain.saved_summary", lambda *_: None)
-    monkeypatch.setattr("m3net_tf.boards.deployment.cost_baselines.compare", lambda _: [])
+    monkeypatch.setattr("m3net_tf.boards.measure.chain.saved_summary", lambda *_: None)
+    monkeypatch.setattr("m3net_tf.boards.measure.baselines.compare", lambda _: [])
     if words.startswith("demo"):
         monkeypatch.setattr("m3net_tf.training.train", lambda *_: None)
         monkeypatch.setattr("m3net_tf.export.export_run", lambda *_, **__: None)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from m3net_tf import cli, export, training
 from m3net_tf.audio.frontend import FrontendConfig
-from m3net_tf.boards.deployment import chain
-from m3net_tf.boards.deployment.real_time import pace_of
-from m3net_tf.boards.deployment.starter import starter_commands
+from m3net_tf.boards.measure import chain
+from m3net_tf.boards.measure.real_time import pace_of
+from m3net_tf.boards.starter.project import starter_commands
 from m3net_tf.cli.output import say_next
 from m3net_tf.compiler.engines import DEFAULT_BOARD
 

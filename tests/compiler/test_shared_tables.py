@@ -11,7 +11,7 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 from single_operators import MAKERS
 
-from m3net_tf.boards.device.layers import operators_in_order
+from m3net_tf.boards.measure.layers import operators_in_order
 from m3net_tf.compiler.read import read_network
 from m3net_tf.compiler.unpack import unpack
 from m3net_tf.export.operators import operators_of

@@ -11,7 +11,7 @@ from test_published_forms import RELU, Builder
 from test_random_networks import pad
 from wide_operators import widen
 
-from m3net_tf.boards.device.layers import calls_in_order, operators_in_order
+from m3net_tf.boards.measure.layers import calls_in_order, operators_in_order
 from m3net_tf.compiler.emit import emit
 from m3net_tf.compiler.folder import network_facts
 from m3net_tf.compiler.goals import GOALS, Goal

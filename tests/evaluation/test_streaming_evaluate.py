@@ -14,15 +14,11 @@ import soundfile
 from refusals import refuses
 from rich.console import Console
 
-from m3net_tf.audio.datasets import to_pcm16
-from m3net_tf.audio.frontend import features_int8
 from m3net_tf.evaluation import clips, live, rendering
-from m3net_tf.evaluation.found_windows import cut_false_accepts, cut_own_phrases
 from m3net_tf.evaluation.scenes import SceneSettings, make_scenes
 from m3net_tf.export import Bundle, export_run
 from m3net_tf.runtime import StreamingRecognizer, detect, load_detector, save_detector
 from m3net_tf.runtime.interpreter import run_reference
-from m3net_tf.runtime.recognizer import listen
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.training import Run
 
@@ -156,54 +152,6 @@ def test_sounds_without_events_follow_the_scenes(exported, tmp_path):
     assert longer.truth == alone.truth
     assert np.array_equal(longer.tape.scores[: len(alone.tape.scores)], alone.tape.scores)
     assert longer.hours == pytest.approx(18 / 3600, abs=0.1 / 3600)
-
-
-def test_a_phrase_is_cut_where_the_network_hears_it(exported, tmp_path):
-    bundle = Bundle.load(exported / "export")
-    rate_hz, label = bundle.frontend.sample_rate_hz, bundle.labels[0]
-    rng = np.random.default_rng(1)
-    said = rng.normal(0, 0.1, 3 * rate_hz)
-    soundfile.write(tmp_path / "said.wav", said, rate_hz)
-    own = tmp_path / "own"
-    assert cut_own_phrases(bundle, {label: [tmp_path / "said.wav"]}, own) == 1
-    (path,) = (own / label).iterdir()
-    cut, _ = soundfile.read(path, dtype="int16")
-    window = bundle.frontend.frame_samples + (bundle.manifest.frames - 1) * 320
-    assert len(cut) == window
-    features = features_int8(bundle.frontend, cut / 32768)[None, ..., None]
-    best = bundle.run_reference(features)[0, 0]
-    pcm = np.pad(to_pcm16(said.astype(np.float32)), (window, window // 2))
-    tape = listen(bundle.frontend, bundle.run_reference, bundle.detector, [pcm])
-    assert best == tape.scores[:, 0].max()
-    with refuses(ConfigError, "nothing", label):
-        cut_own_phrases(bundle, {"nothing": []}, tmp_path / "other")
-
-
-def test_the_windows_that_are_most_taken_for_a_phrase_are_cut(exported, tmp_path):
-    bundle = Bundle.load(exported / "export")
-    rate_hz, hop = bundle.frontend.sample_rate_hz, bundle.frontend.hop_samples
-    noise = np.random.default_rng(2).normal(0, 0.1, 4 * rate_hz)
-    soundfile.write(tmp_path / "noise.wav", noise, rate_hz)
-    pcm, _ = soundfile.read(tmp_path / "noise.wav", dtype="int16")
-    count = cut_false_accepts(bundle, [tmp_path / "noise.wav"], tmp_path / "hard")
-    cut = [soundfile.read(path, dtype="int16")[0] for path in sorted(tmp_path.glob("hard/*"))]
-    assert 0 < count == len(cut)
-    tape = listen(bundle.frontend, bundle.run_reference, bundle.detector, [pcm])
-    phrases = [label for label, each in enumerate(bundle.detector.classes) if each.event]
-    scores = tape.scores[:, phrases].max(axis=1).astype(int)
-    heard = []
-    for sound in cut:
-        features = features_int8(bundle.frontend, sound / 32768)[None, ..., None]
-        heard.append(int(bundle.run_reference(features)[0, phrases].max()))
-    assert heard == sorted(heard, reverse=True)
-    assert heard[0] == scores.max() and heard[-1] >= 256 * 0.1 - 128
-    places = [
-        i * hop
-        for i in range(len(pcm) // hop)
-        for sound in cut[:2]
-        if np.array_equal(pcm[i * hop :][: len(sound)], sound)
-    ]
-    assert np.ptp(places) >= rate_hz / 2 or count == 1  # not twice the same sound
 
 
 def test_recording_is_what_a_recognizer_hears_step_by_step(exported):

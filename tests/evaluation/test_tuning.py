@@ -9,7 +9,6 @@ import pytest
 
 from m3net_tf.audio.frontend import FrontendConfig
 from m3net_tf.evaluation import tuning
-from m3net_tf.evaluation.rare_events import tune_rare_events
 from m3net_tf.evaluation.scenes import TrueEvent
 from m3net_tf.evaluation.scoring import ClassTruth, Tally, poisson_interval
 from m3net_tf.evaluation.tuning import Recording, find_gate_level, operating_points, total, tune
@@ -100,57 +99,6 @@ def test_a_target_is_kept_with_the_fewest_misses():
     assert tallies["b"].missed < made.score(strict)["b"].missed
     # The settings hold on a recording that the search has not seen.
     assert made.score(strict)["a"].detected == recording(1).score(strict)["a"].detected
-
-
-def peaks(heights: list[int]) -> Recording:
-    """A quarter of an hour in which class b has events of score 120 and peaks elsewhere."""
-    made = recording()
-    columns = due_columns(CONFIG, len(made.tape.levels))
-    scores = np.full_like(made.tape.scores, -128)
-    levels = np.zeros_like(made.tape.levels)  # the gate is always open
-    for event in made.truth:
-        during = (columns >= event.start_s * 50) & (columns < event.start_s * 50 + 50)
-        scores[during, event.label] = 120
-    for number, height in enumerate(heights):  # two seconds after every second event
-        start_s = 18 + 20 * number
-        scores[(columns >= start_s * 50) & (columns < start_s * 50 + 50), 2] = height
-    return dataclasses.replace(made, tape=Tape(levels, scores))
-
-
-def test_the_threshold_is_extrapolated_from_the_highest_peaks():
-    log_odds = -0.5 + 0.5 * np.log(11 / np.arange(1, 12))  # as of an exponential distribution
-    made = peaks([round(256 / (1 + np.exp(-each))) - 128 for each in log_odds])
-    allowed = [0.1, 0.5, 5.0]
-    found = [tune_rare_events(made, CONFIG, 2 * each / made.hours).classes[2] for each in allowed]
-    slope = np.mean(log_odds[:10] - log_odds[10])
-    for each, settings in zip(allowed, found, strict=True):
-        height = np.log(settings.threshold / (1 - settings.threshold))
-        own = log_odds[10] + slope * np.log(10 / each)
-        expected = 0.3 * own + 0.7 * np.log(0.37 / (each / made.hours)) / 2.15
-        lowest = np.log(0.3 / 0.7)
-        # Events of b take some of the time.
-        assert height == pytest.approx(max(lowest, expected), abs=0.1)
-    usual = tune_rare_events(peaks([]), CONFIG, 2 * allowed[0] / made.hours).classes[2]
-    assert usual.threshold < found[0].threshold  # as this phrase is confused more often
-
-
-def test_without_false_scores_the_threshold_is_the_usual_one():
-    tuned = tune_rare_events(peaks([]), CONFIG, 2 * 0.37)
-    assert [each.threshold for each in tuned.classes[1:]] == [0.5, 0.5]
-    assert tune_rare_events(peaks([]), CONFIG, 0.0).classes[2].threshold == tuning.THRESHOLDS[-1]
-
-
-def test_own_recordings_of_a_class_raise_its_usual_threshold():
-    tuned = tune_rare_events(peaks([]), CONFIG, 2 * 0.37, recorded=["b"]).classes
-    assert tuned[2].threshold > tuned[1].threshold == 0.5
-
-
-def test_second_looks_lower_the_threshold():
-    looks = dataclasses.replace(CONFIG, look_runs=4)
-    (threshold,) = {
-        each.threshold for each in tune_rare_events(peaks([]), looks, 2 * 0.37).classes[1:]
-    }
-    assert np.log(threshold / (1 - threshold)) == pytest.approx(-0.35, abs=0.001)
 
 
 def test_settings_found_are_of_the_searched_kind():

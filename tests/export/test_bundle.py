@@ -17,9 +17,9 @@ from m3net_tf.boards.emulation import starting
 from m3net_tf.compiler.engines import DEFAULT_ENGINE
 from m3net_tf.export import Bundle, c_files, export_run, from_run, writing
 from m3net_tf.export.c_files import CModel
-from m3net_tf.export.certificate import read_vectors
 from m3net_tf.export.manifest import Arena
 from m3net_tf.export.operators import operators_of
+from m3net_tf.export.reference import read_vectors
 from m3net_tf.quantization.ptq import choose_calibration
 from m3net_tf.runtime.interpreter import run_reference, run_tflm, tflm_unavailable_reason
 from m3net_tf.system import artifacts

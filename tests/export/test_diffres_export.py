@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 from refusals import refuses
 
-from m3net_tf.boards.device.layers import Operator, operators_in_order, profile
 from m3net_tf.boards.device.messages import Message, Reply
+from m3net_tf.boards.measure.layers import Operator, operators_in_order, profile
 from m3net_tf.export import Bundle, export_run
 from m3net_tf.export.c_files import arena_bytes, compile_model, tflm_arena
-from m3net_tf.export.certificate import read_vectors
 from m3net_tf.export.operators import operators_of
+from m3net_tf.export.reference import read_vectors
 from m3net_tf.networks.models import build_model
 from m3net_tf.quantization.diffres import warp_of
-from m3net_tf.runtime.interpreter import host_arena_bytes, tflm_unavailable_reason
+from m3net_tf.runtime.interpreter import host_arena_bytes, run_tflm, tflm_unavailable_reason
 from m3net_tf.runtime.warp import WarpConfig, warp_int8
 from m3net_tf.system.errors import ModelError
 from m3net_tf.training import Run, train
@@ -76,7 +76,7 @@ def test_vectors_are_what_the_chain_makes(exported, diffres_run):
     np.testing.assert_allclose((stored.scores + 128.0) / 256, real, atol=0.1)
     if reason := tflm_unavailable_reason():
         pytest.skip(reason)
-    np.testing.assert_array_equal(exported.run_tflm(stored.features), stored.scores)
+    np.testing.assert_array_equal(exported.network.run(run_tflm, stored.features), stored.scores)
 
 
 def test_the_warp_counts_as_an_operator_in_a_profile(exported):

@@ -12,11 +12,12 @@ import soundfile
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from m3net_tf.export import Bundle
-from m3net_tf.export.certificate import read_vectors
 from m3net_tf.export.enrolment import background_embeddings, embedding_listener
 from m3net_tf.export.from_file import export_file
+from m3net_tf.export.reference import read_vectors
 from m3net_tf.networks.pretrained import FOLDER
 from m3net_tf.runtime import Classifier
+from m3net_tf.runtime.desktop import run_compiled
 from m3net_tf.runtime.metadata import read_metadata
 from m3net_tf.runtime.prototypes import BACKGROUND, read_background
 from m3net_tf.runtime.sound import pcm_chunks
@@ -47,7 +48,7 @@ def test_the_outputs_are_what_the_classifier_reads(exported):
         whole.set_tensor(whole.get_input_details()[0]["index"], clip[None])
         whole.invoke()
         assert np.array_equal(whole.get_tensor(classifier["inputs"][0]).ravel(), output)
-    assert np.array_equal(exported.run_compiled(features), outputs)
+    assert np.array_equal(exported.network.run(run_compiled, features), outputs)
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +82,9 @@ def test_a_background_whitens_what_the_classifier_reads(exported, background, tm
     assert np.allclose(ratio, np.median(ratio), rtol=0.1)
     assert np.array_equal(read_background(whitened.folder, outputs.shape[1]), outputs)
     features = read_vectors(whitened).features
-    assert np.array_equal(whitened.run_compiled(features), whitened.run_reference(features))
+    assert np.array_equal(
+        whitened.network.run(run_compiled, features), whitened.run_reference(features)
+    )
 
 
 def test_a_background_of_silence_is_refused(exported, tmp_path):

@@ -17,9 +17,9 @@ from refusals import refuses
 
 from m3net_tf.boards.emulation.starting import why_no_emulation
 from m3net_tf.export import Bundle
-from m3net_tf.export.certificate import read_vectors
 from m3net_tf.export.from_file import export_file
 from m3net_tf.export.ready import has_int8_network, packed_network, require_clips
+from m3net_tf.export.reference import read_vectors
 from m3net_tf.networks.pretrained import FOLDER, RUN_FILES
 from m3net_tf.runtime.classifier import Classifier
 from m3net_tf.runtime.detector_config import save_detector
@@ -134,7 +134,7 @@ def test_a_run_by_its_path_has_the_network_that_was_packed_with_it(
         shutil.copy(SHIPPED, trained)
         monkeypatch.setattr("m3net_tf.networks.pretrained.pretrained_names", tuple)
     monkeypatch.setattr(
-        "m3net_tf.boards.deployment.certification.certify_export", lambda *_: {"scope": "host only"}
+        "m3net_tf.boards.measure.certificate.certify_export", lambda *_: {"scope": "host only"}
     )
     status, _, error = m3net("export", trained)
     assert not status, error

@@ -14,8 +14,8 @@ import pytest
 from m3net_tf import __version__
 from m3net_tf.audio.frontend import features_int8
 from m3net_tf.export import Bundle
-from m3net_tf.export.certificate import read_vectors
 from m3net_tf.export.manifest import FORMAT
+from m3net_tf.export.reference import read_vectors
 from m3net_tf.runtime import Classifier
 from m3net_tf.system.errors import ModelError
 

@@ -14,14 +14,14 @@ from refusals import refuses
 
 from m3net_tf.audio.datasets import dataset_info
 from m3net_tf.boards.builds.boards import load_board
-from m3net_tf.boards.deployment.certification import certify_export
-from m3net_tf.boards.deployment.cost import COST_KEYS
-from m3net_tf.boards.deployment.real_time import pace_on
 from m3net_tf.boards.emulation.starting import why_no_emulation
+from m3net_tf.boards.measure.certificate import certify_export
+from m3net_tf.boards.measure.cost import COST_KEYS
+from m3net_tf.boards.measure.real_time import pace_on
 from m3net_tf.compiler.folder import report_lines
 from m3net_tf.export import Bundle
-from m3net_tf.export.certificate import read_vectors
 from m3net_tf.export.from_file import export_file
+from m3net_tf.export.reference import read_vectors
 from m3net_tf.export.untrained import export_untrained
 from m3net_tf.runtime import Classifier
 from m3net_tf.system.checkout import require_sources

@@ -174,8 +174,8 @@ def export(place: Path, log: Log) -> None:
 
 def _wake(place: Path, log: Log) -> None:
     """Speak a phrase and make sounds of it, which ``m3net wake`` does before it trains."""
-    from m3net_tf.audio.voices.speaking import say_phrases
-    from m3net_tf.training.wake_sounds import write_wake_sounds
+    from m3net_tf.wake.sounds import write_wake_sounds
+    from m3net_tf.wake.voices.speaking import say_phrases
 
     folder, voices = place / "wake/sounds", place / "wake/voices"
     if not folder.is_dir():

@@ -41,8 +41,8 @@ from m3net_tf.compiler.host import engine_sources
 from m3net_tf.export import Bundle, c_files, export_run
 from m3net_tf.export.bundle import c_model
 from m3net_tf.export.c_files import arena_bytes, compile_model
-from m3net_tf.export.certificate import read_vectors
 from m3net_tf.export.manifest import DatasetFacts
+from m3net_tf.export.reference import read_vectors
 from m3net_tf.runtime import DetectorConfig
 from m3net_tf.runtime.recognizer import event_time_s
 from m3net_tf.system.errors import ConfigError, ModelError

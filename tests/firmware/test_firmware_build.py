@@ -13,7 +13,7 @@ import pytest
 from firmware_helpers import BOARD, BuiltFirmware, run_tool, small_model, write_bundle
 from refusals import refuses
 
-from m3net_tf.boards.builds import boards, build, image, library, toolchain
+from m3net_tf.boards.builds import boards, build, cmake, image, library, toolchain
 from m3net_tf.boards.builds.boards import list_boards, load_board, machines
 from m3net_tf.boards.builds.sources import FIRMWARE_DIR, UnreachableError, fetch_sources
 from m3net_tf.compiler.micro import TFLM_OPERATORS
@@ -49,7 +49,7 @@ def test_cmake_says_what_writes_the_files_of_a_board(tmp_path, tflm_possible):
     settings = ["-DM3NET_ENGINE=tflm"]
     architecture = load_board(BOARD).architecture
     folders = fetch_sources()
-    command = toolchain.cmake_command(architecture, FIRMWARE_DIR, tmp_path, settings, folders)
+    command = cmake.cmake_command(architecture, FIRMWARE_DIR, tmp_path, settings, folders)
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode != 0
     words = " ".join(done.stderr.split())

@@ -689,10 +689,9 @@ def records() -> list[Record]:
     from m3net_tf.audio import shards
     from m3net_tf.audio.datasets import captured, fetch
     from m3net_tf.audio.shards import index
-    from m3net_tf.audio.voices import neural, speaking
     from m3net_tf.boards.builds import boards, sources
-    from m3net_tf.boards.deployment import cost_baselines
     from m3net_tf.boards.device import evaluate
+    from m3net_tf.boards.measure import baselines
     from m3net_tf.export import writing
     from m3net_tf.lab import RESULTS
     from m3net_tf.lab.search import trials
@@ -702,8 +701,10 @@ def records() -> list[Record]:
     from m3net_tf.system import locks
     from m3net_tf.system.artifacts import read_json, sha256_of, write_json
     from m3net_tf.system.progress import silent
-    from m3net_tf.training import cross_validation, wake_sounds
+    from m3net_tf.training import cross_validation
     from m3net_tf.training.clips import added, source
+    from m3net_tf.wake import sounds
+    from m3net_tf.wake.voices import neural, speaking
 
     def table_of(columns: Sequence[str]) -> bytes:
         return ",".join(columns).encode() + b"\n1,2\n"
@@ -743,8 +744,7 @@ def records() -> list[Record]:
     digits = {"commit": 40, "tree": 40, "content": 64}
     hashes = "\n".join(f'{key} = "{count * "0"}"' for key, count in digits.items()).encode()
     cost = {
-        field.name: _example(field.type)
-        for field in dataclasses.fields(cost_baselines.CostBaseline)
+        field.name: _example(field.type) for field in dataclasses.fields(baselines.CostBaseline)
     }
     return [
         Record("data.json", source.recorded_data_folder, {"folder": "/"}),
@@ -766,8 +766,8 @@ def records() -> list[Record]:
             {**voices, "clips": [clip], "asked": {}, "complete": True},
         ),
         Record(
-            wake_sounds._RECORD,
-            wake_sounds.read_wake_sounds,
+            sounds._RECORD,
+            sounds.read_wake_sounds,
             {
                 **{"clip_s": 1.5, "phrases": {"a": 1}, "near": {}, "words": 1, "hours": {"a": 0.5}},
                 **{"phonemes": {}, "speakers": 1, "variety": 0.5},
@@ -811,7 +811,7 @@ def records() -> list[Record]:
         ),
         Record(
             "baselines.json",
-            lambda folder: cost_baselines.read_baselines(folder / "baselines.json"),
+            lambda folder: baselines.read_baselines(folder / "baselines.json"),
             {"board": {"engine": {"network": cost}}},
         ),
         Record("lock", holder, who),

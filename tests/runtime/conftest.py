@@ -13,7 +13,7 @@ import pytest
 
 from m3net_tf import __main__ as entry
 from m3net_tf.export import Bundle, export_run
-from m3net_tf.export.certificate import read_vectors
+from m3net_tf.export.reference import read_vectors
 from m3net_tf.runtime import attach_metadata
 from m3net_tf.training import Run
 

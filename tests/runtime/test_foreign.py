@@ -22,7 +22,8 @@ from m3net_tf.audio.frontend import features, frontend_preset
 from m3net_tf.boards.emulation.starting import why_no_emulation
 from m3net_tf.export import Bundle
 from m3net_tf.export.from_file import export_file
-from m3net_tf.runtime.interpreter import load_interpreter, run_raw
+from m3net_tf.runtime.desktop import run_compiled
+from m3net_tf.runtime.interpreter import load_interpreter, run_raw, run_tflm
 from m3net_tf.runtime.metadata import network_of
 from m3net_tf.system.errors import ConfigError, ModelError
 from m3net_tf.system.keras import keras, tf
@@ -303,5 +304,5 @@ def test_float_and_uint8_ends_become_int8(ends, vectors, tmp_path):
     assert f"input 0 is int8, in the file {ends.name}" in lines[0]
     features = np.random.default_rng(0).integers(-128, 128, (2, 40, 49, 1)).astype(np.int8)
     expected = bundle.run_reference(features)
-    np.testing.assert_array_equal(bundle.run_tflm(features), expected)
-    np.testing.assert_array_equal(bundle.run_compiled(features), expected)
+    np.testing.assert_array_equal(bundle.network.run(run_tflm, features), expected)
+    np.testing.assert_array_equal(bundle.network.run(run_compiled, features), expected)

@@ -16,8 +16,8 @@ import pytest
 from refusals import refuses
 
 import m3net_tf
-from m3net_tf.export.certificate import read_vectors
 from m3net_tf.export.from_file import export_file
+from m3net_tf.export.reference import read_vectors
 from m3net_tf.quantization.ptq import quantize_int8
 from m3net_tf.runtime.desktop import compiled_unavailable_reason
 from m3net_tf.runtime.interpreter import tflm_unavailable_reason

@@ -370,10 +370,12 @@ def _check_facts(facts: BoardFacts) -> None:
             raise ConfigError(
                 f"board.constants.{name}: use lower-case letters, digits, underscores"
             )
-    storage, flash = facts.storage, facts.memory["flash"]
+    storage = facts.storage
+    flash = facts.memory["flash"]
     if storage is None:
         return
-    word, sector = storage.word_bytes, storage.sector_bytes
+    word = storage.word_bytes
+    sector = storage.sector_bytes
     if word not in (4, 8, 16, 32) or sector < word or sector % word:
         raise ConfigError("board.storage: give words of 4, 8, 16 or 32 bytes, whole ones a sector")
     first = storage.start - flash.start

@@ -4,17 +4,18 @@
 With the compiled engine the network is C: no interpreter, no C++, few third-party sources.
 """
 
+import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypedDict, Unpack
 
 from m3net_tf.boards.builds.boards import Board, board_sources, load_board
+from m3net_tf.boards.builds.cmake import make_firmware
 from m3net_tf.boards.builds.generated import write_generated
-from m3net_tf.boards.builds.image import FirmwareImage, inspect_elf, write_uf2
+from m3net_tf.boards.builds.image import FirmwareImage
 from m3net_tf.boards.builds.library import build_library, schema_flags
 from m3net_tf.boards.builds.sources import (
-    FIRMWARE_DIR,
     MissingError,
     Source,
     UnreachableError,
@@ -24,10 +25,10 @@ from m3net_tf.boards.builds.sources import (
     why_package_unavailable,
     why_sources_unavailable,
 )
-from m3net_tf.boards.builds.toolchain import check_tools, cmake_command, run_step
+from m3net_tf.boards.builds.toolchain import check_tools
 from m3net_tf.compiler.engines import COMPILED, TFLM, Engine
 from m3net_tf.export.c_files import CModel, compile_model, network_files
-from m3net_tf.system.artifacts import update_text, write_text
+from m3net_tf.system.artifacts import update_text
 from m3net_tf.system.errors import FirmwareError
 from m3net_tf.system.locks import writes_into
 from m3net_tf.system.progress import Log
@@ -77,10 +78,11 @@ def build_firmware(
         MissingError: a tool is not installed, or a source is unreachable.
         FirmwareError: unknown board or setting, or code that fails to compile or to fit.
     """
-    _check_settings(options)
+    settings = _checked_settings(options)
     facts = load_board(board)
     check_tools(facts, TFLM, emulated=options.get("emulated", False))
-    cache, report = options.get("cache"), options.get("report")
+    cache = options.get("cache")
+    report = options.get("report")
     try:
         library = build_library(facts.core, cache, report)
         folders = fetch_sources(board_sources(facts), cache=cache, report=report)
@@ -93,7 +95,8 @@ def build_firmware(
         f"-DM3NET_ARENA_BYTES={'' if arena_bytes is None else arena_bytes}",
         f"-DCMAKE_CXX_FLAGS={schema_flags(folders['tflite-micro'], generated)}",
     ]
-    return _build(facts, bundle_dir, build_dir, engine, folders, options)
+    app_dir = options.get("app_dir")
+    return make_firmware(facts, bundle_dir, build_dir, app_dir, engine, folders, settings)
 
 
 @writes_into("build_dir", makes=True)
@@ -117,12 +120,14 @@ def build_compiled(
         InUseError, ConfigError, MissingError, FirmwareError: as :func:`build_firmware`. CMSIS-DSP
             is missing only if the board's microphone needs it.
     """
-    _check_settings(options)
+    settings = _checked_settings(options)
     facts = load_board(board)
     check_tools(facts, COMPILED, emulated=options.get("emulated", False))
     files = code or network_files(model, compile_model(model))
-    cache, report = options.get("cache"), options.get("report")
-    dsp, dsp_missing = None, ""
+    cache = options.get("cache")
+    report = options.get("report")
+    dsp = None
+    dsp_missing = ""
     if facts.needs_dsp:
         try:
             dsp = fetch_package(read_package(_DSP), cache, report)
@@ -142,8 +147,9 @@ def build_compiled(
     generated = write_generated(facts, build_dir)
     for name, text in files.items():
         update_text(generated / name, text)
+    app_dir = options.get("app_dir")
     try:
-        return _build(facts, bundle_dir, build_dir, engine, folders, options, dsp_missing)
+        image = make_firmware(facts, bundle_dir, build_dir, app_dir, engine, folders, settings)
     except FirmwareError as error:
         if "`RAM' overflowed" not in str(error) or not model.weights_in_ram:
             raise
@@ -151,55 +157,15 @@ def build_compiled(
             f"{model.weights_in_ram} bytes of weights do not fit into the RAM of {board}: export "
             f"again with a smaller --weights-in-ram ({error})"
         ) from None
+    return dataclasses.replace(image, dsp_missing=dsp_missing)
 
 
-def _check_settings(options: BuildOptions) -> None:
-    for setting in options.get("settings", ()):
+def _checked_settings(options: BuildOptions) -> Sequence[str]:
+    settings = options.get("settings", ())
+    for setting in settings:
         if not re.fullmatch(r"\w+=.*", setting):
             raise FirmwareError(f"{setting!r} is not a setting: give NAME=VALUE")
-
-
-def _build(
-    board: Board,
-    bundle_dir: Path,
-    build_dir: Path,
-    engine: Sequence[str],
-    folders: dict[str, Path],
-    options: BuildOptions,
-    dsp_missing: str = "",
-) -> FirmwareImage:
-    """Configure, compile and link."""
-    build_dir = build_dir.resolve()
-    app_dir, settings = options.get("app_dir") or FIRMWARE_DIR / "app", options.get("settings", ())
-    # CMake keeps earlier settings, and rejects a cache of another checkout or of a moved folder.
-    saved = build_dir / "settings.txt"
-    current = "\n".join([str(FIRMWARE_DIR), str(build_dir), *settings])
-    if not saved.is_file() or saved.read_text(encoding="utf-8") != current:
-        (build_dir / "CMakeCache.txt").unlink(missing_ok=True)
-        write_text(saved, current)
-    arguments = [
-        f"-DM3NET_BUNDLE_DIR={bundle_dir.resolve()}",
-        f"-DM3NET_GENERATED_DIR={build_dir / 'generated'}",
-        f"-DM3NET_APP_DIR={app_dir.resolve()}",
-        *engine,
-        *(f"-D{setting}" for setting in settings),
-    ]
-    configure = cmake_command(board.architecture, FIRMWARE_DIR, build_dir, arguments, folders)
-    log = build_dir / "configure.log"
-    run_step(configure, log, f"configuring the firmware for {board.name}")
-    # CMake only warns about settings that the board does not have.
-    text = log.read_text(encoding="utf-8", errors="replace")
-    unused = text.partition("Manually-specified variables were not used by the project:")[2].split()
-    for setting in settings:
-        if (name := setting.partition("=")[0]) in unused:
-            raise FirmwareError(
-                f"{board.name} has no setting {name}: {board.file} lists the existing ones"
-            )
-    log = build_dir / "build.log"
-    run_step(["ninja", "-C", build_dir], log, f"building the firmware for {board.name}")
-    elf = build_dir / "m3net_firmware.elf"
-    write_uf2(elf, board)
-    return inspect_elf(elf, board.name, dsp_missing)
+    return settings
 
 
 def why_unreachable(board: Board, engine: Engine) -> str:

@@ -46,7 +46,8 @@ def flash_command(image: FirmwareImage) -> tuple[list[str], Path]:
     """
     way = flash_way(image.board)
     for form in ("elf", "hex", "bin"):
-        placeholder, file = f"{{{form}}}", image.elf.with_suffix(f".{form}")
+        placeholder = f"{{{form}}}"
+        file = image.elf.with_suffix(f".{form}")
         if any(placeholder in part for part in way):
             return [part.replace(placeholder, str(file)) for part in way], file
     raise FirmwareError(

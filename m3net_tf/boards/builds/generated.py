@@ -121,9 +121,11 @@ def linker_text(board: Board) -> str:
 def _region_line(board: Board, name: str) -> str:
     memory = board.memory[name]
     count = board.flash_bytes if name == "flash" else memory.bytes  # without the storage
-    start, size = f"{memory.start:#010x}", f"{count:#x}"
+    start = f"{memory.start:#010x}"
+    size = f"{count:#x}"
     if name == "flash" and board.uf2:  # CMakeLists.txt defines the symbol
-        start, size = "m3net_flash_start", f"{memory.start + count:#x} - m3net_flash_start"
+        start = "m3net_flash_start"
+        size = f"{memory.start + count:#x} - m3net_flash_start"
     permissions = _PERMISSIONS.get(name, "rw")
     return f"  {name.upper()} ({permissions}) : ORIGIN = {start}, LENGTH = {size}"
 

@@ -15,7 +15,7 @@ from typing import TypedDict
 from m3net_tf.boards.builds.boards import Board, load_board
 from m3net_tf.boards.builds.toolchain import check_toolchain, program
 from m3net_tf.compiler.engines import COMPILED
-from m3net_tf.system.artifacts import write_bytes
+from m3net_tf.system.artifacts import sha256_of, write_bytes
 from m3net_tf.system.errors import FirmwareError
 
 FORMS = ("elf", "hex", "bin", "uf2")
@@ -47,9 +47,14 @@ class FirmwareImage:
     ram_bytes: int
     dsp_missing: str = ""
 
+    @property
+    def sha256(self) -> str:
+        """Hash of the bytes in the board's flash."""
+        return sha256_of(self.elf.with_suffix(".bin").read_bytes())
 
-def inspect_elf(elf: Path, board: str, dsp_missing: str = "") -> FirmwareImage:
-    """Read the section sizes of a linked firmware; the other arguments are attributes of the image.
+
+def inspect_elf(elf: Path, board: str) -> FirmwareImage:
+    """Read the section sizes of a linked firmware for a board.
 
     Raises:
         FirmwareError: the toolchain of the board is missing, or cannot read the file.
@@ -69,7 +74,6 @@ def inspect_elf(elf: Path, board: str, dsp_missing: str = "") -> FirmwareImage:
         sections=sections,
         flash_bytes=sections.get(".text", 0) + sections.get(".data", 0),
         ram_bytes=sum(size for name, size in sections.items() if name != ".text"),
-        dsp_missing=dsp_missing,
     )
 
 
@@ -176,7 +180,9 @@ def read_hex(path: Path) -> dict[int, int]:
     for number, line in enumerate(path.read_text(encoding="ascii").splitlines(), 1):
         try:
             record = bytes.fromhex(line.strip().removeprefix(":"))
-            count, address, kind = record[0], int.from_bytes(record[1:3], "big"), record[3]
+            count = record[0]
+            address = int.from_bytes(record[1:3], "big")
+            kind = record[3]
             data = record[4:-1]
             if not line.startswith(":") or len(data) != count or sum(record) % 256:
                 raise ValueError(line)

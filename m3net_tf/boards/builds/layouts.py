@@ -65,10 +65,12 @@ def write_layout(bundle: Bundle, layout: str, folder: Path) -> Path:
     name = library_name(bundle)
     model = c_model(bundle.network, bundle.manifest)
     if bundle.manifest.engine == COMPILED:
-        network, arena = bundle.code(), model.arena_bytes
+        network = bundle.code()
+        arena = model.arena_bytes
     else:
         networks = compile_model(model, "docs/engine.md lists the operators of a library")
-        network, arena = network_files(model, networks), arena_bytes(networks)
+        network = network_files(model, networks)
+        arena = arena_bytes(networks)
     files = _code(bundle, network)
     files |= LAYOUTS[layout](bundle, name, files)
     files["LICENSE"] = (FIRMWARE_DIR.parent / "LICENSE").read_bytes()
@@ -103,7 +105,8 @@ def _text(path: str, /, **values: str | int) -> str:
 def _code(bundle: Bundle, network: Mapping[str, str]) -> Files:
     """The folder ``src``, the same in all layouts."""
     warp = bundle.manifest.warp is not None
-    engine, exported = engine_folder(), bundle.c_folder()
+    engine = engine_folder()
+    exported = bundle.c_folder()
     paths = [
         *(FIRMWARE_DIR / "core" / name for name in _CORE + (_WARP if warp else ())),
         FIRMWARE_DIR / "compiled" / "inference.c",
@@ -151,7 +154,8 @@ def _readme(bundle: Bundle, name: str, arena: int) -> str:
 
 def _live_text(bundle: Bundle) -> str:
     """What a decision of live detection costs."""
-    columns, frames = bundle.manifest.push_columns, bundle.manifest.frames
+    columns = bundle.manifest.push_columns
+    frames = bundle.manifest.frames
     if columns is None:
         return "Each decision of live detection computes a whole window."
     return (

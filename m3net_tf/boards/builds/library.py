@@ -16,13 +16,9 @@ import shutil
 from pathlib import Path
 
 from m3net_tf.boards.builds.boards import load_architecture
+from m3net_tf.boards.builds.cmake import cmake_command, run_step
 from m3net_tf.boards.builds.sources import FIRMWARE_DIR, fetch_sources, lock_digest
-from m3net_tf.boards.builds.toolchain import (
-    check_toolchain,
-    cmake_command,
-    compiler_version,
-    run_step,
-)
+from m3net_tf.boards.builds.toolchain import check_toolchain, compiler_version
 from m3net_tf.system.artifacts import cache_folder, update_text
 from m3net_tf.system.locks import locked, scratch_folder
 from m3net_tf.system.progress import Log, silent

@@ -1,17 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The GNU toolchain of a board: the programs that a build needs, and running one build step."""
+"""The GNU toolchain of a board: the programs that a build needs."""
 
-import re
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from m3net_tf.boards.builds.boards import Architecture, Board
-from m3net_tf.boards.builds.sources import MissingError, cmake_variable
+from m3net_tf.boards.builds.sources import MissingError
 from m3net_tf.compiler.engines import COMPILED, TFLM, Engine
 from m3net_tf.system.errors import FirmwareError
-from m3net_tf.system.processes import run_group
 
 #: Program of this computer that builds call -> Debian package that contains it.
 TOOLS: dict[str, str] = {"cmake": "cmake", "ninja": "ninja-build", "git": "git"}
@@ -73,27 +71,19 @@ def check_toolchain(
         )
 
 
-def check_engine(board: Board, engine: Engine) -> None:
-    """Check that the architecture of a board's core has an engine.
+def check_tools(board: Board, engine: Engine, *, emulated: bool = False) -> None:
+    """Check that a board can have an engine, and that the tools of its build are installed.
 
     Raises:
-        FirmwareError: it has not; the message names those that it has.
+        FirmwareError: the board's architecture does not have the engine; the message names those
+            that it has.
+        MissingError: as :func:`check_toolchain`.
     """
     if engine not in board.architecture.engines:
         raise FirmwareError(
             f"{board.name} has no --engine {engine}, which is for other cores than its "
             f"{board.core}: choose {' or '.join(board.architecture.engines)}"
         )
-
-
-def check_tools(board: Board, engine: Engine, *, emulated: bool = False) -> None:
-    """Check that a board can have an engine, and that the tools of its build are installed.
-
-    Raises:
-        FirmwareError: as :func:`check_engine`.
-        MissingError: as :func:`check_toolchain`.
-    """
-    check_engine(board, engine)
     tools = dict(TOOLS)
     if engine == COMPILED and not board.third_party:
         del tools["git"]
@@ -112,47 +102,3 @@ def compiler_version(architecture: Architecture) -> str:
     command = [program(architecture, "gcc"), "--version"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.stdout.partition("\n")[0]
-
-
-def cmake_command(
-    architecture: Architecture,
-    source: Path,
-    build: Path,
-    settings: Sequence[str],
-    folders: dict[str, Path],
-) -> list[str | Path]:
-    """Command that configures a CMake project with Ninja and the cross compiler."""
-    command: list[str | Path] = ["cmake", "-G", "Ninja", "-S", source, "-B", build]
-    checkouts = [f"-D{cmake_variable(name)}={folder}" for name, folder in folders.items()]
-    return [*command, "--toolchain", architecture.toolchain_file, *settings, *checkouts]
-
-
-def run_step(command: Sequence[str | Path], log: Path, what: str) -> None:
-    """Run a build step with its output in ``log``.
-
-    Raises:
-        FirmwareError: it fails; the message quotes the first error in the log.
-    """
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("wb") as stream:
-        code = run_group([str(part) for part in command], stream)
-    if code != 0:
-        raise FirmwareError(f"{what} failed: {_first_error(log)} (full log: {log})")
-
-
-def _first_error(log: Path) -> str:
-    """The first error in the log of a failed CMake or Ninja step, without colours."""
-    text = re.sub(r"\x1b\[[0-9;]*[mK]", "", log.read_text(encoding="utf-8", errors="replace"))
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    for index, line in enumerate(lines):
-        if line.startswith("CMake Error"):
-            following = []
-            for next_line in lines[index + 1 :]:
-                if next_line.startswith(("--", "CMake", "Call Stack")):
-                    break
-                following.append(next_line)
-            return " ".join(following) or line
-    for line in lines:
-        if re.search(r"\b(error|undefined reference|overflowed)\b", line):
-            return line
-    return lines[-1] if lines else "no output"

@@ -17,7 +17,7 @@ from m3net_tf.runtime.prototypes import Prototypes
 from m3net_tf.system.errors import FirmwareError
 from m3net_tf.system.progress import Log, silent
 
-_AFTER_S = 0.2  # from a word's end to the end of its window, as in training (wake_sounds.py)
+_AFTER_S = 0.2  # from a word's end to the end of its window, as in training (wake/sounds.py)
 
 
 def word_window(pcm: npt.NDArray[np.int16], samples: int, rate_hz: int) -> npt.NDArray[np.int16]:

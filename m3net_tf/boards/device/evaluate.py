@@ -15,7 +15,7 @@ from m3net_tf.audio.datasets.selection import spread_clips
 from m3net_tf.boards.device.client import Device
 from m3net_tf.boards.device.session import connect
 from m3net_tf.export import Bundle
-from m3net_tf.export.bundle import pcm_and_features
+from m3net_tf.export.reference import reference_of
 from m3net_tf.system.artifacts import Provenance, provenance, read_json, write_json
 from m3net_tf.system.errors import ConfigError, DataError
 from m3net_tf.system.progress import Log, silent, track
@@ -176,9 +176,9 @@ def _measured(
     truth = dataset.label_ids(clips)
     for start in range(0, len(clips), _CLIPS_AT_ONCE):
         part = clips[start : start + _CLIPS_AT_ONCE]
-        pcm, features = pcm_and_features(dataset, part, bundle.frontend)
-        desktop = bundle.run_reference(features)
-        inputs = pcm if source == "pcm" else features[..., 0]
+        reference = reference_of(bundle, dataset, part)
+        desktop = reference.scores
+        inputs = reference.pcm if source == "pcm" else reference.features[..., 0]
         for index, clip in enumerate(part):
             device.load(inputs[index])
             result = device.infer()

@@ -232,7 +232,8 @@ class Disassembly:
     def __init__(self, text: str) -> None:
         self._at: dict[int, _Instruction] = {}
         for address, raw, name, operands in _LINE.findall(text):
-            start, size = int(address, 16), len(raw.replace(" ", "")) // 2
+            start = int(address, 16)
+            size = len(raw.replace(" ", "")) // 2
             plain = name.removesuffix(".w").removesuffix(".n")
             self._at[start] = _Instruction(start, size, plain, operands.strip())
 
@@ -242,7 +243,8 @@ class Disassembly:
         Raises:
             FirmwareError: the block is not in the disassembly.
         """
-        instructions, place = [], start
+        instructions = []
+        place = start
         while place < start + size:
             if place not in self._at:
                 raise FirmwareError(f"the firmware ran {place:#x}, which is no code of its ELF")
@@ -332,7 +334,8 @@ def _slow_accesses(trace: Trace, flash: Flash) -> npt.NDArray[np.int64]:
     """Accesses of each block that wait for the flash."""
     if not flash.wait_states:
         return _in_blocks(trace, np.zeros(0, np.int64))
-    readers, addresses = trace.reads[:, 0] - 1, trace.reads[:, 1]
+    readers = trace.reads[:, 0] - 1
+    addresses = trace.reads[:, 1]
     if flash.data_lines:
         readers = readers[_misses(addresses // flash.line_bytes, flash.data_lines)]
     slow = _in_blocks(trace, readers)
@@ -348,7 +351,8 @@ def _slow_accesses(trace: Trace, flash: Flash) -> npt.NDArray[np.int64]:
 def _misses(lines: npt.NDArray[np.int64], capacity: int) -> list[int]:
     """Places of the accesses to lines that are not among those used last."""
     kept: collections.OrderedDict[int, None] = collections.OrderedDict()
-    missed, latest = list[int](), None
+    missed = list[int]()
+    latest = None
     for place, line in enumerate(lines.tolist()):
         if line == latest:
             continue
@@ -450,7 +454,9 @@ class _Execution:
 
     def run(self, clips: npt.NDArray[np.int8], function: str, call: int) -> Trace:
         """Run the firmware with some clips and record one call of a function."""
-        cpu, arm, uc = self._cpu, self._arm, self._unicorn
+        cpu = self._cpu
+        arm = self._arm
+        uc = self._unicorn
         self._load(clips)
         symbols = _symbols(self._elf)
         uart = int(self._board.constants["uart_base"])
@@ -462,7 +468,8 @@ class _Execution:
             self._start(begin, end)
             self._start(end, begin)
         # Numbers of 64 bits, because there are millions.
-        blocks, reads = array.array("q"), array.array("q")
+        blocks = array.array("q")
+        reads = array.array("q")
         hooks = [
             cpu.hook_add(uc.UC_HOOK_BLOCK, lambda _, at, size, __: blocks.extend((at, size))),
             cpu.hook_add(
@@ -506,7 +513,8 @@ class _Execution:
         return int.from_bytes(self._cpu.mem_read(address, 4), "little")
 
     def _load(self, clips: npt.NDArray[np.int8]) -> None:
-        cpu, arm = self._cpu, self._arm
+        cpu = self._cpu
+        arm = self._arm
         for memory in [*self._board.memory.values(), self._board.job]:
             cpu.mem_map(memory.start, -(-memory.bytes // _PAGE) * _PAGE)
         for start, size in _PERIPHERALS:

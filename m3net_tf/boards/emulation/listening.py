@@ -75,7 +75,10 @@ def hear(elf: Path, machine: Machine, pcm: npt.NDArray[np.int16]) -> Heard:
         FirmwareError: as :func:`.qemu.run_job`, or nothing was heard.
     """
     image = stream_image(pcm.astype("<i2").tobytes(), machine.job_bytes, KIND_LIVE)
-    columns, ends, scores, instructions = list[bytes](), list[int](), list[bytes](), list[int]()
+    columns = list[bytes]()
+    ends = list[int]()
+    scores = list[bytes]()
+    instructions = list[int]()
     events = []
     for match in filter(None, map(_LINE.fullmatch, run_image(elf, machine, image).lines)):
         if match[1]:
@@ -102,7 +105,8 @@ def hear(elf: Path, machine: Machine, pcm: npt.NDArray[np.int16]) -> Heard:
 
 def due_windows(bundle: Bundle, columns: Int8) -> Int8:
     """The windows on which live detection runs the network, shape (runs, bins, frames, 1)."""
-    detector, frames = Detector(bundle.detector), bundle.manifest.frames
+    detector = Detector(bundle.detector)
+    frames = bundle.manifest.frames
     levels = column_levels(bundle.frontend, bundle.detector, columns)
     ends = [end for end, level in enumerate(levels, 1) if detector.wants_inference_at(int(level))]
     return np.stack([columns[:, end - frames : end] for end in ends])[..., None]
@@ -116,13 +120,16 @@ def expected_events(
     Returns:
         The events, and the runs at which a second look was taken, as numbers of columns.
     """
-    config, runs = bundle.detector, iter(scores)
-    detector, kept = Detector(config), config.kept_columns
+    config = bundle.detector
+    runs = iter(scores)
+    detector = Detector(config)
+    kept = config.kept_columns
     padded = np.pad(columns, ((0, 0), (kept, 0)), constant_values=-128)
     levels = column_levels(bundle.frontend, config, columns)
     slots = bundle.manifest.enrolment_slots or 0
     no_words = np.full(slots, -128, np.int8)  # a board that has just started has learnt none
-    events, looked = list[Event](), set[int]()
+    events = list[Event]()
+    looked = set[int]()
     for column, level in enumerate(levels.tolist(), 1):
 
         def look(label: int, end: int = column) -> int:

@@ -378,6 +378,15 @@ def console_command(
     return with_parent(command)
 
 
+def emulator_version(machine: Machine) -> str:
+    """The emulator's name and version, as it prints them; its name if it prints nothing."""
+    if shutil.which(machine.emulator) is None:
+        return machine.emulator
+    command = [machine.emulator, "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.partition("\n")[0] or machine.emulator
+
+
 def _follow(
     process: subprocess.Popen[bytes],
     console: Path,
@@ -415,7 +424,8 @@ def _follow(
 def _collect(logs: Sequence[UartLog], clip_count: int) -> EmulationResult:
     """Combine the logs of several runs of one firmware."""
     lines: list[ClipLine] = [clip for log in logs for clip in log.clips]
-    boot, memory = logs[-1].boot, logs[-1].memory
+    boot = logs[-1].boot
+    memory = logs[-1].memory
     try:
         classes, bins, frames = (int(boot[key]) for key in ("classes", "bins", "frames"))
         outputs = np.frombuffer(b"".join(line.output for line in lines), np.int8)
@@ -424,7 +434,8 @@ def _collect(logs: Sequence[UartLog], clip_count: int) -> EmulationResult:
         if all(line.features is not None for line in lines):
             joined = b"".join(line.features or b"" for line in lines)
             features = np.frombuffer(joined, np.int8).reshape(clip_count, bins, frames)
-        arena_used, arena_size = memory["arena_used"], memory["arena_size"]
+        arena_used = memory["arena_used"]
+        arena_size = memory["arena_size"]
         frontend_bytes = memory["frontend_bytes"]
         stack_used = max(log.memory["stack_used"] for log in logs)
     except (KeyError, ValueError):

@@ -35,7 +35,7 @@ from m3net_tf.boards.builds.sources import FIRMWARE_DIR
 from m3net_tf.boards.emulation import qemu
 from m3net_tf.boards.emulation.starting import export_firmware
 from m3net_tf.export import Bundle
-from m3net_tf.export.certificate import Expected, read_vectors
+from m3net_tf.export.reference import Reference, read_vectors
 from m3net_tf.system.artifacts import write_bytes, write_text
 from m3net_tf.system.errors import FirmwareError, M3NetError
 from m3net_tf.system.progress import Log
@@ -57,24 +57,24 @@ def list_boards() -> list[str]:
 
 
 def write_session(
-    folder: Path, expected: Expected, output_quantization: tuple[float, int], capacity_bytes: int
+    folder: Path, reference: Reference, output_quantization: tuple[float, int], capacity_bytes: int
 ) -> None:
     """Write all files of a board's folder except the ELF.
 
     Args:
-        expected: clips and the desktop's results for them.
+        reference: clips and the desktop's results for them.
         output_quantization: scale and zero point of the scores.
         capacity_bytes: size of the board's job memory.
 
     Raises:
         FirmwareError: a clip of features does not fit.
     """
-    features = expected.features[..., 0]
+    features = reference.features[..., 0]
     clips = qemu.split_clips(features, capacity_bytes)[0]
     image = qemu.job_image(clips)
     write_bytes(folder / "features.bin", image)
     write_bytes(folder / "damaged.bin", image[:-1] + bytes([image[-1] ^ 1]))
-    outputs = expected.scores[: len(clips)]
+    outputs = reference.scores[: len(clips)]
     lines = [
         f"m3net clip {index} label={scores.argmax()} out={scores.tobytes().hex()} "
         for index, scores in enumerate(outputs)
@@ -83,16 +83,16 @@ def write_session(
     _write_lines(folder / "features.txt", lines)
     _write_lines(folder / "features.db", _commands(features[0].tobytes()))
     _write_lines(folder / "results.txt", [results_line(outputs[0], *output_quantization)])
-    clip_bytes = expected.pcm[0].nbytes
+    clip_bytes = reference.pcm[0].nbytes
     if qemu.HEADER.size + clip_bytes <= capacity_bytes:
-        sound = qemu.split_clips(expected.pcm, capacity_bytes)[0]
+        sound = qemu.split_clips(reference.pcm, capacity_bytes)[0]
         image = qemu.job_image(sound, report_features=True)
         write_bytes(folder / "sound.bin", image)
-        rows = zip(expected.scores, features, strict=True)
+        rows = zip(reference.scores, features, strict=True)
         lines = [f"{_label(scores)} {values.tobytes().hex()}" for scores, values in rows]
         _write_lines(folder / "sound.txt", lines[: len(sound)])
         if clip_bytes <= _MONITOR_PCM_BYTES:
-            _write_sound(folder, expected.pcm[0], features[0])
+            _write_sound(folder, reference.pcm[0], features[0])
 
 
 def results_line(scores: npt.NDArray[np.int8], scale: float, zero_point: int) -> str:
@@ -114,7 +114,8 @@ def prepare(export: Path, work: Path, boards: Sequence[str], report: Log) -> Non
         FirmwareError: the firmware does not build.
     """
     bundle = Bundle.load(export)
-    expected, quantization = read_vectors(bundle), bundle.manifest.model.output_quantization
+    reference = read_vectors(bundle)
+    quantization = bundle.manifest.model.output_quantization
     for board in boards:
         report(f"preparing {board}")
         engine = bundle.manifest.engine
@@ -122,7 +123,7 @@ def prepare(export: Path, work: Path, boards: Sequence[str], report: Log) -> Non
         shutil.rmtree(work / board, ignore_errors=True)
         (work / board).mkdir(parents=True)
         shutil.copyfile(image.elf, work / board / "firmware.elf")
-        write_session(work / board, expected, quantization, load_board(board).job.bytes)
+        write_session(work / board, reference, quantization, load_board(board).job.bytes)
 
 
 def find_renode_test() -> str | None:

@@ -45,17 +45,25 @@ def why_no_emulation(board: str, engine: Engine = DEFAULT_ENGINE) -> str:
     return why_unreachable(facts, engine)
 
 
-def prove_arena(bundle: Bundle, board: str, folder: Path, log: Log) -> FirmwareImage:
-    """Build the firmware with the export's engine and the smallest arena.
+def prove_arena(
+    bundle: Bundle, board: str, folder: Path, log: Log, engine: Engine | None = None
+) -> FirmwareImage:
+    """Build the firmware with the smallest arena.
 
     The compiled engine's arena is known. With TensorFlow Lite Micro, the first build has a larger
     arena and reports how much it used; the second has that much, or the smallest larger size with
     which the network starts. The size goes into the export's manifest and ``model.h``.
 
+    Args:
+        engine: default: the export's. With another one the export stays as it is, and the arena is
+            one that the network starts with.
+
     Raises:
         MissingError: a tool is not installed, or a source is unreachable.
         FirmwareError: no emulator runs the board, or the firmware does not build or does not run.
     """
+    if engine not in (None, bundle.manifest.engine):
+        return starting_firmware(bundle, board, folder, log, engine=engine)
     if bundle.manifest.engine == COMPILED:
         return compiled_firmware(bundle, board, folder, log, emulated=True)
     source = f"TFLite Micro on {board}"
@@ -112,6 +120,8 @@ def starting_firmware(
     """
     if (engine or bundle.manifest.engine) == COMPILED:
         return compiled_firmware(bundle, board, folder, log, settings=settings, emulated=True)
+    facts = load_board(board)
+    check_tools(facts, TFLM, emulated=True)
     build = _builder(bundle, board, folder, log, settings)
     arena = bundle.manifest.arena
     if arena.source == f"TFLite Micro on {board}":
@@ -120,7 +130,7 @@ def starting_firmware(
     conditions = {
         "model_sha256": bundle.manifest.model.sha256,
         "arena": dataclasses.asdict(arena),
-        "library": library_path(load_board(board).core).parent.name,
+        "library": library_path(facts.core).parent.name,
     }
     saved = read_json(path, _Tried) if path.exists() else _Tried()
     if saved.get("tried") == conditions:
@@ -192,9 +202,10 @@ def compiled_firmware(
     An export for this engine is built from its own C, any other from C for this board. With
     ``emulated`` the emulator must be installed, too.
     """
+    exported = bundle.c_folder(log)
     code = bundle.code(log) if bundle.manifest.engine == COMPILED else None
     return build_compiled(
-        bundle.c_folder(log),
+        exported,
         bundle.c_model,
         board,
         folder,

@@ -9,6 +9,7 @@ import dataclasses
 import math
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NotRequired, TypedDict, TypeVar
 
@@ -121,7 +122,8 @@ def streamed_export(
     frames = np.concatenate([*clips], axis=1)[None, :, :count]
     recording = record(bundle.tflite, push, frames)
     log(f"pushing {len(recording.pushes)} hops through the streamed network on the {board}")
-    return measure_stream(bundle.c_folder(log), bundle.c_model, board, folder, recording)
+    code = bundle.code(log) if bundle.manifest.engine == COMPILED else None
+    return measure_stream(bundle.c_folder(log), bundle.c_model, board, folder, recording, code)
 
 
 def compared_hops(push: Push) -> int:
@@ -161,7 +163,9 @@ def record(tflite: bytes, push: Push, frames: Int8) -> Recording:
     Raises:
         ModelError: the recording is shorter than a window.
     """
-    axis, hop, window = push.axis, push.hop, push.window
+    axis = push.axis
+    hop = push.hop
+    window = push.window
     count = frames.shape[axis] // hop
     if count < push.needed:
         raise ModelError(
@@ -195,12 +199,14 @@ def measure_stream(
     board: str,
     folder: Path,
     recording: Recording,
+    code: Mapping[str, str] | None = None,
     *,
     cycles: bool = False,
 ) -> StreamCost:
     """Push a recording through the streamed network on an emulated board.
 
     Args:
+        code: the whole network's C, as :func:`.build_compiled` takes it.
         cycles: also model the cycles of a push and of the whole window.
 
     Raises:
@@ -214,10 +220,11 @@ def measure_stream(
     app = application(folder / "app", FIRMWARE_DIR / "stream" / "main.c")
     emit(streamed, _NAME, _HOOK).write(app, _NAME)
     tensor = whole.graph.inputs[0]
-    outer, inner = math.prod(tensor.shape[: push.axis]), math.prod(tensor.shape[push.axis + 1 :])
+    outer = math.prod(tensor.shape[: push.axis])
+    inner = math.prod(tensor.shape[push.axis + 1 :])
     facts = f"#define STREAM_OUTER {outer}\n#define STREAM_INNER {inner * tensor.item_bytes}\n"
     write_text(app / "stream_facts.h", facts)
-    elf = build_compiled(bundle_dir, model, board, folder / "build", app_dir=app).elf
+    elf = build_compiled(bundle_dir, model, board, folder / "build", code, app_dir=app).elf
     log = run_image(elf, find_machine(board), job_image(recording.pushes))
     cost = _cost(streamed, whole, log, recording)
     if cycles:

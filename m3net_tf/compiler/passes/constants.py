@@ -44,7 +44,10 @@ def fold_constants(graph: Graph) -> int:
                 f"makes, with other operators, constants of more than {MOST_CONSTANT_BYTES} bytes",
                 "make them inputs of the network",
             )
-        values = _value(op)
+        try:
+            values = _value(op)
+        except (IndexError, TypeError, ValueError):
+            continue  # axes or shapes that do not fit: the check of its tensors names them
         if values is None or values.size != op.output.size:
             continue
         left -= size
@@ -90,7 +93,7 @@ def _value(op: Operation) -> Values | None:
 
 
 def _reverse(op: Operation) -> Values:
-    axes = tuple(int(axis) for axis in op.constant(1))
+    axes = tuple(int(axis) for axis in op.constant(1).reshape(-1))
     return np.flip(op.constant(0), axes)
 
 

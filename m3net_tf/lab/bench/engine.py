@@ -32,6 +32,7 @@ from m3net_tf.boards.emulation.cycles import (
 )
 from m3net_tf.boards.emulation.qemu import EmulationResult, run_job
 from m3net_tf.boards.emulation.starting import why_no_emulation
+from m3net_tf.boards.measure.layers import ModelledLayer, kernels_of, modelled_layers
 from m3net_tf.compiler.ends import int8_network
 from m3net_tf.compiler.engines import COMPILED, ENGINES, TFLM, Engine
 from m3net_tf.compiler.goals import DEFAULT_GOAL, GoalName
@@ -39,7 +40,6 @@ from m3net_tf.compiler.model_file import read_model_file
 from m3net_tf.compiler.network import compile_network
 from m3net_tf.export.c_files import CModel, compile_model
 from m3net_tf.export.untrained import quantize_untrained
-from m3net_tf.lab.bench.layers import LayerCost, kernels_of, layer_costs
 from m3net_tf.lab.bench.untrained import write_untrained
 from m3net_tf.networks.models import build_model, presets_of
 from m3net_tf.runtime.interpreter import Int8, run_tflm, tflm_unavailable_reason
@@ -103,7 +103,7 @@ class EngineCost(TypedDict):
     stack_bytes: int
     ram_bytes: int
     modelled: NotRequired[Cycles]
-    layers: NotRequired[list[LayerCost]]
+    layers: NotRequired[list[ModelledLayer]]
 
 
 class EngineComparison(TypedDict):
@@ -335,7 +335,7 @@ def _measure(
         }
         if engine in modelled:
             if "calls" in modelled[engine]:
-                cost["layers"] = layer_costs(kernels, modelled[engine].pop("calls"), in_ram)
+                cost["layers"] = modelled_layers(kernels, modelled[engine].pop("calls"), in_ram)
             cost["modelled"] = modelled[engine]
         answers[engine] = Answer(cost, result.outputs)
     return answers

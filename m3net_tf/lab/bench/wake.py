@@ -19,6 +19,7 @@ from m3net_tf.evaluation.scenes import TrueEvent
 from m3net_tf.evaluation.scoring import Tally, TallyFigures
 from m3net_tf.evaluation.tuning import THRESHOLDS, Recording, with_threshold
 from m3net_tf.export import Bundle
+from m3net_tf.runtime.detector import Tape
 from m3net_tf.runtime.detector_config import DetectorConfig
 from m3net_tf.runtime.recognizer import listen
 from m3net_tf.runtime.sound import pcm_chunks
@@ -88,51 +89,16 @@ def run_bench_wake(
     Raises:
         DataError: there are no recordings, or one cannot be read.
     """
-    files = _files(recordings)
-    frontend, config = bundle.frontend, bundle.detector
-    rate_hz = frontend.sample_rate_hz
-    truth: list[TrueEvent] = []
-
-    def said() -> Iterator[Pcm]:
-        rng = np.random.default_rng(45)
-        background = rng.standard_normal(rate_hz * 60).astype(np.float32)
-        if snr_db is not None:
-            background = _joined(_files(noise), rate_hz)
-        at_s = 0.0
-        for path in files:
-            sound = read_audio(path, sample_rate_hz=rate_hz)
-            before, after = round(_BEFORE_S * rate_hz), round(_AFTER_S * rate_hz)
-            mix = np.pad(sound, (before, after))
-            level_db = _QUIET_DB
-            if snr_db is not None:
-                level_db = decibels(loud_power(sound, rate_hz)) - snr_db
-            first = int(rng.integers(len(background) - len(mix)))
-            mix += at_level(background[first : first + len(mix)], level_db)
-            start_s = at_s + before / rate_hz
-            truth.append(
-                TrueEvent(bundle.labels.index(word), start_s, start_s + len(sound) / rate_hz)
-            )
-            at_s += len(mix) / rate_hz
-            yield to_pcm16(mix)
-
-    def others() -> Iterator[Pcm]:
-        for path in _files(negatives):
-            yield from pcm_chunks(path, rate_hz)
-
-    ungated = dataclasses.replace(config, gate_level=None)
-    tolerance_s = config.window_columns * frontend.hop_s
-    log(f"{len(files)} recordings of {word}")
-    tape = listen(frontend, fastest_engine(bundle, config), ungated, said())
-    spoken = Recording(frontend, tape, tuple(truth), 0.0, tolerance_s)
-    log("recordings without it")
-    tape = listen(frontend, fastest_engine(bundle, config), ungated, others())
-    hours = len(tape.levels) * frontend.hop_s / 3600
-    unspoken = Recording(frontend, tape, (), hours, tolerance_s)
+    config = bundle.detector
+    spoken = _spoken(bundle, word, _files(recordings), noise, snr_db, log)
+    unspoken = _unspoken(bundle, _files(negatives), log)
 
     def tally(settings: DetectorConfig) -> Tally:
-        right, wrong = spoken.score(settings)[word], unspoken.score(settings)[word]
+        right = spoken.score(settings)[word]
+        wrong = unspoken.score(settings)[word]
         return dataclasses.replace(right, false_accepts=wrong.false_accepts)
 
+    hours = unspoken.hours
     chosen = tally(config)
     points = [(threshold, tally(with_threshold(config, threshold))) for threshold in THRESHOLDS]
     allowed = [point for point in points if point[1].false_accepts <= target * hours]
@@ -154,6 +120,66 @@ def run_bench_wake(
         "at_target": best and {"threshold": best[0], "figures": best[1].to_dict(hours)},
         **provenance(),
     }
+
+
+def _spoken(
+    bundle: Bundle,
+    word: str,
+    files: Sequence[Path],
+    noise: Sequence[Path],
+    snr_db: float | None,
+    log: Log,
+) -> Recording:
+    """The recordings of the word one after the other, each in some background."""
+    log(f"{len(files)} recordings of {word}")
+    rate_hz = bundle.frontend.sample_rate_hz
+    truth: list[TrueEvent] = []
+
+    def said() -> Iterator[Pcm]:
+        rng = np.random.default_rng(45)
+        background = rng.standard_normal(rate_hz * 60).astype(np.float32)
+        if snr_db is not None:
+            background = _joined(_files(noise), rate_hz)
+        at_s = 0.0
+        for path in files:
+            sound = read_audio(path, sample_rate_hz=rate_hz)
+            before = round(_BEFORE_S * rate_hz)
+            mix = np.pad(sound, (before, round(_AFTER_S * rate_hz)))
+            level_db = _QUIET_DB
+            if snr_db is not None:
+                level_db = decibels(loud_power(sound, rate_hz)) - snr_db
+            first = int(rng.integers(len(background) - len(mix)))
+            mix += at_level(background[first : first + len(mix)], level_db)
+            start_s = at_s + before / rate_hz
+            truth.append(
+                TrueEvent(bundle.labels.index(word), start_s, start_s + len(sound) / rate_hz)
+            )
+            at_s += len(mix) / rate_hz
+            yield to_pcm16(mix)
+
+    tape = _tape(bundle, said())
+    return Recording(bundle.frontend, tape, tuple(truth), 0.0, _tolerance_s(bundle))
+
+
+def _unspoken(bundle: Bundle, files: Sequence[Path], log: Log) -> Recording:
+    """The recordings without the word, one after the other."""
+    log("recordings without it")
+    frontend = bundle.frontend
+    chunks = (chunk for path in files for chunk in pcm_chunks(path, frontend.sample_rate_hz))
+    tape = _tape(bundle, chunks)
+    hours = len(tape.levels) * frontend.hop_s / 3600
+    return Recording(frontend, tape, (), hours, _tolerance_s(bundle))
+
+
+def _tape(bundle: Bundle, chunks: Iterator[Pcm]) -> Tape:
+    """The scores of a sound, with an open gate."""
+    ungated = dataclasses.replace(bundle.detector, gate_level=None)
+    engine = fastest_engine(bundle, bundle.detector)
+    return listen(bundle.frontend, engine, ungated, chunks)
+
+
+def _tolerance_s(bundle: Bundle) -> float:
+    return bundle.detector.window_columns * bundle.frontend.hop_s
 
 
 def _files(places: Sequence[Path]) -> list[Path]:

@@ -107,8 +107,8 @@ def bench_engine(
     as_json: AsJson = False,
 ) -> None:
     """Compare the compiled engine with TensorFlow Lite Micro: instructions, arena, flash."""
+    from m3net_tf.boards.measure.layers import modelled_table
     from m3net_tf.lab.bench.engine import engine_table, run_bench_engine
-    from m3net_tf.lab.bench.layers import layers_table
 
     result = run_bench_engine(
         board or (DEFAULT_BOARD,),
@@ -126,7 +126,7 @@ def bench_engine(
         for label, comparison in networks.items():
             console.print(engine_table(f"{label} on {name}", comparison))
             if layers and (costs := comparison["engines"]["compiled"].get("layers")):
-                console.print(layers_table(label, costs))
+                console.print(modelled_table(label, costs))
         for engine, reason in result["missing"][name].items():
             say(f"{engine} is not measured: {reason}")
 

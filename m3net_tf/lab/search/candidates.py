@@ -7,8 +7,8 @@ import json
 from collections.abc import Iterator
 
 from m3net_tf.audio.datasets import DatasetInfo
-from m3net_tf.boards.deployment.cost import BoardCost
-from m3net_tf.boards.deployment.footprint import measure_footprint
+from m3net_tf.boards.measure.cost import BoardCost
+from m3net_tf.boards.measure.footprint import measure_footprint
 from m3net_tf.export.untrained import export_untrained
 from m3net_tf.networks.models.complexity import work_of
 from m3net_tf.system.artifacts import sha256_of
@@ -53,13 +53,12 @@ class Candidate:
         """
         with scratch_folder("m3net-search-") as scratch:
             export_untrained(self._model, self._recipe, self._info, scratch / "export", log)
-            row = measure_footprint(scratch, [board], log)["boards"][0]
-        if "missing" in row:
-            raise FirmwareError(f"it cannot be measured for {board}: {row['missing']}")
-        if not row["fits"]:
+            (row,) = measure_footprint(scratch, [board], log).boards
+        if row.needs is None:
+            raise FirmwareError(f"it cannot be measured for {board}: {row.missing}")
+        if not row.needs.fits:
             raise FirmwareError(f"it does not fit into the memories of {board}")
-        cost: BoardCost = row["cost"]
-        return cost
+        return row.needs.cost
 
 
 @contextlib.contextmanager

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.boards.deployment.cost import BoardCost
+from m3net_tf.boards.measure.cost import BoardCost
 
 COSTS = ("instructions", "arena_bytes", "flash_bytes")
-"""Figures of a :class:`~m3net_tf.boards.deployment.cost.BoardCost` that a search minimises."""
+"""Figures of a :class:`~m3net_tf.boards.measure.cost.BoardCost` that a search minimises."""
 Costs = Mapping[str, float]
 """A figure for each of :data:`COSTS`, in their order."""
 SPARE = 4

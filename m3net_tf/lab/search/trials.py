@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from m3net_tf.boards.deployment.cost import BoardCost
+from m3net_tf.boards.measure.cost import BoardCost
 from m3net_tf.lab.many.history import epoch_scores
 from m3net_tf.lab.search.costs import costs_of
 from m3net_tf.lab.search.front import Point

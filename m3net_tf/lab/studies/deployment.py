@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from m3net_tf.boards.deployment.certification import certify_export
-from m3net_tf.boards.deployment.cost import cost_among
 from m3net_tf.boards.emulation.starting import firmware_folder
+from m3net_tf.boards.measure.certificate import certify_export
+from m3net_tf.boards.measure.cost import cost_among
 from m3net_tf.compiler.engines import TFLM
 from m3net_tf.export import Bundle, export_run
 from m3net_tf.lab import RESULTS, RUNS

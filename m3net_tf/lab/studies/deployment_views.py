@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from m3net_tf.boards.deployment.footprint import SIZE_LIMITS
+from m3net_tf.boards.measure.footprint import SIZE_LIMITS
 from m3net_tf.lab.studies.report_files import Page
 from m3net_tf.lab.studies.table_views import labelled, recipes_link
 

@@ -6,10 +6,10 @@ import contextlib
 import secrets
 from pathlib import Path
 
-from m3net_tf.boards.deployment.real_time import measured_pace, pace_lines
 from m3net_tf.boards.device.live import Recorder
 from m3net_tf.boards.device.monitor import opened_stream
 from m3net_tf.boards.device.ports import is_emulated
+from m3net_tf.boards.measure.real_time import measured_pace, pace_lines
 from m3net_tf.system.errors import M3NetError
 from m3net_tf.system.extras import require_modules
 from m3net_tf.system.progress import Log

@@ -6,7 +6,7 @@ from typing import Any
 
 import altair as alt
 
-from m3net_tf.boards.device.layers import PROFILE_SUFFIX
+from m3net_tf.boards.measure.layers import PROFILE_SUFFIX
 from m3net_tf.compiler.engines import DEFAULT_BOARD
 from m3net_tf.pages.report.charts import layer_bars
 from m3net_tf.pages.report.content import Block, Chart, Note, Section, Table, side_by_side

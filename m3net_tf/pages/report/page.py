@@ -13,7 +13,7 @@ from typing import Any, TypedDict
 
 from m3net_tf.audio.labels import is_silence
 from m3net_tf.boards.builds.boards import load_board
-from m3net_tf.boards.deployment.real_time import figures_text, measured_pace, verdict_text
+from m3net_tf.boards.measure.real_time import figures_text, measured_pace, verdict_text
 from m3net_tf.compiler.engines import DEFAULT_BOARD
 from m3net_tf.pages import DRAWING_AND_SOUND, environment, shared_file, source_hash
 from m3net_tf.pages.report.content import Section, Trial

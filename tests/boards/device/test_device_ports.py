@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from refusals import refuses
 
-from m3net_tf.boards.deployment.chain import run_chain
 from m3net_tf.boards.device import open_port
 from m3net_tf.boards.device.session import emulated_sound, firmware_of
 from m3net_tf.boards.emulation import qemu
+from m3net_tf.boards.measure.chain import run_chain
 from m3net_tf.system.errors import FirmwareError, ModelError
 from m3net_tf.training import Run
 

@@ -22,8 +22,8 @@ from m3net_tf.boards.builds.image import FirmwareImage
 from m3net_tf.boards.builds.sources import FIRMWARE_DIR
 from m3net_tf.boards.emulation import renode
 from m3net_tf.export import Bundle
-from m3net_tf.export.certificate import Expected
 from m3net_tf.export.manifest import Manifest
+from m3net_tf.export.reference import Reference
 from m3net_tf.runtime.interpreter import run_reference
 
 SUITES = renode.list_boards()
@@ -56,17 +56,17 @@ def test_a_dry_run_finds_every_keyword_and_argument(board: str):
 
 
 @pytest.fixture(scope="module")
-def vectors(built: BuiltFirmware) -> Expected:
+def vectors(built: BuiltFirmware) -> Reference:
     rng = np.random.default_rng(12)
     loudness = np.array([300, 3000, 12_000])[:, None]
     pcm = np.clip(rng.normal(0, 1, (3, 16_000)) * loudness, -32768, 32767).astype(np.int16)
     features = np.stack([features_int8(FrontendConfig(), clip / 32768) for clip in pcm])
     outputs = run_reference(built.tflite, features[..., None])
-    return Expected("noise", pcm, features[..., None], outputs)
+    return Reference("noise", pcm, features[..., None], outputs)
 
 
 @pytest.fixture()
-def work(built: BuiltFirmware, vectors: Expected, tmp_path: Path) -> Path:
+def work(built: BuiltFirmware, vectors: Reference, tmp_path: Path) -> Path:
     """A work folder for the MPS2 board, which replaces Renode's boards."""
     folder = tmp_path / BOARD
     folder.mkdir()
@@ -137,13 +137,13 @@ def test_other_bytes_than_the_desktops_fail(
     assert failed == 1
 
 
-def test_sound_that_does_not_fit_is_left_out(vectors: Expected, tmp_path: Path):
+def test_sound_that_does_not_fit_is_left_out(vectors: Reference, tmp_path: Path):
     renode.write_session(tmp_path, vectors, QUANTIZATION, 4000)
     assert not {path.name for path in tmp_path.iterdir()} & {"sound.bin", "sound.db"}
     assert len((tmp_path / "features.txt").read_text().splitlines()) == 3  # two clips and the end
 
 
-def test_labels_that_a_step_may_change_are_not_asked_for(tmp_path: Path, vectors: Expected):
+def test_labels_that_a_step_may_change_are_not_asked_for(tmp_path: Path, vectors: Reference):
     outputs = np.full((3, CLASSES), -128, np.int8)
     outputs[0, 4], outputs[0, 1] = 100, 69
     outputs[1, 4], outputs[1, 1] = 100, 68
@@ -256,7 +256,7 @@ def test_a_wrong_folder_of_renode_is_named(
 
 
 def test_with_renode_it_prepares_and_returns_what_the_suites_return(
-    vectors: Expected,
+    vectors: Reference,
     make_manifest: Callable[[], Manifest],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

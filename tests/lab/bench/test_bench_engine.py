@@ -15,9 +15,9 @@ from single_operators import Item, write_network
 from stateful_networks import StatefulNetwork, add, delayed, depthwise
 
 from m3net_tf.boards.emulation.starting import why_no_emulation
+from m3net_tf.boards.measure.layers import modelled_table
 from m3net_tf.compiler.engines import ENGINES, TFLM
 from m3net_tf.lab.bench import engine as bench
-from m3net_tf.lab.bench.layers import layers_table
 from m3net_tf.runtime.interpreter import tflm_unavailable_reason
 from m3net_tf.system.errors import ConfigError, ModelError
 from m3net_tf.system.extras import is_installed
@@ -149,7 +149,7 @@ def test_a_file_is_measured_without_targets(two_layers: Path):
             assert sum(layer["phases"].values()) == layer["instructions"]
         assert table["phases"]["multiply"] == 0 < dense["phases"]["requantise"]
         assert dense["phases"]["multiply"] >= 7 * 42 / 2
-        console.print(layers_table("network", [table, dense]))
+        console.print(modelled_table("network", [table, dense]))
         text = console.export_text(clear=False)
         assert f"{7 * 42:,}" in text and "cycles, nRF52840" in text
     assert str(two_layers) in console.export_text()

@@ -13,13 +13,13 @@ from test_rewrites import conv, depthwise
 from m3net_tf.boards.builds.build import build_compiled
 from m3net_tf.boards.emulation.cycles import FLASHES, run_cycles
 from m3net_tf.boards.emulation.starting import why_no_emulation
+from m3net_tf.boards.measure.layers import kernels_of, modelled_layers
 from m3net_tf.compiler.engines import COMPILED
 from m3net_tf.compiler.goals import Goal
 from m3net_tf.compiler.network import CompiledNetwork, compile_network
 from m3net_tf.compiler.pixels import line_direction, patch_windows, take_smallest_forms
 from m3net_tf.compiler.plan import plan_memory
 from m3net_tf.export.c_files import compile_model, network_files
-from m3net_tf.lab.bench.layers import kernels_of, layer_costs
 from m3net_tf.lab.bench.untrained import write_untrained
 from m3net_tf.runtime.interpreter import tflm_unavailable_reason
 from m3net_tf.runtime.network import Int8Network
@@ -78,7 +78,7 @@ def test_the_preferred_form_has_the_fewest_cycles_with_each_flash(tmp_path: Path
     image = build_compiled(tmp_path, model, BOARD, tmp_path / "build", files)
     kernels = list(kernels_of(network))
     cost, _ = run_cycles(image.elf, BOARD, columns, kernels=[kernel for _, kernel in kernels])
-    costs = layer_costs(kernels, cost["calls"])
+    costs = modelled_layers(kernels, cost["calls"])
     groups = [costs[1 : len(PIXELS) + 2], costs[len(PIXELS) + 3 : -2], costs[-2:]]
     forms = [[each["form"] for each in group] for group in groups]
     assert forms[0] == forms[1]

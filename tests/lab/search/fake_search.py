@@ -3,7 +3,7 @@
 
 from typing import ClassVar
 
-from m3net_tf.boards.deployment.cost import BoardCost
+from m3net_tf.boards.measure.cost import BoardCost
 from m3net_tf.system.artifacts import write_text
 from m3net_tf.system.errors import ModelError
 from m3net_tf.training.loop.stopping import TrainingStoppedError

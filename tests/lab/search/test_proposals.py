@@ -7,8 +7,8 @@ import pytest
 
 from m3net_tf.audio.datasets import load_dataset
 from m3net_tf.boards.builds.boards import load_board
-from m3net_tf.boards.deployment.proposals import PROPOSALS
 from m3net_tf.boards.emulation.starting import why_no_emulation
+from m3net_tf.boards.starter.proposals import PROPOSALS
 from m3net_tf.lab.search.candidates import candidate
 from m3net_tf.training.recipe import Recipe
 

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from refusals import refuses
 
-from m3net_tf.boards.deployment.cost import BoardCost
+from m3net_tf.boards.measure.cost import BoardCost
 from m3net_tf.export.manifest import Quantization
 from m3net_tf.lab.studies import deployment
 from m3net_tf.lab.studies.deployment import make_deployment

@@ -12,7 +12,7 @@ import pytest
 
 from m3net_tf import cli
 from m3net_tf.boards.builds import sources
-from m3net_tf.boards.deployment.cost import COST_KEYS
+from m3net_tf.boards.measure.cost import COST_KEYS
 from m3net_tf.export import Bundle, export_run
 from m3net_tf.pages.report import page
 from m3net_tf.pages.report.content import Note, Part, Section

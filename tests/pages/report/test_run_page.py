@@ -19,7 +19,7 @@ from refusals import refuses
 
 from m3net_tf import cli
 from m3net_tf.audio.datasets.clips import Clip
-from m3net_tf.boards.device.layers import LayerCost, Profile, save_profile
+from m3net_tf.boards.measure.layers import LayerCost, Profile, save_profile
 from m3net_tf.compiler.engines import COMPILED
 from m3net_tf.export import export_run
 from m3net_tf.pages.report import (

@@ -90,13 +90,13 @@ def export(folder, _):
 
 
 def emulate(folder, _):
-    from m3net_tf.boards.deployment.chain import run_chain
+    from m3net_tf.boards.measure.chain import run_chain
 
     run_chain(Run(folder), "mps2_an386")
 
 
 def fit(folder, _):
-    from m3net_tf.boards.deployment.footprint import measure_footprint
+    from m3net_tf.boards.measure.footprint import measure_footprint
 
     measure_footprint(folder)
 
@@ -114,7 +114,7 @@ def build(folder, _):
 
 
 def certify(folder, _):
-    from m3net_tf.boards.deployment.certification import certify_export
+    from m3net_tf.boards.measure.certificate import certify_export
 
     certify_export(None, "mps2_an386", folder)
 

@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Makes a wake word from a phrase: voices, training, threshold, export and emulation."""
+
+import dataclasses
+import functools
+import math
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from m3net_tf.audio.datasets.files import SUFFIXES, files_below
+from m3net_tf.audio.datasets.folder import sounds_below
+from m3net_tf.boards.builds.boards import emulated_board, load_board
+from m3net_tf.boards.measure.chain import ChainSummary, run_chain, saved_summary
+from m3net_tf.compiler.engines import DEFAULT_BOARD
+from m3net_tf.evaluation.live import StreamingResult, evaluate_streaming, require_target
+from m3net_tf.evaluation.scenes import SceneSettings
+from m3net_tf.export import Bundle, export_run
+from m3net_tf.runtime.detector_config import can_look_twice
+from m3net_tf.system.artifacts import read_json, write_json
+from m3net_tf.system.checkout import require_sources
+from m3net_tf.system.conversion import to_plain
+from m3net_tf.system.errors import ConfigError
+from m3net_tf.system.progress import Log, silent
+from m3net_tf.training import Recipe, Run, load_recipe, train
+from m3net_tf.training.clips.added import FALSE_ALARM, read_added
+from m3net_tf.training.recipe import recipe_with_added
+from m3net_tf.wake.found_windows import cut_false_accepts, cut_own_phrases
+from m3net_tf.wake.project import SOUNDS, VOICES, WakeSettings, keep_settings, write_wake_project
+from m3net_tf.wake.sounds import (
+    HARD,
+    WakeSounds,
+    hours_files,
+    list_hard_windows,
+    read_wake_sounds,
+    recorded_words,
+    write_wake_sounds,
+)
+from m3net_tf.wake.thresholds import tune_thresholds
+from m3net_tf.wake.voices.speaking import say_phrases
+
+_RESULT = "wake.json"
+_EMULATED_CLIPS = 60
+_FIRST_SHARE = 0.3  # epochs of the first training, as a share of the second one's
+_LOOK_RUNS = 8  # as many as the longest window of the scores
+_OWN_SHARE = 0.5  # own recordings in training, as a share of the spoken phrases
+
+
+@dataclasses.dataclass(frozen=True)
+class WakeWord:
+    """What :func:`make_wake_word` has made.
+
+    Attributes:
+        run: the trained network with its export, from which ``m3net flash`` builds firmware.
+        live: misses and false accepts of live detection on the test's voices and hours.
+        emulated: the export on the board, or on an emulated one with its core.
+    """
+
+    run: Run
+    settings: WakeSettings
+    sounds: WakeSounds
+    live: StreamingResult
+    emulated: ChainSummary
+
+    def to_dict(self) -> dict[str, Any]:
+        """Content of the project's ``wake.json``."""
+        return {
+            "settings": dataclasses.asdict(self.settings),
+            "sounds": dataclasses.asdict(self.sounds),
+            "live": self.live,
+            "emulated": self.emulated,
+        }
+
+
+def make_wake_word(
+    phrases: str | Sequence[str],
+    project: str | Path,
+    *,
+    board: str = DEFAULT_BOARD,
+    language: str = "en",
+    count: int = 1500,
+    near_count: int = 3000,
+    say: Mapping[str, str] | None = None,
+    voices: Sequence[str | Path] = (),
+    negatives: Sequence[str | Path] = (),
+    words: str | Path | None = None,
+    add: str | Path | None = None,
+    target_false_accepts_per_hour: float = 0.5,
+    hours: float = 0.5,
+    seed: int = 0,
+    log: Log = silent,
+) -> WakeWord:
+    """Make a network that detects a phrase, from the voices of speech synthesisers.
+
+    A second call with the same project continues after the last finished step. Its ``recipe.yaml``
+    may be changed in between.
+
+    Args:
+        phrases: one phrase, or several, each of which becomes an event.
+        project: folder of voices, sounds, recipe, runs and ``wake.json``.
+        board: name of a folder in ``firmware/boards``.
+        language: language of the voices, as ``en`` (all its varieties) or ``en-us``.
+        count: spoken clips of each phrase.
+        near_count: clips of other speech.
+        say: respellings of phrases that are not pronounced as they are written, such as
+            ``{"computer": "kom-PYOO-ter"}``.
+        voices: voices in files, ``.flitevox`` (Flite) or ``.onnx`` (Piper, Kokoro).
+        negatives: folders of sounds without the phrases.
+        words: folder of recordings of other words, in a folder for each.
+        add: folder of own recordings of the phrase or, with several phrases, a folder of a folder
+            for each; the network is trained on with them, in a run of its own.
+        target_false_accepts_per_hour: what the threshold is tuned for, on the validation hours.
+        hours: length of the scenes with the phrases, beside the hours without them.
+        seed: decides voices, sounds and scenes.
+        log: gets a line for each step.
+
+    Raises:
+        ConfigError: a setting is out of range, the project was started with other settings,
+            espeak-ng is not installed, or a phrase cannot be spoken.
+        DataError: a folder has no sounds, or a file cannot be read.
+        M3NetError: training, export or emulation failed.
+    """
+    require_sources("firmware")
+    # What is wrong is said before the voices speak for minutes.
+    load_board(board)
+    require_target(target_false_accepts_per_hour)
+    scenes = SceneSettings(
+        hours=hours, gap_s=(1.0, 3.0), snr_db=(0.0, 25.0), other_share=0.0, seed=seed
+    )
+    if add is not None:
+        sounds_below(Path(add))
+    project = Path(project)
+    settings = WakeSettings(
+        phrases=(phrases,) if isinstance(phrases, str) else tuple(phrases),
+        language=language,
+        count=count,
+        near_count=near_count,
+        say=dict(say or {}),
+        voices=tuple(str(Path(path).resolve()) for path in voices),
+        negatives=tuple(str(Path(path).resolve()) for path in negatives),
+        words=str(Path(words).resolve()) if words else None,
+        seed=seed,
+    )
+    keep_settings(project, settings)
+    sounds = _spoken(project, settings, log)
+    recipe = load_recipe(write_wake_project(project, sounds, board))
+    _add_hard_windows(recipe, project, log)
+    run = _trained(recipe, project / "run", project / SOUNDS, log)
+    if add is not None:
+        run = _trained_on(run, Path(add), project, sounds, log)
+    live = _tuned(run, project / SOUNDS, scenes, target_false_accepts_per_hour, log)
+    made = WakeWord(run, settings, sounds, live, _emulated(run, board, log))
+    write_json(project / _RESULT, made.to_dict())
+    return made
+
+
+def _spoken(project: Path, settings: WakeSettings, log: Log) -> WakeSounds:
+    """The sounds, from voices that speak them."""
+    folder = project / SOUNDS
+    if folder.is_dir():
+        return read_wake_sounds(folder)
+    negatives = [Path(path) for path in settings.negatives]
+    for each in negatives:
+        sounds_below(each)
+    words = recorded_words(Path(settings.words), settings.phrases) if settings.words else {}
+    voices = project / VOICES
+    spoken = say_phrases(
+        settings.phrases,
+        voices,
+        language=settings.language,
+        count=settings.count,
+        near_count=settings.near_count,
+        words=list(words),
+        seed=settings.seed,
+        say=settings.say,
+        models=[Path(path) for path in settings.voices],
+        log=log,
+    )
+    return write_wake_sounds(
+        spoken, voices, negatives, folder, words=words, seed=settings.seed, log=log
+    )
+
+
+def _trained(recipe: Recipe, folder: Path, sounds: Path, log: Log) -> Run:
+    """A trained and exported run."""
+    train(recipe, folder, sounds, log)
+    run = Run(folder)
+    export_run(run, sounds, log=log)
+    return run
+
+
+def _add_hard_windows(recipe: Recipe, project: Path, log: Log) -> None:
+    """Train a first network for a while, and add what it takes for a phrase to the sounds."""
+    sounds = project / SOUNDS
+    if not (sounds / HARD).is_dir():
+        epochs = math.ceil(_FIRST_SHARE * recipe.training.epochs)
+        training = dataclasses.replace(recipe.training, epochs=epochs)
+        first = dataclasses.replace(recipe, training=training)
+        run = _trained(first, project / "first_run", sounds, log)
+        bundle = Bundle.load(run.folder / "export")
+        count = cut_false_accepts(bundle, hours_files(sounds, "train"), sounds / HARD)
+        log(f"{count} windows of the hours are hard: the second training has each again")
+    list_hard_windows(sounds)
+
+
+def _trained_on(run: Run, add: Path, project: Path, sounds: WakeSounds, log: Log) -> Run:
+    """The run that continues with own recordings, and with false alarms that the page captured."""
+    own = project / f"own_{add.resolve().name}"
+    bundle = Bundle.load(run.folder / "export")
+    recordings = _recordings(add, [each.label for each in bundle.detector.classes if each.event])
+    if not own.is_dir():
+        log(f"{cut_own_phrases(bundle, recordings, own)} own recordings")
+        if (add / FALSE_ALARM).is_dir():
+            shutil.copytree(add / FALSE_ALARM, own / FALSE_ALARM)
+    recipe = recipe_with_added(run.recipe(), run.folder, [own])
+    count = sum(map(len, recordings.values()))
+    times = max(1, round(_OWN_SHARE * sounds.phrases["train"] / count))
+    section = dataclasses.replace(recipe.fine_tuning, add_times=times, hold_out=False)
+    recipe = dataclasses.replace(recipe, fine_tuning=section)
+    return _trained(recipe, project / f"run_{add.resolve().name}", project / SOUNDS, log)
+
+
+def _recordings(folder: Path, labels: Sequence[str]) -> dict[str, list[Path]]:
+    """Own recordings by phrase: in a folder for each, or all of the only phrase."""
+    places = {label: folder / label for label in labels}
+    by_label = any((folder / label).is_dir() for label in (*labels, FALSE_ALARM))
+    if len(labels) == 1 and not by_label:
+        places = {labels[0]: folder}
+    found = {label: files_below(place, SUFFIXES) for label, place in places.items()}
+    found = {label: files for label, files in found.items() if files}
+    if not found:
+        raise ConfigError(f"{folder}: has no recordings of {', '.join(labels)}: add some")
+    return found
+
+
+def _tuned(
+    run: Run, folder: Path, scenes: SceneSettings, target: float, log: Log
+) -> StreamingResult:
+    """Live detection with settings for the target, unless that is done for this network."""
+    path = run.folder / "streaming.json"
+    look_runs = _LOOK_RUNS if can_look_twice(run.recipe().frontend) else 0
+    if path.exists():
+        result: StreamingResult = read_json(path, StreamingResult)
+        model = Bundle.load(run.folder / "export").manifest.model.sha256
+        same_scenes = result["scenes"] == to_plain(dataclasses.asdict(scenes))
+        same_target = result["target_false_accepts_per_hour"] == target
+        same_looks = result["detector"].get("look_runs", 0) == look_runs
+        if result["model_sha256"] == model and same_scenes and same_target and same_looks:
+            return result
+    recorded = {clip.label for clip in read_added(run.folder)}
+    return evaluate_streaming(
+        run,
+        folder,
+        target_false_accepts_per_hour=target,
+        scenes=scenes,
+        hours_without={split: hours_files(folder, split) for split in ("validation", "test")},
+        look_runs=look_runs,
+        tuner=functools.partial(tune_thresholds, recorded=recorded),
+        log=log,
+    )
+
+
+def _emulated(run: Run, board: str, log: Log) -> ChainSummary:
+    """The run on the board or, if nothing emulates it, on one with its core."""
+    emulated = emulated_board(board) or board
+    return saved_summary(run, emulated) or run_chain(run, emulated, None, _EMULATED_CLIPS, log)

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The project folder of a wake word: its settings, recipe, sounds and commands."""
+
+import dataclasses
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from m3net_tf.boards.starter.project import README, RECIPE
+from m3net_tf.system.artifacts import read_json, write_json, write_text
+from m3net_tf.system.conversion import AtLeastOne, Count, check_values, to_plain
+from m3net_tf.system.errors import ConfigError
+from m3net_tf.training.clips.source import DATA_RECORD
+from m3net_tf.training.recipe import Recipe
+from m3net_tf.wake.sounds import RATE_HZ, TABLE, WakeSounds
+
+VOICES, SOUNDS = "voices", "sounds"
+"""Folders of a project."""
+_SETTINGS = "settings.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class WakeSettings:
+    """What decides a project's voices and sounds, as :func:`.making.make_wake_word` describes it.
+
+    Raises:
+        ConfigError: a value is out of range.
+    """
+
+    phrases: tuple[str, ...]
+    language: str
+    count: AtLeastOne
+    near_count: AtLeastOne
+    say: Mapping[str, str]
+    voices: tuple[str, ...]
+    negatives: tuple[str, ...]
+    words: str | None
+    seed: Count
+
+    def __post_init__(self) -> None:
+        check_values(self, "wake")
+
+
+def keep_settings(project: Path, settings: WakeSettings) -> None:
+    """Write ``settings.json``, or compare it with these settings once something is spoken.
+
+    Raises:
+        ConfigError: the project was started with other settings.
+    """
+    path = project / _SETTINGS
+    plain = to_plain(dataclasses.asdict(settings))
+    spoken = any((project / name).exists() for name in (VOICES, SOUNDS))
+    if not spoken or not path.exists():
+        project.mkdir(parents=True, exist_ok=True)
+        write_json(path, plain)
+        return
+    earlier = read_json(path)
+    for name, value in plain.items():
+        if earlier.get(name) != value:
+            raise ConfigError(
+                f"{project} was started with {name} {earlier.get(name)!r}, not {value!r}: choose "
+                "another folder, or delete it"
+            )
+
+
+def wake_recipe(sounds: WakeSounds) -> dict[str, Any]:
+    """The sections of a recipe for a wake word's sounds."""
+    recipe: dict[str, Any] = {
+        "dataset": {
+            "name": "folder",
+            "options": {
+                "table": TABLE,
+                "sample_rate_hz": RATE_HZ,
+                "clip_s": sounds.clip_s,
+                "long_clips": "windows",
+                "silence_percentage": 0,
+            },
+        },
+        "model": {"name": "streaming_ds_cnn", "preset": "wake"},
+        "augmentation": {
+            "copies": 2,
+            "vocal_tract_probability": 0.6,
+            "room_probability": 0.5,
+            "room_s": [0.1, 0.8],
+            "shift_s": 0.08,
+            "gain_db": [-18, 6],
+            # Real recordings are never without noise, which may be soft.
+            "noise_probability": 0.9,
+            "noise_snr_db": [0, 35],
+            "band_probability": 0.3,
+            "telephone_probability": 0.05,
+            "time_warp": 0.25,
+            "frequency_warp": 0.1,
+            "frequency_gain_db": 4.0,  # microphones differ
+            "time_masks": 1,
+            "time_mask_share": 0.12,
+            "frequency_masks": 1,
+            "frequency_mask_share": 0.15,
+        },
+        "training": {
+            "epochs": 40,
+            "batch_size": 64,
+            "weight_average": 0.995,
+            # Balanced classes would be words most of the time.
+            "sampling": "uniform" if sounds.words else "balanced",
+            "keep": "last",
+        },
+    }
+    Recipe.from_dict(recipe)
+    return recipe
+
+
+def write_wake_project(project: Path, sounds: WakeSounds, board: str) -> Path:
+    """Write recipe and README; files that exist stay, so that the user can change them.
+
+    Returns:
+        The recipe.
+    """
+    recipe = project / RECIPE
+    if not recipe.exists():
+        head = "# Made by m3net wake. All keys: docs/reference/recipes.md\n"
+        sections = yaml.safe_dump(wake_recipe(sounds), sort_keys=False, allow_unicode=True)
+        write_text(recipe, head + sections)
+    data = project / DATA_RECORD
+    if not data.exists():
+        write_json(data, {"folder": str((project / SOUNDS).resolve())})
+    readme = project / README
+    if not readme.exists():
+        write_text(readme, _readme(project, board))
+    return recipe
+
+
+def _readme(project: Path, board: str) -> str:
+    run = shlex.quote(str(project / "run"))
+    recipe = shlex.quote(str(project / RECIPE))
+    return f"""# {project.resolve().name}
+
+`{RECIPE}` has all settings of the training, `{SOUNDS}/{TABLE}` lists its clips. After a change of
+either, delete `run` and call `m3net wake` again, or the single steps:
+
+```sh
+m3net train {recipe} --run {run}
+m3net export {run} --board {board}
+m3net evaluate {run} --streaming --target-false-accepts-per-hour 0.5
+m3net flash {run} --board {board}
+m3net monitor --web {run}
+```
+"""

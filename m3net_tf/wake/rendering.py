@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Lines on a finished wake word for the terminal."""
+
+from collections.abc import Iterator
+
+from m3net_tf.boards.measure.chain import ChainSummary
+from m3net_tf.boards.measure.real_time import measured_pace, pace_lines
+from m3net_tf.evaluation.live import StreamingResult
+from m3net_tf.evaluation.scoring import poisson_interval
+from m3net_tf.wake.making import WakeWord
+
+
+def wake_lines(made: WakeWord, board: str) -> Iterator[str]:
+    """Lines on misses, false accepts, and memory and pace on a board."""
+    yield from _live_lines(made.live)
+    yield from _memory_lines(made.emulated)
+    yield from pace_lines(board, measured_pace(made.run.folder, board))
+
+
+def _live_lines(live: StreamingResult) -> Iterator[str]:
+    """Lines on misses and false accepts, and on what the hours can show."""
+    figures = live["all"]
+    low, high = (100 * share for share in figures["miss_rate_95"])
+    yield (
+        f"synthetic voices of the test: {100 * figures['miss_rate']:.1f} % missed (95 %: "
+        f"{low:.1f} to {high:.1f}) of {figures['true_events']}; real voices miss more "
+        "(docs/wake_word.md)"
+    )
+    low, high = figures["false_accepts_per_hour_95"]
+    accepts = "false accept" if figures["false_accepts"] == 1 else "false accepts"
+    yield (
+        f"{figures['false_accepts']} {accepts} in {live['hours']:.1f} h: "
+        f"{figures['false_accepts_per_hour']:.2f} an hour (95 %: {low:.2f} to {high:.2f})"
+    )
+    tuned, target = live["tuned_on_validation"], live["target_false_accepts_per_hour"]
+    if tuned is not None and target is not None:
+        most = poisson_interval(0)[1] / tuned["hours"]
+        if most > target:
+            needed = (
+                f", and {target:g} needs {most * tuned['hours'] / target:.0f} h" if target else ""
+            )
+            yield (
+                f"the threshold is tuned on {tuned['hours']:.1f} h; so few hours without a false "
+                f"accept cannot show less than {most:.1f} an hour{needed}: add some by --negatives"
+            )
+
+
+def _memory_lines(chain: ChainSummary) -> Iterator[str]:
+    """Lines on memory, and on what the board was compared with."""
+    if "emulation_missing" in chain:
+        yield f"not emulated: {chain['emulation_missing']}"
+        return
+    yield (
+        f"memory on {chain['board']}: network {chain['arena_bytes']:,} and front end "
+        f"{chain['frontend_bytes'] or 0:,} bytes of RAM, firmware {chain['flash_bytes'] or 0:,} "
+        "bytes of flash"
+    )
+    bytes_there = "the same" if chain["bytes_equal"] else "OTHER"
+    yield f"output bytes there, streamed and of whole windows: {bytes_there} as on this computer"

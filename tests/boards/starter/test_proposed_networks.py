@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Networks that a new project gets: one that its board runs in real time."""
+
+from __future__ import annotations
+
+import pytest
+
+from m3net_tf.boards.builds.boards import emulated_board, list_boards
+from m3net_tf.boards.builds.sources import FIRMWARE_DIR
+from m3net_tf.boards.starter.proposals import PROPOSALS, propose
+
+BOARD, SAME_CORE = "mps2_an386", "nrf52840dk"
+
+
+@pytest.mark.parametrize("board", list_boards())
+@pytest.mark.parametrize("clip_s", [1.0, 1.5, 2.0])
+def test_every_board_is_proposed_a_network_in_real_time(board: str, clip_s: float):
+    for rate_hz in (8_000, 16_000):
+        proposal, proposed = propose(clip_s, rate_hz, board)
+        assert proposed.real_time
+        better = PROPOSALS[: PROPOSALS.index(proposal)]
+        assert not any(other.pace(clip_s, rate_hz, board).real_time for other in better)
+
+
+def test_each_core_was_measured_and_stands_for_the_boards_that_have_it():
+    cores = {path.stem for path in (FIRMWARE_DIR / "cmake" / "cores").iterdir()}
+    assert all(set(proposal.costs) == cores for proposal in PROPOSALS)
+    assert [emulated_board(board) for board in (BOARD, SAME_CORE)] == [BOARD, BOARD]

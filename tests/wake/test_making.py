@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A wake word from a phrase: voices, training, threshold, export, emulation, own recordings."""
+
+import collections
+import csv
+import json
+import shutil
+
+import pytest
+from refusals import refuses
+
+import m3net_tf
+from m3net_tf.runtime import load_detector
+from m3net_tf.system.errors import ConfigError
+from m3net_tf.system.yaml_files import read_yaml
+from m3net_tf.wake import project as wake_project
+from m3net_tf.wake.voices import speaking, synthesis
+
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.usefixtures("private_cache"),
+    pytest.mark.skipif(not shutil.which("espeak-ng"), reason="espeak-ng, which speaks, is missing"),
+]
+
+
+@pytest.fixture
+def quick(monkeypatch) -> None:
+    """Recipes that train for seconds, and a few voices of one synthesiser."""
+    monkeypatch.setattr(speaking, "available", lambda models: [synthesis.Espeak()])
+    throats = ("f1", "f2", "m1", "m2", "m3", "m4", "klatt", "croak")
+    monkeypatch.setattr(
+        synthesis.Espeak,
+        "voices",
+        lambda self, language: [synthesis.Voice(f"{language}+{name}", name) for name in throats],
+    )
+    monkeypatch.setattr(speaking, "installed_words", lambda language: ["house", "garden", "water"])
+    whole = wake_project.wake_recipe
+
+    def small(sounds: object) -> dict:
+        recipe = whole(sounds)
+        recipe["model"]["arguments"] = {"filters": 16, "features": 8}
+        recipe["augmentation"]["copies"] = 1
+        recipe["training"]["epochs"] = 2
+        return recipe
+
+    monkeypatch.setattr(wake_project, "wake_recipe", small)
+
+
+def test_from_a_phrase_to_an_emulated_board(quick, m3net, tmp_path):
+    project = tmp_path / "computer"
+    made = m3net_tf.make_wake_word("computer", project, count=40, near_count=20, hours=0.04)
+    assert made.run.folder == project / "run"
+    result = json.loads((project / "wake.json").read_text())
+    live = result["live"]
+    assert live["all"]["true_events"] > 10 and live["hours"] > 0.08  # scenes and noise
+    assert [row["label"] for row in live["detector"]["classes"]] == ["_unknown_", "computer"]
+    assert load_detector(project / "run" / "detector.yaml").look_runs == 8
+    if "emulation_missing" not in result["emulated"]:
+        assert result["emulated"]["bytes_equal"] and result["emulated"]["live"]["equal"]
+
+    times = {path: path.stat().st_mtime_ns for path in project.rglob("*.wav")}
+    model = (project / "run" / "model.keras").read_bytes()
+    words = ["computer", "--count", 40, "--near-count", 20, "--hours", 0.04, "--out", project]
+    again = m3net("wake", *words)
+    assert again.status == 0
+    assert f"m3net flash {project / 'run'} --board mps2_an386" in " ".join(again.out.split())
+    assert "cannot show less than" in again.out  # an hour is too short for half a false accept
+    assert json.loads((project / "wake.json").read_text()) == result
+    own = tmp_path / "mine"
+    for label, folder in (("computer", "computer"), ("false_alarm", "_near_")):
+        (own / label).mkdir(parents=True)
+        for number, path in enumerate(sorted(project.glob(f"voices/{folder}/*.wav"))[:3]):
+            shutil.copyfile(path, own / label / f"me_{number}.wav")
+    assert m3net("wake", *words, "--add", own).status == 0
+    assert {path: path.stat().st_mtime_ns for path in times} == times  # nothing is made again
+    assert (project / "run" / "model.keras").read_bytes() == model
+    recipe = read_yaml(project / "run_mine" / "recipe.yaml")
+    assert recipe["fine_tuning"]["add_times"] > 1 and not recipe["fine_tuning"]["hold_out"]
+    assert len(list((project / "own_mine" / "computer").glob("*.wav"))) == 3
+    with (project / "run_mine" / "added" / "clips.csv").open() as file:
+        added = collections.Counter(row["label"] for row in csv.DictReader(file))
+    assert added == {"computer": 3, "_unknown_": 3}
+
+    other = m3net("wake", *words, "--seed", 1)
+    assert other.status == 2
+    assert "was started with seed 0, not 1" in " ".join(other.err.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["computer", "--board", "nix"], "unknown board 'nix'"),
+        (["computer", "--negatives", "nowhere"], "nowhere: has no sound files"),
+        (["computer", "--add", "nowhere"], "nowhere: has no sound files"),
+        (["computer", "--hours", "0"], "hours is 0"),
+        (["computer", "--count", "0"], "--count"),
+        (["computer", "computer"], "given twice"),
+    ],
+)
+def test_a_wrong_start_ends_before_a_voice_speaks_and_can_be_corrected(
+    quick, m3net, monkeypatch, tmp_path, words, reason
+):
+    monkeypatch.chdir(tmp_path)
+    wrong = m3net("wake", *words)
+    assert wrong.status == 2
+    assert reason in " ".join(wrong.err.split())
+    assert not (tmp_path / "computer_wake" / "voices").exists()
+    corrected = m3net("wake", "computer", "--say", "###")
+    assert corrected.status == 2  # not: was started with others
+    assert "respell it" in " ".join(corrected.err.split())
+
+
+@pytest.mark.parametrize(
+    ("setting", "names"),
+    [
+        ({"count": 0}, "wake.count"),
+        ({"near_count": 0}, "wake.near_count"),
+        ({"seed": -1}, "wake.seed"),
+        ({"target_false_accepts_per_hour": -1.0}, "-1.0 false accepts per hour"),
+    ],
+)
+def test_a_setting_out_of_range_is_refused_before_a_voice_speaks(quick, tmp_path, setting, names):
+    with refuses(ConfigError, names):
+        m3net_tf.make_wake_word("computer", tmp_path / "project", **setting)
+    assert not (tmp_path / "project").exists()
