@@ -42,7 +42,7 @@ def test_one_function_reads_json_and_one_reads_yaml():
     readers = {
         r"\bjson\.loads?\(": "system/artifacts.py",
         r"\byaml\.(safe_|full_|unsafe_)?load(_all)?\(": "system/yaml_files.py",
-        r"\bh5py\.File\(": "training/archive.py",
+        r"\bh5py\.File\(": "training/run/archive.py",
     }
     package = ROOT / "m3net_tf"
     for pattern, reader in readers.items():

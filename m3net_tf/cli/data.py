@@ -109,9 +109,9 @@ def data_shard(
     import dataclasses
 
     from m3net_tf.audio.datasets.tables import parse_options
+    from m3net_tf.training.clips.source import load_section, recorded_data_folder
     from m3net_tf.training.recipe import load_recipe
-    from m3net_tf.training.run import load_section, recorded_data_folder
-    from m3net_tf.training.sections import DatasetSection
+    from m3net_tf.training.recipe.sections import DatasetSection
 
     section = DatasetSection(name, protocol, fold, seed, parse_options(option or []))
     if name.endswith((".yaml", ".yml")):

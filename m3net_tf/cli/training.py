@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from m3net_tf.system.progress import Log
     from m3net_tf.training import Recipe
     from m3net_tf.training.cross_validation import CrossValidation
-    from m3net_tf.training.run_metrics import RunMetrics
+    from m3net_tf.training.run.metrics import RunMetrics
 
 
 @app.command()
@@ -103,21 +103,21 @@ def train(
     if dataset and former:
         raise typer.BadParameter("--from continues a run with its data set: omit --dataset")
     from m3net_tf import training
+    from m3net_tf.audio.shards import open_shards
     from m3net_tf.training.cluster.pools import PoolOptions
     from m3net_tf.training.cluster.resources import Resources
 
     plan, folder, data_dir = _planned(recipe, run, former, add or [], data_dir, dataset)
     plan = _with_options(plan, dataset, option or [], seed, epochs)
+    source = open_shards(shards) if shards else data_dir
     pool = PoolOptions(workers, address, Resources(cpus), retries=retries)
     log = progress_beside(as_json)
     if pool.in_process:
-        metrics = training.train(plan, folder, data_dir, log, devices, shards)
+        metrics = training.train(plan, folder, source, log, devices)
     else:
         from m3net_tf.training.cluster.members import train_on_workers
 
-        metrics = train_on_workers(
-            plan, folder, data_dir, pool, devices=devices, shards=shards, log=log
-        )
+        metrics = train_on_workers(plan, folder, source, pool, devices=devices, log=log)
     validated = _cross_validated(plan, folder, data_dir, log)
     if as_json:
         say_json({"folder": str(folder), **metrics.values, **validated})
@@ -132,7 +132,7 @@ def _with_options(
 ) -> Recipe:
     """A recipe with the typed data set, its options and values of the training."""
     from m3net_tf.audio.datasets.tables import parse_options
-    from m3net_tf.training.sections import DatasetSection
+    from m3net_tf.training.recipe.sections import DatasetSection
 
     section = plan.dataset
     if dataset and dataset != section.name:
@@ -223,8 +223,8 @@ def _planned(
 ) -> tuple[Recipe, Path, Path | None]:
     """The recipe of a training, its run folder and the folder of its data set."""
     from m3net_tf import training
+    from m3net_tf.training.clips.source import recorded_data_folder
     from m3net_tf.training.recipe import recipe_with_added
-    from m3net_tf.training.run import recorded_data_folder
 
     if former is None:
         assert recipe is not None  # as train has checked
@@ -328,7 +328,7 @@ def evaluate(
     """Measure accuracy on held-out clips, or with --streaming live detection in long recordings."""
     from m3net_tf.evaluation.scenes import SceneSettings
     from m3net_tf.training import Run
-    from m3net_tf.training.checks import require_held_out
+    from m3net_tf.training.clips.checks import require_held_out
 
     if target_false_accepts_per_hour is not None and not streaming:
         raise typer.BadParameter("--target-false-accepts-per-hour needs --streaming")

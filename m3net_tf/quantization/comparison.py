@@ -17,7 +17,7 @@ from m3net_tf.runtime.warp import warp_int8
 from m3net_tf.system.progress import Log, silent, track
 from m3net_tf.tflite.graph import Graph, Operation, Tensor
 from m3net_tf.tflite.read import read_graph
-from m3net_tf.training.metrics import Evaluation
+from m3net_tf.training.scoring.metrics import Evaluation
 
 _SMALLEST = 1 / 512  # half a step of int8 probabilities, their resolution
 _MOVERS = frozenset(

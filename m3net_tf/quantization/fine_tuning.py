@@ -24,16 +24,17 @@ from m3net_tf.runtime.interpreter import Int8
 from m3net_tf.system.errors import ConfigError, ModelError
 from m3net_tf.system.keras import keras, tf
 from m3net_tf.system.progress import Log, Task, silent, track
-from m3net_tf.training.batches import TrainingClips, fresh_batches, stored_batches
-from m3net_tf.training.checks import input_shape
-from m3net_tf.training.distillation import load_teacher
-from m3net_tf.training.evaluation import predict_originals, score, takes_lengths
-from m3net_tf.training.features import FeatureSet, compute_features, with_lengths
-from m3net_tf.training.losses import label_loss
+from m3net_tf.training.clips.checks import input_shape
+from m3net_tf.training.clips.features import FeatureSet, compute_features, with_lengths
+from m3net_tf.training.loop.batches import TrainingClips, fresh_batches, stored_batches
+from m3net_tf.training.loop.state import TrainingState
+from m3net_tf.training.loop.steps import Step, make_step
+from m3net_tf.training.loss.distillation import load_teacher
+from m3net_tf.training.loss.losses import label_loss
+from m3net_tf.training.network import takes_lengths
 from m3net_tf.training.recipe import Recipe
 from m3net_tf.training.run import Run
-from m3net_tf.training.state import TrainingState
-from m3net_tf.training.steps import Step, make_step
+from m3net_tf.training.scoring.evaluation import predict_originals, score
 
 _DEFAULTS = FineTuning()
 

@@ -24,7 +24,7 @@ from m3net_tf.system.conversion import to_plain
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.progress import Log, silent
 from m3net_tf.training import Recipe, Run, load_recipe, train
-from m3net_tf.training.added import FALSE_ALARM, read_added
+from m3net_tf.training.clips.added import FALSE_ALARM, read_added
 from m3net_tf.training.recipe import recipe_with_added
 from m3net_tf.wake.found_windows import cut_false_accepts, cut_own_phrases
 from m3net_tf.wake.project import SOUNDS, VOICES, WakeSettings, keep_settings, write_wake_project

@@ -39,7 +39,7 @@ ROOMS = (
     "m3net_tf.boards.builds.flash",
     "m3net_tf.boards.measure.footprint",
     "m3net_tf.boards.starter.project",
-    "m3net_tf.training.added",
+    "m3net_tf.training.clips.added",
 )
 SCRIPT = """
 import contextlib, importlib, io, json, sys

@@ -31,10 +31,10 @@ from m3net_tf.audio.frontend import FrontendConfig, store
 from m3net_tf.system.keras import tf
 from m3net_tf.system.terminal import run_command
 from m3net_tf.system.yaml_files import read_yaml
-from m3net_tf.training.features import compute_features
+from m3net_tf.training.clips.features import compute_features
 from m3net_tf.training.recipe import Recipe
+from m3net_tf.training.recipe.sections import AugmentationSection
 from m3net_tf.training.run import Run
-from m3net_tf.training.sections import AugmentationSection
 
 #: Measured durations, and the commit with changed files: they differ between equal results.
 _VOLATILE = ("seconds", "training_s", "wall_s", "git_commit")

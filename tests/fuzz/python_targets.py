@@ -235,7 +235,7 @@ def _metadatas() -> list[bytes]:
 def _manifest() -> Take:
     """The text of ``manifest.json``, ``metrics.json`` and other JSON that users copy around."""
     from m3net_tf.export.manifest import Manifest
-    from m3net_tf.training.run_metrics import RunMetrics
+    from m3net_tf.training.run.metrics import RunMetrics
 
     path = _folder() / "metrics.json"
 
@@ -259,7 +259,7 @@ def _manifests() -> list[bytes]:
 
 def _keras() -> Take:
     """A saved network, or (first byte 0) the text of its configuration."""
-    from m3net_tf.training.archive import KERAS_MODULES, check_archive
+    from m3net_tf.training.run.archive import KERAS_MODULES, check_archive
 
     path = _folder() / "model.keras"
 
@@ -584,7 +584,7 @@ def _labels_seeds() -> list[bytes]:
 
 def _state() -> Take:
     """``state.npz`` of an interrupted training."""
-    from m3net_tf.training.state import TrainingState
+    from m3net_tf.training.loop.state import TrainingState
 
     path = _folder() / "state.npz"
     double = types.SimpleNamespace(as_numpy_dtype=np.float64)
@@ -637,7 +637,7 @@ def _small_network() -> dict[str, bytes]:
     """The parts of a saved network."""
     from m3net_tf.networks.layers.mirror import Mirror
     from m3net_tf.system.keras import keras
-    from m3net_tf.training.archive import write_archive
+    from m3net_tf.training.run.archive import write_archive
 
     inputs = keras.Input((4, 4, 1))
     x = keras.layers.Conv2D(2, 3, use_bias=False, padding="same")(inputs)
@@ -702,7 +702,8 @@ def records() -> list[Record]:
     from m3net_tf.system import locks
     from m3net_tf.system.artifacts import read_json, sha256_of, write_json
     from m3net_tf.system.progress import silent
-    from m3net_tf.training import added, cross_validation, run
+    from m3net_tf.training import cross_validation
+    from m3net_tf.training.clips import added, source
     from m3net_tf.wake import sounds
     from m3net_tf.wake.voices import neural, speaking
 
@@ -763,8 +764,8 @@ def records() -> list[Record]:
         field.name: _example(field.type) for field in dataclasses.fields(baselines.CostBaseline)
     }
     return [
-        Record("data.json", run.recorded_data_folder, {"folder": "/"}),
-        Record("data.json", lambda folder: run.Run(folder).shards(), {"shards": "/nowhere"}),
+        Record("data.json", source.recorded_data_folder, {"folder": "/"}),
+        Record("data.json", source.recorded_shards, {"shards": "/nowhere"}),
         Record(
             cross_validation.RESULT,
             lambda folder: read_json(

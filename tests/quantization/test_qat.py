@@ -20,8 +20,8 @@ from m3net_tf.system.artifacts import read_json
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras, tf
 from m3net_tf.tflite.read import read_graph
-from m3net_tf.training.evaluation import predict
 from m3net_tf.training.run import Run
+from m3net_tf.training.scoring.evaluation import predict
 
 pytestmark = pytest.mark.usefixtures("private_cache")
 CALIBRATION, HELD_OUT = clips(32), clips(24, seed=9)

@@ -28,8 +28,8 @@ from m3net_tf.system.artifacts import read_json, write_json
 from m3net_tf.system.errors import ModelError
 from m3net_tf.system.keras import keras
 from m3net_tf.tflite.read import read_graph
-from m3net_tf.training.evaluation import predict
 from m3net_tf.training.run import Run
+from m3net_tf.training.scoring.evaluation import predict
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("private_cache")]
 METHOD = "ptq+least-error+equalize"

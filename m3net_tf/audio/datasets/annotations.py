@@ -76,7 +76,8 @@ def listed_clips(table: Path, root: Path, suffixes: Sequence[str]) -> list[Clip]
         raise DataError(f"{table}: is missing; correct option table")
     rows = _rows(table)
     cells = dict.fromkeys(row.split for row in rows if row.split)
-    splits, folds = splits_named(cells), folds_named(cells)
+    splits = splits_named(cells)
+    folds = folds_named(cells)
     if cells and not splits and not folds:
         raise _unknown_split(table, rows)
     folded = not any(row.group or (row.split and not folds) for row in rows)

@@ -103,7 +103,9 @@ def check(
     loaded: AudioDataset | None = None
     checks: dict[ProtocolCheck, None] = {}  # "auto" gives the same result as another protocol
     notes: dict[str, None] = {}
-    skipped, absent, errors = list[str](), list[str](), list[str]()
+    skipped = list[str]()
+    absent = list[str]()
+    errors = list[str]()
     for protocol in info.protocols:
         no_fold = []
         for fold in range(1, info.folds.get(protocol, 0) + 1) or (None,):

@@ -142,7 +142,9 @@ def build(
             f"{root / table}: has no clips; put sound files ({USUAL}) into one "
             f"folder for each class{_hint(root)}"
         )
-    taken, guess, odd = what_is_taken(clips, table), "", list[Clip]()
+    taken = what_is_taken(clips, table)
+    guess = ""
+    odd = list[Clip]()
     if group_pattern:
         clips, odd = grouped(clips, group_pattern)
         if group_pattern_guessed:
@@ -363,7 +365,8 @@ def _list_folders(root: Path, classes: tuple[ClassName, ...]) -> Iterator[Clip]:
     folders = _subfolders(root)
     filled = [folder for folder in folders if _sounds(folder)]
     names = [folder.name for folder in filled]
-    splits, folds = splits_named(names), folds_named(names)
+    splits = splits_named(names)
+    folds = folds_named(names)
     if (splits or folds) and not set(classes) & set(names):
         for folder in filled:
             inside = _subfolders(folder)

@@ -20,7 +20,8 @@ def with_parts_below(clips: list[Clip]) -> Iterator[Clip]:
     """The clips with the splits or folds that folders in the class folders name."""
     parts = {clip.clip_id: clip.clip_id.split("/")[1:-1][:1] for clip in clips}
     names = {part[0] for part in parts.values() if part}
-    splits, folds = splits_named(names), folds_named(names)
+    splits = splits_named(names)
+    folds = folds_named(names)
     if len(names) < 2 or not all(parts.values()):
         splits, folds = {}, {}
     for clip in clips:

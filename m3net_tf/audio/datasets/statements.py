@@ -80,7 +80,8 @@ def _statement(facts: Mapping[str, Any]) -> str:
     if not facts.get("groups_known", UNKNOWN_GROUPS not in protocol):
         name = protocol.replace(f" {UNKNOWN_GROUPS}", "")
         return f"{name}, speakers unknown: the accuracy may be too high; set group_pattern"
-    guess, leak = facts.get("group_guess"), facts.get("test_leak")
+    guess = facts.get("group_guess")
+    leak = facts.get("test_leak")
     group = "guessed group" if guess else facts.get("group", "group")
     if leak:
         return (

@@ -143,7 +143,8 @@ def info_lines(name: str, data_dir: str | Path | None = None) -> list[str]:
         DataError: ``data_dir`` does not exist.
         ConfigError: unknown name.
     """
-    info, here = dataset_info(name), _here(name, data_dir)
+    info = dataset_info(name)
+    here = _here(name, data_dir)
     lines = [*dataset_module(name).splitlines(), ""]
     lines.append(f"Options: {', '.join(dataset_options(name)) or 'none'}")
     for archive in info.archives:

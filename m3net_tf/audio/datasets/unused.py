@@ -21,7 +21,9 @@ def unused_lines(root: Path, used: Collection[Path]) -> list[str]:
     """One sentence for each reason why files below a folder are not used."""
     unread: Counter[str] = Counter()
     others: Counter[str] = Counter()
-    hidden, outside, links = list[str](), list[str](), list[str]()
+    hidden = list[str]()
+    outside = list[str]()
+    links = list[str]()
     parents = {parent for path in used for parent in path.parents}
     for folder, folders, names in os.walk(root):
         folders.sort()

@@ -20,8 +20,8 @@ from m3net_tf.system.artifacts import Provenance, provenance, read_json, write_j
 from m3net_tf.system.errors import ConfigError, DataError
 from m3net_tf.system.progress import Log, silent, track
 from m3net_tf.system.words import counted
-from m3net_tf.training.metrics import wilson_interval
 from m3net_tf.training.run import Run
+from m3net_tf.training.scoring.metrics import wilson_interval
 
 INPUTS = ("features", "pcm")
 _SAVE_EVERY_S = 2.0

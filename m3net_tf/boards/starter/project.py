@@ -31,8 +31,8 @@ from m3net_tf.boards.starter.proposals import propose
 from m3net_tf.system.artifacts import write_bytes, write_json, write_text
 from m3net_tf.system.errors import ConfigError, DataError
 from m3net_tf.system.progress import Log, silent
+from m3net_tf.training.clips.source import DATA_RECORD
 from m3net_tf.training.recipe import Recipe
-from m3net_tf.training.run import DATA_RECORD
 
 RECIPE, README = "recipe.yaml", "README.md"
 _SHORTEST_S, _LONGEST_S = 1.0, 2.0

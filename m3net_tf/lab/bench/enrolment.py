@@ -22,7 +22,7 @@ from m3net_tf.runtime.sound import pcm_chunks
 from m3net_tf.system.artifacts import Provenance, provenance
 from m3net_tf.system.errors import DataError
 from m3net_tf.system.progress import Log, silent, track
-from m3net_tf.training.metrics import wilson_interval
+from m3net_tf.training.scoring.metrics import wilson_interval
 
 _AFTER_S = 1.0  # of silence behind each recording, in which its word may still be detected
 _NOISE = 3  # largest sample of the background around it

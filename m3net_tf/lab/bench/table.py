@@ -19,7 +19,7 @@ from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import tf
 from m3net_tf.system.progress import Log, silent
 from m3net_tf.system.words import counted
-from m3net_tf.training.pace import roofline_per_clip, seconds_per_clip
+from m3net_tf.training.loop.pace import roofline_per_clip, seconds_per_clip
 from m3net_tf.training.recipe import Recipe
 
 CLIPS_PER_STEP = 4

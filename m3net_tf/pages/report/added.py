@@ -10,7 +10,7 @@ from m3net_tf.pages.report.content import Block, Note, Table
 from m3net_tf.pages.report.gather import RunData
 from m3net_tf.pages.report.words import difference, number, percent, with_interval
 from m3net_tf.system.words import counted
-from m3net_tf.training.added import read_added
+from m3net_tf.training.clips.added import read_added
 
 _SELECTED = (
     "Clips captured because the former network erred on them rate it lower than sounds at large "

@@ -25,7 +25,7 @@ from m3net_tf.pages.report.run_files import Counts, class_figures, read_confusio
 from m3net_tf.pages.report.words import difference, percent, with_interval
 from m3net_tf.system.errors import DataError
 from m3net_tf.system.words import counted
-from m3net_tf.training.metrics import confusion_matrix
+from m3net_tf.training.scoring.metrics import confusion_matrix
 
 MOST_CONFUSED = 10
 _NUMBERED = 20  # classes up to which cells of the confusion matrix have numbers

@@ -18,13 +18,13 @@ from m3net_tf.export.manifest import read_manifest
 from m3net_tf.system.artifacts import read_json
 from m3net_tf.system.errors import ConfigError, M3NetError
 from m3net_tf.system.progress import Log, silent
-from m3net_tf.training.metrics import rows_of_whole, whole_scores
 from m3net_tf.training.run import Run
-from m3net_tf.training.run_metrics import RunMetrics
+from m3net_tf.training.run.metrics import RunMetrics
+from m3net_tf.training.scoring.metrics import rows_of_whole, whole_scores
 
 if TYPE_CHECKING:
     from m3net_tf.system.keras import keras
-    from m3net_tf.training.features import FeatureSet
+    from m3net_tf.training.clips.features import FeatureSet
 
 Floats = npt.NDArray[np.floating]
 Truth = npt.NDArray[np.bool_]
@@ -176,8 +176,11 @@ def _test_clips(run: Run, data_dir: Path | None, log: Log) -> tuple[HeldOutClips
     """A run's classified test clips, or the reason why there are none."""
     try:
         dataset = run.dataset(data_dir)
-        from m3net_tf.training.evaluation import own_features, predict_originals  # TensorFlow
-        from m3net_tf.training.features import compute_features
+        from m3net_tf.training.clips.features import compute_features
+        from m3net_tf.training.scoring.evaluation import (  # TensorFlow
+            own_features,
+            predict_originals,
+        )
 
         recipe, model = run.recipe(), run.load_model()
         own = own_features(model, dataset, "test", recipe, log)

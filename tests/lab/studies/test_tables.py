@@ -78,7 +78,7 @@ class Trainer:
         self.subset = {}  # facts of the data set's folder
         self.record = {}  # further facts of a run
 
-    def __call__(self, recipe, folder, data_dir, log, devices, shards, after_epoch):
+    def __call__(self, recipe, folder, data_dir, log, devices, after_epoch):
         log("training")
         self.trained.append((recipe, Path(folder), data_dir))
         less, seed = "dfp" in recipe.model.arguments, recipe.training.seed
