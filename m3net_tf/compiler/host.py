@@ -97,7 +97,7 @@ def build_host(
     """Build networks and the engine as one shared library and load it.
 
     Args:
-        networks: by their names in C.
+        networks: networks by their names in C.
         folder: for sources and library.
         options: further options of the compiler.
 

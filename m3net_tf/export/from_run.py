@@ -41,7 +41,7 @@ from m3net_tf.system.errors import DataError
 from m3net_tf.system.keras import keras
 from m3net_tf.system.locks import writes_into
 from m3net_tf.system.progress import Log, silent
-from m3net_tf.training.features import compute_features
+from m3net_tf.training.clips.features import compute_features
 from m3net_tf.training.recipe import Recipe
 from m3net_tf.training.run import Run
 

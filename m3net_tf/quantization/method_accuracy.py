@@ -8,7 +8,7 @@ from m3net_tf.quantization.methods import Method, Quantizer
 from m3net_tf.quantization.ptq import choose_calibration
 from m3net_tf.runtime.interpreter import run_reference
 from m3net_tf.system.progress import Log, silent
-from m3net_tf.training.features import FeatureSet, compute_features
+from m3net_tf.training.clips.features import FeatureSet, compute_features
 from m3net_tf.training.run import Run
 
 

@@ -19,7 +19,7 @@ from m3net_tf.runtime.network import Int8Network
 from m3net_tf.system.errors import ModelError
 from m3net_tf.system.keras import keras
 from m3net_tf.system.progress import Log
-from m3net_tf.training.features import FeatureSet
+from m3net_tf.training.clips.features import FeatureSet
 
 if TYPE_CHECKING:  # tfmot takes seconds to import
     from m3net_tf.quantization.fine_tuning import FineTuned

@@ -171,11 +171,11 @@ def run_tflm(tflite: bytes, features: Int8, arena_bytes: int = ARENA_LIMIT_BYTES
         ModelError: the wheel is missing, it lacks an operator, or the arena is too small.
     """
     # With the predecessor of LiteRT there is no schema to import.
-    from m3net_tf.compiler.unpack import unpack
+    from m3net_tf.tflite.read import read_graphs
 
     interpreter = _load_tflm(tflite, arena_bytes)
     dtype = interpreter.get_input_details(0)["dtype"]
-    runs_once = len(unpack(tflite).subgraphs) > 1
+    runs_once = len(read_graphs(tflite)) > 1
     outputs: list[npt.NDArray[Any]] = []
     for clip in features:
         if runs_once and outputs:  # a reset sets variables to zero points, not to the file's values

@@ -208,7 +208,7 @@ class _SecondLooks:
             columns: columns up to the chunk's end, from the recording's start or as many as the
                 looks at its runs need.
             due: the last column of each run, shape (runs,).
-            scores: of the runs, shape (runs, classes).
+            scores: scores of the runs, shape (runs, classes).
         """
         if not len(due):
             return

@@ -2,7 +2,7 @@
 """Windows of clips that are longer than the delivered length.
 
 Windows overlap by half. Training omits windows without sound, because a pause between two barks is
-no example of a bark. Validation and test keep all of them, as a recogniser hears them.
+not an example of a bark. Validation and test keep all of them, as a recogniser gets them.
 """
 
 import contextlib

@@ -3,11 +3,11 @@
 
 from m3net_tf.compiler.arithmetic import quantize_factor
 from m3net_tf.compiler.calls import Argument, View, loops
-from m3net_tf.compiler.graph import QUANTISE, Operation
 from m3net_tf.compiler.lowering import Lowering, shapes_note
 from m3net_tf.compiler.operators.common import require
 from m3net_tf.compiler.operators.forms import axis_of, numbers
 from m3net_tf.compiler.structures import Comparison, Search
+from m3net_tf.tflite.graph import QUANTISE, Operation
 
 #: For each operator, what it gives where the first input is less, equal and greater.
 COMPARISONS = {

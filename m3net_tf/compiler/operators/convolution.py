@@ -11,7 +11,6 @@ import numpy as np
 
 from m3net_tf.compiler.arithmetic import quantize_factor, wrap
 from m3net_tf.compiler.calls import Argument, Block, View
-from m3net_tf.compiler.graph import QUANTISE, Operation, Tensor
 from m3net_tf.compiler.lowering import Lowering
 from m3net_tf.compiler.operators.common import (
     INT8_MAX,
@@ -46,6 +45,7 @@ from m3net_tf.compiler.weights import (
     long_channel_rows,
     plain_bytes,
 )
+from m3net_tf.tflite.graph import QUANTISE, Operation, Tensor
 
 _PATCH_BYTES = 2
 _PLACE_BYTES = 4

@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from m3net_tf.compiler.graph import REPLACE, Operation, Tensor
 from m3net_tf.compiler.operators.common import require, window_counts
+from m3net_tf.tflite.graph import REPLACE, Operation, Tensor
 
 Shape = tuple[int, ...]
 
@@ -34,7 +34,7 @@ class Form:
     """The tensors of an operator.
 
     Attributes:
-        roles: of its inputs.
+        roles: roles of its inputs.
         shapes: computes the shapes of its outputs; raises ModelError where inputs do not fit.
         repeats: whether any number of inputs has the first role.
         types: for each type of its inputs, the types that its outputs may have; if None, all have
@@ -229,7 +229,7 @@ def _reverse(op: Operation) -> list[Shape]:
 
 def _slice(op: Operation) -> list[Shape]:
     shape, starts, sizes = op.input(0).shape, numbers(op, 1), numbers(op, 2)
-    require(op, len(starts) == len(sizes) == len(shape), "has not a start and a size for each axis")
+    require(op, len(starts) == len(sizes) == len(shape), "lacks a start or a size for an axis")
     sizes = [
         whole - start if size == -1 else size
         for whole, start, size in zip(shape, starts, sizes, strict=True)
@@ -250,7 +250,9 @@ def strides_of(op: Operation) -> list[range]:
         REPLACE,
     )
     starts, stops, steps = (numbers(op, index) for index in (1, 2, 3))
-    require(op, len(starts) == len(stops) == len(steps) <= len(shape), "has not three equal lists")
+    require(
+        op, len(starts) == len(stops) == len(steps) <= len(shape), "does not have three equal lists"
+    )
     chosen = []
     for axis, (start, stop, step) in enumerate(zip(starts, stops, steps, strict=True)):
         require(op, step != 0, "has a step of zero")
@@ -279,7 +281,7 @@ def _split(op: Operation) -> list[Shape]:
     axis, count = axis_of(op, number, len(shape)), len(op.outputs)
     sizes = numbers(op, 1) if op.kind == "SPLIT_V" else [shape[axis] // count] * count
     sizes = [shape[axis] - sum(sizes) - 1 if size == -1 else size for size in sizes]
-    require(op, sum(sizes) == shape[axis], f"has not the parts of {shape[axis]} items")
+    require(op, sum(sizes) == shape[axis], f"has parts that do not sum to {shape[axis]} items")
     return [(*shape[:axis], size, *shape[axis + 1 :]) for size in sizes]
 
 
@@ -315,7 +317,7 @@ def _blocks(op: Operation) -> tuple[list[int], list[tuple[int, int]]]:
     require(
         op,
         0 < len(block) < len(op.input(0).shape) and len(ends) == 2 * len(block),
-        "has not a block's size and two ends for each dimension",
+        "lacks a block's size or an end for a dimension",
     )
     require(op, min(block) > 0 and min(ends) >= 0, f"has the block {block} or the ends {ends}")
     return block, list(zip(ends[::2], ends[1::2], strict=True))
@@ -371,7 +373,7 @@ def _broadcast_to(op: Operation) -> list[Shape]:
 
 def _tile(op: Operation) -> list[Shape]:
     shape, times = op.input(0).shape, numbers(op, 1)
-    require(op, len(times) == len(shape) and min(times) > 0, "has not a count for each dimension")
+    require(op, len(times) == len(shape) and min(times) > 0, "lacks a count for a dimension")
     return [tuple(size * count for size, count in zip(shape, times, strict=True))]
 
 
@@ -386,7 +388,7 @@ def _mirror_pad(op: Operation) -> list[Shape]:
 def _resize(op: Operation) -> list[Shape]:
     shape, sizes = op.input(0).shape, numbers(op, 1)
     require(op, len(shape) == 4, "has a tensor that is not of four dimensions")
-    require(op, len(sizes) == 2 and min(sizes) > 0, "has not a height and a width")
+    require(op, len(sizes) == 2 and min(sizes) > 0, "does not have a height and a width")
     return [(shape[0], *sizes, shape[3])]
 
 
@@ -414,7 +416,7 @@ def _transposed_convolution(op: Operation) -> list[Shape]:
     shape = op.output.shape  # TensorFlow Lite Micro does not read a computed one
     if op.input(0).data is not None:
         shape = tuple(numbers(op, 0))
-    require(op, len(shape) == len(weights) == len(source) == 4, "has not four dimensions")
+    require(op, len(shape) == len(weights) == len(source) == 4, "does not have four dimensions")
     channels, rows, columns, depth = weights
     require(op, depth == source[3], f"has weights of shape {weights} for its input {source}")
     require(op, min(shape) > 0, f"has the shape {shape}")
@@ -434,7 +436,7 @@ def _select(op: Operation) -> list[Shape]:
 
 def _search(op: Operation) -> list[Shape]:
     shape, axes = op.input(0).shape, numbers(op, 1)
-    require(op, len(axes) == 1, "has not one axis")
+    require(op, len(axes) == 1, "does not have one axis")
     axis = axis_of(op, axes[0], len(shape))
     return [(*shape[:axis], *shape[axis + 1 :])]
 

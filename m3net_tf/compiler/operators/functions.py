@@ -7,7 +7,6 @@ import numpy as np
 
 from m3net_tf.compiler.arithmetic import quantize_factor
 from m3net_tf.compiler.calls import loops
-from m3net_tf.compiler.graph import QUANTISE, Operation
 from m3net_tf.compiler.lowering import Lowering, shapes_note
 from m3net_tf.compiler.operators.common import INT16_MAX, item_range, quantized, require
 from m3net_tf.compiler.structures import (
@@ -19,6 +18,7 @@ from m3net_tf.compiler.structures import (
     Sigmoid,
     Structure,
 )
+from m3net_tf.tflite.graph import QUANTISE, Operation
 
 _IDENTITY = Factor(1 << 30, 1)
 _ENTRIES = 256  # of the logistic function's table

@@ -9,7 +9,6 @@ import numpy as np
 
 from m3net_tf.compiler.arithmetic import quantize_factor, wrap
 from m3net_tf.compiler.calls import Argument, View, loops, packed_strides
-from m3net_tf.compiler.graph import QUANTISE, REPLACE, Operation
 from m3net_tf.compiler.lowering import Lowering, shapes_note
 from m3net_tf.compiler.operators.common import LARGEST_LONG_SHIFT, is_wide, require
 from m3net_tf.compiler.operators.forms import numbers
@@ -20,6 +19,7 @@ from m3net_tf.compiler.structures import (
     Normalization,
     Reduction,
 )
+from m3net_tf.tflite.graph import QUANTISE, REPLACE, Operation
 
 _MOST_SQUARES = 1 << 15  # of int8 distances, whose sum has 31 bits
 

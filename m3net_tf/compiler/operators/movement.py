@@ -9,10 +9,10 @@ from typing import Any
 import numpy.typing as npt
 
 from m3net_tf.compiler.calls import Block, View, packed
-from m3net_tf.compiler.graph import QUANTISE, REPLACE, Operation, Tensor
 from m3net_tf.compiler.lowering import Lowering
 from m3net_tf.compiler.operators.common import require
 from m3net_tf.compiler.operators.forms import axis_of, numbers, strides_of
+from m3net_tf.tflite.graph import QUANTISE, REPLACE, Operation, Tensor
 
 _MOST_BLOCKS = 1 << 10  # places in a block, each a copy
 

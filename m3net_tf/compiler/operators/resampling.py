@@ -7,11 +7,11 @@ import numpy as np
 import numpy.typing as npt
 
 from m3net_tf.compiler.calls import View
-from m3net_tf.compiler.graph import QUANTISE, REPLACE, Operation
 from m3net_tf.compiler.lowering import Lowering
 from m3net_tf.compiler.operators.common import has_pixels, require
 from m3net_tf.compiler.operators.forms import axis_of, numbers
 from m3net_tf.compiler.structures import Array, Resizing, Runs
+from m3net_tf.tflite.graph import QUANTISE, REPLACE, Operation
 
 _LOOPS = 3
 _WEIGHT_BITS = 10  # of an interpolation

@@ -5,10 +5,10 @@ import numpy as np
 
 from m3net_tf.compiler.arithmetic import quantize_factor
 from m3net_tf.compiler.calls import packed
-from m3net_tf.compiler.graph import QUANTISE, REPLACE, Operation, Tensor
 from m3net_tf.compiler.lowering import Lowering
 from m3net_tf.compiler.operators.common import require
 from m3net_tf.compiler.structures import Array, Svdf
+from m3net_tf.tflite.graph import QUANTISE, REPLACE, Operation, Tensor
 
 _RELU = 1  # schema.ActivationFunctionType
 _STATE = 4

@@ -11,7 +11,6 @@ import numpy.typing as npt
 from m3net_tf.compiler import arithmetic
 from m3net_tf.compiler.arithmetic import Integers, quantize_factor, scale
 from m3net_tf.compiler.calls import Argument, LoopOverViews, loops
-from m3net_tf.compiler.graph import QUANTISE, Operation
 from m3net_tf.compiler.lowering import Lowering
 from m3net_tf.compiler.operators import functions
 from m3net_tf.compiler.operators.common import (
@@ -30,6 +29,7 @@ from m3net_tf.compiler.operators.functions import (
     six,
 )
 from m3net_tf.compiler.structures import DIFFERENCE_BITS, SUM_BITS, Array, Factor, Loop
+from m3net_tf.tflite.graph import QUANTISE, Operation
 
 Table = npt.NDArray[np.int8]
 Floats = npt.NDArray[np.float32]

@@ -7,7 +7,7 @@ sequences have a reshape on either side.
 
 import dataclasses
 
-from m3net_tf.compiler.graph import Graph, Operation, Tensor
+from m3net_tf.tflite.graph import Graph, Operation, Tensor
 
 _CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
 _RESHAPES = ("EXPAND_DIMS", "RESHAPE", "SQUEEZE")

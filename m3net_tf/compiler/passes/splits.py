@@ -4,7 +4,7 @@
 It does so where nothing reads one of the parts, as in unrolled recurrent layers.
 """
 
-from m3net_tf.compiler.graph import Graph, Operation
+from m3net_tf.tflite.graph import Graph, Operation
 
 _SPLITS = {"SPLIT": 1, "SPLIT_V": 0}  # index of the input that is split
 

@@ -12,11 +12,11 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.compiler.graph import Graph, Operation, Tensor
 from m3net_tf.compiler.limits import MOST_LINES, may_search
 from m3net_tf.compiler.operators.forms import numbers
 from m3net_tf.compiler.streaming.reading import Reading, Rule, WholeError, rule_of
 from m3net_tf.system.errors import ModelError
+from m3net_tf.tflite.graph import Graph, Operation, Tensor
 
 Mask = npt.NDArray[np.bool_]
 Run = tuple[int, int]
@@ -80,9 +80,9 @@ class Stream:
     """How each operator and tensor streams.
 
     Attributes:
-        flows: of the tensors that move.
-        rules: of the operators whose outputs move.
-        sums: of the operators that sum a moving tensor.
+        flows: flows of the tensors that move.
+        rules: rules of the operators whose outputs move.
+        sums: sums of the operators that sum a moving tensor.
         whole: why the other operators compute all their outputs with each push.
         runs: lines that each operator of ``rules`` computes.
         kept: for each tensor whose lines stay from push to push, the first and the end.

@@ -6,7 +6,6 @@ import dataclasses
 import numpy as np
 
 from m3net_tf.compiler.goals import CYCLES, Goal
-from m3net_tf.compiler.graph import Graph, Operation
 from m3net_tf.compiler.limits import counting_steps
 from m3net_tf.compiler.network import (
     CompiledNetwork,
@@ -19,6 +18,7 @@ from m3net_tf.compiler.plan import Improve
 from m3net_tf.compiler.streaming.flow import Stream, products
 from m3net_tf.compiler.streaming.push import PushMaker
 from m3net_tf.system.errors import ModelError
+from m3net_tf.tflite.graph import Graph, Operation
 
 _MOST_HOP = 64
 _CLEAR = 0.1  # of a window's products, between the best axis and any other one

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from m3net_tf.compiler.calls import Argument, Block, View, packed
-from m3net_tf.compiler.graph import Graph, Operation, Tensor
 from m3net_tf.compiler.lowering import Lowering
 from m3net_tf.compiler.network import lower, place_concatenations
 from m3net_tf.compiler.operators import PACKED_WRITERS
@@ -21,6 +20,7 @@ from m3net_tf.compiler.operators.matrix import reduction_layer
 from m3net_tf.compiler.operators.pooling import pooling_layer
 from m3net_tf.compiler.streaming.flow import Run, RunningSum, Stream, products
 from m3net_tf.compiler.streaming.reading import Reading, part_of
+from m3net_tf.tflite.graph import Graph, Operation, Tensor
 
 _SUM_BYTES = _COUNTER_BYTES = 4
 
@@ -33,7 +33,7 @@ class PushMaker:
 
     Attributes:
         frames: where the caller has the new lines of each input.
-        products: of each operator with each push.
+        products: products of each operator with each push.
     """
 
     def __init__(self, graph: Graph, stream: Stream) -> None:

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from m3net_tf.compiler.graph import Operation, Tensor
 from m3net_tf.compiler.operators.common import window_of
 from m3net_tf.compiler.operators.forms import axis_of, numbers, strides_of
+from m3net_tf.tflite.graph import Operation, Tensor
 
 _IMAGE_AXES = (1, 2)  # rows and columns
 
@@ -48,9 +48,9 @@ class Rule:
 
     Attributes:
         axes: the streamed dimension of each output.
-        readings: by the index of a streamed input.
-        options: of the operator that computes the lines from ``first`` on; gets ``first`` and the
-            first line of the input that it is given. None: its options as they are.
+        readings: readings by the index of a streamed input.
+        options: options of the operator that computes the lines from ``first`` on; gets ``first``
+            and the first line of the input that it is given. None: its options as they are.
         constants: changed constants of the operator on a part, by the index of the input; gets the
             outputs' first line and the line behind the last, and the input's.
     """
@@ -284,7 +284,7 @@ def part_of(
 
     Args:
         op: on the whole window.
-        lines: of the outputs: the first, and the one behind the last.
+        lines: lines of the outputs: the first, and the one behind the last.
         inputs: the lines that it reads, by the index of the input.
         starts: where they begin and end in the whole input, by the index of the input.
         outputs: the lines that it computes.

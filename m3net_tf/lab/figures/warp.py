@@ -11,7 +11,7 @@ from m3net_tf.networks.layers.diffres.warp import warp_matrix
 from m3net_tf.networks.models.diffres import probe
 from m3net_tf.pages.plotting import Drawing, draw_map, new_figure
 from m3net_tf.pages.report.projection import spread_over_classes
-from m3net_tf.training.features import original_features
+from m3net_tf.training.clips.features import original_features
 
 CLIPS = 3
 

@@ -23,11 +23,11 @@ from m3net_tf.system.conversion import to_plain
 from m3net_tf.system.errors import ConfigError, M3NetError, ModelError, one_line
 from m3net_tf.system.locks import writes_into
 from m3net_tf.system.progress import Log, silent
-from m3net_tf.training.checks import check_training
+from m3net_tf.training.clips.checks import check_training
+from m3net_tf.training.clips.source import load_section
 from m3net_tf.training.cluster.pools import IN_PROCESS, Lost, Pool, PoolOptions, open_pool
 from m3net_tf.training.cluster.worker import Order, Report
 from m3net_tf.training.recipe import Recipe
-from m3net_tf.training.run import load_section
 
 _MOST_REJECTED = 100
 """Candidates in a row that are not trained, after which a search ends."""
@@ -62,7 +62,7 @@ class Budget:
 
     Attributes:
         trials: candidates that are trained, the first recipe included.
-        hours: time after which no trial is started; None is no limit.
+        hours: time after which no trial is started; None sets no limit.
     """
 
     trials: int

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from m3net_tf.lab.search.front import Point, goes_on, rungs_of
 from m3net_tf.lab.search.trials import TrialFolder
-from m3net_tf.training.stopping import TrainingStoppedError
+from m3net_tf.training.loop.stopping import TrainingStoppedError
 
 
 @dataclasses.dataclass(frozen=True)

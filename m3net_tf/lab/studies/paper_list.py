@@ -12,11 +12,12 @@ from m3net_tf.lab.studies.table_record import WrittenReport
 from m3net_tf.system.artifacts import read_json
 from m3net_tf.system.checkout import require_sources
 from m3net_tf.system.processor import arithmetic
+from m3net_tf.system.words import counted
 from m3net_tf.system.yaml_files import read_yaml
 from m3net_tf.training.run import built_otherwise
 
 _WRITING = re.compile(r"m3net (table|lab figure) (\S+)")
-"""A command that writes results; with --dry-run or --print-recipe it writes none."""
+"""A command that writes results; with --dry-run it writes none."""
 
 
 class _Estimate(TypedDict):
@@ -101,7 +102,7 @@ def list_lines(items: Sequence[PaperItem]) -> list[str]:
 
 
 def _line(result: ItemResult) -> str:
-    runs = f"{result['runs']} run{'s' * (result['runs'] != 1)}" if result["runs"] else ""
+    runs = counted(result["runs"], "run") if result["runs"] else ""
     facts = f"{result['scale']:<5}  {runs:<8}  {result['state']:<25}  {result['date']:<10}"
     arithmetic = f"arithmetic {result['arithmetic']}" if result["arithmetic"] else ""
     return f"{facts}  {result['commit']:<9}  {arithmetic}".rstrip()

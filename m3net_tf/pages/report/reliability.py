@@ -13,7 +13,7 @@ from m3net_tf.pages.report.clips import no_clips
 from m3net_tf.pages.report.content import Chart, Part, Section
 from m3net_tf.pages.report.gather import RunData, hits
 from m3net_tf.pages.report.words import percent
-from m3net_tf.training.metrics import wilson_interval
+from m3net_tf.training.scoring.metrics import wilson_interval
 
 _BINS = 10
 _HEIGHT = 300  # pixels

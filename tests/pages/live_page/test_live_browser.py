@@ -63,7 +63,7 @@ def address(exported_run: Path, private_cache: Path, folder: Path) -> Iterator[s
     yield match[1]
     process.send_signal(signal.SIGINT)
     said, _ = process.communicate(timeout=300)
-    assert " s heard, " in said and process.returncode == 0
+    assert " s of sound, " in said and process.returncode == 0
 
 
 @pytest.fixture(scope="module")
