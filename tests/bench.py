@@ -75,6 +75,7 @@ class Bench:
         self.unreachable = ""
         self._build = build
         self._run = run
+        self._built_as: dict[Path, Build] = {}
         which = shutil.which
         patch.setattr(shutil, "which", lambda tool: tool if "qemu" in tool else which(tool))
         patch.setattr(toolchain, "missing_packages", lambda *_: [])
@@ -121,11 +122,13 @@ class Bench:
             header = (folder / "generated" / "model.h").read_text()
             arena = re.findall(r"#define M3NET_MODEL_ARENA_BYTES (\d+)", header)[0]
         size = int(arena) if arena else None
-        self.built.append(Build(board.name, folder, size, chosen, list(settings)))
-        return self._build(self.built[-1])
+        made = Build(board.name, folder, size, chosen, list(settings))
+        self.built.append(made)
+        image = self._build(made)
+        self._built_as[image.elf] = made
+        return image
 
     def _answer(
         self, elf: Path, _machine: Machine, clips: np.ndarray, **_: object
     ) -> EmulationResult:
-        del elf  # always the last one that was built
-        return self._run(self.built[-1], clips)
+        return self._run(self._built_as[elf], clips)
