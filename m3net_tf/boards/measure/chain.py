@@ -187,9 +187,9 @@ def run_chain(
     Raises:
         M3NetError: a stage failed.
     """
+    find_machine(board)  # refuses a board without an emulator before the slow stages
     bundle = Bundle.load(run.folder / "export")
     engine = engine or bundle.manifest.engine
-    find_machine(board)  # refuses a board without an emulator before the slow stages
     dataset = run.dataset(data_dir)
     subject = _Subject(run, bundle, dataset, spread_clips(dataset, count), board, engine)
     log(f"{subject.wholes} held-out clips of {dataset.info.name}{subject.in_windows}")
