@@ -30,8 +30,15 @@ extern "C" {
 #define M3NET_FRONTEND_FRAME_HOPS \
   ((M3NET_FRONTEND_FRAME_SAMPLES + M3NET_FRONTEND_HOP_SAMPLES - 1) / M3NET_FRONTEND_HOP_SAMPLES)
 
-/// Working memory of one column.
+/// Whether features are samples: a column is a hop of them.
 #ifdef M3NET_FRONTEND_WAVEFORM
+#define M3NET_FRONTEND_OF_SAMPLES 1
+#else
+#define M3NET_FRONTEND_OF_SAMPLES 0
+#endif
+
+/// Working memory of one column.
+#if M3NET_FRONTEND_OF_SAMPLES
 #define M3NET_FRONTEND_WORK_BYTES 0
 #else
 #define M3NET_FRONTEND_WORK_BYTES                                 \
