@@ -15,9 +15,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-README, FOOTPRINT = ROOT / "README.md", ROOT / "docs" / "footprint.md"
+README = ROOT / "README.md"
+FOOTPRINT = ROOT / "docs" / "guide" / "footprint.md"
+NETWORKS = ROOT / "docs" / "guide" / "networks.md"
 DEMO, MATRIX = ROOT / "runs" / "demo", ROOT / "runs" / "matrix" / "matrix.json"
-#: Column of README's table of networks -> the board whose instructions it has.
+#: Column of the table of networks -> the board whose instructions it has.
 CORES = {
     "M3": "mps2_an385",
     "M4F": "mps2_an386",
@@ -64,17 +66,20 @@ def stale_footprint() -> Iterator[str]:
     only_arena = [line.split()[0] for line in printed if len(line.split()) == 2]
     absent = {board for board in boards if board in only_arena}
     for board in sorted(absent):
-        print(f"docs/footprint.md: {board} cannot be built here, so its figures are not compared")
+        print(f"docs/guide/footprint.md: {board} cannot be built here, so nothing is compared")
     for line in figures:
         if line not in printed and line.split()[0] not in absent:
-            yield f"docs/footprint.md: m3net footprint does not print {line!r}"
+            yield f"docs/guide/footprint.md: m3net footprint does not print {line!r}"
 
 
 def stale_networks() -> Iterator[str]:
-    """Cells of README's table of networks that differ from the matrix of boards."""
+    """Cells of the guide's table of networks that differ from the matrix of boards."""
     rows = [
         [cell.strip() for cell in line.strip("|").split("|")]
-        for line in README.read_text().partition("## Networks and boards")[2].splitlines()
+        for line in NETWORKS.read_text()
+        .partition("## On emulated cores")[2]
+        .partition("\n## ")[0]
+        .splitlines()
         if line.startswith("|")
     ]
     head, table = rows[0], {row[0].lower(): row for row in rows[2:]}
@@ -92,7 +97,7 @@ def stale_networks() -> Iterator[str]:
         for column, figure in figures.items():
             shown = table[cell["network"]][head.index(column)]
             if shown != figure:
-                yield f"README.md: {cell['network']}, {column}: {shown} is {figure} today"
+                yield f"{NETWORKS.name}: {cell['network']}, {column}: {shown} is {figure} today"
 
 
 if __name__ == "__main__":

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from m3net_tf.compiler.graph import Graph, Operation, Tensor
 from m3net_tf.compiler.network import rewritten
 from m3net_tf.compiler.streaming.flow import Stream
 from m3net_tf.lab.bench.engine import untrained_preset
 from m3net_tf.system.artifacts import write_text
+from m3net_tf.tflite.graph import Graph, Operation, Tensor
 
 PICTURE = Path(__file__).parent / "kept_lines.svg"
 PRESETS = {"plain": "padding in time", "plain_stream": "no padding in time"}

@@ -18,7 +18,7 @@ def layers(contract: str) -> list[list[str]]:
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg")
     section = f"importlinter:contract:{contract}"
-    lines = config[section]["layers"].split("\n") if section in config else []
+    lines = config.get(section, "layers", fallback="").split("\n")
     return [[name.strip() for name in line.split("|")] for line in lines if line.strip()]
 
 

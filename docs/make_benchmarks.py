@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measures both engines on MLPerf Tiny's networks and our own, for docs/benchmarks.md and its CSV.
+"""Measures both engines on MLPerf Tiny's networks and our own, for docs/evidence/benchmarks.md and
+its CSV.
 
 ``python docs/make_benchmarks.py TINY WORDS`` takes checkouts of https://github.com/mlcommons/tiny
 and https://github.com/esphome/micro-wake-word-models. It builds the firmware of each network for
@@ -22,7 +23,7 @@ from m3net_tf.boards.emulation.cycles import CORE, FLASHES
 from m3net_tf.compiler.engines import COMPILED, ENGINES
 from m3net_tf.lab.bench.engine import SUBJECTS, EngineComparison, run_bench_engine
 
-PAGE = Path(__file__).parent / "benchmarks.md"
+PAGE = Path(__file__).parent / "evidence" / "benchmarks.md"
 TABLE = PAGE.with_suffix(".csv")
 BOARDS = ("mps2_an386", "mps2_an500", "mps2_an505", "mps2_an385", "mps3_an547")
 #: Networks of MLPerf Tiny, below benchmark/training.
@@ -95,7 +96,7 @@ def table_lines(rows: list[tuple[str, ...]]) -> Iterator[str]:
         yield "| " + " | ".join(COLUMNS[i] for i in used) + " |"
         yield "|" + "|".join("---" if i < 3 else "---:" for i in used) + "|"
         for row in those:
-            cells = [f"{int(row[i]):,}".replace(",", " ") if i > 2 else row[i] for i in used]
+            cells = [f"{int(row[i]):,}" if i > 2 else row[i] for i in used]
             yield "| " + " | ".join(cells) + " |"
         yield from ("", f"{COMPILED} / tflm:", "")
         yield "| network | " + " | ".join(COLUMNS[i] for i in used if i > 2) + " |"

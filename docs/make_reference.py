@@ -24,7 +24,6 @@ from m3net_tf.audio.datasets import DatasetInfo, dataset_info, dataset_names, da
 from m3net_tf.audio.frontend.presets import PRESETS
 from m3net_tf.boards.builds.boards import list_boards, load_board
 from m3net_tf.cli import app
-from m3net_tf.runtime.command import make_parser
 from m3net_tf.system.artifacts import write_text
 from m3net_tf.system.markdown import markdown_text
 from m3net_tf.training.recipe import Recipe
@@ -57,12 +56,12 @@ def commands_page() -> str:
         "# Commands",
         "",
         _NOTE.format(source="the command line itself"),
-        "The [conventions](../command_line.md) of output and exit status hold for all commands.",
+        "The [conventions](command_line.md) of output and exit status hold for all commands.",
         "",
         *_rows(("command", "purpose"), [(f"[`{name}`](#{_anchor(name)})", s) for name, s in rows]),
     ]
     for name, command in commands:
-        options = _classify_rows() if name == "m3net classify" else _option_rows(command)
+        options = _option_rows(command)
         lines += [f"## `{name}`", "", inspect.cleandoc(command.help or ""), ""]
         if options:
             lines += _rows(("argument or option", "value", "default", "meaning"), options)
@@ -72,8 +71,6 @@ def commands_page() -> str:
 def _commands(path: str, command: Any) -> Iterator[tuple[str, Any]]:
     """Commands below a group, each with the words that call it."""
     for name, child in command.commands.items():
-        if child.hidden:
-            continue
         if hasattr(child, "commands"):
             yield from _commands(f"{path} {name}", child)
         else:
@@ -112,17 +109,6 @@ def _default(option: Any, flag: bool) -> str:
     return "" if default is None or default == [] or flag else f"`{default}`"
 
 
-def _classify_rows() -> list[tuple[str, str, str, str]]:
-    """The options of the command that does without Typer."""
-    rows = []
-    for action in make_parser()._actions:
-        name = ", ".join(action.option_strings) or str(action.metavar)
-        value = "" if action.nargs == 0 else _kind(action.type or str)
-        default = "required" if action.required and action.option_strings else ""
-        rows.append((f"`{name}`", value, default, markdown_text(action.help or "")))
-    return rows
-
-
 def recipes_page() -> str:
     """Every key of a recipe with its type, default and meaning."""
     lines = [
@@ -131,8 +117,7 @@ def recipes_page() -> str:
         _NOTE.format(source="the dataclasses of a recipe"),
         "A recipe is a YAML file with the sections below; `experiments/mcu/` has examples. An",
         "unknown key is an error. A key's name ends in its unit: `_s` seconds, `_ms` milliseconds,",
-        "`_hz` hertz, `_db` decibels. `m3net table NAME --print-recipe CELL` prints a complete",
-        "recipe.",
+        "`_hz` hertz, `_db` decibels. `m3net lab recipe TABLE CELL` prints a complete recipe.",
         "",
     ]
     hints = typing.get_type_hints(Recipe)
@@ -226,7 +211,7 @@ def datasets_page() -> str:
         "",
         _NOTE.format(source="`m3net_tf/audio/datasets/`"),
         "`m3net data info NAME` prints layout, citation and options of one data set.",
-        "[Data sets](../datasets.md) explains groups, protocols and downloads.",
+        "[Data sets](data.md) explains groups, protocols and downloads.",
         "",
         "The first protocol is the default. *First use*: the publisher gives no checksum, so",
         "the first download's is recorded.",
@@ -285,9 +270,10 @@ def boards_page() -> str:
         "# Boards",
         "",
         _NOTE.format(source="`board.toml` of each board"),
-        "[Adding a board](../porting.md) says how to add one, and how boards are wired. RAM counts",
-        "all memories but flash. Flash includes a boot loader's share, but not the storage, which",
-        "[keeps thresholds](../monitor.md#save-thresholds-on-the-board).",
+        "[Adding a board](../design/porting.md) says how to add one, and how boards are wired.",
+        "RAM counts all memories but flash. Flash includes a boot loader's share, but not the "
+        "storage, which",
+        "[keeps thresholds](on_the_board.md#save-thresholds-on-the-board).",
         "",
         *_rows(head, rows),
     ]

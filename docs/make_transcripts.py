@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Types the commands of docs/transcripts and writes what they print into the pages.
+"""Types the commands of docs/evidence/transcripts and writes what they print into the pages.
 
 ``python docs/make_transcripts.py FOLDER [PAGE …]`` types the lines that begin with ``$`` into a
 shell in FOLDER, which must exist. It replaces the lines below each by its output, and its comment
@@ -33,7 +33,7 @@ _QUIET = ("git ", "make setup", "pip ", "python3 -m venv")
 
 def path_of(page: str) -> Path:
     """File of a page."""
-    return DOCS / "transcripts" / f"{page}.md"
+    return DOCS / "evidence" / "transcripts" / f"{page}.md"
 
 
 def commands_of(text: str) -> list[str]:

@@ -8,6 +8,8 @@
   into the run.
 - ``python docs/trace_walk.py cell FOLDER`` follows the cells of ``m3net/table4`` at tiny scale;
   FOLDER is for its runs.
+- ``python docs/trace_walk.py train FOLDER`` follows a training of the tests' recipe, in
+  ``training/``; FOLDER gets its run.
 
 A file of ``m3net_tf/`` is printed when one of its functions is called for the first time, unless it
 is the last one printed. A file that comes again is a return, marked with ``*``. Properties and
@@ -19,6 +21,7 @@ from __future__ import annotations
 
 import gc
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType, FunctionType
@@ -35,9 +38,11 @@ from m3net_tf.export import Bundle
 from m3net_tf.lab.studies.table_plan import plan_table
 from m3net_tf.lab.studies.tables import make_table
 from m3net_tf.system.progress import silent
+from m3net_tf.training import load_recipe, train
 from m3net_tf.training.run import Run
 
 PACKAGE = Path(m3net_tf.__file__).parent
+TINY = Path(__file__).parents[1] / "tests" / "tiny.yaml"
 BOARD = "mps2_an386"
 
 
@@ -66,6 +71,17 @@ def cell(folder: Path) -> Callable[[], object]:
     def way() -> None:
         plan = plan_table("m3net/table4", "tiny", runs_folder=folder / "runs", out=folder)
         make_table(plan, {})
+
+    return way
+
+
+def training(folder: Path) -> Callable[[], object]:
+    """The way of a training; each one makes a run of its own."""
+    recipe = load_recipe(TINY)
+
+    def way() -> None:
+        with tempfile.TemporaryDirectory(dir=folder) as run:
+            train(recipe, Path(run))
 
     return way
 
@@ -99,9 +115,12 @@ def files_of(way: Callable[[], object], wings: tuple[str, ...]) -> list[str]:
 
 
 if __name__ == "__main__":
-    way = {"clip": clip, "chain": chain, "cell": cell}[sys.argv[1]](Path(sys.argv[2]))
+    name, place = sys.argv[1], Path(sys.argv[2])
+    way = {"clip": clip, "chain": chain, "cell": cell, "train": training}[name](place)
     way()
-    files = files_of(way, ("boards/", "export/") if sys.argv[1] == "chain" else ("",))
+    files = files_of(
+        way, {"chain": ("boards/", "export/"), "train": ("training/",)}.get(name, ("",))
+    )
     for number, name in enumerate(files):
         print(name + "*" * (name in files[:number]))
     print(f"{len(set(files))} files, {len(files) - len(set(files))} returns")

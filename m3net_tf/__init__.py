@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sound recognition, from a paper to a microcontroller; ``docs/python.md`` describes the names."""
+"""Sound recognition, from a paper to a microcontroller; ``docs/guide/python.md`` has the names."""
 
 import importlib
 

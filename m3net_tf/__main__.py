@@ -7,10 +7,6 @@ import sys
 def main() -> None:
     """Entry point."""
     try:
-        if sys.argv[1:2] == ["classify"]:
-            from m3net_tf.runtime.command import main as classify
-
-            sys.exit(classify(sys.argv[2:]))
         from m3net_tf.cli import main as command_line
 
         command_line()

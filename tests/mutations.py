@@ -26,7 +26,7 @@ class Mutation:
     """One breakage.
 
     Attributes:
-        name: short name, for the command line and ``docs/testing.md``.
+        name: short name, for the command line and ``docs/design/testing.md``.
         meaning: the fault that it causes.
         file: file that changes.
         old: text there, which must occur once.

@@ -28,11 +28,21 @@ def test_tests_of_the_other_wings_load_without_the_lab():
         assert not re.search(r"(?m)^(from|import) m3net_tf\.lab\b", path.read_text()), path
 
 
+def test_one_wing_reads_networks():
+    package = ROOT / "m3net_tf"
+    using = {
+        path.parent
+        for path in package.rglob("*.py")
+        if re.search(r"(?m)^ *(from|import) .*(flatbuffers|schema_py_generated)", path.read_text())
+    }
+    assert using == {package / "tflite"}
+
+
 def test_one_function_reads_json_and_one_reads_yaml():
     readers = {
         r"\bjson\.loads?\(": "system/artifacts.py",
         r"\byaml\.(safe_|full_|unsafe_)?load(_all)?\(": "system/yaml_files.py",
-        r"\bh5py\.File\(": "training/archive.py",
+        r"\bh5py\.File\(": "training/run/archive.py",
     }
     package = ROOT / "m3net_tf"
     for pattern, reader in readers.items():

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from m3net_tf.boards import DEFAULT_BOARD
 from m3net_tf.boards.builds.boards import Architecture, list_boards, load_board
 from m3net_tf.boards.builds.toolchain import TOOLS
-from m3net_tf.compiler.engines import DEFAULT_BOARD
 
 ROOT = Path(__file__).parents[1]
 #: Package -> package of the Makefile that depends on it.

@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-RESULTS = (ROOT / "experiments" / "results" / "README.md").read_text()
+RESULTS = (ROOT / "docs" / "evidence" / "results" / "board.md").read_text()
 #: Row of README's table -> row of the results page.
 ROWS = {
     "accuracy, float": "accuracy on 400 held-out clips, float",
@@ -73,7 +73,7 @@ def test_the_picture_has_readmes_figures(demo):
 
 
 def test_the_page_on_boards_has_readmes_figures(demo):
-    page = (ROOT / "docs/footprint.md").read_text()
+    page = (ROOT / "docs/guide/footprint.md").read_text()
     memory, time, _ = re.findall(r"^ +mps2_an386 .*", page, re.MULTILINE)
     assert demo[ARENA] in memory.split() and demo[FLASH] in memory.split()
     _, ms, _, inferences, share, *_ = time.split()

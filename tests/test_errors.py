@@ -17,7 +17,7 @@ from m3net_tf.compiler import network
 from m3net_tf.runtime.metadata import has_metadata
 from m3net_tf.system.errors import DAMAGED, DataError, ModelError
 from m3net_tf.system.keras import tf
-from m3net_tf.training.state import TrainingState
+from m3net_tf.training.loop.state import TrainingState
 
 BUGS = (AttributeError, MemoryError, NameError, RuntimeError, TypeError)
 

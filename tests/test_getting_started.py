@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""docs/getting_started.md: its commands run in their order, on few and small sounds."""
+"""docs/guide/first_hour.md: its commands run in their order, on few and small sounds."""
 
 import re
 import shutil
@@ -17,7 +17,7 @@ from m3net_tf.audio.datasets.speech_commands import WORDS_35
 from m3net_tf.boards.emulation.starting import why_no_emulation
 
 ROOT = Path(__file__).parents[1]
-PAGE = (ROOT / "docs" / "getting_started.md").read_text()
+PAGE = (ROOT / "docs" / "guide" / "first_hour.md").read_text()
 OWN_RUN, OWN_SOUNDS, ON_A_BOARD = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
 RECIPE = "experiments/mcu/m3net_speech_commands.yaml"
 

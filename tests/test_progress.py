@@ -74,7 +74,7 @@ def test_a_chain_of_short_tasks_is_not_silent(clock):
     assert len(lines) == 1
 
 
-def test_a_terminal_breaks_prose_between_words_and_leaves_commands_whole():
+def test_a_terminal_breaks_prose_between_words_and_leaves_commands_whole(monkeypatch):
     line = "[1/3] m3net/table4/tiny/us8k-official-folds--w-o-mfp/seed0: test accuracy 10.00 % (6 s)"
     command = "m3net train " + "a-very-long-path/" * 5 + "recipe.yaml --run runs/own"
     ours, theirs = pty.openpty()
@@ -88,6 +88,49 @@ def test_a_terminal_breaks_prose_between_words_and_leaves_commands_whole():
     assert len(shown) == 3 and all(len(part) <= 80 for part in shown[:-1])
     assert " ".join(part.strip() for part in shown[:-1]) == line
     assert progress.fitted(line, io.StringIO()) == line
+    monkeypatch.setenv("COLUMNS", "40")  # in a pipe, too
+    narrow = progress.fitted(line, io.StringIO()).splitlines()
+    assert len(narrow) == 3 and len(narrow[0]) <= 40
+    assert progress.fitted(command, io.StringIO()) == command
+
+
+def test_the_first_steps_are_no_estimate(clock):
+    lines: list[str] = []
+    with track(lines.append, "training", 900, "steps") as task:
+        clock[0] += 5
+        task.advance()  # the step that TensorFlow compiles
+        for _ in range(100):
+            clock[0] += 0.06
+            task.advance()
+    assert lines == ["training: 1/900 steps", "training: 85/900 steps, 1 min 36 s left"]
+
+
+def test_slow_work_has_an_estimate_after_a_minute(clock):
+    lines: list[str] = []
+    with track(lines.append, "training", 900, "steps") as task:
+        for _ in range(2):
+            clock[0] += 50
+            task.advance()
+    assert lines == ["training: 1/900 steps", "training: 2/900 steps, 12 h 28 min left"]
+
+
+@pytest.mark.parametrize("words", [[], ["data"], ["data", "--help"]])
+def test_help_fits_the_terminal(words):
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 60))
+    command = [sys.executable, "-m", "m3net_tf", *words]
+    subprocess.run(command, env=ENVIRONMENT, stdout=theirs, check=True)
+    os.close(theirs)
+    shown = b"".join(iter(lambda: _read(ours), b"")).decode().splitlines()
+    assert len(shown) > 10 and all(len(line) <= 60 for line in shown)
+    assert "Options:" in shown
+
+
+def _read(handle: int) -> bytes:
+    try:
+        return os.read(handle, 4096)
+    except OSError:  # Linux says so where all has been read
+        return b""
 
 
 @pytest.mark.parametrize(

@@ -52,15 +52,15 @@ def test_every_page_is_in_the_navigation_once():
 
 def test_links_to_sources_lead_to_pages_of_them(tmp_path):
     SITE["stage"](tmp_path)
-    compare = (tmp_path / "docs" / "compare.md").read_text()
-    links = re.findall(r"\]\((\.\./tests/[^)]+)\)", compare)
+    compare = (tmp_path / "docs" / "design" / "compare.md").read_text()
+    links = re.findall(r"\]\((\.\./\.\./tests/[^)]+)\)", compare)
     assert len(links) > 10
     for link in links:
-        page = tmp_path / "docs" / link
+        page = tmp_path / "docs" / "design" / link
         assert "literalinclude" in page.read_text()
         assert page.with_suffix("").is_file()
     landing = (tmp_path / SITE["LANDING"]).read_text()
-    assert ":caption: Tutorials" in landing and "README.md" in landing
+    assert ":caption: Guide" in landing and "README.md" in landing
     for link in re.findall(r"\]\(([^)]+)\)", landing):
         assert (tmp_path / link).is_file(), link
     assert ".. autofunction:: load" in (tmp_path / SITE["PYTHON_PAGE"]).read_text()
@@ -74,8 +74,8 @@ def test_links_to_folders_lead_to_pages_of_their_files(tmp_path):
     for folder in folders:
         page = (tmp_path / folder / SITE["FOLDER_PAGE"]).read_text()
         assert all(f"`{path.name}`" in page for path in (ROOT / folder).glob("*.*"))
-    results = (tmp_path / "experiments" / "results" / "README.md").read_text()
-    assert f"](../mcu/{SITE['FOLDER_PAGE']})" in results
+    results = (tmp_path / "docs" / "evidence" / "results" / "keywords.md").read_text()
+    assert f"](../../../experiments/mcu/{SITE['FOLDER_PAGE']})" in results
 
 
 def test_options_keep_their_dashes_and_every_page_has_a_title_of_its_own(tmp_path):

@@ -37,7 +37,7 @@ def test_pip_installs_pinned_files_only_with_hashes():
 
 
 def test_every_download_has_a_checksum_where_its_publisher_gives_one():
-    """docs/datasets.md names the others: the first download's checksum counts for them."""
+    """docs/reference/data.md names the others: the first download's checksum counts for them."""
     unchecked = set()
     for name in dataset_names():
         for archive in dataset_info(name).archives:

@@ -12,7 +12,6 @@ from m3net_tf.boards.device.live import LiveView
 from m3net_tf.boards.device.messages import DeviceInfo
 from m3net_tf.boards.device.screen import Screen
 from m3net_tf.cli import output
-from m3net_tf.runtime import command
 from m3net_tf.system.errors import ModelError
 from m3net_tf.system.terminal import printable, run_command, say_loading
 
@@ -27,7 +26,7 @@ def test_control_characters_become_escapes():
     assert printable(words) == words
 
 
-@pytest.mark.parametrize("say", [output.say, output.say_progress, command._print])
+@pytest.mark.parametrize("say", [output.say, output.say_progress])
 def test_all_lines_are_printed_so(say, capsys):
     say(HOSTILE)
     caught = capsys.readouterr()

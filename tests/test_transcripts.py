@@ -47,12 +47,12 @@ def as_typed(command: str) -> str:
 @pytest.mark.parametrize("page", PAGES)
 def test_its_commands_are_those_of_the_readme_or_its_tutorial(page):
     sources = [ROOT / "README.md"]
-    links = re.findall(r"\]\((\.\./\w+\.md)\)", PAGES[page])
-    sources += [(ROOT / "docs" / "transcripts" / link).resolve() for link in links]
+    links = re.findall(r"\]\(((?:\.\./)+(?:\w+/)?\w+\.md)\)", PAGES[page])
+    sources += [(ROOT / "docs" / "evidence" / "transcripts" / link).resolve() for link in links]
     typed = {as_typed(line) for source in sources for line in source.read_text().splitlines()}
     commands = [line for line in commands_of(PAGES[page]) if line.startswith("m3net ")]
     assert commands and not [line for line in commands if as_typed(line) not in typed]
-    assert f"docs/transcripts/{page}.md" in (ROOT / "README.md").read_text()
+    assert f"docs/evidence/transcripts/{page}.md" in (ROOT / "README.md").read_text()
 
 
 def test_every_command_of_the_readmes_tasks_is_in_a_transcript():
@@ -66,7 +66,9 @@ def test_every_command_of_the_readmes_tasks_is_in_a_transcript():
 
 def test_the_recipe_of_fine_tuning_has_the_front_end_of_the_network():
     path = ROOT / "examples" / "whistles" / "whistles.yaml"
-    assert f"```yaml\n{path.read_text()}```" in (ROOT / "docs" / "fine_tune.md").read_text()
+    assert (
+        f"```yaml\n{path.read_text()}```" in (ROOT / "docs" / "guide" / "fine_tune.md").read_text()
+    )
     recipe = load_recipe(path)
     trained = load_recipe(find_pretrained(Path(recipe.fine_tuning.run)) / "recipe.yaml")
     assert recipe.frontend == trained.frontend

@@ -14,6 +14,7 @@ import pytest
 LAB = importlib.util.find_spec("m3net_tf.lab") is not None  # it can be left out
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = ("tensorflow", "librosa", "scikit-learn", "matplotlib", "pandas", "scipy", "ray")
+KEYWORDS = "site/m3net_tf/networks/pretrained/m3net-s-keywords/model.tflite"
 # Python 3.12 tries to import _wmi, which only Windows has, and does not list it.
 STANDARD = sys.stdlib_module_names | {"_wmi"}
 
@@ -29,7 +30,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     zipfile.ZipFile(archive).extractall(folder)
     subprocess.run([*setup, "bdist_wheel", "-d", folder], cwd=archive.with_suffix(""), check=True)
     (path,) = folder.glob("*.whl")
-    assert path.stat().st_size < 5_000_000  # the limit that docs/deployment.md promises
+    assert path.stat().st_size < 5_000_000  # the limit that docs/guide/classify.md promises
     return zipfile.ZipFile(path)
 
 
@@ -38,11 +39,15 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     [
         (["-c", "import m3net_tf"], set()),
         (
+            ["-c", "import m3net_tf.compiler.folder, m3net_tf.compiler.streaming.network"],
+            {"ai_edge_litert", "ai_edge_litert_sdk_intel", "flatbuffers", "numpy"},
+        ),
+        (
             ["-m", "m3net_tf", "--help"],
             {"rich", "typer", "shellingham", "annotated_doc", "click"},
         ),
         (
-            ["-m", "m3net_tf", "classify", "--help"],
+            ["-c", "import m3net_tf.runtime"],
             {"ai_edge_litert", "ai_edge_litert_sdk_intel", "msgspec", "numpy", "typing_extensions"},
         ),
     ],
@@ -85,12 +90,9 @@ def test_a_light_installation_asks_for_no_training_package(wheel):
 @pytest.mark.parametrize(
     ("command", "expected"),
     [
-        *(
-            [("table m3net/table4 --print-recipe nothing", "no cell is named 'nothing'")]
-            if LAB
-            else []
-        ),
+        *([("lab recipe m3net/table4 nothing", "no cell is named 'nothing'")] if LAB else []),
         ("fit no_run", "no_run has no export"),
+        (f"compile {KEYWORDS} --out c", "c/model.c"),
     ],
 )
 def test_commands_find_the_copies_of_the_wheel(wheel, tmp_path, command, expected):

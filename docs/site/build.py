@@ -133,7 +133,7 @@ def python_page() -> str:
     modules = [name for name in public if isinstance(getattr(m3net_tf, name), ModuleType)]
     rooms = {name: getattr(m3net_tf, name).__name__ for name in modules if name != "keras"}
     lines = ["Python API", "==========", "", "``m3net_tf``", "------------", ""]
-    lines += [":doc:`../python` lists the stable ones and shows them in use.", ""]
+    lines += [":doc:`../guide/python` lists the stable ones and shows them in use.", ""]
     lines += [".. currentmodule:: m3net_tf", ""]
     for name in [name for name in public if name not in modules]:
         kind = "class" if isinstance(getattr(m3net_tf, name), type) else "function"

@@ -142,7 +142,7 @@ static void command_mode(m3net_monitor* monitor, const m3net_monitor_words* word
   }
   if (energy && m3net_board_timestamp_pin() != M3NET_OK) {
     m3net_monitor_error(monitor, "no_pin",
-                        "the board has no pin for an energy meter: see docs/monitor.md");
+                        "the board has no energy-meter pin: see docs/guide/monitor.md");
     return;
   }
   monitor->eembc.energy = energy;

@@ -53,7 +53,7 @@ void m3net_monitor_record(m3net_monitor* monitor, const m3net_monitor_words* wor
                               (uint64_t)samples * 1000000u / M3NET_FRONTEND_SAMPLE_RATE_HZ;
   if (m3net_board_audio_start(M3NET_FRONTEND_SAMPLE_RATE_HZ, monitor->live->halves,
                               M3NET_FRONTEND_HOP_SAMPLES, record_half, &record) != M3NET_OK) {
-    m3net_monitor_error(monitor, "no_audio", "the board hears nothing: see docs/monitor.md");
+    m3net_monitor_error(monitor, "no_audio", "no audio hardware: see docs/guide/monitor.md");
     return;
   }
   wait_for_recording(monitor, &record, give_up_us);

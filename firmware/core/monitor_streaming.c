@@ -89,7 +89,7 @@ static void start_stream(m3net_monitor* monitor, bool microphone) {
   m3net_duty_start(&monitor->duty);
   if (m3net_live_start(monitor->live, microphone) != M3NET_OK) {
     m3net_monitor_error(monitor, "no_audio",
-                        "the board hears nothing: see docs/monitor.md, or stream host");
+                        "no audio hardware: see docs/guide/monitor.md, or stream host");
     return;
   }
   m3net_monitor_ok("stream");

@@ -63,7 +63,7 @@ void m3net_monitor_error(m3net_monitor* monitor, const char* code, const char* t
 
 void m3net_monitor_bad_number(m3net_monitor* monitor) {
   m3net_monitor_error(monitor, "number",
-                      "a number is none, or out of range: see help and docs/monitor.md");
+                      "not a number in its range: see help and docs/guide/monitor.md");
 }
 
 void m3net_monitor_text_field(const char* name, const char* value) {

@@ -560,7 +560,8 @@ static void convolve_lines(const m3net_convolution* layer, const int8_t* input, 
   line.entry = stride == 1 && line.farther ? 24 + 12 * entry : 8 * entry;
   for (int32_t index = 0, first = -across.before; index < across.outputs;
        ++index, first += stride) {
-    const int32_t before = first<0, behind = first + 3> across.inputs;
+    const int32_t before = first < 0;
+    const int32_t behind = first + 3 > across.inputs;
     line.from = input + (before ? first + 2 : first) * across.step;
     line.across = before ? -across.step : across.step;
     line.flags = (along.before ? BEGINS_OUTSIDE : 0) | (outside ? ENDS_OUTSIDE : 0) |

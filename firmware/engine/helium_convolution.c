@@ -331,7 +331,7 @@ static inline void convolve_window(const void* any_state, int32_t row, int32_t c
   }
 }
 
-/// Prepares what all pairs of a layer share; no pixel has a pair if the layer has not the form for
+/// Prepares what all pairs of a layer share; no pixel has a pair if the layer lacks the form for
 /// it. A structure that is returned would be copied by a call.
 static inline void prepare_pairs(const m3net_convolution* layer, int32_t count,
                                  pixel_pairs* pairs) {

@@ -87,7 +87,7 @@ static uint32_t cut_each_step(uint32_t former, uint32_t value) {
       const uint32_t after = value_after_cut(value, step, (host_cut)kind);
       const bool all_written = step + 1u == steps && kind == HOST_CUT_WHOLE;
       if (after != (all_written ? value : former)) return 0;
-      if (value_after(value) != value) return 0;  // what the cut left is no obstacle
+      if (value_after(value) != value) return 0;  // what the cut left is not an obstacle
     }
   }
   host_storage_restore();

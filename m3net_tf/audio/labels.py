@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Class names for sounds that are no event."""
+"""Class names for sounds that are not events."""
 
 SILENCE_LABELS = frozenset({"silence", "background", "background_noise", "noise"})
 OTHER_LABELS = frozenset({"unknown", "other"})

@@ -15,7 +15,17 @@ from m3net_tf.system.terminal import print_how_to_continue, run_command
 __all__ = ["app", "main"]
 
 # Importing a group registers its commands, in the order of the help.
-for _group in ("training", "wake", "export", "deploy", "device", "data", "models", "doctor"):
+for _group in (
+    "training",
+    "wake",
+    "export",
+    "deploy",
+    "classify",
+    "device",
+    "data",
+    "models",
+    "doctor",
+):
     importlib.import_module(f"m3net_tf.cli.{_group}")
 if importlib.util.find_spec("m3net_tf.lab"):
     importlib.import_module("m3net_tf.lab.commands")

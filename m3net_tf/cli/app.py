@@ -7,7 +7,7 @@ import typer
 from typer.core import TyperGroup
 
 from m3net_tf import __version__
-from m3net_tf.cli.output import say
+from m3net_tf.cli.output import say, say_exactly
 
 _SECTIONS = {
     "Train": ("init", "wake", "train", "evaluate", "quantize", "report", "model"),
@@ -23,7 +23,7 @@ _HELP_LIMIT = 200  # characters: whole sentences, wrapped
 def show_help(context: typer.Context) -> None:
     """Print the help of a group that is called without a command."""
     if context.invoked_subcommand is None:
-        say(context.get_help())
+        say_exactly(context.get_help())
 
 
 def show_version_or_help(
@@ -42,7 +42,7 @@ class _Help(TyperGroup):
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write one block per heading; commands of no subject come last."""
-        shown = [name for name, command in self.commands.items() if not command.hidden]
+        shown = list(self.commands)
         listed = {name for names in _SECTIONS.values() for name in names}
         rest = [name for name in shown if name not in listed]
         sections = {"Commands": shown} if ctx.parent else {**_SECTIONS, _REST: rest}

@@ -10,6 +10,7 @@ import typer
 from m3net_tf.cli.app import data_app
 from m3net_tf.cli.options import AsJson, DataDir
 from m3net_tf.cli.output import print_lines, print_table, progress_beside, say, say_json
+from m3net_tf.system.words import counted
 
 DataOptions = Annotated[
     list[str] | None,
@@ -83,10 +84,11 @@ def data_subset(
     from m3net_tf.audio.datasets.subset_copy import make_subset
 
     subset = make_subset(name, to, data_dir, log=progress_beside(as_json))
-    files, sha256 = len(subset.files), subset.sha256
+    files = len(subset.files)
+    sha256 = subset.sha256
     facts = {"name": subset.name, "dataset": subset.dataset, "folder": str(to)}
     lines = (
-        f"{to}: {files} files, SHA-256 of their list's lines {sha256}",
+        f"{to}: {counted(files, 'file')}, SHA-256 of their list's lines {sha256}",
         f"now run m3net data check {subset.dataset} --data-dir {shlex.quote(str(to))}",
     )
     print_lines({**facts, "files": files, "sha256": sha256}, as_json, lambda _: lines)
@@ -108,9 +110,9 @@ def data_shard(
     import dataclasses
 
     from m3net_tf.audio.datasets.tables import parse_options
+    from m3net_tf.training.clips.source import load_section, recorded_data_folder
     from m3net_tf.training.recipe import load_recipe
-    from m3net_tf.training.run import load_section, recorded_data_folder
-    from m3net_tf.training.sections import DatasetSection
+    from m3net_tf.training.recipe.sections import DatasetSection
 
     section = DatasetSection(name, protocol, fold, seed, parse_options(option or []))
     if name.endswith((".yaml", ".yml")):
@@ -126,7 +128,7 @@ def data_shard(
     clips = sum(shard.clips for shard in shards.files)
     facts = {"shards": len(shards.files), "clips": clips, "bytes": shards.bytes}
     lines = (
-        f"{shards.url}: {clips} clips in {len(shards.files)} shards, "
+        f"{shards.url}: {counted(clips, 'clip')} in {counted(len(shards.files), 'shard')}, "
         f"{shards.bytes / 1e6:.0f} MB, index SHA-256 {shards.sha256}",
         f"now run m3net train RECIPE --shards {shlex.quote(shards.url)}",
     )

@@ -22,6 +22,7 @@ from m3net_tf.cli.options import (
     Optimise,
     RunFolder,
     WeightsInRam,
+    complete_boards,
 )
 from m3net_tf.cli.output import (
     make_console,
@@ -31,7 +32,6 @@ from m3net_tf.cli.output import (
     say,
     say_json,
     say_next,
-    say_progress,
 )
 from m3net_tf.compiler.engines import DEFAULT_ENGINE, ENGINES, Engine
 from m3net_tf.compiler.goals import DEFAULT_GOAL, goal_of
@@ -39,6 +39,7 @@ from m3net_tf.system.checkout import require_sources
 from m3net_tf.system.errors import M3NetError, ModelError
 from m3net_tf.system.locks import writes_into
 from m3net_tf.system.progress import Log
+from m3net_tf.system.words import counted
 
 if TYPE_CHECKING:
     from m3net_tf.boards.builds.image import FirmwareImage
@@ -54,7 +55,12 @@ MlperfModelId = Annotated[
 ]
 Boards = Annotated[
     list[str] | None,
-    typer.Option("--board", metavar="NAME", help="Board; repeatable; default: all."),
+    typer.Option(
+        "--board",
+        metavar="NAME",
+        autocompletion=complete_boards,
+        help="Board; repeatable; default: all.",
+    ),
 ]
 Define = Annotated[
     list[str] | None,
@@ -135,7 +141,12 @@ def demo(
 def matrix(
     boards: Annotated[
         list[str] | None,
-        typer.Option("--board", metavar="NAME", help="Emulated board; repeatable; default: all."),
+        typer.Option(
+            "--board",
+            metavar="NAME",
+            autocompletion=complete_boards,
+            help="Emulated board; repeatable; default: all.",
+        ),
     ] = None,
     recipes: Annotated[
         Path | None,
@@ -161,7 +172,7 @@ def matrix(
     from m3net_tf.boards.measure.matrix import matrix_table, run_matrix
 
     if unknown := [name for name in engines or () if name not in ENGINES]:
-        raise typer.BadParameter(f"engine {unknown[0]!r} is none of {', '.join(ENGINES)}")
+        raise typer.BadParameter(f"engine {unknown[0]!r} is not one of {', '.join(ENGINES)}")
     chosen = [name for name in ENGINES if not engines or name in engines]
     log = progress_beside(as_json)
     cells = run_matrix(
@@ -197,7 +208,7 @@ def _check_costs(cells: Sequence[MatrixCell], out: Console, *, update: bool) -> 
         out.print(f"{path} has these figures now")
     elif failing := baselines.exceeded(changes):
         raise M3NetError(
-            f"{len(failing)} costs are above {path} by more than "
+            f"{counted(len(failing), 'cost')} above {path} by more than "
             f"{100 * baselines.ALLOWANCE:g} %: make them cheaper, or accept them by "
             "m3net matrix --update-baselines"
         )
@@ -216,15 +227,6 @@ def footprint(
 
     result = measure_footprint(run, boards or (), progress_beside(True), engine)
     print_result(result.to_dict(), as_json, lambda _: footprint_table(result))
-
-
-@app.command(hidden=True)
-def fit(
-    run: RunFolder, boards: Boards = None, engine: EngineOfExport = None, as_json: AsJson = False
-) -> None:
-    """The former name of m3net footprint."""
-    say_progress("note: m3net fit is m3net footprint now")
-    footprint(run, boards, engine, as_json)
 
 
 @app.command()
@@ -286,20 +288,6 @@ def _build(
     return build_run(run, board, settings, log, engine)
 
 
-@app.command(
-    context_settings={
-        "allow_extra_args": True,
-        "ignore_unknown_options": True,
-        "help_option_names": [],
-    }
-)
-def classify(context: typer.Context) -> None:
-    """Classify sounds from files or the microphone; needs no TensorFlow."""
-    from m3net_tf.runtime.command import run
-
-    raise typer.Exit(run(context.args))
-
-
 @app.command("compile")
 def compile_command(
     model: Annotated[
@@ -317,11 +305,13 @@ def compile_command(
     weights_in_ram: WeightsInRam = 0,
     stream: Annotated[
         bool,
-        typer.Option("--stream", help="Take some frames at a time: NAME_push (docs/streaming.md)."),
+        typer.Option(
+            "--stream", help="Take some frames at a time: NAME_push (docs/design/streaming.md)."
+        ),
     ] = False,
     axis: Annotated[
         int | None,
-        typer.Option(help="Time axis of the input.  [default: that which leaves the least work]"),
+        typer.Option(help="Time axis of the input.  [default: the one with the least work]"),
     ] = None,
     hop: Hop = None,
     as_json: AsJson = False,
@@ -329,15 +319,16 @@ def compile_command(
     """Compile a .tflite file to C that gives the same output bytes as TFLite Micro."""
     require_sources("firmware")
     from m3net_tf.compiler.folder import report_lines, write_network
-    from m3net_tf.compiler.model_file import read_model_file
     from m3net_tf.compiler.names import require_name
     from m3net_tf.compiler.network import compile_network
     from m3net_tf.compiler.solver import solve
     from m3net_tf.compiler.streaming.network import stream_network
+    from m3net_tf.tflite.model_file import read_model_file
 
     if not stream and (axis is not None or hop is not None):
         raise typer.BadParameter("--axis and --hop need --stream")
-    improve, goal = solve if solver else None, goal_of(optimise, weights_in_ram)
+    improve = solve if solver else None
+    goal = goal_of(optimise, weights_in_ram)
     require_name(name)
     tflite = read_model_file(model)
     try:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from m3net_tf.cli.app import app, device_app
-from m3net_tf.cli.options import AsJson, DataDir, EngineOfExport
+from m3net_tf.cli.options import AsJson, DataDir, EngineOfExport, complete_runs
 from m3net_tf.cli.output import (
     console,
     print_lines,
@@ -20,7 +20,12 @@ from m3net_tf.cli.output import (
 )
 
 PortName = Annotated[str, typer.Argument(help="Serial device, pty, tcp:HOST:PORT, or qemu:BOARD.")]
-DeviceRun = Annotated[Path, typer.Option("--run", envvar="RUN", help="Run of the board's model.")]
+DeviceRun = Annotated[
+    Path,
+    typer.Option(
+        "--run", envvar="RUN", autocompletion=complete_runs, help="Run of the board's model."
+    ),
+]
 Baud = Annotated[int, typer.Option(help="Speed of a serial device.")]
 DEFAULT_RUN = Path("runs/demo")
 DEFAULT_BAUD = 115_200
@@ -31,9 +36,7 @@ DEFAULT_WEB_PORT = 8765
 def monitor(
     port: PortName,
     run: DeviceRun = DEFAULT_RUN,
-    play: Annotated[
-        Path | None, typer.Option(help="Sound file to hear instead of the microphone.")
-    ] = None,
+    play: Annotated[Path | None, typer.Option(help="Sound file instead of the microphone.")] = None,
     record: Annotated[
         Path | None, typer.Option(help="Write <RECORD>.csv and, from a microphone, <RECORD>.wav.")
     ] = None,
@@ -222,7 +225,7 @@ def device_forget(
     baud: Baud = DEFAULT_BAUD,
     as_json: AsJson = False,
 ) -> None:
-    """Make the board forget a word that it was taught."""
+    """Delete an enrolled word from the board."""
     from m3net_tf.boards.device.enrolment import forget
     from m3net_tf.boards.device.session import connect
 

@@ -18,6 +18,7 @@ from m3net_tf.cli.options import (
     EngineName,
     Optimise,
     WeightsInRam,
+    complete_runs,
     is_trained_network,
     run_folder,
 )
@@ -39,7 +40,9 @@ if TYPE_CHECKING:
 def export_command(
     model: Annotated[
         Path,
-        typer.Argument(help="Run folder, trained network, or .tflite file."),
+        typer.Argument(
+            autocompletion=complete_runs, help="Run folder, trained network, or .tflite file."
+        ),
     ],
     board: Board = DEFAULT_BOARD,
     data_dir: DataDir = None,
@@ -99,10 +102,10 @@ def export_command(
     log = progress_beside(as_json)
     source, folder = _export_source(model, out, data_dir)
     if (recipe or labels) and not _is_file(source):
-        raise ConfigError(f"{source} is no file: --recipe and --labels are for a .tflite file")
+        raise ConfigError(f"{source} is not a file: --recipe and --labels are for a .tflite file")
     if enrol and not _is_file(source):
         raise ConfigError(
-            f"{source} is no file: --enrol is for a .tflite file, such as a run's "
+            f"{source} is not a file: --enrol is for a .tflite file, such as a run's "
             "export/model.tflite, and --out"
         )
     if background and not enrol:
@@ -197,7 +200,7 @@ def _export_source(model: Path, out: Path | None, data_dir: Path | None) -> tupl
     if is_trained_network(model) and data_dir is None:
         return FOLDER / model / "model.tflite", run_folder(model, out)
     if _is_file(model):
-        from m3net_tf.compiler.model_file import read_model_file
+        from m3net_tf.tflite.model_file import read_model_file
 
         read_model_file(model)  # refuses other files before the folder is asked for
         if out is None:
@@ -223,7 +226,8 @@ def _export_run(
     from m3net_tf.export.ready import has_int8_network, packed_network, require_clips
     from m3net_tf.training import Run
 
-    run, target = Run(source), folder / "export"
+    run = Run(source)
+    target = folder / "export"
     if data_dir is not None:
         run.check(data_dir)
     elif not has_int8_network(run, target):

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
+from m3net_tf.boards import DEFAULT_BOARD
 from m3net_tf.boards.builds.boards import (
     Architecture,
     list_boards,
@@ -23,11 +24,11 @@ from m3net_tf.boards.builds.sources import (
     why_sources_unavailable,
 )
 from m3net_tf.boards.builds.toolchain import compiler_version, missing_packages
-from m3net_tf.compiler.engines import DEFAULT_BOARD
 from m3net_tf.system.artifacts import cache_folder
 from m3net_tf.system.checkout import require_sources
 from m3net_tf.system.errors import M3NetError
 from m3net_tf.system.extras import how_to_install, missing_of, packages_by_extra
+from m3net_tf.system.words import counted
 
 _EXTRAS = {
     "train": "training, quantisation, export",
@@ -125,11 +126,11 @@ def _emulators() -> Iterator[Check]:
         emulator = architecture.emulator
         path = shutil.which(emulator.program)
         count = sum(board.arch == name for board in known)
-        boards = f"for {count} board{'' if count == 1 else 's'}"
+        boards = f"for {counted(count, 'board')}"
         found = path and f"{path}, {boards}"
         fix = f"apt-get install {emulator.package}"
         yield _program(emulator.program, found, _need(name), boards, fix)
-    fix = "docs/emulation.md says how to install it"
+    fix = "docs/design/emulation.md says how to install it"
     yield _program("renode", shutil.which("renode"), "optional", "a second emulator", fix)
 
 

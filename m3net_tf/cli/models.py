@@ -139,9 +139,21 @@ def _map_shape(model: Any, layer: Any) -> list[int]:
     return list(model.input_shape if is_input else layer.output_shape)[1:]
 
 
+def _complete_networks(typed: str) -> list[str]:
+    """The networks whose names start with what was typed before the Tab key."""
+    from m3net_tf.networks.models import model_names
+
+    return [name for name in (*pretrained_names(), *model_names()) if name.startswith(typed)]
+
+
 @model_app.command("info")
 def model_info(
-    name: Annotated[str, typer.Argument(help="Network, or trained network, of model list.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            autocompletion=_complete_networks, help="Network, or trained network, of model list."
+        ),
+    ],
     preset: Annotated[
         str | None, typer.Option(help="Preset; default: mcu, or else the first.")
     ] = None,

@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
-from m3net_tf.compiler.engines import DEFAULT_BOARD as DEFAULT_BOARD
+from m3net_tf.boards import DEFAULT_BOARD as DEFAULT_BOARD
 from m3net_tf.compiler.engines import Engine
 from m3net_tf.compiler.goals import GoalName
 from m3net_tf.networks.pretrained import FOLDER, RUN_FILES, pretrained_names
+from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.locks import complete_folder
 
 
@@ -37,6 +38,22 @@ def run_folder(path: Path, copy: Path | None = None) -> Path:
     return copy
 
 
+def complete_boards(typed: str) -> list[str]:
+    """The boards whose names start with what was typed before the Tab key."""
+    from m3net_tf.boards.builds.boards import list_boards
+
+    try:
+        return [name for name in list_boards() if name.startswith(typed)]
+    except ConfigError:  # there is no source checkout
+        return []
+
+
+def complete_runs(typed: str) -> list[str]:
+    """The trained networks, and the folders in ``runs``, that start with what was typed."""
+    runs = sorted(str(path.parent) for path in Path("runs").glob("*/recipe.yaml"))
+    return [name for name in (*pretrained_names(), *runs) if name.startswith(typed)]
+
+
 DataDir = Annotated[
     Path | None, typer.Option(envvar="DATA_DIR", help="Folder that contains the data set.")
 ]
@@ -44,28 +61,39 @@ RunFolder = Annotated[
     Path,
     typer.Argument(
         callback=lambda path: run_folder(path),  # Typer reads the number of its arguments
+        autocompletion=complete_runs,
         help="Run folder, such as runs/demo, or a trained network, which is copied into runs/.",
     ),
 ]
 Board = Annotated[
-    str, typer.Option(envvar="BOARD", help="Board: name of a folder in firmware/boards.")
+    str,
+    typer.Option(
+        envvar="BOARD",
+        autocompletion=complete_boards,
+        help="Board: name of a folder in firmware/boards.",
+    ),
 ]
 Hop = Annotated[
     int | None,
     typer.Option(min=1, help="Frames with each push.  [default: as few as the strides allow]"),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-AlwaysJson = Annotated[bool, typer.Option("--json", help="Print JSON, as it does without.")]
+AlwaysJson = Annotated[
+    bool, typer.Option("--json", help="Print JSON; the command has no other form.")
+]
 Optimise = Annotated[
     GoalName,
     typer.Option(
-        help="cycles; flash: the least code and weights; or ram: the least arena (docs/engine.md)."
+        help="cycles; flash: the least code and weights; or ram: the least arena "
+        "(docs/design/engine.md)."
     ),
 ]
 WeightsInRam = Annotated[
     int,
     typer.Option(
-        min=0, metavar="BYTES", help="RAM for the weights that a run reads most (docs/engine.md)."
+        min=0,
+        metavar="BYTES",
+        help="RAM for the weights that a run reads most (docs/design/engine.md).",
     ),
 ]
 EngineName = Annotated[
@@ -73,7 +101,7 @@ EngineName = Annotated[
     typer.Option(
         "--engine",
         envvar="ENGINE",
-        help="Run the network as compiled C, or by TensorFlow Lite Micro (docs/engine.md).",
+        help="Run the network as compiled C, or by TensorFlow Lite Micro (docs/design/engine.md).",
     ),
 ]
 EngineOfExport = Annotated[

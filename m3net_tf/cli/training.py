@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from m3net_tf.cli.app import app
-from m3net_tf.cli.options import DEFAULT_BOARD, Address, AsJson, Board, DataDir, RunFolder
+from m3net_tf.cli.options import (
+    DEFAULT_BOARD,
+    Address,
+    AsJson,
+    Board,
+    DataDir,
+    RunFolder,
+    complete_runs,
+)
 from m3net_tf.cli.output import (
     console,
     print_result,
@@ -25,12 +33,13 @@ from m3net_tf.cli.output import (
 )
 from m3net_tf.system.errors import ConfigError, M3NetError
 from m3net_tf.system.extras import how_to_install, missing_of, named
+from m3net_tf.system.words import counted
 
 if TYPE_CHECKING:
     from m3net_tf.system.progress import Log
     from m3net_tf.training import Recipe
     from m3net_tf.training.cross_validation import CrossValidation
-    from m3net_tf.training.run_metrics import RunMetrics
+    from m3net_tf.training.run.metrics import RunMetrics
 
 
 @app.command()
@@ -39,10 +48,19 @@ def train(
         Path | None, typer.Argument(help="Recipe, a YAML file of experiments/.")
     ] = None,
     run: Annotated[
-        Path | None, typer.Option(help="Run folder; default runs/<recipe> or <FROM>_added.")
+        Path | None,
+        typer.Option(
+            autocompletion=complete_runs,
+            help="Run folder; default runs/<recipe> or <FROM>_added.",
+        ),
     ] = None,
     former: Annotated[
-        Path | None, typer.Option("--from", help="With --add: the run to continue; no RECIPE.")
+        Path | None,
+        typer.Option(
+            "--from",
+            autocompletion=complete_runs,
+            help="With --add: the run to continue; no RECIPE.",
+        ),
     ] = None,
     add: Annotated[
         list[Path] | None,
@@ -85,21 +103,21 @@ def train(
     if dataset and former:
         raise typer.BadParameter("--from continues a run with its data set: omit --dataset")
     from m3net_tf import training
+    from m3net_tf.audio.shards import open_shards
     from m3net_tf.training.cluster.pools import PoolOptions
     from m3net_tf.training.cluster.resources import Resources
 
     plan, folder, data_dir = _planned(recipe, run, former, add or [], data_dir, dataset)
     plan = _with_options(plan, dataset, option or [], seed, epochs)
+    source = open_shards(shards) if shards else data_dir
     pool = PoolOptions(workers, address, Resources(cpus), retries=retries)
     log = progress_beside(as_json)
     if pool.in_process:
-        metrics = training.train(plan, folder, data_dir, log, devices, shards)
+        metrics = training.train(plan, folder, source, log, devices)
     else:
         from m3net_tf.training.cluster.members import train_on_workers
 
-        metrics = train_on_workers(
-            plan, folder, data_dir, pool, devices=devices, shards=shards, log=log
-        )
+        metrics = train_on_workers(plan, folder, source, pool, devices=devices, log=log)
     validated = _cross_validated(plan, folder, data_dir, log)
     if as_json:
         say_json({"folder": str(folder), **metrics.values, **validated})
@@ -114,7 +132,7 @@ def _with_options(
 ) -> Recipe:
     """A recipe with the typed data set, its options and values of the training."""
     from m3net_tf.audio.datasets.tables import parse_options
-    from m3net_tf.training.sections import DatasetSection
+    from m3net_tf.training.recipe.sections import DatasetSection
 
     section = plan.dataset
     if dataset and dataset != section.name:
@@ -159,7 +177,7 @@ def _reached(
     from m3net_tf.audio.datasets import protocol_statement
 
     yield (
-        f"{folder}: test {_score(metrics.test)} on {metrics.test['clips']} clips of "
+        f"{folder}: test {_score(metrics.test)} on {counted(metrics.test['clips'], 'clip')} of "
         f"{metrics.dataset.name}, {protocol_statement(metrics.dataset.facts)}"
     )
     yield from map(_validated, validated.values())
@@ -179,9 +197,9 @@ def _reached(
 
 def _validated(figures: CrossValidation) -> str:
     folds = ", ".join(f"{100 * share:.0f}" for share in figures["fold_accuracy"])
-    groups = f" of {figures['groups']} groups" * (figures["groups"] < figures["clips"])
+    groups = f" of {counted(figures['groups'], 'group')}" * (figures["groups"] < figures["clips"])
     return (
-        f"cross-validation: {_score(figures)} on all {figures['clips']} clips{groups}, "
+        f"cross-validation: {_score(figures)} on all {counted(figures['clips'], 'clip')}{groups}, "
         f"{figures['statement']}; folds {folds} %"
     )
 
@@ -205,8 +223,8 @@ def _planned(
 ) -> tuple[Recipe, Path, Path | None]:
     """The recipe of a training, its run folder and the folder of its data set."""
     from m3net_tf import training
+    from m3net_tf.training.clips.source import recorded_data_folder
     from m3net_tf.training.recipe import recipe_with_added
-    from m3net_tf.training.run import recorded_data_folder
 
     if former is None:
         assert recipe is not None  # as train has checked
@@ -223,8 +241,8 @@ def _planned(
 QuantizationMethod = Annotated[
     str | None,
     typer.Option(
-        help="ptq or qat, then any of +prune50, +cluster16, +least-error or +p99.99, +equalize, "
-        "+bias; or int16x8. Default: ptq."
+        help="ptq or qat, then any of +prune50, +least-error or +p99.99, +equalize, "
+        "+bias; or int16x8.  [default: ptq]"
     ),
 ]
 
@@ -310,7 +328,7 @@ def evaluate(
     """Measure accuracy on held-out clips, or with --streaming live detection in long recordings."""
     from m3net_tf.evaluation.scenes import SceneSettings
     from m3net_tf.training import Run
-    from m3net_tf.training.checks import require_held_out
+    from m3net_tf.training.clips.checks import require_held_out
 
     if target_false_accepts_per_hour is not None and not streaming:
         raise typer.BadParameter("--target-false-accepts-per-hour needs --streaming")
@@ -339,7 +357,12 @@ def evaluate(
 @app.command()
 def report(
     runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", help="Finished runs, such as runs/demo.")
+        list[Path],
+        typer.Argument(
+            metavar="RUN...",
+            autocompletion=complete_runs,
+            help="Finished runs, such as runs/demo.",
+        ),
     ],
     out: Annotated[
         Path | None, typer.Option(help="The HTML file; default: report.html in the first run.")

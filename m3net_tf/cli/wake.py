@@ -49,12 +49,15 @@ def wake(
         typer.Option(help="Folder of own recordings; with several phrases one folder for each."),
     ] = None,
     target_false_accepts_per_hour: Annotated[
-        float, typer.Option(min=0, help="On the validation hours.")
+        float,
+        typer.Option(
+            min=0, help="False accepts per hour that the threshold allows on the validation hours."
+        ),
     ] = 0.5,
     hours: Annotated[
         float, typer.Option(help="Length of the scenes with the phrase, beside the other hours.")
     ] = 0.5,
-    seed: Annotated[int, typer.Option(min=0, help="Of voices, sounds and scenes.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the voices, sounds and scenes.")] = 0,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the project; default: <first phrase>_wake.")
     ] = None,

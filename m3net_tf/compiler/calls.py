@@ -49,7 +49,7 @@ class View:
     """Items of a block.
 
     Attributes:
-        offset: of the first item, in bytes.
+        offset: offset of the first item, in bytes.
         strides: bytes from one item to the next along each dimension; negative if it is reversed,
             zero if it is broadcast.
         item: bytes of an item, 1, 2 or 4.

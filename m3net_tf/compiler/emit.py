@@ -12,8 +12,6 @@ import numpy.typing as npt
 
 from m3net_tf.compiler.calls import Block, Call, View
 from m3net_tf.compiler.checksum import intact_declaration, intact_definition
-from m3net_tf.compiler.ends import end_notes
-from m3net_tf.compiler.graph import Tensor
 from m3net_tf.compiler.names import require_name
 from m3net_tf.compiler.network import CompiledNetwork, Push
 from m3net_tf.compiler.stripes import LINE_MEMBERS, ROWS, Lines, Stage, Stripe, line_layer
@@ -29,6 +27,8 @@ from m3net_tf.compiler.weights import BLOCKS
 from m3net_tf.system.artifacts import write_text
 from m3net_tf.system.csource import blocks, c_linkage, defines, float_literal, guarded, notice
 from m3net_tf.system.csource import string_literal as text_literal
+from m3net_tf.tflite.ends import end_notes
+from m3net_tf.tflite.graph import Tensor
 
 _LINE = 100
 _ORIGIN = "by m3net compile; do not edit"
@@ -125,8 +125,8 @@ class _Constants:
         in_ram: keys of arrays that lie in RAM.
         known: names of arrays by their key.
         layers: names of structures by type and content.
-        kinds: of the structures, by their type in C.
-        arrays: by name.
+        kinds: kinds of the structures, by their type in C.
+        arrays: arrays by name.
         definitions: in C.
         size: see :class:`CSource`.
     """
@@ -305,9 +305,11 @@ class _StripeWriter:
 
     def _case(self, number: int, stage: Stage) -> list[str]:
         """The ``case`` of a stage, with its comment."""
-        call, layer = stage.call, line_layer(stage, self._stripe.axis)
+        call = stage.call
+        layer = line_layer(stage, self._stripe.axis)
         constant = self._writer.constant_layer(f"{self._index}_{number}", layer)
-        pointer, after = f"&{constant}", list[str]()
+        pointer = f"&{constant}"
+        after = list[str]()
         if stage.windows[0].moves:
             pointer = f"&layer_{number}"
             self._layers.append(f"    {layer.ctype} layer_{number} = {constant};")

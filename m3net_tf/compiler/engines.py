@@ -10,6 +10,3 @@ COMPILED: Engine = "compiled"
 TFLM: Engine = "tflm"
 ENGINES: tuple[Engine, ...] = (COMPILED, TFLM)
 DEFAULT_ENGINE = COMPILED
-
-DEFAULT_BOARD = "mps2_an386"
-"""The board of commands without ``--board``: an emulated Cortex-M4F."""

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import NotRequired, TypedDict
 
 from m3net_tf.compiler.emit import CSource, emit
-from m3net_tf.compiler.ends import end_notes
 from m3net_tf.compiler.host import engine_folder
 from m3net_tf.compiler.network import CompiledNetwork, Push
 from m3net_tf.compiler.picture import draw_arena
 from m3net_tf.compiler.striping import TOGETHER
 from m3net_tf.system.artifacts import naming, write_text
+from m3net_tf.system.words import counted
+from m3net_tf.tflite.ends import end_notes
 
 ENGINE = "engine"  # folder of the kernels beside the network
 _LITTLE = 0.9  # of a window's products: with more than these left, a stream saves little
@@ -68,8 +69,8 @@ class PushFacts(TypedDict):
         hop: lines with each push.
         window: lines of a window.
         products: multiply-accumulate operations of a push.
-        window_products: of a whole window.
-        state_bytes: of the arena, what stays from push to push.
+        window_products: products of a whole window.
+        state_bytes: the part of the arena that stays from push to push.
         layers: what became of each operator.
         axes: the share of the products that each axis leaves, where the compiler chose one.
     """
@@ -157,7 +158,8 @@ def report_lines(folder: Path, name: str, facts: NetworkFacts) -> list[str]:
     pushes = [facts["push"]] if "push" in facts else []
     pushes += [facts["stream"]["push"]] if "stream" in facts else []
     return [
-        f"{folder}/{name}.c: {facts['calls']} calls, arena {facts['arena_bytes']} bytes (lower "
+        f"{folder}/{name}.c: {counted(facts['calls'], 'call')}, arena {facts['arena_bytes']} "
+        "bytes (lower "
         f"bound {facts['lower_bound_bytes']}, ratio {facts['ratio']:.3f}, {facts['planner']}), "
         f"constants {facts['constant_bytes']} bytes of flash",
         *(f"  {line}" for line in facts["ends"]),
@@ -167,7 +169,7 @@ def report_lines(folder: Path, name: str, facts: NetworkFacts) -> list[str]:
         *([_stream_line(facts["stream"])] if "stream" in facts else ()),
         *(
             f"WARNING: {_share(push):.3f} of the MACs remain with each push along axis "
-            f"{push['axis']}: this stream saves little (docs/streaming.md)"
+            f"{push['axis']}: this stream saves little (docs/design/streaming.md)"
             for push in pushes
             if _share(push) > _LITTLE
         ),

@@ -19,9 +19,9 @@ class Goal:
         most_added: instructions that a stripe may add, as a share of its calls' on whole tensors.
         is_small: whether each layer has the form with the least flash, else the one with the
             fewest cycles for which the arena has room.
-        spare_percent: of a stream's state, by which its arena may grow, so that pixels share
+        spare_percent: percent of a stream's state by which its arena may grow, so that pixels share
             weights.
-        ram_bytes: that constants of convolutions may take, where flash makes the core wait.
+        ram_bytes: RAM that constants of convolutions may take, where flash makes the core wait.
     """
 
     least_saved: float = 0.1

@@ -1,20 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a file may ask of the compiler; docs/engine.md lists these limits.
+"""What a network may ask of the compiler; docs/design/engine.md lists these limits.
 
 They are far above what a microcontroller holds. They count what a file contains, so that a file is
 refused on each machine or on none. Searches for a smaller arena count their steps, too: after the
-last one they keep the best result so far.
+last one they keep the best result so far. :mod:`m3net_tf.tflite` limits the size of a file.
 """
 
 import contextlib
 import contextvars
 from collections.abc import Iterator
 
-MOST_FILE_BYTES = 1 << 25
-MOST_TEXT_BYTES = 1 << 26
-"""Of a C source whose array has the file's bytes, six characters or so for each."""
-MOST_TABLES = 1 << 16
-"""Of a FlatBuffer: operators, tensors, buffers and their parts."""
 MOST_OPERATORS = 4096
 MOST_OPERANDS = 4 * MOST_OPERATORS
 """Inputs and outputs of all operators."""

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from m3net_tf.compiler.calls import Argument, Block, Call, State, View, loops, packed
-from m3net_tf.compiler.graph import SHRINK, Graph, Operation, Tensor
 from m3net_tf.compiler.limits import MOST_CALLS, MOST_CONSTANT_BYTES
 from m3net_tf.compiler.structures import Array, Structure, arrays_of
 from m3net_tf.system.errors import ModelError
+from m3net_tf.tflite.graph import SHRINK, Graph, Operation, Tensor
 
 #: Types of items without a scale: results of comparisons, and indices.
 UNSCALED_TYPES = ("bool", "int32")
@@ -25,7 +25,7 @@ class Lowering:
     """The calls of a network, built operator by operator.
 
     Attributes:
-        views: of the tensors that have a place.
+        views: views of the tensors that have a place.
         states: buffers that keep their content between runs.
         saved: what each rewrite saved, by its name.
     """

@@ -1,13 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which networks TFLite Micro runs: an error advises it for these alone."""
 
-from typing import Any
-
-from ai_edge_litert import schema_py_generated as schema
-
 from m3net_tf.compiler.operators import WIDE
-from m3net_tf.compiler.tflite_names import operator_name
-from m3net_tf.compiler.unpack import refusing_damage, unpack
+from m3net_tf.tflite.graph import Operation
+from m3net_tf.tflite.read import read_graphs
 
 # Operators that MicroMutableOpResolver of the pinned TFLite Micro (firmware/third_party.lock) has;
 # tests/firmware compares this list with its header.
@@ -39,16 +35,11 @@ def runs_in_micro(tflite: bytes) -> bool:
     Raises:
         ModelError: the file is not a TFLite model, or is damaged.
     """
-    model = unpack(tflite)
-    with refusing_damage():
-        return all(
-            _has_kernel(model, graph, op) for graph in model.subgraphs for op in graph.operators
-        )
+    return all(_has_kernel(op) for graph in read_graphs(tflite) for op in graph.operations)
 
 
-def _has_kernel(model: Any, graph: Any, op: Any) -> bool:
-    kind = operator_name(model.operatorCodes[op.opcodeIndex])
-    types = {graph.tensors[index].type for index in (op.outputs if op.outputs is not None else ())}
-    if kind not in TFLM_OPERATORS or (schema.TensorType.INT16 in types and kind not in WIDE):
+def _has_kernel(op: Operation) -> bool:
+    types = {tensor.dtype for tensor in op.outputs}
+    if op.kind not in TFLM_OPERATORS or ("int16" in types and op.kind not in WIDE):
         return False
-    return kind not in _FLOAT_OPERATORS or types == {schema.TensorType.FLOAT32}
+    return op.kind not in _FLOAT_OPERATORS or types == {"float32"}

@@ -52,7 +52,7 @@ def require_name(name: str) -> None:
 def _fault(name: str) -> str:
     """What is wrong with a name; '' if nothing is. Some file systems ignore case, so this does."""
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) or "__" in name:
-        return "is no name in C of letters, digits and single underscores, with a letter first"
+        return "is not a name in C of letters, digits and single underscores, with a letter first"
     if len(name) > _MOST_CHARACTERS:
         return f"has more than {_MOST_CHARACTERS} characters"
     lower = name.lower()

@@ -12,7 +12,6 @@ import numpy as np
 
 from m3net_tf.compiler.calls import Block, Call, State, View, packed
 from m3net_tf.compiler.goals import CYCLES, Goal
-from m3net_tf.compiler.graph import QUANTISE, REPLACE, Graph, Operation
 from m3net_tf.compiler.in_ram import IN_RAM, choose_for_ram
 from m3net_tf.compiler.limits import counting_steps
 from m3net_tf.compiler.lowering import UNSCALED_TYPES, Lowering
@@ -30,6 +29,7 @@ from m3net_tf.compiler.read import read_network, require_order
 from m3net_tf.compiler.striping import SAVED, Striping
 from m3net_tf.compiler.structures import ArrayKey, Convolution
 from m3net_tf.system.errors import ModelError
+from m3net_tf.tflite.graph import QUANTISE, REPLACE, Graph, Operation
 
 _FAULTS = (ArithmeticError, LookupError, ValueError)
 
@@ -41,10 +41,10 @@ class StreamedLayer:
     Attributes:
         name: operator and layer.
         state: ``streamed``, ``ends recomputed``, or ``whole`` and why.
-        lines: that are computed with each push.
-        window_lines: of the whole window; 0 if it has no lines.
+        lines: number of lines that are computed with each push.
+        window_lines: number of lines of the whole window; 0 if it has no lines.
         products: multiply-accumulate operations of a push.
-        kept_bytes: of its output's lines, which stay from push to push.
+        kept_bytes: bytes of its output's lines that stay from push to push.
     """
 
     name: str
@@ -96,7 +96,7 @@ class CompiledNetwork:
         states: buffers that keep their content between runs.
         saved: what each rewrite saved, by its name.
         in_ram: bytes of each constant that lies in RAM, by its key.
-        push: of a streamed network, which takes some lines of its inputs at a time.
+        push: the push of a streamed network, which takes some lines of its inputs at a time.
         stream: the same network streamed, which is emitted with it and shares its constants.
     """
 

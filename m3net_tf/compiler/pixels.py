@@ -46,7 +46,8 @@ def share_weights(
     plan = _with_most_pixels(calls, inputs, outputs, improve, spare_bytes)
     _choose_lines(plan)
     for call in plan.calls:
-        layer, slack = call.arguments[0], dict(call.slack)
+        layer = call.arguments[0]
+        slack = dict(call.slack)
         if call.kernel != "convolve_depthwise" or not isinstance(layer, Convolution):
             continue
         if layer.lines or not line_direction(layer, None):
@@ -182,7 +183,7 @@ def line_direction(layer: Convolution, axis: int | None) -> int:
     """Along which lines a depthwise convolution may be computed channel by channel; 0 for none.
 
     Args:
-        layer: of the convolution on the image, or on a line.
+        layer: layer of the convolution on the image, or on a line.
         axis: along which lines follow each other in a stripe, else None.
     """
     window, source, target = layer.window, layer.input, layer.output
@@ -214,7 +215,8 @@ class _Choice:
 
     Attributes:
         call: the call, or the stripe that it is in.
-        counts: of pixels, the largest first; the first one is chosen. Empty if there is no choice.
+        counts: numbers of pixels, the largest first; the first one is chosen. Empty without a
+            choice.
     """
 
     def __init__(self, call: Call, member: Call) -> None:

@@ -40,7 +40,7 @@ class Window:
         reach: number of lines from the first one to the last one.
         stride: lines from a window to the next.
         before: lines of the first window that lie before the image.
-        lines: of the input.
+        lines: lines of the input.
         outputs: lines of the output; more than ``lines`` if the image is padded at its end.
     """
 
@@ -104,7 +104,7 @@ class Stripe(Call):
         order: index of the stage that runs at each step. The number of stages stands for the
             division of the last stage's sums.
         shared: scratch memory of the kernels, which run one after the other.
-        saved_bytes: by lines that share their memory with others.
+        saved_bytes: bytes saved by lines that share their memory with others.
     """
 
     axis: int = ROWS
@@ -181,7 +181,9 @@ def _window_layer(call: Call) -> WindowLayer:
 def _window(call: Call, view: View, axis: int) -> Window:
     if call.kernel not in _WINDOWS or averages_all(call, axis):
         return Window(1, 1, 0, view.shape[axis], view.shape[axis])
-    window, lines, outputs = _window_layer(call).window, view.shape[axis], call.output.shape[axis]
+    window = _window_layer(call).window
+    lines = view.shape[axis]
+    outputs = call.output.shape[axis]
     if axis == ROWS:
         return Window(window.row_reach, window.row_stride, window.top, lines, outputs)
     return Window(window.column_reach, window.column_stride, window.left, lines, outputs)

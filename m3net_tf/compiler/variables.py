@@ -9,8 +9,8 @@ import dataclasses
 
 import numpy as np
 
-from m3net_tf.compiler.graph import Operation, Tensor
 from m3net_tf.system.errors import ModelError
+from m3net_tf.tflite.graph import Operation, Tensor
 
 #: Operators that have no output in a file.
 WITHOUT_OUTPUT = ("ASSIGN_VARIABLE", "CALL_ONCE")

@@ -100,9 +100,9 @@ def channel_rows(
 
     Args:
         bias: initial value of each channel's accumulator.
-        factors: from accumulators to outputs.
+        factors: factors from accumulators to outputs.
         spread: largest absolute value of what is added to each accumulator.
-        zero_point: of the output.
+        zero_point: zero point of the output.
 
     Returns:
         Array of ``m3net_channel``, and whether all channels take the short form.

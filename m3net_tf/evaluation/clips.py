@@ -11,12 +11,12 @@ from m3net_tf.export import Bundle
 from m3net_tf.export.reference import reference_of
 from m3net_tf.system.artifacts import Provenance, provenance, read_json
 from m3net_tf.system.progress import Log, silent
-from m3net_tf.training.checks import require_held_out
+from m3net_tf.training.clips.checks import require_held_out
+from m3net_tf.training.clips.features import FeatureSet
 from m3net_tf.training.cross_validation import RESULT, FoldsAccuracy
-from m3net_tf.training.evaluation import own_features, predict_originals
-from m3net_tf.training.features import FeatureSet
-from m3net_tf.training.metrics import whole_scores, wilson_interval
 from m3net_tf.training.run import Run
+from m3net_tf.training.scoring.evaluation import own_features, predict_originals
+from m3net_tf.training.scoring.metrics import whole_scores, wilson_interval
 
 
 class StageAccuracy(TypedDict):

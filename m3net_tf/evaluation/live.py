@@ -22,7 +22,7 @@ from m3net_tf.system.artifacts import Provenance, provenance, write_json, write_
 from m3net_tf.system.errors import ConfigError, FirmwareError
 from m3net_tf.system.locks import writes_into
 from m3net_tf.system.progress import Log, silent
-from m3net_tf.training.checks import HELD_OUT, require_held_out
+from m3net_tf.training.clips.checks import HELD_OUT, require_held_out
 from m3net_tf.training.run import Run
 
 Tuner = Callable[[Recording, DetectorConfig, float], DetectorConfig]
@@ -85,7 +85,7 @@ def evaluate_streaming(
     Args:
         split: split of the report, ``validation`` or ``test``.
         target_false_accepts_per_hour: None measures the run's current settings.
-        hours_without: by split, sound files without any event that follow the scenes.
+        hours_without: for each split, sound files without any event that follow the scenes.
         look_runs: runs that a second look repeats; None keeps the run's setting.
 
     Raises:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import scipy.stats
 
 from m3net_tf.evaluation.scenes import TrueEvent
-from m3net_tf.training.metrics import wilson_interval
+from m3net_tf.training.scoring.metrics import wilson_interval
 
 
 class Latency(TypedDict):

@@ -20,7 +20,7 @@ from m3net_tf.compiler.network import CompiledNetwork, compile_network
 from m3net_tf.compiler.picture import draw_arena
 from m3net_tf.compiler.streaming.network import stream_network
 from m3net_tf.export.manifest import Arena, GeneratedCode
-from m3net_tf.export.operators import resolver_method, variable_count
+from m3net_tf.export.operators import require_in_micro, resolver_method, variable_count
 from m3net_tf.export.pushes import TIME_AXIS
 from m3net_tf.runtime.interpreter import host_arena_bytes, tflm_unavailable_reason
 from m3net_tf.runtime.network import Int8Network
@@ -324,7 +324,12 @@ def _markdown(facts: dict[str, NetworkFacts]) -> str:
 
 
 def tflm_arena(network: Int8Network, log: Log = silent) -> Arena:
-    """Bytes of TensorFlow Lite Micro's arena, as measured on this machine or guessed."""
+    """Bytes of TensorFlow Lite Micro's arena, as measured on this machine or guessed.
+
+    Raises:
+        ModelError: TensorFlow Lite Micro lacks an operator of the network.
+    """
+    require_in_micro(network.parts)
     if reason := tflm_unavailable_reason():
         log(reason)
         size = _UNPROVEN_ARENA_FACTOR * network.size_bytes
@@ -340,7 +345,7 @@ def engine_arena(
     """The arena of an engine, and the compiled networks if it is the compiled one.
 
     Raises:
-        ModelError: the compiler does not support an operator of the network.
+        ModelError: the engine does not support an operator of the network.
     """
     if engine != COMPILED:
         return tflm_arena(network, log), {}

@@ -10,17 +10,12 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-import flatbuffers
 import numpy as np
 import numpy.typing as npt
-from ai_edge_litert import schema_py_generated as schema
 
 from m3net_tf.audio.datasets.folder import sounds_below
 from m3net_tf.audio.frontend import FrontendConfig
-from m3net_tf.compiler.tflite_names import operator_name
-from m3net_tf.compiler.unpack import refusing_damage, unpack
 from m3net_tf.runtime.desktop import load_adaptive, load_streamed
 from m3net_tf.runtime.detector import Tape
 from m3net_tf.runtime.detector_config import ClassSettings, DetectorConfig, slot_labels
@@ -32,6 +27,10 @@ from m3net_tf.runtime.sound import pcm_chunks
 from m3net_tf.system.artifacts import sha256_of
 from m3net_tf.system.errors import ConfigError, DataError, FirmwareError, ModelError
 from m3net_tf.system.progress import Log, track
+from m3net_tf.tflite.graph import Operation, Tensor
+from m3net_tf.tflite.read import read_graph
+from m3net_tf.tflite.unpack import refusing_damage
+from m3net_tf.tflite.write import write_graph
 
 Int8 = npt.NDArray[np.int8]
 Pcm = npt.NDArray[np.int16]
@@ -43,7 +42,7 @@ _RIDGE = 0.1  # of the mean variance, added to each
 def enrolment_network(tflite: bytes, background: Int8 | None = None) -> bytes:
     """The network without the softmax at its end, and without the dense layer before it.
 
-    A dense layer over a map, which is no classifier of :func:`m3net_tf.networks.layers.classifier`,
+    A dense layer over a map, unlike a classifier of :func:`m3net_tf.networks.layers.classifier`,
     stays: then the outputs are logits.
 
     Args:
@@ -56,85 +55,75 @@ def enrolment_network(tflite: bytes, background: Int8 | None = None) -> bytes:
         ModelError: the file is damaged, its activations have not 8 bits, it has another end, or
             with ``background`` its dense layer reads a map.
     """
-    model = unpack(tflite)
+    graph = read_graph(tflite)
     with refusing_damage():
-        graph = model.subgraphs[0]
-        names = [operator_name(model.operatorCodes[each.opcodeIndex]) for each in graph.operators]
-        last = graph.operators[-1]
-        if names[-1] != "SOFTMAX" or list(last.outputs) != list(graph.outputs):
+        *_, last = graph.operations
+        if last.kind != "SOFTMAX" or last.outputs != graph.outputs:
             raise ModelError(
-                f"the network ends in {names[-1]}: a network that enrols ends in SOFTMAX"
+                f"the network ends in {last.kind}: a network that enrols ends in SOFTMAX"
             )
-        if graph.tensors[last.inputs[0]].type != schema.TensorType.INT8:
+        if last.input(0).dtype != "int8":
             raise ModelError("the network has 16-bit activations: one that enrols has 8")
-        graph.operators.pop()
-        if names[-3:-1] == ["CONV_2D", "RESHAPE"] and _reads_vector(graph):
+        graph.operations.pop()
+        kinds = [op.kind for op in graph.operations[-2:]]
+        if kinds == ["CONV_2D", "RESHAPE"] and _is_vector(graph.operations[-2].input(0)):
+            dense, flatten = graph.operations[-2:]
             if background is None:
-                features = graph.operators.pop(-2).inputs[0]
+                graph.operations.remove(dense)
+                _flatten(flatten, dense.input(0))
             else:
-                features = _whiten(graph, model.buffers, background)
-            _flatten(graph, model.buffers, int(features))
+                _whiten(dense, background)
+                _flatten(flatten, dense.output)
         elif background is not None:
             raise ModelError(
                 "the network's last dense layer reads a map: export without background"
             )
-        graph.outputs = [int(graph.operators[-1].outputs[0])]
-        for signature in model.signatureDefs or ():
-            for end in signature.outputs or ():
-                end.tensorIndex = graph.outputs[0]
-        builder = flatbuffers.Builder(len(tflite))
-        builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
+        graph.outputs = [graph.operations[-1].output]
+    return write_graph(tflite, graph)
 
 
-def _reads_vector(graph: Any) -> bool:
-    """Whether the dense layer before the last operator has one vector as its input."""
-    *others, channels = map(int, graph.tensors[graph.operators[-2].inputs[0]].shape)
+def _is_vector(tensor: Tensor) -> bool:
+    *others, channels = tensor.shape
     return math.prod(others) == 1 < channels
 
 
-def _flatten(graph: Any, buffers: Any, features: int) -> None:
-    """Let the last operator, which flattens, read this tensor."""
-    flatten = graph.operators[-1]
-    tensor, flat = graph.tensors[features], graph.tensors[flatten.outputs[0]]
-    shape = [1, int(tensor.shape[-1])]
-    flatten.inputs = [features, *map(int, flatten.inputs[1:])]
-    flat.shape, flat.shapeSignature, flat.quantization = shape, None, tensor.quantization
-    if flatten.builtinOptions:
-        flatten.builtinOptions.newShape = shape
-    for index in flatten.inputs[1:]:
-        buffers[graph.tensors[index].buffer].data = np.array(shape, "<i4").view(np.uint8)
+def _flatten(flatten: Operation, features: Tensor) -> None:
+    """Let an operation that flattens read this tensor."""
+    flat = flatten.output
+    flatten.inputs[0] = features
+    flat.shape = (1, features.shape[-1])
+    flat.scales = features.scales
+    flat.zero_points = features.zero_points
+    if "newShape" in flatten.options:
+        flatten.options["newShape"] = list(flat.shape)
+    for shape in flatten.inputs[1:]:
+        if shape is not None:
+            shape.data = np.array(flat.shape, np.int32)
 
 
-def _whiten(graph: Any, buffers: Any, background: Int8) -> int:
-    """Give the dense layer before the last operator the weights of a whitening; its output."""
-    dense = graph.operators[-2]
-    features, weights, bias = (graph.tensors[index] for index in dense.inputs)
-    outputs = graph.tensors[dense.outputs[0]]
-    (scale,), (zero_point,) = features.quantization.scale, features.quantization.zeroPoint
-    centred = background.astype(np.float64) - float(zero_point)
+def _whiten(dense: Operation, background: Int8) -> None:
+    """Give a dense layer the weights of a whitening."""
+    features, weights, bias = (dense.input(index) for index in range(3))
+    centred = background.astype(np.float64) - float(features.zero_point)
     mean = centred.mean(axis=0)
     variances, axes = np.linalg.eigh(np.cov(centred, rowvar=False))
     whitening = (axes / np.sqrt(variances + _RIDGE * variances.mean())).T
     width = len(whitening)
     steps = np.abs(whitening).max(axis=1) / 127  # of the weights of each output
     largest = np.abs((centred - mean) @ whitening.T).max()
-
-    def set_tensor(tensor: Any, shape: list[int], scales: Any, values: Any = None) -> None:
-        tensor.shape, tensor.shapeSignature = shape, None
-        tensor.quantization = schema.QuantizationParametersT()
-        tensor.quantization.scale = np.asarray(scales, np.float32)
-        tensor.quantization.zeroPoint = np.zeros(len(scales), np.int64)
-        if values is not None:
-            buffers.append(schema.BufferT())  # the old one may be another tensor's, too
-            buffers[-1].data = np.frombuffer(values.tobytes(), np.uint8)
-            tensor.buffer = len(buffers) - 1
-
     rounded = np.round(whitening / steps[:, None]).astype(np.int8)
-    set_tensor(weights, [width, 1, 1, width], steps, rounded)
-    set_tensor(bias, [width], scale * steps, np.round(-(rounded @ mean)).astype("<i4"))
-    set_tensor(outputs, [1, 1, 1, width], [scale * largest / 127])
-    return int(dense.outputs[0])
+    weights.data = rounded.reshape(width, 1, 1, width)
+    bias.data = np.round(-(rounded @ mean))
+    for tensor, scales in (
+        (weights, steps),
+        (bias, features.scale * steps),
+        (dense.output, np.array([features.scale * largest / 127])),
+    ):
+        tensor.scales = scales.astype(np.float32)
+        tensor.zero_points = (0,) * len(scales)
+    weights.shape = weights.data.shape
+    bias.shape = bias.data.shape
+    dense.output.shape = (1, 1, 1, width)
 
 
 def embedding_listener(
@@ -215,5 +204,4 @@ def enrolment_metadata(metadata: Metadata, tflite: bytes, slots: int) -> Metadat
 
 
 def _output_width(tflite: bytes) -> int:
-    graph = unpack(tflite).subgraphs[0]
-    return int(graph.tensors[graph.outputs[0]].shape[-1])
+    return read_graph(tflite).outputs[0].shape[-1]

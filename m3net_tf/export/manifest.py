@@ -97,7 +97,7 @@ class GeneratedCode:
 
     Attributes:
         files: SHA-256 of each file, by its name in the folder ``compiled``.
-        kernels_sha256: of the interface of the kernels that it calls.
+        kernels_sha256: SHA-256 of the interface of the kernels that it calls.
     """
 
     files: dict[str, str]
@@ -110,7 +110,7 @@ class Manifest:
 
     Attributes:
         operators: TFLite operators of all networks, sorted.
-        versions: of the packages that made the export.
+        versions: versions of the packages that made the export.
         code: the generated C, with the compiled engine; None elsewhere and in old exports.
         push_columns: columns that a run of live detection pushes through the streamed network;
             None if it runs whole windows.

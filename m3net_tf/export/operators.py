@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Operators of a network, and their names in TFLite Micro's resolver."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from m3net_tf.compiler.micro import TFLM_OPERATORS
-from m3net_tf.compiler.tflite_names import operator_name
-from m3net_tf.compiler.unpack import unpack
 from m3net_tf.system.errors import ModelError
+from m3net_tf.tflite.graph import Operation
+from m3net_tf.tflite.read import read_graphs
 
 _IRREGULAR = {
     "AVERAGE_POOL_2D": "AveragePool2D",
@@ -31,22 +31,28 @@ def operators_of(tflite: bytes) -> list[str]:
     """Builtin operators of a network, each once, sorted.
 
     Raises:
-        ModelError: the file is not a TFLite model, or has an operator that the firmware lacks;
-            the message names the layer.
+        ModelError: the file is not a TFLite model.
     """
-    model = unpack(tflite)
-    operators = set()
-    for graph in model.subgraphs:
-        for operation in graph.operators:
-            name = operator_name(model.operatorCodes[operation.opcodeIndex])
-            if name not in TFLM_OPERATORS:
-                layer = graph.tensors[operation.outputs[0]].name.decode()
-                raise ModelError(
-                    f"layer {layer!r} becomes operator {name}, which TFLite Micro lacks: replace "
-                    "the layer with one that it supports (docs/decisions.md lists them)"
-                )
-            operators.add(name)
-    return sorted(operators)
+    return sorted({op.kind for op in _operations(tflite)})
+
+
+def require_in_micro(parts: Iterable[bytes]) -> None:
+    """Require that TFLite Micro has the operators of all networks of a device.
+
+    Raises:
+        ModelError: it lacks one; the message names the layer.
+    """
+    for op in (op for part in parts for op in _operations(part)):
+        if op.kind not in TFLM_OPERATORS:
+            raise ModelError(
+                f"layer {op.output.name!r} becomes operator {op.kind}, which TFLite Micro lacks: "
+                "use the engine compiled, or replace the layer with one that it supports "
+                "(docs/design/decisions.md lists them)"
+            )
+
+
+def _operations(tflite: bytes) -> Iterator[Operation]:
+    return (op for graph in read_graphs(tflite) for op in graph.operations)
 
 
 def operators_of_parts(parts: Iterable[bytes]) -> tuple[str, ...]:
@@ -60,11 +66,9 @@ def variable_count(tflite: bytes) -> int:
     Raises:
         ModelError: the file is not a TFLite model.
     """
-    model = unpack(tflite)
     handles = (
-        (operation.builtinOptions.container or b"", operation.builtinOptions.sharedName or b"")
-        for graph in model.subgraphs
-        for operation in graph.operators
-        if operator_name(model.operatorCodes[operation.opcodeIndex]) == "VAR_HANDLE"
+        (op.options["container"] or b"", op.options["sharedName"] or b"")
+        for op in _operations(tflite)
+        if op.kind == "VAR_HANDLE"
     )
     return len(set(handles))

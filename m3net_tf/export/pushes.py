@@ -2,7 +2,7 @@
 """Whether live detection of an export streams: each run computes what new columns change.
 
 It does if at most half of a window's products remain in an arena of at most twice the size
-(docs/streaming.md).
+(docs/design/streaming.md).
 """
 
 import dataclasses

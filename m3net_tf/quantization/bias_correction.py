@@ -8,10 +8,12 @@ data). This also compensates errors from earlier layers.
 
 import numpy as np
 
-from m3net_tf.quantization.graph import WEIGHTED, Graph, Operator
 from m3net_tf.quantization.observation import Float, watch
 from m3net_tf.quantization.ptq import quantize_calibrated
 from m3net_tf.runtime.interpreter import Int8
+from m3net_tf.tflite.graph import WEIGHTED, Graph, Operation
+from m3net_tf.tflite.read import read_graph
+from m3net_tf.tflite.write import write_graph
 
 #: Lower limit of the share of a ReLU's outputs above 0, below which the mean is unreliable.
 _LEAST_ACTIVE = 0.1
@@ -27,60 +29,55 @@ def correct_biases(tflite: bytes, calibration: Int8, name: str) -> tuple[bytes, 
     Raises:
         ModelError: a layer has no int8 form.
     """
-    graph = Graph(tflite)
-    corrected = [operator for operator in graph.operators if _can_correct(graph, operator)]
-    targets = {graph.name(operator.outputs[0]): operator for operator in corrected}
+    graph = read_graph(tflite)
+    corrected = [op for op in graph.operations if _can_correct(graph, op)]
+    targets = {op.output.name: op for op in corrected}
     expected = _means(tflite, calibration, list(targets))
     active = _active_shares(tflite, calibration, corrected)
     layers = []
-    for tensor, operator in targets.items():
-        actual = _means(quantize_calibrated(graph.pack(), name), calibration, [tensor])
-        if tensor not in actual:  # fused into another operator in int8
+    for name_of_output, op in targets.items():
+        small = quantize_calibrated(write_graph(tflite, graph), name)
+        actual = _means(small, calibration, [name_of_output])
+        if name_of_output not in actual:  # fused into another operator in int8
             continue
-        bias = graph.constant(operator.inputs[2])
-        assert bias is not None
-        graph.set_constant(
-            operator.inputs[2], bias + (expected[tensor] - actual[tensor]) / active[tensor]
-        )
-        layers.append(graph.layer(operator))
-    return graph.pack(), tuple(layers)
+        error = expected[name_of_output] - actual[name_of_output]
+        op.input(2).data = op.constant(2) + error / active[name_of_output]
+        layers.append(graph.keras_layer(op))
+    return write_graph(tflite, graph), tuple(layers)
 
 
-def _can_correct(graph: Graph, operator: Operator) -> bool:
-    if operator.kind not in WEIGHTED or operator.activation not in ("NONE", "RELU", "RELU6"):
+def _can_correct(graph: Graph, op: Operation) -> bool:
+    if op.kind not in WEIGHTED or op.activation not in ("NONE", "RELU", "RELU6"):
         return False
-    bias = operator.inputs[2] if len(operator.inputs) > 2 else -1
-    shared = sum(bias in user.inputs for user in graph.operators) > 1
-    return bias >= 0 and not shared and graph.constant(bias) is not None
+    bias = op.inputs[2] if len(op.inputs) > 2 else None
+    return bias is not None and bias.data is not None and len(graph.readers(bias)) == 1
 
 
 def _means(tflite: bytes, features: Int8, names: list[str]) -> dict[str, Float]:
     """Mean of each channel of named tensors; missing tensors are omitted."""
-    graph = Graph(tflite)
-    tensors = {t: graph.name(t) for operator in graph.operators for t in operator.outputs}
-    chosen = {t: name for t, name in tensors.items() if name in names}
+    outputs = [tensor for op in read_graph(tflite).operations for tensor in op.outputs]
+    chosen = {tensor.index: tensor.name for tensor in outputs if tensor.name in names}
     sums: dict[str, Float] = {}
     for values in watch(tflite, features, list(chosen)):
-        for tensor, value in values.items():
+        for index, value in values.items():
             mean = value.reshape(-1, value.shape[-1]).mean(0, dtype=float)
-            sums[chosen[tensor]] = sums.get(chosen[tensor], np.zeros_like(mean)) + mean
+            sums[chosen[index]] = sums.get(chosen[index], np.zeros_like(mean)) + mean
     return {name: total / len(features) for name, total in sums.items()}
 
 
 def _active_shares(
-    tflite: bytes, features: Int8, operators: list[Operator]
+    tflite: bytes, features: Int8, operations: list[Operation]
 ) -> dict[str, Float | float]:
     """Change of a channel's mean per change of its bias: the share of outputs above 0 at a ReLU."""
-    graph = Graph(tflite)
-    rectified = {operator.outputs[0] for operator in operators if operator.activation != "NONE"}
+    rectified = {op.output.index for op in operations if op.activation != "NONE"}
     counts: dict[int, Float] = {}
     for values in watch(tflite, features, rectified):
-        for tensor, value in values.items():
+        for index, value in values.items():
             share = (value.reshape(-1, value.shape[-1]) > 0).mean(0)
-            counts[tensor] = counts.get(tensor, np.zeros_like(share)) + share / len(features)
+            counts[index] = counts.get(index, np.zeros_like(share)) + share / len(features)
     return {
-        graph.name(operator.outputs[0]): np.maximum(counts[operator.outputs[0]], _LEAST_ACTIVE)
-        if operator.outputs[0] in counts
+        op.output.name: np.maximum(counts[op.output.index], _LEAST_ACTIVE)
+        if op.output.index in counts
         else 1.0
-        for operator in operators
+        for op in operations
     }

@@ -8,7 +8,6 @@ import numpy.typing as npt
 
 from m3net_tf.audio.frontend import dequantize_features
 from m3net_tf.networks.layers.diffres import WARP
-from m3net_tf.quantization.graph import Graph, Operator
 from m3net_tf.quantization.methods import Quantized
 from m3net_tf.quantization.observation import Float, Single, watch
 from m3net_tf.quantization.ptq import quantize_except
@@ -16,7 +15,9 @@ from m3net_tf.quantization.record import LayerLoss, SplitFigures, TensorFigures
 from m3net_tf.runtime.interpreter import Int8, activation_bits, run_reference
 from m3net_tf.runtime.warp import warp_int8
 from m3net_tf.system.progress import Log, silent, track
-from m3net_tf.training.metrics import Evaluation
+from m3net_tf.tflite.graph import Graph, Operation, Tensor
+from m3net_tf.tflite.read import read_graph
+from m3net_tf.training.scoring.metrics import Evaluation
 
 _SMALLEST = 1 / 512  # half a step of int8 probabilities, their resolution
 _MOVERS = frozenset(
@@ -74,31 +75,32 @@ def _compare_part(
     name: str, calibrated: bytes, tflite: bytes, float_inputs: Single, int8_inputs: Int8
 ) -> list[TensorFigures]:
     """Compare a part's tensors, given the inputs of its float and of its quantised graph."""
-    graph, quantized, bits = Graph(calibrated), Graph(tflite), activation_bits(tflite)
-    twins = {graph.name(t): t for operator in graph.operators for t in operator.outputs}
-    pairs: list[tuple[Operator, int, int]] = []
-    for operator in quantized.operators:
-        tensor = operator.outputs[0]
-        twin = twins.get(quantized.name(tensor))
-        if operator.kind in _MOVERS or twin is None or quantized.quantization(tensor) is None:
+    graph = read_graph(calibrated)
+    quantized = read_graph(tflite)
+    bits = activation_bits(tflite)
+    twins = {tensor.name: tensor for op in graph.operations for tensor in op.outputs}
+    pairs: list[tuple[Operation, int, int]] = []
+    for op in quantized.operations:
+        twin = twins.get(op.output.name)
+        if op.kind in _MOVERS or twin is None or len(op.output.scales) != 1:
             continue
-        if graph.shape(twin) == quantized.shape(tensor):
-            pairs.append((operator, twin, tensor))
+        if twin.shape == op.output.shape:
+            pairs.append((op, twin.index, op.output.index))
     sums = {tensor: _Sums() for _, _, tensor in pairs}
-    limits = {tensor: _limits(quantized, tensor, bits) for _, _, tensor in pairs}
+    limits = {op.output.index: _limits(op.output, bits) for op, _, _ in pairs}
     expected = watch(calibrated, float_inputs, [twin for _, twin, _ in pairs])
     actual = watch(tflite, int8_inputs, [tensor for _, _, tensor in pairs])
     for expected_values, actual_values in zip(expected, actual, strict=True):
-        for _, twin, tensor in pairs:
-            sums[tensor].add(expected_values[twin], actual_values[tensor], *limits[tensor])
+        for _, twin_index, tensor in pairs:
+            sums[tensor].add(expected_values[twin_index], actual_values[tensor], *limits[tensor])
     return [
-        sums[tensor].report(_layer_name(name, quantized, operator), operator.kind, *limits[tensor])
-        for operator, _, tensor in pairs
+        sums[tensor].report(_layer_name(name, quantized, op), op.kind, *limits[tensor])
+        for op, _, tensor in pairs
     ]
 
 
-def _layer_name(part: str, graph: Graph, operator: Operator) -> str:
-    return "/".join(filter(None, (part, graph.layer(operator))))
+def _layer_name(part: str, graph: Graph, op: Operation) -> str:
+    return "/".join(filter(None, (part, graph.keras_layer(op))))
 
 
 def rank_layers(
@@ -131,23 +133,22 @@ def rank_layers(
 
     costs = []
     inputs = floats.inputs(features)
-    graphs = [Graph(calibrated) for calibrated in floats.parts]
-    operators = [
-        (index, operator)
+    graphs = [read_graph(calibrated) for calibrated in floats.parts]
+    operations = [
+        (index, op)
         for index, graph in enumerate(graphs)
-        for operator in graph.operators
-        if operator.kind not in _MOVERS
+        for op in graph.operations
+        if op.kind not in _MOVERS
     ]
-    with track(log, "cost of each layer", len(operators), "layers") as task:
-        for index, operator in operators:
+    with track(log, "cost of each layer", len(operations), "layers") as task:
+        for index, op in operations:
             graph = graphs[index]
-            outputs = [graph.name(of.outputs[0]) for of in graph.operators]
-            output = graph.name(operator.outputs[0])
-            float_outputs = [name for name in outputs if name != output]
+            outputs = [each.output.name for each in graph.operations]
+            float_outputs = [output for output in outputs if output != op.output.name]
             part = quantize_except(floats.parts[index], name, float_outputs)
             scores = floats.run_with(index, part, inputs[index])
-            layer = _layer_name(network.names[index], graph, operator)
-            costs.append(cost(layer, operator.kind, scores))
+            layer = _layer_name(network.names[index], graph, op)
+            costs.append(cost(layer, op.kind, scores))
             task.advance()
     if network.warp:
         frame_scores = np.round(256 * floats.run_part(0, inputs[0]) - 128).clip(-128, 127)
@@ -168,7 +169,8 @@ def compare_split(
         labels: the clips' classes, shape (clips,).
     """
     before, after = (Evaluation.of(labels, each.argmax(1), names) for each in (expected, scores))
-    recall_before, recall_after = before.to_dict()["recall"], after.to_dict()["recall"]
+    recall_before = before.to_dict()["recall"]
+    recall_after = after.to_dict()["recall"]
     return {
         "clips": len(labels),
         "accuracy": {"float": before.accuracy, "quantized": after.accuracy},
@@ -227,10 +229,10 @@ class _Sums:
         }
 
 
-def _limits(graph: Graph, tensor: int, bits: int) -> tuple[float, float, float]:
+def _limits(tensor: Tensor, bits: int) -> tuple[float, float, float]:
     """Smallest and largest number that a quantised tensor can represent, and its step."""
-    quantization = graph.quantization(tensor)
-    assert quantization is not None
-    step, zero_point = quantization
+    step = float(tensor.scale)
     half = 1 << (bits - 1)
-    return (-half - zero_point) * step, (half - 1 - zero_point) * step, step
+    lowest = (-half - tensor.zero_point) * step
+    highest = (half - 1 - tensor.zero_point) * step
+    return lowest, highest, step

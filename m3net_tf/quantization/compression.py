@@ -6,21 +6,22 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from m3net_tf.quantization.graph import WEIGHTED, Graph
 from m3net_tf.quantization.record import Compression, LayerWeights
+from m3net_tf.tflite.graph import WEIGHTED
+from m3net_tf.tflite.read import read_graph
 
 
 def compression(parts: Sequence[bytes]) -> Compression:
     """Size of a network after ``gzip -9``, and statistics of its weights."""
     layers: list[LayerWeights] = []
-    for graph in map(Graph, parts):
-        for operator in graph.operators:
-            values = graph.constant(operator.inputs[1]) if operator.kind in WEIGHTED else None
+    for graph in map(read_graph, parts):
+        for op in graph.operations:
+            values = op.input(1).data if op.kind in WEIGHTED else None
             if values is not None:
                 layers.append(
                     {
-                        "layer": graph.layer(operator),
-                        "operator": operator.kind,
+                        "layer": graph.keras_layer(op),
+                        "operator": op.kind,
                         "weights": int(values.size),
                         "zero_share": float((values == 0).mean()),
                         "values": int(np.unique(values).size),

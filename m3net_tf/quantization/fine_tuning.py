@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fine-tuning of a trained network for int8: fake quantisation, pruning, clustering.
+"""Fine-tuning of a trained network for int8: fake quantisation and pruning.
 
 Each method wraps layers of a copy of the network, trains it by the run's recipe at a small rate,
 and returns a plain float network with the same layers. It is then quantised like any other network,
@@ -18,22 +18,23 @@ from m3net_tf.audio.datasets import AudioDataset
 from m3net_tf.quantization.methods import FineTuning, Method
 from m3net_tf.quantization.qat import simulate_int8
 from m3net_tf.quantization.record import Tuning
-from m3net_tf.quantization.sparsity import cluster, prune
+from m3net_tf.quantization.sparsity import prune
 from m3net_tf.quantization.wrapping import Wrapped
 from m3net_tf.runtime.interpreter import Int8
 from m3net_tf.system.errors import ConfigError, ModelError
 from m3net_tf.system.keras import keras, tf
 from m3net_tf.system.progress import Log, Task, silent, track
-from m3net_tf.training.batches import TrainingClips, fresh_batches, stored_batches
-from m3net_tf.training.checks import input_shape
-from m3net_tf.training.distillation import load_teacher
-from m3net_tf.training.evaluation import predict_originals, score, takes_lengths
-from m3net_tf.training.features import FeatureSet, compute_features, with_lengths
-from m3net_tf.training.losses import label_loss
+from m3net_tf.training.clips.checks import input_shape
+from m3net_tf.training.clips.features import FeatureSet, compute_features, with_lengths
+from m3net_tf.training.loop.batches import TrainingClips, fresh_batches, stored_batches
+from m3net_tf.training.loop.state import TrainingState
+from m3net_tf.training.loop.steps import Step, make_step
+from m3net_tf.training.loss.distillation import load_teacher
+from m3net_tf.training.loss.losses import label_loss
+from m3net_tf.training.network import takes_lengths
 from m3net_tf.training.recipe import Recipe
 from m3net_tf.training.run import Run
-from m3net_tf.training.state import TrainingState
-from m3net_tf.training.steps import Step, make_step
+from m3net_tf.training.scoring.evaluation import predict_originals, score
 
 _DEFAULTS = FineTuning()
 
@@ -90,7 +91,7 @@ class FineTuner:
         return TrainingClips(features, teacher.predictions, sampling), teacher.model
 
     def fine_tune(self, method: Method, first_layer: str | None = None) -> FineTuned:
-        """Apply a method's pruning, fake quantisation and clustering, in this order.
+        """Apply a method's pruning and fake quantisation, in this order.
 
         ``qat`` changes the network from ``first_layer`` on, in the network's order; default: all.
 
@@ -98,10 +99,11 @@ class FineTuner:
             ConfigError: the layer does not exist, or nothing is trainable from it on.
             ModelError: the loss is not finite.
         """
-        model, done = self.model, list[Tuning]()
-        zeros = method.prune is not None
+        model = self.model
+        done = list[Tuning]()
         if method.prune is not None:
-            clips, settings = len(self._teaching[0].features.clips), self._recipe.training
+            clips = len(self._teaching[0].features.clips)
+            settings = self._recipe.training
             steps = settings.epochs * max(1, clips // settings.step_clips)
             pruned = functools.partial(prune, sparsity=method.prune / 100, steps=steps)
             model, figures = self._train("prune", pruned, model)
@@ -111,14 +113,10 @@ class FineTuner:
                 simulate_int8,
                 calibration=self._calibration,
                 first_layer=first_layer,
-                keep_zeros=zeros,
+                keep_zeros=method.prune is not None,
             )
             model, figures = self._train("qat", simulated, model)
             done.append({**figures, "first_layer": first_layer})
-        if method.cluster is not None:
-            clustered = functools.partial(cluster, centroids=method.cluster, keep_zeros=zeros)
-            model, figures = self._train("cluster", clustered, model)
-            done.append({**figures, "centroids": method.cluster})
         return FineTuned(model, done)
 
     def _train(

@@ -8,7 +8,7 @@ from m3net_tf.quantization.methods import Method, Quantizer
 from m3net_tf.quantization.ptq import choose_calibration
 from m3net_tf.runtime.interpreter import run_reference
 from m3net_tf.system.progress import Log, silent
-from m3net_tf.training.features import FeatureSet, compute_features
+from m3net_tf.training.clips.features import FeatureSet, compute_features
 from m3net_tf.training.run import Run
 
 
@@ -34,7 +34,8 @@ def method_figures(
     Raises:
         M3NetError: an error of a stage.
     """
-    model, recipe = run.load_model(), run.recipe()
+    model = run.load_model()
+    recipe = run.recipe()
     dataset = run.dataset(data_dir)
     train, validation, test = (
         compute_features(dataset, name, recipe.frontend, log=log)

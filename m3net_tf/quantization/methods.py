@@ -24,10 +24,10 @@ from m3net_tf.system.keras import keras
 
 INT16X8 = "int16x8"
 _FORM = (
-    "ptq or qat, then any of +prune<percent>, +cluster<centroids>, +least-error or +p<percentile>, "
-    "+equalize and +bias, such as ptq+p99.99+equalize; or int16x8"
+    "ptq or qat, then any of +prune<percent>, +least-error or +p<percentile>, +equalize and +bias, "
+    "such as ptq+p99.99+equalize; or int16x8"
 )
-_COUNTS = {"prune": (1, 99), "cluster": (3, 128)}
+_LEAST_PRUNED, _MOST_PRUNED = 1, 99  # percent
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +43,6 @@ class Method:
         bias: correct biases last.
         qat: train with int8 rounding first.
         prune: percent of the weights set to 0, in a training before all other steps.
-        cluster: number of values that a layer's weights may have, in the last training.
     """
 
     wide: bool = False
@@ -52,12 +51,11 @@ class Method:
     bias: bool = False
     qat: bool = False
     prune: int | None = None
-    cluster: int | None = None
 
     @property
     def fine_tunes(self) -> bool:
         """Whether the network is fine-tuned before it is quantised; see :mod:`.fine_tuning`."""
-        return self.qat or self.prune is not None or self.cluster is not None
+        return self.qat or self.prune is not None
 
     @classmethod
     def parse(cls, text: str) -> Method:
@@ -83,10 +81,8 @@ class Method:
         if self.wide:
             return INT16X8
         clip = f"p{self.clip:g}" if isinstance(self.clip, float) else self.clip
-        counts = (
-            f"{name}{getattr(self, name)}" for name in _COUNTS if getattr(self, name) is not None
-        )
-        chosen = (*counts, clip, self.equalize and "equalize", self.bias and "bias")
+        pruned = self.prune is not None and f"prune{self.prune}"
+        chosen = (pruned, clip, self.equalize and "equalize", self.bias and "bias")
         return "+".join(["qat" if self.qat else "ptq", *(part for part in chosen if part)])
 
 
@@ -110,14 +106,14 @@ def _part(part: str, text: str) -> tuple[str, object]:
     """The field of a method that a part of its name sets, with its value."""
     if part in ("equalize", "bias"):
         return part, True
-    if counted := re.fullmatch(r"(prune|cluster)(\d+)", part):
-        name, count = counted[1], int(counted[2])
-        low, high = _COUNTS[name]
-        if not low <= count <= high:
+    if counted := re.fullmatch(r"prune(\d+)", part):
+        percent = int(counted[1])
+        if not _LEAST_PRUNED <= percent <= _MOST_PRUNED:
             raise ConfigError(
-                f"{part!r} in method {text!r} is out of range: give {name}{low} to {name}{high}"
+                f"{part!r} in method {text!r} is out of range: give prune{_LEAST_PRUNED} to "
+                f"prune{_MOST_PRUNED}"
             )
-        return name, count
+        return "prune", percent
     if part == "least-error" or (part[:1] == "p" and part[:5] != "prune"):
         return "clip", _clip(part, text)
     raise ConfigError(f"method {text!r} is unknown: give {_FORM}")

@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-from m3net_tf.quantization.graph import Graph
 from m3net_tf.runtime.interpreter import Int8, as_input
 from m3net_tf.system.errors import ModelError, one_line
 from m3net_tf.system.native import native_stderr
+from m3net_tf.tflite.read import read_graph
 
 Float = npt.NDArray[np.float64]
 Single = npt.NDArray[np.float32]
@@ -52,18 +52,21 @@ def watch(
         features: int8, or real for a float network; shape (clips, bins, frames, channels).
         tensors: indices of the tensors.
     """
-    graph = Graph(tflite)
+    scaled = {
+        tensor.index: tensor for tensor in read_graph(tflite).tensors() if len(tensor.scales) == 1
+    }
     interpreter = open_fast(tflite, keep_tensors=True)
     source = interpreter.get_input_details()[0]
-    scales = {tensor: graph.quantization(tensor) for tensor in tensors}
     for clip in features:
         interpreter.reset_all_variables()
         interpreter.set_tensor(source["index"], as_input(clip, source["dtype"])[None])
         interpreter.invoke()
         values = {}
-        for tensor, scale in scales.items():
-            value = interpreter.get_tensor(tensor).astype(np.float32)
-            values[tensor] = (value - scale[1]) * np.float32(scale[0]) if scale else value
+        for index in tensors:
+            value = interpreter.get_tensor(index).astype(np.float32)
+            if index in scaled:
+                value = (value - scaled[index].zero_point) * scaled[index].scale
+            values[index] = value
         yield values
 
 
@@ -82,12 +85,11 @@ class Observation:
 
 def observe(tflite: bytes, features: Int8) -> dict[int, Observation]:
     """Ranges of all computed tensors of a float network; int8 (clips, bins, frames, channels)."""
-    graph = Graph(tflite)
     computed = [
-        tensor
-        for operator in graph.operators
-        for tensor in operator.outputs
-        if graph.is_float(tensor) and graph.shape(tensor)
+        tensor.index
+        for op in read_graph(tflite).operations
+        for tensor in op.outputs
+        if tensor.dtype == "float32" and tensor.shape
     ]
     observations: dict[int, Observation] = {}
     for values in watch(tflite, features, computed):

@@ -39,9 +39,10 @@ from m3net_tf.system.errors import ConfigError, ModelError
 from m3net_tf.system.keras import keras, use_threads
 from m3net_tf.system.locks import complete_folder, writes_into
 from m3net_tf.system.progress import Log, silent
-from m3net_tf.training.evaluation import predict, takes_lengths
-from m3net_tf.training.features import FeatureSet, compute_features
+from m3net_tf.training.clips.features import FeatureSet, compute_features
+from m3net_tf.training.network import takes_lengths
 from m3net_tf.training.run import Run
+from m3net_tf.training.scoring.evaluation import predict
 
 if TYPE_CHECKING:  # tfmot takes seconds to import
     from m3net_tf.quantization.fine_tuning import FineTuned, FineTuner
@@ -245,7 +246,8 @@ def _settle(
     assert bound_points is not None
     quantizer = Quantizer(material.model, material.calibration)
     repair = Repair(quantizer, validation, material.probabilities["validation"], bound_points, log)
-    method, trained = repair.without_training(), None
+    method = repair.without_training()
+    trained = None
     if not repair.holds:
         method, trained = repair.by_training(method, train)
     return method, trained, repair.attempts

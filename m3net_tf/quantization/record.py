@@ -27,10 +27,9 @@ class Tuning(TypedDict):
     """A fine-tuning and its figures.
 
     Attributes:
-        kind: ``prune``, ``qat`` or ``cluster``.
-        percent: of ``prune``: percent of the weights set to 0.
-        first_layer: of ``qat``: the first layer that it changes; None for all.
-        centroids: of ``cluster``: number of values that a layer's weights may have.
+        kind: ``prune`` or ``qat``.
+        percent: percent of the weights that ``prune`` set to 0.
+        first_layer: the first layer that ``qat`` changed; None for all.
         learning_rate: initial learning rate.
         teacher: folder of the teacher's run; None without one.
     """
@@ -38,7 +37,6 @@ class Tuning(TypedDict):
     kind: str
     percent: NotRequired[int]
     first_layer: NotRequired[str | None]
-    centroids: NotRequired[int]
     epochs: int
     learning_rate: float
     teacher: str | None
@@ -82,7 +80,7 @@ class SplitFigures(TypedDict):
         same_answer: share of the clips with equal answers.
         divergence: divergence from the float network's probabilities, in nats per clip.
         confusion: matrices of clips: rows are true classes, columns predicted ones.
-        recall: of each class as shares, and ``drop_points``, which quantisation loses.
+        recall: recall of each class as shares, and ``drop_points``, which quantisation loses.
     """
 
     clips: int

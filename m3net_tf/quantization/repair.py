@@ -19,7 +19,7 @@ from m3net_tf.runtime.network import Int8Network
 from m3net_tf.system.errors import ModelError
 from m3net_tf.system.keras import keras
 from m3net_tf.system.progress import Log
-from m3net_tf.training.features import FeatureSet
+from m3net_tf.training.clips.features import FeatureSet
 
 if TYPE_CHECKING:  # tfmot takes seconds to import
     from m3net_tf.quantization.fine_tuning import FineTuned
@@ -95,7 +95,8 @@ class Repair:
         Returns:
             The method that loses least of all attempts, and the trained network if it has one.
         """
-        method, start = Method(qat=True), self._first_layer()
+        method = Method(qat=True)
+        start = self._first_layer()
         smallest_drop = min(drop for drop, _ in self._possible())
         best: tuple[Method, FineTuned | None] = best_method, None
         for first_layer in (start, None) if start else (None,):

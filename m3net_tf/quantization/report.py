@@ -10,6 +10,7 @@ from rich.table import Table
 from m3net_tf.audio.datasets import protocol_statement
 from m3net_tf.quantization.record import Report, SplitFigures, Tuning
 from m3net_tf.system.markdown import markdown_table
+from m3net_tf.system.words import counted
 
 _SHOWN_LAYERS = 10  # in the terminal, the most expensive ones
 
@@ -146,10 +147,12 @@ def _training(done: Tuning) -> str:
         "prune": f"until {done.get('percent')} % of the weights of convolutions are 0",
         "qat": "with int8's rounding"
         + (f", from layer {done['first_layer']} on" if done.get("first_layer") else ""),
-        "cluster": f"with {done.get('centroids')} values for the weights of a convolution",
     }[done["kind"]]
     teacher = f", distilled from {done['teacher']}" if done["teacher"] else ""
-    return f"Trained {kind}: {done['epochs']} epochs, rate {done['learning_rate']:g}{teacher}.\n"
+    return (
+        f"Trained {kind}: {counted(done['epochs'], 'epoch')}, rate "
+        f"{done['learning_rate']:g}{teacher}.\n"
+    )
 
 
 def summary_table(report: Report) -> Table:

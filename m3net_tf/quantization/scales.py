@@ -13,15 +13,15 @@ values away from there.
 """
 
 import math
-import struct
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import scipy.special
-from ai_edge_litert import schema_py_generated as schema
 
-from m3net_tf.quantization.graph import Graph
+from m3net_tf.tflite.graph import Graph, Tensor
+from m3net_tf.tflite.read import read_graph
+from m3net_tf.tflite.write import write_scales
 
 _KEEP_SCALE = frozenset(
     """
@@ -33,7 +33,6 @@ _SIGMOIDS = ("LOGISTIC", "TANH")
 _FIXED_SCALE = (*_SIGMOIDS, "SOFTMAX")
 _CLOSE_TO_MIDDLE = 4e-5  # output steps; three times the largest distance of a differing entry
 _CANDIDATES = 4096  # neighbours of a scale in single precision, a change of at most 0.05 %
-_SCALE_FIELD = 8  # of QuantizationParameters, in a flatbuffer's table of offsets
 _PASSES = 16
 
 
@@ -42,7 +41,7 @@ def align_scales(tflite: bytes) -> bytes:
 
     Scales that are fixed (by a sigmoid, or the network's input or output) do not change.
     """
-    scales = _Scales(tflite)
+    scales = _Scales(read_graph(tflite))
     for _ in range(_PASSES):  # a later scale may be a factor of an earlier product
         for inputs, output in scales.products():
             if not _multipliers_equal(*map(scales.get, (*inputs, output))):
@@ -51,47 +50,37 @@ def align_scales(tflite: bytes) -> bytes:
             source = operator.inputs[0]
             if not scales.rounds_clearly(operator, scales.get(source)):
                 scales.align(source)
-    return bytes(scales.tflite)
+    return write_scales(tflite, {tensor.index: each for tensor, each in scales.changed.items()})
 
 
 class _Operator(NamedTuple):
     """An operator with its tensors that have a single scale."""
 
     kind: str
-    inputs: list[int]
-    outputs: list[int]
+    inputs: list[Tensor]
+    outputs: list[Tensor]
 
 
 class _Scales:
-    """The scales of a network's tensors, changed in place."""
+    """The scales of a network's tensors.
 
-    def __init__(self, tflite: bytes) -> None:
-        self.tflite = bytearray(tflite)
-        tensors = schema.Model.GetRootAsModel(self.tflite, 0).Subgraphs(0)
-        self._offsets = {}  # offset of each tensor's scale in the file
-        self._zero_points = {}  # of tensors of int8
-        for index in range(tensors.TensorsLength()):
-            quantization = tensors.Tensors(index).Quantization()
-            if quantization is not None and quantization.ScaleLength() == 1:
-                table = quantization._tab
-                self._offsets[index] = table.Vector(table.Offset(_SCALE_FIELD))
-                if tensors.Tensors(index).Type() == schema.TensorType.INT8:
-                    self._zero_points[index] = int(quantization.ZeroPoint(0))
-        graph = Graph(tflite)
+    Attributes:
+        changed: tensors with another scale than in the network.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self.changed: dict[Tensor, np.float32] = {}
         self._operators = [
             # Constant shapes and axes, which many operators share, have no scale.
-            _Operator(each.kind, self._scaled(each.inputs), self._scaled(each.outputs))
-            for each in graph.operators
+            _Operator(op.kind, _scaled(op.inputs), _scaled(op.outputs))
+            for op in graph.operations
         ]
         self._fixed = {*graph.inputs, *graph.outputs}
         for operator in self._operators:
             if operator.kind in _FIXED_SCALE:
                 self._fixed |= set(operator.outputs)
 
-    def _scaled(self, tensors: Sequence[int]) -> list[int]:
-        return [tensor for tensor in tensors if tensor in self._offsets]
-
-    def products(self) -> list[tuple[list[int], int]]:
+    def products(self) -> list[tuple[list[Tensor], Tensor]]:
         """Inputs and output of each product of two tensors."""
         return [
             (operator.inputs, operator.outputs[0])
@@ -104,33 +93,33 @@ class _Scales:
         return [
             operator
             for operator in self._operators
-            if operator.kind in _SIGMOIDS and operator.inputs[0] in self._zero_points
+            if operator.kind in _SIGMOIDS and operator.inputs[0].dtype == "int8"
         ]
 
     def rounds_clearly(self, sigmoid: _Operator, scale: np.float32) -> bool:
         """Whether, with this input scale, no value lies close to the middle of two integers."""
         (source,), (output,) = sigmoid.inputs, sigmoid.outputs
-        inputs = (np.arange(-128, 128) - self._zero_points[source]) * float(scale)
+        inputs = (np.arange(-128, 128) - source.zero_point) * float(scale)
         exact = scipy.special.expit(inputs) if sigmoid.kind == "LOGISTIC" else np.tanh(inputs)
         steps = exact / float(self.get(output))
         distance = np.abs(steps - np.floor(steps) - 0.5)
         return bool(distance.min() > _CLOSE_TO_MIDDLE)
 
-    def get(self, tensor: int) -> np.float32:
+    def get(self, tensor: Tensor) -> np.float32:
         """Scale of a tensor."""
-        return np.float32(struct.unpack_from("<f", self.tflite, self._offsets[tensor])[0])
+        return self.changed.get(tensor, tensor.scale)
 
-    def align_product(self, inputs: list[int], output: int) -> None:
+    def align_product(self, inputs: list[Tensor], output: Tensor) -> None:
         """Change the scale of a product, or of a factor, so that another pass may succeed."""
         if _tied(output, self._operators).isdisjoint(inputs) and self.align(output):
             return
-        for index in inputs:
-            tied = _tied(index, self._operators)
+        for tensor in inputs:
+            tied = _tied(tensor, self._operators)
             if not tied & self._fixed:
-                self._change(tied, next(_neighbours(self.get(index), 1)))
+                self._change(tied, next(_neighbours(self.get(tensor), 1)))
                 return
 
-    def align(self, tensor: int) -> bool:
+    def align(self, tensor: Tensor) -> bool:
         """Find a scale for which the products of that scale and its sigmoids round equally.
 
         Returns False if there is none nearby, or if the scale is fixed.
@@ -138,7 +127,7 @@ class _Scales:
         tied = _tied(tensor, self._operators)
         if tied & self._fixed:
             return False
-        factors = [[self.get(i) for i in pair] for pair, to in self.products() if to in tied]
+        factors = [[self.get(each) for each in pair] for pair, to in self.products() if to in tied]
         sigmoids = [each for each in self.sigmoids() if each.inputs[0] in tied]
         for candidate in _neighbours(self.get(tensor), _CANDIDATES):
             equal = (_multipliers_equal(first, second, candidate) for first, second in factors)
@@ -147,21 +136,25 @@ class _Scales:
                 return True
         return False
 
-    def _change(self, tensors: set[int], scale: np.float32) -> None:
-        for index in tensors:
-            struct.pack_into("<f", self.tflite, self._offsets[index], scale)
+    def _change(self, tensors: set[Tensor], scale: np.float32) -> None:
+        self.changed.update(dict.fromkeys(tensors, scale))
 
 
-def _tied(start: int, operators: Sequence[_Operator]) -> set[int]:
+def _scaled(tensors: Sequence[Tensor | None]) -> list[Tensor]:
+    return [tensor for tensor in tensors if tensor is not None and len(tensor.scales) == 1]
+
+
+def _tied(start: Tensor, operators: Sequence[_Operator]) -> set[Tensor]:
     """Tensors that must have the scale of ``start``."""
-    tied, pending = set(), {start}
+    tied: set[Tensor] = set()
+    pending = {start}
     while pending:
         tied |= pending
         pending = {
-            index
+            tensor
             for kind, inputs, outputs in operators
             if kind in _KEEP_SCALE and not tied.isdisjoint([*inputs, *outputs])
-            for index in (*inputs, *outputs)
+            for tensor in (*inputs, *outputs)
         } - tied
     return tied
 

@@ -270,7 +270,7 @@ class Classifier:
         """As :meth:`recognizer`, where each run costs the new columns of features alone.
 
         Scores and events are equal. The energy gate keeps runs and their pushes away; the first run
-        behind it pushes its whole window (docs/streaming.md).
+        behind it pushes its whole window (docs/design/streaming.md).
 
         Raises:
             ConfigError: as :meth:`recognizer`, the network has DiffRes, or there is no source

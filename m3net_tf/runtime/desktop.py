@@ -32,7 +32,7 @@ Several threads may call one at once, except the one that :func:`load_streamed` 
 """
 
 LITERT = "litert"
-#: TFLite's interpreter, TFLite Micro, or the network compiled to C (docs/engine.md).
+#: TFLite's interpreter, TFLite Micro, or the network compiled to C (docs/design/engine.md).
 ENGINES = (LITERT, TFLM, COMPILED)
 
 _NAME = "network"

@@ -97,9 +97,9 @@ class DetectorConfig:
             the first of a cepstrum; for samples the mean of their magnitudes.
         gate_level: a column below this level (int8 features) is silence; None keeps the gate open.
         gate_hold_columns: columns for which the gate stays open after the last loud one.
-        look_runs: runs that a second look repeats; 0 = none. Before an event, the model hears these
-            runs again with their columns a bin higher and a bin lower. The mean score must reach
-            the class's threshold, too.
+        look_runs: runs that a second look repeats; 0 = none. Before an event, the model scores
+            these runs again with their columns a bin higher and a bin lower. The mean score must
+            reach the class's threshold, too.
         classes: settings of each class, in the order of the model's outputs.
 
     Raises:

@@ -17,7 +17,6 @@ from m3net_tf.audio.frontend import (
     frontend_preset,
     named_frontend,
 )
-from m3net_tf.compiler.model_file import read_model_file
 from m3net_tf.runtime.detector_config import DetectorConfig
 from m3net_tf.runtime.interpreter import load_interpreter, tensor_quantization
 from m3net_tf.runtime.metadata import Metadata, has_metadata, network_of, read_metadata
@@ -26,6 +25,7 @@ from m3net_tf.system.artifacts import sha256_of
 from m3net_tf.system.conversion import from_plain
 from m3net_tf.system.errors import ConfigError, ModelError
 from m3net_tf.system.progress import Log, silent
+from m3net_tf.tflite.model_file import read_model_file
 
 _UNKNOWN = "unknown"
 _FEATURES = (1 / 128, 0)  # scale and zero point of the input of a network that we quantise
@@ -76,7 +76,7 @@ def read_network(
 def _with_int8_ends(network: bytes) -> tuple[bytes, list[str]]:
     """The network without float and uint8 ends, and a line for each that it had."""
     try:  # tflite-runtime has no FlatBuffer schema
-        from m3net_tf.compiler.ends import int8_network
+        from m3net_tf.tflite.ends import int8_network
     except ImportError:
         return network, []
     return int8_network(network)
@@ -111,7 +111,8 @@ def _read_frontend(recipe: str | Path | FrontendConfig) -> FrontendConfig:
 def _read_labels(labels: str | Path | Sequence[str]) -> tuple[str, ...]:
     """Class names from a text file, or as they are."""
     if not isinstance(labels, str | Path):
-        source, names = "labels", tuple(labels)
+        source = "labels"
+        names = tuple(labels)
     else:
         source = str(labels)
         try:

@@ -79,7 +79,8 @@ def tensor_quantization(tflite: bytes, which: str) -> tuple[float, int]:
     """
     interpreter = load_interpreter(tflite)
     details = getattr(interpreter, f"get_{which}_details")()[0]
-    scale, zero_point = (float(details["quantization"][0]), int(details["quantization"][1]))
+    scale = float(details["quantization"][0])
+    zero_point = int(details["quantization"][1])
     if details["dtype"] != np.int16:
         return scale, zero_point
     return (scale * 256, zero_point) if which == "input" else (scale * 128, zero_point - 128)
@@ -171,11 +172,11 @@ def run_tflm(tflite: bytes, features: Int8, arena_bytes: int = ARENA_LIMIT_BYTES
         ModelError: the wheel is missing, it lacks an operator, or the arena is too small.
     """
     # With the predecessor of LiteRT there is no schema to import.
-    from m3net_tf.compiler.unpack import unpack
+    from m3net_tf.tflite.read import read_graphs
 
     interpreter = _load_tflm(tflite, arena_bytes)
     dtype = interpreter.get_input_details(0)["dtype"]
-    runs_once = len(unpack(tflite).subgraphs) > 1
+    runs_once = len(read_graphs(tflite)) > 1
     outputs: list[npt.NDArray[Any]] = []
     for clip in features:
         if runs_once and outputs:  # a reset sets variables to zero points, not to the file's values

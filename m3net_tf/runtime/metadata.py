@@ -16,12 +16,12 @@ from typing import Any
 
 from m3net_tf.audio.frontend import FrontendConfig
 from m3net_tf.audio.frontend.windows import TAIL_S
-from m3net_tf.compiler.model_file import read_model_file
 from m3net_tf.runtime.detector_config import DetectorConfig
 from m3net_tf.runtime.warp import WarpConfig
 from m3net_tf.system.artifacts import opened_archive, parse_json, sha256_of
 from m3net_tf.system.conversion import from_plain
 from m3net_tf.system.errors import DAMAGED, ModelError
+from m3net_tf.tflite.model_file import read_model_file
 
 FORMAT = 1
 _NAME = "m3net.json"

@@ -38,7 +38,7 @@ class NearMiss:
 
     Attributes:
         column: the column of the run with the highest smoothed score.
-        score: that score, in 65536ths of full scale.
+        score: the score, in 65536ths of full scale.
         newest_score: highest score of a single run, in the same unit.
         threshold: the class's threshold then, in the same unit.
     """

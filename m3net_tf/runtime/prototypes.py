@@ -41,7 +41,7 @@ class Prototypes:
     """The words that were enrolled.
 
     Args:
-        zero_point: of the network's output.
+        zero_point: zero point of the network's output.
         background: the network's outputs for hours of sounds without the words, shape (sounds,
             classes).
     """
@@ -69,15 +69,15 @@ class Prototypes:
                 has :data:`MOST_EXAMPLES` examples.
         """
         if not 0 < len(name.encode()) <= NAME_BYTES or name.split() != [name]:
-            raise DataError(f"{name!r} is no name: give one word of at most {NAME_BYTES} bytes")
+            raise DataError(f"{name!r} is not a name: give one word of at most {NAME_BYTES} bytes")
         if name not in self.names:
             if "" not in self.names:
-                raise DataError(f"{name}: all {len(self._words)} places are taken: forget a word")
+                raise DataError(f"{name}: all {len(self._words)} places are taken: delete a word")
             self._words[self.names.index("")] = _Word(name, 0, np.zeros(output.shape, np.int64))
         word = self._words[self.names.index(name)]
         assert word is not None
         if word.examples == MOST_EXAMPLES:
-            raise DataError(f"{name} has {MOST_EXAMPLES} examples: forget it first")
+            raise DataError(f"{name} has {MOST_EXAMPLES} examples: delete it first")
         word.examples += 1
         word.sums += self._centred(output)
 
@@ -85,7 +85,7 @@ class Prototypes:
         """Put a word in its place, as a board has it.
 
         Args:
-            sums: of the outputs for its examples, without the zero point, shape (classes,).
+            sums: sums of the outputs for its examples, without the zero point, shape (classes,).
         """
         self._words[place] = _Word(name, examples, sums.astype(np.int64))
 

@@ -272,7 +272,7 @@ def opened_archive(data: bytes) -> zipfile.ZipFile:
     """A zip archive without encrypted parts, whose reading would raise a RuntimeError.
 
     Raises:
-        zipfile.BadZipFile: it is damaged, is none, or a part is marked as encrypted.
+        zipfile.BadZipFile: it is damaged, is not an archive, or a part is marked as encrypted.
         ValueError, OSError, NotImplementedError: it is damaged in another way.
     """
     archive = zipfile.ZipFile(io.BytesIO(data))

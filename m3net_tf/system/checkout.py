@@ -31,7 +31,7 @@ def require_sources(name: str) -> Path:
         return _checkout() / name
     if configured := os.environ.get(VARIABLE):
         raise ConfigError(
-            f"{VARIABLE}={configured} is no source checkout (no {_MARKER}): correct it"
+            f"{VARIABLE}={configured} is not a source checkout (no {_MARKER}): correct it"
         )
     raise ConfigError(
         f"this command needs {name}/ of a source checkout: run it in the checkout's folder, or set "

@@ -183,7 +183,7 @@ def instruction_set(flags: Collection[str], limit: str = "") -> str:
 
     Args:
         flags: the processor's features, as Linux names them.
-        limit: name of an instruction set in any case; '' and oneDNN's other words are no limit.
+        limit: name of an instruction set in any case; '' and oneDNN's other words set no limit.
 
     Returns:
         oneDNN's name of the instruction set; '' if the features are not known.

@@ -28,6 +28,8 @@ BYTES = "bytes"
 """Unit that is shown as MB, with a rate."""
 _COMMANDS = ("cd ", "m3net ", "make ")
 _MINUTE_S, _HOUR_S = 60, 3600
+_TELLING_SHARE = 0.01  # of the steps: from then on their pace tells how long the others take
+_TELLING_S = 60.0
 _SUBJECT_COLUMNS = 24  # at 80 columns the bar has 12 or more
 
 Log = Callable[[str], None]
@@ -69,8 +71,15 @@ class Task:
 
     @property
     def seconds_left(self) -> float:
-        """Time left at the mean rate so far; infinite if it is unknown."""
+        """Time left at the mean rate so far; infinite if it is unknown.
+
+        The first steps may take much longer than the others, as where TensorFlow compiles a step.
+        A small share of the work says nothing, unless it took long.
+        """
         if self.total is None or not self._rate:
+            return math.inf
+        is_little = self.done - self._first < _TELLING_SHARE * self.total
+        if is_little and time.monotonic() - self._began_s < _TELLING_S:
             return math.inf
         return (self.total - self.done) / self._rate
 
@@ -106,9 +115,12 @@ def with_lines_to(lines: Log, log: Log) -> Log:
 def fitted(line: str, stream: IO[str] | None) -> str:
     """A line of prose as a terminal shows it: broken between words, the rest indented.
 
-    A line that is a command stays whole, so that it can be copied; so does every line elsewhere.
+    COLUMNS sets the width, also of a file or a pipe, whose lines stay whole without it. A line that
+    is a command stays whole everywhere, so that it can be copied.
     """
-    if stream is None or not stream.isatty() or line.startswith(_COMMANDS):
+    if stream is None or line.startswith(_COMMANDS):
+        return line
+    if not stream.isatty() and not os.environ.get("COLUMNS"):
         return line
     columns = shutil.get_terminal_size().columns
     if len(line) <= columns:

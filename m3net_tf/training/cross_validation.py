@@ -15,9 +15,11 @@ from m3net_tf.audio.datasets import Clip, dataset_info, protocol_statement
 from m3net_tf.system.artifacts import Provenance, provenance, read_json, write_json
 from m3net_tf.system.locks import writes_into
 from m3net_tf.system.progress import Log, silent
-from m3net_tf.training.metrics import whole_scores, wilson_interval
+from m3net_tf.system.words import counted
+from m3net_tf.training.clips.source import load_section
 from m3net_tf.training.recipe import Recipe
-from m3net_tf.training.run import Run, load_section
+from m3net_tf.training.run import Run
+from m3net_tf.training.scoring.metrics import whole_scores, wilson_interval
 from m3net_tf.training.start import train
 
 RESULT = "cross_validation.json"
@@ -76,7 +78,10 @@ def cross_validate(
         plan = fold_recipe(recipe, fold)
         train(plan, run.folder / "folds" / str(fold), data_dir, log)
         tested.append(_test(plan, run.folder / "folds" / str(fold), data_dir, log))
-        log(f"fold {fold}: {tested[-1].right.sum()} of {tested[-1].right.size} clips recognised")
+        log(
+            f"fold {fold}: {tested[-1].right.sum()} of "
+            f"{counted(tested[-1].right.size, 'clip')} recognised"
+        )
         dataset = load_section(plan.dataset, data_dir)
         statements.add(protocol_statement(dataset).replace(f", fold {fold} tests", ""))
     clips = [clip for fold in tested for clip in fold.clips]
@@ -122,10 +127,11 @@ class _Tested:
 def _test(recipe: Recipe, folder: Path, data_dir: Path | None, log: Log) -> _Tested:
     """Test a fold's network on its clips."""
     from m3net_tf.system.keras import keras
-    from m3net_tf.training.evaluation import own_features, predict_originals
+    from m3net_tf.training.scoring.evaluation import own_features, predict_originals
 
     run = Run(folder)
-    dataset, model = run.dataset(data_dir), run.load_model()
+    dataset = run.dataset(data_dir)
+    model = run.load_model()
     features = own_features(model, dataset, "test", recipe, log)
     scores = predict_originals(model, features)
     keras.backend.clear_session()
@@ -145,8 +151,10 @@ def clustered_interval(right: npt.NDArray[np.bool_], groups: Sequence[str]) -> t
     Args:
         right: whether each clip was recognised, shape (clips,).
     """
-    count, share = len(right), float(right.mean())
-    sizes, hits = Counter(groups), Counter(g for g, hit in zip(groups, right, strict=True) if hit)
+    count = len(right)
+    share = float(right.mean())
+    sizes = Counter(groups)
+    hits = Counter(g for g, hit in zip(groups, right, strict=True) if hit)
     independent = share * (1 - share) / count
     effect = 1.0
     if independent and len(sizes) > 1:

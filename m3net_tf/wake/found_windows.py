@@ -30,7 +30,7 @@ def cut_own_phrases(bundle: Bundle, recordings: Mapping[str, Sequence[Path]], fo
     """Cut a window out of each recording, with the end of the phrase at its place in training.
 
     Args:
-        recordings: by class, sound files in each of which the phrase is said once.
+        recordings: for each class, sound files in each of which the phrase is said once.
         folder: gets ``<class>/<number>-<name>.wav``; it appears when it is complete.
 
     Returns:

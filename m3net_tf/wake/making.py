@@ -11,9 +11,9 @@ from typing import Any
 
 from m3net_tf.audio.datasets.files import SUFFIXES, files_below
 from m3net_tf.audio.datasets.folder import sounds_below
+from m3net_tf.boards import DEFAULT_BOARD
 from m3net_tf.boards.builds.boards import emulated_board, load_board
 from m3net_tf.boards.measure.chain import ChainSummary, run_chain, saved_summary
-from m3net_tf.compiler.engines import DEFAULT_BOARD
 from m3net_tf.evaluation.live import StreamingResult, evaluate_streaming, require_target
 from m3net_tf.evaluation.scenes import SceneSettings
 from m3net_tf.export import Bundle, export_run
@@ -24,7 +24,7 @@ from m3net_tf.system.conversion import to_plain
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.progress import Log, silent
 from m3net_tf.training import Recipe, Run, load_recipe, train
-from m3net_tf.training.added import FALSE_ALARM, read_added
+from m3net_tf.training.clips.added import FALSE_ALARM, read_added
 from m3net_tf.training.recipe import recipe_with_added
 from m3net_tf.wake.found_windows import cut_false_accepts, cut_own_phrases
 from m3net_tf.wake.project import SOUNDS, VOICES, WakeSettings, keep_settings, write_wake_project

@@ -13,8 +13,8 @@ from m3net_tf.boards.starter.project import README, RECIPE
 from m3net_tf.system.artifacts import read_json, write_json, write_text
 from m3net_tf.system.conversion import AtLeastOne, Count, check_values, to_plain
 from m3net_tf.system.errors import ConfigError
+from m3net_tf.training.clips.source import DATA_RECORD
 from m3net_tf.training.recipe import Recipe
-from m3net_tf.training.run import DATA_RECORD
 from m3net_tf.wake.sounds import RATE_HZ, TABLE, WakeSounds
 
 VOICES, SOUNDS = "voices", "sounds"

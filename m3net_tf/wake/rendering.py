@@ -24,7 +24,7 @@ def _live_lines(live: StreamingResult) -> Iterator[str]:
     yield (
         f"synthetic voices of the test: {100 * figures['miss_rate']:.1f} % missed (95 %: "
         f"{low:.1f} to {high:.1f}) of {figures['true_events']}; real voices miss more "
-        "(docs/wake_word.md)"
+        "(docs/guide/wake_word.md)"
     )
     low, high = figures["false_accepts_per_hour_95"]
     accepts = "false accept" if figures["false_accepts"] == 1 else "false accepts"

@@ -5,10 +5,10 @@ Few hours of validation allow less than one false accept, so that the threshold 
 scores. It is extrapolated: the highest peaks' log odds above the eleventh are taken as exponential,
 as extreme values of many distributions are (Pickands, "Statistical inference using extreme order
 statistics", 1975). A single sound can be most of what so few hours say of a phrase. So the usual
-threshold, of seven words and five networks, counts more than its own (docs/wake_word.md). A user's
-recordings raise the scores of other sounds, too, and so the usual threshold. Scores are means over
-the longest window, since short ones miss more real voices. Second looks refuse about half of the
-false accepts, so that a lower threshold has as many as without them.
+threshold, of seven words and five networks, counts more than its own (docs/evidence/wake_word.md).
+A user's recordings raise the scores of other sounds, too, and so the usual threshold. Scores are
+means over the longest window, since short ones miss more real voices. Second looks refuse about
+half of the false accepts, so that a lower threshold has as many as without them.
 """
 
 import dataclasses

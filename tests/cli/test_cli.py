@@ -94,7 +94,7 @@ def test_matrix_says_why_nothing_is_emulated(m3net, monkeypatch):
     assert (status, error.count("\n")) == (2, 1)
     assert "mps2_an385 cannot be emulated with --engine compiled: firmware tools are" in error
     status, _, error = m3net("matrix", "--engine", "steam")
-    assert status == 2 and "engine 'steam' is none of compiled, tflm" in error
+    assert status == 2 and "engine 'steam' is not one of compiled, tflm" in error
     status, output, _ = m3net("matrix", "--if-possible")
     assert status == 0
     for engine in ("compiled", "tflm"):

@@ -17,7 +17,7 @@ import yaml
 from m3net_tf import cli
 from m3net_tf.quantization.report import summary_table
 from m3net_tf.training import Run, load_recipe, save_recipe
-from m3net_tf.training.run import DataSource
+from m3net_tf.training.clips.source import record_source
 
 pytestmark = pytest.mark.usefixtures("private_cache")
 
@@ -90,7 +90,7 @@ def trained(private_cache, sounds, plan, tmp_path_factory) -> tuple[Path, str]:
     folder = tmp_path_factory.mktemp("runs") / "own"
     words = ("train", plan, "--run", folder, "--data-dir", sounds, "--option", "fit=crop")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("m3net_tf.training.trainer._run_epoch", no_steps)
+        patch.setattr("m3net_tf.training.loop.epochs._run_epoch", no_steps)
         status, output = command(*words)
     assert status == 0, output
     return folder, output
@@ -101,7 +101,7 @@ def test_training_says_what_its_figure_is_worth(trained):
     warning = "stratified-random, speakers unknown: the accuracy may be too high; set group_pattern"
     first, second, *_, last, following = output.splitlines()
     assert first == f"folder: {warning}"
-    assert second.startswith("folder: 10 of 20 clips are longer than the window of 1 s")
+    assert second.startswith("folder: the window of 1 s is shorter than 10 of 20 clips")
     assert "test accuracy" in last and last.endswith(warning)
     assert following == f"next: m3net export {folder}"
 
@@ -147,7 +147,7 @@ def test_a_given_folder_comes_before_the_remembered_one(trained, sounds, tmp_pat
 
 def test_a_folder_that_vanished_is_named(trained, sounds, tmp_path):
     folder = shutil.copytree(trained[0], tmp_path / "own")
-    Run(folder).remember_data(DataSource(tmp_path / "gone"))
+    record_source(folder, "folder", tmp_path / "gone")
     for words in (("evaluate", folder), ("export", folder), ("emulate", folder)):
         status, output = command(*words)
         assert status == 2 and output.count("\n") == 1

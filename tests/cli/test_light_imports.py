@@ -22,7 +22,7 @@ COMMANDS = (
     "device evaluate qemu:mps2_an386 --run no_run",
     "device profile qemu:mps2_an386 --run no_run",
     "device capture /dev/no_port --label a --folder no_folder",
-    "fit no_run",
+    "footprint no_run",
     "report no_run",
     "init no_folder",
     "train --from no_run --add no_folder",
@@ -39,7 +39,7 @@ ROOMS = (
     "m3net_tf.boards.builds.flash",
     "m3net_tf.boards.measure.footprint",
     "m3net_tf.boards.starter.project",
-    "m3net_tf.training.added",
+    "m3net_tf.training.clips.added",
 )
 SCRIPT = """
 import contextlib, importlib, io, json, sys

@@ -190,7 +190,6 @@ LIGHT = {
     "firmware run --board no_board": "no_board",
     "emulate run": TRAIN,
     "footprint run --board no_board": "no_board",
-    "fit run --board no_board": "no_board",
     "classify no.wav --model run": "no.wav: does not exist",
     "flash run": "mps2_an386 is not flashed",
     "monitor /dev/no_port": "/dev/no_port",
@@ -217,7 +216,11 @@ LIGHT = {
 }
 LAB_LIGHT = {
     "lab search recipe.yaml": "pip install",  # likewise
-    "table --list": "",
+    "lab list": "",
+    "lab recipe m3net/table4 no_cell": "no cell is named",
+    "lab latex m3net/table4": "pip install",
+    "table m3net/table4": TRAIN,
+    "lab pick runs/no_search 0": "no finished trial 0",
     "lab deployment mcu/keywords": TRAIN,
     "lab figure": TRAIN,
     "bench data": TRAIN,

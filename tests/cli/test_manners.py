@@ -63,7 +63,7 @@ def test_the_help_has_every_command_once_in_80_columns(m3net, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     _, output, _ = m3net("--help")
     commands = re.findall(r"^  ([a-z]+)  ", output, re.MULTILINE)
-    shown = {name for name, it in typer.main.get_command(app).commands.items() if not it.hidden}
+    shown = typer.main.get_command(app).commands
     assert sorted(commands) == sorted(shown) and len(shown) <= 25
     assert max(map(len, output.splitlines())) <= 80
 
@@ -89,7 +89,7 @@ def test_without_a_command_there_is_the_help(m3net, words):
     assert "..." not in output.partition("Options:")[2]  # no sentence is cut
 
 
-@pytest.mark.parametrize("words", [words for words in commands() if words != ("classify",)])
+@pytest.mark.parametrize("words", commands())
 def test_every_command_takes_h_and_json(m3net, words):
     status, output, error = m3net(*words, "-h")
     assert (status, error) == (0, "")
@@ -97,13 +97,29 @@ def test_every_command_takes_h_and_json(m3net, words):
     assert "-h, --help" in output and "--json" in output
 
 
-def test_the_shell_completes(m3net, monkeypatch):
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("data ", {"list", "info", "fetch", "subset", "shard", "check", "stats"}),
+        ("export --board mps3_a", {"mps3_an547"}),
+        ("footprint --board mps3_a", {"mps3_an547"}),
+        ("classify --model ", {"m3net-s-keywords", "runs/own"}),
+        ("export runs/", {"runs/own"}),
+    ],
+)
+def test_the_shell_completes(line, expected, m3net, monkeypatch, tmp_path):
+    (tmp_path / "runs/own").mkdir(parents=True)
+    (tmp_path / "runs/own/recipe.yaml").touch()
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("_M3NET_COMPLETE", "complete_bash")
-    monkeypatch.setenv("COMP_WORDS", "m3net data ")
-    monkeypatch.setenv("COMP_CWORD", "2")
+    monkeypatch.setenv("COMP_WORDS", f"m3net {line}")
+    monkeypatch.setenv("COMP_CWORD", str(len(line.split(" "))))
     status, output, _ = m3net()
     assert status == 0
-    assert output.split() == ["list", "info", "fetch", "subset", "shard", "check", "stats"]
+    assert expected <= {*output.split()} and len(output.split()) <= len(expected) + 3
+
+
+def test_the_shell_is_told_how_to_complete(m3net, monkeypatch):
     monkeypatch.setenv("_M3NET_COMPLETE", "source_bash")
     assert "complete -o default -F _m3net_completion m3net" in m3net()[1]
 
@@ -134,7 +150,7 @@ def test_no_color_is_not_even_bold(printed):
 
 
 def test_the_documentation_has_every_exit_status():
-    text = (Path(__file__).parents[2] / "docs/command_line.md").read_text()
+    text = (Path(__file__).parents[2] / "docs/reference/command_line.md").read_text()
     rows = re.findall(r"^\| (\d+) \| (.*) \|$", text, re.MULTILINE)
     assert rows == [(str(int(status)), meaning) for status, meaning in MEANINGS.items()]
     assert {*MEANINGS} == {*Status}
@@ -292,10 +308,10 @@ LAB_JSON = [
         "lab.studies.tables.make_table",
         {"failed": 0, "runs": 2},
     ),
-    ("table --list --out r", "", None),
+    ("lab list --out r", "", None),
     ("table m3net/table4 --dry-run --scale tiny --out r --runs r", "", None),
     (
-        "table m3net/table4 --print-recipe m3net --scale tiny",
+        "lab recipe m3net/table4 m3net --scale tiny",
         "lab.studies.cell_recipe.find_cell",
         None,
     ),

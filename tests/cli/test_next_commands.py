@@ -9,11 +9,11 @@ from pathlib import Path
 
 from m3net_tf import cli, export, training
 from m3net_tf.audio.frontend import FrontendConfig
+from m3net_tf.boards import DEFAULT_BOARD
 from m3net_tf.boards.measure import chain
 from m3net_tf.boards.measure.real_time import pace_of
 from m3net_tf.boards.starter.project import starter_commands
 from m3net_tf.cli.output import say_next
-from m3net_tf.compiler.engines import DEFAULT_BOARD
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()

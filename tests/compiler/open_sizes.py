@@ -8,7 +8,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-from m3net_tf.compiler.tflite_names import operator_name
+from m3net_tf.tflite.names import operator_name
 
 INTEGER = (schema.TensorType.INT32, schema.TensorType.INT64)
 PAD_OPTIONS = schema.PadOptionsT()

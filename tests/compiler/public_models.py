@@ -26,12 +26,12 @@ from ai_edge_litert import schema_py_generated as schema
 from open_sizes import frozen
 from reference import run_lite
 
-from m3net_tf.compiler.graph import Tensor
 from m3net_tf.compiler.host import HostNetwork, build_host
 from m3net_tf.compiler.network import CompiledNetwork, compile_network
 from m3net_tf.runtime.interpreter import ARENA_LIMIT_BYTES, load_interpreter
 from m3net_tf.system.errors import M3NetError, ModelError
 from m3net_tf.system.native import native_stderr
+from m3net_tf.tflite.graph import Tensor
 
 EQUAL, SIZED = "equal bytes", "equal bytes, with the open sizes written into the file"
 AS_LITERT = "LiteRT's bytes, where TFLite Micro has others or none"

@@ -25,7 +25,7 @@ from m3net_tf.runtime.interpreter import run_reference, run_tflm, tflm_unavailab
 from m3net_tf.system import artifacts
 from m3net_tf.system.errors import ConfigError, DataError, ModelError
 from m3net_tf.training import Run, load_recipe, save_recipe
-from m3net_tf.training.features import compute_features
+from m3net_tf.training.clips.features import compute_features
 
 pytestmark = pytest.mark.usefixtures("private_cache")
 

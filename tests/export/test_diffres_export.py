@@ -23,7 +23,7 @@ from m3net_tf.runtime.interpreter import host_arena_bytes, run_tflm, tflm_unavai
 from m3net_tf.runtime.warp import WarpConfig, warp_int8
 from m3net_tf.system.errors import ModelError
 from m3net_tf.training import Run, train
-from m3net_tf.training.evaluation import predict
+from m3net_tf.training.scoring.evaluation import predict
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("private_cache")]
 

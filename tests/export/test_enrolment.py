@@ -9,10 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
+from single_operators import Item, write_network
 
 from m3net_tf.export import Bundle
-from m3net_tf.export.enrolment import background_embeddings, embedding_listener
+from m3net_tf.export.enrolment import (
+    background_embeddings,
+    embedding_listener,
+    enrolment_network,
+)
 from m3net_tf.export.from_file import export_file
 from m3net_tf.export.reference import read_vectors
 from m3net_tf.networks.pretrained import FOLDER
@@ -22,6 +28,7 @@ from m3net_tf.runtime.metadata import read_metadata
 from m3net_tf.runtime.prototypes import BACKGROUND, read_background
 from m3net_tf.runtime.sound import pcm_chunks
 from m3net_tf.system.errors import ConfigError, DataError, ModelError
+from m3net_tf.tflite.read import read_graph
 
 SHIPPED = FOLDER / "m3net-s-keywords" / "model.tflite"
 SLOTS = 2
@@ -132,6 +139,21 @@ def test_it_is_no_classifier(exported):
         Classifier(exported.folder).recognizer()
     with pytest.raises(ConfigError, match="--enrol"):
         Classifier(SHIPPED).prototypes()
+
+
+def test_a_network_of_two_layers():
+    weights = Item((4, 4), 0.1, values=np.eye(4, dtype=np.int8))
+    items = [Item((1, 4), 0.1, 3), Item((1, 4), 0.1, 3), Item((1, 4), 1 / 256, -128)]
+    options = schema.FullyConnectedOptionsT()
+    tflite = write_network(
+        [
+            ("FULLY_CONNECTED", [items[0], weights], [items[1]], options),
+            ("SOFTMAX", [items[1]], [items[2]], schema.SoftmaxOptionsT()),
+        ]
+    )
+    assert [op.kind for op in read_graph(enrolment_network(tflite)).operations] == [
+        "FULLY_CONNECTED"
+    ]
 
 
 def test_a_network_without_softmax_at_its_end_is_refused(exported, tmp_path):

@@ -62,6 +62,20 @@ def test_its_export_has_both_networks_and_their_c(own, tmp_path):
     np.testing.assert_array_equal(bundle.run_reference(FEATURES), Classifier(path).run(FEATURES))
 
 
+def test_only_tflite_micro_refuses_an_operator_that_it_lacks(tmp_path):
+    model, path = network(keras.layers.Activation("gelu")), tmp_path / "own.tflite"
+    save_tflite(model, path, FEATURES, frontend=CONFIG, labels=LABELS)
+    bundle = export_file(path, tmp_path)
+    assert "GELU" in bundle.manifest.operators
+    np.testing.assert_array_equal(
+        Classifier(path, engine="compiled").run(FEATURES), bundle.run_reference(FEATURES)
+    )
+    with refuses(ModelError, "GELU", "engine compiled"):
+        bundle.set_engine("tflm")
+    with refuses(ModelError, "GELU", "engine compiled"):
+        export_file(path, tmp_path / "tflm", engine="tflm")
+
+
 @pytest.mark.slow
 def test_a_board_runs_it(own, tmp_path, m3net):
     if reason := why_no_emulation(BOARD):

@@ -27,8 +27,8 @@ from m3net_tf.runtime import Classifier
 from m3net_tf.system.checkout import require_sources
 from m3net_tf.system.errors import ConfigError, ModelError
 from m3net_tf.training import load_recipe
-from m3net_tf.training.checks import input_shape
-from m3net_tf.training.trainer import build_network
+from m3net_tf.training.clips.checks import input_shape
+from m3net_tf.training.network import build_network
 
 BOARD = "mps2_an386"
 

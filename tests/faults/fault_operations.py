@@ -31,10 +31,10 @@ from m3net_tf.audio.frontend import FrontendConfig, store
 from m3net_tf.system.keras import tf
 from m3net_tf.system.terminal import run_command
 from m3net_tf.system.yaml_files import read_yaml
-from m3net_tf.training.features import compute_features
+from m3net_tf.training.clips.features import compute_features
 from m3net_tf.training.recipe import Recipe
+from m3net_tf.training.recipe.sections import AugmentationSection
 from m3net_tf.training.run import Run
-from m3net_tf.training.sections import AugmentationSection
 
 #: Measured durations, and the commit with changed files: they differ between equal results.
 _VOLATILE = ("seconds", "training_s", "wall_s", "git_commit")
@@ -209,6 +209,7 @@ def _table(place: Path, log: Log, jobs: int = 1) -> None:
 
 def _search(place: Path, log: Log) -> None:
     """Search with calculated costs: building and emulating firmware would take most of the time."""
+    from m3net_tf.boards.measure.cost import BoardCost
     from m3net_tf.lab.search import candidates
     from m3net_tf.lab.search.costs import COSTS, CostLimits
     from m3net_tf.lab.search.driver import Budget, Settings, run_search
@@ -217,8 +218,10 @@ def _search(place: Path, log: Log) -> None:
     from m3net_tf.system.errors import M3NetError
 
     candidates.Candidate.measure = lambda network, board, log=None: {
+        **dict.fromkeys(BoardCost.__required_keys__, 0),
         **dict.fromkeys(COSTS, network.work["parameters"]),
         "board": board,
+        "sections": {},
     }
     recipe = Recipe.from_dict({**RECIPE, "training": {**RECIPE["training"], "epochs": 2}})
     space, folder = load_space(place / "space.yaml", recipe), place / "tables/search"

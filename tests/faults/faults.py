@@ -36,7 +36,7 @@ from fault_operations import OPERATIONS, Operation
 from fault_places import Child, Disk, own_mounts
 
 import m3net_tf.export.from_run
-import m3net_tf.training.trainer
+import m3net_tf.training.loop.trainer
 from m3net_tf.system.artifacts import sha256_of, write_json
 
 if "table" in OPERATIONS:

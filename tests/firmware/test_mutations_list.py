@@ -33,7 +33,7 @@ def test_it_can_be_applied_and_its_test_exists(mutation, tmp_path: Path):
 
 
 def test_the_documentation_names_each_with_its_test():
-    text = (ROOT / "docs" / "testing.md").read_text()
+    text = (ROOT / "docs" / "design" / "testing.md").read_text()
     for mutation in MUTATIONS:
         row = rf"\| {re.escape(mutation.name)} \|.*`{re.escape(mutation.test.rpartition('::')[2])}`"
         assert re.search(row, text), mutation.name

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""docs/porting.md matches the tree: its blocks are files, its table names the boards."""
+"""docs/design/porting.md matches the tree: its blocks are files, its table names the boards."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from m3net_tf.boards.builds import boards
 from m3net_tf.boards.builds.sources import FIRMWARE_DIR
 
 ROOT = FIRMWARE_DIR.parent
-PAGE = (ROOT / "docs" / "porting.md").read_text()
+PAGE = (ROOT / "docs" / "design" / "porting.md").read_text()
 BLOCKS = re.findall(r"^```\w+ (\S+)\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)
 
 

@@ -235,7 +235,7 @@ def _metadatas() -> list[bytes]:
 def _manifest() -> Take:
     """The text of ``manifest.json``, ``metrics.json`` and other JSON that users copy around."""
     from m3net_tf.export.manifest import Manifest
-    from m3net_tf.training.run_metrics import RunMetrics
+    from m3net_tf.training.run.metrics import RunMetrics
 
     path = _folder() / "metrics.json"
 
@@ -259,7 +259,7 @@ def _manifests() -> list[bytes]:
 
 def _keras() -> Take:
     """A saved network, or (first byte 0) the text of its configuration."""
-    from m3net_tf.training.archive import KERAS_MODULES, check_archive
+    from m3net_tf.training.run.archive import KERAS_MODULES, check_archive
 
     path = _folder() / "model.keras"
 
@@ -584,7 +584,7 @@ def _labels_seeds() -> list[bytes]:
 
 def _state() -> Take:
     """``state.npz`` of an interrupted training."""
-    from m3net_tf.training.state import TrainingState
+    from m3net_tf.training.loop.state import TrainingState
 
     path = _folder() / "state.npz"
     double = types.SimpleNamespace(as_numpy_dtype=np.float64)
@@ -637,7 +637,7 @@ def _small_network() -> dict[str, bytes]:
     """The parts of a saved network."""
     from m3net_tf.networks.layers.mirror import Mirror
     from m3net_tf.system.keras import keras
-    from m3net_tf.training.archive import write_archive
+    from m3net_tf.training.run.archive import write_archive
 
     inputs = keras.Input((4, 4, 1))
     x = keras.layers.Conv2D(2, 3, use_bias=False, padding="same")(inputs)
@@ -698,10 +698,12 @@ def records() -> list[Record]:
     from m3net_tf.lab.studies import table_record, table_views
     from m3net_tf.networks import pretrained
     from m3net_tf.pages.report import card
+    from m3net_tf.pages.report import records as page
     from m3net_tf.system import locks
     from m3net_tf.system.artifacts import read_json, sha256_of, write_json
     from m3net_tf.system.progress import silent
-    from m3net_tf.training import added, cross_validation, run
+    from m3net_tf.training import cross_validation
+    from m3net_tf.training.clips import added, source
     from m3net_tf.wake import sounds
     from m3net_tf.wake.voices import neural, speaking
 
@@ -740,14 +742,30 @@ def records() -> list[Record]:
     who = {"pid": 1, "host": "a", "command": "m3net", "since": "2026-01-01 10:00"}
     table = json.loads((RESULTS / "mcu/streaming.small.json").read_text(encoding="utf-8"))
     table["cells"] = [{**cell, "runs": cell["runs"][:1]} for cell in table["cells"][:2]]
+    memory = {"arena_bytes": 1, "ram_bytes": 2, "flash_bytes": 3}
+    needs = {**memory, "board": "b", "cost": memory, "arena_estimate_bytes": None, "fits": True}
+    profile = {
+        **{"board": "b", "model_sha256": "0", "unit": "cycles", "total": 1, "macs": 1},
+        "layers": [{"operator": "ADD", "output": [1, 2], "macs": 1, "cost": 1}],
+    }
+    loss = {
+        **{"clips": 1, "drop_points": 0.5, "same_answer": 1.0},
+        "accuracy": {"float": 0.5, "quantized": 0.5},
+    }
+    layer = {"layer": "a", "operator": "ADD"}
+    quantized = {
+        **{"method": "ptq", "validation": loss, "test": loss},
+        "ranking": [{**layer, "divergence": 0.5, "accuracy_points": 0.5}],
+        "tensors": [{**layer, "sqnr_db": None, "clipped_share": 0.0}],
+    }
     digits = {"commit": 40, "tree": 40, "content": 64}
     hashes = "\n".join(f'{key} = "{count * "0"}"' for key, count in digits.items()).encode()
     cost = {
         field.name: _example(field.type) for field in dataclasses.fields(baselines.CostBaseline)
     }
     return [
-        Record("data.json", run.recorded_data_folder, {"folder": "/"}),
-        Record("data.json", lambda folder: run.Run(folder).shards(), {"shards": "/nowhere"}),
+        Record("data.json", source.recorded_data_folder, {"folder": "/"}),
+        Record("data.json", source.recorded_shards, {"shards": "/nowhere"}),
         Record(
             cross_validation.RESULT,
             lambda folder: read_json(
@@ -847,6 +865,15 @@ def records() -> list[Record]:
             lambda folder: trials.TrialFolder(folder).read(),
             {"number": 0, "choices": {"a": "b"}, "state": "new", "recipe": {}, "recipe_sha256": "0"}
             | {"work": {"macs": 1}, "cost": None, "scores": [0.5], "seconds": 1.5},
+        ),
+        *(
+            Record(name, lambda folder, name=name, kind=kind: read_json(folder / name, kind), seed)
+            for name, kind, seed in (
+                ("summary.json", page.Summary, {"accuracy": {"emulated": 0.5}, "board": "b"}),
+                ("footprint.json", page.Footprint, {"boards": [needs], "model_sha256": "0"}),
+                ("profile.json", page.Profile, profile),
+                ("report.json", page.QuantizationReport, quantized),
+            )
         ),
     ]
 

@@ -9,12 +9,12 @@ from m3net_tf.quantization.bias_correction import correct_biases
 from m3net_tf.quantization.comparison import compare_tensors
 from m3net_tf.quantization.diffres import FloatNetwork
 from m3net_tf.quantization.equalization import equalize
-from m3net_tf.quantization.graph import Graph
 from m3net_tf.quantization.methods import Quantized
 from m3net_tf.quantization.observation import observe, watch
 from m3net_tf.quantization.ptq import calibrate, quantize_calibrated
 from m3net_tf.runtime.network import Int8Network
 from m3net_tf.system.keras import keras
+from m3net_tf.tflite.read import read_graph
 
 CALIBRATION, HELD_OUT = clips(32), clips(64, seed=9)
 
@@ -46,8 +46,8 @@ def test_float_stays_and_int8_gains(unbalanced):
     assert "stem_conv" in layers
     assert sqnr_db(equalized, "ds_dw") > sqnr_db(unbalanced, "ds_dw") + 6
     assert sqnr_db(equalized, "dense") > sqnr_db(unbalanced, "dense") + 3
-    graph = Graph(equalized)
-    peak = observe(equalized, CALIBRATION)[graph.operators[0].outputs[0]].channel_peak
+    first = read_graph(equalized).operations[0].output
+    peak = observe(equalized, CALIBRATION)[first.index].channel_peak
     assert peak.max() / peak.min() < 16  # was above 64
 
 
@@ -64,12 +64,8 @@ def test_bias_correction_takes_the_mean_error_back(unbalanced):
 
 def watch_means(tflite: bytes) -> dict[str, np.ndarray]:
     """Mean of each channel behind each convolution."""
-    graph = Graph(tflite)
-    made = {
-        operator.outputs[0]: graph.layer(operator)
-        for operator in graph.operators
-        if "CONV" in operator.kind
-    }
+    graph = read_graph(tflite)
+    made = {op.output.index: graph.keras_layer(op) for op in graph.operations if "CONV" in op.kind}
     seen = [
         {made[t]: v.reshape(-1, v.shape[-1]).mean(0) for t, v in values.items()}
         for values in watch(tflite, CALIBRATION, made)

@@ -11,7 +11,6 @@ from m3net_tf.quantization.calibration import (
     clip_at_percentile,
     set_full_ranges,
 )
-from m3net_tf.quantization.graph import Graph
 from m3net_tf.quantization.methods import Method, Quantizer
 from m3net_tf.quantization.observation import histograms, observe
 from m3net_tf.runtime.interpreter import (
@@ -24,6 +23,7 @@ from m3net_tf.runtime.interpreter import (
     widen,
 )
 from m3net_tf.system.errors import ConfigError
+from m3net_tf.tflite.read import read_graph
 
 CALIBRATION, HELD_OUT = clips(32), clips(24, seed=9)
 
@@ -46,7 +46,6 @@ def calibrated(quantizer: Quantizer) -> bytes:
         bias=st.booleans(),
         qat=st.booleans(),
         prune=st.sampled_from([None, 1, 50, 99]),
-        cluster=st.sampled_from([None, 3, 128]),
     )
 )
 def test_a_methods_name_says_all_of_it(method):
@@ -56,15 +55,15 @@ def test_a_methods_name_says_all_of_it(method):
 def test_the_order_of_its_parts_is_free():
     assert Method.parse("ptq+bias+p99.9") == Method(clip=99.9, bias=True)
     assert Method.parse("int16x8") == Method(wide=True)
-    assert Method.parse("qat+cluster16+prune50") == Method(qat=True, prune=50, cluster=16)
+    assert Method.parse("qat+bias+prune50") == Method(qat=True, prune=50, bias=True)
 
 
 def test_which_methods_train():
-    assert all(Method.parse(name).fine_tunes for name in ("qat", "ptq+prune50", "ptq+cluster16"))
+    assert all(Method.parse(name).fine_tunes for name in ("qat", "ptq+prune50"))
     assert not any(Method.parse(name).fine_tunes for name in ("ptq+equalize+bias", "int16x8"))
 
 
-@pytest.mark.parametrize("part", ["prune0", "prune100", "cluster2", "cluster129"])
+@pytest.mark.parametrize("part", ["prune0", "prune100"])
 def test_counts_out_of_range(part):
     with refuses(ConfigError, part):
         Method.parse(f"qat+{part}")
@@ -135,9 +134,8 @@ def test_ends_of_a_wide_network():
 
 def steps(tflite: bytes) -> list[float]:
     """Extent of each computed tensor's range."""
-    graph = Graph(tflite)
-    parameters = [graph._tensors[item.outputs[0]].quantization for item in graph.operators]
-    return [float(item.max[0] - item.min[0]) for item in parameters]
+    ranges = [op.output.range for op in read_graph(tflite).operations]
+    return [high - low for low, high in ranges]
 
 
 def test_ranges(quantizer):
@@ -153,14 +151,16 @@ def test_ranges(quantizer):
 
 def test_least_error_is_the_least(quantizer):
     graph = calibrated(quantizer)
-    tensor = Graph(graph).operators[0].outputs[0]
+    tensor = read_graph(graph).operations[0].output
     seen = observe(graph, CALIBRATION)
-    counts, centres = histograms(graph, CALIBRATION, seen)[tensor]
-    assert counts.sum() == len(CALIBRATION) * np.prod(Graph(graph).shape(tensor))
+    counts, centres = histograms(graph, CALIBRATION, seen)[tensor.index]
+    assert counts.sum() == len(CALIBRATION) * tensor.size
     best = steps(clip_at_least_error(graph, CALIBRATION))[0]
 
     def error(high: float) -> float:
         step = high / 255
         return (counts * (centres - np.clip(np.round(centres / step) * step, 0, high)) ** 2).sum()
 
-    assert error(best) <= min(error(share * seen[tensor].high) for share in (1.0, 0.9, 0.7, 0.5))
+    assert error(best) <= min(
+        error(share * seen[tensor.index].high) for share in (1.0, 0.9, 0.7, 0.5)
+    )

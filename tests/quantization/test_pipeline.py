@@ -15,7 +15,6 @@ from m3net_tf.networks.models import build_model
 from m3net_tf.quantization import comparison, pipeline, repair
 from m3net_tf.quantization.comparison import compare_tensors, rank_layers
 from m3net_tf.quantization.diffres import FloatNetwork
-from m3net_tf.quantization.graph import Graph
 from m3net_tf.quantization.methods import Method, Quantized, Quantizer
 from m3net_tf.quantization.pipeline import chosen_network, quantize_run
 from m3net_tf.quantization.ptq import quantize_except
@@ -23,6 +22,7 @@ from m3net_tf.quantization.repair import Repair
 from m3net_tf.runtime.network import Int8Network
 from m3net_tf.system.artifacts import read_json, sha256_of
 from m3net_tf.system.errors import ConfigError, DataError, M3NetError, ModelError
+from m3net_tf.tflite.read import read_graph
 from m3net_tf.training.run import Run
 
 pytestmark = pytest.mark.usefixtures("private_cache")
@@ -230,8 +230,7 @@ def test_a_tensor_that_int8_holds_exactly_has_no_ratio():
 
 def test_nothing_quantised_costs_nothing():
     calibrated = Quantizer(separable(), clips(32)).quantize(Method()).floats.parts[0]
-    graph = Graph(calibrated)
-    every = [graph.name(operator.outputs[0]) for operator in graph.operators]
+    every = [op.output.name for op in read_graph(calibrated).operations]
     features = clips(10, seed=4)
     float_outputs = outputs(calibrated, features)
     untouched = quantize_except(calibrated, "network", every)

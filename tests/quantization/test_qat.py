@@ -11,7 +11,6 @@ from m3net_tf.cli import training
 from m3net_tf.networks.models import build_model, presets_of
 from m3net_tf.networks.models.bilateral.sequence import UnrolledBiLSTM
 from m3net_tf.quantization import repair
-from m3net_tf.quantization.graph import Graph
 from m3net_tf.quantization.methods import Method, Quantized, Quantizer
 from m3net_tf.quantization.observation import watch
 from m3net_tf.quantization.qat import LEFT_OUT, SIMULATED, ChannelQuantizer, simulate_int8
@@ -20,8 +19,9 @@ from m3net_tf.quantization.wrapping import copy_wrapped, plain_copy
 from m3net_tf.system.artifacts import read_json
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras, tf
-from m3net_tf.training.evaluation import predict
+from m3net_tf.tflite.read import read_graph
 from m3net_tf.training.run import Run
+from m3net_tf.training.scoring.evaluation import predict
 
 pytestmark = pytest.mark.usefixtures("private_cache")
 CALIBRATION, HELD_OUT = clips(32), clips(24, seed=9)
@@ -63,12 +63,8 @@ def test_weights_are_rounded_as_the_converter_rounds_the_folded_ones(
     quantized, name, attribute, axes
 ):
     kernel = getattr(quantized[0].get_layer(name), attribute)
-    graph = Graph(quantized[1].network.tflite)
-    weights = next(
-        graph.constant(operator.inputs[1])
-        for operator in graph.operators
-        if graph.layer(operator) == name
-    )
+    graph = read_graph(quantized[1].network.tflite)
+    weights = next(op.constant(1) for op in graph.operations if graph.keras_layer(op) == name)
     channels = weights.shape[-1] if axes == 2 else weights.shape[0]
     converted = np.moveaxis(weights, 0, -1) if axes == 1 else weights
     converted = converted.reshape(-1, channels).astype(float)
@@ -82,10 +78,8 @@ def test_weights_are_rounded_as_the_converter_rounds_the_folded_ones(
 def test_a_simulated_network_computes_what_int8_computes(quantized):
     """Weights and two tensors are rounded up to the layer that is compared."""
     model, tflite = quantized[0], quantized[1].network.tflite
-    graph = Graph(tflite)
-    tensor = next(
-        operator.outputs[0] for operator in graph.operators if graph.layer(operator) == "ds_pw"
-    )
+    graph = read_graph(tflite)
+    tensor = next(op.output.index for op in graph.operations if graph.keras_layer(op) == "ds_pw")
     int8 = np.concatenate([values[tensor] for values in watch(tflite, HELD_OUT, [tensor])])
     simulated = simulate_int8(model, CALIBRATION).model
     simulated(tf.constant(dequantize_features(CALIBRATION)), training=True)  # ranges of weights
@@ -174,12 +168,12 @@ def test_where_a_repair_by_training_begins():
 
 @pytest.fixture(scope="module")
 def run(tiny_run, tmp_path_factory) -> Run:
-    """A run that m3net quantize pruned, rounded and clustered, with itself as its teacher."""
+    """A run that m3net quantize pruned and rounded, with itself as its teacher."""
     folder = tmp_path_factory.mktemp("qat") / "tiny"
     shutil.copytree(tiny_run, folder)
     training.quantize(
         folder,
-        method="qat+cluster8+prune50",
+        method="qat+prune50",
         epochs=1,
         teacher=folder,
         first_layer="dfp_cb_pw",
@@ -189,27 +183,25 @@ def run(tiny_run, tmp_path_factory) -> Run:
 
 
 @pytest.mark.slow
-def test_a_run_is_pruned_then_rounded_then_clustered(run):
+def test_a_run_is_pruned_then_rounded(run):
     report = read_json(run.folder / "quantized" / "report.json")
-    assert report["method"] == "qat+prune50+cluster8"
-    prune, qat, cluster = report["fine_tuning"]
+    assert report["method"] == "qat+prune50"
+    prune, qat = report["fine_tuning"]
     assert (prune["kind"], prune["percent"]) == ("prune", 50)
     assert (qat["kind"], qat["first_layer"]) == ("qat", "dfp_cb_pw")
-    assert (cluster["kind"], cluster["centroids"]) == ("cluster", 8)
     for entry in report["fine_tuning"]:
         assert (entry["epochs"], entry["teacher"]) == (1, str(run.folder))
         assert np.isfinite(entry["loss"])
     layers = {entry["layer"]: entry for entry in report["compression"]["layers"]}
     assert layers["mfp_align_pw"]["zero_share"] >= 0.5
-    assert layers["mfp_align_pw"]["values"] <= 16
     assert report["compression"]["gzip_bytes"] < report["bytes"]
     # It is compared with the run's network, not with the trained copy.
     float_accuracy = read_json(run.metrics_path)["validation"]["accuracy"]
     assert report["validation"]["accuracy"]["float"] == pytest.approx(float_accuracy)
     page = (run.folder / "quantized" / "report.md").read_text()
     assert "## Weights in int8" in page and "after gzip" in page
-    assert "Trained until 50 % of the weights of convolutions are 0: 1 epochs, rate" in page
-    assert "Trained with int8's rounding, from layer dfp_cb_pw on: 1 epochs" in page
+    assert "Trained until 50 % of the weights of convolutions are 0: 1 epoch, rate" in page
+    assert "Trained with int8's rounding, from layer dfp_cb_pw on: 1 epoch" in page
 
 
 @pytest.mark.slow

@@ -13,7 +13,6 @@ from m3net_tf.networks.models import build_model
 from m3net_tf.quantization import diffres
 from m3net_tf.quantization.comparison import rank_layers
 from m3net_tf.quantization.diffres import quantize_parts
-from m3net_tf.quantization.graph import Graph
 from m3net_tf.quantization.methods import Method, Quantizer
 from m3net_tf.quantization.pipeline import chosen_network, quantize_run
 from m3net_tf.quantization.ptq import quantize_except
@@ -28,8 +27,9 @@ from m3net_tf.runtime.warp import warp_int8
 from m3net_tf.system.artifacts import read_json, write_json
 from m3net_tf.system.errors import ModelError
 from m3net_tf.system.keras import keras
-from m3net_tf.training.evaluation import predict
+from m3net_tf.tflite.read import read_graph
 from m3net_tf.training.run import Run
+from m3net_tf.training.scoring.evaluation import predict
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("private_cache")]
 METHOD = "ptq+least-error+equalize"
@@ -193,8 +193,7 @@ def test_ranking_asks_what_each_part_alone_costs(quantizer, monkeypatch):
     from m3net_tf.quantization import comparison
 
     def nothing(calibrated, name, others):
-        graph = Graph(calibrated)
-        every = [graph.name(item.outputs[0]) for item in graph.operators]
+        every = [op.output.name for op in read_graph(calibrated).operations]
         return quantize_except(calibrated, name, every)
 
     monkeypatch.setattr(comparison, "quantize_except", nothing)

@@ -10,7 +10,7 @@ from m3net_tf.quantization.comparison import compare_tensors, rank_layers
 from m3net_tf.quantization.methods import Method, Quantizer
 from m3net_tf.runtime.interpreter import run_reference, run_tflm, tflm_unavailable_reason
 from m3net_tf.system.keras import keras
-from m3net_tf.training.evaluation import predict
+from m3net_tf.training.scoring.evaluation import predict
 
 pytestmark = pytest.mark.slow  # a minute and a half
 needs_tflm = pytest.mark.skipif(bool(tflm_unavailable_reason()), reason="TFLite Micro is missing")

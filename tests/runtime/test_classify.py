@@ -17,7 +17,6 @@ import pytest
 import soundfile
 from refusals import refuses
 
-from m3net_tf import cli
 from m3net_tf.audio.datasets import AudioDataset, Clip, dataset_info
 from m3net_tf.audio.datasets.windows import in_windows
 from m3net_tf.audio.frontend import FrontendConfig, features_int8, quantize_features
@@ -47,7 +46,7 @@ from m3net_tf.system.artifacts import sha256_of
 from m3net_tf.system.errors import ModelError
 from m3net_tf.system.keras import keras
 from m3net_tf.training import Run
-from m3net_tf.training.metrics import whole_scores
+from m3net_tf.training.scoring.metrics import whole_scores
 
 pytestmark = pytest.mark.usefixtures("private_cache")
 
@@ -369,10 +368,10 @@ def test_what_it_prints(exported, vectors, tmp_path, capsys, write_wav, classify
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["a.wav"], "required: --model"),
+        (["a.wav"], "Missing option '--model'"),
         (["--model", "m"], "name sound files, or --microphone"),
         (["a.wav", "--microphone", "--model", "m"], "name sound files, or --microphone"),
-        (["a.wav", "--model", "m", "--top", "0"], "--top is the number of classes"),
+        (["a.wav", "--model", "m", "--top", "0"], "Invalid value for '--top'"),
         (
             ["a.wav", "--model", "nowhere"],
             "error: nowhere is not a file, a folder or a trained network",
@@ -385,33 +384,13 @@ def test_wrong_words(words, message, capsys, classify):
     assert message in error and error.startswith("error: ") and error.count("\n") == 1
 
 
-def test_the_command_line_has_it_too(
-    exported, vectors, tmp_path, monkeypatch, capsys, write_wav, classify
-):
-    path = write_wav(tmp_path / "a.wav", vectors[0][0])
-    assert classify(path, "--model", exported.folder) == 0
-    expected = capsys.readouterr().out
-    for words, status in (
-        ([path, "--model", exported.folder], 0),
-        ([path, "--model", tmp_path / "none.tflite"], 2),
-    ):
-        monkeypatch.setattr(sys, "argv", ["m3net", "classify", *map(str, words)])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        assert stop.value.code in ((None, 0) if status == 0 else (2,))
-    assert capsys.readouterr().out == expected
-
-
 _ALONE = """
-import sys
+import json, sys
 for name in {blocked!r}:
     sys.modules[name] = None  # as if it were not installed
-sys.argv = ["m3net", "classify", *{words!r}]
-try:
-    from m3net_tf.__main__ import main
-    main()
-finally:
-    print(*sorted({{name.partition(".")[0] for name in sys.modules}}), file=sys.stderr)
+from m3net_tf.runtime import Classifier
+scores = Classifier({model!r}).classify({sound!r}).scores
+print(json.dumps([scores.tolist(), *sorted({{name.partition(".")[0] for name in sys.modules}})]))
 """
 HEAVY = {"tensorflow", "tf_keras", "keras", "librosa", "scipy", "pandas", "matplotlib", "typer"}
 ABSENT = ("soundfile", "soxr", "yaml", "platformdirs", "typer", "rich", "requests", "pooch")
@@ -419,20 +398,16 @@ ABSENT = ("soundfile", "soxr", "yaml", "platformdirs", "typer", "rich", "request
 
 def test_numpy_and_an_interpreter_are_enough(exported, vectors, tmp_path, write_wav):
     path = write_wav(tmp_path / "a.wav", vectors[0][0])
-    words = [str(path), "--model", str(exported.folder / "model.tflite"), "--json"]
-    printed = []
+    model = str(exported.folder / "model.tflite")
     for blocked in ((), ABSENT):
-        code = _ALONE.format(blocked=blocked, words=words)
+        code = _ALONE.format(blocked=blocked, model=model, sound=str(path))
         done = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stderr
-        imported = set(done.stderr.splitlines()[-1].split())
-        assert "numpy" in imported and not imported & (HEAVY - set(blocked))
-        printed.append(json.loads(done.stdout))
-    assert printed[0] == printed[1]
-    scores = np.array(list(printed[0]["scores"].values()))
-    np.testing.assert_array_equal(scores * 256 - 128, vectors[1][0])
+        scores, *imported = json.loads(done.stdout)
+        assert "numpy" in imported and not {*imported} & (HEAVY - set(blocked))
+        np.testing.assert_array_equal(np.array(scores) * 256 - 128, vectors[1][0])
 
 
 def test_an_interpreter_that_is_too_old_says_so(exported, monkeypatch):

@@ -250,9 +250,9 @@ def test_ctrl_c_is_130(exported, tmp_path, write_wav, classify, monkeypatch, cap
         raise KeyboardInterrupt
 
     path = write_wav(tmp_path / "a.wav", noise(1000))
-    monkeypatch.setattr("m3net_tf.runtime.command.pcm_chunks", interrupted)
+    monkeypatch.setattr("m3net_tf.runtime.sound.pcm_chunks", interrupted)
     assert classify(path, "--model", exported.folder) == 130
-    assert capsys.readouterr().err == ""
+    assert capsys.readouterr().err.startswith("stopped; to continue: m3net classify ")
 
 
 _READER_GONE = """

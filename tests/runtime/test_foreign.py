@@ -80,7 +80,7 @@ def test_archives_of_other_tools_are_left_out(exported, other, names):
 
 WITHOUT_TENSORFLOW = """
 import sys
-sys.modules.update(dict.fromkeys(("tensorflow", "tf_keras", "librosa", "typer")))
+sys.modules.update(dict.fromkeys(("tensorflow", "tf_keras", "librosa")))
 from m3net_tf.__main__ import main
 sys.argv = ["m3net", "classify", *sys.argv[1:]]
 main()
@@ -122,7 +122,7 @@ def test_its_export_has_front_end_and_labels(exported, other, names, recipe, tmp
 
 def test_a_run_takes_neither(tiny_run, m3net):
     status, _, error = m3net("export", tiny_run, "--recipe", "mcu")
-    assert status == 2 and "is no file: --recipe and --labels are for a .tflite file" in error
+    assert status == 2 and "is not a file: --recipe and --labels are for a .tflite file" in error
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from m3net_tf.system.errors import ConfigError, ModelError
 from m3net_tf.system.yaml_files import read_yaml
 from m3net_tf.training import Run, load_recipe
 from m3net_tf.training.cross_validation import RESULT
-from m3net_tf.training.fine_tuning import start_from
+from m3net_tf.training.loop.fine_tuning import start_from
 from m3net_tf.training.recipe import Recipe
 
 NAMES = ("diffres-s-keywords", "m3net-mcu-sounds", "m3net-s-keywords")

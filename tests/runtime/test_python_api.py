@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Python of all pages runs, the names of docs/python.md exist, and the import is light."""
+"""The Python of all pages runs, the names of docs/guide/python.md exist, and the import is
+light."""
 
 import ast
 import inspect
@@ -25,7 +26,7 @@ from m3net_tf.system.errors import ConfigError, ModelError
 from m3net_tf.system.keras import keras
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = (ROOT / "docs" / "python.md").read_text()
+PAGE = (ROOT / "docs" / "guide" / "python.md").read_text()
 BLOCK = re.compile(r"^```py(?:thon)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 pytestmark = pytest.mark.usefixtures("private_cache")
@@ -39,7 +40,7 @@ def run_blocks(page: str, values: dict[str, Any]) -> dict[str, Any]:
 
 
 #: Pages whose Python is files to save, which tests/test_tutorials.py saves and runs.
-FILES = {"docs/add_a_dataset.md", "docs/add_a_network.md"}
+FILES = {"docs/design/add_a_dataset.md", "docs/design/add_a_network.md"}
 
 
 @pytest.fixture
@@ -104,7 +105,7 @@ def test_the_readmes_example_runs(demo, exported):
 
 
 def test_the_page_of_the_api_runs(demo, exported):
-    values = run_blocks("docs/python.md", demo)
+    values = run_blocks("docs/guide/python.md", demo)
     scores = values["scores"]
     assert list(scores.values()) == sorted(scores.values(), reverse=True)
     assert set(scores) == set(exported.labels)
@@ -114,17 +115,17 @@ def test_the_page_of_the_api_runs(demo, exported):
 
 
 def test_the_page_of_layers_runs(folder):
-    values = run_blocks("docs/layers.md", folder)
+    values = run_blocks("docs/guide/layers.md", folder)
     assert values["scores"].shape == (2,)
     assert Path("own.tflite").is_file()
 
 
 #: Other pages, with the fixture that has what they stand in.
 OTHERS = {
-    "docs/engine.md": "mlperf",
-    "docs/improve.md": "folder",
-    "docs/monitor.md": "enrol",
-    "docs/streaming.md": "stream",
+    "docs/design/engine.md": "mlperf",
+    "docs/guide/improve.md": "folder",
+    "docs/reference/on_the_board.md": "enrol",
+    "docs/design/streaming.md": "stream",
 }
 
 
@@ -138,7 +139,7 @@ def test_no_page_has_python_that_is_not_run():
     for room in ("docs", "examples", "experiments", "firmware", "m3net_tf"):
         pages += (ROOT / room).rglob("*.md")
     found = {page.relative_to(ROOT).as_posix() for page in pages if BLOCK.search(page.read_text())}
-    assert found == {"README.md", "docs/python.md", "docs/layers.md", *OTHERS, *FILES}
+    assert found == {"README.md", "docs/guide/python.md", "docs/guide/layers.md", *OTHERS, *FILES}
 
 
 def test_stub_page_and_package_have_the_same_names():

@@ -21,12 +21,12 @@ from m3net_tf.cli import app
 from m3net_tf.runtime.classifier import mean_of_windows
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.training import Recipe, Run
-from m3net_tf.training.checks import check_training
+from m3net_tf.training.clips.checks import check_training
+from m3net_tf.training.clips.features import FeatureSet
 from m3net_tf.training.cross_validation import clustered_interval, fold_recipe
-from m3net_tf.training.evaluation import evaluate, predict, score
-from m3net_tf.training.features import FeatureSet
-from m3net_tf.training.metrics import whole_scores, wilson_interval
 from m3net_tf.training.recipe import recipe_with_added
+from m3net_tf.training.scoring.evaluation import evaluate, predict, score
+from m3net_tf.training.scoring.metrics import whole_scores, wilson_interval
 
 LABELS = ("_silence_", "bark", "sneeze")
 
@@ -71,7 +71,7 @@ def test_windows_count_as_one_clip(monkeypatch):
     wholes, first = whole_scores(scores, clips.clips, LABELS)
     assert first.tolist() == [0, 1] and wholes.argmax(1).tolist() == [2, 1]
     assert score(scores, clips, LABELS)[0] == 1.0
-    monkeypatch.setattr("m3net_tf.training.evaluation.predict_originals", lambda *_: scores)
+    monkeypatch.setattr("m3net_tf.training.scoring.evaluation.predict_originals", lambda *_: scores)
     figures = evaluate(None, clips, LABELS)[1]
     assert figures["clips"] == 2 and figures["accuracy"] == 1.0
     unchanged, rows = whole_scores(scores[:2], clips.clips[:2], LABELS)

@@ -14,6 +14,7 @@ from m3net_tf.audio.datasets.files import files_below, read_lines, read_text
 from m3net_tf.audio.datasets.split_names import fold_named, folds_named, splits_named
 from m3net_tf.system.artifacts import parse_json
 from m3net_tf.system.errors import DataError
+from m3net_tf.system.words import counted
 
 EDGE_IMPULSE = "info.labels"
 #: Columns by what they mean; the first that a table has counts. Case does not matter.
@@ -75,7 +76,8 @@ def listed_clips(table: Path, root: Path, suffixes: Sequence[str]) -> list[Clip]
         raise DataError(f"{table}: is missing; correct option table")
     rows = _rows(table)
     cells = dict.fromkeys(row.split for row in rows if row.split)
-    splits, folds = splits_named(cells), folds_named(cells)
+    splits = splits_named(cells)
+    folds = folds_named(cells)
     if cells and not splits and not folds:
         raise _unknown_split(table, rows)
     folded = not any(row.group or (row.split and not folds) for row in rows)
@@ -216,7 +218,9 @@ def find_table(root: Path, suffixes: Sequence[str]) -> tuple[str, list[str]]:
         elif Counter(clip.path for clip in clips).most_common(1)[0][1] > 1:
             refused.append(f"{name} is not read: it lists a file several times")
         elif len(clips) < _COVERED * sounds:
-            refused.append(f"{name} is not read: it lists only {len(clips)} of {sounds} sounds")
+            refused.append(
+                f"{name} is not read: it lists only {len(clips)} of {counted(sounds, 'sound')}"
+            )
         elif _in_class_folders(clips, root):
             if any(clip.split or clip.group for clip in clips):
                 taken.append(name)

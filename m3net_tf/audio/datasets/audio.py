@@ -35,7 +35,7 @@ _REMEDY = "replace the file or leave it out"
 
 
 class NoSamplesError(DataError):
-    """A file has not a single sample, as after a power cut."""
+    """A file has no sample at all, as after a power cut."""
 
 
 def read_audio(

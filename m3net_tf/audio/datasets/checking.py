@@ -12,11 +12,13 @@ import soundfile
 from m3net_tf.audio.datasets.audio import check_file, check_rate, header_of
 from m3net_tf.audio.datasets.clips import SPLITS, Clip
 from m3net_tf.audio.datasets.dataset import READERS, AudioDataset
-from m3net_tf.audio.datasets.folder import require_enough_training
+from m3net_tf.audio.datasets.folder import list_clips, require_enough_training
+from m3net_tf.audio.datasets.noise import NOISE_FOLDER, noise_files
 from m3net_tf.audio.datasets.protocols import MissingFoldError, UnsuitedProtocolError
-from m3net_tf.audio.datasets.registry import dataset_info, load_dataset
+from m3net_tf.audio.datasets.registry import data_folder, dataset_info, load_dataset
 from m3net_tf.audio.datasets.remarks import recording_lines
 from m3net_tf.audio.datasets.statements import cut_statement, silence_statement
+from m3net_tf.audio.datasets.unused import unused_lines
 from m3net_tf.system.errors import DataError
 from m3net_tf.system.progress import Log, silent, track
 from m3net_tf.system.threads import map_ahead
@@ -49,7 +51,7 @@ class DatasetCheck:
 
     Attributes:
         remarks: missing parts of a partial copy, unusable folds and protocols, leaking protocols,
-            truncated clips.
+            truncated clips, files of a user's folder that are not used.
         broken: clip -> fault of its file.
         errors: protocols that cannot be used, with the reason.
     """
@@ -101,7 +103,9 @@ def check(
     loaded: AudioDataset | None = None
     checks: dict[ProtocolCheck, None] = {}  # "auto" gives the same result as another protocol
     notes: dict[str, None] = {}
-    skipped, absent, errors = list[str](), list[str](), list[str]()
+    skipped = list[str]()
+    absent = list[str]()
+    errors = list[str]()
     for protocol in info.protocols:
         no_fold = []
         for fold in range(1, info.folds.get(protocol, 0) + 1) or (None,):
@@ -125,6 +129,8 @@ def check(
         raise DataError(errors[0].split(": ", 1)[1])
     statements = filter(None, [silence_statement(loaded), cut_statement(loaded)])
     remarks = [*notes, *skipped, *absent, *statements, *recording_lines(loaded, log)]
+    if name == "folder" and not options.get("classes"):  # files of other classes are no mistake
+        remarks += _not_used(data_folder(name, data_dir), options.get("table", ""))
     try:
         loaded.check_trainable()
         require_enough_training(loaded)
@@ -133,6 +139,13 @@ def check(
         (remarks if partial else errors).append(str(error))
     broken = loaded.broken() if decode else read_headers(loaded.clips, log)[1]
     return DatasetCheck(info.group, tuple(checks), tuple(remarks), broken, tuple(errors))
+
+
+def _not_used(root: Path, table: str) -> list[str]:
+    """One sentence for each reason why files in a folder of the user's own are not used."""
+    used = {Path(str(clip.path)) for clip in list_clips(root, table)}
+    used |= {root / table, *noise_files(root / NOISE_FOLDER)}
+    return unused_lines(root, used)
 
 
 def _protocol_check(dataset: AudioDataset) -> ProtocolCheck:

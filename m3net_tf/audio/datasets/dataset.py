@@ -15,6 +15,7 @@ from m3net_tf.audio.datasets.audio import Audio, audio_chunks, fit_length, from_
 from m3net_tf.audio.datasets.clips import SPLITS, Clip, DatasetInfo, is_label
 from m3net_tf.audio.labels import is_silence
 from m3net_tf.system.errors import ConfigError, DataError
+from m3net_tf.system.words import counted
 
 LONGEST_S = 600.0
 """Most of a clip that is read at once, unless ``clip_s`` is longer; windows take all of it."""
@@ -39,7 +40,8 @@ class AudioDataset:
 
     def __post_init__(self) -> None:
         """Refuse repeated clips and unknown labels or splits."""
-        name, labels = self.info.name, set(self.info.labels)
+        name = self.info.name
+        labels = set(self.info.labels)
         for label in self.info.labels:
             if not is_label(label):
                 raise DataError(
@@ -202,9 +204,9 @@ class AudioDataset:
         if len(sounds) < 2:
             clips = sum(clip.label == sounds[0] for clip in self.clips)
             raise DataError(
-                f"{name}: there is only one class, {sounds[0]!r} ({clips} clips), and nothing to "
-                "tell it from: add a folder of other sounds from the same place, such as 'other', "
-                "or recordings without it in _background_noise_"
+                f"{name}: there is only one class, {sounds[0]!r} ({counted(clips, 'clip')}), "
+                "and nothing to tell it from: add a folder of other sounds from the same place, "
+                "such as 'other', or recordings without it in _background_noise_"
             )
         counts = {split: len(self.split(split)) for split in SPLITS}
         for split, count in counts.items():

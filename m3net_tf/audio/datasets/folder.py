@@ -55,7 +55,6 @@ from m3net_tf.audio.datasets.grouping import ODD_SHARE, given_groups
 from m3net_tf.audio.datasets.layouts import (
     ClassName,
     chosen_names,
-    in_words,
     what_is_taken,
     with_parts_below,
 )
@@ -75,6 +74,7 @@ from m3net_tf.audio.datasets.windows import in_windows, silent_files
 from m3net_tf.audio.labels import is_silence
 from m3net_tf.system.errors import ConfigError, DataError
 from m3net_tf.system.progress import Log
+from m3net_tf.system.words import counted, in_words
 
 FOLDED = "grouped-5fold"
 DRAWN = ("grouped", "stratified-random")
@@ -142,13 +142,17 @@ def build(
             f"{root / table}: has no clips; put sound files ({USUAL}) into one "
             f"folder for each class{_hint(root)}"
         )
-    taken, guess, odd = what_is_taken(clips, table), "", list[Clip]()
+    taken = what_is_taken(clips, table)
+    guess = ""
+    odd = list[Clip]()
     if group_pattern:
         clips, odd = grouped(clips, group_pattern)
         if group_pattern_guessed:
             examples = given_groups(clips, odd, group_pattern).shown_examples
             guess = f"group_pattern {group_pattern}, as in {examples}"
-    exceptions = f"{len(odd)} clips have no group, such as {odd[0].clip_id}" if odd else ""
+    exceptions = (
+        f"no group for {counted(len(odd), 'clip')}, such as {odd[0].clip_id}" if odd else ""
+    )
     remarks = (taken, guess and f"groups are a guess: {guess}", exceptions)
     folds = all(is_fold(clip.group) for clip in clips)
     clips, silent = _with_sound(clips, root, log)
@@ -289,7 +293,9 @@ def _require_every_class(clips: list[Clip], root: Path, protocol: str, seed: int
             continue
         groups = len({clip.group for clip in members})
         by_group = protocol == "grouped"
-        size = f"{len(members)} clips" + (f" of {groups} groups" if by_group else "")
+        size = counted(len(members), "clip")
+        if by_group:
+            size += f" of {counted(groups, 'group')}"
         enough = groups > 3 if by_group else len(members) > 3
         remedy = (
             "try another dataset.seed"
@@ -308,8 +314,8 @@ def _column_is_full(clips: list[Clip], column: str, source: Path) -> bool:
     lacking = [clip for clip in clips if not getattr(clip, column)]
     if lacking and len(lacking) < len(clips):
         raise DataError(
-            f"{source}: {len(lacking)} of {len(clips)} clips have no {column}, such as "
-            f"{lacking[0].clip_id}; fill the column {column}, or leave it out"
+            f"{source}: has no {column} for {len(lacking)} of {counted(len(clips), 'clip')}, "
+            f"such as {lacking[0].clip_id}; fill the column {column}, or leave it out"
         )
     return not lacking
 
@@ -359,7 +365,8 @@ def _list_folders(root: Path, classes: tuple[ClassName, ...]) -> Iterator[Clip]:
     folders = _subfolders(root)
     filled = [folder for folder in folders if _sounds(folder)]
     names = [folder.name for folder in filled]
-    splits, folds = splits_named(names), folds_named(names)
+    splits = splits_named(names)
+    folds = folds_named(names)
     if (splits or folds) and not set(classes) & set(names):
         for folder in filled:
             inside = _subfolders(folder)
@@ -508,7 +515,7 @@ def grouped(clips: Sequence[Clip], pattern: str) -> tuple[list[Clip], list[Clip]
         All clips, and those with odd names.
 
     Raises:
-        ConfigError, DataError: it is none, or finds no group in a name.
+        ConfigError, DataError: it is not a regular expression, or finds no group in a name.
     """
     try:
         expression = re.compile(pattern)

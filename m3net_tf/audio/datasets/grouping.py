@@ -86,7 +86,7 @@ def suggest_groups(clips: Sequence[Clip]) -> list[Suggestion]:
 
     A pattern is valid if it matches nine of ten clips, gives each class at least three groups, so
     that whole groups can train, validate and test, and if a tenth of the clips share their group.
-    Numbers that count or give the start of a slice are no groups, nor are names of splits or of
+    Numbers that count or give the start of a slice are not groups, nor are names of splits or of
     silence. The score rises if groups span several classes, have names such as ``spk03`` or are at
     the beginning of a name; it falls for short numbers and letters, which may name the takes.
 
@@ -114,7 +114,7 @@ def suggest_groups(clips: Sequence[Clip]) -> list[Suggestion]:
 def given_groups(
     clips: Sequence[Clip], odd: Sequence[Clip], pattern: str, score: float = _GIVEN
 ) -> Suggestion:
-    """The groups of clips that have one; by default of a pattern that is no guess.
+    """The groups of clips that have one; by default of a pattern that is not a guess.
 
     Args:
         odd: clips whose names do not fit the pattern.

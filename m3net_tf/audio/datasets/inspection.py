@@ -24,6 +24,7 @@ from m3net_tf.audio.datasets.tables import Table
 from m3net_tf.audio.datasets.unused import similar_names, unused_lines
 from m3net_tf.system.errors import DataError
 from m3net_tf.system.progress import Log, silent, track
+from m3net_tf.system.words import counted
 
 _SHOWN = 3
 _LONG_S = 30.0
@@ -99,7 +100,7 @@ def inspect_folder(folder: Path, group_pattern: str = "", log: Log = silent) -> 
     Raises:
         DataError: the folder is missing or has no class folders with sounds, or the pattern finds
             no group in a name.
-        ConfigError: the pattern is no regular expression with a group.
+        ConfigError: the pattern is not a regular expression with a group.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: is not a folder; name one that has a folder for each class")
@@ -167,9 +168,9 @@ def _with_samples(clips: Sequence[Clip]) -> tuple[list[Clip], list[str]]:
     empty = [clip for clip in clips if is_empty(Path(str(clip.path)))]
     kept = [clip for clip in clips if clip not in empty]
     if not kept:
-        raise DataError(f"{empty[0].path}: has no samples, and so have all {len(clips)} files")
+        raise DataError(f"{empty[0].path}: has no samples, like all {counted(len(clips), 'file')}")
     lines = [
-        f"empty: {len(empty)} files have no samples, such as {clip.clip_id}: they are left out"
+        f"empty: {counted(len(empty), 'file')} without samples, such as {clip.clip_id}: left out"
         for clip in empty[:1]
     ]
     return kept, lines
@@ -243,7 +244,8 @@ def sounds_lines(sounds: FolderSounds) -> list[str]:
     """Sentences below :func:`sounds_table`: lengths, rates, balance, repetitions and leaks."""
     rates = ", ".join(f"{rate} Hz ({count})" for rate, count in sounds.rates_hz.items())
     lines = [
-        f"{sounds.clips} clips: 95 % last at most {sounds.length_95_s:.2f} s, the longest lasts "
+        f"{counted(sounds.clips, 'clip')}: 95 % last at most {sounds.length_95_s:.2f} s, the "
+        "longest lasts "
         f"{sounds.longest_s:.2f} s",
         f"sample rates: {rates}",
     ]

@@ -3,12 +3,13 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from m3net_tf.audio.datasets.clips import SPLITS, Clip
 from m3net_tf.audio.datasets.split_names import folds_named, is_fold, splits_named
 from m3net_tf.system.errors import ConfigError, DataError
+from m3net_tf.system.words import in_words
 from m3net_tf.system.yaml_files import parse_yaml
 
 ClassName = str | int | float | bool
@@ -19,7 +20,8 @@ def with_parts_below(clips: list[Clip]) -> Iterator[Clip]:
     """The clips with the splits or folds that folders in the class folders name."""
     parts = {clip.clip_id: clip.clip_id.split("/")[1:-1][:1] for clip in clips}
     names = {part[0] for part in parts.values() if part}
-    splits, folds = splits_named(names), folds_named(names)
+    splits = splits_named(names)
+    folds = folds_named(names)
     if len(names) < 2 or not all(parts.values()):
         splits, folds = {}, {}
     for clip in clips:
@@ -93,9 +95,3 @@ def nested_folders(clips: Sequence[Clip]) -> str:
         return ""
     shown = [*labels_of][:3] + ["others"] * (len(labels_of) > 3)
     return f"classes: the outer folders; {in_words(shown)} inside them are not"
-
-
-def in_words(words: Iterable[str]) -> str:
-    """One or more words as in a sentence."""
-    *first, last = words
-    return f"{', '.join(first)} and {last}" if first else last

@@ -35,12 +35,12 @@ class Recording:
 
     Attributes:
         format: rate, channels, container and sample format.
-        level_db: of the averaged channels, in dBFS.
+        level_db: level of the averaged channels, in dBFS.
         peak: largest sample of a file with float samples; 0 for others.
         cancelled: whether little remains of the channels when they are averaged.
         spectrum: share of the energy in each of 512 bands up to half of the rate.
         noise_like: how flat the spectrum is within narrow bands, from 0 to 1; about 0.6 for noise.
-        swing_db: from the level of the quietest tenth of the frames to the loudest tenth's.
+        swing_db: level of the loudest tenth of the frames above the quietest tenth's.
     """
 
     name: str
@@ -63,12 +63,9 @@ def measure(clips: Sequence[Clip], log: Log = silent) -> tuple[list[Recording], 
     Returns:
         The recordings, and the faults of those that cannot be decoded.
     """
-    of_class: dict[str, dict[Path, Clip]] = {}
-    for clip in clips:
-        if clip.path is not None and not clip.synthetic:
-            of_class.setdefault(clip.label, {}).setdefault(clip.path, clip)
-    chosen = list(itertools.chain.from_iterable(_some([*of.values()]) for of in of_class.values()))
-    found, broken = list[Recording](), list[str]()
+    chosen = measured_clips(clips)
+    found = list[Recording]()
+    broken = list[str]()
     with track(log, "levels and spectra", len(chosen), "files") as task:
         for recording in map_ahead(_measured, iter(chosen), READERS):
             if isinstance(recording, str):
@@ -77,6 +74,15 @@ def measure(clips: Sequence[Clip], log: Log = silent) -> tuple[list[Recording], 
                 found.append(recording)
             task.advance()
     return found, broken
+
+
+def measured_clips(clips: Sequence[Clip]) -> list[Clip]:
+    """The clips whose files :func:`measure` reads, each file once."""
+    of_class: dict[str, dict[Path, Clip]] = {}
+    for clip in clips:
+        if clip.path is not None and not clip.synthetic:
+            of_class.setdefault(clip.label, {}).setdefault(clip.path, clip)
+    return list(itertools.chain.from_iterable(_some([*of.values()]) for of in of_class.values()))
 
 
 def _some(clips: list[Clip]) -> list[Clip]:
@@ -94,7 +100,8 @@ def _measured(clip: Clip) -> Recording | str:
     except (DataError, RuntimeError) as error:
         return one_line(error)
     sound = mixed(frames)
-    power, channel_power = float(np.mean(np.square(sound))), float(np.mean(np.square(frames)))
+    power = float(np.mean(np.square(sound)))
+    channel_power = float(np.mean(np.square(frames)))
     spectra = _spectra(sound)
     levels_db = 10 * np.log10(spectra.sum(axis=1) + 1e-12)
     loud = spectra[levels_db > levels_db.max() - _LOUD_DB]

@@ -5,21 +5,26 @@ If one class was recorded with another device or at another level, a network may
 and its accuracy says nothing about the sounds.
 """
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from m3net_tf.audio.datasets.dataset import AudioDataset
-from m3net_tf.audio.datasets.measuring import Recording, measure
+from m3net_tf.audio.datasets.measuring import Recording, measure, measured_clips
 from m3net_tf.audio.datasets.noise import NOISE_FOLDER
 from m3net_tf.audio.datasets.registry import dataset_options
 from m3net_tf.audio.labels import is_silence
+from m3net_tf.system.artifacts import cache_folder, read_json, sha256_of, write_json
+from m3net_tf.system.errors import DataError
 from m3net_tf.system.progress import Log, silent
 
 _Array = npt.NDArray[Any]
+_LAYOUT = 1  # incremented when the same files give other sentences
 _SHOWN = 5
 _FOLDS = 5
 _AROUND = np.arange(-2, 2)  # values around one in the order of their size
@@ -71,13 +76,20 @@ _PROPERTIES = (
 def shortcut_lines(dataset: AudioDataset, log: Log = silent) -> list[str]:
     """Sentences on properties of files that tell classes of a folder apart; none for others.
 
+    The files are measured once: the cache keeps the sentences until one of the files changes.
+
     Args:
         dataset: only a data set with the option ``group_pattern``, of the user's own sounds, is
             measured.
     """
     if "group_pattern" not in dataset_options(dataset.info.name):
         return []
-    return _shortcuts(measure(dataset.clips, log)[0], dataset.info.clip_s)
+    stored = _stored(dataset)
+    with contextlib.suppress(DataError):
+        lines: list[str] = read_json(stored, list[str])
+        return lines
+    recordings, _ = measure(dataset.clips, log)
+    return _kept(stored, _shortcuts(recordings, dataset.info.clip_s))
 
 
 def recording_lines(dataset: AudioDataset, log: Log = silent) -> list[str]:
@@ -87,11 +99,29 @@ def recording_lines(dataset: AudioDataset, log: Log = silent) -> list[str]:
     recordings, broken = measure(dataset.clips, log)
     return [
         *(f"training will stop at a file: {fault}" for fault in broken[:1]),
-        *_shortcuts(recordings, dataset.info.clip_s),
+        *_kept(_stored(dataset), _shortcuts(recordings, dataset.info.clip_s)),
         *_faults(recordings),
         *_lost(recordings, dataset.info.sample_rate_hz),
         *_noise_like(recordings, dataset),
     ]
+
+
+def _stored(dataset: AudioDataset) -> Path:
+    """File of the sentences on shortcuts; its name stands for the measured files and the window."""
+    facts: list[object] = [_LAYOUT, dataset.info.clip_s]
+    for clip in measured_clips(dataset.clips):
+        assert clip.path is not None
+        with contextlib.suppress(OSError):  # the measurement names a file that cannot be read
+            file = clip.path.stat()
+            facts.append((clip.label, str(clip.path.resolve()), file.st_size, file.st_mtime_ns))
+    return cache_folder() / "shortcuts" / f"{sha256_of(repr(facts).encode())[:32]}.json"
+
+
+def _kept(stored: Path, lines: list[str]) -> list[str]:
+    """The sentences, which are written to a file of the cache if possible."""
+    with contextlib.suppress(OSError):
+        write_json(stored, lines)
+    return lines
 
 
 def _shortcuts(recordings: Sequence[Recording], window_s: float) -> list[str]:
@@ -101,7 +131,8 @@ def _shortcuts(recordings: Sequence[Recording], window_s: float) -> list[str]:
         of = [r for r in recordings if kind.in_silence or not is_silence(r.label)]
         labels = np.array([recording.label for recording in of])
         values = np.array([kind.of(recording, window_s) for recording in of])
-        found, what = _told(labels, values, kind.gain), "give the class of"
+        found = _told(labels, values, kind.gain)
+        what = "give the class of"
         if not found and len(names := sorted({*labels.tolist()})) > 2:
             of_class = {name: _told(labels == name, values, kind.gain) for name in names}
             # The class with the fewest errors, as a share of the most frequent answer's errors.

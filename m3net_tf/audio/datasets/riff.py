@@ -15,7 +15,7 @@ from typing import BinaryIO
 from m3net_tf.system.errors import DataError
 
 _IN_DS64 = 0xFFFFFFFF
-_MOST_CHUNKS = 10_000  # before the samples; more are no recording
+_MOST_CHUNKS = 10_000  # before the samples; a file with more is not a recording
 _ENDLESS = 0x7FFFF000  # bits that are set in the length of a sound that is written to a pipe
 _CHUNK_HEAD = struct.Struct("<4sI")
 _KNOWN = (b"data", b"fmt ", b"LIST", b"fact", b"bext", b"iXML", b"axml", b"chna", b"cue ", b"PEAK")

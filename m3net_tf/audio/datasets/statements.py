@@ -11,6 +11,7 @@ import numpy as np
 from m3net_tf.audio.datasets.dataset import READERS, AudioDataset
 from m3net_tf.audio.datasets.registry import dataset_options
 from m3net_tf.audio.datasets.windows import ROUNDING_S, length_s
+from m3net_tf.system.words import counted
 
 UNKNOWN_GROUPS = "(groups unknown)"
 
@@ -79,7 +80,8 @@ def _statement(facts: Mapping[str, Any]) -> str:
     if not facts.get("groups_known", UNKNOWN_GROUPS not in protocol):
         name = protocol.replace(f" {UNKNOWN_GROUPS}", "")
         return f"{name}, speakers unknown: the accuracy may be too high; set group_pattern"
-    guess, leak = facts.get("group_guess"), facts.get("test_leak")
+    guess = facts.get("group_guess")
+    leak = facts.get("test_leak")
     group = "guessed group" if guess else facts.get("group", "group")
     if leak:
         return (
@@ -105,9 +107,9 @@ def silence_statement(dataset: AudioDataset) -> str | None:
     if not silent:
         return None
     return (
-        f"{dataset.info.name}: {len(silent)} clips are digital zero, which is no example of their "
-        f"class, and are left out, such as {silent[0]}: replace or delete their files (empty ones "
-        "count, and those whose channels cancel each other in the average)"
+        f"{dataset.info.name}: leaves out {counted(len(silent), 'clip')} of digital zero, "
+        f"which is not an example of a class, such as {silent[0]}: replace or delete such files "
+        "(empty ones count, and those whose channels cancel each other in the average)"
     )
 
 
@@ -120,8 +122,8 @@ def cut_statement(dataset: AudioDataset) -> str | None:
     if wholes := {clip.whole for clip in dataset.clips if clip.whole}:
         listed = {clip.whole or clip.clip_id for clip in dataset.clips if not clip.synthetic}
         return (
-            f"{info.name}: {len(wholes)} of {len(listed)} clips are longer than the window of "
-            f"{info.clip_s:g} s: "
+            f"{info.name}: the window of {info.clip_s:g} s is shorter than {len(wholes)} of "
+            f"{counted(len(listed), 'clip')}: "
             "training uses their half-overlapping windows that have sound; validation and test "
             "take the mean over all of their windows, in which silent ones count little"
         )
@@ -139,6 +141,6 @@ def cut_statement(dataset: AudioDataset) -> str | None:
     if info.clip_s < length_95_s < longest_s:
         advice += f", clip_s={length_95_s:g} keeps 95 % of the clips whole"
     return (
-        f"{info.name}: {cut} of {len(lengths_s)} clips are longer than the window of "
-        f"{info.clip_s:g} s, so only {part} is used; {advice}"
+        f"{info.name}: the window of {info.clip_s:g} s is shorter than {cut} of "
+        f"{counted(len(lengths_s), 'clip')}, so only {part} is used; {advice}"
     )

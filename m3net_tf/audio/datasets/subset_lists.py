@@ -91,26 +91,27 @@ def read_subset(path: Path, name: str = "") -> Subset:
         DataError: a comment is missing, or the lines do not match their number or hash.
     """
     text = path.read_text(encoding="utf-8", errors="replace")
-    lines = text.splitlines()
-    matches = (_HEADER.fullmatch(line) for line in lines if line.startswith("#"))
-    header = {match[1]: match[2] for match in matches if match}
-    remedy = "restore the list" if name else "restore or delete the file"
+    try:
+        return _parsed(text, name)
+    except ValueError as fault:
+        remedy = "restore the list" if name else "restore or delete the file"
+        raise DataError(f"{path}: {fault}; {remedy}") from None
+
+
+def _parsed(text: str, name: str) -> Subset:
+    """The subset of a list; ValueError says what is wrong with the list."""
+    header, rows = _parts(text)
     if name:
         header["Subset"] = name
     for key in ("Subset", *_KEYS):
         if key not in header:
-            raise DataError(f"{path}: has no comment {key!r}; {remedy}")
-    rows = [line.split(" ", 1) for line in lines if line and not line.startswith("#")]
-    body = "".join(f"{' '.join(row)}\n" for row in rows)
-    sha256 = sha256_of(body.encode())
+            raise ValueError(f"has no comment {key!r}")
+    sha256 = sha256_of("".join(f"{' '.join(row)}\n" for row in rows).encode())
     if (str(len(rows)), sha256) != (header["Files"], header[_HASH_KEY]):
-        raise DataError(
-            f"{path}: its {len(rows)} lines do not match the number or SHA-256 in its header; "
-            f"{remedy}"
-        )
+        raise ValueError(f"its {len(rows)} lines do not match the number or SHA-256 in its header")
     splits = tuple(row[0] for row in rows if len(row) == 2 and row[0] in SPLITS)
     if splits and len(splits) != len(rows):
-        raise DataError(f"{path}: only some of its lines have a split; {remedy}")
+        raise ValueError("only some of its lines have a split")
     return Subset(
         name=header["Subset"],
         dataset=header["Data set"],
@@ -124,6 +125,14 @@ def read_subset(path: Path, name: str = "") -> Subset:
         ),
         folders=tuple(header.get("Whole folders", "").split()),
     )
+
+
+def _parts(text: str) -> tuple[dict[str, str], list[list[str]]]:
+    """The comments of the form ``# Key: value``, and the words of each line, at most two."""
+    lines = text.splitlines()
+    matches = (_HEADER.fullmatch(line) for line in lines if line.startswith("#"))
+    header = {match[1]: match[2] for match in matches if match}
+    return header, [line.split(" ", 1) for line in lines if line and not line.startswith("#")]
 
 
 def marker_text(subset: Subset) -> str:

@@ -24,6 +24,7 @@ from m3net_tf.audio.datasets.registry import (
 )
 from m3net_tf.audio.datasets.statistics import Statistics
 from m3net_tf.system.errors import ConfigError, DataError
+from m3net_tf.system.words import counted
 from m3net_tf.system.yaml_files import parse_yaml
 
 HASH_SHOWN = 8
@@ -142,7 +143,8 @@ def info_lines(name: str, data_dir: str | Path | None = None) -> list[str]:
         DataError: ``data_dir`` does not exist.
         ConfigError: unknown name.
     """
-    info, here = dataset_info(name), _here(name, data_dir)
+    info = dataset_info(name)
+    here = _here(name, data_dir)
     lines = [*dataset_module(name).splitlines(), ""]
     lines.append(f"Options: {', '.join(dataset_options(name)) or 'none'}")
     for archive in info.archives:
@@ -156,7 +158,7 @@ def info_lines(name: str, data_dir: str | Path | None = None) -> list[str]:
     if "error" in here:
         return [*lines, f"Here: {here['error']}"]
     lines.append(f"Here: {here['protocol']}{_fold_words(here['fold'])}")
-    lines += [f"  {split}: {clips} clips" for split, clips in here["splits"].items()]
+    lines += [f"  {split}: {counted(clips, 'clip')}" for split, clips in here["splits"].items()]
     return [*lines, *(f"  {note}" for note in here["notes"])]
 
 

@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from m3net_tf.audio.datasets.files import SUFFIXES, is_visible
+from m3net_tf.system.words import counted
 
 _CONVERTED = (
     *(".m4a", ".m4b", ".mp4", ".aac", ".wma", ".amr", ".3gp", ".webm", ".mka", ".mkv", ".mov"),
@@ -20,7 +21,9 @@ def unused_lines(root: Path, used: Collection[Path]) -> list[str]:
     """One sentence for each reason why files below a folder are not used."""
     unread: Counter[str] = Counter()
     others: Counter[str] = Counter()
-    hidden, outside, links = list[str](), list[str](), list[str]()
+    hidden = list[str]()
+    outside = list[str]()
+    links = list[str]()
     parents = {parent for path in used for parent in path.parents}
     for folder, folders, names in os.walk(root):
         folders.sort()
@@ -31,7 +34,8 @@ def unused_lines(root: Path, used: Collection[Path]) -> list[str]:
             if (link := Path(folder, name)).is_symlink() and link not in parents
         ]
         for name in sorted(names):
-            path, suffix = inside / name, Path(name).suffix.lower()
+            path = inside / name
+            suffix = Path(name).suffix.lower()
             if root / path in used:
                 continue
             if not all(map(is_visible, path.parts)):
@@ -45,17 +49,17 @@ def unused_lines(root: Path, used: Collection[Path]) -> list[str]:
     lines = []
     if outside:
         lines.append(
-            f"not used: {len(outside)} sound files outside the class folders, such as "
+            f"not used: {counted(len(outside), 'sound file')} outside the class folders, such as "
             f"{outside[0]}: move them into one"
         )
     if unread:
         lines.append(f"not used: {_counts(unread)} cannot be read; {conversion(root)}")
     if others:
-        lines.append(f"not used: {others.total()} other files: {_counts(others)}")
+        lines.append(f"not used: {counted(others.total(), 'other file')}: {_counts(others)}")
     if hidden:
-        lines.append(f"not used: {len(hidden)} hidden files, such as {hidden[0]}")
+        lines.append(f"not used: {counted(len(hidden), 'hidden file')}, such as {hidden[0]}")
     if links:
-        lines.append(f"not used: {len(links)} links to folders, such as {links[0]}")
+        lines.append(f"not used: {counted(len(links), 'linked folder')}, such as {links[0]}")
     return lines
 
 

@@ -2,7 +2,7 @@
 """Windows of clips that are longer than the delivered length.
 
 Windows overlap by half. Training omits windows without sound, because a pause between two barks is
-no example of a bark. Validation and test keep all of them, as a recogniser hears them.
+not an example of a bark. Validation and test keep all of them, as a recogniser gets them.
 """
 
 import contextlib
@@ -96,7 +96,8 @@ def levels_of(
         sums = np.cumsum(np.concatenate([[total], np.square(chunk, dtype=np.float64)]))
         inside = points >= read
         energy[inside] = sums[np.minimum(points[inside] - read, len(chunk))]
-        read, total = read + len(chunk), sums[-1]
+        read = read + len(chunk)
+        total = sums[-1]
     power = (energy[len(starts) :] - energy[: len(starts)]) / window
     return np.asarray(np.sqrt(np.maximum(power, 0.0)))
 

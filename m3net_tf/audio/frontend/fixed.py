@@ -225,7 +225,8 @@ def spectral_powers(config: FrontendConfig, tables: FixedTables, pcm: Int64) -> 
     power[:, points] = (re[:, 0] - im[:, 0]) ** 2
     half = points // 2
     power[:, half] = re[:, half] ** 2 + im[:, half] ** 2
-    low, high = np.arange(1, half), points - np.arange(1, half)
+    low = np.arange(1, half)
+    high = points - np.arange(1, half)
     even_re, even_im = (re[:, low] + re[:, high]) >> 1, (im[:, low] - im[:, high]) >> 1
     # The odd samples' spectrum: -j (Z[k] - conj Z[N - k]) / 2.
     odd_re, odd_im = _rotated(im[:, low] + im[:, high], re[:, high] - re[:, low], tables.unpack[1:])

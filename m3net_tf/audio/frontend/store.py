@@ -77,7 +77,8 @@ class FeatureRows:
         return len(self._file)
 
     def __getitem__(self, index: Any) -> Rows:
-        file, row = np.asarray(self._file[index]), np.asarray(self._row[index])
+        file = np.asarray(self._file[index])
+        row = np.asarray(self._row[index])
         maps = np.empty((*file.shape, *self._files[0].shape[1:]), self.dtype)
         for number in np.unique(file):
             selected = file == number

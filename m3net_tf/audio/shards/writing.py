@@ -118,7 +118,8 @@ def _write(
                 f"{folder.url}/{name} cannot be written ({reason}): free some space, or choose "
                 "another --out"
             ) from None
-        size, digest = path.stat().st_size, file_sha256(path)
+        size = path.stat().st_size
+        digest = file_sha256(path)
     entry = {"key": key, "bytes": size, "sha256": digest, "clips": rows}
     content = _json(entry)
     folder.put(f"{name}.json", content)

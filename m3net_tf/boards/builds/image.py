@@ -143,7 +143,7 @@ def summary_lines(image: FirmwareImage) -> list[str]:
     if load_board(image.board).uf2 and "uf2" not in files:
         lines += [
             "no .uf2: the image starts where a UF2 boot loader has its own code; to start after",
-            "it, build with --define M3NET_FLASH_START=0x26000 (see docs/porting.md)",
+            "it, build with --define M3NET_FLASH_START=0x26000 (see docs/design/porting.md)",
         ]
     return lines
 

@@ -361,10 +361,10 @@ class Device:
         rate_hz = self.info().frontend["rate_hz"]
         advice = (
             f"check its microphone, and that it delivers the network's {rate_hz:g} Hz (table in "
-            "docs/porting.md)"
+            "docs/design/porting.md)"
         )
         if self.info().version.get("audio") == "0":
-            advice = "use a board with a microphone (table in docs/porting.md)"
+            advice = "use a board with a microphone (table in docs/design/porting.md)"
         elif is_emulated(self.port.name):
             advice = "give its microphone a sound by --play FILE"
         timeout_s = REPLY_TIMEOUT_S + 2 * samples / rate_hz

@@ -21,7 +21,7 @@ _AFTER_S = 0.2  # from a word's end to the end of its window, as in training (wa
 
 
 def word_window(pcm: npt.NDArray[np.int16], samples: int, rate_hz: int) -> npt.NDArray[np.int16]:
-    """The window of a recording that ends shortly after the word, where live detection hears it.
+    """The window of a recording that ends shortly after the word, where live detection finds it.
 
     The word is the last loud part of the window with the most energy. Where the recording ends
     before the window does, or begins after it, there is silence.
@@ -111,7 +111,7 @@ def _save(device: Device, log: Log) -> None:
     except BoardError as error:
         if error.code != "no_flash":
             raise
-        log("the board has no flash for words: it forgets them at its next reset")
+        log("the board has no flash for words: the next reset deletes them")
 
 
 @contextlib.contextmanager

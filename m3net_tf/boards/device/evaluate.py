@@ -19,8 +19,9 @@ from m3net_tf.export.reference import reference_of
 from m3net_tf.system.artifacts import Provenance, provenance, read_json, write_json
 from m3net_tf.system.errors import ConfigError, DataError
 from m3net_tf.system.progress import Log, silent, track
-from m3net_tf.training.metrics import wilson_interval
+from m3net_tf.system.words import counted
 from m3net_tf.training.run import Run
+from m3net_tf.training.scoring.metrics import wilson_interval
 
 INPUTS = ("features", "pcm")
 _SAVE_EVERY_S = 2.0
@@ -151,7 +152,7 @@ def evaluate(
     missing = tuple(clip for clip in clips if clip.clip_id not in rows)
     done = len(clips) - len(missing)
     if done:
-        log(f"{path}: has {done} of {len(clips)} clips")
+        log(f"{path}: has {done} of {counted(len(clips), 'clip')}")
     saved_s = time.monotonic()
     try:
         with track(log, f"{source} on {identity['board']}", len(clips), "clips", done=done) as task:

@@ -7,6 +7,7 @@ from rich import box
 from rich.table import Table
 
 from m3net_tf.boards.device.client import Device
+from m3net_tf.system.words import counted
 
 # These stay text even if they consist of digits.
 _TEXTS = frozenset({"board", "core", "counter", "reset", "name", "sha256"})
@@ -80,7 +81,7 @@ def facts_table(facts: DeviceFacts) -> Table:
     table.add_row("SHA-256", str(model["sha256"]))
     table.add_row("input", f"{frontend['bins']} x {frames} (bins x frames), {window / rate_hz:g} s")
     table.add_row("sound", f"{rate_hz} Hz, a column every {1000 * hop / rate_hz:g} ms")
-    table.add_row(f"{len(facts['labels'])} classes", ", ".join(facts["labels"]))
+    table.add_row(counted(len(facts["labels"]), "class"), ", ".join(facts["labels"]))
     table.add_section()
     for key, count in facts["memory"].items():
         table.add_row(_BYTES.get(key, key), f"{count:,} bytes")

@@ -72,7 +72,9 @@ def save_thresholds(device: Device) -> None:
 
 
 def forget_thresholds(device: Device) -> None:
-    """Have a board forget saved thresholds and return to the exported ones; it may be streaming.
+    """Delete the thresholds that a board saved, so that it returns to the exported ones.
+
+    It may be streaming.
 
     Raises:
         BoardError: as :func:`save_thresholds`; nothing has changed.

@@ -27,6 +27,7 @@ from m3net_tf.export import Bundle
 from m3net_tf.runtime import DetectorConfig
 from m3net_tf.system.errors import M3NetError
 from m3net_tf.system.progress import Log
+from m3net_tf.system.words import counted
 
 _REPEATED_S = 600
 _LINES_BELOW = 2  # of the last picture: the summary and the prompt
@@ -76,7 +77,10 @@ def run_monitor(
         draw = _telling(view, on_event) if on_event else _drawing(stack, console, screen)
         with contextlib.suppress(KeyboardInterrupt):
             streams.watch(stream.messages, view, recorder, draw, seconds=seconds)
-    log(f"{view.audio_s:.1f} s heard, {view.event_count} events, {view.lost_hops} hops lost")
+    log(
+        f"{view.audio_s:.1f} s of sound, {counted(view.event_count, 'event')}, "
+        f"{counted(view.lost_hops, 'hop')} lost"
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,6 +13,7 @@ from rich.text import Text
 from m3net_tf.audio.frontend import FrontendConfig, feature_hz
 from m3net_tf.boards.device.live import LiveView
 from m3net_tf.system.terminal import printable
+from m3net_tf.system.words import counted
 
 HINT = "Ctrl-C ends"
 _SHADES = " .:-=+*#%@"
@@ -64,7 +65,7 @@ class Screen:
     def _head(self) -> Text:
         view = self.view
         model = view.info.model.get("name", "?")
-        counts = f"{view.audio_s:.1f} s heard, {view.event_count} events"
+        counts = f"{view.audio_s:.1f} s of sound, {counted(view.event_count, 'event')}"
         return Text(printable(f"{view.info.board}, {model}: {counts}"), "bold")
 
     def _state(self, width: int) -> Text:
@@ -79,9 +80,9 @@ class Screen:
             state, style = "quiet: too faint for the model to run", "blue"
         line = Text()
         if view.lost_hops:
-            line.append(f"{view.lost_hops} hops LOST, ", "bold red")
+            line.append(f"{counted(view.lost_hops, 'hop')} LOST, ", "bold red")
         if view.damaged_lines:
-            line.append(f"{view.damaged_lines} lines damaged, ", "red")
+            line.append(f"{counted(view.damaged_lines, 'line')} damaged, ", "red")
         line.append(state, style)
         if self.ended:
             return line

@@ -247,7 +247,7 @@ class Disassembly:
         place = start
         while place < start + size:
             if place not in self._at:
-                raise FirmwareError(f"the firmware ran {place:#x}, which is no code of its ELF")
+                raise FirmwareError(f"the firmware ran {place:#x}, which is not code of its ELF")
             instructions.append(self._at[place])
             place += self._at[place].size
         return instructions

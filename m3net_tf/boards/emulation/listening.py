@@ -20,6 +20,7 @@ from m3net_tf.runtime.interpreter import Int8
 from m3net_tf.runtime.recognizer import column_levels, second_look
 from m3net_tf.system.errors import FirmwareError
 from m3net_tf.system.progress import Log, silent
+from m3net_tf.system.words import counted
 
 _LINE = re.compile(
     r"m3net (?:(column) values=([0-9a-f]+)|(scores) out=([0-9a-f]+) model_instr=(\d+)"
@@ -34,8 +35,8 @@ class LiveCost(TypedDict):
         push_columns: columns that a run pushes.
         equal: whether the scores of all runs and all events are the whole windows'.
         references: what computed the whole windows on this machine.
-        instructions: of the most expensive run that continues the stream.
-        start_instructions: of the most expensive run that begins one, and pushes a whole window.
+        instructions: instructions of the most expensive run that continues the stream.
+        start_instructions: the same of a run that begins one, and pushes a whole window.
     """
 
     push_columns: int
@@ -52,10 +53,10 @@ class Heard:
     """What live detection on a board made of a recording.
 
     Attributes:
-        columns: of features, int8 of shape (bins, columns).
+        columns: columns of features, int8 of shape (bins, columns).
         ends: number of columns at each run, shape (runs,).
-        scores: of the runs, int8 of shape (runs, classes).
-        instructions: of the runs, shape (runs,).
+        scores: scores of the runs, int8 of shape (runs, classes).
+        instructions: instructions of the runs, shape (runs,).
     """
 
     columns: Int8
@@ -66,7 +67,7 @@ class Heard:
 
 
 def hear(elf: Path, machine: Machine, pcm: npt.NDArray[np.int16]) -> Heard:
-    """Let a firmware's live detection hear a recording on an emulated board.
+    """Run a firmware's live detection on a recording, on an emulated board.
 
     Args:
         pcm: samples, shape (samples,).
@@ -157,8 +158,8 @@ def measure_live(
     """Cost and comparison of live detection where an export streams; None where it does not.
 
     Args:
-        pcm: clips that are heard one after the other, shape (clips, samples).
-        certified: hear them again and again, as :func:`.in_turn` says, until a certificate has
+        pcm: clips that follow each other in the recording, shape (clips, samples).
+        certified: repeat them, as :func:`.in_turn` says, until a certificate has
             its runs or the board's memory is full.
 
     Raises:
@@ -173,7 +174,7 @@ def measure_live(
     count = min(count, (machine.job_bytes - HEADER.size) // pcm.itemsize)
     clips = in_turn(pcm, -(-count // pcm.shape[1])) if certified else pcm
     recording = clips.reshape(-1)[:count]
-    log(f"live detection on {machine.board} hears {len(recording)} samples")
+    log(f"live detection of {counted(len(recording), 'sample')} on {machine.board}")
     heard = hear(elf, machine, recording)
     windows = due_windows(bundle, heard.columns)
     references = whole_windows(bundle.tflite, windows)

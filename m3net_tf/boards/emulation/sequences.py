@@ -21,7 +21,7 @@ class SequenceCost(TypedDict):
     """A network with a state of its own on a board.
 
     Attributes:
-        instructions: of the most expensive run.
+        instructions: instructions of the most expensive run.
         arena_bytes: memory of the network.
         state_bytes: the part of it that stays from run to run.
         bytes_equal: whether both engines give the same outputs in all runs.

@@ -38,6 +38,7 @@ from m3net_tf.runtime.interpreter import (
 from m3net_tf.system.artifacts import write_text
 from m3net_tf.system.errors import FirmwareError, ModelError
 from m3net_tf.system.progress import Log, silent
+from m3net_tf.system.words import counted
 
 _NAME = "m3net_stream"
 _HOOK = "m3net_operation_done"  # as the whole network calls it
@@ -51,8 +52,8 @@ class StreamCost(TypedDict):
     Attributes:
         hop: frames with each push.
         window: frames of the window.
-        hop_instructions: of the most expensive push.
-        hop_macs: of a push.
+        hop_instructions: instructions of the most expensive push.
+        hop_macs: multiply-accumulates of a push.
         state_bytes: the part of it that stays from push to push.
         hops: pushes whose output bytes were compared.
         references: what computed the whole windows on this machine.
@@ -84,7 +85,7 @@ _PAYS = 0.8  # of the products of a whole window
 
 @dataclasses.dataclass(frozen=True)
 class Recording:
-    """Frames that a network hears hop by hop, and the outputs of all whole windows.
+    """Frames that a network takes hop by hop, and the outputs of all whole windows.
 
     Attributes:
         push: how the network streams.
@@ -104,7 +105,7 @@ def streamed_export(
     """What a hop of an export costs on a board, if streaming pays.
 
     Args:
-        features: int8 of shape (clips, bins, frames, 1), which the network hears as
+        features: int8 of shape (clips, bins, frames, 1), which the network takes as
             :func:`in_turn` says.
 
     Returns:
@@ -121,7 +122,10 @@ def streamed_export(
     clips = in_turn(features, -(-count // features.shape[TIME_AXIS]))
     frames = np.concatenate([*clips], axis=1)[None, :, :count]
     recording = record(bundle.tflite, push, frames)
-    log(f"pushing {len(recording.pushes)} hops through the streamed network on the {board}")
+    log(
+        f"pushing {counted(len(recording.pushes), 'hop')} through the streamed network on the "
+        f"{board}"
+    )
     code = bundle.code(log) if bundle.manifest.engine == COMPILED else None
     return measure_stream(bundle.c_folder(log), bundle.c_model, board, folder, recording, code)
 

@@ -30,8 +30,8 @@ from m3net_tf.runtime.interpreter import tflm_unavailable_reason
 from m3net_tf.system.artifacts import Provenance, of_form, read_json, write_json
 from m3net_tf.system.locks import writes_into
 from m3net_tf.system.progress import Log, silent
-from m3net_tf.training.metrics import whole_scores, wilson_interval
 from m3net_tf.training.run import Run
+from m3net_tf.training.scoring.metrics import whole_scores, wilson_interval
 
 
 class Accuracies(TypedDict):
@@ -224,7 +224,10 @@ def run_chain(
 
 def _float_scores(subject: _Subject, log: Log) -> npt.NDArray[np.float32]:
     """Scores of the float network on the features of its training, as in ``metrics.json``."""
-    from m3net_tf.training.evaluation import own_features, predict  # TensorFlow takes seconds
+    from m3net_tf.training.scoring.evaluation import (  # TensorFlow takes seconds
+        own_features,
+        predict,
+    )
 
     model = subject.run.load_model()
     features = own_features(model, subject.dataset, "test", subject.run.recipe(), log)

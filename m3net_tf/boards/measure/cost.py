@@ -13,6 +13,7 @@ from m3net_tf.boards.emulation.streaming import StreamCost, streamed_export
 from m3net_tf.export import Bundle
 from m3net_tf.export.reference import Reference
 from m3net_tf.runtime.interpreter import Int8
+from m3net_tf.system.artifacts import of_form
 from m3net_tf.system.errors import FirmwareError
 from m3net_tf.system.progress import Log, silent
 
@@ -55,12 +56,15 @@ def cost_among(values: Mapping[str, Any]) -> BoardCost:
     """The cost among the values of a JSON file, which may have other keys.
 
     Raises:
-        FirmwareError: a figure is missing; the message names it.
+        FirmwareError: a figure is missing or of another type; the message names it.
     """
     if missing := [name for name in COST_KEYS if name not in values]:
         raise FirmwareError(f"no {', '.join(missing)} of a board: measure it again")
-    chosen: Any = {name: values[name] for name in (*COST_KEYS, "live") if name in values}
-    cost: BoardCost = chosen
+    chosen = {name: values[name] for name in (*COST_KEYS, "live") if name in values}
+    try:
+        cost: BoardCost = of_form(BoardCost, chosen)
+    except ValueError as error:
+        raise FirmwareError(f"the cost of a board is damaged ({error}): measure it again") from None
     return cost
 
 

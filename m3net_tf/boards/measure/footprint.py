@@ -570,7 +570,7 @@ def _cycles_remarks(measured: _Measured) -> list[str]:
     if any(needs.modelled for _, needs in measured):
         remarks.append(
             "Modelled cycles are of a run on a whole window, by the Cortex-M4's manual and the "
-            "board's flash: a model, no measurement (docs/engine.md)."
+            "board's flash: a model, no measurement (docs/design/engine.md)."
         )
     unmodelled = [pair for pair in measured if pair[1].not_modelled]
     for reason, names in _names_by(unmodelled, lambda needs: needs.not_modelled).items():

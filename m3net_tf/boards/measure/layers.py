@@ -6,7 +6,7 @@ import math
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import numpy as np
 from rich import box
@@ -20,10 +20,9 @@ from m3net_tf.compiler.goals import CYCLES, GOALS, Goal
 from m3net_tf.compiler.network import CompiledNetwork, compile_network
 from m3net_tf.compiler.stripes import Stripe, products
 from m3net_tf.compiler.structures import ArrayKey, Convolution, Convolution16
-from m3net_tf.compiler.tflite_names import builtin_name
-from m3net_tf.compiler.unpack import refusing_damage, unpack
 from m3net_tf.system.artifacts import write_json
 from m3net_tf.system.errors import FirmwareError, ModelError
+from m3net_tf.tflite.read import read_graph
 
 PROFILE_SUFFIX = "-profile.json"
 """End of the names of saved profiles; a board's name comes before it."""
@@ -51,19 +50,14 @@ def operators_in_order(tflite: bytes) -> list[Operator]:
     Raises:
         ModelError: the file is not a TFLite model.
     """
-    model = _read(tflite)
-    graph = model.subgraphs[0]
     operators = []
-    for operator in graph.operators:
-        name = builtin_name(model.operatorCodes[operator.opcodeIndex])
-        shapes = [
-            tuple(int(size) for size in graph.tensors[index].shape) if index >= 0 else ()
-            for index in operator.inputs
-        ]
-        tensor = graph.tensors[operator.outputs[0]]
-        output = tuple(int(size) for size in tensor.shape)
-        layer = tensor.name.decode().partition(";")[0]  # the names of fused layers follow
-        operators.append(Operator(name, output, _macs(name, shapes, output), layer))
+    for op in read_graph(tflite).operations:
+        shapes = [tensor.shape if tensor is not None else () for tensor in op.inputs]
+        if op.outputs:
+            macs = _macs(op.kind, shapes, op.output.shape)
+            operators.append(Operator(op.kind, op.output.shape, macs, op.layer))
+        else:  # it assigns a variable
+            operators.append(Operator(op.kind, (), 0))
     return operators
 
 
@@ -97,8 +91,8 @@ def steps_of(networks: Sequence[bytes], goal: Goal | None) -> list[Operator]:
     """What runs networks in this order; DiffRes's warp is between them.
 
     Args:
-        goal: of compiled networks, whose calls they are; None for the operators that TensorFlow
-            Lite Micro runs.
+        goal: goal of compiled networks, whose calls they are; None for the operators that
+            TensorFlow Lite Micro runs.
 
     Raises:
         ModelError: the engine does not support a network.
@@ -106,18 +100,9 @@ def steps_of(networks: Sequence[bytes], goal: Goal | None) -> list[Operator]:
     steps: list[Operator] = []
     for tflite in networks:
         if steps:
-            graph = _read(tflite).subgraphs[0]
-            shape = tuple(map(int, graph.tensors[graph.inputs[0]].shape))
-            steps.append(Operator("WARP", shape, 0))
+            steps.append(Operator("WARP", read_graph(tflite).inputs[0].shape, 0))
         steps += calls_in_order(tflite, goal) if goal else operators_in_order(tflite)
     return steps
-
-
-def _read(tflite: bytes) -> Any:
-    model = unpack(tflite)
-    with refusing_damage():
-        model.subgraphs[0]
-    return model
 
 
 def _macs(name: str, inputs: list[tuple[int, ...]], output: tuple[int, ...]) -> int:

@@ -2,7 +2,8 @@
 """Whether a board keeps up with the sound: from instructions to time, clock share and a verdict.
 
 All times take one instruction for a clock cycle, because emulators count instructions. Chips take
-longer or shorter (``docs/footprint.md``), so a board counts as real-time up to :data:`BUSY_SHARE`.
+longer or shorter (``docs/guide/footprint.md``), so a board counts as real-time up to
+:data:`BUSY_SHARE`.
 """
 
 import dataclasses
@@ -10,6 +11,7 @@ import math
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, TypedDict
 
 from m3net_tf.audio.frontend import FrontendConfig
 from m3net_tf.boards.builds.boards import Board, load_board
@@ -127,21 +129,36 @@ def measured_pace(run: Path, board: str) -> Pace | None:
     return pace_on(bundle, facts.clock_hz, costs[0]) if costs else None
 
 
+class _Measured(TypedDict, total=False):
+    """What is read of a certificate, a summary or a footprint."""
+
+    engine: str
+    model_sha256: str
+    network: str | dict[str, str]
+    instructions: int
+    board: str | dict[str, Any]
+    boards: list[dict[str, Any]]
+
+
 def _costs(run: Path, bundle: Bundle) -> Iterator[BoardCost]:
     """Costs of this export's network and engine in the files of a run."""
     manifest = bundle.manifest
     subject = manifest.model.sha256, manifest.engine
     names = ("export/certificate.json", "summary.json", "footprint.json")
-    files = [read_json(run / name) if (run / name).is_file() else {} for name in names]
-    certificate, summary, footprint = files
-    certified = certificate.get("network", {}).get("sha256"), certificate.get("engine")
-    if certified == subject and "board" in certificate:
-        yield cost_among(certificate["board"]["cost"])
-    emulated = summary.get("model_sha256"), summary.get("engine")
-    if emulated == subject and summary.get("instructions"):
-        yield cost_among(summary)
-    if (footprint.get("model_sha256"), footprint.get("engine")) == subject:
-        yield from (cost_among(row["cost"]) for row in footprint["boards"] if row["cost"])
+    for name in names:
+        if not (run / name).is_file():
+            continue
+        measured: _Measured = read_json(run / name, _Measured)
+        sha256, network = measured.get("model_sha256"), measured.get("network")
+        if isinstance(network, dict):  # of a certificate
+            sha256 = network.get("sha256")
+        if (sha256, measured.get("engine")) != subject:
+            continue
+        if measured.get("instructions"):
+            yield cost_among(measured)
+        for board in (*measured.get("boards", ()), measured.get("board")):
+            if isinstance(board, dict) and board.get("cost"):
+                yield cost_among(board["cost"])
 
 
 def figures_text(board: Board, pace: Pace) -> str:
@@ -170,7 +187,7 @@ def pace_lines(board: str, pace: Pace | None, source: str = "") -> list[str]:
     """Lines for a terminal on the pace on a board, within 80 columns.
 
     Args:
-        source: of the instructions; default: an emulator.
+        source: source of the instructions; default: an emulator.
     """
     if pace is None:
         return [f"speed on {board}: not measured; m3net footprint RUN measures it"]
@@ -178,7 +195,7 @@ def pace_lines(board: str, pace: Pace | None, source: str = "") -> list[str]:
         f"speed on {board}: {verdict_text(pace)}",
         f"  {figures_text(load_board(board), pace)}",
         f"  instructions {source or 'counted by an emulator'}, one a clock cycle, and no chip's "
-        f"time; real time is at most {100 * BUSY_SHARE:g} % of the clock (docs/footprint.md)",
+        f"time; real time is at most {100 * BUSY_SHARE:g} % of the clock (docs/guide/footprint.md)",
     ]
     return [
         line

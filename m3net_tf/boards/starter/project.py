@@ -24,15 +24,15 @@ from m3net_tf.audio.datasets.protocols import UnsuitedProtocolError
 from m3net_tf.audio.datasets.remarks import recording_lines
 from m3net_tf.audio.datasets.tables import typed_option
 from m3net_tf.audio.labels import is_silence
+from m3net_tf.boards import DEFAULT_BOARD
 from m3net_tf.boards.builds.boards import emulated_board, load_board
 from m3net_tf.boards.measure.real_time import Pace, pace_lines
 from m3net_tf.boards.starter.proposals import propose
-from m3net_tf.compiler.engines import DEFAULT_BOARD
 from m3net_tf.system.artifacts import write_bytes, write_json, write_text
 from m3net_tf.system.errors import ConfigError, DataError
 from m3net_tf.system.progress import Log, silent
+from m3net_tf.training.clips.source import DATA_RECORD
 from m3net_tf.training.recipe import Recipe
-from m3net_tf.training.run import DATA_RECORD
 
 RECIPE, README = "recipe.yaml", "README.md"
 _SHORTEST_S, _LONGEST_S = 1.0, 2.0
@@ -215,7 +215,7 @@ def speed_lines(recipe: Sections, board: str) -> list[str]:
     delivered_hz = load_board(board).microphone_rate_hz
     if delivered_hz not in (None, rate_hz):
         lines.append(
-            f"microphone: {board} delivers {delivered_hz} Hz (docs/porting.md), so live "
+            f"microphone: {board} delivers {delivered_hz} Hz (docs/design/porting.md), so live "
             f"detection there needs --sample-rate {delivered_hz}"
         )
     return lines

@@ -23,11 +23,11 @@ class Proposal:
     """A network with its front end.
 
     Attributes:
-        preset: of M3Net.
+        preset: preset of M3Net.
         frontend: section of a recipe, apart from the sample rate.
         masks: augmentation keys that suit the size of its features.
-        costs: by core, instructions of a run with windows of one and of two seconds, and of the
-            front end per frame. Compiled engine, 16 kHz, four classes.
+        costs: for each core, instructions of a run with windows of one and of two seconds, and
+            of the front end per frame. Compiled engine, 16 kHz, four classes.
     """
 
     preset: str

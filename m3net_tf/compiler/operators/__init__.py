@@ -3,7 +3,6 @@
 
 from collections.abc import Callable
 
-from m3net_tf.compiler.graph import Operation
 from m3net_tf.compiler.lowering import Lowering
 from m3net_tf.compiler.operators import (
     comparison,
@@ -19,6 +18,7 @@ from m3net_tf.compiler.operators import (
     tables,
     variables,
 )
+from m3net_tf.tflite.graph import Operation
 
 Lower = Callable[[Lowering, Operation], None]
 

@@ -7,8 +7,8 @@ import numpy as np
 
 from m3net_tf.compiler.arithmetic import round_half_away
 from m3net_tf.compiler.calls import View
-from m3net_tf.compiler.graph import CONVERT, QUANTISE, REPLACE, Operation, Tensor
 from m3net_tf.compiler.structures import Image, Window
+from m3net_tf.tflite.graph import CONVERT, QUANTISE, REPLACE, Operation, Tensor
 
 _SAME, _VALID = 0, 1  # schema.Padding
 INT16_MAX = (1 << 15) - 1
@@ -129,7 +129,7 @@ def window_of(
 
     Args:
         input_shape: (batches, rows, columns, channels).
-        output_shape: of what the windows give; by default the first output's.
+        output_shape: shape of what the windows give; by default the first output's.
 
     Raises:
         ModelError: a stride is not positive, or a number is too large.

@@ -3,11 +3,11 @@
 
 from m3net_tf.compiler.arithmetic import quantize_factor
 from m3net_tf.compiler.calls import Argument, View, loops
-from m3net_tf.compiler.graph import QUANTISE, Operation
 from m3net_tf.compiler.lowering import Lowering, shapes_note
 from m3net_tf.compiler.operators.common import require
 from m3net_tf.compiler.operators.forms import axis_of, numbers
 from m3net_tf.compiler.structures import Comparison, Search
+from m3net_tf.tflite.graph import QUANTISE, Operation
 
 #: For each operator, what it gives where the first input is less, equal and greater.
 COMPARISONS = {
@@ -59,7 +59,8 @@ def select(lowering: Lowering, op: Operation) -> None:
 
 def find(lowering: Lowering, op: Operation) -> None:
     """ARG_MAX and ARG_MIN."""
-    view, target = lowering.read(op.input(0)), lowering.write(op.output)
+    view = lowering.read(op.input(0))
+    target = lowering.write(op.output)
     axis = axis_of(op, numbers(op, 1)[0], len(view.shape))
     count, step = view.shape[axis], view.strides[axis]
     kept = [at for at in range(len(view.shape)) if at != axis]

@@ -5,7 +5,6 @@ import numpy as np
 
 from m3net_tf.compiler.arithmetic import quantize_factor, reciprocal
 from m3net_tf.compiler.calls import Argument, loops
-from m3net_tf.compiler.graph import QUANTISE, Operation
 from m3net_tf.compiler.lowering import Lowering, shapes_note
 from m3net_tf.compiler.operators.common import (
     INT8_MAX,
@@ -26,6 +25,7 @@ from m3net_tf.compiler.structures import (
     Loop,
     Structure,
 )
+from m3net_tf.tflite.graph import QUANTISE, Operation
 
 _MOST_QUOTIENT_BITS = 22  # of a factor, so that every shift is to the right
 
@@ -59,7 +59,8 @@ def binary(lowering: Lowering, op: Operation) -> None:
 def scale_negatives(lowering: Lowering, op: Operation) -> None:
     """PRELU, whose slopes are constants of int8."""
     source, slopes = op.input(0), op.input(1)
-    view, target = lowering.read(source), lowering.write(op.output)
+    view = lowering.read(source)
+    target = lowering.write(op.output)
     ratio = float(source.scale) / float(op.output.scale)
     product = float(source.scale) * float(slopes.scale) / float(op.output.scale)
     sources = [view, lowering.read(slopes)]

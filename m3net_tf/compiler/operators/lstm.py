@@ -9,7 +9,6 @@ import math
 import numpy as np
 
 from m3net_tf.compiler.arithmetic import INT32_MAX, quantize_factor
-from m3net_tf.compiler.graph import QUANTISE, REPLACE, Operation, Tensor
 from m3net_tf.compiler.lowering import Lowering
 from m3net_tf.compiler.operators.common import (
     INT16_MAX,
@@ -20,6 +19,7 @@ from m3net_tf.compiler.operators.common import (
 )
 from m3net_tf.compiler.operators.functions import logistic_table
 from m3net_tf.compiler.structures import Array, Gate, Lstm
+from m3net_tf.tflite.graph import QUANTISE, REPLACE, Operation, Tensor
 
 _INPUTS = 24
 _STATE, _CELLS = 18, 19  # indices of the variable inputs
@@ -98,7 +98,8 @@ def _require_form(lowering: Lowering, op: Operation) -> None:
 
 def _gate(op: Operation, index: int) -> Gate:
     source, state = op.input(0), op.input(_STATE)
-    bias, bias_type = op.input(_FIRST_BIAS + index), "int64" if is_wide(op) else "int32"
+    bias = op.input(_FIRST_BIAS + index)
+    bias_type = "int64" if is_wide(op) else "int32"
     require(op, bias.dtype == bias_type, f"has a bias {bias.name!r} that is not {bias_type}")
     start = np.asarray(op.constant(_FIRST_BIAS + index), np.int64)
     parts = (
@@ -143,7 +144,7 @@ def _sums(op: Operation, sums: np.ndarray, weights: np.ndarray) -> Array:
 
 def _weights(op: Operation, tensor: Tensor, shape: tuple[int, int]) -> np.ndarray:
     if tensor.dtype != "int8" or tensor.data is None or tensor.shape != shape:
-        raise op.error(f"has weights {tensor.name!r} that are no int8 constants of shape {shape}")
+        raise op.error(f"has weights {tensor.name!r} that are not int8 constants of shape {shape}")
     require(op, tensor.zero_point == 0, "has weights whose zero point is not zero", QUANTISE)
     return np.asarray(tensor.data, np.int64)
 

@@ -9,7 +9,6 @@ import numpy as np
 
 from m3net_tf.compiler.arithmetic import quantize_factor, wrap
 from m3net_tf.compiler.calls import Argument, View, loops, packed_strides
-from m3net_tf.compiler.graph import QUANTISE, REPLACE, Operation
 from m3net_tf.compiler.lowering import Lowering, shapes_note
 from m3net_tf.compiler.operators.common import LARGEST_LONG_SHIFT, is_wide, require
 from m3net_tf.compiler.operators.forms import numbers
@@ -20,6 +19,7 @@ from m3net_tf.compiler.structures import (
     Normalization,
     Reduction,
 )
+from m3net_tf.tflite.graph import QUANTISE, REPLACE, Operation
 
 _MOST_SQUARES = 1 << 15  # of int8 distances, whose sum has 31 bits
 
@@ -74,7 +74,8 @@ def _factors(lowering: Lowering, op: Operation) -> tuple[View, View]:
 
 def reduction(lowering: Lowering, op: Operation) -> None:
     """MEAN, SUM, REDUCE_MAX and REDUCE_MIN."""
-    view, target = lowering.read(op.input(0)), lowering.write(op.output)
+    view = lowering.read(op.input(0))
+    target = lowering.write(op.output)
     require(op, target.contiguous, "writes into a concatenation, which is not supported", REPLACE)
     kernel = "reduce_mean_16" if is_wide(op) else "reduce_mean"
     if op.kind in ("REDUCE_MAX", "REDUCE_MIN"):

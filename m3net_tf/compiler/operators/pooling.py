@@ -2,7 +2,6 @@
 """Average and maximum pooling."""
 
 from m3net_tf.compiler.calls import View
-from m3net_tf.compiler.graph import REPLACE, Operation
 from m3net_tf.compiler.lowering import Lowering
 from m3net_tf.compiler.operators.common import (
     activation_range,
@@ -14,6 +13,7 @@ from m3net_tf.compiler.operators.common import (
 )
 from m3net_tf.compiler.overlap import window_slack
 from m3net_tf.compiler.structures import Pooling
+from m3net_tf.tflite.graph import REPLACE, Operation
 
 _MOST_ITEMS = 1 << 16  # whose sum fits 32 bits
 _KERNELS = {"AVERAGE_POOL_2D": "pool_average", "MAX_POOL_2D": "pool_max"}

@@ -7,11 +7,11 @@ import numpy as np
 import numpy.typing as npt
 
 from m3net_tf.compiler.calls import View
-from m3net_tf.compiler.graph import QUANTISE, REPLACE, Operation
 from m3net_tf.compiler.lowering import Lowering
 from m3net_tf.compiler.operators.common import has_pixels, require
 from m3net_tf.compiler.operators.forms import axis_of, numbers
 from m3net_tf.compiler.structures import Array, Resizing, Runs
+from m3net_tf.tflite.graph import QUANTISE, REPLACE, Operation
 
 _LOOPS = 3
 _WEIGHT_BITS = 10  # of an interpolation
@@ -86,7 +86,8 @@ def _move(lowering: Lowering, op: Operation, indices: Sequence[Sequence[int]]) -
     require(
         op, op.input(0).same_quantization(op.output), "has another scale at its output", QUANTISE
     )
-    view, target = lowering.read(op.input(0)), lowering.write(op.output)
+    view = lowering.read(op.input(0))
+    target = lowering.write(op.output)
     require(op, target.contiguous, "writes into a concatenation, which is not supported", REPLACE)
     run, places = _runs(view, indices)
     require(op, all(len(each) <= _MOST_PLACES for each in places), "has too many items", REPLACE)
@@ -119,7 +120,8 @@ def bilinear(lowering: Lowering, op: Operation) -> None:
         op, op.input(0).same_quantization(op.output), "has another scale at its output", QUANTISE
     )
     _require_few(op, max(op.output.shape[1:3]))
-    view, target = lowering.read(op.input(0)), lowering.write(op.output)
+    view = lowering.read(op.input(0))
+    target = lowering.write(op.output)
     require(op, target.contiguous, "writes into a concatenation, which is not supported", REPLACE)
     view = view if has_pixels(view) else lowering.packed_input(op, view)
     batches, _, _, channels = view.shape

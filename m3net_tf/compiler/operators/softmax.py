@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 from m3net_tf.compiler import arithmetic
 from m3net_tf.compiler.arithmetic import quantize_factor, scale
-from m3net_tf.compiler.graph import QUANTISE, REPLACE, Operation, Tensor
 from m3net_tf.compiler.lowering import Lowering
 from m3net_tf.compiler.operators.common import INT8_MAX, INT8_MIN, INT16_MAX, is_wide, require
 from m3net_tf.compiler.structures import (
@@ -22,6 +21,7 @@ from m3net_tf.compiler.structures import (
     Softmax16,
     Structure,
 )
+from m3net_tf.tflite.graph import QUANTISE, REPLACE, Operation, Tensor
 
 _INTEGER_BITS = 5  # of the exponents
 _STEPS = 512

@@ -5,10 +5,10 @@ import numpy as np
 
 from m3net_tf.compiler.arithmetic import quantize_factor
 from m3net_tf.compiler.calls import packed
-from m3net_tf.compiler.graph import QUANTISE, REPLACE, Operation, Tensor
 from m3net_tf.compiler.lowering import Lowering
 from m3net_tf.compiler.operators.common import require
 from m3net_tf.compiler.structures import Array, Svdf
+from m3net_tf.tflite.graph import QUANTISE, REPLACE, Operation, Tensor
 
 _RELU = 1  # schema.ActivationFunctionType
 _STATE = 4
@@ -20,7 +20,8 @@ def svdf(lowering: Lowering, op: Operation) -> None:
     """SVDF with a state of int8 or int16."""
     source, features, time, state = (op.input(index) for index in (0, 1, 2, _STATE))
     filters, depth = features.shape
-    rank, units = int(op.options["rank"]), op.output.shape[1]
+    rank = int(op.options["rank"])
+    units = op.output.shape[1]
     _require_form(lowering, op, filters, rank)
     memory = time.shape[1]
     view = lowering.packed_input(op, lowering.read(source))

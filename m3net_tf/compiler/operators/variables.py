@@ -6,8 +6,8 @@ import itertools
 import numpy as np
 
 from m3net_tf.compiler.calls import Argument, View, packed
-from m3net_tf.compiler.graph import Operation, Tensor
 from m3net_tf.compiler.lowering import Lowering
+from m3net_tf.tflite.graph import Operation, Tensor
 
 
 def read(lowering: Lowering, op: Operation) -> None:

@@ -7,7 +7,6 @@ under its name in the report of :func:`m3net_tf.compiler.network.compile_network
 
 from collections.abc import Callable
 
-from m3net_tf.compiler.graph import Graph
 from m3net_tf.compiler.passes import (
     constants,
     delays,
@@ -19,6 +18,7 @@ from m3net_tf.compiler.passes import (
     tables,
     unused,
 )
+from m3net_tf.tflite.graph import Graph
 
 Pass = Callable[[Graph], int]
 

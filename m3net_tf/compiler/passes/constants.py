@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.compiler.graph import Graph, Operation
 from m3net_tf.compiler.limits import MOST_CONSTANT_BYTES
 from m3net_tf.compiler.operators.forms import strides_of
 from m3net_tf.compiler.operators.tables import combine, table_of
 from m3net_tf.compiler.passes.shapes import resolve_shapes
+from m3net_tf.tflite.graph import Graph, Operation
 
 _WHOLE_TYPES = ("int32", "int64")
 _MOST_ITEMS = 1 << 12  # of the inputs of an operator on shapes
@@ -113,7 +113,8 @@ def _of_shapes(op: Operation) -> Values | None:
 
 
 def _fill(op: Operation) -> Values | None:
-    value, output = op.input(1), op.output
+    value = op.input(1)
+    output = op.output
     if output.size > _LARGEST_FILL or (len(value.scales) and not value.same_quantization(output)):
         return None
     return np.full(output.shape, op.constant(1))

@@ -11,8 +11,8 @@ import math
 
 import numpy as np
 
-from m3net_tf.compiler.graph import Graph, Operation, Tensor
 from m3net_tf.compiler.operators.forms import axis_of, strides_of
+from m3net_tf.tflite.graph import Graph, Operation, Tensor
 
 _SLICES = ("SLICE", "STRIDED_SLICE")
 
@@ -27,32 +27,24 @@ def keep_lines(graph: Graph) -> int:
 
 
 def _replace(graph: Graph, op: Operation) -> bool:
-    producers, output = graph.producers(), op.output
+    output = op.output
     if len(op.inputs) != 2 or output.data is not None:
         return False
     axis = axis_of(op, int(op.options["axis"]), len(output.shape))
-    old, new = op.input(0), op.input(1)
-    taken = producers.get(old)
-    if taken is not None and taken.kind in _SLICES and _is_tail(taken, axis):
-        read = producers.get(taken.input(0))
-    else:
-        taken, read = None, taken
-    if read is None or read.kind != "READ_VARIABLE" or math.prod(output.shape[:axis]) != 1:
+    old = op.input(0)
+    producers = graph.producers()
+    inner = _reading(producers, old, axis)
+    if not inner or math.prod(output.shape[:axis]) != 1:
         return False
-    state = read.input(0)
-    users = [other for other in graph.operations if state in other.inputs]
-    assign = next((other for other in users if other.kind == "ASSIGN_VARIABLE"), None)
-    if assign is None or set(users) != {read, assign} or users[0] is not read:
+    state = inner[0].input(0)
+    assign = _assignment(graph, inner[0])
+    if assign is None:
         return False
-    tail = producers.get(assign.input(1)) if assign.input(1) is not output else None
-    if tail is None and assign.input(1) is not output:
+    assigned = assign.input(1)
+    tail = None if assigned is output else producers.get(assigned)
+    if assigned is not output and (tail is None or not _is_tail(tail, axis, output)):
         return False
-    if tail is not None:
-        is_slice = tail.kind in _SLICES and tail.input(0) is output
-        if not is_slice or not _is_tail(tail, axis):
-            return False
-    inner = [step for step in (read, taken) if step is not None]
-    if new is old or any(len(graph.readers(step.output)) != 1 for step in inner):
+    if op.input(1) is old or any(len(graph.readers(step.output)) != 1 for step in inner):
         return False
     if not old.same_quantization(output) or old.shape[axis] > state.shape[axis]:
         return False
@@ -62,9 +54,30 @@ def _replace(graph: Graph, op: Operation) -> bool:
     return True
 
 
-def _is_tail(op: Operation, axis: int) -> bool:
-    """Whether a slice takes the last lines of its input, and all of the other dimensions."""
-    source, output = op.input(0), op.output
+def _reading(producers: dict[Tensor, Operation], old: Tensor, axis: int) -> list[Operation]:
+    """What computes a tensor from a variable: its reading, perhaps a slice of its last lines."""
+    last = producers.get(old)
+    if last is None or last.kind == "READ_VARIABLE":
+        return [last] if last is not None else []
+    if last.kind not in _SLICES or not _is_tail(last, axis, last.input(0)):
+        return []
+    read = producers.get(last.input(0))
+    return [read, last] if read is not None and read.kind == "READ_VARIABLE" else []
+
+
+def _assignment(graph: Graph, read: Operation) -> Operation | None:
+    """The assignment of a variable that nothing but this reading and it use."""
+    users = [op for op in graph.operations if read.input(0) in op.inputs]
+    if len(users) != 2 or users[0] is not read or users[1].kind != "ASSIGN_VARIABLE":
+        return None
+    return users[1]
+
+
+def _is_tail(op: Operation, axis: int, source: Tensor) -> bool:
+    """Whether this slices the last lines of a tensor, and all of its other dimensions."""
+    if op.kind not in _SLICES or op.input(0) is not source:
+        return False
+    output = op.output
     lost = source.shape[axis] - output.shape[axis]
     if op.kind == "SLICE":
         start = int(op.constant(1).reshape(-1)[axis])
@@ -81,7 +94,8 @@ def _is_tail(op: Operation, axis: int) -> bool:
 
 def _rewrite(graph: Graph, op: Operation, axis: int, state: Tensor, gone: list[Operation]) -> None:
     """Let the output of a concatenation be the state, whose lines move before anything else."""
-    old, output = op.input(0), op.output
+    old = op.input(0)
+    output = op.output
     assert state.start is not None
     first = state.shape[axis] - old.shape[axis]
     kept = np.take(state.start, range(first, state.shape[axis]), axis)

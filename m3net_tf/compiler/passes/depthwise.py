@@ -9,8 +9,8 @@ import dataclasses
 
 import numpy as np
 
-from m3net_tf.compiler.graph import Graph, Operation, Tensor
 from m3net_tf.compiler.weights import GROUP
+from m3net_tf.tflite.graph import Graph, Operation, Tensor
 
 
 def split_depthwise(graph: Graph) -> int:

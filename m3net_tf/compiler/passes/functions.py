@@ -10,8 +10,8 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.compiler.graph import Graph, Tensor
 from m3net_tf.compiler.operators.common import INT8_MAX, INT8_MIN
+from m3net_tf.tflite.graph import Graph, Tensor
 
 Floats = npt.NDArray[np.float32]
 

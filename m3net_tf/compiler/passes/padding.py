@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Zero padding before convolutions becomes part of their windows."""
 
-from m3net_tf.compiler.graph import Graph, Operation
 from m3net_tf.compiler.operators.common import window_of
+from m3net_tf.tflite.graph import Graph, Operation
 
 _READERS = ("CONV_2D", "DEPTHWISE_CONV_2D")
 

@@ -8,9 +8,9 @@ sizes computed from it, as in a dense layer on a sequence or a dilated convoluti
 import math
 from collections.abc import Callable
 
-from m3net_tf.compiler.graph import Operation
 from m3net_tf.compiler.limits import LARGEST_TENSOR, MOST_DIMENSIONS
 from m3net_tf.compiler.operators.forms import FORMS
+from m3net_tf.tflite.graph import Operation
 
 Shape = tuple[int, ...]
 

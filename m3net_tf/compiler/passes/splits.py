@@ -4,14 +4,15 @@
 It does so where nothing reads one of the parts, as in unrolled recurrent layers.
 """
 
-from m3net_tf.compiler.graph import Graph, Operation
+from m3net_tf.tflite.graph import Graph, Operation
 
 _SPLITS = {"SPLIT": 1, "SPLIT_V": 0}  # index of the input that is split
 
 
 def quantize_splits(graph: Graph) -> int:
     """Split the quantised tensor itself: the bytes pass both conversions unchanged."""
-    producers, count = graph.producers(), 0
+    producers = graph.producers()
+    count = 0
     for op in list(graph.operations):
         if op.kind not in _SPLITS:
             continue

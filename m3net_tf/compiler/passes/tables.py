@@ -7,8 +7,8 @@ twice or on a tensor and a scalar constant.
 
 import numpy as np
 
-from m3net_tf.compiler.graph import Graph, Operation
 from m3net_tf.compiler.operators.tables import table_of
+from m3net_tf.tflite.graph import Graph, Operation
 
 
 def make_tables(graph: Graph) -> int:

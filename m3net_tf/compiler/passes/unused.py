@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Dead-code elimination."""
 
-from m3net_tf.compiler.graph import Graph
+from m3net_tf.tflite.graph import Graph
 
 
 def drop_unused(graph: Graph) -> int:

@@ -6,6 +6,6 @@
 - ``push.py``: the calls that compute the other lines, and the memory of the kept ones;
 - ``network.py``: the stages in order.
 
-A line is the slice of a tensor at one index of the streamed axis, which is time. docs/streaming.md
-explains it with a picture.
+A line is the slice of a tensor at one index of the streamed axis, which is time.
+docs/design/streaming.md explains it with a picture.
 """

@@ -6,7 +6,6 @@ import dataclasses
 import numpy as np
 
 from m3net_tf.compiler.goals import CYCLES, Goal
-from m3net_tf.compiler.graph import Graph, Operation
 from m3net_tf.compiler.limits import counting_steps
 from m3net_tf.compiler.network import (
     CompiledNetwork,
@@ -19,6 +18,7 @@ from m3net_tf.compiler.plan import Improve
 from m3net_tf.compiler.streaming.flow import Stream, products
 from m3net_tf.compiler.streaming.push import PushMaker
 from m3net_tf.system.errors import ModelError
+from m3net_tf.tflite.graph import Graph, Operation
 
 _MOST_HOP = 64
 _CLEAR = 0.1  # of a window's products, between the best axis and any other one
@@ -142,10 +142,12 @@ def _products(op: Operation, stream: Stream) -> int:
 def _layer(op: Operation, stream: Stream, maker: PushMaker) -> StreamedLayer:
     if op in stream.rules:
         flow = stream.flows[op.output]
-        lines, window_lines = sum(end - first for first, end in stream.runs[op]), flow.lines
+        lines = sum(end - first for first, end in stream.runs[op])
+        window_lines = flow.lines
         state = "streamed" if lines <= flow.shift else "ends recomputed"
     elif op in stream.sums:
-        lines, window_lines = stream.sums[op].added, stream.flows[op.input(0)].lines
+        lines = stream.sums[op].added
+        window_lines = stream.flows[op.input(0)].lines
         state = "streamed" if not stream.sums[op].ends else "ends recomputed"
     else:
         state, lines, window_lines = f"whole: {stream.whole[op]}", 0, 0

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from m3net_tf.compiler.calls import Argument, Block, View, packed
-from m3net_tf.compiler.graph import Graph, Operation, Tensor
 from m3net_tf.compiler.lowering import Lowering
 from m3net_tf.compiler.network import lower, place_concatenations
 from m3net_tf.compiler.operators import PACKED_WRITERS
@@ -21,6 +20,7 @@ from m3net_tf.compiler.operators.matrix import reduction_layer
 from m3net_tf.compiler.operators.pooling import pooling_layer
 from m3net_tf.compiler.streaming.flow import Run, RunningSum, Stream, products
 from m3net_tf.compiler.streaming.reading import Reading, part_of
+from m3net_tf.tflite.graph import Graph, Operation, Tensor
 
 _SUM_BYTES = _COUNTER_BYTES = 4
 
@@ -33,7 +33,7 @@ class PushMaker:
 
     Attributes:
         frames: where the caller has the new lines of each input.
-        products: of each operator with each push.
+        products: products of each operator with each push.
     """
 
     def __init__(self, graph: Graph, stream: Stream) -> None:
@@ -166,7 +166,8 @@ class PushMaker:
         self._steps.append(functools.partial(lower, self.lowering, op))
 
     def _compute(self, op: Operation, run: Run) -> None:
-        rule, made = self._stream.rules[op], self._stream.with_input(op, run)
+        rule = self._stream.rules[op]
+        made = self._stream.with_input(op, run)
         inputs, spans = {}, {}
         for index, reading in rule.readings.items():
             tensor = op.input(index)
@@ -236,7 +237,8 @@ class PushMaker:
             sums = there
             for run in total.ends:
                 self._add_lines(op, run, 1, sums)
-        view, target = packed(sums, (sums.size,)), self.lowering.write(op.output)
+        view = packed(sums, (sums.size,))
+        target = self.lowering.write(op.output)
         source = self._views[op.input(0)]
         if op.kind == "AVERAGE_POOL_2D":
             arguments: list[Argument] = [pooling_layer(op, source, target), sums, target]

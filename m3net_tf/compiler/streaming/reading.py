@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from m3net_tf.compiler.graph import Operation, Tensor
 from m3net_tf.compiler.operators.common import window_of
 from m3net_tf.compiler.operators.forms import axis_of, numbers, strides_of
+from m3net_tf.tflite.graph import Operation, Tensor
 
 _IMAGE_AXES = (1, 2)  # rows and columns
 
@@ -48,9 +48,9 @@ class Rule:
 
     Attributes:
         axes: the streamed dimension of each output.
-        readings: by the index of a streamed input.
-        options: of the operator that computes the lines from ``first`` on; gets ``first`` and the
-            first line of the input that it is given. None: its options as they are.
+        readings: readings by the index of a streamed input.
+        options: options of the operator that computes the lines from ``first`` on; gets ``first``
+            and the first line of the input that it is given. None: its options as they are.
         constants: changed constants of the operator on a part, by the index of the input; gets the
             outputs' first line and the line behind the last, and the input's.
     """
@@ -139,7 +139,8 @@ def _binary(op: Operation, axes: Axes) -> Rule:
 
 def _fully_connected(op: Operation, axes: Axes) -> Rule:
     index, axis = _one(axes)
-    source, output = op.input(0), op.output
+    source = op.input(0)
+    output = op.output
     if axis == len(source.shape) - 1 or source.shape[-1] != op.input(1).shape[1]:
         raise WholeError("sums along the axis with weights of its own for each line")
     if len(output.shape) == len(source.shape):
@@ -164,7 +165,8 @@ def _reduction(op: Operation, axes: Axes) -> Rule:
 def _reshape(op: Operation, axes: Axes) -> Rule:
     index, axis = _one(axes)
     shape = op.input(index).shape
-    before, lines = math.prod(shape[:axis]), shape[axis]
+    before = math.prod(shape[:axis])
+    lines = shape[axis]
     for place, size in enumerate(op.output.shape):
         if size == lines and math.prod(op.output.shape[:place]) == before:
             return Rule([place], {index: Reading()})
@@ -244,7 +246,8 @@ def _concatenation(op: Operation, axes: Axes) -> Rule:
 def _pad(op: Operation, axes: Axes) -> Rule:
     index, axis = _one(axes)
     amounts = op.constant(1)
-    before, lines = int(amounts[axis][0]), op.input(0).shape[axis]
+    before = int(amounts[axis][0])
+    lines = op.input(0).shape[axis]
 
     def constants(first: int, end: int, _start: int, _stop: int) -> dict[int, np.ndarray]:
         changed = np.array(amounts)
@@ -284,7 +287,7 @@ def part_of(
 
     Args:
         op: on the whole window.
-        lines: of the outputs: the first, and the one behind the last.
+        lines: lines of the outputs: the first, and the one behind the last.
         inputs: the lines that it reads, by the index of the input.
         starts: where they begin and end in the whole input, by the index of the input.
         outputs: the lines that it computes.

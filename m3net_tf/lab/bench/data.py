@@ -20,7 +20,7 @@ from m3net_tf.system.artifacts import Provenance, provenance
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import tf
 from m3net_tf.system.progress import Log, silent
-from m3net_tf.training.features import compute_features
+from m3net_tf.training.clips.features import compute_features
 
 _ROUNDS = 5
 

@@ -33,10 +33,8 @@ from m3net_tf.boards.emulation.cycles import (
 from m3net_tf.boards.emulation.qemu import EmulationResult, run_job
 from m3net_tf.boards.emulation.starting import why_no_emulation
 from m3net_tf.boards.measure.layers import ModelledLayer, kernels_of, modelled_layers
-from m3net_tf.compiler.ends import int8_network
 from m3net_tf.compiler.engines import COMPILED, ENGINES, TFLM, Engine
 from m3net_tf.compiler.goals import DEFAULT_GOAL, GoalName
-from m3net_tf.compiler.model_file import read_model_file
 from m3net_tf.compiler.network import compile_network
 from m3net_tf.export.c_files import CModel, compile_model
 from m3net_tf.export.untrained import quantize_untrained
@@ -48,6 +46,8 @@ from m3net_tf.system.artifacts import Provenance, provenance
 from m3net_tf.system.errors import ConfigError, FirmwareError, ModelError
 from m3net_tf.system.keras import keras
 from m3net_tf.system.progress import Log, silent
+from m3net_tf.tflite.ends import int8_network
+from m3net_tf.tflite.model_file import read_model_file
 
 INPUTS = 10
 """Inputs whose output bytes are compared by default."""
@@ -87,12 +87,12 @@ class EngineCost(TypedDict):
     """Cost of one run of a network with an engine.
 
     Attributes:
-        instructions: of one run, for the most expensive clip.
+        instructions: instructions of one run, for the most expensive clip.
         arena_bytes: memory of the network.
         flash_bytes: network and runtime in flash, without front end and application; with the
             objects of the compiler's libraries that only this engine needs.
         stack_bytes: high-water mark of the firmware's stack.
-        ram_bytes: of the whole firmware, with its stack.
+        ram_bytes: RAM of the whole firmware, with its stack.
         modelled: modelled cycles of one run; only on request, on boards with a Cortex-M4.
         layers: the same by layer, of the compiled engine.
     """
@@ -396,7 +396,7 @@ def compare_engines(
     """Compare the engines with each other and with what is expected of the outputs.
 
     Args:
-        subject: has the targets; None for a file.
+        subject: the network with its targets; None for a file.
     """
     costs = {engine: answer.cost for engine, answer in answers.items()}
     comparison: EngineComparison = {
@@ -447,7 +447,8 @@ def engine_table(title: str, network: EngineComparison) -> Table:
     table = figures_table(title, "compiled", "TFLite Micro", "ratio", "target")
     costs = {engine: _figures(cost) for engine, cost in network["engines"].items()}
     for name in costs[COMPILED]:
-        ratio, target = network["ratios"].get(name), network["targets"].get(name)
+        ratio = network["ratios"].get(name)
+        target = network["targets"].get(name)
         above = ratio is not None and target is not None and ratio > target
         table.add_row(
             _NAMES.get(name, name),

@@ -22,7 +22,7 @@ from m3net_tf.runtime.sound import pcm_chunks
 from m3net_tf.system.artifacts import Provenance, provenance
 from m3net_tf.system.errors import DataError
 from m3net_tf.system.progress import Log, silent, track
-from m3net_tf.training.metrics import wilson_interval
+from m3net_tf.training.scoring.metrics import wilson_interval
 
 _AFTER_S = 1.0  # of silence behind each recording, in which its word may still be detected
 _NOISE = 3  # largest sample of the background around it
@@ -42,9 +42,9 @@ class EnrolmentResult(Provenance, Shares):
 
     Attributes:
         speakers: pairs of a word and a speaker.
-        trials: recordings, each heard with others of its speaker enrolled.
+        trials: recordings, each scored with others of its speaker enrolled.
         examples: mean number of enrolled recordings.
-        hours: of other sounds, in which each trial's word is counted.
+        hours: hours of other sounds, in which each trial's word is counted.
         missed: trials without a detection.
         missed_share_95: 95 % interval of their share (Wilson).
         by_word: the shares of each word.
@@ -71,7 +71,7 @@ class _Heard:
 
 @dataclasses.dataclass(frozen=True)
 class _Trial:
-    """A recording and other sounds, heard with others of its speaker enrolled."""
+    """A recording and other sounds, scored with others of its speaker enrolled."""
 
     word: str
     examples: int
@@ -90,7 +90,7 @@ def run_bench_enrolment(
 ) -> EnrolmentResult:
     """Measure an export for enrolment, streaming, with the thresholds that its words get.
 
-    Each recording is heard with up to ``count`` others of the same speaker and word enrolled.
+    Each recording is scored with up to ``count`` others of the same speaker and word enrolled.
 
     Args:
         recordings: folder of ``<word>/<speaker>/<recording>``.
@@ -104,7 +104,8 @@ def run_bench_enrolment(
     files = [path for folder in negatives for path in sounds_below(folder)]
     others = listener(chunk for path in files for chunk in pcm_chunks(path, _rate_hz(bundle)))
     hours = len(others.levels) * bundle.frontend.hop_s / 3600
-    words, trials = bundle.prototypes(), []
+    words = bundle.prototypes()
+    trials = []
     detector = dataclasses.replace(bundle.detector, gate_level=None)
     with track(log, "trials", sum(len(each) for _, each in heard), "recordings") as task:
         for word, of_speaker in heard:
@@ -173,5 +174,5 @@ def _recordings(
 
 
 def _events(config: DetectorConfig, words: Prototypes, tape: Tape) -> int:
-    """How often live detection hears a word in a network's outputs."""
+    """How often live detection finds a word in a network's outputs."""
     return len(detect(config, Tape(tape.levels, words.scores(tape.scores))))

@@ -68,7 +68,7 @@ class AlwaysOn(TypedDict):
 
     Attributes:
         decisions_per_second: a hop of several frames needs as many states, pushed in turn.
-        instructions: of front end and network, for a second of sound.
+        instructions: instructions of front end and network, for a second of sound.
     """
 
     decisions_per_second: float
@@ -80,9 +80,9 @@ class BoardStreams(TypedDict):
     """Costs on a board, by network.
 
     Attributes:
-        streams: of the whole window and of a hop.
-        always_on: of the networks in :data:`SUBJECTS`, with the front ends of their recipes.
-        sequences: of the networks with a state of their own.
+        streams: costs of the whole window and of a hop.
+        always_on: costs of the networks in :data:`SUBJECTS`, with the front ends of their recipes.
+        sequences: costs of the networks with a state of their own.
     """
 
     streams: dict[str, StreamCost]

@@ -18,7 +18,8 @@ from m3net_tf.system.artifacts import Provenance, provenance, write_json
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import tf
 from m3net_tf.system.progress import Log, silent
-from m3net_tf.training.pace import roofline_per_clip, seconds_per_clip
+from m3net_tf.system.words import counted
+from m3net_tf.training.loop.pace import roofline_per_clip, seconds_per_clip
 from m3net_tf.training.recipe import Recipe
 
 CLIPS_PER_STEP = 4
@@ -130,7 +131,7 @@ def run_bench_table(
 
 
 def keep_hours(result: TableTime, out: Path) -> Path:
-    """Write the hours beside a table's results, for ``m3net table --list``; returns the file."""
+    """Write the hours beside a table's results, for ``m3net lab list``; returns the file."""
     path = hours_path(out, result["table"], result["scale"])
     write_json(path, result)
     return path
@@ -171,7 +172,8 @@ def _network_rows(
         rows.append(row)
         log(
             f"[{len(rows)}/{len(networks)}] {row['place']}: {1000 * row['clip_s']:.3g} ms per "
-            f"clip, {row['runs']} runs of {row['epochs']} epochs: {row['hours']:.1f} h"
+            f"clip, {counted(row['runs'], 'run')} of {counted(row['epochs'], 'epoch')}: "
+            f"{row['hours']:.1f} h"
         )
     return rows
 
@@ -184,14 +186,16 @@ def total_line(result: TableTime) -> str:
         place = f"at {result['tflops']:g} TFLOP/s and {result.get('bandwidth', math.inf):g} GB/s"
     days = f" ({hours / 24:.1f} days)" if hours >= 48 else ""
     return (
-        f"{result['table']} at {result['scale']} scale, in all: {result['runs']} runs, at most "
+        f"{result['table']} at {result['scale']} scale, in all: "
+        f"{counted(result['runs'], 'run')}, at most "
         f"{hours:.1f} h{days} one after the other {place}"
     )
 
 
 def _with_teachers(per_clip: Callable[..., float], training: Training) -> float:
     """Seconds per clip of a training, with its teachers."""
-    recipe, info = training.recipe, delivered(training.recipe)
+    recipe = training.recipe
+    info = delivered(training.recipe)
     teachers = [need.recipe for need in training.needs.get("distillation", ())]
     if any(teacher.frontend != recipe.frontend for teacher in teachers):
         teachers = []  # they are evaluated before the training

@@ -50,7 +50,7 @@ class WakeResult(Provenance):
         snr_db: level of the word above the noise; None without noise.
         hours: length of the recordings without the word.
         repeated: detections of a word beyond its first.
-        at_target: with the threshold that misses least and keeps the target on these very
+        at_target: figures with the threshold that misses least and keeps the target on these very
             recordings; None if there is none.
     """
 

@@ -17,6 +17,7 @@ from m3net_tf.cli.options import (
     Optimise,
     RunFolder,
     WeightsInRam,
+    complete_boards,
 )
 from m3net_tf.cli.output import console, progress_beside, say, say_json, say_progress
 from m3net_tf.compiler.goals import DEFAULT_GOAL
@@ -26,7 +27,11 @@ bench_app = group("Measure speed, size and cost; print JSON.")
 
 EmulatedBoards = Annotated[
     list[str] | None,
-    typer.Option(metavar="NAME", help="Emulated board; repeatable.  [default: mps2_an386]"),
+    typer.Option(
+        metavar="NAME",
+        autocompletion=complete_boards,
+        help="Emulated board; repeatable.  [default: mps2_an386]",
+    ),
 ]
 Cycles = Annotated[
     bool,
@@ -63,7 +68,7 @@ def bench_table(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Keep the hours among these results, for m3net table --list."),
+        typer.Option(help="Keep the hours among these results, for m3net lab list."),
     ] = None,
     as_json: AlwaysJson = True,
 ) -> None:
@@ -188,7 +193,10 @@ def bench_wake(
     ] = None,
     snr_db: Annotated[float | None, typer.Option(help="Level of the word above the noise.")] = None,
     target_false_accepts_per_hour: Annotated[
-        float, typer.Option(min=0, help="Of the point that is chosen on these recordings.")
+        float,
+        typer.Option(
+            min=0, help="False accepts per hour of the point that is chosen on these recordings."
+        ),
     ] = 0.5,
     out: Annotated[Path | None, typer.Option(help="Folder for the curve.")] = None,
     as_json: AlwaysJson = True,

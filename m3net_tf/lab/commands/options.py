@@ -18,9 +18,6 @@ if TYPE_CHECKING:  # a light command does not need the room
     from m3net_tf.training.cluster.pools import PoolOptions
 
 TableName = Annotated[str, typer.Argument(help="<paper>/<table>, or the path of its YAML file.")]
-OptionalTableName = Annotated[
-    str | None, typer.Argument(help="<paper>/<table>, or the path of its YAML file.")
-]
 TableScale = Annotated[str, typer.Option(help="tiny, small or paper.")]
 TableData = Annotated[
     list[str] | None,
@@ -30,7 +27,9 @@ TableData = Annotated[
 ]
 TableOut = Annotated[
     Path | None,
-    typer.Option(help="Folder for the table; default: experiments/results; tiny: --runs."),
+    typer.Option(
+        help="Folder of the written tables; default: experiments/results; tiny: runs/tables."
+    ),
 ]
 TableRuns = Annotated[Path, typer.Option(help="Folder of the runs of all tables.")]
 KeepResults = Annotated[

@@ -20,9 +20,9 @@ from m3net_tf.lab.commands.options import (
     Jobs,
     KeepResults,
     Memory,
-    OptionalTableName,
     Retries,
     TableData,
+    TableName,
     TableOut,
     TableRuns,
     TableScale,
@@ -38,12 +38,12 @@ if TYPE_CHECKING:
     from m3net_tf.training.cluster.data import DataFolders
 
 
-lab_app = group("Draw figures, measure on boards, search networks.")
+lab_app = group("List and measure results of papers, draw figures, search networks.")
 
 
 @app.command()
 def table(
-    name: OptionalTableName = None,
+    name: TableName,
     scale: TableScale = "small",
     jobs: Jobs = 0,
     address: Address = "",
@@ -72,32 +72,9 @@ def table(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print runs, recipes and missing data; write nothing.")
     ] = False,
-    print_recipe: Annotated[
-        str | None,
-        typer.Option(metavar="CELL", help="Print the recipe of a cell as YAML; train nothing."),
-    ] = None,
-    latex: Annotated[
-        bool, typer.Option("--latex", help="Print the written table in LaTeX; train nothing.")
-    ] = False,
-    list_tables: Annotated[
-        bool,
-        typer.Option("--list", help="List the papers' tables and figures: state and command."),
-    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Train the missing runs of a paper's table, and write it beside the paper's values."""
-    if list_tables:
-        _list_results(out or RESULTS, as_json)
-        return
-    if name is None:
-        raise M3NetError("no table is named: give <paper>/<table>, or --list for all")
-    if print_recipe is not None:
-        _say_recipe(name, scale, print_recipe, runs, as_json)
-        return
-    out = results_folder(out, scale, runs)
-    if latex:
-        _say_latex(name, scale, out, as_json)
-        return
     from m3net_tf.lab.studies.table_plan import plan_table
     from m3net_tf.lab.studies.tables import make_table
 
@@ -106,7 +83,7 @@ def table(
         name,
         scale,
         runs_folder=runs,
-        out=out,
+        out=results_folder(out, scale, runs),
         keep_results=keep_results,
         overlay=overlay,
         only=only or (),
@@ -141,13 +118,25 @@ def _say_plan(plan: TablePlan, folders: DataFolders, as_json: bool) -> None:
     print_lines(plan_facts(plan, folders), as_json, plan_lines)
 
 
-def _list_results(out: Path, as_json: bool) -> None:
+@lab_app.command("list")
+def list_results(out: TableOut = None, as_json: AsJson = False) -> None:
+    """List the papers' tables and figures with their commands, and the state of their results."""
     from m3net_tf.lab.studies.paper_list import list_items, list_lines
 
-    print_lines(list_items(out), as_json, list_lines)
+    print_lines(list_items(out or RESULTS), as_json, list_lines)
 
 
-def _say_recipe(name: str, scale: str, cell: str, runs: Path, as_json: bool) -> None:
+@lab_app.command("recipe")
+def cell_recipe(
+    name: TableName,
+    cell: Annotated[
+        str, typer.Argument(help="Labels of the cell, or the name that --dry-run prints.")
+    ],
+    scale: TableScale = "small",
+    runs: TableRuns = RUNS,
+    as_json: AsJson = False,
+) -> None:
+    """Print the complete recipe of a table's cell as YAML."""
     from m3net_tf.lab.studies.cell_recipe import cell_recipe_text, find_cell
     from m3net_tf.lab.studies.grid_file import load_grid
     from m3net_tf.system.yaml_files import parse_yaml
@@ -160,14 +149,22 @@ def _say_recipe(name: str, scale: str, cell: str, runs: Path, as_json: bool) -> 
         say_exactly(text)
 
 
-def _say_latex(name: str, scale: str, out: Path, as_json: bool) -> None:
-    require_modules("m3net table --latex", "report", "jinja2")
+@lab_app.command()
+def latex(
+    name: TableName,
+    scale: TableScale = "small",
+    out: TableOut = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print a written table in LaTeX."""
+    require_modules("m3net lab latex", "report", "jinja2")
     from m3net_tf.lab.studies.grid_file import load_grid
     from m3net_tf.lab.studies.table_record import read_table
     from m3net_tf.lab.studies.table_views import table_latex
 
     grid = load_grid(name, scale)
-    text = table_latex(read_table(out / f"{grid.name}.{scale}.json"), list(grid.axes))
+    path = results_folder(out, scale, RUNS) / f"{grid.name}.{scale}.json"
+    text = table_latex(read_table(path), list(grid.axes))
     if as_json:
         say_json({"latex": text})
     else:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +15,7 @@ from m3net_tf.lab.commands.papers import lab_app
 from m3net_tf.system.checkout import require_sources
 from m3net_tf.system.errors import ConfigError, M3NetError
 from m3net_tf.system.extras import require_modules
+from m3net_tf.system.words import counted
 
 if TYPE_CHECKING:  # a light command does not need the room
     from m3net_tf.lab.search.costs import CostLimits
@@ -38,9 +38,6 @@ def search(
     hours: Annotated[
         float | None, typer.Option(min=0, help="Start no trial after this time.")
     ] = None,
-    epochs: Annotated[
-        int | None, typer.Option(min=1, help="Epochs of a trial instead of the recipe's.")
-    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the proposals.")] = 0,
     space: Annotated[
         Path | None,
@@ -53,13 +50,6 @@ def search(
     out: Annotated[
         Path | None, typer.Option(help="Folder of the search; default: runs/search_<recipe>.")
     ] = None,
-    pick: Annotated[
-        int | None,
-        typer.Option(metavar="TRIAL", min=0, help="Only write the recipe of this finished trial."),
-    ] = None,
-    to: Annotated[
-        Path | None, typer.Option(help="File for --pick; default: pick_TRIAL.yaml in --out.")
-    ] = None,
     jobs: shared.Jobs = 0,
     address: Address = "",
     cpus: shared.Cpus = None,
@@ -71,13 +61,6 @@ def search(
 ) -> None:
     """Search for the most accurate networks at each cost on a board; resumes after a stop."""
     folder = out or Path("runs") / f"search_{recipe.stem}"
-    if pick is not None:
-        from m3net_tf.lab.search.result import write_pick
-
-        path = write_pick(folder, pick, to)
-        facts = {"trial": pick, "recipe": str(path)}
-        print_lines(facts, as_json, lambda _: [f"{path}: m3net train {path}"])
-        return
     require_sources("firmware")
     require_modules("m3net lab search", "search", "optuna")
     from m3net_tf.lab.search.driver import Budget, Settings, run_search
@@ -86,9 +69,6 @@ def search(
     from m3net_tf.training.recipe import load_recipe
 
     base = load_recipe(recipe)
-    if epochs is not None:
-        training = dataclasses.replace(base.training, epochs=epochs)
-        base = dataclasses.replace(base, training=training)
     candidates = load_space(find_space(space, base.model.name), base, _absolute(teacher))
     limits = _limits(max_instructions, max_arena, max_flash)
     finished = run_search(
@@ -107,8 +87,26 @@ def search(
         say(f"{folder}/front.png, front.csv and front.json have all trials")
     if errors := [trial.error for trial in finished if trial.state == "failed"]:
         raise M3NetError(
-            f"{len(errors)} trials failed ({errors[0]}): the same command tries them again"
+            f"{counted(len(errors), 'trial')} failed ({errors[0]}): the same command tries "
+            "them again"
         )
+
+
+@lab_app.command()
+def pick(
+    folder: Annotated[Path, typer.Argument(help="Folder of a search, such as runs/search_mine.")],
+    trial: Annotated[int, typer.Argument(min=0, help="Number of a finished trial.")],
+    to: Annotated[
+        Path | None, typer.Option(help="File of the recipe; default: pick_TRIAL.yaml in FOLDER.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the recipe of a trial of m3net lab search."""
+    from m3net_tf.lab.search.result import write_pick
+
+    path = write_pick(folder, trial, to)
+    facts = {"trial": trial, "recipe": str(path)}
+    print_lines(facts, as_json, lambda _: [f"{path}: m3net train {path}"])
 
 
 def _absolute(run: str) -> str:

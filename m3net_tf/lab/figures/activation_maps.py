@@ -11,7 +11,7 @@ from m3net_tf.lab.figures.shown import Shown, maps_of
 from m3net_tf.pages.plotting import Drawing, draw_map, new_figure
 from m3net_tf.pages.report.projection import spread_over_classes
 from m3net_tf.system.keras import keras, tf
-from m3net_tf.training.features import original_features
+from m3net_tf.training.clips.features import original_features
 
 CLIPS = 2
 _BRANCHES = {"complete": "global branch", "masked": "local branch"}

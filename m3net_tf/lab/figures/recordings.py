@@ -84,7 +84,7 @@ def signal_values(dataset: AudioDataset) -> dict[str, float]:
 def entropy_bits(wave: npt.NDArray[np.float32]) -> float:
     """Shannon entropy of a clip's samples in 16 equal steps from the lowest to the highest.
 
-    The paper names neither the symbols nor their number (docs/decisions.md).
+    The paper names neither the symbols nor their number (docs/design/decisions.md).
     """
     counts = np.histogram(wave, _LEVELS)[0]
     shares = counts[counts > 0] / counts.sum()

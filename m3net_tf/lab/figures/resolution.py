@@ -13,7 +13,7 @@ from m3net_tf.networks.layers.diffres.warp import warp_matrix
 from m3net_tf.pages.plotting import COLOURS, STYLES, Drawing, draw_map, new_figure
 from m3net_tf.pages.report.projection import spread_over_classes
 from m3net_tf.system.keras import keras, tf
-from m3net_tf.training.features import original_features
+from m3net_tf.training.clips.features import original_features
 
 CLIPS = 2
 

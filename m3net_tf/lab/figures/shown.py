@@ -18,10 +18,11 @@ from m3net_tf.lab.studies.grid import Grid
 from m3net_tf.lab.studies.table_plan import plan_table
 from m3net_tf.system.errors import ConfigError, DataError, ModelError
 from m3net_tf.system.progress import Log
+from m3net_tf.training.clips.features import FeatureSet
+from m3net_tf.training.clips.source import load_section
 from m3net_tf.training.cluster.data import DataFolders, local_folder, require_data, source_of
-from m3net_tf.training.features import FeatureSet
 from m3net_tf.training.recipe import Recipe
-from m3net_tf.training.run import Run, load_section
+from m3net_tf.training.run import Run
 
 
 def recorded(dataset: AudioDataset) -> Iterator[Clip]:

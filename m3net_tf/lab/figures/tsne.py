@@ -10,7 +10,7 @@ from m3net_tf.lab.figures.shown import Shown, maps_of
 from m3net_tf.pages.plotting import Drawing, new_figure
 from m3net_tf.pages.report.projection import Values, plane, spread_over_classes
 from m3net_tf.system.keras import keras, tf
-from m3net_tf.training.features import original_features
+from m3net_tf.training.clips.features import original_features
 
 CLIPS = 500
 PANELS = {"detail": "detail branch", "semantic": "semantic branch", "pool": "last layer"}

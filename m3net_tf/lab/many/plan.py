@@ -11,7 +11,7 @@ from m3net_tf.system.artifacts import read_json
 from m3net_tf.system.errors import ConfigError, DataError, ModelError
 from m3net_tf.training.recipe import Recipe, load_recipe
 from m3net_tf.training.run import Run, built_otherwise, design_of, linked_run
-from m3net_tf.training.run_metrics import RunMetrics
+from m3net_tf.training.run.metrics import RunMetrics
 
 LINKS = ("fine_tuning", "distillation")
 """Sections of a recipe that may name a run which must be finished first."""

@@ -10,6 +10,7 @@ from m3net_tf.lab.many.history import epoch_scores
 from m3net_tf.lab.many.plan import Outcome, Plan, Training, run_folder, with_runs
 from m3net_tf.system.errors import M3NetError, one_line
 from m3net_tf.system.progress import Log, Task, silent, track, with_lines_to
+from m3net_tf.system.words import counted
 from m3net_tf.training.cluster.data import DataFolders, source_of
 from m3net_tf.training.cluster.pools import IN_PROCESS, Lost, Pool, PoolOptions, open_pool
 from m3net_tf.training.cluster.worker import Order, Report
@@ -45,7 +46,10 @@ def run_trainings(
     """
     outcomes = dict(plan.finished)
     waiting = plan.waiting
-    log(f"{len(plan.runs)} runs: {len(plan.runs) - len(waiting)} finished, {len(waiting)} to train")
+    log(
+        f"{counted(len(plan.runs), 'run')}: {len(plan.runs) - len(waiting)} finished, "
+        f"{len(waiting)} to train"
+    )
     if not waiting:
         return outcomes
     if len(waiting) == 1 and not options.address:  # no need for Ray

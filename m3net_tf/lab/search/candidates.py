@@ -16,10 +16,10 @@ from m3net_tf.system.errors import FirmwareError
 from m3net_tf.system.keras import keras
 from m3net_tf.system.locks import scratch_folder
 from m3net_tf.system.progress import Log, silent
-from m3net_tf.training.checks import input_shape
+from m3net_tf.training.clips.checks import input_shape
+from m3net_tf.training.network import build_network
 from m3net_tf.training.recipe import Recipe
 from m3net_tf.training.run import design_of
-from m3net_tf.training.trainer import build_network
 
 
 def network_key(recipe: Recipe, info: DatasetInfo) -> str:

@@ -30,7 +30,7 @@ def costs_of(figures: BoardCost) -> Costs:
 
 @dataclasses.dataclass(frozen=True)
 class CostLimits:
-    """Largest costs; None is no limit."""
+    """Largest costs; None sets no limit."""
 
     instructions: int | None = None
     arena_bytes: int | None = None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from m3net_tf.lab.search.front import Point, goes_on, rungs_of
 from m3net_tf.lab.search.trials import TrialFolder
-from m3net_tf.training.stopping import TrainingStoppedError
+from m3net_tf.training.loop.stopping import TrainingStoppedError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +45,8 @@ class Halving:
 
     def _points(self, epoch: int) -> dict[int, Point]:
         """The trials that have reached an epoch, with their accuracies up to it."""
-        folder, points = TrialFolder(self.root), {}
+        folder = TrialFolder(self.root)
+        points = {}
         for trial in folder.read():
             scores = list(trial.scores or folder.scores(trial.number))[:epoch]
             if len(scores) == epoch:

@@ -103,7 +103,7 @@ def find_space(path: Path | None, network: str) -> Path:
         names = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
         raise ConfigError(
             f"there is no search space of {network}, only of {names}: write one for --space "
-            "(docs/search.md)"
+            "(docs/guide/search.md)"
         )
     return folder / f"{network}.yaml"
 
@@ -199,7 +199,7 @@ def _filled(value: Any, named: Mapping[str, object], depth: int = 0) -> Any:
         return value
     option, *keys = value[1:].split(".")
     if option not in named:
-        raise ConfigError(f"{value} is no option: known are {', '.join(named)}")
+        raise ConfigError(f"{value} is not an option: known are {', '.join(named)}")
     chosen = named[option]
     for key in keys:
         if not isinstance(chosen, Mapping) or key not in chosen:

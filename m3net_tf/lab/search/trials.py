@@ -31,12 +31,12 @@ class Trial:
     """A candidate and what is known of it.
 
     Attributes:
-        number: from 0; 0 is the recipe that the search started from.
+        number: number from 0; 0 is the recipe that the search started from.
         choices: option -> name of its chosen value; empty if the recipe is outside the space.
         network_sha256: hash of all that decides the costs.
         work: quantities of the network for the linear model.
         predicted: costs by the linear model; None before that is used.
-        accuracy: of the kept epoch on the validation clips, as a share.
+        accuracy: accuracy of the kept epoch on the validation clips, as a share.
         error: why it is invalid or failed, in one line.
     """
 
@@ -64,7 +64,8 @@ class Trial:
         made_with: Mapping[str, object],
     ) -> Trial:
         """A trial of a recipe, about to be measured."""
-        values, key = recipe.to_dict(), recipe.fingerprint()
+        values = recipe.to_dict()
+        key = recipe.fingerprint()
         return cls(number, choices, "training", values, key, made_with=made_with)
 
     @property

@@ -29,8 +29,8 @@ from m3net_tf.system.errors import ConfigError, M3NetError, ModelError, one_line
 from m3net_tf.system.keras import keras
 from m3net_tf.system.processor import machine
 from m3net_tf.system.progress import Log, silent, track
+from m3net_tf.training.clips.features import compute_features
 from m3net_tf.training.cluster.data import DataFolders, local_folder, require_data, source_of
-from m3net_tf.training.features import compute_features
 from m3net_tf.training.run import Run
 
 KEPT = "deployment.json"

@@ -189,7 +189,7 @@ def load_grid(name: str | Path, scale: str, overlay: Path | None = None) -> Grid
         overlay: YAML with sections of a recipe and keys of a cell, merged last into all cells.
 
     Raises:
-        ConfigError: there is no such table or scale, or its file is no valid grid; the message
+        ConfigError: there is no such table or scale, or its file is not a valid grid; the message
             names the file and the key.
     """
     path = find_grid(str(name))

@@ -12,11 +12,12 @@ from m3net_tf.lab.studies.table_record import WrittenReport
 from m3net_tf.system.artifacts import read_json
 from m3net_tf.system.checkout import require_sources
 from m3net_tf.system.processor import arithmetic
+from m3net_tf.system.words import counted
 from m3net_tf.system.yaml_files import read_yaml
 from m3net_tf.training.run import built_otherwise
 
 _WRITING = re.compile(r"m3net (table|lab figure) (\S+)")
-"""A command that writes results; with --dry-run or --print-recipe it writes none."""
+"""A command that writes results; with --dry-run it writes none."""
 
 
 class _Estimate(TypedDict):
@@ -101,7 +102,7 @@ def list_lines(items: Sequence[PaperItem]) -> list[str]:
 
 
 def _line(result: ItemResult) -> str:
-    runs = f"{result['runs']} run{'s' * (result['runs'] != 1)}" if result["runs"] else ""
+    runs = counted(result["runs"], "run") if result["runs"] else ""
     facts = f"{result['scale']:<5}  {runs:<8}  {result['state']:<25}  {result['date']:<10}"
     arithmetic = f"arithmetic {result['arithmetic']}" if result["arithmetic"] else ""
     return f"{facts}  {result['commit']:<9}  {arithmetic}".rstrip()
@@ -115,7 +116,8 @@ def hours_path(out: Path, name: str, scale: str) -> Path:
 def table_results(name: str, out: Path) -> Iterator[ItemResult]:
     """The results of a table at each scale, else the hours that it would take."""
     for scale in SCALES:
-        path, estimate = out / f"{name}.{scale}.json", hours_path(out, name, scale)
+        path = out / f"{name}.{scale}.json"
+        estimate = hours_path(out, name, scale)
         if path.exists():
             yield _table_result(load_grid(name, scale), read_json(path, WrittenReport))
         elif estimate.exists():
@@ -162,7 +164,9 @@ def figure_results(name: str, out: Path) -> Iterator[ItemResult]:
         path = out / f"{name}{'.' * bool(scale)}{scale}.json"
         if path.exists():
             facts: WrittenReport = read_json(path, WrittenReport)
-            cells, grid, state = facts.get("cells", []), facts.get("grid"), "drawn"
+            cells = facts.get("cells", [])
+            grid = facts.get("grid")
+            state = "drawn"
             if cells and grid and scale:
                 drawn = {cell["recipe_sha256"] for cell in cells}
                 state = "current" if drawn == _shown(load_grid(grid, scale)) else "older recipe"

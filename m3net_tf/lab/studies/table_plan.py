@@ -17,6 +17,7 @@ from m3net_tf.lab.studies.grid_file import load_grid
 from m3net_tf.lab.studies.table_record import RunValues, WrittenReport
 from m3net_tf.system.artifacts import read_json
 from m3net_tf.system.errors import DataError
+from m3net_tf.system.words import counted
 from m3net_tf.training.cluster.data import DataFolders, missing_data
 from m3net_tf.training.recipe import Recipe
 from m3net_tf.training.run import Run, built_otherwise
@@ -173,8 +174,8 @@ def plan_lines(plan: PlanFacts) -> list[str]:
     """A plan for the terminal: the runs by cell, then missing data."""
     there = "" if Path(plan["out"]).exists() else " (not there yet)"
     lines = [
-        f"{plan['table']} at {plan['scale']} scale: {plan['cells']} cells, "
-        f"{len(plan['runs'])} runs, {plan['to_train']} to train",
+        f"{plan['table']} at {plan['scale']} scale: {counted(plan['cells'], 'cell')}, "
+        f"{counted(len(plan['runs']), 'run')}, {plan['to_train']} to train",
         f"grid: {plan['grid']}",
         f"table: {plan['out']}{there}",
     ]
@@ -208,7 +209,7 @@ def _recipe_text(recipe: Recipe) -> str:
     parts = [
         f"{data.name}, {protocol}{_settings(data.options)}",
         f"{model.name} {model.preset}{_settings(model.arguments)}",
-        f"{training.epochs} epochs, batches of {training.batch_size}",
+        f"{counted(training.epochs, 'epoch')}, batches of {training.batch_size}",
     ]
     return "; ".join(parts)
 

@@ -17,6 +17,7 @@ from m3net_tf.lab.studies.table_views import cells_in_words, table_page, table_r
 from m3net_tf.system.artifacts import provenance
 from m3net_tf.system.processor import machine
 from m3net_tf.system.progress import Log, silent
+from m3net_tf.system.words import counted
 from m3net_tf.training.cluster.data import DataFolders, require_data
 from m3net_tf.training.cluster.pools import IN_PROCESS, PoolOptions
 
@@ -48,7 +49,10 @@ def make_table(
     start_s = time.perf_counter()
     grid = plan.grid
     title = f"{grid.name} at {grid.scale} scale"
-    log(f"{title}: {len(grid.cells)} cells, {len(plan.trainings)} runs in them")
+    log(
+        f"{title}: {counted(len(grid.cells), 'cell')}, {counted(len(plan.trainings), 'run')} "
+        "in them"
+    )
     outcomes = plan.runs.finished
     if train:
         if waiting := [run.recipe for run in plan.runs.waiting]:
@@ -71,7 +75,8 @@ def _report(plan: TablePlan, cells: list[CellValues], command: str, start_s: flo
     metrics = [run["metrics"] for run in runs if "metrics" in run]
     seconds: dict[str, float] = {}
     for run in runs:
-        key, run_s = run["recipe_sha256"], run.get("metrics", {}).get("training_s", 0.0)
+        key = run["recipe_sha256"]
+        run_s = run.get("metrics", {}).get("training_s", 0.0)
         seconds[key] = max(seconds.get(key, 0.0), run_s)
     unmeasured = sum("error" in cell and not cell["runs"] for cell in cells)
     return {

@@ -34,8 +34,9 @@ def pad_frequency(x: tf.Tensor, kernel: int, stride: int, name: str) -> tuple[tf
     """Pad a map (batch, F, T, channels) in frequency as "same" does, and not in time.
 
     No column of the output then depends on padding: when the window moves on in time, the columns
-    stay the same, and a network that streams computes the new ones alone (docs/streaming.md).
-    Returns the map, and "valid", the padding of the layer that reads it.
+    stay the same, and a network that streams computes the new ones alone
+    (docs/design/streaming.md). Returns the map, and "valid", the padding of the layer that reads
+    it.
     """
     bins = x.shape[1]
     missing = max((-(-bins // stride) - 1) * stride + kernel - bins, 0)

@@ -24,7 +24,7 @@ class Mirror(Layer):
         (batch, frequency, time, channels) in and out.
 
     Raises:
-        ConfigError: neither axis is chosen, or the input has not four dimensions.
+        ConfigError: neither axis is chosen, or the input does not have four dimensions.
     """
 
     def __init__(self, *, time: bool = False, frequency: bool = False, **kwargs: Any) -> None:

@@ -3,17 +3,17 @@
 
 from m3net_tf.networks.models.papers import BilateralNetwork, M3Net, SpectroMaskNet
 from m3net_tf.networks.models.registry import (
-    Preset,
     build_model,
     design_defaults,
     design_sha256,
     learnt_figures,
     model_names,
     network_design,
-    preset_names,
     presets_of,
+    register_layers,
     require_preset,
 )
+from m3net_tf.networks.presets import Preset
 
 __all__ = [
     "BilateralNetwork",
@@ -26,7 +26,7 @@ __all__ = [
     "learnt_figures",
     "model_names",
     "network_design",
-    "preset_names",
     "presets_of",
+    "register_layers",
     "require_preset",
 ]

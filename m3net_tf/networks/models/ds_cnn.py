@@ -8,7 +8,6 @@ with the size and the dropout of MLPerf Tiny's keyword benchmark.
 import dataclasses
 
 from m3net_tf.networks.layers import classifier, conv_block, ds_conv
-from m3net_tf.networks.models.registry import Preset
 from m3net_tf.system.keras import keras
 
 
@@ -38,13 +37,3 @@ def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> ke
     for index in range(1, design.blocks + 1):
         x = ds_conv(x, design.filters, name=f"ds{index}", depthwise_norm=True)
     return keras.Model(inputs, classifier(x, classes, design.dropout), name="ds_cnn")
-
-
-PRESETS = {
-    "mcu": Preset(
-        input_shape=(10, 49, 1),
-        parameters=24_908,
-        macs=2_656_768,
-        summary="MLPerf Tiny's keyword network on 10 cepstral coefficients by 49 frames",
-    ),
-}

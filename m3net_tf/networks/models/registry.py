@@ -3,26 +3,27 @@
 
 A new network is one new module in this folder: a file, or a folder if the network has its own
 layers. The module has a frozen dataclass ``Design`` of its arguments, whose annotations give their
-ranges and choices, a dict ``PRESETS`` of :class:`Preset` and a function ``build(input_shape,
-classes, design)``. It takes the shape (bins, frames, channels) of a map and returns an uncompiled
-Keras model, (batch, bins, frames, channels) to (batch, classes) probabilities, which are the
-softmax of logits. An optional function ``learnt(model, features)`` returns learnt quantities by
-name for the training log.
+ranges and choices, and a function ``build(input_shape, classes, design)``. It takes the shape
+(bins, frames, channels) of a map and returns an uncompiled Keras model, (batch, bins, frames,
+channels) to (batch, classes) probabilities, which are the softmax of logits. An optional function
+``learnt(model, features)`` returns learnt quantities by name for the training log.
+
+Its presets are in a module of the same name in :mod:`m3net_tf.networks.presets`.
 """
 
 from __future__ import annotations
 
-import ast
 import dataclasses
-import functools
 import importlib
 import json
 import numbers
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+import pkgutil
+from collections.abc import Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from m3net_tf.networks import presets
+from m3net_tf.networks.presets import Preset
 from m3net_tf.system.artifacts import sha256_of
 from m3net_tf.system.conversion import from_plain
 from m3net_tf.system.errors import ConfigError, one_line
@@ -33,49 +34,9 @@ if TYPE_CHECKING:  # names are available without TensorFlow, which the networks'
 HEADS = ("softmax", "sigmoid")
 
 
-@dataclasses.dataclass(frozen=True)
-class Preset:
-    """A named configuration of a network with its cost.
-
-    Attributes:
-        input_shape: (bins, frames, channels) for which ``parameters`` and ``macs`` are given.
-        parameters: all parameters, including normalisation statistics, as counted by Keras.
-        macs: multiply-accumulates of one inference in convolutions and dense layers.
-        arguments: arguments of the network's ``Design``.
-        summary: one line for ``m3net model list``.
-        classes: number of classes for which they are given; by default the twelve of the task of
-            keywords, silence and unknown words.
-    """
-
-    input_shape: tuple[int, int, int]
-    parameters: int
-    macs: int
-    summary: str
-    classes: int = 12
-    arguments: Mapping[str, object] = dataclasses.field(default_factory=dict)
-
-
 def model_names() -> list[str]:
-    """Names of all networks, sorted: the modules of this folder that have ``PRESETS``."""
-    return sorted(_preset_tables())
-
-
-@functools.cache
-def _preset_tables() -> dict[str, ast.expr]:
-    """The value of each network's ``PRESETS`` in its source, as importing it would take seconds."""
-    tables = {}
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
-        source = path.read_text()
-        if "\nPRESETS = " not in source:
-            continue
-        for statement in ast.parse(source).body:
-            if isinstance(statement, ast.Assign) and any(
-                isinstance(target, ast.Name) and target.id == "PRESETS"
-                for target in statement.targets
-            ):
-                name = path.relative_to(Path(__file__).parent).parts[0].removesuffix(".py")
-                tables[name] = statement.value
-    return tables
+    """Names of all networks, sorted: the modules of :mod:`m3net_tf.networks.presets`."""
+    return sorted(module.name for module in pkgutil.iter_modules(presets.__path__))
 
 
 def _module(name: str) -> ModuleType:
@@ -89,18 +50,14 @@ def _require_model(name: str) -> None:
         raise ConfigError(f"unknown model {name!r}: choose one of {', '.join(names)}")
 
 
-def preset_names(name: str) -> list[str]:
-    """Presets of one network, read from its source without TensorFlow.
+def presets_of(name: str) -> dict[str, Preset]:
+    """Presets of one network by name, without TensorFlow.
 
     Raises:
         ConfigError: there is no such network.
     """
     _require_model(name)
-    table = _preset_tables()[name]
-    keys = table.keys if isinstance(table, ast.Dict) else []
-    if keys and all(isinstance(key, ast.Constant) for key in keys):
-        return [str(key.value) for key in keys if isinstance(key, ast.Constant)]
-    return list(presets_of(name))
+    return dict(importlib.import_module(f"{presets.__name__}.{name}").PRESETS)
 
 
 def require_preset(name: str, preset: str) -> None:
@@ -109,23 +66,13 @@ def require_preset(name: str, preset: str) -> None:
     Raises:
         ConfigError: one does not exist; the message lists the existing ones.
     """
-    _require_among(preset_names(name), name, preset)
+    _preset(name, preset)
 
 
-def _require_among(presets: Iterable[str], name: str, preset: str) -> None:
-    if preset not in presets:
-        raise ConfigError(
-            f"unknown preset {preset!r} of model {name}: choose one of {', '.join(presets)}"
-        )
-
-
-def presets_of(name: str) -> dict[str, Preset]:
-    """Presets of one network by name.
-
-    Raises:
-        ConfigError: there is no such network.
-    """
-    return dict(_module(name).PRESETS)
+def register_layers() -> None:
+    """Import all networks, which registers their layers at Keras."""
+    for name in model_names():
+        _module(name)
 
 
 def design_defaults(name: str) -> dict[str, object]:
@@ -175,9 +122,12 @@ def _expanded(value: Any) -> Any:
 
 
 def _preset(name: str, preset: str) -> Preset:
-    presets = presets_of(name)
-    _require_among(presets, name, preset)
-    return presets[preset]
+    of_network = presets_of(name)
+    if preset not in of_network:
+        raise ConfigError(
+            f"unknown preset {preset!r} of model {name}: choose one of {', '.join(of_network)}"
+        )
+    return of_network[preset]
 
 
 def build_model(
@@ -217,7 +167,8 @@ def build_model(
     refuse_layers_of_keras_3()
     if head not in HEADS:
         raise ConfigError(f"head is {head!r}: choose one of {', '.join(HEADS)}")
-    module, chosen = _module(name), _preset(name, preset)
+    module = _module(name)
+    chosen = _preset(name, preset)
     accepted = design_defaults(name)
     shape = tuple(input_shape or chosen.input_shape)
     sizes = [size for place, size in enumerate(shape) if place != 1 or size is not None]

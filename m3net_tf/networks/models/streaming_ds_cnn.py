@@ -9,7 +9,6 @@ import dataclasses
 from collections.abc import Sequence
 
 from m3net_tf.networks.layers import classifier, ds_conv
-from m3net_tf.networks.models.registry import Preset
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras
 
@@ -37,8 +36,8 @@ class Design:
 def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> keras.Model:
     """Build the network: depthwise separable blocks over time, with all bins as channels.
 
-    No block pads, so that a hop computes one column of each (docs/streaming.md). Designed for maps
-    of 40 bins by 30 frames.
+    No block pads, so that a hop computes one column of each (docs/design/streaming.md). Designed
+    for maps of 40 bins by 30 frames.
 
     Raises:
         ConfigError: too few frames for the blocks, or several channels.
@@ -69,29 +68,3 @@ def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> ke
         )
         strides = (1, 1)
     return keras.Model(inputs, classifier(x, classes, design.dropout), name="streaming_ds_cnn")
-
-
-PRESETS = {
-    "mlperf": Preset(
-        input_shape=(40, 30, 1),
-        classes=3,
-        parameters=48_547,
-        macs=826_368,
-        summary="MLPerf Tiny's streaming wake word on 40 mel bins by 30 frames of 32 ms",
-    ),
-    "wake": Preset(
-        input_shape=(40, 69, 1),
-        classes=2,
-        parameters=35_506,
-        macs=634_472,
-        summary="wake words on 40 mel bins by frames of 20 ms; streams in hops of two frames",
-        arguments={
-            "filters": 96,
-            "kernels": (5, 5, 9),
-            "stride": 2,
-            "features": 64,
-            "depthwise_norm": True,
-            "dropout": 0.2,
-        },
-    ),
-}

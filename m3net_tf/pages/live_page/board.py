@@ -64,7 +64,7 @@ class LiveBoard:
         recorder: takes the stream, too.
         captures: keeps sounds that pages label; None: pages cannot.
         speed: lines on the network's speed on the board, as measured before.
-        emulated: whether the board's clock is an emulator's, whose times are no chip's.
+        emulated: whether the board's clock is an emulator's, whose times are not a chip's.
     """
 
     def __init__(

@@ -21,7 +21,7 @@ from m3net_tf.system.errors import ConfigError
 Pcm = npt.NDArray[np.int16]
 
 NO_EVENT = "false_alarm"
-"""Label of a sound that is none of the classes."""
+"""Label of a sound that is not one of the classes."""
 
 _KEPT = 100  # clips without a label; the oldest give way
 _RECENT_S = 20.0
@@ -37,7 +37,7 @@ class RecentSound:
         self._samples = np.zeros(0, np.int16)
 
     def add(self, start: int, samples: Pcm) -> None:
-        """Add samples from number ``start`` on; if some are missing, forget those before."""
+        """Add samples from number ``start`` on; if some are missing, drop those before."""
         if start != self._start + len(self._samples):
             self._start, self._samples = start, np.zeros(0, np.int16)
         joined = np.concatenate([self._samples, samples])

@@ -13,6 +13,7 @@ from m3net_tf.boards.measure.real_time import measured_pace, pace_lines
 from m3net_tf.system.errors import M3NetError
 from m3net_tf.system.extras import require_modules
 from m3net_tf.system.progress import Log
+from m3net_tf.system.words import counted
 
 
 def run_live_page(
@@ -69,7 +70,10 @@ def run_live_page(
             log(line)
         with contextlib.suppress(KeyboardInterrupt):
             asyncio.run(serve(board, pages, view.info.board, listener, seconds, token))
-    log(f"{view.audio_s:.1f} s heard, {view.event_count} events, {view.lost_hops} hops lost")
+    log(
+        f"{view.audio_s:.1f} s of sound, {counted(view.event_count, 'event')}, "
+        f"{counted(view.lost_hops, 'hop')} lost"
+    )
 
 
 def _speed(run: Path, board: str) -> list[str]:

@@ -61,7 +61,7 @@ def read_request(text: str) -> Request:
     """A page's request.
 
     Raises:
-        ConfigError: the text is no request; the message says what is wrong with it.
+        ConfigError: the text is not a request; the message says what is wrong with it.
     """
     try:
         request: Request = msgspec.json.decode(text, type=Request)

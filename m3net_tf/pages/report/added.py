@@ -9,7 +9,8 @@ from typing import Any
 from m3net_tf.pages.report.content import Block, Note, Table
 from m3net_tf.pages.report.gather import RunData
 from m3net_tf.pages.report.words import difference, number, percent, with_interval
-from m3net_tf.training.added import read_added
+from m3net_tf.system.words import counted
+from m3net_tf.training.clips.added import read_added
 
 _SELECTED = (
     "Clips captured because the former network erred on them rate it lower than sounds at large "
@@ -44,7 +45,7 @@ def _blocks(added: Mapping[str, Any], run: RunData, runs: Sequence[RunData]) -> 
     reasons = [f"{name.replace('_', ' ')} {n}" for name, n in sorted(added["reasons"].items())]
     origin = (
         f"{added['train']} new clips train, {added['held_out']} are held out, from "
-        f"{added['recordings']} recordings"
+        f"{counted(added['recordings'], 'recording')}"
     )
     return [
         Table(columns, rows, f"Before and after the added clips of {run.name}"),

@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sections on boards: cost of each layer, and boards on which the network fits."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import altair as alt
 
+from m3net_tf.boards import DEFAULT_BOARD
 from m3net_tf.boards.measure.layers import PROFILE_SUFFIX
-from m3net_tf.compiler.engines import DEFAULT_BOARD
 from m3net_tf.pages.report.charts import layer_bars
 from m3net_tf.pages.report.content import Block, Chart, Note, Section, Table, side_by_side
 from m3net_tf.pages.report.gather import RunData
+from m3net_tf.pages.report.records import BoardNeeds, Footprint, Profile, Summary
 from m3net_tf.pages.report.words import number, percent
 
 
@@ -28,8 +29,8 @@ def _costs_of(run: RunData) -> list[Block]:
     blocks: list[Block] = []
     boards = []
     for path in sorted((run.run.folder / "device").glob(f"*{PROFILE_SUFFIX}")):
-        profile = run.file(f"device/{path.name}") or {}
-        if profile["model_sha256"] == run.exported_sha256:
+        profile = run.file(f"device/{path.name}", Profile)
+        if profile is not None and profile["model_sha256"] == run.exported_sha256:
             blocks += _profile_blocks(profile)
             boards.append(profile["board"])
     for board in _emulated(run):
@@ -41,15 +42,15 @@ def _costs_of(run: RunData) -> list[Block]:
 
 def _emulated(run: RunData) -> list[str]:
     """The boards on which the run was emulated; the default board if there is none."""
-    named = [(run.file(f"summary{engine}.json") or {}) for engine in ("", "_compiled")]
-    boards = [str(summary["board"]) for summary in named if summary.get("instructions")]
+    named = [run.file(f"summary{engine}.json", Summary) for engine in ("", "_compiled")]
+    boards = [each["board"] for each in named if each is not None and each.get("instructions")]
     return list(dict.fromkeys(boards)) or [DEFAULT_BOARD]
 
 
-def _profile_blocks(profile: Mapping[str, Any]) -> list[Block]:
+def _profile_blocks(profile: Profile) -> list[Block]:
     layers = profile["layers"]
     total = sum(layer["cost"] for layer in layers)
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "layer": f"{index}: {layer['operator']}",
             "output": " x ".join(map(str, layer["output"][1:])) or "1",
@@ -95,7 +96,7 @@ def footprint(runs: Sequence[RunData]) -> Section:
 
 
 def _fit_of(run: RunData) -> list[Block]:
-    result = run.file("footprint.json")
+    result = run.file("footprint.json", Footprint)
     command = f"m3net footprint {run.path}"
     if result is None:
         return [Note("The boards were not measured.", command)]
@@ -109,7 +110,7 @@ def _fit_of(run: RunData) -> list[Block]:
     return blocks
 
 
-def _fit_row(board: Mapping[str, Any]) -> tuple[str, ...]:
+def _fit_row(board: BoardNeeds) -> tuple[str, ...]:
     cost = board["cost"]
     if cost is None:
         return (board["board"], f"~{board['arena_estimate_bytes']:,}", "", "", "", "", "")

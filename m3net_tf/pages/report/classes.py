@@ -24,7 +24,8 @@ from m3net_tf.pages.report.gather import RunData
 from m3net_tf.pages.report.run_files import Counts, class_figures, read_confusion
 from m3net_tf.pages.report.words import difference, percent, with_interval
 from m3net_tf.system.errors import DataError
-from m3net_tf.training.metrics import confusion_matrix
+from m3net_tf.system.words import counted
+from m3net_tf.training.scoring.metrics import confusion_matrix
 
 MOST_CONFUSED = 10
 _NUMBERED = 20  # classes up to which cells of the confusion matrix have numbers
@@ -84,7 +85,10 @@ def _confusion_of(run: RunData) -> list[Block]:
         for i, j in pairs
         if wrong[i, j]
     ]
-    most = f", most often {rows[0][0]} as {rows[0][1]} ({rows[0][2]} clips)" if rows else ""
+    most = ""
+    if rows:
+        true, answer, clips, _ = rows[0]
+        most = f", most often {true} as {answer} ({counted(int(clips), 'clip')})"
     text = (
         f"Confusion matrix of {run.name}: {np.trace(counts)} of {counts.sum()} test clips are on "
         f"the diagonal; {wrong.sum()} are confused{most}."
@@ -167,7 +171,8 @@ def per_class(runs: Sequence[RunData]) -> Section:
 
 def _class_rows(run: RunData) -> list[ClassRow]:
     """A row for each class and figure, with its interval."""
-    counts, name = _matrix(run), run.name
+    counts = _matrix(run)
+    name = run.name
     shares = [
         (label, "average precision", share, (share, share))
         for label, share in run.metrics.test.get("average_precision", {}).items()

@@ -135,7 +135,7 @@ def occlusion(clips: HeldOutClips, index: int, answer: int) -> npt.NDArray[np.fl
     Returns:
         From 0 to 1, shape (bins, frames); 0 where the probability rises.
     """
-    from m3net_tf.training.evaluation import predict
+    from m3net_tf.training.scoring.evaluation import predict
 
     features = np.asarray(clips.features.features[0, index])
     filler = np.broadcast_to(features.mean(1, keepdims=True).round(), features.shape)
@@ -292,7 +292,7 @@ def embeddings(clips: HeldOutClips, chosen: npt.NDArray[np.int64]) -> Floats:
     one, the probabilities are taken.
     """
     from m3net_tf.system.keras import keras
-    from m3net_tf.training.evaluation import predict
+    from m3net_tf.training.scoring.evaluation import predict
 
     model = clips.model
     inputs: Any = [layer.input for layer in reversed(model.layers) if layer.weights]

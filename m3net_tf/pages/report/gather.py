@@ -5,28 +5,30 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from m3net_tf.audio.datasets import AudioDataset
 from m3net_tf.export import Bundle
+from m3net_tf.export.manifest import read_manifest
 from m3net_tf.system.artifacts import read_json
 from m3net_tf.system.errors import ConfigError, M3NetError
 from m3net_tf.system.progress import Log, silent
-from m3net_tf.training.metrics import rows_of_whole, whole_scores
 from m3net_tf.training.run import Run
-from m3net_tf.training.run_metrics import RunMetrics
+from m3net_tf.training.run.metrics import RunMetrics
+from m3net_tf.training.scoring.metrics import rows_of_whole, whole_scores
 
 if TYPE_CHECKING:
     from m3net_tf.system.keras import keras
-    from m3net_tf.training.features import FeatureSet
+    from m3net_tf.training.clips.features import FeatureSet
 
 Floats = npt.NDArray[np.floating]
 Truth = npt.NDArray[np.bool_]
+Content = TypeVar("Content")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,8 +100,8 @@ class RunData:
     @property
     def exported_sha256(self) -> str | None:
         """SHA-256 of the exported network; None without an export."""
-        manifest = self.file("export/manifest.json")
-        return None if manifest is None else str(manifest["model"]["sha256"])
+        path = self.run.folder / "export" / "manifest.json"
+        return read_manifest(path).model.sha256 if path.is_file() else None
 
     def bundle(self) -> Bundle | None:
         """The export; None without one.
@@ -126,14 +128,18 @@ class RunData:
         """Whether clips may have several classes."""
         return "mean_average_precision" in self.metrics.test
 
-    def file(self, name: str) -> Mapping[str, Any] | None:
+    def file(self, name: str, kind: type[Content]) -> Content | None:
         """Content of a JSON file of the run; None if there is none.
+
+        Args:
+            kind: what is read of it; see :mod:`.records`.
 
         Raises:
             DataError: the file is damaged.
         """
         path = self.run.folder / name
-        return read_json(path) if path.is_file() else None
+        content: Content | None = read_json(path, kind) if path.is_file() else None
+        return content
 
 
 def hits(probabilities: Floats, truth: Truth) -> Truth:
@@ -170,10 +176,14 @@ def _test_clips(run: Run, data_dir: Path | None, log: Log) -> tuple[HeldOutClips
     """A run's classified test clips, or the reason why there are none."""
     try:
         dataset = run.dataset(data_dir)
-        from m3net_tf.training.evaluation import own_features, predict_originals  # TensorFlow
-        from m3net_tf.training.features import compute_features
+        from m3net_tf.training.clips.features import compute_features
+        from m3net_tf.training.scoring.evaluation import (  # TensorFlow
+            own_features,
+            predict_originals,
+        )
 
-        recipe, model = run.recipe(), run.load_model()
+        recipe = run.recipe()
+        model = run.load_model()
         own = own_features(model, dataset, "test", recipe, log)
         int8 = compute_features(dataset, "test", recipe.frontend, log=log).features
         shown = dataclasses.replace(own, features=int8)

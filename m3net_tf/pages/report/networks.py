@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sections on the int8 network: what quantisation loses, and the arena over time."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import altair as alt
 
 from m3net_tf.pages.report.charts import Spec, layer_bars
 from m3net_tf.pages.report.content import Block, Chart, Drawing, Note, Section, Table, side_by_side
 from m3net_tf.pages.report.gather import RunData
+from m3net_tf.pages.report.records import QuantizationReport, QuantizedTensor, RankedLayer
 from m3net_tf.pages.report.words import difference, percent
 from m3net_tf.system.errors import M3NetError
 
@@ -29,7 +29,7 @@ def int8_loss(runs: Sequence[RunData]) -> Section:
 
 
 def _int8_of(run: RunData) -> list[Block]:
-    report = run.file("quantized/report.json")
+    report = run.file("quantized/report.json", QuantizationReport)
     if report is None:
         return [Note("The loss of each layer was not measured.", f"m3net quantize {run.path}")]
     blocks: list[Block] = [_accuracy_table(report)]
@@ -45,7 +45,7 @@ def _int8_of(run: RunData) -> list[Block]:
         blocks.append(Note("The layers were not ranked.", f"m3net quantize {run.path}"))
     tensors = [tensor for tensor in report["tensors"] if tensor["sqnr_db"] is not None]
     if tensors:
-        lowest = min(tensors, key=lambda tensor: tensor["sqnr_db"])
+        lowest = min(tensors, key=lambda tensor: tensor["sqnr_db"] or 0.0)
         text = (
             f"Signal to quantisation noise of {len(tensors)} tensors in the order of execution; "
             f"the lowest is {lowest['sqnr_db']:.1f} dB at {lowest['layer']}."
@@ -54,7 +54,7 @@ def _int8_of(run: RunData) -> list[Block]:
     return blocks
 
 
-def _accuracy_table(report: Mapping[str, Any]) -> Table:
+def _accuracy_table(report: QuantizationReport) -> Table:
     rows = [
         (
             split,
@@ -70,7 +70,7 @@ def _accuracy_table(report: Mapping[str, Any]) -> Table:
     return Table(columns, rows, f"Method {report['method']}")
 
 
-def _ranking_chart(ranking: Sequence[Mapping[str, object]]) -> Spec:
+def _ranking_chart(ranking: Sequence[RankedLayer]) -> Spec:
     rows = [
         {
             "layer": f"{cost['layer']}: {cost['operator']}",
@@ -89,7 +89,7 @@ def _ranking_chart(ranking: Sequence[Mapping[str, object]]) -> Spec:
     )
 
 
-def _tensor_chart(tensors: Sequence[Mapping[str, object]]) -> Spec:
+def _tensor_chart(tensors: Sequence[QuantizedTensor]) -> Spec:
     rows = [
         {
             "layer": f"{index}: {tensor['layer']}",

@@ -19,6 +19,7 @@ from m3net_tf.pages.report.gather import RunData
 from m3net_tf.pages.report.words import number, percent
 from m3net_tf.system.artifacts import provenance
 from m3net_tf.system.processor import arithmetic, in_words
+from m3net_tf.system.words import counted
 
 _HASH = 16  # shown characters
 
@@ -38,7 +39,7 @@ def origin(runs: Sequence[RunData]) -> Section:
 
 def _training(values: Mapping[str, Any]) -> str:
     devices = values.get("devices", 1)
-    return f"{values.get('training_s', 0):,.0f} s on {devices} device{'s' * (devices > 1)}"
+    return f"{values.get('training_s', 0):,.0f} s on {counted(devices, 'device')}"
 
 
 def leak_warnings(runs: Sequence[RunData]) -> list[str]:

@@ -12,9 +12,11 @@ from m3net_tf.pages.report.added import before_and_after
 from m3net_tf.pages.report.charts import Spec, chart_of, drawn
 from m3net_tf.pages.report.content import Block, Chart, Note, Part, Section, Table, Tiles
 from m3net_tf.pages.report.gather import RunData, hits
+from m3net_tf.pages.report.records import Folded, Summary
 from m3net_tf.pages.report.run_files import read_history
 from m3net_tf.pages.report.words import difference, interval, number, percent
 from m3net_tf.system.errors import DataError
+from m3net_tf.system.words import counted
 from m3net_tf.training.cross_validation import RESULT
 
 _LONGEST_VALUE = 60
@@ -65,7 +67,7 @@ def figures_of(run: RunData) -> list[Figure]:
     else:
         bounds = interval((test["accuracy_95_low"], test["accuracy_95_high"]))
         first = Figure("test accuracy", test["accuracy"], True, f"({bounds})")
-    board = run.file("summary.json") or {}
+    board = run.file("summary.json", Summary) or Summary()
     stages = board.get("accuracy", {})
     return [
         _validated(run),
@@ -85,11 +87,12 @@ def figures_of(run: RunData) -> list[Figure]:
 
 def _validated(run: RunData) -> Figure:
     """The accuracy of the cross-validation, if there was one."""
-    name, result = "accuracy, cross-validation", run.file(RESULT)
+    name = "accuracy, cross-validation"
+    result = run.file(RESULT, Folded)
     if result is None:
         return Figure(name, None, True)
     bounds = interval((result["accuracy_95_low"], result["accuracy_95_high"]))
-    remark = f"({bounds}), all {result['clips']} clips"
+    remark = f"({bounds}), all {counted(result['clips'], 'clip')}"
     return Figure(name, result["accuracy"], True, remark)
 
 
@@ -131,7 +134,7 @@ def _missing(runs: Sequence[RunData]) -> list[Block]:
     return [
         Note(f"{run.name} was not run on an emulated board.", f"m3net emulate {run.path}")
         for run in runs
-        if run.file("summary.json") is None
+        if run.file("summary.json", Summary) is None
     ]
 
 

@@ -7,23 +7,25 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TypedDict
 
 from m3net_tf.audio.labels import is_silence
+from m3net_tf.boards import DEFAULT_BOARD
 from m3net_tf.boards.builds.boards import load_board
 from m3net_tf.boards.measure.real_time import figures_text, measured_pace, verdict_text
-from m3net_tf.compiler.engines import DEFAULT_BOARD
 from m3net_tf.pages import DRAWING_AND_SOUND, environment, shared_file, source_hash
 from m3net_tf.pages.report.content import Section, Trial
 from m3net_tf.pages.report.gather import RunData, gather
+from m3net_tf.pages.report.records import Folded, Summary
 from m3net_tf.pages.report.words import interval, percent
 from m3net_tf.system.artifacts import write_text
 from m3net_tf.system.errors import M3NetError
 from m3net_tf.system.extras import require_modules
 from m3net_tf.system.locks import in_use
 from m3net_tf.system.progress import Log, silent
+from m3net_tf.system.words import counted
 from m3net_tf.training.cross_validation import RESULT
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -37,7 +39,7 @@ class ReportFacts(TypedDict):
     """What was written.
 
     Attributes:
-        missing: by section, the commands that make what it lacks.
+        missing: for each section, the commands that make what it lacks.
     """
 
     path: str
@@ -66,7 +68,8 @@ def write_report(
     """
     require_modules("a report", "report", "altair", "jinja2", "vl_convert")
     runs = gather(folders, data_dir, log)
-    path, into_run = out or default_path(folders), out is None
+    path = out or default_path(folders)
+    into_run = out is None
     sections = []
     for make in _makers():
         log(make.__name__.replace("_", " "))
@@ -172,7 +175,8 @@ def title_of(runs: Sequence[RunData]) -> str:
 
 
 def _title(run: RunData) -> str:
-    name, data = run.run.recipe().model.name, run.metrics.dataset.name
+    name = run.run.recipe().model.name
+    data = run.metrics.dataset.name
     sounds = [label for label in run.labels if not is_silence(label)]
     count = _NUMBERS[len(sounds)] if len(sounds) < len(_NUMBERS) else str(len(sounds))
     classes = f"{count} class{'es' * (len(sounds) != 1)}"
@@ -186,16 +190,18 @@ def verdict(run: RunData) -> str:
 
     A cross-validation tests all clips, so it comes before the test clips alone.
     """
-    test, validated = run.metrics.test, run.file(RESULT)
+    test = run.metrics.test
+    validated = run.file(RESULT, Folded)
     if run.multi_label:
         reached = f"mAP {percent(test['mean_average_precision'])} on {test['clips']} test clips"
     else:
         figures, clips = test, f"{test['clips']} test clips"
         if validated is not None:
-            figures, clips = validated, f"all {validated['clips']} clips by cross-validation"
+            figures = validated
+            clips = f"all {counted(validated['clips'], 'clip')} by cross-validation"
         bounds = interval((figures["accuracy_95_low"], figures["accuracy_95_high"]))
         reached = f"right on {percent(figures['accuracy'])} of {clips} (95 %: {bounds})"
-    board: Mapping[str, Any] = run.file("summary.json") or {}
+    board = run.file("summary.json", Summary) or Summary()
     emulated = board.get("accuracy", {}).get("emulated")
     if emulated is None:
         reached += "; not yet run on a board"

@@ -13,7 +13,7 @@ from m3net_tf.pages.report.clips import no_clips
 from m3net_tf.pages.report.content import Chart, Part, Section
 from m3net_tf.pages.report.gather import RunData, hits
 from m3net_tf.pages.report.words import percent
-from m3net_tf.training.metrics import wilson_interval
+from m3net_tf.training.scoring.metrics import wilson_interval
 
 _BINS = 10
 _HEIGHT = 300  # pixels
@@ -41,7 +41,8 @@ def reliability(runs: Sequence[RunData]) -> Section:
             continue
         sure, right = run.clips.whole()
         if run.multi_label:
-            sure, right = sure.ravel(), right.ravel()
+            sure = sure.ravel()
+            right = right.ravel()
         else:
             sure, right = sure.max(1), hits(sure, right)
         bins = reliability_bins(run.name, sure, right)

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from m3net_tf.system.errors import DataError
-from m3net_tf.training.metrics import wilson_interval
 from m3net_tf.training.run import Run
+from m3net_tf.training.scoring.metrics import wilson_interval
 
 Counts = npt.NDArray[np.int64]
 """Clips by true class (rows) and answer."""

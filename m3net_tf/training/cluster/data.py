@@ -8,9 +8,9 @@ from pathlib import Path
 from m3net_tf.audio.datasets import data_folder, dataset_info
 from m3net_tf.system.errors import DataError, M3NetError, one_line
 from m3net_tf.system.progress import Log, silent
+from m3net_tf.training.clips.source import load_section
 from m3net_tf.training.cluster.fetching import RemoteFolder, fetch_folder, require_reachable
 from m3net_tf.training.recipe import Recipe
-from m3net_tf.training.run import load_section
 
 DataFolders = Mapping[str, Path | RemoteFolder]
 """Folders of data sets, by name."""
@@ -41,7 +41,8 @@ def missing_data(recipes: Iterable[Recipe], data_folders: DataFolders) -> list[s
 
 def _why_no_data(recipe: Recipe, data_folders: DataFolders) -> str:
     name = recipe.dataset.name
-    info, given = dataset_info(name), source_of(recipe, data_folders)
+    info = dataset_info(name)
+    given = source_of(recipe, data_folders)
     option = f"give --data-dir {name}=FOLDER"
     if isinstance(given, RemoteFolder):
         try:

@@ -16,6 +16,7 @@ from m3net_tf.system.errors import DataError
 from m3net_tf.system.locks import locked
 from m3net_tf.system.progress import Log, silent
 from m3net_tf.system.urls import is_url, open_url, reaching
+from m3net_tf.system.words import counted
 
 _BATCH = 64  # files that are requested at once
 _PART = ".m3net-part"
@@ -89,7 +90,10 @@ def _copy(url: str, folder: Path, log: Log) -> int:
         raise DataError(f"{url} has no files: check the URL")
     missing = [name for name, (_, size) in sizes.items() if not _is_copied(folder / name, size)]
     total = sum(sizes[name][1] for name in missing)
-    log(f"{url}: copying {len(missing)} of {len(sizes)} files, {total / 1e6:.0f} MB, to {folder}")
+    log(
+        f"{url}: copying {len(missing)} of {counted(len(sizes), 'file')}, {total / 1e6:.0f} "
+        f"MB, to {folder}"
+    )
     for start in range(0, len(missing), _BATCH):
         _copy_files(url, system, {folder / name: sizes[name] for name in missing[start:][:_BATCH]})
     return len(sizes)

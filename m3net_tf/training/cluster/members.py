@@ -17,13 +17,13 @@ from m3net_tf.system.artifacts import write_text
 from m3net_tf.system.errors import M3NetError, one_line
 from m3net_tf.system.locks import writes_into
 from m3net_tf.system.progress import Log, silent
-from m3net_tf.system.urls import absolute_url
-from m3net_tf.training import Recipe, Run, train
+from m3net_tf.training import Recipe, train
+from m3net_tf.training.clips.source import Source
 from m3net_tf.training.cluster.pools import Lost, PoolOptions, RayPool, open_pool, ray_needs
 from m3net_tf.training.cluster.resources import Resources
 from m3net_tf.training.cluster.worker import Order, Report, log_name, train_run
-from m3net_tf.training.member import Member
-from m3net_tf.training.run_metrics import RunMetrics
+from m3net_tf.training.loop.member import Member
+from m3net_tf.training.run.metrics import RunMetrics
 from m3net_tf.training.start import prepare
 
 _POLL_S = 1.0
@@ -52,26 +52,26 @@ class WorkerProcess:
 def train_on_workers(
     recipe: Recipe,
     folder: Path,
-    data_dir: Path | None,
+    source: Source,
     options: PoolOptions,
     *,
     devices: int = 1,
-    shards: str = "",
     log: Log = silent,
 ) -> RunMetrics:
     """Train one run in several processes, then evaluate it in this one.
 
     Args:
         folder: run folder, on a file system that all workers share.
-        data_dir: folder of the data set on each computer; None for the cache.
+        source: folder on each computer, or shards, of the data set; None as in :func:`.train`.
         options: ``jobs`` is the number of workers; ``retries`` limits the restarts.
         log: receives the lines of the first worker, and lines on restarts.
 
     Raises:
         M3NetError: as :func:`m3net_tf.training.train`; or a worker failed, or too many were lost.
     """
-    run, shards = Run(folder), absolute_url(shards) if shards else ""
-    if prepare(recipe, run, data_dir, shards, silent) is not None:
+    if isinstance(source, Path):
+        source = source.absolute()
+    if prepare(recipe, folder, source, silent) is not None:
         witness = folder / _WITNESS
         write_text(witness, "")
         try:
@@ -80,18 +80,17 @@ def train_on_workers(
                 order = Order(
                     recipe,
                     folder.resolve(),
-                    data_dir and data_dir.absolute(),
+                    source,
                     features=options.features,
                     witness=witness.resolve(),
                     devices=devices,
-                    shards=shards,
                 )
                 _Workers(pool, options, order, log).run()
         finally:
             witness.unlink(missing_ok=True)
         for number in range(1, options.jobs):
             (folder / log_name(number)).unlink(missing_ok=True)
-    return train(recipe, folder, data_dir, log, shards=shards)
+    return train(recipe, folder, source, log)
 
 
 @dataclasses.dataclass

@@ -22,7 +22,7 @@ class Resources:
         memory: bytes of main memory.
 
     Raises:
-        ConfigError: several GPUs that are no whole number.
+        ConfigError: several GPUs, but not a whole number.
     """
 
     cpus: int | None = None
@@ -50,7 +50,7 @@ def memory_bytes(text: str, key: str) -> int:
         key: its name, for the message.
 
     Raises:
-        ConfigError: it is no size of a memory.
+        ConfigError: it is not a size of memory.
     """
     match = _MEMORY.fullmatch(text.strip())
     if match is None or not float(match[1]):

@@ -10,14 +10,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from m3net_tf import __version__
+from m3net_tf.audio.shards import Shards
 from m3net_tf.system.artifacts import cache_folder
 from m3net_tf.system.errors import DataError, InUseError, M3NetError, one_line, os_error_line
 from m3net_tf.system.progress import Log
 from m3net_tf.training.cluster.data import local_folder
 from m3net_tf.training.cluster.fetching import RemoteFolder, fetch_folder
-from m3net_tf.training.member import Member
+from m3net_tf.training.loop.member import Member
+from m3net_tf.training.loop.stopping import AfterEpoch, TrainingStoppedError
 from m3net_tf.training.recipe import Recipe
-from m3net_tf.training.stopping import AfterEpoch, TrainingStoppedError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,23 +27,22 @@ class Order:
 
     Attributes:
         folder: its run folder; absolute for another process.
+        data: folder or shards of the data set; a folder at a URL is copied once to each computer.
         features: URL of a folder of computed feature maps, copied once to each computer.
         witness: a file beside the runs, which the worker must see too; None in this process.
         after_epoch: is called after each saved epoch, and may stop the training; such a run has
             no error, and is not finished.
-        shards: URL of the data set's shards, which replace ``data``; '' for none.
         member: this worker of a training that has several; None for the only one.
     """
 
     recipe: Recipe
     folder: Path
-    data: Path | RemoteFolder | None
+    data: Path | RemoteFolder | Shards | None
     features: RemoteFolder | None = None
     witness: Path | None = None
     after_epoch: AfterEpoch | None = None
     version: str = __version__
     devices: int = 1
-    shards: str = ""
     member: Member | None = None
 
 
@@ -68,7 +68,8 @@ Work = Callable[[Order], Report]
 
 def train_run(order: Order) -> Report:
     """Train one run, or resume it; its lines go to ``train.log`` in its folder."""
-    start, lost = time.perf_counter(), False
+    start = time.perf_counter()
+    lost = False
     name = log_name(order.member.number if order.member else 0)
     try:
         _check_computer(order)
@@ -111,18 +112,17 @@ def _train(order: Order, log: Log) -> tuple[str, bool]:
     try:
         if order.features:
             fetch_folder(order.features, cache_folder() / "features", log)
-        data = local_folder(order.data, log)
+        given = order.data
+        source = given if isinstance(given, Shards) else local_folder(given, log)
         if order.member:
-            settings = order.devices, order.shards, order.member
-            train_member(order.recipe, order.folder, data, log, *settings)
+            train_member(order.recipe, order.folder, source, log, order.devices, order.member)
         else:
             train(
                 order.recipe,
                 order.folder,
-                data,
+                source,
                 log,
                 order.devices,
-                order.shards,
                 after_epoch=order.after_epoch,
             )
     except InUseError:

@@ -374,7 +374,7 @@ def _from_espeak(mnemonics: str, sounds: str) -> Pronunciation:
 
 
 def _english(ipa: str) -> list[str]:
-    """English phonemes of IPA without stress, longest first; the nearest one if it is none."""
+    """English phonemes of IPA without stress, longest first; the nearest one for any other."""
     sounds = []
     start = 0
     while start < len(ipa):

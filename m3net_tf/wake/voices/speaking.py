@@ -18,6 +18,7 @@ from m3net_tf.system.errors import ConfigError, DataError
 from m3net_tf.system.locks import writes_into
 from m3net_tf.system.progress import Log, silent, track
 from m3net_tf.system.threads import WORKERS, map_ahead
+from m3net_tf.system.words import counted
 from m3net_tf.wake.voices.near import Line, installed_words, near_phrases
 from m3net_tf.wake.voices.phonemes import (
     Pronunciation,
@@ -73,7 +74,7 @@ class SpokenVoices:
     """What :func:`say_phrases` has written.
 
     Attributes:
-        phonemes: of each phrase, in IPA.
+        phonemes: phonemes of each phrase, in IPA.
         speakers: number of speakers that sound different.
         variety: their effective number; see :func:`.variety.variety`.
         left_out: a line for each synthesiser or speaker that does not speak, and why.
@@ -325,7 +326,7 @@ def _audition(
                 timbres.append(result)
     kept = distinct(timbres)
     if len(kept) < len(able):
-        left_out.append(f"{len(able) - len(kept)} speakers that sound like another")
+        left_out.append(f"{counted(len(able) - len(kept), 'speaker')} too like another")
     return [able[index] for index in kept], [timbres[index] for index in kept]
 
 
@@ -463,7 +464,7 @@ def _spoken(planned: Sequence[_Planned], folder: Path, log: Log) -> list[SpokenC
             progress.advance()
     silent_ones.discard("")
     if silent_ones:
-        log(f"{len(silent_ones)} of {len(planned)} clips could not be spoken")
+        log(f"{len(silent_ones)} of {counted(len(planned), 'clip')} could not be spoken")
     return [each.clip for each in planned if each.clip.path not in silent_ones]
 
 

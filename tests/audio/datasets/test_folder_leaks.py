@@ -60,7 +60,7 @@ def test_clips_longer_than_the_window_are_counted(make_layout, write_wav):
     for take in range(3):
         write_wav(root / "clap" / f"speaker{take}_9.wav", 16_000 * (2 + take))
     said = cut_statement(load_dataset("folder", root))
-    assert said.startswith("folder: 3 of 43 clips are longer than the window of 1 s")
+    assert said.startswith("folder: the window of 1 s is shorter than 3 of 43 clips")
     assert "only their beginning is used; clip_s=4 keeps all clips whole, clip_s=2 ke" in said
     assert "their middle" in cut_statement(load_dataset("folder", root, fit="crop"))
     assert cut_statement(load_dataset("folder", root, clip_s=4)) is None
@@ -325,7 +325,7 @@ def test_odd_names_do_not_spoil_a_guess(make_layout, write_wav):
     assert not any("new sound" in clip.clip_id for clip in dataset.split("test"))
     said = protocol_statement(dataset)
     assert said == (
-        "grouped: no group is in both training and test; 3 clips have no group, such as "
+        "grouped: no group is in both training and test; no group for 3 clips, such as "
         "clap/new sound 0.wav"
     )
     for number in range(9):

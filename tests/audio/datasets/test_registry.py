@@ -19,8 +19,8 @@ from m3net_tf.audio.datasets.files import read_table
 from m3net_tf.audio.datasets.protocols import held_out_groups
 from m3net_tf.audio.datasets.selection import with_training_share
 from m3net_tf.system.errors import ConfigError, DataError
-from m3net_tf.training.run import load_section
-from m3net_tf.training.sections import DatasetSection
+from m3net_tf.training.clips.source import load_section
+from m3net_tf.training.recipe.sections import DatasetSection
 
 INFO = DatasetInfo(
     name="toy",

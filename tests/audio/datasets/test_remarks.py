@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from m3net_tf.audio.datasets import load_dataset, silence_statement
+from m3net_tf.audio.datasets import load_dataset, remarks, silence_statement
 from m3net_tf.audio.datasets.checking import check
 from m3net_tf.audio.datasets.remarks import recording_lines, shortcut_lines
 
@@ -50,16 +50,31 @@ SHORTCUTS: dict[str, Sound] = {
 
 @pytest.mark.parametrize("kind", SHORTCUTS)
 def test_a_property_of_the_files_tells_the_classes_apart(kind: str, tmp_path: Path):
-    root = folder(tmp_path, SHORTCUTS[kind])
+    root = folder(tmp_path / "sounds", SHORTCUTS[kind])
     (line,) = shortcut_lines(load_dataset("folder", root))
     assert f"shortcut: {kind}" in line
     assert re.search("(98|100) % of the files", line) and "right in 50 %" in line
     assert line in check("folder", root).remarks
 
 
+def test_files_are_measured_once_until_one_changes(tmp_path, monkeypatch):
+    monkeypatch.setenv("M3NET_CACHE", str(tmp_path / "cache"))
+    root = folder(tmp_path / "sounds", SHORTCUTS["level"])
+    told = [line for line in lines(root).splitlines() if line.startswith("shortcut")]
+    measured = []
+    measure = remarks.measure
+    monkeypatch.setattr(remarks, "measure", lambda *of: (measured.append(1), measure(*of))[1])
+    assert shortcut_lines(load_dataset("folder", root)) == told and not measured
+    assert shortcut_lines(load_dataset("folder", root, clip_s=0.1)) and len(measured) == 1
+    rng = np.random.default_rng(1)
+    soundfile.write(root / "a/0.wav", noise(rng, 0.4), RATE_HZ)
+    assert shortcut_lines(load_dataset("folder", root)) and len(measured) == 2
+    assert shortcut_lines(load_dataset("folder", root)) and len(measured) == 2
+
+
 def test_one_of_many_classes_was_recorded_with_another_device(tmp_path: Path):
     root = folder(
-        tmp_path,
+        tmp_path / "sounds",
         lambda label, rng: (np.tile(noise(rng), (1 + (label == "c"), 1)).T, RATE_HZ),
         20,
         "abcdef",
@@ -91,7 +106,7 @@ def test_no_false_alarm(tmp_path: Path):
 
 
 def test_faults_of_recordings_are_named(tmp_path: Path):
-    root = folder(tmp_path, lambda _, rng: (noise(rng, level=0.05), RATE_HZ), 8)
+    root = folder(tmp_path / "sounds", lambda _, rng: (noise(rng, level=0.05), RATE_HZ), 8)
     assert not lines(root)
     rng = np.random.default_rng(1)
     loud = np.clip(noise(rng, level=0.8), -1, 1)
@@ -110,7 +125,7 @@ def test_faults_of_recordings_are_named(tmp_path: Path):
 
 def test_channels_that_cancel_each_other_are_no_sound(tmp_path: Path):
     """The check and the training average them in the same way."""
-    root = folder(tmp_path, lambda _, rng: (noise(rng), RATE_HZ), 6)
+    root = folder(tmp_path / "sounds", lambda _, rng: (noise(rng), RATE_HZ), 6)
     left = np.random.default_rng(1).integers(-9000, 9000, 4000).astype(np.int16)
     soundfile.write(root / "a" / "opposite.wav", np.stack([left, -left], axis=1), RATE_HZ)
     dataset = load_dataset("folder", root)
@@ -124,7 +139,7 @@ def test_what_a_rate_cuts_off_is_named(tmp_path: Path):
         pitch_hz = 12_500 if label == "b" else rng.uniform(500, 3000)
         return np.sin(2 * np.pi * pitch_hz * time_s) * 0.1, 48_000
 
-    root = folder(tmp_path, sound, 6)
+    root = folder(tmp_path / "sounds", sound, 6)
     said = lines(root)
     assert "at 16000 Hz all energy above 8000 Hz is lost, 100 % of 'b'" in said
     assert "'a'" not in said and "--sample-rate 48000" in said
@@ -137,6 +152,6 @@ def test_noise_that_lasts_needs_recorded_silence(tmp_path: Path):
         tone = 0.1 * np.sin(2 * np.pi * 700 * time_s) + noise(rng, 1, 0.003)
         return (noise(rng, 1) if label == "b" else tone), RATE_HZ
 
-    root = folder(tmp_path, sound, 8)
+    root = folder(tmp_path / "sounds", sound, 8)
     assert "lasting noise ('b')" in lines(root, silence_percentage=20)
     assert "lasting noise" not in lines(root)  # no artificial silence

@@ -60,12 +60,16 @@ def test_what_is_not_used_is_counted_by_reason(tmp_path: Path):
     facts = inspect_folder(root)
     assert facts.clips == 18 and facts.noise
     said = "\n".join(facts.remarks)
-    assert "1 sound files outside the class folders, such as loose.wav" in said
+    assert "1 sound file outside the class folders, such as loose.wav" in said
     assert "2 .m4a, 1 .wma cannot be read; convert them by find" in said
     assert "2 other files: 1 .labels, 1 .txt" in said
-    assert "3 hidden files" in said and "1 links to folders, such as rain/more" in said
+    assert "3 hidden files" in said and "1 linked folder, such as rain/more" in said
     assert "'Rain' and 'rain' are different classes" in said
     assert len(facts.remarks) == 6
+    checked = check("folder", root).remarks
+    assert [line for line in checked if line.startswith("not used: ")] == [
+        line for line in facts.remarks if line.startswith("not used: ")
+    ]
     assert load_dataset("folder", root).info.labels == ("Rain", "_silence_", "rain", "wind")
 
 
@@ -99,7 +103,7 @@ def test_empty_files_are_left_out(tmp_path: Path):
     (root / "rain" / "header.wav").write_bytes(header)
     facts = inspect_folder(root)
     assert facts.clips == 12 and not facts.unreadable
-    assert "2 files have no samples, such as rain/empty.flac" in facts.remarks[0]
+    assert "2 files without samples, such as rain/empty.flac" in facts.remarks[0]
     assert set(load_dataset("folder", root).silent) == {"rain/empty.flac", "rain/header.wav"}
     assert not check("folder", root).broken
 

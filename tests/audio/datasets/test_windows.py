@@ -105,7 +105,7 @@ def test_a_folder_with_long_clips(tmp_path: Path):
     )
     said = cut_statement(dataset)
     assert said.startswith(
-        "folder: 20 of 20 clips are longer than the window of 1 s: training uses"
+        "folder: the window of 1 s is shorter than 20 of 20 clips: training uses"
     )
     assert "only their beginning" in cut_statement(load_dataset("folder", tmp_path))
     with refuses(ConfigError, "long_clips", "'all'"):

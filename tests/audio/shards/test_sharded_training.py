@@ -16,6 +16,7 @@ from m3net_tf.audio.shards.writing import write_shards
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.progress import silent
 from m3net_tf.training import Run, load_recipe, train
+from m3net_tf.training.clips.source import record_source
 from m3net_tf.training.start import prepare
 
 pytestmark = pytest.mark.usefixtures("private_cache")
@@ -68,20 +69,21 @@ def test_a_recipe_has_its_own_options(recipe_path, tmp_path, capsys):
 )
 def test_keys_that_need_files_are_refused(written, tiny_recipe, tmp_path, sections, key):
     with refuses(ConfigError, key, "--shards"):
-        train(tiny_recipe(**sections), tmp_path / "run", shards=str(written))
+        train(tiny_recipe(**sections), tmp_path / "run", open_shards(str(written)))
     assert not (tmp_path / "run/recipe.yaml").exists()
 
 
 def test_a_stopped_run_continues_with_its_shards(written, recipe_path, tmp_path, monkeypatch):
     monkeypatch.chdir(written.parent)
-    run, recipe = Run(tmp_path / "run"), load_recipe(recipe_path)
-    _, source = prepare(recipe, run, None, written.name, silent)
+    folder, recipe = tmp_path / "run", load_recipe(recipe_path)
+    folder.mkdir()
+    started = prepare(recipe, folder, open_shards(written.name), silent)
     monkeypatch.chdir(tmp_path)
-    run.remember_data(source)
-    assert run.data_folder(None) is None
-    dataset, again = prepare(recipe, run, None, "", silent)
-    assert again == source and dataset.clip_list_hash()
-    _, given = prepare(recipe, run, tmp_path, "", silent)
+    record_source(folder, "synth", started.source)
+    assert Run(folder).data_folder(None) is None
+    again = prepare(recipe, folder, None, silent)
+    assert again.shards == started.source and again.dataset.clip_list_hash()
+    given = prepare(recipe, folder, tmp_path, silent)
     assert given.folder == tmp_path  # --data-dir prevails
 
 

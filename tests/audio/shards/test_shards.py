@@ -17,8 +17,8 @@ from m3net_tf.audio.shards.stream import clip_stream
 from m3net_tf.audio.shards.writing import write_shards
 from m3net_tf.system.artifacts import cache_folder, sha256_of
 from m3net_tf.system.errors import ConfigError, DataError
-from m3net_tf.training.batches import TrainingClips, occurrences, sharded_batches
-from m3net_tf.training.features import compute_features, labelled_clips, with_lengths
+from m3net_tf.training.clips.features import compute_features, labelled_clips, with_lengths
+from m3net_tf.training.loop.batches import TrainingClips, occurrences, sharded_batches
 
 pytestmark = pytest.mark.usefixtures("private_cache")
 SECTION = {

@@ -256,4 +256,4 @@ def test_an_emulated_board_hears_a_file(emulated_run: Path, tmp_path: Path, caps
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"building the firmware of {emulated_run} for {BOARD}"
     # The sound, and silence for as long as the model's window.
-    assert lines[-1].startswith("1.6 s heard, ") and lines[-1].endswith(" 0 hops lost")
+    assert lines[-1].startswith("1.6 s of sound, ") and lines[-1].endswith(" 0 hops lost")

@@ -65,7 +65,7 @@ def plain(view: LiveView, width: int, height: int) -> list[str]:
 def test_the_picture_fits_and_is_whole(width: int, height: int, classes: int):
     lines = plain(live_view(classes), width, height)
     assert len(lines) <= height and max(map(cell_len, lines)) <= width
-    assert lines[0].startswith("some_board, small: 3.0 s heard, 20 events")
+    assert lines[0].startswith("some_board, small: 3.0 s of sound, 20 events")
     assert lines[1].startswith("listening ") and lines[1].endswith("Ctrl-C ends")
     assert lines[2].startswith("class") and "| = threshold" in lines[2] and lines[2].endswith("%")
     text = "\n".join(lines)

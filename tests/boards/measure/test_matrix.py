@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from refusals import refuses
 from rich.console import Console
-from test_baselines import COST
+from test_cost_baselines import COST
 
 from m3net_tf.boards.measure import matrix
 from m3net_tf.boards.measure.baselines import Place

@@ -33,7 +33,7 @@ from m3net_tf.boards.starter.project import (
 from m3net_tf.cli import app, output
 from m3net_tf.system import progress
 from m3net_tf.system.errors import ConfigError, DataError
-from m3net_tf.training import Recipe, Run, load_recipe
+from m3net_tf.training import Recipe, load_recipe
 from m3net_tf.training.start import prepare
 
 DOCS = Path(__file__).parents[3] / "docs"
@@ -132,10 +132,10 @@ def test_what_is_wrong_with_the_sounds_is_said(tmp_path: Path, monkeypatch):
     dataset = load_dataset("folder", folder, **options)
     said = recipe_lines(recipe, facts, dataset)
     assert cut_statement(dataset) in said
-    assert any("1 clips are digital zero" in line and "rain/zero.wav" in line for line in said)
+    assert any("1 clip of digital zero" in line and "rain/zero.wav" in line for line in said)
     plan = Recipe.from_dict(recipe)
-    prepare(plan, Run(tmp_path / "run"), folder, "", told.append)
-    assert any("1 clips are digital zero" in line for line in told)
+    prepare(plan, tmp_path / "run", folder, told.append)
+    assert any("1 clip of digital zero" in line for line in told)
     assert recipe["frontend"] == {
         **{"preset": "mcu", "sample_rate_hz": 8000, "hop_ms": 30.0, "mel_bins": 20},
     }
@@ -281,7 +281,7 @@ def test_a_recipe_without_enough_training_is_refused(tmp_path: Path):
     recipe = starter_recipe(inspect_folder(folder))
     recipe["dataset"]["options"] |= options
     with refuses(DataError, "less than half", "group_pattern"):
-        prepare(Recipe.from_dict(recipe), Run(tmp_path / "run"), folder, "", print)
+        prepare(Recipe.from_dict(recipe), tmp_path / "run", folder, print)
 
 
 def test_a_rate_reaches_the_board(tmp_path: Path):
@@ -306,7 +306,7 @@ def test_init_and_training_say_what_the_files_give_away(tmp_path: Path):
     recipe = starter_recipe(facts)
     dataset = load_dataset("folder", folder, **recipe["dataset"]["options"])
     told: list[str] = []
-    prepare(Recipe.from_dict(recipe), Run(tmp_path / "run"), folder, "", told.append)
+    prepare(Recipe.from_dict(recipe), tmp_path / "run", folder, told.append)
     for lines in (told, recipe_lines(recipe, facts, dataset)):
         assert any("shortcut: rate, channels" in line and "100 %" in line for line in lines)
 
@@ -318,11 +318,11 @@ def test_many_test_clips_need_no_cross_validation(tmp_path: Path):
 
 @pytest.mark.slow
 def test_the_transcript_is_what_its_commands_print(tmp_path: Path, monkeypatch):
-    """The sounds of docs/own_sounds.md and docs/improve.md, made and inspected as shown there."""
+    """The sounds of both pages, made and inspected as shown there."""
     if shutil.which("espeak-ng") is None:
         pytest.skip("no speech synthesiser here: sudo apt-get install espeak-ng")
     monkeypatch.chdir(tmp_path)
-    pages = [(DOCS / name).read_text() for name in ("own_sounds.md", "improve.md")]
+    pages = [(DOCS / name).read_text() for name in ("evidence/spoken_words.md", "guide/improve.md")]
     for page in pages:
         scripts = re.findall(r"```sh\n(.*?)```", page, re.DOTALL)
         (script,) = (script for script in scripts if "espeak-ng" in script)

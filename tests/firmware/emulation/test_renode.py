@@ -157,8 +157,8 @@ def test_labels_that_a_step_may_change_are_not_asked_for(tmp_path: Path, vectors
 
 
 def test_the_documents_say_which_release_and_how_to_start():
-    page = (FIRMWARE_DIR.parent / "docs" / "emulation.md").read_text()
-    results = (FIRMWARE_DIR.parent / "experiments" / "results" / "README.md").read_text()
+    page = (FIRMWARE_DIR.parent / "docs" / "design" / "emulation.md").read_text()
+    results = (FIRMWARE_DIR.parent / "docs/evidence/results/board.md").read_text()
     for text in (page, renode_keywords.__doc__):
         assert f"{renode.RENODE_VERSION} or later" in text.replace("\n", " ")
         assert "1.15" not in text

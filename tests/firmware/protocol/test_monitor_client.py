@@ -260,14 +260,14 @@ def test_monitor_command_prints_events_and_records(pty, tmp_path: Path, capsys):
     lines = capsys.readouterr().out.splitlines()
     event_lines = [line for line in lines if " some label " in line]
     assert event_lines and lines[-1].startswith("2.0")
-    assert f" s heard, {len(event_lines)} events, 0 hops lost" in lines[-1]
+    assert f" s of sound, {len(event_lines)} events, 0 hops lost" in lines[-1]
     samples, _ = soundfile.read(stem + ".wav", dtype="int16")
     np.testing.assert_array_equal(samples[:32_000], pcm[:32_000])
     soundfile.write(stem + "-in.wav", pcm[:24_000], 16_000)
     command = ["monitor", path, "--play", stem + "-in.wav", "--record", stem + "2"]
     assert not cli.app(command, standalone_mode=False)
     # The sound, and silence for as long as the model's window.
-    assert "2.5 s heard, " in capsys.readouterr().out
+    assert "2.5 s of sound, " in capsys.readouterr().out
     screen = Console(file=io.StringIO(), force_terminal=True, width=100, height=40)
     run_monitor(path, tmp_path, screen, seconds=1.2, baud=115_200, log=print)
     shown = screen.file.getvalue()  # type: ignore[attr-defined]
@@ -297,7 +297,7 @@ def test_an_emulated_board_without_microphone_hears_by_the_line(pty, tmp_path: P
     lines: list[str] = []
     screen = Console(file=io.StringIO())
     run_monitor(path, tmp_path, screen, play=tmp_path / "a.wav", baud=115_200, log=lines.append)
-    assert lines[-1] == "1.3 s heard, 0 events, 0 hops lost"
+    assert lines[-1] == "1.3 s of sound, 0 events, 0 hops lost"
 
 
 def test_the_monitor_of_an_emulated_board_ends_with_its_sound(pty, tmp_path: Path, monkeypatch):
@@ -312,7 +312,7 @@ def test_the_monitor_of_an_emulated_board_ends_with_its_sound(pty, tmp_path: Pat
         path, tmp_path, Console(file=io.StringIO()), play=tmp_path / "a.wav", record=stem,
         baud=115_200, log=lines.append,
     )  # fmt: skip
-    assert lines[-1].startswith("1.8 s heard")  # 0.75 s and the window's 0.99 s: column 86
+    assert lines[-1].startswith("1.8 s of sound")  # 0.75 s and the window's 0.99 s: column 86
     rows = (tmp_path / "take.csv").read_text().splitlines()
     # A run at each fifth column from the 48th: those due until the end were reported.
     last_column = round((float(rows[-1].split(",")[0]) * 16_000 - 512) / 320)

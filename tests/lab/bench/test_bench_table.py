@@ -15,9 +15,9 @@ from m3net_tf.lab.studies.paper_list import table_results
 from m3net_tf.networks.models.complexity import count_macs, roofline_s
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras
-from m3net_tf.training.features import input_shape
+from m3net_tf.training.clips.features import input_shape
+from m3net_tf.training.network import build_network
 from m3net_tf.training.recipe import Recipe
-from m3net_tf.training.trainer import build_network
 
 GRID = """
 title: Taught and untaught

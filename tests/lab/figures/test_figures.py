@@ -22,10 +22,10 @@ from m3net_tf.system.artifacts import write_json, write_text
 from m3net_tf.system.errors import ConfigError, DataError
 from m3net_tf.system.keras import keras
 from m3net_tf.system.progress import silent
-from m3net_tf.training.features import compute_features, input_shape
+from m3net_tf.training.clips.features import compute_features, input_shape
+from m3net_tf.training.network import build_network
 from m3net_tf.training.recipe import Recipe, save_recipe
 from m3net_tf.training.run import Run
-from m3net_tf.training.trainer import build_network
 
 pytestmark = pytest.mark.usefixtures("private_cache")
 

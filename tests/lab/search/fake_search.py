@@ -6,7 +6,7 @@ from typing import ClassVar
 from m3net_tf.boards.measure.cost import BoardCost
 from m3net_tf.system.artifacts import write_text
 from m3net_tf.system.errors import ModelError
-from m3net_tf.training.stopping import TrainingStoppedError
+from m3net_tf.training.loop.stopping import TrainingStoppedError
 
 
 def width_of(recipe):

@@ -12,12 +12,15 @@ from m3net_tf.lab.search.trials import TrialFolder
 from m3net_tf.training.cluster.worker import Report
 from m3net_tf.training.recipe import load_recipe, save_recipe
 
+SEARCH = ("search", "recipe.yaml", "--space", "space.yaml")
+PICK = ("pick", "runs/search_recipe")
+
 pytestmark = pytest.mark.usefixtures("fake_networks")
 
 
 @pytest.fixture
 def m3net(monkeypatch, capsys, tmp_path, base, space_file, train_at_once):
-    """Run ``m3net lab search`` on the small space; returns status, output and errors."""
+    """Run ``m3net lab`` beside the recipe; returns status, output and errors."""
     save_recipe(base, tmp_path / "recipe.yaml")
     real = driver.open_pool
     works = [train_at_once[0]]
@@ -31,7 +34,7 @@ def m3net(monkeypatch, capsys, tmp_path, base, space_file, train_at_once):
 
     def run(*arguments, work=None):
         works[0] = work or train_at_once[0]
-        line = ["m3net", "lab", "search", "recipe.yaml", *map(str, arguments)]
+        line = ["m3net", "lab", *map(str, arguments)]
         monkeypatch.setattr(sys, "argv", line)
         with pytest.raises(SystemExit) as stop:
             entry.main()
@@ -41,7 +44,7 @@ def m3net(monkeypatch, capsys, tmp_path, base, space_file, train_at_once):
 
 
 def test_a_search_prints_its_front_and_writes_a_pick(m3net, tmp_path):
-    arguments = ("--space", "space.yaml", "--trials", 3, "--max-arena", "4kB", "--epochs", 9)
+    arguments = (*SEARCH, "--trials", 3, "--max-arena", "4kB")
     status, output, _ = m3net(*arguments, "--max-instructions", "3.5e5", "--json")
     result = json.loads(output)
     assert status == 0
@@ -57,31 +60,31 @@ def test_a_search_prints_its_front_and_writes_a_pick(m3net, tmp_path):
     folder = tmp_path / "runs/search_recipe"
     assert (folder / "front.png").read_bytes().startswith(b"\x89PNG")
     assert len((folder / "front.csv").read_text().splitlines()) == 4
-    assert m3net("--pick", 0, "--to", "best.yaml")[:2] == (0, "best.yaml: m3net train best.yaml\n")
+    assert m3net(*PICK, 0, "--to", "best.yaml")[:2] == (0, "best.yaml: m3net train best.yaml\n")
     (first, *_) = TrialFolder(folder).read()
     assert load_recipe(tmp_path / "best.yaml").fingerprint() == first.recipe_sha256
-    assert json.loads(m3net("--pick", 0, "--json")[1])["trial"] == 0
+    assert json.loads(m3net(*PICK, 0, "--json")[1])["trial"] == 0
     text = (folder / "pick_0.yaml").read_text()
     assert f"# Validation {100 * first.accuracy:.2f} %" in text
 
 
 def test_failed_trials_are_an_error(m3net):
     failed = lambda order: Report("the disk is full", 0.0)  # noqa: E731
-    status, _, error = m3net("--space", "space.yaml", "--trials", 1, work=failed)
+    status, _, error = m3net(*SEARCH, "--trials", 1, work=failed)
     assert (status, error) == (
         2,
-        "error: 1 trials failed (the disk is full): the same command tries them again\n",
+        "error: 1 trial failed (the disk is full): the same command tries them again\n",
     )
 
 
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        (["--max-instructions", "0"], "--max-instructions is 0.0: give 1 or more"),
-        (["--max-arena", "much"], "--max-arena is 'much'"),
-        (["--pick", "7"], "no finished trial 7"),
+        ([*SEARCH, "--max-instructions", "0"], "--max-instructions is 0.0: give 1 or more"),
+        ([*SEARCH, "--max-arena", "much"], "--max-arena is 'much'"),
+        ([*PICK, "7"], "no finished trial 7"),
     ],
 )
 def test_wrong_options_are_one_line(m3net, arguments, error):
-    status, _, text = m3net("--space", "space.yaml", *arguments)
+    status, _, text = m3net(*arguments)
     assert status == 2 and error in text and text.count("\n") == 1

@@ -8,7 +8,7 @@ from m3net_tf.lab.search.costs import CostLimits
 from m3net_tf.lab.search.driver import Budget, Settings, run_search
 from m3net_tf.lab.search.result import write_pick, write_result
 from m3net_tf.lab.search.space import load_space
-from m3net_tf.training import trainer
+from m3net_tf.training.clips import features as features_module
 from m3net_tf.training.recipe import load_recipe
 from m3net_tf.training.run import Run
 from m3net_tf.training.start import train
@@ -20,13 +20,13 @@ BOARD = "mps2_an386"
 def test_a_pick_trains_to_the_figure_of_its_trial(tmp_path, tiny_recipe, space_file, monkeypatch):
     if reason := why_no_emulation(BOARD):
         pytest.skip(reason)
-    splits, features = set(), trainer.compute_features
+    splits, features = set(), features_module.compute_features
 
     def noted(dataset, name, *arguments):
         splits.add(name)
         return features(dataset, name, *arguments)
 
-    monkeypatch.setattr(trainer, "compute_features", noted)
+    monkeypatch.setattr(features_module, "compute_features", noted)
     recipe = tiny_recipe(training={"epochs": 1})
     settings = Settings(
         recipe, load_space(space_file, recipe), BOARD, CostLimits(arena_bytes=64_000)

@@ -49,7 +49,7 @@ def test_a_value_may_refer_to_a_key_of_another(space_file, base):
     [
         ("few: 20", "few: -1", r"space.yaml, width 8, mels few.*mel_bins is -1"),
         ("mel_bins: $mels", "mel_bin: $mels", "'mel_bin'.*mel_bins"),
-        ("mel_bins: $mels", "mel_bins: $mel", r"\$mel is no option: known are width"),
+        ("mel_bins: $mels", "mel_bins: $mel", r"\$mel is not an option: known are width"),
         ("mel_bins: $mels", "mel_bins: $mels.low", r"\$mels.low is not among the keys"),
         ("few: 20", "few: $mels", "in a circle"),
         ("network: m3net", "network: ds_cnn", "is for ds_cnn, the recipe has m3net"),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``m3net table NAME --print-recipe CELL``: a cell's recipe as one flat YAML."""
+"""``m3net lab recipe TABLE CELL``: a cell's recipe as one flat YAML."""
 
 import dataclasses
 
@@ -91,14 +91,14 @@ def test_labels_are_enough_where_they_decide_the_recipe():
 
 
 def test_an_unknown_cell_is_one_line_with_the_choices(keywords, m3net):
-    status, _, error = m3net("table", "mcu/keywords", "--print-recipe", "vgg")
+    status, _, error = m3net("lab", "recipe", "mcu/keywords", "vgg")
     assert status == 2
     (line,) = error.splitlines()
     assert line.endswith(f"choose one of {', '.join(cell.slug for cell in keywords.cells)}")
 
 
 def test_the_command_prints_it(m3net, keywords, tmp_path):
-    status, output, _ = m3net("table", "mcu/keywords", "--print-recipe", "DS-CNN")
+    status, output, _ = m3net("lab", "recipe", "mcu/keywords", "DS-CNN")
     assert status == 0
     path = tmp_path / "cell.yaml"
     path.write_text(output)

@@ -78,7 +78,7 @@ class Trainer:
         self.subset = {}  # facts of the data set's folder
         self.record = {}  # further facts of a run
 
-    def __call__(self, recipe, folder, data_dir, log, devices, shards, after_epoch):
+    def __call__(self, recipe, folder, data_dir, log, devices, after_epoch):
         log("training")
         self.trained.append((recipe, Path(folder), data_dir))
         less, seed = "dfp" in recipe.model.arguments, recipe.training.seed
@@ -496,7 +496,7 @@ def test_the_list_says_which_results_are_of_an_older_recipe(m3net, tmp_path):
 
     def listed(**changes):
         write_json(tmp_path / f"{name}.{scale}.json", {**report, **changes})
-        printed = m3net("table", "--list", "--out", str(tmp_path))
+        printed = m3net("lab", "list", "--out", str(tmp_path))
         assert printed.status == 0
         lines = printed.out.splitlines()
         commands = " ".join(lines)
@@ -517,7 +517,7 @@ def test_the_list_says_which_results_are_of_an_older_recipe(m3net, tmp_path):
 
 
 def test_committed_results_of_older_recipes_are_named():
-    page = Path("docs/reproduction.md").read_text()
+    page = Path("docs/evidence/reproduction.md").read_text()
     section = page.split("## Results of older recipes")[1].split("\n## ")[0]
     older = {
         f"`{name}` at {result['scale']} scale"
@@ -548,8 +548,8 @@ def test_an_average_needs_all_of_its_cells(trainer, run_table, tmp_path):
 
 def test_a_written_table_is_printed_in_latex(m3net, finished):
     folder = finished[0]
-    words = [str(folder / "paper/table9.yaml"), "--out", str(folder / "out"), "--latex"]
-    printed = m3net("table", *words)
+    words = [str(folder / "paper/table9.yaml"), "--out", str(folder / "out")]
+    printed = m3net("lab", "latex", *words)
     assert printed.status == 0
     text = printed.out
     assert r"\caption{Table 9: Something left out}" in text

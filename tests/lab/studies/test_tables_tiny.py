@@ -11,9 +11,9 @@ import pytest
 from m3net_tf.lab.studies import table_plan
 from m3net_tf.lab.studies.grid_file import grid_names, load_grid
 from m3net_tf.lab.studies.tables import make_table
-from m3net_tf.training.features import input_shape
-from m3net_tf.training.run import load_section
-from m3net_tf.training.trainer import build_network
+from m3net_tf.training.clips.features import input_shape
+from m3net_tf.training.clips.source import load_section
+from m3net_tf.training.network import build_network
 
 pytestmark = [pytest.mark.usefixtures("private_cache", "eager"), pytest.mark.slow]
 

@@ -7,7 +7,7 @@ from shared_networks import built_once, train_on
 
 from m3net_tf.networks.models import build_model
 from m3net_tf.system.keras import keras, tf
-from m3net_tf.training.self_distillation import self_distillation_loss
+from m3net_tf.training.loss.self_distillation import self_distillation_loss
 
 SAMPLES, CLASSES = 320, 3
 NARROW = {

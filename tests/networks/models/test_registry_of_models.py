@@ -2,6 +2,8 @@
 """Properties of every preset of every network, present and future."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,16 +14,14 @@ from m3net_tf.networks.layers.channel_attention import EfficientChannelAttention
 from m3net_tf.networks.models import (
     build_model,
     design_sha256,
-    m3net,
     model_names,
-    preset_names,
     presets_of,
-    require_preset,
 )
 from m3net_tf.networks.models.complexity import count_macs, work_of
+from m3net_tf.networks.presets import m3net as m3net_presets
 from m3net_tf.system.errors import ConfigError, ModelError
 from m3net_tf.system.keras import keras, tf
-from m3net_tf.training.archive import check_objects
+from m3net_tf.training.run.archive import check_objects
 
 
 def smallest_preset(name):
@@ -75,10 +75,14 @@ def test_unknown_model(function):
             function(helper)
 
 
-@pytest.mark.parametrize("name", model_names())
-def test_presets_are_known_without_their_modules(name):
-    assert preset_names(name) == list(presets_of(name))
-    require_preset(name, preset_names(name)[0])
+def test_presets_are_known_without_tensorflow():
+    """A check before a training, and a list of presets, must not take the seconds of its import."""
+    code = (
+        "import sys; from m3net_tf.networks.models import *;"
+        "[design_sha256(name, preset) for name in model_names() for preset in presets_of(name)];"
+        "require_preset('m3net', 'mcu'); assert 'tensorflow' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_a_design_is_its_arguments_whatever_the_preset_is_called(monkeypatch):
@@ -88,7 +92,7 @@ def test_a_design_is_its_arguments_whatever_the_preset_is_called(monkeypatch):
     assert design_sha256("m3net", "s", {"dropout": 0.5}) != before["m3net"]
     # DiffRes s contains M3Net s, so a change to one also changes the other.
     changed = {**presets_of("m3net"), "s": presets_of("m3net")["mcu"]}
-    monkeypatch.setattr(m3net, "PRESETS", changed)
+    monkeypatch.setattr(m3net_presets, "PRESETS", changed)
     assert design_sha256("m3net", "s") == design_sha256("m3net", "mcu")
     assert design_sha256("diffres", "s") != before["diffres"]
     with refuses(ConfigError, "'xl'", "m3net"):

@@ -66,7 +66,7 @@ def address(tiny_run: Path, private_cache: Path, folder: Path) -> Iterator[str]:
     yield match[1]
     process.send_signal(signal.SIGINT)
     said, _ = process.communicate(timeout=30)
-    assert " s heard, " in said and process.returncode == 0
+    assert " s of sound, " in said and process.returncode == 0
 
 
 @pytest.fixture(scope="module")

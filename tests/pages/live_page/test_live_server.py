@@ -161,7 +161,7 @@ def test_the_command_says_where_the_page_is_and_records(monkeypatch, tmp_path: P
     take = tmp_path / "take"
     command.run_live_page("some port", tmp_path, record=take, baud=1, web_port=0, log=lines.append)
     assert re.fullmatch(r"http://127.0.0.1:\d+/[\w-]{22}/ shows some_board; Ctrl-C ends", lines[0])
-    assert lines[1:] == ["0.1 s heard, 0 events, 0 hops lost"]
+    assert lines[1:] == ["0.1 s of sound, 0 events, 0 hops lost"]
     assert (tmp_path / "take.csv").read_text().startswith("time_s,yes,")
 
 

@@ -147,7 +147,7 @@ def test_a_file_without_sound_is_refused(opened):
         "(() => {const data = new DataTransfer(); data.items.add(new File(['no sound'], 'a.txt'));"
         f"{TRIAL}.dispatchEvent(new DragEvent('drop', {{dataTransfer: data, bubbles: true}}));}})()"
     )
-    opened.wait(f"{TRIAL}.querySelector('.state').textContent.startsWith('a.txt cannot be heard')")
+    opened.wait(f"{TRIAL}.querySelector('.state').textContent.startsWith('a.txt cannot be read')")
 
 
 def test_it_fits_narrow_pages_and_asks_for_nothing(opened):

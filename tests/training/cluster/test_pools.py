@@ -14,7 +14,7 @@ from m3net_tf.training.cluster.fetching import RemoteFolder
 from m3net_tf.training.cluster.pools import Lost, PoolOptions, RayPool, open_pool
 from m3net_tf.training.cluster.resources import Resources, memory_bytes
 from m3net_tf.training.cluster.worker import Order, Report, train_run
-from m3net_tf.training.stopping import TrainingStoppedError
+from m3net_tf.training.loop.stopping import TrainingStoppedError
 
 
 def order_of(recipe, folder, **options):

@@ -3,7 +3,7 @@
 
 Liu et al., "Learning the Spectrogram Temporal Resolution for Audio Classification", AAAI 2024,
 algorithm 3. Where the paper gives no details, the choices reproduce the published number of
-parameters (docs/decisions.md).
+parameters (docs/design/decisions.md).
 """
 
 from collections.abc import Mapping

@@ -2,8 +2,8 @@
 """Where the DiffRes authors' released code differs from the paper's text.
 
 The code is https://github.com/haoheliu/diffres-python. ``reading: released`` of
-:class:`~m3net_tf.networks.models.diffres.Design` selects these formulas; docs/decisions.md compares
-both.
+:class:`~m3net_tf.networks.models.diffres.Design` selects these formulas; docs/design/decisions.md
+compares both.
 """
 
 import numpy as np

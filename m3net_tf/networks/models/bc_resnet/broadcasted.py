@@ -104,7 +104,7 @@ def broadcasted_residual(
         x: map of shape (batch, F, T, channels).
         stride: stride in frequency; 1 unless the number of channels changes.
         dilation: dilation of f1's convolution in time.
-        bands: of the sub-spectral normalisation.
+        bands: bands of the sub-spectral normalisation.
         dropout: share of f1's channels dropped in training.
 
     Returns:

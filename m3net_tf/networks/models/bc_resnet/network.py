@@ -11,7 +11,6 @@ import dataclasses
 from m3net_tf.networks.layers import classifier
 from m3net_tf.networks.layers.convolution import NORM_MOMENTUM
 from m3net_tf.networks.models.bc_resnet.broadcasted import broadcasted_residual
-from m3net_tf.networks.models.registry import Preset
 from m3net_tf.system.conversion import AtLeastOne
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras
@@ -81,23 +80,3 @@ def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> ke
     x = keras.layers.BatchNormalization(momentum=NORM_MOMENTUM, name="last_bn")(x)
     x = keras.layers.ReLU(name="last_relu")(x)  # (F/8 - 4, T, 32 tau)
     return keras.Model(inputs, classifier(x, classes), name="bc_resnet")
-
-
-def _preset(tau: float, parameters: int, macs: int) -> Preset:
-    return Preset(
-        input_shape=(40, 101, 1),
-        parameters=parameters,
-        macs=macs,
-        summary=f"BC-ResNet-{tau:g} on 1 s of 40 log-mel bins at a hop of 10 ms",
-        arguments={"tau": tau},
-    )
-
-
-PRESETS = {
-    "tau1": _preset(1.0, 11_648, 2_542_756),
-    "tau1_5": _preset(1.5, 20_778, 4_698_894),
-    "tau2": _preset(2.0, 32_116, 7_444_872),
-    "tau3": _preset(3.0, 61_416, 14_706_348),
-    "tau6": _preset(6.0, 202_308, 50_646_936),
-    "tau8": _preset(8.0, 340_396, 86_404_128),
-}

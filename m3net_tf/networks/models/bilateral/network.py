@@ -2,8 +2,8 @@
 """The bilateral raw-audio network: a deep narrow and a shallow wide branch over the waveform.
 
 Sun et al., "End-to-End Audio Pattern Recognition Network for Overcoming Feature Limitations in
-Human-Machine Interaction", 2025. The authors publish neither code nor sizes; docs/decisions.md
-lists the choices that the paper leaves open.
+Human-Machine Interaction", 2025. The authors publish neither code nor sizes;
+docs/design/decisions.md lists the choices that the paper leaves open.
 
 The waveform is a map of one row, (batch, 1, samples, 1): the front end's ``waveform`` features, and
 the only form in which TFLite Micro supports convolutions over a sequence. A clip shorter than 4 s

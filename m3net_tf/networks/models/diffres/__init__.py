@@ -3,7 +3,6 @@
 
 from m3net_tf.networks.models.diffres.network import (
     METHODS,
-    PRESETS,
     Design,
     build,
     classifier_network,
@@ -16,7 +15,6 @@ from m3net_tf.networks.models.diffres.network import (
 
 __all__ = [
     "METHODS",
-    "PRESETS",
     "Design",
     "build",
     "classifier_network",

@@ -3,7 +3,7 @@
 
 Liu et al., "Learning the Spectrogram Temporal Resolution for Audio Classification", AAAI 2024: a
 first part that reduces the number of frames for a classifier. Where the paper gives no details,
-the choices reproduce the published number of parameters (docs/decisions.md).
+the choices reproduce the published number of parameters (docs/design/decisions.md).
 """
 
 import dataclasses
@@ -20,7 +20,6 @@ from m3net_tf.networks.layers.diffres.warp import (
     frames_after,
     require_one_channel,
 )
-from m3net_tf.networks.models.registry import Preset
 from m3net_tf.networks.models.stacking import Classifier, put_in_front
 from m3net_tf.system.errors import ConfigError, require_known_keys
 from m3net_tf.system.keras import keras, tf
@@ -64,9 +63,9 @@ class Design:
         maximum: False gives "w/o max" (figure 8).
         encoding: False gives "w/o resolution encoding" (figure 8).
         reading: ``paper``, the text, or ``released``, the authors' code where it differs from the
-            text (docs/decisions.md): scores that always fill the output, another guide loss, a
-            scaled maximum, the order of the score network's layers, and ConvAvgPool's skip. It has
-            no counterpart on a device.
+            text (docs/design/decisions.md): scores that always fill the output, another guide loss,
+            a scaled maximum, the order of the score network's layers, and ConvAvgPool's skip. It
+            has no counterpart on a device.
         one_channel: reduce DiffRes's channels to one by a 1 x 1 convolution, for classifiers that
             accept only one.
         feature_range: the front end's ``feature_min``, ``feature_max`` and ``log`` if they differ
@@ -228,53 +227,3 @@ def _scores_layer(model: keras.Model) -> FrameScores:
         raise ConfigError(f"model {model.name} has no DiffRes: build it with method diffres")
     layer: FrameScores = model.get_layer(SCORES)
     return layer
-
-
-def _before_m3net(preset: str, *, frames: int, parameters: int, macs: int, summary: str) -> Preset:
-    """DiffRes before a preset of M3Net, on 40 bins."""
-    return Preset(
-        input_shape=(40, frames, 1),
-        parameters=parameters,
-        macs=macs,
-        summary=f"{summary}, then M3Net {preset}",
-        arguments={"classifier": {"name": "m3net", "preset": preset}},
-    )
-
-
-PRESETS = {
-    "paper": Preset(
-        input_shape=(128, 98, 1),
-        classes=35,
-        parameters=8_245_948,
-        macs=111_915_770,
-        summary="DiffRes at 50 frames/s, then EfficientNet-B2 (Speech Commands)",
-        arguments={
-            "classifier": {"name": "efficientnet_attention", "preset": "paper"},
-            "feature_range": {"feature_min": -23.0, "feature_max": 6.0},  # front end "diffres"
-        },
-    ),
-    "mcu": _before_m3net(
-        "mcu", frames=49, parameters=43_139, macs=1_468_504, summary="DiffRes at half the frames"
-    ),
-    "s": _before_m3net(
-        "s",
-        frames=49,
-        parameters=60_195,
-        macs=1_524_568,
-        summary="64 kB of arena, 200 kB of weights: half the frames of 20 ms",
-    ),
-    "m": _before_m3net(
-        "m",
-        frames=98,
-        parameters=141_797,
-        macs=10_591_216,
-        summary="192 kB of arena, 500 kB of weights: half the frames of 10 ms",
-    ),
-    "l": _before_m3net(
-        "l",
-        frames=197,
-        parameters=417_221,
-        macs=106_043_928,
-        summary="512 kB of arena, 1.5 MB of weights: half the frames of 5 ms",
-    ),
-}

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """EfficientNet with attention pooling."""
 
-from m3net_tf.networks.models.efficientnet_attention.network import PRESETS, Design, build
+from m3net_tf.networks.models.efficientnet_attention.network import Design, build
 
-__all__ = ["PRESETS", "Design", "build"]
+__all__ = ["Design", "build"]

@@ -10,7 +10,6 @@ from typing import Literal
 
 from m3net_tf.networks.layers.convolution import three_channels
 from m3net_tf.networks.models.efficientnet_attention.attention_pooling import attention_classifier
-from m3net_tf.networks.models.registry import Preset
 from m3net_tf.system.conversion import AtLeastOne
 from m3net_tf.system.keras import keras
 
@@ -52,22 +51,3 @@ def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> ke
         multi_label=design.multi_label,
     )
     return keras.Model(inputs, outputs, name="efficientnet_attention")
-
-
-PRESETS = {
-    "paper": Preset(
-        input_shape=(128, 1000, 3),
-        classes=527,
-        parameters=13_708_917,
-        macs=1_885_009_472,
-        summary="EfficientNet-B2 with 4 attention heads on 10 s at 100 frames/s (AudioSet)",
-    ),
-    "b0": Preset(
-        input_shape=(40, 98, 3),
-        classes=35,
-        parameters=4_408_255,
-        macs=46_979_440,
-        summary="EfficientNet-B0 with 4 attention heads, as in DiffRes's table 3 (Speech Commands)",
-        arguments={"backbone": "b0"},
-    ),
-}

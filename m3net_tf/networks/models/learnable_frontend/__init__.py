@@ -3,10 +3,9 @@
 
 from m3net_tf.networks.models.learnable_frontend.network import (
     FRONTENDS,
-    PRESETS,
     Bank,
     Design,
     build,
 )
 
-__all__ = ["FRONTENDS", "PRESETS", "Bank", "Design", "build"]
+__all__ = ["FRONTENDS", "Bank", "Design", "build"]

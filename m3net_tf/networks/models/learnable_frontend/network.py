@@ -13,7 +13,6 @@ from typing import Literal, TypedDict
 from m3net_tf.networks.models.learnable_frontend.compression import PCEN, LogEnergy
 from m3net_tf.networks.models.learnable_frontend.filterbank import GaborEnergy, SincMagnitude
 from m3net_tf.networks.models.learnable_frontend.pooling import LowpassPooling
-from m3net_tf.networks.models.registry import Preset
 from m3net_tf.networks.models.stacking import Classifier, put_in_front
 from m3net_tf.system.conversion import AtLeastOne
 from m3net_tf.system.errors import ConfigError
@@ -130,24 +129,3 @@ def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> ke
         name="learnable_frontend",
         refused=("bilateral", "diffres"),
     )
-
-
-def _preset(frontend: str, parameters: int, macs: int, title: str) -> Preset:
-    return Preset(
-        input_shape=(1, 16_000, 1),
-        classes=35,
-        parameters=parameters,
-        macs=macs,
-        summary=f"{title} on 1 s of waveform, then EfficientNet-B0 (DiffRes's table 3)",
-        arguments={
-            "frontend": frontend,
-            "classifier": {"name": "efficientnet_attention", "preset": "b0"},
-        },
-    )
-
-
-PRESETS = {
-    "leaf": _preset("leaf", 4_408_535, 561_827_440, "LEAF"),
-    "sincnet": _preset("sincnet", 4_408_415, 303_619_440, "SincNet"),
-    "td_fbank": _preset("td_fbank", 4_440_335, 561_827_440, "TD-filterbanks"),
-}

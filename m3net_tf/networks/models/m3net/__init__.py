@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """M3Net."""
 
-from m3net_tf.networks.models.m3net.network import PRESETS, Design, Stage, build
+from m3net_tf.networks.models.m3net.network import Design, Stage, build
 
-__all__ = ["PRESETS", "Design", "Stage", "build"]
+__all__ = ["Design", "Stage", "build"]

@@ -17,7 +17,7 @@ class SpectrogramImage(Layer):
     """Resize a one-channel map bilinearly and give it three channels.
 
     M3Net, "Training Details": the input is 256 x 256 x 3 although a mel map has one channel. The
-    paper does not describe the conversion, so it is an option (docs/decisions.md).
+    paper does not describe the conversion, so it is an option (docs/design/decisions.md).
 
     Args:
         channels: ``delta`` (the map, its first and second derivative over time), ``replicate``

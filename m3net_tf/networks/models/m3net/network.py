@@ -3,7 +3,7 @@
 
 Jiang et al., "M3Net: Efficient Time-Frequency Integration Network with Mirror Attention for Audio
 Classification on Edge", AAAI 2025. The authors publish no code. Where the paper gives no details,
-the choices reproduce the published number of parameters (docs/decisions.md).
+the choices reproduce the published number of parameters (docs/design/decisions.md).
 """
 
 import dataclasses
@@ -14,7 +14,6 @@ from m3net_tf.networks.layers import Mirror, classifier, conv_block, ds_conv
 from m3net_tf.networks.layers.mirror_attention import View, mirror_attention
 from m3net_tf.networks.models.m3net.image import SpectrogramImage
 from m3net_tf.networks.models.m3net.rearranged import Rearranged
-from m3net_tf.networks.models.registry import Preset
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras, tf
 
@@ -72,9 +71,9 @@ class Design:
         vmf: frequency mirror in MFP (table 5).
         hmf: time mirror in MFP (table 5).
         views: ``mirror``, or a control that puts the ``shuffle`` or the ``shift`` of
-            :class:`.Rearranged` in place of each mirror (docs/mirror_attention.md).
+            :class:`.Rearranged` in place of each mirror (docs/evidence/mirror_attention.md).
         time_padding: pad maps in time; without it the network streams at the cost of one column
-            of each layer (docs/streaming.md). The mirror attention needs it.
+            of each layer (docs/design/streaming.md). The mirror attention needs it.
 
     Raises:
         ConfigError: the mirror attention is on but both its branches are off, or without
@@ -139,138 +138,3 @@ def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> ke
         x = stage(x, f"tail{index}", **kinds)
     outputs = classifier(x, classes, design.dropout)
     return keras.Model(inputs, outputs, name="m3net")
-
-
-_PAPER = {
-    "image": (256, 256),
-    "sfp": (Stage(40, strides=(2, 2), pool=2), Stage(64, strides=(2, 2), pool=2)),
-    "tail": (Stage(64),),
-}
-
-# A strided convolution instead of the first DSConv, a large frequency stride, and the mirrors on a
-# map of 4 x 13: chosen on the validation split of Speech Commands within a Cortex-M4's limits.
-_MCU = {
-    "sfp": (
-        Stage(32, kernel=(10, 5), strides=(5, 2), separable=False),
-        Stage(64, strides=(2, 2)),
-    ),
-    "tail": (Stage(64),),
-    "depthwise_norm": True,
-    "dropout": 0.2,
-}
-
-# Two halves of the spectrum and every second frame: the mirrors get a map of 2 x 25. Keywords
-# differ mainly in the timing of their sounds; chosen as above, against maps of 4 x 13 and 4 x 25.
-_MCU_S = {
-    **_MCU,
-    "sfp": (
-        Stage(64, kernel=(20, 5), strides=(20, 2), separable=False),
-        Stage(64),
-    ),
-}
-
-
-def _plain(filters: int, tail: int = 1, **changes: object) -> dict[str, object]:
-    """Without mirrors: all 20 mel bins in one row, so that a wide map costs little.
-
-    Chosen on the validation split of Speech Commands by ``m3net lab search``.
-    """
-    stem = Stage(filters, kernel=(20, 5), strides=(20, 2), separable=False)
-    stages = {"sfp": (stem, Stage(filters)), "tail": (Stage(filters),) * tail}
-    return {**_MCU, **stages, "mirror_attention": False, **changes}
-
-
-# Wider maps before and in the mirror attention, for microcontrollers with more memory.
-_MCU_M = {
-    **_MCU,
-    "sfp": (
-        Stage(64, kernel=(10, 5), strides=(4, 2), separable=False),
-        Stage(128, strides=(2, 2)),
-    ),
-    "tail": (Stage(128), Stage(128)),
-}
-_MCU_L = {
-    **_MCU,
-    "sfp": (
-        Stage(64, kernel=(10, 5), strides=(2, 2), separable=False),
-        Stage(224, strides=(2, 2)),
-    ),
-    "tail": (Stage(224), Stage(224), Stage(224)),
-}
-
-PRESETS = {
-    "paper": Preset(
-        input_shape=(256, 256, 3),
-        classes=10,
-        parameters=29_243,
-        macs=11_379_520,
-        summary="the paper's network, on a 256 x 256 x 3 image of the mel spectrogram",
-        arguments=_PAPER,
-    ),
-    "mcu": Preset(
-        input_shape=(40, 49, 1),
-        parameters=31_599,
-        macs=1_657_152,
-        summary="for a Cortex-M4, on the int8 log-mel columns of the device's front end",
-        arguments=_MCU,
-    ),
-    "s": Preset(
-        input_shape=(40, 49, 1),
-        parameters=39_055,
-        macs=1_722_560,
-        summary="64 kB of arena, 200 kB of weights, for keywords: whole time steps, two rows",
-        arguments=_MCU_S,
-    ),
-    "plain": Preset(
-        input_shape=(20, 49, 1),
-        parameters=52_620,
-        macs=1_198_336,
-        summary="no mirror attention, 128 channels: 20 mel bins in one row, a column each 20 ms",
-        arguments=_plain(128),
-    ),
-    # A hop costs one column of each layer, so that another layer is cheap. Chosen on the validation
-    # split of Speech Commands (experiments/results/README.md).
-    "plain_stream": Preset(
-        input_shape=(20, 64, 1),
-        parameters=71_436,
-        macs=1_753_344,
-        summary="`plain` without padding in time, a layer deeper: streams a column of each layer",
-        arguments=_plain(128, tail=2, time_padding=False),
-    ),
-    "plain_m": Preset(
-        input_shape=(20, 49, 1),
-        parameters=103_500,
-        macs=2_411_904,
-        summary="no mirror attention, 192 channels: 20 mel bins in one row, a column each 20 ms",
-        arguments=_plain(192),
-    ),
-    "plain_xs": Preset(
-        input_shape=(20, 33, 1),
-        parameters=55_404,
-        macs=849_792,
-        summary="no mirror attention, 96 channels: 20 mel bins in one row, a column each 30 ms",
-        arguments=_plain(96, tail=3),
-    ),
-    # Two seconds of sound in real time at 25 MHz.
-    "plain_xxs": Preset(
-        input_shape=(20, 33, 1),
-        parameters=23_436,
-        macs=347_840,
-        summary="no mirror attention, 64 channels: 20 mel bins in one row, a column each 30 ms",
-        arguments=_plain(64, tail=2),
-    ),
-    "m": Preset(
-        input_shape=(40, 49, 1),
-        parameters=127_057,
-        macs=8_211_136,
-        summary="192 kB of arena, 500 kB of weights: 128 channels in the mirror attention",
-        arguments=_MCU_M,
-    ),
-    "l": Preset(
-        input_shape=(40, 49, 1),
-        parameters=402_481,
-        macs=51_037_088,
-        summary="512 kB of arena, 1.5 MB of weights: 224 channels and maps of twice the height",
-        arguments=_MCU_L,
-    ),
-}

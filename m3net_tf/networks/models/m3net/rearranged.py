@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Views of a map that are no mirrors: controls of the mirror attention."""
+"""Views of a map that are not mirrors: controls of the mirror attention."""
 
 from typing import Any
 

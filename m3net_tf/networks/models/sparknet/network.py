@@ -12,7 +12,6 @@ import dataclasses
 
 from m3net_tf.networks.layers import classifier
 from m3net_tf.networks.layers.convolution import NORM_MOMENTUM
-from m3net_tf.networks.models.registry import Preset
 from m3net_tf.networks.models.sparknet.sparse_gate import SparseGate, time_channel_conv
 from m3net_tf.system.conversion import AtLeastOne, NotNegative, Positive
 from m3net_tf.system.errors import ConfigError
@@ -59,25 +58,3 @@ def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> ke
     x = keras.layers.Activation("tanh", name="gate_tanh")(x)
     x = SparseGate(design.noise, design.sparsity, name="gates")(x)  # (1, T, F)
     return keras.Model(inputs, classifier(x, classes), name="sparknet")
-
-
-def _paper(filters: int, parameters: int, macs: int) -> Preset:
-    return Preset(
-        input_shape=(32, 101, 1),
-        parameters=parameters,
-        macs=macs,
-        summary=f"the paper's C = {filters}, on 1 s of 32 cepstral coefficients at a hop of 10 ms",
-        arguments={"filters": filters},
-    )
-
-
-PRESETS = {
-    "c16": _paper(16, 4_924, 396_304),
-    "c32": _paper(32, 12_012, 1_066_944),
-    "mcu": Preset(
-        input_shape=(40, 49, 1),
-        parameters=12_748,
-        macs=547_320,
-        summary="32 channels, on the int8 log-mel columns of the device's front end",
-    ),
-}

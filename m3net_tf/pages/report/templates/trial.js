@@ -209,7 +209,7 @@
         if (!await pushAll(samples, own)) return;
         finish(name, samples.length, all.length);
       } catch (error) {
-        state.textContent = `${name} cannot be heard (${error.message}): use a WAV file.`;
+        state.textContent = `${name} cannot be read (${error.message}): use a WAV file.`;
       }
     }
 
@@ -234,7 +234,7 @@
       const best = last.scores.indexOf(Math.max(...last.scores));
       const needed = (recognizer.frames - 1) * recognizer.hop_samples + recognizer.frame_samples;
       const remarks = [
-        count < all ? ` Only its first ${MOST_S} s were heard.` : "",
+        count < all ? ` Only its first ${MOST_S} s were scored.` : "",
         count < needed ? " It is shorter than the network's window and was padded with silence." : "",
       ];
       state.textContent = `${name}: ${facts.labels[best]} ${percent(share(last.scores[best]))} in the `
