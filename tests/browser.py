@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-_TIMEOUT_S = 60.0
+_TIMEOUT_S = 300.0  # the computer may be busy
 _OPTIONS = (
     "--headless",
     "--no-sandbox",

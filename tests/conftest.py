@@ -14,9 +14,11 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 from browser import Page, find_chromium, opened_browser
+from hypothesis import settings
 
 from m3net_tf import cli
 from m3net_tf.audio.frontend import FrontendConfig
+from m3net_tf.export import Bundle
 from m3net_tf.export.manifest import (
     Arena,
     Calibration,
@@ -31,6 +33,8 @@ from m3net_tf.system.progress import silent
 from m3net_tf.system.yaml_files import read_yaml
 from m3net_tf.training.recipe import Recipe
 
+settings.register_profile("m3net", deadline=None)  # the computer may be busy
+settings.load_profile("m3net")
 gc.disable()  # until all tests are collected
 
 for _option in ("BOARD", "DATA_DIR", "ENGINE"):  # make exports them; m3net reads them as options
@@ -165,6 +169,38 @@ def tiny_run(
                 patch.setenv("M3NET_CACHE", str(session_cache))
                 train(tiny_recipe(), trained)
     return Path(shutil.copytree(trained, tmp_path_factory.mktemp("runs") / "tiny"))
+
+
+@pytest.fixture(scope="session")
+def exported_run(
+    tiny_run: Path,
+    session_cache: Path,
+    common_folder: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """Folder of :func:`tiny_run` with its export for the compiled engine; do not write into it.
+
+    Tests that change or damage a run or its export make a copy. The first pytest-xdist worker
+    exports it; each has its own copy, as of :func:`tiny_run`.
+    """
+    from m3net_tf.export import export_run
+    from m3net_tf.training import Run
+
+    export = common_folder / "exported"
+    with locked(common_folder / "exported.lock", "the tests' export", silent):
+        if not (export / "manifest.json").is_file():
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("M3NET_CACHE", str(session_cache))
+                export_run(Run(tiny_run), None, export)
+    run = Path(shutil.copytree(tiny_run, tmp_path_factory.mktemp("exported") / "tiny"))
+    shutil.copytree(export, run / "export")
+    return run
+
+
+@pytest.fixture(scope="session")
+def exported(exported_run: Path) -> Bundle:
+    """The export of :func:`exported_run`; do not write into it."""
+    return Bundle.load(exported_run / "export")
 
 
 class Typed(NamedTuple):

@@ -248,7 +248,7 @@ def run_until_interrupted(**variables: str) -> tuple[int, str]:
     os.close(child)
     # Not each step is drawn, so any count of two digits will do.
     shown = b"a line" if "CI" in variables else rb"a line[\s\S]*\d\d/400"
-    text, deadline_s, sent = b"", time.monotonic() + 30, False
+    text, deadline_s, sent = b"", time.monotonic() + 300, False
     try:
         while time.monotonic() < deadline_s:
             try:
@@ -259,7 +259,7 @@ def run_until_interrupted(**variables: str) -> tuple[int, str]:
             if not sent and re.search(shown, text):
                 process.send_signal(signal.SIGINT)
                 sent = True
-        return process.wait(10), text.decode()
+        return process.wait(300), text.decode()
     finally:
         process.kill()
         process.wait()

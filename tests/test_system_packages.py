@@ -56,7 +56,7 @@ def machine(tmp_path: Path) -> Callable[..., tuple[int, str, list[str]]]:
             stdin=theirs,
             stdout=theirs if typed else subprocess.PIPE,
             stderr=theirs if typed else subprocess.STDOUT,
-            timeout=60,
+            timeout=600,
         )
         text = os.read(ours, 65536) if ours is not None else done.stdout
         return done.returncode, text.decode(), calls.read_text().splitlines()

@@ -6,7 +6,6 @@ import dataclasses
 import functools
 import json
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -28,27 +27,19 @@ SCENES = SceneSettings(hours=60 / 3600, scene_s=30.0, seed=1)
 
 
 @pytest.fixture(scope="module")
-def exported(private_cache, tiny_run, tmp_path_factory) -> Path:
-    """An exported run; do not write into it."""
-    folder = shutil.copytree(tiny_run, tmp_path_factory.mktemp("live") / "tiny")
-    export_run(Run(folder), None)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def tuned(exported, tmp_path_factory) -> tuple[Run, dict]:
-    run = Run(shutil.copytree(exported, tmp_path_factory.mktemp("tuned") / "tiny"))
+def tuned(private_cache, exported_run, tmp_path_factory) -> tuple[Run, dict]:
+    run = Run(shutil.copytree(exported_run, tmp_path_factory.mktemp("tuned") / "tiny"))
     result = live.evaluate_streaming(run, target_false_accepts_per_hour=300.0, scenes=SCENES)
     return run, result
 
 
 @pytest.fixture
-def copy(exported, tmp_path) -> Run:
-    return Run(shutil.copytree(exported, tmp_path / "tiny"))
+def copy(exported_run, tmp_path) -> Run:
+    return Run(shutil.copytree(exported_run, tmp_path / "tiny"))
 
 
-def test_clip_accuracy_is_that_of_the_training(exported):
-    run = Run(exported)
+def test_clip_accuracy_is_that_of_the_training(exported_run):
+    run = Run(exported_run)
     result = clips.evaluate_clips(run)
     assert result["float"]["accuracy"] == run.metrics().test["accuracy"]
     low, high = result["int8_desktop"]["accuracy_95"]
@@ -104,14 +95,14 @@ def test_curve_is_written_as_table_and_picture(tuned):
     assert "Protocol: generated-split." in " ".join(text.split())
 
 
-def test_settings_found_go_into_the_export(tuned, exported):
+def test_settings_found_go_into_the_export(tuned, exported_run):
     run, result = tuned
     config = load_detector(run.detector_path)
     bundle = Bundle.load(run.folder / "export")
     assert config.to_dict() == result["detector"]
     assert bundle.detector == config
     header = (bundle.folder / "detector_config.h").read_text()
-    assert header != (exported / "export" / "detector_config.h").read_text()
+    assert header != (exported_run / "export" / "detector_config.h").read_text()
     first = config.classes[0]
     assert f"{{{first.threshold_units}, {first.release_units}, " in header
     # Measured again without a target: the settings that the run has.
@@ -140,9 +131,9 @@ def test_a_file_of_another_network_is_named(copy):
             work()
 
 
-def test_sounds_without_events_follow_the_scenes(exported, tmp_path):
-    bundle = Bundle.load(exported / "export")
-    dataset = Run(exported).dataset(None)
+def test_sounds_without_events_follow_the_scenes(exported_run, tmp_path):
+    bundle = Bundle.load(exported_run / "export")
+    dataset = Run(exported_run).dataset(None)
     short = dataclasses.replace(SCENES, hours=12 / 3600, scene_s=12.0)
     alone = live.record(bundle, dataset, "test", bundle.detector, short)
     noise = tmp_path / "noise.wav"
@@ -154,9 +145,9 @@ def test_sounds_without_events_follow_the_scenes(exported, tmp_path):
     assert longer.hours == pytest.approx(18 / 3600, abs=0.1 / 3600)
 
 
-def test_recording_is_what_a_recognizer_hears_step_by_step(exported):
-    bundle = Bundle.load(exported / "export")
-    dataset = Run(exported).dataset(None)
+def test_recording_is_what_a_recognizer_hears_step_by_step(exported_run):
+    bundle = Bundle.load(exported_run / "export")
+    dataset = Run(exported_run).dataset(None)
     short = dataclasses.replace(SCENES, hours=12 / 3600, scene_s=12.0)
     config = dataclasses.replace(bundle.detector, run_columns=10)
     recording = live.record(bundle, dataset, "test", config, short)
@@ -180,8 +171,8 @@ def test_recording_is_what_a_recognizer_hears_step_by_step(exported):
     assert recording.truth == scene.events
 
 
-def test_command_prints_json(m3net, exported):
-    status, out, _ = m3net("evaluate", exported, "--json")
+def test_command_prints_json(m3net, exported_run):
+    status, out, _ = m3net("evaluate", exported_run, "--json")
     assert status == 0
     assert json.loads(out)["int8_desktop"]["accuracy"] >= 0
 
@@ -203,12 +194,12 @@ def test_command_measures_live_detection(m3net, copy):
         (["--streaming", "--hours", "0"], "scenes.hours is 0"),
     ],
 )
-def test_errors_are_one_line(m3net, exported, words, named):
-    before = sorted(exported.rglob("*"))
-    status, _, err = m3net("evaluate", exported, *words)
+def test_errors_are_one_line(m3net, exported_run, words, named):
+    before = sorted(exported_run.rglob("*"))
+    status, _, err = m3net("evaluate", exported_run, *words)
     assert status == 2 and named in err
     assert err.startswith("error: ") and err.count("\n") == 1
-    assert sorted(exported.rglob("*")) == before
+    assert sorted(exported_run.rglob("*")) == before
 
 
 def test_without_an_export(m3net, tiny_run):

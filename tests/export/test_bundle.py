@@ -10,9 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bench import Bench
 from refusals import refuses
 
 from m3net_tf.audio.frontend import features_int8
+from m3net_tf.boards.builds.image import FirmwareImage
 from m3net_tf.boards.emulation import starting
 from m3net_tf.compiler.engines import DEFAULT_ENGINE
 from m3net_tf.export import Bundle, c_files, export_run, from_run, writing
@@ -45,18 +47,13 @@ COMPILED_FILES = {
 
 
 @pytest.fixture(scope="module", autouse=True)
-def fixed_commit():
-    """Fixed versions and commit, independent of changes in the tree."""
-    made_with = artifacts.provenance()
+def fixed_commit(exported):
+    """The versions and the commit of the first export, independent of changes in the tree."""
+    manifest = exported.manifest
+    made_with = {"versions": manifest.versions, "git_commit": manifest.git_commit}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(from_run, "provenance", lambda: made_with)
-        yield made_with
-
-
-@pytest.fixture(scope="module")
-def exported(private_cache, fixed_commit, tiny_run, tmp_path_factory) -> Bundle:
-    """An export of the tiny run; do not write into it."""
-    return export_run(Run(tiny_run), None, tmp_path_factory.mktemp("exports") / "tiny")
+        yield
 
 
 @pytest.fixture
@@ -76,14 +73,16 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
-def test_it_is_complete_and_nothing_lies_beside_it(exported):
+def test_it_is_complete(exported):
     assert set(contents(exported.folder)) == FILES | COMPILED_FILES
-    assert [path.name for path in exported.folder.parent.iterdir()] == ["tiny"]
 
 
-def test_a_second_export_gives_the_same_bytes(exported, tiny_run, tmp_path):
+def test_a_second_export_gives_the_same_bytes_and_nothing_lies_beside_it(
+    exported, tiny_run, tmp_path
+):
     again = export_run(Run(tiny_run), None, tmp_path / "again")
     assert contents(again.folder) == contents(exported.folder)
+    assert [path.name for path in tmp_path.iterdir()] == ["again"]
 
 
 def test_no_date_and_no_path_of_this_machine(exported, tiny_run):
@@ -93,9 +92,11 @@ def test_no_date_and_no_path_of_this_machine(exported, tiny_run):
             assert not re.search(rb"20\d\d-\d\d|__DATE__", data), name
 
 
-def test_manifest(exported, tiny_run, fixed_commit):
+def test_manifest(exported, tiny_run):
     manifest = exported.manifest.to_dict()
-    assert manifest.items() >= fixed_commit.items()
+    made_with = artifacts.provenance()
+    assert manifest["versions"] == made_with["versions"]
+    assert manifest["git_commit"][:40] == made_with["git_commit"][:40]  # without "-dirty"
     assert manifest == json.loads((exported.folder / "manifest.json").read_text())
     assert manifest["model"]["name"] == "m3net-mcu"
     assert manifest["model"]["sha256"] == hashlib.sha256(exported.tflite).hexdigest()
@@ -184,24 +185,20 @@ def test_strange_labels_become_valid_c(tmp_path):
     assert not re.search(r"[^\x20-\x7e\n]|\?\?", (tmp_path / "model.cc").read_text())
 
 
-def test_an_export_is_not_repeated(exported, tiny_run, monkeypatch):
-    def fail(*_: object) -> None:
-        raise AssertionError("quantised again")
-
-    monkeypatch.setattr(from_run, "quantize_network", fail)
+def test_an_export_is_not_repeated(copy, exported, tiny_run):
     lines: list[str] = []
-    again = export_run(Run(tiny_run), None, exported.folder, lines.append)
+    again = export_run(Run(tiny_run), None, copy, lines.append)
     assert again.manifest == exported.manifest
-    assert "already exported" in lines[-1]
+    assert lines == [f"{copy} is already exported"]
 
 
-def test_an_export_with_a_damaged_vector_is_repeated(copy, exported, tiny_run, quantized):
+def test_a_damaged_export_is_repeated(copy, exported, tiny_run, quantized):
     path = copy / "vectors" / "outputs_int8.bin"
     path.write_bytes(bytes(path.stat().st_size))
     lines: list[str] = []
     export_run(Run(tiny_run), None, copy, lines.append)
     assert f"{path} is damaged; exporting now" in lines
-    assert path.read_bytes() == (exported.folder / "vectors" / path.name).read_bytes()
+    assert contents(copy) == contents(exported.folder)
 
 
 def test_the_arena_is_the_planners_and_the_report_has_what_each_rewrite_saved(exported):
@@ -215,9 +212,10 @@ def test_the_arena_is_the_planners_and_the_report_has_what_each_rewrite_saved(ex
     assert f"{facts['arena_bytes']} bytes" in (exported.folder / "arena.svg").read_text()
 
 
-def test_another_engine_changes_its_files_alone(copy, exported, tiny_run, monkeypatch):
-    monkeypatch.setattr(from_run, "quantize_network", None)
-    other = export_run(Run(tiny_run), None, copy, engine="tflm")
+def test_another_engine_changes_its_files_alone(copy, exported, tiny_run):
+    lines: list[str] = []
+    other = export_run(Run(tiny_run), None, copy, lines.append, engine="tflm")
+    assert lines[0] == f"{copy} is already exported"
     assert other.manifest.engine == "tflm" and other.compiled == {}
     assert other.manifest.arena.bytes > exported.manifest.arena.bytes
     before, after = contents(exported.folder), contents(copy)
@@ -227,39 +225,46 @@ def test_another_engine_changes_its_files_alone(copy, exported, tiny_run, monkey
     assert contents(copy) == before
 
 
-def built_code(bundle, monkeypatch, lines=None):
-    """The C that a firmware build of an export gets."""
-    taken = []
-    monkeypatch.setattr(starting, "build_compiled", lambda *values, **_: taken.append(values[4]))
-    log = [].append if lines is None else lines.append
-    starting.export_firmware(bundle, "nrf52840dk", bundle.folder / "build", "compiled", log)
-    return taken[0]
+@pytest.fixture
+def built_code(copy, monkeypatch, tmp_path):
+    """The C that a firmware build of the copied export gets, and the build's lines."""
+    bench = Bench(lambda made: FirmwareImage(made.folder, made.board, {}, 1, 1), None, monkeypatch)
+
+    def build():
+        lines = []
+        bundle = Bundle.load(copy)
+        starting.export_firmware(bundle, "mps2_an386", tmp_path / "build", "compiled", lines.append)
+        generated = bench.built[-1].folder / "generated"
+        assert lines.pop() == "fetching CMSIS-DSP"
+        return {path.name: path.read_text() for path in generated.iterdir()}, lines
+
+    return build
 
 
-def test_a_build_takes_the_exported_c_itself_and_refuses_a_changed_one(copy, tiny_run, monkeypatch):
-    before, lines = contents(copy), []
-    files = built_code(Bundle.load(copy), monkeypatch, lines)
+def test_a_build_takes_the_exported_c_itself_and_refuses_a_changed_one(copy, built_code):
+    before = contents(copy)
+    files, lines = built_code()
     for name in ("m3net_network.c", "m3net_network.h", "model_labels.c"):
         assert files[name] == (copy / "compiled" / name).read_text()
     assert "M3NET_ENGINE_COMPILED 1" in files["model.h"] and lines == []
     with (copy / "compiled" / "m3net_network.c").open("a") as file:
         file.write("// changed\n")
     with refuses(ModelError, "m3net_network.c"):
-        built_code(Bundle.load(copy), monkeypatch)
-    export_run(Run(tiny_run), None, copy)
+        built_code()
+    Bundle.load(copy).set_engine("compiled")
     assert contents(copy) == before
 
 
-def test_c_of_another_release_is_written_anew_and_said_so(copy, tiny_run, monkeypatch):
-    before, lines = contents(copy), []
-    files = built_code(Bundle.load(copy), monkeypatch)
+def test_c_of_another_release_is_written_anew_and_said_so(copy, built_code):
+    before = contents(copy)
+    files, _ = built_code()
     manifest = json.loads(before["manifest.json"])
     code = manifest.pop("code")
     for values in (manifest, {**manifest, "code": {**code, "kernels_sha256": "others"}}):
         (copy / "manifest.json").write_text(json.dumps(values))
-        assert built_code(Bundle.load(copy), monkeypatch, lines) == files
-        assert "of another release" in lines.pop() and not lines
-        export_run(Run(tiny_run), None, copy)
+        again, (line,) = built_code()
+        assert again == files and "of another release" in line
+        Bundle.load(copy).set_engine("compiled")
         assert contents(copy) == before
 
 
@@ -343,15 +348,16 @@ def lose(name: str):
         (lose("vectors/pcm_int16.bin"), ModelError, r"copy lacks vectors/pcm_int16\.bin"),
     ],
 )
-def test_a_damaged_export_is_refused_and_exporting_again_repairs_it(
-    damage, kind, message, copy, exported, tiny_run, quantized
+def test_a_damaged_export_is_refused_and_the_next_export_does_not_keep_it(
+    damage, kind, message, copy
 ):
     damage(copy)
     with pytest.raises(kind, match=message) as caught:
         Bundle.load(copy)
     assert "\n" not in str(caught.value)
-    export_run(Run(tiny_run), None, copy)
-    assert contents(copy) == contents(exported.folder)
+    lines: list[str] = []
+    assert writing.existing_export(copy, lines.append) is None
+    assert lines == [f"{caught.value}; exporting now"]
 
 
 def test_a_folder_of_something_else_is_left_alone(tiny_run, tmp_path):

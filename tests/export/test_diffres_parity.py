@@ -52,7 +52,7 @@ def nearest(real: np.ndarray) -> np.ndarray:
     return np.clip(np.floor(128 * real + 0.5), -128, 127)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60, derandomize=True)
 @given(
     kind=st.sampled_from(sorted(KINDS)),
     sound=st.sampled_from(sorted(MAPS)),

@@ -214,7 +214,7 @@ class Console:
 
     def until(self, pattern: str) -> str:
         """The output up to the end of ``pattern``, which must come."""
-        text = self.listen(pattern, 60.0)
+        text = self.listen(pattern, 600.0)
         assert text is not None, f"no {pattern!r} in {self.seen[-2000:]!r}"
         return text
 
@@ -230,7 +230,7 @@ class Console:
 
     def insist_on(self, command: str) -> dict[str, int]:
         """The answer to a command, repeated until it is no longer lost behind garbage."""
-        for _ in range(60):
+        for _ in range(600):
             self.port.write(f"\n{command}\n".encode())
             if text := self.listen(rf"m3net ok {command} [^\r\n]*\r\n", 1.0):
                 return numbers(text[text.rindex("m3net ok") :])

@@ -81,7 +81,7 @@ def behind_pty(program: Path, *words: str | Path) -> Iterator[str]:
     finally:
         os.close(device_end)  # the program ends by itself then, and its coverage is kept
         try:
-            process.communicate(timeout=5)
+            process.communicate(timeout=60)
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()

@@ -38,7 +38,7 @@ from m3net_tf.boards.builds.layouts import LAYOUTS, library_name, write_layout
 from m3net_tf.boards.builds.sources import FIRMWARE_DIR
 from m3net_tf.boards.emulation.listening import due_windows, expected_events
 from m3net_tf.compiler.host import engine_sources
-from m3net_tf.export import Bundle, c_files, export_run
+from m3net_tf.export import Bundle, c_files
 from m3net_tf.export.bundle import c_model
 from m3net_tf.export.c_files import arena_bytes, compile_model
 from m3net_tf.export.manifest import DatasetFacts
@@ -46,7 +46,6 @@ from m3net_tf.export.reference import read_vectors
 from m3net_tf.runtime import DetectorConfig
 from m3net_tf.runtime.recognizer import event_time_s
 from m3net_tf.system.errors import ConfigError, ModelError
-from m3net_tf.training import Run
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -86,14 +85,12 @@ def test_the_library_of_diffres_gives_the_bytes_of_the_desktop(
 
 
 def test_the_library_of_a_trained_run_gives_the_test_vectors_of_its_export(
-    arm_emulation, tiny_run, tmp_path, monkeypatch, session_cache
+    arm_emulation, exported, tmp_path
 ):
-    monkeypatch.setenv("M3NET_CACHE", str(session_cache))
-    bundle = export_run(Run(tiny_run), None, tmp_path / "export")
-    stored = read_vectors(bundle)
-    scores = scores_of_library(bundle, "arduino", tmp_path, stored.features, stored.pcm[0])
+    stored = read_vectors(exported)
+    scores = scores_of_library(exported, "arduino", tmp_path, stored.features, stored.pcm[0])
     np.testing.assert_array_equal(scores[:-1], stored.scores)
-    np.testing.assert_array_equal(scores[-1], scores_of_sound(bundle, stored.pcm[0]))
+    np.testing.assert_array_equal(scores[-1], scores_of_sound(exported, stored.pcm[0]))
 
 
 @pytest.mark.parametrize(

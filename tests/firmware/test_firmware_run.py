@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from bench import Bench, Build
 from firmware_helpers import BuiltFirmware
 from refusals import refuses
 
@@ -17,9 +18,10 @@ from m3net_tf.boards.builds import flash
 from m3net_tf.boards.builds.image import FirmwareImage, image_files, memory_bytes, summary_lines
 from m3net_tf.boards.emulation import starting
 from m3net_tf.export import Bundle
-from m3net_tf.export.manifest import Arena
+from m3net_tf.export.c_files import tflm_arena
 from m3net_tf.system.errors import FirmwareError
 
+EXPORTED_BYTES, LEAST_BYTES = 20_000, 24_000  # of an arena
 MAP = """
 Archive member included to satisfy reference by file (symbol)
 
@@ -46,28 +48,20 @@ def write_image(folder: Path, board: str, forms: Sequence[str] = ("elf", "hex", 
 
 
 @pytest.fixture()
-def built_with(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[Path, list[str]]]:
-    """Folder and choices of each build of an export for the compiled engine."""
-    calls: list[tuple[Path, list[str]]] = []
-
-    def build(bundle, board, folder, log, *, settings, emulated=False):
-        calls.append((folder, list(settings)))
-        log("compiling")
-        return FirmwareImage(write_image(folder, board), board, {}, 186_848, 95_296)
-
-    def build_tflm(bundle, board, folder, arena_bytes, *, settings, report, emulated=False):
-        assert arena_bytes == 54_321  # the export's is not TensorFlow Lite Micro's
-        return build(bundle, board, folder, report, settings=settings)
-
-    monkeypatch.setattr(starting, "compiled_firmware", build)
-    monkeypatch.setattr(starting, "build_firmware", build_tflm)
-    monkeypatch.setattr(starting, "tflm_arena", lambda _: Arena(54_321, "TFLite Micro"))
-    monkeypatch.setattr(Bundle, "network", None)
-    monkeypatch.setattr(Bundle, "c_folder", lambda self, log: self.folder)
-    manifest = SimpleNamespace(engine="compiled")
-    monkeypatch.setattr(Bundle, "load", lambda folder: Bundle(folder, manifest))
+def bench(monkeypatch: pytest.MonkeyPatch, exported: Bundle, tmp_path: Path) -> Bench:
+    """Builds of the run in the folder ``a_run``, whose export is for the compiled engine."""
+    shutil.copytree(exported.folder, tmp_path / "a_run" / "export")
     monkeypatch.chdir(tmp_path)
-    return calls
+
+    def build(made: Build) -> FirmwareImage:
+        return FirmwareImage(write_image(made.folder, made.board), made.board, {}, 186_848, 95_296)
+
+    def run_clips(made: Build, _clips: object) -> object:
+        if (made.arena_bytes or EXPORTED_BYTES) < LEAST_BYTES:
+            raise FirmwareError("the arena is too small")
+        return SimpleNamespace(arena_used_bytes=LEAST_BYTES)
+
+    return Bench(build, run_clips, monkeypatch)
 
 
 ENERGY = "M3NET_EEMBC_MODE=energy"
@@ -95,7 +89,8 @@ ENERGY = "M3NET_EEMBC_MODE=energy"
 def test_choices_reach_the_build(
     m3net,
     monkeypatch,
-    built_with,
+    bench: Bench,
+    exported: Bundle,
     command: str,
     options: list[str],
     environment: str,
@@ -108,51 +103,42 @@ def test_choices_reach_the_build(
     if environment:
         monkeypatch.setenv("ENGINE", environment)
     assert m3net(command, "a_run", "--board", "nucleo_h753zi", *options).status == 0
-    assert built_with == [(Path(f"a_run/firmware/nucleo_h753zi{folder}"), settings)]
+    (made,) = bench.built
+    assert made.folder == Path(f"a_run/firmware/nucleo_h753zi{folder}")
+    assert made.settings == settings
+    engine = "tflm" if "tflm" in folder else "compiled"
+    # The export's arena is not TensorFlow Lite Micro's.
+    arena = tflm_arena(exported.network) if engine == "tflm" else exported.manifest.arena
+    assert (made.engine, made.arena_bytes) == (engine, arena.bytes)
 
 
-def test_an_unknown_engine_is_refused(m3net, built_with):
+def test_an_unknown_engine_is_refused(m3net, bench: Bench):
     status, _, error = m3net("firmware", "a_run", "--engine", "steam")
-    assert status == 2 and "steam" in error and "compiled" in error and not built_with
+    assert status == 2 and "steam" in error and "compiled" in error and not bench.built
 
 
 @pytest.mark.parametrize("options", [[], ["--define", "A=b"]])
 def test_an_emulated_board_gets_an_arena_that_the_network_starts_with(
-    m3net, monkeypatch, tmp_path: Path, options: list[str], make_manifest
+    m3net, bench: Bench, options: list[str]
 ):
     """The export's arena was measured on another board; this one's kernels need more."""
-    manifest = make_manifest(arena=Arena(20_000, "TFLite Micro on mps2_an386"))
-    least_bytes = 24_000
-    builds: list[tuple[int | None, list[str]]] = []
-
-    def build(bundle, board, folder, arena_bytes=None, *, settings, report, emulated=False):
-        builds.append((arena_bytes, list(settings)))
-        return FirmwareImage(write_image(folder, board), board, {}, 1, 1)
-
-    def run_job(elf, machine, clips):
-        if (builds[-1][0] or 20_000) < least_bytes:
-            raise FirmwareError("the arena is too small")
-        return SimpleNamespace(arena_used_bytes=least_bytes)
-
-    monkeypatch.setattr(starting, "build_firmware", build)
-    monkeypatch.setattr(starting, "run_job", run_job)
-    monkeypatch.setattr(starting, "library_path", lambda core: tmp_path / core / "lib.a")
-    monkeypatch.setattr(shutil, "which", lambda program: program)
-    monkeypatch.setattr(Bundle, "c_folder", lambda self, log: self.folder)
-    monkeypatch.setattr(Bundle, "load", lambda folder: Bundle(folder, manifest))
-    monkeypatch.chdir(tmp_path)
+    bundle = Bundle.load(Path("a_run/export"))
+    bundle.set_engine("tflm")
+    bundle.set_arena(EXPORTED_BYTES, "TFLite Micro on mps2_an386")
     for _ in range(2):  # the second build uses the arena that the first one measured
         assert m3net("firmware", "a_run", "--board", "mps3_an547", *options).status == 0
     settings = options[1:]
-    spare = 20_000 + starting.ARENA_SLACK_BYTES
-    assert builds == [(size, settings) for size in (None, spare, least_bytes, least_bytes)]
+    spare = EXPORTED_BYTES + starting.ARENA_SLACK_BYTES
+    assert [(made.arena_bytes, made.settings) for made in bench.built] == [
+        (size, settings) for size in (None, spare, LEAST_BYTES, LEAST_BYTES)
+    ]
 
 
-def test_firmware_names_each_file_and_the_share_of_each_memory(m3net, built_with):
+def test_firmware_names_each_file_and_the_share_of_each_memory(m3net, bench: Bench):
     status, output, _ = m3net("firmware", "a_run", "--board", "nucleo_h753zi")
     folder = "a_run/firmware/nucleo_h753zi"
     assert status == 0 and output.splitlines() == [
-        "compiling",
+        "fetching CMSIS-DSP",
         f"{folder}/m3net_firmware.elf: 1,000 bytes",
         f"{folder}/m3net_firmware.hex: 1,001 bytes",
         f"{folder}/m3net_firmware.bin: 1,002 bytes",
@@ -162,7 +148,7 @@ def test_firmware_names_each_file_and_the_share_of_each_memory(m3net, built_with
 
 
 @pytest.mark.parametrize("command", ["firmware", "flash"])
-def test_an_image_in_json(m3net, monkeypatch, built_with, command: str):
+def test_an_image_in_json(m3net, monkeypatch, bench: Bench, command: str):
     monkeypatch.setattr(flash, "flash_image", lambda image, report: report("written"))
     monkeypatch.setattr(flash, "flash_way", lambda board: ["tool"])
     caught = m3net(command, "a_run", "--board", "nucleo_h753zi", "--json")
@@ -172,7 +158,7 @@ def test_an_image_in_json(m3net, monkeypatch, built_with, command: str):
     assert facts["files"] == {form: f"{stem}.{form}" for form in ("elf", "hex", "bin")}
     assert (facts["board"], facts["flash_bytes"]) == ("nucleo_h753zi", 186_848)
     assert facts["memories"]["FLASH"] == 2_097_152
-    assert caught.err.splitlines() == ["compiling", *["written"] * (command == "flash")]
+    assert caught.err.splitlines() == ["fetching CMSIS-DSP", *["written"] * (command == "flash")]
 
 
 @pytest.mark.parametrize("behind", [False, True])
@@ -208,9 +194,9 @@ def test_memories_are_those_of_the_linker(built: BuiltFirmware, tmp_path: Path):
     ],
 )
 def test_what_cannot_work_is_said_before_the_build(
-    m3net, monkeypatch, built_with, tmp_path: Path, words: list[str], message: str
+    m3net, monkeypatch, bench: Bench, tmp_path: Path, words: list[str], message: str
 ):
     monkeypatch.setenv("PATH", str(tmp_path))
     status, _, error = m3net(*words)
     assert status == 2 and error.startswith(f"error: {message}")
-    assert built_with == []
+    assert bench.built == []

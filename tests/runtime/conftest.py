@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An export for the light runtime, its test vectors, and the command itself."""
+"""The test vectors of the exported run, files with changed metadata, and the command itself."""
 
 from __future__ import annotations
 
@@ -12,18 +12,9 @@ import numpy as np
 import pytest
 
 from m3net_tf import __main__ as entry
-from m3net_tf.export import Bundle, export_run
+from m3net_tf.export import Bundle
 from m3net_tf.export.reference import read_vectors
 from m3net_tf.runtime import attach_metadata
-from m3net_tf.training import Run
-
-
-@pytest.fixture(scope="session")
-def exported(session_cache, tiny_run, tmp_path_factory) -> Bundle:
-    """An export of the tiny run; do not write into it."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("M3NET_CACHE", str(session_cache))
-        return export_run(Run(tiny_run), None, tmp_path_factory.mktemp("light") / "export")
 
 
 @pytest.fixture(scope="session")

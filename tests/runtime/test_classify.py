@@ -87,9 +87,8 @@ def test_every_runtime_passes_over_it(exported, vectors):
     np.testing.assert_array_equal(run_tflm(file, features[..., None]), vectors[1][:2])
 
 
-def test_settings_of_the_detector_go_into_the_file(exported, tiny_run, tmp_path):
-    run = Run(shutil.copytree(tiny_run, tmp_path / "run"))
-    shutil.copytree(exported.folder, run.folder / "export")
+def test_settings_of_the_detector_go_into_the_file(exported, exported_run, tmp_path):
+    run = Run(shutil.copytree(exported_run, tmp_path / "run"))
     config = dataclasses.replace(exported.detector, run_columns=9)
     save_detector(config, run.detector_path)
     export_run(run, None)

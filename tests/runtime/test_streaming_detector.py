@@ -146,7 +146,7 @@ def any_class(draw: st.DrawFn, label: str) -> ClassSettings:
     )
 
 
-@settings(max_examples=200, deadline=None, derandomize=True, database=None)
+@settings(max_examples=200, derandomize=True, database=None)
 @given(
     classes=st.integers(1, 4).flatmap(
         lambda count: st.tuples(*(any_class(f"c{k}") for k in range(count)))

@@ -254,9 +254,9 @@ class Server:
         """(path, Range header, bytes sent) of each request since the last `forget`.
 
         A client can have the whole reply before its request is noted here, so this waits for
-        requests under way, at most ten seconds.
+        requests under way, at most a minute.
         """
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while self._under_way and time.monotonic() < deadline:
             time.sleep(0.001)
         return list(self._done)

@@ -154,7 +154,7 @@ def configs(draw: st.DrawFn) -> FrontendConfig:
     )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(configs(), st.integers(0, 3000), st.integers(0, 2**32 - 1))
 def test_any_config_gives_features_of_the_promised_shape(config, samples, seed):
     audio = np.random.default_rng(seed).uniform(-1, 1, samples)
@@ -177,7 +177,6 @@ def test_any_config_gives_features_of_the_promised_shape(config, samples, seed):
         np.testing.assert_array_equal(more[:, :frames], features)
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1))
 def test_quantisation_is_bounded_monotonic_and_exact_to_half_a_step(values):
     values = np.sort(values)

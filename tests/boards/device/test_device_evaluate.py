@@ -24,7 +24,7 @@ from m3net_tf.audio.datasets import load_dataset, protocol_statement
 from m3net_tf.boards.device.evaluate import evaluate, evaluation_table, nested_clips, results_path
 from m3net_tf.boards.device.messages import DeviceInfo, Result
 from m3net_tf.boards.emulation.starting import why_no_emulation
-from m3net_tf.export import Bundle, export_run
+from m3net_tf.export import Bundle
 from m3net_tf.runtime.interpreter import run_reference
 from m3net_tf.system import progress
 from m3net_tf.system.artifacts import read_json, write_json
@@ -66,27 +66,22 @@ class DesktopBoard:
 
 
 @pytest.fixture(scope="module")
-def bundle(tiny_run: Path, private_cache: Path, tmp_path_factory) -> Bundle:
-    return export_run(Run(tiny_run), None, tmp_path_factory.mktemp("export") / "export")
-
-
-@pytest.fixture(scope="module")
 def dataset(tiny_run: Path):
     return Run(tiny_run).dataset(None)
 
 
-def test_a_stopped_evaluation_goes_on(bundle: Bundle, dataset, tmp_path: Path, monkeypatch):
+def test_a_stopped_evaluation_goes_on(exported: Bundle, dataset, tmp_path: Path, monkeypatch):
     monkeypatch.setattr(progress, "LINE_EVERY_S", 0.0)
     clips = dataset.split("test")[:9]
-    board = DesktopBoard(bundle)
+    board = DesktopBoard(exported)
     board.runs_left = 4
     path = results_path(tmp_path, "desk", "features")
     with pytest.raises(FirmwareError, match="broke"):
-        evaluate(board, bundle, dataset, clips, path)  # type: ignore[arg-type]
+        evaluate(board, exported, dataset, clips, path)  # type: ignore[arg-type]
     assert len(read_json(path)["results"]) == 4
     board.runs_left = 100
     lines: list[str] = []
-    summary = evaluate(board, bundle, dataset, clips, path, log=lines.append)  # type: ignore[arg-type]
+    summary = evaluate(board, exported, dataset, clips, path, log=lines.append)  # type: ignore[arg-type]
     assert board.runs == 9 and lines[0] == f"{path}: has 4 of 9 clips"
     counts = [line.partition(",")[0] for line in lines[1:]]
     assert counts == [f"features on desk: {done}/9 clips" for done in range(5, 10)]
@@ -101,12 +96,12 @@ def test_a_stopped_evaluation_goes_on(bundle: Bundle, dataset, tmp_path: Path, m
     assert f"Protocol: {protocol_statement(dataset)}." in " ".join(text.split())
 
 
-def test_another_number_of_clips_keeps_what_is_measured(bundle: Bundle, dataset, tmp_path: Path):
-    board = DesktopBoard(bundle)
+def test_another_number_of_clips_keeps_what_is_measured(exported: Bundle, dataset, tmp_path: Path):
+    board = DesktopBoard(exported)
     path = results_path(tmp_path, "desk", "features")
 
     def run(count: int) -> dict:
-        return evaluate(board, bundle, dataset, nested_clips(dataset, count), path)  # type: ignore[arg-type]
+        return evaluate(board, exported, dataset, nested_clips(dataset, count), path)  # type: ignore[arg-type]
 
     first = run(3)
     assert board.runs == 3 and first["clips"] == 3
@@ -120,16 +115,16 @@ def test_another_number_of_clips_keeps_what_is_measured(bundle: Bundle, dataset,
     assert board.runs == 9
 
 
-def test_results_of_another_model_are_refused(bundle: Bundle, dataset, tmp_path: Path):
-    board = DesktopBoard(bundle)
+def test_results_of_another_model_are_refused(exported: Bundle, dataset, tmp_path: Path):
+    board = DesktopBoard(exported)
     path = results_path(tmp_path, "desk", "features")
-    evaluate(board, bundle, dataset, dataset.split("test")[:2], path)  # type: ignore[arg-type]
+    evaluate(board, exported, dataset, dataset.split("test")[:2], path)  # type: ignore[arg-type]
     results = read_json(path)
     results["identity"]["model_sha256"] = "0" * 64
     write_json(path, results)
     lines: list[str] = []
     evaluate(
-        board, bundle, dataset, dataset.split("test")[:2], path, log=lines.append  # type: ignore[arg-type]
+        board, exported, dataset, dataset.split("test")[:2], path, log=lines.append  # type: ignore[arg-type]
     )  # fmt: skip
     assert board.runs == 4 and "starting again" in lines[0]
 
@@ -150,21 +145,18 @@ def test_no_clips_are_refused_by_the_options_own_name(command: str, m3net):
     assert status == 2 and error.startswith("error: Invalid value for '--clips': ")
 
 
-def test_what_cannot_be_evaluated(bundle: Bundle, dataset, tmp_path: Path):
-    board = DesktopBoard(bundle)
+def test_what_cannot_be_evaluated(exported: Bundle, dataset, tmp_path: Path):
+    board = DesktopBoard(exported)
     with refuses(ConfigError, "features", "pcm"):
-        evaluate(board, bundle, dataset, dataset.split("test"), tmp_path / "r", "wav")  # type: ignore[arg-type]
+        evaluate(board, exported, dataset, dataset.split("test"), tmp_path / "r", "wav")  # type: ignore[arg-type]
     with refuses(DataError, "synth", "protocol"):
-        evaluate(board, bundle, dataset, (), tmp_path / "r")  # type: ignore[arg-type]
+        evaluate(board, exported, dataset, (), tmp_path / "r")  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
-def copied_run(tiny_run: Path, bundle: Bundle, tmp_path_factory) -> Path:
-    """A copy of the tiny run with its export, in which its firmware is built once."""
-    folder = tmp_path_factory.mktemp("emulated") / "run"
-    shutil.copytree(tiny_run, folder)
-    shutil.copytree(bundle.folder, folder / "export")
-    return folder
+def copied_run(exported_run: Path, tmp_path_factory) -> Path:
+    """A copy of the exported run, in which its firmware is built once."""
+    return Path(shutil.copytree(exported_run, tmp_path_factory.mktemp("emulated") / "run"))
 
 
 @pytest.fixture()

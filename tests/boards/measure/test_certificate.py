@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -26,10 +27,9 @@ from m3net_tf.boards.measure.certificate import (
 from m3net_tf.boards.measure.chain import bytes_equal
 from m3net_tf.boards.measure.comparison import compare
 from m3net_tf.boards.measure.cost import Measurement
-from m3net_tf.export import Bundle, export_run
+from m3net_tf.export import Bundle
 from m3net_tf.export.reference import Reference, read_vectors, with_engines
 from m3net_tf.system.errors import FirmwareError, ModelError
-from m3net_tf.training import Run
 
 BOARD, FIXED_BOARD = "mps2_an386", "mps2_an385"
 CLIPS, BINS, FRAMES, CLASSES = 5, 40, 49, 3
@@ -259,9 +259,10 @@ def test_it_is_valid_for_its_own_network_and_firmware_alone(bundle, reference, m
 
 
 @pytest.fixture(scope="module")
-def exported(tiny_run, tmp_path_factory) -> Bundle:
-    """An export of the tiny run, to be certified."""
-    return export_run(Run(tiny_run), None, tmp_path_factory.mktemp("certified") / "export")
+def exported(exported, tmp_path_factory) -> Bundle:
+    """A copy of the export, to be certified."""
+    folder = tmp_path_factory.mktemp("certified") / "export"
+    return Bundle.load(shutil.copytree(exported.folder, folder))
 
 
 def test_an_export_without_an_emulator(exported, no_emulator, tmp_path):

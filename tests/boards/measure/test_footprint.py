@@ -6,8 +6,8 @@ import io
 import json
 import shutil
 
-import numpy as np
 import pytest
+from bench import ANSWER, Bench
 from refusals import refuses
 from rich.console import Console
 
@@ -17,18 +17,17 @@ from m3net_tf.boards.builds.sources import FIRMWARE_DIR
 from m3net_tf.boards.device.session import firmware_of
 from m3net_tf.boards.emulation import starting
 from m3net_tf.boards.emulation.cycles import FLASHES
-from m3net_tf.boards.emulation.qemu import EmulationResult
 from m3net_tf.boards.emulation.starting import why_no_emulation
-from m3net_tf.boards.measure import cost, footprint, real_time
-from m3net_tf.export import Bundle, export_run
+from m3net_tf.boards.measure import footprint, real_time
+from m3net_tf.export import Bundle
 from m3net_tf.export.c_files import compile_model
 from m3net_tf.system.errors import ConfigError, FirmwareError, ModelError
-from m3net_tf.training import Run
 
 EMULATED, OTHER = "mps2_an386", "nrf52840dk"  # both Cortex-M4F
 SECTIONS = {".text": 180_000, ".data": 1_000, ".stack": 8_192, ".bss": 80_000, ".dma": 4_096}
 RAM_BYTES = sum(SECTIONS.values()) - SECTIONS[".text"]
-MODEL, FRAME = 2_000_000, 40_000
+MODEL = ANSWER.model_instructions
+FRAME = ANSWER.frontend_instructions_per_frame
 CYCLES = {
     "instructions": MODEL,
     "cycles": {"0 wait states": 2_500_000, "nRF52840": 3_200_000, "STM32F4": 123_456_789},
@@ -37,71 +36,48 @@ CYCLES = {
 
 
 @pytest.fixture(scope="module")
-def run(tiny_run, session_cache, tmp_path_factory):
-    """A folder with an export of its own for TensorFlow Lite Micro."""
-    folder = tmp_path_factory.mktemp("footprint") / "tiny"
-    shutil.copytree(tiny_run, folder)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("M3NET_CACHE", str(session_cache))
-        export_run(Run(folder), None, engine="tflm")
+def run(exported_run, tmp_path_factory):
+    """A run whose export is for TensorFlow Lite Micro."""
+    folder = shutil.copytree(exported_run, tmp_path_factory.mktemp("footprint") / "tiny")
+    Bundle.load(folder / "export").set_engine("tflm")
     return folder
-
-
-def answer(model=MODEL, frame=FRAME, arena=20_000):
-    return EmulationResult(
-        labels=np.zeros(1, np.int64),
-        outputs=np.zeros((1, 2), np.int8),
-        features=None,
-        frontend_instructions=np.zeros(1, np.int64),
-        clip_model_instructions=np.array([model]),
-        frontend_instructions_per_frame=frame,
-        model_instructions=model,
-        arena_used_bytes=19_990,
-        arena_size_bytes=arena,
-        stack_used_bytes=1_300,
-        frontend_bytes=7_900,
-    )
 
 
 @pytest.fixture
 def boards(run, monkeypatch, tmp_path):
     """Stand-ins for compiler and emulator, with figures that tests change."""
-    figures = {"model": MODEL, "frame": FRAME, "overflow": "", "starts": True, "built": []}
+    figures = {"model": MODEL, "frame": FRAME, "overflow": "", "starts": True}
 
-    def build(bundle, board, folder, arena_bytes=None, *, settings=(), emulated=False, report=None):
-        figures["built"].append((board, folder, arena_bytes))
+    def build(made):
+        board, folder = made.board, made.folder
         if figures["overflow"] and board == OTHER:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "build.log").write_text(figures["overflow"])
             raise FirmwareError(f"building the firmware for {board} failed: {figures['overflow']}")
-        if report:
-            report(f"compiling for {board}")
         return FirmwareImage(tmp_path / f"{board}.elf", board, SECTIONS, 181_000, RAM_BYTES)
 
-    def run_job(elf, machine, clips, *, report_features=False, log=None):
-        _, _, arena_bytes = figures["built"][-1]
-        if not figures["starts"] and arena_bytes is None:
+    def run_clips(made, clips):
+        if not figures["starts"] and made.arena_bytes is None:
             raise FirmwareError("the arena is too small")
-        size = figures["exported"] if arena_bytes is None else arena_bytes
-        return answer(model=figures["model"], frame=figures["frame"], arena=size)
+        size = figures["exported"] if made.arena_bytes is None else made.arena_bytes
+        return dataclasses.replace(
+            ANSWER,
+            frontend_instructions_per_frame=figures["frame"],
+            model_instructions=figures["model"],
+            arena_size_bytes=size,
+        )
 
-    monkeypatch.setattr(footprint, "why_no_emulation", lambda board, engine: "")
-    monkeypatch.setattr(footprint, "why_unreachable", lambda board, engine: "")
-    monkeypatch.setattr(starting, "check_tools", lambda *_, emulated: None)
-    monkeypatch.setattr(starting, "library_path", lambda core: tmp_path / core / "lib.a")
-
-    def compiled(bundle, board, folder, log, *, settings=(), emulated=False):
-        return build(bundle, board, folder, figures["planned"], settings=settings, report=log)
-
-    for builder, runner in ((footprint, cost), (starting, starting)):
-        monkeypatch.setattr(builder, "build_firmware", build)
-        monkeypatch.setattr(builder, "compiled_firmware", compiled)
-        monkeypatch.setattr(runner, "run_job", run_job)
+    figures["bench"] = Bench(build, run_clips, monkeypatch)
     monkeypatch.setattr(footprint, "require_cycles_packages", lambda: None)
     monkeypatch.setattr(footprint, "run_cycles", lambda elf, board, clips: (CYCLES, bytes(2)))
     figures["exported"] = Bundle.load(run / "export").manifest.arena.bytes
     yield figures
     shutil.rmtree(run / "firmware", ignore_errors=True)
+
+
+def built(boards):
+    """Board, folder and arena of each build."""
+    return [made[:3] for made in boards["bench"].built]
 
 
 def text_of(result):
@@ -204,23 +180,23 @@ def test_ram_is_all_that_the_linked_firmware_takes(run, boards):
 def test_it_is_the_build_of_the_other_commands(run, boards):
     """One folder and one arena, so that no command builds again what another has built."""
     footprint.measure_footprint(run, [EMULATED, OTHER])
-    assert boards["built"] == [
+    assert built(boards) == [
         (board, run / "firmware" / f"{board}-tflm", None) for board in (EMULATED, OTHER)
     ]
     assert firmware_of(run, print)(EMULATED).name == f"{EMULATED}.elf"
-    assert boards["built"][2] == boards["built"][0]
+    assert built(boards)[2] == built(boards)[0]
 
 
 def test_a_core_that_wants_more_arena_gets_the_least_that_it_starts_with(run, boards):
     boards["starts"] = False
     result = footprint.measure_footprint(run, [EMULATED, OTHER])
-    tried = [size for board, _, size in boards["built"]]
+    tried = [size for _, _, size in built(boards)]
     least = 20_000  # the used bytes, up to the next multiple of 16
     assert tried == [None, boards["exported"] + starting.ARENA_SLACK_BYTES, least, least]
     assert [row["cost"]["arena_bytes"] for row in rows(result)] == [least, least]
-    boards["built"].clear()
+    boards["bench"].built.clear()
     firmware_of(run, print)(EMULATED)  # it was recorded
-    assert boards["built"] == [(EMULATED, run / "firmware" / f"{EMULATED}-tflm", least)]
+    assert built(boards) == [(EMULATED, run / "firmware" / f"{EMULATED}-tflm", least)]
     if least > boards["exported"]:
         assert "is too small for this core; m3net export RUN --board mps2_an386" in text_of(result)
 
@@ -230,11 +206,11 @@ def test_progress_is_printed_with_the_board_and_its_number(run, boards):
     footprint.measure_footprint(run, [EMULATED, OTHER], lines.append)
     assert lines == [
         "[1/2] mps2_an386: building its firmware",
-        "[1/2] mps2_an386: compiling for mps2_an386",
+        "[1/2] mps2_an386: compiling the library for cortex-m4f",
         "[1/2] mps2_an386: measuring on the emulated mps2_an386",
         "[1/2] mps2_an386: modelling cycles",
         "[2/2] nrf52840dk: building its firmware",
-        "[2/2] nrf52840dk: compiling for nrf52840dk",
+        "[2/2] nrf52840dk: compiling the library for cortex-m4f",
     ]
 
 
@@ -258,27 +234,22 @@ def test_a_reason_for_all_boards_is_computed_and_printed_once(run, boards, monke
     assert "of the clock" not in text
 
 
-def test_sources_of_a_chip_that_are_missing_stop_no_other_board(run, boards, monkeypatch):
-    unreachable = "nrfx is unreachable"
-    monkeypatch.setattr(
-        footprint,
-        "why_unreachable",
-        lambda board, engine: unreachable if board.name == OTHER else "",
-    )
+def test_sources_of_a_chip_that_are_missing_stop_no_other_board(run, boards):
+    boards["bench"].unreachable = "nrfx"
     first, second = rows(footprint.measure_footprint(run, [OTHER, EMULATED]))
-    assert first["missing"] == unreachable and second["fits"]
+    assert first["missing"] == "nrfx is unreachable" and second["fits"]
 
 
 def test_the_compiled_engine_has_its_own_builds_and_the_planned_arena(run, boards, monkeypatch):
     bundle = Bundle.load(run / "export")
-    boards["planned"] = compile_model(bundle.c_model)["m3net_network"].plan.arena_bytes
+    planned = compile_model(bundle.c_model)["m3net_network"].plan.arena_bytes
     result = footprint.measure_footprint(run, [EMULATED, OTHER], engine="compiled")
-    assert boards["built"] == [
-        (board, run / "firmware" / board, boards["planned"]) for board in (EMULATED, OTHER)
+    assert built(boards) == [
+        (board, run / "firmware" / board, planned) for board in (EMULATED, OTHER)
     ]
     assert result.engine == "compiled"
     assert dataclasses.asdict(result.arena) == {
-        "bytes": boards["planned"],
+        "bytes": planned,
         "source": "m3net compile",
     }
     assert Bundle.load(run / "export").manifest == bundle.manifest
@@ -289,15 +260,16 @@ def test_the_compiled_engine_has_its_own_builds_and_the_planned_arena(run, board
     # Without tools the arena is still exact.
     monkeypatch.setattr(footprint, "why_no_emulation", lambda board, engine: "install the tools")
     text = text_of(footprint.measure_footprint(run, [OTHER], engine="compiled"))
-    assert f"{boards['planned']:,}" in text and "~" not in text and "estimated" not in text
+    assert f"{planned:,}" in text and "~" not in text and "estimated" not in text
 
 
 def test_the_report_keeps_to_80_columns(run, boards):
     """All boards with long figures: nothing is cut, in a terminal and in a pipe."""
     boards["model"] = 60_000_000
     result = footprint.measure_footprint(run)
-    for row in result.boards:
-        row.needs.cost.update(arena_bytes=226_544, ram_bytes=226_544, flash_bytes=1_565_016)
+    needs = [row.needs for row in result.boards if row.needs]  # all whose cores have this engine
+    for needed in needs:
+        needed.cost.update(arena_bytes=226_544, ram_bytes=226_544, flash_bytes=1_565_016)
     lines = shown(result).splitlines()
     assert max(map(len, lines)) <= 80
     line = next(line for line in lines if line.startswith("stm32f4_discovery"))

@@ -12,9 +12,8 @@ import pytest
 from m3net_tf.audio.frontend import FrontendConfig
 from m3net_tf.boards.measure.cost import BoardCost
 from m3net_tf.boards.measure.real_time import Pace, measured_pace, pace_lines, pace_of, pace_on
-from m3net_tf.export import Bundle, export_run
+from m3net_tf.export import Bundle
 from m3net_tf.system.artifacts import write_json
-from m3net_tf.training import Run
 
 BOARD, SAME_CORE, OTHER_CORE = "mps2_an386", "nrf52840dk", "mps2_an385"
 COST = BoardCost(
@@ -75,11 +74,8 @@ def test_the_lines_have_all_figures_their_origin_and_80_columns(shown: Pace):
 
 
 @pytest.fixture(scope="module")
-def run(tiny_run: Path, private_cache: Path, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("runs") / "run"
-    shutil.copytree(tiny_run, folder)
-    export_run(Run(folder), None)
-    return folder
+def run(exported_run: Path, tmp_path_factory) -> Path:
+    return Path(shutil.copytree(exported_run, tmp_path_factory.mktemp("runs") / "run"))
 
 
 def test_the_pace_of_a_run_is_that_of_its_newest_export(run: Path, tmp_path: Path):

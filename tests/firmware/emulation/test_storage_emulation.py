@@ -51,5 +51,5 @@ def test_records_go_around_both_pages_and_outlast_a_reset(includes: list[str], t
     run_tool("arm-none-eabi-gcc", *flags, *code, *link)
     machine = ["qemu-system-arm", "-M", "microbit", "-kernel", elf, "-semihosting"]
     quiet = ["-nographic", "-monitor", "none", "-serial", "none"]
-    run = subprocess.run([*machine, *quiet], capture_output=True, text=True, timeout=60)
+    run = subprocess.run([*machine, *quiet], capture_output=True, text=True, timeout=600)
     assert run.stderr + run.stdout == "kept\n"

@@ -256,7 +256,6 @@ def random_sound(seed: int, count: int) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("look_runs", [0, 2])
 @settings(
     max_examples=200,
-    deadline=None,
     derandomize=True,
     database=None,
     suppress_health_check=[HealthCheck.too_slow],

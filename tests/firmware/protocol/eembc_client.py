@@ -16,8 +16,8 @@ from typing import Protocol
 import numpy as np
 
 CHUNK_BYTES = 31
-LINE_TIMEOUT_S = 5.0
-INFER_TIMEOUT_S = 30.0
+LINE_TIMEOUT_S = 60.0
+INFER_TIMEOUT_S = 300.0
 LOOPS = 5
 
 _NAME = re.compile(r"^m-(name)-dut-\[([^\]]+)\]$")
@@ -42,15 +42,14 @@ class Infer:
 
 
 class Runner:
-    """The benchmark's runner on a wire; ``slow`` stretches its time-outs for emulated boards."""
+    """The benchmark's runner on a wire, whose time-outs leave room for a busy computer."""
 
-    def __init__(self, wire: Wire, slow: float = 1.0) -> None:
+    def __init__(self, wire: Wire) -> None:
         self.wire = wire
-        self._slow = slow
         self._bytes = b""
 
     def line(self, timeout_s: float) -> str:
-        until_s = time.monotonic() + timeout_s * self._slow
+        until_s = time.monotonic() + timeout_s
         while b"\n" not in self._bytes:
             left_s = until_s - time.monotonic()
             assert left_s > 0, f"no line in time; so far {self._bytes!r}"

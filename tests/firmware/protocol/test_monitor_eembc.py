@@ -184,7 +184,7 @@ def test_a_build_for_a_board_starts_in_energy_mode(
 
     elf = build_variant(settings=("M3NET_EEMBC_MODE=energy", "M3NET_EEMBC_MODEL_ID=ic01"))
     with open_port("qemu:mps2_an386", firmware=lambda _: elf) as port:
-        runner = Runner(port, slow=10)
+        runner = Runner(port)
         assert runner.until_ready()[2:] == ["m-timestamp-mode-energy", "m-init-done"]
         assert runner.identify() == ("mps2_an386", "ic01")
         port.write(b"version\n")
@@ -197,7 +197,7 @@ def test_sessions_with_the_emulated_board(built: BuiltFirmware):
     from m3net_tf.runtime.interpreter import run_reference
 
     with open_port("qemu:mps2_an386", firmware=lambda _: built.image.elf) as port:
-        runner = Runner(port, slow=10)
+        runner = Runner(port)
         boot = runner.until_ready()
         assert boot[2:] == ["m-timestamp-mode-performance", boot[3], "m-init-done"]
         assert runner.identify() == ("mps2_an386", "kws01")

@@ -41,7 +41,7 @@ class Wire:
         assert self.process.stdin
         self.process.stdin.write(data)
 
-    def until(self, end: bytes, timeout_s: float = 20.0) -> str:
+    def until(self, end: bytes, timeout_s: float = 120.0) -> str:
         """Everything up to ``end``."""
         assert self.process.stdout
         until_s = time.monotonic() + timeout_s

@@ -9,17 +9,15 @@ import numpy as np
 import pytest
 import soundfile
 
-from m3net_tf.export import Bundle, export_run
+from m3net_tf.export import Bundle
 from m3net_tf.lab.bench.wake import run_bench_wake
 from m3net_tf.runtime import StreamingRecognizer
-from m3net_tf.training import Run
 
 pytestmark = pytest.mark.usefixtures("private_cache")
 
 
-def test_recordings_of_the_word_and_of_others(tiny_run, tmp_path):
-    run = Run(shutil.copytree(tiny_run, tmp_path / "run"))
-    bundle = export_run(run, None)
+def test_recordings_of_the_word_and_of_others(exported, tmp_path):
+    bundle = Bundle.load(shutil.copytree(exported.folder, tmp_path / "export"))
     word, rate_hz = bundle.labels[0], bundle.frontend.sample_rate_hz
     quick = dataclasses.replace(bundle.detector.classes[0], threshold=0.1, release=0.05, hits=1)
     others = [dataclasses.replace(each, event=False) for each in bundle.detector.classes[1:]]

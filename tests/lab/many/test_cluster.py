@@ -18,7 +18,7 @@ from m3net_tf.training.cluster.pools import PoolOptions
 
 pytest.importorskip("ray", reason="several processes need pip install -e '.[many]'")
 pytestmark = pytest.mark.slow
-_PATIENCE_S = 120
+_PATIENCE_S = 600
 
 
 def wait_for(condition):

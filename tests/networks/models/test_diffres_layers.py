@@ -54,7 +54,7 @@ CASES = {
     "reduction": st.floats(0.1, 0.9),
     "seed": st.integers(0, 2**31),
 }
-PROPERTY = settings(max_examples=60, deadline=None, derandomize=True)
+PROPERTY = settings(max_examples=60, derandomize=True)
 
 
 def scores_of(kind: str, frames: int, frames_out: int, seed: int) -> tf.Tensor:
@@ -241,7 +241,7 @@ class TestWarp:
             down[j] -= step  # upwards the sum would exceed t
             assert gradient[j] == pytest.approx((slow(exact) - slow(down)) / step, abs=1e-4)
 
-    @settings(max_examples=25, deadline=None, derandomize=True)
+    @settings(max_examples=25, derandomize=True)
     @given(**{**CASES, "frames": st.integers(8, 400)})
     def test_gradients_are_finite(self, kind, frames, reduction, seed):
         frames_out = max(1, int((1 - reduction) * frames))
@@ -369,11 +369,12 @@ def warp_by_loop(power: tf.Tensor, scores: tf.Tensor, frames_out: int) -> tf.Ten
 
 
 def best_of(times: int, function) -> float:
+    """Seconds of the processor: other programs may keep it busy."""
     seconds = []
     for _ in range(times):
-        start = time.perf_counter()
+        start = time.process_time()
         function()[1].numpy()
-        seconds.append(time.perf_counter() - start)
+        seconds.append(time.process_time() - start)
     return min(seconds)
 
 

@@ -152,7 +152,7 @@ class Served:
             self.failures.append(error)
 
     def get(self, path: str = f"/{TOKEN}/", **headers: str) -> http.client.HTTPResponse:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         connection.request("GET", path, headers=headers)
         response = connection.getresponse()
         response.body = response.read().decode()  # type: ignore[attr-defined]

@@ -22,8 +22,6 @@ from live_rig import TOKEN, Served
 
 from m3net_tf.audio.datasets.captured import CapturedClips
 from m3net_tf.boards.emulation.starting import why_no_emulation
-from m3net_tf.export import export_run
-from m3net_tf.training import Run
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("private_cache")]
 ROOT = Path(__file__).parents[3]
@@ -39,11 +37,10 @@ def folder(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def address(tiny_run: Path, private_cache: Path, folder: Path) -> Iterator[str]:
+def address(exported_run: Path, private_cache: Path, folder: Path) -> Iterator[str]:
     """Address of the page of a board that hears noise and silence."""
     run = folder / "run"
-    shutil.copytree(tiny_run, run)
-    export_run(Run(run), None)
+    shutil.copytree(exported_run, run)
     environment = {key: value for key, value in os.environ.items() if key != "M3NET_CACHE"}
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("M3NET_CACHE")
@@ -65,7 +62,7 @@ def address(tiny_run: Path, private_cache: Path, folder: Path) -> Iterator[str]:
         match = re.match(r"(http://\S+) shows", line)
     yield match[1]
     process.send_signal(signal.SIGINT)
-    said, _ = process.communicate(timeout=30)
+    said, _ = process.communicate(timeout=300)
     assert " s of sound, " in said and process.returncode == 0
 
 

@@ -29,7 +29,7 @@ from m3net_tf.system.errors import ConfigError, FirmwareError
 
 
 def until(connection: ClientConnection, kind: str) -> dict[str, Any]:
-    while (message := json.loads(connection.recv(timeout=10)))["type"] != kind:
+    while (message := json.loads(connection.recv(timeout=60)))["type"] != kind:
         pass
     return message
 
@@ -90,11 +90,11 @@ def test_pages_get_all_messages_and_their_own_answers(served: Served):
         second.send(b"bytes are no request")
         with pytest.raises(ConnectionClosed):
             while True:
-                second.recv(timeout=10)
+                second.recv(timeout=60)
         first.send("x" * (1 << 21) + "x")  # longer than any request
         with pytest.raises(Exception, match="1009|too big|message"):
             while True:
-                first.recv(timeout=10)
+                first.recv(timeout=60)
     with served.connect() as third:
         assert until(third, "hello")
 

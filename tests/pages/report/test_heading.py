@@ -13,7 +13,7 @@ import pytest
 from m3net_tf import cli
 from m3net_tf.boards.builds import sources
 from m3net_tf.boards.measure.cost import COST_KEYS
-from m3net_tf.export import Bundle, export_run
+from m3net_tf.export import Bundle
 from m3net_tf.pages.report import page
 from m3net_tf.pages.report.content import Note, Part, Section
 from m3net_tf.pages.report.gather import gather
@@ -25,12 +25,9 @@ BOARD = "mps2_an386"
 
 
 @pytest.fixture(scope="module")
-def run(tiny_run: Path, private_cache: Path, tmp_path_factory) -> Path:
+def run(exported_run: Path, private_cache: Path, tmp_path_factory) -> Path:
     """An exported run in a folder whose name has a space."""
-    folder = tmp_path_factory.mktemp("runs") / "my run"
-    shutil.copytree(tiny_run, folder)
-    export_run(Run(folder), None)
-    return folder
+    return Path(shutil.copytree(exported_run, tmp_path_factory.mktemp("runs") / "my run"))
 
 
 def test_the_title_says_network_sounds_and_classes_in_words(run: Path, tmp_path: Path):

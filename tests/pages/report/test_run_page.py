@@ -21,7 +21,7 @@ from m3net_tf import cli
 from m3net_tf.audio.datasets.clips import Clip
 from m3net_tf.boards.measure.layers import LayerCost, Profile, save_profile
 from m3net_tf.compiler.engines import COMPILED
-from m3net_tf.export import export_run
+from m3net_tf.export import Bundle
 from m3net_tf.pages.report import (
     boards,
     classes,
@@ -92,11 +92,11 @@ def footprint_result(model_sha256: str) -> dict:
 
 
 @pytest.fixture(scope="module")
-def complete(tiny_run: Path, private_cache: Path, tmp_path_factory) -> Path:
+def complete(exported_run: Path, tmp_path_factory) -> Path:
     """A run with an export and all files of later commands, and a class with a hostile name."""
     folder = tmp_path_factory.mktemp("runs") / "full <b>run<b>"
-    shutil.copytree(tiny_run, folder)
-    sha256 = export_run(Run(folder), None).manifest.model.sha256
+    shutil.copytree(exported_run, folder)
+    sha256 = Bundle.load(folder / "export").manifest.model.sha256
     layer: LayerCost = {
         "operator": "CONV_2D",
         "layer": "",

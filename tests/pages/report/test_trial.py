@@ -37,10 +37,10 @@ HEARD = f"new Promise((heard) => {TRIAL}.addEventListener('heard', (e) => heard(
 
 
 @pytest.fixture(scope="module")
-def run(tiny_run: Path, private_cache: Path, tmp_path_factory) -> RunData:
+def run(exported_run: Path, private_cache: Path, tmp_path_factory) -> RunData:
     """A run whose export streams and makes events, although the network has hardly learned."""
     folder = tmp_path_factory.mktemp("runs") / "tried"
-    shutil.copytree(tiny_run, folder)
+    shutil.copytree(exported_run, folder)
     trained = Run(folder)
     config = trained.recipe().frontend
     frames = config.frame_count(16_000)
