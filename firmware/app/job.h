@@ -10,19 +10,19 @@
 
 #include "status.h"
 
-#define M3NET_JOB_MAGIC 0x4A4E334Du  // "M3NJ"
+#define M3NET_JOB_MAGIC 0x4A4E334Du  ///< "M3NJ"
 #define M3NET_JOB_VERSION 1u
 #define M3NET_JOB_HEADER_BYTES 32u
 
-#define M3NET_JOB_FLAG_FEATURES 1u      // report the features too
-#define M3NET_JOB_FLAG_INSTRUCTIONS 2u  // report the cost of front end and model
+#define M3NET_JOB_FLAG_FEATURES 1u      ///< Report the features too.
+#define M3NET_JOB_FLAG_INSTRUCTIONS 2u  ///< Report the cost of front end and model.
 #define M3NET_JOB_FLAGS_KNOWN 3u
 
 typedef enum {
   M3NET_JOB_FEATURES = 0,
   M3NET_JOB_PCM = 1,
-  M3NET_JOB_STREAM = 2,  // one clip of PCM, which an emulated board's microphone plays
-  M3NET_JOB_LIVE = 3,    // one clip of PCM, which live detection hears
+  M3NET_JOB_STREAM = 2,  ///< One clip of PCM, which an emulated board's microphone plays.
+  M3NET_JOB_LIVE = 3,    ///< One clip of PCM, which live detection reads.
 } m3net_job_kind;
 
 /// A job whose image is valid.

@@ -91,12 +91,6 @@ static bool is_aligned(const void* pointer) {
   return (uintptr_t)pointer % M3NET_MODEL_ALIGNMENT == 0;
 }
 
-#ifdef M3NET_MODEL_PUSH_COLUMNS
-void m3net_model_end_stream(m3net_model* model) { model->is_streaming = false; }
-#else
-static void m3net_model_end_stream(m3net_model* model) { (void)model; }
-#endif
-
 size_t m3net_model_size(void) { return sizeof(m3net_model); }
 
 m3net_status m3net_model_init(void* memory, size_t memory_bytes, uint8_t* arena, size_t arena_bytes,
@@ -181,6 +175,8 @@ m3net_status m3net_model_run(m3net_model* model) {
 }
 
 #ifdef M3NET_MODEL_PUSH_COLUMNS
+
+void m3net_model_end_stream(m3net_model* model) { model->is_streaming = false; }
 
 void m3net_model_begin_stream(m3net_model* model) {
   m3net_network_stream_reset(model->arena);

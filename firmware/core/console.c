@@ -35,8 +35,9 @@ void m3net_console_u32(uint32_t value) {
 
 void m3net_console_hex32(uint32_t value) {
   char text[10] = {'0', 'x'};
-  for (int digit = 0; digit < 8; ++digit)
+  for (int digit = 0; digit < 8; ++digit) {
     text[2 + digit] = kDigits[(value >> (28 - 4 * digit)) & 15u];
+  }
   m3net_board_write(text, sizeof(text));
 }
 

@@ -4,6 +4,9 @@
 
 #include <string.h>
 
+#include "frontend.h"
+#include "second_look.h"
+
 #define CLASSES M3NET_DETECTOR_CLASS_COUNT
 #define EVENTS M3NET_DETECTOR_EVENT_COUNT
 #define HISTORY M3NET_DETECTOR_HISTORY_RUNS
@@ -140,11 +143,7 @@ m3net_status m3net_detector_set_class(m3net_detector* detector, uint32_t label,
 
 // What a feature adds to its column's level: samples are positive and negative.
 static inline int32_t loudness(int8_t feature) {
-#ifdef M3NET_FRONTEND_WAVEFORM
-  return feature < 0 ? -feature : feature;
-#else
-  return feature;
-#endif
+  return M3NET_FRONTEND_OF_SAMPLES && feature < 0 ? -feature : feature;
 }
 
 bool m3net_detector_wants_inference(m3net_detector* detector, const int8_t* column) {
@@ -186,17 +185,14 @@ bool m3net_detector_step(m3net_detector* detector, const int8_t* scores, m3net_e
   return true;
 }
 
-#ifdef M3NET_DETECTOR_LOOK_RUNS
 bool m3net_detector_confirm(m3net_detector* detector, const m3net_event* event, uint16_t score) {
   const uint32_t place = place_of(event->label);
   if (score >= settings_of(detector, place)->threshold) return true;
   --detector->events;
   detector->active[place] = false;
-  detector->quiet_columns[place] =
-      (uint16_t)(M3NET_DETECTOR_LOOK_AGAIN_RUNS * detector->config.run_columns);
+  detector->quiet_columns[place] = (uint16_t)(M3NET_LOOK_AGAIN_RUNS * detector->config.run_columns);
   return false;
 }
-#endif
 
 uint16_t m3net_detector_score(const m3net_detector* detector, uint32_t label) {
   const uint32_t place = place_of(label);

@@ -65,7 +65,8 @@ typedef struct {
   uint16_t open_columns;  ///< Columns for which the gate stays open.
   uint8_t newest;         ///< Row of the history that holds the last run.
   // Of the classes with events, in the order of M3NET_DETECTOR_EVENTS.
-  uint8_t history[M3NET_DETECTOR_HISTORY_RUNS][M3NET_DETECTOR_EVENT_COUNT];  ///< int8 score + 128
+  /// int8 scores + 128.
+  uint8_t history[M3NET_DETECTOR_HISTORY_RUNS][M3NET_DETECTOR_EVENT_COUNT];
   uint16_t sums[M3NET_DETECTOR_EVENT_COUNT];           ///< Over each class's window.
   uint16_t quiet_columns[M3NET_DETECTOR_EVENT_COUNT];  ///< Remaining columns of suppression.
   uint8_t hits[M3NET_DETECTOR_EVENT_COUNT];            ///< In a row, up to the number needed.
@@ -110,13 +111,11 @@ bool m3net_detector_wants_inference(m3net_detector* detector, const int8_t* colu
 /// @return whether there is an event.
 bool m3net_detector_step(m3net_detector* detector, const int8_t* scores, m3net_event* event);
 
-#ifdef M3NET_DETECTOR_LOOK_RUNS
 /// Takes the score of a second look at the event of the last step.
 ///
 /// @return whether the event stands. If not, it is undone, and its class waits for
-///         M3NET_DETECTOR_LOOK_AGAIN_RUNS runs.
+///         M3NET_LOOK_AGAIN_RUNS runs.
 bool m3net_detector_confirm(m3net_detector* detector, const m3net_event* event, uint16_t score);
-#endif
 
 /// Smoothed score of a class after the last run, in 65536ths of full scale; 0 for a class that was
 /// exported without events.

@@ -9,6 +9,7 @@
 #define FFT M3NET_FRONTEND_FFT_SAMPLES
 #define MEL M3NET_FRONTEND_MEL_BINS
 #define BINS M3NET_FRONTEND_FEATURE_BINS
+#define KEPT_LOGS (M3NET_FRONTEND_MFCC_COEFFICIENTS > 0 ? MEL : 0)
 
 // Each file defines frontend_work (the working memory of one column) and work_init(). The file
 // for waveforms has work_column() (samples to features), the others the steps of the one below. The
@@ -53,15 +54,14 @@ static void work_column(frontend_work* work, const int16_t* samples, int8_t* col
   for (uint32_t bin = 0; bin < MEL; ++bin) {
     const log_value log_mel = log_of_band(work, bin, weights);
     weights += m3net_frontend_mel_bin_count[bin];
-#if M3NET_FRONTEND_MFCC_COEFFICIENTS
-    work->log_mel[bin] = log_mel;
-#else
-    column[bin] = quantize(log_mel);
-#endif
+    if (M3NET_FRONTEND_MFCC_COEFFICIENTS > 0) {
+      work->log_mel[bin] = log_mel;
+    } else {
+      column[bin] = quantize(log_mel);
+    }
   }
-#if M3NET_FRONTEND_MFCC_COEFFICIENTS
+  if (M3NET_FRONTEND_MFCC_COEFFICIENTS == 0) return;
   for (uint32_t i = 0; i < BINS; ++i) column[i] = quantize(cepstral_coefficient(work, i));
-#endif
 }
 
 #endif

@@ -30,10 +30,12 @@ extern "C" {
 #define M3NET_FRONTEND_FRAME_HOPS \
   ((M3NET_FRONTEND_FRAME_SAMPLES + M3NET_FRONTEND_HOP_SAMPLES - 1) / M3NET_FRONTEND_HOP_SAMPLES)
 
-/// Working memory of one column.
+/// Whether features are samples, a hop in each column, and the working memory of one column.
 #ifdef M3NET_FRONTEND_WAVEFORM
+#define M3NET_FRONTEND_OF_SAMPLES 1
 #define M3NET_FRONTEND_WORK_BYTES 0
 #else
+#define M3NET_FRONTEND_OF_SAMPLES 0
 #define M3NET_FRONTEND_WORK_BYTES                                 \
   (M3NET_FRONTEND_FFT_SAMPLE_BYTES * M3NET_FRONTEND_FFT_SAMPLES + \
    (M3NET_FRONTEND_MFCC_COEFFICIENTS ? 4 * M3NET_FRONTEND_MEL_BINS : 0))

@@ -34,9 +34,7 @@ typedef struct {
   // Windowed samples, then the complex FFT's points in its own order, then, in place of each real
   // part, the power of its bin; the last bin's is in place of the first imaginary part.
   float points[FFT];
-#if M3NET_FRONTEND_MFCC_COEFFICIENTS
-  log_value log_mel[MEL];
-#endif
+  log_value log_mel[KEPT_LOGS];
 #if HELIUM
   uint16_t places[POINTS + 1];  // of the bins in order of frequency: index in the points
   arm_cfft_instance_f32 fft;
@@ -149,6 +147,12 @@ static inline float cepstral_coefficient(const frontend_work* work, uint32_t ind
   float sum = 0.0f;
   for (uint32_t i = 0; i < MEL; ++i) sum += work->log_mel[i] * m3net_frontend_dct[index * MEL + i];
   return sum;
+}
+#else
+static inline log_value cepstral_coefficient(const frontend_work* work, uint32_t index) {
+  (void)work;
+  (void)index;
+  return 0.0f;
 }
 #endif
 

@@ -31,9 +31,7 @@ typedef struct {
     complex_word points[POINTS];
     power_word power[POINTS + 1];
   } spectrum;
-#if M3NET_FRONTEND_MFCC_COEFFICIENTS
-  log_value log_mel[MEL];
-#endif
+  log_value log_mel[KEPT_LOGS];
 } frontend_work;
 
 static m3net_status work_init(frontend_work* work) {
@@ -191,6 +189,12 @@ static inline int32_t cepstral_coefficient(const frontend_work* work, uint32_t i
     sum += (int64_t)work->log_mel[bin] * m3net_frontend_fixed_dct[index * MEL + bin];
   }
   return (int32_t)(sum >> 15);
+}
+#else
+static inline log_value cepstral_coefficient(const frontend_work* work, uint32_t index) {
+  (void)work;
+  (void)index;
+  return 0;
 }
 #endif
 

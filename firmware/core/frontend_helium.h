@@ -35,9 +35,7 @@ static void multiply_window(float* points, const int16_t* samples) {
     const float32x4_t sample = vcvtq_f32_s32(vldrhq_s32(&samples[i]));
     vstrwq_f32(&points[i], vmulq_f32(sample, vldrwq_f32(&m3net_frontend_window[i])));
   }
-  for (uint32_t i = whole; i < FRAME; ++i) {
-    points[i] = (float)samples[i] * m3net_frontend_window[i];
-  }
+  for (uint32_t i = whole; i < FRAME; ++i) points[i] = (float)samples[i] * m3net_frontend_window[i];
 }
 
 _Static_assert(POINTS % 8 == 0, "half of the points are vectors");

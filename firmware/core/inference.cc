@@ -295,10 +295,22 @@ class FrameMerger {
   FrameMerger(const Resolver& resolver, tflite::MicroAllocator* allocator, Profiler* profiler)
       : network_(m3net_importance_data, resolver, allocator, profiler), profiler_(profiler) {}
 
-  m3net_status Init(size_t arena_bytes) {
+  static m3net_status CheckFile() {
+    return CheckBytes(m3net_importance_data, M3NET_MODEL_IMPORTANCE_SIZE_BYTES,
+                      M3NET_MODEL_IMPORTANCE_CRC32);
+  }
+
+  m3net_status Init(const Resolver& resolver, size_t arena_bytes) {
+    if (!OperatorsKnown(tflite::GetModel(m3net_importance_data), resolver)) {
+      return M3NET_ERROR_OPERATOR;
+    }
     return network_.Init(arena_bytes, sizeof(features_), sizeof(scores_));
   }
 
+  // The features' memory.
+  int8_t* Input(const Network&) { return features_; }
+
+  // Writes the merged frames to `merged`, the next network's input.
   m3net_status Run(int8_t* merged) {
     std::memcpy(network_.input(), features_, sizeof(features_));
     const m3net_status status = network_.Run();
@@ -310,8 +322,6 @@ class FrameMerger {
     return M3NET_OK;
   }
 
-  int8_t* features() { return features_; }
-
  private:
   Network network_;
   Profiler* profiler_;
@@ -321,7 +331,19 @@ class FrameMerger {
 };
 
 #else
+
 #define M3NET_NETWORK_INPUT_BYTES M3NET_MODEL_INPUT_BYTES
+
+// Without DiffRes the features are the network's input already.
+class FrameMerger {
+ public:
+  FrameMerger(const Resolver&, tflite::MicroAllocator*, Profiler*) {}
+  static m3net_status CheckFile() { return M3NET_OK; }
+  m3net_status Init(const Resolver&, size_t) { return M3NET_OK; }
+  int8_t* Input(const Network& network) { return network.input(); }
+  m3net_status Run(int8_t*) { return M3NET_OK; }
+};
+
 #endif
 
 }  // namespace
@@ -330,19 +352,14 @@ struct m3net_model {
   m3net_model(uint8_t* arena, size_t arena_bytes)
       : operators_added(AddOperators(&resolver)),
         allocator(tflite::MicroAllocator::Create(arena, arena_bytes)),
-#ifdef M3NET_MODEL_IMPORTANCE_SIZE_BYTES
         merger(resolver, allocator, &profiler),
-#endif
-        network(m3net_model_data, resolver, allocator, &profiler) {
-  }
+        network(m3net_model_data, resolver, allocator, &profiler) {}
 
   Resolver resolver;
   TfLiteStatus operators_added;
   Profiler profiler;
   tflite::MicroAllocator* allocator;
-#ifdef M3NET_MODEL_IMPORTANCE_SIZE_BYTES
   FrameMerger merger;
-#endif
   Network network;
 };
 
@@ -362,46 +379,30 @@ m3net_status m3net_model_init(void* memory, size_t memory_bytes, uint8_t* arena,
 
   m3net_status status = CheckBytes(m3net_model_data, M3NET_MODEL_SIZE_BYTES, M3NET_MODEL_CRC32);
   if (status != M3NET_OK) return status;
-#ifdef M3NET_MODEL_IMPORTANCE_SIZE_BYTES
-  status = CheckBytes(m3net_importance_data, M3NET_MODEL_IMPORTANCE_SIZE_BYTES,
-                      M3NET_MODEL_IMPORTANCE_CRC32);
+  status = FrameMerger::CheckFile();
   if (status != M3NET_OK) return status;
-#endif
   if (arena_bytes < kLeastArenaBytes) return M3NET_ERROR_ARENA;
   auto* made = new (memory) m3net_model(arena, arena_bytes);
   if (made->operators_added != kTfLiteOk ||
       !OperatorsKnown(tflite::GetModel(m3net_model_data), made->resolver)) {
     return M3NET_ERROR_OPERATOR;
   }
-#ifdef M3NET_MODEL_IMPORTANCE_SIZE_BYTES
-  if (!OperatorsKnown(tflite::GetModel(m3net_importance_data), made->resolver)) {
-    return M3NET_ERROR_OPERATOR;
-  }
-  status = made->merger.Init(arena_bytes);
+  status = made->merger.Init(made->resolver, arena_bytes);
   if (status != M3NET_OK) return status;
-#endif
   status = made->network.Init(arena_bytes, M3NET_NETWORK_INPUT_BYTES, M3NET_MODEL_CLASS_COUNT);
   if (status != M3NET_OK) return status;
   *model = made;
   return M3NET_OK;
 }
 
-int8_t* m3net_model_input(m3net_model* model) {
-#ifdef M3NET_MODEL_IMPORTANCE_SIZE_BYTES
-  return model->merger.features();
-#else
-  return model->network.input();
-#endif
-}
+int8_t* m3net_model_input(m3net_model* model) { return model->merger.Input(model->network); }
 
 const int8_t* m3net_model_output(const m3net_model* model) { return model->network.output(); }
 
 m3net_status m3net_model_run(m3net_model* model) {
   m3net_runtime_log_clear();
-#ifdef M3NET_MODEL_IMPORTANCE_SIZE_BYTES
   const m3net_status status = model->merger.Run(model->network.input());
   if (status != M3NET_OK) return status;
-#endif
   return model->network.Run();
 }
 

@@ -9,15 +9,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "frontend_config.h"
 #include "model.h"
 #include "status.h"
 
-#ifdef M3NET_MODEL_PUSH_COLUMNS
-#include "frontend_config.h"
-#endif
-
+/// Additional memory for DiffRes: a second interpreter, the features, their scores, one row.
 #ifdef M3NET_MODEL_IMPORTANCE_SIZE_BYTES
 #include "warp_config.h"
+#define M3NET_MODEL_MERGER_BYTES                                          \
+  (sizeof(void*) * 128 + M3NET_MODEL_INPUT_BYTES + M3NET_WARP_FRAMES_IN + \
+   M3NET_WARP_BINS * sizeof(m3net_warp_bin))
+#else
+#define M3NET_MODEL_MERGER_BYTES 0
 #endif
 
 #ifdef __cplusplus
@@ -30,15 +33,6 @@ extern "C" {
 #else
 #define M3NET_MODEL_OBJECT_BYTES \
   (sizeof(void*) * (128 + 16 * M3NET_MODEL_OPERATOR_COUNT) + M3NET_MODEL_MERGER_BYTES)
-#endif
-
-// Additional memory for DiffRes: a second interpreter, the features, their scores, one row.
-#ifdef M3NET_MODEL_IMPORTANCE_SIZE_BYTES
-#define M3NET_MODEL_MERGER_BYTES                                          \
-  (sizeof(void*) * 128 + M3NET_MODEL_INPUT_BYTES + M3NET_WARP_FRAMES_IN + \
-   M3NET_WARP_BINS * sizeof(m3net_warp_bin))
-#else
-#define M3NET_MODEL_MERGER_BYTES 0
 #endif
 
 /// Alignment of object and arena.
@@ -93,6 +87,10 @@ bool m3net_model_is_streaming(const m3net_model* model);
 /// Takes the next M3NET_MODEL_PUSH_COLUMNS columns of a stream, columns[bin * PUSH_COLUMNS +
 /// column]. Once a window has been pushed, the scores are of the window that ends with them.
 void m3net_model_push(m3net_model* model, const int8_t* columns);
+
+#else
+
+static inline void m3net_model_end_stream(m3net_model* model) { (void)model; }
 
 #endif
 

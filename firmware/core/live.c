@@ -11,16 +11,12 @@
 #define MAX_WAITING (QUEUE - 1u)  // the hop that was processed last keeps its place
 
 _Static_assert((QUEUE & (QUEUE - 1u)) == 0u, "the queue's counters wrap: use a power of two");
-#if M3NET_PROTOTYPE_SLOTS > 0
-#define CLASSES M3NET_PROTOTYPE_SLOTS
-#else
-#define CLASSES M3NET_MODEL_CLASS_COUNT
-#endif
-_Static_assert(M3NET_DETECTOR_CLASS_COUNT == CLASSES,
+_Static_assert(M3NET_DETECTOR_CLASS_COUNT ==
+                   (M3NET_PROTOTYPE_SLOTS > 0 ? M3NET_PROTOTYPE_SLOTS : M3NET_MODEL_CLASS_COUNT),
                "the detector's classes are not the model's: export both from one run");
-#if M3NET_PROTOTYPE_SLOTS > 0 && defined(M3NET_DETECTOR_LOOK_RUNS)
-#error "words that a board learns have no second looks: set look_runs of the detector to 0"
-#endif
+_Static_assert(
+    M3NET_PROTOTYPE_SLOTS == 0 || M3NET_LOOK_RUNS == 0,
+    "words that a board learns have no second looks: set look_runs of the detector to 0");
 
 // Interrupt and main loop each read the counter that the other one writes.
 static uint32_t load(const uint32_t* counter) { return __atomic_load_n(counter, __ATOMIC_ACQUIRE); }
@@ -37,34 +33,25 @@ m3net_status m3net_live_init(m3net_live* live, m3net_recognizer* recognizer) {
 }
 
 m3net_prototype* m3net_live_prototypes(m3net_live* live) {
-#if M3NET_PROTOTYPE_SLOTS > 0
-  return live->prototypes;
-#else
-  (void)live;
-  return NULL;
-#endif
+  return M3NET_PROTOTYPE_SLOTS > 0 ? live->prototypes : NULL;
 }
 
 const char* m3net_live_label(const m3net_live* live, uint32_t label) {
-#if M3NET_PROTOTYPE_SLOTS > 0
-  return live->prototypes[label].examples > 0u ? live->prototypes[label].name : "-";
-#else
-  (void)live;
-  return m3net_model_labels[label];
-#endif
+  if (M3NET_PROTOTYPE_SLOTS == 0) return m3net_model_labels[label];
+  const m3net_prototype* word = &live->prototypes[label];
+  return word->examples > 0u ? word->name : "-";
 }
 
 // The scores of the classes that the detector knows.
 static const int8_t* scores_of_run(m3net_live* live) {
   const int8_t* output = m3net_model_output(live->recognizer->model);
-#if M3NET_PROTOTYPE_SLOTS > 0
-  m3net_prototypes_score(live->prototypes, output, live->scores);
-  output = live->scores;
-#elif defined(M3NET_DETECTOR_LOOK_RUNS)
-  memcpy(live->scores, output, sizeof(live->scores));  // a second look overwrites the output
-  output = live->scores;
-#endif
-  return output;
+  if (M3NET_LIVE_OWN_SCORES == 0) return output;
+  if (M3NET_PROTOTYPE_SLOTS > 0) {
+    m3net_prototypes_score(live->prototypes, output, live->scores);
+  } else {
+    memcpy(live->scores, output, sizeof(live->scores));
+  }
+  return live->scores;
 }
 
 static void half_ready(void* context, const int16_t* half) {
@@ -121,13 +108,11 @@ static void run(m3net_live* live, uint64_t arrived_us, m3net_live_result* result
   if (result->status != M3NET_OK) return;
   result->scores = scores_of_run(live);
   result->has_event = m3net_detector_step(&live->detector, result->scores, &result->event);
-#ifdef M3NET_DETECTOR_LOOK_RUNS
-  if (result->has_event) {
+  if (M3NET_LOOK_RUNS > 0 && result->has_event) {
     result->has_look = true;
     result->look_score = m3net_recognizer_look(live->recognizer, result->event.label);
     result->has_event = m3net_detector_confirm(&live->detector, &result->event, result->look_score);
   }
-#endif
   if (!result->has_event) return;
   result->latency_us = (uint32_t)(m3net_board_time_us() - arrived_us);
   ++statistics->events;

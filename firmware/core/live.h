@@ -10,6 +10,7 @@
 #include "detector.h"
 #include "prototypes.h"
 #include "recognizer.h"
+#include "second_look.h"
 #include "status.h"
 
 #ifdef __cplusplus
@@ -20,6 +21,11 @@ extern "C" {
 #ifndef M3NET_LIVE_QUEUE_HOPS
 #define M3NET_LIVE_QUEUE_HOPS 16u
 #endif
+
+/// Scores that outlast the model's output: the enrolled words have their own, and a second look
+/// overwrites the output. Other exports have 0.
+#define M3NET_LIVE_OWN_SCORES \
+  (M3NET_PROTOTYPE_SLOTS > 0 || M3NET_LOOK_RUNS > 0 ? M3NET_DETECTOR_CLASS_COUNT : 0)
 
 /// Counts since m3net_live_start(); all wrap at 2^32.
 typedef struct {
@@ -37,12 +43,8 @@ typedef struct {
 typedef struct {
   m3net_recognizer* recognizer;
   m3net_detector detector;
-#if M3NET_PROTOTYPE_SLOTS > 0
   m3net_prototype prototypes[M3NET_PROTOTYPE_SLOTS];  ///< Of the enrolled words.
-#endif
-#if M3NET_PROTOTYPE_SLOTS > 0 || defined(M3NET_DETECTOR_LOOK_RUNS)
-  int8_t scores[M3NET_DETECTOR_CLASS_COUNT];  ///< Of the last run.
-#endif
+  int8_t scores[M3NET_LIVE_OWN_SCORES];               ///< Of the last run.
   m3net_live_statistics statistics;
   bool on;
   bool microphone;
@@ -61,13 +63,11 @@ typedef struct {
   bool has_column;       ///< Whether `column` is written.
   const int8_t* scores;  ///< M3NET_DETECTOR_CLASS_COUNT of them if the model ran, else null.
   bool has_event;        ///< Whether `event` is written.
+  bool has_look;         ///< Whether there was a second look, and `look_score` is written.
+  uint16_t look_score;   ///< In 65536ths of full scale.
   uint32_t latency_us;   ///< From the hop's last sample to `event`.
   uint32_t run_steps;    ///< Cost of the run, in steps of m3net_board_counter().
   m3net_event event;
-#ifdef M3NET_DETECTOR_LOOK_RUNS
-  bool has_look;        ///< Whether there was a second look, and `look_score` is written.
-  uint16_t look_score;  ///< In 65536ths of full scale.
-#endif
   int8_t column[M3NET_FRONTEND_FEATURE_BINS];
 } m3net_live_result;
 

@@ -68,9 +68,7 @@ static void report_hop(m3net_monitor* monitor, const m3net_live_result* result) 
     m3net_console_begin("scores");
     m3net_console_field("column", column);
     m3net_monitor_hex_field("out", result->scores, M3NET_DETECTOR_CLASS_COUNT);
-#ifdef M3NET_DETECTOR_LOOK_RUNS
-    if (result->has_look) m3net_console_field("look", result->look_score);
-#endif
+    if (M3NET_LOOK_RUNS > 0 && result->has_look) m3net_console_field("look", result->look_score);
     m3net_console_end();
   }
   if (result->has_event) report_event(result);
@@ -99,16 +97,18 @@ static void start_stream(m3net_monitor* monitor, bool microphone) {
 }
 
 void m3net_monitor_stream(m3net_monitor* monitor, const m3net_monitor_words* words) {
-  bool columns = false, scores = false, audio = false;
+  bool columns = false;
+  bool scores = false;
+  bool audio = false;
   const bool microphone = m3net_monitor_is(words->word[1], "mic");
   for (uint32_t i = 2; i < words->count; ++i) {
-    const bool is_columns = m3net_monitor_is(words->word[i], "columns");
-    const bool is_scores = m3net_monitor_is(words->word[i], "scores");
-    const bool is_audio = m3net_monitor_is(words->word[i], "audio");
-    columns = columns || is_columns;
-    scores = scores || is_scores;
-    audio = audio || is_audio;
-    if (!is_columns && !is_scores && !is_audio) {
+    if (m3net_monitor_is(words->word[i], "columns")) {
+      columns = true;
+    } else if (m3net_monitor_is(words->word[i], "scores")) {
+      scores = true;
+    } else if (m3net_monitor_is(words->word[i], "audio")) {
+      audio = true;
+    } else {
       m3net_monitor_error(monitor, "usage",
                           "a stream has columns, scores and audio besides events");
       return;

@@ -21,7 +21,7 @@ extern "C" {
 #ifdef M3NET_MODEL_ENROLMENT_SLOTS
 #define M3NET_PROTOTYPE_SLOTS M3NET_MODEL_ENROLMENT_SLOTS
 #else
-#define M3NET_PROTOTYPE_SLOTS 0u
+#define M3NET_PROTOTYPE_SLOTS 0
 #endif
 
 /// Longest name of a word, with its end.

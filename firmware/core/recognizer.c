@@ -23,9 +23,7 @@ m3net_status m3net_recognizer_init(m3net_recognizer* recognizer, uint8_t* arena,
 void m3net_recognizer_reset(m3net_recognizer* recognizer) {
   m3net_frontend_reset(recognizer->frontend);
   m3net_ring_reset(&recognizer->ring);
-#ifdef M3NET_MODEL_PUSH_COLUMNS
   m3net_model_end_stream(recognizer->model);
-#endif
 }
 
 bool m3net_recognizer_push(m3net_recognizer* recognizer, const int16_t* hop) {
@@ -99,9 +97,9 @@ m3net_status m3net_recognizer_run_newest(m3net_recognizer* recognizer) {
 
 #endif
 
-#ifdef M3NET_DETECTOR_LOOK_RUNS
+#if M3NET_LOOK_RUNS > 0
 
-#define LOOKS M3NET_DETECTOR_LOOK_RUNS
+#define LOOKS M3NET_LOOK_RUNS
 
 // Sum of a class's scores in the latest runs, with shifted columns.
 static uint32_t sum_of_look(m3net_recognizer* recognizer, uint32_t label, int32_t shift) {

@@ -28,7 +28,7 @@ typedef struct {
   m3net_frontend* frontend;
   m3net_model* model;
 #ifdef M3NET_MODEL_PUSH_COLUMNS
-  uint32_t streamed_columns;  ///< ring.columns when the stream was last pushed to
+  uint32_t streamed_columns;  ///< Of the ring when the stream was last pushed to.
 #endif
 } m3net_recognizer;
 
@@ -70,13 +70,12 @@ m3net_status m3net_recognizer_run(m3net_recognizer* recognizer);
 /// scores are the same bytes as after m3net_recognizer_load_window() and m3net_recognizer_run().
 m3net_status m3net_recognizer_run_newest(m3net_recognizer* recognizer);
 
-#ifdef M3NET_DETECTOR_LOOK_RUNS
-/// Takes a second look: runs the model on the latest M3NET_DETECTOR_LOOK_RUNS windows again, with
-/// their columns a bin higher and a bin lower. It overwrites the scores of the last run.
+/// Takes a second look: runs the model on the latest M3NET_LOOK_RUNS windows again, with their
+/// columns a bin higher and a bin lower. It overwrites the scores of the last run. An export whose
+/// M3NET_LOOK_RUNS is 0 lacks this function.
 ///
 /// @return the mean score of a class, in 65536ths of full scale.
 uint16_t m3net_recognizer_look(m3net_recognizer* recognizer, uint32_t label);
-#endif
 
 /// Index of the class with the highest score; the first one if several share it.
 uint32_t m3net_recognizer_label(const m3net_recognizer* recognizer);

@@ -9,9 +9,7 @@
 #define BINS M3NET_FRONTEND_FEATURE_BINS
 
 _Static_assert(COLUMNS >= FRAMES, "the ring is shorter than a window");
-#ifdef M3NET_FRONTEND_WAVEFORM
-_Static_assert(COLUMNS == FRAMES, "samples have no second looks");
-#endif
+_Static_assert(!M3NET_FRONTEND_OF_SAMPLES || COLUMNS == FRAMES, "samples have no second looks");
 
 size_t m3net_ring_size(void) { return sizeof(m3net_ring); }
 
@@ -22,22 +20,27 @@ void m3net_ring_reset(m3net_ring* ring) {
 }
 
 void m3net_ring_push(m3net_ring* ring, const int8_t* column) {
-#ifdef M3NET_FRONTEND_WAVEFORM
-  memcpy(&ring->values[ring->next * BINS], column, BINS);
-#else
-  int8_t* place = &ring->values[ring->next];
-  for (uint32_t bin = 0; bin < BINS; ++bin, place += COLUMNS) *place = column[bin];
-#endif
+  if (M3NET_FRONTEND_OF_SAMPLES) {
+    memcpy(&ring->values[ring->next * BINS], column, BINS);
+  } else {
+    int8_t* place = &ring->values[ring->next];
+    for (uint32_t bin = 0; bin < BINS; ++bin, place += COLUMNS) *place = column[bin];
+  }
   ring->next = ring->next + 1u == COLUMNS ? 0u : ring->next + 1u;
   if (++ring->columns == 0u) ring->columns = COLUMNS;  // it stays full
 }
 
-void m3net_ring_copy(const m3net_ring* ring, int8_t* input) {
-#ifdef M3NET_FRONTEND_WAVEFORM
+static void copy_samples(const m3net_ring* ring, int8_t* input) {
   const uint32_t newest = ring->next * BINS;  // bytes at the start of the array
   memcpy(input, ring->values + newest, sizeof(ring->values) - newest);
   memcpy(input + (sizeof(ring->values) - newest), ring->values, newest);
-#else
+}
+
+void m3net_ring_copy(const m3net_ring* ring, int8_t* input) {
+  if (M3NET_FRONTEND_OF_SAMPLES) {
+    copy_samples(ring, input);
+    return;
+  }
   // Columns of the window at the start of the array; the others are at its end.
   const uint32_t newest = ring->next < FRAMES ? ring->next : FRAMES;
   const uint32_t oldest = newest < FRAMES ? COLUMNS - (FRAMES - newest) : 0u;
@@ -46,7 +49,6 @@ void m3net_ring_copy(const m3net_ring* ring, int8_t* input) {
     memcpy(input, ring->values + bin * COLUMNS + oldest, FRAMES - newest);
     memcpy(input + (FRAMES - newest), row, newest);
   }
-#endif
 }
 
 void m3net_ring_copy_shifted(const m3net_ring* ring, uint32_t back, uint32_t count, int32_t shift,

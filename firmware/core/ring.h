@@ -9,8 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "detector_config.h"
-#include "frontend_config.h"
+#include "frontend.h"
+#include "second_look.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -20,27 +20,18 @@ extern "C" {
 #define M3NET_RING_WINDOW_BYTES (M3NET_FRONTEND_FEATURE_BINS * M3NET_FRONTEND_FRAMES)
 
 /// Rows and columns of the model's input.
-#ifdef M3NET_FRONTEND_WAVEFORM
-#define M3NET_RING_INPUT_BINS 1
-#define M3NET_RING_INPUT_FRAMES M3NET_RING_WINDOW_BYTES
-#else
-#define M3NET_RING_INPUT_BINS M3NET_FRONTEND_FEATURE_BINS
-#define M3NET_RING_INPUT_FRAMES M3NET_FRONTEND_FRAMES
-#endif
+#define M3NET_RING_INPUT_BINS (M3NET_FRONTEND_OF_SAMPLES ? 1 : M3NET_FRONTEND_FEATURE_BINS)
+#define M3NET_RING_INPUT_FRAMES (M3NET_RING_WINDOW_BYTES / M3NET_RING_INPUT_BINS)
 
 /// Columns of a ring.
-#ifdef M3NET_DETECTOR_LOOK_RUNS
-#define M3NET_RING_COLUMNS M3NET_DETECTOR_KEPT_COLUMNS
-#else
-#define M3NET_RING_COLUMNS M3NET_FRONTEND_FRAMES
-#endif
+#define M3NET_RING_COLUMNS M3NET_LOOK_COLUMNS
 
 /// Columns of features; owned by the caller, set up by m3net_ring_reset().
 typedef struct {
-  /// values[bin * COLUMNS + place]; of samples [place * BINS + bin]
+  /// At [bin * COLUMNS + place]; of samples at [place * BINS + bin].
   int8_t values[M3NET_FRONTEND_FEATURE_BINS * M3NET_RING_COLUMNS];
-  uint32_t next;     ///< place of the next column; holds the oldest one
-  uint32_t columns;  ///< columns pushed since the reset; full also after 2^32
+  uint32_t next;     ///< Place of the next column; holds the oldest one.
+  uint32_t columns;  ///< Columns pushed since the reset; full also after 2^32.
 } m3net_ring;
 
 /// Bytes of a ring.

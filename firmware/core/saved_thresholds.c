@@ -18,9 +18,7 @@ typedef struct {
 
 typedef struct {
   saved_class classes[CLASSES];
-#if M3NET_PROTOTYPE_SLOTS > 0
   m3net_prototype prototypes[M3NET_PROTOTYPE_SLOTS];
-#endif
 } saved_state;
 
 // The identity of the export.
@@ -59,13 +57,8 @@ static m3net_status set_classes(m3net_detector* detector, const saved_state* sta
   return M3NET_OK;
 }
 
-static void set_prototypes(m3net_prototype* prototypes, const saved_state* state) {
-#if M3NET_PROTOTYPE_SLOTS > 0
-  memcpy(prototypes, state->prototypes, sizeof(state->prototypes));
-#else
-  (void)prototypes;
-  (void)state;
-#endif
+static void copy_prototypes(m3net_prototype* to, const m3net_prototype* from) {
+  if (M3NET_PROTOTYPE_SLOTS > 0) memcpy(to, from, M3NET_PROTOTYPE_SLOTS * sizeof(*to));
 }
 
 static void set_exported(m3net_detector* detector, m3net_prototype* prototypes) {
@@ -73,7 +66,7 @@ static void set_exported(m3net_detector* detector, m3net_prototype* prototypes) 
   memset(&exported, 0, sizeof(exported));
   read_classes(&m3net_detector_defaults, &exported);
   (void)set_classes(detector, &exported);  // the detector was set up with these settings
-  set_prototypes(prototypes, &exported);
+  copy_prototypes(prototypes, exported.prototypes);
 }
 
 bool m3net_saved_thresholds_exist(void) {
@@ -88,7 +81,7 @@ bool m3net_saved_thresholds_load(m3net_detector* detector, m3net_prototype* prot
     set_exported(detector, prototypes);
     return false;
   }
-  set_prototypes(prototypes, &state);
+  copy_prototypes(prototypes, state.prototypes);
   return true;
 }
 
@@ -97,11 +90,7 @@ m3net_status m3net_saved_thresholds_save(const m3net_detector* detector,
   saved_state state, saved;
   memset(&state, 0, sizeof(state));
   read_classes(&detector->config, &state);
-#if M3NET_PROTOTYPE_SLOTS > 0
-  memcpy(state.prototypes, prototypes, sizeof(state.prototypes));
-#else
-  (void)prototypes;
-#endif
+  copy_prototypes(state.prototypes, prototypes);
   if (read(&saved) && memcmp(&saved, &state, sizeof(state)) == 0) return M3NET_OK;
   return m3net_record_log_append(owner(), &state, sizeof(state));
 }

@@ -22,19 +22,19 @@ typedef struct {
   uint16_t bins;
   uint16_t frames_in;
   uint16_t frames_out;
-  uint16_t
-      top_bits;   ///< the power of feature 127 is 2 to this; the bits above hold sums of weights
-  uint32_t gain;  ///< steps of the feature in an octave, times 65536
-  const uint64_t* powers;    ///< powers of the features -128 to 127
-  const int16_t* positions;  ///< positional encoding, positions[frame * bins + bin], 32768 for 1
-  const uint32_t* log2;      ///< log2(1 + i / CELLS) times 65536, i = 0 to CELLS
+  uint16_t top_bits;         ///< The power of feature 127 is 2 to this; the bits above hold sums
+                             ///< of weights.
+  uint32_t gain;             ///< Steps of the feature in an octave, times 65536.
+  const uint64_t* powers;    ///< Powers of the features -128 to 127.
+  const int16_t* positions;  ///< Positional encoding, positions[frame * bins + bin], 32768 for 1.
+  const uint32_t* log2;      ///< Of 1 + i / CELLS, times 65536, i = 0 to CELLS.
 } m3net_warp;
 
 /// Sums of one bin of the row in work.
 typedef struct {
-  uint64_t sum;      ///< of powers times weights
-  uint64_t largest;  ///< of powers times weights
-  int64_t encoding;  ///< of positions times weights
+  uint64_t sum;      ///< Of powers times weights.
+  uint64_t largest;  ///< Of powers times weights.
+  int64_t encoding;  ///< Of positions times weights.
 } m3net_warp_bin;
 
 /// Merges frames.

@@ -44,9 +44,10 @@ typedef struct {
   uint32_t combs[M3NET_PDM_CIC_ORDER];
   arm_fir_decimate_instance_f32 fir;
   float fir_state[M3NET_PDM_MAX_TAPS + M3NET_PDM_BLOCK_VALUES - 1];
-  float scale;    // of a CIC value to samples
-  float dc_pole;  // last input and output of the blocker
-  float dc_input, dc_output;
+  float scale;  ///< Of a CIC value to samples.
+  float dc_pole;
+  float dc_input;   ///< The DC blocker's last input.
+  float dc_output;  ///< Its last output.
 } m3net_pdm;
 
 /// Sets up a decimator.

@@ -84,7 +84,8 @@ def data_subset(
     from m3net_tf.audio.datasets.subset_copy import make_subset
 
     subset = make_subset(name, to, data_dir, log=progress_beside(as_json))
-    files, sha256 = len(subset.files), subset.sha256
+    files = len(subset.files)
+    sha256 = subset.sha256
     facts = {"name": subset.name, "dataset": subset.dataset, "folder": str(to)}
     lines = (
         f"{to}: {counted(files, 'file')}, SHA-256 of their list's lines {sha256}",

@@ -327,7 +327,8 @@ def compile_command(
 
     if not stream and (axis is not None or hop is not None):
         raise typer.BadParameter("--axis and --hop need --stream")
-    improve, goal = solve if solver else None, goal_of(optimise, weights_in_ram)
+    improve = solve if solver else None
+    goal = goal_of(optimise, weights_in_ram)
     require_name(name)
     tflite = read_model_file(model)
     try:

@@ -226,7 +226,8 @@ def _export_run(
     from m3net_tf.export.ready import has_int8_network, packed_network, require_clips
     from m3net_tf.training import Run
 
-    run, target = Run(source), folder / "export"
+    run = Run(source)
+    target = folder / "export"
     if data_dir is not None:
         run.check(data_dir)
     elif not has_int8_network(run, target):

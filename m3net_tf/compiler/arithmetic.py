@@ -172,5 +172,6 @@ def inverse_root(value: int) -> Factor:
         x = int(_enlarge(difference, 3))
     result = int(product(x, 1518500250))
     if shift < 0:
-        result, shift = int(wrap(result << -shift)), 0
+        result = int(wrap(result << -shift))
+        shift = 0
     return Factor(result, -shift)

@@ -305,9 +305,11 @@ class _StripeWriter:
 
     def _case(self, number: int, stage: Stage) -> list[str]:
         """The ``case`` of a stage, with its comment."""
-        call, layer = stage.call, line_layer(stage, self._stripe.axis)
+        call = stage.call
+        layer = line_layer(stage, self._stripe.axis)
         constant = self._writer.constant_layer(f"{self._index}_{number}", layer)
-        pointer, after = f"&{constant}", list[str]()
+        pointer = f"&{constant}"
+        after = list[str]()
         if stage.windows[0].moves:
             pointer = f"&layer_{number}"
             self._layers.append(f"    {layer.ctype} layer_{number} = {constant};")

@@ -127,7 +127,8 @@ def kept_library(network: CompiledNetwork, name: str, options: Sequence[str] = (
         OSError: the cache cannot be written.
     """
     source = emit(network, name)
-    compiler, flags = _required_compiler(), _flags(options)
+    compiler = _required_compiler()
+    flags = _flags(options)
     key = sha256_of("".join((_kernels_key(compiler, flags), source.header, source.source)).encode())
     library = cache_folder() / "networks" / f"{key}.so"
     if not library.is_file():
@@ -141,7 +142,8 @@ def build_library(
     networks: Mapping[str, CompiledNetwork], folder: Path, options: Sequence[str] = ()
 ) -> Path:
     """As :func:`build_host`, without loading it; returns its path."""
-    compiler, flags = _required_compiler(), _flags(options)
+    compiler = _required_compiler()
+    flags = _flags(options)
     folder.mkdir(parents=True, exist_ok=True)
     for name, network in networks.items():
         emit(network, name).write(folder, name)

@@ -46,7 +46,8 @@ def share_weights(
     plan = _with_most_pixels(calls, inputs, outputs, improve, spare_bytes)
     _choose_lines(plan)
     for call in plan.calls:
-        layer, slack = call.arguments[0], dict(call.slack)
+        layer = call.arguments[0]
+        slack = dict(call.slack)
         if call.kernel != "convolve_depthwise" or not isinstance(layer, Convolution):
             continue
         if layer.lines or not line_direction(layer, None):

@@ -335,7 +335,8 @@ def _search(problem: Problem) -> Placing:
         for _ in range(_PROMOTIONS):
             placing = _place(order, conflicts, bound)
             if placing.size < best.size:
-                best, best_order = placing, list(order)
+                best = placing
+                best_order = list(order)
             if best.size <= bound or not may_search(steps):
                 return best
             _promote(order, placing, generator)

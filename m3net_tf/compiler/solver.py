@@ -61,7 +61,8 @@ def _add_blocks(model: Any, problem: Problem, start: Placing, arena: Any) -> dic
         for conflict in conflicts[life.block]:
             if conflict.other not in places:
                 continue
-            lower, distance = model.new_bool_var(""), place - places[conflict.other]
+            lower = model.new_bool_var("")
+            distance = place - places[conflict.other]
             model.add(distance <= conflict.below // ALIGNMENT).only_enforce_if(lower)
             model.add(distance >= -(-conflict.above // ALIGNMENT)).only_enforce_if(~lower)
             begins = start.places[life.block] - start.places[conflict.other]

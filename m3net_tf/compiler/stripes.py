@@ -181,7 +181,9 @@ def _window_layer(call: Call) -> WindowLayer:
 def _window(call: Call, view: View, axis: int) -> Window:
     if call.kernel not in _WINDOWS or averages_all(call, axis):
         return Window(1, 1, 0, view.shape[axis], view.shape[axis])
-    window, lines, outputs = _window_layer(call).window, view.shape[axis], call.output.shape[axis]
+    window = _window_layer(call).window
+    lines = view.shape[axis]
+    outputs = call.output.shape[axis]
     if axis == ROWS:
         return Window(window.row_reach, window.row_stride, window.top, lines, outputs)
     return Window(window.column_reach, window.column_stride, window.left, lines, outputs)

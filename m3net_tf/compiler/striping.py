@@ -106,7 +106,8 @@ class Striping:
         for stripe in [call for call in self.calls if isinstance(call, Stripe)]:
             if not may_search(len(self.calls)):
                 return
-            arena, kept = self._arena(), self.calls
+            arena = self._arena()
+            kept = self.calls
             place = kept.index(stripe)
             self.calls = [*kept[:place], *stripe.members, *kept[place + 1 :]]
             if self._arena() > arena:
@@ -119,7 +120,8 @@ def work(stripe: Stripe) -> tuple[float, float]:
     The overhead is one call for each line, moving the lines that the next window needs again, and
     weights that a line of one pixel does not share.
     """
-    whole, added = 0.0, _CALL_INSTRUCTIONS * len(stripe.order)
+    whole = 0.0
+    added = _CALL_INSTRUCTIONS * len(stripe.order)
     for index, stage in enumerate(stripe.stages):
         output = math.prod(stage.call.output.shape)
         whole += output * (_ITEM_INSTRUCTIONS + products(stage.call))

@@ -59,7 +59,8 @@ def build_module(networks: Mapping[str, CompiledNetwork], export: Path, module: 
     if reason := wasm_unavailable_reason():
         raise FirmwareError(reason)
     with tempfile.TemporaryDirectory(prefix="m3net-") as folder:
-        generated, linked = Path(folder), Path(folder) / "module.wasm"
+        generated = Path(folder)
+        linked = Path(folder) / "module.wasm"
         for name, network in networks.items():
             emit(network, name).write(generated, name)
         sources = [

@@ -196,7 +196,8 @@ def _background(rng: Rng, dataset: AudioDataset, clips: tuple[Clip, ...]) -> Cal
 
     def joined(samples: int) -> Audio:
         group = groups[int(rng.integers(len(groups)))]
-        mix, at = np.zeros(samples, np.float32), 0
+        mix = np.zeros(samples, np.float32)
+        at = 0
         while at < samples:
             excerpt = at_level(dataset.read(group[int(rng.integers(len(group)))]), 0.0)
             fade = min(round(_FADE_S * dataset.info.sample_rate_hz), len(excerpt) // 2)

@@ -106,7 +106,8 @@ def find_gate_level(recording: Recording, config: DetectorConfig) -> int:
     loudest = []
     for event in recording.truth:
         if config.classes[event.label].event:
-            first, last = int(event.start_s / hop_s), int(event.end_s / hop_s) + 1
+            first = int(event.start_s / hop_s)
+            last = int(event.end_s / hop_s) + 1
             loudest.append(int(levels[first:last].max(initial=-128 * config.gate_bins)))
     quietest = min(loudest, default=-128 * config.gate_bins)
     return max(-128, quietest // config.gate_bins - GATE_MARGIN)

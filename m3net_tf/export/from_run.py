@@ -93,7 +93,8 @@ def export_run(
     """
     folder = folder or run.folder / "export"
     model = run.load_model()
-    trained_sha256, choice = sha256_of(run.model_path.read_bytes()), chosen_network(run)
+    trained_sha256 = sha256_of(run.model_path.read_bytes())
+    choice = chosen_network(run)
     bundle = existing_export(folder, log)
     if bundle and _is_current(bundle, trained_sha256, choice):
         log(f"{folder} is already exported")
@@ -127,11 +128,13 @@ def _chosen(
     run: Run, model: keras.Model, data_dir: Path | None, choice: Choice, log: Log
 ) -> _Content:
     """The network of ``m3net quantize``, with built-in sounds if its data set is not available."""
-    report, frontend = choice.report, run.recipe().frontend
+    report = choice.report
+    frontend = run.recipe().frontend
     log(f"using the network in {run.quantized_path.parent}: {report['method']}")
     try:
         dataset = deployable_dataset(run, model, data_dir)
-        info, vectors = dataset.info, vectors_of(dataset, frontend)
+        info = dataset.info
+        vectors = vectors_of(dataset, frontend)
     except DataError as error:
         if data_dir is not None:
             raise
@@ -150,7 +153,8 @@ def _chosen(
 
 def _quantized(run: Run, model: keras.Model, data_dir: Path | None, log: Log) -> _Content:
     """The network after post-training quantisation."""
-    recipe, dataset = run.recipe(), deployable_dataset(run, model, data_dir)
+    recipe = run.recipe()
+    dataset = deployable_dataset(run, model, data_dir)
     train_set = compute_features(dataset, "train", recipe.frontend, log=log)
     chosen = choose_calibration(
         train_set.labels, recipe.quantization.calibration_clips, recipe.quantization.seed

@@ -43,7 +43,8 @@ def clip_at_least_error(tflite: bytes, calibration: Int8) -> bytes:
     """Set the ranges with the smallest squared error of rounding and clipping."""
     ranges = {}
     for index, (counts, centres) in _histograms(tflite, calibration).items():
-        low, high = min(centres[0], 0.0), max(centres[-1], 0.0)
+        low = min(centres[0], 0.0)
+        high = max(centres[-1], 0.0)
         errors = [_squared_error(counts, centres, share * low, share * high) for share in _SHARES]
         share = _SHARES[int(np.argmin(errors))]
         ranges[index] = share * low, share * high

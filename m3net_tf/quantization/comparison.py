@@ -169,7 +169,8 @@ def compare_split(
         labels: the clips' classes, shape (clips,).
     """
     before, after = (Evaluation.of(labels, each.argmax(1), names) for each in (expected, scores))
-    recall_before, recall_after = before.to_dict()["recall"], after.to_dict()["recall"]
+    recall_before = before.to_dict()["recall"]
+    recall_after = after.to_dict()["recall"]
     return {
         "clips": len(labels),
         "accuracy": {"float": before.accuracy, "quantized": after.accuracy},

@@ -99,9 +99,11 @@ class FineTuner:
             ConfigError: the layer does not exist, or nothing is trainable from it on.
             ModelError: the loss is not finite.
         """
-        model, done = self.model, list[Tuning]()
+        model = self.model
+        done = list[Tuning]()
         if method.prune is not None:
-            clips, settings = len(self._teaching[0].features.clips), self._recipe.training
+            clips = len(self._teaching[0].features.clips)
+            settings = self._recipe.training
             steps = settings.epochs * max(1, clips // settings.step_clips)
             pruned = functools.partial(prune, sparsity=method.prune / 100, steps=steps)
             model, figures = self._train("prune", pruned, model)

@@ -34,7 +34,8 @@ def method_figures(
     Raises:
         M3NetError: an error of a stage.
     """
-    model, recipe = run.load_model(), run.recipe()
+    model = run.load_model()
+    recipe = run.recipe()
     dataset = run.dataset(data_dir)
     train, validation, test = (
         compute_features(dataset, name, recipe.frontend, log=log)

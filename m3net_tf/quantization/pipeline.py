@@ -246,7 +246,8 @@ def _settle(
     assert bound_points is not None
     quantizer = Quantizer(material.model, material.calibration)
     repair = Repair(quantizer, validation, material.probabilities["validation"], bound_points, log)
-    method, trained = repair.without_training(), None
+    method = repair.without_training()
+    trained = None
     if not repair.holds:
         method, trained = repair.by_training(method, train)
     return method, trained, repair.attempts

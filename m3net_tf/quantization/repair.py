@@ -95,7 +95,8 @@ class Repair:
         Returns:
             The method that loses least of all attempts, and the trained network if it has one.
         """
-        method, start = Method(qat=True), self._first_layer()
+        method = Method(qat=True)
+        start = self._first_layer()
         smallest_drop = min(drop for drop, _ in self._possible())
         best: tuple[Method, FineTuned | None] = best_method, None
         for first_layer in (start, None) if start else (None,):

@@ -111,7 +111,8 @@ def _read_frontend(recipe: str | Path | FrontendConfig) -> FrontendConfig:
 def _read_labels(labels: str | Path | Sequence[str]) -> tuple[str, ...]:
     """Class names from a text file, or as they are."""
     if not isinstance(labels, str | Path):
-        source, names = "labels", tuple(labels)
+        source = "labels"
+        names = tuple(labels)
     else:
         source = str(labels)
         try:

@@ -79,7 +79,8 @@ def tensor_quantization(tflite: bytes, which: str) -> tuple[float, int]:
     """
     interpreter = load_interpreter(tflite)
     details = getattr(interpreter, f"get_{which}_details")()[0]
-    scale, zero_point = (float(details["quantization"][0]), int(details["quantization"][1]))
+    scale = float(details["quantization"][0])
+    zero_point = int(details["quantization"][1])
     if details["dtype"] != np.int16:
         return scale, zero_point
     return (scale * 256, zero_point) if which == "input" else (scale * 128, zero_point - 128)

@@ -38,7 +38,8 @@ class ColumnStream:
         """Add samples; returns the columns that they complete, shape (bins, columns)."""
         require_pcm(pcm)
         samples = np.concatenate([self._remaining, pcm])
-        bins, hop = column_bins(self.frontend), self.frontend.hop_samples
+        bins = column_bins(self.frontend)
+        hop = self.frontend.hop_samples
         raw = self.frontend.kind == "waveform"
         count = len(samples) // hop if raw else self.frontend.frame_count(len(samples))
         self._remaining = samples[count * hop :]
@@ -122,7 +123,8 @@ class StreamingRecognizer:
     def _events(self, columns: Int8) -> Iterator[Event]:
         """The events that the next columns complete, shape (bins, columns)."""
         frontend, detector, config = self._columns.frontend, self.detector, self.detector.config
-        levels, kept = column_levels(frontend, config, columns), config.kept_columns
+        levels = column_levels(frontend, config, columns)
+        kept = config.kept_columns
         held = np.concatenate([self._kept, columns], axis=1)
         self._kept = held[:, held.shape[1] - kept :]
         scores: Iterator[Int8] = iter(())

@@ -243,7 +243,8 @@ def _wave_of(file: IO[bytes], name: str) -> wave.Wave_read:
 
 
 def _chunks_of_wave(opened: wave.Wave_read, name: str, sample_rate_hz: int) -> Iterator[Pcm]:
-    rate_hz, channels = opened.getframerate(), opened.getnchannels()
+    rate_hz = opened.getframerate()
+    channels = opened.getnchannels()
     frames = (samples.reshape(-1, channels) for samples in _wave_samples(opened, name))
     if rate_hz == sample_rate_hz:
         for chunk in frames:

@@ -140,7 +140,8 @@ def _warp(config: WarpConfig, features: Int8, scores: Int8) -> Int8:
     weight_here = np.minimum(ends, (row + 1) * whole) - starts
     weight_next = ends - starts - weight_here
 
-    clips, next_row = np.arange(len(units))[:, None], np.minimum(row + 1, out - 1)
+    clips = np.arange(len(units))[:, None]
+    next_row = np.minimum(row + 1, out - 1)
     frames = features[..., 0].transpose(0, 2, 1).astype(np.int64)  # (clips, T, bins)
     power = config.powers[frames + 128]
     shape = (len(units), out, config.bins)

@@ -135,7 +135,8 @@ def _message(kind: Any, value: Any, key: str, reason: str) -> str:
     """The error for a value, from msgspec's reason, such as ``Expected `int` - at `$[0]```."""
     reason, _, place = reason.partition(" - at ")
     for index in re.findall(r"\[(\d+)\]", place):
-        key, value = f"{key}[{index}]", value[int(index)]
+        key = f"{key}[{index}]"
+        value = value[int(index)]
     if reason == "Number out of range":
         return f"{key} has too many digits for a number: shorten it"
     if choices := [*_choices(kind)]:

@@ -130,7 +130,8 @@ class _StrictLoader(yaml.SafeLoader):
             # ``<<`` is not a key itself: it merges values that the mapping's own keys override.
             if not isinstance(key_node, yaml.ScalarNode) or key_node.tag.endswith(":merge"):
                 continue
-            key, line = self.construct_object(key_node), key_node.start_mark.line + 1
+            key = self.construct_object(key_node)
+            line = key_node.start_mark.line + 1
             if key in first_lines:
                 first = first_lines[key]
                 where = f"lines {first} and {line}" if first != line else f"line {line}"

@@ -103,7 +103,8 @@ def _require_few_parts(root: Any, count: _Count) -> None:
             elif isinstance(content, bytes):
                 count.spend(0, len(content))
         for name in vectors:
-            length, item = getattr(table, f"{name}Length")(), getattr(table, name)
+            length = getattr(table, f"{name}Length")()
+            item = getattr(table, name)
             is_of_tables = length > 0 and hasattr(item(0), "_tab")
             count.spend(length if is_of_tables else 0, length)
             waiting.extend(map(item, range(length if is_of_tables else 0)))

@@ -45,8 +45,9 @@ static uint32_t time_high, time_low;
 static const char* start_clock(void) {
   NRF_CLOCK->EVENTS_HFCLKSTARTED = 0;
   NRF_CLOCK->TASKS_HFCLKSTART = 1;
-  if (!m3net_wait_for(&NRF_CLOCK->EVENTS_HFCLKSTARTED, 1u, 1u))
+  if (!m3net_wait_for(&NRF_CLOCK->EVENTS_HFCLKSTARTED, 1u, 1u)) {
     return "the crystal does not start;";
+  }
   return NULL;
 }
 

@@ -30,8 +30,9 @@ m3net_status m3net_board_audio_start(uint32_t sample_rate_hz, int16_t* ping_pong
       half_samples > MAX_SAMPLES) {
     return M3NET_ERROR_UNSUPPORTED;
   }
-  if (((uintptr_t)ping_pong | 2u * half_samples) % 4u != 0u)
+  if (((uintptr_t)ping_pong | 2u * half_samples) % 4u != 0u) {
     return M3NET_ERROR_ARGUMENT;  // EasyDMA writes words
+  }
   m3net_board_audio_stop();
   audio.halves = ping_pong;
   audio.half_samples = (uint32_t)half_samples;

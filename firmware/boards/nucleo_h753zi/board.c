@@ -29,9 +29,7 @@ static const char* start_clocks(void) {
   }
   RCC->CR |= RCC_CR_HSEBYP;
   RCC->CR |= RCC_CR_HSEON;
-  if (!m3net_wait_for(&RCC->CR, RCC_CR_HSERDY, RCC_CR_HSERDY)) {
-    return "the ST-LINK gives no clock;";
-  }
+  if (!m3net_wait_for(&RCC->CR, RCC_CR_HSERDY, RCC_CR_HSERDY)) return "the ST-LINK gives no clock;";
   RCC->PLLCKSELR =
       RCC_PLLCKSELR_PLLSRC_HSE | (4u << RCC_PLLCKSELR_DIVM1_Pos) | (4u << RCC_PLLCKSELR_DIVM2_Pos);
   RCC->PLL1DIVR = ((400u - 1u) << RCC_PLL1DIVR_N1_Pos) | ((2u - 1u) << RCC_PLL1DIVR_P1_Pos) |

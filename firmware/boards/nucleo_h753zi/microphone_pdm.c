@@ -23,8 +23,9 @@ static m3net_ping_pong output;
 m3net_status m3net_board_audio_start(uint32_t sample_rate_hz, int16_t* ping_pong,
                                      size_t half_samples, m3net_half_ready half_ready,
                                      void* context) {
-  if (sample_rate_hz != BOARD_MICROPHONE_RATE_HZ || half_samples == 0u)
+  if (sample_rate_hz != BOARD_MICROPHONE_RATE_HZ || half_samples == 0u) {
     return M3NET_ERROR_UNSUPPORTED;
+  }
   m3net_board_audio_stop();
   const m3net_status status = m3net_pdm_init(&pdm, &m3net_pdm_default_filter, BOARD_PDM_GAIN);
   if (status != M3NET_OK) return status;

@@ -182,7 +182,8 @@ def recordings(clips: Iterable[CapturedClip]) -> list[str]:
     clips with less than ``PAUSE_S`` between them are one recording. Clips without provenance are
     of one recording if folders of the same name below their classes contain them.
     """
-    clips, names = list(clips), dict[Path, str]()
+    clips = list(clips)
+    names = dict[Path, str]()
     last: dict[str, tuple[datetime.datetime, str]] = {}
     for clip in sorted(clips, key=lambda clip: clip.provenance.get("time_utc", "")):
         source, recording = (clip.provenance.get(key, "") for key in ("source", "recording"))
@@ -243,7 +244,9 @@ def _text(key: str, value: str | float) -> str:
 
 def _unused(path: Path, names: Iterable[str]) -> Path:
     """The path, with a number if its name is in use."""
-    used, number, unused = set(names), 1, path
+    used = set(names)
+    number = 1
+    unused = path
     while unused.name in used:
         number += 1
         unused = path.with_stem(f"{path.stem}_{number}")

@@ -40,7 +40,8 @@ class AudioDataset:
 
     def __post_init__(self) -> None:
         """Refuse repeated clips and unknown labels or splits."""
-        name, labels = self.info.name, set(self.info.labels)
+        name = self.info.name
+        labels = set(self.info.labels)
         for label in self.info.labels:
             if not is_label(label):
                 raise DataError(

@@ -79,7 +79,9 @@ class Downloader:
 
     def _fetch(self, url: str) -> None:
         """Retry until the file is complete or no more bytes arrive."""
-        failures, reason, most = 0, "", self.size()
+        failures = 0
+        reason = ""
+        most = self.size()
         while failures < TRIES:
             slow = False
             try:
@@ -110,7 +112,8 @@ class Downloader:
         state = read_json(state_path, _State) if state_path.exists() else _State()
         size = self.size()
         if state.get("url") != url or (self.size_bytes and size > self.size_bytes):
-            size, state = 0, _State()
+            size = 0
+            state = _State()
         if size and size == (self.size_bytes or state.get("total")):
             return True
         headers = {"Accept-Encoding": "identity"}
@@ -155,7 +158,8 @@ class Downloader:
         self, reply: requests.Response, file: IO[bytes], done: int, total: int | None
     ) -> None:
         """Write what arrives, at most ``total`` bytes in the file."""
-        until, counted = time.monotonic() + SLOW_S, done
+        until = time.monotonic() + SLOW_S
+        counted = done
         with track(self._log, self.part.stem, total, BYTES, done=done) as task:
             # read1 returns the bytes received so far; iter_content would drop an incomplete block.
             while total is None or done < total:
@@ -168,7 +172,8 @@ class Downloader:
                 if time.monotonic() > until:
                     if done - counted < SLOW_BYTES:
                         raise _TooSlowError
-                    until, counted = time.monotonic() + SLOW_S, done
+                    until = time.monotonic() + SLOW_S
+                    counted = done
 
 
 def _content_range(reply: requests.Response, size: int) -> tuple[int, int | None]:

@@ -92,7 +92,8 @@ def read_lines(path: Path, remedy: str) -> tuple[list[str], list[tuple[int, dict
     first = text.partition("\n")[0]
     separator = max(",;\t", key=first.count)  # the first of them if there is none
     if match := re.fullmatch(r"sep=([,;\t|])\s*", first):  # as Excel writes it
-        separator, text = match[1], text[len(first) :].lstrip("\n")
+        separator = match[1]
+        text = text[len(first) :].lstrip("\n")
     try:
         table = csv.DictReader(io.StringIO(text, newline=""), restval="", delimiter=separator)
         table.fieldnames = header = [name.strip() for name in table.fieldnames or ()]

@@ -83,7 +83,8 @@ def build(info: DatasetInfo, root: Path, seed: int) -> AudioDataset:
             split = SPLIT_OF.get(row["split"]) if part == "dev" else "test"
             if split is None:
                 raise unknown_entry(table, line, f"split {row['split']!r}")
-            name, labels = row["fname"], tuple(row["labels"].split(","))
+            name = row["fname"]
+            labels = tuple(row["labels"].split(","))
             if name in present:
                 path = folder / f"{name}.wav"
                 clips.append(

@@ -131,7 +131,8 @@ def _shortcuts(recordings: Sequence[Recording], window_s: float) -> list[str]:
         of = [r for r in recordings if kind.in_silence or not is_silence(r.label)]
         labels = np.array([recording.label for recording in of])
         values = np.array([kind.of(recording, window_s) for recording in of])
-        found, what = _told(labels, values, kind.gain), "give the class of"
+        found = _told(labels, values, kind.gain)
+        what = "give the class of"
         if not found and len(names := sorted({*labels.tolist()})) > 2:
             of_class = {name: _told(labels == name, values, kind.gain) for name in names}
             # The class with the fewest errors, as a share of the most frequent answer's errors.

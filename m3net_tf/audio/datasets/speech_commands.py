@@ -111,7 +111,8 @@ def build(
         resample: accept files with another rate (otherwise reading them is an error); always for
             another ``sample_rate_hz``.
     """
-    labels, root = TASKS[str(classes)], _root(root)
+    labels = TASKS[str(classes)]
+    root = _root(root)
     listed = _listed_clips(root, labels)
     info, parted = split_by_protocol(counted_copy(info, len(listed), CLIPS), listed, seed)
     noise = noise_parts(

@@ -65,7 +65,8 @@ def stats(
 ) -> Statistics:
     """Clips per class and split, and the files' lengths, rates, channels and formats."""
     dataset = load_dataset(name, data_dir, protocol=protocol, fold=fold, seed=seed, **options)
-    info, counts = dataset.info, dataset.counts()
+    info = dataset.info
+    counts = dataset.counts()
     splits = {split: dataset.split(split) for split in SPLITS} | {"all": dataset.clips}
     return {
         "name": name,

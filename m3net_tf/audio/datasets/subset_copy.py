@@ -40,7 +40,8 @@ def make_subset(
         DataError: the list was changed, files are missing, or the target has other files.
         InUseError: another process makes the same folder.
     """
-    subset, target = find_subset(name), target.expanduser().absolute()
+    subset = find_subset(name)
+    target = target.expanduser().absolute()
     source = find_root(_existing(subset, data_dir), subset.files[0].split("/")[0])
     _check_source(subset, source)
     finished = _check_target(subset, target)
@@ -127,7 +128,8 @@ def _cut_table(path: Path, subset: Subset) -> str:
     listed = {name.rsplit("/", 1)[-1] for name in subset.files}
     text = path.read_text(encoding="utf-8-sig", errors="replace")
     header, *lines = text.splitlines() or [""]
-    kept, named = [header], set()
+    kept = [header]
+    named = set()
     for line in lines:
         names = listed.intersection(next(csv.reader([line]), []))
         if names:

@@ -34,7 +34,8 @@ def unused_lines(root: Path, used: Collection[Path]) -> list[str]:
             if (link := Path(folder, name)).is_symlink() and link not in parents
         ]
         for name in sorted(names):
-            path, suffix = inside / name, Path(name).suffix.lower()
+            path = inside / name
+            suffix = Path(name).suffix.lower()
             if root / path in used:
                 continue
             if not all(map(is_visible, path.parts)):

@@ -96,7 +96,8 @@ def levels_of(
         sums = np.cumsum(np.concatenate([[total], np.square(chunk, dtype=np.float64)]))
         inside = points >= read
         energy[inside] = sums[np.minimum(points[inside] - read, len(chunk))]
-        read, total = read + len(chunk), sums[-1]
+        read = read + len(chunk)
+        total = sums[-1]
     power = (energy[len(starts) :] - energy[: len(starts)]) / window
     return np.asarray(np.sqrt(np.maximum(power, 0.0)))
 

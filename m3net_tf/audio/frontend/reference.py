@@ -62,7 +62,8 @@ def mel_filterbank(config: FrontendConfig) -> Float:
     bins_hz = np.arange(config.fft_samples // 2 + 1) * config.sample_rate_hz / config.fft_samples
     edges, bins = edges_hz, bins_hz
     if config.mel_scale == "kaldi":
-        edges, bins = edges_mel, _hz_to_mel(bins_hz, config.mel_scale)
+        edges = edges_mel
+        bins = _hz_to_mel(bins_hz, config.mel_scale)
     left, centre, right = (edges[i : config.mel_bins + i, None] for i in range(3))
     rising = (bins - left) / (centre - left)
     falling = (right - bins) / (right - centre)

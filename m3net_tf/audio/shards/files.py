@@ -114,7 +114,8 @@ def read_pcm(url: str, index: str, shard: Shard, row: int) -> npt.NDArray[np.int
 @functools.lru_cache(maxsize=64)
 def _records(path: Path) -> list[tuple[int, int]]:
     """Start and size of each record of a shard."""
-    places, end = [], path.stat().st_size
+    places = []
+    end = path.stat().st_size
     with path.open("rb") as file:
         position = 0
         while position < end:

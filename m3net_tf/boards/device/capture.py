@@ -100,7 +100,8 @@ def capture(
                 f"the sound has {sound_samples / rate_hz:.2f} s, enough for {possible} clips of "
                 f"{seconds:g} s: play a longer one, or give a lower --count"
             )
-    clips, paths = CapturedClips(folder), list[Path]()
+    clips = CapturedClips(folder)
+    paths = list[Path]()
     model_sha256 = info.model.get("sha256", "")
     for index in range(1, count + 1):
         before_each(index)

@@ -59,7 +59,8 @@ def select(lowering: Lowering, op: Operation) -> None:
 
 def find(lowering: Lowering, op: Operation) -> None:
     """ARG_MAX and ARG_MIN."""
-    view, target = lowering.read(op.input(0)), lowering.write(op.output)
+    view = lowering.read(op.input(0))
+    target = lowering.write(op.output)
     axis = axis_of(op, numbers(op, 1)[0], len(view.shape))
     count, step = view.shape[axis], view.strides[axis]
     kept = [at for at in range(len(view.shape)) if at != axis]

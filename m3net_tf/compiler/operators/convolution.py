@@ -59,7 +59,8 @@ def convolution(lowering: Lowering, op: Operation) -> None:
     channels, rows, columns, depth = weights.shape
     groups = source.shape[-1] // depth
     window = window_of(op, rows, columns, source.shape)
-    view, target = _pixels(lowering, op, lowering.read(source)), lowering.write(op.output)
+    view = _pixels(lowering, op, lowering.read(source))
+    target = lowering.write(op.output)
     per_group = channels // groups
     for group in range(groups):
         part = slice(group * per_group, (group + 1) * per_group)
@@ -89,7 +90,8 @@ def _call_convolution(
     if is_wide(op):
         layer_of = partial(_layer_16, op, convolution_bytes(weights), part, window)
     else:
-        packed, channels = convolution_blocks(weights), _channels(op, weights, part)
+        packed = convolution_blocks(weights)
+        channels = _channels(op, weights, part)
         layer_of = partial(_layer, op, packed, channels, window)
 
     call = lowering.call(
@@ -133,7 +135,8 @@ def depthwise(lowering: Lowering, op: Operation) -> None:
     weights = _weights(op, filters)
     _, rows, columns, channels = weights.shape
     window = window_of(op, rows, columns, source.shape)
-    view, target = _pixels(lowering, op, lowering.read(source)), lowering.write(op.output)
+    view = _pixels(lowering, op, lowering.read(source))
+    target = lowering.write(op.output)
     taps = weights.reshape(rows * columns, channels)
     multiplier = channels // source.shape[-1]
     if multiplier > 1:
@@ -169,7 +172,8 @@ def transposed(lowering: Lowering, op: Operation) -> None:
     weights = _weights(layer, filters)
     channels, rows, columns, _ = weights.shape
     window = window_of(op, rows, columns, op.output.shape, source.shape)
-    view, target = _pixels(lowering, op, lowering.read(source)), lowering.write(op.output)
+    view = _pixels(lowering, op, lowering.read(source))
+    target = lowering.write(op.output)
     row_phases = _phases(rows, window.row_stride, window.top, target.shape[1])
     column_phases = _phases(columns, window.column_stride, window.left, target.shape[2])
     for (y, top, row_taps), (x, left, column_taps) in product(row_phases, column_phases):

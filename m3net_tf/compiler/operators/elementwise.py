@@ -59,7 +59,8 @@ def binary(lowering: Lowering, op: Operation) -> None:
 def scale_negatives(lowering: Lowering, op: Operation) -> None:
     """PRELU, whose slopes are constants of int8."""
     source, slopes = op.input(0), op.input(1)
-    view, target = lowering.read(source), lowering.write(op.output)
+    view = lowering.read(source)
+    target = lowering.write(op.output)
     ratio = float(source.scale) / float(op.output.scale)
     product = float(source.scale) * float(slopes.scale) / float(op.output.scale)
     sources = [view, lowering.read(slopes)]

@@ -68,7 +68,8 @@ def require_form(op: Operation) -> None:
             raise op.error(
                 f"makes {tensor.dtype} of {op.input(0).dtype}, which is not supported", REPLACE
             )
-    expected, actual = form.shapes(op), [tensor.shape for tensor in op.outputs]
+    expected = form.shapes(op)
+    actual = [tensor.shape for tensor in op.outputs]
     if len(actual) != len(expected):
         raise op.error(f"has {len(actual)} outputs, not {len(expected)}")
     for shape, wanted in zip(actual, expected, strict=True):
@@ -83,7 +84,8 @@ def _require_role(op: Operation, tensor: Tensor, role: Role, form: Form) -> None
         if not is_constant or tensor.dtype != "int8":
             raise op.error(f"has weights {name!r} that are not int8 constants")
     elif role is Role.BIAS:
-        types, channels = _bias_types(op), op.output.shape[-1]
+        types = _bias_types(op)
+        channels = op.output.shape[-1]
         if not is_constant or tensor.dtype not in types or tensor.size != channels:
             raise op.error(
                 f"has a bias {name!r} that is not {channels} constants of {' or '.join(types)}"
@@ -132,7 +134,8 @@ def _same(op: Operation) -> list[Shape]:
 
 
 def _broadcast(op: Operation) -> list[Shape]:
-    first, second = op.input(0).shape, op.input(1).shape
+    first = op.input(0).shape
+    second = op.input(1).shape
     try:
         return [np.broadcast_shapes(first, second)]
     except ValueError:
@@ -140,7 +143,8 @@ def _broadcast(op: Operation) -> list[Shape]:
 
 
 def _convolution(op: Operation) -> list[Shape]:
-    source, weights = op.input(0).shape, op.input(1).shape
+    source = op.input(0).shape
+    weights = op.input(1).shape
     require(op, len(source) == len(weights) == 4, "has tensors that are not of four dimensions")
     channels, rows, columns, depth = weights
     if source[3] % depth or channels % (source[3] // depth):
@@ -149,7 +153,8 @@ def _convolution(op: Operation) -> list[Shape]:
 
 
 def _depthwise(op: Operation) -> list[Shape]:
-    source, weights = op.input(0).shape, op.input(1).shape
+    source = op.input(0).shape
+    weights = op.input(1).shape
     require(op, len(source) == len(weights) == 4, "has tensors that are not of four dimensions")
     one, rows, columns, channels = weights
     if one != 1 or channels % source[3]:
@@ -158,14 +163,17 @@ def _depthwise(op: Operation) -> list[Shape]:
 
 
 def _pooling(op: Operation) -> list[Shape]:
-    source, options = op.input(0).shape, op.options
+    source = op.input(0).shape
+    options = op.options
     require(op, len(source) == 4, "has tensors that are not of four dimensions")
     counts = window_counts(op, options["filterHeight"], options["filterWidth"])
     return [(source[0], *counts, source[3])]
 
 
 def _fully_connected(op: Operation) -> list[Shape]:
-    source, weights, output = op.input(0), op.input(1).shape, op.output
+    source = op.input(0)
+    weights = op.input(1).shape
+    output = op.output
     require(op, len(weights) == 2, "has weights that are not of two dimensions")
     require(op, op.options.get("weightsFormat", 0) == 0, "has shuffled weights", REPLACE)
     channels, depth = weights
@@ -202,7 +210,8 @@ def _reduction(op: Operation) -> list[Shape]:
 
 
 def _reshape(op: Operation) -> list[Shape]:
-    source, output = op.input(0), op.output
+    source = op.input(0)
+    output = op.output
     require(op, source.size == output.size, f"changes {source.size} items to {output.size}")
     return [output.shape]
 
@@ -216,7 +225,8 @@ def _ones(op: Operation) -> list[Shape]:
 
 
 def _transpose(op: Operation) -> list[Shape]:
-    shape, order = op.input(0).shape, numbers(op, 1)
+    shape = op.input(0).shape
+    order = numbers(op, 1)
     require(op, sorted(order) == list(range(len(shape))), f"has the permutation {order}")
     return [tuple(shape[axis] for axis in order)]
 
@@ -228,7 +238,9 @@ def _reverse(op: Operation) -> list[Shape]:
 
 
 def _slice(op: Operation) -> list[Shape]:
-    shape, starts, sizes = op.input(0).shape, numbers(op, 1), numbers(op, 2)
+    shape = op.input(0).shape
+    starts = numbers(op, 1)
+    sizes = numbers(op, 2)
     require(op, len(starts) == len(sizes) == len(shape), "lacks a start or a size for an axis")
     sizes = [
         whole - start if size == -1 else size
@@ -241,7 +253,8 @@ def _slice(op: Operation) -> list[Shape]:
 
 def strides_of(op: Operation) -> list[range]:
     """The slice along each dimension of a STRIDED_SLICE."""
-    shape, options = op.input(0).shape, op.options
+    shape = op.input(0).shape
+    options = op.options
     unsupported = ("ellipsisMask", "newAxisMask", "offset")
     require(
         op,
@@ -278,7 +291,8 @@ def _split(op: Operation) -> list[Shape]:
     source, axis_index = (0, 2) if op.kind == "SPLIT_V" else (1, 0)
     shape = op.input(source).shape
     (number,) = numbers(op, axis_index)
-    axis, count = axis_of(op, number, len(shape)), len(op.outputs)
+    axis = axis_of(op, number, len(shape))
+    count = len(op.outputs)
     sizes = numbers(op, 1) if op.kind == "SPLIT_V" else [shape[axis] // count] * count
     sizes = [shape[axis] - sum(sizes) - 1 if size == -1 else size for size in sizes]
     require(op, sum(sizes) == shape[axis], f"has parts that do not sum to {shape[axis]} items")
@@ -343,7 +357,8 @@ def _batch_to_space(op: Operation) -> list[Shape]:
 
 
 def _pad(op: Operation) -> list[Shape]:
-    shape, amounts = op.input(0).shape, op.constant(1)
+    shape = op.input(0).shape
+    amounts = op.constant(1)
     require(op, amounts.shape == (len(shape), 2), "has a padding of another shape")
     require(op, bool((amounts >= 0).all()), "has a negative padding")
     pairs = zip(shape, amounts, strict=True)
@@ -351,7 +366,8 @@ def _pad(op: Operation) -> list[Shape]:
 
 
 def _gather(op: Operation) -> list[Shape]:
-    shape, indices = op.input(0).shape, op.constant(1)
+    shape = op.input(0).shape
+    indices = op.constant(1)
     axis = axis_of(op, int(op.options["axis"]), len(shape))
     require(
         op,
@@ -364,7 +380,8 @@ def _gather(op: Operation) -> list[Shape]:
 
 
 def _broadcast_to(op: Operation) -> list[Shape]:
-    shape, wanted = op.input(0).shape, tuple(numbers(op, 1))
+    shape = op.input(0).shape
+    wanted = tuple(numbers(op, 1))
     ends = zip(shape[::-1], wanted[::-1], strict=False)
     fits = len(shape) <= len(wanted) and all(size in (1, goal) for size, goal in ends)
     require(op, fits and min(wanted, default=1) > 0, f"repeats {shape} to {wanted}")
@@ -372,7 +389,8 @@ def _broadcast_to(op: Operation) -> list[Shape]:
 
 
 def _tile(op: Operation) -> list[Shape]:
-    shape, times = op.input(0).shape, numbers(op, 1)
+    shape = op.input(0).shape
+    times = numbers(op, 1)
     require(op, len(times) == len(shape) and min(times) > 0, "lacks a count for a dimension")
     return [tuple(size * count for size, count in zip(shape, times, strict=True))]
 
@@ -386,7 +404,8 @@ def _mirror_pad(op: Operation) -> list[Shape]:
 
 
 def _resize(op: Operation) -> list[Shape]:
-    shape, sizes = op.input(0).shape, numbers(op, 1)
+    shape = op.input(0).shape
+    sizes = numbers(op, 1)
     require(op, len(shape) == 4, "has a tensor that is not of four dimensions")
     require(op, len(sizes) == 2 and min(sizes) > 0, "does not have a height and a width")
     return [(shape[0], *sizes, shape[3])]
@@ -405,14 +424,16 @@ def _depth_to_space(op: Operation) -> list[Shape]:
 
 
 def _image_and_block(op: Operation) -> tuple[int, ...]:
-    shape, block = op.input(0).shape, int(op.options["blockSize"])
+    shape = op.input(0).shape
+    block = int(op.options["blockSize"])
     require(op, len(shape) == 4, "has a tensor that is not of four dimensions")
     require(op, block > 0, f"has the block {block}")
     return (*shape, block)
 
 
 def _transposed_convolution(op: Operation) -> list[Shape]:
-    weights, source = op.input(1).shape, op.input(2).shape
+    weights = op.input(1).shape
+    source = op.input(2).shape
     shape = op.output.shape  # TensorFlow Lite Micro does not read a computed one
     if op.input(0).data is not None:
         shape = tuple(numbers(op, 0))
@@ -435,7 +456,8 @@ def _select(op: Operation) -> list[Shape]:
 
 
 def _search(op: Operation) -> list[Shape]:
-    shape, axes = op.input(0).shape, numbers(op, 1)
+    shape = op.input(0).shape
+    axes = numbers(op, 1)
     require(op, len(axes) == 1, "does not have one axis")
     axis = axis_of(op, axes[0], len(shape))
     return [(*shape[:axis], *shape[axis + 1 :])]
@@ -446,7 +468,8 @@ def _lstm(op: Operation) -> list[Shape]:
 
 
 def _svdf(op: Operation) -> list[Shape]:
-    filters, rank = op.input(1).shape[0], max(int(op.options["rank"]), 1)
+    filters = op.input(1).shape[0]
+    rank = max(int(op.options["rank"]), 1)
     require(op, len(op.input(1).shape) == 2, "has weights that are not of two dimensions")
     return [(op.input(0).shape[0], filters // rank)]
 

@@ -30,7 +30,8 @@ _KERNELS = {"LOGISTIC": "logistic_16", "RSQRT": "inverse_root_16", "TANH": "tanh
 
 def function(lowering: Lowering, op: Operation) -> None:
     """ABS, LEAKY_RELU, LOGISTIC, QUANTIZE, RELU, RELU6, RSQRT and TANH of wide tensors."""
-    view, target = lowering.read(op.input(0)), lowering.write(op.output)
+    view = lowering.read(op.input(0))
+    target = lowering.write(op.output)
     make = {"RSQRT": _root, "LOGISTIC": _sigmoid, "TANH": _sigmoid}.get(op.kind, _rescaling)
     for loop in loops(target, [view]):
         lowering.call(
@@ -53,7 +54,8 @@ def _rescaling(op: Operation, loop: Loop) -> Structure:
         minimum = op.output.zero_point
     elif op.kind == "RELU6":
         positive = negative = _IDENTITY
-        minimum, maximum = op.input(0).zero_point, six(op)
+        minimum = op.input(0).zero_point
+        maximum = six(op)
     elif op.kind == "ABS":
         positive = single_factor(op)
     elif op.kind == "LEAKY_RELU":

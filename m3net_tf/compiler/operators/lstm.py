@@ -98,7 +98,8 @@ def _require_form(lowering: Lowering, op: Operation) -> None:
 
 def _gate(op: Operation, index: int) -> Gate:
     source, state = op.input(0), op.input(_STATE)
-    bias, bias_type = op.input(_FIRST_BIAS + index), "int64" if is_wide(op) else "int32"
+    bias = op.input(_FIRST_BIAS + index)
+    bias_type = "int64" if is_wide(op) else "int32"
     require(op, bias.dtype == bias_type, f"has a bias {bias.name!r} that is not {bias_type}")
     start = np.asarray(op.constant(_FIRST_BIAS + index), np.int64)
     parts = (

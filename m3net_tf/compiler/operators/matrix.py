@@ -74,7 +74,8 @@ def _factors(lowering: Lowering, op: Operation) -> tuple[View, View]:
 
 def reduction(lowering: Lowering, op: Operation) -> None:
     """MEAN, SUM, REDUCE_MAX and REDUCE_MIN."""
-    view, target = lowering.read(op.input(0)), lowering.write(op.output)
+    view = lowering.read(op.input(0))
+    target = lowering.write(op.output)
     require(op, target.contiguous, "writes into a concatenation, which is not supported", REPLACE)
     kernel = "reduce_mean_16" if is_wide(op) else "reduce_mean"
     if op.kind in ("REDUCE_MAX", "REDUCE_MIN"):

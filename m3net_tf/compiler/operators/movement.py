@@ -101,7 +101,8 @@ def pad(lowering: Lowering, op: Operation) -> None:
     value = op.output.zero_point
     if len(op.inputs) > 2:
         value = numbers(op, 2)[0]
-    view, target = lowering.read(op.input(0)), lowering.write(op.output)
+    view = lowering.read(op.input(0))
+    target = lowering.write(op.output)
     place = target
     for axis, (before, _) in enumerate(op.constant(1)):
         place = place.part(axis, int(before), view.shape[axis])
@@ -135,7 +136,8 @@ def pack(lowering: Lowering, op: Operation) -> None:
     axis = axis_of(op, int(op.options["axis"]), len(target.shape))
     kept = [at for at in range(len(target.shape)) if at != axis]
     for index in range(len(op.inputs)):
-        tensor, place = op.input(index), target.part(axis, index, 1).transposed(kept)
+        tensor = op.input(index)
+        place = target.part(axis, index, 1).transposed(kept)
         require(op, tensor.same_quantization(op.output), "has inputs with other scales", QUANTISE)
         lowering.copy(op, lowering.read(tensor), place)
 
@@ -145,7 +147,8 @@ def broadcast(lowering: Lowering, op: Operation) -> None:
     require(
         op, op.input(0).same_quantization(op.output), "has another scale at its output", QUANTISE
     )
-    view, target = lowering.read(op.input(0)), lowering.write(op.output)
+    view = lowering.read(op.input(0))
+    target = lowering.write(op.output)
     lowering.copy(op, view.broadcast(target.shape), target)
 
 
@@ -155,7 +158,8 @@ def exchange_blocks(lowering: Lowering, op: Operation) -> None:
         op, op.input(0).same_quantization(op.output), "has another scale at its output", QUANTISE
     )
     views = [lowering.read(op.input(0)), lowering.write(op.output)]
-    block, image = int(op.options["blockSize"]), 0 if op.kind == "SPACE_TO_DEPTH" else 1
+    block = int(op.options["blockSize"])
+    image = 0 if op.kind == "SPACE_TO_DEPTH" else 1
     channels = views[image].shape[3]
     blocks = views[image].divided(2, block).divided(1, block)
     views[image] = blocks.transposed((0, 1, 3, 2, 4, 5))
@@ -175,7 +179,8 @@ def space_to_batch(lowering: Lowering, op: Operation) -> None:
 
 def batch_to_space(lowering: Lowering, op: Operation) -> None:
     """BATCH_TO_SPACE_ND: copies of the items of each batch."""
-    view, target = lowering.read(op.input(0)), lowering.write(op.output)
+    view = lowering.read(op.input(0))
+    target = lowering.write(op.output)
     crops = op.constant(2).reshape(-1, 2)[:, 0]
     _interleave(lowering, op, target, view, crops, is_spread=False)
 

@@ -86,7 +86,8 @@ def _move(lowering: Lowering, op: Operation, indices: Sequence[Sequence[int]]) -
     require(
         op, op.input(0).same_quantization(op.output), "has another scale at its output", QUANTISE
     )
-    view, target = lowering.read(op.input(0)), lowering.write(op.output)
+    view = lowering.read(op.input(0))
+    target = lowering.write(op.output)
     require(op, target.contiguous, "writes into a concatenation, which is not supported", REPLACE)
     run, places = _runs(view, indices)
     require(op, all(len(each) <= _MOST_PLACES for each in places), "has too many items", REPLACE)
@@ -119,7 +120,8 @@ def bilinear(lowering: Lowering, op: Operation) -> None:
         op, op.input(0).same_quantization(op.output), "has another scale at its output", QUANTISE
     )
     _require_few(op, max(op.output.shape[1:3]))
-    view, target = lowering.read(op.input(0)), lowering.write(op.output)
+    view = lowering.read(op.input(0))
+    target = lowering.write(op.output)
     require(op, target.contiguous, "writes into a concatenation, which is not supported", REPLACE)
     view = view if has_pixels(view) else lowering.packed_input(op, view)
     batches, _, _, channels = view.shape

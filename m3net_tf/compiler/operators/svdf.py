@@ -20,7 +20,8 @@ def svdf(lowering: Lowering, op: Operation) -> None:
     """SVDF with a state of int8 or int16."""
     source, features, time, state = (op.input(index) for index in (0, 1, 2, _STATE))
     filters, depth = features.shape
-    rank, units = int(op.options["rank"]), op.output.shape[1]
+    rank = int(op.options["rank"])
+    units = op.output.shape[1]
     _require_form(lowering, op, filters, rank)
     memory = time.shape[1]
     view = lowering.packed_input(op, lowering.read(source))

@@ -67,7 +67,8 @@ def lookup(lowering: Lowering, op: Operation) -> None:
         table = table_of(op)
     assert table is not None, op.kind
     source = op.input(op.options.get("variable", 0))
-    view, target = lowering.read(source), lowering.write(op.output)
+    view = lowering.read(source)
+    target = lowering.write(op.output)
     array = Array("table", "int8_t", np.asarray(table, np.int64))
     for loop in loops(target, [view]):
         _look_up(lowering, op, loop, array)
@@ -83,7 +84,8 @@ def _look_up(lowering: Lowering, op: Operation, loop: LoopOverViews, table: Arra
     call.slack = {0: 0}
     steps = tuple(-step for step in layer.output)
     backward = Loop(layer.size, steps, steps)
-    last, goal = source.mirrored(), loop.output.mirrored()
+    last = source.mirrored()
+    goal = loop.output.mirrored()
     call.backward = call.reversed([backward, table, last, goal], last, goal)
 
 
@@ -124,7 +126,8 @@ def _tanh(op: Operation) -> Integers:
 
 def _requantized(op: Operation) -> Integers:
     """Table of a requantisation; uint8 values are stored as the int8 with the same bits."""
-    source, output = op.input(0), op.output
+    source = op.input(0)
+    output = op.output
     values = _INPUTS & _BYTE if source.dtype == "uint8" else _INPUTS
     values = scale(values - source.zero_point, double_factor(op)) + output.zero_point
     if output.dtype != "uint8":
@@ -164,7 +167,8 @@ def _rsqrt(op: Operation) -> Integers:
 
 def _absolute(op: Operation) -> Integers:
     centred = np.abs(_centred(op))
-    source, to = op.input(0).scale, op.output.scale
+    source = op.input(0).scale
+    to = op.output.scale
     if source == to:
         return centred + op.output.zero_point
     factor = quantize_factor(float(np.float32(source / to)))
@@ -282,7 +286,8 @@ def combine(op: Operation, first: Integers, second: Integers) -> Table:
     if op.kind in ("MINIMUM", "MAXIMUM"):
         choose = np.minimum if op.kind == "MINIMUM" else np.maximum
         return _clamped(choose(first, second))
-    a, b = first - op.input(0).zero_point, second - op.input(1).zero_point
+    a = first - op.input(0).zero_point
+    b = second - op.input(1).zero_point
     factors = binary_factors(op)
     minimum, maximum = INT8_MIN, INT8_MAX
     if op.kind == "MUL":

@@ -113,7 +113,8 @@ def _of_shapes(op: Operation) -> Values | None:
 
 
 def _fill(op: Operation) -> Values | None:
-    value, output = op.input(1), op.output
+    value = op.input(1)
+    output = op.output
     if output.size > _LARGEST_FILL or (len(value.scales) and not value.same_quantization(output)):
         return None
     return np.full(output.shape, op.constant(1))

@@ -64,8 +64,11 @@ def _follow(graph: Graph, op: Operation) -> tuple[list[Operation], Operation | N
 def _window(chain: _Chain) -> dict[str, object] | None:
     """Options of the convolution with dilation; None if it is another computation."""
     spread, convolution, gather = chain.spread, chain.convolution, chain.gather
-    source, output, options = spread.input(0), gather.output, convolution.options
-    block, pads = spread.constant(1).reshape(-1), spread.constant(2).reshape(-1, 2)
+    source = spread.input(0)
+    output = gather.output
+    options = convolution.options
+    block = spread.constant(1).reshape(-1)
+    pads = spread.constant(2).reshape(-1, 2)
     crops = gather.constant(2).reshape(-1, 2)
     axes = _axes(chain, len(block))
     fits = (
@@ -111,7 +114,9 @@ def _axes(chain: _Chain, count: int) -> tuple[int, ...] | None:
 
 
 def _fuse(graph: Graph, chain: _Chain, options: dict[str, object]) -> None:
-    convolution, source, output = chain.convolution, chain.spread.input(0), chain.gather.output
+    convolution = chain.convolution
+    source = chain.spread.input(0)
+    output = chain.gather.output
     place = graph.operations.index(convolution)
     for op in (chain.spread, *chain.before, convolution, *chain.after, chain.gather):
         graph.operations.remove(op)

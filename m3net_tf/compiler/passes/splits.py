@@ -11,7 +11,8 @@ _SPLITS = {"SPLIT": 1, "SPLIT_V": 0}  # index of the input that is split
 
 def quantize_splits(graph: Graph) -> int:
     """Split the quantised tensor itself: the bytes pass both conversions unchanged."""
-    producers, count = graph.producers(), 0
+    producers = graph.producers()
+    count = 0
     for op in list(graph.operations):
         if op.kind not in _SPLITS:
             continue

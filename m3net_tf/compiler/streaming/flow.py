@@ -145,7 +145,9 @@ class Stream:
         for tensor in [*reversed(self.kept)]:
             if not may_search(_STEPS * len(self._graph.operations)):
                 return
-            again, cost, former = set(self._again), self._cost(), set(self.kept)
+            again = set(self._again)
+            cost = self._cost()
+            former = set(self.kept)
             more = {tensor} - fixed
             while more:  # what must stay instead is tried, too
                 self._again |= more
@@ -218,7 +220,8 @@ class Stream:
 
     def _sources(self, tensor: Tensor, wanted: Mask) -> Mask:
         """Lines that must exist now so that the wanted ones exist now and in later windows."""
-        lines, shift = len(wanted), self.flows[tensor].shift
+        lines = len(wanted)
+        shift = self.flows[tensor].shift
         mask, moves = np.zeros((2, -(-lines // shift) * shift), np.bool_)
         mask[:lines], moves[shift:lines] = wanted, self._reused(tensor)[: lines - shift]
         mask, moves = (each.reshape(-1, shift) for each in (mask, moves))  # a row is a push
@@ -238,7 +241,8 @@ class Stream:
 
     def _keep(self, tensor: Tensor, wanted: Mask, before: Mask, runs: list[Run]) -> None:
         """Keep what later windows reuse, and the lines that are read or computed with it."""
-        flow, sources = self.flows[tensor], self._sources(tensor, wanted)
+        flow = self.flows[tensor]
+        sources = self._sources(tensor, wanted)
         reused = sources & self._reused(tensor)
         if not (reused | before).any():
             return
@@ -259,7 +263,8 @@ class Stream:
             _is_empty(reading, first, end, lines[index])
             for index, reading in self.rules[op].readings.items()
         ):
-            first, end = max(first - 1, 0), min(end + 1, self.flows[op.output].lines)
+            first = max(first - 1, 0)
+            end = min(end + 1, self.flows[op.output].lines)
         return first, end
 
 

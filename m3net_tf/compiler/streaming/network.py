@@ -142,10 +142,12 @@ def _products(op: Operation, stream: Stream) -> int:
 def _layer(op: Operation, stream: Stream, maker: PushMaker) -> StreamedLayer:
     if op in stream.rules:
         flow = stream.flows[op.output]
-        lines, window_lines = sum(end - first for first, end in stream.runs[op]), flow.lines
+        lines = sum(end - first for first, end in stream.runs[op])
+        window_lines = flow.lines
         state = "streamed" if lines <= flow.shift else "ends recomputed"
     elif op in stream.sums:
-        lines, window_lines = stream.sums[op].added, stream.flows[op.input(0)].lines
+        lines = stream.sums[op].added
+        window_lines = stream.flows[op.input(0)].lines
         state = "streamed" if not stream.sums[op].ends else "ends recomputed"
     else:
         state, lines, window_lines = f"whole: {stream.whole[op]}", 0, 0

@@ -166,7 +166,8 @@ class PushMaker:
         self._steps.append(functools.partial(lower, self.lowering, op))
 
     def _compute(self, op: Operation, run: Run) -> None:
-        rule, made = self._stream.rules[op], self._stream.with_input(op, run)
+        rule = self._stream.rules[op]
+        made = self._stream.with_input(op, run)
         inputs, spans = {}, {}
         for index, reading in rule.readings.items():
             tensor = op.input(index)
@@ -236,7 +237,8 @@ class PushMaker:
             sums = there
             for run in total.ends:
                 self._add_lines(op, run, 1, sums)
-        view, target = packed(sums, (sums.size,)), self.lowering.write(op.output)
+        view = packed(sums, (sums.size,))
+        target = self.lowering.write(op.output)
         source = self._views[op.input(0)]
         if op.kind == "AVERAGE_POOL_2D":
             arguments: list[Argument] = [pooling_layer(op, source, target), sums, target]

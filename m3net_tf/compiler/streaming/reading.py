@@ -139,7 +139,8 @@ def _binary(op: Operation, axes: Axes) -> Rule:
 
 def _fully_connected(op: Operation, axes: Axes) -> Rule:
     index, axis = _one(axes)
-    source, output = op.input(0), op.output
+    source = op.input(0)
+    output = op.output
     if axis == len(source.shape) - 1 or source.shape[-1] != op.input(1).shape[1]:
         raise WholeError("sums along the axis with weights of its own for each line")
     if len(output.shape) == len(source.shape):
@@ -164,7 +165,8 @@ def _reduction(op: Operation, axes: Axes) -> Rule:
 def _reshape(op: Operation, axes: Axes) -> Rule:
     index, axis = _one(axes)
     shape = op.input(index).shape
-    before, lines = math.prod(shape[:axis]), shape[axis]
+    before = math.prod(shape[:axis])
+    lines = shape[axis]
     for place, size in enumerate(op.output.shape):
         if size == lines and math.prod(op.output.shape[:place]) == before:
             return Rule([place], {index: Reading()})
@@ -244,7 +246,8 @@ def _concatenation(op: Operation, axes: Axes) -> Rule:
 def _pad(op: Operation, axes: Axes) -> Rule:
     index, axis = _one(axes)
     amounts = op.constant(1)
-    before, lines = int(amounts[axis][0]), op.input(0).shape[axis]
+    before = int(amounts[axis][0])
+    lines = op.input(0).shape[axis]
 
     def constants(first: int, end: int, _start: int, _stop: int) -> dict[int, np.ndarray]:
         changed = np.array(amounts)

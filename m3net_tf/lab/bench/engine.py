@@ -447,7 +447,8 @@ def engine_table(title: str, network: EngineComparison) -> Table:
     table = figures_table(title, "compiled", "TFLite Micro", "ratio", "target")
     costs = {engine: _figures(cost) for engine, cost in network["engines"].items()}
     for name in costs[COMPILED]:
-        ratio, target = network["ratios"].get(name), network["targets"].get(name)
+        ratio = network["ratios"].get(name)
+        target = network["targets"].get(name)
         above = ratio is not None and target is not None and ratio > target
         table.add_row(
             _NAMES.get(name, name),

@@ -104,7 +104,8 @@ def run_bench_enrolment(
     files = [path for folder in negatives for path in sounds_below(folder)]
     others = listener(chunk for path in files for chunk in pcm_chunks(path, _rate_hz(bundle)))
     hours = len(others.levels) * bundle.frontend.hop_s / 3600
-    words, trials = bundle.prototypes(), []
+    words = bundle.prototypes()
+    trials = []
     detector = dataclasses.replace(bundle.detector, gate_level=None)
     with track(log, "trials", sum(len(each) for _, each in heard), "recordings") as task:
         for word, of_speaker in heard:

@@ -194,7 +194,8 @@ def total_line(result: TableTime) -> str:
 
 def _with_teachers(per_clip: Callable[..., float], training: Training) -> float:
     """Seconds per clip of a training, with its teachers."""
-    recipe, info = training.recipe, delivered(training.recipe)
+    recipe = training.recipe
+    info = delivered(training.recipe)
     teachers = [need.recipe for need in training.needs.get("distillation", ())]
     if any(teacher.frontend != recipe.frontend for teacher in teachers):
         teachers = []  # they are evaluated before the training

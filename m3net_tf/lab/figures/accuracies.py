@@ -95,7 +95,8 @@ def draw_clips_to_accuracy(shown: Sequence[Shown]) -> Drawing:
         sizes = sorted({clips for clips, _ in own})
         means = [statistics.fmean(value for clips, value in own if clips == n) for n in sizes]
         alone = teacher == "none"
-        colour, label = f"C{networks.index(network)}", network if alone else f"{network}, taught"
+        colour = f"C{networks.index(network)}"
+        label = network if alone else f"{network}, taught"
         axes.plot(sizes, means, "--" if alone else "-", color=colour, label=label)
         fill = "none" if alone else colour
         axes.plot(*zip(*own, strict=True), "o", color=colour, mfc=fill, ms=3.5, alpha=0.6)

@@ -32,7 +32,8 @@ def draw_curves(shown: Sequence[Shown], columns: Mapping[str, str]) -> Drawing:
                 f"{cell.trained.folder / 'history.csv'} has no column {missing[0]}: delete the "
                 "folder, and this version trains it again"
             )
-        epochs, index = history["epoch"], names.index(cell.first_label)
+        epochs = history["epoch"]
+        index = names.index(cell.first_label)
         style = {
             "color": f"C{index}",
             "linestyle": STYLES[index % len(STYLES)],

@@ -147,7 +147,8 @@ def _bands(values: npt.NDArray[np.float64]) -> list[tuple[int, float, float]]:
 
 def _panel(cell: Shown) -> _Panel:
     row, column = _place(cell)
-    clip, config = cell.find_clip(), cell.recipe.frontend
+    clip = cell.find_clip()
+    config = cell.recipe.frontend
     wave = cell.dataset.load(clip)
     label = cell.labels.get("Feature", row)
     values = fbsp_spectrogram(config, wave) if label == FBSP else features(config, wave)

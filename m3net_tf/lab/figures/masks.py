@@ -31,9 +31,11 @@ def draw_masks(shown: Sequence[Shown]) -> Drawing:
     for axes, cell in zip(panels, shown, strict=True):
         section = cell.recipe.model
         design = network_design(section.name, section.preset, section.arguments)
-        clip, config = cell.find_clip(), cell.recipe.frontend
+        clip = cell.find_clip()
+        config = cell.recipe.frontend
         values = features(config, cell.dataset.load(clip))
-        kind, hidden = design.mask, np.zeros_like(values, bool)
+        kind = design.mask
+        hidden = np.zeros_like(values, bool)
         if kind != "none":
             layer = BlockMask(kind, design.mask_block, design.mask_ratio, seed=_SEED)
             maps = tf.constant(values[None, ..., None], tf.float32)

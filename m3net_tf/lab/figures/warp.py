@@ -40,7 +40,8 @@ def draw_warp(shown: Sequence[Shown], clips: int = CLIPS) -> Drawing:
     rows: list[tuple[Any, ...]] = []
     for i, (column, index) in enumerate(zip(axes.T, chosen, strict=True)):
         clip = test.clips[index]
-        scores, matrix = outputs["scores"][i].numpy(), matrices[i]
+        scores = outputs["scores"][i].numpy()
+        matrix = matrices[i]
         channel_maps = np.moveaxis(outputs["features"][i].numpy(), -1, 0)
         warped = list(zip(channels, channel_maps, strict=True))
         parts = [("spectrogram", maps[i, ..., 0]), ("importance", scores[None]), *warped]

@@ -99,7 +99,8 @@ def run_search(
     if dataset.info.group_guess:
         log(f"{dataset.info.name}: {protocol_statement(dataset)}")
     _keep_settings(settings, folder)
-    trials, end_s = TrialFolder(folder.resolve()), math.inf
+    trials = TrialFolder(folder.resolve())
+    end_s = math.inf
     if budget.hours is not None:
         end_s = time.monotonic() + budget.hours * _HOUR_S
     with open_pool(options) as pool:
@@ -121,11 +122,13 @@ def run_search(
 
 def _keep_settings(settings: Settings, folder: Path) -> None:
     """Write the settings of a new search; refuse the settings of another search."""
-    path, values = folder / SETTINGS, settings.to_dict()
+    path = folder / SETTINGS
+    values = settings.to_dict()
     if not path.exists():
         write_json(path, values)
         return
-    former, values = read_json(path), to_plain(values)
+    former = read_json(path)
+    values = to_plain(values)
     differing = [key for key in values if values[key] != former.get(key)]
     if differing:
         raise ConfigError(
@@ -198,7 +201,9 @@ class _Search:
 
     def _choices(self, number: int) -> dict[str, str] | None:
         """Choices of the next trial, {} for a recipe outside the space; None if there is none."""
-        space, base, trials = self.settings.space, self.settings.recipe, self.trials.values()
+        space = self.settings.space
+        base = self.settings.recipe
+        trials = self.trials.values()
         if number == 0:
             return next((dict(c) for c in space.start if self._is_base(space.recipe(base, c))), {})
         tried = [dict(trial.choices) for trial in trials]
@@ -224,7 +229,8 @@ class _Search:
 
         base, space, limits = self.settings.recipe, self.settings.space, self.settings.limits
         recipe = base if number == 0 else space.recipe(base, choices)
-        trial, title = Trial.new(number, choices, recipe, self.made_with), f"trial {number}"
+        trial = Trial.new(number, choices, recipe, self.made_with)
+        title = f"trial {number}"
         try:
             key = network_key(recipe, self.info)
             trial = dataclasses.replace(trial, network_sha256=key)
@@ -262,7 +268,8 @@ class _Search:
         return dataclasses.replace(trial, predicted=model.predict(trial.work), state=state)
 
     def _start(self, trial: Trial) -> None:
-        recipe, folder = trial.trained_recipe(), self.folder
+        recipe = trial.trained_recipe()
+        folder = self.folder
         order = Order(
             recipe=recipe,
             folder=folder.run(trial.number),
@@ -292,7 +299,8 @@ class _Search:
 
     def _ended(self, trial: Trial, report: Report) -> Trial:
         """The trial with the result of its training."""
-        scores, training = self.folder.scores(trial.number), trial.trained_recipe().training
+        scores = self.folder.scores(trial.number)
+        training = trial.trained_recipe().training
         seconds = round(report.seconds, 1)
         if report.error or not scores:
             error = report.error or "its history is missing"

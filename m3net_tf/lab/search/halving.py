@@ -45,7 +45,8 @@ class Halving:
 
     def _points(self, epoch: int) -> dict[int, Point]:
         """The trials that have reached an epoch, with their accuracies up to it."""
-        folder, points = TrialFolder(self.root), {}
+        folder = TrialFolder(self.root)
+        points = {}
         for trial in folder.read():
             scores = list(trial.scores or folder.scores(trial.number))[:epoch]
             if len(scores) == epoch:

@@ -64,7 +64,8 @@ class Trial:
         made_with: Mapping[str, object],
     ) -> Trial:
         """A trial of a recipe, about to be measured."""
-        values, key = recipe.to_dict(), recipe.fingerprint()
+        values = recipe.to_dict()
+        key = recipe.fingerprint()
         return cls(number, choices, "training", values, key, made_with=made_with)
 
     @property

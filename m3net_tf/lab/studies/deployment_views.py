@@ -162,7 +162,8 @@ def _compared(cells: Sequence[_Cell], reference: Mapping[str, str]) -> Page:
 
 
 def _ratio(cell: _Cell, other: _Cell, column: str) -> str:
-    ours, theirs = cell.first(column), other.first(column)
+    ours = cell.first(column)
+    theirs = other.first(column)
     return "" if ours is None or theirs is None else f"{ours / theirs:.2f} x"
 
 

@@ -116,7 +116,8 @@ def hours_path(out: Path, name: str, scale: str) -> Path:
 def table_results(name: str, out: Path) -> Iterator[ItemResult]:
     """The results of a table at each scale, else the hours that it would take."""
     for scale in SCALES:
-        path, estimate = out / f"{name}.{scale}.json", hours_path(out, name, scale)
+        path = out / f"{name}.{scale}.json"
+        estimate = hours_path(out, name, scale)
         if path.exists():
             yield _table_result(load_grid(name, scale), read_json(path, WrittenReport))
         elif estimate.exists():
@@ -163,7 +164,9 @@ def figure_results(name: str, out: Path) -> Iterator[ItemResult]:
         path = out / f"{name}{'.' * bool(scale)}{scale}.json"
         if path.exists():
             facts: WrittenReport = read_json(path, WrittenReport)
-            cells, grid, state = facts.get("cells", []), facts.get("grid"), "drawn"
+            cells = facts.get("cells", [])
+            grid = facts.get("grid")
+            state = "drawn"
             if cells and grid and scale:
                 drawn = {cell["recipe_sha256"] for cell in cells}
                 state = "current" if drawn == _shown(load_grid(grid, scale)) else "older recipe"

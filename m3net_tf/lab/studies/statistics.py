@@ -138,7 +138,8 @@ def _interval(values: Sequence[float]) -> tuple[float | None, float | None]:
     """Ends of the 95 % interval of a mean, by Student's t; None for a single value."""
     from scipy import stats  # takes a second to import
 
-    count, mean = len(values), float(np.mean(values))
+    count = len(values)
+    mean = float(np.mean(values))
     if count < 2:
         return None, None
     half = float(stats.t.ppf(0.975, count - 1)) * float(np.std(values, ddof=1)) / math.sqrt(count)

@@ -265,7 +265,9 @@ def _details(report: TableReport) -> pd.DataFrame:
 
 
 def _detail(report: TableReport, cell: CellValues) -> dict[str, str]:
-    metric, ours, facts = cell["metric"], cell["ours"], cell.get("facts", {})
+    metric = cell["metric"]
+    ours = cell["ours"]
+    facts = cell.get("facts", {})
     ends = (ours["low"], ours["high"]) if ours else ()
     counted = ours["runs"] if ours else f"0 of {len(cell['runs'])}"
     row = {

@@ -75,7 +75,8 @@ def _report(plan: TablePlan, cells: list[CellValues], command: str, start_s: flo
     metrics = [run["metrics"] for run in runs if "metrics" in run]
     seconds: dict[str, float] = {}
     for run in runs:
-        key, run_s = run["recipe_sha256"], run.get("metrics", {}).get("training_s", 0.0)
+        key = run["recipe_sha256"]
+        run_s = run.get("metrics", {}).get("training_s", 0.0)
         seconds[key] = max(seconds.get(key, 0.0), run_s)
     unmeasured = sum("error" in cell and not cell["runs"] for cell in cells)
     return {

@@ -167,7 +167,8 @@ def build_model(
     refuse_layers_of_keras_3()
     if head not in HEADS:
         raise ConfigError(f"head is {head!r}: choose one of {', '.join(HEADS)}")
-    module, chosen = _module(name), _preset(name, preset)
+    module = _module(name)
+    chosen = _preset(name, preset)
     accepted = design_defaults(name)
     shape = tuple(input_shape or chosen.input_shape)
     sizes = [size for place, size in enumerate(shape) if place != 1 or size is not None]

@@ -154,7 +154,9 @@ def _card(run: Run, name: str, about: About, contents: Mapping[str, bytes]) -> C
     bundle = Bundle.load(run.folder / "export")
     sha256 = bundle.manifest.model.sha256
     summary, costs = (_measured(run, file, sha256) for file in _MEASURED)
-    values, recipe, test = metrics.values, run.recipe(), metrics.test
+    values = metrics.values
+    recipe = run.recipe()
+    test = metrics.test
     card: Card = {
         "format": FORMAT,
         "name": name,

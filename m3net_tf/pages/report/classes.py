@@ -171,7 +171,8 @@ def per_class(runs: Sequence[RunData]) -> Section:
 
 def _class_rows(run: RunData) -> list[ClassRow]:
     """A row for each class and figure, with its interval."""
-    counts, name = _matrix(run), run.name
+    counts = _matrix(run)
+    name = run.name
     shares = [
         (label, "average precision", share, (share, share))
         for label, share in run.metrics.test.get("average_precision", {}).items()

@@ -182,7 +182,8 @@ def _test_clips(run: Run, data_dir: Path | None, log: Log) -> tuple[HeldOutClips
             predict_originals,
         )
 
-        recipe, model = run.recipe(), run.load_model()
+        recipe = run.recipe()
+        model = run.load_model()
         own = own_features(model, dataset, "test", recipe, log)
         int8 = compute_features(dataset, "test", recipe.frontend, log=log).features
         shown = dataclasses.replace(own, features=int8)

@@ -87,7 +87,8 @@ def figures_of(run: RunData) -> list[Figure]:
 
 def _validated(run: RunData) -> Figure:
     """The accuracy of the cross-validation, if there was one."""
-    name, result = "accuracy, cross-validation", run.file(RESULT, Folded)
+    name = "accuracy, cross-validation"
+    result = run.file(RESULT, Folded)
     if result is None:
         return Figure(name, None, True)
     bounds = interval((result["accuracy_95_low"], result["accuracy_95_high"]))

@@ -68,7 +68,8 @@ def write_report(
     """
     require_modules("a report", "report", "altair", "jinja2", "vl_convert")
     runs = gather(folders, data_dir, log)
-    path, into_run = out or default_path(folders), out is None
+    path = out or default_path(folders)
+    into_run = out is None
     sections = []
     for make in _makers():
         log(make.__name__.replace("_", " "))
@@ -174,7 +175,8 @@ def title_of(runs: Sequence[RunData]) -> str:
 
 
 def _title(run: RunData) -> str:
-    name, data = run.run.recipe().model.name, run.metrics.dataset.name
+    name = run.run.recipe().model.name
+    data = run.metrics.dataset.name
     sounds = [label for label in run.labels if not is_silence(label)]
     count = _NUMBERS[len(sounds)] if len(sounds) < len(_NUMBERS) else str(len(sounds))
     classes = f"{count} class{'es' * (len(sounds) != 1)}"
@@ -188,7 +190,8 @@ def verdict(run: RunData) -> str:
 
     A cross-validation tests all clips, so it comes before the test clips alone.
     """
-    test, validated = run.metrics.test, run.file(RESULT, Folded)
+    test = run.metrics.test
+    validated = run.file(RESULT, Folded)
     if run.multi_label:
         reached = f"mAP {percent(test['mean_average_precision'])} on {test['clips']} test clips"
     else:

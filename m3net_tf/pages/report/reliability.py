@@ -41,7 +41,8 @@ def reliability(runs: Sequence[RunData]) -> Section:
             continue
         sure, right = run.clips.whole()
         if run.multi_label:
-            sure, right = sure.ravel(), right.ravel()
+            sure = sure.ravel()
+            right = right.ravel()
         else:
             sure, right = sure.max(1), hits(sure, right)
         bins = reliability_bins(run.name, sure, right)

@@ -25,7 +25,8 @@ def sound_uri(audio: Audio, rate_hz: int) -> str:
     """
     if rate_hz not in _MP3_RATES_HZ:
         best_hz = min((rate for rate in _MP3_RATES_HZ if rate > rate_hz), default=48_000)
-        audio, rate_hz = resampled(audio, rate_hz, best_hz), best_hz
+        audio = resampled(audio, rate_hz, best_hz)
+        rate_hz = best_hz
     data = io.BytesIO()
     soundfile.write(data, audio, rate_hz, format="MP3")
     return _uri("audio/mpeg", data.getvalue())

@@ -38,7 +38,8 @@ def change_vocal_tract(audio: Wave, length: float, sample_rate_hz: int) -> Wave:
     envelope = np.fft.rfft(cepstrum, axis=0).real
     source = np.minimum(np.arange(len(envelope)) * length, len(envelope) - 1)
     low = source.astype(int)
-    high, share = np.minimum(low + 1, len(envelope) - 1), (source - low)[:, None]
+    high = np.minimum(low + 1, len(envelope) - 1)
+    share = (source - low)[:, None]
     moved = (1 - share) * envelope[low] + share * envelope[high]
     changed = librosa.istft(
         frames * np.exp(moved - envelope), n_fft=size, hop_length=hop, length=audio.size

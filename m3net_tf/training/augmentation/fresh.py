@@ -167,7 +167,8 @@ def epoch_stream(
         Batches of features (batch, bins, frames) and the clips' indices in the split (batch,). An
         unreadable clip ends the stream with a TensorFlow error that ends in this package's.
     """
-    clips, samples = dataset.split(split), dataset.info.clip_samples
+    clips = dataset.split(split)
+    samples = dataset.info.clip_samples
     start = tf.constant([seed & 0x7FFFFFFF, epoch], tf.int32)
     read = functools.partial(_read_clip, dataset, clips, settings.random_crop)
 

@@ -25,7 +25,8 @@ def augment_batch(
     A mixture is as long as its longest clip; mixing the identity matrix gives its clips.
     """
     augmentation = recipe.augmentation
-    classes, size = targets.shape[-1], tf.shape(targets)[0]
+    classes = targets.shape[-1]
+    size = tf.shape(targets)[0]
     predictions = batch.get("predictions")
     lengths = batch.get("lengths")
     mixed = targets

@@ -29,7 +29,8 @@ def check_training(recipe: Recipe, dataset: AudioDataset) -> None:
         DataError: fewer than two classes, a split without clips, or too few clips for training.
     """
     require_preset(recipe.model.name, recipe.model.preset)
-    folded, protocol = dataset_info(recipe.dataset.name).folds, recipe.training.cross_validation
+    folded = dataset_info(recipe.dataset.name).folds
+    protocol = recipe.training.cross_validation
     if protocol and (protocol not in folded or dataset.info.multi_label):
         raise ConfigError(
             f"training.cross_validation is {protocol!r}: {recipe.dataset.name} has "

@@ -272,7 +272,9 @@ def _tasks(
     keys: Sequence[Sequence[bytes]], missing: set[bytes], waves: int
 ) -> Iterator[list[tuple[int, list[int]]]]:
     """Tasks of about ``waves`` maps: indices of clips with the numbers of missing copies."""
-    remaining, task, size = set(missing), [], 0
+    remaining = set(missing)
+    task = []
+    size = 0
     for index, of_clip in enumerate(zip(*keys, strict=True)):
         copies = [copy for copy, key in enumerate(of_clip) if key in remaining]
         remaining.difference_update(of_clip)  # clips with equal sound share one map

@@ -148,7 +148,8 @@ class RayPool:
         Raises:
             DataError: as :meth:`wait`.
         """
-        ray, ended = self.ray, list[tuple[object, Report | Lost]]()
+        ray = self.ray
+        ended = list[tuple[object, Report | Lost]]()
         try:
             done, _ = ray.wait(handles, num_returns=1, timeout=timeout_s)
         except (ConnectionError, ray.exceptions.RaySystemError) as error:

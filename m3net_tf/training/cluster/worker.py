@@ -68,7 +68,8 @@ Work = Callable[[Order], Report]
 
 def train_run(order: Order) -> Report:
     """Train one run, or resume it; its lines go to ``train.log`` in its folder."""
-    start, lost = time.perf_counter(), False
+    start = time.perf_counter()
+    lost = False
     name = log_name(order.member.number if order.member else 0)
     try:
         _check_computer(order)

@@ -108,7 +108,9 @@ def sharded_batches(
 
     A worker whose clips do not suffice for all steps starts again with its first ones.
     """
-    settings, share, fresh = recipe.training, current_share(), recipe.augmentation.fresh
+    settings = recipe.training
+    share = current_share()
+    fresh = recipe.augmentation.fresh
     rng = np.random.default_rng([settings.seed, epoch])
     size = settings.step_clips // share.workers
     waves = clip_stream(

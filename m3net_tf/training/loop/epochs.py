@@ -46,7 +46,9 @@ class Loop:
 
 def run_epochs(loop: Loop, run: Run, after_epoch: AfterEpoch | None = None) -> None:
     """Train to the last epoch, saving state and history after each."""
-    state, settings, writes = loop.state, loop.recipe.training, current_share().writes
+    state = loop.state
+    settings = loop.recipe.training
+    writes = current_share().writes
     logbook = Logbook(run.folder, tensorboard=settings.tensorboard)
     steps, done = (count * state.steps_per_epoch for count in (settings.epochs, state.epoch))
     with track(loop.log, "training", steps, "steps", done=done) as task:

@@ -48,7 +48,8 @@ def seconds_per_clip(
     if steps < 1 or clips < 0:
         raise ConfigError(f"steps is {steps} and clips {clips}: give at least 1 and 0")
     batch_size = min(clips or recipe.training.batch_size, recipe.training.batch_size)
-    shape, classes = input_shape(info, recipe.frontend), info.classes
+    shape = input_shape(info, recipe.frontend)
+    classes = info.classes
     keras.backend.clear_session()
     use_instruction_set(half_precision=recipe.training.mixed_precision)
     with half_precision(recipe.training):
@@ -83,7 +84,8 @@ def roofline_per_clip(
     A step costs three inferences: the forward pass, the gradients of the weights and the gradients
     of the inputs. Each teacher adds one inference. The optimiser is not counted.
     """
-    shape, classes = input_shape(info, recipe.frontend), info.classes
+    shape = input_shape(info, recipe.frontend)
+    classes = info.classes
     keras.backend.clear_session()
     built = [build_network(each, shape, info.multi_label, classes) for each in (recipe, *teachers)]
     network, *others = (roofline_s(model, flops, bytes_per_s) for model in built)

@@ -93,7 +93,9 @@ class TrainingState:
         best, highest, lowest = 0, -1.0, math.inf
         for number, row in enumerate(self.history, start=1):
             if (score_of(row), -row["validation_loss"]) > (highest, -lowest):
-                best, highest, lowest = number, score_of(row), row["validation_loss"]
+                best = number
+                highest = score_of(row)
+                lowest = row["validation_loss"]
         return best
 
     @property

@@ -77,7 +77,8 @@ def load_teacher(
 
 def _require_fitting(run: Run, dataset: AudioDataset) -> None:
     """Refuse a teacher with other classes, or that may know clips that are held out."""
-    trained_on, labels = run.metrics().dataset, dataset.info.labels
+    trained_on = run.metrics().dataset
+    labels = dataset.info.labels
     if trained_on.labels != labels:
         raise ConfigError(
             f"distillation.run {run.folder} has {len(trained_on.labels)} classes, which differ "

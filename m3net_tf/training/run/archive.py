@@ -200,7 +200,8 @@ def _weights_of(path: Path, archive: Path) -> dict[str, _Form]:
     """
     import h5py
 
-    size, weights = path.stat().st_size, {}
+    size = path.stat().st_size
+    weights = {}
     with h5py.File(path, "r") as file:
         pending: list[tuple[str, h5py.Group]] = [("", file)]
         seen = {h5py.h5o.get_info(file.id).addr}

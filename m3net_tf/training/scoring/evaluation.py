@@ -118,7 +118,8 @@ def evaluate(
         multi_label = MultiLabelEvaluation(features.matrix, probabilities, labels)
         return multi_label, multi_label.to_dict()
     probabilities, first = whole_scores(probabilities, features.clips, labels)
-    predicted, truth = probabilities.argmax(1), features.labels[first]
+    predicted = probabilities.argmax(1)
+    truth = features.labels[first]
     evaluation = Evaluation.of(truth, predicted, labels)
     summary = evaluation.to_dict()
     listed = np.array([not features.clips[i].synthetic for i in first])

@@ -270,7 +270,8 @@ class MultiLabelEvaluation:
 
         Classes without clips are ignored.
         """
-        truth, predicted = np.asarray(self.truth) != 0, self.probabilities >= 0.5
+        truth = np.asarray(self.truth) != 0
+        predicted = self.probabilities >= 0.5
         clips = truth.sum(0)
         values = average_precision(truth, self.probabilities)
         auc = self.mean_auc

@@ -100,7 +100,8 @@ def warp_weights(
     else:
         # A sum that rounding puts just above a whole number belongs to the row below.
         row = tf.clip_by_value(tf.math.ceil(ends - 1e-6) - 1.0, 0.0, last)
-        weight, next_weight = ends - starts, tf.zeros_like(ends)
+        weight = ends - starts
+        next_weight = tf.zeros_like(ends)
     return (
         tf.cast(tf.stop_gradient(row), tf.int32),
         tf.cast(weight, scores.dtype),
@@ -139,7 +140,8 @@ def warp(
         without frames.
     """
     row, weight, next_weight = weights
-    batch, columns = tf.shape(frames)[0], frames.shape[2]
+    batch = tf.shape(frames)[0]
+    columns = frames.shape[2]
     clip = tf.range(batch)[:, None] * frames_out
     # The weight after the last row is zero, but its index must be valid.
     rows = tf.concat([row, tf.minimum(row + 1, frames_out - 1)], axis=1) + clip  # (batch, 2 T)

@@ -160,7 +160,8 @@ class UnrolledBiLSTM(Layer):
             if state is not None:
                 gates = gates + tf.nn.conv2d(state, recurrent, 1, "VALID")
             shares, candidates = tf.split(gates, [6 * units, 2 * units], -1)
-            shares, candidates = tf.sigmoid(shares), tf.tanh(candidates)
+            shares = tf.sigmoid(shares)
+            candidates = tf.tanh(candidates)
             if cell is None:  # no cell to keep; an unused forget gate would have no int8 form
                 take, show = shares[..., : 2 * units], shares[..., 4 * units :]
                 cell = take * candidates
