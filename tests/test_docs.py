@@ -127,7 +127,7 @@ def test_accuracies_have_augmentation_size_and_recipe_in_the_first_line_of_their
     assert {title for title in openings if not re.match(named, openings[title])} == {
         *("Subsets", "Threads", "Instruction set", "Keyword networks", "What quantisation loses"),
         *("The papers' tables", "Entropy and zero crossings", "Splits that leak", "Emulators"),
-        *("Reading data", "Time for a table", "Speed", "Test coverage"),
+        *("Reading data", "Time for a table", "Speed", "Test coverage", "Light commands"),
         *("Demonstration, emulators and live detection", "Speed and test coverage"),
         *("Results of M3Net", "Results of DiffRes", "Results of the bilateral network"),
         *("Results of SpectroMaskNet", "How the results were measured"),

@@ -18,7 +18,7 @@ from m3net_tf.runtime.interpreter import tflm_unavailable_reason
 from m3net_tf.tflite.ends import int8_network
 
 ROOT = Path(__file__).parents[1]
-PAGE = (ROOT / "docs" / "guide" / "other_frameworks.md").read_text()
+PAGE = (ROOT / "docs" / "guide" / "tflite.md").read_text()
 RNG = np.random.default_rng(1)
 #: Noise of which each clip has another mean.
 HELD = np.clip(RNG.normal(RNG.uniform(-120, 120, (20, 1, 1, 1)), 40, (20, 40, 49, 1)), -128, 127)

@@ -66,9 +66,7 @@ def test_every_command_of_the_readmes_tasks_is_in_a_transcript():
 
 def test_the_recipe_of_fine_tuning_has_the_front_end_of_the_network():
     path = ROOT / "examples" / "whistles" / "whistles.yaml"
-    assert (
-        f"```yaml\n{path.read_text()}```" in (ROOT / "docs" / "guide" / "fine_tune.md").read_text()
-    )
+    assert f"```yaml\n{path.read_text()}```" in (ROOT / "docs/guide/improve.md").read_text()
     recipe = load_recipe(path)
     trained = load_recipe(find_pretrained(Path(recipe.fine_tuning.run)) / "recipe.yaml")
     assert recipe.frontend == trained.frontend

@@ -115,7 +115,7 @@ def test_the_page_of_the_api_runs(demo, exported):
 
 
 def test_the_page_of_layers_runs(folder):
-    values = run_blocks("docs/guide/layers.md", folder)
+    values = run_blocks("docs/guide/researchers.md", folder)
     assert values["scores"].shape == (2,)
     assert Path("own.tflite").is_file()
 
@@ -123,7 +123,7 @@ def test_the_page_of_layers_runs(folder):
 #: Other pages, with the fixture that has what they stand in.
 OTHERS = {
     "docs/design/engine.md": "mlperf",
-    "docs/guide/improve.md": "folder",
+    "docs/reference/data.md": "folder",
     "docs/reference/on_the_board.md": "enrol",
     "docs/design/streaming.md": "stream",
 }
@@ -139,7 +139,7 @@ def test_no_page_has_python_that_is_not_run():
     for room in ("docs", "examples", "experiments", "firmware", "m3net_tf"):
         pages += (ROOT / room).rglob("*.md")
     found = {page.relative_to(ROOT).as_posix() for page in pages if BLOCK.search(page.read_text())}
-    assert found == {"README.md", "docs/guide/python.md", "docs/guide/layers.md", *OTHERS, *FILES}
+    assert found == {"README.md", "docs/guide/python.md", "docs/guide/researchers.md", *OTHERS, *FILES}
 
 
 def test_stub_page_and_package_have_the_same_names():

@@ -103,7 +103,7 @@ def find_space(path: Path | None, network: str) -> Path:
         names = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
         raise ConfigError(
             f"there is no search space of {network}, only of {names}: write one for --space "
-            "(docs/guide/search.md)"
+            "(docs/reference/search.md)"
         )
     return folder / f"{network}.yaml"
 

@@ -127,7 +127,8 @@ def test_sounds_that_the_user_put_there_are_clips_without_provenance(tmp_path: P
 
 def test_the_documented_program_captures_and_labels_a_clip(tmp_path: Path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    page = (Path(__file__).parents[3] / "docs" / "guide" / "improve.md").read_text()
+    page = (Path(__file__).parents[3] / "docs" / "reference" / "data.md").read_text()
+    page = page.partition("\n## Captured clips\n")[2].partition("\n## ")[0]
     (program,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     exec(program, {})
     (clip,) = CapturedClips(tmp_path / "captured")
