@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 FOOTPRINT = ROOT / "docs" / "guide" / "footprint.md"
-NETWORKS = ROOT / "docs" / "guide" / "networks.md"
+NETWORKS = ROOT / "docs" / "evidence" / "results" / "presets.md"
 DEMO, MATRIX = ROOT / "runs" / "demo", ROOT / "runs" / "matrix" / "matrix.json"
 #: Column of the table of networks -> the board whose instructions it has.
 CORES = {
@@ -73,7 +73,7 @@ def stale_footprint() -> Iterator[str]:
 
 
 def stale_networks() -> Iterator[str]:
-    """Cells of the guide's table of networks that differ from the matrix of boards."""
+    """Cells of the evidence's table of networks that differ from the matrix of boards."""
     rows = [
         [cell.strip() for cell in line.strip("|").split("|")]
         for line in NETWORKS.read_text()

@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write ``docs/reference/{cli,recipes,datasets,boards,operators}.md`` from the code.
+"""Write ``docs/reference/{cli,recipes,networks,datasets,boards,operators}.md`` from the code.
 
-Run ``python docs/make_reference.py`` after changing a command, a recipe key, a data set, a board or
-an operator.
+Run ``python docs/make_reference.py`` after changing a command, a recipe key, a preset, a data set,
+a board or an operator.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import inspect
+import pkgutil
 import re
 import runpy
 import types
@@ -20,6 +22,7 @@ from typing import Any
 import typer.main
 import yaml
 
+import m3net_tf.networks.presets
 from m3net_tf.audio.datasets import DatasetInfo, dataset_info, dataset_names, dataset_options
 from m3net_tf.audio.frontend.presets import PRESETS
 from m3net_tf.boards.builds.boards import list_boards, load_board
@@ -42,6 +45,7 @@ def pages() -> dict[str, str]:
     return {
         "cli.md": commands_page(),
         "recipes.md": recipes_page(),
+        "networks.md": networks_page(),
         "datasets.md": datasets_page(),
         "boards.md": boards_page(),
         "operators.md": _joined(_OPERATORS_PAGE(_NOTE.format(source=_OPERATORS_SOURCE))),
@@ -182,6 +186,27 @@ def _kind(hint: Any) -> str:
         fixed = origin is tuple and Ellipsis not in parts
         return f"list of {len(parts)} {_kind(parts[0])}s" if fixed else f"list of {_kind(parts[0])}"
     return "mapping" if origin is dict else _KINDS.get(hint, "text")
+
+
+def networks_page() -> str:
+    """Every preset with its input and size."""
+    package = m3net_tf.networks.presets
+    rows = []
+    for module in pkgutil.iter_modules(package.__path__):
+        presets = importlib.import_module(f"{package.__name__}.{module.name}").PRESETS
+        for name, preset in presets.items():
+            shape = " x ".join(f"{size:,}" for size in preset.input_shape)
+            figures = (f"{preset.parameters:,}", f"{preset.macs:,}")
+            rows.append((f"`{module.name}`", f"`{name}`", preset.summary, shape, *figures))
+    lines = [
+        "# Networks and their presets",
+        "",
+        _NOTE.format(source="`m3net_tf/networks/presets/`"),
+        "[Which network](../guide/networks.md) has what was measured, and says which one to take.",
+        "",
+        *_rows(("module", "preset", "content", "input", "parameters", "MACs"), rows),
+    ]
+    return _joined(lines)
 
 
 def datasets_page() -> str:

@@ -168,6 +168,14 @@ def test_the_reference_is_what_the_code_says():
         assert page.read_text() == text, f"{ids(page)}: run python docs/make_reference.py"
 
 
+@pytest.mark.parametrize("page", DOCS, ids=ids)
+def test_tables_with_marks_are_what_the_data_say(page: Path):
+    generator = runpy.run_path(str(ROOT / "docs" / "make_tables.py"))
+    text = page.read_text()
+    assert text.count("<!-- table: ") == len(generator["MARKED"].findall(text))
+    assert text == generator["with_tables"](text), f"{ids(page)}: run python docs/make_tables.py"
+
+
 def test_version_and_date_are_the_same_wherever_a_release_takes_them_from():
     cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     version, day = re.findall(r"(?m)^## (\S+) \((\S+)\)$", (ROOT / "CHANGELOG.md").read_text())[0]

@@ -139,7 +139,13 @@ def test_no_page_has_python_that_is_not_run():
     for room in ("docs", "examples", "experiments", "firmware", "m3net_tf"):
         pages += (ROOT / room).rglob("*.md")
     found = {page.relative_to(ROOT).as_posix() for page in pages if BLOCK.search(page.read_text())}
-    assert found == {"README.md", "docs/guide/python.md", "docs/guide/researchers.md", *OTHERS, *FILES}
+    assert found == {
+        "README.md",
+        "docs/guide/python.md",
+        "docs/guide/researchers.md",
+        *OTHERS,
+        *FILES,
+    }
 
 
 def test_stub_page_and_package_have_the_same_names():

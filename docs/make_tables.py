@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Write the tables of guide and evidence that are in data already, between their two marks.
+
+A table stands between ``<!-- table: NAME -->`` and ``<!-- end of table -->``. The names are
+``presets``, ``cores``, ``PAPER/TABLE.SCALE`` (what ``m3net table`` wrote, without values that the
+paper quotes from others) and, followed by ``differences``, ``intervals`` or ``costs``, columns of
+its cells. Run ``python docs/make_tables.py`` after ``m3net table``, ``m3net lab deployment``,
+``docs/make_benchmarks.py`` or ``make emulate-all``.
+"""
+
+from __future__ import annotations
+
+import csv
+import functools
+import importlib
+import json
+import pkgutil
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import m3net_tf.networks.presets
+from m3net_tf.networks.presets import Preset
+from m3net_tf.system.artifacts import write_text
+
+DOCS = Path(__file__).parent
+RESULTS = DOCS.parent / "experiments" / "results"
+MARKED = re.compile(r"(<!-- table: (.*?) -->\n).*?(<!-- end of table -->)", re.DOTALL)
+TITLES = {
+    "bc_resnet": "BC-ResNet",
+    "bilateral": "bilateral",
+    "diffres": "DiffRes",
+    "ds_cnn": "DS-CNN",
+    "m3net": "M3Net",
+    "sparknet": "SparkNet",
+    "spectromasknet": "SpectroMaskNet",
+    "streaming_ds_cnn": "`streaming_ds_cnn`",
+}
+#: Label in a table of results -> preset; other presets have their network's title and their name.
+LABELS = {"BC-ResNet-1": "bc_resnet/tau1", "DS-CNN": "ds_cnn/mcu", "SparkNet": "sparknet/mcu"}
+#: Tables of accuracies on twelve keywords; an earlier one comes first.
+ACCURACIES = ("mcu/keywords.small", "mcu/streaming.small", "mcu/presets.small")
+CORES = {
+    "M3": "mps2_an385",
+    "M4F": "mps2_an386",
+    "M7": "mps2_an500",
+    "M33": "mps2_an505",
+    "M55": "mps3_an547",
+    "RV32": "qemu_riscv32",
+}
+#: Columns of the cells of a table, after their labels.
+_PARTS = {
+    "differences": ("difference", "p", "p, Holm"),
+    "intervals": ("ours", "95 %"),
+    "costs": ("parameters", "MACs"),
+}
+_NRF52840_HZ = 64e6
+_UNKNOWN = "\N{EN DASH}"
+
+
+def with_tables(page: str) -> str:
+    """A page with its tables as the data have them.
+
+    Raises:
+        FileNotFoundError: a mark names no table.
+    """
+    return MARKED.sub(lambda mark: f"{mark[1]}\n{table(mark[2])}\n{mark[3]}", page)
+
+
+def table(name: str) -> str:
+    """A table by its name in a page, in Markdown."""
+    if name == "presets":
+        return "".join(_lines(_PRESET_HEAD, _preset_rows()))
+    if name == "cores":
+        return "".join(_lines(_CORE_HEAD, _core_rows()))
+    results, _, part = name.partition(" ")
+    return _cells(results, _PARTS[part]) if part else _summary(results)
+
+
+def _lines(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    for row in (head, ["---"] * len(head), *rows):
+        yield f"| {' | '.join(row)} |\n"
+
+
+@functools.cache
+def _results(name: str) -> dict[str, Any]:
+    values: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text())
+    return values
+
+
+_PRESET_HEAD = (
+    "preset",
+    "what for",
+    "accuracy, %",
+    "instructions, M",
+    "ms, modelled",
+    "of a hop",
+    "arena, B",
+    "of a stream",
+)
+
+
+def _preset_rows() -> Iterator[list[str]]:
+    accuracies, costs = _accuracies(), _costs()
+    for name, preset in _presets().items():
+        if name in accuracies or name in costs:
+            network, _, kind = name.partition("/")
+            cost = costs.get(name, {})
+            yield [
+                f"{TITLES[network]} `{kind}`",
+                preset.summary,
+                accuracies.get(name, _UNKNOWN),
+                _figure(cost.get("instructions"), 1e6, 2),
+                _figure(cost.get("cycles_nrf52840"), _NRF52840_HZ / 1e3, 1),
+                _figure(cost.get("cycles_nrf52840_hop"), _NRF52840_HZ / 1e3, 1),
+                _figure(cost.get("arena_bytes")),
+                _figure(cost.get("arena_bytes_stream")),
+            ]
+
+
+def _presets() -> dict[str, Preset]:
+    """All presets by ``network/preset``."""
+    package = m3net_tf.networks.presets
+    return {
+        f"{module.name}/{kind}": preset
+        for module in pkgutil.iter_modules(package.__path__)
+        for kind, preset in importlib.import_module(
+            f"{package.__name__}.{module.name}"
+        ).PRESETS.items()
+    }
+
+
+def _accuracies() -> dict[str, str]:
+    """Float accuracy of each preset that was trained on twelve keywords without a teacher."""
+    found: dict[str, str] = {}
+    for name in ACCURACIES:
+        for cell in _results(name)["cells"]:
+            label, ours = cell["labels"]["Network"], cell["ours"]
+            title, _, kind = label.partition(" ")
+            named = {value.lower(): key for key, value in TITLES.items()}
+            preset = LABELS.get(label, f"{named.get(title.lower())}/{kind}")
+            runs = "" if ours["runs"] > 1 else ", 1 run"
+            found.setdefault(preset, f"{ours['mean']:.2f}{runs}")
+    return found
+
+
+def _costs() -> dict[str, dict[str, float]]:
+    """Costs of each preset on a Cortex-M4F by the compiled engine."""
+    with (DOCS / "evidence" / "preset_costs.csv").open(newline="") as file:
+        found = {row.pop("preset"): _numbers(row) for row in csv.DictReader(file)}
+    with (DOCS / "evidence" / "benchmarks.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            name = row["network"]
+            if (row["core"], row["engine"]) == ("cortex-m4f", "compiled") and "/" in name:
+                columns = {
+                    "instructions": row["instructions"],
+                    "cycles_nrf52840": row["modelled cycles, nRF52840"],
+                    "arena_bytes": row["arena bytes"],
+                }
+                found[name] = {**found.get(name, {}), **_numbers(columns)}
+    return found
+
+
+def _numbers(row: Mapping[str, str]) -> dict[str, float]:
+    return {key: float(value) for key, value in row.items() if value.isdecimal()}
+
+
+def _figure(value: float | None, unit: float = 1, digits: int = 0) -> str:
+    return _UNKNOWN if value is None else f"{value / unit:,.{digits}f}"
+
+
+_CORE_HEAD = ("preset `s`", "int8 accuracy", *CORES, "arena, bytes", "flash, bytes")
+
+
+def _core_rows() -> Iterator[list[str]]:
+    costs = json.loads((DOCS.parent / "firmware" / "cost_baselines.json").read_text())
+    for cell in _results("mcu/presets.small.deployment")["cells"]:
+        network = cell["model"]["name"]
+        if cell["model"]["preset"] == "s":
+            on_m4f = costs[CORES["M4F"]]["compiled"][network]
+            yield [
+                TITLES[network],
+                f"{cell['summary']['int8']['mean']:.1f} %",
+                *(
+                    f"{costs[board]['compiled'][network]['instructions'] / 1e6:.2f}"
+                    for board in CORES.values()
+                ),
+                f"{on_m4f['arena_used_bytes']:,}",
+                f"{on_m4f['flash_bytes']:,}",
+            ]
+
+
+def _summary(name: str) -> str:
+    """The first table of a page of results, without rows of values that others published only."""
+    head, rows = _markdown_rows(name, "# ")
+    own = [row for row in rows if any(cell and not cell.startswith("(") for cell in row[1:])]
+    return "".join(_lines(head, own))
+
+
+def _cells(name: str, wanted: Sequence[str]) -> str:
+    """Labels and columns of the cells that have a figure in each of these columns."""
+    head, rows = _markdown_rows(name, "## Cells")
+    labels = head[: head.index("metric")]
+    columns = [head.index(column) for column in (*labels, *wanted)]
+    found = [[row[column] for column in columns] for row in rows]
+    complete = [row for row in found if all(row)]
+    return "".join(_lines([*labels, *wanted], complete))
+
+
+def _markdown_rows(name: str, heading: str) -> tuple[list[str], list[list[str]]]:
+    """Head and rows of the first table below a heading of a page of results."""
+    text = (RESULTS / f"{name}.md").read_text().partition(heading)[2].partition("\n## ")[0]
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return cells[0], cells[2:]
+
+
+def main() -> None:
+    """Write every page with marks."""
+    for path in sorted(DOCS.rglob("*.md")):
+        text = path.read_text()
+        written = with_tables(text)
+        if written != text:
+            write_text(path, written)
+            print(path)
+
+
+if __name__ == "__main__":
+    main()
