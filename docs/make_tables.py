@@ -3,8 +3,8 @@
 
 A table stands between ``<!-- table: NAME -->`` and ``<!-- end of table -->``. The names are
 ``presets``, ``cores``, ``PAPER/TABLE.SCALE`` (what ``m3net table`` wrote, without values that the
-paper quotes from others) and, followed by ``differences``, ``intervals`` or ``costs``, columns of
-its cells. Run ``python docs/make_tables.py`` after ``m3net table``, ``m3net lab deployment``,
+paper quotes from others) and, followed by ``rows``, ``differences`` or ``folds``, its cells with
+more columns. Run ``python docs/make_tables.py`` after ``m3net table``, ``m3net lab deployment``,
 ``docs/make_benchmarks.py`` or ``make emulate-all``.
 """
 
@@ -52,9 +52,9 @@ CORES = {
 #: Columns of the cells of a table, after their labels.
 _PARTS = {
     "differences": ("difference", "p", "p, Holm"),
-    "intervals": ("ours", "95 %"),
-    "costs": ("parameters", "MACs"),
+    "rows": ("paper", "ours", "95 %", "difference", "p", "p, Holm", "MACs"),
 }
+_MINUS = re.compile(r"(?<![\w-])-(?=\d)")
 _NRF52840_HZ = 64e6
 _UNKNOWN = "\N{EN DASH}"
 
@@ -75,12 +75,14 @@ def table(name: str) -> str:
     if name == "cores":
         return "".join(_lines(_CORE_HEAD, _core_rows()))
     results, _, part = name.partition(" ")
+    if part == "folds":
+        return _folds(results)
     return _cells(results, _PARTS[part]) if part else _summary(results)
 
 
 def _lines(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
     for row in (head, ["---"] * len(head), *rows):
-        yield f"| {' | '.join(row)} |\n"
+        yield _MINUS.sub("\N{MINUS SIGN}", f"| {' | '.join(row)} |\n")
 
 
 @functools.cache
@@ -199,13 +201,28 @@ def _summary(name: str) -> str:
 
 
 def _cells(name: str, wanted: Sequence[str]) -> str:
-    """Labels and columns of the cells that have a figure in each of these columns."""
+    """Labels of the cells that have a run of ours, and columns that are not empty."""
     head, rows = _markdown_rows(name, "## Cells")
+    own = [dict(zip(head, row, strict=True)) for row in rows]
+    own = [row for row in own if row["ours"]]
+    if wanted[0] == "difference":
+        own = [row for row in own if row["p"]]
     labels = head[: head.index("metric")]
-    columns = [head.index(column) for column in (*labels, *wanted)]
-    found = [[row[column] for column in columns] for row in rows]
-    complete = [row for row in found if all(row)]
-    return "".join(_lines([*labels, *wanted], complete))
+    columns = [*labels, *(column for column in wanted if any(row.get(column) for row in own))]
+    return "".join(_lines(columns, ([row[column] for column in columns] for row in own)))
+
+
+def _folds(name: str) -> str:
+    """Figure of each fold, and their mean."""
+    cells = [cell for cell in _results(name)["cells"] if len(cell["runs"]) > 1]
+    folds = sorted({run["fold"] for cell in cells for run in cell["runs"]})
+    rows = []
+    for cell in cells:
+        values = {run["fold"]: f"{run['value']:.2f}" for run in cell["runs"]}
+        mean = f"{cell['ours']['mean']:.2f} ± {cell['ours']['std']:.2f}"
+        rows.append([*cell["labels"].values(), *(values[fold] for fold in folds), mean])
+    head = [*cells[0]["labels"], *(f"fold {fold}" for fold in folds), "mean"]
+    return "".join(_lines(head, rows))
 
 
 def _markdown_rows(name: str, heading: str) -> tuple[list[str], list[list[str]]]:
