@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Write the tables of guide and evidence that are in data already, between their two marks.
 
-A table stands between ``<!-- table: NAME -->`` and ``<!-- end of table -->``. The names are
-``presets``, ``cores``, ``PAPER/TABLE.SCALE`` (what ``m3net table`` wrote, without values that the
-paper quotes from others) and, followed by ``rows``, ``differences`` or ``folds``, its cells with
-more columns. Run ``python docs/make_tables.py`` after ``m3net table``, ``m3net lab deployment``,
-``docs/make_benchmarks.py`` or ``make emulate-all``.
+A table stands between ``<!-- table: NAME -->`` and ``<!-- end of table -->``. Names:
+
+- ``presets`` and ``cores``;
+- ``PAPER/TABLE.SCALE``: what ``m3net table`` wrote, without values that the paper quotes from others;
+- the same followed by ``rows``, ``differences`` or ``folds``: its cells with more columns;
+- the same followed by a heading of that page: the table below the heading;
+- ``search/NAME``: the front of a search.
+
+Run ``python docs/make_tables.py`` after ``m3net table``, ``m3net lab deployment``, ``m3net lab
+search``, ``docs/make_benchmarks.py`` or ``make emulate-all``.
 """
 
 from __future__ import annotations
@@ -75,9 +80,13 @@ def table(name: str) -> str:
     if name == "cores":
         return "".join(_lines(_CORE_HEAD, _core_rows()))
     results, _, part = name.partition(" ")
+    if results.startswith("search/"):
+        return "".join(_lines(_TRIAL_HEAD, _front(results)))
     if part == "folds":
         return _folds(results)
-    return _cells(results, _PARTS[part]) if part else _summary(results)
+    if part in _PARTS:
+        return _cells(results, _PARTS[part])
+    return _summary(results, f"## {part}" if part else "# ")
 
 
 def _lines(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
@@ -193,9 +202,9 @@ def _core_rows() -> Iterator[list[str]]:
             ]
 
 
-def _summary(name: str) -> str:
-    """The first table of a page of results, without rows of values that others published only."""
-    head, rows = _markdown_rows(name, "# ")
+def _summary(name: str, heading: str) -> str:
+    """The first table below a heading of a page of results, without rows that others published."""
+    head, rows = _markdown_rows(name, heading)
     own = [row for row in rows if any(cell and not cell.startswith("(") for cell in row[1:])]
     return "".join(_lines(head, own))
 
@@ -210,6 +219,19 @@ def _cells(name: str, wanted: Sequence[str]) -> str:
     labels = head[: head.index("metric")]
     columns = [*labels, *(column for column in wanted if any(row.get(column) for row in own))]
     return "".join(_lines(columns, ([row[column] for column in columns] for row in own)))
+
+
+_TRIAL_HEAD = ("trial", "validation, %", "instructions", "arena, B", "flash, B", "choices")
+
+
+def _front(name: str) -> Iterator[list[str]]:
+    """Trials on the front of a search, and the first trial, which is the recipe."""
+    results = _results(name)
+    trials = {trial["trial"]: trial for trial in results["trials"]}
+    for number in dict.fromkeys([*results["front"], 0]):
+        trial = trials[number]
+        costs = [f"{trial[key]:,}" for key in ("instructions", "arena_bytes", "flash_bytes")]
+        yield [str(number), f"{100 * trial['accuracy']:.2f}", *costs, trial["choices"]]
 
 
 def _folds(name: str) -> str:
