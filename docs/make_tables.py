@@ -4,7 +4,7 @@
 A table stands between ``<!-- table: NAME -->`` and ``<!-- end of table -->``. Names:
 
 - ``presets`` and ``cores``;
-- ``PAPER/TABLE.SCALE``: what ``m3net table`` wrote, without values that the paper quotes from others;
+- ``PAPER/TABLE.SCALE``: what ``m3net table`` wrote, without values that a paper quotes;
 - the same followed by ``rows``, ``differences`` or ``folds``: its cells with more columns;
 - the same followed by a heading of that page: the table below the heading;
 - ``search/NAME``: the front of a search.
@@ -102,7 +102,7 @@ def _results(name: str) -> dict[str, Any]:
 
 _PRESET_HEAD = (
     "preset",
-    "what for",
+    "what it is",
     "accuracy, %",
     "instructions, M",
     "ms, modelled",
@@ -145,11 +145,11 @@ def _presets() -> dict[str, Preset]:
 def _accuracies() -> dict[str, str]:
     """Float accuracy of each preset that was trained on twelve keywords without a teacher."""
     found: dict[str, str] = {}
+    named = {title.lower(): network for network, title in TITLES.items()}
     for name in ACCURACIES:
         for cell in _results(name)["cells"]:
             label, ours = cell["labels"]["Network"], cell["ours"]
             title, _, kind = label.partition(" ")
-            named = {value.lower(): key for key, value in TITLES.items()}
             preset = LABELS.get(label, f"{named.get(title.lower())}/{kind}")
             runs = "" if ours["runs"] > 1 else ", 1 run"
             found.setdefault(preset, f"{ours['mean']:.2f}{runs}")

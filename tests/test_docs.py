@@ -176,6 +176,13 @@ def test_tables_with_marks_are_what_the_data_say(page: Path):
     assert text == generator["with_tables"](text), f"{ids(page)}: run python docs/make_tables.py"
 
 
+@pytest.mark.parametrize("page", (ROOT / "docs" / "guide").glob("*.md"), ids=ids)
+def test_a_page_of_the_guide_is_short_and_has_a_picture(page: Path):
+    text = page.read_text()
+    assert len(text.split()) <= 1_200
+    assert "![" in text
+
+
 def test_version_and_date_are_the_same_wherever_a_release_takes_them_from():
     cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     version, day = re.findall(r"(?m)^## (\S+) \((\S+)\)$", (ROOT / "CHANGELOG.md").read_text())[0]
