@@ -115,16 +115,17 @@ def histograms(
     counts = {tensor: np.zeros(HISTOGRAM_BINS) for tensor in ranges}
     for values in watch(tflite, features, list(ranges)):
         for tensor, value in values.items():
-            limits = ranges[tensor]
-            counts[tensor] += np.histogram(
-                value, HISTOGRAM_BINS, (limits.low, max(limits.high, limits.low + 1e-12))
-            )[0]
-    return {
-        tensor: (count, _centres(ranges[tensor].low, ranges[tensor].high))
-        for tensor, count in counts.items()
-    }
+            counts[tensor] += np.histogram(value, HISTOGRAM_BINS, _limits(ranges[tensor]))[0]
+    return {tensor: (count, _centres(ranges[tensor])) for tensor, count in counts.items()}
 
 
-def _centres(low: float, high: float) -> Float:
-    edges = np.linspace(low, high, HISTOGRAM_BINS + 1)
+def _limits(observed: Observation) -> tuple[float, float]:
+    """Ends of the bins, so far apart that single precision tells the bins of any value apart."""
+    largest = max(abs(observed.low), abs(observed.high))
+    least = max(1e-12, 2 * HISTOGRAM_BINS * float(np.finfo(np.float32).eps) * largest)
+    return observed.low, max(observed.high, observed.low + least)
+
+
+def _centres(observed: Observation) -> Float:
+    edges = np.linspace(*_limits(observed), HISTOGRAM_BINS + 1)
     return (edges[1:] + edges[:-1]) / 2

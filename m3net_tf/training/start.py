@@ -41,7 +41,7 @@ def train(
     A new run with the same recipe and environment gives the same weights, with any number of cores.
 
     Args:
-        source: folder or shards of the data set; None for those of the run, or for the cache.
+        source: folder or shards of the data set; None for the run's own, or for the cache.
         devices: number of devices that share each batch; see
             :mod:`m3net_tf.training.loop.distribution`. Batch normalisation uses the statistics of
             each device's part.

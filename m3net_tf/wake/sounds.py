@@ -161,7 +161,7 @@ def _label(clip: SpokenClip) -> str:
 
 
 def recorded_words(folder: Path, phrases: Iterable[str]) -> dict[str, list[Path]]:
-    """Recordings of words in a folder for each; other folders and those of phrases are left out.
+    """Recordings of words in a folder for each; other folders and the phrases' are left out.
 
     A folder may be empty: then the voices alone say its word.
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Runs compiled networks, each in an arena of its own, and prints their outputs in hexadecimal. Each
-// runs twice: what is in an arena before a run must not matter.
+// Runs compiled networks, each in an arena of its own, and prints their outputs in hexadecimal.
+// Each runs twice: what is in an arena before a run must not matter.
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>

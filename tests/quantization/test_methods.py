@@ -164,3 +164,18 @@ def test_least_error_is_the_least(quantizer):
     assert error(best) <= min(
         error(share * seen[tensor.index].high) for share in (1.0, 0.9, 0.7, 0.5)
     )
+
+
+def test_values_that_do_not_vary_have_a_range():
+    model = separable()
+    last = next(layer for layer in reversed(model.layers) if len(layer.get_weights()) == 2)
+    kernel, bias = last.get_weights()
+    last.set_weights([np.zeros_like(kernel), np.full_like(bias, 5.0)])
+    graph = calibrated(Quantizer(model, CALIBRATION))
+    for clipped in (
+        clip_at_percentile(graph, CALIBRATION, 99.0),
+        clip_at_least_error(graph, CALIBRATION),
+    ):
+        assert all(
+            high > low for low, high in (op.output.range for op in read_graph(clipped).operations)
+        )
