@@ -63,7 +63,7 @@ def operators_page(note: str) -> list[str]:
         "# Operators of the compiler",
         "",
         note,
-        "[The engine](../design/engine.md#operators) says what each one takes.",
+        "[Operators of the engine](../design/operators.md) says what each one takes.",
         "",
         "Every kernel has portable C, which all cores can use. The last column names the cores for",
         "which a kernel also has code of its own: DSP is Armv7E-M, and Armv8-M with its extension;",

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """README and docs name existing targets, files and pages; the reference matches the code."""
 
+import csv
 import hashlib
 import itertools
 import re
@@ -174,6 +175,16 @@ def test_tables_with_marks_are_what_the_data_say(page: Path):
     text = page.read_text()
     assert text.count("<!-- table: ") == len(generator["MARKED"].findall(text))
     assert text == generator["with_tables"](text), f"{ids(page)}: run python docs/make_tables.py"
+
+
+def test_costs_of_presets_are_on_the_pages_that_measured_them():
+    evidence = ROOT / "docs" / "evidence"
+    pages = ("streaming", "readme_tables", "wake_word")
+    text = "".join((evidence / f"{page}.md").read_text() for page in pages)
+    rows = csv.DictReader((evidence / "preset_costs.csv").read_text().splitlines())
+    figures = {value for row in rows for value in row.values() if value.isdecimal()}
+    assert len(figures) > 30
+    assert not {value for value in figures if f"{int(value):,}" not in text}
 
 
 @pytest.mark.parametrize("page", sorted((ROOT / "docs" / "guide").glob("*.md")), ids=ids)

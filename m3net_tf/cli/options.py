@@ -85,7 +85,7 @@ Optimise = Annotated[
     GoalName,
     typer.Option(
         help="cycles; flash: the least code and weights; or ram: the least arena "
-        "(docs/design/engine.md)."
+        "(docs/reference/compile.md)."
     ),
 ]
 WeightsInRam = Annotated[
@@ -93,7 +93,7 @@ WeightsInRam = Annotated[
     typer.Option(
         min=0,
         metavar="BYTES",
-        help="RAM for the weights that a run reads most (docs/design/engine.md).",
+        help="RAM for the weights that a run reads most (docs/reference/compile.md).",
     ),
 ]
 EngineName = Annotated[

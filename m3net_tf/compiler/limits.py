@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a network may ask of the compiler; docs/design/engine.md lists these limits.
+"""What a network may ask of the compiler; docs/reference/compile.md lists these limits.
 
 They are far above what a microcontroller holds. They count what a file contains, so that a file is
 refused on each machine or on none. Searches for a smaller arena count their steps, too: after the

@@ -47,7 +47,7 @@ def require_in_micro(parts: Iterable[bytes]) -> None:
             raise ModelError(
                 f"layer {op.output.name!r} becomes operator {op.kind}, which TFLite Micro lacks: "
                 "use the engine compiled, or replace the layer with one that it supports "
-                "(docs/design/decisions.md lists them)"
+                "(m3net_tf/compiler/micro.py lists them)"
             )
 
 

@@ -329,7 +329,7 @@ def test_wrong_names_and_exports(library_bundle, tmp_path, monkeypatch):
         raise ModelError("operator SVDF of 'cell'")
 
     monkeypatch.setattr(c_files, "compile_network", refuse)
-    with refuses(ModelError, "m3net-mcu", "SVDF", "docs/design/engine.md"):
+    with refuses(ModelError, "m3net-mcu", "SVDF", "docs/reference/operators.md"):
         write_layout(library_bundle, "zephyr", tmp_path)
     assert not [*tmp_path.iterdir()]
 

@@ -122,7 +122,7 @@ def test_the_page_of_layers_runs(folder):
 
 #: Other pages, with the fixture that has what they stand in.
 OTHERS = {
-    "docs/design/engine.md": "mlperf",
+    "docs/evidence/engine.md": "mlperf",
     "docs/reference/data.md": "folder",
     "docs/reference/on_the_board.md": "enrol",
     "docs/design/streaming.md": "stream",

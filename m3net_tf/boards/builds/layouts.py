@@ -68,7 +68,7 @@ def write_layout(bundle: Bundle, layout: str, folder: Path) -> Path:
         network = bundle.code()
         arena = model.arena_bytes
     else:
-        networks = compile_model(model, "docs/design/engine.md lists the operators of a library")
+        networks = compile_model(model, "docs/reference/operators.md lists what a library takes")
         network = network_files(model, networks)
         arena = arena_bytes(networks)
     files = _code(bundle, network)
