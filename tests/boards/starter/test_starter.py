@@ -318,7 +318,7 @@ def test_many_test_clips_need_no_cross_validation(tmp_path: Path):
 
 @pytest.mark.slow
 def test_the_transcript_is_what_its_commands_print(tmp_path: Path, monkeypatch):
-    """The sounds of both pages, made and inspected as shown there."""
+    """The sounds of the page, made and inspected as shown there."""
     if shutil.which("espeak-ng") is None:
         pytest.skip("no speech synthesiser here: sudo apt-get install espeak-ng")
     monkeypatch.chdir(tmp_path)
