@@ -39,6 +39,8 @@ gc.disable()  # until all tests are collected
 
 for _option in ("BOARD", "DATA_DIR", "ENGINE"):  # make exports them; m3net reads them as options
     os.environ.pop(_option, None)
+os.environ.pop("COLUMNS", None)  # of pytest-xdist's controller
+os.unsetenv("COLUMNS")  # readline, which pytest imports, sets it without a trace in os.environ
 # Some tests compute in half precision, which oneDNN does not have for AVX2, the trainings' limit.
 os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "ALL")
 os.environ.setdefault("XLA_FLAGS", "--xla_cpu_max_isa=AVX2")  # as the commands set it

@@ -91,7 +91,6 @@ def test_a_light_installation_asks_for_no_training_package(wheel):
     ("command", "expected"),
     [
         *([("lab recipe m3net/table4 nothing", "no cell is named 'nothing'")] if LAB else []),
-        ("fit no_run", "no_run has no export"),
         (f"compile {KEYWORDS} --out c", "c/model.c"),
     ],
 )

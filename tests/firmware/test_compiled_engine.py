@@ -31,6 +31,7 @@ from firmware_helpers import (
 from refusals import refuses
 
 from m3net_tf.audio.frontend import FrontendConfig, features_int8, fixed_features_int8
+from m3net_tf.audio.frontend.ctables import write_c_tables
 from m3net_tf.boards.builds import build, sources
 from m3net_tf.boards.builds.boards import find_machine, load_board
 from m3net_tf.boards.builds.build import build_compiled, why_unreachable
@@ -119,7 +120,10 @@ def test_the_interface_on_the_host(model: CModel, tmp_path: Path):
     for name, text in network_files(model, networks).items():
         (tmp_path / name).write_text(text)
     core = FIRMWARE_DIR / "core"
-    folders = (tmp_path, core, engine_folder())
+    frontend = tmp_path / "frontend"
+    frontend.mkdir()
+    write_c_tables(FrontendConfig(), frontend, frames=FRAMES)
+    folders = (tmp_path, frontend, core, engine_folder())
     sources = [HOST_MAIN, FIRMWARE_DIR / "compiled" / "inference.c", core / "crc32.c"]
     sources += [*sorted(tmp_path.glob("*.c")), *engine_sources()]
     program = compile_for_host(tmp_path / "program", sources, folders, *WARNINGS)

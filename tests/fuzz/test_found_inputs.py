@@ -67,8 +67,8 @@ def test_a_changed_network_depends_on_its_numbers_alone():
 def test_what_the_sanitizers_find_is_written_down(tmp_path):
     """An arena that is a byte too small is read behind its end."""
 
-    def shrink(tflite):
-        network = compile_network(tflite)
+    def shrink(tflite, **options):
+        network = compile_network(tflite, **options)
         plan = dataclasses.replace(network.plan, arena_bytes=network.plan.arena_bytes - 8)
         return dataclasses.replace(network, plan=plan)
 

@@ -22,9 +22,11 @@ from m3net_tf.audio.datasets.speech_commands import WORDS_35
 
 
 @pytest.fixture(autouse=True)
-def no_fetched_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep data sets in the user's cache out of the tests."""
-    monkeypatch.setenv("M3NET_CACHE", str(tmp_path / "cache"))
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache, so that data sets in the user's are not found."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("M3NET_CACHE", str(folder))
+    return folder
 
 
 @pytest.fixture

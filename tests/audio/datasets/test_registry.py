@@ -225,8 +225,8 @@ def test_broken_files_are_an_error_or_skipped_by_name(tmp_path, make_layout):
     assert dataset.clip_list_hash() != skipped.clip_list_hash()
 
 
-def test_a_folder_for_each_data_set(make_layout, monkeypatch, tmp_path):
-    root = make_layout("esc10", tmp_path / "cache/datasets")
+def test_a_folder_for_each_data_set(make_layout, cache):
+    root = make_layout("esc10", cache / "datasets")
     for data_dir in (root, root.parent, None):
         assert len(load_dataset("esc10", data_dir).clips) == 200
     root.rename(root.parent / "esc50")  # ESC-10 comes in ESC-50's archive
