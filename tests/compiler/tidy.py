@@ -16,6 +16,8 @@ from pathlib import Path
 import numpy as np
 from single_operators import MAKERS
 
+from m3net_tf.audio.frontend import FrontendConfig
+from m3net_tf.audio.frontend.ctables import write_c_tables
 from m3net_tf.boards.builds.sources import FIRMWARE_DIR
 from m3net_tf.compiler.emit import emit
 from m3net_tf.compiler.network import compile_network
@@ -54,6 +56,7 @@ def write_generated(folder: Path) -> list[Path]:
         licence="Apache-2.0",
     )
     (folder / "model.h").write_text(model.header())
+    write_c_tables(FrontendConfig(), folder, frames=49)
     names = ["m3net_network"]
     for kind in KINDS:
         names.append(f"some_{kind.lower()}")
