@@ -83,12 +83,12 @@ def machine() -> Computer:
 
 def in_words(computer: Computer) -> str:
     """A computer in one line."""
-    family = f" ({computer['family']})" if computer["family"] else ""
-    used = computer["instruction_set"]
+    family = f" ({computer['family']})" if computer.get("family") else ""
+    used = computer.get("instruction_set")
     parts = (
         f"{computer['processor']}{family}",
         f"instruction set {used}" if used else "",
-        *(f"{name}={value}" for name, value in computer["settings"].items()),
+        *(f"{name}={value}" for name, value in computer.get("settings", {}).items()),
         *computer["accelerators"],
     )
     return ", ".join(filter(None, parts))
@@ -99,7 +99,7 @@ def arithmetic(computers: Iterable[Computer]) -> str:
     names = [
         name
         for computer in computers
-        for name in computer["accelerators"] or [computer["instruction_set"]]
+        for name in computer["accelerators"] or [computer.get("instruction_set", "")]
     ]
     return ", ".join(dict.fromkeys(filter(None, names))) or "unknown"
 

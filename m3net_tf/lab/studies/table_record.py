@@ -151,12 +151,19 @@ def read_table(path: Path) -> TableReport:
     return report
 
 
+class WrittenMetrics(TypedDict, total=False):
+    """What is read of the metrics of such a run."""
+
+    design_sha256: str
+    computers: list[Computer]
+
+
 class WrittenRun(TypedDict, total=False):
     """What is read of a run of any written report."""
 
     recipe_sha256: Required[str]
     value: float | None
-    metrics: dict[str, Any]
+    metrics: WrittenMetrics
 
 
 class WrittenCell(TypedDict, total=False):

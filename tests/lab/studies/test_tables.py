@@ -27,6 +27,7 @@ from m3net_tf.system.artifacts import read_json, write_json
 from m3net_tf.system.errors import ConfigError, DataError
 from m3net_tf.system.processor import machine
 from m3net_tf.system.progress import silent
+from m3net_tf.system.terminal import Status
 from m3net_tf.training import recipe as recipes
 from m3net_tf.training.cluster import worker
 from m3net_tf.training.run import Run
@@ -514,6 +515,17 @@ def test_the_list_says_which_results_are_of_an_older_recipe(m3net, tmp_path):
     for run in runs:
         run["recipe_sha256"] += "older"
     assert f"{count} runs older recipe" in listed()
+
+
+def test_the_list_takes_older_records_of_a_computer_and_refuses_others(m3net, tmp_path):
+    path = tmp_path / "m3net/table4.tiny.json"
+    known = {key: COMPUTER[key] for key in ("processor", "cores", "accelerators")}
+    for computers, status in (([known], Status.SUCCESS), ([1], Status.USER_ERROR)):
+        run = {"recipe_sha256": "0", "value": 80.0, "metrics": {"computers": computers}}
+        write_json(path, {"cells": [{"runs": [run]}]})
+        printed = m3net("lab", "list", "--out", str(tmp_path))
+        assert printed.status == status
+    assert len(printed.err.splitlines()) == 1 and str(path) in printed.err
 
 
 def test_committed_results_of_older_recipes_are_named():
