@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from m3net_tf.cli.app import app
-from m3net_tf.cli.options import complete_runs
+from m3net_tf.cli.options import LabelsOfFile, RecipeOfFile, complete_runs
 from m3net_tf.cli.output import say, say_exactly
 from m3net_tf.system.errors import DataError
 from m3net_tf.system.terminal import Status, print_error
@@ -33,14 +33,8 @@ def classify(
         list[Path] | None,
         typer.Argument(metavar="SOUND", help="Sound file, folder, pipe, or - for standard input."),
     ] = None,
-    recipe: Annotated[
-        str | None,
-        typer.Option(help="Front end of a .tflite from elsewhere: a recipe, or a name like mcu."),
-    ] = None,
-    labels: Annotated[
-        Path | None,
-        typer.Option(help="Class names of a .tflite from elsewhere: a text file, one a line."),
-    ] = None,
+    recipe: RecipeOfFile = None,
+    labels: LabelsOfFile = None,
     stream: Annotated[
         bool, typer.Option("--stream", help="Detect live, and print the events.")
     ] = False,

@@ -16,7 +16,9 @@ from m3net_tf.cli.options import (
     Board,
     DataDir,
     EngineName,
+    LabelsOfFile,
     Optimise,
+    RecipeOfFile,
     WeightsInRam,
     complete_runs,
     is_trained_network,
@@ -61,14 +63,8 @@ def export_command(
         ),
     ] = None,
     engine: EngineName = DEFAULT_ENGINE,
-    recipe: Annotated[
-        str | None,
-        typer.Option(help="Front end of a .tflite from elsewhere: a recipe, or a name like mcu."),
-    ] = None,
-    labels: Annotated[
-        Path | None,
-        typer.Option(help="Class names of a .tflite from elsewhere: a text file, one a line."),
-    ] = None,
+    recipe: RecipeOfFile = None,
+    labels: LabelsOfFile = None,
     enrol: Annotated[
         int | None,
         typer.Option(min=1, max=16, help="Words that the board learns by m3net device enrol."),

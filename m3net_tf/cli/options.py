@@ -112,6 +112,14 @@ EngineOfExport = Annotated[
         help="Engine of the firmware.  [default: the one that the export was made for]",
     ),
 ]
+RecipeOfFile = Annotated[
+    str | None,
+    typer.Option(help="Front end of a .tflite from elsewhere: a recipe, or a name like mcu."),
+]
+LabelsOfFile = Annotated[
+    Path | None,
+    typer.Option(help="Class names of a .tflite from elsewhere: a text file, one a line."),
+]
 Address = Annotated[
     str, typer.Option(help="Ray cluster: auto, HOST:PORT or ray://HOST:10001.  [default: none]")
 ]

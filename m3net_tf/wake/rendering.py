@@ -7,6 +7,7 @@ from m3net_tf.boards.measure.chain import ChainSummary
 from m3net_tf.boards.measure.real_time import measured_pace, pace_lines
 from m3net_tf.evaluation.live import StreamingResult
 from m3net_tf.evaluation.scoring import poisson_interval
+from m3net_tf.system.words import counted
 from m3net_tf.wake.making import WakeWord
 
 
@@ -27,9 +28,8 @@ def _live_lines(live: StreamingResult) -> Iterator[str]:
         "(docs/guide/wake_word.md)"
     )
     low, high = figures["false_accepts_per_hour_95"]
-    accepts = "false accept" if figures["false_accepts"] == 1 else "false accepts"
     yield (
-        f"{figures['false_accepts']} {accepts} in {live['hours']:.1f} h: "
+        f"{counted(figures['false_accepts'], 'false accept')} in {live['hours']:.1f} h: "
         f"{figures['false_accepts_per_hour']:.2f} an hour (95 %: {low:.2f} to {high:.2f})"
     )
     tuned, target = live["tuned_on_validation"], live["target_false_accepts_per_hour"]

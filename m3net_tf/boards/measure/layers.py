@@ -22,6 +22,7 @@ from m3net_tf.compiler.stripes import Stripe, products
 from m3net_tf.compiler.structures import ArrayKey, Convolution, Convolution16
 from m3net_tf.system.artifacts import write_json
 from m3net_tf.system.errors import FirmwareError, ModelError
+from m3net_tf.system.words import counted
 from m3net_tf.tflite.read import read_graph
 
 PROFILE_SUFFIX = "-profile.json"
@@ -307,7 +308,7 @@ def _form(call: Call, in_ram: Container[ArrayKey]) -> str:
     place = ", in RAM" if layer.weights.key in in_ram else ""
     if call.kernel == "convolve_depthwise":
         return ("channel by channel" if layer.lines else "pixel by pixel") + place
-    pixels = "1 pixel" if layer.pixels == 1 else f"{layer.pixels} pixels"
+    pixels = counted(layer.pixels, "pixel")
     return pixels + (", plain weights" if layer.plain else "") + place
 
 

@@ -144,8 +144,7 @@ def _costs(run: Path, bundle: Bundle) -> Iterator[BoardCost]:
     """Costs of this export's network and engine in the files of a run."""
     manifest = bundle.manifest
     subject = manifest.model.sha256, manifest.engine
-    names = ("export/certificate.json", "summary.json", "footprint.json")
-    for name in names:
+    for name in ("export/certificate.json", "summary.json", "footprint.json"):
         if not (run / name).is_file():
             continue
         measured: _Measured = read_json(run / name, _Measured)

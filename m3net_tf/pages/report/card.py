@@ -12,6 +12,7 @@ from m3net_tf.audio.datasets import dataset_info, protocol_statement
 from m3net_tf.export import Bundle
 from m3net_tf.networks.pretrained import CARD, CARD_TEXT, RUN_FILES
 from m3net_tf.pages import environment
+from m3net_tf.pages.report.records import Folded
 from m3net_tf.pages.report.run_files import class_figures, read_confusion
 from m3net_tf.pages.report.words import interval, number, percent, with_interval
 from m3net_tf.runtime.metadata import network_of
@@ -21,7 +22,7 @@ from m3net_tf.system.errors import ConfigError, ModelError
 from m3net_tf.system.extras import require_modules
 from m3net_tf.system.markdown import markdown_text
 from m3net_tf.system.yaml_files import read_yaml
-from m3net_tf.training.cross_validation import RESULT, FoldsAccuracy
+from m3net_tf.training.cross_validation import RESULT
 from m3net_tf.training.run import Run
 
 ABOUT = "about.yaml"
@@ -39,10 +40,9 @@ Card = dict[str, Any]
 """Content of ``card.json``: accuracies are shares of clips, with 95 % intervals as ``*_95``."""
 
 
-class _Folded(FoldsAccuracy):
+class _Folded(Folded):
     """What is read of a cross-validation."""
 
-    clips: int
     groups: int
     fold_accuracy: list[float]
 
