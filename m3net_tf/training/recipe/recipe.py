@@ -14,11 +14,10 @@ import yaml
 
 from m3net_tf.audio.frontend import FrontendConfig, named_frontend
 from m3net_tf.system.artifacts import sha256_of, write_text
-from m3net_tf.system.conversion import from_plain, to_plain
+from m3net_tf.system.conversion import from_plain, newer_defaults, to_plain
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.yaml_files import read_yaml
 from m3net_tf.training.recipe.sections import (
-    HASHED_IF_CHANGED,
     AugmentationSection,
     DatasetSection,
     DistillationSection,
@@ -73,10 +72,9 @@ class Recipe:
         that these results keep the hashes of their recipes.
         """
         values = self.to_dict()
-        for name, section in ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self)):
-            for key in dataclasses.fields(section):
-                if HASHED_IF_CHANGED in key.metadata and getattr(section, key.name) == key.default:
-                    del values[name][key.name]
+        for section in values:
+            for key in newer_defaults(getattr(self, section)):
+                del values[section][key]
         return values
 
     def fingerprint(self) -> str:

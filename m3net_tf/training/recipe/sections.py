@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 
 from m3net_tf.system.conversion import (
+    HASHED_IF_CHANGED,
     AtLeastOne,
     Count,
     NotNegative,
@@ -16,15 +17,12 @@ from m3net_tf.system.conversion import (
     ShareAboveZero,
     ShareBelowOne,
     check_values,
+    newer_defaults,
 )
 from m3net_tf.system.errors import ConfigError
 
 NoiseKind = Literal["white", "pink", "brown", "blue", "violet"]
 _IN_COPIES = ("stretch", "pitch", "vocal_tract", "speed", "band", "telephone")
-HASHED_IF_CHANGED = "hashed_if_changed"
-"""Metadata of keys that are newer than published results: see :meth:`.Recipe.hashed_values`."""
-
-
 IN_COPIES = "in_copies"
 """Metadata of augmentation keys: False if stored copies do not depend on the key."""
 
@@ -205,13 +203,11 @@ class AugmentationSection:
         Effects that are newer than stored maps are left out where they are not used, so that the
         maps keep their keys.
         """
+        unused = newer_defaults(self)
         return {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
-            if field.metadata.get(IN_COPIES, True)
-            and not (
-                HASHED_IF_CHANGED in field.metadata and getattr(self, field.name) == field.default
-            )
+            if field.metadata.get(IN_COPIES, True) and field.name not in unused
         }
 
     def __post_init__(self) -> None:
