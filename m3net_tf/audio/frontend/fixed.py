@@ -197,7 +197,7 @@ def _mel_offsets(config: FrontendConfig, exponents: Int64) -> npt.NDArray[np.uin
         raise ConfigError(
             f"frontend.log_offset is {config.log_offset}: the firmware needs at most {largest:.3g}"
         )
-    return np.floor(config.log_offset * ones + 0.5).astype(np.uint64)
+    return np.asarray(np.floor(config.log_offset * ones + 0.5), np.uint64)
 
 
 def _rotated(re: Int64, im: Int64, twiddle: Int64) -> tuple[Int64, Int64]:
