@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fast checks of a recipe and its data, without TensorFlow."""
 
+from pathlib import Path
+
 from m3net_tf.audio.datasets import AudioDataset, DatasetInfo, dataset_info
 from m3net_tf.audio.datasets.folder import require_enough_training
 from m3net_tf.audio.frontend import FrontendConfig
@@ -38,6 +40,9 @@ def check_training(recipe: Recipe, dataset: AudioDataset) -> None:
             + (", but several labels per clip" if dataset.info.multi_label else "")
         )
     input_shape(dataset.info, recipe.frontend)
+    teacher = recipe.distillation.teacher
+    if teacher and not Path(teacher).is_file():
+        raise ConfigError(f"distillation.teacher {teacher} is not a file: name a .tflite or .keras")
     dataset.check_trainable()
     if recipe.dataset.training_share == 1:
         require_enough_training(dataset)
@@ -54,6 +59,7 @@ def require_streamable(recipe: Recipe) -> None:
         ("augmentation.copies", augmentation.copies),
         ("augmentation.random_crop", augmentation.random_crop),
         ("fine_tuning.add", recipe.fine_tuning.add),
+        ("distillation.teacher", recipe.distillation.teacher),
     ):
         if value:
             raise ConfigError(

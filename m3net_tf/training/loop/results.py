@@ -16,7 +16,8 @@ from m3net_tf.system.processor import Computer
 from m3net_tf.training.clips.added import held_out_added, list_sha256, read_added
 from m3net_tf.training.clips.features import FeatureSet
 from m3net_tf.training.loop.fine_tuning import StartedFrom
-from m3net_tf.training.loop.state import TrainingState, without_early_exits
+from m3net_tf.training.loop.state import TrainingState
+from m3net_tf.training.network import without_early_exits
 from m3net_tf.training.recipe import Recipe
 from m3net_tf.training.recipe.sections import TrainingSection
 from m3net_tf.training.run import Run, linked_run
@@ -131,7 +132,7 @@ def _kept_network(
         return state.inference_model
     single = build()
     state.model.trainable = True  # frozen layers would return their weights in another order
-    single.set_weights(state.model.get_weights())
+    single.set_weights(state.network.get_weights())
     return without_early_exits(single)
 
 

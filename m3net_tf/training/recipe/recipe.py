@@ -60,6 +60,28 @@ class Recipe:
                     f"augmentation.{key} changes energies: it needs frontend.log ln or db and no "
                     f"mfcc_coefficients; {remedy}"
                 )
+        if self.distillation.teacher:
+            self._require_stored_clips()
+            if self.distillation.weight == 1 and self.training.keep != "last":
+                raise ConfigError(
+                    "distillation.weight is 1.0, so the classes are not learnt, and accuracy "
+                    "cannot choose an epoch: set training.keep to last"
+                )
+
+    def _require_stored_clips(self) -> None:
+        """Refuse augmentation that changes a clip's sound after the teacher has heard it."""
+        for key in (
+            "fresh",
+            "mixup_probability",
+            "between_class_probability",
+            "cutmix_probability",
+        ):
+            if value := getattr(self.augmentation, key):
+                raise ConfigError(
+                    f"augmentation.{key} is {value} with distillation.teacher, whose vectors are "
+                    "computed once, for original clips and stored copies: remove it (copies, warps "
+                    "and masks are possible)"
+                )
 
     def to_dict(self) -> dict[str, Any]:
         """All sections as plain values; tuples become lists, as in YAML and JSON."""

@@ -411,17 +411,31 @@ class DistillationSection:
         ensemble: more teachers, named likewise; the mean of all probabilities teaches.
         weight: weight of the teacher; the labels have the remaining weight.
         temperature: temperature that softens both networks' outputs.
+        teacher: a file instead of a run: a ``.tflite`` of any network, or a ``.keras`` with the
+            layers of this package. It takes a waveform in ±1 of a fixed length, or this recipe's
+            feature maps. A dense layer that only the training has predicts its vector from what the
+            network's classifier reads. ``weight: 1.0`` learns no labels.
+        teacher_output: the teacher's vector: a layer of a ``.keras``, or a tensor of a ``.tflite``
+            by the end of its name, averaged over time and frequency; default: the first output.
+        teacher_sample_rate_hz: rate of the waveform that it takes.
     """
 
     run: str | None = None
     weight: Share = 0.5
     temperature: Positive = 3.0
     ensemble: tuple[str, ...] = newer(())
+    teacher: str | None = newer(None)
+    teacher_output: str = newer("")
+    teacher_sample_rate_hz: AtLeastOne = newer(16_000)
 
     def __post_init__(self) -> None:
         if self.ensemble and not self.run:
             raise ConfigError("distillation.ensemble adds teachers: name distillation.run too")
         check_values(self, "distillation")
+        if self.teacher and self.run:
+            raise ConfigError("distillation has a run and a teacher, a file: name one of them")
+        if self.teacher_output and not self.teacher:
+            raise ConfigError("distillation.teacher_output needs a file: name distillation.teacher")
 
     @property
     def runs(self) -> tuple[str, ...]:
