@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fast checks of a recipe and its data, without TensorFlow."""
 
-from pathlib import Path
-
 from m3net_tf.audio.datasets import AudioDataset, DatasetInfo, dataset_info
 from m3net_tf.audio.datasets.folder import require_enough_training
+from m3net_tf.audio.datasets.networks import find_teacher
 from m3net_tf.audio.frontend import FrontendConfig
 from m3net_tf.networks.models import require_preset
 from m3net_tf.system.errors import ConfigError
@@ -40,9 +39,8 @@ def check_training(recipe: Recipe, dataset: AudioDataset) -> None:
             + (", but several labels per clip" if dataset.info.multi_label else "")
         )
     input_shape(dataset.info, recipe.frontend)
-    teacher = recipe.distillation.teacher
-    if teacher and not Path(teacher).is_file():
-        raise ConfigError(f"distillation.teacher {teacher} is not a file: name a .tflite or .keras")
+    if recipe.distillation.teacher:
+        find_teacher(recipe.distillation.teacher)
     dataset.check_trainable()
     if recipe.dataset.training_share == 1:
         require_enough_training(dataset)

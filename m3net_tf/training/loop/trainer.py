@@ -70,7 +70,7 @@ def train_network(
             f"training.accumulate is {settings.accumulate} with batches of {settings.batch_size}, "
             f"but there are {len(training.clips)} training clips: lower one of them"
         )
-    trained = imitating(model, teacher.vectors.size) if teacher.vectors else model
+    trained = imitating(model, teacher.vectors.facts["values"]) if teacher.vectors else model
     state = TrainingState(trained, settings, len(training.clips), model)
     state.resume(run.state_path, run.previous_state_path, log)
     log(
@@ -84,4 +84,5 @@ def train_network(
     stored = TrainingClips(training, teacher.predictions, settings.sampling, teacher.vectors)
     run_epochs(Loop(state, step, stored, validation, clips, recipe, log), run, after_epoch)
     final = functools.partial(build, len(labels))
-    return Trained(state, recipe, dataset, fine_tuning, final, features, validation)
+    facts = teacher.vectors.facts if teacher.vectors else None
+    return Trained(state, recipe, dataset, fine_tuning, final, features, validation, facts)

@@ -15,12 +15,13 @@ import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import numpy.typing as npt
 
 from m3net_tf.audio.datasets import AudioDataset
+from m3net_tf.audio.datasets.networks import find_teacher
 from m3net_tf.audio.frontend import dequantize_features, graph
 from m3net_tf.audio.frontend.store import FeatureRows, RowStore
 from m3net_tf.runtime.interpreter import load_interpreter
@@ -40,6 +41,15 @@ _MOST_BYTES = 1 << 30
 _SMALL = 1e-6  # of the largest standard deviation: a constant
 
 
+class TeacherFacts(TypedDict):
+    """What taught a network, for ``metrics.json``: a recipe has only the name of the file."""
+
+    file: str
+    sha256: str
+    output: str
+    values: int
+
+
 @dataclasses.dataclass(frozen=True)
 class TeacherVectors:
     """The vectors of the training clips, which :meth:`of` standardises.
@@ -53,11 +63,7 @@ class TeacherVectors:
     rows: FeatureRows
     mean: Floats
     scale: Floats
-
-    @property
-    def size(self) -> int:
-        """Values of a vector."""
-        return len(self.mean)
+    facts: TeacherFacts
 
     def of(self, copies: npt.NDArray[np.integer], clips: npt.NDArray[np.integer]) -> Floats:
         """Standardised vectors of some copies of clips, shape (batch, size)."""
@@ -90,12 +96,13 @@ def teacher_vectors(
         DataError: a clip cannot be read.
     """
     settings = recipe.distillation
-    path = Path(settings.teacher or "")
+    path = find_teacher(settings.teacher or "")
     content = _content(path)
     file = _open(path, content, settings.teacher_output)
     config = recipe.frontend
     dtype = recipe.training.features
-    kind = f"teacher {_LAYOUT} {sha256_of(content)} {settings.teacher_output}"
+    sha256 = sha256_of(content)
+    kind = f"teacher {_LAYOUT} {sha256} {settings.teacher_output}"
     kind += f" {arithmetic([machine()])}"
     rate_hz = dataset.info.sample_rate_hz
     takes_maps = _takes_maps(file.shape, shape)
@@ -136,16 +143,24 @@ def teacher_vectors(
         "teacher's vectors",
         log,
     )
-    return _standardised(rows)
+    return _standardised(
+        rows,
+        {
+            "file": path.name,
+            "sha256": sha256,
+            "output": settings.teacher_output,
+            "values": size,
+        },
+    )
 
 
-def _standardised(rows: FeatureRows) -> TeacherVectors:
+def _standardised(rows: FeatureRows, facts: TeacherFacts) -> TeacherVectors:
     originals = rows[0][:, 0].astype(np.float64)
     deviation = originals.std(axis=0)
     constant = deviation <= _SMALL * max(deviation.max(), _SMALL)
     scale = np.where(constant, 0.0, 1.0 / np.where(constant, 1.0, deviation))
     mean = originals.mean(axis=0)
-    return TeacherVectors(rows, mean.astype(np.float32), scale.astype(np.float32))
+    return TeacherVectors(rows, mean.astype(np.float32), scale.astype(np.float32), facts)
 
 
 def _content(path: Path) -> bytes:

@@ -411,10 +411,11 @@ class DistillationSection:
         ensemble: more teachers, named likewise; the mean of all probabilities teaches.
         weight: weight of the teacher; the labels have the remaining weight.
         temperature: temperature that softens both networks' outputs.
-        teacher: a file instead of a run: a ``.tflite`` of any network, or a ``.keras`` with the
-            layers of this package. It takes a waveform in ±1 of a fixed length, or this recipe's
-            feature maps. A dense layer that only the training has predicts its vector from what the
-            network's classifier reads. ``weight: 1.0`` learns no labels.
+        teacher: a file instead of a run: a ``.tflite`` of any network, a ``.keras`` with the layers
+            of this package, or ``yamnet`` after ``m3net data fetch yamnet``. It takes a waveform in
+            ±1 of a fixed length, or this recipe's feature maps. A dense layer that only the
+            training has predicts its vector from what the network's classifier reads.
+            ``weight: 1.0`` learns no labels.
         teacher_output: the teacher's vector: a layer of a ``.keras``, or a tensor of a ``.tflite``
             by the end of its name, averaged over time and frequency; default: the first output.
         teacher_sample_rate_hz: rate of the waveform that it takes.
