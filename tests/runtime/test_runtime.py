@@ -49,7 +49,8 @@ def test_work_of_seconds_is_compiled_once(tflite, monkeypatch):
 
     monkeypatch.setattr(desktop, "load_compiled", load)
     monkeypatch.setattr(desktop, "_BEFORE_COMPILING_S", 1e-6)
-    run, expected = desktop.load_adaptive(Int8Network(tflite)), run_reference(tflite, FEATURES)
+    run = desktop.load_adaptive(Int8Network(tflite))
+    expected = run_reference(tflite, FEATURES)
     for calls in (0, 1, 1):
         np.testing.assert_array_equal(run(FEATURES), expected)
         assert compiled == [tflite] * calls

@@ -45,7 +45,8 @@ class FakeRay:
     )
 
     def __init__(self, *results):
-        self.results, self.options = list(results), []
+        self.results = list(results)
+        self.options = []
 
     def nodes(self):
         has = {"CPU": 8.0, "GPU": 2.0, "memory": 10.0**10}
@@ -92,7 +93,8 @@ def test_a_cluster_holds_what_fits(tiny_recipe, tmp_path, monkeypatch):
 
 
 def test_a_lost_process_is_no_failure_but_broken_code_is(tiny_recipe, tmp_path):
-    kinds, report = FakeRay.exceptions, Report("", 1.0)
+    kinds = FakeRay.exceptions
+    report = Report("", 1.0)
     task_error = kinds.RayTaskError("traceback\nModuleNotFoundError: no m3net_tf\n")
     ray = FakeRay(report, Fault("killed\n by the system"), task_error, ConnectionError("gone"))
     pool = RayPool(ray, PoolOptions(address="auto"))

@@ -41,7 +41,8 @@ class Pool:
         )
 
     def ended(self, handles, timeout_s):
-        reports, self.reports = self.reports[:1], self.reports[1:]
+        reports = self.reports[:1]
+        self.reports = self.reports[1:]
         return [(handles[number], report) for number, report in reports]
 
     @contextlib.contextmanager
@@ -62,7 +63,8 @@ def attempt(tmp_path, monkeypatch, tiny_recipe):
     """Train with reports that a test gives; returns the lines."""
 
     def run(*attempts, retries=1):
-        pool, lines = Pool(*attempts), []
+        pool = Pool(*attempts)
+        lines = []
         monkeypatch.setattr(rooms._Workers, "_started", pool.started)
         monkeypatch.setattr(rooms, "_GRACE_S", 0.2)
         options = PoolOptions(jobs=2, retries=retries, pause_s=0.0)
@@ -108,7 +110,8 @@ def test_an_error_of_the_user_starts_nothing_again(attempt):
 
 
 def test_lines_of_the_first_worker_are_passed_on(tmp_path):
-    path, lines = tmp_path / "train.log", []
+    path = tmp_path / "train.log"
+    lines = []
     path.write_text("of an earlier attempt\n")
     with rooms.followed(path, lines.append) as follow:
         with path.open("a") as file:
@@ -151,7 +154,8 @@ def test_two_workers_learn_what_one_does_although_one_is_killed(
     masks = {"copies": 0, "time_masks": 1, "mixup_probability": 0.5}
     training = {"epochs": 3, "batch_size": 20, "gradient_norm": 1.0}
     recipe = tiny_recipe(model=NETWORK, augmentation=masks, training=training)
-    lines, killed = [], []
+    lines = []
+    killed = []
     log = tmp_path / "two/train.log"
     killer = threading.Thread(target=_kill_one, args=(log, killed), daemon=True)
     killer.start()
