@@ -30,8 +30,8 @@ sys.path.append(str(Path(__file__).parents[1]))  # of worker_processes
 import fault_kinds
 import fault_operations
 import matplotlib.backends.backend_agg  # noqa: F401  # once, for all children
-import optuna  # noqa: F401
-import sklearn.metrics  # noqa: F401
+import optuna  # noqa: F401  # likewise
+import sklearn.metrics  # noqa: F401  # likewise
 from fault_operations import OPERATIONS, Operation
 from fault_places import Child, Disk, own_mounts
 
@@ -41,7 +41,7 @@ from m3net_tf.system.artifacts import sha256_of, write_json
 
 if "table" in OPERATIONS:
     import m3net_tf.lab.search.candidates
-    import m3net_tf.lab.studies.tables  # noqa: F401
+    import m3net_tf.lab.studies.tables  # noqa: F401  # likewise
 
 LOG = Path("build/faults.json")
 #: Kills are the most frequent fault; the operations that take seconds are less frequent.

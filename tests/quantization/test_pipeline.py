@@ -135,11 +135,14 @@ def repair_network(monkeypatch, right: dict[str, int], bound: float, unlike: boo
             raise ModelError("a layer has no such form")
         return Quantized(Int8Network(str(method).encode()), FloatNetwork((b"",)), ())
 
-    run = lambda tflite, features: answers(right[tflite.decode()])[: len(features)]  # noqa: E731
+    def run(tflite: bytes, features: np.ndarray) -> np.ndarray:
+        return answers(right[tflite.decode()])[: len(features)]
+
+    def run_on_device(tflite: bytes, features: np.ndarray) -> np.ndarray:
+        return -run(tflite, features) if unlike else run(tflite, features)
+
     monkeypatch.setattr(repair, "run_reference", run)
-    monkeypatch.setattr(
-        repair, "run_tflm", lambda *arguments: -run(*arguments) if unlike else run(*arguments)
-    )
+    monkeypatch.setattr(repair, "run_tflm", run_on_device)
     monkeypatch.setattr(repair, "tflm_unavailable_reason", lambda: "")
     validation = SimpleNamespace(clean=np.zeros((100, 1), np.int8), labels=LABELS)
     quantizer = SimpleNamespace(quantize=quantize, model=SimpleNamespace(name="network"))
