@@ -65,7 +65,6 @@ def attempt(tmp_path, monkeypatch, tiny_recipe):
     def run(*attempts, retries=1):
         pool = Pool(*attempts)
         lines = []
-        monkeypatch.setattr(rooms._Workers, "_started", pool.started)
         monkeypatch.setattr(rooms, "_GRACE_S", 0.2)
         options = PoolOptions(jobs=2, retries=retries, pause_s=0.0)
         order = Order(tiny_recipe(), tmp_path, None)
