@@ -28,11 +28,11 @@ from m3net_tf.runtime import (
     attach_metadata,
     desktop,
     detect,
+    interpreter,
     listen,
     read_metadata,
     save_detector,
 )
-from m3net_tf.runtime import interpreter as runtime
 from m3net_tf.runtime.desktop import compiled_unavailable_reason, load_engine
 from m3net_tf.runtime.interpreter import (
     run_reference,
@@ -420,12 +420,12 @@ def test_an_interpreter_that_is_too_old_says_so(exported, monkeypatch):
         def __init__(self, **_) -> None:
             raise ValueError("Didn't find op for builtin opcode 'REVERSE_V2' version '3'.")
 
-    monkeypatch.setattr(runtime, "Interpreter", Old)
+    monkeypatch.setattr(interpreter, "Interpreter", Old)
     with refuses(ModelError, "REVERSE_V2"):
         Classifier(exported.folder, engine="litert")
 
 
 def test_a_runtime_that_reverses_one_axis_only_says_so(exported, monkeypatch):
-    monkeypatch.setattr(runtime, "PREDECESSOR", True)
+    monkeypatch.setattr(interpreter, "PREDECESSOR", True)
     with refuses(ModelError, "pip install ai-edge-litert"):
         Classifier(exported.folder, engine="litert")

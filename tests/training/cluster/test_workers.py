@@ -16,7 +16,7 @@ from m3net_tf import cli
 from m3net_tf.system.errors import M3NetError
 from m3net_tf.system.processor import machine
 from m3net_tf.training import Run, train
-from m3net_tf.training.cluster import members as rooms
+from m3net_tf.training.cluster import members
 from m3net_tf.training.cluster.pools import Lost, PoolOptions
 from m3net_tf.training.cluster.worker import Order, Report
 
@@ -65,11 +65,11 @@ def attempt(tmp_path, monkeypatch, tiny_recipe):
     def run(*attempts, retries=1):
         pool = Pool(*attempts)
         lines = []
-        monkeypatch.setattr(rooms, "_GRACE_S", 0.2)
+        monkeypatch.setattr(members, "_GRACE_S", 0.2)
         options = PoolOptions(jobs=2, retries=retries, pause_s=0.0)
         order = Order(tiny_recipe(), tmp_path, None)
-        monkeypatch.setattr(rooms._Workers, "_started", lambda self: pool.started(self))
-        rooms._Workers(pool, options, order, lines.append).run()
+        monkeypatch.setattr(members._Workers, "_started", lambda self: pool.started(self))
+        members._Workers(pool, options, order, lines.append).run()
         assert not pool.attempts
         return lines
 
@@ -112,7 +112,7 @@ def test_lines_of_the_first_worker_are_passed_on(tmp_path):
     path = tmp_path / "train.log"
     lines = []
     path.write_text("of an earlier attempt\n")
-    with rooms.followed(path, lines.append) as follow:
+    with members.followed(path, lines.append) as follow:
         with path.open("a") as file:
             file.write("epoch 1\nepo")
         follow()
@@ -123,7 +123,7 @@ def test_lines_of_the_first_worker_are_passed_on(tmp_path):
 
 def test_a_batch_that_does_not_divide_is_refused_on_the_command_line(tmp_path, monkeypatch):
     given = {}
-    monkeypatch.setattr(rooms, "train_on_workers", lambda *a, **k: given.update(k, options=a[3]))
+    monkeypatch.setattr(members, "train_on_workers", lambda *a, **k: given.update(k, options=a[3]))
     monkeypatch.setattr("m3net_tf.cli.training._reached", lambda *_: [])
     (tmp_path / "r.yaml").write_text("dataset: {name: synth}\nmodel: {name: m3net}\n")
     with contextlib.suppress(SystemExit):
@@ -159,7 +159,7 @@ def test_two_workers_learn_what_one_does_although_one_is_killed(
     killer = threading.Thread(target=_kill_one, args=(log, killed), daemon=True)
     killer.start()
     options = PoolOptions(jobs=2, pause_s=0.1)
-    metrics = rooms.train_on_workers(recipe, tmp_path / "two", None, options, log=lines.append)
+    metrics = members.train_on_workers(recipe, tmp_path / "two", None, options, log=lines.append)
     killer.join(1)
     train(recipe, tmp_path / "one")
     assert killed and any("was lost (ActorDiedError): all workers start" in line for line in lines)
