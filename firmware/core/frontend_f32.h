@@ -50,8 +50,8 @@ typedef struct {
 #define M3NET_FRONTEND_LOG_OFFSET 0.0f
 #endif
 
-// What mel bins sum up: a power or its magnitude. For sqrtf(), compilers also call the library, which
-// sets errno.
+// What mel bins sum up: a power or its magnitude. For sqrtf(), compilers also call the library,
+// which sets errno.
 static inline float of_power(float power) {
 #ifndef M3NET_FRONTEND_MAGNITUDES
   return power;
@@ -90,9 +90,9 @@ static inline int8_t quantize(float value) {
 }
 
 // places_of() gives where the FFT leaves the bins. work_init() sets up the FFT. transform() is the
-// FFT. multiply_window() writes windowed samples. inner_powers() writes of_power() of
-// bins 1 .. FFT/2 - 1 of twice the samples' spectrum, which the bin and its mirror image in the
-// complex FFT's give, in place of both. The mirror image's magnitudes need the same products.
+// FFT. multiply_window() writes windowed samples. inner_powers() writes of_power() of the squared
+// magnitudes of bins 1 .. FFT/2 - 1 of twice the samples' spectrum, which the bin and its mirror
+// image in the complex FFT's give, in place of both. The mirror image's need the same products.
 #if M3NET_FRONTEND_HELIUM
 #include "frontend_helium.h"
 #else
