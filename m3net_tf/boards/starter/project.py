@@ -65,13 +65,15 @@ def starter_recipe(
         sample_rate_hz: rate of the front end; None takes 8 kHz if no file has more, else 16 kHz.
             A trained body takes 16 kHz.
         start: where the training starts, one of :data:`.proposals.STARTS`; None takes the body
-            that suits the board.
+            that suits the board, or nothing where ``sample_rate_hz`` is another one.
 
     Raises:
         FirmwareError: there is no such board.
         DataError: files are unreadable, or there are too few classes or clips to train.
         ConfigError: another rate with a trained body.
     """
+    if start is None and sample_rate_hz not in (None, _RATE_HZ):
+        start = NOTHING
     body = proposals_from(start)[0].body
     if body and sample_rate_hz not in (None, _RATE_HZ):
         raise ConfigError(
