@@ -117,7 +117,8 @@ def _of_body(dataset: AudioDataset) -> Sections:
     With few clips of a class only the head is fitted. With more, the whole network is trained after
     that, and validation chooses.
     """
-    whole = {clip.whole or clip.clip_id: clip.label for clip in dataset.split("train")}
+    real = (clip for clip in dataset.split("train") if not clip.synthetic)
+    whole = {clip.whole or clip.clip_id: clip.label for clip in real}
     fewest = min(Counter(whole.values()).values())
     return {
         "augmentation": {"copies": 2, "shift_s": 0.2, "noise_probability": 0.3},
