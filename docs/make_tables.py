@@ -4,7 +4,8 @@
 A table stands between ``<!-- table: NAME -->`` and ``<!-- end of table -->``. Names:
 
 - ``presets`` and ``cores``;
-- ``benchmarks CORE`` and ``benchmarks ratios``: both engines, of ``docs/evidence/benchmarks.csv``;
+- ``benchmarks CORE`` and ``benchmarks ratios``: the compiled engine, and what it is of TensorFlow
+  Lite Micro, of ``docs/evidence/benchmarks.csv``;
 - ``streams`` and ``streams always``: windows and hops, or front end and hops of a microphone that
   never stops, of ``docs/evidence/streams.json``;
 - ``PAPER/TABLE.SCALE``: what ``m3net table`` wrote, without values that a paper quotes;
@@ -221,11 +222,14 @@ def _benchmarks() -> list[dict[str, str]]:
 
 
 def _benchmark_table(part: str) -> Table:
-    """Both engines on a core, or with ``ratios`` one divided by the other on all cores."""
+    """The compiled engine on a core, or with ``ratios`` both engines on cores that differ."""
     if part == "ratios":
         return _ratios()
-    rows = [row for row in _benchmarks() if row["core"] == part]
-    head = [column for column in rows[0] if column != "core" and any(row[column] for row in rows)]
+    rows = [row for row in _benchmarks() if (row["core"], row["engine"]) == (part, "compiled")]
+    named = ("core", "engine")
+    head = [
+        column for column in rows[0] if column not in named and any(row[column] for row in rows)
+    ]
     return head, (
         [f"{int(row[key]):,}" if row[key].isdecimal() else row[key] for key in head] for row in rows
     )
@@ -308,7 +312,17 @@ def _summary(name: str, heading: str) -> str:
     """The first table below a heading of a page of results, without rows that others published."""
     head, rows = _markdown_rows(name, heading)
     own = [row for row in rows if any(cell and not cell.startswith("(") for cell in row[1:])]
-    return "".join(_lines(head, own))
+    columns = [index for index in range(len(head)) if _tells([row[index] for row in own])]
+    return "".join(
+        _lines(
+            [head[index] for index in columns], ([row[index] for index in columns] for row in own)
+        )
+    )
+
+
+def _tells(cells: Sequence[str]) -> bool:
+    """Whether a column has figures, or says more than the same word in each row."""
+    return len(set(cells)) > 1 or any(character.isdecimal() for character in cells[0])
 
 
 def _always_on() -> Table:
@@ -346,6 +360,8 @@ def _cells(name: str, _: str) -> Table:
     work = [int(row["MACs"].replace(",", "")) for row in own if row.get("MACs")]
     if not work or max(work) < _ALIKE * min(work):
         hidden.add("MACs")
+    if any("(" in row.get("difference", "") for row in own):
+        hidden.add("95 %")  # the difference has its own
     labels = head[: head.index("metric")]
     labels = [label for label in labels if len({row[label] for row in own}) > 1] or labels[:1]
     shown = [column for column in _COLUMNS if column not in hidden]
