@@ -261,8 +261,8 @@ def _stream_table(part: str) -> Table:
     """Hop, share of the products, memory and state of the presets that stream."""
     if part == "always":
         return _always_on()
-    head = ("preset", "hop", "share of MACs", "arena of a window", "of a stream", "of it state")
-    head += ("instructions of a window", "of a hop")
+    head = ["preset", "hop", "share of MACs", "arena of a window", "of a stream", "of it state"]
+    head += ["instructions of a window", "of a hop"]
     rows = [
         [
             _title(name),
@@ -329,11 +329,12 @@ def _tells(cells: Sequence[str]) -> bool:
 
 def _always_on() -> Table:
     """Instructions of a second of sound: front end and hops, or whole windows."""
-    head = ("preset", "decisions a second", "front end, a frame", "with a hop")
-    head += ("a second", "whole windows, a second")
+    head = ["preset", "decisions a second", "front end, a frame", "with a hop"]
+    head += ["a second", "whole windows, a second"]
     rows = []
     for name, cost in _stream_costs()["always_on"].items():
-        frame, rate = cost["frontend_instructions"], cost["decisions_per_second"]
+        frame = cost["frontend_instructions"]
+        rate = cost["decisions_per_second"]
         stream = _streams()[name]
         hop = frame + stream["hop_instructions"]
         windows = rate * (frame + stream["window_instructions"])
@@ -376,18 +377,18 @@ def _leak(name: str, _: str) -> Table:
     by_network: dict[str, dict[bool, Any]] = {}
     for cell in _results(name)["cells"]:
         by_network.setdefault(cell["labels"]["Network"], {})[cell["facts"]["leaking"]] = cell
-    tests = {}
+    rows = []
+    p_values = []
     for network, both in by_network.items():
         own, other, data = paired_values(both[True], both[False])
         each = [one - two for one, two in zip(own, other, strict=True)]
-        tests[network] = (compare(own, other, data), min(each), max(each))
-    corrected = holm([test["t_p"] for test, _, _ in tests.values()])
-    rows = []
-    for (network, (test, least, most)), p in zip(tests.items(), corrected, strict=True):
-        means = [_with_interval(by_network[network][leaking]["ours"]) for leaking in (True, False)]
+        test: Any = compare(own, other, data)
+        means = [_with_interval(both[leaking]["ours"]) for leaking in (True, False)]
         difference = f"{test['difference']:.1f} ({test['low']:.1f} to {test['high']:.1f})"
-        shown = "< 0.001" if p < 0.001 else f"{p:.3f}"
-        rows.append([network, *means, difference, f"{least:.1f}, {most:.1f}", shown])
+        rows.append([network, *means, difference, f"{min(each):.1f}, {max(each):.1f}"])
+        p_values.append(test["t_p"])
+    for row, p in zip(rows, holm(p_values), strict=True):
+        row.append("< 0.001" if p < 0.001 else f"{p:.3f}")
     head = ("network", "random split", "grouped", "difference", "smallest, largest", "p, Holm")
     return head, rows
 
