@@ -114,7 +114,9 @@ def table(name: str) -> str:
 
 
 def _lines(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    for row in (head, ["---"] * len(head), *rows):
+    yield f"| {' | '.join(head)} |\n"
+    yield f"|{'---|' * len(head)}\n"
+    for row in rows:
         yield _MINUS.sub("\N{MINUS SIGN}", f"| {' | '.join(row)} |\n")
 
 
