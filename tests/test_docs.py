@@ -126,7 +126,12 @@ def test_accuracies_have_augmentation_size_and_recipe_in_the_first_line_of_their
     named = r"(Not a|A)ugmented; .*parameters.*; .*recipe|.*Nothing is trained"
     assert {title for title in openings if not re.match(named, openings[title])} == {
         *("Subsets", "Threads", "Instruction set", "Keyword networks", "What quantisation loses"),
-        *("The papers' tables", "Entropy and zero crossings", "How to read the tables", "Emulators"),
+        *(
+            "The papers' tables",
+            "Entropy and zero crossings",
+            "How to read the tables",
+            "Emulators",
+        ),
         *("Reading data", "Time for a table", "Speed", "Test coverage", "Light commands"),
         *("Demonstration, emulators and live detection", "Speed and test coverage"),
         *("Results of M3Net", "Results of DiffRes", "Results of the bilateral network"),
