@@ -86,8 +86,9 @@ PRESETS: dict[str, dict[str, object]] = {
         "feature_min": -23.0,
         "feature_max": 6.0,
     },
-    # YAMNet (tensorflow/models, research/audioset/yamnet). Silence is ln(0.001) = -6.9. Full-scale
-    # tones reach 5.2, but less than one value in 10 000 of environmental sounds exceeds 4.4.
+    # YAMNet (tensorflow/models, research/audioset/yamnet). Silence is ln(0.001) = -6.9, and
+    # full-scale tones reach 5.2. The range is 1/7 of the features, so that YAMNet's padding with 0
+    # is a feature of 0, too.
     "yamnet": {
         "frame_samples": 400,
         "hop_samples": 160,
@@ -99,7 +100,7 @@ PRESETS: dict[str, dict[str, object]] = {
         "mel_max_hz": 7500.0,
         "log_offset": 0.001,
         "feature_min": -7.0,
-        "feature_max": 5.0,
+        "feature_max": 7 * 127 / 128,
     },
 }
 
