@@ -7,11 +7,12 @@ counts equally.
 """
 
 import time
+from collections.abc import Callable
 
 import numpy as np
 
 from m3net_tf.audio.frontend.config import FEATURE_SCALE
-from m3net_tf.lab.bodies.lessons import Lessons
+from m3net_tf.lab.bodies.lessons import Floats, Int8, Lessons
 from m3net_tf.system.keras import keras, tf
 from m3net_tf.system.progress import Log, Task, track
 from m3net_tf.training.loop.schedules import learning_rate
@@ -23,6 +24,9 @@ from m3net_tf.training.run import Run
 _SCORES_WEIGHT = 20.0  # of the mean over 521 classes, most of which are near 0
 _SAMPLE = 4096  # lessons whose values give mean and deviation
 _LEAST_DEVIATION = 0.02
+
+Step = Callable[[Int8, Floats, Floats], tf.Tensor]
+"""From maps, embeddings and logits to the losses of embedding and scores."""
 
 
 def distil(
@@ -55,7 +59,7 @@ def distil(
 
 def _run_epoch(
     state: TrainingState,
-    step: tf.types.experimental.PolymorphicFunction,
+    step: Step,
     lessons: Lessons,
     task: Task,
     log: Log,
@@ -80,14 +84,13 @@ def _run_epoch(
     log(f"epoch {state.epoch}: loss of the embedding {imitation:.4f}, of the scores {scores:.5f}")
 
 
-def _make_step(state: TrainingState, lessons: Lessons) -> tf.types.experimental.PolymorphicFunction:
-    """The compiled step, from maps, embeddings and logits to both losses."""
+def _make_step(state: TrainingState, lessons: Lessons) -> Step:
+    """The compiled step."""
     settings, optimizer, model = state.settings, state.optimizer, state.model
     sample = lessons.answers_of(slice(0, _SAMPLE))[0]
     mean = tf.constant(sample.mean(axis=0))
     scale = tf.constant(1.0 / (sample.std(axis=0) + _LEAST_DEVIATION))
 
-    @tf.function(reduce_retracing=True, autograph=False)
     def step(maps: tf.Tensor, embedding: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
         done = tf.cast(optimizer.iterations, tf.float32)
         rate = learning_rate(settings, done, state.steps_per_epoch)
@@ -105,4 +108,5 @@ def _make_step(state: TrainingState, lessons: Lessons) -> tf.types.experimental.
         state.average_weights(done)
         return tf.stack([imitation, of_scores])
 
-    return step
+    compiled: Step = tf.function(step, reduce_retracing=True, autograph=False)
+    return compiled

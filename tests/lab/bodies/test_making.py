@@ -12,7 +12,7 @@ from m3net_tf import Classifier
 from m3net_tf.audio.datasets import load_dataset
 from m3net_tf.lab.bodies.distillation import distil
 from m3net_tf.lab.bodies.lessons import make_lessons
-from m3net_tf.lab.bodies.making import Settings, body_recipe, build_body, make_body
+from m3net_tf.lab.bodies.making import Settings, body_recipe, make_body
 from m3net_tf.lab.bodies.sounds import read_sources
 from m3net_tf.lab.bodies.yamnet import class_names
 from m3net_tf.networks.models import build_model
@@ -104,7 +104,13 @@ def test_a_resumed_distillation_gives_the_same_weights(teacher, sounds, tmp_path
 
     def trained(folder):
         keras.utils.set_random_seed(0)
-        student = build_body("sounds_s")
+        student = build_model(
+            "mobilenet",
+            "sounds_s",
+            classes=len(class_names()),
+            overrides={"channels": (8, 8), "strides": (2, 2)},
+            head="sigmoid",
+        )
         distil(student, settings, lessons, Run(folder), str)
         return student.get_weights()
 

@@ -20,7 +20,7 @@ def by_name(sources):
 
 def test_each_subfolder_is_a_source_and_some_are_held_out(sounds, tmp_path):
     log: list[str] = []
-    sources = read_sources([sounds], 0, log.append)
+    sources = read_sources([sounds], 1, log.append)
     assert {split: len(part) for split, part in sources.splits.items()} == {
         "train": 2,
         "validation": 1,
@@ -32,7 +32,7 @@ def test_each_subfolder_is_a_source_and_some_are_held_out(sounds, tmp_path):
         assert source.patches.shape == (4, PATCH_SAMPLES)  # three of the tone, one of the noise
         assert source.patches.dtype == np.int16
     assert any("rain: 1 file left out" in line for line in log)
-    copy = by_name(read_sources([shutil.copytree(sounds, tmp_path / "copy")], 0, log.append))
+    copy = by_name(read_sources([shutil.copytree(sounds, tmp_path / "copy")], 1, log.append))
     for name, source in found.items():
         np.testing.assert_array_equal(source.patches, copy[name].patches)
 
