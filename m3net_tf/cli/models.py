@@ -31,13 +31,16 @@ class PresetFacts(TypedDict):
 
 
 class TrainedFacts(PresetFacts):
-    """A trained network of the package: its name, data set, and accuracy in int8."""
+    """A trained network of the package: its name, data set, and accuracy in int8.
+
+    A body for sounds has learnt from a teacher without labels, and has no accuracy of its own.
+    """
 
     trained: str
     network: str
     preset: str
     dataset: str
-    accuracy: float
+    accuracy: float | None
     licence: str
 
 
@@ -90,7 +93,7 @@ def model_list(as_json: AsJson = False) -> None:
             f"{facts['network']} {facts['preset']}",
             facts["dataset"],
             str(facts["classes"]),
-            f"{100 * facts['accuracy']:.1f} %",
+            "-" if facts["accuracy"] is None else f"{100 * facts['accuracy']:.1f} %",
             facts["licence"],
         )
         for facts in map(_trained, pretrained_names())
@@ -128,7 +131,7 @@ def _trained(name: str) -> TrainedFacts:
         "macs": card["macs"],
         "summary": card["about"]["summary"],
         "dataset": card["data"]["name"],
-        "accuracy": card["accuracy"]["int8"],
+        "accuracy": card["accuracy"]["int8"] if "accuracy" in card else None,
         "licence": card["data"]["licence"],
     }
 
@@ -226,9 +229,16 @@ def model_pack(
     if as_json:
         say_json(card)
         return
-    accuracy = card["accuracy"]
+    if "accuracy" in card:
+        accuracy = card["accuracy"]
+        figure = f"int8 accuracy {100 * accuracy['int8']:.2f} % on {accuracy['clips']} test clips"
+    else:
+        agreement = card["agreement"]
+        figure = (
+            f"in int8 {100 * agreement['int8']['same']:.2f} % of {agreement['patches']} patches "
+            "have the teacher's class"
+        )
     say(
-        f"{folder}: {card['network']['name']} {card['network']['preset']}, int8 accuracy "
-        f"{100 * accuracy['int8']:.2f} % on {accuracy['clips']} test clips, "
+        f"{folder}: {card['network']['name']} {card['network']['preset']}, {figure}, "
         f"{card['data']['statement']}; {folder / CARD_TEXT}"
     )

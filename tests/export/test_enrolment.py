@@ -141,14 +141,18 @@ def test_it_is_no_classifier(exported):
         Classifier(SHIPPED).prototypes()
 
 
-def test_a_network_of_two_layers():
+@pytest.mark.parametrize(
+    ("end", "end_options"),
+    [("SOFTMAX", schema.SoftmaxOptionsT()), ("LOGISTIC", None)],
+)
+def test_a_network_of_two_layers(end, end_options):
     weights = Item((4, 4), 0.1, values=np.eye(4, dtype=np.int8))
     items = [Item((1, 4), 0.1, 3), Item((1, 4), 0.1, 3), Item((1, 4), 1 / 256, -128)]
     options = schema.FullyConnectedOptionsT()
     tflite = write_network(
         [
             ("FULLY_CONNECTED", [items[0], weights], [items[1]], options),
-            ("SOFTMAX", [items[1]], [items[2]], schema.SoftmaxOptionsT()),
+            (end, [items[1]], [items[2]], end_options),
         ]
     )
     assert [op.kind for op in read_graph(enrolment_network(tflite)).operations] == [

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from m3net_tf.training.cluster.data import DataFolders
 
 
-lab_app = group("List and measure results of papers, draw figures, search networks.")
+lab_app = group("List and measure results of papers, draw figures, search networks, make bodies.")
 
 
 @app.command()

@@ -24,6 +24,7 @@ from m3net_tf.system.markdown import markdown_text
 from m3net_tf.system.yaml_files import read_yaml
 from m3net_tf.training.cross_validation import RESULT
 from m3net_tf.training.run import Run
+from m3net_tf.training.run.metrics import RunMetrics
 
 ABOUT = "about.yaml"
 _ARCHIVE = "model.keras"
@@ -67,7 +68,8 @@ def pack(run: Run, folder: Path) -> Card:
     """Write a network's folder with its card, from a run that was exported and measured.
 
     Args:
-        run: a run after ``m3net export``, ``m3net emulate`` and ``m3net footprint``.
+        run: a run after ``m3net export``, ``m3net emulate`` and ``m3net footprint``; or one of
+            ``m3net lab body``, whose costs may come later (:func:`renew_costs`).
         folder: folder that has ``about.yaml`` (:class:`About`); its name becomes the network's.
 
     Raises:
@@ -153,10 +155,12 @@ def _card(run: Run, name: str, about: About, contents: Mapping[str, bytes]) -> C
     metrics = run.metrics()
     bundle = Bundle.load(run.folder / "export")
     sha256 = bundle.manifest.model.sha256
-    summary, costs = (_measured(run, file, sha256) for file in _MEASURED)
+    labelled = "accuracy" in metrics.test
     values = metrics.values
     recipe = run.recipe()
-    test = metrics.test
+    costs: Mapping[str, Any] = {"engine": bundle.manifest.engine, "boards": []}
+    if labelled or (run.folder / "footprint.json").exists():
+        costs = _measured(run, "footprint.json", sha256)
     card: Card = {
         "format": FORMAT,
         "name": name,
@@ -176,14 +180,7 @@ def _card(run: Run, name: str, about: About, contents: Mapping[str, bytes]) -> C
             "best_epoch": values["best_epoch"],
             "seconds": round(values["training_s"], 1),
         },
-        "accuracy": {
-            "clips": summary["clips"],
-            "float": test["accuracy"],
-            "float_95": (test["accuracy_95_low"], test["accuracy_95_high"]),
-            "int8": summary["accuracy"]["int8_desktop"],
-            "int8_95": summary["int8_accuracy_95"],
-        },
-        "classes": class_figures(*read_confusion(run)),
+        **(_accuracy(run, metrics, sha256) if labelled else _agreement(run, metrics, sha256)),
         "boards": _boards(costs),
         "files": {name: sha256_of(data) for name, data in contents.items()},
         "versions": values["versions"],
@@ -198,6 +195,51 @@ def _card(run: Run, name: str, about: About, contents: Mapping[str, bytes]) -> C
             "statement": folded["statement"],
         }
     return card
+
+
+def _accuracy(run: Run, metrics: RunMetrics, sha256: str) -> Card:
+    """How well labelled test clips are recognised, in all and by class."""
+    summary = _measured(run, "summary.json", sha256)
+    test = metrics.test
+    return {
+        "accuracy": {
+            "clips": summary["clips"],
+            "float": test["accuracy"],
+            "float_95": (test["accuracy_95_low"], test["accuracy_95_high"]),
+            "int8": summary["accuracy"]["int8_desktop"],
+            "int8_95": summary["int8_accuracy_95"],
+        },
+        "classes": class_figures(*read_confusion(run)),
+    }
+
+
+def _agreement(run: Run, metrics: RunMetrics, sha256: str) -> Card:
+    """How well a body of ``m3net lab body`` agrees with its teacher; it has no labelled clips."""
+    values = metrics.values
+    if values["int8"]["model_sha256"] != sha256:
+        raise ModelError(
+            f"{run.metrics_path} is of another network than {run.folder / 'export'}: run m3net "
+            "lab body again, with another --out"
+        )
+    return {
+        "agreement": {
+            "teacher": values["teacher"],
+            "patches": metrics.test["patches"],
+            "sources": {
+                split: len(names) for split, names in metrics.dataset.facts["sources"].items()
+            },
+            **{
+                name: {
+                    "same": of["agreement"],
+                    "same_95": (of["agreement_95_low"], of["agreement_95_high"]),
+                    "of_five": of["agreement_of_five"],
+                    "score_difference": of["score_difference"],
+                }
+                for name, of in (("float", metrics.test), ("int8", values["int8"]))
+            },
+        },
+        "classes": [{"label": label} for label in metrics.dataset.labels],
+    }
 
 
 def _measured(run: Run, name: str, sha256: str) -> dict[str, Any]:
@@ -223,12 +265,9 @@ def _boards(costs: Mapping[str, Any]) -> list[dict[str, object]]:
 
 
 def _data(facts: Mapping[str, Any]) -> dict[str, object]:
-    info = dataset_info(facts["name"])
+    described = facts if "licence" in facts else vars(dataset_info(facts["name"]))
     return {
-        "name": info.name,
-        "licence": info.licence,
-        "citation": info.citation,
-        "url": info.url,
+        **{key: described[key] for key in ("name", "licence", "citation", "url")},
         "protocol": facts["protocol"],
         "statement": protocol_statement(facts),
         "notes": list(facts.get("notes", ())),

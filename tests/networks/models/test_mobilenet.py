@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""MobileNet compared with YAMNet's layers, and in int8."""
+
+import pytest
+from int8_model_helpers import check_int8
+from refusals import refuses
+
+from m3net_tf.audio.frontend import frontend_preset
+from m3net_tf.networks.models import build_model, presets_of
+from m3net_tf.system.errors import ConfigError
+from m3net_tf.system.keras import keras
+
+
+def test_the_largest_has_the_layers_of_yamnet():
+    """Origin: yamnet.py in tensorflow/models, research/audioset/yamnet."""
+    model = build_model("mobilenet", "sounds_l")
+    layers = [model.get_layer("stem_conv")]
+    layers += [model.get_layer(f"block{number}_pw") for number in range(1, 9)]
+    shapes = [layer.output_shape[1:] for layer in layers]
+    assert shapes == [
+        (32, 48, 32),
+        *[(32, 48, 64), (16, 24, 128), (16, 24, 128), (8, 12, 256), (8, 12, 256)],
+        *[(4, 6, 512), (4, 6, 512), (4, 6, 512)],
+    ]
+
+
+@pytest.mark.parametrize("preset", ["sounds_s", "sounds_m", "sounds_l"])
+def test_its_input_is_a_patch_of_yamnets_front_end(preset):
+    bins, frames, _ = presets_of("mobilenet")[preset].input_shape
+    frontend = frontend_preset("yamnet", hop_ms=960 / frames)
+    assert (frontend.feature_bins, frontend.frame_count(15_600)) == (bins, frames)
+
+
+def test_channels_and_strides_belong_together():
+    with refuses(ConfigError, "mobilenet", "sounds_s"):
+        build_model("mobilenet", "sounds_s", overrides={"strides": (1, 2)})
+
+
+def test_int8_on_the_operators_of_tflite_micro():
+    keras.utils.set_random_seed(0)
+    model = build_model("mobilenet", "sounds_s", classes=4)
+    operators = {"AVERAGE_POOL_2D", "CONV_2D", "DEPTHWISE_CONV_2D", "RESHAPE", "SOFTMAX"}
+    check_int8(model, operators)
