@@ -36,11 +36,12 @@ Int8 = npt.NDArray[np.int8]
 Pcm = npt.NDArray[np.int16]
 _THRESHOLD, _RELEASE = 0.85, 0.7  # cosines
 _LEAST_RUNS = 4  # for each output, in a background
+_SCORING = ("SOFTMAX", "LOGISTIC")  # operators that turn logits into scores
 _RIDGE = 0.1  # of the mean variance, added to each
 
 
 def enrolment_network(tflite: bytes, background: Int8 | None = None) -> bytes:
-    """The network without the softmax at its end, and without the dense layer before it.
+    """The network without the softmax or sigmoid at its end, and without the dense layer before it.
 
     A dense layer over a map, unlike a classifier of :func:`m3net_tf.networks.layers.classifier`,
     stays: then the outputs are logits.
@@ -58,9 +59,10 @@ def enrolment_network(tflite: bytes, background: Int8 | None = None) -> bytes:
     graph = read_graph(tflite)
     with refusing_damage():
         *_, last = graph.operations
-        if last.kind != "SOFTMAX" or last.outputs != graph.outputs:
+        if last.kind not in _SCORING or last.outputs != graph.outputs:
             raise ModelError(
-                f"the network ends in {last.kind}: a network that enrols ends in SOFTMAX"
+                f"the network ends in {last.kind}: a network that enrols ends in "
+                f"{' or '.join(_SCORING)}"
             )
         if last.input(0).dtype != "int8":
             raise ModelError("the network has 16-bit activations: one that enrols has 8")
