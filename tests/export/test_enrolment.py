@@ -141,14 +141,16 @@ def test_it_is_no_classifier(exported):
         Classifier(SHIPPED).prototypes()
 
 
-def test_a_network_of_two_layers():
+@pytest.mark.parametrize("scoring", ["SOFTMAX", "LOGISTIC"])
+def test_a_network_of_two_layers(scoring):
     weights = Item((4, 4), 0.1, values=np.eye(4, dtype=np.int8))
     items = [Item((1, 4), 0.1, 3), Item((1, 4), 0.1, 3), Item((1, 4), 1 / 256, -128)]
     options = schema.FullyConnectedOptionsT()
+    softmax = schema.SoftmaxOptionsT() if scoring == "SOFTMAX" else None
     tflite = write_network(
         [
             ("FULLY_CONNECTED", [items[0], weights], [items[1]], options),
-            ("SOFTMAX", [items[1]], [items[2]], schema.SoftmaxOptionsT()),
+            (scoring, [items[1]], [items[2]], softmax),
         ]
     )
     assert [op.kind for op in read_graph(enrolment_network(tflite)).operations] == [

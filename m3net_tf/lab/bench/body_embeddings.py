@@ -134,7 +134,11 @@ def _own(name: str, path: Path) -> Body:
 
 
 def _published(name: str, path: Path, output: str) -> Body:
-    file = open_teacher(path, output)
+    try:
+        file = open_teacher(path, output)
+    except ModelError as error:  # it names the keys of a recipe
+        words = str(error).replace("distillation.teacher_output", "--output")
+        raise ModelError(words.removeprefix("distillation.teacher ")) from None
     if not file.samples:
         raise ModelError(
             f"{path} takes an input of shape {file.shape}: name a file that takes a waveform of a "
