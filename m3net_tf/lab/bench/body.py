@@ -14,6 +14,7 @@ from typing import Any, NotRequired, TypedDict
 import numpy as np
 import numpy.typing as npt
 import scipy.stats
+from threadpoolctl import threadpool_limits
 
 from m3net_tf.audio.datasets import AudioDataset, Clip, dataset_info, load_dataset
 from m3net_tf.audio.datasets.protocols import MissingFoldError
@@ -288,7 +289,8 @@ def _of_body(
     found: dict[str, ShotsAccuracy] = {}
     total = sum(folds.draws(count, draws) for count in shots) * len(folds.present)
     subject = f"{body.name}: {folds.dataset.info.name}"
-    with track(log, f"{subject}, classifiers", total, "fits") as task:
+    # One thread: the same order of sums on any machine, and no waiting for a busy core.
+    with threadpool_limits(1), track(log, f"{subject}, classifiers", total, "fits") as task:
         for count in shots:
             kinds = 2 if embeddings.quantization else 1
             right = np.zeros((kinds, folds.draws(count, draws), len(folds.clips)), np.bool_)
