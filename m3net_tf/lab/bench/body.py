@@ -7,16 +7,17 @@ logits of its windows. All bodies get the same draws.
 """
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict, cast
 
 import numpy as np
 import numpy.typing as npt
 import scipy.stats
 from threadpoolctl import threadpool_limits
 
-from m3net_tf.audio.datasets import AudioDataset, Clip, dataset_info, load_dataset
+from m3net_tf.audio.datasets import AudioDataset, Clip, dataset_info, dataset_names, load_dataset
 from m3net_tf.audio.datasets.protocols import MissingFoldError
 from m3net_tf.boards import DEFAULT_BOARD
 from m3net_tf.lab.bench.body_cost import BodyCost, body_cost
@@ -35,8 +36,8 @@ SHOTS = (1, 3, 5, 10, 20, None)
 DRAWS = 10
 Indices = npt.NDArray[np.int64]
 Right = npt.NDArray[np.bool_]
-Recognise = Callable[[Indices, Indices], Right]
-"""From the indices of the clips that train and that test: which of the latter are recognised."""
+Recognise = Callable[[Indices, Indices], Sequence[Right]]
+"""From indices of clips that train and that test: which of the latter are recognised, by kind."""
 
 
 class Accuracy(TypedDict):
@@ -114,6 +115,20 @@ class BodyResult(Provenance):
 
 
 @dataclasses.dataclass(frozen=True)
+class Plan:
+    """How clips are drawn.
+
+    Attributes:
+        shots: clips of each class; None for all.
+        draws: of each number of clips.
+    """
+
+    shots: Sequence[int | None] = SHOTS
+    draws: int = DRAWS
+    seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
 class Folds:
     """The clips of a data set with official folds.
 
@@ -188,9 +203,7 @@ def run_bench_body(
     data: Mapping[str, Path | None],
     *,
     outputs: Sequence[str] = (),
-    shots: Sequence[int | None] = SHOTS,
-    draws: int = DRAWS,
-    seed: int = 0,
+    plan: Plan = Plan(),
     board: str = DEFAULT_BOARD,
     from_nothing: bool = False,
     log: Log = silent,
@@ -200,8 +213,7 @@ def run_bench_body(
     Args:
         names: see :func:`.open_bodies`, as for ``outputs``.
         data: folder by name of the data set; None for the user's cache.
-        shots: clips of each class; None for all.
-        draws: of each number of clips.
+        plan: the draws, which are the same for all bodies.
         board: whose costs are measured.
         from_nothing: also train networks from nothing on the same draws, which takes hours.
 
@@ -219,20 +231,18 @@ def run_bench_body(
             facts = measured.setdefault(name, _dataset_facts(folds))
             embeddings = embed_clips(body, folds.dataset, folds.clips, log)
             channels[body.name] = embeddings.windows.shape[1]
-            facts["accuracy"][body.name] = _of_body(
-                body, embeddings, folds, shots, draws, seed, log
-            )
+            facts["accuracy"][body.name] = _of_body(body, embeddings, folds, plan, log)
         if from_nothing:
             folds = read_folds(name, folder, dataset_info(name).sample_rate_hz)
             facts = measured.setdefault(name, _dataset_facts(folds))
-            facts["accuracy"][FROM_NOTHING] = _of_nothing(folds, shots, draws, seed, board, log)
+            facts["accuracy"][FROM_NOTHING] = _of_nothing(folds, plan, board, log)
     return {
         "bodies": {
             body.name: _body_facts(body, channels.get(body.name, 0), board, log) for body in bodies
         },
         "data": measured,
-        "draws": draws,
-        "seed": seed,
+        "draws": plan.draws,
+        "seed": plan.seed,
         **provenance(),
     }
 
@@ -264,19 +274,13 @@ def _body_facts(body: Body, channels: int, board: str, log: Log) -> BodyFacts:
 
 
 def _of_body(
-    body: Body,
-    embeddings: Embeddings,
-    folds: Folds,
-    shots: Sequence[int | None],
-    draws: int,
-    seed: int,
-    log: Log,
+    body: Body, embeddings: Embeddings, folds: Folds, plan: Plan, log: Log
 ) -> dict[str, ShotsAccuracy]:
     """Accuracy of a body by clips of each class."""
     means = embeddings.mean()
     classes = len(folds.dataset.info.labels)
 
-    def recognise(training: Indices, testing: Indices) -> tuple[Right, ...]:
+    def recognise(training: Indices, testing: Indices) -> list[Right]:
         weights, bias = fit_head(means[training], folds.labels[training], classes)
         answers = [means[testing] @ weights + bias]
         if embeddings.quantization:
@@ -284,49 +288,54 @@ def _of_body(
             seen = windows[np.isin(embeddings.clip, training)]
             head = int8_head(weights, bias, seen, embeddings.quantization)
             answers.append(embeddings.over_windows(head.logits(windows))[testing])
-        return tuple(each.argmax(axis=1) == folds.labels[testing] for each in answers)
+        return [each.argmax(axis=1) == folds.labels[testing] for each in answers]
 
-    found: dict[str, ShotsAccuracy] = {}
-    total = sum(folds.draws(count, draws) for count in shots) * len(folds.present)
-    subject = f"{body.name}: {folds.dataset.info.name}"
+    kinds = ("float", "int8") if embeddings.quantization else ("float",)
     # One thread: the same order of sums on any machine, and no waiting for a busy core.
-    with threadpool_limits(1), track(log, f"{subject}, classifiers", total, "fits") as task:
-        for count in shots:
-            kinds = 2 if embeddings.quantization else 1
-            right = np.zeros((kinds, folds.draws(count, draws), len(folds.clips)), np.bool_)
-            for fold in folds.present:
-                testing = np.flatnonzero(folds.fold == fold)
-                for draw in range(right.shape[1]):
-                    training = folds.drawn(fold, count, draw, seed)
+    with threadpool_limits(1):
+        return _by_shots(f"{body.name}, classifiers", kinds, recognise, folds, plan, log)
+
+
+def _of_nothing(folds: Folds, plan: Plan, board: str, log: Log) -> dict[str, ShotsAccuracy]:
+    """Accuracy of networks that are trained from nothing, by clips of each class."""
+
+    def recognise(training: Indices, testing: Indices) -> list[Right]:
+        seen, tested = ([folds.clips[at] for at in places] for places in (training, testing))
+        answers = trained_from_nothing(folds.dataset, seen, tested, board, log)
+        return [answers == folds.labels[testing]]
+
+    return _by_shots(FROM_NOTHING, ("int8",), recognise, folds, plan, log)
+
+
+def _by_shots(
+    subject: str,
+    kinds: Sequence[str],
+    recognise: Recognise,
+    folds: Folds,
+    plan: Plan,
+    log: Log,
+) -> dict[str, ShotsAccuracy]:
+    """Accuracy of each kind by clips of each class, over all folds and draws."""
+    found: dict[str, ShotsAccuracy] = {}
+    total = sum(folds.draws(shots, plan.draws) for shots in plan.shots) * len(folds.present)
+    with track(log, f"{subject}: {folds.dataset.info.name}", total, "trainings") as task:
+        for shots in plan.shots:
+            draws = folds.draws(shots, plan.draws)
+            right = np.zeros((len(kinds), draws, len(folds.clips)), np.bool_)
+            label = "all" if shots is None else str(shots)
+            try:
+                for fold, draw in itertools.product(folds.present, range(draws)):
+                    testing = np.flatnonzero(folds.fold == fold)
+                    training = folds.drawn(fold, shots, draw, plan.seed)
                     right[:, draw, testing] = recognise(training, testing)
                     task.advance()
-            figures: ShotsAccuracy = {"float": accuracy_of(right[0], folds)}
-            if kinds == 2:
-                figures["int8"] = accuracy_of(right[1], folds)
-            found[_label(count)] = figures
-    return found
-
-
-def _of_nothing(
-    folds: Folds, shots: Sequence[int | None], draws: int, seed: int, board: str, log: Log
-) -> dict[str, ShotsAccuracy]:
-    """Accuracy of networks that are trained from nothing, by clips of each class."""
-    found: dict[str, ShotsAccuracy] = {}
-    for count in shots:
-        right = np.zeros((folds.draws(count, draws), len(folds.clips)), np.bool_)
-        try:
-            for fold in folds.present:
-                testing = np.flatnonzero(folds.fold == fold)
-                for draw in range(len(right)):
-                    log(f"{FROM_NOTHING}: {_label(count)} clips, fold {fold}, draw {draw + 1}")
-                    training = [folds.clips[at] for at in folds.drawn(fold, count, draw, seed)]
-                    tested = [folds.clips[at] for at in testing]
-                    answers = trained_from_nothing(folds.dataset, training, tested, board, log)
-                    right[draw, testing] = answers == folds.labels[testing]
-        except M3NetError as error:
-            found[_label(count)] = {"missing": str(error)}
-            continue
-        found[_label(count)] = {"int8": accuracy_of(right, folds)}
+            except M3NetError as error:
+                found[label] = {"missing": str(error)}
+                continue
+            figures = {
+                kind: accuracy_of(each, folds) for kind, each in zip(kinds, right, strict=True)
+            }
+            found[label] = cast(ShotsAccuracy, figures)
     return found
 
 
@@ -355,10 +364,6 @@ def accuracy_of(right: Right, folds: Folds) -> Accuracy:
     }
 
 
-def _label(shots: int | None) -> str:
-    return "all" if shots is None else str(shots)
-
-
 def body_report(result: BodyResult) -> str:
     """The figures as Markdown: a table for each data set, and one for the costs."""
     lines: list[str] = []
@@ -367,21 +372,34 @@ def body_report(result: BodyResult) -> str:
         lines += [f"## {name}: {facts['clips']} clips, folds {folds}", ""]
         lines += ["Accuracy by clip and clips of each class, in %; 95 % interval in brackets.", ""]
         rows = []
+        reasons: list[str] = []
         for body, by_shots in facts["accuracy"].items():
             for kind in ("int8", "float"):
                 cells = [_cell(each, kind) for each in by_shots.values()]
                 if any(cells):
                     rows.append((body, kind, *cells))
+            reasons += [
+                f"{body}, {count}: {each['missing']}\n"
+                for count, each in by_shots.items()
+                if "missing" in each
+            ]
         shots = next(iter(facts["accuracy"].values()))
         lines += markdown_table(("body", "classifier", *shots), rows)
+        lines += reasons
         lines += [
             f"{body} was trained on {name}: its figures here are no test.\n"
             for body, about in result["bodies"].items()
-            if about["trained_on"] == name
+            if _publication(about["trained_on"]) == _publication(name)
         ]
     lines += ["## Cost", ""]
     lines += _cost_lines(result["bodies"])
     return "\n".join(lines)
+
+
+def _publication(dataset: str) -> str:
+    """What a data set is, or is a part of."""
+    known = dataset in dataset_names()
+    return dataset_info(dataset).folder or dataset if known else dataset
 
 
 def _cell(figures: ShotsAccuracy, kind: str) -> str:

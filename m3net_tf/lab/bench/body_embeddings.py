@@ -26,7 +26,7 @@ from m3net_tf.runtime.interpreter import tensor_quantization
 from m3net_tf.runtime.metadata import Metadata, has_metadata, read_metadata
 from m3net_tf.runtime.network import Int8Network
 from m3net_tf.system.artifacts import sha256_of
-from m3net_tf.system.errors import ModelError
+from m3net_tf.system.errors import ConfigError, ModelError
 from m3net_tf.system.progress import Log, track
 from m3net_tf.system.threads import map_ahead
 from m3net_tf.tflite.model_file import read_model_file
@@ -100,9 +100,13 @@ def open_bodies(name: str, outputs: Sequence[str] = ()) -> list[Body]:
         ModelError: there is no such network, or it has no classifier at its end.
         ConfigError: ``name`` is a published network that was not fetched.
     """
-    path = find_teacher(name) if name in NETWORKS else find_model(Path(name))
-    if name in NETWORKS or path.suffix == ".keras" or not has_metadata(read_model_file(path)):
-        return [_published(name, path, output) for output in outputs or [""]]
+    try:
+        path = find_teacher(name) if name in NETWORKS else find_model(Path(name))
+        if name in NETWORKS or path.suffix == ".keras" or not has_metadata(read_model_file(path)):
+            return [_published(name, path, output) for output in outputs or [""]]
+    except (ConfigError, ModelError) as error:  # of teachers, which name the keys of a recipe
+        words = str(error).replace("distillation.teacher_output", "--output")
+        raise type(error)(words.removeprefix("distillation.teacher ")) from None
     return [_own(name, path)]
 
 
@@ -134,11 +138,7 @@ def _own(name: str, path: Path) -> Body:
 
 
 def _published(name: str, path: Path, output: str) -> Body:
-    try:
-        file = open_teacher(path, output)
-    except ModelError as error:  # it names the keys of a recipe
-        words = str(error).replace("distillation.teacher_output", "--output")
-        raise ModelError(words.removeprefix("distillation.teacher ")) from None
+    file = open_teacher(path, output)
     if not file.samples:
         raise ModelError(
             f"{path} takes an input of shape {file.shape}: name a file that takes a waveform of a "

@@ -14,6 +14,7 @@ from m3net_tf.audio.datasets.inspection import inspect_folder
 from m3net_tf.boards.starter.project import starter_recipe
 from m3net_tf.export import export_run
 from m3net_tf.runtime import Classifier
+from m3net_tf.system.errors import DataError
 from m3net_tf.system.keras import keras
 from m3net_tf.system.progress import Log
 from m3net_tf.training.recipe import Recipe
@@ -33,7 +34,8 @@ def trained_from_nothing(
     """Classes that an int8 network gives to clips, trained by the recipe of ``m3net init``.
 
     Args:
-        training: clips that the recipe splits into training, validation and test.
+        training: clips of which the recipe holds some out for validation and test. Each counts as a
+            recording of its own, or five would not suffice.
 
     Returns:
         Indices of the data set's classes, shape (tested clips,).
@@ -44,14 +46,15 @@ def trained_from_nothing(
     rate_hz = dataset.info.sample_rate_hz
     with tempfile.TemporaryDirectory() as scratch:
         sounds = Path(scratch) / "sounds"
-        groups = {clip.group: at for at, clip in enumerate(training)}
         for at, clip in enumerate(training):
             folder = sounds / clip.label
             folder.mkdir(parents=True, exist_ok=True)
-            path = folder / f"recording{groups[clip.group]}_{at}.wav"
-            write_wav(path, to_pcm16(dataset.load(clip)), rate_hz)
-        facts = inspect_folder(sounds, r"(recording\d+)_", log)
-        recipe = starter_recipe(facts, board, log)
+            write_wav(folder / f"{at}.wav", to_pcm16(dataset.load(clip)), rate_hz)
+        facts = inspect_folder(sounds, log=log)
+        try:
+            recipe = starter_recipe(facts, board, log)
+        except DataError as error:  # the folder will be gone
+            raise DataError(str(error).removeprefix(f"{sounds}: ")) from None
         recipe["training"].pop("cross_validation", None)
         run = Run(Path(scratch) / "run")
         train(Recipe.from_dict(recipe), run.folder, sounds, log)

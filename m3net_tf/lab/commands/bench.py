@@ -288,7 +288,7 @@ def bench_body(
     as_json: AsJson = False,
 ) -> None:
     """Measure bodies for sounds: accuracy after a few clips of each class, and cost on a board."""
-    from m3net_tf.lab.bench.body import body_report, run_bench_body
+    from m3net_tf.lab.bench.body import Plan, body_report, run_bench_body
     from m3net_tf.system.artifacts import write_json, write_text
 
     folders = {name: folder for name, _, folder in (each.partition("=") for each in data)}
@@ -296,9 +296,7 @@ def bench_body(
         bodies,
         {name: Path(folder).expanduser() if folder else None for name, folder in folders.items()},
         outputs=output or (),
-        shots=[_shots(word.strip()) for word in shots.split(",")],
-        draws=draws,
-        seed=seed,
+        plan=Plan([_shots(word.strip()) for word in shots.split(",")], draws, seed),
         board=board,
         from_nothing=from_nothing,
         log=progress_beside(True),

@@ -19,6 +19,7 @@ from m3net_tf.compiler.arithmetic import quantize_factor
 from m3net_tf.export.enrolment import enrolment_network
 from m3net_tf.lab.bench.body import (
     BodyResult,
+    Plan,
     accuracy_of,
     body_report,
     read_folds,
@@ -66,9 +67,8 @@ def esc10(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def result(esc10: Path) -> BodyResult:
-    return run_bench_body(
-        [SHIPPED], {"esc10": esc10}, shots=(1, 3, None), draws=2, board=UNEMULATED
-    )
+    plan = Plan((1, 3, None), draws=2)
+    return run_bench_body([SHIPPED], {"esc10": esc10}, plan=plan, board=UNEMULATED)
 
 
 def test_tones_are_recognised_after_a_few_clips(result: BodyResult):
@@ -191,8 +191,9 @@ def test_a_teacher_is_a_body_of_floats(tmp_path: Path, esc10: Path):
     network = keras.Model(waves, keras.layers.Dense(3, name="scores")(pooled))
     path = tmp_path / "teacher.tflite"
     path.write_bytes(tf.lite.TFLiteConverter.from_keras_model(network).convert())
-    data = {"esc10": esc10}
-    result = run_bench_body([str(path)], data, outputs=["pool/Mean", ""], shots=[1], draws=2)
+    plan = Plan([1], draws=2)
+    outputs = ["pool/Mean", ""]
+    result = run_bench_body([str(path)], {"esc10": esc10}, outputs=outputs, plan=plan)
     embedding, scores = result["bodies"].values()
     assert (embedding["channels"], scores["channels"]) == (5, 3)
     assert embedding["window_s"] == 1 and "no_cost" in embedding
@@ -210,6 +211,13 @@ def test_costs_are_of_a_second_of_sound():
     assert cost["instructions_per_second"] > 100_000 < cost["frontend_instructions_per_second"]
     assert 10_000 < cost["network_flash_bytes"] < cost["flash_bytes"] < len(tflite)
     assert cost.get("cycles_per_second", {}).keys() or cost["no_cycles"]
+
+
+def test_one_clip_of_a_class_trains_nothing_from_nothing(esc10: Path):
+    result = run_bench_body([], {"esc10": esc10}, plan=Plan([1]), from_nothing=True)
+    (figures,) = result["data"]["esc10"]["accuracy"].values()
+    assert figures["1"].keys() == {"missing"} and figures["1"]["missing"].startswith("class")
+    assert figures["1"]["missing"] in body_report(result)
 
 
 def test_the_command_writes_json_and_tables(m3net, esc10: Path, tmp_path: Path):
