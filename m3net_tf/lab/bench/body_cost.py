@@ -19,12 +19,13 @@ from m3net_tf.runtime.metadata import Metadata
 from m3net_tf.runtime.network import Int8Network
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.progress import Log
+from m3net_tf.tflite.read import read_graph
 
 _LOUDNESS = 3000  # of the noise that runs through front end and network
 
 
 class BodyCost(TypedDict):
-    """A network with its own classifier on a board.
+    """A body without a classifier on a board; one adds a product for each channel and class.
 
     Attributes:
         window_s: seconds of a window.
@@ -50,6 +51,10 @@ class BodyCost(TypedDict):
 def body_cost(tflite: bytes, metadata: Metadata, board: str, log: Log) -> BodyCost:
     """Build the firmware, and run a window of noise.
 
+    Args:
+        tflite: the int8 network from features to embedding.
+        metadata: of the whole network.
+
     Raises:
         ConfigError: the board cannot be emulated here.
         FirmwareError: there is no such emulated board, or the firmware fails.
@@ -59,13 +64,14 @@ def body_cost(tflite: bytes, metadata: Metadata, board: str, log: Log) -> BodyCo
     config = metadata.frontend
     samples = config.sample_count(metadata.frames)
     noise = np.random.default_rng(0).normal(0, _LOUDNESS, (1, samples)).astype(np.int16)
-    maps = np.random.default_rng(0).integers(-128, 128, _input_shape(metadata)).astype(np.int8)
+    graph = read_graph(tflite)
+    maps = np.random.default_rng(0).integers(-128, 128, graph.inputs[0].shape).astype(np.int8)
     with tempfile.TemporaryDirectory() as scratch:
         bundle = Path(scratch) / "bundle"
         bundle.mkdir()
         log(f"{metadata.name} on {board}: building and running")
-        network = Int8Network(tflite)
-        model, columns = write_untrained(network, maps, len(metadata.labels), bundle, config)
+        channels = graph.outputs[0].size
+        model, columns = write_untrained(Int8Network(tflite), maps, channels, bundle, config)
         image = build_compiled(bundle, model, board, Path(scratch) / "build")
         result = run_job(image.elf, find_machine(board), noise)
         linker_map = image.elf.with_suffix(".map").read_text(encoding="utf-8", errors="replace")
@@ -95,7 +101,3 @@ def body_cost(tflite: bytes, metadata: Metadata, board: str, log: Log) -> BodyCo
         name: round(count * a_second) for name, count in cycles["cycles"].items()
     }
     return cost
-
-
-def _input_shape(metadata: Metadata) -> tuple[int, ...]:
-    return (1, *metadata.manifest["model"]["input_shape"])

@@ -49,7 +49,8 @@ class Body:
             shape (n, channels); several threads may call it at once.
         quantization: scale and zero point of an int8 embedding; None for floats.
         trained_on: data set of the training; '' if it is not known.
-        network: the whole int8 network with its metadata; None for a file of another publisher.
+        network: int8, from features to embedding, and metadata of the whole one; None for a file of
+            another publisher.
     """
 
     name: str
@@ -133,7 +134,7 @@ def _own(name: str, path: Path) -> Body:
         embed,
         tensor_quantization(cut, "output"),
         metadata.manifest.get("dataset", {}).get("name", ""),
-        (tflite, metadata),
+        (cut, metadata),
     )
 
 

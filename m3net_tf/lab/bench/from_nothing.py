@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.audio.datasets import AudioDataset, Clip, to_pcm16
+from m3net_tf.audio.datasets import SPLITS, AudioDataset, Clip, to_pcm16
 from m3net_tf.audio.datasets.audio import write_wav
 from m3net_tf.audio.datasets.inspection import inspect_folder
 from m3net_tf.boards.starter.project import starter_recipe
@@ -34,8 +34,8 @@ def trained_from_nothing(
     """Classes that an int8 network gives to clips, trained by the recipe of ``m3net init``.
 
     Args:
-        training: clips of which the recipe holds some out for validation and test. Each counts as a
-            recording of its own, or five would not suffice.
+        training: all of them train, as they train the classifier of a body. The recipe needs clips
+            to validate and test, too: copies of the first of each class.
 
     Returns:
         Indices of the data set's classes, shape (tested clips,).
@@ -46,10 +46,14 @@ def trained_from_nothing(
     rate_hz = dataset.info.sample_rate_hz
     with tempfile.TemporaryDirectory() as scratch:
         sounds = Path(scratch) / "sounds"
+        copied: set[str] = set()
         for at, clip in enumerate(training):
-            folder = sounds / clip.label
-            folder.mkdir(parents=True, exist_ok=True)
-            write_wav(folder / f"{at}.wav", to_pcm16(dataset.load(clip)), rate_hz)
+            wave = to_pcm16(dataset.load(clip))
+            for split in SPLITS[:1] if clip.label in copied else SPLITS:
+                folder = sounds / split / clip.label
+                folder.mkdir(parents=True, exist_ok=True)
+                write_wav(folder / f"{at}.wav", wave, rate_hz)
+            copied.add(clip.label)
         facts = inspect_folder(sounds, log=log)
         try:
             recipe = starter_recipe(facts, board, log)

@@ -206,7 +206,7 @@ def test_a_teacher_is_a_body_of_floats(tmp_path: Path, esc10: Path):
 )
 def test_costs_are_of_a_second_of_sound():
     tflite, metadata = read_metadata(TFLITE)
-    cost = body_cost(tflite, metadata, DEFAULT_BOARD, silent)
+    cost = body_cost(enrolment_network(tflite), metadata, DEFAULT_BOARD, silent)
     assert cost["window_s"] == metadata.window_samples / RATE_HZ
     assert cost["instructions_per_second"] > 100_000 < cost["frontend_instructions_per_second"]
     assert 10_000 < cost["network_flash_bytes"] < cost["flash_bytes"] < len(tflite)
