@@ -100,8 +100,8 @@ static void transform(complex_word* points) {
   }
 }
 
-// The power, or with MAGNITUDES its root with two more fraction bits, interpolated in a table. Powers
-// are below 2^60.
+// The power, or with MAGNITUDES its root with two more fraction bits, interpolated in a table.
+// Powers are below 2^60.
 static inline power_word power_of(int32_t re, int32_t im) {
   const uint64_t power = (uint64_t)((int64_t)re * re + (int64_t)im * im);
 #ifdef M3NET_FRONTEND_MAGNITUDES

@@ -58,7 +58,8 @@ def build_monitor(
         output_quantization=(output_scale, -128),
         enrolment_slots=enrolment_slots,
     )
-    config, labels = FrontendConfig(), labels_of(enrolment_slots or classes)
+    config = FrontendConfig()
+    labels = labels_of(enrolment_slots or classes)
     detector = dataclasses.replace(
         DetectorConfig.default(config, FRAMES, labels), look_runs=0 if enrolment_slots else 8
     )

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
+import dataclasses
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,11 +22,14 @@ from m3net_tf.system.artifacts import read_json
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras, tf
 from m3net_tf.tflite.read import read_graph
+from m3net_tf.training import save_recipe
+from m3net_tf.training.recipe.sections import DistillationSection
 from m3net_tf.training.run import Run
 from m3net_tf.training.scoring.evaluation import predict
 
 pytestmark = pytest.mark.usefixtures("private_cache")
-CALIBRATION, HELD_OUT = clips(32), clips(24, seed=9)
+CALIBRATION = clips(32)
+HELD_OUT = clips(24, seed=9)
 NETWORKS = ("m3net", "spectromasknet", "bilateral", "diffres")
 
 
@@ -77,7 +82,8 @@ def test_weights_are_rounded_as_the_converter_rounds_the_folded_ones(
 
 def test_a_simulated_network_computes_what_int8_computes(quantized):
     """Weights and two tensors are rounded up to the layer that is compared."""
-    model, tflite = quantized[0], quantized[1].network.tflite
+    model = quantized[0]
+    tflite = quantized[1].network.tflite
     graph = read_graph(tflite)
     tensor = next(op.output.index for op in graph.operations if graph.keras_layer(op) == "ds_pw")
     int8 = np.concatenate([values[tensor] for values in watch(tflite, HELD_OUT, [tensor])])
@@ -164,6 +170,20 @@ def test_where_a_repair_by_training_begins():
     )
     assert first_expensive_layer(["stem_conv", "dense"], model) is None
     assert first_expensive_layer(["output", "classifier/ds_pw"], model) == "ds_pw"
+
+
+def test_a_run_that_learnt_no_labels_needs_another_teacher(tiny_run, tmp_path):
+    folder = Path(shutil.copytree(tiny_run, tmp_path / "run"))
+    recipe = Run(folder).recipe()
+    changed = dataclasses.replace(
+        recipe,
+        augmentation=dataclasses.replace(recipe.augmentation, mixup_probability=0.0),
+        training=dataclasses.replace(recipe.training, keep="last"),
+        distillation=DistillationSection(teacher="a.tflite", weight=1.0),
+    )
+    save_recipe(changed, folder / "recipe.yaml")
+    with refuses(ConfigError, "distillation.teacher", "--teacher"):
+        training.quantize(folder, method="qat", ranking_clips=0)
 
 
 @pytest.fixture(scope="module")

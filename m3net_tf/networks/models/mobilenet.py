@@ -40,7 +40,5 @@ def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> ke
     x = conv_block(inputs, design.stem, (3, 3), (2, 2), name="stem")
     blocks = zip(design.channels, design.strides, strict=True)
     for number, (channels, stride) in enumerate(blocks, 1):
-        x = ds_conv(
-            x, channels, (3, 3), (stride, stride), f"block{number}", depthwise_norm=True
-        )
+        x = ds_conv(x, channels, (3, 3), (stride, stride), f"block{number}", depthwise_norm=True)
     return keras.Model(inputs, classifier(x, classes, design.dropout), name="mobilenet")

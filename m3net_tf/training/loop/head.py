@@ -1,10 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fits the classifier of a network whose body stays as it is: seconds, on stored embeddings."""
+"""Fits the classifier of a network whose body stays as it is, which takes seconds."""
 
 import numpy as np
 import numpy.typing as npt
 import scipy.optimize
 import scipy.special
+
+from m3net_tf.system.errors import ConfigError
+from m3net_tf.system.keras import keras
+from m3net_tf.training.clips.features import FeatureSet
+from m3net_tf.training.network import has_sigmoids
+from m3net_tf.training.recipe import Recipe
+from m3net_tf.training.scoring.evaluation import predict
 
 Floats = npt.NDArray[np.float64]
 PENALTY = 0.01
@@ -53,3 +60,30 @@ def fit_head(
     weights = solution.reshape(-1, classes)
     unscaled = weights[:-1] / spread[:, None]
     return unscaled, weights[-1] - mean @ unscaled
+
+
+def fit_classifier(model: keras.Model, training: FeatureSet, recipe: Recipe) -> None:
+    """Give the dense layer of :func:`m3net_tf.networks.layers.classifier` fitted weights.
+
+    Args:
+        training: clips with one label each; all their stored copies count.
+
+    Raises:
+        ConfigError: the network has another end, or clips have several labels.
+    """
+    layers = {layer.name: layer for layer in model.layers}
+    sigmoids = has_sigmoids(recipe.training, multi_label=training.matrix is not None)
+    if sigmoids or not {"pool", "dense"} <= set(layers):
+        raise ConfigError(
+            "fine_tuning.fit_head needs one label a clip, and a network that ends in pooling, a "
+            f"dense layer and a softmax, unlike {recipe.model.name}: set it to false"
+        )
+    embed = keras.Model(model.input, layers["pool"].output)
+    copies = training.features.shape[0]
+    embeddings = np.concatenate(
+        [predict(embed, training.features[copy][..., None]) for copy in range(copies)]
+    )
+    labels = np.tile(training.labels, copies)
+    classes = model.output_shape[-1]
+    weights, bias = fit_head(embeddings.reshape(len(labels), -1), labels, classes)
+    layers["dense"].set_weights([weights[None, None].astype(np.float32), bias.astype(np.float32)])

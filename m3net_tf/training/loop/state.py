@@ -141,6 +141,12 @@ class TrainingState:
             for mean, weight in zip(self.average, self.model.weights, strict=True):
                 mean.assign(decay * mean + (1.0 - decay) * weight)
 
+    def restart_average(self) -> None:
+        """Let the moving average begin at the present weights."""
+        if self.average:
+            for mean, weight in zip(self.average, self.model.weights, strict=True):
+                mean.assign(weight)
+
     def close_epoch(self, row: dict[str, float]) -> None:
         """Record an epoch's figures; keep its weights if they are the best so far, or the last."""
         self.history.append(row)

@@ -263,7 +263,12 @@ def _open_tflite(path: Path, content: bytes, output: str) -> TeacherFile:
         runner = own.interpreter
         runner.reset_all_variables()
         runner.set_tensor(source["index"], _quantized(values.reshape(source["shape"]), source))
-        runner.invoke()
+        try:
+            runner.invoke()
+        except RuntimeError as error:
+            raise ModelError(
+                f"distillation.teacher {path} cannot be run ({one_line(error)}): convert it again"
+            ) from None
         return _dequantized(runner.get_tensor(target["index"]), target)
 
     def compute(values: Floats) -> Floats:

@@ -457,6 +457,9 @@ class FineTuningSection:
         add_times: how often each added training clip is drawn in an epoch, each time with an
             augmentation of its own, so that a few clips count beside thousands.
         hold_out: hold out a quarter of the added recordings, which tests what was gained.
+        fit_head: the first epoch fits the head on the trained network's embeddings, which takes
+            seconds and suits few clips (:mod:`m3net_tf.training.loop.head`). The epochs after it
+            train the whole network, and validation chooses among all.
     """
 
     run: str | None = None
@@ -464,10 +467,11 @@ class FineTuningSection:
     add: tuple[str, ...] = newer(())
     add_times: AtLeastOne = newer(1)
     hold_out: bool = newer(True)
+    fit_head: bool = newer(False)
 
     def __post_init__(self) -> None:
         check_values(self, "fine_tuning")
-        for key in ("freeze", "add"):
+        for key in ("freeze", "add", "fit_head"):
             if getattr(self, key) and not self.run:
                 raise ConfigError(f"fine_tuning.{key} needs trained layers: name fine_tuning.run")
 
