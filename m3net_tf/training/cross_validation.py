@@ -141,7 +141,9 @@ def _test(recipe: Recipe, folder: Path, data_dir: Path | None, log: Log) -> _Tes
     return _Tested([features.clips[row] for row in first[listed]], right[listed])
 
 
-def clustered_interval(right: npt.NDArray[np.bool_], groups: Sequence[str]) -> tuple[float, float]:
+def clustered_interval(
+    right: npt.NDArray[np.bool_ | np.floating], groups: Sequence[str]
+) -> tuple[float, float]:
     """95 % interval of an accuracy on clips, where clips of one group resemble each other.
 
     Wilson's interval for the effective number of clips: their number, divided by the ratio of the
@@ -149,12 +151,15 @@ def clustered_interval(right: npt.NDArray[np.bool_], groups: Sequence[str]) -> t
     Sampling, 1965, section 8.2).
 
     Args:
-        right: whether each clip was recognised, shape (clips,).
+        right: whether each clip was recognised, or in which share of several trials; shape
+            (clips,).
     """
     count = len(right)
     share = float(right.mean())
     sizes = Counter(groups)
-    hits = Counter(g for g, hit in zip(groups, right, strict=True) if hit)
+    hits = dict.fromkeys(groups, 0.0)
+    for group, hit in zip(groups, right.tolist(), strict=True):
+        hits[group] += hit
     independent = share * (1 - share) / count
     effect = 1.0
     if independent and len(sizes) > 1:

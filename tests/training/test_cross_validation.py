@@ -88,6 +88,8 @@ def test_the_interval_is_wider_where_groups_are_right_or_wrong_together():
     low, high = clustered_interval(right, [str(i // 10) for i in range(40)])
     assert low < alone[0] - 0.1 and high > alone[1] + 0.05
     assert clustered_interval(np.ones(20, bool), ["a"] * 20) == wilson_interval(20, 20)
+    shares = np.full(40, 0.75)  # of several trials
+    assert clustered_interval(shares, ["a"] * 40) == wilson_interval(30, 40)
 
 
 def recipe_of(protocol: str, name: str = "folder") -> Recipe:

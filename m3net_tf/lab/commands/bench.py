@@ -12,6 +12,7 @@ from m3net_tf.cli.options import (
     DEFAULT_BOARD,
     AlwaysJson,
     AsJson,
+    Board,
     DataDir,
     Hop,
     Optimise,
@@ -19,7 +20,7 @@ from m3net_tf.cli.options import (
     WeightsInRam,
     complete_boards,
 )
-from m3net_tf.cli.output import console, progress_beside, say, say_json, say_progress
+from m3net_tf.cli.output import console, progress_beside, say, say_exactly, say_json, say_progress
 from m3net_tf.compiler.goals import DEFAULT_GOAL
 from m3net_tf.lab.commands.options import TableName
 
@@ -250,3 +251,69 @@ def bench_enrol(
             log=progress_beside(True),
         )
     )
+
+
+@bench_app.command("body")
+def bench_body(
+    bodies: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="BODY...",
+            help="Trained network, run or .tflite; or a teacher, such as yamnet.",
+        ),
+    ],
+    data: Annotated[
+        list[str],
+        typer.Option(metavar="NAME[=FOLDER]", help="Data set with official folds; repeatable."),
+    ],
+    output: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TENSOR", help="Output of a teacher, by the end of its name; repeatable."
+        ),
+    ] = None,
+    shots: Annotated[
+        str, typer.Option(help="Clips of each class, and all of them.")
+    ] = "1,3,5,10,20,all",
+    draws: Annotated[int, typer.Option(min=1, help="Draws of these clips.")] = 10,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the draws.")] = 0,
+    board: Board = DEFAULT_BOARD,
+    from_nothing: Annotated[
+        bool,
+        typer.Option("--from-nothing", help="Also train networks from nothing; takes hours."),
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="File for the JSON; the tables get .md beside it.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure bodies for sounds: accuracy after a few clips of each class, and cost on a board."""
+    from m3net_tf.lab.bench.body import Plan, body_report, run_bench_body
+    from m3net_tf.system.artifacts import write_json, write_text
+
+    folders = {name: folder for name, _, folder in (each.partition("=") for each in data)}
+    result = run_bench_body(
+        bodies,
+        {name: Path(folder).expanduser() if folder else None for name, folder in folders.items()},
+        outputs=output or (),
+        plan=Plan([_shots(word.strip()) for word in shots.split(",")], draws, seed),
+        board=board,
+        from_nothing=from_nothing,
+        log=progress_beside(True),
+    )
+    if out is not None:
+        write_json(out, result)
+        write_text(out.with_suffix(".md"), body_report(result))
+    if as_json:
+        say_json(result)
+    else:
+        say_exactly(body_report(result))
+
+
+def _shots(word: str) -> int | None:
+    """Clips of each class; None for all."""
+    if word == "all":
+        return None
+    if not word.isdecimal() or int(word) == 0:
+        raise typer.BadParameter(f"--shots {word!r}: give numbers from 1 on, or all")
+    return int(word)

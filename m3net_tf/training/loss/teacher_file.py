@@ -71,16 +71,44 @@ class TeacherVectors:
 
 
 @dataclasses.dataclass(frozen=True)
-class _TeacherFile:
+class TeacherFile:
     """A file that gives a vector for each input.
 
     Attributes:
         shape: of one input, without the batch.
         compute: from inputs (n, *shape) to vectors (n, size).
+        sha256: of the file.
     """
 
     shape: tuple[int, ...]
     compute: Callable[[Floats], Floats]
+    sha256: str
+
+    @property
+    def samples(self) -> int:
+        """Samples of a waveform as input; 0 if the input is none."""
+        dims = [size for size in self.shape if size != 1]
+        return dims[0] if len(dims) == 1 else 0
+
+
+def open_teacher(path: Path, output: str = "") -> TeacherFile:
+    """A file of any network, ready to give vectors.
+
+    Args:
+        output: end of the name of a tensor of a ``.tflite``, or a layer of a ``.keras``; '' for the
+            first output.
+
+    Raises:
+        ModelError: the file cannot be read, has no such output, or has several inputs.
+    """
+    content = _content(path)
+    if content[4:8] == b"TFL3":
+        return _open_tflite(path, content, output)
+    if path.suffix == ".keras":
+        return _open_keras(path, content, output)
+    raise ModelError(
+        f"distillation.teacher {path} is neither a .tflite nor a .keras: convert it to .tflite"
+    )
 
 
 def teacher_vectors(
@@ -97,12 +125,10 @@ def teacher_vectors(
     """
     settings = recipe.distillation
     path = find_teacher(settings.teacher or "")
-    content = _content(path)
-    file = _open(path, content, settings.teacher_output)
+    file = open_teacher(path, settings.teacher_output)
     config = recipe.frontend
     dtype = recipe.training.features
-    sha256 = sha256_of(content)
-    kind = f"teacher {_LAYOUT} {sha256} {settings.teacher_output}"
+    kind = f"teacher {_LAYOUT} {file.sha256} {settings.teacher_output}"
     kind += f" {arithmetic([machine()])}"
     rate_hz = dataset.info.sample_rate_hz
     takes_maps = _takes_maps(file.shape, shape)
@@ -116,7 +142,7 @@ def teacher_vectors(
 
     if takes_maps:
         kind += f" {config.fingerprint()} {dtype}"
-    elif _samples(file.shape) == 0:
+    elif file.samples == 0:
         raise ModelError(
             f"distillation.teacher {path} takes an input of shape {file.shape}: name a file that "
             f"takes a waveform of a fixed length, or this recipe's maps {shape}"
@@ -147,7 +173,7 @@ def teacher_vectors(
         rows,
         {
             "file": path.name,
-            "sha256": sha256,
+            "sha256": file.sha256,
             "output": settings.teacher_output,
             "values": size,
         },
@@ -173,31 +199,15 @@ def _content(path: Path) -> bytes:
         ) from None
 
 
-def _open(path: Path, content: bytes, output: str) -> _TeacherFile:
-    if content[4:8] == b"TFL3":
-        return _open_tflite(path, content, output)
-    if path.suffix == ".keras":
-        return _open_keras(path, output)
-    raise ModelError(
-        f"distillation.teacher {path} is neither a .tflite nor a .keras: convert it to .tflite"
-    )
-
-
 def _takes_maps(shape: tuple[int, ...], maps: tuple[int, int, int]) -> bool:
     """Whether an input has the form of the student's maps; a single row is a waveform."""
     dims = [size for size in shape if size != 1]
     return len(dims) > 1 and dims == [size for size in maps if size != 1]
 
 
-def _samples(shape: tuple[int, ...]) -> int:
-    """Samples of a waveform as input; 0 if it is none."""
-    dims = [size for size in shape if size != 1]
-    return dims[0] if len(dims) == 1 else 0
-
-
-def _of_windows(waves: Floats, file: _TeacherFile) -> Floats:
+def _of_windows(waves: Floats, file: TeacherFile) -> Floats:
     """Vectors of waveforms (batch, samples), shape (batch, size)."""
-    samples = _samples(file.shape)
+    samples = file.samples
     waves = np.pad(waves, ((0, 0), (0, max(0, samples - waves.shape[1]))))
     spare = waves.shape[1] - samples
     count = 1 + math.ceil(spare / max(1, samples // 2))
@@ -213,7 +223,7 @@ def _compressed(outputs: npt.NDArray[Any]) -> Floats:
     return np.asarray(np.sign(means) * np.log1p(np.abs(means)))
 
 
-def _open_keras(path: Path, output: str) -> _TeacherFile:
+def _open_keras(path: Path, content: bytes, output: str) -> TeacherFile:
     model = load(path)
     if output:
         names = [layer.name for layer in model.layers]
@@ -230,10 +240,10 @@ def _open_keras(path: Path, output: str) -> _TeacherFile:
         outputs = model.predict_on_batch(inputs)
         return _compressed(outputs[0] if isinstance(outputs, list) else outputs)
 
-    return _TeacherFile(tuple(size or 0 for size in shapes[0]), compute)
+    return TeacherFile(tuple(size or 0 for size in shapes[0]), compute, sha256_of(content))
 
 
-def _open_tflite(path: Path, content: bytes, output: str) -> _TeacherFile:
+def _open_tflite(path: Path, content: bytes, output: str) -> TeacherFile:
     interpreter = _interpreter(path, content)
     inputs = interpreter.get_input_details()
     if len(inputs) != 1 or -1 in inputs[0]["shape_signature"][1:]:
@@ -265,7 +275,8 @@ def _open_tflite(path: Path, content: bytes, output: str) -> _TeacherFile:
         outputs = np.stack(list(pool.map(one, values)))
         return _compressed(outputs)
 
-    return _TeacherFile(tuple(int(size) for size in source["shape"]), compute)
+    shape = tuple(int(size) for size in source["shape"])
+    return TeacherFile(shape, compute, sha256_of(content))
 
 
 def _interpreter(path: Path, content: bytes) -> Any:
