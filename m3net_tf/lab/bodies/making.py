@@ -7,17 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from m3net_tf.audio.datasets.networks import find_teacher
 from m3net_tf.audio.frontend import frontend_preset
 from m3net_tf.lab.bodies.distillation import distil
-from m3net_tf.lab.bodies.lessons import Lessons, make_lessons
+from m3net_tf.lab.bodies.lessons import make_lessons
 from m3net_tf.lab.bodies.pruning import is_narrower, start_narrower
 from m3net_tf.lab.bodies.results import DATASET, PROTOCOL, HeldOut, Material, write_body
 from m3net_tf.lab.bodies.sounds import PATCH_SAMPLES, Source, Sources, read_sources
 from m3net_tf.lab.bodies.yamnet import FRONTEND, Teacher, class_names, read_teacher
 from m3net_tf.networks.models import build_model, presets_of
+from m3net_tf.system.artifacts import read_json, write_json
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras
 from m3net_tf.system.locks import writes_into
@@ -33,7 +32,6 @@ _BATCH = 64
 _WARM_UP_STEPS = 200
 _HELD_OUT_PATCHES = 4096
 _CHOICE_PATCHES = 384
-_VALIDATION, _TEST = 1, 2  # added to the seed of the lessons
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +110,7 @@ def make_body(
         folder: the run's folder.
 
     Raises:
-        ConfigError: a setting is not possible, or the folder has a run of other settings.
+        ConfigError: a setting is not possible, or the folder has a run of other settings or sounds.
         DataError: a folder of sounds is missing, or there are too few sources.
         ModelError: the teacher's file has other layers, or a saved state is damaged.
         InUseError: another process writes into the folder.
@@ -127,7 +125,20 @@ def make_body(
     teacher = read_teacher(find_teacher(settings.teacher))
     with devices_in_use(recipe.training, 1):
         sources = read_sources(folders, settings.seed, log)
+        _require_same_sounds(sources, folder)
         return _make(settings, recipe, teacher, sources, run, log)
+
+
+def _require_same_sounds(sources: Sources, folder: Path) -> None:
+    """Refuse to continue with other sounds; the run keeps the hash of each source."""
+    path = folder / "sounds.json"
+    found = {
+        split: {source.name: source.sha256 for source in part}
+        for split, part in sources.splits.items()
+    }
+    if path.exists() and read_json(path) != found:
+        raise ConfigError(f"{folder} has a run of other --sounds: choose another --out")
+    write_json(path, found)
 
 
 def _make(
@@ -148,18 +159,14 @@ def _make(
     save_recipe(recipe, run.recipe_path)
     state = distil(student, recipe.training, lessons, run, log)
     count = min(settings.patches, _HELD_OUT_PATCHES)
-    held_out = {
-        split: _held_out(
-            parts[split],
-            make_lessons(parts[split], count, teacher, every, seed + offset, log),
-        )
-        for split, offset in (("validation", _VALIDATION), ("test", _TEST))
-    }
+    validation = held_out(parts["validation"], count, teacher, every, seed + 1, log)
+    test = held_out(parts["test"], count, teacher, every, seed + 2, log)
     material = Material(
         teacher=teacher.facts,
         sources=tuple(source.name for source in parts["train"]),
         maps=maps,
-        **held_out,
+        validation=validation,
+        test=test,
     )
     seconds = sum(row["seconds"] for row in state.history)
     return write_body(
@@ -176,16 +183,24 @@ def _make(
     )
 
 
+def held_out(
+    sources: Sequence[Source], count: int, teacher: Teacher, every: int, seed: int, log: Log
+) -> HeldOut:
+    """Mixtures of sources that did not train, with the teacher's answers.
+
+    Args:
+        count: number of mixtures.
+        every: the body sees one of so many of the teacher's frames.
+    """
+    lessons = make_lessons(sources, count, teacher, every, seed, log)
+    everything = slice(None)
+    names = tuple(source.name for source in sources)
+    return HeldOut(lessons.maps_of(everything), lessons.answers_of(everything)[1], names)
+
+
 def build_body(preset: str) -> keras.Model:
     """The untrained network of a body, with a sigmoid for each of the teacher's classes."""
     return build_model(_NETWORK, preset, classes=len(class_names()), head="sigmoid")
-
-
-def _held_out(sources: Sequence[Source], lessons: Lessons) -> HeldOut:
-    every = slice(None)
-    logits = np.asarray(lessons.answers_of(every)[1])
-    names = tuple(source.name for source in sources)
-    return HeldOut(lessons.maps_of(every), logits, names)
 
 
 def _every(frames: int) -> int:

@@ -155,7 +155,7 @@ def _card(run: Run, name: str, about: About, contents: Mapping[str, bytes]) -> C
     metrics = run.metrics()
     bundle = Bundle.load(run.folder / "export")
     sha256 = bundle.manifest.model.sha256
-    labelled = "accuracy" in metrics.test
+    labelled = "agreement" not in metrics.test
     values = metrics.values
     recipe = run.recipe()
     costs: Mapping[str, Any] = {"engine": bundle.manifest.engine, "boards": []}

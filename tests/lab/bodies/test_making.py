@@ -51,13 +51,16 @@ def test_the_run_folder_is_a_finished_run(run, teacher_file):
     assert metrics.parameters == run.load_model().count_params()
 
 
-def test_a_finished_run_stays_and_another_setting_is_refused(run, teacher_file, sounds):
+def test_a_finished_run_stays_and_another_setting_is_refused(run, teacher_file, sounds, tmp_path):
     log: list[str] = []
     settings = Settings("sounds_s", str(teacher_file), patches=64, steps=1)
     make_body(settings, [sounds], run.folder, log.append)
     assert log == [f"{run.folder} is already finished"]
     with refuses(ConfigError, run.folder, "--out"):
         make_body(Settings("sounds_s", str(teacher_file), 128, 1), [sounds], run.folder)
+    (tmp_path / "sounds.json").write_text('{"train": {}}')
+    with refuses(ConfigError, tmp_path, "--sounds", "--out"):
+        make_body(settings, [sounds], tmp_path)
     with refuses(ConfigError, "sounds_x", "sounds_m"):
         body_recipe(Settings("sounds_x"))
 
