@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a user gets without a body: ``m3net init --from nothing``, ``train``, ``export`` on clips."""
+"""What a user gets without a body: ``m3net init --from nothing``, ``train`` and ``export``."""
 
 import tempfile
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ def trained_from_nothing(
     board: str,
     log: Log,
 ) -> npt.NDArray[np.int64]:
-    """Classes that an int8 network gives to clips, trained by the recipe of ``m3net init --from nothing``.
+    """Classes that an int8 network gives to clips, trained by the recipe of ``m3net init``.
 
     Args:
         training: all of them train, as they train the classifier of a body. The recipe needs clips
