@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a user gets without a body: ``m3net init``, ``train`` and ``export`` on drawn clips."""
+"""What a user gets without a body: ``m3net init --from nothing``, ``train`` and ``export``."""
 
 import tempfile
 from collections.abc import Sequence
@@ -12,6 +12,7 @@ from m3net_tf.audio.datasets import SPLITS, AudioDataset, Clip, to_pcm16
 from m3net_tf.audio.datasets.audio import write_wav
 from m3net_tf.audio.datasets.inspection import inspect_folder
 from m3net_tf.boards.starter.project import starter_recipe
+from m3net_tf.boards.starter.proposals import NOTHING
 from m3net_tf.export import export_run
 from m3net_tf.runtime import Classifier
 from m3net_tf.system.errors import DataError
@@ -56,7 +57,7 @@ def trained_from_nothing(
             copied.add(clip.label)
         facts = inspect_folder(sounds, log=log)
         try:
-            recipe = starter_recipe(facts, board, log)
+            recipe = starter_recipe(facts, board, log, start=NOTHING)
         except DataError as error:  # the folder will be gone
             raise DataError(str(error).removeprefix(f"{sounds}: ")) from None
         recipe["training"].pop("cross_validation", None)
