@@ -251,6 +251,32 @@ def device_words(
     _say_words(words, as_json)
 
 
+@device_app.command("calibrate")
+def device_calibrate(
+    port: PortName,
+    hours: Annotated[float, typer.Option(min=0, help="Hours of normal sound.")] = 1.0,
+    play: Annotated[Path | None, typer.Option(help="Sound file instead of the microphone.")] = None,
+    run: DeviceRun = DEFAULT_RUN,
+    baud: Baud = DEFAULT_BAUD,
+    as_json: AsJson = False,
+) -> None:
+    """Raise the threshold of m3net normal above the normal sound around the board, and save it."""
+    import dataclasses
+
+    from m3net_tf.boards.device.calibration import calibrate_port
+
+    log = progress_beside(as_json)
+    found = calibrate_port(port, run, hours, play=play, baud=baud, log=log)
+    print_lines(
+        dataclasses.asdict(found),
+        as_json,
+        lambda _: [
+            f"{found.hours:.2f} hours of normal sound reach {found.highest:.3f}: the threshold is "
+            f"{found.threshold:.3f}; at most {found.most_per_day:.0f} false alarms a day (95 %)"
+        ],
+    )
+
+
 def _say_words(words: Mapping[str, int], as_json: bool) -> None:
     listed = ", ".join(f"{name} ({examples} examples)" for name, examples in words.items())
     print_lines(words, as_json, lambda _: [f"the board knows {listed or 'no word'}"])

@@ -115,7 +115,7 @@ def _is_current(bundle: Bundle, network: Int8Network, metadata: Metadata) -> boo
         network,
         metadata.frontend,
         metadata.labels,
-    )
+    ) and (bundle.manifest.normal_prototypes or ()) == metadata.normal_prototypes
     return same and bundle.manifest.format == FORMAT
 
 

@@ -78,7 +78,7 @@ def enrol(
     settings = words.detector(detector).classes[label]
     device.request(f"threshold {label} {settings.threshold_units} {settings.release_units}")
     log(f"threshold of {name}: {settings.threshold:.2f}")
-    _save(device, log)
+    save(device, log)
     return enrolled(device)
 
 
@@ -90,7 +90,7 @@ def forget(device: Device, name: str, log: Log = silent) -> dict[str, int]:
     """
     with _only_for_enrolment(device):
         device.request(f"forget {name}")
-    _save(device, log)
+    save(device, log)
     return enrolled(device)
 
 
@@ -105,13 +105,14 @@ def enrolled(device: Device) -> dict[str, int]:
     return {line.fields.get("name", ""): line.number("examples") for line in lines}
 
 
-def _save(device: Device, log: Log) -> None:
+def save(device: Device, log: Log = silent) -> None:
+    """Save thresholds and enrolled sounds in the board's flash, or say that it has none."""
     try:
         device.request("save")
     except BoardError as error:
         if error.code != "no_flash":
             raise
-        log("the board has no flash for words: the next reset deletes them")
+        log("the board has no flash for this: the next reset deletes it")
 
 
 @contextlib.contextmanager
