@@ -62,6 +62,12 @@ class NormalNetwork:
         outputs = embedding_listener(self.tflite, self.frontend, self.detector)
         return lambda chunks: self.normal.scores(outputs(chunks).scores)[:, 0]
 
+    def clip_scorer(self) -> Callable[[Iterable[Pcm]], float]:
+        """A function of a clip in chunks that gives its mean score; short clips are repeated."""
+        listener = self.listener()
+        least = self.frontend.sample_count(self.detector.window_columns)
+        return lambda chunks: float(listener(looped(chunks, least)).mean())
+
     def least_samples(self) -> int:
         """Samples after which live detection has averaged as many runs as it does."""
         config = self.detector

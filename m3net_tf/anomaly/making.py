@@ -20,6 +20,7 @@ from m3net_tf.runtime.classifier import find_model
 from m3net_tf.runtime.detector_config import DetectorConfig
 from m3net_tf.runtime.metadata import attach_metadata, read_metadata
 from m3net_tf.runtime.prototypes import UNUSUAL
+from m3net_tf.runtime.sound import pcm_chunks
 from m3net_tf.system.artifacts import Provenance, provenance, write_bytes, write_json
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.locks import writes_into
@@ -27,7 +28,6 @@ from m3net_tf.system.progress import Log, silent, track
 
 NETWORK, RESULT = "normal.tflite", "normal.json"
 _LOW_SHARE = 0.1  # of false alarms, up to which DCASE's task 2 measures pAUC
-_TESTED_RUNS = 8  # at least, of a test clip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,14 +161,12 @@ def tested_clips(network: NormalNetwork, dataset: AudioDataset, log: Log) -> Ano
     clips = dataset.split("test")
     if {clip.label for clip in clips} != {NORMAL, ANOMALY}:
         return None
-    listener = network.listener()
-    columns = network.detector.window_columns + _TESTED_RUNS * network.detector.run_columns
-    least = network.frontend.sample_count(columns)
+    score = network.clip_scorer()
     scores = []
     with track(log, "test clips", len(clips), "clips") as task:
         for clip in clips:
             assert clip.path is not None
-            scores.append(listener(sound_of([clip.path], _rate_hz(network), least)).mean())
+            scores.append(score(pcm_chunks(clip.path, _rate_hz(network))))
             task.advance()
     anomalous = np.array([clip.label == ANOMALY for clip in clips])
     return anomaly_test(np.array(scores), anomalous)
