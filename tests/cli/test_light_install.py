@@ -232,6 +232,7 @@ LAB_LIGHT = {
     "bench wake no_run --word a --recordings b --negatives c": TRAIN,
     "bench enrol no_export --recordings b --negatives c": "no_export",
     "bench normal --data-dir no_data --body no_network": TRAIN,
+    "bench sounds --data-dir no_data --body no_network": TRAIN,
 }
 if LAB:
     LIGHT |= LAB_LIGHT

@@ -285,3 +285,30 @@ def bench_normal(
         data_dir, body, background or (), machines=machine or MACHINES, log=progress_beside(as_json)
     )
     print_lines(result, as_json, lambda _: normal_markdown(result).splitlines())
+
+
+@bench_app.command("sounds")
+def bench_sounds(
+    data_dir: Annotated[Path, typer.Option(envvar="DATA_DIR", help="Folder of ESC-10.")],
+    body: Annotated[Path, typer.Option(help="Trained network that ends in a dense layer.")],
+    background: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FOLDER", help="Any other sounds, half an hour or more; repeatable."),
+    ] = None,
+    count: Annotated[int, typer.Option(min=1, help="Recordings of a class that are enrolled.")] = 5,
+    draws: Annotated[int, typer.Option(min=1, help="Draws of these in each fold.")] = 10,
+    as_json: AlwaysJson = True,
+) -> None:
+    """Measure sounds that are enrolled from a few recordings of ESC-10, fold by fold, in int8."""
+    from m3net_tf.lab.bench.enrolled_sounds import run_bench_sounds
+
+    say_json(
+        run_bench_sounds(
+            data_dir,
+            body,
+            background or (),
+            count=count,
+            draws=draws,
+            log=progress_beside(True),
+        )
+    )
