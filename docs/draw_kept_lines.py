@@ -76,7 +76,8 @@ def draw() -> str:
             )
             scale = 49 / len(kinds)
             for place, kind in enumerate(kinds):
-                x, width = LEFT + place * STEP * scale, STEP * scale - 1.5
+                x = LEFT + place * STEP * scale
+                width = STEP * scale - 1.5
                 parts.append(
                     f'<rect x="{x:.1f}" y="{y}" width="{width:.1f}" height="{ROW - 6}" '
                     f'fill="{COLOURS[kind][0]}" stroke="#8a8a8a" stroke-width="0.5"/>'

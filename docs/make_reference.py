@@ -177,7 +177,8 @@ def _field_default(field: dataclasses.Field[Any]) -> str:
 
 def _kind(hint: Any) -> str:
     """A type annotation in words."""
-    origin, parts = typing.get_origin(hint), typing.get_args(hint)
+    origin = typing.get_origin(hint)
+    parts = typing.get_args(hint)
     if origin in (types.UnionType, typing.Union):
         return " or ".join(_kind(part) for part in parts if part is not types.NoneType)
     if origin is typing.Literal:

@@ -113,7 +113,8 @@ _PRESET_HEAD = (
 
 
 def _preset_rows() -> Iterator[list[str]]:
-    accuracies, costs = _accuracies(), _costs()
+    accuracies = _accuracies()
+    costs = _costs()
     for name, preset in _presets().items():
         if name in accuracies or name in costs:
             network, _, kind = name.partition("/")
@@ -148,7 +149,8 @@ def _accuracies() -> dict[str, str]:
     named = {title.lower(): network for network, title in TITLES.items()}
     for name in ACCURACIES:
         for cell in _results(name)["cells"]:
-            label, ours = cell["labels"]["Network"], cell["ours"]
+            label = cell["labels"]["Network"]
+            ours = cell["ours"]
             title, _, kind = label.partition(" ")
             preset = LABELS.get(label, f"{named.get(title.lower())}/{kind}")
             runs = "" if ours["runs"] > 1 else ", 1 run"

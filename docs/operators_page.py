@@ -130,7 +130,10 @@ def _functions(path: Path) -> Iterator[tuple[str, list[Function]]]:
     """Functions of a file, each as often as the preprocessor's conditions define it."""
     found: dict[str, list[Function]] = {}
     conditions: list[set[str]] = [{"HELIUM"} if path.name.startswith("helium") else set()]
-    name, head, body, inside = "", "", "", set[str]()
+    name = ""
+    head = ""
+    body = ""
+    inside = set[str]()
     for line in path.read_text().splitlines():
         if line.startswith("#if"):
             wanted = set() if "!" in line or "ndef" in line else set(_macros(line))
@@ -141,7 +144,8 @@ def _functions(path: Path) -> Iterator[tuple[str, list[Function]]]:
             conditions.pop()
         here = set().union(*conditions) & PATHS.keys()
         if name:
-            body, inside = body + line + "\n", inside | here
+            body += line + "\n"
+            inside = inside | here
             if line == "}":
                 function = Function(frozenset(re.findall(r"[a-z]\w+", body)), frozenset(inside))
                 found.setdefault(name, []).append(function)
@@ -150,7 +154,8 @@ def _functions(path: Path) -> Iterator[tuple[str, list[Function]]]:
         head = "" if line.startswith(("#", "//", "}")) or line.endswith(";") else head + line
         if line.endswith("{") and "(" in head and not head.startswith("typedef"):
             name = re.findall(r"(\w+)\(", head.replace("__attribute__((", ""))[0]
-            body, inside = "", set(here)
+            body = ""
+            inside = set(here)
         if line.endswith("{"):
             head = ""
     yield from found.items()

@@ -10,6 +10,8 @@
   FOLDER is for its runs.
 - ``python docs/trace_walk.py train FOLDER`` follows a training of the tests' recipe, in
   ``training/``; FOLDER gets its run.
+- ``python docs/trace_walk.py wake FOLDER`` follows a small wake word, in ``wake/``: the wings below
+  it are its tools. FOLDER gets its project.
 
 A file of ``m3net_tf/`` is printed when one of its functions is called for the first time, unless it
 is the last one printed. A file that comes again is a return, marked with ``*``. Properties and
@@ -40,6 +42,7 @@ from m3net_tf.lab.studies.tables import make_table
 from m3net_tf.system.progress import silent
 from m3net_tf.training import load_recipe, train
 from m3net_tf.training.run import Run
+from m3net_tf.wake.making import make_wake_word
 
 PACKAGE = Path(m3net_tf.__file__).parent
 TINY = Path(__file__).parents[1] / "tests" / "tiny.yaml"
@@ -52,7 +55,8 @@ def clip(run: Path) -> Callable[[], object]:
     (sound,) = spread_clips(data, 1)
 
     def way() -> None:
-        machine, bundle = find_machine(BOARD), Bundle.load(run / "export")
+        machine = find_machine(BOARD)
+        bundle = Bundle.load(run / "export")
         pcm = to_pcm16(data.load(sound))[None]
         image = prove_arena(bundle, BOARD, run / "firmware" / BOARD, silent)
         run_job(image.elf, machine, pcm)
@@ -86,25 +90,38 @@ def training(folder: Path) -> Callable[[], object]:
     return way
 
 
+def wake(folder: Path) -> Callable[[], object]:
+    """The way of a wake word from its phrase; each one makes a project of its own."""
+
+    def way() -> None:
+        with tempfile.TemporaryDirectory(dir=folder) as project:
+            make_wake_word("computer", project, board=BOARD, count=20, near_count=10, hours=0.04)
+
+    return way
+
+
 def files_of(way: Callable[[], object], wings: tuple[str, ...]) -> list[str]:
     """The files of a way, in the order of the first calls of their functions.
 
     Args:
         wings: starts of the files' names.
     """
-    getters = [value.fget for value in gc.get_objects() if isinstance(value, property)]
+    getters = [value.fget for value in gc.get_objects() if type(value) is property]
     known = {getter.__code__ for getter in getters if isinstance(getter, FunctionType)}
     files: list[str] = []
 
     def note(frame: FrameType, event: str, _: object) -> None:
         code = frame.f_code
+        if event != "call" or code in known:
+            return
+        known.add(code)
         path = Path(code.co_filename)
-        if event == "call" and code not in known and path.is_relative_to(PACKAGE):
-            known.add(code)
-            name = path.relative_to(PACKAGE).as_posix()
-            inside = name.startswith(wings) and not name.startswith("system/")
-            if inside and not code.co_name.startswith("<") and files[-1:] != [name]:
-                files.append(name)
+        if not path.is_relative_to(PACKAGE) or code.co_name.startswith("<"):
+            return
+        name = path.relative_to(PACKAGE).as_posix()
+        inside = name.startswith(wings) and not name.startswith("system/")
+        if inside and files[-1:] != [name]:
+            files.append(name)
 
     sys.setprofile(note)
     try:
@@ -115,12 +132,13 @@ def files_of(way: Callable[[], object], wings: tuple[str, ...]) -> list[str]:
 
 
 if __name__ == "__main__":
-    name, place = sys.argv[1], Path(sys.argv[2])
-    way = {"clip": clip, "chain": chain, "cell": cell, "train": training}[name](place)
+    name = sys.argv[1]
+    place = Path(sys.argv[2])
+    ways = {"clip": clip, "chain": chain, "cell": cell, "train": training, "wake": wake}
+    wings = {"chain": ("boards/", "export/"), "train": ("training/",), "wake": ("wake/",)}
+    way = ways[name](place)
     way()
-    files = files_of(
-        way, {"chain": ("boards/", "export/"), "train": ("training/",)}.get(name, ("",))
-    )
+    files = files_of(way, wings.get(name, ("",)))
     for number, name in enumerate(files):
         print(name + "*" * (name in files[:number]))
     print(f"{len(set(files))} files, {len(files) - len(set(files))} returns")

@@ -39,7 +39,10 @@ class Page:
     """A tab. ``events`` are all events of its console, log and network so far."""
 
     def __init__(self, to_browser: int, from_browser: int) -> None:
-        self._to, self._from, self._rest, self._number = to_browser, from_browser, b"", 0
+        self._to = to_browser
+        self._from = from_browser
+        self._rest = b""
+        self._number = 0
         self._session: str | None = None
         self.events: list[dict[str, Any]] = []
         target = self.call("Target.createTarget", url="about:blank")["targetId"]

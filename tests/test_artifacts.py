@@ -158,7 +158,8 @@ def test_a_folder_replaces_another_even_if_names_cannot_be_exchanged(tmp_path, m
 
 def test_the_old_folder_stays_until_the_new_one_has_its_name(tmp_path, monkeypatch):
     """As after a kill in the midst of removing the old one."""
-    folder, new = tmp_path / "folder", tmp_path / "new"
+    folder = tmp_path / "folder"
+    new = tmp_path / "new"
     for path in (folder, new):
         path.mkdir()
         (path / path.name).touch()

@@ -46,7 +46,8 @@ def saved(**arrays: Any) -> bytes:
 
 def huge_array() -> bytes:
     """An archive whose array promises 8 exabytes."""
-    stream, head = io.BytesIO(), io.BytesIO()
+    stream = io.BytesIO()
+    head = io.BytesIO()
     values = {"descr": "<f8", "fortran_order": False, "shape": (1 << 60,)}
     np.lib.format.write_array_header_1_0(head, values)
     with zipfile.ZipFile(stream, "w") as archive:

@@ -248,7 +248,9 @@ def run_until_interrupted(**variables: str) -> tuple[int, str]:
     os.close(child)
     # Not each step is drawn, so any count of two digits will do.
     shown = b"a line" if "CI" in variables else rb"a line[\s\S]*\d\d/400"
-    text, deadline_s, sent = b"", time.monotonic() + 300, False
+    text = b""
+    deadline_s = time.monotonic() + 300
+    sent = False
     try:
         while time.monotonic() < deadline_s:
             try:

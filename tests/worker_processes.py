@@ -6,7 +6,8 @@ from pathlib import Path
 
 def worker_processes(starter: int) -> list[int]:
     """Numbers of the processes of Ray that train, among the descendants of a process."""
-    parents, names = {}, {}
+    parents = {}
+    names = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             parents[int(folder.name)] = int(

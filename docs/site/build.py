@@ -52,7 +52,8 @@ def build(site: Path, work: Path) -> None:
     Raises:
         SystemExit: Sphinx warns, or a page would load something from another host.
     """
-    source, built = work / "source", work / "html"
+    source = work / "source"
+    built = work / "html"
     shutil.rmtree(source, ignore_errors=True)
     stage(source)
     command = [sys.executable, "-m", "sphinx", "-b", "html", "-W", "--keep-going", "-q"]
@@ -98,7 +99,9 @@ def stage(source: Path) -> None:
 
 def linked() -> tuple[list[Path], list[Path]]:
     """Pages that README.md leads to, over any number of links, and other files they link to."""
-    pages, files, queue = [FRONT], [], [FRONT]
+    pages = [FRONT]
+    files = []
+    queue = [FRONT]
     while queue:
         page = queue.pop()
         for _, link in _LINK.findall((ROOT / page).read_text()):
@@ -139,7 +142,8 @@ def python_page() -> str:
         kind = "class" if isinstance(getattr(m3net_tf, name), type) else "function"
         lines += [f".. auto{kind}:: {name}", *(["   :members:"] if kind == "class" else []), ""]
     for name, room in rooms.items():
-        title, names = f"``m3net_tf.{name}``", ", ".join(getattr(m3net_tf, name).__all__)
+        title = f"``m3net_tf.{name}``"
+        names = ", ".join(getattr(m3net_tf, name).__all__)
         lines += [title, "-" * len(title), ""]
         lines += [f".. automodule:: {room}", f"   :members: {names}", ""]
     return "\n".join(lines)

@@ -19,9 +19,11 @@ extern "C" {
 
 // Helium's FFT also has the order of its points, and CMSIS-DSP's pointers.
 #if !defined(M3NET_FRONTEND_FIXED) && defined(__ARM_FEATURE_MVE) && (__ARM_FEATURE_MVE & 2)
+#define M3NET_FRONTEND_HELIUM 1
 #define M3NET_FRONTEND_FFT_SAMPLE_BYTES 5
 #define M3NET_FRONTEND_STATE_BYTES 128
 #else
+#define M3NET_FRONTEND_HELIUM 0
 #define M3NET_FRONTEND_FFT_SAMPLE_BYTES 4
 #define M3NET_FRONTEND_STATE_BYTES 32
 #endif

@@ -12,12 +12,6 @@
 #error "frontend_config.h has no points of the FFT: export the model again"
 #endif
 
-#if defined(__ARM_FEATURE_MVE) && (__ARM_FEATURE_MVE & 2)
-#define HELIUM 1
-#else
-#define HELIUM 0
-#endif
-
 // The size of the FFT is part of the names of its tables and of the function that sets it up, so
 // that the linker leaves out all other sizes.
 #define OF_SIZE_NAMED(name, points, end) name##points##end
@@ -35,7 +29,7 @@ typedef struct {
   // part, the power of its bin; the last bin's is in place of the first imaginary part.
   float points[FFT];
   log_value log_mel[KEPT_LOGS];
-#if HELIUM
+#if M3NET_FRONTEND_HELIUM
   uint16_t places[POINTS + 1];  // of the bins in order of frequency: index in the points
   arm_cfft_instance_f32 fft;
 #endif
@@ -75,7 +69,7 @@ static inline int8_t quantize(float value) {
 // FFT. multiply_window() writes windowed samples. inner_powers() writes the squared magnitudes of
 // bins 1 .. FFT/2 - 1 of twice the samples' spectrum, which the bin and its mirror image in the
 // complex FFT's give, in place of both. The mirror image's magnitudes need the same products.
-#if HELIUM
+#if M3NET_FRONTEND_HELIUM
 #include "frontend_helium.h"
 #else
 

@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#define LOOKS M3NET_LOOK_RUNS
+
 _Static_assert(M3NET_MODEL_INPUT_BYTES == M3NET_RING_WINDOW_BYTES,
                "the model's input is not one window of features: export both from one run");
 
@@ -62,9 +64,17 @@ m3net_status m3net_recognizer_run(m3net_recognizer* recognizer) {
   return m3net_model_run(recognizer->model);
 }
 
+// A class's score of the last run, from 0 to 255.
+static uint32_t score_of(const m3net_recognizer* recognizer, uint32_t label) {
+  return (uint32_t)(m3net_model_output(recognizer->model)[label] + 128);
+}
+
 #ifdef M3NET_MODEL_PUSH_COLUMNS
 
 #define PUSH M3NET_MODEL_PUSH_COLUMNS
+
+_Static_assert(LOOKS == 0u || M3NET_DETECTOR_RUN_COLUMNS == PUSH,
+               "a run pushes the columns of a run");
 
 // Pushes the columns of the ring that begin `back` columns before its end. Columns from before the
 // window, which the first push of a window may begin with, affect no score: any will do.
@@ -88,6 +98,18 @@ m3net_status m3net_recognizer_run_newest(m3net_recognizer* recognizer) {
   return M3NET_OK;
 }
 
+// Sum of a class's scores in the latest runs, with shifted columns.
+static uint32_t sum_of_look(m3net_recognizer* recognizer, uint32_t label, int32_t shift) {
+  uint32_t sum = 0;
+  m3net_model_begin_stream(recognizer->model);
+  for (uint32_t pushes = M3NET_MODEL_WINDOW_PUSHES + LOOKS - 1u; pushes > 0u; --pushes) {
+    push_columns(recognizer, pushes * PUSH, shift);
+    if (pushes <= LOOKS) sum += score_of(recognizer, label);
+  }
+  m3net_model_end_stream(recognizer->model);  // the next run begins one with columns as they are
+  return sum;
+}
+
 #else
 
 m3net_status m3net_recognizer_run_newest(m3net_recognizer* recognizer) {
@@ -95,44 +117,32 @@ m3net_status m3net_recognizer_run_newest(m3net_recognizer* recognizer) {
   return m3net_recognizer_run(recognizer);
 }
 
-#endif
-
-#if M3NET_LOOK_RUNS > 0
-
-#define LOOKS M3NET_LOOK_RUNS
-
 // Sum of a class's scores in the latest runs, with shifted columns.
 static uint32_t sum_of_look(m3net_recognizer* recognizer, uint32_t label, int32_t shift) {
   uint32_t sum = 0;
-#ifdef M3NET_MODEL_PUSH_COLUMNS
-  _Static_assert(M3NET_DETECTOR_RUN_COLUMNS == PUSH, "a run pushes the columns of a run");
-  m3net_model_begin_stream(recognizer->model);
-  for (uint32_t pushes = M3NET_MODEL_WINDOW_PUSHES + LOOKS - 1u; pushes > 0u; --pushes) {
-    push_columns(recognizer, pushes * PUSH, shift);
-    if (pushes <= LOOKS) sum += (uint32_t)(m3net_model_output(recognizer->model)[label] + 128);
-  }
-  m3net_model_end_stream(recognizer->model);  // the next run begins one with columns as they are
-#else
   for (uint32_t runs = LOOKS; runs > 0u; --runs) {
     const uint32_t back = M3NET_FRONTEND_FRAMES + (runs - 1u) * M3NET_DETECTOR_RUN_COLUMNS;
     m3net_ring_copy_shifted(&recognizer->ring, back, M3NET_FRONTEND_FRAMES, shift,
                             m3net_model_input(recognizer->model));
     if (m3net_recognizer_run(recognizer) != M3NET_OK) return 0;
-    sum += (uint32_t)(m3net_model_output(recognizer->model)[label] + 128);
+    sum += score_of(recognizer, label);
   }
-#endif
   return sum;
 }
 
-uint16_t m3net_recognizer_look(m3net_recognizer* recognizer, uint32_t label) {
-  static const int8_t shifts[] = M3NET_DETECTOR_LOOK_SHIFTS;
-  const uint32_t count = sizeof(shifts) / sizeof(shifts[0]);
-  uint32_t sum = 0;
-  for (uint32_t at = 0; at < count; ++at) sum += sum_of_look(recognizer, label, shifts[at]);
-  return (uint16_t)(256u * sum / (count * LOOKS));
-}
-
 #endif
+
+uint16_t m3net_recognizer_look(m3net_recognizer* recognizer, uint32_t label) {
+  static const int8_t shifts[] = M3NET_LOOK_SHIFTS;
+  uint32_t sum = 0;
+  uint32_t runs = 0;
+  for (uint32_t at = 0; at < sizeof(shifts) / sizeof(shifts[0]); ++at) {
+    sum += sum_of_look(recognizer, label, shifts[at]);
+    runs += LOOKS;
+  }
+  if (runs == 0u) return 0;
+  return (uint16_t)(256u * sum / runs);
+}
 
 uint32_t m3net_recognizer_label(const m3net_recognizer* recognizer) {
   const int8_t* scores = m3net_model_output(recognizer->model);

@@ -71,10 +71,9 @@ m3net_status m3net_recognizer_run(m3net_recognizer* recognizer);
 m3net_status m3net_recognizer_run_newest(m3net_recognizer* recognizer);
 
 /// Takes a second look: runs the model on the latest M3NET_LOOK_RUNS windows again, with their
-/// columns a bin higher and a bin lower. It overwrites the scores of the last run. An export whose
-/// M3NET_LOOK_RUNS is 0 lacks this function.
+/// columns a bin higher and a bin lower. It overwrites the scores of the last run.
 ///
-/// @return the mean score of a class, in 65536ths of full scale.
+/// @return the mean score of a class, in 65536ths of full scale; 0 if M3NET_LOOK_RUNS is 0.
 uint16_t m3net_recognizer_look(m3net_recognizer* recognizer, uint32_t label);
 
 /// Index of the class with the highest score; the first one if several share it.

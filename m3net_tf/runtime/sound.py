@@ -172,7 +172,7 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
 
 def _can_decode() -> bool:
     try:
-        import m3net_tf.audio.datasets.audio  # noqa: F401
+        import m3net_tf.audio.datasets.audio  # noqa: F401  # can it be imported?
     except ImportError:
         return False
     return True

@@ -24,7 +24,7 @@ def by_subject():
 
 
 def test_missing_things_have_a_fix(offline, monkeypatch, tmp_path):
-    monkeypatch.setattr(shutil, "which", lambda name: None)
+    monkeypatch.setenv("PATH", "")
     monkeypatch.setattr(extras, "is_installed", lambda package: package != "tensorflow")
     monkeypatch.setenv("M3NET_CACHE", str(tmp_path / "cache"))
     real = os.access

@@ -8,6 +8,7 @@ import importlib.util
 import io
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,13 +24,12 @@ from m3net_tf.cli import models as models_module
 from m3net_tf.cli import output as output_module
 from m3net_tf.cli.app import app
 from m3net_tf.cli.output import make_console, print_table
+from m3net_tf.export import Bundle
 from m3net_tf.networks.pretrained import CARD, CARD_TEXT, FOLDER, pretrained_names
 from m3net_tf.system.processes import ENDED
 from m3net_tf.system.terminal import MEANINGS, Status
 from m3net_tf.training import Run
-from m3net_tf.training.recipe import Recipe
 
-RECIPE = {"dataset": {"name": "synth"}, "model": {"name": "m3net", "preset": "mcu"}}
 LAB = importlib.util.find_spec("m3net_tf.lab") is not None  # it can be left out
 
 
@@ -260,38 +260,22 @@ def test_data_commands_in_json(m3net, tmp_path):
     assert stats["classes"]["siren"] == {"train": 160, "validation": 40, "test": 40}
 
 
-def test_export_in_json(m3net, monkeypatch, tmp_path, make_manifest):
+def test_export_in_json(m3net, exported_run, no_emulator, tmp_path):
     """One JSON value on standard output; progress goes to standard error."""
-    manifest = make_manifest()
-    compiled = {"m3net_network": {"arena_bytes": 5}}
-    bundle = SimpleNamespace(
-        folder=tmp_path / "export",
-        manifest=manifest,
-        compiled=compiled,
-        set_goal=lambda *_: None,
-    )
-
-    def export_run(_run, _data_dir, _folder, log, engine, _stream):
-        log(f"quantising for {engine}")
-        return bundle
-
-    monkeypatch.setattr("m3net_tf.export.export_run", export_run)
-    monkeypatch.setattr(
-        "m3net_tf.boards.measure.certificate.certify_export", lambda *_: {"scope": "host only"}
-    )
-    finished = SimpleNamespace(check=lambda *_: None)
-    monkeypatch.setattr("m3net_tf.training.Run", lambda _folder: finished)
-    status, output, error = m3net("export", tmp_path, "--data-dir", tmp_path, "--json")
-    assert (status, error) == (0, "quantising for compiled\n")
+    run = shutil.copytree(exported_run, tmp_path / "run")
+    status, output, error = m3net("export", run, "--json")
+    assert status == 0 and error.startswith(f"{run / 'export'} is already exported\n")
     facts = json.loads(output)
-    assert facts.pop("folder") == str(tmp_path / "export")
-    values = manifest.to_dict()
+    exported = Bundle.load(run / "export")
+    values = exported.manifest.to_dict()
     named = {key: values[key] for key in ("model", "arena", "engine", "operators", "labels")}
+    certificate = facts.pop("certificate")
+    assert certificate["scope"] == "host only" and no_emulator in certificate["missing"]
     assert facts == {
         **named,
+        "folder": str(exported.folder),
         "pace": None,  # it was not measured
-        "compiled": compiled,
-        "certificate": {"scope": "host only"},
+        "compiled": exported.compiled,
         "layouts": [],
     }
 
@@ -325,7 +309,7 @@ LAB_JSON = [
         ("quantize r", "quantization.pipeline.quantize_run", {"drift": []}),
         ("evaluate r", "evaluation.clips.evaluate_clips", {"drift": []}),
         ("emulate r", "boards.measure.chain.run_chain", {"drift": []}),
-        ("demo recipe.yaml --run r", "boards.measure.chain.run_chain", {"drift": []}),
+        ("demo r/recipe.yaml --run r", "boards.measure.chain.run_chain", {"drift": []}),
         ("matrix", "boards.measure.matrix.run_matrix", {"cells": []}),
         (
             "device capture /dev/port --label a --folder f --no-ask",
@@ -335,7 +319,9 @@ LAB_JSON = [
         *(LAB_JSON if LAB else ()),
     ],
 )
-def test_standard_output_is_one_json_value(m3net, monkeypatch, tmp_path, words, function, expected):
+def test_standard_output_is_one_json_value(
+    m3net, monkeypatch, exported_run, tmp_path, words, function, expected
+):
     results = {
         **{key: {"drift": []} for key in ("quantize_run", "evaluate_clips", "run_chain")},
         "draw_figure": [Path("a")],
@@ -356,14 +342,7 @@ def test_standard_output_is_one_json_value(m3net, monkeypatch, tmp_path, words, 
         )
     elif function:
         monkeypatch.setattr(f"m3net_tf.{function}", work)
-    monkeypatch.setattr("m3net_tf.training.load_recipe", lambda _: Recipe.from_dict(RECIPE))
-    finished = SimpleNamespace(check=lambda *_: None)
-    monkeypatch.setattr("m3net_tf.training.Run", lambda _folder: finished)
-    monkeypatch.setattr("m3net_tf.boards.measure.chain.saved_summary", lambda *_: None)
-    monkeypatch.setattr("m3net_tf.boards.measure.baselines.compare", lambda _: [])
-    if words.startswith("demo"):
-        monkeypatch.setattr("m3net_tf.training.train", lambda *_: None)
-        monkeypatch.setattr("m3net_tf.export.export_run", lambda *_, **__: None)
+    shutil.copytree(exported_run, tmp_path / "r")
     monkeypatch.chdir(tmp_path)
     status, output, error = m3net(*words.split(), "--json")
     assert status == 0

@@ -54,14 +54,16 @@ def run_checked_streams(
         folder: for sources and program.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    lines, cases = [], []
+    lines = []
+    cases = []
     for name, network in networks.items():
         emit(network, name).write(folder, name)
         values = np.ascontiguousarray(pushes[name]).reshape(-1).view(np.int8)
         lines.append(f'#include "{name}.c"')
         lines.append(f"static const int8_t {name}_series[] = {{{','.join(map(str, values))}}};")
         cases.append(_CASE.format(name=name, prefix=name.upper(), pushes=len(pushes[name])))
-    program, source = folder / "checked", folder / "checked.c"
+    program = folder / "checked"
+    source = folder / "checked.c"
     source.write_text("\n".join([*lines, _PROGRAM, *cases, "  return 0;\n}\n"]))
     command = ["gcc", "-std=c11", "-g", "-O1", "-fsanitize=address,undefined", *WARNINGS]
     command += ["-fno-sanitize-recover=all", f"-I{engine_folder()}", f"-I{folder}", str(source)]

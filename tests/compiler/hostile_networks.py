@@ -108,7 +108,8 @@ def fills(count: int, items: int) -> bytes:
     steps: list[Step] = []
     for number in range(count):
         value = Item((), 0.1, 0, values=np.array(number, np.int8))
-        filled, after = _item(1, items), _item(1, items)
+        filled = _item(1, items)
+        after = _item(1, items)
         steps.append(("FILL", [_whole(1, items), value], [filled], None))
         steps.append(("ADD", [here, filled], [after], schema.AddOptionsT()))
         here = after
@@ -117,7 +118,8 @@ def fills(count: int, items: int) -> bytes:
 
 def doubled(times: int) -> bytes:
     """A constant that doubles with each operator."""
-    here, size = _constant(1, 4), 4
+    here = _constant(1, 4)
+    size = 4
     steps: list[Step] = []
     for _ in range(times):
         size *= 2
@@ -167,8 +169,10 @@ def broadcast_sum(rank: int) -> bytes:
 
 def reshaped_by_a_computed_shape() -> bytes:
     """A shape that the network computes, of as many items as the window has lines."""
-    source, sizes = _item(3, 4), Item((3,), dtype="int32")
-    after, end = _item(3, 2, 2), _item(3, 2, 2)
+    source = _item(3, 4)
+    sizes = Item((3,), dtype="int32")
+    after = _item(3, 2, 2)
+    end = _item(3, 2, 2)
     return write_network(
         [
             ("RESHAPE", [source, sizes], [after], None),
@@ -189,7 +193,9 @@ def _rename(tensor: Any, name: str) -> None:
 
 def product_of_constants(size: int) -> bytes:
     """Constants whose sum is as large as the product of their sizes."""
-    first, second, made = _constant(1, size), _constant(size, 1), _item(1, size)
+    first = _constant(1, size)
+    second = _constant(size, 1)
+    made = _item(1, size)
     end = _item(1, size)
     return write_network(
         [

@@ -65,7 +65,8 @@ def _pad_before(model, op):
     wide, where, none = (copy.copy(tensor) for tensor in (source, pads, pads))
     wide.shape = [int(size) for size in source.shape + whole.sum(axis=1)]
     for tensor, values in ((where, whole), (none, np.zeros_like(amounts))):
-        tensor.shape, tensor.buffer = list(values.shape), len(model.buffers)
+        tensor.shape = list(values.shape)
+        tensor.buffer = len(model.buffers)
         model.buffers.append(schema.BufferT())
         model.buffers[-1].data = np.frombuffer(values.tobytes(), np.uint8)
     start = len(graph.tensors)
@@ -77,6 +78,7 @@ def _pad_before(model, op):
         builtinCode=schema.BuiltinOperator.PAD, deprecatedBuiltinCode=schema.BuiltinOperator.PAD
     )
     model.operatorCodes.append(code)
-    step.builtinOptionsType, step.builtinOptions = schema.BuiltinOptions.PadOptions, PAD_OPTIONS
+    step.builtinOptionsType = schema.BuiltinOptions.PadOptions
+    step.builtinOptions = PAD_OPTIONS
     graph.operators.insert(graph.operators.index(op), step)
     op.inputs = [start, int(op.inputs[1]), start + 2]

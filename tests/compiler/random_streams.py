@@ -9,7 +9,8 @@ from single_operators import Item, Random, Step, write_network
 from test_rewrites import concatenate, like, reverse
 from wide_operators import widen
 
-SAME, VALID = schema.Padding.SAME, schema.Padding.VALID
+SAME = schema.Padding.SAME
+VALID = schema.Padding.VALID
 LAYERS, MOST_LINES = 6, 28
 
 
@@ -26,10 +27,12 @@ class Stream:
 def random_stream(seed: int) -> Stream:
     """A network of some layers along rows or columns, its hop and its window."""
     rng = np.random.default_rng(seed)
-    axis, window = int(rng.integers(1, 3)), int(rng.integers(6, MOST_LINES))
+    axis = int(rng.integers(1, 3))
+    window = int(rng.integers(6, MOST_LINES))
     sizes = [1, int(rng.integers(1, 5)), int(rng.integers(1, 5)), int(rng.integers(1, 7))]
     sizes[axis] = window
-    tensors, steps = [Item(tuple(sizes), 0.05, -4)], []
+    tensors = [Item(tuple(sizes), 0.05, -4)]
+    steps = []
     hop = int(rng.choice([1, 1, 1, 2, 2, 3, 4]))
     for _ in range(int(rng.integers(1, LAYERS + 1))):
         source = tensors[-1 - int(rng.integers(0, min(2, len(tensors))))]
@@ -102,7 +105,8 @@ def _pooling(rng: Random, source: Item) -> tuple[Step, Item]:
     options = schema.Pool2DOptionsT()
     options.filterHeight, options.filterWidth = (int(n) for n in rng.integers(1, 4, 2))
     options.strideH = options.strideW = int(rng.integers(1, 3))
-    options.padding, options.fusedActivationFunction = int(rng.choice([SAME, VALID])), 0
+    options.padding = int(rng.choice([SAME, VALID]))
+    options.fusedActivationFunction = 0
     _, height, width, depth = source.shape
     height = _length(height, options.filterHeight, options.strideH, 1, options.padding)
     width = _length(width, options.filterWidth, options.strideW, 1, options.padding)
@@ -143,12 +147,14 @@ def _end(rng: Random, source: Item) -> tuple[Step, Item]:
     if kind == 2:
         options = schema.Pool2DOptionsT(strideH=1, strideW=1)
         options.filterHeight, options.filterWidth = source.shape[1:3]
-        options.padding, options.fusedActivationFunction = VALID, 0
+        options.padding = VALID
+        options.fusedActivationFunction = 0
         output = like(source, (1, 1, 1, source.shape[3]))
         name = str(rng.choice(["AVERAGE_POOL_2D", "MAX_POOL_2D"]))
         return (name, [source], [output], options), output
     if kind == 3:
-        depth, classes = int(np.prod(source.shape)), 3
+        depth = int(np.prod(source.shape))
+        classes = 3
         values = rng.integers(-127, 128, (classes, depth)).astype(np.int8)
         options = schema.FullyConnectedOptionsT()
         bias = Item((classes,), values=rng.integers(-99, 99, classes).astype(np.int32))

@@ -12,7 +12,8 @@ from ai_edge_litert import schema_py_generated as schema
 from m3net_tf.compiler.passes.functions import IN_FLOAT
 
 Random = np.random.Generator
-SAME, VALID = schema.Padding.SAME, schema.Padding.VALID
+SAME = schema.Padding.SAME
+VALID = schema.Padding.VALID
 
 
 @dataclasses.dataclass
@@ -67,7 +68,8 @@ def write_network(
         made |= {places[id(item)] for item in outputs}
         number = getattr(schema.BuiltinOperator, kind)
         codes.append(schema.OperatorCodeT())
-        codes[-1].builtinCode, codes[-1].deprecatedBuiltinCode = number, min(number, 127)
+        codes[-1].builtinCode = number
+        codes[-1].deprecatedBuiltinCode = min(number, 127)
         step = schema.OperatorT(
             opcodeIndex=len(codes) - 1,
             inputs=[-1 if item is None else places[id(item)] for item in inputs],
@@ -183,7 +185,8 @@ def _conv_output(rng: Random, source: Item, reach: float, shape: Sequence[int]) 
 def convolution(rng: Random) -> bytes:
     options = schema.Conv2DOptionsT()
     rows, columns, height, width = _window(rng, options)
-    options.dilationHFactor, options.dilationWFactor = 1, 1
+    options.dilationHFactor = 1
+    options.dilationWFactor = 1
     if rng.random() < 0.3:
         dilation = int(rng.integers(2, 4))
         options.strideH = options.strideW = 1
@@ -192,7 +195,8 @@ def convolution(rng: Random) -> bytes:
     if rng.random() < 0.3:
         rows = columns = 1
     options.fusedActivationFunction = _activation(rng)
-    channels, depth = int(rng.integers(1, 11)), int(rng.integers(1, 11))
+    channels = int(rng.integers(1, 11))
+    depth = int(rng.integers(1, 11))
     groups = 2 if channels % 2 == 0 and rng.random() < 0.15 else 1
     batches = int(rng.choice([1, 1, 1, 2]))
     source = _computed(rng, (batches, height, width, depth * groups))
@@ -250,7 +254,8 @@ def pooling(kind: str) -> Callable[[Random], bytes]:
     def make(rng: Random) -> bytes:
         options = schema.Pool2DOptionsT()
         rows, columns, height, width = _window(rng, options)
-        options.filterHeight, options.filterWidth = rows, columns
+        options.filterHeight = rows
+        options.filterWidth = columns
         options.fusedActivationFunction = _activation(rng)
         depth = int(rng.integers(1, 9))
         source = _computed(rng, (int(rng.integers(1, 3)), height, width, depth))
@@ -318,15 +323,18 @@ def unary(kind: str, options_type: Any = None) -> Callable[[Random], bytes]:
         source = _computed(rng, _any_shape(rng))
         output = _computed(rng, source.shape)
         if kind == "LOGISTIC":
-            output.scale, output.zero_point = 1 / 256, -128
+            output.scale = 1 / 256
+            output.zero_point = -128
         elif kind == "TANH":
-            output.scale, output.zero_point = 1 / 128, 0
+            output.scale = 1 / 128
+            output.zero_point = 0
         elif kind == "HARD_SWISH":
             output.scale = float(np.float32(source.scale * rng.uniform(0.01, 4)))
         elif kind == "RELU6":
             source.scale = float(np.float32(rng.uniform(0.01, 0.2)))
             source.zero_point = int(rng.integers(-128, 0))
-            output.scale, output.zero_point = source.scale, source.zero_point
+            output.scale = source.scale
+            output.zero_point = source.zero_point
         elif kind == "RSQRT":
             source.zero_point = -128
         elif kind == "EXP":
@@ -475,7 +483,8 @@ def pack(rng: Random) -> bytes:
     options = schema.PackOptionsT()
     first = _computed(rng, _any_shape(rng, 3))
     axis = int(rng.integers(0, len(first.shape) + 1))
-    options.valuesCount, options.axis = int(rng.integers(1, 4)), axis
+    options.valuesCount = int(rng.integers(1, 4))
+    options.axis = axis
     items = [dataclasses.replace(first) for _ in range(options.valuesCount)]
     shape = [*first.shape[:axis], options.valuesCount, *first.shape[axis:]]
     return write_model("PACK", items, [dataclasses.replace(first, shape=shape)], options)
@@ -617,7 +626,8 @@ def depth_blocks(is_spread: bool) -> Callable[[Random], bytes]:
 
 def slopes(rng: Random) -> bytes:
     shape = _any_shape(rng)
-    source, output = _computed(rng, shape), _computed(rng, shape)
+    source = _computed(rng, shape)
+    output = _computed(rng, shape)
     output.scale = float(np.float32(source.scale * 2.0 ** rng.uniform(-2, 3)))
     alpha = _computed(rng, [1 if rng.random() < 0.5 else size for size in shape])
     alpha.scale = float(np.float32(rng.uniform(0.001, 0.02)))
@@ -639,7 +649,8 @@ def transposed_convolution(rng: Random) -> bytes:
     options = schema.TransposeConvOptionsT()
     rows, columns, height, width = _window(rng, options)
     options.fusedActivationFunction = _activation(rng)
-    channels, depth = int(rng.integers(1, 7)), int(rng.integers(1, 7))
+    channels = int(rng.integers(1, 7))
+    depth = int(rng.integers(1, 7))
     batches = int(rng.choice([1, 1, 1, 2]))
     counts = [
         _length(size, window, stride, 1, options.padding)
@@ -671,7 +682,8 @@ def comparison(kind: str) -> Callable[[Random], bytes]:
         for side in sides:
             side.scale = float(np.float32(2.0 ** rng.uniform(-10, -1)))
         if rng.random() < 0.5:
-            sides[1].scale, sides[1].zero_point = sides[0].scale, sides[0].zero_point
+            sides[1].scale = sides[0].scale
+            sides[1].zero_point = sides[0].zero_point
         out_shape = np.broadcast_shapes(*(tuple(side.shape) for side in sides))
         return write_model(kind, sides, [Item(out_shape, dtype="bool")], options)
 
@@ -722,7 +734,8 @@ def lstm_layer(rng: Random, source: Item, cells: int, is_time_major: bool = Fals
         timeMajor=is_time_major,
         cellClip=float(rng.choice([0.0, 10.0, 0.5])),
     )
-    batches, depth = source.shape[1 if is_time_major else 0], source.shape[2]
+    batches = source.shape[1 if is_time_major else 0]
+    depth = source.shape[2]
     state = Item((batches, cells), float(np.float32(rng.uniform(0.5, 1) / 128)), _zero(rng))
     memory = Item((batches, cells), 2.0 ** int(rng.integers(-15, -8)), dtype="int16")
     state.is_state = memory.is_state = True

@@ -103,7 +103,8 @@ def add(first: Item, second: Item) -> tuple[Step, Item]:
 
 def delayed(network: StatefulNetwork, rng: Random, source: Item) -> Item:
     """Earlier lines and the new ones, in one of the two ways in which converters write them."""
-    lines, new = int(rng.integers(1, 6)), source.shape[1]
+    lines = int(rng.integers(1, 6))
+    new = source.shape[1]
     if rng.random() < 0.5:  # the variable holds the lines before the new ones
         variable = network.variable(source, lines)
         joint = network.add(concatenate([network.read(variable), source], axis=1))

@@ -30,7 +30,8 @@ def damage(rng, tflite):
 def run_damaged(seed, count, folder):
     """Compile damaged models of each operator; run what is accepted under the sanitizers."""
     rng = np.random.default_rng(seed)
-    cases, refused = [], 0
+    cases = []
+    refused = 0
     for kind, make in (MAKERS | WIDE_MAKERS).items():
         tflite = make(rng)
         for number in range(count):

@@ -16,7 +16,8 @@ from m3net_tf.compiler.solver import solve
 def random_calls(rng, most=14):
     """Calls that each read one or two of the last tensors and write a new one."""
     first = packed(Block("input", int(rng.integers(4, 400))), (1,))
-    views, calls = [first], []
+    views = [first]
+    calls = []
     for number in range(int(rng.integers(2, most))):
         inputs = [views[int(rng.integers(max(0, len(views) - 3), len(views)))] for _ in range(2)]
         output = packed(Block(f"tensor{number}", int(rng.integers(4, 400))), (1,))
@@ -42,7 +43,8 @@ def require_apart(plan):
         for other in plan.lives:
             if one is other or one.first > other.last or other.first > one.last:
                 continue
-            start, end = plan.places[one.block], plan.places[one.block] + one.size
+            start = plan.places[one.block]
+            end = plan.places[one.block] + one.size
             at = plan.places[other.block]
             assert end <= at or at + other.size <= start
 
@@ -71,7 +73,8 @@ def test_the_solver_keeps_blocks_apart():
     pytest.importorskip("ortools", reason="the solver needs pip install -e '.[solver]'")
 
     def from_a_pile(problem, _):
-        places, size = {}, 0
+        places = {}
+        size = 0
         for life in problem.lives:
             places[life.block] = size
             size += life.size
@@ -86,5 +89,6 @@ def test_the_solver_keeps_blocks_apart():
 def test_the_same_calls_get_the_same_places():
     for kind in ("CONV_2D", "ADD", "CONCATENATION"):
         tflite = MAKERS[kind](np.random.default_rng(zlib.crc32(kind.encode())))
-        first, second = compile_network(tflite).plan, compile_network(tflite).plan
+        first = compile_network(tflite).plan
+        second = compile_network(tflite).plan
         assert list(first.places.values()) == list(second.places.values())

@@ -85,7 +85,8 @@ class Changed:
             tensor.quantization.zeroPoint = [0] * len(tensor.quantization.zeroPoint)
 
     def pack(self):
-        self.operator.inputs, self.operator.outputs = self.inputs, self.outputs
+        self.operator.inputs = self.inputs
+        self.operator.outputs = self.outputs
         return pack_model(self.model)
 
 
@@ -134,7 +135,8 @@ def model_of(kind):
     for seed in range(10_000):
         tflite = (MAKERS | WIDE_MAKERS)[kind](np.random.default_rng(seed))
         one = Changed(tflite)
-        shape, source = list(one.output.shape), [*one.data.shape, 0, 0]
+        shape = list(one.output.shape)
+        source = [*one.data.shape, 0, 0]
         if kind == "QUANTIZE_16" and one.output.type == one.data.type:
             continue
         is_told_apart = len(shape) > 1 and shape != shape[::-1] and shape[1] > 1
@@ -145,7 +147,8 @@ def model_of(kind):
 
 def accepted_changes(kind):
     """Names of the changes after which the compiler takes the network."""
-    tflite, accepted = model_of(kind), set()
+    tflite = model_of(kind)
+    accepted = set()
     compile_network(tflite)
     made = {name: Changed(tflite) for name in CHANGES}
     for name, change in CHANGES.items():
@@ -195,7 +198,8 @@ def leave_open(graph):
 
 def transposed_by_shape():
     """SHAPE, STRIDED_SLICE and PACK, as the converter writes them for an open batch."""
-    source, output = Item((1, 1, 7, 4), 0.1, 3), Item((1, 1, 14, 3), 0.2, 5)
+    source = Item((1, 1, 7, 4), 0.1, 3)
+    output = Item((1, 1, 14, 3), 0.2, 5)
     whole, first, packed = (Item(shape, dtype="int32") for shape in ((4,), (), (4,)))
     ends = [Item((1,), values=np.array([number], np.int32)) for number in (0, 1, 1)]
     sizes = [Item((), values=np.array(size, np.int32)) for size in output.shape[1:]]

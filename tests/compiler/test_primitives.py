@@ -37,7 +37,8 @@ C = "dsp_convolution.h"
 H, R, E = "helium.h", "helium_rows.h", "elementwise.c"
 HC, HD, L = "helium_convolution.c", "helium_depthwise.c", "depthwise.c"
 V = "rv32_convolution.c"
-MIN, MAX = -(1 << 31), (1 << 31) - 1
+MIN = -(1 << 31)
+MAX = (1 << 31) - 1
 EDGES = (
     0,
     1,
@@ -131,7 +132,8 @@ def reciprocal(x: int) -> int:
 
 def logarithm(total: int) -> int:
     """TensorFlow Lite's logarithm of a number with 12 integer bits; the result has 5."""
-    zeros, other = 31 - total.bit_length(), 31 - product(total, 1518500250).bit_length()
+    zeros = 31 - total.bit_length()
+    other = 31 - product(total, 1518500250).bit_length()
     rest = saturated(min(2 * product(total << zeros, 1518500250), total << other))
     power = max(((11 - zeros) << 25) + (1 << 23), ((12 - other) << 25) - (1 << 23))
     p, q = (rest + 1805811301 + 1) // 2, 2 * (rest - 1805811301)
@@ -151,7 +153,8 @@ def inverse_root(value: int) -> tuple[int, int]:
         value, shift = value // 4, shift + 1
     while value < 1 << 27:
         value, shift = 4 * value, shift - 1
-    half, x = halves_away(value >> 1, 1), 1 << 28
+    half = halves_away(value >> 1, 1)
+    x = 1 << 28
     for _ in range(5):
         cube = saturated(product(product(x, x), x) << 6)
         x = saturated(wrap(product(3 << 27, x) - product(half, cube)) << 3)
@@ -204,7 +207,9 @@ def is_narrow(total: int, left: int, right: int, zero_point: int) -> bool:
 def channels(rng: random.Random, *, narrow: bool) -> Iterator[Row]:
     """Bias, multiplier, offset, left, right, sum with the bias, and the output."""
     for multiplier, shift, total in factors(rng, SHIFTS):
-        left, right, zero_point = max(shift, 0), max(-shift, 0), rng.choice((-128, 0, 5, 127))
+        left = max(shift, 0)
+        right = max(-shift, 0)
+        zero_point = rng.choice((-128, 0, 5, 127))
         if narrow and not is_narrow(total, left, right, zero_point):
             continue
         output = wrap(scale(total, multiplier, shift) + zero_point)
@@ -215,8 +220,10 @@ def channels(rng: random.Random, *, narrow: bool) -> Iterator[Row]:
 
 def finishes(rng: random.Random) -> Iterator[Row]:
     for number in range(300):
-        narrow, full = number % 3 > 0, number % 5 > 0
-        shift, zero_point = -rng.randrange(1, 20), rng.choice((-128, 0, 5, 127))
+        narrow = number % 3 > 0
+        full = number % 5 > 0
+        shift = -rng.randrange(1, 20)
+        zero_point = rng.choice((-128, 0, 5, 127))
         multiplier = rng.choice(FACTORS)
         least, most = (-128, 127) if full else (-rng.randrange(100), rng.randrange(1, 100))
         reach = min(600 << -shift, 1 << 28)
@@ -260,11 +267,14 @@ def combinations(
 
 def rounded_negatives(rng: random.Random) -> Iterator[Row]:
     """Rows of sums whose output depends on how a negative input, the second one, is rounded."""
-    output, found = (1 << 30, -11), 0
+    output = (1 << 30, -11)
+    found = 0
     while found < 4:
         pair = (rng.randrange(1 << 30, 1 << 31), -1 - rng.randrange(4))
-        item, offset = rng.randrange(-128, 0), rng.randrange(-127, 1)
-        product, half = scale((item + offset) << 20, pair[0], 0), 1 << (-pair[1] - 1)
+        item = rng.randrange(-128, 0)
+        offset = rng.randrange(-127, 1)
+        product = scale((item + offset) << 20, pair[0], 0)
+        half = 1 << (-pair[1] - 1)
         down, up = ((product + half + sign) >> -pair[1] for sign in (-1, 1))
         other = round(-down / (1 << 19))  # nearly cancels it: the sum is not limited
         result, missed = (scale((other << 19) + each, *output) for each in (down, up))
@@ -310,7 +320,8 @@ def unit_vectors(rng: random.Random) -> Iterator[Row]:
         offset = rng.choice((0, -127, 128, rng.randrange(-127, 129)))
         items = [rng.randrange(-128, 128) >> number % 7 for _ in range(4)]
         if number < 4:  # along an axis
-            items, offset = [9 * (number == place) for place in range(4)], 0
+            items = [9 * (number == place) for place in range(4)]
+            offset = 0
         centred = [item + offset for item in items]
         multiplier, shift = inverse_root(sum(value * value for value in centred))
         unit = [clamp(scale(value, multiplier, shift + 7), -128, 127) for value in centred]
@@ -438,7 +449,8 @@ def rows() -> dict[str, list[Row]]:
     ]
     for word, other in zip(words, reversed(words), strict=True):
         data = (word & 0xFFFFFFFF).to_bytes(4, "little")
-        (low, high), (other_low, other_high) = halfwords(word), halfwords(other)
+        (low, high) = halfwords(word)
+        (other_low, other_high) = halfwords(other)
         results = {
             "even_bytes": (word, wide_pair(signed(data, 0), signed(data, 2))),
             "odd_bytes": (word, wide_pair(signed(data, 1), signed(data, 3))),
@@ -821,7 +833,8 @@ CHANGES = (
 @pytest.mark.parametrize("path", ALL)
 def test_no_term_can_be_left_out(path, tmp_path):
     skip_without(path)
-    table, missed = compile_rows(path, tmp_path / "rows"), []
+    table = compile_rows(path, tmp_path / "rows")
+    missed = []
     for number, change in enumerate(change for change in CHANGES if path in change.paths):
         engine = shutil.copytree(engine_folder(), tmp_path / f"engine{number}")
         file = engine / change.file

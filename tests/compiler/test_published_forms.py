@@ -77,7 +77,8 @@ class Builder:
         options = schema.Pool2DOptionsT()
         options.filterHeight, options.filterWidth = source.shape[1:3]
         options.strideH, options.strideW = source.shape[1:3]
-        options.padding, options.fusedActivationFunction = schema.Padding.VALID, 0
+        options.padding = schema.Padding.VALID
+        options.fusedActivationFunction = 0
         shape = (1, 1, 1, source.shape[3])
         return self.add(
             "AVERAGE_POOL_2D", [source], shape, source.scale, source.zero_point, options

@@ -59,7 +59,8 @@ def part(rng, source):
 def pool(rng, source):
     options = schema.Pool2DOptionsT(strideH=1, strideW=1)
     options.filterHeight, options.filterWidth = source.shape[1:3]
-    options.padding, options.fusedActivationFunction = schema.Padding.VALID, 0
+    options.padding = schema.Padding.VALID
+    options.fusedActivationFunction = 0
     output = like(source, (1, 1, 1, source.shape[3]))
     kind = str(rng.choice(["AVERAGE_POOL_2D", "MAX_POOL_2D"]))
     return (kind, [source], [output], options), output
@@ -86,7 +87,8 @@ def random_network(seed):
     """A file of ten operators that mostly read the latest tensors."""
     rng = np.random.default_rng(seed)
     sizes = (1, int(rng.integers(2, 8)), int(rng.integers(2, 8)), int(rng.integers(1, 10)))
-    tensors, steps = [Item(sizes, 0.05, -4)], []
+    tensors = [Item(sizes, 0.05, -4)]
+    steps = []
     for _ in range(10):
         source = tensors[-1 - int(rng.integers(0, min(3, len(tensors))))]
         fitting = [t for t in tensors if t.shape == source.shape or tuple(t.shape[:3]) == (1, 1, 1)]

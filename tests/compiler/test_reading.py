@@ -152,7 +152,8 @@ def test_an_lstm_that_is_not_supported(change, message):
 def test_tensors_that_nothing_uses_may_be_empty():
     def add_empty(graph):
         graph.tensors.append(schema.TensorT())
-        graph.tensors[-1].shape, graph.tensors[-1].name = [0], "unused"
+        graph.tensors[-1].shape = [0]
+        graph.tensors[-1].name = "unused"
 
     tflite = MAKERS["UNIDIRECTIONAL_SEQUENCE_LSTM"](np.random.default_rng(0))
     assert compile_network(changed(tflite, add_empty)).calls
@@ -198,7 +199,8 @@ def custom(name):
     tflite = write_model("CONV_2D", [SOURCE, ZERO], [dataclasses.replace(SOURCE)])
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(tflite, 0))
     code = model.operatorCodes[0]
-    code.builtinCode, code.deprecatedBuiltinCode = schema.BuiltinOperator.CUSTOM, 32
+    code.builtinCode = schema.BuiltinOperator.CUSTOM
+    code.deprecatedBuiltinCode = 32
     code.customCode = name
     model.subgraphs[0].tensors[0].shape = [-1] * 9
     return pack_model(model)
@@ -243,7 +245,8 @@ def test_scales_that_are_far_apart_name_the_operator():
 
 def test_float16_weights():
     values = Item((1, 4), values=np.zeros((1, 4), np.float16))
-    weights, end = Item((1, 4), dtype="float32"), Item((1, 4), dtype="float32")
+    weights = Item((1, 4), dtype="float32")
+    end = Item((1, 4), dtype="float32")
     source = Item((1, 4), dtype="float32")
     steps = [("DEQUANTIZE", [values], [weights], None), ("ADD", [source, weights], [end], None)]
     with refuses(ModelError, "DEQUANTIZE", "float16", "representative data set"):

@@ -154,7 +154,8 @@ def test_a_depthwise_layer_reads_each_concatenated_part_where_it_is(tmp_path):
 
 
 def test_tables_of_tables_are_one_table(tmp_path):
-    second, third = Item(IMAGE.shape, 1 / 256, -128), Item(IMAGE.shape, 0.02, 9)
+    second = Item(IMAGE.shape, 1 / 256, -128)
+    third = Item(IMAGE.shape, 0.02, 9)
     steps = [
         ("LOGISTIC", [IMAGE], [second], None),
         ("QUANTIZE", [second], [third], None),
@@ -165,7 +166,8 @@ def test_tables_of_tables_are_one_table(tmp_path):
 
 
 def test_a_square_and_a_single_constant_are_tables(tmp_path):
-    square, sum_ = Item(IMAGE.shape, 0.5, -128), Item(IMAGE.shape, 0.6, -100)
+    square = Item(IMAGE.shape, 0.5, -128)
+    sum_ = Item(IMAGE.shape, 0.6, -100)
     constant = Item((1,), 0.3, 2, values=np.array([77], np.int8))
     add = schema.AddOptionsT()
     multiply = schema.MulOptionsT()
@@ -183,7 +185,8 @@ def test_what_depends_on_constants_alone_is_computed_when_compiling(tmp_path):
         for _ in range(2)
     )
     options = schema.AddOptionsT(fusedActivationFunction=1)
-    joint, tanh = Item((1, 1, 1, 8), 0.2, -9), Item((1, 1, 1, 8), 1 / 128, 0)
+    joint = Item((1, 1, 1, 8), 0.2, -9)
+    tanh = Item((1, 1, 1, 8), 1 / 128, 0)
     output = Item(IMAGE.shape, 0.2, 1)
     steps = [
         ("ADD", [first, second], [joint], options),
@@ -245,7 +248,8 @@ def test_an_output_that_is_a_view_is_copied(tmp_path):
 
 def test_splits_in_float_become_splits_of_int8(tmp_path):
     """The converter leaves some in unrolled recurrent layers; which ones depends on its run."""
-    source, whole = Item((1, 4, 6), 0.05, -4), Item((1, 4, 6), 0.1, 3)
+    source = Item((1, 4, 6), 0.05, -4)
+    whole = Item((1, 4, 6), 0.1, 3)
     real = Item(whole.shape, dtype="float32")
     parts = [Item((1, 4, 3), dtype="float32") for _ in range(2)]
     halves = [like(whole, part.shape) for part in parts]
@@ -269,7 +273,8 @@ def test_splits_in_float_become_splits_of_int8(tmp_path):
 def test_functions_in_float_become_tables(tmp_path):
     """Two of one float tensor, as where a normalisation needs the numbers and their squares."""
     real, square, negative = (Item(IMAGE.shape, dtype="float32") for _ in range(3))
-    squares, negatives = Item(IMAGE.shape, 0.2, -128), Item(IMAGE.shape, 0.06, 3)
+    squares = Item(IMAGE.shape, 0.2, -128)
+    negatives = Item(IMAGE.shape, 0.06, 3)
     steps = [
         ("DEQUANTIZE", [IMAGE], [real], None),
         ("NEG", [real], [negative], None),

@@ -14,7 +14,8 @@ from m3net_tf.compiler.network import compile_network
 from m3net_tf.runtime.desktop import load_compiled
 from m3net_tf.runtime.interpreter import run_tflm, tflm_unavailable_reason
 
-RUNS, NEW_SEQUENCE = 9, (0, 4, 5)
+RUNS = 9
+NEW_SEQUENCE = (0, 4, 5)
 CELLS = 6
 
 pytestmark = pytest.mark.skipif(
@@ -40,7 +41,8 @@ def dense(rng, source, depth, classes):
 
 def keyword_benchmark(rng):
     """The form of TFLite Micro's: int16 features, filters over time, and shares of 32 bits."""
-    source, features = Item((1, 12), 0.001, dtype="int16"), Item((1, 12), 0.06, -128)
+    source = Item((1, 12), 0.001, dtype="int16")
+    features = Item((1, 12), 0.06, -128)
     filters = svdf_layer(rng, features)
     scores = dense(rng, filters[2][0], filters[2][0].shape[1], 2)
     shares = Item((1, 2), 2.0**-16, -32768, dtype="int16")

@@ -27,7 +27,8 @@ WINDOWS = 7
 
 def frames_of(rng, network, count):
     """Noise for each input: so many lines, after which the extreme values follow."""
-    push, series = network.push, []
+    push = network.push
+    series = []
     for tensor in network.graph.inputs:
         ends = np.iinfo(tensor.dtype)
         shape = (*tensor.shape[: push.axis], count, *tensor.shape[push.axis + 1 :])
@@ -43,11 +44,16 @@ class Pair:
     """A streamed network beside the network of the whole window, both on this machine."""
 
     def __init__(self, stream: Stream, network, pushed, whole):
-        self.stream, self.network, self.pushed, self.whole = stream, network, pushed, whole
+        self.stream = stream
+        self.network = network
+        self.pushed = pushed
+        self.whole = whole
 
     def is_equal(self, windows=WINDOWS, starts=(0, 1), after_push=None):
         """Whether all outputs are equal, for a series from several places on, after resets."""
-        axis, hop, window = self.stream.axis, self.stream.hop, self.stream.window
+        axis = self.stream.axis
+        hop = self.stream.hop
+        window = self.stream.window
         rng = np.random.default_rng(3)
         series = frames_of(rng, self.network, window + (windows + len(starts)) * hop)
         equal = True
@@ -95,9 +101,11 @@ def test_random_networks_give_the_bytes_of_the_whole_window(tmp_path):
 def test_random_networks_are_clean_under_sanitizers(tmp_path):
     pairs = build({f"network_{seed}": random_stream(seed) for seed in range(CHECKED)}, tmp_path)
     networks = {name: pair.network for name, pair in pairs.items()}
-    pushes, expected = {}, []
+    pushes = {}
+    expected = []
     for name, pair in pairs.items():
-        push, shape = pair.network.push, pair.network.graph.inputs[0].shape
+        push = pair.network.push
+        shape = pair.network.graph.inputs[0].shape
         (series,) = frames_of(np.random.default_rng(4), pair.network, (push.needed + 3) * push.hop)
         parts = [
             lines(series, push.axis, i, i + push.hop)
@@ -117,7 +125,8 @@ def test_a_state_for_each_phase_decides_more_often(tmp_path):
     middle.shape = (1, 1, 10, 8)
     last, item = depthwise(middle)
     tflite = write_network([step, last, _mean(item)])
-    network, whole = stream_network(tflite, 2), compile_network(tflite)
+    network = stream_network(tflite, 2)
+    whole = compile_network(tflite)
     assert network.push.hop == 2
     phases = list(build_streams({"even": network, "odd": network}, tmp_path / "s").values())
     host = build_host({"whole": whole}, tmp_path / "w")["whole"]
@@ -190,7 +199,8 @@ def test_padding_is_computed_at_the_ends_alone():
 def test_lines_that_are_cheap_to_compute_do_not_stay(tmp_path):
     """The sum's first lines read older ones of the gate, which follow from lines that stay."""
     first, wide = conv(Item((1, 4, 20, 3), 0.05, -4), 8, window=1, padding=1)
-    gate, total = Item(wide.shape, 1 / 256, -128), Item(wide.shape, 0.3, -11)
+    gate = Item(wide.shape, 1 / 256, -128)
+    total = Item(wide.shape, 0.3, -11)
     second, later = depthwise(wide)
     steps = [first, ("LOGISTIC", [wide], [gate], None), second]
     steps += [("ADD", [gate, later], [total], schema.AddOptionsT()), _mean(total)]
@@ -266,7 +276,8 @@ def test_what_cannot_stream_is_refused(tflite, axis, hop, message):
 
 
 def test_the_command_reports_each_layer_and_draws_the_state(tmp_path):
-    model, out = tmp_path / "some.tflite", tmp_path / "out"
+    model = tmp_path / "some.tflite"
+    out = tmp_path / "out"
     model.write_bytes(plain(padding=0))
     command = ["compile", str(model), "--out", str(out), "--name", "kws", "--stream", "--axis", "2"]
     result = CliRunner().invoke(app, command)

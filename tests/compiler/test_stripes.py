@@ -23,7 +23,8 @@ from m3net_tf.runtime.interpreter import tflm_unavailable_reason
 
 FEW, MANY = 14, 400
 PADDED_BEHIND = 366  # a chain with a window of one pixel that is padded behind its input
-NONE, ANY = Goal(most_added=-1), GOALS["ram"]
+NONE = Goal(most_added=-1)
+ANY = GOALS["ram"]
 SAVED = "bytes of the arena saved by lines instead of whole tensors"
 
 pytestmark = pytest.mark.skipif(
@@ -36,7 +37,8 @@ class Chain(Builder):
 
     def window(self, kind, size, stride, dilation=1, channels=0, valid=False):
         """A convolution, depthwise layer or pooling."""
-        is_pool, source = "POOL" in kind, self.latest
+        is_pool = "POOL" in kind
+        source = self.latest
         is_conv = kind == "CONV_2D"
         options = (
             schema.Pool2DOptionsT()
@@ -155,7 +157,8 @@ class Eager(Striping):
 def chains(seeds, monkeypatch):
     """Files and networks with stripes; every fourth one of 16 bits."""
     monkeypatch.setattr("m3net_tf.compiler.network.Striping", Eager)
-    models, networks = {}, {}
+    models = {}
+    networks = {}
     for seed in seeds:
         tflite = random_chain(seed)
         name = f"chain_{seed}"
@@ -273,7 +276,8 @@ def test_the_arena_shrinks_where_lines_replace_tensors(tmp_path):
         inputs = random_inputs(rng, networks[name])
         expected = run_micro(models[name], inputs, 1)[0]
         np.testing.assert_array_equal(hosts[name].run(*inputs)[0], expected, name)
-        whole, plan = compile_network(models[name], goal=NONE).plan, networks[name].plan
+        whole = compile_network(models[name], goal=NONE).plan
+        plan = networks[name].plan
         saved = networks[name].saved
         assert saved[TOGETHER] == together, name
         assert saved[SAVED] == whole.arena_bytes - plan.arena_bytes, name

@@ -10,7 +10,8 @@ from tidy import DSP, ROOT, check, find_tool
 def test_a_bug_is_found(tmp_path, capsys):
     if not find_tool():
         pytest.skip("missing: clang-tidy")
-    clean, bug = tmp_path / "clean.c", tmp_path / "bug.c"
+    clean = tmp_path / "clean.c"
+    bug = tmp_path / "bug.c"
     clean.write_text("int next(int a) { return a + 1; }\n")
     bug.write_text("int next(int a) { int b; return a + b; }\n")
     assert check(find_tool(), clean, DSP, tmp_path)

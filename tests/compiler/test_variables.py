@@ -25,9 +25,11 @@ from m3net_tf.compiler.network import compile_network
 from m3net_tf.runtime.interpreter import tflm_unavailable_reason
 from m3net_tf.system.errors import ModelError
 
-RUNS, NEW_SEQUENCE = 12, (5, 6)
+RUNS = 12
+NEW_SEQUENCE = (5, 6)
 FAST = ("-O0",)  # to compile
-FRAMES, RESETS = 500, (170, 171, 333)
+FRAMES = 500
+RESETS = (170, 171, 333)
 FEW = 24
 FOLDER = os.environ.get("M3NET_MICRO_WAKE_WORD", "")
 KEEPS_LINES = "variables that became lines that stay"

@@ -113,7 +113,8 @@ def cases():
         tflite = depthwise_pair(columns)
         network = compile_network(tflite)
         for call in network.calls:
-            image, goal = call.arguments[0].input, call.arguments[0].output
+            image = call.arguments[0].input
+            goal = call.arguments[0].output
             assert call.arguments[0].lines and goal.column_step == 2 * image.column_step
         found.append((tflite, Case(f"pair_{columns}", network, random_inputs(rng, network))))
     files = {"extreme": extreme_convolution()}
@@ -145,7 +146,8 @@ def depthwise_lines(rng: np.random.Generator) -> Iterator[bytes]:
     """Depthwise convolutions of 3 x 3 pixels, of all lengths of lines and some strides."""
     all_strides = ((1, 1), (2, 2), (3, 3), (2, 1))  # the last ones not by lines
     for strides, padding, rows in itertools.product(all_strides, (SAME, VALID), range(4, 9)):
-        columns, channels = 12 - rows, 8 if rows % 2 else 20
+        columns = 12 - rows
+        channels = 8 if rows % 2 else 20
         options = schema.DepthwiseConv2DOptionsT()
         options.strideH, options.strideW = strides
         options.depthMultiplier = options.dilationHFactor = options.dilationWFactor = 1
@@ -173,7 +175,8 @@ def depthwise_pair(columns: int) -> bytes:
 def with_lines(network: CompiledNetwork, axis: int) -> CompiledNetwork:
     """A depthwise convolution by lines where it can be, with its output behind the arena."""
     (call,) = network.calls
-    layer, plan = call.arguments[0], network.plan
+    layer = call.arguments[0]
+    plan = network.plan
     # The steps along a row of the image are equal only if it is as long as the output's.
     call.arguments[0] = dataclasses.replace(layer, lines=line_direction(layer, axis))
     output = call.output.block
@@ -183,7 +186,8 @@ def with_lines(network: CompiledNetwork, axis: int) -> CompiledNetwork:
 
 
 def test_channels_with_equal_outputs_have_a_factor_of_zero():
-    spread, bias = np.array([1000, 0, 1 << 20]), np.array([3, -5000, 7])
+    spread = np.array([1000, 0, 1 << 20])
+    bias = np.array([3, -5000, 7])
     factors = [Factor(1 << 30, -25), Factor(1 << 30, 0), Factor(1 << 30, -9)]
     rows, narrow = channel_rows(bias, factors, spread, 11)
     assert narrow
@@ -199,7 +203,9 @@ def possible_pixels(network: CompiledNetwork) -> list[int]:
 def with_pixels(network: CompiledNetwork, pixels: int) -> CompiledNetwork:
     """A convolution that computes some pixels at a time, with its patch behind the arena."""
     (call,) = network.calls
-    layer, (patch,), plan = call.arguments[0], call.scratch, network.plan
+    layer = call.arguments[0]
+    (patch,) = call.scratch
+    plan = network.plan
     patch.size = -(-layer.weights.values.shape[2] // 4) * 4 * 2
     call.arguments[0] = dataclasses.replace(layer, pixels=pixels)
     plan.places[patch] = plan.arena_bytes

@@ -24,7 +24,8 @@ from m3net_tf.compiler.network import compile_network
 from m3net_tf.export.c_files import CModel
 
 ROOT = Path(__file__).parents[2]
-DSP, PORTABLE = ("thumbv7em-none-eabihf", "cortex-m4"), ("thumbv7m-none-eabi", "cortex-m3")
+DSP = ("thumbv7em-none-eabihf", "cortex-m4")
+PORTABLE = ("thumbv7m-none-eabi", "cortex-m3")
 HELIUM = ("thumbv8.1m.main-none-eabihf", "cortex-m55")
 RV32 = ("riscv32-unknown-elf", "sifive-e31")
 #: Kinds of layers of the generated networks.
@@ -41,7 +42,8 @@ def write_generated(folder: Path) -> list[Path]:
     """Networks of one layer each, with the headers that ``compiled/inference.c`` includes."""
     tflite = MAKERS["FULLY_CONNECTED"](np.random.default_rng(0))
     network = compile_network(tflite)
-    (source,), (result,) = network.graph.inputs, network.graph.outputs
+    (source,) = network.graph.inputs
+    (result,) = network.graph.outputs
     emit(network, "m3net_network", "m3net_operation_done").write(folder, "m3net_network")
     model = CModel(
         name="some network",

@@ -12,7 +12,8 @@ from m3net_tf.compiler.operators import WIDE
 
 STEPS = 256  # 16-bit steps of an 8-bit step
 BUILTINS = {number: name for name, number in vars(schema.BuiltinOperator).items()}
-INT8, INT16 = schema.TensorType.INT8, schema.TensorType.INT16
+INT8 = schema.TensorType.INT8
+INT16 = schema.TensorType.INT16
 LAYER = slice(1, 2), slice(2, 3)
 #: The inputs that are weights, and those that are biases.
 CONSTANTS = {
@@ -38,7 +39,8 @@ def widen(tflite: bytes, long_bias: bool = True) -> bytes:
 
 
 def _widen_graph(model: Any, graph: Any, long_bias: bool) -> None:
-    weights, biases = set(), set()
+    weights = set()
+    biases = set()
     for op in graph.operators:
         kind = BUILTINS[model.operatorCodes[op.opcodeIndex].builtinCode]
         if kind in CONSTANTS:
@@ -106,7 +108,8 @@ def softmax(rng: Random) -> bytes:
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(tflite, 0))
     output = model.subgraphs[0].tensors[-1]
     output.type = INT16
-    output.quantization.scale, output.quantization.zeroPoint = [2.0**-16], [-(1 << 15)]
+    output.quantization.scale = [2.0**-16]
+    output.quantization.zeroPoint = [-(1 << 15)]
     return pack_model(model)
 
 

@@ -131,7 +131,9 @@ def test_vectors_are_held_out_clips_with_what_each_link_makes_of_them(exported, 
     dataset = Run(tiny_run).dataset(None)
     assert index["clips"] == [clip.clip_id for clip in dataset.split("test")]
     assert index["true_labels"] == [clip.label for clip in dataset.split("test")]
-    pcm, features, outputs = stored.pcm, stored.features, stored.scores
+    pcm = stored.pcm
+    features = stored.features
+    outputs = stored.scores
     assert pcm.shape == (10, 16_000)
     assert features.shape == (10, 40, 49, 1)
     for clip, wave, expected in zip(dataset.split("test"), pcm, features, strict=True):
@@ -202,7 +204,8 @@ def test_a_damaged_export_is_repeated(copy, exported, tiny_run, quantized):
 
 
 def test_the_arena_is_the_planners_and_the_report_has_what_each_rewrite_saved(exported):
-    manifest, facts = exported.manifest, exported.compiled["m3net_network"]
+    manifest = exported.manifest
+    facts = exported.compiled["m3net_network"]
     assert manifest.engine == DEFAULT_ENGINE == "compiled"
     assert manifest.arena == Arena(facts["arena_bytes"], "m3net compile")
     header = (exported.folder / "model.h").read_text()
@@ -218,7 +221,8 @@ def test_another_engine_changes_its_files_alone(copy, exported, tiny_run):
     assert lines[0] == f"{copy} is already exported"
     assert other.manifest.engine == "tflm" and other.compiled == {}
     assert other.manifest.arena.bytes > exported.manifest.arena.bytes
-    before, after = contents(exported.folder), contents(copy)
+    before = contents(exported.folder)
+    after = contents(copy)
     assert set(before) - set(after) == COMPILED_FILES
     assert {name for name in after if after[name] != before[name]} == {"manifest.json", "model.h"}
     export_run(Run(tiny_run), None, copy)

@@ -39,7 +39,8 @@ def network(first: keras.layers.Layer) -> keras.Model:
 @pytest.fixture(scope="module")
 def own(tmp_path_factory) -> tuple[keras.Model, Path]:
     """A network that begins with DiffRes, and its file."""
-    model, path = network(DiffRes(0.5)), tmp_path_factory.mktemp("own") / "own.tflite"
+    model = network(DiffRes(0.5))
+    path = tmp_path_factory.mktemp("own") / "own.tflite"
     save_tflite(model, path, FEATURES, frontend=CONFIG, labels=LABELS)
     return model, path
 
@@ -63,7 +64,8 @@ def test_its_export_has_both_networks_and_their_c(own, tmp_path):
 
 
 def test_only_tflite_micro_refuses_an_operator_that_it_lacks(tmp_path):
-    model, path = network(keras.layers.Activation("gelu")), tmp_path / "own.tflite"
+    model = network(keras.layers.Activation("gelu"))
+    path = tmp_path / "own.tflite"
     save_tflite(model, path, FEATURES, frontend=CONFIG, labels=LABELS)
     bundle = export_file(path, tmp_path)
     assert "GELU" in bundle.manifest.operators

@@ -37,7 +37,8 @@ BOARD = "mps2_an386"
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """M3Net without padding in time; do not write into it."""
     path = require_sources("experiments") / "mcu" / "m3net_plain_stream_speech_commands.yaml"
-    recipe, info = load_recipe(path), dataset_info("speech_commands")
+    recipe = load_recipe(path)
+    info = dataset_info("speech_commands")
     shape = input_shape(info, recipe.frontend)
     model = build_network(recipe, shape, info.multi_label, len(info.labels))
     return export_untrained(model, recipe, info, tmp_path_factory.mktemp("streamed") / "export")
@@ -56,7 +57,8 @@ def contents(bundle: Bundle) -> dict[str, bytes]:
 
 def test_a_stream_scores_enrolled_words_as_whole_windows_do(exported: Bundle, tmp_path: Path):
     enrolling = export_file(exported.folder / "model.tflite", tmp_path, enrolment_slots=2)
-    vectors, classifier = read_vectors(enrolling), Classifier(enrolling.folder)
+    vectors = read_vectors(enrolling)
+    classifier = Classifier(enrolling.folder)
     words = classifier.prototypes()
     words.add("own", classifier.run(vectors.features[:1])[0])
     sound = np.concatenate([vectors.pcm[0], vectors.pcm[1], vectors.pcm[0]])
@@ -85,7 +87,8 @@ def test_it_has_both_networks_and_says_so(exported: Bundle):
 
 
 def test_other_columns_between_runs_take_the_stream_away_and_bring_it_back(copy: Bundle):
-    before, streamed_bytes = contents(copy), copy.manifest.arena.bytes
+    before = contents(copy)
+    streamed_bytes = copy.manifest.arena.bytes
     odd = dataclasses.replace(copy.detector, run_columns=5)
     copy.set_detector(odd)
     assert copy.manifest.push_columns is None and "stream" not in copy.compiled["m3net_network"]

@@ -154,7 +154,8 @@ def clock_set_back(scene: Scene) -> str:
 
 
 def _turn_back() -> None:
-    now, now_ns = time.time, time.time_ns
+    now = time.time
+    now_ns = time.time_ns
     time.time = lambda: now() - _DAY_S
     time.time_ns = lambda: now_ns() - _DAY_S * 10**9
 
@@ -172,7 +173,8 @@ def two_processes(scene: Scene) -> str:
             first.kill(signal.SIGSTOP)
         second = scene.start()
         if not stopped:
-            second_end, first_end = second.wait(), first.wait()
+            second_end = second.wait()
+            first_end = first.wait()
             scene.require_refused(second_end, f"in use by process {first.number}")
         else:
             second_end = second.wait()
@@ -210,12 +212,14 @@ def _slow_down(pause_s: float) -> None:
 
         return slow
 
-    os.rename, os.replace = wrap(os.rename), wrap(os.replace)
+    os.rename = wrap(os.rename)
+    os.replace = wrap(os.replace)
 
 
 def _lose_reply(number: int) -> None:
     """The ``number``-th rename takes effect, but reports an error."""
-    count, replace = 0, os.replace
+    count = 0
+    replace = os.replace
 
     def lossy(source: str, target: str, **kwargs: int) -> None:
         nonlocal count
@@ -229,7 +233,8 @@ def _lose_reply(number: int) -> None:
 
 def worker_kill(scene: Scene) -> str:
     """One of the worker processes of a training is killed; all start again."""
-    child, killed = scene.start(), 0
+    child = scene.start()
+    killed = 0
     after = scene.chance.uniform(0.3, 0.9) * scene.seconds
     child.ends_within(after)
     while not killed and not child.ends_within(0.05):

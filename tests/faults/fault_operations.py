@@ -177,7 +177,8 @@ def _wake(place: Path, log: Log) -> None:
     from m3net_tf.wake.sounds import write_wake_sounds
     from m3net_tf.wake.voices.speaking import say_phrases
 
-    folder, voices = place / "wake/sounds", place / "wake/voices"
+    folder = place / "wake/sounds"
+    voices = place / "wake/voices"
     if not folder.is_dir():
         spoken = say_phrases(["computer"], voices, count=12, near_count=12, log=log)
         write_wake_sounds(spoken, voices, [place / "noise"], folder, log=log)
@@ -224,7 +225,8 @@ def _search(place: Path, log: Log) -> None:
         "sections": {},
     }
     recipe = Recipe.from_dict({**RECIPE, "training": {**RECIPE["training"], "epochs": 2}})
-    space, folder = load_space(place / "space.yaml", recipe), place / "tables/search"
+    space = load_space(place / "space.yaml", recipe)
+    folder = place / "tables/search"
     settings = Settings(recipe, space, "mps2_an386", CostLimits())
     trials = run_search(settings, folder, Budget(3), log=log)
     write_result(folder, trials)

@@ -39,7 +39,8 @@ def _check(result: int, what: str) -> None:
 
 def own_mounts() -> None:
     """Give this process a mount namespace of its own, with a user namespace unless it is root."""
-    user, group = os.geteuid(), os.getegid()
+    user = os.geteuid()
+    group = os.getegid()
     _check(_libc.unshare(_NEW_MOUNTS | (_NEW_USER if user else 0)), "unshare")
     if user:
         Path("/proc/self/setgroups").write_text("deny")

@@ -30,8 +30,8 @@ sys.path.append(str(Path(__file__).parents[1]))  # of worker_processes
 import fault_kinds
 import fault_operations
 import matplotlib.backends.backend_agg  # noqa: F401  # once, for all children
-import optuna  # noqa: F401
-import sklearn.metrics  # noqa: F401
+import optuna  # noqa: F401  # likewise
+import sklearn.metrics  # noqa: F401  # likewise
 from fault_operations import OPERATIONS, Operation
 from fault_places import Child, Disk, own_mounts
 
@@ -41,7 +41,7 @@ from m3net_tf.system.artifacts import sha256_of, write_json
 
 if "table" in OPERATIONS:
     import m3net_tf.lab.search.candidates
-    import m3net_tf.lab.studies.tables  # noqa: F401
+    import m3net_tf.lab.studies.tables  # noqa: F401  # likewise
 
 LOG = Path("build/faults.json")
 #: Kills are the most frequent fault; the operations that take seconds are less frequent.
@@ -91,7 +91,9 @@ class Templates:
     def _measure(self, name: str, disk: Disk, place: Path) -> None:
         operation = OPERATIONS[name]
         shutil.copytree(place, self.folder(name), symlinks=True)
-        before, used, start = digest_of(operation, place), disk.used(), time.monotonic()
+        before = digest_of(operation, place)
+        used = disk.used()
+        start = time.monotonic()
         self._act(operation, place)
         self.facts[name] = {
             "seconds": time.monotonic() - start,
@@ -127,7 +129,8 @@ def leftovers(place: Path) -> list[str]:
 
 def check(scene: fault_kinds.Scene, kind: str, facts: dict[str, Any], template: Path) -> None:
     """Apply a fault and check what must hold after it, and after the operation's repetition."""
-    operation, place = scene.operation, scene.place
+    operation = scene.operation
+    place = scene.place
     kept = hashes(template, operation)
     output = fault_kinds.KINDS[kind](scene)
     if hashes(place, operation) != kept:
@@ -178,11 +181,13 @@ class Case:
 
     def _run(self, templates: Templates, point: Path, writing: int) -> None:
         result: dict[str, Any] = {"failure": ""}
-        scene, facts = None, templates.facts[self.operation]
+        scene = None
+        facts = templates.facts[self.operation]
         template = templates.folder(self.operation)
         try:
             own_mounts()
-            disk, place = Disk(point), point / "place"
+            disk = Disk(point)
+            place = point / "place"
             shutil.copytree(template, place, symlinks=True)
             scene = fault_kinds.Scene(
                 OPERATIONS[self.operation],
@@ -215,7 +220,8 @@ def run_cases(
     numbers: Sequence[int], seed: int, jobs: int, templates: Templates, point: Path
 ) -> Iterator[dict[str, Any]]:
     """Entries of the log of all cases, of which ``jobs`` run side by side."""
-    waiting, running = list(numbers), {}
+    waiting = list(numbers)
+    running = {}
     while waiting or running:
         while waiting and len(running) < jobs:
             case = Case(waiting.pop(0), seed, templates, point)
@@ -255,7 +261,8 @@ def main() -> int:
     options = parser.parse_args()
     for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
         os.environ[name] = "1"  # before the children start TensorFlow
-    operations, kinds = options.operation or OPERATIONS, options.fault or fault_kinds.KINDS
+    operations = options.operation or OPERATIONS
+    kinds = options.fault or fault_kinds.KINDS
     if not any({*OPERATIONS[name].faults} & {*kinds} for name in operations):
         raise SystemExit("none of these faults disturbs one of these operations")
     chosen = (n for n in itertools.count() if drawn(n)[0] in operations and drawn(n)[1] in kinds)
@@ -263,7 +270,8 @@ def main() -> int:
     print(
         f"seed {options.seed}: repeat a case with --seed {options.seed} --case NUMBER", flush=True
     )
-    start, cases = time.monotonic(), []
+    start = time.monotonic()
+    cases = []
     scratch = Path(tempfile.mkdtemp(prefix="m3net-faults-"))
     try:
         point = scratch / "disk"

@@ -209,7 +209,8 @@ class Console:
             if left_s <= 0:
                 return None
             self.seen += self.port.read(min(left_s, 1.0)).decode("latin1")
-        text, self.seen = self.seen[: match.end()], self.seen[match.end() :]
+        text = self.seen[: match.end()]
+        self.seen = self.seen[match.end() :]
         return text
 
     def until(self, pattern: str) -> str:
@@ -274,6 +275,7 @@ def without_sleep(elf: Path, target: Path) -> Path:
     While a core sleeps, QEMU's time follows the host's clock, and jumps if the host is busy.
     Without sleep only executed instructions count.
     """
-    nop, after_dsb = b"\x00\xbf", 4
+    nop = b"\x00\xbf"
+    after_dsb = 4
     address = function_address(elf, "m3net_board_idle") + after_dsb
     return with_bytes(elf, target, address, nop)

@@ -80,7 +80,8 @@ def measure(folder: Path) -> list[FileCoverage]:
         RuntimeError: a test failed.
     """
     host_library()  # not to be counted: it goes into the cache
-    tools, counts = folder / "bin", folder / "counts"
+    tools = folder / "bin"
+    counts = folder / "counts"
     tools.mkdir(parents=True)
     counts.mkdir()
     # A compiler cache would keep the objects without the files that gcov reads beside them.

@@ -155,7 +155,8 @@ def test_it_has_the_settings_of_the_export_and_the_plan_of_its_networks(
     folder = tmp_path / layout / NAME
     inner = folder / "src" / "m3net"
     for path in warped_bundle.folder.glob("*.[ch]"):
-        expected, written = path.read_text(), (inner / path.name).read_text()
+        expected = path.read_text()
+        written = (inner / path.name).read_text()
         if path.name == "frontend_config.h":
             guard = "#define M3NET_FRONTEND_CONFIG_H_\n"
             expected = expected.replace(guard, f"{guard}\n#define M3NET_FRONTEND_FIXED 1\n")
@@ -222,7 +223,8 @@ def test_plain_c_prints_the_label_and_score_of_a_sound(warped_bundle, compiler, 
 def test_live_detection_in_plain_c_streams_and_prints_the_events_of_whole_windows(
     streaming_bundle, sounds, tmp_path
 ):
-    bundle, config = streaming_bundle, streaming_bundle.frontend
+    bundle = streaming_bundle
+    config = streaming_bundle.frontend
     folder = write_layout(bundle, "c", tmp_path)
     assert "#define M3NET_MODEL_PUSH_COLUMNS 4" in (folder / "src/m3net/model.h").read_text()
     assert "4 of the window's 49 columns" in (folder / "README.md").read_text()

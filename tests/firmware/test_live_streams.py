@@ -71,7 +71,8 @@ def test_the_detector_gets_columns_that_the_network_streams(
     small_tflite: bytes, streaming_tflite: bytes
 ):
     default = DetectorConfig.default(CONFIG, FRAMES, ["a", "b"])
-    streaming, small = Int8Network(streaming_tflite), Int8Network(small_tflite)
+    streaming = Int8Network(streaming_tflite)
+    small = Int8Network(small_tflite)
     config = streaming_detector(default, streaming, CONFIG)
     assert config == dataclasses.replace(default, run_columns=RUN_COLUMNS)
     assert push_columns(streaming, CONFIG, RUN_COLUMNS) == RUN_COLUMNS
@@ -153,7 +154,8 @@ def test_a_board_gives_the_same_scores_and_events_for_less(
     for name, model in models(streaming_tflite).items():
         image = build_compiled(bundle, model, board, tmp_path / "build")
         heard[name] = hear(image.elf, find_machine(board), recording(sounds))
-    pushes, windows = heard["pushes"], heard["windows"]
+    pushes = heard["pushes"]
+    windows = heard["windows"]
     np.testing.assert_array_equal(pushes.columns, windows.columns)
     np.testing.assert_array_equal(pushes.ends, windows.ends)
     np.testing.assert_array_equal(pushes.scores, windows.scores)

@@ -73,7 +73,10 @@ def test_features_scores_and_events_are_pythons(
 
     columns = np.array(answer["columns"], np.int8).T
     np.testing.assert_array_equal(columns, fixed_features_int8(CONFIG, pcm))
-    reference, runs, events, refused = Detector(detector), [], [], 0
+    reference = Detector(detector)
+    runs = []
+    events = []
+    refused = 0
     padded = np.pad(columns, ((0, 0), (detector.kept_columns, 0)), constant_values=-128)
 
     def engine(windows: np.ndarray) -> np.ndarray:

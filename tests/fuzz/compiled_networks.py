@@ -88,7 +88,8 @@ def _store(model: Any, tensor: Any, content: bytes) -> None:
 
 def _reshape(model: Any, tensor: Any, shape: Sequence[int]) -> None:
     """Give a tensor a shape, and a constant as many items."""
-    items, content = int(np.prod(tensor.shape)), _content(model, tensor)
+    items = int(np.prod(tensor.shape))
+    content = _content(model, tensor)
     tensor.shape = [int(size) for size in shape]
     wanted = int(np.prod(tensor.shape)) * (len(content) // max(items, 1))
     if content and 0 < wanted < _BYTES:
@@ -116,7 +117,8 @@ def _change_dimension(rng: Random, model: Any) -> None:
     shape = _tensor(rng, model).shape
     if not len(shape):
         return
-    before, after = _one(rng, shape), _one(rng, _SIZES)
+    before = _one(rng, shape)
+    after = _one(rng, _SIZES)
     for tensor in model.subgraphs[0].tensors:
         if before in tensor.shape:
             _reshape(model, tensor, [after if n == before else n for n in tensor.shape])
@@ -156,17 +158,20 @@ def _change_quantization(rng: Random, model: Any) -> None:
     if quantization is None or quantization.scale is None:
         return
     kind = int(rng.integers(0, 5))
-    scales, points = list(quantization.scale), list(quantization.zeroPoint)
+    scales = list(quantization.scale)
+    points = list(quantization.zeroPoint)
     if kind <= 1:
         power = 2.0 ** float(rng.uniform(-12, 12) if kind == 0 else rng.uniform(-120, 120))
         scales = [float(np.float32(min(scale * power, 3e38))) for scale in scales]
     elif kind == 2:
         points = [int(_one(rng, (-128, -127, -1, 0, 1, 127)))] * len(points)
     elif kind == 3:
-        scales, points = scales[:1], points[:1]
+        scales = scales[:1]
+        points = points[:1]
     else:
         quantization.quantizedDimension = int(rng.integers(0, 5))
-    quantization.scale, quantization.zeroPoint = scales, points
+    quantization.scale = scales
+    quantization.zeroPoint = points
 
 
 def _change_option(rng: Random, model: Any) -> None:
@@ -200,7 +205,8 @@ def _change_operator(rng: Random, model: Any) -> None:
     else:
         code = model.operatorCodes[operator.opcodeIndex]
         number = getattr(schema.BuiltinOperator, _one(rng, _KINDS))
-        code.builtinCode, code.deprecatedBuiltinCode = number, min(number, 127)
+        code.builtinCode = number
+        code.deprecatedBuiltinCode = min(number, 127)
     operator.inputs = inputs
 
 
@@ -289,8 +295,11 @@ def run(seconds: float, inputs: int, seed: int, first: int, work: Path) -> dict[
     Returns:
         The entry of the log.
     """
-    start, computed = time.monotonic(), _computed_s()
-    numbers, paths, ran = itertools.count(first), [], 0
+    start = time.monotonic()
+    computed = _computed_s()
+    numbers = itertools.count(first)
+    paths = []
+    ran = 0
     work.mkdir(parents=True, exist_ok=True)
     while time.monotonic() - start < seconds and (inputs < 0 or ran < inputs):
         found: dict[int, str] = {}

@@ -49,10 +49,12 @@ def corpus_of(name: str) -> tuple[Path, int]:
     folder = WORK / f"corpus-{name}"
     folder.mkdir(parents=True, exist_ok=True)
     if name in c_targets.SEEDS:
-        seeds, longest = c_targets.SEEDS[name], 4096
+        seeds = c_targets.SEEDS[name]
+        longest = 4096
     else:
         target = python_targets.TARGETS[name]
-        seeds, longest = target.seeds(), target.longest
+        seeds = target.seeds()
+        longest = target.longest
     found = [path.read_bytes() for path in sorted((FOUND / name).glob("*"))]
     for number, content in enumerate([*seeds, *found]):
         (folder / f"seed-{number:03}").write_bytes(content)
@@ -87,7 +89,8 @@ def run_target(name: str, seconds: int, inputs: int, seed: int) -> dict[str, Any
         "ASAN_OPTIONS": "quarantine_size_mb=16",
         "TF_CPP_MIN_LOG_LEVEL": "3",
     }
-    start, computed = time.monotonic(), _children_s()
+    start = time.monotonic()
+    computed = _children_s()
     with tempfile.TemporaryDirectory(prefix="m3net-fuzz-", dir=python_targets.IN_MEMORY) as room:
         done = subprocess.run(
             [*command, str(corpus)],

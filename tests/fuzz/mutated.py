@@ -68,15 +68,18 @@ def mutated(seed: bytes, chance: random.Random) -> bytes:
 
 def run(name: str, count: int, seed: int) -> list[str]:
     """Give a target its inputs; returns what was found."""
-    take, seeds = TARGETS[name].prepare(), TARGETS[name].seeds()
+    take = TARGETS[name].prepare()
+    seeds = TARGETS[name].seeds()
     for data in seeds:  # what is imported late, or computed once, is not timed
         take(data)
-    found, slowest = [], 0.0
+    found = []
+    slowest = 0.0
     inputs = count * len(seeds) if name == "records" else count
     start = time.monotonic()
     for number in range(inputs):
         chance = random.Random(f"{seed} {name} {number}")
-        data, begin = mutated(seeds[number % len(seeds)], chance), time.monotonic()
+        data = mutated(seeds[number % len(seeds)], chance)
+        begin = time.monotonic()
         if name == "records":  # the first byte is the kind
             data = seeds[number % len(seeds)][:1] + data[1:]
         try:

@@ -208,7 +208,8 @@ def _metadata() -> Take:
     from m3net_tf.runtime.metadata import read_metadata, stored_archive
     from m3net_tf.system.artifacts import sha256_of
 
-    path, network = _folder() / "model.tflite", b"network"
+    path = _folder() / "model.tflite"
+    network = b"network"
 
     def take(data: bytes) -> None:
         if data[:1] == b"\0":
@@ -328,7 +329,8 @@ def _archive() -> Take:
     def take(data: bytes) -> None:
         if not data:
             return
-        archive, into = place / f"set.{kinds[data[0] % len(kinds)]}", place / "into"
+        archive = place / f"set.{kinds[data[0] % len(kinds)]}"
+        into = place / "into"
         archive.write_bytes(data[1:])
         into.mkdir()
         limits = Limits(slack_bytes=1 << 16, ratio=10.0, max_files=50)
@@ -349,7 +351,8 @@ def _archive() -> Take:
 
 
 def _archives() -> list[bytes]:
-    content, made = b"sound " * 10, []
+    content = b"sound " * 10
+    made = []
     for name in ("top/a", "../a", "/a", "top/../../a"):
         stream = io.BytesIO()
         with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -362,7 +365,8 @@ def _archives() -> list[bytes]:
                 entry.size = len(content)
                 tar.addfile(entry, io.BytesIO(content))
                 entry = tarfile.TarInfo("top/link")
-                entry.type, entry.linkname = tarfile.SYMTYPE, "/etc/passwd"
+                entry.type = tarfile.SYMTYPE
+                entry.linkname = "/etc/passwd"
                 if number == 1:
                     tar.addfile(entry)
             made.append(bytes([number]) + stream.getvalue())
@@ -400,7 +404,8 @@ class Replay:
     An empty piece is silence, and so is the time after the last one: reading waits in vain.
     """
 
-    name, physical = "/dev/fuzz", False
+    name = "/dev/fuzz"
+    physical = False
 
     def __init__(self, data: bytes) -> None:
         self._pieces = collections.deque(data.split(b"\xff"))
@@ -553,7 +558,8 @@ def _labels() -> Take:
             return page.render([run], [section])  # type: ignore[list-item]
 
     harmless = shown("dog")
-    expected, markup = _Tags(harmless).tags, _markup(harmless)
+    expected = _Tags(harmless).tags
+    markup = _markup(harmless)
     assert len(expected) > 50
 
     def take(data: bytes) -> None:
@@ -653,7 +659,8 @@ def _network() -> Take:
     from m3net_tf.runtime.metadata import stored_archive
     from m3net_tf.training.run import load
 
-    path, parts = _folder() / "model.keras", _small_network()
+    path = _folder() / "model.keras"
+    parts = _small_network()
 
     def take(data: bytes) -> None:
         name = "config.json" if data[:1] == b"{" else "model.weights.h5"
@@ -886,7 +893,8 @@ def _example(kind: object) -> object:
 
 def _records() -> Take:
     """The first byte chooses the record, the rest is its content."""
-    kinds, place = records(), _folder()
+    kinds = records()
+    place = _folder()
 
     def take(data: bytes) -> None:
         if not data:

@@ -47,7 +47,8 @@ def unbalance(model: keras.Model, norm: str, reader: str, reach: float = 64.0) -
 
     In float nothing changes; in int8 the small channels lose most of their steps.
     """
-    norm_layer, depthwise = model.get_layer(norm), model.get_layer(reader)
+    norm_layer = model.get_layer(norm)
+    depthwise = model.get_layer(reader)
     factors = np.geomspace(1 / reach, 1, norm_layer.gamma.shape[0]).astype(np.float32)
     norm_layer.gamma.assign(norm_layer.gamma * factors)
     norm_layer.beta.assign(norm_layer.beta * factors)

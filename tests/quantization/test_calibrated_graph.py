@@ -36,7 +36,8 @@ def test_batch_norm_is_folded_into_the_weights_before_it(model, calibrated):
         "RESHAPE",
         "SOFTMAX",
     ]
-    conv, norm = model.get_layer("stem_conv"), model.get_layer("stem_bn")
+    conv = model.get_layer("stem_conv")
+    norm = model.get_layer("stem_bn")
     factor = norm.gamma / np.sqrt(norm.moving_variance + norm.epsilon)
     kernel = (conv.kernel * factor).numpy().transpose(3, 0, 1, 2)
     bias = (conv.bias - norm.moving_mean) * factor + norm.beta

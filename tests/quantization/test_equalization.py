@@ -16,7 +16,8 @@ from m3net_tf.runtime.network import Int8Network
 from m3net_tf.system.keras import keras
 from m3net_tf.tflite.read import read_graph
 
-CALIBRATION, HELD_OUT = clips(32), clips(64, seed=9)
+CALIBRATION = clips(32)
+HELD_OUT = clips(64, seed=9)
 
 
 def sqnr_db(calibrated: bytes, layer: str) -> float:

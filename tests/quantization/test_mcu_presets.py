@@ -101,7 +101,8 @@ def test_m3nets_diagonal_branch_waits_for_the_other():
 def test_s_on_the_emulated_board(name, tmp_path):
     if reason := why_no_emulation(BOARD, "tflm"):
         pytest.skip(reason)
-    tflite, sounds = converted(name, "s"), clips(name, "s", 2, seed=4)
+    tflite = converted(name, "s")
+    sounds = clips(name, "s", 2, seed=4)
     expected = run_reference(tflite, sounds)
     # A waveform also consists of int8 features: as many columns as hold its bytes.
     columns = sounds.reshape(len(sounds), MEL_BINS, -1)

@@ -25,7 +25,8 @@ from m3net_tf.runtime.interpreter import (
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.tflite.read import read_graph
 
-CALIBRATION, HELD_OUT = clips(32), clips(24, seed=9)
+CALIBRATION = clips(32)
+HELD_OUT = clips(24, seed=9)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from quantization_helpers import clips, outputs, separable, unbalance
 from refusals import refuses
 
 from m3net_tf.cli import training
-from m3net_tf.export import export_run
+from m3net_tf.export import Bundle, export_run
 from m3net_tf.export.manifest import Quantization
 from m3net_tf.export.ready import has_int8_network
 from m3net_tf.networks.models import build_model
@@ -35,6 +35,12 @@ def run(tiny_run, tmp_path_factory) -> Run:
     shutil.copytree(tiny_run, folder)
     quantize_run(Run(folder), method=Method.parse("ptq+equalize+bias"), ranking_clips=10)
     return Run(folder)
+
+
+@pytest.fixture(scope="module")
+def bundle(run, tmp_path_factory) -> Bundle:
+    """Its export; do not write into it."""
+    return export_run(run, None, tmp_path_factory.mktemp("exports") / "quantized")
 
 
 @pytest.fixture()
@@ -65,37 +71,35 @@ def test_the_report(run):
     assert f"How the clips were held out: `{report['dataset']['statement']}`." in page
 
 
-def test_export_takes_it_and_notices_another(copy):
+def test_export_takes_it_and_notices_another(copy, bundle):
     chosen = chosen_network(copy)
-    bundle = export_run(copy, None)
     assert bundle.network == chosen.network
     assert bundle.manifest.quantization == Quantization("ptq+equalize+bias", chosen=True)
     assert bundle.manifest.to_dict()["calibration"] == chosen.report["calibration"]
+    export = shutil.copytree(bundle.folder, copy.folder / "export")
     lines = []
     export_run(copy, None, log=lines.append)
-    assert lines == [f"{bundle.folder} is already exported"]
+    assert lines == [f"{export} is already exported"]
     assert has_int8_network(copy, copy.folder / "none")
     shutil.rmtree(copy.folder / "quantized")
     assert chosen_network(copy) is None
-    assert not has_int8_network(copy, bundle.folder)
+    assert not has_int8_network(copy, export)
     plain = export_run(copy, None)
     assert plain.manifest.quantization == Quantization("ptq", chosen=False)
     assert plain.tflite != chosen.network.tflite
     assert has_int8_network(copy, plain.folder)
 
 
-def test_its_export_does_without_the_clips(copy, tmp_path, monkeypatch):
-    with_clips = export_run(copy, None, tmp_path / "with").manifest
-
+def test_its_export_does_without_the_clips(copy, bundle, tmp_path, monkeypatch):
     def gone(*_: object) -> None:
         raise DataError("the data set is gone")
 
     monkeypatch.setattr(Run, "dataset", gone)
     lines: list[str] = []
-    bundle = export_run(copy, None, tmp_path / "without", lines.append)
-    assert bundle.manifest == with_clips
+    without = export_run(copy, None, tmp_path / "without", lines.append)
+    assert without.manifest == bundle.manifest
     assert "the test vectors are built-in sounds: the data set is gone" in lines
-    assert len(read_json(bundle.folder / "vectors" / "vectors.json")["clips"]) == 16
+    assert len(read_json(without.folder / "vectors" / "vectors.json")["clips"]) == 16
     with pytest.raises(DataError, match="is gone"):
         export_run(copy, tmp_path, tmp_path / "other")
 
@@ -135,11 +139,14 @@ def repair_network(monkeypatch, right: dict[str, int], bound: float, unlike: boo
             raise ModelError("a layer has no such form")
         return Quantized(Int8Network(str(method).encode()), FloatNetwork((b"",)), ())
 
-    run = lambda tflite, features: answers(right[tflite.decode()])[: len(features)]  # noqa: E731
+    def run(tflite: bytes, features: np.ndarray) -> np.ndarray:
+        return answers(right[tflite.decode()])[: len(features)]
+
+    def run_on_device(tflite: bytes, features: np.ndarray) -> np.ndarray:
+        return -run(tflite, features) if unlike else run(tflite, features)
+
     monkeypatch.setattr(repair, "run_reference", run)
-    monkeypatch.setattr(
-        repair, "run_tflm", lambda *arguments: -run(*arguments) if unlike else run(*arguments)
-    )
+    monkeypatch.setattr(repair, "run_tflm", run_on_device)
     monkeypatch.setattr(repair, "tflm_unavailable_reason", lambda: "")
     validation = SimpleNamespace(clean=np.zeros((100, 1), np.int8), labels=LABELS)
     quantizer = SimpleNamespace(quantize=quantize, model=SimpleNamespace(name="network"))

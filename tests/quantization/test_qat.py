@@ -24,7 +24,8 @@ from m3net_tf.training.run import Run
 from m3net_tf.training.scoring.evaluation import predict
 
 pytestmark = pytest.mark.usefixtures("private_cache")
-CALIBRATION, HELD_OUT = clips(32), clips(24, seed=9)
+CALIBRATION = clips(32)
+HELD_OUT = clips(24, seed=9)
 NETWORKS = ("m3net", "spectromasknet", "bilateral", "diffres")
 
 
@@ -77,7 +78,8 @@ def test_weights_are_rounded_as_the_converter_rounds_the_folded_ones(
 
 def test_a_simulated_network_computes_what_int8_computes(quantized):
     """Weights and two tensors are rounded up to the layer that is compared."""
-    model, tflite = quantized[0], quantized[1].network.tflite
+    model = quantized[0]
+    tflite = quantized[1].network.tflite
     graph = read_graph(tflite)
     tensor = next(op.output.index for op in graph.operations if graph.keras_layer(op) == "ds_pw")
     int8 = np.concatenate([values[tensor] for values in watch(tflite, HELD_OUT, [tensor])])

@@ -35,7 +35,8 @@ def unaligned() -> bytes:
 def multipliers(tflite: bytes) -> list[tuple[int, int]]:
     """Fixed-point multiplier of each MUL in single precision and in double."""
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(tflite, 0))
-    graph, pairs = model.subgraphs[0], []
+    graph = model.subgraphs[0]
+    pairs = []
     for operator in graph.operators:
         if model.operatorCodes[operator.opcodeIndex].builtinCode == schema.BuiltinOperator.MUL:
             tensors = (*operator.inputs, *operator.outputs)
@@ -46,7 +47,8 @@ def multipliers(tflite: bytes) -> list[tuple[int, int]]:
 
 
 def test_both_precisions_give_the_same_multipliers(unaligned):
-    before, after = multipliers(unaligned), multipliers(align_scales(unaligned))
+    before = multipliers(unaligned)
+    after = multipliers(align_scales(unaligned))
     assert len(before) == len(after) == 3
     assert any(single != double for single, double in before)
     assert all(single == double for single, double in after)
@@ -72,7 +74,8 @@ def test_nothing_but_scales_changes_and_those_little(unaligned):
 
 @pytest.mark.skipif(bool(tflm_unavailable_reason()), reason="TFLite Micro is missing")
 def test_same_bytes(unaligned):
-    aligned, clips = align_scales(unaligned), features(200)
+    aligned = align_scales(unaligned)
+    clips = features(200)
     np.testing.assert_array_equal(run_tflm(aligned, clips), run_reference(aligned, clips))
 
 
@@ -81,7 +84,8 @@ def test_same_bytes(unaligned):
 def test_values_between_two_integers(kind, scale):
     # Origin: the preset m of the bilateral network. tanh(48 * middle) is 110.499998 / 128.
     middle, zero = 0.027210086584091187, -47
-    inputs, between = Item((1, 1, 1, 256), middle, zero), Item((1, 1, 1, 256), middle, zero)
+    inputs = Item((1, 1, 1, 256), middle, zero)
+    between = Item((1, 1, 1, 256), middle, zero)
     outputs = Item((1, 1, 1, 256), scale, -128 if kind == "LOGISTIC" else 0)
     network = write_network(
         [("QUANTIZE", [inputs], [between], None), (kind, [between], [outputs], None)]

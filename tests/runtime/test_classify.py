@@ -28,11 +28,11 @@ from m3net_tf.runtime import (
     attach_metadata,
     desktop,
     detect,
+    interpreter,
     listen,
     read_metadata,
     save_detector,
 )
-from m3net_tf.runtime import interpreter as runtime
 from m3net_tf.runtime.desktop import compiled_unavailable_reason, load_engine
 from m3net_tf.runtime.interpreter import (
     run_reference,
@@ -156,7 +156,8 @@ def test_a_long_sound_is_compiled_where_that_is_possible(
     exported, vectors, tmp_path, capsys, write_wav, classify, monkeypatch
 ):
     path = write_wav(tmp_path / "a.wav", np.concatenate(vectors[0]))
-    loaded, printed = [], []
+    loaded = []
+    printed = []
 
     def load(tflite, engine, **options):
         loaded.append(engine)
@@ -206,7 +207,8 @@ def test_windows_of_a_long_sound(exported, vectors):
 
 
 def test_windows_go_through_the_network_together(exported, vectors, monkeypatch):
-    classifier, calls = Classifier(exported.folder), []
+    classifier = Classifier(exported.folder)
+    calls = []
     run = classifier.run
     monkeypatch.setattr(classifier, "run", lambda maps: calls.append(len(maps)) or run(maps))
     windows = len(classifier.classify(np.tile(np.concatenate(vectors[0]), 8)).starts_s)
@@ -219,7 +221,8 @@ def test_a_moment_more_of_sound_changes_the_mean_by_little(exported, vectors):
     length = classifier.window_samples
     whole = np.concatenate(vectors[0][:3])[: 2 * length]
     longer = np.concatenate([whole, np.zeros(exported.frontend.hop_samples, np.int16)])
-    before, after = classifier.classify(whole), classifier.classify(longer)
+    before = classifier.classify(whole)
+    after = classifier.classify(longer)
     assert len(after.starts_s) == len(before.starts_s) + 1
     assert np.abs(after.scores - before.scores).max() < 0.02
 
@@ -256,7 +259,8 @@ def test_a_short_sound_ends_in_silence(exported, vectors):
 
 
 def test_fast_kernels_give_nearly_the_same(exported, vectors):
-    exact, fast = Classifier(exported.folder), Classifier(exported.folder, fast=True)
+    exact = Classifier(exported.folder)
+    fast = Classifier(exported.folder, fast=True)
     for pcm in vectors[0]:
         # XNNPACK rounds differently: a few steps of 1/256 each.
         np.testing.assert_allclose(
@@ -288,7 +292,8 @@ def test_a_stream_gives_the_scores_and_events_of_whole_windows(
     pcm = np.concatenate([part for clip in vectors[0] for part in (clip, silence)])
     recorded = {}
     for name, recognizer in (("whole", classifier.recognizer()), ("stream", classifier.stream())):
-        model, scores = recognizer._model, []
+        model = recognizer._model
+        scores = []
 
         def run(windows, model=model, scores=scores):
             scores.append(model(windows))
@@ -324,7 +329,8 @@ def test_a_network_with_diffres_is_one_file(tmp_path):
         quantize_int8(parts[0], features),
         WarpConfig(40, 49, 24, -14.0, 5.0),
     )
-    frontend, labels = FrontendConfig(), ["a", "b", "c", "d"]
+    frontend = FrontendConfig()
+    labels = ["a", "b", "c", "d"]
     manifest = {
         "dataset": {"name": "none"},
         "detector": DetectorConfig.default(frontend, 49, labels).to_dict(),
@@ -414,12 +420,12 @@ def test_an_interpreter_that_is_too_old_says_so(exported, monkeypatch):
         def __init__(self, **_) -> None:
             raise ValueError("Didn't find op for builtin opcode 'REVERSE_V2' version '3'.")
 
-    monkeypatch.setattr(runtime, "Interpreter", Old)
+    monkeypatch.setattr(interpreter, "Interpreter", Old)
     with refuses(ModelError, "REVERSE_V2"):
         Classifier(exported.folder, engine="litert")
 
 
 def test_a_runtime_that_reverses_one_axis_only_says_so(exported, monkeypatch):
-    monkeypatch.setattr(runtime, "PREDECESSOR", True)
+    monkeypatch.setattr(interpreter, "PREDECESSOR", True)
     with refuses(ModelError, "pip install ai-edge-litert"):
         Classifier(exported.folder, engine="litert")

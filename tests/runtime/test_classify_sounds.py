@@ -96,7 +96,8 @@ def test_windows_do_not_depend_on_the_pieces(exported, samples, piece):
     classifier.run = lambda features: features[:, :10, 0, 0]
     pcm = noise(samples)
     pieces = (pcm[i : i + piece] for i in range(0, samples, piece))
-    result, expected = classifier.classify_chunks(pieces), classifier.classify(pcm)
+    result = classifier.classify_chunks(pieces)
+    expected = classifier.classify(pcm)
     np.testing.assert_array_equal(result.window_scores, expected.window_scores)
     np.testing.assert_array_equal(result.starts_s, expected.starts_s)
 

@@ -149,7 +149,8 @@ def test_a_network_that_keras_saved_is_called_one(
         Path(name).write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
     command, *rest = words.format(name).split()
     if command == "classify":
-        status, error = classify(*rest), capsys.readouterr().err
+        status = classify(*rest)
+        error = capsys.readouterr().err
     else:
         status, _, error = m3net(command, *rest)
     assert status == 2 and error.count("\n") == 1

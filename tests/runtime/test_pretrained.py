@@ -47,7 +47,8 @@ def test_they_are_small():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_card_is_of_these_files(name):
-    folder, card = FOLDER / name, card_of(name)
+    folder = FOLDER / name
+    card = card_of(name)
     hashes = {file: sha256_of((folder / file).read_bytes()) for file in FILES}
     assert card["files"] == hashes and card["name"] == name
     text = (folder / CARD_TEXT).read_text()
@@ -61,7 +62,8 @@ def test_the_card_is_of_these_files(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_card_and_the_file_name_the_sounds_licence(name):
-    card, metadata = card_of(name), Classifier(name).metadata
+    card = card_of(name)
+    metadata = Classifier(name).metadata
     licence = dataset_info(load_recipe(FOLDER / name / "recipe.yaml").dataset.name).licence
     assert card["data"]["licence"] == licence and licence in metadata.licence
     assert any(licence in sentence for sentence in card["about"]["licence"])
@@ -182,7 +184,8 @@ def test_packing_a_run(measured, tmp_path):
     text = (folder / CARD_TEXT).read_text()
     assert "A \\| network." in text and "| a | 5 | 6 | 7 | 8 | 25.0 % | b |" in text
     assert "does not fit" in text
-    before, after = Run(measured).load_model(), Run(folder).load_model()
+    before = Run(measured).load_model()
+    after = Run(folder).load_model()
     assert all(map(np.array_equal, before.get_weights(), after.get_weights()))
     assert Classifier(folder).labels == Classifier(measured).labels
 

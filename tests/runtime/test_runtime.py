@@ -8,8 +8,7 @@ from refusals import refuses
 
 from m3net_tf.networks.layers import classifier, conv_block
 from m3net_tf.quantization.ptq import quantize_int8
-from m3net_tf.runtime import desktop
-from m3net_tf.runtime import interpreter as runtime
+from m3net_tf.runtime import desktop, interpreter
 from m3net_tf.runtime.interpreter import (
     host_arena_bytes,
     run_reference,
@@ -49,7 +48,8 @@ def test_work_of_seconds_is_compiled_once(tflite, monkeypatch):
 
     monkeypatch.setattr(desktop, "load_compiled", load)
     monkeypatch.setattr(desktop, "_BEFORE_COMPILING_S", 1e-6)
-    run, expected = desktop.load_adaptive(Int8Network(tflite)), run_reference(tflite, FEATURES)
+    run = desktop.load_adaptive(Int8Network(tflite))
+    expected = run_reference(tflite, FEATURES)
     for calls in (0, 1, 1):
         np.testing.assert_array_equal(run(FEATURES), expected)
         assert compiled == [tflite] * calls
@@ -93,9 +93,9 @@ def test_what_the_wheel_prints_does_not_mix_with_json(monkeypatch, tflite, capsy
     def from_bytes(*_: object, **__: object) -> None:
         print("Number of resource variables the model uses = 0")
 
-    interpreter = types.SimpleNamespace(from_bytes=from_bytes)
-    monkeypatch.setattr(runtime, "_tflm", lambda: types.SimpleNamespace(Interpreter=interpreter))
-    runtime._load_tflm(tflite, 1 << 20)
+    wheel = types.SimpleNamespace(Interpreter=types.SimpleNamespace(from_bytes=from_bytes))
+    monkeypatch.setattr(interpreter, "_tflm", lambda: wheel)
+    interpreter._load_tflm(tflite, 1 << 20)
     assert not capsys.readouterr().out
 
 
@@ -103,7 +103,7 @@ def test_without_the_wheel(monkeypatch, tflite):
     def missing() -> None:
         raise ImportError("No module named 'tflite_micro'")
 
-    monkeypatch.setattr(runtime, "_tflm", missing)
+    monkeypatch.setattr(interpreter, "_tflm", missing)
     assert (
         "does not load (No module named 'tflite_micro'): pip install" in tflm_unavailable_reason()
     )

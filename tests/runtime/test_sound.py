@@ -100,7 +100,8 @@ def fake_sounddevice(pcm: np.ndarray, refuse: bool = False) -> types.ModuleType:
             return pcm[self.at - count : self.at, None], False
 
     module = types.ModuleType("sounddevice")
-    module.InputStream, module.PortAudioError = InputStream, PortAudioError
+    module.InputStream = InputStream
+    module.PortAudioError = PortAudioError
     return module
 
 

@@ -169,9 +169,11 @@ def test_a_whole_recording_at_once_gives_the_same_events(
     place = np.repeat(rng.integers(-128, 128, (len(due) // 4 + 1, len(classes))), 4, axis=0)
     noise = rng.integers(-20, 21, (len(due), len(classes)))
     scores = np.clip(place[: len(due)] + noise, -128, 127).astype(np.int8)
-    detector, detected = Detector(detector_config), []
+    detector = Detector(detector_config)
+    detected = []
     at = {int(column): i for i, column in enumerate(due)}
-    ran, ahead = list[int](), list[int]()
+    ran = list[int]()
+    ahead = list[int]()
     for index, level in enumerate(levels):
         if index == cut:
             ahead = (cut + detector.runs_ahead(levels[cut:])).tolist()

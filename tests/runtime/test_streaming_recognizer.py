@@ -52,7 +52,10 @@ def pcm(sounds: np.ndarray) -> np.ndarray:
 
 def test_columns_are_those_of_the_whole_recording(pcm):
     expected = features_int8(FRONTEND, pcm / 32768.0)
-    stream, rng, columns, at = ColumnStream(FRONTEND), np.random.default_rng(0), [], 0
+    stream = ColumnStream(FRONTEND)
+    rng = np.random.default_rng(0)
+    columns = []
+    at = 0
     while at < len(pcm):
         step = int(rng.choice([0, 1, 160, 320, 511, 512, 513, 5000]))
         columns.append(stream.push(pcm[at : at + step]))
@@ -87,7 +90,8 @@ def test_the_network_runs_over_blocks(pcm, look_runs):
     hop_by_hop = StreamingRecognizer(FRONTEND, model, config)
     events = [e for at in range(0, len(pcm), 320) for e in hop_by_hop.push(pcm[at : at + 320])]
     recognizer = StreamingRecognizer(FRONTEND, spy, config)
-    first, rest = pcm[: 16_000 * 3], pcm[16_000 * 3 :]
+    first = pcm[: 16_000 * 3]
+    rest = pcm[16_000 * 3 :]
     assert recognizer.push(first) + recognizer.push(rest) == events
     detector = recognizer.detector
     assert vars(detector) == {**vars(hop_by_hop.detector), "config": detector.config}
@@ -108,7 +112,8 @@ def test_a_second_look_is_the_mean_over_runs_with_shifted_columns():
     scores = []
     for start in (0, 5, 10):
         run = columns[:, start : start + 49]
-        higher, lower = np.vstack([run[1:], run[-1:]]), np.vstack([run[:1], run[:-1]])
+        higher = np.vstack([run[1:], run[-1:]])
+        lower = np.vstack([run[:1], run[:-1]])
         scores += [*model(np.stack([higher, lower])[..., None])]
     shares = (np.array(scores) + 128.0) / 256
     found = second_look(FRONTEND, model, config, columns) / FULL_SCALE
@@ -149,7 +154,8 @@ def test_samples_are_heard_hop_by_hop_and_their_magnitudes_open_the_gate(pcm):
 
     recognizer = StreamingRecognizer(raw, ear, config)
     events = [e for at in range(0, len(pcm), 501) for e in recognizer.push(pcm[at : at + 501])]
-    stepwise, seen = seen, []
+    stepwise = seen
+    seen = []
     tape = listen(raw, ear, config, np.split(pcm, 4))
     assert detect(config, tape) == events and len(events) >= 3
     assert 0 < len(seen) < len(tape.scores)

@@ -20,7 +20,8 @@ from m3net_tf.system.errors import ModelError
 from m3net_tf.tflite.ends import int8_network
 
 SHAPE = (1, 4, 5, 3)
-INSIDE, RESULT = Item(SHAPE, 0.11, -7), Item(SHAPE, 0.23, 12)
+INSIDE = Item(SHAPE, 0.11, -7)
+RESULT = Item(SHAPE, 0.23, 12)
 
 with_micro = pytest.mark.skipif(
     bool(tflm_unavailable_reason()), reason=tflm_unavailable_reason() or "TFLite Micro is there"
@@ -29,7 +30,8 @@ with_micro = pytest.mark.skipif(
 
 def network(outer_input, outer_output, last="QUANTIZE"):
     """A sum with itself between conversions."""
-    inside, result = dataclasses.replace(INSIDE), dataclasses.replace(RESULT)
+    inside = dataclasses.replace(INSIDE)
+    result = dataclasses.replace(RESULT)
     steps = [
         ("QUANTIZE", [outer_input], [inside], None),
         ("ADD", [inside, inside], [result], schema.AddOptionsT()),
@@ -54,7 +56,8 @@ def test_float_ends_are_left_to_the_caller(make, tmp_path):
     compiled = compile_network(tflite)
     host = build_host({"network": compiled}, tmp_path)["network"]
     (values,) = random_inputs(np.random.default_rng(0), compiled)
-    source, target = compiled.graph.inputs[0], compiled.graph.outputs[0]
+    source = compiled.graph.inputs[0]
+    target = compiled.graph.outputs[0]
     numbers = (values.astype(np.float32) - source.zero_point) * source.scale
     expected = run_micro(tflite, [numbers], 1)[0]
     (output,) = host.run(values)

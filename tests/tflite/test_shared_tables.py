@@ -74,7 +74,8 @@ def test_shared_tables_are_refused_before_they_are_unpacked(names, read):
     start = time.process_time()
     with pytest.raises(ModelError, match="the same parts again and again"):
         read(tflite)
-    seconds, (_, peak) = time.process_time() - start, tracemalloc.get_traced_memory()
+    seconds = time.process_time() - start
+    _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert seconds < 2
     assert peak < 4 << 20

@@ -37,7 +37,8 @@ def mean_of(scores: list[list[float]], labels: Sequence[str] = LABELS) -> np.nda
 
 
 def test_a_short_sound_is_not_outvoted_by_its_pauses():
-    sneeze, pause = [0.01, 0.1, 0.89], [0.8, 0.1, 0.1]
+    sneeze = [0.01, 0.1, 0.89]
+    pause = [0.8, 0.1, 0.1]
     for pauses in (1, 4, 9):
         scores = mean_of([sneeze, *[pause] * pauses])
         assert scores.argmax() == 2 and scores.sum() == pytest.approx(1)
@@ -104,7 +105,8 @@ def recipe_of(protocol: str, name: str = "folder") -> Recipe:
 
 
 def test_the_key_leaves_hashes_and_added_clips_alone(tmp_path: Path):
-    plain, validated = recipe_of(""), recipe_of("grouped-5fold")
+    plain = recipe_of("")
+    validated = recipe_of("grouped-5fold")
     assert "cross_validation" not in plain.hashed_values()["training"]
     assert plain.hashed_values() != validated.hashed_values()
     fold = fold_recipe(validated, 3)

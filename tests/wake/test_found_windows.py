@@ -16,7 +16,8 @@ pytestmark = pytest.mark.usefixtures("private_cache")
 
 
 def test_a_phrase_is_cut_where_its_score_is_highest(exported, tmp_path):
-    rate_hz, label = exported.frontend.sample_rate_hz, exported.labels[0]
+    rate_hz = exported.frontend.sample_rate_hz
+    label = exported.labels[0]
     rng = np.random.default_rng(1)
     said = rng.normal(0, 0.1, 3 * rate_hz)
     soundfile.write(tmp_path / "said.wav", said, rate_hz)
@@ -36,7 +37,8 @@ def test_a_phrase_is_cut_where_its_score_is_highest(exported, tmp_path):
 
 
 def test_the_windows_that_are_most_taken_for_a_phrase_are_cut(exported, tmp_path):
-    rate_hz, hop = exported.frontend.sample_rate_hz, exported.frontend.hop_samples
+    rate_hz = exported.frontend.sample_rate_hz
+    hop = exported.frontend.hop_samples
     noise = np.random.default_rng(2).normal(0, 0.1, 4 * rate_hz)
     soundfile.write(tmp_path / "noise.wav", noise, rate_hz)
     pcm, _ = soundfile.read(tmp_path / "noise.wav", dtype="int16")

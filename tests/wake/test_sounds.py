@@ -47,7 +47,9 @@ def spoken(folder: Path, kind: str, speaker: int, seconds: float, phrase: str) -
 
 def write(root: Path, phrase: str = "computer") -> Path:
     """Write the sounds of ten voices, of 20 real speakers of a word, and of 20 other files."""
-    voices, others, folder = root / "voices", root / "others", root / "sounds"
+    voices = root / "voices"
+    others = root / "others"
+    folder = root / "sounds"
     others.mkdir()
     words = root / "words"
     for name in ("left", "Computer", "_background_noise_"):

@@ -109,7 +109,8 @@ def _make_speech_commands(root: Path) -> None:
 def _make_ravdess(root: Path) -> None:
     """All actors and emotions, one sentence; and a song, which is not part of the data set."""
     folder = root / "Audio_Speech_Actors_01-24"
-    actors, emotions = range(1, 25), range(1, 9)
+    actors = range(1, 25)
+    emotions = range(1, 9)
     _put(
         _sound(2400, 48_000),
         (
@@ -223,7 +224,9 @@ class Server:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.ranges, self.pause_s = folder, True, 0.0
+        self.folder = folder
+        self.ranges = True
+        self.pause_s = 0.0
         self.started = 0
         self.cut_after: list[int] = []
         self.length: str | None = None
@@ -285,7 +288,8 @@ class Server:
             return
         data = path.read_bytes()
         tag = f'"{hashlib.md5(data).hexdigest()}"'
-        start, matching = 0, handler.headers.get("If-Range", tag) == tag
+        start = 0
+        matching = handler.headers.get("If-Range", tag) == tag
         if asked and self.ranges and matching:
             start = int(re.fullmatch(r"bytes=(\d+)-", asked)[1])  # type: ignore[index]
             status = 206 if start < len(data) else 416

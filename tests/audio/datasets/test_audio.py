@@ -84,7 +84,8 @@ def test_a_piece_of_a_file(tmp_path, write_wav):
     refuse(path, "does not cover", start_s=9.0)
 
 
-NOTHING, NOISE = np.zeros(0, np.int16), np.random.default_rng(0).uniform(-1, 1, 16_000)
+NOTHING = np.zeros(0, np.int16)
+NOISE = np.random.default_rng(0).uniform(-1, 1, 16_000)
 
 
 def wav_of(samples: np.ndarray, kept: int | None = None, form: str = "WAV", **options) -> bytes:

@@ -315,12 +315,15 @@ def test_kills_at_random_moments(noise_archive, server, tmp_path):
     """SIGKILL: half of them during the download and half while files are written."""
     archive = noise_archive(files=400, size=4000)
     expected = contents(server.folder / "top")
-    folder, part = tmp_path / "data", tmp_path / "data" / DOWNLOADS / "set.tar.gz.part"
+    folder = tmp_path / "data"
+    part = tmp_path / "data" / DOWNLOADS / "set.tar.gz.part"
     server.pause_s = 0.004
     chance = random.Random(3)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["m3net_tf.audio.datasets.fetch"])
-    held, survived, killed = 0, 0, {"download": 0, "unpack": 0}
+    held = 0
+    survived = 0
+    killed = {"download": 0, "unpack": 0}
 
     def kill_one(until: Callable[[], bool], delay_s: float) -> bool:
         """Start a fetch, wait, kill it; returns whether it was still running."""

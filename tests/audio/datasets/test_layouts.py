@@ -22,7 +22,8 @@ def sizes(dataset) -> list[int]:
 
 def test_esc10_is_a_part_of_esc50(make_layout):
     root = make_layout("esc50")
-    fifty, ten = load_dataset("esc50", root, fold=3), load_dataset("esc10", root, fold=3)
+    fifty = load_dataset("esc50", root, fold=3)
+    ten = load_dataset("esc10", root, fold=3)
     assert (sizes(fifty), sizes(ten)) == ([600, 200, 200], [120, 40, 40])
     assert {c.clip_id for c in ten.split("test")} < {c.clip_id for c in fifty.split("test")}
     assert ten.info.labels == tuple(n for n in fifty.info.labels if n in ten.info.labels)

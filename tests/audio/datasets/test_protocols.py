@@ -96,7 +96,8 @@ def shares(clips: list[Clip]) -> list[int]:
 
 @pytest.mark.parametrize("split", [random_split, stratified_split, grouped_split])
 def test_drawn_splits_depend_on_seed_and_names_alone(split):
-    first, second = split(CLIPS, 0), split(CLIPS, 1)
+    first = split(CLIPS, 0)
+    second = split(CLIPS, 1)
     assert shares(first) == [120, 40, 40]
     assert {c.clip_id: c.split for c in first} != {c.clip_id: c.split for c in second}
     again = split(CLIPS[::-1], 0)

@@ -170,7 +170,8 @@ def test_held_out_groups_are_whole_and_near_the_share():
 
 
 def test_the_only_group_of_a_class_is_not_held_out():
-    groups, labels = ["x", "x", "y", "z"], ["a", "a", "b", "b"]
+    groups = ["x", "x", "y", "z"]
+    labels = ["a", "a", "b", "b"]
     held = held_out_groups(groups, labels, 0.2, 0)
     assert "x" not in held
     assert len(held & {"y", "z"}) == 1
@@ -289,7 +290,8 @@ def dataset():
 
 
 def test_each_class_keeps_its_share_of_training_clips(dataset):
-    counts, half = dataset.counts(), with_training_share(dataset, 0.5).counts()
+    counts = dataset.counts()
+    half = with_training_share(dataset, 0.5).counts()
     assert half["train"] == {label: round(n / 2) for label, n in counts["train"].items()}
     assert half["validation"] == counts["validation"]
     assert half["test"] == counts["test"]

@@ -183,7 +183,9 @@ def test_real_copies_have_the_listed_clips(name, copy, tmp_path, real_data, monk
 
 
 def test_files_are_linked_and_a_stopped_call_goes_on(tiny_list, tmp_path, monkeypatch):
-    target, link, linked = tmp_path / "new/tiny", os.link, []
+    target = tmp_path / "new/tiny"
+    link = os.link
+    linked = []
 
     def stop_at_20(source, path):
         if len(linked) == 20:

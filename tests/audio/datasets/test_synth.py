@@ -34,10 +34,8 @@ def test_clips_are_on_the_16_bit_grid_and_neither_silent_nor_clipped():
 
 
 def test_a_clip_depends_on_its_name_and_seed_alone():
-    small, large = (
-        load_dataset("synth", clips_per_class=6),
-        load_dataset("synth", clips_per_class=60),
-    )
+    small = load_dataset("synth", clips_per_class=6)
+    large = load_dataset("synth", clips_per_class=60)
     by_id = {clip.clip_id: clip for clip in large.clips}
     for clip in small.clips[::-7]:
         np.testing.assert_array_equal(small.load(clip), large.load(by_id[clip.clip_id]))
@@ -62,7 +60,8 @@ def test_clips_never_change():
 @pytest.fixture(scope="module")
 def mean_features() -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Per split: the log-mel spectrum's mean over time, (clips, bins + 1), and class numbers."""
-    dataset, config = load_dataset("synth"), FrontendConfig()
+    dataset = load_dataset("synth")
+    config = FrontendConfig()
     features = {}
     for split in ("train", "test"):
         clips = dataset.split(split)
@@ -77,7 +76,8 @@ def mean_features() -> dict[str, tuple[np.ndarray, np.ndarray]]:
 @pytest.mark.slow  # the clips of test_clips_never_change
 @pytest.mark.parametrize("ridge", [1e-3, 1.0, 100.0])
 def test_a_linear_model_on_mean_features_stays_below_75_percent(mean_features, ridge):
-    (x, y), (x_test, y_test) = mean_features["train"], mean_features["test"]
+    x, y = mean_features["train"]
+    x_test, y_test = mean_features["test"]
     weights = np.linalg.solve(x.T @ x + ridge * np.eye(x.shape[1]), x.T @ np.eye(10)[y])
     accuracy = np.mean(np.argmax(x_test @ weights, axis=1) == y_test)
     assert 0.15 < accuracy < 0.75  # above chance, so the model is not broken

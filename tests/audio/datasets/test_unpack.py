@@ -39,7 +39,8 @@ def zip_with(path: Path, *members: tuple[str, bytes]) -> Path:
 
 def special(name: str, kind: bytes, target: str = "") -> tarfile.TarInfo:
     info = tarfile.TarInfo(name)
-    info.type, info.linkname = kind, target
+    info.type = kind
+    info.linkname = target
     return info
 
 
@@ -133,7 +134,8 @@ def test_links_and_devices_in_a_zip(tmp_path, mode, message):
     archive = zip_with(tmp_path / "set.zip", ("top/good", b"x"))
     with zipfile.ZipFile(archive, "a") as file:
         info = zipfile.ZipInfo("top/bad")
-        info.create_system, info.external_attr = 3, (mode | 0o644) << 16
+        info.create_system = 3
+        info.external_attr = (mode | 0o644) << 16
         file.writestr(info, "/etc/passwd")
     refused(archive, message)
 

@@ -130,7 +130,8 @@ def test_fbank_same_as_kaldi(config, sounds):
         assert actual.shape == expected.shape
         # Kaldi computes in float32: relative to the frame's loudest bin its FFT is good to about
         # 1e-6 in amplitude, 1e-12 in power, and a bin below that shows rounding noise.
-        powers, kaldi_powers = np.exp(actual), np.exp(expected)
+        powers = np.exp(actual)
+        kaldi_powers = np.exp(expected)
         scale = powers.max(axis=0, keepdims=True)
         np.testing.assert_allclose(powers, kaldi_powers, rtol=1e-3, atol=1e-11 * scale.max())
         loud = powers > 1e-6 * scale

@@ -173,8 +173,10 @@ def check_whole(rows: RowStore, count: int) -> int:
 
 @pytest.mark.slow
 def test_20_kills_lose_nothing_that_was_written():
-    rows, chance = RowStore("a", (100, 200)), random.Random(3)
-    there, progress = 0, []
+    rows = RowStore("a", (100, 200))
+    chance = random.Random(3)
+    there = 0
+    progress = []
     for _ in range(20):
         writer = start_writer()
         for _ in range(chance.randrange(30)):  # not seconds: the computer may be busy
@@ -193,7 +195,8 @@ def test_20_kills_lose_nothing_that_was_written():
 
 
 def test_two_writers_at_once_do_the_work_once():
-    first, second = start_writer(), start_writer()
+    first = start_writer()
+    second = start_writer()
     assert sorted([last_line(first), last_line(second)]) == ["made 0", "made 300"]
     assert check_whole(RowStore("a", (100, 200)), 300) == 300
     assert not list(RowStore("a", SHAPE).folder.glob(".*"))

@@ -75,7 +75,8 @@ def test_keys_that_need_files_are_refused(written, tiny_recipe, tmp_path, sectio
 
 def test_a_stopped_run_continues_with_its_shards(written, recipe_path, tmp_path, monkeypatch):
     monkeypatch.chdir(written.parent)
-    folder, recipe = tmp_path / "run", load_recipe(recipe_path)
+    folder = tmp_path / "run"
+    recipe = load_recipe(recipe_path)
     folder.mkdir()
     started = prepare(recipe, folder, open_shards(written.name), silent)
     monkeypatch.chdir(tmp_path)

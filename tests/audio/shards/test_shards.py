@@ -109,7 +109,8 @@ def test_batches_have_the_features_of_the_files(folder, sounds, tiny_recipe):
 
 
 def test_lengths_before_padding_are_kept(sounds, tmp_path, tiny_recipe):
-    read, short = sounds.synthesise, sounds.split("train")[0].clip_id
+    read = sounds.synthesise
+    short = sounds.split("train")[0].clip_id
     cut = dataclasses.replace(
         sounds,
         info=dataclasses.replace(sounds.info, fit="pad"),
@@ -179,7 +180,8 @@ def test_a_recipe_of_another_protocol_is_refused(folder):
 
 
 def test_a_damaged_shard_is_named(own, tiny_recipe):
-    shards, recipe = open_shards(str(own)), tiny_recipe(augmentation={"copies": 0})
+    shards = open_shards(str(own))
+    recipe = tiny_recipe(augmentation={"copies": 0})
     dataset = load_sharded_dataset(shards)
     clips = TrainingClips(labelled_clips(dataset, "train"))
     shard = own / "train-00002-of-00003.tfrecord"
@@ -218,7 +220,8 @@ def test_a_damaged_index_or_list_is_named(own):
 
 def test_shards_at_a_url_are_copied_once(sounds, folder, tmp_path, monkeypatch):
     monkeypatch.setenv("M3NET_CACHE", str(tmp_path))
-    url, memory = "memory://bucket/synth", fsspec.filesystem("memory")
+    url = "memory://bucket/synth"
+    memory = fsspec.filesystem("memory")
     written = write_shards(sounds, SECTION, url, 15)
     assert written.sha256 == open_shards(str(folder)).sha256
     memory.rm("/bucket/synth/test-00000-of-00001.tfrecord")

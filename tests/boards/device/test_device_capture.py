@@ -39,7 +39,8 @@ class ListeningBoard(Port):
 
     def read(self, timeout_s: float) -> bytes:
         del timeout_s
-        answers, self._answers = self._answers, b""
+        answers = self._answers
+        self._answers = b""
         return answers
 
     def write(self, data: bytes) -> None:

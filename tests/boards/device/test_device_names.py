@@ -15,7 +15,8 @@ class Line:
         self._data = text.encode()
 
     def read(self, _timeout_s: float) -> bytes:
-        data, self._data = self._data, b""
+        data = self._data
+        self._data = b""
         return data
 
     def close(self) -> None:

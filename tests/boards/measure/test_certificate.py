@@ -70,7 +70,8 @@ def image(tmp_path) -> FirmwareImage:
 def measured(reference, image) -> Measurement:
     def result(features=None) -> EmulationResult:
         none = np.zeros(CLIPS, np.int64)
-        labels, outputs = reference.scores.argmax(1), reference.scores.copy()
+        labels = reference.scores.argmax(1)
+        outputs = reference.scores.copy()
         return EmulationResult(labels, outputs, features, none, none, 0, 0, 0, 0, 0, 0)
 
     return Measurement(

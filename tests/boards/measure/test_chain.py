@@ -116,7 +116,8 @@ def tflm_summary(run, summary):
     """The chain with another engine than the export's, which does not change the export."""
     if reason := starting.why_no_emulation(BOARD, "tflm"):
         pytest.skip(reason)
-    export, saved = run.folder / "export", (run.folder / "summary.json").read_bytes()
+    export = run.folder / "export"
+    saved = (run.folder / "summary.json").read_bytes()
     before = {path: path.read_bytes() for path in export.rglob("*") if path.is_file()}
     interpreted = chain.run_chain(run, BOARD, count=20, engine="tflm")
     assert (run.folder / "summary.json").read_bytes() == saved

@@ -12,7 +12,8 @@ from m3net_tf.boards.measure.baselines import COSTS, Place
 from m3net_tf.boards.measure.cost import BoardCost
 from m3net_tf.system.errors import ConfigError
 
-PLACE, NEW = Place("mps2_an386", "compiled", "m3net"), Place("mps2_an386", "compiled", "new")
+PLACE = Place("mps2_an386", "compiled", "m3net")
+NEW = Place("mps2_an386", "compiled", "new")
 COST = BoardCost(
     board="mps2_an386",
     instructions=5_000_000,

@@ -49,7 +49,8 @@ def boards(run, monkeypatch, tmp_path):
     figures = {"model": MODEL, "frame": FRAME, "overflow": "", "starts": True}
 
     def build(made):
-        board, folder = made.board, made.folder
+        board = made.board
+        folder = made.folder
         if figures["overflow"] and board == OTHER:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "build.log").write_text(figures["overflow"])
@@ -95,7 +96,8 @@ def rows(result):
 
 
 def test_the_facts_of_a_board_are_those_of_its_files():
-    nrf, h7 = load_board(OTHER), load_board("nucleo_h753zi")
+    nrf = load_board(OTHER)
+    h7 = load_board("nucleo_h753zi")
     assert (nrf.clock_hz, nrf.flash_bytes, nrf.stack_bytes) == (64_000_000, 0xF_2000, 8 << 10)
     assert (nrf.ram_bytes, "dma" in nrf.memory) == (192 << 10, False)
     assert (h7.ram_bytes, h7.memory["dma"].bytes) == (352 << 10, 32 << 10)
@@ -255,7 +257,8 @@ def test_the_compiled_engine_has_its_own_builds_and_the_planned_arena(run, board
     assert Bundle.load(run / "export").manifest == bundle.manifest
     # With the DSP extension weights take as much flash as in the .tflite.
     interpreted = footprint.measure_footprint(run, [OTHER])
-    ours, theirs = rows(result)[1]["room"], rows(interpreted)[0]["room"]
+    ours = rows(result)[1]["room"]
+    theirs = rows(interpreted)[0]["room"]
     assert ours["network_bytes"] == theirs["network_bytes"]
     # Without tools the arena is still exact.
     monkeypatch.setattr(footprint, "why_no_emulation", lambda board, engine: "install the tools")

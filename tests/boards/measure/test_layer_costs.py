@@ -109,7 +109,8 @@ def test_a_compiled_network_is_listed_by_its_calls():
     network = keras.Model(inputs, layers.Flatten()(layers.GlobalAveragePooling2D()(x)))
     rng = np.random.default_rng(0)
     tflite = quantize_int8(network, rng.integers(-128, 128, (8, 12, 10, 1)).astype(np.int8))
-    calls, operators = calls_in_order(tflite), operators_in_order(tflite)
+    calls = calls_in_order(tflite)
+    operators = operators_in_order(tflite)
     assert [call.name for call in calls] != [operator.name for operator in operators]
     assert sum(call.macs for call in calls) == sum(operator.macs for operator in operators) > 0
     measured = profile(Board([call.name for call in calls]), tflite)  # type: ignore[arg-type]

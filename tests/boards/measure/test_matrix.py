@@ -44,7 +44,8 @@ def bench(exported, monkeypatch, tmp_path):
 
 def test_each_engine_is_a_cell(bench, exported, tmp_path):
     lines = []
-    recipes, folder = tmp_path / "recipes", tmp_path / "matrix"
+    recipes = tmp_path / "recipes"
+    folder = tmp_path / "matrix"
     cells = matrix.run_matrix(folder, recipes=recipes, boards=BOARDS, jobs=1, log=lines.append)
     assert [cell.place for cell in cells] == [
         Place(board, engine, "net") for board in BOARDS for engine in ("compiled", "tflm")
@@ -68,7 +69,8 @@ def test_each_engine_is_a_cell(bench, exported, tmp_path):
 
 def test_what_is_not_possible_here_is_left_out_only_if_asked(bench, tmp_path):
     bench.unreachable = "tflite-micro"
-    recipes, lines = tmp_path / "recipes", []
+    recipes = tmp_path / "recipes"
+    lines = []
     with refuses(FirmwareError, "--engine"):
         matrix.run_matrix(tmp_path / "matrix", recipes=recipes, boards=BOARDS)
     assert bench.built == []
@@ -82,7 +84,8 @@ def test_what_is_not_possible_here_is_left_out_only_if_asked(bench, tmp_path):
 
 
 def test_a_board_runs_the_engines_of_its_architecture(bench, tmp_path):
-    recipes, boards = tmp_path / "recipes", ("mps2_an386", "qemu_riscv32")
+    recipes = tmp_path / "recipes"
+    boards = ("mps2_an386", "qemu_riscv32")
     cells = matrix.run_matrix(tmp_path / "matrix", recipes=recipes, boards=boards)
     places = [cell.place[:2] for cell in cells]
     both = [("mps2_an386", "compiled"), ("mps2_an386", "tflm")]

@@ -30,7 +30,7 @@ BOARD = "mps2_an386"
 LINE_INSTRUCTIONS = 3000
 
 
-class renode_keywords:  # noqa: N801 Robot Framework wants the module's name
+class renode_keywords:
     """An emulated board controlled by Renode's keywords; one at a time."""
 
     ROBOT_LIBRARY_SCOPE = "TEST"
@@ -70,11 +70,11 @@ class renode_keywords:  # noqa: N801 Robot Framework wants the module's name
         uart,
         timeout=None,
         machine=None,
-        endLineOption=None,  # noqa: N803
-        defaultPauseEmulation=None,  # noqa: N803
-        defaultWaitForEcho=None,  # noqa: N803
-        defaultMatchNextLine=None,  # noqa: N803
-        binaryMode=False,  # noqa: N803
+        endLineOption=None,
+        defaultPauseEmulation=None,
+        defaultWaitForEcho=None,
+        defaultMatchNextLine=None,
+        binaryMode=False,
     ):
         self._timeout_s = float(timeout)
         self._start()
@@ -84,11 +84,11 @@ class renode_keywords:  # noqa: N801 Robot Framework wants the module's name
         self,
         content,
         timeout=None,
-        testerId=None,  # noqa: N803
-        treatAsRegex=False,  # noqa: N803
-        includeUnfinishedLine=False,  # noqa: N803
-        pauseEmulation=None,  # noqa: N803
-        matchNextLine=None,  # noqa: N803
+        testerId=None,
+        treatAsRegex=False,
+        includeUnfinishedLine=False,
+        pauseEmulation=None,
+        matchNextLine=None,
     ):
         end_s = time.monotonic() + self._timeout_s
         while True:
@@ -98,7 +98,7 @@ class renode_keywords:  # noqa: N801 Robot Framework wants the module's name
             if content in line:
                 return DotDict(Line=line, Timestamp=0.0, Groups=[])
 
-    def write_to_uart(self, content, testerId=None):  # noqa: N803
+    def write_to_uart(self, content, testerId=None):
         assert self._process is not None and self._process.stdin is not None
         self._process.stdin.write(content.encode("ascii"))
         self._process.stdin.flush()

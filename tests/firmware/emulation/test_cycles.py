@@ -64,7 +64,8 @@ def test_the_end_of_a_page_within_loads_costs_nothing():
 
 def test_a_taken_branch_fills_the_pipeline_again():
     loop = code("subs\tr0, #1", "bne.n\t100", "bx\tlr", "nop")
-    once, thrice = trace((AT, 8), (AT + 8, 4)), trace((AT, 8), (AT, 8), (AT, 8), (AT + 8, 4))
+    once = trace((AT, 8), (AT + 8, 4))
+    thrice = trace((AT, 8), (AT, 8), (AT, 8), (AT + 8, 4))
     flashes = {"none": Flash(0)}
     assert cost_of(once, loop, flashes)[0]["cycles"]["none"] == 3
     assert cost_of(thrice, loop, flashes)[0]["cycles"]["none"] == 3 + 2 * (2 + 2)
@@ -92,7 +93,8 @@ def test_parts_of_a_run_add_up_to_it():
     reads = [(1, 0), (2, 16), (3, 0), (4, 4)]
     run = trace((AT, 8), (AT, 8), (AT, 8), (AT + 8, 8), reads=reads)
     flashes = {"": Flash(2, code_lines=1, data_lines=1)}
-    (whole,), parts = cost_of(run, loop, flashes), cost_of(run, loop, flashes, [0, 1, 3])
+    (whole,) = cost_of(run, loop, flashes)
+    parts = cost_of(run, loop, flashes, [0, 1, 3])
     assert [part["instructions"] for part in parts] == [2, 4, 2]
     assert [part["flash_reads"] for part in parts] == [1, 2, 1]
     assert sum(part["cycles"][""] for part in parts) == whole["cycles"][""]

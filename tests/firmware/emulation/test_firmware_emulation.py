@@ -231,7 +231,8 @@ def test_silent_firmware_times_out_with_its_last_words(built: BuiltFirmware, bui
 def test_what_does_not_start_is_named(built: BuiltFirmware, tmp_path):
     wrong = dataclasses.replace(built.machine, machine="no-such-machine")
     absent = dataclasses.replace(built.machine, emulator="qemu-none", package="qemu-pack")
-    elf, clips = built.image.elf, random_features(1, seed=1)
+    elf = built.image.elf
+    clips = random_features(1, seed=1)
     for file, machine, words in (
         (elf, wrong, "status 1.*unsupported machine type"),
         (elf, absent, "apt-get install qemu-pack"),

@@ -366,7 +366,8 @@ def test_a_day_without_drift_or_growth(folder):
     )
     frontend = FrontendConfig(mel_bins=BINS)
     program = compile_driver(folder / "day", frontend, config, "-fno-sanitize=all")
-    day, hour = 24 * 3600 * 50, 3600 * 50
+    day = 24 * 3600 * 50
+    hour = 3600 * 50
     rng = np.random.default_rng(24)
     loud = np.repeat(rng.random(day // 100) < 0.5, 100)[:, None]
     columns = np.where(loud, 100, -100).astype(np.int8).repeat(BINS, axis=1)

@@ -72,7 +72,8 @@ def modulate(wave: np.ndarray) -> np.ndarray:
             break
     ahead = (numerator / numerator[0] - denominator)[1:]
     behind = denominator[1:]
-    errors, shaped = [0.0] * 4, [0.0] * 4
+    errors = [0.0] * 4
+    shaped = [0.0] * 4
     bits = np.empty(len(wave), np.uint8)
     a0, a1, a2, a3 = ahead
     b0, b1, b2, b3 = behind

@@ -60,9 +60,11 @@ def run_c(program: Path, config: WarpConfig, features: np.ndarray, scores: np.nd
 def clips(config: WarpConfig, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Features and scores of any size and unevenness; the first ones are the edges."""
     rng = np.random.default_rng(seed)
-    bins, frames = config.bins, config.frames_in
+    bins = config.bins
+    frames = config.frames_in
     features = rng.integers(-128, 128, (count, bins, frames, 1)).astype(np.int8)
-    centre, spread = rng.uniform(-128, 127, (count, 1)), rng.uniform(0, 90, (count, 1))
+    centre = rng.uniform(-128, 127, (count, 1))
+    spread = rng.uniform(0, 90, (count, 1))
     scores = np.clip(rng.normal(centre, spread, (count, frames)), -128, 127).astype(np.int8)
     features[0], features[1] = -128, 127
     scores[2], scores[3], scores[4] = -128, 127, -127

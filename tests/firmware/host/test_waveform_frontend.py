@@ -128,7 +128,8 @@ def test_live_detection_is_python_s_step_by_step(tmp_path: Path):
     # Never run, because firmware/host/model.c replaces it: any bytes will do.
     bundle = tmp_path / "bundle"
     write_export(bundle, b"no model")
-    pcm, seen = scene(), []
+    pcm = scene()
+    seen = []
     (tmp_path / "pcm").write_bytes(pcm.tobytes())
 
     def model(windows: np.ndarray) -> np.ndarray:

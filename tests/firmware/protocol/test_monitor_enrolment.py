@@ -87,7 +87,8 @@ def test_the_board_scores_as_python_does(board: Device, tmp_path: Path):
     assert enrolled(board) == {"one": 3, "two": 2}
     assert prototypes.names == ("one", "two", "")
     board.request("stream host columns scores")
-    columns, runs = [], []
+    columns = []
+    runs = []
     for message in play(board, np.concatenate([sound_of(seed) for seed in range(9)])):
         if message.word == "column":
             columns.append(np.frombuffer(bytes.fromhex(message.fields["values"]), np.int8))

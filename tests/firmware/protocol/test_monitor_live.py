@@ -112,7 +112,8 @@ def test_events_are_those_of_the_python_detector(live_session):
     apart = np.abs(features.astype(int) - features_int8(FrontendConfig(), pcm / 32768.0))
     assert apart.max() <= 2 and (apart <= 1).mean() >= 0.999
     detector = Detector(config)
-    expected, runs = [], {}
+    expected = []
+    runs = {}
     for column in range(features.shape[1]):
         if detector.wants_inference(features[:, column]):
             window = features[:, column - FRAMES + 1 : column + 1]
@@ -142,7 +143,8 @@ def test_no_overrun_little_stack_and_prompt_events(live_session):
 
 def test_garbage_in_the_job_memory_is_reported_and_skipped(built: BuiltFirmware, tmp_path):
     """Random memory content after power-up must not keep a board from listening."""
-    image, console = tmp_path / "image", tmp_path / "console"
+    image = tmp_path / "image"
+    console = tmp_path / "console"
     image.write_bytes(bytes(range(1, 65)))
     console.touch()
     command = console_command(built.image.elf, built.machine, f"file:{console}", image=image)

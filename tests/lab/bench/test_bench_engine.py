@@ -109,7 +109,9 @@ def two_layers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         pytest.skip(reason)
     monkeypatch.chdir(tmp_path)
     path = Path("two_layers.tflite")
-    source, middle, output = Item((1, 42), 0.1), Item((1, 42), 0.1, 3), Item((1, 7), 0.02, -128)
+    source = Item((1, 42), 0.1)
+    middle = Item((1, 42), 0.1, 3)
+    output = Item((1, 7), 0.02, -128)
     weights = np.random.default_rng(0).integers(-127, 128, (7, 42)).astype(np.int8)
     dense = [middle, Item((7, 42), 0.01, values=weights), None]
     options = schema.FullyConnectedOptionsT()
@@ -169,7 +171,8 @@ def test_weights_in_ram_are_not_read_from_flash(two_layers: Path):
 def test_a_network_with_variables_begins_each_run_with_the_values_of_the_file(tmp_path):
     if reason := why_no_emulation(BOARD, TFLM):
         pytest.skip(reason)
-    source, values = Item((1, 2, 1, 4), 0.05, -4), np.arange(8, dtype=np.int8)
+    source = Item((1, 2, 1, 4), 0.05, -4)
+    values = np.arange(8, dtype=np.int8)
     network = StatefulNetwork()
     total = network.variable(source, 2, values.reshape(source.shape))
     item = network.add(add(source, network.read(total)))

@@ -20,7 +20,8 @@ from m3net_tf.lab.bench import stream as bench
 from m3net_tf.system.errors import ConfigError, ModelError
 from m3net_tf.system.extras import is_installed
 
-BOARD, HOPS = "mps2_an386", 20
+BOARD = "mps2_an386"
+HOPS = 20
 
 
 def small_network():
@@ -72,7 +73,8 @@ def test_a_hop_with_the_front_end_is_what_a_microphone_costs(tmp_path):
         pytest.skip(reason)
     label = "m3net/plain_stream"
     costs = bench.run_bench_stream([BOARD], [label], 1)["boards"][BOARD]
-    always_on, stream = costs["always_on"][label], costs["streams"][label]
+    always_on = costs["always_on"][label]
+    stream = costs["streams"][label]
     assert always_on["decisions_per_second"] == 50
     both = always_on["frontend_instructions"] + stream["hop_instructions"]
     assert always_on["instructions"] == 50 * both

@@ -71,7 +71,8 @@ def test_hours_are_those_of_all_runs(grid, monkeypatch):
 def test_hours_at_a_rate_are_those_of_the_operations(grid, monkeypatch):
     monkeypatch.setattr(bench_table, "seconds_per_clip", None)  # nothing may be timed
     result = run_bench_table(grid, "paper", tflops=0.001)
-    recipe, info = Recipe.from_dict(yaml.safe_load(GRID)["base"]), dataset_info("esc10")
+    recipe = Recipe.from_dict(yaml.safe_load(GRID)["base"])
+    info = dataset_info("esc10")
     shape = input_shape(info, recipe.frontend)
     macs = count_macs(build_network(recipe, shape, multi_label=False, classes=info.classes))
     clips = [runs * epochs * 400 for runs, epochs in ((4, 3), (2, 5), (2, 3))]

@@ -18,7 +18,8 @@ pytestmark = pytest.mark.usefixtures("private_cache")
 
 def test_recordings_of_the_word_and_of_others(exported, tmp_path):
     bundle = Bundle.load(shutil.copytree(exported.folder, tmp_path / "export"))
-    word, rate_hz = bundle.labels[0], bundle.frontend.sample_rate_hz
+    word = bundle.labels[0]
+    rate_hz = bundle.frontend.sample_rate_hz
     quick = dataclasses.replace(bundle.detector.classes[0], threshold=0.1, release=0.05, hits=1)
     others = [dataclasses.replace(each, event=False) for each in bundle.detector.classes[1:]]
     bundle.set_detector(dataclasses.replace(bundle.detector, classes=(quick, *others)))
@@ -28,7 +29,8 @@ def test_recordings_of_the_word_and_of_others(exported, tmp_path):
         path = tmp_path / f"{name}.wav"
         path.parent.mkdir(exist_ok=True)
         soundfile.write(path, rng.normal(0, 0.1, seconds * rate_hz), rate_hz)
-    said, without = [tmp_path / "said"], [tmp_path / "others"]
+    said = [tmp_path / "said"]
+    without = [tmp_path / "others"]
     out = tmp_path / "out"
     result = run_bench_wake(bundle, word, said, without, target=1e6, out=out)
     figures = result["tuned"]["figures"]

@@ -32,7 +32,8 @@ SHAPES = ((16, 3), (64, 1))  # channels and window of the convolutions
 
 def chain() -> bytes:
     """For each shape convolutions with each number of pixels, and plain; two depthwise ones."""
-    item, steps = Item((1, 7, 9, 16), 0.05, -4), []
+    item = Item((1, 7, 9, 16), 0.05, -4)
+    steps = []
     for channels, window in SHAPES:
         step, item = conv(item, channels)
         steps.append(step)

@@ -29,7 +29,8 @@ def finish():
     """Write what a finished training writes, as far as its table and index read it."""
 
     def write(order, validation=0.9):
-        run, recipe = Run(order.folder), order.recipe
+        run = Run(order.folder)
+        recipe = order.recipe
         save_recipe(recipe, run.recipe_path)
         write_text(
             run.folder / "history.csv",

@@ -49,7 +49,8 @@ def two_nodes(monkeypatch):
 def test_a_cluster_survives_lost_computers_and_processes(two_nodes, trainings, finish, tmp_path):
     cluster, second = two_nodes
     second_id = second.node_id
-    begun, killed = tmp_path / "begun", tmp_path / "killed"
+    begun = tmp_path / "begun"
+    killed = tmp_path / "killed"
     begun.mkdir()
 
     def work(order):
@@ -72,7 +73,8 @@ def test_a_cluster_survives_lost_computers_and_processes(two_nodes, trainings, f
 
     killer = threading.Thread(target=kill)
     killer.start()
-    runs, lines = trainings(6), []
+    runs = trainings(6)
+    lines = []
     options = PoolOptions(jobs=2, address=cluster.address, work=work, pause_s=0.1)
     outcomes = run_trainings(
         plan_trainings(runs, tmp_path / "runs"),

@@ -24,8 +24,11 @@ class ScriptedPool:
     """Two runs at once; ``script`` maps seeds to the results of their first attempts."""
 
     def __init__(self, finish, script):
-        self.finish, self.script = finish, script
-        self.attempts, self.most, self._orders = [], 0, {}
+        self.finish = finish
+        self.script = script
+        self.attempts = []
+        self.most = 0
+        self._orders = {}
 
     def slots(self):
         return 2
@@ -51,7 +54,8 @@ def run_all(trainings, finish, tmp_path, monkeypatch):
     """Train four runs; returns the outcomes by seed, the pool and the lines."""
 
     def run(script, count=4, runs=None, **options):
-        pool, lines = ScriptedPool(finish, script), []
+        pool = ScriptedPool(finish, script)
+        lines = []
         monkeypatch.setattr(scheduling, "open_pool", lambda _: contextlib.nullcontext(pool))
         runs = runs or trainings(count)
         plan = plan_trainings(runs, tmp_path)
@@ -129,7 +133,10 @@ def test_without_ray_runs_are_trained_in_this_process(trainings, finish, tmp_pat
         orders.append(order)
         return finish(order)
 
-    counts, ignore = [], lambda task: None
+    def ignore(task):
+        del task
+
+    counts = []
     bars = SimpleNamespace(
         start=ignore, update=lambda task: counts.append(task.count), stop=ignore, console=None
     )

@@ -69,7 +69,9 @@ def test_a_search_prints_its_front_and_writes_a_pick(m3net, tmp_path):
 
 
 def test_failed_trials_are_an_error(m3net):
-    failed = lambda order: Report("the disk is full", 0.0)  # noqa: E731
+    def failed(_order):
+        return Report("the disk is full", 0.0)
+
     status, _, error = m3net(*SEARCH, "--trials", 1, work=failed)
     assert (status, error) == (
         2,

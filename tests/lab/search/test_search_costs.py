@@ -66,14 +66,17 @@ def test_rungs_are_thirds_of_the_epochs():
 
 
 def test_a_cheap_network_is_not_stopped_by_an_expensive_one():
-    expensive, cheap, bad = Point(0.9, (100.0,)), Point(0.6, (10.0,)), Point(0.5, (95.0,))
+    expensive = Point(0.9, (100.0,))
+    cheap = Point(0.6, (10.0,))
+    bad = Point(0.5, (95.0,))
     assert goes_on(cheap, [expensive, bad])
     assert not goes_on(bad, [expensive, cheap])
     assert goes_on(bad, [])
 
 
 def test_costs_alike_count_as_equal_at_a_rung():
-    better, worse = Point(0.9, (105.0,)), Point(0.6, (100.0,))
+    better = Point(0.9, (105.0,))
+    worse = Point(0.6, (100.0,))
     assert not better.dominates(worse) and better.dominates(worse, 0.1)
     assert not goes_on(worse, [better])
     assert goes_on(worse, [Point(0.9, (120.0,))])

@@ -20,7 +20,8 @@ BOARD = "mps2_an386"
 def test_a_pick_trains_to_the_figure_of_its_trial(tmp_path, tiny_recipe, space_file, monkeypatch):
     if reason := why_no_emulation(BOARD):
         pytest.skip(reason)
-    splits, features = set(), features_module.compute_features
+    splits = set()
+    features = features_module.compute_features
 
     def noted(dataset, name, *arguments):
         splits.add(name)

@@ -63,7 +63,8 @@ class World:
     def export_run(self, run, data_dir, log, engine):
         assert engine == "tflm"  # the figures of the tables
         recipe = run.recipe()
-        name, seed = recipe.model.name, recipe.training.seed
+        name = recipe.model.name
+        seed = recipe.training.seed
         if (name, seed) in self.failing:
             raise self.failing[name, seed]
 

@@ -94,7 +94,8 @@ def test_runs_of_one_fold_count_once():
 
 def test_the_spread_of_runs():
     values = [0.5, 0.75, 0.625, 0.5]
-    spread, interval = spread_of(values), stats.ttest_1samp(values, 0).confidence_interval()
+    spread = spread_of(values)
+    interval = stats.ttest_1samp(values, 0).confidence_interval()
     assert (spread["low"], spread["high"]) == pytest.approx(tuple(interval))
     assert (spread["runs"], spread["mean"], spread["std"]) == (4, 0.59375, np.std(values, ddof=1))
     assert spread_of([0.5]) == {"runs": 1, "mean": 0.5, "std": None, "low": None, "high": None}

@@ -290,7 +290,8 @@ def test_a_step_keeps_the_fold_of_its_own_data_set_only(write):
 
 def test_keys_are_equal_where_recipes_are(write):
     grid = load_grid(write(("dfp: false", "dfp: true")), "paper")
-    whole, less = grid.cells[4], grid.cells[5]
+    whole = grid.cells[4]
+    less = grid.cells[5]
     assert grid.training(whole, Repeat(0, None)).key != grid.training(whole, Repeat(1, None)).key
     assert grid.training(whole, Repeat(0, None)).key != grid.training(less, Repeat(0, None)).key
     changed = load_grid(write(("less: {model: {arguments: {dfp: false}}}", "less:")), "paper")
@@ -380,7 +381,8 @@ def test_the_command_of_a_header_has_the_tables_data(name):
     header = "".join(re.findall(r"^#(.*)\n", find_grid(name).read_text(), re.MULTILINE))
     command = re.search(r"Command: m3net table.*?(?=m3net lab figure|$)", header)[0]
     scale = re.search(r"--scale (\w+)|$", command)[1] or "paper"
-    grid, needed = shipped(name, scale), set()
+    grid = shipped(name, scale)
+    needed = set()
     for cell in (cell for cell in grid.cells if cell.trained):
         training = grid.training(cell, cell.repeats[0])
         needed |= {step.recipe.dataset.name for step in (training, *training.needed)}

@@ -82,7 +82,8 @@ class Trainer:
     def __call__(self, recipe, folder, data_dir, log, devices, after_epoch):
         log("training")
         self.trained.append((recipe, Path(folder), data_dir))
-        less, seed = "dfp" in recipe.model.arguments, recipe.training.seed
+        less = "dfp" in recipe.model.arguments
+        seed = recipe.training.seed
         recipes.save_recipe(recipe, Run(folder).recipe_path)
         if seed in self.failing:
             raise self.failing[seed]
@@ -377,7 +378,8 @@ def test_a_failing_or_missing_run_leaves_the_written_table(trainer, run_table, t
     endings = ("json", "csv", "md")
     before = [read(tmp_path, ending, "tiny") for ending in endings]
     trainer.failing = {0: DataError("gone: fetch it")}
-    elsewhere, lines = tmp_path / "elsewhere", []
+    elsewhere = tmp_path / "elsewhere"
+    lines = []
     report = run_table("tiny", runs_folder=elsewhere, log=lines.append)
     assert report["failed"] == 2
     assert [read(tmp_path, ending, "tiny") for ending in endings] == before
@@ -706,7 +708,8 @@ def test_unknown_measures_are_reported():
 
 
 def test_a_tiny_table_stays_with_its_runs():
-    kept, runs = Path("experiments/results"), Path("runs/tables")
+    kept = Path("experiments/results")
+    runs = Path("runs/tables")
     assert results_folder(None, "tiny", runs) == runs
     assert results_folder(None, "small", runs) == kept
     assert results_folder(Path("here"), "tiny", runs) == Path("here")

@@ -38,7 +38,8 @@ def trained():
 
 def chosen_cells(grid, trained):
     """The first cell of each metric and preparation, and of each network that no table trained."""
-    chosen, kinds = [], set()
+    chosen = []
+    kinds = set()
     for cell in grid.cells:
         kind = (cell.quoted, cell.metric, tuple(cell.steps))
         network = cell.values.get("model", {}).get("name")
@@ -117,7 +118,8 @@ def test_processes_work_side_by_side(folder):
     pytest.importorskip("ray", reason="several processes need pip install -e '.[many]'")
     path = folder / "many.yaml"
     path.write_text(GRID)
-    runs, out = folder / "many_runs", folder / "many_out"
+    runs = folder / "many_runs"
+    out = folder / "many_out"
     command = [sys.executable, "-m", "m3net_tf", "table", path, "--scale", "tiny"]
     command += ["--jobs", "2", "--runs", runs, "--out", out]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)

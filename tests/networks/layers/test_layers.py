@@ -236,7 +236,8 @@ def real(clips: int, seed: int = 0) -> tf.Tensor:
 
 def train_steps(model: keras.Model, steps: int) -> list[float]:
     """Loss before each of a few steps on one batch."""
-    maps, targets = real(8), tf.one_hot(np.arange(8) % CLASSES, CLASSES)
+    maps = real(8)
+    targets = tf.one_hot(np.arange(8) % CLASSES, CLASSES)
 
     def loss() -> tf.Tensor:
         answers = tf.cast(model(maps, training=True), tf.float32)

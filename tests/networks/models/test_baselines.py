@@ -8,7 +8,8 @@ from m3net_tf.networks.models import build_model, presets_of
 from m3net_tf.networks.models.baselines import BODIES
 from m3net_tf.system.keras import keras
 
-SHAPE, CLASSES = (40, 49, 1), 3
+SHAPE = (40, 49, 1)
+CLASSES = 3
 
 # Origin: the table of keras.io/api/applications (parameters with 1 000 classes); MobileNetV3's
 # head differs there, so the numbers are without a head.
@@ -37,7 +38,8 @@ def test_bodies_are_the_published_ones(body):
 
 
 def test_one_channel_is_repeated_three_times():
-    model, coloured = small(), small((40, 49, 3))
+    model = small()
+    coloured = small((40, 49, 3))
     coloured.set_weights(model.get_weights())
     maps = np.random.default_rng(0).uniform(-1, 1, (2, *SHAPE)).astype(np.float32)
     np.testing.assert_allclose(model(maps), coloured(maps.repeat(3, -1)), rtol=1e-5)

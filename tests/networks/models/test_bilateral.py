@@ -97,7 +97,8 @@ TABLE_6 = {
 @pytest.mark.parametrize("row", TABLE_6)
 def test_rows_of_table_6_leave_out_what_they_say(row):
     changes, prefixes = TABLE_6[row]
-    full, model = tiny(), tiny(**changes)
+    full = tiny()
+    model = tiny(**changes)
     lost = names(full) - names(model)
     assert not names(model) - names(full)
     assert model.count_params() < full.count_params()
@@ -133,7 +134,8 @@ def test_fusions_of_table_7():
 
 @pytest.mark.slow
 def test_early_exits_are_further_outputs_that_can_be_dropped():
-    plain, model = tiny(), tiny(early_exits=True)
+    plain = tiny()
+    model = tiny(early_exits=True)
     assert [out.name.split("/")[0] for out in model.outputs] == [
         "probabilities",
         "exit_semantic4_probabilities",
@@ -157,7 +159,8 @@ def test_early_exits_are_further_outputs_that_can_be_dropped():
 @pytest.mark.slow
 def test_trains_with_self_distillation_and_reaches_every_weight():
     model = tiny(early_exits=True, **SHORT)
-    waves, labels = tf.constant(sounds(12) / np.float32(128)), np.arange(12) % CLASSES
+    waves = tf.constant(sounds(12) / np.float32(128))
+    labels = np.arange(12) % CLASSES
     targets = tf.one_hot(labels, CLASSES)
 
     def loss() -> tf.Tensor:
@@ -175,7 +178,8 @@ def test_trains_with_self_distillation_and_reaches_every_weight():
 
 
 def test_a_longer_first_step_and_an_unrolled_lstm():
-    plain, model = tiny(**SHORT), tiny(stem_step=5, unrolled_lstm=True, **SHORT)
+    plain = tiny(**SHORT)
+    model = tiny(stem_step=5, unrolled_lstm=True, **SHORT)
     layers = {layer.name: layer for layer in model.layers}
     for branch, kernel in (("semantic_up", 10), ("detail_down1", 20)):
         assert layers[f"{branch}_conv"].kernel_size == (1, kernel)

@@ -46,7 +46,8 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
 
 
 def test_attention_same_as_one_query_at_a_time():
-    heads, width = 2, CHANNELS // 2
+    heads = 2
+    width = CHANNELS // 2
     q, k, v = (sequence(seed) for seed in (1, 2, 3))
     expected = np.zeros_like(q)
     for clip in range(len(q)):

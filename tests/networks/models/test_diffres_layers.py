@@ -160,7 +160,8 @@ class TestWarpMatrix:
     def test_printed_loop_differs_in_the_last_frame_alone(self):
         scores = scores_of("random", 30, 12, seed=1)
         plain = equation_5(scores.numpy()[0].astype(np.float64), 12)
-        printed, whole = algorithm_1(plain, last_column=False), algorithm_1(plain)
+        printed = algorithm_1(plain, last_column=False)
+        whole = algorithm_1(plain)
         np.testing.assert_array_equal(printed[:, :-1], whole[:, :-1])
         np.testing.assert_allclose(equations_9_to_12(plain), whole, atol=1e-12)
 
@@ -247,7 +248,8 @@ class TestWarp:
         frames_out = max(1, int((1 - reduction) * frames))
         raw = tf.constant(KINDS[kind](np.random.default_rng(seed), frames)[None], tf.float32)
         for x in (features(1, frames, seed % 1000), tf.fill((1, BINS, frames, 1), -1.0)):
-            scores_layer, layer = FrameScores(1 - frames_out / frames - 1e-9), FrameWarp(frames_out)
+            scores_layer = FrameScores(1 - frames_out / frames - 1e-9)
+            layer = FrameWarp(frames_out)
             with tf.GradientTape() as tape:
                 tape.watch([x, raw])
                 scores = scores_layer([x, raw])
@@ -297,7 +299,8 @@ class TestWarp:
         ("left_out", "kept"), [("maximum", [0, 2]), ("encoding", [0, 1]), ("fill_rows", None)]
     )
     def test_ablations(self, left_out, kept):
-        x, scores = features(), scores_of("random", FRAMES, 11, 0)
+        x = features()
+        scores = scores_of("random", FRAMES, 11, 0)
         scores = tf.tile(scores, (2, 1))
         full = FrameWarp(11)([x, scores]).numpy()
         out = FrameWarp(11, **{left_out: False})([x, scores]).numpy()
@@ -355,10 +358,12 @@ def warp_by_loop(power: tf.Tensor, scores: tf.Tensor, frames_out: int) -> tf.Ten
         rows: list[list[tf.Tensor]] = [[]]
         room = tf.constant(1.0)
         for j in range(power.shape[1]):
-            weight, frame = scores[clip, j], power[clip, j]
+            weight = scores[clip, j]
+            frame = power[clip, j]
             if weight >= room and len(rows) < frames_out:
                 rows[-1].append(room * frame)
-                weight, room = weight - room, tf.constant(1.0)
+                weight = weight - room
+                room = tf.constant(1.0)
                 rows.append([])
             rows[-1].append(weight * frame)
             room -= weight
@@ -533,10 +538,8 @@ class TestPooling:
         picked = FrameSampling(frames_out)(x).numpy()
         assert pooled.shape == picked.shape == (2, BINS, frames_out, 1)
         for i in range(frames_out):
-            first, end = (
-                int(np.floor(i * frames / frames_out)),
-                int(np.ceil((i + 1) * frames / frames_out)),
-            )
+            first = int(np.floor(i * frames / frames_out))
+            end = int(np.ceil((i + 1) * frames / frames_out))
             np.testing.assert_allclose(pooled[:, :, i], x[:, :, first:end].mean(2), atol=1e-6)
             np.testing.assert_array_equal(picked[:, :, i], x[:, :, first])
 

@@ -17,7 +17,9 @@ from m3net_tf.runtime.interpreter import run_reference
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras, tf
 
-SHAPE, CLASSES, LEFT = (40, 50, 1), 4, 25
+SHAPE = (40, 50, 1)
+CLASSES = 4
+LEFT = 25
 SMALL = {
     "name": "m3net",
     "preset": "mcu",
@@ -130,7 +132,8 @@ def test_method_none_is_the_classifier_alone():
     alone.set_weights(model.get_weights())
     np.testing.assert_array_equal(model(real()), alone(real()))
     before = model.get_layer("sfp1_bn").moving_mean.numpy()
-    first, second = model(real(), training=True), model(real(), training=True)
+    first = model(real(), training=True)
+    second = model(real(), training=True)
     assert np.abs(first - second).max() > 1e-4  # dropout
     assert np.abs(model.get_layer("sfp1_bn").moving_mean - before).max() > 1e-6
 

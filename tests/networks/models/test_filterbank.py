@@ -44,13 +44,15 @@ def middle(maps: tf.Tensor) -> np.ndarray:
 @pytest.mark.parametrize(("samples", "width"), [(37, 9), (64, 1), (200, 51), (16, 21)])
 class TestConvolve:
     def test_is_the_slow_one(self, samples, width):
-        waves, taps = noise(3, samples), noise(4, width, seed=1)
+        waves = noise(3, samples)
+        taps = noise(4, width, seed=1)
         start = width // 2
         slow = [[np.convolve(wave, row)[start : start + samples] for row in taps] for wave in waves]
         np.testing.assert_allclose(convolve(waves, taps), slow, atol=1e-5)
 
     def test_gradients_are_those_of_a_convolution(self, samples, width):
-        waves, taps = tf.constant(noise(3, samples)), tf.constant(noise(4, width, seed=1))
+        waves = tf.constant(noise(3, samples))
+        taps = tf.constant(noise(4, width, seed=1))
         weights = noise(3, 4, samples, seed=2)
 
         def direct(waves: tf.Tensor, taps: tf.Tensor) -> tf.Tensor:
@@ -95,7 +97,8 @@ class TestGabor:
 
     def test_free_taps_start_as_gabor_filters_and_have_a_weight_each(self):
         x = noise(2, 1, 500, 1)
-        gabor, free = GaborEnergy(10, 41), GaborEnergy(10, 41, free_taps=True)
+        gabor = GaborEnergy(10, 41)
+        free = GaborEnergy(10, 41, free_taps=True)
         np.testing.assert_allclose(free(x), gabor(x), rtol=1e-4, atol=1e-6)
         assert gabor.count_params() == 20
         assert free.count_params() == 2 * 10 * 41

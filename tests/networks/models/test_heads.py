@@ -15,7 +15,8 @@ FEATURES = np.random.default_rng(0).uniform(-1, 1, (4, 40, 49, 1)).astype(np.flo
     [("m3net", {}), ("ds_cnn", {}), ("spectromasknet", {"lengths": True})],
 )
 def test_sigmoid_is_the_same_network_with_another_end(name, overrides):
-    shape, feeds = FEATURES.shape[1:], FEATURES
+    shape = FEATURES.shape[1:]
+    feeds = FEATURES
     if overrides:
         feeds = {"features": FEATURES, "lengths": np.full((4, 1), 49)}
     plain = build_model(name, "mcu", input_shape=shape, classes=5, overrides=overrides)

@@ -10,7 +10,8 @@ from m3net_tf.networks.models import build_model
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras, tf
 
-SHAPE, CLASSES = (24, 26, 1), 4
+SHAPE = (24, 26, 1)
+CLASSES = 4
 
 
 @built_once
@@ -61,7 +62,8 @@ ABLATIONS = {
 @pytest.mark.parametrize("argument", ABLATIONS)
 def test_an_ablation_changes_what_it_says_and_trains(argument):
     gone, fewer = ABLATIONS[argument]
-    full, model = tiny(), tiny(**{argument: False})
+    full = tiny()
+    model = tiny(**{argument: False})
     lost = names(full) - names(model)
     assert lost == {name for name in names(full) if name.startswith(gone)}
     assert not names(model) - names(full)
@@ -107,7 +109,8 @@ def test_rows_of_the_table_from_a_recipe():
 
 @pytest.mark.parametrize("kind", ["shuffle", "shift"])
 def test_a_control_has_other_views_and_the_same_weights(kind):
-    full, model = tiny(), tiny(views=kind)
+    full = tiny()
+    model = tiny(views=kind)
     assert names(full) == names(model)
     model.set_weights(full.get_weights())
     assert np.abs(weighed(model) - weighed(full)).max() > 0.01

@@ -9,7 +9,8 @@ from m3net_tf.networks.models import build_model
 from m3net_tf.networks.models.spectromasknet import learnt
 from m3net_tf.system.keras import keras, tf
 
-SHAPE, CLASSES = (24, 30, 1), 4
+SHAPE = (24, 30, 1)
+CLASSES = 4
 TINY = {
     "modules": [1, 1],
     "channels": [8, 16],
@@ -112,7 +113,8 @@ def test_the_papers_size_and_stages():
 
 @pytest.mark.parametrize("rival", ["local/global", "se/se", "none/none"])
 def test_table_4(rival):
-    full, model = tiny(**TABLE_4["global/local"]), tiny(**TABLE_4[rival])
+    full = tiny(**TABLE_4["global/local"])
+    model = tiny(**TABLE_4[rival])
     kinds = {"global": "_att_out", "local": "_sca_out", "se": "_se_out"}
     for branch, kind in zip(("complete", "masked"), rival.split("/"), strict=True):
         branch_layers = {name for name in names(model) if name.startswith(branch)}
@@ -150,7 +152,8 @@ def test_masks(which):
     x = maps()
     np.testing.assert_array_equal(model(x), plain(x))  # no mask at inference
     probe = keras.Model(model.input, [model.get_layer("mask").output, model.output])
-    first, second = probe(x, training=True), probe(x, training=True)
+    first = probe(x, training=True)
+    second = probe(x, training=True)
     assert not np.array_equal(first[1], plain(x, training=True))
     assert np.array_equal(first[0], second[0]) == ("high" in which)
     assert_trains(model)
@@ -225,7 +228,8 @@ def test_centred_bins_hide_the_level_of_each_bin():
 
 
 def test_lengths_of_full_clips_are_the_network_without_lengths():
-    model, plain = tiny(lengths=True), tiny()
+    model = tiny(lengths=True)
+    plain = tiny()
     trained = {weight.name: weight for weight in model.weights}
     for weight in plain.weights:
         weight.assign(trained[weight.name])

@@ -75,7 +75,8 @@ def test_cells_are_hidden_whole(kind, block):
 def test_clips_and_calls_get_masks_of_their_own():
     for kind in ("random", "grid"):
         layer = BlockMask(kind, 5, seed=4)
-        first, second = layer.mask(maps()).numpy(), layer.mask(maps()).numpy()
+        first = layer.mask(maps()).numpy()
+        second = layer.mask(maps()).numpy()
         assert not np.array_equal(first, second)
         assert not np.array_equal(first[0], first[1])
 
@@ -106,7 +107,8 @@ def test_a_grid_is_periodic():
     mask = BlockMask("grid", 5, 0.25, seed=6).mask(maps()).numpy()[..., 0]  # period 10
     np.testing.assert_array_equal(mask[:, :-10], mask[:, 10:])
     np.testing.assert_array_equal(mask[:, :, :-10], mask[:, :, 10:])
-    rows, columns = mask.max(2), mask.max(1)
+    rows = mask.max(2)
+    columns = mask.max(1)
     np.testing.assert_array_equal(mask, rows[:, :, None] * columns[:, None])
     assert (rows[:, :10].sum(1) == 5).all()
 
@@ -191,7 +193,8 @@ def test_means_count_own_frames_alone(axes, training):
 @pytest.mark.parametrize("groups", [1, 2, 4])
 def test_group_norm_agrees_with_keras(groups, training):
     x = 3 * maps(3) + 1
-    layer, keras_layer = GroupNorm(groups), keras.layers.GroupNormalization(groups, epsilon=1e-3)
+    layer = GroupNorm(groups)
+    keras_layer = keras.layers.GroupNormalization(groups, epsilon=1e-3)
     layer.build(x.shape)
     keras_layer.build(x.shape)
     weights = [np.array([1, 2, -1, 0.5]), np.array([0, 1, 2, 3])]
@@ -307,7 +310,8 @@ def test_three_way_attention_is_the_outer_product():
 @pytest.mark.parametrize("channels", [16, 64])
 def test_parameters_of_the_modules(channels):
     inputs = keras.Input((8, 8, channels))
-    c, hidden = channels, max(4, channels // 8)
+    c = channels
+    hidden = max(4, channels // 8)
     gate = c * hidden + hidden + hidden * c + c  # A_c, SCA and SE alike
     path = 2 * 49 * c * c + 2 * 2 * c
     expected = {"global": path + gate + 2 * (7 * c + 1), "se": path + gate, "none": path}

@@ -35,7 +35,8 @@ def test_the_title_says_network_sounds_and_classes_in_words(run: Path, tmp_path:
     metrics = read_json(own / "metrics.json")
     metrics["dataset"] |= {"name": "folder", "labels": ["_silence_", "cat", "cow", "dog", "hen"]}
     write_json(own / "metrics.json", metrics)
-    first, second = gather([run]), gather([own])
+    first = gather([run])
+    second = gather([own])
     assert title_of(first) == "M3Net on synth, ten classes"
     assert title_of(second) == "M3Net on your sounds, four classes and silence"
     assert title_of([*first, *first]) == "my run and my run: M3Net on synth, ten classes"

@@ -167,7 +167,8 @@ def test_two_runs_are_compared_clip_by_clip(gathered):
     pair = [gathered[0], RunData(gathered[1].run, "perfect", gathered[0].metrics, perfect, "")]
     part = overview.overview(pair).parts[-1]
     right = hits(first.probabilities, first.truth)
-    wrong, count = int((~right).sum()), len(right)
+    wrong = int((~right).sum())
+    count = len(right)
     numbers = [int(row[1]) for row in part.blocks[0].rows]
     assert wrong and numbers == [count - wrong, 0, wrong, 0]
     assert f"probability of {0.5 ** (wrong - 1):.2g}" in part.blocks[1].text
@@ -253,7 +254,8 @@ def test_the_worst_clips_come_first_and_can_be_heard(gathered):
 
 def test_a_long_clip_is_listed_once_by_its_worst_window(gathered):
     run = gathered[1]
-    features, truth = run.clips.features, run.clips.truth
+    features = run.clips.features
+    truth = run.clips.truth
     share = np.full(len(truth), 0.9)
     share[:2] = 0.02, 0.01
     rest = (1 - share) / (truth.shape[1] - 1)

@@ -73,7 +73,10 @@ def opened(run: RunData, tab: Page, tmp_path_factory) -> Page:
 def expected(bundle: Bundle, pcm: np.ndarray) -> dict:
     """What the desktop computes from samples."""
     columns = fixed_features_int8(bundle.frontend, pcm)
-    detector, runs, events, frames = Detector(bundle.detector), [], [], bundle.manifest.frames
+    detector = Detector(bundle.detector)
+    runs = []
+    events = []
+    frames = bundle.manifest.frames
     for place, column in enumerate(columns.T):
         if detector.wants_inference(column):
             window = columns[:, place + 1 - frames : place + 1]

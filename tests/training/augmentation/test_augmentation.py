@@ -198,7 +198,8 @@ def test_a_warp_changes_the_pace_along_its_axis(axis):
 )
 def test_frequency_gains_are_those_of_a_microphone(config):
     maps = tf.zeros((512, 40, 7, 1))
-    settings, seed = AugmentationSection(frequency_gain_db=2.0), tf.constant([1, 2], tf.int32)
+    settings = AugmentationSection(frequency_gain_db=2.0)
+    seed = tf.constant([1, 2], tf.int32)
     changed, again = (
         change_frequency_gains(maps, settings, config, seed).numpy()[..., 0] for _ in range(2)
     )
@@ -272,10 +273,8 @@ def test_what_is_off_draws_nothing(sounds):
     plain = {"speed_probability": 0.5, "shift_s": 0.1, "gain_db": (-6, 6), "noise_probability": 0.5}
     ranges = {"stretch": (0.5, 2.0), "room_s": (1.0, 2.0), "pitch_semitones": (-9.0, 9.0)}
     for seed in range(5):
-        without_ranges, with_ranges = (
-            vary(sounds[2], seed, **plain),
-            vary(sounds[2], seed, **plain, **ranges),
-        )
+        without_ranges = vary(sounds[2], seed, **plain)
+        with_ranges = vary(sounds[2], seed, **plain, **ranges)
         np.testing.assert_array_equal(without_ranges, with_ranges)
 
 
@@ -312,7 +311,8 @@ def test_a_synthetic_room_decays_as_requested():
         assert room[0] == 1 and room.size == round(reverberation_s * RATE_HZ)
         assert 10 * np.log10(1 / np.sum(room[1:] ** 2)) == pytest.approx(6.0, abs=1e-3)
         tenth = room.size // 10
-        early, late = np.mean(room[1:tenth] ** 2), np.mean(room[8 * tenth : 9 * tenth] ** 2)
+        early = np.mean(room[1:tenth] ** 2)
+        late = np.mean(room[8 * tenth : 9 * tenth] ** 2)
         assert 10 * np.log10(early / late) == pytest.approx(60 * 0.8, abs=3)
 
 

@@ -149,7 +149,9 @@ def test_an_epoch_is_reproducible_and_leaves_no_cache(tmp_path, monkeypatch):
         batches = list(stream.as_numpy_iterator())
         return tuple(np.concatenate(parts) for parts in zip(*batches, strict=True))
 
-    first, again, second = epoch(0), epoch(0), epoch(1)
+    first = epoch(0)
+    again = epoch(0)
+    second = epoch(1)
     assert first[0].shape == (40, 40, 49) and first[0].dtype == np.int8
     for a, b in zip(first, again, strict=True):
         np.testing.assert_array_equal(a, b)

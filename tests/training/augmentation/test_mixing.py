@@ -38,7 +38,8 @@ def test_cutmix_pastes_one_rectangle_and_counts_its_area():
         mixed, MAPS, MAPS[::-1], soft, TARGETS, TARGETS[::-1], strict=True
     ):
         pasted = (clip != own_map)[..., 0]
-        rows, columns = pasted.any(1), pasted.any(0)
+        rows = pasted.any(1)
+        columns = pasted.any(0)
         assert (pasted == rows[:, None] & columns[None]).all()
         for inside in (rows, columns):
             assert (np.diff(np.flatnonzero(inside)) == 1).all()
@@ -66,7 +67,9 @@ def test_cutmix_cuts_waveforms_in_time():
 
 
 def test_nothing_to_do():
-    off, config, seed = AugmentationSection(), FrontendConfig(), tf.constant([1, 2])
+    off = AugmentationSection()
+    config = FrontendConfig()
+    seed = tf.constant([1, 2])
     for mixed, soft in (
         cutmix(MAPS, TARGETS, off, seed),
         between_class(tf.constant(MAPS), tf.constant(TARGETS), off, config, seed),
@@ -101,7 +104,8 @@ def test_between_class_adds_energies(config, sounds):
     powers = np.exp(values.astype(float) * to_ln)
     for i in range(4):
         r = float(soft[i, i])
-        own, partner = powers[i], powers[3 - i]
+        own = powers[i]
+        partner = powers[3 - i]
         amplitude = np.sqrt(own.mean() / partner.mean())
         p = 1 / (1 + amplitude * (1 - r) / r)
         expected = np.log((p**2 * own + (1 - p) ** 2 * partner) / (p**2 + (1 - p) ** 2)) / to_ln

@@ -65,7 +65,8 @@ def settings(run: Path, *folders: Path) -> FineTuningSection:
 
 
 def test_whole_recordings_are_held_out_and_stay_so(tmp_path: Path):
-    folder, run = tmp_path / "captured", tmp_path / "run"
+    folder = tmp_path / "captured"
+    run = tmp_path / "run"
     capture(folder, range(4), "clap", "snap")
     clips = find_added([str(folder)], run, LABELS, "", silent)
     dataset = load_dataset("synth", clips_per_class=6)
@@ -76,7 +77,8 @@ def test_whole_recordings_are_held_out_and_stay_so(tmp_path: Path):
     splits = {(clip.group, clip.split) for clip in clips}
     assert len(clips) == 16 and len(splits) == 4  # each minute is one recording, in one split
     assert sum(split == "test" for _, split in splits) == 1
-    extended, held_out = with_added(dataset, run), held_out_added(dataset, run)
+    extended = with_added(dataset, run)
+    held_out = held_out_added(dataset, run)
     assert len(extended.clips) == len(dataset.clips) + 12 and len(held_out.split("test")) == 4
     assert extended.clip_list_hash()["test"] == dataset.clip_list_hash()["test"]
     assert extended.info.protocol.endswith(" (with 12 added training clips)")
@@ -121,7 +123,8 @@ def test_sounds_that_are_no_event_go_to_the_class_for_them(tmp_path, label, labe
 
 
 def test_clips_that_cannot_be_added_are_named(tmp_path: Path):
-    folder, run = tmp_path / "captured", tmp_path / "run"
+    folder = tmp_path / "captured"
+    run = tmp_path / "run"
     with refuses(DataError, "captured"):
         find_added([str(folder)], run, LABELS, "", silent)
     (folder / "clap").mkdir(parents=True)
@@ -182,7 +185,8 @@ def test_clips_by_which_the_run_is_measured_are_not_trained_on(tmp_path: Path):
 
 def test_added_clips_are_used_as_the_clips_of_the_run(tmp_path: Path):
     """In windows if these are; a clip of digital zero is left out and said."""
-    root, run = tmp_path / "sounds", tmp_path / "run"
+    root = tmp_path / "sounds"
+    run = tmp_path / "run"
     for index in range(8):
         write_tone(root / "clap" / f"{index}.wav", 300 + index)
         write_tone(root / "snap" / f"{index}.wav", 900 + index)
@@ -219,14 +223,16 @@ def test_the_former_and_the_new_network_are_measured_on_old_and_new_clips(
     from m3net_tf.training.clips.features import compute_features
     from m3net_tf.training.loop.results import before_and_after
 
-    captured, run = tmp_path / "captured", tmp_path / "run"
+    captured = tmp_path / "captured"
+    run = tmp_path / "run"
     dataset = load_section(tiny_recipe().dataset, None)
     capture(captured, range(4), *dataset.info.labels[:2])
     section = settings(tiny_run, captured)
     clips = find_added(section.add, tiny_run, dataset.info.labels, "", silent)
     copy_added(clips, dataset, run, tiny_run, silent)
     recipe = dataclasses.replace(tiny_recipe(), fine_tuning=section)
-    config, former = recipe.frontend, Run(tiny_run)
+    config = recipe.frontend
+    former = Run(tiny_run)
 
     def measure(model):
         return before_and_after(
@@ -259,7 +265,8 @@ def test_a_damaged_list_of_added_clips_is_named_with_its_remedy(tmp_path):
 
 
 def test_a_finished_run_is_trained_again_only_with_its_own_clips(tiny_recipe, tiny_run, tmp_path):
-    captured, run = tmp_path / "captured", shutil.copytree(tiny_run, tmp_path / "run")
+    captured = tmp_path / "captured"
+    run = shutil.copytree(tiny_run, tmp_path / "run")
     dataset = load_section(tiny_recipe().dataset, None)
     clips = capture(captured, range(2), *dataset.info.labels[:2])
     recipe = recipe_with_added(tiny_recipe(), tiny_run, [captured])
@@ -277,13 +284,15 @@ def test_a_finished_run_is_trained_again_only_with_its_own_clips(tiny_recipe, ti
 
 
 def test_few_clips_count_often_and_none_is_held_out(tiny_recipe, tmp_path):
-    captured, run = tmp_path / "captured", tmp_path / "run"
+    captured = tmp_path / "captured"
+    run = tmp_path / "run"
     dataset = load_section(tiny_recipe().dataset, None)
     capture(captured, range(4), dataset.info.labels[0])
     found = find_added([str(captured)], run, dataset.info.labels, "", silent)
     copy_added(found, dataset, run, tmp_path, silent, hold_out=False)
     assert held_out_added(dataset, run) is None
-    once, often = with_added(dataset, run), with_added(dataset, run, times=3)
+    once = with_added(dataset, run)
+    often = with_added(dataset, run, times=3)
     assert len(once.clips) == len(dataset.clips) + 8
     assert len(often.clips) == len(dataset.clips) + 24  # with names of their own
     assert {clip.path for clip in often.clips} == {clip.path for clip in once.clips}
@@ -295,7 +304,8 @@ def assert_report_shows(figures: dict, folder: Path, former: Path) -> None:
     from m3net_tf.pages.report import added
     from m3net_tf.pages.report.gather import RunData
 
-    before, metrics = Run(former), Run(former).metrics()
+    before = Run(former)
+    metrics = before.metrics()
     held_out = figures["held_out_before"]
     better = {**held_out, "accuracy": held_out["accuracy"] + 0.25}
     values = {**metrics.values, "added": {**figures, "held_out_after": better}}
@@ -325,7 +335,8 @@ def test_the_command_continues_the_run_and_says_what_changed(tiny_run, tmp_path,
     from m3net_tf import training
     from m3net_tf.cli import app
 
-    metrics, calls = Run(tiny_run).metrics(), []
+    metrics = Run(tiny_run).metrics()
+    calls = []
     accuracy = {"accuracy": 0.5, "accuracy_95_low": 0.25, "accuracy_95_high": 0.75}
     added = {"run": "former", "train": 3, "held_out": 1, "test_before": accuracy}
     both = {"held_out_before": accuracy, "held_out_after": {**accuracy, "accuracy": 1.0}}
@@ -360,7 +371,8 @@ def test_a_run_is_trained_again_with_added_clips(tiny_recipe, tiny_run, tmp_path
 
     from m3net_tf.cli import app
 
-    captured, run = tmp_path / "captured", tmp_path / "run"
+    captured = tmp_path / "captured"
+    run = tmp_path / "run"
     labels = tiny_recipe().dataset, Run(tiny_run).metrics().dataset.labels
     clips = capture(captured, range(3), labels[1][0])
     words = ["train", "--from", str(tiny_run), "--add", str(captured), "--run", str(run)]

@@ -100,7 +100,8 @@ class Broken:
     """A server with a fault."""
 
     def __init__(self, names=("root/a.wav",), fault=None):
-        self.names, self.fault = names, fault
+        self.names = names
+        self.fault = fault
 
     def find(self, root, detail):
         return {name: {"size": 3} for name in self.names}

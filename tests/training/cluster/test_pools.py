@@ -30,7 +30,7 @@ def test_resources_are_whole_cores_shares_and_bytes():
         memory_bytes("much", "here")
 
 
-class Fault(Exception):  # noqa: N818
+class RayError(Exception):
     """A base of Ray's errors."""
 
 
@@ -38,14 +38,15 @@ class FakeRay:
     """Two computers, one of which is dead; tasks end as ``results`` says."""
 
     exceptions = SimpleNamespace(
-        RayError=Fault,
-        RayTaskError=type("RayTaskError", (Fault,), {}),
-        RuntimeEnvSetupError=type("RuntimeEnvSetupError", (Fault,), {}),
-        RaySystemError=type("RaySystemError", (Fault,), {}),
+        RayError=RayError,
+        RayTaskError=type("RayTaskError", (RayError,), {}),
+        RuntimeEnvSetupError=type("RuntimeEnvSetupError", (RayError,), {}),
+        RaySystemError=type("RaySystemError", (RayError,), {}),
     )
 
     def __init__(self, *results):
-        self.results, self.options = list(results), []
+        self.results = list(results)
+        self.options = []
 
     def nodes(self):
         has = {"CPU": 8.0, "GPU": 2.0, "memory": 10.0**10}
@@ -92,13 +93,17 @@ def test_a_cluster_holds_what_fits(tiny_recipe, tmp_path, monkeypatch):
 
 
 def test_a_lost_process_is_no_failure_but_broken_code_is(tiny_recipe, tmp_path):
-    kinds, report = FakeRay.exceptions, Report("", 1.0)
+    kinds = FakeRay.exceptions
+    report = Report("", 1.0)
     task_error = kinds.RayTaskError("traceback\nModuleNotFoundError: no m3net_tf\n")
-    ray = FakeRay(report, Fault("killed\n by the system"), task_error, ConnectionError("gone"))
+    ray = FakeRay(report, RayError("killed\n by the system"), task_error, ConnectionError("gone"))
     pool = RayPool(ray, PoolOptions(address="auto"))
     for _ in range(4):
         pool.start(order_of(tiny_recipe(), tmp_path))
-    assert [pool.wait(0.0)[0][1] for _ in range(2)] == [report, Lost("Fault: killed by the system")]
+    assert [pool.wait(0.0)[0][1] for _ in range(2)] == [
+        report,
+        Lost("RayError: killed by the system"),
+    ]
     broken = pool.wait(0.0)[0][1]
     assert broken.error == (
         "the worker cannot run it (ModuleNotFoundError: no m3net_tf): check its installation"

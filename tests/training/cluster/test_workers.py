@@ -16,7 +16,7 @@ from m3net_tf import cli
 from m3net_tf.system.errors import M3NetError
 from m3net_tf.system.processor import machine
 from m3net_tf.training import Run, train
-from m3net_tf.training.cluster import members as rooms
+from m3net_tf.training.cluster import members
 from m3net_tf.training.cluster.pools import Lost, PoolOptions
 from m3net_tf.training.cluster.worker import Order, Report
 
@@ -41,7 +41,8 @@ class Pool:
         )
 
     def ended(self, handles, timeout_s):
-        reports, self.reports = self.reports[:1], self.reports[1:]
+        reports = self.reports[:1]
+        self.reports = self.reports[1:]
         return [(handles[number], report) for number, report in reports]
 
     @contextlib.contextmanager
@@ -62,13 +63,13 @@ def attempt(tmp_path, monkeypatch, tiny_recipe):
     """Train with reports that a test gives; returns the lines."""
 
     def run(*attempts, retries=1):
-        pool, lines = Pool(*attempts), []
-        monkeypatch.setattr(rooms._Workers, "_started", pool.started)
-        monkeypatch.setattr(rooms, "_GRACE_S", 0.2)
+        pool = Pool(*attempts)
+        lines = []
+        monkeypatch.setattr(members, "_GRACE_S", 0.2)
         options = PoolOptions(jobs=2, retries=retries, pause_s=0.0)
         order = Order(tiny_recipe(), tmp_path, None)
-        monkeypatch.setattr(rooms._Workers, "_started", lambda self: pool.started(self))
-        rooms._Workers(pool, options, order, lines.append).run()
+        monkeypatch.setattr(members._Workers, "_started", lambda self: pool.started(self))
+        members._Workers(pool, options, order, lines.append).run()
         assert not pool.attempts
         return lines
 
@@ -108,9 +109,10 @@ def test_an_error_of_the_user_starts_nothing_again(attempt):
 
 
 def test_lines_of_the_first_worker_are_passed_on(tmp_path):
-    path, lines = tmp_path / "train.log", []
+    path = tmp_path / "train.log"
+    lines = []
     path.write_text("of an earlier attempt\n")
-    with rooms.followed(path, lines.append) as follow:
+    with members.followed(path, lines.append) as follow:
         with path.open("a") as file:
             file.write("epoch 1\nepo")
         follow()
@@ -121,7 +123,7 @@ def test_lines_of_the_first_worker_are_passed_on(tmp_path):
 
 def test_a_batch_that_does_not_divide_is_refused_on_the_command_line(tmp_path, monkeypatch):
     given = {}
-    monkeypatch.setattr(rooms, "train_on_workers", lambda *a, **k: given.update(k, options=a[3]))
+    monkeypatch.setattr(members, "train_on_workers", lambda *a, **k: given.update(k, options=a[3]))
     monkeypatch.setattr("m3net_tf.cli.training._reached", lambda *_: [])
     (tmp_path / "r.yaml").write_text("dataset: {name: synth}\nmodel: {name: m3net}\n")
     with contextlib.suppress(SystemExit):
@@ -151,12 +153,13 @@ def test_two_workers_learn_what_one_does_although_one_is_killed(
     masks = {"copies": 0, "time_masks": 1, "mixup_probability": 0.5}
     training = {"epochs": 3, "batch_size": 20, "gradient_norm": 1.0}
     recipe = tiny_recipe(model=NETWORK, augmentation=masks, training=training)
-    lines, killed = [], []
+    lines = []
+    killed = []
     log = tmp_path / "two/train.log"
     killer = threading.Thread(target=_kill_one, args=(log, killed), daemon=True)
     killer.start()
     options = PoolOptions(jobs=2, pause_s=0.1)
-    metrics = rooms.train_on_workers(recipe, tmp_path / "two", None, options, log=lines.append)
+    metrics = members.train_on_workers(recipe, tmp_path / "two", None, options, log=lines.append)
     killer.join(1)
     train(recipe, tmp_path / "one")
     assert killed and any("was lost (ActorDiedError): all workers start" in line for line in lines)

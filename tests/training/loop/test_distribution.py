@@ -62,7 +62,8 @@ def _stepped(recipe, steps=2):
         model = keras.Model(maps, keras.layers.Dense(3, "softmax", dtype="float32")(hidden))
     state = TrainingState(model, recipe.training, 64)
     step = make_step(state, recipe, lambda y, x: tf.reduce_mean(keras.losses.mse(y, x)))
-    rng, losses = np.random.default_rng(0), []
+    rng = np.random.default_rng(0)
+    losses = []
     for _ in range(steps):
         size = recipe.training.step_clips
         features = rng.integers(-128, 128, (size, 4, 6)).astype(np.int8)
@@ -154,7 +155,8 @@ def test_two_devices_learn_what_one_does(tiny_recipe, tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
     counts = json.loads(done.stdout.splitlines()[-1])
     assert counts == {"groups1": 1, "groups2": 2, "batches1": 1, "batches2": 2}
-    one_device, two_devices = _losses(tmp_path / "groups1"), _losses(tmp_path / "groups2")
+    one_device = _losses(tmp_path / "groups1")
+    two_devices = _losses(tmp_path / "groups2")
     assert one_device == pytest.approx(two_devices, rel=1e-4)
     assert _losses(tmp_path / "batches2") != _losses(tmp_path / "batches1")
 

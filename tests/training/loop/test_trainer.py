@@ -84,7 +84,8 @@ def test_the_kept_network_is_the_best_epochs(tiny_run):
         rows, key=lambda row: (float(row["validation_accuracy"]), -float(row["validation_loss"]))
     )
     assert int(best["epoch"]) == run.metrics().values["best_epoch"]
-    model, dataset = run.load_model(), run.dataset(None)
+    model = run.load_model()
+    dataset = run.dataset(None)
     for split in ("validation", "test"):
         features = compute_features(dataset, split, run.recipe().frontend)
         accuracy = (predict(model, features.clean).argmax(1) == features.labels).mean()
@@ -190,7 +191,8 @@ def test_a_damaged_state_falls_back_to_the_one_before_it(tiny_run, tiny_recipe, 
     recipe = tiny_recipe(training={"epochs": 3})
     with pytest.raises(StopError):
         train(recipe, tmp_path / "run", log=stop_in_epoch(3))
-    run, lines = Run(tmp_path / "run"), list[str]()
+    run = Run(tmp_path / "run")
+    lines = list[str]()
     before = run.previous_state_path.read_bytes()
     run.state_path.write_bytes(run.state_path.read_bytes()[:-10])
     with pytest.raises(StopError):  # killed again before an epoch: the good state is still there
@@ -307,7 +309,8 @@ def test_plateau_halves_the_rate_and_training_goes_without_extras(tiny_recipe, t
     )
     train(recipe, tmp_path / "run")
     rows = history(tmp_path / "run")
-    best, factor = float("inf"), 1.0
+    best = float("inf")
+    factor = 1.0
     for row in rows:
         assert float(row["learning_rate"]) == pytest.approx(3e-2 * factor)
         loss = float(row["validation_loss"])

@@ -279,7 +279,8 @@ def test_a_run_with_lengths_that_ends_early_and_says_what_it_learns(
         assert float(rows[-1][key]) == pytest.approx(value, rel=1e-4)
     assert metrics["learnt"]["lambda"] == pytest.approx(0.5)
 
-    model, dataset = Run(folder).load_model(), Run(folder).dataset(short_clips)
+    model = Run(folder).load_model()
+    dataset = Run(folder).dataset(short_clips)
     features = compute_features(dataset, "test", short_recipe.frontend)
     with_own_lengths = predict_originals(
         model, with_lengths(features, dataset, short_recipe.frontend)
@@ -415,7 +416,8 @@ def test_the_loss_scale_survives_a_stop(tiny_recipe, tmp_path):
         model = keras.Sequential([keras.layers.Dense(1, input_shape=(1,))])
         return TrainingState(model, settings, 1)
 
-    stopped, resumed = state(), state()
+    stopped = state()
+    resumed = state()
     loss_scale_variables(stopped.optimizer)[0].assign(64.0)
     stopped.close_epoch({"validation_accuracy": 0.5, "validation_loss": 1.0})
     stopped.save(tmp_path / "state.npz")

@@ -57,7 +57,8 @@ def test_binary_cross_entropy_for_single_labels():
     settings = TrainingSection(label_smoothing=0.2, loss="binary_cross_entropy")
     loss = label_loss(settings, clips(), 4)
     same = label_loss(TrainingSection(label_smoothing=0.2), clips(several=True), 4)
-    targets, answers = tf.constant(MIXED), tf.constant(ANSWERS)
+    targets = tf.constant(MIXED)
+    answers = tf.constant(ANSWERS)
     assert loss(targets, answers) == same(targets, answers)
     with refuses(ConfigError, "cross_entropy"):
         label_loss(dataclasses.replace(settings, class_weights="balanced"), clips(), 4)

@@ -270,7 +270,8 @@ def test_weights_that_are_not_in_the_file(
         weights = io.BytesIO(parts["model.weights.h5"])
         with h5py.File(weights, "r+") as file:
             kernel = kernel_of(file)
-            group, name = kernel.parent, kernel.name.rpartition("/")[2]
+            group = kernel.parent
+            name = kernel.name.rpartition("/")[2]
             del group[name]
             put(group, name, secret)
         parts["model.weights.h5"] = weights.getvalue()

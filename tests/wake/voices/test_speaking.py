@@ -106,7 +106,8 @@ def test_a_voice_that_says_something_else_gets_phonemes_or_is_left_out(few_voice
             return ["b", "iː", "b", "iː"]
 
     class Deaf(Other):
-        name, takes_phonemes = "deaf", False
+        name = "deaf"
+        takes_phonemes = False
 
     class Broken(Other):
         name = "broken"
