@@ -11,13 +11,12 @@
 #define MAX_WAITING (QUEUE - 1u)  // the hop that was processed last keeps its place
 
 _Static_assert((QUEUE & (QUEUE - 1u)) == 0u, "the queue's counters wrap: use a power of two");
-_Static_assert(M3NET_DETECTOR_CLASS_COUNT ==
-                   (M3NET_PROTOTYPE_CLASSES > 0 ? M3NET_PROTOTYPE_CLASSES
-                                                : M3NET_MODEL_CLASS_COUNT),
+_Static_assert(M3NET_DETECTOR_CLASS_COUNT == (M3NET_PROTOTYPE_CLASSES > 0
+                                                  ? M3NET_PROTOTYPE_CLASSES
+                                                  : M3NET_MODEL_CLASS_COUNT),
                "the detector's classes are not the model's: export both from one run");
-_Static_assert(
-    M3NET_PROTOTYPE_CLASSES == 0 || M3NET_LOOK_RUNS == 0,
-    "sounds with prototypes have no second looks: set look_runs of the detector to 0");
+_Static_assert(M3NET_PROTOTYPE_CLASSES == 0 || M3NET_LOOK_RUNS == 0,
+               "sounds with prototypes have no second looks: set look_runs of the detector to 0");
 
 // Interrupt and main loop each read the counter that the other one writes.
 static uint32_t load(const uint32_t* counter) { return __atomic_load_n(counter, __ATOMIC_ACQUIRE); }

@@ -65,9 +65,9 @@ m3net_status m3net_prototypes_add(m3net_prototype* prototypes, const char* name,
 bool m3net_prototypes_forget(m3net_prototype* prototypes, const char* name);
 
 /// Scores a sound, M3NET_PROTOTYPE_CLASSES of them: for each place -128 + floor(255 * cosine), or
-/// -128 if the cosine is negative or the place is free. The detector reads this as the cosine from 0
-/// to 255/256. Of an export of normal sounds the one score is -128 + floor(255 * sine) of the angle
-/// to the nearest prototype, or 127 if all cosines are negative; `prototypes` is not read.
+/// -128 if the cosine is negative or the place is free. The detector reads this as the cosine from
+/// 0 to 255/256. Of an export of normal sounds the one score is -128 + floor(255 * sine) of the
+/// angle to the nearest prototype, or 127 if all cosines are negative; `prototypes` is not read.
 void m3net_prototypes_score(const m3net_prototype* prototypes, const int8_t* output,
                             int8_t* scores);
 

@@ -10,9 +10,7 @@ import numpy.typing as npt
 
 from m3net_tf.audio.frontend import FrontendConfig
 from m3net_tf.export.enrolment import (
-    background_embeddings,
     embedding_listener,
-    enrolment_network,
     metadata_of_outputs,
 )
 from m3net_tf.runtime.detector_config import ClassSettings, DetectorConfig
@@ -76,26 +74,17 @@ class NormalNetwork:
 
 
 def learn_normal(
-    tflite: bytes,
-    metadata: Metadata,
-    recordings: Sequence[Recording],
-    background: Sequence[Path],
-    log: Log,
+    embedding: bytes, metadata: Metadata, recordings: Sequence[Recording], log: Log
 ) -> NormalNetwork:
     """Make prototypes of normal recordings.
 
     Args:
-        tflite: the body; it ends in a dense layer and softmax.
-        background: folders of any other sounds, by which the outputs are whitened; may be empty.
+        embedding: as of :func:`.enrolment.embedding_network`.
+        metadata: the body's.
 
     Raises:
-        ModelError: the body has another form, or its last dense layer reads a map.
         DataError: a file is missing or broken, or the normal sounds are digital zero.
     """
-    embedding = enrolment_network(tflite)
-    if background:
-        heard = background_embeddings(embedding, metadata, background, log)
-        embedding = enrolment_network(tflite, heard)
     described = _described(metadata, embedding)
     listener = embedding_listener(embedding, described.frontend, described.detector)
     _, zero_point = described.manifest["model"]["output_quantization"]

@@ -15,6 +15,7 @@ from m3net_tf.audio.datasets.normal_only import ANOMALY, NORMAL
 from m3net_tf.audio.datasets.windows import length_s
 from m3net_tf.compiler.engines import DEFAULT_ENGINE, Engine
 from m3net_tf.export import Bundle
+from m3net_tf.export.enrolment import embedding_network
 from m3net_tf.export.from_file import export_file
 from m3net_tf.runtime.classifier import find_model
 from m3net_tf.runtime.detector_config import DetectorConfig
@@ -102,7 +103,8 @@ def make_normal(
     dataset = load_dataset("normal_only", sounds, seed=seed, **options)
     learnt = recordings_of(dataset, "train")
     held_out = recordings_of(dataset, "validation")
-    network = learn_normal(tflite, metadata, learnt, background, log)
+    embedding = embedding_network(tflite, metadata, background, log)
+    network = learn_normal(embedding, metadata, learnt, log)
     hours = sum(map(length_s, dataset.split("validation"))) / 3600
     threshold = normal_threshold(network, held_out, hours, false_alarms_per_day, log)
     write_bytes(folder / NETWORK, with_threshold(network, threshold.threshold))

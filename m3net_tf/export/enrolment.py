@@ -173,6 +173,21 @@ def background_embeddings(
     return outputs
 
 
+def embedding_network(
+    tflite: bytes, metadata: Metadata, background: Sequence[Path], log: Log
+) -> bytes:
+    """:func:`enrolment_network`, whitened by the sounds of folders if there are any.
+
+    Raises:
+        ModelError: as :func:`enrolment_network`.
+        DataError: as :func:`background_embeddings`.
+    """
+    network = enrolment_network(tflite)
+    if not background:
+        return network
+    return enrolment_network(tflite, background_embeddings(network, metadata, background, log))
+
+
 def enrolment_metadata(metadata: Metadata, tflite: bytes, slots: int) -> Metadata:
     """:func:`metadata_of_outputs`, with a detector that has a class for each word.
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from m3net_tf.audio.datasets import AudioDataset, load_dataset, to_pcm16
 from m3net_tf.audio.frontend import features_int8
 from m3net_tf.boards.device.enrolment import sound_windows
-from m3net_tf.export.enrolment import background_embeddings, enrolment_network
+from m3net_tf.export.enrolment import embedding_network
 from m3net_tf.runtime.classifier import find_model
 from m3net_tf.runtime.desktop import load_adaptive
 from m3net_tf.runtime.interpreter import tensor_quantization
@@ -68,13 +68,10 @@ def run_bench_sounds(
         background: folders of other sounds, by which the outputs are whitened.
 
     Raises:
-        DataError, ModelError: as :func:`.background_embeddings` and :func:`.enrolment_network`.
+        DataError, ModelError: as :func:`.embedding_network`.
     """
     tflite, metadata = read_metadata(find_model(body))
-    network = enrolment_network(tflite)
-    if background:
-        heard = background_embeddings(network, metadata, background, log)
-        network = enrolment_network(tflite, heard)
+    network = embedding_network(tflite, metadata, background, log)
     frontend = metadata.frontend
     dataset = load_dataset("esc10", data_dir, sample_rate_hz=frontend.sample_rate_hz)
     model = load_adaptive(Int8Network(network))

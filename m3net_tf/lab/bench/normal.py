@@ -18,8 +18,9 @@ from m3net_tf.anomaly.learning import learn_normal
 from m3net_tf.anomaly.making import AnomalyTest, anomaly_test, recordings_of
 from m3net_tf.audio.datasets import AudioDataset, load_dataset, to_pcm16
 from m3net_tf.audio.datasets.clips import Clip
+from m3net_tf.export.enrolment import embedding_network
 from m3net_tf.runtime.classifier import find_model
-from m3net_tf.runtime.metadata import read_metadata
+from m3net_tf.runtime.metadata import Metadata, read_metadata
 from m3net_tf.system.artifacts import Provenance, provenance
 from m3net_tf.system.markdown import markdown_table
 from m3net_tf.system.progress import Log, silent, track
@@ -95,14 +96,15 @@ def run_bench_normal(
         seed: decides which fault is mixed into which clip.
 
     Raises:
-        DataError, ModelError: as :func:`.learn_normal`, or the data are missing.
+        DataError, ModelError: as :func:`.embedding_network`, or the data are missing.
     """
-    model = find_model(body)
-    rate_hz = read_metadata(model)[1].frontend.sample_rate_hz
+    tflite, metadata = read_metadata(find_model(body))
+    rate_hz = metadata.frontend.sample_rate_hz
     dataset = load_dataset("us8k", data_dir, sample_rate_hz=rate_hz)
+    embedding = embedding_network(tflite, metadata, background, log)
     folds = sorted({_fold(clip) for clip in dataset.clips})
     cells = [
-        _cell(dataset, model, machine, fold, background, seed, log)
+        _cell(dataset, embedding, metadata, machine, fold, seed, log)
         for machine in machines
         for fold in folds
     ]
@@ -144,18 +146,17 @@ def _fold(clip: Clip) -> str:
 
 def _cell(
     dataset: AudioDataset,
-    model: Path,
+    embedding: bytes,
+    metadata: Metadata,
     machine: str,
     fold: str,
-    background: Sequence[Path],
     seed: int,
     log: Log,
 ) -> _Cell:
-    tflite, metadata = read_metadata(model)
     normal = [clip for clip in dataset.clips if clip.label == machine]
     learnt = [dataclasses.replace(clip, split="train") for clip in normal if _fold(clip) != fold]
     recordings = recordings_of(dataclasses.replace(dataset, clips=tuple(learnt)), "train")
-    network = learn_normal(tflite, metadata, recordings, background, log)
+    network = learn_normal(embedding, metadata, recordings, log)
     score = network.clip_scorer()
     tested = [clip for clip in normal if _fold(clip) == fold]
     others = [clip for clip in dataset.clips if clip.label not in (*MACHINES, machine)]
