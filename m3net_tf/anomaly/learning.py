@@ -9,10 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from m3net_tf.audio.frontend import FrontendConfig
-from m3net_tf.export.enrolment import (
-    embedding_listener,
-    metadata_of_outputs,
-)
+from m3net_tf.export.enrolment import embedding_listener, metadata_of_outputs
 from m3net_tf.runtime.detector_config import ClassSettings, DetectorConfig
 from m3net_tf.runtime.metadata import Metadata
 from m3net_tf.runtime.prototypes import UNUSUAL, NormalSounds
@@ -66,12 +63,6 @@ class NormalNetwork:
         least = self.frontend.sample_count(self.detector.window_columns)
         return lambda chunks: float(listener(looped(chunks, least)).mean())
 
-    def least_samples(self) -> int:
-        """Samples after which live detection has averaged as many runs as it does."""
-        config = self.detector
-        columns = config.window_columns + config.classes[0].window_runs * config.run_columns
-        return self.frontend.sample_count(columns + 1)
-
 
 def learn_normal(
     embedding: bytes, metadata: Metadata, recordings: Sequence[Recording], log: Log
@@ -88,13 +79,10 @@ def learn_normal(
     described = _described(metadata, embedding)
     listener = embedding_listener(embedding, described.frontend, described.detector)
     _, zero_point = described.manifest["model"]["output_quantization"]
-    unlearnt = NormalNetwork(embedding, described, NormalSounds(np.zeros((0, 0), np.int16), 0))
-    least = unlearnt.least_samples()
     outputs = []
     with track(log, "normal sounds", len(recordings), "recordings") as task:
         for recording in recordings:
-            chunks = sound_of(recording, described.frontend.sample_rate_hz, least)
-            outputs.append(listener(chunks).scores)
+            outputs.append(listener(sound_of(recording, described)).scores)
             task.advance()
     normal = NormalSounds(_prototypes(np.concatenate(outputs), zero_point), zero_point)
     manifest = {**described.manifest, "normal_prototypes": list(normal.rows)}
@@ -102,8 +90,15 @@ def learn_normal(
     return NormalNetwork(embedding, described, normal)
 
 
-def sound_of(recording: Recording, rate_hz: int, least: int) -> Iterator[Pcm]:
-    """The samples of a recording's files in chunks, repeated if they are fewer than ``least``."""
+def sound_of(recording: Recording, metadata: Metadata) -> Iterator[Pcm]:
+    """The samples of a recording's files in chunks.
+
+    They are repeated until live detection has averaged as many runs as it does.
+    """
+    config = metadata.detector
+    columns = config.window_columns + config.classes[0].window_runs * config.run_columns
+    least = metadata.frontend.sample_count(columns + 1)
+    rate_hz = metadata.frontend.sample_rate_hz
     return looped((chunk for path in recording for chunk in pcm_chunks(path, rate_hz)), least)
 
 

@@ -4,6 +4,7 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -18,12 +19,11 @@ from m3net_tf.export import Bundle
 from m3net_tf.export.enrolment import embedding_network
 from m3net_tf.export.from_file import export_file
 from m3net_tf.runtime.classifier import find_model
-from m3net_tf.runtime.detector_config import DetectorConfig
 from m3net_tf.runtime.metadata import attach_metadata, read_metadata
 from m3net_tf.runtime.prototypes import UNUSUAL
 from m3net_tf.runtime.sound import pcm_chunks
 from m3net_tf.system.artifacts import Provenance, provenance, write_bytes, write_json
-from m3net_tf.system.errors import ConfigError
+from m3net_tf.system.errors import ConfigError, ModelError
 from m3net_tf.system.locks import writes_into
 from m3net_tf.system.progress import Log, silent, track
 
@@ -31,8 +31,7 @@ NETWORK, RESULT = "normal.tflite", "normal.json"
 _LOW_SHARE = 0.1  # of false alarms, up to which DCASE's task 2 measures pAUC
 
 
-@dataclasses.dataclass(frozen=True)
-class AnomalyTest:
+class AnomalyTest(TypedDict):
     """How well anomalies are told from normal clips, by the mean score of a clip.
 
     Attributes:
@@ -61,8 +60,8 @@ class NormalFacts(Provenance):
     prototypes: int
     recordings: int
     held_out_recordings: int
-    threshold: dict[str, object]
-    test: dict[str, object] | None
+    threshold: NormalThreshold
+    test: AnomalyTest | None
 
 
 @writes_into("folder", makes=True)
@@ -103,21 +102,25 @@ def make_normal(
     dataset = load_dataset("normal_only", sounds, seed=seed, **options)
     learnt = recordings_of(dataset, "train")
     held_out = recordings_of(dataset, "validation")
-    embedding = embedding_network(tflite, metadata, background, log)
+    if metadata.warp:
+        raise ModelError(f"{body} warps its frames (DiffRes): choose another trained network")
+    try:
+        embedding = embedding_network(tflite, metadata, background, log)
+    except ModelError as error:
+        raise ModelError(f"{body}: {error}") from None
     network = learn_normal(embedding, metadata, learnt, log)
     hours = sum(map(length_s, dataset.split("validation"))) / 3600
     threshold = normal_threshold(network, held_out, hours, false_alarms_per_day, log)
-    write_bytes(folder / NETWORK, with_threshold(network, threshold.threshold))
+    write_bytes(folder / NETWORK, with_threshold(network, threshold["threshold"]))
     bundle = export_file(folder / NETWORK, folder, log, engine)
-    test = tested_clips(network, dataset, log)
     facts: NormalFacts = {
         "body": str(body),
         "model_sha256": bundle.manifest.model.sha256,
         "prototypes": len(network.normal.prototypes),
         "recordings": len(learnt),
         "held_out_recordings": len(held_out),
-        "threshold": dataclasses.asdict(threshold),
-        "test": dataclasses.asdict(test) if test else None,
+        "threshold": threshold,
+        "test": tested_clips(network, dataset, log),
         **provenance(),
     }
     write_json(folder / RESULT, facts)
@@ -145,7 +148,7 @@ def normal_threshold(
     tapes = []
     with track(log, "held-out sounds", len(recordings), "recordings") as task:
         for recording in recordings:
-            tapes.append(listener(sound_of(recording, _rate_hz(network), network.least_samples())))
+            tapes.append(listener(sound_of(recording, network.metadata)))
             task.advance()
     return find_threshold(network.detector, tapes, hours, per_day)
 
@@ -153,7 +156,7 @@ def normal_threshold(
 def with_threshold(network: NormalNetwork, threshold: float) -> bytes:
     """The network's file with its metadata."""
     settings = settings_at(network.detector.classes[0], threshold)
-    detector: DetectorConfig = dataclasses.replace(network.detector, classes=(settings,))
+    detector = dataclasses.replace(network.detector, classes=(settings,))
     manifest = {**network.metadata.manifest, "detector": detector.to_dict()}
     return attach_metadata(network.tflite, manifest)
 
@@ -163,12 +166,13 @@ def tested_clips(network: NormalNetwork, dataset: AudioDataset, log: Log) -> Ano
     clips = dataset.split("test")
     if {clip.label for clip in clips} != {NORMAL, ANOMALY}:
         return None
+    rate_hz = network.frontend.sample_rate_hz
     score = network.clip_scorer()
     scores = []
     with track(log, "test clips", len(clips), "clips") as task:
         for clip in clips:
             assert clip.path is not None
-            scores.append(score(pcm_chunks(clip.path, _rate_hz(network))))
+            scores.append(score(pcm_chunks(clip.path, rate_hz)))
             task.advance()
     anomalous = np.array([clip.label == ANOMALY for clip in clips])
     return anomaly_test(np.array(scores), anomalous)
@@ -178,25 +182,25 @@ def anomaly_test(scores: npt.NDArray[np.float64], anomalous: npt.NDArray[np.bool
     """Figures of the scores of clips, both of shape (clips,)."""
     from sklearn.metrics import roc_auc_score
 
-    return AnomalyTest(
-        auc=float(roc_auc_score(anomalous, scores)),
-        pauc=float(roc_auc_score(anomalous, scores, max_fpr=_LOW_SHARE)),
-        normal=int((~anomalous).sum()),
-        anomalies=int(anomalous.sum()),
-    )
+    return {
+        "auc": float(roc_auc_score(anomalous, scores)),
+        "pauc": float(roc_auc_score(anomalous, scores, max_fpr=_LOW_SHARE)),
+        "normal": int((~anomalous).sum()),
+        "anomalies": int(anomalous.sum()),
+    }
 
 
 def normal_lines(facts: NormalFacts) -> list[str]:
     """Sentences on what :func:`make_normal` made."""
     threshold = facts["threshold"]
-    low, high = threshold["per_day_95"]  # type: ignore[misc]
+    low, high = threshold["per_day_95"]
     lines = [
         f"{UNUSUAL}: {facts['prototypes']} prototypes of {facts['recordings']} recordings",
         f"threshold {threshold['threshold']:.3f}: {threshold['false_alarms']} false alarms in "
         f"{threshold['hours']:.2f} hours of {facts['held_out_recordings']} held-out recordings, "
         f"{threshold['per_day']:.1f} a day (95 %: {low:.1f} to {high:.1f})",
     ]
-    if high > threshold["asked_per_day"]:  # type: ignore[operator]
+    if high > threshold["asked_per_day"]:
         lines.append(
             "so little sound cannot show fewer: m3net device calibrate raises the threshold where "
             "the board hangs"
@@ -207,7 +211,3 @@ def normal_lines(facts: NormalFacts) -> list[str]:
             f"clips and {test['anomalies']} anomalies"
         )
     return lines
-
-
-def _rate_hz(network: NormalNetwork) -> int:
-    return network.frontend.sample_rate_hz

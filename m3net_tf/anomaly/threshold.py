@@ -10,6 +10,7 @@ shows at most 3.7 a day (95 %).
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -22,8 +23,7 @@ _HYSTERESIS = 1 / 64  # from the threshold to the score below which an event is 
 Int8 = npt.NDArray[np.int8]
 
 
-@dataclasses.dataclass(frozen=True)
-class NormalThreshold:
+class NormalThreshold(TypedDict):
     """A threshold, and its false alarms in held-out normal sound.
 
     Attributes:
@@ -72,14 +72,14 @@ def find_threshold(
         alarms = count
     days = hours / 24
     low, high = poisson_interval(alarms)
-    return NormalThreshold(
-        threshold=chosen / FULL_SCALE,
-        hours=hours,
-        false_alarms=alarms,
-        per_day=alarms / days,
-        per_day_95=(low / days, high / days),
-        asked_per_day=per_day,
-    )
+    return {
+        "threshold": chosen / FULL_SCALE,
+        "hours": hours,
+        "false_alarms": alarms,
+        "per_day": alarms / days,
+        "per_day_95": (low / days, high / days),
+        "asked_per_day": per_day,
+    }
 
 
 def _alarms(

@@ -101,15 +101,15 @@ def test_the_threshold_allows_as_many_false_alarms_as_asked():
     tape[[500, 1_000, 1_500]] = 0, 50, 100
     tapes = [np.repeat(tape, 3)]
     none, one, two = (find_threshold(config, tapes, 24, per_day) for per_day in (0.5, 1, 2.9))
-    assert [each.false_alarms for each in (none, one, two)] == [0, 1, 2]
-    assert none.threshold > one.threshold > two.threshold
-    assert none.per_day_95 == pytest.approx((0, 3.689), rel=1e-3)
+    assert [each["false_alarms"] for each in (none, one, two)] == [0, 1, 2]
+    assert none["threshold"] > one["threshold"] > two["threshold"]
+    assert none["per_day_95"] == pytest.approx((0, 3.689), rel=1e-3)
 
 
 def test_auc_counts_pairs():
     scores = np.array([1.0, 2.0, 3.0, 2.5, 4.0])
     anomalous = np.array([False, False, False, True, True])
-    assert anomaly_test(scores, anomalous).auc == pytest.approx(5 / 6)
+    assert anomaly_test(scores, anomalous)["auc"] == pytest.approx(5 / 6)
 
 
 def test_no_false_alarms_at_all_cannot_be_asked_for(tmp_path: Path):

@@ -116,7 +116,7 @@ def run_bench_normal(
         "levels": {str(level): _figures(cells, level, seed) for level in LEVELS_DB},
         "cells": {
             cell.name: {
-                str(level): _measured(cell.normal, scores).auc
+                str(level): _measured(cell.normal, scores)["auc"]
                 for level, scores in cell.faults.items()
             }
             for cell in cells
@@ -194,14 +194,14 @@ def _figures(cells: Sequence[_Cell], level: int, seed: int) -> LevelFigures:
     measured = [_measured(cell.normal, cell.faults[level]) for cell in cells]
     rng = np.random.default_rng(seed)
     drawn = [
-        np.mean([_measured(*_resampled(cell, level, rng)).auc for cell in cells])
+        np.mean([_measured(*_resampled(cell, level, rng))["auc"] for cell in cells])
         for _ in range(_RESAMPLES)
     ]
     low, high = np.percentile(drawn, [2.5, 97.5]).tolist()
     return {
-        "auc": float(np.mean([each.auc for each in measured])),
+        "auc": float(np.mean([each["auc"] for each in measured])),
         "auc_95": (low, high),
-        "pauc": float(np.mean([each.pauc for each in measured])),
+        "pauc": float(np.mean([each["pauc"] for each in measured])),
     }
 
 
