@@ -3,6 +3,7 @@
 #ifndef M3NET_CORE_FRONTEND_F32_H_
 #define M3NET_CORE_FRONTEND_F32_H_
 
+#include <math.h>
 #include <string.h>
 
 #include "arm_common_tables.h"
@@ -26,7 +27,7 @@ typedef float mel_weight;
 
 typedef struct {
   // Windowed samples, then the complex FFT's points in its own order, then, in place of each real
-  // part, the power of its bin; the last bin's is in place of the first imaginary part.
+  // part, of_power() of its bin; the last bin's is in place of the first imaginary part.
   float points[FFT];
   log_value log_mel[KEPT_LOGS];
 #if M3NET_FRONTEND_HELIUM
@@ -36,9 +37,32 @@ typedef struct {
 } frontend_work;
 
 // Samples are integers, not fractions of full scale, and spectra are doubled, so powers are too
-// large by exactly 2^32; the logarithm subtracts that.
+// large by exactly 2^32 and magnitudes by 2^16; the logarithm subtracts that.
+#ifdef M3NET_FRONTEND_MAGNITUDES
+#define POWER_EXPONENT 16
+#define POWER_SCALE 65536.0f
+#else
 #define POWER_EXPONENT 32
 #define POWER_SCALE 4294967296.0f
+#endif
+
+#ifndef M3NET_FRONTEND_LOG_OFFSET
+#define M3NET_FRONTEND_LOG_OFFSET 0.0f
+#endif
+
+// What mel bins sum up: a power or its magnitude. For sqrtf(), compilers also call the library,
+// which sets errno.
+static inline float of_power(float power) {
+#ifndef M3NET_FRONTEND_MAGNITUDES
+  return power;
+#elif defined(__ARM_FP)
+  float root;
+  __asm("vsqrt.f32 %0, %1" : "=t"(root) : "t"(power));
+  return root;
+#else
+  return sqrtf(power);
+#endif
+}
 
 // Natural logarithm of value / 2^POWER_EXPONENT for positive, normal values; the error is below
 // one part in 10^7: ln(m) = 2 artanh((m - 1) / (m + 1)) with m within [sqrt(1/2), sqrt(2)).
@@ -66,9 +90,9 @@ static inline int8_t quantize(float value) {
 }
 
 // places_of() gives where the FFT leaves the bins. work_init() sets up the FFT. transform() is the
-// FFT. multiply_window() writes windowed samples. inner_powers() writes the squared magnitudes of
-// bins 1 .. FFT/2 - 1 of twice the samples' spectrum, which the bin and its mirror image in the
-// complex FFT's give, in place of both. The mirror image's magnitudes need the same products.
+// FFT. multiply_window() writes windowed samples. inner_powers() writes of_power() of the squared
+// magnitudes of bins 1 .. FFT/2 - 1 of twice the samples' spectrum, which the bin and its mirror
+// image in the complex FFT's give, in place of both. The mirror image's need the same products.
 #if M3NET_FRONTEND_HELIUM
 #include "frontend_helium.h"
 #else
@@ -108,8 +132,8 @@ static void inner_powers(frontend_work* work) {
     const float low_im = gap_im + turn[1] * gap_re - turn[0] * sum_im;
     const float high_re = sum_re - turn[0] * gap_re - turn[1] * sum_im;
     const float high_im = gap_im - turn[1] * gap_re + turn[0] * sum_im;
-    *low = low_re * low_re + low_im * low_im;
-    *high = high_re * high_re + high_im * high_im;
+    *low = of_power(low_re * low_re + low_im * low_im);
+    *high = of_power(high_re * high_re + high_im * high_im);
   }
 }
 
@@ -122,15 +146,15 @@ static void work_spectrum(frontend_work* work, const int16_t* samples) {
   transform(work);
   const float first = 2.0f * (points[0] + points[1]), last = 2.0f * (points[0] - points[1]);
   inner_powers(work);
-  points[0] = first * first;
-  points[1] = last * last;
+  points[0] = of_power(first * first);
+  points[1] = of_power(last * last);
 }
 
 static inline float log_of_band(const frontend_work* work, uint32_t bin,
                                 const mel_weight* weights) {
   const uint16_t* place = &places_of(work)[m3net_frontend_mel_first_bin[bin]];
   const uint32_t count = m3net_frontend_mel_bin_count[bin];
-  float energy = 0.0f;
+  float energy = M3NET_FRONTEND_LOG_OFFSET * POWER_SCALE;
   for (uint32_t i = 0; i < count; ++i) energy += work->points[place[i]] * weights[i];
   const float floor = M3NET_FRONTEND_LOG_FLOOR * POWER_SCALE;
   return log_of_power(energy > floor ? energy : floor);

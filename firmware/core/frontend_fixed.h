@@ -100,12 +100,23 @@ static void transform(complex_word* points) {
   }
 }
 
+// The power, or with MAGNITUDES its root with two more fraction bits, interpolated in a table.
+// Powers are below 2^60.
 static inline power_word power_of(int32_t re, int32_t im) {
   const uint64_t power = (uint64_t)((int64_t)re * re + (int64_t)im * im);
+#ifdef M3NET_FRONTEND_MAGNITUDES
+  if (power == 0u) return (power_word){0, 0};
+  const int32_t zeros = __builtin_clzll(power) & ~1;
+  const uint32_t top = (uint32_t)(power << zeros >> 32);
+  const uint32_t* line = &m3net_frontend_fixed_sqrt[(top >> 25) - 32u];
+  const uint32_t root = line[0] + ((line[1] - line[0]) * (top >> 9 & 0xFFFFu) >> 16);
+  return (power_word){root << 9 >> (zeros / 2 - 2), 0};
+#else
   return (power_word){(uint32_t)power, (uint32_t)(power >> 32)};
+#endif
 }
 
-// Squared magnitudes of bins 0 .. FFT/2 in place of the points.
+// Powers (or magnitudes) of bins 0 .. FFT/2 in place of the points.
 static void powers(frontend_work* work) {
   complex_word* points = work->spectrum.points;
   power_word* power = work->spectrum.power;
@@ -125,9 +136,15 @@ static void powers(frontend_work* work) {
   power[POINTS / 2] = power_of(middle.re, middle.im);
 }
 
-// Logarithm to base 2 of the weighted sum of powers, with 16 fraction bits.
-static int32_t log_of_sum(const power_word* power, const uint16_t* weights, uint32_t count) {
+// Logarithm to base 2 of the weighted sum of powers and the offset, with 16 fraction bits.
+static int32_t log_of_sum(const power_word* power, const uint16_t* weights, uint32_t count,
+                          uint64_t offset) {
   uint64_t low = 0, high = 0;  // low + high * 2^32
+#ifdef M3NET_FRONTEND_MAGNITUDES
+  low = offset;
+#else
+  high = offset;
+#endif
   for (uint32_t i = 0; i < count; ++i) {
     const uint32_t weight = weights[i];
     low += (uint64_t)power[i].low * weight;
@@ -175,8 +192,13 @@ static void work_spectrum(frontend_work* work, const int16_t* samples) {
 
 static inline int32_t log_of_band(const frontend_work* work, uint32_t bin,
                                   const mel_weight* weights) {
+#ifdef M3NET_FRONTEND_LOG_OFFSET
+  const uint64_t offset = m3net_frontend_fixed_mel_offset[bin];
+#else
+  const uint64_t offset = 0;
+#endif
   const int32_t value = log_of_sum(&work->spectrum.power[m3net_frontend_mel_first_bin[bin]],
-                                   weights, m3net_frontend_mel_bin_count[bin]) -
+                                   weights, m3net_frontend_mel_bin_count[bin], offset) -
                         m3net_frontend_fixed_mel_exponent[bin] * 65536;
   const int32_t floor = M3NET_FRONTEND_FIXED_LOG2_FLOOR;
   return value > floor ? value : floor;

@@ -63,6 +63,12 @@ static void inner_powers(frontend_work* work) {
                                       vfmaq_f32(vmulq_f32(im, im), re, re));
     high_bins = vsubq_n_u32(high_bins, 4);
   }
+#ifdef M3NET_FRONTEND_MAGNITUDES  // Helium has no square root
+  for (uint32_t bin = 1; bin < POINTS; ++bin) {
+    float* value = &work->points[work->places[bin]];
+    *value = of_power(*value);
+  }
+#endif
 }
 
 #endif  // M3NET_CORE_FRONTEND_HELIUM_H_

@@ -10,6 +10,7 @@ import typer
 from m3net_tf.cli.app import data_app
 from m3net_tf.cli.options import AsJson, DataDir
 from m3net_tf.cli.output import print_lines, print_table, progress_beside, say, say_json
+from m3net_tf.system.progress import Log
 from m3net_tf.system.words import counted
 
 DataOptions = Annotated[
@@ -52,22 +53,51 @@ def data_info(name: DatasetName, data_dir: DataDir = None, as_json: AsJson = Fal
 
 @data_app.command("fetch")
 def data_fetch(
-    name: DatasetName,
+    name: Annotated[
+        str, typer.Argument(help="Data set, one of m3net data list; or yamnet, a teacher.")
+    ],
     data_dir: DataDir = None,
     url: Annotated[
         str | None, typer.Option(help="Mirror: an archive, or a folder of them ending in /.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Download, check and unpack a data set; resumes after a stop."""
+    """Download, check and unpack a data set; resumes after a stop.
+
+    A network of another publisher, as a teacher, goes to the user's cache.
+    """
     from m3net_tf.audio.datasets.fetch import fetch
+    from m3net_tf.audio.datasets.networks import NETWORKS
 
     log = progress_beside(as_json)
+    if name in NETWORKS:
+        _fetch_network(name, url, log, as_json=as_json)
+        return
     folder = fetch(name, data_dir, url=url, log=log)
     if as_json:
         say_json({"name": name, "folder": str(folder), "exists": folder.exists()})
     elif folder.exists():
         say(f"{folder}: now run m3net data check {name}")
+
+
+def _fetch_network(name: str, url: str | None, log: Log, *, as_json: bool) -> None:
+    from m3net_tf.audio.datasets.networks import NETWORKS, fetch_network
+    from m3net_tf.system.artifacts import sha256_of
+
+    network = NETWORKS[name]
+    path = fetch_network(name, url=url, log=log)
+    facts = {
+        "name": name,
+        "file": str(path),
+        "sha256": sha256_of(path.read_bytes()),
+        "licence": network.licence,
+    }
+    lines = (
+        f"{path}: {network.about}",
+        f"licence: {network.licence}",
+        f"now name it in a recipe: distillation: {{teacher: {name}}}",
+    )
+    print_lines(facts, as_json, lambda _: lines)
 
 
 @data_app.command("subset")

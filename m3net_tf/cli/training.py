@@ -391,6 +391,13 @@ def report(
     say(f"{facts['path']}: {facts['bytes'] / 1e6:.1f} MB")
 
 
+def _complete_starts(typed: str) -> list[str]:
+    """Where a training can start, of those that begin with what was typed."""
+    from m3net_tf.boards.starter.proposals import STARTS
+
+    return [name for name in STARTS if name.startswith(typed)]
+
+
 @app.command()
 def init(
     sounds: Annotated[Path, typer.Argument(help="Folder with one folder of sounds per class.")],
@@ -410,6 +417,15 @@ def init(
         typer.Option(
             metavar="HZ",
             help="Rate of the front end; default: 16000, or 8000 if no file has more.",
+        ),
+    ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="BODY",
+            autocompletion=_complete_starts,
+            help="Trained body: sounds_s, sounds_m, sounds_l; or nothing. Default: by the board.",
         ),
     ] = None,
     as_json: AsJson = False,
@@ -438,7 +454,7 @@ def init(
         print_table(sounds_table(facts))
         for line in sounds_lines(facts):
             say(line)
-    recipe = starter_recipe(facts, board, log, sample_rate_hz=sample_rate)
+    recipe = starter_recipe(facts, board, log, sample_rate_hz=sample_rate, start=start)
     paths = write_starter(recipe, facts, project, board)
     if as_json:
         pace = dataclasses.asdict(starter_pace(recipe, board))

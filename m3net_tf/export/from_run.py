@@ -10,6 +10,7 @@ from m3net_tf.audio.datasets import DatasetInfo, dataset_info
 from m3net_tf.audio.frontend import column_count
 from m3net_tf.compiler.engines import DEFAULT_ENGINE, Engine
 from m3net_tf.export.bundle import Bundle
+from m3net_tf.export.default_detector import default_detector
 from m3net_tf.export.manifest import (
     FORMAT,
     Arena,
@@ -245,8 +246,9 @@ def detector_of_run(
         ConfigError: the file is damaged or was made for another network, or a device cannot cut
             its input of this many frames into columns.
     """
-    frontend = run.recipe().frontend
+    recipe = run.recipe()
+    frontend = recipe.frontend
     if saved := saved_detector(run.detector_path, frontend, frames, labels):
         return saved
-    detector = DetectorConfig.default(frontend, column_count(frontend, frames), labels)
+    detector = default_detector(recipe, column_count(frontend, frames), labels)
     return streaming_detector(detector, network, frontend, stream)

@@ -14,12 +14,12 @@ from m3net_tf.audio.datasets import DatasetInfo
 from m3net_tf.audio.datasets.audio import to_pcm16
 from m3net_tf.audio.frontend import column_count, dequantize_features, features_int8
 from m3net_tf.export.bundle import Bundle
+from m3net_tf.export.default_detector import default_detector
 from m3net_tf.export.from_run import unplanned_manifest
 from m3net_tf.export.manifest import Calibration, Quantization
 from m3net_tf.export.pushes import streaming_detector
 from m3net_tf.export.writing import Vectors, write_export
 from m3net_tf.quantization.diffres import quantize_network
-from m3net_tf.runtime.detector_config import DetectorConfig
 from m3net_tf.runtime.interpreter import Int8
 from m3net_tf.runtime.network import Int8Network
 from m3net_tf.system.keras import keras
@@ -41,7 +41,7 @@ def export_untrained(
     vectors = _noise(recipe, info)
     network = quantize_untrained(model, vectors.features)
     columns = column_count(recipe.frontend, model.input_shape[2])
-    detector = DetectorConfig.default(recipe.frontend, columns, info.labels)
+    detector = default_detector(recipe, columns, info.labels)
     manifest = unplanned_manifest(
         recipe,
         model,

@@ -33,6 +33,7 @@ from m3net_tf.training.loss.distillation import load_teacher
 from m3net_tf.training.loss.losses import label_loss
 from m3net_tf.training.network import takes_lengths
 from m3net_tf.training.recipe import Recipe
+from m3net_tf.training.recipe.sections import DistillationSection
 from m3net_tf.training.run import Run
 from m3net_tf.training.scoring.evaluation import predict_originals, score
 
@@ -174,6 +175,16 @@ class FineTuner:
         return loss
 
 
+def _labels_alone(distillation: DistillationSection) -> DistillationSection:
+    """Without the teacher's file, because the layer that imitates it is not part of the run."""
+    if distillation.weight == 1:
+        raise ConfigError(
+            "the run learnt from distillation.teacher and no labels: name --teacher, or a method "
+            "without fine-tuning"
+        )
+    return DistillationSection()
+
+
 def _recipe(recipe: Recipe, settings: FineTuning) -> Recipe:
     quantization = recipe.quantization
     training = dataclasses.replace(
@@ -193,5 +204,9 @@ def _recipe(recipe: Recipe, settings: FineTuning) -> Recipe:
     )
     distillation = recipe.distillation
     if settings.teacher:
-        distillation = dataclasses.replace(distillation, run=settings.teacher, ensemble=())
+        distillation = DistillationSection(
+            settings.teacher, distillation.weight, distillation.temperature
+        )
+    elif distillation.teacher:
+        distillation = _labels_alone(distillation)
     return dataclasses.replace(recipe, training=training, distillation=distillation)

@@ -32,18 +32,26 @@ ARENA_LIMIT_BYTES = 64 << 20
 _ARENA_STEP_BYTES = 64
 
 
-def load_interpreter(tflite: bytes, *, fast: bool = False) -> Interpreter:
+def load_interpreter(
+    tflite: bytes, *, fast: bool = False, every_tensor: bool = False
+) -> Interpreter:
     """An interpreter with TFLite's reference kernels, ready to run on one thread.
+
+    Args:
+        fast: with faster kernels, which round otherwise.
+        every_tensor: with kernels of middle speed, and with the values of all tensors after a run.
 
     Raises:
         ModelError: the network cannot be loaded.
     """
+    kernels = OpResolverType.AUTO if fast else OpResolverType.BUILTIN_REF
+    if every_tensor:
+        kernels = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     try:
         interpreter = Interpreter(
             model_content=tflite,
-            experimental_op_resolver_type=(
-                OpResolverType.AUTO if fast else OpResolverType.BUILTIN_REF
-            ),
+            experimental_op_resolver_type=kernels,
+            experimental_preserve_all_tensors=every_tensor,
             num_threads=1,
         )
         interpreter.allocate_tensors()

@@ -27,6 +27,9 @@ AtLeastOne = Annotated[int, Meta(ge=1)]
 Seed = Annotated[int, Meta(ge=0, le=2**32 - 1)]
 """A seed of NumPy's global generator, which Keras seeds too."""
 
+HASHED_IF_CHANGED = "hashed_if_changed"
+"""Metadata of fields that are newer than published results, whose hashes lack their defaults."""
+
 T = TypeVar("T")
 _READ: dict[Callable[..., Any], dict[str, object]] = {}  # reading annotations takes a millisecond
 _WORDS = {
@@ -85,6 +88,15 @@ def check_values(instance: Any, section: str) -> None:
     """
     for name, kind in _annotations(type(instance)).items():
         convert(kind, getattr(instance, name), f"{section}.{name}")
+
+
+def newer_defaults(instance: Any) -> set[str]:
+    """Names of the fields newer than published results that have their defaults."""
+    return {
+        field.name
+        for field in dataclasses.fields(instance)
+        if HASHED_IF_CHANGED in field.metadata and getattr(instance, field.name) == field.default
+    }
 
 
 def _annotations(kind: Callable[..., Any]) -> dict[str, object]:

@@ -54,6 +54,13 @@ def half_precision(settings: TrainingSection) -> Iterator[None]:
         keras.mixed_precision.set_global_policy(before)
 
 
+def without_early_exits(model: keras.Model) -> keras.Model:
+    """The network without early exits, which are used only in training; shares its weights."""
+    if len(model.outputs) == 1:
+        return model
+    return keras.Model(model.input, model.outputs[0], name=model.name)
+
+
 def takes_lengths(model: keras.Model) -> bool:
     """Whether a network has an input for clip lengths (SpectroMaskNet's ``lengths``)."""
     return isinstance(model.input, dict)

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
+import dataclasses
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +22,8 @@ from m3net_tf.system.artifacts import read_json
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras, tf
 from m3net_tf.tflite.read import read_graph
+from m3net_tf.training import save_recipe
+from m3net_tf.training.recipe.sections import DistillationSection
 from m3net_tf.training.run import Run
 from m3net_tf.training.scoring.evaluation import predict
 
@@ -166,6 +170,20 @@ def test_where_a_repair_by_training_begins():
     )
     assert first_expensive_layer(["stem_conv", "dense"], model) is None
     assert first_expensive_layer(["output", "classifier/ds_pw"], model) == "ds_pw"
+
+
+def test_a_run_that_learnt_no_labels_needs_another_teacher(tiny_run, tmp_path):
+    folder = Path(shutil.copytree(tiny_run, tmp_path / "run"))
+    recipe = Run(folder).recipe()
+    changed = dataclasses.replace(
+        recipe,
+        augmentation=dataclasses.replace(recipe.augmentation, mixup_probability=0.0),
+        training=dataclasses.replace(recipe.training, keep="last"),
+        distillation=DistillationSection(teacher="a.tflite", weight=1.0),
+    )
+    save_recipe(changed, folder / "recipe.yaml")
+    with refuses(ConfigError, "distillation.teacher", "--teacher"):
+        training.quantize(folder, method="qat", ranking_clips=0)
 
 
 @pytest.fixture(scope="module")

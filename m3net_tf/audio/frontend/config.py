@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from m3net_tf.system.conversion import (
+    HASHED_IF_CHANGED,
     AtLeastOne,
     Count,
     NotNegative,
@@ -20,6 +21,7 @@ from m3net_tf.system.conversion import (
     Share,
     check_values,
     from_plain,
+    newer_defaults,
 )
 from m3net_tf.system.errors import ConfigError
 
@@ -71,6 +73,7 @@ class FrontendConfig:
             recordings use only one or two of the 8-bit levels. Any other value leaves waveforms
             linear.
         log_floor: lower limit of mel powers before the logarithm.
+        log_offset: added to mel powers before this limit and the logarithm (YAMNet: 0.001).
         clip_range_db: above 0, features are decibels below the clip's maximum, limited to this
             range (librosa's ``power_to_db(ref=max, top_db=...)``); 0 keeps absolute levels.
         mfcc_coefficients: 0 gives log-mel features; n gives the first n of an orthonormal
@@ -104,6 +107,7 @@ class FrontendConfig:
     mfcc_coefficients: Count = 0
     feature_min: float = -14.0
     feature_max: float = 5.0
+    log_offset: NotNegative = dataclasses.field(default=0.0, metadata={HASHED_IF_CHANGED: True})
 
     def __post_init__(self) -> None:
         check_values(self, "frontend")
@@ -211,8 +215,13 @@ class FrontendConfig:
                 )
 
     def to_dict(self) -> dict[str, object]:
-        """All settings as plain values, for recipes, manifests and :meth:`from_dict`."""
-        return dataclasses.asdict(self)
+        """The settings as plain values, for recipes, manifests and :meth:`from_dict`.
+
+        Settings that are newer than published results are left out at their defaults, so that
+        manifests and fingerprints stay as they are.
+        """
+        unused = newer_defaults(self)
+        return {key: value for key, value in dataclasses.asdict(self).items() if key not in unused}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, object]) -> FrontendConfig:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from m3net_tf.audio.frontend import reference
 from m3net_tf.audio.frontend.config import FrontendConfig
-from m3net_tf.audio.frontend.fixed import FixedTables, Int64, fixed_tables
+from m3net_tf.audio.frontend.fixed import FixedTables, Int64, Whole, fixed_tables
 from m3net_tf.audio.frontend.waveform import (
     column_count,
     is_rounded,
@@ -133,7 +133,7 @@ def _packed_filters(config: FrontendConfig, fixed: FixedTables) -> _PackedFilter
 def _mel_settings(
     config: FrontendConfig, fixed: FixedTables, frames: int, mel_weights: int
 ) -> dict[str, int | str]:
-    return {
+    settings: dict[str, int | str] = {
         "SAMPLE_RATE_HZ": config.sample_rate_hz,
         "FRAME_SAMPLES": config.frame_samples,
         "HOP_SAMPLES": config.hop_samples,
@@ -152,6 +152,11 @@ def _mel_settings(
         "FIXED_QUANT_GAIN": fixed.quant_gain,
         "FIXED_QUANT_OFFSET": f"({fixed.quant_offset}LL)",
     }
+    if config.power == 1:
+        settings["MAGNITUDES"] = 1
+    if config.log_offset:
+        settings["LOG_OFFSET"] = float_literal(config.log_offset)
+    return settings
 
 
 def _write_waveform(config: FrontendConfig, folder: Path, samples: int) -> tuple[Path, Path]:
@@ -177,10 +182,10 @@ def _write_waveform(config: FrontendConfig, folder: Path, samples: int) -> tuple
     return _write(folder, settings, declarations, [table])
 
 
-def _fixed_arrays(fixed: FixedTables, mel_weights: Int64) -> dict[str, Int64]:
+def _fixed_arrays(fixed: FixedTables, mel_weights: Int64) -> dict[str, Whole]:
     """The arrays of ``frontend_fixed.h`` by declaration; the linker drops unused ones."""
     twiddles = np.concatenate([stage.ravel() for stage in fixed.stages])
-    arrays = {
+    arrays: dict[str, Whole] = {
         # Padded to an even length: the device reads pairs.
         "int32_t m3net_frontend_fixed_window": np.pad(fixed.window, (0, fixed.window.size % 2)),
         "uint16_t m3net_frontend_fixed_order": fixed.order,
@@ -190,6 +195,10 @@ def _fixed_arrays(fixed: FixedTables, mel_weights: Int64) -> dict[str, Int64]:
         "uint8_t m3net_frontend_fixed_mel_exponent": fixed.mel_exponents,
         "int32_t m3net_frontend_fixed_log2": fixed.log2,
     }
+    if fixed.mel_offsets.any():
+        arrays["uint64_t m3net_frontend_fixed_mel_offset"] = fixed.mel_offsets
+    if fixed.sqrt.size:
+        arrays["uint32_t m3net_frontend_fixed_sqrt"] = fixed.sqrt
     if fixed.dct.size:
         arrays["int16_t m3net_frontend_fixed_dct"] = fixed.dct.ravel()
     return {f"const {declaration}": values for declaration, values in arrays.items()}

@@ -8,6 +8,7 @@ of the 32-bit FFT:
 - a radix-4 FFT takes the even and odd samples as real and imaginary parts; a product with a
   twiddle (Q31) keeps the high word of 64 bits, so each stage with twiddles halves its values;
 - 64-bit squared magnitudes, 16-bit mel weights and 80-bit sums are exact;
+- a magnitude is a square root by linear interpolation in a table (3e-5 of its value);
 - the base-2 logarithm has 16 fraction bits and interpolates linearly in a table.
 """
 
@@ -23,6 +24,7 @@ from m3net_tf.audio.frontend.config import FrontendConfig
 from m3net_tf.system.errors import ConfigError, DataError
 
 Int64 = npt.NDArray[np.int64]
+Whole = npt.NDArray[np.int64] | npt.NDArray[np.uint64]
 
 _LOG2_FRACTION_BITS = 16
 _LOG2_TABLE_BITS = 5
@@ -30,6 +32,10 @@ _TABLE_BITS = 31
 _SAMPLE_BITS = 15
 _WORD_LIMIT_BITS = 30
 _DCT_BITS = 15
+_SQRT_TABLE_BITS = 7
+_SQRT_BITS = 23
+_MAGNITUDE_BITS = 2
+"""Fraction bits that magnitudes have beyond the spectrum's."""
 
 _DEVICE_FORM = {
     "kind": "mel",
@@ -37,7 +43,6 @@ _DEVICE_FORM = {
     "level_db": None,
     "remove_mean": False,
     "preemphasis": 0.0,
-    "power": 2,
     "log": "ln",
     "clip_range_db": 0.0,
 }
@@ -76,6 +81,9 @@ class FixedTables:
             2**mel_exponents[b].
         log2: shape (33,), logarithms of 1 to 2, 16 fraction bits.
         log2_floor: lower limit of the logarithm, 16 fraction bits.
+        mel_offsets: shape (mel_bins,), uint64: ``log_offset`` in the sums of magnitudes, or in the
+            high part of the sums of powers, which starts at 2**32.
+        sqrt: shape (97,), square roots of 1/4 to 1, 23 fraction bits; empty for powers.
         dct: shape (mfcc_coefficients, mel_bins), Q15.
         quant_gain, quant_offset: int8 = (logarithm * gain + offset) >> 32.
     """
@@ -89,6 +97,8 @@ class FixedTables:
     mel_exponents: Int64
     log2: Int64
     log2_floor: int
+    mel_offsets: npt.NDArray[np.uint64]
+    sqrt: Int64
     dct: Int64
     quant_gain: int
     quant_offset: int
@@ -150,6 +160,12 @@ def fixed_tables(config: FrontendConfig) -> FixedTables:
     weights = np.minimum(np.floor(bank * 2.0 ** shifts[:, None] + 0.5), 65535).astype(np.int64)
     spectrum_bits = fraction_bits - len(quarters)
 
+    exponents = config.power * (_SAMPLE_BITS + spectrum_bits) + shifts
+    sqrt = np.zeros(0, np.int64)
+    if config.power == 1:
+        exponents += _MAGNITUDE_BITS
+        parts = np.arange(2 ** (_SQRT_TABLE_BITS - 2), 2**_SQRT_TABLE_BITS + 1)
+        sqrt = _rounded(np.sqrt(parts / 2**_SQRT_TABLE_BITS), _SQRT_BITS)
     points_log2 = 1 + np.arange(2**_LOG2_TABLE_BITS + 1) / 2**_LOG2_TABLE_BITS
     gain = math.log(2.0) / config.feature_step / 2**_LOG2_FRACTION_BITS
     offset = -128.0 - config.feature_min / config.feature_step + 0.5
@@ -163,13 +179,25 @@ def fixed_tables(config: FrontendConfig) -> FixedTables:
         stages=tuple(stages),
         unpack=_turns(np.arange(points // 2) / config.fft_samples),
         mel_weights=weights,
-        mel_exponents=2 * (_SAMPLE_BITS + spectrum_bits) + shifts,
+        mel_exponents=exponents,
         log2=_rounded(np.log2(points_log2), _LOG2_FRACTION_BITS),
         log2_floor=int(_rounded(math.log2(config.log_floor), _LOG2_FRACTION_BITS)),
+        mel_offsets=_mel_offsets(config, exponents),
+        sqrt=sqrt,
         dct=dct,
         quant_gain=math.floor(gain * 2.0**32 + 0.5),
         quant_offset=math.floor(offset * 2.0**32 + 0.5),
     )
+
+
+def _mel_offsets(config: FrontendConfig, exponents: Int64) -> npt.NDArray[np.uint64]:
+    ones = 2.0 ** (exponents - (32 if config.power == 2 else 0))
+    largest = 2.0**62 / ones.max()
+    if config.log_offset > largest:
+        raise ConfigError(
+            f"frontend.log_offset is {config.log_offset}: the firmware needs at most {largest:.3g}"
+        )
+    return np.asarray(np.floor(config.log_offset * ones + 0.5), np.uint64)
 
 
 def _rotated(re: Int64, im: Int64, twiddle: Int64) -> tuple[Int64, Int64]:
@@ -235,18 +263,36 @@ def spectral_powers(config: FrontendConfig, tables: FixedTables, pcm: Int64) -> 
     return power
 
 
-def _log2(high: npt.NDArray[np.uint64], low: npt.NDArray[np.uint64], tables: FixedTables) -> Int64:
-    """Logarithm of ``high * 2**32 + low``, 16 fraction bits; the int32 minimum for 0."""
-    high = high + (low >> np.uint64(32))
-    large = high >> np.uint64(32) > 0
-    whole = (high << np.uint64(32)) | (low & np.uint64(0xFFFFFFFF))
-    value = np.where(large, high, whole)
+def _magnitudes(power: npt.NDArray[np.uint64], tables: FixedTables) -> npt.NDArray[np.uint64]:
+    """Square roots with :data:`_MAGNITUDE_BITS` fraction bits; powers are below 2**60."""
+    zeros = (63 - _highest_bit(power)) & ~1
+    top = ((power << zeros.astype(np.uint64)) >> np.uint64(32)).astype(np.int64)
+    index = np.maximum((top >> (32 - _SQRT_TABLE_BITS)) - 2 ** (_SQRT_TABLE_BITS - 2), 0)
+    fraction = (top >> (16 - _SQRT_TABLE_BITS)) & 0xFFFF
+    start = tables.sqrt[index]
+    root = start + (((tables.sqrt[index + 1] - start) * fraction) >> 16)
+    root = (root << (32 - _SQRT_BITS)) >> (zeros // 2 - _MAGNITUDE_BITS)
+    return np.where(power > 0, root, 0).astype(np.uint64)
+
+
+def _highest_bit(value: npt.NDArray[np.uint64]) -> Int64:
+    """Position of the highest 1; 0 for 0."""
     bits = np.zeros(value.shape, np.int64)
     remaining = value.copy()
     for step in (32, 16, 8, 4, 2, 1):
         above = remaining >= np.uint64(1) << np.uint64(step)
         bits += np.where(above, step, 0)
         remaining = np.where(above, remaining >> np.uint64(step), remaining)
+    return bits
+
+
+def _log2(high: npt.NDArray[np.uint64], low: npt.NDArray[np.uint64], tables: FixedTables) -> Int64:
+    """Logarithm of ``high * 2**32 + low``, 16 fraction bits; the int32 minimum for 0."""
+    high = high + (low >> np.uint64(32))
+    large = high >> np.uint64(32) > 0
+    whole = (high << np.uint64(32)) | (low & np.uint64(0xFFFFFFFF))
+    value = np.where(large, high, whole)
+    bits = _highest_bit(value)
     mantissa = ((value << (63 - bits).astype(np.uint64)) >> np.uint64(32)).astype(np.int64)
     index = (mantissa >> (31 - _LOG2_TABLE_BITS)) & (2**_LOG2_TABLE_BITS - 1)
     fraction = (mantissa >> (15 - _LOG2_TABLE_BITS)) & 0xFFFF
@@ -281,9 +327,15 @@ def fixed_features_int8(config: FrontendConfig, pcm: npt.ArrayLike) -> npt.NDArr
             "pad it or leave it out"
         )
     power = spectral_powers(config, tables, samples.astype(np.int64)).astype(np.uint64)
+    if config.power == 1:
+        power = _magnitudes(power, tables)
     weights = tables.mel_weights.T.astype(np.uint64)  # (bins, mel)
     high = (power >> np.uint64(32)) @ weights
     low = (power & np.uint64(0xFFFFFFFF)) @ weights
+    if config.power == 1:
+        low += tables.mel_offsets
+    else:
+        high += tables.mel_offsets
     log2 = _log2(high, low, tables) - (tables.mel_exponents << _LOG2_FRACTION_BITS)
     values = np.maximum(log2, tables.log2_floor)  # (frames, mel)
     if config.mfcc_coefficients:

@@ -101,7 +101,7 @@ def _steps(config: FrontendConfig, audio: tf.Tensor, step: tf.Tensor | None) -> 
         bank = tf.constant(reference.mel_filterbank(config).T, tf.float32)
         features = tf.linalg.matmul(features, bank)  # (..., frames, mel_bins)
     if config.log != "none":
-        features = tf.math.log(tf.maximum(features, config.log_floor))
+        features = tf.math.log(tf.maximum(features + config.log_offset, config.log_floor))
         if config.log == "db":
             features *= 10.0 / np.log(10.0)
     if config.clip_range_db:

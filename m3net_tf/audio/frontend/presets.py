@@ -86,6 +86,22 @@ PRESETS: dict[str, dict[str, object]] = {
         "feature_min": -23.0,
         "feature_max": 6.0,
     },
+    # YAMNet (tensorflow/models, research/audioset/yamnet). Silence is ln(0.001) = -6.9, and
+    # full-scale tones reach 5.2. The range is 1/7 of the features, so that YAMNet's padding with 0
+    # is a feature of 0, too.
+    "yamnet": {
+        "frame_samples": 400,
+        "hop_samples": 160,
+        "power": 1,
+        "mel_bins": 64,
+        "mel_scale": "kaldi",
+        "mel_norm": "none",
+        "mel_min_hz": 125.0,
+        "mel_max_hz": 7500.0,
+        "log_offset": 0.001,
+        "feature_min": -7.0,
+        "feature_max": 7 * 127 / 128,
+    },
 }
 
 

@@ -156,7 +156,7 @@ def features(config: FrontendConfig, audio: npt.ArrayLike) -> Float:
         return wave
     values = (mel_spectrogram if config.kind == "mel" else spectrogram)(config, audio)
     if config.log != "none":
-        values = np.log(np.maximum(values, config.log_floor))
+        values = np.log(np.maximum(values + config.log_offset, config.log_floor))
         if config.log == "db":
             values *= 10.0 / np.log(10.0)
     if config.clip_range_db:

@@ -27,7 +27,13 @@ from m3net_tf.audio.labels import is_silence
 from m3net_tf.boards import DEFAULT_BOARD
 from m3net_tf.boards.builds.boards import emulated_board, load_board
 from m3net_tf.boards.measure.real_time import Pace, pace_lines
-from m3net_tf.boards.starter.proposals import propose
+from m3net_tf.boards.starter.proposals import (
+    BODY_WINDOW_S,
+    NOTHING,
+    Proposal,
+    proposals_from,
+    propose,
+)
 from m3net_tf.system.artifacts import write_bytes, write_json, write_text
 from m3net_tf.system.errors import ConfigError, DataError
 from m3net_tf.system.progress import Log, silent
@@ -38,6 +44,8 @@ RECIPE, README = "recipe.yaml", "README.md"
 _SHORTEST_S, _LONGEST_S = 1.0, 2.0
 _RATE_HZ, _LOW_RATE_HZ = 16_000, 8_000
 _FEW, _MANY = 200, 5000  # clips
+_ENOUGH = 20  # clips of each class, so that training the whole network may gain
+_BODY_EPOCHS = 12
 Sections = dict[str, dict[str, Any]]
 """Sections of a recipe as in its YAML: value by key."""
 _FEW_TESTED = 20  # of a class: one clip is then more than five points of its recall
@@ -49,22 +57,39 @@ def starter_recipe(
     log: Log = silent,
     *,
     sample_rate_hz: int | None = None,
+    start: str | None = None,
 ) -> Sections:
     """The sections of a recipe that suits a folder of sounds, in real time on a board.
 
     Args:
         sample_rate_hz: rate of the front end; None takes 8 kHz if no file has more, else 16 kHz.
+            A trained body takes 16 kHz.
+        start: where the training starts, one of :data:`.proposals.STARTS`; None takes the body
+            that suits the board, or nothing where ``sample_rate_hz`` is another one.
 
     Raises:
         FirmwareError: there is no such board.
         DataError: files are unreadable, or there are too few classes or clips to train.
+        ConfigError: another rate with a trained body.
     """
+    if start is None and sample_rate_hz not in (None, _RATE_HZ):
+        start = NOTHING
+    body = proposals_from(start)[0].body
+    if body and sample_rate_hz not in (None, _RATE_HZ):
+        raise ConfigError(
+            f"--sample-rate {sample_rate_hz}: the trained bodies take {_RATE_HZ} Hz; add --from "
+            f"{NOTHING}"
+        )
     if sounds.unreadable:
         raise DataError(
             f"{sounds.unreadable[0]}; {len(sounds.unreadable)} of {sounds.clips} files cannot be "
             "read: move them out of the folder"
         )
-    options = _options(sounds, sample_rate_hz)
+    options = _options(sounds, _RATE_HZ if body else sample_rate_hz)
+    if body:
+        options["clip_s"] = BODY_WINDOW_S
+        if sounds.longest_s > BODY_WINDOW_S:
+            options["long_clips"] = "windows"
     try:
         dataset = _trainable(sounds, options, log)
     except DataError:
@@ -75,8 +100,45 @@ def starter_recipe(
     training = len(dataset.split("train"))
     longer = training / len({clip.whole or clip.clip_id for clip in dataset.split("train")})
     recipe: Sections = {"dataset": {"name": "folder", "options": options}}
-    proposal, _ = propose(options["clip_s"], options["sample_rate_hz"], board)
+    proposal, _ = propose(options["clip_s"], options["sample_rate_hz"], board, start)
     recipe |= proposal.sections(options["sample_rate_hz"])
+    recipe |= _of_body(dataset) if proposal.body else _of_nothing(training, longer, proposal)
+    if sounds.imbalance > UNEVEN:
+        recipe["training"]["class_weights"] = "balanced"
+    if not sounds.split and _tested(dataset) < _FEW_TESTED and _has_folds(sounds, options, log):
+        recipe["training"]["cross_validation"] = FOLDED
+    Recipe.from_dict(recipe)
+    return recipe
+
+
+def _of_body(dataset: AudioDataset) -> Sections:
+    """Augmentation and training that start from a trained body.
+
+    With few clips of a class only the head is fitted. With more, the whole network is trained after
+    that, and validation chooses.
+    """
+    real = (clip for clip in dataset.split("train") if not clip.synthetic)
+    whole = {clip.whole or clip.clip_id: clip.label for clip in real}
+    fewest = min(Counter(whole.values()).values())
+    return {
+        "augmentation": {"copies": 2, "shift_s": 0.2, "noise_probability": 0.3},
+        "training": {
+            "epochs": 1 if fewest < _ENOUGH else 1 + _BODY_EPOCHS,
+            "batch_size": 32,
+            "learning_rate": 3e-4,
+            "weight_average": 0.99,
+        },
+    }
+
+
+def _of_nothing(training: int, longer: float, proposal: Proposal) -> Sections:
+    """Augmentation and training of an untrained network.
+
+    Args:
+        training: number of training clips or windows.
+        longer: windows of a recording.
+    """
+    recipe: Sections = {}
     recipe["augmentation"] = {
         "copies": 3 if training > _MANY else max(3, round(10 / longer)),
         "speed_probability": 0.5,
@@ -88,11 +150,8 @@ def starter_recipe(
         "epochs": 30 if training > _MANY else 60,
         "batch_size": 16 if training < _FEW else 32,
         "weight_average": 0.99,
-        "class_weights": "balanced" if sounds.imbalance > UNEVEN else "none",
+        "class_weights": "none",
     }
-    if not sounds.split and _tested(dataset) < _FEW_TESTED and _has_folds(sounds, options, log):
-        recipe["training"]["cross_validation"] = FOLDED
-    Recipe.from_dict(recipe)
     return recipe
 
 
@@ -202,13 +261,16 @@ def starter_pace(recipe: Sections, board: str) -> Pace:
         FirmwareError: there is no such board.
     """
     options = recipe["dataset"]["options"]
-    return propose(options["clip_s"], options["sample_rate_hz"], board)[1]
+    start = recipe.get("fine_tuning", {}).get("from", NOTHING)
+    return propose(options["clip_s"], options["sample_rate_hz"], board, start)[1]
 
 
 def speed_lines(recipe: Sections, board: str) -> list[str]:
     """Lines on the proposed network, its pace on a board and the board's microphone."""
+    model = recipe["model"]
     lines = [
-        f"network: m3net {recipe['model']['preset']}, proposed for this board",
+        f"network: {model['name']} {model['preset']}, proposed for this board",
+        _start_line(recipe),
         *pace_lines(board, starter_pace(recipe, board), "estimated"),
     ]
     rate_hz = recipe["dataset"]["options"]["sample_rate_hz"]
@@ -219,6 +281,20 @@ def speed_lines(recipe: Sections, board: str) -> list[str]:
             f"detection there needs --sample-rate {delivered_hz}"
         )
     return lines
+
+
+def _start_line(recipe: Sections) -> str:
+    """Where the training starts, and what it trains."""
+    start = recipe.get("fine_tuning", {}).get("from")
+    if start is None:
+        return "start: random weights, because of --from nothing"
+    if recipe["training"]["epochs"] == 1:
+        trained = (
+            f"only its head is fitted, because a class has fewer than {_ENOUGH} training clips"
+        )
+    else:
+        trained = "its head is fitted, then all of it is trained, and validation chooses"
+    return f"start: the trained body {start}; {trained}; to compare: --from {NOTHING}"
 
 
 def starter_commands(recipe: Path, board: str) -> dict[str, str]:

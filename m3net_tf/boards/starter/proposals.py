@@ -14,8 +14,9 @@ from m3net_tf.audio.frontend import FrontendConfig
 from m3net_tf.audio.frontend.presets import named_frontend
 from m3net_tf.boards.builds.boards import load_board
 from m3net_tf.boards.measure.real_time import Pace, pace_of
-from m3net_tf.runtime.detector_config import DetectorConfig
-from m3net_tf.system.errors import FirmwareError
+from m3net_tf.networks.models import presets_of
+from m3net_tf.networks.pretrained import pretrained_names
+from m3net_tf.system.errors import ConfigError, FirmwareError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,20 +24,31 @@ class Proposal:
     """A network with its front end.
 
     Attributes:
-        preset: preset of M3Net.
+        network: name of the network.
+        preset: its preset, which also names the trained body if there is one.
         frontend: section of a recipe, apart from the sample rate.
         masks: augmentation keys that suit the size of its features.
         costs: for each core, instructions of a run with windows of one and of two seconds, and
             of the front end per frame. Compiled engine, 16 kHz, four classes.
+        body: whether the trained network of the preset's name is the start. It takes sound at 16
+            kHz, in windows of :data:`BODY_WINDOW_S`.
     """
 
+    network: str
     preset: str
     frontend: Mapping[str, object]
     masks: Mapping[str, object]
     costs: Mapping[str, tuple[int, int, int]]
+    body: bool = False
 
     def sections(self, sample_rate_hz: int) -> dict[str, Any]:
-        """Sections ``frontend`` and ``model`` of a recipe for sounds of this rate."""
+        """Sections of a recipe for sounds of this rate: front end, model, and where it starts."""
+        if self.body:
+            return {
+                "frontend": dict(self.frontend),
+                "model": {"name": self.network, "preset": self.preset},
+                "fine_tuning": {"from": self.preset, "fit_head": True},
+            }
         frontend = {"preset": "mcu", **self.frontend}
         usual = FrontendConfig()
         if sample_rate_hz != usual.sample_rate_hz:
@@ -44,7 +56,7 @@ class Proposal:
         if sample_rate_hz > usual.sample_rate_hz:  # the rate was chosen for what is above
             ratio = sample_rate_hz / usual.sample_rate_hz
             frontend["mel_max_hz"] = round(usual.mel_max_hz * ratio, 1)
-        model = {"name": "m3net", "preset": self.preset}
+        model = {"name": self.network, "preset": self.preset}
         return {"frontend": frontend, "model": model} if len(frontend) > 1 else {"model": model}
 
     def pace(self, clip_s: float, sample_rate_hz: int, board: str) -> Pace:
@@ -63,13 +75,17 @@ class Proposal:
         frame *= max(1, frontend.fft_samples // FrontendConfig().fft_samples)
         # About proportional to the columns; the larger figure, where one window has a lucky size.
         run = round(max(one + (two - one) * (clip_s - 1), two * clip_s / 2))
-        return pace_of(frontend, DetectorConfig.run_columns, facts.clock_hz, run, frame)
+        columns = presets_of(self.network)[self.preset].run_columns
+        return pace_of(frontend, columns, facts.clock_hz, run, frame)
 
 
 _ONE_ROW = {"hop_ms": 30.0, "mel_bins": 20}
 _SHARES = {"time_mask_share": 0.2, "frequency_mask_share": 0.15}
-PROPOSALS = (
+BODY_WINDOW_S = 0.975
+"""What a body takes: 96 frames of 25 ms every 10 ms."""
+FROM_NOTHING = (
     Proposal(
+        "m3net",
         "mcu",
         {},
         {},
@@ -83,6 +99,7 @@ PROPOSALS = (
         },
     ),
     Proposal(
+        "m3net",
         "plain_xs",
         _ONE_ROW,
         _SHARES,
@@ -96,6 +113,7 @@ PROPOSALS = (
         },
     ),
     Proposal(
+        "m3net",
         "plain_xxs",
         _ONE_ROW,
         _SHARES,
@@ -109,14 +127,76 @@ PROPOSALS = (
         },
     ),
 )
-"""From the most to the least costly."""
+"""Untrained networks, from the most to the least costly."""
+BODIES = (
+    Proposal(
+        "mobilenet",
+        "sounds_m",
+        {"preset": "yamnet"},
+        {},
+        {
+            "cortex-m3": (21_065_640, 21_065_640, 38_421),
+            "cortex-m4f": (12_584_440, 12_584_440, 29_277),
+            "cortex-m7": (12_602_560, 12_602_560, 29_287),
+            "cortex-m33": (12_580_950, 12_580_950, 38_421),
+            "cortex-m55": (3_232_000, 3_232_000, 15_497),
+            "rv32imac": (33_542_018, 33_542_018, 76_066),
+        },
+        body=True,
+    ),
+    Proposal(
+        "mobilenet",
+        "sounds_s",
+        {"preset": "yamnet", "hop_ms": 20.0},
+        {},
+        {
+            "cortex-m3": (5_150_760, 5_150_760, 38_788),
+            "cortex-m4f": (2_804_320, 2_804_320, 29_623),
+            "cortex-m7": (2_813_040, 2_813_040, 29_633),
+            "cortex-m33": (2_802_500, 2_802_500, 38_789),
+            "cortex-m55": (933_843, 933_843, 15_864),
+            "rv32imac": (7_276_594, 7_276_594, 79_983),
+        },
+        body=True,
+    ),
+)
+"""Trained bodies that a board may choose, from the most to the least costly."""
+NOTHING = "nothing"
+STARTS = (NOTHING, *(proposal.preset for proposal in BODIES))
+"""Where a training can start."""
 
 
-def propose(clip_s: float, sample_rate_hz: int, board: str) -> tuple[Proposal, Pace]:
-    """The most costly proposal that a board runs in real time; the last one if it runs none.
+def proposals_from(start: str | None) -> tuple[Proposal, ...]:
+    """The proposals that start there, from the most to the least costly.
+
+    Args:
+        start: one of :data:`STARTS`; None takes the bodies that the package has.
 
     Raises:
+        ConfigError: there is no such start.
+    """
+    if start == NOTHING:
+        return FROM_NOTHING
+    if start not in (None, *STARTS):
+        raise ConfigError(f"--from {start}: choose one of {', '.join(STARTS)}")
+    packed = [body for body in BODIES if body.preset in pretrained_names()]
+    if start is None:
+        return tuple(packed) or FROM_NOTHING
+    return tuple(body for body in BODIES if body.preset == start)
+
+
+def propose(
+    clip_s: float, sample_rate_hz: int, board: str, start: str | None = None
+) -> tuple[Proposal, Pace]:
+    """The most costly proposal that a board runs in real time; the last one if it runs none.
+
+    Args:
+        start: see :func:`proposals_from`.
+
+    Raises:
+        ConfigError: as :func:`proposals_from`.
         FirmwareError: as :meth:`Proposal.pace`.
     """
-    paced = [(proposal, proposal.pace(clip_s, sample_rate_hz, board)) for proposal in PROPOSALS]
+    proposals = proposals_from(start)
+    paced = [(proposal, proposal.pace(clip_s, sample_rate_hz, board)) for proposal in proposals]
     return next(((proposal, pace) for proposal, pace in paced if pace.real_time), paced[-1])

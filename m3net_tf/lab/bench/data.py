@@ -154,7 +154,7 @@ def _librosa_clip(dataset: AudioDataset, config: FrontendConfig, clip: Clip) -> 
         fmax=config.mel_max_hz,
         center=False,
     )
-    np.log(np.maximum(mel, config.log_floor))
+    np.log(np.maximum(mel + config.log_offset, config.log_floor))
 
 
 def _tf_io(dataset: AudioDataset, config: FrontendConfig) -> None:

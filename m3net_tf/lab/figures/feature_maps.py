@@ -128,7 +128,7 @@ def fbsp_spectrogram(config: FrontendConfig, wave: npt.ArrayLike) -> npt.NDArray
     frames = np.lib.stride_tricks.sliding_window_view(np.asarray(wave, float), taper.size)
     frames = frames[:: config.hop_samples][: config.frame_count(np.size(wave))]
     power = np.abs(np.fft.rfft(frames * taper, config.fft_samples)) ** 2
-    return np.asarray(np.log(np.maximum(power.T, config.log_floor)))
+    return np.asarray(np.log(np.maximum(power.T + config.log_offset, config.log_floor)))
 
 
 def _place(cell: Shown) -> tuple[str, str]:

@@ -20,6 +20,7 @@ class Preset:
         summary: one line for ``m3net model list``.
         classes: number of classes for which they are given; by default the twelve of the task of
             keywords, silence and unknown words.
+        run_columns: columns from one run to the next in live detection, if nothing else is chosen.
     """
 
     input_shape: tuple[int, int, int]
@@ -28,3 +29,4 @@ class Preset:
     summary: str
     classes: int = 12
     arguments: Mapping[str, object] = dataclasses.field(default_factory=dict)
+    run_columns: int = 5

@@ -3,6 +3,7 @@
 
 from m3net_tf.audio.datasets import AudioDataset, DatasetInfo, dataset_info
 from m3net_tf.audio.datasets.folder import require_enough_training
+from m3net_tf.audio.datasets.networks import find_teacher
 from m3net_tf.audio.frontend import FrontendConfig
 from m3net_tf.networks.models import require_preset
 from m3net_tf.system.errors import ConfigError
@@ -38,6 +39,8 @@ def check_training(recipe: Recipe, dataset: AudioDataset) -> None:
             + (", but several labels per clip" if dataset.info.multi_label else "")
         )
     input_shape(dataset.info, recipe.frontend)
+    if recipe.distillation.teacher:
+        find_teacher(recipe.distillation.teacher)
     dataset.check_trainable()
     if recipe.dataset.training_share == 1:
         require_enough_training(dataset)
@@ -54,6 +57,7 @@ def require_streamable(recipe: Recipe) -> None:
         ("augmentation.copies", augmentation.copies),
         ("augmentation.random_crop", augmentation.random_crop),
         ("fine_tuning.add", recipe.fine_tuning.add),
+        ("distillation.teacher", recipe.distillation.teacher),
     ):
         if value:
             raise ConfigError(

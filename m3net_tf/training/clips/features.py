@@ -29,8 +29,8 @@ from m3net_tf.audio.frontend import FrontendConfig, graph
 from m3net_tf.audio.frontend.store import (
     KEY_BYTES,
     FeatureRows,
+    Rows,
     RowStore,
-    RowWriter,
     content_hashes,
 )
 from m3net_tf.system.errors import DataError
@@ -102,24 +102,62 @@ def compute_features(
             "choose another protocol or fold, or complete the copy"
         )
     labelled = labelled_clips(dataset, split)
-    copies = augmentation.copies if augmentation else 0
-    keys = row_keys(dataset, split, config, augmentation, seed)
     kind = f"{_LAYOUT} {config.fingerprint()} {frames} {dtype} {arithmetic([machine()])}"
     store = RowStore(hashlib.sha256(kind.encode()).hexdigest()[:16], (bins, frames), dtype)
+    rows = stored_rows(
+        store,
+        dataset,
+        split,
+        row_keys(dataset, split, config, augmentation, seed),
+        lambda waves: graph.batch_features(config, waves, dtype),
+        augmentation,
+        seed,
+        "features",
+        log,
+    )
+    return dataclasses.replace(labelled, features=rows)
+
+
+def stored_rows(
+    store: RowStore,
+    dataset: AudioDataset,
+    split: str,
+    keys: Sequence[Sequence[bytes]],
+    compute: Callable[[npt.NDArray[np.float32]], Rows],
+    augmentation: AugmentationSection | None,
+    seed: int,
+    what: str,
+    log: Log,
+) -> FeatureRows:
+    """What is computed from the sounds of a split, from the store if it has it.
+
+    Args:
+        keys: from :func:`row_keys`.
+        compute: from waveforms (batch, samples) to rows of the store.
+        what: its name, for the log.
+
+    Raises:
+        DataError: a clip cannot be read, or the disk fails.
+    """
     rows = store.rows(keys)
     if rows is None:
+        clips = dataset.split(split)
         with store.writing(log) as writer:
             missing = store.missing(key for copy in keys for key in copy)
             if missing:  # another process may have added them while this one waited
                 log(
-                    f"features of {counted(len(clips), f'{split} clip')}, "
-                    f"{counted(copies, 'augmented copy')} each"
+                    f"{what} of {counted(len(clips), f'{split} clip')}, "
+                    f"{counted(len(keys) - 1, 'augmented copy')} each"
                 )
-                _fill(writer, dataset, clips, keys, missing, config, augmentation, seed, log, dtype)
+                sounds = _sounds(dataset, clips, keys, missing, augmentation, seed)
+                with track(log, what, len(missing), "maps") as progress:
+                    for names, waves in sounds:
+                        writer.add(names, compute(waves))
+                        progress.advance(len(names))
         rows = store.rows(keys)
     if rows is None:
         raise DataError(f"{store.folder} lost files just written: check its disk")
-    return dataclasses.replace(labelled, features=rows)
+    return rows
 
 
 def recipe_features(
@@ -214,28 +252,25 @@ def _samples(dataset: AudioDataset, clip: Clip) -> float:
     return round(duration_s * info.sample_rate_hz)
 
 
-def _fill(
-    writer: RowWriter,
+def _sounds(
     dataset: AudioDataset,
     clips: Sequence[Clip],
     keys: Sequence[Sequence[bytes]],
     missing: set[bytes],
-    config: FrontendConfig,
     augmentation: AugmentationSection | None,
     seed: int,
-    log: Log,
-    dtype: str,
-) -> None:
-    """Compute the missing maps: other threads read sounds, this thread transforms them.
+) -> Iterator[tuple[list[bytes], npt.NDArray[np.float32]]]:
+    """The missing maps' keys and waveforms, in batches that other threads read ahead.
 
     Threads suffice because decoding, resampling and TensorFlow release Python's global lock;
     processes would have to load TensorFlow. A map does not depend on its batch.
     """
     samples = dataset.info.clip_samples
+    rate_hz = dataset.info.sample_rate_hz
     noises, rooms = [], []
     if augmentation and len(keys) > 1:
         if augmentation.room_probability and augmentation.room_folder:
-            rooms = read_rooms(Path(augmentation.room_folder), config.sample_rate_hz)
+            rooms = read_rooms(Path(augmentation.room_folder), rate_hz)
         noises = [dataset.read(clip) for clip in dataset.noise]
         noises = [noise for noise in noises if noise.size >= samples]
 
@@ -252,9 +287,7 @@ def _fill(
                 )
                 wave = fit_length(wave, samples, dataset.info.fit)
                 if changes:
-                    wave = augment_waveform(
-                        wave, changes, noises, config.sample_rate_hz, rng, rooms
-                    )
+                    wave = augment_waveform(wave, changes, noises, rate_hz, rng, rooms)
                 waves.append(wave)
                 names.append(keys[copy][index])
         return names, np.stack(waves)
@@ -262,10 +295,7 @@ def _fill(
     tasks = _tasks(keys, missing, max(1, min(_TASK_WAVES, _TASK_SAMPLES // samples)))
     # Short clips are mostly Python code: more threads would only wait for its global lock.
     readers = WORKERS if samples > _SHORT_SAMPLES else max(1, WORKERS - 1)
-    with track(log, "features", len(missing), "maps") as progress:
-        for names, waves in map_ahead(decode, tasks, readers):
-            writer.add(names, graph.batch_features(config, waves, dtype))
-            progress.advance(len(names))
+    yield from map_ahead(decode, tasks, readers)
 
 
 def _tasks(
@@ -291,11 +321,13 @@ def _tasks(
 def row_keys(
     dataset: AudioDataset,
     split: str,
-    config: FrontendConfig,
+    config: FrontendConfig | None,
     augmentation: AugmentationSection | None = None,
     seed: int = 0,
 ) -> list[list[bytes]]:
     """Keys of a split's feature maps, copies x clips: equal keys mean equal maps.
+
+    Without a front end they are keys of the waveforms.
 
     The key of an original clip depends on the content of its file (or the code and seed that
     synthesise it), the excerpt, its length and the front end. The key of an augmented copy also
@@ -309,7 +341,8 @@ def row_keys(
     copies = augmentation.copies if augmentation else 0
     noise = dataset.noise if copies else ()
     sounds = _sound_keys(dataset, (*clips, *noise))
-    base = hashlib.sha256(f"{_LAYOUT} {config.fingerprint()}".encode())
+    frontend = config.fingerprint() if config else "waveforms"
+    base = hashlib.sha256(f"{_LAYOUT} {frontend}".encode())
     keys = [[_key(base, sound) for sound in sounds[: len(clips)]]]
     if augmentation is None or not copies:
         return keys

@@ -18,6 +18,7 @@ from m3net_tf.training.augmentation.reverberation import read_rooms
 from m3net_tf.training.clips.features import FeatureSet
 from m3net_tf.training.loop.distribution import current_share
 from m3net_tf.training.loop.steps import Batch
+from m3net_tf.training.loss.teacher_file import TeacherVectors
 from m3net_tf.training.recipe import Recipe
 
 _RAISED = "ValueError: "  # in front of this package's message in TensorFlow's
@@ -25,36 +26,40 @@ _RAISED = "ValueError: "  # in front of this package's message in TensorFlow's
 
 @dataclasses.dataclass(frozen=True)
 class TrainingClips:
-    """Features of the training clips and a teacher's predictions.
+    """Features of the training clips and what a teacher says of them.
 
     Attributes:
         predictions: a teacher's probabilities for the original clips, shape (clips, classes).
+        vectors: those of a teacher's file.
     """
 
     features: FeatureSet
     predictions: npt.NDArray[np.float32] | None = None
     sampling: str = "uniform"
+    vectors: TeacherVectors | None = None
 
     def batch(
         self,
         features: tf.Tensor | npt.NDArray[np.int8] | npt.NDArray[np.float32],
         clips: npt.NDArray[np.integer],
-        augmented: npt.NDArray[np.bool_],
+        copies: npt.NDArray[np.integer],
     ) -> Batch:
         """A batch of some of the clips for :func:`m3net_tf.training.loop.steps.make_step`.
 
         Args:
             features: int8 or float32, shape (batch, bins, frames).
             clips: indices of the clips in the split, shape (batch,).
-            augmented: whether each is an augmented copy, shape (batch,).
+            copies: number of each one's stored copy, shape (batch,); 0 is the original clip.
         """
         matrix = self.features.matrix
         labels = self.features.labels if matrix is None else matrix
         batch: Batch = {"features": tf.constant(features), "labels": tf.constant(labels[clips])}
         if (lengths := self.features.lengths) is not None:
-            batch["lengths"] = tf.constant(lengths[augmented.astype(int), clips])
+            batch["lengths"] = tf.constant(lengths[np.minimum(copies, 1), clips])
         if self.predictions is not None:
             batch["predictions"] = tf.constant(self.predictions[clips])
+        if self.vectors is not None:
+            batch["vectors"] = tf.constant(self.vectors.of(copies, clips))
         return batch
 
 
@@ -72,7 +77,7 @@ def stored_batches(
     copy = rng.integers(copies, size=(count,))
     for first in range(0, count - batch_size + 1, batch_size):
         chosen = order[first : first + batch_size]
-        yield clips.batch(features[copy[chosen], chosen], chosen, copy[chosen] > 0)
+        yield clips.batch(features[copy[chosen], chosen], chosen, copy[chosen])
 
 
 def fresh_batches(
@@ -145,7 +150,7 @@ def _streamed(clips: TrainingClips, stream: tf.data.Dataset, *, augmented: bool)
     try:
         for features, chosen in stream:
             indices = chosen.numpy()
-            yield clips.batch(features, indices, np.full(len(indices), augmented))
+            yield clips.batch(features, indices, np.full(len(indices), int(augmented)))
     except tf.errors.OpError as error:  # tf.data wraps the error of a broken file
         lines = str(error.message).strip().splitlines()
         ours = [line.partition(_RAISED)[2] for line in lines if line.startswith(_RAISED)]

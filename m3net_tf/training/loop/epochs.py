@@ -22,6 +22,7 @@ from m3net_tf.training.loop.batches import (
     stored_batches,
 )
 from m3net_tf.training.loop.distribution import current_share
+from m3net_tf.training.loop.head import fit_classifier
 from m3net_tf.training.loop.logbook import Logbook
 from m3net_tf.training.loop.state import TrainingState
 from m3net_tf.training.loop.steps import Batch, Step
@@ -29,6 +30,7 @@ from m3net_tf.training.loop.stopping import AfterEpoch
 from m3net_tf.training.loop.validation import validate
 from m3net_tf.training.recipe import Recipe
 from m3net_tf.training.run import Run
+from m3net_tf.training.scoring.evaluation import predict_originals, score
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,8 +63,11 @@ def run_epochs(loop: Loop, run: Run, after_epoch: AfterEpoch | None = None) -> N
                     after_epoch(state.history, state.ended)
             if state.ended:
                 break
-            with xla_errors(loop.recipe):
-                row = _run_epoch(loop, task)
+            if loop.recipe.fine_tuning.fit_head and not state.epoch:
+                row = _fit_head(loop, task)
+            else:
+                with xla_errors(loop.recipe):
+                    row = _run_epoch(loop, task)
             state.save(run.state_path, run.previous_state_path)
     if state.epoch < settings.epochs:
         loop.log(
@@ -87,8 +92,8 @@ def xla_errors(recipe: Recipe) -> Iterator[None]:
 
 def _run_epoch(loop: Loop, task: Task) -> dict[str, float]:
     """Run one pass over the training clips and a validation; return the epoch's figures."""
-    state, recipe, labels = loop.state, loop.recipe, loop.clips.dataset.info.labels
-    settings = recipe.training
+    state = loop.state
+    settings = loop.recipe.training
     start = time.perf_counter()
     rng = np.random.default_rng([settings.seed, state.epoch])
     for layer in random_layers(state.model):  # depend only on seed and epoch, for a later resume
@@ -105,6 +110,34 @@ def _run_epoch(loop: Loop, task: Task) -> dict[str, float]:
         raise ModelError(
             f"the loss is {loss} in epoch {state.epoch + 1}: lower training.learning_rate"
         )
+    return _close_epoch(loop, loss, start)
+
+
+def _fit_head(loop: Loop, task: Task) -> dict[str, float]:
+    """Fit the head on the body's embeddings in place of an epoch; return its figures."""
+    state = loop.state
+    start = time.perf_counter()
+    fit_classifier(state.network, loop.training.features, loop.recipe)
+    state.restart_average()
+    task.advance(state.steps_per_epoch)
+    loss = score(
+        predict_originals(state.inference_model, loop.training.features),
+        loop.training.features,
+        loop.clips.dataset.info.labels,
+    )[1]
+    return _close_epoch(loop, loss, start)
+
+
+def _close_epoch(loop: Loop, loss: float, start: float) -> dict[str, float]:
+    """Validate, and record the epoch; return its figures.
+
+    Args:
+        loss: mean over the epoch's steps.
+        start: time at its start, in seconds.
+    """
+    state = loop.state
+    recipe = loop.recipe
+    labels = loop.clips.dataset.info.labels
     with state.averaged():
         validated, learnt = validate(state.inference_model, loop.validation, labels, recipe)
         row = {
@@ -119,7 +152,7 @@ def _run_epoch(loop: Loop, task: Task) -> dict[str, float]:
     kind = " mAP" if "validation_map" in row else ""
     figures = "".join(f"{key} {value:.3f}  " for key, value in learnt.items())
     loop.log(
-        f"epoch {state.epoch}/{settings.epochs}  loss {loss:.4f}  "
+        f"epoch {state.epoch}/{recipe.training.epochs}  loss {loss:.4f}  "
         f"validation{kind} {100 * state.last_score:.1f} %  best {100 * state.best_score:.1f} %  "
         f"{figures}{row['seconds']:.1f} s"
     )

@@ -5,12 +5,13 @@ from collections.abc import Callable, Sequence
 
 from m3net_tf.system.keras import tf
 from m3net_tf.training.loop.state import TrainingState
+from m3net_tf.training.loss.imitation import imitation_loss
 from m3net_tf.training.loss.losses import LabelLoss, teacher_loss
 from m3net_tf.training.network import feed
 from m3net_tf.training.recipe import Recipe
 
 GradientsOf = Callable[[Sequence[tf.Tensor | None], bool], tuple[tf.Tensor, list[tf.Tensor]]]
-"""Loss and gradients of maps, targets, predictions and lengths; True for sigmoids."""
+"""Loss and gradients of maps, targets, predictions, lengths, vectors; True for sigmoids."""
 
 
 def learn(
@@ -24,7 +25,7 @@ def learn(
 
     Args:
         parts: number of replicas that share the batch.
-        batch: maps, targets, predictions and lengths of all parts.
+        batch: maps, targets, predictions, lengths and vectors of all parts.
 
     Returns:
         The loss of this replica's part.
@@ -49,19 +50,24 @@ def loss_and_gradients(
     tensors: Sequence[tf.Tensor | None],
     sigmoids: bool,
 ) -> tuple[tf.Tensor, list[tf.Tensor]]:
-    """Loss of maps, targets, predictions and lengths, and the gradients of the weights."""
+    """Loss of maps, targets, predictions, lengths and vectors, and the weights' gradients."""
     settings, model, optimizer = recipe.training, state.model, state.optimizer
-    maps, targets, predictions, lengths = tensors
+    maps, targets, predictions, lengths, vectors = tensors
+    unconnected = tf.UnconnectedGradients.NONE
     with tf.GradientTape() as tape:
         outputs = model(feed(model, maps, lengths), training=True)
-        loss = label_loss(targets, outputs)
+        if vectors is not None:
+            loss = imitation_loss(targets, vectors, outputs, label_loss, recipe.distillation)
+            unconnected = tf.UnconnectedGradients.ZERO  # without labels, those of the classifier
+        else:
+            loss = label_loss(targets, outputs)
         if predictions is not None:
             last = outputs[0] if isinstance(outputs, list) else outputs
             loss = teacher_loss(loss, predictions, last, recipe.distillation, sigmoids=sigmoids)
         if model.losses:  # penalties that layers add
             loss += tf.add_n([tf.cast(penalty, loss.dtype) for penalty in model.losses])
         scaled = optimizer.get_scaled_loss(loss) if settings.mixed_precision else loss
-    gradients = tape.gradient(scaled, model.trainable_variables)
+    gradients = tape.gradient(scaled, model.trainable_variables, unconnected_gradients=unconnected)
     if settings.mixed_precision:
         gradients = optimizer.get_unscaled_gradients(gradients)
     return loss, gradients

@@ -16,7 +16,9 @@ from m3net_tf.system.processor import Computer
 from m3net_tf.training.clips.added import held_out_added, list_sha256, read_added
 from m3net_tf.training.clips.features import FeatureSet
 from m3net_tf.training.loop.fine_tuning import StartedFrom
-from m3net_tf.training.loop.state import TrainingState, without_early_exits
+from m3net_tf.training.loop.state import TrainingState
+from m3net_tf.training.loss.teacher_file import TeacherFacts
+from m3net_tf.training.network import without_early_exits
 from m3net_tf.training.recipe import Recipe
 from m3net_tf.training.recipe.sections import TrainingSection
 from m3net_tf.training.run import Run, linked_run
@@ -40,6 +42,7 @@ class Trained:
     build: Callable[[], keras.Model]
     features: Features
     validation: FeatureSet
+    teacher: TeacherFacts | None = None
 
 
 def write_results(trained: Trained, run: Run) -> RunMetrics:
@@ -50,6 +53,8 @@ def write_results(trained: Trained, run: Run) -> RunMetrics:
     metrics = _facts(final, state, recipe, dataset)
     if trained.fine_tuning:
         metrics["fine_tuning"] = trained.fine_tuning
+    if trained.teacher:
+        metrics["teacher"] = trained.teacher
     if figures := learnt(final, validation, recipe):
         metrics["learnt"] = figures
     metrics["validation"] = evaluate(final, validation, labels)[1]
@@ -116,6 +121,7 @@ class _Metrics(Provenance):
     computers: list[Computer]
     training_s: float
     fine_tuning: NotRequired[StartedFrom]
+    teacher: NotRequired[TeacherFacts]
     added: NotRequired[AddedFigures]
     learnt: NotRequired[dict[str, float]]
     validation: NotRequired[_SplitFigures]
@@ -131,7 +137,7 @@ def _kept_network(
         return state.inference_model
     single = build()
     state.model.trainable = True  # frozen layers would return their weights in another order
-    single.set_weights(state.model.get_weights())
+    single.set_weights(state.network.get_weights())
     return without_early_exits(single)
 
 

@@ -21,6 +21,7 @@ from m3net_tf.system.keras_internals import loss_scale_variables
 from m3net_tf.system.processor import UNKNOWN, Computer, machine
 from m3net_tf.system.progress import Log
 from m3net_tf.training.loop.distribution import current_share
+from m3net_tf.training.network import without_early_exits
 from m3net_tf.training.recipe.sections import TrainingSection
 
 _MOST_BYTES = 4 << 30
@@ -43,26 +44,28 @@ def score_of(row: dict[str, float]) -> float:
     return next(row[key] for key in _SCORES if key in row)
 
 
-def without_early_exits(model: keras.Model) -> keras.Model:
-    """The network without early exits, which are used only in training; shares its weights."""
-    if len(model.outputs) == 1:
-        return model
-    return keras.Model(model.input, model.outputs[0], name=model.name)
-
-
 class TrainingState:
     """Weights, optimiser, best weights, history.
 
     Attributes:
+        model: what is trained.
+        network: the same without layers that are only trained, such as one that imitates a teacher.
         average: moving average of the weights; empty without averaging.
         kept: weights of the kept epoch, averaged if averaging is on.
         computers: the computers that have trained it, one after the other. Of several workers of a
             training it is the first worker's.
     """
 
-    def __init__(self, model: keras.Model, settings: TrainingSection, clips: int) -> None:
+    def __init__(
+        self,
+        model: keras.Model,
+        settings: TrainingSection,
+        clips: int,
+        network: keras.Model | None = None,
+    ) -> None:
         self.model = model
-        self.inference_model = without_early_exits(model)
+        self.network = network or model
+        self.inference_model = without_early_exits(self.network)
         self.settings = settings
         self.steps_per_epoch = max(1, clips // settings.step_clips)
         self.optimizer = make_optimizer(model, settings)
@@ -137,6 +140,12 @@ class TrainingState:
             decay = tf.minimum(self.settings.weight_average, (1.0 + done) / (10.0 + done))
             for mean, weight in zip(self.average, self.model.weights, strict=True):
                 mean.assign(decay * mean + (1.0 - decay) * weight)
+
+    def restart_average(self) -> None:
+        """Let the moving average begin at the present weights."""
+        if self.average:
+            for mean, weight in zip(self.average, self.model.weights, strict=True):
+                mean.assign(weight)
 
     def close_epoch(self, row: dict[str, float]) -> None:
         """Record an epoch's figures; keep its weights if they are the best so far, or the last."""

@@ -30,12 +30,14 @@ class Batch(TypedDict):
         labels: class indices, shape (batch,), or 0 and 1, shape (batch, classes).
         lengths: frames of the clips, shape (batch,), for networks that use them.
         predictions: a teacher's probabilities for the original clips, shape (batch, classes).
+        vectors: those of a teacher's file for the clips as stored, shape (batch, size).
     """
 
     features: tf.Tensor
     labels: tf.Tensor
     lengths: NotRequired[tf.Tensor]
     predictions: NotRequired[tf.Tensor]
+    vectors: NotRequired[tf.Tensor]
 
 
 Step = Callable[[Batch, tf.Tensor, tf.Tensor], tf.Tensor]
@@ -88,7 +90,8 @@ def make_step(
         rate = learning_rate(settings, done, state.steps_per_epoch) * factor
         optimizer.learning_rate.assign(tf.maximum(rate, settings.learning_rate_floor))
         sigmoids = has_sigmoids(settings, multi_label=multi_label)
-        losses = strategy.run(learn_part, (sigmoids, maps, targets, predictions, lengths))
+        vectors = batch.get("vectors")
+        losses = strategy.run(learn_part, (sigmoids, maps, targets, predictions, lengths, vectors))
         loss = strategy.reduce(tf.distribute.ReduceOp.MEAN, losses, axis=None)
         state.average_weights(done)
         return loss

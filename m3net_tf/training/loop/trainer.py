@@ -19,6 +19,7 @@ from m3net_tf.training.loop.state import TrainingState
 from m3net_tf.training.loop.steps import make_step
 from m3net_tf.training.loop.stopping import AfterEpoch
 from m3net_tf.training.loss.distillation import load_teacher
+from m3net_tf.training.loss.imitation import imitating
 from m3net_tf.training.loss.losses import label_loss
 from m3net_tf.training.network import build_network, half_precision, takes_lengths
 from m3net_tf.training.recipe import Recipe, save_recipe
@@ -69,7 +70,8 @@ def train_network(
             f"training.accumulate is {settings.accumulate} with batches of {settings.batch_size}, "
             f"but there are {len(training.clips)} training clips: lower one of them"
         )
-    state = TrainingState(model, settings, len(training.clips))
+    trained = imitating(model, teacher.vectors.facts["values"]) if teacher.vectors else model
+    state = TrainingState(trained, settings, len(training.clips), model)
     state.resume(run.state_path, run.previous_state_path, log)
     log(
         f"{model.name} {recipe.model.preset}: {model.count_params()} parameters, "
@@ -79,7 +81,8 @@ def train_network(
         save_recipe(recipe, run.recipe_path)
         record_source(run.folder, recipe.dataset.name, clips.source)
     step = make_step(state, recipe, loss, teacher.model, own_batches=clips.shards is not None)
-    stored = TrainingClips(training, teacher.predictions, settings.sampling)
+    stored = TrainingClips(training, teacher.predictions, settings.sampling, teacher.vectors)
     run_epochs(Loop(state, step, stored, validation, clips, recipe, log), run, after_epoch)
     final = functools.partial(build, len(labels))
-    return Trained(state, recipe, dataset, fine_tuning, final, features, validation)
+    facts = teacher.vectors.facts if teacher.vectors else None
+    return Trained(state, recipe, dataset, fine_tuning, final, features, validation, facts)

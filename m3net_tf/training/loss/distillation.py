@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Uses finished runs as the teachers of a new one."""
+"""Uses finished runs, or a file, as the teachers of a new one."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras
 from m3net_tf.system.progress import Log
 from m3net_tf.training.clips.source import load_section
+from m3net_tf.training.loss.teacher_file import TeacherVectors, teacher_vectors
 from m3net_tf.training.network import takes_lengths
 from m3net_tf.training.recipe import Recipe
 from m3net_tf.training.run import Run, linked_run, require_same_held_out
@@ -21,7 +22,7 @@ from m3net_tf.training.scoring.evaluation import own_features, predict_originals
 
 @dataclasses.dataclass(frozen=True)
 class Teacher:
-    """A teacher's model or its predictions; both are None without a teacher.
+    """A teacher's model, predictions or vectors; all are None without a teacher.
 
     An ensemble's output is the mean of its networks' probabilities.
 
@@ -29,10 +30,12 @@ class Teacher:
         model: a network with the student's input, which gets the same augmented, mixed maps.
         predictions: probabilities of networks of which one at least has another input, for the
             original training clips, shape (clips, classes).
+        vectors: those of a file that a recipe names instead of runs.
     """
 
     model: keras.Model | None = None
     predictions: npt.NDArray[np.float32] | None = None
+    vectors: TeacherVectors | None = None
 
 
 def load_teacher(
@@ -51,9 +54,11 @@ def load_teacher(
     Raises:
         ConfigError: the teacher has other classes, or may have been trained on clips that are held
             out here.
-        ModelError: its run is unfinished or damaged.
+        ModelError: its run is unfinished or damaged, or its file does not fit.
         DataError: a clip cannot be read.
     """
+    if recipe.distillation.teacher:
+        return Teacher(vectors=teacher_vectors(recipe, dataset, shape, log))
     runs = [linked_run(name) for name in recipe.distillation.runs]
     if not runs:
         return Teacher()

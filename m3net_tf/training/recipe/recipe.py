@@ -14,11 +14,10 @@ import yaml
 
 from m3net_tf.audio.frontend import FrontendConfig, named_frontend
 from m3net_tf.system.artifacts import sha256_of, write_text
-from m3net_tf.system.conversion import from_plain, to_plain
+from m3net_tf.system.conversion import from_plain, newer_defaults, to_plain
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.yaml_files import read_yaml
 from m3net_tf.training.recipe.sections import (
-    HASHED_IF_CHANGED,
     AugmentationSection,
     DatasetSection,
     DistillationSection,
@@ -61,6 +60,28 @@ class Recipe:
                     f"augmentation.{key} changes energies: it needs frontend.log ln or db and no "
                     f"mfcc_coefficients; {remedy}"
                 )
+        if self.distillation.teacher:
+            self._require_stored_clips()
+            if self.distillation.weight == 1 and self.training.keep != "last":
+                raise ConfigError(
+                    "distillation.weight is 1.0, so the classes are not learnt, and accuracy "
+                    "cannot choose an epoch: set training.keep to last"
+                )
+
+    def _require_stored_clips(self) -> None:
+        """Refuse augmentation that changes a clip's sound after the teacher has heard it."""
+        for key in (
+            "fresh",
+            "mixup_probability",
+            "between_class_probability",
+            "cutmix_probability",
+        ):
+            if value := getattr(self.augmentation, key):
+                raise ConfigError(
+                    f"augmentation.{key} is {value} with distillation.teacher, whose vectors are "
+                    "computed once, for original clips and stored copies: remove it (copies, warps "
+                    "and masks are possible)"
+                )
 
     def to_dict(self) -> dict[str, Any]:
         """All sections as plain values; tuples become lists, as in YAML and JSON."""
@@ -73,10 +94,9 @@ class Recipe:
         that these results keep the hashes of their recipes.
         """
         values = self.to_dict()
-        for name, section in ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self)):
-            for key in dataclasses.fields(section):
-                if HASHED_IF_CHANGED in key.metadata and getattr(section, key.name) == key.default:
-                    del values[name][key.name]
+        for section in values:
+            for key in newer_defaults(getattr(self, section)):
+                del values[section][key]
         return values
 
     def fingerprint(self) -> str:

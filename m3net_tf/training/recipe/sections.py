@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 
 from m3net_tf.system.conversion import (
+    HASHED_IF_CHANGED,
     AtLeastOne,
     Count,
     NotNegative,
@@ -16,15 +17,12 @@ from m3net_tf.system.conversion import (
     ShareAboveZero,
     ShareBelowOne,
     check_values,
+    newer_defaults,
 )
 from m3net_tf.system.errors import ConfigError
 
 NoiseKind = Literal["white", "pink", "brown", "blue", "violet"]
 _IN_COPIES = ("stretch", "pitch", "vocal_tract", "speed", "band", "telephone")
-HASHED_IF_CHANGED = "hashed_if_changed"
-"""Metadata of keys that are newer than published results: see :meth:`.Recipe.hashed_values`."""
-
-
 IN_COPIES = "in_copies"
 """Metadata of augmentation keys: False if stored copies do not depend on the key."""
 
@@ -205,13 +203,11 @@ class AugmentationSection:
         Effects that are newer than stored maps are left out where they are not used, so that the
         maps keep their keys.
         """
+        unused = newer_defaults(self)
         return {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
-            if field.metadata.get(IN_COPIES, True)
-            and not (
-                HASHED_IF_CHANGED in field.metadata and getattr(self, field.name) == field.default
-            )
+            if field.metadata.get(IN_COPIES, True) and field.name not in unused
         }
 
     def __post_init__(self) -> None:
@@ -415,17 +411,32 @@ class DistillationSection:
         ensemble: more teachers, named likewise; the mean of all probabilities teaches.
         weight: weight of the teacher; the labels have the remaining weight.
         temperature: temperature that softens both networks' outputs.
+        teacher: a file instead of a run: a ``.tflite`` of any network, a ``.keras`` with the layers
+            of this package, or ``yamnet`` after ``m3net data fetch yamnet``. It takes a waveform in
+            ±1 of a fixed length, or this recipe's feature maps. A dense layer that only the
+            training has predicts its vector from what the network's classifier reads.
+            ``weight: 1.0`` learns no labels.
+        teacher_output: the teacher's vector: a layer of a ``.keras``, or a tensor of a ``.tflite``
+            by the end of its name, averaged over time and frequency; default: the first output.
+        teacher_sample_rate_hz: rate of the waveform that it takes.
     """
 
     run: str | None = None
     weight: Share = 0.5
     temperature: Positive = 3.0
     ensemble: tuple[str, ...] = newer(())
+    teacher: str | None = newer(None)
+    teacher_output: str = newer("")
+    teacher_sample_rate_hz: AtLeastOne = newer(16_000)
 
     def __post_init__(self) -> None:
         if self.ensemble and not self.run:
             raise ConfigError("distillation.ensemble adds teachers: name distillation.run too")
         check_values(self, "distillation")
+        if self.teacher and self.run:
+            raise ConfigError("distillation has a run and a teacher, a file: name one of them")
+        if self.teacher_output and not self.teacher:
+            raise ConfigError("distillation.teacher_output needs a file: name distillation.teacher")
 
     @property
     def runs(self) -> tuple[str, ...]:
@@ -446,6 +457,9 @@ class FineTuningSection:
         add_times: how often each added training clip is drawn in an epoch, each time with an
             augmentation of its own, so that a few clips count beside thousands.
         hold_out: hold out a quarter of the added recordings, which tests what was gained.
+        fit_head: the first epoch fits the head on the trained network's embeddings, which takes
+            seconds and suits few clips (:mod:`m3net_tf.training.loop.head`). The epochs after it
+            train the whole network, and validation chooses among all.
     """
 
     run: str | None = None
@@ -453,10 +467,11 @@ class FineTuningSection:
     add: tuple[str, ...] = newer(())
     add_times: AtLeastOne = newer(1)
     hold_out: bool = newer(True)
+    fit_head: bool = newer(False)
 
     def __post_init__(self) -> None:
         check_values(self, "fine_tuning")
-        for key in ("freeze", "add"):
+        for key in ("freeze", "add", "fit_head"):
             if getattr(self, key) and not self.run:
                 raise ConfigError(f"fine_tuning.{key} needs trained layers: name fine_tuning.run")
 

@@ -8,6 +8,7 @@ from m3net_tf.audio.frontend import (
     FrontendConfig,
     features_int8,
     fixed_features_int8,
+    frontend_preset,
     reference,
 )
 from m3net_tf.audio.frontend.fixed import fixed_tables, spectral_powers
@@ -18,6 +19,12 @@ CONFIGS = {
     "mfcc": FrontendConfig(mfcc_coefficients=13, feature_min=-60.0, feature_max=40.0),
     "short frame": FrontendConfig(
         frame_samples=400, hop_samples=160, mel_bins=64, mel_scale="htk", window="hamming"
+    ),
+    "yamnet": frontend_preset("yamnet"),
+    "offset": FrontendConfig(log_offset=1.0),
+    "magnitudes, large": FrontendConfig(
+        power=1, frame_samples=2048, hop_samples=320, fft_samples=2048, mel_norm="none",
+        mel_bins=64, log_floor=1e-2, feature_min=-12.0, feature_max=9.0,
     ),
     "povey, kaldi": FrontendConfig(
         frame_samples=401, hop_samples=160, window="povey", mel_scale="kaldi", mel_norm="none",

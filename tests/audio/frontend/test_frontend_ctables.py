@@ -21,7 +21,10 @@ from m3net_tf.system.errors import ConfigError
         (FrontendConfig(level_db=-20.0), r"frontend\.level_db is -20\.0: .* needs None"),
         (FrontendConfig(remove_mean=True), r"frontend\.remove_mean is True: .* needs False"),
         (FrontendConfig(preemphasis=0.97), r"frontend\.preemphasis is 0\.97: .* needs 0\.0"),
-        (FrontendConfig(power=1), r"frontend\.power is 1: the firmware needs 2"),
+        (
+            FrontendConfig(log_offset=1e9),
+            r"log_offset is 1000000000\.0: .* needs at most 1\.34e\+08",
+        ),
         (FrontendConfig(log="db", clip_range_db=80.0), r"the firmware needs"),
         (FrontendConfig(centred=True), r"frontend\.centred is True: the firmware needs False"),
         (FrontendConfig(log="db"), r"frontend\.log is 'db': the firmware needs 'ln'"),

@@ -7,7 +7,7 @@ import pytest
 
 from m3net_tf.boards.builds.boards import emulated_board, list_boards
 from m3net_tf.boards.builds.sources import FIRMWARE_DIR
-from m3net_tf.boards.starter.proposals import PROPOSALS, propose
+from m3net_tf.boards.starter.proposals import BODIES, FROM_NOTHING, NOTHING, propose
 
 BOARD, SAME_CORE = "mps2_an386", "nrf52840dk"
 
@@ -16,13 +16,13 @@ BOARD, SAME_CORE = "mps2_an386", "nrf52840dk"
 @pytest.mark.parametrize("clip_s", [1.0, 1.5, 2.0])
 def test_every_board_is_proposed_a_network_in_real_time(board: str, clip_s: float):
     for rate_hz in (8_000, 16_000):
-        proposal, proposed = propose(clip_s, rate_hz, board)
+        proposal, proposed = propose(clip_s, rate_hz, board, NOTHING)
         assert proposed.real_time
-        better = PROPOSALS[: PROPOSALS.index(proposal)]
+        better = FROM_NOTHING[: FROM_NOTHING.index(proposal)]
         assert not any(other.pace(clip_s, rate_hz, board).real_time for other in better)
 
 
 def test_each_core_was_measured_and_stands_for_the_boards_that_have_it():
     cores = {path.stem for path in (FIRMWARE_DIR / "cmake" / "cores").iterdir()}
-    assert all(set(proposal.costs) == cores for proposal in PROPOSALS)
+    assert all(set(proposal.costs) == cores for proposal in (*FROM_NOTHING, *BODIES))
     assert [emulated_board(board) for board in (BOARD, SAME_CORE)] == [BOARD, BOARD]

@@ -64,7 +64,8 @@ def test_a_project_is_made_from_a_folder(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(output.console, "width", 80)
     monkeypatch.chdir(tmp_path)
     folder = sounds(tmp_path / "my sounds", *by_speakers("clap", "snap"))
-    done = CliRunner().invoke(app, ["init", str(folder)], catch_exceptions=False)
+    begin = ["init", str(folder), "--from", "nothing"]
+    done = CliRunner().invoke(app, begin, catch_exceptions=False)
     printed = done.output.splitlines()
     assert max(map(len, printed[:4])) <= 80 and printed[2].split() == [
         *("clap", "12", "50", "%", "0.0", "0.10", "0.10", "0.10", "0"),
@@ -102,8 +103,8 @@ def test_a_project_is_made_from_a_folder(tmp_path: Path, monkeypatch):
     assert recipe.model.preset == "plain_xs" and recipe.frontend.mel_bins == 20
     assert f"--data-dir '{folder}'" in text and "'group_pattern=(spk[0-9]+)'" in text
     with refuses(ConfigError, "recipe.yaml", "--out"):
-        CliRunner().invoke(app, ["init", str(folder)], catch_exceptions=False)
-    words = ["init", str(folder), "--out", "other", "--board", "stm32f4_discovery", "--json"]
+        CliRunner().invoke(app, begin, catch_exceptions=False)
+    words = [*begin, "--out", "other", "--board", "stm32f4_discovery", "--json"]
     facts = json.loads(CliRunner().invoke(app, words, catch_exceptions=False).output)
     assert facts["sounds"]["clips"] == 24 and facts["recipe"]["model"]["preset"] == "mcu"
     assert facts["pace"]["real_time"] and facts["pace"]["cpu_share"] < 0.5
@@ -125,7 +126,7 @@ def test_what_is_wrong_with_the_sounds_is_said(tmp_path: Path, monkeypatch):
     assert "same content: rain/1.wav, rain/again.wav: keep one of them" in lines
     assert "sample rates: 8000 Hz (39)" in lines and "the longest lasts 3.00 s" in lines
     assert "the file names do not identify speakers or recordings" in lines
-    recipe = starter_recipe(facts, log=told.append)
+    recipe = starter_recipe(facts, log=told.append, start="nothing")
     assert any(line.startswith("windows of sounds: ") for line in told)
     options = recipe["dataset"]["options"]
     assert options["clip_s"] == 2.0 and options["long_clips"] == "windows"
@@ -294,9 +295,26 @@ def test_a_rate_reaches_the_board(tmp_path: Path):
     frontend = Recipe.from_dict(plan).frontend
     assert frontend.sample_rate_hz == 48_000 and frontend.mel_max_hz == 22_800
     assert any("microphone" in line and "16000 Hz" in line for line in speed_lines(plan, board))
-    usual = starter_recipe(facts, board)
+    usual = starter_recipe(facts, board, start="nothing")
     assert not any("microphone" in line for line in speed_lines(usual, board))
     assert starter_pace(plan, board).cpu_share > starter_pace(usual, board).cpu_share
+
+
+def test_a_project_starts_from_the_body_that_suits_the_board(tmp_path: Path):
+    few = inspect_folder(sounds(tmp_path / "few", *by_speakers("clap", "snap"), length_s=2))
+    plan = starter_recipe(few, "nucleo_h753zi", start="sounds_m")
+    assert plan["model"] == {"name": "mobilenet", "preset": "sounds_m"}
+    assert plan["fine_tuning"] == {"from": "sounds_m", "fit_head": True}
+    assert plan["training"]["epochs"] == 1
+    said = " ".join(speed_lines(plan, "nucleo_h753zi"))
+    assert "only its head is fitted" in said and "--from nothing" in said
+    many = inspect_folder(sounds(tmp_path / "many", *numbered("a", 60), *numbered("b", 60)))
+    plan = starter_recipe(many, "mps2_an386", start="sounds_s")
+    assert plan["training"]["epochs"] > 1 and starter_pace(plan, "mps2_an386").real_time
+    with refuses(ConfigError, "--sample-rate", "--from nothing"):
+        starter_recipe(few, start="sounds_s", sample_rate_hz=48_000)
+    with refuses(ConfigError, "--from sounds_xl", "sounds_m"):
+        starter_recipe(few, start="sounds_xl")
 
 
 def test_init_and_training_say_what_the_files_give_away(tmp_path: Path):

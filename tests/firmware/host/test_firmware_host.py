@@ -13,7 +13,12 @@ import numpy as np
 import pytest
 from firmware_helpers import FRAMES, build_with_cmake, cmsis_dsp, run_tool
 
-from m3net_tf.audio.frontend import FrontendConfig, features_int8, write_c_tables
+from m3net_tf.audio.frontend import (
+    FrontendConfig,
+    features_int8,
+    frontend_preset,
+    write_c_tables,
+)
 from m3net_tf.boards.emulation import qemu
 from m3net_tf.runtime import DetectorConfig, write_c_header
 
@@ -23,6 +28,8 @@ CONFIGS = {
     "padded": FrontendConfig(
         frame_samples=400, hop_samples=160, mel_bins=64, mel_scale="htk", window="hamming"
     ),
+    "yamnet": frontend_preset("yamnet"),
+    "offset": FrontendConfig(log_offset=0.01, mel_bins=64),
     "hop-is-frame": FrontendConfig(frame_samples=256, hop_samples=256, fft_samples=256),
     "large": FrontendConfig(
         sample_rate_hz=44_100, frame_samples=2048, hop_samples=441, fft_samples=2048,

@@ -19,7 +19,12 @@ from firmware_helpers import (
     skip_or_fail,
 )
 
-from m3net_tf.audio.frontend import FrontendConfig, fixed_features_int8, write_c_tables
+from m3net_tf.audio.frontend import (
+    FrontendConfig,
+    fixed_features_int8,
+    frontend_preset,
+    write_c_tables,
+)
 from m3net_tf.boards.builds.boards import find_machine
 from m3net_tf.boards.builds.image import FirmwareImage
 from m3net_tf.boards.builds.sources import FIRMWARE_DIR
@@ -41,6 +46,9 @@ CONFIGS = {
         frame_samples=401, hop_samples=160, mel_bins=64, mel_scale="htk", window="hamming",
         mfcc_coefficients=13, feature_min=-60.0, feature_max=40.0,
     ),
+    "yamnet": frontend_preset("yamnet"),
+    "offset": FrontendConfig(log_offset=0.01, mel_bins=64),
+    "magnitudes": FrontendConfig(power=1, mel_norm="none", mfcc_coefficients=13),
     "odd power of two": FrontendConfig(frame_samples=256, hop_samples=256, fft_samples=256),
     "large": FrontendConfig(
         sample_rate_hz=44_100, frame_samples=2048, hop_samples=441, fft_samples=2048,

@@ -45,10 +45,13 @@ def dataset() -> AudioDataset:
 def filled(monkeypatch) -> list:
     """Receives one entry whenever features are computed instead of read from the cache."""
     calls: list = []
-    compute = features_module._fill
-    monkeypatch.setattr(
-        features_module, "_fill", lambda *args: (calls.append(args[1].info.name), compute(*args))
-    )
+    sounds = features_module._sounds
+
+    def noted(dataset, *others):
+        calls.append(dataset.info.name)
+        return sounds(dataset, *others)
+
+    monkeypatch.setattr(features_module, "_sounds", noted)
     return calls
 
 

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A head that is fitted on embeddings: what it classifies, and its place in a training."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from refusals import refuses
+
+from m3net_tf.system.errors import ConfigError
+from m3net_tf.training import train
+from m3net_tf.training.loop.head import fit_head
+from m3net_tf.training.recipe.sections import FineTuningSection
+from m3net_tf.training.run import Run
+
+
+def test_a_head_separates_classes_at_any_scale_and_offset():
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1, 2], [40, 5, 5])
+    centres = 3 * np.eye(3, 8)[labels]
+    embeddings = centres + 0.3 * rng.standard_normal((50, 8))
+    weights, bias = fit_head(embeddings, labels, 3)
+    assert ((embeddings @ weights + bias).argmax(axis=1) == labels).all()
+    scale = 100.0
+    others, other_bias = fit_head(embeddings * scale + 7, labels, 3)
+    np.testing.assert_allclose(others * scale, weights, rtol=1e-2, atol=1e-3)
+    logits = (embeddings * scale + 7) @ others + other_bias
+    np.testing.assert_allclose(logits, embeddings @ weights + bias, rtol=0.02, atol=0.05)
+
+
+def test_classes_count_equally_however_many_clips_they_have():
+    values = np.r_[np.zeros(90), np.ones(10)][:, None] + np.tile([-0.6, 0.6], 50)[:, None]
+    labels = np.r_[np.zeros(90, int), np.ones(10, int)]
+    weights, bias = fit_head(values, labels, 2)
+    middle = -(bias[1] - bias[0]) / (weights[0, 1] - weights[0, 0])
+    assert abs(middle - 0.5) < 0.1
+
+
+def test_the_first_epoch_fits_the_head_and_leaves_the_body(tiny_run, tiny_recipe, tmp_path):
+    recipe = tiny_recipe()
+    tuned = dataclasses.replace(
+        recipe,
+        fine_tuning=FineTuningSection(run=str(tiny_run), fit_head=True),
+        training=dataclasses.replace(recipe.training, epochs=1),
+    )
+    metrics = train(tuned, tmp_path / "head")
+    before = {layer.name: layer for layer in Run(tiny_run).load_model().layers}
+    after = {layer.name: layer for layer in Run(tmp_path / "head").load_model().layers}
+    for name, layer in after.items():
+        pairs = zip(layer.get_weights(), before[name].get_weights(), strict=True)
+        assert all(np.array_equal(new, old) for new, old in pairs) == (name != "dense")
+    assert metrics.validation["accuracy"] > 1 / len(metrics.dataset.labels)
+
+
+def test_a_head_to_fit_needs_a_body_and_one_label_a_clip():
+    with refuses(ConfigError, "fine_tuning.fit_head", "fine_tuning.run"):
+        FineTuningSection(fit_head=True)
