@@ -83,7 +83,7 @@ def enrol(
     hop = frontend["hop_samples"]
     samples = (frontend["frames"] - 1) * hop + frontend["frame_samples"]
     rate_hz = frontend["rate_hz"]
-    examples = []
+    learnt: list[list[Pcm]] = []
     for path in files:
         sound = read_sound(path, rate_hz)
         windows = [word_window(sound, samples, rate_hz)]
@@ -91,9 +91,9 @@ def enrol(
             windows = sound_windows(sound, samples, rate_hz)
         if not windows:
             raise DataError(f"{path}: is silent: record it again")
-        examples.append(windows)
+        learnt.append(windows)
     enrolled(device)
-    for path, windows in zip(files, examples, strict=True):
+    for path, windows in zip(files, learnt, strict=True):
         for window in windows:
             device.load(window)
             device.infer()

@@ -132,7 +132,7 @@ def _right(
                 chosen = rng.choice(possible, min(count, len(possible)), replace=False)
                 for output in np.concatenate([outputs[clip] for clip in chosen])[:MOST_EXAMPLES]:
                     words.add(name[:15], output)
-            for clip in np.flatnonzero(folds == fold):
+            for clip in np.flatnonzero(folds == fold).tolist():
                 best = int(words.scores(outputs[clip]).mean(axis=0).argmax())
                 right[draw, clip] = names[best] == labels[clip]
     return right
