@@ -98,8 +98,8 @@ def make_normal(
         raise ConfigError(f"{false_alarms_per_day:g} false alarms a day: give a number above 0")
     tflite, metadata = read_metadata(find_model(body))
     rate_hz = metadata.frontend.sample_rate_hz
-    options: dict[str, Any] = {"only": only, "group_pattern": group_pattern, "sample_rate_hz": rate_hz}
-    dataset = load_dataset("normal_only", sounds, seed=seed, **options)
+    chosen: dict[str, Any] = {"only": only, "group_pattern": group_pattern}
+    dataset = load_dataset("normal_only", sounds, seed=seed, sample_rate_hz=rate_hz, **chosen)
     learnt = recordings_of(dataset, "train")
     held_out = recordings_of(dataset, "validation")
     if metadata.warp:
