@@ -11,12 +11,12 @@
 #define MAX_WAITING (QUEUE - 1u)  // the hop that was processed last keeps its place
 
 _Static_assert((QUEUE & (QUEUE - 1u)) == 0u, "the queue's counters wrap: use a power of two");
-_Static_assert(M3NET_DETECTOR_CLASS_COUNT ==
-                   (M3NET_PROTOTYPE_SLOTS > 0 ? M3NET_PROTOTYPE_SLOTS : M3NET_MODEL_CLASS_COUNT),
+_Static_assert(M3NET_DETECTOR_CLASS_COUNT == (M3NET_PROTOTYPE_CLASSES > 0
+                                                  ? M3NET_PROTOTYPE_CLASSES
+                                                  : M3NET_MODEL_CLASS_COUNT),
                "the detector's classes are not the model's: export both from one run");
-_Static_assert(
-    M3NET_PROTOTYPE_SLOTS == 0 || M3NET_LOOK_RUNS == 0,
-    "words that a board learns have no second looks: set look_runs of the detector to 0");
+_Static_assert(M3NET_PROTOTYPE_CLASSES == 0 || M3NET_LOOK_RUNS == 0,
+               "sounds with prototypes have no second looks: set look_runs of the detector to 0");
 
 // Interrupt and main loop each read the counter that the other one writes.
 static uint32_t load(const uint32_t* counter) { return __atomic_load_n(counter, __ATOMIC_ACQUIRE); }
@@ -37,6 +37,7 @@ m3net_prototype* m3net_live_prototypes(m3net_live* live) {
 }
 
 const char* m3net_live_label(const m3net_live* live, uint32_t label) {
+  if (M3NET_NORMAL_PROTOTYPES > 0) return "unusual";
   if (M3NET_PROTOTYPE_SLOTS == 0) return m3net_model_labels[label];
   const m3net_prototype* word = &live->prototypes[label];
   return word->examples > 0u ? word->name : "-";
@@ -46,7 +47,7 @@ const char* m3net_live_label(const m3net_live* live, uint32_t label) {
 static const int8_t* scores_of_run(m3net_live* live) {
   const int8_t* output = m3net_model_output(live->recognizer->model);
   if (M3NET_LIVE_OWN_SCORES == 0) return output;
-  if (M3NET_PROTOTYPE_SLOTS > 0) {
+  if (M3NET_PROTOTYPE_CLASSES > 0) {
     m3net_prototypes_score(live->prototypes, output, live->scores);
   } else {
     memcpy(live->scores, output, sizeof(live->scores));
@@ -108,6 +109,10 @@ static void run(m3net_live* live, uint64_t arrived_us, m3net_live_result* result
   if (result->status != M3NET_OK) return;
   result->scores = scores_of_run(live);
   result->has_event = m3net_detector_step(&live->detector, result->scores, &result->event);
+#if M3NET_NORMAL_PROTOTYPES > 0
+  const uint16_t score = m3net_detector_score(&live->detector, 0);
+  if (score > statistics->max_score) statistics->max_score = score;
+#endif
   if (M3NET_LOOK_RUNS > 0 && result->has_event) {
     result->has_look = true;
     result->look_score = m3net_recognizer_look(live->recognizer, result->event.label);

@@ -22,10 +22,10 @@ extern "C" {
 #define M3NET_LIVE_QUEUE_HOPS 16u
 #endif
 
-/// Scores that outlast the model's output: the enrolled words have their own, and a second look
-/// overwrites the output. Other exports have 0.
+/// Scores that outlast the model's output: prototypes have their own, and a second look overwrites
+/// the output. Other exports have 0.
 #define M3NET_LIVE_OWN_SCORES \
-  (M3NET_PROTOTYPE_SLOTS > 0 || M3NET_LOOK_RUNS > 0 ? M3NET_DETECTOR_CLASS_COUNT : 0)
+  (M3NET_PROTOTYPE_CLASSES > 0 || M3NET_LOOK_RUNS > 0 ? M3NET_DETECTOR_CLASS_COUNT : 0)
 
 /// Counts since m3net_live_start(); all wrap at 2^32.
 typedef struct {
@@ -37,6 +37,9 @@ typedef struct {
   uint32_t max_latency_us;  ///< The longest so far.
   uint32_t max_run_us;      ///< The longest run of the model.
   uint32_t max_queue_hops;  ///< The most hops that ever waited.
+#if M3NET_NORMAL_PROTOTYPES > 0
+  uint16_t max_score;  ///< The highest smoothed score of `unusual`.
+#endif
 } m3net_live_statistics;
 
 /// Live recognition; owned by the caller, set up by m3net_live_init().
@@ -77,7 +80,8 @@ m3net_status m3net_live_init(m3net_live* live, m3net_recognizer* recognizer);
 /// Prototypes of the enrolled words; null if the export is not for enrolment.
 m3net_prototype* m3net_live_prototypes(m3net_live* live);
 
-/// Name of a class of the detector: the model's, or an enrolled word, or "-" if its place is free.
+/// Name of a class of the detector: the model's, or an enrolled sound, or "-" if its place is free,
+/// or "unusual".
 const char* m3net_live_label(const m3net_live* live, uint32_t label);
 
 /// Forgets earlier audio and starts listening: to the board's microphone, or only to hops that

@@ -186,6 +186,9 @@ static const command commands[] = {
     {"forget", 2, 2, m3net_monitor_forget, "forget NAME"},
     {"list", 1, 1, m3net_monitor_list, "list"},
 #endif
+#if M3NET_NORMAL_PROTOTYPES > 0
+    {"calibrate", 1, 1, m3net_monitor_calibrate, "calibrate"},
+#endif
     {"record", 2, 2, m3net_monitor_record, "record SAMPLES"},
     {"read", 3, 3, m3net_monitor_read, "read OFFSET BYTES"},
     {"baud", 2, 2, command_baud, "baud SPEED"},

@@ -81,6 +81,10 @@ void m3net_monitor_stream(m3net_monitor* monitor, const m3net_monitor_words* wor
 /// The command `threshold`.
 void m3net_monitor_threshold(m3net_monitor* monitor, const m3net_monitor_words* words);
 
+/// The command `calibrate`, of exports of normal sounds: what the stream had was normal, so the
+/// threshold rises above its highest score.
+void m3net_monitor_calibrate(m3net_monitor* monitor, const m3net_monitor_words* words);
+
 /// The commands `save` and `save clear`.
 void m3net_monitor_save(m3net_monitor* monitor, const m3net_monitor_words* words);
 

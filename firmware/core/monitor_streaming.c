@@ -199,6 +199,31 @@ void m3net_monitor_threshold(m3net_monitor* monitor, const m3net_monitor_words* 
   print_class(monitor, label);
 }
 
+#if M3NET_NORMAL_PROTOTYPES > 0
+
+void m3net_monitor_calibrate(m3net_monitor* monitor, const m3net_monitor_words* words) {
+  (void)words;
+  m3net_detector* detector = &monitor->live->detector;
+  if (detector->runs == detector->skipped_runs) {
+    m3net_monitor_error(monitor, "no_result", "the model did not run yet: say stream");
+    return;
+  }
+  const uint16_t highest = monitor->live->statistics.max_score;
+  m3net_detector_class settings = detector->config.classes[0];
+  if (settings.threshold <= highest) {
+    const uint16_t by = (uint16_t)(highest + 1u - settings.threshold);
+    settings.threshold = (uint16_t)(settings.threshold + by);
+    settings.release = (uint16_t)(settings.release + by);
+    (void)m3net_detector_set_class(detector, 0, &settings);  // its order is as before
+  }
+  m3net_monitor_ok("calibrate");
+  m3net_console_field("runs", detector->runs);
+  m3net_console_field("highest", highest);
+  print_class(monitor, 0);
+}
+
+#endif  // M3NET_NORMAL_PROTOTYPES > 0
+
 void m3net_monitor_save(m3net_monitor* monitor, const m3net_monitor_words* words) {
   if (!M3NET_CAN_SAVE_THRESHOLDS) {
     m3net_monitor_error(monitor, "no_flash",

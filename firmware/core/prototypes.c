@@ -2,7 +2,7 @@
 
 #include "prototypes.h"
 
-#if M3NET_PROTOTYPE_SLOTS > 0
+#if M3NET_PROTOTYPE_CLASSES > 0
 
 #include <string.h>
 
@@ -11,6 +11,8 @@
 #define SQUARES_LIMIT (1ull << 46)
 
 static int32_t centred(int8_t output) { return output - M3NET_MODEL_OUTPUT_ZERO_POINT; }
+
+#if M3NET_PROTOTYPE_SLOTS > 0
 
 static m3net_prototype* find(m3net_prototype* prototypes, const char* name) {
   for (uint32_t place = 0; place < M3NET_PROTOTYPE_SLOTS; ++place) {
@@ -39,6 +41,8 @@ bool m3net_prototypes_forget(m3net_prototype* prototypes, const char* name) {
   return true;
 }
 
+#endif  // M3NET_PROTOTYPE_SLOTS > 0
+
 // The largest number of 8 bits whose square times `divisor` is at most `dividend`.
 static uint32_t root_of_quotient(uint64_t dividend, uint64_t divisor) {
   uint32_t root = 0;
@@ -49,29 +53,57 @@ static uint32_t root_of_quotient(uint64_t dividend, uint64_t divisor) {
   return root;
 }
 
-static uint32_t cosine(const m3net_prototype* word, const int8_t* output) {
+// Squares of a sound's output and a prototype, and of their dot product: the squared cosine of the
+// angle between them is `dot` / `both`.
+typedef struct {
+  uint64_t dot;  // 0 if the cosine is negative, or of an output or a prototype of zeros
+  uint64_t both;
+} squares;
+
+static squares compare(const int16_t* sums, const int8_t* output) {
   int64_t dot = 0;
-  uint64_t norm = 0, word_norm = 0;
+  uint64_t norm = 0, sums_norm = 0;
   for (uint32_t i = 0; i < WIDTH; ++i) {
-    const int32_t value = centred(output[i]), sum = word->sums[i];
+    const int32_t value = centred(output[i]), sum = sums[i];
     dot += value * sum;
     norm += (uint32_t)(value * value);
-    word_norm += (uint32_t)(sum * sum);
+    sums_norm += (uint32_t)(sum * sum);
   }
-  if (dot <= 0) return 0;  // of an output or a prototype of zeros, too
-  uint64_t squares = norm * word_norm;
+  if (dot <= 0) return (squares){0, 1};
+  uint64_t both = norm * sums_norm;
   // Both are scaled down until 255 * 255 times each fits 64 bits.
-  for (; squares >= SQUARES_LIMIT; squares /= 4u) dot /= 2;
-  return root_of_quotient((uint64_t)(dot * dot) * TOP * TOP, squares);
+  for (; both >= SQUARES_LIMIT; both /= 4u) dot /= 2;
+  return (squares){(uint64_t)(dot * dot), both};
 }
+
+#if M3NET_NORMAL_PROTOTYPES > 0
+
+void m3net_prototypes_score(const m3net_prototype* prototypes, const int8_t* output,
+                            int8_t* scores) {
+  (void)prototypes;
+  uint32_t nearest = TOP;
+  for (uint32_t place = 0; place < M3NET_NORMAL_PROTOTYPES; ++place) {
+    const squares found = compare(m3net_model_normal[place], output);
+    const uint32_t sine = root_of_quotient((found.both - found.dot) * TOP * TOP, found.both);
+    if (sine < nearest) nearest = sine;
+  }
+  scores[0] = (int8_t)((int32_t)nearest - 128);
+}
+
+#else
 
 void m3net_prototypes_score(const m3net_prototype* prototypes, const int8_t* output,
                             int8_t* scores) {
   for (uint32_t place = 0; place < M3NET_PROTOTYPE_SLOTS; ++place) {
-    const uint32_t score =
-        prototypes[place].examples == 0u ? 0u : cosine(&prototypes[place], output);
-    scores[place] = (int8_t)((int32_t)score - 128);
+    uint32_t cosine = 0;
+    if (prototypes[place].examples > 0u) {
+      const squares found = compare(prototypes[place].sums, output);
+      cosine = root_of_quotient(found.dot * TOP * TOP, found.both);
+    }
+    scores[place] = (int8_t)((int32_t)cosine - 128);
   }
 }
 
-#endif  // M3NET_PROTOTYPE_SLOTS > 0
+#endif
+
+#endif  // M3NET_PROTOTYPE_CLASSES > 0

@@ -17,6 +17,11 @@ static struct m3net_model the_model;
 const char* const m3net_model_labels[M3NET_MODEL_CLASS_COUNT] = {
     [0 ... M3NET_MODEL_CLASS_COUNT - 1] = "some label"};
 
+#ifdef M3NET_MODEL_NORMAL_PROTOTYPES
+const int16_t m3net_model_normal[M3NET_MODEL_NORMAL_PROTOTYPES][M3NET_MODEL_CLASS_COUNT] = {
+    {[0 ... M3NET_MODEL_CLASS_COUNT - 1] = 1000}, {2000, 1000}};
+#endif
+
 size_t m3net_model_size(void) { return 0; }
 
 m3net_status m3net_model_init(void* memory, size_t memory_bytes, uint8_t* arena, size_t arena_bytes,

@@ -18,6 +18,7 @@ __all__ = ["app", "main"]
 for _group in (
     "training",
     "wake",
+    "normal",
     "export",
     "deploy",
     "classify",

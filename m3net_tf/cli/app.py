@@ -10,7 +10,7 @@ from m3net_tf import __version__
 from m3net_tf.cli.output import say, say_exactly
 
 _SECTIONS = {
-    "Train": ("init", "wake", "train", "evaluate", "quantize", "report", "model"),
+    "Train": ("init", "wake", "normal", "train", "evaluate", "quantize", "report", "model"),
     "Deploy": ("demo", "export", "compile", "firmware", "emulate", "footprint", "classify"),
     "Boards": ("flash", "monitor", "device", "matrix"),
     "Data": ("data",),

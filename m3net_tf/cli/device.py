@@ -192,19 +192,23 @@ def device_capture(
         say_json({"label": label, "files": [str(path) for path in paths]})
 
 
-Word = Annotated[str, typer.Argument(help="The word, of at most 15 bytes.")]
+Word = Annotated[str, typer.Argument(help="The word or sound, a name of at most 15 bytes.")]
 
 
 @device_app.command("enrol")
 def device_enrol(
     port: PortName,
     word: Word,
-    files: Annotated[list[Path], typer.Argument(help="Recordings of the word, 3 to 10.")],
+    files: Annotated[list[Path], typer.Argument(help="Recordings of it, 3 to 10.")],
+    whole: Annotated[
+        bool,
+        typer.Option("--whole", help="Learn whole recordings, of sounds that last longer."),
+    ] = False,
     run: DeviceRun = DEFAULT_RUN,
     baud: Baud = DEFAULT_BAUD,
     as_json: AsJson = False,
 ) -> None:
-    """Teach the board a word from recordings, without training; its flash keeps the word."""
+    """Teach the board a word or sound from recordings, without training; its flash keeps it."""
     from m3net_tf.boards.device.enrolment import enrol
     from m3net_tf.boards.device.session import connect
     from m3net_tf.export import Bundle
@@ -213,7 +217,7 @@ def device_enrol(
     with connect(port, run, baud=baud, log=log) as device:
         bundle = Bundle.load(run / "export")
         device.require_model(bundle.manifest.model.sha256, str(run))
-        words = enrol(device, word, files, bundle.prototypes(), bundle.detector, log)
+        words = enrol(device, word, files, bundle.prototypes(), bundle.detector, log, whole=whole)
     _say_words(words, as_json)
 
 
@@ -225,7 +229,7 @@ def device_forget(
     baud: Baud = DEFAULT_BAUD,
     as_json: AsJson = False,
 ) -> None:
-    """Delete an enrolled word from the board."""
+    """Delete an enrolled word or sound from the board."""
     from m3net_tf.boards.device.enrolment import forget
     from m3net_tf.boards.device.session import connect
 
@@ -242,7 +246,7 @@ def device_words(
     baud: Baud = DEFAULT_BAUD,
     as_json: AsJson = False,
 ) -> None:
-    """List the words that the board was taught."""
+    """List the words and sounds that the board was taught."""
     from m3net_tf.boards.device.enrolment import enrolled
     from m3net_tf.boards.device.session import connect
 
@@ -251,6 +255,32 @@ def device_words(
     _say_words(words, as_json)
 
 
+@device_app.command("calibrate")
+def device_calibrate(
+    port: PortName,
+    hours: Annotated[float, typer.Option(min=0, help="Hours of normal sound.")] = 1.0,
+    play: Annotated[Path | None, typer.Option(help="Sound file instead of the microphone.")] = None,
+    run: DeviceRun = DEFAULT_RUN,
+    baud: Baud = DEFAULT_BAUD,
+    as_json: AsJson = False,
+) -> None:
+    """Raise the threshold of m3net normal above the normal sound around the board, and save it."""
+    import dataclasses
+
+    from m3net_tf.boards.device.calibration import calibrate_port
+
+    log = progress_beside(as_json)
+    found = calibrate_port(port, run, hours, play=play, baud=baud, log=log)
+    print_lines(
+        dataclasses.asdict(found),
+        as_json,
+        lambda _: [
+            f"{found.hours:.2f} hours of normal sound reach {found.highest:.3f}: the threshold is "
+            f"{found.threshold:.3f}; at most {found.most_per_day:.0f} false alarms a day (95 %)"
+        ],
+    )
+
+
 def _say_words(words: Mapping[str, int], as_json: bool) -> None:
     listed = ", ".join(f"{name} ({examples} examples)" for name, examples in words.items())
-    print_lines(words, as_json, lambda _: [f"the board knows {listed or 'no word'}"])
+    print_lines(words, as_json, lambda _: [f"the board knows {listed or 'nothing yet'}"])

@@ -67,7 +67,9 @@ def export_command(
     labels: LabelsOfFile = None,
     enrol: Annotated[
         int | None,
-        typer.Option(min=1, max=16, help="Words that the board learns by m3net device enrol."),
+        typer.Option(
+            min=1, max=16, help="Words or sounds that the board learns by m3net device enrol."
+        ),
     ] = None,
     background: Annotated[
         list[Path] | None,

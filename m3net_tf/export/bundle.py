@@ -8,6 +8,8 @@ import tempfile
 from pathlib import Path
 from typing import Literal, NotRequired, TypedDict
 
+import numpy as np
+
 from m3net_tf.audio.frontend import FrontendConfig, column_count, write_c_tables
 from m3net_tf.compiler.engines import COMPILED, Engine
 from m3net_tf.compiler.folder import NetworkFacts
@@ -30,7 +32,7 @@ from m3net_tf.runtime.detector_config import DetectorConfig, write_c_header
 from m3net_tf.runtime.interpreter import Int8, activation_bits, run_reference
 from m3net_tf.runtime.metadata import attach_metadata, network_of
 from m3net_tf.runtime.network import Int8Network
-from m3net_tf.runtime.prototypes import Prototypes, read_background
+from m3net_tf.runtime.prototypes import NormalSounds, Prototypes, read_background
 from m3net_tf.system.artifacts import read_json, sha256_of, write_bytes, write_json
 from m3net_tf.system.errors import ModelError
 from m3net_tf.system.progress import Log, silent
@@ -120,6 +122,19 @@ class Bundle:
         _, zero_point = self.manifest.model.output_quantization
         background = read_background(self.folder, len(self.labels))
         return Prototypes(self.manifest.enrolment_slots, zero_point, background)
+
+    def detector_scores(self, outputs: Int8) -> Int8:
+        """Scores of the detector's classes on a board that has just started.
+
+        They are the network's outputs, unless those are compared with prototypes: no sound is
+        enrolled yet.
+        """
+        if rows := self.manifest.normal_prototypes:
+            _, zero_point = self.manifest.model.output_quantization
+            return NormalSounds.from_rows(rows, zero_point).scores(outputs)
+        if slots := self.manifest.enrolment_slots:
+            return np.full((len(outputs), slots), -128, np.int8)
+        return outputs
 
     @property
     def network(self) -> Int8Network:
@@ -300,6 +315,7 @@ def c_model(network: Int8Network, manifest: Manifest) -> CModel:
         importance=network.importance,
         push_columns=manifest.push_columns,
         enrolment_slots=manifest.enrolment_slots,
+        normal_prototypes=manifest.normal_prototypes or (),
         optimise=manifest.optimise or DEFAULT_GOAL,
         weights_in_ram=manifest.weights_in_ram or 0,
     )

@@ -24,6 +24,7 @@ from m3net_tf.export.operators import require_in_micro, resolver_method, variabl
 from m3net_tf.export.pushes import TIME_AXIS
 from m3net_tf.runtime.interpreter import host_arena_bytes, tflm_unavailable_reason
 from m3net_tf.runtime.network import Int8Network
+from m3net_tf.runtime.prototypes import NormalSounds
 from m3net_tf.system.artifacts import sha256_of, write_json, write_text
 from m3net_tf.system.csource import (
     array,
@@ -50,6 +51,8 @@ C_FOLDER = "compiled"
 REPORT = "compiled.json"
 
 _LABELS = "model_labels.c"
+_NORMAL_ARRAY = "m3net_model_normal"
+_NORMAL_SIZES = "M3NET_MODEL_NORMAL_PROTOTYPES][M3NET_MODEL_CLASS_COUNT"
 _HOOK = "m3net_operation_done"
 _NETWORK, _IMPORTANCE = "m3net_network", "m3net_importance"
 """Start of the C names of the network that classifies, and of DiffRes's that scores frames."""
@@ -72,6 +75,7 @@ class CModel:
         activation_bits: width of the network's activations, 8 or 16.
         push_columns: columns that a run of live detection pushes; None if it runs whole windows.
         enrolment_slots: places for words that the board learns, if it learns any.
+        normal_prototypes: prototypes of normal sounds, in hexadecimal, if it has any.
         optimise: what the compiled engine aims at, a name of :data:`m3net_tf.compiler.goals.GOALS`.
         weights_in_ram: bytes of RAM that the compiled engine may take for weights.
     """
@@ -90,6 +94,7 @@ class CModel:
     activation_bits: int = 8
     push_columns: int | None = None
     enrolment_slots: int | None = None
+    normal_prototypes: tuple[str, ...] = ()
     optimise: GoalName = DEFAULT_GOAL
     weights_in_ram: int = 0
 
@@ -106,6 +111,8 @@ class CModel:
             defines(_PREFIX, {"ARENA_BYTES": self.arena_bytes}),
         ]
         declarations = ["extern const char *const m3net_model_labels[M3NET_MODEL_CLASS_COUNT];"]
+        if self.normal_prototypes:
+            declarations.append(f"extern const int16_t {_NORMAL_ARRAY}[{_NORMAL_SIZES}];")
         if compiled:
             settings.append(defines("M3NET_", {"ENGINE_COMPILED": 1}))
             if self.push_columns:
@@ -122,6 +129,7 @@ class CModel:
             declarations = [f"extern const unsigned char {name}" for name in names] + declarations
         return NOTICE + guarded(
             "M3NET_MODEL_H_",
+            *["#include <stdint.h>"] * bool(self.normal_prototypes),
             "\n".join(settings),
             c_linkage(declarations),
             name_guard_at_end=True,
@@ -146,6 +154,8 @@ class CModel:
         }
         if self.enrolment_slots:
             settings["ENROLMENT_SLOTS"] = self.enrolment_slots
+        if self.normal_prototypes:
+            settings["NORMAL_PROTOTYPES"] = len(self.normal_prototypes)
         if self.importance:
             settings["IMPORTANCE_SIZE_BYTES"] = len(self.importance)
             settings["IMPORTANCE_CRC32"] = f"{zlib.crc32(self.importance):#010x}u"
@@ -169,11 +179,25 @@ class CModel:
             )
             for name, size, data in self._arrays()
         ]
-        return NOTICE + blocks('#include "model.h"', *networks, self._labels_array())
+        return NOTICE + blocks('#include "model.h"', *networks, *self._tables())
 
     def labels_source(self) -> str:
-        """C source of the class names alone."""
-        return NOTICE + blocks('#include "model.h"', self._labels_array())
+        """C source of the class names, and of the prototypes of normal sounds."""
+        return NOTICE + blocks('#include "model.h"', *self._tables())
+
+    def _tables(self) -> list[str]:
+        tables = [self._labels_array()]
+        if self.normal_prototypes:
+            normal = NormalSounds.from_rows(self.normal_prototypes, 0).prototypes
+            tables.append(
+                array(
+                    f"const int16_t {_NORMAL_ARRAY}",
+                    (f"{{{', '.join(map(str, row))}}}" for row in normal.tolist()),
+                    per_line=1,
+                    size=_NORMAL_SIZES,
+                )
+            )
+        return tables
 
     def _labels_array(self) -> str:
         return array(

@@ -175,8 +175,23 @@ def background_embeddings(
     return outputs
 
 
+def embedding_network(
+    tflite: bytes, metadata: Metadata, background: Sequence[Path], log: Log
+) -> bytes:
+    """:func:`enrolment_network`, whitened by the sounds of folders if there are any.
+
+    Raises:
+        ModelError: as :func:`enrolment_network`.
+        DataError: as :func:`background_embeddings`.
+    """
+    network = enrolment_network(tflite)
+    if not background:
+        return network
+    return enrolment_network(tflite, background_embeddings(network, metadata, background, log))
+
+
 def enrolment_metadata(metadata: Metadata, tflite: bytes, slots: int) -> Metadata:
-    """Metadata of :func:`enrolment_network`, with a detector that has a class for each word.
+    """:func:`metadata_of_outputs`, with a detector that has a class for each word.
 
     Args:
         tflite: the network without it.
@@ -194,6 +209,18 @@ def enrolment_metadata(metadata: Metadata, tflite: bytes, slots: int) -> Metadat
         for label in slot_labels(slots)
     )
     detector = dataclasses.replace(metadata.detector, classes=classes, look_runs=0)
+    described = metadata_of_outputs(metadata, tflite, detector)
+    manifest = {**described.manifest, "enrolment_slots": slots}
+    return dataclasses.replace(described, manifest=manifest)
+
+
+def metadata_of_outputs(metadata: Metadata, tflite: bytes, detector: DetectorConfig) -> Metadata:
+    """Metadata of :func:`enrolment_network`, whose outputs have numbers for names.
+
+    Args:
+        tflite: the network without it.
+        detector: its classes are those of prototypes.
+    """
     model = {
         **metadata.manifest["model"],
         "sha256": sha256_of(tflite),
@@ -201,7 +228,8 @@ def enrolment_metadata(metadata: Metadata, tflite: bytes, slots: int) -> Metadat
         "output_quantization": list(tensor_quantization(tflite, "output")),
     }
     labels = [f"output{place}" for place in range(_output_width(tflite))]
-    manifest = {**metadata.manifest, "labels": labels, "model": model, "enrolment_slots": slots}
+    manifest = {**metadata.manifest, "labels": labels, "model": model}
+    manifest["detector"] = detector.to_dict()
     return dataclasses.replace(metadata, labels=tuple(labels), detector=detector, manifest=manifest)
 
 

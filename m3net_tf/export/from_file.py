@@ -9,8 +9,8 @@ from m3net_tf.compiler.engines import DEFAULT_ENGINE, Engine
 from m3net_tf.export.bundle import Bundle
 from m3net_tf.export.enrolment import (
     background_embeddings,
+    embedding_network,
     enrolment_metadata,
-    enrolment_network,
 )
 from m3net_tf.export.manifest import FORMAT, Manifest
 from m3net_tf.export.operators import operators_of_parts
@@ -78,10 +78,8 @@ def export_file(
     heard = None
     if enrolment_slots:
         try:
-            embedding = enrolment_network(tflite)
+            embedding = embedding_network(tflite, metadata, background, log)
             if background:
-                heard = background_embeddings(embedding, metadata, background, log)
-                embedding = enrolment_network(tflite, heard)
                 heard = background_embeddings(embedding, metadata, background, log)
         except ModelError as error:
             raise ModelError(f"{path}: {error}") from None
@@ -115,7 +113,7 @@ def _is_current(bundle: Bundle, network: Int8Network, metadata: Metadata) -> boo
         network,
         metadata.frontend,
         metadata.labels,
-    )
+    ) and (bundle.manifest.normal_prototypes or ()) == metadata.normal_prototypes
     return same and bundle.manifest.format == FORMAT
 
 

@@ -12,6 +12,7 @@ from m3net_tf.audio.frontend import FrontendConfig
 from m3net_tf.compiler.engines import Engine
 from m3net_tf.compiler.goals import GoalName
 from m3net_tf.runtime.detector_config import DetectorConfig, slot_labels
+from m3net_tf.runtime.prototypes import UNUSUAL
 from m3net_tf.runtime.warp import WarpConfig
 from m3net_tf.system.artifacts import read_json
 from m3net_tf.system.conversion import from_plain, to_plain
@@ -119,6 +120,8 @@ class Manifest:
             None if it was tested on one part of each.
         enrolment_slots: places for words that the board learns; None for a network with classes
             of its own.
+        normal_prototypes: prototypes of normal sounds (:class:`.prototypes.NormalSounds`); None
+            for a network with classes of its own.
         optimise: what the generated C aims at; None for the default.
         weights_in_ram: bytes of RAM that it may take for weights; None for none.
     """
@@ -144,12 +147,15 @@ class Manifest:
     tested_samples: int | None = None
     warp: WarpConfig | None = None
     enrolment_slots: int | None = None
+    normal_prototypes: tuple[str, ...] | None = None
     optimise: GoalName | None = None
     weights_in_ram: int | None = None
 
     @property
     def detected(self) -> tuple[str, ...]:
-        """Classes of the detector: the network's, or a name for each place of a word."""
+        """Classes of the detector: the network's, or those of its prototypes."""
+        if self.normal_prototypes:
+            return (UNUSUAL,)
         return slot_labels(self.enrolment_slots) if self.enrolment_slots else self.labels
 
     @property

@@ -18,7 +18,7 @@ from m3net_tf.networks.pretrained import find_pretrained
 from m3net_tf.runtime.desktop import LITERT, load_engine, load_fastest, load_streamed
 from m3net_tf.runtime.foreign import read_network
 from m3net_tf.runtime.interpreter import Int8, tensor_quantization
-from m3net_tf.runtime.prototypes import Prototypes, read_background
+from m3net_tf.runtime.prototypes import UNUSUAL, NormalSounds, Prototypes, read_background
 from m3net_tf.runtime.recognizer import Model, StreamingRecognizer
 from m3net_tf.runtime.sound import pcm_chunks, pcm_of_array, require_pcm
 from m3net_tf.runtime.warp import warp_int8
@@ -132,7 +132,7 @@ class Classifier:
     @property
     def labels(self) -> tuple[str, ...]:
         """Class names in the order of the scores."""
-        return self.metadata.labels
+        return (UNUSUAL,) if self.metadata.normal_prototypes else self.metadata.labels
 
     @property
     def window_samples(self) -> int:
@@ -143,7 +143,14 @@ class Classifier:
         """int8 scores of int8 features: (clips, bins, frames, 1) to (clips, classes)."""
         if self.metadata.warp:
             features = warp_int8(self.metadata.warp, features, self._parts[0](features))
-        return self._parts[-1](features)
+        return self._scores(self._parts[-1](features))
+
+    def _scores(self, outputs: Int8) -> Int8:
+        """Scores of a network's outputs: the outputs, unless it has prototypes of normal sounds."""
+        if not self.metadata.normal_prototypes:
+            return outputs
+        _, zero_point = tensor_quantization(self._network, "output")
+        return NormalSounds.from_rows(self.metadata.normal_prototypes, zero_point).scores(outputs)
 
     def predict(
         self, sound: str | os.PathLike[str] | npt.ArrayLike, *, sample_rate_hz: float | None = None
@@ -289,7 +296,7 @@ class Classifier:
                 f"nothing streams while the detector's run_columns is {detector.run_columns} "
                 f"({error}): give a multiple of the network's strides in time"
             ) from None
-        return self._recognizer(model, prototypes)
+        return self._recognizer(lambda windows: self._scores(model(windows)), prototypes)
 
 
 def _long_enough(chunks: Iterable[Pcm], least_samples: int, name: str) -> Iterator[Pcm]:

@@ -19,7 +19,7 @@ from m3net_tf.audio.frontend.windows import TAIL_S
 from m3net_tf.runtime.detector_config import DetectorConfig
 from m3net_tf.runtime.warp import WarpConfig
 from m3net_tf.system.artifacts import opened_archive, parse_json, sha256_of
-from m3net_tf.system.conversion import from_plain
+from m3net_tf.system.conversion import convert, from_plain
 from m3net_tf.system.errors import DAMAGED, ModelError
 from m3net_tf.tflite.model_file import read_model_file
 
@@ -27,7 +27,7 @@ FORMAT = 1
 _NAME = "m3net.json"
 _IMPORTANCE = "importance.tflite"
 _FROM_MANIFEST = ("dataset", "detector", "frontend", "labels", "licence", "model")
-_OPTIONAL = ("enrolment_slots", "tested_samples", "warp")
+_OPTIONAL = ("enrolment_slots", "normal_prototypes", "tested_samples", "warp")
 _DATE = (1980, 1, 1, 0, 0, 0)  # ZIP's earliest date, so that equal input gives equal bytes
 
 
@@ -43,6 +43,8 @@ class Metadata:
         importance: DiffRes's frame-importance network; empty without DiffRes.
         enrolment_slots: places for words that are enrolled; None for a network whose outputs are
             scores.
+        normal_prototypes: prototypes of normal sounds, from which the network's outputs are scored
+            as unusual (:class:`.prototypes.NormalSounds`); empty for other networks.
         manifest: the entries of the export's manifest that the file has.
     """
 
@@ -56,6 +58,7 @@ class Metadata:
     warp: WarpConfig | None = None
     importance: bytes = b""
     enrolment_slots: int | None = None
+    normal_prototypes: tuple[str, ...] = ()
     manifest: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
 
     @property
@@ -196,6 +199,9 @@ def read_metadata(path: Path) -> tuple[bytes, Metadata]:
             warp=from_plain(WarpConfig, values["warp"], "warp") if "warp" in values else None,
             importance=archive.read(_IMPORTANCE) if "warp" in values else b"",
             enrolment_slots=values.get("enrolment_slots"),
+            normal_prototypes=convert(
+                tuple[str, ...], values.get("normal_prototypes", []), "normal_prototypes"
+            ),
             manifest={key: values[key] for key in (*_FROM_MANIFEST, *_OPTIONAL) if key in values},
         )
         if metadata.frontend.frame_count(metadata.window_samples) != metadata.frames:

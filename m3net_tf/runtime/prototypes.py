@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Words that are learnt from a few examples, without training.
+"""Sounds that are learnt from a few examples, without training.
 
-The prototype of a word is the sum of a network's outputs for its examples. Its score for a new
+The prototype of a sound is the sum of a network's outputs for its examples. Its score for a new
 sound is the cosine between the sound's output and the prototype (J. Snell, K. Swersky and R. Zemel,
 "Prototypical Networks for Few-shot Learning", 2017, equation 1). ``firmware/core/prototypes.c``
-gives the same scores.
+gives the same scores, also of :class:`NormalSounds`: these have many prototypes and one score, the
+distance from the nearest.
 
 A word's threshold is the lowest at which no sound of a background has the word. Three hours then
 show that it has at most one false accept an hour there (95 %, one-sided: 3 / hours).
 """
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +28,8 @@ NAME_BYTES = 15
 """Longest name of a word, in UTF-8."""
 MOST_EXAMPLES = 100
 """Most examples of a word, so that the firmware's 16-bit sums do not overflow."""
+UNUSUAL = "unusual"
+"""Class of sounds that are far from all normal ones."""
 _TOP = 255  # score of a cosine of 1, above the lowest score
 _SQUARES_LIMIT = 1 << 46
 
@@ -135,15 +139,73 @@ class Prototypes:
         return outputs.astype(np.int64) - self._zero_point
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class NormalSounds:
+    """Prototypes of normal sounds.
+
+    Attributes:
+        prototypes: without the zero point, shape (prototypes, outputs).
+        zero_point: zero point of the network's output.
+    """
+
+    prototypes: npt.NDArray[np.int16]
+    zero_point: int
+
+    @classmethod
+    def from_rows(cls, rows: Sequence[str], zero_point: int) -> "NormalSounds":
+        """Read a manifest's ``normal_prototypes``: each in hexadecimal, little-endian."""
+        values = np.frombuffer(bytes.fromhex("".join(rows)), "<i2")
+        return cls(values.reshape(len(rows), -1).astype(np.int16), zero_point)
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        """What :meth:`from_rows` reads."""
+        return tuple(row.astype("<i2").tobytes().hex() for row in self.prototypes)
+
+    def scores(self, outputs: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
+        """Scores of :data:`UNUSUAL`: -128 + floor(255 * sine of the angle).
+
+        The angle is the one to the nearest prototype, at most a right angle. The sine tells small
+        angles apart, whose cosines are all near 1.
+
+        Args:
+            outputs: the network's outputs for the sounds, shape (sounds, classes).
+
+        Returns:
+            Shape (sounds, 1).
+        """
+        centred = outputs.astype(np.int64) - self.zero_point
+        nearest = np.full(len(outputs), _TOP)
+        for prototype in self.prototypes.astype(np.int64):
+            nearest = np.minimum(nearest, _sines(centred, prototype))
+        return (nearest - 128).astype(np.int8)[:, None]
+
+
 def _cosines(outputs: npt.NDArray[np.int64], sums: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """255 times the cosines, rounded down as the firmware does; 0 where they are negative."""
+    dots, both = _squares(outputs, sums)
+    return np.asarray(np.minimum(np.sqrt(dots * _TOP**2 // both), _TOP), np.int64)
+
+
+def _sines(outputs: npt.NDArray[np.int64], sums: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """255 times the sines, rounded down as the firmware does; 255 where cosines are negative."""
+    dots, both = _squares(outputs, sums)
+    return np.asarray(np.sqrt((both - dots) * _TOP**2 // both), np.int64)
+
+
+def _squares(
+    outputs: npt.NDArray[np.int64], sums: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Squares of dot products, and the products of the squared lengths, as the firmware has them.
+
+    The first is 0 and the second 1 or more where the cosine is not positive.
+    """
     dots = np.maximum(outputs @ sums, 0)
-    squares = (outputs * outputs).sum(axis=1) * int(sums @ sums)
-    while (large := squares >= _SQUARES_LIMIT).any():
-        squares[large] //= 4
+    both = (outputs * outputs).sum(axis=1) * int(sums @ sums)
+    while (large := both >= _SQUARES_LIMIT).any():
+        both[large] //= 4
         dots[large] //= 2
-    quotients = dots * dots * _TOP**2 // np.maximum(squares, 1)
-    return np.asarray(np.minimum(np.sqrt(quotients), _TOP), np.int64)
+    return dots * dots, np.maximum(both, 1)
 
 
 def read_background(folder: Path, classes: int) -> npt.NDArray[np.int8] | None:

@@ -196,12 +196,14 @@ LIGHT = {
     "matrix": TRAIN,
     "doctor": "",
     "wake computer": TRAIN,
+    "normal sounds": TRAIN,
     "device info /dev/no_port": "/dev/no_port",
     "device evaluate /dev/no_port --run run": "/dev/no_port",
     "device profile /dev/no_port --run run": "/dev/no_port",
     "device enrol /dev/no_port word no.wav": "/dev/no_port",
     "device forget /dev/no_port word": "/dev/no_port",
     "device words /dev/no_port": "/dev/no_port",
+    "device calibrate /dev/no_port": "/dev/no_port",
     "device capture /dev/no_port --label a --folder f": "/dev/no_port",
     "model list": "",
     "model pack run new": "about.yaml needs the keys",
@@ -229,6 +231,8 @@ LAB_LIGHT = {
     "bench stream model.tflite": TRAIN,
     "bench wake no_run --word a --recordings b --negatives c": TRAIN,
     "bench enrol no_export --recordings b --negatives c": "no_export",
+    "bench normal --data-dir no_data --body no_network": TRAIN,
+    "bench sounds --data-dir no_data --body no_network": TRAIN,
 }
 if LAB:
     LIGHT |= LAB_LIGHT

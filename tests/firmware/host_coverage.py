@@ -27,6 +27,7 @@ TESTS = (
     "protocol/test_monitor_protocol.py",
     "protocol/test_monitor_eembc.py",
     "protocol/test_monitor_enrolment.py",
+    "protocol/test_monitor_normal.py",
     "host/test_detector.py",
     "host/test_pdm.py",
     "host/test_saved_thresholds.py",

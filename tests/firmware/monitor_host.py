@@ -24,6 +24,7 @@ from firmware_helpers import (
 
 from m3net_tf.audio.frontend import FrontendConfig, features_int8
 from m3net_tf.runtime import DetectorConfig
+from m3net_tf.runtime.prototypes import UNUSUAL, NormalSounds
 
 WINDOW_SAMPLES = (FRAMES - 1) * 320 + 512
 
@@ -44,6 +45,7 @@ def build_monitor(
     classes: int = CLASSES,
     output_scale: float = 1 / 256,
     enrolment_slots: int | None = None,
+    normal: NormalSounds | None = None,
 ) -> Path:
     """Compile the monitor for the host under sanitisers; skips where that is not possible.
 
@@ -57,11 +59,13 @@ def build_monitor(
         classes=classes,
         output_quantization=(output_scale, -128),
         enrolment_slots=enrolment_slots,
+        normal_prototypes=normal.rows if normal else (),
     )
     config = FrontendConfig()
-    labels = labels_of(enrolment_slots or classes)
+    labels = (UNUSUAL,) if normal else labels_of(enrolment_slots or classes)
     detector = dataclasses.replace(
-        DetectorConfig.default(config, FRAMES, labels), look_runs=0 if enrolment_slots else 8
+        DetectorConfig.default(config, FRAMES, labels),
+        look_runs=0 if enrolment_slots or normal else 8,
     )
     bundle = write_bundle(folder / "bundle", model, config, detector=detector)
     settings = [f"-DM3NET_BUNDLE_DIR={bundle}", f"-DM3NET_SRC_CMSIS_DSP={cmsis_dsp()}"]

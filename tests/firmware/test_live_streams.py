@@ -134,7 +134,7 @@ def on_this_machine(
     export = SimpleNamespace(
         detector=settings,
         frontend=CONFIG,
-        manifest=SimpleNamespace(enrolment_slots=None),
+        detector_scores=lambda outputs: outputs,
         run_reference=lambda features: run_reference(tflite, features),
     )
     return expected_events(cast(Bundle, export), heard.columns, heard.scores)

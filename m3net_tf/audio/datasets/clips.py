@@ -90,6 +90,7 @@ class DatasetInfo:
         clip_s: length at which clips are delivered.
         protocols: names that ``load_dataset(protocol=...)`` accepts; the first is the default.
         clips: number of clips of the complete set; 0 if not defined.
+        untrained: classes that only test, such as anomalies.
         protocol: the protocol in use; it names the missing part of a partial copy.
         leaking_protocols: protocols that put a group into several splits by construction.
         fit: how a clip is fitted to ``clip_s``; see
@@ -122,6 +123,7 @@ class DatasetInfo:
     citation: str
     url: str
     clips: int = 0
+    untrained: tuple[str, ...] = ()
     protocol: str = ""
     fold: int | None = None
     folds: Mapping[str, int] = dataclasses.field(default_factory=dict)

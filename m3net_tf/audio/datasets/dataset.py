@@ -185,7 +185,7 @@ class AudioDataset:
                 "add files, fetch the data again or choose another protocol or fold"
             )
         for label in self.info.labels:
-            if label not in trained and not self.info.multi_label:
+            if label not in (*trained, *self.info.untrained) and not self.info.multi_label:
                 raise DataError(
                     f"{folder or self.info.name}: class {label!r} has no training clip; "
                     "add its files, fetch the data again or choose another protocol or fold"
@@ -197,7 +197,8 @@ class AudioDataset:
         Raises:
             DataError: there is only one class, or a split has no clips.
         """
-        name, labels = self.info.name, self.info.labels
+        name = self.info.name
+        labels = [label for label in self.info.labels if label not in self.info.untrained]
         recorded = {clip.label for clip in self.clips if clip.path}
         # Anything is told from silence that this package has made.
         sounds = [label for label in labels if label in recorded or not is_silence(label)]
@@ -206,7 +207,8 @@ class AudioDataset:
             raise DataError(
                 f"{name}: there is only one class, {sounds[0]!r} ({counted(clips, 'clip')}), "
                 "and nothing to tell it from: add a folder of other sounds from the same place, "
-                "such as 'other', or recordings without it in _background_noise_"
+                "such as 'other', or recordings without it in _background_noise_; or report what "
+                "is not like it, by m3net normal"
             )
         counts = {split: len(self.split(split)) for split in SPLITS}
         for split, count in counts.items():

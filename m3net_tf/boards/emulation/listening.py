@@ -116,19 +116,17 @@ def due_windows(bundle: Bundle, columns: Int8) -> Int8:
 def expected_events(
     bundle: Bundle, columns: Int8, scores: Int8
 ) -> tuple[list[Event], frozenset[int]]:
-    """What live detection makes of the scores of :func:`due_windows`.
+    """What live detection makes of the network's outputs for :func:`due_windows`.
 
     Returns:
         The events, and the runs at which a second look was taken, as numbers of columns.
     """
     config = bundle.detector
-    runs = iter(scores)
+    runs = iter(bundle.detector_scores(scores))
     detector = Detector(config)
     kept = config.kept_columns
     padded = np.pad(columns, ((0, 0), (kept, 0)), constant_values=-128)
     levels = column_levels(bundle.frontend, config, columns)
-    slots = bundle.manifest.enrolment_slots or 0
-    no_words = np.full(slots, -128, np.int8)  # a board that has just started has learnt none
     events = list[Event]()
     looked = set[int]()
     for column, level in enumerate(levels.tolist(), 1):
@@ -138,11 +136,10 @@ def expected_events(
             latest = padded[:, end : end + kept]
             return int(second_look(bundle.frontend, bundle.run_reference, config, latest)[label])
 
-        if detector.wants_inference_at(level):
-            run = next(runs)
-            scores_heard = no_words if slots else run
-            if event := detector.step(scores_heard, look if config.look_runs else None):
-                events.append(event)
+        if not detector.wants_inference_at(level):
+            continue
+        if event := detector.step(next(runs), look if config.look_runs else None):
+            events.append(event)
     return events, frozenset(looked)
 
 

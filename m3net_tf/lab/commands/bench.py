@@ -20,7 +20,15 @@ from m3net_tf.cli.options import (
     WeightsInRam,
     complete_boards,
 )
-from m3net_tf.cli.output import console, progress_beside, say, say_exactly, say_json, say_progress
+from m3net_tf.cli.output import (
+    console,
+    print_lines,
+    progress_beside,
+    say,
+    say_exactly,
+    say_json,
+    say_progress,
+)
 from m3net_tf.compiler.goals import DEFAULT_GOAL
 from m3net_tf.lab.commands.options import TableName
 
@@ -317,3 +325,58 @@ def _shots(word: str) -> int | None:
     if not word.isdecimal() or int(word) == 0:
         raise typer.BadParameter(f"--shots {word!r}: give numbers from 1 on, or all")
     return int(word)
+
+
+@bench_app.command("normal")
+def bench_normal(
+    data_dir: Annotated[
+        Path, typer.Option(envvar="DATA_DIR", help="Folder of US8K, two folds or more.")
+    ],
+    body: Annotated[Path, typer.Option(help="Trained network that ends in a dense layer.")],
+    background: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FOLDER", help="Any other sounds, half an hour or more; repeatable."),
+    ] = None,
+    machine: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CLASS",
+            help="Class that is normal; repeatable.  [default: air_conditioner, engine_idling]",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure normal sounds only on US8K's machines, with other sources mixed in as faults."""
+    from m3net_tf.lab.bench.normal import MACHINES, normal_markdown, run_bench_normal
+
+    result = run_bench_normal(
+        data_dir, body, background or (), machines=machine or MACHINES, log=progress_beside(as_json)
+    )
+    print_lines(result, as_json, lambda _: normal_markdown(result).splitlines())
+
+
+@bench_app.command("sounds")
+def bench_sounds(
+    data_dir: Annotated[Path, typer.Option(envvar="DATA_DIR", help="Folder of ESC-10.")],
+    body: Annotated[Path, typer.Option(help="Trained network that ends in a dense layer.")],
+    background: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FOLDER", help="Any other sounds, half an hour or more; repeatable."),
+    ] = None,
+    count: Annotated[int, typer.Option(min=1, help="Recordings of a class that are enrolled.")] = 5,
+    draws: Annotated[int, typer.Option(min=1, help="Draws of these in each fold.")] = 10,
+    as_json: AlwaysJson = True,
+) -> None:
+    """Measure sounds that are enrolled from a few recordings of ESC-10, fold by fold, in int8."""
+    from m3net_tf.lab.bench.enrolled_sounds import run_bench_sounds
+
+    say_json(
+        run_bench_sounds(
+            data_dir,
+            body,
+            background or (),
+            count=count,
+            draws=draws,
+            log=progress_beside(True),
+        )
+    )

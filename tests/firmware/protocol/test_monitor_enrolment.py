@@ -20,7 +20,7 @@ from monitor_host import (
 
 from m3net_tf.audio.frontend import FrontendConfig
 from m3net_tf.boards.device import Device, open_port
-from m3net_tf.boards.device.enrolment import enrol, enrolled, forget, word_window
+from m3net_tf.boards.device.enrolment import enrol, enrolled, forget, sound_windows, word_window
 from m3net_tf.boards.device.live import play
 from m3net_tf.boards.device.messages import BoardError
 from m3net_tf.runtime import Prototypes
@@ -138,6 +138,19 @@ def test_a_word_gets_the_lowest_threshold_that_the_background_does_not_reach(
         prototype = sum(word_output(seed).astype(float) - ZERO_POINT for seed in seeds)
         cosines = others @ prototype / np.linalg.norm(others, axis=1) / np.linalg.norm(prototype)
         assert abs(threshold / 65_536 - cosines.max()) < 2 / 256
+
+
+def test_whole_recordings_are_enrolled_without_their_silence(board: Device, tmp_path: Path):
+    sound = np.concatenate([sound_of(50), np.zeros(2 * WINDOW_SAMPLES, np.int16)])
+    soundfile.write(tmp_path / "long.wav", sound, RATE_HZ)
+    words = Prototypes(SLOTS, ZERO_POINT)
+    taught = enrol(board, "rain", [tmp_path / "long.wav"], words, DETECTOR, whole=True)
+    windows = sound_windows(sound, WINDOW_SAMPLES, RATE_HZ)
+    assert taught == {"rain": len(windows)} == {"rain": 2}
+    assert np.array_equal(windows[0], sound[:WINDOW_SAMPLES])
+    soundfile.write(tmp_path / "silence.wav", np.zeros(RATE_HZ), RATE_HZ)
+    with pytest.raises(DataError, match="is silent"):
+        enrol(board, "rain", [tmp_path / "silence.wav"], words, DETECTOR, whole=True)
 
 
 def test_what_the_board_refuses(board: Device, tmp_path: Path):
