@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measures both engines on MLPerf Tiny's networks and our own, for docs/evidence/benchmarks.md and
-its CSV.
+"""Measures both engines on MLPerf Tiny's networks and our own, for docs/evidence/benchmarks.csv.
 
 ``python docs/make_benchmarks.py TINY WORDS`` takes checkouts of https://github.com/mlcommons/tiny
 and https://github.com/esphome/micro-wake-word-models. It builds the firmware of each network for
@@ -12,19 +11,16 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 import sys
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 
 from m3net_tf.boards.builds.boards import load_board
 from m3net_tf.boards.emulation.cycles import CORE, FLASHES
-from m3net_tf.compiler.engines import COMPILED, ENGINES
+from m3net_tf.compiler.engines import ENGINES
 from m3net_tf.lab.bench.engine import SUBJECTS, EngineComparison, run_bench_engine
 
-PAGE = Path(__file__).parent / "evidence" / "benchmarks.md"
-TABLE = PAGE.with_suffix(".csv")
+TABLE = Path(__file__).parent / "evidence" / "benchmarks.csv"
 BOARDS = ("mps2_an386", "mps2_an500", "mps2_an505", "mps2_an385", "mps3_an547")
 #: Networks of MLPerf Tiny, below benchmark/training.
 TINY = {
@@ -45,11 +41,10 @@ COLUMNS = (
     *(f"modelled cycles, {name}" for name in FLASHES),
     *("flash reads", "arena bytes", "flash bytes", "stack bytes"),
 )
-_MARKS = re.compile(r"(<!-- tables -->\n).*(<!-- end -->\n)", re.DOTALL)
 
 
 def main() -> None:
-    """Measure, and write both files."""
+    """Measure, and write the file."""
     if len(sys.argv) != 3:
         sys.exit(__doc__)
     tiny, words = (Path(argument).resolve() for argument in sys.argv[1:])
@@ -67,11 +62,6 @@ def main() -> None:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([COLUMNS, *rows])
     TABLE.write_text(text.getvalue(), encoding="utf-8")
-    page = PAGE.read_text(encoding="utf-8")
-    tables = "\n".join(table_lines(rows))
-    PAGE.write_text(
-        _MARKS.sub(lambda match: f"{match[1]}\n{tables}\n{match[2]}", page), encoding="utf-8"
-    )
 
 
 def rows_of(core: str, name: str, comparison: EngineComparison) -> Iterator[tuple[str, ...]]:
@@ -85,27 +75,6 @@ def rows_of(core: str, name: str, comparison: EngineComparison) -> Iterator[tupl
         reads = modelled["flash_reads"] if modelled else ""
         sizes = (cost["arena_bytes"], cost["flash_bytes"], cost["stack_bytes"])
         yield (core, name, engine, *map(str, (cost["instructions"], *cycles, reads, *sizes)))
-
-
-def table_lines(rows: list[tuple[str, ...]]) -> Iterator[str]:
-    """A table for each core, without the columns that are empty there."""
-    for core in dict.fromkeys(row[0] for row in rows):
-        those = [row for row in rows if row[0] == core]
-        used = [i for i in range(1, len(COLUMNS)) if any(row[i] for row in those)]
-        yield from (f"### {core}", "")
-        yield "| " + " | ".join(COLUMNS[i] for i in used) + " |"
-        yield "|" + "|".join("---" if i < 3 else "---:" for i in used) + "|"
-        for row in those:
-            cells = [f"{int(row[i]):,}" if i > 2 else row[i] for i in used]
-            yield "| " + " | ".join(cells) + " |"
-        yield from ("", f"{COMPILED} / tflm:", "")
-        yield "| network | " + " | ".join(COLUMNS[i] for i in used if i > 2) + " |"
-        yield "|---|" + "---:|" * (len(used) - 2)
-        for ours, theirs in pairwise(those):
-            if ours[1] == theirs[1]:
-                ratios = (f"{int(ours[i]) / int(theirs[i]):.2f}" for i in used if i > 2)
-                yield f"| {ours[1]} | " + " | ".join(ratios) + " |"
-        yield ""
 
 
 if __name__ == "__main__":

@@ -4,13 +4,22 @@
 A table stands between ``<!-- table: NAME -->`` and ``<!-- end of table -->``. Names:
 
 - ``presets`` and ``cores``;
+- ``benchmarks CORE`` and ``benchmarks ratios``: the compiled engine, and what it is of TensorFlow
+  Lite Micro, of ``docs/evidence/benchmarks.csv``;
+- ``streams`` and ``streams always``: windows and hops, or front end and hops of a microphone that
+  never stops, of ``docs/evidence/streams.json``;
 - ``PAPER/TABLE.SCALE``: what ``m3net table`` wrote, without values that a paper quotes;
-- the same followed by ``rows``, ``differences`` or ``folds``: its cells with more columns;
-- the same followed by a heading of that page: the table below the heading;
+- the same followed by ``rows`` or ``folds``: its cells with more columns, or each fold;
+- the same followed by ``leak``: the accuracy by two splits, paired by seed;
+- the same followed by ``controls PREFIX``: differences to the reference, for the splits whose
+  labels begin with PREFIX, beside the paper's;
+- the same followed by ``step LABEL``: the difference of one model to the reference;
+- the same followed by ``signals``: what a figure says about its data;
+- the same followed by another heading of that page: the table below the heading;
 - ``search/NAME``: the front of a search.
 
 Run ``python docs/make_tables.py`` after ``m3net table``, ``m3net lab deployment``, ``m3net lab
-search``, ``docs/make_benchmarks.py`` or ``make emulate-all``.
+search``, ``m3net bench stream``, ``docs/make_benchmarks.py`` or ``make emulate-all``.
 """
 
 from __future__ import annotations
@@ -21,11 +30,12 @@ import importlib
 import json
 import pkgutil
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import m3net_tf.networks.presets
+from m3net_tf.lab.studies.statistics import compare, holm, paired_values
 from m3net_tf.networks.presets import Preset
 from m3net_tf.system.artifacts import write_text
 
@@ -55,13 +65,28 @@ CORES = {
     "RV32": "qemu_riscv32",
 }
 #: Columns of the cells of a table, after their labels.
-_PARTS = {
-    "differences": ("difference", "p", "p, Holm"),
-    "rows": ("paper", "ours", "95 %", "difference", "p", "p, Holm", "MACs"),
+_COLUMNS = ("paper", "ours", "95 %", "difference", "p", "p, Holm", "MACs")
+#: The paper's tables that a control of the mirrors comes from, and its label there.
+_CONTROLS = {
+    "identity": ("m3net/table5.small", "+ ECA"),
+    "w/o MA": ("m3net/table3.small", "w/o MA"),
+    "w/o SFP": ("m3net/table3.small", "w/o SFP"),
+    "w/o MFP": ("m3net/table4.small", "w/o MFP"),
+    "w/o DFP": ("m3net/table4.small", "w/o DFP"),
+    "identity, w/o ECA": ("m3net/table5.small", "none"),
+    "+ ECA + CSF": ("m3net/table5.small", "+ ECA + CSF"),
+    "+ ECA + CSF + VMF": ("m3net/table5.small", "+ ECA + CSF + VMF"),
 }
+#: Networks whose products differ less than this are not told apart by them.
+_ALIKE = 1.2
+#: Below this p after Holm's correction a difference counts.
+_COUNTS = 0.05
 _MINUS = re.compile(r"(?<![\w-])-(?=\d)")
 _NRF52840_HZ = 64e6
 _UNKNOWN = "\N{EN DASH}"
+
+#: Head and rows.
+Table = tuple[Sequence[str], Iterable[Sequence[str]]]
 
 
 def with_tables(page: str) -> str:
@@ -75,22 +100,23 @@ def with_tables(page: str) -> str:
 
 def table(name: str) -> str:
     """A table by its name in a page, in Markdown."""
-    if name == "presets":
-        return "".join(_lines(_PRESET_HEAD, _preset_rows()))
-    if name == "cores":
-        return "".join(_lines(_CORE_HEAD, _core_rows()))
-    results, _, part = name.partition(" ")
-    if results.startswith("search/"):
-        return "".join(_lines(_TRIAL_HEAD, _front(results)))
-    if part == "folds":
-        return _folds(results)
-    if part in _PARTS:
-        return _cells(results, _PARTS[part])
-    return _summary(results, f"## {part}" if part else "# ")
+    kind, _, part = name.partition(" ")
+    if kind in _WHOLE:
+        head, rows = _WHOLE[kind](part)
+        return "".join(_lines(head, rows))
+    if kind.startswith("search/"):
+        return "".join(_lines(_TRIAL_HEAD, _front(kind)))
+    view, _, argument = part.partition(" ")
+    if view in _VIEWS:
+        head, rows = _VIEWS[view](kind, argument)
+        return "".join(_lines(head, rows))
+    return _summary(kind, f"## {part}" if part else "# ")
 
 
 def _lines(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    for row in (head, ["---"] * len(head), *rows):
+    yield f"| {' | '.join(head)} |\n"
+    yield f"|{'---|' * len(head)}\n"
+    for row in rows:
         yield _MINUS.sub("\N{MINUS SIGN}", f"| {' | '.join(row)} |\n")
 
 
@@ -117,10 +143,9 @@ def _preset_rows() -> Iterator[list[str]]:
     costs = _costs()
     for name, preset in _presets().items():
         if name in accuracies or name in costs:
-            network, _, kind = name.partition("/")
             cost = costs.get(name, {})
             yield [
-                f"{TITLES[network]} `{kind}`",
+                _title(name),
                 preset.summary,
                 accuracies.get(name, _UNKNOWN),
                 _figure(cost.get("instructions"), 1e6, 2),
@@ -160,19 +185,102 @@ def _accuracies() -> dict[str, str]:
 
 def _costs() -> dict[str, dict[str, float]]:
     """Costs of each preset on a Cortex-M4F by the compiled engine."""
-    with (DOCS / "evidence" / "preset_costs.csv").open(newline="") as file:
-        found = {row.pop("preset"): _numbers(row) for row in csv.DictReader(file)}
-    with (DOCS / "evidence" / "benchmarks.csv").open(newline="") as file:
-        for row in csv.DictReader(file):
-            name = row["network"]
-            if (row["core"], row["engine"]) == ("cortex-m4f", "compiled") and "/" in name:
-                columns = {
-                    "instructions": row["instructions"],
-                    "cycles_nrf52840": row["modelled cycles, nRF52840"],
-                    "arena_bytes": row["arena bytes"],
-                }
-                found[name] = {**found.get(name, {}), **_numbers(columns)}
+    found: dict[str, dict[str, float]] = {}
+    for name, cost in _streams().items():
+        found[name] = {
+            "instructions": cost["window_instructions"],
+            "cycles_nrf52840": cost["window_modelled"]["cycles"]["nRF52840"],
+            "cycles_nrf52840_hop": cost["hop_modelled"]["cycles"]["nRF52840"],
+            "arena_bytes": cost["window_arena_bytes"],
+            "arena_bytes_stream": cost["arena_bytes"],
+        }
+    for row in _benchmarks():
+        name = row["network"]
+        if (row["core"], row["engine"]) == ("cortex-m4f", "compiled") and "/" in name:
+            columns = {
+                "instructions": row["instructions"],
+                "cycles_nrf52840": row["modelled cycles, nRF52840"],
+                "arena_bytes": row["arena bytes"],
+            }
+            found[name] = {**found.get(name, {}), **_numbers(columns)}
     return found
+
+
+def _streams() -> dict[str, Any]:
+    """Costs of the presets that stream, on a Cortex-M4F."""
+    costs: dict[str, Any] = _stream_costs()["streams"]
+    return costs
+
+
+@functools.cache
+def _stream_costs() -> dict[str, Any]:
+    """What ``m3net bench stream`` measured on a Cortex-M4F."""
+    result = json.loads((DOCS / "evidence" / "streams.json").read_text())
+    costs: dict[str, Any] = result["boards"][CORES["M4F"]]
+    return costs
+
+
+def _benchmarks() -> list[dict[str, str]]:
+    with (DOCS / "evidence" / "benchmarks.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _benchmark_table(part: str) -> Table:
+    """The compiled engine on a core, or with ``ratios`` both engines on cores that differ."""
+    if part == "ratios":
+        return _ratios()
+    rows = [row for row in _benchmarks() if (row["core"], row["engine"]) == (part, "compiled")]
+    named = ("core", "engine")
+    head = [
+        column for column in rows[0] if column not in named and any(row[column] for row in rows)
+    ]
+    return head, (
+        [f"{int(row[key]):,}" if row[key].isdecimal() else row[key] for key in head] for row in rows
+    )
+
+
+def _ratios() -> Table:
+    """Compiled divided by TensorFlow Lite Micro, on cores whose kernels differ."""
+    costs = {(row["core"], row["network"], row["engine"]): row for row in _benchmarks()}
+    cores = ("cortex-m4f", "cortex-m3", "cortex-m55")
+    networks = list(dict.fromkeys(network for _, network, _ in costs))
+    wanted = [("instructions", core) for core in cores]
+    wanted += [("flash bytes", core) for core in cores]
+    wanted += [("arena bytes", cores[0])]
+    names = {"instructions": "instructions", "flash bytes": "flash", "arena bytes": "arena"}
+    head = ["network", *(f"{names[key]}, {core.partition('-')[2].upper()}" for key, core in wanted)]
+    rows = []
+    for network in networks:
+        row = [network]
+        for key, core in wanted:
+            ours, theirs = (costs[core, network, engine][key] for engine in ("compiled", "tflm"))
+            row.append(f"{int(ours) / int(theirs):.2f}")
+        rows.append(row)
+    return head, rows
+
+
+def _stream_table(part: str) -> Table:
+    """Hop, share of the products, memory and state of the presets that stream."""
+    if part == "always":
+        return _always_on()
+    head = ["preset", "hop", "share of MACs", "arena of a window", "of a stream", "of it state"]
+    head += ["instructions of a window", "of a hop"]
+    rows = [
+        [
+            _title(name),
+            f"{cost['hop']} of {cost['window']}",
+            f"{cost['hop_macs'] / cost['window_macs']:.3f}",
+            *(
+                f"{cost[key]:,}"
+                for key in (
+                    *("window_arena_bytes", "arena_bytes", "state_bytes"),
+                    *("window_instructions", "hop_instructions"),
+                )
+            ),
+        ]
+        for name, cost in _streams().items()
+    ]
+    return head, sorted(rows, key=lambda row: float(row[2]))
 
 
 def _numbers(row: Mapping[str, str]) -> dict[str, float]:
@@ -208,19 +316,162 @@ def _summary(name: str, heading: str) -> str:
     """The first table below a heading of a page of results, without rows that others published."""
     head, rows = _markdown_rows(name, heading)
     own = [row for row in rows if any(cell and not cell.startswith("(") for cell in row[1:])]
-    return "".join(_lines(head, own))
+    columns = [index for index in range(len(head)) if _tells([row[index] for row in own])]
+    return "".join(
+        _lines(
+            [head[index] for index in columns], ([row[index] for index in columns] for row in own)
+        )
+    )
 
 
-def _cells(name: str, wanted: Sequence[str]) -> str:
-    """Labels of the cells that have a run of ours, and columns that are not empty."""
+def _tells(cells: Sequence[str]) -> bool:
+    """Whether a column has figures, or says more than the same word in each row."""
+    return len(set(cells)) > 1 or any(character.isdecimal() for character in cells[0])
+
+
+def _always_on() -> Table:
+    """Instructions of a second of sound: front end and hops, or whole windows."""
+    head = ["preset", "decisions a second", "front end, a frame", "with a hop"]
+    head += ["a second", "whole windows, a second"]
+    rows = []
+    for name, cost in _stream_costs()["always_on"].items():
+        frame = cost["frontend_instructions"]
+        rate = cost["decisions_per_second"]
+        stream = _streams()[name]
+        hop = frame + stream["hop_instructions"]
+        windows = rate * (frame + stream["window_instructions"])
+        row = [_title(name), f"{rate:g}", f"{frame:,}", f"{hop:,}"]
+        rows.append([*row, f"{cost['instructions'] / 1e6:.2f} M", f"{windows / 1e6:.1f} M"])
+    return head, rows
+
+
+def _title(name: str) -> str:
+    """``network/preset`` as tables name it."""
+    network, _, kind = name.partition("/")
+    return f"{TITLES[network]} `{kind}`"
+
+
+def _cells(name: str, _: str) -> Table:
+    """Labels of the cells that have a run of ours, and columns that tell them apart."""
     head, rows = _markdown_rows(name, "## Cells")
     own = [dict(zip(head, row, strict=True)) for row in rows]
     own = [row for row in own if row["ours"]]
-    if wanted[0] == "difference":
-        own = [row for row in own if row["p"]]
+    # With one pair of runs a test says nothing; with Holm's correction the other p is not needed.
+    corrected = any(row.get("p, Holm") for row in own)
+    single = all(
+        row.get("p", "").endswith("(\N{GREATER-THAN OR EQUAL TO} 1)") for row in own if row.get("p")
+    )
+    hidden = {"p"} if corrected or single else set()
+    work = [int(row["MACs"].replace(",", "")) for row in own if row.get("MACs")]
+    if not work or max(work) < _ALIKE * min(work):
+        hidden.add("MACs")
+    if any("(" in row.get("difference", "") for row in own):
+        hidden.add("95 %")  # the difference has its own
     labels = head[: head.index("metric")]
-    columns = [*labels, *(column for column in wanted if any(row.get(column) for row in own))]
-    return "".join(_lines(columns, ([row[column] for column in columns] for row in own)))
+    labels = [label for label in labels if len({row[label] for row in own}) > 1] or labels[:1]
+    shown = [column for column in _COLUMNS if column not in hidden]
+    columns = [*labels, *(column for column in shown if any(row.get(column) for row in own))]
+    return columns, ([row[column] for column in columns] for row in own)
+
+
+def _leak(name: str, _: str) -> Table:
+    """Accuracy by a split that leaks and by one that does not, for each network."""
+    by_network: dict[str, dict[bool, Any]] = {}
+    for cell in _results(name)["cells"]:
+        by_network.setdefault(cell["labels"]["Network"], {})[cell["facts"]["leaking"]] = cell
+    rows = []
+    p_values = []
+    for network, both in by_network.items():
+        own, other, data = paired_values(both[True], both[False])
+        each = [one - two for one, two in zip(own, other, strict=True)]
+        test: Any = compare(own, other, data)
+        means = [_with_interval(both[leaking]["ours"]) for leaking in (True, False)]
+        difference = f"{test['difference']:.1f} ({test['low']:.1f} to {test['high']:.1f})"
+        rows.append([network, *means, difference, f"{min(each):.1f}, {max(each):.1f}"])
+        p_values.append(test["t_p"])
+    for row, p in zip(rows, holm(p_values), strict=True):
+        row.append("< 0.001" if p < 0.001 else f"{p:.3f}")
+    head = ("network", "random split", "grouped", "difference", "smallest, largest", "p, Holm")
+    return head, rows
+
+
+def _with_interval(spread: Mapping[str, float]) -> str:
+    return f"{spread['mean']:.1f} ({spread['low']:.1f} to {spread['high']:.1f})"
+
+
+def _controls(name: str, prefix: str) -> Table:
+    """Accuracy of each model, and its difference to the reference, by two splits."""
+    cells = {}
+    for cell in _results(name)["cells"]:
+        split = cell["labels"]["Split"]
+        if split.startswith(prefix) and "folds" not in split and cell["ours"]:
+            cells[cell["labels"]["Model"], split] = cell
+    splits = sorted({split for _, split in cells}, key=lambda split: "random" not in split)
+    models = list(dict.fromkeys(model for model, _ in cells))
+    head = ["network", "parameters"]
+    for split in splits:
+        head += [split.removeprefix(f"{prefix}, "), "to M3Net"]
+    rows = []
+    for model in models:
+        row = [model, f"{cells[model, splits[0]]['facts']['parameters']:,}"]
+        for split in splits:
+            cell = cells[model, split]
+            row += [f"{cell['ours']['mean']:.2f}", _to_reference(cell["against_reference"])]
+        rows.append([*row, _paper_difference(model, prefix)])
+    return [*head, "paper: to M3Net"], rows
+
+
+def _to_reference(test: Mapping[str, float] | None) -> str:
+    """A difference with its interval, bold if it counts."""
+    if test is None:
+        return ""
+    text = f"{test['difference']:+.2f} ({test['low']:+.2f} to {test['high']:+.2f})"
+    return f"**{text}**" if test.get("t_p_holm", 1) < _COUNTS else text
+
+
+def _paper_difference(model: str, prefix: str) -> str:
+    """What the paper says; its whole network in brackets."""
+    table_name, label = _CONTROLS.get(model, ("m3net/table5.small", model))
+    paper = {
+        cell["labels"]["Model"]: cell["paper"]
+        for cell in _results(table_name)["cells"]
+        if cell["labels"]["Data set"].startswith(prefix)
+    }
+    if label not in paper:
+        return ""
+    if label == "M3Net":
+        return f"({paper[label]:.2f})"
+    return f"{paper[label] - paper['M3Net']:+.2f}"
+
+
+def _step(name: str, label: str) -> Table:
+    """The difference of one model to the reference for each data set, and the paper's."""
+    cells = {
+        (cell["labels"]["Data set"], cell["labels"]["Model"]): cell
+        for cell in _results(name)["cells"]
+    }
+    rows = []
+    for (data, model), cell in cells.items():
+        if model == label:
+            paper = cell["paper"] - cells[data, "M3Net"]["paper"]
+            leaking = cell["facts"]["leaking"]  # as the paper's split
+            own = _to_reference(cell["against_reference"])
+            rows.append([data, own, f"{paper:+.2f}" if leaking else ""])
+    return ("data", f"{label} to M3Net (95 %)", "paper"), rows
+
+
+def _signals(name: str, _: str) -> Table:
+    """Entropy and sign changes of each data set: mean and deviation over the clips."""
+    rows = [
+        [
+            data,
+            f"{signal['clips']:,}",
+            f"{signal['entropy_bits']:.2f} ± {signal['entropy_bits_std']:.2f}",
+            f"{signal['zero_crossings_hz']:,.0f} ± {signal['zero_crossings_hz_std']:,.0f}",
+        ]
+        for data, signal in _results(name)["signals"].items()
+    ]
+    return ("data", "clips", "entropy, bits/symbol", "sign changes per second"), rows
 
 
 _TRIAL_HEAD = ("trial", "validation, %", "instructions", "arena, B", "flash, B", "choices")
@@ -236,17 +487,17 @@ def _front(name: str) -> Iterator[list[str]]:
         yield [str(number), f"{100 * trial['accuracy']:.2f}", *costs, trial["choices"]]
 
 
-def _folds(name: str) -> str:
+def _folds(name: str, _: str) -> Table:
     """Figure of each fold, and their mean."""
     cells = [cell for cell in _results(name)["cells"] if len(cell["runs"]) > 1]
     folds = sorted({run["fold"] for cell in cells for run in cell["runs"]})
     rows = []
     for cell in cells:
         values = {run["fold"]: f"{run['value']:.2f}" for run in cell["runs"]}
-        mean = f"{cell['ours']['mean']:.2f} ± {cell['ours']['std']:.2f}"
+        ours = cell["ours"]
+        mean = f"{ours['mean']:.2f} ({ours['low']:.1f} to {ours['high']:.1f})"
         rows.append([*cell["labels"].values(), *(values[fold] for fold in folds), mean])
-    head = [*cells[0]["labels"], *(f"fold {fold}" for fold in folds), "mean"]
-    return "".join(_lines(head, rows))
+    return [*cells[0]["labels"], *(f"fold {fold}" for fold in folds), "mean (95 %)"], rows
 
 
 def _markdown_rows(name: str, heading: str) -> tuple[list[str], list[list[str]]]:
@@ -255,6 +506,23 @@ def _markdown_rows(name: str, heading: str) -> tuple[list[str], list[list[str]]]
     lines = [line for line in text.splitlines() if line.startswith("|")]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     return cells[0], cells[2:]
+
+
+#: Tables that are not of one result, and views of one result.
+_WHOLE: Mapping[str, Callable[[str], Table]] = {
+    "presets": lambda _: (_PRESET_HEAD, _preset_rows()),
+    "cores": lambda _: (_CORE_HEAD, _core_rows()),
+    "benchmarks": _benchmark_table,
+    "streams": _stream_table,
+}
+_VIEWS: Mapping[str, Callable[[str, str], Table]] = {
+    "rows": _cells,
+    "folds": _folds,
+    "leak": _leak,
+    "controls": _controls,
+    "step": _step,
+    "signals": _signals,
+}
 
 
 def main() -> None:

@@ -3,8 +3,9 @@
 
 ``python docs/make_transcripts.py FOLDER [PAGE …]`` types the lines that begin with ``$`` into a
 shell in FOLDER, which must exist. It replaces the lines below each by its output, and its comment
-by the seconds that it took. A page that makes a checkout starts in a folder of its own; the other
-pages continue in the checkout of the page before them. ADDRESS in a page stands for this checkout.
+by the seconds that it took. An output that the page leaves out, as ``…`` alone, stays so. A page
+that makes a checkout starts in a folder of its own; the other pages continue in the checkout of the
+page before them. ADDRESS in a page stands for this checkout.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ PAGES = (
 )
 _BLOCK = re.compile(r"^```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _COMMAND = re.compile(r"^\$ (.*?)(?: +# .*)?$", re.MULTILINE)
+_LEFT_OUT = re.compile(r"^\$ (.*?)(?: +# .*)?\n…\n(?=\$ |\Z)", re.MULTILINE)
 _LAST_EPOCH = re.compile(r"epoch (\d+)/\1\b")
 _END = "end-of-the-output"
 #: Commands whose output is not shown: it is long, and depends on the computer.
@@ -104,12 +106,15 @@ def transcribe(text: str, run: Callable[[str], str]) -> str:
 
     def block(match: re.Match[str]) -> str:
         lines = ["```text"]
+        left_out = _LEFT_OUT.findall(match[1])
         for command in _COMMAND.findall(match[1]):
             start_s = time.monotonic()
             output = run(command)
             seconds = round(time.monotonic() - start_s)
             lines.append(f"$ {command:74} # {seconds} s" if seconds else f"$ {command}")
-            if output and not command.startswith(_QUIET):
+            if command in left_out:
+                lines.append("…")
+            elif output and not command.startswith(_QUIET):
                 lines += _shortened(output.splitlines())
         return "\n".join([*lines, "```"])
 

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """README and docs name existing targets, files and pages; the reference matches the code."""
 
-import csv
 import hashlib
 import itertools
 import re
@@ -127,7 +126,12 @@ def test_accuracies_have_augmentation_size_and_recipe_in_the_first_line_of_their
     named = r"(Not a|A)ugmented; .*parameters.*; .*recipe|.*Nothing is trained"
     assert {title for title in openings if not re.match(named, openings[title])} == {
         *("Subsets", "Threads", "Instruction set", "Keyword networks", "What quantisation loses"),
-        *("The papers' tables", "Entropy and zero crossings", "Splits that leak", "Emulators"),
+        *(
+            "The papers' tables",
+            "Entropy and zero crossings",
+            "How to read the tables",
+            "Emulators",
+        ),
         *("Reading data", "Time for a table", "Speed", "Test coverage", "Light commands"),
         *("Demonstration, emulators and live detection", "Speed and test coverage"),
         *("Results of M3Net", "Results of DiffRes", "Results of the bilateral network"),
@@ -175,16 +179,6 @@ def test_tables_with_marks_are_what_the_data_say(page: Path):
     text = page.read_text()
     assert text.count("<!-- table: ") == len(generator["MARKED"].findall(text))
     assert text == generator["with_tables"](text), f"{ids(page)}: run python docs/make_tables.py"
-
-
-def test_costs_of_presets_are_on_the_pages_that_measured_them():
-    evidence = ROOT / "docs" / "evidence"
-    pages = ("streaming", "readme_tables", "wake_word")
-    text = "".join((evidence / f"{page}.md").read_text() for page in pages)
-    rows = csv.DictReader((evidence / "preset_costs.csv").read_text().splitlines())
-    figures = {value for row in rows for value in row.values() if value.isdecimal()}
-    assert len(figures) > 20
-    assert not {value for value in figures if f"{int(value):,}" not in text}
 
 
 @pytest.mark.parametrize("page", sorted((ROOT / "docs" / "guide").glob("*.md")), ids=ids)

@@ -84,6 +84,8 @@ def test_a_transcript_is_written_again():
     assert "$ train x\nstart\nepoch 1/5\n…\nepoch 5/5\nend\n$ pip install .\n```\n" in new
     assert printed_lines(new) == ["start", "epoch 1/5", "epoch 5/5", "end"]
     assert new.endswith("\n\n```sh\n$ no\n```\n")
+    left_out = page.replace("old", "…")
+    assert "$ train x\n…\n$ pip install .\n```\n" in transcribe(left_out, shell.__getitem__)
 
 
 def masked(line: str) -> str:

@@ -5,7 +5,6 @@ import dataclasses
 import hashlib
 from pathlib import Path
 
-from m3net_tf.audio.datasets.download import Downloader, forget_part
 from m3net_tf.system.artifacts import cache_folder
 from m3net_tf.system.errors import ConfigError, DataError
 from m3net_tf.system.locks import in_use
@@ -80,6 +79,9 @@ def fetch_network(
         DataError: server or disk fail, or the file has another checksum.
         InUseError: another fetch is running.
     """
+    # Checks of a recipe read this file, and a light installation has no requests.
+    from m3net_tf.audio.datasets.download import Downloader, forget_part
+
     network = NETWORKS[name]
     target = network_path(name)
     source = url or network.url

@@ -65,6 +65,13 @@ def test_a_recipe_has_its_own_options(recipe_path, tmp_path, capsys):
     [
         ({"augmentation": {"copies": 2}}, "augmentation.copies is 2"),
         ({"augmentation": {"copies": 0, "random_crop": True}}, "augmentation.random_crop is True"),
+        (
+            {
+                "augmentation": {"copies": 0, "mixup_probability": 0.0},
+                "distillation": {"teacher": "a.tflite"},
+            },
+            "distillation.teacher is a.tflite",
+        ),
     ],
 )
 def test_keys_that_need_files_are_refused(written, tiny_recipe, tmp_path, sections, key):
