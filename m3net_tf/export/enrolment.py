@@ -27,7 +27,7 @@ from m3net_tf.runtime.sound import pcm_chunks
 from m3net_tf.system.artifacts import sha256_of
 from m3net_tf.system.errors import ConfigError, DataError, FirmwareError, ModelError
 from m3net_tf.system.progress import Log, track
-from m3net_tf.tflite.graph import Operation, Tensor
+from m3net_tf.tflite.graph import Graph, Operation, Tensor
 from m3net_tf.tflite.read import read_graph
 from m3net_tf.tflite.unpack import refusing_damage
 from m3net_tf.tflite.write import write_graph
@@ -58,15 +58,7 @@ def enrolment_network(tflite: bytes, background: Int8 | None = None) -> bytes:
     """
     graph = read_graph(tflite)
     with refusing_damage():
-        *_, last = graph.operations
-        if last.kind not in _ENDS or last.outputs != graph.outputs:
-            raise ModelError(
-                f"the network ends in {last.kind}: a network that enrols ends in "
-                f"{' or '.join(_ENDS)}"
-            )
-        if last.input(0).dtype != "int8":
-            raise ModelError("the network has 16-bit activations: one that enrols has 8")
-        graph.operations.pop()
+        _remove_probabilities(graph)
         kinds = [op.kind for op in graph.operations[-2:]]
         if kinds == ["CONV_2D", "RESHAPE"] and _is_vector(graph.operations[-2].input(0)):
             dense, flatten = graph.operations[-2:]
@@ -82,6 +74,25 @@ def enrolment_network(tflite: bytes, background: Int8 | None = None) -> bytes:
             )
         graph.outputs = [graph.operations[-1].output]
     return write_graph(tflite, graph)
+
+
+def _remove_probabilities(graph: Graph) -> None:
+    """Remove the softmax or sigmoid at the end, so that the last operator computes logits."""
+    last = end = graph.operations[-1]
+    if last.kind == "RESHAPE" and len(graph.operations) > 1:
+        end = graph.operations[-2]  # TFLite's converter moves a sigmoid before a Flatten
+    if end.kind not in _ENDS or last.outputs != graph.outputs:
+        raise ModelError(
+            f"the network ends in {end.kind}: a network that enrols ends in {' or '.join(_ENDS)}"
+        )
+    logits = end.input(0)
+    if logits.dtype != "int8":
+        raise ModelError("the network has 16-bit activations: one that enrols has 8")
+    graph.operations.remove(end)
+    if last is not end:
+        last.inputs[0] = logits
+        last.output.scales = logits.scales
+        last.output.zero_points = logits.zero_points
 
 
 def _is_vector(tensor: Tensor) -> bool:
