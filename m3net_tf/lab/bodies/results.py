@@ -224,7 +224,7 @@ def _data(info: DatasetInfo, material: Material) -> dict[str, Any]:
     return {
         "name": info.name,
         "protocol": info.protocol,
-        "statement": "agreement with the teacher, without labels, on mixtures of "
+        "statement": "agreement with the teacher, without labels, on patches of "
         f"{len(held_out)} sources that did not train",
         "fold": None,
         "group": info.group,

@@ -225,6 +225,7 @@ def _agreement(run: Run, metrics: RunMetrics, sha256: str) -> Card:
         "agreement": {
             "teacher": values["teacher"],
             "patches": metrics.test["patches"],
+            "held_out": metrics.dataset.facts["sources"]["test"],
             "sources": {
                 split: len(names) for split, names in metrics.dataset.facts["sources"].items()
             },
