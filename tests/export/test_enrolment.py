@@ -160,6 +160,23 @@ def test_a_network_of_two_layers(end, end_options):
     ]
 
 
+def test_a_sigmoid_before_a_flatten():
+    weights = Item((4, 4), 0.1, values=np.eye(4, dtype=np.int8))
+    items = [Item((1, 4), 0.1, 3), Item((1, 4), 0.2, 5), Item((1, 4), 1 / 256, -128)]
+    flatten = schema.ReshapeOptionsT()
+    flatten.newShape = [1, 4]
+    tflite = write_network(
+        [
+            ("FULLY_CONNECTED", [items[0], weights], [items[1]], schema.FullyConnectedOptionsT()),
+            ("LOGISTIC", [items[1]], [items[2]], None),
+            ("RESHAPE", [items[2]], [Item((1, 4), 1 / 256, -128)], flatten),
+        ]
+    )
+    graph = read_graph(enrolment_network(tflite))
+    assert [op.kind for op in graph.operations] == ["FULLY_CONNECTED", "RESHAPE"]
+    assert (graph.outputs[0].scale, graph.outputs[0].zero_point) == (np.float32(0.2), 5)
+
+
 def test_a_network_without_softmax_at_its_end_is_refused(exported, tmp_path):
     shutil.copy(exported.folder / "model.tflite", tmp_path / "logits.tflite")
     with pytest.raises(ModelError, match=r"logits\.tflite"):
