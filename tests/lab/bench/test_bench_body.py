@@ -17,6 +17,7 @@ from m3net_tf.boards import DEFAULT_BOARD
 from m3net_tf.boards.emulation.starting import why_no_emulation
 from m3net_tf.compiler.arithmetic import quantize_factor
 from m3net_tf.export.enrolment import enrolment_network
+from m3net_tf.lab.bench import body as body_module
 from m3net_tf.lab.bench.body import (
     BodyResult,
     Plan,
@@ -31,7 +32,7 @@ from m3net_tf.lab.bench.body_head import Int8Head, int8_head
 from m3net_tf.networks.pretrained import FOLDER
 from m3net_tf.runtime.interpreter import run_reference
 from m3net_tf.runtime.metadata import read_metadata
-from m3net_tf.system.errors import ConfigError, ModelError
+from m3net_tf.system.errors import ConfigError, DataError, ModelError
 from m3net_tf.system.progress import silent
 from m3net_tf.tflite.read import read_graph
 from m3net_tf.tflite.write import write_graph
@@ -213,11 +214,20 @@ def test_costs_are_of_a_second_of_sound():
     assert cost.get("cycles_per_second", {}).keys() or cost["no_cycles"]
 
 
-def test_one_clip_of_a_class_trains_nothing_from_nothing(esc10: Path):
-    result = run_bench_body([], {"esc10": esc10}, plan=Plan([1]), from_nothing=True)
+def test_networks_from_nothing_get_the_same_draws(esc10: Path, monkeypatch: pytest.MonkeyPatch):
+    def knows_all(dataset, training, tested, board, log):
+        if len(training) == 10:
+            raise DataError("too few clips")
+        assert not {clip.group for clip in training} & {clip.group for clip in tested}
+        return dataset.label_ids(tested)
+
+    monkeypatch.setattr(body_module, "trained_from_nothing", knows_all)
+    plan = Plan([1, None], draws=2)
+    result = run_bench_body([], {"esc10": esc10}, plan=plan, from_nothing=True)
     (figures,) = result["data"]["esc10"]["accuracy"].values()
-    assert figures["1"].keys() == {"missing"} and figures["1"]["missing"].startswith("class")
-    assert figures["1"]["missing"] in body_report(result)
+    assert figures["1"] == {"missing": "too few clips"}
+    assert figures["all"]["int8"]["accuracy"] == 1
+    assert "too few clips" in body_report(result)
 
 
 def test_the_command_writes_json_and_tables(m3net, esc10: Path, tmp_path: Path):
