@@ -5,6 +5,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.optimize
 import scipy.special
+from threadpoolctl import threadpool_limits
 
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras
@@ -56,7 +57,8 @@ def fit_head(
         return value + penalty / 2 * (weights[:-1] ** 2).sum(), gradient.ravel()
 
     start = np.zeros((inputs.shape[1] + 1) * classes)
-    solution = scipy.optimize.minimize(loss, start, jac=True, method="L-BFGS-B").x
+    with threadpool_limits(1):  # the order of sums, and so the weights, depends on the threads
+        solution = scipy.optimize.minimize(loss, start, jac=True, method="L-BFGS-B").x
     weights = solution.reshape(-1, classes)
     unscaled = weights[:-1] / spread[:, None]
     return unscaled, weights[-1] - mean @ unscaled
