@@ -24,14 +24,16 @@ from m3net_tf.training.cross_validation import RESULT
 from m3net_tf.training.loop.fine_tuning import start_from
 from m3net_tf.training.recipe import Recipe
 
-NAMES = ("diffres-s-keywords", "m3net-mcu-sounds", "m3net-s-keywords")
-LARGEST_BYTES = 1_000_000
+BODIES = ("sounds_l", "sounds_m", "sounds_s")
+NAMES = ("diffres-s-keywords", "m3net-mcu-sounds", "m3net-s-keywords", *BODIES)
+LARGEST_BYTES = 9_000_000
 ATTRIBUTION = "attribution.txt"  # beside a card that names it
 #: What each network hears in a sound that is made here.
 HEARD = {
     "diffres-s-keywords": "_silence_",
     "m3net-mcu-sounds": "crying_baby",
     "m3net-s-keywords": "_silence_",
+    **dict.fromkeys(BODIES, "Silence"),
 }
 
 
@@ -105,7 +107,11 @@ def test_a_path_wins_and_an_unknown_name_lists_what_there_is(tmp_path, monkeypat
 
 
 @pytest.mark.parametrize(
-    "name", [*(pytest.param(name, marks=pytest.mark.slow) for name in NAMES[:2]), NAMES[2]]
+    "name",
+    [
+        *(pytest.param(name, marks=pytest.mark.slow) for name in (*NAMES[:2], *BODIES[:2])),
+        *(NAMES[2], BODIES[2]),
+    ],
 )
 def test_a_training_starts_with_their_weights(name):
     recipe = Recipe.from_dict(

@@ -15,9 +15,10 @@ from m3net_tf.training.recipe import Recipe
 from m3net_tf.training.scoring.evaluation import predict
 
 Floats = npt.NDArray[np.float64]
-PENALTY = 0.01
-"""Suits five to a hundred clips of a class."""
+PENALTY = 0.3
+"""Chosen on UrbanSound8K, for one to twenty clips of a class."""
 _LEAST_SPREAD = 1e-3  # of the mean standard deviation, so that silent channels stay silent
+_SCALES = (1e-2, 1e2)  # of scores as logits
 
 
 def fit_head(
@@ -26,13 +27,16 @@ def fit_head(
     classes: int,
     penalty: float = PENALTY,
 ) -> tuple[Floats, Floats]:
-    """Multinomial logistic regression on standardised embeddings, each class with equal weight.
+    """Ridge regression of the classes on standardised embeddings, each class with equal weight.
+
+    With few clips it recognises more than logistic regression. Its scores become logits by the
+    factor with the lowest cross-entropy, each clip predicted without itself.
 
     Args:
         embeddings: shape (clips, channels).
         labels: index of each clip's class, shape (clips,).
-        penalty: factor on half the squared weights of the standardised channels, beside the mean
-            cross-entropy.
+        penalty: factor on the squared weights, as a share of the mean squared length of a
+            standardised embedding.
 
     Returns:
         The weights, shape (channels, classes), and the bias, shape (classes,), for embeddings that
@@ -41,27 +45,34 @@ def fit_head(
     mean = embeddings.mean(axis=0, dtype=np.float64)
     spread = embeddings.std(axis=0, dtype=np.float64)
     spread = spread + _LEAST_SPREAD * spread.mean() + np.finfo(np.float32).tiny
-    inputs = (embeddings - mean) / spread
-    targets = np.eye(classes)[labels]
-    shares = targets.sum(axis=0)
-    present = np.count_nonzero(shares)
-    importance = 1 / (present * shares[labels])
-
-    def loss(flat: Floats) -> tuple[float, Floats]:
-        weights = flat.reshape(-1, classes)
-        logits = inputs @ weights[:-1] + weights[-1]
-        log_probabilities = logits - scipy.special.logsumexp(logits, axis=1, keepdims=True)
-        errors = (np.exp(log_probabilities) - targets) * importance[:, None]
-        gradient = np.vstack([inputs.T @ errors + penalty * weights[:-1], errors.sum(axis=0)])
-        value = -(log_probabilities[np.arange(len(labels)), labels] * importance).sum()
-        return value + penalty / 2 * (weights[:-1] ** 2).sum(), gradient.ravel()
-
-    start = np.zeros((inputs.shape[1] + 1) * classes)
+    inputs = np.column_stack([(embeddings - mean) / spread, np.ones(len(embeddings))])
+    targets = 2 * np.eye(classes)[labels] - 1
+    counts = np.bincount(labels, minlength=classes)
+    importance = len(labels) / (np.count_nonzero(counts) * counts[labels])
+    channels = embeddings.shape[1]
     with threadpool_limits(1):  # the order of sums, and so the weights, depends on the threads
-        solution = scipy.optimize.minimize(loss, start, jac=True, method="L-BFGS-B").x
-    weights = solution.reshape(-1, classes)
-    unscaled = weights[:-1] / spread[:, None]
-    return unscaled, weights[-1] - mean @ unscaled
+        weighted = inputs.T * importance
+        gram = weighted @ inputs
+        ridge = penalty * np.trace(gram[:channels, :channels]) / len(labels)
+        inverse = np.linalg.inv(gram + ridge * np.diag([1.0] * channels + [1e-6]))
+        solution = inverse @ (weighted @ targets)
+        own = np.minimum(np.einsum("ij,jk,ki->i", inputs, inverse, weighted), 1 - 1e-6)[:, None]
+        others = (inputs @ solution - own * targets) / (1 - own)
+    solution *= _scale(others, labels, importance)
+    weights = solution[:-1] / spread[:, None]
+    return weights, solution[-1] - mean @ weights
+
+
+def _scale(scores: Floats, labels: npt.NDArray[np.integer], importance: Floats) -> float:
+    """The factor that makes logits of scores."""
+
+    def loss(logarithm: float) -> float:
+        logits = np.exp(logarithm) * scores
+        right = logits[np.arange(len(labels)), labels]
+        return float(importance @ (scipy.special.logsumexp(logits, axis=1) - right))
+
+    found = scipy.optimize.minimize_scalar(loss, bounds=np.log(_SCALES), method="bounded")
+    return float(np.exp(found.x))
 
 
 def fit_classifier(model: keras.Model, training: FeatureSet, recipe: Recipe) -> None:
