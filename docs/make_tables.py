@@ -8,6 +8,8 @@ A table stands between ``<!-- table: NAME -->`` and ``<!-- end of table -->``. N
   Lite Micro, of ``docs/evidence/benchmarks.csv``;
 - ``streams`` and ``streams always``: windows and hops, or front end and hops of a microphone that
   never stops, of ``docs/evidence/streams.json``;
+- ``bodies`` and ``bodies cost``: accuracy after some clips of each class, and the cost of a second
+  of sound, of ``docs/evidence/bodies.json``;
 - ``PAPER/TABLE.SCALE``: what ``m3net table`` wrote, without values that a paper quotes;
 - the same followed by ``rows`` or ``folds``: its cells with more columns, or each fold;
 - the same followed by ``leak``: the accuracy by two splits, paired by seed;
@@ -19,7 +21,7 @@ A table stands between ``<!-- table: NAME -->`` and ``<!-- end of table -->``. N
 - ``search/NAME``: the front of a search.
 
 Run ``python docs/make_tables.py`` after ``m3net table``, ``m3net lab deployment``, ``m3net lab
-search``, ``m3net bench stream``, ``docs/make_benchmarks.py`` or ``make emulate-all``.
+search``, ``m3net bench stream``, ``m3net bench body``, ``docs/make_benchmarks.py`` or ``make emulate-all``.
 """
 
 from __future__ import annotations
@@ -84,6 +86,7 @@ _COUNTS = 0.05
 _MINUS = re.compile(r"(?<![\w-])-(?=\d)")
 _NRF52840_HZ = 64e6
 _UNKNOWN = "\N{EN DASH}"
+_YAMNET = "yamnet global_average_pooling2d/Mean"
 
 #: Head and rows.
 Table = tuple[Sequence[str], Iterable[Sequence[str]]]
@@ -281,6 +284,39 @@ def _stream_table(part: str) -> Table:
         for name, cost in _streams().items()
     ]
     return head, sorted(rows, key=lambda row: float(row[2]))
+
+
+def _body_table(part: str) -> Table:
+    """Bodies for sounds: accuracy by clips of each class, or what a second of sound costs."""
+    result = json.loads((DOCS / "evidence" / "bodies.json").read_text())
+    if part == "cost":
+        head = ["body", "network, M cycles/s", "front end, M instructions/s"]
+        head += ["arena, bytes", "weights and tables, bytes"]
+        costs = {name: body["cost"] for name, body in result["bodies"].items() if "cost" in body}
+        return head, [
+            [
+                f"`{name}`",
+                f"{costs[name]['cycles_per_second']['0 wait states'] / 1e6:.1f}",
+                f"{costs[name]['frontend_instructions_per_second'] / 1e6:.1f}",
+                f"{costs[name]['arena_bytes']:,}",
+                f"{costs[name]['network_flash_bytes']:,}",
+            ]
+            for name in sorted(costs, reverse=True)
+        ]
+    accuracy = result["data"]["esc10"]["accuracy"]
+    shots = sorted(accuracy["sounds_s"], key=lambda each: (each == "all", each.zfill(3)))
+    rows = []
+    for name in (*sorted((each for each in accuracy if " " not in each), reverse=True), _YAMNET):
+        figures = (next(reversed(accuracy[name][shot].items())) for shot in shots)
+        cells = [_share_with_interval(each) for _, each in figures]
+        kind = "int8" if "int8" in accuracy[name]["5"] else "float"
+        rows.append([f"`{name.partition(' ')[0]}`", kind, *cells])
+    return ["body", "classifier", *shots], rows
+
+
+def _share_with_interval(figures: Mapping[str, Any]) -> str:
+    low, high = figures["accuracy_95"]
+    return f"{100 * figures['accuracy']:.1f} ({100 * low:.1f} to {100 * high:.1f})"
 
 
 def _numbers(row: Mapping[str, str]) -> dict[str, float]:
@@ -514,6 +550,7 @@ _WHOLE: Mapping[str, Callable[[str], Table]] = {
     "cores": lambda _: (_CORE_HEAD, _core_rows()),
     "benchmarks": _benchmark_table,
     "streams": _stream_table,
+    "bodies": _body_table,
 }
 _VIEWS: Mapping[str, Callable[[str, str], Table]] = {
     "rows": _cells,

@@ -59,7 +59,8 @@ def test_the_card_is_of_these_files(name):
     assert text == card_markdown(card)
     assert hashes["model.tflite"] in text
     assert card["about"] == read_yaml(folder / ABOUT)
-    assert len(card["boards"]) == 9 and card["git_commit"].isalnum()
+    boards = 8 if name == "sounds_l" else 9  # one board has too little flash to link it
+    assert len(card["boards"]) == boards and card["git_commit"].isalnum()
 
 
 @pytest.mark.parametrize("name", NAMES)
