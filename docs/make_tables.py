@@ -21,7 +21,8 @@ A table stands between ``<!-- table: NAME -->`` and ``<!-- end of table -->``. N
 - ``search/NAME``: the front of a search.
 
 Run ``python docs/make_tables.py`` after ``m3net table``, ``m3net lab deployment``, ``m3net lab
-search``, ``m3net bench stream``, ``m3net bench body``, ``docs/make_benchmarks.py`` or ``make emulate-all``.
+search``, ``m3net bench stream``, ``m3net bench body``, ``docs/make_benchmarks.py`` or ``make
+emulate-all``.
 """
 
 from __future__ import annotations
