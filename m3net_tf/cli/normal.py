@@ -12,7 +12,7 @@ from m3net_tf.cli.output import progress_beside, say, say_json, say_next
 from m3net_tf.system.checkout import require_sources
 from m3net_tf.system.extras import require_modules
 
-DEFAULT_BODY = "m3net-mcu-sounds"
+DEFAULT_BODY = "sounds_s"
 
 
 @app.command()
