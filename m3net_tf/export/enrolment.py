@@ -230,7 +230,7 @@ def metadata_of_outputs(metadata: Metadata, tflite: bytes, detector: DetectorCon
 
     Args:
         tflite: the network without it.
-        detector: its classes are those of prototypes.
+        detector: its classes are the prototypes' ones.
     """
     model = {
         **metadata.manifest["model"],

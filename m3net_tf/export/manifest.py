@@ -153,7 +153,7 @@ class Manifest:
 
     @property
     def detected(self) -> tuple[str, ...]:
-        """Classes of the detector: the network's, or those of its prototypes."""
+        """Classes of the detector: the network's, or its prototypes'."""
         if self.normal_prototypes:
             return (UNUSUAL,)
         return slot_labels(self.enrolment_slots) if self.enrolment_slots else self.labels

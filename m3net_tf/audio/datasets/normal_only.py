@@ -110,7 +110,7 @@ def _mimii(name: str) -> tuple[str, str] | None:
 
 
 def _require_one_machine(clips: Sequence[Clip], root: Path) -> None:
-    """Refuse folders above those of several machines: each has its own normal sound."""
+    """Refuse a folder of several machines: each has its own normal sound."""
     tested = {Path(clip.clip_id).parent.parent for clip in clips if clip.label == ANOMALY}
     if len(tested) > 1:
         names = sorted(map(str, tested))

@@ -83,7 +83,7 @@ class Embeddings:
         return scale * (self.over_windows(self.windows) - zero_point)
 
     def over_windows(self, values: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:
-        """Mean of what windows have, (windows, n), over those of each clip, (clips, n)."""
+        """Mean over the windows of each clip: (windows, n) to (clips, n)."""
         sums = np.zeros((int(self.clip.max()) + 1, values.shape[1]))
         np.add.at(sums, self.clip, values.astype(np.float64))
         return np.asarray(sums / np.bincount(self.clip)[:, None])

@@ -30,7 +30,7 @@ class TrainingClips:
 
     Attributes:
         predictions: a teacher's probabilities for the original clips, shape (clips, classes).
-        vectors: those of a teacher's file.
+        vectors: what a teacher's file gives for them.
     """
 
     features: FeatureSet

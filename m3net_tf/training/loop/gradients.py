@@ -58,7 +58,7 @@ def loss_and_gradients(
         outputs = model(feed(model, maps, lengths), training=True)
         if vectors is not None:
             loss = imitation_loss(targets, vectors, outputs, label_loss, recipe.distillation)
-            unconnected = tf.UnconnectedGradients.ZERO  # without labels, those of the classifier
+            unconnected = tf.UnconnectedGradients.ZERO  # without labels, the classifier's
         else:
             loss = label_loss(targets, outputs)
         if predictions is not None:

@@ -30,7 +30,7 @@ class Batch(TypedDict):
         labels: class indices, shape (batch,), or 0 and 1, shape (batch, classes).
         lengths: frames of the clips, shape (batch,), for networks that use them.
         predictions: a teacher's probabilities for the original clips, shape (batch, classes).
-        vectors: those of a teacher's file for the clips as stored, shape (batch, size).
+        vectors: what a teacher's file gives for the clips as stored, shape (batch, size).
     """
 
     features: tf.Tensor

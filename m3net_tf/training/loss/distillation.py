@@ -30,7 +30,7 @@ class Teacher:
         model: a network with the student's input, which gets the same augmented, mixed maps.
         predictions: probabilities of networks of which one at least has another input, for the
             original training clips, shape (clips, classes).
-        vectors: those of a file that a recipe names instead of runs.
+        vectors: what a file gives that a recipe names instead of runs.
     """
 
     model: keras.Model | None = None
