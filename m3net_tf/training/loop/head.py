@@ -18,7 +18,7 @@ Floats = npt.NDArray[np.float64]
 PENALTY = 0.3
 """Chosen on UrbanSound8K, for one to twenty clips of a class."""
 _LEAST_SPREAD = 1e-3  # of the mean standard deviation, so that silent channels stay silent
-_SCALES = (1e-2, 1e2)  # of scores as logits
+_SCALES = (0.1, 4.0)  # of scores from -1 to 1 as logits; copies of clips would ask for more
 
 
 def fit_head(
