@@ -68,7 +68,7 @@ def start_from(
             "name a run of the same network"
         )
     parameters = sum(layer.count_params() for layer in copied)
-    frozen = _freeze(model, settings.freeze)
+    frozen = _freeze(model, settings)
     log(
         f"{counted(len(copied), 'layer')} with {parameters} parameters from {run.folder}; "
         f"new: {', '.join(new) or 'none'}; frozen: {len(frozen)}"
@@ -102,7 +102,13 @@ def _copy_weights(
     return copied, new
 
 
-def _freeze(model: keras.Model, prefixes: tuple[str, ...]) -> list[str]:
+def _freeze(model: keras.Model, settings: FineTuningSection) -> list[str]:
+    """Freeze the layers that settings name.
+
+    A fitted head needs the statistics of the body's normalisation: batches of a few sounds would
+    replace them by others, for which its weights are wrong.
+    """
+    prefixes = settings.freeze
     layers = [layer for layer in model.layers if layer.weights]
     for prefix in prefixes:
         if not any(layer.name.startswith(prefix) for layer in layers):
@@ -111,7 +117,12 @@ def _freeze(model: keras.Model, prefixes: tuple[str, ...]) -> list[str]:
                 f"fine_tuning.freeze has {prefix!r}, but no layer's name begins with it: layers "
                 f"with weights are {names}"
             )
-    frozen = [layer for layer in layers if layer.name.startswith(prefixes)]
+    frozen = [
+        layer
+        for layer in layers
+        if layer.name.startswith(prefixes)
+        or (settings.fit_head and isinstance(layer, keras.layers.BatchNormalization))
+    ]
     for layer in frozen:
         layer.trainable = False
     if not model.trainable_weights:

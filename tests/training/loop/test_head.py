@@ -45,7 +45,9 @@ def test_the_first_epoch_fits_the_head_and_leaves_the_body(tiny_run, tiny_recipe
         fine_tuning=FineTuningSection(run=str(tiny_run), fit_head=True),
         training=dataclasses.replace(recipe.training, epochs=1),
     )
-    train(tuned, tmp_path / "head")
+    metrics = train(tuned, tmp_path / "head")
+    frozen = metrics.values["fine_tuning"]["layers_frozen"]
+    assert frozen and all(name.endswith("bn") for name in frozen)
     before = {layer.name: layer for layer in Run(tiny_run).load_model().layers}
     after = {layer.name: layer for layer in Run(tmp_path / "head").load_model().layers}
     for name, layer in after.items():
