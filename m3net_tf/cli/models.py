@@ -90,11 +90,13 @@ def model_list(as_json: AsJson = False) -> None:
     trained = tuple(
         (
             facts["trained"],
-            f"{facts['network']} {facts['preset']}",
+            " ".join(
+                [facts["network"], *[facts["preset"]] * (facts["preset"] != facts["trained"])]
+            ),
             facts["dataset"],
             str(facts["classes"]),
             "-" if facts["accuracy"] is None else f"{100 * facts['accuracy']:.1f} %",
-            facts["licence"],
+            facts["licence"] if facts["accuracy"] is not None else "see card",
         )
         for facts in map(_trained, pretrained_names())
     )

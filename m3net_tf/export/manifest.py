@@ -165,7 +165,11 @@ class Manifest:
 
     def to_dict(self) -> dict[str, object]:
         """Plain values, as ``manifest.json`` has them."""
-        values = {**dataclasses.asdict(self), "detector": self.detector.to_dict()}
+        values = {
+            **dataclasses.asdict(self),
+            "detector": self.detector.to_dict(),
+            "frontend": self.frontend.to_dict(),
+        }
         return {key: to_plain(value) for key, value in values.items() if value is not None}
 
     @classmethod

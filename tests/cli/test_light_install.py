@@ -218,6 +218,7 @@ LIGHT = {
 }
 LAB_LIGHT = {
     "lab search recipe.yaml": "pip install",  # likewise
+    "lab body sounds_s --sounds no_sounds --out runs/body": TRAIN,
     "lab list": "",
     "lab recipe m3net/table4 no_cell": "no cell is named",
     "lab latex m3net/table4": "pip install",
@@ -231,8 +232,9 @@ LAB_LIGHT = {
     "bench stream model.tflite": TRAIN,
     "bench wake no_run --word a --recordings b --negatives c": TRAIN,
     "bench enrol no_export --recordings b --negatives c": "no_export",
+    "bench body no_network --data esc10=no_data": TRAIN,
     "bench normal --data-dir no_data --body no_network": TRAIN,
-    "bench sounds --data-dir no_data --body no_network": TRAIN,
+    "bench sounds --data-dir no_data --body no_network": "choose from the networks",
 }
 if LAB:
     LIGHT |= LAB_LIGHT

@@ -8,8 +8,8 @@ _STRIDES = (1, 2, 1, 2, 1, 2, 1)
 PRESETS = {
     "sounds_s": Preset(
         input_shape=(64, 48, 1),
-        parameters=45_780,
-        macs=1_645_824,
+        parameters=41_440,
+        macs=1_429_920,
         summary="everyday sounds, 64 mel bins by 48 frames of 20 ms, for any microcontroller",
         arguments={"stem": 8, "channels": (16, 36, 40, 72, 80, 104, 128), "strides": _STRIDES},
         run_columns=16,

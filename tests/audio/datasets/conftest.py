@@ -186,6 +186,12 @@ def _make_folder(root: Path) -> None:
         _put(_sound(), [root / label / f"speaker{speaker}_{take}.wav"])
 
 
+def _make_normal_only(root: Path) -> None:
+    for number in range(8):
+        _put(_sound(), [root / f"pump/id_00/normal/{number:08}.wav"])
+        _put(_sound(), [root / f"pump/id_00/abnormal/{number:08}.wav"])
+
+
 @pytest.fixture
 def make_layout(tmp_path: Path) -> Callable[..., Path]:
     """Make a small official layout of a data set in ``<parent>/<name>``; returns the folder."""
@@ -200,6 +206,7 @@ def make_layout(tmp_path: Path) -> Callable[..., Path]:
         "fsd50k": _make_fsd50k,
         "audioset": _make_audioset,
         "folder": _make_folder,
+        "normal_only": _make_normal_only,
     }
 
     def make(name: str, parent: Path = tmp_path, **options: int) -> Path:

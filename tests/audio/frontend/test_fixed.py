@@ -84,9 +84,9 @@ def test_within_a_step_of_the_reference(name: str):
     """A value next to a rounding limit may be rounded the other way; nothing else differs."""
     clips = sounds(CONFIGS[name])
     steps_apart = differences(CONFIGS[name], list(clips.values()))
-    assert steps_apart.max() <= 1 and steps_apart.mean() < 0.005
+    assert steps_apart.max() <= 1 and steps_apart.mean() < 0.01
     for clip in clips.values():
-        assert differences(CONFIGS[name], [clip]).mean() < 0.03
+        assert differences(CONFIGS[name], [clip]).mean() < 0.04
 
 
 @pytest.mark.parametrize(
