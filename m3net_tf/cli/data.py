@@ -82,14 +82,14 @@ def data_fetch(
 
 def _fetch_network(name: str, url: str | None, log: Log, *, as_json: bool) -> None:
     from m3net_tf.audio.datasets.networks import NETWORKS, fetch_network
-    from m3net_tf.system.artifacts import sha256_of
+    from m3net_tf.system.artifacts import file_sha256
 
     network = NETWORKS[name]
     path = fetch_network(name, url=url, log=log)
     facts = {
         "name": name,
         "file": str(path),
-        "sha256": sha256_of(path.read_bytes()),
+        "sha256": file_sha256(path),
         "licence": network.licence,
     }
     lines = (

@@ -12,7 +12,6 @@ same folder does not wait but fails.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import shutil
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -25,7 +24,7 @@ from m3net_tf.audio.datasets.clips import Archive
 from m3net_tf.audio.datasets.download import Downloader, forget_part
 from m3net_tf.audio.datasets.registry import dataset_info, load_dataset
 from m3net_tf.audio.datasets.unpack import SCRATCH, ArchiveRefusedError, unpack, volumes
-from m3net_tf.system.artifacts import cache_folder, read_json, write_json
+from m3net_tf.system.artifacts import cache_folder, file_sha256, read_json, write_json
 from m3net_tf.system.errors import ConfigError, DataError
 from m3net_tf.system.locks import in_use
 from m3net_tf.system.progress import Log, silent
@@ -180,8 +179,7 @@ def _download(
     downloader = Downloader(part, log, pause_s, archive.size_bytes if archive.checksum else 0)
     path = _retrieve(archive, source, checksum, downloader, record)
     if not checksum:
-        with path.open("rb") as file:
-            checksum = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+        checksum = f"sha256:{file_sha256(path)}"
         log(f"{name}: no checksum is published; {checksum} is recorded once it is unpacked")
         if recorded not in ("", checksum):
             log(f"{name}: the bytes differ from the previous download ({recorded})")

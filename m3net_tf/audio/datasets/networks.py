@@ -2,10 +2,9 @@
 """Networks of other publishers, as teachers: fetched like data sets, into the user's cache."""
 
 import dataclasses
-import hashlib
 from pathlib import Path
 
-from m3net_tf.system.artifacts import cache_folder
+from m3net_tf.system.artifacts import cache_folder, file_sha256
 from m3net_tf.system.errors import ConfigError, DataError
 from m3net_tf.system.locks import in_use
 from m3net_tf.system.progress import Log, silent
@@ -86,7 +85,7 @@ def fetch_network(
     target = network_path(name)
     source = url or network.url
     with in_use(target.parent):
-        if target.is_file() and _sha256(target) in network.sha256:
+        if target.is_file() and file_sha256(target) in network.sha256:
             log(f"{target}: {name} is already there")
             return target
         part = target.with_name(f"{name}.part")
@@ -99,7 +98,7 @@ def fetch_network(
                 "M3NET_CACHE"
             ) from None
         forget_part(part)
-        found = _sha256(arrived)
+        found = file_sha256(arrived)
         if found not in network.sha256:
             arrived.unlink()
             raise DataError(
@@ -108,8 +107,3 @@ def fetch_network(
             )
         arrived.replace(target)
     return target
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -3,7 +3,6 @@
 
 import dataclasses
 import functools
-import hashlib
 import struct
 import threading
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.system.artifacts import cache_folder
+from m3net_tf.system.artifacts import cache_folder, file_sha256
 from m3net_tf.system.errors import DataError
 from m3net_tf.system.locks import locked
 from m3net_tf.system.progress import silent
@@ -80,12 +79,6 @@ def _verified_shard(url: str, index: str, shard: Shard) -> Path:
 def is_local(system: Any) -> bool:
     """Whether a file system of fsspec is this computer's."""
     return "file" in (system.protocol if isinstance(system.protocol, tuple) else (system.protocol,))
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _copy(system: Any, source: str, target: Path, url: str) -> None:

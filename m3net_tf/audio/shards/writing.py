@@ -19,9 +19,9 @@ import numpy.typing as npt
 from m3net_tf.audio.datasets import AudioDataset, Clip
 from m3net_tf.audio.datasets.audio import fit_length, to_pcm16
 from m3net_tf.audio.datasets.clips import SPLITS
-from m3net_tf.audio.shards.files import Shard, file_sha256, is_local
+from m3net_tf.audio.shards.files import Shard, is_local
 from m3net_tf.audio.shards.index import INDEX, NOISE, ShardEntry, Shards, index_of, open_shards
-from m3net_tf.system.artifacts import parse_json, sha256_of
+from m3net_tf.system.artifacts import file_sha256, parse_json, sha256_of
 from m3net_tf.system.errors import ConfigError, DataError
 from m3net_tf.system.keras import tf
 from m3net_tf.system.locks import in_use, scratch_folder
