@@ -114,6 +114,10 @@ class Classifier:
     def _load(self) -> None:
         network = self._network
         parts = [self.metadata.importance, network] if self.metadata.warp else [network]
+        self._normal: NormalSounds | None = None
+        if rows := self.metadata.normal_prototypes:
+            _, zero_point = tensor_quantization(network, "output")
+            self._normal = NormalSounds.from_rows(rows, zero_point)
         self.why_not_compiled = ""
         if self._asked is None and not self._fast:
             self._parts, self.why_not_compiled = load_fastest(parts)
@@ -132,7 +136,7 @@ class Classifier:
     @property
     def labels(self) -> tuple[str, ...]:
         """Class names in the order of the scores."""
-        return (UNUSUAL,) if self.metadata.normal_prototypes else self.metadata.labels
+        return (UNUSUAL,) if self._normal else self.metadata.labels
 
     @property
     def window_samples(self) -> int:
@@ -147,10 +151,7 @@ class Classifier:
 
     def _scores(self, outputs: Int8) -> Int8:
         """Scores of a network's outputs: the outputs, unless it has prototypes of normal sounds."""
-        if not self.metadata.normal_prototypes:
-            return outputs
-        _, zero_point = tensor_quantization(self._network, "output")
-        return NormalSounds.from_rows(self.metadata.normal_prototypes, zero_point).scores(outputs)
+        return self._normal.scores(outputs) if self._normal else outputs
 
     def predict(
         self, sound: str | os.PathLike[str] | npt.ArrayLike, *, sample_rate_hz: float | None = None
