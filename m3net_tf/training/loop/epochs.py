@@ -30,7 +30,7 @@ from m3net_tf.training.loop.stopping import AfterEpoch
 from m3net_tf.training.loop.validation import validate
 from m3net_tf.training.recipe import Recipe
 from m3net_tf.training.run import Run
-from m3net_tf.training.scoring.evaluation import predict_originals, score
+from m3net_tf.training.scoring.evaluation import score
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,14 +117,11 @@ def _fit_head(loop: Loop, task: Task) -> dict[str, float]:
     """Fit the head on the body's embeddings in place of an epoch; return its figures."""
     state = loop.state
     start = time.perf_counter()
-    fit_classifier(state.network, loop.training.features, loop.recipe)
+    clips = loop.training.features
+    probabilities = fit_classifier(state.network, clips, loop.recipe)
     state.restart_average()
     task.advance(state.steps_per_epoch)
-    loss = score(
-        predict_originals(state.inference_model, loop.training.features),
-        loop.training.features,
-        loop.clips.dataset.info.labels,
-    )[1]
+    _, loss = score(probabilities, clips, loop.clips.dataset.info.labels)
     return _close_epoch(loop, loss, start)
 
 

@@ -69,7 +69,7 @@ class Recipe:
                 )
 
     def _require_stored_clips(self) -> None:
-        """Refuse augmentation that changes a clip's sound after the teacher has heard it."""
+        """Refuse augmentation that changes a clip's sound after the teacher has judged it."""
         for key in (
             "fresh",
             "mixup_probability",
