@@ -85,11 +85,7 @@ def starter_recipe(
             f"{sounds.unreadable[0]}; {len(sounds.unreadable)} of {sounds.clips} files cannot be "
             "read: move them out of the folder"
         )
-    options = _options(sounds, _RATE_HZ if body else sample_rate_hz)
-    if body:
-        options["clip_s"] = BODY_WINDOW_S
-        if sounds.longest_s > BODY_WINDOW_S:
-            options["long_clips"] = "windows"
+    options = _options(sounds, sample_rate_hz, body=body)
     try:
         dataset = _trainable(sounds, options, log)
     except DataError:
@@ -105,7 +101,11 @@ def starter_recipe(
     recipe |= _of_body(dataset) if proposal.body else _of_nothing(training, longer, proposal)
     if sounds.imbalance > UNEVEN:
         recipe["training"]["class_weights"] = "balanced"
-    if not sounds.split and _tested(dataset) < _FEW_TESTED and _has_folds(sounds, options, log):
+    if (
+        not sounds.split
+        and _fewest(dataset, "test") < _FEW_TESTED
+        and _has_folds(sounds, options, log)
+    ):
         recipe["training"]["cross_validation"] = FOLDED
     Recipe.from_dict(recipe)
     return recipe
@@ -117,13 +117,10 @@ def _of_body(dataset: AudioDataset) -> Sections:
     With few clips of a class only the head is fitted. With more, the whole network is trained after
     that, and validation chooses.
     """
-    real = (clip for clip in dataset.split("train") if not clip.synthetic)
-    whole = {clip.whole or clip.clip_id: clip.label for clip in real}
-    fewest = min(Counter(whole.values()).values())
     return {
         "augmentation": {"copies": 2, "shift_s": 0.2, "noise_probability": 0.3},
         "training": {
-            "epochs": 1 if fewest < _ENOUGH else 1 + _BODY_EPOCHS,
+            "epochs": 1 if _fewest(dataset, "train") < _ENOUGH else 1 + _BODY_EPOCHS,
             "batch_size": 32,
             "learning_rate": 3e-4,
             "weight_average": 0.99,
@@ -138,21 +135,21 @@ def _of_nothing(training: int, longer: float, proposal: Proposal) -> Sections:
         training: number of training clips or windows.
         longer: windows of a recording.
     """
-    recipe: Sections = {}
-    recipe["augmentation"] = {
-        "copies": 3 if training > _MANY else max(3, round(10 / longer)),
-        "speed_probability": 0.5,
-        "time_masks": 1,
-        "frequency_masks": 1,
-        **proposal.masks,
+    return {
+        "augmentation": {
+            "copies": 3 if training > _MANY else max(3, round(10 / longer)),
+            "speed_probability": 0.5,
+            "time_masks": 1,
+            "frequency_masks": 1,
+            **proposal.masks,
+        },
+        "training": {
+            "epochs": 30 if training > _MANY else 60,
+            "batch_size": 16 if training < _FEW else 32,
+            "weight_average": 0.99,
+            "class_weights": "none",
+        },
     }
-    recipe["training"] = {
-        "epochs": 30 if training > _MANY else 60,
-        "batch_size": 16 if training < _FEW else 32,
-        "weight_average": 0.99,
-        "class_weights": "none",
-    }
-    return recipe
 
 
 def _trainable(sounds: FolderSounds, options: dict[str, Any], log: Log) -> AudioDataset:
@@ -163,9 +160,9 @@ def _trainable(sounds: FolderSounds, options: dict[str, Any], log: Log) -> Audio
     return dataset
 
 
-def _tested(dataset: AudioDataset) -> int:
-    """Test clips of the class with the fewest, without artificial silence."""
-    whole = {clip.whole or clip.clip_id: clip for clip in dataset.split("test")}.values()
+def _fewest(dataset: AudioDataset, split: str) -> int:
+    """Clips of the class with the fewest in a split, without artificial silence."""
+    whole = {clip.whole or clip.clip_id: clip for clip in dataset.split(split)}.values()
     return min(Counter(clip.label for clip in whole if not clip.synthetic).values(), default=0)
 
 
@@ -182,13 +179,13 @@ def _has_folds(sounds: FolderSounds, options: dict[str, Any], log: Log) -> bool:
     return all(dataset.info.groups_known for dataset in folds)
 
 
-def _options(sounds: FolderSounds, sample_rate_hz: int | None) -> dict[str, Any]:
-    """Options of the data set ``folder``."""
+def _options(sounds: FolderSounds, sample_rate_hz: int | None, *, body: bool) -> dict[str, Any]:
+    """Options of the data set ``folder``; a trained body decides rate and window."""
     clip_s = math.ceil(round(10 * sounds.length_95_s, 3)) / 10
-    low = max(sounds.rates_hz) <= _LOW_RATE_HZ
+    low = max(sounds.rates_hz) <= _LOW_RATE_HZ and not body
     options: dict[str, Any] = {
         "sample_rate_hz": sample_rate_hz or (_LOW_RATE_HZ if low else _RATE_HZ),
-        "clip_s": min(max(clip_s, _SHORTEST_S), _LONGEST_S),
+        "clip_s": BODY_WINDOW_S if body else min(max(clip_s, _SHORTEST_S), _LONGEST_S),
     }
     if sounds.table:
         options["table"] = sounds.table
@@ -228,12 +225,12 @@ def recipe_lines(
     lines += recording_lines(dataset, log)
     if "cross_validation" in recipe["training"]:
         lines.append(
-            f"a class has only {_tested(dataset)} test clips, so five more trainings follow, each "
-            "with another fifth as the test: cross-validation tests all clips"
+            f"a class has only {_fewest(dataset, 'test')} test clips, so five more trainings "
+            "follow, each with another fifth as the test: cross-validation tests all clips"
         )
-    elif not (dataset.info.groups_known or sounds.split) and _tested(dataset) < _FEW_TESTED:
+    elif not (dataset.info.groups_known or sounds.split) and _fewest(dataset, "test") < _FEW_TESTED:
         lines.append(
-            f"a class has only {_tested(dataset)} test clips: with --group-pattern, "
+            f"a class has only {_fewest(dataset, 'test')} test clips: with --group-pattern, "
             "cross-validation by whole groups tests all clips"
         )
     return lines
@@ -287,7 +284,7 @@ def _start_line(recipe: Sections) -> str:
     """Where the training starts, and what it trains."""
     start = recipe.get("fine_tuning", {}).get("from")
     if start is None:
-        return "start: random weights, because of --from nothing"
+        return "start: random weights"
     if recipe["training"]["epochs"] == 1:
         trained = (
             f"only its head is fitted, because a class has fewer than {_ENOUGH} training clips"

@@ -15,7 +15,6 @@ from m3net_tf.audio.frontend.presets import named_frontend
 from m3net_tf.boards.builds.boards import load_board
 from m3net_tf.boards.measure.real_time import Pace, pace_of
 from m3net_tf.networks.models import presets_of
-from m3net_tf.networks.pretrained import pretrained_names
 from m3net_tf.system.errors import ConfigError, FirmwareError
 
 
@@ -170,7 +169,7 @@ def proposals_from(start: str | None) -> tuple[Proposal, ...]:
     """The proposals that start there, from the most to the least costly.
 
     Args:
-        start: one of :data:`STARTS`; None takes the bodies that the package has.
+        start: one of :data:`STARTS`; None lets the board choose among the bodies.
 
     Raises:
         ConfigError: there is no such start.
@@ -179,10 +178,7 @@ def proposals_from(start: str | None) -> tuple[Proposal, ...]:
         return FROM_NOTHING
     if start not in (None, *STARTS):
         raise ConfigError(f"--from {start}: choose one of {', '.join(STARTS)}")
-    packed = [body for body in BODIES if body.preset in pretrained_names()]
-    if start is None:
-        return tuple(packed) or FROM_NOTHING
-    return tuple(body for body in BODIES if body.preset == start)
+    return tuple(body for body in BODIES if start in (None, body.preset))
 
 
 def propose(
