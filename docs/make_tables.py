@@ -308,9 +308,8 @@ def _body_table(part: str) -> Table:
     shots = sorted(accuracy["sounds_s"], key=lambda each: (each == "all", each.zfill(3)))
     rows = []
     for name in (*sorted((each for each in accuracy if " " not in each), reverse=True), _YAMNET):
-        figures = (next(reversed(accuracy[name][shot].items())) for shot in shots)
-        cells = [_share_with_interval(each) for _, each in figures]
         kind = "int8" if "int8" in accuracy[name]["5"] else "float"
+        cells = [_share_with_interval(accuracy[name][shot][kind]) for shot in shots]
         rows.append([f"`{name.partition(' ')[0]}`", kind, *cells])
     return ["body", "classifier", *shots], rows
 

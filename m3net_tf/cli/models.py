@@ -90,13 +90,13 @@ def model_list(as_json: AsJson = False) -> None:
     trained = tuple(
         (
             facts["trained"],
-            " ".join(
-                [facts["network"], *[facts["preset"]] * (facts["preset"] != facts["trained"])]
-            ),
+            facts["network"]
+            if facts["accuracy"] is None
+            else f"{facts['network']} {facts['preset']}",
             facts["dataset"],
             str(facts["classes"]),
             "-" if facts["accuracy"] is None else f"{100 * facts['accuracy']:.1f} %",
-            facts["licence"] if facts["accuracy"] is not None else "see card",
+            "see card" if facts["accuracy"] is None else facts["licence"],
         )
         for facts in map(_trained, pretrained_names())
     )

@@ -8,7 +8,7 @@ import typer
 
 from m3net_tf.cli.app import app
 from m3net_tf.cli.options import DEFAULT_BOARD, AsJson, Board
-from m3net_tf.cli.output import progress_beside, say, say_json, say_next
+from m3net_tf.cli.output import print_lines, progress_beside, say_next
 from m3net_tf.system.checkout import require_sources
 from m3net_tf.system.extras import require_modules
 
@@ -66,9 +66,6 @@ def normal(
         group_pattern=group_pattern,
         log=progress_beside(as_json),
     )
-    if as_json:
-        say_json({"folder": str(folder), **facts})
-        return
-    for line in normal_lines(facts):
-        say(line)
-    say_next("m3net", "export", folder / NETWORK, "--out", folder, "--board", board)
+    print_lines({"folder": str(folder), **facts}, as_json, lambda _: normal_lines(facts))
+    if not as_json:
+        say_next("m3net", "export", folder / NETWORK, "--out", folder, "--board", board)
