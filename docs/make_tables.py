@@ -16,6 +16,9 @@ A table stands between ``<!-- table: NAME -->`` and ``<!-- end of table -->``. N
 - the same followed by ``controls PREFIX``: differences to the reference, for the splits whose
   labels begin with PREFIX, beside the paper's;
 - the same followed by ``step LABEL``: the difference of one model to the reference;
+- the same followed by ``between FAMILY``: the differences of a family of experiments/families.yaml;
+- the same followed by ``paired OTHER``: the difference of each draw, beside another result's;
+- ``claims``: what the papers claim, of ``docs/evidence/claims.yaml``, with our verdicts;
 - the same followed by ``signals``: what a figure says about its data;
 - the same followed by another heading of that page: the table below the heading;
 - ``search/NAME``: the front of a search.
@@ -38,9 +41,21 @@ from pathlib import Path
 from typing import Any
 
 import m3net_tf.networks.presets
-from m3net_tf.lab.studies.statistics import compare, holm, paired_values
+from m3net_tf.lab.studies.families import (
+    VERDICTS,
+    Verdict,
+    cell_verdicts,
+    family_verdicts,
+    rule,
+)
+from m3net_tf.lab.studies.grid_file import load_grid
+from m3net_tf.lab.studies.report_files import markdown
+from m3net_tf.lab.studies.statistics import paired_values
+from m3net_tf.lab.studies.table_record import TableReport, read_table
+from m3net_tf.lab.studies.table_views import table_page
 from m3net_tf.networks.presets import Preset
 from m3net_tf.system.artifacts import write_text
+from m3net_tf.system.yaml_files import read_yaml
 
 DOCS = Path(__file__).parent
 RESULTS = DOCS.parent / "experiments" / "results"
@@ -82,8 +97,6 @@ _CONTROLS = {
 }
 #: Networks whose products differ less than this are not told apart by them.
 _ALIKE = 1.2
-#: Below this p after Holm's correction a difference counts.
-_COUNTS = 0.05
 _MINUS = re.compile(r"(?<![\w-])-(?=\d)")
 _NRF52840_HZ = 64e6
 _UNKNOWN = "\N{EN DASH}"
@@ -128,6 +141,16 @@ def _lines(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
 def _results(name: str) -> dict[str, Any]:
     values: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text())
     return values
+
+
+@functools.cache
+def _report(name: str) -> TableReport:
+    return read_table(RESULTS / f"{name}.json")
+
+
+@functools.cache
+def _verdicts(name: str) -> list[Verdict | None]:
+    return cell_verdicts(_report(name), RESULTS / name)
 
 
 _PRESET_HEAD = (
@@ -412,23 +435,38 @@ def _cells(name: str, _: str) -> Table:
 
 def _leak(name: str, _: str) -> Table:
     """Accuracy by a split that leaks and by one that does not, for each network."""
+    verdicts = {
+        cell["labels"]["Network"]: verdict
+        for cell, verdict in zip(_report(name)["cells"], _verdicts(name), strict=True)
+        if verdict
+    }
     by_network: dict[str, dict[bool, Any]] = {}
-    for cell in _results(name)["cells"]:
+    for cell in _report(name)["cells"]:
         by_network.setdefault(cell["labels"]["Network"], {})[cell["facts"]["leaking"]] = cell
     rows = []
-    p_values = []
     for network, both in by_network.items():
-        own, other, data = paired_values(both[True], both[False])
+        own, other, _ = paired_values(both[True], both[False])
         each = [one - two for one, two in zip(own, other, strict=True)]
-        test: Any = compare(own, other, data)
         means = [_with_interval(both[leaking]["ours"]) for leaking in (True, False)]
-        difference = f"{test['difference']:.1f} ({test['low']:.1f} to {test['high']:.1f})"
-        rows.append([network, *means, difference, f"{min(each):.1f}, {max(each):.1f}"])
-        p_values.append(test["t_p"])
-    for row, p in zip(rows, holm(p_values), strict=True):
-        row.append("< 0.001" if p < 0.001 else f"{p:.3f}")
-    head = ("network", "random split", "grouped", "difference", "smallest, largest", "p, Holm")
-    return head, rows
+        test = verdicts[network]
+        row = [
+            network,
+            *means,
+            _turned(test, "low", "high"),
+            _turned(test, "wide_low", "wide_high"),
+        ]
+        p = "< 0.001" if test["p"] < 0.001 else f"{test['p']:.3f}"
+        rows.append([*row, f"{min(each):.1f}, {max(each):.1f}", p, test["verdict"]])
+    head = ("network", "random split", "grouped", "difference", "overlapping draws")
+    return (*head, "smallest, largest", "p, Holm", "verdict"), rows
+
+
+def _turned(test: Verdict, low: str, high: str) -> str:
+    """A difference with the other sign, and its interval."""
+    ends: Mapping[str, Any] = test
+    if ends[low] is None:
+        return _UNKNOWN
+    return f"{-test['difference']:.1f} ({-ends[high]:.1f} to {-ends[low]:.1f})"
 
 
 def _with_interval(spread: Mapping[str, float]) -> str:
@@ -438,10 +476,13 @@ def _with_interval(spread: Mapping[str, float]) -> str:
 def _controls(name: str, prefix: str) -> Table:
     """Accuracy of each model, and its difference to the reference, by two splits."""
     cells = {}
-    for cell in _results(name)["cells"]:
+    verdicts = {}
+    for cell, verdict in zip(_report(name)["cells"], _verdicts(name), strict=True):
         split = cell["labels"]["Split"]
         if split.startswith(prefix) and "folds" not in split and cell["ours"]:
-            cells[cell["labels"]["Model"], split] = cell
+            place = cell["labels"]["Model"], split
+            cells[place] = cell
+            verdicts[place] = verdict
     splits = sorted({split for _, split in cells}, key=lambda split: "random" not in split)
     models = list(dict.fromkeys(model for model, _ in cells))
     head = ["network", "parameters"]
@@ -449,20 +490,23 @@ def _controls(name: str, prefix: str) -> Table:
         head += [split.removeprefix(f"{prefix}, "), "to M3Net"]
     rows = []
     for model in models:
-        row = [model, f"{cells[model, splits[0]]['facts']['parameters']:,}"]
+        facts = next(cells[model, split]["facts"] for split in splits if (model, split) in cells)
+        row = [model, f"{facts['parameters']:,}"]
         for split in splits:
             cell = cells[model, split]
-            row += [f"{cell['ours']['mean']:.2f}", _to_reference(cell["against_reference"])]
+            row += [f"{cell['ours']['mean']:.2f}", _to_reference(verdicts[model, split])]
         rows.append([*row, _paper_difference(model, prefix)])
     return [*head, "paper: to M3Net"], rows
 
 
-def _to_reference(test: Mapping[str, float] | None) -> str:
-    """A difference with its interval, bold if it counts."""
+def _to_reference(test: Verdict | None) -> str:
+    """A difference with its intervals, the one for overlapping draws last; bold if it counts."""
     if test is None:
         return ""
-    text = f"{test['difference']:+.2f} ({test['low']:+.2f} to {test['high']:+.2f})"
-    return f"**{text}**" if test.get("t_p_holm", 1) < _COUNTS else text
+    text = f"{test['difference']:+.2f} ({test['low']:+.2f} to {test['high']:+.2f}"
+    if test["wide_low"] is not None:
+        text += f"; {test['wide_low']:+.2f} to {test['wide_high']:+.2f}"
+    return f"**{text})**" if test["p"] < rule().level else f"{text})"
 
 
 def _paper_difference(model: str, prefix: str) -> str:
@@ -482,18 +526,99 @@ def _paper_difference(model: str, prefix: str) -> str:
 
 def _step(name: str, label: str) -> Table:
     """The difference of one model to the reference for each data set, and the paper's."""
+    report = _report(name)
     cells = {
-        (cell["labels"]["Data set"], cell["labels"]["Model"]): cell
-        for cell in _results(name)["cells"]
+        (cell["labels"]["Data set"], cell["labels"]["Model"]): cell for cell in report["cells"]
     }
     rows = []
-    for (data, model), cell in cells.items():
-        if model == label:
+    for cell, verdict in zip(report["cells"], _verdicts(name), strict=True):
+        data = cell["labels"]["Data set"]
+        if cell["labels"]["Model"] == label:
             paper = cell["paper"] - cells[data, "M3Net"]["paper"]
             leaking = cell["facts"]["leaking"]  # as the paper's split
-            own = _to_reference(cell["against_reference"])
+            own = _to_reference(verdict)
             rows.append([data, own, f"{paper:+.2f}" if leaking else ""])
     return ("data", f"{label} to M3Net (95 %)", "paper"), rows
+
+
+def _between(name: str, family: str) -> Table:
+    """The difference of a family that does not compare with the reference, for each network."""
+    rows = []
+    for cell, test in zip(
+        _report(name)["cells"], family_verdicts(_report(name), family), strict=True
+    ):
+        if test:
+            narrow = f"{test['difference']:.1f} ({test['low']:.1f} to {test['high']:.1f})"
+            wide = f"{test['wide_low']:.1f} to {test['wide_high']:.1f}"
+            rows.append(
+                [cell["labels"]["Model"], narrow, wide, f"{test['p']:.2g}", test["verdict"]]
+            )
+    return ("network", "difference", "overlapping draws", "p, Holm", "verdict"), rows
+
+
+def _paired(name: str, other: str) -> Table:
+    """Differences to the reference of each draw, in a table and in the same cells of another."""
+    rows = []
+    draws: list[str] = []
+    for cell in _report(name)["cells"]:
+        if cell["ours"] and cell["against_reference"]:
+            both = [_differences(each, cell["labels"]) for each in (name, other)]
+            draws = [*both[0]]
+            row = [cell["labels"]["Model"]]
+            for found in both:
+                values = [found[draw] for draw in draws]
+                row += [f"{value:+.2f}" for value in (*values, sum(values) / len(values))]
+            rows.append(row)
+    each = [*(f"draw {draw}" for draw in draws), "mean"]
+    return ("network", *(f"{kind}, {part}" for kind in ("CPU", "XLA") for part in each)), rows
+
+
+def _differences(name: str, labels: Mapping[str, str]) -> dict[str, float]:
+    """Draw of the split -> difference of a cell to the reference."""
+    report = _report(name)
+    wanted = (labels, {**labels, **report["reference"]})
+    cell, reference = (
+        next(cell for cell in report["cells"] if cell["labels"] == each) for each in wanted
+    )
+    own, others, data = paired_values(cell, reference)
+    return {str(draw): one - two for one, two, (_, draw) in zip(own, others, data, strict=True)}
+
+
+def _claims(_: str) -> Table:
+    """What the papers claim, and the verdict on each comparison that can tell."""
+    rows = []
+    papers = read_yaml(DOCS / "evidence" / "claims.yaml")
+    for paper, claims in papers.items():
+        for number, claim in enumerate(claims):
+            begin = [paper if not number else "", claim["claim"]]
+            if "verdict" in claim:
+                if claim["verdict"] not in VERDICTS:
+                    raise ValueError(f"{claim['claim']}: no verdict {claim['verdict']!r}")
+                rows.append([*begin, claim["because"], *[_UNKNOWN] * 3, claim["verdict"]])
+            for index, compared in enumerate(claim.get("compared", ())):
+                first = not index and "verdict" not in claim
+                rows.append([*(begin if first else ["", ""]), *_comparison(compared)])
+    return ("paper", "claim", "compared", "family", "pairs", "points, 95 %", "verdict"), rows
+
+
+def _comparison(compared: Mapping[str, Any]) -> list[str]:
+    """A comparison of the claims, with the interval that its verdict takes."""
+    name, labels = compared["table"], compared["cell"]
+    report = _report(name)
+    found = family_verdicts(report, compared["family"]) if "family" in compared else _verdicts(name)
+    (test,) = (
+        verdict
+        for cell, verdict in zip(report["cells"], found, strict=True)
+        if verdict and set(labels) <= set(cell["labels"].values())
+    )
+    page = f"[{', '.join(labels)}](../../experiments/results/{name}.md)"
+    low, high = test["wide_low"], test["wide_high"]
+    if low is None or high is None:
+        low, high = test["low"], test["high"]
+    interval = "" if low is None else f" ({low:+.1f} to {high:+.1f})"
+    family = f"{test['family']}, {test['size']}"
+    points = f"{test['difference']:+.1f}{interval}"
+    return [page, family, str(test["pairs"]), points, test["verdict"]]
 
 
 def _signals(name: str, _: str) -> Table:
@@ -551,6 +676,7 @@ _WHOLE: Mapping[str, Callable[[str], Table]] = {
     "benchmarks": _benchmark_table,
     "streams": _stream_table,
     "bodies": _body_table,
+    "claims": _claims,
 }
 _VIEWS: Mapping[str, Callable[[str, str], Table]] = {
     "rows": _cells,
@@ -558,12 +684,34 @@ _VIEWS: Mapping[str, Callable[[str, str], Table]] = {
     "leak": _leak,
     "controls": _controls,
     "step": _step,
+    "between": _between,
+    "paired": _paired,
     "signals": _signals,
 }
 
 
+def result_pages() -> Iterator[tuple[Path, str]]:
+    """The page of each written table, without the cells that its grid has no more."""
+    for path in sorted(RESULTS.glob("*/*.json")):
+        if "paper_table" not in json.loads(path.read_text()):
+            continue  # a figure's, or costs of boards
+        report = read_table(path)
+        stem = path.with_suffix("")
+        _, scale, *overlaid = stem.name.split(".")
+        overlay = RESULTS.parent / f"{overlaid[0]}.yaml" if overlaid else None
+        grid = load_grid(report["table"], scale, overlay)
+        places = [cell.labels for cell in grid.cells]
+        report["cells"] = [cell for cell in report["cells"] if cell["labels"] in places]
+        report["axes"] = {axis: list(labels) for axis, labels in grid.axes.items()}
+        if overlay and "--overlay" not in report["command"]:
+            report["command"] += f" --overlay experiments/{overlay.name}"
+        yield stem.with_suffix(f"{stem.suffix}.md"), markdown(table_page(report, grid.path, stem))
+
+
 def main() -> None:
-    """Write every page with marks."""
+    """Write the pages of results, then every page with marks."""
+    for path, text in result_pages():
+        write_text(path, text)
     for path in sorted(DOCS.rglob("*.md")):
         text = path.read_text()
         written = with_tables(text)

@@ -19,6 +19,10 @@ if TYPE_CHECKING:  # a light command does not need the room
 
 TableName = Annotated[str, typer.Argument(help="<paper>/<table>, or the path of its YAML file.")]
 TableScale = Annotated[str, typer.Option(help="tiny, small or paper.")]
+Overlay = Annotated[
+    Path | None,
+    typer.Option(exists=True, dir_okay=False, help="YAML with recipe keys for all cells."),
+]
 TableData = Annotated[
     list[str] | None,
     typer.Option(

@@ -20,6 +20,7 @@ from m3net_tf.lab.commands.options import (
     Jobs,
     KeepResults,
     Memory,
+    Overlay,
     Retries,
     TableData,
     TableName,
@@ -56,10 +57,7 @@ def table(
     out: TableOut = None,
     runs: TableRuns = RUNS,
     keep_results: KeepResults = False,
-    overlay: Annotated[
-        Path | None,
-        typer.Option(exists=True, dir_okay=False, help="YAML with recipe keys for all cells."),
-    ] = None,
+    overlay: Overlay = None,
     only: Annotated[
         list[str] | None,
         typer.Option(
@@ -96,7 +94,8 @@ def table(
         folders,
         pool_options(jobs, address, cpus, gpus, memory, retries, cache),
         train=not no_training,
-        command=f"m3net table {name} --scale {scale}",
+        command=f"m3net table {name} --scale {scale}"
+        + (f" --overlay {overlay}" if overlay else ""),
         log=progress_beside(as_json),
     )
     if as_json:
@@ -153,17 +152,19 @@ def cell_recipe(
 def latex(
     name: TableName,
     scale: TableScale = "small",
+    overlay: Overlay = None,
     out: TableOut = None,
     as_json: AsJson = False,
 ) -> None:
     """Print a written table in LaTeX."""
     require_modules("m3net lab latex", "report", "jinja2")
     from m3net_tf.lab.studies.grid_file import load_grid
+    from m3net_tf.lab.studies.table_plan import table_stem
     from m3net_tf.lab.studies.table_record import read_table
     from m3net_tf.lab.studies.table_views import table_latex
 
-    grid = load_grid(name, scale)
-    path = results_folder(out, scale, RUNS) / f"{grid.name}.{scale}.json"
+    grid = load_grid(name, scale, overlay)
+    path = Path(f"{table_stem(grid, overlay, results_folder(out, scale, RUNS))}.json")
     text = table_latex(read_table(path), list(grid.axes))
     if as_json:
         say_json({"latex": text})

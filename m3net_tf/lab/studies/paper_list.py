@@ -10,7 +10,7 @@ from m3net_tf.lab.studies.grid import SCALES, Grid
 from m3net_tf.lab.studies.grid_file import grid_names, load_grid
 from m3net_tf.lab.studies.table_record import WrittenReport
 from m3net_tf.system.artifacts import read_json
-from m3net_tf.system.checkout import require_sources
+from m3net_tf.system.checkout import find_sources, require_sources
 from m3net_tf.system.processor import arithmetic
 from m3net_tf.system.words import counted
 from m3net_tf.system.yaml_files import read_yaml
@@ -32,11 +32,13 @@ class ItemResult(TypedDict):
 
     Attributes:
         runs: number of runs with a result, or that a table without results would have.
+        overlay: name of the overlay of its recipes; empty without one.
         state: whether today's recipes would give the results.
         arithmetic: accelerators or instruction sets of its runs; older runs have no record of it.
     """
 
     scale: str
+    overlay: str
     runs: int
     state: str
     arithmetic: str
@@ -103,7 +105,8 @@ def list_lines(items: Sequence[PaperItem]) -> list[str]:
 
 def _line(result: ItemResult) -> str:
     runs = counted(result["runs"], "run") if result["runs"] else ""
-    facts = f"{result['scale']:<5}  {runs:<8}  {result['state']:<25}  {result['date']:<10}"
+    scale = f"{result['scale']} {result['overlay']}"
+    facts = f"{scale:<9}  {runs:<8}  {result['state']:<25}  {result['date']:<10}"
     arithmetic = f"arithmetic {result['arithmetic']}" if result["arithmetic"] else ""
     return f"{facts}  {result['commit']:<9}  {arithmetic}".rstrip()
 
@@ -114,7 +117,7 @@ def hours_path(out: Path, name: str, scale: str) -> Path:
 
 
 def table_results(name: str, out: Path) -> Iterator[ItemResult]:
-    """The results of a table at each scale, else the hours that it would take."""
+    """The results of a table at each scale, else the hours that it would take, and of overlays."""
     for scale in SCALES:
         path = out / f"{name}.{scale}.json"
         estimate = hours_path(out, name, scale)
@@ -127,12 +130,25 @@ def table_results(name: str, out: Path) -> Iterator[ItemResult]:
                 machine = f"{facts['tflops']} TFLOP/s"
             state = f"not run: {facts['hours']:.3g} h, {machine}"
             yield _result(scale, facts["runs"], state, facts)
+        for overlay in overlays():
+            path = out / f"{name}.{scale}.{overlay.stem}.json"
+            if path.exists():
+                grid = load_grid(name, scale, overlay)
+                result = _table_result(grid, read_json(path, WrittenReport))
+                yield {**result, "overlay": overlay.stem}
+
+
+def overlays() -> list[Path]:
+    """The shipped overlays: the YAML files beside the papers' folders that are recipes."""
+    paths = sorted(find_sources("experiments").glob("*.yaml"))
+    return [path for path in paths if "training" in read_yaml(path)]
 
 
 def _result(scale: str, runs: int, state: str, facts: Mapping[str, Any]) -> ItemResult:
     """A result with the date and the commit of its file."""
     return {
         "scale": scale,
+        "overlay": "",
         "runs": runs,
         "state": state,
         "arithmetic": "",
@@ -151,7 +167,7 @@ def _table_result(grid: Grid, report: WrittenReport) -> ItemResult:
         for key, metrics in trained.items()
     )
     state = f"{current} of {len(needed)} runs current" if current else "older recipe"
-    if current == len(needed) == len(trained):
+    if current == len(needed):
         state = "current"
     used = {arithmetic(metrics.get("computers", ())) for metrics in trained.values()}
     result = _result(grid.scale, len(trained), state, report)

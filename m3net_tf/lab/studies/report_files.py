@@ -40,7 +40,7 @@ def write_report(
     contents = {
         "json": json.dumps(report, indent=2, sort_keys=True, allow_nan=False) + "\n",
         "csv": rows.to_csv(float_format="%.6g", lineterminator="\n"),
-        "md": _markdown(page),
+        "md": markdown(page),
     }
     waiting = {}
     try:
@@ -58,7 +58,8 @@ def write_report(
     log(f"{place}.md")
 
 
-def _markdown(page: Page) -> str:
+def markdown(page: Page) -> str:
+    """A page as the text of its file."""
     lines: list[str] = []
     for part in page:
         if isinstance(part, str):

@@ -48,7 +48,6 @@ def add_statistics(grid: Grid, cells: Sequence[CellValues]) -> None:
         reference = next((other for other in cells if other["labels"] == labels), values)
         if reference is not values and cell.scored and not cell.average_of:
             values["against_reference"] = compare(*paired_values(values, reference))
-    _add_corrected(cells)
 
 
 def _spread_of_cell(cell: CellValues) -> Spread | None:
@@ -97,16 +96,6 @@ def _finished(cell: CellValues) -> dict[tuple[int, Data], float]:
         for run in cell["runs"]
         if run["value"] is not None
     }
-
-
-def _add_corrected(cells: Sequence[CellValues]) -> None:
-    """Add the p-values of Student's t tests after the correction over all cells."""
-    tests = [cell["against_reference"] for cell in cells if cell["against_reference"]]
-    p_values = [test["t_p"] for test in tests if test["t_p"] is not None]
-    corrected = iter(holm(p_values))
-    for test in tests:
-        if test["t_p"] is not None:
-            test["t_p_holm"] = next(corrected)
 
 
 def unit_means(values: Sequence[float], data: Sequence[Hashable]) -> list[float]:

@@ -3,6 +3,7 @@
 
 import dataclasses
 import itertools
+import json
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from m3net_tf.lab.studies.grid import Grid, Repeat
 from m3net_tf.lab.studies.grid_file import load_grid
 from m3net_tf.lab.studies.table_record import RunValues, WrittenReport
 from m3net_tf.system.artifacts import read_json
-from m3net_tf.system.errors import DataError
+from m3net_tf.system.errors import ConfigError, DataError
 from m3net_tf.system.words import counted
 from m3net_tf.training.cluster.data import DataFolders, missing_data
 from m3net_tf.training.recipe import Recipe
@@ -70,8 +71,8 @@ def plan_table(
         DataError: ``keep_results`` is set and no table is written.
     """
     grid = load_grid(name, scale, overlay)
-    suffix = f"{scale}.{overlay.stem}" if overlay else scale
-    stem = out / f"{grid.name}.{suffix}"
+    stem = table_stem(grid, overlay, out)
+    suffix = stem.name.partition(".")[2]
     trainings = {
         (index, repeat): grid.training(cell, repeat)
         for index, cell in enumerate(grid.cells)
@@ -96,7 +97,30 @@ def plan_table(
         chosen = (trainings[place] for place in trainings if grid.cells[place[0]] in cells)
         keys = {training.key for training in in_order(chosen)}
         runs = dataclasses.replace(runs, runs=tuple(run for run in runs.runs if run.key in keys))
+    _require_networks(runs.waiting)
     return TablePlan(grid, stem, trainings, kept, runs)
+
+
+def _require_networks(waiting: Sequence[Training]) -> None:
+    """Refuse a network that the registry cannot make of its arguments, before any training."""
+    from m3net_tf.networks.models.registry import network_design  # imports TensorFlow
+
+    checked = set()
+    for run in waiting:
+        model = run.recipe.model
+        network = json.dumps([model.name, model.preset, model.arguments], sort_keys=True)
+        if network not in checked:
+            checked.add(network)
+            try:
+                network_design(model.name, model.preset, model.arguments)
+            except ConfigError as error:
+                raise ConfigError(f"{run.place}: {error}") from None
+
+
+def table_stem(grid: Grid, overlay: Path | None, out: Path) -> Path:
+    """Path of a written table without its ending; ``overlay`` is the overlay of the grid."""
+    overlaid = f".{overlay.stem}" if overlay else ""
+    return out / f"{grid.name}.{grid.scale}{overlaid}"
 
 
 def _written_runs(path: Path, grid: Grid, trainings: Trainings) -> dict[str, dict[str, RunValues]]:

@@ -37,7 +37,8 @@ class Comparison(TypedDict):
         smallest_p: smallest possible p-value for this number of pairs.
         t_p: two-sided p of Student's t test; None for differences without spread, absent in older
             tables.
-        t_p_holm: the same after Holm's correction over the comparisons of a table.
+        t_p_holm: p of the comparison's family (:mod:`.families`); in older tables :attr:`t_p` after
+            Holm's correction over the comparisons of the file.
     """
 
     pairs: int

@@ -8,11 +8,15 @@ from pathlib import Path
 
 import pandas as pd
 
+from m3net_tf.lab.studies.families import FILE, Verdict, cell_verdicts, rule
 from m3net_tf.lab.studies.report_files import Page
 from m3net_tf.lab.studies.statistics import EXACT_PAIRS, FEWEST_PAIRS, data_of
 from m3net_tf.lab.studies.table_record import CellValues, RunValues, TableReport
+from m3net_tf.system.checkout import require_sources
 from m3net_tf.system.errors import ConfigError
-from m3net_tf.system.processor import arithmetic, in_words
+from m3net_tf.system.processor import Computer, arithmetic, in_words
+from m3net_tf.system.words import counted
+from m3net_tf.system.yaml_files import read_yaml
 
 _ABOUT = {
     "tiny": "Built-in sounds, few clips, one epoch: it only shows that everything runs.",
@@ -28,6 +32,8 @@ _CSV = [
     *("dataset", "protocol", "leaking", "parameters", "macs", "best_epoch", "threads"),
     *("arithmetic", "training_s", "git_commit", "recipe_sha256", "subset_sha256", "run", "error"),
 ]
+_FROM_FAMILIES = ("overlapping draws", "p, Holm", "p, equivalent", "verdict", "family")
+_TRAINED_ON = "trained_on.yaml"
 _WHOLE_NUMBERS = ("seed", "fold", "split", "parameters", "macs", "best_epoch", "threads")
 
 
@@ -109,6 +115,7 @@ def table_page(report: TableReport, grid: Path, stem: Path) -> Page:
     trained = any(cell["runs"] for cell in cells)
     several = any(len(set(map(data_of, cell["runs"]))) > 1 for cell in cells)
     drawn = any("split" in run for cell in cells for run in cell["runs"])
+    verdicts = cell_verdicts(report, stem)
     about = _ABOUT[report["scale"]] if trained else _UNTRAINED
     page: list[str | pd.DataFrame] = [
         f"# {report['paper_table']}: {report['title']}",
@@ -123,7 +130,7 @@ def table_page(report: TableReport, grid: Path, stem: Path) -> Page:
         _as_printed(report),
         "## Cells",
         "",
-        _details(report),
+        _details(report, verdicts),
         *([_LEAKS, ""] if any(map(_leaks, cells)) else []),
     ]
     if report["reference"]:
@@ -136,10 +143,9 @@ def table_page(report: TableReport, grid: Path, stem: Path) -> Page:
             "interval by Student's t, and p by Wilcoxon's signed-rank test (two-sided, exact"
             f"{f' up to {EXACT_PAIRS} pairs' if many else ''}). "
             f"With fewer than {FEWEST_PAIRS} pairs p cannot fall below 0.05; the smallest possible "
-            "value is then given in brackets. p, Holm: by Student's t test of the same pairs, "
-            "after Holm's correction over all comparisons of this table; below 0.05 a difference "
-            "counts.",
+            "value is then given in brackets.",
             "",
+            *_judgement(verdicts, stem),
         ]
     if trained:
         over = (
@@ -153,8 +159,36 @@ def table_page(report: TableReport, grid: Path, stem: Path) -> Page:
             "of a single run.",
             "",
         ]
-    page += [*_failures(cells), "## How", "", *_provenance(report, recipes_link(grid, stem))]
+    page += [*_failures(cells), "## How", "", *_provenance(report, grid, stem)]
     return page
+
+
+def _judgement(verdicts: Sequence[Verdict | None], stem: Path) -> list[str]:
+    """What the columns say that come from the families of comparisons."""
+    found = [verdict for verdict in verdicts if verdict]
+    sizes = {verdict["family"]: verdict["size"] for verdict in found}
+    if not sizes:
+        return []
+    families = ", ".join(f"{name} ({size})" for name, size in sizes.items())
+    file = recipes_link(require_sources("experiments") / FILE, stem)
+    wide = (
+        " Overlapping draws: the interval by Nadeau and Bengio's correction, which p, Holm and the "
+        "verdict take; it holds for other draws of the same clips."
+        if any(verdict["wide_low"] is not None for verdict in found)
+        else ""
+    )
+    equivalent = (
+        " p, equivalent: by two one-sided t tests against a margin of "
+        f"{counted(round(rule().margin), 'point')}, corrected in the same way."
+        if any(verdict["verdict"] for verdict in found)
+        else ""
+    )
+    return [
+        "p, Holm: by Student's t test of the same pairs, after Holm's correction over the family "
+        f"of the comparison; below {rule().level:g} a difference counts.{equivalent}{wide} "
+        f"Families and their comparisons: {families}; {file} has the rule.",
+        "",
+    ]
 
 
 def table_latex(report: TableReport, axes: Sequence[str]) -> str:
@@ -253,18 +287,22 @@ def _title(metric: str) -> str:
     return f"{name} (%)" if _is_scored(metric) else name
 
 
-def _details(report: TableReport) -> pd.DataFrame:
+def _details(report: TableReport, verdicts: Sequence[Verdict | None]) -> pd.DataFrame:
     """A row per cell that is neither quoted nor untrained, with its statistical test."""
-    cells = [
-        cell
-        for cell in report["cells"]
+    shown = [
+        (cell, verdict)
+        for cell, verdict in zip(report["cells"], verdicts, strict=True)
         if not cell["quoted"] and (cell["runs"] or "missing" not in cell)
     ]
-    rows = [_detail(report, cell) for cell in cells]
-    return labelled(rows, [cell["labels"] for cell in cells], list(report["axes"]))
+    rows = [_detail(report, *row) for row in shown]
+    frame = labelled(rows, [cell["labels"] for cell, _ in shown], list(report["axes"]))
+    if {verdict["family"] for verdict in verdicts if verdict} <= {report["table"]}:
+        frame = frame.drop(columns="family", errors="ignore")
+    empty = [column for column in _FROM_FAMILIES if column in frame and not frame[column].any()]
+    return frame.drop(columns=empty)
 
 
-def _detail(report: TableReport, cell: CellValues) -> dict[str, str]:
+def _detail(report: TableReport, cell: CellValues, verdict: Verdict | None) -> dict[str, str]:
     metric = cell["metric"]
     ours = cell["ours"]
     facts = cell.get("facts", {})
@@ -278,7 +316,7 @@ def _detail(report: TableReport, cell: CellValues) -> dict[str, str]:
         "runs": "" if ours and not cell["runs"] else str(counted),
     }
     if report["reference"]:
-        row |= _test(report, cell)
+        row |= _test(report, cell) | _judged(verdict)
     protocol = " ".join(str(facts[key]) for key in ("name", "protocol") if key in facts)
     row["data and protocol"] = protocol + (" †" if _leaks(cell) else "")
     for title, key in (("parameters", "parameters"), ("MACs", "macs")):
@@ -289,17 +327,34 @@ def _detail(report: TableReport, cell: CellValues) -> dict[str, str]:
 def _test(report: TableReport, cell: CellValues) -> dict[str, str]:
     labels = {**cell["labels"], **report["reference"]}
     if labels == cell["labels"] or all(other["labels"] != labels for other in report["cells"]):
-        return {"difference": "reference", "p": "", "p, Holm": ""}
+        return {"difference": "reference", "p": ""}
     test = cell["against_reference"]
     if test is None:
-        return {"difference": "", "p": "", "p, Holm": ""}
-    interval = "" if test["low"] is None else f" ({test['low']:+.2f} to {test['high']:+.2f})"
+        return {"difference": "", "p": ""}
     least = f" (≥ {test['smallest_p']:.3g})" if test["pairs"] < FEWEST_PAIRS else ""
     return {
-        "difference": f"{test['difference']:+.2f}{interval}",
+        "difference": f"{test['difference']:+.2f}{_interval(test['low'], test['high'])}",
         "p": f"{test['p']:.3g}{least}",
-        "p, Holm": f"{test['t_p_holm']:.2g}" if "t_p_holm" in test else "",
     }
+
+
+def _judged(verdict: Verdict | None) -> dict[str, str]:
+    """What the family of a comparison adds to its test."""
+    if verdict is None:
+        return dict.fromkeys(_FROM_FAMILIES, "")
+    wide = _interval(verdict["wide_low"], verdict["wide_high"]).strip(" ()")
+    tested = verdict["low"] is not None
+    return {
+        "overlapping draws": wide,
+        "p, Holm": f"{verdict['p']:.2g}" if tested else "",
+        "p, equivalent": f"{verdict['p_equivalent']:.2g}" if tested and verdict["verdict"] else "",
+        "verdict": verdict["verdict"],
+        "family": verdict["family"],
+    }
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    return "" if low is None or high is None else f" ({low:+.2f} to {high:+.2f})"
 
 
 def _failures(cells: Sequence[CellValues]) -> list[str]:
@@ -322,7 +377,7 @@ def recipes_link(grid: Path, stem: Path) -> str:
     return f"[{grid.parent.name}/{grid.name}]({target})"
 
 
-def _computers(report: TableReport) -> list[str]:
+def _computers(report: TableReport, stem: Path) -> list[str]:
     """The computers that have trained the runs; older runs have no record of them."""
     trained = {
         run["recipe_sha256"]: run["metrics"].get("computers", [])
@@ -330,30 +385,38 @@ def _computers(report: TableReport) -> list[str]:
         for run in cell["runs"]
         if "metrics" in run
     }
-    counts = Counter(", then ".join(map(in_words, computers)) for computers in trained.values())
+    counts = Counter(", then ".join(map(_computer, computers)) for computers in trained.values())
     unknown = counts.pop("", 0)
+    path = stem.parent.parent / _TRAINED_ON
+    noted = read_yaml(path).get(f"{stem.parent.name}/{stem.name}") if path.exists() else None
+    words = noted or "a computer of which they have no record"
     return [
         *(f"- runs trained on {words}: {count}" for words, count in sorted(counts.items())),
-        *([f"- runs trained with an unknown instruction set: {unknown}"] if unknown else []),
+        *([f"- runs trained on {words}: {unknown}"] if unknown else []),
     ]
 
 
-def _provenance(report: TableReport, recipes: str) -> list[str]:
+def _computer(computer: Computer) -> str:
+    """A computer of a run, with what decides how its sums are rounded."""
+    onednn = "off" if computer.get("settings", {}).get("TF_ENABLE_ONEDNN_OPTS") == "0" else "on"
+    accelerated = [] if computer["accelerators"] else ["no accelerator"]
+    return ", ".join([in_words(computer), f"oneDNN {onednn}", *accelerated])
+
+
+def _provenance(report: TableReport, grid: Path, stem: Path) -> list[str]:
     machine, kept = report["machine"], report["kept"]
     runs = [run.get("metrics", {}) for cell in report["cells"] for run in cell["runs"]]
     threads = sorted({metrics["threads"] for metrics in runs if "threads" in metrics})
-    devices = ", ".join(machine["accelerators"]) or "no accelerator"
-    versions = ", ".join(f"{name} {value}" for name, value in report["versions"].items())
+    versions = ", ".join(f"{name} {value}" for name, value in sorted(report["versions"].items()))
     return [
         f"- command: `{report['command']}`",
         f"- {report['runs']} runs, {report['training_s']:.0f} s of training; this call took "
         f"{report['wall_s']:.0f} s (finished runs are used again)",
         *([f"- {kept} of the runs: results kept from an earlier call"] if kept else []),
         *([f"- threads of an operation: {', '.join(map(str, threads))}"] if threads else []),
-        *_computers(report),
-        f"- written on {report['date']}, {machine['processor']}, {machine['cores']} cores, "
-        f"{devices}",
-        f"- recipes come from the grid {recipes}",
+        *_computers(report, stem),
+        f"- written on {report['date']}, on {machine['processor']} with {machine['cores']} cores",
+        f"- recipes come from the grid {recipes_link(grid, stem)}",
         f"- recipes: SHA-256 {report['recipes_sha256']}",
         *(f"- subset `{name}`: SHA-256 {sha256}" for name, sha256 in report["subsets"].items()),
         f"- commit: {report['git_commit'] or 'unknown'}",

@@ -8,6 +8,7 @@ import math
 import time
 
 from m3net_tf.lab.many.scheduling import run_trainings
+from m3net_tf.lab.studies.families import cell_verdicts
 from m3net_tf.lab.studies.report_files import write_report
 from m3net_tf.lab.studies.statistics import add_statistics
 from m3net_tf.lab.studies.table_plan import TablePlan
@@ -61,6 +62,9 @@ def make_table(
     cells = cell_values(plan, outcomes, log)
     add_statistics(grid, cells)
     report = _report(plan, cells, command, start_s)
+    for cell, verdict in zip(cells, cell_verdicts(report, plan.stem), strict=True):
+        if verdict and cell["against_reference"]:
+            cell["against_reference"]["t_p_holm"] = verdict["p"]
     page = table_page(report, grid.path, plan.stem)
     write_report(plan.stem, report, table_rows(report), page, log)
     log(f"cells: {cells_in_words(report)}")
