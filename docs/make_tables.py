@@ -449,12 +449,8 @@ def _leak(name: str, _: str) -> Table:
         each = [one - two for one, two in zip(own, other, strict=True)]
         means = [_with_interval(both[leaking]["ours"]) for leaking in (True, False)]
         test = verdicts[network]
-        row = [
-            network,
-            *means,
-            _turned(test, "low", "high"),
-            _turned(test, "wide_low", "wide_high"),
-        ]
+        wide = _turned(test, "wide_low", "wide_high").partition(" (")[2].rstrip(")")
+        row = [network, *means, _turned(test, "low", "high"), wide]
         p = "< 0.001" if test["p"] < 0.001 else f"{test['p']:.3f}"
         rows.append([*row, f"{min(each):.1f}, {max(each):.1f}", p, test["verdict"]])
     head = ("network", "random split", "grouped", "difference", "overlapping draws")
@@ -590,35 +586,37 @@ def _claims(_: str) -> Table:
     papers = read_yaml(DOCS / "evidence" / "claims.yaml")
     for paper, claims in papers.items():
         for number, claim in enumerate(claims):
-            begin = [paper if not number else "", claim["claim"]]
+            text = claim["claim"] if number else f"**{paper}:** {claim['claim']}"
             if "verdict" in claim:
                 if claim["verdict"] not in VERDICTS:
-                    raise ValueError(f"{claim['claim']}: no verdict {claim['verdict']!r}")
-                rows.append([*begin, claim["because"], *[_UNKNOWN] * 3, claim["verdict"]])
-            for index, compared in enumerate(claim.get("compared", ())):
-                first = not index and "verdict" not in claim
-                rows.append([*(begin if first else ["", ""]), *_comparison(compared)])
-    return ("paper", "claim", "compared", "family", "pairs", "points, 95 %", "verdict"), rows
+                    raise ValueError(f"{text}: there is no verdict {claim['verdict']!r}")
+                rows.append([text, claim["because"], "", "", claim["verdict"]])
+                text = ""
+            for compared in claim.get("compared", ()):
+                rows.append([text, *_comparison(compared)])
+                text = ""
+    return ("claim", "compared", "family, size, pairs", "points, 95 %", "verdict"), rows
 
 
 def _comparison(compared: Mapping[str, Any]) -> list[str]:
     """A comparison of the claims, with the interval that its verdict takes."""
-    name, labels = compared["table"], compared["cell"]
+    name = compared["table"]
+    labels = compared["cell"]
     report = _report(name)
-    found = family_verdicts(report, compared["family"]) if "family" in compared else _verdicts(name)
+    family = compared.get("family")
+    verdicts = family_verdicts(report, family) if family else _verdicts(name)
     (test,) = (
         verdict
-        for cell, verdict in zip(report["cells"], found, strict=True)
+        for cell, verdict in zip(report["cells"], verdicts, strict=True)
         if verdict and set(labels) <= set(cell["labels"].values())
     )
     page = f"[{', '.join(labels)}](../../experiments/results/{name}.md)"
-    low, high = test["wide_low"], test["wide_high"]
-    if low is None or high is None:
-        low, high = test["low"], test["high"]
-    interval = "" if low is None else f" ({low:+.1f} to {high:+.1f})"
-    family = f"{test['family']}, {test['size']}"
-    points = f"{test['difference']:+.1f}{interval}"
-    return [page, family, str(test["pairs"]), points, test["verdict"]]
+    ends = [test["low"], test["high"]]
+    if test["wide_low"] is not None:
+        ends = [test["wide_low"], test["wide_high"]]
+    interval = " to ".join(f"{end:+.1f}" for end in ends if end is not None)
+    place = f"{test['family']}, {test['size']}, {test['pairs']}"
+    return [page, place, f"{test['difference']:+.1f} ({interval})", test["verdict"]]
 
 
 def _signals(name: str, _: str) -> Table:

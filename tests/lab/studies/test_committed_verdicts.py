@@ -59,6 +59,7 @@ def both_tests(cell, other):
     distribution = stats.t(count - 1)
     return {
         "difference": mean,
+        "pairs": count,
         "plain": (mean - half, mean + half),
         "wide": (
             mean - half * np.sqrt(1 + count * ratio),
@@ -149,11 +150,12 @@ def test_the_claims_have_the_same_verdicts():
         labels, _, page = row["compared"].partition("](")
         if page.endswith("mirrors.paper.xla.md)"):
             model, _, split = labels.removeprefix("[").partition(", ")
-            family, _, size = row["family"].rpartition(", ")
+            family, size, pairs = row["family, size, pairs"].rsplit(", ", 2)
             expected = DECLARED[family, model, split]
             low, high = expected["wide"]
             points = f"{expected['difference']:+.1f} ({low:+.1f} to {high:+.1f})"
             assert row["points, 95 %"].replace("\N{MINUS SIGN}", "-") == points
-            assert (row["verdict"], size) == (expected["verdict"], str(expected["size"]))
+            assert row["verdict"] == expected["verdict"]
+            assert (size, pairs) == (str(expected["size"]), str(expected["pairs"]))
             checked += 1
     assert checked > len(FAMILIES)

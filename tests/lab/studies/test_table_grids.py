@@ -7,11 +7,12 @@ import itertools
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from refusals import refuses
 
 from m3net_tf.audio.datasets import dataset_info
-from m3net_tf.audio.frontend import FrontendConfig
+from m3net_tf.audio.frontend import FrontendConfig, mel_filterbank
 from m3net_tf.lab.studies.grid import SCALES, Repeat, slug
 from m3net_tf.lab.studies.grid_file import find_grid, grid_names, load_grid, merge
 from m3net_tf.networks.models import design_defaults, model_names, presets_of
@@ -569,3 +570,17 @@ def test_features_are_rounded_only_as_a_device_rounds_them(name):
             assert precise or scale == "small"
             if recipe.frontend.kind == "waveform":
                 assert precise or recipe.frontend.log == "mu"
+
+
+def test_mel_rows_that_upsampled_clips_leave_blank():
+    """The figures of docs/design/decisions.md."""
+    grid = load_grid("m3net/mirrors", "paper")
+    config = grid.recipe(grid.cells[0]).frontend
+    assert (config.mel_bins, config.clip_range_db) == (128, 80)
+    weights = mel_filterbank(config)
+    assert (weights.sum(axis=1) == 0).sum() == 11
+    bins_hz = np.arange(weights.shape[1]) * config.sample_rate_hz / config.fft_samples
+    blank = [
+        int((weights[:, bins_hz < rate / 2].sum(axis=1) == 0).sum()) for rate in (22_050, 16_000)
+    ]
+    assert blank == [31, 42]
