@@ -203,11 +203,12 @@ def _other(report: TableReport, cell: CellValues, against: Mapping[str, str]) ->
 
 
 def _compared(cell: CellValues, other: CellValues | None) -> bool:
-    """Whether a cell is a comparison: not a copy, a quotation, an average or a cost."""
+    """Whether a cell is a comparison: not a copy, a quotation, an average, a cost or one run."""
     if other is None or "." in cell["metric"] or cell["quoted"]:
         return False
-    planned = bool(cell["runs"] or cell.get("missing"))
-    return planned and not (cell["runs"] and _recipes(cell) == _recipes(other))
+    planned = len(cell["runs"]) + cell.get("missing", 0)
+    copied = bool(cell["runs"]) and _recipes(cell) == _recipes(other)
+    return planned > 1 and not copied
 
 
 def _own_test(report: TableReport, cell: CellValues) -> _Test:

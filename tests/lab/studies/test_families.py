@@ -54,7 +54,6 @@ def whole(**options):
         (around(80.2), 90, "equivalent"),
         (around(78, 20), 85, "cannot be judged"),
         (around(80, 20), 85, "cannot be judged"),
-        ([75.0], 85, "cannot be judged"),
         (around(75), None, ""),
     ],
 )
@@ -64,15 +63,16 @@ def test_the_verdict_of_a_difference(tmp_path, values, paper, verdict):
     assert (judged["family"], judged["size"]) == ("some/table", 1)
 
 
-def test_copies_leave_the_family_and_missing_runs_do_not(tmp_path):
+def test_copies_and_single_runs_leave_the_family_and_missing_runs_do_not(tmp_path):
     cells = [
         whole(),
         cell("less", around(79.7), paper=85),
         cell("copy", [80.0] * 6, copy="whole"),
         cell("later", [], paper=85, missing=6),
+        cell("once", [75.0], paper=85),
     ]
-    _, less, copy, later = verdicts(tmp_path, *cells)
-    assert copy is None and later is None and less["size"] == 2
+    _, less, *others = verdicts(tmp_path, *cells)
+    assert others == [None] * 3 and less["size"] == 2
     alone = verdicts(tmp_path, *cells[:2])[1]
     assert less["p"] == pytest.approx(2 * alone["p"])
 
