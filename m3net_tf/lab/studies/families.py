@@ -203,12 +203,17 @@ def _other(report: TableReport, cell: CellValues, against: Mapping[str, str]) ->
 
 
 def _compared(cell: CellValues, other: CellValues | None) -> bool:
-    """Whether a cell is a comparison: not a copy, a quotation, an average, a cost or one run."""
+    """Whether a cell is a comparison: not a copy, a quotation, an average or a cost.
+
+    It has two pairs of runs, or has several that are not trained yet.
+    """
     if other is None or "." in cell["metric"] or cell["quoted"]:
         return False
-    planned = len(cell["runs"]) + cell.get("missing", 0)
-    copied = bool(cell["runs"]) and _recipes(cell) == _recipes(other)
-    return planned > 1 and not copied
+    if cell["runs"] and _recipes(cell) == _recipes(other):
+        return False
+    pairs, *_ = paired_values(cell, other)
+    waiting = max(each.get("missing", 0) for each in (cell, other))
+    return len(pairs) + waiting > 1
 
 
 def _own_test(report: TableReport, cell: CellValues) -> _Test:
