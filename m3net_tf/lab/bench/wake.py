@@ -2,7 +2,7 @@
 """A wake word on real recordings: misses in one folder, false accepts in hours of others."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypedDict
 
@@ -30,6 +30,8 @@ from m3net_tf.system.progress import Log, silent
 _BEFORE_S, _AFTER_S = 0.5, 1.5  # of background around each recording
 _QUIET_DB = -80.0
 Pcm = npt.NDArray[np.int16]
+LeaveOut = Callable[[Path, DataError], None]
+"""Called for a file that cannot be read."""
 
 
 class OperatingPoint(TypedDict):
@@ -49,6 +51,8 @@ class WakeResult(Provenance):
     Attributes:
         snr_db: level of the word above the noise; None without noise.
         hours: length of the recordings without the word.
+        unreadable: files that are damaged or not sound: what can be read of one without the word
+            counts, and a recording of the word is left out.
         repeated: detections of a word beyond its first.
         at_target: figures with the threshold that misses least and keeps the target on these very
             recordings; None if there is none.
@@ -59,6 +63,7 @@ class WakeResult(Provenance):
     snr_db: float | None
     target_false_accepts_per_hour: float
     hours: float
+    unreadable: list[str]
     repeated: int
     tuned: OperatingPoint
     at_target: OperatingPoint | None
@@ -87,11 +92,19 @@ def run_bench_wake(
         out: folder that gets the curve, as a table and a plot.
 
     Raises:
-        DataError: there are no recordings, or one cannot be read.
+        DataError: there are no recordings, or none can be read.
     """
     config = bundle.detector
-    spoken = _spoken(bundle, word, _files(recordings), noise, snr_db, log)
-    unspoken = _unspoken(bundle, _files(negatives), log)
+    unreadable: list[str] = []
+
+    def leave_out(path: Path, error: DataError) -> None:
+        unreadable.append(path.name)
+        log(f"left out: {error}")
+
+    spoken = _spoken(bundle, word, _files(recordings), noise, snr_db, leave_out, log)
+    if not spoken.truth:
+        raise DataError(f"no recording of {word} can be read, such as {unreadable[0]}")
+    unspoken = _unspoken(bundle, _files(negatives), leave_out, log)
 
     def tally(settings: DetectorConfig) -> Tally:
         right = spoken.score(settings)[word]
@@ -115,6 +128,7 @@ def run_bench_wake(
         "snr_db": snr_db,
         "target_false_accepts_per_hour": target,
         "hours": hours,
+        "unreadable": unreadable,
         "repeated": spoken.score(config)[word].false_accepts,
         "tuned": {"threshold": threshold, "figures": chosen.to_dict(hours)},
         "at_target": best and {"threshold": best[0], "figures": best[1].to_dict(hours)},
@@ -128,6 +142,7 @@ def _spoken(
     files: Sequence[Path],
     noise: Sequence[Path],
     snr_db: float | None,
+    leave_out: LeaveOut,
     log: Log,
 ) -> Recording:
     """The recordings of the word one after the other, each in some background."""
@@ -142,7 +157,11 @@ def _spoken(
             background = _joined(_files(noise), rate_hz)
         at_s = 0.0
         for path in files:
-            sound = read_audio(path, sample_rate_hz=rate_hz)
+            try:
+                sound = read_audio(path, sample_rate_hz=rate_hz)
+            except DataError as error:
+                leave_out(path, error)
+                continue
             before = round(_BEFORE_S * rate_hz)
             mix = np.pad(sound, (before, round(_AFTER_S * rate_hz)))
             level_db = _QUIET_DB
@@ -161,12 +180,19 @@ def _spoken(
     return Recording(bundle.frontend, tape, tuple(truth), 0.0, _tolerance_s(bundle))
 
 
-def _unspoken(bundle: Bundle, files: Sequence[Path], log: Log) -> Recording:
+def _unspoken(bundle: Bundle, files: Sequence[Path], leave_out: LeaveOut, log: Log) -> Recording:
     """The recordings without the word, one after the other."""
     log("recordings without it")
     frontend = bundle.frontend
-    chunks = (chunk for path in files for chunk in pcm_chunks(path, frontend.sample_rate_hz))
-    tape = _tape(bundle, chunks)
+
+    def chunks() -> Iterator[Pcm]:
+        for path in files:
+            try:
+                yield from pcm_chunks(path, frontend.sample_rate_hz)
+            except DataError as error:
+                leave_out(path, error)
+
+    tape = _tape(bundle, chunks())
     hours = len(tape.levels) * frontend.hop_s / 3600
     return Recording(frontend, tape, (), hours, _tolerance_s(bundle))
 
