@@ -2,6 +2,7 @@
 """A wake word on real recordings: misses in one folder, false accepts in hours of others."""
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypedDict
@@ -19,6 +20,7 @@ from m3net_tf.evaluation.scenes import TrueEvent
 from m3net_tf.evaluation.scoring import Tally, TallyFigures
 from m3net_tf.evaluation.tuning import THRESHOLDS, Recording, with_threshold
 from m3net_tf.export import Bundle
+from m3net_tf.lab.bench.takes import distinct_takes, length_s, level_db, pitch_hz
 from m3net_tf.runtime.detector import Tape
 from m3net_tf.runtime.detector_config import DetectorConfig
 from m3net_tf.runtime.recognizer import listen
@@ -26,9 +28,12 @@ from m3net_tf.runtime.sound import pcm_chunks
 from m3net_tf.system.artifacts import Provenance, provenance, write_text
 from m3net_tf.system.errors import DataError
 from m3net_tf.system.progress import Log, silent
+from m3net_tf.training.scoring.metrics import wilson_interval
 
 _BEFORE_S, _AFTER_S = 0.5, 1.5  # of background around each recording
 _QUIET_DB = -80.0
+_HIGH_HZ = 150.0  # between most men's voices and most women's
+_PROPERTIES = {"pitch_hz": pitch_hz, "length_s": length_s, "level_db": level_db}
 Pcm = npt.NDArray[np.int16]
 LeaveOut = Callable[[Path, DataError], None]
 """Called for a file that cannot be read."""
@@ -45,6 +50,32 @@ class OperatingPoint(TypedDict):
     figures: TallyFigures
 
 
+class Takes(TypedDict):
+    """Misses with the detector's own settings, where copies of a recording count as one.
+
+    Attributes:
+        takes: distinct recordings.
+        miss_rate: mean over the takes of the share of their copies that is missed.
+        miss_rate_95: its 95 % interval, low and high.
+    """
+
+    takes: int
+    miss_rate: float
+    miss_rate_95: tuple[float, float]
+
+
+class TakesOf(Takes):
+    """Takes with a property in a range.
+
+    Attributes:
+        at_least: lower limit of the property, which is within the range; None without a limit.
+        below: upper limit, which is not.
+    """
+
+    at_least: float | None
+    below: float | None
+
+
 class WakeResult(Provenance):
     """A wake word on real recordings.
 
@@ -53,6 +84,8 @@ class WakeResult(Provenance):
         hours: length of the recordings without the word.
         unreadable: files that are damaged or not sound: what can be read of one without the word
             counts, and a recording of the word is left out.
+        takes: misses by distinct recordings.
+        takes_by: the same for ranges of the pitch, the length, and the level without the noise.
         repeated: detections of a word beyond its first.
         at_target: figures with the threshold that misses least and keeps the target on these very
             recordings; None if there is none.
@@ -64,6 +97,8 @@ class WakeResult(Provenance):
     target_false_accepts_per_hour: float
     hours: float
     unreadable: list[str]
+    takes: Takes
+    takes_by: dict[str, list[TakesOf]]
     repeated: int
     tuned: OperatingPoint
     at_target: OperatingPoint | None
@@ -101,8 +136,8 @@ def run_bench_wake(
         unreadable.append(path.name)
         log(f"left out: {error}")
 
-    spoken = _spoken(bundle, word, _files(recordings), noise, snr_db, leave_out, log)
-    if not spoken.truth:
+    sounds, spoken = _spoken(bundle, word, _files(recordings), noise, snr_db, leave_out, log)
+    if not sounds:
         raise DataError(f"no recording of {word} can be read, such as {unreadable[0]}")
     unspoken = _unspoken(bundle, _files(negatives), leave_out, log)
 
@@ -121,7 +156,8 @@ def run_bench_wake(
         curve = [(threshold, {word: each}) for threshold, each in points]
         write_text(out / "wake_curve.csv", curve_csv(curve, hours))
         plot_curve(curve, chosen, hours, out / "wake_curve.png")
-    threshold = config.classes[bundle.labels.index(word)].threshold
+    label = bundle.labels.index(word)
+    threshold = config.classes[label].threshold
     return {
         "model_sha256": bundle.manifest.model.sha256,
         "word": word,
@@ -129,6 +165,7 @@ def run_bench_wake(
         "target_false_accepts_per_hour": target,
         "hours": hours,
         "unreadable": unreadable,
+        **_by_takes(sounds, spoken.missed(config, label), bundle.frontend.sample_rate_hz),
         "repeated": spoken.score(config)[word].false_accepts,
         "tuned": {"threshold": threshold, "figures": chosen.to_dict(hours)},
         "at_target": best and {"threshold": best[0], "figures": best[1].to_dict(hours)},
@@ -144,11 +181,12 @@ def _spoken(
     snr_db: float | None,
     leave_out: LeaveOut,
     log: Log,
-) -> Recording:
-    """The recordings of the word one after the other, each in some background."""
+) -> tuple[list[Audio], Recording]:
+    """The recordings of the word, and all one after the other, each in some background."""
     log(f"{len(files)} recordings of {word}")
     rate_hz = bundle.frontend.sample_rate_hz
     truth: list[TrueEvent] = []
+    sounds: list[Audio] = []
 
     def said() -> Iterator[Pcm]:
         rng = np.random.default_rng(45)
@@ -162,6 +200,7 @@ def _spoken(
             except DataError as error:
                 leave_out(path, error)
                 continue
+            sounds.append(sound)
             before = round(_BEFORE_S * rate_hz)
             mix = np.pad(sound, (before, round(_AFTER_S * rate_hz)))
             level_db = _QUIET_DB
@@ -177,7 +216,43 @@ def _spoken(
             yield to_pcm16(mix)
 
     tape = _tape(bundle, said())
-    return Recording(bundle.frontend, tape, tuple(truth), 0.0, _tolerance_s(bundle))
+    return sounds, Recording(bundle.frontend, tape, tuple(truth), 0.0, _tolerance_s(bundle))
+
+
+class _ByTakes(TypedDict):
+    """Entries of :class:`WakeResult`."""
+
+    takes: Takes
+    takes_by: dict[str, list[TakesOf]]
+
+
+def _by_takes(sounds: Sequence[Audio], missed: npt.NDArray[np.bool_], rate_hz: int) -> _ByTakes:
+    """Misses by take, and by what is known of a take's first copy."""
+    _, first, take_of, copies = np.unique(
+        distinct_takes(sounds, rate_hz), return_index=True, return_inverse=True, return_counts=True
+    )
+    shares = np.bincount(take_of, missed) / copies
+    result: _ByTakes = {"takes": _takes(shares), "takes_by": {}}
+    for name, measured in _PROPERTIES.items():
+        values = np.array([measured(sounds[index], rate_hz) for index in first])
+        limits = [_HIGH_HZ] if name == "pitch_hz" else np.quantile(values, [1 / 3, 2 / 3]).tolist()
+        ranges: list[TakesOf] = []
+        for low, high in itertools.pairwise([None, *limits, None]):
+            within = np.ones(len(values), bool)
+            if low is not None:
+                within &= values >= low
+            if high is not None:
+                within &= values < high
+            ranges.append({"at_least": low, "below": high, **_takes(shares[within])})
+        result["takes_by"][name] = ranges
+    return result
+
+
+def _takes(shares: npt.NDArray[np.float64]) -> Takes:
+    count = len(shares)
+    missed = float(shares.sum())
+    low_high = wilson_interval(missed, count) if count else (0.0, 1.0)
+    return {"takes": count, "miss_rate": missed / max(1, count), "miss_rate_95": low_high}
 
 
 def _unspoken(bundle: Bundle, files: Sequence[Path], leave_out: LeaveOut, log: Log) -> Recording:

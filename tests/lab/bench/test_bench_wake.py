@@ -46,6 +46,12 @@ def test_recordings_of_the_word_and_of_others(exported, tmp_path):
     least = min(int(row["missed"]) for row in rows)
     assert result["at_target"]["figures"]["missed"] == least
     assert result["unreadable"] == []
+    missed = figures["missed"]
+    assert result["takes"]["takes"] == 2 and 2 * result["takes"]["miss_rate"] == missed
+    for ranges in result["takes_by"].values():
+        assert ranges[0]["at_least"] is None and ranges[-1]["below"] is None
+        assert sum(each["takes"] for each in ranges) == 2
+        assert sum(each["takes"] * each["miss_rate"] for each in ranges) == missed
     noisy = run_bench_wake(bundle, word, said, without, noise=without, snr_db=-20.0, target=0)
     assert noisy["tuned"]["figures"]["false_accepts"] == figures["false_accepts"]
     assert noisy["snr_db"] == -20.0
