@@ -33,9 +33,9 @@ Files = dict[str, bytes]
 _TEMPLATES = FIRMWARE_DIR / "layouts"
 _EXAMPLES = FIRMWARE_DIR.parent / "examples"
 _CORE = (
-    "crc32.c", "crc32.h", "detector.c", "detector.h", "frontend.c", "frontend.h",
+    "classifier.c", "classifier.h", "crc32.c", "crc32.h", "detector.c", "detector.h", "frontend.c", "frontend.h",
     "frontend_fixed.h",
-    "frontend_waveform.h", "inference.h", "live.c", "live.h", "platform.h",
+    "frontend_waveform.h", "inference.h", "listener.c", "listener.h", "live.c", "live.h", "platform.h",
     "platform_defaults.c", "prototypes.c", "prototypes.h", "recognizer.c", "recognizer.h",
     "ring.c", "ring.h", "second_look.h", "status.c", "status.h",
 )  # fmt: skip
