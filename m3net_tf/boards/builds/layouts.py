@@ -13,13 +13,13 @@ which parts of such libraries a program has once.
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from string import Template
 from xml.sax.saxutils import escape, quoteattr
 
 from m3net_tf import __version__
-from m3net_tf.boards.builds.prefixes import SHARED, PrefixedLibrary
+from m3net_tf.boards.builds.prefixes import SHARED, PrefixedLibrary, require_prefix
 from m3net_tf.boards.builds.sources import FIRMWARE_DIR
 from m3net_tf.compiler.engines import COMPILED
 from m3net_tf.compiler.host import engine_folder
@@ -71,7 +71,9 @@ def write_layout(bundle: Bundle, layout: str, folder: Path, prefix: str | None =
     if layout not in LAYOUTS:
         raise ConfigError(f"layout {layout!r} is unknown: choose from {', '.join(LAYOUTS)}")
     if prefix and layout in _WHOLE:
-        raise ConfigError(f"--name: a program has one library of the layout {layout!r}: leave it out")
+        raise ConfigError(
+            f"--name: a program has one library of the layout {layout!r}: leave it out"
+        )
     name = prefix or library_name(bundle)
     model = c_model(bundle.network, bundle.manifest)
     if bundle.manifest.engine == COMPILED:
@@ -107,6 +109,19 @@ def write_layout(bundle: Bundle, layout: str, folder: Path, prefix: str | None =
             archive = scratch / f"m3net.{name}.{__version__}.pack"
             write_bytes(archive, stored_archive(files))
     return folder / layout / archive.name
+
+
+def check_prefix(prefix: str, layouts: Iterable[str]) -> None:
+    """Refuse a prefix that libraries of these layouts cannot have.
+
+    Raises:
+        ConfigError: the message says why.
+    """
+    require_prefix(prefix)
+    if whole := [layout for layout in layouts if layout in _WHOLE]:
+        raise ConfigError(
+            f"--name: a program has one library of the layout {whole[0]}: leave out --name"
+        )
 
 
 def library_name(bundle: Bundle) -> str:
@@ -221,7 +236,9 @@ def _arduino(bundle: Bundle, name: str, files: Files) -> Files:
 
 
 def _c(bundle: Bundle, name: str, files: Files) -> Files:
-    parts = {part: "\n".join(f"  {path}" for path in paths) for part, paths in _parts(files).items()}
+    parts = {
+        part: "\n".join(f"  {path}" for path in paths) for part, paths in _parts(files).items()
+    }
     if len(parts) == 1:
         description = _text("c/CMakeLists.txt.in", name=name, sources=parts[SHARED])
     else:

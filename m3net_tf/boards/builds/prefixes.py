@@ -1,108 +1,100 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A library whose names in C begin with a name of its own, so that several link into one program.
+"""A library whose names in C begin with a name of its own, so that a program may have several.
 
-The parts of such a library are folders of ``src``. Parts of the same name have the same bytes in all
-libraries of a release, so a program has them once:
+The parts of such a library are folders of ``src``. A part has the same bytes in all libraries of a
+release that have it, so a program needs it once:
 
-- ``m3net``: the kernels and what else no export changes;
+- ``m3net``: the kernels and all else that no export changes;
 - ``m3net_frontend_HASH``: the front end, by its settings;
-- ``m3net_tables_HASH``: its tables, which front ends with another hop share;
-- the library's own, named like it: ``NAME_FRONTEND_ID``, by which applications compare front ends, network, labels, detector and all whose structures have sizes
-  that the export decides. These sizes are constants, as in a library without a name, so that
-  features, scores, events and the instructions that they take stay the same.
+- ``m3net_tables_HASH``: its tables, which front ends with another hop have, too;
+- the library's own, named like it: network, labels, detector and all else whose structures have
+  sizes that the export decides. The sizes are constants, as in a library without a name, so that a
+  library takes the same instructions with and without one.
+
+Applications compare front ends by ``NAME_FRONTEND_ID``.
 """
 
-import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from m3net_tf.compiler.host import engine_folder
 from m3net_tf.compiler.names import require_name
+from m3net_tf.system.artifacts import sha256_of
 from m3net_tf.system.errors import ConfigError
 
 SHARED = "m3net"
-"""Part of what is the same in all exports, and folder of all files of a library without a name."""
+"""The part that no export changes, and the folder of all files of a library without a name."""
 
 _SHARED_FILES = frozenset(
     """
     crc32.c crc32.h platform.h platform_defaults.c port.c status.c status.h warp.c warp.h
     """.split()
 )
-_TABLES = "frontend_tables.c"
+_FRONTEND_FILES = frozenset("frontend.c frontend.h frontend_fixed.h frontend_waveform.h".split())
 _CONFIG = "frontend_config.h"
-_FRONTEND = ("frontend.c", "frontend.h", "frontend_fixed.h", "frontend_waveform.h")
+_TABLES = "frontend_tables.c"
 _NAME = re.compile(r"\b(?:m3net|M3NET)_\w+")
-_INCLUDE = re.compile(r'(#include ")([^"]+)(")')
-_FRAMES = re.compile(r"^#define M3NET_FRONTEND_FRAMES .*\n", re.M)  # the network's, not its front end's
-_DIGITS = 8  # of a hash
+_INCLUDE = re.compile(r'#include "(.+)"')
+_FRAMES = re.compile(r"^#define M3NET_FRONTEND_FRAMES .*\n", re.M)  # of the network
+_DIGITS = 8  # of a hash in a name
 
 Texts = Mapping[str, str]
 
 
 class PrefixedLibrary:
-    """The names and files of a library with a name of its own.
+    """The code of a library with a name of its own.
 
     Args:
-        name: start of all names, and name of the header that applications include.
-        code: the texts of a library without a name, by name in its folder.
+        name: start of all names.
+        code: texts of the same library without a name, by the file's name in its only folder.
+
+    Attributes:
+        files: texts of this library, by path in ``src``.
 
     Raises:
-        ConfigError: the name does not fit.
+        ConfigError: as :func:`require_prefix`.
     """
 
     def __init__(self, name: str, code: Texts) -> None:
-        require_name(name)
-        if name.lower().startswith("m3net_"):
-            raise ConfigError(f"--name: {name!r} is as names of shared code: take another one")
-        self.name = name
-        shared_files = {path.name for path in engine_folder().iterdir()} | _SHARED_FILES
+        require_prefix(name)
+        self._name = name
+        shared_files = _SHARED_FILES | {path.name for path in engine_folder().iterdir()}
         self._shared = {path: text for path, text in code.items() if path in shared_files}
-        self._config = code[_CONFIG]
-        own = {
-            path: text
-            for path, text in code.items()
-            if path not in {*self._shared, *_FRONTEND, _TABLES}
-        }
-        self._shared_names = {"m3net_tf", *_names(self._shared.values())}
-        self._settings = set(re.findall(r"#define (M3NET_\w+)", self._config))
-
+        frontend = {path: code[path] for path in _FRONTEND_FILES}
+        frontend[_CONFIG] = _FRAMES.sub("", code[_CONFIG])
         tables = code[_TABLES].replace(f'#include "{_CONFIG}"', "#include <stdint.h>")
+
+        self._shared_names = {"m3net_tf", *_names(self._shared.values())}
+        self._frontend_names = _names(frontend.values()) - self._shared_names
+        self._settings = set(re.findall(r"#define (M3NET_\w+)", code[_CONFIG]))
         self._arrays = set(re.findall(r"\bm3net_\w+(?=\[)", tables))
-        self.tables = f"m3net_tables_{_hash(tables)}"
-        frontend = {path: code[path] for path in _FRONTEND}
-        frontend[_CONFIG] = _FRAMES.sub("", self._config)
-        self._frontend_names = set(_names(frontend.values())) - self._shared_names
-        # The tables belong to the front end: other tables make another one.
-        self.frontend = f"m3net_frontend_{_hash(self.tables, *frontend.values())}"
+        self._tables = f"m3net_tables_{_hash([tables])}"
+        self._frontend = f"m3net_frontend_{_hash([self._tables, *sorted(frontend.values())])}"
+
+        own = code.keys() - self._shared.keys() - _FRONTEND_FILES - {_TABLES}
         parts = {
             SHARED: self._shared,
-            self.frontend: self._written(frontend, self._frontend_name),
-            self.tables: self._written({_TABLES: tables}, self._frontend_name),
-            name: self._written(own, self._own_name),
+            self._frontend: self._written(frontend, self._frontend_name),
+            self._tables: self._written({_TABLES: tables}, self._frontend_name),
+            name: self._written({path: code[path] for path in sorted(own)}, self._own_name),
         }
         guard = f"#define {name.upper()}_FRONTEND_CONFIG_H_\n"
-        same = f"\n#define {name.upper()}_FRONTEND_ID 0x{self.frontend[-_DIGITS:]}u\n"
-        parts[name][_CONFIG] = parts[name][_CONFIG].replace(guard, guard + same)
-        self.files = {
-            f"{part}/{path}": text for part, files in parts.items() for path, text in files.items()
-        }
-
-    @property
-    def shared_hash(self) -> str:
-        """Hash of the part that all exports of a release share."""
-        return _hash(*self._shared.values())
+        frontend_id = f"\n#define {name.upper()}_FRONTEND_ID 0x{self._frontend[-_DIGITS:]}u\n"
+        parts[name][_CONFIG] = parts[name][_CONFIG].replace(guard, guard + frontend_id)
+        files = {f"{part}/{path}": text for part in parts for path, text in parts[part].items()}
+        self.files = dict(sorted(files.items()))
 
     def application(self, text: str) -> str:
         """A text for applications, such as the library's header or an example, with its names."""
-        text = re.sub(r"\bm3net(?=\.h\b|/)", self.name, text)
+        text = re.sub(r"\bm3net(?=\.h\b|/)", self._name, text)
         return _NAME.sub(lambda found: self._own_name(found[0]), text)
 
     def _written(self, files: Texts, rename: Callable[[str], str]) -> dict[str, str]:
-        """Files of one part: their names renamed, and includes of other parts found."""
+        """Files of a part with its names, and with the folders of other parts in includes."""
         written = {}
         for path, text in files.items():
             lines = [
-                _INCLUDE.sub(lambda found: f"{found[1]}{self._place(found[2], files)}{found[3]}", line)
+                self._include(line, files)
                 if line.startswith("#include")
                 else _NAME.sub(lambda found: rename(found[0]), line)
                 for line in text.split("\n")
@@ -110,36 +102,48 @@ class PrefixedLibrary:
             written[path] = "\n".join(lines)
         return written
 
-    def _place(self, header: str, files: Texts) -> str:
-        """A header as a file of some part includes it."""
-        if header in files:
-            return header
-        if header in self._shared:
-            return f"{SHARED}/{header}"
-        return f"{self.frontend}/{header}" if header in _FRONTEND else header
+    def _include(self, line: str, files: Texts) -> str:
+        """A line that includes a header, for a file beside some others."""
+        found = _INCLUDE.fullmatch(line)
+        if found is None or found[1] in files:
+            return line
+        if found[1] in self._shared:
+            return f'#include "{SHARED}/{found[1]}"'
+        return f'#include "{self._frontend}/{found[1]}"' if found[1] in _FRONTEND_FILES else line
 
     def _own_name(self, name: str) -> str:
+        """A name of the library's own part, which has a copy of the front end's settings."""
         if name in self._shared_names:
             return name
         if name in self._frontend_names and name not in self._settings:
             return self._frontend_name(name)
-        prefix = self.name.upper() if name.startswith("M3NET") else self.name
+        prefix = self._name.upper() if name.startswith("M3NET") else self._name
         return prefix + name[len("m3net") :]
 
     def _frontend_name(self, name: str) -> str:
+        """A name of the front end or its tables."""
         if name in self._shared_names:
             return name
         if name in self._arrays:
-            return name.replace("m3net_frontend", self.tables, 1)
-        hashed = self.frontend.removeprefix("m3net_frontend")
-        if name.startswith("M3NET"):
-            return name.replace("FRONTEND", f"FRONTEND{hashed.upper()}", 1)
-        return name.replace("m3net_frontend", self.frontend, 1)
+            return name.replace("m3net_frontend", self._tables, 1)
+        hashed = self._frontend.removeprefix("m3net_")
+        return name.replace("frontend", hashed, 1).replace("FRONTEND", hashed.upper(), 1)
 
 
-def _names(texts: object) -> set[str]:
+def require_prefix(name: str) -> None:
+    """Refuse a name that cannot start a library's names in C.
+
+    Raises:
+        ConfigError: the message says why, and how a name can be.
+    """
+    require_name(name)
+    if name.lower().startswith(SHARED):
+        raise ConfigError(f"--name: {name!r} starts as shared code does: take another one")
+
+
+def _names(texts: Iterable[str]) -> set[str]:
     return {name for text in texts for name in _NAME.findall(text)}
 
 
-def _hash(*texts: str) -> str:
-    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:_DIGITS]
+def _hash(texts: Iterable[str]) -> str:
+    return sha256_of("\0".join(texts).encode())[:_DIGITS]
