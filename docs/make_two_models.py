@@ -257,8 +257,7 @@ _INTRODUCTION = """\
 
     python docs/make_two_models.py
 
-builds [`examples/two_models`](../../examples/two_models/main.c) for an emulated Cortex-M4 (`mps2-an386`) and an emulated
-RV32IMAC, and writes this page.
+writes this page.
 """
 
 

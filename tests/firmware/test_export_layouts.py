@@ -23,6 +23,7 @@ from exported_library import (
     build_description,
     c_array,
     compile_layout,
+    contents,
     emulate,
     link,
     sound,
@@ -46,11 +47,6 @@ from m3net_tf.export.reference import read_vectors
 from m3net_tf.runtime import DetectorConfig
 from m3net_tf.runtime.recognizer import event_time_s
 from m3net_tf.system.errors import ConfigError, ModelError
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    files = (path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def scores_of_library(
