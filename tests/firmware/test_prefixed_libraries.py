@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import runpy
 import shutil
@@ -112,6 +113,15 @@ def test_applications_get_the_names_of_the_library(
         assert b"m3net.h" not in data, path
     code = re.search(r"```c\n(.*?)```", (folder / "README.md").read_text(), re.S)
     assert code and "wake_live_init(&live, &recognizer)" in code[1]
+
+
+def test_a_label_that_looks_like_a_name_stays(library_bundle: Bundle, tmp_path: Path):
+    labels = ("m3net_live_step", *library_bundle.labels[1:])
+    manifest = dataclasses.replace(library_bundle.manifest, labels=labels)
+    folder = write_layout(Bundle(library_bundle.folder, manifest), "c", tmp_path, "wake")
+    text = (folder / "src" / "wake" / "model_labels.c").read_text()
+    assert "const char *const wake_model_labels[WAKE_MODEL_CLASS_COUNT]" in text
+    assert '"m3net_live_step",' in text
 
 
 def test_names_that_cannot_start_others_are_refused(library_bundle: Bundle, tmp_path: Path):

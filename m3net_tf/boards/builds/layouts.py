@@ -70,10 +70,8 @@ def write_layout(bundle: Bundle, layout: str, folder: Path, prefix: str | None =
     """
     if layout not in LAYOUTS:
         raise ConfigError(f"layout {layout!r} is unknown: choose from {', '.join(LAYOUTS)}")
-    if prefix and layout in _WHOLE:
-        raise ConfigError(
-            f"--name: a program has one library of the layout {layout!r}: leave it out"
-        )
+    if prefix:
+        check_prefix(prefix, [layout])
     name = prefix or library_name(bundle)
     model = c_model(bundle.network, bundle.manifest)
     if bundle.manifest.engine == COMPILED:

@@ -34,6 +34,7 @@ _FRONTEND_FILES = frozenset("frontend.c frontend.h frontend_fixed.h frontend_wav
 _CONFIG = "frontend_config.h"
 _TABLES = "frontend_tables.c"
 _NAME = re.compile(r"\b(?:m3net|M3NET)_\w+")
+_STRING = re.compile(r'"(?:[^"\\\n]|\\.)*"')
 _INCLUDE = re.compile(r'#include "(.+)"')
 _FRAMES = re.compile(r"^#define M3NET_FRONTEND_FRAMES .*\n", re.M)  # of the network
 _DIGITS = 8  # of a hash in a name
@@ -45,18 +46,14 @@ class PrefixedLibrary:
     """The code of a library with a name of its own.
 
     Args:
-        name: start of all names.
+        name: start of all names, one that :func:`require_prefix` takes.
         code: texts of the same library without a name, by the file's name in its only folder.
 
     Attributes:
         files: texts of this library, by path in ``src``.
-
-    Raises:
-        ConfigError: as :func:`require_prefix`.
     """
 
     def __init__(self, name: str, code: Texts) -> None:
-        require_prefix(name)
         self._name = name
         shared_files = _SHARED_FILES | {path.name for path in engine_folder().iterdir()}
         self._shared = {path: text for path, text in code.items() if path in shared_files}
@@ -87,7 +84,7 @@ class PrefixedLibrary:
     def application(self, text: str) -> str:
         """A text for applications, such as the library's header or an example, with its names."""
         text = re.sub(r"\bm3net(?=\.h\b|/)", self._name, text)
-        return _NAME.sub(lambda found: self._own_name(found[0]), text)
+        return _renamed(text, self._own_name)
 
     def _written(self, files: Texts, rename: Callable[[str], str]) -> dict[str, str]:
         """Files of a part with its names, and with the folders of other parts in includes."""
@@ -96,7 +93,7 @@ class PrefixedLibrary:
             lines = [
                 self._include(line, files)
                 if line.startswith("#include")
-                else _NAME.sub(lambda found: rename(found[0]), line)
+                else _renamed(line, rename)
                 for line in text.split("\n")
             ]
             written[path] = "\n".join(lines)
@@ -139,6 +136,12 @@ def require_prefix(name: str) -> None:
     require_name(name)
     if name.lower().startswith(SHARED):
         raise ConfigError(f"--name: {name!r} starts as shared code does: take another one")
+
+
+def _renamed(text: str, rename: Callable[[str], str]) -> str:
+    """A text with other names, outside strings: a label may look like a name."""
+    either = re.compile(f"{_STRING.pattern}|{_NAME.pattern}")
+    return either.sub(lambda found: found[0] if found[0][0] == '"' else rename(found[0]), text)
 
 
 def _names(texts: Iterable[str]) -> set[str]:
