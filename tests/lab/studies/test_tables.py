@@ -605,18 +605,18 @@ def test_the_subset_is_beside_the_recipe(trainer, run_table, tmp_path):
 
 def test_the_computers_of_the_runs_are_beside_the_recipe(trainer, run_table, tmp_path):
     for record, line, arithmetic in (
-        ({}, "runs trained with an unknown instruction set: 2", "unknown"),
+        ({}, "runs trained on a computer of which they have no record: 2", "unknown"),
         (
             {"computers": [COMPUTER]},
             "runs trained on Some processor (family 6), instruction set AVX2, "
-            "ONEDNN_MAX_CPU_ISA=AVX2: 2",
+            "ONEDNN_MAX_CPU_ISA=AVX2, oneDNN on, no accelerator: 2",
             "AVX2",
         ),
         (
             {"computers": [COMPUTER, {**COMPUTER, "accelerators": ["Some GPU"]}]},
             "runs trained on Some processor (family 6), instruction set AVX2, "
-            "ONEDNN_MAX_CPU_ISA=AVX2, then Some processor (family 6), instruction set AVX2, "
-            "ONEDNN_MAX_CPU_ISA=AVX2, Some GPU: 2",
+            "ONEDNN_MAX_CPU_ISA=AVX2, oneDNN on, no accelerator, then Some processor (family 6), "
+            "instruction set AVX2, ONEDNN_MAX_CPU_ISA=AVX2, Some GPU, oneDNN on: 2",
             "AVX2, Some GPU",
         ),
     ):
@@ -627,6 +627,27 @@ def test_the_computers_of_the_runs_are_beside_the_recipe(trainer, run_table, tmp
             rows = list(csv.DictReader(read(tmp_path, "csv", "tiny").splitlines()))
             assert {row["arithmetic"] for row in rows if row["run"]} == {arithmetic}
             shutil.rmtree(tmp_path / "runs", ignore_errors=True)
+
+
+def test_the_computers_of_runs_without_a_record_may_be_noted(trainer, run_table, tmp_path):
+    note = tmp_path / "out/trained_on.yaml"
+    note.parent.mkdir()
+    note.write_text("paper/table9.tiny: one GPU\n")
+    run_table("tiny")
+    assert "- runs trained on one GPU: 2\n" in read(tmp_path, "md", "tiny")
+
+
+def test_a_plan_refuses_a_misspelt_argument_of_a_network(run_table, tmp_path):
+    path = tmp_path / "paper/table9.yaml"
+    path.write_text(GRID.replace("dfp: false", "dpf: false"))
+    with refuses(ConfigError, "less--accuracy", "model.arguments", "'dpf'"):
+        plan_table(str(path), "tiny", runs_folder=tmp_path / "runs", out=tmp_path / "out")
+
+
+def test_results_of_an_overlay_are_listed_beside_the_others():
+    results = table_results("m3net/mirrors", Path("experiments/results"))
+    listed = {(result["scale"], result["overlay"]): result["state"] for result in results}
+    assert listed["paper", "xla"] == "current" and "of" in listed["paper", ""]
 
 
 def test_json_has_all_of_it(finished):
