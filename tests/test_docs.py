@@ -181,6 +181,12 @@ def test_tables_with_marks_are_what_the_data_say(page: Path):
     assert text == generator["with_tables"](text), f"{ids(page)}: run python docs/make_tables.py"
 
 
+def test_the_pages_of_results_are_what_their_json_says():
+    generator = runpy.run_path(str(ROOT / "docs" / "make_tables.py"))
+    for page, text in generator["result_pages"]():
+        assert page.read_text() == text, f"{ids(page)}: run python docs/make_tables.py"
+
+
 @pytest.mark.parametrize("page", sorted((ROOT / "docs" / "guide").glob("*.md")), ids=ids)
 def test_a_page_of_the_guide_is_short_and_has_a_picture(page: Path):
     text = page.read_text()

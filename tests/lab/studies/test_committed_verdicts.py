@@ -111,7 +111,8 @@ DECLARED = declared()
 
 
 def markdown_table(text, heading):
-    lines = [line for line in text.partition(heading)[2].splitlines() if line.startswith("|")]
+    below = text.partition(heading)[2] if heading else text
+    lines = [line for line in below.splitlines() if line.startswith("|")]
     head, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines)
     return [dict(zip(head, row, strict=True)) for row in rows if len(row) == len(head)]
 
@@ -159,3 +160,43 @@ def test_the_claims_have_the_same_verdicts():
             assert (size, pairs) == (str(expected["size"]), str(expected["pairs"]))
             checked += 1
     assert checked > len(FAMILIES)
+
+
+@pytest.mark.parametrize(
+    ("data", "splits"),
+    [
+        ("US8K", {2: "US8K, random", 4: "US8K, by recording"}),
+        ("SCV2", {2: "SCV2, random", 4: "SCV2, by speaker"}),
+    ],
+)
+def test_the_page_of_the_mirrors_has_the_same_intervals_and_what_counts(data, splits):
+    text = (ROOT / "docs/evidence/mirror_attention.md").read_text()
+    part = text.partition(f"<!-- table: m3net/mirrors.paper.xla controls {data} -->")[2]
+    lines = [line for line in part.partition("<!-- end")[0].splitlines() if line.startswith("|")]
+    checked = 0
+    for line in lines[3:]:  # after the head and M3Net itself
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        for column, split in splits.items():
+            printed = cells[column + 1].replace("\N{MINUS SIGN}", "-")
+            (row,) = (
+                row
+                for (family, *place), row in DECLARED.items()
+                if place == [cells[0], split] and family != "leak"
+            )
+            ends = [f"{low:+.2f} to {high:+.2f}" for low, high in (row["plain"], row["wide"])]
+            expected = f"{row['difference']:+.2f} ({'; '.join(dict.fromkeys(ends))})"
+            assert printed == (f"**{expected}**" if row["p"] < RULE["level"] else expected)
+            checked += 1
+    assert checked == 2 * (len(lines) - 3)
+
+
+def test_the_leak_has_the_same_intervals_and_verdicts():
+    text = (ROOT / "docs/evidence/mirror_attention.md").read_text()
+    rows = markdown_table(text.partition("between leak -->")[2].partition("<!--")[0], "")
+    assert len(rows) == 12
+    for row in rows:
+        expected = DECLARED["leak", row["network"], "US8K, random"]
+        (low, high), (wide_low, wide_high) = expected["plain"], expected["wide"]
+        assert row["difference"] == f"{expected['difference']:.1f} ({low:.1f} to {high:.1f})"
+        assert row["overlapping draws"] == f"{wide_low:.1f} to {wide_high:.1f}"
+        assert (row["p, Holm"], row["verdict"]) == (f"{expected['p']:.2g}", expected["verdict"])
