@@ -50,3 +50,7 @@ uint32_t m3net_recognizer_hear(m3net_recognizer* recognizer, const int16_t* clip
 void m3net_recognizer_load_features(m3net_recognizer* recognizer, const int8_t* features) {
   memcpy(m3net_model_input(recognizer->model), features, M3NET_MODEL_INPUT_BYTES);
 }
+
+m3net_status m3net_recognizer_run(m3net_recognizer* recognizer) {
+  return m3net_model_run(recognizer->model);
+}

@@ -58,9 +58,7 @@ void m3net_recognizer_load_features(m3net_recognizer* recognizer, const int8_t* 
 
 /// Runs the model on its input; load that again before the next run. The caller's loop feeds the
 /// watchdog, if there is one.
-static inline m3net_status m3net_recognizer_run(m3net_recognizer* recognizer) {
-  return m3net_model_run(recognizer->model);
-}
+m3net_status m3net_recognizer_run(m3net_recognizer* recognizer);
 
 /// As m3net_classifier_run_newest().
 static inline m3net_status m3net_recognizer_run_newest(m3net_recognizer* recognizer) {
