@@ -41,10 +41,7 @@ def drop_channels(graph: Graph) -> int:
     if not may_search(steps):
         return 0
     ranges = ranges_of(graph)
-    if not any(tensor.is_state for tensor in graph.tensors()):
-        for op in graph.operations:
-            if op.kind in PAIRS and is_by_channel(op):
-                _take_constant(op, ranges)
+    if _take_constants(graph, ranges):
         drop_unused(graph)
     stays = _Stays(graph, ranges)
     if not stays.spread(steps):
@@ -67,8 +64,26 @@ def _steps(graph: Graph) -> int:
     return weights + channels * _STEPS_OF_CHANNEL + len(graph.operations) * _STEPS_OF_OPERATOR
 
 
-def _take_constant(op: Operation, ranges: Ranges) -> None:
-    """Replace an operand that is constant in all channels by its bytes."""
+def _take_constants(graph: Graph, ranges: Ranges) -> bool:
+    """Replace operands of sums and products that are constant in all channels; whether any was."""
+    if any(tensor.is_state for tensor in graph.tensors()):
+        return False
+    places = [
+        place
+        for op in graph.operations
+        if op.kind in PAIRS and is_by_channel(op) and (place := _constant_operand(op, ranges))
+    ]
+    for op, index in places:
+        tensor = op.input(index)
+        low, _ = ranges[tensor]
+        shape = (*[1] * (len(tensor.shape) - 1), len(low))
+        data = low.astype(np.int8).reshape(shape)
+        op.inputs[index] = dataclasses.replace(tensor, shape=shape, data=data)
+    return bool(places)
+
+
+def _constant_operand(op: Operation, ranges: Ranges) -> tuple[Operation, int] | None:
+    """The place of an operand that is constant beside a computed one of the output's shape."""
     for index in (0, 1):
         tensor = op.input(index)
         other = op.input(1 - index)
@@ -76,10 +91,8 @@ def _take_constant(op: Operation, ranges: Ranges) -> None:
             continue
         low, high = ranges[tensor]
         if other.shape == op.output.shape and tensor.shape and (low == high).all():
-            shape = (*[1] * (len(tensor.shape) - 1), len(low))
-            data = low.astype(np.int8).reshape(shape)
-            op.inputs[index] = dataclasses.replace(tensor, shape=shape, data=data)
-            return
+            return op, index
+    return None
 
 
 class _Stays:
@@ -126,9 +139,15 @@ class _Stays:
         return sum(int(channels.sum()) for channels in self.channels.values())
 
     def _fill(self) -> bool:
-        """Let a whole group of channels stay, which kernels compute at once; whether any came."""
+        """Let whole groups of channels stay, which kernels compute at once; whether any came.
+
+        A concatenation has whole groups if its parts have.
+        """
         found = False
-        for channels in self.channels.values():
+        joints = {op.output for op in self._joints}
+        for tensor, channels in self.channels.items():
+            if tensor in joints:
+                continue
             kept = int(channels.sum())
             missing = min(round_up(max(kept, 1), GROUP), len(channels)) - kept
             channels[np.flatnonzero(~channels)[:missing]] = True
