@@ -38,17 +38,18 @@ def with_dead_channels(rng: Random, tflite: bytes) -> bytes:
         by_output[is_dead & ~has_weights] = 0
         if axis == 0:
             values[..., rng.random(values.shape[-1]) < rng.choice([0, 0.3, 0.7])] = 0
-        _store(model, filters, values)
+        store(model, filters, values)
         bias = tensors[operator.inputs[2]] if len(operator.inputs) > 2 else None
         if bias is not None and bias.type == schema.TensorType.INT32:
             numbers = model.buffers[bias.buffer].data.view(np.int32).copy()
             constants = rng.choice([0, 0, 777, -5000], len(numbers))
             constants[has_weights] = rng.choice([-_FAR, _FAR])
-            _store(model, bias, np.where(is_dead, constants, numbers).astype(np.int32))
+            store(model, bias, np.where(is_dead, constants, numbers).astype(np.int32))
     return pack_model(model)
 
 
-def _store(model: schema.ModelT, tensor: schema.TensorT, values: np.ndarray) -> None:
+def store(model: schema.ModelT, tensor: schema.TensorT, values: np.ndarray) -> None:
+    """Give a constant of a file other values."""
     model.buffers.append(schema.BufferT())
     model.buffers[-1].data = np.frombuffer(values.tobytes(), np.uint8)
     tensor.buffer = len(model.buffers) - 1

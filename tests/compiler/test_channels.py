@@ -2,27 +2,31 @@
 """Channels that are constant or unread go, and no byte changes."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
-from dead_channels import compile_all_channels, dead_network
+from dead_channels import compile_all_channels, dead_network, store
 from emulated import Case, run_checked
 from reference import random_inputs, run_micro
-from single_operators import Item, Step, write_network
+from single_operators import Item, Step, pack_model, write_network
 from test_rewrites import IMAGE, concatenate, conv, depthwise, indices, like, reverse
 
 from m3net_tf.compiler import limits
 from m3net_tf.compiler.emit import emit
 from m3net_tf.compiler.folder import network_facts, report_lines
 from m3net_tf.compiler.host import build_host
-from m3net_tf.compiler.network import compile_network
+from m3net_tf.compiler.network import CompiledNetwork, compile_network
 from m3net_tf.compiler.passes import REMOVED
+from m3net_tf.compiler.streaming.flow import products
+from m3net_tf.networks import pretrained
 from m3net_tf.runtime.interpreter import tflm_unavailable_reason
 from m3net_tf.tflite.graph import Removed
 
 FEW, CHECKED, MANY = 40, 20, 10_000
 BATCH = 200
+NETWORKS = Path(pretrained.__file__).parent
 DEAD = (0, 2, 3, 7)  # of eight: half of the channels stay, a whole group
 
 needs_micro = pytest.mark.skipif(
@@ -251,6 +255,40 @@ def test_the_report_says_which_layer_lost_what(tmp_path):
 def test_a_report_without_removed_channels_says_nothing():
     network = compile_network(write_network([conv(IMAGE, 8)[0]]))
     assert "removed" not in network_facts(network, emit(network, "some"))
+
+
+def pruned(tflite: bytes, part: float) -> bytes:
+    """The file with the smallest weights of each convolution set to zero, as pruning leaves it."""
+
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(tflite, 0))
+    for operator in model.subgraphs[0].operators:
+        code = model.operatorCodes[operator.opcodeIndex].builtinCode
+        if code == schema.BuiltinOperator.CONV_2D:
+            filters = model.subgraphs[0].tensors[operator.inputs[1]]
+            weights = model.buffers[filters.buffer].data.view(np.int8).reshape(filters.shape)
+            sizes = np.abs(weights * filters.quantization.scale.reshape(-1, 1, 1, 1))
+            store(model, filters, weights * (sizes > np.quantile(sizes, part)))
+    return pack_model(model)
+
+
+@needs_micro
+def test_a_pruned_network_of_the_project_has_fewer_products(tmp_path):
+    tflite = (NETWORKS / "m3net-s-keywords" / "model.tflite").read_bytes()
+    whole = products_of(compile_network(tflite))
+    saved = {}
+    for percent in (50, 80, 90):
+        sparse = pruned(tflite, percent / 100)
+        network = compile_network(sparse)
+        host = build_host({"network": network}, tmp_path / str(percent), ["-O0"])["network"]
+        inputs = random_inputs(np.random.default_rng(0), network)
+        for mine, theirs in zip(host.run(*inputs), run_micro(sparse, inputs, 1), strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+        saved[percent] = round(100 * (1 - products_of(network) / whole))
+    assert saved == {50: 0, 80: 6, 90: 10}
+
+
+def products_of(network: CompiledNetwork) -> int:
+    return sum(map(products, network.graph.operations))
 
 
 def compare(seeds, folder, *, sanitized: bool) -> int:
