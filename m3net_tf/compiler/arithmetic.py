@@ -54,7 +54,7 @@ def product(a: npt.ArrayLike, b: npt.ArrayLike) -> Integers:
     return saturated
 
 
-def divide(value: npt.ArrayLike, bits: int) -> Integers:
+def divide(value: npt.ArrayLike, bits: int | Integers) -> Integers:
     """``value / 2^bits`` rounded to nearest, ties away from zero."""
     wide = np.asarray(value, np.int64)
     mask = (1 << bits) - 1

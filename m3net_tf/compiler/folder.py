@@ -12,6 +12,7 @@ from typing import NotRequired, TypedDict
 from m3net_tf.compiler.emit import CSource, emit
 from m3net_tf.compiler.host import engine_folder
 from m3net_tf.compiler.network import CompiledNetwork, Push
+from m3net_tf.compiler.passes import REMOVED
 from m3net_tf.compiler.picture import draw_arena
 from m3net_tf.compiler.striping import TOGETHER
 from m3net_tf.system.artifacts import naming, write_text
@@ -34,6 +35,7 @@ class NetworkFacts(TypedDict):
         calls: number of calls of kernels.
         sha256: hash of the ``.tflite`` file.
         saved: what each rewrite saved, where it saved anything.
+        removed: for each layer that lost output channels, how many of them and why.
         ends: a line for each input and output that is not int8 or int16 in the file.
         state_bytes: of a network that continues from run to run, what stays in the arena.
         push: how a streamed network streams.
@@ -48,6 +50,7 @@ class NetworkFacts(TypedDict):
     calls: int
     sha256: str
     saved: dict[str, int]
+    removed: NotRequired[list[dict[str, str | int]]]
     ends: list[str]
     state_bytes: NotRequired[int]
     push: NotRequired[PushFacts]
@@ -121,6 +124,13 @@ def network_facts(network: CompiledNetwork, source: CSource) -> NetworkFacts:
         },
         "ends": end_notes(network.graph),
     }
+    removed: list[dict[str, str | int]] = [
+        {"name": op.name, **dataclasses.asdict(op.removed)}
+        for op in network.graph.operations
+        if op.removed
+    ]
+    if removed:
+        facts["removed"] = removed
     if network.push is not None:
         facts["push"] = _push_facts(network, network.push)
     elif network.states:
@@ -163,7 +173,7 @@ def report_lines(folder: Path, name: str, facts: NetworkFacts) -> list[str]:
         f"bound {facts['lower_bound_bytes']}, ratio {facts['ratio']:.3f}, {facts['planner']}), "
         f"constants {facts['constant_bytes']} bytes of flash",
         *(f"  {line}" for line in facts["ends"]),
-        *(f"  {what}: {number}" for what, number in facts["saved"].items()),
+        *_saved_lines(facts),
         *([_state_line(name, facts["state_bytes"])] if "state_bytes" in facts else ()),
         *(_push_lines(facts["push"]) if "push" in facts else ()),
         *([_stream_line(facts["stream"])] if "stream" in facts else ()),
@@ -174,6 +184,18 @@ def report_lines(folder: Path, name: str, facts: NetworkFacts) -> list[str]:
             if _share(push) > _LITTLE
         ),
     ]
+
+
+def _saved_lines(facts: NetworkFacts) -> Iterator[str]:
+    """What each rewrite saved, and a line for each layer that lost channels."""
+    for what, number in facts["saved"].items():
+        yield f"  {what}: {number}"
+        if what == REMOVED:
+            for layer in facts.get("removed", ()):
+                yield (
+                    f"    {layer['name']}: {layer['constant']} constant and {layer['unread']} "
+                    f"unread of {layer['channels']}"
+                )
 
 
 def _state_line(name: str, size: int) -> str:

@@ -108,6 +108,21 @@ class Tensor:
         return same_scales and self.zero_points == other.zero_points
 
 
+@dataclasses.dataclass(frozen=True)
+class Removed:
+    """The channels that a pass removed from the output of a layer.
+
+    Attributes:
+        channels: number of channels before.
+        constant: number that had one byte for every input.
+        unread: number that nothing but weights of zero read.
+    """
+
+    channels: int
+    constant: int
+    unread: int
+
+
 @dataclasses.dataclass(eq=False)
 class Operation:
     """An operator with its tensors.
@@ -117,6 +132,7 @@ class Operation:
         inputs: None where an optional input is missing.
         options: options by the names of the schema, such as ``strideW``; enumerations are numbers.
         index: place among the file's operators.
+        removed: channels that a pass removed from the output.
     """
 
     kind: str
@@ -124,6 +140,7 @@ class Operation:
     outputs: list[Tensor]
     options: dict[str, Any]
     index: int = -1
+    removed: Removed | None = None
 
     def input(self, index: int) -> Tensor:
         """An input that must be there.

@@ -86,6 +86,23 @@ def convolutions(count: int, lines: int = 32) -> bytes:
     return write_network(steps)
 
 
+def residuals(count: int, channels: int = 64) -> bytes:
+    """Residual blocks whose channels depend on each other from the last one to the first."""
+    values = np.eye(channels, k=1, dtype=np.int8).reshape(channels, 1, 1, channels)
+    weights = Item(values.shape, 0.1, 0, values)
+    steps: list[Step] = []
+    here = _item(1, 1, 1, channels)
+    for _ in range(count):
+        options = schema.Conv2DOptionsT(padding=SAME, strideH=1, strideW=1)
+        options.dilationHFactor = options.dilationWFactor = 1
+        block = _item(1, 1, 1, channels)
+        after = _item(1, 1, 1, channels)
+        steps.append(("CONV_2D", [here, weights], [block], options))
+        steps.append(("ADD", [here, block], [after], schema.AddOptionsT()))
+        here = after
+    return write_network(steps)
+
+
 def wide_window(lines: int, taps: int, dilation: int = 1) -> bytes:
     """A depthwise convolution whose window is as long as its input."""
     weights = Item((1, taps, 1, 1), 0.1, 0, np.ones((1, taps, 1, 1), np.int8))
@@ -225,6 +242,7 @@ ACCEPTED: dict[str, Callable[[], bytes]] = {
     "one input often": lambda: same_input(2_000),
     "window": lambda: wide_window(32_767, 32_767),
     "dilated window": lambda: wide_window(32_767, 1_000, 32),
+    "channels that depend on each other": lambda: residuals(100),
     "names": lambda: long_names(100_000),
     "lines": lambda: large("ABS", 1 << 24),
     "a computed shape": reshaped_by_a_computed_shape,

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 from checked_streams import run_checked_streams
+from dead_channels import compile_all_channels, dead_network
 from random_streams import Stream, random_stream
 from refusals import refuses
 from single_operators import Item, lstm, write_network
@@ -17,6 +18,7 @@ from m3net_tf.cli import app
 from m3net_tf.compiler.goals import GOALS
 from m3net_tf.compiler.host import build_host, build_streams
 from m3net_tf.compiler.network import compile_network
+from m3net_tf.compiler.passes import REMOVED
 from m3net_tf.compiler.streaming.network import stream_network
 from m3net_tf.system.errors import ModelError
 
@@ -71,7 +73,7 @@ class Pair:
         return equal
 
 
-def build(streams: dict[str, Stream], folder):
+def build(streams: dict[str, Stream], folder, compile_whole=compile_network):
     """Those that stream, built."""
     networks = {}
     for count, (name, stream) in enumerate(streams.items()):
@@ -80,7 +82,7 @@ def build(streams: dict[str, Stream], folder):
             networks[name] = stream_network(stream.tflite, stream.axis, stream.hop, goal=goal)
         except ModelError as error:
             assert "every layer needs the whole window" in str(error)
-    wholes = {name: compile_network(streams[name].tflite) for name in networks}
+    wholes = {name: compile_whole(streams[name].tflite) for name in networks}
     pushed = build_streams(networks, folder / "stream", ["-O0"])
     hosts = build_host(wholes, folder / "whole", ["-O0"])
     return {
@@ -96,6 +98,17 @@ def test_random_networks_give_the_bytes_of_the_whole_window(tmp_path):
     assert {"streamed", "ends recomputed"} < {layer.state for layer in layers}
     kernels = {call.kernel for pair in pairs.values() for call in pair.network.calls}
     assert {"add_lines", "add_lines_16", "mean_of_sums", "average_lines"} <= kernels
+
+
+def test_networks_with_dead_channels_give_the_bytes_of_the_window_with_all_channels(tmp_path):
+    streams = {}
+    for seed in range(FEW):
+        tflite = dead_network(seed)
+        window = compile_network(tflite).graph.inputs[0].shape[1]
+        streams[f"network_{seed}"] = Stream(tflite, 1, 1 + (seed % 2 and window > 2), window)
+    pairs = build(streams, tmp_path, compile_all_channels)
+    assert [name for name, pair in pairs.items() if not pair.is_equal()] == []
+    assert sum(pair.network.saved[REMOVED] > 0 for pair in pairs.values()) > FEW / 8
 
 
 def test_random_networks_are_clean_under_sanitizers(tmp_path):

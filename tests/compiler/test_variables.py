@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from dead_channels import with_dead_channels
 from reference import differing
 from single_operators import Item, pack_model, svdf_layer, write_network
 from stateful_networks import (
@@ -22,6 +23,7 @@ from wide_operators import widen
 
 from m3net_tf.compiler.host import build_host
 from m3net_tf.compiler.network import compile_network
+from m3net_tf.compiler.passes import REMOVED
 from m3net_tf.runtime.interpreter import tflm_unavailable_reason
 from m3net_tf.system.errors import ModelError
 
@@ -51,6 +53,17 @@ def test_random_networks_with_variables_give_the_bytes_of_tflite_micro(tmp_path)
     assert sum(kept) > FEW / 2
     kernels = {call.operator for network in networks.values() for call in network.calls}
     assert {"READ_VARIABLE", "ASSIGN_VARIABLE", "MOVE_LINES"} <= kernels
+
+
+@needs_micro
+def test_networks_with_variables_and_dead_channels(tmp_path):
+    rng = np.random.default_rng(0)
+    models = {
+        f"network_{seed}": with_dead_channels(rng, random_stateful(seed)) for seed in range(FEW)
+    }
+    wrong, networks = differing(models, tmp_path, RUNS, (), FAST)
+    assert wrong == {}
+    assert sum(network.saved[REMOVED] > 0 for network in networks.values()) > 0
 
 
 @needs_micro

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The target ``compiled``: changed networks that the compiler accepts run under the sanitizers.
 
-Each network is a valid one with up to three changes of its shapes, types, buffers, numbers,
-options or operators. Those that are accepted are compiled for each goal. The C of a batch is built
+Each network is a valid one, often with channels that are constant or unread, with up to three
+changes of its shapes, types, buffers, numbers, options or operators. Those that are accepted are
+compiled for each goal, and with all their channels. The C of a batch is built
 for this machine with the address and undefined-behaviour sanitizers, batch by batch with the
-kernels of plain C, RISC-V and AVX2, and runs in arenas of exactly the planned size. All goals must
-give the same outputs, whatever the arenas held before.
+kernels of plain C, RISC-V and AVX2, and runs in arenas of exactly the planned size. All must give
+the same outputs, whatever the arenas held before.
 """
 
 from __future__ import annotations
@@ -26,11 +27,12 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from m3net_tf.compiler.goals import DEFAULT_GOAL, GOALS
-from m3net_tf.compiler.network import compile_network
+from m3net_tf.compiler.network import CompiledNetwork, compile_network
 from m3net_tf.system.errors import ModelError
 
 sys.path.append(str(Path(__file__).parents[1] / "compiler"))
 
+from dead_channels import compile_all_channels, dead_network, with_dead_channels
 from emulated import HAS_AVX2, Case, run_checked
 from reference import random_inputs
 from single_operators import FLOAT_MAKERS, MAKERS, pack_model
@@ -40,6 +42,8 @@ from wide_operators import WIDE_MAKERS
 NAME = "compiled"
 BATCH = 200  # networks in one program
 _MOST_CHANGES = 3
+_PART_DEAD = 0.5
+_ALL_CHANNELS = "all_channels"
 _INPUTS = 4  # at most, of the program that runs the cases
 _BYTES = 50_000  # of an arena, and of the inputs: larger networks only take longer
 _SIZES = (1, 2, 3, 4, 5, 7, 8, 16, 17, 33, 64, 127, 128, 256, 513, 4097)
@@ -60,7 +64,10 @@ def changed_network(seed: int, number: int) -> bytes:
     if place < len(makers):
         tflite = makers[place](rng)
     else:
-        tflite = random_network(int(rng.integers(0, 1 << 31)))
+        make = dead_network if rng.random() < _PART_DEAD else random_network
+        tflite = make(int(rng.integers(0, 1 << 31)))
+    if rng.random() < _PART_DEAD:
+        tflite = with_dead_channels(rng, tflite)
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(tflite, 0))
     for _ in range(int(rng.integers(0, _MOST_CHANGES + 1))):
         _CHANGES[int(rng.integers(0, len(_CHANGES)))](rng, model)
@@ -217,23 +224,37 @@ _CHANGES: tuple[Callable[[Random, Any], None], ...] = (
 
 
 def accepted_cases(seed: int, number: int, name: str) -> list[Case]:
-    """A network with inputs, once for each goal; none if the compiler refuses it or it is large.
+    """A network with inputs, once for each goal and once with all channels.
+
+    Returns:
+        Nothing if the compiler refuses the network or it is large.
 
     Raises:
-        AssertionError: the compiler's error is not one line.
+        AssertionError: the compiler's error is not one line, or it refuses only the network without
+            dead channels.
     """
     tflite = changed_network(seed, number)
-    try:
-        networks = {goal: compile_network(tflite, goal=GOALS[goal]) for goal in GOALS}
-    except ModelError as error:
-        assert "\n" not in str(error), error
+    whole = _compiled_or_none(lambda: compile_all_channels(tflite))
+    network = _compiled_or_none(lambda: compile_network(tflite, goal=GOALS[DEFAULT_GOAL]))
+    if network is None:
+        assert whole is None, "it compiles with all channels alone"
         return []
-    network = networks[DEFAULT_GOAL]
+    networks = {goal: compile_network(tflite, goal=GOALS[goal]) for goal in GOALS}
+    if whole is not None:
+        networks[_ALL_CHANNELS] = whole
     size = sum(tensor.size * tensor.item_bytes for tensor in network.graph.inputs)
     if max(size, network.plan.arena_bytes) > _BYTES or len(network.inputs) > _INPUTS:
         return []
     inputs = random_inputs(np.random.default_rng([seed, number]), network)
     return [Case(f"{name}_{goal}", each, inputs) for goal, each in networks.items()]
+
+
+def _compiled_or_none(make: Callable[[], CompiledNetwork]) -> CompiledNetwork | None:
+    try:
+        return make()
+    except ModelError as error:
+        assert "\n" not in str(error), error
+        return None
 
 
 @functools.cache

@@ -234,11 +234,11 @@ def _pixels(lowering: Lowering, op: Operation, view: View) -> View:
 def _channels(op: Operation, weights: Weights, part: slice) -> tuple[Array, bool]:
     """Rows of ``m3net_channel`` of some output channels; weights (channels, items)."""
     source = op.input(0)
-    bias = _bias(op, part)
+    bias = bias_of(op, part)
     # sum(weight * (input - zero point)) = sum(weight * input) - zero point * sum(weight)
     start = wrap(bias - source.zero_point * weights.sum(axis=1))
     spread = LARGEST_INPUT * np.abs(weights).sum(axis=1)
-    return channel_rows(start, _factors(op, part), spread, op.output.zero_point)
+    return channel_rows(start, factors_of(op, part), spread, op.output.zero_point)
 
 
 def _layer(
@@ -297,8 +297,8 @@ def _has_long_sums(op: Operation) -> bool:
 
 def _long_channels(op: Operation, part: slice) -> Array:
     """Rows of ``m3net_channel_16`` of some output channels."""
-    bias = _bias(op, part)
-    factors = _factors(op, part)
+    bias = bias_of(op, part)
+    factors = factors_of(op, part)
     long_sums = _has_long_sums(op)
     require(op, bool((np.abs(bias) < LARGEST_LONG_BIAS).all()), "has a bias above 2^46")
     require(
@@ -310,14 +310,14 @@ def _long_channels(op: Operation, part: slice) -> Array:
     return long_channel_rows(bias if long_sums else wrap(bias), factors)
 
 
-def _bias(op: Operation, part: slice) -> Weights:
+def bias_of(op: Operation, part: slice) -> Weights:
     """Bias of some output channels, one-dimensional; zeros if the layer has none."""
     if len(op.inputs) < 3 or op.inputs[2] is None:
         return np.zeros(part.stop - part.start, np.int64)
     return np.asarray(op.constant(2), np.int64).reshape(-1)[part]
 
 
-def _factors(op: Operation, part: slice) -> list[Factor]:
+def factors_of(op: Operation, part: slice) -> list[Factor]:
     """Requantisation factors of some output channels, computed as TFLite Micro does."""
     source, filters = op.input(0), op.input(1)
     scales = filters.scales

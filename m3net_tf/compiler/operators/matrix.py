@@ -94,7 +94,7 @@ def reduction_layer(op: Operation, view: View, target: View) -> Reduction:
     dimensions = len(view.shape)
     axes = set(range(1, dimensions - 1))  # of an average of all pixels
     if op.kind != "AVERAGE_POOL_2D":
-        axes = {axis % dimensions for axis in numbers(op, 1)}
+        axes = reduction_axes(op)
     kept = [axis for axis in range(dimensions) if axis not in axes]
     most = max(len(axes), len(kept))
     require(op, most <= DIMENSIONS, "keeps or reduces more than four dimensions", REPLACE)
@@ -107,7 +107,7 @@ def reduction_layer(op: Operation, view: View, target: View) -> Reduction:
         input=_four([view.strides[axis] for axis in kept], 0),
         reduced_size=_four([view.shape[axis] for axis in sorted(axes)], 1),
         reduced_input=_four([view.strides[axis] for axis in sorted(axes)], 0),
-        factor=_reduction_factor(op, count),
+        factor=reduction_factor(op, count),
         sum_offset=int(wrap(-source.zero_point * count)),
         output_offset=op.output.zero_point,
     )
@@ -131,7 +131,13 @@ def _four(values: Sequence[int], filler: int) -> tuple[int, ...]:
     return (*[filler] * (DIMENSIONS - len(values)), *values)
 
 
-def _reduction_factor(op: Operation, count: int) -> Factor:
+def reduction_axes(op: Operation) -> set[int]:
+    """The dimensions that a MEAN, SUM, REDUCE_MAX or REDUCE_MIN reduces, from 0."""
+    dimensions = len(op.input(0).shape)
+    return {axis % dimensions for axis in numbers(op, 1)}
+
+
+def reduction_factor(op: Operation, count: int) -> Factor:
     """Factor from a sum to the output; for a mean it includes the division."""
     factor = quantize_factor(float(op.input(0).scale) / float(op.output.scale))
     if op.kind != "MEAN":

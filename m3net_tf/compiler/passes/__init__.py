@@ -8,6 +8,7 @@ under its name in the report of :func:`m3net_tf.compiler.network.compile_network
 from collections.abc import Callable
 
 from m3net_tf.compiler.passes import (
+    channels,
     constants,
     delays,
     depthwise,
@@ -21,6 +22,8 @@ from m3net_tf.compiler.passes import (
 from m3net_tf.tflite.graph import Graph
 
 Pass = Callable[[Graph], int]
+
+REMOVED = "channels that are constant or unread"
 
 #: Passes that remove operators without a kernel, by the name of what they save.
 FOLDS: dict[str, Pass] = {
@@ -38,4 +41,5 @@ PASSES: dict[str, Pass] = {
     "tables joined with tables": tables.join_tables,
     "paddings folded into their readers": padding.fold_padding,
     "depthwise layers split along a concatenation": depthwise.split_depthwise,
+    REMOVED: channels.drop_channels,
 }
