@@ -13,10 +13,10 @@ import numpy.typing as npt
 
 from m3net_tf.audio.datasets import AudioDataset, load_dataset, to_pcm16
 from m3net_tf.audio.frontend import features_int8
-from m3net_tf.boards.device.enrolment import sound_windows
 from m3net_tf.export.enrolment import embedding_network
 from m3net_tf.runtime.classifier import find_model
 from m3net_tf.runtime.desktop import load_adaptive
+from m3net_tf.runtime.enrolment import sound_windows
 from m3net_tf.runtime.interpreter import tensor_quantization
 from m3net_tf.runtime.metadata import read_metadata
 from m3net_tf.runtime.network import Int8Network
