@@ -10,6 +10,8 @@ A table stands between ``<!-- table: NAME -->`` and ``<!-- end of table -->``. N
   never stops, of ``docs/evidence/streams.json``;
 - ``bodies`` and ``bodies cost``: accuracy after some clips of each class, and the cost of a second
   of sound, of ``docs/evidence/bodies.json``;
+- ``enrolled`` and ``normal``: accuracy of enrolled sounds, and how well faults are told from normal
+  sounds, of ``docs/evidence/enrolled_sounds.json`` and ``docs/evidence/normal_sounds.json``;
 - ``PAPER/TABLE.SCALE``: what ``m3net table`` wrote, without values that a paper quotes;
 - the same followed by ``rows`` or ``folds``: its cells with more columns, or each fold;
 - the same followed by ``leak``: the accuracy by two splits, paired by seed;
@@ -21,8 +23,8 @@ A table stands between ``<!-- table: NAME -->`` and ``<!-- end of table -->``. N
 - ``search/NAME``: the front of a search.
 
 Run ``python docs/make_tables.py`` after ``m3net table``, ``m3net lab deployment``, ``m3net lab
-search``, ``m3net bench stream``, ``m3net bench body``, ``docs/make_benchmarks.py`` or ``make
-emulate-all``.
+search``, ``m3net bench stream``, ``m3net bench body``, ``m3net bench sounds``, ``m3net bench
+normal``, ``docs/make_benchmarks.py`` or ``make emulate-all``.
 """
 
 from __future__ import annotations
@@ -314,6 +316,42 @@ def _body_table(part: str) -> Table:
     return ["body", "classifier", *shots], rows
 
 
+def _enrolled_table(_: str) -> Table:
+    """Accuracy of enrolled sounds by body, with and without whitening."""
+    results = json.loads((DOCS / "evidence" / "enrolled_sounds.json").read_text())
+    rows = [
+        [
+            f"`{result['body']}`",
+            "yes" if result["background"] else "no",
+            _share_with_interval(result),
+            " to ".join(f"{100 * share:.1f}" for share in result["draw_accuracy"]),
+            *_ends(result["by_class"]),
+        ]
+        for result in results
+    ]
+    return ["body", "whitened", "accuracy, %", "of the draws, %", "worst class", "best class"], rows
+
+
+def _ends(shares: Mapping[str, float]) -> list[str]:
+    """The names with the lowest and the highest share."""
+    names = sorted(shares, key=lambda name: shares[name])
+    return [f"{name} {100 * shares[name]:.1f}" for name in (names[0], names[-1])]
+
+
+def _normal_table(_: str) -> Table:
+    """AUC of faults by their level, by body."""
+    results = json.loads((DOCS / "evidence" / "normal_sounds.json").read_text())
+    levels = sorted(results[0]["levels"], key=int)
+    rows = []
+    for result in results:
+        figures = [result["levels"][level] for level in levels]
+        aucs = [
+            "{:.3f} ({:.3f} to {:.3f})".format(each["auc"], *each["auc_95"]) for each in figures
+        ]
+        rows.append([f"`{result['body']}`", *aucs])
+    return ["body", *(f"{int(level):+d} dB".replace("-", "−") for level in levels)], rows
+
+
 def _share_with_interval(figures: Mapping[str, Any]) -> str:
     low, high = figures["accuracy_95"]
     return f"{100 * figures['accuracy']:.1f} ({100 * low:.1f} to {100 * high:.1f})"
@@ -551,6 +589,8 @@ _WHOLE: Mapping[str, Callable[[str], Table]] = {
     "benchmarks": _benchmark_table,
     "streams": _stream_table,
     "bodies": _body_table,
+    "enrolled": _enrolled_table,
+    "normal": _normal_table,
 }
 _VIEWS: Mapping[str, Callable[[str, str], Table]] = {
     "rows": _cells,

@@ -32,6 +32,7 @@ class EnrolledSoundsResult(Provenance):
     """Accuracy of enrolled sounds.
 
     Attributes:
+        background: names of the folders by which the outputs are whitened.
         count: recordings of each class that are enrolled.
         draws: draws of these recordings in each fold.
         accuracy_95: 95 % interval for as many clips as there are, without regard to the draws.
@@ -39,6 +40,7 @@ class EnrolledSoundsResult(Provenance):
     """
 
     body: str
+    background: list[str]
     model_sha256: str
     count: int
     draws: int
@@ -92,6 +94,7 @@ def run_bench_sounds(
     accuracy = float(right.mean())
     return {
         "body": str(body),
+        "background": [folder.name for folder in background],
         "model_sha256": sha256_of(network),
         "count": count,
         "draws": draws,
