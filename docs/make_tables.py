@@ -349,7 +349,8 @@ def _normal_table(_: str) -> Table:
             "{:.3f} ({:.3f} to {:.3f})".format(each["auc"], *each["auc_95"]) for each in figures
         ]
         rows.append([f"`{result['body']}`", *aucs])
-    return ["body", *(f"{int(level):+d} dB".replace("-", "−") for level in levels)], rows
+    columns = [f"{int(level):+d} dB".replace("-", "\N{MINUS SIGN}") for level in levels]
+    return ["body", *columns], rows
 
 
 def _share_with_interval(figures: Mapping[str, Any]) -> str:
