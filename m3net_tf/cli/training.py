@@ -317,15 +317,24 @@ def evaluate(
     streaming: Annotated[
         bool, typer.Option("--streaming", help="Live detection in long recordings.")
     ] = False,
-    hours: Annotated[float, typer.Option(help="Length of these recordings.")] = 1.0,
+    hours: Annotated[
+        float | None,
+        typer.Option(help="Length of these recordings.  [default: 1, or the wake word's]"),
+    ] = None,
     target_false_accepts_per_hour: Annotated[
         float | None,
         typer.Option(help="Find the detector's settings on validation, and save them."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the recordings.", min=0)] = 0,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Seed of the recordings.  [default: 0, or the wake word's]", min=0),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure accuracy on held-out clips, or with --streaming live detection in long recordings."""
+    """Measure accuracy on held-out clips, or with --streaming live detection in long recordings.
+
+    A run of m3net wake is measured as that command measures it, with its sounds and its rule.
+    """
     from m3net_tf.evaluation.scenes import SceneSettings
     from m3net_tf.training import Run
     from m3net_tf.training.clips.checks import require_held_out
@@ -333,13 +342,25 @@ def evaluate(
     if target_false_accepts_per_hour is not None and not streaming:
         raise typer.BadParameter("--target-false-accepts-per-hour needs --streaming")
     require_held_out(split)
-    scenes = SceneSettings(hours=hours, seed=seed) if streaming else None
+    scenes = SceneSettings(hours=1.0 if hours is None else hours, seed=seed or 0)
     finished = Run(run)
     finished.check(data_dir)
     from m3net_tf.evaluation import clips, live, rendering  # loads TensorFlow
+    from m3net_tf.wake.evaluation import evaluate_wake_word
+    from m3net_tf.wake.project import is_project_run
 
     log = progress_beside(as_json)
-    if streaming:
+    if streaming and is_project_run(run):
+        detection = evaluate_wake_word(
+            finished,
+            split=split,
+            target_false_accepts_per_hour=target_false_accepts_per_hour,
+            hours=hours,
+            seed=seed,
+            log=log,
+        )
+        print_result(detection, as_json, rendering.streaming_table)
+    elif streaming:
         detection = live.evaluate_streaming(
             finished,
             data_dir,

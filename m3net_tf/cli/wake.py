@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from m3net_tf.cli.app import app
-from m3net_tf.cli.options import DEFAULT_BOARD, AsJson, Board
+from m3net_tf.cli.options import DEFAULT_BOARD, AsJson, complete_boards
 from m3net_tf.cli.output import progress_beside, say, say_json, say_next
 from m3net_tf.system.extras import require_modules
 
@@ -16,12 +16,24 @@ from m3net_tf.system.extras import require_modules
 @app.command()
 def wake(
     phrases: Annotated[list[str], typer.Argument(help="Wake word or phrase, one or several.")],
-    board: Board = DEFAULT_BOARD,
-    language: Annotated[str, typer.Option(help="Language of the voices, as en or en-us.")] = "en",
+    board: Annotated[
+        str | None,
+        typer.Option(
+            envvar="BOARD",
+            autocompletion=complete_boards,
+            help=f"Board: name of a folder in firmware/boards.  [default: {DEFAULT_BOARD}]",
+        ),
+    ] = None,
+    language: Annotated[
+        str | None, typer.Option(help="Language of the voices, as en or en-us.  [default: en]")
+    ] = None,
     voice_count: Annotated[
-        int, typer.Option("--count", min=1, help="Clips of each phrase.")
-    ] = 1500,
-    near_count: Annotated[int, typer.Option(min=1, help="Clips of other speech.")] = 3000,
+        int | None,
+        typer.Option("--count", min=1, help="Clips of each phrase.  [default: 1500]"),
+    ] = None,
+    near_count: Annotated[
+        int | None, typer.Option(min=1, help="Clips of other speech.  [default: 3000]")
+    ] = None,
     say_as: Annotated[
         list[str] | None,
         typer.Option(
@@ -49,15 +61,22 @@ def wake(
         typer.Option(help="Folder of own recordings; with several phrases one folder for each."),
     ] = None,
     target_false_accepts_per_hour: Annotated[
-        float,
+        float | None,
         typer.Option(
-            min=0, help="False accepts per hour that the threshold allows on the validation hours."
+            min=0,
+            help="False accepts per hour that the threshold allows on the validation hours.  "
+            "[default: 0.5]",
         ),
-    ] = 0.5,
+    ] = None,
     hours: Annotated[
-        float, typer.Option(help="Length of the scenes with the phrase, beside the other hours.")
-    ] = 0.5,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the voices, sounds and scenes.")] = 0,
+        float | None,
+        typer.Option(
+            help="Length of the scenes with the phrase, beside the other hours.  [default: 0.5]"
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Seed of the voices, sounds and scenes.  [default: 0]")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the project; default: <first phrase>_wake.")
     ] = None,
@@ -65,7 +84,8 @@ def wake(
 ) -> None:
     """Make a wake word from a phrase: voices, training, threshold, export and emulation.
 
-    A second call continues after the last finished step. recipe.yaml may be changed in between.
+    A second call continues after the last finished step with the project's settings, so that it
+    needs the phrase only. recipe.yaml may be changed in between.
     """
     require_modules("m3net wake", "train", "m3net_tf.system.keras", "librosa")
     from m3net_tf.wake.making import make_wake_word
@@ -91,9 +111,9 @@ def wake(
     if as_json:
         say_json(made.to_dict())
         return
-    for line in wake_lines(made, board):
+    for line in wake_lines(made):
         say(line)
-    say_next("m3net", "flash", made.run.folder, "--board", board)
+    say_next("m3net", "flash", made.run.folder, "--board", made.settings.board)
 
 
 def _respellings(phrases: Sequence[str], given: Sequence[str]) -> dict[str, str]:

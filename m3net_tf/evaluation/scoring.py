@@ -120,14 +120,23 @@ class ClassTruth:
         An event matches the first true event of its class that has begun, is not yet detected and
         ended at most ``tolerance_s`` before.
         """
+        latencies = self.latencies_s(times_s, tolerance_s)
+        found = latencies[~np.isnan(latencies)].tolist()
+        return Tally(len(self.starts_s), len(found), len(times_s) - len(found), tuple(found))
+
+    def latencies_s(self, times_s: Sequence[float], tolerance_s: float) -> npt.NDArray[np.float64]:
+        """Time from the end of each true event to its detection; NaN if it was missed.
+
+        Args:
+            times_s: as for :meth:`tally`, and so is the tolerance.
+        """
         last_s = self.ends_s + tolerance_s
-        latencies = []
+        latencies = np.full(len(last_s), np.nan)
         at = 0  # first true event that may still be detected
         for time_s in times_s:
             while at < len(last_s) and last_s[at] < time_s:
                 at += 1
             if at < len(last_s) and self.starts_s[at] <= time_s:
-                latencies.append(float(time_s - self.ends_s[at]))
+                latencies[at] = time_s - self.ends_s[at]
                 at += 1
-        detected = len(latencies)
-        return Tally(len(self.starts_s), detected, len(times_s) - detected, tuple(latencies))
+        return latencies

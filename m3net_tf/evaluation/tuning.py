@@ -62,14 +62,25 @@ class Recording:
 
     def score(self, config: DetectorConfig) -> dict[str, Tally]:
         """Result of a detector for each class with events."""
-        times: dict[int, list[float]] = {label: [] for label in range(len(config.classes))}
-        for event in detect(config, self.tape):
-            times[event.label].append(event_time_s(self.frontend, event.column))
+        times = self._times_s(config)
         return {
             settings.label: ClassTruth.of(self.truth, label).tally(times[label], self.tolerance_s)
             for label, settings in enumerate(config.classes)
             if settings.event
         }
+
+    def missed(self, config: DetectorConfig, label: int) -> npt.NDArray[np.bool_]:
+        """Whether a detector misses each event of a class, in order of time, shape (events,)."""
+        times_s = self._times_s(config)[label]
+        truth = ClassTruth.of(self.truth, label)
+        return np.isnan(truth.latencies_s(times_s, self.tolerance_s))
+
+    def _times_s(self, config: DetectorConfig) -> dict[int, list[float]]:
+        """Times of a detector's events by class."""
+        times: dict[int, list[float]] = {label: [] for label in range(len(config.classes))}
+        for event in detect(config, self.tape):
+            times[event.label].append(event_time_s(self.frontend, event.column))
+        return times
 
     def spared_runs(self, config: DetectorConfig) -> float:
         """Share of the model's runs that the gate skips."""

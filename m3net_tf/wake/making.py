@@ -2,7 +2,6 @@
 """Makes a wake word from a phrase: voices, training, threshold, export and emulation."""
 
 import dataclasses
-import functools
 import math
 import shutil
 from collections.abc import Mapping, Sequence
@@ -11,23 +10,28 @@ from typing import Any
 
 from m3net_tf.audio.datasets.files import SUFFIXES, files_below
 from m3net_tf.audio.datasets.folder import sounds_below
-from m3net_tf.boards import DEFAULT_BOARD
 from m3net_tf.boards.builds.boards import emulated_board, load_board
 from m3net_tf.boards.measure.chain import ChainSummary, run_chain, saved_summary
-from m3net_tf.evaluation.live import StreamingResult, evaluate_streaming, require_target
-from m3net_tf.evaluation.scenes import SceneSettings
+from m3net_tf.evaluation.live import StreamingResult, require_target
+from m3net_tf.evaluation.scoring import TallyFigures
 from m3net_tf.export import Bundle, export_run
-from m3net_tf.runtime.detector_config import can_look_twice
-from m3net_tf.system.artifacts import read_json, write_json
+from m3net_tf.system.artifacts import write_json
 from m3net_tf.system.checkout import require_sources
-from m3net_tf.system.conversion import to_plain
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.progress import Log, silent
 from m3net_tf.training import Recipe, Run, load_recipe, train
-from m3net_tf.training.clips.added import FALSE_ALARM, read_added
+from m3net_tf.training.clips.added import FALSE_ALARM
 from m3net_tf.training.recipe import recipe_with_added
+from m3net_tf.wake.evaluation import scenes_of, tuned, without_noise
 from m3net_tf.wake.found_windows import cut_false_accepts, cut_own_phrases
-from m3net_tf.wake.project import SOUNDS, VOICES, WakeSettings, keep_settings, write_wake_project
+from m3net_tf.wake.project import (
+    SOUNDS,
+    VOICES,
+    WakeSettings,
+    keep_settings,
+    project_settings,
+    write_wake_project,
+)
 from m3net_tf.wake.sounds import (
     HARD,
     WakeSounds,
@@ -37,13 +41,11 @@ from m3net_tf.wake.sounds import (
     recorded_words,
     write_wake_sounds,
 )
-from m3net_tf.wake.thresholds import tune_thresholds
 from m3net_tf.wake.voices.speaking import say_phrases
 
 _RESULT = "wake.json"
 _EMULATED_CLIPS = 60
 _FIRST_SHARE = 0.3  # epochs of the first training, as a share of the second one's
-_LOOK_RUNS = 8  # as many as the longest window of the scores
 _OWN_SHARE = 0.5  # own recordings in training, as a share of the spoken phrases
 
 
@@ -54,6 +56,7 @@ class WakeWord:
     Attributes:
         run: the trained network with its export, from which ``m3net flash`` builds firmware.
         live: misses and false accepts of live detection on the test's voices and hours.
+        quiet: misses of the same voices without noise.
         emulated: the export on the board, or on an emulated one with its core.
     """
 
@@ -61,6 +64,7 @@ class WakeWord:
     settings: WakeSettings
     sounds: WakeSounds
     live: StreamingResult
+    quiet: TallyFigures
     emulated: ChainSummary
 
     def to_dict(self) -> dict[str, Any]:
@@ -69,6 +73,7 @@ class WakeWord:
             "settings": dataclasses.asdict(self.settings),
             "sounds": dataclasses.asdict(self.sounds),
             "live": self.live,
+            "quiet": self.quiet,
             "emulated": self.emulated,
         }
 
@@ -77,32 +82,32 @@ def make_wake_word(
     phrases: str | Sequence[str],
     project: str | Path,
     *,
-    board: str = DEFAULT_BOARD,
-    language: str = "en",
-    count: int = 1500,
-    near_count: int = 3000,
+    board: str | None = None,
+    language: str | None = None,
+    count: int | None = None,
+    near_count: int | None = None,
     say: Mapping[str, str] | None = None,
     voices: Sequence[str | Path] = (),
     negatives: Sequence[str | Path] = (),
     words: str | Path | None = None,
     add: str | Path | None = None,
-    target_false_accepts_per_hour: float = 0.5,
-    hours: float = 0.5,
-    seed: int = 0,
+    target_false_accepts_per_hour: float | None = None,
+    hours: float | None = None,
+    seed: int | None = None,
     log: Log = silent,
 ) -> WakeWord:
     """Make a network that detects a phrase, from the voices of speech synthesisers.
 
-    A second call with the same project continues after the last finished step. Its ``recipe.yaml``
-    may be changed in between.
+    A second call with the same project continues after the last finished step, with the project's
+    settings where an argument is left out. Its ``recipe.yaml`` may be changed in between.
 
     Args:
         phrases: one phrase, or several, each of which becomes an event.
         project: folder of voices, sounds, recipe, runs and ``wake.json``.
-        board: name of a folder in ``firmware/boards``.
-        language: language of the voices, as ``en`` (all its varieties) or ``en-us``.
-        count: spoken clips of each phrase.
-        near_count: clips of other speech.
+        board: name of a folder in ``firmware/boards``; ``mps2_an386`` by default.
+        language: language of the voices, as ``en`` (all its varieties, by default) or ``en-us``.
+        count: spoken clips of each phrase; 1,500 by default.
+        near_count: clips of other speech; 3,000 by default.
         say: respellings of phrases that are not pronounced as they are written, such as
             ``{"computer": "kom-PYOO-ter"}``.
         voices: voices in files, ``.flitevox`` (Flite) or ``.onnx`` (Piper, Kokoro).
@@ -110,9 +115,10 @@ def make_wake_word(
         words: folder of recordings of other words, in a folder for each.
         add: folder of own recordings of the phrase or, with several phrases, a folder of a folder
             for each; the network is trained on with them, in a run of its own.
-        target_false_accepts_per_hour: what the threshold is tuned for, on the validation hours.
-        hours: length of the scenes with the phrases, beside the hours without them.
-        seed: decides voices, sounds and scenes.
+        target_false_accepts_per_hour: what the threshold is tuned for, on the validation hours;
+            0.5 by default.
+        hours: length of the scenes with the phrases, beside the hours without them; 0.5 by default.
+        seed: decides voices, sounds and scenes; 0 by default.
         log: gets a line for each step.
 
     Raises:
@@ -122,35 +128,40 @@ def make_wake_word(
         M3NetError: training, export or emulation failed.
     """
     require_sources("firmware")
-    # What is wrong is said before the voices speak for minutes.
-    load_board(board)
-    require_target(target_false_accepts_per_hour)
-    scenes = SceneSettings(
-        hours=hours, gap_s=(1.0, 3.0), snr_db=(0.0, 25.0), other_share=0.0, seed=seed
+    project = Path(project)
+    settings = project_settings(
+        project,
+        (phrases,) if isinstance(phrases, str) else tuple(phrases),
+        {
+            "board": board,
+            "language": language,
+            "count": count,
+            "near_count": near_count,
+            "say": dict(say or {}),
+            "voices": tuple(str(Path(path).resolve()) for path in voices),
+            "negatives": tuple(str(Path(path).resolve()) for path in negatives),
+            "words": str(Path(words).resolve()) if words else None,
+            "target_false_accepts_per_hour": target_false_accepts_per_hour,
+            "hours": hours,
+            "seed": seed,
+        },
     )
+    # What is wrong is said before the voices speak for minutes.
+    load_board(settings.board)
+    require_target(settings.target_false_accepts_per_hour)
+    scenes = scenes_of(settings)
     if add is not None:
         sounds_below(Path(add))
-    project = Path(project)
-    settings = WakeSettings(
-        phrases=(phrases,) if isinstance(phrases, str) else tuple(phrases),
-        language=language,
-        count=count,
-        near_count=near_count,
-        say=dict(say or {}),
-        voices=tuple(str(Path(path).resolve()) for path in voices),
-        negatives=tuple(str(Path(path).resolve()) for path in negatives),
-        words=str(Path(words).resolve()) if words else None,
-        seed=seed,
-    )
     keep_settings(project, settings)
     sounds = _spoken(project, settings, log)
-    recipe = load_recipe(write_wake_project(project, sounds, board))
+    recipe = load_recipe(write_wake_project(project, sounds, settings.board))
     _add_hard_windows(recipe, project, log)
     run = _trained(recipe, project / "run", project / SOUNDS, log)
     if add is not None:
         run = _trained_on(run, Path(add), project, sounds, log)
-    live = _tuned(run, project / SOUNDS, scenes, target_false_accepts_per_hour, log)
-    made = WakeWord(run, settings, sounds, live, _emulated(run, board, log))
+    live = tuned(run, project / SOUNDS, scenes, settings.target_false_accepts_per_hour, log)
+    quiet = without_noise(run, project / SOUNDS, scenes, log)
+    made = WakeWord(run, settings, sounds, live, quiet, _emulated(run, settings.board, log))
     write_json(project / _RESULT, made.to_dict())
     return made
 
@@ -232,33 +243,6 @@ def _recordings(folder: Path, labels: Sequence[str]) -> dict[str, list[Path]]:
     if not found:
         raise ConfigError(f"{folder}: has no recordings of {', '.join(labels)}: add some")
     return found
-
-
-def _tuned(
-    run: Run, folder: Path, scenes: SceneSettings, target: float, log: Log
-) -> StreamingResult:
-    """Live detection with settings for the target, unless that is done for this network."""
-    path = run.folder / "streaming.json"
-    look_runs = _LOOK_RUNS if can_look_twice(run.recipe().frontend) else 0
-    if path.exists():
-        result: StreamingResult = read_json(path, StreamingResult)
-        model = Bundle.load(run.folder / "export").manifest.model.sha256
-        same_scenes = result["scenes"] == to_plain(dataclasses.asdict(scenes))
-        same_target = result["target_false_accepts_per_hour"] == target
-        same_looks = result["detector"].get("look_runs", 0) == look_runs
-        if result["model_sha256"] == model and same_scenes and same_target and same_looks:
-            return result
-    recorded = {clip.label for clip in read_added(run.folder)}
-    return evaluate_streaming(
-        run,
-        folder,
-        target_false_accepts_per_hour=target,
-        scenes=scenes,
-        hours_without={split: hours_files(folder, split) for split in ("validation", "test")},
-        look_runs=look_runs,
-        tuner=functools.partial(tune_thresholds, recorded=recorded),
-        log=log,
-    )
 
 
 def _emulated(run: Run, board: str, log: Log) -> ChainSummary:

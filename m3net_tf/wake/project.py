@@ -3,15 +3,17 @@
 
 import dataclasses
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from m3net_tf.boards import DEFAULT_BOARD
+from m3net_tf.boards.builds.boards import emulated_board
 from m3net_tf.boards.starter.project import README, RECIPE
 from m3net_tf.system.artifacts import read_json, write_json, write_text
-from m3net_tf.system.conversion import AtLeastOne, Count, check_values, to_plain
+from m3net_tf.system.conversion import AtLeastOne, Count, check_values, from_plain, to_plain
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.training.clips.source import DATA_RECORD
 from m3net_tf.training.recipe import Recipe
@@ -22,48 +24,96 @@ VOICES, SOUNDS = "voices", "sounds"
 _SETTINGS = "settings.json"
 
 
+_CHANGEABLE = ("board", "target_false_accepts_per_hour", "hours")
+"""Settings on which no sound depends."""
+
+
 @dataclasses.dataclass(frozen=True)
 class WakeSettings:
-    """What decides a project's voices and sounds, as :func:`.making.make_wake_word` describes it.
+    """The settings of a project, as :func:`.making.make_wake_word` describes them.
 
     Raises:
         ConfigError: a value is out of range.
     """
 
     phrases: tuple[str, ...]
-    language: str
-    count: AtLeastOne
-    near_count: AtLeastOne
-    say: Mapping[str, str]
-    voices: tuple[str, ...]
-    negatives: tuple[str, ...]
-    words: str | None
-    seed: Count
+    language: str = "en"
+    count: AtLeastOne = 1500
+    near_count: AtLeastOne = 3000
+    say: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    voices: tuple[str, ...] = ()
+    negatives: tuple[str, ...] = ()
+    words: str | None = None
+    board: str = DEFAULT_BOARD
+    target_false_accepts_per_hour: float = 0.5
+    hours: float = 0.5
+    seed: Count = 0
 
     def __post_init__(self) -> None:
         check_values(self, "wake")
 
 
-def keep_settings(project: Path, settings: WakeSettings) -> None:
-    """Write ``settings.json``, or compare it with these settings once something is spoken.
+def project_settings(
+    project: Path, phrases: Sequence[str], given: Mapping[str, Any]
+) -> WakeSettings:
+    """The settings of a project: those given, then those that it was started with, then defaults.
+
+    Args:
+        given: settings by name; None and empty ones are not given.
 
     Raises:
-        ConfigError: the project was started with other settings.
+        ConfigError: a value is out of range, or the project has sounds of other settings.
     """
+    stated: dict[str, Any] = {"phrases": tuple(phrases)}
+    stated |= {name: value for name, value in given.items() if value not in (None, (), {})}
     path = project / _SETTINGS
-    plain = to_plain(dataclasses.asdict(settings))
     spoken = any((project / name).exists() for name in (VOICES, SOUNDS))
     if not spoken or not path.exists():
-        project.mkdir(parents=True, exist_ok=True)
-        write_json(path, plain)
-        return
-    earlier = read_json(path)
-    for name, value in plain.items():
-        if earlier.get(name) != value:
+        return WakeSettings(**stated)
+    earlier = read_settings(project)
+    settings = dataclasses.replace(earlier, **stated)
+    for name in stated.keys() - set(_CHANGEABLE):
+        old = to_plain(getattr(earlier, name))
+        new = to_plain(getattr(settings, name))
+        if new != old:
             raise ConfigError(
-                f"{project} was started with {name} {earlier.get(name)!r}, not {value!r}: choose "
-                "another folder, or delete it"
+                f"{project} was started with {name} {old!r}, not {new!r}: leave the option out, or "
+                "make another project by --out"
             )
+    return settings
+
+
+def is_project_run(folder: Path) -> bool:
+    """Whether a folder is a run of a project."""
+    project = folder.absolute().parent
+    return (project / _SETTINGS).is_file() and (project / SOUNDS).is_dir()
+
+
+def project_of(run: Path) -> Path:
+    """The project of a run.
+
+    Raises:
+        ConfigError: the run is not in one.
+    """
+    if not is_project_run(run):
+        raise ConfigError(f"{run} is not in a project of m3net wake: name a run of one")
+    return run.absolute().parent
+
+
+def read_settings(project: Path) -> WakeSettings:
+    """The settings with which a project was last made.
+
+    Raises:
+        ConfigError: ``settings.json`` is missing, or is not that of a project.
+    """
+    path = project / _SETTINGS
+    return from_plain(WakeSettings, read_json(path), str(path))
+
+
+def keep_settings(project: Path, settings: WakeSettings) -> None:
+    """Write ``settings.json``."""
+    project.mkdir(parents=True, exist_ok=True)
+    write_json(project / _SETTINGS, to_plain(dataclasses.asdict(settings)))
 
 
 def wake_recipe(sounds: WakeSounds) -> dict[str, Any]:
@@ -136,6 +186,7 @@ def write_wake_project(project: Path, sounds: WakeSounds, board: str) -> Path:
 def _readme(project: Path, board: str) -> str:
     run = shlex.quote(str(project / "run"))
     recipe = shlex.quote(str(project / RECIPE))
+    port = f"qemu:{board}" if emulated_board(board) == board else "/dev/ttyACM0"
     return f"""# {project.resolve().name}
 
 `{RECIPE}` has all settings of the training, `{SOUNDS}/{TABLE}` lists its clips. After a change of
@@ -146,6 +197,6 @@ m3net train {recipe} --run {run}
 m3net export {run} --board {board}
 m3net evaluate {run} --streaming --target-false-accepts-per-hour 0.5
 m3net flash {run} --board {board}
-m3net monitor --web {run}
+m3net monitor --web {port} --run {run}
 ```
 """

@@ -25,6 +25,7 @@ from m3net_tf.audio.datasets.folder import sounds_below
 from m3net_tf.audio.datasets.loudness import active_part_s, at_level
 from m3net_tf.audio.datasets.noise import NOISE_FOLDER, coloured_noise
 from m3net_tf.audio.datasets.protocols import rank
+from m3net_tf.audio.datasets.speech_commands import LISTS
 from m3net_tf.system.artifacts import csv_table, read_json, write_json, write_text
 from m3net_tf.system.conversion import from_plain
 from m3net_tf.system.errors import DataError
@@ -163,14 +164,21 @@ def _label(clip: SpokenClip) -> str:
 def recorded_words(folder: Path, phrases: Iterable[str]) -> dict[str, list[Path]]:
     """Recordings of words in a folder for each; other folders and the phrases' are left out.
 
-    A folder may be empty: then the voices alone say its word.
+    A folder may be empty: then the voices alone say its word. Where a data set lists the recordings
+    that test (``testing_list.txt``, as Speech Commands does), they are left out.
 
     Raises:
         DataError: there is none.
     """
     left_out = {phrase.lower() for phrase in phrases}
+    listed = folder / LISTS["test"]
+    test = set(listed.read_text().split()) if listed.is_file() else set()
     found = {
-        place.name.lower(): files_below(place, SUFFIXES)
+        place.name.lower(): [
+            path
+            for path in files_below(place, SUFFIXES)
+            if path.relative_to(folder).as_posix() not in test
+        ]
         for place in sorted(folder.iterdir())
         if place.is_dir() and place.name.isalpha() and place.name.lower() not in left_out
     }

@@ -18,8 +18,8 @@ from collections.abc import Collection
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.evaluation.tuning import THRESHOLDS, WINDOW_RUNS, Recording, find_gate_level
-from m3net_tf.runtime.detector import due_columns, gate_open, smooth
+from m3net_tf.evaluation.tuning import THRESHOLDS, WINDOW_RUNS, Recording
+from m3net_tf.runtime.detector import due_columns, smooth
 from m3net_tf.runtime.detector_config import ClassSettings, DetectorConfig, at_threshold
 from m3net_tf.runtime.recognizer import event_time_s
 
@@ -50,16 +50,17 @@ def tune_thresholds(
         recorded: classes of which the network was trained on a user's recordings.
 
     Returns:
-        The config with a gate, and the threshold of each class.
+        The config with an open gate, which would refuse quiet voices, and the threshold of each
+        class.
     """
-    gated = dataclasses.replace(config, gate_level=find_gate_level(recording, config))
-    events = [label for label, settings in enumerate(gated.classes) if settings.event]
+    config = dataclasses.replace(config, gate_level=None)
+    events = [label for label, settings in enumerate(config.classes) if settings.event]
     target = target_false_accepts_per_hour / max(1, len(events))
-    classes = list(gated.classes)
+    classes = list(config.classes)
     for label in events:
         usual = _USUAL_WITH_RECORDINGS if classes[label].label in recorded else _USUAL_PER_HOUR
-        classes[label] = _tuned(recording, gated, label, target, usual)
-    return dataclasses.replace(gated, classes=tuple(classes))
+        classes[label] = _tuned(recording, config, label, target, usual)
+    return dataclasses.replace(config, classes=tuple(classes))
 
 
 def _tuned(
@@ -71,7 +72,7 @@ def _tuned(
         usual: false accepts of a phrase an hour at a threshold of 0.5.
     """
     columns = due_columns(config, len(recording.tape.levels))
-    ran = gate_open(config, recording.tape.levels)[columns]
+    ran = np.ones(len(columns), bool)
     times_s = np.array([event_time_s(recording.frontend, int(column)) for column in columns])
     events = [
         (times_s >= event.start_s) & (times_s <= event.end_s + recording.tolerance_s)

@@ -64,6 +64,7 @@ def test_from_a_phrase_to_an_emulated_board(quick, m3net, tmp_path):
     again = m3net("wake", *words)
     assert again.status == 0
     assert f"m3net flash {project / 'run'} --board mps2_an386" in " ".join(again.out.split())
+    assert "none of them in noise: " in again.out and "80 % of them in noise 0 to 25" in again.out
     assert "cannot show less than" in again.out  # an hour is too short for half a false accept
     assert json.loads((project / "wake.json").read_text()) == result
     own = tmp_path / "mine"
@@ -71,7 +72,8 @@ def test_from_a_phrase_to_an_emulated_board(quick, m3net, tmp_path):
         (own / label).mkdir(parents=True)
         for number, path in enumerate(sorted(project.glob(f"voices/{folder}/*.wav"))[:3]):
             shutil.copyfile(path, own / label / f"me_{number}.wav")
-    assert m3net("wake", *words, "--add", own).status == 0
+    # The project has the other settings.
+    assert m3net("wake", "computer", "--out", project, "--add", own).status == 0
     assert {path: path.stat().st_mtime_ns for path in times} == times  # nothing is made again
     assert (project / "run" / "model.keras").read_bytes() == model
     recipe = read_yaml(project / "run_mine" / "recipe.yaml")
@@ -84,6 +86,13 @@ def test_from_a_phrase_to_an_emulated_board(quick, m3net, tmp_path):
     other = m3net("wake", *words, "--seed", 1)
     assert other.status == 2
     assert "was started with seed 0, not 1" in " ".join(other.err.split())
+
+    tuned = json.loads((project / "run" / "streaming.json").read_text())
+    target = ["--target-false-accepts-per-hour", 0.5]
+    assert m3net("evaluate", project / "run", "--streaming", *target).status == 0
+    evaluated = json.loads((project / "run" / "streaming.json").read_text())
+    for name in ("detector", "scenes", "hours", "all"):  # the rule of m3net wake
+        assert evaluated[name] == tuned[name]
 
 
 @pytest.mark.parametrize(

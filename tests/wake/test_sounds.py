@@ -70,6 +70,8 @@ def write(root: Path, phrase: str = "computer") -> Path:
         for speaker in range(10)
     ]
     voiced = SpokenVoices(tuple(clips), {phrase: "tone"}, 10, 7.5, ())
+    (words / "testing_list.txt").write_text("left/nobody_0.wav\nleft/tester_0.wav\n")
+    shutil.copyfile(next((words / "left").iterdir()), words / "left" / "tester_0.wav")
     recorded = recorded_words(words, ["computer"])
     assert {word: len(files) for word, files in recorded.items()} == {"airport": 0, "left": 40}
     write_wake_sounds(voiced, voices, [others], folder, words=recorded, seed=3)

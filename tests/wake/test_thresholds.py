@@ -54,7 +54,9 @@ def test_the_threshold_is_extrapolated_from_the_highest_peaks():
 
 
 def test_without_false_scores_the_threshold_is_the_usual_one():
-    tuned = tune_thresholds(peaks([]), CONFIG, 2 * 0.37)
+    gated = dataclasses.replace(CONFIG, gate_level=-60)
+    tuned = tune_thresholds(peaks([]), gated, 2 * 0.37)
+    assert tuned.gate_level is None  # it would refuse quiet voices
     assert [each.threshold for each in tuned.classes[1:]] == [0.5, 0.5]
     assert tune_thresholds(peaks([]), CONFIG, 0.0).classes[2].threshold == THRESHOLDS[-1]
 

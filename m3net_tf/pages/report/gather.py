@@ -15,6 +15,7 @@ import numpy.typing as npt
 from m3net_tf.audio.datasets import AudioDataset
 from m3net_tf.export import Bundle
 from m3net_tf.export.manifest import read_manifest
+from m3net_tf.pages.report.records import Live
 from m3net_tf.system.artifacts import read_json
 from m3net_tf.system.errors import ConfigError, M3NetError
 from m3net_tf.system.progress import Log, silent
@@ -111,6 +112,12 @@ class RunData:
         """
         folder = self.run.folder / "export"
         return Bundle.load(folder) if (folder / "manifest.json").is_file() else None
+
+    @property
+    def live(self) -> Live | None:
+        """Live detection of the exported network; None if it was not measured."""
+        live = self.file("streaming.json", Live)
+        return live if live and live["model_sha256"] == self.exported_sha256 else None
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -71,7 +71,7 @@ def write_report(
     path = out or default_path(folders)
     into_run = out is None
     sections = []
-    for make in _makers():
+    for make in _makers(runs):
         log(make.__name__.replace("_", " "))
         sections.append(make(runs))
     tried: set[str] = set()
@@ -79,7 +79,7 @@ def write_report(
         for command in commands:
             run_command(command, data_dir, log)
         tried.update(commands)
-        sections = [make(runs) for make in _makers()]  # which may name others, after an export
+        sections = [make(runs) for make in _makers(runs)]  # which may name others, after an export
     log("page")
     html = render(runs, sections)
     with in_use(folders[0]) if into_run else contextlib.nullcontext():
@@ -94,8 +94,8 @@ def default_path(folders: Sequence[Path]) -> Path:
     return folders[0] / f"report{others}.html"
 
 
-def _makers() -> Sequence[Callable[[Sequence[RunData]], Section]]:
-    """A function for each section, in the order of the page."""
+def _makers(runs: Sequence[RunData]) -> Sequence[Callable[[Sequence[RunData]], Section]]:
+    """A function for each section, in the order of the page; live detection is tried first."""
     from m3net_tf.pages.report import (
         boards,
         classes,
@@ -107,14 +107,16 @@ def _makers() -> Sequence[Callable[[Sequence[RunData]], Section]]:
         trial,
     )
 
+    live = any(run.live for run in runs)
     return (
+        *((trial.try_it,) if live else ()),
         overview.overview,
         overview.learning_curves,
         classes.confusion,
         classes.per_class,
         clips.worst_clips,
         clips.sound_map,
-        trial.try_it,
+        *(() if live else (trial.try_it,)),
         reliability.reliability,
         networks.int8_loss,
         networks.arena,
@@ -188,7 +190,8 @@ def _title(run: RunData) -> str:
 def verdict(run: RunData) -> str:
     """How often the network is right, on the computer and on a board, and whether in real time.
 
-    A cross-validation tests all clips, so it comes before the test clips alone.
+    What live detection misses comes first, where it was measured. A cross-validation tests all
+    clips, so it comes before the test clips alone.
     """
     test = run.metrics.test
     validated = run.file(RESULT, Folded)
@@ -208,7 +211,24 @@ def verdict(run: RunData) -> str:
     else:
         tested = "" if validated is None else f" of {board['clips']} test clips"
         reached += f"; {percent(emulated)}{tested} on the emulated {board['board']}"
-    return f"{reached[0].upper()}{reached[1:]}. {_speed(run, board.get('board', DEFAULT_BOARD))}"
+    speed = _speed(run, board.get("board", DEFAULT_BOARD))
+    return f"{_live_words(run)}{reached[0].upper()}{reached[1:]}. {speed}"
+
+
+def _live_words(run: RunData) -> str:
+    """What live detection misses, and how often it is wrong; '' where that was not measured."""
+    live = run.live
+    if live is None:
+        return ""
+    figures = live["all"]
+    bounds = interval((figures["miss_rate_95"][0], figures["miss_rate_95"][1]))
+    low, high = figures["false_accepts_per_hour_95"]
+    return (
+        f"Live detection misses {percent(figures['miss_rate'])} of "
+        f"{counted(figures['true_events'], 'sound')} (95 %: {bounds}) and has "
+        f"{figures['false_accepts_per_hour']:.2f} false accepts an hour in {live['hours']:.1f} h "
+        f"(95 %: {low:.2f} to {high:.2f}). "
+    )
 
 
 def _speed(run: RunData, board: str) -> str:

@@ -3,6 +3,7 @@
 
 from typing import TypedDict
 
+from m3net_tf.evaluation.scoring import TallyFigures
 from m3net_tf.training.cross_validation import FoldsAccuracy
 
 
@@ -10,6 +11,14 @@ class Folded(FoldsAccuracy):
     """A cross-validation."""
 
     clips: int
+
+
+class Live(TypedDict):
+    """``streaming.json``: live detection of the network with this hash."""
+
+    model_sha256: str
+    hours: float
+    all: TallyFigures
 
 
 class _Stages(TypedDict, total=False):

@@ -8,10 +8,12 @@ import shutil
 import numpy as np
 import pytest
 import soundfile
+from refusals import refuses
 
 from m3net_tf.export import Bundle
 from m3net_tf.lab.bench.wake import run_bench_wake
 from m3net_tf.runtime import StreamingRecognizer
+from m3net_tf.system.errors import DataError
 
 pytestmark = pytest.mark.usefixtures("private_cache")
 
@@ -43,8 +45,38 @@ def test_recordings_of_the_word_and_of_others(exported, tmp_path):
         rows = [row for row in csv.DictReader(file) if row["class"] == word]
     least = min(int(row["missed"]) for row in rows)
     assert result["at_target"]["figures"]["missed"] == least
+    assert result["unreadable"] == []
+    missed = figures["missed"]
+    assert result["takes"]["takes"] == 2 and 2 * result["takes"]["miss_rate"] == missed
+    for ranges in result["takes_by"].values():
+        assert ranges[0]["at_least"] is None and ranges[-1]["below"] is None
+        assert sum(each["takes"] for each in ranges) == 2
+        assert sum(each["takes"] * each["miss_rate"] for each in ranges) == missed
     noisy = run_bench_wake(bundle, word, said, without, noise=without, snr_db=-20.0, target=0)
     assert noisy["tuned"]["figures"]["false_accepts"] == figures["false_accepts"]
     assert noisy["snr_db"] == -20.0
     chosen = noisy["at_target"]
     assert chosen is None or chosen["figures"]["false_accepts"] == 0
+
+
+def test_damaged_files_are_left_out_and_named(exported, tmp_path):
+    bundle = Bundle.load(exported.folder)
+    rate_hz = bundle.frontend.sample_rate_hz
+    sound = np.random.default_rng(0).normal(0, 0.1, rate_hz)
+    for name in ("said/a", "said/cut", "others/b"):
+        path = tmp_path / f"{name}.flac"
+        path.parent.mkdir(exist_ok=True)
+        soundfile.write(path, sound, rate_hz)
+    cut = tmp_path / "said" / "cut.flac"
+    cut.write_bytes(cut.read_bytes()[:1000])
+    (tmp_path / "others" / "text.wav").write_text("no sound")
+    said = [tmp_path / "said"]
+    lines: list[str] = []
+    word = bundle.labels[0]
+    result = run_bench_wake(bundle, word, said, [tmp_path / "others"], log=lines.append)
+    assert result["unreadable"] == ["cut.flac", "text.wav"]
+    assert result["tuned"]["figures"]["true_events"] == 1
+    assert sum("left out: " in line for line in lines) == 2
+    (tmp_path / "said" / "a.flac").unlink()
+    with refuses(DataError, "no recording"):
+        run_bench_wake(bundle, word, said, [tmp_path / "others"])

@@ -13,6 +13,7 @@ import pytest
 from m3net_tf import cli
 from m3net_tf.boards.builds import sources
 from m3net_tf.boards.measure.cost import COST_KEYS
+from m3net_tf.evaluation.scoring import Tally
 from m3net_tf.export import Bundle
 from m3net_tf.pages.report import page
 from m3net_tf.pages.report.content import Note, Part, Section
@@ -81,6 +82,21 @@ def test_the_verdict_has_accuracy_board_and_real_time(run: Path):
     (run / "summary.json").unlink()
 
 
+def test_what_live_detection_misses_comes_first(run: Path, tmp_path: Path):
+    detected = shutil.copytree(run, tmp_path / "detected")
+    live = {
+        "model_sha256": Bundle.load(run / "export").manifest.model.sha256,
+        "hours": 2.5,
+        "all": Tally(200, 190, 1, (0.5,) * 190).to_dict(2.5),
+    }
+    write_json(detected / "streaming.json", live)
+    first, *rest = verdict(gather([detected])[0]).split(". ")
+    assert first.startswith("Live detection misses 5.0 % of 200 sounds (95 %: 2.7 to 9.0)")
+    assert "0.40 false accepts an hour in 2.5 h" in first and rest[0].startswith("Right on")
+    write_json(detected / "streaming.json", live | {"model_sha256": "another network's"})
+    assert verdict(gather([detected])[0]).startswith("Right on")
+
+
 def test_what_can_be_measured_is_measured_in_the_order_of_need():
     named = [
         *("m3net emulate runs/a", "apt-get install lld", "m3net report runs/a --data-dir FOLDER"),
@@ -103,7 +119,7 @@ def lacking(run: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[
         notes = [] if command in done else [Note("There is no fit.", command)]
         return Section("fit", "Boards", "", [Part("", notes)])
 
-    monkeypatch.setattr(page, "_makers", lambda: (section,))
+    monkeypatch.setattr(page, "_makers", lambda runs: (section,))
     monkeypatch.setattr(page, "run_command", lambda command, data_dir, log: done.append(command))
     monkeypatch.setattr(page, "gather", lambda folders, *_: [_data(folder) for folder in folders])
     monkeypatch.setattr(page, "render", lambda runs, sections: "page")
