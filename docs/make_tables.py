@@ -348,9 +348,10 @@ def _normal_table(_: str) -> Table:
         aucs = [
             "{:.3f} ({:.3f} to {:.3f})".format(each["auc"], *each["auc_95"]) for each in figures
         ]
-        rows.append([f"`{result['body']}`", *aucs])
-    columns = [f"{int(level):+d} dB".replace("-", "\N{MINUS SIGN}") for level in levels]
-    return ["body", *columns], rows
+        learnt = "half of each" if result.get("own") else "others"
+        rows.append([f"`{result['body']}`", learnt, *aucs])
+    columns = [f"{level} dB".replace("-", "\N{MINUS SIGN}") for level in levels]
+    return ["body", "recordings learnt", *columns], rows
 
 
 def _share_with_interval(figures: Mapping[str, Any]) -> str:
