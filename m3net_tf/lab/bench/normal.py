@@ -256,7 +256,13 @@ def _figures(cells: Sequence[_Cell], level: int, seed: int, own: bool) -> LevelF
 
 
 def _drawn_auc(cells: Sequence[_Cell], level: int, rng: np.random.Generator) -> float:
-    return float(np.mean([_measured(*_resampled(cell, level, rng))["auc"] for cell in cells]))
+    return float(np.mean([_auc(*_resampled(cell, level, rng)) for cell in cells]))
+
+
+def _auc(normal: Float, faults: Float) -> float:
+    """Share of pairs in which the fault scores higher: scikit-learn's AUC, in less time."""
+    above = faults[:, None] - normal
+    return float((above > 0).mean() + (above == 0).mean() / 2)
 
 
 def _resampled(cell: _Cell, level: int, rng: np.random.Generator) -> tuple[Float, Float]:
