@@ -11,13 +11,6 @@
 #define MAX_WAITING (QUEUE - 1u)  // the hop that was processed last keeps its place
 
 _Static_assert((QUEUE & (QUEUE - 1u)) == 0u, "the queue's counters wrap: use a power of two");
-_Static_assert(M3NET_DETECTOR_CLASS_COUNT == (M3NET_PROTOTYPE_CLASSES > 0
-                                                  ? M3NET_PROTOTYPE_CLASSES
-                                                  : M3NET_MODEL_CLASS_COUNT),
-               "the detector's classes are not the model's: export both from one run");
-_Static_assert(M3NET_PROTOTYPE_CLASSES == 0 || M3NET_LOOK_RUNS == 0,
-               "sounds with prototypes have no second looks: set look_runs of the detector to 0");
-
 // Interrupt and main loop each read the counter that the other one writes.
 static uint32_t load(const uint32_t* counter) { return __atomic_load_n(counter, __ATOMIC_ACQUIRE); }
 
@@ -29,30 +22,7 @@ m3net_status m3net_live_init(m3net_live* live, m3net_recognizer* recognizer) {
   if (live == NULL || recognizer == NULL) return M3NET_ERROR_ARGUMENT;
   memset(live, 0, sizeof(*live));
   live->recognizer = recognizer;
-  return m3net_detector_init(&live->detector, &m3net_detector_defaults);
-}
-
-m3net_prototype* m3net_live_prototypes(m3net_live* live) {
-  return M3NET_PROTOTYPE_SLOTS > 0 ? live->prototypes : NULL;
-}
-
-const char* m3net_live_label(const m3net_live* live, uint32_t label) {
-  if (M3NET_NORMAL_PROTOTYPES > 0) return "unusual";
-  if (M3NET_PROTOTYPE_SLOTS == 0) return m3net_model_labels[label];
-  const m3net_prototype* word = &live->prototypes[label];
-  return word->examples > 0u ? word->name : "-";
-}
-
-// The scores of the classes that the detector knows.
-static const int8_t* scores_of_run(m3net_live* live) {
-  const int8_t* output = m3net_model_output(live->recognizer->model);
-  if (M3NET_LIVE_OWN_SCORES == 0) return output;
-  if (M3NET_PROTOTYPE_CLASSES > 0) {
-    m3net_prototypes_score(live->prototypes, output, live->scores);
-  } else {
-    memcpy(live->scores, output, sizeof(live->scores));
-  }
-  return live->scores;
+  return m3net_listener_init(&live->listener, &recognizer->classifier);
 }
 
 static void half_ready(void* context, const int16_t* half) {
@@ -61,8 +31,8 @@ static void half_ready(void* context, const int16_t* half) {
 
 m3net_status m3net_live_start(m3net_live* live, bool microphone) {
   m3net_live_stop(live);
-  m3net_recognizer_reset(live->recognizer);
-  m3net_detector_reset(&live->detector);
+  m3net_frontend_reset(live->recognizer->frontend);
+  m3net_listener_reset(&live->listener);
   memset(&live->statistics, 0, sizeof(live->statistics));
   store(&live->head, 0);
   store(&live->tail, 0);
@@ -98,26 +68,15 @@ bool m3net_live_waiting(const m3net_live* live) {
   return live->on && load(&live->head) != live->tail;
 }
 
-static void run(m3net_live* live, uint64_t arrived_us, m3net_live_result* result) {
+static void count_run(m3net_live* live, uint64_t arrived_us, m3net_live_result* result) {
   m3net_live_statistics* statistics = &live->statistics;
-  const uint64_t start_us = m3net_board_time_us();
-  const uint32_t start = m3net_board_counter();
-  result->status = m3net_recognizer_run_newest(live->recognizer);
-  result->run_steps = m3net_board_counter() - start;
-  const uint32_t run_us = (uint32_t)(m3net_board_time_us() - start_us);
-  if (run_us > statistics->max_run_us) statistics->max_run_us = run_us;
-  if (result->status != M3NET_OK) return;
-  result->scores = scores_of_run(live);
-  result->has_event = m3net_detector_step(&live->detector, result->scores, &result->event);
+  if (result->run_us > statistics->max_run_us) statistics->max_run_us = result->run_us;
 #if M3NET_NORMAL_PROTOTYPES > 0
-  const uint16_t score = m3net_detector_score(&live->detector, 0);
-  if (score > statistics->max_score) statistics->max_score = score;
-#endif
-  if (M3NET_LOOK_RUNS > 0 && result->has_event) {
-    result->has_look = true;
-    result->look_score = m3net_recognizer_look(live->recognizer, result->event.label);
-    result->has_event = m3net_detector_confirm(&live->detector, &result->event, result->look_score);
+  if (result->scores != NULL) {
+    const uint16_t score = m3net_detector_score(&live->listener.detector, 0);
+    if (score > statistics->max_score) statistics->max_score = score;
   }
+#endif
   if (!result->has_event) return;
   result->latency_us = (uint32_t)(m3net_board_time_us() - arrived_us);
   ++statistics->events;
@@ -140,10 +99,8 @@ bool m3net_live_step(m3net_live* live, m3net_live_result* result) {
       m3net_frontend_push(live->recognizer->frontend, live->queue[place], result->column);
   if (result->has_column) {
     ++live->statistics.columns;
-    m3net_ring_push(&live->recognizer->ring, result->column);
-    if (m3net_detector_wants_inference(&live->detector, result->column)) {
-      run(live, arrived_us, result);
-    }
+    m3net_listener_take(&live->listener, result->column, result);
+    count_run(live, arrived_us, result);
   }
   store(&live->tail, live->tail + 1u);
   return true;

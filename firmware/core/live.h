@@ -7,10 +7,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "detector.h"
-#include "prototypes.h"
+#include "listener.h"
 #include "recognizer.h"
-#include "second_look.h"
 #include "status.h"
 
 #ifdef __cplusplus
@@ -21,11 +19,6 @@ extern "C" {
 #ifndef M3NET_LIVE_QUEUE_HOPS
 #define M3NET_LIVE_QUEUE_HOPS 16u
 #endif
-
-/// Scores that outlast the model's output: prototypes have their own, and a second look overwrites
-/// the output. Other exports have 0.
-#define M3NET_LIVE_OWN_SCORES \
-  (M3NET_PROTOTYPE_CLASSES > 0 || M3NET_LOOK_RUNS > 0 ? M3NET_DETECTOR_CLASS_COUNT : 0)
 
 /// Counts since m3net_live_start(); all wrap at 2^32.
 typedef struct {
@@ -45,9 +38,7 @@ typedef struct {
 /// Live recognition; owned by the caller, set up by m3net_live_init().
 typedef struct {
   m3net_recognizer* recognizer;
-  m3net_detector detector;
-  m3net_prototype prototypes[M3NET_PROTOTYPE_SLOTS];  ///< Of the enrolled words.
-  int8_t scores[M3NET_LIVE_OWN_SCORES];               ///< Of the last run.
+  m3net_listener listener;
   m3net_live_statistics statistics;
   bool on;
   bool microphone;
@@ -59,30 +50,18 @@ typedef struct {
   uint32_t tail;                               ///< Hops processed so far; written by the main loop.
 } m3net_live;
 
-/// The result of one hop.
-typedef struct {
-  m3net_status status;   ///< Of the run; M3NET_OK if there was none.
-  const int16_t* hop;    ///< Its samples; valid until the next step.
-  bool has_column;       ///< Whether `column` is written.
-  const int8_t* scores;  ///< M3NET_DETECTOR_CLASS_COUNT of them if the model ran, else null.
-  bool has_event;        ///< Whether `event` is written.
-  bool has_look;         ///< Whether there was a second look, and `look_score` is written.
-  uint16_t look_score;   ///< In 65536ths of full scale.
-  uint32_t latency_us;   ///< From the hop's last sample to `event`.
-  uint32_t run_steps;    ///< Cost of the run, in steps of m3net_board_counter().
-  m3net_event event;
-  int8_t column[M3NET_FRONTEND_FEATURE_BINS];
-} m3net_live_result;
-
 /// Sets up live recognition with the exported settings of the detector; it is off.
 m3net_status m3net_live_init(m3net_live* live, m3net_recognizer* recognizer);
 
-/// Prototypes of the enrolled words; null if the export is not for enrolment.
-m3net_prototype* m3net_live_prototypes(m3net_live* live);
+/// As m3net_listener_prototypes().
+static inline m3net_prototype* m3net_live_prototypes(m3net_live* live) {
+  return m3net_listener_prototypes(&live->listener);
+}
 
-/// Name of a class of the detector: the model's, or an enrolled sound, or "-" if its place is free,
-/// or "unusual".
-const char* m3net_live_label(const m3net_live* live, uint32_t label);
+/// As m3net_listener_label().
+static inline const char* m3net_live_label(const m3net_live* live, uint32_t label) {
+  return m3net_listener_label(&live->listener, label);
+}
 
 /// Forgets earlier audio and starts listening: to the board's microphone, or only to hops that
 /// m3net_live_hear() queues.

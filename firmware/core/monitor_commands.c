@@ -86,8 +86,8 @@ static void command_stat(m3net_monitor* monitor, const m3net_monitor_words* word
   m3net_console_field("hops", statistics->hops);
   m3net_console_field("lost_hops", statistics->lost_hops);
   m3net_console_field("columns", statistics->columns);
-  m3net_console_field("runs", monitor->live->detector.runs);
-  m3net_console_field("skipped_runs", monitor->live->detector.skipped_runs);
+  m3net_console_field("runs", monitor->live->listener.detector.runs);
+  m3net_console_field("skipped_runs", monitor->live->listener.detector.skipped_runs);
   m3net_console_field("events", statistics->events);
   m3net_console_field("latency_us", statistics->latency_us);
   m3net_console_field("max_latency_us", statistics->max_latency_us);

@@ -10,7 +10,8 @@
 // The output of the stream's last run, or of the last infer; null if there was none.
 static const int8_t* last_output(const m3net_monitor* monitor) {
   if (monitor->live->on) {
-    const bool ran = monitor->live->detector.runs > monitor->live->detector.skipped_runs;
+    const bool ran =
+        monitor->live->listener.detector.runs > monitor->live->listener.detector.skipped_runs;
     return ran ? m3net_model_output(monitor->recognizer->model) : NULL;
   }
   return monitor->has_result ? monitor->result : NULL;
@@ -23,7 +24,7 @@ void m3net_monitor_enrol(m3net_monitor* monitor, const m3net_monitor_words* word
     return;
   }
   const m3net_status status =
-      m3net_prototypes_add(monitor->live->prototypes, words->word[1], output);
+      m3net_prototypes_add(monitor->live->listener.prototypes, words->word[1], output);
   if (status == M3NET_ERROR_ARGUMENT) {
     m3net_monitor_error(monitor, "name", "a name has at most 15 bytes");
   } else if (status != M3NET_OK) {
@@ -35,7 +36,7 @@ void m3net_monitor_enrol(m3net_monitor* monitor, const m3net_monitor_words* word
 }
 
 void m3net_monitor_forget(m3net_monitor* monitor, const m3net_monitor_words* words) {
-  if (!m3net_prototypes_forget(monitor->live->prototypes, words->word[1])) {
+  if (!m3net_prototypes_forget(monitor->live->listener.prototypes, words->word[1])) {
     m3net_monitor_error(monitor, "name", "no such word is enrolled: say list");
     return;
   }
@@ -45,7 +46,7 @@ void m3net_monitor_forget(m3net_monitor* monitor, const m3net_monitor_words* wor
 
 void m3net_monitor_list(m3net_monitor* monitor, const m3net_monitor_words* words) {
   (void)words;
-  const m3net_prototype* prototypes = monitor->live->prototypes;
+  const m3net_prototype* prototypes = monitor->live->listener.prototypes;
   for (uint32_t place = 0; place < M3NET_PROTOTYPE_SLOTS; ++place) {
     if (prototypes[place].examples == 0u) continue;
     m3net_monitor_begin_item("word");

@@ -146,7 +146,7 @@ void m3net_monitor_stream(m3net_monitor* monitor, const m3net_monitor_words* wor
 // --- thresholds ------------------------------------------------------------------------------
 
 static void print_class(const m3net_monitor* monitor, uint32_t label) {
-  const m3net_detector_class* settings = &monitor->live->detector.config.classes[label];
+  const m3net_detector_class* settings = &monitor->live->listener.detector.config.classes[label];
   m3net_console_field("label", label);
   m3net_console_field("threshold", settings->threshold);
   m3net_console_field("release", settings->release);
@@ -164,7 +164,7 @@ void m3net_monitor_threshold(m3net_monitor* monitor, const m3net_monitor_words* 
       print_class(monitor, label);
     }
     m3net_monitor_ok("threshold");
-    m3net_console_field("run_columns", monitor->live->detector.config.run_columns);
+    m3net_console_field("run_columns", monitor->live->listener.detector.config.run_columns);
     if (M3NET_CAN_SAVE_THRESHOLDS) {
       m3net_console_field("saved", m3net_saved_thresholds_exist() ? 1u : 0u);
     }
@@ -181,7 +181,7 @@ void m3net_monitor_threshold(m3net_monitor* monitor, const m3net_monitor_words* 
     m3net_monitor_bad_number(monitor);
     return;
   }
-  m3net_detector_class settings = monitor->live->detector.config.classes[label];
+  m3net_detector_class settings = monitor->live->listener.detector.config.classes[label];
   release = settings.release < threshold ? settings.release : threshold;
   if (words->count == 4u &&
       (m3net_monitor_number(words->word[3], &release) != M3NET_OK || release > UINT16_MAX)) {
@@ -190,7 +190,7 @@ void m3net_monitor_threshold(m3net_monitor* monitor, const m3net_monitor_words* 
   }
   settings.threshold = (uint16_t)threshold;
   settings.release = (uint16_t)release;
-  if (m3net_detector_set_class(&monitor->live->detector, label, &settings) != M3NET_OK) {
+  if (m3net_detector_set_class(&monitor->live->listener.detector, label, &settings) != M3NET_OK) {
     m3net_monitor_error(monitor, "range",
                         "the detector refuses that: 0 < RELEASE <= VALUE <= 65535");
     return;
@@ -203,7 +203,7 @@ void m3net_monitor_threshold(m3net_monitor* monitor, const m3net_monitor_words* 
 
 void m3net_monitor_calibrate(m3net_monitor* monitor, const m3net_monitor_words* words) {
   (void)words;
-  m3net_detector* detector = &monitor->live->detector;
+  m3net_detector* detector = &monitor->live->listener.detector;
   if (detector->runs == detector->skipped_runs) {
     m3net_monitor_error(monitor, "no_result", "the model did not run yet: say stream");
     return;
@@ -236,7 +236,7 @@ void m3net_monitor_save(m3net_monitor* monitor, const m3net_monitor_words* words
     return;
   }
   m3net_board_watchdog_feed();  // the storage may hold the core for some seconds
-  m3net_detector* detector = &monitor->live->detector;
+  m3net_detector* detector = &monitor->live->listener.detector;
   m3net_prototype* prototypes = m3net_live_prototypes(monitor->live);
   const m3net_status status = clear ? m3net_saved_thresholds_forget(detector, prototypes)
                                     : m3net_saved_thresholds_save(detector, prototypes);

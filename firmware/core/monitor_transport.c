@@ -58,7 +58,7 @@ void m3net_monitor_init(m3net_monitor* monitor, m3net_recognizer* recognizer, m3
   m3net_duty_start(&monitor->duty);
   m3net_eembc_init(&monitor->eembc, recognizer, buffer, buffer_bytes);
   if (M3NET_CAN_SAVE_THRESHOLDS) {
-    (void)m3net_saved_thresholds_load(&live->detector, m3net_live_prototypes(live));
+    (void)m3net_saved_thresholds_load(&live->listener.detector, m3net_live_prototypes(live));
   }
 }
 

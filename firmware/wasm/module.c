@@ -76,7 +76,7 @@ void EXPORT(reset)(void) {
 
 uint32_t EXPORT(push)(void) {
   if (!m3net_frontend_push(recognizer.frontend, hop, features)) return 0;
-  m3net_ring_push(&recognizer.ring, features);
+  m3net_ring_push(&recognizer.classifier.ring, features);
   return m3net_detector_wants_inference(&detector, features) ? COLUMN | RUN : COLUMN;
 }
 

@@ -63,6 +63,13 @@ def export_command(
             "repeatable.",
         ),
     ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="For --layout: start of all names in C, for programs with several libraries.",
+        ),
+    ] = None,
     engine: EngineName = DEFAULT_ENGINE,
     recipe: RecipeOfFile = None,
     labels: LabelsOfFile = None,
@@ -92,12 +99,16 @@ def export_command(
     A run needs its data set unless it has an int8 network, from m3net quantize or an export.
     """
     require_sources("firmware")
-    from m3net_tf.boards.builds.layouts import LAYOUTS, write_layout
+    from m3net_tf.boards.builds.layouts import LAYOUTS, check_prefix, write_layout
 
     if unknown := [name for name in layout or () if name not in LAYOUTS]:
         raise typer.BadParameter(
             f"layout {unknown[0]!r} is unknown: choose from {', '.join(LAYOUTS)}"
         )
+    if name:
+        if not layout:
+            raise ConfigError("--name is for --layout: give both")
+        check_prefix(name, layout)
     log = progress_beside(as_json)
     source, folder = _export_source(model, out, data_dir)
     if (recipe or labels) and not _is_file(source):
@@ -127,7 +138,9 @@ def export_command(
             bundle = _export_run(source, folder, data_dir, engine, log, stream)
         bundle.set_goal(optimise, weights_in_ram, log)
         certificate = _certified(bundle, board, folder, engine, log)
-        layouts = [str(write_layout(bundle, name, folder / "layouts")) for name in layout or ()]
+        layouts = [
+            str(write_layout(bundle, each, folder / "layouts", name)) for each in layout or ()
+        ]
     if as_json:
         say_json(_export_facts(bundle, certificate, layouts, folder, board))
         return

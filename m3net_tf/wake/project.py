@@ -104,7 +104,7 @@ def read_settings(project: Path) -> WakeSettings:
     """The settings with which a project was last made.
 
     Raises:
-        ConfigError: ``settings.json`` is missing, or is not that of a project.
+        ConfigError: ``settings.json`` is missing or damaged.
     """
     path = project / _SETTINGS
     return from_plain(WakeSettings, read_json(path), str(path))

@@ -93,6 +93,12 @@ def make_bundle(
     return Bundle(folder, manifest)
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    """Bytes of all files of a folder, by their paths in it."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
 def build_description(layout: str, folder: Path) -> tuple[list[Path], Path]:
     """The sources that the layout's tool compiles, and the folder of headers."""
     if layout == "zephyr":

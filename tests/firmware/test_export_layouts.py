@@ -23,6 +23,7 @@ from exported_library import (
     build_description,
     c_array,
     compile_layout,
+    contents,
     emulate,
     link,
     sound,
@@ -46,11 +47,6 @@ from m3net_tf.export.reference import read_vectors
 from m3net_tf.runtime import DetectorConfig
 from m3net_tf.runtime.recognizer import event_time_s
 from m3net_tf.system.errors import ConfigError, ModelError
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    files = (path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def scores_of_library(
@@ -102,7 +98,8 @@ def test_a_library_compiles_completely(layout, kind, request, tmp_path):
         pytest.skip(f"no {TOOLS[layout]}gcc")
     objects = compile_layout(request.getfixturevalue(kind), layout, tmp_path)
     compiled = {path.stem for path in objects.iterdir()}
-    parts = {"frontend", "recognizer", "detector", "live", "inference", "m3net_network", "port"}
+    parts = {"frontend", "recognizer", "classifier", "detector", "listener", "live", "inference"}
+    parts |= {"m3net_network", "port"}
     assert parts | {path.stem for path in engine_sources()} < compiled
     assert ("warp" in compiled) == ("m3net_importance" in compiled) == (kind == "warped_bundle")
     # Nothing is missing but the C library and the compiler's.

@@ -38,9 +38,11 @@ from m3net_tf.runtime.network import Int8Network
 CONFIG = FrontendConfig()
 RUN_COLUMNS = 4
 _CORE = (
+    "classifier",
     "crc32",
     "detector",
     "frontend",
+    "listener",
     "live",
     "platform_defaults",
     "recognizer",

@@ -6,16 +6,20 @@ A library needs nothing else: it holds the network as generated C, the kernels o
 tool's own description, whose text is in ``firmware/layouts``. All layouts have the same folder
 ``src``: ``m3net.h``, which applications include, and a folder with the rest, so that file names of
 the library and files of a project never have the same path. The same export gives the same bytes.
+
+A library may have a name of its own, with which all its names in C begin; :mod:`.prefixes` tells
+which parts of such libraries a program has once.
 """
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from string import Template
 from xml.sax.saxutils import escape, quoteattr
 
 from m3net_tf import __version__
+from m3net_tf.boards.builds.prefixes import SHARED, PrefixedLibrary, require_prefix
 from m3net_tf.boards.builds.sources import FIRMWARE_DIR
 from m3net_tf.compiler.engines import COMPILED
 from m3net_tf.compiler.host import engine_folder
@@ -23,7 +27,7 @@ from m3net_tf.export import Bundle
 from m3net_tf.export.bundle import c_model
 from m3net_tf.export.c_files import arena_bytes, compile_model, network_files
 from m3net_tf.runtime.metadata import stored_archive
-from m3net_tf.system.artifacts import write_bytes
+from m3net_tf.system.artifacts import sha256_of, write_bytes
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.locks import complete_folder
 from m3net_tf.system.markdown import markdown_text
@@ -33,11 +37,11 @@ Files = dict[str, bytes]
 _TEMPLATES = FIRMWARE_DIR / "layouts"
 _EXAMPLES = FIRMWARE_DIR.parent / "examples"
 _CORE = (
-    "crc32.c", "crc32.h", "detector.c", "detector.h", "frontend.c", "frontend.h",
-    "frontend_fixed.h",
-    "frontend_waveform.h", "inference.h", "live.c", "live.h", "platform.h",
-    "platform_defaults.c", "prototypes.c", "prototypes.h", "recognizer.c", "recognizer.h",
-    "ring.c", "ring.h", "second_look.h", "status.c", "status.h",
+    "classifier.c", "classifier.h", "crc32.c", "crc32.h", "detector.c", "detector.h", "frontend.c",
+    "frontend.h", "frontend_fixed.h", "frontend_waveform.h", "inference.h", "listener.c",
+    "listener.h", "live.c", "live.h", "platform.h", "platform_defaults.c", "prototypes.c",
+    "prototypes.h", "recognizer.c", "recognizer.h", "ring.c", "ring.h", "second_look.h", "status.c",
+    "status.h",
 )  # fmt: skip
 _WARP = ("warp.c", "warp.h")
 _EXPORTED = ("detector_config.h", "frontend_config.h", "frontend_tables.c")
@@ -45,24 +49,30 @@ _WARP_EXPORTED = ("warp_config.h", "warp_tables.c")
 _GUARD = "#define M3NET_FRONTEND_CONFIG_H_\n"
 _FIXED = f"{_GUARD}\n#define M3NET_FRONTEND_FIXED 1\n"
 _INNER = "src/m3net"  # folder of all files that applications do not include
+_DESCRIPTIONS = (".txt", ".yml")  # name parts of a library, no names in C
+_WHOLE = ("cmsis-pack", "zephyr")  # layouts whose tools link all objects of a library
 
 
-def write_layout(bundle: Bundle, layout: str, folder: Path) -> Path:
+def write_layout(bundle: Bundle, layout: str, folder: Path, prefix: str | None = None) -> Path:
     """Write an export as a library.
 
     Args:
         folder: destination; each layout gets a sub-folder of its name.
+        prefix: the library's name, with which all its names in C begin, so that a program may have
+            several; default: a name of model and data set, and names in C with ``m3net``.
 
     Returns:
         The archive that the tool installs, or a folder if the tool takes one.
 
     Raises:
-        ConfigError: there is no such layout.
+        ConfigError: there is no such layout, or none with a prefix, or the prefix does not fit.
         ModelError: the compiler does not support an operator of the network.
     """
     if layout not in LAYOUTS:
         raise ConfigError(f"layout {layout!r} is unknown: choose from {', '.join(LAYOUTS)}")
-    name = library_name(bundle)
+    if prefix:
+        check_prefix(prefix, [layout])
+    name = prefix or library_name(bundle)
     model = c_model(bundle.network, bundle.manifest)
     if bundle.manifest.engine == COMPILED:
         network = bundle.code()
@@ -72,9 +82,19 @@ def write_layout(bundle: Bundle, layout: str, folder: Path) -> Path:
         network = network_files(model, networks)
         arena = arena_bytes(networks)
     files = _code(bundle, network)
-    files |= LAYOUTS[layout](bundle, name, files)
+    prefixed = PrefixedLibrary(prefix, _inner_texts(files)) if prefix else None
+    if prefixed:
+        files = {"src/m3net.h": files["src/m3net.h"]}
+        files |= {f"src/{path}": text.encode() for path, text in prefixed.files.items()}
+    added = LAYOUTS[layout](bundle, name, files)
+    added["README.md"] = _readme(bundle, name, arena).encode()
+    if prefixed:
+        added[f"src/{name}.h"] = files.pop("src/m3net.h")
+        for path in added:
+            if not path.endswith(_DESCRIPTIONS):
+                added[path] = prefixed.application(added[path].decode()).encode()
+    files |= added
     files["LICENSE"] = (FIRMWARE_DIR.parent / "LICENSE").read_bytes()
-    files["README.md"] = _readme(bundle, name, arena).encode()
     files = dict(sorted(files.items()))
     with complete_folder(folder / layout) as scratch:
         for path, data in files.items():
@@ -87,6 +107,19 @@ def write_layout(bundle: Bundle, layout: str, folder: Path) -> Path:
             archive = scratch / f"m3net.{name}.{__version__}.pack"
             write_bytes(archive, stored_archive(files))
     return folder / layout / archive.name
+
+
+def check_prefix(prefix: str, layouts: Iterable[str]) -> None:
+    """Refuse a prefix that libraries of these layouts cannot have.
+
+    Raises:
+        ConfigError: the message says why.
+    """
+    require_prefix(prefix)
+    if whole := [layout for layout in layouts if layout in _WHOLE]:
+        raise ConfigError(
+            f"--name: a program has one library of the layout {whole[0]}: leave out --name"
+        )
 
 
 def library_name(bundle: Bundle) -> str:
@@ -103,7 +136,7 @@ def _text(path: str, /, **values: str | int) -> str:
 
 
 def _code(bundle: Bundle, network: Mapping[str, str]) -> Files:
-    """The folder ``src``, the same in all layouts."""
+    """The folder ``src`` of a library without a prefix, the same in all layouts."""
     warp = bundle.manifest.warp is not None
     engine = engine_folder()
     exported = bundle.c_folder()
@@ -122,8 +155,27 @@ def _code(bundle: Bundle, network: Mapping[str, str]) -> Files:
     return {"src/m3net.h": _text("m3net.h").encode(), **dict(sorted(code.items()))}
 
 
+def _inner_texts(files: Files) -> dict[str, str]:
+    """The texts of the inner folder, by name, for a library with a prefix.
+
+    DiffRes's warp is a part of the code that all libraries share.
+    """
+    texts = {path.removeprefix(f"{_INNER}/"): data.decode() for path, data in files.items()}
+    del texts["src/m3net.h"]
+    core = FIRMWARE_DIR / "core"
+    return texts | {name: (core / name).read_text(encoding="utf-8") for name in _WARP}
+
+
 def _sources(files: Files) -> list[str]:
     return [path for path in files if path.endswith(".c")]
+
+
+def _parts(files: Files) -> dict[str, list[str]]:
+    """Sources by their folder in ``src``; a library without a prefix has one folder."""
+    parts: dict[str, list[str]] = {}
+    for path in _sources(files):
+        parts.setdefault(path.split("/")[1], []).append(path)
+    return parts
 
 
 def _example(path: str) -> bytes:
@@ -172,6 +224,8 @@ def _arduino(bundle: Bundle, name: str, files: Files) -> Files:
         version=__version__,
         sentence=_sentence(bundle),
     )
+    if len(_parts(files)) > 1:
+        properties += "dot_a_linkage=true\n"  # of what two libraries have, the linker takes one
     sketches = [f"{name}/{name}.ino" for name in ("listen", "listen_esp32")]
     return {
         "library.properties": properties.encode(),
@@ -180,11 +234,24 @@ def _arduino(bundle: Bundle, name: str, files: Files) -> Files:
 
 
 def _c(bundle: Bundle, name: str, files: Files) -> Files:
-    description = _text(
-        "c/CMakeLists.txt.in",
-        name=name,
-        sources="\n".join(f"  {path}" for path in _sources(files)),
-    )
+    parts = {
+        part: "\n".join(f"  {path}" for path in paths) for part, paths in _parts(files).items()
+    }
+    if len(parts) == 1:
+        description = _text("c/CMakeLists.txt.in", name=name, sources=parts[SHARED])
+    else:
+        shared = {path: data for path, data in files.items() if path.startswith(f"{_INNER}/")}
+        description = _text(
+            "c/several.cmake.in",
+            name=name,
+            sources=parts.pop(name),
+            release=sha256_of(b"\0".join(shared.values())),
+            parts="\n".join(
+                _text("c/part.cmake.in", part=part, sources=sources).rstrip()
+                for part, sources in parts.items()
+            ),
+            links=" ".join([*sorted(parts.keys() - {SHARED}), SHARED]),
+        )
     programs = {name: _example(f"c/{name}") for name in ("main.c", "live.c")}
     return {"CMakeLists.txt": description.encode(), **programs}
 
@@ -198,7 +265,10 @@ def _esp_idf(bundle: Bundle, name: str, files: Files) -> Files:
     project = ("CMakeLists.txt", "main/CMakeLists.txt", "main/main.c")
     return {
         "idf_component.yml": component.encode(),
-        "CMakeLists.txt": _text("esp-idf/CMakeLists.txt").encode(),
+        "CMakeLists.txt": _text(
+            "esp-idf/CMakeLists.txt.in",
+            folders=" ".join(f'"src/{part}"' for part in _parts(files)),
+        ).encode(),
         **{f"examples/listen/{path}": _example(f"esp-idf/listen/{path}") for path in project},
     }
 

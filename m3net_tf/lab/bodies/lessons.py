@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from m3net_tf.audio.frontend import graph
 from m3net_tf.audio.frontend.store import KEY_BYTES, FeatureRows, RowStore
+from m3net_tf.lab.bodies.kinds import kinds_of, shares_of
 from m3net_tf.lab.bodies.mixing import Mixer
 from m3net_tf.lab.bodies.sounds import Source
 from m3net_tf.lab.bodies.yamnet import FRONTEND, Teacher
@@ -19,7 +20,7 @@ from m3net_tf.system.artifacts import sha256_of
 from m3net_tf.system.processor import arithmetic, machine
 from m3net_tf.system.progress import Log, track
 
-_LAYOUT = 1  # incremented when the same sounds give other lessons
+_LAYOUT = 2  # incremented when the same sounds give other lessons
 _AT_ONCE = 64
 
 Floats = npt.NDArray[np.float32]
@@ -74,7 +75,8 @@ def make_lessons(
     missing = maps.missing(keys) | answers.missing(keys)
     open_ones = [index for index, key in enumerate(keys) if key in missing]
     if open_ones:
-        _add(maps, answers, keys, open_ones, Mixer(sources), teacher, seed, log)
+        mixer = Mixer(sources, shares_of(kinds_of(sources, teacher, log)))
+        _add(maps, answers, keys, open_ones, mixer, teacher, seed, log)
     map_rows, answer_rows = maps.rows([keys]), answers.rows([keys])
     assert map_rows is not None and answer_rows is not None
     return Lessons(map_rows, answer_rows, every, teacher.embedding)

@@ -12,32 +12,35 @@ from m3net_tf.training.augmentation.reverberation import make_room, reverberate
 
 Wave = npt.NDArray[np.float32]
 
-_SOURCE_POWER = 0.6  # a source of many patches is drawn more often, but not in proportion
 _FFT = 1 << (PATCH_SAMPLES - 1).bit_length()
 _LOWEST_HZ = 60.0
 _SILENT = 1e-6
 
 
 class Mixer:
-    """Draws mixtures of the patches of some sources."""
+    """Draws mixtures of the patches of some sources.
 
-    def __init__(self, sources: Sequence[Source]) -> None:
+    Args:
+        shares: how often each patch is drawn, shape (patches of all sources,); see :mod:`.kinds`.
+    """
+
+    def __init__(self, sources: Sequence[Source], shares: npt.NDArray[np.float64]) -> None:
         self._sources = sources
-        weights = np.array([len(source.patches) for source in sources], float) ** _SOURCE_POWER
-        self._shares = weights / weights.sum()
+        self._ends = np.cumsum([len(source.patches) for source in sources])
+        self._limits = np.cumsum(shares)
         hz = np.maximum(np.fft.rfftfreq(_FFT, 1.0 / RATE_HZ), _LOWEST_HZ)
         self._octaves = np.log2(hz / 1000.0)
 
     def draw(self, rng: np.random.Generator) -> Wave:
         """A mixture, float32 in [-1, 1], shape (15 600,); equal generators give equal ones."""
-        sound = self._patch(rng)
+        sound = self.patch(rng)
         if rng.random() < 0.4:
             sound = _at_speed(sound, rng.uniform(0.75, 1.35))
         if rng.random() < 0.3:
             sound = np.roll(sound, rng.integers(PATCH_SAMPLES))
         sound = _levelled(sound)
         if rng.random() < 0.45:
-            sound = sound + _levelled(self._patch(rng)) * _gain(rng.uniform(-15.0, 3.0))
+            sound = sound + _levelled(self.patch(rng)) * _gain(rng.uniform(-15.0, 3.0))
         if rng.random() < 0.15:
             room = make_room(rng.uniform(0.1, 0.5), rng.uniform(-6.0, 6.0), RATE_HZ, rng)
             sound = reverberate(sound, room)
@@ -49,9 +52,12 @@ class Mixer:
         sound = _levelled(sound) * _gain(rng.uniform(-45.0, -12.0))
         return np.clip(sound, -1.0, 1.0)
 
-    def _patch(self, rng: np.random.Generator) -> Wave:
-        source = self._sources[rng.choice(len(self._sources), p=self._shares)]
-        return from_pcm16(source.patches[rng.integers(len(source.patches))])
+    def patch(self, rng: np.random.Generator) -> Wave:
+        """A patch as it was recorded, drawn by its share; float32, shape (15 600,)."""
+        index = int(np.searchsorted(self._limits, rng.random() * self._limits[-1], "right"))
+        number = int(np.searchsorted(self._ends, index, "right"))
+        from_end = index - self._ends[number]
+        return from_pcm16(self._sources[number].patches[from_end])
 
     def _coloured(self, sound: Wave, rng: np.random.Generator) -> Wave:
         """The sound as another microphone would give it: a slope and a bend along frequency."""

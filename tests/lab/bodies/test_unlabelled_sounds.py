@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from refusals import refuses
 
+from m3net_tf.audio.datasets.audio import from_pcm16
+from m3net_tf.lab.bodies.kinds import kinds_of, shares_of
 from m3net_tf.lab.bodies.mixing import Mixer
 from m3net_tf.lab.bodies.sounds import PATCH_SAMPLES, read_sources
 from m3net_tf.system.errors import DataError
@@ -37,6 +39,30 @@ def test_each_subfolder_is_a_source_and_some_are_held_out(sounds, tmp_path):
         np.testing.assert_array_equal(source.patches, copy[name].patches)
 
 
+def test_rare_kinds_are_drawn_more_often(sounds, teacher):
+    sources = read_sources([sounds], 0, str).splits["train"]
+    kinds = kinds_of(sources, teacher, str)
+    assert [each.shape for each in kinds] == [(4,), (4,)]
+    for first, again in zip(kinds, kinds_of(sources, teacher, str), strict=True):
+        np.testing.assert_array_equal(first, again)
+    many, rare = np.zeros(900, np.int16), np.array([7, 0], np.int16)
+    shares = shares_of([many, rare])
+    assert shares.sum() == pytest.approx(1) and len(shares) == 902
+    assert shares[900] > 20 * shares[0] and shares[901] > shares[0]
+
+
+def test_a_patch_is_drawn_as_often_as_its_share_says(sounds):
+    sources = read_sources([sounds], 0, str).splits["train"]
+    shares = np.zeros(8)
+    shares[[1, 6]] = 0.25, 0.75
+    mixer = Mixer(sources, shares)
+    plain = np.random.default_rng(0)
+    drawn = [mixer.patch(plain) for _ in range(200)]
+    expected = [from_pcm16(sources[0].patches[1]), from_pcm16(sources[1].patches[2])]
+    counts = [sum(np.array_equal(each, one) for each in drawn) for one in expected]
+    assert sum(counts) == 200 and counts[1] == pytest.approx(150, abs=25)
+
+
 def test_too_few_sources_and_no_folder(sounds, tmp_path):
     with refuses(DataError, "2 folders with sound", "3 are needed"):
         read_sources([sounds / "rain"], 0, str)
@@ -45,7 +71,8 @@ def test_too_few_sources_and_no_folder(sounds, tmp_path):
 
 
 def test_equal_generators_give_equal_mixtures_of_many_levels(sounds):
-    mixer = Mixer(read_sources([sounds], 0, str).splits["train"])
+    sources = read_sources([sounds], 0, str).splits["train"]
+    mixer = Mixer(sources, np.full(8, 1 / 8))
     waves = [mixer.draw(np.random.default_rng([0, index])) for index in range(40)]
     assert {wave.shape for wave in waves} == {(PATCH_SAMPLES,)}
     assert {wave.dtype for wave in waves} == {np.dtype(np.float32)}

@@ -45,6 +45,6 @@ int main(int count, char** words) {
     printf("\n");
     if (count > 1 && ++runs % 3u == 0u && !same_as_whole_window(scores)) return 2;
   }
-  printf("skipped %u\n", (unsigned)live.detector.skipped_runs);
+  printf("skipped %u\n", (unsigned)live.listener.detector.skipped_runs);
   return 0;
 }
