@@ -55,15 +55,17 @@ def test_louder_faults_are_found_more_easily(us8k: Path):
 
 def test_the_second_half_of_a_recording_is_tested(tmp_path: Path):
     (tmp_path / "metadata").mkdir()
-    (tmp_path / "audio/fold1").mkdir(parents=True)
+    for fold in (1, 2):
+        (tmp_path / f"audio/fold{fold}").mkdir(parents=True)
     rows = ["slice_file_name,fsID,fold,class"]
     others = [label for label in dataset_info("us8k").labels if label not in MACHINES]
     names = [(MACHINES[0], f"7-0-0-{number}.wav") for number in range(12)]
     names += [(label, f"{8 + number}-1-0-0.wav") for number, label in enumerate(others)]
     for seed, (label, name) in enumerate(names):
         hz = 200 if label in MACHINES else 2_500 + 10 * seed
-        soundfile.write(tmp_path / "audio/fold1" / name, tone(hz, seed), RATE_HZ)
-        rows.append(f"{name},{name.split('-')[0]},1,{label}")
+        fold = 2 if seed == len(names) - 1 else 1
+        soundfile.write(tmp_path / f"audio/fold{fold}" / name, tone(hz, seed), RATE_HZ)
+        rows.append(f"{name},{name.split('-')[0]},{fold},{label}")
     (tmp_path / "metadata/UrbanSound8K.csv").write_text("\n".join(rows) + "\n")
     result = run_bench_normal(tmp_path, BODY, machines=MACHINES[:1], own=True)
     assert (result["normal_clips"], result["recordings"], len(result["cells"])) == (5, 1, 1)
