@@ -10,6 +10,8 @@ A table stands between ``<!-- table: NAME -->`` and ``<!-- end of table -->``. N
   never stops, of ``docs/evidence/streams.json``;
 - ``bodies`` and ``bodies cost``: accuracy after some clips of each class, and the cost of a second
   of sound, of ``docs/evidence/bodies.json``;
+- ``enrolled`` and ``normal``: accuracy of enrolled sounds, and how well faults are told from normal
+  sounds, of ``docs/evidence/enrolled_sounds.json`` and ``docs/evidence/normal_sounds.json``;
 - ``PAPER/TABLE.SCALE``: what ``m3net table`` wrote, without values that a paper quotes;
 - the same followed by ``rows`` or ``folds``: its cells with more columns, or each fold;
 - the same followed by ``leak``: the accuracy by two splits, paired by seed;
@@ -24,8 +26,8 @@ A table stands between ``<!-- table: NAME -->`` and ``<!-- end of table -->``. N
 - ``search/NAME``: the front of a search.
 
 Run ``python docs/make_tables.py`` after ``m3net table``, ``m3net lab deployment``, ``m3net lab
-search``, ``m3net bench stream``, ``m3net bench body``, ``docs/make_benchmarks.py`` or ``make
-emulate-all``.
+search``, ``m3net bench stream``, ``m3net bench body``, ``m3net bench sounds``, ``m3net bench
+normal``, ``docs/make_benchmarks.py`` or ``make emulate-all``.
 """
 
 from __future__ import annotations
@@ -335,6 +337,44 @@ def _body_table(part: str) -> Table:
         cells = [_share_with_interval(accuracy[name][shot][kind]) for shot in shots]
         rows.append([f"`{name.partition(' ')[0]}`", kind, *cells])
     return ["body", "classifier", *shots], rows
+
+
+def _enrolled_table(_: str) -> Table:
+    """Accuracy of enrolled sounds by body, with and without whitening."""
+    results = json.loads((DOCS / "evidence" / "enrolled_sounds.json").read_text())
+    rows = [
+        [
+            f"`{result['body']}`",
+            "yes" if result["background"] else "no",
+            _share_with_interval(result),
+            " to ".join(f"{100 * share:.1f}" for share in result["draw_accuracy"]),
+            *_ends(result["by_class"]),
+        ]
+        for result in results
+    ]
+    return ["body", "whitened", "accuracy, %", "of the draws, %", "worst class", "best class"], rows
+
+
+def _ends(shares: Mapping[str, float]) -> list[str]:
+    """The names with the lowest and the highest share."""
+    names = sorted(shares, key=lambda name: shares[name])
+    return [f"{name} {100 * shares[name]:.1f}" for name in (names[0], names[-1])]
+
+
+def _normal_table(_: str) -> Table:
+    """AUC of faults by their level, by body."""
+    results = json.loads((DOCS / "evidence" / "normal_sounds.json").read_text())
+    levels = sorted(results[0]["levels"], key=int)
+    rows = []
+    for result in results:
+        figures = [result["levels"][level] for level in levels]
+        aucs = [
+            "{:.3f} ({:.3f} to {:.3f})".format(each["auc"], *each["auc_95"]) for each in figures
+        ]
+        learnt = "half of each" if result.get("own") else "others"
+        rows.append([f"`{result['body']}`", learnt, *aucs])
+    columns = [f"{level} dB".replace("-", "\N{MINUS SIGN}") for level in levels]
+    return ["body", "recordings learnt", *columns], rows
 
 
 def _share_with_interval(figures: Mapping[str, Any]) -> str:
@@ -675,6 +715,8 @@ _WHOLE: Mapping[str, Callable[[str], Table]] = {
     "streams": _stream_table,
     "bodies": _body_table,
     "claims": _claims,
+    "enrolled": _enrolled_table,
+    "normal": _normal_table,
 }
 _VIEWS: Mapping[str, Callable[[str, str], Table]] = {
     "rows": _cells,

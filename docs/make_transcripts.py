@@ -22,7 +22,7 @@ DOCS = Path(__file__).parent
 #: Names of the pages, in the order in which they are typed.
 PAGES = (
     *("classify", "own_folder", "another_board", "plain_c"),
-    *("long_clips", "paper_table", "fine_tune"),
+    *("long_clips", "paper_table", "fine_tune", "ten_recordings"),
 )
 _BLOCK = re.compile(r"^```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _COMMAND = re.compile(r"^\$ (.*?)(?: +# .*)?$", re.MULTILINE)

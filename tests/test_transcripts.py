@@ -219,3 +219,14 @@ def test_a_trained_network_is_fine_tuned(checkout):
     before, after = answers(type_page("fine_tune"))
     assert before in Classifier("m3net-s-keywords").labels and after == "up"
     assert answers(PAGES["fine_tune"])[1] == "up"
+
+
+@pytest.mark.slow
+def test_ten_recordings_become_two_events_on_a_board(checkout):
+    if reason := why_no_emulation("mps2_an386") or tflm_unavailable_reason():
+        pytest.skip(reason)
+    printed = type_page("ten_recordings")
+    assert re.findall(r'^{.*"label": "(\w+)"', printed, re.MULTILINE) == [
+        "doorbell",
+        "smoke_alarm",
+    ]

@@ -209,7 +209,7 @@ def device_enrol(
     as_json: AsJson = False,
 ) -> None:
     """Teach the board a word or sound from recordings, without training; its flash keeps it."""
-    from m3net_tf.boards.device.enrolment import enrol
+    from m3net_tf.boards.device.enrolment import enrol, keep_words
     from m3net_tf.boards.device.session import connect
     from m3net_tf.export import Bundle
 
@@ -218,6 +218,7 @@ def device_enrol(
         bundle = Bundle.load(run / "export")
         device.require_model(bundle.manifest.model.sha256, str(run))
         words = enrol(device, word, files, bundle.prototypes(), bundle.detector, log, whole=whole)
+        keep_words(device, run / "export")
     _say_words(words, as_json)
 
 
@@ -230,12 +231,13 @@ def device_forget(
     as_json: AsJson = False,
 ) -> None:
     """Delete an enrolled word or sound from the board."""
-    from m3net_tf.boards.device.enrolment import forget
+    from m3net_tf.boards.device.enrolment import forget, keep_words
     from m3net_tf.boards.device.session import connect
 
     log = progress_beside(as_json)
     with connect(port, run, baud=baud, log=log) as device:
         words = forget(device, word, log)
+        keep_words(device, run / "export")
     _say_words(words, as_json)
 
 
@@ -247,11 +249,12 @@ def device_words(
     as_json: AsJson = False,
 ) -> None:
     """List the words and sounds that the board was taught."""
-    from m3net_tf.boards.device.enrolment import enrolled
+    from m3net_tf.boards.device.enrolment import enrolled, keep_words
     from m3net_tf.boards.device.session import connect
 
     with connect(port, run, baud=baud, log=progress_beside(as_json)) as device:
         words = enrolled(device)
+        keep_words(device, run / "export")
     _say_words(words, as_json)
 
 

@@ -51,7 +51,8 @@ def export_command(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Folder that gets export/; default: the run, or runs/NAME for a trained network."
+            help="Folder that gets export/; default: the run, with --enrol RUN_enrol, or runs/NAME "
+            "for a trained network."
         ),
     ] = None,
     layout: Annotated[
@@ -112,13 +113,12 @@ def export_command(
     source, folder = _export_source(model, out, data_dir)
     if (recipe or labels) and not _is_file(source):
         raise ConfigError(f"{source} is not a file: --recipe and --labels are for a .tflite file")
-    if enrol and not _is_file(source):
-        raise ConfigError(
-            f"{source} is not a file: --enrol is for a .tflite file, such as a run's "
-            "export/model.tflite, and --out"
-        )
     if background and not enrol:
         raise ConfigError("--background is for --enrol: give both")
+    if enrol and not _is_file(source):
+        if out in (None, source):
+            folder = source.with_name(f"{source.name}_enrol")
+        source = _export_run(source, source, data_dir, engine, log, None).folder / "model.tflite"
     with in_use(folder):
         if _is_file(source):
             from m3net_tf.export.from_file import export_file

@@ -446,7 +446,7 @@ def init(
             "--from",
             metavar="BODY",
             autocompletion=_complete_starts,
-            help="Trained body, sounds_s or sounds_m; or nothing. Default: by the board.",
+            help="Trained body, sounds_s, sounds_m or sounds_l; or nothing. Default: the board's.",
         ),
     ] = None,
     as_json: AsJson = False,

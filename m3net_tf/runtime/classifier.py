@@ -108,6 +108,9 @@ class Classifier:
     ) -> None:
         self._path = find_model(Path(path))
         self._network, self.metadata = read_network(self._path, recipe, labels)
+        self._words: Prototypes | None = None
+        if self.metadata.enrolment_slots and any((words := self.prototypes()).names):
+            self._words = words
         self._asked, self._fast = engine, fast
         self._load()
 
@@ -135,7 +138,10 @@ class Classifier:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Class names in the order of the scores."""
+        """Class names in the order of the scores; where words are enrolled, of their places."""
+        if self._words:
+            named = zip(self._words.names, self.metadata.detector.labels, strict=True)
+            return tuple(name or place for name, place in named)
         return (UNUSUAL,) if self._normal else self.metadata.labels
 
     @property
@@ -144,7 +150,10 @@ class Classifier:
         return self.metadata.window_samples
 
     def run(self, features: Int8) -> Int8:
-        """int8 scores of int8 features: (clips, bins, frames, 1) to (clips, classes)."""
+        """int8 scores of int8 features: (clips, bins, frames, 1) to (clips, classes).
+
+        Of a network that enrols words they are the outputs, which :meth:`Prototypes.add` takes.
+        """
         if self.metadata.warp:
             features = warp_int8(self.metadata.warp, features, self._parts[0](features))
         return self._scores(self._parts[-1](features))
@@ -211,8 +220,7 @@ class Classifier:
         Raises:
             DataError: chunks of another type, or less than one frame of sound.
         """
-        if self.metadata.enrolment_slots:
-            raise ConfigError(f"{self.metadata.name} enrols words and has no scores: use run()")
+        words = self._known(None) if self.metadata.enrolment_slots else None
         frontend = self.metadata.frontend
         starts: list[int] = []
         scores: list[Int8] = []
@@ -224,40 +232,74 @@ class Classifier:
             starts.append(start)
             features.append(features_int8(frontend, window / 32768.0))
             if len(features) == _WINDOWS_AT_ONCE:
-                scores.append(self.run(np.stack(features)[..., None]))
+                scores.append(self._class_scores(features, words))
                 features.clear()
         if features:
-            scores.append(self.run(np.stack(features)[..., None]))
+            scores.append(self._class_scores(features, words))
         window_scores = (np.concatenate(scores).astype(np.float64) + 128.0) / 256.0
         mean = mean_of_windows(window_scores, self.labels, starts, self.window_samples)
         starts_s = np.array(starts) / frontend.sample_rate_hz
         return Classification(int(mean.argmax()), mean, starts_s, window_scores)
 
+    def _class_scores(self, features: Sequence[Int8], words: Prototypes | None) -> Int8:
+        """Scores of windows, shape (windows, classes)."""
+        outputs = self.run(np.stack(features)[..., None])
+        return words.scores(outputs) if words else outputs
+
     def prototypes(self) -> Prototypes:
         """Places for words of a network that enrols words; give them to :meth:`recognizer`.
 
-        With the background of the export beside the file, each word has a threshold of its own.
+        Words that were saved beside the file are in their places. With the background of the export
+        beside it, each word has a threshold of its own.
 
         Raises:
             ConfigError: the network has classes of its own.
+            DataError, ModelError: as :meth:`.Prototypes.load` and :func:`.read_background`.
         """
         if not self.metadata.enrolment_slots:
             raise ConfigError(
                 f"{self.metadata.name} enrols no words: export it with m3net export --enrol"
             )
         _, zero_point = tensor_quantization(self._network, "output")
-        background = read_background(self._path.parent, len(self.labels))
-        return Prototypes(self.metadata.enrolment_slots, zero_point, background)
+        outputs = len(self.metadata.labels)
+        background = read_background(self._path.parent, outputs)
+        prototypes = Prototypes(self.metadata.enrolment_slots, zero_point, background)
+        prototypes.load(self._path.parent, outputs)
+        return prototypes
+
+    def examples(self, sound: str | os.PathLike[str], *, whole: bool = False) -> Int8:
+        """Outputs for the windows of a recording that ``m3net device enrol`` enrols.
+
+        Args:
+            sound: a file of any rate.
+            whole: take all windows, for sounds that last, instead of the one that ends after a
+                word.
+
+        Returns:
+            Shape (examples, outputs); :meth:`.Prototypes.add` takes each.
+
+        Raises:
+            DataError: the file is missing, broken or silent.
+        """
+        from m3net_tf.runtime.enrolment import enrolled_windows  # needs more than NumPy
+
+        frontend = self.metadata.frontend
+        rate_hz = frontend.sample_rate_hz
+        pcm = np.concatenate([*pcm_chunks(Path(sound), rate_hz)])
+        samples = frontend.sample_count(self.metadata.frames)
+        windows = enrolled_windows(pcm, samples, rate_hz, str(sound), whole=whole)
+        features = [features_int8(frontend, window / np.float32(32768)) for window in windows]
+        return self.run(np.stack(features)[..., None])
 
     def recognizer(self, prototypes: Prototypes | None = None) -> StreamingRecognizer:
         """A new live detection with the settings of the file.
 
         Args:
-            prototypes: the words of a network that enrols words.
+            prototypes: the words of a network that enrols words; None: the saved ones.
 
         Raises:
-            ConfigError: the front end needs the whole clip, or a network that enrols words has no
-                ``prototypes``.
+            ConfigError: the front end needs the whole clip, or a network that enrols words has
+                none.
         """
         return self._recognizer(self.run, prototypes)
 
@@ -266,13 +308,21 @@ class Classifier:
         frontend, detector = self.metadata.frontend, self.metadata.detector
         if not self.metadata.enrolment_slots:
             return StreamingRecognizer(frontend, model, detector)
-        if prototypes is None:
-            raise ConfigError(f"{self.metadata.name} enrols words: give prototypes()")
+        words = self._known(prototypes)
         return StreamingRecognizer(
             frontend,
-            lambda features: prototypes.scores(model(features)),
-            prototypes.detector(detector),
+            lambda features: words.scores(model(features)),
+            words.detector(detector),
         )
+
+    def _known(self, prototypes: Prototypes | None) -> Prototypes:
+        """Words that are given, else the saved ones."""
+        words = prototypes or self._words
+        if words is None:
+            raise ConfigError(
+                f"{self.metadata.name} knows no words: enrol some, or give prototypes()"
+            )
+        return words
 
     def stream(self, prototypes: Prototypes | None = None) -> StreamingRecognizer:
         """As :meth:`recognizer`, where each run costs the new columns of features alone.

@@ -14,15 +14,19 @@ show that it has at most one false accept an hour there (95 %, one-sided: 3 / ho
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
 import numpy.typing as npt
 
 from m3net_tf.runtime.detector_config import DetectorConfig, at_threshold
+from m3net_tf.system.artifacts import read_json, write_json
 from m3net_tf.system.errors import DataError, ModelError
 
 BACKGROUND = "background_int8.bin"
 """File of an export with the background: a row of int8 outputs for each sound."""
+WORDS = "words.json"
+"""File of an export with the words that are enrolled."""
 
 NAME_BYTES = 15
 """Longest name of a word, in UTF-8."""
@@ -32,6 +36,15 @@ UNUSUAL = "unusual"
 """Class of sounds that are far from all normal ones."""
 _TOP = 255  # score of a cosine of 1, above the lowest score
 _SQUARES_LIMIT = 1 << 46
+
+
+class _Saved(TypedDict):
+    """A word of :data:`WORDS`."""
+
+    place: int
+    name: str
+    examples: int
+    sums: list[int]
 
 
 @dataclasses.dataclass
@@ -92,6 +105,34 @@ class Prototypes:
             sums: sums of the outputs for its examples, without the zero point, shape (classes,).
         """
         self._words[place] = _Word(name, examples, sums.astype(np.int64))
+
+    def save(self, folder: str | Path) -> None:
+        """Write the words into the folder of their export, where a classifier reads them."""
+        saved = [
+            _Saved(place=place, name=word.name, examples=word.examples, sums=word.sums.tolist())
+            for place, word in enumerate(self._words)
+            if word
+        ]
+        write_json(Path(folder) / WORDS, saved)
+
+    def load(self, folder: Path, outputs: int) -> None:
+        """Put the words that :meth:`save` wrote into their places; none without the file.
+
+        Args:
+            outputs: number of the network's outputs.
+
+        Raises:
+            DataError: the file is damaged or of another network.
+        """
+        path = folder / WORDS
+        if not path.is_file():
+            return
+        for word in read_json(path, list[_Saved]):
+            place, sums = word["place"], word["sums"]
+            fits = len(sums) == outputs and max(map(abs, sums)) < 1 << 15
+            if not fits or place not in range(len(self._words)):
+                raise DataError(f"{path} is of another network: delete it, and enrol again")
+            self.restore(place, word["name"], np.array(sums, np.int16), word["examples"])
 
     def forget(self, name: str) -> None:
         """Forget a word.

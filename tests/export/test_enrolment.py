@@ -11,6 +11,7 @@ import pytest
 import soundfile
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
+from refusals import refuses
 from single_operators import Item, write_network
 
 from m3net_tf.export import Bundle
@@ -25,7 +26,7 @@ from m3net_tf.networks.pretrained import FOLDER
 from m3net_tf.runtime import Classifier
 from m3net_tf.runtime.desktop import run_compiled
 from m3net_tf.runtime.metadata import read_metadata
-from m3net_tf.runtime.prototypes import BACKGROUND, read_background
+from m3net_tf.runtime.prototypes import BACKGROUND, WORDS, read_background
 from m3net_tf.runtime.sound import pcm_chunks
 from m3net_tf.system.errors import ConfigError, DataError, ModelError
 from m3net_tf.tflite.read import read_graph
@@ -128,6 +129,45 @@ def test_a_word_is_not_heard_where_the_background_has_it(exported, tmp_path):
     (tmp_path / "export" / BACKGROUND).write_bytes(b"?")
     with pytest.raises(ModelError, match=BACKGROUND):
         classifier.prototypes()
+
+
+def test_saved_words_are_the_classes(exported, tmp_path):
+    folder = shutil.copytree(exported.folder, tmp_path / "export")
+    pcm = read_vectors(exported).pcm
+    soundfile.write(tmp_path / "own.wav", pcm[0], 16_000)
+    classifier = Classifier(folder)
+    words = classifier.prototypes()
+    examples = classifier.examples(tmp_path / "own.wav", whole=True)
+    for name, outputs in (("free", examples), ("own", examples)):
+        for output in outputs:
+            words.add(name, output)
+    words.forget("free")
+    words.save(folder)
+    classifier = Classifier(folder)
+    assert classifier.labels == ("word0", "own") and classifier.prototypes().names == ("", "own")
+    scores = classifier.predict(tmp_path / "own.wav")
+    assert [*scores] == ["own", "word0"] and scores["own"] > 0.9 and scores["word0"] == 0
+    assert np.array_equal(classifier.run(read_vectors(exported).features[:1])[0], examples[0])
+    silence = np.zeros(classifier.window_samples, np.int16)
+    events = classifier.recognizer().push(np.concatenate([silence, pcm[0], silence]))
+    assert [classifier.labels[event.label] for event in events] == ["own"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "{}",
+        '[{"place": 2, "name": "own", "examples": 1, "sums": [%s]}]',
+        '[{"place": 0, "name": "own", "examples": 1, "sums": [40000, %s]}]',
+        '[{"place": 0, "name": "own", "examples": 1, "sums": [1]}]',
+    ],
+)
+def test_words_of_another_network_are_refused(exported, words, tmp_path):
+    folder = shutil.copytree(exported.folder, tmp_path / "export")
+    sums = ", ".join(["1"] * (len(exported.labels) - ("40000" in words)))
+    (folder / WORDS).write_text(words.replace("%s", sums))
+    with refuses(DataError, folder / WORDS):
+        Classifier(folder)
 
 
 def test_it_is_no_classifier(exported):

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 from refusals import refuses
 
 import m3net_tf
@@ -71,7 +72,9 @@ def enrol(exported, tmp_path, monkeypatch) -> dict[str, Any]:
     """An export that enrols words."""
     monkeypatch.chdir(tmp_path)
     export_file(exported.folder / "model.tflite", Path("runs/enrol"), enrolment_slots=2)
-    return {"features": read_vectors(exported).features[:1]}
+    for path, pcm in zip(("one.wav", "two.wav"), read_vectors(exported).pcm, strict=False):
+        soundfile.write(path, pcm, exported.frontend.sample_rate_hz)
+    return {}
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ import numpy.typing as npt
 
 from m3net_tf.audio.datasets import AudioDataset, load_dataset, to_pcm16
 from m3net_tf.audio.frontend import features_int8
-from m3net_tf.boards.device.enrolment import sound_windows
 from m3net_tf.export.enrolment import embedding_network
 from m3net_tf.runtime.classifier import find_model
 from m3net_tf.runtime.desktop import load_adaptive
+from m3net_tf.runtime.enrolment import sound_windows
 from m3net_tf.runtime.interpreter import tensor_quantization
 from m3net_tf.runtime.metadata import read_metadata
 from m3net_tf.runtime.network import Int8Network
@@ -32,6 +32,7 @@ class EnrolledSoundsResult(Provenance):
     """Accuracy of enrolled sounds.
 
     Attributes:
+        background: names of the folders by which the outputs are whitened.
         count: recordings of each class that are enrolled.
         draws: draws of these recordings in each fold.
         accuracy_95: 95 % interval for as many clips as there are, without regard to the draws.
@@ -39,6 +40,7 @@ class EnrolledSoundsResult(Provenance):
     """
 
     body: str
+    background: list[str]
     model_sha256: str
     count: int
     draws: int
@@ -92,6 +94,7 @@ def run_bench_sounds(
     accuracy = float(right.mean())
     return {
         "body": str(body),
+        "background": [folder.name for folder in background],
         "model_sha256": sha256_of(network),
         "count": count,
         "draws": draws,

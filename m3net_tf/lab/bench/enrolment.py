@@ -12,11 +12,11 @@ import numpy.typing as npt
 from m3net_tf.audio.datasets import read_audio, to_pcm16
 from m3net_tf.audio.datasets.folder import sounds_below
 from m3net_tf.audio.frontend.reference import features_int8
-from m3net_tf.boards.device.enrolment import word_window
 from m3net_tf.export import Bundle
 from m3net_tf.export.enrolment import embedding_listener
 from m3net_tf.runtime.detector import Tape, detect
 from m3net_tf.runtime.detector_config import DetectorConfig
+from m3net_tf.runtime.enrolment import word_window
 from m3net_tf.runtime.prototypes import Prototypes
 from m3net_tf.runtime.sound import pcm_chunks
 from m3net_tf.system.artifacts import Provenance, provenance

@@ -344,13 +344,22 @@ def bench_normal(
             help="Class that is normal; repeatable.  [default: air_conditioner, engine_idling]",
         ),
     ] = None,
+    own: Annotated[
+        bool,
+        typer.Option("--own", help="Learn the first half of each recording, and test the second."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Measure normal sounds only on US8K's machines, with other sources mixed in as faults."""
     from m3net_tf.lab.bench.normal import MACHINES, normal_markdown, run_bench_normal
 
     result = run_bench_normal(
-        data_dir, body, background or (), machines=machine or MACHINES, log=progress_beside(as_json)
+        data_dir,
+        body,
+        background or (),
+        machines=machine or MACHINES,
+        own=own,
+        log=progress_beside(as_json),
     )
     print_lines(result, as_json, lambda _: normal_markdown(result).splitlines())
 

@@ -3,7 +3,6 @@
 
 from typing import TypedDict
 
-from m3net_tf.evaluation.scoring import TallyFigures
 from m3net_tf.training.cross_validation import FoldsAccuracy
 
 
@@ -13,12 +12,20 @@ class Folded(FoldsAccuracy):
     clips: int
 
 
+class _Detected(TypedDict):
+    true_events: int
+    miss_rate: float
+    miss_rate_95: list[float]
+    false_accepts_per_hour: float
+    false_accepts_per_hour_95: list[float]
+
+
 class Live(TypedDict):
     """``streaming.json``: live detection of the network with this hash."""
 
     model_sha256: str
     hours: float
-    all: TallyFigures
+    all: _Detected
 
 
 class _Stages(TypedDict, total=False):

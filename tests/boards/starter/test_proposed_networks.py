@@ -7,7 +7,7 @@ import pytest
 
 from m3net_tf.boards.builds.boards import emulated_board, list_boards
 from m3net_tf.boards.builds.sources import FIRMWARE_DIR
-from m3net_tf.boards.starter.proposals import BODIES, FROM_NOTHING, NOTHING, propose
+from m3net_tf.boards.starter.proposals import BODIES, FROM_NOTHING, LARGE, NOTHING, propose
 
 BOARD, SAME_CORE = "mps2_an386", "nrf52840dk"
 
@@ -26,3 +26,9 @@ def test_each_core_was_measured_and_stands_for_the_boards_that_have_it():
     cores = {path.stem for path in (FIRMWARE_DIR / "cmake" / "cores").iterdir()}
     assert all(set(proposal.costs) == cores for proposal in (*FROM_NOTHING, *BODIES))
     assert [emulated_board(board) for board in (BOARD, SAME_CORE)] == [BOARD, BOARD]
+
+
+def test_only_its_name_chooses_the_large_body():
+    assert propose(1.0, 16_000, "nucleo_h753zi")[0].preset == "sounds_m"
+    proposal, pace = propose(1.0, 16_000, "nucleo_h753zi", "sounds_l")
+    assert proposal == LARGE and not pace.real_time

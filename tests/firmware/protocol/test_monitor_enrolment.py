@@ -20,11 +20,12 @@ from monitor_host import (
 
 from m3net_tf.audio.frontend import FrontendConfig
 from m3net_tf.boards.device import Device, open_port
-from m3net_tf.boards.device.enrolment import enrol, enrolled, forget, sound_windows, word_window
+from m3net_tf.boards.device.enrolment import enrol, enrolled, forget
 from m3net_tf.boards.device.live import play
 from m3net_tf.boards.device.messages import BoardError
 from m3net_tf.runtime import Prototypes
 from m3net_tf.runtime.detector_config import DetectorConfig
+from m3net_tf.runtime.enrolment import sound_windows, word_window
 from m3net_tf.system.errors import DataError, FirmwareError
 
 SLOTS = 3

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Benchmarks of bodies on small copies of ESC-10 and US8K that are tones and noise."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,19 @@ def test_louder_faults_are_found_more_easily(us8k: Path):
     low, high = result["levels"]["0"]["auc_95"]
     assert low <= result["levels"]["0"]["auc"] <= high
     assert "+12 dB" in normal_markdown(result)
+
+
+def test_the_second_half_of_a_recording_is_tested(us8k: Path, tmp_path: Path):
+    root = shutil.copytree(us8k, tmp_path / "us8k")
+    rows = [f"7-0-0-{number}.wav" for number in range(12)]
+    for seed, name in enumerate(rows):
+        soundfile.write(root / "audio/fold1" / name, tone(200, seed), RATE_HZ)
+    with (root / "metadata/UrbanSound8K.csv").open("a") as table:
+        table.writelines(f"{name},7,1,{MACHINES[0]}\n" for name in rows)
+    result = run_bench_normal(root, BODY, machines=MACHINES[:1], own=True)
+    assert (result["normal_clips"], [*result["cells"]]) == (5, [f"{MACHINES[0]}, fsID 7"])
+    assert result["levels"]["12"]["auc"] > 0.9
+    assert "fsID" not in normal_markdown(result)
 
 
 def test_enrolled_tones_are_recognised(tmp_path: Path):

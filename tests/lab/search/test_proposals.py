@@ -8,7 +8,7 @@ import pytest
 from m3net_tf.audio.datasets import load_dataset
 from m3net_tf.boards.builds.boards import load_board
 from m3net_tf.boards.emulation.starting import why_no_emulation
-from m3net_tf.boards.starter.proposals import BODIES, BODY_WINDOW_S, FROM_NOTHING
+from m3net_tf.boards.starter.proposals import BODIES, BODY_WINDOW_S, FROM_NOTHING, LARGE
 from m3net_tf.lab.search.candidates import candidate
 from m3net_tf.training.recipe import Recipe
 
@@ -16,7 +16,9 @@ BOARD = "mps2_an386"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("proposal", (*FROM_NOTHING, *BODIES), ids=lambda proposal: proposal.preset)
+@pytest.mark.parametrize(
+    "proposal", (*FROM_NOTHING, *BODIES, LARGE), ids=lambda proposal: proposal.preset
+)
 def test_a_proposal_costs_what_its_table_says(proposal, private_cache):
     if reason := why_no_emulation(BOARD):
         pytest.skip(reason)
