@@ -485,7 +485,7 @@ def _leak(name: str, _: str) -> Table:
         by_network.setdefault(cell["labels"]["Network"], {})[cell["facts"]["leaking"]] = cell
     rows = []
     for network, both in by_network.items():
-        own, other, _ = paired_values(both[True], both[False])
+        own, other, _places = paired_values(both[True], both[False])
         each = [one - two for one, two in zip(own, other, strict=True)]
         means = [_with_interval(both[leaking]["ours"]) for leaking in (True, False)]
         test = verdicts[network]
@@ -511,7 +511,7 @@ def _with_interval(spread: Mapping[str, float]) -> str:
 
 def _controls(name: str, prefix: str) -> Table:
     """Accuracy of each model, and its difference to the reference, by two splits."""
-    cells = {}
+    cells: dict[tuple[str, str], Any] = {}
     verdicts = {}
     for cell, verdict in zip(_report(name)["cells"], _verdicts(name), strict=True):
         split = cell["labels"]["Split"]
@@ -563,14 +563,14 @@ def _paper_difference(model: str, prefix: str) -> str:
 def _step(name: str, label: str) -> Table:
     """The difference of one model to the reference for each data set, and the paper's."""
     report = _report(name)
-    cells = {
+    cells: dict[tuple[str, str], Any] = {
         (cell["labels"]["Data set"], cell["labels"]["Model"]): cell for cell in report["cells"]
     }
     rows = []
     for cell, verdict in zip(report["cells"], _verdicts(name), strict=True):
         data = cell["labels"]["Data set"]
         if cell["labels"]["Model"] == label:
-            paper = cell["paper"] - cells[data, "M3Net"]["paper"]
+            paper = cells[data, label]["paper"] - cells[data, "M3Net"]["paper"]
             leaking = cell["facts"]["leaking"]  # as the paper's split
             own = _to_reference(verdict)
             rows.append([data, own, f"{paper:+.2f}" if leaking else ""])
