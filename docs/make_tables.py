@@ -5,7 +5,8 @@ A table stands between ``<!-- table: NAME -->`` and ``<!-- end of table -->``. N
 
 - ``presets`` and ``cores``;
 - ``benchmarks CORE`` and ``benchmarks ratios``: the compiled engine, and what it is of TensorFlow
-  Lite Micro, of ``docs/evidence/benchmarks.csv``;
+  Lite Micro, of ``docs/evidence/benchmarks.csv``; ``benchmarks mlperf``: beside published results
+  of ``docs/evidence/mlperf_tiny.csv``;
 - ``streams`` and ``streams always``: windows and hops, or front end and hops of a microphone that
   never stops, of ``docs/evidence/streams.json``;
 - ``bodies`` and ``bodies cost``: accuracy after some clips of each class, and the cost of a second
@@ -255,9 +256,11 @@ def _benchmarks() -> list[dict[str, str]]:
 
 
 def _benchmark_table(part: str) -> Table:
-    """The compiled engine on a core, or with ``ratios`` both engines on cores that differ."""
+    """The compiled engine on a core, both on cores that differ, or published ones beside it."""
     if part == "ratios":
         return _ratios()
+    if part == "mlperf":
+        return _mlperf()
     rows = [row for row in _benchmarks() if (row["core"], row["engine"]) == (part, "compiled")]
     named = ("core", "engine")
     head = [
@@ -286,6 +289,43 @@ def _ratios() -> Table:
             row.append(f"{int(ours) / int(theirs):.2f}")
         rows.append(row)
     return head, rows
+
+
+#: Networks of MLPerf Tiny by the names of its tasks.
+_MLPERF = {
+    "keywords": "DS-CNN",
+    "images": "ResNet-8",
+    "person": "MobileNetV1 0.25",
+    "anomaly": "autoencoder",
+    "streaming wake word": "streaming wake word",
+}
+#: What is known of ours for a core that others published results of.
+_MLPERF_COLUMNS = {
+    "cortex-m4f": {
+        "modelled cycles, 0 wait states": "ours, modelled, no wait states",
+        "modelled cycles, STM32F4": "ours, modelled, flash of an STM32F4",
+    },
+    "cortex-m33": {"instructions": "ours, instructions"},
+    "cortex-m7": {"instructions": "ours, instructions"},
+}
+
+
+def _mlperf() -> Table:
+    """Published cycles of MLPerf Tiny's tasks by core, and ours below; millions."""
+    with (DOCS / "evidence" / "mlperf_tiny.csv").open(newline="") as file:
+        published = list(csv.DictReader(file))
+    own = {
+        (row["core"], row["network"]): row for row in _benchmarks() if row["engine"] == "compiled"
+    }
+    rows = []
+    for place in dict.fromkeys(row["core"] for row in published):
+        core = place.partition(",")[0]
+        chip = place.replace("cortex-m", "Cortex-M", 1).replace("4f", "4", 1)
+        rows += [[chip, *list(row.values())[1:]] for row in published if row["core"] == place]
+        for column, title in _MLPERF_COLUMNS[core].items():
+            counts = [int(own[core, network][column]) / 1e6 for network in _MLPERF.values()]
+            rows.append([chip, title, *(f"{count:.{2 if count >= 1 else 3}f}" for count in counts)])
+    return ("core", "engine", *_MLPERF), rows
 
 
 def _stream_table(part: str) -> Table:
