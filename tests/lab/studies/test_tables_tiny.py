@@ -106,7 +106,7 @@ base:
 axes:
   Network:
     taught: {fine_tuning: {run: {step: before}}}
-    broken: {model: {arguments: {colour: red}}}
+    broken: {fine_tuning: {run: nowhere}}
 steps:
   before: {model: {arguments: {dropout: 0.1}}}
 scales: {tiny: {}}
@@ -129,7 +129,7 @@ def test_processes_work_side_by_side(folder):
     report = json.loads(json_path.read_text())
     taught, broken = report["cells"]
     assert taught["ours"]["runs"] == 1
-    assert "colour" in broken["runs"][0]["error"]
+    assert "nowhere" in broken["runs"][0]["error"]
     place = runs / taught["runs"][0]["run"]
     start = json.loads((place / "metrics.json").read_text())["fine_tuning"]
     assert start["layers_taken"] > 0 and "/step--before-" in start["run"]
