@@ -342,15 +342,22 @@ def evaluate(
     if target_false_accepts_per_hour is not None and not streaming:
         raise typer.BadParameter("--target-false-accepts-per-hour needs --streaming")
     require_held_out(split)
-    scenes = SceneSettings(hours=1.0 if hours is None else hours, seed=seed or 0)
+    scenes = None
+    if streaming:
+        scenes = SceneSettings(hours=1.0 if hours is None else hours, seed=seed or 0)
     finished = Run(run)
     finished.check(data_dir)
     from m3net_tf.evaluation import clips, live, rendering  # loads TensorFlow
+
+    log = progress_beside(as_json)
+    if not streaming:
+        accuracy = clips.evaluate_clips(finished, data_dir, split, log)
+        print_result(accuracy, as_json, rendering.clips_table)
+        return
     from m3net_tf.wake.evaluation import evaluate_wake_word
     from m3net_tf.wake.project import is_project_run
 
-    log = progress_beside(as_json)
-    if streaming and is_project_run(run):
+    if is_project_run(run):
         detection = evaluate_wake_word(
             finished,
             split=split,
@@ -359,8 +366,7 @@ def evaluate(
             seed=seed,
             log=log,
         )
-        print_result(detection, as_json, rendering.streaming_table)
-    elif streaming:
+    else:
         detection = live.evaluate_streaming(
             finished,
             data_dir,
@@ -369,10 +375,7 @@ def evaluate(
             scenes=scenes,
             log=log,
         )
-        print_result(detection, as_json, rendering.streaming_table)
-    else:
-        accuracy = clips.evaluate_clips(finished, data_dir, split, log)
-        print_result(accuracy, as_json, rendering.clips_table)
+    print_result(detection, as_json, rendering.streaming_table)
 
 
 @app.command()

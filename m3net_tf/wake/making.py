@@ -13,9 +13,10 @@ from m3net_tf.audio.datasets.folder import sounds_below
 from m3net_tf.boards.builds.boards import emulated_board, load_board
 from m3net_tf.boards.measure.chain import ChainSummary, run_chain, saved_summary
 from m3net_tf.evaluation.live import StreamingResult, require_target
+from m3net_tf.evaluation.scenes import SceneSettings
 from m3net_tf.evaluation.scoring import TallyFigures
 from m3net_tf.export import Bundle, export_run
-from m3net_tf.system.artifacts import write_json
+from m3net_tf.system.artifacts import read_json, write_json
 from m3net_tf.system.checkout import require_sources
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.progress import Log, silent
@@ -160,7 +161,7 @@ def make_wake_word(
     if add is not None:
         run = _trained_on(run, Path(add), project, sounds, log)
     live = tuned(run, project / SOUNDS, scenes, settings.target_false_accepts_per_hour, log)
-    quiet = without_noise(run, project / SOUNDS, scenes, log)
+    quiet = _quiet(project, run, live, scenes, log)
     made = WakeWord(run, settings, sounds, live, quiet, _emulated(run, settings.board, log))
     write_json(project / _RESULT, made.to_dict())
     return made
@@ -243,6 +244,19 @@ def _recordings(folder: Path, labels: Sequence[str]) -> dict[str, list[Path]]:
     if not found:
         raise ConfigError(f"{folder}: has no recordings of {', '.join(labels)}: add some")
     return found
+
+
+def _quiet(
+    project: Path, run: Run, live: StreamingResult, scenes: SceneSettings, log: Log
+) -> TallyFigures:
+    """Misses without noise, unless they were measured with this live detection."""
+    path = project / _RESULT
+    if path.exists():
+        earlier = read_json(path)
+        if earlier.get("live") == live and "quiet" in earlier:
+            figures: TallyFigures = earlier["quiet"]
+            return figures
+    return without_noise(run, project / SOUNDS, scenes, log)
 
 
 def _emulated(run: Run, board: str, log: Log) -> ChainSummary:

@@ -22,8 +22,6 @@ from m3net_tf.wake.sounds import RATE_HZ, TABLE, WakeSounds
 VOICES, SOUNDS = "voices", "sounds"
 """Folders of a project."""
 _SETTINGS = "settings.json"
-
-
 _CHANGEABLE = ("board", "target_false_accepts_per_hour", "hours")
 """Settings on which no sound depends."""
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from m3net_tf.compiler.host import build_host
+from m3net_tf.compiler.host import HostNetwork, build_host
 from m3net_tf.compiler.network import CompiledNetwork, compile_network
 from m3net_tf.runtime.interpreter import ARENA_LIMIT_BYTES, load_interpreter
 from m3net_tf.system.native import native_stderr
@@ -22,6 +22,16 @@ def run_micro(tflite: bytes, inputs: Sequence[np.ndarray], outputs: int) -> list
             interpreter.set_input(np.ascontiguousarray(values), index)
         interpreter.invoke()
     return [interpreter.get_output(index).copy() for index in range(outputs)]
+
+
+def assert_equals_micro(tflite: bytes, network: CompiledNetwork, host: HostNetwork) -> None:
+    """Compare all outputs of five random inputs with TFLite Micro's."""
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        inputs = random_inputs(rng, network)
+        expected = run_micro(tflite, inputs, len(network.outputs))
+        for mine, theirs in zip(host.run(*inputs), expected, strict=True):
+            np.testing.assert_array_equal(mine, theirs)
 
 
 def run_lite(tflite: bytes, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:

@@ -9,7 +9,7 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 from dead_channels import compile_all_channels, dead_network, store
 from emulated import Case, run_checked
-from reference import random_inputs, run_micro
+from reference import assert_equals_micro, random_inputs, run_micro
 from single_operators import Item, Step, pack_model, write_network
 from test_rewrites import IMAGE, concatenate, conv, depthwise, indices, like, reverse
 
@@ -223,12 +223,7 @@ def hosts(tmp_path_factory):
 @pytest.mark.parametrize("name", NETWORK)
 def test_what_goes(name, hosts):
     tflite, network, host = hosts[list(NETWORK).index(name)]
-    rng = np.random.default_rng(0)
-    for _ in range(5):
-        inputs = random_inputs(rng, network)
-        expected = run_micro(tflite, inputs, len(network.outputs))
-        for mine, theirs in zip(host.run(*inputs), expected, strict=True):
-            np.testing.assert_array_equal(mine, theirs)
+    assert_equals_micro(tflite, network, host)
     assert network.saved[REMOVED] == NETWORK[name][1]
 
 

@@ -6,7 +6,7 @@ import dataclasses
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
-from reference import random_inputs, run_micro
+from reference import assert_equals_micro, random_inputs, run_micro
 from single_operators import Item, write_network
 
 from m3net_tf.compiler.host import build_host
@@ -74,12 +74,7 @@ def check(operators, folder):
     tflite = write_network(operators)
     network = compile_network(tflite)
     host = build_host({"network": network}, folder, ["-O0"])["network"]
-    rng = np.random.default_rng(0)
-    for _ in range(5):
-        inputs = random_inputs(rng, network)
-        expected = run_micro(tflite, inputs, len(network.outputs))
-        for mine, theirs in zip(host.run(*inputs), expected, strict=True):
-            np.testing.assert_array_equal(mine, theirs)
+    assert_equals_micro(tflite, network, host)
     return network
 
 

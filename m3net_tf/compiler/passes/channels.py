@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from m3net_tf.compiler.arithmetic import wrap
 from m3net_tf.compiler.limits import may_search
+from m3net_tf.compiler.operators.convolution import bias_of
 from m3net_tf.compiler.passes.ranges import (
     PAIRS,
     Ranges,
@@ -223,15 +224,13 @@ def _shrink_layer(
     """Take channels out of the weights; ``constants`` has the bytes of the inputs that go."""
     filters = op.input(1)
     weights = op.constant(1)
-    bias = np.zeros(len(outputs), np.int64)
-    if len(op.inputs) > 2 and op.inputs[2] is not None:
-        bias += op.constant(2).reshape(-1)
+    bias = bias_of(op, slice(0, len(outputs)))
     if op.kind == "DEPTHWISE_CONV_2D":
         weights = weights[..., outputs]
     else:
         steps = np.where(inputs, 0, constants - op.input(0).zero_point)
         taps = tuple(range(1, weights.ndim - 1))
-        bias += weights.sum(axis=taps, dtype=np.int64) @ steps
+        bias = bias + weights.sum(axis=taps, dtype=np.int64) @ steps
         weights = weights[outputs][..., inputs]
     several = len(filters.scales) > 1
     op.inputs[1] = dataclasses.replace(

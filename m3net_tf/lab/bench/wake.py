@@ -13,7 +13,7 @@ import numpy.typing as npt
 from m3net_tf.audio.datasets import read_audio, to_pcm16
 from m3net_tf.audio.datasets.audio import Audio
 from m3net_tf.audio.datasets.folder import sounds_below
-from m3net_tf.audio.datasets.loudness import at_level, decibels, loud_power
+from m3net_tf.audio.datasets.loudness import at_level
 from m3net_tf.evaluation.curve import curve_csv, plot_curve
 from m3net_tf.evaluation.live import fastest_engine
 from m3net_tf.evaluation.scenes import TrueEvent
@@ -203,11 +203,11 @@ def _spoken(
             sounds.append(sound)
             before = round(_BEFORE_S * rate_hz)
             mix = np.pad(sound, (before, round(_AFTER_S * rate_hz)))
-            level_db = _QUIET_DB
+            background_db = _QUIET_DB
             if snr_db is not None:
-                level_db = decibels(loud_power(sound, rate_hz)) - snr_db
+                background_db = level_db(sound, rate_hz) - snr_db
             first = int(rng.integers(len(background) - len(mix)))
-            mix += at_level(background[first : first + len(mix)], level_db)
+            mix += at_level(background[first : first + len(mix)], background_db)
             start_s = at_s + before / rate_hz
             truth.append(
                 TrueEvent(bundle.labels.index(word), start_s, start_s + len(sound) / rate_hz)

@@ -4,8 +4,8 @@
 Most free sound is music and speech. Drawn as it comes, a body hardly learns what rain or a dog is.
 """
 
-import io
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -13,9 +13,9 @@ import numpy.typing as npt
 from m3net_tf.audio.datasets.audio import from_pcm16
 from m3net_tf.audio.datasets.loudness import at_level
 from m3net_tf.audio.frontend import graph
-from m3net_tf.lab.bodies.sounds import Source
+from m3net_tf.lab.bodies.sounds import Source, kept_array
 from m3net_tf.lab.bodies.yamnet import FRONTEND, Teacher
-from m3net_tf.system.artifacts import cache_folder, sha256_of, write_bytes
+from m3net_tf.system.artifacts import sha256_of
 from m3net_tf.system.keras import keras
 from m3net_tf.system.processor import arithmetic, machine
 from m3net_tf.system.progress import Log, track
@@ -31,21 +31,13 @@ Kinds = npt.NDArray[np.int16]
 
 def kinds_of(sources: Sequence[Source], teacher: Teacher, log: Log) -> list[Kinds]:
     """The teacher's most probable class of each patch of each source; it is kept in the cache."""
-    network: keras.Model | None = None
+    network = functools.cache(teacher.network)
     found = []
     with track(log, "kinds of sound", len(sources), "sources") as task:
         for source in sources:
             key = f"{source.sha256} {teacher.facts['sha256']} {arithmetic([machine()])}"
-            path = cache_folder() / "kinds" / f"{sha256_of(key.encode())[:32]}.npy"
-            try:
-                kinds = np.load(path)
-            except (OSError, ValueError):  # not made yet, or damaged
-                network = network or teacher.network()
-                kinds = _kinds(source, network)
-                buffer = io.BytesIO()
-                np.save(buffer, kinds)
-                write_bytes(path, buffer.getvalue())
-            found.append(kinds)
+            make = functools.partial(_kinds, source, network)
+            found.append(kept_array("kinds", sha256_of(key.encode()), make))
             task.advance()
     return found
 
@@ -59,11 +51,11 @@ def shares_of(kinds: Sequence[Kinds]) -> npt.NDArray[np.float64]:
     return np.asarray(weights / weights.sum())
 
 
-def _kinds(source: Source, network: keras.Model) -> Kinds:
+def _kinds(source: Source, network: Callable[[], keras.Model]) -> Kinds:
     parts = []
     for first in range(0, len(source.patches), _AT_ONCE):
         patches = source.patches[first : first + _AT_ONCE]
         waves = np.stack([at_level(from_pcm16(patch), _LEVEL_DB) for patch in patches])
         features = graph.batch_features(FRONTEND, waves, "float32")
-        parts.append(network.predict_on_batch(features[..., None])[1].argmax(axis=1))
+        parts.append(network().predict_on_batch(features[..., None])[1].argmax(axis=1))
     return np.concatenate(parts).astype(np.int16)

@@ -9,7 +9,7 @@ of one source resemble each other, so a source is held out as a whole, and a lar
 import dataclasses
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -122,17 +122,33 @@ def _source(name: str, files: Mapping[str, Path], seed: int, log: Log) -> Source
     hashes = content_hashes(files.values(), WORKERS)
     unique = {hashes[path]: path for path in reversed([*files.values()])}
     sha256 = sha256_of(f"{_LAYOUT} {seed} {sorted(unique)}".encode())
-    path = cache_folder() / "patches" / f"{sha256[:32]}.npy"
+
+    def make() -> Pcm:
+        rng = np.random.default_rng(int(sha256[:16], 16))
+        return _patches([unique[key] for key in sorted(unique)], name, rng, log)
+
+    return Source(name, kept_array("patches", sha256, make), sha256)
+
+
+def kept_array(
+    kind: str, sha256: str, make: Callable[[], npt.NDArray[np.int16]]
+) -> npt.NDArray[np.int16]:
+    """An array of the cache, mapped into memory; it is made where it is missing or damaged.
+
+    Args:
+        kind: folder of the cache.
+        sha256: hash of what the array depends on.
+    """
+    path = cache_folder() / kind / f"{sha256[:32]}.npy"
     try:
-        return Source(name, np.load(path, mmap_mode="r"), sha256)
+        return np.asarray(np.load(path, mmap_mode="r"))
     except (OSError, ValueError):  # not made yet, or damaged
         pass
-    rng = np.random.default_rng(int(sha256[:16], 16))
-    patches = _patches([unique[key] for key in sorted(unique)], name, rng, log)
+    array = make()
     buffer = io.BytesIO()
-    np.save(buffer, patches)
+    np.save(buffer, array)
     write_bytes(path, buffer.getvalue())
-    return Source(name, patches, sha256)
+    return array
 
 
 def _patches(paths: Sequence[Path], name: str, rng: np.random.Generator, log: Log) -> Pcm:
