@@ -133,11 +133,11 @@ def rule() -> Rule:
 def family_verdicts(report: TableReport, name: str) -> list[Verdict | None]:
     """The verdict of a declared family on each cell of its table; None for all other cells."""
     family = rule().families[name]
-    tests = {
-        number: _test(cell, _other(report, cell, family.against), _SIGNS[family.claim])
-        for number, cell in enumerate(report["cells"])
-        if family.has(cell) and _compared(cell, _other(report, cell, family.against))
-    }
+    tests: dict[int, _Test] = {}
+    for number, cell in enumerate(report["cells"]):
+        other = _other(report, cell, family.against)
+        if family.has(cell) and _compared(cell, other):
+            tests[number] = _test(cell, other, _SIGNS[family.claim])
     verdicts = dict(zip(tests, _judged(name, [*tests.values()]), strict=True))
     return [verdicts.get(number) for number in range(len(report["cells"]))]
 
