@@ -9,8 +9,8 @@ A table stands between ``<!-- table: NAME -->`` and ``<!-- end of table -->``. N
   of ``docs/evidence/mlperf_tiny.csv``;
 - ``streams`` and ``streams always``: windows and hops, or front end and hops of a microphone that
   never stops, of ``docs/evidence/streams.json``;
-- ``bodies`` and ``bodies cost``: accuracy after some clips of each class, and the cost of a second
-  of sound, of ``docs/evidence/bodies.json``;
+- ``bodies DATASET`` and ``bodies cost``: accuracy after some clips of each class, and the cost of a
+  second of sound, of ``docs/evidence/bodies.json``;
 - ``enrolled`` and ``normal``: accuracy of enrolled sounds, and how well faults are told from normal
   sounds, of ``docs/evidence/enrolled_sounds.json`` and ``docs/evidence/normal_sounds.json``;
 - ``PAPER/TABLE.SCALE``: what ``m3net table`` wrote, without values that a paper quotes;
@@ -369,7 +369,7 @@ def _body_table(part: str) -> Table:
             ]
             for name in sorted(costs, reverse=True)
         ]
-    accuracy = result["data"]["esc10"]["accuracy"]
+    accuracy = result["data"][part]["accuracy"]
     shots = sorted(accuracy["sounds_s"], key=lambda each: (each == "all", each.zfill(3)))
     rows = []
     for name in (*sorted((each for each in accuracy if " " not in each), reverse=True), _YAMNET):
