@@ -27,6 +27,7 @@ PAGES = (
 _BLOCK = re.compile(r"^```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _COMMAND = re.compile(r"^\$ (.*?)(?: +# .*)?$", re.MULTILINE)
 _LEFT_OUT = re.compile(r"^\$ (.*?)(?: +# .*)?\n…\n(?=\$ |\Z)", re.MULTILINE)
+_PROGRESS = re.compile(r".*( left|: \d+/\d+ \w+)$")  # the first line has no estimate
 _LAST_EPOCH = re.compile(r"epoch (\d+)/\1\b")
 _END = "end-of-the-output"
 #: Commands whose output is not shown: it is long, and depends on the computer.
@@ -123,7 +124,7 @@ def transcribe(text: str, run: Callable[[str], str]) -> str:
 
 def _shortened(lines: list[str]) -> list[str]:
     """Without progress; of trainings only the first one's first and last epoch, and the folds."""
-    lines = [line for line in lines if not line.endswith(" left")]
+    lines = [line for line in lines if not _PROGRESS.match(line)]
     epochs = [i for i, line in enumerate(lines) if line.startswith("epoch ")]
     if len(epochs) < 4:
         return lines
