@@ -171,7 +171,9 @@ class Call:
         if isinstance(layer, Convolution) and layer.plain:
             return f"{self.kernel}_plain"
         if self.kernel == "convolve_depthwise" and isinstance(layer, Convolution):
-            return self.kernel if layer.lines else f"{self.kernel}_pixels"
+            if layer.lines:
+                return self.kernel
+            return f"{self.kernel}_line" if layer.pixels > 1 else f"{self.kernel}_pixels"
         return self.kernel
 
     @property

@@ -195,7 +195,9 @@ def planned(
     choose = plan_memory if goal.is_small else partial(share_weights, spare_bytes=spare_bytes)
     plan = choose(striping.calls, *ends, improve)
     saved[SHARED] = sum(
-        isinstance(layer := member.arguments[0], Convolution) and layer.pixels > 1
+        member.kernel == "convolve"
+        and isinstance(layer := member.arguments[0], Convolution)
+        and layer.pixels > 1
         for call in plan.calls
         for member in call.members
     )
