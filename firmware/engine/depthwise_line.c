@@ -10,8 +10,6 @@
 
 /// Outputs that are computed at once.
 #define OUTPUTS 6
-/// Comes after the last pair of weights; no pair has this number.
-#define LAST_PAIR INT32_MIN
 
 /// A line of an image; for windows with a dilation every so many of its pixels.
 typedef struct {
@@ -29,34 +27,34 @@ typedef struct {
   int32_t even, odd;
 } weight_pair;
 
-/// The words of a channel; four channels alternate.
+/// Two neighbours of four channels, each in a word.
 typedef struct {
   int32_t channels[4];
 } line_word;
 
-/// Sums of neighbouring outputs, times two.
+/// Neighbouring outputs of up to four channels. Words in the order in which the kernel loads them.
 typedef struct {
-  int32_t a, b, c, d, e, f;
-} six_sums;
+  const line_word* words;
+  int8_t* output;
+  const m3net_tap* weights;
+  const m3net_channel *channel, *end;
+  weight_pair* pairs;
+  int32_t pair_count;  ///< In the channel's weights, which end with a zero if they are odd.
+  int32_t is_even;     ///< Number of weights: then another pair has the last one.
+  int32_t outputs;
+  int32_t step;  ///< Bytes from an output to the next one.
+  // Of the channel, written by the kernel.
+  const line_word* next_words;
+  int32_t bias, multiplier, offset, right;
+  int32_t left;  ///< Outputs.
+  int32_t sums[OUTPUTS];
+  int32_t entry;  ///< Of the code; at first the number of pairs modulo three.
+  int8_t* next_output;
+} line_part;
 
 /// Two numbers of 16 bits in a word.
 static inline int32_t pair_of(uint32_t lower, uint32_t upper) {
   return (int32_t)((lower & 0xffffu) | upper << 16);
-}
-
-/// Lists the weights of a channel, which are four bytes apart; returns the number of pairs.
-static int32_t list_weights(const m3net_tap* weights, int32_t taps, weight_pair* pairs) {
-  uint32_t before = 0;
-  int32_t count = 0;
-  for (int32_t tap = 0; tap <= taps; tap += 2, weights += 8, ++count) {
-    const uint32_t first = tap < taps ? (uint32_t)(2 * weights[0]) : 0;
-    const uint32_t second = tap + 1 < taps ? (uint32_t)(2 * weights[4]) : 0;
-    pairs[count].even = pair_of(first, second);
-    pairs[count].odd = pair_of(before, first);
-    before = second;
-  }
-  pairs[count].even = LAST_PAIR;
-  return count;
 }
 
 /// Transposes four channels of a line from a pixel on, which may lie outside the image.
@@ -104,6 +102,8 @@ static void transpose(const image_line* line, const int8_t* from, int32_t pixel,
 
 /// As above with the first two pairs of weights; the bias is in r5.
 #define M3NET_MULTIPLY_FIRST(first, second, last) \
+  "ldr r12, [r7, #20]\n\t"                        \
+  "ldr r5, [r7, #44]\n\t"                         \
   "ldr r11, [r12, #4]\n\t"                        \
   "ldr r10, [r12], #8\n\t"                        \
   "ldr " second                                   \
@@ -124,124 +124,205 @@ static void transpose(const image_line* line, const int8_t* from, int32_t pixel,
   ", r10, r5\n\t"                                 \
   "smlad r5, " last ", r11, r5\n\t"
 
-/// Sums of six neighbours, which begin with a word of a channel. Three pairs of weights a pass, so
-/// that each word is loaded once; `entry` is the number of pairs, two or more, modulo three.
-M3NET_INLINE six_sums multiply(const line_word* words, const weight_pair* pairs, int32_t bias,
-                                int32_t entry) {
-  // Fixed registers: with an FPU, GCC cannot allocate so many operands itself.
-  register int32_t a __asm__("r0") = entry;
-  register int32_t b __asm__("r1");
-  register int32_t c __asm__("r2");
-  register int32_t d __asm__("r3");
-  register int32_t e __asm__("r4");
-  register int32_t f __asm__("r5") = bias;
-  register const weight_pair* weights __asm__("r12") = pairs;
-  register const line_word* place __asm__("lr") = words;
+/// Assembly that writes an output from its sum, which is doubled; see m3net_requantize_narrow.
+#define M3NET_WRITE_OUTPUT(sum)  \
+  "smmlar r12, " sum             \
+  ", r6, r8\n\t"                 \
+  "add r12, r12, " sum           \
+  ", asr #31\n\t"                \
+  "asr r12, r12, r9\n\t"         \
+  "ssat r12, #8, r12\n\t"        \
+  "strb r12, [r10]\n\t"          \
+  "add r10, r10, r11\n\t"
+
+/// Computes outputs of up to four channels. Six outputs at once begin with a word of the line and
+/// share it with three pairs of weights a pass, so that each word is loaded once. There are two
+/// pairs or more.
+static void convolve_part(line_part* part) {
+  register line_part* place __asm__("r0") = part;
+  // r7, which may be the frame pointer, is the place of the part.
   __asm__ volatile(
-      "cmp r0, #1\n\t"
-      "beq 2f\n\t"
-      "bhi 1f\n\t"  //
-      M3NET_MULTIPLY_FIRST("r8", "r9", "r6")
-      "b 4f\n\t"
+      "push {r7}\n\t"
+      "mov r7, r0\n\t"
+      "ldr r1, [r7, #88]\n\t"
+      "adr r2, 1f\n\t"
+      "cmp r1, #1\n\t"
+      "it eq\n\t"
+      "adreq r2, 2f\n\t"
+      "it hi\n\t"
+      "adrhi r2, 3f\n\t"
+      "orr r2, r2, #1\n\t"
+      "str r2, [r7, #88]\n\t"
+      // The weights of a channel, then its constants.
+      "7:\n\t"
+      "ldr r0, [r7, #8]\n\t"
+      "ldr r5, [r7, #20]\n\t"
+      "ldr r6, [r7, #24]\n\t"
+      "mov r4, #0\n\t"
+      "8:\n\t"
+      "ldrsb r1, [r0]\n\t"
+      "ldrsb r2, [r0, #4]\n\t"
+      "add r0, r0, #8\n\t"
+      "lsl r1, r1, #1\n\t"
+      "pkhbt r3, r4, r1, lsl #16\n\t"
+      "pkhbt r1, r1, r2, lsl #17\n\t"
+      "lsl r4, r2, #1\n\t"
+      "str r1, [r5], #8\n\t"
+      "str r3, [r5, #-4]\n\t"
+      "subs r6, r6, #1\n\t"
+      "bne 8b\n\t"
+      "ldr r6, [r7, #28]\n\t"
+      "cbz r6, 9f\n\t"
+      "uxth r4, r4\n\t"
+      "mov r1, #0\n\t"
+      "str r1, [r5], #8\n\t"
+      "str r4, [r5, #-4]\n\t"
+      "9:\n\t"
+      "mov r1, #0x80000000\n\t"
+      "str r1, [r5]\n\t"
+      "ldr r0, [r7, #12]\n\t"
+      "ldr lr, [r7]\n\t"
+      "ldr r1, [r0]\n\t"
+      "ldr r2, [r0, #4]\n\t"
+      "ldr r3, [r0, #8]\n\t"
+      "ldrsh r4, [r0, #14]\n\t"
+      "ldr r5, [r7, #32]\n\t"
+      "ldr r6, [r7, #8]\n\t"
+      "ldr r8, [r7, #4]\n\t"
+      "lsl r1, r1, #1\n\t"
+      "str r1, [r7, #44]\n\t"
+      "str r2, [r7, #48]\n\t"
+      "str r3, [r7, #52]\n\t"
+      "str r4, [r7, #56]\n\t"
+      "str r5, [r7, #60]\n\t"
+      "str lr, [r7, #40]\n\t"
+      "str r8, [r7, #92]\n\t"
+      "add r0, r0, #16\n\t"
+      "add r1, lr, #4\n\t"
+      "add r6, r6, #1\n\t"
+      "add r8, r8, #1\n\t"
+      "str r0, [r7, #12]\n\t"
+      "str r1, [r7]\n\t"
+      "str r6, [r7, #8]\n\t"
+      "str r8, [r7, #4]\n\t"
+      "ldr pc, [r7, #88]\n\t"
+      ".balign 4\n\t"
       "1:\n\t"  //
-      M3NET_MULTIPLY_FIRST("r9", "r6", "r8")
+      M3NET_MULTIPLY_FIRST("r8", "r9", "r6")
       "b 5f\n\t"
+      ".balign 4\n\t"
+      "3:\n\t"  //
+      M3NET_MULTIPLY_FIRST("r9", "r6", "r8")
+      "b 6f\n\t"
+      ".balign 4\n\t"
       "2:\n\t"  //
       M3NET_MULTIPLY_FIRST("r6", "r8", "r9")
-      "3:\n\t"  //
-      M3NET_MULTIPLY_WORDS("r8", "r9", "r6")
       "4:\n\t"  //
-      M3NET_MULTIPLY_WORDS("r9", "r6", "r8")
+      M3NET_MULTIPLY_WORDS("r8", "r9", "r6")
       "5:\n\t"  //
+      M3NET_MULTIPLY_WORDS("r9", "r6", "r8")
+      "6:\n\t"  //
       M3NET_MULTIPLY_WORDS("r6", "r8", "r9")
       "ldr r10, [r12]\n\t"
       "cmp r10, #0x80000000\n\t"
-      "bne 3b\n\t"
-      : "+&r"(a), "=&r"(b), "=&r"(c), "=&r"(d), "=&r"(e), "+&r"(f), "+&r"(weights), "+&r"(place)
+      "bne 4b\n\t"
+      "ldr r12, [r7, #40]\n\t"
+      "ldr lr, [r7, #60]\n\t"
+      "ldr r6, [r7, #48]\n\t"
+      "ldr r8, [r7, #52]\n\t"
+      "ldr r9, [r7, #56]\n\t"
+      "ldr r10, [r7, #92]\n\t"
+      "ldr r11, [r7, #36]\n\t"
+      "add r12, r12, #48\n\t"
+      "subs lr, lr, #6\n\t"
+      "str r12, [r7, #40]\n\t"
+      "str lr, [r7, #60]\n\t"
+      "blt 10f\n\t"  //
+      M3NET_WRITE_OUTPUT("r0")
+      M3NET_WRITE_OUTPUT("r1")
+      M3NET_WRITE_OUTPUT("r2")
+      M3NET_WRITE_OUTPUT("r3")
+      M3NET_WRITE_OUTPUT("r4")
+      M3NET_WRITE_OUTPUT("r5")
+      "cmp lr, #0\n\t"
+      "str r10, [r7, #92]\n\t"
+      "itt gt\n\t"
+      "ldrgt lr, [r7, #40]\n\t"
+      "ldrgt pc, [r7, #88]\n\t"
+      "b 12f\n\t"
+      // Fewer outputs than six.
+      "10:\n\t"
+      "add r12, r7, #64\n\t"
+      "stm r12, {r0-r5}\n\t"
+      "mov r1, r12\n\t"
+      "add lr, lr, #6\n\t"
+      "11:\n\t"
+      "ldr r0, [r1], #4\n\t"  //
+      M3NET_WRITE_OUTPUT("r0")
+      "subs lr, lr, #1\n\t"
+      "bne 11b\n\t"
+      "12:\n\t"
+      "ldr r0, [r7, #12]\n\t"
+      "ldr r1, [r7, #16]\n\t"
+      "cmp r0, r1\n\t"
+      "bne 7b\n\t"
+      "pop {r7}\n\t"
+      : "+&r"(place)
       :
-      : "r6", "r8", "r9", "r10", "r11", "cc", "memory");
-  return (six_sums){a, b, c, d, e, f};
+      : "r1", "r2", "r3", "r4", "r5", "r6", "r8", "r9", "r10", "r11", "r12", "lr", "cc", "memory");
 }
 
-/// As above with a stride of two: each output begins with a word.
-M3NET_INLINE six_sums multiply_wide(const line_word* words, const weight_pair* pairs,
-                                     int32_t bias) {
-  six_sums sums = {bias, bias, bias, bias, bias, bias};
-  for (; pairs->even != LAST_PAIR; ++pairs, ++words) {
-    const uint32_t weights = (uint32_t)pairs->even;
-    sums.a = m3net_add_products((uint32_t)words[0].channels[0], weights, sums.a);
-    sums.b = m3net_add_products((uint32_t)words[1].channels[0], weights, sums.b);
-    sums.c = m3net_add_products((uint32_t)words[2].channels[0], weights, sums.c);
-    sums.d = m3net_add_products((uint32_t)words[3].channels[0], weights, sums.d);
-    sums.e = m3net_add_products((uint32_t)words[4].channels[0], weights, sums.e);
-    sums.f = m3net_add_products((uint32_t)words[5].channels[0], weights, sums.f);
-  }
-  return sums;
-}
-
-/// An output from its sum times two; see m3net_requantize_narrow.
-static inline int8_t finish(int32_t doubled, m3net_channel channel) {
-  const int32_t product = m3net_add_high_product(doubled, channel.multiplier, channel.offset);
-  return (int8_t)m3net_saturate((product + (doubled >> 31)) >> channel.right);
-}
-
-/// Computes neighbouring outputs of a channel from its words.
-M3NET_SEPARATE void convolve_words(const line_word* words, const weight_pair* pairs, int32_t pair_count,
-                           const m3net_channel* constants, int32_t stride, int32_t outputs,
-                           int32_t step, int8_t* output) {
-  const m3net_channel channel = *constants;
-  const int32_t entry = pair_count % 3;
-  for (; outputs > 0; outputs -= OUTPUTS) {
-    six_sums sums;
-    if (stride == 1) {
-      sums = multiply(words, pairs, 2 * channel.bias, entry);
-      words += OUTPUTS / 2;
-    } else {
-      sums = multiply_wide(words, pairs, 2 * channel.bias);
-      words += OUTPUTS;
-    }
-    const m3net_channel each = channel;
-    if (outputs >= OUTPUTS) {
-      output[0] = finish(sums.a, each);
-      output += step;
-      output[0] = finish(sums.b, each);
-      output += step;
-      output[0] = finish(sums.c, each);
-      output += step;
-      output[0] = finish(sums.d, each);
-      output += step;
-      output[0] = finish(sums.e, each);
-      output += step;
-      output[0] = finish(sums.f, each);
-      output += step;
-    } else {
-      const int32_t all[] = {sums.a, sums.b, sums.c, sums.d, sums.e};
-      for (int32_t i = 0; i < outputs; ++i, output += step) {
-        output[0] = finish(all[i], each);
+/// As above with a stride of two: each output begins with a word. The weights of an output's words
+/// are the even ones.
+static void convolve_wide_part(const line_part* part, int32_t taps) {
+  const int32_t count = (int32_t)(part->end - part->channel), step = part->step;
+  for (int32_t channel = 0; channel < count; ++channel) {
+    const m3net_channel constants = part->channel[channel];
+    const line_word* first = part->words;
+    int8_t* output = part->output + channel;
+    for (int32_t left = part->outputs; left > 0; --left, ++first, output += step) {
+      const line_word* words = first;
+      const m3net_tap* weights = part->weights + channel;
+      int32_t sum = constants.bias;
+      for (int32_t tap = 0; tap < taps; tap += 2, weights += 8, ++words) {
+        const uint32_t pair = (uint32_t)pair_of((uint32_t)weights[0], (uint32_t)weights[4]);
+        sum = m3net_add_products((uint32_t)words->channels[channel], pair, sum);
       }
+      *output = (int8_t)m3net_saturate(m3net_requantize_narrow(sum, &constants));
     }
   }
 }
 
 /// Computes a line, some outputs at a time.
-M3NET_SEPARATE void convolve_line(const m3net_convolution* layer, const image_line* line, int32_t stride,
-                          int32_t* scratch) {
+M3NET_SEPARATE void convolve_line(const m3net_convolution* layer, const image_line* line,
+                                  int32_t stride, int32_t* scratch) {
   const int32_t taps = layer->window.rows * layer->window.columns, most = layer->pixels;
   const uint32_t padding = (uint8_t)layer->padding * 0x01010101u;
   const int32_t group_bytes = 4 * ((taps + 1) & ~1), channels = layer->output.channels;
   weight_pair* pairs = (weight_pair*)(void*)scratch;
   line_word* words = (line_word*)(void*)(pairs + taps / 2 + 2);
+  line_part part;
+  part.pairs = pairs;
+  part.pair_count = (taps + 1) / 2;
+  part.is_even = taps % 2 == 0;
+  part.step = line->output_step;
   for (int32_t first = 0; first < channels; first += 4) {
-    const m3net_tap* weights = layer->taps + first / 4 * group_bytes;
+    const int32_t together = channels - first < 4 ? channels - first : 4;
     for (int32_t done = 0; done < line->outputs; done += most) {
-      const int32_t left = line->outputs - done, count = left < most ? left : most;
+      const int32_t left = line->outputs - done;
+      part.outputs = left < most ? left : most;
       transpose(line, line->from + first, done * stride - line->before, padding, words,
-                (count * stride + taps) / 2);
-      for (int32_t i = 0; i < 4 && first + i < channels; ++i) {
-        const int32_t pair_count = list_weights(weights + i, taps, pairs);
-        convolve_words((const line_word*)(const void*)(words->channels + i), pairs, pair_count,
-                       layer->channels + first + i, stride, count, line->output_step,
-                       line->to + done * line->output_step + first + i);
+                (part.outputs * stride + taps) / 2);
+      part.words = words;
+      part.output = line->to + done * line->output_step + first;
+      part.weights = layer->taps + first / 4 * group_bytes;
+      part.channel = layer->channels + first;
+      part.end = part.channel + together;
+      part.entry = (part.pair_count + part.is_even) % 3;
+      if (stride == 1) {
+        convolve_part(&part);
+      } else {
+        convolve_wide_part(&part, taps);
       }
     }
   }

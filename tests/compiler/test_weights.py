@@ -19,7 +19,13 @@ from m3net_tf.compiler.emit import emit
 from m3net_tf.compiler.goals import GOALS, Goal
 from m3net_tf.compiler.host import build_host
 from m3net_tf.compiler.network import CompiledNetwork, compile_network
-from m3net_tf.compiler.pixels import line_direction, patch_windows, pixel_counts
+from m3net_tf.compiler.pixels import (
+    line_counts,
+    line_direction,
+    line_scratch,
+    patch_windows,
+    pixel_counts,
+)
 from m3net_tf.compiler.stripes import COLUMNS, ROWS
 from m3net_tf.compiler.structures import Factor
 from m3net_tf.compiler.weights import BLOCKS, PLAIN_BLOCK, channel_rows, convolution_blocks
@@ -109,6 +115,14 @@ def cases():
             case = Case(f"lines_{number}_{axis}", network, random_inputs(rng, network))
             found.append((tflite, case))
     assert min(directions[1], directions[2]) > 3
+    forms = collections.Counter[str]()
+    for number, tflite in enumerate(windows_in_a_line(rng)):
+        for count in {*line_counts(compile_network(tflite).calls[0].arguments[0], None)}:
+            network = with_line(compile_network(tflite), count)
+            forms[network.calls[0].function] += 1
+            case = Case(f"line_{number}_{count}", network, random_inputs(rng, network))
+            found.append((tflite, case))
+    assert forms["convolve_depthwise_line"] > 40
     for columns in range(4, 8):
         tflite = depthwise_pair(columns)
         network = compile_network(tflite)
@@ -161,6 +175,47 @@ def depthwise_lines(rng: np.random.Generator) -> Iterator[bytes]:
         size = [-(-(length - lost) // stride) for length, stride in lengths]
         end = Item((1, *size, channels), 0.1, -7)
         yield write_network([("DEPTHWISE_CONV_2D", [source, filters, bias], [end], options)], [end])
+
+
+def windows_in_a_line(rng: np.random.Generator) -> Iterator[bytes]:
+    """Depthwise convolutions of 1 x n and n x 1 pixels, with strides, dilations and padding."""
+    for number in range(40):
+        taps, length, others = int(rng.integers(2, 14)), int(rng.integers(3, 31)), number % 3
+        stride, dilation = ((1, 1), (1, 1), (2, 1), (1, int(rng.integers(2, 4))))[number % 4]
+        channels = int(rng.integers(1, 10))
+        padding = VALID if length >= (taps - 1) * dilation + 3 and number % 5 else SAME
+        lost = (taps - 1) * dilation if padding == VALID else 0
+        outputs = -(-(length - lost) // stride)
+        line = [(length, outputs, stride, dilation, taps), (others + 1, others + 1, 1, 1, 1)]
+        rows, columns = line if number % 2 else reversed(line)
+        options = schema.DepthwiseConv2DOptionsT(padding=padding, depthMultiplier=1)
+        options.strideH, options.strideW = rows[2], columns[2]
+        options.dilationHFactor, options.dilationWFactor = rows[3], columns[3]
+        source = Item((1, rows[0], columns[0], channels), 0.1, int(rng.choice([-128, 0, 127, 9])))
+        filters = Item((1, rows[4], columns[4], channels), [0.01] * channels, axis=3)
+        filters.values = rng.integers(-127, 128, filters.shape).astype(np.int8)
+        if number % 7 == 0:
+            filters.values = rng.choice(np.array([-128, 127], np.int8), filters.shape)
+        bias = Item((channels,), values=rng.integers(-9999, 9999, channels).astype(np.int32))
+        end = Item((1, rows[1], columns[1], channels), float(rng.uniform(0.02, 0.4)), -7)
+        if number % 6 == 0:
+            end.zero_point = -128
+        yield write_network([("DEPTHWISE_CONV_2D", [source, filters, bias], [end], options)], [end])
+
+
+def with_line(network: CompiledNetwork, count: int) -> CompiledNetwork:
+    """A depthwise convolution with some pixels of a line at a time, its scratch memory at the end."""
+    (call,) = network.calls
+    layer = call.arguments[0]
+    call.arguments[0] = dataclasses.replace(layer, pixels=count)
+    (scratch,) = call.scratch
+    if count > 1:
+        scratch.size = max(scratch.size, line_scratch(layer, count))
+    plan = network.plan
+    plan.places[call.output.block] = -(-plan.arena_bytes // 4) * 4
+    plan.places[scratch] = -(-(plan.places[call.output.block] + call.output.block.size) // 4) * 4
+    arena_bytes = plan.places[scratch] + scratch.size
+    return dataclasses.replace(network, plan=dataclasses.replace(plan, arena_bytes=arena_bytes))
 
 
 def depthwise_pair(columns: int) -> bytes:
