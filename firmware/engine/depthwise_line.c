@@ -10,6 +10,10 @@
 
 /// Outputs that are computed at once.
 #define OUTPUTS 6
+/// Pairs of weights of the longest window, of 15 taps.
+#define MOST_PAIRS 8
+/// Comes after the last pair of weights; no pair has this number.
+#define LAST_PAIR 0x80000000u
 
 /// A line of an image; for windows with a dilation every so many of its pixels.
 typedef struct {
@@ -24,60 +28,109 @@ typedef struct {
 /// line: `even` has the weights 0 and 1, then 2 and 3. The others begin with the upper half of the
 /// word: `odd` has none and 0, then 1 and 2.
 typedef struct {
-  int32_t even, odd;
+  uint32_t even, odd;
 } weight_pair;
+
+typedef struct {
+  weight_pair pairs[MOST_PAIRS + 1];
+} weight_list;
 
 /// Two neighbours of four channels, each in a word.
 typedef struct {
-  int32_t channels[4];
+  uint32_t channels[4];
 } line_word;
 
 /// Neighbouring outputs of up to four channels. Words in the order in which the kernel loads them.
 typedef struct {
   const line_word* words;
   int8_t* output;
-  const m3net_tap* weights;
+  const weight_list* weights;
   const m3net_channel *channel, *end;
-  weight_pair* pairs;
-  int32_t pair_count;  ///< In the channel's weights, which end with a zero if they are odd.
-  int32_t is_even;     ///< Number of weights: then another pair has the last one.
   int32_t outputs;
   int32_t step;  ///< Bytes from an output to the next one.
-  // Of the channel, written by the kernel.
-  const line_word* next_words;
-  int32_t bias, multiplier, offset, right;
-  int32_t left;  ///< Outputs.
-  int32_t sums[OUTPUTS];
+  int32_t bytes;  ///< Of a list of weights.
   int32_t entry;  ///< Of the code; at first the number of pairs modulo three.
+  // Of a channel, written by the kernel.
+  const line_word* next_words;
+  int32_t bias, multiplier, offset, right, left;
   int8_t* next_output;
+  const weight_list* list;
+  int32_t sums[OUTPUTS];
 } line_part;
 
-/// Two numbers of 16 bits in a word.
-static inline int32_t pair_of(uint32_t lower, uint32_t upper) {
-  return (int32_t)((lower & 0xffffu) | upper << 16);
+/// Lists the weights of four channels, tap by tap; returns the number of pairs of each.
+static int32_t list_weights(const m3net_tap* weights, int32_t taps, weight_list* lists) {
+  uint32_t last_ac = 0, last_bd = 0;
+  int32_t count = 0;
+  for (int32_t tap = 0; tap <= taps; tap += 2, weights += 8, ++count) {
+    const uint32_t first = tap < taps ? m3net_load_word(weights) : 0;
+    const uint32_t second = tap < taps ? m3net_load_word(weights + 4) : 0;
+    const uint32_t ac = m3net_double_halves(m3net_even_bytes(first));
+    const uint32_t bd = m3net_double_halves(m3net_odd_bytes(first));
+    const uint32_t next_ac = m3net_double_halves(m3net_even_bytes(second));
+    const uint32_t next_bd = m3net_double_halves(m3net_odd_bytes(second));
+    lists[0].pairs[count].even = m3net_lower_halves(ac, next_ac);
+    lists[0].pairs[count].odd = m3net_lower_halves(last_ac, ac);
+    lists[1].pairs[count].even = m3net_lower_halves(bd, next_bd);
+    lists[1].pairs[count].odd = m3net_lower_halves(last_bd, bd);
+    lists[2].pairs[count].even = m3net_upper_halves(ac, next_ac);
+    lists[2].pairs[count].odd = m3net_upper_halves(last_ac, ac);
+    lists[3].pairs[count].even = m3net_upper_halves(bd, next_bd);
+    lists[3].pairs[count].odd = m3net_upper_halves(last_bd, bd);
+    last_ac = next_ac;
+    last_bd = next_bd;
+  }
+  for (int32_t i = 0; i < 4; ++i) {
+    lists[i].pairs[count].even = LAST_PAIR;
+  }
+  return count;
+}
+
+/// Transposes pairs of pixels, one or more.
+static inline line_word* transpose_pixels(const int8_t* from, int32_t step, line_word* words,
+                                          int32_t count) {
+  __asm__ volatile(
+      "1:\n\t"
+      "ldr r4, [%[from]]\n\t"
+      "ldr r5, [%[from], %[step]]\n\t"
+      "add %[from], %[from], %[step], lsl #1\n\t"
+      "sxtb16 r6, r4\n\t"
+      "sxtb16 r8, r5\n\t"
+      "sxtb16 r4, r4, ror #8\n\t"
+      "sxtb16 r5, r5, ror #8\n\t"
+      "pkhbt r9, r6, r8, lsl #16\n\t"
+      "pkhtb r8, r8, r6, asr #16\n\t"
+      "pkhbt r6, r4, r5, lsl #16\n\t"
+      "pkhtb r5, r5, r4, asr #16\n\t"
+      "str r9, [%[words]], #16\n\t"
+      "str r6, [%[words], #-12]\n\t"
+      "str r8, [%[words], #-8]\n\t"
+      "str r5, [%[words], #-4]\n\t"
+      "subs %[count], %[count], #1\n\t"
+      "bne 1b\n\t"
+      : [from] "+&r"(from), [words] "+&r"(words), [count] "+&r"(count)
+      : [step] "r"(step)
+      : "r4", "r5", "r6", "r8", "r9", "cc", "memory");
+  return words;
 }
 
 /// Transposes four channels of a line from a pixel on, which may lie outside the image.
 static void transpose(const image_line* line, const int8_t* from, int32_t pixel, uint32_t padding,
                       line_word* words, int32_t count) {
-  const int32_t step = line->step;
-  const uint32_t last = (uint32_t)line->inputs - 1;
-  from += pixel * step;
-  for (; count > 0; --count, ++words, pixel += 2, from += 2 * step) {
-    uint32_t first, second;
-    if ((uint32_t)pixel < last) {
-      first = m3net_load_word(from);
-      second = m3net_load_word(from + step);
+  const int32_t step = line->step, last = line->inputs - 1;
+  while (count > 0) {
+    int32_t pairs = 1;
+    if (pixel >= 0 && pixel < last) {
+      const int32_t inside = (last - pixel + 1) / 2;
+      pairs = inside < count ? inside : count;
+      words = transpose_pixels(from + pixel * step, step, words, pairs);
     } else {
-      first = (uint32_t)pixel == last ? m3net_load_word(from) : padding;
-      second = pixel == -1 ? m3net_load_word(from + step) : padding;
+      const uint32_t edge[2] = {pixel == last ? m3net_load_word(from + pixel * step) : padding,
+                                pixel == -1 ? m3net_load_word(from) : padding};
+      words = transpose_pixels((const int8_t*)edge, sizeof(edge[0]), words, 1);
     }
-    const uint32_t ac = m3net_even_bytes(first), bd = m3net_odd_bytes(first);
-    const uint32_t next_ac = m3net_even_bytes(second), next_bd = m3net_odd_bytes(second);
-    words->channels[0] = pair_of(ac, next_ac);
-    words->channels[1] = pair_of(bd, next_bd);
-    words->channels[2] = (int32_t)(ac >> 16 | (next_ac & 0xffff0000u));
-    words->channels[3] = (int32_t)(bd >> 16 | (next_bd & 0xffff0000u));
+    pixel += 2 * pairs;
+    count -= pairs;
   }
 }
 
@@ -102,8 +155,8 @@ static void transpose(const image_line* line, const int8_t* from, int32_t pixel,
 
 /// As above with the first two pairs of weights; the bias is in r5.
 #define M3NET_MULTIPLY_FIRST(first, second, last) \
-  "ldr r12, [r7, #20]\n\t"                        \
-  "ldr r5, [r7, #44]\n\t"                         \
+  "ldr r12, [r7, #64]\n\t"                        \
+  "ldr r5, [r7, #40]\n\t"                         \
   "ldr r11, [r12, #4]\n\t"                        \
   "ldr r10, [r12], #8\n\t"                        \
   "ldr " second                                   \
@@ -144,7 +197,7 @@ static void convolve_part(line_part* part) {
   __asm__ volatile(
       "push {r7}\n\t"
       "mov r7, r0\n\t"
-      "ldr r1, [r7, #88]\n\t"
+      "ldr r1, [r7, #32]\n\t"
       "adr r2, 1f\n\t"
       "cmp r1, #1\n\t"
       "it eq\n\t"
@@ -152,60 +205,37 @@ static void convolve_part(line_part* part) {
       "it hi\n\t"
       "adrhi r2, 3f\n\t"
       "orr r2, r2, #1\n\t"
-      "str r2, [r7, #88]\n\t"
-      // The weights of a channel, then its constants.
+      "str r2, [r7, #32]\n\t"
+      // The constants of a channel.
       "7:\n\t"
-      "ldr r0, [r7, #8]\n\t"
-      "ldr r5, [r7, #20]\n\t"
-      "ldr r6, [r7, #24]\n\t"
-      "mov r4, #0\n\t"
-      "8:\n\t"
-      "ldrsb r1, [r0]\n\t"
-      "ldrsb r2, [r0, #4]\n\t"
-      "add r0, r0, #8\n\t"
-      "lsl r1, r1, #1\n\t"
-      "pkhbt r3, r4, r1, lsl #16\n\t"
-      "pkhbt r1, r1, r2, lsl #17\n\t"
-      "lsl r4, r2, #1\n\t"
-      "str r1, [r5], #8\n\t"
-      "str r3, [r5, #-4]\n\t"
-      "subs r6, r6, #1\n\t"
-      "bne 8b\n\t"
-      "ldr r6, [r7, #28]\n\t"
-      "cbz r6, 9f\n\t"
-      "uxth r4, r4\n\t"
-      "mov r1, #0\n\t"
-      "str r1, [r5], #8\n\t"
-      "str r4, [r5, #-4]\n\t"
-      "9:\n\t"
-      "mov r1, #0x80000000\n\t"
-      "str r1, [r5]\n\t"
       "ldr r0, [r7, #12]\n\t"
       "ldr lr, [r7]\n\t"
       "ldr r1, [r0]\n\t"
       "ldr r2, [r0, #4]\n\t"
       "ldr r3, [r0, #8]\n\t"
       "ldrsh r4, [r0, #14]\n\t"
-      "ldr r5, [r7, #32]\n\t"
+      "ldr r5, [r7, #20]\n\t"
       "ldr r6, [r7, #8]\n\t"
       "ldr r8, [r7, #4]\n\t"
+      "ldr r9, [r7, #28]\n\t"
       "lsl r1, r1, #1\n\t"
-      "str r1, [r7, #44]\n\t"
-      "str r2, [r7, #48]\n\t"
-      "str r3, [r7, #52]\n\t"
-      "str r4, [r7, #56]\n\t"
-      "str r5, [r7, #60]\n\t"
-      "str lr, [r7, #40]\n\t"
-      "str r8, [r7, #92]\n\t"
+      "str r1, [r7, #40]\n\t"
+      "str r2, [r7, #44]\n\t"
+      "str r3, [r7, #48]\n\t"
+      "str r4, [r7, #52]\n\t"
+      "str r5, [r7, #56]\n\t"
+      "str r6, [r7, #64]\n\t"
+      "str r8, [r7, #60]\n\t"
+      "str lr, [r7, #36]\n\t"
       "add r0, r0, #16\n\t"
       "add r1, lr, #4\n\t"
-      "add r6, r6, #1\n\t"
+      "add r6, r6, r9\n\t"
       "add r8, r8, #1\n\t"
       "str r0, [r7, #12]\n\t"
       "str r1, [r7]\n\t"
       "str r6, [r7, #8]\n\t"
       "str r8, [r7, #4]\n\t"
-      "ldr pc, [r7, #88]\n\t"
+      "ldr pc, [r7, #32]\n\t"
       ".balign 4\n\t"
       "1:\n\t"  //
       M3NET_MULTIPLY_FIRST("r8", "r9", "r6")
@@ -226,17 +256,17 @@ static void convolve_part(line_part* part) {
       "ldr r10, [r12]\n\t"
       "cmp r10, #0x80000000\n\t"
       "bne 4b\n\t"
-      "ldr r12, [r7, #40]\n\t"
-      "ldr lr, [r7, #60]\n\t"
-      "ldr r6, [r7, #48]\n\t"
-      "ldr r8, [r7, #52]\n\t"
-      "ldr r9, [r7, #56]\n\t"
-      "ldr r10, [r7, #92]\n\t"
-      "ldr r11, [r7, #36]\n\t"
+      "ldr r12, [r7, #36]\n\t"
+      "ldr lr, [r7, #56]\n\t"
+      "ldr r6, [r7, #44]\n\t"
+      "ldr r8, [r7, #48]\n\t"
+      "ldr r9, [r7, #52]\n\t"
+      "ldr r10, [r7, #60]\n\t"
+      "ldr r11, [r7, #24]\n\t"
       "add r12, r12, #48\n\t"
       "subs lr, lr, #6\n\t"
-      "str r12, [r7, #40]\n\t"
-      "str lr, [r7, #60]\n\t"
+      "str r12, [r7, #36]\n\t"
+      "str lr, [r7, #56]\n\t"
       "blt 10f\n\t"  //
       M3NET_WRITE_OUTPUT("r0")
       M3NET_WRITE_OUTPUT("r1")
@@ -245,14 +275,14 @@ static void convolve_part(line_part* part) {
       M3NET_WRITE_OUTPUT("r4")
       M3NET_WRITE_OUTPUT("r5")
       "cmp lr, #0\n\t"
-      "str r10, [r7, #92]\n\t"
+      "str r10, [r7, #60]\n\t"
       "itt gt\n\t"
-      "ldrgt lr, [r7, #40]\n\t"
-      "ldrgt pc, [r7, #88]\n\t"
+      "ldrgt lr, [r7, #36]\n\t"
+      "ldrgt pc, [r7, #32]\n\t"
       "b 12f\n\t"
       // Fewer outputs than six.
       "10:\n\t"
-      "add r12, r7, #64\n\t"
+      "add r12, r7, #68\n\t"
       "stm r12, {r0-r5}\n\t"
       "mov r1, r12\n\t"
       "add lr, lr, #6\n\t"
@@ -272,42 +302,39 @@ static void convolve_part(line_part* part) {
       : "r1", "r2", "r3", "r4", "r5", "r6", "r8", "r9", "r10", "r11", "r12", "lr", "cc", "memory");
 }
 
-/// As above with a stride of two: each output begins with a word. The weights of an output's words
-/// are the even ones.
-static void convolve_wide_part(const line_part* part, int32_t taps) {
-  const int32_t count = (int32_t)(part->end - part->channel), step = part->step;
-  for (int32_t channel = 0; channel < count; ++channel) {
-    const m3net_channel constants = part->channel[channel];
-    const line_word* first = part->words;
-    int8_t* output = part->output + channel;
-    for (int32_t left = part->outputs; left > 0; --left, ++first, output += step) {
-      const line_word* words = first;
-      const m3net_tap* weights = part->weights + channel;
-      int32_t sum = constants.bias;
-      for (int32_t tap = 0; tap < taps; tap += 2, weights += 8, ++words) {
-        const uint32_t pair = (uint32_t)pair_of((uint32_t)weights[0], (uint32_t)weights[4]);
-        sum = m3net_add_products((uint32_t)words->channels[channel], pair, sum);
+/// As above with a stride of two: each output begins with a word and has the even weights.
+static void convolve_wide_part(const line_part* part) {
+  const int32_t count = (int32_t)(part->end - part->channel);
+  for (int32_t i = 0; i < count; ++i) {
+    const m3net_channel channel = part->channel[i];
+    int8_t* output = part->output + i;
+    for (int32_t done = 0; done < part->outputs; ++done, output += part->step) {
+      const line_word* word = part->words + done;
+      int32_t sum = 2 * channel.bias;
+      for (const weight_pair* pair = part->weights[i].pairs; pair->even != LAST_PAIR; ++pair) {
+        sum = m3net_add_products(word->channels[i], pair->even, sum);
+        ++word;
       }
-      *output = (int8_t)m3net_saturate(m3net_requantize_narrow(sum, &constants));
+      const int32_t product = m3net_add_high_product(sum, channel.multiplier, channel.offset);
+      *output = (int8_t)m3net_saturate((product + (sum >> 31)) >> channel.right);
     }
   }
 }
 
 /// Computes a line, some outputs at a time.
 M3NET_SEPARATE void convolve_line(const m3net_convolution* layer, const image_line* line,
-                                  int32_t stride, int32_t* scratch) {
+                                  int32_t stride, line_word* words) {
   const int32_t taps = layer->window.rows * layer->window.columns, most = layer->pixels;
   const uint32_t padding = (uint8_t)layer->padding * 0x01010101u;
   const int32_t group_bytes = 4 * ((taps + 1) & ~1), channels = layer->output.channels;
-  weight_pair* pairs = (weight_pair*)(void*)scratch;
-  line_word* words = (line_word*)(void*)(pairs + taps / 2 + 2);
+  weight_list lists[4];
   line_part part;
-  part.pairs = pairs;
-  part.pair_count = (taps + 1) / 2;
-  part.is_even = taps % 2 == 0;
   part.step = line->output_step;
+  part.bytes = sizeof(weight_list);
   for (int32_t first = 0; first < channels; first += 4) {
-    const int32_t together = channels - first < 4 ? channels - first : 4;
+    const m3net_channel* channel = layer->channels + first;
+    const int32_t pairs = list_weights(layer->taps + first / 4 * group_bytes, taps, lists);
+    part.end = channel + (channels - first < 4 ? channels - first : 4);
     for (int32_t done = 0; done < line->outputs; done += most) {
       const int32_t left = line->outputs - done;
       part.outputs = left < most ? left : most;
@@ -315,14 +342,13 @@ M3NET_SEPARATE void convolve_line(const m3net_convolution* layer, const image_li
                 (part.outputs * stride + taps) / 2);
       part.words = words;
       part.output = line->to + done * line->output_step + first;
-      part.weights = layer->taps + first / 4 * group_bytes;
-      part.channel = layer->channels + first;
-      part.end = part.channel + together;
-      part.entry = (part.pair_count + part.is_even) % 3;
+      part.weights = lists;
+      part.channel = channel;
+      part.entry = pairs % 3;
       if (stride == 1) {
         convolve_part(&part);
       } else {
-        convolve_wide_part(&part, taps);
+        convolve_wide_part(&part);
       }
     }
   }
@@ -363,7 +389,7 @@ void m3net_convolve_depthwise_line(const m3net_convolution* constants, const int
             dilation * along.step,
             dilation * along.output_step,
             before};
-        convolve_line(layer, &line, along.stride, scratch);
+        convolve_line(layer, &line, along.stride, (line_word*)(void*)scratch);
       }
     }
     input += from->batch_step;

@@ -32,6 +32,7 @@ _TWIN_ITEMS = 496  # M3NET_TWIN_ITEMS
 _LINE_PIXELS = 6  # OUTPUTS of depthwise_line.c
 _MOST_BLOCKS = 21  # whose pixels an int8_t can count
 _LEAST_OF_LINE = 3  # fewer take less pixel by pixel
+_LONGEST_WINDOW = 15  # of which depthwise_line.c keeps the weights
 
 
 def share_weights(
@@ -248,7 +249,7 @@ def line_counts(layer: Convolution, axis: int | None) -> list[int]:
         inputs, outputs, before = source.columns, target.columns, window.top
         taps, stride, dilation = window.columns, window.column_stride, window.column_dilation
     crosses = axis == (ROWS if window.columns == 1 else COLUMNS)
-    if taps == 1 or crosses or before or inputs < dilation:
+    if not 2 <= taps <= _LONGEST_WINDOW or crosses or before or inputs < dilation:
         return []
     if stride > 2 or (stride > 1 and dilation > 1):
         return []
@@ -265,8 +266,7 @@ def line_scratch(layer: Convolution, pixels: int) -> int:
     window = layer.window
     taps = window.rows * window.columns
     stride = max(window.row_stride, window.column_stride)
-    words = (pixels * stride + taps) // 2
-    return (taps // 2 + 2) * 8 + words * GROUP * 4
+    return (pixels * stride + taps) // 2 * GROUP * 4
 
 
 def _outside(inputs: int, outputs: int, stride: int, before: int) -> int:
