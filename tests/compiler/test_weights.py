@@ -34,13 +34,14 @@ from m3net_tf.runtime.interpreter import tflm_unavailable_reason
 BLOCK = BLOCKS[0]
 
 
-def convolution(weights: np.ndarray, size: tuple[int, int] = (6, 6)) -> bytes:
+def convolution(weights: np.ndarray, size: tuple[int, int] = (6, 6), stride: int = 1) -> bytes:
     """A convolution with padding; weights (output channels, rows, columns, channels)."""
     source = Item((1, *size, weights.shape[3]), 0.1, 3)
-    output = Item((1, *size, weights.shape[0]), 0.1 * weights.shape[3], -2)
+    lengths = [-(-length // stride) for length in size]
+    output = Item((1, *lengths, weights.shape[0]), 0.1 * weights.shape[3], -2)
     filters = Item(weights.shape, 0.01, values=weights.astype(np.int8))
     bias = np.random.default_rng(0).integers(-5000, 5000, len(weights)).astype(np.int32)
-    options = schema.Conv2DOptionsT(padding=SAME, strideH=1, strideW=1)
+    options = schema.Conv2DOptionsT(padding=SAME, strideH=stride, strideW=stride)
     inputs = [source, filters, Item((len(weights),), values=bias)]
     return write_model("CONV_2D", inputs, [output], options)
 
@@ -136,6 +137,9 @@ def cases():
     files["large"] = convolution(np.full((6, 3, 3, 128), 127), (3, 3))
     files["large_by_parts"] = convolution(np.full((8, 3, 3, 128), 127), (3, 3))
     assert possible_pixels(compile_network(files["large_by_parts"])) == [2, 1]
+    for number, columns in enumerate((3, 8, 11, 15)):  # of an image of three colours
+        weights = rng.integers(-127, 128, (4, 3, 3, 3))
+        files[f"colours_{columns}"] = convolution(weights, (5, columns), 1 + number % 2)
     for number in range(30):
         channels = rng.integers(1, 11, 1) if number % 3 == 0 else 4 * rng.integers(1, 4, 1)
         shape = (*channels, *rng.integers(1, 4, 2), *rng.integers(1, 24, 1))
@@ -204,7 +208,7 @@ def windows_in_a_line(rng: np.random.Generator) -> Iterator[bytes]:
 
 
 def with_line(network: CompiledNetwork, count: int) -> CompiledNetwork:
-    """A depthwise convolution with some pixels of a line at a time, its scratch memory at the end."""
+    """A depthwise convolution with some pixels of a line at a time, scratch memory at the end."""
     (call,) = network.calls
     layer = call.arguments[0]
     call.arguments[0] = dataclasses.replace(layer, pixels=count)
