@@ -245,12 +245,10 @@ enum { BEGINS_OUTSIDE = 1, ENDS_OUTSIDE = 2, LACKS_FIRST = 4 };
   "pkhtb r5, r5, r12\n\t"                         \
   "3:\n\t"
 
-/// Assembly that turns a sum into an output in r12.
+/// Assembly that turns a sum, which is doubled, into an output in r12.
 #define M3NET_FINISH_SUM(sum) \
   "ldr r12, [sp]\n\t"         \
   "ldr lr, [sp, #4]\n\t"      \
-  "lsl " sum ", " sum         \
-  ", #1\n\t"                  \
   "smmlar r12, " sum          \
   ", r12, lr\n\t"             \
   "add r12, r12, " sum        \
@@ -280,7 +278,7 @@ enum { BEGINS_OUTSIDE = 1, ENDS_OUTSIDE = 2, LACKS_FIRST = 4 };
   "sub sp, sp, #12\n\t"
 
 /// Assembly that begins a channel: r0 has its bias, and r1 the sum of the first output's first
-/// column.
+/// column. Weights and bias are doubled, so that no sum need be.
 #define M3NET_BEGIN_LINE(LOAD, ADD, WIDEN) \
   M3NET_ENTER_LINE                         \
   "1:\n\t"                                 \
@@ -299,12 +297,17 @@ enum { BEGINS_OUTSIDE = 1, ENDS_OUTSIDE = 2, LACKS_FIRST = 4 };
   "str lr, [sp, #20]\n\t"                  \
   "add r1, r8, #1\n\t"                     \
   "str r1, [sp, #12]\n\t" WIDEN            \
+  "lsl r0, r0, #1\n\t"                     \
+  "sadd16 r3, r3, r3\n\t"                  \
+  "sadd16 r4, r4, r4\n\t"                  \
+  "sadd16 r5, r5, r5\n\t"                  \
+  "sadd16 r6, r6, r6\n\t"                  \
   "str r0, [sp, #8]\n\t"                   \
   "ldr r2, [sp, #28]\n\t"                  \
   "ldr lr, [sp, #40]\n\t"                  \
   "mov r1, r0\n\t"                         \
   "add r7, r7, r2\n\t"                     \
-  "pkhbt r7, r7, r12, lsl #16\n\t"         \
+  "pkhbt r7, r7, r12, lsl #17\n\t"         \
   "tst lr, #1\n\t"                         \
   "bne 5f\n\t" LOAD                        \
   "b 6f\n\t"                               \
