@@ -126,8 +126,67 @@ static inline void maximum_pixel(const m3net_pooling* layer, const visible_windo
 
 #else
 
+#if M3NET_ENGINE_DSP
+
+/// Pixels of which the sum of a channel fits 16 bits.
+#define MOST_PIXELS 255
+
+/// Sums of four channels, 16 bits each.
+typedef struct {
+  uint32_t even, odd;
+} short_sums;
+
+/// Adds pixels that are `step` bytes apart.
+static inline short_sums add_pixels(short_sums sums, const int8_t* pixel, int32_t step,
+                                    int32_t count) {
+  for (; count > 1; count -= 2, pixel += 2 * step) {
+    const uint32_t first = m3net_load_word(pixel), second = m3net_load_word(pixel + step);
+    sums.even = m3net_add_even_bytes(m3net_add_even_bytes(sums.even, first), second);
+    sums.odd = m3net_add_odd_bytes(m3net_add_odd_bytes(sums.odd, first), second);
+  }
+  if (count > 0) {
+    const uint32_t last = m3net_load_word(pixel);
+    sums.even = m3net_add_even_bytes(sums.even, last);
+    sums.odd = m3net_add_odd_bytes(sums.odd, last);
+  }
+  return sums;
+}
+
+/// Four channels' sums one by one.
+static inline m3net_four_sums each_of(short_sums sums) {
+  const m3net_four_sums each = {(int16_t)(uint16_t)sums.even, (int16_t)(uint16_t)sums.odd,
+                                (int32_t)sums.even >> 16, (int32_t)sums.odd >> 16};
+  return each;
+}
+
+static inline void put_average(const m3net_pooling* layer, int32_t sum, int32_t count,
+                               int8_t* output) {
+  *output = (int8_t)m3net_clamp(divide(sum, count), layer->minimum, layer->maximum);
+}
+
+#endif
+
 static inline void average_pixel(const m3net_pooling* layer, const visible_window* window,
                                  int8_t* pixel) {
+#if M3NET_ENGINE_DSP
+  const m3net_image* image = &layer->input;
+  const int32_t count = window->rows * window->columns;
+  if (count <= MOST_PIXELS && image->channels % 4 == 0) {
+    for (int32_t channel = 0; channel < image->channels; channel += 4) {
+      const int8_t* row = window->first + channel;
+      short_sums sums = {0, 0};
+      for (int32_t y = 0; y < window->rows; ++y, row += image->row_step) {
+        sums = add_pixels(sums, row, image->column_step, window->columns);
+      }
+      const m3net_four_sums each = each_of(sums);
+      put_average(layer, each.a, count, pixel + channel);
+      put_average(layer, each.b, count, pixel + channel + 1);
+      put_average(layer, each.c, count, pixel + channel + 2);
+      put_average(layer, each.d, count, pixel + channel + 3);
+    }
+    return;
+  }
+#endif
   pool_pixel(layer, window, average, pixel, 1);
 }
 
@@ -176,6 +235,35 @@ void m3net_pool_average(const m3net_pooling* layer, const int8_t* input, int8_t*
   pool(layer, input, output, average_pixel);
 }
 
+#if M3NET_ENGINE_DSP && !M3NET_ENGINE_HELIUM
+
+void m3net_add_line(const m3net_pooling* layer, const int8_t* line, int32_t* sums) {
+  const m3net_image* image = &layer->input;
+  const int32_t step = image->column_step, channels = image->channels;
+  for (int32_t y = 0; y < image->rows; ++y, line += image->row_step) {
+    const int8_t* pixel = line;
+    for (int32_t left = image->columns; left > 0; left -= MOST_PIXELS, pixel += MOST_PIXELS * step) {
+      const int32_t count = left < MOST_PIXELS ? left : MOST_PIXELS;
+      int32_t channel = 0;
+      for (; channel <= channels - 4; channel += 4) {
+        const short_sums none = {0, 0};
+        const m3net_four_sums each = each_of(add_pixels(none, pixel + channel, step, count));
+        sums[channel] += each.a;
+        sums[channel + 1] += each.b;
+        sums[channel + 2] += each.c;
+        sums[channel + 3] += each.d;
+      }
+      for (; channel < channels; ++channel) {
+        for (int32_t x = 0; x < count; ++x) {
+          sums[channel] += pixel[x * step + channel];
+        }
+      }
+    }
+  }
+}
+
+#else
+
 void m3net_add_line(const m3net_pooling* layer, const int8_t* line, int32_t* sums) {
   const m3net_image* image = &layer->input;
   for (int32_t y = 0; y < image->rows; ++y) {
@@ -205,6 +293,8 @@ void m3net_add_line(const m3net_pooling* layer, const int8_t* line, int32_t* sum
     }
   }
 }
+
+#endif
 
 void m3net_average_lines(const m3net_pooling* layer, const int32_t* sums, int8_t* output) {
   const int32_t count = layer->window.rows * layer->window.columns;
