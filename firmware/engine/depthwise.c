@@ -187,7 +187,7 @@ typedef struct {
   int32_t farther;  ///< Bytes from an output to the next; of stride one, less `along`.
 } window_line;
 
-enum { BEGINS_OUTSIDE = 1, ENDS_OUTSIDE = 2, LACKS_FIRST = 4 };
+enum { BEGINS_OUTSIDE = 1, ENDS_OUTSIDE = 2, LACKS_FIRST = 4, IS_ODD = 8 };
 
 // Registers: r0 to r2 sums; r3 to r5 weights of the upper two items of the three columns of a
 // window; r6 of the third item of two columns; r7 of the third column, above the passes that are
@@ -377,20 +377,46 @@ enum { BEGINS_OUTSIDE = 1, ENDS_OUTSIDE = 2, LACKS_FIRST = 4 };
   "add r8, r8, r10\n\t" ADD("r1", "r5", "r7", "t") M3NET_FINISH_SUM("r1")                  \
   "strb r12, [r8, r11]\n\t" M3NET_END_LINE
 
-/// Assembly of a line whose windows are two columns apart.
-#define M3NET_LINE_OF_STRIDE_TWO(LOAD, ADD, WIDEN) \
-  M3NET_BEGIN_LINE(LOAD, ADD, WIDEN)               \
+/// Assembly that loads the next column: two items in r12, one in `third`.
+#define M3NET_LOAD_COLUMN(third) \
+  "ldrsb r12, [r8]\n\t"          \
+  "ldrsb lr, [r8, r9]\n\t"       \
+  "ldrsb " third                 \
+  ", [r8, r9, lsl #1]\n\t"       \
+  "pkhbt r12, r12, lr, lsl #16\n\t"
+
+/// As above for lines whose windows are two columns apart: the third item is in r0.
+#define M3NET_NEXT_THREE M3NET_LOAD_COLUMN("r0") "add r8, r8, r10\n\t"
+#define M3NET_ADD_WIDE_THREE(sum, pair, third, half) \
+  "smlad " sum ", r12, " pair ", " sum               \
+  "\n\t"                                             \
+  "smlab" half " " sum ", r0, " third ", " sum "\n\t"
+
+/// Assembly that finishes a sum with its last two columns; the next sum gets the last one, too.
+#define M3NET_NEXT_WIDE(LOAD, ADD, sum, next) \
+  LOAD ADD(sum, "r4", "r6", "t")                                                \
+  "ldr " next ", [sp, #8]\n\t" LOAD ADD(sum, "r5", "r7", "t")                   \
+  ADD(next, "r3", "r6", "b")                                                    \
+  "ldr r0, [sp, #44]\n\t" M3NET_FINISH_SUM(sum)                                 \
+  "strb r12, [r11]\n\t"                                                         \
+  "add r11, r11, r0\n\t"
+
+/// Assembly of a line whose windows are two columns apart. Two outputs a pass; if their number is
+/// odd, the loop begins with the second one.
+#define M3NET_LINE_OF_STRIDE_TWO(LOAD, ADD, WIDEN, NEXT, ADD_NEXT) \
+  M3NET_BEGIN_LINE(LOAD, ADD, WIDEN)                               \
   "ldr r11, [sp, #52]\n\t"                                                                 \
   "ldr r12, [sp, #12]\n\t"                                                                 \
+  "ldr lr, [sp, #40]\n\t"                                                                  \
   "add r11, r11, r12\n\t"                                                                  \
-  "10:\n\t" LOAD ADD("r1", "r4", "r6", "t") LOAD                                           \
-  "mov r2, r0\n\t" ADD("r1", "r5", "r7", "t") ADD("r2", "r3", "r6", "b")                   \
-  M3NET_FINISH_SUM("r1")                                                                   \
-  "strb r12, [r11]\n\t"                                                                    \
-  "ldr lr, [sp, #44]\n\t"                                                                  \
+  "tst lr, #8\n\t"                                                                         \
+  "beq 10f\n\t"                                                                            \
+  "mov r2, r1\n\t"                                                                         \
+  "b 12f\n\t"                                                                              \
+  ".balign 4\n\t"                                                                          \
+  "10:\n\t" M3NET_NEXT_WIDE(NEXT, ADD_NEXT, "r1", "r2")                                    \
+  "12:\n\t" M3NET_NEXT_WIDE(NEXT, ADD_NEXT, "r2", "r1")                                    \
   "sub r7, r7, #256\n\t"                                                                   \
-  "add r11, r11, lr\n\t"                                                                   \
-  "mov r1, r2\n\t"                                                                         \
   "tst r7, #0xff00\n\t"                                                                    \
   "bne 10b\n\t"                                                                            \
   "ldr r12, [sp, #40]\n\t"                                                                 \
@@ -399,14 +425,6 @@ enum { BEGINS_OUTSIDE = 1, ENDS_OUTSIDE = 2, LACKS_FIRST = 4 };
   "ldr r12, [sp, #36]\n\t"                                                                 \
   "mov lr, r12\n\t" ADD("r1", "r5", "r7", "t") M3NET_FINISH_SUM("r1")                      \
   "strb r12, [r11]\n\t" M3NET_END_LINE
-
-/// Assembly that loads the next column: two items in r12, one in `third`.
-#define M3NET_LOAD_COLUMN(third) \
-  "ldrsb r12, [r8]\n\t"          \
-  "ldrsb lr, [r8, r9]\n\t"       \
-  "ldrsb " third                 \
-  ", [r8, r9, lsl #1]\n\t"       \
-  "pkhbt r12, r12, lr, lsl #16\n\t"
 
 /// Assembly that adds the products of a column to three sums, the first of which is then complete.
 /// The third item is in `next`, and the bias in r11.
@@ -523,11 +541,13 @@ static void convolve_line_of_two(const window_line* line) {
 static void convolve_line_of_five(const window_line* line) { M3NET_RUN_LINE(M3NET_LINE_OF_FIVE); }
 
 static void convolve_wide_line_of_three(const window_line* line) {
-  M3NET_RUN_LINE(M3NET_LINE_OF_STRIDE_TWO(M3NET_LOAD_THREE, M3NET_ADD_THREE, M3NET_WIDEN_THREE));
+  M3NET_RUN_LINE(M3NET_LINE_OF_STRIDE_TWO(M3NET_LOAD_THREE, M3NET_ADD_THREE, M3NET_WIDEN_THREE,
+                                          M3NET_NEXT_THREE, M3NET_ADD_WIDE_THREE));
 }
 
 static void convolve_wide_line_of_two(const window_line* line) {
-  M3NET_RUN_LINE(M3NET_LINE_OF_STRIDE_TWO(M3NET_LOAD_TWO, M3NET_ADD_TWO, M3NET_WIDEN_TWO));
+  M3NET_RUN_LINE(M3NET_LINE_OF_STRIDE_TWO(M3NET_LOAD_TWO, M3NET_ADD_TWO, M3NET_WIDEN_TWO,
+                                          M3NET_LOAD_TWO, M3NET_ADD_TWO));
 }
 
 /// A direction in the image.
@@ -557,7 +577,7 @@ static void convolve_lines(const m3net_convolution* layer, const int8_t* input, 
   line.end = layer->channels + to->channels;
   line.padding = (int32_t)((uint32_t)(uint16_t)layer->padding * 0x10001u);
   line.along = along.step;
-  line.passes = (stride == 1 ? (outputs + 2) / 3 : outputs) * 256;
+  line.passes = (stride == 1 ? (outputs + 2) / 3 : (outputs + 1) / 2) * 256;
   line.farther = along.output_step - (stride == 1 ? along.step : 0);
   const int32_t entry = (outputs + 2) % 3;
   line.entry = stride == 1 && line.farther ? 24 + 12 * entry : 8 * entry;
@@ -568,7 +588,7 @@ static void convolve_lines(const m3net_convolution* layer, const int8_t* input, 
     line.from = input + (before ? first + 2 : first) * across.step;
     line.across = before ? -across.step : across.step;
     line.flags = (along.before ? BEGINS_OUTSIDE : 0) | (outside ? ENDS_OUTSIDE : 0) |
-                 (before ? LACKS_FIRST : 0);
+                 (before ? LACKS_FIRST : 0) | (outputs % 2 ? IS_ODD : 0);
     const int8_t* place = output + index * across.output_step;
     line.distance = (int32_t)(place - line.from);
     if (stride == 1) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Depthwise convolution whose window is a part of a row or of a column, with the DSP extension. Four
-// channels of a line are transposed: a word then holds two neighbours of a channel, which SMLAD
-// multiplies with two weights.
+// Depthwise convolution whose window is a part of a row or of a column, with the DSP extension.
+// Four channels of a line are transposed: a word then holds two neighbours of a channel, which
+// SMLAD multiplies with two weights.
 #include "arithmetic.h"
 #include "engine.h"
 #include "memory.h"
@@ -47,7 +47,7 @@ typedef struct {
   const weight_list* weights;
   const m3net_channel *channel, *end;
   int32_t outputs;
-  int32_t step;  ///< Bytes from an output to the next one.
+  int32_t step;   ///< Bytes from an output to the next one.
   int32_t bytes;  ///< Of a list of weights.
   int32_t entry;  ///< Of the code; at first the number of pairs modulo three.
   // Of a channel, written by the kernel.
@@ -178,14 +178,14 @@ static void transpose(const image_line* line, const int8_t* from, int32_t pixel,
   "smlad r5, " last ", r11, r5\n\t"
 
 /// Assembly that writes an output from its sum, which is doubled; see m3net_requantize_narrow.
-#define M3NET_WRITE_OUTPUT(sum)  \
-  "smmlar r12, " sum             \
-  ", r6, r8\n\t"                 \
-  "add r12, r12, " sum           \
-  ", asr #31\n\t"                \
-  "asr r12, r12, r9\n\t"         \
-  "ssat r12, #8, r12\n\t"        \
-  "strb r12, [r10]\n\t"          \
+#define M3NET_WRITE_OUTPUT(sum) \
+  "smmlar r12, " sum            \
+  ", r6, r8\n\t"                \
+  "add r12, r12, " sum          \
+  ", asr #31\n\t"               \
+  "asr r12, r12, r9\n\t"        \
+  "ssat r12, #8, r12\n\t"       \
+  "strb r12, [r10]\n\t"         \
   "add r10, r10, r11\n\t"
 
 /// Computes outputs of up to four channels. Six outputs at once begin with a word of the line and
@@ -365,9 +365,8 @@ void m3net_convolve_depthwise_line(const m3net_convolution* constants, const int
   const m3net_convolution* layer = &copy;
   const m3net_image *from = &layer->input, *to = &layer->output;
   const m3net_window* window = &layer->window;
-  const direction rows = {from->rows,          to->rows,    from->row_step,
-                          to->row_step,        window->top, window->row_stride,
-                          window->row_dilation};
+  const direction rows = {from->rows,  to->rows,           from->row_step,      to->row_step,
+                          window->top, window->row_stride, window->row_dilation};
   const direction columns = {from->columns,          to->columns,  from->column_step,
                              to->column_step,        window->left, window->column_stride,
                              window->column_dilation};

@@ -242,7 +242,8 @@ void m3net_add_line(const m3net_pooling* layer, const int8_t* line, int32_t* sum
   const int32_t step = image->column_step, channels = image->channels;
   for (int32_t y = 0; y < image->rows; ++y, line += image->row_step) {
     const int8_t* pixel = line;
-    for (int32_t left = image->columns; left > 0; left -= MOST_PIXELS, pixel += MOST_PIXELS * step) {
+    for (int32_t left = image->columns; left > 0;
+         left -= MOST_PIXELS, pixel += MOST_PIXELS * step) {
       const int32_t count = left < MOST_PIXELS ? left : MOST_PIXELS;
       int32_t channel = 0;
       for (; channel <= channels - 4; channel += 4) {
