@@ -246,20 +246,25 @@ enum { BEGINS_OUTSIDE = 1, ENDS_OUTSIDE = 2, LACKS_FIRST = 4, IS_ODD = 8 };
   "3:\n\t"
 
 /// Assembly that turns a sum, which is doubled, into an output in r12.
-#define M3NET_FINISH_SUM(sum) \
-  "ldr r12, [sp]\n\t"         \
-  "ldr lr, [sp, #4]\n\t"      \
-  "smmlar r12, " sum          \
-  ", r12, lr\n\t"             \
-  "add r12, r12, " sum        \
-  ", asr #31\n\t"             \
-  "asr r12, r12, r7\n\t"      \
+#define M3NET_FINISH_SUM(sum) M3NET_FINISH_BY(M3NET_ROUND, sum)
+#define M3NET_FINISH_BY(ROUND, sum) \
+  "ldr r12, [sp]\n\t"                 \
+  "ldr lr, [sp, #4]\n\t"              \
+  "smmlar r12, " sum                  \
+  ", r12, lr\n\t" ROUND(sum)          \
+  "asr r12, r12, r7\n\t"              \
   "ssat r12, #8, r12\n\t"
 
+/// Assembly that rounds negative sums; without it where m3net_rectifies().
+#define M3NET_ROUND(sum) "add r12, r12, " sum ", asr #31\n\t"
+#define M3NET_RECTIFY(sum) ""
+
 /// Assembly that finishes a sum with its last column; the two next sums get the column, too.
-#define M3NET_NEXT_OUTPUT(LOAD, ADD, sum, next, last)                                    \
+#define M3NET_NEXT_OUTPUT(LOAD, ADD, sum, next, last) \
+  M3NET_NEXT_BY(M3NET_ROUND, LOAD, ADD, sum, next, last)
+#define M3NET_NEXT_BY(ROUND, LOAD, ADD, sum, next, last)                                 \
   "ldr " last ", [sp, #8]\n\t" LOAD ADD(sum, "r5", "r7", "t") ADD(next, "r4", "r6", "t") \
-      ADD(last, "r3", "r6", "b") M3NET_FINISH_SUM(sum) "strb r12, [r8, r11]\n\t"
+      ADD(last, "r3", "r6", "b") M3NET_FINISH_BY(ROUND, sum) "strb r12, [r8, r11]\n\t"
 
 /// As above; outputs are not as far apart as columns.
 #define M3NET_NEXT_APART(LOAD, ADD, sum, next, last) \
@@ -328,14 +333,35 @@ enum { BEGINS_OUTSIDE = 1, ENDS_OUTSIDE = 2, LACKS_FIRST = 4, IS_ODD = 8 };
   "11:\n\t"            \
   "ldr lr, [sp, #20]\n\t" M3NET_NEXT_CHANNEL
 
+/// Assembly of a loop as the one of outputs that are as far apart as columns, for where
+/// m3net_rectifies(). Its entries are the 24 bytes of code at its end.
+#define M3NET_NOTHING(LOAD, ADD) ""
+#define M3NET_RECTIFIED(LOAD, ADD) \
+  "31:\n\t" M3NET_NEXT_BY(M3NET_RECTIFY, LOAD, ADD, "r1", "r2", "r0")                      \
+  "32:\n\t" M3NET_NEXT_BY(M3NET_RECTIFY, LOAD, ADD, "r2", "r0", "r1")                      \
+  "33:\n\t" M3NET_NEXT_BY(M3NET_RECTIFY, LOAD, ADD, "r0", "r1", "r2")                      \
+  "sub r7, r7, #256\n\t"                                                                   \
+  "tst r7, #0xff00\n\t"                                                                    \
+  "bne 31b\n\t"                                                                            \
+  "b 24f\n\t"                                                                              \
+  ".balign 4\n\t"                                                                          \
+  "mov.n r0, r1\n\t"                                                                       \
+  "mov.n r1, r2\n\t"                                                                       \
+  "b.w 33b\n\t"                                                                            \
+  "mov.n r0, r2\n\t"                                                                       \
+  "mov.n r2, r1\n\t"                                                                       \
+  "b.w 32b\n\t"                                                                            \
+  "b.w 31b\n\t"                                                                            \
+  "nop.w\n\t"
+
 /// Assembly of a line whose windows are a column apart. Three outputs a pass; the sums change their
 /// roles, and the loop begins so that the last output is a third one. The first three entries are
 /// for outputs that are as far apart as columns, the others for all.
-#define M3NET_LINE_OF_STRIDE_ONE(LOAD, ADD, WIDEN) \
-  M3NET_BEGIN_LINE(LOAD, ADD, WIDEN)               \
+#define M3NET_LINE_OF_STRIDE_ONE(LOAD, ADD, WIDEN, RECTIFIED) \
+  M3NET_BEGIN_LINE(LOAD, ADD, WIDEN)                          \
   LOAD                                                                                     \
   "mov r2, r0\n\t" ADD("r1", "r4", "r6", "t") ADD("r2", "r3", "r6", "b")                   \
-  "ldr pc, [sp, #32]\n\t"                                                                  \
+  "ldr pc, [sp, #32]\n\t" RECTIFIED(LOAD, ADD)                                             \
   ".balign 4\n\t"                                                                          \
   "10:\n\t"                                                                                \
   "mov.n r0, r1\n\t"                                                                       \
@@ -531,11 +557,13 @@ enum { BEGINS_OUTSIDE = 1, ENDS_OUTSIDE = 2, LACKS_FIRST = 4, IS_ODD = 8 };
 // NOLINTEND(bugprone-macro-parentheses)
 
 static void convolve_line_of_three(const window_line* line) {
-  M3NET_RUN_LINE(M3NET_LINE_OF_STRIDE_ONE(M3NET_LOAD_THREE, M3NET_ADD_THREE, M3NET_WIDEN_THREE));
+  M3NET_RUN_LINE(M3NET_LINE_OF_STRIDE_ONE(M3NET_LOAD_THREE, M3NET_ADD_THREE, M3NET_WIDEN_THREE,
+                                          M3NET_RECTIFIED));
 }
 
 static void convolve_line_of_two(const window_line* line) {
-  M3NET_RUN_LINE(M3NET_LINE_OF_STRIDE_ONE(M3NET_LOAD_TWO, M3NET_ADD_TWO, M3NET_WIDEN_TWO));
+  M3NET_RUN_LINE(
+      M3NET_LINE_OF_STRIDE_ONE(M3NET_LOAD_TWO, M3NET_ADD_TWO, M3NET_WIDEN_TWO, M3NET_NOTHING));
 }
 
 static void convolve_line_of_five(const window_line* line) { M3NET_RUN_LINE(M3NET_LINE_OF_FIVE); }
@@ -569,8 +597,8 @@ static void convolve_lines(const m3net_convolution* layer, const int8_t* input, 
   const int32_t reach = (along.outputs - 1) * stride + 3 - along.before;
   const int32_t outside = reach > along.inputs;
   const int32_t outputs = along.outputs - outside;
-  const int32_t five = stride == 1 && along.outputs == 5 && along.before && outside &&
-                       m3net_rectifies(layer->channels);
+  const int32_t rectifies = m3net_rectifies(layer->channels);
+  const int32_t five = stride == 1 && along.outputs == 5 && along.before && outside && rectifies;
   window_line line;
   line.taps = layer->taps;
   line.channel = layer->channels;
@@ -580,7 +608,6 @@ static void convolve_lines(const m3net_convolution* layer, const int8_t* input, 
   line.passes = (stride == 1 ? (outputs + 2) / 3 : (outputs + 1) / 2) * 256;
   line.farther = along.output_step - (stride == 1 ? along.step : 0);
   const int32_t entry = (outputs + 2) % 3;
-  line.entry = stride == 1 && line.farther ? 24 + 12 * entry : 8 * entry;
   for (int32_t index = 0, first = -across.before; index < across.outputs;
        ++index, first += stride) {
     const int32_t before = first < 0;
@@ -591,6 +618,7 @@ static void convolve_lines(const m3net_convolution* layer, const int8_t* input, 
                  (before ? LACKS_FIRST : 0) | (outputs % 2 ? IS_ODD : 0);
     const int8_t* place = output + index * across.output_step;
     line.distance = (int32_t)(place - line.from);
+    line.entry = line.farther ? 24 + 12 * entry : 8 * entry;
     if (stride == 1) {
       line.distance -= (along.before ? 2 : 3) * along.step;
       if (before || behind) {
@@ -598,6 +626,7 @@ static void convolve_lines(const m3net_convolution* layer, const int8_t* input, 
       } else if (five) {
         convolve_line_of_five(&line);
       } else {
+        line.entry -= rectifies && !line.farther ? 24 : 0;
         convolve_line_of_three(&line);
       }
     } else {
