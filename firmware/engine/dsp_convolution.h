@@ -344,9 +344,9 @@ static void convolve_two(const pixel_group* group, int8_t* output) {
   // Pairs: one less if exact, which the comparison with it shows.
   register const int8_t* part_end __asm__("r4") =
       whole - (of_bytes ? 2 * parts * M3NET_TWIN_ITEMS : group->exact);
-  // An iteration takes 16 items, or 8 of bytes; the first one begins where fewer are left. An item
-  // has 28 or 30 bytes of code. Loop and outputs are below 1 KiB, the code that an STM32F4 keeps.
-  register int32_t skipped __asm__("r5") = of_bytes ? (-items & 7) * 30 + 1 : (-items & 15) * 28;
+  // An iteration takes 16 items; the first one begins where fewer are left. An item has 28 bytes of
+  // code, or 30. Loop and outputs are below 1 KiB, the code that an STM32F4 keeps.
+  register int32_t skipped __asm__("r5") = (-items & 15) * (of_bytes ? 30 : 28) + of_bytes;
   register const int16_t* channel __asm__("r6") = shift_of(group->channels + 3);
   register const int8_t* patch_end __asm__("r8") = whole;
   register int32_t is_exact __asm__("r10") = group->exact;
@@ -423,7 +423,7 @@ static void convolve_two(const pixel_group* group, int8_t* output) {
       "cmp r11, #0\n\t"
       "b 4b\n\t"
       "3:\n\t"  //
-      M3NET_TWICE(M3NET_TWICE(M3NET_MULTIPLY_TWO_OF_BYTES))
+      M3NET_TWICE(M3NET_TWICE(M3NET_TWICE(M3NET_MULTIPLY_TWO_OF_BYTES)))
       "ldr lr, [sp, #16]\n\t"
       "cmp r11, lr\n\t"
       "bne 3b\n\t"
