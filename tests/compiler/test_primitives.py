@@ -36,7 +36,7 @@ A, D, W, S = "arithmetic.h", "dsp.h", "wide.h", "sigmoid.h"
 C = "dsp_convolution.h"
 H, R, E = "helium.h", "helium_rows.h", "elementwise.c"
 HC, HD = "helium_convolution.c", "helium_depthwise.c"
-L, O = "depthwise.c", "depthwise_line.c"
+L, DL = "depthwise.c", "depthwise_line.c"
 V = "rv32_convolution.c"
 MIN = -(1 << 31)
 MAX = (1 << 31) - 1
@@ -492,7 +492,7 @@ def compare(
     """Of each primitive on a path: how many results differ, and how many were compared."""
     engine = changed or engine_folder()
     source = HERE / "primitives.c"
-    parts = [*(engine / name for name in (E, HC, HD, L, O, "movement.c", "pooling.c")), table]
+    parts = [*(engine / name for name in (E, HC, HD, L, DL, "movement.c", "pooling.c")), table]
     if path in CORES:
         text = run_image(build_program(source, folder, path, changed, parts), path)
     else:
@@ -796,8 +796,8 @@ CHANGES = (
     Change(L, "smmlar \" sum", "smmla \" sum", "line", DSP[:2]),
     Change(L, "smmlar r12", "smmla r12", "longer_line", DSP[:2]),
     Change(L, ", asr #31", ", lsr #31", "longer_line", DSP[:2]),
-    Change(O, "smmlar r12", "smmla r12", "window", DSP[:2]),
-    Change(O, ", asr #31", ", lsr #31", "window", DSP[:2]),
+    Change(DL, "smmlar r12", "smmla r12", "window", DSP[:2]),
+    Change(DL, ", asr #31", ", lsr #31", "window", DSP[:2]),
     Change(HD, "vldrw.32 q1, [%[constants]]", "veor q1, q1, q1", "line", HELIUM),
     Change(HD, "vqrdmulh.s32", "vqdmulh.s32", "line", HELIUM),
     Change(HD, "vshr.s32 q1, q0, #31", "veor q1, q1, q1", "line", HELIUM),
