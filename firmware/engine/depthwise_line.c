@@ -10,6 +10,8 @@
 
 /// Outputs that are computed at once.
 #define OUTPUTS 6
+/// Marks a stride of two.
+#define WIDE 0x10000
 /// Pairs of weights of the longest window, of 15 taps.
 #define MOST_PAIRS 8
 /// Comes after the last pair of weights; no pair has this number.
@@ -46,10 +48,10 @@ typedef struct {
   int8_t* output;
   const weight_list* weights;
   const m3net_channel *channel, *end;
-  int32_t outputs;
-  int32_t step;   ///< Bytes from an output to the next one.
-  int32_t bytes;  ///< Of a list of weights.
-  int32_t entry;  ///< Of the code; at first the number of pairs modulo three.
+  int32_t outputs;  ///< Less WIDE if the stride is two.
+  int32_t step;     ///< Bytes from an output to the next one.
+  int32_t bytes;    ///< Of a list of weights.
+  int32_t entry;    ///< Of the code; at first the number of pairs modulo three.
   // Of a channel, written by the kernel.
   const line_word* next_words;
   int32_t bias, multiplier, offset, right, left;
@@ -285,12 +287,32 @@ static void convolve_part(line_part* part) {
       "add r12, r7, #68\n\t"
       "stm r12, {r0-r5}\n\t"
       "mov r1, r12\n\t"
-      "add lr, lr, #6\n\t"
+      "adds lr, lr, #6\n\t"
+      "bmi 13f\n\t"
       "11:\n\t"
       "ldr r0, [r1], #4\n\t"  //
       M3NET_WRITE_OUTPUT("r0")
       "subs lr, lr, #1\n\t"
       "bne 11b\n\t"
+      "b 12f\n\t"
+      // With a stride of two every other sum is one of an output.
+      "13:\n\t"
+      "add lr, lr, %[wide]\n\t"
+      "subs r2, lr, #3\n\t"
+      "it gt\n\t"
+      "movgt lr, #3\n\t"
+      "14:\n\t"
+      "ldr r0, [r1], #8\n\t"  //
+      M3NET_WRITE_OUTPUT("r0")
+      "subs lr, lr, #1\n\t"
+      "bne 14b\n\t"
+      "cmp r2, #0\n\t"
+      "sub r2, r2, %[wide]\n\t"
+      "str r2, [r7, #56]\n\t"
+      "str r10, [r7, #60]\n\t"
+      "itt gt\n\t"
+      "ldrgt lr, [r7, #36]\n\t"
+      "ldrgt pc, [r7, #32]\n\t"
       "12:\n\t"
       "ldr r0, [r7, #12]\n\t"
       "ldr r1, [r7, #16]\n\t"
@@ -298,27 +320,8 @@ static void convolve_part(line_part* part) {
       "bne 7b\n\t"
       "pop {r7}\n\t"
       : "+&r"(place)
-      :
+      : [wide] "i"(WIDE)
       : "r1", "r2", "r3", "r4", "r5", "r6", "r8", "r9", "r10", "r11", "r12", "lr", "cc", "memory");
-}
-
-/// As above with a stride of two: each output begins with a word and has the even weights.
-static void convolve_wide_part(const line_part* part) {
-  const int32_t count = (int32_t)(part->end - part->channel);
-  for (int32_t i = 0; i < count; ++i) {
-    const m3net_channel channel = part->channel[i];
-    int8_t* output = part->output + i;
-    for (int32_t done = 0; done < part->outputs; ++done, output += part->step) {
-      const line_word* word = part->words + done;
-      int32_t sum = 2 * channel.bias;
-      for (const weight_pair* pair = part->weights[i].pairs; pair->even != LAST_PAIR; ++pair) {
-        sum = m3net_add_products(word->channels[i], pair->even, sum);
-        ++word;
-      }
-      const int32_t product = m3net_add_high_product(sum, channel.multiplier, channel.offset);
-      *output = (int8_t)m3net_saturate((product + (sum >> 31)) >> channel.right);
-    }
-  }
 }
 
 /// Computes a line, some outputs at a time.
@@ -337,19 +340,16 @@ M3NET_SEPARATE void convolve_line(const m3net_convolution* layer, const image_li
     part.end = channel + (channels - first < 4 ? channels - first : 4);
     for (int32_t done = 0; done < line->outputs; done += most) {
       const int32_t left = line->outputs - done;
-      part.outputs = left < most ? left : most;
+      const int32_t count = left < most ? left : most;
+      part.outputs = stride == 1 ? count : count - WIDE;
       transpose(line, line->from + first, done * stride - line->before, padding, words,
-                (part.outputs * stride + taps) / 2);
+                (count * stride + taps) / 2);
       part.words = words;
       part.output = line->to + done * line->output_step + first;
       part.weights = lists;
       part.channel = channel;
       part.entry = pairs % 3;
-      if (stride == 1) {
-        convolve_part(&part);
-      } else {
-        convolve_wide_part(&part);
-      }
+      convolve_part(&part);
     }
   }
 }

@@ -3,10 +3,11 @@
 
 A convolution computes several pixels at a time, whose windows are in the patch together; each
 weight is loaded once for all of them. Two windows of bytes need as much memory as one of 16-bit
-items. A depthwise convolution computes a line of the image channel
-by channel, where its output overwrites no item of its input that is still to be read. Each
-convolution gets the largest patch that leaves the arena no larger, or no larger than if the lines
-of a stripe did not share their memory.
+items. A depthwise convolution computes a line of the image channel by channel, where its output
+overwrites no item of its input that is still to be read. If its window is a part of a line, scratch
+memory holds four channels of so many pixels of the line as are computed at a time. Each convolution
+gets the largest patch that leaves the arena no larger, or no larger than if the lines of a stripe
+did not share their memory.
 """
 
 import dataclasses
@@ -31,8 +32,7 @@ _UPPER_LIMIT = 1 << 23  # of the sum of the upper one of two channels
 _TWIN_ITEMS = 496  # M3NET_TWIN_ITEMS
 _LINE_PIXELS = 6  # OUTPUTS of depthwise_line.c
 _MOST_BLOCKS = 21  # whose pixels an int8_t can count
-_LEAST_OF_LINE = 3  # fewer take less pixel by pixel
-_LONGEST_WINDOW = 15  # of which depthwise_line.c keeps the weights
+_MOST_TAPS = 15  # of which depthwise_line.c keeps the weights
 
 
 def share_weights(
@@ -249,16 +249,18 @@ def line_counts(layer: Convolution, axis: int | None) -> list[int]:
         inputs, outputs, before = source.columns, target.columns, window.top
         taps, stride, dilation = window.columns, window.column_stride, window.column_dilation
     crosses = axis == (ROWS if window.columns == 1 else COLUMNS)
-    if not 2 <= taps <= _LONGEST_WINDOW or crosses or before or inputs < dilation:
+    if crosses or before or inputs < dilation or taps > _MOST_TAPS:
         return []
     if stride > 2 or (stride > 1 and dilation > 1):
         return []
-    together = -(-outputs // dilation)
-    if together < _LEAST_OF_LINE:
+    # Smaller windows, and fewer pixels at a time on average, take less one by one.
+    least_taps, least_pixels = (3, _LINE_PIXELS) if stride == 1 else (9, 2 * _LINE_PIXELS)
+    if taps < least_taps:
         return []
-    blocks = min(-(-together // _LINE_PIXELS), _MOST_BLOCKS)
-    halves = [blocks >> shift for shift in range(blocks.bit_length())]
-    return [*(_LINE_PIXELS * count for count in halves), 1]
+    least, most = outputs // dilation, -(-outputs // dilation)  # of every so many pixels
+    blocks = min(-(-most // _LINE_PIXELS), _MOST_BLOCKS)
+    counts = [_LINE_PIXELS * (blocks >> shift) for shift in range(blocks.bit_length())]
+    return [*(count for count in counts if least >= least_pixels * -(-most // count)), 1]
 
 
 def line_scratch(layer: Convolution, pixels: int) -> int:
