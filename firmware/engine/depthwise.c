@@ -607,7 +607,8 @@ static void convolve_lines(const m3net_convolution* layer, const int8_t* input, 
   line.along = along.step;
   line.passes = (stride == 1 ? (outputs + 2) / 3 : (outputs + 1) / 2) * 256;
   line.farther = along.output_step - (stride == 1 ? along.step : 0);
-  const int32_t entry = (outputs + 2) % 3;
+  const int32_t rest = (outputs + 2) % 3, entry = line.farther ? 24 + 12 * rest : 8 * rest;
+  const int32_t entry_of_three = rectifies && !line.farther ? entry - 24 : entry;
   for (int32_t index = 0, first = -across.before; index < across.outputs;
        ++index, first += stride) {
     const int32_t before = first < 0;
@@ -618,15 +619,15 @@ static void convolve_lines(const m3net_convolution* layer, const int8_t* input, 
                  (before ? LACKS_FIRST : 0) | (outputs % 2 ? IS_ODD : 0);
     const int8_t* place = output + index * across.output_step;
     line.distance = (int32_t)(place - line.from);
-    line.entry = line.farther ? 24 + 12 * entry : 8 * entry;
     if (stride == 1) {
       line.distance -= (along.before ? 2 : 3) * along.step;
       if (before || behind) {
+        line.entry = entry;
         convolve_line_of_two(&line);
       } else if (five) {
         convolve_line_of_five(&line);
       } else {
-        line.entry -= rectifies && !line.farther ? 24 : 0;
+        line.entry = entry_of_three;
         convolve_line_of_three(&line);
       }
     } else {

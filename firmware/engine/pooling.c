@@ -239,14 +239,16 @@ void m3net_pool_average(const m3net_pooling* layer, const int8_t* input, int8_t*
 
 void m3net_add_line(const m3net_pooling* layer, const int8_t* line, int32_t* sums) {
   const m3net_image* image = &layer->input;
-  const int32_t step = image->column_step, channels = image->channels;
-  for (int32_t y = 0; y < image->rows; ++y, line += image->row_step) {
+  // The direction of the line, and the other one.
+  const int32_t by_rows = image->columns == 1;
+  const int32_t length = by_rows ? image->rows : image->columns, others = by_rows ? 1 : image->rows;
+  const int32_t step = by_rows ? image->row_step : image->column_step;
+  for (int32_t y = 0; y < others; ++y, line += image->row_step) {
     const int8_t* pixel = line;
-    for (int32_t left = image->columns; left > 0;
-         left -= MOST_PIXELS, pixel += MOST_PIXELS * step) {
+    for (int32_t left = length; left > 0; left -= MOST_PIXELS, pixel += MOST_PIXELS * step) {
       const int32_t count = left < MOST_PIXELS ? left : MOST_PIXELS;
       int32_t channel = 0;
-      for (; channel <= channels - 4; channel += 4) {
+      for (; channel <= image->channels - 4; channel += 4) {
         const short_sums none = {0, 0};
         const m3net_four_sums each = each_of(add_pixels(none, pixel + channel, step, count));
         sums[channel] += each.a;
@@ -254,7 +256,7 @@ void m3net_add_line(const m3net_pooling* layer, const int8_t* line, int32_t* sum
         sums[channel + 2] += each.c;
         sums[channel + 3] += each.d;
       }
-      for (; channel < channels; ++channel) {
+      for (; channel < image->channels; ++channel) {
         for (int32_t x = 0; x < count; ++x) {
           sums[channel] += pixel[x * step + channel];
         }
