@@ -129,7 +129,7 @@ static inline void maximum_pixel(const m3net_pooling* layer, const visible_windo
 #if M3NET_ENGINE_DSP
 
 /// Pixels of which the sum of a channel fits 16 bits.
-#define MOST_PIXELS 255
+#define MOST_PIXELS 256
 
 /// Sums of four channels, 16 bits each.
 typedef struct {
