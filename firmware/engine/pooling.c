@@ -159,11 +159,6 @@ static inline m3net_four_sums each_of(short_sums sums) {
   return each;
 }
 
-static inline void put_average(const m3net_pooling* layer, int32_t sum, int32_t count,
-                               int8_t* output) {
-  *output = (int8_t)m3net_clamp(divide(sum, count), layer->minimum, layer->maximum);
-}
-
 #endif
 
 static inline void average_pixel(const m3net_pooling* layer, const visible_window* window,
@@ -178,11 +173,12 @@ static inline void average_pixel(const m3net_pooling* layer, const visible_windo
       for (int32_t y = 0; y < window->rows; ++y, row += image->row_step) {
         sums = add_pixels(sums, row, image->column_step, window->columns);
       }
-      const m3net_four_sums each = each_of(sums);
-      put_average(layer, each.a, count, pixel + channel);
-      put_average(layer, each.b, count, pixel + channel + 1);
-      put_average(layer, each.c, count, pixel + channel + 2);
-      put_average(layer, each.d, count, pixel + channel + 3);
+      const m3net_four_sums four = each_of(sums);
+      const int32_t each[] = {four.a, four.b, four.c, four.d};
+      for (int32_t i = 0; i < 4; ++i) {
+        const int32_t value = divide(each[i], count);
+        pixel[channel + i] = (int8_t)m3net_clamp(value, layer->minimum, layer->maximum);
+      }
     }
     return;
   }
