@@ -254,7 +254,7 @@ def line_counts(layer: Convolution, axis: int | None) -> list[int]:
     if stride > 2 or (stride > 1 and dilation > 1):
         return []
     # Smaller windows, and fewer pixels at a time on average, take less one by one.
-    least_taps, least_pixels = (3, _LINE_PIXELS) if stride == 1 else (9, 2 * _LINE_PIXELS)
+    least_taps, least_pixels = (3, 5) if stride == 1 else (9, 10)
     if taps < least_taps:
         return []
     least, most = outputs // dilation, -(-outputs // dilation)  # of every so many pixels
