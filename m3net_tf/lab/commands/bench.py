@@ -201,6 +201,14 @@ def bench_wake(
         typer.Option(metavar="FOLDER", help="Sounds that are mixed in; repeatable."),
     ] = None,
     snr_db: Annotated[float | None, typer.Option(help="Level of the word above the noise.")] = None,
+    rival: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Another network for the word: microwakeword:NAME, openwakeword:NAME or its file; "
+            "repeatable.",
+        ),
+    ] = None,
     target_false_accepts_per_hour: Annotated[
         float,
         typer.Option(
@@ -212,20 +220,23 @@ def bench_wake(
 ) -> None:
     """Measure a wake word on real recordings: misses, and false accepts an hour."""
     from m3net_tf.export import Bundle
+    from m3net_tf.lab.bench.rivals import load_rival
     from m3net_tf.lab.bench.wake import run_bench_wake
 
     bundle = Bundle.load(run / "export")
     words = [each.label for each in bundle.detector.classes if each.event]
     if word not in words and (word or len(words) > 1):
         raise typer.BadParameter(f"--word {word!r}: choose one of {', '.join(words)}")
+    word = word or words[0]
     say_json(
         run_bench_wake(
             bundle,
-            word or words[0],
+            word,
             recordings,
             negatives,
             noise=noise or (),
             snr_db=snr_db,
+            rivals=[load_rival(each, word) for each in rival or ()],
             target=target_false_accepts_per_hour,
             out=out,
             log=progress_beside(True),
