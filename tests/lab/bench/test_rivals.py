@@ -26,7 +26,7 @@ def loudness(pcm: np.ndarray) -> float:
 
 @pytest.fixture
 def micro(monkeypatch, tmp_path) -> str:
-    """A package microWakeWord with a network that detects loud columns, three at a time; its manifest."""
+    """Let a package detect loud columns, three at a time; returns a manifest."""
 
     class MicroWakeWord:
         stride = 3
