@@ -59,8 +59,8 @@ def export_command(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="Also a library: c, cmsis-pack, arduino, esp-idf, platformio or zephyr; "
-            "repeatable.",
+            help="Also a library: c, cmsis-pack, arduino, esp-idf, esphome, platformio or "
+            "zephyr; repeatable.",
         ),
     ] = None,
     name: Annotated[
