@@ -59,8 +59,8 @@ def export_command(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="Also a library: c, cmsis-pack, arduino, esp-idf, platformio or zephyr; "
-            "repeatable.",
+            help="Also a library: c, cmsis-pack, arduino, esp-idf, esphome, platformio or "
+            "zephyr; repeatable.",
         ),
     ] = None,
     name: Annotated[
@@ -208,6 +208,11 @@ def _export_facts(
 
 def _export_source(model: Path, out: Path | None, data_dir: Path | None) -> tuple[Path, Path]:
     """The ``.tflite`` or the run to export, and the folder that gets ``export/``."""
+    if model.suffix == ".json":
+        raise ConfigError(
+            f"{model}: a wake word of microWakeWord has features of another front end, which no "
+            f"export has: m3net compile {model}"
+        )
     if is_trained_network(model) and data_dir is None:
         return FOLDER / model / "model.tflite", run_folder(model, out)
     if _is_file(model):

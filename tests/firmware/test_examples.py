@@ -14,16 +14,15 @@ from exported_library import (
     EXAMPLES,
     c_array,
     compile_layout,
+    desktop_events,
     emulate,
     link,
+    recording,
     sound,
 )
-from firmware_helpers import FRAMES, compile_for_host, run_tool
+from firmware_helpers import compile_for_host, run_tool
 
-from m3net_tf.audio.frontend.fixed import fixed_features_int8
 from m3net_tf.boards.builds.layouts import write_layout
-from m3net_tf.export import Bundle
-from m3net_tf.runtime import Detector
 
 
 def run_example(bundle, layout: str, source: Path, folder: Path, pcm: np.ndarray) -> list[str]:
@@ -31,26 +30,6 @@ def run_example(bundle, layout: str, source: Path, folder: Path, pcm: np.ndarray
     objects = compile_layout(bundle, layout, folder)
     (folder / "vectors.h").write_text("#include <stdint.h>\n" + c_array("pcm", pcm))
     return emulate(link(objects, layout, [source, ARDUINO / "board.cc"], [ARDUINO, folder]))
-
-
-def recording(hop: int) -> np.ndarray:
-    """Sounds with several events, in whole hops."""
-    pcm = np.concatenate([sound(seed, 20_000)[:: (-1) ** seed] for seed in range(4)])
-    return pcm[: len(pcm) // hop * hop]
-
-
-def desktop_events(bundle: Bundle, pcm: np.ndarray) -> list[str]:
-    """What an example that listens prints, by the desktop's detector."""
-    features = fixed_features_int8(bundle.frontend, pcm)
-    detector = Detector(bundle.detector)
-    events = []
-    for end in range(1, features.shape[1] + 1):
-        if detector.wants_inference(features[:, end - 1]):
-            window = features[None, :, end - FRAMES : end, None]
-            events.append(detector.step(bundle.run_reference(window)[0]))
-    return [
-        f"{bundle.labels[event.label]} {100 * event.score // 65536} %" for event in events if event
-    ]
 
 
 @pytest.mark.parametrize("sketch", ["listen", "listen_esp32"])
