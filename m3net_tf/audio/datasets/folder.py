@@ -47,7 +47,7 @@ from pathlib import Path
 from typing import Literal
 
 from m3net_tf.audio.datasets import protocols
-from m3net_tf.audio.datasets.annotations import EDGE_IMPULSE, listed_clips
+from m3net_tf.audio.datasets.clip_tables import EDGE_IMPULSE, listed_clips
 from m3net_tf.audio.datasets.clips import SPLITS, Clip, DatasetInfo
 from m3net_tf.audio.datasets.dataset import AudioDataset
 from m3net_tf.audio.datasets.files import SUFFIXES, USUAL, files_below, is_visible
@@ -348,7 +348,7 @@ def list_clips(root: Path, table: str = "", classes: Sequence[ClassName] = ()) -
     """The clips of a table, or of class folders; splits and groups are empty if none are listed.
 
     Raises:
-        DataError: as :func:`.annotations.listed_clips` and :func:`_list_folders`.
+        DataError: as :func:`.clip_tables.listed_clips` and :func:`_list_folders`.
         ConfigError: ``classes`` names a folder that is not there.
     """
     if table:

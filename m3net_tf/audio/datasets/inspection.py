@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from m3net_tf.audio.datasets import protocols
-from m3net_tf.audio.datasets.annotations import find_table
+from m3net_tf.audio.datasets.clip_tables import find_table
 from m3net_tf.audio.datasets.audio import is_empty
 from m3net_tf.audio.datasets.checking import read_headers
 from m3net_tf.audio.datasets.clips import Clip
