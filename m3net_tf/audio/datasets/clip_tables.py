@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import NotRequired, TypedDict
 
 from m3net_tf.audio.datasets.clips import SPLITS, Clip
-from m3net_tf.audio.datasets.files import files_below, read_lines, read_text
+from m3net_tf.audio.datasets.files import files_below
 from m3net_tf.audio.datasets.split_names import fold_named, folds_named, splits_named
 from m3net_tf.system.artifacts import parse_json
 from m3net_tf.system.errors import DataError
+from m3net_tf.system.text_tables import read_lines, read_text
 from m3net_tf.system.words import counted
 
 EDGE_IMPULSE = "info.labels"

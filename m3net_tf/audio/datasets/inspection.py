@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from m3net_tf.audio.datasets import protocols
-from m3net_tf.audio.datasets.clip_tables import find_table
 from m3net_tf.audio.datasets.audio import is_empty
 from m3net_tf.audio.datasets.checking import read_headers
+from m3net_tf.audio.datasets.clip_tables import find_table
 from m3net_tf.audio.datasets.clips import Clip
 from m3net_tf.audio.datasets.files import SUFFIXES, USUAL
 from m3net_tf.audio.datasets.folder import grouped, list_clips
