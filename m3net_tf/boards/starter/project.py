@@ -189,6 +189,8 @@ def _options(sounds: FolderSounds, sample_rate_hz: int | None, *, body: bool) ->
     }
     if sounds.table:
         options["table"] = sounds.table
+    if sounds.rest_s is not None:
+        options["annotations"] = True
     if sounds.longest_s > options["clip_s"]:
         options["long_clips"] = "windows"
     groups = sounds.groups
@@ -196,7 +198,7 @@ def _options(sounds: FolderSounds, sample_rate_hz: int | None, *, body: bool) ->
         options["group_pattern"] = groups.pattern
         if not groups.given:
             options["group_pattern_guessed"] = True
-    if not sounds.noise and not any(map(is_silence, sounds.classes)):
+    if not (sounds.noise or sounds.rest_s or any(map(is_silence, sounds.classes))):
         options["silence_percentage"] = 10
     return options
 
