@@ -186,8 +186,10 @@ def build(
     clips, silent = _with_sound(clips, root, log)
     protocol, groups_known = _chosen_protocol(clips, info.protocol, root / table)
     clips = [c if c.group else dataclasses.replace(c, group=c.clip_id) for c in clips]
+    notes: tuple[str, ...] = ()
     if annotations and protocol == "grouped":
-        clips, notes = protocols.balanced_split(clips, seed)
+        clips, exceptions = protocols.balanced_split(clips, seed)
+        notes += (exceptions,) * bool(exceptions)
     else:
         clips, notes = _split(clips, protocol, seed, info.fold, odd, groups_known=groups_known)
     if protocol in DRAWN:

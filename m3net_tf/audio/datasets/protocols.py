@@ -115,7 +115,7 @@ def grouped_split(clips: Sequence[Clip], seed: int) -> list[Clip]:
     return assign(clips, {clip.clip_id: "train" for clip in remaining} | split_of)
 
 
-def balanced_split(clips: Sequence[Clip], seed: int) -> tuple[list[Clip], tuple[str, ...]]:
+def balanced_split(clips: Sequence[Clip], seed: int) -> tuple[list[Clip], str]:
     """Split whole groups that have several classes each, as long recordings have.
 
     Of some hundred random splits it is the one in which test and validation are nearest to
@@ -124,7 +124,7 @@ def balanced_split(clips: Sequence[Clip], seed: int) -> tuple[list[Clip], tuple[
     too much.
 
     Returns:
-        The clips, and notes on the split.
+        The clips, and a sentence on validation if it is not of other groups.
 
     Raises:
         DataError: there is only one group.
@@ -146,12 +146,12 @@ def balanced_split(clips: Sequence[Clip], seed: int) -> tuple[list[Clip], tuple[
     split_of = dict.fromkeys(names[0], "test") | dict.fromkeys(names[1], "validation")
     split = [dataclasses.replace(c, split=split_of.get(c.group, "train")) for c in clips]
     if not few:
-        return split, ()
+        return split, ""
     note = (
-        "validation: about a fifth of the training clips, from the same recordings, because there "
-        f"are only {len(groups)}; the test's recording is apart"
+        f"with only {len(groups)} recordings, about a fifth of the training clips validates, from "
+        "the same recordings"
     )
-    return validated_by_clips(split, seed), (note,)
+    return validated_by_clips(split, seed), note
 
 
 def _shares_of_classes(clips: Sequence[Clip], groups: Sequence[str]) -> npt.NDArray[np.float64]:
