@@ -2,9 +2,8 @@
 """When the sounds of a detector's events begin and end.
 
 An event comes when its sound has been in the network's window for a while. The sound itself lasts,
-as an estimate, as long as the middle of the averaged windows is in it: from the first of the hits
-in a row that trigger the event to the last run before the score falls below release, each run for
-the time between two runs.
+as an estimate, while the smoothed score is above the threshold, by the time of the middle of the
+windows that the score averages. Between two runs the score is taken as a straight line.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,7 +14,7 @@ import numpy.typing as npt
 from m3net_tf.audio.annotations.events import SoundEvent
 from m3net_tf.audio.frontend import FrontendConfig
 from m3net_tf.runtime.detector import Event, Tape, detect, due_columns, gate_open, smooth
-from m3net_tf.runtime.detector_config import FULL_SCALE, DetectorConfig
+from m3net_tf.runtime.detector_config import FULL_SCALE, ClassSettings, DetectorConfig
 from m3net_tf.runtime.recognizer import event_time_s
 
 
@@ -35,37 +34,48 @@ def sound_events(
         In order of their start.
     """
     columns = due_columns(config, len(tape.levels))
-    times_s = [event_time_s(frontend, column) for column in columns.tolist()]
+    ran = gate_open(config, tape.levels)[columns]
     length_s = event_time_s(frontend, len(tape.levels) - 1)
-    half_s = config.run_columns * frontend.hop_s / 2
     of_class: dict[int, list[Event]] = {}
     for event in detect(config, tape):
         of_class.setdefault(event.label, []).append(event)
     found = []
     for label, events in of_class.items():
         settings = config.classes[label]
+        smoothed = smooth(tape.scores[:, label], ran, settings.window_runs)
         averaged = config.window_columns + (settings.window_runs - 1) * config.run_columns
-        middle_s = event_time_s(frontend, averaged - 1) / 2
+        first_s = event_time_s(frontend, int(columns[0])) - event_time_s(frontend, averaged - 1) / 2
         runs = np.searchsorted(columns, [event.column for event in events])
-        for event, (first, last) in zip(events, _runs(config, tape, label, runs), strict=True):
-            start_s = times_s[first] - middle_s - half_s if first else 0.0
-            end_s = times_s[last] - middle_s + half_s if last + 1 < len(columns) else length_s
+        for event, span in zip(events, _spans(settings, smoothed, runs), strict=True):
+            start_s, end_s = (first_s + run * config.run_columns * frontend.hop_s for run in span)
+            if span[0] == 0:
+                start_s = 0.0
+            if span[1] == len(columns) - 1:
+                end_s = length_s
             score = event.score / FULL_SCALE
-            found.append(SoundEvent(max(start_s, 0.0), end_s, labels[label], score))
+            found.append(SoundEvent(max(start_s, 0.0), max(end_s, 0.0), labels[label], score))
     return sorted(found)
 
 
-def _runs(
-    config: DetectorConfig, tape: Tape, label: int, runs: npt.NDArray[np.intp]
-) -> Iterator[tuple[int, int]]:
-    """First and last run of a class's sound for each run that triggers an event."""
-    settings = config.classes[label]
-    ran = gate_open(config, tape.levels)[due_columns(config, len(tape.levels))]
-    smoothed = smooth(tape.scores[:, label], ran, settings.window_runs)
-    missed = np.flatnonzero(~ran | (smoothed < settings.threshold_units))
+def _spans(
+    settings: ClassSettings, smoothed: npt.NDArray[np.int64], runs: npt.NDArray[np.intp]
+) -> Iterator[tuple[float, float]]:
+    """Where the score of a class crosses its threshold around each run with an event, in runs."""
+    threshold = settings.threshold_units
+    hit = smoothed >= threshold
+    misses, hits = np.flatnonzero(~hit), np.flatnonzero(hit)
     below = np.flatnonzero(smoothed < settings.release_units)
+
+    def crossing(outside: int, inside: int) -> float:
+        """Between a run below the threshold and its neighbour; the latter at an end of the tape."""
+        if not 0 <= outside < len(smoothed):
+            return float(inside)
+        rise = (threshold - smoothed[outside]) / (smoothed[inside] - smoothed[outside])
+        return float(outside + (inside - outside) * rise)
+
     for run in runs.tolist():
-        before, after = np.searchsorted(missed, run), np.searchsorted(below, run)
-        first = int(missed[before - 1]) + 1 if before else 0
-        last = int(below[after]) if after < len(below) else len(smoothed)
-        yield first, last - 1
+        before, after = np.searchsorted(misses, run), np.searchsorted(below, run)
+        first = int(misses[before - 1]) + 1 if before else 0
+        released = int(below[after]) if after < len(below) else len(smoothed)
+        last = int(hits[np.searchsorted(hits, released) - 1])
+        yield crossing(first - 1, first), crossing(last + 1, last)

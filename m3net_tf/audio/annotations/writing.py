@@ -5,19 +5,31 @@ A time has six decimals, as in Audacity's labels.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Literal, get_args
+from typing import Literal
 
 from m3net_tf.audio.annotations.events import SoundEvent
 from m3net_tf.system.artifacts import csv_table
 from m3net_tf.system.errors import ConfigError
 
 EventFormat = Literal["audacity", "raven", "csv"]
-FORMATS: tuple[EventFormat, ...] = get_args(EventFormat)
 _CSV = ("filename", "onset", "offset", "event_label", "score")
 _RAVEN = (
     *("Selection", "View", "Channel", "Begin Time (s)", "End Time (s)"),
     *("Low Freq (Hz)", "High Freq (Hz)", "Begin File", "Annotation", "Score"),
 )
+
+
+def require_fitting(form: EventFormat, recordings: int) -> None:
+    """Refuse a format that is for one recording alone.
+
+    Raises:
+        ConfigError: there are several.
+    """
+    if form != "csv" and recordings > 1:
+        raise ConfigError(
+            f"--events {form} is for one recording, and there are {recordings}: name one of them, "
+            "or take --events csv"
+        )
 
 
 def event_table(
@@ -26,18 +38,9 @@ def event_table(
     """Events of recordings as the text of a table.
 
     Args:
-        events: the name of each recording with its events. Audacity's and Raven's tables are of one
-            recording.
+        events: the name of each recording with its events; see :func:`require_fitting`.
         rate_hz: rate of the detector's sound; Raven's selections extend to half of it.
-
-    Raises:
-        ConfigError: several recordings in a format for one.
     """
-    if form != "csv" and len(events) > 1:
-        raise ConfigError(
-            f"--events {form} is for one recording, and there are {len(events)}: name one of them, "
-            "or take --events csv"
-        )
     if form == "csv":
         return csv_table(_CSV, (row for name, of in events for row in _csv_rows(name, of)))
     if form == "audacity":
