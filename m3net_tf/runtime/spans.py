@@ -3,7 +3,9 @@
 
 An event comes when its sound has been in the network's window for a while. The sound itself lasts,
 as an estimate, while the smoothed score is above the threshold, by the time of the middle of the
-windows that the score averages. Between two runs the score is taken as a straight line.
+windows that the score averages. Between two runs the score is taken as a straight line. A network
+that needs only a little of a sound in its window makes sounds longer; ``inset_s`` of the detector,
+which ``m3net evaluate --events --fit-edges`` finds, takes that off again.
 """
 
 from collections.abc import Iterator, Sequence
@@ -48,12 +50,10 @@ def sound_events(
         runs = np.searchsorted(columns, [event.column for event in events])
         for event, span in zip(events, _spans(settings, smoothed, runs), strict=True):
             start_s, end_s = (first_s + run * config.run_columns * frontend.hop_s for run in span)
-            if span[0] == 0:
-                start_s = 0.0
-            if span[1] == len(columns) - 1:
-                end_s = length_s
-            score = event.score / FULL_SCALE
-            found.append(SoundEvent(max(start_s, 0.0), max(end_s, 0.0), labels[label], score))
+            inset_s = min(config.inset_s, (end_s - start_s) / 2)
+            start_s = max(start_s + inset_s, 0.0) if span[0] else 0.0
+            end_s = max(end_s - inset_s, start_s) if span[1] < len(columns) - 1 else length_s
+            found.append(SoundEvent(start_s, end_s, labels[label], event.score / FULL_SCALE))
     return sorted(found)
 
 
