@@ -59,7 +59,7 @@ def is_annotation_table(path: Path) -> bool:
         text = read_text(path, _REMEDY)
     except DataError:
         return False
-    first = next((line for line in text.splitlines() if line.strip()), "")
+    first = _first_line(text)
     return _is_label_line(first) or _is_header(re.split("[,;\t]", first))
 
 
@@ -71,12 +71,18 @@ def read_annotations(path: Path) -> list[Annotation]:
             its start; the message names the line.
     """
     text = read_text(path, _REMEDY)
-    first = next((line for line in text.splitlines() if line.strip()), "")
+    first = _first_line(text)
     if not first:
         return []
     rows = _label_rows(path, text) if _is_label_line(first) else _table_rows(path)
     # Raven lists a selection once for each of its views.
     return list({(row.recording, row.event): row for row in rows}.values())
+
+
+def _first_line(text: str) -> str:
+    """The first line with something in it, after Excel's ``sep=;``; '' without one."""
+    lines = (line for line in text.splitlines() if line.strip())
+    return next((line for line in lines if not line.startswith("sep=")), "")
 
 
 def _is_label_line(line: str) -> bool:
