@@ -15,6 +15,7 @@ from m3net_tf.audio.datasets.annotated import (
     annotated_clips,
     annotation_lines,
     read_annotated,
+    segments,
 )
 from m3net_tf.audio.datasets.checking import check
 from m3net_tf.audio.datasets.folder import require_enough_training
@@ -148,12 +149,9 @@ def test_a_rounded_end_is_the_recordings(record):
 
 def test_segments_are_read_where_they_are(record):
     """The samples of a recording count, so their values are their places."""
-    root = record(
-        "a.wav", 12, labels((1, 3.5, "x"), (6.0, 6.25, "y"), (0, 0, "y"), (11.9, 12, "y"))
-    )
-    clips = annotated_clips(read_annotated(root).recordings, 1.0)
-    segments = [clip for clip in clips if clip.label != BACKGROUND]
-    assert spans(segments) == [
+    events = [(1, 3.5, "x"), (6.0, 6.25, "y"), (0, 0, "y"), (11.9, 12, "y")]
+    found = segments(read_annotated(record("a.wav", 12, labels(*events))).recordings, 1.0)
+    assert spans(found) == [
         ("y", 0.0, 1.0),  # a point at the beginning, widened to a clip
         ("x", 1.0, 3.5),
         ("y", 5.625, 6.625),  # around its middle
