@@ -95,13 +95,13 @@ def _label_rows(path: Path, text: str) -> Iterable[Annotation]:
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip() or line.startswith(_FREQUENCIES):
             continue
-        cells = line.split("\t", 2)
+        cells = line.split("\t")
         if len(cells) < 3:
             raise DataError(
                 f"{path}: line {number} has {len(cells)} cells: give start, end and label with "
                 "tabs between them"
             )
-        yield Annotation(number, "", _event(path, number, *cells))
+        yield Annotation(number, "", _event(path, number, *cells[:3]))
 
 
 def _plain(name: str) -> str:

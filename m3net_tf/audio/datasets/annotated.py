@@ -107,10 +107,14 @@ def read_annotated(root: Path) -> AnnotatedFolder:
     places = _Places(root, sounds)
     rows: dict[Path, list[tuple[Path, Annotation]]] = {}
     tables, remarks = [], []
-    for table in _tables(root, sounds):
+    for table in files_below(root, SUFFIXES):
+        if table.stat().st_size > _LARGEST or not is_annotation_table(table):
+            if not table.stat().st_size and places.beside(table):
+                remarks.append(f"{_name(table, root)} is not read: it is empty")
+            continue
         annotations = read_annotations(table)
         named = any(row.recording for row in annotations)
-        own = None if named else _beside(table, sounds)
+        own = None if named else places.beside(table)
         if not annotations:
             remarks.append(f"{_name(table, root)} is not read: it has no annotation")
         elif not named and own is None:
@@ -127,46 +131,36 @@ def read_annotated(root: Path) -> AnnotatedFolder:
     return AnnotatedFolder(recordings, tuple(tables), without, tuple(remarks))
 
 
-def _tables(root: Path, sounds: Sequence[Path]) -> Iterator[Path]:
-    """Files that may annotate recordings, and empty ones beside a recording of their name."""
-    for table in files_below(root, SUFFIXES):
-        size = table.stat().st_size
-        if size < _LARGEST and (
-            is_annotation_table(table) or (not size and _beside(table, sounds))
-        ):
-            yield table
-
-
 def _name(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix()
 
 
-def _beside(table: Path, sounds: Sequence[Path]) -> Path | None:
-    """The recording to whose name a table's name belongs."""
-    fitting = [
-        path
-        for path in sounds
-        if path.parent == table.parent and table.name.startswith(f"{path.stem}.")
-    ]
-    longest = max((len(path.stem) for path in fitting), default=0)
-    named = [path for path in fitting if len(path.stem) == longest]
-    if len(named) > 1:
-        raise DataError(
-            f"{table}: may belong to {in_words(path.name for path in named)}; keep one of them, or "
-            "name the recording in a column 'file'"
-        )
-    return named[0] if named else None
-
-
 class _Places:
-    """Finds the recordings that tables name."""
+    """Finds the recordings that tables are beside, or name."""
 
     def __init__(self, root: Path, sounds: Sequence[Path]) -> None:
         self._root, self._sounds = root, frozenset(sounds)
+        self._by_stem: dict[Path, list[Path]] = {}
         self._by_name: dict[str, list[Path]] = {}
         for path in sounds:
+            self._by_stem.setdefault(path.with_suffix(""), []).append(path)
             for name in {path.name, path.stem}:
                 self._by_name.setdefault(name, []).append(path)
+
+    def beside(self, table: Path) -> Path | None:
+        """The recording to whose name a table's name belongs; of several the longest name's."""
+        stem = table
+        while stem.suffix:
+            stem = stem.with_suffix("")
+            named = self._by_stem.get(stem, [])
+            if len(named) > 1:
+                raise DataError(
+                    f"{table}: may belong to {in_words(path.name for path in named)}; keep one of "
+                    "them, or name the recording in a column 'file'"
+                )
+            if named:
+                return named[0]
+        return None
 
     def of(self, table: Path, row: Annotation) -> Path:
         """The recording of a row, which gives a path or the end of one, maybe without suffix."""
@@ -178,11 +172,11 @@ class _Places:
         ends = [path for path in found if path.as_posix().endswith(f"/{cell}")] or found
         if len(ends) == 1:
             return ends[0]
-        fits = f"fits {in_words(_name(path, self._root) for path in ends[:3])}"
+        names = [_name(path, self._root) for path in ends[:3]]
         raise DataError(
             f"{table}: line {row.line} is for the recording {row.recording!r}, which "
-            f"{fits if ends else 'is missing'}; correct the name, or put the recording into "
-            f"{self._root}"
+            f"{f'fits {in_words(names)}' if names else 'is missing'}; correct the name, or put the "
+            f"recording into {self._root}"
         )
 
 

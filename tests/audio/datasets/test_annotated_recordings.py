@@ -80,6 +80,9 @@ def test_tables_belong_to_the_recording_of_their_name(record):
     (root / "all.csv").write_text("file,start,end,label\nc,0,1,x\nC:\\old\\deep\\a.wav,0,1,y\n")
     with refuses(DataError, "all.csv", "line 3", "deep"):
         read_annotated(root)
+    (root / "all.csv").write_text("file,start,end,label\nlost.wav,0,1,x\n")
+    with refuses(DataError, "all.csv", "line 2", "'lost.wav'", "missing"):
+        read_annotated(root)
     (root / "all.csv").write_text("file,start,end,label\nc,0,1,x\ndeep\\a.wav,0,1,y\n")
     found = {
         of.name: [(e.start_s, e.label) for e in of.events] for of in read_annotated(root).recordings
