@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tables of annotations as Audacity, Raven, BirdNET, DCASE and spreadsheets write them."""
 
+import contextlib
+
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 from refusals import refuses
 
 from m3net_tf.audio.annotations.events import SoundEvent
@@ -119,6 +123,22 @@ def test_bad_lines_are_named(table, text, named):
     assert is_annotation_table(path)
     with refuses(DataError, path, *named):
         read_annotations(path)
+
+
+CELLS = st.sampled_from(
+    ["0", "1.5", "2,5", "-1", "1e400", "nan", "", " ", '"', "\\", "x", "\t", ",", ";", "\n", "\0"]
+)
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(["", "start,end,label\n", "onset\toffset\tclass\tfile\n"]), st.lists(CELLS))
+@example("", ["1", "\t", "2", "\t", "x", "\t", "more"])
+def test_any_table_is_read_or_refused(table, head, cells):
+    """Nothing else than a DataError, and no event that ends before its start."""
+    path = table(head + "".join(cells))
+    with contextlib.suppress(DataError):
+        for row in read_annotations(path):
+            assert 0 <= row.event.start_s <= row.event.end_s < float("inf") and row.event.label
 
 
 @pytest.mark.parametrize("form", ["audacity", "raven", "csv"])

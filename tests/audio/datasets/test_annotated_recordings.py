@@ -20,6 +20,7 @@ from m3net_tf.audio.datasets.annotated import (
 from m3net_tf.audio.datasets.checking import check
 from m3net_tf.audio.datasets.folder import require_enough_training
 from m3net_tf.audio.datasets.inspection import inspect_folder, sounds_lines
+from m3net_tf.audio.datasets.tables import suggestions
 from m3net_tf.system.errors import ConfigError, DataError
 
 RATE_HZ = 8_000
@@ -260,6 +261,8 @@ def test_options_that_contradict_annotations(recordings):
             load_dataset("folder", recordings, annotations=True, **option)
     with refuses(ConfigError, "--group-pattern"):
         inspect_folder(recordings, "(day)")
+    with refuses(ConfigError, "--suggest"):
+        suggestions("folder", recordings, annotations=True)
     with refuses(DataError, "'knock'", "classes"):
         load_dataset("folder", recordings, annotations=True, classes="knock")
 
