@@ -11,7 +11,7 @@ import numpy as np
 from m3net_tf.audio.annotations.events import SoundEvent
 from m3net_tf.audio.datasets import AudioDataset, data_folder
 from m3net_tf.audio.datasets.annotated import Recording
-from m3net_tf.audio.datasets.folder import RECORDING, annotated_folder
+from m3net_tf.audio.datasets.folder import annotated_folder
 from m3net_tf.evaluation.event_scores import Counts, Figures, Scores, event_based, segment_based
 from m3net_tf.evaluation.live import exported_detector, fastest_engine
 from m3net_tf.export import Bundle
@@ -131,7 +131,7 @@ def _of_run(
         ConfigError: the run was not trained on annotated recordings.
         DataError: all recordings of the split train, too.
     """
-    if dataset.info.group != RECORDING:
+    if not run.recipe().dataset.options.get("annotations"):
         raise ConfigError(
             f"{run.folder}: was not trained on annotated recordings: name a folder of some by "
             "--recordings"
