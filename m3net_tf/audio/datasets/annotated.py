@@ -202,26 +202,28 @@ def _recording(path: Path, root: Path, rows: Sequence[tuple[Path, Annotation]]) 
     return Recording(path, name, header.frames, header.samplerate, tuple(sorted(events)))
 
 
-def segments(recordings: Sequence[Recording], clip_s: float = 0.0) -> list[Clip]:
+def segments(
+    recordings: Sequence[Recording], clip_s: float = 0.0, windows: bool = False
+) -> list[Clip]:
     """A clip for each annotated segment; its group is its recording.
 
-    A segment shorter than a clip gets what is around it, because that is what live detection gets;
-    it stays in the middle. Segments that overlap are clips of their own.
+    A segment shorter than a clip gets what is around it, because that is what live detection gets.
+    It is in the middle of a clip; with ``windows`` the clip is longer, so that its windows have the
+    whole segment at their beginning, middle and end. Segments that overlap are clips of their own.
 
     Args:
         clip_s: length of a clip.
+        windows: longer clips become half-overlapping windows.
     """
-    return [
-        _clip(
-            recording,
-            event.start_s,
-            event.end_s,
-            event.label,
-            _around(event, recording, round(clip_s * recording.rate_hz)),
-        )
-        for recording in recordings
-        for event in recording.events
-    ]
+    clips = []
+    for recording in recordings:
+        window = round(clip_s * recording.rate_hz)
+        for index, event in enumerate(recording.events):
+            span = _around(event, recording, window)
+            if windows and span.frames == window:
+                span = _with_windows(recording, index, window) or span
+            clips.append(_clip(recording, event.start_s, event.end_s, event.label, span))
+    return clips
 
 
 def annotated_clips(
@@ -230,13 +232,13 @@ def annotated_clips(
     """:func:`segments`, and clips of the class for the rest.
 
     Those are :data:`MARGIN_S` away from every segment, and at most as many as the largest class
-    has.
+    has, by its windows if there are some.
 
     Args:
         clip_s: length of a clip.
-        windows: longer segments count by their half-overlapping windows.
+        windows: as of :func:`segments`.
     """
-    clips = segments(recordings, clip_s)
+    clips = segments(recordings, clip_s, windows)
     sizes = Counter[str]()
     for clip in clips:
         longer = windows and clip.duration_s and clip.duration_s > clip_s
@@ -270,6 +272,24 @@ def _around(event: SoundEvent, recording: Recording, window: int) -> _Span:
         return _Span(first, last)
     start = max(0, min((first + last - window) // 2, recording.frames - window))
     return _Span(start, min(start + window, recording.frames))
+
+
+def _with_windows(recording: Recording, index: int, window: int) -> _Span | None:
+    """A short segment with so much around it that each window has the whole segment.
+
+    It does not reach into the segment before or after of another label. None where less than a
+    window is left.
+    """
+    event, rate_hz = recording.events[index], recording.rate_hz
+    first, last = int(event.start_s * rate_hz), round(event.end_s * rate_hz)
+    lower, upper = max(0, last - window), min(first + window, recording.frames)
+    for other in recording.events[max(0, index - 1) : index + 2]:
+        if other.label != event.label:
+            if (end := round(other.end_s * rate_hz)) <= first:
+                lower = max(lower, end)
+            elif (start := int(other.start_s * rate_hz)) >= last:
+                upper = min(upper, start)
+    return _Span(lower, upper) if upper - lower >= window else None
 
 
 def _rests(recording: Recording) -> Iterator[_Span]:

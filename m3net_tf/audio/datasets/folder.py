@@ -30,11 +30,13 @@ split, group or fold; paths are relative to the table or to ``DATA_DIR``.
 Annotations: with ``annotations=true`` the folder has long recordings and tables that say what is
 where in them: Audacity's label files and Raven's selection tables beside the recordings, or CSV
 tables with the columns start, end and label, beside them or with a column file. Each segment
-becomes a clip. A segment shorter than ``clip_s`` gets what is around it; for longer ones set
-``long_clips=windows``. Parts at least 0.2 s away from all segments become the class
-``_background_``, at most as many clips as the largest class has. Where segments of several labels
-overlap, each is a clip with its own label alone. A recording is a group, so it is on one side of
-the split; of two or three recordings one tests, and a fifth of the others' clips validate.
+becomes a clip. A segment shorter than ``clip_s`` gets what is around it, and is in its middle.
+``long_clips=windows`` takes longer ones window by window, and shorter ones at the beginning, middle
+and end of windows. Parts at least 0.2 s away from all segments become the class ``_background_``,
+at most as many clips as the largest class has, by its windows if there are some. Where segments of
+several labels overlap, each is a clip with its own label alone. A recording is a group, so it is
+on one side of the split; of two or three recordings one tests, and a fifth of the others' clips
+validate.
 
 Silence: live detection gets silence most of the time, so it needs a class for it. Put background
 recordings, each of ten windows or more, into the folder ``_background_noise_`` next to the class

@@ -191,7 +191,8 @@ def _options(sounds: FolderSounds, sample_rate_hz: int | None, *, body: bool) ->
         options["table"] = sounds.table
     if sounds.rest_s is not None:
         options["annotations"] = True
-    if sounds.longest_s > options["clip_s"]:
+    # Windows place the short segments of annotated recordings in several ways.
+    if sounds.longest_s > options["clip_s"] or sounds.rest_s is not None:
         options["long_clips"] = "windows"
     groups = sounds.groups
     if groups and (groups.given or groups.likely):

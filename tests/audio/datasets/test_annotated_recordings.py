@@ -21,6 +21,7 @@ from m3net_tf.audio.datasets.checking import check
 from m3net_tf.audio.datasets.folder import require_enough_training
 from m3net_tf.audio.datasets.inspection import inspect_folder, sounds_lines
 from m3net_tf.audio.datasets.tables import suggestions
+from m3net_tf.audio.datasets.windows import in_windows
 from m3net_tf.system.errors import ConfigError, DataError
 
 RATE_HZ = 8_000
@@ -166,6 +167,24 @@ def test_segments_are_read_where_they_are(record):
         assert round(float(sound_of(clip)[0]) * 32768) == first % 30_000
 
 
+def test_every_window_has_the_whole_of_a_short_segment(record):
+    events = [(0.1, 0.3, "x"), (2.0, 2.4, "x"), (4.0, 4.5, "x"), (4.8, 5.0, "y"), (5.2, 5.3, "x")]
+    recordings = read_annotated(record("a.wav", 8, labels(*events))).recordings
+    found = segments(recordings, 1.0, windows=True)
+    assert spans(found) == [
+        ("x", 0.0, pytest.approx(1.1)),  # from the recording's beginning
+        ("x", pytest.approx(1.4), pytest.approx(3.0)),
+        ("x", pytest.approx(3.5), pytest.approx(4.8)),  # up to the next one of another label
+        ("y", pytest.approx(4.4), pytest.approx(5.4)),  # too little is left, so around its middle
+        ("x", pytest.approx(5.0), pytest.approx(6.2)),
+    ]
+    for clip in in_windows(found, 1.0):
+        start_s, end_s = (
+            float(time) for time in clip.clip_id.split("@")[1].split("s ")[0].split("-")
+        )
+        assert clip.start_s <= start_s + 1e-3 and end_s <= clip.start_s + 1.0 + 1e-3
+
+
 def test_the_rest_keeps_away_from_all_segments(record):
     events = [(2.0, 3.0, "x"), (2.5, 4.0, "y"), (6.0, 6.1, "x"), (9.0, 9.5, "x")]
     recordings = read_annotated(record("a.wav", 12, labels(*events))).recordings
@@ -178,7 +197,7 @@ def test_the_rest_keeps_away_from_all_segments(record):
     many = annotated_clips(recordings, 0.1)
     assert sum(clip.label == BACKGROUND for clip in many) == 3
     longer = annotated_clips(recordings, 0.2, windows=True)
-    windows = 9 + 1 + 4  # of the segments of class x, half-overlapping
+    windows = 9 + 2 + 4  # of the segments of class x, half-overlapping
     assert sum(clip.label == BACKGROUND for clip in longer) == windows
     assert not [clip for clip in annotated_clips(recordings, 3.0) if clip.label == BACKGROUND]
 
