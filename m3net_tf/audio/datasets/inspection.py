@@ -118,7 +118,7 @@ def inspect_folder(folder: Path, group_pattern: str = "", log: Log = silent) -> 
         clips = segments(found.recordings)
     else:
         table, taken = find_table(folder, SUFFIXES)
-        taken += refused
+        taken += [line for line in refused if not table or not line.startswith(f"{table} ")]
         clips = _listed(folder, table, taken)
     noise = set(noise_files(folder / NOISE_FOLDER))
     used = {Path(str(clip.path)) for clip in clips} | noise | ({folder / table} if table else set())

@@ -314,3 +314,15 @@ def test_a_table_of_parts_lists_no_clips(record):
     (root / "all.csv").write_text("filename,start,end,label\na.wav,1,2,x\nb.wav,1,2,y\n")
     facts = inspect_folder(root)
     assert facts.table == "" and facts.rest_s == pytest.approx(2 * (5 - 1 - 2 * MARGIN_S))
+
+
+def test_a_table_of_clips_may_say_where_they_were(write_wav, tmp_path):
+    """UrbanSound8K's table has a start and an end, in the recording that a clip was cut from."""
+    names = [f"{number}.wav" for number in range(6)]
+    for number, name in enumerate(names):
+        write_wav(tmp_path / name, 8_000 + number)
+    rows = "".join(f"{name},30,34,{i + 1},{'ab'[i % 2]}\n" for i, name in enumerate(names))
+    (tmp_path / "clips.csv").write_text(f"slice_file_name,start,end,fold,class\n{rows}")
+    facts = inspect_folder(tmp_path)
+    assert facts.table == "clips.csv" and facts.rest_s is None
+    assert not any("not read" in line for line in facts.taken)
