@@ -450,7 +450,10 @@ def _complete_starts(typed: str) -> list[str]:
 
 @app.command()
 def init(
-    sounds: Annotated[Path, typer.Argument(help="Folder with one folder of sounds per class.")],
+    sounds: Annotated[
+        Path,
+        typer.Argument(help="Folder with one folder of sounds per class, or annotated recordings."),
+    ],
     out: Annotated[
         Path | None, typer.Option(help="Folder of the project; default: <SOUNDS>_project.")
     ] = None,

@@ -195,7 +195,7 @@ def build(
     else:
         clips, notes = _split(clips, protocol, seed, info.fold, odd, groups_known=groups_known)
     if protocol in DRAWN:
-        _require_every_class(clips, root, protocol, seed)
+        _require_every_class(clips, root, protocol, seed, annotated=annotations)
     if not groups_known:
         protocol += f" {UNKNOWN_GROUPS}"
     if long_clips == "windows":
@@ -338,24 +338,28 @@ def _split_by_folds(clips: list[Clip], seed: int) -> list[Clip]:
     return protocols.validated_by_clips(trained, seed)
 
 
-def _require_every_class(clips: list[Clip], root: Path, protocol: str, seed: int) -> None:
+def _require_every_class(
+    clips: list[Clip], root: Path, protocol: str, seed: int, *, annotated: bool
+) -> None:
     """Refuse a random split in which a class lacks training, validation or test clips."""
     for label in sorted({clip.label for clip in clips}):
         members = [clip for clip in clips if clip.label == label]
         counts = {split: sum(clip.split == split for clip in members) for split in SPLITS}
         if all(counts.values()):
             continue
-        groups = len({clip.group for clip in members})
+        groups = len({clip.path if annotated else clip.group for clip in members})
         by_group = protocol == "grouped"
         size = counted(len(members), "clip")
         if by_group:
-            size += f" of {counted(groups, 'group')}"
+            size += f" of {counted(groups, RECORDING if annotated else 'group')}"
         enough = groups > 3 if by_group else len(members) > 3
         remedy = (
             "try another dataset.seed"
             if enough
             else f"add more{' groups' if by_group else ''} (at least 4), or remove it"
         )
+        if annotated:
+            remedy = "annotate it in more recordings, or name the other classes by option classes"
         numbers = ", ".join(f"{count} {split}" for split, count in counts.items())
         raise DataError(
             f"{root}: class {label!r} has {size}, which gives {numbers} under protocol "

@@ -211,7 +211,10 @@ def _listed(folder: Path, table: str, taken: Sequence[str]) -> list[Clip]:
     except DataError as error:
         raise DataError("; ".join([str(error), *taken])) from None
     if not clips:
-        said = f"{folder}: has no sounds; put sound files ({USUAL}) into one folder for each class"
+        said = (
+            f"{folder}: has no sounds; put sound files ({USUAL}) into one folder for each class, "
+            "or label files beside long recordings"
+        )
         raise DataError("; ".join([said, *taken]))
     return clips
 

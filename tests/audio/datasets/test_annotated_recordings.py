@@ -238,6 +238,15 @@ def test_a_class_of_few_recordings_is_on_all_sides(record):
         assert {dataset.counts()[split]["rare"] for split in ("validation", "test", "train")} == {3}
 
 
+def test_a_class_of_one_recording_cannot_be_tested(recordings):
+    with (recordings / "day0.txt").open("a") as table:
+        table.write(labels((55, 56, "once"), (57, 58, "once")))
+    with refuses(DataError, "'once'", "2 clips of 1 recording", "annotate", "classes"):
+        load_dataset("folder", recordings, annotations=True)
+    chosen = load_dataset("folder", recordings, annotations=True, classes=["clap", "snap"])
+    assert chosen.info.labels == (BACKGROUND, "clap", "snap")
+
+
 def test_of_two_recordings_one_tests(recordings):
     for number in range(2, 6):
         (recordings / f"day{number}.wav").unlink()
