@@ -36,6 +36,7 @@ BACKGROUND = "_background_"
 MARGIN_S = 0.2
 """Distance of the background from annotations, which are seldom more exact."""
 _LARGEST = 50_000_000  # bytes of a table
+_LEAST_SEGMENTS = 8  # of a class
 _ROUNDING_S = 0.05  # by which a table may exceed its recording
 
 
@@ -311,6 +312,18 @@ def _rest(recording: Recording, clip_s: float) -> Iterator[Clip]:
         for first in range(part.first, part.last - window + 1, window):
             span = _Span(first, first + window)
             yield _clip(recording, first / rate_hz, span.last / rate_hz, BACKGROUND, span)
+
+
+def rare_labels(recordings: Sequence[Recording]) -> dict[str, str]:
+    """Labels that are too rare to train, validate and test whole recordings, with their numbers."""
+    needed = min(3, len(recordings))
+    rare = {}
+    for label in sorted({event.label for of in recordings for event in of.events}):
+        counts = [sum(event.label == label for event in of.events) for of in recordings]
+        with_it = sum(count > 0 for count in counts)
+        if with_it < needed or sum(counts) < _LEAST_SEGMENTS:
+            rare[label] = f"{counted(sum(counts), 'segment')} in {counted(with_it, 'recording')}"
+    return rare
 
 
 def annotation_lines(found: AnnotatedFolder) -> list[str]:

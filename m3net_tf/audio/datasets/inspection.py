@@ -14,6 +14,7 @@ from m3net_tf.audio.datasets import protocols
 from m3net_tf.audio.datasets.annotated import (
     AnnotatedFolder,
     annotation_lines,
+    rare_labels,
     read_annotated,
     segments,
 )
@@ -30,7 +31,7 @@ from m3net_tf.audio.datasets.tables import Table
 from m3net_tf.audio.datasets.unused import similar_names, unused_lines
 from m3net_tf.system.errors import ConfigError, DataError
 from m3net_tf.system.progress import Log, silent, track
-from m3net_tf.system.words import counted
+from m3net_tf.system.words import counted, in_words
 
 _SHOWN = 3
 _LONG_S = 30.0
@@ -65,6 +66,7 @@ class FolderSounds:
         split: whether folders or a table divide the clips.
         table: table in the folder that lists the clips; '' if folders name the classes.
         listed: whether folders or a table give splits, folds or groups.
+        rare: labels of annotated recordings that are too rare to train, validate and test.
         rest_s: seconds of annotated recordings between the annotations; None for other folders.
         taken: sentences on how folders and tables are understood.
         remarks: sentences on files that are not used, similar names and long recordings.
@@ -83,6 +85,7 @@ class FolderSounds:
     table: str
     listed: bool
     rest_s: float | None
+    rare: tuple[str, ...]
     taken: tuple[str, ...]
     remarks: tuple[str, ...]
 
@@ -114,7 +117,7 @@ def inspect_folder(folder: Path, group_pattern: str = "", log: Log = silent) -> 
         raise DataError(f"{folder}: is not a folder; name one that has a folder for each class")
     found, refused = _annotated(folder)
     if found:
-        table, taken = "", annotation_lines(found)
+        table, taken = "", [*annotation_lines(found), *_rare_lines(found)]
         clips = segments(found.recordings)
     else:
         table, taken = find_table(folder, SUFFIXES)
@@ -158,6 +161,7 @@ def inspect_folder(folder: Path, group_pattern: str = "", log: Log = silent) -> 
         table=table,
         listed=listed,
         rest_s=found.rest_s if found else None,
+        rare=tuple(rare_labels(found.recordings)) if found else (),
         taken=tuple(filter(None, [*taken, "" if found else what_is_taken(clips, table), inner])),
         remarks=(
             *empty,
@@ -197,6 +201,18 @@ def _is_listed_otherwise(folder: Path) -> bool:
         return bool(list_clips(folder, find_table(folder, SUFFIXES)[0]))
     except DataError:
         return False
+
+
+def _rare_lines(found: AnnotatedFolder) -> list[str]:
+    """A sentence on the labels that are too rare; none where all are, which loading reports."""
+    rare = rare_labels(found.recordings)
+    if not rare or len(rare) == len({e.label for of in found.recordings for e in of.events}):
+        return []
+    shown = [f"{label!r} ({numbers})" for label, numbers in rare.items()][:_SHOWN]
+    return [
+        f"rare: {counted(len(rare), 'label')}, such as {in_words(shown)}, left out by option "
+        "classes: annotate eight segments or more in three recordings or more, and run init again"
+    ]
 
 
 def _without(found: AnnotatedFolder | None) -> set[Path]:

@@ -191,6 +191,9 @@ def _options(sounds: FolderSounds, sample_rate_hz: int | None, *, body: bool) ->
         options["table"] = sounds.table
     if sounds.rest_s is not None:
         options["annotations"] = True
+        kept = [label for label in sounds.classes if label not in sounds.rare]
+        if sounds.rare and kept:
+            options["classes"] = kept
     # Windows place the short segments of annotated recordings in several ways.
     if sounds.longest_s > options["clip_s"] or sounds.rest_s is not None:
         options["long_clips"] = "windows"

@@ -22,6 +22,7 @@ from m3net_tf.audio.datasets.folder import require_enough_training
 from m3net_tf.audio.datasets.inspection import inspect_folder, sounds_lines
 from m3net_tf.audio.datasets.tables import suggestions
 from m3net_tf.audio.datasets.windows import in_windows
+from m3net_tf.boards.starter.project import starter_recipe
 from m3net_tf.system.errors import ConfigError, DataError
 
 RATE_HZ = 8_000
@@ -243,8 +244,19 @@ def test_a_class_of_one_recording_cannot_be_tested(recordings):
         table.write(labels((55, 56, "once"), (57, 58, "once")))
     with refuses(DataError, "'once'", "2 clips of 1 recording", "annotate", "classes"):
         load_dataset("folder", recordings, annotations=True)
-    chosen = load_dataset("folder", recordings, annotations=True, classes=["clap", "snap"])
+    facts = inspect_folder(recordings)
+    assert facts.rare == ("once",)
+    assert "rare: 1 label, such as 'once' (2 segments in 1 recording)" in "\n".join(facts.taken)
+    recipe = starter_recipe(facts)
+    options = recipe["dataset"]["options"]
+    assert options["classes"] == ["clap", "snap"] and options["annotations"] is True
+    chosen = load_dataset("folder", recordings, **options)
     assert chosen.info.labels == (BACKGROUND, "clap", "snap")
+    (once,) = (of for of in read_annotated(recordings).recordings if of.name == "day0.wav")
+    for clip in chosen.clips:  # a sound that is left out is no background, either
+        for event in (e for e in once.events if e.label == "once" and clip.path == once.path):
+            end_s = clip.start_s + clip.duration_s
+            assert clip.label != BACKGROUND or clip.start_s >= event.end_s or end_s <= event.start_s
 
 
 def test_of_two_recordings_one_tests(recordings):
