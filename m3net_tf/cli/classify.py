@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from m3net_tf.audio.annotations.writing import EventFormat, event_table, require_fitting
 from m3net_tf.cli.app import app
 from m3net_tf.cli.options import LabelsOfFile, RecipeOfFile, complete_runs
 from m3net_tf.cli.output import say, say_exactly
@@ -17,6 +18,7 @@ from m3net_tf.system.errors import DataError
 from m3net_tf.system.terminal import Status, print_error
 
 if TYPE_CHECKING:  # reading the package's NumPy and interpreter takes a moment
+    from m3net_tf.audio.annotations.events import SoundEvent
     from m3net_tf.runtime.classifier import Classifier, Pcm
 
 
@@ -44,6 +46,14 @@ def classify(
     windows: Annotated[
         bool, typer.Option("--windows", help="Print each window of a long file, too.")
     ] = False,
+    events: Annotated[
+        EventFormat | None,
+        typer.Option(
+            show_default=False,
+            help="Detect as --stream does, and print when each sound begins and ends, as a table "
+            "for Audacity or Raven (one sound), or as CSV.",
+        ),
+    ] = None,
     top: Annotated[int, typer.Option(min=1, help="Number of classes to print.")] = 3,
     engine: Annotated[
         Literal["litert", "tflm", "compiled"] | None,
@@ -67,12 +77,14 @@ def classify(
     """
     if bool(files) == microphone:
         raise typer.BadParameter("name sound files, or --microphone")
+    if events and (stream or microphone or windows or as_json):
+        raise typer.BadParameter("--events prints tables of sound files: give no other form")
     from m3net_tf.runtime.classifier import Classifier
     from m3net_tf.runtime.desktop import LITERT
     from m3net_tf.runtime.sound import microphone_chunks, pcm_chunks, sound_files
 
     # Compiling takes longer than a short sound; a later call finds the library in the cache.
-    is_long = stream or microphone
+    is_long = stream or microphone or events is not None
     classifier = Classifier(
         model,
         recipe=recipe,
@@ -90,18 +102,25 @@ def classify(
         faults += 1
         print_error(str(error))
 
-    for path in files or ():
-        for file in sound_files(path, report):
-            try:
-                chunks = pcm_chunks(file, rate_hz)
-                if stream:
-                    _stream(classifier, str(file), chunks, as_json)
-                elif as_json:
-                    _classify_as_json(classifier, str(file), chunks, windows)
-                else:
-                    _classify(classifier, str(file), chunks, windows, top)
-            except DataError as error:
-                report(error)
+    sounds = [file for path in files or () for file in sound_files(path, report)]
+    if events:
+        require_fitting(events, len(sounds))
+    detected: list[tuple[str, list[SoundEvent]]] = []
+    for file in sounds:
+        try:
+            chunks = pcm_chunks(file, rate_hz)
+            if events:
+                detected.append((file.name, classifier.sound_events(chunks)))
+            elif stream:
+                _stream(classifier, str(file), chunks, as_json)
+            elif as_json:
+                _classify_as_json(classifier, str(file), chunks, windows)
+            else:
+                _classify(classifier, str(file), chunks, windows, top)
+        except DataError as error:
+            report(error)
+    if events:
+        say_exactly(event_table(detected, events, rate_hz), end="")
     if faults:
         raise typer.Exit(Status.USER_ERROR)
 

@@ -27,6 +27,7 @@ LOOK_SHIFTS = (1, -1)
 """Bins by which a second look shifts the columns."""
 LOOK_AGAIN_RUNS = 3
 """Runs after a second look that confirmed nothing, before the next one of the class."""
+_LATER = ("look_runs", "inset_s")
 _Runs = Annotated[int, Meta(ge=1, le=255)]
 _Columns = Annotated[int, Meta(ge=0, le=65_535)]
 _AtLeastOneColumn = Annotated[int, Meta(ge=1, le=65_535)]
@@ -101,6 +102,8 @@ class DetectorConfig:
             these runs again with their columns a bin higher and a bin lower. The mean score must
             reach the class's threshold, too.
         classes: settings of each class, in the order of the model's outputs.
+        inset_s: time by which a sound begins after its score has crossed the threshold, and ends
+            before; for tables of events (:mod:`.spans`), the device does not need it.
 
     Raises:
         ConfigError: a value is out of range.
@@ -113,6 +116,7 @@ class DetectorConfig:
     gate_level: Annotated[int, Meta(ge=-128, le=127)] | None = None
     gate_hold_columns: _Columns = 50
     look_runs: Annotated[int, Meta(ge=0, le=255)] = 0
+    inset_s: Annotated[float, Meta(ge=-10, le=10)] = 0.0
 
     def __post_init__(self) -> None:
         check_values(self, "detector")
@@ -163,11 +167,9 @@ class DetectorConfig:
         return self.window_columns + max(0, self.look_runs - 1) * self.run_columns
 
     def to_dict(self) -> dict[str, object]:
-        """All settings as plain values; without second looks as earlier releases read them."""
+        """All settings as plain values; without later ones as earlier releases read them."""
         values = {**dataclasses.asdict(self), "classes": [*map(dataclasses.asdict, self.classes)]}
-        if not self.look_runs:
-            del values["look_runs"]
-        return values
+        return {key: values[key] for key in values if key not in _LATER or values[key]}
 
     @classmethod
     def from_dict(cls, values: Any) -> DetectorConfig:

@@ -375,7 +375,7 @@ def _archives() -> list[bytes]:
 
 def _table() -> Take:
     from m3net_tf.audio.datasets import load_dataset
-    from m3net_tf.audio.datasets.files import read_table
+    from m3net_tf.system.text_tables import read_table
 
     place = _folder()
     (place / "meta").mkdir()
