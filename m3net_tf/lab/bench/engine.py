@@ -25,7 +25,7 @@ from m3net_tf.boards.builds.boards import find_machine, load_board
 from m3net_tf.boards.builds.build import build_compiled, build_firmware
 from m3net_tf.boards.builds.image import FirmwareImage
 from m3net_tf.boards.emulation.cycles import (
-    CORE,
+    TIMINGS,
     Cycles,
     require_cycles_packages,
     run_cycles,
@@ -93,7 +93,8 @@ class EngineCost(TypedDict):
             objects of the compiler's libraries that only this engine needs.
         stack_bytes: high-water mark of the firmware's stack.
         ram_bytes: RAM of the whole firmware, with its stack.
-        modelled: modelled cycles of one run; only on request, on boards with a Cortex-M4.
+        modelled: modelled cycles of one run; only on request, on boards with a core of
+            :data:`.cycles.TIMINGS`.
         layers: the same by layer, of the compiled engine.
     """
 
@@ -147,7 +148,7 @@ def run_bench_engine(
     Args:
         labels: labels of :data:`SUBJECTS`, or paths of ``.tflite`` files; default: all subjects.
         inputs: number of inputs whose output bytes are compared; at least two.
-        cycles: also model the cycles of one run on a Cortex-M4.
+        cycles: also model the cycles of one run.
         optimise: what the compiled engine aims at, a name of :data:`.goals.GOALS`.
         weights_in_ram: bytes of RAM that the compiled engine may take for weights.
 
@@ -200,12 +201,13 @@ def check_cycles(boards: Sequence[str]) -> None:
     """Check that cycles can be modelled.
 
     Raises:
-        ConfigError: a board has no Cortex-M4, or Unicorn is missing.
+        ConfigError: a board has a core without a model, or Unicorn is missing.
     """
     require_cycles_packages()
     for board in boards:
-        if load_board(board).core != CORE:
-            raise ConfigError(f"cycles are modelled for a {CORE}; {board} has another core")
+        if load_board(board).core not in TIMINGS:
+            cores = ", ".join(TIMINGS)
+            raise ConfigError(f"cycles are modelled for {cores}; {board} has another core")
 
 
 def untrained_preset(name: str, preset: str) -> tuple[Int8Network, Int8, int]:

@@ -44,7 +44,9 @@ EmulatedBoards = Annotated[
 ]
 Cycles = Annotated[
     bool,
-    typer.Option("--cycles", help="Also model the cycles of a Cortex-M4; needs the extra cycles."),
+    typer.Option(
+        "--cycles", help="Also model cycles (Cortex-M4, M33, M7); needs the extra cycles."
+    ),
 ]
 
 
