@@ -12,6 +12,7 @@ board that plays a recording over I2S, and marks detections by a pin.
 import contextlib
 import dataclasses
 import json
+import math
 import re
 import statistics
 import subprocess
@@ -56,6 +57,8 @@ MODES = {"performance": "p", "accuracy": "a"}
 """The runner's modes -> its option."""
 _LABELS = "y_labels.csv"
 _SESSION_TIMEOUT_S = 7200.0
+_WINDOW_S = 11.0  # the benchmark's rules ask for ten seconds
+_MOST_RUNS = 10_000  # of a command of the firmware
 _TOLERANCE = 1.5e-3  # of a distance, which is cut off to thousandths: the board sums floats
 _PTY = re.compile(rb"/dev/\S+")
 
@@ -188,11 +191,15 @@ def run_bench_mlperf(
             log(f"{name}: {mode} by the benchmark's runner")
             session = out / name / mode
             with _connected(subject.image, board, port, log) as device:
-                rows = run_session(checkout, device, board, mode, folder.parent, session)
+                place = (checkout, device, board, mode, folder.parent, session)
+                rows = run_session(*place)
+                if port is not None and mode == "performance":
+                    runs = min(_MOST_RUNS, math.ceil(_WINDOW_S * _rate(rows)))
+                    log(f"{name}: again with {runs} inferences, which take ten seconds")
+                    rows = run_session(*place, script=_performance_script(name, runs))
             result[name]["sessions"][mode] = str(session)
             if mode == "performance":
-                rates = [row["infer"]["throughput"] for row in rows if "infer" in row]
-                result[name]["inferences_per_s"] = rate = statistics.median(rates)
+                result[name]["inferences_per_s"] = rate = _rate(rows)
                 if port is None:
                     result[name]["instructions"] = round(1e9 / rate)
             else:
@@ -204,6 +211,19 @@ def run_bench_mlperf(
         "tasks": result,
         **provenance(),
     }
+
+
+def _rate(rows: Sequence[dict[str, dict[str, float]]]) -> float:
+    """Median throughput of the runner's windows, in inferences a second."""
+    return statistics.median(row["infer"]["throughput"] for row in rows if "infer" in row)
+
+
+def _performance_script(name: str, runs: int) -> str:
+    """The benchmark's script for performance, with another number of inferences."""
+    return (
+        f"{name}:\n  name: {name}\n  model: {name}\n  truth_file: {_LABELS}\n"
+        f"  script:\n    - loop 5:\n      - download\n      - infer {runs} 10\n"
+    )
 
 
 def build_task(checkout: Path, name: str, board: str, folder: Path) -> _Subject:
@@ -280,12 +300,19 @@ def _connected(image: FirmwareImage, board: str, port: str | None, log: Log) -> 
 
 
 def run_session(
-    checkout: Path, port: str, board: str, mode: str, data: Path, folder: Path
+    checkout: Path,
+    port: str,
+    board: str,
+    mode: str,
+    data: Path,
+    folder: Path,
+    script: str = "",
 ) -> list[dict[str, dict[str, float]]]:
     """Let the runner measure a board.
 
     Args:
         folder: gets the runner's files.
+        script: replaces the benchmark's own for the mode.
 
     Returns:
         The runner's record of each loop.
@@ -298,9 +325,13 @@ def run_session(
     devices = f"- name: {board}\n  type: dut\n  baud: {DEFAULT_BAUD}\n"
     write_text(folder / "devices.yaml", f"{devices}  usb:\n    {vendor}: {product}\n")
     runner = checkout / _RUNNER
+    test_script = runner / f"tests_{mode}.yaml"
+    if script:
+        test_script = folder.absolute() / "script.yaml"
+        write_text(test_script, script)
     command = [sys.executable, mlperf_runner.__file__, str(runner), port]
     command += ["--device_list", "devices.yaml", "--mode", MODES[mode]]
-    command += ["--test_script", str(runner / f"tests_{mode}.yaml")]
+    command += ["--test_script", str(test_script)]
     command += ["--dataset_path", str(data.absolute())]
     done = subprocess.run(
         command,
