@@ -54,7 +54,9 @@ _RUNNER_FILES = (
 MADE_FILES = 5
 """Files that are made for each network: the runner measures five in performance mode."""
 MODES = {"performance": "p", "accuracy": "a"}
-"""The runner's modes -> its option."""
+"""The runner's modes that need no meter -> its option."""
+ENERGY = "energy"
+"""The mode with a meter, for which only the firmware is built."""
 _LABELS = "y_labels.csv"
 _SESSION_TIMEOUT_S = 7200.0
 _WINDOW_S = 11.0  # the benchmark's rules ask for ten seconds
@@ -107,6 +109,7 @@ class TaskResult(TypedDict):
         files: inputs that the runner sent in accuracy mode.
         equal: for how many of them the results are those of the desktop.
         sessions: the runner's folder of each mode, with ``results.txt`` and ``log.txt``.
+        energy_firmware: ELF that starts in energy mode.
     """
 
     inferences_per_s: NotRequired[float]
@@ -116,6 +119,7 @@ class TaskResult(TypedDict):
     files: NotRequired[int]
     equal: NotRequired[int]
     sessions: dict[str, str]
+    energy_firmware: NotRequired[str]
 
 
 class MlperfResult(Provenance):
@@ -160,7 +164,7 @@ def run_bench_mlperf(
         board: an emulated board, or any board with ``port``.
         out: folder for firmware, made data and the runner's sessions.
         tasks: names of :data:`TASKS`; default: all.
-        modes: names of :data:`MODES`; default: all.
+        modes: names of :data:`MODES`, or :data:`ENERGY`; default: those of :data:`MODES`.
         data: the benchmark's data, a folder with one folder for each network; default: made files.
         port: serial device of a board, to which each firmware is flashed first.
 
@@ -168,42 +172,35 @@ def run_bench_mlperf(
         ConfigError: an unknown network or mode, or data are missing.
         FirmwareError: a firmware cannot be built, or the runner stops.
     """
-    for names, known, kind in ((tasks, TASKS, "network"), (modes, MODES, "mode")):
+    all_modes = (*MODES, ENERGY)
+    for names, known, kind in ((tasks, TASKS, "network"), (modes, all_modes, "mode")):
         for name in names:
             if name not in known:
                 raise ConfigError(
                     f"the benchmark has no {kind} {name!r} here: choose from {', '.join(known)}"
                 )
-    if port is None:
-        find_machine(board)
-    else:
+    if port is not None:
         flash_way(board)
+    elif ENERGY not in modes:
+        find_machine(board)
     checkout = fetch_source(BENCHMARK)
     result: dict[str, TaskResult] = {}
     for name in tasks or TASKS:
-        log(f"{name}: building for {board}")
-        subject = build_task(checkout, name, board, out / name)
-        folder = data / name if data else make_data(subject, out / "data" / name)
-        if not (folder / _LABELS).is_file():
-            raise ConfigError(f"{folder} has no {_LABELS}: give the folder that has {name}/")
         result[name] = {"sessions": {}}
-        for mode in modes or MODES:
-            log(f"{name}: {mode} by the benchmark's runner")
-            session = out / name / mode
-            with _connected(subject.image, board, port, log) as device:
-                place = (checkout, device, board, mode, folder.parent, session)
-                rows = run_session(*place)
-                if port is not None and mode == "performance":
-                    runs = min(_MOST_RUNS, math.ceil(_WINDOW_S * _rate(rows)))
-                    log(f"{name}: again with {runs} inferences, which take ten seconds")
-                    rows = run_session(*place, script=_performance_script(name, runs))
-            result[name]["sessions"][mode] = str(session)
-            if mode == "performance":
-                result[name]["inferences_per_s"] = rate = _rate(rows)
-                if port is None:
-                    result[name]["instructions"] = round(1e9 / rate)
-            else:
-                accuracy_of(subject, folder, session, rows, result[name])
+        if ENERGY in modes:
+            log(f"{name}: building for {board}, energy mode")
+            image = build_task(checkout, name, board, out / name / ENERGY, ENERGY).image
+            result[name]["energy_firmware"] = str(image.elf)
+            log(f"{name}: {image.elf}")
+        if measured := [mode for mode in modes or MODES if mode in MODES]:
+            log(f"{name}: building for {board}")
+            subject = build_task(checkout, name, board, out / name)
+            folder = data / name if data else make_data(subject, out / "data" / name)
+            if not (folder / _LABELS).is_file():
+                raise ConfigError(f"{folder} has no {_LABELS}: give the folder that has {name}/")
+            session = _Session(checkout, board, port, folder, out / name, log)
+            for mode in measured:
+                session.measure(subject, mode, result[name])
     return {
         "board": board,
         "emulated": port is None,
@@ -226,7 +223,40 @@ def _performance_script(name: str, runs: int) -> str:
     )
 
 
-def build_task(checkout: Path, name: str, board: str, folder: Path) -> _Subject:
+@dataclasses.dataclass(frozen=True)
+class _Session:
+    """Where the runner measures: a board, its data, and a folder for a folder of each mode."""
+
+    checkout: Path
+    board: str
+    port: str | None
+    data: Path
+    out: Path
+    log: Log
+
+    def measure(self, subject: _Subject, mode: str, result: TaskResult) -> None:
+        """Let the runner measure a network in a mode, and add what it says."""
+        name, folder = subject.name, self.out / mode
+        self.log(f"{name}: {mode} by the benchmark's runner")
+        with _connected(subject.image, self.board, self.port, self.log) as device:
+            place = (self.checkout, device, self.board, mode, self.data.parent, folder)
+            rows = run_session(*place)
+            if self.port is not None and mode == "performance":
+                runs = min(_MOST_RUNS, math.ceil(_WINDOW_S * _rate(rows)))
+                self.log(f"{name}: again with {runs} inferences, which take ten seconds")
+                rows = run_session(*place, script=_performance_script(name, runs))
+        result["sessions"][mode] = str(folder)
+        if mode == "accuracy":
+            accuracy_of(subject, self.data, folder, rows, result)
+            return
+        result["inferences_per_s"] = rate = _rate(rows)
+        if self.port is None:
+            result["instructions"] = round(1e9 / rate)
+
+
+def build_task(
+    checkout: Path, name: str, board: str, folder: Path, mode: str = "performance"
+) -> _Subject:
     """The firmware of a network of the benchmark.
 
     Raises:
@@ -241,7 +271,7 @@ def build_task(checkout: Path, name: str, board: str, folder: Path) -> _Subject:
     bundle = folder / "bundle"
     bundle.mkdir(parents=True, exist_ok=True)
     model, _ = write_untrained(network, noise, classes, bundle, ends=ends)
-    settings = mlperf_settings("performance", name)
+    settings = mlperf_settings(mode, name)
     image = build_compiled(bundle, model, board, folder / board, settings=settings)
     return _Subject(name, task, network, noise.shape[1:], classes, ends, image)
 
@@ -386,8 +416,8 @@ def expected_results(subject: _Subject, data: Path) -> npt.NDArray[np.float64]:
         Shape (inputs, results), cut off to thousandths.
     """
     rows = []
-    for line in (data / _LABELS).read_text(encoding="utf-8").split():
-        name, *facts = line.split(",")
+    for line in (data / _LABELS).read_text(encoding="utf-8").splitlines():
+        name, *facts = map(str.strip, line.split(","))
         content = (data / name).read_bytes()
         size, stride = subject.file_bytes, int(facts[3]) if len(facts) > 3 else len(content)
         for start in range(0, len(content) - size + 1, stride):

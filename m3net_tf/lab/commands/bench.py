@@ -338,7 +338,10 @@ def bench_mlperf(
     ] = None,
     board: Board = DEFAULT_BOARD,
     mode: Annotated[
-        list[str] | None, typer.Option(help="performance or accuracy; default: both.")
+        list[str] | None,
+        typer.Option(
+            help="performance or accuracy, default: both; energy only builds the firmware."
+        ),
     ] = None,
     data_dir: Annotated[
         Path | None,

@@ -77,7 +77,7 @@ def test_what_a_stopped_runner_said_is_in_the_error(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("choice", "name"), [({"tasks": ["sww01"]}, "sww01"), ({"modes": ["energy"]}, "energy")]
+    ("choice", "name"), [({"tasks": ["sww01"]}, "sww01"), ({"modes": ["latency"]}, "latency")]
 )
 def test_unknown_networks_and_modes_are_refused(choice: dict, name: str, tmp_path: Path):
     with refuses(ConfigError, name):
