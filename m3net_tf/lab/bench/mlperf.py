@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """MLPerf Tiny's networks as firmware, measured by MLPerf Tiny's own runner.
 
-The runner and the networks are those of https://github.com/mlcommons/tiny at a pinned commit. The
-runner measures a board at a serial port, or an emulated one at a pty. An emulated board counts a
+Runner and networks come from https://github.com/mlcommons/tiny at a pinned commit. The runner
+measures a board at a serial port, or an emulated one at a pty. An emulated board counts a
 nanosecond for each instruction, so its throughput is instructions, not time.
 
 The fifth network, the streaming wake word, is left out: the runner measures it with an interface
@@ -36,7 +36,7 @@ from m3net_tf.boards.emulation.qemu import console_command
 from m3net_tf.lab.bench import mlperf_runner
 from m3net_tf.lab.bench.engine import network_of_file
 from m3net_tf.lab.bench.untrained import Quantizations, write_untrained
-from m3net_tf.runtime.interpreter import Int8, run_reference
+from m3net_tf.runtime.interpreter import Int8, run_tflm
 from m3net_tf.runtime.network import Int8Network
 from m3net_tf.system.artifacts import Provenance, provenance, write_text
 from m3net_tf.system.errors import ConfigError, FirmwareError
@@ -107,7 +107,7 @@ class TaskResult(TypedDict):
         top1: percent of the files; of made files it means nothing.
         auc: area under the curve, likewise.
         files: inputs that the runner sent in accuracy mode.
-        equal: for how many of them the results are those of the desktop.
+        equal: for how many of them TensorFlow Lite Micro has the same results on this computer.
         sessions: the runner's folder of each mode, with ``results.txt`` and ``log.txt``.
         energy_firmware: ELF that starts in energy mode.
     """
@@ -164,7 +164,7 @@ def run_bench_mlperf(
         board: an emulated board, or any board with ``port``.
         out: folder for firmware, made data and the runner's sessions.
         tasks: names of :data:`TASKS`; default: all.
-        modes: names of :data:`MODES`, or :data:`ENERGY`; default: those of :data:`MODES`.
+        modes: names of :data:`MODES`, or :data:`ENERGY`; default: all :data:`MODES`.
         data: the benchmark's data, a folder with one folder for each network; default: made files.
         port: serial device of a board, to which each firmware is flashed first.
 
@@ -410,7 +410,7 @@ def accuracy_of(
 
 
 def expected_results(subject: _Subject, data: Path) -> npt.NDArray[np.float64]:
-    """The results of the desktop's reference kernels as the board prints them.
+    """The results of TensorFlow Lite Micro on this computer as the board prints them.
 
     Returns:
         Shape (inputs, results), cut off to thousandths.
@@ -442,9 +442,9 @@ def expected_results(subject: _Subject, data: Path) -> npt.NDArray[np.float64]:
 
 
 def _outputs(subject: _Subject, inputs: Int8) -> npt.NDArray[np.int64]:
-    """Outputs of the reference kernels, shape (inputs, classes)."""
+    """Outputs of TensorFlow Lite Micro, shape (inputs, classes)."""
     clips = inputs.reshape(len(inputs), *subject.shape)
-    return subject.network.run(run_reference, clips).reshape(len(inputs), -1).astype(np.int64)
+    return subject.network.run(run_tflm, clips).reshape(len(inputs), -1).astype(np.int64)
 
 
 def mlperf_table(result: MlperfResult) -> Table:

@@ -104,7 +104,6 @@ def test_the_benchmarks_runner_measures_an_emulated_board(
     lines = (tmp_path / "data" / name / "y_labels.csv").read_text().splitlines()
     assert len({line.split(",")[2] for line in lines}) == classes
     if not modes:
-        # The time of a command, but for the runner's lap lines, is that of its inferences.
         (report,) = Path(row["sessions"]["performance"]).glob("sessions/*/results.json")
         windows = [loop["infer"] for loop in json.loads(report.read_text()) if "infer" in loop]
         assert [window["iterations"] for window in windows] == [70] * 5
