@@ -5,8 +5,8 @@ A table stands between ``<!-- table: NAME -->`` and ``<!-- end of table -->``. N
 
 - ``presets`` and ``cores``;
 - ``benchmarks CORE`` and ``benchmarks ratios``: the compiled engine, and what it is of TensorFlow
-  Lite Micro, of ``docs/evidence/benchmarks.csv``; ``benchmarks mlperf`` and ``benchmarks energy``:
-  beside published results of ``docs/evidence/mlperf_tiny.csv``;
+  Lite Micro, of ``docs/evidence/benchmarks.csv``; ``benchmarks mlperf``, ``energy``, ``open`` and
+  ``checks``: beside published results of ``docs/evidence/mlperf_tiny.csv``;
 - ``streams`` and ``streams always``: windows and hops, or front end and hops of a microphone that
   never stops, of ``docs/evidence/streams.json``;
 - ``bodies DATASET`` and ``bodies cost``: accuracy after some clips of each class, and the cost of a
@@ -263,6 +263,10 @@ def _benchmark_table(part: str) -> Table:
         return _mlperf()
     if part == "energy":
         return _mlperf_energy()
+    if part == "checks":
+        return _mlperf_checks()
+    if part == "open":
+        return _open_engines()
     rows = [row for row in _benchmarks() if (row["core"], row["engine"]) == (part, "compiled")]
     named = ("core", "engine")
     head = [
@@ -323,12 +327,28 @@ def _published() -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def _modelled_mlperf(core: str, column: str) -> list[float]:
+def _modelled_mlperf(core: str, column: str, engine: str = "compiled") -> list[float]:
     """Our millions of cycles of each task."""
-    own = {
-        (row["core"], row["network"]): row for row in _benchmarks() if row["engine"] == "compiled"
-    }
+    own = {(row["core"], row["network"]): row for row in _benchmarks() if row["engine"] == engine}
     return [int(own[core, network][column]) / 1e6 for network in _MLPERF.values()]
+
+
+def _fewest(chip: str, engine: str) -> list[dict[str, str] | None]:
+    """For each task the submission of an engine with the fewest cycles on a chip."""
+    tried = [row for row in _published() if (row["chip"], row["engine"]) == (chip, engine)]
+    best: list[dict[str, str] | None] = []
+    for task in _MLPERF:
+        rows = [row for row in tried if row[f"{task}, M cycles"]]
+        best.append(min(rows, key=lambda row: float(row[f"{task}, M cycles"]), default=None))
+    return best
+
+
+def _fewest_cycles(chip: str, engine: str) -> list[float | None]:
+    """The millions of cycles there."""
+    return [
+        float(row[f"{task}, M cycles"]) if row else None
+        for task, row in zip(_MLPERF, _fewest(chip, engine), strict=True)
+    ]
 
 
 def _mlperf() -> Table:
@@ -340,26 +360,65 @@ def _mlperf() -> Table:
         for chip, clock, engine in dict.fromkeys(
             (row["chip"], row["MHz"], row["engine"]) for row in of_core
         ):
-            title = f"{_core_title(core)}, {chip} at {clock} MHz"
-            tried = [row for row in of_core if (row["chip"], row["engine"]) == (chip, engine)]
-            best = [
-                min(
-                    (row for row in tried if row[f"{task}, M cycles"]),
-                    key=lambda row: float(row[f"{task}, M cycles"]),
-                    default=None,
-                )
-                for task in _MLPERF
-            ]
-            rounds = ", ".join(sorted({row["round"] for row in best if row}))
+            rounds = ", ".join(sorted({row["round"] for row in _fewest(chip, engine) if row}))
             cells = [
-                _millions(float(row[f"{task}, M cycles"])) if row else ""
-                for task, row in zip(_MLPERF, best, strict=True)
+                "" if count is None else _millions(count) for count in _fewest_cycles(chip, engine)
             ]
-            rows.append([title, engine, rounds, *cells])
+            rows.append([f"{_core_title(core)}, {chip} at {clock} MHz", engine, rounds, *cells])
         for column, name in _MLPERF_COLUMNS.get(core, {}).items():
             counts = map(_millions, _modelled_mlperf(core, column))
             rows.append([_core_title(core), name, "", *counts])
     return ("core", "engine", "rounds", *_MLPERF), rows
+
+
+def _open_engines() -> Table:
+    """Millions of cycles of open engines on a Cortex-M33: published, and modelled."""
+    rows = []
+    for chip, engine in (
+        ("RA6M4", "TensorFlow Lite Micro"),
+        ("nRF5340", "microTVM with CMSIS-NN"),
+    ):
+        rounds = ", ".join(sorted({row["round"] for row in _fewest(chip, engine) if row}))
+        counts = _fewest_cycles(chip, engine)
+        cells = ["" if count is None else _millions(count) for count in counts]
+        rows.append([f"{engine}, {chip}, published in {rounds}", *cells])
+    for column in _MLPERF_COLUMNS["cortex-m33"]:
+        modelled = _modelled_mlperf("cortex-m33", column, "tflm")
+        name = "TensorFlow Lite Micro with CMSIS-NN, modelled"
+        setting = column.removeprefix("modelled cycles, ")
+        rows.append([f"{name}, {setting}", *map(_millions, modelled)])
+    return ("engine", *_MLPERF), rows
+
+
+def _mlperf_checks() -> Table:
+    """Cycles on other cores divided by a Cortex-M4's: published and modelled."""
+    chips = {
+        "cortex-m33": {
+            "ST X-CUBE-AI": "STM32U575",
+            "Plumerai": "STM32U575",
+            "Bosch HALE": "STM32U575",
+            "microTVM with CMSIS-NN": "nRF5340",
+        },
+        "cortex-m7": dict.fromkeys(("ST X-CUBE-AI", "Plumerai", "Bosch HALE"), "STM32H7A3"),
+    }
+    engines = {"tflm": "TensorFlow Lite Micro with CMSIS-NN", "compiled": "ours"}
+    rows = []
+    for core, of_engines in chips.items():
+        title = f"{_core_title(core)} / Cortex-M4"
+        for engine, chip in of_engines.items():
+            pairs = zip(
+                _fewest_cycles(chip, engine), _fewest_cycles("STM32L4R5", engine), strict=True
+            )
+            ratios = [f"{count / base:.2f}" if count and base else "" for count, base in pairs]
+            rows.append([title, f"{engine}, {chip} / STM32L4R5", *ratios])
+        for engine, name in engines.items():
+            base = _modelled_mlperf("cortex-m4f", "modelled cycles, 0 wait states", engine)
+            for column in _MLPERF_COLUMNS[core]:
+                counts = _modelled_mlperf(core, column, engine)
+                cells = [f"{count / m4:.2f}" for count, m4 in zip(counts, base, strict=True)]
+                setting = column.removeprefix("modelled cycles, ")
+                rows.append([title, f"{name}, modelled, {setting}", *cells])
+    return ("cores", "engine", *_MLPERF), rows
 
 
 def _core_title(core: str) -> str:
