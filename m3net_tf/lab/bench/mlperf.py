@@ -179,6 +179,9 @@ def run_bench_mlperf(
                 raise ConfigError(
                     f"the benchmark has no {kind} {name!r} here: choose from {', '.join(known)}"
                 )
+    for name in tasks or TASKS:
+        if data and not (data / name / _LABELS).is_file():
+            raise ConfigError(f"{data / name} has no {_LABELS}: give the folder that has {name}/")
     if port is not None:
         flash_way(board)
     elif ENERGY not in modes:
@@ -196,8 +199,6 @@ def run_bench_mlperf(
             log(f"{name}: building for {board}")
             subject = build_task(checkout, name, board, out / name)
             folder = data / name if data else make_data(subject, out / "data" / name)
-            if not (folder / _LABELS).is_file():
-                raise ConfigError(f"{folder} has no {_LABELS}: give the folder that has {name}/")
             session = _Session(checkout, board, port, folder, out / name, log)
             for mode in measured:
                 session.measure(subject, mode, result[name])

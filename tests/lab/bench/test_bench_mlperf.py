@@ -84,6 +84,14 @@ def test_unknown_networks_and_modes_are_refused(choice: dict, name: str, tmp_pat
         run_bench_mlperf("mps2_an386", tmp_path, **choice)
 
 
+def test_data_without_labels_are_refused_before_anything_is_built(tmp_path: Path):
+    (tmp_path / "kws01").mkdir()
+    (tmp_path / "kws01/y_labels.csv").write_text("a.bin,12,0\n")
+    with refuses(ConfigError, str(tmp_path / "ad01"), "y_labels.csv"):
+        run_bench_mlperf("mps2_an386", tmp_path / "out", ["kws01", "ad01"], data=tmp_path)
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.fixture(scope="module")
 def checkout() -> Path:
     try:
