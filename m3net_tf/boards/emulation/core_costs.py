@@ -18,16 +18,16 @@
 - instructions of the FPU: 1, multiply-accumulate 3, division and square root 14, loads as above
   (table 7-1).
 
-**Cortex-M33.** Arm publishes no cycles of its instructions. The costs are measurements of an RP2350
-(r1p0) by J. Kowalczyk, https://github.com/jnk0le/random, ``pipeline cycle test/doc/cortex_m33.md``
-(commit 14b71da): one instruction a cycle; a result of a load, a multiplication, a widening addition
-or an operation on a shifted operand is there a cycle later than others, but for sums and stores;
+**Cortex-M33.** We know of no table by Arm. The costs are measurements of an RP2350 (r1p0) in
+https://github.com/jnk0le/random, ``pipeline cycle test/doc/cortex_m33.md`` (commit 14b71da): one
+instruction a cycle; a result of a load, a multiplication, a widening addition or an operation on a
+shifted operand is there a cycle later than others, except for sums and stores;
 ``LDM`` and its like take N cycles, ``LDRD`` two; a taken branch takes 2. A second instruction of 16
 bits issues with a first one of 16 bits if it is a ``B``, a ``NOP`` or an ``IT``. What is not
 measured there (division, branches to an address in a register, the FPU) costs what it costs on a
 Cortex-M4, as in LLVM, whose scheduler has one model for both (``ARMProcessors.td``).
 
-**Cortex-M7.** Arm publishes no cycles either, but its own scheduling model for LLVM
+**Cortex-M7.** We know of no table by Arm. LLVM's scheduler has a model of the core
 (``llvm/lib/Target/ARM/ARMScheduleM7.td``, commit 6a55533): which instructions issue together, and
 after how many cycles a result is there. ``LDM`` and its like take half a cycle a register, and a
 mispredicted branch at most 8 cycles, by measurements of an STM32H743

@@ -74,9 +74,11 @@ FLASHES: Mapping[str, Flash] = {
     "STM32F4": Flash(5, code_lines=64, data_lines=8),
 }
 """Flash settings of a Cortex-M4 by name."""
-# RM0456: at 160 MHz four wait states; one cache of 8 KiB on the code bus, lines of 128 bits.
+# RM0456: one cache of 8 KiB on the code bus, lines of 128 bits; four wait states at 160 MHz, as in
+# ST's examples for the board.
 _STM32U575 = Flash(4, code_lines=512, shared=True)
-# RM0455: at 280 MHz six wait states, words of 128 bits; caches of 16 KiB with lines of 32 bytes.
+# RM0455: words of 128 bits; caches of 16 KiB with lines of 32 bytes; six wait states at 280 MHz, as
+# in ST's examples for the board.
 _STM32H7A3 = Flash(6, line_bytes=32, code_lines=512, data_lines=512, line_accesses=2)
 
 
