@@ -11,7 +11,6 @@ board that plays a recording over I2S, and marks detections by a pin.
 
 import contextlib
 import dataclasses
-import json
 import math
 import re
 import statistics
@@ -19,7 +18,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -38,7 +37,7 @@ from m3net_tf.lab.bench.engine import network_of_file
 from m3net_tf.lab.bench.untrained import Quantizations, write_untrained
 from m3net_tf.runtime.interpreter import Int8, run_tflm
 from m3net_tf.runtime.network import Int8Network
-from m3net_tf.system.artifacts import Provenance, provenance, write_text
+from m3net_tf.system.artifacts import Provenance, provenance, read_json, write_text
 from m3net_tf.system.errors import ConfigError, FirmwareError
 from m3net_tf.system.progress import Log, silent
 from m3net_tf.tflite.read import read_graph
@@ -211,9 +210,10 @@ def run_bench_mlperf(
     }
 
 
-def _rate(rows: Sequence[dict[str, dict[str, float]]]) -> float:
+def _rate(rows: Sequence[dict[str, Any]]) -> float:
     """Median throughput of the runner's windows, in inferences a second."""
-    return statistics.median(row["infer"]["throughput"] for row in rows if "infer" in row)
+    rates = [float(row["infer"]["throughput"]) for row in rows if "infer" in row]
+    return statistics.median(rates)
 
 
 def _performance_script(name: str, runs: int) -> str:
@@ -338,7 +338,7 @@ def run_session(
     data: Path,
     folder: Path,
     script: str = "",
-) -> list[dict[str, dict[str, float]]]:
+) -> list[dict[str, Any]]:
     """Let the runner measure a board.
 
     Args:
@@ -350,6 +350,7 @@ def run_session(
 
     Raises:
         FirmwareError: the runner stops, or has no results.
+        DataError: its results are damaged.
     """
     folder.mkdir(parents=True, exist_ok=True)
     vendor, product = mlperf_runner.USB_IDS
@@ -377,7 +378,7 @@ def run_session(
     if done.returncode != 0 or not sessions:
         last = " ".join(done.stdout.split())[-300:]
         raise FirmwareError(f"{board}: the benchmark's runner stopped: {last}")
-    rows: list[dict[str, dict[str, float]]] = json.loads(sessions[-1].read_text(encoding="utf-8"))
+    rows: list[dict[str, Any]] = read_json(sessions[-1], list[dict[str, Any]])
     return rows
 
 
@@ -385,7 +386,7 @@ def accuracy_of(
     subject: _Subject,
     data: Path,
     session: Path,
-    rows: Sequence[dict[str, dict[str, float]]],
+    rows: Sequence[dict[str, Any]],
     result: TaskResult,
 ) -> None:
     """Add what the runner says of the accuracy, and how many results are the desktop's.
@@ -450,7 +451,8 @@ def _outputs(subject: _Subject, inputs: Int8) -> npt.NDArray[np.int64]:
 
 def mlperf_table(result: MlperfResult) -> Table:
     """The results for the terminal."""
-    clock = ", an instruction a nanosecond" if result["emulated"] else ""
+    counted = any("instructions" in row for row in result["tasks"].values())
+    clock = ", an instruction a nanosecond" if counted else ""
     title = f"MLPerf Tiny's runner on {result['board']}{clock}"
     table = Table("network", title=title, box=box.SIMPLE_HEAD, show_edge=False)
     for column in ("inferences/s", "instructions", "top 1, %", "AUC", "as the desktop"):
