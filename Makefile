@@ -11,6 +11,7 @@ BOARD ?= mps2_an386
 ENGINE ?= compiled
 ENGINE_SUFFIX := $(if $(filter tflm,$(ENGINE)),-tflm)
 DATA_DIR ?=
+PORT ?=
 # A recipe of the data set's own, else the one for sounds of a few seconds.
 RECIPE ?= $(firstword $(wildcard experiments/mcu/$(MODEL)_$(DATASET).yaml) \
   experiments/mcu/$(MODEL)_sounds.yaml)
@@ -48,7 +49,7 @@ $(BUILDING): export CMAKE_CXX_COMPILER_LAUNCHER = $(shell command -v ccache)
 $(BUILDING): export CCACHE_BASEDIR = $(or $(TMPDIR),/tmp)
 $(BUILDING): export CCACHE_NOHASHDIR = 1
 
-.PHONY: help setup system demo train export-mcu firmware emulate emulate-all renode dist flash test test-all engine-proof docs figures coverage mutations faults fuzz lint format pins sbom light-runtime esphome bench clean
+.PHONY: help setup system demo train export-mcu firmware emulate emulate-all renode dist flash test test-all engine-proof docs figures coverage mutations faults fuzz lint format pins sbom light-runtime esphome bench bench-mlperf clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -200,6 +201,10 @@ esphome: setup # what ESPHome makes of its layout, with ESPHome in an environmen
 
 bench: setup ## cost of RUN on the emulated BOARD, as JSON
 	$(M3NET) footprint $(RUN) --board $(BOARD) --json
+
+# PORT is the serial device of BOARD; without it BOARD is emulated.
+bench-mlperf: setup ## MLPerf Tiny's own runner on BOARD, at PORT or emulated, with the data in DATA_DIR or made ones
+	$(M3NET) bench mlperf --board $(BOARD) $(if $(PORT),--port $(PORT)) $(if $(DATA_DIR),--data $(DATA_DIR))
 
 clean: ## remove the virtual environment and build folders; runs stay
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache runs/*/firmware

@@ -23,6 +23,7 @@ from m3net_tf.cli.options import (
 from m3net_tf.cli.output import (
     console,
     print_lines,
+    print_result,
     progress_beside,
     say,
     say_exactly,
@@ -44,7 +45,9 @@ EmulatedBoards = Annotated[
 ]
 Cycles = Annotated[
     bool,
-    typer.Option("--cycles", help="Also model the cycles of a Cortex-M4; needs the extra cycles."),
+    typer.Option(
+        "--cycles", help="Also model cycles (Cortex-M4, M33, M7); needs the extra cycles."
+    ),
 ]
 
 
@@ -336,6 +339,45 @@ def _shots(word: str) -> int | None:
     if not word.isdecimal() or int(word) == 0:
         raise typer.BadParameter(f"--shots {word!r}: give numbers from 1 on, or all")
     return int(word)
+
+
+@bench_app.command("mlperf")
+def bench_mlperf(
+    task: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="ID", help="kws01, ic01, vww01 or ad01; default: all."),
+    ] = None,
+    board: Board = DEFAULT_BOARD,
+    mode: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="performance or accuracy, default: both; energy only builds the firmware."
+        ),
+    ] = None,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--data",
+            metavar="FOLDER",
+            help="The benchmark's data, with a folder of each ID.  [default: made files]",
+        ),
+    ] = None,
+    port: Annotated[
+        str | None,
+        typer.Option(help="Serial device of a board, which is flashed first; default: emulate it."),
+    ] = None,
+    out: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Gets firmware and the runner's sessions.")
+    ] = Path("runs/mlperf"),
+    as_json: AsJson = False,
+) -> None:
+    """Measure MLPerf Tiny's networks by its own runner, on an emulated board or a real one."""
+    from m3net_tf.lab.bench.mlperf import mlperf_table, run_bench_mlperf
+
+    result = run_bench_mlperf(
+        board, out, task or (), mode or (), data_dir, port, progress_beside(as_json)
+    )
+    print_result(result, as_json, mlperf_table)
 
 
 @bench_app.command("normal")
