@@ -54,7 +54,7 @@ class Verdict(enum.Enum):
 
 def octaves(decibels: float) -> int:
     """Positive decibels as octaves of amplitude with 16 fraction bits."""
-    return int(decibels / _OCTAVE_DB * 2**_BITS + 0.5)
+    return int(decibels / _OCTAVE_DB * (1 << _BITS) + 0.5)
 
 
 def level_settings(config: FrontendConfig) -> dict[str, int]:
@@ -62,7 +62,7 @@ def level_settings(config: FrontendConfig) -> dict[str, int]:
     hop_s = config.hop_s
 
     def share(time_constant_s: float) -> int:
-        return min(2**_BITS, int(hop_s / time_constant_s * 2**_BITS + 0.5))
+        return min(1 << _BITS, int(hop_s / time_constant_s * (1 << _BITS) + 0.5))
 
     return {
         "TARGET": (15 << _BITS) - octaves(-TARGET_DB),
