@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from m3net_tf.audio.frontend import FrontendConfig, column_bins
+from m3net_tf.audio.frontend.level import MOST_DB, Gain
 from m3net_tf.audio.labels import is_event
 from m3net_tf.system.artifacts import write_text
 from m3net_tf.system.conversion import ShareAboveZero, check_values, from_plain
@@ -100,6 +101,9 @@ class DetectorConfig:
         look_runs: runs that a second look repeats; 0 = none. Before an event, the model scores
             these runs again with their columns a bin higher and a bin lower. The mean score must
             reach the class's threshold, too.
+        gain_db: fixed gain of the microphone before the front end, 0 to 36 dB.
+        automatic_gain: whether the gain rises by what a quiet microphone lacks, up to 36 dB
+            (:mod:`m3net_tf.audio.frontend.level`).
         classes: settings of each class, in the order of the model's outputs.
 
     Raises:
@@ -113,6 +117,8 @@ class DetectorConfig:
     gate_level: Annotated[int, Meta(ge=-128, le=127)] | None = None
     gate_hold_columns: _Columns = 50
     look_runs: Annotated[int, Meta(ge=0, le=255)] = 0
+    gain_db: Annotated[float, Meta(ge=0, le=MOST_DB)] = 0.0
+    automatic_gain: bool = False
 
     def __post_init__(self) -> None:
         check_values(self, "detector")
@@ -162,11 +168,17 @@ class DetectorConfig:
         """Number of columns that live detection keeps: all that a second look needs."""
         return self.window_columns + max(0, self.look_runs - 1) * self.run_columns
 
+    @property
+    def gain(self) -> Gain:
+        """The microphone's gain before the front end."""
+        return Gain(self.gain_db, self.automatic_gain)
+
     def to_dict(self) -> dict[str, object]:
-        """All settings as plain values; without second looks as earlier releases read them."""
+        """All settings as plain values; without newer ones that are off, for earlier releases."""
         values = {**dataclasses.asdict(self), "classes": [*map(dataclasses.asdict, self.classes)]}
-        if not self.look_runs:
-            del values["look_runs"]
+        for name in ("look_runs", "gain_db", "automatic_gain"):
+            if not values[name]:
+                del values[name]
         return values
 
     @classmethod
@@ -268,6 +280,10 @@ def write_c_header(config: DetectorConfig, folder: Path) -> Path:
             "LOOK_AGAIN_RUNS": LOOK_AGAIN_RUNS,
             "KEPT_COLUMNS": config.kept_columns,
         }
+    if config.gain.fixed:
+        settings["GAIN"] = config.gain.fixed
+    if config.automatic_gain:
+        settings["AUTOMATIC_GAIN"] = 1
     rows = [
         f"  {{{row.threshold_units}, {row.release_units}, {row.suppression_columns}, "
         f"{row.window_runs}, {row.hits if row.event else 0}}},"

@@ -42,6 +42,7 @@ _CORE = (
     "crc32",
     "detector",
     "frontend",
+    "level",
     "listener",
     "live",
     "platform_defaults",

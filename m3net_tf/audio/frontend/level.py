@@ -111,6 +111,45 @@ class Gain:
         return octaves(self.fixed_db)
 
 
+NO_GAIN = Gain()
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """What a level meter shows.
+
+    Attributes:
+        peak: greatest magnitude of the last whole second, without the gain.
+        missing_db: by how much loud sounds are below the target, after the fixed gain.
+        gain_db: the present gain.
+    """
+
+    peak: int
+    missing_db: int
+    gain_db: int
+    verdict: Verdict
+
+    @property
+    def peak_db(self) -> float:
+        """The peak relative to full scale."""
+        return 20 * math.log10(max(self.peak, 1) / (_FULL + 1))
+
+    @property
+    def meter(self) -> str:
+        """The level in some words."""
+        gain = f", gain {self.gain_db} dB" if self.gain_db else ""
+        return f"peak {self.peak_db:.0f} dBFS{gain}"
+
+    @property
+    def warning(self) -> str:
+        """What is wrong with the level, and how to improve it; empty if nothing is."""
+        return {
+            Verdict.OK: "",
+            Verdict.QUIET: f"too quiet: give the microphone {self.missing_db} dB more gain",
+            Verdict.CLIPS: "clips: give the microphone less gain",
+        }[self.verdict]
+
+
 class Microphone:
     """Level and gain of a stream of samples.
 
@@ -122,7 +161,7 @@ class Microphone:
         seconds: whole seconds so far.
     """
 
-    def __init__(self, frontend: FrontendConfig, gain: Gain = Gain()) -> None:
+    def __init__(self, frontend: FrontendConfig, gain: Gain = NO_GAIN) -> None:
         self._settings = level_settings(frontend)
         self._gain = gain
         self._hop = frontend.hop_samples
@@ -140,14 +179,9 @@ class Microphone:
         return min(self._gain.fixed + added, self._settings["MOST"])
 
     @property
-    def missing_db(self) -> int:
-        """:attr:`missing` in whole decibels, rounded down."""
-        return decibels(self.missing)
-
-    @property
-    def gain_db(self) -> int:
-        """:attr:`gain` in whole decibels, rounded down."""
-        return decibels(self.gain)
+    def reading(self) -> Reading:
+        """What a level meter shows now."""
+        return Reading(self.peak, decibels(self.missing), decibels(self.gain), self.verdict)
 
     @property
     def verdict(self) -> Verdict:
@@ -178,8 +212,7 @@ class Microphone:
             self._hear(power, peaks[i], clipped[i])
             largest = (_FULL << 8) // peaks[i] if peaks[i] else 1 << 15
             factors[i] = min(_factor(self.gain), max(256, largest))
-        amplified = np.clip((hops * factors + 128) >> 8, -32768, 32767)
-        return np.asarray(amplified.reshape(-1), np.int16)
+        return ((hops * factors + 128) >> 8).astype(np.int16).reshape(-1)
 
     def _hear(self, power: int, peak: int, clipped: int) -> None:
         """Take a hop's variance, greatest magnitude and number of clipped samples."""

@@ -45,13 +45,15 @@ def test_quiet_sound_is_raised_to_the_target(below_db):
     assert microphone.verdict is Verdict.OK
     listening = Microphone(FRONTEND)
     np.testing.assert_array_equal(listening.push(pcm), pcm)
-    assert listening.verdict is Verdict.QUIET and abs(listening.missing_db - below_db) < 2
+    assert listening.verdict is Verdict.QUIET and abs(listening.reading.missing_db - below_db) < 2
 
 
 def test_more_than_the_greatest_gain_is_too_quiet():
     microphone = Microphone(FRONTEND, AUTOMATIC)
     microphone.push(words(TARGET_DB - MOST_DB - 12, noise=0.0))
-    assert microphone.verdict is Verdict.QUIET and microphone.gain_db == pytest.approx(MOST_DB, 1)
+    assert microphone.verdict is Verdict.QUIET and microphone.reading.gain_db == pytest.approx(
+        MOST_DB, 1
+    )
 
 
 @pytest.mark.parametrize("noise", [0.0, 3.0, 300.0])
@@ -78,7 +80,7 @@ def test_an_offset_is_not_sound():
     microphone = Microphone(FRONTEND, AUTOMATIC)
     microphone.push(pcm)
     microphone.push(words(TARGET_DB - 30, seconds=8) + np.int16(2000))
-    assert abs(microphone.gain_db - 30) < 3
+    assert abs(microphone.reading.gain_db - 30) < 3
 
 
 def test_clipped_sound_is_found_in_the_last_second():
@@ -94,7 +96,7 @@ def test_a_fixed_gain_multiplies():
     microphone = Microphone(FRONTEND, Gain(20))
     amplified = microphone.push(pcm)
     np.testing.assert_allclose(amplified, pcm * 10.0, rtol=0.06, atol=0.6)
-    assert microphone.missing_db == pytest.approx(-60 + 40 - 20 + 58 - 0, abs=2)
+    assert microphone.reading.missing_db == pytest.approx(-60 + 40 - 20 + 58 - 0, abs=2)
 
 
 @given(st.integers(-60, 0), st.lists(st.integers(0, 5000), max_size=12), st.integers(0, 99))
