@@ -173,6 +173,10 @@ class DetectorConfig:
         """The microphone's gain before the front end."""
         return Gain(self.gain_db, self.automatic_gain)
 
+    def with_gain(self, gain: Gain) -> DetectorConfig:
+        """These settings with another gain of the microphone."""
+        return dataclasses.replace(self, gain_db=gain.fixed_db, automatic_gain=gain.automatic)
+
     def to_dict(self) -> dict[str, object]:
         """All settings as plain values; without newer ones that are off, for earlier releases."""
         values = {**dataclasses.asdict(self), "classes": [*map(dataclasses.asdict, self.classes)]}

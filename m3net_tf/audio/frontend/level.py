@@ -100,6 +100,20 @@ class Gain:
         if not 0 <= self.fixed_db <= MOST_DB:
             raise ConfigError(f"gain_db is {self.fixed_db}: give 0 to {MOST_DB:g}")
 
+    @classmethod
+    def parse(cls, text: str) -> "Gain":
+        """The gain that a user typed: decibels, or ``auto``.
+
+        Raises:
+            ConfigError: it is neither, or out of range.
+        """
+        if text == "auto":
+            return cls(automatic=True)
+        try:
+            return cls(float(text))
+        except ValueError:
+            raise ConfigError(f"gain {text!r}: give 0 to {MOST_DB:g} dB, or auto") from None
+
     @property
     def used(self) -> bool:
         """Whether samples may change."""
