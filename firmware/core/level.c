@@ -43,8 +43,8 @@ static void estimate(m3net_level* level, int32_t now) {
     const int32_t rise = first ? M3NET_FRONTEND_LEVEL_FIRST_RISE : M3NET_FRONTEND_LEVEL_RISE;
     level->missing += least(rise, wanted - level->missing);
   }
-  level->quiet = level->missing >=
-                 (level->quiet ? M3NET_FRONTEND_LEVEL_ENOUGH : M3NET_FRONTEND_LEVEL_QUIET);
+  level->quiet =
+      level->missing >= (level->quiet ? M3NET_FRONTEND_LEVEL_ENOUGH : M3NET_FRONTEND_LEVEL_QUIET);
 }
 
 bool m3net_level_hear(m3net_level* level, const int16_t* hop) {

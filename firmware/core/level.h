@@ -34,15 +34,15 @@ typedef enum {
 /// Level of a stream; owned by the caller, set up by m3net_level_reset(). Levels and gains are
 /// octaves of amplitude with 16 fraction bits.
 typedef struct {
-  int32_t background;    ///< Negative before the first sound.
-  int32_t missing;       ///< By how much loud sounds are below the target.
-  uint32_t sound_hops;   ///< At most M3NET_FRONTEND_LEVEL_FIRST_HOPS.
-  bool quiet;            ///< Much is missing.
-  uint32_t hop_peak;     ///< Greatest magnitude of the last hop.
-  uint32_t hops;         ///< Of this second.
-  uint32_t peak;         ///< Greatest magnitude of this second.
-  uint32_t clipped;      ///< Samples at full scale in this second.
-  uint32_t last_peak;    ///< Of the last whole second.
+  int32_t background;     ///< Negative before the first sound.
+  int32_t missing;        ///< By how much loud sounds are below the target.
+  uint32_t sound_hops;    ///< At most M3NET_FRONTEND_LEVEL_FIRST_HOPS.
+  bool quiet;             ///< Much is missing.
+  uint32_t hop_peak;      ///< Greatest magnitude of the last hop.
+  uint32_t hops;          ///< Of this second.
+  uint32_t peak;          ///< Greatest magnitude of this second.
+  uint32_t clipped;       ///< Samples at full scale in this second.
+  uint32_t last_peak;     ///< Of the last whole second.
   uint32_t last_clipped;  ///< Of the last whole second.
 } m3net_level;
 

@@ -108,8 +108,8 @@ bool m3net_live_step(m3net_live* live, m3net_live_result* result) {
   ++live->statistics.hops;
   const uint64_t arrived_us = live->arrived_us[place];
   result->has_level = m3net_level_hear(&live->level, result->hop);
-  result->has_column = m3net_frontend_push(live->recognizer->frontend,
-                                           amplified(live, result->hop), result->column);
+  result->has_column =
+      m3net_frontend_push(live->recognizer->frontend, amplified(live, result->hop), result->column);
   if (result->has_column) {
     ++live->statistics.columns;
     m3net_listener_take(&live->listener, result->column, result);
