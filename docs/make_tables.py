@@ -13,6 +13,7 @@ A table stands between ``<!-- table: NAME -->`` and ``<!-- end of table -->``. N
   second of sound, of ``docs/evidence/bodies.json``;
 - ``enrolled`` and ``normal``: accuracy of enrolled sounds, and how well faults are told from normal
   sounds, of ``docs/evidence/enrolled_sounds.json`` and ``docs/evidence/normal_sounds.json``;
+- ``levels``: accuracy by the gain of a microphone, of ``docs/evidence/levels.json``;
 - ``PAPER/TABLE.SCALE``: what ``m3net table`` wrote, without values that a paper quotes;
 - the same followed by ``rows`` or ``folds``: its cells with more columns, or each fold;
 - the same followed by ``leak``: the accuracy by two splits, paired by seed;
@@ -28,7 +29,7 @@ A table stands between ``<!-- table: NAME -->`` and ``<!-- end of table -->``. N
 
 Run ``python docs/make_tables.py`` after ``m3net table``, ``m3net lab deployment``, ``m3net lab
 search``, ``m3net bench stream``, ``m3net bench body``, ``m3net bench sounds``, ``m3net bench
-normal``, ``docs/make_benchmarks.py`` or ``make emulate-all``.
+normal``, ``m3net bench level``, ``docs/make_benchmarks.py`` or ``make emulate-all``.
 """
 
 from __future__ import annotations
@@ -555,6 +556,21 @@ def _normal_table(_: str) -> Table:
     return ["body", "recordings learnt", *columns], rows
 
 
+def _level_table(_: str) -> Table:
+    """Accuracy by the gain of a microphone, without and with the automatic gain."""
+    results = json.loads((DOCS / "evidence" / "levels.json").read_text())
+    gains = sorted(results[0]["levels"], key=int)
+    rows = []
+    for result in results:
+        for title, key in (("no", "accuracy"), ("yes", "automatic")):
+            shares = (f"{100 * result['levels'][gain][key]:.1f}" for gain in gains)
+            rows.append([f"`{result['network']}`", title, *shares])
+        raised = (str(result["levels"][gain]["gain_db"]) for gain in gains)
+        rows.append([f"`{result['network']}`", "mean gain, dB", *raised])
+    columns = [f"{gain} dB".replace("-", "\N{MINUS SIGN}") for gain in gains]
+    return ["network", "automatic gain", *columns], rows
+
+
 def _share_with_interval(figures: Mapping[str, Any]) -> str:
     low, high = figures["accuracy_95"]
     return f"{100 * figures['accuracy']:.1f} ({100 * low:.1f} to {100 * high:.1f})"
@@ -894,6 +910,7 @@ _WHOLE: Mapping[str, Callable[[str], Table]] = {
     "bodies": _body_table,
     "claims": _claims,
     "enrolled": _enrolled_table,
+    "levels": _level_table,
     "normal": _normal_table,
 }
 _VIEWS: Mapping[str, Callable[[str, str], Table]] = {

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -13,13 +13,15 @@ import typer
 from m3net_tf.audio.annotations.writing import EventFormat, event_table, require_fitting
 from m3net_tf.cli.app import app
 from m3net_tf.cli.options import LabelsOfFile, RecipeOfFile, complete_runs
-from m3net_tf.cli.output import say, say_exactly
+from m3net_tf.cli.output import say, say_exactly, say_progress
 from m3net_tf.system.errors import DataError
 from m3net_tf.system.terminal import Status, print_error
 
 if TYPE_CHECKING:  # reading the package's NumPy and interpreter takes a moment
     from m3net_tf.audio.annotations.events import SoundEvent
     from m3net_tf.runtime.classifier import Classifier, Pcm
+
+_WARN_EVERY_S = 10
 
 
 @app.command()
@@ -94,7 +96,7 @@ def classify(
     )
     rate_hz = classifier.metadata.frontend.sample_rate_hz
     if microphone:
-        _stream(classifier, "microphone", microphone_chunks(rate_hz), as_json)
+        _stream(classifier, "microphone", _metered(classifier, microphone_chunks(rate_hz)), as_json)
     faults = 0
 
     def report(error: DataError) -> None:
@@ -156,6 +158,23 @@ def _classify_as_json(
 def _best(labels: Sequence[str], scores: Any, top: int) -> str:
     order = (-scores).argsort(kind="stable")[:top]
     return ", ".join(f"{labels[i]} {100 * scores[i]:.1f} %" for i in order)
+
+
+def _metered(classifier: Classifier, chunks: Iterable[Pcm]) -> Iterator[Pcm]:
+    """The chunks; their level goes to standard error once, and later what is wrong with it."""
+    from m3net_tf.audio.frontend.level import Microphone
+
+    settings = classifier.metadata
+    microphone = Microphone(settings.frontend, settings.detector.gain)
+    next_s = 1
+    for chunk in chunks:
+        microphone.push(chunk)
+        reading = microphone.reading
+        if microphone.seconds >= next_s and (reading.warning or next_s == 1):
+            next_s = microphone.seconds + _WARN_EVERY_S
+            words = filter(None, (reading.meter, reading.warning))
+            say_progress(f"microphone: {', '.join(words)}")
+        yield chunk
 
 
 def _stream(classifier: Classifier, name: str, chunks: Iterable[Pcm], as_json: bool) -> None:

@@ -235,6 +235,7 @@ LAB_LIGHT = {
     "bench body no_network --data esc10=no_data": TRAIN,
     "bench normal --data-dir no_data --body no_network": TRAIN,
     "bench sounds --data-dir no_data --body no_network": "choose from the networks",
+    "bench level no_network": "choose from the networks",
 }
 if LAB:
     LIGHT |= LAB_LIGHT

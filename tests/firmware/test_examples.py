@@ -32,13 +32,18 @@ def run_example(bundle, layout: str, source: Path, folder: Path, pcm: np.ndarray
     return emulate(link(objects, layout, [source, ARDUINO / "board.cc"], [ARDUINO, folder]))
 
 
+def events_of(lines: list[str]) -> list[str]:
+    """What an example prints of sounds, without its lines on the microphone's level."""
+    return [line for line in lines if not line.startswith("microphone ")]
+
+
 @pytest.mark.parametrize("sketch", ["listen", "listen_esp32"])
 def test_the_arduino_sketches_print_the_events_of_the_desktop(
     arm_emulation, warped_bundle, tmp_path, sketch
 ):
     pcm = recording(warped_bundle.frontend.hop_samples)
     source = EXAMPLES / "arduino" / sketch / f"{sketch}.ino"
-    printed = run_example(warped_bundle, "arduino", source, tmp_path, pcm)
+    printed = events_of(run_example(warped_bundle, "arduino", source, tmp_path, pcm))
     assert printed == desktop_events(warped_bundle, pcm) and len(set(printed)) > 1
 
 
@@ -49,7 +54,7 @@ def test_the_application_for_esp_idf_prints_the_events_of_the_desktop(warped_bun
     sources = [*(library / "src" / "m3net").glob("*.c"), library / "examples/listen/main/main.c"]
     folders = (library / "src", ESP_IDF, tmp_path)
     program = compile_for_host(tmp_path / "listen", [*sources, ESP_IDF / "board.c"], folders)
-    printed = run_tool(program).decode().splitlines()
+    printed = events_of(run_tool(program).decode().splitlines())
     assert printed == desktop_events(warped_bundle, pcm) and len(set(printed)) > 1
 
 

@@ -113,12 +113,23 @@ def test_the_microphone_is_heard_until_ctrl_c(
     path = write_wav(tmp_path / "a.wav", pcm)
     monkeypatch.setitem(sys.modules, "sounddevice", fake_sounddevice(pcm))
     assert classify("--microphone", "--json", "--model", model) == 130
-    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    heard = capsys.readouterr()
+    assert heard.err.startswith("microphone: peak ")
+    events = [json.loads(line) for line in heard.out.splitlines()]
     assert classify(path, "--stream", "--json", "--model", model) == 0
     streamed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert events and {event.pop("source") for event in events} == {"microphone"}
     assert {event.pop("source") for event in streamed} == {str(path)}
     assert events == streamed
+
+
+def test_a_quiet_microphone_is_warned_of(exported, monkeypatch, capsys, classify):
+    rng = np.random.default_rng(0)
+    sound = np.tile(np.repeat([1.0, 60.0], 8000), 15) * rng.standard_normal(240_000)
+    monkeypatch.setitem(sys.modules, "sounddevice", fake_sounddevice(sound.astype(np.int16)))
+    assert classify("--microphone", "--model", exported.folder) == 130
+    first, second, *rest = capsys.readouterr().err.splitlines()
+    assert first.startswith("microphone: peak ") and "too quiet" in second and len(rest) <= 2
 
 
 def test_without_a_microphone(exported, monkeypatch, capsys, classify):

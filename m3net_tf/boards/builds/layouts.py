@@ -38,10 +38,10 @@ _TEMPLATES = FIRMWARE_DIR / "layouts"
 _EXAMPLES = FIRMWARE_DIR.parent / "examples"
 _CORE = (
     "classifier.c", "classifier.h", "crc32.c", "crc32.h", "detector.c", "detector.h", "frontend.c",
-    "frontend.h", "frontend_fixed.h", "frontend_waveform.h", "inference.h", "listener.c",
-    "listener.h", "live.c", "live.h", "platform.h", "platform_defaults.c", "prototypes.c",
-    "prototypes.h", "recognizer.c", "recognizer.h", "ring.c", "ring.h", "second_look.h", "status.c",
-    "status.h",
+    "frontend.h", "frontend_fixed.h", "frontend_waveform.h", "inference.h", "level.c", "level.h",
+    "listener.c", "listener.h", "live.c", "live.h", "platform.h", "platform_defaults.c",
+    "prototypes.c", "prototypes.h", "recognizer.c", "recognizer.h", "ring.c", "ring.h",
+    "second_look.h", "status.c", "status.h",
 )  # fmt: skip
 _WARP = ("warp.c", "warp.h")
 _EXPORTED = ("detector_config.h", "frontend_config.h", "frontend_tables.c")

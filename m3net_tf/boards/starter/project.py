@@ -139,6 +139,7 @@ def _of_nothing(training: int, longer: float, proposal: Proposal) -> Sections:
         "augmentation": {
             "copies": 3 if training > _MANY else max(3, round(10 / longer)),
             "speed_probability": 0.5,
+            "gain_db": [-12.0, 16.0],  # up to what clips loud recordings
             "time_masks": 1,
             "frequency_masks": 1,
             **proposal.masks,

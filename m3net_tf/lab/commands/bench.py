@@ -442,3 +442,20 @@ def bench_sounds(
             log=progress_beside(True),
         )
     )
+
+
+@bench_app.command("level")
+def bench_level(
+    network: Annotated[
+        Path, typer.Argument(help="Run with an export, or a trained network's name.")
+    ],
+    data_dir: DataDir = None,
+    split: Annotated[str, typer.Option(help="validation or test.")] = "test",
+    as_json: AlwaysJson = True,
+) -> None:
+    """Measure accuracy against the microphone's level, without and with automatic gain."""
+    from m3net_tf.lab.bench.level import run_bench_level
+    from m3net_tf.training.clips.checks import require_held_out
+
+    require_held_out(split)
+    say_json(run_bench_level(network, data_dir, split, progress_beside(True)))
