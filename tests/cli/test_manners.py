@@ -15,7 +15,6 @@ from types import SimpleNamespace
 
 import pytest
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from m3net_tf import __version__
@@ -193,8 +192,7 @@ def test_names_are_printed_as_they_are(printed, monkeypatch):
 # --- JSON ----------------------------------------------------------------------------------------
 
 
-def test_model_list_fits_80_columns(m3net, monkeypatch):
-    monkeypatch.setattr(output_module, "console", Console(width=80, markup=False))
+def test_model_list_fits_80_columns(m3net, narrow):
     status, output, _ = m3net("model", "list")
     lines = output.splitlines()
     assert status == 0 and max(map(len, lines)) <= 80
