@@ -249,6 +249,12 @@ def no_emulator(monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.fixture
+def no_tflm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TensorFlow Lite Micro's package is not installed."""
+    monkeypatch.setitem(sys.modules, "tflite_micro.python.tflite_micro", None)
+
+
+@pytest.fixture
 def eager() -> Iterator[None]:
     """Functions run eagerly, for a few steps: tracing takes longer; other tests cover the graph."""
     from m3net_tf.system.keras import keras, tf

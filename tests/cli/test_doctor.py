@@ -49,11 +49,10 @@ def test_a_full_disk(offline, monkeypatch):
 
 
 def test_status_and_json_agree(offline, monkeypatch):
-    check = installation.Check("Python", "ok", "3")
-    monkeypatch.setattr(installation, "run_checks", lambda: [check])
+    checks = [installation.Check("Python", "ok", "3")]
+    monkeypatch.setattr(installation, "run_checks", lambda: checks)
     assert CliRunner().invoke(app, ["doctor"]).stdout == "ok        Python: 3\n"
-    absent = installation.Check("cc", "missing", "cc", "apt-get install gcc")
-    monkeypatch.setattr(installation, "run_checks", lambda: [check, absent])
+    checks.append(installation.Check("cc", "missing", "cc", "apt-get install gcc"))
     done = CliRunner().invoke(app, ["doctor", "--json"])
     assert done.exit_code == 1
     assert [entry["state"] for entry in json.loads(done.stdout)] == ["ok", "missing"]
