@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Shared by the tests of several rooms: a tiny recipe, its trained run, a private cache."""
 
+import errno
+import fcntl
 import gc
 import os
 import shutil
@@ -246,6 +248,16 @@ def no_emulator(monkeypatch: pytest.MonkeyPatch) -> str:
         "shutil.which", lambda tool: None if tool == "qemu-system-arm" else which(tool)
     )
     return "qemu-system-arm"
+
+
+@pytest.fixture
+def no_locks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file system has no locks."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
 
 
 @pytest.fixture

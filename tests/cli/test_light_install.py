@@ -96,7 +96,7 @@ def test_a_checkout_is_named_or_stood_in(outside, monkeypatch):
     assert checkout.require_sources("firmware") == root / "firmware"
 
 
-def test_the_packages_own_checkout_comes_before_the_current_folder(outside, monkeypatch):
+def test_the_packages_own_checkout_comes_before_the_current_folder(outside):
     for root in (outside, outside / "site-packages"):
         (root / "firmware").mkdir(parents=True)
         (root / "firmware/third_party.lock").touch()

@@ -159,7 +159,7 @@ def test_a_recipe_that_cannot_be_measured_ends_the_search(search):
         search(board="none")
 
 
-def test_a_lost_trial_is_tried_again(search, space, base, tmp_path, train_at_once, monkeypatch):
+def test_a_lost_trial_is_tried_again(search, space, base, train_at_once, monkeypatch):
     work, trained = train_at_once
     results = [Lost("the computer went away")]
 

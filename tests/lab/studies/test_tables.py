@@ -661,7 +661,7 @@ def test_json_has_all_of_it(finished):
     assert str(folder) not in read(folder, "json")
 
 
-def test_data_folders_go_by_name(trainer, run_table, tmp_path, monkeypatch):
+def test_data_folders_go_by_name(trainer, run_table, monkeypatch):
     monkeypatch.delenv("DATA_DIR", raising=False)
     assert parse_data_folders([]) == {}
     folders = parse_data_folders(["us8k=/u", "/all"])

@@ -110,7 +110,7 @@ def test_what_can_be_measured_is_measured_in_the_order_of_need():
 
 
 @pytest.fixture
-def lacking(run: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
+def lacking(run: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """One section that lacks a fit until it was made; the commands that have run."""
     done: list[str] = []
 
