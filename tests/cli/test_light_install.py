@@ -153,7 +153,8 @@ def test_outside_a_checkout_the_advice_can_be_typed(outside, monkeypatch):
 def test_all_missing_packages_are_named_at_once(monkeypatch):
     with refuses(ConfigError, "no-such-a", "no-such-b", "pip"):
         require_modules("a page", "web", "json", "no_such_a", "no_such_b", "no_such_a.part")
-    monkeypatch.setattr(extras, "is_installed", lambda name: name not in ("librosa", "tf-keras"))
+    for module in ("librosa", "tf_keras"):
+        monkeypatch.setitem(sys.modules, module, None)
     extra, packages = missing_with("tensorflow")
     assert extra == "train" and {"librosa", "tf-keras", "tensorflow"} == {*packages}
 

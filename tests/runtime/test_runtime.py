@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import functools
 import re
+import sys
 import types
 
 import numpy as np
@@ -93,7 +94,8 @@ def test_what_the_wheel_prints_does_not_mix_with_json(monkeypatch, tflite, capsy
         print("Number of resource variables the model uses = 0")
 
     wheel = types.SimpleNamespace(Interpreter=types.SimpleNamespace(from_bytes=from_bytes))
-    monkeypatch.setattr(interpreter, "_tflm", lambda: wheel)
+    package = types.SimpleNamespace(runtime=wheel)
+    monkeypatch.setitem(sys.modules, "tflite_micro.python.tflite_micro", package)
     interpreter._load_tflm(tflite, 1 << 20)
     assert not capsys.readouterr().out
 

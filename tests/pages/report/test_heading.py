@@ -149,10 +149,12 @@ def test_a_command_is_run_with_its_lines_and_its_error(run: Path, tmp_path: Path
 
 
 def test_an_unreachable_source_is_said_in_words_not_by_git(monkeypatch, tmp_path):
-    def fails(arguments, cwd):
-        raise sources._GitError("fatal: unable to access 'https://x/': Could not resolve host: x")
-
-    monkeypatch.setattr(sources, "_git", fails)
+    git = tmp_path / "git"
+    git.write_text(
+        "#!/bin/sh\necho 'fatal: unable to access: Could not resolve host: x' >&2; exit 128\n"
+    )
+    git.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
     (source, *_) = sources.read_lock()
     reason = sources.why_sources_unavailable([source], tmp_path)
     assert reason and "fatal" not in reason and "check the network, or set M3NET_CACHE" in reason
