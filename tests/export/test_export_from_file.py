@@ -127,7 +127,7 @@ def test_files_that_cannot_be_exported(exported, tmp_path):
 
 
 @pytest.fixture
-def trained(tmp_path, monkeypatch, private_cache) -> Path:
+def trained(tmp_path, private_cache) -> Path:
     """A copy of a trained network of the package, without its int8 network and its data set."""
     folder = tmp_path / "copy"
     folder.mkdir()

@@ -8,6 +8,7 @@ import dataclasses
 import os
 import shutil
 import subprocess
+import termios
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -81,13 +82,20 @@ def behind_pty(program: Path, *words: str | Path) -> Iterator[str]:
     process = subprocess.Popen(
         [program, "serve", *words], stdin=host_end, stdout=host_end, stderr=subprocess.PIPE
     )
+    path = os.ttyname(device_end)
     try:
-        yield os.ttyname(device_end)
+        yield path
     finally:
         os.close(device_end)  # the program ends by itself then, and its coverage is kept
-        try:
-            process.communicate(timeout=60)
-        except subprocess.TimeoutExpired:
+        for _ in range(300):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.communicate(timeout=0.2)
+                break
+            # Linux does not wake a program that writes to the full buffer of the closed end.
+            end = os.open(path, os.O_RDWR | os.O_NOCTTY)
+            termios.tcflush(end, termios.TCIFLUSH)
+            os.close(end)
+        else:
             process.kill()
             process.communicate()
         os.close(host_end)
