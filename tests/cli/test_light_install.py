@@ -229,6 +229,7 @@ LAB_LIGHT = {
     "bench normal --data-dir no_data --body no_network": TRAIN,
     "bench sounds --data-dir no_data --body no_network": "choose from the networks",
     "bench level no_network": "choose from the networks",
+    "bench mlperf": TRAIN,
 }
 if LAB:
     LIGHT |= LAB_LIGHT
