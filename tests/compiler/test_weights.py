@@ -26,6 +26,7 @@ from m3net_tf.compiler.weights import BLOCKS, PLAIN_BLOCK, channel_rows, convolu
 from m3net_tf.runtime.interpreter import tflm_unavailable_reason
 
 BLOCK = BLOCKS[0]
+OTHERS = Goal(winograd_bytes=0)
 
 
 def convolution(weights: np.ndarray, size: tuple[int, int] = (6, 6)) -> bytes:
@@ -121,7 +122,7 @@ def cases():
     # Windows of 1152 items, whose upper sums do not fit 24 bits together.
     files["large"] = convolution(np.full((6, 3, 3, 128), 127), (3, 3))
     files["large_by_parts"] = convolution(np.full((8, 3, 3, 128), 127), (3, 3))
-    assert possible_pixels(compile_network(files["large_by_parts"])) == [2, 1]
+    assert possible_pixels(compile_network(files["large_by_parts"], goal=OTHERS)) == [2, 1]
     for number in range(30):
         channels = rng.integers(1, 11, 1) if number % 3 == 0 else 4 * rng.integers(1, 4, 1)
         shape = (*channels, *rng.integers(1, 4, 2), *rng.integers(1, 24, 1))
@@ -131,9 +132,9 @@ def cases():
     for name, tflite in files.items():
         network = compile_network(tflite, goal=GOALS["flash"])
         found.append((tflite, Case(f"{name}_small", network, random_inputs(rng, network))))
-        for pixels in possible_pixels(compile_network(tflite)):
+        for pixels in possible_pixels(compile_network(tflite, goal=OTHERS)):
             most[pixels] += 1
-            network = with_pixels(compile_network(tflite), pixels)
+            network = with_pixels(compile_network(tflite, goal=OTHERS), pixels)
             inputs = random_inputs(rng, network)
             if name.startswith("large"):
                 inputs = [np.full_like(inputs[0], 64)]

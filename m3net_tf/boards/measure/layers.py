@@ -309,7 +309,8 @@ def _form(call: Call, in_ram: Container[ArrayKey]) -> str:
     if call.kernel == "convolve_depthwise":
         return ("channel by channel" if layer.lines else "pixel by pixel") + place
     pixels = counted(layer.pixels, "pixel")
-    return pixels + (", plain weights" if layer.plain else "") + place
+    form = ", plain weights" if layer.plain else ", Winograd" if layer.is_winograd else ""
+    return pixels + form + place
 
 
 def modelled_table(label: str, layers: Sequence[ModelledLayer]) -> Table:
