@@ -11,6 +11,7 @@ BOARD ?= mps2_an386
 ENGINE ?= compiled
 ENGINE_SUFFIX := $(if $(filter tflm,$(ENGINE)),-tflm)
 DATA_DIR ?=
+PORT ?=
 # A recipe of the data set's own, else the one for sounds of a few seconds.
 RECIPE ?= $(firstword $(wildcard experiments/mcu/$(MODEL)_$(DATASET).yaml) \
   experiments/mcu/$(MODEL)_sounds.yaml)
@@ -48,7 +49,7 @@ $(BUILDING): export CMAKE_CXX_COMPILER_LAUNCHER = $(shell command -v ccache)
 $(BUILDING): export CCACHE_BASEDIR = $(or $(TMPDIR),/tmp)
 $(BUILDING): export CCACHE_NOHASHDIR = 1
 
-.PHONY: help setup system demo train export-mcu firmware emulate emulate-all renode dist flash test test-all engine-proof docs figures coverage mutations faults fuzz lint format pins sbom light-runtime bench clean
+.PHONY: help setup system demo train export-mcu firmware emulate emulate-all renode dist flash test test-all engine-proof docs figures coverage mutations faults fuzz lint format pins sbom light-runtime esphome bench bench-mlperf clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -177,7 +178,7 @@ format: setup # rewrite sources to the style
 	$(VENV)/bin/clang-format -i $$(git ls-files '*.c' '*.h' '*.cc' '*.cpp' '*.ino')
 
 pins: # write the hashes of the pinned versions; needs uv
-	for file in constraints.txt .ci/sbom.txt .ci/light_runtime.txt; do \
+	for file in constraints.txt .ci/sbom.txt .ci/light_runtime.txt .ci/esphome.txt; do \
 	  UV_CUSTOM_COMPILE_COMMAND="make pins" uv pip compile --quiet --universal --python-version 3.11 \
 	    --no-deps --no-annotate --generate-hashes $$file --output-file $$file || exit; done
 
@@ -193,8 +194,17 @@ light-runtime: # scores of the kept exports with tflite-runtime, in an environme
 	build/light-runtime/bin/$(PIP_INSTALL) --require-hashes -r .ci/light_runtime.txt
 	PYTHONPATH=. build/light-runtime/bin/python .ci/light_runtime.py
 
+esphome: setup # what ESPHome makes of its layout, with ESPHome in an environment of its own
+	$(PYTHON) -m venv build/esphome
+	build/esphome/bin/$(PIP_INSTALL) --require-hashes -r .ci/esphome.txt
+	ESPHOME=$(abspath build/esphome/bin/python) $(VENV)/bin/python -m pytest -m "" tests/firmware/test_esphome.py
+
 bench: setup ## cost of RUN on the emulated BOARD, as JSON
 	$(M3NET) footprint $(RUN) --board $(BOARD) --json
+
+# PORT is the serial device of BOARD; without it BOARD is emulated.
+bench-mlperf: setup ## MLPerf Tiny's own runner on BOARD, at PORT or emulated, with the data in DATA_DIR or made ones
+	$(M3NET) bench mlperf --board $(BOARD) $(if $(PORT),--port $(PORT)) $(if $(DATA_DIR),--data $(DATA_DIR))
 
 clean: ## remove the virtual environment and build folders; runs stay
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache runs/*/firmware

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from m3net_tf.boards.builds.boards import load_board
-from m3net_tf.boards.emulation.cycles import CORE, FLASHES
+from m3net_tf.boards.emulation.cycles import TIMINGS
 from m3net_tf.compiler.engines import ENGINES
 from m3net_tf.lab.bench.engine import SUBJECTS, EngineComparison, run_bench_engine
 
@@ -36,9 +36,10 @@ WORDS = {
     "microWakeWord hey_jarvis": "models/v2/hey_jarvis.tflite",
 }
 INPUTS = 10
+SETTINGS = list(dict.fromkeys(name for timings in TIMINGS.values() for name in timings))
 COLUMNS = (
     *("core", "network", "engine", "instructions"),
-    *(f"modelled cycles, {name}" for name in FLASHES),
+    *(f"modelled cycles, {name}" for name in SETTINGS),
     *("flash reads", "arena bytes", "flash bytes", "stack bytes"),
 )
 
@@ -54,7 +55,8 @@ def main() -> None:
     rows: list[tuple[str, ...]] = []
     for board in BOARDS:
         facts = load_board(board)
-        result = run_bench_engine([board], list(networks), INPUTS, print, cycles=facts.core == CORE)
+        modelled = facts.core in TIMINGS
+        result = run_bench_engine([board], list(networks), INPUTS, print, cycles=modelled)
         for label, comparison in result["boards"][board].items():
             if not comparison["bytes_equal"]:
                 sys.exit(f"{label} on {board}: other bytes than TensorFlow Lite Micro")
@@ -69,9 +71,8 @@ def rows_of(core: str, name: str, comparison: EngineComparison) -> Iterator[tupl
     for engine in filter(comparison["engines"].get, ENGINES):
         cost = comparison["engines"][engine]
         modelled = cost.get("modelled")
-        cycles = (
-            [modelled["cycles"][flash] for flash in FLASHES] if modelled else [""] * len(FLASHES)
-        )
+        counts = modelled["cycles"] if modelled else {}
+        cycles = [counts.get(name, "") for name in SETTINGS]
         reads = modelled["flash_reads"] if modelled else ""
         sizes = (cost["arena_bytes"], cost["flash_bytes"], cost["stack_bytes"])
         yield (core, name, engine, *map(str, (cost["instructions"], *cycles, reads, *sizes)))

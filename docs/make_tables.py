@@ -5,14 +5,15 @@ A table stands between ``<!-- table: NAME -->`` and ``<!-- end of table -->``. N
 
 - ``presets`` and ``cores``;
 - ``benchmarks CORE`` and ``benchmarks ratios``: the compiled engine, and what it is of TensorFlow
-  Lite Micro, of ``docs/evidence/benchmarks.csv``; ``benchmarks mlperf``: beside published results
-  of ``docs/evidence/mlperf_tiny.csv``;
+  Lite Micro, of ``docs/evidence/benchmarks.csv``; ``benchmarks mlperf``, ``energy``, ``open`` and
+  ``checks``: beside published results of ``docs/evidence/mlperf_tiny.csv``;
 - ``streams`` and ``streams always``: windows and hops, or front end and hops of a microphone that
   never stops, of ``docs/evidence/streams.json``;
 - ``bodies DATASET`` and ``bodies cost``: accuracy after some clips of each class, and the cost of a
   second of sound, of ``docs/evidence/bodies.json``;
 - ``enrolled`` and ``normal``: accuracy of enrolled sounds, and how well faults are told from normal
   sounds, of ``docs/evidence/enrolled_sounds.json`` and ``docs/evidence/normal_sounds.json``;
+- ``levels``: accuracy by the gain of a microphone, of ``docs/evidence/levels.json``;
 - ``PAPER/TABLE.SCALE``: what ``m3net table`` wrote, without values that a paper quotes;
 - the same followed by ``rows`` or ``folds``: its cells with more columns, or each fold;
 - the same followed by ``leak``: the accuracy by two splits, paired by seed;
@@ -28,7 +29,7 @@ A table stands between ``<!-- table: NAME -->`` and ``<!-- end of table -->``. N
 
 Run ``python docs/make_tables.py`` after ``m3net table``, ``m3net lab deployment``, ``m3net lab
 search``, ``m3net bench stream``, ``m3net bench body``, ``m3net bench sounds``, ``m3net bench
-normal``, ``docs/make_benchmarks.py`` or ``make emulate-all``.
+normal``, ``m3net bench level``, ``docs/make_benchmarks.py`` or ``make emulate-all``.
 """
 
 from __future__ import annotations
@@ -261,6 +262,12 @@ def _benchmark_table(part: str) -> Table:
         return _ratios()
     if part == "mlperf":
         return _mlperf()
+    if part == "energy":
+        return _mlperf_energy()
+    if part == "checks":
+        return _mlperf_checks()
+    if part == "open":
+        return _open_engines()
     rows = [row for row in _benchmarks() if (row["core"], row["engine"]) == (part, "compiled")]
     named = ("core", "engine")
     head = [
@@ -299,33 +306,165 @@ _MLPERF = {
     "anomaly": "autoencoder",
     "streaming wake word": "streaming wake word",
 }
-#: What is known of ours for a core that others published results of.
+#: What is modelled of ours for a core that others published results of.
 _MLPERF_COLUMNS = {
     "cortex-m4f": {
         "modelled cycles, 0 wait states": "ours, modelled, no wait states",
         "modelled cycles, STM32F4": "ours, modelled, flash of an STM32F4",
     },
-    "cortex-m33": {"instructions": "ours, instructions"},
-    "cortex-m7": {"instructions": "ours, instructions"},
+    "cortex-m33": {
+        "modelled cycles, 0 wait states": "ours, modelled, no wait states",
+        "modelled cycles, STM32U575": "ours, modelled, flash of an STM32U575",
+    },
+    "cortex-m7": {
+        "modelled cycles, best case": "ours, modelled, best case",
+        "modelled cycles, worst case": "ours, modelled, worst case, flash of an STM32H7A3",
+    },
 }
 
 
-def _mlperf() -> Table:
-    """Published cycles of MLPerf Tiny's tasks by core, and ours below; millions."""
+def _published() -> list[dict[str, str]]:
     with (DOCS / "evidence" / "mlperf_tiny.csv").open(newline="") as file:
-        published = list(csv.DictReader(file))
-    own = {
-        (row["core"], row["network"]): row for row in _benchmarks() if row["engine"] == "compiled"
-    }
+        return list(csv.DictReader(file))
+
+
+def _modelled_mlperf(core: str, column: str, engine: str = "compiled") -> list[float]:
+    """Modelled millions of cycles of each task; none where they are not modelled."""
+    own = {(row["core"], row["network"]): row for row in _benchmarks() if row["engine"] == engine}
+    counts = [own[core, network][column] for network in _MLPERF.values()]
+    return [int(count) / 1e6 for count in counts] if all(counts) else []
+
+
+def _fewest(chip: str, engine: str) -> list[dict[str, str] | None]:
+    """For each task the submission of an engine with the fewest cycles on a chip."""
+    tried = [row for row in _published() if (row["chip"], row["engine"]) == (chip, engine)]
+    best: list[dict[str, str] | None] = []
+    for task in _MLPERF:
+        rows = [row for row in tried if row[f"{task}, M cycles"]]
+        best.append(min(rows, key=lambda row: float(row[f"{task}, M cycles"]), default=None))
+    return best
+
+
+def _fewest_cycles(chip: str, engine: str) -> list[float | None]:
+    """The millions of cycles there."""
+    return [
+        float(row[f"{task}, M cycles"]) if row else None
+        for task, row in zip(_MLPERF, _fewest(chip, engine), strict=True)
+    ]
+
+
+def _mlperf() -> Table:
+    """Published cycles of MLPerf Tiny's tasks, each engine's fewest, and ours below; millions."""
+    published = _published()
     rows = []
-    for place in dict.fromkeys(row["core"] for row in published):
-        core = place.partition(",")[0]
-        chip = place.replace("cortex-m", "Cortex-M", 1).replace("4f", "4", 1)
-        rows += [[chip, *list(row.values())[1:]] for row in published if row["core"] == place]
-        for column, title in _MLPERF_COLUMNS[core].items():
-            counts = [int(own[core, network][column]) / 1e6 for network in _MLPERF.values()]
-            rows.append([chip, title, *(f"{count:.{2 if count >= 1 else 3}f}" for count in counts)])
-    return ("core", "engine", *_MLPERF), rows
+    for core in dict.fromkeys(row["core"] for row in published):
+        of_core = [row for row in published if row["core"] == core]
+        for chip, clock, engine in dict.fromkeys(
+            (row["chip"], row["MHz"], row["engine"]) for row in of_core
+        ):
+            rounds = ", ".join(sorted({row["round"] for row in _fewest(chip, engine) if row}))
+            cells = [
+                "" if count is None else _millions(count) for count in _fewest_cycles(chip, engine)
+            ]
+            rows.append([f"{_core_title(core)}, {chip} at {clock} MHz", engine, rounds, *cells])
+        for column, name in _MLPERF_COLUMNS.get(core, {}).items():
+            counts = map(_millions, _modelled_mlperf(core, column))
+            rows.append([_core_title(core), name, "", *counts])
+    return ("core", "engine", "rounds", *_MLPERF), rows
+
+
+def _open_engines() -> Table:
+    """Millions of cycles of open engines on a Cortex-M33: published, and modelled."""
+    rows = []
+    for chip, engine in (
+        ("RA6M4", "TensorFlow Lite Micro"),
+        ("nRF5340", "microTVM with CMSIS-NN"),
+    ):
+        rounds = ", ".join(sorted({row["round"] for row in _fewest(chip, engine) if row}))
+        counts = _fewest_cycles(chip, engine)
+        cells = ["" if count is None else _millions(count) for count in counts]
+        rows.append([f"{engine}, {chip}, published in {rounds}", *cells])
+    for column in _MLPERF_COLUMNS["cortex-m33"]:
+        modelled = _modelled_mlperf("cortex-m33", column, "tflm")
+        name = "TensorFlow Lite Micro with CMSIS-NN, modelled"
+        setting = column.removeprefix("modelled cycles, ")
+        rows.append([f"{name}, {setting}", *map(_millions, modelled)])
+    return ("engine", *_MLPERF), rows
+
+
+def _mlperf_checks() -> Table:
+    """Cycles on other cores divided by a Cortex-M4's: published and modelled."""
+    chips = {
+        "cortex-m33": {
+            "ST X-CUBE-AI": "STM32U575",
+            "Plumerai": "STM32U575",
+            "Bosch HALE": "STM32U575",
+            "microTVM with CMSIS-NN": "nRF5340",
+        },
+        "cortex-m7": dict.fromkeys(("ST X-CUBE-AI", "Plumerai", "Bosch HALE"), "STM32H7A3"),
+    }
+    engines = {"tflm": "TensorFlow Lite Micro with CMSIS-NN", "compiled": "ours"}
+    rows = []
+    for core, of_engines in chips.items():
+        title = f"{_core_title(core)} / Cortex-M4"
+        for engine, chip in of_engines.items():
+            pairs = zip(
+                _fewest_cycles(chip, engine), _fewest_cycles("STM32L4R5", engine), strict=True
+            )
+            ratios = [f"{count / base:.2f}" if count and base else "" for count, base in pairs]
+            rows.append([title, f"{engine}, {chip} / STM32L4R5", *ratios])
+        for engine, name in engines.items():
+            base = _modelled_mlperf("cortex-m4f", "modelled cycles, 0 wait states", engine)
+            for column in _MLPERF_COLUMNS[core]:
+                counts = _modelled_mlperf(core, column, engine)
+                # TensorFlow Lite Micro on a Cortex-M7 has none; the M4's flash is not a U575's.
+                if not counts or column.endswith("STM32U575"):
+                    continue
+                cells = [f"{count / m4:.2f}" for count, m4 in zip(counts, base, strict=True)]
+                setting = column.removeprefix("modelled cycles, ")
+                rows.append([title, f"{name}, modelled, {setting}", *cells])
+    return ("cores", "engine", *_MLPERF), rows
+
+
+def _core_title(core: str) -> str:
+    return core.replace("cortex-m", "Cortex-M").replace("M4f", "M4")
+
+
+def _millions(count: float) -> str:
+    return f"{count:.{1 if count >= 100 else 2 if count >= 1 else 3}f}"
+
+
+def _mlperf_energy() -> Table:
+    """Published energy of a cycle, and what our modelled cycles would take; microjoules."""
+    tasks = list(_MLPERF)[:4]
+    rows = []
+    published = [row for row in _published() if row["core"] in _MLPERF_COLUMNS]
+    for core, chip in dict.fromkeys((row["core"], row["chip"]) for row in published):
+        of_chip = [row for row in published if row["chip"] == chip and row["keywords, uJ"]]
+        if not of_chip:
+            continue
+        energies = [
+            float(row[f"{task}, uJ"]) / float(row[f"{task}, M cycles"])
+            for row in of_chip
+            for task in tasks
+            if row[f"{task}, uJ"]
+        ]
+        least, most = min(energies), max(energies)
+        modelled = [_modelled_mlperf(core, column) for column in _MLPERF_COLUMNS[core]]
+        best = [
+            min(float(row[f"{task}, uJ"]) for row in of_chip if row[f"{task}, uJ"])
+            for task in tasks
+        ]
+        rounds = ", ".join(sorted({row["round"] for row in of_chip}))
+        title = f"{_core_title(core)}, {chip}"
+        rows.append([title, "published, least", rounds, "", *(f"{energy:,.0f}" for energy in best)])
+        bands = [
+            f"{least * min(counts):,.0f} to {most * max(counts):,.0f}"
+            for counts in zip(*modelled, strict=True)
+        ]
+        pj_a_cycle = f"{least:.0f} to {most:.0f}"
+        rows.append([title, "ours, modelled cycles", "", pj_a_cycle, *bands[: len(tasks)]])
+    return ("chip", "engine", "rounds", "pJ a cycle", *tasks), rows
 
 
 def _stream_table(part: str) -> Table:
@@ -415,6 +554,21 @@ def _normal_table(_: str) -> Table:
         rows.append([f"`{result['body']}`", learnt, *aucs])
     columns = [f"{level} dB".replace("-", "\N{MINUS SIGN}") for level in levels]
     return ["body", "recordings learnt", *columns], rows
+
+
+def _level_table(_: str) -> Table:
+    """Accuracy by the gain of a microphone, without and with the automatic gain."""
+    results = json.loads((DOCS / "evidence" / "levels.json").read_text())
+    gains = sorted(results[0]["levels"], key=int)
+    rows = []
+    for result in results:
+        for title, key in (("no", "accuracy"), ("yes", "automatic")):
+            shares = (f"{100 * result['levels'][gain][key]:.1f}" for gain in gains)
+            rows.append([f"`{result['network']}`", title, *shares])
+        raised = (str(result["levels"][gain]["gain_db"]) for gain in gains)
+        rows.append([f"`{result['network']}`", "mean gain, dB", *raised])
+    columns = [f"{gain} dB".replace("-", "\N{MINUS SIGN}") for gain in gains]
+    return ["network", "automatic gain", *columns], rows
 
 
 def _share_with_interval(figures: Mapping[str, Any]) -> str:
@@ -756,6 +910,7 @@ _WHOLE: Mapping[str, Callable[[str], Table]] = {
     "bodies": _body_table,
     "claims": _claims,
     "enrolled": _enrolled_table,
+    "levels": _level_table,
     "normal": _normal_table,
 }
 _VIEWS: Mapping[str, Callable[[str, str], Table]] = {

@@ -21,6 +21,7 @@ printed the second time, because the first time builds firmware and trains netwo
 
 from __future__ import annotations
 
+import argparse
 import gc
 import sys
 import tempfile
@@ -132,9 +133,16 @@ def files_of(way: Callable[[], object], wings: tuple[str, ...]) -> list[str]:
 
 
 if __name__ == "__main__":
-    name = sys.argv[1]
-    place = Path(sys.argv[2])
     ways = {"clip": clip, "chain": chain, "cell": cell, "train": training, "wake": wake}
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("name", choices=ways)
+    parser.add_argument("place", type=Path, help="RUN or FOLDER")
+    asked = parser.parse_args()
+    name = asked.name
+    place = asked.place
+    place.mkdir(parents=True, exist_ok=True)
     wings = {"chain": ("boards/", "export/"), "train": ("training/",), "wake": ("wake/",)}
     way = ways[name](place)
     way()

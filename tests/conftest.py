@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Shared by the tests of several rooms: a tiny recipe, its trained run, a private cache."""
 
+import errno
+import fcntl
 import gc
 import os
 import shutil
@@ -15,9 +17,10 @@ import numpy as np
 import pytest
 from browser import Page, find_chromium, opened_browser
 from hypothesis import settings
+from typed_commands import status_of
 
-from m3net_tf import cli
 from m3net_tf.audio.frontend import FrontendConfig
+from m3net_tf.cli import output
 from m3net_tf.export import Bundle
 from m3net_tf.export.manifest import (
     Arena,
@@ -28,6 +31,7 @@ from m3net_tf.export.manifest import (
     Quantization,
 )
 from m3net_tf.runtime.detector_config import DetectorConfig
+from m3net_tf.system import progress
 from m3net_tf.system.locks import locked
 from m3net_tf.system.progress import silent
 from m3net_tf.system.yaml_files import read_yaml
@@ -214,21 +218,26 @@ class Typed(NamedTuple):
 
 
 @pytest.fixture
-def m3net(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., Typed]:
+def m3net(capsys: pytest.CaptureFixture[str]) -> Callable[..., Typed]:
     """Run ``m3net WORDS``."""
 
     def call(*words: object) -> Typed:
-        monkeypatch.setattr(sys, "argv", ["m3net", *map(str, words)])
-        status: object = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            status = stop.code or 0
-        return Typed(status, *capsys.readouterr())
+        return Typed(status_of(*words), *capsys.readouterr())
 
     return call
+
+
+@pytest.fixture
+def every_step(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The progress lines of each step, none of which is left out; its ``append`` is the log."""
+    monkeypatch.setattr(progress, "LINE_EVERY_S", 0.0)
+    return []
+
+
+@pytest.fixture
+def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands print on 80 columns."""
+    monkeypatch.setattr(output.console, "width", 80)
 
 
 @pytest.fixture
@@ -239,6 +248,22 @@ def no_emulator(monkeypatch: pytest.MonkeyPatch) -> str:
         "shutil.which", lambda tool: None if tool == "qemu-system-arm" else which(tool)
     )
     return "qemu-system-arm"
+
+
+@pytest.fixture
+def no_locks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file system has no locks."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+
+
+@pytest.fixture
+def no_tflm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TensorFlow Lite Micro's package is not installed."""
+    monkeypatch.setitem(sys.modules, "tflite_micro.python.tflite_micro", None)
 
 
 @pytest.fixture

@@ -55,6 +55,11 @@ def test_the_picture_shows_the_table_of_setup_cfg():
     assert drawing["PICTURE"].read_text() == drawing["draw"](), "run python docs/draw_rooms.py"
 
 
+def test_the_picture_of_annotated_recordings_is_what_becomes_of_them():
+    drawing = runpy.run_path(str(ROOT / "docs" / "draw_annotated.py"))
+    assert drawing["PICTURE"].read_text() == drawing["draw"](), "run python docs/draw_annotated.py"
+
+
 @pytest.mark.slow
 def test_the_picture_of_kept_lines_is_of_these_networks():
     drawing = runpy.run_path(str(ROOT / "docs" / "draw_kept_lines.py"))

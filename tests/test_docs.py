@@ -24,7 +24,9 @@ PAGES = [*READMES, RESULTS, *DOCS, *FOR_CONTRIBUTORS]
 #: Files that the README's commands make.
 MADE = ("runs/", "build/", "dist/")
 #: First words of the firmware's console lines, which start with ``m3net`` too.
-CONSOLE = "boot ready clip memory done ok error event scores column audio overrun stopped".split()
+CONSOLE = (
+    "boot ready clip memory done ok error event scores column audio level overrun stopped".split()
+)
 COMMAND = typer.main.get_command(app)
 
 pytestmark = pytest.mark.skipif(

@@ -150,13 +150,8 @@ def test_a_read_only_folder_needs_no_lock(tmp_path, monkeypatch):
         pass
 
 
-def test_a_file_system_without_locks(tmp_path, monkeypatch):
+def test_a_file_system_without_locks(tmp_path, no_locks):
     """There the file itself names the process, if it belongs to this host."""
-
-    def no_locks(*_: object) -> None:
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    monkeypatch.setattr(locks.fcntl, "flock", no_locks)
     path = tmp_path / LOCK_NAME
     holder = {"command": "m3net train a.yaml", "since": "2020-02-02 12:03", "host": "far"}
     path.write_text(json.dumps({**holder, "pid": 1234}))

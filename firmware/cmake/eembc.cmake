@@ -10,6 +10,15 @@ if(NOT M3NET_EEMBC_MODEL_ID MATCHES "^[A-Za-z0-9_.-]+$")
     "hyphens and underscores only, such as kws01")
 endif()
 
+# What the benchmark's files of a model hold: bytes of the tensor, bytes of pixels, or floats.
+set(m3net_eembc_pixels 0)
+set(m3net_eembc_floats 0)
+if(M3NET_EEMBC_MODEL_ID MATCHES "^(ic|vww)0")
+  set(m3net_eembc_pixels 1)
+elseif(M3NET_EEMBC_MODEL_ID MATCHES "^ad0")
+  set(m3net_eembc_floats 1)
+endif()
+
 # Refuses energy mode for a board none of whose sources has a pin for the energy meter.
 function(m3net_eembc_check_pin)
   if(NOT M3NET_EEMBC_MODE STREQUAL "energy")
@@ -27,4 +36,4 @@ endfunction()
 
 get_filename_component(m3net_eembc_source "${CMAKE_CURRENT_LIST_DIR}/../core/eembc.c" ABSOLUTE)
 set_source_files_properties("${m3net_eembc_source}" PROPERTIES COMPILE_DEFINITIONS
-  "M3NET_EEMBC_MODEL_ID=\"${M3NET_EEMBC_MODEL_ID}\";M3NET_EEMBC_STARTS_IN_ENERGY_MODE=$<STREQUAL:${M3NET_EEMBC_MODE},energy>")
+  "M3NET_EEMBC_MODEL_ID=\"${M3NET_EEMBC_MODEL_ID}\";M3NET_EEMBC_PIXELS=${m3net_eembc_pixels};M3NET_EEMBC_FLOATS=${m3net_eembc_floats};M3NET_EEMBC_STARTS_IN_ENERGY_MODE=$<STREQUAL:${M3NET_EEMBC_MODE},energy>")

@@ -8,18 +8,33 @@
 #include "platform.h"
 #include "text.h"
 
-// The build sets both: cmake/eembc.cmake.
+// The build sets them: cmake/eembc.cmake.
 #ifndef M3NET_EEMBC_MODEL_ID
 #define M3NET_EEMBC_MODEL_ID "kws01"
 #endif
+// The input is pixels from 0 on, not the tensor's bytes.
+#ifndef M3NET_EEMBC_PIXELS
+#define M3NET_EEMBC_PIXELS 0
+#endif
+// The input is floats, and the result is their mean square distance to the output.
+#ifndef M3NET_EEMBC_FLOATS
+#define M3NET_EEMBC_FLOATS 0
+#endif
 #ifndef M3NET_EEMBC_STARTS_IN_ENERGY_MODE
 #define M3NET_EEMBC_STARTS_IN_ENERGY_MODE 0
+#endif
+
+#if M3NET_EEMBC_FLOATS && M3NET_MODEL_CLASS_COUNT != M3NET_MODEL_INPUT_BYTES
+#error "the benchmark compares this model's input with its output: both need the same size"
 #endif
 
 #define FIRMWARE_VERSION "ULPMark for tinyML Firmware V0.0.1"
 #define DEFAULT_RUNS 1
 #define DEFAULT_WARMUP 10
 #define MAX_SCORE 2000000.0f
+// Floats stay in the buffer, with the model's input behind them.
+#define ITEM_BYTES (M3NET_EEMBC_FLOATS ? 4u : 1u)
+#define BEHIND_BYTES (M3NET_EEMBC_FLOATS ? M3NET_MODEL_INPUT_BYTES : 0u)
 
 static void line(const char* text) {
   m3net_console_text(text);
@@ -97,10 +112,12 @@ static m3net_status add_digit(char letter, uint8_t* value) {
   return M3NET_OK;
 }
 
+static float output_real(int8_t value) {
+  return ((float)value - (float)M3NET_MODEL_OUTPUT_ZERO_POINT) * M3NET_MODEL_OUTPUT_SCALE;
+}
+
 // Three decimals, truncated; 0 to 1 for probabilities. Larger scores are limited to what fits.
-static void score(int8_t value) {
-  const float real =
-      ((float)value - (float)M3NET_MODEL_OUTPUT_ZERO_POINT) * M3NET_MODEL_OUTPUT_SCALE;
+static void score(float real) {
   const float size = real < 0.0f ? -real : real;
   const int32_t thousandths = (int32_t)((size < MAX_SCORE ? size : MAX_SCORE) * 1000.0f);
   char decimals[5] = {'.'};
@@ -114,9 +131,13 @@ static void score(int8_t value) {
 
 static void results(const m3net_eembc* eembc) {
   m3net_console_text("m-results-[");
-  for (uint32_t label = 0; label < M3NET_MODEL_CLASS_COUNT; ++label) {
-    if (label > 0u) m3net_console_text(",");
-    score(eembc->scores[label]);
+  if (M3NET_EEMBC_FLOATS) {
+    score(eembc->distance);
+  } else {
+    for (uint32_t label = 0; label < M3NET_MODEL_CLASS_COUNT; ++label) {
+      if (label > 0u) m3net_console_text(",");
+      score(output_real(eembc->scores[label]));
+    }
   }
   line("]");
 }
@@ -127,7 +148,8 @@ static void load(m3net_eembc* eembc, char** rest) {
     line("e-[Command 'db load' requires the # of bytes]");
     return;
   }
-  const int32_t limit = eembc->capacity < 0x00FFFFFFu ? (int32_t)eembc->capacity : 0x00FFFFFF;
+  const uint32_t room = eembc->capacity > BEHIND_BYTES ? eembc->capacity - BEHIND_BYTES : 0u;
+  const int32_t limit = room < 0x00FFFFFFu ? (int32_t)room : 0x00FFFFFF;
   const int32_t bytes = number(word, limit);
   eembc->size = 0;
   eembc->position = 0;
@@ -189,16 +211,64 @@ static void buffer_command(m3net_eembc* eembc, char** rest) {
   }
 }
 
-static bool is_features(const m3net_eembc* eembc) { return eembc->size == M3NET_MODEL_INPUT_BYTES; }
+static bool is_features(const m3net_eembc* eembc) {
+  return eembc->size == ITEM_BYTES * M3NET_MODEL_INPUT_BYTES;
+}
 
 static bool is_pcm(const m3net_eembc* eembc) {
-  return eembc->size % 2u == 0u && eembc->size >= 2u * M3NET_WINDOW_SAMPLES;
+  return !M3NET_EEMBC_FLOATS && eembc->size % 2u == 0u && eembc->size >= 2u * M3NET_WINDOW_SAMPLES;
+}
+
+static float float_at(const m3net_eembc* eembc, uint32_t index) {
+  float value = 0.0f;
+  memcpy(&value, eembc->buffer + ITEM_BYTES * index, sizeof(value));
+  return value;
+}
+
+// Rounded to the nearest step, halves away from zero, and limited to int8.
+static int8_t quantized(float value) {
+  const float steps = value / M3NET_MODEL_INPUT_SCALE;
+  const float limited = !(steps > -MAX_SCORE) ? -MAX_SCORE : steps > MAX_SCORE ? MAX_SCORE : steps;
+  const float half = limited < 0.0f ? -0.5f : 0.5f;
+  const int32_t whole = (int32_t)(limited + half) + M3NET_MODEL_INPUT_ZERO_POINT;
+  return (int8_t)(whole < -128 ? -128 : whole > 127 ? 127 : whole);
+}
+
+// Pixels from 0 on to int8, and back.
+static void move_pixels(m3net_eembc* eembc) {
+  if (!M3NET_EEMBC_PIXELS || !is_features(eembc)) return;
+  for (uint32_t i = 0; i < eembc->size; ++i) eembc->buffer[i] ^= 0x80u;
+}
+
+static int8_t* model_bytes(m3net_eembc* eembc) {
+  return (int8_t*)eembc->buffer + (M3NET_EEMBC_FLOATS ? eembc->size : 0u);
+}
+
+// The model's input of what was received, which the benchmark does not measure.
+static void prepare(m3net_eembc* eembc) {
+  move_pixels(eembc);
+  if (!M3NET_EEMBC_FLOATS) return;
+  for (uint32_t i = 0; i < M3NET_MODEL_INPUT_BYTES; ++i) {
+    model_bytes(eembc)[i] = quantized(float_at(eembc, i));
+  }
+}
+
+// Keeps the outputs, or their distance to the input.
+static void keep_outputs(m3net_eembc* eembc) {
+  memcpy(eembc->scores, m3net_model_output(eembc->recognizer->model), sizeof(eembc->scores));
+  if (!M3NET_EEMBC_FLOATS) return;
+  float sum = 0.0f;
+  for (uint32_t i = 0; i < M3NET_MODEL_CLASS_COUNT; ++i) {
+    const float difference = output_real(eembc->scores[i]) - float_at(eembc, i);
+    sum += difference * difference;
+  }
+  eembc->distance = sum / (float)M3NET_MODEL_CLASS_COUNT;
 }
 
 // One inference as the benchmark counts it, including the front end if samples were loaded.
 static m3net_status infer_once(m3net_eembc* eembc) {
   if (is_features(eembc)) {
-    m3net_recognizer_load_features(eembc->recognizer, (const int8_t*)eembc->buffer);
+    m3net_recognizer_load_features(eembc->recognizer, model_bytes(eembc));
   } else {
     m3net_recognizer_reset(eembc->recognizer);
     const int16_t* samples = (const int16_t*)(const void*)eembc->buffer;
@@ -218,6 +288,18 @@ static m3net_status infer_times(m3net_eembc* eembc, int32_t times) {
     }
   }
   return M3NET_OK;
+}
+
+static m3net_status measure(m3net_eembc* eembc, int32_t runs, int32_t warmup) {
+  number_line("m-warmup-start-", (uint32_t)warmup);
+  m3net_status status = infer_times(eembc, warmup);
+  if (status != M3NET_OK) return status;
+  line("m-warmup-done");
+  number_line("m-infer-start-", (uint32_t)runs);
+  timestamp(eembc);
+  status = infer_times(eembc, runs);
+  timestamp(eembc);
+  return status;
 }
 
 static void infer(m3net_eembc* eembc, char** rest) {
@@ -243,20 +325,16 @@ static void infer(m3net_eembc* eembc, char** rest) {
     m3net_console_text("Input db has ");
     m3net_console_u32(eembc->position);
     m3net_console_text(" elemented, expected ");
-    m3net_console_u32(M3NET_MODEL_INPUT_BYTES);
+    m3net_console_u32(ITEM_BYTES * M3NET_MODEL_INPUT_BYTES);
     m3net_console_text("\n");
     return;
   }
-  number_line("m-warmup-start-", (uint32_t)warmup);
-  if (infer_times(eembc, warmup) != M3NET_OK) return;
-  line("m-warmup-done");
-  number_line("m-infer-start-", (uint32_t)runs);
-  timestamp(eembc);
-  const m3net_status status = infer_times(eembc, runs);
-  timestamp(eembc);
+  prepare(eembc);
+  const m3net_status status = measure(eembc, runs, warmup);
+  move_pixels(eembc);
   if (status != M3NET_OK) return;
+  keep_outputs(eembc);
   line("m-infer-done");
-  memcpy(eembc->scores, m3net_model_output(eembc->recognizer->model), sizeof(eembc->scores));
   results(eembc);
 }
 

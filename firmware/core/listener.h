@@ -34,7 +34,8 @@ typedef struct {
 /// The result of one column, or of one hop of m3net_live, which writes more of it.
 typedef struct {
   m3net_status status;   ///< Of the run; M3NET_OK if there was none.
-  const int16_t* hop;    ///< Its samples; valid until the next step. Of m3net_live.
+  const int16_t* hop;    ///< Its samples, without gain; valid until the next step. Of m3net_live.
+  bool has_level;        ///< Whether the level has a new second. Of m3net_live.
   bool has_column;       ///< Whether `column` is written. Of m3net_live.
   const int8_t* scores;  ///< M3NET_DETECTOR_CLASS_COUNT of them if the model ran, else null.
   bool has_event;        ///< Whether `event` is written.

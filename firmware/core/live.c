@@ -33,6 +33,7 @@ m3net_status m3net_live_start(m3net_live* live, bool microphone) {
   m3net_live_stop(live);
   m3net_frontend_reset(live->recognizer->frontend);
   m3net_listener_reset(&live->listener);
+  m3net_level_reset(&live->level);
   memset(&live->statistics, 0, sizeof(live->statistics));
   store(&live->head, 0);
   store(&live->tail, 0);
@@ -86,6 +87,17 @@ static void count_run(m3net_live* live, uint64_t arrived_us, m3net_live_result* 
   }
 }
 
+// The samples for the front end.
+static const int16_t* amplified(m3net_live* live, const int16_t* hop) {
+#if M3NET_LEVEL_AMPLIFIES
+  m3net_level_amplify(&live->level, hop, live->amplified);
+  return live->amplified;
+#else
+  (void)live;
+  return hop;
+#endif
+}
+
 bool m3net_live_step(m3net_live* live, m3net_live_result* result) {
   if (!m3net_live_waiting(live)) return false;
   const uint32_t place = live->tail % QUEUE;
@@ -95,8 +107,9 @@ bool m3net_live_step(m3net_live* live, m3net_live_result* result) {
   result->hop = live->queue[place];
   ++live->statistics.hops;
   const uint64_t arrived_us = live->arrived_us[place];
+  result->has_level = m3net_level_hear(&live->level, result->hop);
   result->has_column =
-      m3net_frontend_push(live->recognizer->frontend, live->queue[place], result->column);
+      m3net_frontend_push(live->recognizer->frontend, amplified(live, result->hop), result->column);
   if (result->has_column) {
     ++live->statistics.columns;
     m3net_listener_take(&live->listener, result->column, result);

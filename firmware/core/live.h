@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "level.h"
 #include "listener.h"
 #include "recognizer.h"
 #include "status.h"
@@ -39,12 +40,16 @@ typedef struct {
 typedef struct {
   m3net_recognizer* recognizer;
   m3net_listener listener;
+  m3net_level level;  ///< Of the hops since the start.
   m3net_live_statistics statistics;
   bool on;
   bool microphone;
   /// The microphone's buffer.
   int16_t halves[2 * M3NET_FRONTEND_HOP_SAMPLES] __attribute__((aligned(4)));
   int16_t queue[M3NET_LIVE_QUEUE_HOPS][M3NET_FRONTEND_HOP_SAMPLES];
+#if M3NET_LEVEL_AMPLIFIES
+  int16_t amplified[M3NET_FRONTEND_HOP_SAMPLES];
+#endif
   uint64_t arrived_us[M3NET_LIVE_QUEUE_HOPS];  ///< Time of a hop's last sample.
   uint32_t head;                               ///< Hops queued so far; written by the interrupt.
   uint32_t tail;                               ///< Hops processed so far; written by the main loop.

@@ -87,6 +87,7 @@ typedef struct {
   bool stream_audio;
   uint32_t reported_lost_hops;
   uint32_t reported_audio_overruns;
+  m3net_level_verdict reported_verdict;
   uint32_t baud;
 
   m3net_duty duty;  ///< Since the last start of a stream.

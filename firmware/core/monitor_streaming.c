@@ -27,6 +27,22 @@ static void report_losses(m3net_monitor* monitor) {
   m3net_console_end();
 }
 
+// Every second beside columns or scores; with events alone, only when the verdict changes.
+static void report_level(m3net_monitor* monitor) {
+  const m3net_level* level = &monitor->live->level;
+  const m3net_level_verdict verdict = m3net_level_judge(level);
+  const bool changed = verdict != monitor->reported_verdict;
+  if (!changed && !monitor->stream_columns && !monitor->stream_scores) return;
+  monitor->reported_verdict = verdict;
+  m3net_console_begin("level");
+  m3net_console_field("peak", level->last_peak);
+  m3net_console_field("clipped", level->last_clipped);
+  m3net_console_field("missing_db", m3net_level_decibels(level->missing));
+  m3net_console_field("gain_db", m3net_level_decibels(m3net_level_gain(level)));
+  m3net_monitor_text_field("verdict", m3net_level_verdict_name(verdict));
+  m3net_console_end();
+}
+
 static void report_audio(uint32_t hop, const int16_t* samples) {
   m3net_console_begin("audio");
   m3net_console_field("offset", hop * HOP);
@@ -50,6 +66,7 @@ static void report_hop(m3net_monitor* monitor, const m3net_live_result* result) 
   const m3net_live_statistics* statistics = &monitor->live->statistics;
   const uint32_t column = statistics->columns - 1u;
   report_losses(monitor);
+  if (result->has_level) report_level(monitor);
   if (monitor->stream_audio) report_audio(statistics->hops - 1u, result->hop);
   if (result->has_column && monitor->stream_columns) {
     m3net_console_begin("column");
@@ -85,6 +102,7 @@ bool m3net_monitor_work_on_hop(m3net_monitor* monitor) {
 
 static void start_stream(m3net_monitor* monitor, bool microphone) {
   monitor->reported_lost_hops = 0;
+  monitor->reported_verdict = M3NET_LEVEL_OK;
   monitor->reported_audio_overruns = m3net_board_audio_overruns();
   m3net_duty_start(&monitor->duty);
   if (m3net_live_start(monitor->live, microphone) != M3NET_OK) {

@@ -9,7 +9,7 @@
 #include "engine.h"
 
 /// Without it GCC does not inline a large function twice, and passes structures through memory.
-#if M3NET_ENGINE_DSP || M3NET_ENGINE_HELIUM
+#if M3NET_ENGINE_DSP || M3NET_ENGINE_HELIUM || M3NET_ENGINE_AVX2
 #define M3NET_INLINE static inline __attribute__((always_inline))
 /// Marks a function that is large, or whose loop needs all registers for itself.
 #define M3NET_SEPARATE __attribute__((noinline, unused)) static

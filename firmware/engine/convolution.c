@@ -2,13 +2,12 @@
 // Convolution: each window is gathered into a patch of 16-bit numbers, which four output channels
 // at a time multiply with their weights.
 #include "arithmetic.h"
-#include "avx2.h"
 #include "dsp_convolution.h"
 #include "engine.h"
 #include "memory.h"
 #include "pixels.h"
 
-#if !M3NET_ENGINE_HELIUM && !M3NET_ENGINE_RV32
+#if !M3NET_ENGINE_HELIUM && !M3NET_ENGINE_RV32 && !M3NET_ENGINE_AVX2
 
 #if !M3NET_ENGINE_DSP
 
@@ -34,15 +33,6 @@ static int8_t* fill(int8_t* patch, int32_t value, int32_t count) {
   }
   return (int8_t*)(wide + count);
 }
-
-#if M3NET_ENGINE_AVX2
-
-static inline m3net_four_sums multiply(const int16_t* patch, int32_t items,
-                                       const m3net_block* blocks, m3net_four_sums sums) {
-  return m3net_multiply_blocks(patch, items, blocks, sums);
-}
-
-#else
 
 /// The lower of the two sums that one number of 64 bits holds.
 static inline int32_t low_lane(int64_t sum) {
@@ -119,8 +109,6 @@ static inline m3net_four_sums multiply(const int16_t* patch, int32_t items,
   }
   return sums;
 }
-
-#endif
 
 #endif
 

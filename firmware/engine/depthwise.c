@@ -145,13 +145,6 @@ static inline m3net_four_sums multiply(const window_places* parts, const int8_t*
   return sums;
 }
 
-#elif M3NET_ENGINE_AVX2
-
-static inline m3net_four_sums multiply(const window_places* parts, const int8_t* input,
-                                       const m3net_tap* weights, m3net_four_sums sums) {
-  return m3net_multiply_taps(parts->places, parts->taps, input, weights, sums);
-}
-
 #else
 
 static inline m3net_four_sums multiply(const window_places* parts, const int8_t* input,
@@ -649,6 +642,31 @@ void m3net_convolve_depthwise(const m3net_convolution* constants, const int8_t* 
 
 #endif
 
+#if M3NET_ENGINE_AVX2
+
+static inline __m128i load_eight(const int8_t* bytes) {
+  return _mm_loadl_epi64((const __m128i*)(const void*)bytes);
+}
+
+/// Sums the products of eight channels with all taps, an even number.
+static inline __m256i multiply_eight(const window_places* parts, const int8_t* input,
+                                     const m3net_tap* weights) {
+  const __m128i pairs = _mm_setr_epi8(0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15);
+  const m3net_tap* upper = weights + 4 * parts->taps;
+  const int32_t* place = parts->places;
+  __m256i sums = _mm256_setzero_si256();
+  for (int32_t left = parts->taps; left > 0; left -= 2, place += 2, weights += 8, upper += 8) {
+    const __m128i items =
+        _mm_unpacklo_epi8(load_eight(input + place[0]), load_eight(input + place[1]));
+    const __m128i taps = _mm_unpacklo_epi64(load_eight(weights), load_eight(upper));
+    const __m256i factors = _mm256_cvtepi8_epi16(_mm_shuffle_epi8(taps, pairs));
+    sums = _mm256_add_epi32(sums, _mm256_madd_epi16(_mm256_cvtepi8_epi16(items), factors));
+  }
+  return sums;
+}
+
+#endif
+
 /// Computes all channels of one pixel.
 static void convolve_pixel(const void* any_parts, int32_t row, int32_t column, int8_t* output) {
   const window_places* parts = (const window_places*)any_parts;
@@ -657,7 +675,18 @@ static void convolve_pixel(const void* any_parts, int32_t row, int32_t column, i
   const m3net_channel* channel = layer->channels;
   const int8_t* input = parts->input;
   place_window(layer, parts, row, column);
-  for (int32_t left = layer->output.channels; left > 0; left -= 4) {
+  int32_t left = layer->output.channels;
+#if M3NET_ENGINE_AVX2
+  for (; left >= 8; left -= 8) {
+    const m3net_eight_channels eight = m3net_load_eight_channels(channel, channel + 4);
+    m3net_finish_eight(layer, multiply_eight(parts, input, weights), &eight, channel, 8, output);
+    weights += 8 * parts->taps;
+    channel += 8;
+    input += 8;
+    output += 8;
+  }
+#endif
+  for (; left > 0; left -= 4) {
     m3net_finish(layer, multiply(parts, input, weights, m3net_four_biases(channel)), channel, left,
                  output);
     weights += 4 * parts->taps;

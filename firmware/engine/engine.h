@@ -61,7 +61,8 @@ typedef struct {
   M3NET_EXTENSION union {
     const m3net_block* blocks;              ///< Of a convolution; see m3net_tf/compiler/weights.py.
     const m3net_plain_block* plain_blocks;  ///< The same if `plain`.
-    const m3net_tap* taps;                  ///< Of a depthwise convolution.
+    const m3net_winograd_block* winograd_blocks;  ///< Of m3net_convolve_winograd.
+    const m3net_tap* taps;                        ///< Of a depthwise convolution.
   };
   const m3net_channel* channels;  ///< One for each output channel, padded to a multiple of four.
   m3net_image input, output;
@@ -332,6 +333,15 @@ void m3net_convolve(const m3net_convolution* layer, const int8_t* input, int8_t*
 #else
 void m3net_convolve_plain(const m3net_convolution* layer, const int8_t* input, int8_t* output,
                           int16_t* patch);
+#endif
+
+/// As m3net_convolve, of 3 x 3 windows without strides and dilation, of multiples of four channels;
+/// four pixels of a row at a time, or eight. `patch` holds the items of half as many windows.
+#if M3NET_ENGINE_WINOGRAD
+void m3net_convolve_winograd(const m3net_convolution* layer, const int8_t* input, int8_t* output,
+                             int16_t* patch);
+#else
+#define m3net_convolve_winograd m3net_convolve
 #endif
 
 /// Depthwise convolution: input and output have as many channels. `scratch` holds a word for each

@@ -19,6 +19,12 @@
 #else
 #define M3NET_WORD_ALIGNED _Alignas(4)
 #endif
+/// 16 bytes that a kernel reads then lie in one line of a flash with lines of 16 bytes.
+#if defined(__STDC_VERSION__) && __STDC_VERSION__ < 201112L
+#define M3NET_LINE_ALIGNED __attribute__((aligned(16)))
+#else
+#define M3NET_LINE_ALIGNED _Alignas(16)
+#endif
 /// Before an array that the C runtime copies from flash into RAM before main(), like other
 /// initialised variables.
 #if defined(__GNUC__) && defined(__ELF__)
@@ -62,6 +68,11 @@
 #else
 #define M3NET_ENGINE_AVX2 0
 #endif
+#endif
+
+// Winograd's convolution (winograd.c) needs SMLAD; Helium's products of bytes are faster.
+#if !defined(M3NET_ENGINE_WINOGRAD)
+#define M3NET_ENGINE_WINOGRAD (M3NET_ENGINE_DSP && !M3NET_ENGINE_HELIUM)
 #endif
 
 /// Weights of a depthwise convolution, tap by tap, four channels each.
@@ -263,6 +274,16 @@ typedef struct {
 #define M3NET_PLAIN_BLOCKS_12(...) M3NET_SPLIT_12(M3NET_PLAIN_BLOCKS_4, __VA_ARGS__)
 #define M3NET_PLAIN_BLOCKS_16(...) M3NET_SPLIT_16(M3NET_PLAIN_BLOCKS_4, __VA_ARGS__)
 
+#endif
+
+/// Weights of two items in each column of a row of a window, as winograd.c multiplies them: for
+/// each of six products a pair for each of four channels. Other targets have the usual blocks.
+#if M3NET_ENGINE_WINOGRAD
+typedef struct {
+  int16_t items[48];
+} m3net_winograd_block;
+#else
+typedef m3net_block m3net_winograd_block;
 #endif
 
 #endif  // M3NET_ENGINE_WEIGHTS_H_

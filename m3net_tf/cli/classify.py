@@ -4,20 +4,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from m3net_tf.audio.annotations.writing import EventFormat, event_table, require_fitting
 from m3net_tf.cli.app import app
 from m3net_tf.cli.options import LabelsOfFile, RecipeOfFile, complete_runs
-from m3net_tf.cli.output import say, say_exactly
+from m3net_tf.cli.output import say, say_exactly, say_progress
 from m3net_tf.system.errors import DataError
 from m3net_tf.system.terminal import Status, print_error
 
 if TYPE_CHECKING:  # reading the package's NumPy and interpreter takes a moment
+    from m3net_tf.audio.annotations.events import SoundEvent
     from m3net_tf.runtime.classifier import Classifier, Pcm
+
+_WARN_EVERY_S = 10
 
 
 @app.command()
@@ -44,6 +48,14 @@ def classify(
     windows: Annotated[
         bool, typer.Option("--windows", help="Print each window of a long file, too.")
     ] = False,
+    events: Annotated[
+        EventFormat | None,
+        typer.Option(
+            show_default=False,
+            help="Detect as --stream does, and print when each sound begins and ends, as a table "
+            "for Audacity or Raven (one sound), or as CSV.",
+        ),
+    ] = None,
     top: Annotated[int, typer.Option(min=1, help="Number of classes to print.")] = 3,
     engine: Annotated[
         Literal["litert", "tflm", "compiled"] | None,
@@ -67,12 +79,14 @@ def classify(
     """
     if bool(files) == microphone:
         raise typer.BadParameter("name sound files, or --microphone")
+    if events and (stream or microphone or windows or as_json):
+        raise typer.BadParameter("--events prints tables of sound files: give no other form")
     from m3net_tf.runtime.classifier import Classifier
     from m3net_tf.runtime.desktop import LITERT
     from m3net_tf.runtime.sound import microphone_chunks, pcm_chunks, sound_files
 
     # Compiling takes longer than a short sound; a later call finds the library in the cache.
-    is_long = stream or microphone
+    is_long = stream or microphone or events is not None
     classifier = Classifier(
         model,
         recipe=recipe,
@@ -82,7 +96,7 @@ def classify(
     )
     rate_hz = classifier.metadata.frontend.sample_rate_hz
     if microphone:
-        _stream(classifier, "microphone", microphone_chunks(rate_hz), as_json)
+        _stream(classifier, "microphone", _metered(classifier, microphone_chunks(rate_hz)), as_json)
     faults = 0
 
     def report(error: DataError) -> None:
@@ -90,18 +104,25 @@ def classify(
         faults += 1
         print_error(str(error))
 
-    for path in files or ():
-        for file in sound_files(path, report):
-            try:
-                chunks = pcm_chunks(file, rate_hz)
-                if stream:
-                    _stream(classifier, str(file), chunks, as_json)
-                elif as_json:
-                    _classify_as_json(classifier, str(file), chunks, windows)
-                else:
-                    _classify(classifier, str(file), chunks, windows, top)
-            except DataError as error:
-                report(error)
+    sounds = [file for path in files or () for file in sound_files(path, report)]
+    if events:
+        require_fitting(events, len(sounds))
+    detected: list[tuple[str, list[SoundEvent]]] = []
+    for file in sounds:
+        try:
+            chunks = pcm_chunks(file, rate_hz)
+            if events:
+                detected.append((file.name, classifier.sound_events(chunks)))
+            elif stream:
+                _stream(classifier, str(file), chunks, as_json)
+            elif as_json:
+                _classify_as_json(classifier, str(file), chunks, windows)
+            else:
+                _classify(classifier, str(file), chunks, windows, top)
+        except DataError as error:
+            report(error)
+    if events:
+        say_exactly(event_table(detected, events, rate_hz), end="")
     if faults:
         raise typer.Exit(Status.USER_ERROR)
 
@@ -137,6 +158,23 @@ def _classify_as_json(
 def _best(labels: Sequence[str], scores: Any, top: int) -> str:
     order = (-scores).argsort(kind="stable")[:top]
     return ", ".join(f"{labels[i]} {100 * scores[i]:.1f} %" for i in order)
+
+
+def _metered(classifier: Classifier, chunks: Iterable[Pcm]) -> Iterator[Pcm]:
+    """The chunks; their level goes to standard error once, and later what is wrong with it."""
+    from m3net_tf.audio.frontend.level import Microphone
+
+    settings = classifier.metadata
+    microphone = Microphone(settings.frontend, settings.detector.gain)
+    next_s = 1
+    for chunk in chunks:
+        microphone.push(chunk)
+        reading = microphone.reading
+        if microphone.seconds >= next_s and (reading.warning or next_s == 1):
+            next_s = microphone.seconds + _WARN_EVERY_S
+            words = filter(None, (reading.meter, reading.warning))
+            say_progress(f"microphone: {', '.join(words)}")
+        yield chunk
 
 
 def _stream(classifier: Classifier, name: str, chunks: Iterable[Pcm], as_json: bool) -> None:

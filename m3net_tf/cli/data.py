@@ -54,7 +54,11 @@ def data_info(name: DatasetName, data_dir: DataDir = None, as_json: AsJson = Fal
 @data_app.command("fetch")
 def data_fetch(
     name: Annotated[
-        str, typer.Argument(help="Data set, one of m3net data list; or yamnet, a teacher.")
+        str,
+        typer.Argument(
+            help="Data set, one of m3net data list; librispeech or musan, for wake words; or "
+            "yamnet, a teacher."
+        ),
     ],
     data_dir: DataDir = None,
     url: Annotated[
@@ -64,20 +68,38 @@ def data_fetch(
 ) -> None:
     """Download, check and unpack a data set; resumes after a stop.
 
-    A network of another publisher, as a teacher, goes to the user's cache.
+    Recordings for wake words and a network of another publisher go to the user's cache.
     """
     from m3net_tf.audio.datasets.fetch import fetch
     from m3net_tf.audio.datasets.networks import NETWORKS
+    from m3net_tf.audio.datasets.recordings import RECORDINGS
 
     log = progress_beside(as_json)
     if name in NETWORKS:
         _fetch_network(name, url, log, as_json=as_json)
+        return
+    if name in RECORDINGS:
+        _fetch_recordings(name, url, log, as_json=as_json)
         return
     folder = fetch(name, data_dir, url=url, log=log)
     if as_json:
         say_json({"name": name, "folder": str(folder), "exists": folder.exists()})
     elif folder.exists():
         say(f"{folder}: now run m3net data check {name}")
+
+
+def _fetch_recordings(name: str, url: str | None, log: Log, *, as_json: bool) -> None:
+    from m3net_tf.audio.datasets.recordings import RECORDINGS, fetch_recordings
+
+    recordings = RECORDINGS[name]
+    folder = fetch_recordings(name, url=url, log=log)
+    facts = {"name": name, "folder": str(folder), "licence": recordings.licence}
+    lines = (
+        f"{folder}: {recordings.about}",
+        f"licence: {recordings.licence}",
+        "m3net wake uses them from now on",
+    )
+    print_lines(facts, as_json, lambda _: lines)
 
 
 def _fetch_network(name: str, url: str | None, log: Log, *, as_json: bool) -> None:

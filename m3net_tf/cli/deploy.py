@@ -36,7 +36,7 @@ from m3net_tf.cli.output import (
 from m3net_tf.compiler.engines import DEFAULT_ENGINE, ENGINES, Engine
 from m3net_tf.compiler.goals import DEFAULT_GOAL, goal_of
 from m3net_tf.system.checkout import require_sources
-from m3net_tf.system.errors import M3NetError, ModelError
+from m3net_tf.system.errors import ConfigError, M3NetError, ModelError
 from m3net_tf.system.locks import writes_into
 from m3net_tf.system.progress import Log
 from m3net_tf.system.words import counted
@@ -291,7 +291,11 @@ def _build(
 @app.command("compile")
 def compile_command(
     model: Annotated[
-        Path, typer.Argument(help="A full-int8 .tflite file of any origin, or C with its array.")
+        Path,
+        typer.Argument(
+            help="A full-int8 .tflite file of any origin, C with its array, or the .json file of a "
+            "wake word of microWakeWord."
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Folder for the generated C and the engine's sources.")],
     name: Annotated[str, typer.Option(help="Prefix of all names in C, and name of the files.")] = (
@@ -323,6 +327,8 @@ def compile_command(
     from m3net_tf.compiler.network import compile_network
     from m3net_tf.compiler.solver import solve
     from m3net_tf.compiler.streaming.network import stream_network
+    from m3net_tf.compiler.wake_words import SUFFIX, detection_header, read_wake_word
+    from m3net_tf.system.artifacts import write_text
     from m3net_tf.tflite.model_file import read_model_file
 
     if not stream and (axis is not None or hop is not None):
@@ -330,6 +336,10 @@ def compile_command(
     improve = solve if solver else None
     goal = goal_of(optimise, weights_in_ram)
     require_name(name)
+    word = read_wake_word(model) if model.suffix == SUFFIX else None
+    if word and stream:
+        raise ConfigError(f"{model} is of a network that streams by itself: leave out --stream")
+    model = word.model if word else model
     tflite = read_model_file(model)
     try:
         if stream:
@@ -338,6 +348,9 @@ def compile_command(
             network = compile_network(tflite, improve, goal)
     except ModelError as error:
         raise ModelError(f"{model}: {error}") from None
+    detection = detection_header(word, network, name) if word else ""
     facts = write_network(network, out, name)
+    if detection:
+        write_text(out / f"{name}_detection.h", detection)
     made = {"folder": str(out), **facts}
     print_lines(made, as_json, lambda _: report_lines(out, name, facts))

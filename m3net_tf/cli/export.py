@@ -59,8 +59,8 @@ def export_command(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="Also a library: c, cmsis-pack, arduino, esp-idf, platformio or zephyr; "
-            "repeatable.",
+            help="Also a library: c, cmsis-pack, arduino, esp-idf, esphome, platformio or "
+            "zephyr; repeatable.",
         ),
     ] = None,
     name: Annotated[
@@ -89,6 +89,14 @@ def export_command(
         bool | None,
         typer.Option("--stream/--no-stream", help="Live detection streams; default: if it pays."),
     ] = None,
+    gain: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DB",
+            help="Gain of the microphone in live detection, 0 to 36 dB; or auto: slowly, where it "
+            "is too quiet.  [default: 0]",
+        ),
+    ] = None,
     optimise: Optimise = DEFAULT_GOAL,
     weights_in_ram: WeightsInRam = 0,
     as_json: AsJson = False,
@@ -99,6 +107,7 @@ def export_command(
     A run needs its data set unless it has an int8 network, from m3net quantize or an export.
     """
     require_sources("firmware")
+    from m3net_tf.audio.frontend.level import Gain
     from m3net_tf.boards.builds.layouts import LAYOUTS, check_prefix, write_layout
 
     if unknown := [name for name in layout or () if name not in LAYOUTS]:
@@ -109,6 +118,7 @@ def export_command(
         if not layout:
             raise ConfigError("--name is for --layout: give both")
         check_prefix(name, layout)
+    amplified = Gain.parse(gain) if gain else None
     log = progress_beside(as_json)
     source, folder = _export_source(model, out, data_dir)
     if (recipe or labels) and not _is_file(source):
@@ -136,6 +146,8 @@ def export_command(
             )
         else:
             bundle = _export_run(source, folder, data_dir, engine, log, stream)
+        if amplified:
+            bundle.set_detector(bundle.detector.with_gain(amplified), log)
         bundle.set_goal(optimise, weights_in_ram, log)
         certificate = _certified(bundle, board, folder, engine, log)
         layouts = [
@@ -208,6 +220,11 @@ def _export_facts(
 
 def _export_source(model: Path, out: Path | None, data_dir: Path | None) -> tuple[Path, Path]:
     """The ``.tflite`` or the run to export, and the folder that gets ``export/``."""
+    if model.suffix == ".json":
+        raise ConfigError(
+            f"{model}: a wake word of microWakeWord has features of another front end, which no "
+            f"export has: m3net compile {model}"
+        )
     if is_trained_network(model) and data_dir is None:
         return FOLDER / model / "model.tflite", run_folder(model, out)
     if _is_file(model):

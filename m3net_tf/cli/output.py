@@ -65,9 +65,9 @@ def say(line: str) -> None:
     print(fitted(printable(line), sys.stdout), flush=True)
 
 
-def say_exactly(text: str) -> None:
+def say_exactly(text: str, end: str = "\n") -> None:
     """Print text of a format that line breaks would damage."""
-    print(text, flush=True)
+    print(text, end=end, flush=True)
 
 
 def say_next(*words: object) -> None:

@@ -315,7 +315,22 @@ def evaluate(
     data_dir: DataDir = None,
     split: Annotated[str, typer.Option(help="validation or test.")] = "test",
     streaming: Annotated[
-        bool, typer.Option("--streaming", help="Live detection in long recordings.")
+        bool, typer.Option("--streaming", help="Live detection in recordings mixed from clips.")
+    ] = False,
+    events: Annotated[
+        bool,
+        typer.Option("--events", help="Detected events against annotations, of the split's data."),
+    ] = False,
+    recordings: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="With --events: other annotated recordings."),
+    ] = None,
+    fit_edges: Annotated[
+        bool,
+        typer.Option(
+            "--fit-edges",
+            help="With --events: first fit, on validation, where sounds begin and end; saved.",
+        ),
     ] = False,
     hours: Annotated[
         float | None,
@@ -331,8 +346,9 @@ def evaluate(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure accuracy on held-out clips, or with --streaming live detection in long recordings.
+    """Measure accuracy on held-out clips, or live detection in long recordings.
 
+    --streaming mixes recordings from clips; --events takes annotated ones.
     A run of m3net wake is measured as that command measures it, with its sounds and its rule.
     """
     from m3net_tf.evaluation.scenes import SceneSettings
@@ -341,15 +357,25 @@ def evaluate(
 
     if target_false_accepts_per_hour is not None and not streaming:
         raise typer.BadParameter("--target-false-accepts-per-hour needs --streaming")
+    if events and streaming:
+        raise typer.BadParameter("--events and --streaming are two measurements: give one")
+    if (recordings or fit_edges) and not events:
+        raise typer.BadParameter("--recordings and --fit-edges need --events")
     require_held_out(split)
     scenes = None
     if streaming:
         scenes = SceneSettings(hours=1.0 if hours is None else hours, seed=seed or 0)
     finished = Run(run)
     finished.check(data_dir)
-    from m3net_tf.evaluation import clips, live, rendering  # loads TensorFlow
+    from m3net_tf.evaluation import annotated, clips, live, rendering  # loads TensorFlow
 
     log = progress_beside(as_json)
+    if events:
+        scores = annotated.evaluate_annotated(
+            finished, data_dir, split=split, others=recordings, fit_edges=fit_edges, log=log
+        )
+        print_result(scores, as_json, rendering.annotated_table)
+        return
     if not streaming:
         accuracy = clips.evaluate_clips(finished, data_dir, split, log)
         print_result(accuracy, as_json, rendering.clips_table)
@@ -424,7 +450,10 @@ def _complete_starts(typed: str) -> list[str]:
 
 @app.command()
 def init(
-    sounds: Annotated[Path, typer.Argument(help="Folder with one folder of sounds per class.")],
+    sounds: Annotated[
+        Path,
+        typer.Argument(help="Folder with one folder of sounds per class, or annotated recordings."),
+    ],
     out: Annotated[
         Path | None, typer.Option(help="Folder of the project; default: <SOUNDS>_project.")
     ] = None,

@@ -170,6 +170,8 @@ class Call:
         layer = self.arguments[0]
         if isinstance(layer, Convolution) and layer.plain:
             return f"{self.kernel}_plain"
+        if isinstance(layer, Convolution) and layer.is_winograd:
+            return f"{self.kernel}_winograd"
         if self.kernel == "convolve_depthwise" and isinstance(layer, Convolution):
             if layer.lines:
                 return self.kernel

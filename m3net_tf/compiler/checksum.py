@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from m3net_tf.compiler.structures import ITEM_STRUCTURES, TAPS, Array
-from m3net_tf.compiler.weights import BLOCKS, PAIR, PLAIN_BLOCK
+from m3net_tf.compiler.weights import BLOCKS, PAIR, PLAIN_BLOCK, WINOGRAD_BLOCK, winograd_items
 
 #: Layouts of weights: for Helium, for the DSP extension, for RISC-V of 32 bits, and for all other
 #: targets.
@@ -37,6 +37,8 @@ def array_bytes(array: Array, layout: str) -> bytes:
     if array.ctype in ITEM_STRUCTURES:
         rows = [tuple(row) for row in array.values.tolist()]
         return np.array(rows, ITEM_STRUCTURES[array.ctype].row_type()).tobytes()
+    if array.ctype == WINOGRAD_BLOCK and layout == "dsp":
+        return bytes(winograd_items(array.values).astype("<i2").tobytes())
     if array.ctype in BLOCKS:
         return _block_bytes(array.values, layout, plain=array.ctype == PLAIN_BLOCK)
     if array.ctype in TAPS:

@@ -23,7 +23,7 @@ from m3net_tf.compiler.structures import (
     Structure,
     number_text,
 )
-from m3net_tf.compiler.weights import BLOCKS
+from m3net_tf.compiler.weights import BLOCKS, WINOGRAD_BLOCK, winograd_items
 from m3net_tf.system.artifacts import write_text
 from m3net_tf.system.csource import blocks, c_linkage, defines, float_literal, guarded, notice
 from m3net_tf.system.csource import string_literal as text_literal
@@ -240,6 +240,7 @@ class _Writer:
             if array.ctype in ITEM_STRUCTURES:
                 constants.kinds[array.ctype] = ITEM_STRUCTURES[array.ctype]
             align = "M3NET_WORD_ALIGNED " if array.ctype in (*BLOCKS, *TAPS) else ""
+            align = "M3NET_LINE_ALIGNED " if array.ctype == WINOGRAD_BLOCK else align
             place = "M3NET_IN_RAM " if key in constants.in_ram else ""
             # The size of a layer's weights depends on the target.
             size = "" if align else len(array.values)
@@ -405,6 +406,8 @@ def _sum(base: str, offset: int) -> str:
 def _items(array: Array) -> str:
     """Items of an array, wrapped."""
     values = array.values
+    if array.ctype == WINOGRAD_BLOCK:
+        return _winograd_text(values)
     if array.ctype in BLOCKS:
         macro = f"{array.ctype.upper()}S"
         return "\n".join(line for group in values for line in _block_lines(macro, group))
@@ -421,6 +424,18 @@ def _items(array: Array) -> str:
             line = "   "
         line += text
     return "\n".join([*lines, line])
+
+
+def _winograd_text(values: Items) -> str:
+    """Weights in both forms, of which the target takes one."""
+    rows = winograd_items(values).reshape(-1, 3, 16)
+    lines = ["#if M3NET_ENGINE_WINOGRAD"]
+    for row in rows:
+        parts = [", ".join(map(str, part)) for part in row]
+        lines += [f"    {{{{{parts[0]},", f"      {parts[1]},", f"      {parts[2]}}}}},"]
+    lines.append("#else")
+    lines += [line for group in values for line in _block_lines("M3NET_BLOCKS", group)]
+    return "\n".join([*lines, "#endif"])
 
 
 def _block_lines(macro: str, group: Items) -> list[str]:

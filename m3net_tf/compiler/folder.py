@@ -15,6 +15,7 @@ from m3net_tf.compiler.network import CompiledNetwork, Push
 from m3net_tf.compiler.passes import REMOVED
 from m3net_tf.compiler.picture import draw_arena
 from m3net_tf.compiler.striping import TOGETHER
+from m3net_tf.compiler.winograd import USED, WinogradLayer, winograd_layers
 from m3net_tf.system.artifacts import naming, write_text
 from m3net_tf.system.words import counted
 from m3net_tf.tflite.ends import end_notes
@@ -36,6 +37,7 @@ class NetworkFacts(TypedDict):
         sha256: hash of the ``.tflite`` file.
         saved: what each rewrite saved, where it saved anything.
         removed: for each layer that lost output channels, how many of them and why.
+        winograd: each layer that has the form of :mod:`.winograd`, and its cost of flash.
         ends: a line for each input and output that is not int8 or int16 in the file.
         state_bytes: of a network that continues from run to run, what stays in the arena.
         push: how a streamed network streams.
@@ -51,6 +53,7 @@ class NetworkFacts(TypedDict):
     sha256: str
     saved: dict[str, int]
     removed: NotRequired[list[dict[str, str | int]]]
+    winograd: NotRequired[list[WinogradLayer]]
     ends: list[str]
     state_bytes: NotRequired[int]
     push: NotRequired[PushFacts]
@@ -131,6 +134,8 @@ def network_facts(network: CompiledNetwork, source: CSource) -> NetworkFacts:
     ]
     if removed:
         facts["removed"] = removed
+    if layers := winograd_layers(network.calls):
+        facts["winograd"] = layers
     if network.push is not None:
         facts["push"] = _push_facts(network, network.push)
     elif network.states:
@@ -196,6 +201,9 @@ def _saved_lines(facts: NetworkFacts) -> Iterator[str]:
                     f"    {layer['name']}: {layer['constant']} constant and {layer['unread']} "
                     f"unread of {layer['channels']}"
                 )
+        if what == USED:
+            for wide in facts.get("winograd", ()):
+                yield f"    {wide['name']}: {wide['added_bytes']} bytes of flash more with DSP"
 
 
 def _state_line(name: str, size: int) -> str:

@@ -22,6 +22,8 @@ class Goal:
         spare_percent: percent of a stream's state by which its arena may grow, so that pixels share
             weights.
         ram_bytes: RAM that constants of convolutions may take, where flash makes the core wait.
+        winograd_bytes: flash that the weights of :mod:`.winograd` may take more than others.
+        most_grown: part of the arena by which it may grow for that.
     """
 
     least_saved: float = 0.1
@@ -29,12 +31,14 @@ class Goal:
     is_small: bool = False
     spare_percent: int = 5
     ram_bytes: int = 0
+    winograd_bytes: int = 256 << 10
+    most_grown: float = 0.05
 
 
 GOALS: Mapping[GoalName, Goal] = {
     "cycles": Goal(),
-    "flash": Goal(least_saved=1, is_small=True),
-    "ram": Goal(least_saved=0, most_added=math.inf, spare_percent=0),
+    "flash": Goal(least_saved=1, is_small=True, winograd_bytes=0),
+    "ram": Goal(least_saved=0, most_added=math.inf, spare_percent=0, most_grown=0),
 }
 """By default stripes take hardly any cycles. With ``flash`` there are none, as each has code of its
 own; with ``ram`` as many as make the arena smaller.

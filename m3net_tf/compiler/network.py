@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Container, Iterator, Sequence
-from functools import partial
 
 import numpy as np
 
@@ -28,6 +27,7 @@ from m3net_tf.compiler.plan import Improve, Plan, plan_memory
 from m3net_tf.compiler.read import read_network, require_order
 from m3net_tf.compiler.striping import SAVED, Striping
 from m3net_tf.compiler.structures import ArrayKey, Convolution
+from m3net_tf.compiler.winograd import USED, winograd_layers
 from m3net_tf.system.errors import ModelError
 from m3net_tf.tflite.graph import QUANTISE, REPLACE, Graph, Operation
 
@@ -192,15 +192,18 @@ def planned(
     striping = Striping(lowering.calls, *ends, goal)
     striping.run()
     saved |= striping.saved
-    choose = plan_memory if goal.is_small else partial(share_weights, spare_bytes=spare_bytes)
-    plan = choose(striping.calls, *ends, improve)
-    saved[SHARED] = sum(
-        member.kernel == "convolve"
-        and isinstance(layer := member.arguments[0], Convolution)
-        and layer.pixels > 1
-        for call in plan.calls
-        for member in call.members
-    )
+    if goal.is_small:
+        plan = plan_memory(striping.calls, *ends, improve)
+    else:
+        plan = share_weights(striping.calls, *ends, improve, spare_bytes, goal)
+    members = [member for call in plan.calls for member in call.members]
+    convolutions = [
+        layer
+        for member in members
+        if member.kernel == "convolve" and isinstance(layer := member.arguments[0], Convolution)
+    ]
+    saved[SHARED] = sum(layer.pixels > 1 and not layer.is_winograd for layer in convolutions)
+    saved[USED] = len(winograd_layers(plan.calls))
     in_ram = choose_for_ram(plan.calls, goal.ram_bytes)
     saved[IN_RAM] = sum(in_ram.values())
     if striping.whole_bytes is not None:

@@ -18,12 +18,14 @@ import numpy as np
 import numpy.typing as npt
 
 from m3net_tf.compiler.calls import Call, View
+from m3net_tf.compiler.goals import Goal
 from m3net_tf.compiler.limits import may_search
 from m3net_tf.compiler.overlap import line_slack
 from m3net_tf.compiler.plan import SLACK_BYTES, Improve, Plan, needs, plan_memory
 from m3net_tf.compiler.stripes import COLUMNS, ROWS, Stripe, line_pixels, products, with_steps
 from m3net_tf.compiler.structures import Convolution
 from m3net_tf.compiler.weights import GROUP, LARGEST_INPUT, PLAIN_BLOCK
+from m3net_tf.compiler.winograd import take_winograd
 
 SHARED = "convolutions that load a weight once for two to four pixels"
 ALONG_COLUMNS, ALONG_ROWS = 1, 2  # M3NET_ALONG_COLUMNS and M3NET_ALONG_ROWS
@@ -41,6 +43,7 @@ def share_weights(
     outputs: Sequence[View],
     improve: Improve | None,
     spare_bytes: int,
+    goal: Goal,
 ) -> Plan:
     """Plan the memory, with the most pixels at a time for which there is room.
 
@@ -48,6 +51,7 @@ def share_weights(
     the arena may be larger for it; other arguments as for :func:`.plan_memory`.
     """
     plan = _with_most_pixels(calls, inputs, outputs, improve, spare_bytes)
+    plan = take_winograd(plan, calls, inputs, outputs, improve, goal)
     _choose_lines(plan)
     for call in plan.calls:
         layer = call.arguments[0]
@@ -322,5 +326,4 @@ class _Choice:
             line = line_scratch(layer, self.counts[0]) if self.counts[0] > 1 else 0
             patch.size = max(self._window_bytes, line)
         if isinstance(self.call, Stripe):
-            scratches = [block for stage in self.call.stages for block in stage.call.scratch]
-            self.call.shared.size = max(block.size for block in scratches)
+            self.call.share_scratch()

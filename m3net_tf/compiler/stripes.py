@@ -118,6 +118,10 @@ class Stripe(Call):
         """The calls on whole tensors."""
         return [stage.call for stage in self.stages]
 
+    def share_scratch(self) -> None:
+        """Let the kernels share as much scratch memory as the one that needs the most."""
+        self.shared.size = max(block.size for call in self.members for block in call.scratch)
+
 
 def make_stripe(calls: Sequence[Call], axis: int, private: Collection[Block]) -> Stripe | None:
     """A stripe of calls in order along :data:`ROWS` or :data:`COLUMNS`; None if there is none.

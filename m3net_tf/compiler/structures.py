@@ -54,6 +54,7 @@ _ITEM_BYTES = {
     "m3net_block": 1,
     "m3net_plain_block": 1,
     "m3net_tap": 1,
+    "m3net_winograd_block": 4,
 }
 TAPS = ("m3net_tap", "m3net_column_tap", "m3net_row_tap")
 """Types of items of a depthwise convolution's weights, by the direction of its lines."""
@@ -295,6 +296,11 @@ class Convolution(Structure):
     minimum: Int8
     maximum: Int8
 
+    @property
+    def is_winograd(self) -> bool:
+        """Whether it has the form of :mod:`.winograd`."""
+        return _WEIGHTS.get(self.weights.ctype) == "winograd_blocks"
+
     def member(self, field: str) -> str:
         """The weights are a union over their forms."""
         return _WEIGHTS.get(self.weights.ctype, "taps") if field == "weights" else field
@@ -307,7 +313,11 @@ class Convolution(Structure):
         return dataclasses.replace(self, weights=weights).members(name_of)
 
 
-_WEIGHTS = {"m3net_block": "blocks", "m3net_plain_block": "plain_blocks"}
+_WEIGHTS = {
+    "m3net_block": "blocks",
+    "m3net_plain_block": "plain_blocks",
+    "m3net_winograd_block": "winograd_blocks",
+}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,7 +19,8 @@ GROUP = 4  # channels that a kernel computes at once
 PAIR = 2  # items that one SMLAD multiplies
 LARGEST_INPUT = 128  # absolute value of an int8 item
 PLAIN_BLOCK = "m3net_plain_block"
-BLOCKS = ("m3net_block", PLAIN_BLOCK)
+WINOGRAD_BLOCK = "m3net_winograd_block"
+BLOCKS = ("m3net_block", PLAIN_BLOCK, WINOGRAD_BLOCK)
 """Types of items of arrays of a convolution's weights."""
 
 _TWIN_BITS = 8  # M3NET_TWIN_BITS
@@ -43,6 +44,30 @@ def convolution_blocks(weights: Weights) -> Array:
     twins = lower + (upper << _TWIN_BITS)
     fits = twins.min() >= -(1 << 15)
     return blocks if fits else dataclasses.replace(blocks, ctype=PLAIN_BLOCK)
+
+
+_TRANSFORM = np.array(
+    [[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]], np.int64
+)
+"""24 G of Winograd's F(4, 3): six numbers of three weights."""
+
+
+def winograd_items(groups: Weights) -> Weights:
+    """Weights of 3 x 3 windows, transformed by row for firmware/engine/winograd.c.
+
+    Args:
+        groups: values of :func:`convolution_blocks`, shape (groups of channels, 4, items).
+
+    Returns:
+        Shape (groups, pairs of items of the windows' columns, 48): for each of six products a pair
+        of each of four channels. Pairs are the first and the third of four items, and the others.
+    """
+    count, channels, items = groups.shape
+    fours = groups.reshape(count, channels, 3, 3, items // 36, 2, PAIR)  # rows, columns, fours
+    # Axes: group, channel, row, four, item of a pair, pair, product.
+    products = np.einsum("gcrxfij,kx->grfjkci", fours, _TRANSFORM)
+    transformed: Weights = products.reshape(count, items // 6, 6 * channels * PAIR)
+    return transformed
 
 
 def depthwise_taps(weights: Weights) -> Array:

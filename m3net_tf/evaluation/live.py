@@ -97,11 +97,8 @@ def evaluate_streaming(
         require_target(target)
     scenes = scenes or SceneSettings()
     without = hours_without or {}
-    bundle = Bundle.load(run.folder / "export")
+    bundle, config = exported_detector(run)
     dataset = run.dataset(data_dir)
-    frames = bundle.manifest.frames
-    stream = True if bundle.manifest.push_columns else None
-    config = detector_of_run(run, bundle.network, frames, bundle.labels, stream)
     if look_runs is not None:
         config = dataclasses.replace(config, look_runs=look_runs)
     tuned_on = recording = None
@@ -141,6 +138,18 @@ def evaluate_streaming(
         save_detector(config, run.detector_path)
         bundle.set_detector(config)
     return result
+
+
+def exported_detector(run: Run) -> tuple[Bundle, DetectorConfig]:
+    """A run's export, and its settings of live detection.
+
+    Raises:
+        M3NetError: the run is not exported, or as :func:`.from_run.detector_of_run`.
+    """
+    bundle = Bundle.load(run.folder / "export")
+    stream = True if bundle.manifest.push_columns else None
+    frames = bundle.manifest.frames
+    return bundle, detector_of_run(run, bundle.network, frames, bundle.labels, stream)
 
 
 def require_target(false_accepts_per_hour: float) -> None:

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 from rich.table import Column, Table
 
 from m3net_tf.audio.datasets import protocol_statement
+from m3net_tf.system.words import counted
 
 if TYPE_CHECKING:  # they import TensorFlow
+    from m3net_tf.evaluation.annotated import AnnotatedResult
     from m3net_tf.evaluation.clips import ClipsResult
     from m3net_tf.evaluation.live import StreamingResult
 
@@ -55,5 +57,36 @@ def streaming_table(result: StreamingResult) -> Table:
     table.caption = (
         f"The gate skips {100 * result['spared_runs']:.0f} % of the runs. Latency: median, from "
         f"the sound's end. Protocol: {protocol_statement(result)}."
+    )
+    return table
+
+
+def annotated_table(result: AnnotatedResult) -> Table:
+    """Scores of events against annotations for the terminal."""
+    of = counted(len(result["recordings"]), f"{result['split'] or 'other'} recording")
+    title = f"{result['run']}: {of}, {60 * result['hours']:.1f} minutes"
+    columns = ("annotated", "detected", "F1", "precision", "recall", "error rate")
+    table = Table(Column("scores", no_wrap=True), "class", *columns, title=title)
+    for name, scores in (
+        ("events", result["event_based"]),
+        ("segments of 1 s", result["segment_based"]),
+    ):
+        for label, figures in {**scores["classes"], "all": scores["all"]}.items():
+            shares = (figures["f1"], figures["precision"], figures["recall"])
+            rate = figures["error_rate"]
+            table.add_row(
+                name,
+                label,
+                str(figures["annotated"]),
+                str(figures["detected"]),
+                *("" if share is None else f"{100 * share:.1f} %" for share in shares),
+                "" if rate is None else f"{rate:.2f}",
+            )
+    left_out = f" Left out: {result['left_out']} annotated without events." * bool(
+        result["left_out"]
+    )
+    table.caption = (
+        "An event is correct if it starts within 0.2 s, and ends within 0.2 s or half of the "
+        f"annotated length. Protocol: {protocol_statement(result)}.{left_out}"
     )
     return table

@@ -226,6 +226,7 @@ def compile_model(model: CModel, remedy: str = "") -> dict[str, CompiledNetwork]
         # Where live detection streams, whole windows are for single clips: memory counts more.
         if model.push_columns:
             window = GOALS["ram" if model.optimise == DEFAULT_GOAL else model.optimise]
+            window = dataclasses.replace(window, winograd_bytes=0)  # both share their weights
         networks = {}
         for name, tflite in files.items():
             networks[name] = compile_network(tflite, goal=window)

@@ -10,17 +10,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from m3net_tf.audio.annotations.events import SoundEvent
 from m3net_tf.audio.frontend import FrontendConfig, column_bins, features_int8
 from m3net_tf.audio.frontend.windows import windows_of_chunks
 from m3net_tf.audio.labels import is_silence
 from m3net_tf.compiler.engines import COMPILED
 from m3net_tf.networks.pretrained import find_pretrained
 from m3net_tf.runtime.desktop import LITERT, load_engine, load_fastest, load_streamed
+from m3net_tf.runtime.detector_config import DetectorConfig
 from m3net_tf.runtime.foreign import read_network
 from m3net_tf.runtime.interpreter import Int8, tensor_quantization
 from m3net_tf.runtime.prototypes import UNUSUAL, NormalSounds, Prototypes, read_background
-from m3net_tf.runtime.recognizer import Model, StreamingRecognizer
+from m3net_tf.runtime.recognizer import Model, StreamingRecognizer, listen
 from m3net_tf.runtime.sound import pcm_chunks, pcm_of_array, require_pcm
+from m3net_tf.runtime.spans import sound_events
 from m3net_tf.runtime.warp import warp_int8
 from m3net_tf.system.errors import ConfigError, DataError, ModelError
 
@@ -303,17 +306,39 @@ class Classifier:
         """
         return self._recognizer(self.run, prototypes)
 
+    def sound_events(
+        self, chunks: Iterable[Pcm], prototypes: Prototypes | None = None
+    ) -> list[SoundEvent]:
+        """The events of :meth:`recognizer` in a recording, with the start and end of each sound.
+
+        Args:
+            chunks: int16 samples at the front end's rate, each of shape (samples,).
+            prototypes: as of :meth:`recognizer`.
+
+        Returns:
+            In order of their start; see :func:`.spans.sound_events`.
+
+        Raises:
+            ConfigError: as :meth:`recognizer`.
+            DataError: chunks of another type.
+        """
+        frontend = self.metadata.frontend
+        model, detector = self._listening(self.run, prototypes)
+        tape = listen(frontend, model, detector, chunks)
+        return sound_events(frontend, detector, tape, self.labels)
+
     def _recognizer(self, model: Model, prototypes: Prototypes | None) -> StreamingRecognizer:
-        """Live detection of the network's classes, or of the words that are enrolled by now."""
-        frontend, detector = self.metadata.frontend, self.metadata.detector
+        return StreamingRecognizer(self.metadata.frontend, *self._listening(model, prototypes))
+
+    def _listening(
+        self, model: Model, prototypes: Prototypes | None
+    ) -> tuple[Model, DetectorConfig]:
+        """Scores and settings for the network's classes, or for the words enrolled by now."""
+        detector = self.metadata.detector
         if not self.metadata.enrolment_slots:
-            return StreamingRecognizer(frontend, model, detector)
+            return model, detector
         words = self._known(prototypes)
-        return StreamingRecognizer(
-            frontend,
-            lambda features: words.scores(model(features)),
-            words.detector(detector),
-        )
+        return lambda features: words.scores(model(features)), words.detector(detector)
 
     def _known(self, prototypes: Prototypes | None) -> Prototypes:
         """Words that are given, else the saved ones."""

@@ -185,15 +185,18 @@ def load_streamed(tflite: bytes, hop: int) -> Engine:
     return run
 
 
-def load_adaptive(network: Int8Network) -> Engine:
+def load_adaptive(network: Int8Network, patience_s: float = _BEFORE_COMPILING_S) -> Engine:
     """TFLite's reference kernels, and the compiled network once these have run for a while.
 
     Short work does not wait for the C compiler, and hours of sound take a third of the time. The
     bytes are the same. Without a C compiler or a source checkout, or if the compiler does not
     support the network, the reference kernels stay.
+
+    Args:
+        patience_s: computing time of the reference kernels before the network is compiled.
     """
     compiled: dict[bytes, Engine] = {}
-    left_s = _BEFORE_COMPILING_S
+    left_s = patience_s
 
     def run_part(part: bytes, features: Int8) -> Int8:
         return compiled[part](features) if compiled else run_reference(part, features)

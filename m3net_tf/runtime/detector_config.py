@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from m3net_tf.audio.frontend import FrontendConfig, column_bins
+from m3net_tf.audio.frontend.level import MOST_DB, Gain
 from m3net_tf.audio.labels import is_event
 from m3net_tf.system.artifacts import write_text
 from m3net_tf.system.conversion import ShareAboveZero, check_values, from_plain
@@ -27,6 +28,7 @@ LOOK_SHIFTS = (1, -1)
 """Bins by which a second look shifts the columns."""
 LOOK_AGAIN_RUNS = 3
 """Runs after a second look that confirmed nothing, before the next one of the class."""
+_LATER = ("look_runs", "gain_db", "automatic_gain", "inset_s")
 _Runs = Annotated[int, Meta(ge=1, le=255)]
 _Columns = Annotated[int, Meta(ge=0, le=65_535)]
 _AtLeastOneColumn = Annotated[int, Meta(ge=1, le=65_535)]
@@ -100,7 +102,12 @@ class DetectorConfig:
         look_runs: runs that a second look repeats; 0 = none. Before an event, the model scores
             these runs again with their columns a bin higher and a bin lower. The mean score must
             reach the class's threshold, too.
+        gain_db: fixed gain of the microphone before the front end, 0 to 36 dB.
+        automatic_gain: whether the gain rises by what a quiet microphone lacks, up to 36 dB
+            (:mod:`m3net_tf.audio.frontend.level`).
         classes: settings of each class, in the order of the model's outputs.
+        inset_s: time by which a sound begins after its score has crossed the threshold, and ends
+            before; for tables of events (:mod:`.spans`), the device does not need it.
 
     Raises:
         ConfigError: a value is out of range.
@@ -113,6 +120,9 @@ class DetectorConfig:
     gate_level: Annotated[int, Meta(ge=-128, le=127)] | None = None
     gate_hold_columns: _Columns = 50
     look_runs: Annotated[int, Meta(ge=0, le=255)] = 0
+    gain_db: Annotated[float, Meta(ge=0, le=MOST_DB)] = 0.0
+    automatic_gain: bool = False
+    inset_s: Annotated[float, Meta(ge=-10, le=10)] = 0.0
 
     def __post_init__(self) -> None:
         check_values(self, "detector")
@@ -162,12 +172,19 @@ class DetectorConfig:
         """Number of columns that live detection keeps: all that a second look needs."""
         return self.window_columns + max(0, self.look_runs - 1) * self.run_columns
 
+    @property
+    def gain(self) -> Gain:
+        """The microphone's gain before the front end."""
+        return Gain(self.gain_db, self.automatic_gain)
+
+    def with_gain(self, gain: Gain) -> DetectorConfig:
+        """These settings with another gain of the microphone."""
+        return dataclasses.replace(self, gain_db=gain.fixed_db, automatic_gain=gain.automatic)
+
     def to_dict(self) -> dict[str, object]:
-        """All settings as plain values; without second looks as earlier releases read them."""
+        """All settings as plain values; without later ones as earlier releases read them."""
         values = {**dataclasses.asdict(self), "classes": [*map(dataclasses.asdict, self.classes)]}
-        if not self.look_runs:
-            del values["look_runs"]
-        return values
+        return {key: values[key] for key in values if key not in _LATER or values[key]}
 
     @classmethod
     def from_dict(cls, values: Any) -> DetectorConfig:
@@ -268,6 +285,10 @@ def write_c_header(config: DetectorConfig, folder: Path) -> Path:
             "LOOK_AGAIN_RUNS": LOOK_AGAIN_RUNS,
             "KEPT_COLUMNS": config.kept_columns,
         }
+    if config.gain.fixed:
+        settings["GAIN"] = config.gain.fixed
+    if config.automatic_gain:
+        settings["AUTOMATIC_GAIN"] = 1
     rows = [
         f"  {{{row.threshold_units}, {row.release_units}, {row.suppression_columns}, "
         f"{row.window_runs}, {row.hits if row.event else 0}}},"

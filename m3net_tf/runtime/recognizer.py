@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from m3net_tf.audio.frontend import FrontendConfig, column_bins, features_int8
+from m3net_tf.audio.frontend.level import NO_GAIN, Gain, Microphone
 from m3net_tf.runtime.detector import Detector, Event, Tape, due_columns, gate_open
 from m3net_tf.runtime.detector_config import FULL_SCALE, LOOK_SHIFTS, DetectorConfig
 from m3net_tf.runtime.sound import require_pcm
@@ -27,16 +28,24 @@ _STREAMED = {"centred": False, "level_db": None, "clip_range_db": 0.0}
 
 
 class ColumnStream:
-    """The reference front end on samples in chunks of any length."""
+    """The reference front end on samples in chunks of any length.
 
-    def __init__(self, frontend: FrontendConfig) -> None:
+    Args:
+        gain: gain of the microphone, which changes from hop to hop. With a gain a column is
+            complete when its last hop is, as on a device.
+    """
+
+    def __init__(self, frontend: FrontendConfig, gain: Gain = NO_GAIN) -> None:
         frontend.require(_STREAMED, "live detection", " because it never has a whole clip")
         self.frontend = frontend
         self._remaining = np.zeros(0, np.int16)
+        self._microphone = Microphone(frontend, gain) if gain.used else None
 
     def push(self, pcm: Pcm) -> Int8:
         """Add samples; returns the columns that they complete, shape (bins, columns)."""
         require_pcm(pcm)
+        if self._microphone:
+            pcm = self._microphone.push(pcm)
         samples = np.concatenate([self._remaining, pcm])
         bins = column_bins(self.frontend)
         hop = self.frontend.hop_samples
@@ -106,7 +115,7 @@ class StreamingRecognizer:
 
     def __init__(self, frontend: FrontendConfig, model: Model, config: DetectorConfig) -> None:
         self.detector = Detector(config)
-        self._columns = ColumnStream(frontend)
+        self._columns = ColumnStream(frontend, config.gain)
         self._model = model
         self._kept = np.full((column_bins(frontend), config.kept_columns), -128, np.int8)
 
@@ -164,7 +173,7 @@ def listen(
     Raises:
         ConfigError: the front end needs the whole clip.
     """
-    stream = ColumnStream(frontend)
+    stream = ColumnStream(frontend, config.gain)
     window, hold = config.window_columns, config.gate_hold_columns
     before = config.kept_columns - window  # columns that second looks need before the window
     past = np.zeros((column_bins(frontend), 0), np.int8)

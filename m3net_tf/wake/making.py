@@ -112,7 +112,8 @@ def make_wake_word(
         say: respellings of phrases that are not pronounced as they are written, such as
             ``{"computer": "kom-PYOO-ter"}``.
         voices: voices in files, ``.flitevox`` (Flite) or ``.onnx`` (Piper, Kokoro).
-        negatives: folders of sounds without the phrases.
+        negatives: folders of sounds without the phrases, beside the recordings that
+            ``m3net data fetch`` has put into the cache (``librispeech``, ``musan``).
         words: folder of recordings of other words, in a folder for each.
         add: folder of own recordings of the phrase or, with several phrases, a folder of a folder
             for each; the network is trained on with them, in a run of its own.
@@ -175,6 +176,11 @@ def _spoken(project: Path, settings: WakeSettings, log: Log) -> WakeSounds:
     negatives = [Path(path) for path in settings.negatives]
     for each in negatives:
         sounds_below(each)
+    if not settings.recordings and not settings.negatives:
+        log(
+            "no real sound is without the phrase, so real false accepts are unknown: "
+            "m3net data fetch librispeech brings 16 hours of speech"
+        )
     words = recorded_words(Path(settings.words), settings.phrases) if settings.words else {}
     voices = project / VOICES
     spoken = say_phrases(
@@ -190,7 +196,14 @@ def _spoken(project: Path, settings: WakeSettings, log: Log) -> WakeSounds:
         log=log,
     )
     return write_wake_sounds(
-        spoken, voices, negatives, folder, words=words, seed=settings.seed, log=log
+        spoken,
+        voices,
+        negatives,
+        folder,
+        recordings=settings.recordings,
+        words=words,
+        seed=settings.seed,
+        log=log,
     )
 
 

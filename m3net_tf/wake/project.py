@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from m3net_tf.audio.datasets.recordings import fetched_recordings
 from m3net_tf.boards import DEFAULT_BOARD
 from m3net_tf.boards.builds.boards import emulated_board
 from m3net_tf.boards.starter.project import README, RECIPE
@@ -30,6 +31,9 @@ _CHANGEABLE = ("board", "target_false_accepts_per_hour", "hours")
 class WakeSettings:
     """The settings of a project, as :func:`.making.make_wake_word` describes them.
 
+    Attributes:
+        recordings: names of fetched recordings that are sounds without the phrases.
+
     Raises:
         ConfigError: a value is out of range.
     """
@@ -41,6 +45,7 @@ class WakeSettings:
     say: Mapping[str, str] = dataclasses.field(default_factory=dict)
     voices: tuple[str, ...] = ()
     negatives: tuple[str, ...] = ()
+    recordings: tuple[str, ...] = ()
     words: str | None = None
     board: str = DEFAULT_BOARD
     target_false_accepts_per_hour: float = 0.5
@@ -56,6 +61,8 @@ def project_settings(
 ) -> WakeSettings:
     """The settings of a project: those given, then those that it was started with, then defaults.
 
+    A new project uses the fetched recordings.
+
     Args:
         given: settings by name; None and empty ones are not given.
 
@@ -67,7 +74,7 @@ def project_settings(
     path = project / _SETTINGS
     spoken = any((project / name).exists() for name in (VOICES, SOUNDS))
     if not spoken or not path.exists():
-        return WakeSettings(**stated)
+        return WakeSettings(**{"recordings": fetched_recordings(), **stated})
     earlier = read_settings(project)
     settings = dataclasses.replace(earlier, **stated)
     for name in stated.keys() - set(_CHANGEABLE):

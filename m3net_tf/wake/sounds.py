@@ -25,6 +25,7 @@ from m3net_tf.audio.datasets.folder import sounds_below
 from m3net_tf.audio.datasets.loudness import active_part_s, at_level
 from m3net_tf.audio.datasets.noise import NOISE_FOLDER, coloured_noise
 from m3net_tf.audio.datasets.protocols import rank
+from m3net_tf.audio.datasets.recordings import divided_recordings
 from m3net_tf.audio.datasets.speech_commands import LISTS
 from m3net_tf.system.artifacts import csv_table, read_json, write_json, write_text
 from m3net_tf.system.conversion import from_plain
@@ -87,6 +88,7 @@ def write_wake_sounds(
     negatives: Sequence[Path],
     folder: Path,
     *,
+    recordings: Sequence[str] = (),
     words: Mapping[str, Sequence[Path]] | None = None,
     seed: int = 0,
     log: Log = silent,
@@ -100,6 +102,8 @@ def write_wake_sounds(
         negatives: folders of any other sounds. The files of a folder are divided in the order of
             their names, so that recordings with the same beginning mostly stay together.
         folder: the data set, which appears when it is complete.
+        recordings: names of fetched recordings, as of :mod:`m3net_tf.audio.datasets.recordings`,
+            which are further sounds.
         words: recordings of words, as of :func:`recorded_words`. Each word becomes a class that
             triggers no event, ``_<word>_``, together with its spoken clips, so that the network
             learns what real and synthetic voices have in common.
@@ -110,6 +114,9 @@ def write_wake_sounds(
     with complete_folder(folder) as scratch:
         said = _said(spoken.clips, voices)
         divided = _divided(negatives)
+        for name in recordings:
+            for split, paths in divided_recordings(name).items():
+                divided[split] += paths
         for word, split, path in _divided_words(words or {}):
             if split == "train":
                 said.append(_Said(_trimmed(path), f"_{word}_", path.stem, split, "recorded"))

@@ -65,11 +65,9 @@ def test_a_run_that_cannot_be_made_is_reported_before_training(m3net, tmp_path):
     (tmp_path / "file").touch()
     recipe = tmp_path / "tiny.yaml"
     recipe.write_text("dataset: {name: synth}\nmodel: {name: m3net}\n")
-    started = time.monotonic()
-    status, _, err = m3net("train", recipe, "--run", tmp_path / "file" / "run")
-    assert (status, err.count("\n")) == (2, 1)
+    status, out, err = m3net("train", recipe, "--run", tmp_path / "file" / "run")
+    assert (status, out, err.count("\n")) == (2, "", 1)
     assert f"{tmp_path / 'file' / 'run'}: Not a directory; check the path" in err
-    assert time.monotonic() - started < 60
 
 
 def test_a_name_that_is_too_long(m3net, tmp_path):

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Own sounds by the command line: early errors, a run that knows its data and its protocol."""
 
-import contextlib
-import io
 import itertools
 import shutil
 import subprocess
@@ -13,8 +11,8 @@ import numpy as np
 import pytest
 import soundfile
 import yaml
+from typed_commands import ended
 
-from m3net_tf import cli
 from m3net_tf.quantization.report import summary_table
 from m3net_tf.training import Run, load_recipe, save_recipe
 from m3net_tf.training.clips.source import record_source
@@ -35,20 +33,6 @@ for words in {commands!r}:
     print(messages.getvalue().strip())
     assert "tensorflow" not in sys.modules, words
 """
-
-
-def command(*words: object) -> tuple[int, str]:
-    """Exit status and all output of ``m3net WORDS``."""
-    output = io.StringIO()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["m3net", *map(str, words)])
-        patch.delenv("DATA_DIR", raising=False)
-        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
-            try:
-                cli.main()
-            except SystemExit as stop:
-                return int(stop.code or 0), output.getvalue()
-    return 0, output.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +75,7 @@ def trained(private_cache, sounds, plan, tmp_path_factory) -> tuple[Path, str]:
     words = ("train", plan, "--run", folder, "--data-dir", sounds, "--option", "fit=crop")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("m3net_tf.training.loop.epochs._run_epoch", no_steps)
-        status, output = command(*words)
+        status, output = ended(*words)
     assert status == 0, output
     return folder, output
 
@@ -110,16 +94,16 @@ def test_option_becomes_part_of_the_recipe(trained, plan):
     folder, _ = trained
     assert load_recipe(folder / "recipe.yaml").dataset.options == {"fit": "crop"}
     assert load_recipe(plan).dataset.options == {}
-    status, output = command("train", plan, "--run", folder, "--option", "fit=pad")
+    status, output = ended("train", plan, "--run", folder, "--option", "fit=pad")
     assert status == 2 and "contains a run of another recipe" in output
-    status, output = command("train", plan, "--option", "seed=3")
+    status, output = ended("train", plan, "--option", "seed=3")
     assert status == 2 and "dataset.options.seed is not a data set option" in output
 
 
 def test_a_run_remembers_where_its_data_were(trained, sounds):
     folder, _ = trained
     assert Run(folder).data_folder(None) == sounds
-    status, output = command("evaluate", folder)
+    status, output = ended("evaluate", folder)
     assert status == 0, output
     said = " ".join(output.split())
     assert "4 test clips of folder" in said
@@ -141,7 +125,7 @@ def test_a_given_folder_comes_before_the_remembered_one(trained, sounds, tmp_pat
     run = Run(folder)
     assert {clip.path.parents[1] for clip in run.dataset(moved).clips} == {moved}
     assert "CHANGED since the training" in run.protocol_statement(run.dataset(moved))
-    status, output = command("evaluate", folder, "--data-dir", tmp_path / "void")
+    status, output = ended("evaluate", folder, "--data-dir", tmp_path / "void")
     assert status == 2 and "void: folder of data set folder does not exist" in output
 
 
@@ -149,12 +133,12 @@ def test_a_folder_that_vanished_is_named(trained, sounds, tmp_path):
     folder = shutil.copytree(trained[0], tmp_path / "own")
     record_source(folder, "folder", tmp_path / "gone")
     for words in (("evaluate", folder), ("export", folder), ("emulate", folder)):
-        status, output = command(*words)
+        status, output = ended(*words)
         assert status == 2 and output.count("\n") == 1
         assert f"{tmp_path / 'gone'}: {folder / 'data.json'} names this folder" in output
         assert "--data-dir or DATA_DIR" in output
     (folder / "data.json").unlink()
-    status, output = command("evaluate", folder)
+    status, output = ended("evaluate", folder)
     assert status == 2 and "needs its folder: give --data-dir or DATA_DIR" in output
 
 
@@ -200,12 +184,12 @@ def test_errors_come_before_tensorflow_is_loaded(trained, sounds, plan, tmp_path
 def test_init_refuses_a_project_that_exists_before_it_reads_the_sounds(tmp_path):
     (tmp_path / "project").mkdir()
     (tmp_path / "project" / "recipe.yaml").touch()
-    status, output = command("init", tmp_path / "no_sounds", "--out", tmp_path / "project")
+    status, output = ended("init", tmp_path / "no_sounds", "--out", tmp_path / "project")
     assert status == 2 and "recipe.yaml exists" in output
 
 
 def test_check_suggests_groups(sounds):
-    status, output = command("data", "check", "folder", "--data-dir", sounds, "--suggest")
+    status, output = ended("data", "check", "folder", "--data-dir", sounds, "--suggest")
     assert status == 0
     assert "passed; groups are unknown" in output
     assert "--option 'group_pattern=(speaker[0-9]+)'" in output

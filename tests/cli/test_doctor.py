@@ -4,12 +4,12 @@
 import json
 import os
 import shutil
+import sys
 
 import pytest
 from typer.testing import CliRunner
 
 from m3net_tf.cli import app, installation
-from m3net_tf.system import extras
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def by_subject():
 
 def test_missing_things_have_a_fix(offline, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", "")
-    monkeypatch.setattr(extras, "is_installed", lambda package: package != "tensorflow")
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
     monkeypatch.setenv("M3NET_CACHE", str(tmp_path / "cache"))
     real = os.access
     monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path and real(path, mode))
@@ -49,11 +49,10 @@ def test_a_full_disk(offline, monkeypatch):
 
 
 def test_status_and_json_agree(offline, monkeypatch):
-    check = installation.Check("Python", "ok", "3")
-    monkeypatch.setattr(installation, "run_checks", lambda: [check])
+    checks = [installation.Check("Python", "ok", "3")]
+    monkeypatch.setattr(installation, "run_checks", lambda: checks)
     assert CliRunner().invoke(app, ["doctor"]).stdout == "ok        Python: 3\n"
-    absent = installation.Check("cc", "missing", "cc", "apt-get install gcc")
-    monkeypatch.setattr(installation, "run_checks", lambda: [check, absent])
+    checks.append(installation.Check("cc", "missing", "cc", "apt-get install gcc"))
     done = CliRunner().invoke(app, ["doctor", "--json"])
     assert done.exit_code == 1
     assert [entry["state"] for entry in json.loads(done.stdout)] == ["ok", "missing"]

@@ -16,8 +16,8 @@ import pytest
 import soundfile
 import typer
 from refusals import refuses
+from typed_commands import status_of
 
-from m3net_tf import __main__ as entry
 from m3net_tf.boards.builds import sources  # noqa: F401  (finds the checkout when imported)
 from m3net_tf.cli.app import app
 from m3net_tf.system import checkout, extras
@@ -48,13 +48,6 @@ def outside(monkeypatch, tmp_path):
     return tmp_path
 
 
-def run(monkeypatch, capsys, *arguments):
-    monkeypatch.setattr(sys, "argv", ["m3net", *map(str, arguments)])
-    with pytest.raises(SystemExit) as stop:
-        entry.main()
-    return stop.value.code, capsys.readouterr().err
-
-
 def test_without_the_lab_the_other_commands_are_there():
     code = "import sys; sys.modules['m3net_tf.lab'] = None; from m3net_tf.cli import main; main()"
     done = subprocess.run(
@@ -78,8 +71,8 @@ def test_without_the_lab_the_other_commands_are_there():
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
-def test_outside_a_checkout_the_need_is_one_line(outside, monkeypatch, capsys, command, needed):
-    status, error = run(monkeypatch, capsys, *command)
+def test_outside_a_checkout_the_need_is_one_line(outside, m3net, command, needed):
+    status, _, error = m3net(*command)
     assert status == 2
     assert error == (
         f"error: this command needs {needed}/ of a source checkout: run it in the checkout's "
@@ -103,7 +96,7 @@ def test_a_checkout_is_named_or_stood_in(outside, monkeypatch):
     assert checkout.require_sources("firmware") == root / "firmware"
 
 
-def test_the_packages_own_checkout_comes_before_the_current_folder(outside, monkeypatch):
+def test_the_packages_own_checkout_comes_before_the_current_folder(outside):
     for root in (outside, outside / "site-packages"):
         (root / "firmware").mkdir(parents=True)
         (root / "firmware/third_party.lock").touch()
@@ -111,12 +104,12 @@ def test_the_packages_own_checkout_comes_before_the_current_folder(outside, monk
 
 
 @pytest.mark.parametrize("arguments", [["--help"], [], ["train", "x.yaml"], ["data", "list"]])
-def test_without_typer_the_install_is_named(monkeypatch, capsys, arguments):
+def test_without_typer_the_install_is_named(m3net, monkeypatch, arguments):
     for name in [name for name in sys.modules if name.startswith("m3net_tf.cli")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "typer", None)
     monkeypatch.delattr("m3net_tf.cli")
-    status, error = run(monkeypatch, capsys, *arguments)
+    status, _, error = m3net(*arguments)
     assert status == 2 and error.count("\n") == 1
     assert "needs the package typer: pip install -e '" in error
 
@@ -160,16 +153,16 @@ def test_outside_a_checkout_the_advice_can_be_typed(outside, monkeypatch):
 def test_all_missing_packages_are_named_at_once(monkeypatch):
     with refuses(ConfigError, "no-such-a", "no-such-b", "pip"):
         require_modules("a page", "web", "json", "no_such_a", "no_such_b", "no_such_a.part")
-    monkeypatch.setattr(extras, "is_installed", lambda name: name not in ("librosa", "tf-keras"))
+    for module in ("librosa", "tf_keras"):
+        monkeypatch.setitem(sys.modules, module, None)
     extra, packages = missing_with("tensorflow")
     assert extra == "train" and {"librosa", "tf-keras", "tensorflow"} == {*packages}
 
 
 def test_a_missing_module_of_ours_keeps_its_traceback(monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["m3net", "doctor"])
     monkeypatch.setitem(sys.modules, "m3net_tf.cli.installation", None)
     with pytest.raises(ModuleNotFoundError):
-        entry.main()
+        status_of("doctor")
 
 
 # --- every command with the light packages alone --------------------------------------------------
@@ -235,6 +228,8 @@ LAB_LIGHT = {
     "bench body no_network --data esc10=no_data": TRAIN,
     "bench normal --data-dir no_data --body no_network": TRAIN,
     "bench sounds --data-dir no_data --body no_network": "choose from the networks",
+    "bench level no_network": "choose from the networks",
+    "bench mlperf": TRAIN,
 }
 if LAB:
     LIGHT |= LAB_LIGHT

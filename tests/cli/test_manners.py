@@ -15,12 +15,10 @@ from types import SimpleNamespace
 
 import pytest
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from m3net_tf import __version__
 from m3net_tf.boards.device.live import BoardEvent
-from m3net_tf.cli import models as models_module
 from m3net_tf.cli import output as output_module
 from m3net_tf.cli.app import app
 from m3net_tf.cli.output import make_console, print_table
@@ -193,8 +191,7 @@ def test_names_are_printed_as_they_are(printed, monkeypatch):
 # --- JSON ----------------------------------------------------------------------------------------
 
 
-def test_model_list_fits_80_columns(m3net, monkeypatch):
-    monkeypatch.setattr(output_module, "console", Console(width=80, markup=False))
+def test_model_list_fits_80_columns(m3net, narrow):
     status, output, _ = m3net("model", "list")
     lines = output.splitlines()
     assert status == 0 and max(map(len, lines)) <= 80
@@ -216,7 +213,7 @@ def test_model_list_fits_80_columns(m3net, monkeypatch):
 
 
 def test_model_list_without_tensorflow(m3net, monkeypatch):
-    monkeypatch.setattr(models_module, "is_installed", lambda _: False)
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
     status, output, _ = m3net("model", "list")
     lines = output.splitlines()
     assert status == 0 and [line.split()[0] for line in lines[2:]] == list(pretrained_names())

@@ -370,6 +370,54 @@ static int32_t finish_pixels(const int32_t* row, uint32_t index, int32_t pixels)
   return output[channel];
 }
 
+#if M3NET_ENGINE_WINOGRAD
+
+/// Row: as above. An output of two tiles of a convolution; the kernel has eight times the sum,
+/// which must fit 31 bits. All outputs are alike, as the items are, also in the padding.
+static int32_t finish_tile(const int32_t* row, uint32_t index, int32_t pixels) {
+  enum { ITEM = 3, WEIGHT = 5, COLUMNS = 8 };
+  if (row[5] >= 1 << 28 || row[5] <= -(1 << 28)) {
+    return m3net_saturate(row[6]);
+  }
+  m3net_channel channels[4] = {channel_of(row), channel_of(row), channel_of(row), channel_of(row)};
+  for (uint32_t i = 0; i < 4; ++i) {
+    channels[i].bias = i == index ? m3net_sum(row[5], -ITEM * WEIGHT) : 0;
+  }
+  // The weight of the second item in the middle of the window, for the six products.
+  static const int8_t transform[] = {0, -4, 4, 2, -2, 0};
+  m3net_winograd_block blocks[6] = {0};
+  for (uint32_t i = 0; i < 24; ++i) {
+    blocks[3].items[2 * i] = (int16_t)(WEIGHT * transform[i / 4]);
+  }
+  int8_t input[4 * COLUMNS] = {0}, output[4 * COLUMNS];
+  int32_t patch[72];
+  for (uint32_t i = 1; i < 4 * COLUMNS; i += 4) {
+    input[i] = ITEM;
+  }
+  const m3net_image image = {1, COLUMNS, 4, 4 * COLUMNS, 4 * COLUMNS, 4};
+  const m3net_convolution layer = {.winograd_blocks = blocks,
+                                   .channels = channels,
+                                   .input = image,
+                                   .output = image,
+                                   .window = {3, 3, 1, 1, 1, 1, 1, 1},
+                                   .batches = 1,
+                                   .padding = ITEM,
+                                   .pixels = (int8_t)pixels,
+                                   .narrow = 1,
+                                   .full = 1,
+                                   .minimum = INT8_MIN,
+                                   .maximum = INT8_MAX};
+  m3net_convolve_winograd(&layer, input, output, (int16_t*)patch);
+  for (uint32_t i = index; i < 4 * COLUMNS; i += 4) {
+    if (output[i] != output[index]) {
+      return INT8_MAX + 1;
+    }
+  }
+  return output[index];
+}
+
+#endif
+
 static void check_dsp(void) {
   CHECK(load_word, load_word(row));
   CHECK(even_bytes, m3net_even_bytes((uint32_t)row[0]));
@@ -380,6 +428,9 @@ static void check_dsp(void) {
   COMPARE("window", narrow_rows, finish_line(row, i % 4, 6, 1), m3net_saturate(row[6]));
   COMPARE("pixels", narrow_rows, finish_pixels(row, i % 4, 2 + (int32_t)(i / 4 % 3)),
           m3net_saturate(row[6]));
+#if M3NET_ENGINE_WINOGRAD
+  COMPARE("tile", narrow_rows, finish_tile(row, i % 4, i / 4 % 2 ? 4 : 8), m3net_saturate(row[6]));
+#endif
 }
 
 #endif

@@ -183,13 +183,17 @@ def _send(pipe: multiprocessing.connection.Connection, path: Path, count: int) -
         pipe.send(reason(str(error)))
 
 
-def main() -> int:
-    """Print the table."""
+def main(words: list[str] | None = None) -> int:
+    """Print the table.
+
+    Args:
+        words: of the command line; default: this process's.
+    """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--inputs", type=int, default=200, help="runs of each network")
     parser.add_argument("--files", action="store_true", help="also a line for each file")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     files: dict[str, Path] = {}
     for path in sorted(arguments.folder.rglob("*.tflite")):
         files.setdefault(hashlib.sha256(path.read_bytes()).hexdigest(), path)

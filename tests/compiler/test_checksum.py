@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from single_operators import MAKERS
 from test_weights import extreme_convolution
+from test_winograd import ROOM, largest_convolution
 
 from m3net_tf.compiler.checksum import LAYOUTS
 from m3net_tf.compiler.emit import emit
@@ -51,8 +52,10 @@ def intact(library: ctypes.CDLL, bit: int | None = None) -> tuple[int, int]:
 def test_each_layout_has_its_checksum(layout, tmp_path):
     files = {kind: MAKERS[kind](np.random.default_rng(3)) for kind in KINDS}
     files["plain weights"] = extreme_convolution()
-    for kind, tflite in files.items():
-        source = emit(compile_network(tflite), "one")
+    networks = {kind: compile_network(tflite) for kind, tflite in files.items()}
+    networks["Winograd"] = compile_network(largest_convolution(-1), goal=ROOM)
+    for kind, network in networks.items():
+        source = emit(network, "one")
         library = build(tmp_path, source.source, source.header, layout)
         answer, count = intact(library)
         assert answer == 1, kind

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The table of outcomes for a folder of files."""
 
-import sys
-
 import numpy as np
 import public_models
 import pytest
@@ -15,7 +13,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def test_the_outcomes_of_a_folder(tmp_path, monkeypatch, capsys):
+def test_the_outcomes_of_a_folder(tmp_path, capsys):
     rng = np.random.default_rng(0)
     (tmp_path / "deep").mkdir()
     for place in ("a.tflite", "deep/the_same.tflite"):
@@ -28,8 +26,7 @@ def test_the_outcomes_of_a_folder(tmp_path, monkeypatch, capsys):
     (tmp_path / "unknown.tflite").write_bytes(unknown)
     custom = write_model("CUSTOM", [Item((2,))], [Item((2,))])
     (tmp_path / "custom.tflite").write_bytes(custom)
-    monkeypatch.setattr(sys, "argv", ["public_models.py", str(tmp_path), "--inputs", "12"])
-    assert public_models.main() == 0
+    assert public_models.main([str(tmp_path), "--inputs", "12"]) == 0
     *lines, summary = capsys.readouterr().out.splitlines()
     outcomes = dict(line.strip().split("  ", 1)[::-1] for line in lines)
     assert outcomes.pop(public_models.EQUAL) == "1"  # the two equal files are one
@@ -44,6 +41,5 @@ def test_the_outcomes_of_a_folder(tmp_path, monkeypatch, capsys):
 def test_another_answer_is_found(tmp_path, monkeypatch, capsys):
     (tmp_path / "a.tflite").write_bytes(MAKERS["ADD"](np.random.default_rng(1)))
     monkeypatch.setattr(public_models, "as_in_file", lambda tensor, values: values ^ 1)
-    monkeypatch.setattr(sys, "argv", ["public_models.py", str(tmp_path), "--inputs", "2"])
-    assert public_models.main() == 1
+    assert public_models.main([str(tmp_path), "--inputs", "2"]) == 1
     assert public_models.DIFFERENT in capsys.readouterr().out

@@ -225,7 +225,7 @@ def test_separable_layers_run_in_the_memory_of_one_tensor(tmp_path):
     assert any(call.output.strides[1] < 0 for call in network.calls)  # backward
 
 
-def test_what_nothing_reads_is_left_out(tmp_path):
+def test_what_nothing_reads_is_left_out():
     first, a = conv(IMAGE, 8)
     second, b = conv(a, 4)
     third, _ = conv(b, 4)

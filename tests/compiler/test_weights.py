@@ -32,6 +32,7 @@ from m3net_tf.compiler.weights import BLOCKS, PLAIN_BLOCK, channel_rows, convolu
 from m3net_tf.runtime.interpreter import tflm_unavailable_reason
 
 BLOCK = BLOCKS[0]
+OTHERS = Goal(winograd_bytes=0)
 
 
 def convolution(weights: np.ndarray, size: tuple[int, int] = (6, 6), stride: int = 1) -> bytes:
@@ -139,7 +140,7 @@ def cases():
     # Windows of 1152 items, whose upper sums do not fit 24 bits together.
     files["large"] = convolution(np.full((6, 3, 3, 128), 127), (3, 3))
     files["large_by_parts"] = convolution(np.full((8, 3, 3, 128), 127), (3, 3))
-    assert possible_pixels(compile_network(files["large_by_parts"])) == [2, 1]
+    assert possible_pixels(compile_network(files["large_by_parts"], goal=OTHERS)) == [2, 1]
     for number, columns in enumerate((3, 8, 11, 15)):  # of an image of three colours
         weights = rng.integers(-127, 128, (4, 3, 3, 3))
         files[f"colours_{columns}"] = convolution(weights, (5, columns), 1 + number % 2)
@@ -152,9 +153,9 @@ def cases():
     for name, tflite in files.items():
         network = compile_network(tflite, goal=GOALS["flash"])
         found.append((tflite, Case(f"{name}_small", network, random_inputs(rng, network))))
-        for pixels in possible_pixels(compile_network(tflite)):
+        for pixels in possible_pixels(compile_network(tflite, goal=OTHERS)):
             most[pixels] += 1
-            network = with_pixels(compile_network(tflite), pixels)
+            network = with_pixels(compile_network(tflite, goal=OTHERS), pixels)
             inputs = random_inputs(rng, network)
             if name.startswith("large"):
                 inputs = [np.full_like(inputs[0], 64)]

@@ -16,7 +16,13 @@ from rich.console import Console
 from m3net_tf.evaluation import clips, live, rendering
 from m3net_tf.evaluation.scenes import SceneSettings, make_scenes
 from m3net_tf.export import Bundle, export_run
-from m3net_tf.runtime import StreamingRecognizer, detect, load_detector, save_detector
+from m3net_tf.runtime import (
+    Classifier,
+    StreamingRecognizer,
+    detect,
+    load_detector,
+    save_detector,
+)
 from m3net_tf.runtime.interpreter import run_reference
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.training import Run
@@ -121,6 +127,7 @@ def test_an_edited_file_comes_into_the_next_export(copy):
     assert "RUN_COLUMNS 10\n" in (bundle.folder / "detector_config.h").read_text()
     assert Bundle.load(bundle.folder).detector == config
     assert Bundle.load(bundle.folder).tflite == before
+    assert Classifier(copy.folder, engine="litert").metadata.detector == config
 
 
 def test_a_file_of_another_network_is_named(copy):

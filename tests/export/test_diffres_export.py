@@ -159,13 +159,7 @@ def test_a_warp_follows_the_layers_own_range():
     assert (merged[..., :2] == -128).all()
 
 
-def test_networks_and_data_that_no_device_runs_are_refused(tiny_run, tmp_path, monkeypatch):
-    def with_lengths(self):
-        return build_model("spectromasknet", "mcu", overrides={"lengths": True})
-
-    with monkeypatch.context() as patch, refuses(ModelError, "model.arguments.lengths"):
-        patch.setattr(Run, "load_model", with_lengths)
-        export_run(Run(tiny_run), None, tmp_path / "export")
+def test_data_of_several_labels_a_clip_are_refused(tiny_run, tmp_path, monkeypatch):
     info = SimpleNamespace(name="fsd50k", multi_label=True, labels=("a", "b"))
     monkeypatch.setattr(Run, "dataset", lambda *_: SimpleNamespace(info=info))
     with refuses(ModelError, "fsd50k"):

@@ -95,7 +95,7 @@ def test_a_background_whitens_what_the_classifier_reads(exported, background, tm
     )
 
 
-def test_a_background_of_silence_is_refused(exported, tmp_path):
+def test_a_background_of_silence_is_refused(tmp_path):
     soundfile.write(tmp_path / "silence.wav", np.zeros(160_000), 16_000)
     with pytest.raises(DataError, match="--background"):
         export_file(SHIPPED, tmp_path / "run", enrolment_slots=SLOTS, background=[tmp_path])

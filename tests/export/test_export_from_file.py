@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from refusals import refuses
 
+from m3net_tf.audio.frontend.level import Gain
 from m3net_tf.boards.emulation.starting import why_no_emulation
 from m3net_tf.export import Bundle
 from m3net_tf.export.from_file import export_file
@@ -47,6 +48,17 @@ def test_it_has_the_bytes_and_the_facts_of_the_file(exported):
     assert exported.detector == metadata.detector
     assert exported.manifest.dataset.name == "speech_commands"
     assert exported.manifest.calibration.clips == ()
+
+
+def test_a_gain_is_part_of_the_export(exported, tmp_path):
+    copy = Bundle.load(shutil.copytree(exported.folder, tmp_path / "run" / "export"))
+    copy.set_detector(copy.detector.with_gain(Gain(6.0, automatic=True)))
+    header = (copy.folder / "detector_config.h").read_text()
+    assert f"#define M3NET_DETECTOR_GAIN {Gain(6.0).fixed}\n" in header
+    assert "#define M3NET_DETECTOR_AUTOMATIC_GAIN 1\n" in header
+    assert Bundle.load(copy.folder).detector.gain == Gain(6.0, automatic=True)
+    assert Classifier(copy.folder).metadata.detector.gain == Gain(6.0, automatic=True)
+    assert export_file(SHIPPED, tmp_path / "run").detector == exported.detector
 
 
 def test_its_vectors_are_built_in_sounds_with_the_desktops_scores(exported):
@@ -115,7 +127,7 @@ def test_files_that_cannot_be_exported(exported, tmp_path):
 
 
 @pytest.fixture
-def trained(tmp_path, monkeypatch, private_cache) -> Path:
+def trained(tmp_path, private_cache) -> Path:
     """A copy of a trained network of the package, without its int8 network and its data set."""
     folder = tmp_path / "copy"
     folder.mkdir()

@@ -30,7 +30,6 @@ from m3net_tf.export import Bundle
 from m3net_tf.export.manifest import Manifest
 from m3net_tf.runtime import DetectorConfig
 from m3net_tf.runtime.network import Int8Network
-from m3net_tf.system import progress
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -231,10 +230,3 @@ def energy_monitor_host(monitor_host: Path) -> Path:
     """The same, but it starts in the benchmark's energy mode with another model id."""
     choices = ("M3NET_EEMBC_MODE=energy", "M3NET_EEMBC_MODEL_ID=ic01")
     return build_monitor(monitor_host.parent, *choices)
-
-
-@pytest.fixture()
-def every_step(monkeypatch) -> list[str]:
-    """The progress lines of each step, none of which is left out; its ``append`` is the log."""
-    monkeypatch.setattr(progress, "LINE_EVERY_S", 0.0)
-    return []

@@ -14,13 +14,14 @@ import numpy as np
 from firmware_helpers import APPS, FRAMES, WARNINGS, run_tool
 
 from m3net_tf.audio.frontend import FrontendConfig, write_c_tables
+from m3net_tf.audio.frontend.fixed import fixed_features_int8
 from m3net_tf.boards.builds.layouts import library_name, write_layout
 from m3net_tf.boards.builds.sources import FIRMWARE_DIR
 from m3net_tf.compiler.engines import COMPILED
 from m3net_tf.export import Bundle
 from m3net_tf.export.manifest import DatasetFacts, ImportanceFacts, Manifest
 from m3net_tf.export.warp_tables import write_warp_tables
-from m3net_tf.runtime import ClassSettings, DetectorConfig, write_c_header
+from m3net_tf.runtime import ClassSettings, Detector, DetectorConfig, write_c_header
 from m3net_tf.runtime.network import Int8Network
 from m3net_tf.runtime.warp import WarpConfig
 
@@ -112,7 +113,7 @@ def build_description(layout: str, folder: Path) -> tuple[list[Path], Path]:
         names = re.search(r"add_library\(m3net STATIC([^)]*)\)", cmake)[1].split()
         includes = re.search(r"target_include_directories\(m3net PUBLIC (\w+)\)", cmake)[1]
         return [folder / name for name in names], folder / includes
-    if layout == "esp-idf":
+    if layout in ("esp-idf", "esphome"):
         cmake = (folder / "CMakeLists.txt").read_text()
         places = re.search(r'\(SRC_DIRS "(.*)" INCLUDE_DIRS "(.*)"\)', cmake)
         return sorted((folder / places[1]).glob("*.c")), folder / places[2]
@@ -176,3 +177,25 @@ def sound(seed: int, samples: int) -> np.ndarray:
     """Noise that becomes louder, int16."""
     rng = np.random.default_rng(seed)
     return (rng.normal(0, 0.2, samples) * np.linspace(10, 32767, samples)).astype(np.int16)
+
+
+def recording(hop: int) -> np.ndarray:
+    """Sounds with several events, in whole hops."""
+    pcm = np.concatenate([sound(seed, 20_000)[:: (-1) ** seed] for seed in range(4)])
+    return pcm[: len(pcm) // hop * hop]
+
+
+def desktop_events(
+    bundle: Bundle, pcm: np.ndarray, config: DetectorConfig | None = None
+) -> list[str]:
+    """What a program that listens prints, by the desktop's detector."""
+    features = fixed_features_int8(bundle.frontend, pcm)
+    detector = Detector(config or bundle.detector)
+    events = []
+    for end in range(1, features.shape[1] + 1):
+        if detector.wants_inference(features[:, end - 1]):
+            window = features[None, :, end - FRAMES : end, None]
+            events.append(detector.step(bundle.run_reference(window)[0]))
+    return [
+        f"{bundle.labels[event.label]} {100 * event.score // 65536} %" for event in events if event
+    ]

@@ -73,6 +73,24 @@ def test_a_stopped_emulation_leaves_nothing(tmp_path, temporary, stop_once_start
         os.kill(int((tmp_path / "pid").read_text()), 0)
 
 
+def test_a_silent_emulation_is_stopped_with_its_last_words(tmp_path, temporary):
+    elf = tmp_path / "firmware.elf"
+    elf.touch()
+    emulator = script(
+        tmp_path / "emulator",
+        f"echo $$ > {tmp_path}/pid",
+        'for word; do case $word in file:*) printf "half a li" > "${word#file:}" ;; esac; done',
+        "exec sleep 600",
+    )
+    machine = find_machine("mps2_an386")
+    impatient = dataclasses.replace(machine, emulator=str(emulator), stall_timeout_s=2.0)
+    with refuses(FirmwareError, machine.board, "silent for 2 s", "half a li"):
+        run_image(elf, impatient, b"job")
+    assert list(temporary.iterdir()) == []
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
+
+
 def test_an_emulation_removes_what_killed_ones_left(tmp_path, temporary):
     elf = tmp_path / "firmware.elf"
     elf.touch()

@@ -98,6 +98,36 @@ def test_a_second_build_compiles_nothing(built: BuiltFirmware):
     assert elf.stat().st_mtime_ns == written
 
 
+@pytest.mark.parametrize(
+    ("region", "in_ram", "code", "remedy"),
+    [
+        ("FLASH", 0, "m3net_convolve_winograd(", "--optimise flash"),
+        ("FLASH", 0, "m3net_convolve(", None),
+        ("RAM", 9000, "m3net_convolve_winograd(", "--weights-in-ram"),
+        ("RAM", 0, "m3net_convolve_winograd(", None),
+    ],
+)
+def test_what_does_not_fit_into_a_board_says_how_it_would(
+    region: str,
+    in_ram: int,
+    code: str,
+    remedy: str | None,
+    model: CModel,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    def overflow(*_: object) -> None:
+        raise FirmwareError(f"region `{region}' overflowed by 7 bytes")
+
+    monkeypatch.setattr(build, "make_firmware", overflow)
+    large = dataclasses.replace(model, weights_in_ram=in_ram)
+    with refuses(
+        FirmwareError, "overflowed by 7 bytes", *([BOARD, remedy] if remedy else ())
+    ) as error:
+        build_compiled(tmp_path, large, BOARD, tmp_path / "build", {"m3net_network.c": code})
+    assert remedy or "--" not in str(error.value)
+
+
 @pytest.mark.parametrize("core", ["cortex-m4", "cortex-m4+nofp", "cortex-m7", "cortex-m3"])
 @pytest.mark.parametrize(
     "optimisation",

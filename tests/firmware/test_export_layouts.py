@@ -99,7 +99,7 @@ def test_a_library_compiles_completely(layout, kind, request, tmp_path):
     objects = compile_layout(request.getfixturevalue(kind), layout, tmp_path)
     compiled = {path.stem for path in objects.iterdir()}
     parts = {"frontend", "recognizer", "classifier", "detector", "listener", "live", "inference"}
-    parts |= {"m3net_network", "port"}
+    parts |= {"level", "m3net_network", "port"}
     assert parts | {path.stem for path in engine_sources()} < compiled
     assert ("warp" in compiled) == ("m3net_importance" in compiled) == (kind == "warped_bundle")
     # Nothing is missing but the C library and the compiler's.

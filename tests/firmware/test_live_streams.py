@@ -22,6 +22,7 @@ from firmware_helpers import (
 )
 
 from m3net_tf.audio.frontend import FrontendConfig
+from m3net_tf.audio.frontend.level import Microphone
 from m3net_tf.boards.builds.boards import find_machine
 from m3net_tf.boards.builds.build import build_compiled
 from m3net_tf.boards.builds.sources import FIRMWARE_DIR
@@ -42,6 +43,7 @@ _CORE = (
     "crc32",
     "detector",
     "frontend",
+    "level",
     "listener",
     "live",
     "platform_defaults",
@@ -97,6 +99,22 @@ def test_both_networks_share_their_weights(streaming_tflite: bytes):
     assert weights[0] == weights[1] > 0
 
 
+def live_program(folder: Path, model: CModel, settings: DetectorConfig) -> Path:
+    """Live detection on this computer, which reads samples from standard input."""
+    write_bundle(folder, model, detector=settings)
+    for file, text in network_files(model, compile_model(model)).items():
+        (folder / file).write_text(text)
+    core = FIRMWARE_DIR / "core"
+    sources = [*(core / f"{part}.c" for part in _CORE), *engine_sources()]
+    sources += [FIRMWARE_DIR / "compiled" / "inference.c", APPS / "live_host" / "main.c"]
+    sources += [
+        folder / f"{part}.c" for part in ("m3net_network", "model_labels", "frontend_tables")
+    ]
+    options = (*WARNINGS, "-DM3NET_FRONTEND_FIXED")
+    folders = (folder, core, engine_folder())
+    return compile_for_host(folder / "program", sources, folders, *options)
+
+
 @pytest.mark.parametrize(
     "gate",
     [
@@ -109,24 +127,30 @@ def test_the_host_gives_the_same_scores_and_events(
 ):
     said = {}
     for name, model in models(streaming_tflite).items():
-        folder = write_bundle(tmp_path / name, model, detector=detector(**gate))
-        for file, text in network_files(model, compile_model(model)).items():
-            (folder / file).write_text(text)
-        core = FIRMWARE_DIR / "core"
-        sources = [*(core / f"{part}.c" for part in _CORE), *engine_sources()]
-        sources += [FIRMWARE_DIR / "compiled" / "inference.c", APPS / "live_host" / "main.c"]
-        sources += [
-            folder / f"{part}.c" for part in ("m3net_network", "model_labels", "frontend_tables")
-        ]
-        options = (*WARNINGS, "-DM3NET_FRONTEND_FIXED")
-        folders = (folder, core, engine_folder())
-        program = compile_for_host(folder / "program", sources, folders, *options)
+        program = live_program(tmp_path / name, model, detector(**gate))
         pcm = recording(sounds).tobytes()
         for words in ([], ["interrupted"]):
             said[" ".join([name, *words])] = run_tool(program, *words, data=pcm).decode()
     assert len({*said.values()}) == 1
     assert "event" in said["pushes"]
     assert ("skipped 0\n" in said["pushes"]) is not bool(gate)
+
+
+def test_the_automatic_gain_comes_before_the_front_end(
+    streaming_tflite: bytes, sounds: np.ndarray, tmp_path: Path
+):
+    """A quiet microphone gives what Python's amplified samples give without a gain."""
+    model = models(streaming_tflite)["windows"]
+    settings = detector(automatic_gain=True)
+    quiet = (recording(sounds) // 40).astype(np.int16)
+    microphone = Microphone(CONFIG, settings.gain)
+    amplified = microphone.push(quiet)
+    assert microphone.reading.gain_db > 15
+    plain = live_program(tmp_path / "plain", model, detector())
+    amplifying = live_program(tmp_path / "amplifying", model, settings)
+    expected = run_tool(plain, data=amplified.tobytes())
+    assert run_tool(amplifying, data=quiet[: len(amplified)].tobytes()) == expected
+    assert run_tool(plain, data=quiet.tobytes()) != expected
 
 
 def on_this_machine(

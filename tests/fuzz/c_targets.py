@@ -22,8 +22,8 @@ _FFT = (
     *(f"{_TABLES}{name}" for name in ("common_tables", "const_structs")),
 )
 _PARTS = (
-    "console crc32 detector duty eembc frontend live platform_defaults recognizer record_log ring "
-    "saved_thresholds status"
+    "classifier console crc32 detector duty eembc frontend level listener live platform_defaults "
+    "prototypes recognizer record_log ring saved_thresholds status"
 )
 _SOURCES = {
     "monitor": [

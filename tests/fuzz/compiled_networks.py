@@ -3,10 +3,10 @@
 
 Each network is a valid one, often with channels that are constant or unread, with up to three
 changes of its shapes, types, buffers, numbers, options or operators. Those that are accepted are
-compiled for each goal, and with all their channels. The C of a batch is built
-for this machine with the address and undefined-behaviour sanitizers, batch by batch with the
-kernels of plain C, RISC-V and AVX2, and runs in arenas of exactly the planned size. All must give
-the same outputs, whatever the arenas held before.
+compiled for each goal, and with all their channels. The C of a batch is built for this machine with
+the address and undefined-behaviour sanitizers, batch by batch with the kernels of plain C, RISC-V,
+Winograd's form and AVX2, and runs in arenas of exactly the planned size. All must give the same
+outputs, whatever the arenas held before.
 """
 
 from __future__ import annotations
@@ -51,7 +51,12 @@ _TYPES = ("INT8", "INT16", "INT32", "INT64", "UINT8", "FLOAT32", "BOOL")
 _KINDS = tuple(sorted(kind for kind in MAKERS))
 
 #: The compiler's options for the kernels that run here.
-_PATHS = ((), ("-DM3NET_ENGINE_RV32=1",), *((("-mavx2",),) if HAS_AVX2 else ()))
+_PATHS = (
+    (),
+    ("-DM3NET_ENGINE_RV32=1",),
+    ("-DM3NET_ENGINE_WINOGRAD=1",),
+    *((("-mavx2",),) if HAS_AVX2 else ()),
+)
 
 Random = np.random.Generator
 

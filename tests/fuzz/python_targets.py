@@ -375,7 +375,7 @@ def _archives() -> list[bytes]:
 
 def _table() -> Take:
     from m3net_tf.audio.datasets import load_dataset
-    from m3net_tf.audio.datasets.files import read_table
+    from m3net_tf.system.text_tables import read_table
 
     place = _folder()
     (place / "meta").mkdir()
@@ -699,6 +699,7 @@ def records() -> list[Record]:
     from m3net_tf.boards.builds import boards, sources
     from m3net_tf.boards.device import evaluate
     from m3net_tf.boards.measure import baselines
+    from m3net_tf.compiler import wake_words
     from m3net_tf.export import writing
     from m3net_tf.lab import RESULTS
     from m3net_tf.lab.search import trials
@@ -881,6 +882,21 @@ def records() -> list[Record]:
                 ("profile.json", page.Profile, profile),
                 ("report.json", page.QuantizationReport, quantized),
             )
+        ),
+        Record(
+            "word.json",
+            lambda folder: wake_words.read_wake_word(folder / "word.json"),
+            {
+                "type": "micro",
+                "version": 2,
+                "wake_word": "a",
+                "model": "a.tflite",
+                "micro": {
+                    "probability_cutoff": 0.5,
+                    "sliding_window_size": 5,
+                    "feature_step_size": 10,
+                },
+            },
         ),
     ]
 

@@ -192,13 +192,18 @@ def test_either_a_method_or_a_bound(run):
         quantize_run(run, bound_points=-1)
 
 
-def test_networks_that_take_lengths_are_refused(run, monkeypatch):
+def test_networks_that_take_lengths_are_refused(tiny_run, tmp_path, monkeypatch):
+    run = Run(tiny_run)
+
     def with_lengths(self):
         return build_model("spectromasknet", "s", overrides={"lengths": True})
 
     monkeypatch.setattr(Run, "load_model", with_lengths)
-    with refuses(ModelError, "model.arguments"):
+    with refuses(ModelError, "model.arguments.lengths"):
         quantize_run(run, method=Method())
+    with refuses(ModelError, "model.arguments.lengths"):
+        export_run(run, None, tmp_path / "export")
+    assert not (tmp_path / "export").exists()
 
 
 def test_command_that_repairs_in_vain(monkeypatch, run):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import wave
 from collections.abc import Callable
@@ -10,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typed_commands import status_of
 
-from m3net_tf import __main__ as entry
 from m3net_tf.export import Bundle
 from m3net_tf.export.reference import read_vectors
 from m3net_tf.runtime import attach_metadata
@@ -42,15 +43,17 @@ def write_wav() -> Callable[..., Path]:
 @pytest.fixture(scope="session")
 def classify() -> Callable[..., int]:
     """Run ``m3net classify WORDS``; returns its status."""
+    return functools.partial(status_of, "classify")
 
-    def call(*words: object) -> int:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sys, "argv", ["m3net", "classify", *map(str, words)])
-            with pytest.raises(SystemExit) as stop:
-                entry.main()
-        return stop.value.code
 
-    return call
+@pytest.fixture
+def standard_library_alone(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """From its call on, there are no packages that decode sounds."""
+
+    def lose() -> None:
+        monkeypatch.setitem(sys.modules, "m3net_tf.audio.datasets.audio", None)
+
+    return lose
 
 
 @pytest.fixture

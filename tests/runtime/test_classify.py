@@ -7,7 +7,6 @@ import dataclasses
 import io
 import json
 import os
-import shutil
 import subprocess
 import sys
 import zipfile
@@ -20,7 +19,6 @@ from refusals import refuses
 from m3net_tf.audio.datasets import AudioDataset, Clip, dataset_info
 from m3net_tf.audio.datasets.windows import in_windows
 from m3net_tf.audio.frontend import FrontendConfig, features_int8, quantize_features
-from m3net_tf.export import export_run
 from m3net_tf.quantization.ptq import quantize_int8
 from m3net_tf.runtime import (
     Classifier,
@@ -31,7 +29,6 @@ from m3net_tf.runtime import (
     interpreter,
     listen,
     read_metadata,
-    save_detector,
 )
 from m3net_tf.runtime.desktop import compiled_unavailable_reason, load_engine
 from m3net_tf.runtime.interpreter import (
@@ -45,7 +42,6 @@ from m3net_tf.runtime.warp import WarpConfig
 from m3net_tf.system.artifacts import sha256_of
 from m3net_tf.system.errors import ModelError
 from m3net_tf.system.keras import keras
-from m3net_tf.training import Run
 from m3net_tf.training.scoring.metrics import whole_scores
 
 pytestmark = pytest.mark.usefixtures("private_cache")
@@ -85,14 +81,6 @@ def test_every_runtime_passes_over_it(exported, vectors):
     if reason := tflm_unavailable_reason():
         pytest.skip(reason)
     np.testing.assert_array_equal(run_tflm(file, features[..., None]), vectors[1][:2])
-
-
-def test_settings_of_the_detector_go_into_the_file(exported, exported_run, tmp_path):
-    run = Run(shutil.copytree(exported_run, tmp_path / "run"))
-    config = dataclasses.replace(exported.detector, run_columns=9)
-    save_detector(config, run.detector_path)
-    export_run(run, None)
-    assert Classifier(run.folder).metadata.detector == config
 
 
 def test_bad_files(exported, tmp_path):

@@ -12,7 +12,6 @@ import soundfile
 from refusals import refuses
 
 from m3net_tf import Classifier
-from m3net_tf.runtime import sound
 from m3net_tf.system.errors import ConfigError, DataError, M3NetError
 
 pytestmark = pytest.mark.usefixtures("private_cache")
@@ -72,7 +71,7 @@ def test_refused_in_one_line(classifier, samples: Any, message: str):
         assert "\n" not in str(caught.value) and len(str(caught.value)) < 200
 
 
-def test_the_rate_belongs_to_samples(classifier, tmp_path, monkeypatch):
+def test_the_rate_belongs_to_samples(classifier, tmp_path, standard_library_alone):
     with refuses(ConfigError, "sample_rate_hz"):
         classifier.predict(NOISE)
     with pytest.raises(ConfigError, match="leave it out"):
@@ -80,7 +79,7 @@ def test_the_rate_belongs_to_samples(classifier, tmp_path, monkeypatch):
     for rate_hz in (0, -1, 999, 768_001, np.nan):
         with refuses(DataError, "1000", "768000"):
             classifier.predict(NOISE, sample_rate_hz=rate_hz)
-    monkeypatch.setattr(sound, "_can_decode", lambda: False)
+    standard_library_alone()
     assert classifier.predict(NOISE, sample_rate_hz=16_000)
     with refuses(DataError, "16000", "pip install soundfile"):
         classifier.predict(NOISE, sample_rate_hz=8000)

@@ -19,7 +19,7 @@ import soundfile
 from refusals import refuses
 
 from m3net_tf.audio.datasets.audio import read_audio, to_pcm16
-from m3net_tf.runtime import Classifier, read_metadata, sound
+from m3net_tf.runtime import Classifier, read_metadata
 from m3net_tf.runtime.sound import pcm_chunks
 from m3net_tf.system.errors import DataError, ModelError
 
@@ -176,11 +176,13 @@ def test_standard_input(exported, vectors, tmp_path, write_wav, standard_input, 
     assert of_input == of_file.replace(str(path), "-")
 
 
-def test_what_standard_input_cannot_be(exported, standard_input, classify, capsys, monkeypatch):
+def test_what_standard_input_cannot_be(
+    exported, standard_input, classify, capsys, monkeypatch, standard_library_alone
+):
     standard_input(b"no sound")
     assert classify("-", "--model", exported.folder) == 2
     assert "error: standard input: cannot be decoded" in capsys.readouterr().err
-    monkeypatch.setattr("m3net_tf.runtime.sound._can_decode", lambda: False)
+    standard_library_alone()
     standard_input(b"no sound")
     assert classify("-", "--model", exported.folder) == 2
     assert (
@@ -220,7 +222,9 @@ def test_no_advice_to_delete_a_file_of_the_users_own(tmp_path, write_wav):
 
 
 @pytest.mark.parametrize("bare", [False, True])
-def test_a_rate_that_no_recording_has_is_refused(tmp_path, write_wav, pipe, monkeypatch, bare):
+def test_a_rate_that_no_recording_has_is_refused(
+    tmp_path, write_wav, pipe, standard_library_alone, bare
+):
     """At 1 Hz these 32 kB would become a gigabyte."""
     path = write_wav(tmp_path / "a.wav", noise(16_000))
     data = bytearray(path.read_bytes())
@@ -232,7 +236,7 @@ def test_a_rate_that_no_recording_has_is_refused(tmp_path, write_wav, pipe, monk
         with refuses(DataError, rate_hz):
             read_audio(path, sample_rate_hz=16_000)
     if bare:
-        monkeypatch.setattr(sound, "_can_decode", lambda: False)
+        standard_library_alone()
     with pytest.raises(DataError, match="is given as|16000 Hz is needed"):
         joined(pipe(bytes(data)))
 

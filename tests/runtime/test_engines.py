@@ -94,7 +94,7 @@ def test_without_the_compiled_engine_litert_runs_and_the_reason_is_told(
     assert capfd.readouterr() == ("", "")
 
 
-def test_an_engine_that_is_asked_for_is_not_replaced(exported, monkeypatch):
+def test_an_engine_that_is_asked_for_is_not_replaced(exported):
     classifier = Classifier(exported.folder, engine="litert")
     assert (classifier.engine, classifier.why_not_compiled) == ("litert", "")
     assert Classifier(exported.folder, fast=True).engine == "litert"

@@ -87,9 +87,7 @@ main()
 """
 
 
-def test_the_command_needs_no_tensorflow(
-    exported, vectors, other, names, recipe, tmp_path, write_wav
-):
+def test_the_command_needs_no_tensorflow(vectors, other, names, recipe, tmp_path, write_wav):
     clip = write_wav(tmp_path / "clip.wav", vectors[0][0])
     words = [clip, "--model", other, "--recipe", recipe, "--labels", names, "--json"]
     done = subprocess.run(
@@ -173,7 +171,7 @@ def test_a_board_recognises_with_it(other, names, recipe, tmp_path, m3net):
 # --- what does not fit ---------------------------------------------------------------------------
 
 
-def test_what_is_given_must_be_complete(exported, other, names, recipe, tmp_path):
+def test_what_is_given_must_be_complete(exported, other, names, recipe):
     with refuses(ModelError, "metadata", "recipe", "labels"):
         Classifier(other)
     with refuses(ConfigError, "other.tflite"):

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import functools
+import re
+import sys
 import types
 
 import numpy as np
@@ -47,8 +49,7 @@ def test_work_of_seconds_is_compiled_once(tflite, monkeypatch):
         return functools.partial(run_reference, part)
 
     monkeypatch.setattr(desktop, "load_compiled", load)
-    monkeypatch.setattr(desktop, "_BEFORE_COMPILING_S", 1e-6)
-    run = desktop.load_adaptive(Int8Network(tflite))
+    run = desktop.load_adaptive(Int8Network(tflite), patience_s=1e-6)
     expected = run_reference(tflite, FEATURES)
     for calls in (0, 1, 1):
         np.testing.assert_array_equal(run(FEATURES), expected)
@@ -57,8 +58,7 @@ def test_work_of_seconds_is_compiled_once(tflite, monkeypatch):
 
 def test_without_a_compiler_the_reference_kernels_stay(tflite, monkeypatch):
     monkeypatch.setenv("PATH", "")
-    monkeypatch.setattr(desktop, "_BEFORE_COMPILING_S", 0.0)
-    run = desktop.load_adaptive(Int8Network(tflite))
+    run = desktop.load_adaptive(Int8Network(tflite), patience_s=0.0)
     for _ in range(2):
         np.testing.assert_array_equal(run(FEATURES), run_reference(tflite, FEATURES))
 
@@ -94,19 +94,14 @@ def test_what_the_wheel_prints_does_not_mix_with_json(monkeypatch, tflite, capsy
         print("Number of resource variables the model uses = 0")
 
     wheel = types.SimpleNamespace(Interpreter=types.SimpleNamespace(from_bytes=from_bytes))
-    monkeypatch.setattr(interpreter, "_tflm", lambda: wheel)
+    package = types.SimpleNamespace(runtime=wheel)
+    monkeypatch.setitem(sys.modules, "tflite_micro.python.tflite_micro", package)
     interpreter._load_tflm(tflite, 1 << 20)
     assert not capsys.readouterr().out
 
 
-def test_without_the_wheel(monkeypatch, tflite):
-    def missing() -> None:
-        raise ImportError("No module named 'tflite_micro'")
-
-    monkeypatch.setattr(interpreter, "_tflm", missing)
-    assert (
-        "does not load (No module named 'tflite_micro'): pip install" in tflm_unavailable_reason()
-    )
+def test_without_the_wheel(no_tflm, tflite):
+    assert re.search(r"does not load \(.*tflite_micro.*\): pip install", tflm_unavailable_reason())
     for use in (host_arena_bytes, lambda model: run_tflm(model, FEATURES)):
         with refuses(ModelError, "pip install"):
             use(tflite)

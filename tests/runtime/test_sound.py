@@ -31,26 +31,28 @@ def read(path: Path) -> np.ndarray:
 
 
 @pytest.mark.parametrize("channels", [1, 2])
-def test_the_standard_library_reads_the_same_samples(tmp_path, channels, write_wav, monkeypatch):
+def test_the_standard_library_reads_the_same_samples(
+    tmp_path, channels, write_wav, standard_library_alone
+):
     rng = np.random.default_rng(3)
     pcm = rng.integers(-32768, 32768, (4000, channels)).astype(np.int16)
     path = write_wav(tmp_path / "a.wav", pcm)
     expected = to_pcm16(read_audio(path, sample_rate_hz=16_000))
     np.testing.assert_array_equal(read(path), expected)
-    monkeypatch.setattr(sound, "_can_decode", lambda: False)
+    standard_library_alone()
     np.testing.assert_array_equal(read(path), expected)
 
 
-def test_other_rates_are_converted_where_soxr_is_there(tmp_path, write_wav, monkeypatch):
+def test_other_rates_are_converted_where_soxr_is_there(tmp_path, write_wav, standard_library_alone):
     tone = (8000 * np.sin(2 * np.pi * 440 * np.arange(44_100) / 44_100)).astype(np.int16)
     path = write_wav(tmp_path / "a.wav", tone, 44_100)
     assert read(path).shape == (16_000,)
-    monkeypatch.setattr(sound, "_can_decode", lambda: False)
+    standard_library_alone()
     with refuses(DataError, "44100", "16000", "pip install soundfile"):
         read(path)
 
 
-def test_what_the_standard_library_cannot_read(tmp_path, write_wav, monkeypatch):
+def test_what_the_standard_library_cannot_read(tmp_path, write_wav, standard_library_alone):
     pcm = np.zeros(100, np.int16)
     whole = write_wav(tmp_path / "whole.wav", pcm).read_bytes()
     cases = {
@@ -66,7 +68,7 @@ def test_what_the_standard_library_cannot_read(tmp_path, write_wav, monkeypatch)
     write_wav(tmp_path / "wide.wav", np.zeros(100, np.int32), width=4)
     (tmp_path / "cut.wav").write_bytes(whole[:-20])
     write_wav(tmp_path / "empty.wav", pcm[:0])
-    monkeypatch.setattr(sound, "_can_decode", lambda: False)
+    standard_library_alone()
     for name, message in cases.items():
         with pytest.raises(DataError, match=message) as caught:
             read(tmp_path / name)
@@ -113,12 +115,23 @@ def test_the_microphone_is_heard_until_ctrl_c(
     path = write_wav(tmp_path / "a.wav", pcm)
     monkeypatch.setitem(sys.modules, "sounddevice", fake_sounddevice(pcm))
     assert classify("--microphone", "--json", "--model", model) == 130
-    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    heard = capsys.readouterr()
+    assert heard.err.startswith("microphone: peak ")
+    events = [json.loads(line) for line in heard.out.splitlines()]
     assert classify(path, "--stream", "--json", "--model", model) == 0
     streamed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert events and {event.pop("source") for event in events} == {"microphone"}
     assert {event.pop("source") for event in streamed} == {str(path)}
     assert events == streamed
+
+
+def test_a_quiet_microphone_is_warned_of(exported, monkeypatch, capsys, classify):
+    rng = np.random.default_rng(0)
+    sound = np.tile(np.repeat([1.0, 60.0], 8000), 15) * rng.standard_normal(240_000)
+    monkeypatch.setitem(sys.modules, "sounddevice", fake_sounddevice(sound.astype(np.int16)))
+    assert classify("--microphone", "--model", exported.folder) == 130
+    first, second, *rest = capsys.readouterr().err.splitlines()
+    assert first.startswith("microphone: peak ") and "too quiet" in second and len(rest) <= 2
 
 
 def test_without_a_microphone(exported, monkeypatch, capsys, classify):

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from m3net_tf.audio.frontend import FrontendConfig, features_int8, frontend_preset
+from m3net_tf.audio.frontend.level import Gain
 from m3net_tf.runtime import (
     ClassSettings,
     DetectorConfig,
+    Event,
     StreamingRecognizer,
     detect,
     event_time_s,
@@ -75,6 +77,22 @@ def test_all_at_once_equals_step_by_step(pcm, piece, look_runs):
     assert len(events) >= 5 and recognizer.detector.skipped_runs > 0
     assert len(tape.levels) == FRONTEND.frame_count(len(pcm)) == recognizer.detector.columns
     assert len(tape.scores) == recognizer.detector.runs + recognizer.detector.skipped_runs
+
+
+def test_an_automatic_gain_restores_the_events_of_a_quiet_microphone(pcm):
+    """In one call and in chunks; a usual level gives what it gives without the gain."""
+    config = CONFIG.with_gain(Gain(automatic=True))
+
+    def events_of(config: DetectorConfig, pcm: np.ndarray, step: int) -> list[Event]:
+        recognizer = StreamingRecognizer(FRONTEND, model, config)
+        return [e for at in range(0, len(pcm), step) for e in recognizer.push(pcm[at : at + step])]
+
+    assert events_of(config, pcm, 777) == events_of(CONFIG, pcm, 777) != []
+    quiet = np.round(pcm / 50).astype(np.int16)
+    amplified = events_of(config, quiet, 320)
+    assert len(amplified) > len(events_of(CONFIG, quiet, 320))
+    pieces = np.split(quiet, [5, 1000, 70_000])
+    assert detect(config, listen(FRONTEND, model, config, pieces)) == amplified
 
 
 @pytest.mark.parametrize("look_runs", [0, 4])

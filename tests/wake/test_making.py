@@ -5,6 +5,8 @@ import collections
 import csv
 import json
 import shutil
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from refusals import refuses
@@ -23,18 +25,17 @@ pytestmark = [
 ]
 
 
-@pytest.fixture
-def quick(monkeypatch) -> None:
+WORDS = ["computer", "--count", 40, "--near-count", 20, "--hours", 0.04, "--out"]
+
+
+@pytest.fixture(scope="module")
+def quick() -> Iterator[None]:
     """Recipes that train for seconds, and a few voices of one synthesiser."""
-    monkeypatch.setattr(speaking, "available", lambda models: [synthesis.Espeak()])
     throats = ("f1", "f2", "m1", "m2", "m3", "m4", "klatt", "croak")
-    monkeypatch.setattr(
-        synthesis.Espeak,
-        "voices",
-        lambda self, language: [synthesis.Voice(f"{language}+{name}", name) for name in throats],
-    )
-    monkeypatch.setattr(speaking, "installed_words", lambda language: ["house", "garden", "water"])
     whole = wake_project.wake_recipe
+
+    def voices(_: object, language: str) -> list[synthesis.Voice]:
+        return [synthesis.Voice(f"{language}+{name}", name) for name in throats]
 
     def small(sounds: object) -> dict:
         recipe = whole(sounds)
@@ -43,13 +44,30 @@ def quick(monkeypatch) -> None:
         recipe["training"]["epochs"] = 2
         return recipe
 
-    monkeypatch.setattr(wake_project, "wake_recipe", small)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(speaking, "available", lambda models: [synthesis.Espeak()])
+        patch.setattr(synthesis.Espeak, "voices", voices)
+        patch.setattr(speaking, "installed_words", lambda language: ["house", "garden", "water"])
+        patch.setattr(wake_project, "wake_recipe", small)
+        yield
 
 
-def test_from_a_phrase_to_an_emulated_board(quick, m3net, tmp_path):
-    project = tmp_path / "computer"
-    made = m3net_tf.make_wake_word("computer", project, count=40, near_count=20, hours=0.04)
-    assert made.run.folder == project / "run"
+@pytest.fixture(scope="module")
+def project(quick, private_cache, tmp_path_factory) -> Path:
+    """A finished project of :data:`WORDS`."""
+    folder = tmp_path_factory.mktemp("wake") / "computer"
+    made = m3net_tf.make_wake_word("computer", folder, count=40, near_count=20, hours=0.04)
+    assert made.run.folder == folder / "run"
+    return folder
+
+
+def contents(project: Path) -> tuple[dict[Path, int], bytes]:
+    """When each sound was made, and the trained network."""
+    times = {path: path.stat().st_mtime_ns for path in project.rglob("*.wav")}
+    return times, (project / "run" / "model.keras").read_bytes()
+
+
+def test_from_a_phrase_to_an_emulated_board(project, m3net):
     result = json.loads((project / "wake.json").read_text())
     live = result["live"]
     assert live["all"]["true_events"] > 10 and live["hours"] > 0.08  # scenes and noise
@@ -58,15 +76,22 @@ def test_from_a_phrase_to_an_emulated_board(quick, m3net, tmp_path):
     if "emulation_missing" not in result["emulated"]:
         assert result["emulated"]["bytes_equal"] and result["emulated"]["live"]["equal"]
 
-    times = {path: path.stat().st_mtime_ns for path in project.rglob("*.wav")}
-    model = (project / "run" / "model.keras").read_bytes()
-    words = ["computer", "--count", 40, "--near-count", 20, "--hours", 0.04, "--out", project]
-    again = m3net("wake", *words)
+    before = contents(project)
+    again = m3net("wake", *WORDS, project)
     assert again.status == 0
     assert f"m3net flash {project / 'run'} --board mps2_an386" in " ".join(again.out.split())
     assert "none of them in noise: " in again.out and "80 % of them in noise 0 to 25" in again.out
     assert "cannot show less than" in again.out  # an hour is too short for half a false accept
     assert json.loads((project / "wake.json").read_text()) == result
+    other = m3net("wake", *WORDS, project, "--seed", 1)
+    assert other.status == 2
+    assert "was started with seed 0, not 1" in " ".join(other.err.split())
+    assert contents(project) == before
+
+
+@pytest.mark.slow
+def test_own_recordings_are_added_and_measured_by_the_same_rule(project, m3net, tmp_path):
+    times, model = contents(project)
     own = tmp_path / "mine"
     for label, folder in (("computer", "computer"), ("false_alarm", "_near_")):
         (own / label).mkdir(parents=True)
@@ -82,10 +107,6 @@ def test_from_a_phrase_to_an_emulated_board(quick, m3net, tmp_path):
     with (project / "run_mine" / "added" / "clips.csv").open() as file:
         added = collections.Counter(row["label"] for row in csv.DictReader(file))
     assert added == {"computer": 3, "_unknown_": 3}
-
-    other = m3net("wake", *words, "--seed", 1)
-    assert other.status == 2
-    assert "was started with seed 0, not 1" in " ".join(other.err.split())
 
     tuned = json.loads((project / "run" / "streaming.json").read_text())
     target = ["--target-false-accepts-per-hour", 0.5]

@@ -13,6 +13,7 @@ from m3net_tf.audio.datasets.loudness import active_part_s
 from m3net_tf.audio.frontend import FrontendConfig
 from m3net_tf.runtime import DetectorConfig
 from m3net_tf.system.errors import DataError
+from m3net_tf.wake.project import VOICES, keep_settings, project_settings
 from m3net_tf.wake.sounds import (
     HARD,
     OTHER,
@@ -45,7 +46,7 @@ def spoken(folder: Path, kind: str, speaker: int, seconds: float, phrase: str) -
     )
 
 
-def write(root: Path, phrase: str = "computer") -> Path:
+def write(root: Path, phrase: str = "computer", recordings: tuple[str, ...] = ()) -> Path:
     """Write the sounds of ten voices, of 20 real speakers of a word, and of 20 other files."""
     voices = root / "voices"
     others = root / "others"
@@ -74,7 +75,9 @@ def write(root: Path, phrase: str = "computer") -> Path:
     shutil.copyfile(next((words / "left").iterdir()), words / "left" / "tester_0.wav")
     recorded = recorded_words(words, ["computer"])
     assert {word: len(files) for word, files in recorded.items()} == {"airport": 0, "left": 40}
-    write_wake_sounds(voiced, voices, [others], folder, words=recorded, seed=3)
+    write_wake_sounds(
+        voiced, voices, [others], folder, recordings=recordings, words=recorded, seed=3
+    )
     return folder
 
 
@@ -87,6 +90,25 @@ def dataset(folder: Path):
     clip_s = read_wake_sounds(folder).clip_s
     options = {"table": TABLE, "clip_s": clip_s, "long_clips": "windows", "silence_percentage": 0}
     return load_dataset("folder", folder, **options)
+
+
+def test_fetched_recordings_are_used_from_then_on(sounds, tmp_path, monkeypatch):
+    monkeypatch.setenv("M3NET_CACHE", str(tmp_path / "cache"))
+    project = tmp_path / "project"
+    keep_settings(project, project_settings(project, ["computer"], {}))
+    (project / VOICES).mkdir()
+    for kind in ("music", "noise", "speech"):
+        for number in range(10):
+            path = tmp_path / f"cache/recordings/musan/musan/musan/{kind}/{number}.wav"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            soundfile.write(path, np.full(60 * 8000, 0.01), 8000)
+    assert project_settings(project, ["computer"], {}).recordings == ()  # as it was begun
+    fetched = project_settings(tmp_path / "new", ["computer"], {}).recordings
+    assert fetched == ("musan",)
+    before = read_wake_sounds(sounds).hours
+    after = read_wake_sounds(write(tmp_path, recordings=fetched)).hours
+    added = {split: round((after[split] - before[split]) * 60) for split in after}
+    assert added == {"train": 15, "validation": 6, "test": 9}
 
 
 def test_no_speaker_is_on_both_sides(sounds):

@@ -10,6 +10,9 @@
 static const int8_t CLOCK_PIN = 4;
 static const int8_t WORD_SELECT_PIN = 5;
 static const int8_t DATA_PIN = 6;
+// The 24 bits of a sample begin at the top of its word. They reach 120 dB SPL, so speech a metre
+// away, of 60 dB SPL, uses few of the upper 16. Four bits are 24 dB: sound clips from 96 dB SPL on.
+static const int GAIN_BITS = 4;
 
 static m3net_recognizer recognizer;
 static m3net_live live;
@@ -24,6 +27,22 @@ static void stop(const char* reason) {
     Serial.println(reason);
     delay(1000);
   }
+}
+
+static int16_t sample_of(int32_t word) {
+  const int32_t sample = word >> (16 - GAIN_BITS);
+  return sample > INT16_MAX ? INT16_MAX : sample < INT16_MIN ? INT16_MIN : sample;
+}
+
+// Prints "microphone quiet" or "microphone clips" when it begins: change GAIN_BITS then.
+static void print_level() {
+  static m3net_level_verdict printed = M3NET_LEVEL_OK;
+  const m3net_level_verdict verdict = m3net_level_judge(&live.level);
+  if (verdict != printed) {
+    Serial.print("microphone ");
+    Serial.println(m3net_level_verdict_name(verdict));
+  }
+  printed = verdict;
 }
 
 void setup() {
@@ -45,9 +64,10 @@ void loop() {
   static int16_t hop[M3NET_FRONTEND_HOP_SAMPLES];
   static m3net_live_result result;
   if (microphone.readBytes(reinterpret_cast<char*>(words), sizeof(words)) != sizeof(words)) return;
-  for (size_t i = 0; i < M3NET_FRONTEND_HOP_SAMPLES; ++i) hop[i] = words[i] >> 16;
+  for (size_t i = 0; i < M3NET_FRONTEND_HOP_SAMPLES; ++i) hop[i] = sample_of(words[i]);
   m3net_live_hear(&live, hop);
   if (!m3net_live_step(&live, &result)) return;
+  if (result.has_level) print_level();
   if (result.status != M3NET_OK) stop(m3net_status_name(result.status));
   if (!result.has_event) return;
   Serial.print(m3net_model_labels[result.event.label]);

@@ -32,10 +32,11 @@ from typing import Literal
 
 from m3net_tf.audio.datasets.clips import Clip, DatasetInfo, counted_copy
 from m3net_tf.audio.datasets.dataset import AudioDataset
-from m3net_tf.audio.datasets.files import SUFFIXES, files_below, find_root, read_table
+from m3net_tf.audio.datasets.files import SUFFIXES, files_below, find_root
 from m3net_tf.audio.datasets.protocols import rank
 from m3net_tf.audio.datasets.registry import register
 from m3net_tf.system.errors import DataError
+from m3net_tf.system.text_tables import read_table
 
 CLASSES, VALIDATION_SHARE = 527, 0.1
 VOCABULARY = "class_labels_indices.csv"

@@ -9,6 +9,7 @@ from typing import Any
 
 import soundfile
 
+from m3net_tf.audio.datasets.annotated import read_annotated
 from m3net_tf.audio.datasets.audio import check_file, check_rate, header_of
 from m3net_tf.audio.datasets.clips import SPLITS, Clip
 from m3net_tf.audio.datasets.dataset import READERS, AudioDataset
@@ -130,7 +131,8 @@ def check(
     statements = filter(None, [silence_statement(loaded), cut_statement(loaded)])
     remarks = [*notes, *skipped, *absent, *statements, *recording_lines(loaded, log)]
     if name == "folder" and not options.get("classes"):  # files of other classes are no mistake
-        remarks += _not_used(data_folder(name, data_dir), options.get("table", ""))
+        annotated = bool(options.get("annotations"))
+        remarks += _not_used(data_folder(name, data_dir), options.get("table", ""), annotated)
     try:
         loaded.check_trainable()
         require_enough_training(loaded)
@@ -141,10 +143,14 @@ def check(
     return DatasetCheck(info.group, tuple(checks), tuple(remarks), broken, tuple(errors))
 
 
-def _not_used(root: Path, table: str) -> list[str]:
+def _not_used(root: Path, table: str, annotated: bool) -> list[str]:
     """One sentence for each reason why files in a folder of the user's own are not used."""
-    used = {Path(str(clip.path)) for clip in list_clips(root, table)}
-    used |= {root / table, *noise_files(root / NOISE_FOLDER)}
+    used = {root / table, *noise_files(root / NOISE_FOLDER)}
+    if annotated:
+        found = read_annotated(root)
+        used |= {*found.tables, *found.without, *(recording.path for recording in found.recordings)}
+    else:
+        used |= {Path(str(clip.path)) for clip in list_clips(root, table)}
     return unused_lines(root, used)
 
 

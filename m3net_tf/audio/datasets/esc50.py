@@ -27,10 +27,11 @@ from pathlib import Path
 
 from m3net_tf.audio.datasets.clips import Archive, Clip, DatasetInfo, counted_copy
 from m3net_tf.audio.datasets.dataset import AudioDataset
-from m3net_tf.audio.datasets.files import find_root, read_table, unknown_entry
+from m3net_tf.audio.datasets.files import find_root, unknown_entry
 from m3net_tf.audio.datasets.protocols import LEAKING_SHARES, split_by_protocol
 from m3net_tf.audio.datasets.registry import register
 from m3net_tf.system.errors import DataError
+from m3net_tf.system.text_tables import read_table
 
 TABLE, FOLDS, CLIPS_PER_CLASS = "meta/esc50.csv", 5, 40
 COLUMNS = ("filename", "fold", "category", "src_file")

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Folder: your own sounds, as class folders or as a CSV table.
+"""Folder: your own sounds, as class folders, as a CSV table, or as annotated recordings.
 
-Classes: the names of the folders, or of the table's column ``label``, in alphabetical order; with
-    silence (below) also ``_silence_``.
+Classes: the names of the folders, of the table's column ``label``, or of the annotations, in
+    alphabetical order; with silence (below) also ``_silence_``.
 Clips: every sound file that libsndfile reads (WAV, FLAC, OGG, Opus, MP3, AIFF, AU, CAF ...) below
-    a class folder, or every row of the table; hidden files and folders (``.venv``) are skipped.
+    a class folder, every row of the table, or every annotated segment; hidden files and folders
+    (``.venv``) are skipped.
 Rate: any; delivered mono at ``sample_rate_hz`` (16 kHz, soxr) in ``clip_s`` (1 s).
 Licence: yours.
 Citation: none.
@@ -25,6 +26,17 @@ Protocols:
 Layout: ``<class>/**/*.wav``, ``<split>/<class>/**/*.wav`` or ``<class>/<split>/**/*.wav`` in
 ``DATA_DIR``; or a table there (``table="clips.csv"``) with the columns path, label and, optionally,
 split, group or fold; paths are relative to the table or to ``DATA_DIR``.
+
+Annotations: with ``annotations=true`` the folder has long recordings and tables that say what is
+where in them: Audacity's label files and Raven's selection tables beside the recordings, or CSV
+tables with the columns start, end and label, beside them or with a column file. Each segment
+becomes a clip. A segment shorter than ``clip_s`` gets what is around it, and is in its middle.
+``long_clips=windows`` takes longer ones window by window, and shorter ones at the beginning, middle
+and end of windows. Parts at least 0.2 s away from all segments become the class ``_background_``,
+at most as many clips as the largest class has, by its windows if there are some. Where segments of
+several labels overlap, each is a clip with its own label alone. A recording is a group, so it is
+on one side of the split; of two or three recordings one tests, and a fifth of the others' clips
+validate.
 
 Silence: live detection gets silence most of the time, so it needs a class for it. Put background
 recordings, each of ten windows or more, into the folder ``_background_noise_`` next to the class
@@ -47,7 +59,13 @@ from pathlib import Path
 from typing import Literal
 
 from m3net_tf.audio.datasets import protocols
-from m3net_tf.audio.datasets.annotations import EDGE_IMPULSE, listed_clips
+from m3net_tf.audio.datasets.annotated import (
+    AnnotatedFolder,
+    annotated_clips,
+    annotation_lines,
+    read_annotated,
+)
+from m3net_tf.audio.datasets.clip_tables import EDGE_IMPULSE, listed_clips
 from m3net_tf.audio.datasets.clips import SPLITS, Clip, DatasetInfo
 from m3net_tf.audio.datasets.dataset import AudioDataset
 from m3net_tf.audio.datasets.files import SUFFIXES, USUAL, files_below, is_visible
@@ -55,6 +73,7 @@ from m3net_tf.audio.datasets.grouping import ODD_SHARE, given_groups
 from m3net_tf.audio.datasets.layouts import (
     ClassName,
     chosen_names,
+    of_classes,
     what_is_taken,
     with_parts_below,
 )
@@ -79,6 +98,8 @@ from m3net_tf.system.words import counted, in_words
 FOLDED = "grouped-5fold"
 DRAWN = ("grouped", "stratified-random")
 """Protocols that draw a split at random."""
+RECORDING = "recording"
+"""The group of annotated segments."""
 _SEARCH_DEPTH = 3
 
 INFO = DatasetInfo(
@@ -117,6 +138,7 @@ def build(
     log: Log,
     *,
     table: str = "",
+    annotations: bool = False,
     classes: ClassName | tuple[ClassName, ...] = (),
     group_pattern: str = "",
     group_pattern_guessed: bool = False,
@@ -128,7 +150,8 @@ def build(
     Options:
         table: CSV file in the folder, or Edge Impulse's ``info.labels``; empty lists the class
             folders.
-        classes: names of the class folders, such as ``[yes, no]``; empty means all folders.
+        annotations: the clips are the segments that tables annotate in long recordings.
+        classes: names of the classes to use, such as ``[yes, no]``; empty means all.
         group_pattern: regular expression with one pair of parentheses, searched in each path.
         group_pattern_guessed: nobody has confirmed the pattern: every figure says so.
         silence_percentage: silence clips, in percent of the others; default: 10 with a folder
@@ -136,13 +159,20 @@ def build(
         long_clips: ``cut`` fits clips longer than ``clip_s`` to it by ``fit``; ``windows`` replaces
             them by half-overlapping windows, without the silent ones in training.
     """
-    clips = list_clips(root, table, classes if isinstance(classes, tuple) else (classes,))
+    names = classes if isinstance(classes, tuple) else (classes,)
+    if annotations:
+        _require_alone(table, group_pattern)
+        found = annotated_folder(root)
+        segments = annotated_clips(found.recordings, info.clip_s, long_clips == "windows")
+        clips, told = of_classes(segments, names, root), annotation_lines(found)
+    else:
+        clips, told = list_clips(root, table, names), []
     if not clips:
         raise DataError(
             f"{root / table}: has no clips; put sound files ({USUAL}) into one "
             f"folder for each class{_hint(root)}"
         )
-    taken = what_is_taken(clips, table)
+    taken = "" if annotations else what_is_taken(clips, table)
     guess = ""
     odd = list[Clip]()
     if group_pattern:
@@ -153,14 +183,19 @@ def build(
     exceptions = (
         f"no group for {counted(len(odd), 'clip')}, such as {odd[0].clip_id}" if odd else ""
     )
-    remarks = (taken, guess and f"groups are a guess: {guess}", exceptions)
+    remarks = (*told, taken, guess and f"groups are a guess: {guess}", exceptions)
     folds = all(is_fold(clip.group) for clip in clips)
     clips, silent = _with_sound(clips, root, log)
     protocol, groups_known = _chosen_protocol(clips, info.protocol, root / table)
     clips = [c if c.group else dataclasses.replace(c, group=c.clip_id) for c in clips]
-    clips, notes = _split(clips, protocol, seed, info.fold, odd, groups_known=groups_known)
+    notes: tuple[str, ...] = ()
+    if annotations and protocol == "grouped":
+        clips, exceptions = protocols.balanced_split(clips, seed)
+        notes += (exceptions,) * bool(exceptions)
+    else:
+        clips, notes = _split(clips, protocol, seed, info.fold, odd, groups_known=groups_known)
     if protocol in DRAWN:
-        _require_every_class(clips, root, protocol, seed)
+        _require_every_class(clips, root, protocol, seed, annotated=annotations)
     if not groups_known:
         protocol += f" {UNKNOWN_GROUPS}"
     if long_clips == "windows":
@@ -173,7 +208,7 @@ def build(
         protocol=protocol,
         labels=labels,
         notes=(*filter(None, remarks), *notes),
-        group="fold" if folds else info.group,
+        group="fold" if folds else RECORDING if annotations else info.group,
         groups_known=groups_known,
         group_guess=guess,
         group_exceptions=exceptions,
@@ -185,6 +220,36 @@ def build(
         noise=tuple(clip for clip in noise if clip.split == "train"),
         silent=silent,
     )
+
+
+def _require_alone(table: str, group_pattern: str) -> None:
+    """Refuse options beside annotations that give classes or groups, too."""
+    for name, value in (("table", table), ("group_pattern", group_pattern)):
+        if value:
+            raise ConfigError(
+                f"folder: annotations give the classes, and the recordings are the groups: leave "
+                f"out {name}"
+            )
+
+
+def annotated_folder(root: Path) -> AnnotatedFolder:
+    """The annotated recordings below a folder, at least one.
+
+    Raises:
+        DataError: there is none, or as :func:`.annotated.read_annotated`.
+    """
+    found = read_annotated(root)
+    if not found.recordings:
+        raise DataError(
+            "; ".join(
+                [
+                    f"{root}: has no annotated recording; put a label file with a recording's name "
+                    "beside it, such as field1.txt beside field1.wav",
+                    *found.remarks,
+                ]
+            )
+        )
+    return found
 
 
 def _with_sound(clips: list[Clip], root: Path, log: Log) -> tuple[list[Clip], tuple[str, ...]]:
@@ -269,39 +334,32 @@ def _split_by_folds(clips: list[Clip], seed: int) -> list[Clip]:
     clips = protocols.grouped_fold_split(clips, 1 + seed % fifths, fifths, seed)
     if folds > 3:
         return clips
-    fold_of = {clip.clip_id: clip.group for clip in clips}
-    trained = [
-        dataclasses.replace(clip, split="train", group=clip.clip_id)
-        for clip in clips
-        if clip.split != "test"
-    ]
-    return [
-        *(clip for clip in clips if clip.split == "test"),
-        *(
-            dataclasses.replace(clip, group=f"{fold_of[clip.clip_id]}, {clip.split}")
-            for clip in protocols.hold_out_validation(trained, seed, protocols.HELD_OUT_SHARE)
-        ),
-    ]
+    trained = [c if c.split == "test" else dataclasses.replace(c, split="train") for c in clips]
+    return protocols.validated_by_clips(trained, seed)
 
 
-def _require_every_class(clips: list[Clip], root: Path, protocol: str, seed: int) -> None:
+def _require_every_class(
+    clips: list[Clip], root: Path, protocol: str, seed: int, *, annotated: bool
+) -> None:
     """Refuse a random split in which a class lacks training, validation or test clips."""
     for label in sorted({clip.label for clip in clips}):
         members = [clip for clip in clips if clip.label == label]
         counts = {split: sum(clip.split == split for clip in members) for split in SPLITS}
         if all(counts.values()):
             continue
-        groups = len({clip.group for clip in members})
+        groups = len({clip.path if annotated else clip.group for clip in members})
         by_group = protocol == "grouped"
         size = counted(len(members), "clip")
         if by_group:
-            size += f" of {counted(groups, 'group')}"
+            size += f" of {counted(groups, RECORDING if annotated else 'group')}"
         enough = groups > 3 if by_group else len(members) > 3
         remedy = (
             "try another dataset.seed"
             if enough
             else f"add more{' groups' if by_group else ''} (at least 4), or remove it"
         )
+        if annotated:
+            remedy = "annotate it in more recordings, or name the other classes by option classes"
         numbers = ", ".join(f"{count} {split}" for split, count in counts.items())
         raise DataError(
             f"{root}: class {label!r} has {size}, which gives {numbers} under protocol "
@@ -332,11 +390,15 @@ def require_enough_training(dataset: AudioDataset) -> None:
     if info.name != INFO.name or info.protocol_name not in DRAWN or info.group == "fold":
         return
     clips = {clip.whole or clip.clip_id: clip for clip in dataset.clips if not clip.synthetic}
-    shortage = protocols.training_shortage([*clips.values()])
+    # Of two recordings one tests, so that half of the clips may.
+    least = 0.0 if info.group == RECORDING else protocols.LEAST_SHARE
+    shortage = protocols.training_shortage([*clips.values()], least)
     if not shortage:
         return
     remedy = "add clips: a class needs eight or more"
-    if info.protocol_name == "grouped":
+    if info.group == RECORDING:
+        remedy = "annotate more of it, or remove its annotations"
+    elif info.protocol_name == "grouped":
         remedy = (
             "the groups are too few or too uneven: give smaller ones by group_pattern, add "
             "recordings, or try another dataset.seed"
@@ -348,7 +410,7 @@ def list_clips(root: Path, table: str = "", classes: Sequence[ClassName] = ()) -
     """The clips of a table, or of class folders; splits and groups are empty if none are listed.
 
     Raises:
-        DataError: as :func:`.annotations.listed_clips` and :func:`_list_folders`.
+        DataError: as :func:`.clip_tables.listed_clips` and :func:`_list_folders`.
         ConfigError: ``classes`` names a folder that is not there.
     """
     if table:

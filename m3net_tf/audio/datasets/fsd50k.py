@@ -27,9 +27,10 @@ from pathlib import Path
 
 from m3net_tf.audio.datasets.clips import Archive, Clip, DatasetInfo, counted_copy
 from m3net_tf.audio.datasets.dataset import AudioDataset
-from m3net_tf.audio.datasets.files import find_root, read_table, read_text, unknown_entry
+from m3net_tf.audio.datasets.files import find_root, unknown_entry
 from m3net_tf.audio.datasets.registry import register
 from m3net_tf.system.errors import DataError
+from m3net_tf.system.text_tables import read_table, read_text
 
 CLIPS, CLASSES = 51_197, 200
 TABLES = "FSD50K.ground_truth"

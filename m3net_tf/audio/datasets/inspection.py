@@ -11,9 +11,16 @@ from pathlib import Path
 import numpy as np
 
 from m3net_tf.audio.datasets import protocols
-from m3net_tf.audio.datasets.annotations import find_table
+from m3net_tf.audio.datasets.annotated import (
+    AnnotatedFolder,
+    annotation_lines,
+    rare_labels,
+    read_annotated,
+    segments,
+)
 from m3net_tf.audio.datasets.audio import is_empty
 from m3net_tf.audio.datasets.checking import read_headers
+from m3net_tf.audio.datasets.clip_tables import find_table
 from m3net_tf.audio.datasets.clips import Clip
 from m3net_tf.audio.datasets.files import SUFFIXES, USUAL
 from m3net_tf.audio.datasets.folder import grouped, list_clips
@@ -22,9 +29,9 @@ from m3net_tf.audio.datasets.layouts import nested_folders, what_is_taken
 from m3net_tf.audio.datasets.noise import NOISE_FOLDER, noise_files
 from m3net_tf.audio.datasets.tables import Table
 from m3net_tf.audio.datasets.unused import similar_names, unused_lines
-from m3net_tf.system.errors import DataError
+from m3net_tf.system.errors import ConfigError, DataError
 from m3net_tf.system.progress import Log, silent, track
-from m3net_tf.system.words import counted
+from m3net_tf.system.words import counted, in_words
 
 _SHOWN = 3
 _LONG_S = 30.0
@@ -48,7 +55,7 @@ class ClassSounds:
 
 @dataclasses.dataclass(frozen=True)
 class FolderSounds:
-    """A folder of class folders.
+    """A folder of class folders, or of annotated recordings.
 
     Attributes:
         length_95_s: length that 95 % of the readable files do not exceed.
@@ -59,6 +66,8 @@ class FolderSounds:
         split: whether folders or a table divide the clips.
         table: table in the folder that lists the clips; '' if folders name the classes.
         listed: whether folders or a table give splits, folds or groups.
+        rare: labels of annotated recordings that are too rare to train, validate and test.
+        rest_s: seconds of annotated recordings between the annotations; None for other folders.
         taken: sentences on how folders and tables are understood.
         remarks: sentences on files that are not used, similar names and long recordings.
     """
@@ -75,6 +84,8 @@ class FolderSounds:
     split: bool
     table: str
     listed: bool
+    rest_s: float | None
+    rare: tuple[str, ...]
     taken: tuple[str, ...]
     remarks: tuple[str, ...]
 
@@ -104,30 +115,36 @@ def inspect_folder(folder: Path, group_pattern: str = "", log: Log = silent) -> 
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: is not a folder; name one that has a folder for each class")
-    table, taken = find_table(folder, SUFFIXES)
-    try:
-        clips = list_clips(folder, table)
-    except DataError as error:
-        raise DataError("; ".join([str(error), *taken])) from None
-    if not clips:
-        raise DataError(
-            f"{folder}: has no sounds; put sound files ({USUAL}) into one folder for each class"
-        )
+    found, refused = _annotated(folder)
+    if found:
+        table, taken = "", [*annotation_lines(found), *_rare_lines(found)]
+        clips = segments(found.recordings)
+    else:
+        table, taken = find_table(folder, SUFFIXES)
+        taken += [line for line in refused if not table or not line.startswith(f"{table} ")]
+        clips = _listed(folder, table, taken)
     noise = set(noise_files(folder / NOISE_FOLDER))
     used = {Path(str(clip.path)) for clip in clips} | noise | ({folder / table} if table else set())
+    used |= set(found.tables) if found else set()
     clips, empty = _with_samples(clips)
     headers, unreadable = read_headers(clips, log)
     if not headers:
         raise DataError(f"{next(iter(unreadable.values()))}; none of the {len(clips)} can be read")
-    readable = [clip for clip in clips if clip.clip_id in headers]
-    lengths_s = {clip_id: header.duration for clip_id, header in headers.items()}
+    header_of = {clip.path: headers[clip.clip_id] for clip in clips if clip.clip_id in headers}
+    readable = [clip for clip in clips if clip.path in header_of]
+    lengths_s = {
+        clip.clip_id: header_of[clip.path].duration if clip.duration_s is None else clip.duration_s
+        for clip in readable
+    }
     classes = {
         label: _class_sounds([clip for clip in clips if clip.label == label], lengths_s)
         for label in sorted({clip.label for clip in clips})
     }
-    inner = "" if table else nested_folders(clips)
+    inner = "" if table or found else nested_folders(clips)
     listed = all(clip.split for clip in clips) or all(clip.group for clip in clips)
     groups = None if listed else _guess(clips)
+    if group_pattern and found:
+        raise ConfigError("--group-pattern: annotated recordings are the groups; leave it out")
     if group_pattern:
         groups = given_groups(*grouped(clips, group_pattern), group_pattern)
     return FolderSounds(
@@ -143,14 +160,79 @@ def inspect_folder(folder: Path, group_pattern: str = "", log: Log = silent) -> 
         split=all(clip.split for clip in clips),
         table=table,
         listed=listed,
-        taken=tuple(filter(None, [*taken, what_is_taken(clips, table), inner])),
+        rest_s=found.rest_s if found else None,
+        rare=tuple(rare_labels(found.recordings)) if found else (),
+        taken=tuple(filter(None, [*taken, "" if found else what_is_taken(clips, table), inner])),
         remarks=(
             *empty,
-            *unused_lines(folder, used),
+            *unused_lines(folder, used | _without(found)),
             *similar_names(classes),
             *_one_recording(clips, classes, lengths_s),
         ),
     )
+
+
+def _annotated(folder: Path) -> tuple[AnnotatedFolder | None, list[str]]:
+    """The annotated recordings, if they are most of the sounds, or the only way to read them.
+
+    Returns:
+        None if they are not taken, and sentences on tables that are not read.
+    """
+    try:
+        found = read_annotated(folder)
+    except DataError as error:
+        if not _is_listed_otherwise(folder):
+            raise
+        return None, [f"annotations are not read: {error}"]
+    few = len(found.recordings) < len(found.without)
+    if not found.recordings:
+        return None, [*found.remarks]
+    if few and _is_listed_otherwise(folder):
+        return None, [
+            f"annotations of {counted(len(found.recordings), 'sound')}, such as "
+            f"{found.recordings[0].name}, are not read: {len(found.without)} sounds have none"
+        ]
+    return found, []
+
+
+def _is_listed_otherwise(folder: Path) -> bool:
+    """Whether class folders or a table list the sounds of a folder."""
+    try:
+        return bool(list_clips(folder, find_table(folder, SUFFIXES)[0]))
+    except DataError:
+        return False
+
+
+def _rare_lines(found: AnnotatedFolder) -> list[str]:
+    """A sentence on the labels that are too rare; none where all are, which loading reports."""
+    rare = rare_labels(found.recordings)
+    if not rare or len(rare) == len({e.label for of in found.recordings for e in of.events}):
+        return []
+    shown = [f"{label!r} ({numbers})" for label, numbers in rare.items()][:_SHOWN]
+    return [
+        f"rare: {counted(len(rare), 'label')}, such as {in_words(shown)}, left out by option "
+        "classes: annotate eight segments or more in three recordings or more, and run init again"
+    ]
+
+
+def _without(found: AnnotatedFolder | None) -> set[Path]:
+    """Recordings without annotations, on which there is a sentence."""
+    return set(found.without) if found else set()
+
+
+def _listed(folder: Path, table: str, taken: Sequence[str]) -> list[Clip]:
+    """The clips of a table or of class folders, at least one."""
+    try:
+        clips = list_clips(folder, table)
+    except DataError as error:
+        raise DataError("; ".join([str(error), *taken])) from None
+    if not clips:
+        said = (
+            f"{folder}: has no sounds; put sound files ({USUAL}) into one folder for each class, "
+            "or label files beside long recordings"
+        )
+        raise DataError("; ".join([said, *taken]))
+    return clips
 
 
 def _guess(clips: Sequence[Clip]) -> Suggestion | None:
@@ -211,7 +293,7 @@ def _class_sounds(clips: Sequence[Clip], lengths_s: dict[str, float]) -> ClassSo
 def _repeated(clips: Sequence[Clip], log: Log) -> tuple[tuple[str, ...], ...]:
     """Names of clips whose files have the same bytes; only files of equal size are read."""
     of_size: defaultdict[int, list[Clip]] = defaultdict(list)
-    for clip in clips:
+    for clip in {clip.path: clip for clip in clips}.values():
         of_size[Path(str(clip.path)).stat().st_size].append(clip)
     of_content: defaultdict[bytes, list[str]] = defaultdict(list)
     alike = [clip for twins in of_size.values() if len(twins) > 1 for clip in twins]

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from m3net_tf.audio.datasets.annotated import BACKGROUND
 from m3net_tf.audio.datasets.clips import SPLITS, Clip
 from m3net_tf.audio.datasets.split_names import folds_named, is_fold, splits_named
 from m3net_tf.system.errors import ConfigError, DataError
@@ -40,7 +41,7 @@ def chosen_names(names: Sequence[str], classes: tuple[ClassName, ...], root: Pat
                 "names into quotation marks"
             )
         if not found:
-            raise DataError(f"{root}: has no class folder {name!r}; correct option classes")
+            raise DataError(f"{root}: has no class {name!r}; correct option classes")
         if len(found) > classes.count(name):
             raise ConfigError(
                 f"dataset.options.classes: {name!r} may mean {in_words(found)}: put the names into "
@@ -48,6 +49,19 @@ def chosen_names(names: Sequence[str], classes: tuple[ClassName, ...], root: Pat
             )
         chosen |= set(found)
     return chosen
+
+
+def of_classes(clips: Sequence[Clip], classes: tuple[ClassName, ...], root: Path) -> list[Clip]:
+    """The clips of the classes that are named, and what is between annotations; all without names.
+
+    Raises:
+        ConfigError, DataError: as :func:`chosen_names`.
+    """
+    names = tuple(name for name in classes if name != "")
+    if not names:
+        return [*clips]
+    chosen = chosen_names(sorted({clip.label for clip in clips}), names, root) | {BACKGROUND}
+    return [clip for clip in clips if clip.label in chosen]
 
 
 def _is_value(value: ClassName, text: str) -> bool:

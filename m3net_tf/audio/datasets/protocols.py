@@ -11,6 +11,9 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from m3net_tf.audio.datasets.clips import SPLITS, Clip, DatasetInfo
 from m3net_tf.system.errors import ConfigError, DataError
 
@@ -20,6 +23,8 @@ LEAKING_SHARES = {
     "random-80-20": (0.7, 0.8),  # an 80:20 split, of whose 80 an eighth validates
 }
 HELD_OUT_SHARE = 0.2
+_FEW_GROUPS = 3
+_DRAWS = 300
 LEAST_SHARE, LEAST_CLIPS = 0.5, 5
 """Of all clips, and of a class: fewer do not train a network."""
 
@@ -110,6 +115,85 @@ def grouped_split(clips: Sequence[Clip], seed: int) -> list[Clip]:
     return assign(clips, {clip.clip_id: "train" for clip in remaining} | split_of)
 
 
+def balanced_split(clips: Sequence[Clip], seed: int) -> tuple[list[Clip], str]:
+    """Split whole groups that have several classes each, as long recordings have.
+
+    Of some hundred random splits it is the one in which test and validation are nearest to
+    :data:`HELD_OUT_SHARE` of each class; a split without a class is farther than any with it. Of
+    two or three groups one tests, and a fifth of the others' clips validate: training would lose
+    too much.
+
+    Returns:
+        The clips, and a sentence on validation if it is not of other groups.
+
+    Raises:
+        DataError: there is only one group.
+    """
+    groups = sorted({clip.group for clip in clips})
+    if len(groups) < 2:
+        raise DataError(
+            f"{groups[0]} is the only recording, and its parts cannot both train and test: add "
+            "another one, from another time and place"
+        )
+    few = len(groups) <= _FEW_GROUPS
+    held = max(1, round(HELD_OUT_SHARE * len(groups)))
+    ends = [held, held if few else 2 * held]  # of test and validation
+    shares = _shares_of_classes(clips, groups)
+    rng = np.random.default_rng(seed)
+    drawn = [rng.permutation(len(groups)) for _ in range(_DRAWS)]
+    best = min(drawn, key=lambda order: _distance([shares[part] for part in np.split(order, ends)]))
+    names = [[groups[i] for i in part] for part in np.split(best, ends)]
+    split_of = dict.fromkeys(names[0], "test") | dict.fromkeys(names[1], "validation")
+    split = [dataclasses.replace(c, split=split_of.get(c.group, "train")) for c in clips]
+    if not few:
+        return split, ""
+    note = (
+        f"with only {len(groups)} recordings, about a fifth of the training clips validates, from "
+        "the same recordings"
+    )
+    return validated_by_clips(split, seed), note
+
+
+def _shares_of_classes(clips: Sequence[Clip], groups: Sequence[str]) -> npt.NDArray[np.float64]:
+    """Share of each class's clips that a group has, shape (groups, classes)."""
+    row = {group: i for i, group in enumerate(groups)}
+    column = {label: i for i, label in enumerate(sorted({clip.label for clip in clips}))}
+    sizes = np.zeros((len(row), len(column)))
+    for clip in clips:
+        sizes[row[clip.group], column[clip.label]] += 1
+    return np.asarray(sizes / sizes.sum(axis=0))
+
+
+def _distance(parts: Sequence[npt.NDArray[np.float64]]) -> float:
+    """How far test, validation and training are from their shares of the classes.
+
+    Args:
+        parts: shares of the groups of each, shape (groups, classes); no group is no part.
+    """
+    distance = 0.0
+    for part, share in zip(parts, (HELD_OUT_SHARE, HELD_OUT_SHARE, None), strict=True):
+        if not len(part):
+            continue
+        of_class = part.sum(axis=0)
+        distance += 2.0 * of_class.size * int((of_class == 0).sum())
+        if share is not None:
+            distance += float(np.abs(of_class - share).sum())
+    return distance
+
+
+def validated_by_clips(clips: Sequence[Clip], seed: int) -> list[Clip]:
+    """The clips, of which about a fifth of the training validates, whatever its group.
+
+    The groups of training and validation get other names.
+    """
+    alone = [dataclasses.replace(clip, group=clip.clip_id) for clip in clips]
+    held = hold_out_validation(alone, seed, HELD_OUT_SHARE)
+    return [
+        old if old.split == "test" else dataclasses.replace(new, group=f"{old.group}, {new.split}")
+        for old, new in zip(clips, held, strict=True)
+    ]
+
+
 def hold_out_validation(clips: Sequence[Clip], seed: int, share: float) -> list[Clip]:
     """Move whole groups with about ``share`` of the training clips to validation."""
     trained = [clip for clip in clips if clip.split == "train"]
@@ -120,10 +204,10 @@ def hold_out_validation(clips: Sequence[Clip], seed: int, share: float) -> list[
     ]
 
 
-def training_shortage(clips: Sequence[Clip]) -> str:
+def training_shortage(clips: Sequence[Clip], least_share: float = LEAST_SHARE) -> str:
     """What training lacks, in words: half of all clips, or five clips of a class; '' if nothing."""
     counts = Counter(clip.split for clip in clips)
-    if counts["train"] < LEAST_SHARE * len(clips):
+    if counts["train"] < least_share * len(clips):
         numbers = ", ".join(f"{counts[split]} {split}" for split in SPLITS)
         return f"less than half of the clips train ({numbers})"
     trained = Counter(clip.label for clip in clips if clip.split == "train")

@@ -215,8 +215,10 @@ def suggestions(
     """Suggested groups of a folder's clips, and how to use the first suggestion.
 
     Raises:
-        ConfigError: the data set has no option ``group_pattern``.
+        ConfigError: the data set has no option ``group_pattern``, or its groups are recordings.
     """
+    if options.get("annotations"):
+        raise ConfigError("annotated recordings are the groups: leave out --suggest")
     if "group_pattern" not in dataset_options(name):
         raise ConfigError(
             f"data set {name} defines its groups: --suggest is for data set folder only"

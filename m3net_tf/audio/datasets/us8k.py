@@ -34,10 +34,11 @@ from pathlib import Path
 
 from m3net_tf.audio.datasets.clips import Archive, Clip, DatasetInfo, counted_copy
 from m3net_tf.audio.datasets.dataset import AudioDataset
-from m3net_tf.audio.datasets.files import read_table, unknown_entry
+from m3net_tf.audio.datasets.files import unknown_entry
 from m3net_tf.audio.datasets.protocols import LEAKING_SHARES, split_by_protocol
 from m3net_tf.audio.datasets.registry import register
 from m3net_tf.system.errors import DataError
+from m3net_tf.system.text_tables import read_table
 
 CLIPS, FOLDS = 8_732, 10
 COLUMNS = ("slice_file_name", "fsID", "fold", "class")

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from m3net_tf.audio.frontend import reference
 from m3net_tf.audio.frontend.config import FrontendConfig
 from m3net_tf.audio.frontend.fixed import FixedTables, Int64, Whole, fixed_tables
+from m3net_tf.audio.frontend.level import level_settings
 from m3net_tf.audio.frontend.waveform import (
     column_count,
     is_rounded,
@@ -156,13 +157,17 @@ def _mel_settings(
         settings["MAGNITUDES"] = 1
     if config.log_offset:
         settings["LOG_OFFSET"] = float_literal(config.log_offset)
-    return settings
+    return settings | _level_settings(config)
+
+
+def _level_settings(config: FrontendConfig) -> dict[str, int | str]:
+    return {f"LEVEL_{name}": value for name, value in level_settings(config).items()}
 
 
 def _write_waveform(config: FrontendConfig, folder: Path, samples: int) -> tuple[Path, Path]:
     """Write the tables of ``frontend_waveform.h``, where a column is one hop of samples."""
     levels = waveform_levels(config)
-    settings: dict[str, int | str] = {
+    settings = _level_settings(config) | {
         "WAVEFORM": 1,
         "SAMPLE_RATE_HZ": config.sample_rate_hz,
         "FRAME_SAMPLES": config.hop_samples,

@@ -151,13 +151,25 @@ def build_compiled(
     try:
         image = make_firmware(facts, bundle_dir, build_dir, app_dir, engine, folders, settings)
     except FirmwareError as error:
-        if "`RAM' overflowed" not in str(error) or not model.weights_in_ram:
-            raise
-        raise FirmwareError(
-            f"{model.weights_in_ram} bytes of weights do not fit into the RAM of {board}: export "
-            f"again with a smaller --weights-in-ram ({error})"
-        ) from None
+        if remedy := _remedy(error, model, board, files):
+            raise FirmwareError(f"{remedy} ({error})") from None
+        raise
     return dataclasses.replace(image, dsp_missing=dsp_missing)
+
+
+def _remedy(error: FirmwareError, model: CModel, board: str, files: Mapping[str, str]) -> str:
+    """What makes a network fit that the compiler made too large for a board; '' if nothing."""
+    if "`RAM' overflowed" in str(error) and model.weights_in_ram:
+        return (
+            f"{model.weights_in_ram} bytes of weights do not fit into the RAM of {board}: export "
+            "again with a smaller --weights-in-ram"
+        )
+    if "`FLASH' overflowed" in str(error) and any("_winograd(" in text for text in files.values()):
+        return (
+            f"the weights for Winograd's convolutions do not fit into the flash of {board}: export "
+            "again with --optimise flash"
+        )
+    return ""
 
 
 def _checked_settings(options: BuildOptions) -> Sequence[str]:

@@ -38,10 +38,10 @@ _TEMPLATES = FIRMWARE_DIR / "layouts"
 _EXAMPLES = FIRMWARE_DIR.parent / "examples"
 _CORE = (
     "classifier.c", "classifier.h", "crc32.c", "crc32.h", "detector.c", "detector.h", "frontend.c",
-    "frontend.h", "frontend_fixed.h", "frontend_waveform.h", "inference.h", "listener.c",
-    "listener.h", "live.c", "live.h", "platform.h", "platform_defaults.c", "prototypes.c",
-    "prototypes.h", "recognizer.c", "recognizer.h", "ring.c", "ring.h", "second_look.h", "status.c",
-    "status.h",
+    "frontend.h", "frontend_fixed.h", "frontend_waveform.h", "inference.h", "level.c", "level.h",
+    "listener.c", "listener.h", "live.c", "live.h", "platform.h", "platform_defaults.c",
+    "prototypes.c", "prototypes.h", "recognizer.c", "recognizer.h", "ring.c", "ring.h",
+    "second_look.h", "status.c", "status.h",
 )  # fmt: skip
 _WARP = ("warp.c", "warp.h")
 _EXPORTED = ("detector_config.h", "frontend_config.h", "frontend_tables.c")
@@ -257,20 +257,70 @@ def _c(bundle: Bundle, name: str, files: Files) -> Files:
 
 
 def _esp_idf(bundle: Bundle, name: str, files: Files) -> Files:
+    project = ("CMakeLists.txt", "main/CMakeLists.txt", "main/main.c")
+    return {
+        **_idf_component(bundle, files),
+        **{f"examples/listen/{path}": _example(f"esp-idf/listen/{path}") for path in project},
+    }
+
+
+def _idf_component(bundle: Bundle, files: Files) -> Files:
+    """What makes a library a component of ESP-IDF."""
     component = _text(
         "esp-idf/idf_component.yml.in",
         version=__version__,
         description=json.dumps(_sentence(bundle)),
     )
-    project = ("CMakeLists.txt", "main/CMakeLists.txt", "main/main.c")
     return {
         "idf_component.yml": component.encode(),
         "CMakeLists.txt": _text(
             "esp-idf/CMakeLists.txt.in",
             folders=" ".join(f'"src/{part}"' for part in _parts(files)),
         ).encode(),
-        **{f"examples/listen/{path}": _example(f"esp-idf/listen/{path}") for path in project},
     }
+
+
+def _esphome(bundle: Bundle, name: str, files: Files) -> Files:
+    manifest = bundle.manifest
+    if manifest.enrolment_slots:
+        raise ConfigError(
+            f"{bundle.folder} enrols words, which a component of ESPHome cannot: export it "
+            "without --enrol"
+        )
+    classes = {
+        label: index
+        for index, label in enumerate(manifest.detected)
+        if bundle.detector.classes[index].event
+    }
+    if not classes:
+        raise ConfigError(f"{bundle.folder} detects no class: set event of one in its detector")
+    facts = {
+        "namespace": f"{name if name in _parts(files) else SHARED}_component",
+        "sample_rate_hz": bundle.frontend.sample_rate_hz,
+        "classes": classes,
+    }
+    example = _text(
+        "esphome/listen.yaml.in",
+        name=name,
+        sentence=_sentence(bundle),
+        rate_hz=bundle.frontend.sample_rate_hz,
+        sensors="\n".join(_entity(name, label, "") for label in classes),
+        thresholds="\n".join(_entity(name, label, " threshold") for label in classes),
+    )
+    sources = ("__init__.py", "binary_sensor.py", "number.py", "listener.cpp", "listener.h")
+    return {
+        **_idf_component(bundle, files),
+        **{path: _text(f"esphome/{path}").encode() for path in sources},
+        "export.json": (json.dumps(facts, indent=2) + "\n").encode(),
+        "listen.yaml": example.encode(),
+    }
+
+
+def _entity(component: str, label: str, suffix: str) -> str:
+    """An entity of ESPHome for a class; a name of one has no slash and at most 120 bytes."""
+    name = label.replace("/", " ").encode()[:100].decode(errors="ignore") + suffix
+    quoted = [json.dumps(text, ensure_ascii=False) for text in (label, name)]
+    return f"  - platform: {component}\n    label: {quoted[0]}\n    name: {quoted[1]}"
 
 
 def _platformio(bundle: Bundle, name: str, files: Files) -> Files:
@@ -320,6 +370,7 @@ LAYOUTS: Mapping[str, Callable[[Bundle, str, Files], Files]] = {
     "cmsis-pack": _cmsis_pack,
     "arduino": _arduino,
     "esp-idf": _esp_idf,
+    "esphome": _esphome,
     "platformio": _platformio,
     "zephyr": _zephyr,
 }

@@ -15,6 +15,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from m3net_tf.audio.frontend.level import Reading, Verdict
 from m3net_tf.boards.device.client import Device
 from m3net_tf.boards.device.messages import DeviceInfo, Message
 from m3net_tf.runtime.detector_config import FULL_SCALE
@@ -54,6 +55,7 @@ class LiveView:
         thresholds: score of each class that triggers an event, 0 to 1; NaN for a class without
             events.
         scores: newest scores of all classes, 0 to 1.
+        level: the microphone's level in the last second; None before the first one.
         lost_hops: hops that the board could not take in time.
         audio_s: time of the newest column, in seconds of audio.
     """
@@ -65,6 +67,7 @@ class LiveView:
         self.columns: deque[npt.NDArray[np.int8]] = deque(maxlen=_COLUMNS_KEPT)
         self.events: deque[BoardEvent] = deque(maxlen=_EVENTS_KEPT)
         self.event_count = 0
+        self.level: Reading | None = None
         self.lost_hops = 0
         self.audio_s = 0.0
         self.damaged_lines = 0
@@ -135,8 +138,23 @@ class LiveView:
         elif message.word == "event":
             self.events.append(self.event_of(message))
             self.event_count += 1
+        elif message.word == "level":
+            self.level = reading_of(message)
         elif message.word == "overrun":
             self.lost_hops = message.number("lost_hops")
+
+
+def reading_of(message: Message) -> Reading:
+    """The level that a line describes.
+
+    Raises:
+        FirmwareError: the line is damaged.
+    """
+    verdict = message.fields.get("verdict")
+    if verdict not in [each.value for each in Verdict]:
+        raise FirmwareError(f"a line of the board was damaged: 'm3net level' has {verdict}")
+    peak, missing_db, gain_db = map(message.number, ("peak", "missing_db", "gain_db"))
+    return Reading(peak, missing_db, gain_db, Verdict(verdict))
 
 
 def int8_values(message: Message, key: str, count: int) -> npt.NDArray[np.int8]:

@@ -81,6 +81,8 @@ def run_monitor(
         f"{view.audio_s:.1f} s of sound, {counted(view.event_count, 'event')}, "
         f"{counted(view.lost_hops, 'hop')} lost"
     )
+    if view.level and (warning := view.level.warning):
+        log(f"the microphone: {warning} (docs/guide/troubleshooting.md)")
 
 
 @dataclasses.dataclass(frozen=True)

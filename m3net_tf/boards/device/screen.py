@@ -66,6 +66,8 @@ class Screen:
         view = self.view
         model = view.info.model.get("name", "?")
         counts = f"{view.audio_s:.1f} s of sound, {counted(view.event_count, 'event')}"
+        if view.level:
+            counts += f", {view.level.meter}"
         return Text(printable(f"{view.info.board}, {model}: {counts}"), "bold")
 
     def _state(self, width: int) -> Text:
@@ -83,6 +85,8 @@ class Screen:
             line.append(f"{counted(view.lost_hops, 'hop')} LOST, ", "bold red")
         if view.damaged_lines:
             line.append(f"{counted(view.damaged_lines, 'line')} damaged, ", "red")
+        if view.level and (warning := view.level.warning) and not self.ended:
+            line.append(f"{warning}, ", "bold red")
         line.append(state, style)
         if self.ended:
             return line

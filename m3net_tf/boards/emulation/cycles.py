@@ -1,30 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Modelled clock cycles of a Cortex-M4: executed instructions times their published costs.
+"""Modelled clock cycles of a run: executed instructions times their published costs.
 
 Unicorn executes the firmware and records the basic blocks of one run of the network and the words
-that it reads from flash. Each instruction then costs what Arm's *Cortex-M4 Technical Reference
-Manual* (DDI 0439, r0p1) says, plus what the board's flash makes the core wait.
+that it reads from flash. Each instruction then costs what :mod:`.core_costs` says for the core,
+plus what the board's flash makes the core wait.
 
-Costs, by section 3.3 of the manual ("Instruction set summary"), in cycles:
+What the models leave out: cycles of an unaligned access, contention between fetch and data, a full
+store buffer, misses of a cache for RAM, and that an instruction under ``IT`` may be skipped. Flash
+with lines is fully associative and replaces the line that was used least recently; the lines have
+the chip's number and width.
 
-- data processing, multiplication (also ``SMLAD`` and the long ones), saturation, packing: 1
-  (table 3-1); division: 2 to 12, here 7;
-- one load: 2; 1 if the instruction before it is a load of one register that does not give its
-  address (3.3.3, "LDR [any] are pipelined when possible");
-- one store: 1 with an immediate offset (the write buffer), else 2, or 1 after a load (3.3.3);
-- ``LDM``, ``STM``, ``PUSH``, ``POP``, ``LDRD`` and ``STRD`` of N registers: 1 + N, never pipelined
-  with their neighbours (3.3.3);
-- one more for a load or store whose address the data-processing instruction before it computes
-  (3.3.3);
-- a branch that is not taken: 1; one that is taken: 1 + P, where P is 1 to 3 cycles in which the
-  pipeline is filled again (table 3-1). Here P is 2 for a branch to a fixed address, which the core
-  may fetch early, and 3 for one to an address in a register;
-- instructions of the FPU: 1, multiply-accumulate 3, division and square root 14, loads as above
-  (table 7-1).
-
-What the model leaves out: cycles of an unaligned access, contention between fetch and data, and
-that an instruction under ``IT`` may be skipped. Flash with lines is fully associative and replaces
-the line that was used least recently; the lines have the chip's number and width.
+A Cortex-M55 has no model: Unicorn does not execute Helium, which its kernels use.
 """
 
 from __future__ import annotations
@@ -35,9 +21,7 @@ import importlib
 import re
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from itertools import pairwise
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
@@ -45,11 +29,12 @@ import numpy as np
 import numpy.typing as npt
 
 from m3net_tf.boards.builds.boards import Board, load_board
+from m3net_tf.boards.emulation.core_costs import CoreCosts, CortexM4, CortexM7, CortexM33
+from m3net_tf.boards.emulation.instructions import Disassembly, Instruction
 from m3net_tf.boards.emulation.qemu import UartLog, job_image
 from m3net_tf.system.errors import FirmwareError
 from m3net_tf.system.extras import require_modules
 
-CORE = "cortex-m4f"
 _RUN = "m3net_recognizer_run"
 _PERIPHERALS = ((0x4000_0000, 0x2000_0000), (0xE000_0000, 0x0010_0000))
 _PAGE = 0x1000
@@ -65,15 +50,19 @@ class Flash:
 
     Attributes:
         wait_states: cycles of an access, less one, of the flash itself.
-        line_bytes: bytes that one access gives to the lines below.
+        line_bytes: bytes of a line.
         code_lines: lines that keep code; 0: code never waits.
         data_lines: lines that keep data; 0: each read of a datum waits.
+        line_accesses: accesses that fill a line.
+        shared: whether the lines for code keep data, too.
     """
 
-    wait_states: int
+    wait_states: int = 0
     line_bytes: int = 16
     code_lines: int = 0
     data_lines: int = 0
+    line_accesses: int = 1
+    shared: bool = False
 
 
 FLASHES: Mapping[str, Flash] = {
@@ -84,7 +73,42 @@ FLASHES: Mapping[str, Flash] = {
     # instructions and 8 for data.
     "STM32F4": Flash(5, code_lines=64, data_lines=8),
 }
-"""Flash settings by name."""
+"""Flash settings of a Cortex-M4 by name."""
+# RM0456: one cache of 8 KiB on the code bus, lines of 128 bits; four wait states at 160 MHz, as in
+# ST's examples for the board.
+_STM32U575 = Flash(4, code_lines=512, shared=True)
+# RM0455: words of 128 bits; caches of 16 KiB with lines of 32 bytes; six wait states at 280 MHz, as
+# in ST's examples for the board.
+_STM32H7A3 = Flash(6, line_bytes=32, code_lines=512, data_lines=512, line_accesses=2)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What cycles are modelled for.
+
+    Attributes:
+        core: the costs of its instructions.
+        flash: its flash.
+        mispredicted: cycles of a branch that goes elsewhere than the last time.
+    """
+
+    core: CoreCosts = field(default_factory=CortexM4)
+    flash: Flash = Flash()
+    mispredicted: int = 0
+
+
+CORE = "cortex-m4f"
+_M4, _M33 = CortexM4(), CortexM33()
+TIMINGS: Mapping[str, Mapping[str, Timing]] = {
+    CORE: {name: Timing(_M4, flash) for name, flash in FLASHES.items()},
+    "cortex-m33": {"0 wait states": Timing(_M33), "STM32U575": Timing(_M33, _STM32U575)},
+    "cortex-m7": {
+        "best case": Timing(CortexM7(dual=True)),
+        "worst case": Timing(CortexM7(dual=False), _STM32H7A3, mispredicted=8),
+    },
+}
+"""Settings by name for each core that has modelled cycles."""
+_UNICORN_CORES = {CORE: "M4", "cortex-m33": "M33", "cortex-m7": "M7"}
 
 
 PHASES: Mapping[str, re.Pattern[str]] = {
@@ -99,11 +123,11 @@ Loops that gather inputs have none of these instructions, and neither has the co
 
 
 class Cycles(TypedDict):
-    """Modelled cost of one run of a network on a Cortex-M4.
+    """Modelled cost of one run of a network.
 
     Attributes:
         instructions: executed.
-        cycles: modelled cycles by name of the flash setting, see :data:`FLASHES`.
+        cycles: modelled cycles by name of the setting, see :data:`TIMINGS`.
         flash_reads: reads of data from flash.
         calls: on request, the cost from the start of each kernel to the start of the next one.
     """
@@ -125,135 +149,6 @@ class KernelCycles(Cycles):
 
 
 @dataclass(frozen=True)
-class _Instruction:
-    """An instruction of the disassembly; its mnemonic has no suffix of the width."""
-
-    address: int
-    size: int
-    name: str
-    operands: str
-
-    @cached_property
-    def registers(self) -> list[str]:
-        return re.findall(r"\b(?:r\d+|sl|fp|ip|sp|lr|pc|s\d+|d\d+)\b", self.operands)
-
-    @property
-    def listed(self) -> int:
-        """Number of registers of a list in braces."""
-        inside = self.operands.partition("{")[2].partition("}")[0]
-        count = 0
-        for part in filter(None, map(str.strip, inside.split(","))):
-            first, _, last = part.partition("-")
-            count += 1 if not last else _number(last) - _number(first) + 1
-        return count * (2 if "d" in inside and not re.search(r"\b(r|s)", inside) else 1)
-
-    @property
-    def address_registers(self) -> list[str]:
-        """Registers that give the address of a load or store."""
-        inside = self.operands.partition("[")[2].partition("]")[0]
-        if inside:
-            return re.findall(r"\b(?:r\d+|sl|fp|ip|sp|lr|pc)\b", inside)
-        return self.registers[:1]
-
-    @property
-    def is_single_load(self) -> bool:
-        return bool(re.match(r"(ldr(?!d|ex)|vldr)", self.name))
-
-    @property
-    def is_single_store(self) -> bool:
-        return bool(re.match(r"(str(?!d|ex)|vstr)", self.name))
-
-    @property
-    def is_multiple(self) -> bool:
-        return bool(re.match(r"(ldm|stm|push|pop|ldrd|strd|vldm|vstm|vpush|vpop)", self.name))
-
-    @property
-    def is_branch(self) -> bool:
-        return bool(re.match(r"(b(?!ic|fi|fc|kpt)|cbz|cbnz|tb[bh])", self.name)) or (
-            "pc" in self.registers and self.name.startswith(("ldr", "ldm", "pop", "mov", "add"))
-        )
-
-    @property
-    def is_indirect(self) -> bool:
-        return self.is_branch and not re.match(r"(b(?!x|lx)|cbz|cbnz|bl\b)", self.name)
-
-
-_NAMED = {"sl": 10, "fp": 11, "ip": 12, "sp": 13, "lr": 14, "pc": 15}
-
-
-def _number(register: str) -> int:
-    return _NAMED.get(register.strip()) or int(register.strip()[1:])
-
-
-_SLOW = {"sdiv": 7, "udiv": 7, "vdiv": 14, "vsqrt": 14, "vmla": 3, "vmls": 3, "vfma": 3, "vfms": 3}
-_REFILL, _INDIRECT_REFILL = 2, 3
-
-
-def _cost(instruction: _Instruction, before: _Instruction | None) -> int:
-    """Cycles of an instruction after another one, without the refill of a branch."""
-    if instruction.is_multiple:
-        words = 2 if instruction.name[:4] in ("ldrd", "strd") else instruction.listed
-        return 1 + words + _address_stall(instruction, before)
-    after_load = (
-        before is not None
-        and before.is_single_load
-        and before.registers[0] not in instruction.address_registers
-    )
-    if instruction.is_single_load:
-        return 1 if after_load else 2 + _address_stall(instruction, before)
-    if instruction.is_single_store:
-        buffered = after_load or len(instruction.address_registers) == 1
-        return (1 if buffered else 2) + _address_stall(instruction, before)
-    if instruction.name.startswith(("tbb", "tbh")):
-        return 3
-    return _SLOW.get(instruction.name.partition(".")[0], 1)
-
-
-def _address_stall(instruction: _Instruction, before: _Instruction | None) -> int:
-    """A cycle if the instruction before computes the address."""
-    if before is None or before.is_single_load or before.is_single_store or before.is_multiple:
-        return 0
-    if before.is_branch or before.name.startswith(("cmp", "cmn", "tst", "teq", "it", "nop")):
-        return 0
-    written = before.registers[:1]
-    return int(bool(written) and written[0] in instruction.address_registers)
-
-
-def _refill(last: _Instruction) -> int:
-    return _INDIRECT_REFILL if last.is_indirect else _REFILL
-
-
-_LINE = re.compile(r"^ *([0-9a-f]+):\t([0-9a-f ]+?) *\t(\S+)[ \t]*([^;@<\n]*)", re.M)
-
-
-class Disassembly:
-    """The instructions of a firmware by address."""
-
-    def __init__(self, text: str) -> None:
-        self._at: dict[int, _Instruction] = {}
-        for address, raw, name, operands in _LINE.findall(text):
-            start = int(address, 16)
-            size = len(raw.replace(" ", "")) // 2
-            plain = name.removesuffix(".w").removesuffix(".n")
-            self._at[start] = _Instruction(start, size, plain, operands.strip())
-
-    def block(self, start: int, size: int) -> list[_Instruction]:
-        """Instructions of a basic block.
-
-        Raises:
-            FirmwareError: the block is not in the disassembly.
-        """
-        instructions = []
-        place = start
-        while place < start + size:
-            if place not in self._at:
-                raise FirmwareError(f"the firmware ran {place:#x}, which is not code of its ELF")
-            instructions.append(self._at[place])
-            place += self._at[place].size
-        return instructions
-
-
-@dataclass(frozen=True)
 class Trace:
     """What one run of a network executed.
 
@@ -269,28 +164,30 @@ class Trace:
 
 
 def cost_of(
-    trace: Trace, code: Disassembly, flashes: Mapping[str, Flash], starts: Sequence[int] = (0,)
+    trace: Trace, code: Disassembly, timings: Mapping[str, Timing], starts: Sequence[int] = (0,)
 ) -> list[KernelCycles]:
     """The modelled cost of consecutive parts of a run.
 
     Args:
-        flashes: settings by name.
+        timings: settings by name.
         starts: numbers of the blocks with which the parts begin; the last part has the rest.
     """
     starts_and_sizes = trace.blocks[:, 0] << _SIZE_BITS | trace.blocks[:, 1]
     kinds, which = np.unique(starts_and_sizes, return_inverse=True)
     bodies = [code.block(*divmod(kind, 1 << _SIZE_BITS)) for kind in kinds.tolist()]
-    costs = np.array([_body_cost(body) for body in bodies], np.int64)[which]
-    refills = np.array([_refill(body[-1]) for body in bodies], np.int64)[which]
     jumped = trace.blocks[1:, 0] != trace.blocks[:-1].sum(axis=1)
-    costs[:-1] += refills[:-1] * jumped
-    costs[1:] += _of_neighbours(bodies, which) * ~jumped
+    elsewhere = _in_blocks(trace, _elsewhere(which))
     lengths = np.array([len(body) for body in bodies], np.int64)[which]
     phases = np.array([_phase(body) for body in bodies])[which]
     reads = _in_blocks(trace, trace.reads[:, 0] - 1)
+    of_cores = {
+        timing.core: _core_cycles(bodies, which, jumped, timing.core) for timing in timings.values()
+    }
     cycles = {
-        name: costs + flash.wait_states * _slow_accesses(trace, flash)
-        for name, flash in flashes.items()
+        name: of_cores[timing.core]
+        + timing.mispredicted * elsewhere
+        + timing.flash.wait_states * _slow_accesses(trace, timing.flash)
+        for name, timing in timings.items()
     }
     return [
         {
@@ -303,26 +200,42 @@ def cost_of(
     ]
 
 
-def _phase(body: Sequence[_Instruction]) -> str:
+def _core_cycles(
+    bodies: Sequence[Sequence[Instruction]],
+    which: npt.NDArray[np.int64],
+    jumped: npt.NDArray[np.bool_],
+    core: CoreCosts,
+) -> npt.NDArray[np.int64]:
+    """Cycles of each block of a run on a core whose memory never waits."""
+    alone = np.array([core.cycles(body) for body in bodies], np.int64)
+    refills = np.array([core.refill(body) for body in bodies], np.int64)
+    costs = alone[which]
+    costs[:-1] += refills[which[:-1]] * jumped
+    # Unicorn also ends a block where a page ends, within a row of loads for instance.
+    joined = np.ones_like(jumped) if core.joins_jumps else ~jumped
+    numbers = which[:-1] * len(bodies) + which[1:]
+    neighbours, pair = np.unique(numbers[joined], return_inverse=True)
+    together = [
+        core.cycles([*bodies[first], *bodies[second]])
+        for first, second in (divmod(number, len(bodies)) for number in neighbours.tolist())
+    ]
+    more = np.array(together, np.int64)
+    more -= alone[neighbours // len(bodies)] + alone[neighbours % len(bodies)]
+    costs[1:][joined] += more[pair]
+    return costs
+
+
+def _elsewhere(which: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Numbers of the blocks that another block follows than the last time."""
+    order = np.argsort(which[:-1], kind="stable")
+    kind, successor = which[:-1][order], which[1:][order]
+    moved: npt.NDArray[np.int64] = (kind[1:] == kind[:-1]) & (successor[1:] != successor[:-1])
+    return order[1:][moved]
+
+
+def _phase(body: Sequence[Instruction]) -> str:
     names = [instruction.name for instruction in body]
     return next(phase for phase, one in PHASES.items() if any(map(one.match, names)))
-
-
-def _of_neighbours(
-    bodies: Sequence[Sequence[_Instruction]], which: npt.NDArray[np.int64]
-) -> npt.NDArray[np.int64]:
-    """What each block but the first costs more (or less) because of the block before it.
-
-    Unicorn also ends a block where a page ends, within a row of loads for instance.
-    """
-    neighbours, pair = np.unique(which[:-1] * len(bodies) + which[1:], return_inverse=True)
-    pairs = ((bodies[at // len(bodies)][-1], bodies[at % len(bodies)][0]) for at in neighbours)
-    more = [_cost(first, last) - _cost(first, None) for last, first in pairs]
-    return np.array(more, np.int64)[pair]
-
-
-def _body_cost(body: Sequence[_Instruction]) -> int:
-    return sum(_cost(now, before) for before, now in pairwise([None, *body]) if now is not None)
 
 
 def _in_blocks(trace: Trace, blocks: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -331,21 +244,34 @@ def _in_blocks(trace: Trace, blocks: npt.NDArray[np.int64]) -> npt.NDArray[np.in
 
 
 def _slow_accesses(trace: Trace, flash: Flash) -> npt.NDArray[np.int64]:
-    """Accesses of each block that wait for the flash."""
+    """Accesses to the flash of each block, for which the core waits."""
     if not flash.wait_states:
         return _in_blocks(trace, np.zeros(0, np.int64))
     readers = trace.reads[:, 0] - 1
-    addresses = trace.reads[:, 1]
+    lines = trace.reads[:, 1] // flash.line_bytes
+    if flash.shared:
+        blocks, fetched = _fetches(trace, flash)
+        # A block is fetched before it reads.
+        order = np.argsort(np.concatenate([2 * blocks, 2 * readers + 1]), kind="stable")
+        missed = _misses(np.concatenate([fetched, lines])[order], flash.code_lines)
+        slow = _in_blocks(trace, np.concatenate([blocks, readers])[order][missed])
+        return slow * flash.line_accesses
     if flash.data_lines:
-        readers = readers[_misses(addresses // flash.line_bytes, flash.data_lines)]
+        readers = readers[_misses(lines, flash.data_lines)]
     slow = _in_blocks(trace, readers)
-    if not flash.code_lines:
-        return slow
+    if flash.code_lines:
+        blocks, fetched = _fetches(trace, flash)
+        slow += _in_blocks(trace, blocks[_misses(fetched, flash.code_lines)])
+    return slow * flash.line_accesses
+
+
+def _fetches(trace: Trace, flash: Flash) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """For each line of code that a run fetches: number of the block, and of the line."""
     first = trace.blocks[:, 0] // flash.line_bytes
     counts = (trace.blocks.sum(axis=1) - 1) // flash.line_bytes - first + 1
     blocks = np.repeat(np.arange(len(counts)), counts)
     within = np.arange(len(blocks)) - np.repeat(np.cumsum(counts) - counts, counts)
-    return slow + _in_blocks(trace, blocks[_misses(first[blocks] + within, flash.code_lines)])
+    return blocks, first[blocks] + within
 
 
 def _misses(lines: npt.NDArray[np.int64], capacity: int) -> list[int]:
@@ -387,7 +313,7 @@ def run_cycles(
     """Run a firmware and model the cycles of one call of a function.
 
     Args:
-        elf: firmware of a board whose core is a Cortex-M4.
+        elf: firmware of a board whose core is one of :data:`TIMINGS`.
         clips: int8, shape (n, ...): inputs in the shape that the firmware takes.
         function: its name; by default one run of the network.
         call: which of its calls, from 1 on.
@@ -403,18 +329,20 @@ def run_cycles(
     """
     require_cycles_packages()
     facts = load_board(board)
-    if facts.core != CORE:
-        raise FirmwareError(f"{board} has no modelled cycles: name a board with {CORE}")
+    if facts.core not in TIMINGS:
+        cores = ", ".join(TIMINGS)
+        raise FirmwareError(f"{board} has no modelled cycles: name a board with one of {cores}")
+    timings = TIMINGS[facts.core]
     trace = _Execution(elf, facts).run(clips, function, call)
     code = Disassembly(_tool("objdump", "-d", elf))
-    (whole,) = cost_of(trace, code, FLASHES)
+    (whole,) = cost_of(trace, code, timings)
     cost: Cycles = {
         "instructions": whole["instructions"],
         "cycles": whole["cycles"],
         "flash_reads": whole["flash_reads"],
     }
     if kernels:
-        cost["calls"] = cost_of(trace, code, FLASHES, _starts(trace, _symbols(elf), kernels))
+        cost["calls"] = cost_of(trace, code, timings, _starts(trace, _symbols(elf), kernels))
     return cost, trace.output
 
 
@@ -450,7 +378,8 @@ class _Execution:
         self._elf, self._board, self._console = elf, board, UartLog()
         mode = self._unicorn.UC_MODE_THUMB | self._unicorn.UC_MODE_MCLASS
         self._cpu = self._unicorn.Uc(self._unicorn.UC_ARCH_ARM, mode)
-        self._cpu.ctl_set_cpu_model(self._arm.UC_CPU_ARM_CORTEX_M4)
+        model = f"UC_CPU_ARM_CORTEX_{_UNICORN_CORES[board.core]}"
+        self._cpu.ctl_set_cpu_model(getattr(self._arm, model))
 
     def run(self, clips: npt.NDArray[np.int8], function: str, call: int) -> Trace:
         """Run the firmware with some clips and record one call of a function."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cost of each layer of a network: measured on a board, or modelled for a Cortex-M4."""
+"""Cost of each layer of a network: measured on a board, or modelled."""
 
 import collections
 import math
@@ -13,7 +13,7 @@ from rich import box
 from rich.table import Column, Table
 
 from m3net_tf.boards.device.client import Device
-from m3net_tf.boards.emulation.cycles import FLASHES, PHASES, KernelCycles
+from m3net_tf.boards.emulation.cycles import PHASES, KernelCycles
 from m3net_tf.compiler.calls import Call
 from m3net_tf.compiler.engines import COMPILED, TFLM, Engine
 from m3net_tf.compiler.goals import CYCLES, GOALS, Goal
@@ -280,8 +280,8 @@ def modelled_layers(
         layer = layers.setdefault(call, _nothing(call, in_ram))
         layer["instructions"] += cost["instructions"]
         layer["flash_reads"] += cost["flash_reads"]
-        for name in FLASHES:
-            layer["cycles"][name] += cost["cycles"][name]
+        for name, count in cost["cycles"].items():
+            layer["cycles"][name] = layer["cycles"].get(name, 0) + count
         for name in PHASES:
             layer["phases"][name] += cost["phases"][name]
     return list(layers.values())
@@ -294,7 +294,7 @@ def _nothing(call: Call, in_ram: Container[ArrayKey]) -> ModelledLayer:
         "form": _form(call, in_ram),
         "macs": math.prod(call.output.shape) * products(call) if multiplies else 0,
         "instructions": 0,
-        "cycles": dict.fromkeys(FLASHES, 0),
+        "cycles": {},
         "flash_reads": 0,
         "phases": dict.fromkeys(PHASES, 0),
         "outputs": math.prod(call.output.shape),
@@ -310,7 +310,8 @@ def _form(call: Call, in_ram: Container[ArrayKey]) -> str:
         by_channel = layer.lines or layer.pixels > 1
         return ("channel by channel" if by_channel else "pixel by pixel") + place
     pixels = counted(layer.pixels, "pixel")
-    return pixels + (", plain weights" if layer.plain else "") + place
+    form = ", plain weights" if layer.plain else ", Winograd" if layer.is_winograd else ""
+    return pixels + form + place
 
 
 def modelled_table(label: str, layers: Sequence[ModelledLayer]) -> Table:
@@ -318,7 +319,7 @@ def modelled_table(label: str, layers: Sequence[ModelledLayer]) -> Table:
     table = Table(
         Column("layer", overflow="fold"),
         "form",
-        title=f"{label}: modelled layers of a Cortex-M4, instructions an output",
+        title=f"{label}: modelled layers, instructions an output",
         box=box.SIMPLE_HEAD,
         show_edge=False,
         padding=(0, 1, 0, 0),

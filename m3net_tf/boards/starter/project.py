@@ -139,6 +139,7 @@ def _of_nothing(training: int, longer: float, proposal: Proposal) -> Sections:
         "augmentation": {
             "copies": 3 if training > _MANY else max(3, round(10 / longer)),
             "speed_probability": 0.5,
+            "gain_db": [-12.0, 16.0],  # up to what clips loud recordings
             "time_masks": 1,
             "frequency_masks": 1,
             **proposal.masks,
@@ -189,14 +190,20 @@ def _options(sounds: FolderSounds, sample_rate_hz: int | None, *, body: bool) ->
     }
     if sounds.table:
         options["table"] = sounds.table
-    if sounds.longest_s > options["clip_s"]:
+    if sounds.rest_s is not None:
+        options["annotations"] = True
+        kept = [label for label in sounds.classes if label not in sounds.rare]
+        if sounds.rare and kept:
+            options["classes"] = kept
+    # Windows place the short segments of annotated recordings in several ways.
+    if sounds.longest_s > options["clip_s"] or sounds.rest_s is not None:
         options["long_clips"] = "windows"
     groups = sounds.groups
     if groups and (groups.given or groups.likely):
         options["group_pattern"] = groups.pattern
         if not groups.given:
             options["group_pattern_guessed"] = True
-    if not sounds.noise and not any(map(is_silence, sounds.classes)):
+    if not (sounds.noise or sounds.rest_s or any(map(is_silence, sounds.classes))):
         options["silence_percentage"] = 10
     return options
 

@@ -18,7 +18,6 @@ from rich.table import Table
 from m3net_tf.audio.frontend import FrontendConfig
 from m3net_tf.boards.builds.boards import find_machine
 from m3net_tf.boards.builds.build import build_compiled
-from m3net_tf.boards.emulation.cycles import FLASHES
 from m3net_tf.boards.emulation.qemu import run_job
 from m3net_tf.boards.emulation.sequences import SequenceCost, measure_sequence
 from m3net_tf.boards.emulation.starting import why_no_emulation
@@ -113,7 +112,7 @@ def run_bench_stream(
         hops: pushes whose output bytes are compared.
         axis: time axis of the files' inputs; by default the one that leaves the least work.
         hop: frames with each push; by default as few as the strides allow.
-        cycles: also model the cycles of a hop and of the whole window on a Cortex-M4.
+        cycles: also model the cycles of a hop and of the whole window.
 
     Raises:
         ConfigError: a board cannot be emulated, an unknown network, or cycles cannot be modelled.
@@ -225,7 +224,7 @@ def stream_table(title: str, cost: StreamCost, always_on: AlwaysOn | None) -> Ta
     }
     if "hop_modelled" in cost:
         whole, part = cost["window_modelled"]["cycles"], cost["hop_modelled"]["cycles"]
-        pairs |= {f"cycles, {flash}": (whole[flash], part[flash]) for flash in FLASHES}
+        pairs |= {f"cycles, {setting}": (whole[setting], part[setting]) for setting in whole}
     for name, (window, hop) in pairs.items():
         table.add_row(name, f"{window:,}", f"{hop:,}", f"{hop / max(window, 1):.3f}")
     if always_on:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """An export of an untrained network, for measurements that its weights do not change."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from m3net_tf.audio.frontend import FrontendConfig, write_c_tables
@@ -16,6 +17,14 @@ from m3net_tf.runtime.network import Int8Network
 _MOST_BINS = 64
 
 
+@dataclass(frozen=True)
+class Quantizations:
+    """What the numbers at the ends of a network mean: scale and zero point of each."""
+
+    input: tuple[float, int] = (1 / 128, 0)
+    output: tuple[float, int] = (1 / 256, -128)
+
+
 def write_untrained(
     network: Int8Network,
     clips: Int8,
@@ -24,6 +33,7 @@ def write_untrained(
     frontend: FrontendConfig | None = None,
     optimise: GoalName = DEFAULT_GOAL,
     weights_in_ram: int = 0,
+    ends: Quantizations = Quantizations(),
 ) -> tuple[CModel, Int8]:
     """Write what a firmware is built with.
 
@@ -33,6 +43,7 @@ def write_untrained(
         folder: an empty folder.
         frontend: computes the network's inputs; by default one with as many bins.
         optimise: as ``weights_in_ram``, see :class:`.CModel`.
+        ends: for what the board prints; its network does not need them.
 
     Returns:
         The facts of the network, and the clips as the firmware takes them: int8 of shape (clips,
@@ -50,8 +61,8 @@ def write_untrained(
         labels=labels,
         operators=tuple(sorted(operators)),
         input_bytes=clips[0].size,
-        input_quantization=(1 / 128, 0),
-        output_quantization=(1 / 256, -128),
+        input_quantization=ends.input,
+        output_quantization=ends.output,
         arena_bytes=sum(map(host_arena_bytes, network.parts)) + ARENA_SLACK_BYTES,
         arena_source="TFLite Micro on a 64-bit host, with room to spare",
         licence="Apache-2.0",

@@ -4,6 +4,7 @@
 import dataclasses
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypedDict
 
@@ -14,19 +15,21 @@ from m3net_tf.audio.datasets import read_audio, to_pcm16
 from m3net_tf.audio.datasets.audio import Audio
 from m3net_tf.audio.datasets.folder import sounds_below
 from m3net_tf.audio.datasets.loudness import at_level
+from m3net_tf.audio.frontend import FrontendConfig
 from m3net_tf.evaluation.curve import curve_csv, plot_curve
 from m3net_tf.evaluation.live import fastest_engine
 from m3net_tf.evaluation.scenes import TrueEvent
 from m3net_tf.evaluation.scoring import Tally, TallyFigures
 from m3net_tf.evaluation.tuning import THRESHOLDS, Recording, with_threshold
 from m3net_tf.export import Bundle
+from m3net_tf.lab.bench.rivals import RATE_HZ, Rival
 from m3net_tf.lab.bench.takes import distinct_takes, length_s, level_db, pitch_hz
 from m3net_tf.runtime.detector import Tape
 from m3net_tf.runtime.detector_config import DetectorConfig
 from m3net_tf.runtime.recognizer import listen
 from m3net_tf.runtime.sound import pcm_chunks
 from m3net_tf.system.artifacts import Provenance, provenance, write_text
-from m3net_tf.system.errors import DataError
+from m3net_tf.system.errors import ConfigError, DataError
 from m3net_tf.system.progress import Log, silent
 from m3net_tf.training.scoring.metrics import wilson_interval
 
@@ -76,7 +79,26 @@ class TakesOf(Takes):
     below: float | None
 
 
-class WakeResult(Provenance):
+class Detected(TypedDict):
+    """A network's detections in the recordings.
+
+    Attributes:
+        takes: misses by distinct recordings.
+        takes_by: the same for ranges of the pitch, the length, and the level without the noise.
+        repeated: detections of a word beyond its first.
+        tuned: figures with the network's own threshold.
+        at_target: figures with the threshold that misses least and keeps the target on these very
+            recordings; None if there is none.
+    """
+
+    takes: Takes
+    takes_by: dict[str, list[TakesOf]]
+    repeated: int
+    tuned: OperatingPoint
+    at_target: OperatingPoint | None
+
+
+class WakeResult(Detected, Provenance):
     """A wake word on real recordings.
 
     Attributes:
@@ -84,11 +106,7 @@ class WakeResult(Provenance):
         hours: length of the recordings without the word.
         unreadable: files that are damaged or not sound: what can be read of one without the word
             counts, and a recording of the word is left out.
-        takes: misses by distinct recordings.
-        takes_by: the same for ranges of the pitch, the length, and the level without the noise.
-        repeated: detections of a word beyond its first.
-        at_target: figures with the threshold that misses least and keeps the target on these very
-            recordings; None if there is none.
+        rivals: what other networks detect in the same sounds, by their names.
     """
 
     model_sha256: str
@@ -97,11 +115,7 @@ class WakeResult(Provenance):
     target_false_accepts_per_hour: float
     hours: float
     unreadable: list[str]
-    takes: Takes
-    takes_by: dict[str, list[TakesOf]]
-    repeated: int
-    tuned: OperatingPoint
-    at_target: OperatingPoint | None
+    rivals: dict[str, Detected]
 
 
 def run_bench_wake(
@@ -112,6 +126,7 @@ def run_bench_wake(
     *,
     noise: Sequence[Path] = (),
     snr_db: float | None = None,
+    rivals: Sequence[Rival] = (),
     target: float = 0.5,
     out: Path | None = None,
     log: Log = silent,
@@ -123,100 +138,156 @@ def run_bench_wake(
         negatives: folders or files without the word.
         noise: folders or files that are mixed into the recordings at ``snr_db``.
         snr_db: level of a recording's loudest third above the noise.
+        rivals: other networks for the word.
         target: false accepts an hour.
         out: folder that gets the curve, as a table and a plot.
 
     Raises:
+        ConfigError: there are rivals, and the network does not take sound at their rate.
         DataError: there are no recordings, or none can be read.
     """
-    config = bundle.detector
+    rate_hz = bundle.frontend.sample_rate_hz
+    if rivals and rate_hz != RATE_HZ:
+        raise ConfigError(
+            f"{bundle.folder} takes {rate_hz} Hz, and rivals {RATE_HZ}: leave them out"
+        )
     unreadable: list[str] = []
 
     def leave_out(path: Path, error: DataError) -> None:
         unreadable.append(path.name)
         log(f"left out: {error}")
 
-    sounds, spoken = _spoken(bundle, word, _files(recordings), noise, snr_db, leave_out, log)
-    if not sounds:
+    files = _files(recordings)
+    log(f"{len(files)} recordings of {word}")
+    said = _mixed(files, rate_hz, noise, snr_db, leave_out)
+    if not said.sounds:
         raise DataError(f"no recording of {word} can be read, such as {unreadable[0]}")
-    unspoken = _unspoken(bundle, _files(negatives), leave_out, log)
+    without = _files(negatives)
+    tolerance_s = bundle.detector.window_columns * bundle.frontend.hop_s
+    own = _Listener(
+        bundle.frontend, bundle.detector, bundle.labels.index(word), partial(_tape, bundle)
+    )
+    log("recordings without it")
+    measured = _measured(own, said, _chunks(without, rate_hz, leave_out), target, tolerance_s)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        curve = [(threshold, {word: each}) for threshold, each in measured.points]
+        write_text(out / "wake_curve.csv", curve_csv(curve, measured.hours))
+        plot_curve(curve, measured.chosen, measured.hours, out / "wake_curve.png")
+    others: dict[str, Detected] = {}
+    for rival in rivals:
+        log(f"the same with {rival.name}")
+        listener = _Listener(rival.frontend, rival.config, 0, rival.tape)
+        chunks = _chunks(without, rate_hz, lambda path, error: None)
+        others[rival.name] = _measured(listener, said, chunks, target, tolerance_s).detected
+    return {
+        "model_sha256": bundle.manifest.model.sha256,
+        "word": word,
+        "snr_db": snr_db,
+        "target_false_accepts_per_hour": target,
+        "hours": measured.hours,
+        "unreadable": unreadable,
+        **measured.detected,
+        "rivals": others,
+        **provenance(),
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class _Listener:
+    """A network with its detector, in which the word has a label."""
+
+    frontend: FrontendConfig
+    config: DetectorConfig
+    label: int
+    tape: Callable[[Iterator[Pcm]], Tape]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Said:
+    """Recordings of the word, each also in some background, with the times of the word when these
+    are joined."""
+
+    sounds: list[Audio]
+    mixes: list[Pcm]
+    spans_s: list[tuple[float, float]]
+    rate_hz: int
+
+
+def _mixed(
+    files: Sequence[Path],
+    rate_hz: int,
+    noise: Sequence[Path],
+    snr_db: float | None,
+    leave_out: LeaveOut,
+) -> _Said:
+    said = _Said([], [], [], rate_hz)
+    rng = np.random.default_rng(45)
+    background = rng.standard_normal(rate_hz * 60).astype(np.float32)
+    if snr_db is not None:
+        background = _joined(_files(noise), rate_hz)
+    at_s = 0.0
+    for path in files:
+        try:
+            sound = read_audio(path, sample_rate_hz=rate_hz)
+        except DataError as error:
+            leave_out(path, error)
+            continue
+        before = round(_BEFORE_S * rate_hz)
+        mix = np.pad(sound, (before, round(_AFTER_S * rate_hz)))
+        background_db = _QUIET_DB
+        if snr_db is not None:
+            background_db = level_db(sound, rate_hz) - snr_db
+        first = int(rng.integers(len(background) - len(mix)))
+        mix += at_level(background[first : first + len(mix)], background_db)
+        start_s = at_s + before / rate_hz
+        said.sounds.append(sound)
+        said.mixes.append(to_pcm16(mix))
+        said.spans_s.append((start_s, start_s + len(sound) / rate_hz))
+        at_s += len(mix) / rate_hz
+    return said
+
+
+@dataclasses.dataclass(frozen=True)
+class _Measured:
+    """A network's detections, with the figures of all thresholds."""
+
+    detected: Detected
+    points: list[tuple[float, Tally]]
+    chosen: Tally
+    hours: float
+
+
+def _measured(
+    listener: _Listener, said: _Said, without: Iterator[Pcm], target: float, tolerance_s: float
+) -> _Measured:
+    frontend = listener.frontend
+    config = listener.config
+    label = listener.label
+    word = config.classes[label].label
+    truth = tuple(TrueEvent(label, start_s, end_s) for start_s, end_s in said.spans_s)
+    spoken = Recording(frontend, listener.tape(iter(said.mixes)), truth, 0.0, tolerance_s)
+    tape = listener.tape(without)
+    hours = len(tape.levels) * frontend.hop_s / 3600
+    unspoken = Recording(frontend, tape, (), hours, tolerance_s)
 
     def tally(settings: DetectorConfig) -> Tally:
         right = spoken.score(settings)[word]
         wrong = unspoken.score(settings)[word]
         return dataclasses.replace(right, false_accepts=wrong.false_accepts)
 
-    hours = unspoken.hours
     chosen = tally(config)
     points = [(threshold, tally(with_threshold(config, threshold))) for threshold in THRESHOLDS]
     allowed = [point for point in points if point[1].false_accepts <= target * hours]
     best = min(allowed, key=lambda point: (point[1].missed, point[0]), default=None)
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        curve = [(threshold, {word: each}) for threshold, each in points]
-        write_text(out / "wake_curve.csv", curve_csv(curve, hours))
-        plot_curve(curve, chosen, hours, out / "wake_curve.png")
-    label = bundle.labels.index(word)
     threshold = config.classes[label].threshold
-    return {
-        "model_sha256": bundle.manifest.model.sha256,
-        "word": word,
-        "snr_db": snr_db,
-        "target_false_accepts_per_hour": target,
-        "hours": hours,
-        "unreadable": unreadable,
-        **_by_takes(sounds, spoken.missed(config, label), bundle.frontend.sample_rate_hz),
+    detected: Detected = {
+        **_by_takes(said.sounds, spoken.missed(config, label), said.rate_hz),
         "repeated": spoken.score(config)[word].false_accepts,
         "tuned": {"threshold": threshold, "figures": chosen.to_dict(hours)},
         "at_target": best and {"threshold": best[0], "figures": best[1].to_dict(hours)},
-        **provenance(),
     }
-
-
-def _spoken(
-    bundle: Bundle,
-    word: str,
-    files: Sequence[Path],
-    noise: Sequence[Path],
-    snr_db: float | None,
-    leave_out: LeaveOut,
-    log: Log,
-) -> tuple[list[Audio], Recording]:
-    """The recordings of the word, and all one after the other, each in some background."""
-    log(f"{len(files)} recordings of {word}")
-    rate_hz = bundle.frontend.sample_rate_hz
-    truth: list[TrueEvent] = []
-    sounds: list[Audio] = []
-
-    def said() -> Iterator[Pcm]:
-        rng = np.random.default_rng(45)
-        background = rng.standard_normal(rate_hz * 60).astype(np.float32)
-        if snr_db is not None:
-            background = _joined(_files(noise), rate_hz)
-        at_s = 0.0
-        for path in files:
-            try:
-                sound = read_audio(path, sample_rate_hz=rate_hz)
-            except DataError as error:
-                leave_out(path, error)
-                continue
-            sounds.append(sound)
-            before = round(_BEFORE_S * rate_hz)
-            mix = np.pad(sound, (before, round(_AFTER_S * rate_hz)))
-            background_db = _QUIET_DB
-            if snr_db is not None:
-                background_db = level_db(sound, rate_hz) - snr_db
-            first = int(rng.integers(len(background) - len(mix)))
-            mix += at_level(background[first : first + len(mix)], background_db)
-            start_s = at_s + before / rate_hz
-            truth.append(
-                TrueEvent(bundle.labels.index(word), start_s, start_s + len(sound) / rate_hz)
-            )
-            at_s += len(mix) / rate_hz
-            yield to_pcm16(mix)
-
-    tape = _tape(bundle, said())
-    return sounds, Recording(bundle.frontend, tape, tuple(truth), 0.0, _tolerance_s(bundle))
+    return _Measured(detected, points, chosen, hours)
 
 
 class _ByTakes(TypedDict):
@@ -255,21 +326,13 @@ def _takes(shares: npt.NDArray[np.float64]) -> Takes:
     return {"takes": count, "miss_rate": missed / max(1, count), "miss_rate_95": low_high}
 
 
-def _unspoken(bundle: Bundle, files: Sequence[Path], leave_out: LeaveOut, log: Log) -> Recording:
+def _chunks(files: Sequence[Path], rate_hz: int, leave_out: LeaveOut) -> Iterator[Pcm]:
     """The recordings without the word, one after the other."""
-    log("recordings without it")
-    frontend = bundle.frontend
-
-    def chunks() -> Iterator[Pcm]:
-        for path in files:
-            try:
-                yield from pcm_chunks(path, frontend.sample_rate_hz)
-            except DataError as error:
-                leave_out(path, error)
-
-    tape = _tape(bundle, chunks())
-    hours = len(tape.levels) * frontend.hop_s / 3600
-    return Recording(frontend, tape, (), hours, _tolerance_s(bundle))
+    for path in files:
+        try:
+            yield from pcm_chunks(path, rate_hz)
+        except DataError as error:
+            leave_out(path, error)
 
 
 def _tape(bundle: Bundle, chunks: Iterator[Pcm]) -> Tape:
@@ -277,10 +340,6 @@ def _tape(bundle: Bundle, chunks: Iterator[Pcm]) -> Tape:
     ungated = dataclasses.replace(bundle.detector, gate_level=None)
     engine = fastest_engine(bundle, bundle.detector)
     return listen(bundle.frontend, engine, ungated, chunks)
-
-
-def _tolerance_s(bundle: Bundle) -> float:
-    return bundle.detector.window_columns * bundle.frontend.hop_s
 
 
 def _files(places: Sequence[Path]) -> list[Path]:

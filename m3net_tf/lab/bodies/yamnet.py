@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.audio.datasets.files import read_table
 from m3net_tf.audio.frontend import FrontendConfig, frontend_preset
 from m3net_tf.audio.frontend.config import FEATURE_SCALE
 from m3net_tf.system.artifacts import sha256_of
 from m3net_tf.system.errors import ModelError
 from m3net_tf.system.keras import keras, tf
+from m3net_tf.system.text_tables import read_table
 from m3net_tf.tflite.graph import Operation, Tensor
 from m3net_tf.tflite.model_file import read_model_file
 from m3net_tf.tflite.read import read_graph

@@ -23,6 +23,7 @@ from m3net_tf.cli.options import (
 from m3net_tf.cli.output import (
     console,
     print_lines,
+    print_result,
     progress_beside,
     say,
     say_exactly,
@@ -44,7 +45,9 @@ EmulatedBoards = Annotated[
 ]
 Cycles = Annotated[
     bool,
-    typer.Option("--cycles", help="Also model the cycles of a Cortex-M4; needs the extra cycles."),
+    typer.Option(
+        "--cycles", help="Also model cycles (Cortex-M4, M33, M7); needs the extra cycles."
+    ),
 ]
 
 
@@ -201,6 +204,14 @@ def bench_wake(
         typer.Option(metavar="FOLDER", help="Sounds that are mixed in; repeatable."),
     ] = None,
     snr_db: Annotated[float | None, typer.Option(help="Level of the word above the noise.")] = None,
+    rival: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Another network for the word: microwakeword:NAME, openwakeword:NAME or its file; "
+            "repeatable.",
+        ),
+    ] = None,
     target_false_accepts_per_hour: Annotated[
         float,
         typer.Option(
@@ -212,20 +223,23 @@ def bench_wake(
 ) -> None:
     """Measure a wake word on real recordings: misses, and false accepts an hour."""
     from m3net_tf.export import Bundle
+    from m3net_tf.lab.bench.rivals import load_rival
     from m3net_tf.lab.bench.wake import run_bench_wake
 
     bundle = Bundle.load(run / "export")
     words = [each.label for each in bundle.detector.classes if each.event]
     if word not in words and (word or len(words) > 1):
         raise typer.BadParameter(f"--word {word!r}: choose one of {', '.join(words)}")
+    word = word or words[0]
     say_json(
         run_bench_wake(
             bundle,
-            word or words[0],
+            word,
             recordings,
             negatives,
             noise=noise or (),
             snr_db=snr_db,
+            rivals=[load_rival(each, word) for each in rival or ()],
             target=target_false_accepts_per_hour,
             out=out,
             log=progress_beside(True),
@@ -327,6 +341,45 @@ def _shots(word: str) -> int | None:
     return int(word)
 
 
+@bench_app.command("mlperf")
+def bench_mlperf(
+    task: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="ID", help="kws01, ic01, vww01 or ad01; default: all."),
+    ] = None,
+    board: Board = DEFAULT_BOARD,
+    mode: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="performance or accuracy, default: both; energy only builds the firmware."
+        ),
+    ] = None,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--data",
+            metavar="FOLDER",
+            help="The benchmark's data, with a folder of each ID.  [default: made files]",
+        ),
+    ] = None,
+    port: Annotated[
+        str | None,
+        typer.Option(help="Serial device of a board, which is flashed first; default: emulate it."),
+    ] = None,
+    out: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Gets firmware and the runner's sessions.")
+    ] = Path("runs/mlperf"),
+    as_json: AsJson = False,
+) -> None:
+    """Measure MLPerf Tiny's networks by its own runner, on an emulated board or a real one."""
+    from m3net_tf.lab.bench.mlperf import mlperf_table, run_bench_mlperf
+
+    result = run_bench_mlperf(
+        board, out, task or (), mode or (), data_dir, port, progress_beside(as_json)
+    )
+    print_result(result, as_json, mlperf_table)
+
+
 @bench_app.command("normal")
 def bench_normal(
     data_dir: Annotated[
@@ -389,3 +442,20 @@ def bench_sounds(
             log=progress_beside(True),
         )
     )
+
+
+@bench_app.command("level")
+def bench_level(
+    network: Annotated[
+        Path, typer.Argument(help="Run with an export, or a trained network's name.")
+    ],
+    data_dir: DataDir = None,
+    split: Annotated[str, typer.Option(help="validation or test.")] = "test",
+    as_json: AlwaysJson = True,
+) -> None:
+    """Measure accuracy against the microphone's level, without and with automatic gain."""
+    from m3net_tf.lab.bench.level import run_bench_level
+    from m3net_tf.training.clips.checks import require_held_out
+
+    require_held_out(split)
+    say_json(run_bench_level(network, data_dir, split, progress_beside(True)))

@@ -215,7 +215,10 @@ class LiveBoard:
         if any(news.values()):
             state = "filling" if view.filling else "quiet" if view.quiet else "listening"
             damaged = {"damaged_lines": view.damaged_lines}
-            self._publish({"type": "news", "state": state, **damaged, **news})
+            level = {"level": "", "warning": ""}
+            if view.level:
+                level = {"level": view.level.meter, "warning": view.level.warning}
+            self._publish({"type": "news", "state": state, **level, **damaged, **news})
 
     def _served(self, messages: Iterable[Message | None]) -> Iterator[Message | None]:
         """The stream with requests of pages between its lines."""

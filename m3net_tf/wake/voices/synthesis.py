@@ -16,7 +16,7 @@ import soundfile
 from m3net_tf.audio.datasets.audio import Audio, mixed
 from m3net_tf.system.errors import ConfigError, DataError
 from m3net_tf.system.extras import is_installed
-from m3net_tf.wake.voices.neural import Hibari, Kokoro, Piper
+from m3net_tf.wake.voices.neural import Hibari, Kokoro, Piper, installed_voices
 from m3net_tf.wake.voices.phonemes import cmu_phones, espeak_text, from_cmu
 from m3net_tf.wake.voices.programs import output_of
 from m3net_tf.wake.voices.synthesiser import Speech, Synthesiser, Voice, covers
@@ -200,7 +200,7 @@ _RECORDED = re.compile("awb|bdl|clb|kal|rms|slt")  # people whose recordings sev
 
 
 def available(models: Sequence[Path] = ()) -> list[Synthesiser]:
-    """The installed synthesisers.
+    """The installed synthesisers, with the voices of Piper that pip has installed.
 
     Args:
         models: voices in files: ``.flitevox`` for Flite, ``.onnx`` for Piper, or for Kokoro if the
@@ -225,6 +225,7 @@ def available(models: Sequence[Path] = ()) -> list[Synthesiser]:
         raise ConfigError(f"{flitevox[0]} needs flite, which is missing: apt-get install flite")
     kokoro = [path for path in models if path.name.startswith("kokoro")]
     piper = [path for path in models if path.suffix == ".onnx" and path not in kokoro]
+    piper += [path for path in installed_voices() if path not in piper]
     programs: dict[str, Synthesiser] = {
         "espeak-ng": Espeak(),
         "mbrola": Mbrola(),

@@ -15,10 +15,10 @@ from refusals import refuses
 from m3net_tf.audio.datasets import load_dataset, registry, statistics
 from m3net_tf.audio.datasets.clips import Clip, DatasetInfo, is_label
 from m3net_tf.audio.datasets.dataset import AudioDataset
-from m3net_tf.audio.datasets.files import read_table
 from m3net_tf.audio.datasets.protocols import held_out_groups
 from m3net_tf.audio.datasets.selection import with_training_share
 from m3net_tf.system.errors import ConfigError, DataError
+from m3net_tf.system.text_tables import read_table
 from m3net_tf.training.clips.source import load_section
 from m3net_tf.training.recipe.sections import DatasetSection
 

@@ -26,7 +26,6 @@ from m3net_tf.boards.device.messages import DeviceInfo, Result
 from m3net_tf.boards.emulation.starting import why_no_emulation
 from m3net_tf.export import Bundle
 from m3net_tf.runtime.interpreter import run_reference
-from m3net_tf.system import progress
 from m3net_tf.system.artifacts import read_json, write_json
 from m3net_tf.system.errors import ConfigError, DataError, FirmwareError
 from m3net_tf.training import Run
@@ -70,8 +69,7 @@ def dataset(tiny_run: Path):
     return Run(tiny_run).dataset(None)
 
 
-def test_a_stopped_evaluation_goes_on(exported: Bundle, dataset, tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(progress, "LINE_EVERY_S", 0.0)
+def test_a_stopped_evaluation_goes_on(exported: Bundle, dataset, tmp_path: Path, every_step):
     clips = dataset.split("test")[:9]
     board = DesktopBoard(exported)
     board.runs_left = 4

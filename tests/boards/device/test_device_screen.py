@@ -14,6 +14,7 @@ from m3net_tf.audio.frontend import FrontendConfig
 from m3net_tf.boards.device.live import LiveView
 from m3net_tf.boards.device.messages import DeviceInfo, Message
 from m3net_tf.boards.device.screen import Screen, allot
+from m3net_tf.system.errors import FirmwareError
 
 SHAPE = {"rate_hz": 16_000, "frame_samples": 512, "hop_samples": 320, "bins": 40, "frames": 49}
 RUN_COLUMNS = 5
@@ -151,6 +152,20 @@ def test_failures_are_reported():
     view.feed(Message("overrun", "lost_hops=12"))
     view.damaged_lines = 3
     assert plain(view, 60, 16)[1].startswith("12 hops LOST, 3 lines damaged, quiet")
+
+
+def test_the_level_is_shown_and_its_faults_are_warned_of():
+    view = live_view(3)
+    view.feed(Message("level", "peak=3277 clipped=0 missing_db=3 gain_db=0 verdict=ok"))
+    head, state = plain(view, 80, 24)[:2]
+    assert head.rstrip().endswith("peak -20 dBFS") and state.startswith("listening")
+    view.feed(Message("level", "peak=300 clipped=0 missing_db=24 gain_db=0 verdict=quiet"))
+    assert plain(view, 90, 24)[1].startswith("too quiet: give the microphone 24 dB more gain, list")
+    view.feed(Message("level", "peak=32768 clipped=99 missing_db=0 gain_db=12 verdict=clips"))
+    head, state = plain(view, 80, 24)[:2]
+    assert "peak 0 dBFS, gain 12 dB" in head and state.startswith("clips: give the microphone less")
+    with pytest.raises(FirmwareError, match="damaged"):
+        view.feed(Message("level", "peak=1 clipped=0 missing_db=0 gain_db=0 verdict=lou"))
 
 
 def test_the_last_picture_has_no_hint():

@@ -47,6 +47,11 @@ def run(exported_run, tmp_path_factory):
 def boards(run, monkeypatch, tmp_path):
     """Stand-ins for compiler and emulator, with figures that tests change."""
     figures = {"model": MODEL, "frame": FRAME, "overflow": "", "starts": True}
+    figures |= {"cycles_missing": "", "cycles_outputs": bytes(2)}
+
+    def require_cycles_packages():
+        if figures["cycles_missing"]:
+            raise ConfigError(figures["cycles_missing"])
 
     def build(made):
         board = made.board
@@ -69,8 +74,8 @@ def boards(run, monkeypatch, tmp_path):
         )
 
     figures["bench"] = Bench(build, run_clips, monkeypatch)
-    monkeypatch.setattr(footprint, "require_cycles_packages", lambda: None)
-    monkeypatch.setattr(footprint, "run_cycles", lambda elf, board, clips: (CYCLES, bytes(2)))
+    monkeypatch.setattr(footprint, "require_cycles_packages", require_cycles_packages)
+    monkeypatch.setattr(footprint, "run_cycles", lambda *job: (CYCLES, figures["cycles_outputs"]))
     figures["exported"] = Bundle.load(run / "export").manifest.arena.bytes
     yield figures
     shutil.rmtree(run / "firmware", ignore_errors=True)
@@ -144,11 +149,8 @@ def test_cycles_are_modelled_with_the_flash_of_each_board(run, boards):
     assert seventh["modelled"] is None and seventh["not_modelled"] == ""  # another core
 
 
-def test_without_modelled_cycles_the_rest_is_shown_with_the_reason(run, boards, monkeypatch):
-    def missing():
-        raise ConfigError("install unicorn")
-
-    monkeypatch.setattr(footprint, "require_cycles_packages", missing)
+def test_without_modelled_cycles_the_rest_is_shown_with_the_reason(run, boards):
+    boards["cycles_missing"] = "install unicorn"
     result = footprint.measure_footprint(run, [EMULATED, OTHER])
     assert [row["modelled"] for row in rows(result)] == [None, None]
     text = text_of(result)
@@ -162,11 +164,11 @@ def test_without_modelled_cycles_the_rest_is_shown_with_the_reason(run, boards, 
 def test_a_board_with_an_unknown_flash_and_an_emulator_that_errs(run, boards, monkeypatch):
     nrf = load_board(OTHER)
     board = dataclasses.replace(nrf, flash_timing="fast")
-    monkeypatch.setattr(footprint, "load_board", lambda name: board)
-    with refuses(ConfigError, "'flash_timing'", nrf.file, "'fast'", "nRF52840"):
-        footprint.measure_footprint(run, [OTHER])
-    monkeypatch.setattr(footprint, "load_board", load_board)
-    monkeypatch.setattr(footprint, "run_cycles", lambda elf, board, clips: (CYCLES, b"ab"))
+    with monkeypatch.context() as patch:
+        patch.setattr(footprint, "load_board", lambda name: board)
+        with refuses(ConfigError, "'flash_timing'", nrf.file, "'fast'", "nRF52840"):
+            footprint.measure_footprint(run, [OTHER])
+    boards["cycles_outputs"] = b"ab"
     with refuses(FirmwareError, "different outputs"):
         footprint.measure_footprint(run, [OTHER])
 
@@ -261,7 +263,7 @@ def test_the_compiled_engine_has_its_own_builds_and_the_planned_arena(run, board
     theirs = rows(interpreted)[0]["room"]
     assert ours["network_bytes"] == theirs["network_bytes"]
     # Without tools the arena is still exact.
-    monkeypatch.setattr(footprint, "why_no_emulation", lambda board, engine: "install the tools")
+    monkeypatch.setenv("PATH", "")
     text = text_of(footprint.measure_footprint(run, [OTHER], engine="compiled"))
     assert f"{planned:,}" in text and "~" not in text and "estimated" not in text
 

@@ -30,8 +30,7 @@ from m3net_tf.boards.starter.project import (
     starter_recipe,
     write_starter,
 )
-from m3net_tf.cli import app, output
-from m3net_tf.system import progress
+from m3net_tf.cli import app
 from m3net_tf.system.errors import ConfigError, DataError
 from m3net_tf.training import Recipe, load_recipe
 from m3net_tf.training.start import prepare
@@ -60,8 +59,7 @@ def numbered(label: str, count: int) -> list[str]:
     return [f"{label}/{number}.wav" for number in range(count)]
 
 
-def test_a_project_is_made_from_a_folder(tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(output.console, "width", 80)
+def test_a_project_is_made_from_a_folder(tmp_path: Path, monkeypatch, narrow):
     monkeypatch.chdir(tmp_path)
     folder = sounds(tmp_path / "my sounds", *by_speakers("clap", "snap"))
     begin = ["init", str(folder), "--from", "nothing"]
@@ -111,14 +109,13 @@ def test_a_project_is_made_from_a_folder(tmp_path: Path, monkeypatch):
     assert "m3net flash runs/own --board stm32f4_discovery" in Path("other", README).read_text()
 
 
-def test_what_is_wrong_with_the_sounds_is_said(tmp_path: Path, monkeypatch):
+def test_what_is_wrong_with_the_sounds_is_said(tmp_path: Path, every_step):
     folder = sounds(tmp_path, *numbered("rain", 28), length_s=0.05, rate_hz=8000)
     sounds(folder, *numbered("wind", 8), length_s=3, rate_hz=8000)
     shutil.copy(folder / "rain" / "1.wav", folder / "rain" / "again.wav")
     shutil.copy(folder / "rain" / "2.wav", folder / "rain" / "again2.wav")
     soundfile.write(folder / "rain" / "zero.wav", np.zeros(400), 8000)
-    monkeypatch.setattr(progress, "LINE_EVERY_S", 0.0)
-    told: list[str] = []
+    told = every_step
     facts = inspect_folder(folder, log=told.append)
     assert "headers of sounds: 1/39 files" in told[0] and "repeated sounds: 39/39" in told[-1]
     lines = "\n".join(sounds_lines(facts))

@@ -5,11 +5,14 @@
 
 #include <Arduino.h>
 
+#define NRF52840_XXAA
+
 class Microphone {
  public:
   int begin(int channels, int sample_rate);
   int available();
   int read(void* buffer, size_t size);
+  void setGain(int gain);
   void onReceive(void (*callback)());
 };
 

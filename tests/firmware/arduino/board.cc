@@ -17,6 +17,7 @@ Microphone PDM;
 static void (*receive)();
 static size_t delivered;
 static size_t waiting;
+static int gain;
 
 unsigned long micros() {
   static unsigned long now;
@@ -30,7 +31,12 @@ void SerialPort::print(const char* text) { fputs(text, stdout); }
 void SerialPort::print(unsigned long number) { printf("%lu", number); }
 void SerialPort::println(const char* text) { puts(text); }
 
-int Microphone::begin(int channels, int sample_rate) { return channels == 1 && sample_rate > 0; }
+int Microphone::begin(int channels, int sample_rate) {
+  gain = 20;  // as the library does on an nRF52840
+  return channels == 1 && sample_rate > 0;
+}
+
+void Microphone::setGain(int value) { gain = value; }
 
 int Microphone::available() { return static_cast<int>(waiting); }
 
@@ -55,7 +61,7 @@ size_t I2SClass::readBytes(char* buffer, size_t size) {
   for (size_t i = 0; i < words; ++i, delivered += sizeof(pcm[0])) {
     if (delivered == sizeof(pcm)) return sizeof(int32_t) * i;
     const int32_t word = static_cast<int32_t>(
-        static_cast<uint32_t>(pcm[delivered / sizeof(pcm[0])]) << 16 | 0x5a00u);
+        static_cast<uint32_t>(pcm[delivered / sizeof(pcm[0])]) << 12 | 0x0a00u);
     memcpy(buffer + sizeof(word) * i, &word, sizeof(word));
   }
   return sizeof(int32_t) * words;
@@ -63,6 +69,7 @@ size_t I2SClass::readBytes(char* buffer, size_t size) {
 
 int main() {
   setup();
+  if (receive != nullptr && gain <= 40) return 1;  // below 0 dB
   do {
     waiting = sizeof(pcm) - delivered < 512u ? sizeof(pcm) - delivered : 512u;
     if (receive != nullptr) receive();

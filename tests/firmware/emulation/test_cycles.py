@@ -10,7 +10,8 @@ import pytest
 from refusals import refuses
 
 from m3net_tf.boards.emulation import cycles
-from m3net_tf.boards.emulation.cycles import Disassembly, Flash, Trace, cost_of
+from m3net_tf.boards.emulation.cycles import Flash, Timing, Trace, cost_of
+from m3net_tf.boards.emulation.instructions import Disassembly
 from m3net_tf.system.errors import ConfigError, FirmwareError
 
 AT = 0x100
@@ -27,7 +28,7 @@ def trace(*blocks: tuple[int, int], reads=()) -> Trace:
 
 
 def cycles_of(*lines: str) -> int:
-    (cost,) = cost_of(trace((AT, 4 * len(lines))), code(*lines), {"none": Flash(0)})
+    (cost,) = cost_of(trace((AT, 4 * len(lines))), code(*lines), {"none": Timing()})
     assert cost["instructions"] == len(lines)
     return cost["cycles"]["none"]
 
@@ -59,14 +60,14 @@ def test_costs_are_those_of_the_manual(lines, expected):
 def test_the_end_of_a_page_within_loads_costs_nothing():
     loads = code("ldr\tr0, [r1]", "ldr\tr2, [r3]")
     for blocks in ([(AT, 8)], [(AT, 4), (AT + 4, 4)]):
-        assert cost_of(trace(*blocks), loads, {"": Flash(0)})[0]["cycles"][""] == 3
+        assert cost_of(trace(*blocks), loads, {"": Timing()})[0]["cycles"][""] == 3
 
 
 def test_a_taken_branch_fills_the_pipeline_again():
     loop = code("subs\tr0, #1", "bne.n\t100", "bx\tlr", "nop")
     once = trace((AT, 8), (AT + 8, 4))
     thrice = trace((AT, 8), (AT, 8), (AT, 8), (AT + 8, 4))
-    flashes = {"none": Flash(0)}
+    flashes = {"none": Timing()}
     assert cost_of(once, loop, flashes)[0]["cycles"]["none"] == 3
     assert cost_of(thrice, loop, flashes)[0]["cycles"]["none"] == 3 + 2 * (2 + 2)
     returns = trace((AT + 8, 4), (AT, 8))
@@ -79,7 +80,7 @@ def test_lines_keep_what_was_used_last():
     run = trace((AT, 4), (AT + 4, 4), reads=reads)
 
     def waits(flash: Flash) -> int:
-        return cost_of(run, body, {"": flash})[0]["cycles"][""] - 2
+        return cost_of(run, body, {"": Timing(flash=flash)})[0]["cycles"][""] - 2
 
     assert waits(Flash(0)) == 0
     assert waits(Flash(2)) == 2 * len(reads)
@@ -92,7 +93,7 @@ def test_parts_of_a_run_add_up_to_it():
     loop = code("ldr\tr0, [r1]", "bne.n\t100", "nop", "bx\tlr")
     reads = [(1, 0), (2, 16), (3, 0), (4, 4)]
     run = trace((AT, 8), (AT, 8), (AT, 8), (AT + 8, 8), reads=reads)
-    flashes = {"": Flash(2, code_lines=1, data_lines=1)}
+    flashes = {"": Timing(flash=Flash(2, code_lines=1, data_lines=1))}
     (whole,) = cost_of(run, loop, flashes)
     parts = cost_of(run, loop, flashes, [0, 1, 3])
     assert [part["instructions"] for part in parts] == [2, 4, 2]

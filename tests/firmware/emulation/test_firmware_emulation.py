@@ -220,14 +220,6 @@ def test_faults_say_what_failed(built: BuiltFirmware, faults_elf: Path, kind: in
     assert "\n" not in str(caught.value)
 
 
-def test_silent_firmware_times_out_with_its_last_words(built: BuiltFirmware, build_variant):
-    elf = build_variant(app_dir=APPS / "silent")
-    impatient = dataclasses.replace(built.machine, stall_timeout_s=5.0)
-    with pytest.raises(FirmwareError, match="silent for 5 s.*half a li"):
-        run_image(elf, impatient, bytes(32))
-    assert not running_emulators(elf)
-
-
 def test_what_does_not_start_is_named(built: BuiltFirmware, tmp_path):
     wrong = dataclasses.replace(built.machine, machine="no-such-machine")
     absent = dataclasses.replace(built.machine, emulator="qemu-none", package="qemu-pack")

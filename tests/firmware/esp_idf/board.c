@@ -47,7 +47,7 @@ esp_err_t i2s_channel_read(i2s_chan_handle_t channel, void* place, size_t bytes,
   if (channel->steps != 2 || timeout_ms != portMAX_DELAY) return 1;
   for (*read = 0; *read < bytes; *read += sizeof(*words), ++delivered) {
     if (delivered == sizeof(pcm) / sizeof(pcm[0])) exit(0);
-    *words++ = (int32_t)((uint32_t)pcm[delivered] << 16 | 0x5a00u);
+    *words++ = (int32_t)((uint32_t)pcm[delivered] << 12 | 0x0a00u);
   }
   return 0;
 }

@@ -56,9 +56,9 @@ MONITOR = (
     *(f"host/{name}.c" for name in ("monitor", "board", "model", "storage")),
     *(f"core/{path.name}" for path in sorted((FIRMWARE_DIR / "core").glob("monitor_*.c"))),
     *(f"core/{name}.c" for name in (
-        "classifier", "console", "crc32", "detector", "duty", "eembc", "frontend", "listener",
-        "live", "platform_defaults", "recognizer", "record_log", "ring", "saved_thresholds",
-        "status",
+        "classifier", "console", "crc32", "detector", "duty", "eembc", "frontend", "level",
+        "listener", "live", "platform_defaults", "recognizer", "record_log", "ring",
+        "saved_thresholds", "status",
     )),
 )  # fmt: skip
 #: They need no FPU for this; the second one takes another build.

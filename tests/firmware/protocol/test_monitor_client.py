@@ -383,11 +383,9 @@ def test_a_mirror_has_the_events_of_the_board_and_names_near_misses(pty, tmp_pat
     assert {Reason.LOOK, Reason.THRESHOLD} <= {miss.reason for miss in mirror.near_misses}
 
 
-def test_facts_of_a_board_have_numbers_as_numbers(pty, capsys, monkeypatch):
+def test_facts_of_a_board_have_numbers_as_numbers(pty, capsys, narrow):
     from m3net_tf import cli
-    from m3net_tf.cli import output
 
-    monkeypatch.setattr(output.console, "width", 80)
     path = pty()
     assert not cli.app(["device", "info", path, "--json"], standalone_mode=False)
     facts = json.loads(capsys.readouterr().out)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from eembc_client import Runner
 from firmware_helpers import BuiltFirmware, random_features
-from monitor_host import CLASSES, WINDOW_SAMPLES, expected_output, host_features
+from monitor_host import CLASSES, WINDOW_SAMPLES, build_monitor, expected_output, host_features
 
 INPUT_BYTES = 40 * 49
 
@@ -172,6 +172,52 @@ def test_a_build_starts_in_energy_mode(energy_monitor_host: Path):
     assert runner.command("timestamp")[0].startswith("m-lap-us-")
     pipe.write(b"reset\n")  # as power-up does
     assert runner.until_ready() == ["m3net ok reset", *ready]
+    pipe.process.kill()
+    pipe.process.communicate()
+
+
+def test_pixels_are_128_more_than_the_input(energy_monitor_host: Path):
+    """Energy mode has no lines of time, which is all that differs from performance mode."""
+    pixels = np.random.default_rng(6).integers(0, 256, INPUT_BYTES).astype(np.uint8)
+    pipe = Pipe(energy_monitor_host)
+    runner = Runner(pipe)
+    runner.until_ready()
+    runner.download(pixels.tobytes())
+    expected = reals(expected_output((pixels ^ 128).view(np.int8)))
+    for _ in range(2):  # the received pixels stay as they are
+        np.testing.assert_array_equal(runner.infer(1, 1).results, expected)
+    row = "m-buffer-" + "-".join(f"{pixel:02x}" for pixel in pixels[:8])
+    assert runner.command("db print")[0] == row
+    pipe.process.kill()
+    pipe.process.communicate()
+
+
+def test_the_result_of_floats_is_their_distance_to_the_output(
+    monitor_host: Path, tmp_path_factory: pytest.TempPathFactory
+):
+    folder = tmp_path_factory.mktemp("anomaly")
+    program = build_monitor(folder, "M3NET_EEMBC_MODEL_ID=ad01", classes=INPUT_BYTES)
+    values = np.random.default_rng(7).uniform(-1.2, 1.2, INPUT_BYTES).astype("<f4")
+    values[:3] = np.nan, np.inf, -np.inf
+    pipe = Pipe(program)
+    runner = Runner(pipe)
+    runner.until_ready()
+    assert runner.identify()[1] == "ad01"
+    assert runner.command(f"db load {INPUT_BYTES}")[0].startswith("m-[Expecting")
+    runner.command("db " + "00" * 31)
+    assert runner.command("infer 1 0") == [f"Input db has 31 elemented, expected {4 * INPUT_BYTES}"]
+    runner.download(values.tobytes())  # must not stop the firmware
+    runner.infer(1, 0)
+    values[:3] = 0.5, 0.25, -0.75
+    runner.download(values.tobytes())
+    inference = runner.infer(2, 1)
+    scale, zero = 1 / 128, 0
+    steps = values / scale
+    whole = np.trunc(steps + np.where(steps < 0, -0.5, 0.5))
+    features = np.clip(whole + zero, -128, 127).astype(np.int8)
+    outputs = (expected_output(features, INPUT_BYTES).astype(float) + 128) / 256
+    distance = np.mean(np.square(outputs - values))
+    np.testing.assert_allclose(inference.results, [distance], atol=1.5e-3)
     pipe.process.kill()
     pipe.process.communicate()
 

@@ -22,6 +22,9 @@ from monitor_host import (
     host_features,
 )
 
+from m3net_tf.audio.frontend import FrontendConfig
+from m3net_tf.audio.frontend.level import Microphone
+
 BLOCK = 256
 #: More of them: M3NET_BATTER_LINES=1000000 pytest tests/firmware/protocol/test_monitor_protocol.py
 BATTER_LINES = int(os.environ.get("M3NET_BATTER_LINES", "100000"))
@@ -278,6 +281,49 @@ def test_each_stream_counts_its_columns_from_zero(wire: Wire):
         streams.append((stream_lines, numbers))
     assert any(line.startswith("m3net event ") for line in streams[0][0])
     assert streams[1] == streams[0]
+
+
+def stream_lines(wire: Wire, source: str, pcm: np.ndarray) -> list[str]:
+    """Lines of a stream of these samples, without the answers to its blocks."""
+    assert wire.ask(f"stream {source}") == "m3net ok stream"
+    data = pcm.astype("<i2").tobytes()
+    lines = []
+    for at in range(0, len(data), BLOCK):
+        piece = data[at : at + BLOCK]
+        wire.send(f"block {at} {len(piece)} {zlib.crc32(piece):#x}\n".encode() + piece)
+        lines += wire.until(f"m3net ok block next={at + len(piece)}\r\n".encode()).splitlines()
+    return [line for line in lines if " ok block " not in line]
+
+
+def test_a_stream_tells_the_level_of_its_sound(wire: Wire):
+    """Every second beside scores; with events alone only when the verdict changes."""
+    config = FrontendConfig()
+    rng = np.random.default_rng(5)
+    sound = np.tile(np.repeat([1.0, 60.0], 8000), 5) * rng.standard_normal(80_000)
+    sound[64_000:] *= 500
+    pcm = np.clip(sound, -32768, 32767).astype(np.int16)
+    microphone = Microphone(config)
+    expected = []
+    for hop in pcm.reshape(-1, config.hop_samples):
+        before = microphone.seconds
+        microphone.push(hop)
+        if microphone.seconds > before:
+            reading = microphone.reading
+            expected.append(
+                f"m3net level peak={reading.peak} clipped={microphone.clipped} "
+                f"missing_db={reading.missing_db} gain_db=0 verdict={reading.verdict.value}"
+            )
+    assert "quiet" in expected[3] and "clips" in expected[4]
+    lines = stream_lines(wire, "host scores", pcm)
+    assert [line for line in lines if line.startswith("m3net level ")] == expected
+    verdicts = [line.rpartition("=")[2] for line in expected]
+    changes = [
+        line
+        for line, last, now in zip(expected, ["ok", *verdicts], verdicts, strict=False)
+        if now != last
+    ]
+    lines = stream_lines(wire, "host", pcm)
+    assert [line for line in lines if line.startswith("m3net level ")] == changes
 
 
 def test_buffer_is_read_back_with_its_checksum(wire: Wire):

@@ -240,7 +240,7 @@ def test_the_command_writes_json_and_tables(m3net, esc10: Path, tmp_path: Path):
     assert facts["versions"] and facts["seed"] == 0
 
 
-def test_what_cannot_be_measured_is_refused(m3net, tmp_path: Path):
+def test_what_cannot_be_measured_is_refused(m3net):
     with refuses(ConfigError, "synth"):
         read_folds("synth", None, RATE_HZ)
     with refuses(ModelError, "nothing"):

@@ -195,11 +195,10 @@ def test_a_file_that_the_firmware_cannot_take_is_named(tmp_path):
             bench.run_bench_engine([BOARD], [str(file)])
 
 
-def test_unknown_names_and_a_board_without_an_emulator(monkeypatch):
+def test_unknown_names_and_a_board_without_an_emulator(no_emulator):
     with refuses(ConfigError, "'steam'", "ds_cnn/mcu"):
         bench.run_bench_engine([BOARD], ["steam"])
-    monkeypatch.setattr(bench, "why_no_emulation", lambda *_: "install the tools")
-    with refuses(ConfigError, "install the tools"):
+    with refuses(ConfigError, no_emulator):
         bench.run_bench_engine([BOARD])
 
 

@@ -68,7 +68,7 @@ def _spoiled(recording):
     return recording
 
 
-def test_a_hop_with_the_front_end_is_what_a_microphone_costs(tmp_path):
+def test_a_hop_with_the_front_end_is_what_a_microphone_costs():
     if reason := why_no_emulation(BOARD, "compiled"):
         pytest.skip(reason)
     label = "m3net/plain_stream"
@@ -100,10 +100,9 @@ def test_a_network_with_a_state_of_its_own_runs_with_both_engines(tmp_path):
     assert f"{cost['tflm_instructions']:,}" in text and f"{HOPS} runs" in text
 
 
-def test_a_recording_without_a_window_and_a_board_without_an_emulator(monkeypatch):
+def test_a_recording_without_a_window_and_a_board_without_an_emulator(no_emulator):
     push = bench.stream_network(small_network(), 2).push
     with pytest.raises(ModelError, match="has no window of 24"):
         streaming.record(small_network(), push, np.zeros((1, 5, 23, 2), np.int8))
-    monkeypatch.setattr(bench, "why_no_emulation", lambda *_: "install the tools")
-    with refuses(ConfigError, "install the tools"):
+    with refuses(ConfigError, no_emulator):
         bench.run_bench_stream([BOARD])

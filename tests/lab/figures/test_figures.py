@@ -178,7 +178,7 @@ def test_curves_over_the_epochs(tmp_path):
 
 
 @pytest.mark.slow
-def test_tsne_of_both_branches(bilateral_run, tmp_path):
+def test_tsne_of_both_branches(bilateral_run):
     drawing = drawn("bilateral/fig7", bilateral_run)
     rows = rows_of(drawing)
     panels = ["raw audio", "detail branch", "semantic branch", "last layer"]

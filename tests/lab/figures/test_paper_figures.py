@@ -141,7 +141,7 @@ def test_wavelets_find_a_tone():
     assert set(values.argmax(0)) == {32}  # 1000 Hz of 16 000 in 512 points
 
 
-def test_durations(tmp_path):
+def test_durations():
     whole = load_dataset("synth", clips_per_class=6)
     clips = [dataclasses.replace(clip, duration_s=1.0) for clip in whole.clips]
     clips[0] = dataclasses.replace(clips[0], duration_s=0.4)

@@ -93,7 +93,7 @@ def test_the_pause_doubles_up_to_a_minute(run_all, monkeypatch):
     assert waits == ["4 s", "8 s", "16 s", "32 s", "60 s", "60 s"]
 
 
-def test_a_run_of_another_process_is_awaited(run_all, tmp_path):
+def test_a_run_of_another_process_is_awaited(run_all):
     outcomes, pool, lines = run_all({0: [IN_USE] * 5}, retries=1)
     assert all(outcome.error == "" for outcome in outcomes) and pool.attempts.count(0) == 6
     assert lines.count("paper/seed0: seed0 is in use by process 7: waiting for it") == 1

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 from fake_search import FakeNetwork, key_of, width_of, write_epochs
 
+from m3net_tf.lab.search import driver
 from m3net_tf.lab.search.space import load_space
 from m3net_tf.training.cluster.worker import Report
 
@@ -57,6 +58,8 @@ def fake_networks(monkeypatch):
     monkeypatch.setattr(FakeNetwork, "measured", measured)
     fake = SimpleNamespace(candidate=FakeNetwork, network_key=lambda recipe, _: key_of(recipe))
     monkeypatch.setitem(sys.modules, "m3net_tf.lab.search.candidates", fake)
+    # The commit takes longer to find than a trial here.
+    monkeypatch.setattr(driver, "provenance", lambda: {"versions": {}, "git_commit": "c"})
     return measured
 
 

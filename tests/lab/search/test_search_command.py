@@ -2,11 +2,9 @@
 """The command: its limits, its front as a table or JSON, its pick."""
 
 import json
-import sys
 
 import pytest
 
-from m3net_tf import __main__ as entry
 from m3net_tf.lab.search import driver
 from m3net_tf.lab.search.trials import TrialFolder
 from m3net_tf.training.cluster.worker import Report
@@ -19,8 +17,8 @@ pytestmark = pytest.mark.usefixtures("fake_networks")
 
 
 @pytest.fixture
-def m3net(monkeypatch, capsys, tmp_path, base, space_file, train_at_once):
-    """Run ``m3net lab`` beside the recipe; returns status, output and errors."""
+def lab(m3net, monkeypatch, tmp_path, base, space_file, train_at_once):
+    """Run ``m3net lab`` beside the recipe."""
     save_recipe(base, tmp_path / "recipe.yaml")
     real = driver.open_pool
     works = [train_at_once[0]]
@@ -29,23 +27,18 @@ def m3net(monkeypatch, capsys, tmp_path, base, space_file, train_at_once):
         return real(type(options)(work=works[0]))
 
     monkeypatch.setattr(driver, "open_pool", open_pool)
-    monkeypatch.setattr(driver, "provenance", lambda: {"versions": {}, "git_commit": "c"})
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments, work=None):
         works[0] = work or train_at_once[0]
-        line = ["m3net", "lab", *map(str, arguments)]
-        monkeypatch.setattr(sys, "argv", line)
-        with pytest.raises(SystemExit) as stop:
-            entry.main()
-        return stop.value.code, *capsys.readouterr()
+        return m3net("lab", *arguments)
 
     return run
 
 
-def test_a_search_prints_its_front_and_writes_a_pick(m3net, tmp_path):
+def test_a_search_prints_its_front_and_writes_a_pick(lab, tmp_path):
     arguments = (*SEARCH, "--trials", 3, "--max-arena", "4kB")
-    status, output, _ = m3net(*arguments, "--max-instructions", "3.5e5", "--json")
+    status, output, _ = lab(*arguments, "--max-instructions", "3.5e5", "--json")
     result = json.loads(output)
     assert status == 0
     assert result["settings"]["limits"] == {
@@ -55,24 +48,24 @@ def test_a_search_prints_its_front_and_writes_a_pick(m3net, tmp_path):
     }
     assert result["front"] == [3, 2] and result["git_commit"]
     assert result["states"]["finished"] == 3 and result["trials"][1]["versions"] == {}
-    status, output, _ = m3net(*arguments, "--max-instructions", "3.5e5")
+    status, output, _ = lab(*arguments, "--max-instructions", "3.5e5")
     assert status == 0 and "first recipe (not on the front)" in output
     folder = tmp_path / "runs/search_recipe"
     assert (folder / "front.png").read_bytes().startswith(b"\x89PNG")
     assert len((folder / "front.csv").read_text().splitlines()) == 4
-    assert m3net(*PICK, 0, "--to", "best.yaml")[:2] == (0, "best.yaml: m3net train best.yaml\n")
+    assert lab(*PICK, 0, "--to", "best.yaml")[:2] == (0, "best.yaml: m3net train best.yaml\n")
     (first, *_) = TrialFolder(folder).read()
     assert load_recipe(tmp_path / "best.yaml").fingerprint() == first.recipe_sha256
-    assert json.loads(m3net(*PICK, 0, "--json")[1])["trial"] == 0
+    assert json.loads(lab(*PICK, 0, "--json")[1])["trial"] == 0
     text = (folder / "pick_0.yaml").read_text()
     assert f"# Validation {100 * first.accuracy:.2f} %" in text
 
 
-def test_failed_trials_are_an_error(m3net):
+def test_failed_trials_are_an_error(lab):
     def failed(_order):
         return Report("the disk is full", 0.0)
 
-    status, _, error = m3net(*SEARCH, "--trials", 1, work=failed)
+    status, _, error = lab(*SEARCH, "--trials", 1, work=failed)
     assert (status, error) == (
         2,
         "error: 1 trial failed (the disk is full): the same command tries them again\n",
@@ -87,6 +80,6 @@ def test_failed_trials_are_an_error(m3net):
         ([*PICK, "7"], "no finished trial 7"),
     ],
 )
-def test_wrong_options_are_one_line(m3net, arguments, error):
-    status, _, text = m3net(*arguments)
+def test_wrong_options_are_one_line(lab, arguments, error):
+    status, _, text = lab(*arguments)
     assert status == 2 and error in text and text.count("\n") == 1

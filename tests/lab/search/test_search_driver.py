@@ -20,12 +20,6 @@ pytestmark = pytest.mark.usefixtures("fake_networks")
 SAME_COSTS = {"instructions": 1, "arena_bytes": 1, "flash_bytes": 1}
 
 
-@pytest.fixture(autouse=True)
-def no_git(monkeypatch):
-    """The commit takes longer to find than a trial here."""
-    monkeypatch.setattr(driver, "provenance", lambda: {"versions": {}})
-
-
 @pytest.fixture
 def search(space, base, tmp_path, train_at_once):
     """Search in a folder; returns the trials and the lines."""
@@ -56,7 +50,8 @@ def test_the_first_trial_is_the_recipe_itself(search, base, train_at_once):
     assert trials[0].choices == {"width": "8", "mels": "many", "mirrors": "all"}
     assert train_at_once[1] == [trial.trained_recipe().fingerprint() for trial in trials]
     assert len({str(trial.choices) for trial in trials}) == 4
-    assert trials[0].made_with == {"versions": {}} and trials[0].scores[0] < trials[0].accuracy
+    assert trials[0].made_with == {"versions": {}, "git_commit": "c"}
+    assert trials[0].scores[0] < trials[0].accuracy
     assert lines[1].startswith("[1/4] trial 0: finished, validation 57.89 %, 320,000 instr")
 
 
@@ -164,7 +159,7 @@ def test_a_recipe_that_cannot_be_measured_ends_the_search(search):
         search(board="none")
 
 
-def test_a_lost_trial_is_tried_again(search, space, base, tmp_path, train_at_once, monkeypatch):
+def test_a_lost_trial_is_tried_again(search, space, base, train_at_once, monkeypatch):
     work, trained = train_at_once
     results = [Lost("the computer went away")]
 

@@ -7,6 +7,7 @@ test_tables_tiny.py has real ones.
 
 import csv
 import functools
+import gc
 import json
 import re
 import shutil
@@ -29,7 +30,6 @@ from m3net_tf.system.processor import machine
 from m3net_tf.system.progress import silent
 from m3net_tf.system.terminal import Status
 from m3net_tf.training import recipe as recipes
-from m3net_tf.training.cluster import worker
 from m3net_tf.training.run import Run
 
 GRID = """
@@ -127,18 +127,21 @@ def finished(tmp_path_factory):
     (folder / "paper").mkdir()
     (folder / "paper/table9.yaml").write_text(GRID)
     with pytest.MonkeyPatch.context() as patch:
-        stand_in = Trainer()
-        patch.setattr(training, "train", stand_in)
-        patch.setattr(worker.gc, "collect", lambda: 0)  # most of the time of a run here
+        stand_in = replaced_training(patch)
         report = table_of(folder, "small")
     return folder, report, stand_in
 
 
 @pytest.fixture
 def trainer(monkeypatch):
+    return replaced_training(monkeypatch)
+
+
+def replaced_training(patch):
+    """Train nothing, and collect no garbage after it, which would take longer."""
     stand_in = Trainer()
-    monkeypatch.setattr(training, "train", stand_in)
-    monkeypatch.setattr(worker.gc, "collect", lambda: 0)
+    patch.setattr(training, "train", stand_in)
+    patch.setattr(gc, "collect", lambda: 0)
     return stand_in
 
 
@@ -658,7 +661,7 @@ def test_json_has_all_of_it(finished):
     assert str(folder) not in read(folder, "json")
 
 
-def test_data_folders_go_by_name(trainer, run_table, tmp_path, monkeypatch):
+def test_data_folders_go_by_name(trainer, run_table, monkeypatch):
     monkeypatch.delenv("DATA_DIR", raising=False)
     assert parse_data_folders([]) == {}
     folders = parse_data_folders(["us8k=/u", "/all"])

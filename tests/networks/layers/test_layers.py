@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 from refusals import refuses
-from shared_networks import train_on
+from shared_networks import class_loss, train_on
 
 from m3net_tf.networks.layers import (
     Mirror,
@@ -236,14 +236,7 @@ def real(clips: int, seed: int = 0) -> tf.Tensor:
 
 def train_steps(model: keras.Model, steps: int) -> list[float]:
     """Loss before each of a few steps on one batch."""
-    maps = real(8)
-    targets = tf.one_hot(np.arange(8) % CLASSES, CLASSES)
-
-    def loss() -> tf.Tensor:
-        answers = tf.cast(model(maps, training=True), tf.float32)
-        return tf.reduce_mean(keras.losses.categorical_crossentropy(targets, answers))
-
-    losses, gradients = train_on(model, loss, steps, 0.01)
+    losses, gradients = train_on(model, class_loss(model, real(8), CLASSES), steps, 0.01)
     assert all(gradient is not None for gradient in gradients)
     return losses
 

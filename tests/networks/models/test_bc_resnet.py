@@ -3,10 +3,8 @@
 
 import numpy as np
 import pytest
-from int8_model_helpers import check_int8
 
 from m3net_tf.networks.models import build_model
-from m3net_tf.system.keras import keras
 
 # Origin: the paper's table 3, trainable parameters for 12 classes.
 PRINTED = {
@@ -38,16 +36,3 @@ def test_stages_are_those_of_table_1():
         assert model.get_layer(f"{name}_relu").output_shape == (None, bins, 101, channels)
     for stage, dilation in enumerate((1, 2, 4, 8), start=1):
         assert model.get_layer(f"stage{stage}_1_f1_dw").dilation_rate == (1, dilation)
-
-
-@pytest.mark.slow
-def test_int8_on_the_operators_of_tflite_micro():
-    keras.utils.set_random_seed(0)
-    model = build_model("bc_resnet", "tau1", input_shape=(40, 24, 1), classes=4)
-    check_int8(
-        model,
-        {
-            *("ADD", "AVERAGE_POOL_2D", "CONV_2D", "DEPTHWISE_CONV_2D", "LOGISTIC", "MAX_POOL_2D"),
-            *("MUL", "PAD", "RESHAPE", "SOFTMAX"),
-        },
-    )

@@ -1,14 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""MobileNet compared with YAMNet's layers, and in int8."""
+"""MobileNet compared with YAMNet's layers."""
 
 import pytest
-from int8_model_helpers import check_int8
 from refusals import refuses
 
 from m3net_tf.audio.frontend import frontend_preset
 from m3net_tf.networks.models import build_model, presets_of
 from m3net_tf.system.errors import ConfigError
-from m3net_tf.system.keras import keras
 
 
 def test_the_largest_has_the_layers_of_yamnet():
@@ -34,10 +32,3 @@ def test_its_input_is_a_patch_of_yamnets_front_end(preset):
 def test_channels_and_strides_belong_together():
     with refuses(ConfigError, "mobilenet", "sounds_s"):
         build_model("mobilenet", "sounds_s", overrides={"strides": (1, 2)})
-
-
-def test_int8_on_the_operators_of_tflite_micro():
-    keras.utils.set_random_seed(0)
-    model = build_model("mobilenet", "sounds_s", classes=4)
-    operators = {"AVERAGE_POOL_2D", "CONV_2D", "DEPTHWISE_CONV_2D", "RESHAPE", "SOFTMAX"}
-    check_int8(model, operators)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Properties of every preset of every network, present and future."""
 
+import functools
 import json
 import subprocess
 import sys
@@ -9,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from refusals import refuses
+from shared_networks import class_loss, train_on
 
+from m3net_tf.export.operators import operators_of
 from m3net_tf.networks.layers.channel_attention import EfficientChannelAttention
 from m3net_tf.networks.models import (
     build_model,
@@ -19,6 +22,8 @@ from m3net_tf.networks.models import (
 )
 from m3net_tf.networks.models.complexity import count_macs, work_of
 from m3net_tf.networks.presets import m3net as m3net_presets
+from m3net_tf.quantization.ptq import quantize_int8
+from m3net_tf.runtime.interpreter import run_reference, run_tflm, tflm_unavailable_reason
 from m3net_tf.system.errors import ConfigError, ModelError
 from m3net_tf.system.keras import keras, tf
 from m3net_tf.training.run.archive import check_objects
@@ -55,14 +60,109 @@ def test_a_preset_costs_what_it_says_and_sums_to_one(name, preset):
     check_objects(Path(name), json.loads(json.dumps(described)))
 
 
-@pytest.mark.parametrize("name", model_names())
-def test_shape_and_classes_can_be_chosen(name):
-    preset = smallest_preset(name)  # the previous test builds each one
-    raw = presets_of(name)[preset].input_shape[0] == 1  # a waveform, not a map
-    shape = (1, 6400, 1) if raw else (64, 98, 1)
-    model = build_model(name, preset, input_shape=shape, classes=7)
-    assert model.input_shape == (None, *shape)
-    assert model.output_shape == (None, 7)
+def usual_preset(name):
+    return "mcu" if "mcu" in presets_of(name) else smallest_preset(name)
+
+
+def clips(count, shape, seed):
+    """int8 noise, from quiet to loud."""
+    noise = np.random.default_rng(seed).normal(0, 1, (count, *shape))
+    loudness = np.linspace(2, 60, count).reshape(-1, 1, 1, 1)
+    return np.clip(np.round(loudness * noise), -128, 127).astype(np.int8)
+
+
+# More operators of the int8 forms; None: as a whole, the network has no such form. A network that
+# is not listed may have all that TFLite Micro has.
+EVERYWHERE = {"AVERAGE_POOL_2D", "CONV_2D", "DEPTHWISE_CONV_2D", "RESHAPE", "SOFTMAX"}
+OPERATORS = {
+    "baselines": {"ADD", "CONCATENATION", "HARD_SWISH", "MEAN", "MUL", "PAD"},
+    "bc_resnet": {"ADD", "LOGISTIC", "MAX_POOL_2D", "MUL", "PAD"},
+    "bilateral": {
+        *("ADD", "BATCH_MATMUL", "CONCATENATION", "LEAKY_RELU", "LOGISTIC", "MAX_POOL_2D", "MUL"),
+        *("REVERSE_V2", "RSQRT", "SPLIT", "SPLIT_V", "STRIDED_SLICE", "TANH"),
+    },
+    "diffres": None,
+    "ds_cnn": set(),
+    "efficientnet_attention": {
+        *("ADD", "CONCATENATION", "LOGISTIC", "MAXIMUM", "MEAN", "MUL", "PAD", "QUANTIZE"),
+        *("RSQRT", "SPLIT"),
+    },
+    "learnable_frontend": None,
+    "m3net": {"ADD", "CONCATENATION", "LOGISTIC", "MUL", "REVERSE_V2"},
+    "mobilenet": set(),
+    "sparknet": {"ADD", "MINIMUM", "TANH", "TRANSPOSE"},
+    "spectromasknet": {"ADD", "LOGISTIC", "MUL", "PAD", "RSQRT"},
+    "streaming_ds_cnn": {"TRANSPOSE"},
+}
+
+
+def marks(name):
+    large = presets_of(name)[usual_preset(name)].parameters > 500_000
+    return pytest.mark.slow if large else ()
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=marks(name)) for name in model_names()])
+class TestEveryNetwork:
+    """A network with another shape and other classes than its preset's."""
+
+    CLASSES = 7
+
+    @staticmethod
+    @functools.cache
+    def built(name):
+        """The network after a step of training, the weights before it and their gradients."""
+        preset = usual_preset(name)
+        shape = (1, 6400, 1) if presets_of(name)[preset].input_shape[0] == 1 else (40, 47, 1)
+        keras.utils.set_random_seed(2)
+        model = build_model(name, preset, input_shape=shape, classes=TestEveryNetwork.CLASSES)
+        maps = tf.constant(clips(8, shape, seed=0) / 128, tf.float32)
+        before = [weight.numpy() for weight in model.trainable_variables]
+        loss = class_loss(model, maps, TestEveryNetwork.CLASSES)
+        _, gradients = train_on(model, loss, 1, 0.003)
+        return model, before, gradients
+
+    def test_shape_and_classes_can_be_chosen(self, name):
+        model, *_ = self.built(name)
+        assert model.input_shape[1:] != presets_of(name)[usual_preset(name)].input_shape
+        assert model.output_shape == (None, self.CLASSES)
+
+    def test_a_step_changes_every_kernel(self, name):
+        model, before, gradients = self.built(name)
+        for old, weight, gradient in zip(before, model.trainable_variables, gradients, strict=True):
+            assert gradient is not None, weight.name
+            assert np.isfinite(weight.numpy()).all()
+            if "kernel" in weight.name:
+                assert not np.array_equal(weight.numpy(), old), weight.name
+
+    def test_saved_and_loaded(self, name, tmp_path):
+        model, *_ = self.built(name)
+        model.save(tmp_path / "model.keras")
+        loaded = keras.models.load_model(tmp_path / "model.keras", compile=False)
+        maps = clips(3, model.input_shape[1:], seed=1) / np.float32(128)
+        np.testing.assert_array_equal(loaded(maps), model(maps))
+        check_objects(tmp_path, json.loads(json.dumps(keras.saving.serialize_keras_object(loaded))))
+
+    def test_int8_on_the_operators_of_tflite_micro(self, name):
+        model, *_ = self.built(name)
+        shape = model.input_shape[1:]
+        listed = name in OPERATORS
+        if listed and OPERATORS[name] is None:
+            with refuses(ModelError, name, "int8"):
+                quantize_int8(model, clips(2, shape, seed=2))
+            return
+        calibration = clips(24, shape, seed=2)
+        for _ in range(10):  # the normalisations have to see the clips
+            model(calibration / np.float32(128), training=True)
+        tflite = quantize_int8(model, calibration)
+        operators = set(operators_of(tflite))  # refuses what TFLite Micro lacks
+        assert not listed or operators <= EVERYWHERE | OPERATORS[name]
+        fresh = clips(8, shape, seed=3)
+        scores = run_reference(tflite, fresh)
+        expected = model(fresh / np.float32(128)).numpy()
+        np.testing.assert_allclose((scores + 128.0) / 256, expected, atol=0.03)
+        if reason := tflm_unavailable_reason():
+            pytest.skip(reason)
+        np.testing.assert_array_equal(run_tflm(tflite, fresh), scores)
 
 
 @pytest.mark.parametrize("function", [presets_of, lambda name: build_model(name, "mcu")])

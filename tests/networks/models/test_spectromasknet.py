@@ -3,7 +3,7 @@
 
 import numpy as np
 import pytest
-from shared_networks import train_on
+from shared_networks import class_loss, train_on
 
 from m3net_tf.networks.models import build_model
 from m3net_tf.networks.models.spectromasknet import learnt
@@ -61,14 +61,7 @@ def maps(clips: int = 8, shape: tuple = SHAPE, seed: int = 0) -> tf.Tensor:
 def train(model: keras.Model, steps: int, feeds: object = None) -> list[tf.Tensor]:
     """Gradients of the last of a few steps on eight clips."""
     feeds = maps() if feeds is None else feeds
-    targets = tf.one_hot(np.arange(8) % CLASSES, CLASSES)
-
-    def loss() -> tf.Tensor:
-        output = model(feeds, training=True)
-        loss = tf.reduce_mean(keras.losses.categorical_crossentropy(targets, output))
-        return loss + (tf.add_n(model.losses) if model.losses else 0.0)
-
-    return train_on(model, loss, steps, 0.003)[1]
+    return train_on(model, class_loss(model, feeds, CLASSES), steps, 0.003)[1]
 
 
 def assert_trains(model: keras.Model, feeds: object = None) -> None:

@@ -3,7 +3,6 @@
 
 import numpy as np
 import pytest
-from int8_model_helpers import check_int8
 from refusals import refuses
 
 from m3net_tf.compiler.streaming.network import stream_network
@@ -35,12 +34,6 @@ def test_a_stride_halves_the_decisions_and_each_computes_one_column():
     push = stream_network(network.tflite, 2).push
     assert (push.hop, push.window) == (2, 69)
     assert (push.products, push.window_products) == (32_104, 634_472)
-
-
-@pytest.mark.parametrize("preset", ["mlperf", "wake"])
-def test_int8(preset):
-    operators = {"AVERAGE_POOL_2D", "CONV_2D", "DEPTHWISE_CONV_2D", "RESHAPE", "SOFTMAX"}
-    check_int8(build_model("streaming_ds_cnn", preset), {*operators, "TRANSPOSE"})
 
 
 @pytest.mark.parametrize("shape", [(40, 15, 1), (40, 30, 2)])

@@ -22,6 +22,7 @@ def test_news_have_columns_scores_events_and_near_misses():
         column(4),
         scores(4, -128, -20, 127),
         column(5),
+        Message("level", "peak=300 clipped=0 missing_db=24 gain_db=0 verdict=quiet"),
         Message("column", "column=x values="),
         scores(5, -128, -128, -128),
         None,
@@ -43,6 +44,9 @@ def test_news_have_columns_scores_events_and_near_misses():
     assert (miss["column"], miss["label"], miss["reason"]) == (4, 1, "threshold")
     assert miss["words"] == "below the threshold: 42.2 % of 50.0 %"
     assert rig.of("news")[-1]["damaged_lines"] == 1 and rig.of("news")[-1]["state"] == "listening"
+    assert (rig.of("news")[0]["level"], rig.of("news")[0]["warning"]) == ("", "")
+    assert rig.of("news")[-1]["level"] == "peak -41 dBFS"
+    assert "24 dB more gain" in rig.of("news")[-1]["warning"]
     assert rig.of("statistics")[0]["awake_ppm"] == 125_000
     rig.board.join(rig.replies.append)
     (hello,) = rig.replies

@@ -110,7 +110,7 @@ def test_what_can_be_measured_is_measured_in_the_order_of_need():
 
 
 @pytest.fixture
-def lacking(run: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
+def lacking(run: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """One section that lacks a fit until it was made; the commands that have run."""
     done: list[str] = []
 
@@ -149,10 +149,12 @@ def test_a_command_is_run_with_its_lines_and_its_error(run: Path, tmp_path: Path
 
 
 def test_an_unreachable_source_is_said_in_words_not_by_git(monkeypatch, tmp_path):
-    def fails(arguments, cwd):
-        raise sources._GitError("fatal: unable to access 'https://x/': Could not resolve host: x")
-
-    monkeypatch.setattr(sources, "_git", fails)
+    git = tmp_path / "git"
+    git.write_text(
+        "#!/bin/sh\necho 'fatal: unable to access: Could not resolve host: x' >&2; exit 128\n"
+    )
+    git.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
     (source, *_) = sources.read_lock()
     reason = sources.why_sources_unavailable([source], tmp_path)
     assert reason and "fatal" not in reason and "check the network, or set M3NET_CACHE" in reason

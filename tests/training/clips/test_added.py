@@ -329,7 +329,7 @@ def assert_report_shows(figures: dict, folder: Path, former: Path) -> None:
     assert blocks[-1].text.startswith("No new clip is held out")
 
 
-def test_the_command_continues_the_run_and_says_what_changed(tiny_run, tmp_path, monkeypatch):
+def test_the_command_continues_the_run_and_says_what_changed(tiny_run, monkeypatch):
     from typer.testing import CliRunner
 
     from m3net_tf import training
@@ -366,7 +366,7 @@ def test_the_command_continues_the_run_and_says_what_changed(tiny_run, tmp_path,
 
 
 @pytest.mark.slow
-def test_a_run_is_trained_again_with_added_clips(tiny_recipe, tiny_run, tmp_path, monkeypatch):
+def test_a_run_is_trained_again_with_added_clips(tiny_recipe, tiny_run, tmp_path):
     from typer.testing import CliRunner
 
     from m3net_tf.cli import app

@@ -83,7 +83,7 @@ def test_other_kinds_of_urls_and_an_own_target(tmp_path):
     assert folder_or_url("data/us8k").name == "us8k"
 
 
-def test_what_is_missing_is_one_line(remote, tmp_path, monkeypatch):
+def test_what_is_missing_is_one_line(remote, monkeypatch):
     nowhere = RemoteFolder(f"{remote.url}/no")
     with refuses(DataError, "URL"):
         require_reachable(nowhere)
@@ -141,7 +141,7 @@ def test_a_full_disk_names_the_file(monkeypatch):
         fetch_folder(RemoteFolder("s3://bucket/x"))
 
 
-def test_data_at_a_url_are_checked_but_not_copied_by_the_driver(remote, tiny_recipe, monkeypatch):
+def test_data_at_a_url_are_checked_but_not_copied_by_the_driver(remote, tiny_recipe):
     recipe = tiny_recipe(dataset={"name": "folder", "options": {}})
     folders = {"": remote}
     assert missing_data([recipe], folders) == [] and not remote.copy.exists()

@@ -179,7 +179,6 @@ def test_a_worker_says_that_another_process_holds_the_run(tiny_recipe, tmp_path,
     monkeypatch.setattr("m3net_tf.training.train", train)
     fetched = []
     monkeypatch.setattr(worker, "fetch_folder", lambda *arguments: fetched.append(arguments[0]))
-    monkeypatch.setattr(worker.gc, "collect", lambda: 0)
     features = RemoteFolder("s3://bucket/features")
     report = train_run(order_of(tiny_recipe(), tmp_path / "run", features=features))
     assert report.in_use and report.error == "run is in use by process 7" and fetched == [features]

@@ -35,6 +35,7 @@ class Pool:
 
     def __init__(self, *attempts):
         self.attempts = list(attempts)
+        self.now_s = 0.0
         self.ray = types.SimpleNamespace(
             get=lambda handles: handles,
             exceptions=types.SimpleNamespace(RayError=ConnectionError),
@@ -43,6 +44,7 @@ class Pool:
     def ended(self, handles, timeout_s):
         reports = self.reports[:1]
         self.reports = self.reports[1:]
+        self.now_s += 0 if reports else timeout_s
         return [(handles[number], report) for number, report in reports]
 
     @contextlib.contextmanager
@@ -65,8 +67,9 @@ def attempt(tmp_path, monkeypatch, tiny_recipe):
     def run(*attempts, retries=1):
         pool = Pool(*attempts)
         lines = []
-        monkeypatch.setattr(members, "_GRACE_S", 0.2)
-        options = PoolOptions(jobs=2, retries=retries, pause_s=0.0)
+        clock = types.SimpleNamespace(monotonic=lambda: pool.now_s, sleep=lambda _: None)
+        monkeypatch.setattr(members, "time", clock)
+        options = PoolOptions(jobs=2, retries=retries)
         order = Order(tiny_recipe(), tmp_path, None)
         monkeypatch.setattr(members._Workers, "_started", lambda self: pool.started(self))
         members._Workers(pool, options, order, lines.append).run()

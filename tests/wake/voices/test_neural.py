@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import importlib.machinery
 import json
 import sys
 import types
@@ -18,6 +19,7 @@ SAID = respelled("kom-PYOO-ter")
 def piper(monkeypatch):
     """The package piper-tts; its voice returns what it was asked as samples and rate."""
     module = types.ModuleType("piper")
+    module.__spec__ = importlib.machinery.ModuleSpec("piper", None)
     asked = []
 
     class PiperVoice:
@@ -161,3 +163,18 @@ def test_damaged_settings_of_piper(play_program, piper, tmp_path, text):
     path.with_name(f"{path.name}.json").write_text(text)
     with pytest.raises((ConfigError, DataError), match=r"voice1\.onnx\.json"):
         available(play_program, [path])
+
+
+def test_voices_from_pip_need_no_option(play_program, piper, tmp_path, monkeypatch):
+    package = tmp_path / "site" / "anna_piper_voice"
+    package.mkdir(parents=True)
+    voice_file(package, 3)
+    facts = package.parent / "anna_piper_voice-1.0.dist-info"
+    facts.mkdir()
+    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: anna-piper-voice\nVersion: 1.0\n")
+    files = ("voice3.onnx", "voice3.onnx.json")
+    (facts / "RECORD").write_text("".join(f"anna_piper_voice/{name},,\n" for name in files))
+    monkeypatch.syspath_prepend(str(package.parent))
+    found = available(play_program, [voice_file(tmp_path, 1)])
+    assert "voice1#0" in (names := [each.name for each in found.voices("en")])
+    assert "voice3#2" in names

@@ -98,7 +98,7 @@ def test_an_unknown_language_is_refused(espeak, tmp_path):
         say_phrases(["computer"], tmp_path / "voices", language="xx")
 
 
-def test_a_voice_that_says_something_else_gets_phonemes_or_is_left_out(few_voices, monkeypatch):
+def test_a_voice_that_says_something_else_gets_phonemes_or_is_left_out(few_voices):
     class Other(Espeak):
         name = "other"
 

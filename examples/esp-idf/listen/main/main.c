@@ -10,6 +10,9 @@
 #define CLOCK_PIN GPIO_NUM_4
 #define WORD_SELECT_PIN GPIO_NUM_5
 #define DATA_PIN GPIO_NUM_6
+// The 24 bits of a sample begin at the top of its word. They reach 120 dB SPL, so speech a metre
+// away, of 60 dB SPL, uses few of the upper 16. Four bits are 24 dB: sound clips from 96 dB SPL on.
+#define GAIN_BITS 4
 
 static m3net_recognizer recognizer;
 static m3net_live live;
@@ -17,6 +20,19 @@ static M3NET_MODEL_ARENA(M3NET_MODEL_ARENA_BYTES) arena
     __attribute__((aligned(M3NET_MODEL_ALIGNMENT)));
 
 uint64_t m3net_board_time_us(void) { return (uint64_t)esp_timer_get_time(); }
+
+static int16_t sample_of(int32_t word) {
+  const int32_t sample = word >> (16 - GAIN_BITS);
+  return (int16_t)(sample > INT16_MAX ? INT16_MAX : sample < INT16_MIN ? INT16_MIN : sample);
+}
+
+// Prints "microphone quiet" or "microphone clips" when it begins: change GAIN_BITS then.
+static void print_level(void) {
+  static m3net_level_verdict printed = M3NET_LEVEL_OK;
+  const m3net_level_verdict verdict = m3net_level_judge(&live.level);
+  if (verdict != printed) printf("microphone %s\n", m3net_level_verdict_name(verdict));
+  printed = verdict;
+}
 
 static i2s_chan_handle_t start_microphone(void) {
   i2s_chan_handle_t microphone = NULL;
@@ -52,9 +68,10 @@ void app_main(void) {
   while (status == M3NET_OK) {
     size_t bytes = 0;
     ESP_ERROR_CHECK(i2s_channel_read(microphone, words, sizeof(words), &bytes, portMAX_DELAY));
-    for (size_t i = 0; i < M3NET_FRONTEND_HOP_SAMPLES; ++i) hop[i] = (int16_t)(words[i] >> 16);
+    for (size_t i = 0; i < M3NET_FRONTEND_HOP_SAMPLES; ++i) hop[i] = sample_of(words[i]);
     status = m3net_live_hear(&live, hop);
     if (status != M3NET_OK || !m3net_live_step(&live, &result)) continue;
+    if (result.has_level) print_level();
     status = result.status;
     if (status != M3NET_OK || !result.has_event) continue;
     printf("%s %d %%\n", m3net_model_labels[result.event.label],

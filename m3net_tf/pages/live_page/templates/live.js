@@ -245,6 +245,8 @@ const livePage = (() => {
     listNearMisses(message.near_misses);
     const damaged = message.damaged_lines ? `, ${drawing.counted(message.damaged_lines, "line")} damaged` : "";
     at("state").textContent = `${states[message.state]}${damaged}`;
+    at("level").textContent = message.warning || message.level || "–";
+    at("level").classList.toggle("lost", message.warning !== "");
   }
 
   function statistics(numbers) {

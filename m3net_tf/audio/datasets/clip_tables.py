@@ -9,11 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NotRequired, TypedDict
 
+from m3net_tf.audio.annotations.reading import names_recordings
 from m3net_tf.audio.datasets.clips import SPLITS, Clip
-from m3net_tf.audio.datasets.files import files_below, read_lines, read_text
+from m3net_tf.audio.datasets.files import files_below
 from m3net_tf.audio.datasets.split_names import fold_named, folds_named, splits_named
 from m3net_tf.system.artifacts import parse_json
 from m3net_tf.system.errors import DataError
+from m3net_tf.system.text_tables import read_lines, read_text
 from m3net_tf.system.words import counted
 
 EDGE_IMPULSE = "info.labels"
@@ -234,8 +236,10 @@ def find_table(root: Path, suffixes: Sequence[str]) -> tuple[str, list[str]]:
 
 
 def _has_columns(table: Path) -> bool:
+    """Whether a table lists clips: paths and labels, and no parts of recordings."""
     header, lines = read_lines(table, _REMEDY)
-    return bool(lines) and {"path", "label"} <= _meanings(header).keys()
+    clips = bool(lines) and {"path", "label"} <= _meanings(header).keys()
+    return clips and not names_recordings(header)
 
 
 def _tables(root: Path) -> Iterator[Path]:
