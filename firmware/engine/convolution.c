@@ -432,6 +432,27 @@ M3NET_SEPARATE void gather_words(const m3net_convolution* layer, const int8_t* i
   }
 }
 
+/// Gathers windows of three rows of nine items, `step` bytes apart, into some of four, as of the
+/// first layer of an image of three colours. A loop over rows would take half of such a layer's
+/// time.
+M3NET_SEPARATE void gather_colours(const int8_t* first, int32_t down, int32_t step, int32_t count,
+                                   int16_t* patch) {
+  enum { WINDOWS = 4 };
+  for (; count > 0; --count, first += step, patch += 2) {
+    const int8_t *second = first + down, *third = second + down;
+    uint16_t end, begin;
+    M3NET_MEMCPY(&end, second + 7, sizeof(end));
+    M3NET_MEMCPY(&begin, third, sizeof(begin));
+    int16_t* four = put_four(WINDOWS, patch, m3net_load_word(first));
+    four = put_four(WINDOWS, four, m3net_load_word(first + 4));
+    four = put_four(WINDOWS, four, (m3net_load_word(second - 1) & ~0xffu) | (uint8_t)first[8]);
+    four = put_four(WINDOWS, four, m3net_load_word(second + 3));
+    four = put_four(WINDOWS, four, end | (uint32_t)begin << 16);
+    four = put_four(WINDOWS, four, m3net_load_word(third + 2));
+    (void)put_four(WINDOWS, four, m3net_load_word(third + 5) >> 8);
+  }
+}
+
 /// Gathers a window that is partly outside the image, or whose pixels do not lie side by side.
 M3NET_SEPARATE void gather_pieces(const m3net_convolution* layer, const int8_t* input,
                                   window_place place, window_writer* writer) {
@@ -518,6 +539,14 @@ M3NET_SEPARATE void gather_windows(const m3net_convolution* layer, const int8_t*
       const int8_t* line = input + row * image->row_step + column * channels;
       if (items % 4 == 0) {
         widen_lines(size, patch, line, items, rows, down, 2 * size * items);
+      } else if (size == 4 && items == 9 && rows == 3) {
+        const int32_t stride = window->column_stride;
+        const int32_t inside = ((last < last_column ? last : last_column) - column) / stride;
+        const int32_t others = inside < size - 1 - i ? inside : size - 1 - i;
+        gather_colours(line, down, stride * channels, 1 + others, patch);
+        place->column += others * stride;
+        patch += 2 * others;
+        i += others;
       } else if (items > 4) {
         put_rows(&writer, line, items, rows, down - items);
       } else {

@@ -180,7 +180,7 @@ typedef struct {
   int32_t farther;  ///< Bytes from an output to the next; of stride one, less `along`.
 } window_line;
 
-enum { BEGINS_OUTSIDE = 1, ENDS_OUTSIDE = 2, LACKS_FIRST = 4 };
+enum { BEGINS_OUTSIDE = 1, ENDS_OUTSIDE = 2, LACKS_FIRST = 4, IS_ODD = 8 };
 
 // Registers: r0 to r2 sums; r3 to r5 weights of the upper two items of the three columns of a
 // window; r6 of the third item of two columns; r7 of the third column, above the passes that are
@@ -238,23 +238,26 @@ enum { BEGINS_OUTSIDE = 1, ENDS_OUTSIDE = 2, LACKS_FIRST = 4 };
   "pkhtb r5, r5, r12\n\t"                         \
   "3:\n\t"
 
-/// Assembly that turns a sum into an output in r12.
-#define M3NET_FINISH_SUM(sum) \
-  "ldr r12, [sp]\n\t"         \
-  "ldr lr, [sp, #4]\n\t"      \
-  "lsl " sum ", " sum         \
-  ", #1\n\t"                  \
-  "smmlar r12, " sum          \
-  ", r12, lr\n\t"             \
-  "add r12, r12, " sum        \
-  ", asr #31\n\t"             \
-  "asr r12, r12, r7\n\t"      \
+/// Assembly that turns a sum, which is doubled, into an output in r12.
+#define M3NET_FINISH_SUM(sum) M3NET_FINISH_BY(M3NET_ROUND, sum)
+#define M3NET_FINISH_BY(ROUND, sum) \
+  "ldr r12, [sp]\n\t"                 \
+  "ldr lr, [sp, #4]\n\t"              \
+  "smmlar r12, " sum                  \
+  ", r12, lr\n\t" ROUND(sum)          \
+  "asr r12, r12, r7\n\t"              \
   "ssat r12, #8, r12\n\t"
 
+/// Assembly that rounds negative sums; without it where m3net_rectifies().
+#define M3NET_ROUND(sum) "add r12, r12, " sum ", asr #31\n\t"
+#define M3NET_RECTIFY(sum) ""
+
 /// Assembly that finishes a sum with its last column; the two next sums get the column, too.
-#define M3NET_NEXT_OUTPUT(LOAD, ADD, sum, next, last)                                    \
+#define M3NET_NEXT_OUTPUT(LOAD, ADD, sum, next, last) \
+  M3NET_NEXT_BY(M3NET_ROUND, LOAD, ADD, sum, next, last)
+#define M3NET_NEXT_BY(ROUND, LOAD, ADD, sum, next, last)                                 \
   "ldr " last ", [sp, #8]\n\t" LOAD ADD(sum, "r5", "r7", "t") ADD(next, "r4", "r6", "t") \
-      ADD(last, "r3", "r6", "b") M3NET_FINISH_SUM(sum) "strb r12, [r8, r11]\n\t"
+      ADD(last, "r3", "r6", "b") M3NET_FINISH_BY(ROUND, sum) "strb r12, [r8, r11]\n\t"
 
 /// As above; outputs are not as far apart as columns.
 #define M3NET_NEXT_APART(LOAD, ADD, sum, next, last) \
@@ -273,7 +276,7 @@ enum { BEGINS_OUTSIDE = 1, ENDS_OUTSIDE = 2, LACKS_FIRST = 4 };
   "sub sp, sp, #12\n\t"
 
 /// Assembly that begins a channel: r0 has its bias, and r1 the sum of the first output's first
-/// column.
+/// column. Weights and bias are doubled, so that no sum need be.
 #define M3NET_BEGIN_LINE(LOAD, ADD, WIDEN) \
   M3NET_ENTER_LINE                         \
   "1:\n\t"                                 \
@@ -292,12 +295,17 @@ enum { BEGINS_OUTSIDE = 1, ENDS_OUTSIDE = 2, LACKS_FIRST = 4 };
   "str lr, [sp, #20]\n\t"                  \
   "add r1, r8, #1\n\t"                     \
   "str r1, [sp, #12]\n\t" WIDEN            \
+  "lsl r0, r0, #1\n\t"                     \
+  "sadd16 r3, r3, r3\n\t"                  \
+  "sadd16 r4, r4, r4\n\t"                  \
+  "sadd16 r5, r5, r5\n\t"                  \
+  "sadd16 r6, r6, r6\n\t"                  \
   "str r0, [sp, #8]\n\t"                   \
   "ldr r2, [sp, #28]\n\t"                  \
   "ldr lr, [sp, #40]\n\t"                  \
   "mov r1, r0\n\t"                         \
   "add r7, r7, r2\n\t"                     \
-  "pkhbt r7, r7, r12, lsl #16\n\t"         \
+  "pkhbt r7, r7, r12, lsl #17\n\t"         \
   "tst lr, #1\n\t"                         \
   "bne 5f\n\t" LOAD                        \
   "b 6f\n\t"                               \
@@ -318,14 +326,35 @@ enum { BEGINS_OUTSIDE = 1, ENDS_OUTSIDE = 2, LACKS_FIRST = 4 };
   "11:\n\t"            \
   "ldr lr, [sp, #20]\n\t" M3NET_NEXT_CHANNEL
 
+/// Assembly of a loop as the one of outputs that are as far apart as columns, for where
+/// m3net_rectifies(). Its entries are the 24 bytes of code at its end.
+#define M3NET_NOTHING(LOAD, ADD) ""
+#define M3NET_RECTIFIED(LOAD, ADD) \
+  "31:\n\t" M3NET_NEXT_BY(M3NET_RECTIFY, LOAD, ADD, "r1", "r2", "r0")                      \
+  "32:\n\t" M3NET_NEXT_BY(M3NET_RECTIFY, LOAD, ADD, "r2", "r0", "r1")                      \
+  "33:\n\t" M3NET_NEXT_BY(M3NET_RECTIFY, LOAD, ADD, "r0", "r1", "r2")                      \
+  "sub r7, r7, #256\n\t"                                                                   \
+  "tst r7, #0xff00\n\t"                                                                    \
+  "bne 31b\n\t"                                                                            \
+  "b 24f\n\t"                                                                              \
+  ".balign 4\n\t"                                                                          \
+  "mov.n r0, r1\n\t"                                                                       \
+  "mov.n r1, r2\n\t"                                                                       \
+  "b.w 33b\n\t"                                                                            \
+  "mov.n r0, r2\n\t"                                                                       \
+  "mov.n r2, r1\n\t"                                                                       \
+  "b.w 32b\n\t"                                                                            \
+  "b.w 31b\n\t"                                                                            \
+  "nop.w\n\t"
+
 /// Assembly of a line whose windows are a column apart. Three outputs a pass; the sums change their
 /// roles, and the loop begins so that the last output is a third one. The first three entries are
 /// for outputs that are as far apart as columns, the others for all.
-#define M3NET_LINE_OF_STRIDE_ONE(LOAD, ADD, WIDEN) \
-  M3NET_BEGIN_LINE(LOAD, ADD, WIDEN)               \
+#define M3NET_LINE_OF_STRIDE_ONE(LOAD, ADD, WIDEN, RECTIFIED) \
+  M3NET_BEGIN_LINE(LOAD, ADD, WIDEN)                          \
   LOAD                                                                                     \
   "mov r2, r0\n\t" ADD("r1", "r4", "r6", "t") ADD("r2", "r3", "r6", "b")                   \
-  "ldr pc, [sp, #32]\n\t"                                                                  \
+  "ldr pc, [sp, #32]\n\t" RECTIFIED(LOAD, ADD)                                             \
   ".balign 4\n\t"                                                                          \
   "10:\n\t"                                                                                \
   "mov.n r0, r1\n\t"                                                                       \
@@ -367,20 +396,46 @@ enum { BEGINS_OUTSIDE = 1, ENDS_OUTSIDE = 2, LACKS_FIRST = 4 };
   "add r8, r8, r10\n\t" ADD("r1", "r5", "r7", "t") M3NET_FINISH_SUM("r1")                  \
   "strb r12, [r8, r11]\n\t" M3NET_END_LINE
 
-/// Assembly of a line whose windows are two columns apart.
-#define M3NET_LINE_OF_STRIDE_TWO(LOAD, ADD, WIDEN) \
-  M3NET_BEGIN_LINE(LOAD, ADD, WIDEN)               \
+/// Assembly that loads the next column: two items in r12, one in `third`.
+#define M3NET_LOAD_COLUMN(third) \
+  "ldrsb r12, [r8]\n\t"          \
+  "ldrsb lr, [r8, r9]\n\t"       \
+  "ldrsb " third                 \
+  ", [r8, r9, lsl #1]\n\t"       \
+  "pkhbt r12, r12, lr, lsl #16\n\t"
+
+/// As above for lines whose windows are two columns apart: the third item is in r0.
+#define M3NET_NEXT_THREE M3NET_LOAD_COLUMN("r0") "add r8, r8, r10\n\t"
+#define M3NET_ADD_WIDE_THREE(sum, pair, third, half) \
+  "smlad " sum ", r12, " pair ", " sum               \
+  "\n\t"                                             \
+  "smlab" half " " sum ", r0, " third ", " sum "\n\t"
+
+/// Assembly that finishes a sum with its last two columns; the next sum gets the last one, too.
+#define M3NET_NEXT_WIDE(LOAD, ADD, sum, next) \
+  LOAD ADD(sum, "r4", "r6", "t")                                                \
+  "ldr " next ", [sp, #8]\n\t" LOAD ADD(sum, "r5", "r7", "t")                   \
+  ADD(next, "r3", "r6", "b")                                                    \
+  "ldr r0, [sp, #44]\n\t" M3NET_FINISH_SUM(sum)                                 \
+  "strb r12, [r11]\n\t"                                                         \
+  "add r11, r11, r0\n\t"
+
+/// Assembly of a line whose windows are two columns apart. Two outputs a pass; if their number is
+/// odd, the loop begins with the second one.
+#define M3NET_LINE_OF_STRIDE_TWO(LOAD, ADD, WIDEN, NEXT, ADD_NEXT) \
+  M3NET_BEGIN_LINE(LOAD, ADD, WIDEN)                               \
   "ldr r11, [sp, #52]\n\t"                                                                 \
   "ldr r12, [sp, #12]\n\t"                                                                 \
+  "ldr lr, [sp, #40]\n\t"                                                                  \
   "add r11, r11, r12\n\t"                                                                  \
-  "10:\n\t" LOAD ADD("r1", "r4", "r6", "t") LOAD                                           \
-  "mov r2, r0\n\t" ADD("r1", "r5", "r7", "t") ADD("r2", "r3", "r6", "b")                   \
-  M3NET_FINISH_SUM("r1")                                                                   \
-  "strb r12, [r11]\n\t"                                                                    \
-  "ldr lr, [sp, #44]\n\t"                                                                  \
+  "tst lr, #8\n\t"                                                                         \
+  "beq 10f\n\t"                                                                            \
+  "mov r2, r1\n\t"                                                                         \
+  "b 12f\n\t"                                                                              \
+  ".balign 4\n\t"                                                                          \
+  "10:\n\t" M3NET_NEXT_WIDE(NEXT, ADD_NEXT, "r1", "r2")                                    \
+  "12:\n\t" M3NET_NEXT_WIDE(NEXT, ADD_NEXT, "r2", "r1")                                    \
   "sub r7, r7, #256\n\t"                                                                   \
-  "add r11, r11, lr\n\t"                                                                   \
-  "mov r1, r2\n\t"                                                                         \
   "tst r7, #0xff00\n\t"                                                                    \
   "bne 10b\n\t"                                                                            \
   "ldr r12, [sp, #40]\n\t"                                                                 \
@@ -389,14 +444,6 @@ enum { BEGINS_OUTSIDE = 1, ENDS_OUTSIDE = 2, LACKS_FIRST = 4 };
   "ldr r12, [sp, #36]\n\t"                                                                 \
   "mov lr, r12\n\t" ADD("r1", "r5", "r7", "t") M3NET_FINISH_SUM("r1")                      \
   "strb r12, [r11]\n\t" M3NET_END_LINE
-
-/// Assembly that loads the next column: two items in r12, one in `third`.
-#define M3NET_LOAD_COLUMN(third) \
-  "ldrsb r12, [r8]\n\t"          \
-  "ldrsb lr, [r8, r9]\n\t"       \
-  "ldrsb " third                 \
-  ", [r8, r9, lsl #1]\n\t"       \
-  "pkhbt r12, r12, lr, lsl #16\n\t"
 
 /// Assembly that adds the products of a column to three sums, the first of which is then complete.
 /// The third item is in `next`, and the bias in r11.
@@ -503,21 +550,25 @@ enum { BEGINS_OUTSIDE = 1, ENDS_OUTSIDE = 2, LACKS_FIRST = 4 };
 // NOLINTEND(bugprone-macro-parentheses)
 
 static void convolve_line_of_three(const window_line* line) {
-  M3NET_RUN_LINE(M3NET_LINE_OF_STRIDE_ONE(M3NET_LOAD_THREE, M3NET_ADD_THREE, M3NET_WIDEN_THREE));
+  M3NET_RUN_LINE(M3NET_LINE_OF_STRIDE_ONE(M3NET_LOAD_THREE, M3NET_ADD_THREE, M3NET_WIDEN_THREE,
+                                          M3NET_RECTIFIED));
 }
 
 static void convolve_line_of_two(const window_line* line) {
-  M3NET_RUN_LINE(M3NET_LINE_OF_STRIDE_ONE(M3NET_LOAD_TWO, M3NET_ADD_TWO, M3NET_WIDEN_TWO));
+  M3NET_RUN_LINE(
+      M3NET_LINE_OF_STRIDE_ONE(M3NET_LOAD_TWO, M3NET_ADD_TWO, M3NET_WIDEN_TWO, M3NET_NOTHING));
 }
 
 static void convolve_line_of_five(const window_line* line) { M3NET_RUN_LINE(M3NET_LINE_OF_FIVE); }
 
 static void convolve_wide_line_of_three(const window_line* line) {
-  M3NET_RUN_LINE(M3NET_LINE_OF_STRIDE_TWO(M3NET_LOAD_THREE, M3NET_ADD_THREE, M3NET_WIDEN_THREE));
+  M3NET_RUN_LINE(M3NET_LINE_OF_STRIDE_TWO(M3NET_LOAD_THREE, M3NET_ADD_THREE, M3NET_WIDEN_THREE,
+                                          M3NET_NEXT_THREE, M3NET_ADD_WIDE_THREE));
 }
 
 static void convolve_wide_line_of_two(const window_line* line) {
-  M3NET_RUN_LINE(M3NET_LINE_OF_STRIDE_TWO(M3NET_LOAD_TWO, M3NET_ADD_TWO, M3NET_WIDEN_TWO));
+  M3NET_RUN_LINE(M3NET_LINE_OF_STRIDE_TWO(M3NET_LOAD_TWO, M3NET_ADD_TWO, M3NET_WIDEN_TWO,
+                                          M3NET_LOAD_TWO, M3NET_ADD_TWO));
 }
 
 /// A direction in the image.
@@ -539,18 +590,18 @@ static void convolve_lines(const m3net_convolution* layer, const int8_t* input, 
   const int32_t reach = (along.outputs - 1) * stride + 3 - along.before;
   const int32_t outside = reach > along.inputs;
   const int32_t outputs = along.outputs - outside;
-  const int32_t five = stride == 1 && along.outputs == 5 && along.before && outside &&
-                       m3net_rectifies(layer->channels);
+  const int32_t rectifies = m3net_rectifies(layer->channels);
+  const int32_t five = stride == 1 && along.outputs == 5 && along.before && outside && rectifies;
   window_line line;
   line.taps = layer->taps;
   line.channel = layer->channels;
   line.end = layer->channels + to->channels;
   line.padding = (int32_t)((uint32_t)(uint16_t)layer->padding * 0x10001u);
   line.along = along.step;
-  line.passes = (stride == 1 ? (outputs + 2) / 3 : outputs) * 256;
+  line.passes = (stride == 1 ? (outputs + 2) / 3 : (outputs + 1) / 2) * 256;
   line.farther = along.output_step - (stride == 1 ? along.step : 0);
-  const int32_t entry = (outputs + 2) % 3;
-  line.entry = stride == 1 && line.farther ? 24 + 12 * entry : 8 * entry;
+  const int32_t rest = (outputs + 2) % 3, entry = line.farther ? 24 + 12 * rest : 8 * rest;
+  const int32_t entry_of_three = rectifies && !line.farther ? entry - 24 : entry;
   for (int32_t index = 0, first = -across.before; index < across.outputs;
        ++index, first += stride) {
     const int32_t before = first < 0;
@@ -558,16 +609,18 @@ static void convolve_lines(const m3net_convolution* layer, const int8_t* input, 
     line.from = input + (before ? first + 2 : first) * across.step;
     line.across = before ? -across.step : across.step;
     line.flags = (along.before ? BEGINS_OUTSIDE : 0) | (outside ? ENDS_OUTSIDE : 0) |
-                 (before ? LACKS_FIRST : 0);
+                 (before ? LACKS_FIRST : 0) | (outputs % 2 ? IS_ODD : 0);
     const int8_t* place = output + index * across.output_step;
     line.distance = (int32_t)(place - line.from);
     if (stride == 1) {
       line.distance -= (along.before ? 2 : 3) * along.step;
       if (before || behind) {
+        line.entry = entry;
         convolve_line_of_two(&line);
       } else if (five) {
         convolve_line_of_five(&line);
       } else {
+        line.entry = entry_of_three;
         convolve_line_of_three(&line);
       }
     } else {

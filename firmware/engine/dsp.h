@@ -59,6 +59,27 @@ static inline uint32_t m3net_add_odd_bytes(uint32_t sums, uint32_t word) {
   return result;
 }
 
+/// The lower halves of two words in a word.
+static inline uint32_t m3net_lower_halves(uint32_t a, uint32_t b) {
+  uint32_t result;
+  __asm__("pkhbt %0, %1, %2, lsl #16" : "=r"(result) : "r"(a), "r"(b));
+  return result;
+}
+
+/// The upper halves of two words in a word.
+static inline uint32_t m3net_upper_halves(uint32_t a, uint32_t b) {
+  uint32_t result;
+  __asm__("pkhtb %0, %1, %2, asr #16" : "=r"(result) : "r"(b), "r"(a));
+  return result;
+}
+
+/// Both halves, times two.
+static inline uint32_t m3net_double_halves(uint32_t a) {
+  uint32_t result;
+  __asm__("sadd16 %0, %1, %1" : "=r"(result) : "r"(a));
+  return result;
+}
+
 /// `sum` plus the product of the lower halves and the product of the upper halves.
 static inline int32_t m3net_add_products(uint32_t a, uint32_t b, int32_t sum) {
   int32_t result;

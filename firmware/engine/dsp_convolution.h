@@ -192,9 +192,9 @@ static void convolve_one(const m3net_convolution* layer, const int16_t* patch, i
   const m3net_channel first = *layer->channels;  // stands for all if they are alike
   register const int16_t* from __asm__("r0") = patch;
   register const int16_t* part_end __asm__("r1") = patch + items - parts * M3NET_TWIN_ITEMS;
-  // An iteration takes 16 items; the first one begins where fewer are left. Four items have 72
+  // An iteration takes 32 items; the first one begins where fewer are left. Four items have 72
   // bytes of code.
-  register int32_t skipped __asm__("r2") = (-items & 15) * 18;
+  register int32_t skipped __asm__("r2") = ((parts * M3NET_TWIN_ITEMS - items) & 31) * 18;
   register const m3net_channel* channel __asm__("r3") = layer->channels;
   register int8_t* to __asm__("r4") = output;
   register int8_t* end __asm__("r5") = output + (layer->output.channels & ~3);
@@ -224,6 +224,8 @@ static void convolve_one(const m3net_convolution* layer, const int16_t* patch, i
       "ldr pc, [sp, #16]\n\t"
       "2:\n\t"  //
       M3NET_TWICE(M3NET_TWICE(M3NET_MULTIPLY_FOUR_ITEMS))
+      "4:\n\t"  //
+      M3NET_TWICE(M3NET_TWICE(M3NET_MULTIPLY_FOUR_ITEMS))
       "cmp r11, lr\n\t"
       "bne 2b\n\t"
       "ldr r4, [sp]\n\t"
@@ -234,23 +236,19 @@ static void convolve_one(const m3net_convolution* layer, const int16_t* patch, i
       "add r4, r4, r1, asr #8\n\t"
       "add r5, r5, r3, asr #8\n\t"
       "cmp lr, r6\n\t"
-      "beq 3f\n\t"
-      "str r4, [sp]\n\t"
-      "str r5, [sp, #4]\n\t"
-      "mov r1, r0\n\t"
-      "mov r3, r2\n\t"
-      "add lr, lr, %[part]\n\t"
-      "b 2b\n\t"
-      "3:\n\t"
-      "ldr r11, [sp, #40]\n\t"  //
+      "bne 3f\n\t"
+      "ldr r11, [sp, #40]\n\t"
+      "cmp r7, #0\n\t"
+      "beq 5f\n\t"  //
       M3NET_FINISH_ONE_PIXEL("r0")
       M3NET_FINISH_ONE_PIXEL("r4")
       M3NET_FINISH_ONE_PIXEL("r2")
       M3NET_FINISH_ONE_PIXEL("r5")
+      "str r11, [sp, #40]\n\t"
+      "6:\n\t"
       "ldr r3, [sp, #20]\n\t"
       "ldr r6, [sp, #24]\n\t"
       "ldr r8, [sp, #28]\n\t"
-      "str r11, [sp, #40]\n\t"
       "add r3, r3, #64\n\t"
       "bfi r0, r4, #8, #8\n\t"
       "bfi r0, r2, #16, #8\n\t"
@@ -260,6 +258,28 @@ static void convolve_one(const m3net_convolution* layer, const int16_t* patch, i
       "str r6, [sp, #24]\n\t"
       "cmp r6, r8\n\t"
       "bne 1b\n\t"
+      "b 7f\n\t"
+      // The next part.
+      "3:\n\t"
+      "str r4, [sp]\n\t"
+      "str r5, [sp, #4]\n\t"
+      "mov r1, r0\n\t"
+      "mov r3, r2\n\t"
+      "add lr, lr, %[part]\n\t"
+      "b 4b\n\t"
+      // All channels have the same constants but for the bias.
+      "5:\n\t"  //
+      M3NET_LOAD_CHANNEL("r11", 0, "r6", "r8", "r9")
+      "lsl r0, r0, #1\n\t"
+      "lsl r4, r4, #1\n\t"
+      "lsl r2, r2, #1\n\t"
+      "lsl r5, r5, #1\n\t"  //
+      M3NET_REQUANTIZE("r0", "r6", "r8", "r9", "r10")
+      M3NET_REQUANTIZE("r4", "r6", "r8", "r9", "r10")
+      M3NET_REQUANTIZE("r2", "r6", "r8", "r9", "r10")
+      M3NET_REQUANTIZE("r5", "r6", "r8", "r9", "r10")
+      "b 6b\n\t"
+      "7:\n\t"
       "add sp, sp, #8\n\t"
       "pop {r0-r8}\n\t"
       : "+&r"(from), "+&r"(part_end), "+&r"(skipped), "+&r"(channel), "+&r"(to), "+&r"(end),
@@ -344,9 +364,9 @@ static void convolve_two(const pixel_group* group, int8_t* output) {
   // Pairs: one less if exact, which the comparison with it shows.
   register const int8_t* part_end __asm__("r4") =
       whole - (of_bytes ? 2 * parts * M3NET_TWIN_ITEMS : group->exact);
-  // An iteration takes 16 items, or 8 of bytes; the first one begins where fewer are left. An item
-  // has 28 or 30 bytes of code. Loop and outputs are below 1 KiB, the code that an STM32F4 keeps.
-  register int32_t skipped __asm__("r5") = of_bytes ? (-items & 7) * 30 + 1 : (-items & 15) * 28;
+  // An iteration takes 16 items; the first one begins where fewer are left. An item has 28 bytes of
+  // code, or 30. Loop and outputs are below 1 KiB, the code that an STM32F4 keeps.
+  register int32_t skipped __asm__("r5") = (-items & 15) * (of_bytes ? 30 : 28) + of_bytes;
   register const int16_t* channel __asm__("r6") = shift_of(group->channels + 3);
   register const int8_t* patch_end __asm__("r8") = whole;
   register int32_t is_exact __asm__("r10") = group->exact;
@@ -423,7 +443,7 @@ static void convolve_two(const pixel_group* group, int8_t* output) {
       "cmp r11, #0\n\t"
       "b 4b\n\t"
       "3:\n\t"  //
-      M3NET_TWICE(M3NET_TWICE(M3NET_MULTIPLY_TWO_OF_BYTES))
+      M3NET_TWICE(M3NET_TWICE(M3NET_TWICE(M3NET_MULTIPLY_TWO_OF_BYTES)))
       "ldr lr, [sp, #16]\n\t"
       "cmp r11, lr\n\t"
       "bne 3b\n\t"

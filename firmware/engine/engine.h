@@ -70,7 +70,7 @@ typedef struct {
   int16_t batches;
   int8_t padding;           ///< The input's zero point.
   int8_t plain;             ///< The weights are in `plain_blocks`.
-  int8_t pixels;            ///< Windows that are computed together, 1 to 4.
+  int8_t pixels;            ///< Windows that are computed together; depthwise: of a line.
   int8_t lines;             ///< Depthwise: whether lines are computed channel by channel.
   int8_t narrow;            ///< Every sum fits the short form of the requantisation.
   int8_t full;              ///< The outputs reach from -128 to 127.
@@ -357,6 +357,18 @@ void m3net_convolve_depthwise_pixels(const m3net_convolution* layer, const int8_
                                      int8_t* output, int32_t* scratch);
 #else
 #define m3net_convolve_depthwise_pixels m3net_convolve_depthwise
+#endif
+
+/// As above, of a layer whose window is a part of a row or of a column, where `pixels`, a multiple
+/// of six, are computed at a time, channel by channel. It has at most 15 taps. `scratch` then holds
+/// the items of four channels that these pixels read, in 16 bits. Each line must be at least as
+/// long as the dilation; with a dilation there is no stride. A line of the output may overwrite
+/// what its own items have read in the same channel.
+#if M3NET_ENGINE_DSP && !M3NET_ENGINE_HELIUM
+void m3net_convolve_depthwise_line(const m3net_convolution* layer, const int8_t* input,
+                                   int8_t* output, int32_t* scratch);
+#else
+#define m3net_convolve_depthwise_line m3net_convolve_depthwise
 #endif
 
 /// Average and maximum of windows, without what lies outside the image: input and output have as

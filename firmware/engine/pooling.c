@@ -126,8 +126,63 @@ static inline void maximum_pixel(const m3net_pooling* layer, const visible_windo
 
 #else
 
+#if M3NET_ENGINE_DSP
+
+/// Pixels of which the sum of a channel fits 16 bits.
+#define MOST_PIXELS 256
+
+/// Sums of four channels, 16 bits each.
+typedef struct {
+  uint32_t even, odd;
+} short_sums;
+
+/// Adds pixels that are `step` bytes apart.
+static inline short_sums add_pixels(short_sums sums, const int8_t* pixel, int32_t step,
+                                    int32_t count) {
+  for (; count > 1; count -= 2, pixel += 2 * step) {
+    const uint32_t first = m3net_load_word(pixel), second = m3net_load_word(pixel + step);
+    sums.even = m3net_add_even_bytes(m3net_add_even_bytes(sums.even, first), second);
+    sums.odd = m3net_add_odd_bytes(m3net_add_odd_bytes(sums.odd, first), second);
+  }
+  if (count > 0) {
+    const uint32_t last = m3net_load_word(pixel);
+    sums.even = m3net_add_even_bytes(sums.even, last);
+    sums.odd = m3net_add_odd_bytes(sums.odd, last);
+  }
+  return sums;
+}
+
+/// Four channels' sums one by one.
+static inline m3net_four_sums each_of(short_sums sums) {
+  const m3net_four_sums each = {(int16_t)(uint16_t)sums.even, (int16_t)(uint16_t)sums.odd,
+                                (int32_t)sums.even >> 16, (int32_t)sums.odd >> 16};
+  return each;
+}
+
+#endif
+
 static inline void average_pixel(const m3net_pooling* layer, const visible_window* window,
                                  int8_t* pixel) {
+#if M3NET_ENGINE_DSP
+  const m3net_image* image = &layer->input;
+  const int32_t count = window->rows * window->columns;
+  if (count <= MOST_PIXELS && image->channels % 4 == 0) {
+    for (int32_t channel = 0; channel < image->channels; channel += 4) {
+      const int8_t* row = window->first + channel;
+      short_sums sums = {0, 0};
+      for (int32_t y = 0; y < window->rows; ++y, row += image->row_step) {
+        sums = add_pixels(sums, row, image->column_step, window->columns);
+      }
+      const m3net_four_sums four = each_of(sums);
+      const int32_t each[] = {four.a, four.b, four.c, four.d};
+      for (int32_t i = 0; i < 4; ++i) {
+        const int32_t value = divide(each[i], count);
+        pixel[channel + i] = (int8_t)m3net_clamp(value, layer->minimum, layer->maximum);
+      }
+    }
+    return;
+  }
+#endif
   pool_pixel(layer, window, average, pixel, 1);
 }
 
@@ -176,6 +231,38 @@ void m3net_pool_average(const m3net_pooling* layer, const int8_t* input, int8_t*
   pool(layer, input, output, average_pixel);
 }
 
+#if M3NET_ENGINE_DSP && !M3NET_ENGINE_HELIUM
+
+void m3net_add_line(const m3net_pooling* layer, const int8_t* line, int32_t* sums) {
+  const m3net_image* image = &layer->input;
+  // The direction of the line, and the other one.
+  const int32_t by_rows = image->columns == 1;
+  const int32_t length = by_rows ? image->rows : image->columns, others = by_rows ? 1 : image->rows;
+  const int32_t step = by_rows ? image->row_step : image->column_step;
+  for (int32_t y = 0; y < others; ++y, line += image->row_step) {
+    const int8_t* pixel = line;
+    for (int32_t left = length; left > 0; left -= MOST_PIXELS, pixel += MOST_PIXELS * step) {
+      const int32_t count = left < MOST_PIXELS ? left : MOST_PIXELS;
+      int32_t channel = 0;
+      for (; channel <= image->channels - 4; channel += 4) {
+        const short_sums none = {0, 0};
+        const m3net_four_sums each = each_of(add_pixels(none, pixel + channel, step, count));
+        sums[channel] += each.a;
+        sums[channel + 1] += each.b;
+        sums[channel + 2] += each.c;
+        sums[channel + 3] += each.d;
+      }
+      for (; channel < image->channels; ++channel) {
+        for (int32_t x = 0; x < count; ++x) {
+          sums[channel] += pixel[x * step + channel];
+        }
+      }
+    }
+  }
+}
+
+#else
+
 void m3net_add_line(const m3net_pooling* layer, const int8_t* line, int32_t* sums) {
   const m3net_image* image = &layer->input;
   for (int32_t y = 0; y < image->rows; ++y) {
@@ -205,6 +292,8 @@ void m3net_add_line(const m3net_pooling* layer, const int8_t* line, int32_t* sum
     }
   }
 }
+
+#endif
 
 void m3net_average_lines(const m3net_pooling* layer, const int32_t* sums, int8_t* output) {
   const int32_t count = layer->window.rows * layer->window.columns;

@@ -187,7 +187,7 @@ typedef struct {
 #define M3NET_BLOCK_ITEMS 2
 #if M3NET_ENGINE_DSP
 #define M3NET_TWIN_BITS 8
-/// So many products of the upper one fit its sum of 24 bits; a multiple of 16.
+/// So many products of the upper one fit its sum of 24 bits: 16 more than a multiple of 32.
 #define M3NET_TWIN_ITEMS 496
 #define M3NET_TWIN(low, high) ((low) + (high) * (1 << M3NET_TWIN_BITS))
 typedef struct {

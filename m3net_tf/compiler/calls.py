@@ -173,7 +173,9 @@ class Call:
         if isinstance(layer, Convolution) and layer.is_winograd:
             return f"{self.kernel}_winograd"
         if self.kernel == "convolve_depthwise" and isinstance(layer, Convolution):
-            return self.kernel if layer.lines else f"{self.kernel}_pixels"
+            if layer.lines:
+                return self.kernel
+            return f"{self.kernel}_line" if layer.pixels > 1 else f"{self.kernel}_pixels"
         return self.kernel
 
     @property

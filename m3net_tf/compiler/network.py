@@ -196,8 +196,12 @@ def planned(
         plan = plan_memory(striping.calls, *ends, improve)
     else:
         plan = share_weights(striping.calls, *ends, improve, spare_bytes, goal)
-    layers = [member.arguments[0] for call in plan.calls for member in call.members]
-    convolutions = [layer for layer in layers if isinstance(layer, Convolution)]
+    members = [member for call in plan.calls for member in call.members]
+    convolutions = [
+        layer
+        for member in members
+        if member.kernel == "convolve" and isinstance(layer := member.arguments[0], Convolution)
+    ]
     saved[SHARED] = sum(layer.pixels > 1 and not layer.is_winograd for layer in convolutions)
     saved[USED] = len(winograd_layers(plan.calls))
     in_ram = choose_for_ram(plan.calls, goal.ram_bytes)

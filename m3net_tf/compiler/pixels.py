@@ -3,10 +3,11 @@
 
 A convolution computes several pixels at a time, whose windows are in the patch together; each
 weight is loaded once for all of them. Two windows of bytes need as much memory as one of 16-bit
-items. A depthwise convolution computes a line of the image channel
-by channel, where its output overwrites no item of its input that is still to be read. Each
-convolution gets the largest patch that leaves the arena no larger, or no larger than if the lines
-of a stripe did not share their memory.
+items. A depthwise convolution computes a line of the image channel by channel, where its output
+overwrites no item of its input that is still to be read. If its window is a part of a line, scratch
+memory holds four channels of so many pixels of the line as are computed at a time. Each convolution
+gets the largest patch that leaves the arena no larger, or no larger than if the lines of a stripe
+did not share their memory.
 """
 
 import dataclasses
@@ -21,7 +22,7 @@ from m3net_tf.compiler.goals import Goal
 from m3net_tf.compiler.limits import may_search
 from m3net_tf.compiler.overlap import line_slack
 from m3net_tf.compiler.plan import SLACK_BYTES, Improve, Plan, needs, plan_memory
-from m3net_tf.compiler.stripes import COLUMNS, Stripe, line_pixels, products, with_steps
+from m3net_tf.compiler.stripes import COLUMNS, ROWS, Stripe, line_pixels, products, with_steps
 from m3net_tf.compiler.structures import Convolution
 from m3net_tf.compiler.weights import GROUP, LARGEST_INPUT, PLAIN_BLOCK
 from m3net_tf.compiler.winograd import take_winograd
@@ -31,6 +32,9 @@ ALONG_COLUMNS, ALONG_ROWS = 1, 2  # M3NET_ALONG_COLUMNS and M3NET_ALONG_ROWS
 MOST_PIXELS = 4
 _UPPER_LIMIT = 1 << 23  # of the sum of the upper one of two channels
 _TWIN_ITEMS = 496  # M3NET_TWIN_ITEMS
+_LINE_PIXELS = 6  # OUTPUTS of depthwise_line.c
+_MOST_BLOCKS = 21  # whose pixels an int8_t can count
+_MOST_TAPS = 15  # of which depthwise_line.c keeps the weights
 
 
 def share_weights(
@@ -87,7 +91,8 @@ def _choose_lines(plan: Plan) -> None:
             if member.kernel == "convolve_depthwise" and isinstance(layer, Convolution):
                 stripe = call if isinstance(call, Stripe) else None
                 lines = _lines(layer, member, stripe, plan)
-                member.arguments[0] = dataclasses.replace(layer, lines=lines)
+                pixels = layer.pixels if stripe or _in_order(layer, member, plan) else 1
+                member.arguments[0] = dataclasses.replace(layer, lines=lines, pixels=pixels)
 
 
 def _lines(layer: Convolution, member: Call, stripe: Stripe | None, plan: Plan) -> int:
@@ -101,15 +106,40 @@ def _lines(layer: Convolution, member: Call, stripe: Stripe | None, plan: Plan) 
             output=with_steps(layer.output, target),
         )
         return line_direction(line, stripe.axis)
+    apart, same_channel, distance = _overlap(member, plan)
+    far = distance >= line_slack(member.inputs[0], member.output, layer.window)
+    return line_direction(layer, None) if apart or same_channel or far else 0
+
+
+def _overlap(member: Call, plan: Plan) -> tuple[bool, bool, int]:
+    """How the input and the output of a depthwise convolution lie in the arena.
+
+    Returns:
+        Whether they are apart; whether a channel overwrites items of the same channel alone, which
+        have been read; and bytes from the output's start to the input's.
+    """
     (source,), target = member.inputs, member.output
     ends = plan.places[source.block], plan.places[target.block]
     apart = ends[0] + source.block.size <= ends[1] or ends[1] + target.block.size <= ends[0]
     distance = ends[0] + source.offset - ends[1] - target.offset
-    # A channel then overwrites items of the same channel alone, which have been read.
     steps = {*source.strides[:3], *target.strides[:3], distance}
-    same_channel = not any(step % source.shape[3] for step in steps)
-    far = distance >= line_slack(source, target, layer.window)
-    return line_direction(layer, None) if apart or same_channel or far else 0
+    return apart, not any(step % source.shape[3] for step in steps), distance
+
+
+def _in_order(layer: Convolution, member: Call, plan: Plan) -> bool:
+    """Whether a line may be computed some pixels at a time, a channel after the other.
+
+    With dilations, and along several columns, pixels are computed in another order than the one
+    for which the plan lets the output overwrite the input: each must overwrite its own alone.
+    """
+    apart, same_channel, distance = _overlap(member, plan)
+    if apart or not same_channel:
+        return apart
+    window = layer.window
+    as_planned = window.rows == 1 or layer.output.columns == 1
+    if as_planned and window.row_dilation == window.column_dilation == 1:
+        return True
+    return distance == 0 and member.inputs[0].strides == member.output.strides
 
 
 def _with_most_pixels(
@@ -208,6 +238,43 @@ def line_direction(layer: Convolution, axis: int | None) -> int:
     return ALONG_ROWS if by_rows else ALONG_COLUMNS
 
 
+def line_counts(layer: Convolution, axis: int | None) -> list[int]:
+    """How many pixels of a line a depthwise convolution may compute at a time, most first.
+
+    Other arguments as for :func:`line_direction`. Empty if the window is not a part of a line.
+    """
+    window, source, target = layer.window, layer.input, layer.output
+    if not (layer.narrow and layer.full) or 1 not in (window.rows, window.columns):
+        return []
+    if window.columns == 1:
+        inputs, outputs, before = source.rows, target.rows, window.left
+        taps, stride, dilation = window.rows, window.row_stride, window.row_dilation
+    else:
+        inputs, outputs, before = source.columns, target.columns, window.top
+        taps, stride, dilation = window.columns, window.column_stride, window.column_dilation
+    crosses = axis == (ROWS if window.columns == 1 else COLUMNS)
+    if crosses or before or inputs < dilation or taps > _MOST_TAPS:
+        return []
+    if stride > 2 or (stride > 1 and dilation > 1):
+        return []
+    # Smaller windows, and fewer pixels at a time on average, take less one by one.
+    least_taps, least_pixels = (3, 5) if stride == 1 else (9, 10)
+    if taps < least_taps:
+        return []
+    least, most = outputs // dilation, -(-outputs // dilation)  # of every so many pixels
+    blocks = min(-(-most // _LINE_PIXELS), _MOST_BLOCKS)
+    counts = [_LINE_PIXELS * (blocks >> shift) for shift in range(blocks.bit_length())]
+    return [*(count for count in counts if least >= least_pixels * -(-most // count)), 1]
+
+
+def line_scratch(layer: Convolution, pixels: int) -> int:
+    """Bytes of scratch memory of a depthwise convolution that computes some pixels at a time."""
+    window = layer.window
+    taps = window.rows * window.columns
+    stride = max(window.row_stride, window.column_stride)
+    return (pixels * stride + taps) // 2 * GROUP * 4
+
+
 def _outside(inputs: int, outputs: int, stride: int, before: int) -> int:
     """Most lines of a window of three that are outside an image."""
     behind = (outputs - 1) * stride + 3 - before - inputs
@@ -227,14 +294,18 @@ class _Choice:
         self.call, self.member = call, member
         self.counts: list[int] = []
         layer = member.arguments[0]
-        if not isinstance(layer, Convolution) or member.kernel != "convolve":
+        if not isinstance(layer, Convolution):
             return
         self._window_bytes = member.scratch[0].size
-        pixels = math.prod(member.output.shape[1:3])
-        if isinstance(call, Stripe):
-            pixels = line_pixels(call, member)
-        self.counts = pixel_counts(layer, pixels)
-        self._set()
+        stripe = call if isinstance(call, Stripe) else None
+        if member.kernel == "convolve":
+            shape = member.output.shape
+            pixels = line_pixels(stripe, member) if stripe else math.prod(shape[1:3])
+            self.counts = pixel_counts(layer, pixels)
+        else:
+            self.counts = line_counts(layer, stripe.axis if stripe else None)
+        if self.counts:
+            self._set()
 
     def shrink(self) -> None:
         """Choose the next smaller count."""
@@ -247,6 +318,12 @@ class _Choice:
             assert isinstance(layer, Convolution)
             form.arguments[0] = dataclasses.replace(layer, pixels=self.counts[0])
         (patch,) = self.member.scratch
-        patch.size = self._window_bytes * patch_windows(self.counts[0])
+        if self.member.kernel == "convolve":
+            patch.size = self._window_bytes * patch_windows(self.counts[0])
+        else:
+            layer = self.member.arguments[0]
+            assert isinstance(layer, Convolution)
+            line = line_scratch(layer, self.counts[0]) if self.counts[0] > 1 else 0
+            patch.size = max(self._window_bytes, line)
         if isinstance(self.call, Stripe):
             self.call.share_scratch()

@@ -281,10 +281,11 @@ static uint32_t load_word(const int32_t* row) {
   return m3net_load_word(memory + row[1]);
 }
 
-/// Row: as of m3net_requantize_narrow. An output of a depthwise layer whose lines, of five outputs,
-/// are computed channel by channel; the sum has the product of the window's middle, too.
-static int32_t finish_line(const int32_t* row, uint32_t index) {
-  enum { ITEM = 3, WEIGHT = 5, PIXELS = 15 };
+/// Row: as of m3net_requantize_narrow. An output of a depthwise layer whose lines, of some outputs,
+/// are computed channel by channel; the sum has the product of the window's middle, too. The window
+/// has three rows or one.
+static int32_t finish_line(const int32_t* row, uint32_t index, int16_t columns, int16_t rows) {
+  enum { ITEM = 3, WEIGHT = 5, MOST = 18 };
   // The first channel has the others' zero point, unless its multiplier is zero.
   static const m3net_channel equal_outputs = {0, 0, -255, 0, 1};
   m3net_channel channels[4] = {
@@ -295,25 +296,34 @@ static int32_t finish_line(const int32_t* row, uint32_t index) {
       M3NET_COLUMN_TAPS(0, 0, 0, 0, WEIGHT, 0, 0, 0, 0, 0, 0, 0, 0, 0, WEIGHT, 0, 0, 0, 0, 0,  //
                         0, 0, 0, 0, WEIGHT, 0, 0, 0, 0, 0, 0, 0, 0, 0, WEIGHT, 0, 0, 0, 0, 0),
       M3NET_TAPS_END};
-  int8_t input[4 * PIXELS] = {0}, output[4 * PIXELS];
+  M3NET_WORD_ALIGNED static const m3net_tap three_taps[] = {
+      M3NET_TAPS(0, WEIGHT, 0, WEIGHT, 0, WEIGHT, 0, WEIGHT), M3NET_TAPS(0, 0, 0, 0, 0, 0, 0, 0),
+      M3NET_TAPS_END};
+  const int32_t pixels = 3 * columns;
+  int8_t input[4 * MOST] = {0}, output[4 * MOST];
   int32_t scratch[16];
-  for (uint32_t i = index; i < 4 * PIXELS; i += 4) {
+  for (uint32_t i = index; i < 4 * (uint32_t)pixels; i += 4) {
     input[i] = ITEM;
   }
-  const m3net_image image = {3, 5, 4, 4 * PIXELS, 20, 4};
-  const m3net_convolution layer = {.taps = taps,
+  const m3net_image image = {3, columns, 4, 4 * pixels, 4 * columns, 4};
+  const m3net_convolution layer = {.taps = rows == 1 ? three_taps : taps,
                                    .channels = channels,
                                    .input = image,
                                    .output = image,
-                                   .window = {3, 3, 1, 1, 1, 1, 1, 1},
+                                   .window = {rows, 3, 1, 1, 1, 1, (int16_t)(rows / 2), 1},
                                    .batches = 1,
-                                   .lines = M3NET_ALONG_COLUMNS,
+                                   .pixels = 6,
+                                   .lines = rows == 1 ? 0 : M3NET_ALONG_COLUMNS,
                                    .narrow = 1,
                                    .full = 1,
                                    .minimum = INT8_MIN,
                                    .maximum = INT8_MAX};
-  m3net_convolve_depthwise(&layer, input, output, scratch);
-  for (uint32_t i = index; i < 4 * PIXELS; i += 4) {
+  if (rows == 1) {
+    m3net_convolve_depthwise_line(&layer, input, output, scratch);
+  } else {
+    m3net_convolve_depthwise(&layer, input, output, scratch);
+  }
+  for (uint32_t i = index; i < 4 * (uint32_t)pixels; i += 4) {
     if (output[i] != output[index]) {
       return INT8_MAX + 1;
     }
@@ -413,7 +423,9 @@ static void check_dsp(void) {
   CHECK(even_bytes, m3net_even_bytes((uint32_t)row[0]));
   CHECK(odd_bytes, m3net_odd_bytes((uint32_t)row[0]));
   CHECK(add_products, m3net_add_products((uint32_t)row[0], (uint32_t)row[1], row[2]));
-  COMPARE("line", narrow_rows, finish_line(row, i % 4), m3net_saturate(row[6]));
+  COMPARE("line", narrow_rows, finish_line(row, i % 4, 5, 3), m3net_saturate(row[6]));
+  COMPARE("longer_line", narrow_rows, finish_line(row, i % 4, 6, 3), m3net_saturate(row[6]));
+  COMPARE("window", narrow_rows, finish_line(row, i % 4, 6, 1), m3net_saturate(row[6]));
   COMPARE("pixels", narrow_rows, finish_pixels(row, i % 4, 2 + (int32_t)(i / 4 % 3)),
           m3net_saturate(row[6]));
 #if M3NET_ENGINE_WINOGRAD

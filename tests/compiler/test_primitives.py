@@ -35,7 +35,8 @@ ALL = (HOST, *CORES)
 A, D, W, S = "arithmetic.h", "dsp.h", "wide.h", "sigmoid.h"
 C = "dsp_convolution.h"
 H, R, E = "helium.h", "helium_rows.h", "elementwise.c"
-HC, HD, L = "helium_convolution.c", "helium_depthwise.c", "depthwise.c"
+HC, HD = "helium_convolution.c", "helium_depthwise.c"
+L, DL = "depthwise.c", "depthwise_line.c"
 V = "rv32_convolution.c"
 N = "winograd.c"
 MIN = -(1 << 31)
@@ -492,7 +493,8 @@ def compare(
     """Of each primitive on a path: how many results differ, and how many were compared."""
     engine = changed or engine_folder()
     source = HERE / "primitives.c"
-    parts = [*(engine / name for name in (E, HC, HD, L, N, "movement.c", "pooling.c")), table]
+    names = (E, HC, HD, L, DL, N, "movement.c", "pooling.c")
+    parts = [*(engine / name for name in names), table]
     if path in CORES:
         text = run_image(build_program(source, folder, path, changed, parts), path)
     else:
@@ -518,7 +520,8 @@ def skip_without(path: str) -> None:
 VECTORS = {"vector_divide", "vector_reduce", "vector_narrow", "vector_wide", "move_bytes", "pair"}
 LANES = {"low_lane", "high_lane"}
 TWO_ITEMS = {"lower_sum", "upper_sum", "other_lower_sum", "other_upper_sum"}
-PAIRS = {"load_word", "even_bytes", "odd_bytes", "add_products", "line", "pixels"}
+LINES = {"line", "longer_line", "window"}
+PAIRS = {"load_word", "even_bytes", "odd_bytes", "add_products", "pixels", *LINES}
 
 
 @pytest.mark.parametrize("path", ALL)
@@ -526,7 +529,7 @@ def test_results_are_exact(path, tmp_path):
     skip_without(path)
     found = compare(path, tmp_path / "build", compile_rows(path, tmp_path / "rows"))
     assert {name: wrong for name, (wrong, _) in found.items() if wrong} == {}
-    expected = {"look_up", "line", "pixels", *rows()} - (set() if path in DSP else PAIRS)
+    expected = {"look_up", "pixels", *LINES, *rows()} - (set() if path in DSP else PAIRS)
     expected -= set() if path in PORTABLE else LANES
     expected -= set() if path in RV32 else TWO_ITEMS
     expected |= VECTORS if path in HELIUM else set()
@@ -800,6 +803,10 @@ CHANGES = (
     Change(N, '"add r1, r1, r6, lsl #3', '"add r1, r1, r6, lsl #2', "tile", DSP[:2]),
     Change(N, "0xaaaaaaabu", "0xaaaaaaaau", "tile", DSP[:2]),
     Change(L, "smmlar \" sum", "smmla \" sum", "line", DSP[:2]),
+    Change(L, "smmlar r12", "smmla r12", "longer_line", DSP[:2]),
+    Change(L, ", asr #31", ", lsr #31", "longer_line", DSP[:2]),
+    Change(DL, "smmlar r12", "smmla r12", "window", DSP[:2]),
+    Change(DL, ", asr #31", ", lsr #31", "window", DSP[:2]),
     Change(HD, "vldrw.32 q1, [%[constants]]", "veor q1, q1, q1", "line", HELIUM),
     Change(HD, "vqrdmulh.s32", "vqdmulh.s32", "line", HELIUM),
     Change(HD, "vshr.s32 q1, q0, #31", "veor q1, q1, q1", "line", HELIUM),

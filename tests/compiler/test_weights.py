@@ -19,7 +19,13 @@ from m3net_tf.compiler.emit import emit
 from m3net_tf.compiler.goals import GOALS, Goal
 from m3net_tf.compiler.host import build_host
 from m3net_tf.compiler.network import CompiledNetwork, compile_network
-from m3net_tf.compiler.pixels import line_direction, patch_windows, pixel_counts
+from m3net_tf.compiler.pixels import (
+    line_counts,
+    line_direction,
+    line_scratch,
+    patch_windows,
+    pixel_counts,
+)
 from m3net_tf.compiler.stripes import COLUMNS, ROWS
 from m3net_tf.compiler.structures import Factor
 from m3net_tf.compiler.weights import BLOCKS, PLAIN_BLOCK, channel_rows, convolution_blocks
@@ -29,13 +35,14 @@ BLOCK = BLOCKS[0]
 OTHERS = Goal(winograd_bytes=0)
 
 
-def convolution(weights: np.ndarray, size: tuple[int, int] = (6, 6)) -> bytes:
+def convolution(weights: np.ndarray, size: tuple[int, int] = (6, 6), stride: int = 1) -> bytes:
     """A convolution with padding; weights (output channels, rows, columns, channels)."""
     source = Item((1, *size, weights.shape[3]), 0.1, 3)
-    output = Item((1, *size, weights.shape[0]), 0.1 * weights.shape[3], -2)
+    lengths = [-(-length // stride) for length in size]
+    output = Item((1, *lengths, weights.shape[0]), 0.1 * weights.shape[3], -2)
     filters = Item(weights.shape, 0.01, values=weights.astype(np.int8))
     bias = np.random.default_rng(0).integers(-5000, 5000, len(weights)).astype(np.int32)
-    options = schema.Conv2DOptionsT(padding=SAME, strideH=1, strideW=1)
+    options = schema.Conv2DOptionsT(padding=SAME, strideH=stride, strideW=stride)
     inputs = [source, filters, Item((len(weights),), values=bias)]
     return write_model("CONV_2D", inputs, [output], options)
 
@@ -110,6 +117,17 @@ def cases():
             case = Case(f"lines_{number}_{axis}", network, random_inputs(rng, network))
             found.append((tflite, case))
     assert min(directions[1], directions[2]) > 3
+    forms = collections.Counter[tuple[int, int]]()  # by stride and dilation
+    for number, tflite in enumerate(windows_in_a_line(rng)):
+        layer = compile_network(tflite).calls[0].arguments[0]
+        for count in line_counts(layer, None):
+            network = with_line(compile_network(tflite), count)
+            if count > 1:
+                _, _, *strides, down, right, _, _ = dataclasses.astuple(layer.window)
+                forms[max(strides), max(down, right)] += 1
+            case = Case(f"line_{number}_{count}", network, random_inputs(rng, network))
+            found.append((tflite, case))
+    assert min(forms[1, 1], forms[2, 1], forms[1, 2] + forms[1, 3]) > 3
     for columns in range(4, 8):
         tflite = depthwise_pair(columns)
         network = compile_network(tflite)
@@ -123,6 +141,9 @@ def cases():
     files["large"] = convolution(np.full((6, 3, 3, 128), 127), (3, 3))
     files["large_by_parts"] = convolution(np.full((8, 3, 3, 128), 127), (3, 3))
     assert possible_pixels(compile_network(files["large_by_parts"], goal=OTHERS)) == [2, 1]
+    for number, columns in enumerate((3, 8, 11, 15)):  # of an image of three colours
+        weights = rng.integers(-127, 128, (4, 3, 3, 3))
+        files[f"colours_{columns}"] = convolution(weights, (5, columns), 1 + number % 2)
     for number in range(30):
         channels = rng.integers(1, 11, 1) if number % 3 == 0 else 4 * rng.integers(1, 4, 1)
         shape = (*channels, *rng.integers(1, 4, 2), *rng.integers(1, 24, 1))
@@ -162,6 +183,49 @@ def depthwise_lines(rng: np.random.Generator) -> Iterator[bytes]:
         size = [-(-(length - lost) // stride) for length, stride in lengths]
         end = Item((1, *size, channels), 0.1, -7)
         yield write_network([("DEPTHWISE_CONV_2D", [source, filters, bias], [end], options)], [end])
+
+
+def windows_in_a_line(rng: np.random.Generator) -> Iterator[bytes]:
+    """Depthwise convolutions of 1 x n and n x 1 pixels, with strides, dilations and padding."""
+    for number in range(40):
+        stride, dilation = ((1, 1), (1, 1), (2, 1), (1, int(rng.integers(2, 4))))[number % 4]
+        taps, length, others = int(rng.integers(3, 16)), int(rng.integers(6, 40)), number % 3
+        if stride == 2:  # from nine taps on
+            taps, length = 9 + taps // 2, 24 + length
+        channels = int(rng.integers(1, 10))
+        padding = VALID if length >= (taps - 1) * dilation + 3 and number % 5 else SAME
+        lost = (taps - 1) * dilation if padding == VALID else 0
+        outputs = -(-(length - lost) // stride)
+        line = [(length, outputs, stride, dilation, taps), (others + 1, others + 1, 1, 1, 1)]
+        rows, columns = line if number % 2 else reversed(line)
+        options = schema.DepthwiseConv2DOptionsT(padding=padding, depthMultiplier=1)
+        options.strideH, options.strideW = rows[2], columns[2]
+        options.dilationHFactor, options.dilationWFactor = rows[3], columns[3]
+        source = Item((1, rows[0], columns[0], channels), 0.1, int(rng.choice([-128, 0, 127, 9])))
+        filters = Item((1, rows[4], columns[4], channels), [0.01] * channels, axis=3)
+        filters.values = rng.integers(-127, 128, filters.shape).astype(np.int8)
+        if number % 7 == 0:
+            filters.values = rng.choice(np.array([-128, 127], np.int8), filters.shape)
+        bias = Item((channels,), values=rng.integers(-9999, 9999, channels).astype(np.int32))
+        end = Item((1, rows[1], columns[1], channels), float(rng.uniform(0.02, 0.4)), -7)
+        if number % 6 == 0:
+            end.zero_point = -128
+        yield write_network([("DEPTHWISE_CONV_2D", [source, filters, bias], [end], options)], [end])
+
+
+def with_line(network: CompiledNetwork, count: int) -> CompiledNetwork:
+    """A depthwise convolution with some pixels of a line at a time, scratch memory at the end."""
+    (call,) = network.calls
+    layer = call.arguments[0]
+    call.arguments[0] = dataclasses.replace(layer, pixels=count)
+    (scratch,) = call.scratch
+    if count > 1:
+        scratch.size = max(scratch.size, line_scratch(layer, count))
+    plan = network.plan
+    plan.places[call.output.block] = -(-plan.arena_bytes // 4) * 4
+    plan.places[scratch] = -(-(plan.places[call.output.block] + call.output.block.size) // 4) * 4
+    arena_bytes = plan.places[scratch] + scratch.size
+    return dataclasses.replace(network, plan=dataclasses.replace(plan, arena_bytes=arena_bytes))
 
 
 def depthwise_pair(columns: int) -> bytes:

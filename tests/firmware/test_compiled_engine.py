@@ -140,7 +140,7 @@ def test_the_kernels_compile_at_all_settings(core: str, optimisation: str, tmp_p
     floats = "soft" if core in ("cortex-m3", "cortex-m4+nofp") else "hard"
     command = ["arm-none-eabi-gcc", f"-mcpu={core}", "-mthumb", f"-mfloat-abi={floats}"]
     command += ["-std=c11", optimisation, "-c", *WARNINGS, f"-I{engine_folder()}"]
-    for name in ("convolution", "depthwise"):
+    for name in ("convolution", "depthwise", "depthwise_line"):
         run_tool(*command, engine_folder() / f"{name}.c", cwd=tmp_path)
 
 

@@ -27,7 +27,7 @@ from m3net_tf.system.errors import FirmwareError
 PROTOCOL = 1
 PREFIX = "m3net "
 #: Words of the lines that a board sends without a request while it streams.
-STREAM_WORDS = frozenset({"event", "column", "scores", "audio", "overrun", "stopped"})
+STREAM_WORDS = frozenset({"event", "column", "scores", "level", "audio", "overrun", "stopped"})
 REPLY_TIMEOUT_S = 5.0
 RUN_TIMEOUT_S = 60.0
 _SYNC_TRIES = 4

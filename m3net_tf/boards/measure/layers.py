@@ -307,7 +307,8 @@ def _form(call: Call, in_ram: Container[ArrayKey]) -> str:
         return call.kernel
     place = ", in RAM" if layer.weights.key in in_ram else ""
     if call.kernel == "convolve_depthwise":
-        return ("channel by channel" if layer.lines else "pixel by pixel") + place
+        by_channel = layer.lines or layer.pixels > 1
+        return ("channel by channel" if by_channel else "pixel by pixel") + place
     pixels = counted(layer.pixels, "pixel")
     form = ", plain weights" if layer.plain else ", Winograd" if layer.is_winograd else ""
     return pixels + form + place

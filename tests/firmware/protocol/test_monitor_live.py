@@ -89,15 +89,17 @@ def live_session(built: BuiltFirmware, build_variant, tmp_path_factory):
         device.request("stream mic columns scores")
         while len(columns) < column_count:
             message = device.stream(300.0)
-            assert message is not None and message.word in ("column", "scores", "event")
+            assert message is not None
             if message.word == "column":
                 assert message.number("column") == len(columns)
                 columns.append(bytes.fromhex(message.fields["values"]))
             elif message.word == "scores":
                 scores[message.number("column")] = bytes.fromhex(message.fields["out"])
-            else:
+            elif message.word == "event":
                 events.append(tuple(message.number(key) for key in ("column", "label", "score")))
                 latencies_us.append(message.number("latency_us"))
+            else:
+                assert message.word == "level"
         statistics = device.request("stat", timeout_s=300).numbers()
         memory = device.request("memory", timeout_s=300).numbers()
     features = np.stack([np.frombuffer(column, np.int8) for column in columns], axis=1)
