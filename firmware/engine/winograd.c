@@ -329,7 +329,7 @@ static inline void transform(const tile_items* tile, int32_t channels, int16_t* 
   }
 }
 
-/// The sums of four channels of some tiles, for each product those of a tile after another's.
+/// Sums four channels of some tiles; for each product, the sums of a tile follow the ones before.
 static inline void multiply(const int16_t* values, int32_t pairs,
                             const m3net_winograd_block* weights, int32_t* sums, int32_t tiles) {
   for (int32_t product = 0; product < PRODUCTS; ++product) {

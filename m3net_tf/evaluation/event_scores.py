@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Scores of detected events against annotations, by events and by segments of time.
 
-The definitions are those of sed_eval (A. Mesaros, T. Heittola and T. Virtanen, "Metrics for
+The definitions are from sed_eval (A. Mesaros, T. Heittola and T. Virtanen, "Metrics for
 polyphonic sound event detection", Applied Sciences 6(6), 2016), with its default settings.
 """
 
