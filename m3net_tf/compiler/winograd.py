@@ -122,7 +122,7 @@ def winograd_scratch(layer: Convolution, pixels: int) -> int:
 
 
 def _choices(layer: Convolution, rows: int, columns: int) -> list[int]:
-    """Those of :data:`PIXELS` that take fewer cycles than other kernels, the fewest first.
+    """The numbers of :data:`PIXELS` that take fewer cycles than other kernels, the fewest first.
 
     A call computes so many rows and columns of the output.
     """
