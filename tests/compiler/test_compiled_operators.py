@@ -31,7 +31,7 @@ def compare(kinds, count, folder):
     for kind in kinds:
         rng = np.random.default_rng(zlib.crc32(kind.encode()))
         for number in range(count):
-            models[f"{kind.lower()}_{number}"] = ALL_MAKERS[kind](rng)
+            models[f"{kind.lower()}_model_{number}"] = ALL_MAKERS[kind](rng)
     networks = {name: compile_network(tflite) for name, tflite in models.items()}
     hosts = build_host(networks, folder)
     different = []
