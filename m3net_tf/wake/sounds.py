@@ -24,7 +24,7 @@ from m3net_tf.audio.datasets.files import SUFFIXES, files_below
 from m3net_tf.audio.datasets.folder import sounds_below
 from m3net_tf.audio.datasets.loudness import active_part_s, at_level
 from m3net_tf.audio.datasets.noise import NOISE_FOLDER, coloured_noise
-from m3net_tf.audio.datasets.protocols import rank
+from m3net_tf.audio.datasets.protocols import divide_in_order, rank
 from m3net_tf.audio.datasets.recordings import divided_recordings
 from m3net_tf.audio.datasets.speech_commands import LISTS
 from m3net_tf.system.artifacts import csv_table, read_json, write_json, write_text
@@ -239,14 +239,8 @@ def _divided(folders: Sequence[Path]) -> dict[str, list[Path]]:
     """The sound files of folders by split."""
     divided: dict[str, list[Path]] = {split: [] for split in SPLITS}
     for folder in folders:
-        files = sounds_below(folder)
-        start = 0
-        share = 0.0
-        for split in SPLITS:
-            share += SHARES[split]
-            stop = round(share * len(files))
-            divided[split] += files[start:stop]
-            start = stop
+        for split, paths in divide_in_order(sounds_below(folder), SHARES).items():
+            divided[split] += paths
     return divided
 
 

@@ -57,14 +57,16 @@ def event_table(
 
 def _csv_rows(name: str, events: Iterable[SoundEvent]) -> Iterable[tuple[str, ...]]:
     for event in events:
-        score = "" if event.score is None else f"{event.score:.4f}"
-        yield name, f"{event.start_s:.6f}", f"{event.end_s:.6f}", event.label, score
+        yield name, f"{event.start_s:.6f}", f"{event.end_s:.6f}", event.label, _score_cell(event)
 
 
 def _raven_lines(name: str, events: Iterable[SoundEvent], rate_hz: int) -> Iterable[str]:
     for number, event in enumerate(events, start=1):
-        score = "" if event.score is None else f"{event.score:.4f}"
         yield (
             f"{number}\tSpectrogram 1\t1\t{event.start_s:.6f}\t{event.end_s:.6f}\t0.0\t"
-            f"{rate_hz / 2:.1f}\t{name}\t{event.label}\t{score}"
+            f"{rate_hz / 2:.1f}\t{name}\t{event.label}\t{_score_cell(event)}"
         )
+
+
+def _score_cell(event: SoundEvent) -> str:
+    return "" if event.score is None else f"{event.score:.4f}"

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Splits of clips that several data sets use.
 
-Each function returns the clips with their splits. Random draws depend only on the seed and the
-clips' names, not on their order.
+Each function returns the clips with their splits; only :func:`divide_in_order` takes files. Random
+draws depend only on the seed and the clips' names, not on their order.
 """
 
 import dataclasses
@@ -75,6 +75,23 @@ def split_by_protocol(
 def assign(clips: Iterable[Clip], split_of: Mapping[str, str]) -> list[Clip]:
     """The clips with their splits from a map of names."""
     return [dataclasses.replace(clip, split=split_of[clip.clip_id]) for clip in clips]
+
+
+def divide_in_order(files: Sequence[Path], shares: Mapping[str, float]) -> dict[str, list[Path]]:
+    """Files by split, each a run of them, so that neighbours mostly stay together.
+
+    Args:
+        shares: of the splits; they sum to 1.
+    """
+    divided: dict[str, list[Path]] = {}
+    start = 0
+    share = 0.0
+    for split in SPLITS:
+        share += shares.get(split, 0.0)
+        stop = round(share * len(files))
+        divided[split] = list(files[start:stop])
+        start = stop
+    return divided
 
 
 def random_split(

@@ -10,6 +10,7 @@ import soundfile
 from m3net_tf.audio.datasets.clips import SPLITS, Archive
 from m3net_tf.audio.datasets.fetch import fetch_archives
 from m3net_tf.audio.datasets.folder import sounds_below
+from m3net_tf.audio.datasets.protocols import divide_in_order
 from m3net_tf.audio.datasets.unpack import stem
 from m3net_tf.system.artifacts import cache_folder
 from m3net_tf.system.errors import ConfigError, DataError
@@ -148,13 +149,8 @@ def divided_recordings(name: str) -> dict[str, list[Path]]:
         if not folder.is_dir():
             raise DataError(f"{folder}: is missing: run m3net data fetch {name}")
         files = _within(sounds_below(folder), part.most_hours)
-        start = 0
-        share = 0.0
-        for split in SPLITS:
-            share += part.shares.get(split, 0.0)
-            stop = round(share * len(files))
-            divided[split] += files[start:stop]
-            start = stop
+        for split, paths in divide_in_order(files, part.shares).items():
+            divided[split] += paths
     return divided
 
 
