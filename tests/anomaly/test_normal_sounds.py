@@ -77,6 +77,7 @@ def test_an_anomaly_is_an_event_and_normal_sound_is_not(made: tuple[Bundle, Norm
     assert event.column > columns - 2
 
 
+@pytest.mark.slow
 def test_an_emulated_board_gives_the_same_events(made: tuple[Bundle, NormalFacts], tmp_path: Path):
     if reason := why_no_emulation(BOARD):
         skip_or_fail(reason)

@@ -97,6 +97,7 @@ def scores(done) -> dict:
     return json.loads(done.out)
 
 
+@pytest.mark.slow
 def test_events_are_scored_against_annotations(m3net, field, run, tmp_path):
     found = scores(m3net("evaluate", run, "--events", "--json"))
     assert found["split"] == "test" and len(found["recordings"]) == 1

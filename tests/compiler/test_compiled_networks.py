@@ -81,6 +81,7 @@ def test_a_network_gives_the_same_bytes_for_many_inputs(name, preset, tmp_path):
         np.testing.assert_array_equal(host.run(clip)[0], run_micro(tflite, [clip], 1)[0])
 
 
+@pytest.mark.slow
 def test_a_network_is_clean_under_sanitizers(tmp_path):
     tflite = converted(*DS_CNN)
     network = compile_network(tflite)

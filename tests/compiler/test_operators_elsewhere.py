@@ -45,11 +45,14 @@ def require_equal(cases, outputs, expected):
     "options",
     [
         pytest.param((), id="portable"),
-        pytest.param(("-DM3NET_ENGINE_RV32=1",), id="rv32"),
+        pytest.param(("-DM3NET_ENGINE_RV32=1",), id="rv32", marks=pytest.mark.slow),
         pytest.param(
             ("-mavx2",),
             id="avx2",
-            marks=pytest.mark.skipif(not HAS_AVX2, reason="the processor does not have AVX2"),
+            marks=[
+                pytest.mark.slow,
+                pytest.mark.skipif(not HAS_AVX2, reason="the processor does not have AVX2"),
+            ],
         ),
     ],
 )
@@ -66,7 +69,16 @@ def cases_and_outputs(tmp_path_factory):
     return cases, host_outputs(cases, tmp_path_factory.mktemp("host"))
 
 
-@pytest.mark.parametrize("core", ["cortex-m3", "cortex-m4", "cortex-m33", "cortex-m55", "rv32imac"])
+@pytest.mark.parametrize(
+    "core",
+    [
+        pytest.param("cortex-m3", marks=pytest.mark.slow),
+        "cortex-m4",
+        pytest.param("cortex-m33", marks=pytest.mark.slow),
+        "cortex-m55",
+        "rv32imac",
+    ],
+)
 def test_operators_on_an_emulated_core(core, cases_and_outputs, tmp_path):
     if reason := why_not(core):
         pytest.skip(reason)

@@ -111,6 +111,7 @@ def test_networks_with_dead_channels_give_the_bytes_of_the_window_with_all_chann
     assert sum(pair.network.saved[REMOVED] > 0 for pair in pairs.values()) > FEW / 8
 
 
+@pytest.mark.slow
 def test_random_networks_are_clean_under_sanitizers(tmp_path):
     pairs = build({f"network_{seed}": random_stream(seed) for seed in range(CHECKED)}, tmp_path)
     networks = {name: pair.network for name, pair in pairs.items()}

@@ -91,12 +91,13 @@ def detections(probabilities: list[int], cutoff: int, window: int) -> list[int]:
     ("changes", "cutoff", "window", "step_ms"),
     [
         ({}, 153, 5, 10),
-        (
+        pytest.param(
             {
                 "version": 1,
                 "micro": {"probability_cutoff": 0.5, "sliding_window_average_size": 10},
             },
             127, 10, 20,
+            marks=pytest.mark.slow,
         ),
     ],
 )  # fmt: skip

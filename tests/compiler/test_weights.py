@@ -94,7 +94,12 @@ def test_ram_is_for_the_constants_that_a_run_reads_most():
         assert emit(network, "some").source.count("M3NET_IN_RAM static const") == len(expected)
 
 
-CORES = ["cortex-m3", "cortex-m4", "cortex-m33", "cortex-m55"]
+CORES = [
+    pytest.param("cortex-m3", marks=pytest.mark.slow),
+    "cortex-m4",
+    pytest.param("cortex-m33", marks=pytest.mark.slow),
+    "cortex-m55",
+]
 
 
 @pytest.fixture(scope="module")

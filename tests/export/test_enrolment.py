@@ -72,6 +72,7 @@ def background(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_background_whitens_what_the_classifier_reads(exported, background, tmp_path):
     metadata = read_metadata(SHIPPED)[1]
     heard = background_embeddings(exported.tflite, metadata, [background], print).astype(float)

@@ -88,6 +88,7 @@ def test_a_board_runs_it(own, tmp_path, m3net):
     assert certificate["scope"] == "emulated board" and not certificate["drift"]
 
 
+@pytest.mark.slow
 def test_what_no_device_runs_is_refused_before_a_file_is_written(tmp_path):
     def save(model: keras.Model, **changes: object) -> None:
         settings = {"frontend": CONFIG, "labels": LABELS, **changes}

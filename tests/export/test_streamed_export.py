@@ -143,6 +143,7 @@ def test_a_lost_picture_is_missed(copy: Bundle):
         Bundle.load(copy.folder)
 
 
+@pytest.mark.slow
 def test_its_certificate_compares_live_detection_on_the_board(copy: Bundle, tmp_path: Path):
     if reason := why_no_emulation(BOARD):
         pytest.skip(reason)

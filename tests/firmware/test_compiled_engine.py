@@ -75,6 +75,7 @@ def test_the_image_is_c_alone(built: BuiltFirmware):
     assert "CXX" not in log and "warning" not in log
 
 
+@pytest.mark.slow
 def test_front_end_with_helium(model: CModel, tmp_path: Path):
     """The frame is no multiple of a vector's four values, and shorter than the FFT."""
     board = "mps3_an547"
@@ -217,6 +218,7 @@ def unreachable(*_):
     raise UnreachableError("cannot fetch cmsisdsp")
 
 
+@pytest.mark.slow
 def test_without_its_package_the_front_end_computes_in_whole_numbers(
     built: BuiltFirmware, sounds, tmp_path: Path, monkeypatch
 ):

@@ -37,7 +37,7 @@ def events_of(lines: list[str]) -> list[str]:
     return [line for line in lines if not line.startswith("microphone ")]
 
 
-@pytest.mark.parametrize("sketch", ["listen", "listen_esp32"])
+@pytest.mark.parametrize("sketch", ["listen", pytest.param("listen_esp32", marks=pytest.mark.slow)])
 def test_the_arduino_sketches_print_the_events_of_the_desktop(
     arm_emulation, warped_bundle, tmp_path, sketch
 ):
@@ -47,6 +47,7 @@ def test_the_arduino_sketches_print_the_events_of_the_desktop(
     assert printed == desktop_events(warped_bundle, pcm) and len(set(printed)) > 1
 
 
+@pytest.mark.slow
 def test_the_application_for_esp_idf_prints_the_events_of_the_desktop(warped_bundle, tmp_path):
     pcm = recording(warped_bundle.frontend.hop_samples)
     (tmp_path / "vectors.h").write_text("#include <stdint.h>\n" + c_array("pcm", pcm))

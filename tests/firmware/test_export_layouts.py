@@ -196,7 +196,7 @@ def test_arduino(library_bundle, tmp_path):
 
 
 @pytest.mark.skipif(not shutil.which("cmake"), reason="no cmake: apt install cmake")
-@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+@pytest.mark.parametrize("compiler", ["gcc", pytest.param("clang", marks=pytest.mark.slow)])
 def test_plain_c_prints_the_label_and_score_of_a_sound(warped_bundle, compiler, tmp_path):
     if shutil.which(compiler) is None:
         pytest.skip(f"no {compiler}")
@@ -216,6 +216,7 @@ def test_plain_c_prints_the_label_and_score_of_a_sound(warped_bundle, compiler, 
     assert subprocess.run([build / "recognise"], input=b"", check=False).returncode == 1
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("cmake"), reason="no cmake: apt install cmake")
 def test_live_detection_in_plain_c_streams_and_prints_the_events_of_whole_windows(
     streaming_bundle, sounds, tmp_path

@@ -135,6 +135,7 @@ def test_library_is_reused(built_tflm: BuiltFirmware):
     assert path.stat().st_mtime_ns == before and lines == []
 
 
+@pytest.mark.slow
 def test_a_moved_build_folder_is_configured_again(tmp_path, built: BuiltFirmware):
     """CMake refuses a cache of another folder, as it does one of another checkout."""
     moved = tmp_path / "moved"

@@ -136,6 +136,7 @@ def test_the_host_gives_the_same_scores_and_events(
     assert ("skipped 0\n" in said["pushes"]) is not bool(gate)
 
 
+@pytest.mark.slow
 def test_the_automatic_gain_comes_before_the_front_end(
     streaming_tflite: bytes, sounds: np.ndarray, tmp_path: Path
 ):
@@ -166,9 +167,8 @@ def on_this_machine(
     return expected_events(cast(Bundle, export), heard.columns, heard.scores)
 
 
-@pytest.mark.parametrize(
-    "board", [pytest.param("mps2_an386", marks=pytest.mark.slow), "mps3_an547"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("board", ["mps2_an386", "mps3_an547"])
 def test_a_board_gives_the_same_scores_and_events_for_less(
     streaming_tflite: bytes, sounds: np.ndarray, board: str, tmp_path: Path
 ):

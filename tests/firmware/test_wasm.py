@@ -49,7 +49,10 @@ def build(
 
 @pytest.mark.parametrize(
     ("network", "push_columns", "detector"),
-    [("small_tflite", None, DETECTOR), ("streaming_tflite", 4, LOOKING)],
+    [
+        pytest.param("small_tflite", None, DETECTOR, marks=pytest.mark.slow),
+        ("streaming_tflite", 4, LOOKING),
+    ],
 )
 def test_features_scores_and_events_are_pythons(
     network: str,

@@ -52,6 +52,7 @@ def test_the_log_adds_up_inputs_and_keeps_other_targets(tmp_path):
     assert rows["peak_rss_mb"] == 70
 
 
+@pytest.mark.slow
 def test_changed_networks_run_under_the_sanitizers(tmp_path):
     with mock.patch.object(compiled_networks, "BATCH", 20):
         entry = compiled_networks.run(600, 20, 2, 0, tmp_path / "work")

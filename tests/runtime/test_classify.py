@@ -140,6 +140,7 @@ def test_other_engines_give_the_same_lines(
     assert printed[0] == printed[1]
 
 
+@pytest.mark.slow
 def test_a_long_sound_is_compiled_where_that_is_possible(
     exported, vectors, tmp_path, capsys, write_wav, classify, monkeypatch
 ):

@@ -67,6 +67,7 @@ def contents(project: Path) -> tuple[dict[Path, int], bytes]:
     return times, (project / "run" / "model.keras").read_bytes()
 
 
+@pytest.mark.slow
 def test_from_a_phrase_to_an_emulated_board(project, m3net):
     result = json.loads((project / "wake.json").read_text())
     live = result["live"]

@@ -69,6 +69,7 @@ def dataset(tiny_run: Path):
     return Run(tiny_run).dataset(None)
 
 
+@pytest.mark.slow
 def test_a_stopped_evaluation_goes_on(exported: Bundle, dataset, tmp_path: Path, every_step):
     clips = dataset.split("test")[:9]
     board = DesktopBoard(exported)

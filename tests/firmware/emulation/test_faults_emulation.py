@@ -47,6 +47,7 @@ def faults_elf(build_variant: Callable[..., Path]) -> Path:
 # --- stack -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_watermark_is_the_deepest_use(built: BuiltFirmware, faults_elf: Path):
     """Nine frames of 64 words and a few registers each; later shallower use changes nothing."""
     log = run_image(faults_elf, built.machine, bytes([6]) + bytes(31))
@@ -177,7 +178,7 @@ def test_a_main_loop_that_hangs_is_restarted(
         assert f" reset={reason}\r\n" in board.version()
 
 
-@pytest.mark.parametrize("board_name", [BOARD, "mps3_an547"])
+@pytest.mark.parametrize("board_name", [BOARD, pytest.param("mps3_an547", marks=pytest.mark.slow)])
 def test_a_board_that_waits_is_left_alone(built: BuiltFirmware, tmp_path: Path, board_name: str):
     """Minutes without a command."""
     elf = built.image.elf

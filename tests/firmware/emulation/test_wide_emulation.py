@@ -51,6 +51,7 @@ def wide_tflite(request: pytest.FixtureRequest) -> bytes:
     return quantize_int16x8(model, random_features(20, seed=1)[..., None])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", [pytest.param("tflm", marks=pytest.mark.slow), "compiled"])
 def test_the_board_gives_the_desktops_bytes(
     wide_tflite: bytes, engine: str, tmp_path: Path, request: pytest.FixtureRequest

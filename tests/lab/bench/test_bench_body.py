@@ -202,6 +202,7 @@ def test_a_teacher_is_a_body_of_floats(tmp_path: Path, esc10: Path):
     assert "int8" not in figures and len(figures["float"]["draws"]) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     bool(why_no_emulation(DEFAULT_BOARD, "compiled")), reason="no emulated board here"
 )

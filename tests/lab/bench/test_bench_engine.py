@@ -157,6 +157,7 @@ def test_a_file_is_measured_without_targets(two_layers: Path):
     assert str(two_layers) in console.export_text()
 
 
+@pytest.mark.slow
 def test_weights_in_ram_are_not_read_from_flash(two_layers: Path):
     flash, ram = (measure(two_layers, granted)["engines"]["compiled"] for granted in (0, 1000))
     assert 7 * 42 <= ram["ram_bytes"] - flash["ram_bytes"] <= 1000

@@ -44,6 +44,7 @@ def us8k(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_louder_faults_are_found_more_easily(us8k: Path):
     result = run_bench_normal(us8k, BODY)
     assert (result["normal_clips"], result["recordings"]) == (16, 16)
@@ -54,6 +55,7 @@ def test_louder_faults_are_found_more_easily(us8k: Path):
     assert "+12 dB" in normal_markdown(result)
 
 
+@pytest.mark.slow
 def test_the_second_half_of_a_recording_is_tested(us8k: Path, tmp_path: Path):
     root = shutil.copytree(us8k, tmp_path / "us8k")
     rows = [f"7-0-0-{number}.wav" for number in range(12)]

@@ -68,6 +68,7 @@ def _spoiled(recording):
     return recording
 
 
+@pytest.mark.slow
 def test_a_hop_with_the_front_end_is_what_a_microphone_costs():
     if reason := why_no_emulation(BOARD, "compiled"):
         pytest.skip(reason)

@@ -104,6 +104,7 @@ def test_hours_of_a_smaller_copy(grid):
     assert part["hours"] == pytest.approx(whole["hours"] / 4, abs=0.01)
 
 
+@pytest.mark.slow
 def test_kept_hours_stand_in_the_list_until_the_table_is_trained(tmp_path):
     result = run_bench_table("spectromasknet/table6", "small", tflops=0.02)
     bench_table.keep_hours(result, tmp_path)

@@ -24,7 +24,8 @@ from m3net_tf.training.loop.fine_tuning import start_from
 from m3net_tf.training.recipe import load_recipe
 from m3net_tf.training.recipe.sections import FineTuningSection
 
-pytestmark = pytest.mark.usefixtures("private_cache")
+# They share a training of half a minute.
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("private_cache")]
 
 
 @pytest.fixture(scope="module")

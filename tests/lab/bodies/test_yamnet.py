@@ -61,6 +61,7 @@ def test_a_copy_of_all_channels_is_the_teacher(teacher, maps):
     )
 
 
+@pytest.mark.slow
 def test_fewer_channels_explain_most_of_it(teacher, maps):
     student = student_of(stem=6, channels=(12, 32, 40, 64, 64, 96, 100))
     log: list[str] = []

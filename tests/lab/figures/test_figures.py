@@ -114,6 +114,7 @@ def is_picture(path: Path) -> bool:
     return data.startswith(b"\x89PNG") and b"tEXt" not in data and len(data) > 5000
 
 
+@pytest.mark.slow
 def test_warp_figure_has_the_networks_own_numbers(diffres_run, tmp_path):
     picture, table, facts = drawn("diffres/fig4", diffres_run).save(tmp_path / "fig4")
     assert is_picture(picture)
@@ -145,6 +146,7 @@ def test_warp_figure_has_the_networks_own_numbers(diffres_run, tmp_path):
     np.testing.assert_allclose(noted["activeness"], seen["activeness"], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_ablated_channels_are_left_out(tmp_path):
     arguments = {**DIFFRES["model"]["arguments"], "maximum": False, "fill_rows": False}
     values = {**DIFFRES, "model": {"name": "diffres", "arguments": arguments}}

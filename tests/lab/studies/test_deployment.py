@@ -209,6 +209,7 @@ def test_a_size_limit_that_is_exceeded(world, make, tmp_path, costs):
     assert row(read(tmp_path, "md"), "Ours")[-1].startswith("EXCEEDED (65,536")
 
 
+@pytest.mark.slow
 def test_what_is_there_is_not_made_again(world, make):
     first = make(methods=["ptq"])
     assert world.runs_of_network == 4 and world.tried == ["ptq"] * 4

@@ -177,6 +177,7 @@ def test_trains_with_self_distillation_and_reaches_every_weight():
     assert not [name for name in still if "squeeze" not in name and "expand" not in name]
 
 
+@pytest.mark.slow
 def test_a_longer_first_step_and_an_unrolled_lstm():
     plain = tiny(**SHORT)
     model = tiny(stem_step=5, unrolled_lstm=True, **SHORT)

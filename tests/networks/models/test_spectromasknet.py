@@ -166,6 +166,7 @@ def test_the_mask_is_the_masked_branchs_alone():
         assert np.allclose(seen, expected, atol=1e-4) == equal
 
 
+@pytest.mark.slow
 def test_lambda_starts_in_the_middle_is_penalised_learnt_saved_and_read(tmp_path):
     model = tiny(mask_parameters="learnable", fusion_l2=0.01)
     assert learnt(model, maps())["lambda"] == 0.5
@@ -230,6 +231,7 @@ def test_lengths_of_full_clips_are_the_network_without_lengths():
     np.testing.assert_allclose(model(feeds), plain(maps()), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_training_with_lengths(tmp_path):
     model = tiny((24, None, 1), lengths=True, mask="high_energy", mask_parameters="learnable")
     feeds = {

@@ -169,6 +169,7 @@ def test_a_stopped_run_resumed_equals_one_in_one_go(
     assert metrics == Run(folder).metrics().values
 
 
+@pytest.mark.slow
 def test_a_run_names_each_computer_that_has_trained_it(stopped, tiny_recipe, tmp_path, monkeypatch):
     folder = shutil.copytree(stopped, tmp_path / "run")
     other = {**machine(), "instruction_set": "AVX"}
@@ -176,6 +177,7 @@ def test_a_run_names_each_computer_that_has_trained_it(stopped, tiny_recipe, tmp
     assert train(tiny_recipe(), folder).values["computers"] == [machine(), other]
 
 
+@pytest.mark.slow
 def test_epochs_of_an_older_state_are_of_an_unknown_computer(stopped, tiny_recipe, tmp_path):
     folder = shutil.copytree(stopped, tmp_path / "run")
     path = Run(folder).state_path
@@ -187,6 +189,7 @@ def test_epochs_of_an_older_state_are_of_an_unknown_computer(stopped, tiny_recip
     assert train(tiny_recipe(), folder).values["computers"] == [UNKNOWN, machine()]
 
 
+@pytest.mark.slow
 def test_a_damaged_state_falls_back_to_the_one_before_it(tiny_run, tiny_recipe, tmp_path):
     recipe = tiny_recipe(training={"epochs": 3})
     with pytest.raises(StopError):
@@ -296,6 +299,7 @@ def test_a_damaged_model_file(tiny_run, tmp_path):
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_plateau_halves_the_rate_and_training_goes_without_extras(tiny_recipe, tmp_path):
     recipe = tiny_recipe(
         training={

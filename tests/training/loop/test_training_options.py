@@ -57,6 +57,7 @@ def test_a_teacher_of_the_same_front_end_hears_the_same_maps(tiny_recipe, tiny_r
         np.testing.assert_array_equal(weights, weight)
 
 
+@pytest.mark.slow
 def test_another_front_end_has_the_answers_to_the_clips_as_recorded(
     tiny_recipe, tiny_run, tmp_path
 ):
@@ -264,6 +265,7 @@ def test_own_lengths(short_recipe, short_clips):
         with_lengths(gone, dataset, config)
 
 
+@pytest.mark.slow
 def test_a_run_with_lengths_that_ends_early_and_says_what_it_learns(
     short_recipe, short_clips, tmp_path
 ):
@@ -350,6 +352,7 @@ def test_what_diffres_reports():
 # Half precision, and memory
 
 
+@pytest.mark.slow
 def test_half_precision_in_training_alone(tiny_recipe, tmp_path):
     recipe = tiny_recipe(training={**ONE_EPOCH, "mixed_precision": True, "gradient_norm": 5.0})
     save_recipe(recipe, tmp_path / "recipe.yaml")

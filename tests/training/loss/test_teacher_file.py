@@ -103,7 +103,7 @@ def test_an_int8_file_gets_and_gives_real_values(tiny_recipe, exported_run):
     np.testing.assert_allclose(rows[0][:, 0], expected, atol=0.1)
 
 
-@pytest.mark.parametrize("mixed_precision", [False, True])
+@pytest.mark.parametrize("mixed_precision", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_the_trained_network_has_no_part_of_the_imitation(
     tiny_recipe, teacher, tmp_path, mixed_precision
 ):
@@ -143,6 +143,7 @@ def test_without_labels_the_classifier_is_not_trained(tiny_recipe, teacher, tmp_
     assert not np.array_equal(before[0], after[0])
 
 
+@pytest.mark.slow
 def test_a_training_resumes(tiny_recipe, teacher, tmp_path):
     class StoppedError(Exception):
         pass

@@ -21,6 +21,7 @@ from m3net_tf.training.run.metrics import RunMetrics
 LOAD = "import sys, m3net_tf; print(*(m3net_tf.load(path).name for path in sys.argv[1:]))"
 
 
+@pytest.mark.slow
 def test_layers_of_our_own_are_known_in_a_fresh_process(tmp_path):
     run = Run(tmp_path)
     recipe = {"dataset": {"name": "synth"}, "model": {"name": "bilateral", "preset": "s"}}

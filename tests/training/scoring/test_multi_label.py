@@ -106,6 +106,7 @@ def test_the_kept_network_is_the_best_epochs_by_map(run, sounds):
     assert float(best["validation_loss"]) == pytest.approx(-np.log(likely).mean(), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_a_teacher_of_several_labels(run, recipe, sounds, tmp_path):
     values = recipe.to_dict()
     values["distillation"] = {"run": str(run.folder), "weight": 1.0}  # no label is used
