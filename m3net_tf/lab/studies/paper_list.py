@@ -118,6 +118,7 @@ def hours_path(out: Path, name: str, scale: str) -> Path:
 
 def table_results(name: str, out: Path) -> Iterator[ItemResult]:
     """The results of a table at each scale, else the hours that it would take, and of overlays."""
+    overlays = sorted(find_sources("experiments").glob("*.yaml"))  # the others have no results
     for scale in SCALES:
         path = out / f"{name}.{scale}.json"
         estimate = hours_path(out, name, scale)
@@ -130,18 +131,12 @@ def table_results(name: str, out: Path) -> Iterator[ItemResult]:
                 machine = f"{facts['tflops']} TFLOP/s"
             state = f"not run: {facts['hours']:.3g} h, {machine}"
             yield _result(scale, facts["runs"], state, facts)
-        for overlay in overlays():
+        for overlay in overlays:
             path = out / f"{name}.{scale}.{overlay.stem}.json"
             if path.exists():
                 grid = load_grid(name, scale, overlay)
                 result = _table_result(grid, read_json(path, WrittenReport))
                 yield {**result, "overlay": overlay.stem}
-
-
-def overlays() -> list[Path]:
-    """The shipped overlays: the YAML files beside the papers' folders that are recipes."""
-    paths = sorted(find_sources("experiments").glob("*.yaml"))
-    return [path for path in paths if "training" in read_yaml(path)]
 
 
 def _result(scale: str, runs: int, state: str, facts: Mapping[str, Any]) -> ItemResult:
