@@ -12,7 +12,7 @@ import dataclasses
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NotRequired, TypedDict
 
@@ -91,8 +91,9 @@ class EngineCost(TypedDict):
     Attributes:
         instructions: instructions of one run, for the most expensive clip.
         arena_bytes: memory of the network.
-        flash_bytes: network and runtime in flash, without front end and application; with the
-            objects of the compiler's libraries that only this engine needs.
+        flash_bytes: network and runtime in flash, without front end and application; where both
+            engines are measured, with the objects of the compiler's libraries that only this one
+            needs.
         stack_bytes: high-water mark of the firmware's stack.
         ram_bytes: RAM of the whole firmware, with its stack.
         modelled: modelled cycles of one run; only on request, on boards with a core of
@@ -144,6 +145,8 @@ def run_bench_engine(
     cycles: bool = False,
     optimise: GoalName = DEFAULT_GOAL,
     weights_in_ram: int = 0,
+    engines: Sequence[Engine] = ENGINES,
+    ended: Callable[[EngineResult, str, str], None] = lambda *_: None,
 ) -> EngineResult:
     """Measure both engines.
 
@@ -153,6 +156,9 @@ def run_bench_engine(
         cycles: also model the cycles of one run.
         optimise: what the compiled engine aims at, a name of :data:`.goals.GOALS`.
         weights_in_ram: bytes of RAM that the compiled engine may take for weights.
+        engines: the compiled engine, or both.
+        ended: gets all results so far, a board and a label each time an engine has run that
+            network on that board.
 
     Raises:
         ConfigError: an unknown label, the compiled engine cannot be emulated, or Unicorn is
@@ -170,13 +176,14 @@ def run_bench_engine(
     if cycles:
         check_cycles(boards)
     missing: dict[str, dict[str, str]] = {
-        board: {engine: reason for engine in ENGINES if (reason := why_no_emulation(board, engine))}
+        board: {engine: reason for engine in engines if (reason := why_no_emulation(board, engine))}
         for board in boards
     }
     for board, reasons in missing.items():
         if COMPILED in reasons:
             raise ConfigError(f"{board} cannot be emulated ({reasons[COMPILED]}): name another")
     results: dict[str, dict[str, EngineComparison]] = {board: {} for board in boards}
+    result: EngineResult = {"boards": results, "missing": missing, **provenance()}
     tflm = not tflm_unavailable_reason()
     with tempfile.TemporaryDirectory() as scratch:
         for label in labels or known:
@@ -191,12 +198,13 @@ def run_bench_engine(
             clips = varied_inputs(noise[:_CLIPS], inputs)
             expected = network.run(run_tflm, clips).reshape(len(clips), -1) if tflm else None
             for board in boards:
-                engines = [engine for engine in ENGINES if engine not in missing[board]]
+                here = [engine for engine in engines if engine not in missing[board]]
                 folder = Path(scratch) / board
                 job = _Job(network, clips, classes, cycles, optimise, weights_in_ram)
-                answers = _measure(job, board, engines, folder, log)
-                results[board][label] = compare_engines(subject, board, answers, expected)
-    return {"boards": results, "missing": missing, **provenance()}
+                for answers in _measure(job, board, here, folder, log):
+                    results[board][label] = compare_engines(subject, board, answers, expected)
+                    ended(result, board, label)
+    return result
 
 
 def check_cycles(boards: Sequence[str]) -> None:
@@ -291,10 +299,13 @@ def _measure(
     engines: Sequence[Engine],
     folder: Path,
     log: Log,
-) -> dict[str, Answer]:
+) -> Iterator[dict[str, Answer]]:
     """Build the firmware with each engine and run the clips, with TFLM the first ones.
 
     In the folder of another network only what depends on the network is compiled again.
+
+    Yields:
+        The engines that have ended, after each.
     """
     bundle = folder / "bundle"
     shutil.rmtree(bundle, ignore_errors=True)
@@ -315,6 +326,7 @@ def _measure(
     networks = [*reversed(compile_model(model).values())] if job.cycles else []
     kernels = [kernel for network in networks for kernel in kernels_of(network)]
     in_ram = {key for network in networks for key in network.in_ram}
+    layers: list[ModelledLayer] = []
     for engine in engines:
         log(f"{board}, {engine}: building and running")
         images[engine] = image = _build(engine)(bundle, model, board, folder / engine)
@@ -328,21 +340,23 @@ def _measure(
             modelled[engine], output = run_cycles(image.elf, board, columns[:1], kernels=calls)
             if output != results[engine].outputs[0].tobytes():
                 raise FirmwareError(f"{image.elf}: QEMU and Unicorn give different outputs")
-    answers: dict[str, Answer] = {}
-    for engine, result in results.items():
-        cost: EngineCost = {
-            "instructions": int(result.clip_model_instructions[:_CLIPS].max()),
-            "arena_bytes": result.arena_used_bytes,
-            "flash_bytes": flash_of_engine(linked, engine),
-            "stack_bytes": result.stack_used_bytes,
-            "ram_bytes": images[engine].ram_bytes,
-        }
-        if engine in modelled:
             if "calls" in modelled[engine]:
-                cost["layers"] = modelled_layers(kernels, modelled[engine].pop("calls"), in_ram)
-            cost["modelled"] = modelled[engine]
-        answers[engine] = Answer(cost, result.outputs)
-    return answers
+                layers = modelled_layers(kernels, modelled[engine].pop("calls"), in_ram)
+        answers: dict[str, Answer] = {}
+        for engine, result in results.items():
+            cost: EngineCost = {
+                "instructions": int(result.clip_model_instructions[:_CLIPS].max()),
+                "arena_bytes": result.arena_used_bytes,
+                "flash_bytes": flash_of_engine(linked, engine),
+                "stack_bytes": result.stack_used_bytes,
+                "ram_bytes": images[engine].ram_bytes,
+            }
+            if engine == COMPILED and layers:
+                cost["layers"] = layers
+            if engine in modelled:
+                cost["modelled"] = modelled[engine]
+            answers[engine] = Answer(cost, result.outputs)
+        yield answers
 
 
 def _build(engine: Engine) -> Callable[[Path, CModel, str, Path], FirmwareImage]:

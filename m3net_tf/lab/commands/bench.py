@@ -3,7 +3,7 @@
 
 import math
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -30,8 +30,10 @@ from m3net_tf.cli.output import (
     say_json,
     say_progress,
 )
+from m3net_tf.compiler.engines import COMPILED, ENGINES
 from m3net_tf.compiler.goals import DEFAULT_GOAL
 from m3net_tf.lab.commands.options import TableName
+from m3net_tf.system.artifacts import write_json
 
 bench_app = group("Measure speed, size and cost; print JSON.")
 
@@ -121,11 +123,29 @@ def bench_engine(
     ] = False,
     optimise: Optimise = DEFAULT_GOAL,
     weights_in_ram: WeightsInRam = 0,
+    engine: Annotated[
+        Literal["both", "compiled"],
+        typer.Option(help="compiled: it alone, without TensorFlow Lite Micro."),
+    ] = "both",
+    out: Annotated[
+        Path | None, typer.Option(help="File for the JSON, written as each engine ends.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare the compiled engine with TensorFlow Lite Micro: instructions, arena, flash."""
     from m3net_tf.boards.measure.layers import modelled_table
-    from m3net_tf.lab.bench.engine import engine_table, run_bench_engine
+    from m3net_tf.lab.bench.engine import EngineResult, engine_table, run_bench_engine
+
+    def ended(result: EngineResult, name: str, label: str) -> None:
+        if out:
+            write_json(out, result)
+        if as_json:
+            return
+        comparison = result["boards"][name][label]
+        console.print(engine_table(f"{label} on {name}", comparison))
+        costs = comparison["engines"][COMPILED].get("layers")
+        if layers and costs and len(comparison["engines"]) == 1:
+            console.print(modelled_table(label, costs))
 
     result = run_bench_engine(
         board or (DEFAULT_BOARD,),
@@ -135,17 +155,15 @@ def bench_engine(
         cycles=cycles,
         optimise=optimise,
         weights_in_ram=weights_in_ram,
+        engines=ENGINES if engine == "both" else (COMPILED,),
+        ended=ended,
     )
     if as_json:
         say_json(result)
         return
-    for name, networks in result["boards"].items():
-        for label, comparison in networks.items():
-            console.print(engine_table(f"{label} on {name}", comparison))
-            if layers and (costs := comparison["engines"]["compiled"].get("layers")):
-                console.print(modelled_table(label, costs))
-        for engine, reason in result["missing"][name].items():
-            say(f"{engine} is not measured: {reason}")
+    for reasons in result["missing"].values():
+        for name, reason in reasons.items():
+            say(f"{name} is not measured: {reason}")
 
 
 @bench_app.command("stream")

@@ -101,10 +101,7 @@ def test_inputs_begin_with_the_given_ones_and_the_extremes():
 
 @pytest.fixture
 def two_layers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A file in the working folder, measured with the compiled engine alone."""
-    monkeypatch.setattr(
-        bench, "why_no_emulation", lambda _, engine: "" if engine == "compiled" else "no"
-    )
+    """A file in the working folder."""
     if reason := why_no_emulation(BOARD, "compiled"):
         pytest.skip(reason)
     monkeypatch.chdir(tmp_path)
@@ -121,10 +118,17 @@ def two_layers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def measure(path: Path, weights_in_ram: int = 0) -> bench.EngineComparison:
-    cycles = is_installed("unicorn")
+    ended: list[tuple[bench.EngineResult, str, str]] = []
     result = bench.run_bench_engine(
-        [BOARD], [str(path)], 12, cycles=cycles, weights_in_ram=weights_in_ram
+        [BOARD],
+        [str(path)],
+        12,
+        cycles=is_installed("unicorn"),
+        weights_in_ram=weights_in_ram,
+        engines=["compiled"],
+        ended=lambda *each: ended.append(each),
     )
+    assert ended == [(result, BOARD, str(path))] and result["missing"] == {BOARD: {}}
     measured = result["boards"][BOARD][str(path)]
     assert measured["bytes_equal"] is (None if tflm_unavailable_reason() else True)
     return measured
