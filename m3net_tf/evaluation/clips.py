@@ -101,6 +101,7 @@ def evaluate_clips(
 def stage_accuracy(
     scores: npt.NDArray[Any], held_out: FeatureSet, labels: Sequence[str]
 ) -> StageAccuracy:
+    """How well whole clips are recognised by scores, shape (clips, classes), of their windows."""
     scores, first = whole_scores(scores, held_out.clips, labels)
     truth = held_out.labels[first]
     hits = int((scores.argmax(1) == truth).sum())
