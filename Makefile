@@ -208,9 +208,11 @@ registry-tests: setup # metadata of libraries, with Espressif's tool in an envir
 ENTRY := keywords_m3net
 ENTRY_RUN := build/registry/run
 registry: registry-tests ## the keywords' network as libraries for Arduino's and Espressif's registries, in dist/
+	@grep -q '^url = https://' setup.cfg || { echo "error: registries ask for a page: add url = https://HOST/OWNER/NAME to [metadata] of setup.cfg"; exit 2; }
+	rm -rf build/registry/$(ENTRY)_* $(ENTRY_RUN)
 	$(M3NET) export m3net-s-keywords --out $(ENTRY_RUN) --name $(ENTRY) --layout arduino --layout esp-idf
 	$(VENV)/bin/python .ci/registry.py $(ENTRY_RUN)/layouts/arduino/$(ENTRY)
-	build/registry/bin/compote component pack --project-dir $(ENTRY_RUN)/layouts/esp-idf/$(ENTRY) --name $(ENTRY) --dest-dir build/registry
+	build/registry/bin/compote component pack --project-dir $(ENTRY_RUN)/layouts/esp-idf/$(ENTRY) --name $(ENTRY) --dest-dir $(abspath build/registry)
 	mkdir -p dist
 	cp $(ENTRY_RUN)/layouts/arduino/$(ENTRY).zip dist/$(ENTRY)_arduino.zip
 	cp build/registry/$(ENTRY)_*.tgz dist/

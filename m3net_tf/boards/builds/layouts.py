@@ -224,9 +224,10 @@ def _live_text(bundle: Bundle) -> str:
 def project_url() -> str:
     """The page of this project, from setup.cfg; '' if it has none, which registries refuse."""
     try:
-        return importlib.metadata.metadata("m3net_tf").get("Home-page", "").rstrip("/")
+        metadata = importlib.metadata.metadata("m3net_tf")
     except importlib.metadata.PackageNotFoundError:
         return ""
+    return metadata["Home-page"].rstrip("/") if "Home-page" in metadata else ""
 
 
 def _arduino(bundle: Bundle, name: str, files: Files) -> Files:
