@@ -49,7 +49,7 @@ $(BUILDING): export CMAKE_CXX_COMPILER_LAUNCHER = $(shell command -v ccache)
 $(BUILDING): export CCACHE_BASEDIR = $(or $(TMPDIR),/tmp)
 $(BUILDING): export CCACHE_NOHASHDIR = 1
 
-.PHONY: help setup system demo train export-mcu firmware emulate emulate-all renode dist flash test test-all engine-proof docs figures coverage mutations faults fuzz lint format pins sbom light-runtime esphome bench bench-mlperf clean
+.PHONY: help setup system demo train export-mcu firmware emulate emulate-all renode dist flash test test-all engine-proof docs figures coverage mutations faults fuzz lint format pins sbom light-runtime esphome registry registry-tests bench bench-mlperf clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -178,7 +178,7 @@ format: setup # rewrite sources to the style
 	$(VENV)/bin/clang-format -i $$(git ls-files '*.c' '*.h' '*.cc' '*.cpp' '*.ino')
 
 pins: # write the hashes of the pinned versions; needs uv
-	for file in constraints.txt .ci/sbom.txt .ci/light_runtime.txt .ci/esphome.txt; do \
+	for file in constraints.txt .ci/sbom.txt .ci/light_runtime.txt .ci/esphome.txt .ci/registry.txt; do \
 	  UV_CUSTOM_COMPILE_COMMAND="make pins" uv pip compile --quiet --universal --python-version 3.11 \
 	    --no-deps --no-annotate --generate-hashes $$file --output-file $$file || exit; done
 
@@ -198,6 +198,24 @@ esphome: setup # what ESPHome makes of its layout, with ESPHome in an environmen
 	$(PYTHON) -m venv build/esphome
 	build/esphome/bin/$(PIP_INSTALL) --require-hashes -r .ci/esphome.txt
 	ESPHOME=$(abspath build/esphome/bin/python) $(VENV)/bin/python -m pytest -m "" tests/firmware/test_esphome.py
+
+registry-tests: setup # metadata of libraries, with Espressif's tool in an environment of its own
+	$(PYTHON) -m venv build/registry
+	build/registry/bin/$(PIP_INSTALL) --require-hashes -r .ci/registry.txt
+	COMPOTE=$(abspath build/registry/bin/compote) $(VENV)/bin/python -m pytest -m "" tests/firmware/test_registries.py
+
+# A library's name in the registries, with which its names in C begin; it never changes.
+ENTRY := keywords_m3net
+ENTRY_RUN := build/registry/run
+registry: registry-tests ## the keywords' network as libraries for Arduino's and Espressif's registries, in dist/
+	@grep -q '^url = https://' setup.cfg || { echo "error: registries ask for a page: add url = https://HOST/OWNER/NAME to [metadata] of setup.cfg"; exit 2; }
+	rm -rf build/registry/$(ENTRY)_* $(ENTRY_RUN)
+	$(M3NET) export m3net-s-keywords --out $(ENTRY_RUN) --name $(ENTRY) --layout arduino --layout esp-idf
+	$(VENV)/bin/python .ci/registry.py $(ENTRY_RUN)/layouts/arduino/$(ENTRY)
+	build/registry/bin/compote component pack --project-dir $(ENTRY_RUN)/layouts/esp-idf/$(ENTRY) --name $(ENTRY) --dest-dir $(abspath build/registry)
+	mkdir -p dist
+	cp $(ENTRY_RUN)/layouts/arduino/$(ENTRY).zip dist/$(ENTRY)_arduino.zip
+	cp build/registry/$(ENTRY)_*.tgz dist/
 
 bench: setup ## cost of RUN on the emulated BOARD, as JSON
 	$(M3NET) footprint $(RUN) --board $(BOARD) --json

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
+import numpy as np
 import numpy.typing as npt
 
 from m3net_tf.export import Bundle
@@ -16,14 +17,27 @@ from m3net_tf.training.clips.features import FeatureSet
 from m3net_tf.training.cross_validation import RESULT, FoldsAccuracy
 from m3net_tf.training.run import Run
 from m3net_tf.training.scoring.evaluation import own_features, predict_originals
-from m3net_tf.training.scoring.metrics import whole_scores, wilson_interval
+from m3net_tf.training.scoring.metrics import (
+    MultiLabelEvaluation,
+    whole_scores,
+    wilson_interval,
+)
 
 
 class StageAccuracy(TypedDict):
-    """Share of the clips that are recognised, and its 95 % interval, low and high."""
+    """How well the clips are recognised.
+
+    Attributes:
+        accuracy_95: 95 % interval of the accuracy, low and high.
+        mean_auc: area under the ROC curve of each class against all others, averaged over the
+            classes; None if only one class has clips. Absent where no scores were kept.
+        average_precision: of each class with clips, from its score; absent likewise.
+    """
 
     accuracy: float
     accuracy_95: list[float]
+    mean_auc: NotRequired[float | None]
+    average_precision: NotRequired[dict[str, float]]
 
 
 class ClipsResult(Provenance):
@@ -70,7 +84,7 @@ def evaluate_clips(
         "statement": run.protocol_statement(dataset),
         "split": split,
         "clips": len({clip.whole or clip.clip_id for clip in held_out.clips}),
-        "float": _accuracy(scores, held_out, dataset.info.labels),
+        "float": stage_accuracy(scores, held_out, dataset.info.labels),
         **provenance(),  # type: ignore[typeddict-item]  # the keys follow
     }
     if split == "test" and (run.folder / RESULT).exists():
@@ -80,16 +94,21 @@ def evaluate_clips(
     if (run.folder / "export" / "manifest.json").exists():
         bundle = Bundle.load(run.folder / "export")
         int8_scores = (reference_of(bundle, dataset, held_out.clips).scores + 128.0) / 256.0
-        result["int8_desktop"] = _accuracy(int8_scores, held_out, dataset.info.labels)
+        result["int8_desktop"] = stage_accuracy(int8_scores, held_out, dataset.info.labels)
     return result
 
 
-def _accuracy(
+def stage_accuracy(
     scores: npt.NDArray[Any], held_out: FeatureSet, labels: Sequence[str]
 ) -> StageAccuracy:
+    """How well whole clips are recognised by scores, shape (clips, classes), of their windows."""
     scores, first = whole_scores(scores, held_out.clips, labels)
-    hits = int((scores.argmax(1) == held_out.labels[first]).sum())
+    truth = held_out.labels[first]
+    hits = int((scores.argmax(1) == truth).sum())
+    ranked = MultiLabelEvaluation(np.eye(len(labels))[truth], scores, tuple(labels)).to_dict()
     return {
         "accuracy": hits / len(first),
         "accuracy_95": list(wilson_interval(hits, len(first))),
+        "mean_auc": ranked["mean_auc"],
+        "average_precision": ranked["average_precision"],
     }

@@ -19,7 +19,8 @@ if TYPE_CHECKING:  # they import TensorFlow
 def clips_table(result: ClipsResult) -> Table:
     """Clip accuracy for the terminal."""
     title = f"{result['run']}: {result['clips']} {result['split']} clips of {result['dataset']}"
-    table = Table("network", "accuracy", "95 % interval", title=title)
+    columns = ("accuracy", "95 % interval", "ROC area", "average precision")
+    table = Table("network", *columns, title=title)
     stages = {
         "float": result["float"],
         "int8 on the desktop": result.get("int8_desktop"),
@@ -29,8 +30,19 @@ def clips_table(result: ClipsResult) -> Table:
         if figures:
             low, high = (100 * share for share in figures["accuracy_95"])
             accuracy = 100 * figures["accuracy"]
-            table.add_row(name, f"{accuracy:.2f} %", f"{low:.1f} to {high:.1f} %")
-    table.caption = f"Protocol: {protocol_statement(result)}."
+            area = figures.get("mean_auc")
+            precisions = [*figures.get("average_precision", {}).values()]
+            table.add_row(
+                name,
+                f"{accuracy:.2f} %",
+                f"{low:.1f} to {high:.1f} %",
+                "" if area is None else f"{area:.4f}",
+                f"{sum(precisions) / len(precisions):.4f}" if precisions else "",
+            )
+    table.caption = (
+        "ROC area and average precision: of each class against the others, averaged. Protocol: "
+        f"{protocol_statement(result)}."
+    )
     return table
 
 

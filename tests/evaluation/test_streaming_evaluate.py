@@ -13,6 +13,7 @@ import soundfile
 from refusals import refuses
 from rich.console import Console
 
+from m3net_tf.audio.datasets import Clip
 from m3net_tf.evaluation import clips, live, rendering
 from m3net_tf.evaluation.scenes import SceneSettings, make_scenes
 from m3net_tf.export import Bundle, export_run
@@ -26,6 +27,7 @@ from m3net_tf.runtime import (
 from m3net_tf.runtime.interpreter import run_reference
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.training import Run
+from m3net_tf.training.clips.features import FeatureSet
 
 pytestmark = pytest.mark.usefixtures("private_cache")
 
@@ -51,10 +53,29 @@ def test_clip_accuracy_is_that_of_the_training(exported_run):
     low, high = result["int8_desktop"]["accuracy_95"]
     assert low <= result["int8_desktop"]["accuracy"] <= high
     assert result["clips"] == 10 and result["split"] == "test"
+    assert all(0 < result[stage]["mean_auc"] <= 1 for stage in ("float", "int8_desktop"))
     terminal = Console(record=True, width=100)
     terminal.print(rendering.clips_table(result))
     text = terminal.export_text()
     assert "int8 on the desktop" in text and "Protocol: generated-split." in text
+
+
+def test_areas_are_of_whole_clips_and_of_each_class_with_clips():
+    """The second clip has two windows, whose mean counts; class c has no clip."""
+    whole = dict.fromkeys((1, 2), "of two windows")
+    held_out = [
+        Clip(f"{i}", label, "test", "", start_s=i, duration_s=1.0, whole=whole.get(i, ""))
+        for i, label in enumerate("abbab")
+    ]
+    scores_of_a = [0.9, 0.3, 0.5, 0.35, 0.1]  # clip 3 is behind the mean of 1 and 2
+    scores = np.array([[score, 1 - score, 0.0] for score in scores_of_a], np.float32)
+    ids = np.array(["ab".index(clip.label) for clip in held_out], np.int32)
+    features = FeatureSet(tuple(held_out), ids, np.zeros((1, 5, 1, 1), np.int8))
+    figures = clips.stage_accuracy(scores, features, ("a", "b", "c"))
+    assert figures["accuracy"] == 0.75
+    assert figures["mean_auc"] == pytest.approx(0.75)  # three of four pairs are in order
+    expected = {"a": (1 + 2 / 3) / 2, "b": (1 + 2 / 3) / 2}
+    assert figures["average_precision"] == pytest.approx(expected)
 
 
 def test_clip_accuracy_without_an_export(tiny_run):

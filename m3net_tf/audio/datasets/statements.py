@@ -79,7 +79,9 @@ def _statement(facts: Mapping[str, Any]) -> str:
         protocol = f"{protocol}, fold {facts['fold']} tests"
     if not facts.get("groups_known", UNKNOWN_GROUPS not in protocol):
         name = protocol.replace(f" {UNKNOWN_GROUPS}", "")
-        return f"{name}, speakers unknown: the accuracy may be too high; set group_pattern"
+        own = facts.get("name", "folder") == "folder"  # the user may know the groups
+        groups, advice = ("speaker", "; set group_pattern") if own else (facts["group"], "")
+        return f"{name}, {groups}s unknown: the accuracy may be too high{advice}"
     guess = facts.get("group_guess")
     leak = facts.get("test_leak")
     group = "guessed group" if guess else facts.get("group", "group")

@@ -11,11 +11,13 @@ A library may have a name of its own, with which all its names in C begin; :mod:
 which parts of such libraries a program has once.
 """
 
+import importlib.metadata
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from string import Template
+from urllib.parse import urlsplit
 from xml.sax.saxutils import escape, quoteattr
 
 from m3net_tf import __version__
@@ -50,6 +52,8 @@ _GUARD = "#define M3NET_FRONTEND_CONFIG_H_\n"
 _FIXED = f"{_GUARD}\n#define M3NET_FRONTEND_FIXED 1\n"
 _INNER = "src/m3net"  # folder of all files that applications do not include
 _DESCRIPTIONS = (".txt", ".yml")  # name parts of a library, no names in C
+_SHOWN_CLASSES = 20  # in a line of text
+_BESIDE = b'set(EXTRA_COMPONENT_DIRS "../..")\n'
 _WHOLE = ("cmsis-pack", "zephyr")  # layouts whose tools link all objects of a library
 
 
@@ -217,12 +221,24 @@ def _live_text(bundle: Bundle) -> str:
     )
 
 
+def project_url() -> str:
+    """The page of this project, from setup.cfg; '' if it has none, which registries refuse."""
+    try:
+        metadata = importlib.metadata.metadata("m3net_tf")
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+    return metadata["Home-page"].rstrip("/") if "Home-page" in metadata else ""
+
+
 def _arduino(bundle: Bundle, name: str, files: Files) -> Files:
+    classes = [*bundle.labels[:_SHOWN_CLASSES], *["..."] * (len(bundle.labels) > _SHOWN_CLASSES)]
     properties = _text(
         "arduino/library.properties.in",
         name=name,
         version=__version__,
         sentence=_sentence(bundle),
+        classes=", ".join(classes),
+        url=project_url(),
     )
     if len(_parts(files)) > 1:
         properties += "dot_a_linkage=true\n"  # of what two libraries have, the linker takes one
@@ -258,9 +274,17 @@ def _c(bundle: Bundle, name: str, files: Files) -> Files:
 
 def _esp_idf(bundle: Bundle, name: str, files: Files) -> Files:
     project = ("CMakeLists.txt", "main/CMakeLists.txt", "main/main.c")
+    example = {path: _example(f"esp-idf/listen/{path}") for path in project}
+    if url := project_url():
+        # In the registry an example is apart from its component, which its manifest names.
+        owner = urlsplit(url).path.strip("/").partition("/")[0]
+        component = f"{owner}/{name}" if owner else name
+        manifest = _text("esp-idf/example.yml.in", component=component, version=__version__)
+        example["main/idf_component.yml"] = manifest.encode()
+        example["CMakeLists.txt"] = example["CMakeLists.txt"].replace(_BESIDE, b"")
     return {
         **_idf_component(bundle, files),
-        **{f"examples/listen/{path}": _example(f"esp-idf/listen/{path}") for path in project},
+        **{f"examples/listen/{path}": text for path, text in example.items()},
     }
 
 
@@ -271,6 +295,8 @@ def _idf_component(bundle: Bundle, files: Files) -> Files:
         version=__version__,
         description=json.dumps(_sentence(bundle)),
     )
+    if url := project_url():
+        component += f"url: {url}\nrepository: {url}.git\n"
     return {
         "idf_component.yml": component.encode(),
         "CMakeLists.txt": _text(

@@ -180,6 +180,29 @@ def _make_audioset(root: Path) -> None:
         (root / f"{list_name}_segments.csv").write_text("\n".join(lines) + "\n")
 
 
+def _make_biodcase2026(root: Path) -> None:
+    """Ten clips of each class in Train and two in Validation, numbered through all classes."""
+    for folder, part, count in (("Train", "TRAIN", 10), ("Validation", "VAL", 2)):
+        for index, label in enumerate(dataset_info("biodcase2026").labels):
+            for take in range(count):
+                name = f"{part}_{index * count + take + 1:04d}_{label.replace(' ', '_')}.wav"
+                parent = root / "BioDCASE2026_TinyML_Development_Dataset" / folder / label
+                _put(_sound(72_000, 24_000), [parent / f"BioDCASE2026_TinyML_{name}"])
+
+
+def _make_biodcase2025(root: Path) -> None:
+    """Eight songs at three distances and two others, with as many negatives."""
+    for folder, songs in (("Training_Set", range(1, 9)), ("Validation_Set", range(1, 3))):
+        for song, distance in itertools.product(songs, "ADH"):
+            number = 3 * song + ord(distance)
+            kind = "Background" if song % 2 else "Bird"
+            names = (
+                f"Yellowhammer/YH_{song:03d}_forest_{distance}.wav",
+                f"Negatives/{kind}_{number:04d}.wav",
+            )
+            _put(_sound(32_000, 16_000), (root / folder / name for name in names))
+
+
 def _make_folder(root: Path) -> None:
     """Two classes, five speakers each with four takes."""
     for label, speaker, take in itertools.product(("clap", "snap"), range(5), range(4)):
@@ -205,6 +228,8 @@ def make_layout(tmp_path: Path) -> Callable[..., Path]:
         "nsynth": _make_nsynth,
         "fsd50k": _make_fsd50k,
         "audioset": _make_audioset,
+        "biodcase2025": _make_biodcase2025,
+        "biodcase2026": _make_biodcase2026,
         "folder": _make_folder,
         "normal_only": _make_normal_only,
     }

@@ -18,7 +18,8 @@ def test_list_names_every_data_set():
     table = tables.list_table()
     assert [row[0] for row in table.rows] == list(dataset_names())
     assert all(len(row) == len(table.columns) for row in table.rows)
-    assert dict(zip(table.columns, table.rows[5], strict=True))["classes"] == "200, multi"
+    rows = {row[0]: dict(zip(table.columns, row, strict=True)) for row in table.rows}
+    assert rows["fsd50k"]["classes"] == "200, multi"
 
 
 def test_info_of_every_data_set(make_layout):

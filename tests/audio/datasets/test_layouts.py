@@ -4,12 +4,14 @@
 import csv
 import shutil
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
 from refusals import refuses
 
 from m3net_tf.audio.datasets import SPLITS, dataset_info, load_dataset
+from m3net_tf.audio.datasets.statements import protocol_statement
 from m3net_tf.system.errors import ConfigError, DataError
 
 
@@ -143,7 +145,10 @@ def test_cremad_splits(make_layout):
     assert "(59 of 91 actors)" in load_dataset("cremad", root / "AudioWAV").info.protocol
 
 
-@pytest.mark.parametrize("name", ["ravdess", "cremad", "nsynth"])
+EMPTY = ["ravdess", "cremad", "nsynth", "biodcase2025", "biodcase2026"]
+
+
+@pytest.mark.parametrize("name", EMPTY)
 def test_empty_folder(name, tmp_path):
     with refuses(DataError, tmp_path):
         load_dataset(name, tmp_path)
@@ -175,6 +180,53 @@ def test_partial_and_broken_nsynth(make_layout):
     (root / "nsynth-valid/audio/stray.wav").touch()
     with refuses(DataError, "stray.wav", "examples.json"):
         load_dataset("nsynth", root)
+
+
+# BioDCASE-Tiny
+
+
+def test_the_end_of_each_birds_training_folder_validates(make_layout):
+    root = make_layout("biodcase2026")
+    dataset = load_dataset("biodcase2026", root)
+    assert sizes(dataset) == [88, 22, 22]
+    assert dataset.load(dataset.clips[0]).shape == (72_000,)
+    validating = [c.clip_id for c in dataset.split("validation") if c.label == "Great Tit"]
+    name = "Train/Great Tit/BioDCASE2026_TinyML_TRAIN_00{}_Great_Tit.wav"
+    assert validating == [name.format(number) for number in (79, 80)]
+    assert {c.clip_id.split("/")[0] for c in dataset.split("test")} == {"Validation"}
+    assert protocol_statement(dataset) == (
+        "official-split (132 of 2750 clips), recordings unknown: the accuracy may be too high"
+    )
+    for folder in list(root.glob("*/*/* *")):
+        folder.rename(folder.with_name(folder.name.replace(" ", "_")))
+    assert load_dataset("biodcase2026", root).clip_list_hash() == dataset.clip_list_hash()
+
+
+def test_a_song_of_a_yellowhammer_is_in_one_split_at_all_distances(make_layout):
+    dataset = load_dataset("biodcase2025", make_layout("biodcase2025"))
+    assert sizes(dataset) == [41, 7, 12]
+    songs = {
+        split: {c.group for c in dataset.split(split) if "song" in c.group} for split in SPLITS
+    }
+    assert songs["test"] == {"Validation_Set, song 001", "Validation_Set, song 002"}
+    assert len(songs["validation"]) == 1 and len(songs["train"]) == 7
+    assert dataset.counts()["test"] == {"other": 6, "yellowhammer": 6}
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("biodcase2026", "Train/Mallard", "Train/Duck"),
+        ("biodcase2026", "Train/Mallard", "Train/Tawny Owl/Mallard"),
+        ("biodcase2025", "YH_001_forest_A.wav", "song_1.wav"),
+    ],
+)
+def test_strange_files_of_biodcase(make_layout, name, old, new):
+    root = make_layout(name)
+    path = next(p for p in root.rglob("*") if str(p).endswith(old))
+    path.rename(Path(str(path).removesuffix(old) + new))
+    with refuses(DataError, new.split("/")[-1], "fetch the data again"):
+        load_dataset(name, root)
 
 
 # FSD50K and AudioSet

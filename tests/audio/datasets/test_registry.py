@@ -52,8 +52,9 @@ def change(index: int, **changes: object) -> AudioDataset:
 
 
 def test_every_data_set_describes_itself():
-    expected = "audioset cremad esc10 esc50 folder fsd50k normal_only nsynth ravdess"
-    assert " ".join(registry.dataset_names()) == f"{expected} speech_commands synth us8k"
+    expected = "audioset biodcase2025 biodcase2026 cremad esc10 esc50 folder fsd50k normal_only"
+    expected += " nsynth ravdess speech_commands synth us8k"
+    assert " ".join(registry.dataset_names()) == expected
     for name in registry.dataset_names():
         info = registry.dataset_info(name)
         assert info.name == name

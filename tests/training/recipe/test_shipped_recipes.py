@@ -31,9 +31,10 @@ def test_all_are_valid():
 def test_recipe_trains(path, tmp_path):
     recipe = load_recipe(path)
     assert "# Command: make " in path.read_text()
+    options = {"clips_per_class": 6, "sample_rate_hz": recipe.frontend.sample_rate_hz}
     small = dataclasses.replace(
         recipe,
-        dataset=DatasetSection("synth", options={"clips_per_class": 6}),
+        dataset=DatasetSection("synth", options=options),
         augmentation=dataclasses.replace(
             recipe.augmentation, copies=min(recipe.augmentation.copies, 1)
         ),
